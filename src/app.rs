@@ -1,0 +1,276 @@
+//! The server: built, run and stopped in order.
+//!
+//! [`App::build`] checks everything that can be wrong before anything runs, and binds the port.
+//! [`App::run`] starts the parts, and ends when asked or when a part dies. A clean stop goes from
+//! the outside in: no new connections, streams end, then the readers, then the store is let go.
+
+use std::{fmt::Write as _, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::Router;
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::Clock,
+    config::Config,
+    history,
+    rpc::{self, Health, Service},
+    source::kafka::{ends::Poller, listener::Listener},
+    sql::Engine,
+    store::{Store, cluster::Cluster, cut::Settings},
+    web::{self, Web},
+};
+
+/// Why the server cannot start, or did not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The configuration is wrong in a way that only librdkafka knows.
+    #[error("cluster {cluster:?}: {reason}")]
+    Cluster {
+        /// Which cluster.
+        cluster: String,
+        /// What librdkafka says.
+        reason: String,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {error}{hint}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// Why.
+        error: io::Error,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// The address file cannot be written.
+    #[error("cannot write the address to {path}: {error}")]
+    AddressFile {
+        /// Where to.
+        path: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// A part of the server died.
+    #[error("{part} ended: {reason}")]
+    Part {
+        /// Which.
+        part: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A server that is bound, but does not run yet.
+#[derive(Debug)]
+pub struct App {
+    config: Config,
+    store: Arc<Store>,
+    listener: TcpListener,
+    address: SocketAddr,
+    router: Router,
+    health: Health,
+    readers: Vec<(Poller, Listener)>,
+    stop: CancellationToken,
+}
+
+impl App {
+    /// Checks the configuration against librdkafka, and binds the port.
+    ///
+    /// # Errors
+    /// What is wrong, in words for the operator.
+    pub async fn build(config: Config, clock: Clock, stop: CancellationToken) -> Result<Self, AppError> {
+        let clusters: Vec<_> =
+            config.clusters.iter().map(|cluster| Arc::new(Cluster::new(cluster.clone(), &clock))).collect();
+        let settings = Settings {
+            window: ticks(config.lag.sample_interval) * u32::try_from(config.lag.window).unwrap_or(10),
+            active_within: i64::try_from(config.lag.active_within.as_millis()).unwrap_or(i64::MAX),
+        };
+        let store = Arc::new(Store::new(clusters, clock, config.server.commits_kept, settings));
+        let mut readers = vec![];
+        for cluster in store.clusters() {
+            let bad = |reason| AppError::Cluster { cluster: cluster.name.to_string(), reason };
+            let poller = Poller::new(Arc::clone(&store), Arc::clone(cluster), config.lag.clone()).map_err(bad)?;
+            let listener = Listener::new(Arc::clone(&store), Arc::clone(cluster)).map_err(bad)?;
+            readers.push((poller, listener));
+        }
+        let part = |reason: String| AppError::Part { part: "the SQL engine".to_owned(), reason };
+        let engine = Engine::new(Arc::clone(&store), config.sql.clone()).map_err(|error| part(error.to_string()))?;
+        let engine = Arc::new(engine);
+        let service = Service::new(Arc::clone(&engine), config.server.clone(), stop.clone());
+        let (grpc, health) = rpc::routes(service.clone()).map_err(part)?;
+        let web = Web::new(engine, service, config.server.ready_after, stop.clone());
+        let router = grpc.merge(web::routes(web));
+        let (listener, address) = bind(&config.server.listen).await?;
+        Ok(Self { config, store, listener, address, router, health, readers, stop })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it serves.
+    #[must_use]
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// Runs until the token given to [`App::build`] is cancelled.
+    ///
+    /// # Errors
+    /// The part that died.
+    pub async fn run(self) -> Result<(), AppError> {
+        let stop = self.stop;
+        // Ends after the front, so that calls under way still see a live store.
+        let stop_readers = CancellationToken::new();
+        let mut parts = Parts::default();
+        for (poller, listener) in self.readers {
+            let (poll, listen) = (stop_readers.clone(), stop_readers.clone());
+            parts.spawn_blocking("the poller of log ends", move || {
+                poller.run(&poll);
+                Ok(())
+            });
+            parts.spawn_blocking("the listener", move || listener.run(&listen));
+        }
+        parts.spawn(
+            "the sampler",
+            sampler(Arc::clone(&self.store), self.config.lag.sample_interval, stop_readers.clone()),
+        );
+        let health = self.health.run(Arc::clone(&self.store), self.config.server.ready_after, stop.clone());
+        parts.spawn("the health service", async {
+            health.await;
+            Ok(())
+        });
+        let server = axum::serve(self.listener, self.router).with_graceful_shutdown(stop.clone().cancelled_owned());
+        parts.spawn("the server", async { server.await.map_err(|error| error.to_string()) });
+        write_address(self.config.server.address_file.as_deref(), self.address)?;
+        tracing::info!(address = %self.address, "listening");
+
+        let died = parts.until(&stop).await;
+        stop.cancel();
+        let grace = self.config.server.shutdown_grace;
+        parts.drain(&["the server", "the health service"], grace).await;
+        stop_readers.cancel();
+        parts.drain(&[], grace).await;
+        died
+    }
+}
+
+fn ticks(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis() / 100).unwrap_or(u32::MAX)
+}
+
+async fn bind(listen: &str) -> Result<(TcpListener, SocketAddr), AppError> {
+    let failed = |error: io::Error| {
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "; another server has the port: stop it, or choose one with --listen (0 takes a free one)"
+            }
+            io::ErrorKind::PermissionDenied => "; ports below 1024 need privileges: choose another with --listen",
+            _ => "; --listen takes host:port",
+        };
+        AppError::Listen { address: listen.to_owned(), error, hint }
+    };
+    let listener = TcpListener::bind(listen).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+fn write_address(path: Option<&std::path::Path>, address: SocketAddr) -> Result<(), AppError> {
+    let Some(path) = path else { return Ok(()) };
+    // Written aside and renamed: who waits for the file never reads half of it.
+    let aside = path.with_extension("new");
+    std::fs::write(&aside, address.to_string())
+        .and_then(|()| std::fs::rename(&aside, path))
+        .map_err(|error| AppError::AddressFile { path: path.display().to_string(), error })
+}
+
+/// Takes samples of commits, for status and rates.
+async fn sampler(store: Arc<Store>, interval: Duration, stop: CancellationToken) -> Result<(), String> {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+        for cluster in store.clusters().iter().filter(|cluster| cluster.health().ready) {
+            let (store, cluster) = (Arc::clone(&store), Arc::clone(cluster));
+            let sample = tokio::task::spawn_blocking(move || history::sample(&store, &cluster));
+            sample.await.map_err(|error| error.to_string())?;
+        }
+    }
+}
+
+/// The parts of the server, by name.
+#[derive(Default)]
+struct Parts {
+    running: JoinSet<(&'static str, Result<(), String>)>,
+    pending: Vec<&'static str>,
+}
+
+impl Parts {
+    fn spawn(&mut self, name: &'static str, part: impl Future<Output = Result<(), String>> + Send + 'static) {
+        self.pending.push(name);
+        self.running.spawn(async move { (name, part.await) });
+    }
+
+    fn spawn_blocking(&mut self, name: &'static str, part: impl FnOnce() -> Result<(), String> + Send + 'static) {
+        self.pending.push(name);
+        self.running.spawn_blocking(move || (name, part()));
+    }
+
+    fn ended(&mut self, name: &'static str) {
+        if let Some(at) = self.pending.iter().position(|pending| *pending == name) {
+            self.pending.remove(at);
+        }
+    }
+
+    /// Until a stop is asked for, or a part ends that should not.
+    async fn until(&mut self, stop: &CancellationToken) -> Result<(), AppError> {
+        let ended = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            ended = self.running.join_next() => ended,
+        };
+        let (part, reason) = match ended {
+            Some(Ok((name, result))) => {
+                self.ended(name);
+                (name, result.err().unwrap_or_else(|| "it should run for ever".to_owned()))
+            }
+            Some(Err(error)) => ("a part", error.to_string()),
+            None => ("everything", "no part runs".to_owned()),
+        };
+        // A stop that came at the same moment is the reason, not an accident.
+        if stop.is_cancelled() {
+            return Ok(());
+        }
+        Err(AppError::Part { part: part.to_owned(), reason })
+    }
+
+    /// Waits for the named parts (none named: all), at most `grace`, and names who did not end.
+    async fn drain(&mut self, names: &[&str], grace: Duration) {
+        let waited = |pending: &[&'static str]| {
+            pending.iter().filter(|name| names.is_empty() || names.contains(name)).copied().collect::<Vec<_>>()
+        };
+        let drained = tokio::time::timeout(grace, async {
+            while !waited(&self.pending).is_empty() {
+                match self.running.join_next().await {
+                    Some(Ok((name, result))) => {
+                        self.ended(name);
+                        if let Err(error) = result {
+                            tracing::warn!(part = name, error, "ended badly");
+                        }
+                    }
+                    Some(Err(error)) => tracing::warn!(%error, "a part panicked"),
+                    None => break,
+                }
+            }
+        });
+        if drained.await.is_err() {
+            let mut late = String::new();
+            for name in waited(&self.pending) {
+                let _ = write!(late, "{}{name}", if late.is_empty() { "" } else { ", " });
+            }
+            tracing::warn!(late, "did not end within the grace period (setting `server.shutdown_grace`)");
+        }
+    }
+}

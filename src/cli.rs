@@ -1,0 +1,185 @@
+//! The command line: arguments → command → exit code.
+//!
+//! Client commands are ordinary users of the public gRPC interface. Everything is written through a `Write`: a pipe that
+//! closes early ends a command quietly. Names that come from Kafka are hostile, so control characters are escaped in
+//! everything that is not JSON, CSV, Arrow or Parquet.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    io::{self, BufWriter, IsTerminal as _, Stdout, Write},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+mod check_config;
+mod connect;
+mod decode;
+mod failure;
+mod groups;
+mod json;
+mod query;
+mod serve;
+mod sql;
+mod status;
+mod text;
+mod watch;
+
+pub use check_config::CheckConfigArgs;
+pub use connect::ServerArgs;
+pub use failure::Failure;
+pub use groups::GroupsArgs;
+pub use query::QueryArgs;
+pub use serve::{ClusterArgs, DemoArgs, ServeArgs};
+pub use sql::{Format, SqlArgs};
+pub use status::StatusArgs;
+pub use watch::WatchArgs;
+
+/// Version and git revision.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("OFFSETD_GIT_REVISION"), ")");
+
+/// Exit status of bad usage or configuration (`EX_USAGE`).
+const EXIT_USAGE: u8 = 64;
+
+const EXAMPLES: &str = "\
+Examples:
+  offsetd demo                                    a whole server on a mock Kafka
+  offsetd serve --bootstrap-servers localhost:9092
+  offsetd sql \"SELECT group_id, topic, sum(lag) FROM lag GROUP BY 1, 2 ORDER BY 3 DESC\"
+  offsetd groups --active
+  offsetd watch --group orders
+
+`offsetd COMMAND --help` shows more. Exit status: 0, or 1 when a command fails, 64 for bad usage or configuration, \
+70 for an internal failure.";
+
+/// Live Kafka consumer offsets: SQL, gRPC, HTTP and Prometheus over `__consumer_offsets`.
+#[derive(Debug, Parser)]
+#[command(name = "offsetd", version = VERSION, after_help = EXAMPLES, arg_required_else_help = true)]
+pub struct Args {
+    /// How log lines are written to stderr; RUST_LOG says which.
+    #[arg(long, global = true, value_enum, default_value_t, env = "OFFSETD_LOG_FORMAT")]
+    pub log_format: LogFormat,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// An object a line.
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the whole server on a mock Kafka with a workload. Needs nothing.
+    #[command(after_help = serve::DEMO_EXAMPLES)]
+    Demo(DemoArgs),
+    /// Run the server.
+    #[command(after_help = serve::SERVE_EXAMPLES)]
+    Serve(ServeArgs),
+    /// Run SQL on a server.
+    #[command(after_help = sql::EXAMPLES)]
+    Sql(SqlArgs),
+    /// Show one committed offset with its lag.
+    #[command(after_help = query::EXAMPLES)]
+    Query(QueryArgs),
+    /// List consumer groups.
+    #[command(after_help = groups::EXAMPLES)]
+    Groups(GroupsArgs),
+    /// Follow commits as they happen, until Ctrl-C.
+    #[command(after_help = watch::EXAMPLES)]
+    Watch(WatchArgs),
+    /// Show clusters, readiness and progress of a server.
+    #[command(after_help = status::EXAMPLES)]
+    Status(StatusArgs),
+    /// Decode records of __consumer_offsets: lines of hex key, TAB, hex value → JSON lines.
+    #[command(after_help = decode::EXAMPLES)]
+    Decode,
+    /// Check the configuration and show every value that is in force, and where it came from.
+    #[command(after_help = check_config::EXAMPLES)]
+    CheckConfig(CheckConfigArgs),
+}
+
+/// How rows and objects are shown by commands other than `sql`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Style {
+    /// For people.
+    #[default]
+    Text,
+    /// JSON, with the field names of the gRPC interface.
+    Json,
+}
+
+impl Args {
+    /// Parses the command line.
+    ///
+    /// # Errors
+    /// The exit code, once help, version or what is wrong has been written: 0 or 64.
+    pub fn parse_from<I, T>(args: I) -> Result<Self, ExitCode>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        Self::try_parse_from(args).map_err(|error| {
+            // Nothing is left to be done when the message cannot be written.
+            let _ = error.print();
+            if error.exit_code() == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_USAGE) }
+        })
+    }
+}
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// Why it failed: [`Failure::report`] says so and gives the exit code.
+pub fn run(args: Args) -> Result<ExitCode, Failure> {
+    let env = environment();
+    match args.command {
+        // The two that run the server; the rest are clients or need no server.
+        Command::Demo(demo) => return serve::demo(&demo, &env),
+        Command::Serve(serve) => return serve::serve(&serve, &env),
+        Command::Sql(sql) => sql::run(sql)?,
+        Command::Query(query) => block_on(query::run(&query))?,
+        Command::Groups(groups) => block_on(groups::run(&groups))?,
+        Command::Watch(watch) => block_on(watch::run(&watch))?,
+        Command::Status(status) => block_on(status::run(&status))?,
+        Command::Decode => decode::run(io::stdin().lock(), &mut output(), io::stdout().is_terminal())?,
+        Command::CheckConfig(check) => check_config::run(&check, &env, &mut output())?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The environment; names and values that are not UTF-8 are nothing of ours.
+fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+fn output() -> BufWriter<Stdout> {
+    BufWriter::new(io::stdout())
+}
+
+/// Runs a client command.
+fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::Internal(error.into()))?.block_on(command)
+}
+
+/// Writes a JSON value on a line.
+fn write_json(out: &mut impl Write, value: &serde_json::Value) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, value)?;
+    out.write_all(b"\n")
+}
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+//! `offsetd check-config`.
+
+use std::{collections::BTreeMap, io::Write};
+
+use clap::Args;
+
+use super::{Failure, serve::ClusterArgs, text::width};
+use crate::config::{EffectiveValue, example};
+
+pub(super) const EXAMPLES: &str = "\
+The output is TOML: a configuration file that says the same, but for secrets, which show as ***.
+All errors are reported at once, with status 64.
+
+Examples:
+  offsetd check-config --config offsetd.toml
+  offsetd check-config --example > offsetd.toml";
+
+/// Arguments of `check-config`.
+#[derive(Debug, Args)]
+pub struct CheckConfigArgs {
+    /// What `serve` would be given.
+    #[command(flatten)]
+    pub config: ClusterArgs,
+    /// Write a file with every setting, its unit, its default and why.
+    #[arg(long, exclusive = true)]
+    pub example: bool,
+}
+
+pub(super) fn run(args: &CheckConfigArgs, env: &BTreeMap<String, String>, out: &mut impl Write) -> Result<(), Failure> {
+    if args.example {
+        out.write_all(example().as_bytes())?;
+    } else {
+        write(out, &args.config.load(env)?.effective)?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// Widest that a value may be for the origins to stand below each other.
+const WIDEST: usize = 60;
+
+fn write(out: &mut impl Write, effective: &[EffectiveValue]) -> std::io::Result<()> {
+    let line = |value: &EffectiveValue| match &value.value {
+        Some(text) => format!("{} = {text}", value.key),
+        None => format!("# {} is not set", value.key),
+    };
+    let lines: Vec<(String, &EffectiveValue)> = effective.iter().map(|value| (line(value), value)).collect();
+    let wide = lines.iter().map(|(line, _)| width(line)).filter(|wide| *wide <= WIDEST).max().unwrap_or(0);
+    for (line, value) in &lines {
+        let pad = " ".repeat(wide.saturating_sub(width(line)));
+        writeln!(out, "{line}{pad}  # {}", value.origin)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(args: ClusterArgs, env: &[(&str, &str)]) -> Result<String, Failure> {
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let mut out = Vec::new();
+        run(&CheckConfigArgs { config: args, example: false }, &env, &mut out)?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn every_value_is_shown_with_its_origin_and_loads_again() {
+        let args = ClusterArgs {
+            bootstrap_servers: Some("localhost:9092".to_owned()),
+            kafka: vec!["sasl.password=hunter2".parse().unwrap()],
+            ..ClusterArgs::default()
+        };
+        let text = check(args, &[("OFFSETD_SQL_TIMEOUT", "5s")]).unwrap();
+        let line = |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{text}"));
+        assert!(line("sql.timeout = \"5s\" ").ends_with("  # env OFFSETD_SQL_TIMEOUT"));
+        assert!(line("server.listen = ").ends_with("  # default"));
+        assert!(line("# server.address_file is not set").ends_with("  # default"));
+        assert!(line("clusters.default.bootstrap_servers").ends_with("# flag --bootstrap-servers"));
+        assert!(line("clusters.default.kafka.\"sasl.password\" = \"***\"").ends_with("# flag -X"));
+        assert!(!text.contains("hunter2"));
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("again.toml");
+        std::fs::write(&path, &text).unwrap();
+        let again = check(ClusterArgs { config: Some(path), ..ClusterArgs::default() }, &[]).unwrap();
+        let values = |text: &str| {
+            text.lines().map(|line| line.split("  #").next().unwrap().trim().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(values(&text), values(&again));
+    }
+
+    #[test]
+    fn a_bad_configuration_is_status_64_with_all_errors() {
+        let failure =
+            check(ClusterArgs::default(), &[("OFFSETD_SQL_QUEUE", "x"), ("OFFSETD_LAG_WINDOW", "0")]).unwrap_err();
+        assert_eq!(failure.code(), 64);
+        assert_eq!(failure.to_string().lines().count(), 4, "{failure}");
+    }
+}

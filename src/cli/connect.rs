@@ -1,0 +1,211 @@
+//! The connection of the client commands.
+
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    path::PathBuf,
+    time::Duration,
+};
+
+use clap::Args;
+use tonic::{
+    Code, Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+};
+
+use super::Failure;
+use crate::rpc::proto::offset_service_client::OffsetServiceClient;
+
+/// Answers come in batches of a few MiB; this only bounds what a broken server can make a client hold.
+const MAX_MESSAGE_BYTES: usize = 1 << 30;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where systems keep the certificates that they trust, all in one file.
+const SYSTEM_CA_FILES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// Which server to ask.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Server")]
+pub struct ServerArgs {
+    /// The server's URL, http:// or https://.
+    #[arg(long, value_name = "URL", env = "OFFSETD_SERVER", default_value = "http://127.0.0.1:8088")]
+    pub server: String,
+    /// Token to identify with.
+    #[arg(long, env = "OFFSETD_TOKEN", hide_env_values = true)]
+    pub token: Option<Token>,
+    /// PEM file with the certificates to trust for https. Default: the system's.
+    #[arg(long, value_name = "PATH", env = "OFFSETD_CA_CERT")]
+    pub ca_cert: Option<PathBuf>,
+}
+
+/// A secret: `Debug` hides it.
+#[derive(Clone)]
+pub struct Token(String);
+
+impl From<String> for Token {
+    fn from(token: String) -> Self {
+        Self(token)
+    }
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// A client that is connected.
+pub(super) type Client = OffsetServiceClient<InterceptedService<Channel, Bearer>>;
+
+/// Adds the token to every call.
+#[derive(Clone, Debug)]
+pub(super) struct Bearer(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            request.metadata_mut().insert("authorization", token.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// Connects.
+///
+/// # Errors
+/// Bad arguments, or no server there, with what to do.
+pub(super) async fn connect(args: &ServerArgs) -> Result<Client, Failure> {
+    let url = url(&args.server);
+    let bad = |error: &dyn std::fmt::Display| Failure::Usage(format!("--server {}: {error}", args.server));
+    let mut endpoint = Endpoint::from_shared(url.clone())
+        .map_err(|error| bad(&error))?
+        .user_agent(concat!("offsetd/", env!("CARGO_PKG_VERSION")))
+        .map_err(|error| bad(&error))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_while_idle(true);
+    match endpoint.uri().scheme_str() {
+        Some("http") => {}
+        Some("https") => endpoint = endpoint.tls_config(tls(args)?).map_err(|error| bad(&causes(&error)))?,
+        _ => return Err(bad(&"expected http://HOST:PORT or https://HOST:PORT")),
+    }
+    let token = match &args.token {
+        None => None,
+        Some(Token(token)) => {
+            let mut value: MetadataValue<Ascii> = format!("Bearer {token}")
+                .parse()
+                .map_err(|_| Failure::Usage("--token: holds characters that no header can carry".to_owned()))?;
+            value.set_sensitive(true);
+            Some(value)
+        }
+    };
+    let channel = endpoint.connect().await.map_err(|error| unreachable(&url, &error))?;
+    Ok(OffsetServiceClient::with_interceptor(channel, Bearer(token)).max_decoding_message_size(MAX_MESSAGE_BYTES))
+}
+
+fn unreachable(url: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
+    let why = causes(error);
+    let nobody = [ErrorKind::ConnectionRefused, ErrorKind::TimedOut, ErrorKind::HostUnreachable];
+    let mut source = Some(error);
+    while let Some(cause) = source {
+        if cause.downcast_ref::<io::Error>().is_some_and(|cause| nobody.contains(&cause.kind())) {
+            let start = "start one with `offsetd demo` or `offsetd serve`";
+            return Failure::Command(format!("no server at {url}: {start} ({why})"));
+        }
+        source = cause.source();
+    }
+    let hint = if why.contains("certificate") { " (--ca-cert names the certificates to trust)" } else { "" };
+    Failure::Command(format!("cannot connect to {url}: {why}{hint}"))
+}
+
+/// `host:port` is taken for plain HTTP.
+fn url(server: &str) -> String {
+    if server.contains("://") { server.to_owned() } else { format!("http://{server}") }
+}
+
+fn tls(args: &ServerArgs) -> Result<ClientTlsConfig, Failure> {
+    let path = match &args.ca_cert {
+        Some(path) => path.clone(),
+        None => SYSTEM_CA_FILES.iter().map(PathBuf::from).find(|path| path.is_file()).ok_or_else(|| {
+            Failure::Usage("https needs --ca-cert PATH: no certificates of the system were found".to_owned())
+        })?,
+    };
+    let pem = fs::read(&path)
+        .map_err(|error| Failure::Usage(format!("cannot read certificates from {}: {error}", path.display())))?;
+    Ok(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)))
+}
+
+/// An error with its causes, without saying anything twice.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// What a failed call means to the user.
+pub(super) fn call_failed(status: Status) -> Failure {
+    let message = match std::error::Error::source(&status) {
+        // The connection broke; tonic's own message is only "transport error" or the like.
+        Some(source) => format!("the connection to the server failed: {}", causes(source)),
+        None if status.message().is_empty() => status.code().description().to_owned(),
+        None => status.message().to_owned(),
+    };
+    let retry = status.metadata().get("retry-after-ms").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    Failure::Command(match (status.code(), retry) {
+        (Code::Unauthenticated, _) => format!("{message} (give --token or OFFSETD_TOKEN)"),
+        (_, Some(ms)) => {
+            let wait = humantime::format_duration(Duration::from_millis(ms));
+            format!("{message} (try again in {wait})")
+        }
+        _ => message,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failed_calls_say_what_to_do() {
+        let text = |status| call_failed(status).to_string();
+        assert_eq!(text(Status::not_found("no group \"x\"")), "no group \"x\"");
+        assert!(text(Status::unauthenticated("no token")).contains("--token"));
+        let mut status = Status::unavailable("cluster default is loading: 40 %");
+        status.metadata_mut().insert("retry-after-ms", "1500".parse().unwrap());
+        assert_eq!(text(status), "cluster default is loading: 40 % (try again in 1s 500ms)");
+        assert!(!text(Status::new(Code::Internal, "")).is_empty());
+    }
+
+    #[test]
+    fn a_server_may_be_given_without_scheme() {
+        assert_eq!(url("localhost:8088"), "http://localhost:8088");
+        assert_eq!(url("https://a:1"), "https://a:1");
+    }
+
+    #[tokio::test]
+    async fn no_server_there_is_said_with_what_to_do() {
+        let args = |server: &str| ServerArgs { server: server.to_owned(), token: None, ca_cert: None };
+        let failure = connect(&args("127.0.0.1:1")).await.unwrap_err();
+        assert!(failure.to_string().contains("no server at http://127.0.0.1:1: start one with"), "{failure}");
+        assert_eq!(failure.code(), 1);
+        for bad in ["ftp://x:1", "http://", "not a url"] {
+            let failure = connect(&args(bad)).await.unwrap_err();
+            assert_eq!(failure.code(), 64, "{bad}: {failure}");
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! `offsetd serve` and `offsetd demo`: arguments → configuration → server.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::Args;
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::Failure;
+use crate::{
+    app::{App, AppError},
+    clock::Clock,
+    config::{CheckProperty, Config, ConfigErrors, Flags, Loaded, Property, Sources},
+    demo::Demo,
+    source::kafka,
+};
+
+pub(super) const DEMO_EXAMPLES: &str = "\
+Examples:
+  offsetd demo
+  offsetd demo --listen 127.0.0.1:0 --address-file /tmp/offsetd.address
+
+Then, in another terminal:
+  offsetd sql \"SELECT group_id, topic, sum(lag) FROM lag GROUP BY 1, 2 ORDER BY 3 DESC\"
+  offsetd groups --active
+  offsetd watch";
+
+pub(super) const SERVE_EXAMPLES: &str = "\
+Every setting is also an environment variable, as OFFSETD_SQL_TIMEOUT for sql.timeout; a flag goes before it, and it \
+before the file. `offsetd check-config` shows what is in force, `offsetd check-config --example` every setting.
+
+Examples:
+  offsetd serve --bootstrap-servers localhost:9092
+  offsetd serve --bootstrap-servers kafka:9093 -X security.protocol=SSL -X ssl.ca.location=/etc/ssl/kafka.pem
+  offsetd serve --config offsetd.toml --listen 0.0.0.0:8088";
+
+/// Arguments of `demo`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct DemoArgs {
+    /// Address to serve on. Port 0 takes a free one.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+    /// File to write the bound address to, once connections are accepted.
+    #[arg(long, value_name = "PATH")]
+    pub address_file: Option<PathBuf>,
+}
+
+/// Arguments of `serve`.
+#[derive(Clone, Debug, Args)]
+pub struct ServeArgs {
+    /// What makes the configuration.
+    #[command(flatten)]
+    pub config: ClusterArgs,
+}
+
+/// The arguments that make a configuration.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ClusterArgs {
+    /// Kafka brokers to start from, of the only cluster [env: OFFSETD_BOOTSTRAP_SERVERS].
+    #[arg(long, value_name = "HOST:PORT,…")]
+    pub bootstrap_servers: Option<String>,
+    /// Name of that cluster [env: OFFSETD_CLUSTER_NAME] [default: default].
+    #[arg(long, value_name = "NAME")]
+    pub cluster_name: Option<String>,
+    /// Configuration file, for several clusters and everything else [env: OFFSETD_CONFIG].
+    #[arg(long, value_name = "PATH")]
+    pub config: Option<PathBuf>,
+    /// Address to serve on [env: OFFSETD_SERVER_LISTEN] [default: 127.0.0.1:8088]. Port 0 takes a free one.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+    /// File to write the bound address to, once connections are accepted.
+    #[arg(long, value_name = "PATH")]
+    pub address_file: Option<PathBuf>,
+    /// Property of librdkafka, for every cluster. Others can see it in the list of processes: give passwords in the
+    /// file or by OFFSETD_CLUSTERS_DEFAULT_KAFKA_SASL_PASSWORD.
+    #[arg(short = 'X', value_name = "KEY=VALUE")]
+    pub kafka: Vec<Property>,
+}
+
+impl ClusterArgs {
+    /// The configuration that these arguments, the environment and the file make.
+    ///
+    /// # Errors
+    /// All that is wrong.
+    pub fn load(&self, env: &BTreeMap<String, String>) -> Result<Loaded, ConfigErrors> {
+        let Self { bootstrap_servers, cluster_name, config, listen, address_file, kafka } = self.clone();
+        let flags = Flags { config, bootstrap_servers, cluster_name, listen, address_file, kafka };
+        Config::load(Sources { flags: &flags, env, check_property: check_property() })
+    }
+}
+
+impl DemoArgs {
+    /// The configuration of the demo: one cluster, `demo`. The environment sets limits, but no other cluster and no
+    /// file, so that the demo runs where a real server is configured.
+    ///
+    /// # Errors
+    /// All that is wrong.
+    pub fn load(&self, env: &BTreeMap<String, String>, bootstrap_servers: &str) -> Result<Loaded, ConfigErrors> {
+        let ours = ["OFFSETD_SERVER_", "OFFSETD_SQL_", "OFFSETD_LAG_"];
+        let limits = env.iter().filter(|(name, _)| ours.iter().any(|prefix| name.starts_with(prefix)));
+        let env = limits.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let flags = Flags {
+            bootstrap_servers: Some(bootstrap_servers.to_owned()),
+            cluster_name: Some("demo".to_owned()),
+            listen: self.listen.clone(),
+            address_file: self.address_file.clone(),
+            ..Flags::default()
+        };
+        Config::load(Sources { flags: &flags, env: &env, check_property: None })
+    }
+}
+
+/// librdkafka's opinion of a property.
+fn check_property() -> Option<&'static CheckProperty> {
+    Some(&kafka::check_property)
+}
+
+/// Runs the server until it is stopped.
+pub(super) fn serve(args: &ServeArgs, env: &BTreeMap<String, String>) -> Result<ExitCode, Failure> {
+    let config = args.config.load(env)?.config;
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let stop = stop_on_signal()?;
+        App::build(config, Clock::system(), stop).await?.run().await.map_err(Failure::from)
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the mock cluster, its workload, and the server on it, until it is stopped.
+pub(super) fn demo(args: &DemoArgs, env: &BTreeMap<String, String>) -> Result<ExitCode, Failure> {
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let stop = stop_on_signal()?;
+        // Ends after the server, which would otherwise complain that its Kafka is gone.
+        let stop_workload = CancellationToken::new();
+        let workload = stop_workload.clone();
+        let demo = tokio::task::spawn_blocking(move || Demo::start(workload)).await.map_err(internal)?;
+        let mut demo = demo.map_err(internal)?;
+        let mut config = args.load(env, demo.bootstrap_servers())?.config;
+        for cluster in &mut config.clusters {
+            // The mock never answers the question for topic ids.
+            cluster.topic_ids = false;
+        }
+        // So that what groups do shows within seconds.
+        config.lag.sample_interval = config.lag.sample_interval.min(DEMO_SAMPLE_INTERVAL);
+        let app = App::build(config, Clock::system(), stop.clone()).await?;
+        let said = say_what_to_try(app.address(), &mut io::stdout());
+        // Without a reader of stdout the demo runs all the same.
+        drop(said);
+        let mut server = std::pin::pin!(app.run());
+        let ended = tokio::select! {
+            ended = &mut server => ended.map_err(Failure::from),
+            died = demo.ended() => {
+                stop.cancel();
+                server.await?;
+                died.map_err(internal)
+            }
+        };
+        stop_workload.cancel();
+        tokio::task::spawn_blocking(move || drop(demo)).await.map_err(internal)?;
+        ended
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+const DEMO_SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+
+fn say_what_to_try(address: SocketAddr, out: &mut impl Write) -> io::Result<()> {
+    let url = format!("http://{address}");
+    let program = std::env::args().next().unwrap_or_else(|| "offsetd".to_owned());
+    let server = if address.port() == DEFAULT_PORT { String::new() } else { format!(" --server {url}") };
+    writeln!(out, "offsetd is serving a mock Kafka cluster on {url} (gRPC, HTTP, /metrics). Ctrl-C stops it.\n")?;
+    writeln!(out, "Try in another terminal:\n")?;
+    let sql = "SELECT group_id, topic, sum(lag) AS lag, max(status) AS status FROM lag GROUP BY 1, 2 ORDER BY 3 DESC LIMIT 10";
+    writeln!(out, "  {program} sql{server} \"{sql}\"")?;
+    writeln!(out, "  {program} groups{server} --active")?;
+    writeln!(out, "  {program} watch{server}\n")?;
+    out.flush()
+}
+
+/// Of the default address.
+const DEFAULT_PORT: u16 = 8088;
+
+fn runtime() -> Result<Runtime, Failure> {
+    Builder::new_multi_thread().enable_all().build().map_err(|error| Failure::Internal(error.into()))
+}
+
+fn internal(error: impl std::error::Error + Send + Sync + 'static) -> Failure {
+    Failure::Internal(error.into())
+}
+
+/// A token that SIGINT and SIGTERM cancel.
+fn stop_on_signal() -> Result<CancellationToken, Failure> {
+    let stop = CancellationToken::new();
+    let token = stop.clone();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+        token.cancel();
+    });
+    Ok(stop)
+}
+
+impl From<AppError> for Failure {
+    fn from(error: AppError) -> Self {
+        match error {
+            AppError::Cluster { .. } => Self::Usage(error.to_string()),
+            AppError::Listen { .. } | AppError::AddressFile { .. } => Self::Command(error.to_string()),
+            AppError::Part { .. } => internal(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_demo_heeds_limits_but_no_configured_cluster() {
+        let env = [
+            ("OFFSETD_CONFIG", "/nowhere"),
+            ("OFFSETD_BOOTSTRAP_SERVERS", "prod:9092"),
+            ("OFFSETD_CLUSTERS_PROD_REQUIRED", "true"),
+            ("OFFSETD_SQL_QUEUE", "7"),
+        ];
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let args = DemoArgs { listen: Some("127.0.0.1:0".to_owned()), address_file: None };
+        let config = args.load(&env, "127.0.0.1:4711").unwrap().config;
+        assert_eq!(config.sql.queue, 7);
+        assert_eq!(config.server.listen, "127.0.0.1:0");
+        let clusters: Vec<_> =
+            config.clusters.iter().map(|c| (c.name.as_str(), c.bootstrap_servers.as_str())).collect();
+        assert_eq!(clusters, [("demo", "127.0.0.1:4711")]);
+    }
+}

@@ -1,0 +1,291 @@
+//! Arrow IPC → what the user asked for, batch by batch: only a table's first rows are ever held.
+
+use std::{io::Write, sync::Arc};
+
+use arrow::{
+    array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, RecordBatch, StringBuilder, StructArray},
+    buffer::Buffer,
+    csv::WriterBuilder,
+    datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef, UInt64Type},
+    error::ArrowError,
+    ipc::reader::StreamDecoder,
+    json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder, make_encoder},
+    util::display::{ArrayFormatter, FormatOptions},
+};
+use parquet::arrow::ArrowWriter;
+
+use super::Format;
+use crate::cli::{
+    Failure,
+    text::{Column, Table},
+};
+
+/// RFC 3339: timestamps of the server are UTC and carry no zone.
+const TIMESTAMP: &str = "%Y-%m-%dT%H:%M:%S%.fZ";
+
+/// Writes an answer that comes as pieces of an Arrow IPC stream.
+pub(super) struct Renderer<W: Write + Send> {
+    decoder: StreamDecoder,
+    output: Output<W>,
+    /// The schema was handled.
+    started: bool,
+}
+
+enum Output<W: Write + Send> {
+    Table { out: W, table: Option<Table> },
+    Json { out: W, rows: JsonRows, array: bool, first: bool },
+    Csv { out: W, rows: JsonRows, header: bool },
+    Arrow { out: W },
+    Parquet { out: Option<W>, writer: Option<ArrowWriter<W>> },
+}
+
+impl<W: Write + Send> Renderer<W> {
+    pub(super) fn new(format: Format, out: W) -> Self {
+        let rows = JsonRows::new();
+        let output = match format {
+            Format::Table => Output::Table { out, table: None },
+            Format::Json => Output::Json { out, rows, array: true, first: true },
+            Format::Ndjson => Output::Json { out, rows, array: false, first: true },
+            Format::Csv => Output::Csv { out, rows, header: true },
+            Format::Arrow => Output::Arrow { out },
+            Format::Parquet => Output::Parquet { out: Some(out), writer: None },
+        };
+        Self { decoder: StreamDecoder::new(), output, started: false }
+    }
+
+    /// The next bytes of the stream, wherever it is cut.
+    pub(super) fn bytes(&mut self, bytes: Vec<u8>) -> Result<(), Failure> {
+        if let Output::Arrow { out } = &mut self.output {
+            return Ok(out.write_all(&bytes)?);
+        }
+        let mut buffer = Buffer::from_vec(bytes);
+        while !buffer.is_empty() {
+            let batch = self.decoder.decode(&mut buffer)?;
+            if let (false, Some(schema)) = (self.started, self.decoder.schema()) {
+                self.started = true;
+                self.output.start(&schema)?;
+            }
+            if let Some(batch) = batch {
+                self.output.batch(&batch)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what is held, and the end. Gives back where it was written.
+    pub(super) fn finish(mut self) -> Result<W, Failure> {
+        if !matches!(self.output, Output::Arrow { .. }) {
+            self.decoder.finish()?;
+        }
+        self.output.finish()
+    }
+
+    /// Writes what is held, when the answer does not come to its end.
+    pub(super) fn abandon(self) -> Result<(), Failure> {
+        match self.output {
+            Output::Table { mut out, table: Some(mut table) } => {
+                table.finish(&mut out)?;
+                out.flush()?;
+            }
+            Output::Json { mut out, .. } | Output::Csv { mut out, .. } | Output::Arrow { mut out } => out.flush()?,
+            // Without its end, the file is not one.
+            Output::Table { table: None, .. } | Output::Parquet { .. } => {}
+        }
+        Ok(())
+    }
+}
+
+impl<W: Write + Send> Output<W> {
+    fn start(&mut self, schema: &SchemaRef) -> Result<(), Failure> {
+        match self {
+            Self::Table { table, .. } => {
+                let column = |field: &FieldRef| {
+                    if field.data_type().is_numeric() {
+                        Column::right(field.name())
+                    } else {
+                        Column::left(field.name())
+                    }
+                };
+                *table = Some(Table::new(schema.fields().iter().map(column).collect()));
+            }
+            Self::Json { out, array: true, .. } => out.write_all(b"[")?,
+            Self::Json { .. } | Self::Arrow { .. } => {}
+            // The header must stand above an empty answer too.
+            Self::Csv { .. } => self.batch(&RecordBatch::new_empty(Arc::clone(schema)))?,
+            Self::Parquet { out, writer } => {
+                let out = out.take().ok_or_else(|| malformed("two schemas"))?;
+                *writer = Some(
+                    ArrowWriter::try_new(out, Arc::clone(schema), Some(parquet_properties()))
+                        .map_err(parquet_failed)?,
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn batch(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
+        match self {
+            Self::Table { out, table } => write_rows(out, table.as_mut().ok_or_else(|| malformed("no schema"))?, batch),
+            Self::Json { out, rows, array, first } => rows.each(batch, |row| {
+                let separator: &[u8] = match (*array, std::mem::replace(first, false)) {
+                    (true, true) => b"\n",
+                    (true, false) => b",\n",
+                    (false, _) => b"",
+                };
+                out.write_all(separator)?;
+                out.write_all(row)?;
+                if *array { Ok(()) } else { out.write_all(b"\n") }
+            }),
+            Self::Csv { out, rows, header } => {
+                let flat = rows.flatten(batch)?;
+                let builder = WriterBuilder::new().with_header(std::mem::replace(header, false));
+                let timestamps = builder.with_timestamp_format(TIMESTAMP.to_owned());
+                Ok(timestamps.build(out).write(&flat)?)
+            }
+            Self::Arrow { .. } => Ok(()),
+            Self::Parquet { writer, .. } => {
+                let writer = writer.as_mut().ok_or_else(|| malformed("no schema"))?;
+                writer.write(batch).map_err(parquet_failed)
+            }
+        }
+    }
+
+    fn finish(self) -> Result<W, Failure> {
+        match self {
+            Self::Table { mut out, table } => {
+                table.map_or(Ok(()), |mut table| table.finish(&mut out))?;
+                Ok(out)
+            }
+            Self::Json { mut out, array: true, first, .. } => {
+                out.write_all(if first { b"]\n" } else { b"\n]\n" })?;
+                Ok(out)
+            }
+            Self::Json { out, .. } | Self::Csv { out, .. } | Self::Arrow { out } => Ok(out),
+            Self::Parquet { writer, .. } => {
+                writer.ok_or_else(|| malformed("no schema"))?.into_inner().map_err(parquet_failed)
+            }
+        }
+    }
+}
+
+fn malformed(what: &str) -> Failure {
+    Failure::Command(format!("the server's answer is not an Arrow stream: {what}"))
+}
+
+fn parquet_properties() -> parquet::file::properties::WriterProperties {
+    use parquet::{basic::Compression, file::properties::WriterProperties};
+    WriterProperties::builder().set_compression(Compression::SNAPPY).build()
+}
+
+fn parquet_failed(error: parquet::errors::ParquetError) -> Failure {
+    match ArrowError::from(error) {
+        ArrowError::ExternalError(error) => match error.downcast::<std::io::Error>() {
+            Ok(error) => Failure::Output(*error),
+            Err(error) => Failure::Command(error.to_string()),
+        },
+        other => other.into(),
+    }
+}
+
+fn write_rows(out: &mut impl Write, table: &mut Table, batch: &RecordBatch) -> Result<(), Failure> {
+    let options =
+        FormatOptions::new().with_null("NULL").with_timestamp_format(Some(TIMESTAMP)).with_display_error(true);
+    let formatters = batch
+        .columns()
+        .iter()
+        .map(|column| ArrayFormatter::try_new(column.as_ref(), &options))
+        .collect::<Result<Vec<_>, _>>()?;
+    for row in 0..batch.num_rows() {
+        let cells = formatters.iter().map(|cells| cells.value(row).try_to_string()).collect::<Result<_, _>>()?;
+        table.row(out, cells)?;
+    }
+    Ok(())
+}
+
+/// Rows as JSON, in the form of `POST /v1/sql`: 64-bit integers as numbers below 2^53, else strings; NULL as null;
+/// times RFC 3339.
+struct JsonRows {
+    options: EncoderOptions,
+}
+
+impl JsonRows {
+    fn new() -> Self {
+        let options = EncoderOptions::default()
+            .with_explicit_nulls(true)
+            .with_timestamp_format(TIMESTAMP.to_owned())
+            .with_encoder_factory(Arc::new(ExactIntegers));
+        Self { options }
+    }
+
+    fn each(&self, batch: &RecordBatch, mut write: impl FnMut(&[u8]) -> std::io::Result<()>) -> Result<(), Failure> {
+        let rows = StructArray::from(batch.clone());
+        let field = Arc::new(Field::new("", rows.data_type().clone(), false));
+        let mut encoder = make_encoder(&field, &rows, &self.options)?;
+        let mut text = Vec::new();
+        for row in 0..batch.num_rows() {
+            text.clear();
+            encoder.encode(row, &mut text);
+            write(&text)?;
+        }
+        Ok(())
+    }
+
+    /// Lists and structs, which CSV has no form for, as JSON text.
+    fn flatten(&self, batch: &RecordBatch) -> Result<RecordBatch, Failure> {
+        if !batch.columns().iter().any(|column| column.data_type().is_nested()) {
+            return Ok(batch.clone());
+        }
+        let (mut fields, mut columns) = (Vec::new(), Vec::new());
+        for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+            let nested = column.data_type().is_nested();
+            columns.push(if nested { self.texts(field, column)? } else { Arc::clone(column) });
+            let kind = if nested { DataType::Utf8 } else { field.data_type().clone() };
+            fields.push(field.as_ref().clone().with_data_type(kind));
+        }
+        Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+    }
+
+    fn texts(&self, field: &FieldRef, column: &ArrayRef) -> Result<ArrayRef, Failure> {
+        let mut encoder = make_encoder(field, column.as_ref(), &self.options)?;
+        let (mut texts, mut text) = (StringBuilder::new(), Vec::new());
+        for row in 0..column.len() {
+            text.clear();
+            if encoder.is_null(row) {
+                texts.append_null();
+            } else {
+                encoder.encode(row, &mut text);
+                texts.append_value(String::from_utf8_lossy(&text));
+            }
+        }
+        Ok(Arc::new(texts.finish()))
+    }
+}
+
+#[derive(Debug)]
+struct ExactIntegers;
+
+impl EncoderFactory for ExactIntegers {
+    fn make_default_encoder<'a>(
+        &self,
+        _: &'a FieldRef,
+        array: &'a dyn Array,
+        _: &'a EncoderOptions,
+    ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
+        let encoder: Box<dyn Encoder + 'a> = match array.data_type() {
+            DataType::Int64 => Box::new(Integers(array.as_primitive::<Int64Type>())),
+            DataType::UInt64 => Box::new(Integers(array.as_primitive::<UInt64Type>())),
+            _ => return Ok(None),
+        };
+        Ok(Some(NullableEncoder::new(encoder, array.nulls().cloned())))
+    }
+}
+
+struct Integers<'a, T: ArrowPrimitiveType>(&'a PrimitiveArray<T>);
+
+impl<T: ArrowPrimitiveType<Native: Into<i128>>> Encoder for Integers<'_, T> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        let value: i128 = self.0.value(row).into();
+        let quote = if value.unsigned_abs() < 1 << 53 { "" } else { "\"" };
+        out.extend_from_slice(format!("{quote}{value}{quote}").as_bytes());
+    }
+}

@@ -1,0 +1,264 @@
+//! Settings: flag > environment > file > default, each with its origin.
+//!
+//! The sections below are one table: a line gives a field, what it means and its unit, how it is written, its default,
+//! and why that is the default. Parsing, the names in the environment, `check-config` and the example file come from it.
+//!
+//! Invariants: every error of all layers is reported at once; an unknown key is an error; a secret is never echoed, not
+//! in an error, in `Debug` or in `check-config`; the environment is handed in, never read here.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::PathBuf,
+    time::Duration,
+};
+
+use regex::Regex;
+
+mod section;
+
+mod error;
+mod example;
+mod file;
+mod kafka;
+mod resolve;
+mod value;
+
+pub use error::{ConfigError, ConfigErrors};
+pub use example::example;
+pub use kafka::{CheckProperty, Property};
+pub use resolve::{EffectiveValue, Flags, Origin, Sources};
+
+use kafka::Properties;
+use resolve::{Key, Resolver};
+use section::section;
+
+/// Everything that can be set.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The listener, and limits of the process.
+    pub server: Server,
+    /// What is watched; never empty, names are unique.
+    pub clusters: Vec<Cluster>,
+    /// Limits of SQL.
+    pub sql: Sql,
+    /// Log ends and lag.
+    pub lag: Lag,
+}
+
+section! {
+    /// `[server]`: the listener, and limits of the process.
+    #[derive(Clone, Debug)]
+    pub struct Server {
+        /// Address that gRPC, SQL and HTTP are served on, as host:port. Port 0 takes a free one.
+        pub listen: String = Address("127.0.0.1:8088"), "offsets are nobody else's business until you say so";
+        /// File that receives the bound address as host:port, once connections are accepted. Empty: none.
+        pub address_file: Option<PathBuf> = OptionalPath(""), "only scripts that listen on port 0 need it";
+        /// Time that open requests are given to end after SIGINT or SIGTERM.
+        pub shutdown_grace: Duration = Time("10s"), "below the 30 s after which Kubernetes kills";
+        /// Changes that wait for one slow watcher before it gets a resync instead.
+        pub watch_queue: usize = Positive("10000"), "a second of a busy cluster, about 1 MiB";
+        /// Watches at a time.
+        pub max_watches: usize = Positive("1000"), "times watch_queue this is the memory that slow watchers can hold";
+        /// Time after which a cluster that fails no longer holds back readiness, unless it is `required`.
+        pub ready_after: Duration = Time("30s"), "one dead cluster must not keep nine healthy ones out of service";
+        /// Commits that the SQL table `commits` remembers.
+        pub commits_kept: usize = Positive("1000000"), "a minute of 16,000 commits a second, at most 100 MiB";
+        /// Bytes that only running queries keep alive; beyond that the oldest reader is cancelled.
+        pub pinned_bytes: usize = Bytes("256MiB"), "a slow reader must cost itself, not the process";
+    }
+}
+
+section! {
+    /// `[clusters.NAME]`: a Kafka cluster to watch.
+    #[derive(Clone)]
+    pub struct Cluster {
+        /// Brokers to start from, as host:port,host:port.
+        pub bootstrap_servers: String = Servers(""), "there is no default: it must be given";
+        /// Readiness waits for this cluster however long it fails.
+        pub required: bool = Flag("false"), "one dead cluster must not keep nine healthy ones out of service";
+        /// Threads that read __consumer_offsets. 0: as many as cores, at most 4.
+        pub poll_threads: usize = Count("0"), "more than 4 wait for the network";
+        /// Ask brokers for topic ids, to tell a recreated topic from the one that was committed to.
+        pub topic_ids: bool = Flag("true"), "commits carry no topic id on brokers up to at least 4.1";
+    }
+    with {
+        /// `[A-Za-z0-9_.-]`, 1 to 64 of them.
+        pub name: String,
+        /// Properties of librdkafka, beyond those that offsetd sets itself.
+        pub kafka: BTreeMap<String, String>,
+        /// Groups to take in.
+        pub groups: NameFilter,
+        /// Topics to take in.
+        pub topics: NameFilter,
+    }
+}
+
+section! {
+    /// `[clusters.NAME.groups]` and `.topics`: which names are taken in.
+    #[derive(Clone, Debug, Default)]
+    pub struct NameFilter {
+        /// Only names that match this regular expression (anywhere; anchor it with ^ and $). Empty: all.
+        pub allow: Option<Regex> = Pattern(""), "everything that is committed is of interest to somebody";
+        /// No names that match this regular expression, whatever `allow` says. Empty: none.
+        pub deny: Option<Regex> = Pattern(""), "as for allow";
+    }
+}
+
+section! {
+    /// `[sql]`: limits of one statement and of all together.
+    #[derive(Clone, Debug)]
+    pub struct Sql {
+        /// Time that a statement may take, planning included.
+        pub timeout: Duration = Time("60s"), "dashboards give up earlier, reports rarely need more";
+        /// Length of a statement.
+        pub max_statement_bytes: usize = Bytes("64KiB"), "people write less, and parsing costs before anything can be checked";
+        /// Rows of an answer.
+        pub max_rows: usize = Positive("10000000"), "every committed offset of a very large site still fits";
+        /// Bytes of an answer.
+        pub max_bytes: usize = Bytes("1GiB"), "beyond that the caller meant something else";
+        /// Memory of one statement (sorts, joins, groupings).
+        pub memory_per_query: usize = Bytes("256MiB"), "sorts a million rows of lag";
+        /// Memory of all statements together. Not below memory_per_query.
+        pub memory_total: usize = Bytes("1GiB"), "concurrency times memory_per_query";
+        /// Statements that run at a time.
+        pub concurrency: usize = Positive("4"), "more are slower together than one after the other";
+        /// Statements that wait for their turn; one more is refused.
+        pub queue: usize = Count("64"), "a dashboard with many panels asks all at once";
+        /// Threads that plan and run statements. 0: as many as cores.
+        pub threads: usize = Count("0"), "they are apart from those that read Kafka and answer probes";
+        /// Parts that a scan is split into.
+        pub target_partitions: usize = Positive("2"), "statements are short: splitting finer costs more than it gains";
+    }
+}
+
+section! {
+    /// `[lag]`: how often Kafka is asked, and what lag is judged by.
+    #[derive(Clone, Debug)]
+    pub struct Lag {
+        /// Time between two looks at the log ends of all partitions.
+        pub poll_interval: Duration = Time("1s"), "one request a broker; lag is as fresh as this";
+        /// Time between two looks at log starts and last stable offsets.
+        pub start_interval: Duration = Time("30s"), "they move with retention, not with traffic";
+        /// Time between two looks at topics, partitions and topic ids.
+        pub metadata_interval: Duration = Time("10s"), "a topic counts as deleted after two looks that miss it";
+        /// Time that a broker has for an answer about log ends.
+        pub request_timeout: Duration = Time("5s"), "a slow broker makes its own partitions late, no others";
+        /// Time between two samples of a committed offset and its lag.
+        pub sample_interval: Duration = Time("10s"), "with window: how long trouble must last to be called so";
+        /// Samples that the status is judged by.
+        pub window: usize = Positive("10"), "as in Burrow";
+        /// Time since its last commit within which a group counts as active.
+        pub active_within: Duration = Time("5min"), "the default of auto.commit.interval.ms is 5 s; batch jobs take longer";
+    }
+}
+
+/// A configuration, and where each value of it came from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The values.
+    pub config: Config,
+    /// The values as text, in the order of the sections, secrets hidden.
+    pub effective: Vec<EffectiveValue>,
+}
+
+impl Config {
+    /// Reads the file, if any, and puts the layers together.
+    ///
+    /// # Errors
+    /// Everything that is wrong in any layer, at once.
+    pub fn load(sources: Sources<'_>) -> Result<Loaded, ConfigErrors> {
+        let mut resolver = Resolver::new(sources);
+        let clusters = clusters(&mut resolver);
+        let config = Self {
+            server: Server::resolve(&mut resolver, &Key::from("server")),
+            sql: Sql::resolve(&mut resolver, &Key::from("sql")),
+            lag: Lag::resolve(&mut resolver, &Key::from("lag")),
+            clusters: clusters.into_iter().map(|name| Cluster::load(&mut resolver, name)).collect(),
+        };
+        if config.sql.memory_total < config.sql.memory_per_query {
+            resolver.error(&Key::from("sql").child("memory_total"), "must not be below sql.memory_per_query");
+        }
+        let effective = resolver.finish()?;
+        Ok(Loaded { config, effective })
+    }
+}
+
+impl Cluster {
+    fn load(resolver: &mut Resolver<'_>, name: String) -> Self {
+        let section = Key::from("clusters").child(&name);
+        let (groups, topics) = Default::default();
+        let mut cluster = Self::resolve(resolver, &section, name, BTreeMap::new(), groups, topics);
+        cluster.groups = NameFilter::resolve(resolver, &section.child("groups"));
+        cluster.topics = NameFilter::resolve(resolver, &section.child("topics"));
+        cluster.kafka = Properties::resolve(resolver, &section.child("kafka"));
+        cluster
+    }
+}
+
+/// Of properties the names only: any value may come from a secret's file.
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster")
+            .field("name", &self.name)
+            .field("bootstrap_servers", &self.bootstrap_servers)
+            .field("required", &self.required)
+            .field("poll_threads", &self.poll_threads)
+            .field("topic_ids", &self.topic_ids)
+            .field("kafka", &self.kafka.keys())
+            .field("groups", &self.groups)
+            .field("topics", &self.topics)
+            .finish()
+    }
+}
+
+impl NameFilter {
+    /// Whether the name is to be taken in.
+    #[must_use]
+    pub fn accepts(&self, name: &str) -> bool {
+        self.allow.as_ref().is_none_or(|allow| allow.is_match(name))
+            && !self.deny.as_ref().is_some_and(|deny| deny.is_match(name))
+    }
+}
+
+/// The names of the clusters: those of the file, or the one that flags or the environment give.
+fn clusters(resolver: &mut Resolver<'_>) -> Vec<String> {
+    const NAME: &str = "A-Z, a-z, 0-9, '_', '.' and '-', at most 64 of them";
+    let mut names: BTreeSet<String> = resolver.file_children("clusters");
+    let given = resolver.single_cluster();
+    match given.servers {
+        Some((origin, _)) if !names.is_empty() => {
+            resolver.error_at(
+                origin,
+                None,
+                "defines a cluster, and so does [clusters.*] of the file: leave one of them out",
+            );
+        }
+        Some((origin, servers)) => {
+            let name = given.name.map_or_else(|| "default".to_owned(), |(_, name)| name);
+            resolver.set(Key::from("clusters").child(&name).child("bootstrap_servers"), origin, servers);
+            names.insert(name);
+        }
+        None => {
+            if let Some((origin, _)) = given.name {
+                resolver.error_at(origin, None, "names the cluster of --bootstrap-servers, which is not given");
+            }
+            // A file that could not be read may well have some.
+            if names.is_empty() && !resolver.failed() {
+                let problem = "no cluster to watch: give --bootstrap-servers HOST:PORT (or OFFSETD_BOOTSTRAP_SERVERS), \
+                               or --config FILE with a section [clusters.NAME]";
+                resolver.error_at(Origin::Default, None, problem);
+            }
+        }
+    }
+    for name in &names {
+        let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+        if !(1..=64).contains(&name.len()) || !name.chars().all(valid) {
+            resolver.error(&Key::from("clusters").child(name), &format!("a cluster's name is made of {NAME}"));
+        }
+    }
+    names.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests;

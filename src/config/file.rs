@@ -1,0 +1,89 @@
+//! `offsetd.toml` as leaves: a key's path, its value as text, and its line.
+//!
+//! TOML's own messages quote the line that is wrong, which may hold a password: only message and line are kept.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::resolve::Key;
+
+/// A value of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Leaf {
+    Text(String),
+    Integer(String),
+    Float(String),
+    Bool(bool),
+    /// A section without keys.
+    EmptyTable,
+    /// An array or a time; no setting is one.
+    Other(&'static str),
+}
+
+/// A parsed file.
+#[derive(Debug, Default)]
+pub(super) struct Document {
+    /// Values with their lines. What is read is taken out: the rest is unknown.
+    pub(super) leaves: BTreeMap<Key, (Leaf, usize)>,
+    /// Names below each top-level table.
+    children: BTreeMap<String, BTreeSet<String>>,
+    /// Messages with their lines.
+    pub(super) errors: Vec<(String, Option<usize>)>,
+}
+
+impl Document {
+    pub(super) fn parse(text: &str) -> Self {
+        let (table, errors) = DeTable::parse_recoverable(text);
+        let mut document = Self::default();
+        for error in errors {
+            let line = error.span().map(|span| line_of(text, span.start));
+            document.errors.push((format!("not TOML: {}", error.message().replace('\n', ", ")), line));
+        }
+        for (section, value) in table.get_ref() {
+            if let Some(table) = value.get_ref().as_table() {
+                let names = table.keys().map(|name| name.get_ref().to_string()).collect();
+                document.children.insert(section.get_ref().to_string(), names);
+            }
+        }
+        document.flatten(text, &Key::default(), table.get_ref());
+        document
+    }
+
+    /// The names below a top-level table.
+    pub(super) fn children(&self, section: &str) -> BTreeSet<String> {
+        self.children.get(section).cloned().unwrap_or_default()
+    }
+
+    fn flatten(&mut self, text: &str, parent: &Key, table: &DeTable<'_>) {
+        for (name, value) in table {
+            let key = parent.child(name.get_ref());
+            match value.get_ref() {
+                DeValue::Table(inner) if !inner.is_empty() => self.flatten(text, &key, inner),
+                _ => {
+                    self.leaves.insert(key, (leaf(value), line_of(text, name.span().start)));
+                }
+            }
+        }
+    }
+}
+
+fn leaf(value: &Spanned<DeValue<'_>>) -> Leaf {
+    match value.get_ref() {
+        DeValue::String(text) => Leaf::Text(text.to_string()),
+        DeValue::Integer(integer) if integer.radix() == 10 => Leaf::Integer(integer.as_str().to_owned()),
+        DeValue::Integer(_) => Leaf::Other("an integer that is not decimal"),
+        DeValue::Float(float) => Leaf::Float(float.as_str().to_owned()),
+        DeValue::Boolean(value) => Leaf::Bool(*value),
+        DeValue::Table(_) => Leaf::EmptyTable,
+        DeValue::Array(_) => Leaf::Other("an array"),
+        DeValue::Datetime(_) => Leaf::Other("a time"),
+    }
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+}

@@ -1,0 +1,262 @@
+use std::fs;
+
+use super::*;
+
+const EXAMPLE: &str = include_str!("../../tests/fixtures/config/offsetd.toml");
+const MULTI: &str = include_str!("../../tests/fixtures/config/multi.toml");
+
+/// A configuration put together from the text of a file, an environment and flags.
+fn load(file: &str, env: &[(&str, &str)], flags: Flags) -> Result<Loaded, Vec<String>> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("offsetd.toml");
+    fs::write(&path, file).unwrap();
+    let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let flags = Flags { config: Some(path), ..flags };
+    let check: &CheckProperty = &|key, value| {
+        if key.starts_with("nonsense") { Err(format!("No such configuration property: {key} {value}")) } else { Ok(()) }
+    };
+    let dir = format!("{}/", dir.path().display());
+    Config::load(Sources { flags: &flags, env: &env, check_property: Some(check) })
+        .map_err(|errors| errors.0.iter().map(|error| error.to_string().replace(&dir, "")).collect())
+}
+
+/// The file with its secret in a file that exists.
+fn multi() -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("secret");
+    fs::write(&secret, "hunter2\n").unwrap();
+    let text = MULTI.replace("/run/secrets/kafka-password", &secret.display().to_string());
+    assert_ne!(text, MULTI);
+    (dir, text)
+}
+
+fn effective<'a>(loaded: &'a Loaded, key: &str) -> &'a EffectiveValue {
+    loaded.effective.iter().find(|value| value.key == key).unwrap_or_else(|| panic!("no {key}"))
+}
+
+fn servers(servers: &str) -> Flags {
+    Flags { bootstrap_servers: Some(servers.to_owned()), ..Flags::default() }
+}
+
+#[test]
+fn the_example_file_is_the_table_of_settings() {
+    if std::env::var_os("UPDATE_EXAMPLE").is_some() {
+        fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/config/offsetd.toml"), example()).unwrap();
+    }
+    assert_eq!(EXAMPLE, example(), "UPDATE_EXAMPLE=1 writes it anew");
+}
+
+#[test]
+fn the_example_file_equals_the_defaults_and_names_every_setting() {
+    let file = load(EXAMPLE, &[], Flags::default()).unwrap();
+    let defaults = load("", &[], servers("localhost:9092")).unwrap();
+    assert_eq!(format!("{:?}", file.config), format!("{:?}", defaults.config));
+    for value in &file.effective {
+        assert!(matches!(value.origin, Origin::File { .. }), "{value:?}");
+    }
+    for value in &defaults.effective {
+        assert!(value.origin == Origin::Default || value.key.ends_with("bootstrap_servers"), "{value:?}");
+    }
+    assert_eq!(file.effective.len(), defaults.effective.len());
+}
+
+#[test]
+fn what_is_in_force_can_be_loaded_again() {
+    let (_dir, multi) = multi();
+    let first = load(&multi, &[], Flags::default()).unwrap_or_else(|errors| panic!("{errors:#?}"));
+    let lines = first.effective.iter().filter_map(|v| v.value.as_ref().map(|value| format!("{} = {value}\n", v.key)));
+    let again = load(&lines.collect::<String>(), &[], Flags::default()).unwrap_or_else(|errors| panic!("{errors:#?}"));
+    assert_eq!(format!("{:?}", first.config), format!("{:?}", again.config));
+}
+
+#[test]
+fn a_flag_goes_before_the_environment_and_that_before_the_file() {
+    let file =
+        "[clusters.a]\nbootstrap_servers = \"a:1\"\n[server]\nlisten = \"f:1\"\n[sql]\ntimeout = \"1s\"\nqueue = 3\n";
+    let env = [("OFFSETD_SERVER_LISTEN", "e:1"), ("OFFSETD_SQL_TIMEOUT", "2s")];
+    let loaded = load(file, &env, Flags { listen: Some("x:1".to_owned()), ..Flags::default() }).unwrap();
+    assert_eq!(loaded.config.server.listen, "x:1");
+    assert_eq!(effective(&loaded, "server.listen").origin, Origin::Flag("--listen"));
+    assert_eq!(loaded.config.sql.timeout, Duration::from_secs(2));
+    assert_eq!(effective(&loaded, "sql.timeout").origin.to_string(), "env OFFSETD_SQL_TIMEOUT");
+    assert_eq!(loaded.config.sql.queue, 3);
+    assert!(effective(&loaded, "sql.queue").origin.to_string().ends_with("offsetd.toml:7"));
+    assert_eq!(effective(&loaded, "sql.concurrency").origin.to_string(), "default");
+}
+
+#[test]
+fn all_errors_of_all_layers_come_at_once() {
+    let file = "\
+[server]
+listen = 8088
+colour = \"red\"
+[sql]
+timeout = \"3 parsecs\"
+max_rows = 0
+memory_total = \"1MiB\"
+[history]
+[lag.poll_interval]
+x = 1
+[clusters.'b d']
+bootstrap_servers = 'b:1'
+[clusters.a]
+required = 'yes'
+groups.allow = '('
+[clusters.a.kafka]
+group.id = 'g'
+nonsense.x = 1
+nonsense.password = 'hunter2'
+";
+    let env = [("OFFSETD_SQL_TIMEOT", "1s"), ("OFFSETD_LAG_WINDOW", "many"), ("OFFSETD_CLUSTERS_B_REQUIRED", "true")];
+    let flags = Flags { listen: Some("nowhere".to_owned()), ..Flags::default() };
+    let errors = load(file, &env, flags).unwrap_err();
+    let expected = [
+        "offsetd.toml:2: server.listen: an integer is not allowed here",
+        "--listen: server.listen: bad value \"nowhere\" (the port is missing)",
+        "offsetd.toml:3: server.colour: unknown key; allowed in [server]: address_file, commits_kept",
+        "offsetd.toml:5: sql.timeout: bad value \"3 parsecs\"",
+        "offsetd.toml:6: sql.max_rows: bad value \"0\"; allowed: an integer from 1",
+        "sql.memory_total: must not be below",
+        "offsetd.toml:8: history: unknown key; allowed at the top: clusters, lag, server, sql",
+        "lag.poll_interval.x: unknown key",
+        "OFFSETD_SQL_TIMEOT: no setting",
+        "OFFSETD_LAG_WINDOW: lag.window: bad value \"many\"",
+        "OFFSETD_CLUSTERS_B_REQUIRED: no setting",
+        "clusters.\"b d\": a cluster's name is made of",
+        "clusters.a.bootstrap_servers: not given; allowed: \"host:port\"",
+        "offsetd.toml:14: clusters.a.required: a string is not allowed here; allowed: true or false",
+        "offsetd.toml:15: clusters.a.groups.allow: bad value \"(\"",
+        "offsetd.toml:17: clusters.a.kafka.\"group.id\": cannot be set: __consumer_offsets is read without a group",
+        "offsetd.toml:18: clusters.a.kafka.\"nonsense.x\": No such configuration property",
+        "offsetd.toml:19: clusters.a.kafka.\"nonsense.password\": librdkafka refuses it",
+    ];
+    for text in expected {
+        assert!(errors.iter().any(|error| error.contains(text)), "{text}\nnot in {errors:#?}");
+    }
+    assert_eq!(errors.len(), expected.len(), "{errors:#?}");
+}
+
+#[test]
+fn syntax_errors_name_the_line_and_never_quote_it() {
+    let errors = load(
+        "[clusters.a]\nbootstrap_servers = 'a:1'\nkafka.sasl.password = \"hunter2\nx = = 1\n",
+        &[],
+        Flags::default(),
+    );
+    let errors = errors.unwrap_err();
+    assert!(errors.iter().any(|error| error.starts_with("offsetd.toml:3: not TOML")), "{errors:?}");
+    assert!(!errors.concat().contains("hunter2"), "{errors:?}");
+}
+
+#[test]
+fn a_missing_file_is_named_with_what_named_it() {
+    let flags = Flags { config: Some("/nowhere/offsetd.toml".into()), ..Flags::default() };
+    let env = BTreeMap::new();
+    let errors = Config::load(Sources { flags: &flags, env: &env, check_property: None }).unwrap_err().to_string();
+    assert!(errors.contains("--config: cannot read /nowhere/offsetd.toml"), "{errors}");
+    assert!(errors.starts_with("1 error in"), "{errors}");
+}
+
+#[test]
+fn without_a_cluster_the_error_says_what_to_do() {
+    let errors = load("", &[], Flags::default()).unwrap_err();
+    assert!(errors.len() == 1 && errors[0].contains("give --bootstrap-servers HOST:PORT"), "{errors:?}");
+}
+
+#[test]
+fn a_single_cluster_comes_from_flags_or_environment() {
+    let loaded = load("", &[("OFFSETD_BOOTSTRAP_SERVERS", "e:1"), ("OFFSETD_CLUSTER_NAME", "prod")], Flags::default());
+    let loaded = loaded.unwrap();
+    assert_eq!(
+        (loaded.config.clusters[0].name.as_str(), loaded.config.clusters[0].bootstrap_servers.as_str()),
+        ("prod", "e:1")
+    );
+    let env = [("OFFSETD_BOOTSTRAP_SERVERS", "e:1"), ("OFFSETD_CLUSTERS_DEFAULT_GROUPS_DENY", "^console-")];
+    let loaded = load("", &env, servers("f:1, g:2")).unwrap();
+    let cluster = &loaded.config.clusters[0];
+    assert_eq!((cluster.name.as_str(), cluster.bootstrap_servers.as_str()), ("default", "f:1,g:2"));
+    assert_eq!(effective(&loaded, "clusters.default.bootstrap_servers").origin, Origin::Flag("--bootstrap-servers"));
+    assert!(cluster.groups.accepts("orders") && !cluster.groups.accepts("console-consumer-1"));
+}
+
+#[test]
+fn one_cluster_and_several_exclude_each_other() {
+    let errors = load("[clusters.a]\nbootstrap_servers = 'a:1'\n", &[], servers("f:1")).unwrap_err();
+    assert!(errors.len() == 1 && errors[0].starts_with("--bootstrap-servers: "), "{errors:?}");
+    let name = Flags { cluster_name: Some("x".to_owned()), ..Flags::default() };
+    let errors = load("[clusters.a]\nbootstrap_servers = 'a:1'\n", &[], name).unwrap_err();
+    assert!(errors.len() == 1 && errors[0].starts_with("--cluster-name: "), "{errors:?}");
+}
+
+#[test]
+fn properties_come_from_all_layers_and_secrets_are_never_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("secret");
+    fs::write(&secret, "hunter2\n").unwrap();
+    let file = format!(
+        "[clusters.'eu.prod']\nbootstrap_servers = 'a:1'\n[clusters.'eu.prod'.kafka]\n\
+         sasl.password = {{ file = '{}' }}\n'ssl.key.password' = 'hunter3'\nsasl.username = {{ env = 'USER_NAME' }}\n\
+         security.protocol = 'SASL_SSL'\nsocket.timeout.ms = 1000\nsocket.keepalive.enable = true\n\
+         sasl.oauthbearer.assertion.private.key.file = '/k'\n",
+        secret.display()
+    );
+    let env = [
+        ("USER_NAME", "hunter4"),
+        ("OFFSETD_CLUSTERS_EU_PROD_KAFKA_SSL_KEY_PEM", "hunter5"),
+        ("OFFSETD_CLUSTERS_EU_PROD_KAFKA_SOCKET_TIMEOUT_MS", "2000"),
+    ];
+    let kafka = vec!["sasl.oauthbearer.client.secret=hunter6".parse().unwrap(), "client.id=x=y".parse().unwrap()];
+    let flags = Flags { kafka, ..Flags::default() };
+    assert!(!format!("{flags:?}").contains("hunter"));
+    let loaded = load(&file, &env, flags).unwrap();
+    let kafka = &loaded.config.clusters[0].kafka;
+    let expected = [
+        ("client.id", "x=y"),
+        ("sasl.oauthbearer.assertion.private.key.file", "/k"),
+        ("sasl.oauthbearer.client.secret", "hunter6"),
+        ("sasl.password", "hunter2"),
+        ("sasl.username", "hunter4"),
+        ("security.protocol", "SASL_SSL"),
+        ("socket.keepalive.enable", "true"),
+        ("socket.timeout.ms", "2000"),
+        ("ssl.key.password", "hunter3"),
+        ("ssl.key.pem", "hunter5"),
+    ];
+    assert_eq!(kafka.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>(), expected);
+    assert!(!format!("{loaded:?}").contains("hunter"), "{loaded:?}");
+    let shown = effective(&loaded, "clusters.\"eu.prod\".kafka.\"sasl.username\"");
+    assert_eq!(shown.value.as_deref(), Some("\"***\""));
+}
+
+#[test]
+fn a_secret_that_cannot_be_read_is_an_error() {
+    let file = "[clusters.a]\nbootstrap_servers = 'a:1'\nkafka.sasl.password = { file = '/nowhere/x' }\nkafka.ssl.key.password = { env = 'NOT_THERE' }\n";
+    let errors = load(file, &[], Flags::default()).unwrap_err();
+    assert!(errors[0].contains("cannot read /nowhere/x") && errors[1].contains("no NOT_THERE"), "{errors:?}");
+}
+
+#[test]
+fn variables_of_kubernetes_services_are_no_settings() {
+    let env = [
+        ("OFFSETD_PORT", "tcp://1.2.3.4:1"),
+        ("OFFSETD_SERVER_SERVICE_HOST", "1.2.3.4"),
+        ("OFFSETD_SERVER_SERVICE_PORT_HTTP", "8088"),
+        ("OFFSETD_SERVER_PORT", "tcp://1.2.3.4:8088"),
+        ("OFFSETD_SERVER_PORT_8088_TCP_ADDR", "1.2.3.4"),
+        ("OFFSETD_SERVER", "http://x:1"),
+        ("OFFSETD_TOKEN", "t"),
+    ];
+    assert!(load("", &env, servers("a:1")).is_ok());
+    assert!(load("", &[("OFFSETD_SERVER_PORT", "8088")], servers("a:1")).is_err());
+}
+
+#[test]
+fn several_clusters_keep_their_own_settings() {
+    let (_dir, multi) = multi();
+    let loaded = load(&multi, &[], Flags::default()).unwrap_or_else(|errors| panic!("{errors:#?}"));
+    let names: Vec<&str> = loaded.config.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
+    assert_eq!(names, ["production", "staging"]);
+    assert!(loaded.config.clusters[0].required && !loaded.config.clusters[1].required);
+    assert_eq!(loaded.config.clusters[0].kafka["security.protocol"], "SASL_SSL");
+    assert_eq!(loaded.config.clusters[0].kafka["sasl.password"], "hunter2");
+}

@@ -1,0 +1,440 @@
+//! Kafka's primitive encodings (format of the message generator, KIP-482), read from borrowed bytes.
+//!
+//! Nothing here allocates while reading: strings and byte fields borrow, and an array is checked
+//! once and then read again element by element ([`Array`]).
+
+use std::fmt;
+
+use serde::ser::{Serialize, SerializeSeq as _, Serializer};
+
+use super::error::{DecodeError, Fault};
+use crate::model::Uuid;
+
+/// Kafka refuses longer strings, in compact form too (`MessageDataGenerator`).
+const MAX_STRING_BYTES: usize = 0x7fff;
+
+/// A position in the bytes of one key or value.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// Starts at the first byte.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// Position of the next byte, from the start of the key or value.
+    #[must_use]
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    /// Bytes not read yet.
+    #[must_use]
+    pub fn remaining(&self) -> usize {
+        self.bytes.len().saturating_sub(self.at)
+    }
+
+    /// An error at the present position.
+    #[must_use]
+    pub fn fail(&self, fault: Fault) -> DecodeError {
+        DecodeError::new(fault, self.at)
+    }
+
+    /// The next `len` bytes.
+    ///
+    /// # Errors
+    /// [`Fault::EndOfBuffer`] when fewer are left.
+    pub fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
+        let slice = self
+            .at
+            .checked_add(len)
+            .and_then(|end| self.bytes.get(self.at..end))
+            .ok_or_else(|| self.fail(Fault::EndOfBuffer { wanted: len, left: self.remaining() }))?;
+        self.at += len;
+        Ok(slice)
+    }
+
+    /// The next `N` bytes, as an array.
+    ///
+    /// # Errors
+    /// [`Fault::EndOfBuffer`] when fewer are left.
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let left = self.remaining();
+        let found = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk::<N>).copied();
+        let chunk = found.ok_or_else(|| self.fail(Fault::EndOfBuffer { wanted: N, left }))?;
+        self.at += N;
+        Ok(chunk)
+    }
+
+    /// An unsigned varint of at most 5 bytes, not zig-zag (`ByteUtils.readUnsignedVarint`).
+    ///
+    /// # Errors
+    /// End of the buffer, or a fifth byte that continues or overflows 32 bits.
+    pub fn uvarint(&mut self) -> Result<u32, DecodeError> {
+        let start = *self;
+        let mut value = 0_u64;
+        for shift in (0..35).step_by(7) {
+            let [byte] = self.array()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return u32::try_from(value).map_err(|_| start.fail(Fault::Varint));
+            }
+        }
+        Err(start.fail(Fault::Varint))
+    }
+
+    /// A length or count: `None` for null. Fixed form is an `i16` or `i32` read by the caller.
+    fn length(&mut self, context: Context, fixed: Fixed) -> Result<Option<usize>, DecodeError> {
+        if context.flexible {
+            return Ok(self.uvarint()?.checked_sub(1).map(|length| length as usize));
+        }
+        let start = *self;
+        let length = match fixed {
+            Fixed::I16 => i32::from(i16::from_be_bytes(self.array()?)),
+            Fixed::I32 => i32::from_be_bytes(self.array()?),
+        };
+        match length {
+            -1 => Ok(None),
+            _ => usize::try_from(length).map(Some).map_err(|_| start.fail(Fault::NegativeLength(length))),
+        }
+    }
+
+    /// Skips a tag section but for the tags that `known` reads.
+    ///
+    /// # Errors
+    /// Whatever `known` says, or a section that does not fit.
+    pub fn tags(
+        &mut self,
+        mut known: impl FnMut(u32, &mut Reader<'a>) -> Result<(), DecodeError>,
+    ) -> Result<(), DecodeError> {
+        let count = self.uvarint()?;
+        for _ in 0..count {
+            let tag = self.uvarint()?;
+            let size = self.uvarint()? as usize;
+            let start = self.at;
+            self.take(size)?;
+            let mut inner = Reader { bytes: self.bytes.get(..self.at).unwrap_or_default(), at: start };
+            known(tag, &mut inner)?;
+        }
+        Ok(())
+    }
+}
+
+/// Width of a length in non-flexible versions.
+#[derive(Clone, Copy)]
+enum Fixed {
+    I16,
+    I32,
+}
+
+/// What decides the layout of a field.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Context {
+    /// Version of the value.
+    pub version: i16,
+    /// Compact lengths and tag sections (KIP-482).
+    pub flexible: bool,
+    /// Byte fields hold the embedded consumer protocol. Matters to JSON only.
+    pub embedded: bool,
+}
+
+/// A type with a wire form.
+pub trait Wire<'a>: Copy {
+    /// Reads one value.
+    ///
+    /// # Errors
+    /// What is wrong, and at which byte.
+    fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, DecodeError>;
+    /// Appends the bytes that [`Wire::read`] reads.
+    fn write(&self, out: &mut Vec<u8>, context: Context);
+    /// As JSON, in the form of the contract's §7.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    fn json<S: Serializer>(&self, context: Context, serializer: S) -> Result<S::Ok, S::Error>;
+}
+
+/// A value with its context, to serialize as JSON.
+#[derive(Clone, Copy, Debug)]
+pub struct Json<T>(pub T, pub Context);
+
+impl<'a, T: Wire<'a>> Serialize for Json<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.json(self.1, serializer)
+    }
+}
+
+macro_rules! integers {
+    ($($type:ty)+) => {$(
+        impl<'a> Wire<'a> for $type {
+            #[inline]
+            fn read(reader: &mut Reader<'a>, _: Context) -> Result<Self, DecodeError> {
+                reader.array().map(Self::from_be_bytes)
+            }
+            fn write(&self, out: &mut Vec<u8>, _: Context) {
+                out.extend_from_slice(&self.to_be_bytes());
+            }
+            fn json<S: Serializer>(&self, _: Context, serializer: S) -> Result<S::Ok, S::Error> {
+                self.serialize(serializer)
+            }
+        }
+    )+};
+}
+integers!(i8 i16 u16 i32 i64);
+
+impl<'a> Wire<'a> for Uuid {
+    fn read(reader: &mut Reader<'a>, _: Context) -> Result<Self, DecodeError> {
+        reader.array().map(Self)
+    }
+    fn write(&self, out: &mut Vec<u8>, _: Context) {
+        out.extend_from_slice(&self.0);
+    }
+    fn json<S: Serializer>(&self, _: Context, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'a> Wire<'a> for Option<&'a str> {
+    #[inline]
+    fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, DecodeError> {
+        let start = *reader;
+        let Some(length) = reader.length(context, Fixed::I16)? else { return Ok(None) };
+        if length > MAX_STRING_BYTES {
+            return Err(start.fail(Fault::StringTooLong(length)));
+        }
+        let text = *reader;
+        match std::str::from_utf8(reader.take(length)?) {
+            Ok(string) => Ok(Some(string)),
+            Err(error) => Err(DecodeError::new(Fault::Utf8, text.at + error.valid_up_to())),
+        }
+    }
+    fn write(&self, out: &mut Vec<u8>, context: Context) {
+        write_length(self.map(str::len), out, context, Fixed::I16);
+        out.extend_from_slice(self.unwrap_or_default().as_bytes());
+    }
+    fn json<S: Serializer>(&self, _: Context, serializer: S) -> Result<S::Ok, S::Error> {
+        self.serialize(serializer)
+    }
+}
+
+impl<'a> Wire<'a> for &'a str {
+    #[inline]
+    fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, DecodeError> {
+        let start = *reader;
+        Option::<&str>::read(reader, context)?.ok_or_else(|| start.fail(Fault::Null))
+    }
+    fn write(&self, out: &mut Vec<u8>, context: Context) {
+        Some(*self).write(out, context);
+    }
+    fn json<S: Serializer>(&self, _: Context, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self)
+    }
+}
+
+impl<'a> Wire<'a> for Option<&'a [u8]> {
+    fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, DecodeError> {
+        reader.length(context, Fixed::I32)?.map(|length| reader.take(length)).transpose()
+    }
+    fn write(&self, out: &mut Vec<u8>, context: Context) {
+        write_length(self.map(<[u8]>::len), out, context, Fixed::I32);
+        out.extend_from_slice(self.unwrap_or_default());
+    }
+    fn json<S: Serializer>(&self, _: Context, serializer: S) -> Result<S::Ok, S::Error> {
+        self.map(hex).serialize(serializer)
+    }
+}
+
+impl<'a> Wire<'a> for &'a [u8] {
+    fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, DecodeError> {
+        let start = *reader;
+        Option::<&[u8]>::read(reader, context)?.ok_or_else(|| start.fail(Fault::Null))
+    }
+    fn write(&self, out: &mut Vec<u8>, context: Context) {
+        Some(*self).write(out, context);
+    }
+    fn json<S: Serializer>(&self, _: Context, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex(self))
+    }
+}
+
+/// Lower-case hexadecimal.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn write_length(length: Option<usize>, out: &mut Vec<u8>, context: Context, fixed: Fixed) {
+    // Lengths beyond the wire's range cannot be written; readers refuse the truncated form.
+    if context.flexible {
+        write_uvarint(length.map_or(0, |length| u32::try_from(length + 1).unwrap_or(u32::MAX)), out);
+        return;
+    }
+    match fixed {
+        Fixed::I16 => {
+            let length = length.map_or(-1, |length| i16::try_from(length).unwrap_or(i16::MAX));
+            out.extend_from_slice(&length.to_be_bytes());
+        }
+        Fixed::I32 => {
+            let length = length.map_or(-1, |length| i32::try_from(length).unwrap_or(i32::MAX));
+            out.extend_from_slice(&length.to_be_bytes());
+        }
+    }
+}
+
+/// Appends an unsigned varint.
+pub fn write_uvarint(mut value: u32, out: &mut Vec<u8>) {
+    while value >= 0x80 {
+        out.push(value.to_le_bytes()[0] | 0x80);
+        value >>= 7;
+    }
+    out.push(value.to_le_bytes()[0]);
+}
+
+/// An array field: checked when the record is read, then read again by each [`Array::iter`].
+/// That costs no memory, and few readers want the elements.
+#[derive(Clone, Copy)]
+pub struct Array<'a, T> {
+    elements: Elements<'a, T>,
+}
+
+#[derive(Clone, Copy)]
+enum Elements<'a, T> {
+    Wire { reader: Reader<'a>, count: usize, context: Context },
+    Items(&'a [T]),
+}
+
+impl<'a, T: Wire<'a>> Array<'a, T> {
+    /// An array to be written.
+    #[must_use]
+    pub fn of(items: &'a [T]) -> Self {
+        Self { elements: Elements::Items(items) }
+    }
+
+    /// Number of elements.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self.elements {
+            Elements::Wire { count, .. } => count,
+            Elements::Items(items) => items.len(),
+        }
+    }
+
+    /// Whether there are no elements.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The elements, in order.
+    pub fn iter(&self) -> impl Iterator<Item = T> + use<'a, T> {
+        let elements = self.elements;
+        let mut next = 0;
+        let mut position = match elements {
+            Elements::Wire { reader, .. } => reader,
+            Elements::Items(_) => Reader::new(&[]),
+        };
+        std::iter::from_fn(move || {
+            let index = next;
+            next += 1;
+            match elements {
+                // Checked when the array was read, so that reading again cannot fail.
+                Elements::Wire { count, context, .. } if index < count => T::read(&mut position, context).ok(),
+                Elements::Wire { .. } => None,
+                Elements::Items(items) => items.get(index).copied(),
+            }
+        })
+    }
+}
+
+impl<T> Default for Array<'_, T> {
+    fn default() -> Self {
+        Self { elements: Elements::Items(&[]) }
+    }
+}
+
+impl<'a, T: Wire<'a> + fmt::Debug> fmt::Debug for Array<'a, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl<'a, T: Wire<'a> + PartialEq> PartialEq for Array<'a, T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl<'a, T: Wire<'a>> Wire<'a> for Array<'a, T> {
+    fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, DecodeError> {
+        let start = *reader;
+        let count = reader.length(context, Fixed::I32)?.ok_or_else(|| start.fail(Fault::Null))?;
+        // Every element takes at least a byte.
+        if count > reader.remaining() {
+            return Err(start.fail(Fault::EndOfBuffer { wanted: count, left: reader.remaining() }));
+        }
+        let first = *reader;
+        for index in 0..count {
+            T::read(reader, context).map_err(|error| error.at_index(index))?;
+        }
+        Ok(Self { elements: Elements::Wire { reader: first, count, context } })
+    }
+    fn write(&self, out: &mut Vec<u8>, context: Context) {
+        write_length(Some(self.len()), out, context, Fixed::I32);
+        for item in self.iter() {
+            item.write(out, context);
+        }
+    }
+    fn json<S: Serializer>(&self, context: Context, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_seq(Some(self.len()))?;
+        for item in self.iter() {
+            list.serialize_element(&Json(item, context))?;
+        }
+        list.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_varint_of_more_than_32_bits_is_refused() {
+        assert_eq!(Reader::new(&[0xff, 0xff, 0xff, 0xff, 0x0f]).uvarint(), Ok(u32::MAX));
+        assert!(Reader::new(&[0xff, 0xff, 0xff, 0xff, 0x1f]).uvarint().is_err());
+        assert!(Reader::new(&[0x80, 0x80, 0x80, 0x80, 0x80]).uvarint().is_err());
+        assert!(Reader::new(&[0x80]).uvarint().is_err());
+    }
+
+    #[test]
+    fn varints_round_trip() {
+        for value in [0, 1, 127, 128, 16_383, 16_384, u32::MAX] {
+            let mut bytes = vec![];
+            write_uvarint(value, &mut bytes);
+            assert_eq!(Reader::new(&bytes).uvarint(), Ok(value));
+        }
+    }
+
+    #[test]
+    fn a_count_beyond_the_buffer_fails_before_any_element() {
+        let bytes = [0x7f, 0xff, 0xff, 0xff, 0, 0];
+        let error = Array::<i8>::read(&mut Reader::new(&bytes), Context::default()).unwrap_err();
+        assert!(matches!(error.fault(), Fault::EndOfBuffer { .. }));
+    }
+
+    #[test]
+    fn bad_utf8_is_reported_at_its_first_bad_byte() {
+        let bytes = [0, 3, b'a', 0xff, b'b'];
+        let error = <&str>::read(&mut Reader::new(&bytes), Context::default()).unwrap_err();
+        assert_eq!((error.fault(), error.at()), (Fault::Utf8, 3));
+    }
+}

@@ -1,0 +1,508 @@
+//! The play, and the cluster it is played on.
+
+use std::collections::BTreeMap;
+
+use rdkafka::{
+    ClientConfig, Message as _, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
+    error::KafkaError,
+};
+
+use super::{
+    cluster::KEPT_BYTES,
+    records::{Commit, GroupDescription, Member, assignment, subscription},
+    workload::Sink,
+    *,
+};
+use crate::{
+    decode::{Record, decode},
+    model::log_partition_for,
+};
+
+/// Of a batch around its records, and of a record around key and value, at most.
+const BATCH_BYTES: usize = 61;
+const RECORD_BYTES: usize = 12;
+
+/// A partition of the mock: bytes so far, and the tick of the last batch.
+#[derive(Clone, Default)]
+struct Log {
+    bytes: usize,
+    tick: Option<u64>,
+    batches: usize,
+}
+
+impl Log {
+    fn append(&mut self, tick: u64, bytes: usize) {
+        let is_new = self.tick != Some(tick);
+        self.bytes += bytes + RECORD_BYTES + if is_new { BATCH_BYTES } else { 0 };
+        self.batches += usize::from(is_new);
+        self.tick = Some(tick);
+    }
+}
+
+/// A committed offset: its last write, and the bounds so far.
+struct Key {
+    written_at: usize,
+    log: usize,
+    most_bytes_since: usize,
+    committed_at: i64,
+    offset: i64,
+}
+
+/// Plays without a cluster and keeps account.
+struct Account {
+    tick: u64,
+    logs: Vec<Log>,
+    /// By group, topic and partition; with an empty topic, the group's own record.
+    keys: BTreeMap<(String, String, i32), Key>,
+    /// Log end and bytes a record.
+    data: BTreeMap<(String, i32), (i64, Log)>,
+    records: u64,
+    /// Largest lag, in bytes of the data partition.
+    most_lag_bytes: BTreeMap<String, usize>,
+}
+
+impl Account {
+    fn new() -> Self {
+        Self {
+            tick: 0,
+            logs: vec![Log::default(); 50],
+            keys: BTreeMap::new(),
+            data: BTreeMap::new(),
+            records: 0,
+            most_lag_bytes: BTreeMap::new(),
+        }
+    }
+
+    fn write(&mut self, group: &str, topic: &str, partition: i32, bytes: usize, commit: Option<&Commit<'_>>) {
+        self.records += 1;
+        let log = usize::try_from(log_partition_for(group, 50).unwrap()).unwrap();
+        self.logs[log].append(self.tick, bytes);
+        let written_at = self.logs[log].bytes;
+        let (committed_at, offset) = commit.map_or((0, 0), |commit| (commit.committed_at, commit.offset));
+        let key = self.keys.entry((group.to_owned(), topic.to_owned(), partition)).or_insert(Key {
+            written_at,
+            log,
+            most_bytes_since: 0,
+            committed_at,
+            offset,
+        });
+        assert!(committed_at >= key.committed_at, "{group}: commit times go back");
+        key.most_bytes_since = key.most_bytes_since.max(written_at - key.written_at);
+        (key.written_at, key.committed_at, key.offset) = (written_at, committed_at, offset);
+    }
+
+    /// Takes stock of lags and of keys that were not written for long.
+    fn take_stock(&mut self) {
+        for ((group, topic, partition), key) in &mut self.keys {
+            key.most_bytes_since = key.most_bytes_since.max(self.logs[key.log].bytes - key.written_at);
+            let Some((end, log)) = self.data.get(&(topic.clone(), *partition)) else { continue };
+            let lag = usize::try_from(end - key.offset).expect("nobody is ahead of the log");
+            let bytes = lag * log.bytes / usize::try_from(*end).unwrap();
+            let most = self.most_lag_bytes.entry(group.clone()).or_default();
+            *most = bytes.max(*most);
+        }
+    }
+}
+
+impl Sink for Account {
+    fn commit(&mut self, commit: &Commit<'_>) -> Result<(), DemoError> {
+        let bytes = 10 + commit.group.len() + commit.topic.len() + 28 + commit.metadata.len();
+        if self.records.is_multiple_of(1000) {
+            assert!(commit.key().len() + commit.value().unwrap().len() <= bytes);
+        }
+        self.write(commit.group, commit.topic, commit.partition, bytes, Some(commit));
+        Ok(())
+    }
+    fn delete_offset(&mut self, group: &str, topic: &str, partition: i32) -> Result<(), DemoError> {
+        self.write(group, topic, partition, 0, Some(&Commit::new(group, topic, partition, 0, i64::MAX)));
+        self.keys.remove(&(group.to_owned(), topic.to_owned(), partition)).expect("was committed");
+        Ok(())
+    }
+    fn group(&mut self, group: &GroupDescription) -> Result<(), DemoError> {
+        let bytes = GroupDescription::key(&group.group).len() + group.value(3).unwrap().len();
+        self.write(&group.group, "", 0, bytes, None);
+        Ok(())
+    }
+    fn delete_group(&mut self, group: &str) -> Result<(), DemoError> {
+        self.write(group, "", 0, 0, None);
+        self.keys.remove(&(group.to_owned(), String::new(), 0)).expect("was there");
+        Ok(())
+    }
+    fn produce(&mut self, topic: &str, partition: i32, count: u32) -> Result<(), DemoError> {
+        let (end, log) = self.data.entry((topic.to_owned(), partition)).or_default();
+        *end += i64::from(count);
+        log.append(self.tick, 8 * count as usize);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_day_of_the_demo_loses_nothing_that_a_later_reader_needs() {
+    const DAY: u64 = 24 * 3_600_000 / TICK_MS;
+    let (mut workload, mut account) = (Workload::new(), Account::new());
+    for tick in 0..DAY {
+        account.tick = tick;
+        workload.tick(i64::try_from(tick * TICK_MS).unwrap(), &mut account).unwrap();
+        if tick % 1000 == 0 {
+            account.take_stock();
+        }
+    }
+    account.take_stock();
+    // After a day, an eighth of what is kept: whatever still grows does so for a week.
+    for ((group, topic, _), key) in &account.keys {
+        assert!(key.most_bytes_since < KEPT_BYTES / 8, "{group} {topic}: {}", key.most_bytes_since);
+    }
+    for (group, bytes) in &account.most_lag_bytes {
+        assert!(*bytes < KEPT_BYTES / 8, "{group}: {bytes}");
+    }
+    let per_second = account.records * 1000 / (DAY * TICK_MS);
+    assert!((20..200).contains(&per_second), "{per_second}");
+}
+
+/// The play as text.
+struct Script(Vec<String>);
+
+impl Sink for Script {
+    fn commit(&mut self, commit: &Commit<'_>) -> Result<(), DemoError> {
+        self.0.push(format!("{commit:?}"));
+        Ok(())
+    }
+    fn delete_offset(&mut self, group: &str, topic: &str, partition: i32) -> Result<(), DemoError> {
+        self.0.push(format!("delete {group} {topic} {partition}"));
+        Ok(())
+    }
+    fn group(&mut self, group: &GroupDescription) -> Result<(), DemoError> {
+        self.0.push(format!("{group:?}"));
+        Ok(())
+    }
+    fn delete_group(&mut self, group: &str) -> Result<(), DemoError> {
+        self.0.push(format!("delete {group}"));
+        Ok(())
+    }
+    fn produce(&mut self, topic: &str, partition: i32, count: u32) -> Result<(), DemoError> {
+        self.0.push(format!("{topic} {partition} {count}"));
+        Ok(())
+    }
+}
+
+fn script(ticks: u64) -> Vec<String> {
+    let (mut workload, mut script) = (Workload::new(), Script(vec![]));
+    for tick in 0..ticks {
+        workload.tick(i64::try_from(tick * TICK_MS).unwrap(), &mut script).unwrap();
+    }
+    script.0
+}
+
+#[test]
+fn the_same_ticks_write_the_same_records() {
+    assert_eq!(script(2000), script(2000));
+}
+
+#[test]
+fn groups_that_are_never_or_seldom_written_again_have_a_log_partition_to_themselves() {
+    let home = |group: &str| log_partition_for(group, LOG_PARTITIONS);
+    for quiet in ["loyalty-migration", "warehouse-sync"] {
+        let shared = cast::GROUPS.iter().filter(|group| home(group.id) == home(quiet)).count();
+        assert_eq!(shared, 1, "{quiet}");
+    }
+}
+
+fn consumer(bootstrap_servers: &str) -> BaseConsumer {
+    ClientConfig::new()
+        .set("bootstrap.servers", bootstrap_servers)
+        // assign() wants one; nothing is committed.
+        .set("group.id", "test")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .create()
+        .unwrap()
+}
+
+/// Partition, key and value of all records of `__consumer_offsets`.
+fn read_all(kafka: &MockKafka, partitions: i32) -> Vec<(i32, Vec<u8>, Option<Vec<u8>>)> {
+    let consumer = consumer(kafka.bootstrap_servers());
+    let mut assigned = TopicPartitionList::new();
+    for partition in 0..partitions {
+        assigned.add_partition_offset(OFFSETS_TOPIC, partition, Offset::Beginning).unwrap();
+    }
+    consumer.assign(&assigned).unwrap();
+    let (mut records, mut ended) = (vec![], 0);
+    while ended < partitions {
+        match consumer.poll(Duration::from_millis(100)) {
+            Some(Ok(record)) => {
+                let key = record.key().unwrap_or_default().to_vec();
+                records.push((record.partition(), key, record.payload().map(<[u8]>::to_vec)));
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => ended += 1,
+            Some(Err(error)) => panic!("{error}"),
+            None => (),
+        }
+    }
+    records
+}
+
+fn a_group() -> GroupDescription {
+    let member = Member {
+        id: "c-1".to_owned(),
+        instance_id: Some("i-1".to_owned()),
+        client_id: "c".to_owned(),
+        client_host: "/10.0.0.7".to_owned(),
+        rebalance_timeout_ms: 300_000,
+        session_timeout_ms: 45_000,
+        subscription: subscription(3, &["orders"]),
+        assignment: assignment(1, &[("orders", &[0, 2])]),
+    };
+    GroupDescription {
+        group: "g1".to_owned(),
+        protocol_type: "consumer".to_owned(),
+        generation: 5,
+        protocol: Some("range".to_owned()),
+        leader: Some("c-1".to_owned()),
+        at: 1_700_000_000_000,
+        members: vec![member],
+    }
+}
+
+#[test]
+fn commits_of_every_version_decode_to_what_was_written() {
+    for (kind, version) in [(0, 0), (1, 0), (1, 1), (1, 2), (1, 3), (1, 4)] {
+        let expires_at = (version == 1).then_some(9);
+        let commit = Commit { kind, version, metadata: "md", expires_at, ..Commit::new("g1", "orders", 3, 42, 7) };
+        let (key, value) = (commit.key(), commit.value().unwrap());
+        let Record::OffsetCommit { kind: found, key, value: Some(value) } = decode(Some(&key), Some(&value)).unwrap()
+        else {
+            panic!("not a commit")
+        };
+        assert_eq!((found, key.group, key.topic, key.partition), (kind, "g1", "orders", 3));
+        let epoch = if version >= 3 { 0 } else { -1 };
+        assert_eq!((value.value.offset, value.value.leader_epoch, value.value.metadata), (42, epoch, "md"));
+        assert_eq!((value.value.commit_timestamp, value.value.expire_timestamp), (7, expires_at.unwrap_or(-1)));
+        assert_eq!(value.context.version, version);
+    }
+    assert!(Commit { version: 5, ..Commit::new("g1", "orders", 3, 42, 7) }.value().is_err());
+}
+
+#[test]
+fn a_group_decodes_with_its_members_and_what_they_own() {
+    let (key, value) = (GroupDescription::key("g1"), a_group().value(3).unwrap());
+    let Record::GroupMetadata { key, value: Some(value) } = decode(Some(&key), Some(&value)).unwrap() else {
+        panic!("not a group")
+    };
+    assert_eq!((key.group, value.value.generation, value.value.leader), ("g1", 5, Some("c-1")));
+    let member = value.value.members.iter().next().unwrap();
+    assert_eq!((member.group_instance_id, member.client_host), (Some("i-1"), "/10.0.0.7"));
+    let subscription = member.subscription.payload().unwrap().unwrap();
+    assert_eq!((subscription.version, subscription.topics.iter().collect::<Vec<_>>()), (3, vec!["orders"]));
+    let assigned = member.assignment.payload().unwrap().unwrap().assigned_partitions.iter().next().unwrap();
+    assert_eq!((assigned.topic, assigned.partitions.iter().collect::<Vec<_>>()), ("orders", vec![0, 2]));
+}
+
+#[test]
+fn what_is_written_to_the_cluster_is_read_back_in_the_partition_of_its_group() {
+    let kafka = MockKafka::start(1).unwrap();
+    let writer = kafka.writer();
+    let commit = Commit::new("g1", "orders", 3, 42, 7);
+    assert!(matches!(writer.commit(&commit), Err(DemoError::NoOffsetsTopic)));
+    kafka.create_offsets_topic(50).unwrap();
+    kafka.create_topic("orders", 4).unwrap();
+    writer.commit(&commit).unwrap();
+    writer.group(&a_group(), 3).unwrap();
+    writer.delete_offset("g1", "orders", 3).unwrap();
+    writer.delete_group("g1").unwrap();
+    writer.raw(42, None, Some(b"junk")).unwrap();
+    writer.produce("orders", 3, 5).unwrap();
+    writer.flush().unwrap();
+
+    let group = GroupDescription::key("g1");
+    let expected = [
+        (42, commit.key(), Some(commit.value().unwrap())),
+        (42, group.clone(), Some(a_group().value(3).unwrap())),
+        (42, commit.key(), None),
+        (42, group, None),
+        (42, vec![], Some(b"junk".to_vec())),
+    ];
+    assert_eq!(read_all(&kafka, 50), expected);
+    let ends = consumer(kafka.bootstrap_servers()).fetch_watermarks("orders", 3, Duration::from_secs(30)).unwrap();
+    assert_eq!(ends, (0, 5));
+}
+
+#[test]
+fn every_record_of_the_demo_decodes_and_stands_where_kafka_puts_it() {
+    let stop = CancellationToken::new();
+    let mut demo = Demo::start(stop.clone()).unwrap();
+    let (mut records, mut groups, mut tombstones) = (0, 0, 0);
+    for (partition, key, value) in read_all(&demo.kafka, LOG_PARTITIONS) {
+        let (group, is_tombstone) = match decode(Some(&key), value.as_deref()).unwrap() {
+            Record::OffsetCommit { key, value, .. } => (key.group, value.is_none()),
+            Record::GroupMetadata { key, value } => {
+                groups += 1;
+                (key.group, value.is_none())
+            }
+            Record::Unknown { kind } => panic!("type {kind}"),
+        };
+        assert_eq!(log_partition_for(group, LOG_PARTITIONS), Some(partition));
+        records += 1;
+        tombstones += u32::from(is_tombstone);
+    }
+    assert!(records > 5000 && groups > 50 && tombstones > 5, "{records} {groups} {tombstones}");
+    stop.cancel();
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(demo.ended()).unwrap();
+}
+
+#[test]
+fn zz_temp() {
+    const DAY: u64 = 3 * 3_600_000 / TICK_MS;
+    let (mut workload, mut account) = (Workload::new(), Account::new());
+    // per key: lag, offset, without, moved, rewound, fell, rose, committed
+    #[derive(Clone, Copy)]
+    struct W {
+        lag: i64,
+        off: i64,
+        without: i64,
+        moved: i64,
+        rewound: i64,
+        fell: i64,
+        rose: i64,
+        prev_commit: i64,
+        interval: i64,
+    }
+    let mut w: BTreeMap<(String, String, i32), W> = BTreeMap::new();
+    let mut tally: BTreeMap<(String, &str), u32> = BTreeMap::new();
+    let mut stale_ends: BTreeMap<(String, i32), i64> = BTreeMap::new();
+    for tick in 0..DAY {
+        account.tick = tick;
+        let before: BTreeMap<_, _> = account.data.iter().map(|(k, v)| (k.clone(), v.0)).collect();
+        workload.tick(i64::try_from(tick * TICK_MS).unwrap(), &mut account).unwrap();
+        // interval
+        if tick < HISTORY || tick % 4 != 0 {
+            for (k, key) in &account.keys {
+                if let Some(x) = w.get_mut(k) {
+                    if key.committed_at != x.prev_commit {
+                        let gap = key.committed_at - x.prev_commit;
+                        x.interval = if x.interval == 0 { gap } else { gap / 2 + x.interval / 2 };
+                        x.prev_commit = key.committed_at;
+                    }
+                } else if tick < HISTORY && !k.1.is_empty() {
+                    w.insert(
+                        k.clone(),
+                        W {
+                            lag: 0,
+                            off: key.offset,
+                            without: -99,
+                            moved: -99,
+                            rewound: -99,
+                            fell: -99,
+                            rose: -99,
+                            prev_commit: key.committed_at,
+                            interval: 0,
+                        },
+                    );
+                }
+            }
+            continue;
+        }
+        let now = (tick as i64) * 250;
+        // ends up to 750 ms older or newer
+        let _ = (&before, tick);
+        stale_ends =
+            if (tick / 40) % 2 == 0 { before } else { account.data.iter().map(|(k, v)| (k.clone(), v.0)).collect() };
+        let mut worst: BTreeMap<String, (u8, &str)> = BTreeMap::new();
+        for (k, key) in &account.keys {
+            let Some((_, _)) = account.data.get(&(k.1.clone(), k.2)) else { continue };
+            let end = stale_ends.get(&(k.1.clone(), k.2)).copied().unwrap_or(0);
+            let lag = (end - key.offset).max(0);
+            let e = w.entry(k.clone()).or_insert(W {
+                lag,
+                off: key.offset,
+                without: now,
+                moved: now,
+                rewound: -99999,
+                fell: -99999,
+                rose: -99999,
+                prev_commit: key.committed_at,
+                interval: 0,
+            });
+            if tick < HISTORY + 4 {
+                e.lag = lag;
+                e.off = key.offset;
+                e.without = now;
+                e.moved = now;
+                e.rewound = -99999;
+                e.fell = -99999;
+                e.rose = -99999;
+            }
+            if key.committed_at != e.prev_commit {
+                let gap = key.committed_at - e.prev_commit;
+                e.interval = if e.interval == 0 { gap } else { gap / 2 + e.interval / 2 };
+                e.prev_commit = key.committed_at;
+            }
+            if lag == 0 {
+                e.without = now;
+            }
+            if key.offset != e.off {
+                e.moved = now;
+            }
+            if key.offset < e.off {
+                e.rewound = now;
+            }
+            if lag < e.lag {
+                e.fell = now;
+            }
+            if lag > e.lag {
+                e.rose = now;
+            }
+            e.lag = lag;
+            e.off = key.offset;
+            let quiet = now - key.committed_at;
+            let within = |t: i64| now - t < 10_000;
+            let usual = if e.interval == 0 { 3_600_000 } else { e.interval * 3 / 2 };
+            let status = if lag == 0 {
+                (0, "ok")
+            } else if quiet > 10_000 && quiet > usual {
+                (5, "stopped")
+            } else if within(e.without) {
+                (0, "ok")
+            } else if !within(e.moved) && quiet <= 10_000 {
+                (4, "stalled")
+            } else if within(e.rewound) {
+                (3, "rewind")
+            } else if within(e.rose) && !within(e.fell) {
+                (1, "lagging")
+            } else {
+                (0, "ok")
+            };
+            let b = worst.entry(k.0.clone()).or_insert(status);
+            if status.0 > b.0 {
+                *b = status;
+            }
+        }
+        for (g, s) in worst {
+            let g = if g.starts_with("console") { "console".to_owned() } else { g };
+            *tally.entry((g, s.1)).or_default() += 1;
+        }
+    }
+    for ((g, s), n) in tally {
+        println!("{g} {s} {n}");
+    }
+    account.take_stock();
+    let mut most: BTreeMap<String, usize> = BTreeMap::new();
+    for ((g, t, _), k) in &account.keys {
+        let m = most.entry(format!("{g} {}", t.is_empty())).or_default();
+        *m = (*m).max(k.most_bytes_since);
+    }
+    for (g, m) in most {
+        println!("{g} {m}");
+    }
+    for (g, m) in &account.most_lag_bytes {
+        println!("lag {g} {m}");
+    }
+    println!(
+        "records/s {} batches/s {} data batches/s {}",
+        account.records * 4 / DAY,
+        account.logs.iter().map(|l| l.batches as u64).sum::<u64>() as f64 * 4.0 / DAY as f64,
+        account.data.values().map(|d| d.1.batches as u64).sum::<u64>() as f64 * 4.0 / DAY as f64
+    );
+    println!("data B/s {}", account.data.values().map(|d| d.1.bytes as u64).sum::<u64>() as f64 * 4.0 / DAY as f64);
+    println!("log B/s {}", account.logs.iter().map(|d| d.bytes as u64).sum::<u64>() as f64 * 4.0 / DAY as f64);
+}

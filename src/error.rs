@@ -1,0 +1,116 @@
+//! The errors of the public interface: one table from what happened to the gRPC code and the HTTP
+//! status (contract §3).
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use crate::{sql::SqlError, store::Unready};
+
+/// Why a call failed, in words for its caller.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// The request is malformed.
+    #[error("{0}")]
+    Invalid(String),
+    /// What was asked for does not exist.
+    #[error("{0}")]
+    NotFound(String),
+    /// A limit of the server; names its setting.
+    #[error("{0}")]
+    Exhausted(String),
+    /// Time is up.
+    #[error("{0}")]
+    Deadline(String),
+    /// Not now.
+    #[error("{0}")]
+    Unavailable(String),
+    /// A bug; the id is in the log.
+    #[error("internal error {0}; the server's log says more")]
+    Internal(String),
+}
+
+/// gRPC codes by number (`google.rpc.Code`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum GrpcCode {
+    /// INVALID_ARGUMENT.
+    InvalidArgument = 3,
+    /// DEADLINE_EXCEEDED.
+    DeadlineExceeded = 4,
+    /// NOT_FOUND.
+    NotFound = 5,
+    /// RESOURCE_EXHAUSTED.
+    ResourceExhausted = 8,
+    /// INTERNAL.
+    Internal = 13,
+    /// UNAVAILABLE.
+    Unavailable = 14,
+}
+
+impl Error {
+    /// A bug: logs `what` under a new id, and tells the caller only the id.
+    #[must_use]
+    pub fn internal(what: &str) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let id = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        tracing::error!(id, what, "internal error");
+        Self::Internal(id)
+    }
+
+    /// The code and the status.
+    ///
+    /// | | gRPC | HTTP |
+    /// |---|---|---|
+    /// | malformed, not read-only | INVALID_ARGUMENT | 400 |
+    /// | no such group, topic, partition, cluster | NOT_FOUND | 404 |
+    /// | over a limit of the server | RESOURCE_EXHAUSTED | 429 |
+    /// | deadline, statement timeout | DEADLINE_EXCEEDED | 504 |
+    /// | not loaded, unreachable, shutting down | UNAVAILABLE | 503 |
+    /// | a bug | INTERNAL | 500 |
+    #[must_use]
+    pub fn codes(&self) -> (GrpcCode, u16) {
+        match self {
+            Self::Invalid(_) => (GrpcCode::InvalidArgument, 400),
+            Self::NotFound(_) => (GrpcCode::NotFound, 404),
+            Self::Exhausted(_) => (GrpcCode::ResourceExhausted, 429),
+            Self::Deadline(_) => (GrpcCode::DeadlineExceeded, 504),
+            Self::Unavailable(_) => (GrpcCode::Unavailable, 503),
+            Self::Internal(_) => (GrpcCode::Internal, 500),
+        }
+    }
+
+    /// When to try again, where that helps.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable(_) | Self::Exhausted(_) => Some(Duration::from_secs(1)),
+            Self::Invalid(_) | Self::NotFound(_) | Self::Deadline(_) | Self::Internal(_) => None,
+        }
+    }
+}
+
+impl From<Unready> for Error {
+    fn from(error: Unready) -> Self {
+        match error {
+            Unready::Unknown { .. } => Self::NotFound(error.to_string()),
+            Unready::Ambiguous { .. } => Self::Invalid(error.to_string()),
+            Unready::Loading { .. } => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<SqlError> for Error {
+    fn from(error: SqlError) -> Self {
+        let text = error.to_string();
+        match error {
+            SqlError::Invalid(_) | SqlError::NotReadOnly(_) => Self::Invalid(text),
+            SqlError::Limit { .. } => Self::Exhausted(text),
+            SqlError::Deadline(_) => Self::Deadline(text),
+            SqlError::Unready(unready) => unready.into(),
+            SqlError::Unreachable(_) | SqlError::ShuttingDown => Self::Unavailable(text),
+            SqlError::Internal(_) => Self::internal(&text),
+        }
+    }
+}

@@ -1,0 +1,222 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::{
+    model::Uuid,
+    store::{
+        ends::{Answer, EndKind, EndsBoard, TopicMetadata},
+        group::Rare,
+    },
+};
+
+/// One partition whose end grew by 10 a second, up to `end`, sampled each second until `now`.
+fn growing(now: Ticks, end: i64) -> Arc<Ends> {
+    let board = board();
+    for at in (0..=now).step_by(10) {
+        observe(&board, end - i64::from(now - at), at);
+        board.sample(at);
+    }
+    board.current()
+}
+
+fn board() -> EndsBoard {
+    let board = EndsBoard::default();
+    board.set_topics(vec![TopicMetadata { name: "t".into(), leaders: vec![Some(1)] }], 0);
+    board
+}
+
+fn observe(board: &EndsBoard, end: i64, at: Ticks) {
+    let slot = board.current().topic("t").unwrap().partitions[0].slot;
+    board.observe(EndKind::High, &[Answer { slot, result: Ok((end, 3)) }], at, 0);
+}
+
+fn commit(offset: i64) -> Row {
+    Row {
+        topic: 0,
+        partition: 0,
+        committed_offset: offset,
+        committed_at: 0,
+        log_offset: 0,
+        leader_epoch: -1,
+        interval_ms: 0,
+        applied: 0,
+    }
+}
+
+fn lag_of(row: &Row, ends: &Ends, now: Ticks) -> Lag {
+    lag(row, None, 0, ends.topic("t").map(|topic| &**topic), ends, now)
+}
+
+#[test]
+fn lag_is_the_end_less_the_committed_offset() {
+    let ends = growing(100, 500);
+    assert_eq!(lag_of(&commit(450), &ends, 100).lag, Ok(50));
+    assert_eq!(lag_of(&commit(500), &ends, 100), Lag { seconds: Some(0.0), ..lag_of(&commit(500), &ends, 100) });
+}
+
+#[test]
+fn an_end_older_than_the_commit_means_no_lag() {
+    let ends = growing(100, 500);
+    let row = Row { applied: 100, ..commit(505) };
+    assert_eq!(lag_of(&row, &ends, 105).lag, Ok(0));
+}
+
+#[test]
+fn a_commit_beyond_an_end_observed_after_it_is_ahead_of_the_log() {
+    let ends = growing(100, 500);
+    let row = Row { applied: 50, ..commit(505) };
+    assert_eq!(lag_of(&row, &ends, 100).lag, Err(LagUnknown::AheadOfLog));
+}
+
+#[test]
+fn lag_counts_from_the_log_start_and_loss_shows() {
+    let board = board();
+    observe(&board, 500, 10);
+    let slot = board.current().topic("t").unwrap().partitions[0].slot;
+    board.observe(EndKind::Start, &[Answer { slot, result: Ok((200, -1)) }], 10, 0);
+    let found = lag_of(&commit(100), &board.current(), 10);
+    assert_eq!((found.lag, found.data_lost), (Ok(300), true));
+    let context = StatusContext { window: 100, now: 10, now_at: 0 };
+    assert_eq!(status(&commit(100), &found, None, context), Status::DataLost);
+}
+
+#[test]
+fn a_commit_of_another_topic_id_or_a_later_epoch_is_of_a_recreated_topic() {
+    let board = board();
+    board.set_ids(&[("t".into(), Uuid([1; 16]))].into(), &std::collections::BTreeMap::new());
+    observe(&board, 500, 10);
+    let ends = board.current();
+    let topic = ends.topic("t").map(|topic| &**topic);
+    let with = |id| Rare { topic_id: Some(Uuid([id; 16])), ..Rare::default() };
+    assert_eq!(lag(&commit(1), Some(&with(2)), 0, topic, &ends, 10).lag, Err(LagUnknown::TopicRecreated));
+    assert_eq!(lag(&commit(1), Some(&with(1)), 0, topic, &ends, 10).lag, Ok(499));
+    assert_eq!(lag_of(&Row { leader_epoch: 4, ..commit(1) }, &ends, 10).lag, Err(LagUnknown::TopicRecreated));
+    assert_eq!(lag_of(&Row { leader_epoch: 3, ..commit(1) }, &ends, 10).lag, Ok(499));
+}
+
+#[test]
+fn commits_applied_before_the_id_changed_are_of_the_earlier_topic() {
+    let board = board();
+    board.set_ids(&[("t".into(), Uuid([1; 16]))].into(), &std::collections::BTreeMap::new());
+    board.set_ids(&[("t".into(), Uuid([2; 16]))].into(), &[(0, 50)].into());
+    observe(&board, 500, 10);
+    let ends = board.current();
+    assert_eq!(lag_of(&Row { log_offset: 49, ..commit(1) }, &ends, 10).lag, Err(LagUnknown::TopicRecreated));
+    assert_eq!(lag_of(&Row { log_offset: 50, ..commit(1) }, &ends, 10).lag, Ok(499));
+}
+
+#[test]
+fn unknown_ends_are_unknown_and_never_zero() {
+    let ends = board().current();
+    assert_eq!(lag_of(&commit(1), &ends, 10).lag, Err(LagUnknown::EndUnknown));
+    assert_eq!(lag(&commit(1), None, 0, None, &ends, 10).lag, Err(LagUnknown::EndUnknown));
+    let board = board();
+    observe(&board, 500, 10);
+    let slot = board.current().topic("t").unwrap().partitions[0].slot;
+    let fail = |error, at| board.observe(EndKind::High, &[Answer { slot, result: Err(error) }], at, 0);
+    fail(EndError::Other(-1), 20);
+    assert_eq!(lag_of(&commit(1), &board.current(), 20).lag, Ok(499), "one failure is no loss");
+    assert_eq!(lag_of(&commit(1), &board.current(), 200).lag, Err(LagUnknown::EndUnknown));
+    fail(EndError::NotAuthorized, 20);
+    assert_eq!(lag_of(&commit(1), &board.current(), 20).lag, Err(LagUnknown::NotAuthorized));
+}
+
+#[test]
+fn a_topic_that_is_gone_is_deleted_not_unknown() {
+    let board = board();
+    for at in [0, 100, 200, 300] {
+        board.set_topics(vec![], at);
+    }
+    assert_eq!(lag_of(&commit(1), &board.current(), 300).lag, Err(LagUnknown::TopicDeleted));
+}
+
+#[test]
+fn seconds_are_interpolated_between_samples() {
+    // 10 records a second: 50 records behind is 5 s.
+    let ends = growing(600, 1000);
+    let seconds = lag_of(&commit(950), &ends, 600).seconds.unwrap();
+    assert!((seconds - 5.0).abs() < 0.2, "{seconds}");
+}
+
+#[test]
+fn seconds_beyond_the_samples_are_extrapolated_and_at_least_their_span() {
+    // Samples reach back 10 s, to 900; 400 records before that are 40 s more.
+    let ends = growing(100, 1000);
+    let seconds = lag_of(&commit(500), &ends, 100).seconds.unwrap();
+    assert!((seconds - 50.0).abs() < 1.0, "{seconds}");
+}
+
+#[test]
+fn seconds_are_unknown_where_nothing_was_produced() {
+    let board = board();
+    for at in (0..100).step_by(10) {
+        observe(&board, 100, at);
+        board.sample(at);
+    }
+    assert_eq!(lag_of(&commit(90), &board.current(), 100).seconds, None);
+}
+
+const WINDOW: Ticks = 100;
+
+/// Samples of a key each second; the status after them, with a commit at each sample.
+fn status_after(samples: &[(i64, i64)]) -> Status {
+    let mut window: Option<KeyWindow> = None;
+    let mut row = commit(0);
+    let topic: crate::model::Name = "t".into();
+    let mut last = 0;
+    for (now, (offset, records)) in (0..).step_by(10).zip(samples) {
+        row = Row { committed_offset: *offset, committed_at: i64::from(now) * 100, interval_ms: 1000, ..row };
+        let entry = crate::store::group::Entry { topic: &topic, topic_index: 0, row: &row, rare: None };
+        window = Some(match window {
+            None => KeyWindow::first(&entry, *records, now),
+            Some(window) => window.next(&entry, *records, now),
+        });
+        last = now;
+    }
+    let records = samples.last().unwrap().1;
+    let lag = Lag { log_start: None, log_end: None, lag: Ok(records), seconds: None, data_lost: false };
+    let context = StatusContext { window: WINDOW, now: last, now_at: i64::from(last) * 100 };
+    status(&row, &lag, window.as_ref(), context)
+}
+
+#[test]
+fn a_lag_that_only_grows_while_commits_advance_is_lagging() {
+    assert_eq!(status_after(&(0..30).map(|at| (at, 10 + at)).collect::<Vec<_>>()), Status::Lagging);
+}
+
+#[test]
+fn a_steady_lag_is_ok() {
+    assert_eq!(status_after(&(0..30).map(|at| (at, 3)).collect::<Vec<_>>()), Status::Ok);
+}
+
+#[test]
+fn a_sample_without_lag_clears_it() {
+    let mut samples: Vec<_> = (0..30).map(|at| (at, 10 + at)).collect();
+    samples[25].1 = 0;
+    assert_eq!(status_after(&samples), Status::Ok);
+}
+
+#[test]
+fn commits_that_do_not_advance_are_stalled() {
+    assert_eq!(status_after(&(0..30).map(|at| (7, 10 + at)).collect::<Vec<_>>()), Status::Stalled);
+}
+
+#[test]
+fn a_commit_that_went_back_is_a_rewind() {
+    let samples: Vec<_> = (0..30).map(|at| if at < 27 { (100 + at, 10) } else { (at, 120) }).collect();
+    assert_eq!(status_after(&samples), Status::Rewind);
+}
+
+#[test]
+fn no_commit_for_longer_than_usual_is_stopped() {
+    let behind = Lag { log_start: None, log_end: None, lag: Ok(5), seconds: None, data_lost: false };
+    let at = |now_at| StatusContext { window: WINDOW, now: 0, now_at };
+    let often = Row { interval_ms: 1000, ..commit(0) };
+    assert_eq!(status(&often, &behind, None, at(9_000)), Status::Ok);
+    assert_eq!(status(&often, &behind, None, at(11_000)), Status::Stopped);
+    let hourly = Row { interval_ms: 3_600_000, ..commit(0) };
+    assert_eq!(status(&hourly, &behind, None, at(3_700_000)), Status::Ok, "not much longer than usual");
+    assert_eq!(status(&hourly, &behind, None, at(6_000_000)), Status::Stopped);
+    let none = Lag { lag: Ok(0), ..behind };
+    assert_eq!(status(&often, &none, None, at(11_000)), Status::Ok, "nothing to do");
+}

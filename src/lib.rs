@@ -1,0 +1,20 @@
+//! offsetd
+pub mod model;
+pub mod clock;
+pub mod config;
+pub mod decode;
+pub mod store;
+pub mod source;
+pub mod lag;
+pub mod history;
+pub mod status;
+pub mod facts;
+pub mod freshness;
+pub mod sql;
+pub mod error;
+pub mod rpc;
+pub mod metrics;
+pub mod web;
+pub mod app;
+pub mod demo;
+pub mod cli;

@@ -1,0 +1,152 @@
+//! The gRPC interface: proto in, proto out, and nothing that SQL or the store do not do already.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, metadata::MetadataMap};
+
+mod active;
+mod consumers;
+mod entry;
+mod filter;
+mod offsets;
+mod paging;
+pub mod proto;
+mod server;
+mod sql;
+mod watch;
+
+pub use server::{Health, routes, unimplemented};
+
+use crate::{config, error::Error, sql::Engine, status, store::Store};
+use paging::Walks;
+use proto::offset_service_server::OffsetService;
+
+/// The `OffsetService`.
+#[derive(Clone, Debug)]
+pub struct Service {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    engine: Arc<Engine>,
+    server: config::Server,
+    walks: Walks,
+    watches: Arc<tokio::sync::Semaphore>,
+    stop: CancellationToken,
+    started_at: i64,
+}
+
+impl Service {
+    /// A service over an engine. Streams end when `stop` is cancelled.
+    #[must_use]
+    pub fn new(engine: Arc<Engine>, server: config::Server, stop: CancellationToken) -> Self {
+        let started_at = engine.store().clock.now();
+        let watches = Arc::new(tokio::sync::Semaphore::new(server.max_watches));
+        Self { shared: Arc::new(Shared { engine, server, walks: Walks::default(), watches, stop, started_at }) }
+    }
+
+    /// The Query call, for other front ends.
+    ///
+    /// # Errors
+    /// As the call's.
+    pub async fn query_offset(&self, request: proto::QueryRequest) -> Result<proto::QueryResponse, Error> {
+        offsets::query(self.store(), request, None).await
+    }
+
+    fn store(&self) -> &Arc<Store> {
+        self.shared.engine.store()
+    }
+}
+
+/// The error as a gRPC status, with a hint when to try again.
+fn to_status(error: Error) -> Status {
+    let (code, _) = error.codes();
+    let mut status = Status::new(tonic::Code::from_i32(code as i32), error.to_string());
+    if let Some(after) = error.retry_after()
+        && let Ok(value) = after.as_millis().to_string().parse()
+    {
+        status.metadata_mut().insert("retry-after-ms", value);
+    }
+    status
+}
+
+/// The caller's deadline: the `grpc-timeout` header (gRPC over HTTP/2, "Timeout").
+fn deadline(metadata: &MetadataMap) -> Option<Duration> {
+    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
+    let unit = text.chars().last()?;
+    let amount: u64 = text.strip_suffix(unit)?.parse().ok()?;
+    Some(match unit {
+        'H' => Duration::from_secs(amount.saturating_mul(3600)),
+        'M' => Duration::from_secs(amount.saturating_mul(60)),
+        'S' => Duration::from_secs(amount),
+        'm' => Duration::from_millis(amount),
+        'u' => Duration::from_micros(amount),
+        'n' => Duration::from_nanos(amount),
+        _ => return None,
+    })
+}
+
+type Reply<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl OffsetService for Service {
+    type SqlStream = sql::Stream;
+    type WatchStream = watch::Stream;
+
+    async fn query(&self, request: Request<proto::QueryRequest>) -> Reply<proto::QueryResponse> {
+        let deadline = deadline(request.metadata());
+        offsets::query(self.store(), request.into_inner(), deadline).await.map(Response::new).map_err(to_status)
+    }
+
+    async fn get_offset(&self, request: Request<proto::GetOffsetRequest>) -> Reply<proto::GetOffsetResponse> {
+        let deadline = deadline(request.metadata());
+        offsets::get_offset(self.store(), request.into_inner(), deadline).await.map(Response::new).map_err(to_status)
+    }
+
+    async fn sql(&self, request: Request<proto::SqlRequest>) -> Reply<Self::SqlStream> {
+        let deadline = deadline(request.metadata());
+        sql::run(Arc::clone(&self.shared.engine), request.into_inner(), deadline, self.shared.stop.clone())
+            .await
+            .map(Response::new)
+            .map_err(to_status)
+    }
+
+    async fn get_consumer(&self, request: Request<proto::GetConsumerRequest>) -> Reply<proto::GetConsumerResponse> {
+        let walks = &self.shared.walks;
+        consumers::get_consumer(self.store(), walks, request.into_inner()).map(Response::new).map_err(to_status)
+    }
+
+    async fn get_active_consumer(
+        &self,
+        request: Request<proto::GetActiveConsumerRequest>,
+    ) -> Reply<proto::GetActiveConsumerResponse> {
+        active::get_active_consumer(self.store(), request.into_inner()).map(Response::new).map_err(to_status)
+    }
+
+    async fn watch(&self, request: Request<proto::WatchRequest>) -> Reply<Self::WatchStream> {
+        let watches = Arc::clone(&self.shared.watches);
+        let permit = watches.try_acquire_owned().map_err(|_| {
+            let limit = self.shared.server.max_watches;
+            to_status(Error::Exhausted(format!("{limit} watches are open (setting `server.max_watches`)")))
+        })?;
+        let store = Arc::clone(self.store());
+        watch::watch(store, request.into_inner(), permit, self.shared.stop.clone())
+            .map(Response::new)
+            .map_err(to_status)
+    }
+
+    async fn get_status(&self, _: Request<proto::GetStatusRequest>) -> Reply<proto::GetStatusResponse> {
+        let store = self.store();
+        let awaited = status::awaited(store, self.shared.server.ready_after);
+        Ok(Response::new(proto::GetStatusResponse {
+            ready: awaited.is_empty(),
+            awaited,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            git_revision: env!("OFFSETD_GIT_REVISION").to_owned(),
+            started_at: Some(entry::timestamp(self.shared.started_at)),
+            clusters: store.clusters().iter().map(|cluster| entry::cluster_status(store, cluster)).collect(),
+        }))
+    }
+}

@@ -1,0 +1,103 @@
+//! GetActiveConsumer: active groups, and the edges of their graph.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    consumers::matches,
+    entry,
+    paging::{self, Tokens},
+    proto,
+};
+use crate::{
+    error::Error,
+    facts::{facts, group_fact, is_active, sorted_groups},
+    model::Millis,
+    store::{
+        Store,
+        cut::{Cut, GroupCut},
+    },
+};
+
+const DEFAULT_WITHIN: Millis = 5 * 60 * 1000;
+
+pub(super) fn get_active_consumer(
+    store: &Arc<Store>,
+    request: proto::GetActiveConsumerRequest,
+) -> Result<proto::GetActiveConsumerResponse, Error> {
+    let size = paging::size(request.page_size)?;
+    let within = within(request.within)?;
+    let tokens =
+        Tokens::new(&proto::GetActiveConsumerRequest { page_size: 0, page_token: String::new(), ..request.clone() });
+    let after: Option<(String, String)> = tokens.read(&request.page_token)?;
+    let cut = store.cut(&request.cluster, request.allow_partial)?.require_loaded()?;
+    let due = |cluster: &str, group: &str| {
+        after.as_ref().is_none_or(|after| (cluster, group) > (after.0.as_str(), after.1.as_str()))
+    };
+    let mut active = sorted_groups(&cut, |cluster, group| due(cluster, group))
+        .into_iter()
+        .filter(|group| matches(group.group, &request.search))
+        .map(|group| group_fact(&cut, group))
+        .filter(|fact| is_active(fact.members, fact.last_committed_at, &cut, within));
+    let page: Vec<_> = active.by_ref().take(size).collect();
+    let more = active.next().is_some();
+    let next = page
+        .last()
+        .filter(|_| more)
+        .map(|last| tokens.write((last.group.cluster.cluster.name.to_string(), last.group.group.id.to_string())));
+    let snapshot = cut.snapshot();
+    Ok(proto::GetActiveConsumerResponse {
+        edges: page.iter().flat_map(|fact| edges(&cut, fact.group)).collect(),
+        consumers: page.iter().map(entry::consumer).collect(),
+        next_page_token: next.unwrap_or_default(),
+        incomplete_clusters: entry::incomplete(&snapshot),
+        snapshot: Some(entry::snapshot(&snapshot)),
+    })
+}
+
+fn within(within: Option<prost_types::Duration>) -> Result<Millis, Error> {
+    match within {
+        None => Ok(DEFAULT_WITHIN),
+        Some(within) if within.seconds < 0 || within.nanos < 0 => Err(Error::Invalid("within is negative".to_owned())),
+        Some(within) => Ok(within.seconds.saturating_mul(1000).saturating_add(i64::from(within.nanos / 1_000_000))),
+    }
+}
+
+/// Edges of a group: its partitions by topic and owner, committed or only owned.
+fn edges(cut: &Cut, group: GroupCut<'_>) -> Vec<proto::ConsumerEdge> {
+    let mut edges: BTreeMap<(String, String), proto::ConsumerEdge> = BTreeMap::new();
+    let new = |topic: &str, owner: Option<proto::Owner>| proto::ConsumerEdge {
+        cluster: group.cluster.cluster.name.to_string(),
+        group_id: group.group.id.to_string(),
+        topic: topic.to_owned(),
+        owner,
+        ..proto::ConsumerEdge::default()
+    };
+    for fact in facts(cut, group) {
+        let member = fact.owner.map(|owner| owner.member_id.to_string()).unwrap_or_default();
+        let edge = edges
+            .entry((fact.entry.topic.to_string(), member))
+            .or_insert_with(|| new(fact.entry.topic, fact.owner.map(entry::owner)));
+        edge.partitions.push(fact.entry.row.partition);
+        if let Ok(lag) = fact.lag.lag {
+            edge.lag = Some(edge.lag.unwrap_or(0).saturating_add(lag));
+        }
+        let newest = edge.last_committed_at.as_ref().map(|at| (at.seconds, at.nanos));
+        let at = entry::timestamp(fact.entry.row.committed_at);
+        if newest.is_none_or(|newest| newest < (at.seconds, at.nanos)) {
+            edge.last_committed_at = Some(at);
+        }
+    }
+    for member in group.group.membership.iter().flat_map(|membership| &membership.members) {
+        for assigned in member.assigned.iter().flatten() {
+            let key = (assigned.topic.to_string(), member.member_id.to_string());
+            let edge = edges.entry(key).or_insert_with(|| new(&assigned.topic, Some(entry::owner(member))));
+            edge.partitions.extend(&assigned.partitions);
+        }
+    }
+    let mut edges: Vec<proto::ConsumerEdge> = edges.into_values().collect();
+    for edge in &mut edges {
+        edge.partitions.sort_unstable();
+        edge.partitions.dedup();
+    }
+    edges
+}

@@ -1,0 +1,183 @@
+//! From the model to proto.
+
+use std::sync::Arc;
+
+use super::proto;
+use crate::{
+    facts::{Fact, GroupFact},
+    lag::Lag,
+    model::{LagUnknown, Millis, Status},
+    status,
+    store::{
+        Store,
+        cluster::Cluster,
+        cut::Snapshot,
+        group::{Rare, Row},
+        membership::Member,
+        shard::ShardKey,
+    },
+};
+
+/// Milliseconds as a proto time.
+pub(super) fn timestamp(at: Millis) -> prost_types::Timestamp {
+    let nanos = i32::try_from(at.rem_euclid(1000)).unwrap_or(0) * 1_000_000;
+    prost_types::Timestamp { seconds: at.div_euclid(1000), nanos }
+}
+
+pub(super) fn owner(member: &Member) -> proto::Owner {
+    proto::Owner {
+        member_id: member.member_id.to_string(),
+        instance_id: member.instance_id.as_ref().map(ToString::to_string),
+        client_id: member.client_id.to_string(),
+        client_host: member.client_host.to_string(),
+    }
+}
+
+/// Which offset an entry is about.
+#[derive(Clone, Copy)]
+pub(super) struct Key<'a> {
+    pub(super) shard: &'a ShardKey,
+    pub(super) group: &'a str,
+    pub(super) topic: &'a str,
+}
+
+/// What is committed, without lag.
+pub(super) fn committed(key: Key<'_>, row: &Row, rare: Option<&Rare>) -> proto::OffsetEntry {
+    proto::OffsetEntry {
+        cluster: key.shard.cluster.to_string(),
+        source: key.shard.source.to_string(),
+        group_id: key.group.to_owned(),
+        topic: key.topic.to_owned(),
+        partition: row.partition,
+        committed_offset: row.committed_offset,
+        committed_at: Some(timestamp(row.committed_at)),
+        leader_epoch: Some(row.leader_epoch).filter(|epoch| *epoch >= 0),
+        metadata: rare.and_then(|rare| rare.metadata.as_deref()).unwrap_or_default().to_owned(),
+        expires_at: rare.and_then(|rare| rare.expires_at).map(timestamp),
+        topic_id: rare.and_then(|rare| rare.topic_id).map(|id| id.to_string()),
+        log_partition: Some(key.shard.log_partition),
+        log_offset: Some(row.log_offset),
+        ..proto::OffsetEntry::default()
+    }
+}
+
+/// Adds what is derived.
+pub(super) fn derived(entry: &mut proto::OffsetEntry, lag: &Lag, status: Status, member: Option<&Member>) {
+    entry.log_start_offset = lag.log_start;
+    entry.log_end_offset = lag.log_end;
+    entry.lag = lag.lag.ok();
+    entry.lag_unknown = lag.lag.err().map_or(0, |reason| lag_unknown(reason) as i32);
+    entry.lag_seconds = lag.seconds;
+    status.as_str().clone_into(&mut entry.status);
+    entry.owner = member.map(owner);
+}
+
+pub(super) fn from_fact(fact: &Fact<'_>) -> proto::OffsetEntry {
+    let key = Key { shard: &fact.group.shard.key, group: &fact.group.group.id, topic: fact.entry.topic };
+    let mut entry = committed(key, fact.entry.row, fact.entry.rare);
+    derived(&mut entry, &fact.lag, fact.status, fact.owner);
+    entry
+}
+
+fn lag_unknown(reason: LagUnknown) -> proto::LagUnknown {
+    match reason {
+        LagUnknown::EndUnknown => proto::LagUnknown::EndUnknown,
+        LagUnknown::NotAuthorized => proto::LagUnknown::NotAuthorized,
+        LagUnknown::AheadOfLog => proto::LagUnknown::AheadOfLog,
+        LagUnknown::TopicRecreated => proto::LagUnknown::TopicRecreated,
+        LagUnknown::TopicDeleted => proto::LagUnknown::TopicDeleted,
+    }
+}
+
+pub(super) fn snapshot(snapshot: &Snapshot) -> proto::Snapshot {
+    proto::Snapshot {
+        id: snapshot.id.clone(),
+        taken_at: Some(timestamp(snapshot.taken_at)),
+        clusters: snapshot
+            .clusters
+            .iter()
+            .map(|cluster| proto::ClusterSnapshot {
+                cluster: cluster.cluster.to_string(),
+                complete: cluster.complete,
+                newest_record_at: cluster.newest_record_at.map(timestamp),
+                stale_since: cluster.stale_since.map(timestamp),
+            })
+            .collect(),
+    }
+}
+
+pub(super) fn incomplete(snapshot: &Snapshot) -> Vec<String> {
+    snapshot.incomplete.iter().map(ToString::to_string).collect()
+}
+
+pub(super) fn consumer(fact: &GroupFact<'_>) -> proto::Consumer {
+    let membership = fact.group.group.membership.as_deref();
+    let mut topics: Vec<proto::TopicPartitions> = fact
+        .group
+        .group
+        .topic_counts()
+        .map(|(topic, count)| proto::TopicPartitions {
+            topic: topic.to_string(),
+            partitions: i32::try_from(count).unwrap_or(i32::MAX),
+        })
+        .collect();
+    topics.sort_by(|left, right| left.topic.cmp(&right.topic));
+    proto::Consumer {
+        cluster: fact.group.cluster.cluster.name.to_string(),
+        group_id: fact.group.group.id.to_string(),
+        kind: fact.kind.to_owned(),
+        state: fact.state.to_owned(),
+        topics,
+        members: fact.members,
+        lag: fact.lag,
+        unknown_lag_partitions: fact.unknown_lag_partitions,
+        last_committed_at: fact.last_committed_at.map(timestamp),
+        active: fact.active,
+        status: fact.status.as_str().to_owned(),
+        protocol_type: membership.and_then(|of| of.protocol_type.as_ref()).map(ToString::to_string),
+        protocol: membership.and_then(|of| of.protocol.as_ref()).map(ToString::to_string),
+        epoch: membership.map(|of| of.epoch),
+        max_lag: fact.max_lag,
+        max_lag_seconds: fact.max_lag_seconds,
+    }
+}
+
+pub(super) fn cluster_status(store: &Store, cluster: &Arc<Cluster>) -> proto::ClusterStatus {
+    let health = cluster.health();
+    let ends = cluster.ends.current();
+    let sizes =
+        cluster.shards().iter().map(|shard| shard.len()).fold((0, 0), |sum, len| (sum.0 + len.0, sum.1 + len.1));
+    proto::ClusterStatus {
+        cluster: cluster.name.to_string(),
+        bootstrap_servers: cluster.config.bootstrap_servers.clone(),
+        progress: cluster.progress(),
+        remaining: cluster.remaining(&store.clock).and_then(|left| left.try_into().ok()),
+        log_partitions: status::log_partitions(cluster, &health, &ends).iter().map(log_partition).collect(),
+        groups: u64::try_from(sizes.0).unwrap_or(u64::MAX),
+        offsets: u64::try_from(sizes.1).unwrap_or(u64::MAX),
+        cluster_id: health.cluster_id,
+        brokers: health.brokers,
+        controller: health.controller,
+        reachable: health.reachable,
+        ready: health.ready,
+        last_error: health.last_error,
+        stale_since: health.stale_since.map(timestamp),
+    }
+}
+
+fn log_partition(partition: &status::LogPartitionStatus) -> proto::LogPartitionStatus {
+    proto::LogPartitionStatus {
+        log_partition: partition.log_partition,
+        state: partition.state.to_owned(),
+        position: partition.position,
+        target: partition.target,
+        end_offset: partition.end_offset,
+        last_stable_offset: partition.last_stable_offset,
+        records: partition.records,
+        tombstones: partition.tombstones,
+        decode_errors: partition.decode_errors.values().sum(),
+        unknown_types: partition.unknown_types.values().sum(),
+        last_record_at: partition.last_record_at.map(timestamp),
+        last_error: partition.last_error.clone(),
+    }
+}

@@ -1,0 +1,169 @@
+//! Query and GetOffset.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    entry::{self, Key},
+    filter::Filter,
+    paging::{self, Tokens},
+    proto::{self, Freshness},
+};
+use crate::{
+    error::Error,
+    facts::{sorted_facts, sorted_groups},
+    freshness,
+    lag::{self, StatusContext},
+    model::SOURCE_KAFKA,
+    store::{
+        Store,
+        cluster::Cluster,
+        shard::{Found, Shard},
+    },
+};
+
+/// How long LATEST may take when the caller sets no deadline.
+const LATEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+pub(super) async fn query(
+    store: &Arc<Store>,
+    request: proto::QueryRequest,
+    deadline: Option<Duration>,
+) -> Result<proto::QueryResponse, Error> {
+    let cluster = store.cluster(&request.cluster)?;
+    if !request.allow_partial {
+        store.check_loaded(cluster)?;
+    }
+    if !matches!(&*request.source, "" | SOURCE_KAFKA) {
+        return Err(Error::NotFound(format!("no source {:?} in cluster {:?}", request.source, cluster.name)));
+    }
+    let shards = store.shards_for(cluster, &request.group_id);
+    if request.freshness() == Freshness::Latest {
+        let home = shards.iter().take(1).cloned().collect();
+        latest(freshness::wait_for(cluster, home, deadline.unwrap_or(LATEST_TIMEOUT)), deadline).await?;
+    }
+    let found = shards.iter().find_map(|shard| {
+        let found = shard.get(&request.group_id, &request.topic, request.partition)?;
+        Some((shard, found))
+    });
+    let Some((shard, found)) = found else {
+        return Err(Error::NotFound(format!("no group {:?} in cluster {:?}", request.group_id, cluster.name)));
+    };
+    let entry = point(store, cluster, shard, &found, &request)?;
+    Ok(proto::QueryResponse { entry: Some(entry), snapshot: Some(point_snapshot(store, cluster)) })
+}
+
+/// Bounds a wait for LATEST by the caller's deadline.
+async fn latest(wait: impl Future<Output = Result<(), String>>, deadline: Option<Duration>) -> Result<(), Error> {
+    let deadline = deadline.unwrap_or(LATEST_TIMEOUT);
+    match tokio::time::timeout(deadline, wait).await {
+        Ok(result) => result.map_err(|error| Error::Unavailable(format!("cannot read the latest: {error}"))),
+        Err(_) => Err(Error::Deadline(format!("the latest was not read within {deadline:?}"))),
+    }
+}
+
+fn point(
+    store: &Store,
+    cluster: &Cluster,
+    shard: &Shard,
+    found: &Found,
+    request: &proto::QueryRequest,
+) -> Result<proto::OffsetEntry, Error> {
+    let Some(at) = &found.entry else {
+        let group = &request.group_id;
+        return Err(Error::NotFound(if found.has_topic {
+            format!("group {group:?} has no offset for partition {} of topic {:?}", request.partition, request.topic)
+        } else {
+            format!("group {group:?} has no offsets for topic {:?}", request.topic)
+        }));
+    };
+    let ends = cluster.ends.current();
+    let windows = cluster.windows.load();
+    let (now, now_at) = (store.clock.ticks(), store.clock.now());
+    let topic = ends.topic(&at.topic).map(|topic| &**topic);
+    let lag = lag::lag(&at.row, at.rare.as_ref(), shard.key.log_partition, topic, &ends, now);
+    let window = windows.group(&found.group).and_then(|windows| windows.at(at.position, at.topic_index, &at.row));
+    let context = StatusContext { window: store.settings().window, now, now_at };
+    let status = lag::status(&at.row, &lag, window, context);
+    let owner = found.membership.as_ref().and_then(|members| members.owner(&at.topic, at.row.partition));
+    let key = Key { shard: &shard.key, group: &found.group, topic: &at.topic };
+    let mut entry = entry::committed(key, &at.row, at.rare.as_ref());
+    entry::derived(&mut entry, &lag, status, owner);
+    Ok(entry)
+}
+
+/// A point is read under its shard's lock: its snapshot is the present.
+fn point_snapshot(store: &Store, cluster: &Cluster) -> proto::Snapshot {
+    let health = cluster.health();
+    let now = store.clock.now();
+    proto::Snapshot {
+        id: format!("{now}"),
+        taken_at: Some(entry::timestamp(now)),
+        clusters: vec![proto::ClusterSnapshot {
+            cluster: cluster.name.to_string(),
+            complete: health.ready,
+            newest_record_at: cluster.newest_record_at().map(entry::timestamp),
+            stale_since: health.stale_since.map(entry::timestamp),
+        }],
+    }
+}
+
+/// The last key of the page before.
+type Position = (String, String, String, i32);
+
+pub(super) async fn get_offset(
+    store: &Arc<Store>,
+    request: proto::GetOffsetRequest,
+    deadline: Option<Duration>,
+) -> Result<proto::GetOffsetResponse, Error> {
+    let size = paging::size(request.page_size)?;
+    let tokens = Tokens::new(&proto::GetOffsetRequest { page_size: 0, page_token: String::new(), ..request.clone() });
+    let after: Option<Position> = tokens.read(&request.page_token)?;
+    let is_latest = request.freshness() == Freshness::Latest;
+    let filter = Filter::new(request.filter)?;
+    // Later pages of a walk are as fresh as the first.
+    if is_latest && after.is_none() {
+        match filter.named_cluster() {
+            "" => latest(freshness::wait_for_all(store, deadline.unwrap_or(LATEST_TIMEOUT)), deadline).await?,
+            name => {
+                let cluster = store.cluster(name)?;
+                let timeout = deadline.unwrap_or(LATEST_TIMEOUT);
+                latest(freshness::wait_for(cluster, cluster.shards(), timeout), deadline).await?;
+            }
+        }
+    }
+    let cut = store.cut(filter.named_cluster(), request.allow_partial)?.require_loaded()?;
+    let is_due = |cluster: &str, group: &str| {
+        after.as_ref().is_none_or(|after| (cluster, group) >= (after.0.as_str(), after.1.as_str()))
+    };
+    let groups = sorted_groups(&cut, |cluster, group| {
+        filter.cluster.accepts(cluster) && filter.group.accepts(group) && is_due(cluster, group)
+    });
+    let mut entries = vec![];
+    'groups: for group in groups.into_iter().filter(|group| filter.accepts_source(&group.shard.key.source)) {
+        for fact in sorted_facts(&cut, group) {
+            let key = (&*group.cluster.cluster.name, &*group.group.id, &**fact.entry.topic, fact.entry.row.partition);
+            let seen = after.as_ref().is_some_and(|last| key <= (last.0.as_str(), &last.1, &last.2, last.3));
+            let lagging = !filter.with_lag_only || fact.lag.lag.is_ok_and(|lag| lag > 0);
+            if !seen && lagging && filter.accepts_key(key.2, key.3) {
+                entries.push(entry::from_fact(&fact));
+                // One more than asked for tells whether there is another page.
+                if entries.len() > size {
+                    break 'groups;
+                }
+            }
+        }
+    }
+    let more = entries.len() > size;
+    entries.truncate(size);
+    let next = entries.last().filter(|_| more).map(|last| {
+        let position: Position = (last.cluster.clone(), last.group_id.clone(), last.topic.clone(), last.partition);
+        tokens.write(position)
+    });
+    let snapshot = cut.snapshot();
+    Ok(proto::GetOffsetResponse {
+        entries,
+        next_page_token: next.unwrap_or_default(),
+        snapshot: Some(entry::snapshot(&snapshot)),
+        incomplete_clusters: entry::incomplete(&snapshot),
+    })
+}

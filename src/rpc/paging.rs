@@ -1,0 +1,162 @@
+//! Pages and their tokens.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use hashbrown::DefaultHashBuilder;
+use parking_lot::Mutex;
+use prost::Message;
+use serde::{Deserialize, Serialize};
+use std::hash::BuildHasher as _;
+
+use crate::{
+    clock::{Clock, Ticks},
+    error::Error,
+    model::Name,
+};
+
+const DEFAULT_SIZE: i32 = 1000;
+const MAX_SIZE: i32 = 10_000;
+/// How long the order of a walk is kept.
+const WALK_TICKS: Ticks = 600;
+/// Walks kept at once; the oldest goes first.
+const WALKS: usize = 128;
+
+/// The page size asked for, within bounds.
+///
+/// # Errors
+/// A negative size.
+pub(super) fn size(asked: i32) -> Result<usize, Error> {
+    let size = match asked {
+        0 => DEFAULT_SIZE,
+        asked => asked.min(MAX_SIZE),
+    };
+    usize::try_from(size).map_err(|_| Error::Invalid(format!("page_size {asked} is negative")))
+}
+
+/// A token: where the next page starts, bound to the request that it belongs to.
+#[derive(Debug, Serialize, Deserialize)]
+struct Token<T> {
+    request: u64,
+    next: T,
+}
+
+/// Makes and reads the tokens of one request.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    request: u64,
+}
+
+impl Tokens {
+    /// `request` must have its token and page size cleared.
+    pub(super) fn new(request: &impl Message) -> Self {
+        // The same in every replica, so that a walk may go on at another: FNV-1a, not seeded.
+        let hash = request
+            .encode_to_vec()
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+        Self { request: hash }
+    }
+
+    pub(super) fn write<T: Serialize>(&self, next: T) -> String {
+        let token = Token { request: self.request, next };
+        // Strings and numbers always serialize.
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
+    }
+
+    /// `None` for the first page.
+    ///
+    /// # Errors
+    /// A token that is none, or of another request.
+    pub(super) fn read<T: for<'de> Deserialize<'de>>(&self, token: &str) -> Result<Option<T>, Error> {
+        if token.is_empty() {
+            return Ok(None);
+        }
+        let bad = || Error::Invalid("page_token is not one of this server's".to_owned());
+        let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| bad())?;
+        let token: Token<T> = serde_json::from_slice(&bytes).map_err(|_| bad())?;
+        if token.request != self.request {
+            return Err(Error::Invalid("page_token belongs to another request: only page_size may change".to_owned()));
+        }
+        Ok(Some(token.next))
+    }
+}
+
+/// (cluster, group id).
+pub(super) type GroupKey = (Name, Name);
+
+/// The orders of walks over columns that move, kept for a while.
+#[derive(Debug, Default)]
+pub(super) struct Walks {
+    walks: Mutex<VecDeque<Walk>>,
+    ids: DefaultHashBuilder,
+}
+
+#[derive(Debug)]
+struct Walk {
+    id: u64,
+    started: Ticks,
+    order: Arc<Vec<GroupKey>>,
+}
+
+impl Walks {
+    /// Keeps an order; returns its id.
+    pub(super) fn keep(&self, clock: &Clock, order: Vec<GroupKey>) -> u64 {
+        let started = clock.ticks();
+        let mut walks = self.walks.lock();
+        walks.retain(|walk| started.saturating_sub(walk.started) <= WALK_TICKS);
+        let newest = walks.back().map_or(0, |walk| walk.id);
+        // Not to be guessed from another: the hasher is seeded at random.
+        let id = self.ids.hash_one((newest, started, order.len()));
+        if walks.len() >= WALKS {
+            walks.pop_front();
+        }
+        walks.push_back(Walk { id, started, order: Arc::new(order) });
+        id
+    }
+
+    /// An order kept before.
+    ///
+    /// # Errors
+    /// It was let go.
+    pub(super) fn find(&self, clock: &Clock, id: u64) -> Result<Arc<Vec<GroupKey>>, Error> {
+        let now = clock.ticks();
+        let walks = self.walks.lock();
+        let walk = walks.iter().find(|walk| walk.id == id && now.saturating_sub(walk.started) <= WALK_TICKS);
+        walk.map(|walk| Arc::clone(&walk.order))
+            .ok_or_else(|| Error::Invalid("page_token has expired: an ordered walk is kept for 60 s".to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rpc::proto::GetConsumerRequest;
+
+    #[test]
+    fn a_token_belongs_to_its_request() {
+        let request = GetConsumerRequest { search: "a".into(), ..Default::default() };
+        let token = Tokens::new(&request).write("next");
+        assert_eq!(Tokens::new(&request).read::<String>(&token).unwrap().as_deref(), Some("next"));
+        let other = GetConsumerRequest { search: "b".into(), ..Default::default() };
+        assert!(Tokens::new(&other).read::<String>(&token).is_err());
+        assert!(Tokens::new(&request).read::<String>("garbage").is_err());
+        assert_eq!(Tokens::new(&request).read::<String>("").unwrap(), None);
+    }
+
+    #[test]
+    fn page_sizes_are_bounded() {
+        assert_eq!((size(0).unwrap(), size(7).unwrap(), size(1_000_000).unwrap()), (1000, 7, 10_000));
+        assert!(size(-1).is_err());
+    }
+
+    #[test]
+    fn a_walk_is_kept_for_a_minute() {
+        let (walks, clock) = (Walks::default(), Clock::manual(0));
+        let id = walks.keep(&clock, vec![("c".into(), "g".into())]);
+        clock.advance(59_000);
+        assert_eq!(walks.find(&clock, id).unwrap().len(), 1);
+        clock.advance(2_000);
+        assert!(walks.find(&clock, id).is_err());
+    }
+}

@@ -1,0 +1,84 @@
+//! The gRPC services as routes of the one port: OffsetService, health, reflection; each also as
+//! gRPC-Web.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic_health::{ServingStatus, server::HealthReporter};
+use tonic_web::GrpcWebLayer;
+use tower::Layer as _;
+
+use super::{Service, proto};
+use crate::{status, store::Store};
+use proto::offset_service_server::OffsetServiceServer;
+
+/// Requests larger than this are refused; no request needs as much.
+const MAX_REQUEST_BYTES: usize = 1 << 20;
+/// How often readiness is looked at for the health service.
+const HEALTH_TICK: Duration = Duration::from_millis(100);
+
+/// Keeps the health service up to date.
+#[derive(Debug)]
+pub struct Health {
+    reporter: HealthReporter,
+}
+
+/// All gRPC routes, without a fallback.
+///
+/// # Errors
+/// Descriptors that cannot be read, which is a bug.
+pub fn routes(service: Service) -> Result<(axum::Router, Health), String> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let reflection_v1 = reflection().build_v1().map_err(|error| error.to_string())?;
+    let reflection_v1alpha = reflection().build_v1alpha().map_err(|error| error.to_string())?;
+    let offsets = OffsetServiceServer::new(service)
+        .max_decoding_message_size(MAX_REQUEST_BYTES)
+        .send_compressed(tonic::codec::CompressionEncoding::Gzip)
+        .accept_compressed(tonic::codec::CompressionEncoding::Gzip);
+    // gRPC-Web per service: around the whole server it would answer 400 to plain HTTP/1.1.
+    let web = GrpcWebLayer::new();
+    let routes = Routes::new(web.layer(offsets))
+        .add_service(web.layer(health))
+        .add_service(web.layer(reflection_v1))
+        .add_service(web.layer(reflection_v1alpha));
+    Ok((routes.into_axum_router().reset_fallback(), Health { reporter }))
+}
+
+/// The answer to a gRPC call of a service or method that is not there.
+#[must_use]
+pub fn unimplemented() -> axum::response::Response {
+    let response: http::Response<tonic::body::Body> =
+        tonic::Status::unimplemented("no such service or method").into_http();
+    response.map(axum::body::Body::new)
+}
+
+impl Health {
+    /// Reports readiness, for the server and for the service, until `stop` is cancelled.
+    pub async fn run(self, store: Arc<Store>, ready_after: Duration, stop: CancellationToken) {
+        let mut ready = None;
+        loop {
+            let now = status::awaited(&store, ready_after).is_empty();
+            if ready != Some(now) {
+                ready = Some(now);
+                self.report(if now { ServingStatus::Serving } else { ServingStatus::NotServing }).await;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(HEALTH_TICK) => {}
+                () = stop.cancelled() => break,
+            }
+        }
+        self.report(ServingStatus::NotServing).await;
+    }
+
+    async fn report(&self, status: ServingStatus) {
+        for service in ["", "offsetd.v1.OffsetService"] {
+            self.reporter.set_service_status(service, status).await;
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The Sql call: an answer of the engine as a stream of messages.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef, ipc::writer::StreamWriter};
+use datafusion::common::ScalarValue;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use super::{entry, proto, to_status};
+use crate::{
+    error::Error,
+    sql::{Answer, Engine, SqlError, Statement, output},
+};
+use proto::{SqlFormat, sql_response::Message, sql_value::Value};
+
+pub(super) type Stream = Pin<Box<dyn futures::Stream<Item = Result<proto::SqlResponse, Status>> + Send>>;
+
+pub(super) async fn run(
+    engine: Arc<Engine>,
+    request: proto::SqlRequest,
+    deadline: Option<Duration>,
+    stop: CancellationToken,
+) -> Result<Stream, Error> {
+    let format = request.format();
+    let latest = request.freshness() == proto::Freshness::Latest;
+    let max_rows = usize::try_from(request.max_rows)
+        .map_err(|_| Error::Invalid(format!("max_rows {} is negative", request.max_rows)))?;
+    let statement = Statement {
+        sql: request.statement,
+        parameters: request.parameters.into_iter().map(scalar).collect(),
+        max_rows: (max_rows > 0).then_some(max_rows),
+        allow_partial: request.allow_partial,
+        latest,
+        timeout: deadline,
+    };
+    let answer = engine.run(statement).await?;
+    let encoder = Encoder::new(format, &answer.schema)?;
+    let state = State { answer, encoder, stop, step: Step::Schema };
+    // Pulled by the connection: a client that goes drops the answer, which cancels the statement.
+    Ok(Box::pin(futures::stream::unfold(state, |mut state| async move {
+        let message = state.next().await?;
+        if message.is_err() {
+            state.step = Step::Done;
+        }
+        let message = message.map(|message| proto::SqlResponse { message: Some(message) });
+        Some((message.map_err(to_status), state))
+    })))
+}
+
+fn scalar(value: proto::SqlValue) -> ScalarValue {
+    match value.value {
+        None | Some(Value::NullValue(_)) => ScalarValue::Null,
+        Some(Value::BoolValue(value)) => ScalarValue::Boolean(Some(value)),
+        Some(Value::Int64Value(value)) => ScalarValue::Int64(Some(value)),
+        Some(Value::DoubleValue(value)) => ScalarValue::Float64(Some(value)),
+        Some(Value::StringValue(value)) => ScalarValue::Utf8(Some(value)),
+        Some(Value::TimestampValue(at)) => {
+            let nanos = at.seconds.checked_mul(1_000_000_000).and_then(|nanos| nanos.checked_add(at.nanos.into()));
+            ScalarValue::TimestampNanosecond(nanos, None)
+        }
+    }
+}
+
+struct State {
+    answer: Answer,
+    encoder: Encoder,
+    stop: CancellationToken,
+    step: Step,
+}
+
+enum Step {
+    Schema,
+    Batches,
+    Done,
+}
+
+impl State {
+    async fn next(&mut self) -> Option<Result<Message, Error>> {
+        match self.step {
+            Step::Schema => {
+                self.step = Step::Batches;
+                Some(Ok(Message::Schema(self.encoder.schema(&self.answer.schema))))
+            }
+            Step::Batches => {
+                let next = tokio::select! {
+                    next = self.answer.next() => next,
+                    () = self.stop.cancelled() => Some(Err(SqlError::ShuttingDown)),
+                };
+                match next {
+                    Some(Ok(batch)) => Some(self.encoder.batch(&batch).map(Message::Batch)),
+                    Some(Err(error)) => Some(Err(error.into())),
+                    None => {
+                        self.step = Step::Done;
+                        Some(self.stats().map(Message::Stats))
+                    }
+                }
+            }
+            Step::Done => None,
+        }
+    }
+
+    fn stats(&mut self) -> Result<proto::SqlStats, Error> {
+        let stats = self.answer.stats();
+        Ok(proto::SqlStats {
+            rows: i64::try_from(stats.rows).unwrap_or(i64::MAX),
+            elapsed: stats.elapsed.try_into().ok(),
+            truncated: stats.truncated,
+            incomplete_clusters: entry::incomplete(&stats.snapshot),
+            snapshot: Some(entry::snapshot(&stats.snapshot)),
+            arrow_ipc: self.encoder.finish()?,
+        })
+    }
+}
+
+/// Rows in the format that was asked for.
+enum Encoder {
+    /// Its buffer holds what was not sent yet.
+    Arrow(Box<StreamWriter<Vec<u8>>>),
+    Json,
+}
+
+impl Encoder {
+    fn new(format: SqlFormat, schema: &SchemaRef) -> Result<Self, Error> {
+        match format {
+            SqlFormat::Json => Ok(Self::Json),
+            SqlFormat::ArrowIpc | SqlFormat::Unspecified => StreamWriter::try_new(vec![], schema)
+                .map(|writer| Self::Arrow(Box::new(writer)))
+                .map_err(|error| Error::internal(&error.to_string())),
+        }
+    }
+
+    fn take(&mut self) -> Vec<u8> {
+        match self {
+            Self::Arrow(writer) => std::mem::take(writer.get_mut()),
+            Self::Json => vec![],
+        }
+    }
+
+    fn schema(&mut self, schema: &SchemaRef) -> proto::SqlSchema {
+        let column = |field: &Arc<arrow::datatypes::Field>| proto::SqlColumn {
+            name: field.name().clone(),
+            r#type: field.data_type().to_string(),
+            nullable: field.is_nullable(),
+        };
+        proto::SqlSchema { columns: schema.fields().iter().map(column).collect(), arrow_ipc: self.take() }
+    }
+
+    fn batch(&mut self, batch: &RecordBatch) -> Result<proto::SqlBatch, Error> {
+        let rows = i64::try_from(batch.num_rows()).unwrap_or(i64::MAX);
+        let bug = |error: arrow::error::ArrowError| Error::internal(&error.to_string());
+        let json_rows = match self {
+            Self::Json => output::json_rows(batch).map_err(bug)?,
+            Self::Arrow(writer) => {
+                writer.write(batch).map_err(bug)?;
+                vec![]
+            }
+        };
+        Ok(proto::SqlBatch { rows, arrow_ipc: self.take(), json_rows })
+    }
+
+    fn finish(&mut self) -> Result<Vec<u8>, Error> {
+        if let Self::Arrow(writer) = self {
+            writer.finish().map_err(|error| Error::internal(&error.to_string()))?;
+        }
+        Ok(self.take())
+    }
+}

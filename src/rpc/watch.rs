@@ -1,0 +1,287 @@
+//! Watch: changes of committed offsets as they are applied.
+//!
+//! A shard hands over its view and its changes under one lock, so that `include_current` misses
+//! nothing and repeats nothing. The ring of changes is bounded; who lags behind it is told how many
+//! changes went by (`resync`), and gets the current entries of the keys they concerned: those whose
+//! record lies after the last change that was delivered. If something was deleted meanwhile, all
+//! entries of the shard follow instead, and what is not among them is gone.
+
+use std::{collections::HashMap, pin::Pin, sync::Arc};
+
+use futures::{StreamExt as _, future::abortable};
+use tokio::sync::{OwnedSemaphorePermit, broadcast::error::RecvError, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use super::{
+    entry::{self, Key},
+    filter::Filter,
+    proto, to_status,
+};
+use crate::{
+    error::Error,
+    store::{
+        Store,
+        cluster::Cluster,
+        shard::{Change, Shard, ShardView},
+    },
+};
+
+pub(super) type Stream = Pin<Box<dyn futures::Stream<Item = Result<proto::WatchResponse, Status>> + Send>>;
+
+/// Changes of one message.
+const BATCH: usize = 500;
+/// Messages made before the reader takes them.
+const AHEAD: usize = 8;
+
+type Responses = mpsc::Sender<Result<proto::WatchResponse, Status>>;
+
+pub(super) fn watch(
+    store: Arc<Store>,
+    request: proto::WatchRequest,
+    permit: OwnedSemaphorePermit,
+    stop: CancellationToken,
+) -> Result<Stream, Error> {
+    let filter = Arc::new(Filter::new(request.filter)?);
+    if filter.with_lag_only {
+        return Err(Error::Invalid("filter.with_lag_only: a watch shows commits, not moving log ends".to_owned()));
+    }
+    let clusters: Vec<Arc<Cluster>> = match filter.named_cluster() {
+        "" => store.clusters().iter().filter(|cluster| filter.cluster.accepts(&cluster.name)).cloned().collect(),
+        name => vec![Arc::clone(store.cluster(name)?)],
+    };
+    let checks: Vec<_> = clusters.iter().map(|cluster| store.check_loaded(cluster)).collect();
+    if !request.allow_partial
+        && let Some(Err(error)) = checks.first()
+        && checks.iter().all(Result::is_err)
+    {
+        return Err(error.clone().into());
+    }
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    let watch = run(clusters, filter, request.include_current, sender);
+    // The work is part of the stream: it ends with the connection, and needs no task of its own.
+    let mut watch = Box::pin(async move {
+        let _permit = permit;
+        tokio::select! {
+            () = watch => None,
+            () = stop.cancelled() => Some(Err(to_status(Error::Unavailable("the server is shutting down".to_owned())))),
+        }
+    });
+    let mut responses = ReceiverStream::new(receiver);
+    let mut ended = false;
+    Ok(Box::pin(futures::stream::poll_fn(move |context| {
+        use std::task::Poll;
+        if !ended && let Poll::Ready(last) = watch.as_mut().poll(context) {
+            ended = true;
+            if last.is_some() {
+                return Poll::Ready(last);
+            }
+        }
+        responses.poll_next_unpin(context)
+    })))
+}
+
+/// Watches every shard of the clusters, those that come later included.
+async fn run(clusters: Vec<Arc<Cluster>>, filter: Arc<Filter>, include_current: bool, responses: Responses) {
+    let mut current = vec![];
+    for cluster in &clusters {
+        for shard in cluster.shards() {
+            current.push(Follower::new(&shard, &filter));
+        }
+    }
+    if include_current {
+        for (follower, view) in &current {
+            if follower.send_entries(view, -1, &responses).await.is_err() {
+                return;
+            }
+        }
+        let complete = proto::WatchResponse { current_complete: true, ..proto::WatchResponse::default() };
+        if responses.send(Ok(complete)).await.is_err() {
+            return;
+        }
+    }
+    let mut followed = futures::stream::FuturesUnordered::new();
+    let mut shards = HashMap::new();
+    for (follower, _) in current {
+        let (key, epoch) = (follower.shard.key.clone(), follower.shard.epoch);
+        let (follow, abort) = abortable(follower.follow(&responses));
+        shards.insert(key, (epoch, abort));
+        followed.push(follow);
+    }
+    let mut changes: futures::stream::SelectAll<_> = clusters
+        .iter()
+        .map(|cluster| tokio_stream::wrappers::WatchStream::from_changes(cluster.watch_health()))
+        .collect();
+    loop {
+        tokio::select! {
+            Some(_) = followed.next(), if !followed.is_empty() => {}
+            Some(_) = changes.next() => {}
+            () = responses.closed() => return,
+        }
+        for cluster in &clusters {
+            for shard in cluster.shards() {
+                let before = shards.get(&shard.key);
+                if before.is_some_and(|(epoch, _)| *epoch == shard.epoch) {
+                    continue;
+                }
+                let rebuilt = before.is_some();
+                before.iter().for_each(|(_, abort)| abort.abort());
+                // A shard that came later, or was rebuilt: all of it is news to the watcher.
+                let (follower, view) = Follower::new(&shard, &filter);
+                if rebuilt && follower.resync(None, &view, true, &responses).await.is_err() {
+                    return;
+                }
+                if follower.send_entries(&view, -1, &responses).await.is_err() {
+                    return;
+                }
+                let (follow, abort) = abortable(follower.follow(&responses));
+                shards.insert(shard.key.clone(), (shard.epoch, abort));
+                followed.push(follow);
+            }
+        }
+    }
+}
+
+/// Follows one shard.
+struct Follower {
+    shard: Arc<Shard>,
+    changes: tokio::sync::broadcast::Receiver<Change>,
+    filter: Arc<Filter>,
+    /// Number of the last change delivered or skipped, and the offset of its record.
+    sequence: u64,
+    log_offset: i64,
+}
+
+/// The reader has gone.
+struct Gone;
+
+impl Follower {
+    fn new(shard: &Arc<Shard>, filter: &Arc<Filter>) -> (Self, ShardView) {
+        let (view, changes) = shard.subscribe();
+        let follower = Self {
+            shard: Arc::clone(shard),
+            changes,
+            filter: Arc::clone(filter),
+            sequence: view.sequence,
+            log_offset: view.last_offset,
+        };
+        (follower, view)
+    }
+
+    /// Until the reader goes.
+    async fn follow(mut self, responses: &Responses) {
+        loop {
+            let first = match self.changes.recv().await {
+                Ok(change) => change,
+                Err(RecvError::Closed) => return,
+                Err(RecvError::Lagged(_)) => {
+                    if self.catch_up(responses).await.is_err() {
+                        return;
+                    }
+                    continue;
+                }
+            };
+            let mut changes = vec![];
+            let mut next = Some(first);
+            while let Some(change) = next {
+                self.sequence = change.sequence;
+                self.log_offset = change.log_offset;
+                changes.extend(self.change(&change));
+                next = if changes.len() < BATCH { self.changes.try_recv().ok() } else { None };
+            }
+            let response = proto::WatchResponse { changes, ..proto::WatchResponse::default() };
+            if !response.changes.is_empty() && responses.send(Ok(response)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Changes were missed: says how many, and sends what the keys are now.
+    async fn catch_up(&mut self, responses: &Responses) -> Result<(), Gone> {
+        let (view, changes) = self.shard.subscribe();
+        self.changes = changes;
+        let missed = view.sequence.saturating_sub(self.sequence);
+        let deleted = view.last_deletion > self.log_offset;
+        self.resync(Some(missed), &view, deleted, responses).await?;
+        let after = if deleted { -1 } else { self.log_offset };
+        self.send_entries(&view, after, responses).await?;
+        self.sequence = view.sequence;
+        self.log_offset = view.last_offset;
+        Ok(())
+    }
+
+    async fn resync(
+        &self,
+        missed: Option<u64>,
+        view: &ShardView,
+        full: bool,
+        responses: &Responses,
+    ) -> Result<(), Gone> {
+        let resync = proto::Resync { position: Some(position(view, view.sequence)), missed, full };
+        let response = proto::WatchResponse { resync: Some(resync), ..proto::WatchResponse::default() };
+        responses.send(Ok(response)).await.map_err(|_| Gone)
+    }
+
+    /// Current entries whose record lies after `after`.
+    async fn send_entries(&self, view: &ShardView, after: i64, responses: &Responses) -> Result<(), Gone> {
+        if !self.filter.accepts_source(&view.key.source) {
+            return Ok(());
+        }
+        let mut changes = vec![];
+        for group in view.groups.iter().filter(|group| self.filter.group.accepts(&group.id)) {
+            for at in group.entries().filter(|at| at.row.log_offset > after) {
+                if !self.filter.accepts_key(at.topic, at.row.partition) {
+                    continue;
+                }
+                let key = Key { shard: &view.key, group: &group.id, topic: at.topic };
+                changes.push(proto::OffsetChange {
+                    position: Some(position(view, view.sequence)),
+                    old: None,
+                    new: Some(entry::committed(key, at.row, at.rare)),
+                    current: true,
+                });
+                if changes.len() >= BATCH {
+                    let changes = std::mem::take(&mut changes);
+                    let response = proto::WatchResponse { changes, ..proto::WatchResponse::default() };
+                    responses.send(Ok(response)).await.map_err(|_| Gone)?;
+                }
+            }
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let response = proto::WatchResponse { changes, ..proto::WatchResponse::default() };
+        responses.send(Ok(response)).await.map_err(|_| Gone)
+    }
+
+    fn change(&self, change: &Change) -> Option<proto::OffsetChange> {
+        let wanted = self.filter.accepts_source(&self.shard.key.source)
+            && self.filter.accepts_key(&change.topic, change.partition)
+            && self.filter.group.accepts(&change.group);
+        let key = Key { shard: &self.shard.key, group: &change.group, topic: &change.topic };
+        let entry = |(row, rare): &(_, Option<_>)| entry::committed(key, row, rare.as_ref());
+        wanted.then(|| proto::OffsetChange {
+            position: Some(proto::ShardPosition {
+                cluster: self.shard.key.cluster.to_string(),
+                source: self.shard.key.source.to_string(),
+                log_partition: self.shard.key.log_partition,
+                epoch: self.shard.epoch,
+                sequence: change.sequence,
+            }),
+            old: change.old.as_ref().map(entry),
+            new: change.new.as_ref().map(entry),
+            current: false,
+        })
+    }
+}
+
+fn position(view: &ShardView, sequence: u64) -> proto::ShardPosition {
+    proto::ShardPosition {
+        cluster: view.key.cluster.to_string(),
+        source: view.key.source.to_string(),
+        log_partition: view.key.log_partition,
+        epoch: view.epoch,
+        sequence,
+    }
+}

@@ -1,0 +1,3 @@
+//! Where offsets come from.
+
+pub mod kafka;

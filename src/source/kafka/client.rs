@@ -1,0 +1,135 @@
+//! librdkafka clients: configuration, logs and errors.
+
+use std::{fmt, ops::Deref, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use rdkafka::{
+    ClientConfig, ClientContext,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, ConsumerContext},
+    error::{KafkaError, RDKafkaErrorCode},
+};
+
+use crate::config;
+
+/// What every client here is set to, below what the operator sets. Why, where it is not plain:
+const DEFAULTS: &[(&str, &str)] = &[
+    ("client.id", "offsetd"),
+    ("enable.metrics.push", "false"),
+    // Small fetches read as fast as large ones and need a quarter of the memory.
+    ("fetch.max.bytes", "4194304"),
+    ("fetch.message.max.bytes", "1048576"),
+    // Per partition, and there are 50.
+    ("queued.max.messages.kbytes", "4096"),
+    ("queued.min.messages", "1000000"),
+    // The default makes a partition pause for a second once its queue is full.
+    ("fetch.queue.backoff.ms", "5"),
+    ("reconnect.backoff.max.ms", "2000"),
+    ("socket.keepalive.enable", "true"),
+    ("topic.metadata.refresh.interval.ms", "30000"),
+];
+
+/// What nobody may change, since the reader's correctness hangs on it (`config` refuses it).
+const FIXED: &[(&str, &str)] = &[
+    ("allow.auto.create.topics", "false"),
+    ("auto.offset.reset", "error"),
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("enable.partition.eof", "true"),
+    ("isolation.level", "read_committed"),
+];
+
+/// Whether librdkafka knows a property and takes its value.
+///
+/// # Errors
+/// What librdkafka says.
+pub fn check_property(key: &str, value: &str) -> Result<(), String> {
+    let mut settings = ClientConfig::new();
+    settings.set(key, value);
+    settings.create_native_config().map(drop).map_err(|error| match error {
+        KafkaError::ClientConfig(_, reason, ..) => reason,
+        other => other.to_string(),
+    })
+}
+
+/// A client of a cluster.
+///
+/// # Errors
+/// What librdkafka says of the configuration.
+pub(super) fn connect(cluster: &config::Cluster) -> Result<Client, String> {
+    let mut settings = ClientConfig::new();
+    settings.set_log_level(RDKafkaLogLevel::Info);
+    let operator = cluster.kafka.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    for (key, value) in DEFAULTS.iter().copied().chain(operator).chain(FIXED.iter().copied()) {
+        settings.set(key, value);
+    }
+    settings.set("bootstrap.servers", &cluster.bootstrap_servers);
+    let events = Events { cluster: cluster.name.clone(), last_error: Arc::default() };
+    let client: Result<BaseConsumer<Events>, _> = settings.create_with_context(events);
+    client.map(|client| Client(Arc::new(client))).map_err(|error| error.to_string())
+}
+
+/// A client, shared. It has no consumer group.
+#[derive(Clone)]
+pub(super) struct Client(Arc<BaseConsumer<Events>>);
+
+impl Deref for Client {
+    type Target = BaseConsumer<Events>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").finish_non_exhaustive()
+    }
+}
+
+/// Takes librdkafka's logs and errors.
+#[derive(Debug)]
+pub(super) struct Events {
+    cluster: String,
+    last_error: Arc<Mutex<Option<String>>>,
+}
+
+impl Events {
+    /// The last thing that went wrong with a broker, once.
+    pub(super) fn take_error(&self) -> Option<String> {
+        self.last_error.lock().take()
+    }
+}
+
+impl ClientContext for Events {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // librdkafka repeats a broker's failures; what matters of them is shown by `status`.
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                tracing::error!(cluster = self.cluster, facility, "{message}");
+            }
+            RDKafkaLogLevel::Error
+            | RDKafkaLogLevel::Warning
+            | RDKafkaLogLevel::Notice
+            | RDKafkaLogLevel::Info
+            | RDKafkaLogLevel::Debug => tracing::debug!(cluster = self.cluster, facility, "{message}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        // "All brokers down" says less than what went wrong with the last of them.
+        let mut last = self.last_error.lock();
+        let all_down = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
+        if last.is_none() || !all_down {
+            *last = Some(reason.to_owned());
+        }
+    }
+
+    fn stats_raw(&self, _: &[u8]) {}
+}
+
+impl ConsumerContext for Events {
+    fn main_queue_min_poll_interval(&self) -> rdkafka::util::Timeout {
+        rdkafka::util::Timeout::After(Duration::ZERO)
+    }
+}

@@ -1,0 +1,434 @@
+//! The poller of one cluster: which topics there are, where their logs end, and whether the cluster
+//! can be reached.
+//!
+//! One question per leader, answered asynchronously, so that a slow broker delays only its own
+//! partitions; in chunks, since librdkafka's cost per question is quadratic.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::{CStr, CString},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use hashbrown::HashMap;
+use rdkafka::{consumer::Consumer as _, error::RDKafkaErrorCode};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    client::{self, Client},
+    ffi::{self, Admin, Reply, ReplyContent, Spec},
+};
+use crate::{
+    clock::Ticks,
+    config,
+    model::{Millis, Name, Uuid},
+    store::{
+        LogEnds, Store,
+        cluster::Cluster,
+        ends::{Answer, EndError, EndKind, TopicMetadata},
+    },
+};
+
+/// Partitions of a question.
+const CHUNK: usize = 500;
+/// Topics of a question for ids.
+const ID_CHUNK: usize = 1000;
+/// How often topic ids are asked for, and after failures (no such request on old brokers).
+const ID_INTERVAL: Duration = Duration::from_secs(30);
+const ID_INTERVAL_FAILING: Duration = Duration::from_secs(300);
+/// How soon a failed attempt is repeated.
+const RETRY: Duration = Duration::from_secs(1);
+/// Longest wait for an answer before looking at what else is due.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Polls one cluster until the token is cancelled.
+#[derive(Debug)]
+pub struct Poller {
+    cluster: Arc<Cluster>,
+    store: Arc<Store>,
+    settings: config::Lag,
+    client: Client,
+    admin: Admin,
+    plan: Plan,
+    pending: HashMap<usize, Pending>,
+    next_number: usize,
+    due: Due,
+    round: Round,
+    ids_asked_at: Option<BTreeMap<i32, i64>>,
+    /// The questions that are asked seldom were asked, of known topics.
+    asked_low: bool,
+}
+
+/// When each kind of question is to be asked next.
+#[derive(Debug)]
+struct Due {
+    metadata: Instant,
+    high: Instant,
+    low: Instant,
+    ids: Instant,
+}
+
+/// As librdkafka takes it.
+type TopicPartition = (Arc<CStr>, i32);
+
+/// Partitions by leader, in chunks.
+#[derive(Debug, Default)]
+struct Plan {
+    chunks: Vec<(i32, Vec<TopicPartition>)>,
+    topics: Vec<Arc<CStr>>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    kind: Question,
+    leader: i32,
+    sent: (Ticks, Millis),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    Ends(EndKind),
+    /// With what the shards had applied when it was asked.
+    Ids,
+}
+
+/// How the questions for log ends went since the last look.
+#[derive(Debug, Default)]
+struct Round {
+    answered: usize,
+    failed: usize,
+    last_error: Option<String>,
+}
+
+impl Poller {
+    /// A poller, and the client configuration checked.
+    ///
+    /// # Errors
+    /// What librdkafka says of the configuration.
+    pub fn new(store: Arc<Store>, cluster: Arc<Cluster>, settings: config::Lag) -> Result<Self, String> {
+        let client = client::connect(&cluster.config)?;
+        let now = now();
+        cluster.set_log_ends(Box::new(Probe { client: client.clone() }));
+        Ok(Self {
+            admin: Admin::new(&client),
+            cluster,
+            store,
+            settings,
+            client,
+            plan: Plan::default(),
+            pending: HashMap::new(),
+            next_number: 0,
+            due: Due { metadata: now, high: now, low: now, ids: now },
+            round: Round::default(),
+            ids_asked_at: None,
+            asked_low: false,
+        })
+    }
+
+    /// Polls until the token is cancelled. Blocks: give it a thread.
+    pub fn run(mut self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            self.ask();
+            self.take_answers();
+        }
+    }
+
+    fn ask(&mut self) {
+        let now = now();
+        if now >= self.due.metadata {
+            self.due.metadata = now + self.refresh_metadata();
+        }
+        if now >= self.due.high {
+            self.due.high = now + self.settings.poll_interval;
+            self.judge_round();
+            self.ask_ends(EndKind::High);
+            self.cluster.ends.sample(self.store.clock.ticks());
+        }
+        if now >= self.due.low {
+            self.due.low = now + self.settings.start_interval;
+            self.ask_ends(EndKind::Start);
+            self.ask_ends(EndKind::Stable);
+            self.asked_low = !self.plan.topics.is_empty() || self.cluster.health().log_partitions.is_some();
+        }
+        if now >= self.due.ids && self.cluster.config.topic_ids {
+            self.due.ids = now + ID_INTERVAL;
+            self.ask_ids();
+        }
+    }
+
+    /// Returns when to do it again.
+    fn refresh_metadata(&mut self) -> Duration {
+        // All topics: asking for one by name could create it on old brokers.
+        match self.client.fetch_metadata(None, self.settings.request_timeout) {
+            Ok(metadata) => {
+                let listed = metadata.topics().iter().filter(|topic| topic.error().is_none());
+                let topics: Vec<TopicMetadata> = listed
+                    .filter(|topic| self.wants(topic.name()))
+                    .map(|topic| TopicMetadata {
+                        name: self.store.names().intern(topic.name()),
+                        leaders: leaders(topic),
+                    })
+                    .collect();
+                let log_partitions = topics.iter().find(|topic| &*topic.name == crate::model::OFFSETS_TOPIC);
+                let log_partitions = log_partitions.map_or(0, |topic| topic.leaders.len());
+                self.cluster.ends.set_topics(topics, self.store.clock.ticks());
+                self.replan();
+                let cluster_id = self.client.client().fetch_cluster_id(Duration::ZERO);
+                let controller = ffi::controller(&self.client);
+                self.cluster.succeeded();
+                self.cluster.set_health(|health| {
+                    health.brokers = i32::try_from(metadata.brokers().len()).ok();
+                    health.cluster_id = cluster_id.or(health.cluster_id.take());
+                    health.controller = controller.or(health.controller);
+                    health.log_partitions = i32::try_from(log_partitions).ok();
+                });
+                self.settings.metadata_interval
+            }
+            Err(error) => {
+                let reason = self.client.context().take_error().unwrap_or_else(|| error.to_string());
+                self.fail(&reason);
+                RETRY
+            }
+        }
+    }
+
+    fn wants(&self, topic: &str) -> bool {
+        topic == crate::model::OFFSETS_TOPIC || self.cluster.config.topics.accepts(topic)
+    }
+
+    fn replan(&mut self) {
+        let ends = self.cluster.ends.current();
+        let mut by_leader: BTreeMap<i32, Vec<TopicPartition>> = BTreeMap::new();
+        let before = std::mem::take(&mut self.plan);
+        for topic in ends.topics() {
+            let Ok(name) = CString::new(topic.name.as_bytes()) else { continue };
+            let name: Arc<CStr> = name.into();
+            for (partition, number) in topic.partitions.iter().zip(0..) {
+                if let Some(leader) = partition.leader {
+                    by_leader.entry(leader).or_default().push((Arc::clone(&name), number));
+                }
+            }
+            self.plan.topics.push(name);
+        }
+        for (leader, partitions) in by_leader {
+            self.plan.chunks.extend(partitions.chunks(CHUNK).map(|chunk| (leader, chunk.to_vec())));
+        }
+        let partitions = |plan: &Plan| plan.chunks.iter().map(|(_, chunk)| chunk.len()).sum::<usize>();
+        if partitions(&before) != partitions(&self.plan) || before.topics != self.plan.topics {
+            // New partitions need not wait for the next round.
+            let now = now();
+            self.due = Due { metadata: self.due.metadata, high: now, low: now, ids: now };
+        }
+    }
+
+    /// Asks every leader that does not still owe the answer to the question before.
+    fn ask_ends(&mut self, kind: EndKind) {
+        let spec = match kind {
+            EndKind::Start => Spec::Earliest,
+            EndKind::High => Spec::Latest,
+            EndKind::Stable => Spec::LatestCommitted,
+        };
+        let owing: BTreeSet<i32> = self
+            .pending
+            .values()
+            .filter(|pending| pending.kind == Question::Ends(kind))
+            .map(|pending| pending.leader)
+            .collect();
+        let sent = (self.store.clock.ticks(), self.store.clock.now());
+        for (leader, partitions) in self.plan.chunks.iter().filter(|(leader, _)| !owing.contains(leader)) {
+            self.next_number += 1;
+            let partitions: Vec<(&CStr, i32)> = partitions.iter().map(|(topic, number)| (&**topic, *number)).collect();
+            self.admin.list_offsets(self.next_number, spec, &partitions, self.settings.request_timeout);
+            self.pending.insert(self.next_number, Pending { kind: Question::Ends(kind), leader: *leader, sent });
+        }
+    }
+
+    fn ask_ids(&mut self) {
+        if self.pending.values().any(|pending| pending.kind == Question::Ids) {
+            return;
+        }
+        let sent = (self.store.clock.ticks(), self.store.clock.now());
+        for topics in self.plan.topics.chunks(ID_CHUNK) {
+            self.next_number += 1;
+            let topics: Vec<&CStr> = topics.iter().map(|topic| &**topic).collect();
+            self.admin.topic_ids(self.next_number, &topics, self.settings.request_timeout);
+            self.pending.insert(self.next_number, Pending { kind: Question::Ids, leader: -1, sent });
+        }
+    }
+
+    /// Takes all answers that are there, waiting a tick for the first.
+    fn take_answers(&mut self) {
+        let mut answers: HashMap<EndKind, (Vec<Answer>, Ticks, Millis)> = HashMap::new();
+        let mut wait = TICK;
+        while let Some(reply) = self.admin.poll(wait) {
+            wait = Duration::ZERO;
+            let Some(pending) = self.pending.remove(&reply.number) else { continue };
+            match pending.kind {
+                Question::Ids => self.take_ids(reply),
+                Question::Ends(kind) => {
+                    let found = self.take_offsets(kind, reply);
+                    let all = answers.entry(kind).or_insert_with(|| (vec![], pending.sent.0, pending.sent.1));
+                    all.0.extend(found);
+                    // Claim no more than the older of two questions proves.
+                    all.1 = all.1.min(pending.sent.0);
+                    all.2 = all.2.min(pending.sent.1);
+                }
+            }
+        }
+        for (kind, (answers, sent, sent_at)) in answers {
+            self.cluster.ends.observe(kind, &answers, sent, sent_at);
+        }
+        self.judge_loaded();
+    }
+
+    /// Loaded once the first questions of every kind were answered, or failed where others were not.
+    fn judge_loaded(&self) {
+        let asked = self.cluster.health().log_partitions.is_some() && self.pending.is_empty();
+        if asked && self.asked_low && (self.round.answered > 0 || self.plan.chunks.is_empty()) {
+            self.cluster.ends.set_loaded();
+        }
+    }
+
+    fn take_offsets(&mut self, kind: EndKind, reply: Reply) -> Vec<Answer> {
+        let listed = match reply.content {
+            Ok(ReplyContent::Offsets(listed)) => listed,
+            Ok(ReplyContent::TopicIds(_)) => return vec![],
+            Err(error) => {
+                if kind == EndKind::High {
+                    self.round.failed += 1;
+                    self.round.last_error = Some(error);
+                }
+                return vec![];
+            }
+        };
+        let ends = self.cluster.ends.current();
+        let answered = listed.iter().any(|offset| offset.result.is_ok());
+        if kind == EndKind::High {
+            self.round.answered += usize::from(answered);
+            self.round.failed += usize::from(!answered);
+        }
+        listed
+            .iter()
+            .filter_map(|offset| {
+                let topic = ends.topic(&offset.topic)?;
+                let partition = topic.partitions.get(usize::try_from(offset.partition).ok()?)?;
+                let result = offset.result.map_err(|error| {
+                    if is_moved(error) {
+                        self.due.metadata = self.due.metadata.min(now() + RETRY);
+                    }
+                    self.round.last_error.get_or_insert_with(|| error.to_string());
+                    match error {
+                        RDKafkaErrorCode::TopicAuthorizationFailed => EndError::NotAuthorized,
+                        error => EndError::Other(error as i32),
+                    }
+                });
+                // A leader that does not answer says nothing of its partitions: what was known stays,
+                // and grows old.
+                Some(Answer { slot: partition.slot, result })
+            })
+            .collect()
+    }
+
+    fn take_ids(&mut self, reply: Reply) {
+        let Ok(ReplyContent::TopicIds(ids)) = reply.content else {
+            self.due.ids = now() + ID_INTERVAL_FAILING;
+            return;
+        };
+        let ids: HashMap<Name, Uuid> = ids
+            .into_iter()
+            .filter_map(|(topic, id)| Some((self.store.names().intern(&topic), Uuid(id).known()?)))
+            .collect();
+        let applied = self.cluster.shards().iter().map(|shard| (shard.key.log_partition, shard.applied())).collect();
+        let before = self.ids_asked_at.replace(applied).unwrap_or_default();
+        self.cluster.ends.set_ids(&ids, &before);
+    }
+
+    /// A round without a single answer means that the cluster cannot be reached.
+    fn judge_round(&mut self) {
+        let round = std::mem::take(&mut self.round);
+        if round.answered > 0 {
+            self.cluster.succeeded();
+        } else if round.failed > 0 {
+            let reason = self.client.context().take_error().or(round.last_error);
+            self.fail(&reason.unwrap_or_else(|| "no broker answers".to_owned()));
+            self.due.metadata = self.due.metadata.min(now() + RETRY);
+        }
+    }
+
+    fn fail(&self, reason: &str) {
+        if self.cluster.health().last_error.as_deref() != Some(reason) {
+            tracing::warn!(cluster = &*self.cluster.name, reason, "cannot reach the cluster; trying again");
+        }
+        self.cluster.failed(reason.to_owned(), &self.store.clock);
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "when to ask again is not part of any answer")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn leaders(topic: &rdkafka::metadata::MetadataTopic) -> Vec<Option<i32>> {
+    let mut leaders = vec![None; topic.partitions().len()];
+    for partition in topic.partitions() {
+        let place = usize::try_from(partition.id()).ok().and_then(|id| leaders.get_mut(id));
+        if let Some(place) = place {
+            *place = Some(partition.leader()).filter(|leader| *leader >= 0);
+        }
+    }
+    leaders
+}
+
+/// The leader is another than metadata said.
+fn is_moved(error: RDKafkaErrorCode) -> bool {
+    matches!(
+        error,
+        RDKafkaErrorCode::NotLeaderForPartition
+            | RDKafkaErrorCode::LeaderNotAvailable
+            | RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::RequestTimedOut
+    )
+}
+
+/// Asks for the ends of log partitions on behalf of a caller that waits.
+#[derive(Debug)]
+struct Probe {
+    client: Client,
+}
+
+impl LogEnds for Probe {
+    fn log_ends(&self, log_partitions: &[i32], timeout: Duration) -> Result<Vec<(i32, i64)>, String> {
+        log_ends(&self.client, Spec::LatestCommitted, log_partitions, timeout)
+    }
+}
+
+/// Asks for offsets of partitions of `__consumer_offsets`, and waits.
+pub(super) fn log_ends(
+    client: &Client,
+    spec: Spec,
+    log_partitions: &[i32],
+    timeout: Duration,
+) -> Result<Vec<(i32, i64)>, String> {
+    let admin = Admin::new(client);
+    let partitions: Vec<(&CStr, i32)> = log_partitions.iter().map(|number| (c"__consumer_offsets", *number)).collect();
+    admin.list_offsets(0, spec, &partitions, timeout);
+    let deadline = now() + timeout + RETRY;
+    loop {
+        if let Some(reply) = admin.poll(TICK) {
+            let ReplyContent::Offsets(listed) = reply.content? else {
+                return Err("no offsets in the answer".to_owned());
+            };
+            return listed
+                .into_iter()
+                .map(|offset| match offset.result {
+                    Ok((end, _)) => Ok((offset.partition, end)),
+                    Err(error) => Err(format!("log partition {}: {error}", offset.partition)),
+                })
+                .collect();
+        }
+        if now() > deadline {
+            return Err("no answer from the cluster in time".to_owned());
+        }
+    }
+}

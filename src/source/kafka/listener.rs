@@ -1,0 +1,278 @@
+//! Reads `__consumer_offsets` into the shards.
+//!
+//! [`Listener`] waits for the topic, captures where its partitions end, makes a shard for each, and
+//! hands them to poll threads ([`reader`]). Then it watches: partitions added later are started;
+//! a partition whose log moved under its reader is loaded again, aside.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    client::{self, Client},
+    ends,
+    ffi::Spec,
+};
+use crate::{
+    clock::Ticks,
+    model::{Name, OFFSETS_TOPIC, SOURCE_KAFKA, Uuid},
+    store::{
+        Store,
+        cluster::Cluster,
+        shard::{Shard, ShardKey},
+    },
+};
+
+mod reader;
+
+use reader::{Load, Reader};
+
+/// How often the listener looks whether something changed.
+const TICK: Duration = Duration::from_millis(20);
+/// Bound of one question for log ends.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How soon a failed attempt is repeated.
+const RETRY: Duration = Duration::from_secs(1);
+/// Half of the default `delete.retention.ms`: a reader that was away for longer may have missed
+/// both a value and its tombstone, and loads again.
+const AWAY: Ticks = 12 * 3600 * 10;
+
+type Threads = Vec<thread::JoinHandle<()>>;
+
+/// The listener of one cluster.
+#[derive(Debug)]
+pub struct Listener {
+    store: Arc<Store>,
+    cluster: Arc<Cluster>,
+    client: Client,
+    readers: Vec<mpsc::Sender<Load>>,
+    /// Partitions whose log moved under their reader.
+    moved: (mpsc::Sender<i32>, mpsc::Receiver<i32>),
+    /// Shards that are loaded aside, by partition; `None` before the end was captured.
+    rebuilding: BTreeMap<i32, Option<Arc<Shard>>>,
+    started: i32,
+    topic_id: Option<Uuid>,
+    away_since: Option<Ticks>,
+    next_try: Instant,
+}
+
+impl Listener {
+    /// A listener, and the client configuration checked.
+    ///
+    /// # Errors
+    /// What librdkafka says of the configuration.
+    pub fn new(store: Arc<Store>, cluster: Arc<Cluster>) -> Result<Self, String> {
+        let client = client::connect(&cluster.config)?;
+        Ok(Self {
+            store,
+            cluster,
+            client,
+            readers: vec![],
+            moved: mpsc::channel(),
+            rebuilding: BTreeMap::new(),
+            started: 0,
+            topic_id: None,
+            away_since: None,
+            next_try: now(),
+        })
+    }
+
+    /// Reads until the token is cancelled. Blocks: give it a thread. Ends after its poll threads.
+    ///
+    /// # Errors
+    /// A poll thread that died.
+    pub fn run(mut self, stop: &CancellationToken) -> Result<(), String> {
+        let mut threads = vec![];
+        while !stop.is_cancelled() {
+            if now() >= self.next_try
+                && let Err(error) = self.start_what_is_new(stop, &mut threads)
+            {
+                self.next_try = now() + RETRY;
+                tracing::warn!(cluster = &*self.cluster.name, error, "cannot start reading; trying again");
+                self.cluster.set_health(|health| health.last_error = Some(error));
+            }
+            self.judge();
+            self.look_for_moved_logs();
+            if threads.iter().any(thread::JoinHandle::is_finished) && !stop.is_cancelled() {
+                break;
+            }
+            thread::park_timeout(TICK);
+        }
+        stop.cancel();
+        self.readers.clear();
+        for thread in threads {
+            thread.join().map_err(|_| "a poll thread panicked".to_owned())?;
+        }
+        Ok(())
+    }
+
+    /// Starts partitions that appeared, and those whose log moved.
+    fn start_what_is_new(&mut self, stop: &CancellationToken, threads: &mut Threads) -> Result<(), String> {
+        let known = self.cluster.health().log_partitions.unwrap_or(0);
+        if known > self.started {
+            self.start(known, stop, threads)?;
+        }
+        self.rebuild()
+    }
+
+    /// Starts the partitions from `self.started` on.
+    fn start(&mut self, count: i32, stop: &CancellationToken, threads: &mut Threads) -> Result<(), String> {
+        let partitions: Vec<i32> = (self.started..count).collect();
+        let loads = self.capture(&partitions)?;
+        if self.readers.is_empty() {
+            self.spawn_readers(stop, threads)?;
+        }
+        for load in &loads {
+            self.store.publish(&load.shard);
+        }
+        for load in loads {
+            self.send(load);
+        }
+        tracing::info!(
+            cluster = &*self.cluster.name,
+            partitions = partitions.len(),
+            threads = threads.len(),
+            "reading {OFFSETS_TOPIC}"
+        );
+        self.started = count;
+        Ok(())
+    }
+
+    /// Asks where partitions start and end, once, and makes an empty shard for each.
+    fn capture(&self, partitions: &[i32]) -> Result<Vec<Load>, String> {
+        let first = ends::log_ends(&self.client, Spec::Earliest, partitions, TIMEOUT)?;
+        let last = ends::log_ends(&self.client, Spec::LatestCommitted, partitions, TIMEOUT)?;
+        let first: BTreeMap<i32, i64> = first.into_iter().collect();
+        let load = |(partition, end): (i32, i64)| {
+            let start = first.get(&partition).copied().unwrap_or(end);
+            let shard = self.store.new_shard(self.key(partition));
+            shard.progress.set_load(start, end);
+            if start >= end {
+                // Nothing to read, whatever the number.
+                shard.set_applied(end);
+            }
+            Load { shard, live_from: end, aside: false }
+        };
+        Ok(last.into_iter().map(load).collect())
+    }
+
+    fn key(&self, log_partition: i32) -> ShardKey {
+        ShardKey { cluster: Name::clone(&self.cluster.name), source: SOURCE_KAFKA.into(), log_partition }
+    }
+
+    fn spawn_readers(&mut self, stop: &CancellationToken, threads: &mut Threads) -> Result<(), String> {
+        let wanted = match self.cluster.config.poll_threads {
+            0 => thread::available_parallelism().map_or(2, usize::from).min(4),
+            threads => threads,
+        };
+        for number in 0..wanted {
+            let client = client::connect(&self.cluster.config)?;
+            let (sender, commands) = mpsc::channel();
+            let reader = Reader::new(&self.store, &self.cluster, &client, commands, self.moved.0.clone())?;
+            let stop = stop.clone();
+            let thread = thread::Builder::new()
+                .name(format!("poll-{}-{number}", self.cluster.name))
+                .spawn(move || reader.run(&stop))
+                .map_err(|error| format!("cannot start a thread: {error}"))?;
+            threads.push(thread);
+            self.readers.push(sender);
+        }
+        Ok(())
+    }
+
+    /// To the reader that owns the partition.
+    fn send(&self, load: Load) {
+        let partition = usize::try_from(load.shard.key.log_partition).unwrap_or(0);
+        let reader = partition.checked_rem(self.readers.len()).and_then(|index| self.readers.get(index));
+        if let Some(reader) = reader {
+            // A reader that is gone is noticed by its thread.
+            let _ = reader.send(load);
+        }
+    }
+
+    /// Declares the cluster loaded once every partition reached its target and log ends are known.
+    fn judge(&self) {
+        let health = self.cluster.health();
+        if health.ready || health.log_partitions != Some(self.started) || !self.cluster.ends.current().loaded {
+            return;
+        }
+        let reached = |shard: &Arc<Shard>| shard.progress.target().is_some_and(|target| shard.applied() >= target);
+        if self.cluster.shards().iter().all(reached) {
+            tracing::info!(cluster = &*self.cluster.name, "loaded");
+            self.cluster.set_health(|health| health.ready = true);
+        }
+    }
+
+    /// A log end below what was applied means that the log was truncated or made anew. A cluster
+    /// out of reach for too long may have forgotten tombstones.
+    fn look_for_moved_logs(&mut self) {
+        let health = self.cluster.health();
+        let now = self.store.clock.ticks();
+        let away = match (health.reachable, self.away_since) {
+            (false, since) => {
+                self.away_since = since.or(health.failing_since);
+                return;
+            }
+            (true, since) => now.saturating_sub(since.unwrap_or(now)) > AWAY,
+        };
+        self.away_since = None;
+        let ends = self.cluster.ends.current();
+        let Some(topic) = ends.topic(OFFSETS_TOPIC) else { return };
+        for (partition, number) in topic.partitions.iter().zip(0..) {
+            let Some(shard) = self.cluster.shard(number) else { continue };
+            let value = ends.value(*partition);
+            let moved = value.log_end >= 0 && value.log_end < shard.applied();
+            // What was applied after the end was asked for may lie beyond it.
+            if away || (moved && shard.applied_before(value.observed)) {
+                self.note_moved(number);
+            }
+        }
+        if topic.id.is_some() && self.topic_id.is_some() && topic.id != self.topic_id {
+            (0..self.started).for_each(|number| self.note_moved(number));
+        }
+        self.topic_id = topic.id.or(self.topic_id);
+    }
+
+    fn note_moved(&mut self, log_partition: i32) {
+        self.rebuilding.entry(log_partition).or_insert_with(|| {
+            tracing::warn!(
+                cluster = &*self.cluster.name,
+                log_partition,
+                "the log moved under its reader; loading it again"
+            );
+            None
+        });
+    }
+
+    /// Loads partitions whose log moved into new shards, aside. Their readers swap them in.
+    fn rebuild(&mut self) -> Result<(), String> {
+        while let Ok(partition) = self.moved.1.try_recv() {
+            self.note_moved(partition);
+        }
+        let swapped = |partition: &i32, shard: &mut Option<Arc<Shard>>| {
+            let current = self.cluster.shard(*partition);
+            shard.is_none() || current.map(|shard| shard.epoch) != shard.as_ref().map(|shard| shard.epoch)
+        };
+        self.rebuilding.retain(swapped);
+        let waiting: Vec<i32> =
+            self.rebuilding.iter().filter(|(_, shard)| shard.is_none()).map(|(number, _)| *number).collect();
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        for load in self.capture(&waiting)? {
+            self.rebuilding.insert(load.shard.key.log_partition, Some(Arc::clone(&load.shard)));
+            self.send(Load { aside: true, ..load });
+        }
+        Ok(())
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "when to try again is not part of any answer")]
+fn now() -> Instant {
+    Instant::now()
+}

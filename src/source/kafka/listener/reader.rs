@@ -1,0 +1,242 @@
+//! A poll thread: fetches its slice of the log partitions and applies it, in log order.
+//!
+//! The thread that fetched a batch decodes it from borrowed bytes and applies it to its own shards:
+//! no channel, no second queue.
+
+use std::{
+    sync::{Arc, mpsc},
+    time::{Duration, Instant},
+};
+
+use hashbrown::HashMap;
+use tokio_util::sync::CancellationToken;
+
+use super::super::{
+    client::Client,
+    ffi::{Batch, Content, Fetcher, Message, describe},
+};
+use crate::{
+    decode::{self, Record},
+    model::{Name, OFFSETS_TOPIC},
+    store::{
+        Store,
+        cluster::Cluster,
+        group::Commit,
+        membership::Membership,
+        shard::{Event, EventKind, Shard},
+    },
+};
+
+/// Messages of one fetch.
+const BATCH: usize = 10_000;
+/// Records applied under one hold of a shard's lock.
+const RUN: usize = 256;
+/// Longest wait for messages before looking at commands.
+const WAIT: Duration = Duration::from_millis(50);
+/// How often a kind of bad record is logged at most.
+const LOG_EVERY: Duration = Duration::from_secs(60);
+
+/// A partition to read from its first offset.
+#[derive(Clone, Debug)]
+pub(super) struct Load {
+    /// An empty shard.
+    pub(super) shard: Arc<Shard>,
+    /// The end captured at the start: records from there on are news.
+    pub(super) live_from: i64,
+    /// Readers keep the shard before until this one is loaded.
+    pub(super) aside: bool,
+}
+
+/// A poll thread's state.
+#[derive(Debug)]
+pub(super) struct Reader {
+    store: Arc<Store>,
+    cluster: Arc<Cluster>,
+    fetcher: Fetcher,
+    loads: mpsc::Receiver<Load>,
+    moved: mpsc::Sender<i32>,
+    partitions: HashMap<i32, Load>,
+    logged: Logged,
+}
+
+impl Reader {
+    pub(super) fn new(
+        store: &Arc<Store>,
+        cluster: &Arc<Cluster>,
+        client: &Client,
+        loads: mpsc::Receiver<Load>,
+        moved: mpsc::Sender<i32>,
+    ) -> Result<Self, String> {
+        let fetcher = Fetcher::new(client, OFFSETS_TOPIC, BATCH).ok_or("librdkafka refuses the topic")?;
+        Ok(Self {
+            store: Arc::clone(store),
+            cluster: Arc::clone(cluster),
+            fetcher,
+            loads,
+            moved,
+            partitions: HashMap::new(),
+            logged: Logged::default(),
+        })
+    }
+
+    pub(super) fn run(mut self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            while let Ok(load) = self.loads.try_recv() {
+                self.start(load);
+            }
+            self.fetcher.serve();
+            let batch = self.fetcher.fetch(WAIT);
+            let mut applier = Applier {
+                store: &self.store,
+                cluster: &self.cluster,
+                partitions: &mut self.partitions,
+                logged: &mut self.logged,
+                moved: vec![],
+            };
+            applier.apply_batch(&batch);
+            let moved = applier.moved;
+            drop(batch);
+            for partition in moved {
+                self.fetcher.stop(partition);
+                self.partitions.remove(&partition);
+                // The listener outlives its readers.
+                let _ = self.moved.send(partition);
+            }
+        }
+    }
+
+    fn start(&mut self, load: Load) {
+        let partition = load.shard.key.log_partition;
+        self.fetcher.stop(partition);
+        if let Err(error) = self.fetcher.start(partition) {
+            load.shard.progress.set_error(Some(error));
+        }
+        self.partitions.insert(partition, load);
+    }
+}
+
+/// What applying a batch needs, beside the fetcher that owns the batch.
+struct Applier<'a> {
+    store: &'a Store,
+    cluster: &'a Cluster,
+    partitions: &'a mut HashMap<i32, Load>,
+    logged: &'a mut Logged,
+    moved: Vec<i32>,
+}
+
+/// Counts of a run.
+#[derive(Default)]
+struct Seen {
+    records: u64,
+    tombstones: u64,
+    applied: i64,
+}
+
+impl Applier<'_> {
+    fn apply_batch(&mut self, batch: &Batch<'_>) {
+        for run in batch.messages().chunk_by(|left, right| left.partition() == right.partition()) {
+            run.chunks(RUN).for_each(|run| self.apply_run(run));
+        }
+    }
+
+    /// Applies messages of one partition.
+    fn apply_run(&mut self, run: &[Message]) {
+        let Some(load) = run.first().and_then(|first| self.partitions.get(&first.partition())).cloned() else { return };
+        let mut events = Vec::with_capacity(run.len());
+        let mut seen = Seen { applied: -1, ..Seen::default() };
+        for message in run {
+            match message.content() {
+                Content::Record { key, value } => {
+                    seen.records += 1;
+                    seen.tombstones += u64::from(value.is_none());
+                    seen.applied = message.offset() + 1;
+                    events.extend(self.event(&load.shard, message, key, value));
+                }
+                // Control records and compacted tails lie before it, and yield no record.
+                Content::End => seen.applied = seen.applied.max(message.offset()),
+                Content::Reset => self.moved.push(message.partition()),
+                Content::Failure(error) => load.shard.progress.set_error(Some(describe(error))),
+            }
+        }
+        load.shard.apply(&events, load.live_from);
+        let last_record_at = (seen.records > 0).then(|| run.iter().rev().find_map(Message::timestamp)).flatten();
+        load.shard.progress.count(seen.records, seen.tombstones, last_record_at);
+        if seen.applied >= 0 {
+            load.shard.progress.set_error(None);
+            load.shard.set_applied(seen.applied);
+        }
+        if load.aside && load.shard.applied() >= load.live_from {
+            self.store.publish(&load.shard);
+            self.partitions.insert(load.shard.key.log_partition, Load { aside: false, ..load });
+        }
+    }
+
+    /// What a record says; `None` when it is bad, of an unknown type, or of a group left out.
+    fn event<'m>(
+        &mut self,
+        shard: &Shard,
+        message: &Message,
+        key: Option<&'m [u8]>,
+        value: Option<&'m [u8]>,
+    ) -> Option<Event<'m>> {
+        let log_offset = message.offset();
+        let (group, kind) = match decode::decode(key, value) {
+            Ok(Record::OffsetCommit { key, value, .. }) => {
+                let (topic, partition) = (key.topic, key.partition);
+                let kind = match value {
+                    None => EventKind::Delete { topic, partition },
+                    Some(value) => EventKind::Commit { topic, partition, commit: commit(&value.value) },
+                };
+                (key.group, kind)
+            }
+            Ok(Record::GroupMetadata { key, value }) => {
+                let intern = |text: &str| self.store.names().intern(text);
+                let members = value.map(|value| Arc::new(Membership::classic(&value.value, log_offset, &intern)));
+                (key.group, EventKind::Members(members))
+            }
+            Ok(Record::Unknown { kind }) => {
+                shard.progress.unknown_type(kind);
+                return None;
+            }
+            Err(error) => {
+                shard.progress.decode_error(error.fault());
+                let partition = shard.key.log_partition;
+                self.logged.bad_record(&self.cluster.name, partition, log_offset, &error);
+                return None;
+            }
+        };
+        // Only deletions show the record's time; asking for it is a call into C.
+        let at = if value.is_none() { message.timestamp().unwrap_or(0) } else { 0 };
+        self.cluster.config.groups.accepts(group).then_some(Event { log_offset, at, group, kind })
+    }
+}
+
+fn commit<'m>(value: &decode::schema::OffsetCommitValue<'m>) -> Commit<'m> {
+    Commit {
+        committed_offset: value.offset,
+        committed_at: value.commit_timestamp,
+        leader_epoch: value.leader_epoch,
+        metadata: value.metadata,
+        expires_at: (value.expire_timestamp >= 0).then_some(value.expire_timestamp),
+        topic_id: value.topic_id.known(),
+    }
+}
+
+/// When each kind of bad record was last logged, and how many were not since.
+#[derive(Debug, Default)]
+struct Logged(HashMap<&'static str, (Instant, u64)>);
+
+impl Logged {
+    #[expect(clippy::disallowed_methods, reason = "a rate limit of the log, part of no answer")]
+    fn bad_record(&mut self, cluster: &Name, log_partition: i32, log_offset: i64, error: &decode::DecodeError) {
+        let now = Instant::now();
+        let (last, silent) = self.0.entry(error.fault().name()).or_insert((now, 0));
+        if *last != now && now.duration_since(*last) < LOG_EVERY {
+            *silent += 1;
+            return;
+        }
+        let more = std::mem::take(silent);
+        *last = now;
+        tracing::warn!(cluster = &**cluster, log_partition, log_offset, %error, more, "skipped a record that does not decode");
+    }
+}

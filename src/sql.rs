@@ -1,0 +1,20 @@
+//! SQL over the store: a statement in, a stream of Arrow batches out. Knows no transport.
+//!
+//! Each statement gets a session of its own over one cut, so that all its tables, joined or not,
+//! show one moment, and `now()` is that moment. It runs on threads of its own ([`Engine`]), with a
+//! deadline, a cap on memory, and a bounded number of statements at once.
+
+mod engine;
+mod error;
+mod memory;
+mod scan;
+mod session;
+mod table;
+mod tables;
+mod wanted;
+
+pub mod output;
+
+pub use engine::{Answer, Engine, Statement, Stats};
+pub use error::SqlError;
+pub use table::COMMENT;

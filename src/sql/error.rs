@@ -1,0 +1,70 @@
+//! What can go wrong with a statement, in words for its author.
+
+use datafusion::{common::DataFusionError, sql::sqlparser::parser::ParserError};
+
+use crate::store::Unready;
+
+/// Why a statement failed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SqlError {
+    /// The statement is wrong: syntax, a name, a type, a parameter.
+    #[error("{0}")]
+    Invalid(String),
+    /// The statement is more than a query.
+    #[error("{0}; offsetd is read-only: SELECT, WITH, SHOW, DESCRIBE and EXPLAIN are allowed")]
+    NotReadOnly(String),
+    /// A limit of the server, with its setting.
+    #[error("{what} (setting `{setting}`)")]
+    Limit {
+        /// Which limit, and how large.
+        what: String,
+        /// Key in the configuration.
+        setting: &'static str,
+    },
+    /// The deadline of the call or of the server passed.
+    #[error("the statement took longer than {0:?} (setting `sql.timeout`, or the call's deadline)")]
+    Deadline(std::time::Duration),
+    /// A cluster is unknown or not loaded.
+    #[error(transparent)]
+    Unready(#[from] Unready),
+    /// Kafka could not be asked for the present ends.
+    #[error("cannot read the latest: {0}")]
+    Unreachable(String),
+    /// The server is stopping.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+    /// A bug.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl SqlError {
+    /// Sorts an error of the planner or of the execution.
+    pub(super) fn from_datafusion(error: &DataFusionError) -> Self {
+        let root = error.find_root();
+        let text = root.strip_backtrace();
+        match root {
+            DataFusionError::ResourcesExhausted(_) => Self::Limit {
+                what: "the statement needs more memory than one statement may use".to_owned(),
+                setting: "sql.memory_per_query",
+            },
+            DataFusionError::Internal(_) => Self::Internal(text),
+            DataFusionError::Plan(what) if is_forbidden(what) => Self::NotReadOnly(what.clone()),
+            // Its Display is the Debug form of the parser's error.
+            DataFusionError::SQL(error, _) => Self::Invalid(parser_text(error)),
+            _ => Self::Invalid(text),
+        }
+    }
+}
+
+fn parser_text(error: &ParserError) -> String {
+    match error {
+        ParserError::TokenizerError(text) | ParserError::ParserError(text) => format!("syntax error: {text}"),
+        ParserError::RecursionLimitExceeded => "the statement is nested too deep".to_owned(),
+    }
+}
+
+/// Texts of `SQLOptions::verify_plan`.
+fn is_forbidden(what: &str) -> bool {
+    ["DDL not supported", "DML not supported", "Statement not supported"].iter().any(|text| what.starts_with(text))
+}

@@ -1,0 +1,70 @@
+//! Memory of statements: a cap for each, within a cap for all.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use datafusion::{
+    common::{DataFusionError, Result},
+    execution::memory_pool::{MemoryPool, MemoryReservation},
+};
+
+/// The pool of one statement.
+#[derive(Debug)]
+pub(super) struct QueryPool {
+    used: AtomicUsize,
+    limit: usize,
+    all: Arc<AtomicUsize>,
+    all_limit: usize,
+}
+
+impl QueryPool {
+    pub(super) fn new(limit: usize, all: Arc<AtomicUsize>, all_limit: usize) -> Self {
+        Self { used: AtomicUsize::new(0), limit, all, all_limit }
+    }
+}
+
+impl std::fmt::Display for QueryPool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "QueryPool({} of {} bytes)", self.used.load(Ordering::Relaxed), self.limit)
+    }
+}
+
+/// Adds within a limit.
+fn try_add(counter: &AtomicUsize, bytes: usize, limit: usize) -> bool {
+    let add = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= limit);
+    counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+}
+
+impl MemoryPool for QueryPool {
+    fn name(&self) -> &'static str {
+        "query"
+    }
+
+    /// Joins grow without asking; what they take counts against whoever asks next.
+    fn grow(&self, _: &MemoryReservation, additional: usize) {
+        self.used.fetch_add(additional, Ordering::Relaxed);
+        self.all.fetch_add(additional, Ordering::Relaxed);
+    }
+
+    fn shrink(&self, _: &MemoryReservation, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        self.all.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn try_grow(&self, _: &MemoryReservation, additional: usize) -> Result<()> {
+        if !try_add(&self.used, additional, self.limit) {
+            return Err(DataFusionError::ResourcesExhausted("memory of the statement".to_owned()));
+        }
+        if !try_add(&self.all, additional, self.all_limit) {
+            self.used.fetch_sub(additional, Ordering::Relaxed);
+            return Err(DataFusionError::ResourcesExhausted("memory of all statements".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn reserved(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+}

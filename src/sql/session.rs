@@ -1,0 +1,132 @@
+//! A session for one statement: the tables over its cut, and nothing that writes, reads files or
+//! reaches beyond the process.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use datafusion::{
+    catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider, TableProvider},
+    common::{DataFusionError, Result},
+    execution::{
+        SessionState, SessionStateBuilder, SessionStateDefaults,
+        disk_manager::{DiskManagerBuilder, DiskManagerMode},
+        memory_pool::MemoryPool,
+        object_store::ObjectStoreRegistry,
+        runtime_env::RuntimeEnvBuilder,
+    },
+    logical_expr::execution_props::ExecutionProps,
+    object_store::ObjectStore,
+    prelude::SessionConfig,
+};
+
+use super::{scan::LiveTable, table::AnyTable};
+use crate::{config, store::cut::Cut};
+
+const CATALOG: &str = "offsetd";
+const SCHEMA: &str = "public";
+
+/// Functions whose result can be much larger than the statement: they allocate outside the memory
+/// pool, and one call can end the process.
+const REFUSED_FUNCTIONS: &[&str] = &[
+    "repeat",
+    "lpad",
+    "rpad",
+    "array_repeat",
+    "list_repeat",
+    "array_resize",
+    "list_resize",
+    "range",
+    "generate_series",
+    "replace",
+    "translate",
+    "overlay",
+    "string_to_array",
+    "string_to_list",
+    "array_to_string",
+    "array_join",
+    "list_to_string",
+    "list_join",
+    "levenshtein",
+];
+
+/// A session over a cut.
+pub(super) fn session(
+    tables: &[Arc<dyn AnyTable>],
+    cut: &Arc<Cut>,
+    settings: &config::Sql,
+    memory: Arc<dyn MemoryPool>,
+) -> Result<SessionState> {
+    let mut config = SessionConfig::new()
+        .with_create_default_catalog_and_schema(false)
+        .with_default_catalog_and_schema(CATALOG, SCHEMA)
+        .with_information_schema(true)
+        .with_target_partitions(settings.target_partitions.max(1));
+    let options = config.options_mut();
+    options.sql_parser.map_string_types_to_utf8view = false;
+    options.execution.collect_statistics = true;
+    options.execution.enable_recursive_ctes = false;
+    // Scans of live tables have their partitions already; small inputs are not worth shuffling.
+    options.optimizer.enable_round_robin_repartition = false;
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_pool(memory)
+        .with_object_store_registry(Arc::new(NoStores))
+        .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
+        .build_arc()?;
+    let mut props = ExecutionProps::new();
+    props.query_execution_start_time = DateTime::<Utc>::from_timestamp_millis(cut.taken_at);
+    let allowed = |name: &str| !REFUSED_FUNCTIONS.contains(&name);
+    let scalar = SessionStateDefaults::default_scalar_functions();
+    let scalar = scalar.into_iter().filter(|function| allowed(function.name())).collect();
+    let state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(runtime)
+        .with_execution_props(props)
+        .with_expr_planners(SessionStateDefaults::default_expr_planners())
+        .with_scalar_functions(scalar)
+        .with_aggregate_functions(SessionStateDefaults::default_aggregate_functions())
+        .with_window_functions(SessionStateDefaults::default_window_functions())
+        .build();
+    let catalog = MemoryCatalogProvider::new();
+    let tables = tables.iter().map(|table| (table.name(), Arc::clone(table))).collect();
+    catalog.register_schema(SCHEMA, Arc::new(LiveSchema { tables, cut: Arc::clone(cut) }))?;
+    state.catalog_list().register_catalog(CATALOG.to_owned(), Arc::new(catalog));
+    Ok(state)
+}
+
+/// The tables over one cut.
+#[derive(Debug)]
+struct LiveSchema {
+    tables: BTreeMap<&'static str, Arc<dyn AnyTable>>,
+    cut: Arc<Cut>,
+}
+
+#[async_trait]
+impl SchemaProvider for LiveSchema {
+    fn table_names(&self) -> Vec<String> {
+        self.tables.keys().map(|name| (*name).to_owned()).collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        let table = self.tables.get(name).map(Arc::clone);
+        Ok(table.map(|table| Arc::new(LiveTable { table, cut: Arc::clone(&self.cut) }) as Arc<dyn TableProvider>))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.tables.contains_key(name)
+    }
+}
+
+/// Refuses every URL: the default registry would serve files.
+#[derive(Debug)]
+struct NoStores;
+
+impl ObjectStoreRegistry for NoStores {
+    fn register_store(&self, _: &url::Url, _: Arc<dyn ObjectStore>) -> Option<Arc<dyn ObjectStore>> {
+        None
+    }
+
+    fn get_store(&self, url: &url::Url) -> Result<Arc<dyn ObjectStore>> {
+        Err(DataFusionError::Plan(format!("no access to {url}")))
+    }
+}

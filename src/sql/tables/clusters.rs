@@ -1,0 +1,40 @@
+//! `clusters`: the clusters, and whether they can be reached.
+
+use super::super::{
+    table::{By, Column, Table, Unit, boolean, optional_int32, optional_text, text},
+    wanted::Wanted,
+};
+use crate::store::cut::ClusterCut;
+
+pub(super) struct Clusters;
+
+impl Table for Clusters {
+    type Row<'a> = &'a ClusterCut;
+    const NAME: &'static str = "clusters";
+    const COMMENT: &'static str = "One row per cluster";
+    const BY: By = By::Cluster;
+    const SHOWS_UNLOADED: bool = true;
+
+    fn columns() -> Vec<Column<Self>> {
+        vec![
+            text("cluster", "Name that the operator gave the cluster", |row| &row.cluster.name),
+            text("bootstrap_servers", "As configured", |row| &row.cluster.config.bootstrap_servers),
+            optional_text("cluster_id", "Kafka's own id", |row| row.health.cluster_id.as_deref()),
+            optional_int32("brokers", "Brokers", |row| row.health.brokers),
+            optional_int32("controller", "Broker id of the controller", |row| row.health.controller),
+            boolean("reachable", "The last attempt to reach it succeeded", |row| row.health.reachable),
+            boolean("ready", "Loaded: every log partition reached the end captured at the start", |row| {
+                row.health.ready
+            }),
+            optional_text("last_error", "What the last failure said", |row| row.health.last_error.as_deref()),
+        ]
+    }
+
+    fn rows<'a>(unit: Unit<'a>, _: &Wanted, visit: &mut dyn FnMut(&'a ClusterCut)) {
+        visit(unit.cluster);
+    }
+
+    fn count(_: Unit<'_>) -> Option<usize> {
+        Some(1)
+    }
+}

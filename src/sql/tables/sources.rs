@@ -1,0 +1,61 @@
+//! `sources`: how far offsetd itself has read.
+
+use super::super::{
+    table::{By, Column, Table, Unit, int64, optional_int32, optional_int64, optional_string, text, time},
+    wanted::Wanted,
+};
+use crate::{model::Millis, status::LogPartitionStatus};
+
+pub(super) struct Sources;
+
+pub(super) struct Row<'a> {
+    cluster: &'a str,
+    partition: LogPartitionStatus,
+}
+
+fn total(counts: impl Iterator<Item = u64>) -> i64 {
+    i64::try_from(counts.sum::<u64>()).unwrap_or(i64::MAX)
+}
+
+impl Table for Sources {
+    type Row<'a> = Row<'a>;
+    const NAME: &'static str = "sources";
+    const COMMENT: &'static str = "How far offsetd has read each log partition, and what it met";
+    const BY: By = By::Cluster;
+    const SHOWS_UNLOADED: bool = true;
+
+    fn columns() -> Vec<Column<Self>> {
+        vec![
+            text("cluster", "Name that the operator gave the cluster", |row| row.cluster),
+            text("source", "kafka is __consumer_offsets", |row| &row.partition.source),
+            optional_int32("log_partition", "Partition of __consumer_offsets", |row| Some(row.partition.log_partition)),
+            text("state", "loading, live or failing", |row| row.partition.state),
+            optional_int64("position", "The next offset to apply", |row| row.partition.position),
+            optional_int64("target", "The end captured at the start", |row| row.partition.target),
+            optional_int64("end_offset", "High watermark", |row| row.partition.end_offset),
+            optional_int64("last_stable_offset", "Where an open transaction holds readers back", |row| {
+                row.partition.last_stable_offset
+            }),
+            time("open_transaction_since", "Since when a transaction holds readers back (UTC)", |_| None::<Millis>),
+            optional_int64("behind", "end_offset - position", |row| row.partition.behind()),
+            int64("records", "Records read", |row| total([row.partition.records].into_iter())),
+            int64("tombstones", "Of these, deletions", |row| total([row.partition.tombstones].into_iter())),
+            int64("decode_errors", "Records that did not decode", |row| {
+                total(row.partition.decode_errors.values().copied())
+            }),
+            int64("unknown_types", "Records of types that are not known", |row| {
+                total(row.partition.unknown_types.values().copied())
+            }),
+            time("last_record_at", "Time of the last record read (UTC)", |row| row.partition.last_record_at),
+            optional_string("last_error", "What keeps it from being read", |row| row.partition.last_error.clone()),
+        ]
+    }
+
+    fn rows<'a>(unit: Unit<'a>, _: &Wanted, visit: &mut dyn FnMut(Row<'a>)) {
+        let cluster = &*unit.cluster.cluster.name;
+        for partition in crate::status::log_partitions(&unit.cluster.cluster, &unit.cluster.health, &unit.cluster.ends)
+        {
+            visit(Row { cluster, partition });
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! `topics`: one row per topic, with who reads it.
+
+use hashbrown::HashMap;
+
+use super::super::{
+    table::{By, Column, Table, Unit, boolean, int32, optional_float, optional_int64, optional_string, text},
+    wanted::Wanted,
+};
+use crate::{
+    facts::is_active,
+    model::Name,
+    store::{cut::ClusterCut, ends::Topic},
+};
+
+pub(super) struct Topics;
+
+pub(super) struct Row<'a> {
+    cluster: &'a ClusterCut,
+    topic: &'a Topic,
+    groups: i32,
+    active_groups: i32,
+}
+
+impl Row<'_> {
+    /// `None` while the end of any partition is not known.
+    fn log_end_offset_sum(&self) -> Option<i64> {
+        let ends = self.topic.partitions.iter().map(|partition| self.cluster.ends.value(*partition).log_end);
+        ends.map(|end| (end >= 0).then_some(end)).try_fold(0_i64, |sum, end| Some(sum.saturating_add(end?)))
+    }
+
+    fn produce_rate(&self) -> Option<f64> {
+        let ends = &self.cluster.ends;
+        let over = super::partitions::RATE_OVER;
+        self.topic.partitions.iter().map(|partition| ends.produce_rate(*partition, over)).sum()
+    }
+}
+
+impl Table for Topics {
+    type Row<'a> = Row<'a>;
+    const NAME: &'static str = "topics";
+    const COMMENT: &'static str = "One row per topic of each cluster, with or without consumers";
+    const BY: By = By::Cluster;
+
+    fn columns() -> Vec<Column<Self>> {
+        vec![
+            text("cluster", "Name that the operator gave the cluster", |row| &row.cluster.cluster.name),
+            text("topic", "Topic name", |row| &row.topic.name),
+            optional_string("topic_id", "Topic incarnation", |row| row.topic.id.map(|id| id.to_string())),
+            int32("partitions", "Partitions", |row| i32::try_from(row.topic.partitions.len()).unwrap_or(i32::MAX)),
+            boolean("internal", "One of Kafka's own", |row| row.topic.is_internal()),
+            int32("groups", "Groups with a committed offset", |row| row.groups),
+            int32("active_groups", "Of these, the active ones", |row| row.active_groups),
+            optional_int64("log_end_offset_sum", "Sum of the high watermarks", |row| row.log_end_offset_sum()),
+            optional_float("produce_rate", "Records per second, over the last minute", |row| row.produce_rate()),
+        ]
+    }
+
+    fn rows<'a>(unit: Unit<'a>, wanted: &Wanted, visit: &mut dyn FnMut(Row<'a>)) {
+        let cluster = unit.cluster;
+        let readers = readers(unit);
+        for topic in cluster.ends.topics().filter(|topic| wanted.topics.includes(&topic.name)) {
+            let (groups, active_groups) = readers.get(&topic.name).copied().unwrap_or_default();
+            visit(Row { cluster, topic, groups, active_groups });
+        }
+    }
+
+    fn count(unit: Unit<'_>) -> Option<usize> {
+        Some(unit.cluster.ends.topics().len())
+    }
+}
+
+/// Groups and active groups of each topic.
+fn readers(unit: Unit<'_>) -> HashMap<&Name, (i32, i32)> {
+    let mut readers: HashMap<&Name, (i32, i32)> = HashMap::new();
+    for group in unit.cluster.groups() {
+        let members = group.group.membership.as_ref().map_or(0, |membership| membership.members.len());
+        let last = group.group.entries().map(|entry| entry.row.committed_at).max();
+        let members = i32::try_from(members).unwrap_or(i32::MAX);
+        let active = is_active(members, last, unit.cut, unit.cut.settings.active_within);
+        for (topic, _) in group.group.topic_counts() {
+            let (groups, active_groups) = readers.entry(topic).or_default();
+            *groups += 1;
+            *active_groups += i32::from(active);
+        }
+    }
+    readers
+}

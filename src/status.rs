@@ -1,0 +1,133 @@
+//! How the server itself does: progress of each log partition, and readiness.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use crate::{
+    model::{Millis, Name, OFFSETS_TOPIC},
+    store::{
+        Store,
+        cluster::{Cluster, Health},
+        ends::Ends,
+        shard::Shard,
+    },
+};
+
+/// How far one log partition was read.
+#[derive(Clone, Debug)]
+pub struct LogPartitionStatus {
+    /// `kafka`, or the name of another offset store.
+    pub source: Name,
+    /// Partition of `__consumer_offsets`.
+    pub log_partition: i32,
+    /// `loading`, `live` or `failing`.
+    pub state: &'static str,
+    /// The next offset to apply.
+    pub position: Option<i64>,
+    /// The end captured at the start.
+    pub target: Option<i64>,
+    /// High watermark.
+    pub end_offset: Option<i64>,
+    /// Last stable offset.
+    pub last_stable_offset: Option<i64>,
+    /// Records read.
+    pub records: u64,
+    /// Records without a value.
+    pub tombstones: u64,
+    /// Records that did not decode, by fault.
+    pub decode_errors: BTreeMap<&'static str, u64>,
+    /// Records of unknown types, by type.
+    pub unknown_types: BTreeMap<i16, u64>,
+    /// Time of the last record.
+    pub last_record_at: Option<Millis>,
+    /// What keeps the partition from being read.
+    pub last_error: Option<String>,
+}
+
+impl LogPartitionStatus {
+    /// Records (and markers) not applied yet. A high watermark older than the position counts as 0.
+    #[must_use]
+    pub fn behind(&self) -> Option<i64> {
+        Some(self.end_offset?.saturating_sub(self.position?).max(0))
+    }
+}
+
+/// The log partitions of a cluster, by number.
+#[must_use]
+pub fn log_partitions(cluster: &Cluster, health: &Health, ends: &Ends) -> Vec<LogPartitionStatus> {
+    let topic = ends.topic(OFFSETS_TOPIC);
+    cluster
+        .shards()
+        .iter()
+        .map(|shard| {
+            let number = usize::try_from(shard.key.log_partition).ok();
+            let partition = topic.zip(number).and_then(|(topic, number)| topic.partitions.get(number));
+            let value = partition.map(|partition| ends.value(*partition));
+            let known = |offset: Option<i64>| offset.filter(|offset| *offset >= 0);
+            log_partition(shard, health, known(value.map(|of| of.log_end)), known(value.map(|of| of.last_stable)))
+        })
+        .collect()
+}
+
+fn log_partition(
+    shard: &Arc<Shard>,
+    health: &Health,
+    end_offset: Option<i64>,
+    last_stable_offset: Option<i64>,
+) -> LogPartitionStatus {
+    let progress = &shard.progress;
+    let (position, target, last_error) = (shard.applied(), progress.target(), progress.last_error());
+    let state = if last_error.is_some() || !health.reachable {
+        "failing"
+    } else if target.is_none_or(|target| position < target) {
+        "loading"
+    } else {
+        "live"
+    };
+    LogPartitionStatus {
+        source: Name::clone(&shard.key.source),
+        log_partition: shard.key.log_partition,
+        state,
+        position: (position >= 0).then_some(position),
+        target,
+        end_offset,
+        last_stable_offset,
+        records: progress.records(),
+        tombstones: progress.tombstones(),
+        decode_errors: progress.decode_errors(),
+        unknown_types: progress.unknown_types(),
+        last_record_at: progress.last_record_at(),
+        last_error: last_error.or_else(|| health.last_error.clone()),
+    }
+}
+
+/// What readiness still waits for; empty when the server is ready.
+///
+/// Each cluster must be loaded, or have been failing for `ready_after` (unless it is `required`):
+/// one dead cluster must not keep the healthy ones out of service. One must be loaded in any case.
+#[must_use]
+pub fn awaited(store: &Store, ready_after: Duration) -> Vec<String> {
+    let now = store.clock.ticks();
+    let mut awaited = vec![];
+    let mut loaded = false;
+    for cluster in store.clusters() {
+        let health = cluster.health();
+        loaded |= health.ready;
+        let failing_for =
+            health.failing_since.map(|since| Duration::from_millis(u64::from(now.saturating_sub(since)) * 100));
+        let given_up = !cluster.config.required && failing_for.is_some_and(|time| time >= ready_after);
+        if !health.ready && !given_up {
+            awaited.push(describe(cluster, &health));
+        }
+    }
+    if awaited.is_empty() && !loaded {
+        awaited.extend(store.clusters().iter().map(|cluster| describe(cluster, &cluster.health())));
+    }
+    awaited
+}
+
+fn describe(cluster: &Cluster, health: &Health) -> String {
+    match &health.last_error {
+        Some(error) => format!("cluster {}: {error}", cluster.name),
+        None => format!("cluster {}: {:.0} % read", cluster.name, cluster.progress() * 100.0),
+    }
+}

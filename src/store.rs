@@ -1,0 +1,235 @@
+//! The state: shards of committed offsets and members, log ends, and cuts of them.
+//!
+//! A shard is one partition of `__consumer_offsets`, written by the poll thread that reads it. The
+//! directory is a map of its own, which changes only when a log partition appears or is rebuilt, so
+//! that nobody holds a lock of it while applying or reading. Invariants:
+//!
+//! * a shard has one writer and moves only forward in log offset;
+//! * no lock is held across an `.await`, nor for more than a few hundred records;
+//! * nothing is deleted by guess: tombstones decide.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use dashmap::DashMap;
+
+pub mod cluster;
+pub mod commits;
+pub mod cut;
+pub mod ends;
+pub mod group;
+pub mod membership;
+pub mod names;
+pub mod progress;
+pub mod shard;
+pub mod windows;
+
+use cluster::Cluster;
+use cut::{ClusterCut, Cut, Settings};
+use names::Names;
+use shard::{Shard, ShardKey};
+
+use crate::{
+    clock::Clock,
+    model::{Name, log_partition_for},
+};
+
+/// Everything that offsetd knows.
+#[derive(Debug)]
+pub struct Store {
+    /// Time, for whoever reads the store.
+    pub clock: Clock,
+    names: Arc<Names>,
+    clusters: Vec<Arc<Cluster>>,
+    directory: DashMap<ShardKey, Arc<Shard>>,
+    epochs: AtomicU64,
+    cuts: AtomicU64,
+    commits_kept: usize,
+    settings: Settings,
+}
+
+/// Asks a cluster for the present ends of its log partitions. Blocks: not for async code.
+pub trait LogEnds: Send + Sync + std::fmt::Debug {
+    /// The last stable offset of each, within `timeout`.
+    ///
+    /// # Errors
+    /// Why the cluster does not answer.
+    fn log_ends(&self, log_partitions: &[i32], timeout: Duration) -> Result<Vec<(i32, i64)>, String>;
+}
+
+/// Why a cluster cannot answer.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Unready {
+    /// No cluster of that name.
+    #[error("no cluster {name:?}; there are: {known}")]
+    Unknown {
+        /// The name asked for.
+        name: String,
+        /// The names that exist.
+        known: String,
+    },
+    /// Several clusters, and none was named.
+    #[error("name the cluster: there are {known}")]
+    Ambiguous {
+        /// The names that exist.
+        known: String,
+    },
+    /// The initial load is not done.
+    #[error("cluster {name:?} is not loaded yet: {percent:.0} % read{remaining}{error}")]
+    Loading {
+        /// The cluster.
+        name: Name,
+        /// Progress of the load.
+        percent: f64,
+        /// Text with the estimated time left, if known.
+        remaining: String,
+        /// Text with the last error, if any.
+        error: String,
+    },
+}
+
+impl Store {
+    /// A store for some clusters, empty. `commits_kept` bounds the rings of recent commits.
+    #[must_use]
+    pub fn new(clusters: Vec<Arc<Cluster>>, clock: Clock, commits_kept: usize, settings: Settings) -> Self {
+        Self {
+            clock,
+            names: Arc::default(),
+            clusters,
+            directory: DashMap::new(),
+            epochs: AtomicU64::new(1),
+            cuts: AtomicU64::new(0),
+            commits_kept,
+            settings,
+        }
+    }
+
+    /// The clusters, in the order of the configuration.
+    #[must_use]
+    pub fn clusters(&self) -> &[Arc<Cluster>] {
+        &self.clusters
+    }
+
+    /// What counts as active, and how long a window is.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The names in use.
+    #[must_use]
+    pub fn names(&self) -> &Arc<Names> {
+        &self.names
+    }
+
+    /// A new shard that no reader sees until [`Store::publish`]: to load, or to rebuild aside.
+    #[must_use]
+    pub fn new_shard(&self, key: ShardKey) -> Arc<Shard> {
+        let epoch = self.epochs.fetch_add(1, Ordering::Relaxed);
+        let per_shard = self.commits_kept / 50;
+        Arc::new(Shard::new(key, epoch, Arc::clone(&self.names), self.clock.clone(), per_shard))
+    }
+
+    /// Shows a shard to readers, in the place of the one before.
+    pub fn publish(&self, shard: &Arc<Shard>) {
+        self.directory.insert(shard.key.clone(), Arc::clone(shard));
+        if let Some(cluster) = self.find(&shard.key.cluster) {
+            cluster.put(Arc::clone(shard));
+        }
+    }
+
+    /// A shard by its key.
+    #[must_use]
+    pub fn shard(&self, key: &ShardKey) -> Option<Arc<Shard>> {
+        self.directory.get(key).map(|shard| Arc::clone(&shard))
+    }
+
+    fn find(&self, name: &str) -> Option<&Arc<Cluster>> {
+        self.clusters.iter().find(|cluster| &*cluster.name == name)
+    }
+
+    fn known(&self) -> String {
+        self.clusters.iter().map(|cluster| format!("{:?}", cluster.name)).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The cluster of that name; the only one for the empty name.
+    ///
+    /// # Errors
+    /// [`Unready::Unknown`], [`Unready::Ambiguous`].
+    pub fn cluster(&self, name: &str) -> Result<&Arc<Cluster>, Unready> {
+        match (name, &*self.clusters) {
+            ("", [only]) => Ok(only),
+            ("", _) => Err(Unready::Ambiguous { known: self.known() }),
+            _ => self.find(name).ok_or_else(|| Unready::Unknown { name: name.to_owned(), known: self.known() }),
+        }
+    }
+
+    /// Refuses a cluster that is not loaded.
+    ///
+    /// # Errors
+    /// [`Unready::Loading`].
+    pub fn check_loaded(&self, cluster: &Cluster) -> Result<(), Unready> {
+        let health = cluster.health();
+        if health.ready {
+            return Ok(());
+        }
+        Err(Unready::Loading {
+            name: Name::clone(&cluster.name),
+            percent: cluster.progress() * 100.0,
+            remaining: cluster
+                .remaining(&self.clock)
+                .map_or_else(String::new, |left| format!(", about {} s left", left.as_secs() + 1)),
+            error: health.last_error.map_or_else(String::new, |error| format!("; {error}")),
+        })
+    }
+
+    /// The shards that may hold a group, the one that the hash names first.
+    #[must_use]
+    pub fn shards_for(&self, cluster: &Cluster, group: &str) -> Vec<Arc<Shard>> {
+        let shards = cluster.shards();
+        let home = i32::try_from(shards.len()).ok().and_then(|count| log_partition_for(group, count));
+        let (mut first, rest): (Vec<_>, Vec<_>) =
+            shards.into_iter().partition(|shard| Some(shard.key.log_partition) == home);
+        first.extend(rest);
+        first
+    }
+
+    /// One cut over the clusters that `wanted` names (empty: all). Clusters that are not loaded are
+    /// set apart, unless `allow_partial`.
+    ///
+    /// # Errors
+    /// A cluster was named that does not exist.
+    pub fn cut(&self, wanted: &str, allow_partial: bool) -> Result<Cut, Unready> {
+        let wanted: Vec<&Arc<Cluster>> = match wanted {
+            "" => self.clusters.iter().collect(),
+            name => vec![self.cluster(name)?],
+        };
+        let (mut clusters, mut unloaded, mut unready) = (vec![], vec![], None);
+        for cluster in wanted {
+            match self.check_loaded(cluster) {
+                Err(error) if !allow_partial => {
+                    unready.get_or_insert(error);
+                    unloaded.push(pin(cluster));
+                }
+                Ok(()) | Err(_) => clusters.push(pin(cluster)),
+            }
+        }
+        let (taken_at, taken) = (self.clock.now(), self.clock.ticks());
+        let number = self.cuts.fetch_add(1, Ordering::Relaxed);
+        let id = format!("{taken_at}-{number}");
+        let unready = unready.filter(|_| clusters.is_empty());
+        Ok(Cut { id, taken_at, taken, settings: self.settings, clusters, unloaded, unready })
+    }
+}
+
+fn pin(cluster: &Arc<Cluster>) -> ClusterCut {
+    let health = cluster.health();
+    // Shards first: a log end observed after a commit was pinned may only be newer than it.
+    let shards = cluster.shards().iter().map(|shard| Arc::new(shard.pin())).collect();
+    ClusterCut::new(Arc::clone(cluster), health, shards, cluster.ends.current(), cluster.windows.load_full())
+}

@@ -1,0 +1,184 @@
+//! One cluster: its shards, log ends, and how it does.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::{LogEnds, ends::EndsBoard, shard::Shard, windows::Windows};
+use crate::{
+    clock::{Clock, Ticks},
+    config,
+    model::{Millis, Name},
+};
+
+/// How a cluster does. Copied into every cut.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Health {
+    /// Kafka's own id of the cluster.
+    pub cluster_id: Option<String>,
+    /// Brokers in the last metadata.
+    pub brokers: Option<i32>,
+    /// Broker id of the controller.
+    pub controller: Option<i32>,
+    /// The last attempt to reach it succeeded.
+    pub reachable: bool,
+    /// Loaded once: every log partition reached its target, and log ends were fetched.
+    pub ready: bool,
+    /// What the last failure said; `None` after a success.
+    pub last_error: Option<String>,
+    /// Since when the cluster cannot be reached, and its data is the last known.
+    pub stale_since: Option<Millis>,
+    /// Since when it fails, on the steady clock.
+    pub failing_since: Option<Ticks>,
+    /// Partitions of `__consumer_offsets`; `None` before the first metadata.
+    pub log_partitions: Option<i32>,
+}
+
+/// A cluster and everything known of it.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The name that the operator gave it.
+    pub name: Name,
+    /// Its settings.
+    pub config: config::Cluster,
+    /// Topics and log ends.
+    pub ends: EndsBoard,
+    /// Samples of commits, for status and rates.
+    pub windows: ArcSwap<Windows>,
+    shards: Mutex<BTreeMap<i32, Arc<Shard>>>,
+    health: watch::Sender<Health>,
+    log_ends: OnceLock<Box<dyn LogEnds>>,
+    started: Ticks,
+}
+
+impl Cluster {
+    /// A cluster of which nothing is known yet.
+    #[must_use]
+    pub fn new(config: config::Cluster, clock: &Clock) -> Self {
+        let health = Health {
+            last_error: Some("not connected yet".to_owned()),
+            failing_since: Some(clock.ticks()),
+            ..Health::default()
+        };
+        Self {
+            name: Name::from(config.name.as_str()),
+            config,
+            ends: EndsBoard::default(),
+            windows: ArcSwap::default(),
+            shards: Mutex::default(),
+            health: watch::Sender::new(health),
+            log_ends: OnceLock::new(),
+            started: clock.ticks(),
+        }
+    }
+
+    /// How it does now.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.health.borrow().clone()
+    }
+
+    /// Wakes whenever [`Cluster::health`] or the set of shards changes.
+    #[must_use]
+    pub fn watch_health(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
+    }
+
+    /// Notes a change of health.
+    pub fn set_health(&self, change: impl FnOnce(&mut Health)) {
+        self.health.send_if_modified(|health| {
+            let before = health.clone();
+            change(health);
+            *health != before
+        });
+    }
+
+    /// The last attempt to reach the cluster succeeded.
+    pub fn succeeded(&self) {
+        self.set_health(|health| {
+            health.reachable = true;
+            health.last_error = None;
+            health.stale_since = None;
+            health.failing_since = None;
+        });
+    }
+
+    /// The last attempt to reach the cluster failed: its data goes stale from the first failure on.
+    pub fn failed(&self, error: String, clock: &Clock) {
+        self.set_health(|health| {
+            health.reachable = false;
+            health.last_error = Some(error);
+            health.stale_since = health.stale_since.or(Some(clock.now()));
+            health.failing_since = health.failing_since.or(Some(clock.ticks()));
+        });
+    }
+
+    /// Says how to ask the cluster for the present ends of its log partitions.
+    pub fn set_log_ends(&self, log_ends: Box<dyn LogEnds>) {
+        // Set once, when the poller is made.
+        let _ = self.log_ends.set(log_ends);
+    }
+
+    /// How to ask the cluster for the present ends of its log partitions.
+    #[must_use]
+    pub fn log_ends(&self) -> Option<&dyn LogEnds> {
+        self.log_ends.get().map(|log_ends| &**log_ends)
+    }
+
+    /// The shards, by log partition.
+    #[must_use]
+    pub fn shards(&self) -> Vec<Arc<Shard>> {
+        self.shards.lock().values().cloned().collect()
+    }
+
+    /// A shard by its log partition.
+    #[must_use]
+    pub fn shard(&self, log_partition: i32) -> Option<Arc<Shard>> {
+        self.shards.lock().get(&log_partition).cloned()
+    }
+
+    /// Adds a shard, or puts a rebuilt one in the place of the old.
+    pub(super) fn put(&self, shard: Arc<Shard>) {
+        self.shards.lock().insert(shard.key.log_partition, shard);
+        self.health.send_modify(|_| ());
+    }
+
+    /// Time of the newest record of the log.
+    #[must_use]
+    pub fn newest_record_at(&self) -> Option<Millis> {
+        self.shards.lock().values().filter_map(|shard| shard.progress.last_record_at()).max()
+    }
+
+    /// Of the initial load, 0 to 1. 1 when there is nothing to load.
+    #[must_use]
+    pub fn progress(&self) -> f64 {
+        let (mut done, mut all) = (0, 0);
+        for shard in self.shards() {
+            let (Some(first), Some(target)) = (shard.progress.first(), shard.progress.target()) else { continue };
+            all += target - first;
+            done += (shard.applied().min(target) - first).max(0);
+        }
+        let health = self.health.borrow();
+        match (health.ready, health.log_partitions) {
+            (true, _) => 1.0,
+            (false, None) => 0.0,
+            (false, Some(_)) if all == 0 => 1.0,
+            (false, Some(_)) => super::ends::to_f64(done) / super::ends::to_f64(all),
+        }
+    }
+
+    /// Estimated time to the end of the load, from its pace so far. `None` when done or unknown.
+    #[must_use]
+    pub fn remaining(&self, clock: &Clock) -> Option<std::time::Duration> {
+        let progress = self.progress();
+        let spent = f64::from(clock.ticks().saturating_sub(self.started)) / 10.0;
+        (progress > 0.0 && !self.health.borrow().ready)
+            .then(|| std::time::Duration::try_from_secs_f64(spent * (1.0 - progress) / progress).ok())
+            .flatten()
+    }
+}

@@ -1,0 +1,197 @@
+//! One cut: what a query sees. Per log partition one prefix of its log, and per cluster one version
+//! of the log ends. Between log partitions nothing is promised, as Kafka promises nothing.
+
+use std::sync::Arc;
+
+use super::{
+    Unready,
+    cluster::{Cluster, Health},
+    ends::Ends,
+    group::GroupView,
+    shard::ShardView,
+    windows::Windows,
+};
+use crate::{
+    clock::Ticks,
+    model::{Millis, Name},
+};
+
+/// A cluster's part of a cut.
+#[derive(Debug)]
+pub struct ClusterCut {
+    /// The live cluster: its name, settings and counters.
+    pub cluster: Arc<Cluster>,
+    /// How it was when the cut was made.
+    pub health: Health,
+    /// The shards, by log partition.
+    pub shards: Vec<Arc<ShardView>>,
+    /// Log ends.
+    pub ends: Arc<Ends>,
+    /// Samples of commits, for status and rates.
+    pub windows: Arc<Windows>,
+    /// Groups that stand in more than one shard, as (log partition, id), to be left out.
+    hidden: Vec<(i32, Name)>,
+}
+
+/// A group where it stands.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupCut<'a> {
+    /// The cluster.
+    pub cluster: &'a ClusterCut,
+    /// The shard.
+    pub shard: &'a ShardView,
+    /// The group.
+    pub group: &'a Arc<GroupView>,
+}
+
+impl ClusterCut {
+    /// Joins the parts.
+    #[must_use]
+    pub fn new(
+        cluster: Arc<Cluster>,
+        health: Health,
+        shards: Vec<Arc<ShardView>>,
+        ends: Arc<Ends>,
+        windows: Arc<Windows>,
+    ) -> Self {
+        let hidden = hidden(&shards);
+        Self { cluster, health, shards, ends, windows, hidden }
+    }
+
+    /// Groups of a shard, ordered by id, each once in the cluster.
+    pub fn groups_of<'a>(&'a self, shard: &'a ShardView) -> impl Iterator<Item = GroupCut<'a>> {
+        shard.groups.iter().filter(|group| !self.is_hidden(shard, &group.id)).map(move |group| GroupCut {
+            cluster: self,
+            shard,
+            group,
+        })
+    }
+
+    /// All groups, each once, shard by shard.
+    pub fn groups(&self) -> impl Iterator<Item = GroupCut<'_>> {
+        self.shards.iter().flat_map(|shard| self.groups_of(shard))
+    }
+
+    /// A group by its id.
+    #[must_use]
+    pub fn group(&self, id: &str) -> Option<GroupCut<'_>> {
+        self.shards.iter().find_map(|shard| {
+            let group = shard.group(id)?;
+            (!self.is_hidden(shard, id)).then_some(GroupCut { cluster: self, shard, group })
+        })
+    }
+
+    fn is_hidden(&self, shard: &ShardView, id: &str) -> bool {
+        !self.hidden.is_empty()
+            && self.hidden.iter().any(|(partition, hidden)| *partition == shard.key.log_partition && **hidden == *id)
+    }
+}
+
+/// After `__consumer_offsets` grew, or in a copied topic, a group may stand in several shards: the
+/// one that the hash names wins, else the first.
+fn hidden(shards: &[Arc<ShardView>]) -> Vec<(i32, Name)> {
+    let partitions = i32::try_from(shards.len()).unwrap_or(i32::MAX);
+    let mut hidden = vec![];
+    for shard in shards {
+        for group in shard.groups.iter().filter(|group| group.home(partitions) != Some(shard.key.log_partition)) {
+            let wins = |other: &&Arc<ShardView>| {
+                let other = other.key.log_partition;
+                Some(other) == group.home(partitions) || other < shard.key.log_partition
+            };
+            if shards.iter().filter(wins).any(|other| other.group(&group.id).is_some()) {
+                hidden.push((shard.key.log_partition, Name::clone(&group.id)));
+            }
+        }
+    }
+    hidden
+}
+
+/// What the operator set that decides what a cut says.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Length of the window of samples behind a status.
+    pub window: Ticks,
+    /// A group that committed within so many milliseconds is active.
+    pub active_within: Millis,
+}
+
+/// What one statement or call sees.
+#[derive(Debug)]
+pub struct Cut {
+    /// Names the cut.
+    pub id: String,
+    /// When it was made: `now()` of a statement.
+    pub taken_at: Millis,
+    /// The same, on the steady clock.
+    pub taken: Ticks,
+    /// What counts as active, and how long a window is.
+    pub settings: Settings,
+    /// Clusters in the answer.
+    pub clusters: Vec<ClusterCut>,
+    /// Clusters that are not loaded yet: not to be read but by tables about the server itself.
+    pub unloaded: Vec<ClusterCut>,
+    /// Why there is no cluster to read, if there is none.
+    pub unready: Option<Unready>,
+}
+
+/// Names a cut, for answers.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The same id means the same data.
+    pub id: String,
+    /// When the cut was made.
+    pub taken_at: Millis,
+    /// What it says of each cluster.
+    pub clusters: Vec<ClusterSnapshot>,
+    /// Clusters left out, since they are not loaded yet.
+    pub incomplete: Vec<Name>,
+}
+
+/// A cluster in a [`Snapshot`].
+#[derive(Clone, Debug)]
+pub struct ClusterSnapshot {
+    /// Its name.
+    pub cluster: Name,
+    /// The initial load is done.
+    pub complete: bool,
+    /// Time of the newest record of the log.
+    pub newest_record_at: Option<Millis>,
+    /// Since when its data is the last known.
+    pub stale_since: Option<Millis>,
+}
+
+impl Cut {
+    /// What answers say of this cut.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let cluster = |cut: &ClusterCut| ClusterSnapshot {
+            cluster: Name::clone(&cut.cluster.name),
+            complete: cut.health.ready,
+            newest_record_at: cut.cluster.newest_record_at(),
+            stale_since: cut.health.stale_since,
+        };
+        Snapshot {
+            id: self.id.clone(),
+            taken_at: self.taken_at,
+            clusters: self.clusters.iter().map(cluster).collect(),
+            incomplete: self.unloaded.iter().map(|cut| Name::clone(&cut.cluster.name)).collect(),
+        }
+    }
+
+    /// Refuses a cut without any loaded cluster.
+    ///
+    /// # Errors
+    /// Why the cluster that was named, or the first of them, is not loaded.
+    pub fn require_loaded(self) -> Result<Self, Unready> {
+        match &self.unready {
+            Some(unready) => Err(unready.clone()),
+            None => Ok(self),
+        }
+    }
+
+    /// A cluster by its name.
+    #[must_use]
+    pub fn cluster(&self, name: &str) -> Option<&ClusterCut> {
+        self.clusters.iter().find(|cluster| &*cluster.cluster.name == name)
+    }
+}

@@ -1,0 +1,480 @@
+//! Log ends and topics of one cluster.
+//!
+//! [`Ends`] is one version, immutable, held by a cut. [`EndsBoard`] is where the poller publishes
+//! the next one. Values lie in one flat list by slot, so that a version is one copy of it, and a
+//! sample of all ends is 8 bytes a partition.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use arc_swap::ArcSwap;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+
+use crate::{
+    clock::Ticks,
+    model::{Millis, Name, OFFSETS_TOPIC, Uuid},
+};
+
+/// Two metadata refreshes at least so far apart must miss a topic before it counts as deleted.
+const DELETED_AFTER: Ticks = 100;
+/// How far back samples of the log ends reach.
+const SAMPLE_SPAN: Ticks = 36_000;
+/// Samples lie about an eighth of their age apart: some 60 of them cover the span.
+const SAMPLE_SPACING: Ticks = 8;
+
+/// Why a log end could not be fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndError {
+    /// TOPIC_AUTHORIZATION_FAILED.
+    NotAuthorized,
+    /// Anything else, as librdkafka's error code.
+    Other(i32),
+}
+
+/// What is known of one partition's log. -1 is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndValue {
+    /// First offset of the log.
+    pub log_start: i64,
+    /// High watermark: the offset of the next record.
+    pub log_end: i64,
+    /// Last stable offset: what a read_committed consumer reaches.
+    pub last_stable: i64,
+    /// Leader epoch that came with the log end.
+    pub leader_epoch: i32,
+    /// When the question for `log_end` was sent: the answer is not older.
+    pub observed: Ticks,
+    /// The same, as wall-clock time.
+    pub observed_at: Millis,
+    /// Why the last question failed; `None` after an answer.
+    pub error: Option<EndError>,
+}
+
+impl EndValue {
+    /// Nothing is known.
+    pub const UNKNOWN: Self = Self {
+        log_start: -1,
+        log_end: -1,
+        last_stable: -1,
+        leader_epoch: -1,
+        observed: 0,
+        observed_at: 0,
+        error: None,
+    };
+}
+
+/// Which offset of a log to ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EndKind {
+    /// First offset.
+    Start,
+    /// High watermark.
+    High,
+    /// Last stable offset.
+    Stable,
+}
+
+/// An answer for one partition.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer {
+    /// Slot of the partition.
+    pub slot: u32,
+    /// Offset and leader epoch (-1 is unknown).
+    pub result: Result<(i64, i32), EndError>,
+}
+
+/// A partition of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// Broker id of the leader, if there is one.
+    pub leader: Option<i32>,
+    /// Where its value stands.
+    pub slot: u32,
+}
+
+/// A topic of the cluster.
+#[derive(Clone, Debug)]
+pub struct Topic {
+    /// Topic name.
+    pub name: Name,
+    /// Incarnation, once known.
+    pub id: Option<Uuid>,
+    /// Partitions, by number.
+    pub partitions: Vec<Partition>,
+    /// What the shards had applied when an earlier topic of this name was last seen: commits below
+    /// belong to it.
+    pub earlier: Option<Arc<BTreeMap<i32, i64>>>,
+    /// The metadata refresh that first missed the topic.
+    missing_since: Option<Ticks>,
+}
+
+impl Topic {
+    /// One of Kafka's own (`Topic.INTERNAL_TOPICS`).
+    #[must_use]
+    pub fn is_internal(&self) -> bool {
+        matches!(&*self.name, OFFSETS_TOPIC | "__transaction_state" | "__share_group_state")
+    }
+}
+
+/// A topic as metadata tells it.
+#[derive(Clone, Debug)]
+pub struct TopicMetadata {
+    /// Topic name.
+    pub name: Name,
+    /// Leader of each partition, by number.
+    pub leaders: Vec<Option<i32>>,
+}
+
+/// The log end of every partition at one moment.
+#[derive(Debug)]
+pub struct Sample {
+    /// When.
+    pub taken: Ticks,
+    /// By slot; -1 is not known.
+    pub ends: Vec<i64>,
+}
+
+/// One version of a cluster's topics and log ends.
+#[derive(Clone, Debug, Default)]
+pub struct Ends {
+    /// Counts versions.
+    pub version: u64,
+    topics: Arc<BTreeMap<Name, Arc<Topic>>>,
+    values: Vec<EndValue>,
+    /// Oldest first, the nearer the denser.
+    pub samples: Vec<Arc<Sample>>,
+    /// The newest metadata refresh.
+    refreshed: Option<Ticks>,
+    /// The newest refresh that is at least [`DELETED_AFTER`] older.
+    confirmed: Option<Ticks>,
+    /// Every leader has answered, or failed, once.
+    pub loaded: bool,
+}
+
+impl Ends {
+    /// A topic by its name.
+    #[must_use]
+    pub fn topic(&self, name: &str) -> Option<&Arc<Topic>> {
+        self.topics.get(name)
+    }
+
+    /// All topics, by name.
+    pub fn topics(&self) -> impl ExactSizeIterator<Item = &Arc<Topic>> {
+        self.topics.values()
+    }
+
+    /// The value of a partition.
+    #[must_use]
+    pub fn value(&self, partition: Partition) -> EndValue {
+        self.values.get(partition.slot as usize).copied().unwrap_or(EndValue::UNKNOWN)
+    }
+
+    /// Whether a topic that is not in this version is known to be gone, for a commit applied then:
+    /// two refreshes after it, far enough apart, both without the topic.
+    #[must_use]
+    pub fn is_deleted(&self, commit_applied: Ticks) -> bool {
+        self.confirmed.is_some_and(|confirmed| commit_applied < confirmed)
+    }
+
+    /// Records per second that the partition grew by over the last minute or so of samples.
+    #[must_use]
+    pub fn produce_rate(&self, partition: Partition, over: Ticks) -> Option<f64> {
+        let end = |sample: &Arc<Sample>| {
+            let end = sample.ends.get(partition.slot as usize).copied().filter(|end| *end >= 0)?;
+            Some((sample.taken, end))
+        };
+        let newest = self.samples.iter().rev().find_map(end)?;
+        let from = newest.0.saturating_sub(over);
+        let oldest = self.samples.iter().filter(|sample| sample.taken >= from).find_map(end)?;
+        let tenths = newest.0.checked_sub(oldest.0).filter(|tenths| *tenths > 0)?;
+        Some(to_f64(newest.1.saturating_sub(oldest.1).max(0)) * 10.0 / f64::from(tenths))
+    }
+}
+
+/// Offsets as floats, for rates and metrics. Exact below 2^53.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "rates and metrics are floats; offsets beyond 2^53 do not occur")]
+pub fn to_f64(value: i64) -> f64 {
+    value as f64
+}
+
+/// Publishes versions of [`Ends`].
+#[derive(Debug, Default)]
+pub struct EndsBoard {
+    current: ArcSwap<Ends>,
+    /// Slots that were freed, and when: used again once no sample knows them.
+    writer: Mutex<VecDeque<(u32, Ticks)>>,
+}
+
+impl EndsBoard {
+    /// The newest version.
+    #[must_use]
+    pub fn current(&self) -> Arc<Ends> {
+        self.current.load_full()
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Ends, &mut VecDeque<(u32, Ticks)>)) {
+        let mut free = self.writer.lock();
+        let mut next = Ends::clone(&self.current.load());
+        change(&mut next, &mut free);
+        next.version += 1;
+        self.current.store(Arc::new(next));
+    }
+
+    /// Takes over the topics of a complete metadata answer.
+    pub fn set_topics(&self, listed: Vec<TopicMetadata>, now: Ticks) {
+        self.update(|ends, free| {
+            let mut topics = BTreeMap::new();
+            let mut slots = Slots { values: &mut ends.values, free, now };
+            let listed: HashMap<Name, TopicMetadata> =
+                listed.into_iter().map(|topic| (Name::clone(&topic.name), topic)).collect();
+            for (name, known) in &*ends.topics {
+                if !listed.contains_key(name) {
+                    let since = known.missing_since.unwrap_or(now);
+                    if now.saturating_sub(since) >= DELETED_AFTER {
+                        slots.release(&known.partitions);
+                    } else {
+                        let missing = Topic { missing_since: Some(since), ..Topic::clone(known) };
+                        topics.insert(Name::clone(name), Arc::new(missing));
+                    }
+                }
+            }
+            for (name, metadata) in listed {
+                let topic = slots.merge(ends.topics.get(&name), &metadata);
+                topics.insert(name, topic);
+            }
+            ends.topics = Arc::new(topics);
+            if ends.refreshed.is_none_or(|before| now.saturating_sub(before) >= DELETED_AFTER) {
+                ends.confirmed = ends.refreshed.replace(now);
+            }
+        });
+    }
+
+    /// Takes over topic ids. Where an id changed, what the shards had `applied` when the old one
+    /// was last seen tells its commits from those of the new topic.
+    pub fn set_ids(&self, ids: &HashMap<Name, Uuid>, applied_before: &BTreeMap<i32, i64>) {
+        self.update(|ends, _| {
+            let mut topics = BTreeMap::clone(&ends.topics);
+            for (name, id) in ids {
+                let Some(topic) = topics.get_mut(name).filter(|topic| topic.id != Some(*id)) else { continue };
+                let recreated = topic.id.is_some();
+                let mut next = Topic { id: Some(*id), ..Topic::clone(topic) };
+                if recreated {
+                    next.earlier = Some(Arc::new(applied_before.clone()));
+                    // The new topic has logs of its own.
+                    for partition in &next.partitions {
+                        if let Some(value) = ends.values.get_mut(partition.slot as usize) {
+                            *value = EndValue::UNKNOWN;
+                        }
+                    }
+                }
+                *topic = Arc::new(next);
+            }
+            ends.topics = Arc::new(topics);
+        });
+    }
+
+    /// Takes over answers to one question, sent at `sent`.
+    pub fn observe(&self, kind: EndKind, answers: &[Answer], sent: Ticks, sent_at: Millis) {
+        self.update(|ends, _| {
+            for answer in answers {
+                let Some(value) = ends.values.get_mut(answer.slot as usize) else { continue };
+                match (kind, answer.result) {
+                    (EndKind::Start, Ok((offset, _))) => value.log_start = offset,
+                    (EndKind::Stable, Ok((offset, _))) => value.last_stable = offset,
+                    (EndKind::High, Ok((offset, epoch))) => {
+                        *value = EndValue {
+                            log_end: offset,
+                            leader_epoch: epoch,
+                            observed: sent,
+                            observed_at: sent_at,
+                            error: None,
+                            ..*value
+                        };
+                    }
+                    (EndKind::High, Err(error)) => value.error = Some(error),
+                    (EndKind::Start | EndKind::Stable, Err(_)) => {}
+                }
+            }
+        });
+    }
+
+    /// Declares that every leader has answered, or failed, once.
+    pub fn set_loaded(&self) {
+        if !self.current.load().loaded {
+            self.update(|ends, _| ends.loaded = true);
+        }
+    }
+
+    /// Keeps a sample of all ends, and lets go of older ones that lie too dense.
+    pub fn sample(&self, now: Ticks) {
+        self.update(|ends, _| {
+            let sample = Sample { taken: now, ends: ends.values.iter().map(|value| value.log_end).collect() };
+            ends.samples.push(Arc::new(sample));
+            thin(&mut ends.samples, now);
+        });
+    }
+}
+
+/// Gives partitions their slots.
+struct Slots<'a> {
+    values: &'a mut Vec<EndValue>,
+    free: &'a mut VecDeque<(u32, Ticks)>,
+    now: Ticks,
+}
+
+impl Slots<'_> {
+    fn merge(&mut self, known: Option<&Arc<Topic>>, metadata: &TopicMetadata) -> Arc<Topic> {
+        let known_partitions = known.map(|topic| &*topic.partitions).unwrap_or_default();
+        let partitions: Vec<Partition> = metadata
+            .leaders
+            .iter()
+            .enumerate()
+            .map(|(number, leader)| Partition {
+                leader: *leader,
+                slot: known_partitions.get(number).map_or_else(|| self.acquire(), |partition| partition.slot),
+            })
+            .collect();
+        self.release(known_partitions.get(partitions.len()..).unwrap_or_default());
+        match known {
+            Some(topic) if topic.partitions == partitions && topic.missing_since.is_none() => Arc::clone(topic),
+            Some(topic) => Arc::new(Topic { partitions, missing_since: None, ..Topic::clone(topic) }),
+            None => Arc::new(Topic {
+                name: Name::clone(&metadata.name),
+                id: None,
+                partitions,
+                earlier: None,
+                missing_since: None,
+            }),
+        }
+    }
+
+    fn acquire(&mut self) -> u32 {
+        let reusable = |freed: &Ticks| self.now.saturating_sub(*freed) > SAMPLE_SPAN;
+        if let Some((slot, freed)) = self.free.pop_front() {
+            if reusable(&freed) {
+                return slot;
+            }
+            self.free.push_front((slot, freed));
+        }
+        self.values.push(EndValue::UNKNOWN);
+        u32::try_from(self.values.len().saturating_sub(1)).unwrap_or(u32::MAX)
+    }
+
+    fn release(&mut self, partitions: &[Partition]) {
+        for partition in partitions {
+            if let Some(value) = self.values.get_mut(partition.slot as usize) {
+                *value = EndValue::UNKNOWN;
+            }
+            self.free.push_back((partition.slot, self.now));
+        }
+    }
+}
+
+/// Drops samples beyond the span, and those whose neighbours lie closer than an eighth of the age.
+fn thin(samples: &mut Vec<Arc<Sample>>, now: Ticks) {
+    samples.retain(|sample| now.saturating_sub(sample.taken) <= SAMPLE_SPAN);
+    let mut index = 1_usize;
+    while let (Some(before), Some(this), Some(after)) =
+        (index.checked_sub(1).and_then(|at| samples.get(at)), samples.get(index), samples.get(index + 1))
+    {
+        let age = now.saturating_sub(this.taken);
+        if after.taken.saturating_sub(before.taken) <= age / SAMPLE_SPACING {
+            samples.remove(index);
+        } else {
+            index += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic(name: &str, partitions: usize) -> TopicMetadata {
+        TopicMetadata { name: name.into(), leaders: vec![Some(1); partitions] }
+    }
+
+    fn board(topics: &[(&str, usize)]) -> EndsBoard {
+        let board = EndsBoard::default();
+        board.set_topics(topics.iter().map(|(name, partitions)| topic(name, *partitions)).collect(), 0);
+        board
+    }
+
+    #[test]
+    fn a_topic_is_deleted_when_two_refreshes_ten_seconds_apart_miss_it() {
+        let board = board(&[("t", 1)]);
+        board.set_topics(vec![], 50);
+        assert!(board.current().topic("t").is_some(), "one refresh says nothing");
+        board.set_topics(vec![], 100);
+        assert!(board.current().topic("t").is_some(), "too close to the first that missed it");
+        board.set_topics(vec![], 150);
+        assert!(board.current().topic("t").is_none());
+    }
+
+    #[test]
+    fn a_topic_never_seen_is_deleted_only_for_commits_before_two_refreshes() {
+        let board = board(&[]);
+        assert!(!board.current().is_deleted(0));
+        board.set_topics(vec![], 10);
+        assert!(!board.current().is_deleted(0), "refreshes too close");
+        board.set_topics(vec![], 120);
+        board.set_topics(vec![], 230);
+        assert!(board.current().is_deleted(5));
+        assert!(!board.current().is_deleted(200), "the commit is newer than the first of the two");
+    }
+
+    #[test]
+    fn partitions_added_later_keep_the_values_of_the_first() {
+        let board = board(&[("t", 1)]);
+        let first = board.current().topic("t").unwrap().partitions[0];
+        board.observe(EndKind::High, &[Answer { slot: first.slot, result: Ok((7, 0)) }], 1, 100);
+        board.set_topics(vec![topic("t", 3)], 5);
+        let ends = board.current();
+        let partitions = &ends.topic("t").unwrap().partitions;
+        assert_eq!(ends.value(partitions[0]).log_end, 7);
+        assert_eq!(ends.value(partitions[2]), EndValue::UNKNOWN);
+    }
+
+    #[test]
+    fn a_new_topic_id_forgets_the_ends_and_remembers_whose_commits_were_before() {
+        let board = board(&[("t", 1)]);
+        let slot = board.current().topic("t").unwrap().partitions[0].slot;
+        board.set_ids(&[("t".into(), Uuid([1; 16]))].into(), &BTreeMap::new());
+        board.observe(EndKind::High, &[Answer { slot, result: Ok((7, 0)) }], 1, 100);
+        board.set_ids(&[("t".into(), Uuid([2; 16]))].into(), &[(3, 99)].into());
+        let ends = board.current();
+        let topic = ends.topic("t").unwrap();
+        assert_eq!(ends.value(topic.partitions[0]), EndValue::UNKNOWN);
+        assert_eq!(topic.earlier.as_ref().unwrap()[&3], 99);
+    }
+
+    #[test]
+    fn a_failed_question_keeps_the_last_answer() {
+        let board = board(&[("t", 1)]);
+        let partition = board.current().topic("t").unwrap().partitions[0];
+        board.observe(EndKind::High, &[Answer { slot: partition.slot, result: Ok((7, 0)) }], 1, 100);
+        board.observe(EndKind::High, &[Answer { slot: partition.slot, result: Err(EndError::Other(-1)) }], 11, 1100);
+        let value = board.current().value(partition);
+        assert_eq!((value.log_end, value.observed, value.error), (7, 1, Some(EndError::Other(-1))));
+    }
+
+    #[test]
+    fn samples_reach_an_hour_back_and_stay_few() {
+        let board = board(&[("t", 1)]);
+        let partition = board.current().topic("t").unwrap().partitions[0];
+        for second in 0..7200_u32 {
+            let answer = Answer { slot: partition.slot, result: Ok((i64::from(second) * 5, 0)) };
+            board.observe(EndKind::High, &[answer], second * 10, 0);
+            board.sample(second * 10);
+        }
+        let ends = board.current();
+        assert!(ends.samples.len() < 100, "{}", ends.samples.len());
+        let reach = ends.samples.last().unwrap().taken - ends.samples[0].taken;
+        assert!((30_000..=SAMPLE_SPAN).contains(&reach), "{reach}");
+        assert!((ends.produce_rate(partition, 600).unwrap() - 5.0).abs() < 0.01);
+    }
+}

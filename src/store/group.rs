@@ -1,0 +1,503 @@
+//! The committed offsets and members of one group.
+//!
+//! A [`Group`] belongs to its shard's writer. What readers get is its [`GroupView`]: immutable once
+//! shared, since the writer copies what it touches as long as somebody else holds it (the group's
+//! list of chunks, and one chunk of at most [`CHUNK_ROWS`] rows), never the whole group.
+
+use std::sync::Arc;
+
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use std::hash::BuildHasher;
+
+use super::membership::Membership;
+use crate::{
+    clock::Ticks,
+    model::{Millis, Name, Uuid, java_hash, log_partition_of},
+};
+
+/// Rows of a chunk: what a write after a pin copies at most.
+pub const CHUNK_ROWS: usize = 1024;
+
+/// One committed offset, in 48 bytes: the hot part of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Index into the group's list of topics.
+    pub topic: u32,
+    /// Partition of the topic.
+    pub partition: i32,
+    /// The next offset that the group will read.
+    pub committed_offset: i64,
+    /// When the coordinator handled the commit.
+    pub committed_at: Millis,
+    /// Offset of the record in `__consumer_offsets`.
+    pub log_offset: i64,
+    /// Epoch of the last consumed record; -1 is unknown.
+    pub leader_epoch: i32,
+    /// Time between the last commits, smoothed, in ms; 0 is unknown. By the times in the records.
+    pub interval_ms: u32,
+    /// When this process applied the commit.
+    pub applied: Ticks,
+}
+
+/// What few commits carry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rare {
+    /// Text of the client.
+    pub metadata: Option<Arc<str>>,
+    /// Only of commits with a retention of their own (value version 1).
+    pub expires_at: Option<Millis>,
+    /// Topic incarnation of the commit.
+    pub topic_id: Option<Uuid>,
+}
+
+impl Rare {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Rows and what is rare about them, by position in the chunk.
+#[derive(Clone, Debug, Default)]
+struct Chunk {
+    rows: Vec<Row>,
+    rare: HashMap<u16, Rare>,
+}
+
+/// A topic of the group. Rows name it by its index, which stays as long as a row does.
+#[derive(Clone, Debug)]
+struct Topic {
+    name: Name,
+    rows: u32,
+}
+
+/// A commit to apply.
+#[derive(Clone, Copy, Debug)]
+pub struct Commit<'a> {
+    /// The next offset that the group will read.
+    pub committed_offset: i64,
+    /// When the coordinator handled it.
+    pub committed_at: Millis,
+    /// Epoch of the last consumed record; -1 is unknown.
+    pub leader_epoch: i32,
+    /// Text of the client.
+    pub metadata: &'a str,
+    /// Expiry of its own, if any.
+    pub expires_at: Option<Millis>,
+    /// Topic incarnation, if known.
+    pub topic_id: Option<Uuid>,
+}
+
+/// A group at one moment.
+#[derive(Clone, Debug)]
+pub struct GroupView {
+    /// Group id.
+    pub id: Name,
+    /// `None`: only offsets were ever committed (a simple group).
+    pub membership: Option<Arc<Membership>>,
+    /// Commits since the initial load.
+    pub live_commits: u64,
+    hash: i32,
+    topics: Arc<Vec<Topic>>,
+    chunks: Vec<Arc<Chunk>>,
+}
+
+/// An entry of a view: a row with its name and rare fields.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// Topic name.
+    pub topic: &'a Name,
+    /// The same number for the same topic within one view.
+    pub topic_index: usize,
+    /// The commit.
+    pub row: &'a Row,
+    /// Its rare fields, if any.
+    pub rare: Option<&'a Rare>,
+}
+
+impl GroupView {
+    fn new(id: Name) -> Self {
+        Self { hash: java_hash(&id), id, membership: None, live_commits: 0, topics: Arc::default(), chunks: vec![] }
+    }
+
+    /// The log partition that Kafka chooses for the group, of so many.
+    #[must_use]
+    pub fn home(&self, log_partitions: i32) -> Option<i32> {
+        log_partition_of(self.hash, log_partitions)
+    }
+
+    /// Committed offsets.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.rows.len()).sum()
+    }
+
+    /// Whether nothing is committed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    /// Topic names by [`Entry::topic_index`]. Some may have no row any more.
+    pub fn topic_names(&self) -> impl ExactSizeIterator<Item = &Name> {
+        self.topics.iter().map(|topic| &topic.name)
+    }
+
+    /// Topics with a committed offset, and how many.
+    pub fn topic_counts(&self) -> impl Iterator<Item = (&Name, u32)> {
+        self.topics.iter().filter(|topic| topic.rows > 0).map(|topic| (&topic.name, topic.rows))
+    }
+
+    /// All committed offsets, in no order.
+    pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.chunks.iter().flat_map(move |chunk| {
+            let rare = (!chunk.rare.is_empty()).then_some(&chunk.rare);
+            chunk.rows.iter().zip(0_u16..).filter_map(move |(row, at)| {
+                let topic_index = row.topic as usize;
+                Some(Entry {
+                    topic: &self.topics.get(topic_index)?.name,
+                    topic_index,
+                    row,
+                    rare: rare.and_then(|rare| rare.get(&at)),
+                })
+            })
+        })
+    }
+
+    fn row(&self, index: u32) -> Option<&Row> {
+        let index = index as usize;
+        self.chunks.get(index / CHUNK_ROWS)?.rows.get(index % CHUNK_ROWS)
+    }
+
+    fn entry(&self, index: u32) -> Option<Entry<'_>> {
+        let at = index as usize;
+        let chunk = self.chunks.get(at / CHUNK_ROWS)?;
+        let row = chunk.rows.get(at % CHUNK_ROWS)?;
+        let topic_index = row.topic as usize;
+        let rare = chunk.rare.get(&u16::try_from(at % CHUNK_ROWS).ok()?);
+        Some(Entry { topic: &self.topics.get(topic_index)?.name, topic_index, row, rare })
+    }
+}
+
+/// A group with its writer's indexes.
+#[derive(Debug)]
+pub(super) struct Group {
+    view: Arc<GroupView>,
+    /// (topic, partition) → row.
+    rows: HashTable<u32>,
+    /// Topic name → index.
+    topics: HashTable<u32>,
+}
+
+impl Group {
+    pub(super) fn new(id: Name) -> Self {
+        Self { view: Arc::new(GroupView::new(id)), rows: HashTable::new(), topics: HashTable::new() }
+    }
+
+    /// The group as it is now; the writer copies what it changes from here on.
+    pub(super) fn view(&self) -> &Arc<GroupView> {
+        &self.view
+    }
+
+    /// Neither offsets nor members.
+    pub(super) fn is_gone(&self) -> bool {
+        self.view.is_empty() && self.view.membership.is_none()
+    }
+
+    /// The committed offset of a key.
+    pub(super) fn get(&self, hasher: &DefaultHashBuilder, topic: &str, partition: i32) -> Option<Entry<'_>> {
+        self.view.entry(self.find(hasher, topic, partition)?)
+    }
+
+    /// The same, with its place among the entries.
+    pub(super) fn get_at(
+        &self,
+        hasher: &DefaultHashBuilder,
+        topic: &str,
+        partition: i32,
+    ) -> Option<(usize, Entry<'_>)> {
+        let index = self.find(hasher, topic, partition)?;
+        Some((index as usize, self.view.entry(index)?))
+    }
+
+    fn find(&self, hasher: &DefaultHashBuilder, topic: &str, partition: i32) -> Option<u32> {
+        let hash = hasher.hash_one((topic, partition));
+        self.rows.find(hash, |&index| is_key(&self.view, index, topic, partition)).copied()
+    }
+
+    /// Sets the committed offset of a key. Returns the row before.
+    pub(super) fn commit(
+        &mut self,
+        hasher: &DefaultHashBuilder,
+        (topic, partition): (&str, i32),
+        commit: &Commit<'_>,
+        log_offset: i64,
+        applied: Ticks,
+        intern: impl FnOnce(&str) -> Name,
+    ) -> Option<Row> {
+        let mut row = Row {
+            topic: 0,
+            partition,
+            committed_offset: commit.committed_offset,
+            committed_at: commit.committed_at,
+            log_offset,
+            leader_epoch: commit.leader_epoch,
+            interval_ms: 0,
+            applied,
+        };
+        let rare = Rare {
+            metadata: (!commit.metadata.is_empty()).then(|| Arc::from(commit.metadata)),
+            expires_at: commit.expires_at,
+            topic_id: commit.topic_id,
+        };
+        if let Some(index) = self.find(hasher, topic, partition) {
+            let before = self.view.row(index).copied();
+            if let Some(before) = before {
+                row.topic = before.topic;
+                row.interval_ms = smoothed_interval(&before, row.committed_at);
+            }
+            self.set(index, row, rare);
+            return before;
+        }
+        row.topic = self.topic(hasher, topic, intern);
+        self.push(hasher, row, rare);
+        None
+    }
+
+    /// Removes a key. Returns its row.
+    pub(super) fn remove(&mut self, hasher: &DefaultHashBuilder, topic: &str, partition: i32) -> Option<Row> {
+        let index = self.find(hasher, topic, partition)?;
+        let row = *self.view.row(index)?;
+        self.forget(hasher, index);
+        let last = u32::try_from(self.view.len()).ok()?.checked_sub(1)?;
+        if index != last {
+            // The last row takes the place, so that chunks stay dense.
+            let moved = self.view.entry(last)?;
+            let (moved, rare) = (*moved.row, moved.rare.cloned().unwrap_or_default());
+            self.forget(hasher, last);
+            self.set(index, moved, rare);
+            self.remember(hasher, index);
+        }
+        self.pop();
+        self.release_topic(hasher, row.topic);
+        Some(row)
+    }
+
+    /// Replaces the membership.
+    pub(super) fn set_membership(&mut self, membership: Option<Arc<Membership>>) {
+        Arc::make_mut(&mut self.view).membership = membership;
+    }
+
+    /// Counts a commit that is news.
+    pub(super) fn count_live(&mut self) {
+        Arc::make_mut(&mut self.view).live_commits += 1;
+    }
+
+    fn chunk(&mut self, index: u32) -> Option<(&mut Chunk, usize)> {
+        let index = index as usize;
+        let chunk = Arc::make_mut(&mut self.view).chunks.get_mut(index / CHUNK_ROWS)?;
+        Some((Arc::make_mut(chunk), index % CHUNK_ROWS))
+    }
+
+    fn set(&mut self, index: u32, row: Row, rare: Rare) {
+        let Some((chunk, at)) = self.chunk(index) else { return };
+        if let Some(slot) = chunk.rows.get_mut(at) {
+            *slot = row;
+        }
+        set_rare(chunk, at, rare);
+    }
+
+    fn push(&mut self, hasher: &DefaultHashBuilder, row: Row, rare: Rare) {
+        let view = Arc::make_mut(&mut self.view);
+        if view.chunks.last().is_none_or(|chunk| chunk.rows.len() >= CHUNK_ROWS) {
+            view.chunks.push(Arc::default());
+        }
+        let mut at = 0;
+        if let Some(chunk) = view.chunks.last_mut().map(Arc::make_mut) {
+            at = chunk.rows.len();
+            chunk.rows.push(row);
+            set_rare(chunk, at, rare);
+        }
+        let index = (view.chunks.len().saturating_sub(1)) * CHUNK_ROWS + at;
+        if let Some(topic) = Arc::make_mut(&mut view.topics).get_mut(row.topic as usize) {
+            topic.rows += 1;
+        }
+        self.remember(hasher, u32::try_from(index).unwrap_or(u32::MAX));
+    }
+
+    fn pop(&mut self) {
+        let view = Arc::make_mut(&mut self.view);
+        let Some(chunk) = view.chunks.last_mut().map(Arc::make_mut) else { return };
+        chunk.rows.pop();
+        let at = chunk.rows.len();
+        set_rare(chunk, at, Rare::default());
+        if chunk.rows.is_empty() {
+            view.chunks.pop();
+        }
+    }
+
+    fn remember(&mut self, hasher: &DefaultHashBuilder, index: u32) {
+        let view = &*self.view;
+        let Some(hash) = row_hash(view, hasher, index) else { return };
+        self.rows.insert_unique(hash, index, |&index| row_hash(view, hasher, index).unwrap_or_default());
+    }
+
+    fn forget(&mut self, hasher: &DefaultHashBuilder, index: u32) {
+        let Some(hash) = row_hash(&self.view, hasher, index) else { return };
+        if let Ok(entry) = self.rows.find_entry(hash, |&other| other == index) {
+            entry.remove();
+        }
+    }
+
+    /// Index of a topic, new if need be.
+    fn topic(&mut self, hasher: &DefaultHashBuilder, topic: &str, intern: impl FnOnce(&str) -> Name) -> u32 {
+        let hash = hasher.hash_one(topic);
+        let names = &self.view.topics;
+        let is = |&index: &u32| names.get(index as usize).is_some_and(|known| &*known.name == topic);
+        if let Some(index) = self.topics.find(hash, is) {
+            return *index;
+        }
+        let new = Topic { name: intern(topic), rows: 0 };
+        let topics = Arc::make_mut(&mut Arc::make_mut(&mut self.view).topics);
+        // Only where topics come and go are there free places; look for one when the list would grow.
+        let full = topics.len() == topics.capacity();
+        let free = full.then(|| topics.iter().position(|topic| topic.rows == 0)).flatten();
+        let index = free.unwrap_or(topics.len());
+        match topics.get_mut(index) {
+            Some(place) => *place = new,
+            None => topics.push(new),
+        }
+        let names = &self.view.topics;
+        let rehash = |&index: &u32| names.get(index as usize).map_or(0, |topic| hasher.hash_one(&*topic.name));
+        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        self.topics.insert_unique(hash, index, rehash);
+        index
+    }
+
+    /// Counts a row of the topic less; without rows the topic is forgotten and its place free.
+    fn release_topic(&mut self, hasher: &DefaultHashBuilder, index: u32) {
+        let topics = Arc::make_mut(&mut Arc::make_mut(&mut self.view).topics);
+        let Some(topic) = topics.get_mut(index as usize) else { return };
+        topic.rows = topic.rows.saturating_sub(1);
+        if topic.rows == 0 {
+            let hash = hasher.hash_one(&*topic.name);
+            if let Ok(entry) = self.topics.find_entry(hash, |&other| other == index) {
+                entry.remove();
+            }
+            topic.name = Name::from("");
+        }
+    }
+}
+
+fn is_key(view: &GroupView, index: u32, topic: &str, partition: i32) -> bool {
+    view.row(index).is_some_and(|row| {
+        row.partition == partition && view.topics.get(row.topic as usize).is_some_and(|known| &*known.name == topic)
+    })
+}
+
+fn row_hash(view: &GroupView, hasher: &DefaultHashBuilder, index: u32) -> Option<u64> {
+    let row = view.row(index)?;
+    let topic = view.topics.get(row.topic as usize)?;
+    Some(hasher.hash_one((&*topic.name, row.partition)))
+}
+
+fn set_rare(chunk: &mut Chunk, at: usize, rare: Rare) {
+    let Ok(at) = u16::try_from(at) else { return };
+    if rare.is_empty() {
+        if !chunk.rare.is_empty() {
+            chunk.rare.remove(&at);
+        }
+    } else {
+        chunk.rare.insert(at, rare);
+    }
+}
+
+/// Half the old, half the new: a few commits settle it. Several commits in one millisecond, and
+/// clocks that go back, say nothing.
+fn smoothed_interval(before: &Row, committed_at: Millis) -> u32 {
+    let Ok(gap) = u32::try_from(committed_at.saturating_sub(before.committed_at)) else { return before.interval_ms };
+    match (gap, before.interval_ms) {
+        (0, known) => known,
+        (gap, 0) => gap,
+        (gap, known) => (gap / 2).saturating_add(known / 2),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn commit(offset: i64) -> Commit<'static> {
+        Commit {
+            committed_offset: offset,
+            committed_at: offset,
+            leader_epoch: -1,
+            metadata: "",
+            expires_at: None,
+            topic_id: None,
+        }
+    }
+
+    fn contents(view: &GroupView) -> BTreeMap<(String, i32), i64> {
+        view.entries()
+            .map(|entry| ((entry.topic.to_string(), entry.row.partition), entry.row.committed_offset))
+            .collect()
+    }
+
+    #[test]
+    fn a_row_takes_48_bytes() {
+        assert_eq!(size_of::<Row>(), 48);
+    }
+
+    #[test]
+    fn a_pinned_view_does_not_move() {
+        let (mut group, hasher) = (Group::new("g".into()), DefaultHashBuilder::default());
+        for partition in 0..3000 {
+            group.commit(&hasher, ("t", partition), &commit(1), 0, 0, |name| name.into());
+        }
+        let pinned = Arc::clone(group.view());
+        group.commit(&hasher, ("t", 5), &commit(2), 1, 0, |name| name.into());
+        group.remove(&hasher, "t", 6);
+        assert_eq!((contents(&pinned)[&("t".into(), 5)], pinned.len()), (1, 3000));
+        assert_eq!((contents(group.view())[&("t".into(), 5)], group.view().len()), (2, 2999));
+        // Only the touched chunks were copied.
+        assert!(Arc::ptr_eq(&pinned.chunks[1], &group.view().chunks[1]));
+    }
+
+    #[test]
+    fn commits_and_removals_in_any_order_leave_what_a_map_would() {
+        let (mut group, hasher) = (Group::new("g".into()), DefaultHashBuilder::default());
+        let mut expected = BTreeMap::new();
+        let mut state = 42_u64;
+        for step in 0..50_000_i64 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let (topic, partition) = (format!("t{}", (state >> 33) % 40), i32::try_from((state >> 40) % 60).unwrap());
+            if (state >> 60) < 7 {
+                let removed = group.remove(&hasher, &topic, partition).map(|row| row.committed_offset);
+                assert_eq!(removed, expected.remove(&(topic, partition)));
+            } else {
+                let metadata = if step % 3 == 0 { "m" } else { "" };
+                let before =
+                    group.commit(&hasher, (&topic, partition), &Commit { metadata, ..commit(step) }, step, 0, |name| {
+                        name.into()
+                    });
+                let found = group.get(&hasher, &topic, partition).unwrap();
+                assert_eq!(found.rare.is_some(), step % 3 == 0);
+                assert_eq!(before.map(|row| row.committed_offset), expected.insert((topic, partition), step));
+            }
+        }
+        assert_eq!(contents(group.view()), expected);
+        let counts: u32 = group.view().topic_counts().map(|(_, rows)| rows).sum();
+        assert_eq!(counts as usize, expected.len());
+    }
+
+    #[test]
+    fn the_usual_interval_settles_on_that_of_the_commits() {
+        let (mut group, hasher) = (Group::new("g".into()), DefaultHashBuilder::default());
+        for hour in 0..10 {
+            group.commit(&hasher, ("t", 0), &commit(hour * 3_600_000), hour, 0, |name| name.into());
+        }
+        let interval = group.get(&hasher, "t", 0).unwrap().row.interval_ms;
+        assert!((3_590_000..=3_600_000).contains(&interval), "{interval}");
+    }
+}

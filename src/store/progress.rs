@@ -1,0 +1,127 @@
+//! How far a log partition was read, and what was met on the way.
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+};
+
+use parking_lot::Mutex;
+
+use crate::{decode::Fault, model::Millis};
+
+/// Counters of one log partition. Written by its poll thread, read by anybody.
+#[derive(Debug)]
+pub struct Progress {
+    records: AtomicU64,
+    tombstones: AtomicU64,
+    target: AtomicI64,
+    first: AtomicI64,
+    last_record_at: AtomicI64,
+    troubles: Mutex<Troubles>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Troubles {
+    decode_errors: BTreeMap<&'static str, u64>,
+    unknown_types: BTreeMap<i16, u64>,
+    last_error: Option<String>,
+}
+
+const NONE: i64 = i64::MIN;
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            records: AtomicU64::default(),
+            tombstones: AtomicU64::default(),
+            target: AtomicI64::new(NONE),
+            first: AtomicI64::new(NONE),
+            last_record_at: AtomicI64::new(NONE),
+            troubles: Mutex::default(),
+        }
+    }
+}
+
+fn known(value: &AtomicI64) -> Option<i64> {
+    Some(value.load(Ordering::Relaxed)).filter(|value| *value != NONE)
+}
+
+impl Progress {
+    /// Sets the range of the initial load: the first offset, and the end captured at the start.
+    pub fn set_load(&self, first: i64, target: i64) {
+        self.first.store(first, Ordering::Relaxed);
+        self.target.store(target, Ordering::Relaxed);
+    }
+
+    /// Counts a batch of records.
+    pub fn count(&self, records: u64, tombstones: u64, last_record_at: Option<Millis>) {
+        self.records.fetch_add(records, Ordering::Relaxed);
+        self.tombstones.fetch_add(tombstones, Ordering::Relaxed);
+        if let Some(at) = last_record_at {
+            self.last_record_at.store(at, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a record that does not decode.
+    pub fn decode_error(&self, fault: Fault) {
+        *self.troubles.lock().decode_errors.entry(fault.name()).or_default() += 1;
+    }
+
+    /// Counts a record of a type that is not known here.
+    pub fn unknown_type(&self, kind: i16) {
+        *self.troubles.lock().unknown_types.entry(kind).or_default() += 1;
+    }
+
+    /// Sets or clears what keeps the partition from being read.
+    pub fn set_error(&self, error: Option<String>) {
+        self.troubles.lock().last_error = error;
+    }
+
+    /// What keeps the partition from being read.
+    #[must_use]
+    pub fn last_error(&self) -> Option<String> {
+        self.troubles.lock().last_error.clone()
+    }
+
+    /// Records read.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.records.load(Ordering::Relaxed)
+    }
+
+    /// Records without a value.
+    #[must_use]
+    pub fn tombstones(&self) -> u64 {
+        self.tombstones.load(Ordering::Relaxed)
+    }
+
+    /// Records that did not decode, by fault.
+    #[must_use]
+    pub fn decode_errors(&self) -> BTreeMap<&'static str, u64> {
+        self.troubles.lock().decode_errors.clone()
+    }
+
+    /// Records of unknown types, by type.
+    #[must_use]
+    pub fn unknown_types(&self) -> BTreeMap<i16, u64> {
+        self.troubles.lock().unknown_types.clone()
+    }
+
+    /// The end captured at the start.
+    #[must_use]
+    pub fn target(&self) -> Option<i64> {
+        known(&self.target)
+    }
+
+    /// The first offset at the start.
+    #[must_use]
+    pub fn first(&self) -> Option<i64> {
+        known(&self.first)
+    }
+
+    /// Time of the last record read.
+    #[must_use]
+    pub fn last_record_at(&self) -> Option<Millis> {
+        known(&self.last_record_at)
+    }
+}

@@ -1,0 +1,505 @@
+//! One log partition of one cluster: its groups, written by one poll thread in log order.
+
+use std::{
+    hash::BuildHasher as _,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+use parking_lot::RwLock;
+use tokio::sync::{broadcast, watch};
+
+use super::{
+    commits::{CommitEvent, Rings},
+    group::{Commit, Group, GroupView, Rare, Row},
+    membership::Membership,
+    names::Names,
+    progress::Progress,
+};
+use crate::{
+    clock::{Clock, Ticks},
+    model::{Millis, Name},
+};
+
+/// Changes that a watcher may lag behind before it must resync.
+const WATCH_RING: usize = 4096;
+
+/// Names a shard: where in the world its facts were read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ShardKey {
+    /// The name that the operator gave the cluster.
+    pub cluster: Name,
+    /// `kafka`, or the name of another offset store.
+    pub source: Name,
+    /// Partition of `__consumer_offsets`.
+    pub log_partition: i32,
+}
+
+/// What a record of the log says, in the order of the log.
+#[derive(Clone, Debug)]
+pub struct Event<'a> {
+    /// Offset of the record.
+    pub log_offset: i64,
+    /// Time of the record.
+    pub at: Millis,
+    /// Whose.
+    pub group: &'a str,
+    /// What.
+    pub kind: EventKind<'a>,
+}
+
+/// The kinds of [`Event`].
+#[derive(Clone, Debug)]
+pub enum EventKind<'a> {
+    /// An offset was committed.
+    Commit {
+        /// Topic name.
+        topic: &'a str,
+        /// Partition of the topic.
+        partition: i32,
+        /// The offset.
+        commit: Commit<'a>,
+    },
+    /// A committed offset was deleted or expired.
+    Delete {
+        /// Topic name.
+        topic: &'a str,
+        /// Partition of the topic.
+        partition: i32,
+    },
+    /// The members of the group; `None` removes them and leaves its offsets.
+    Members(Option<Arc<Membership>>),
+}
+
+/// A change of one committed offset, for watchers.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// Counts the changes of the shard, from 1.
+    pub sequence: u64,
+    /// Offset of the record that made the change.
+    pub log_offset: i64,
+    /// Group id.
+    pub group: Name,
+    /// Topic name.
+    pub topic: Name,
+    /// Partition of the topic.
+    pub partition: i32,
+    /// `None`: the key is new.
+    pub old: Option<(Row, Option<Rare>)>,
+    /// `None`: the key was deleted.
+    pub new: Option<(Row, Option<Rare>)>,
+}
+
+/// The shard at one moment: one prefix of its log.
+#[derive(Debug)]
+pub struct ShardView {
+    /// Which shard.
+    pub key: ShardKey,
+    /// Which incarnation of the shard.
+    pub epoch: u64,
+    /// Number of the last change.
+    pub sequence: u64,
+    /// The groups, ordered by id in byte order.
+    pub groups: Vec<Arc<GroupView>>,
+    /// The last commits.
+    pub commits: Rings,
+    /// Offset of the last record that deleted something; -1 when none did.
+    pub last_deletion: i64,
+    /// Offset of the record of the last change; -1 before any.
+    pub last_offset: i64,
+}
+
+impl ShardView {
+    /// A group by its id.
+    #[must_use]
+    pub fn group(&self, id: &str) -> Option<&Arc<GroupView>> {
+        let at = self.groups.binary_search_by(|group| (*group.id).cmp(id)).ok()?;
+        self.groups.get(at)
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    groups: Vec<Group>,
+    by_id: HashTable<u32>,
+    /// Indexes of `groups` by id; `None` after a group came or went.
+    sorted: Option<Vec<u32>>,
+    commits: Rings,
+    sequence: u64,
+    last_deletion: i64,
+    last_offset: i64,
+    changes: Option<broadcast::Sender<Change>>,
+    /// The group of the last event: commits come in runs.
+    last: u32,
+}
+
+/// A shard. One writer; readers copy under its lock or pin a view.
+#[derive(Debug)]
+pub struct Shard {
+    /// Which shard.
+    pub key: ShardKey,
+    /// Rises when the shard is rebuilt.
+    pub epoch: u64,
+    /// Counters, and how far the log was applied.
+    pub progress: Progress,
+    applied: watch::Sender<i64>,
+    /// When `applied` last moved.
+    applied_at: AtomicU32,
+    state: RwLock<State>,
+    names: Arc<Names>,
+    hasher: DefaultHashBuilder,
+    clock: Clock,
+}
+
+impl Shard {
+    /// An empty shard that keeps at most `commits_kept` commits in its ring.
+    #[must_use]
+    pub fn new(key: ShardKey, epoch: u64, names: Arc<Names>, clock: Clock, commits_kept: usize) -> Self {
+        Self {
+            key,
+            epoch,
+            progress: Progress::default(),
+            applied: watch::Sender::new(-1),
+            applied_at: AtomicU32::new(0),
+            state: RwLock::new(State {
+                groups: vec![],
+                by_id: HashTable::new(),
+                sorted: None,
+                commits: Rings::new(commits_kept),
+                sequence: 0,
+                last_deletion: -1,
+                last_offset: -1,
+                changes: None,
+                last: 0,
+            }),
+            names,
+            hasher: DefaultHashBuilder::default(),
+            clock,
+        }
+    }
+
+    /// Applies events in log order, under one hold of the lock: the caller passes at most a few
+    /// hundred at a time. Events below `live_from` are replayed: no news, so kept out of the ring.
+    pub fn apply(&self, events: &[Event<'_>], live_from: i64) {
+        if events.is_empty() {
+            return;
+        }
+        let now = Now { ticks: self.clock.ticks(), wall: self.clock.now() };
+        let mut state = self.state.write();
+        for event in events {
+            let live = event.log_offset >= live_from;
+            match &event.kind {
+                EventKind::Commit { topic, partition, commit } => {
+                    self.commit(&mut state, event, (topic, *partition), commit, &now, live);
+                }
+                EventKind::Delete { topic, partition } => {
+                    self.delete(&mut state, event, (topic, *partition), &now, live);
+                }
+                EventKind::Members(members) => self.members(&mut state, event, members.clone()),
+            }
+        }
+    }
+
+    /// Declares the log applied up to, not including, `offset`. Moves only forward.
+    pub fn set_applied(&self, offset: i64) {
+        self.applied_at.store(self.clock.ticks(), Ordering::Relaxed);
+        self.applied.send_if_modified(|applied| {
+            let forward = offset > *applied;
+            if forward {
+                *applied = offset;
+            }
+            forward
+        });
+    }
+
+    /// The next offset of the log to apply; -1 before anything is known.
+    #[must_use]
+    pub fn applied(&self) -> i64 {
+        *self.applied.borrow()
+    }
+
+    /// Whether nothing was applied since.
+    #[must_use]
+    pub fn applied_before(&self, at: Ticks) -> bool {
+        self.applied_at.load(Ordering::Relaxed) < at
+    }
+
+    /// Waits until the log is applied up to `offset`. Never returns for a shard that was replaced:
+    /// bound it by a deadline.
+    ///
+    /// # Cancel safety
+    /// Holds nothing.
+    pub async fn wait_applied(&self, offset: i64) {
+        // The sender lives as long as self.
+        let _ = self.applied.subscribe().wait_for(|applied| *applied >= offset).await;
+    }
+
+    /// The shard as it is now. Costs O(groups), and the writer a copy of each chunk that it then
+    /// touches, while the view lives.
+    #[must_use]
+    pub fn pin(&self) -> ShardView {
+        if self.state.read().sorted.is_none() {
+            sort(&mut self.state.write());
+        }
+        let mut view = self.view(&self.state.read());
+        // A group may have come between the locks.
+        if !view.groups.is_sorted_by(|left, right| left.id < right.id) {
+            view.groups.sort_by(|left, right| left.id.cmp(&right.id));
+        }
+        view
+    }
+
+    /// The shard as it is now, and every change after it, with none between or missing.
+    #[must_use]
+    pub fn subscribe(&self) -> (ShardView, broadcast::Receiver<Change>) {
+        let mut state = self.state.write();
+        sort(&mut state);
+        let changes = state.changes.get_or_insert_with(|| broadcast::Sender::new(WATCH_RING)).subscribe();
+        (self.view(&state), changes)
+    }
+
+    /// One group as it is now.
+    #[must_use]
+    pub fn group(&self, id: &str) -> Option<Arc<GroupView>> {
+        let state = self.state.read();
+        let index = self.find(&state, id)?;
+        state.groups.get(index as usize).map(|group| Arc::clone(group.view()))
+    }
+
+    /// Copies one committed offset.
+    #[must_use]
+    pub fn get(&self, group: &str, topic: &str, partition: i32) -> Option<Found> {
+        let state = self.state.read();
+        let group = state.groups.get(self.find(&state, group)? as usize)?;
+        let entry = group.get_at(&self.hasher, topic, partition);
+        Some(Found {
+            group: Name::clone(&group.view().id),
+            membership: group.view().membership.clone(),
+            has_topic: entry.is_some() || group.view().topic_counts().any(|(name, _)| &**name == topic),
+            entry: entry.map(|(position, entry)| FoundEntry {
+                position,
+                topic: Name::clone(entry.topic),
+                topic_index: entry.topic_index,
+                row: *entry.row,
+                rare: entry.rare.cloned(),
+            }),
+        })
+    }
+
+    /// Groups and committed offsets.
+    #[must_use]
+    pub fn len(&self) -> (usize, usize) {
+        let state = self.state.read();
+        (state.groups.len(), state.groups.iter().map(|group| group.view().len()).sum())
+    }
+
+    fn view(&self, state: &State) -> ShardView {
+        let groups = match &state.sorted {
+            Some(sorted) => sorted.iter().filter_map(|index| state.groups.get(*index as usize)).collect::<Vec<_>>(),
+            None => state.groups.iter().collect(),
+        };
+        ShardView {
+            key: self.key.clone(),
+            epoch: self.epoch,
+            sequence: state.sequence,
+            groups: groups.into_iter().map(|group| Arc::clone(group.view())).collect(),
+            commits: state.commits.clone(),
+            last_deletion: state.last_deletion,
+            last_offset: state.last_offset,
+        }
+    }
+
+    fn find(&self, state: &State, id: &str) -> Option<u32> {
+        let is = |index: &u32| state.groups.get(*index as usize).is_some_and(|group| &*group.view().id == id);
+        if is(&state.last) {
+            return Some(state.last);
+        }
+        state.by_id.find(self.hasher.hash_one(id), is).copied()
+    }
+
+    /// The group, new if need be.
+    fn group_mut<'s>(&self, state: &'s mut State, id: &str) -> Option<&'s mut Group> {
+        let index = self.find(state, id).unwrap_or_else(|| {
+            let index = u32::try_from(state.groups.len()).unwrap_or(u32::MAX);
+            state.groups.push(Group::new(self.names.intern(id)));
+            state.sorted = None;
+            let groups = &state.groups;
+            state.by_id.insert_unique(self.hasher.hash_one(id), index, |&index| self.id_hash(groups, index));
+            index
+        });
+        state.last = index;
+        state.groups.get_mut(index as usize)
+    }
+
+    fn id_hash(&self, groups: &[Group], index: u32) -> u64 {
+        groups.get(index as usize).map_or(0, |group| self.hasher.hash_one(&*group.view().id))
+    }
+
+    /// Removes a group that has neither offsets nor members.
+    fn drop_if_gone(&self, state: &mut State, id: &str) {
+        let Some(index) = self.find(state, id) else { return };
+        if !state.groups.get(index as usize).is_some_and(Group::is_gone) {
+            return;
+        }
+        let Some(last) = u32::try_from(state.groups.len()).ok().and_then(|len| len.checked_sub(1)) else { return };
+        self.unlink(state, index);
+        if index != last {
+            self.unlink(state, last);
+        }
+        state.groups.swap_remove(index as usize);
+        if index != last {
+            let groups = &state.groups;
+            let hash = self.id_hash(groups, index);
+            state.by_id.insert_unique(hash, index, |&index| self.id_hash(groups, index));
+        }
+        state.sorted = None;
+        state.last = 0;
+    }
+
+    fn unlink(&self, state: &mut State, index: u32) {
+        let hash = self.id_hash(&state.groups, index);
+        if let Ok(entry) = state.by_id.find_entry(hash, |&other| other == index) {
+            entry.remove();
+        }
+    }
+
+    fn commit(
+        &self,
+        state: &mut State,
+        event: &Event<'_>,
+        key: (&str, i32),
+        commit: &Commit<'_>,
+        now: &Now,
+        live: bool,
+    ) {
+        let watched = state.changes.is_some();
+        // A loaded commit was applied before any log end was observed.
+        let applied = if live { now.ticks } else { 0 };
+        let Some(group) = self.group_mut(state, event.group) else { return };
+        let old_rare = watched.then(|| group.get(&self.hasher, key.0, key.1).and_then(|entry| entry.rare.cloned()));
+        let old = group.commit(&self.hasher, key, commit, event.log_offset, applied, |name| self.names.intern(name));
+        if live {
+            group.count_live();
+        } else if !watched {
+            state.sequence += 1;
+            state.last_offset = event.log_offset;
+            return;
+        }
+        let Some(entry) = group.get(&self.hasher, key.0, key.1) else { return };
+        let (topic, new, rare) = (Name::clone(entry.topic), *entry.row, entry.rare.cloned());
+        let id = Name::clone(&group.view().id);
+        let change = Change {
+            sequence: 0,
+            log_offset: event.log_offset,
+            group: id,
+            topic,
+            partition: key.1,
+            old: old.map(|row| (row, old_rare.flatten())),
+            new: Some((new, rare)),
+        };
+        record(state, change, event.at, now, live);
+    }
+
+    fn delete(&self, state: &mut State, event: &Event<'_>, key: (&str, i32), now: &Now, live: bool) {
+        let Some(index) = self.find(state, event.group) else { return };
+        let Some(group) = state.groups.get_mut(index as usize) else { return };
+        let Some(entry) = group.get(&self.hasher, key.0, key.1) else { return };
+        let (topic, rare) = (Name::clone(entry.topic), entry.rare.cloned());
+        let id = Name::clone(&group.view().id);
+        let Some(row) = group.remove(&self.hasher, key.0, key.1) else { return };
+        state.last_deletion = event.log_offset;
+        let change = Change {
+            sequence: 0,
+            log_offset: event.log_offset,
+            group: id,
+            topic,
+            partition: key.1,
+            old: Some((row, rare)),
+            new: None,
+        };
+        record(state, change, event.at, now, live);
+        self.drop_if_gone(state, event.group);
+    }
+
+    fn members(&self, state: &mut State, event: &Event<'_>, members: Option<Arc<Membership>>) {
+        if members.is_none() && self.find(state, event.group).is_none() {
+            return;
+        }
+        if let Some(group) = self.group_mut(state, event.group) {
+            group.set_membership(members);
+        }
+        self.drop_if_gone(state, event.group);
+    }
+}
+
+/// One committed offset, copied out. `entry` is `None` where the group has no such key.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Group id.
+    pub group: Name,
+    /// Members of the group.
+    pub membership: Option<Arc<Membership>>,
+    /// The group has committed offsets on the topic.
+    pub has_topic: bool,
+    /// The offset.
+    pub entry: Option<FoundEntry>,
+}
+
+/// A committed offset, copied out.
+#[derive(Clone, Debug)]
+pub struct FoundEntry {
+    /// Its place among the group's entries.
+    pub position: usize,
+    /// Topic name.
+    pub topic: Name,
+    /// As in [`Entry`](super::group::Entry).
+    pub topic_index: usize,
+    /// The commit.
+    pub row: Row,
+    /// Its rare fields, if any.
+    pub rare: Option<Rare>,
+}
+
+struct Now {
+    ticks: Ticks,
+    wall: Millis,
+}
+
+fn sort(state: &mut State) {
+    if state.sorted.is_some() {
+        return;
+    }
+    let id = |index: &u32| state.groups.get(*index as usize).map(|group| Name::clone(&group.view().id));
+    let mut sorted: Vec<u32> = (0..u32::try_from(state.groups.len()).unwrap_or(u32::MAX)).collect();
+    sorted.sort_by_cached_key(id);
+    state.sorted = Some(sorted);
+}
+
+/// Numbers a change, keeps it in the ring if it is news, and hands it to watchers.
+fn record(state: &mut State, mut change: Change, at: Millis, now: &Now, live: bool) {
+    state.sequence += 1;
+    state.last_offset = change.log_offset;
+    change.sequence = state.sequence;
+    if live {
+        state.commits.push(CommitEvent {
+            group: Name::clone(&change.group),
+            topic: Name::clone(&change.topic),
+            partition: change.partition,
+            committed_offset: change.new.as_ref().map(|(row, _)| row.committed_offset),
+            previous_offset: change.old.as_ref().map(|(row, _)| row.committed_offset),
+            committed_at: change.new.as_ref().map_or(at, |(row, _)| row.committed_at),
+            log_offset: change.log_offset,
+            applied_at: now.wall,
+        });
+    }
+    // Without receivers the last watcher has gone: stop making changes for it.
+    if state.changes.as_ref().is_some_and(|changes| changes.send(change).is_err()) {
+        state.changes = None;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+use super::*;
+use crate::{model::SOURCE_KAFKA, store::group::Commit};
+
+fn shard() -> Shard {
+    let key = ShardKey { cluster: "c".into(), source: SOURCE_KAFKA.into(), log_partition: 0 };
+    Shard::new(key, 1, Arc::default(), Clock::manual(1_000), 1000)
+}
+
+fn commit(log_offset: i64, group: &str, partition: i32, offset: i64) -> Event<'_> {
+    let commit = Commit {
+        committed_offset: offset,
+        committed_at: log_offset,
+        leader_epoch: -1,
+        metadata: "",
+        expires_at: None,
+        topic_id: None,
+    };
+    Event { log_offset, at: log_offset, group, kind: EventKind::Commit { topic: "t", partition, commit } }
+}
+
+fn delete(log_offset: i64, group: &str, partition: i32) -> Event<'_> {
+    Event { log_offset, at: log_offset, group, kind: EventKind::Delete { topic: "t", partition } }
+}
+
+fn offset(shard: &Shard, group: &str, partition: i32) -> Option<i64> {
+    Some(shard.get(group, "t", partition)?.entry?.row.committed_offset)
+}
+
+#[test]
+fn the_last_record_wins_even_if_its_offset_is_lower() {
+    let shard = shard();
+    shard.apply(&[commit(0, "g", 0, 50), commit(1, "g", 0, 7)], 0);
+    assert_eq!(offset(&shard, "g", 0), Some(7));
+}
+
+#[test]
+fn a_tombstone_removes_one_offset_and_the_last_one_the_group() {
+    let shard = shard();
+    shard.apply(&[commit(0, "g", 0, 1), commit(1, "g", 1, 1), delete(2, "g", 0)], 0);
+    assert_eq!((offset(&shard, "g", 0), offset(&shard, "g", 1)), (None, Some(1)));
+    shard.apply(&[delete(3, "g", 1), delete(4, "never", 0)], 0);
+    assert_eq!(shard.len(), (0, 0));
+    assert!(shard.pin().groups.is_empty());
+}
+
+#[test]
+fn a_membership_tombstone_leaves_the_offsets() {
+    let shard = shard();
+    let members = |log_offset, members| Event { log_offset, at: 0, group: "g", kind: EventKind::Members(members) };
+    let value = crate::decode::schema::GroupMetadataValue::default();
+    let membership = Arc::new(Membership::classic(&value, 1, &|text: &str| text.into()));
+    shard.apply(&[commit(0, "g", 0, 1), members(1, Some(membership))], 0);
+    assert!(shard.group("g").unwrap().membership.is_some());
+    shard.apply(&[members(2, None)], 0);
+    assert_eq!(offset(&shard, "g", 0), Some(1));
+    assert!(shard.group("g").unwrap().membership.is_none());
+}
+
+#[test]
+fn many_groups_come_and_go_and_views_stay_sorted() {
+    let shard = shard();
+    let ids: Vec<String> = (0..500).map(|number| format!("g{number}")).collect();
+    for (at, id) in (0..).zip(&ids) {
+        shard.apply(&[commit(at, id, 0, at)], 0);
+    }
+    for (at, id) in (1000..).zip(ids.iter().step_by(3)) {
+        shard.apply(&[delete(at, id, 0)], 0);
+    }
+    let view = shard.pin();
+    assert!(view.groups.is_sorted_by(|left, right| left.id < right.id));
+    assert_eq!(view.groups.len(), 500 - 167);
+    for (number, id) in (0..).zip(&ids) {
+        assert_eq!(offset(&shard, id, 0), (number % 3 != 0).then_some(number), "{id}");
+        assert_eq!(view.group(id).is_some(), number % 3 != 0);
+    }
+}
+
+#[test]
+fn replayed_commits_are_no_news() {
+    let shard = shard();
+    shard.apply(&[commit(0, "g", 0, 9), commit(1, "g", 0, 5), commit(2, "g", 0, 6)], 2);
+    let events: Vec<_> = shard.pin().commits.iter().map(|event| event.log_offset).collect();
+    assert_eq!(events, [2]);
+    assert_eq!(shard.group("g").unwrap().live_commits, 1);
+}
+
+#[test]
+fn a_subscriber_gets_exactly_the_changes_after_its_view() {
+    let shard = shard();
+    shard.apply(&[commit(0, "g", 0, 1)], 0);
+    let (view, mut changes) = shard.subscribe();
+    shard.apply(&[commit(1, "g", 0, 2), delete(2, "g", 0)], 0);
+    assert_eq!((view.sequence, view.last_offset), (1, 0));
+    let first = changes.try_recv().unwrap();
+    assert_eq!(
+        (first.sequence, first.old.unwrap().0.committed_offset, first.new.unwrap().0.committed_offset),
+        (2, 1, 2)
+    );
+    let second = changes.try_recv().unwrap();
+    assert_eq!((second.sequence, second.new), (3, None));
+    assert!(changes.try_recv().is_err());
+}
+
+#[test]
+fn applied_moves_only_forward() {
+    let shard = shard();
+    shard.set_applied(10);
+    shard.set_applied(5);
+    assert_eq!(shard.applied(), 10);
+}

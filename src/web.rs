@@ -1,0 +1,112 @@
+//! HTTP: `/v1`, `/metrics` and the probes.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    body::{Body, Bytes},
+    extract::{Query, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+mod query;
+mod sql;
+
+use crate::{
+    error::Error,
+    metrics,
+    rpc::{self, Service, proto},
+    sql::Engine,
+    status,
+    store::Store,
+};
+
+/// What the handlers share.
+#[derive(Clone, Debug)]
+pub struct Web {
+    engine: Arc<Engine>,
+    service: Service,
+    ready_after: Duration,
+    stop: CancellationToken,
+}
+
+impl Web {
+    /// Handlers over an engine and the RPC service.
+    #[must_use]
+    pub fn new(engine: Arc<Engine>, service: Service, ready_after: Duration, stop: CancellationToken) -> Self {
+        Self { engine, service, ready_after, stop }
+    }
+
+    fn store(&self) -> &Arc<Store> {
+        self.engine.store()
+    }
+}
+
+/// All HTTP routes, and the answer to what is none.
+pub fn routes(web: Web) -> Router {
+    Router::new()
+        .route("/", get(home))
+        .route("/livez", get(async || Json(json!({"status": "ok"}))))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/v1/query", get(query::query))
+        .route("/v1/sql", post(sql::sql))
+        .fallback(fallback)
+        .with_state(web)
+}
+
+/// What there is, until there is a dashboard.
+async fn home() -> &'static str {
+    "offsetd\n\n\
+     POST /v1/sql       one read-only SQL statement\n\
+     GET  /v1/query     ?group_id=&topic=&partition=  one committed offset\n\
+     GET  /metrics      Prometheus\n\
+     GET  /livez        alive\n\
+     GET  /readyz       loaded\n\
+     gRPC               offsetd.v1.OffsetService, with reflection\n"
+}
+
+async fn readyz(State(web): State<Web>) -> Response {
+    let mut awaited = status::awaited(web.store(), web.ready_after);
+    if web.stop.is_cancelled() {
+        awaited.push("shutting down".to_owned());
+    }
+    if awaited.is_empty() {
+        return Json(json!({"status": "ready"})).into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "not ready", "awaited": awaited}))).into_response()
+}
+
+async fn metrics(State(web): State<Web>) -> Response {
+    // Rendering takes CPU for many partitions: not on the threads that serve RPCs.
+    let store = Arc::clone(web.store());
+    match tokio::task::spawn_blocking(move || metrics::render(&store)).await {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => problem(&Error::internal(&error.to_string())),
+    }
+}
+
+/// gRPC callers of a service that is not there get their own kind of answer.
+async fn fallback(headers: HeaderMap) -> Response {
+    let is_grpc = |value: &header::HeaderValue| value.as_bytes().starts_with(b"application/grpc");
+    if headers.get(header::CONTENT_TYPE).is_some_and(is_grpc) {
+        return rpc::unimplemented();
+    }
+    (StatusCode::NOT_FOUND, Json(json!({"error": "no such page; see /"}))).into_response()
+}
+
+/// An error as JSON, with its status.
+fn problem(error: &Error) -> Response {
+    let (_, status) = error.codes();
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = (status, Json(json!({"error": error.to_string()}))).into_response();
+    if let Some(after) = error.retry_after() {
+        response.headers_mut().insert(header::RETRY_AFTER, after.as_secs().into());
+    }
+    response
+}

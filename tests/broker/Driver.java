@@ -1,0 +1,147 @@
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.*;
+import java.nio.charset.StandardCharsets;
+import java.util.*;
+import java.util.concurrent.ExecutionException;
+import org.apache.kafka.clients.admin.*;
+import org.apache.kafka.clients.consumer.*;
+import org.apache.kafka.clients.producer.*;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.serialization.*;
+
+/**
+ * Real Kafka clients at a test's command: one JSON object a line on stdin ({"do": NAME, ...}), one answer a line on
+ * stdout, an error as {"error": TEXT}. Ends with its input. Compiles against every version in ./versions.
+ */
+public class Driver {
+    private static final ObjectMapper JSON = new ObjectMapper();
+
+    private final String brokers;
+    private final Admin admin;
+    private final Map<String, Worker> workers = new HashMap<>();
+    private final Map<String, Producer<byte[], byte[]>> transactions = new HashMap<>();
+
+    private Driver(String brokers) {
+        this.brokers = brokers;
+        admin = Admin.create(Map.of("bootstrap.servers", brokers, "client.id", "driver"));
+    }
+
+    public static void main(String[] args) throws IOException {
+        var answers = new PrintStream(new FileOutputStream(FileDescriptor.out), true, StandardCharsets.UTF_8);
+        var commands = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
+        var driver = new Driver(args[0]);
+        for (String line; (line = commands.readLine()) != null; ) answers.println(driver.answer(line));
+        System.exit(0); // consumers still polling must not hold the process
+    }
+
+    private String answer(String line) throws IOException {
+        try {
+            return JSON.writeValueAsString(run(JSON.readTree(line)));
+        } catch (Exception e) {
+            var causes = new StringJoiner(", by ");
+            for (Throwable t = e instanceof ExecutionException ? e.getCause() : e; t != null; t = t.getCause()) causes.add(t.toString());
+            return JSON.writeValueAsString(Map.of("error", causes.toString()));
+        }
+    }
+
+    private Object run(JsonNode c) throws Exception {
+        String what = c.path("do").asText();
+        switch (what) {
+            case "state": return new State(admin).read();
+            case "create":
+                admin.createTopics(List.of(new NewTopic(text(c, "topic"), c.path("partitions").asInt(), (short) 1))).all().get();
+                break;
+            case "delete": admin.deleteTopics(List.of(text(c, "topic"))).all().get(); break;
+            case "grow":
+                admin.createPartitions(Map.of(text(c, "topic"), NewPartitions.increaseTo(c.path("partitions").asInt()))).all().get();
+                break;
+            case "produce": produce(text(c, "topic"), c.path("records").asInt()); break;
+            case "delete_records":
+                admin.deleteRecords(Map.of(partition(c), RecordsToDelete.beforeOffset(c.path("before").asLong()))).all().get();
+                break;
+            case "consume": start(c, new Workers.Consume(brokers, c)); break;
+            case "traffic": start(c, new Workers.Traffic(brokers, c)); break;
+            case "stop": workers.remove(text(c, "name")).close(); break;
+            case "commit": commit(text(c, "group"), offsets(c)); break;
+            case "alter": admin.alterConsumerGroupOffsets(text(c, "group"), offsets(c)).all().get(); break;
+            case "delete_offsets": admin.deleteConsumerGroupOffsets(text(c, "group"), offsets(c).keySet()).all().get(); break;
+            case "delete_group": admin.deleteConsumerGroups(List.of(text(c, "group"))).all().get(); break;
+            case "begin": begin(text(c, "name"), text(c, "group"), offsets(c)); break;
+            case "end": end(text(c, "name"), c.path("commit").asBoolean()); break;
+            default: throw new IllegalArgumentException("unknown command " + what);
+        }
+        return Map.of();
+    }
+
+    private void start(JsonNode c, Worker worker) {
+        if (workers.putIfAbsent(text(c, "name"), worker) != null) throw new IllegalArgumentException("running already: " + text(c, "name"));
+        worker.start();
+    }
+
+    /** The same number of records to every partition of the topic. */
+    private void produce(String topic, int records) throws Exception {
+        int partitions = admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic).partitions().size();
+        try (var producer = producer(brokers, Map.of())) {
+            for (int p = 0; p < partitions; p++)
+                for (int r = 0; r < records; r++) producer.send(new ProducerRecord<>(topic, p, null, new byte[] {'x'}));
+        }
+    }
+
+    /** As a consumer does that assigns its partitions itself. */
+    private void commit(String group, Map<TopicPartition, OffsetAndMetadata> offsets) {
+        try (var consumer = consumer(brokers, Map.of("group.id", group))) {
+            consumer.assign(offsets.keySet());
+            consumer.commitSync(offsets);
+        }
+    }
+
+    private void begin(String name, String group, Map<TopicPartition, OffsetAndMetadata> offsets) {
+        var producer = producer(brokers, Map.of("transactional.id", name));
+        transactions.put(name, producer);
+        producer.initTransactions();
+        producer.beginTransaction();
+        producer.sendOffsetsToTransaction(offsets, new ConsumerGroupMetadata(group));
+        producer.flush();
+    }
+
+    private void end(String name, boolean commit) {
+        try (var producer = transactions.remove(name)) {
+            if (commit) producer.commitTransaction();
+            else producer.abortTransaction();
+        }
+    }
+
+    static Producer<byte[], byte[]> producer(String brokers, Map<String, Object> more) {
+        Map<String, Object> settings = new HashMap<>(more);
+        settings.put("bootstrap.servers", brokers);
+        return new KafkaProducer<>(settings, new ByteArraySerializer(), new ByteArraySerializer());
+    }
+
+    static Consumer<byte[], byte[]> consumer(String brokers, Map<String, Object> more) {
+        Map<String, Object> settings = new HashMap<>(more);
+        settings.put("bootstrap.servers", brokers);
+        settings.put("enable.auto.commit", false);
+        settings.put("auto.offset.reset", "earliest");
+        return new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer());
+    }
+
+    static String text(JsonNode c, String field) {
+        if (!c.path(field).isTextual()) throw new IllegalArgumentException("no text in " + field + ": " + c);
+        return c.get(field).asText();
+    }
+
+    private static TopicPartition partition(JsonNode c) {
+        return new TopicPartition(text(c, "topic"), c.path("partition").asInt());
+    }
+
+    /** "offsets": [{topic, partition, offset, metadata?, leader_epoch?}] */
+    private static Map<TopicPartition, OffsetAndMetadata> offsets(JsonNode c) {
+        Map<TopicPartition, OffsetAndMetadata> all = new HashMap<>();
+        for (JsonNode o : c.path("offsets")) {
+            Optional<Integer> epoch = o.has("leader_epoch") ? Optional.of(o.get("leader_epoch").asInt()) : Optional.empty();
+            all.put(partition(o), new OffsetAndMetadata(o.path("offset").asLong(), epoch, o.path("metadata").asText("")));
+        }
+        return all;
+    }
+}

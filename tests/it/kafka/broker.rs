@@ -1,0 +1,177 @@
+//! A real single-broker KRaft Kafka, from the jars that `tests/broker/prepare` fetched.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::process::{Process, wait_for};
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// A Kafka release, prepared.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Release(&'static str);
+
+impl Release {
+    /// The release of a line such as `4.1`; fetches and compiles what is missing.
+    pub(crate) fn of(line: &str) -> Self {
+        static PREPARED: OnceLock<()> = OnceLock::new();
+        PREPARED.get_or_init(|| {
+            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/broker/prepare");
+            let out = Command::new(&script).env("KAFKA_DIR", kafka_dir()).output();
+            let out = out.unwrap_or_else(|e| panic!("{}: {e}", script.display()));
+            assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        });
+        let version = include_str!("../../broker/versions").lines().find(|v| v.starts_with(line));
+        Self(version.unwrap_or_else(|| panic!("no Kafka {line} in tests/broker/versions")))
+    }
+
+    pub(crate) fn version(self) -> &'static str {
+        self.0
+    }
+
+    pub(crate) fn java(self, class: &str) -> Command {
+        let dir = kafka_dir().join(self.0);
+        let path = format!("{0}/classes:{0}/libs/*", dir.display());
+        let mut java = Command::new("java");
+        // Short-lived, beside others on few cores: what starts fast and stays small.
+        java.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+        java.args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", &path, class]);
+        java
+    }
+}
+
+fn kafka_dir() -> PathBuf {
+    // The build's own target folder, wherever it was put.
+    Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("kafka")
+}
+
+/// One broker and its data. Down until started; its ports stay its own over restarts.
+pub(crate) struct Broker {
+    pub(crate) release: Release,
+    // Before the data, so that it ends before they are removed.
+    process: Option<Process>,
+    dir: TempDir,
+    port: u16,
+    _slot: Slot,
+}
+
+impl Broker {
+    /// Formatted, with empty data.
+    pub(crate) fn down(release: Release) -> Self {
+        let slot = Slot::take();
+        let dir = TempDir::new().unwrap();
+        let port = free_port();
+        fs::write(dir.path().join("properties"), properties(port, free_port(), dir.path())).unwrap();
+        let format = release
+            .java("kafka.tools.StorageTool")
+            .args(["format", "--cluster-id", "b2Zmc2V0ZC10ZXN0LW9uZQ", "--config"])
+            .arg(dir.path().join("properties"))
+            .output()
+            .unwrap_or_else(|e| panic!("java: {e}"));
+        assert!(format.status.success(), "{}", String::from_utf8_lossy(&format.stderr));
+        Self { release, process: None, dir, port, _slot: slot }
+    }
+
+    pub(crate) fn started(release: Release) -> Self {
+        let mut broker = Self::down(release);
+        broker.start();
+        broker
+    }
+
+    /// Starts it and waits until it accepts connections.
+    pub(crate) fn start(&mut self) {
+        let mut command = self.release.java("Broker");
+        command.arg(self.dir.path().join("properties"));
+        let log = self.dir.path().join("log");
+        let mut process = Process::spawn("Kafka", &mut command, None, log);
+        wait_for("Kafka to accept connections", LIMIT, || {
+            process.check_alive().unwrap_or_else(|e| panic!("{e}"));
+            match TcpStream::connect(("127.0.0.1", self.port)) {
+                Ok(_) => Ok(()),
+                Err(e) => Err(format!("{e}\n{}", process.log_tail())),
+            }
+        });
+        self.process = Some(process);
+    }
+
+    /// A clean shutdown.
+    pub(crate) fn stop(&mut self) {
+        let mut process = self.process.take().unwrap();
+        process.wait_exit(LIMIT); // closes its stdin, see Broker.java
+    }
+
+    /// A crash.
+    pub(crate) fn kill(&mut self) {
+        self.process.take().unwrap().kill();
+    }
+
+    pub(crate) fn bootstrap_servers(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+}
+
+fn properties(port: u16, controller: u16, dir: &Path) -> String {
+    format!(
+        "process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={}/data
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+group.initial.rebalance.delay.ms=0
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=3
+# small machines
+log.index.size.max.bytes=1048576
+log.cleaner.dedupe.buffer.size=16777216
+num.io.threads=4
+num.network.threads=2
+",
+        dir.display()
+    )
+}
+
+/// A port that nothing listens on. Below the range that systems give to outgoing connections: while the broker is down,
+/// nobody's connection (least of all a client's to the broker) may come to sit on its port.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 12_000 + (std::process::id() % 16_000) as u16;
+    let free = std::iter::repeat_with(|| first + NEXT.fetch_add(1, Ordering::Relaxed))
+        .take(4_000)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.unwrap_or_else(|| panic!("no free port from {first} on"))
+}
+
+/// Leave to run a broker: at most two at once, whatever number of tests runs side by side.
+struct Slot;
+
+static SLOTS: Mutex<usize> = Mutex::new(2);
+static FREED: Condvar = Condvar::new();
+
+impl Slot {
+    fn take() -> Self {
+        let slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = FREED.wait_while(slots, |free| *free == 0).unwrap_or_else(PoisonError::into_inner);
+        *slots -= 1;
+        Self
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        *SLOTS.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        FREED.notify_one();
+    }
+}

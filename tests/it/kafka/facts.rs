@@ -1,0 +1,195 @@
+//! What Kafka's AdminClient knows and what offsetd answers, brought to one form: rows by table and key.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::driver::rows;
+use crate::server::Server;
+
+/// Membership of KIP-848 groups is compared, too. Their offsets always are.
+const CONSUMER_PROTOCOL_MEMBERSHIP: bool = false;
+
+pub(crate) type Row = BTreeMap<&'static str, Value>;
+pub(crate) type Facts = BTreeMap<(&'static str, Vec<String>), Row>;
+
+/// What can be compared depends on when one looks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    /// Nothing moves: sums over rows can be compared, too.
+    pub(crate) at_rest: bool,
+    /// The server has just been started: so are the columns that it refreshes rarely.
+    pub(crate) just_loaded: bool,
+}
+
+/// Table, key columns, other columns: by their names in SQL.
+type Table = (&'static str, &'static [&'static str], &'static [&'static str]);
+
+const TABLES: [Table; 7] = [
+    (
+        "offsets",
+        &["group_id", "topic", "partition"],
+        &["committed_offset", "leader_epoch", "metadata", "log_partition"],
+    ),
+    ("lag", &["group_id", "topic", "partition"], &["committed_offset", "log_start_offset", "log_end_offset", "lag"]),
+    ("groups", &["group_id"], &["kind", "state", "protocol", "members", "topics", "partitions", "lag"]),
+    ("members", &["group_id", "member_id"], &["instance_id", "client_id", "client_host", "assigned_partitions"]),
+    ("assignments", &["group_id", "member_id", "topic", "partition"], &["kind"]),
+    (
+        "partitions",
+        &["topic", "partition"],
+        &["topic_id", "leader", "log_start_offset", "log_end_offset", "last_stable_offset"],
+    ),
+    ("topics", &["topic"], &["topic_id", "partitions"]),
+];
+
+/// Groups whose membership is left out, see [`CONSUMER_PROTOCOL_MEMBERSHIP`].
+pub(crate) fn out_of_scope(state: &Value) -> BTreeSet<String> {
+    let groups = rows(state, "groups").iter();
+    groups.filter(|g| !CONSUMER_PROTOCOL_MEMBERSHIP && g["kind"] == "consumer").map(|g| text(&g["group_id"])).collect()
+}
+
+/// From the driver's `state`.
+pub(crate) fn of_admin(state: &Value, look: Look) -> Facts {
+    let mut facts = Facts::new();
+    let partitions: BTreeMap<_, _> =
+        rows(state, "partitions").iter().map(|p| (key(p, &["topic", "partition"]), p)).collect();
+    for (key, partition) in &partitions {
+        facts.insert(("partitions", key.clone()), columns(partition, TABLES[5].2));
+        let topic = facts.entry(("topics", vec![key[0].clone()])).or_default();
+        let count = topic.get("partitions").and_then(Value::as_i64).unwrap_or(0);
+        topic.insert("partitions", json!(count + 1));
+        topic.insert("topic_id", partition["topic_id"].clone());
+    }
+    for group in rows(state, "groups") {
+        let lag = offsets_of_admin(group, &partitions, &mut facts);
+        group_of_admin(group, lag, &mut facts);
+    }
+    for ((table, _), row) in &mut facts {
+        fit(table, row, look);
+    }
+    facts
+}
+
+/// Rows of `offsets` and `lag`; returns the group's lag.
+fn offsets_of_admin(group: &Value, partitions: &BTreeMap<Vec<String>, &Value>, facts: &mut Facts) -> i64 {
+    let mut sum = 0;
+    for offset in rows(group, "offsets") {
+        let partition = partitions.get(&key(offset, &["topic", "partition"]));
+        let of_partition = |name| partition.map_or(Value::Null, |p: &&Value| p[name].clone());
+        let mut row = columns(offset, &["committed_offset"]);
+        row.insert("log_start_offset", of_partition("log_start_offset"));
+        row.insert("log_end_offset", of_partition("log_end_offset"));
+        let lag = lag(&row);
+        sum += lag.unwrap_or(0);
+        row.insert("lag", json!(lag));
+        let mut key = key(offset, &["topic", "partition"]);
+        key.insert(0, text(&group["group_id"]));
+        facts.insert(("lag", key.clone()), row);
+        let mut row = columns(offset, TABLES[0].2);
+        row.insert("log_partition", group["log_partition"].clone());
+        facts.insert(("offsets", key), row);
+    }
+    sum
+}
+
+/// Rows of `groups`, `members` and `assignments`.
+fn group_of_admin(group: &Value, lag: i64, facts: &mut Facts) {
+    let id = text(&group["group_id"]);
+    let (offsets, members) = (rows(group, "offsets"), rows(group, "members"));
+    let topics: BTreeSet<String> = offsets.iter().map(|o| text(&o["topic"])).collect();
+    let mut row = columns(group, &["kind", "state", "protocol"]);
+    row.insert("members", json!(members.len()));
+    row.insert("topics", json!(topics.len()));
+    row.insert("partitions", json!(offsets.len()));
+    row.insert("lag", json!(lag));
+    facts.insert(("groups", vec![id.clone()]), row);
+    for member in members {
+        let assigned = rows(member, "assignment");
+        let of_member = vec![id.clone(), text(&member["member_id"])];
+        let mut row = columns(member, &["instance_id", "client_id", "client_host"]);
+        row.insert("assigned_partitions", json!(assigned.len()));
+        facts.insert(("members", of_member.clone()), row);
+        for partition in assigned {
+            let key = [of_member.clone(), key(partition, &["topic", "partition"])].concat();
+            facts.insert(("assignments", key), Row::from([("kind", json!("current"))]));
+        }
+    }
+}
+
+/// From the server's SQL.
+///
+/// # Errors
+/// What the server said.
+pub(crate) fn of_server(server: &Server, look: Look) -> Result<Facts, String> {
+    let mut facts = Facts::new();
+    for (table, keys, others) in TABLES {
+        let select = [keys, others].concat().join(", ");
+        for row in server.try_sql(&format!("SELECT {select} FROM {table}"))? {
+            let mut columns = columns(&row, others);
+            fit(table, &mut columns, look);
+            if facts.insert((table, key(&row, keys)), columns).is_some() {
+                return Err(format!("two rows of {table} with one key: {row}"));
+            }
+        }
+    }
+    Ok(facts)
+}
+
+/// Leaves in what both sides can know, in one spelling.
+fn fit(table: &str, row: &mut Row, look: Look) {
+    match table {
+        // Exact at any moment: the other columns of the row are of the same cut.
+        "lag" => {
+            let given = row.remove("lag").unwrap_or_default();
+            row.insert("lag_agrees", json!(integer(&given) == lag(row)));
+        }
+        "groups" => {
+            if row["protocol"] == "" {
+                row.insert("protocol", Value::Null);
+            }
+            if !look.at_rest || row["partitions"] == 0 {
+                row.remove("lag");
+            }
+        }
+        "partitions" if !look.just_loaded => {
+            row.remove("last_stable_offset");
+        }
+        _ => {}
+    }
+}
+
+/// Takes out what the log does not prove.
+pub(crate) fn prune(facts: &mut Facts, out_of_scope: &BTreeSet<String>) {
+    facts.retain(|(table, key), row| match *table {
+        // A simple group is its offsets; Kafka remembers it for a while after the last one.
+        "groups" if row["kind"] == "simple" && row["partitions"] == 0 => false,
+        "groups" | "members" | "assignments" => !out_of_scope.contains(&key[0]),
+        _ => true,
+    });
+}
+
+/// end − committed, from the log start where the commit is below it; none when the end is unknown.
+fn lag(row: &Row) -> Option<i64> {
+    let end = integer(&row["log_end_offset"])?;
+    let start = integer(&row["log_start_offset"]).unwrap_or(0);
+    let from = integer(&row["committed_offset"])?.max(start);
+    Some((end - from).max(0))
+}
+
+/// JSON carries large 64-bit integers as strings.
+pub(crate) fn integer(value: &Value) -> Option<i64> {
+    value.as_i64().or_else(|| value.as_str()?.parse().ok())
+}
+
+fn columns(row: &Value, names: &[&'static str]) -> Row {
+    names.iter().map(|name| (*name, row[*name].clone())).collect()
+}
+
+fn key(row: &Value, names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| text(&row[*name])).collect()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}

@@ -1,0 +1,13 @@
+//! The one integration binary: the real program, the mock cluster, and real Kafka.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking; the allowances of .clippy.toml reach only functions marked as tests"
+)]
+
+mod kafka;
+mod process;
+mod server;

@@ -1,0 +1,103 @@
+//! Child processes of the tests: output in a file, ended with the test, their last lines shown when the test fails.
+//! Also the only place where a test waits.
+#![allow(clippy::disallowed_methods, reason = "a test's deadlines are real time")]
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+const POLL: Duration = Duration::from_millis(50);
+
+/// Probes until it answers `Ok`.
+///
+/// # Panics
+/// With the last `Err`, when `limit` has passed.
+pub(crate) fn wait_for<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + limit;
+    loop {
+        match probe() {
+            Ok(answer) => return answer,
+            Err(why) if Instant::now() > deadline => {
+                panic!("waited {} s for {what}: {why}", limit.as_secs())
+            }
+            Err(_) => std::thread::sleep(POLL),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts the command with a piped stdin; its stderr, and its stdout unless given, are appended to `log`.
+    pub(crate) fn spawn(name: &str, command: &mut Command, stdout: Option<Stdio>, log: PathBuf) -> Self {
+        let open = || File::options().create(true).append(true).open(&log).unwrap();
+        let child = command
+            .stdin(Stdio::piped())
+            .stdout(stdout.unwrap_or_else(|| open().into()))
+            .stderr(open())
+            .spawn()
+            .unwrap_or_else(|e| panic!("cannot start {name}: {e}"));
+        Self { name: name.to_owned(), child, log }
+    }
+
+    pub(crate) fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    /// An error, with the end of the log, when the process has ended.
+    pub(crate) fn check_alive(&mut self) -> Result<(), String> {
+        match self.child.try_wait().unwrap() {
+            None => Ok(()),
+            Some(status) => Err(format!("{} ended with {status}\n{}", self.name, self.log_tail())),
+        }
+    }
+
+    /// Asks for a clean stop (SIGTERM).
+    pub(crate) fn terminate(&self) {
+        let script = format!("kill -TERM {}", self.child.id());
+        let status = Command::new("sh").args(["-c", &script]).status().unwrap();
+        assert!(status.success(), "cannot signal {}", self.name);
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub(crate) fn wait_exit(&mut self, limit: Duration) -> ExitStatus {
+        drop(self.child.stdin.take());
+        let what = format!("the end of {}", self.name);
+        wait_for(&what, limit, || match self.child.try_wait().unwrap() {
+            Some(status) => Ok(status),
+            None => Err(format!("still running\n{}", tail(&self.log))),
+        })
+    }
+
+    pub(crate) fn log_tail(&self) -> String {
+        tail(&self.log)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- {} said last:\n{}", self.name, self.log_tail());
+        }
+        // Fails only when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn tail(log: &Path) -> String {
+    let bytes = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
+}

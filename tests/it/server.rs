@@ -1,0 +1,121 @@
+//! The binary under test as a process of its own, asked over HTTP, as a user would.
+
+use std::fs;
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::process::{Process, wait_for};
+
+/// Generous: a debug build, beside a broker, on two cores.
+const LIMIT: Duration = Duration::from_secs(90);
+
+pub(crate) struct Server {
+    process: Process,
+    http: ureq::Agent,
+    address: String,
+    _dir: TempDir,
+}
+
+/// Status and body of an answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+}
+
+impl Server {
+    /// Runs `offsetd ARGS… --listen 127.0.0.1:0 --address-file …` and waits until it accepts connections.
+    pub(crate) fn start(args: &[&str]) -> Self {
+        let dir = TempDir::new().unwrap();
+        let address_file = dir.path().join("address");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_offsetd"));
+        command.args(args).args(["--listen", "127.0.0.1:0", "--address-file"]).arg(&address_file);
+        let mut process = Process::spawn("offsetd", &mut command, None, dir.path().join("log"));
+        let address = wait_for("offsetd's address", LIMIT, || {
+            process.check_alive().unwrap();
+            match fs::read_to_string(&address_file) {
+                Ok(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
+                other => Err(format!("{other:?}")),
+            }
+        });
+        let http =
+            ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(LIMIT)).build().new_agent();
+        Self { process, http, address, _dir: dir }
+    }
+
+    /// `serve` on one cluster, loaded.
+    pub(crate) fn serve(bootstrap_servers: &str) -> Self {
+        let mut server = Self::start(&["serve", "--bootstrap-servers", bootstrap_servers]);
+        server.wait_ready();
+        server
+    }
+
+    /// `host:port`
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        let answer = self.http.get(format!("http://{}{path}", self.address())).call();
+        Answer::read(answer)
+    }
+
+    pub(crate) fn wait_ready(&mut self) {
+        wait_for("/readyz to say 200", LIMIT, || {
+            self.process.check_alive().unwrap();
+            let answer = self.get("/readyz");
+            if answer.status == 200 { Ok(()) } else { Err(format!("{answer:?}")) }
+        });
+    }
+
+    /// The statement's rows, as JSON objects.
+    ///
+    /// # Errors
+    /// What the server said.
+    pub(crate) fn try_sql(&self, statement: &str) -> Result<Vec<Value>, String> {
+        let request = self.http.post(format!("http://{}/v1/sql", self.address()));
+        let answer = Answer::read(request.header("accept", "application/json").send(statement));
+        let rows = serde_json::from_str(&answer.body);
+        match rows {
+            Ok(rows) if answer.status == 200 => Ok(rows),
+            _ => Err(format!("{statement}\n{answer:?}")),
+        }
+    }
+
+    pub(crate) fn sql(&self, statement: &str) -> Vec<Value> {
+        self.try_sql(statement).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// The only value of the only row.
+    pub(crate) fn sql_value(&self, statement: &str) -> Value {
+        let rows = self.sql(statement);
+        match rows.as_slice() {
+            [Value::Object(row)] if row.len() == 1 => row.values().next().cloned().unwrap(),
+            _ => panic!("not one value: {statement}\n{rows:?}"),
+        }
+    }
+
+    /// Stops it as an operator would (SIGTERM).
+    pub(crate) fn stop(mut self) -> ExitStatus {
+        self.process.terminate();
+        self.process.wait_exit(LIMIT)
+    }
+
+    /// Stops it, and asserts that the stop was clean.
+    pub(crate) fn stop_cleanly(self) {
+        let status = self.stop();
+        assert_eq!(status.code(), Some(0), "exit status after SIGTERM");
+    }
+}
+
+impl Answer {
+    fn read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Self {
+        let mut answer = answer.unwrap_or_else(|e| panic!("no answer from offsetd: {e}"));
+        let status = answer.status().as_u16();
+        let body = answer.body_mut().with_config().limit(64 << 20).read_to_string().unwrap();
+        Self { status, body }
+    }
+}
