@@ -155,7 +155,7 @@ pub fn status(row: &Row, lag: &Lag, window: Option<&KeyWindow>, context: StatusC
         Status::Stalled
     } else if within(window.rewound) {
         Status::Rewind
-    } else if within(window.rose) && !within(window.fell) {
+    } else if within(window.rose) && !within(window.fell) && within(Some(window.moved)) {
         Status::Lagging
     } else {
         Status::Ok

@@ -1,14 +1,77 @@
-//! offsetd
+//! offsetd answers any question about Kafka consumer offsets, live: it tails the compacted topic
+//! `__consumer_offsets`, keeps an exact snapshot in memory, joins it with the log ends, and serves
+//! it as SQL tables, gRPC, HTTP and Prometheus metrics.
+//!
+//! # The map
+//!
+//! ```text
+//! __consumer_offsets ─► source::kafka ─► decode ─► store ─► cut ─┬─► facts ─┬─► sql ─┬─► rpc, cli
+//!  (poll threads)        ::listener       pure     a shard per   │   lag    │        └─► web
+//!                                                  log partition │          └─► metrics
+//! log ends, topic ids ─► source::kafka::ends ───► store::ends ───┘
+//! samples of commits ──► history ───────────────► store::windows
+//! ```
+//!
+//! A group's records all lie in one partition of `__consumer_offsets`, so a **shard** is one log
+//! partition of one cluster. The thread that fetched a batch decodes it from borrowed bytes and
+//! applies it to its own shards; there is no queue between. Readers take a **cut**: one prefix of
+//! each log partition and one version of the log ends, immutable, for the whole statement or call.
+//!
+//! # Invariants
+//!
+//! 1. Decoding never does I/O, never panics, allocates nothing that grows with what a record
+//!    claims, and one bad record never stops a partition.
+//! 2. A shard has one writer and moves only forward in log offset; the highest record offset wins.
+//! 3. A query sees one cut. Its two tables never disagree, and `now()` is the cut's time.
+//! 4. Unknown is never 0: it is NULL, an unset field or no sample, with the reason beside it.
+//! 5. How far a partition is applied is published after a batch is: the larger of last record + 1
+//!    and the end-of-partition offset, so that control records, compacted tails and empty
+//!    partitions count. A cluster is ready when each reached the end captured once at the start.
+//! 6. Memory is bounded by the number of live keys plus fixed budgets.
+//! 7. A slow or hostile client costs only itself: SQL has threads, memory and a queue of its own,
+//!    a watcher that lags is told so and catches up.
+//! 8. A part that dies ends the process with its name and exit code 70; a cluster that cannot be
+//!    reached is shown failing, retried, and its data marked stale.
+//! 9. Nothing is deleted by guess: tombstones decide, and retention is the broker's business.
+//! 10. Nothing is written to the clusters: no group, no commit, no topic.
+//!
+//! # The modules, in the order of the flow
+//!
+//! A module uses only those above it; a test reads the `use` lines. `rdkafka` occurs only in
+//! [`source::kafka`] and [`demo`], `tonic` only in [`rpc`] and [`cli`], `unsafe` only in
+//! `source/kafka/ffi.rs`. A new SQL table is a file in `sql/tables/`; a new record type is a schema
+//! in [`decode::schema`]; a new offset store is a file in `source/`.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`model`] | vocabulary: names, ids, times, why something is not known |
+//! | [`clock`] | time, injected |
+//! | [`decode`] | bytes → typed records |
+//! | [`config`] | settings: flag > environment > file > default |
+//! | [`store`] | shards, log ends, cuts |
+//! | [`source`] | where offsets come from |
+//! | [`lag`] | commit × log end → lag, time lag, status |
+//! | [`history`] | samples of commits over time |
+//! | [`facts`] | what is derived from a cut, the same for SQL, RPCs and metrics |
+//! | [`status`] | progress and readiness of the server itself |
+//! | [`freshness`] | reading one's own writes |
+//! | [`sql`] | text → stream of batches |
+//! | [`error`] | public errors and their codes |
+//! | [`rpc`], [`metrics`], [`web`] | gRPC, Prometheus, HTTP |
+//! | [`app`] | the server: built, run and stopped in order |
+//! | [`demo`] | an embedded Kafka with a workload |
+//! | [`cli`] | the command line |
+
 pub mod model;
 pub mod clock;
-pub mod config;
 pub mod decode;
+pub mod config;
 pub mod store;
 pub mod source;
 pub mod lag;
 pub mod history;
-pub mod status;
 pub mod facts;
+pub mod status;
 pub mod freshness;
 pub mod sql;
 pub mod error;

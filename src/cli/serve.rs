@@ -150,6 +150,8 @@ pub(super) fn demo(args: &DemoArgs, env: &BTreeMap<String, String>) -> Result<Ex
         for cluster in &mut config.clusters {
             // The mock never answers the question for topic ids.
             cluster.topic_ids = false;
+            // Nor does it wake a waiting fetch: commits show as soon as the wait is over.
+            cluster.kafka.insert("fetch.wait.max.ms".to_owned(), "100".to_owned());
         }
         // So that what groups do shows within seconds.
         config.lag.sample_interval = config.lag.sample_interval.min(DEMO_SAMPLE_INTERVAL);

@@ -2,8 +2,9 @@
 //!
 //! It speaks Kafka's protocol on local ports, and any client can use it. What it lacks
 //! (`rdkafka_mock.c`): topics are made here, not by clients; no topic ids are told; nothing is
-//! compacted: each partition keeps its last 5 MiB ([`KEPT_BYTES`]), or 100,000 batches, and drops the rest from
-//! the front. A fetch walks all batches of a partition, so fewer and larger ones are cheaper.
+//! compacted, but each partition keeps its last 5 MiB ([`KEPT_BYTES`]) or 100,000 batches and drops
+//! older ones. A fetch walks all batches of a partition and takes one, and without news it answers
+//! only after the client's `fetch.wait.max.ms`: few large batches are cheap, and many small are not.
 
 use std::{
     fmt,

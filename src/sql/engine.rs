@@ -16,6 +16,7 @@ use datafusion::{
     execution::{SessionState, context::SQLOptions},
     logical_expr::LogicalPlan,
     physical_plan::execute_stream,
+    sql::{parser::Statement as ParsedStatement, sqlparser::ast::Statement as SqlStatement},
 };
 use futures::StreamExt as _;
 use tokio::{
@@ -286,6 +287,7 @@ impl Shared {
     async fn plan(&self, state: &SessionState, statement: &Statement, cut: &Arc<Cut>) -> Result<LogicalPlan, SqlError> {
         let sort = |error: DataFusionError| SqlError::from_datafusion(&error);
         let parsed = state.sql_to_statement(&statement.sql, &Dialect::Generic).map_err(sort)?;
+        check_read_only(&parsed)?;
         let names = state.resolve_table_references(&parsed).map_err(sort)?;
         let is_data = |name: &str| self.tables.iter().any(|table| table.name() == name && !table.shows_unloaded());
         if let Some(unready) = cut.unready.clone()
@@ -300,6 +302,31 @@ impl Shared {
             return Ok(plan);
         }
         plan.with_param_values(ParamValues::from(statement.parameters.clone())).map_err(sort)
+    }
+}
+
+/// Refuses what is more than a query, before it is planned: an INSERT of the wrong number of values
+/// is first of all an INSERT.
+fn check_read_only(statement: &ParsedStatement) -> Result<(), SqlError> {
+    match statement {
+        ParsedStatement::Explain(explain) => check_read_only(&explain.statement),
+        ParsedStatement::Statement(statement) => match statement.as_ref() {
+            SqlStatement::Query(_)
+            | SqlStatement::Explain { .. }
+            | SqlStatement::ExplainTable { .. }
+            | SqlStatement::ShowTables { .. }
+            | SqlStatement::ShowColumns { .. }
+            | SqlStatement::ShowFunctions { .. }
+            | SqlStatement::ShowVariable { .. } => Ok(()),
+            other => {
+                let text = other.to_string();
+                let verb: String = text.split_whitespace().take(1).collect();
+                Err(SqlError::NotReadOnly(format!("{verb} is refused")))
+            }
+        },
+        ParsedStatement::CreateExternalTable(_) => Err(SqlError::NotReadOnly("CREATE is refused".to_owned())),
+        ParsedStatement::CopyTo(_) => Err(SqlError::NotReadOnly("COPY is refused".to_owned())),
+        ParsedStatement::Reset(_) => Err(SqlError::NotReadOnly("RESET is refused".to_owned())),
     }
 }
 

@@ -49,6 +49,9 @@ impl SqlError {
                 setting: "sql.memory_per_query",
             },
             DataFusionError::Internal(_) => Self::Internal(text),
+            DataFusionError::NotImplemented(what) if what.contains("single SQL statement") => {
+                Self::Invalid("one statement at a time: there is more after the first".to_owned())
+            }
             DataFusionError::Plan(what) if is_forbidden(what) => Self::NotReadOnly(what.clone()),
             // Its Display is the Debug form of the parser's error.
             DataFusionError::SQL(error, _) => Self::Invalid(parser_text(error)),

@@ -1,6 +1,6 @@
 //! The committed offsets and members of one group.
 //!
-//! A [`Group`] belongs to its shard's writer. What readers get is its [`GroupView`]: immutable once
+//! A `Group` belongs to its shard's writer. What readers get is its [`GroupView`]: immutable once
 //! shared, since the writer copies what it touches as long as somebody else holds it (the group's
 //! list of chunks, and one chunk of at most [`CHUNK_ROWS`] rows), never the whole group.
 

@@ -1,7 +1,7 @@
 //! Reads `__consumer_offsets` into the shards.
 //!
 //! [`Listener`] waits for the topic, captures where its partitions end, makes a shard for each, and
-//! hands them to poll threads ([`reader`]). Then it watches: partitions added later are started;
+//! hands them to poll threads (`reader`). Then it watches: partitions added later are started;
 //! a partition whose log moved under its reader is loaded again, aside.
 
 use std::{
