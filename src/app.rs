@@ -6,7 +6,7 @@
 
 use std::{fmt::Write as _, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Router, serve::ListenerExt as _};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -84,8 +84,10 @@ impl App {
         let settings = Settings {
             window: ticks(config.lag.sample_interval) * u32::try_from(config.lag.window).unwrap_or(10),
             active_within: i64::try_from(config.lag.active_within.as_millis()).unwrap_or(i64::MAX),
+            commits_kept: config.server.commits_kept,
+            watch_queue: config.server.watch_queue,
         };
-        let store = Arc::new(Store::new(clusters, clock, config.server.commits_kept, settings));
+        let store = Arc::new(Store::new(clusters, clock, settings));
         let mut readers = vec![];
         for cluster in store.clusters() {
             let bad = |reason| AppError::Cluster { cluster: cluster.name.to_string(), reason };
@@ -142,7 +144,9 @@ impl App {
             health.await;
             Ok(())
         });
-        let server = axum::serve(self.listener, self.router).with_graceful_shutdown(stop.clone().cancelled_owned());
+        // Answers are small: do not wait for more to send.
+        let listener = self.listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+        let server = axum::serve(listener, self.router).with_graceful_shutdown(stop.clone().cancelled_owned());
         parts.spawn("the server", async { server.await.map_err(|error| error.to_string()) });
         write_address(self.config.server.address_file.as_deref(), self.address)?;
         tracing::info!(address = %self.address, "listening");

@@ -18,7 +18,6 @@ mod connect;
 mod decode;
 mod failure;
 mod groups;
-mod json;
 mod query;
 mod serve;
 mod sql;

@@ -56,16 +56,15 @@ section! {
         pub address_file: Option<PathBuf> = OptionalPath(""), "only scripts that listen on port 0 need it";
         /// Time that open requests are given to end after SIGINT or SIGTERM.
         pub shutdown_grace: Duration = Time("10s"), "below the 30 s after which Kubernetes kills";
-        /// Changes that wait for one slow watcher before it gets a resync instead.
-        pub watch_queue: usize = Positive("10000"), "a second of a busy cluster, about 1 MiB";
+        /// Changes of one log partition that a slow watcher may lag behind before it gets a resync instead. Watchers
+        /// share them.
+        pub watch_queue: usize = Positive("4096"), "seconds of a busy log partition; less than 1 MiB for each";
         /// Watches at a time.
-        pub max_watches: usize = Positive("1000"), "times watch_queue this is the memory that slow watchers can hold";
+        pub max_watches: usize = Positive("1000"), "each looks at every change";
         /// Time after which a cluster that fails no longer holds back readiness, unless it is `required`.
         pub ready_after: Duration = Time("30s"), "one dead cluster must not keep nine healthy ones out of service";
         /// Commits that the SQL table `commits` remembers.
         pub commits_kept: usize = Positive("1000000"), "a minute of 16,000 commits a second, at most 100 MiB";
-        /// Bytes that only running queries keep alive; beyond that the oldest reader is cancelled.
-        pub pinned_bytes: usize = Bytes("256MiB"), "a slow reader must cost itself, not the process";
     }
 }
 

@@ -9,6 +9,7 @@ mod active;
 mod consumers;
 mod entry;
 mod filter;
+pub mod json;
 mod offsets;
 mod paging;
 pub mod proto;
@@ -114,15 +115,18 @@ impl OffsetService for Service {
     }
 
     async fn get_consumer(&self, request: Request<proto::GetConsumerRequest>) -> Reply<proto::GetConsumerResponse> {
-        let walks = &self.shared.walks;
-        consumers::get_consumer(self.store(), walks, request.into_inner()).map(Response::new).map_err(to_status)
+        let (shared, request) = (Arc::clone(&self.shared), request.into_inner());
+        let work = move || consumers::get_consumer(shared.engine.store(), &shared.walks, request);
+        offsets::off_thread(work).await.map(Response::new).map_err(to_status)
     }
 
     async fn get_active_consumer(
         &self,
         request: Request<proto::GetActiveConsumerRequest>,
     ) -> Reply<proto::GetActiveConsumerResponse> {
-        active::get_active_consumer(self.store(), request.into_inner()).map(Response::new).map_err(to_status)
+        let (store, request) = (Arc::clone(self.store()), request.into_inner());
+        let work = move || active::get_active_consumer(&store, request);
+        offsets::off_thread(work).await.map(Response::new).map_err(to_status)
     }
 
     async fn watch(&self, request: Request<proto::WatchRequest>) -> Reply<Self::WatchStream> {

@@ -22,6 +22,7 @@ pub mod cluster;
 pub mod commits;
 pub mod cut;
 pub mod ends;
+pub mod event;
 pub mod group;
 pub mod membership;
 pub mod names;
@@ -31,13 +32,17 @@ pub mod windows;
 
 use cluster::Cluster;
 use cut::{ClusterCut, Cut, Settings};
+use event::ShardKey;
 use names::Names;
-use shard::{Shard, ShardKey};
+use shard::{Limits, Shard};
 
 use crate::{
     clock::Clock,
     model::{Name, log_partition_for},
 };
+
+/// `offsets.topic.num.partitions` unless the operator of Kafka says otherwise.
+const USUAL_LOG_PARTITIONS: usize = 50;
 
 /// Everything that offsetd knows.
 #[derive(Debug)]
@@ -49,7 +54,6 @@ pub struct Store {
     directory: DashMap<ShardKey, Arc<Shard>>,
     epochs: AtomicU64,
     cuts: AtomicU64,
-    commits_kept: usize,
     settings: Settings,
 }
 
@@ -94,9 +98,9 @@ pub enum Unready {
 }
 
 impl Store {
-    /// A store for some clusters, empty. `commits_kept` bounds the rings of recent commits.
+    /// A store for some clusters, empty.
     #[must_use]
-    pub fn new(clusters: Vec<Arc<Cluster>>, clock: Clock, commits_kept: usize, settings: Settings) -> Self {
+    pub fn new(clusters: Vec<Arc<Cluster>>, clock: Clock, settings: Settings) -> Self {
         Self {
             clock,
             names: Arc::default(),
@@ -104,7 +108,6 @@ impl Store {
             directory: DashMap::new(),
             epochs: AtomicU64::new(1),
             cuts: AtomicU64::new(0),
-            commits_kept,
             settings,
         }
     }
@@ -131,8 +134,11 @@ impl Store {
     #[must_use]
     pub fn new_shard(&self, key: ShardKey) -> Arc<Shard> {
         let epoch = self.epochs.fetch_add(1, Ordering::Relaxed);
-        let per_shard = self.commits_kept / 50;
-        Arc::new(Shard::new(key, epoch, Arc::clone(&self.names), self.clock.clone(), per_shard))
+        let limits = Limits {
+            commits_kept: self.settings.commits_kept / USUAL_LOG_PARTITIONS,
+            watch_queue: self.settings.watch_queue,
+        };
+        Arc::new(Shard::new(key, epoch, Arc::clone(&self.names), self.clock.clone(), limits))
     }
 
     /// Shows a shard to readers, in the place of the one before.

@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use super::{
     Failure, ServerArgs, Style,
     connect::{Client, call_failed, connect},
-    json as to_json, output,
+    output,
     text::{Column, Table, count, or_dash, time},
     write_json,
 };
+use crate::rpc::json as to_json;
 use crate::rpc::proto::{Consumer, ConsumerEdge, GetActiveConsumerRequest, GetConsumerRequest};
 
 pub(super) const EXAMPLES: &str = "\

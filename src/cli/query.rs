@@ -7,10 +7,11 @@ use clap::Args;
 use super::{
     Failure, ServerArgs, Style,
     connect::{call_failed, connect},
-    json, output,
+    output,
     text::{fields, time},
     write_json,
 };
+use crate::rpc::json;
 use crate::rpc::proto::{Freshness, OffsetEntry, QueryRequest, QueryResponse};
 
 pub(super) const EXAMPLES: &str = "\

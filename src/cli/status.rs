@@ -7,10 +7,11 @@ use clap::Args;
 use super::{
     Failure, ServerArgs, Style,
     connect::{call_failed, connect},
-    json, output,
+    output,
     text::{Column, Table, count, duration, escape, fields, or_dash, time},
     write_json,
 };
+use crate::rpc::json;
 use crate::rpc::proto::{ClusterStatus, GetStatusRequest, GetStatusResponse, LogPartitionStatus};
 
 pub(super) const EXAMPLES: &str = "\

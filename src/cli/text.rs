@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, SecondsFormat};
+use chrono::SecondsFormat;
+
+pub(super) use crate::rpc::json::{duration, time};
 
 /// A name with everything escaped that could steer a terminal or forge a line: control characters and marks that turn
 /// the direction of writing.
@@ -147,13 +149,6 @@ pub(super) fn fields(out: &mut impl Write, fields: &[(&str, Option<String>)]) ->
     Ok(())
 }
 
-/// RFC 3339, UTC. `None` when unset or beyond the calendar.
-pub(super) fn time(at: Option<&prost_types::Timestamp>) -> Option<String> {
-    let at = at?;
-    let at = DateTime::from_timestamp(at.seconds, u32::try_from(at.nanos).ok()?)?;
-    Some(at.to_rfc3339_opts(SecondsFormat::AutoSi, true))
-}
-
 /// Now, RFC 3339, UTC, with milliseconds.
 pub(super) fn now() -> String {
     chrono::Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true)
@@ -166,11 +161,6 @@ pub(super) fn elapsed(time: Duration) -> String {
     } else {
         format!("{:.2} s", time.as_secs_f64())
     }
-}
-
-/// A protobuf duration, when it is one and not negative.
-pub(super) fn duration(time: &prost_types::Duration) -> Option<Duration> {
-    Some(Duration::new(u64::try_from(time.seconds).ok()?, u32::try_from(time.nanos).ok()?))
 }
 
 /// `1 row`, `2 rows`

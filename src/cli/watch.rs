@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use super::{
     Failure, ServerArgs, Style,
     connect::{call_failed, connect},
-    json as to_json, output,
+    output,
     text::{escape, now, time},
     write_json,
 };
+use crate::rpc::json as to_json;
 use crate::rpc::proto::{
     GetStatusRequest, OffsetChange, OffsetEntry, OffsetFilter, Resync, StringFilter, WatchRequest, WatchResponse,
     string_filter::Match,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     consumers::matches,
     entry,
-    paging::{self, Tokens},
+    paging::{self, PageSize, Tokens},
     proto,
 };
 use crate::{
@@ -33,21 +33,35 @@ pub(super) fn get_active_consumer(
     let due = |cluster: &str, group: &str| {
         after.as_ref().is_none_or(|after| (cluster, group) > (after.0.as_str(), after.1.as_str()))
     };
-    let mut active = sorted_groups(&cut, |cluster, group| due(cluster, group))
+    let active = sorted_groups(&cut, |cluster, group| due(cluster, group))
         .into_iter()
         .filter(|group| matches(group.group, &request.search))
         .map(|group| group_fact(&cut, group))
         .filter(|fact| is_active(fact.members, fact.last_committed_at, &cut, within));
-    let page: Vec<_> = active.by_ref().take(size).collect();
-    let more = active.next().is_some();
+    let (mut page, mut consumers, mut edges, mut room) = (vec![], vec![], vec![], PageSize::new(size));
+    let mut more = false;
+    for fact in active {
+        if room.is_full() {
+            more = true;
+            break;
+        }
+        let consumer = entry::consumer(&fact);
+        room.add(&consumer);
+        let of_group = edges_of(&cut, fact.group);
+        // Edges take bytes, but are no items of the page.
+        of_group.iter().for_each(|edge| room.add_bytes(edge));
+        consumers.push(consumer);
+        edges.extend(of_group);
+        page.push(fact.group);
+    }
     let next = page
         .last()
         .filter(|_| more)
-        .map(|last| tokens.write((last.group.cluster.cluster.name.to_string(), last.group.group.id.to_string())));
+        .map(|last| tokens.write((last.cluster.cluster.name.to_string(), last.group.id.to_string())));
     let snapshot = cut.snapshot();
     Ok(proto::GetActiveConsumerResponse {
-        edges: page.iter().flat_map(|fact| edges(&cut, fact.group)).collect(),
-        consumers: page.iter().map(entry::consumer).collect(),
+        edges,
+        consumers,
         next_page_token: next.unwrap_or_default(),
         incomplete_clusters: entry::incomplete(&snapshot),
         snapshot: Some(entry::snapshot(&snapshot)),
@@ -63,7 +77,7 @@ fn within(within: Option<prost_types::Duration>) -> Result<Millis, Error> {
 }
 
 /// Edges of a group: its partitions by topic and owner, committed or only owned.
-fn edges(cut: &Cut, group: GroupCut<'_>) -> Vec<proto::ConsumerEdge> {
+fn edges_of(cut: &Cut, group: GroupCut<'_>) -> Vec<proto::ConsumerEdge> {
     let mut edges: BTreeMap<(String, String), proto::ConsumerEdge> = BTreeMap::new();
     let new = |topic: &str, owner: Option<proto::Owner>| proto::ConsumerEdge {
         cluster: group.cluster.cluster.name.to_string(),

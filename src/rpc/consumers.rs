@@ -4,7 +4,7 @@ use std::{cmp::Ordering, sync::Arc};
 
 use super::{
     entry,
-    paging::{self, GroupKey, Tokens, Walks},
+    paging::{self, GroupKey, PageSize, Tokens, Walks},
     proto,
 };
 use crate::{
@@ -47,21 +47,26 @@ pub(super) fn get_consumer(
     let tokens = Tokens::new(&proto::GetConsumerRequest { page_size: 0, page_token: String::new(), ..request.clone() });
     let next: Option<Next> = tokens.read(&request.page_token)?;
     let cut = store.cut(&request.cluster, request.allow_partial)?.require_loaded()?;
-    let found = sorted_groups(&cut, |_, _| true);
-    let found: Vec<GroupCut<'_>> = found.into_iter().filter(|group| matches(group.group, &request.search)).collect();
-    let total = i64::try_from(found.len()).unwrap_or(i64::MAX);
-    let (page, next) = if order.is_default() {
-        page_by_key(&found, next.as_ref(), size)
-    } else {
-        page_of_walk(&cut, &found, &order, next.as_ref(), size, (store, walks))?
-    };
+    let mut found = sorted_groups(&cut, |_, _| true);
+    found.retain(|group| matches(group.group, &request.search));
+    let walk = Walk::find(&cut, &found, &order, next.as_ref(), (store, walks))?;
+    let (mut consumers, mut room, mut at) = (vec![], PageSize::new(size), walk.from);
+    while let Some(group) = walk.group(&cut, at).filter(|_| !room.is_full()) {
+        // A group of a kept order may be gone by now.
+        if let Some(group) = group {
+            let consumer = entry::consumer(&group_fact(&cut, group));
+            room.add(&consumer);
+            consumers.push(consumer);
+        }
+        at += 1;
+    }
     let snapshot = cut.snapshot();
     Ok(proto::GetConsumerResponse {
-        consumers: page.into_iter().map(|group| entry::consumer(&group_fact(&cut, group))).collect(),
-        next_page_token: next.map(|next| tokens.write(next)).unwrap_or_default(),
+        consumers,
+        next_page_token: walk.next(at).map(|next| tokens.write(next)).unwrap_or_default(),
         incomplete_clusters: entry::incomplete(&snapshot),
         snapshot: Some(entry::snapshot(&snapshot)),
-        total,
+        total: i64::try_from(found.len()).unwrap_or(i64::MAX),
     })
 }
 
@@ -69,48 +74,56 @@ fn key(group: &GroupCut<'_>) -> GroupKey {
     (Name::clone(&group.cluster.cluster.name), Name::clone(&group.group.id))
 }
 
-type Page<'a> = (Vec<GroupCut<'a>>, Option<Next>);
-
-fn page_by_key<'a>(found: &[GroupCut<'a>], next: Option<&Next>, size: usize) -> Page<'a> {
-    let from = match next {
-        Some(Next::After(cluster, group)) => {
-            found.partition_point(|at| (&*at.cluster.cluster.name, &*at.group.id) <= (cluster.as_str(), group.as_str()))
-        }
-        Some(Next::Walk(..)) | None => 0,
-    };
-    let page: Vec<GroupCut<'a>> = found.iter().skip(from).take(size).copied().collect();
-    let more = from + page.len() < found.len();
-    let last = page.last().filter(|_| more).map(key);
-    (page, last.map(|(cluster, group)| Next::After(cluster.to_string(), group.to_string())))
+/// The order of a walk, and where its page starts.
+struct Walk {
+    keys: Arc<Vec<GroupKey>>,
+    /// Of an order that is kept.
+    id: Option<u64>,
+    from: usize,
 }
 
-/// Pages of an order that is kept: a group that is gone is left out, one that came later is not in.
-fn page_of_walk<'a>(
-    cut: &'a Cut,
-    found: &[GroupCut<'a>],
-    order: &Order,
-    next: Option<&Next>,
-    size: usize,
-    (store, walks): (&Store, &Walks),
-) -> Result<Page<'a>, Error> {
-    let (id, from, keys) = match next {
-        Some(Next::Walk(id, from)) => (*id, *from, walks.find(&store.clock, *id)?),
-        Some(Next::After(..)) | None => {
-            let mut facts: Vec<GroupFact<'_>> = found.iter().map(|group| group_fact(cut, *group)).collect();
-            facts.sort_by(|left, right| order.compare(left, right));
-            let keys: Vec<GroupKey> = facts.iter().map(|fact| key(&fact.group)).collect();
-            if keys.len() <= size {
-                let page = facts.into_iter().map(|fact| fact.group).collect();
-                return Ok((page, None));
-            }
-            let id = walks.keep(&store.clock, keys);
-            (id, 0, walks.find(&store.clock, id)?)
+impl Walk {
+    fn find(
+        cut: &Cut,
+        found: &[GroupCut<'_>],
+        order: &Order,
+        next: Option<&Next>,
+        (store, walks): (&Store, &Walks),
+    ) -> Result<Self, Error> {
+        if let Some(Next::Walk(id, from)) = next {
+            return Ok(Self { keys: walks.find(&store.clock, *id)?, id: Some(*id), from: *from });
         }
-    };
-    let page = keys.iter().skip(from).take(size);
-    let page = page.filter_map(|(cluster, group)| cut.cluster(cluster)?.group(group)).collect();
-    let to = from + size;
-    Ok((page, (to < keys.len()).then_some(Next::Walk(id, to))))
+        if order.is_default() {
+            let keys: Vec<GroupKey> = found.iter().map(key).collect();
+            let from = match next {
+                Some(Next::After(cluster, group)) => {
+                    keys.partition_point(|key| (&*key.0, &*key.1) <= (cluster.as_str(), group.as_str()))
+                }
+                Some(Next::Walk(..)) | None => 0,
+            };
+            return Ok(Self { keys: Arc::new(keys), id: None, from });
+        }
+        let mut facts: Vec<GroupFact<'_>> = found.iter().map(|group| group_fact(cut, *group)).collect();
+        facts.sort_by(|left, right| order.compare(left, right));
+        let keys = Arc::new(facts.iter().map(|fact| key(&fact.group)).collect());
+        let id = walks.keep(&store.clock, Arc::clone(&keys));
+        Ok(Self { keys, id: Some(id), from: 0 })
+    }
+
+    /// The group at a place; `Some(None)` when it is gone, `None` at the end.
+    fn group<'a>(&self, cut: &'a Cut, at: usize) -> Option<Option<GroupCut<'a>>> {
+        let (cluster, group) = self.keys.get(at)?;
+        Some(cut.cluster(cluster).and_then(|cluster| cluster.group(group)))
+    }
+
+    /// The token of the page that starts at `at`; `None` at the end.
+    fn next(&self, at: usize) -> Option<Next> {
+        let last = self.keys.get(at).and_then(|_| self.keys.get(at.checked_sub(1)?))?;
+        Some(match self.id {
+            Some(id) => Next::Walk(id, at),
+            None => Next::After(last.0.to_string(), last.1.to_string()),
+        })
+    }
 }
 
 /// A column of the SQL table `groups`, and a direction.

@@ -12,9 +12,9 @@ use crate::{
         Store,
         cluster::Cluster,
         cut::Snapshot,
+        event::ShardKey,
         group::{Rare, Row},
         membership::Member,
-        shard::ShardKey,
     },
 };
 

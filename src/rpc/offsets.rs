@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     entry::{self, Key},
     filter::Filter,
-    paging::{self, Tokens},
+    paging::{self, PageSize, Tokens},
     proto::{self, Freshness},
 };
 use crate::{
@@ -131,31 +131,51 @@ pub(super) async fn get_offset(
             }
         }
     }
-    let cut = store.cut(filter.named_cluster(), request.allow_partial)?.require_loaded()?;
-    let is_due = |cluster: &str, group: &str| {
-        after.as_ref().is_none_or(|after| (cluster, group) >= (after.0.as_str(), after.1.as_str()))
-    };
+    let store = Arc::clone(store);
+    let allow_partial = request.allow_partial;
+    off_thread(move || page(&store, &filter, allow_partial, size, &tokens, after.as_ref())).await
+}
+
+/// Runs what takes CPU for many groups, so that the threads that serve other calls stay free.
+pub(super) async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(Error::internal(&error.to_string())))
+}
+
+fn page(
+    store: &Store,
+    filter: &Filter,
+    allow_partial: bool,
+    size: usize,
+    tokens: &Tokens,
+    after: Option<&Position>,
+) -> Result<proto::GetOffsetResponse, Error> {
+    let cut = store.cut(filter.named_cluster(), allow_partial)?.require_loaded()?;
+    let is_due =
+        |cluster: &str, group: &str| after.is_none_or(|after| (cluster, group) >= (after.0.as_str(), after.1.as_str()));
     let groups = sorted_groups(&cut, |cluster, group| {
         filter.cluster.accepts(cluster) && filter.group.accepts(group) && is_due(cluster, group)
     });
-    let mut entries = vec![];
+    let (mut entries, mut room, mut more) = (vec![], PageSize::new(size), false);
     'groups: for group in groups.into_iter().filter(|group| filter.accepts_source(&group.shard.key.source)) {
         for fact in sorted_facts(&cut, group) {
             let key = (&*group.cluster.cluster.name, &*group.group.id, &**fact.entry.topic, fact.entry.row.partition);
-            let seen = after.as_ref().is_some_and(|last| key <= (last.0.as_str(), &last.1, &last.2, last.3));
+            let seen = after.is_some_and(|last| key <= (last.0.as_str(), &last.1, &last.2, last.3));
             let lagging = !filter.with_lag_only || fact.lag.lag.is_ok_and(|lag| lag > 0);
-            if !seen && lagging && filter.accepts_key(key.2, key.3) {
-                entries.push(entry::from_fact(&fact));
-                // One more than asked for tells whether there is another page.
-                if entries.len() > size {
-                    break 'groups;
-                }
+            if seen || !lagging || !filter.accepts_key(key.2, key.3) {
+                continue;
             }
+            if room.is_full() {
+                more = true;
+                break 'groups;
+            }
+            let entry = entry::from_fact(&fact);
+            room.add(&entry);
+            entries.push(entry);
         }
     }
-    let more = entries.len() > size;
-    entries.truncate(size);
-    let next = entries.last().filter(|_| more).map(|last| {
+    let next = entries.last().filter(|_| more).map(|last: &proto::OffsetEntry| {
         let position: Position = (last.cluster.clone(), last.group_id.clone(), last.topic.clone(), last.partition);
         tokens.write(position)
     });

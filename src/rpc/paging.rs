@@ -34,6 +34,39 @@ pub(super) fn size(asked: i32) -> Result<usize, Error> {
     usize::try_from(size).map_err(|_| Error::Invalid(format!("page_size {asked} is negative")))
 }
 
+/// Most clients refuse messages of more than 4 MiB.
+const MAX_MESSAGE_BYTES: usize = 3 << 20;
+
+/// How much fits into one message: so many items, and so many bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PageSize {
+    items: usize,
+    bytes: usize,
+}
+
+impl PageSize {
+    /// An empty message with room for at most `items`.
+    pub(super) fn new(items: usize) -> Self {
+        Self { items, bytes: MAX_MESSAGE_BYTES }
+    }
+
+    /// Takes the room of an item.
+    pub(super) fn add(&mut self, item: &impl Message) {
+        self.items = self.items.saturating_sub(1);
+        self.add_bytes(item);
+    }
+
+    /// Takes the bytes of something that is no item.
+    pub(super) fn add_bytes(&mut self, part: &impl Message) {
+        self.bytes = self.bytes.saturating_sub(part.encoded_len());
+    }
+
+    /// Whether there is no room left.
+    pub(super) fn is_full(&self) -> bool {
+        self.items == 0 || self.bytes == 0
+    }
+}
+
 /// A token: where the next page starts, bound to the request that it belongs to.
 #[derive(Debug, Serialize, Deserialize)]
 struct Token<T> {
@@ -101,7 +134,7 @@ struct Walk {
 
 impl Walks {
     /// Keeps an order; returns its id.
-    pub(super) fn keep(&self, clock: &Clock, order: Vec<GroupKey>) -> u64 {
+    pub(super) fn keep(&self, clock: &Clock, order: Arc<Vec<GroupKey>>) -> u64 {
         let started = clock.ticks();
         let mut walks = self.walks.lock();
         walks.retain(|walk| started.saturating_sub(walk.started) <= WALK_TICKS);
@@ -111,7 +144,7 @@ impl Walks {
         if walks.len() >= WALKS {
             walks.pop_front();
         }
-        walks.push_back(Walk { id, started, order: Arc::new(order) });
+        walks.push_back(Walk { id, started, order });
         id
     }
 
@@ -153,7 +186,7 @@ mod tests {
     #[test]
     fn a_walk_is_kept_for_a_minute() {
         let (walks, clock) = (Walks::default(), Clock::manual(0));
-        let id = walks.keep(&clock, vec![("c".into(), "g".into())]);
+        let id = walks.keep(&clock, Arc::new(vec![("c".into(), "g".into())]));
         clock.advance(59_000);
         assert_eq!(walks.find(&clock, id).unwrap().len(), 1);
         clock.advance(2_000);

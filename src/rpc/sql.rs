@@ -150,7 +150,15 @@ impl Encoder {
         let rows = i64::try_from(batch.num_rows()).unwrap_or(i64::MAX);
         let bug = |error: arrow::error::ArrowError| Error::internal(&error.to_string());
         let json_rows = match self {
-            Self::Json => output::json_rows(batch).map_err(bug)?,
+            Self::Json => {
+                let mut rows = Vec::with_capacity(batch.num_rows());
+                let push = |row: &[u8]| {
+                    rows.push(String::from_utf8_lossy(row).into_owned());
+                    Ok(())
+                };
+                output::JsonRows::new().each(batch, push).map_err(bug)?;
+                rows
+            }
             Self::Arrow(writer) => {
                 writer.write(batch).map_err(bug)?;
                 vec![]

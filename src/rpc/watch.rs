@@ -17,6 +17,7 @@ use tonic::Status;
 use super::{
     entry::{self, Key},
     filter::Filter,
+    paging::PageSize,
     proto, to_status,
 };
 use crate::{
@@ -24,7 +25,8 @@ use crate::{
     store::{
         Store,
         cluster::Cluster,
-        shard::{Change, Shard, ShardView},
+        event::Change,
+        shard::{Shard, ShardView},
     },
 };
 
@@ -146,7 +148,7 @@ async fn run(clusters: Vec<Arc<Cluster>>, filter: Arc<Filter>, include_current: 
 /// Follows one shard.
 struct Follower {
     shard: Arc<Shard>,
-    changes: tokio::sync::broadcast::Receiver<Change>,
+    changes: tokio::sync::broadcast::Receiver<Arc<Change>>,
     filter: Arc<Filter>,
     /// Number of the last change delivered or skipped, and the offset of its record.
     sequence: u64,
@@ -182,13 +184,16 @@ impl Follower {
                     continue;
                 }
             };
-            let mut changes = vec![];
+            let (mut changes, mut size) = (vec![], PageSize::new(BATCH));
             let mut next = Some(first);
             while let Some(change) = next {
                 self.sequence = change.sequence;
                 self.log_offset = change.log_offset;
-                changes.extend(self.change(&change));
-                next = if changes.len() < BATCH { self.changes.try_recv().ok() } else { None };
+                if let Some(change) = self.change(&change) {
+                    size.add(&change);
+                    changes.push(change);
+                }
+                next = if size.is_full() { None } else { self.changes.try_recv().ok() };
             }
             let response = proto::WatchResponse { changes, ..proto::WatchResponse::default() };
             if !response.changes.is_empty() && responses.send(Ok(response)).await.is_err() {
@@ -228,20 +233,23 @@ impl Follower {
         if !self.filter.accepts_source(&view.key.source) {
             return Ok(());
         }
-        let mut changes = vec![];
+        let (mut changes, mut size) = (vec![], PageSize::new(BATCH));
         for group in view.groups.iter().filter(|group| self.filter.group.accepts(&group.id)) {
             for at in group.entries().filter(|at| at.row.log_offset > after) {
                 if !self.filter.accepts_key(at.topic, at.row.partition) {
                     continue;
                 }
                 let key = Key { shard: &view.key, group: &group.id, topic: at.topic };
-                changes.push(proto::OffsetChange {
+                let change = proto::OffsetChange {
                     position: Some(position(view, view.sequence)),
                     old: None,
                     new: Some(entry::committed(key, at.row, at.rare)),
                     current: true,
-                });
-                if changes.len() >= BATCH {
+                };
+                size.add(&change);
+                changes.push(change);
+                if size.is_full() {
+                    size = PageSize::new(BATCH);
                     let changes = std::mem::take(&mut changes);
                     let response = proto::WatchResponse { changes, ..proto::WatchResponse::default() };
                     responses.send(Ok(response)).await.map_err(|_| Gone)?;

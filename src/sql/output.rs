@@ -1,17 +1,20 @@
 //! Batches as clients can read them: plain types on the wire, and JSON.
 
-use std::{io::Write, sync::Arc};
+use std::sync::Arc;
 
 use arrow::{
-    array::{Array as _, RecordBatch, RecordBatchOptions},
+    array::{
+        Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, RecordBatch, RecordBatchOptions, StringBuilder,
+        StructArray,
+    },
     compute::cast,
-    datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
+    datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef, TimeUnit, UInt64Type},
     error::ArrowError,
-    util::display::{ArrayFormatter, DurationFormat, FormatOptions},
+    json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder, make_encoder},
 };
 
-/// Integers from here on lose digits in a JSON reader that has only doubles.
-const EXACT_IN_DOUBLES: i64 = 1 << 53;
+/// RFC 3339: times are UTC and carry no zone.
+pub const TIMESTAMP: &str = "%Y-%m-%dT%H:%M:%S%.fZ";
 
 /// The schema of an answer: text as Utf8 and times as nanoseconds without zone, which is what every
 /// client reads, whatever form the engine computed them in.
@@ -50,137 +53,110 @@ pub fn to_wire(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, A
     RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
 }
 
-/// Rows as JSON objects, one string each: 64-bit integers as numbers below 2^53, else as strings;
-/// times as RFC 3339 in UTC; NULL as null; NaN and infinities, which JSON has not, as null.
-///
-/// # Errors
-/// A type that has no text.
-pub fn json_rows(batch: &RecordBatch) -> Result<Vec<String>, ArrowError> {
-    let names: Vec<String> =
-        batch.schema().fields().iter().map(|field| serde_json::to_string(field.name()).unwrap_or_default()).collect();
-    let columns = batch.columns().iter().map(|column| JsonColumn::new(column)).collect::<Result<Vec<_>, _>>()?;
-    let mut rows = Vec::with_capacity(batch.num_rows());
-    for row in 0..batch.num_rows() {
-        let mut text = vec![b'{'];
-        for (index, (name, column)) in names.iter().zip(&columns).enumerate() {
-            let comma = if index == 0 { "" } else { "," };
-            write!(text, "{comma}{name}:")?;
-            column.write(row, &mut text)?;
-        }
-        text.push(b'}');
-        rows.push(String::from_utf8(text).map_err(|error| ArrowError::JsonError(error.to_string()))?);
-    }
-    Ok(rows)
+/// Rows as JSON, in the form of `POST /v1/sql`: 64-bit integers as numbers below 2^53, else strings; NULL as null;
+/// times RFC 3339.
+#[derive(Debug)]
+pub struct JsonRows {
+    options: EncoderOptions,
 }
 
-/// A batch with lists as JSON text, for formats without nesting.
-///
-/// # Errors
-/// A type that has no text.
-pub fn flat(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let schema = batch.schema();
-    let mut fields = Vec::with_capacity(batch.num_columns());
-    let mut columns = Vec::with_capacity(batch.num_columns());
-    for (column, field) in batch.columns().iter().zip(schema.fields()) {
-        if let DataType::List(_) = field.data_type() {
-            let JsonColumn::List(_, texts) = JsonColumn::new(column)? else { continue };
-            let texts = texts
-                .into_iter()
-                .enumerate()
-                .map(|(row, text)| (!column.is_null(row)).then(|| String::from_utf8_lossy(&text).into_owned()));
-            fields.push(field.as_ref().clone().with_data_type(DataType::Utf8));
-            columns.push(Arc::new(texts.collect::<arrow::array::StringArray>()) as arrow::array::ArrayRef);
-        } else {
-            fields.push(field.as_ref().clone());
-            columns.push(Arc::clone(column));
-        }
+impl Default for JsonRows {
+    fn default() -> Self {
+        Self::new()
     }
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
 }
 
-/// How values of a column are written.
-enum JsonColumn<'a> {
-    /// As JSON writes it, but checked for size.
-    Integer(ArrayFormatter<'a>, &'a dyn arrow::array::Array),
-    /// Digits, or null for NaN and infinities.
-    Float(ArrayFormatter<'a>, &'a dyn arrow::array::Array),
-    Boolean(ArrayFormatter<'a>, &'a dyn arrow::array::Array),
-    Text(ArrayFormatter<'a>, &'a dyn arrow::array::Array),
-    Time(ArrayFormatter<'a>, &'a dyn arrow::array::Array),
-    List(&'a dyn arrow::array::Array, Vec<Vec<u8>>),
-}
-
-impl<'a> JsonColumn<'a> {
-    fn new(array: &'a dyn arrow::array::Array) -> Result<Self, ArrowError> {
-        const OPTIONS: FormatOptions<'static> = FormatOptions::new()
-            .with_timestamp_format(Some("%Y-%m-%dT%H:%M:%S%.fZ"))
-            .with_duration_format(DurationFormat::ISO8601);
-        if let DataType::List(_) = array.data_type() {
-            return Self::list(array);
-        }
-        let formatter = ArrayFormatter::try_new(array, &OPTIONS)?;
-        Ok(match array.data_type() {
-            data_type if data_type.is_integer() => Self::Integer(formatter, array),
-            data_type if data_type.is_floating() => Self::Float(formatter, array),
-            DataType::Boolean => Self::Boolean(formatter, array),
-            DataType::Timestamp(_, _) => Self::Time(formatter, array),
-            _ => Self::Text(formatter, array),
-        })
+impl JsonRows {
+    /// A writer for any batch.
+    #[must_use]
+    pub fn new() -> Self {
+        let options = EncoderOptions::default()
+            .with_explicit_nulls(true)
+            .with_timestamp_format(TIMESTAMP.to_owned())
+            .with_encoder_factory(Arc::new(ExactIntegers));
+        Self { options }
     }
 
-    fn list(array: &'a dyn arrow::array::Array) -> Result<Self, ArrowError> {
-        let lists = arrow::array::cast::as_list_array(array);
-        let mut texts = Vec::with_capacity(lists.len());
-        for row in 0..lists.len() {
-            let mut text = vec![];
-            if !lists.is_null(row) {
-                let values = lists.value(row);
-                let column = JsonColumn::new(&values)?;
-                text.push(b'[');
-                for index in 0..values.len() {
-                    if index > 0 {
-                        text.push(b',');
-                    }
-                    column.write(index, &mut text)?;
-                }
-                text.push(b']');
-            }
-            texts.push(text);
-        }
-        Ok(Self::List(array, texts))
-    }
-
-    fn write(&self, row: usize, out: &mut Vec<u8>) -> Result<(), ArrowError> {
-        let (Self::Integer(_, array)
-        | Self::Float(_, array)
-        | Self::Boolean(_, array)
-        | Self::Text(_, array)
-        | Self::Time(_, array)
-        | Self::List(array, _)) = self;
-        if array.is_null(row) {
-            out.extend_from_slice(b"null");
-            return Ok(());
-        }
-        match self {
-            Self::Boolean(formatter, _) => write!(out, "{}", formatter.value(row))?,
-            Self::Integer(formatter, _) => {
-                let digits = formatter.value(row).to_string();
-                let exact = digits.parse::<i64>().is_ok_and(|value| value.abs() < EXACT_IN_DOUBLES);
-                let quote = if exact { "" } else { "\"" };
-                write!(out, "{quote}{digits}{quote}")?;
-            }
-            Self::Float(formatter, _) => {
-                let digits = formatter.value(row).to_string();
-                let finite = digits.parse::<f64>().is_ok_and(f64::is_finite);
-                write!(out, "{}", if finite { &digits } else { "null" })?;
-            }
-            Self::Text(formatter, _) | Self::Time(formatter, _) => {
-                let text = formatter.value(row).to_string();
-                serde_json::to_writer(out, &text).map_err(|error| ArrowError::JsonError(error.to_string()))?;
-            }
-            Self::List(_, texts) => out.extend_from_slice(texts.get(row).map(Vec::as_slice).unwrap_or_default()),
+    /// Hands over each row as an object.
+    ///
+    /// # Errors
+    /// A type that has no JSON form; those of `write`.
+    pub fn each(
+        &self,
+        batch: &RecordBatch,
+        mut write: impl FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<(), ArrowError> {
+        let rows = StructArray::from(batch.clone());
+        let field = Arc::new(Field::new("", rows.data_type().clone(), false));
+        let mut encoder = make_encoder(&field, &rows, &self.options)?;
+        let mut text = Vec::new();
+        for row in 0..batch.num_rows() {
+            text.clear();
+            encoder.encode(row, &mut text);
+            write(&text)?;
         }
         Ok(())
+    }
+
+    /// A batch with lists and structs, which CSV has no form for, as JSON text.
+    ///
+    /// # Errors
+    /// A type that has no JSON form.
+    pub fn flatten(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+        if !batch.columns().iter().any(|column| column.data_type().is_nested()) {
+            return Ok(batch.clone());
+        }
+        let (mut fields, mut columns) = (Vec::new(), Vec::new());
+        for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+            let nested = column.data_type().is_nested();
+            columns.push(if nested { self.texts(field, column)? } else { Arc::clone(column) });
+            let kind = if nested { DataType::Utf8 } else { field.data_type().clone() };
+            fields.push(field.as_ref().clone().with_data_type(kind));
+        }
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+    }
+
+    fn texts(&self, field: &FieldRef, column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+        let mut encoder = make_encoder(field, column.as_ref(), &self.options)?;
+        let (mut texts, mut text) = (StringBuilder::new(), Vec::new());
+        for row in 0..column.len() {
+            text.clear();
+            if encoder.is_null(row) {
+                texts.append_null();
+            } else {
+                encoder.encode(row, &mut text);
+                texts.append_value(String::from_utf8_lossy(&text));
+            }
+        }
+        Ok(Arc::new(texts.finish()))
+    }
+}
+
+#[derive(Debug)]
+struct ExactIntegers;
+
+impl EncoderFactory for ExactIntegers {
+    fn make_default_encoder<'a>(
+        &self,
+        _: &'a FieldRef,
+        array: &'a dyn Array,
+        _: &'a EncoderOptions,
+    ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
+        let encoder: Box<dyn Encoder + 'a> = match array.data_type() {
+            DataType::Int64 => Box::new(Integers(array.as_primitive::<Int64Type>())),
+            DataType::UInt64 => Box::new(Integers(array.as_primitive::<UInt64Type>())),
+            _ => return Ok(None),
+        };
+        Ok(Some(NullableEncoder::new(encoder, array.nulls().cloned())))
+    }
+}
+
+struct Integers<'a, T: ArrowPrimitiveType>(&'a PrimitiveArray<T>);
+
+impl<T: ArrowPrimitiveType<Native: Into<i128>>> Encoder for Integers<'_, T> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        let value: i128 = self.0.value(row).into();
+        let quote = if value.unsigned_abs() < 1 << 53 { "" } else { "\"" };
+        out.extend_from_slice(format!("{quote}{value}{quote}").as_bytes());
     }
 }

@@ -106,13 +106,17 @@ fn hidden(shards: &[Arc<ShardView>]) -> Vec<(i32, Name)> {
     hidden
 }
 
-/// What the operator set that decides what a cut says.
+/// What the operator set that decides what is kept, and what a cut says.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// Length of the window of samples behind a status.
     pub window: Ticks,
     /// A group that committed within so many milliseconds is active.
     pub active_within: Millis,
+    /// Commits that the rings keep, of all log partitions together.
+    pub commits_kept: usize,
+    /// Changes of a log partition that a watcher may lag behind.
+    pub watch_queue: usize,
 }
 
 /// What one statement or call sees.

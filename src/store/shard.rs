@@ -14,6 +14,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::{
     commits::{CommitEvent, Rings},
+    event::{Change, Event, EventKind, ShardKey},
     group::{Commit, Group, GroupView, Rare, Row},
     membership::Membership,
     names::Names,
@@ -23,75 +24,6 @@ use crate::{
     clock::{Clock, Ticks},
     model::{Millis, Name},
 };
-
-/// Changes that a watcher may lag behind before it must resync.
-const WATCH_RING: usize = 4096;
-
-/// Names a shard: where in the world its facts were read.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ShardKey {
-    /// The name that the operator gave the cluster.
-    pub cluster: Name,
-    /// `kafka`, or the name of another offset store.
-    pub source: Name,
-    /// Partition of `__consumer_offsets`.
-    pub log_partition: i32,
-}
-
-/// What a record of the log says, in the order of the log.
-#[derive(Clone, Debug)]
-pub struct Event<'a> {
-    /// Offset of the record.
-    pub log_offset: i64,
-    /// Time of the record.
-    pub at: Millis,
-    /// Whose.
-    pub group: &'a str,
-    /// What.
-    pub kind: EventKind<'a>,
-}
-
-/// The kinds of [`Event`].
-#[derive(Clone, Debug)]
-pub enum EventKind<'a> {
-    /// An offset was committed.
-    Commit {
-        /// Topic name.
-        topic: &'a str,
-        /// Partition of the topic.
-        partition: i32,
-        /// The offset.
-        commit: Commit<'a>,
-    },
-    /// A committed offset was deleted or expired.
-    Delete {
-        /// Topic name.
-        topic: &'a str,
-        /// Partition of the topic.
-        partition: i32,
-    },
-    /// The members of the group; `None` removes them and leaves its offsets.
-    Members(Option<Arc<Membership>>),
-}
-
-/// A change of one committed offset, for watchers.
-#[derive(Clone, Debug)]
-pub struct Change {
-    /// Counts the changes of the shard, from 1.
-    pub sequence: u64,
-    /// Offset of the record that made the change.
-    pub log_offset: i64,
-    /// Group id.
-    pub group: Name,
-    /// Topic name.
-    pub topic: Name,
-    /// Partition of the topic.
-    pub partition: i32,
-    /// `None`: the key is new.
-    pub old: Option<(Row, Option<Rare>)>,
-    /// `None`: the key was deleted.
-    pub new: Option<(Row, Option<Rare>)>,
-}
 
 /// The shard at one moment: one prefix of its log.
 #[derive(Debug)]
@@ -131,9 +63,18 @@ struct State {
     sequence: u64,
     last_deletion: i64,
     last_offset: i64,
-    changes: Option<broadcast::Sender<Change>>,
+    changes: Option<broadcast::Sender<Arc<Change>>>,
     /// The group of the last event: commits come in runs.
     last: u32,
+}
+
+/// What a shard may keep beside its offsets.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Commits in its ring.
+    pub commits_kept: usize,
+    /// Changes that a watcher may lag behind before it must resync.
+    pub watch_queue: usize,
 }
 
 /// A shard. One writer; readers copy under its lock or pin a view.
@@ -152,12 +93,13 @@ pub struct Shard {
     names: Arc<Names>,
     hasher: DefaultHashBuilder,
     clock: Clock,
+    limits: Limits,
 }
 
 impl Shard {
-    /// An empty shard that keeps at most `commits_kept` commits in its ring.
+    /// An empty shard.
     #[must_use]
-    pub fn new(key: ShardKey, epoch: u64, names: Arc<Names>, clock: Clock, commits_kept: usize) -> Self {
+    pub fn new(key: ShardKey, epoch: u64, names: Arc<Names>, clock: Clock, limits: Limits) -> Self {
         Self {
             key,
             epoch,
@@ -168,7 +110,7 @@ impl Shard {
                 groups: vec![],
                 by_id: HashTable::new(),
                 sorted: None,
-                commits: Rings::new(commits_kept),
+                commits: Rings::new(limits.commits_kept),
                 sequence: 0,
                 last_deletion: -1,
                 last_offset: -1,
@@ -178,6 +120,7 @@ impl Shard {
             names,
             hasher: DefaultHashBuilder::default(),
             clock,
+            limits,
         }
     }
 
@@ -254,10 +197,10 @@ impl Shard {
 
     /// The shard as it is now, and every change after it, with none between or missing.
     #[must_use]
-    pub fn subscribe(&self) -> (ShardView, broadcast::Receiver<Change>) {
+    pub fn subscribe(&self) -> (ShardView, broadcast::Receiver<Arc<Change>>) {
         let mut state = self.state.write();
         sort(&mut state);
-        let changes = state.changes.get_or_insert_with(|| broadcast::Sender::new(WATCH_RING)).subscribe();
+        let changes = state.changes.get_or_insert_with(|| broadcast::Sender::new(self.limits.watch_queue)).subscribe();
         (self.view(&state), changes)
     }
 
@@ -496,7 +439,7 @@ fn record(state: &mut State, mut change: Change, at: Millis, now: &Now, live: bo
         });
     }
     // Without receivers the last watcher has gone: stop making changes for it.
-    if state.changes.as_ref().is_some_and(|changes| changes.send(change).is_err()) {
+    if state.changes.as_ref().is_some_and(|changes| changes.send(Arc::new(change)).is_err()) {
         state.changes = None;
     }
 }

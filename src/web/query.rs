@@ -2,6 +2,8 @@
 
 use super::{Deserialize, Error, IntoResponse as _, Json, Query, Response, State, Value, Web, json, problem, proto};
 
+use crate::rpc::json as to_json;
+
 /// The request, as query parameters. Numbers come as text, so that a bad one gets a clear answer.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -56,67 +58,14 @@ pub(super) async fn query(
         Err(error) => Err(error),
     };
     match answer {
-        Ok(answer) => Json(to_json(answer)).into_response(),
+        Ok(answer) => Json(answer_json(&answer)).into_response(),
         Err(error) => problem(&error),
     }
 }
 
-fn time(at: Option<prost_types::Timestamp>) -> Value {
-    let at = at.and_then(|at| chrono::DateTime::from_timestamp(at.seconds, u32::try_from(at.nanos).ok()?));
-    at.map_or(Value::Null, |at| json!(at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)))
-}
-
-/// Offsets are numbers below 2^53, else text: readers of JSON often have only doubles.
-fn number(value: Option<i64>) -> Value {
-    match value {
-        None => Value::Null,
-        Some(value) if value.unsigned_abs() < 1 << 53 => json!(value),
-        Some(value) => json!(value.to_string()),
-    }
-}
-
-fn to_json(answer: proto::QueryResponse) -> Value {
-    let entry = answer.entry.unwrap_or_default();
-    let unknown = (entry.lag_unknown != 0).then(|| entry.lag_unknown().as_str_name().to_ascii_lowercase());
-    let unknown = unknown.and_then(|name| name.strip_prefix("lag_unknown_").map(ToOwned::to_owned));
-    let snapshot = answer.snapshot.unwrap_or_default();
+fn answer_json(answer: &proto::QueryResponse) -> Value {
     json!({
-        "entry": {
-            "cluster": entry.cluster,
-            "source": entry.source,
-            "group_id": entry.group_id,
-            "topic": entry.topic,
-            "partition": entry.partition,
-            "committed_offset": number(Some(entry.committed_offset)),
-            "committed_at": time(entry.committed_at),
-            "leader_epoch": entry.leader_epoch,
-            "metadata": entry.metadata,
-            "expires_at": time(entry.expires_at),
-            "topic_id": entry.topic_id,
-            "log_start_offset": number(entry.log_start_offset),
-            "log_end_offset": number(entry.log_end_offset),
-            "lag": number(entry.lag),
-            "lag_unknown": unknown,
-            "lag_seconds": entry.lag_seconds,
-            "status": entry.status,
-            "owner": entry.owner.map(|owner| json!({
-                "member_id": owner.member_id,
-                "instance_id": owner.instance_id,
-                "client_id": owner.client_id,
-                "client_host": owner.client_host,
-            })),
-            "log_partition": entry.log_partition,
-            "log_offset": number(entry.log_offset),
-        },
-        "snapshot": {
-            "id": snapshot.id,
-            "taken_at": time(snapshot.taken_at),
-            "clusters": snapshot.clusters.into_iter().map(|cluster| json!({
-                "cluster": cluster.cluster,
-                "complete": cluster.complete,
-                "newest_record_at": time(cluster.newest_record_at),
-                "stale_since": time(cluster.stale_since),
-            })).collect::<Vec<_>>(),
-        },
+        "entry": answer.entry.as_ref().map(to_json::entry),
+        "snapshot": answer.snapshot.as_ref().map(to_json::snapshot),
     })
 }

@@ -1,13 +1,18 @@
 //! `POST /v1/sql`: a statement in, rows out as they are made.
 
-use arrow::{csv, ipc::writer::StreamWriter};
+use std::sync::Arc;
+
+use arrow::{array::RecordBatch, csv, error::ArrowError, ipc::writer::StreamWriter};
 use datafusion::common::ScalarValue;
 use futures::StreamExt as _;
 
 use super::{
     Body, Bytes, Deserialize, Error, HeaderMap, IntoResponse as _, Response, State, Value, Web, header, problem,
 };
-use crate::sql::{Answer, SqlError, Statement, output};
+use crate::sql::{
+    Answer, SqlError, Statement,
+    output::{JsonRows, TIMESTAMP},
+};
 
 /// The JSON form of a request.
 #[derive(Debug, Deserialize)]
@@ -171,46 +176,40 @@ impl Rows {
     }
 
     /// A batch, or the end.
-    fn encode(&mut self, batch: Option<&arrow::array::RecordBatch>) -> Result<Bytes, Error> {
-        let bug = |error: arrow::error::ArrowError| Error::internal(&error.to_string());
+    fn encode(&mut self, batch: Option<&RecordBatch>) -> Result<Bytes, Error> {
+        let bug = |error: ArrowError| Error::internal(&error.to_string());
+        if batch.is_some_and(|batch| batch.num_rows() == 0) {
+            return Ok(Bytes::new());
+        }
         let first = !std::mem::replace(&mut self.started, true);
         self.ended |= batch.is_none();
         let bytes = match self.format {
-            Format::Json => {
-                let rows = batch.map(output::json_rows).transpose().map_err(bug)?.unwrap_or_default();
-                let opening = if first { "[" } else { "" };
-                let comma = if first || rows.is_empty() { "" } else { ",\n" };
-                let closing = if batch.is_none() { "]\n" } else { "" };
-                format!("{opening}{comma}{}{closing}", rows.join(",\n")).into_bytes()
-            }
-            Format::Ndjson => {
-                let rows = batch.map(output::json_rows).transpose().map_err(bug)?.unwrap_or_default();
-                rows.into_iter().flat_map(|row| [row.into_bytes(), vec![b'\n']].concat()).collect()
-            }
+            Format::Json => json(batch, first).map_err(bug)?,
+            Format::Ndjson => ndjson(batch).map_err(bug)?,
             Format::Csv => self.csv(batch, first).map_err(bug)?,
             Format::Arrow => self.arrow(batch).map_err(bug)?,
         };
         Ok(bytes.into())
     }
 
-    fn csv(&self, batch: Option<&arrow::array::RecordBatch>, first: bool) -> Result<Vec<u8>, arrow::error::ArrowError> {
-        let empty = arrow::array::RecordBatch::new_empty(std::sync::Arc::clone(&self.answer.schema));
+    fn csv(&self, batch: Option<&RecordBatch>, first: bool) -> Result<Vec<u8>, ArrowError> {
         let mut bytes = vec![];
-        let mut writer = csv::WriterBuilder::new()
-            .with_header(first)
-            .with_timestamp_format("%Y-%m-%dT%H:%M:%S%.fZ".to_owned())
-            .build(&mut bytes);
-        // The header comes with the first batch, even an empty one.
+        let builder = csv::WriterBuilder::new().with_header(first).with_timestamp_format(TIMESTAMP.to_owned());
+        let mut writer = builder.build(&mut bytes);
         match batch {
-            Some(batch) => writer.write(&output::flat(batch)?)?,
-            None if first => writer.write(&output::flat(&empty)?)?,
+            Some(batch) => writer.write(&JsonRows::new().flatten(batch)?)?,
+            // The header must stand above an empty answer too.
+            None if first => {
+                let empty = RecordBatch::new_empty(Arc::clone(&self.answer.schema));
+                writer.write(&JsonRows::new().flatten(&empty)?)?;
+            }
             None => {}
         }
         drop(writer);
         Ok(bytes)
     }
 
-    fn arrow(&mut self, batch: Option<&arrow::array::RecordBatch>) -> Result<Vec<u8>, arrow::error::ArrowError> {
+    fn arrow(&mut self, batch: Option<&RecordBatch>) -> Result<Vec<u8>, ArrowError> {
         let Some(writer) = &mut self.arrow else { return Ok(vec![]) };
         match batch {
             Some(batch) => writer.write(batch)?,
@@ -218,4 +217,32 @@ impl Rows {
         }
         Ok(std::mem::take(writer.get_mut()))
     }
+}
+
+/// A part of one array: its opening with the first batch, its closing without one.
+fn json(batch: Option<&RecordBatch>, first: bool) -> Result<Vec<u8>, ArrowError> {
+    let mut bytes = if first { b"[".to_vec() } else { vec![] };
+    let Some(batch) = batch else {
+        bytes.extend_from_slice(b"]\n");
+        return Ok(bytes);
+    };
+    let mut bare = first;
+    JsonRows::new().each(batch, |row| {
+        let separator: &[u8] = if std::mem::replace(&mut bare, false) { b"" } else { b",\n" };
+        bytes.extend_from_slice(separator);
+        bytes.extend_from_slice(row);
+        Ok(())
+    })?;
+    Ok(bytes)
+}
+
+fn ndjson(batch: Option<&RecordBatch>) -> Result<Vec<u8>, ArrowError> {
+    let mut bytes = vec![];
+    let Some(batch) = batch else { return Ok(bytes) };
+    JsonRows::new().each(batch, |row| {
+        bytes.extend_from_slice(row);
+        bytes.push(b'\n');
+        Ok(())
+    })?;
+    Ok(bytes)
 }

@@ -3,25 +3,24 @@
 use std::{io::Write, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, RecordBatch, StringBuilder, StructArray},
+    array::RecordBatch,
     buffer::Buffer,
     csv::WriterBuilder,
-    datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef, UInt64Type},
+    datatypes::{FieldRef, SchemaRef},
     error::ArrowError,
     ipc::reader::StreamDecoder,
-    json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder, make_encoder},
     util::display::{ArrayFormatter, FormatOptions},
 };
 use parquet::arrow::ArrowWriter;
 
 use super::Format;
-use crate::cli::{
-    Failure,
-    text::{Column, Table},
+use crate::{
+    cli::{
+        Failure,
+        text::{Column, Table},
+    },
+    sql::output::{JsonRows, TIMESTAMP},
 };
-
-/// RFC 3339: timestamps of the server are UTC and carry no zone.
-const TIMESTAMP: &str = "%Y-%m-%dT%H:%M:%S%.fZ";
 
 /// Writes an answer that comes as pieces of an Arrow IPC stream.
 pub(super) struct Renderer<W: Write + Send> {
@@ -126,7 +125,7 @@ impl<W: Write + Send> Output<W> {
     fn batch(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
         match self {
             Self::Table { out, table } => write_rows(out, table.as_mut().ok_or_else(|| malformed("no schema"))?, batch),
-            Self::Json { out, rows, array, first } => rows.each(batch, |row| {
+            Self::Json { out, rows, array, first } => Ok(rows.each(batch, |row| {
                 let separator: &[u8] = match (*array, std::mem::replace(first, false)) {
                     (true, true) => b"\n",
                     (true, false) => b",\n",
@@ -135,7 +134,7 @@ impl<W: Write + Send> Output<W> {
                 out.write_all(separator)?;
                 out.write_all(row)?;
                 if *array { Ok(()) } else { out.write_all(b"\n") }
-            }),
+            })?),
             Self::Csv { out, rows, header } => {
                 let flat = rows.flatten(batch)?;
                 let builder = WriterBuilder::new().with_header(std::mem::replace(header, false));
@@ -200,92 +199,4 @@ fn write_rows(out: &mut impl Write, table: &mut Table, batch: &RecordBatch) -> R
         table.row(out, cells)?;
     }
     Ok(())
-}
-
-/// Rows as JSON, in the form of `POST /v1/sql`: 64-bit integers as numbers below 2^53, else strings; NULL as null;
-/// times RFC 3339.
-struct JsonRows {
-    options: EncoderOptions,
-}
-
-impl JsonRows {
-    fn new() -> Self {
-        let options = EncoderOptions::default()
-            .with_explicit_nulls(true)
-            .with_timestamp_format(TIMESTAMP.to_owned())
-            .with_encoder_factory(Arc::new(ExactIntegers));
-        Self { options }
-    }
-
-    fn each(&self, batch: &RecordBatch, mut write: impl FnMut(&[u8]) -> std::io::Result<()>) -> Result<(), Failure> {
-        let rows = StructArray::from(batch.clone());
-        let field = Arc::new(Field::new("", rows.data_type().clone(), false));
-        let mut encoder = make_encoder(&field, &rows, &self.options)?;
-        let mut text = Vec::new();
-        for row in 0..batch.num_rows() {
-            text.clear();
-            encoder.encode(row, &mut text);
-            write(&text)?;
-        }
-        Ok(())
-    }
-
-    /// Lists and structs, which CSV has no form for, as JSON text.
-    fn flatten(&self, batch: &RecordBatch) -> Result<RecordBatch, Failure> {
-        if !batch.columns().iter().any(|column| column.data_type().is_nested()) {
-            return Ok(batch.clone());
-        }
-        let (mut fields, mut columns) = (Vec::new(), Vec::new());
-        for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-            let nested = column.data_type().is_nested();
-            columns.push(if nested { self.texts(field, column)? } else { Arc::clone(column) });
-            let kind = if nested { DataType::Utf8 } else { field.data_type().clone() };
-            fields.push(field.as_ref().clone().with_data_type(kind));
-        }
-        Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
-    }
-
-    fn texts(&self, field: &FieldRef, column: &ArrayRef) -> Result<ArrayRef, Failure> {
-        let mut encoder = make_encoder(field, column.as_ref(), &self.options)?;
-        let (mut texts, mut text) = (StringBuilder::new(), Vec::new());
-        for row in 0..column.len() {
-            text.clear();
-            if encoder.is_null(row) {
-                texts.append_null();
-            } else {
-                encoder.encode(row, &mut text);
-                texts.append_value(String::from_utf8_lossy(&text));
-            }
-        }
-        Ok(Arc::new(texts.finish()))
-    }
-}
-
-#[derive(Debug)]
-struct ExactIntegers;
-
-impl EncoderFactory for ExactIntegers {
-    fn make_default_encoder<'a>(
-        &self,
-        _: &'a FieldRef,
-        array: &'a dyn Array,
-        _: &'a EncoderOptions,
-    ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
-        let encoder: Box<dyn Encoder + 'a> = match array.data_type() {
-            DataType::Int64 => Box::new(Integers(array.as_primitive::<Int64Type>())),
-            DataType::UInt64 => Box::new(Integers(array.as_primitive::<UInt64Type>())),
-            _ => return Ok(None),
-        };
-        Ok(Some(NullableEncoder::new(encoder, array.nulls().cloned())))
-    }
-}
-
-struct Integers<'a, T: ArrowPrimitiveType>(&'a PrimitiveArray<T>);
-
-impl<T: ArrowPrimitiveType<Native: Into<i128>>> Encoder for Integers<'_, T> {
-    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
-        let value: i128 = self.0.value(row).into();
-        let quote = if value.unsigned_abs() < 1 << 53 { "" } else { "\"" };
-        out.extend_from_slice(format!("{quote}{value}{quote}").as_bytes());
-    }
 }

@@ -21,11 +21,7 @@ use super::{
 use crate::{
     clock::Ticks,
     model::{Name, OFFSETS_TOPIC, SOURCE_KAFKA, Uuid},
-    store::{
-        Store,
-        cluster::Cluster,
-        shard::{Shard, ShardKey},
-    },
+    store::{Store, cluster::Cluster, event::ShardKey, shard::Shard},
 };
 
 mod reader;

@@ -21,9 +21,10 @@ use crate::{
     store::{
         Store,
         cluster::Cluster,
+        event::{Event, EventKind},
         group::Commit,
         membership::Membership,
-        shard::{Event, EventKind, Shard},
+        shard::Shard,
     },
 };
 

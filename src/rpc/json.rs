@@ -1,9 +1,11 @@
 //! Protobuf messages as JSON: the field names of the gRPC interface, unknown as null, times RFC 3339, 64-bit integers
 //! as numbers below 2^53, else as strings.
 
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
 
-use super::text::{duration, time};
 use crate::{
     model,
     rpc::proto::{
@@ -12,14 +14,30 @@ use crate::{
     },
 };
 
+/// RFC 3339, UTC. `None` when unset or beyond the calendar.
+pub fn time(at: Option<&prost_types::Timestamp>) -> Option<String> {
+    let at = at?;
+    let at = DateTime::from_timestamp(at.seconds, u32::try_from(at.nanos).ok()?)?;
+    Some(at.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+}
+
+/// A protobuf duration, when it is one and not negative.
+pub fn duration(time: &prost_types::Duration) -> Option<Duration> {
+    Some(Duration::new(u64::try_from(time.seconds).ok()?, u32::try_from(time.nanos).ok()?))
+}
+
 /// The first integer that a double cannot tell from its neighbour.
 const EXACT: u64 = 1 << 53;
 
-pub(super) fn int(value: i64) -> Value {
+/// A number below 2^53, else text: readers of JSON often have only doubles.
+#[must_use]
+pub fn int(value: i64) -> Value {
     if value.unsigned_abs() < EXACT { json!(value) } else { json!(value.to_string()) }
 }
 
-pub(super) fn uint(value: u64) -> Value {
+/// As [`int`].
+#[must_use]
+pub fn uint(value: u64) -> Value {
     if value < EXACT { json!(value) } else { json!(value.to_string()) }
 }
 
@@ -28,7 +46,7 @@ fn opt(value: Option<i64>) -> Value {
 }
 
 /// The name in SQL, JSON and metrics; `None` when the lag is known.
-pub(super) fn lag_unknown(entry: &OffsetEntry) -> Option<&'static str> {
+pub fn lag_unknown(entry: &OffsetEntry) -> Option<&'static str> {
     let reason = match entry.lag_unknown() {
         LagUnknown::Unspecified => return None,
         LagUnknown::EndUnknown => model::LagUnknown::EndUnknown,
@@ -40,7 +58,9 @@ pub(super) fn lag_unknown(entry: &OffsetEntry) -> Option<&'static str> {
     Some(reason.as_str())
 }
 
-pub(super) fn entry(entry: &OffsetEntry) -> Value {
+/// A committed offset.
+#[must_use]
+pub fn entry(entry: &OffsetEntry) -> Value {
     json!({
         "cluster": entry.cluster,
         "source": entry.source,
@@ -76,7 +96,9 @@ fn owner(owner: Option<&Owner>) -> Value {
     })
 }
 
-pub(super) fn snapshot(snapshot: &Snapshot) -> Value {
+/// What an answer was read from.
+#[must_use]
+pub fn snapshot(snapshot: &Snapshot) -> Value {
     let cluster = |cluster: &crate::rpc::proto::ClusterSnapshot| {
         json!({
             "cluster": cluster.cluster,
@@ -92,7 +114,9 @@ pub(super) fn snapshot(snapshot: &Snapshot) -> Value {
     })
 }
 
-pub(super) fn consumer(group: &Consumer) -> Value {
+/// A group.
+#[must_use]
+pub fn consumer(group: &Consumer) -> Value {
     let topics = group.topics.iter().map(|topic| json!({"topic": topic.topic, "partitions": topic.partitions}));
     json!({
         "cluster": group.cluster,
@@ -114,7 +138,9 @@ pub(super) fn consumer(group: &Consumer) -> Value {
     })
 }
 
-pub(super) fn edge(edge: &ConsumerEdge) -> Value {
+/// An edge of the graph of active groups.
+#[must_use]
+pub fn edge(edge: &ConsumerEdge) -> Value {
     json!({
         "cluster": edge.cluster,
         "group_id": edge.group_id,
@@ -126,7 +152,9 @@ pub(super) fn edge(edge: &ConsumerEdge) -> Value {
     })
 }
 
-pub(super) fn status(status: &GetStatusResponse) -> Value {
+/// The state of the server.
+#[must_use]
+pub fn status(status: &GetStatusResponse) -> Value {
     json!({
         "ready": status.ready,
         "awaited": status.awaited,

@@ -1,0 +1,85 @@
+use super::*;
+
+fn topic(name: &str, partitions: usize) -> TopicMetadata {
+    TopicMetadata { name: name.into(), leaders: vec![Some(1); partitions] }
+}
+
+fn board(topics: &[(&str, usize)]) -> EndsBoard {
+    let board = EndsBoard::default();
+    board.set_topics(topics.iter().map(|(name, partitions)| topic(name, *partitions)).collect(), 0);
+    board
+}
+
+#[test]
+fn a_topic_is_deleted_when_two_refreshes_ten_seconds_apart_miss_it() {
+    let board = board(&[("t", 1)]);
+    board.set_topics(vec![], 50);
+    assert!(board.current().topic("t").is_some(), "one refresh says nothing");
+    board.set_topics(vec![], 100);
+    assert!(board.current().topic("t").is_some(), "too close to the first that missed it");
+    board.set_topics(vec![], 150);
+    assert!(board.current().topic("t").is_none());
+}
+
+#[test]
+fn a_topic_never_seen_is_deleted_only_for_commits_before_two_refreshes() {
+    let board = board(&[]);
+    assert!(!board.current().is_deleted(0));
+    board.set_topics(vec![], 10);
+    assert!(!board.current().is_deleted(0), "refreshes too close");
+    board.set_topics(vec![], 120);
+    board.set_topics(vec![], 230);
+    assert!(board.current().is_deleted(5));
+    assert!(!board.current().is_deleted(200), "the commit is newer than the first of the two");
+}
+
+#[test]
+fn partitions_added_later_keep_the_values_of_the_first() {
+    let board = board(&[("t", 1)]);
+    let first = board.current().topic("t").unwrap().partitions[0];
+    board.observe(EndKind::High, &[Answer { slot: first.slot, result: Ok((7, 0)) }], 1, 100);
+    board.set_topics(vec![topic("t", 3)], 5);
+    let ends = board.current();
+    let partitions = &ends.topic("t").unwrap().partitions;
+    assert_eq!(ends.value(partitions[0]).log_end, 7);
+    assert_eq!(ends.value(partitions[2]), EndValue::UNKNOWN);
+}
+
+#[test]
+fn a_new_topic_id_forgets_the_ends_and_remembers_whose_commits_were_before() {
+    let board = board(&[("t", 1)]);
+    let slot = board.current().topic("t").unwrap().partitions[0].slot;
+    board.set_ids(&[("t".into(), Uuid([1; 16]))].into(), &BTreeMap::new());
+    board.observe(EndKind::High, &[Answer { slot, result: Ok((7, 0)) }], 1, 100);
+    board.set_ids(&[("t".into(), Uuid([2; 16]))].into(), &[(3, 99)].into());
+    let ends = board.current();
+    let topic = ends.topic("t").unwrap();
+    assert_eq!(ends.value(topic.partitions[0]), EndValue::UNKNOWN);
+    assert_eq!(topic.earlier.as_ref().unwrap()[&3], 99);
+}
+
+#[test]
+fn a_failed_question_keeps_the_last_answer() {
+    let board = board(&[("t", 1)]);
+    let partition = board.current().topic("t").unwrap().partitions[0];
+    board.observe(EndKind::High, &[Answer { slot: partition.slot, result: Ok((7, 0)) }], 1, 100);
+    board.observe(EndKind::High, &[Answer { slot: partition.slot, result: Err(EndError::Other(-1)) }], 11, 1100);
+    let value = board.current().value(partition);
+    assert_eq!((value.log_end, value.observed, value.error), (7, 1, Some(EndError::Other(-1))));
+}
+
+#[test]
+fn samples_reach_an_hour_back_and_stay_few() {
+    let board = board(&[("t", 1)]);
+    let partition = board.current().topic("t").unwrap().partitions[0];
+    for second in 0..7200_u32 {
+        let answer = Answer { slot: partition.slot, result: Ok((i64::from(second) * 5, 0)) };
+        board.observe(EndKind::High, &[answer], second * 10, 0);
+        board.sample(second * 10);
+    }
+    let ends = board.current();
+    assert!(ends.samples.len() < 100, "{}", ends.samples.len());
+    let reach = ends.samples.last().unwrap().taken - ends.samples[0].taken;
+    assert!((30_000..=SAMPLE_SPAN).contains(&reach), "{reach}");
+    assert!((ends.produce_rate(partition, 600).unwrap() - 5.0).abs() < 0.01);
+}
