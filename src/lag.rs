@@ -38,6 +38,9 @@ pub fn lag(row: &Row, rare: Option<&Rare>, log_partition: i32, topic: Option<&To
         |reason, log_start, log_end| Lag { log_start, log_end, lag: Err(reason), seconds: None, data_lost: false };
     let partition =
         topic.zip(usize::try_from(row.partition).ok()).and_then(|(topic, number)| topic.partitions.get(number));
+    if topic.is_some_and(|topic| topic.refused) {
+        return unknown(LagUnknown::NotAuthorized, None, None);
+    }
     let (Some(topic), Some(partition)) = (topic, partition) else {
         let gone = if ends.is_deleted(row.applied) { LagUnknown::TopicDeleted } else { LagUnknown::EndUnknown };
         return unknown(gone, None, None);

@@ -107,6 +107,8 @@ pub struct Topic {
     /// What the shards had applied when an earlier topic of this name was last seen: commits below
     /// belong to it.
     pub earlier: Option<Arc<BTreeMap<i32, i64>>>,
+    /// The brokers refuse to tell anything of it (ACL): there are groups on it, and no partitions.
+    pub refused: bool,
     /// The metadata refresh that first missed the topic.
     missing_since: Option<Ticks>,
 }
@@ -161,9 +163,15 @@ impl Ends {
         self.topics.get(name)
     }
 
-    /// All topics, by name.
-    pub fn topics(&self) -> impl ExactSizeIterator<Item = &Arc<Topic>> {
-        self.topics.values()
+    /// The topics that can be seen, by name.
+    pub fn topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
+        self.topics.values().filter(|topic| !topic.refused)
+    }
+
+    /// Whether the last listing of topics showed this one.
+    #[must_use]
+    pub fn is_listed(&self, name: &str) -> bool {
+        self.topics.get(name).is_some_and(|topic| !topic.refused && topic.missing_since.is_none())
     }
 
     /// The value of a partition.
@@ -234,7 +242,9 @@ impl EndsBoard {
             for (name, known) in &*ends.topics {
                 if !listed.contains_key(name) {
                     let since = known.missing_since.unwrap_or(now);
-                    if now.saturating_sub(since) >= DELETED_AFTER {
+                    if known.refused {
+                        topics.insert(Name::clone(name), Arc::clone(known));
+                    } else if now.saturating_sub(since) >= DELETED_AFTER {
                         slots.release(&known.partitions);
                     } else {
                         let missing = Topic { missing_since: Some(since), ..Topic::clone(known) };
@@ -250,6 +260,26 @@ impl EndsBoard {
             if ends.refreshed.is_none_or(|before| now.saturating_sub(before) >= DELETED_AFTER) {
                 ends.confirmed = ends.refreshed.replace(now);
             }
+        });
+    }
+
+    /// Notes whether the brokers refuse to tell anything of a topic that no listing shows.
+    pub fn set_refused(&self, name: &Name, refused: bool) {
+        let known = self.current.load().topic(name).map(|topic| topic.refused);
+        if known.unwrap_or(false) == refused {
+            return;
+        }
+        self.update(|ends, free| {
+            let mut topics = BTreeMap::clone(&ends.topics);
+            let mut slots = Slots { values: &mut ends.values, free, now: 0 };
+            let unseen = TopicMetadata { name: Name::clone(name), leaders: vec![] };
+            let topic = slots.merge(topics.get(name), &unseen);
+            if refused {
+                topics.insert(Name::clone(name), Arc::new(Topic { refused, ..Topic::clone(&topic) }));
+            } else {
+                topics.remove(name);
+            }
+            ends.topics = Arc::new(topics);
         });
     }
 
@@ -341,12 +371,13 @@ impl Slots<'_> {
         self.release(known_partitions.get(partitions.len()..).unwrap_or_default());
         match known {
             Some(topic) if topic.partitions == partitions && topic.missing_since.is_none() => Arc::clone(topic),
-            Some(topic) => Arc::new(Topic { partitions, missing_since: None, ..Topic::clone(topic) }),
+            Some(topic) => Arc::new(Topic { partitions, refused: false, missing_since: None, ..Topic::clone(topic) }),
             None => Arc::new(Topic {
                 name: Name::clone(&metadata.name),
                 id: None,
                 partitions,
                 earlier: None,
+                refused: false,
                 missing_since: None,
             }),
         }

@@ -15,6 +15,10 @@ use hashbrown::HashMap;
 use rdkafka::{consumer::Consumer as _, error::RDKafkaErrorCode};
 use tokio_util::sync::CancellationToken;
 
+mod missing;
+
+use missing::Missing;
+
 use super::{
     client::{self, Client},
     ffi::{self, Admin, Reply, ReplyContent, Spec},
@@ -56,6 +60,7 @@ pub struct Poller {
     due: Due,
     round: Round,
     ids_asked_at: Option<BTreeMap<i32, i64>>,
+    missing: Missing,
     /// The questions that are asked seldom were asked, of known topics.
     asked_low: bool,
 }
@@ -122,6 +127,7 @@ impl Poller {
             due: Due { metadata: now, high: now, low: now, ids: now },
             round: Round::default(),
             ids_asked_at: None,
+            missing: Missing::default(),
             asked_low: false,
         })
     }
@@ -173,6 +179,7 @@ impl Poller {
                 let log_partitions = topics.iter().find(|topic| &*topic.name == crate::model::OFFSETS_TOPIC);
                 let log_partitions = log_partitions.map_or(0, |topic| topic.leaders.len());
                 self.cluster.ends.set_topics(topics, self.store.clock.ticks());
+                self.missing.check(&self.client, &self.cluster, &self.settings);
                 self.replan();
                 let cluster_id = self.client.client().fetch_cluster_id(Duration::ZERO);
                 let controller = ffi::controller(&self.client);

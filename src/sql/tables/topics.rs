@@ -65,7 +65,7 @@ impl Table for Topics {
     }
 
     fn count(unit: Unit<'_>) -> Option<usize> {
-        Some(unit.cluster.ends.topics().len())
+        Some(unit.cluster.ends.topics().count())
     }
 }
 

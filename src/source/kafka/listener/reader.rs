@@ -208,7 +208,13 @@ impl Applier<'_> {
         };
         // Only deletions show the record's time; asking for it is a call into C.
         let at = if value.is_none() { message.timestamp().unwrap_or(0) } else { 0 };
-        self.cluster.config.groups.accepts(group).then_some(Event { log_offset, at, group, kind })
+        let config = &self.cluster.config;
+        let wanted = config.groups.accepts(group)
+            && match &kind {
+                EventKind::Commit { topic, .. } | EventKind::Delete { topic, .. } => config.topics.accepts(topic),
+                EventKind::Members(_) => true,
+            };
+        wanted.then_some(Event { log_offset, at, group, kind })
     }
 }
 
