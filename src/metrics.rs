@@ -65,6 +65,10 @@ fn flag(value: bool) -> f64 {
     f64::from(u8::from(value))
 }
 
+fn number(partition: &status::LogPartitionStatus) -> String {
+    partition.log_partition.map(|number| number.to_string()).unwrap_or_default()
+}
+
 fn count(value: u64) -> f64 {
     to_f64(i64::try_from(value).unwrap_or(i64::MAX))
 }
@@ -103,7 +107,7 @@ fn progress(page: &mut Page, store: &Store) {
         for (cluster, partitions) in &partitions {
             for partition in partitions {
                 if let Some(value) = value(partition) {
-                    let number = partition.log_partition.to_string();
+                    let number = number(partition);
                     page.sample(name, &[("cluster", cluster), ("log_partition", &number)], value);
                 }
             }
@@ -116,14 +120,14 @@ fn progress(page: &mut Page, store: &Store) {
     let (errors, unknown) = ("offsetd_decode_errors_total", "offsetd_unknown_records_total");
     page.family(errors, "counter", "Records that did not decode, by fault.");
     for (cluster, of) in partitions.iter().flat_map(|(cluster, all)| all.iter().map(move |of| (cluster, of))) {
-        let number = of.log_partition.to_string();
+        let number = number(of);
         for (fault, total) in &of.decode_errors {
             page.sample(errors, &[("cluster", cluster), ("log_partition", &number), ("fault", fault)], count(*total));
         }
     }
     page.family(unknown, "counter", "Records of types that are not known, by type.");
     for (cluster, of) in partitions.iter().flat_map(|(cluster, all)| all.iter().map(move |of| (cluster, of))) {
-        let number = of.log_partition.to_string();
+        let number = number(of);
         for (kind, total) in &of.unknown_types {
             let kind = kind.to_string();
             page.sample(unknown, &[("cluster", cluster), ("log_partition", &number), ("type", &kind)], count(*total));

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
-    model::{Millis, Name, OFFSETS_TOPIC},
+    model::{Millis, Name, OFFSETS_TOPIC, SOURCE_KAFKA},
     store::{
         Store,
         cluster::{Cluster, Health},
@@ -17,8 +17,8 @@ use crate::{
 pub struct LogPartitionStatus {
     /// `kafka`, or the name of another offset store.
     pub source: Name,
-    /// Partition of `__consumer_offsets`.
-    pub log_partition: i32,
+    /// Partition of `__consumer_offsets`; `None` stands for all, while it is not known how many there are.
+    pub log_partition: Option<i32>,
     /// `loading`, `live` or `failing`.
     pub state: &'static str,
     /// The next offset to apply.
@@ -49,6 +49,38 @@ impl LogPartitionStatus {
     pub fn behind(&self) -> Option<i64> {
         Some(self.end_offset?.saturating_sub(self.position?).max(0))
     }
+}
+
+impl LogPartitionStatus {
+    /// Of a cluster whose log partitions are not known yet.
+    fn unknown(health: &Health) -> Self {
+        Self {
+            source: SOURCE_KAFKA.into(),
+            log_partition: None,
+            state: if health.reachable { "loading" } else { "failing" },
+            position: None,
+            target: None,
+            end_offset: None,
+            last_stable_offset: None,
+            records: 0,
+            tombstones: 0,
+            decode_errors: BTreeMap::new(),
+            unknown_types: BTreeMap::new(),
+            last_record_at: None,
+            last_error: health.last_error.clone(),
+        }
+    }
+}
+
+/// The source of a cluster by log partition: one entry without a number until partitions are known.
+#[must_use]
+pub fn sources(cluster: &Cluster, health: &Health, ends: &Ends) -> Vec<LogPartitionStatus> {
+    let partitions = log_partitions(cluster, health, ends);
+    // None is known and none exists: there is nothing to say.
+    if partitions.is_empty() && health.log_partitions != Some(0) {
+        return vec![LogPartitionStatus::unknown(health)];
+    }
+    partitions
 }
 
 /// The log partitions of a cluster, by number.
@@ -85,7 +117,7 @@ fn log_partition(
     };
     LogPartitionStatus {
         source: Name::clone(&shard.key.source),
-        log_partition: shard.key.log_partition,
+        log_partition: Some(shard.key.log_partition),
         state,
         position: (position >= 0).then_some(position),
         target,

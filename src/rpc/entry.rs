@@ -152,7 +152,7 @@ pub(super) fn cluster_status(store: &Store, cluster: &Arc<Cluster>) -> proto::Cl
         bootstrap_servers: cluster.config.bootstrap_servers.clone(),
         progress: cluster.progress(),
         remaining: cluster.remaining(&store.clock).and_then(|left| left.try_into().ok()),
-        log_partitions: status::log_partitions(cluster, &health, &ends).iter().map(log_partition).collect(),
+        log_partitions: status::log_partitions(cluster, &health, &ends).iter().filter_map(log_partition).collect(),
         groups: u64::try_from(sizes.0).unwrap_or(u64::MAX),
         offsets: u64::try_from(sizes.1).unwrap_or(u64::MAX),
         cluster_id: health.cluster_id,
@@ -165,9 +165,9 @@ pub(super) fn cluster_status(store: &Store, cluster: &Arc<Cluster>) -> proto::Cl
     }
 }
 
-fn log_partition(partition: &status::LogPartitionStatus) -> proto::LogPartitionStatus {
-    proto::LogPartitionStatus {
-        log_partition: partition.log_partition,
+fn log_partition(partition: &status::LogPartitionStatus) -> Option<proto::LogPartitionStatus> {
+    Some(proto::LogPartitionStatus {
+        log_partition: partition.log_partition?,
         state: partition.state.to_owned(),
         position: partition.position,
         target: partition.target,
@@ -179,5 +179,5 @@ fn log_partition(partition: &status::LogPartitionStatus) -> proto::LogPartitionS
         unknown_types: partition.unknown_types.values().sum(),
         last_record_at: partition.last_record_at.map(timestamp),
         last_error: partition.last_error.clone(),
-    }
+    })
 }

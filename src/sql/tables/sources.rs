@@ -28,7 +28,7 @@ impl Table for Sources {
         vec![
             text("cluster", "Name that the operator gave the cluster", |row| row.cluster),
             text("source", "kafka is __consumer_offsets", |row| &row.partition.source),
-            optional_int32("log_partition", "Partition of __consumer_offsets", |row| Some(row.partition.log_partition)),
+            optional_int32("log_partition", "Partition of __consumer_offsets", |row| row.partition.log_partition),
             text("state", "loading, live or failing", |row| row.partition.state),
             optional_int64("position", "The next offset to apply", |row| row.partition.position),
             optional_int64("target", "The end captured at the start", |row| row.partition.target),
@@ -53,8 +53,7 @@ impl Table for Sources {
 
     fn rows<'a>(unit: Unit<'a>, _: &Wanted, visit: &mut dyn FnMut(Row<'a>)) {
         let cluster = &*unit.cluster.cluster.name;
-        for partition in crate::status::log_partitions(&unit.cluster.cluster, &unit.cluster.health, &unit.cluster.ends)
-        {
+        for partition in crate::status::sources(&unit.cluster.cluster, &unit.cluster.health, &unit.cluster.ends) {
             visit(Row { cluster, partition });
         }
     }
