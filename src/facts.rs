@@ -11,7 +11,6 @@ use crate::{
         ends::Topic,
         group::Entry,
         membership::{GroupState, Member, SIMPLE},
-        windows::KeyWindow,
     },
 };
 
@@ -26,8 +25,8 @@ pub struct Fact<'a> {
     pub lag: Lag,
     /// How it does.
     pub status: Status,
-    /// Samples, if the group committed since the load.
-    pub window: Option<&'a KeyWindow>,
+    /// Records per second that commits advance, if that is known.
+    pub consume_rate: Option<f64>,
     /// The member that owns the partition.
     pub owner: Option<&'a Member>,
 }
@@ -56,7 +55,8 @@ impl<'a> Deriver<'a> {
         let status = lag::status(entry.row, &lag, window, context);
         let owner = self.group.group.membership.as_ref();
         let owner = owner.and_then(|members| members.owner(entry.topic, entry.row.partition));
-        Fact { group: self.group, entry, lag, status, window, owner }
+        let consume_rate = window.and_then(|window| window.consume_rate(context.now, context.window));
+        Fact { group: self.group, entry, lag, status, consume_rate, owner }
     }
 }
 

@@ -24,7 +24,6 @@ pub struct KeyWindow {
     committed_offset: i64,
     /// Lag at the last sample.
     pub lag: i64,
-    taken: Ticks,
     /// When a sample last had no lag, or began to be taken.
     pub without_lag: Option<Ticks>,
     /// When the committed offset last differed from the sample before.
@@ -47,7 +46,6 @@ impl KeyWindow {
             partition: entry.row.partition,
             committed_offset: entry.row.committed_offset,
             lag,
-            taken: now,
             // Nothing is known of the time before: as good as without lag.
             without_lag: Some(now),
             moved: now,
@@ -63,21 +61,16 @@ impl KeyWindow {
     pub fn next(&self, entry: &Entry<'_>, lag: i64, now: Ticks) -> Self {
         let offset = entry.row.committed_offset;
         let at = |happened: bool, before: Option<Ticks>| if happened { Some(now) } else { before };
-        let seconds = f64::from(now.saturating_sub(self.taken)) / 10.0;
-        let rate = to_f64(offset.saturating_sub(self.committed_offset).max(0)) / seconds.max(0.1);
-        let before = f64::from(self.rate);
-        let smoothed = if before.is_nan() { rate } else { before + RATE_WEIGHT * (rate - before) };
+        let rate = if offset == self.committed_offset { self.rate } else { self.rate_after(offset, now) };
         Self {
             committed_offset: offset,
             lag,
-            taken: now,
             without_lag: at(lag == 0, self.without_lag),
             moved: if offset == self.committed_offset { self.moved } else { now },
             rewound: at(offset < self.committed_offset, self.rewound),
             fell: at(lag < self.lag, self.fell),
             rose: at(lag > self.lag, self.rose),
-            #[expect(clippy::cast_possible_truncation, reason = "a rate needs no more than seven digits")]
-            rate: smoothed as f32,
+            rate,
             ..*self
         }
     }
@@ -86,9 +79,25 @@ impl KeyWindow {
         self.topic_index as usize == topic_index && self.partition == row.partition
     }
 
-    /// Records per second that the group consumes, smoothed; `None` before the second sample.
+    /// The rate with another move, from the time since the move before: a group that commits once a
+    /// minute moves in one sample of six.
+    fn rate_after(&self, offset: i64, now: Ticks) -> f32 {
+        let seconds = f64::from(now.saturating_sub(self.moved)) / 10.0;
+        let rate = to_f64(offset.saturating_sub(self.committed_offset).max(0)) / seconds.max(0.1);
+        let before = f64::from(self.rate);
+        let smoothed = if before.is_nan() { rate } else { before + RATE_WEIGHT * (rate - before) };
+        #[expect(clippy::cast_possible_truncation, reason = "a rate needs no more than seven digits")]
+        let rate = smoothed as f32;
+        rate
+    }
+
+    /// Records per second that the group consumes, smoothed; 0 when it has not moved for a window,
+    /// `None` before anything can be said.
     #[must_use]
-    pub fn consume_rate(&self) -> Option<f64> {
+    pub fn consume_rate(&self, now: Ticks, window: Ticks) -> Option<f64> {
+        if now.saturating_sub(self.moved) >= window {
+            return Some(0.0);
+        }
         (!self.rate.is_nan()).then(|| f64::from(self.rate))
     }
 }

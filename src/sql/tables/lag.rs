@@ -30,9 +30,7 @@ impl Table for LagTable {
             optional_int64("lag", "Records not yet committed; NULL when unknown", |row| row.lag.lag.ok()),
             optional_float("lag_seconds", "Age of the oldest unread record, estimated (s)", |row| row.lag.seconds),
             optional_text("lag_unknown", "Why lag is NULL", |row| row.lag.lag.err().map(|reason| reason.as_str())),
-            optional_float("consume_rate", "Records per second that commits advance, smoothed", |row| {
-                row.window?.consume_rate()
-            }),
+            optional_float("consume_rate", "Records per second that commits advance, smoothed", |row| row.consume_rate),
             text("status", "ok, unknown, lagging, rewind, stalled, stopped or data_lost", |row| row.status.as_str()),
             optional_text("member_id", "Member that owns the partition", |row| {
                 row.owner.map(|owner| &*owner.member_id)
