@@ -310,7 +310,8 @@ impl Poller {
             }
         };
         let ends = self.cluster.ends.current();
-        let answered = listed.iter().any(|offset| offset.result.is_ok());
+        // A broker's refusal is an answer; librdkafka's own errors have negative codes.
+        let answered = listed.iter().any(|offset| offset.result.map_or_else(|error| error as i32 > 0, |_| true));
         if kind == EndKind::High {
             self.round.answered += usize::from(answered);
             self.round.failed += usize::from(!answered);
@@ -394,7 +395,7 @@ fn is_moved(error: RDKafkaErrorCode) -> bool {
         RDKafkaErrorCode::NotLeaderForPartition
             | RDKafkaErrorCode::LeaderNotAvailable
             | RDKafkaErrorCode::UnknownTopicOrPartition
-            | RDKafkaErrorCode::RequestTimedOut
+            | RDKafkaErrorCode::OperationTimedOut
     )
 }
 

@@ -187,7 +187,7 @@ impl Event {
                     let result = match found.err {
                         RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR if found.offset >= 0 => Ok((found.offset, epoch)),
                         // A leader that failed leaves "no error" and offset -1001.
-                        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Err(RDKafkaErrorCode::RequestTimedOut),
+                        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Err(RDKafkaErrorCode::OperationTimedOut),
                         error => Err(error.into()),
                     };
                     ListedOffset { topic: text(found.topic), partition: found.partition, result }
