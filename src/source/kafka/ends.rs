@@ -183,7 +183,7 @@ impl Poller {
                 self.replan();
                 let cluster_id = self.client.client().fetch_cluster_id(Duration::ZERO);
                 let controller = ffi::controller(&self.client);
-                self.cluster.succeeded();
+                self.succeed();
                 self.cluster.set_health(|health| {
                     health.brokers = i32::try_from(metadata.brokers().len()).ok();
                     health.cluster_id = cluster_id.or(health.cluster_id.take());
@@ -356,12 +356,19 @@ impl Poller {
     fn judge_round(&mut self) {
         let round = std::mem::take(&mut self.round);
         if round.answered > 0 {
-            self.cluster.succeeded();
+            self.succeed();
         } else if round.failed > 0 {
             let reason = self.client.context().take_error().or(round.last_error);
             self.fail(&reason.unwrap_or_else(|| "no broker answers".to_owned()));
             self.due.metadata = self.due.metadata.min(now() + RETRY);
         }
+    }
+
+    fn succeed(&self) {
+        if !self.cluster.health().reachable {
+            tracing::info!(cluster = &*self.cluster.name, "the cluster answers");
+        }
+        self.cluster.succeeded();
     }
 
     fn fail(&self, reason: &str) {
