@@ -15,6 +15,7 @@ mod wanted;
 
 pub mod output;
 
+pub use datafusion::common::ScalarValue;
 pub use engine::{Answer, Engine, Statement, Stats};
 pub use error::SqlError;
 pub use table::COMMENT;

@@ -3,14 +3,13 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef, ipc::writer::StreamWriter};
-use datafusion::common::ScalarValue;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::{entry, proto, to_status};
 use crate::{
     error::Error,
-    sql::{Answer, Engine, SqlError, Statement, output},
+    sql::{Answer, Engine, ScalarValue, SqlError, Statement, output},
 };
 use proto::{SqlFormat, sql_response::Message, sql_value::Value};
 

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use arrow::{array::RecordBatch, csv, error::ArrowError, ipc::writer::StreamWriter};
-use datafusion::common::ScalarValue;
 use futures::StreamExt as _;
 
 use super::{
     Body, Bytes, Deserialize, Error, HeaderMap, IntoResponse as _, Response, State, Value, Web, header, problem,
 };
 use crate::sql::{
-    Answer, SqlError, Statement,
+    Answer, ScalarValue, SqlError, Statement,
     output::{JsonRows, TIMESTAMP},
 };
 

@@ -9,5 +9,7 @@
 )]
 
 mod kafka;
+mod layers;
 mod process;
+mod program;
 mod server;

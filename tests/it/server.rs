@@ -63,6 +63,11 @@ impl Server {
         Answer::read(answer)
     }
 
+    pub(crate) fn post(&self, path: &str, accept: &str, body: &str) -> Answer {
+        let request = self.http.post(format!("http://{}{path}", self.address()));
+        Answer::read(request.header("accept", accept).send(body))
+    }
+
     pub(crate) fn wait_ready(&mut self) {
         wait_for("/readyz to say 200", LIMIT, || {
             self.process.check_alive().unwrap();

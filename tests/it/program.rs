@@ -1,0 +1,250 @@
+//! The program as its users meet it: the demo, the client commands, HTTP, exit codes.
+
+use std::{
+    io::Write as _,
+    process::{Command, Output, Stdio},
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::{process::wait_for, server::Server};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn offsetd(args: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_offsetd"))
+        .args(args)
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A program that refuses its arguments may be gone before it reads.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn demo() -> (Server, String) {
+    let mut server = Server::start(&["demo"]);
+    server.wait_ready();
+    let url = format!("http://{}", server.address());
+    (server, url)
+}
+
+#[test]
+fn the_demo_answers_every_command_of_the_readme() {
+    let (server, url) = demo();
+    let lag = "SELECT group_id, topic, sum(lag) FROM lag GROUP BY 1, 2 ORDER BY 3 DESC";
+    let table = stdout(&offsetd(&["sql", lag, "--server", &url], ""));
+    assert!(table.contains("clickstream-enricher") && table.contains("rows, "), "{table}");
+    let json = stdout(&offsetd(&["sql", "--server", &url, "--format", "json"], "SELECT count(*) AS n FROM groups"));
+    assert!(serde_json::from_str::<Value>(&json).unwrap()[0]["n"].as_i64().unwrap() > 20, "{json}");
+    let query = stdout(&offsetd(&["query", "billing", "orders", "0", "--server", &url], ""));
+    assert!(query.contains("committed_offset:") && query.contains("owner:"), "{query}");
+    let groups = stdout(&offsetd(&["groups", "--active", "--search", "fraud", "--server", &url], ""));
+    assert!(groups.contains("fraud-detection") && groups.contains("payments"), "{groups}");
+    let status = stdout(&offsetd(&["status", "--server", &url], ""));
+    assert!(status.contains("ready:       yes") && status.contains("50 live"), "{status}");
+    server.stop_cleanly();
+}
+
+#[test]
+fn the_demo_shows_groups_in_every_condition() {
+    let (server, _) = demo();
+    wait_for("all conditions to show", Duration::from_secs(180), || {
+        let rows = server.sql("SELECT DISTINCT status FROM lag ORDER BY 1");
+        let found: Vec<&str> = rows.iter().map(|row| row["status"].as_str().unwrap()).collect();
+        let wanted = ["lagging", "ok", "stalled", "stopped"];
+        if wanted.iter().all(|status| found.contains(status)) { Ok(()) } else { Err(format!("{found:?}")) }
+    });
+    let kinds = server.sql("SELECT kind, state FROM groups GROUP BY 1, 2 ORDER BY 1, 2");
+    assert_eq!(kinds.len(), 3, "classic Empty, classic Stable, simple Empty: {kinds:?}");
+    server.stop_cleanly();
+}
+
+#[test]
+fn a_watch_shows_commits_until_it_is_stopped() {
+    let (server, url) = demo();
+    let mut watch = Command::new(env!("CARGO_BIN_EXE_offsetd"))
+        .args(["watch", "--group", "fraud-detection", "--server", &url])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(watch.stdout.take().unwrap()));
+    let line = lines.next().unwrap().unwrap();
+    assert!(line.contains("fraud-detection  payments-") && line.contains(" → "), "{line}");
+    // The server's stop ends the stream with a reason.
+    server.stop_cleanly();
+    assert_eq!(watch.wait().unwrap().code(), Some(1));
+}
+
+#[test]
+fn http_answers_in_every_format_and_with_the_right_status() {
+    let (server, _) = demo();
+    let post = |body: &str, accept: &str| server.post("/v1/sql", accept, body);
+    let csv = post("SELECT 'a,b' AS x, CAST(NULL AS BIGINT) AS y, make_array(1, 2) AS z", "text/csv");
+    assert_eq!((csv.status, &*csv.body), (200, "x,y,z\n\"a,b\",,\"[1,2]\"\n"));
+    let lines = post("SELECT column1 AS n FROM (VALUES (1), (9007199254740993)) ORDER BY 1", "application/x-ndjson");
+    assert_eq!(lines.body, "{\"n\":1}\n{\"n\":\"9007199254740993\"}\n");
+    let empty = post("SELECT * FROM offsets WHERE group_id = 'nobody'", "application/json");
+    assert_eq!((empty.status, empty.body.trim()), (200, "[]"));
+    for (statement, status, says) in [
+        ("SELECT nope FROM lag", 400, "nope"),
+        ("DROP TABLE lag", 400, "read-only"),
+        ("INSERT INTO offsets VALUES (1)", 400, "read-only"),
+        ("COPY lag TO '/tmp/x'", 400, "read-only"),
+        ("SELECT 1; SELECT 2", 400, "one statement"),
+        ("SELECT * FROM '/etc/passwd'", 400, "passwd"),
+    ] {
+        let answer = post(statement, "application/json");
+        assert_eq!(answer.status, status, "{statement}: {answer:?}");
+        assert!(answer.body.contains(says), "{statement}: {answer:?}");
+    }
+    let found = server.get("/v1/query?group_id=billing&topic=orders&partition=0");
+    let found: Value = serde_json::from_str(&found.body).unwrap();
+    assert_eq!(found["entry"]["group_id"], "billing");
+    for (path, status) in [
+        ("/v1/query?group_id=nobody&topic=orders&partition=0", 404),
+        ("/v1/query?group_id=billing&topic=orders&partition=x", 400),
+        ("/v1/query?group_id=billing", 400),
+        ("/livez", 200),
+        ("/nowhere", 404),
+    ] {
+        assert_eq!(server.get(path).status, status, "{path}");
+    }
+    server.stop_cleanly();
+}
+
+#[test]
+fn every_metric_line_is_well_formed_and_unknown_lag_has_no_sample() {
+    let (server, _) = demo();
+    let page = server.get("/metrics").body;
+    let sample = regex::Regex::new(r#"^[a-z_]+(\{([a-z_]+="([^"\\]|\\.)*",?)+\})? -?[0-9.]+(e-?[0-9]+)?$"#).unwrap();
+    let samples: Vec<&str> = page.lines().filter(|line| !line.starts_with('#')).collect();
+    assert!(
+        samples.iter().all(|line| sample.is_match(line)),
+        "{:?}",
+        samples.iter().find(|line| !sample.is_match(line))
+    );
+    let count = |name: &str| samples.iter().filter(|line| line.starts_with(&format!("{name}{{"))).count();
+    assert!(count("offsetd_consumer_committed_offset") > 100);
+    assert!(count("offsetd_consumer_lag") <= count("offsetd_consumer_committed_offset"));
+    assert_eq!(count("offsetd_log_position"), 50);
+    server.stop_cleanly();
+}
+
+#[test]
+fn the_tables_have_the_columns_that_users_rely_on() {
+    let (server, _) = demo();
+    let columns = |table: &str| {
+        let rows =
+            server.sql(&format!("SELECT column_name FROM columns WHERE table_name = '{table}' ORDER BY position"));
+        rows.iter().map(|row| row["column_name"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+    };
+    for (table, expected) in [
+        (
+            "offsets",
+            "cluster source group_id topic partition committed_offset committed_at leader_epoch metadata expires_at topic_id log_partition log_offset",
+        ),
+        (
+            "partitions",
+            "cluster topic partition topic_id leader log_start_offset log_end_offset last_stable_offset observed_at produce_rate error",
+        ),
+        (
+            "lag",
+            "cluster source group_id topic partition committed_offset committed_at log_start_offset log_end_offset lag lag_seconds lag_unknown consume_rate status member_id client_id client_host",
+        ),
+        (
+            "groups",
+            "cluster group_id kind state protocol_type protocol epoch leader_member_id members topics partitions lag max_lag max_lag_seconds unknown_lag_partitions last_committed_at active status",
+        ),
+        (
+            "members",
+            "cluster group_id member_id instance_id client_id client_host rack_id session_timeout_ms rebalance_timeout_ms member_epoch state subscribed_topics assigned_partitions",
+        ),
+        ("assignments", "cluster group_id member_id topic partition kind"),
+        ("topics", "cluster topic topic_id partitions internal groups active_groups log_end_offset_sum produce_rate"),
+        (
+            "commits",
+            "cluster group_id topic partition committed_offset previous_offset committed_at log_partition log_offset kind",
+        ),
+        (
+            "sources",
+            "cluster source log_partition state position target end_offset last_stable_offset open_transaction_since behind records tombstones decode_errors unknown_types last_record_at last_error",
+        ),
+        ("clusters", "cluster bootstrap_servers cluster_id brokers controller reachable ready last_error"),
+    ] {
+        assert_eq!(columns(table), expected, "{table}");
+    }
+    let plan = server.sql("EXPLAIN SELECT * FROM lag WHERE group_id = 'billing'");
+    assert!(format!("{plan:?}").contains("shards=1/50, groups=[billing]"), "{plan:?}");
+    let agree = "SELECT count(*) FROM offsets o JOIN lag l USING (cluster, source, group_id, topic, partition) \
+                 WHERE o.committed_offset <> l.committed_offset";
+    assert_eq!(server.sql_value(agree), 0, "two tables of one statement show one moment");
+    server.stop_cleanly();
+}
+
+#[test]
+fn bad_input_is_refused_with_its_exit_code_and_a_reason() {
+    let cases: [(&[&str], &str, i32, &str); 7] = [
+        (&["frobnicate"], "", 64, "frobnicate"),
+        (&["serve"], "", 64, "bootstrap"),
+        (&["serve", "--bootstrap-servers", "h:1", "-X", "no.such=1"], "", 64, "no.such"),
+        (&["serve", "--bootstrap-servers", "h:1", "-X", "group.id=g"], "", 64, "group.id"),
+        (&["decode"], "no hex\n", 2, "line 1"),
+        (&["sql", "SELECT 1", "--server", "http://127.0.0.1:1"], "", 1, "offsetd demo"),
+        (&["check-config", "--config", "/nonexistent"], "", 64, "/nonexistent"),
+    ];
+    for (args, input, code, says) in cases {
+        let output = offsetd(args, input);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {error}");
+        assert!(error.contains(says), "{args:?}: {error}");
+    }
+}
+
+#[test]
+fn a_port_in_use_is_named_with_what_to_do() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = offsetd(&["serve", "--bootstrap-servers", "127.0.0.1:1", "--listen", &address], "");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains(&address) && error.contains("--listen"), "{error}");
+}
+
+#[test]
+fn what_the_demo_suggests_works_when_pasted() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let said = dir.path().join("stdout");
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_offsetd"))
+        .args(["demo", "--listen", "127.0.0.1:0"])
+        .stdout(std::fs::File::create(&said).unwrap())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let commands = wait_for("the demo's suggestions", LIMIT, || {
+        let text = std::fs::read_to_string(&said).unwrap();
+        let commands: Vec<String> =
+            text.lines().filter(|line| line.starts_with("  ")).map(|line| line.trim().to_owned()).collect();
+        if commands.len() == 3 { Ok(commands) } else { Err(text) }
+    });
+    for command in commands.iter().filter(|command| !command.contains(" watch")) {
+        wait_for("the command to succeed", LIMIT, || {
+            let output = Command::new("sh").args(["-c", command]).output().unwrap();
+            if output.status.success() && output.stdout.len() > 100 { Ok(()) } else { Err(format!("{output:?}")) }
+        });
+    }
+    let watch = commands.iter().find(|command| command.contains(" watch")).unwrap();
+    let first = Command::new("sh").args(["-c", &format!("{watch} | head -n 1")]).output().unwrap();
+    assert!(String::from_utf8_lossy(&first.stdout).contains(" → "), "{first:?}");
+    demo.kill().unwrap();
+    demo.wait().unwrap();
+}
