@@ -9,6 +9,7 @@ mod error;
 mod memory;
 mod scan;
 mod session;
+mod stop;
 mod table;
 mod tables;
 mod wanted;

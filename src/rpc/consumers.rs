@@ -63,7 +63,7 @@ pub(super) fn get_consumer(
     let snapshot = cut.snapshot();
     Ok(proto::GetConsumerResponse {
         consumers,
-        next_page_token: walk.next(at).map(|next| tokens.write(next)).unwrap_or_default(),
+        next_page_token: walk.next(at, (store, walks)).map(|next| tokens.write(next)).unwrap_or_default(),
         incomplete_clusters: entry::incomplete(&snapshot),
         snapshot: Some(entry::snapshot(&snapshot)),
         total: i64::try_from(found.len()).unwrap_or(i64::MAX),
@@ -77,8 +77,10 @@ fn key(group: &GroupCut<'_>) -> GroupKey {
 /// The order of a walk, and where its page starts.
 struct Walk {
     keys: Arc<Vec<GroupKey>>,
-    /// Of an order that is kept.
+    /// Of an order that is kept already.
     id: Option<u64>,
+    /// By a column that moves: the order must be kept for the next page.
+    moves: bool,
     from: usize,
 }
 
@@ -91,7 +93,7 @@ impl Walk {
         (store, walks): (&Store, &Walks),
     ) -> Result<Self, Error> {
         if let Some(Next::Walk(id, from)) = next {
-            return Ok(Self { keys: walks.find(&store.clock, *id)?, id: Some(*id), from: *from });
+            return Ok(Self { keys: walks.find(&store.clock, *id)?, id: Some(*id), moves: true, from: *from });
         }
         if order.is_default() {
             let keys: Vec<GroupKey> = found.iter().map(key).collect();
@@ -101,13 +103,12 @@ impl Walk {
                 }
                 Some(Next::Walk(..)) | None => 0,
             };
-            return Ok(Self { keys: Arc::new(keys), id: None, from });
+            return Ok(Self { keys: Arc::new(keys), id: None, moves: false, from });
         }
         let mut facts: Vec<GroupFact<'_>> = found.iter().map(|group| group_fact(cut, *group)).collect();
         facts.sort_by(|left, right| order.compare(left, right));
         let keys = Arc::new(facts.iter().map(|fact| key(&fact.group)).collect());
-        let id = walks.keep(&store.clock, Arc::clone(&keys));
-        Ok(Self { keys, id: Some(id), from: 0 })
+        Ok(Self { keys, id: None, moves: true, from: 0 })
     }
 
     /// The group at a place; `Some(None)` when it is gone, `None` at the end.
@@ -117,10 +118,11 @@ impl Walk {
     }
 
     /// The token of the page that starts at `at`; `None` at the end.
-    fn next(&self, at: usize) -> Option<Next> {
+    fn next(&self, at: usize, (store, walks): (&Store, &Walks)) -> Option<Next> {
         let last = self.keys.get(at).and_then(|_| self.keys.get(at.checked_sub(1)?))?;
         Some(match self.id {
             Some(id) => Next::Walk(id, at),
+            None if self.moves => Next::Walk(walks.keep(&store.clock, Arc::clone(&self.keys)), at),
             None => Next::After(last.0.to_string(), last.1.to_string()),
         })
     }

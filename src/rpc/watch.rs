@@ -9,7 +9,11 @@
 use std::{collections::HashMap, pin::Pin, sync::Arc};
 
 use futures::{StreamExt as _, future::abortable};
-use tokio::sync::{OwnedSemaphorePermit, broadcast::error::RecvError, mpsc};
+use tokio::sync::{
+    OwnedSemaphorePermit,
+    broadcast::error::{RecvError, TryRecvError},
+    mpsc,
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -184,7 +188,7 @@ impl Follower {
                     continue;
                 }
             };
-            let (mut changes, mut size) = (vec![], PageSize::new(BATCH));
+            let (mut changes, mut size, mut lagged) = (vec![], PageSize::new(BATCH), false);
             let mut next = Some(first);
             while let Some(change) = next {
                 self.sequence = change.sequence;
@@ -193,10 +197,21 @@ impl Follower {
                     size.add(&change);
                     changes.push(change);
                 }
-                next = if size.is_full() { None } else { self.changes.try_recv().ok() };
+                next = match if size.is_full() { Err(TryRecvError::Empty) } else { self.changes.try_recv() } {
+                    Ok(change) => Some(change),
+                    Err(TryRecvError::Lagged(_)) => {
+                        // It says so once, and goes on with what is left in the ring.
+                        lagged = true;
+                        None
+                    }
+                    Err(TryRecvError::Empty | TryRecvError::Closed) => None,
+                };
             }
             let response = proto::WatchResponse { changes, ..proto::WatchResponse::default() };
             if !response.changes.is_empty() && responses.send(Ok(response)).await.is_err() {
+                return;
+            }
+            if lagged && self.catch_up(responses).await.is_err() {
                 return;
             }
         }

@@ -26,7 +26,7 @@ use tokio::{
     time::timeout_at,
 };
 
-use super::{error::SqlError, memory::QueryPool, output, session::session, table::AnyTable, tables};
+use super::{error::SqlError, memory::QueryPool, output, session::session, stop::Stop, table::AnyTable, tables};
 use crate::{
     config, freshness,
     store::{
@@ -108,10 +108,11 @@ impl Answer {
 }
 
 #[derive(Debug)]
-struct AbortOnDrop(JoinHandle<()>);
+struct AbortOnDrop(JoinHandle<()>, Stop);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
+        self.1.set();
         self.0.abort();
     }
 }
@@ -130,7 +131,7 @@ struct Shared {
     settings: config::Sql,
     tables: Vec<Arc<dyn AnyTable>>,
     permits: Semaphore,
-    waiting: AtomicUsize,
+    waiting: Arc<AtomicUsize>,
     memory: Arc<AtomicUsize>,
 }
 
@@ -155,7 +156,7 @@ impl Engine {
             permits: Semaphore::new(settings.concurrency.max(1)),
             settings,
             tables: tables::all(),
-            waiting: AtomicUsize::new(0),
+            waiting: Arc::default(),
             memory: Arc::default(),
         };
         Ok(Self { shared: Arc::new(shared), runtime: Some(runtime) })
@@ -175,14 +176,21 @@ impl Engine {
         let (sender, batches) = mpsc::channel(AHEAD);
         let shared = Arc::clone(&self.shared);
         let runtime = self.runtime.as_ref().ok_or(SqlError::ShuttingDown)?;
-        let task = AbortOnDrop(runtime.spawn(async move {
-            let run = timeout_at(deadline, shared.answer(statement, timeout, planned, &sender)).await;
+        // Here and not on the engine's threads, which may all be busy.
+        shared.check_size(&statement.sql)?;
+        let place = shared.place()?;
+        let stop = Stop::default();
+        let stopped = stop.clone();
+        let run = async move {
+            let _place = place;
+            let run = timeout_at(deadline, shared.answer(statement, timeout, planned, &sender, &stopped)).await;
             let result = run.unwrap_or(Err(SqlError::Deadline(timeout)));
             if let Err(error) = result {
                 // The reader may have gone, which is what ends a statement early.
                 let _ = sender.send(Err(error)).await;
             }
-        }));
+        };
+        let task = AbortOnDrop(runtime.spawn(run), stop);
         let planned = match timeout_at(deadline, plan).await {
             Ok(Ok(planned)) => planned,
             Ok(Err(_)) => {
@@ -229,9 +237,9 @@ impl Shared {
         timeout: Duration,
         planned: oneshot::Sender<Planned>,
         batches: &Batches,
+        stop: &Stop,
     ) -> Result<(), SqlError> {
-        self.check_size(&statement.sql)?;
-        let _permit = self.permit().await?;
+        let _permit = self.permits.acquire().await.map_err(|_| SqlError::ShuttingDown)?;
         if statement.latest {
             freshness::wait_for_all(&self.store, timeout).await.map_err(SqlError::Unreachable)?;
         }
@@ -240,7 +248,7 @@ impl Shared {
         let stats = Arc::new(parking_lot::Mutex::new(stats));
         let pool = QueryPool::new(self.settings.memory_per_query, Arc::clone(&self.memory), self.settings.memory_total);
         let sort = |error: DataFusionError| SqlError::from_datafusion(&error);
-        let state = session(&self.tables, &cut, &self.settings, Arc::new(pool)).map_err(sort)?;
+        let state = session(&self.tables, &cut, &self.settings, Arc::new(pool), stop).map_err(sort)?;
         let plan = self.plan(&state, &statement, &cut).await?;
         let plan = state.create_physical_plan(&plan).await.map_err(sort)?;
         let schema = output::wire_schema(&plan.schema());
@@ -274,14 +282,15 @@ impl Shared {
         Ok(())
     }
 
-    async fn permit(&self) -> Result<tokio::sync::SemaphorePermit<'_>, SqlError> {
+    /// A place among those that run or wait.
+    fn place(&self) -> Result<Waiting, SqlError> {
         let waiting = Waiting::new(&self.waiting);
         let queue = self.settings.queue + self.settings.concurrency;
         if waiting.before >= queue {
             let what = format!("{queue} statements are running or waiting already");
             return Err(SqlError::Limit { what, setting: "sql.queue" });
         }
-        self.permits.acquire().await.map_err(|_| SqlError::ShuttingDown)
+        Ok(waiting)
     }
 
     async fn plan(&self, state: &SessionState, statement: &Statement, cut: &Arc<Cut>) -> Result<LogicalPlan, SqlError> {
@@ -331,18 +340,18 @@ fn check_read_only(statement: &ParsedStatement) -> Result<(), SqlError> {
 }
 
 /// Counts a statement as running or waiting while it lives.
-struct Waiting<'a> {
-    counter: &'a AtomicUsize,
+struct Waiting {
+    counter: Arc<AtomicUsize>,
     before: usize,
 }
 
-impl<'a> Waiting<'a> {
-    fn new(counter: &'a AtomicUsize) -> Self {
-        Self { counter, before: counter.fetch_add(1, Ordering::Relaxed) }
+impl Waiting {
+    fn new(counter: &Arc<AtomicUsize>) -> Self {
+        Self { counter: Arc::clone(counter), before: counter.fetch_add(1, Ordering::Relaxed) }
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiting {
     fn drop(&mut self) {
         self.counter.fetch_sub(1, Ordering::Relaxed);
     }

@@ -20,7 +20,11 @@ use datafusion::{
     prelude::SessionConfig,
 };
 
-use super::{scan::LiveTable, table::AnyTable};
+use super::{
+    scan::LiveTable,
+    stop::{Stop, Stoppable},
+    table::AnyTable,
+};
 use crate::{config, store::cut::Cut};
 
 const CATALOG: &str = "offsetd";
@@ -56,6 +60,7 @@ pub(super) fn session(
     cut: &Arc<Cut>,
     settings: &config::Sql,
     memory: Arc<dyn MemoryPool>,
+    stop: &Stop,
 ) -> Result<SessionState> {
     let mut config = SessionConfig::new()
         .with_create_default_catalog_and_schema(false)
@@ -86,6 +91,7 @@ pub(super) fn session(
         .with_scalar_functions(scalar)
         .with_aggregate_functions(SessionStateDefaults::default_aggregate_functions())
         .with_window_functions(SessionStateDefaults::default_window_functions())
+        .with_physical_optimizer_rule(Arc::new(Stoppable(stop.clone())))
         .build();
     let catalog = MemoryCatalogProvider::new();
     let tables = tables.iter().map(|table| (table.name(), Arc::clone(table))).collect();
