@@ -6,6 +6,9 @@ use futures::future::{join_all, try_join_all};
 
 use crate::store::{Store, cluster::Cluster, shard::Shard};
 
+/// How long the question for the present ends may take.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Waits until every log partition of every loaded cluster is applied up to the end it has now.
 ///
 /// # Errors
@@ -30,6 +33,13 @@ pub async fn wait_for(cluster: &Arc<Cluster>, shards: Vec<Arc<Shard>>, timeout: 
     if shards.is_empty() {
         return Ok(());
     }
+    let health = cluster.health();
+    if !health.reachable {
+        let reason = health.last_error.unwrap_or_else(|| "no broker answers".to_owned());
+        return Err(format!("cluster {} cannot be reached: {reason}", cluster.name));
+    }
+    // A broker that does not answer within this is as good as away.
+    let timeout = timeout.min(ASK_TIMEOUT);
     let numbers: Vec<i32> = shards.iter().map(|shard| shard.key.log_partition).collect();
     let asked = Arc::clone(cluster);
     let ask = move || match asked.log_ends() {

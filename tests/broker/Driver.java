@@ -3,11 +3,13 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.*;
 import java.nio.charset.StandardCharsets;
 import java.util.*;
-import java.util.concurrent.ExecutionException;
+import java.util.concurrent.*;
 import org.apache.kafka.clients.admin.*;
 import org.apache.kafka.clients.consumer.*;
 import org.apache.kafka.clients.producer.*;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.acl.*;
+import org.apache.kafka.common.resource.*;
 import org.apache.kafka.common.serialization.*;
 
 /**
@@ -57,6 +59,9 @@ public class Driver {
                 admin.createPartitions(Map.of(text(c, "topic"), NewPartitions.increaseTo(c.path("partitions").asInt()))).all().get();
                 break;
             case "produce": produce(text(c, "topic"), c.path("records").asInt()); break;
+            case "append": append(c); break;
+            case "deny_describe": admin.createAcls(List.of(denyDescribe(text(c, "topic")))).all().get(); break;
+            case "allow_describe": admin.deleteAcls(List.of(denyDescribe(text(c, "topic")).toFilter())).all().get(); break;
             case "delete_records":
                 admin.deleteRecords(Map.of(partition(c), RecordsToDelete.beforeOffset(c.path("before").asLong()))).all().get();
                 break;
@@ -94,6 +99,54 @@ public class Driver {
             consumer.assign(offsets.keySet());
             consumer.commitSync(offsets);
         }
+    }
+
+    /**
+     * Commits written into the log past the coordinator, which learns of them only when it loads the log again:
+     * "partitions" of a topic, "rounds" times, the offset one higher each time.
+     */
+    private void append(JsonNode c) throws Exception {
+        String group = text(c, "group"), log = "__consumer_offsets";
+        int logPartitions = admin.describeTopics(List.of(log)).allTopicNames().get().get(log).partitions().size();
+        int logPartition = Math.abs(group.hashCode()) % logPartitions;
+        // The only client id that a broker lets write to an internal topic.
+        try (var producer = producer(brokers, Map.of("client.id", "__admin_client"))) {
+            Future<RecordMetadata> last = null;
+            for (int round = 0; round < c.path("rounds").asInt(1); round++)
+                for (int p = 0; p < c.path("partitions").asInt(1); p++) {
+                    byte[] value = commitValue(c.path("offset").asLong() + round);
+                    last = producer.send(new ProducerRecord<>(log, logPartition, commitKey(group, text(c, "topic"), p), value));
+                }
+            if (last != null) last.get();
+        }
+    }
+
+    /** OffsetCommitKey, version 1. */
+    private static byte[] commitKey(String group, String topic, int partition) throws IOException {
+        var bytes = new ByteArrayOutputStream();
+        var out = new DataOutputStream(bytes);
+        out.writeShort(1);
+        out.writeUTF(group);
+        out.writeUTF(topic);
+        out.writeInt(partition);
+        return bytes.toByteArray();
+    }
+
+    /** OffsetCommitValue, version 3. */
+    private static byte[] commitValue(long offset) throws IOException {
+        var bytes = new ByteArrayOutputStream();
+        var out = new DataOutputStream(bytes);
+        out.writeShort(3);
+        out.writeLong(offset);
+        out.writeInt(-1); // leader epoch
+        out.writeUTF(""); // metadata
+        out.writeLong(System.currentTimeMillis());
+        return bytes.toByteArray();
+    }
+
+    private static AclBinding denyDescribe(String topic) {
+        return new AclBinding(new ResourcePattern(ResourceType.TOPIC, topic, PatternType.LITERAL),
+            new AccessControlEntry("User:ANONYMOUS", "*", AclOperation.DESCRIBE, AclPermissionType.DENY));
     }
 
     private void begin(String name, String group, Map<TopicPartition, OffsetAndMetadata> offsets) {

@@ -7,6 +7,7 @@ mod broker;
 mod compare;
 mod driver;
 mod facts;
+mod faults;
 
 use std::time::Duration;
 

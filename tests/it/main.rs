@@ -12,4 +12,6 @@ mod kafka;
 mod layers;
 mod process;
 mod program;
+mod rpc;
 mod server;
+mod support;

@@ -64,11 +64,12 @@ pub(crate) struct Broker {
 
 impl Broker {
     /// Formatted, with empty data.
-    pub(crate) fn down(release: Release) -> Self {
+    pub(crate) fn down(release: Release, more_properties: &str) -> Self {
         let slot = Slot::take();
         let dir = TempDir::new().unwrap();
         let port = free_port();
-        fs::write(dir.path().join("properties"), properties(port, free_port(), dir.path())).unwrap();
+        let properties = properties(port, free_port(), dir.path()) + more_properties;
+        fs::write(dir.path().join("properties"), properties).unwrap();
         let format = release
             .java("kafka.tools.StorageTool")
             .args(["format", "--cluster-id", "b2Zmc2V0ZC10ZXN0LW9uZQ", "--config"])
@@ -80,7 +81,12 @@ impl Broker {
     }
 
     pub(crate) fn started(release: Release) -> Self {
-        let mut broker = Self::down(release);
+        Self::started_with(release, "")
+    }
+
+    /// With more lines of properties.
+    pub(crate) fn started_with(release: Release, more_properties: &str) -> Self {
+        let mut broker = Self::down(release, more_properties);
         broker.start();
         broker
     }
@@ -110,6 +116,12 @@ impl Broker {
     /// A crash.
     pub(crate) fn kill(&mut self) {
         self.process.take().unwrap().kill();
+    }
+
+    /// Loses a partition's log, as a broken disk does. The broker must be down.
+    pub(crate) fn lose(&self, topic: &str, partition: i32) {
+        assert!(self.process.is_none(), "the broker runs");
+        fs::remove_dir_all(self.dir.path().join(format!("data/{topic}-{partition}"))).unwrap();
     }
 
     pub(crate) fn bootstrap_servers(&self) -> String {

@@ -71,9 +71,9 @@ pub(crate) fn of_admin(state: &Value, look: Look) -> Facts {
     facts
 }
 
-/// Rows of `offsets` and `lag`; returns the group's lag.
-fn offsets_of_admin(group: &Value, partitions: &BTreeMap<Vec<String>, &Value>, facts: &mut Facts) -> i64 {
-    let mut sum = 0;
+/// Rows of `offsets` and `lag`; returns the group's lag, if any of it is known.
+fn offsets_of_admin(group: &Value, partitions: &BTreeMap<Vec<String>, &Value>, facts: &mut Facts) -> Option<i64> {
+    let mut sum = None;
     for offset in rows(group, "offsets") {
         let partition = partitions.get(&key(offset, &["topic", "partition"]));
         let of_partition = |name| partition.map_or(Value::Null, |p: &&Value| p[name].clone());
@@ -81,7 +81,9 @@ fn offsets_of_admin(group: &Value, partitions: &BTreeMap<Vec<String>, &Value>, f
         row.insert("log_start_offset", of_partition("log_start_offset"));
         row.insert("log_end_offset", of_partition("log_end_offset"));
         let lag = lag(&row);
-        sum += lag.unwrap_or(0);
+        if let Some(known) = lag.filter(|_| !is_ahead(&row)) {
+            sum = Some(sum.unwrap_or(0) + known);
+        }
         row.insert("lag", json!(lag));
         let mut key = key(offset, &["topic", "partition"]);
         key.insert(0, text(&group["group_id"]));
@@ -94,7 +96,7 @@ fn offsets_of_admin(group: &Value, partitions: &BTreeMap<Vec<String>, &Value>, f
 }
 
 /// Rows of `groups`, `members` and `assignments`.
-fn group_of_admin(group: &Value, lag: i64, facts: &mut Facts) {
+fn group_of_admin(group: &Value, lag: Option<i64>, facts: &mut Facts) {
     let id = text(&group["group_id"]);
     let (offsets, members) = (rows(group, "offsets"), rows(group, "members"));
     let topics: BTreeSet<String> = offsets.iter().map(|o| text(&o["topic"])).collect();
@@ -142,7 +144,8 @@ fn fit(table: &str, row: &mut Row, look: Look) {
         // Exact at any moment: the other columns of the row are of the same cut.
         "lag" => {
             let given = row.remove("lag").unwrap_or_default();
-            row.insert("lag_agrees", json!(integer(&given) == lag(row)));
+            let unknown = given.is_null() && is_ahead(row);
+            row.insert("lag_agrees", json!(unknown || integer(&given) == lag(row)));
         }
         "groups" => {
             if row["protocol"] == "" {
@@ -175,6 +178,11 @@ fn lag(row: &Row) -> Option<i64> {
     let start = integer(&row["log_start_offset"]).unwrap_or(0);
     let from = integer(&row["committed_offset"])?.max(start);
     Some((end - from).max(0))
+}
+
+/// Committed beyond the log's end: an end that is older than the commit, or no lag that anyone can tell.
+fn is_ahead(row: &Row) -> bool {
+    integer(&row["log_end_offset"]).is_some_and(|end| integer(&row["committed_offset"]).is_some_and(|at| at > end))
 }
 
 /// JSON carries large 64-bit integers as strings.

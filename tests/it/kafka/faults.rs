@@ -1,0 +1,423 @@
+//! What goes wrong around `__consumer_offsets` and the topics that groups commit to, on real brokers.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::broker::{Broker, Release};
+use super::compare::{equal_at_rest, equal_once_ready};
+use super::driver::Driver;
+use super::{consume, rows_of};
+use crate::process::wait_for;
+use crate::server::Server;
+
+const LIMIT: Duration = Duration::from_secs(90);
+const LOG: &str = "__consumer_offsets";
+
+/// Looks that are rare by default, so that tests are quick.
+const OFTEN: &str = "[lag]\nmetadata_interval = \"1s\"\nstart_interval = \"1s\"\n";
+
+mod release_4_1 {
+    use super::Release;
+
+    #[test]
+    fn log_partitions_added_later_are_read() {
+        super::log_partitions_added_later_are_read(Release::of("4.1"));
+    }
+
+    #[test]
+    fn a_log_that_was_made_anew_is_read_again() {
+        super::a_log_that_was_made_anew_is_read_again(Release::of("4.1"));
+    }
+
+    #[test]
+    fn a_log_partition_that_was_lost_is_read_again() {
+        super::a_log_partition_that_was_lost_is_read_again(Release::of("4.1"));
+    }
+
+    #[test]
+    fn lag_is_never_a_wrong_number() {
+        super::lag_is_never_a_wrong_number(Release::of("4.1"));
+    }
+
+    #[test]
+    fn a_topic_hidden_by_an_acl_is_not_authorized_and_comes_back() {
+        super::a_topic_hidden_by_an_acl_is_not_authorized_and_comes_back(Release::of("4.1"));
+    }
+
+    #[test]
+    fn a_dead_cluster_does_not_hold_back_the_other() {
+        super::a_dead_cluster_does_not_hold_back_the_other(Release::of("4.1"));
+    }
+
+    #[test]
+    fn a_crash_during_the_load_is_survived() {
+        super::a_crash_during_the_load_is_survived(Release::of("4.1"));
+    }
+
+    #[test]
+    fn properties_reach_librdkafka() {
+        super::properties_reach_librdkafka(Release::of("4.1"));
+    }
+}
+
+mod release_3_9 {
+    use super::Release;
+
+    #[test]
+    fn lag_is_never_a_wrong_number() {
+        super::lag_is_never_a_wrong_number(Release::of("3.9"));
+    }
+
+    #[test]
+    fn a_log_that_was_made_anew_is_read_again() {
+        super::a_log_that_was_made_anew_is_read_again(Release::of("3.9"));
+    }
+}
+
+fn log_partitions_added_later_are_read(release: Release) {
+    let mut broker = Broker::started(release);
+    let mut driver = Driver::of(&broker);
+    driver.topic("orders", 3, 10);
+    // By Java's hash: the first two move to other old partitions, "2" to a new one, "bulk 1" stays where it is.
+    for group in ["moves", "loses a row", "2", "bulk 1"] {
+        driver.alter(group, "orders", 0, 1, "old");
+        driver.alter(group, "orders", 1, 2, "old");
+    }
+    consume(&mut driver, json!({"name": "member-1", "group": "members", "topics": ["orders"]}));
+    driver.wait_caught_up(&[("members", 1)]);
+    let (_config, server) = serve_often(&broker);
+    let label = |when: &str| format!("Kafka {}, {when}", release.version());
+    equal_once_ready(&label("50 log partitions"), &mut driver, &server);
+
+    driver.ask(&json!({"do": "grow", "topic": LOG, "partitions": 60}));
+    let live = "SELECT count(DISTINCT log_partition) AS n FROM sources WHERE state = 'live'";
+    wait_for("60 log partitions", LIMIT, || is(&server, live, json!([{"n": 60}])));
+    // Coordinators count log partitions when they start.
+    broker.stop();
+    broker.start();
+    driver.alter("moves", "orders", 0, 3, "new");
+    driver.alter("moves", "orders", 1, 4, "new");
+    driver.alter("loses a row", "orders", 0, 5, "new");
+    driver.alter("2", "orders", 0, 6, "new");
+    driver.alter("first seen now", "orders", 2, 7, "new");
+    driver.ask(&json!({"do": "produce", "topic": "orders", "records": 5}));
+    driver.wait_caught_up(&[("members", 1)]);
+    equal_at_rest(&label("60 log partitions"), &mut driver, &server);
+    assert_eq!(rows_of(&server, "offsets", "loses a row"), 1, "the partition that the hash names wins");
+    let beyond = "SELECT count(*) > 0 FROM offsets WHERE log_partition >= 50";
+    assert_eq!(server.sql_value(beyond), true, "no group lives in a new partition: the test tests nothing");
+    server.stop_cleanly();
+}
+
+fn a_log_that_was_made_anew_is_read_again(release: Release) {
+    let broker = Broker::started(release);
+    let mut driver = Driver::of(&broker);
+    driver.topic("orders", 2, 10);
+    for offset in 0..5 {
+        driver.alter("comes back", "orders", 0, offset, "old");
+        driver.alter("is gone", "orders", 1, offset, "old");
+    }
+    let (_config, server) = serve_often(&broker);
+    let label = |when: &str| format!("Kafka {}, {when}", release.version());
+    equal_once_ready(&label("the first log"), &mut driver, &server);
+
+    while_asked(&server, || {
+        driver.ask(&json!({"do": "delete", "topic": LOG}));
+        equal_at_rest(&label("the log deleted"), &mut driver, &server);
+        driver.alter("comes back", "orders", 0, 3, "new");
+        driver.alter("is new", "orders", 1, 4, "new");
+        equal_at_rest(&label("the log made anew"), &mut driver, &server);
+        // Again, without a moment's rest, and beyond where the log before it ended.
+        driver.ask(&json!({"do": "delete", "topic": LOG}));
+        for offset in 0..9 {
+            driver.alter("comes back", "orders", 1, offset, "newer");
+        }
+        equal_at_rest(&label("the log made anew, and longer"), &mut driver, &server);
+    });
+    assert_eq!(rows_of(&server, "offsets", "comes back"), 1);
+    driver.alter("comes back", "orders", 0, 5, "newest");
+    equal_at_rest(&label("going on"), &mut driver, &server);
+    server.stop_cleanly();
+}
+
+fn a_log_partition_that_was_lost_is_read_again(release: Release) {
+    let mut broker = Broker::started(release);
+    let mut driver = Driver::of(&broker);
+    driver.topic("orders", 2, 10);
+    for offset in 0..5 {
+        driver.alter("lost", "orders", 0, offset, "old");
+        driver.alter("lost", "orders", 1, offset, "old");
+        driver.alter("kept", "orders", 0, offset, "");
+    }
+    let (_config, server) = serve_often(&broker);
+    let label = |when: &str| format!("Kafka {}, {when}", release.version());
+    equal_once_ready(&label("before a loss"), &mut driver, &server);
+    let home = "SELECT DISTINCT log_partition FROM offsets WHERE group_id = 'lost'";
+    let lost = i32::try_from(server.sql_value(home).as_i64().unwrap()).unwrap();
+
+    while_asked(&server, || {
+        for (when, commits) in [("shorter than before", 1), ("longer than before", 9)] {
+            broker.stop();
+            broker.lose(LOG, lost);
+            broker.start();
+            for offset in 0..commits {
+                driver.alter("lost", "orders", 0, offset, "new");
+            }
+            equal_at_rest(&label(&format!("a partition lost, now {when}")), &mut driver, &server);
+            assert_eq!(rows_of(&server, "offsets", "lost"), 1, "orders/1 is gone");
+            assert_eq!(rows_of(&server, "offsets", "kept"), 1);
+        }
+    });
+    server.stop_cleanly();
+}
+
+fn lag_is_never_a_wrong_number(release: Release) {
+    let mut broker = Broker::started(release);
+    let mut driver = Driver::of(&broker);
+    driver.topic("cut", 1, 10);
+    driver.topic("gone", 1, 10);
+    driver.topic("again", 1, 10);
+    for topic in ["cut", "gone", "again"] {
+        driver.alter("g", topic, 0, 4, "");
+    }
+    driver.alter("ahead", "cut", 0, 11, "");
+    driver.alter("ahead", "gone", 0, 10, "");
+    let (_config, server) = serve_often(&broker);
+    let label = |when: &str| format!("Kafka {}, {when}", release.version());
+    equal_once_ready(&label("intact"), &mut driver, &server);
+    let row = |group: &str, topic: &str, expected: Value| {
+        let sql = format!(
+            "SELECT lag, lag_unknown, status FROM lag WHERE group_id = '{group}' AND topic = '{topic}' ORDER BY 1"
+        );
+        wait_for(&format!("{group} on {topic}"), LIMIT, || is(&server, &sql, expected.clone()));
+    };
+    row("g", "cut", json!([{"lag": 6, "lag_unknown": null, "status": "ok"}]));
+    row("ahead", "cut", json!([{"lag": null, "lag_unknown": "ahead_of_log", "status": "unknown"}]));
+
+    driver.ask(&json!({"do": "delete_records", "topic": "cut", "partition": 0, "before": 7}));
+    row("g", "cut", json!([{"lag": 3, "lag_unknown": null, "status": "data_lost"}]));
+    // Brokers delete the offsets with the topic.
+    driver.ask(&json!({"do": "delete", "topic": "gone"}));
+    equal_at_rest(&label("a topic deleted"), &mut driver, &server);
+    row("g", "gone", json!([]));
+    // Made anew, shorter than what is committed again.
+    driver.ask(&json!({"do": "delete_records", "topic": "again", "partition": 0, "before": 8}));
+    row("g", "again", json!([{"lag": 2, "lag_unknown": null, "status": "data_lost"}]));
+    driver.ask(&json!({"do": "delete", "topic": "again"}));
+    driver.topic("again", 1, 2);
+    driver.alter("g", "again", 0, 9, "stale");
+    row("g", "again", json!([{"lag": null, "lag_unknown": "ahead_of_log", "status": "unknown"}]));
+    driver.alter("g", "again", 0, 0, "right");
+    equal_at_rest(&label("a topic made anew"), &mut driver, &server);
+    row("g", "again", json!([{"lag": 2, "lag_unknown": null, "status": "ok"}]));
+
+    // Commits that no broker would take, in the log all the same: to topics that are not there.
+    driver.topic("stale", 1, 10);
+    for topic in ["never", "stale"] {
+        driver.ask(&json!({"do": "append", "group": "past", "topic": topic, "offset": 4}));
+    }
+    row("past", "stale", json!([{"lag": 6, "lag_unknown": null, "status": "ok"}]));
+    wait_for("the id of stale", LIMIT, || {
+        is(&server, "SELECT count(topic_id) AS n FROM topics WHERE topic = 'stale'", json!([{"n": 1}]))
+    });
+    row("past", "never", json!([{"lag": null, "lag_unknown": "topic_deleted", "status": "unknown"}]));
+    // The coordinator does not know of them, so this leaves the commit to the earlier topic in the log.
+    driver.ask(&json!({"do": "delete", "topic": "stale"}));
+    driver.topic("stale", 1, 20);
+    row("past", "stale", json!([{"lag": null, "lag_unknown": "topic_recreated", "status": "unknown"}]));
+    driver.ask(&json!({"do": "delete", "topic": "stale"}));
+    row("past", "stale", json!([{"lag": null, "lag_unknown": "topic_deleted", "status": "unknown"}]));
+    driver.topic("stale", 1, 20);
+    row("past", "stale", json!([{"lag": null, "lag_unknown": "topic_recreated", "status": "unknown"}]));
+    broker.stop();
+    server.stop_cleanly();
+}
+
+fn a_topic_hidden_by_an_acl_is_not_authorized_and_comes_back(release: Release) {
+    let broker = Broker::started_with(
+        release,
+        "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+         allow.everyone.if.no.acl.found=true\n",
+    );
+    let mut driver = Driver::of(&broker);
+    for topic in ["hidden", "seen"] {
+        driver.topic(topic, 2, 10);
+        driver.alter("g", topic, 1, 3, "");
+    }
+    let (_config, server) = serve_often(&broker);
+    let label = |when: &str| format!("Kafka {}, {when}", release.version());
+    equal_once_ready(&label("nothing hidden"), &mut driver, &server);
+
+    let lag = "SELECT topic, lag, lag_unknown FROM lag ORDER BY topic";
+    driver.ask(&json!({"do": "deny_describe", "topic": "hidden"}));
+    driver.ask(&json!({"do": "produce", "topic": "seen", "records": 5}));
+    let hidden = json!([
+        {"topic": "hidden", "lag": null, "lag_unknown": "not_authorized"},
+        {"topic": "seen", "lag": 12, "lag_unknown": null}]);
+    wait_for("hidden to be so", LIMIT, || is(&server, lag, hidden.clone()));
+    // And it stays so: not deleted, however long it is missing from the listing.
+    let rounds = "SELECT min(observed_at) AS at FROM partitions WHERE topic = 'seen'";
+    for _ in 0..12 {
+        let before = server.sql(rounds);
+        wait_for("another look at the log ends", LIMIT, || match server.sql(rounds) {
+            now if now == before => Err(format!("{now:?}")),
+            _ => Ok(()),
+        });
+        assert_eq!(Value::from(server.sql(lag)), hidden);
+    }
+    driver.ask(&json!({"do": "allow_describe", "topic": "hidden"}));
+    equal_at_rest(&label("hidden no more"), &mut driver, &server);
+    let shown = json!([
+        {"topic": "hidden", "lag": 7, "lag_unknown": null},
+        {"topic": "seen", "lag": 12, "lag_unknown": null}]);
+    assert_eq!(Value::from(server.sql(lag)), shown);
+    server.stop_cleanly();
+}
+
+fn a_dead_cluster_does_not_hold_back_the_other(release: Release) {
+    let broker = Broker::started(release);
+    let mut driver = Driver::of(&broker);
+    driver.topic("orders", 2, 10);
+    driver.alter("g", "orders", 1, 3, "");
+    // Nothing ever listens on port 1.
+    let clusters = format!(
+        "[server]\nready_after = \"4s\"\n[clusters.dead]\nbootstrap_servers = \"127.0.0.1:1\"\n\
+         [clusters.alive]\nbootstrap_servers = {:?}\n",
+        broker.bootstrap_servers()
+    );
+    let (_config, mut server) = serve(&clusters);
+    for table in ["clusters", "sources"] {
+        let named = format!("SELECT DISTINCT cluster FROM {table} ORDER BY 1");
+        assert_eq!(Value::from(server.sql(&named)), json!([{"cluster": "alive"}, {"cluster": "dead"}]), "at once");
+    }
+    let answer = server.get("/readyz");
+    assert!(answer.status == 503 && answer.body.contains("dead"), "not given up yet: {answer:?}");
+    server.wait_ready();
+    let label = format!("Kafka {}, beside a dead cluster", release.version());
+    equal_at_rest(&label, &mut driver, &server);
+
+    let request = ureq::post(format!("http://{}/v1/sql", server.address()));
+    let answer = request.send("SELECT * FROM offsets").unwrap();
+    assert_eq!(answer.headers()["offsetd-incomplete-clusters"], "dead");
+    let clusters = server.sql("SELECT cluster, reachable, ready, last_error FROM clusters ORDER BY 1");
+    assert_eq!(clusters[0], json!({"cluster": "alive", "reachable": true, "ready": true, "last_error": null}));
+    assert_eq!((&clusters[1]["reachable"], &clusters[1]["ready"]), (&json!(false), &json!(false)));
+    let reason = clusters[1]["last_error"].as_str().unwrap();
+    assert!(reason.contains("refused"), "{reason}");
+    server.stop_cleanly();
+}
+
+fn a_crash_during_the_load_is_survived(release: Release) {
+    let mut broker = Broker::started(release);
+    let mut driver = Driver::of(&broker);
+    driver.topic("orders", 50, 3);
+    driver.alter("g", "orders", 1, 3, "");
+    for group in ["bulk 1", "bulk 2", "bulk 3"] {
+        driver.ask(&json!({"do": "append", "group": group, "topic": "orders", "partitions": 50, "rounds": 1500}));
+    }
+    // Small fetches, so that the load takes a while.
+    let kafka = "[clusters.c.kafka]\n\"fetch.max.bytes\" = 1024\n\"fetch.message.max.bytes\" = 1024\n\
+                 \"message.max.bytes\" = 1000\n\"queued.min.messages\" = 1\n";
+    let (_config, mut server) = serve(&format!("{}{kafka}", cluster(&broker)));
+    let progress = "SELECT sum(position) AS position, sum(target) AS target FROM sources WHERE position > 100";
+    let caught = wait_for("the load to begin", LIMIT, || match server.sql(progress).as_slice() {
+        [row] if row["position"].is_number() => Ok(row.clone()),
+        rows => Err(format!("{rows:?}")),
+    });
+    broker.kill();
+    assert_eq!(server.get("/readyz").status, 503);
+    let left = |row: &Value| row["target"].as_i64().unwrap() - row["position"].as_i64().unwrap();
+    assert!(left(&caught) > 10_000, "loaded before the crash: {caught}");
+    broker.start();
+    server.wait_ready();
+    // After a crash a coordinator shows what it loaded only once more is written (seen with 4.1.2).
+    for group in ["bulk 1", "bulk 2", "bulk 3"] {
+        driver.alter(group, "orders", 0, 2, "");
+    }
+    let label = format!("Kafka {}, crashed during the load", release.version());
+    equal_at_rest(&label, &mut driver, &server);
+    server.stop_cleanly();
+}
+
+fn properties_reach_librdkafka(release: Release) {
+    let broker = Broker::started(release);
+    let servers = broker.bootstrap_servers();
+    for (property, named) in
+        [("no.such.property=1", "no.such.property"), ("security.protocol=PLAIN", "security.protocol")]
+    {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_offsetd"));
+        let out = command.args(["serve", "--bootstrap-servers", &servers, "-X", property]).output().unwrap();
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(64), "{property}: {said}");
+        assert!(said.contains(named), "{property}: {said}");
+    }
+    let server = Server::start(&["serve", "--bootstrap-servers", &servers, "-X", "security.protocol=SSL"]);
+    wait_for("the reason", LIMIT, || {
+        let answer = server.get("/readyz");
+        assert_eq!(answer.status, 503);
+        if answer.body.contains("SSL") { Ok(()) } else { Err(format!("{answer:?}")) }
+    });
+    server.stop_cleanly();
+}
+
+/// The answer to a statement is this.
+fn is(server: &Server, sql: &str, expected: Value) -> Result<(), String> {
+    let found = Value::from(server.try_sql(sql)?);
+    if found == expected { Ok(()) } else { Err(format!("{found}, not {expected}")) }
+}
+
+/// Asks for the offsets all the time while `work` is done: they are there, or the server says when to come back.
+fn while_asked(server: &Server, work: impl FnOnce()) {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let asker = scope.spawn(|| {
+            let mut answers = 0;
+            wait_for("the work to be done", 5 * LIMIT, || {
+                if let Err(error) = server.try_sql("SELECT * FROM lag") {
+                    assert!(error.contains("status: 503"), "{error}");
+                }
+                answers += 1;
+                if done.load(Ordering::Relaxed) { Ok(()) } else { Err("not done".to_owned()) }
+            });
+            answers
+        });
+        let _done = SetOnDrop(&done);
+        work();
+        done.store(true, Ordering::Relaxed);
+        let answers = asker.join().unwrap();
+        assert!(answers > 10, "asked only {answers} times");
+    });
+}
+
+/// So that a failure in the work ends those beside it.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn cluster(broker: &Broker) -> String {
+    format!("[clusters.c]\nbootstrap_servers = {:?}\n", broker.bootstrap_servers())
+}
+
+/// A server with this configuration file, as soon as it accepts connections.
+fn serve(config: &str) -> (TempDir, Server) {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("offsetd.toml");
+    std::fs::write(&path, config).unwrap();
+    let server = Server::start(&["serve", "--config", path.to_str().unwrap()]);
+    (dir, server)
+}
+
+fn serve_often(broker: &Broker) -> (TempDir, Server) {
+    let (dir, mut server) = serve(&format!("{OFTEN}{}", cluster(broker)));
+    server.wait_ready();
+    (dir, server)
+}

@@ -1,0 +1,101 @@
+//! GetActiveConsumer: active groups and the edges of their graph.
+
+use offsetd::rpc::proto::{ConsumerEdge, GetActiveConsumerRequest, GetActiveConsumerResponse};
+use tonic::{Code, Status};
+
+use super::{LATELY, LONG_AGO, assert_fails, shop};
+use crate::support::Lab;
+
+fn get(lab: &Lab, request: GetActiveConsumerRequest) -> Result<GetActiveConsumerResponse, Status> {
+    lab.block_on(lab.client().get_active_consumer(request)).map(tonic::Response::into_inner)
+}
+
+fn within(millis: i64) -> GetActiveConsumerRequest {
+    let nanos = i32::try_from(millis % 1000).unwrap() * 1_000_000;
+    let within = Some(prost_types::Duration { seconds: millis / 1000, nanos });
+    GetActiveConsumerRequest { within, ..GetActiveConsumerRequest::default() }
+}
+
+fn ids(answer: &GetActiveConsumerResponse) -> String {
+    answer.consumers.iter().map(|consumer| &*consumer.group_id).collect::<Vec<_>>().join(" ")
+}
+
+/// group, topic, owner, partitions, lag
+type Edge<'a> = (&'a str, &'a str, &'a str, &'a [i32], Option<i64>);
+
+fn edge(edge: &ConsumerEdge) -> Edge<'_> {
+    let owner = edge.owner.as_ref().map_or("", |owner| &*owner.client_id);
+    (&edge.group_id, &edge.topic, owner, &edge.partitions, edge.lag)
+}
+
+#[test]
+fn edges_lead_from_the_group_over_the_topic_to_the_owner() {
+    let lab = shop();
+    let answer = get(&lab, GetActiveConsumerRequest::default()).unwrap();
+    assert_eq!(ids(&answer), "audit billing gone members-only");
+    let edges: Vec<_> = answer.edges.iter().map(edge).collect();
+    let expected: [Edge<'_>; 5] = [
+        ("audit", "orders", "", &[0], Some(0)),
+        ("billing", "orders", "c1", &[0, 1], Some(10)),
+        ("billing", "payments", "", &[0], Some(6)),
+        ("gone", "vanished", "", &[0], None),
+        ("members-only", "payments", "c3", &[1], None),
+    ];
+    assert_eq!(edges, expected);
+    let committed: Vec<_> = answer.edges.iter().map(|edge| edge.last_committed_at.is_some()).collect();
+    assert_eq!(committed, [true, true, true, true, false]);
+    let owner = answer.edges[1].owner.as_ref().unwrap();
+    assert_eq!((&*owner.member_id, &*owner.client_host), ("c1-id", "/10.0.0.1"));
+    assert!(answer.edges.iter().all(|edge| edge.cluster == "default"));
+}
+
+#[test]
+fn within_says_how_long_a_commit_counts_and_members_always_do() {
+    let lab = shop();
+    assert_eq!(ids(&get(&lab, within(LATELY / 2)).unwrap()), "billing members-only");
+    assert_eq!(ids(&get(&lab, within(0)).unwrap()), "billing members-only");
+    let all = "audit billing gone idle members-only";
+    assert_eq!(ids(&get(&lab, within(LONG_AGO * 2)).unwrap()), all);
+    assert_eq!(ids(&get(&lab, within(i64::MAX)).unwrap()), all);
+}
+
+#[test]
+fn a_negative_within_is_invalid() {
+    let lab = shop();
+    for (seconds, nanos) in [(-1, 0), (0, -1)] {
+        let within = Some(prost_types::Duration { seconds, nanos });
+        let answer = get(&lab, GetActiveConsumerRequest { within, ..GetActiveConsumerRequest::default() });
+        assert_fails(answer, Code::InvalidArgument, &["within", "negative"]);
+    }
+}
+
+#[test]
+fn pages_hold_the_edges_of_their_own_groups() {
+    let lab = shop();
+    let whole = get(&lab, GetActiveConsumerRequest::default()).unwrap();
+    let mut request = GetActiveConsumerRequest { page_size: 1, ..GetActiveConsumerRequest::default() };
+    let (mut groups, mut edges) = (vec![], vec![]);
+    loop {
+        let page = get(&lab, request.clone()).unwrap();
+        assert_eq!(page.consumers.len(), 1);
+        assert!(page.edges.iter().all(|edge| edge.group_id == page.consumers[0].group_id));
+        groups.push(page.consumers[0].group_id.clone());
+        edges.extend(page.edges);
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
+    assert_eq!((groups.join(" "), edges), (ids(&whole), whole.edges));
+    let other = GetActiveConsumerRequest { search: "x".to_owned(), ..request };
+    assert_fails(get(&lab, other), Code::InvalidArgument, &["page_token"]);
+}
+
+#[test]
+fn a_search_finds_groups_and_topics() {
+    let lab = shop();
+    let search = |text: &str| GetActiveConsumerRequest { search: text.to_owned(), ..Default::default() };
+    assert_eq!(ids(&get(&lab, search("payments")).unwrap()), "billing members-only");
+    assert_eq!(ids(&get(&lab, search("only")).unwrap()), "members-only");
+    assert_eq!(ids(&get(&lab, search("idle")).unwrap()), "", "found, but not active");
+}

@@ -1,0 +1,211 @@
+//! GetConsumer: groups, searched, ordered and paged.
+
+use std::collections::BTreeSet;
+
+use offsetd::clock::Clock;
+use offsetd::rpc::proto::{Consumer, GetConsumerRequest, GetConsumerResponse};
+use tonic::{Code, Status};
+
+use super::{assert_fails, shop};
+use crate::support::{Lab, Setup, kafka};
+
+/// The columns of the SQL table `groups`.
+const COLUMNS: &str = "cluster, group_id, kind, state, protocol_type, protocol, epoch, leader_member_id, members, topics, \
+                       partitions, lag, max_lag, max_lag_seconds, unknown_lag_partitions, last_committed_at, active, status";
+
+fn get(lab: &Lab, request: GetConsumerRequest) -> Result<GetConsumerResponse, Status> {
+    lab.block_on(lab.client().get_consumer(request)).map(tonic::Response::into_inner)
+}
+
+fn ids(answer: &GetConsumerResponse) -> Vec<&str> {
+    answer.consumers.iter().map(|consumer| &*consumer.group_id).collect()
+}
+
+fn ordered(order_by: &str) -> GetConsumerRequest {
+    GetConsumerRequest { order_by: order_by.to_owned(), ..GetConsumerRequest::default() }
+}
+
+fn searched(search: &str) -> GetConsumerRequest {
+    GetConsumerRequest { search: search.to_owned(), ..GetConsumerRequest::default() }
+}
+
+/// Groups g00, g01, … with a lag of as many records.
+fn lagging(setup: Setup, groups: i32) -> Lab {
+    let kafka = kafka(5);
+    kafka.create_topic("t", 1).unwrap();
+    let lab = setup.start(&kafka);
+    lab.writer.produce("t", 0, 100).unwrap();
+    (0..groups).for_each(|group| lab.commit(&format!("g{group:02}"), "t", 0, i64::from(100 - group)));
+    lab.wait_ready();
+    lab.settle();
+    let last = groups - 1;
+    lab.wait_entry((&format!("g{last:02}"), "t", 0), |entry| entry.lag == Some(i64::from(last)));
+    lab
+}
+
+#[test]
+fn a_group_is_told_with_its_topics_members_and_sums() {
+    let lab = shop();
+    let answer = get(&lab, GetConsumerRequest::default()).unwrap();
+    assert_eq!(ids(&answer), ["audit", "billing", "gone", "idle", "members-only"]);
+    assert_eq!((answer.total, &*answer.next_page_token, answer.incomplete_clusters.len()), (5, "", 0));
+    assert!(answer.snapshot.unwrap().clusters[0].complete);
+    let [audit, billing, gone, idle, members_only]: [Consumer; 5] = answer.consumers.try_into().unwrap();
+    assert_eq!((&*billing.kind, &*billing.state, billing.members, billing.active), ("classic", "Stable", 2, true));
+    assert_eq!((billing.protocol_type.as_deref(), billing.protocol.as_deref()), (Some("consumer"), Some("range")));
+    assert_eq!((billing.epoch, billing.lag, billing.max_lag), (Some(4), Some(16), Some(10)));
+    let topics: Vec<_> = billing.topics.iter().map(|of| (&*of.topic, of.partitions)).collect();
+    assert_eq!(topics, [("orders", 2), ("payments", 1)]);
+    assert!(billing.last_committed_at.is_some());
+    assert_eq!((&*audit.kind, &*audit.state, audit.members, audit.active), ("simple", "Empty", 0, true));
+    assert_eq!((audit.lag, audit.max_lag_seconds, &*audit.status), (Some(0), Some(0.0), "ok"));
+    assert_eq!((audit.epoch, audit.protocol_type, audit.protocol), (None, None, None));
+    assert_eq!((gone.lag, gone.max_lag, gone.unknown_lag_partitions, &*gone.status), (None, None, 1, "unknown"));
+    assert_eq!((&*idle.kind, &*idle.state, idle.active, &*idle.status), ("classic", "Empty", false, "stopped"));
+    assert_eq!((idle.protocol, idle.lag), (None, Some(17)));
+    assert_eq!((members_only.members, members_only.active, members_only.topics.len()), (1, true, 0));
+    assert_eq!((members_only.lag, members_only.last_committed_at), (None, None));
+}
+
+#[test]
+fn a_search_finds_parts_of_the_group_id_and_of_topics() {
+    let lab = shop();
+    let found = |search| {
+        let answer = get(&lab, searched(search)).unwrap();
+        assert_eq!(usize::try_from(answer.total).unwrap(), answer.consumers.len());
+        ids(&answer).join(" ")
+    };
+    assert_eq!(found("ill"), "billing");
+    assert_eq!(found("rder"), "audit billing idle");
+    assert_eq!(found("payments"), "billing members-only", "assigned counts, not only committed");
+    assert_eq!(found("vanished"), "gone");
+    assert_eq!(found("BILLING"), "");
+    assert_eq!(found("%"), "");
+}
+
+#[test]
+fn any_column_of_groups_orders_and_unknown_comes_last() {
+    let lab = shop();
+    let by = |order_by: &str| ids(&get(&lab, ordered(order_by)).unwrap()).join(" ");
+    assert_eq!(by(""), by("group_id"));
+    assert_eq!(by("group_id desc"), "members-only idle gone billing audit");
+    assert_eq!(by("lag"), "audit billing idle gone members-only");
+    assert_eq!(by("lag desc"), "idle billing audit gone members-only");
+    assert_eq!(by("lag DESC"), by(" lag  desc "));
+    assert_eq!(by("members desc"), "billing members-only audit gone idle");
+    assert_eq!(by("kind"), "billing idle members-only audit gone");
+    assert_eq!(by("epoch desc"), "billing idle members-only audit gone");
+    assert_eq!(by("last_committed_at"), "idle audit billing gone members-only");
+    assert!(by("status desc").starts_with("idle gone"), "the worst first: {}", by("status desc"));
+    for column in COLUMNS.split(", ") {
+        for direction in ["", " asc", " desc"] {
+            let answer = get(&lab, ordered(&format!("{column}{direction}"))).unwrap();
+            assert_eq!(answer.consumers.len(), 5, "{column}{direction}");
+        }
+    }
+}
+
+#[test]
+fn the_columns_that_order_are_those_of_the_table() {
+    let lab = Lab::new(1);
+    let rows = lab.sql("SELECT column_name AS name FROM columns WHERE table_name = 'groups' ORDER BY position").rows;
+    let columns: Vec<_> = rows.iter().map(|row| row["name"].as_str().unwrap()).collect();
+    assert_eq!(columns.join(", "), COLUMNS);
+}
+
+#[test]
+fn another_column_or_direction_is_invalid() {
+    let lab = shop();
+    assert_fails(get(&lab, ordered("lags")), Code::InvalidArgument, &["\"lags\"", "max_lag"]);
+    assert_fails(get(&lab, ordered("lag down")), Code::InvalidArgument, &["\"down\"", "desc"]);
+    assert_fails(get(&lab, ordered("lag desc, kind")), Code::InvalidArgument, &["order_by"]);
+    let negative = GetConsumerRequest { page_size: -5, ..GetConsumerRequest::default() };
+    assert_fails(get(&lab, negative), Code::InvalidArgument, &["page_size"]);
+    let elsewhere = GetConsumerRequest { cluster: "x".to_owned(), ..GetConsumerRequest::default() };
+    assert_fails(get(&lab, elsewhere), Code::NotFound, &["\"x\""]);
+}
+
+#[test]
+fn a_walk_by_a_column_that_moves_keeps_the_order_of_its_start() {
+    let lab = lagging(Setup::default(), 20);
+    let mut request = GetConsumerRequest { page_size: 3, ..ordered("lag desc") };
+    let mut found: Vec<String> = vec![];
+    loop {
+        let page = get(&lab, request.clone()).unwrap();
+        assert_eq!(page.total, 20);
+        found.extend(ids(&page).into_iter().map(ToOwned::to_owned));
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+        // Who was last has the largest lag now, and who was first has none.
+        lab.commit("g00", "t", 0, 1);
+        lab.commit("g19", "t", 0, 100);
+        lab.settle();
+    }
+    let expected: Vec<String> = (0..20).rev().map(|group| format!("g{group:02}")).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_walk_by_key_gives_each_group_once_while_others_come_and_go() {
+    let lab = lagging(Setup::default(), 20);
+    let mut request = GetConsumerRequest { page_size: 3, ..GetConsumerRequest::default() };
+    let mut found: Vec<String> = vec![];
+    for page in 0.. {
+        let answer = get(&lab, request.clone()).unwrap();
+        found.extend(ids(&answer).into_iter().map(ToOwned::to_owned));
+        if answer.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = answer.next_page_token;
+        lab.commit(&format!("a{page}"), "t", 0, 1);
+        lab.commit(&format!("g{page:02}x"), "t", 0, 1);
+        lab.writer.delete_offset(&format!("a{}", page - 1), "t", 0).unwrap();
+        lab.settle();
+    }
+    assert!(found.is_sorted());
+    assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), found.len(), "none twice: {found:?}");
+    assert_eq!(found.iter().filter(|id| id.len() == 3 && id.starts_with('g')).count(), 20, "none missing: {found:?}");
+}
+
+#[test]
+fn a_walk_is_kept_for_a_minute_and_its_token_is_invalid_then() {
+    let setup = Setup { clock: Clock::manual(1_800_000_000_000), ..Setup::default() };
+    let lab = lagging(setup, 10);
+    let request = GetConsumerRequest { page_size: 3, ..ordered("lag desc") };
+    let first = get(&lab, request.clone()).unwrap();
+    let next = GetConsumerRequest { page_token: first.next_page_token, ..request.clone() };
+    lab.clock.advance(59_000);
+    assert_eq!(ids(&get(&lab, next.clone()).unwrap()), ["g06", "g05", "g04"]);
+    lab.clock.advance(2_000);
+    assert_fails(get(&lab, next), Code::InvalidArgument, &["page_token", "60 s"]);
+    // By key there is nothing to keep.
+    let by_key = GetConsumerRequest { page_size: 3, ..GetConsumerRequest::default() };
+    let first = get(&lab, by_key.clone()).unwrap();
+    lab.clock.advance(3_600_000);
+    let next = GetConsumerRequest { page_token: first.next_page_token, ..by_key };
+    assert_eq!(ids(&get(&lab, next).unwrap()), ["g03", "g04", "g05"]);
+}
+
+#[test]
+fn answers_of_one_page_push_no_walk_out() {
+    let lab = lagging(Setup::default(), 10);
+    let request = GetConsumerRequest { page_size: 3, ..ordered("lag desc") };
+    let first = get(&lab, request.clone()).unwrap();
+    // As dashboards do that refresh.
+    (0..300).for_each(|_| drop(get(&lab, ordered("lag desc")).unwrap()));
+    let next = GetConsumerRequest { page_token: first.next_page_token, ..request };
+    assert_eq!(ids(&get(&lab, next).unwrap()), ["g06", "g05", "g04"]);
+}
+
+#[test]
+fn a_token_serves_its_own_request_only() {
+    let lab = shop();
+    let first = get(&lab, GetConsumerRequest { page_size: 2, ..ordered("lag") }).unwrap();
+    let token = first.next_page_token;
+    let other = GetConsumerRequest { page_token: token.clone(), ..ordered("lag desc") };
+    assert_fails(get(&lab, other), Code::InvalidArgument, &["page_token"]);
+    let more = GetConsumerRequest { page_token: token, ..ordered("lag") };
+    assert_eq!(ids(&get(&lab, more).unwrap()), ["idle", "gone", "members-only"]);
+}

@@ -1,0 +1,142 @@
+//! Query: one committed offset.
+
+use offsetd::rpc::proto::{Freshness, LagUnknown, QueryRequest};
+use tonic::Code;
+
+use super::{LATELY, assert_fails, shop};
+use crate::process::wait_for;
+use crate::support::{Assigned, LIMIT, Lab, Setup, kafka};
+
+#[test]
+fn an_entry_says_all_that_is_known_of_an_offset() {
+    let lab = shop();
+    let answer = lab.query("billing", "orders", 0).unwrap();
+    let entry = answer.entry.unwrap();
+    assert_eq!((&*entry.cluster, &*entry.source), ("default", "kafka"));
+    assert_eq!((&*entry.group_id, &*entry.topic, entry.partition), ("billing", "orders", 0));
+    assert_eq!((entry.committed_offset, entry.log_start_offset, entry.log_end_offset), (90, Some(0), Some(100)));
+    assert_eq!((entry.lag, entry.lag_unknown()), (Some(10), LagUnknown::Unspecified));
+    assert_eq!((entry.leader_epoch, &*entry.metadata, entry.expires_at), (Some(3), "", None));
+    assert_eq!(entry.log_partition, Some(lab.writer.log_partition("billing").unwrap()));
+    assert!(entry.log_offset.is_some_and(|offset| offset >= 0));
+    assert_eq!(entry.topic_id, None, "the zero id is unknown");
+    let committed_at = entry.committed_at.unwrap();
+    let age = lab.clock.now() - (committed_at.seconds * 1000 + i64::from(committed_at.nanos) / 1_000_000);
+    assert!((LATELY..LATELY + 600_000).contains(&age), "{age}");
+    let owner = entry.owner.expect("an owner");
+    assert_eq!((&*owner.member_id, &*owner.client_id, &*owner.client_host), ("c1-id", "c1", "/10.0.0.1"));
+    assert_eq!(owner.instance_id.as_deref(), Some("c1-instance"));
+    let snapshot = answer.snapshot.unwrap();
+    assert!(!snapshot.id.is_empty() && snapshot.taken_at.is_some());
+    assert_eq!(snapshot.clusters.len(), 1);
+    assert!(snapshot.clusters[0].complete && snapshot.clusters[0].newest_record_at.is_some());
+    assert_eq!(snapshot.clusters[0].stale_since, None);
+}
+
+#[test]
+fn what_is_not_known_is_unset() {
+    let lab = shop();
+    let entry = lab.entry("gone", "vanished", 0);
+    assert_eq!((entry.log_start_offset, entry.log_end_offset, entry.lag, entry.lag_seconds), (None, None, None, None));
+    assert_eq!((entry.lag_unknown(), &*entry.status), (LagUnknown::EndUnknown, "unknown"));
+    assert_eq!(entry.owner, None);
+    let entry = lab.entry("audit", "orders", 0);
+    assert_eq!((entry.leader_epoch, &*entry.metadata), (None, "checkpoint 7"));
+    assert!(entry.expires_at.is_some(), "version 1 has a retention of its own");
+    assert_eq!((entry.lag, entry.lag_seconds, &*entry.status), (Some(0), Some(0.0), "ok"));
+}
+
+#[test]
+fn a_group_that_has_not_committed_for_longer_than_usual_is_stopped_if_it_has_lag() {
+    let lab = shop();
+    let entry = lab.entry("idle", "orders", 2);
+    assert_eq!((entry.lag, &*entry.status), (Some(17), "stopped"));
+}
+
+#[test]
+fn not_found_says_which_of_cluster_group_topic_and_partition() {
+    let lab = shop();
+    assert_fails(lab.query("nobody", "orders", 0), Code::NotFound, &["no group", "\"nobody\""]);
+    assert_fails(lab.query("billing", "nothing", 0), Code::NotFound, &["topic \"nothing\"", "billing"]);
+    assert_fails(lab.query("billing", "orders", 2), Code::NotFound, &["partition 2", "\"orders\"", "billing"]);
+    assert_fails(lab.query("billing", "orders", -1), Code::NotFound, &["partition -1"]);
+    let of = |cluster: &str, source: &str| QueryRequest {
+        cluster: cluster.to_owned(),
+        source: source.to_owned(),
+        group_id: "billing".to_owned(),
+        topic: "orders".to_owned(),
+        ..QueryRequest::default()
+    };
+    let query = |request| lab.block_on(lab.client().query(request));
+    assert_fails(query(of("elsewhere", "")), Code::NotFound, &["\"elsewhere\"", "\"default\""]);
+    assert_fails(query(of("", "zookeeper")), Code::NotFound, &["source", "\"zookeeper\""]);
+    assert_eq!(query(of("default", "kafka")).unwrap().into_inner().entry.unwrap().committed_offset, 90);
+}
+
+#[test]
+fn a_tombstone_removes_the_offset_and_the_group_with_its_last() {
+    let lab = shop();
+    lab.writer.delete_offset("billing", "payments", 0).unwrap();
+    lab.writer.delete_offset("audit", "orders", 0).unwrap();
+    lab.settle();
+    assert_fails(lab.query("billing", "payments", 0), Code::NotFound, &["topic \"payments\""]);
+    assert_fails(lab.query("audit", "orders", 0), Code::NotFound, &["no group"]);
+    assert_eq!(lab.entry("billing", "orders", 0).committed_offset, 90);
+}
+
+#[test]
+fn a_group_without_members_keeps_its_offsets() {
+    let lab = shop();
+    lab.writer.delete_group("billing").unwrap();
+    lab.settle();
+    let entry = lab.entry("billing", "orders", 0);
+    assert_eq!((entry.committed_offset, entry.owner), (90, None));
+}
+
+#[test]
+fn latest_always_sees_a_commit_that_was_acknowledged_before() {
+    let lab = Lab::new(3);
+    for offset in 1..=10 {
+        lab.commit("eager", "t", 0, offset);
+        lab.writer.flush().unwrap();
+        let request = QueryRequest {
+            group_id: "eager".to_owned(),
+            topic: "t".to_owned(),
+            freshness: Freshness::Latest.into(),
+            ..QueryRequest::default()
+        };
+        let answer = lab.block_on(lab.client().query(request)).unwrap().into_inner();
+        assert_eq!(answer.entry.unwrap().committed_offset, offset);
+    }
+}
+
+#[test]
+fn lag_follows_commits_and_log_ends() {
+    let kafka = kafka(1);
+    kafka.create_topic("t", 1).unwrap();
+    let lab = Setup::default().ready(&kafka);
+    lab.writer.produce("t", 0, 5).unwrap();
+    lab.commit("g", "t", 0, 2);
+    lab.wait_entry(("g", "t", 0), |entry| entry.lag == Some(3));
+    lab.writer.produce("t", 0, 4).unwrap();
+    lab.wait_entry(("g", "t", 0), |entry| entry.lag == Some(7) && entry.log_end_offset == Some(9));
+    lab.commit("g", "t", 0, 9);
+    lab.wait_entry(("g", "t", 0), |entry| entry.lag == Some(0) && entry.lag_seconds == Some(0.0));
+    // No end that is younger than the commit reaches it.
+    lab.commit("g", "t", 0, 1000);
+    lab.wait_entry(("g", "t", 0), |entry| entry.lag.is_none() && entry.lag_unknown() == LagUnknown::AheadOfLog);
+}
+
+#[test]
+fn the_owner_is_that_of_the_newest_membership() {
+    let lab = shop();
+    let members: [(&str, &[Assigned<'_>]); 1] = [("c9", &[("orders", &[0])])];
+    lab.writer.group(&crate::support::stable_group("billing", 5, &members), 3).unwrap();
+    let entry = wait_for("the new owner", LIMIT, || {
+        let entry = lab.entry("billing", "orders", 0);
+        let owner = entry.owner.clone().map(|owner| owner.client_id);
+        if owner.as_deref() == Some("c9") { Ok(entry) } else { Err(format!("{owner:?}")) }
+    });
+    assert_eq!(entry.lag, Some(10));
+    assert_eq!(lab.entry("billing", "orders", 1).owner, None);
+}
