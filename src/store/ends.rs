@@ -264,14 +264,14 @@ impl EndsBoard {
     }
 
     /// Notes whether the brokers refuse to tell anything of a topic that no listing shows.
-    pub fn set_refused(&self, name: &Name, refused: bool) {
+    pub fn set_refused(&self, name: &Name, refused: bool, now: Ticks) {
         let known = self.current.load().topic(name).map(|topic| topic.refused);
         if known.unwrap_or(false) == refused {
             return;
         }
         self.update(|ends, free| {
             let mut topics = BTreeMap::clone(&ends.topics);
-            let mut slots = Slots { values: &mut ends.values, free, now: 0 };
+            let mut slots = Slots { values: &mut ends.values, free, now };
             let unseen = TopicMetadata { name: Name::clone(name), leaders: vec![] };
             let topic = slots.merge(topics.get(name), &unseen);
             if refused {
@@ -316,6 +316,11 @@ impl EndsBoard {
                     (EndKind::Start, Ok((offset, _))) => value.log_start = offset,
                     (EndKind::Stable, Ok((offset, _))) => value.last_stable = offset,
                     (EndKind::High, Ok((offset, epoch))) => {
+                        if value.log_start > offset {
+                            // Of a log that is no more.
+                            value.log_start = -1;
+                            value.last_stable = -1;
+                        }
                         *value = EndValue {
                             log_end: offset,
                             leader_epoch: epoch,

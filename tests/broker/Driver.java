@@ -53,8 +53,12 @@ public class Driver {
             case "state": return new State(admin).read();
             case "create":
                 admin.createTopics(List.of(new NewTopic(text(c, "topic"), c.path("partitions").asInt(), (short) 1))).all().get();
+                await(text(c, "topic"), true);
                 break;
-            case "delete": admin.deleteTopics(List.of(text(c, "topic"))).all().get(); break;
+            case "delete":
+                admin.deleteTopics(List.of(text(c, "topic"))).all().get();
+                await(text(c, "topic"), false);
+                break;
             case "grow":
                 admin.createPartitions(Map.of(text(c, "topic"), NewPartitions.increaseTo(c.path("partitions").asInt()))).all().get();
                 break;
@@ -84,6 +88,11 @@ public class Driver {
         worker.start();
     }
 
+    /** The controller answers before the broker knows. */
+    private void await(String topic, boolean there) throws Exception {
+        while (admin.listTopics(new ListTopicsOptions().listInternal(true)).names().get().contains(topic) != there) Thread.sleep(20);
+    }
+
     /** The same number of records to every partition of the topic. */
     private void produce(String topic, int records) throws Exception {
         int partitions = admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic).partitions().size();
@@ -109,8 +118,8 @@ public class Driver {
         String group = text(c, "group"), log = "__consumer_offsets";
         int logPartitions = admin.describeTopics(List.of(log)).allTopicNames().get().get(log).partitions().size();
         int logPartition = Math.abs(group.hashCode()) % logPartitions;
-        // The only client id that a broker lets write to an internal topic.
-        try (var producer = producer(brokers, Map.of("client.id", "__admin_client"))) {
+        // The only client id that a broker lets write to an internal topic. A producer id would make it a transaction's.
+        try (var producer = producer(brokers, Map.of("client.id", "__admin_client", "enable.idempotence", false))) {
             Future<RecordMetadata> last = null;
             for (int round = 0; round < c.path("rounds").asInt(1); round++)
                 for (int p = 0; p < c.path("partitions").asInt(1); p++) {

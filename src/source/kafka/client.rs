@@ -1,12 +1,20 @@
 //! librdkafka clients: configuration, logs and errors.
 
-use std::{fmt, ops::Deref, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use rdkafka::{
     ClientConfig, ClientContext,
     config::RDKafkaLogLevel,
-    consumer::{BaseConsumer, ConsumerContext},
+    consumer::{BaseConsumer, Consumer as _, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode},
 };
 
@@ -64,7 +72,7 @@ pub(super) fn connect(cluster: &config::Cluster) -> Result<Client, String> {
         settings.set(key, value);
     }
     settings.set("bootstrap.servers", &cluster.bootstrap_servers);
-    let events = Events { cluster: cluster.name.clone(), last_error: Arc::default() };
+    let events = Events { cluster: cluster.name.clone(), last_error: Mutex::default(), served: AtomicU64::new(0) };
     let client: Result<BaseConsumer<Events>, _> = settings.create_with_context(events);
     client.map(|client| Client(Arc::new(client))).map_err(|error| error.to_string())
 }
@@ -72,6 +80,20 @@ pub(super) fn connect(cluster: &config::Cluster) -> Result<Client, String> {
 /// A client, shared. It has no consumer group.
 #[derive(Clone)]
 pub(super) struct Client(Arc<BaseConsumer<Events>>);
+
+impl Client {
+    /// Serves the logs and errors that wait, without waiting for more.
+    pub(super) fn serve(&self) {
+        loop {
+            let before = self.context().served.load(Ordering::Relaxed);
+            // A poll ends after each log line as if there were nothing more.
+            let nothing = self.poll(Duration::ZERO).is_none();
+            if nothing && self.context().served.load(Ordering::Relaxed) == before {
+                return;
+            }
+        }
+    }
+}
 
 impl Deref for Client {
     type Target = BaseConsumer<Events>;
@@ -91,18 +113,25 @@ impl fmt::Debug for Client {
 #[derive(Debug)]
 pub(super) struct Events {
     cluster: String,
-    last_error: Arc<Mutex<Option<String>>>,
+    last_error: Mutex<Option<String>>,
+    /// Counts logs and errors.
+    served: AtomicU64,
 }
 
 impl Events {
-    /// The last thing that went wrong with a broker, once.
-    pub(super) fn take_error(&self) -> Option<String> {
-        self.last_error.lock().take()
+    /// The last thing that went wrong with a broker, as long as nothing succeeded since. librdkafka does not repeat it.
+    pub(super) fn last_error(&self) -> Option<String> {
+        self.last_error.lock().clone()
+    }
+
+    pub(super) fn succeeded(&self) {
+        *self.last_error.lock() = None;
     }
 }
 
 impl ClientContext for Events {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.served.fetch_add(1, Ordering::Relaxed);
         // librdkafka repeats a broker's failures; what matters of them is shown by `status`.
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
@@ -117,6 +146,7 @@ impl ClientContext for Events {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.served.fetch_add(1, Ordering::Relaxed);
         // "All brokers down" says less than what went wrong with the last of them.
         let mut last = self.last_error.lock();
         let all_down = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);

@@ -143,7 +143,9 @@ impl Poller {
     fn ask(&mut self) {
         let now = now();
         if now >= self.due.metadata {
-            self.due.metadata = now + self.refresh_metadata();
+            let interval = self.refresh_metadata();
+            // It may have taken a while.
+            self.due.metadata = self::now() + interval;
         }
         if now >= self.due.high {
             self.due.high = now + self.settings.poll_interval;
@@ -179,7 +181,8 @@ impl Poller {
                 let log_partitions = topics.iter().find(|topic| &*topic.name == crate::model::OFFSETS_TOPIC);
                 let log_partitions = log_partitions.map_or(0, |topic| topic.leaders.len());
                 self.cluster.ends.set_topics(topics, self.store.clock.ticks());
-                self.missing.check(&self.client, &self.cluster, &self.settings);
+                let ticks = self.store.clock.ticks();
+                self.missing.check(&self.client, &self.cluster, &self.settings, ticks);
                 self.replan();
                 let cluster_id = self.client.client().fetch_cluster_id(Duration::ZERO);
                 let controller = ffi::controller(&self.client);
@@ -193,7 +196,8 @@ impl Poller {
                 self.settings.metadata_interval
             }
             Err(error) => {
-                let reason = self.client.context().take_error().unwrap_or_else(|| error.to_string());
+                self.client.serve();
+                let reason = self.client.context().last_error().unwrap_or_else(|| error.to_string());
                 self.fail(&reason);
                 RETRY
             }
@@ -358,7 +362,7 @@ impl Poller {
         if round.answered > 0 {
             self.succeed();
         } else if round.failed > 0 {
-            let reason = self.client.context().take_error().or(round.last_error);
+            let reason = self.client.context().last_error().or(round.last_error);
             self.fail(&reason.unwrap_or_else(|| "no broker answers".to_owned()));
             self.due.metadata = self.due.metadata.min(now() + RETRY);
         }
@@ -368,6 +372,7 @@ impl Poller {
         if !self.cluster.health().reachable {
             tracing::info!(cluster = &*self.cluster.name, "the cluster answers");
         }
+        self.client.context().succeeded();
         self.cluster.succeeded();
     }
 

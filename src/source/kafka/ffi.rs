@@ -152,7 +152,7 @@ impl Fetcher {
     /// Serves logs and errors of the client, without waiting.
     pub(super) fn serve(&self) {
         // Only a group's consumer gets messages this way; ours come through the queue.
-        while self.queue.client.poll(Duration::ZERO).is_some() {}
+        self.queue.client.serve();
     }
 }
 

@@ -249,6 +249,8 @@ impl Listener {
     fn rebuild(&mut self) -> Result<(), String> {
         while let Ok(partition) = self.moved.1.try_recv() {
             self.note_moved(partition);
+            // Also when a load aside was under way: its log moved again.
+            self.rebuilding.insert(partition, None);
         }
         let swapped = |partition: &i32, shard: &mut Option<Arc<Shard>>| {
             let current = self.cluster.shard(*partition);

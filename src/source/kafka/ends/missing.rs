@@ -9,7 +9,7 @@ use hashbrown::{HashMap, HashSet};
 use rdkafka::{consumer::Consumer as _, types::RDKafkaRespErr};
 
 use super::super::client::Client;
-use crate::{config, model::Name, store::cluster::Cluster};
+use crate::{clock::Ticks, config, model::Name, store::cluster::Cluster};
 
 /// Topics asked for after one listing: each is a request of its own.
 const AT_ONCE: usize = 20;
@@ -23,7 +23,7 @@ pub(super) struct Missing(HashMap<Name, Instant>);
 impl Missing {
     /// Asks for some of the topics that are missing.
     #[expect(clippy::disallowed_methods, reason = "when to ask again is not part of any answer")]
-    pub(super) fn check(&mut self, client: &Client, cluster: &Cluster, settings: &config::Lag) {
+    pub(super) fn check(&mut self, client: &Client, cluster: &Cluster, settings: &config::Lag, ticks: Ticks) {
         let missing = missing(cluster);
         let now = Instant::now();
         self.0.retain(|name, asked| missing.contains(name) && now.duration_since(*asked) < HOLDS);
@@ -33,7 +33,7 @@ impl Missing {
             let Ok(metadata) = client.fetch_metadata(Some(&name), settings.request_timeout) else { return };
             let error = metadata.topics().iter().find(|topic| *topic.name() == *name).and_then(|topic| topic.error());
             let refused = error == Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
-            cluster.ends.set_refused(&name, refused);
+            cluster.ends.set_refused(&name, refused, ticks);
             self.0.insert(name, now);
         }
     }

@@ -112,7 +112,7 @@ impl Admin {
 
     /// Waits for an answer, at most `timeout`. Serves logs and errors of the client, too.
     pub(in super::super) fn poll(&self, timeout: Duration) -> Option<Reply> {
-        while self.queue.client.poll(Duration::ZERO).is_some() {}
+        self.queue.client.serve();
         // SAFETY: the queue is live; the event is ours, and destroyed by its owner's drop.
         let event =
             Event(NonNull::new(unsafe { sys::rd_kafka_queue_poll(self.queue.pointer.as_ptr(), millis(timeout)) })?);
