@@ -8,10 +8,12 @@
     reason = "a test fails by panicking; the allowances of .clippy.toml reach only functions marked as tests"
 )]
 
+mod http;
 mod kafka;
 mod layers;
 mod process;
 mod program;
 mod rpc;
 mod server;
+mod sql;
 mod support;

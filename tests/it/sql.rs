@@ -1,0 +1,184 @@
+//! Golden SQL: statements and their answers (`tests/sql/*.slt`) over a data set that is always the same.
+//!
+//! The clock stands still at the end of the set-up, so that times, `active` and statuses are the same in every run.
+//! Left out is what a mock Kafka draws at random (its id and ports).
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use offsetd::clock::Clock;
+use offsetd::demo::cluster::MockKafka;
+use offsetd::demo::records::{Commit, GroupDescription, Member};
+use offsetd::demo::writer::Writer;
+use offsetd::rpc::proto::SqlRequest;
+use serde_json::{Value, json};
+use sqllogictest::{DB, DBOutput, DefaultColumnType, Runner, strict_column_validator};
+
+use crate::process::wait_for;
+use crate::support::{LIMIT, Lab, Setup, kafka, stable_group};
+
+/// 2026-01-01T00:00:00Z
+const START: i64 = 1_767_225_600_000;
+
+/// What is there before the server starts.
+fn load(kafka: &MockKafka, writer: &Writer) {
+    for (topic, partitions) in [("orders", 3), ("payments", 2), ("leaderless", 1)] {
+        kafka.create_topic(topic, partitions).unwrap();
+    }
+    kafka.mock().unwrap().partition_leader("leaderless", 0, None).unwrap();
+    for (topic, partition, records) in [("orders", 0, 100), ("orders", 1, 50), ("payments", 0, 10)] {
+        writer.produce(topic, partition, records).unwrap();
+    }
+    let lately = START - 60_000;
+    for commit in [
+        Commit { leader_epoch: 3, ..Commit::new("billing", "orders", 0, 90, lately) },
+        Commit { metadata: "since\n'yesterday'", ..Commit::new("billing", "orders", 1, 50, lately - 1) },
+        Commit::new("billing", "payments", 0, 4, lately),
+        Commit {
+            version: 1,
+            leader_epoch: -1,
+            expires_at: Some(START + 86_400_000),
+            ..Commit::new("audit", "orders", 0, 100, lately)
+        },
+        // Nanoseconds in 64 bits end in 2262.
+        Commit { version: 1, expires_at: Some(i64::MAX), ..Commit::new("audit", "payments", 0, 10, lately) },
+        Commit { version: 0, kind: 0, ..Commit::new("audit", "orders", 2, 0, lately) },
+        Commit::new("ahead", "orders", 1, 1000, lately),
+        Commit::new("gone", "vanished", 0, 5, lately),
+        Commit::new("unknown", "leaderless", 0, 5, lately),
+        Commit::new("unknown", "orders", 7, 5, lately),
+        // As after a deletion of records: below the start of the log.
+        Commit::new("lost", "orders", 0, -5, lately),
+        Commit::new("idle", "orders", 1, 20, START - 7_200_000),
+        Commit::new("消费者", "orders", 1, 49, lately),
+    ] {
+        writer.commit(&commit).unwrap();
+    }
+    writer.group(&stable_group("billing", 4, &[("c1", &[("orders", &[0, 1])]), ("c2", &[])]), 3).unwrap();
+    writer.group(&stable_group("idle", 2, &[]), 3).unwrap();
+    writer.group(&stable_group("old", 1, &[("c3", &[("payments", &[1, 0])])]), 0).unwrap();
+    writer.group(&connect(), 3).unwrap();
+    writer.flush().unwrap();
+}
+
+/// Workers of Kafka Connect, whose payloads are nobody else's business.
+fn connect() -> GroupDescription {
+    let worker = Member {
+        id: "w1-id".to_owned(),
+        client_id: "w1".to_owned(),
+        client_host: "/10.0.1.1".to_owned(),
+        rebalance_timeout_ms: 60_000,
+        session_timeout_ms: 10_000,
+        subscription: vec![0, 2, 9],
+        assignment: vec![0, 2, 9],
+        ..Member::default()
+    };
+    GroupDescription {
+        group: "connect".to_owned(),
+        protocol_type: "connect".to_owned(),
+        generation: 9,
+        protocol: Some("sessioned".to_owned()),
+        leader: Some("w1-id".to_owned()),
+        at: START,
+        members: vec![worker],
+    }
+}
+
+/// The server on it, with a few commits since, two minutes later.
+fn lab() -> Lab {
+    let kafka = kafka(50);
+    load(&kafka, &kafka.writer());
+    let setup = Setup { clock: Clock::manual(START), ..Setup::default() };
+    let lab = setup.ready(&kafka);
+    for offset in [40, 60, 50] {
+        lab.writer.commit(&Commit::new("live", "orders", 1, offset, START + offset)).unwrap();
+    }
+    lab.writer.commit(&Commit::new("live", "orders", 0, 100, START)).unwrap();
+    lab.writer.commit(&Commit::new("leaving", "orders", 0, 1, START)).unwrap();
+    lab.writer.raw(7, Some(&[0, 99]), None).unwrap();
+    lab.writer.raw(7, None, None).unwrap();
+    lab.settle();
+    // Two listings of topics, a minute apart, tell that a topic is gone.
+    for marker in ["marker-1", "marker-2"] {
+        lab.clock.advance(60_000);
+        kafka.create_topic(marker, 1).unwrap();
+        let ends = format!(
+            "SELECT count(*) AS n FROM partitions WHERE topic = '{marker}' AND log_start_offset = 0 AND log_end_offset = 0"
+        );
+        wait_row(&lab, &ends, &json!({"n": 1}));
+    }
+    wait_row(&lab, "SELECT count(*) AS n FROM partitions WHERE observed_at = now()", &json!({"n": 57}));
+    wait_row(&lab, "SELECT lag_unknown AS why FROM lag WHERE group_id = 'gone'", &json!({"why": "topic_deleted"}));
+    let behind = "SELECT count(*) AS n FROM sources WHERE behind = 0 AND last_stable_offset = position";
+    wait_row(&lab, behind, &json!({"n": 50}));
+    lab
+}
+
+fn wait_row(lab: &Lab, statement: &str, expected: &Value) {
+    wait_for(statement, LIMIT, || {
+        let rows = lab.sql(statement).rows;
+        if rows == [expected.clone()] { Ok(()) } else { Err(format!("{rows:?}")) }
+    });
+}
+
+/// Tells sqllogictest of the lab.
+struct Connection(Arc<Lab>);
+
+#[derive(Debug)]
+struct Failed(tonic::Status);
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.0.code(), self.0.message())
+    }
+}
+
+impl std::error::Error for Failed {}
+
+impl DB for Connection {
+    type Error = Failed;
+    type ColumnType = DefaultColumnType;
+
+    fn run(&mut self, statement: &str) -> Result<DBOutput<DefaultColumnType>, Failed> {
+        let request = SqlRequest { statement: statement.to_owned(), ..SqlRequest::default() };
+        let answer = self.0.try_sql(request).map_err(Failed)?;
+        let columns = &answer.schema.columns;
+        let row = |row: &Value| columns.iter().map(|column| cell(&row[&column.name])).collect();
+        let types = columns.iter().map(|column| column_type(&column.r#type)).collect();
+        Ok(DBOutput::Rows { types, rows: answer.rows.iter().map(row).collect() })
+    }
+}
+
+fn column_type(arrow: &str) -> DefaultColumnType {
+    match arrow {
+        "Int64" | "Int32" | "UInt64" => DefaultColumnType::Integer,
+        "Float64" => DefaultColumnType::FloatingPoint,
+        "Utf8" => DefaultColumnType::Text,
+        _ => DefaultColumnType::Any,
+    }
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "NULL".to_owned(),
+        Value::String(text) if text.is_empty() => "(empty)".to_owned(),
+        Value::String(text) => text.escape_debug().to_string().replace(' ', "·"),
+        other => other.to_string(),
+    }
+}
+
+#[test]
+fn statements_answer_as_written_down() {
+    let lab = Arc::new(lab());
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sql");
+    let mut files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "slt"));
+    files.sort();
+    assert!(files.len() > 2, "{files:?}");
+    for file in files {
+        let mut runner = Runner::new(|| async { Ok(Connection(Arc::clone(&lab))) });
+        runner.with_column_validator(strict_column_validator);
+        runner.run_file(&file).unwrap_or_else(|error| panic!("{}", error.display(false)));
+    }
+}
