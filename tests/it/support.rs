@@ -234,6 +234,8 @@ impl Lab {
         self.writer.flush().unwrap();
         self.block_on(async {
             let request = GetOffsetRequest { page_size: 1, freshness: 2, ..GetOffsetRequest::default() };
+            let mut request = tonic::Request::new(request);
+            request.set_timeout(LIMIT);
             self.client().get_offset(request).await.unwrap();
         });
     }

@@ -16,8 +16,11 @@ use rdkafka::{consumer::Consumer as _, error::RDKafkaErrorCode};
 use tokio_util::sync::CancellationToken;
 
 mod missing;
+mod probe;
 
 use missing::Missing;
+use probe::Probe;
+pub(super) use probe::log_ends;
 
 use super::{
     client::{self, Client},
@@ -28,7 +31,7 @@ use crate::{
     config,
     model::{Millis, Name, Uuid},
     store::{
-        LogEnds, Store,
+        Store,
         cluster::Cluster,
         ends::{Answer, EndError, EndKind, TopicMetadata},
     },
@@ -409,46 +412,4 @@ fn is_moved(error: RDKafkaErrorCode) -> bool {
             | RDKafkaErrorCode::UnknownTopicOrPartition
             | RDKafkaErrorCode::OperationTimedOut
     )
-}
-
-/// Asks for the ends of log partitions on behalf of a caller that waits.
-#[derive(Debug)]
-struct Probe {
-    client: Client,
-}
-
-impl LogEnds for Probe {
-    fn log_ends(&self, log_partitions: &[i32], timeout: Duration) -> Result<Vec<(i32, i64)>, String> {
-        log_ends(&self.client, Spec::LatestCommitted, log_partitions, timeout)
-    }
-}
-
-/// Asks for offsets of partitions of `__consumer_offsets`, and waits.
-pub(super) fn log_ends(
-    client: &Client,
-    spec: Spec,
-    log_partitions: &[i32],
-    timeout: Duration,
-) -> Result<Vec<(i32, i64)>, String> {
-    let admin = Admin::new(client);
-    let partitions: Vec<(&CStr, i32)> = log_partitions.iter().map(|number| (c"__consumer_offsets", *number)).collect();
-    admin.list_offsets(0, spec, &partitions, timeout);
-    let deadline = now() + timeout + RETRY;
-    loop {
-        if let Some(reply) = admin.poll(TICK) {
-            let ReplyContent::Offsets(listed) = reply.content? else {
-                return Err("no offsets in the answer".to_owned());
-            };
-            return listed
-                .into_iter()
-                .map(|offset| match offset.result {
-                    Ok((end, _)) => Ok((offset.partition, end)),
-                    Err(error) => Err(format!("log partition {}: {error}", offset.partition)),
-                })
-                .collect();
-        }
-        if now() > deadline {
-            return Err("no answer from the cluster in time".to_owned());
-        }
-    }
 }
