@@ -38,7 +38,7 @@ use shard::{Limits, Shard};
 
 use crate::{
     clock::Clock,
-    model::{Name, log_partition_for},
+    model::{Millis, Name, log_partition_for},
 };
 
 /// `offsets.topic.num.partitions` unless the operator of Kafka says otherwise.
@@ -205,6 +205,12 @@ impl Store {
         first
     }
 
+    /// A name for what is read now, never given twice.
+    #[must_use]
+    pub fn snapshot_id(&self, taken_at: Millis) -> String {
+        format!("{taken_at}-{}", self.cuts.fetch_add(1, Ordering::Relaxed))
+    }
+
     /// One cut over the clusters that `wanted` names (empty: all). Clusters that are not loaded are
     /// set apart, unless `allow_partial`.
     ///
@@ -226,8 +232,7 @@ impl Store {
             }
         }
         let (taken_at, taken) = (self.clock.now(), self.clock.ticks());
-        let number = self.cuts.fetch_add(1, Ordering::Relaxed);
-        let id = format!("{taken_at}-{number}");
+        let id = self.snapshot_id(taken_at);
         let unready = unready.filter(|_| clusters.is_empty());
         Ok(Cut { id, taken_at, taken, settings: self.settings, clusters, unloaded, unready })
     }

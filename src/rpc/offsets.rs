@@ -96,7 +96,7 @@ fn point_snapshot(store: &Store, cluster: &Cluster) -> proto::Snapshot {
     let health = cluster.health();
     let now = store.clock.now();
     proto::Snapshot {
-        id: format!("{now}"),
+        id: store.snapshot_id(now),
         taken_at: Some(entry::timestamp(now)),
         clusters: vec![proto::ClusterSnapshot {
             cluster: cluster.name.to_string(),

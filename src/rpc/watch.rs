@@ -90,6 +90,11 @@ pub(super) fn watch(
 
 /// Watches every shard of the clusters, those that come later included.
 async fn run(clusters: Vec<Arc<Cluster>>, filter: Arc<Filter>, include_current: bool, responses: Responses) {
+    // Before the shards are read: one that comes in between is noticed.
+    let mut changes: futures::stream::SelectAll<_> = clusters
+        .iter()
+        .map(|cluster| tokio_stream::wrappers::WatchStream::from_changes(cluster.watch_health()))
+        .collect();
     let mut current = vec![];
     for cluster in &clusters {
         for shard in cluster.shards() {
@@ -115,10 +120,6 @@ async fn run(clusters: Vec<Arc<Cluster>>, filter: Arc<Filter>, include_current: 
         shards.insert(key, (epoch, abort));
         followed.push(follow);
     }
-    let mut changes: futures::stream::SelectAll<_> = clusters
-        .iter()
-        .map(|cluster| tokio_stream::wrappers::WatchStream::from_changes(cluster.watch_health()))
-        .collect();
     loop {
         tokio::select! {
             Some(_) = followed.next(), if !followed.is_empty() => {}

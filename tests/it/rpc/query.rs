@@ -1,5 +1,6 @@
 //! Query: one committed offset.
 
+use offsetd::clock::Clock;
 use offsetd::rpc::proto::{Freshness, LagUnknown, QueryRequest};
 use tonic::Code;
 
@@ -139,4 +140,19 @@ fn the_owner_is_that_of_the_newest_membership() {
     });
     assert_eq!(entry.lag, Some(10));
     assert_eq!(lab.entry("billing", "orders", 1).owner, None);
+}
+
+#[test]
+fn two_snapshots_of_different_data_have_different_ids() {
+    // However many fall into one millisecond.
+    let setup = Setup { clock: Clock::manual(1_800_000_000_000), ..Setup::default() };
+    let lab = setup.ready(&kafka(1));
+    let id = |offset| {
+        lab.commit("g", "t", 0, offset);
+        lab.settle();
+        let answer = lab.query("g", "t", 0).unwrap();
+        assert_eq!(answer.entry.unwrap().committed_offset, offset);
+        answer.snapshot.unwrap().id
+    };
+    assert_ne!(id(1), id(2));
 }

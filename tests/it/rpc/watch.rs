@@ -236,7 +236,8 @@ fn watches_are_limited_and_one_that_ends_makes_room() {
 #[test]
 fn what_a_slow_reader_misses_is_counted_and_made_up_for() {
     let lab = Setup::default().with("SERVER_WATCH_QUEUE", "16").ready(&kafka(1));
-    let metadata = "x".repeat(1000);
+    // The mock keeps 5 MiB of a partition.
+    let metadata = "x".repeat(200);
     let commit = |partition: i32, offset: i64| {
         let commit = Commit::new("g", "t", partition, offset, lab.clock.now());
         lab.writer.commit(&Commit { metadata: &metadata, ..commit }).unwrap();
@@ -267,7 +268,8 @@ fn deletions_that_were_missed_are_made_up_for_with_all_entries() {
     lab.settle();
     let mut watcher = Watcher::current(&lab);
     watcher.next_until(&lab, |watcher| watcher.complete);
-    let metadata = "x".repeat(1000);
+    // The mock keeps 5 MiB of a partition.
+    let metadata = "x".repeat(200);
     for offset in 2..300 {
         for partition in 0..40 {
             let commit = Commit::new("g", "t", partition, offset, lab.clock.now());
