@@ -104,6 +104,8 @@ enum Question {
 /// How the questions for log ends went since the last look.
 #[derive(Debug, Default)]
 struct Round {
+    /// Answers to questions from before do not count.
+    since: Ticks,
     answered: usize,
     failed: usize,
     last_error: Option<String>,
@@ -202,6 +204,8 @@ impl Poller {
                 self.client.serve();
                 let reason = self.client.context().last_error().unwrap_or_else(|| error.to_string());
                 self.fail(&reason);
+                // What was answered before says nothing of now.
+                self.round = Round { since: self.store.clock.ticks(), ..Round::default() };
                 RETRY
             }
         }
@@ -281,7 +285,7 @@ impl Poller {
             match pending.kind {
                 Question::Ids => self.take_ids(reply),
                 Question::Ends(kind) => {
-                    let found = self.take_offsets(kind, reply);
+                    let found = self.take_offsets(kind, pending.sent.0, reply);
                     let all = answers.entry(kind).or_insert_with(|| (vec![], pending.sent.0, pending.sent.1));
                     all.0.extend(found);
                     // Claim no more than the older of two questions proves.
@@ -304,7 +308,7 @@ impl Poller {
         }
     }
 
-    fn take_offsets(&mut self, kind: EndKind, reply: Reply) -> Vec<Answer> {
+    fn take_offsets(&mut self, kind: EndKind, sent: Ticks, reply: Reply) -> Vec<Answer> {
         let listed = match reply.content {
             Ok(ReplyContent::Offsets(listed)) => listed,
             Ok(ReplyContent::TopicIds(_)) => return vec![],
@@ -319,7 +323,7 @@ impl Poller {
         let ends = self.cluster.ends.current();
         // A broker's refusal is an answer; librdkafka's own errors have negative codes.
         let answered = listed.iter().any(|offset| offset.result.map_or_else(|error| error as i32 > 0, |_| true));
-        if kind == EndKind::High {
+        if kind == EndKind::High && sent >= self.round.since {
             self.round.answered += usize::from(answered);
             self.round.failed += usize::from(!answered);
         }
@@ -361,7 +365,8 @@ impl Poller {
 
     /// A round without a single answer means that the cluster cannot be reached.
     fn judge_round(&mut self) {
-        let round = std::mem::take(&mut self.round);
+        let since = self.round.since;
+        let round = std::mem::replace(&mut self.round, Round { since, ..Round::default() });
         if round.answered > 0 {
             self.succeed();
         } else if round.failed > 0 {
