@@ -10,7 +10,7 @@ use crate::{
         cut::{Cut, GroupCut},
         ends::Topic,
         group::Entry,
-        membership::{GroupState, Member, SIMPLE},
+        membership::{GroupState, Member, Membership, SIMPLE},
     },
 };
 
@@ -36,12 +36,13 @@ struct Deriver<'a> {
     cut: &'a Cut,
     group: GroupCut<'a>,
     topics: Vec<Option<&'a Arc<Topic>>>,
+    membership: Option<&'a Membership>,
 }
 
 impl<'a> Deriver<'a> {
     fn new(cut: &'a Cut, group: GroupCut<'a>) -> Self {
         let topics = group.group.topic_names().map(|name| group.cluster.ends.topic(name)).collect();
-        Self { cut, group, topics }
+        Self { cut, group, topics, membership: group.group.membership() }
     }
 
     fn derive(&self, position: usize, entry: Entry<'a>) -> Fact<'a> {
@@ -53,8 +54,9 @@ impl<'a> Deriver<'a> {
         let context =
             StatusContext { window: self.cut.settings.window, now: self.cut.taken, now_at: self.cut.taken_at };
         let status = lag::status(entry.row, &lag, window, context);
-        let owner = self.group.group.membership.as_ref();
-        let owner = owner.and_then(|members| members.owner(entry.topic, entry.row.partition));
+        let owner = self
+            .membership
+            .and_then(|members| members.owner(entry.topic, topic.and_then(|topic| topic.id), entry.row.partition));
         let consume_rate = window.and_then(|window| window.consume_rate(context.now, context.window));
         Fact { group: self.group, entry, lag, status, consume_rate, owner }
     }
@@ -110,7 +112,7 @@ pub struct GroupFact<'a> {
 /// Sums up a group.
 #[must_use]
 pub fn group_fact<'a>(cut: &'a Cut, group: GroupCut<'a>) -> GroupFact<'a> {
-    let membership = group.group.membership.as_deref();
+    let membership = group.group.membership();
     let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
     let mut fact = GroupFact {
         group,

@@ -35,7 +35,7 @@ pub(super) fn get_active_consumer(
     };
     let active = sorted_groups(&cut, |cluster, group| due(cluster, group))
         .into_iter()
-        .filter(|group| matches(group.group, &request.search))
+        .filter(|group| matches(*group, &request.search))
         .map(|group| group_fact(&cut, group))
         .filter(|fact| is_active(fact.members, fact.last_committed_at, &cut, within));
     let (mut page, mut consumers, mut edges, mut room) = (vec![], vec![], vec![], PageSize::new(size));
@@ -101,11 +101,11 @@ fn edges_of(cut: &Cut, group: GroupCut<'_>) -> Vec<proto::ConsumerEdge> {
             edge.last_committed_at = Some(at);
         }
     }
-    for member in group.group.membership.iter().flat_map(|membership| &membership.members) {
-        for assigned in member.assigned.iter().flatten() {
-            let key = (assigned.topic.to_string(), member.member_id.to_string());
-            let edge = edges.entry(key).or_insert_with(|| new(&assigned.topic, Some(entry::owner(member))));
-            edge.partitions.extend(&assigned.partitions);
+    for member in group.group.membership().iter().flat_map(|membership| &membership.members) {
+        for (topic, partitions) in group.assigned(member.assigned.as_deref().unwrap_or_default()) {
+            let key = (topic.to_string(), member.member_id.to_string());
+            let edge = edges.entry(key).or_insert_with(|| new(&topic, Some(entry::owner(member))));
+            edge.partitions.extend(&partitions);
         }
     }
     let mut edges: Vec<proto::ConsumerEdge> = edges.into_values().collect();

@@ -14,20 +14,21 @@ use crate::{
     store::{
         Store,
         cut::{Cut, GroupCut},
-        group::GroupView,
+        membership::Member,
     },
 };
 
 /// Whether the group's id or one of its topics contains the text.
-pub(super) fn matches(group: &GroupView, search: &str) -> bool {
+pub(super) fn matches(group: GroupCut<'_>, search: &str) -> bool {
+    let view = group.group;
+    let owned = |member: &Member| {
+        let assigned = member.assigned.as_deref().unwrap_or_default();
+        assigned.iter().any(|assigned| group.topic_name(&assigned.topic).contains(search))
+    };
     search.is_empty()
-        || group.id.contains(search)
-        || group.topic_counts().any(|(topic, _)| topic.contains(search))
-        || group
-            .membership
-            .iter()
-            .flat_map(|membership| &membership.members)
-            .any(|member| member.assigned.iter().flatten().any(|assigned| assigned.topic.contains(search)))
+        || view.id.contains(search)
+        || view.topic_counts().any(|(topic, _)| topic.contains(search))
+        || view.membership().is_some_and(|membership| membership.members.iter().any(owned))
 }
 
 /// Where the next page starts: after a key, or at a place of a walk whose order is kept.
@@ -48,7 +49,7 @@ pub(super) fn get_consumer(
     let next: Option<Next> = tokens.read(&request.page_token)?;
     let cut = store.cut(&request.cluster, request.allow_partial)?.require_loaded()?;
     let mut found = sorted_groups(&cut, |_, _| true);
-    found.retain(|group| matches(group.group, &request.search));
+    found.retain(|group| matches(*group, &request.search));
     let walk = Walk::find(&cut, &found, &order, next.as_ref(), (store, walks))?;
     let (mut consumers, mut room, mut at) = (vec![], PageSize::new(size), walk.from);
     while let Some(group) = walk.group(&cut, at).filter(|_| !room.is_full()) {
@@ -201,12 +202,10 @@ impl Order {
         let order = match self.column.as_str() {
             "kind" => by(pair, down, |fact| Some(fact.kind)),
             "state" => by(pair, down, |fact| Some(fact.state)),
-            "protocol_type" => by(pair, down, |fact| fact.group.group.membership.as_deref()?.protocol_type.as_deref()),
-            "protocol" => by(pair, down, |fact| fact.group.group.membership.as_deref()?.protocol.as_deref()),
-            "epoch" => by(pair, down, |fact| Some(fact.group.group.membership.as_deref()?.epoch)),
-            "leader_member_id" => {
-                by(pair, down, |fact| fact.group.group.membership.as_deref()?.leader_member_id.as_deref())
-            }
+            "protocol_type" => by(pair, down, |fact| fact.group.group.membership()?.protocol_type.as_deref()),
+            "protocol" => by(pair, down, |fact| fact.group.group.membership()?.protocol.as_deref()),
+            "epoch" => by(pair, down, |fact| fact.group.group.membership()?.epoch),
+            "leader_member_id" => by(pair, down, |fact| fact.group.group.membership()?.leader_member_id.as_deref()),
             "members" => by(pair, down, |fact| Some(fact.members)),
             "topics" => by(pair, down, |fact| Some(fact.topics)),
             "partitions" => by(pair, down, |fact| Some(fact.partitions)),

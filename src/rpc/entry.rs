@@ -111,7 +111,7 @@ pub(super) fn incomplete(snapshot: &Snapshot) -> Vec<String> {
 }
 
 pub(super) fn consumer(fact: &GroupFact<'_>) -> proto::Consumer {
-    let membership = fact.group.group.membership.as_deref();
+    let membership = fact.group.group.membership();
     let mut topics: Vec<proto::TopicPartitions> = fact
         .group
         .group
@@ -136,7 +136,7 @@ pub(super) fn consumer(fact: &GroupFact<'_>) -> proto::Consumer {
         status: fact.status.as_str().to_owned(),
         protocol_type: membership.and_then(|of| of.protocol_type.as_ref()).map(ToString::to_string),
         protocol: membership.and_then(|of| of.protocol.as_ref()).map(ToString::to_string),
-        epoch: membership.map(|of| of.epoch),
+        epoch: membership.and_then(|of| of.epoch),
         max_lag: fact.max_lag,
         max_lag_seconds: fact.max_lag_seconds,
     }

@@ -8,6 +8,7 @@ use super::{
     cluster::{Cluster, Health},
     ends::Ends,
     group::GroupView,
+    membership::{Assigned, GroupKind, Member, TopicRef},
     shard::ShardView,
     windows::Windows,
 };
@@ -42,6 +43,43 @@ pub struct GroupCut<'a> {
     pub shard: &'a ShardView,
     /// The group.
     pub group: &'a Arc<GroupView>,
+}
+
+impl<'a> GroupCut<'a> {
+    /// Name of a topic that the log may tell by id: from metadata, else from what the group's own
+    /// records tell, else the id itself, as Kafka prints it.
+    #[must_use]
+    pub fn topic_name(&self, topic: &TopicRef) -> Name {
+        let id = match topic {
+            TopicRef::Name(name) => return Name::clone(name),
+            TopicRef::Id(id) => *id,
+        };
+        let own = || self.group.membership().and_then(|membership| membership.topic_names.get(&id));
+        let name = self.cluster.ends.topic_name(id).or_else(own).or_else(|| self.group.topic_with_id(id));
+        name.map_or_else(|| Name::from(id.to_string()), Name::clone)
+    }
+
+    /// Topic names and partitions of what a member has.
+    pub fn assigned(&self, assigned: &'a [Assigned]) -> impl Iterator<Item = (Name, Vec<i32>)> + use<'a> {
+        let this = *self;
+        let is_streams = self.group.membership().is_some_and(|membership| membership.kind == GroupKind::Streams);
+        assigned.iter().map(move |each| {
+            let name = this.topic_name(&each.topic);
+            let mut partitions = each.partitions.clone();
+            // A subtopology has as many tasks as its widest topic has partitions.
+            if let Some(topic) = this.cluster.ends.topic(&name).filter(|_| is_streams) {
+                partitions.retain(|partition| usize::try_from(*partition).is_ok_and(|at| at < topic.partitions.len()));
+            }
+            (name, partitions)
+        })
+    }
+
+    /// The member that owns a partition of a topic, if known.
+    #[must_use]
+    pub fn owner(&self, topic: &Name, partition: i32) -> Option<&'a Member> {
+        let id = self.cluster.ends.topic(topic).and_then(|topic| topic.id);
+        self.group.membership()?.owner(topic, id, partition)
+    }
 }
 
 impl ClusterCut {

@@ -145,6 +145,7 @@ pub struct Ends {
     /// Counts versions.
     pub version: u64,
     topics: Arc<BTreeMap<Name, Arc<Topic>>>,
+    by_id: Arc<HashMap<Uuid, Name>>,
     values: Vec<EndValue>,
     /// Oldest first, the nearer the denser.
     pub samples: Vec<Arc<Sample>>,
@@ -161,6 +162,18 @@ impl Ends {
     #[must_use]
     pub fn topic(&self, name: &str) -> Option<&Arc<Topic>> {
         self.topics.get(name)
+    }
+
+    /// Name of the topic that has the id now.
+    #[must_use]
+    pub fn topic_name(&self, id: Uuid) -> Option<&Name> {
+        self.by_id.get(&id)
+    }
+
+    fn set(&mut self, topics: BTreeMap<Name, Arc<Topic>>) {
+        let id = |topic: &Arc<Topic>| Some((topic.id?, Name::clone(&topic.name)));
+        self.by_id = Arc::new(topics.values().filter_map(id).collect());
+        self.topics = Arc::new(topics);
     }
 
     /// The topics that can be seen, by name.
@@ -256,7 +269,7 @@ impl EndsBoard {
                 let topic = slots.merge(ends.topics.get(&name), &metadata);
                 topics.insert(name, topic);
             }
-            ends.topics = Arc::new(topics);
+            ends.set(topics);
             if ends.refreshed.is_none_or(|before| now.saturating_sub(before) >= DELETED_AFTER) {
                 ends.confirmed = ends.refreshed.replace(now);
             }
@@ -279,7 +292,7 @@ impl EndsBoard {
             } else {
                 topics.remove(name);
             }
-            ends.topics = Arc::new(topics);
+            ends.set(topics);
         });
     }
 
@@ -303,7 +316,7 @@ impl EndsBoard {
                 }
                 *topic = Arc::new(next);
             }
-            ends.topics = Arc::new(topics);
+            ends.set(topics);
         });
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     group::{Commit, Rare, Row},
-    membership::Membership,
+    membership::{GroupKind, Membership, piece::Piece},
 };
 use crate::model::{Millis, Name};
 
@@ -51,8 +51,10 @@ pub enum EventKind<'a> {
         /// Partition of the topic.
         partition: i32,
     },
-    /// The members of the group; `None` removes them and leaves its offsets.
-    Members(Option<Arc<Membership>>),
+    /// The members of a classic group; `None` removes them and leaves its offsets.
+    Classic(Option<Arc<Membership>>),
+    /// A record of a group of another kind.
+    Piece(GroupKind, Box<Piece>),
 }
 
 /// A change of one committed offset, for watchers.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use std::hash::BuildHasher;
 
-use super::membership::Membership;
+use super::membership::{GroupKind, Membership, log::Members, piece::Piece};
 use crate::{
     clock::Ticks,
     model::{Millis, Name, Uuid, java_hash, log_partition_of},
@@ -92,8 +92,8 @@ pub struct Commit<'a> {
 pub struct GroupView {
     /// Group id.
     pub id: Name,
-    /// `None`: only offsets were ever committed (a simple group).
-    pub membership: Option<Arc<Membership>>,
+    /// What the log says of members; `None`: only offsets were ever committed (a simple group).
+    pub members: Option<Arc<Members>>,
     /// Commits since the initial load.
     pub live_commits: u64,
     hash: i32,
@@ -116,13 +116,19 @@ pub struct Entry<'a> {
 
 impl GroupView {
     fn new(id: Name) -> Self {
-        Self { hash: java_hash(&id), id, membership: None, live_commits: 0, topics: Arc::default(), chunks: vec![] }
+        Self { hash: java_hash(&id), id, members: None, live_commits: 0, topics: Arc::default(), chunks: vec![] }
     }
 
     /// The log partition that Kafka chooses for the group, of so many.
     #[must_use]
     pub fn home(&self, log_partitions: i32) -> Option<i32> {
         log_partition_of(self.hash, log_partitions)
+    }
+
+    /// Who is in the group; `None` for a simple group.
+    #[must_use]
+    pub fn membership(&self) -> Option<&Membership> {
+        self.members.as_ref()?.current().map(|current| &**current)
     }
 
     /// Committed offsets.
@@ -163,6 +169,15 @@ impl GroupView {
         })
     }
 
+    /// The topic that the group committed to by this id.
+    #[must_use]
+    pub fn topic_with_id(&self, id: Uuid) -> Option<&Name> {
+        let has = |chunk: &&Arc<Chunk>| chunk.rare.values().any(|rare| rare.topic_id == Some(id));
+        let chunk = self.chunks.iter().find(has)?;
+        let (at, _) = chunk.rare.iter().find(|(_, rare)| rare.topic_id == Some(id))?;
+        self.topics.get(chunk.rows.get(usize::from(*at))?.topic as usize).map(|topic| &topic.name)
+    }
+
     fn row(&self, index: u32) -> Option<&Row> {
         let index = index as usize;
         self.chunks.get(index / CHUNK_ROWS)?.rows.get(index % CHUNK_ROWS)
@@ -200,7 +215,7 @@ impl Group {
 
     /// Neither offsets nor members.
     pub(super) fn is_gone(&self) -> bool {
-        self.view.is_empty() && self.view.membership.is_none()
+        self.view.is_empty() && self.view.members.is_none()
     }
 
     /// The committed offset of a key.
@@ -282,9 +297,24 @@ impl Group {
         Some(row)
     }
 
-    /// Replaces the membership.
-    pub(super) fn set_membership(&mut self, membership: Option<Arc<Membership>>) {
-        Arc::make_mut(&mut self.view).membership = membership;
+    /// Replaces the members of a classic group.
+    pub(super) fn set_classic(&mut self, membership: Option<Arc<Membership>>) {
+        self.change_members(|members| members.set_classic(membership));
+    }
+
+    /// Takes over a record of a group of another kind.
+    pub(super) fn apply_piece(&mut self, kind: GroupKind, piece: Piece, log_offset: i64) {
+        self.change_members(|members| members.apply(kind, piece, log_offset));
+    }
+
+    fn change_members(&mut self, change: impl FnOnce(&mut Members)) {
+        let view = Arc::make_mut(&mut self.view);
+        let members = view.members.get_or_insert_default();
+        let members = Arc::make_mut(members);
+        change(members);
+        if members.is_empty() {
+            view.members = None;
+        }
     }
 
     /// Counts a commit that is news.

@@ -1,19 +1,30 @@
 //! Who is in a group and owns what, in one form for all kinds of group.
+//!
+//! The log tells it in pieces: [`log`] keeps them as they come, and makes the [`Membership`] of
+//! them when it is read, since a group may look half-migrated in the middle of a batch.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use hashbrown::HashMap;
 
-use crate::{
-    decode::schema::{GroupMetadataValue, MemberMetadata},
-    model::{Millis, Name},
-};
+use crate::model::{Millis, Name, Uuid};
+
+pub mod classic;
+pub mod log;
+pub mod modern;
+pub mod piece;
 
 /// The protocol of a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum GroupKind {
     /// JoinGroup and SyncGroup.
     Classic,
+    /// KIP-848.
+    Consumer,
+    /// KIP-932.
+    Share,
+    /// KIP-1071.
+    Streams,
 }
 
 impl GroupKind {
@@ -22,6 +33,9 @@ impl GroupKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Classic => "classic",
+            Self::Consumer => "consumer",
+            Self::Share => "share",
+            Self::Streams => "streams",
         }
     }
 }
@@ -34,6 +48,12 @@ pub const SIMPLE: &str = "simple";
 pub enum GroupState {
     /// No members.
     Empty,
+    /// A streams group whose topology the broker has not validated.
+    NotReady,
+    /// The target assignment is older than the group.
+    Assigning,
+    /// Some member is not at its target yet.
+    Reconciling,
     /// Members with assignments.
     Stable,
 }
@@ -44,22 +64,34 @@ impl GroupState {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Empty => "Empty",
+            Self::NotReady => "NotReady",
+            Self::Assigning => "Assigning",
+            Self::Reconciling => "Reconciling",
             Self::Stable => "Stable",
         }
     }
 }
 
+/// A topic as the log names it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum TopicRef {
+    /// By name.
+    Name(Name),
+    /// By id: its name is for metadata to tell.
+    Id(Uuid),
+}
+
 /// Partitions of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assigned {
-    /// Topic name.
-    pub topic: Name,
+    /// The topic.
+    pub topic: TopicRef,
     /// Partition numbers.
     pub partitions: Vec<i32>,
 }
 
 /// A member of a group.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Member {
     /// Member id.
     pub member_id: Name,
@@ -71,14 +103,26 @@ pub struct Member {
     pub client_host: Name,
     /// client.rack, if the member told.
     pub rack_id: Option<Name>,
-    /// Classic members only.
+    /// Members that speak the classic protocol only.
     pub session_timeout_ms: Option<i32>,
     /// How long the member may take to rejoin.
     pub rebalance_timeout_ms: Option<i32>,
-    /// Topics asked for; `None` when the subscription does not decode or is not the consumer protocol.
+    /// Generation of a classic group; else the epoch that the member has reached: 0 when it has just
+    /// joined, -2 for a static member that is away for a while.
+    pub epoch: i32,
+    /// State of the member, of KIP-848 and streams groups (`MemberState`).
+    pub state: Option<&'static str>,
+    /// Topics asked for, those that a regular expression found among them; `None` when the
+    /// subscription does not decode or is not the consumer protocol.
     pub subscribed_topics: Option<Vec<Name>>,
+    /// Regular expression of a KIP-848 subscription.
+    pub subscribed_topic_regex: Option<Name>,
     /// What the member owns; `None` when unknown.
     pub assigned: Option<Vec<Assigned>>,
+    /// What it still holds and has to give up.
+    pub revoking: Vec<Assigned>,
+    /// What it should own; `None` where that is not told apart.
+    pub target: Option<Vec<Assigned>>,
 }
 
 /// The members of a group at one generation.
@@ -88,97 +132,50 @@ pub struct Membership {
     pub kind: GroupKind,
     /// State that the log proves.
     pub state: GroupState,
-    /// `consumer`, `connect`, …
+    /// `consumer`, `connect`, `share`, …
     pub protocol_type: Option<Name>,
     /// The assignor.
     pub protocol: Option<Name>,
-    /// Generation of a classic group.
-    pub epoch: i32,
+    /// Generation of a classic group, else the group epoch; `None` when the log lost it.
+    pub epoch: Option<i32>,
     /// Member id of the leader.
     pub leader_member_id: Option<Name>,
     /// Time of the last state transition.
     pub state_at: Option<Millis>,
     /// Members, ordered by member id.
     pub members: Vec<Member>,
-    /// Offset of the record in `__consumer_offsets`.
+    /// Topic names that the group's own records tell.
+    pub topic_names: HashMap<Uuid, Name>,
+    /// Offset of the group's record in `__consumer_offsets`; -1 without one.
     pub log_offset: i64,
-    owners: OnceLock<HashMap<Name, HashMap<i32, usize>>>,
+    owners: OnceLock<HashMap<TopicRef, HashMap<i32, usize>>>,
 }
 
 impl Membership {
-    /// From a record of type 2. A payload that does not decode leaves a member with an unknown
-    /// assignment, never without its group.
-    pub fn classic(value: &GroupMetadataValue<'_>, log_offset: i64, intern: &impl Fn(&str) -> Name) -> Self {
-        let consumer = value.protocol_type == "consumer";
-        let mut members: Vec<Member> =
-            value.members.iter().map(|member| classic_member(&member, consumer, intern)).collect();
-        members.sort_by(|left, right| left.member_id.cmp(&right.member_id));
-        Self {
-            kind: GroupKind::Classic,
-            // The broker loads a group with members as Stable: `GroupMetadataManager.replay`.
-            state: if members.is_empty() { GroupState::Empty } else { GroupState::Stable },
-            protocol_type: (!value.protocol_type.is_empty()).then(|| intern(value.protocol_type)),
-            protocol: value.protocol.map(intern),
-            epoch: value.generation,
-            leader_member_id: value.leader.map(intern),
-            state_at: (value.current_state_timestamp >= 0).then_some(value.current_state_timestamp),
-            members,
-            log_offset,
-            owners: OnceLock::new(),
-        }
-    }
-
-    /// The member that owns a partition, if known.
+    /// The member that owns a partition, if known. `id` is what metadata calls the topic.
     #[must_use]
-    pub fn owner(&self, topic: &str, partition: i32) -> Option<&Member> {
-        let index = self.owners.get_or_init(|| self.index_owners()).get(topic)?.get(&partition)?;
-        self.members.get(*index)
+    pub fn owner(&self, topic: &Name, id: Option<Uuid>, partition: i32) -> Option<&Member> {
+        if self.members.is_empty() {
+            return None;
+        }
+        let owners = self.owners.get_or_init(|| self.index_owners());
+        let by = |topic: &TopicRef| owners.get(topic)?.get(&partition).copied();
+        let told = || self.topic_names.iter().filter(|(_, name)| *name == topic).map(|(id, _)| TopicRef::Id(*id));
+        let index = by(&TopicRef::Name(Name::clone(topic)))
+            .or_else(|| by(&TopicRef::Id(id?)))
+            .or_else(|| if id.is_none() { told().find_map(|topic| by(&topic)) } else { None })?;
+        self.members.get(index)
     }
 
-    fn index_owners(&self) -> HashMap<Name, HashMap<i32, usize>> {
-        let mut owners: HashMap<Name, HashMap<i32, usize>> = HashMap::new();
+    /// A partition that is being given up is still its old owner's.
+    fn index_owners(&self) -> HashMap<TopicRef, HashMap<i32, usize>> {
+        let mut owners: HashMap<TopicRef, HashMap<i32, usize>> = HashMap::new();
         for (index, member) in self.members.iter().enumerate() {
-            for assigned in member.assigned.iter().flatten() {
-                let topic = owners.entry(Arc::clone(&assigned.topic)).or_default();
+            for assigned in member.assigned.iter().flatten().chain(&member.revoking) {
+                let topic = owners.entry_ref(&assigned.topic).or_default();
                 topic.extend(assigned.partitions.iter().map(|partition| (*partition, index)));
             }
         }
         owners
-    }
-}
-
-fn classic_member(member: &MemberMetadata<'_>, consumer: bool, intern: &impl Fn(&str) -> Name) -> Member {
-    let subscription = consumer.then(|| member.subscription.payload().ok().flatten()).flatten();
-    let assigned = if !consumer {
-        None
-    } else {
-        match member.assignment.payload() {
-            Ok(None) => Some(vec![]),
-            Ok(Some(assignment)) => Some(
-                assignment
-                    .assigned_partitions
-                    .iter()
-                    .map(|assigned| Assigned {
-                        topic: intern(assigned.topic),
-                        partitions: assigned.partitions.iter().collect(),
-                    })
-                    .collect(),
-            ),
-            Err(_) => None,
-        }
-    };
-    // v0 lacks the rebalance timeout, and -1 stands for it: the session timeout counts.
-    let rebalance_timeout =
-        if member.rebalance_timeout < 0 { member.session_timeout } else { member.rebalance_timeout };
-    Member {
-        member_id: Name::from(member.member_id),
-        instance_id: member.group_instance_id.map(intern),
-        client_id: intern(member.client_id),
-        client_host: intern(member.client_host),
-        rack_id: subscription.and_then(|subscription| subscription.rack_id).map(intern),
-        session_timeout_ms: Some(member.session_timeout),
-        rebalance_timeout_ms: Some(rebalance_timeout),
-        subscribed_topics: subscription.map(|subscription| subscription.topics.iter().map(intern).collect()),
-        assigned,
     }
 }

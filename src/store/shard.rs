@@ -16,7 +16,7 @@ use super::{
     commits::{CommitEvent, Rings},
     event::{Change, Event, EventKind, ShardKey},
     group::{Commit, Group, GroupView, Rare, Row},
-    membership::Membership,
+    membership::{log::Members, piece::Piece},
     names::Names,
     progress::Progress,
 };
@@ -141,7 +141,15 @@ impl Shard {
                 EventKind::Delete { topic, partition } => {
                     self.delete(&mut state, event, (topic, *partition), &now, live);
                 }
-                EventKind::Members(members) => self.members(&mut state, event, members.clone()),
+                EventKind::Classic(membership) => {
+                    self.members(&mut state, event, membership.is_none(), |group| {
+                        group.set_classic(membership.clone())
+                    });
+                }
+                EventKind::Piece(kind, piece) => {
+                    let change = |group: &mut Group| group.apply_piece(*kind, Piece::clone(piece), event.log_offset);
+                    self.members(&mut state, event, piece.is_tombstone(), change);
+                }
             }
         }
     }
@@ -220,7 +228,7 @@ impl Shard {
         let entry = group.get_at(&self.hasher, topic, partition);
         Some(Found {
             group: Name::clone(&group.view().id),
-            membership: group.view().membership.clone(),
+            members: group.view().members.clone(),
             has_topic: entry.is_some() || group.view().topic_counts().any(|(name, _)| &**name == topic),
             entry: entry.map(|(position, entry)| FoundEntry {
                 position,
@@ -367,12 +375,12 @@ impl Shard {
         self.drop_if_gone(state, event.group);
     }
 
-    fn members(&self, state: &mut State, event: &Event<'_>, members: Option<Arc<Membership>>) {
-        if members.is_none() && self.find(state, event.group).is_none() {
+    fn members(&self, state: &mut State, event: &Event<'_>, tombstone: bool, change: impl FnOnce(&mut Group)) {
+        if tombstone && self.find(state, event.group).is_none() {
             return;
         }
         if let Some(group) = self.group_mut(state, event.group) {
-            group.set_membership(members);
+            change(group);
         }
         self.drop_if_gone(state, event.group);
     }
@@ -383,8 +391,8 @@ impl Shard {
 pub struct Found {
     /// Group id.
     pub group: Name,
-    /// Members of the group.
-    pub membership: Option<Arc<Membership>>,
+    /// What the log says of the members of the group.
+    pub members: Option<Arc<Members>>,
     /// The group has committed offsets on the topic.
     pub has_topic: bool,
     /// The offset.

@@ -14,8 +14,9 @@ pub(super) struct Assignments;
 pub(super) struct Row<'a> {
     group: GroupCut<'a>,
     member: &'a Member,
-    topic: &'a Name,
+    topic: Name,
     partition: i32,
+    kind: &'static str,
 }
 
 impl Table for Assignments {
@@ -29,22 +30,27 @@ impl Table for Assignments {
             text("cluster", "Name that the operator gave the cluster", |row| &row.group.cluster.cluster.name),
             text("group_id", "Consumer group", |row| &row.group.group.id),
             text("member_id", "Member", |row| &row.member.member_id),
-            text("topic", "Topic name", |row| row.topic),
+            text("topic", "Topic name", |row| &row.topic),
             int32("partition", "Partition of the topic", |row| row.partition),
-            text("kind", "current, target or revoking", |_| "current"),
+            text("kind", "current, target or revoking", |row| row.kind),
         ]
     }
 
     fn rows<'a>(unit: Unit<'a>, wanted: &Wanted, visit: &mut dyn FnMut(Row<'a>)) {
         super::groups(unit, wanted, &mut |group| {
-            let members = group.group.membership.iter().flat_map(|membership| &membership.members);
-            for member in members {
-                let topics = member.assigned.iter().flatten().filter(|topic| wanted.topics.includes(&topic.topic));
-                for assigned in topics {
-                    let partitions = assigned.partitions.iter();
-                    partitions.for_each(|partition| {
-                        visit(Row { group, member, topic: &assigned.topic, partition: *partition });
-                    });
+            for member in group.group.membership().iter().flat_map(|membership| &membership.members) {
+                let kinds = [
+                    ("current", member.assigned.as_deref()),
+                    ("target", member.target.as_deref()),
+                    ("revoking", Some(&*member.revoking)),
+                ];
+                for (kind, assigned) in kinds {
+                    let assigned = group.assigned(assigned.unwrap_or_default());
+                    for (topic, partitions) in assigned.filter(|(topic, _)| wanted.topics.includes(topic)) {
+                        for partition in partitions {
+                            visit(Row { group, member, topic: Name::clone(&topic), partition, kind });
+                        }
+                    }
                 }
             }
         });

@@ -15,7 +15,7 @@ use crate::{
 pub(super) struct Groups;
 
 fn membership<'r>(row: &'r GroupFact<'_>) -> Option<&'r Membership> {
-    row.group.group.membership.as_deref()
+    row.group.group.membership()
 }
 
 impl Table for Groups {
@@ -32,9 +32,7 @@ impl Table for Groups {
             text("state", "As Kafka's tools spell it, as far as the log proves it", |row| row.state),
             optional_text("protocol_type", "consumer, connect, ...", |row| membership(row)?.protocol_type.as_deref()),
             optional_text("protocol", "The assignor", |row| membership(row)?.protocol.as_deref()),
-            optional_int32("epoch", "Generation (classic) or epoch (KIP-848)", |row| {
-                membership(row).map(|of| of.epoch)
-            }),
+            optional_int32("epoch", "Generation (classic) or epoch (KIP-848)", |row| membership(row)?.epoch),
             optional_text("leader_member_id", "Member that leads", |row| membership(row)?.leader_member_id.as_deref()),
             int32("members", "Members", |row| row.members),
             int32("topics", "Topics with a committed offset", |row| row.topics),

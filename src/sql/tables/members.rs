@@ -4,16 +4,12 @@ use super::super::{
     table::{By, Column, Table, Unit, optional_int32, optional_text, text, text_list},
     wanted::Wanted,
 };
-use crate::store::{
-    cut::GroupCut,
-    membership::{Member, Membership},
-};
+use crate::store::{cut::GroupCut, membership::Member};
 
 pub(super) struct Members;
 
 pub(super) struct Row<'a> {
     group: GroupCut<'a>,
-    membership: &'a Membership,
     member: &'a Member,
 }
 
@@ -36,24 +32,27 @@ impl Table for Members {
             optional_text("rack_id", "client.rack", |row| row.member.rack_id.as_deref()),
             optional_int32("session_timeout_ms", "Session timeout", |row| row.member.session_timeout_ms),
             optional_int32("rebalance_timeout_ms", "Rebalance timeout", |row| row.member.rebalance_timeout_ms),
-            optional_int32("member_epoch", "Generation (classic) or member epoch (KIP-848)", |row| {
-                Some(row.membership.epoch)
+            optional_int32("member_epoch", "Generation (classic), else the epoch that the member has reached", |row| {
+                Some(row.member.epoch)
             }),
-            optional_text("state", "State of the member, of KIP-848 groups", |_| None),
+            optional_text("state", "State of the member, of KIP-848, share and streams groups", |row| row.member.state),
             text_list("subscribed_topics", "Topics that the member asks for", |row| {
                 row.member.subscribed_topics.as_deref()
             }),
+            optional_text("subscribed_topic_regex", "Regular expression that the member subscribes to", |row| {
+                row.member.subscribed_topic_regex.as_deref()
+            }),
             optional_int32("assigned_partitions", "Partitions that the member owns", |row| {
-                let assigned = row.member.assigned.as_ref()?;
-                i32::try_from(assigned.iter().map(|topic| topic.partitions.len()).sum::<usize>()).ok()
+                let assigned = row.group.assigned(row.member.assigned.as_ref()?);
+                i32::try_from(assigned.map(|(_, partitions)| partitions.len()).sum::<usize>()).ok()
             }),
         ]
     }
 
     fn rows<'a>(unit: Unit<'a>, wanted: &Wanted, visit: &mut dyn FnMut(Row<'a>)) {
         super::groups(unit, wanted, &mut |group| {
-            let Some(membership) = group.group.membership.as_deref() else { return };
-            membership.members.iter().for_each(|member| visit(Row { group, membership, member }));
+            let Some(membership) = group.group.membership() else { return };
+            membership.members.iter().for_each(|member| visit(Row { group, member }));
         });
     }
 }

@@ -73,7 +73,7 @@ impl Table for Topics {
 fn readers(unit: Unit<'_>) -> HashMap<&Name, (i32, i32)> {
     let mut readers: HashMap<&Name, (i32, i32)> = HashMap::new();
     for group in unit.cluster.groups() {
-        let members = group.group.membership.as_ref().map_or(0, |membership| membership.members.len());
+        let members = group.group.membership().map_or(0, |membership| membership.members.len());
         let last = group.group.entries().map(|entry| entry.row.committed_at).max();
         let members = i32::try_from(members).unwrap_or(i32::MAX);
         let active = is_active(members, last, unit.cut, unit.cut.settings.active_within);

@@ -46,14 +46,14 @@ fn a_tombstone_removes_one_offset_and_the_last_one_the_group() {
 #[test]
 fn a_membership_tombstone_leaves_the_offsets() {
     let shard = shard();
-    let members = |log_offset, members| Event { log_offset, at: 0, group: "g", kind: EventKind::Members(members) };
+    let members = |log_offset, members| Event { log_offset, at: 0, group: "g", kind: EventKind::Classic(members) };
     let value = crate::decode::schema::GroupMetadataValue::default();
-    let membership = Arc::new(Membership::classic(&value, 1, &|text: &str| text.into()));
+    let membership = Arc::new(crate::store::membership::classic::membership(&value, 1, &|text: &str| text.into()));
     shard.apply(&[commit(0, "g", 0, 1), members(1, Some(membership))], 0);
-    assert!(shard.group("g").unwrap().membership.is_some());
+    assert!(shard.group("g").unwrap().membership().is_some());
     shard.apply(&[members(2, None)], 0);
     assert_eq!(offset(&shard, "g", 0), Some(1));
-    assert!(shard.group("g").unwrap().membership.is_none());
+    assert!(shard.group("g").unwrap().membership().is_none());
 }
 
 #[test]

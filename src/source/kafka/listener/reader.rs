@@ -23,7 +23,7 @@ use crate::{
         cluster::Cluster,
         event::{Event, EventKind},
         group::Commit,
-        membership::Membership,
+        membership,
         shard::Shard,
     },
 };
@@ -192,8 +192,9 @@ impl Applier<'_> {
             }
             Ok(Record::GroupMetadata { key, value }) => {
                 let intern = |text: &str| self.store.names().intern(text);
-                let members = value.map(|value| Arc::new(Membership::classic(&value.value, log_offset, &intern)));
-                (key.group, EventKind::Members(members))
+                let members =
+                    value.map(|value| Arc::new(membership::classic::membership(&value.value, log_offset, &intern)));
+                (key.group, EventKind::Classic(members))
             }
             Ok(Record::Unknown { kind }) => {
                 shard.progress.unknown_type(kind);
@@ -212,7 +213,7 @@ impl Applier<'_> {
         let wanted = config.groups.accepts(group)
             && match &kind {
                 EventKind::Commit { topic, .. } | EventKind::Delete { topic, .. } => config.topics.accepts(topic),
-                EventKind::Members(_) => true,
+                EventKind::Classic(_) | EventKind::Piece(..) => true,
             };
         wanted.then_some(Event { log_offset, at, group, kind })
     }

@@ -1,0 +1,74 @@
+//! Classic groups: one record holds them whole.
+
+use std::sync::OnceLock;
+
+use hashbrown::HashMap;
+
+use super::{Assigned, GroupKind, GroupState, Member, Membership, TopicRef};
+use crate::{
+    decode::schema::{GroupMetadataValue, MemberMetadata},
+    model::Name,
+};
+
+/// From a record of type 2. A payload that does not decode leaves a member with an unknown
+/// assignment, never without its group.
+pub fn membership(value: &GroupMetadataValue<'_>, log_offset: i64, intern: &impl Fn(&str) -> Name) -> Membership {
+    let mut members: Vec<Member> = value.members.iter().map(|each| member(&each, value, intern)).collect();
+    members.sort_by(|left, right| left.member_id.cmp(&right.member_id));
+    Membership {
+        kind: GroupKind::Classic,
+        // The broker loads a group with members as Stable: `GroupMetadataManager.replay`.
+        state: if members.is_empty() { GroupState::Empty } else { GroupState::Stable },
+        protocol_type: (!value.protocol_type.is_empty()).then(|| intern(value.protocol_type)),
+        protocol: value.protocol.map(intern),
+        epoch: Some(value.generation),
+        leader_member_id: value.leader.map(intern),
+        state_at: (value.current_state_timestamp >= 0).then_some(value.current_state_timestamp),
+        members,
+        topic_names: HashMap::new(),
+        log_offset,
+        owners: OnceLock::new(),
+    }
+}
+
+fn member(member: &MemberMetadata<'_>, value: &GroupMetadataValue<'_>, intern: &impl Fn(&str) -> Name) -> Member {
+    let consumer = value.protocol_type == "consumer";
+    let subscription = consumer.then(|| member.subscription.payload().ok().flatten()).flatten();
+    let assigned = if !consumer {
+        None
+    } else {
+        match member.assignment.payload() {
+            Ok(None) => Some(vec![]),
+            Ok(Some(assignment)) => Some(
+                assignment
+                    .assigned_partitions
+                    .iter()
+                    .map(|assigned| Assigned {
+                        topic: TopicRef::Name(intern(assigned.topic)),
+                        partitions: assigned.partitions.iter().collect(),
+                    })
+                    .collect(),
+            ),
+            Err(_) => None,
+        }
+    };
+    // v0 lacks the rebalance timeout, and -1 stands for it: the session timeout counts.
+    let rebalance_timeout =
+        if member.rebalance_timeout < 0 { member.session_timeout } else { member.rebalance_timeout };
+    Member {
+        member_id: Name::from(member.member_id),
+        instance_id: member.group_instance_id.map(intern),
+        client_id: intern(member.client_id),
+        client_host: intern(member.client_host),
+        rack_id: subscription.and_then(|subscription| subscription.rack_id).map(intern),
+        session_timeout_ms: Some(member.session_timeout),
+        rebalance_timeout_ms: Some(rebalance_timeout),
+        epoch: value.generation,
+        state: None,
+        subscribed_topics: subscription.map(|subscription| subscription.topics.iter().map(intern).collect()),
+        subscribed_topic_regex: None,
+        assigned,
+        revoking: vec![],
+        target: None,
+    }
+}

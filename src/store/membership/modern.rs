@@ -1,0 +1,238 @@
+//! KIP-848, share and streams groups: many records of several types make one group.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
+
+use hashbrown::HashMap;
+
+use super::{
+    Assigned, GroupKind, GroupState, Member, Membership, TopicRef,
+    piece::{About, Current, Head, Holding, Piece, Topology},
+};
+use crate::model::{Name, Uuid};
+
+/// The records of one group of one kind, as they are in the log.
+#[derive(Clone, Debug)]
+pub struct Modern {
+    /// Which protocol.
+    pub kind: GroupKind,
+    head: Option<(Head, i64)>,
+    assignment_epoch: Option<i32>,
+    members: BTreeMap<Name, Arc<Records>>,
+    regexes: BTreeMap<Name, Arc<[Name]>>,
+    topic_names: Option<Arc<[(Uuid, Name)]>>,
+    topology: Option<Arc<Topology>>,
+}
+
+/// The records of one member.
+#[derive(Clone, Debug, Default)]
+struct Records {
+    about: Option<Arc<About>>,
+    target: Option<Arc<[Holding]>>,
+    current: Option<Arc<Current>>,
+}
+
+impl Modern {
+    /// Nothing is known yet.
+    #[must_use]
+    pub fn new(kind: GroupKind) -> Self {
+        Self {
+            kind,
+            head: None,
+            assignment_epoch: None,
+            members: BTreeMap::new(),
+            regexes: BTreeMap::new(),
+            topic_names: None,
+            topology: None,
+        }
+    }
+
+    /// Whether no record is left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let beside = self.regexes.is_empty() && self.topic_names.is_none() && self.topology.is_none();
+        beside && !self.is_group()
+    }
+
+    /// Whether what is there makes a group; what only tells of topics does not.
+    #[must_use]
+    pub fn is_group(&self) -> bool {
+        self.head.is_some() || !self.members.is_empty() || self.assignment_epoch.is_some()
+    }
+
+    /// Offset of the group-level record; -1 without one.
+    #[must_use]
+    pub fn log_offset(&self) -> i64 {
+        self.head.as_ref().map_or(-1, |(_, offset)| *offset)
+    }
+
+    /// Takes over a record.
+    pub fn apply(&mut self, piece: Piece, log_offset: i64) {
+        match piece {
+            Piece::Group(Some(head)) => self.head = Some((head, log_offset)),
+            // The group is gone, with whatever lost its tombstone.
+            Piece::Group(None) => *self = Self::new(self.kind),
+            Piece::AssignmentEpoch(epoch) => self.assignment_epoch = epoch,
+            Piece::Member(id, about) => self.member(id, |records| records.about = about),
+            Piece::Target(id, target) => self.member(id, |records| records.target = target),
+            Piece::Current(id, current) => self.member(id, |records| records.current = current),
+            Piece::Regex(regex, Some(topics)) => drop(self.regexes.insert(regex, topics)),
+            Piece::Regex(regex, None) => drop(self.regexes.remove(&regex)),
+            Piece::TopicNames(names) => self.topic_names = names,
+            Piece::Topology(topology) => self.topology = topology,
+        }
+    }
+
+    fn member(&mut self, id: Name, change: impl FnOnce(&mut Records)) {
+        let records = Arc::make_mut(self.members.entry(Name::clone(&id)).or_default());
+        change(records);
+        if records.about.is_none() && records.target.is_none() && records.current.is_none() {
+            self.members.remove(&id);
+        }
+    }
+
+    /// The members with their state.
+    #[must_use]
+    pub fn membership(&self) -> Membership {
+        let members: Vec<Member> = self
+            .members
+            .iter()
+            .filter_map(|(id, records)| Some(self.one(id, records.about.as_ref()?, records)))
+            .collect();
+        let topic_names: HashMap<Uuid, Name> =
+            self.topic_names.iter().flat_map(|names| names.iter().cloned()).collect();
+        Membership {
+            kind: self.kind,
+            state: self.state(&members),
+            protocol_type: Some(Name::from(self.kind.as_str())),
+            protocol: self.assignor(),
+            epoch: self.head.as_ref().map(|(head, _)| head.epoch),
+            leader_member_id: None,
+            state_at: None,
+            members,
+            topic_names,
+            log_offset: self.log_offset(),
+            owners: OnceLock::new(),
+        }
+    }
+
+    /// As the broker derives it from the same records: `ConsumerGroup.maybeUpdateGroupState`,
+    /// `StreamsGroup`, `ShareGroup`.
+    fn state(&self, members: &[Member]) -> GroupState {
+        let target = self.assignment_epoch.unwrap_or(0);
+        let behind = |member: &Member| member.epoch != target || !is_settled(self.kind, member.state);
+        let group = self.head.as_ref();
+        if members.is_empty() {
+            GroupState::Empty
+        } else if self.kind == GroupKind::Share {
+            GroupState::Stable
+        } else if group.is_some_and(|(head, _)| self.is_unvalidated(head)) {
+            GroupState::NotReady
+        } else if group.is_some_and(|(head, _)| head.epoch > target) {
+            GroupState::Assigning
+        } else if members.iter().any(behind) {
+            GroupState::Reconciling
+        } else {
+            GroupState::Stable
+        }
+    }
+
+    /// Only brokers from 4.2 on write which topology they validated; without that, nothing proves it.
+    fn is_unvalidated(&self, head: &Head) -> bool {
+        let validated = head.validated_topology_epoch;
+        validated.is_some_and(|epoch| self.topology.as_ref().is_none_or(|topology| topology.epoch != epoch))
+    }
+
+    /// What most members ask for (`ConsumerGroup.preferredServerAssignor`); the broker's default is not in the log.
+    fn assignor(&self) -> Option<Name> {
+        let mut votes: BTreeMap<&Name, usize> = BTreeMap::new();
+        for about in self.members.values().filter_map(|records| records.about.as_ref()) {
+            if let Some(assignor) = &about.server_assignor {
+                *votes.entry(assignor).or_default() += 1;
+            }
+        }
+        votes.into_iter().max_by_key(|(_, votes)| *votes).map(|(assignor, _)| Name::clone(assignor))
+    }
+
+    fn one(&self, id: &Name, about: &About, records: &Records) -> Member {
+        let current = records.current.as_deref();
+        let found = about.subscribed_topic_regex.as_ref().and_then(|regex| self.regexes.get(regex));
+        let mut subscribed: Vec<Name> = match self.kind {
+            GroupKind::Streams => self.source_topics().cloned().collect(),
+            _ => {
+                about.subscribed_topics.iter().chain(found.into_iter().flat_map(|topics| &**topics)).cloned().collect()
+            }
+        };
+        subscribed.sort_unstable();
+        subscribed.dedup();
+        Member {
+            member_id: Name::clone(id),
+            instance_id: about.instance_id.clone(),
+            client_id: Name::clone(&about.client_id),
+            client_host: Name::clone(&about.client_host),
+            rack_id: about.rack_id.clone(),
+            session_timeout_ms: about.session_timeout_ms,
+            rebalance_timeout_ms: about.rebalance_timeout_ms,
+            // Without a record the member has just joined (`ConsumerGroupMember`).
+            epoch: current.map_or(0, |current| current.epoch),
+            state: member_state(self.kind, current.map(|current| current.state)),
+            subscribed_topics: Some(subscribed),
+            subscribed_topic_regex: about.subscribed_topic_regex.clone(),
+            assigned: Some(self.assigned(current.map(|current| &*current.assigned).unwrap_or_default())),
+            revoking: self.assigned(current.map(|current| &*current.revoking).unwrap_or_default()),
+            target: Some(self.assigned(records.target.as_deref().unwrap_or_default())),
+        }
+    }
+
+    fn source_topics(&self) -> impl Iterator<Item = &Name> {
+        self.topology.iter().flat_map(|topology| &topology.subtopologies).flat_map(|(_, topics)| topics)
+    }
+
+    /// Tasks of a streams group are partitions of the source topics of their subtopology.
+    fn assigned(&self, holdings: &[Holding]) -> Vec<Assigned> {
+        let mut assigned = vec![];
+        for holding in holdings {
+            match holding {
+                Holding::Topic(topic, partitions) => {
+                    assigned.push(Assigned { topic: TopicRef::Id(*topic), partitions: partitions.clone() });
+                }
+                Holding::Subtopology(id, partitions) => {
+                    let subtopologies = self.topology.iter().flat_map(|topology| &topology.subtopologies);
+                    for topic in subtopologies.filter(|(each, _)| each == id).flat_map(|(_, topics)| topics) {
+                        let topic = TopicRef::Name(Name::clone(topic));
+                        assigned.push(Assigned { topic, partitions: partitions.clone() });
+                    }
+                }
+            }
+        }
+        assigned
+    }
+}
+
+/// `MemberState` of KIP-848 groups counts from 0, that of streams groups from 1; share groups know
+/// only the first.
+fn member_state(kind: GroupKind, state: Option<i8>) -> Option<&'static str> {
+    let first = i8::from(kind == GroupKind::Streams);
+    let number = state.unwrap_or(first).checked_sub(first);
+    let (unrevoked, unreleased) = match kind {
+        GroupKind::Streams => ("UnrevokedTasks", "UnreleasedTasks"),
+        _ => ("UnrevokedPartitions", "UnreleasedPartitions"),
+    };
+    match number {
+        Some(0) => Some(STABLE),
+        Some(1) => Some(unrevoked),
+        Some(2) => Some(unreleased),
+        _ => Some("Unknown"),
+    }
+}
+
+const STABLE: &str = "Stable";
+
+fn is_settled(kind: GroupKind, state: Option<&str>) -> bool {
+    kind == GroupKind::Share || state == Some(STABLE)
+}
+
+#[cfg(test)]
+mod tests;
