@@ -1,58 +1,28 @@
 //! Bytes of `__consumer_offsets` → typed records, borrowed from the bytes.
 //!
-//! Pure: no I/O, no clock, no logging, no panic, and no memory (but for the path in an error). A
-//! new Kafka version is a row in [`schema`]. The rules are those of Kafka's
+//! Pure: no I/O, no clock, no logging, no panic, and no memory (but for the path in an error). Work
+//! is linear in the record's bytes. A new Kafka version is a row in [`schema`], a new record type
+//! one in [`Record`]. The rules are those of Kafka's
 //! `GroupCoordinatorRecordSerde` and `CoordinatorRecordSerde`:
 //!
 //! * the key starts with the record type, which is never flexible;
 //! * no value is a tombstone; a value starts with a version that is scoped to the type;
 //! * an unknown type is skipped, an unknown version is an error: nothing is guessed.
 
-use serde::ser::{Serialize, SerializeMap as _, Serializer};
-
 pub mod consumer_protocol;
 pub mod error;
 pub mod schema;
 pub mod wire;
+mod record;
 
 pub use error::{DecodeError, Fault};
-use schema::{GroupMetadataKey, GroupMetadataValue, Message, OffsetCommitKey, OffsetCommitValue};
-use wire::{Context, Json, Reader, Wire};
+pub use record::{Record, Versioned};
+use schema::Message;
+use wire::{Context, Reader, Wire};
 
-/// A value with the version that it was written in.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Versioned<T> {
-    /// The fields.
-    pub value: T,
-    /// Its layout.
-    pub context: Context,
-}
-
-/// One record. A value of `None` is a tombstone.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Record<'a> {
-    /// Types 0 and 1: a committed offset.
-    OffsetCommit {
-        /// 0 before Kafka 0.9, else 1. Both name the same offset.
-        kind: i16,
-        /// Whose offset.
-        key: OffsetCommitKey<'a>,
-        /// The offset.
-        value: Option<Versioned<OffsetCommitValue<'a>>>,
-    },
-    /// Type 2: a classic group. A tombstone drops membership only, never offsets.
-    GroupMetadata {
-        /// Which group.
-        key: GroupMetadataKey<'a>,
-        /// Its members.
-        value: Option<Versioned<GroupMetadataValue<'a>>>,
-    },
-    /// A type without a schema here: to be counted and skipped.
-    Unknown {
-        /// The key's type.
-        kind: i16,
-    },
-}
+/// Of types from here on, left over bytes are an error: layouts of the early access, which have the
+/// same version number, are told from the released ones by them.
+const STRICT_FROM: i16 = 3;
 
 /// The record's type, which every key starts with.
 ///
@@ -63,45 +33,59 @@ pub fn kind(key: Option<&[u8]>) -> Result<i16, DecodeError> {
     i16::read(&mut Reader::new(key), Context::default()).map_err(|error| error.within("key"))
 }
 
-/// Decodes one record. Trailing bytes of the types here are ignored, as Kafka ignores them.
+/// Decodes one record.
 ///
 /// # Errors
 /// What is wrong, in which field, at which byte. Concerns this record alone.
 pub fn decode<'a>(key: Option<&'a [u8]>, value: Option<&'a [u8]>) -> Result<Record<'a>, DecodeError> {
-    let kind = kind(key)?;
-    let mut reader = Reader::new(key.unwrap_or_default());
-    match kind {
-        0 | 1 => Ok(Record::OffsetCommit { kind, key: read_key(&mut reader)?, value: read_value(value)? }),
-        2 => {
-            let key = read_key(&mut reader)?;
-            let mut value: Option<Versioned<GroupMetadataValue<'_>>> = read_value(value)?;
-            if let Some(value) = &mut value {
-                value.context.embedded = value.value.protocol_type == "consumer";
-            }
-            Ok(Record::GroupMetadata { key, value })
-        }
-        kind => Ok(Record::Unknown { kind }),
-    }
+    decode_counted(key, value).map(|(record, _)| record)
+}
+
+/// Decodes one record, and counts the bytes left over in its key and value. Kafka ignores them; so
+/// does this for types 0 to 2, and refuses the others.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_counted<'a>(key: Option<&'a [u8]>, value: Option<&'a [u8]>) -> Result<(Record<'a>, usize), DecodeError> {
+    record::decode_kind(kind(key)?, key.unwrap_or_default(), value)
+}
+
+/// Key, value, and how many bytes were left over.
+type Parts<K, V> = (K, Option<Versioned<V>>, usize);
+
+fn read_record<'a, K: Wire<'a>, V: Message<'a>>(
+    kind: i16,
+    key: &'a [u8],
+    value: Option<&'a [u8]>,
+) -> Result<Parts<K, V>, DecodeError> {
+    let (key, more) = read_key(kind, key).map_err(|error| error.within("key"))?;
+    let Some(value) = value else { return Ok((key, None, more)) };
+    let (value, left) = read_value(kind, value).map_err(|error| error.within("value"))?;
+    Ok((key, Some(value), more + left))
 }
 
 /// Key fields are never flexible and have one version.
-fn read_key<'a, T: Wire<'a>>(reader: &mut Reader<'a>) -> Result<T, DecodeError> {
-    let read = |reader: &mut Reader<'a>| {
-        i16::read(reader, Context::default())?;
-        T::read(reader, Context::default())
-    };
-    read(reader).map_err(|error| error.within("key"))
+fn read_key<'a, T: Wire<'a>>(kind: i16, bytes: &'a [u8]) -> Result<(T, usize), DecodeError> {
+    let mut reader = Reader::new(bytes);
+    i16::read(&mut reader, Context::default())?;
+    let key = T::read(&mut reader, Context::default())?;
+    Ok((key, left_over(kind, &reader)?))
 }
 
-fn read_value<'a, T: Message<'a>>(value: Option<&'a [u8]>) -> Result<Option<Versioned<T>>, DecodeError> {
-    let Some(bytes) = value else { return Ok(None) };
-    let read = || {
-        let mut reader = Reader::new(bytes);
-        let version = i16::read(&mut reader, Context::default()).map_err(|error| error.within("version"))?;
-        let context = T::context(version).map_err(|fault| DecodeError::new(fault, 0).within("version"))?;
-        Ok(Versioned { value: T::read(&mut reader, context)?, context })
-    };
-    read().map(Some).map_err(|error: DecodeError| error.within("value"))
+fn read_value<'a, T: Message<'a>>(kind: i16, bytes: &'a [u8]) -> Result<(Versioned<T>, usize), DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let version = i16::read(&mut reader, Context::default()).map_err(|error| error.within("version"))?;
+    let context = T::context(version).map_err(|fault| DecodeError::new(fault, 0).within("version"))?;
+    let value = T::read(&mut reader, context)?;
+    let context = Context { embedded: value.embeds(), ..context };
+    Ok((Versioned { value, context }, left_over(kind, &reader)?))
+}
+
+fn left_over(kind: i16, reader: &Reader<'_>) -> Result<usize, DecodeError> {
+    match reader.remaining() {
+        left if left > 0 && kind >= STRICT_FROM => Err(reader.fail(Fault::Trailing(left))),
+        left => Ok(left),
+    }
 }
 
 /// Appends the key of a record: its type and fields.
@@ -119,43 +103,6 @@ pub fn write_value<'a, T: Message<'a>>(value: &T, version: i16, out: &mut Vec<u8
     version.write(out, context);
     value.write(out, context);
     Ok(())
-}
-
-/// The JSON of `offsetd decode` (contract §7).
-impl Serialize for Record<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::OffsetCommit { kind, key, value } => record_json(*kind, "OffsetCommit", key, value, serializer),
-            Self::GroupMetadata { key, value } => record_json(2, "GroupMetadata", key, value, serializer),
-            Self::Unknown { kind } => {
-                let mut map = serializer.serialize_map(Some(2))?;
-                map.serialize_entry("type", kind)?;
-                map.serialize_entry("unknown", &true)?;
-                map.end()
-            }
-        }
-    }
-}
-
-fn record_json<'a, S: Serializer>(
-    kind: i16,
-    name: &str,
-    key: &impl Wire<'a>,
-    value: &Option<Versioned<impl Wire<'a>>>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    let mut map = serializer.serialize_map(None)?;
-    map.serialize_entry("type", &kind)?;
-    map.serialize_entry("name", name)?;
-    map.serialize_entry("key", &Json(*key, Context::default()))?;
-    match value {
-        None => map.serialize_entry("value", &())?,
-        Some(Versioned { value, context }) => {
-            map.serialize_entry("version", &context.version)?;
-            map.serialize_entry("value", &Json(*value, *context))?;
-        }
-    }
-    map.end()
 }
 
 #[cfg(test)]

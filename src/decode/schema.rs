@@ -2,15 +2,14 @@
 //! `*Value.json`. A new Kafka version is a row here.
 //!
 //! A row is `"jsonName" field: type, versions;` with `, or default` for the value of versions that
-//! lack the field. Rows under `tags` are tagged fields: tag number first.
-
-use serde::ser::{SerializeMap as _, Serializer};
+//! lack the field. Rows under `tags` are tagged fields: tag number first. A struct that may be null
+//! says how null is written: `nullable Byte` where it stands among the fields, `nullable Uvarint`
+//! where it is tagged.
 
 use super::{
-    error::{DecodeError, Fault},
-    wire::{Array, Context, Json, Reader, Wire, write_uvarint},
+    error::Fault,
+    wire::{Context, Wire, write_uvarint},
 };
-use crate::model::Uuid;
 
 /// A message with versions of its own: the value of a record.
 pub trait Message<'a>: Wire<'a> {
@@ -18,6 +17,11 @@ pub trait Message<'a>: Wire<'a> {
     const VERSIONS: std::ops::RangeInclusive<i16>;
     /// First flexible version (KIP-482).
     const FLEXIBLE: i16;
+
+    /// Whether byte fields of this value hold the embedded consumer protocol.
+    fn embeds(&self) -> bool {
+        false
+    }
 
     /// The layout of `version`.
     ///
@@ -32,24 +36,33 @@ pub trait Message<'a>: Wire<'a> {
 }
 
 macro_rules! schema {
+    ($(#[$doc:meta])* $name:ident<$lt:lifetime> { $($rows:tt)* } $($rest:tt)*) => {
+        schema! { @build $lt [<$lt>] [$name<$lt>] $(#[$doc])* $name { $($rows)* } $($rest)* }
+    };
+    // Nothing in it is borrowed.
+    ($(#[$doc:meta])* $name:ident { $($rows:tt)* } $($rest:tt)*) => {
+        schema! { @build 'a [] [$name] $(#[$doc])* $name { $($rows)* } $($rest)* }
+    };
     (
+        @build $lt:lifetime [$($generics:tt)*] [$this:ty]
         $(#[$doc:meta])*
-        $name:ident<$lt:lifetime> {
+        $name:ident {
             $( $(#[$field_doc:meta])* $json:literal $field:ident: $type:ty, $versions:expr $(, or $default:expr)?; )*
             $( tags {
                 $( $(#[$tag_doc:meta])* $tag_json:literal $tag:literal $tag_field:ident: $tag_type:ty, $tag_versions:expr, or $tag_default:expr; )*
             } )?
         }
-        $( versions $all:expr, flexible $flexible:expr; )?
+        $( versions $all:expr, flexible $flexible:expr $(, embeds |$value:ident| $embeds:expr)?; )?
+        $( nullable $null:ident; )?
     ) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq)]
-        pub struct $name<$lt> {
+        pub struct $name $($generics)* {
             $( $(#[$field_doc])* pub $field: $type, )*
             $($( $(#[$tag_doc])* pub $tag_field: $tag_type, )*)?
         }
 
-        impl Default for $name<'_> {
+        impl<$lt> Default for $this {
             fn default() -> Self {
                 Self {
                     $( $field: schema!(@default $($default)?), )*
@@ -58,9 +71,12 @@ macro_rules! schema {
             }
         }
 
-        impl<$lt> Wire<$lt> for $name<$lt> {
+        impl<$lt> $crate::decode::wire::Wire<$lt> for $this {
             #[inline]
-            fn read(reader: &mut Reader<$lt>, context: Context) -> Result<Self, DecodeError> {
+            fn read(
+                reader: &mut $crate::decode::wire::Reader<$lt>,
+                context: $crate::decode::wire::Context,
+            ) -> Result<Self, $crate::decode::DecodeError> {
                 #[allow(unused_mut)]
                 let mut this = Self {
                     $( $field: if ($versions).contains(&context.version) {
@@ -75,8 +91,9 @@ macro_rules! schema {
                     reader.tags(|tag, payload| {
                         $($(
                             if tag == $tag && ($tag_versions).contains(&context.version) {
-                                this.$tag_field = <$tag_type>::read(payload, context)
-                                    .map_err(|error| error.within($tag_json))?;
+                                this.$tag_field =
+                                    payload.whole(|payload| <$tag_type>::read(payload, context))
+                                        .map_err(|error| error.within($tag_json))?;
                             }
                         )*)?
                         Ok(())
@@ -85,7 +102,7 @@ macro_rules! schema {
                 Ok(this)
             }
 
-            fn write(&self, out: &mut Vec<u8>, context: Context) {
+            fn write(&self, out: &mut Vec<u8>, context: $crate::decode::wire::Context) {
                 $( if ($versions).contains(&context.version) {
                     self.$field.write(out, context);
                 } )*
@@ -99,13 +116,19 @@ macro_rules! schema {
                             tags.push(($tag, payload));
                         }
                     )*)?
-                    super::schema::write_tags(&tags, out);
+                    $crate::decode::schema::write_tags(&tags, out);
                 }
             }
 
-            fn json<S: Serializer>(&self, context: Context, serializer: S) -> Result<S::Ok, S::Error> {
+            fn json<S: serde::Serializer>(
+                &self,
+                context: $crate::decode::wire::Context,
+                serializer: S,
+            ) -> Result<S::Ok, S::Error> {
+                use serde::ser::SerializeMap as _;
+                use $crate::decode::wire::Json;
                 let mut map = serializer.serialize_map(None)?;
-                $( if ($versions).contains(&context.version) {
+                $( if ($versions).contains(&context.version) && self.$field.is_there() {
                     map.serialize_entry($json, &Json(self.$field, context))?;
                 } )*
                 $($( if ($tag_versions).contains(&context.version) && self.$tag_field != $tag_default {
@@ -115,13 +138,52 @@ macro_rules! schema {
             }
         }
 
-        $( impl<$lt> Message<$lt> for $name<$lt> {
+        $( impl<$lt> $crate::decode::schema::Message<$lt> for $this {
             const VERSIONS: std::ops::RangeInclusive<i16> = $all;
             const FLEXIBLE: i16 = $flexible;
+
+            $( fn embeds(&self) -> bool {
+                let $value = self;
+                $embeds
+            } )?
+        } )?
+
+        $( impl<$lt> $crate::decode::wire::Nullable<$lt> for $this {
+            const NULL: $crate::decode::wire::Null = $crate::decode::wire::Null::$null;
         } )?
     };
     (@default) => { Default::default() };
     (@default $default:expr) => { $default };
+}
+
+mod classic;
+mod consumer;
+mod offset;
+mod share;
+mod streams;
+
+pub use classic::*;
+pub use consumer::*;
+pub use offset::*;
+pub use share::*;
+pub use streams::*;
+
+schema! {
+    /// Key of types 3, 4, 6, 9, 11, 12, 15, 17, 18, 20 and 23: a group.
+    GroupKey<'a> {
+        /// Group id.
+        "groupId" group: &'a str, 0..;
+    }
+}
+
+schema! {
+    /// Key of types 5, 7, 8, 10, 13, 14, 19, 21 and 22: a member of a group.
+    MemberKey<'a> {
+        /// Group id.
+        "groupId" group: &'a str, 0..;
+        /// Member id.
+        "memberId" member_id: &'a str, 0..;
+    }
 }
 
 /// Appends a tag section. Tags ascend, as `RawTaggedFieldWriter` wants.
@@ -134,88 +196,3 @@ pub(super) fn write_tags(tags: &[(u32, Vec<u8>)], out: &mut Vec<u8>) {
         out.extend_from_slice(payload);
     }
 }
-
-schema! {
-    /// Key of types 0 and 1 (`OffsetCommitKey.json`, `LegacyOffsetCommitKey.json`).
-    OffsetCommitKey<'a> {
-        /// Group id; may be empty.
-        "group" group: &'a str, 0..;
-        /// Topic name.
-        "topic" topic: &'a str, 0..;
-        /// Partition of the topic.
-        "partition" partition: i32, 0..;
-    }
-}
-
-schema! {
-    /// Value of types 0 and 1 (`OffsetCommitValue.json`; earlier layouts from the schemas in
-    /// `GroupMetadataManager.scala`).
-    OffsetCommitValue<'a> {
-        /// The next offset that the group will read.
-        "offset" offset: i64, 0..;
-        /// Epoch of the last consumed record; -1 is unknown.
-        "leaderEpoch" leader_epoch: i32, 3.., or -1;
-        /// Text of the client.
-        "metadata" metadata: &'a str, 0..;
-        /// When the coordinator handled the commit, in ms.
-        "commitTimestamp" commit_timestamp: i64, 0..;
-        /// When the commit expires, in ms; -1 is by the retention rules.
-        "expireTimestamp" expire_timestamp: i64, 1..=1, or -1;
-        tags {
-            /// Topic incarnation; zero is unknown.
-            "topicId" 0 topic_id: Uuid, 4.., or Uuid::ZERO;
-        }
-    }
-    versions 0..=4, flexible 4;
-}
-
-schema! {
-    /// Key of type 2 (`GroupMetadataKey.json`).
-    GroupMetadataKey<'a> {
-        /// Group id.
-        "group" group: &'a str, 0..;
-    }
-}
-
-schema! {
-    /// Value of type 2: a classic group (`GroupMetadataValue.json`).
-    GroupMetadataValue<'a> {
-        /// `consumer`, `connect`, …; empty is none.
-        "protocolType" protocol_type: &'a str, 0..;
-        /// Rises by one with each completed rebalance.
-        "generation" generation: i32, 0..;
-        /// The chosen assignor; null when empty.
-        "protocol" protocol: Option<&'a str>, 0..;
-        /// Member id of the leader; null when empty.
-        "leader" leader: Option<&'a str>, 0..;
-        /// Time of the last state transition, in ms; -1 is unknown (KIP-211).
-        "currentStateTimestamp" current_state_timestamp: i64, 2.., or -1;
-        /// Empty when the group has no members.
-        "members" members: Array<'a, MemberMetadata<'a>>, 0..;
-    }
-    versions 0..=4, flexible 4;
-}
-
-schema! {
-    /// A member of a classic group.
-    MemberMetadata<'a> {
-        /// Member id.
-        "memberId" member_id: &'a str, 0..;
-        /// group.instance.id of a static member (KIP-345).
-        "groupInstanceId" group_instance_id: Option<&'a str>, 3..;
-        /// client.id.
-        "clientId" client_id: &'a str, 0..;
-        /// Java's text of the address, usually with a leading `/`.
-        "clientHost" client_host: &'a str, 0..;
-        /// Rebalance timeout in ms; -1 is the session timeout (KIP-62).
-        "rebalanceTimeout" rebalance_timeout: i32, 1.., or -1;
-        /// Session timeout in ms.
-        "sessionTimeout" session_timeout: i32, 0..;
-        /// Metadata that the member sent for the selected protocol.
-        "subscription" subscription: Embedded<'a, super::consumer_protocol::Subscription<'a>>, 0..;
-        /// The leader's assignment; may be of zero length.
-        "assignment" assignment: Embedded<'a, super::consumer_protocol::Assignment<'a>>, 0..;
-    }
-}
-
-use super::consumer_protocol::Embedded;

@@ -104,7 +104,20 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Skips a tag section but for the tags that `known` reads.
+    /// Reads all that is left.
+    ///
+    /// # Errors
+    /// Those of `read`, and [`Fault::Trailing`].
+    pub fn whole<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, DecodeError>) -> Result<T, DecodeError> {
+        let value = read(self)?;
+        match self.remaining() {
+            0 => Ok(value),
+            left => Err(self.fail(Fault::Trailing(left))),
+        }
+    }
+
+    /// Skips a tag section but for the tags that `known` reads. Kafka's readers do not check the
+    /// order of tags, and of a tag that is there twice the last one counts.
     ///
     /// # Errors
     /// Whatever `known` says, or a section that does not fit.
@@ -157,6 +170,10 @@ pub trait Wire<'a>: Copy {
     /// # Errors
     /// Those of the serializer.
     fn json<S: Serializer>(&self, context: Context, serializer: S) -> Result<S::Ok, S::Error>;
+    /// Whether the bytes had the field, where its version does not tell.
+    fn is_there(&self) -> bool {
+        true
+    }
 }
 
 /// A value with its context, to serialize as JSON.
@@ -374,10 +391,10 @@ impl<'a, T: Wire<'a> + PartialEq> PartialEq for Array<'a, T> {
     }
 }
 
-impl<'a, T: Wire<'a>> Wire<'a> for Array<'a, T> {
+impl<'a, T: Wire<'a>> Wire<'a> for Option<Array<'a, T>> {
     fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, DecodeError> {
         let start = *reader;
-        let count = reader.length(context, Fixed::I32)?.ok_or_else(|| start.fail(Fault::Null))?;
+        let Some(count) = reader.length(context, Fixed::I32)? else { return Ok(None) };
         // Every element takes at least a byte.
         if count > reader.remaining() {
             return Err(start.fail(Fault::EndOfBuffer { wanted: count, left: reader.remaining() }));
@@ -386,7 +403,23 @@ impl<'a, T: Wire<'a>> Wire<'a> for Array<'a, T> {
         for index in 0..count {
             T::read(reader, context).map_err(|error| error.at_index(index))?;
         }
-        Ok(Self { elements: Elements::Wire { reader: first, count, context } })
+        Ok(Some(Array { elements: Elements::Wire { reader: first, count, context } }))
+    }
+    fn write(&self, out: &mut Vec<u8>, context: Context) {
+        match self {
+            Some(array) => array.write(out, context),
+            None => write_length(None, out, context, Fixed::I32),
+        }
+    }
+    fn json<S: Serializer>(&self, context: Context, serializer: S) -> Result<S::Ok, S::Error> {
+        self.map(|array| Json(array, context)).serialize(serializer)
+    }
+}
+
+impl<'a, T: Wire<'a>> Wire<'a> for Array<'a, T> {
+    fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, DecodeError> {
+        let start = *reader;
+        Option::<Array<'a, T>>::read(reader, context)?.ok_or_else(|| start.fail(Fault::Null))
     }
     fn write(&self, out: &mut Vec<u8>, context: Context) {
         write_length(Some(self.len()), out, context, Fixed::I32);
@@ -400,6 +433,69 @@ impl<'a, T: Wire<'a>> Wire<'a> for Array<'a, T> {
             list.serialize_element(&Json(item, context))?;
         }
         list.end()
+    }
+}
+
+/// How the null of a struct is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Null {
+    /// Among the fields: a byte, negative for null (`generateStructReader`).
+    Byte,
+    /// As a tagged field: an unsigned varint, 0 for null.
+    Uvarint,
+}
+
+/// A struct that may be null.
+pub trait Nullable<'a>: Wire<'a> {
+    /// How that is written.
+    const NULL: Null;
+}
+
+impl<'a, T: Nullable<'a>> Wire<'a> for Option<T> {
+    fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, DecodeError> {
+        let is_null = match T::NULL {
+            Null::Byte => i8::read(reader, context)? < 0,
+            Null::Uvarint => reader.uvarint()? == 0,
+        };
+        if is_null { Ok(None) } else { T::read(reader, context).map(Some) }
+    }
+    fn write(&self, out: &mut Vec<u8>, context: Context) {
+        match (T::NULL, self.is_some()) {
+            (Null::Byte, false) => (-1_i8).write(out, context),
+            (Null::Byte, true) => 1_i8.write(out, context),
+            (Null::Uvarint, there) => write_uvarint(u32::from(there), out),
+        }
+        if let Some(value) = self {
+            value.write(out, context);
+        }
+    }
+    fn json<S: Serializer>(&self, context: Context, serializer: S) -> Result<S::Ok, S::Error> {
+        self.map(|value| Json(value, context)).serialize(serializer)
+    }
+}
+
+/// The last field of a message that got it without getting a new version. It is not there if
+/// nothing but an empty tag section is left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Late<T>(pub Option<T>);
+
+impl<'a, T: Wire<'a>> Wire<'a> for Late<T> {
+    fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, DecodeError> {
+        if reader.remaining() <= 1 {
+            return Ok(Self(None));
+        }
+        T::read(reader, context).map(|value| Self(Some(value)))
+    }
+    fn write(&self, out: &mut Vec<u8>, context: Context) {
+        if let Some(value) = self.0 {
+            value.write(out, context);
+        }
+    }
+    fn json<S: Serializer>(&self, context: Context, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.map(|value| Json(value, context)).serialize(serializer)
+    }
+    fn is_there(&self) -> bool {
+        self.0.is_some()
     }
 }
 

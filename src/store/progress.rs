@@ -14,6 +14,7 @@ use crate::{decode::Fault, model::Millis};
 pub struct Progress {
     records: AtomicU64,
     tombstones: AtomicU64,
+    left_over: AtomicU64,
     target: AtomicI64,
     first: AtomicI64,
     last_record_at: AtomicI64,
@@ -34,6 +35,7 @@ impl Default for Progress {
         Self {
             records: AtomicU64::default(),
             tombstones: AtomicU64::default(),
+            left_over: AtomicU64::default(),
             target: AtomicI64::new(NONE),
             first: AtomicI64::new(NONE),
             last_record_at: AtomicI64::new(NONE),
@@ -72,6 +74,11 @@ impl Progress {
         *self.troubles.lock().unknown_types.entry(kind).or_default() += 1;
     }
 
+    /// Counts a good record with bytes after its end.
+    pub fn left_over(&self) {
+        self.left_over.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Sets or clears what keeps the partition from being read.
     pub fn set_error(&self, error: Option<String>) {
         self.troubles.lock().last_error = error;
@@ -93,6 +100,12 @@ impl Progress {
     #[must_use]
     pub fn tombstones(&self) -> u64 {
         self.tombstones.load(Ordering::Relaxed)
+    }
+
+    /// Good records with bytes after their end.
+    #[must_use]
+    pub fn with_left_over(&self) -> u64 {
+        self.left_over.load(Ordering::Relaxed)
     }
 
     /// Records that did not decode, by fault.

@@ -181,7 +181,12 @@ impl Applier<'_> {
         value: Option<&'m [u8]>,
     ) -> Option<Event<'m>> {
         let log_offset = message.offset();
-        let (group, kind) = match decode::decode(key, value) {
+        let decoded = decode::decode_counted(key, value).inspect(|(_, left)| {
+            if *left > 0 {
+                shard.progress.left_over();
+            }
+        });
+        let (group, kind) = match decoded.map(|(record, _)| record) {
             Ok(Record::OffsetCommit { key, value, .. }) => {
                 let (topic, partition) = (key.topic, key.partition);
                 let kind = match value {
@@ -200,6 +205,8 @@ impl Applier<'_> {
                 shard.progress.unknown_type(kind);
                 return None;
             }
+            // Groups of the newer protocols: known, and not in the store yet.
+            Ok(_) => return None,
             Err(error) => {
                 shard.progress.decode_error(error.fault());
                 let partition = shard.key.log_partition;

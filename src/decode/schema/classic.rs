@@ -1,0 +1,55 @@
+//! Type 2: classic groups.
+
+use crate::decode::{
+    consumer_protocol::{Assignment, Embedded, Subscription},
+    wire::Array,
+};
+
+schema! {
+    /// Key of type 2 (`GroupMetadataKey.json`).
+    GroupMetadataKey<'a> {
+        /// Group id.
+        "group" group: &'a str, 0..;
+    }
+}
+
+schema! {
+    /// Value of type 2: a classic group (`GroupMetadataValue.json`).
+    GroupMetadataValue<'a> {
+        /// `consumer`, `connect`, …; empty is none.
+        "protocolType" protocol_type: &'a str, 0..;
+        /// Rises by one with each completed rebalance.
+        "generation" generation: i32, 0..;
+        /// The chosen assignor; null when empty.
+        "protocol" protocol: Option<&'a str>, 0..;
+        /// Member id of the leader; null when empty.
+        "leader" leader: Option<&'a str>, 0..;
+        /// Time of the last state transition, in ms; -1 is unknown (KIP-211).
+        "currentStateTimestamp" current_state_timestamp: i64, 2.., or -1;
+        /// Empty when the group has no members.
+        "members" members: Array<'a, MemberMetadata<'a>>, 0..;
+    }
+    versions 0..=4, flexible 4, embeds |value| value.protocol_type == "consumer";
+}
+
+schema! {
+    /// A member of a classic group.
+    MemberMetadata<'a> {
+        /// Member id.
+        "memberId" member_id: &'a str, 0..;
+        /// group.instance.id of a static member (KIP-345).
+        "groupInstanceId" group_instance_id: Option<&'a str>, 3..;
+        /// client.id.
+        "clientId" client_id: &'a str, 0..;
+        /// Java's text of the address, usually with a leading `/`.
+        "clientHost" client_host: &'a str, 0..;
+        /// Rebalance timeout in ms; -1 is the session timeout (KIP-62).
+        "rebalanceTimeout" rebalance_timeout: i32, 1.., or -1;
+        /// Session timeout in ms.
+        "sessionTimeout" session_timeout: i32, 0..;
+        /// Metadata that the member sent for the selected protocol.
+        "subscription" subscription: Embedded<'a, Subscription<'a>>, 0..;
+        /// The leader's assignment; may be of zero length.
+        "assignment" assignment: Embedded<'a, Assignment<'a>>, 0..;
+    }
+}
