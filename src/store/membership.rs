@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 use crate::model::{Millis, Name, Uuid};
 
 pub mod classic;
+pub mod decoded;
 pub mod log;
 pub mod modern;
 pub mod piece;

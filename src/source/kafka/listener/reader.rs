@@ -205,8 +205,11 @@ impl Applier<'_> {
                 shard.progress.unknown_type(kind);
                 return None;
             }
-            // Groups of the newer protocols: known, and not in the store yet.
-            Ok(_) => return None,
+            Ok(record) => {
+                let intern = |text: &str| self.store.names().intern(text);
+                let (group, kind, piece) = membership::decoded::piece(&record, &intern)?;
+                (group, EventKind::Piece(kind, Box::new(piece)))
+            }
             Err(error) => {
                 shard.progress.decode_error(error.fault());
                 let partition = shard.key.log_partition;

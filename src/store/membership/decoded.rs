@@ -1,0 +1,204 @@
+//! Decoded records → pieces.
+
+use std::sync::Arc;
+
+use super::{
+    GroupKind,
+    piece::{About, Current, Head, Holding, Piece, Topology},
+};
+use crate::{
+    decode::{Record, schema::*, wire::Array},
+    model::{Name, Uuid},
+};
+
+/// What a record of a type above 2 says, and of which group.
+pub fn piece<'a>(record: &Record<'a>, intern: &impl Fn(&str) -> Name) -> Option<(&'a str, GroupKind, Piece)> {
+    let group = record.group()?;
+    let piece = consumer(record, intern)
+        .map(|piece| (GroupKind::Consumer, piece))
+        .or_else(|| share(record, intern).map(|piece| (GroupKind::Share, piece)))
+        .or_else(|| streams(record, intern).map(|piece| (GroupKind::Streams, piece)));
+    piece.map(|(kind, piece)| (group, kind, piece))
+}
+
+fn consumer(record: &Record<'_>, intern: &impl Fn(&str) -> Name) -> Option<Piece> {
+    Some(match record {
+        Record::ConsumerGroupMetadata { value, .. } => Piece::Group(value.map(|of| head(of.value.epoch))),
+        Record::ConsumerGroupPartitionMetadata { value, .. } => {
+            Piece::TopicNames(value.map(|of| topic_names(of.value.topics, intern)))
+        }
+        Record::ConsumerGroupMemberMetadata { key, value } => {
+            let about = value.map(|of| Arc::new(consumer_member(&of.value, intern)));
+            Piece::Member(intern(key.member_id), about)
+        }
+        Record::ConsumerGroupTargetAssignmentMetadata { value, .. } => {
+            Piece::AssignmentEpoch(value.map(|of| of.value.assignment_epoch))
+        }
+        Record::ConsumerGroupTargetAssignmentMember { key, value } => {
+            Piece::Target(intern(key.member_id), value.map(|of| target(of.value.topic_partitions)))
+        }
+        Record::ConsumerGroupCurrentMemberAssignment { key, value } => {
+            let held = |topics: Array<'_, TopicPartitions<'_>>| {
+                topics.iter().map(|of| Holding::Topic(of.topic_id, of.partitions.iter().collect())).collect()
+            };
+            let current = value.map(|of| Current {
+                epoch: of.value.member_epoch,
+                state: of.value.state,
+                assigned: held(of.value.assigned_partitions),
+                revoking: held(of.value.partitions_pending_revocation),
+            });
+            Piece::Current(intern(key.member_id), current.map(Arc::new))
+        }
+        Record::ConsumerGroupRegularExpression { key, value } => {
+            let topics = value.map(|of| of.value.topics.iter().map(intern).collect());
+            Piece::Regex(intern(key.regular_expression), topics)
+        }
+        _ => return None,
+    })
+}
+
+fn share(record: &Record<'_>, intern: &impl Fn(&str) -> Name) -> Option<Piece> {
+    Some(match record {
+        Record::ShareGroupMetadata { value, .. } => Piece::Group(value.map(|of| head(of.value.epoch))),
+        Record::ShareGroupPartitionMetadata { value, .. } => {
+            Piece::TopicNames(value.map(|of| topic_names(of.value.topics, intern)))
+        }
+        Record::ShareGroupStatePartitionMetadata { value, .. } => {
+            Piece::TopicNames(value.map(|of| state_topics(&of.value, intern)))
+        }
+        Record::ShareGroupMemberMetadata { key, value } => {
+            let about = value.map(|of| About {
+                rack_id: of.value.rack_id.map(intern),
+                subscribed_topics: of.value.subscribed_topic_names.iter().map(intern).collect(),
+                ..about(of.value.client_id, of.value.client_host, intern)
+            });
+            Piece::Member(intern(key.member_id), about.map(Arc::new))
+        }
+        Record::ShareGroupTargetAssignmentMetadata { value, .. } => {
+            Piece::AssignmentEpoch(value.map(|of| of.value.assignment_epoch))
+        }
+        Record::ShareGroupTargetAssignmentMember { key, value } => {
+            Piece::Target(intern(key.member_id), value.map(|of| target(of.value.topic_partitions)))
+        }
+        Record::ShareGroupCurrentMemberAssignment { key, value } => {
+            let current = value.map(|of| Current {
+                epoch: of.value.member_epoch,
+                state: of.value.state,
+                assigned: holdings(of.value.assigned_partitions),
+                revoking: vec![],
+            });
+            Piece::Current(intern(key.member_id), current.map(Arc::new))
+        }
+        _ => return None,
+    })
+}
+
+fn streams(record: &Record<'_>, intern: &impl Fn(&str) -> Name) -> Option<Piece> {
+    Some(match record {
+        Record::StreamsGroupMetadata { value, .. } => {
+            let validated = |epoch: i32| (epoch >= 0).then_some(epoch);
+            Piece::Group(value.map(|of| Head {
+                validated_topology_epoch: validated(of.value.validated_topology_epoch),
+                ..head(of.value.epoch)
+            }))
+        }
+        Record::StreamsGroupMemberMetadata { key, value } => {
+            let about = value.map(|of| About {
+                instance_id: of.value.instance_id.map(intern),
+                rack_id: of.value.rack_id.map(intern),
+                rebalance_timeout_ms: known_timeout(of.value.rebalance_timeout_ms),
+                ..about(of.value.client_id, of.value.client_host, intern)
+            });
+            Piece::Member(intern(key.member_id), about.map(Arc::new))
+        }
+        Record::StreamsGroupTargetAssignmentMetadata { value, .. } => {
+            Piece::AssignmentEpoch(value.map(|of| of.value.assignment_epoch))
+        }
+        // Standby and warm-up tasks own nothing: they copy state.
+        Record::StreamsGroupTargetAssignmentMember { key, value } => {
+            let task =
+                |of: TaskTarget<'_>| Holding::Subtopology(intern(of.subtopology_id), of.partitions.iter().collect());
+            Piece::Target(intern(key.member_id), value.map(|of| of.value.active_tasks.iter().map(task).collect()))
+        }
+        Record::StreamsGroupCurrentMemberAssignment { key, value } => {
+            let tasks = |tasks: Array<'_, TaskIds<'_>>| {
+                let task =
+                    |of: TaskIds<'_>| Holding::Subtopology(intern(of.subtopology_id), of.partitions.iter().collect());
+                tasks.iter().map(task).collect()
+            };
+            let current = value.map(|of| Current {
+                epoch: of.value.member_epoch,
+                state: of.value.state,
+                assigned: tasks(of.value.active_tasks),
+                revoking: tasks(of.value.active_tasks_pending_revocation),
+            });
+            Piece::Current(intern(key.member_id), current.map(Arc::new))
+        }
+        Record::StreamsGroupTopology { value, .. } => {
+            Piece::Topology(value.map(|of| Arc::new(topology(&of.value, intern))))
+        }
+        _ => return None,
+    })
+}
+
+fn head(epoch: i32) -> Head {
+    Head { epoch, validated_topology_epoch: None }
+}
+
+fn known_timeout(timeout: i32) -> Option<i32> {
+    (timeout >= 0).then_some(timeout)
+}
+
+fn about(client_id: &str, client_host: &str, intern: &impl Fn(&str) -> Name) -> About {
+    About {
+        instance_id: None,
+        rack_id: None,
+        client_id: intern(client_id),
+        client_host: intern(client_host),
+        subscribed_topics: vec![],
+        subscribed_topic_regex: None,
+        server_assignor: None,
+        session_timeout_ms: None,
+        rebalance_timeout_ms: None,
+    }
+}
+
+fn consumer_member(of: &ConsumerGroupMemberMetadataValue<'_>, intern: &impl Fn(&str) -> Name) -> About {
+    About {
+        instance_id: of.instance_id.map(intern),
+        rack_id: of.rack_id.map(intern),
+        subscribed_topics: of.subscribed_topic_names.iter().map(intern).collect(),
+        // Null and "" both mean none.
+        subscribed_topic_regex: of.subscribed_topic_regex.filter(|regex| !regex.is_empty()).map(intern),
+        server_assignor: of.server_assignor.map(intern),
+        session_timeout_ms: of.classic_member_metadata.map(|classic| classic.session_timeout_ms),
+        rebalance_timeout_ms: known_timeout(of.rebalance_timeout_ms),
+        ..about(of.client_id, of.client_host, intern)
+    }
+}
+
+fn holdings(topics: Array<'_, TopicPartition<'_>>) -> Vec<Holding> {
+    topics.iter().map(|of| Holding::Topic(of.topic_id, of.partitions.iter().collect())).collect()
+}
+
+fn target(topics: Array<'_, TopicPartition<'_>>) -> Arc<[Holding]> {
+    holdings(topics).into()
+}
+
+fn topic_names(topics: Array<'_, TopicMetadata<'_>>, intern: &impl Fn(&str) -> Name) -> Arc<[(Uuid, Name)]> {
+    topics.iter().map(|topic| (topic.topic_id, intern(topic.topic_name))).collect()
+}
+
+fn state_topics(of: &ShareGroupStatePartitionMetadataValue<'_>, intern: &impl Fn(&str) -> Name) -> Arc<[(Uuid, Name)]> {
+    let topics = of.initializing_topics.iter().chain(of.initialized_topics.iter());
+    topics.map(|topic| (topic.topic_id, intern(topic.topic_name))).collect()
+}
+
+fn topology(of: &StreamsGroupTopologyValue<'_>, intern: &impl Fn(&str) -> Name) -> Topology {
+    let topics = |of: &Subtopology<'_>| {
+        let sources = of.source_topics.iter().map(intern);
+        sources.chain(of.repartition_source_topics.iter().map(|topic| intern(topic.name))).collect()
+    };
+    let subtopologies = of.subtopologies.iter().map(|each| (intern(each.subtopology_id), topics(&each))).collect();
+    Topology { epoch: of.epoch, subtopologies }
+}
