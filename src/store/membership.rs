@@ -108,9 +108,9 @@ pub struct Member {
     pub session_timeout_ms: Option<i32>,
     /// How long the member may take to rejoin.
     pub rebalance_timeout_ms: Option<i32>,
-    /// Generation of a classic group; else the epoch that the member has reached: 0 when it has just
-    /// joined, -2 for a static member that is away for a while.
-    pub epoch: i32,
+    /// The epoch that the member has reached: 0 when it has just joined, -2 for a static member that is
+    /// away for a while. Members of classic groups have none but their group's generation.
+    pub epoch: Option<i32>,
     /// State of the member, of KIP-848 and streams groups (`MemberState`).
     pub state: Option<&'static str>,
     /// Topics asked for, those that a regular expression found among them; `None` when the

@@ -70,6 +70,8 @@ public class Driver {
                 admin.deleteRecords(Map.of(partition(c), RecordsToDelete.beforeOffset(c.path("before").asLong()))).all().get();
                 break;
             case "consume": start(c, new Workers.Consume(brokers, c)); break;
+            case "share": start(c, Newer.instance().share(brokers, c)); break;
+            case "streams": start(c, Newer.instance().streams(brokers, c)); break;
             case "traffic": start(c, new Workers.Traffic(brokers, c)); break;
             case "stop": workers.remove(text(c, "name")).close(); break;
             case "commit": commit(text(c, "group"), offsets(c)); break;

@@ -41,12 +41,13 @@ final class State {
             String id = listing.groupId();
             Map<String, Object> group = new LinkedHashMap<>();
             group.put("group_id", id);
-            group.put("log_partition", Math.max(0, Math.abs(id.hashCode())) % logPartitions);
+            group.put("log_partition", logPartition(id, logPartitions));
             group.put("kind", listing.isSimpleConsumerGroup() ? "simple" : listing.type().map(t -> t.toString().toLowerCase()).orElse("classic"));
             group.put("offsets", offsets(committed.partitionsToOffsetAndMetadata(id).get()));
             describe(group, described.get(id));
             groups.add(group);
         }
+        if (Newer.isThere()) groups.addAll(Newer.instance().groups(admin, logPartitions));
         return groups;
     }
 
@@ -65,18 +66,45 @@ final class State {
         group.put("protocol", d.partitionAssignor());
         List<Object> members = new ArrayList<>();
         for (var m : d.members()) {
-            Map<String, Object> member = new LinkedHashMap<>();
-            member.put("member_id", m.consumerId());
-            member.put("instance_id", m.groupInstanceId().orElse(null));
-            member.put("client_id", m.clientId());
-            member.put("client_host", m.host());
-            member.put("assignment", m.assignment().topicPartitions().stream().map(State::partition).collect(Collectors.toList()));
+            var member = member(m.consumerId(), m.groupInstanceId().orElse(null), m.clientId(), m.host(), m.assignment().topicPartitions());
+            if (Newer.isThere()) member.put("member_epoch", Newer.instance().epoch(m));
+            if (m.targetAssignment().isPresent()) member.put("target", keys(m.targetAssignment().get().topicPartitions()));
             members.add(member);
         }
         group.put("members", members);
     }
 
-    private static List<Object> offsets(Map<TopicPartition, OffsetAndMetadata> committed) {
+    static Map<String, Object> member(String id, String instanceId, String clientId, String host, Collection<TopicPartition> assignment) {
+        Map<String, Object> member = new LinkedHashMap<>();
+        member.put("member_id", id);
+        member.put("instance_id", instanceId);
+        member.put("client_id", clientId);
+        member.put("client_host", host);
+        member.put("assignment", keys(assignment));
+        return member;
+    }
+
+    static Map<String, Object> group(String id, int logPartitions, String kind, String state, List<Object> offsets, List<Object> members) {
+        Map<String, Object> group = new LinkedHashMap<>();
+        group.put("group_id", id);
+        group.put("log_partition", logPartition(id, logPartitions));
+        group.put("kind", kind);
+        group.put("state", state);
+        group.put("protocol", "");
+        group.put("offsets", offsets);
+        group.put("members", members);
+        return group;
+    }
+
+    private static int logPartition(String group, int logPartitions) {
+        return Math.max(0, Math.abs(group.hashCode())) % logPartitions;
+    }
+
+    static List<Object> keys(Collection<TopicPartition> partitions) {
+        return partitions.stream().map(State::partition).collect(Collectors.toList());
+    }
+
+    static List<Object> offsets(Map<TopicPartition, OffsetAndMetadata> committed) {
         List<Object> offsets = new ArrayList<>();
         committed.forEach((partition, commit) -> {
             if (commit == null) return; // asked for, but none

@@ -15,12 +15,17 @@ final class Workers {
             settings.put("group.id", Driver.text(c, "group"));
             settings.put("client.id", Driver.text(c, "name"));
             if (c.has("instance_id")) settings.put("group.instance.id", Driver.text(c, "instance_id"));
-            if (c.path("protocol").asText("classic").equals("consumer")) settings.put("group.protocol", "consumer");
+            if (c.path("protocol").asText("classic").equals("consumer")) {
+                settings.put("group.protocol", "consumer");
+                // Said aloud, since the broker's default is not in the log.
+                settings.put("group.remote.assignor", c.path("assignor").asText("uniform"));
+            }
             else settings.put("partition.assignment.strategy", assignor(c.path("assignor").asText("range")));
             consumer = Driver.consumer(brokers, settings);
             List<String> topics = new ArrayList<>();
             c.path("topics").forEach(t -> topics.add(t.asText()));
-            consumer.subscribe(topics);
+            if (c.has("regex")) Newer.instance().subscribe(consumer, Driver.text(c, "regex"));
+            else consumer.subscribe(topics);
         }
 
         private static String assignor(String name) {

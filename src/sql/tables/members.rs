@@ -32,9 +32,11 @@ impl Table for Members {
             optional_text("rack_id", "client.rack", |row| row.member.rack_id.as_deref()),
             optional_int32("session_timeout_ms", "Session timeout", |row| row.member.session_timeout_ms),
             optional_int32("rebalance_timeout_ms", "Rebalance timeout", |row| row.member.rebalance_timeout_ms),
-            optional_int32("member_epoch", "Generation (classic), else the epoch that the member has reached", |row| {
-                Some(row.member.epoch)
-            }),
+            optional_int32(
+                "member_epoch",
+                "Epoch that the member has reached; a classic group has its generation",
+                |row| row.member.epoch,
+            ),
             optional_text("state", "State of the member, of KIP-848, share and streams groups", |row| row.member.state),
             text_list("subscribed_topics", "Topics that the member asks for", |row| {
                 row.member.subscribed_topics.as_deref()

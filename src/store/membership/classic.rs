@@ -63,7 +63,7 @@ fn member(member: &MemberMetadata<'_>, value: &GroupMetadataValue<'_>, intern: &
         rack_id: subscription.and_then(|subscription| subscription.rack_id).map(intern),
         session_timeout_ms: Some(member.session_timeout),
         rebalance_timeout_ms: Some(rebalance_timeout),
-        epoch: value.generation,
+        epoch: None,
         state: None,
         subscribed_topics: subscription.map(|subscription| subscription.topics.iter().map(intern).collect()),
         subscribed_topic_regex: None,

@@ -122,7 +122,7 @@ impl Modern {
     /// `StreamsGroup`, `ShareGroup`.
     fn state(&self, members: &[Member]) -> GroupState {
         let target = self.assignment_epoch.unwrap_or(0);
-        let behind = |member: &Member| member.epoch != target || !is_settled(self.kind, member.state);
+        let behind = |member: &Member| member.epoch != Some(target) || !is_settled(self.kind, member.state);
         let group = self.head.as_ref();
         if members.is_empty() {
             GroupState::Empty
@@ -176,7 +176,7 @@ impl Modern {
             session_timeout_ms: about.session_timeout_ms,
             rebalance_timeout_ms: about.rebalance_timeout_ms,
             // Without a record the member has just joined (`ConsumerGroupMember`).
-            epoch: current.map_or(0, |current| current.epoch),
+            epoch: Some(current.map_or(0, |current| current.epoch)),
             state: member_state(self.kind, current.map(|current| current.state)),
             subscribed_topics: Some(subscribed),
             subscribed_topic_regex: about.subscribed_topic_regex.clone(),

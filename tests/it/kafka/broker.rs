@@ -65,6 +65,27 @@ pub(crate) struct Broker {
 impl Broker {
     /// Formatted, with empty data.
     pub(crate) fn down(release: Release, more_properties: &str) -> Self {
+        Self::formatted(release, more_properties, &[])
+    }
+
+    /// With share and streams groups, which 4.1 has only as a preview.
+    pub(crate) fn with_every_protocol(release: Release) -> Self {
+        let properties = "group.coordinator.rebalance.protocols=classic,consumer,share,streams
+unstable.api.versions.enable=true
+unstable.feature.versions.enable=true
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=3
+group.consumer.heartbeat.interval.ms=500
+group.consumer.min.heartbeat.interval.ms=500
+group.streams.initial.rebalance.delay.ms=0
+";
+        let mut broker = Self::formatted(release, properties, &["share.version=1", "streams.version=1"]);
+        broker.start();
+        broker
+    }
+
+    fn formatted(release: Release, more_properties: &str, features: &[&str]) -> Self {
         let slot = Slot::take();
         let dir = TempDir::new().unwrap();
         let port = free_port();
@@ -74,6 +95,7 @@ impl Broker {
             .java("kafka.tools.StorageTool")
             .args(["format", "--cluster-id", "b2Zmc2V0ZC10ZXN0LW9uZQ", "--config"])
             .arg(dir.path().join("properties"))
+            .args(features.iter().flat_map(|feature| ["--feature", feature]))
             .output()
             .unwrap_or_else(|e| panic!("java: {e}"));
         assert!(format.status.success(), "{}", String::from_utf8_lossy(&format.stderr));

@@ -7,9 +7,6 @@ use serde_json::{Value, json};
 use super::driver::rows;
 use crate::server::Server;
 
-/// Membership of KIP-848 groups is compared, too. Their offsets always are.
-const CONSUMER_PROTOCOL_MEMBERSHIP: bool = false;
-
 pub(crate) type Row = BTreeMap<&'static str, Value>;
 pub(crate) type Facts = BTreeMap<(&'static str, Vec<String>), Row>;
 
@@ -33,8 +30,12 @@ const TABLES: [Table; 7] = [
     ),
     ("lag", &["group_id", "topic", "partition"], &["committed_offset", "log_start_offset", "log_end_offset", "lag"]),
     ("groups", &["group_id"], &["kind", "state", "protocol", "members", "topics", "partitions", "lag"]),
-    ("members", &["group_id", "member_id"], &["instance_id", "client_id", "client_host", "assigned_partitions"]),
-    ("assignments", &["group_id", "member_id", "topic", "partition"], &["kind"]),
+    (
+        "members",
+        &["group_id", "member_id"],
+        &["instance_id", "client_id", "client_host", "member_epoch", "assigned_partitions"],
+    ),
+    ("assignments", &["group_id", "member_id", "topic", "partition", "kind"], &[]),
     (
         "partitions",
         &["topic", "partition"],
@@ -42,12 +43,6 @@ const TABLES: [Table; 7] = [
     ),
     ("topics", &["topic"], &["topic_id", "partitions"]),
 ];
-
-/// Groups whose membership is left out, see [`CONSUMER_PROTOCOL_MEMBERSHIP`].
-pub(crate) fn out_of_scope(state: &Value) -> BTreeSet<String> {
-    let groups = rows(state, "groups").iter();
-    groups.filter(|g| !CONSUMER_PROTOCOL_MEMBERSHIP && g["kind"] == "consumer").map(|g| text(&g["group_id"])).collect()
-}
 
 /// From the driver's `state`.
 pub(crate) fn of_admin(state: &Value, look: Look) -> Facts {
@@ -109,12 +104,14 @@ fn group_of_admin(group: &Value, lag: Option<i64>, facts: &mut Facts) {
     for member in members {
         let assigned = rows(member, "assignment");
         let of_member = vec![id.clone(), text(&member["member_id"])];
-        let mut row = columns(member, &["instance_id", "client_id", "client_host"]);
+        let mut row = columns(member, &["instance_id", "client_id", "client_host", "member_epoch"]);
         row.insert("assigned_partitions", json!(assigned.len()));
         facts.insert(("members", of_member.clone()), row);
-        for partition in assigned {
-            let key = [of_member.clone(), key(partition, &["topic", "partition"])].concat();
-            facts.insert(("assignments", key), Row::from([("kind", json!("current"))]));
+        for (kind, partitions) in [("current", assigned), ("target", rows(member, "target"))] {
+            for partition in partitions {
+                let key = [of_member.clone(), key(partition, &["topic", "partition"]), vec![kind.to_owned()]].concat();
+                facts.insert(("assignments", key), Row::new());
+            }
         }
     }
 }
@@ -151,6 +148,10 @@ fn fit(table: &str, row: &mut Row, look: Look) {
             if row["protocol"] == "" {
                 row.insert("protocol", Value::Null);
             }
+            // Without members that ask for one, it is the broker's default, which is not in the log.
+            if row["kind"] == "consumer" && row["state"] == "Empty" {
+                row.remove("protocol");
+            }
             if !look.at_rest || row["partitions"] == 0 {
                 row.remove("lag");
             }
@@ -163,11 +164,16 @@ fn fit(table: &str, row: &mut Row, look: Look) {
 }
 
 /// Takes out what the log does not prove.
-pub(crate) fn prune(facts: &mut Facts, out_of_scope: &BTreeSet<String>) {
+pub(crate) fn prune(facts: &mut Facts) {
+    let share = |(key, row): (&(&str, Vec<String>), &Row)| {
+        (key.0 == "groups" && row["kind"] == "share").then(|| key.1[0].clone())
+    };
+    let share: BTreeSet<String> = facts.iter().filter_map(share).collect();
     facts.retain(|(table, key), row| match *table {
         // A simple group is its offsets; Kafka remembers it for a while after the last one.
         "groups" if row["kind"] == "simple" && row["partitions"] == 0 => false,
-        "groups" | "members" | "assignments" => !out_of_scope.contains(&key[0]),
+        // AdminClient tells neither what a member still holds nor what one of a share group should hold.
+        "assignments" => key[4] != "revoking" && (key[4] != "target" || !share.contains(&key[0])),
         _ => true,
     });
 }

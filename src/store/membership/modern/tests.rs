@@ -49,12 +49,12 @@ fn a_consumer_group_goes_through_the_states_that_its_broker_derives() {
     apply(&mut members, 3, "00070002673100026d31", Some(TARGET_0_1));
     apply(&mut members, 4, "000600026731", Some(EPOCH_5));
     // No record of what it has: it has just joined.
-    assert_eq!((state(&members), members.current().unwrap().members[0].epoch), ("Reconciling", 0));
+    assert_eq!((state(&members), members.current().unwrap().members[0].epoch), ("Reconciling", Some(0)));
     apply(&mut members, 5, "00080002673100026d31", Some(OWNS_0_REVOKES_1));
     assert_eq!(state(&members), "Reconciling");
     let membership = members.current().unwrap();
     let member = &membership.members[0];
-    assert_eq!((member.epoch, member.state), (5, Some("UnrevokedPartitions")));
+    assert_eq!((member.epoch, member.state), (Some(5), Some("UnrevokedPartitions")));
     assert_eq!(member.assigned.as_deref(), Some(&*topic(&[0])));
     assert_eq!((&*member.revoking, member.target.as_deref()), (&*topic(&[1]), Some(&*topic(&[0, 1]))));
     let owner = |partition| membership.owner(&name("t"), Some(UUID), partition).map(|member| &*member.member_id);
