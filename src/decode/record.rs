@@ -75,6 +75,17 @@ macro_rules! records {
             }
         }
 
+        /// The bytes of a made up record of that type; nothing if the type has no schema.
+        #[cfg(test)]
+        #[allow(clippy::extra_unused_lifetimes, reason = "the rows below use it")]
+        pub(super) fn generate<$lt>(kind: i16, source: &mut Source<'_>) -> Option<(Vec<u8>, Vec<u8>)> {
+            match kind {
+                0 | 1 => Some(generate_record::<OffsetCommitKey<'_>, OffsetCommitValue<'_>>(kind, source)),
+                $( $kind => Some(generate_record::<$key, $value>(kind, source)), )*
+                _ => None,
+            }
+        }
+
         impl<$lt> Record<$lt> {
             /// The type, which the key starts with.
             #[must_use]
@@ -172,6 +183,24 @@ records! {
     22 StreamsGroupCurrentMemberAssignment(MemberKey<'a>, StreamsGroupCurrentMemberAssignmentValue<'a>);
     /// The topology of a streams group.
     23 StreamsGroupTopology(GroupKey<'a>, StreamsGroupTopologyValue<'a>);
+}
+
+#[cfg(test)]
+use super::wire::generate::{Generate, Source};
+
+#[cfg(test)]
+fn generate_record<'a, K: Generate<'a>, V: Message<'a> + Generate<'a>>(
+    kind: i16,
+    source: &mut Source<'_>,
+) -> (Vec<u8>, Vec<u8>) {
+    let (mut key, mut value) = (kind.to_be_bytes().to_vec(), vec![]);
+    K::generate(source, &mut key, Context::default());
+    let versions = V::VERSIONS;
+    let count = u8::try_from(versions.end() - versions.start() + 1).unwrap();
+    let version = versions.start() + i16::from(source.below(count));
+    version.write(&mut value, Context::default());
+    V::generate(source, &mut value, V::context(version).unwrap());
+    (key, value)
 }
 
 type Bytes = (Vec<u8>, Option<Vec<u8>>);

@@ -138,6 +138,31 @@ macro_rules! schema {
             }
         }
 
+        #[cfg(test)]
+        impl<$lt> $crate::decode::wire::generate::Generate<$lt> for $this {
+            fn generate(
+                source: &mut $crate::decode::wire::generate::Source<'_>,
+                out: &mut Vec<u8>,
+                context: $crate::decode::wire::Context,
+            ) {
+                #[allow(unused_imports)]
+                use $crate::decode::wire::generate::Generate;
+                $( if ($versions).contains(&context.version) {
+                    <$type>::generate(source, out, context);
+                } )*
+                if context.flexible {
+                    #[allow(unused_mut)]
+                    let mut tags: Vec<(u32, Vec<u8>)> = vec![];
+                    $($( if ($tag_versions).contains(&context.version) && source.below(2) == 1 {
+                        let mut payload = vec![];
+                        <$tag_type>::generate(source, &mut payload, context);
+                        tags.push(($tag, payload));
+                    } )*)?
+                    $crate::decode::schema::write_tags(&tags, out);
+                }
+            }
+        }
+
         $( impl<$lt> $crate::decode::schema::Message<$lt> for $this {
             const VERSIONS: std::ops::RangeInclusive<i16> = $all;
             const FLEXIBLE: i16 = $flexible;

@@ -11,6 +11,9 @@ use super::{
 };
 use crate::model::Uuid;
 
+mod fixtures;
+mod groups;
+
 const COMMIT_KEY: &str = "00010002673100017400000003";
 const GROUP_KEY: &str = "000200026731";
 const COMMITS: [&str; 8] = [

@@ -500,4 +500,6 @@ impl<'a, T: Wire<'a>> Wire<'a> for Late<T> {
 }
 
 #[cfg(test)]
+pub(super) mod generate;
+#[cfg(test)]
 mod tests;

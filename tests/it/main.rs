@@ -8,6 +8,7 @@
     reason = "a test fails by panicking; the allowances of .clippy.toml reach only functions marked as tests"
 )]
 
+mod decode;
 mod http;
 mod kafka;
 mod layers;
