@@ -51,6 +51,15 @@ pub struct Rare {
 }
 
 impl Rare {
+    /// Of a commit.
+    pub(super) fn of(commit: &Commit<'_>) -> Self {
+        Self {
+            metadata: (!commit.metadata.is_empty()).then(|| Arc::from(commit.metadata)),
+            expires_at: commit.expires_at,
+            topic_id: commit.topic_id,
+        }
+    }
+
     fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -94,6 +103,8 @@ pub struct GroupView {
     pub id: Name,
     /// `None`: only offsets were ever committed (a simple group).
     pub membership: Option<Arc<Membership>>,
+    /// Since when an open transaction hides what became of the members.
+    pub members_stale_since: Option<Millis>,
     /// Commits since the initial load.
     pub live_commits: u64,
     hash: i32,
@@ -116,7 +127,15 @@ pub struct Entry<'a> {
 
 impl GroupView {
     fn new(id: Name) -> Self {
-        Self { hash: java_hash(&id), id, membership: None, live_commits: 0, topics: Arc::default(), chunks: vec![] }
+        Self {
+            hash: java_hash(&id),
+            id,
+            membership: None,
+            members_stale_since: None,
+            live_commits: 0,
+            topics: Arc::default(),
+            chunks: vec![],
+        }
     }
 
     /// The log partition that Kafka chooses for the group, of so many.
@@ -244,11 +263,7 @@ impl Group {
             interval_ms: 0,
             applied,
         };
-        let rare = Rare {
-            metadata: (!commit.metadata.is_empty()).then(|| Arc::from(commit.metadata)),
-            expires_at: commit.expires_at,
-            topic_id: commit.topic_id,
-        };
+        let rare = Rare::of(commit);
         if let Some(index) = self.find(hasher, topic, partition) {
             let before = self.view.row(index).copied();
             if let Some(before) = before {
@@ -285,6 +300,11 @@ impl Group {
     /// Replaces the membership.
     pub(super) fn set_membership(&mut self, membership: Option<Arc<Membership>>) {
         Arc::make_mut(&mut self.view).membership = membership;
+    }
+
+    /// Notes since when the membership is not known; `None`: it is known again.
+    pub(super) fn set_members_stale_since(&mut self, since: Option<Millis>) {
+        Arc::make_mut(&mut self.view).members_stale_since = since;
     }
 
     /// Counts a commit that is news.

@@ -8,6 +8,7 @@ mod compare;
 mod driver;
 mod facts;
 mod faults;
+mod transactions;
 
 use std::time::Duration;
 
