@@ -15,7 +15,7 @@ use crate::{
     config::Config,
     history,
     rpc::{self, Health, Service},
-    source::kafka::{ends::Poller, listener::Listener},
+    source::kafka::{ends::Poller, listener::Listener, overlay::Overlay},
     sql::Engine,
     store::{Store, cluster::Cluster, cut::Settings},
     web::{self, Web},
@@ -69,7 +69,7 @@ pub struct App {
     address: SocketAddr,
     router: Router,
     health: Health,
-    readers: Vec<(Poller, Listener)>,
+    readers: Vec<(Poller, Listener, Overlay)>,
     stop: CancellationToken,
 }
 
@@ -93,7 +93,8 @@ impl App {
             let bad = |reason| AppError::Cluster { cluster: cluster.name.to_string(), reason };
             let poller = Poller::new(Arc::clone(&store), Arc::clone(cluster), config.lag.clone()).map_err(bad)?;
             let listener = Listener::new(Arc::clone(&store), Arc::clone(cluster)).map_err(bad)?;
-            readers.push((poller, listener));
+            let overlay = poller.overlay(config.transactions.clone());
+            readers.push((poller, listener, overlay));
         }
         let part = |reason: String| AppError::Part { part: "the SQL engine".to_owned(), reason };
         let engine = Engine::new(Arc::clone(&store), config.sql.clone()).map_err(|error| part(error.to_string()))?;
@@ -127,10 +128,14 @@ impl App {
         // Ends after the front, so that calls under way still see a live store.
         let stop_readers = CancellationToken::new();
         let mut parts = Parts::default();
-        for (poller, listener) in self.readers {
-            let (poll, listen) = (stop_readers.clone(), stop_readers.clone());
+        for (poller, listener, overlay) in self.readers {
+            let (poll, listen, look) = (stop_readers.clone(), stop_readers.clone(), stop_readers.clone());
             parts.spawn_blocking("the poller of log ends", move || {
                 poller.run(&poll);
+                Ok(())
+            });
+            parts.spawn_blocking("the look behind transactions", move || {
+                overlay.run(&look);
                 Ok(())
             });
             parts.spawn_blocking("the listener", move || listener.run(&listen));

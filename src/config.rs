@@ -44,6 +44,8 @@ pub struct Config {
     pub sql: Sql,
     /// Log ends and lag.
     pub lag: Lag,
+    /// Commits behind open transactions.
+    pub transactions: Transactions,
 }
 
 section! {
@@ -152,6 +154,15 @@ section! {
     }
 }
 
+section! {
+    /// `[transactions]`: commits behind open transactions.
+    #[derive(Clone, Debug)]
+    pub struct Transactions {
+        /// Questions a second, of one cluster, to the coordinators of groups that commit behind an open transaction.
+        pub calls_per_second: usize = Positive("50"), "as much as a small broker does not notice, however long a transaction hangs";
+    }
+}
+
 /// A configuration, and where each value of it came from.
 #[derive(Clone, Debug)]
 pub struct Loaded {
@@ -173,6 +184,7 @@ impl Config {
             server: Server::resolve(&mut resolver, &Key::from("server")),
             sql: Sql::resolve(&mut resolver, &Key::from("sql")),
             lag: Lag::resolve(&mut resolver, &Key::from("lag")),
+            transactions: Transactions::resolve(&mut resolver, &Key::from("transactions")),
             clusters: clusters.into_iter().map(|name| Cluster::load(&mut resolver, name)).collect(),
         };
         if config.sql.memory_total < config.sql.memory_per_query {

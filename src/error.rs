@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{sql::SqlError, store::Unready};
+use crate::{freshness::Stale, sql::SqlError, store::Unready};
 
 /// Why a call failed, in words for its caller.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -101,6 +101,15 @@ impl From<Unready> for Error {
     }
 }
 
+impl From<Stale> for Error {
+    fn from(error: Stale) -> Self {
+        match error {
+            Stale::Unreachable(_) => Self::Unavailable(error.to_string()),
+            Stale::Deadline { .. } => Self::Deadline(error.to_string()),
+        }
+    }
+}
+
 impl From<SqlError> for Error {
     fn from(error: SqlError) -> Self {
         let text = error.to_string();
@@ -109,7 +118,8 @@ impl From<SqlError> for Error {
             SqlError::Limit { .. } => Self::Exhausted(text),
             SqlError::Deadline(_) => Self::Deadline(text),
             SqlError::Unready(unready) => unready.into(),
-            SqlError::Unreachable(_) | SqlError::ShuttingDown => Self::Unavailable(text),
+            SqlError::Stale(stale) => stale.into(),
+            SqlError::ShuttingDown => Self::Unavailable(text),
             SqlError::Internal(_) => Self::internal(&text),
         }
     }

@@ -1,35 +1,99 @@
-//! Reading one's own writes: wait until the shards have applied what Kafka has now.
+//! Reading one's own writes: wait until the shards show what Kafka has now.
+//!
+//! What Kafka has now is the high watermark: a commit is acknowledged once it lies below it, and so
+//! are the offsets of a transaction, before its end is. Applied up to there means that every
+//! transaction below is decided. Where one is open, the shard cannot follow; then the coordinators
+//! of the groups concerned are asked, by the part of the source that looks behind transactions.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use futures::future::{join_all, try_join_all};
+use futures::future::try_join_all;
+use tokio::sync::oneshot;
 
-use crate::store::{Store, cluster::Cluster, shard::Shard};
+use crate::{
+    model::Name,
+    store::{Store, cluster::Cluster, overlay::Settle, shard::Shard},
+};
 
-/// How long the question for the present ends may take.
+/// How long one question for the present ends may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+/// A shard that does not follow for so long may be held back by an open transaction.
+const HELD_BACK: Duration = Duration::from_millis(250);
 
-/// Waits until every log partition of every loaded cluster is applied up to the end it has now.
+/// Why the latest cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stale {
+    /// Kafka does not say.
+    #[error("cannot read the latest: {0}")]
+    Unreachable(String),
+    /// It took too long.
+    #[error("the latest was not read within {after:?}{reason}")]
+    Deadline {
+        /// The time that was allowed.
+        after: Duration,
+        /// What held it up, if that is known.
+        reason: String,
+    },
+}
+
+/// What must be the latest.
+#[derive(Clone, Debug)]
+pub enum Scope {
+    /// One committed offset: (group, topic, partition).
+    Key(Name, Name, i32),
+    /// Everything in the cluster.
+    Cluster,
+}
+
+/// Waits until every loaded cluster shows what it has now, at most `timeout`.
 ///
 /// # Errors
-/// Why a cluster does not answer.
+/// Why a cluster does not.
 ///
 /// # Cancel safety
-/// Holds nothing. Bound it by a deadline: an end may never be reached when Kafka goes away.
-pub async fn wait_for_all(store: &Store, timeout: Duration) -> Result<(), String> {
+/// Holds nothing.
+pub async fn wait_for_all(store: &Store, timeout: Duration) -> Result<(), Stale> {
     let clusters = store.clusters().iter().filter(|cluster| cluster.health().ready);
-    try_join_all(clusters.map(|cluster| wait_for(cluster, cluster.shards(), timeout))).await?;
+    try_join_all(clusters.map(|cluster| wait_for(store, cluster, Scope::Cluster, timeout))).await?;
     Ok(())
 }
 
-/// Waits until the given log partitions of a cluster are applied up to the end they have now.
+/// Waits until a cluster shows what it has now, at most `timeout`.
 ///
 /// # Errors
-/// Why the cluster does not answer.
+/// Why it does not.
 ///
 /// # Cancel safety
 /// As [`wait_for_all`].
-pub async fn wait_for(cluster: &Arc<Cluster>, shards: Vec<Arc<Shard>>, timeout: Duration) -> Result<(), String> {
+pub async fn wait_for(store: &Store, cluster: &Arc<Cluster>, scope: Scope, timeout: Duration) -> Result<(), Stale> {
+    let shards = match &scope {
+        Scope::Key(group, ..) => store.shards_for(cluster, group).into_iter().take(1).collect(),
+        Scope::Cluster => cluster.shards(),
+    };
+    let numbers: Vec<i32> = shards.iter().map(|shard| shard.key.log_partition).collect();
+    match tokio::time::timeout(timeout, follow(cluster, &shards, &scope, timeout)).await {
+        Ok(result) => result.map_err(Stale::Unreachable),
+        Err(_) => Err(Stale::Deadline { after: timeout, reason: held_up(cluster, &numbers) }),
+    }
+}
+
+/// What holds partitions up, for people.
+fn held_up(cluster: &Cluster, numbers: &[i32]) -> String {
+    let held = numbers.iter().filter_map(|number| cluster.shard(*number)).find_map(|shard| {
+        let since = shard.progress.open_transaction_since()?;
+        Some((shard, since))
+    });
+    let Some((shard, since)) = held else { return String::new() };
+    let since = chrono::DateTime::from_timestamp_millis(since).unwrap_or_default().to_rfc3339();
+    format!(
+        ": a transaction open since {since} holds back log partition {} of cluster {} at offset {}",
+        shard.key.log_partition,
+        cluster.name,
+        shard.applied()
+    )
+}
+
+async fn follow(cluster: &Arc<Cluster>, shards: &[Arc<Shard>], scope: &Scope, timeout: Duration) -> Result<(), String> {
     if shards.is_empty() {
         return Ok(());
     }
@@ -38,20 +102,77 @@ pub async fn wait_for(cluster: &Arc<Cluster>, shards: Vec<Arc<Shard>>, timeout: 
         let reason = health.last_error.unwrap_or_else(|| "no broker answers".to_owned());
         return Err(format!("cluster {} cannot be reached: {reason}", cluster.name));
     }
+    // Before the question: an end below is of another log.
+    let before: BTreeMap<i32, i64> = shards.iter().map(|shard| (shard.key.log_partition, shard.applied())).collect();
     // A broker that does not answer within this is as good as away.
     let timeout = timeout.min(ASK_TIMEOUT);
-    let numbers: Vec<i32> = shards.iter().map(|shard| shard.key.log_partition).collect();
-    let asked = Arc::clone(cluster);
-    let ask = move || match asked.log_ends() {
-        Some(log_ends) => log_ends.log_ends(&numbers, timeout),
-        None => Err(format!("cluster {} is not connected", asked.name)),
-    };
-    let ends: BTreeMap<i32, i64> =
-        tokio::task::spawn_blocking(ask).await.map_err(|error| error.to_string())??.into_iter().collect();
-    let waits = shards.iter().filter_map(|shard| {
-        let end = *ends.get(&shard.key.log_partition)?;
-        Some(shard.wait_applied(end))
+    let ends = cluster.present_ends(before.keys().copied().collect(), timeout).await?;
+    let waits = shards.iter().map(|shard| {
+        let number = shard.key.log_partition;
+        let target = ends.get(&number).copied().unwrap_or(0);
+        let moved = before.get(&number).is_some_and(|before| target < *before);
+        reach(cluster, shard, target, moved, scope, timeout)
     });
-    join_all(waits).await;
+    try_join_all(waits).await?;
     Ok(())
+}
+
+/// Waits until a log partition shows what lies below `target`.
+async fn reach(
+    cluster: &Arc<Cluster>,
+    shard: &Arc<Shard>,
+    target: i64,
+    moved: bool,
+    scope: &Scope,
+    timeout: Duration,
+) -> Result<(), String> {
+    let number = shard.key.log_partition;
+    let mut shard = Arc::clone(shard);
+    let (mut target, mut moved) = (target, moved);
+    // Before the shard is looked at: what changes in between is noticed.
+    let mut changes = cluster.watch_health();
+    let mut settled: Option<oneshot::Receiver<Result<(), String>>> = None;
+    let patience =
+        tokio::time::sleep(if shard.progress.open_transaction_since().is_some() { Duration::ZERO } else { HELD_BACK });
+    tokio::pin!(patience);
+    loop {
+        changes.borrow_and_update();
+        match cluster.shard(number) {
+            // The partition is gone, and so are its groups.
+            None => return Ok(()),
+            Some(now) if now.epoch != shard.epoch => {
+                // Loaded again, since the log moved: the target was of the log before.
+                let ends = cluster.present_ends(vec![number], timeout).await?;
+                target = ends.get(&number).copied().unwrap_or(0);
+                (shard, moved, settled) = (now, false, None);
+                patience.set(tokio::time::sleep(HELD_BACK));
+            }
+            Some(_) => {}
+        }
+        tokio::select! {
+            () = shard.wait_applied(target), if !moved => return Ok(()),
+            // Without an answer nobody works on it any more: the shard has changed.
+            result = async { settled.as_mut()?.await.ok() }, if settled.is_some() => match result {
+                Some(result) => return result,
+                None => settled = None,
+            },
+            () = &mut patience, if !moved && settled.is_none() && !patience.is_elapsed() => {
+                settled = Some(settle(cluster, number, target, scope));
+            }
+            changed = changes.changed() => if changed.is_err() { return Ok(()) },
+        }
+    }
+}
+
+/// Asks for what lies behind an open transaction.
+fn settle(cluster: &Cluster, log_partition: i32, target: i64, scope: &Scope) -> oneshot::Receiver<Result<(), String>> {
+    let (done, settled) = oneshot::channel();
+    let key = match scope {
+        Scope::Key(group, topic, partition) => Some((Name::clone(group), Name::clone(topic), *partition)),
+        Scope::Cluster => None,
+    };
+    if let Some(overlay) = cluster.overlay() {
+        overlay.settle(Settle { log_partition, target, key, done });
+    }
+    settled
 }

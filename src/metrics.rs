@@ -7,7 +7,12 @@ use std::fmt::Write as _;
 use crate::{
     facts::{Fact, facts},
     status,
-    store::{Store, cut::Cut, ends::to_f64},
+    store::{
+        Store,
+        cut::Cut,
+        ends::to_f64,
+        overlay::{Counter, Counters},
+    },
 };
 
 /// Of the text format.
@@ -93,7 +98,35 @@ fn own(page: &mut Page, store: &Store) {
         count(of.shards().iter().map(|shard| shard.len().1 as u64).sum())
     });
     gauge("offsetd_groups", "Groups held.", &|of| count(of.shards().iter().map(|shard| shard.len().0 as u64).sum()));
+    overlay(page, store);
     progress(page, store);
+}
+
+fn overlay(page: &mut Page, store: &Store) {
+    type Value = fn(&Counters) -> &Counter;
+    let families: [(&str, &str, Value); 5] = [
+        (
+            "offsetd_transaction_calls_total",
+            "Questions to coordinators about commits behind open transactions.",
+            |of| &of.calls,
+        ),
+        ("offsetd_transaction_failures_total", "Of these, failed.", |of| &of.failures),
+        (
+            "offsetd_transaction_looks_total",
+            "Questions for last stable offsets of log partitions that stand still.",
+            |of| &of.looks,
+        ),
+        ("offsetd_transaction_shown_total", "Commits and deletions shown before a transaction ended.", |of| &of.shown),
+        ("offsetd_transaction_dropped_total", "Records behind transactions left out for want of room.", |of| {
+            &of.dropped
+        }),
+    ];
+    for (name, help, value) in families {
+        page.family(name, "counter", help);
+        for cluster in store.clusters() {
+            page.sample(name, &[("cluster", &cluster.name)], count(value(&cluster.overlay_counters).get()));
+        }
+    }
 }
 
 fn progress(page: &mut Page, store: &Store) {
@@ -116,6 +149,12 @@ fn progress(page: &mut Page, store: &Store) {
     each("offsetd_log_records_total", "counter", "Records of __consumer_offsets read.", &|of| Some(count(of.records)));
     each("offsetd_log_tombstones_total", "counter", "Of these, deletions.", &|of| Some(count(of.tombstones)));
     each("offsetd_log_position", "gauge", "The next offset to apply.", &|of| of.position.map(to_f64));
+    each(
+        "offsetd_log_open_transaction_since_seconds",
+        "gauge",
+        "Since when a transaction holds readers back.",
+        &|of| of.open_transaction_since.map(|at| to_f64(at) / 1000.0),
+    );
     each("offsetd_log_behind", "gauge", "High watermark less position.", &|of| of.behind().map(to_f64));
     let (errors, unknown) = ("offsetd_decode_errors_total", "offsetd_unknown_records_total");
     page.family(errors, "counter", "Records that did not decode, by fault.");

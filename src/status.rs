@@ -29,6 +29,8 @@ pub struct LogPartitionStatus {
     pub end_offset: Option<i64>,
     /// Last stable offset.
     pub last_stable_offset: Option<i64>,
+    /// Since when an open transaction holds readers back.
+    pub open_transaction_since: Option<Millis>,
     /// Records read.
     pub records: u64,
     /// Records without a value.
@@ -62,6 +64,7 @@ impl LogPartitionStatus {
             target: None,
             end_offset: None,
             last_stable_offset: None,
+            open_transaction_since: None,
             records: 0,
             tombstones: 0,
             decode_errors: BTreeMap::new(),
@@ -115,14 +118,17 @@ fn log_partition(
     } else {
         "live"
     };
+    // What was applied is stable, whatever was last asked.
+    let reached = |known: Option<i64>| known.map(|offset| offset.max(position));
     LogPartitionStatus {
         source: Name::clone(&shard.key.source),
         log_partition: Some(shard.key.log_partition),
         state,
         position: (position >= 0).then_some(position),
         target,
-        end_offset,
-        last_stable_offset,
+        end_offset: reached(end_offset),
+        last_stable_offset: reached(last_stable_offset),
+        open_transaction_since: progress.open_transaction_since(),
         records: progress.records(),
         tombstones: progress.tombstones(),
         decode_errors: progress.decode_errors(),

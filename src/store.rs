@@ -26,6 +26,8 @@ pub mod event;
 pub mod group;
 pub mod membership;
 pub mod names;
+pub mod overlay;
+pub mod present;
 pub mod progress;
 pub mod shard;
 pub mod windows;
@@ -59,11 +61,11 @@ pub struct Store {
 
 /// Asks a cluster for the present ends of its log partitions. Blocks: not for async code.
 pub trait LogEnds: Send + Sync + std::fmt::Debug {
-    /// The last stable offset of each, within `timeout`.
+    /// The high watermark of each, within `timeout`.
     ///
     /// # Errors
     /// Why the cluster does not answer.
-    fn log_ends(&self, log_partitions: &[i32], timeout: Duration) -> Result<Vec<(i32, i64)>, String>;
+    fn log_ends(&self, log_partitions: &[i32], timeout: Duration) -> Result<present::Ends, String>;
 }
 
 /// Why a cluster cannot answer.

@@ -156,6 +156,7 @@ impl Order {
         "last_committed_at",
         "active",
         "status",
+        "members_stale_since",
     ];
 
     fn new(text: &str) -> Result<Self, Error> {
@@ -216,6 +217,7 @@ impl Order {
             "last_committed_at" => by(pair, down, |fact| fact.last_committed_at),
             "active" => by(pair, down, |fact| Some(fact.active)),
             "status" => by(pair, down, |fact| Some(fact.status)),
+            "members_stale_since" => by(pair, down, |fact| fact.group.group.members_stale_since),
             "group_id" => by(pair, down, |fact| Some(&fact.group.group.id)),
             _ => by(pair, down, |fact| Some(&fact.group.cluster.cluster.name)),
         };

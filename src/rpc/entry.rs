@@ -139,6 +139,7 @@ pub(super) fn consumer(fact: &GroupFact<'_>) -> proto::Consumer {
         epoch: membership.and_then(|of| of.epoch),
         max_lag: fact.max_lag,
         max_lag_seconds: fact.max_lag_seconds,
+        members_stale_since: fact.group.group.members_stale_since.map(timestamp),
     }
 }
 
@@ -178,6 +179,7 @@ fn log_partition(partition: &status::LogPartitionStatus) -> Option<proto::LogPar
         decode_errors: partition.decode_errors.values().sum(),
         unknown_types: partition.unknown_types.values().sum(),
         last_record_at: partition.last_record_at.map(timestamp),
+        open_transaction_since: partition.open_transaction_since.map(timestamp),
         last_error: partition.last_error.clone(),
     })
 }

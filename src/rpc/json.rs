@@ -135,6 +135,7 @@ pub fn consumer(group: &Consumer) -> Value {
         "last_committed_at": time(group.last_committed_at.as_ref()),
         "active": group.active,
         "status": group.status,
+        "members_stale_since": time(group.members_stale_since.as_ref()),
     })
 }
 
@@ -196,6 +197,7 @@ fn log_partition(partition: &LogPartitionStatus) -> Value {
         "tombstones": uint(partition.tombstones),
         "decode_errors": uint(partition.decode_errors),
         "unknown_types": uint(partition.unknown_types),
+        "open_transaction_since": time(partition.open_transaction_since.as_ref()),
         "last_record_at": time(partition.last_record_at.as_ref()),
         "last_error": partition.last_error,
     })

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     error::Error,
     facts::{sorted_facts, sorted_groups},
-    freshness,
+    freshness::{self, Scope},
     lag::{self, StatusContext},
     model::SOURCE_KAFKA,
     store::{
@@ -36,11 +36,12 @@ pub(super) async fn query(
     if !matches!(&*request.source, "" | SOURCE_KAFKA) {
         return Err(Error::NotFound(format!("no source {:?} in cluster {:?}", request.source, cluster.name)));
     }
-    let shards = store.shards_for(cluster, &request.group_id);
     if request.freshness() == Freshness::Latest {
-        let home = shards.iter().take(1).cloned().collect();
-        latest(freshness::wait_for(cluster, home, deadline.unwrap_or(LATEST_TIMEOUT)), deadline).await?;
+        let scope = Scope::Key((&*request.group_id).into(), (&*request.topic).into(), request.partition);
+        freshness::wait_for(store, cluster, scope, patience(deadline)).await?;
     }
+    // After the wait: a shard may have been replaced meanwhile.
+    let shards = store.shards_for(cluster, &request.group_id);
     let found = shards.iter().find_map(|shard| {
         let found = shard.get(&request.group_id, &request.topic, request.partition)?;
         Some((shard, found))
@@ -52,13 +53,9 @@ pub(super) async fn query(
     Ok(proto::QueryResponse { entry: Some(entry), snapshot: Some(point_snapshot(store, cluster)) })
 }
 
-/// Bounds a wait for LATEST by the caller's deadline.
-async fn latest(wait: impl Future<Output = Result<(), String>>, deadline: Option<Duration>) -> Result<(), Error> {
-    let deadline = deadline.unwrap_or(LATEST_TIMEOUT);
-    match tokio::time::timeout(deadline, wait).await {
-        Ok(result) => result.map_err(|error| Error::Unavailable(format!("cannot read the latest: {error}"))),
-        Err(_) => Err(Error::Deadline(format!("the latest was not read within {deadline:?}"))),
-    }
+/// How long to wait for the latest: a little less than the caller does, who is to hear the reason.
+fn patience(deadline: Option<Duration>) -> Duration {
+    deadline.map_or(LATEST_TIMEOUT, |deadline| deadline - deadline / 20)
 }
 
 fn point(
@@ -124,12 +121,8 @@ pub(super) async fn get_offset(
     // Later pages of a walk are as fresh as the first.
     if is_latest && after.is_none() {
         match filter.named_cluster() {
-            "" => latest(freshness::wait_for_all(store, deadline.unwrap_or(LATEST_TIMEOUT)), deadline).await?,
-            name => {
-                let cluster = store.cluster(name)?;
-                let timeout = deadline.unwrap_or(LATEST_TIMEOUT);
-                latest(freshness::wait_for(cluster, cluster.shards(), timeout), deadline).await?;
-            }
+            "" => freshness::wait_for_all(store, patience(deadline)).await?,
+            name => freshness::wait_for(store, store.cluster(name)?, Scope::Cluster, patience(deadline)).await?,
         }
     }
     let store = Arc::clone(store);

@@ -3,8 +3,8 @@
 //! A shard hands over its view and its changes under one lock, so that `include_current` misses
 //! nothing and repeats nothing. The ring of changes is bounded; who lags behind it is told how many
 //! changes went by (`resync`), and gets the current entries of the keys they concerned: those whose
-//! record lies after the last change that was delivered. If something was deleted meanwhile, all
-//! entries of the shard follow instead, and what is not among them is gone.
+//! record lies after the last change that was delivered. If something was deleted meanwhile, or
+//! changed out of the order of the log, all entries of the shard follow instead, and what is not among them is gone.
 
 use std::{collections::HashMap, pin::Pin, sync::Arc};
 
@@ -223,9 +223,9 @@ impl Follower {
         let (view, changes) = self.shard.subscribe();
         self.changes = changes;
         let missed = view.sequence.saturating_sub(self.sequence);
-        let deleted = view.last_deletion > self.log_offset;
-        self.resync(Some(missed), &view, deleted, responses).await?;
-        let after = if deleted { -1 } else { self.log_offset };
+        let full = view.last_full > self.sequence;
+        self.resync(Some(missed), &view, full, responses).await?;
+        let after = if full { -1 } else { self.log_offset };
         self.send_entries(&view, after, responses).await?;
         self.sequence = view.sequence;
         self.log_offset = view.last_offset;

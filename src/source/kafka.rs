@@ -1,12 +1,13 @@
 //! A Kafka cluster: `__consumer_offsets` into the shards, log ends and topic ids beside them.
 //!
-//! Two kinds of thread: one [`ends`] poller, which knows the topics and whether the cluster can be
-//! reached, and the poll threads of [`listener`], each with its own consumer and slice of the log
-//! partitions. Nothing is committed, no group is joined.
+//! Three kinds of thread: one [`ends`] poller, which knows the topics and whether the cluster can be
+//! reached; the poll threads of [`listener`], each with its own consumer and slice of the log
+//! partitions; and the [`overlay`], which looks behind open transactions. Nothing is committed, no group is joined.
 
 mod client;
 pub mod ends;
 mod ffi;
 pub mod listener;
+pub mod overlay;
 
 pub use client::check_property;

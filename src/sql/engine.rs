@@ -241,7 +241,8 @@ impl Shared {
     ) -> Result<(), SqlError> {
         let _permit = self.permits.acquire().await.map_err(|_| SqlError::ShuttingDown)?;
         if statement.latest {
-            freshness::wait_for_all(&self.store, timeout).await.map_err(SqlError::Unreachable)?;
+            // A little less than the statement may take, so that the reason is told.
+            freshness::wait_for_all(&self.store, timeout - timeout / 20).await?;
         }
         let cut = Arc::new(self.store.cut("", statement.allow_partial)?);
         let stats = Stats { rows: 0, elapsed: Duration::ZERO, truncated: false, snapshot: cut.snapshot() };

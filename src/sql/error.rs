@@ -2,7 +2,7 @@
 
 use datafusion::{common::DataFusionError, sql::sqlparser::parser::ParserError};
 
-use crate::store::Unready;
+use crate::{freshness::Stale, store::Unready};
 
 /// Why a statement failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -27,9 +27,9 @@ pub enum SqlError {
     /// A cluster is unknown or not loaded.
     #[error(transparent)]
     Unready(#[from] Unready),
-    /// Kafka could not be asked for the present ends.
-    #[error("cannot read the latest: {0}")]
-    Unreachable(String),
+    /// The latest was asked for, and is not to be had.
+    #[error(transparent)]
+    Stale(#[from] Stale),
     /// The server is stopping.
     #[error("the server is shutting down")]
     ShuttingDown,

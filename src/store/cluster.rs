@@ -9,7 +9,14 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{LogEnds, ends::EndsBoard, shard::Shard, windows::Windows};
+use super::{
+    LogEnds,
+    ends::EndsBoard,
+    overlay::{Counters, Overlay},
+    present::Lanes,
+    shard::Shard,
+    windows::Windows,
+};
 use crate::{
     clock::{Clock, Ticks},
     config,
@@ -53,6 +60,10 @@ pub struct Cluster {
     shards: Mutex<BTreeMap<i32, Arc<Shard>>>,
     health: watch::Sender<Health>,
     log_ends: OnceLock<Box<dyn LogEnds>>,
+    pub(super) lanes: Lanes,
+    overlay: OnceLock<Box<dyn Overlay>>,
+    /// What looking behind transactions cost.
+    pub overlay_counters: Counters,
     started: Ticks,
 }
 
@@ -73,6 +84,9 @@ impl Cluster {
             shards: Mutex::default(),
             health: watch::Sender::new(health),
             log_ends: OnceLock::new(),
+            lanes: Lanes::default(),
+            overlay: OnceLock::new(),
+            overlay_counters: Counters::default(),
             started: clock.ticks(),
         }
     }
@@ -128,6 +142,18 @@ impl Cluster {
     #[must_use]
     pub fn log_ends(&self) -> Option<&dyn LogEnds> {
         self.log_ends.get().map(|log_ends| &**log_ends)
+    }
+
+    /// Says who looks behind open transactions.
+    pub fn set_overlay(&self, overlay: Box<dyn Overlay>) {
+        // Set once, when the source is made.
+        let _ = self.overlay.set(overlay);
+    }
+
+    /// Who looks behind open transactions.
+    #[must_use]
+    pub fn overlay(&self) -> Option<&dyn Overlay> {
+        self.overlay.get().map(|overlay| &**overlay)
     }
 
     /// The shards, by log partition.

@@ -26,6 +26,8 @@ pub struct CommitEvent {
     pub log_offset: i64,
     /// When this process applied it.
     pub applied_at: Millis,
+    /// Number of the change in its shard.
+    pub sequence: u64,
 }
 
 impl CommitEvent {
@@ -73,8 +75,8 @@ impl Rings {
 
     /// All events, oldest first; none twice.
     pub fn iter(&self) -> impl Iterator<Item = &CommitEvent> {
-        let oldest = self.all.iter().next().map_or(i64::MAX, |event| event.log_offset);
-        self.notable.iter().take_while(move |event| event.log_offset < oldest).chain(self.all.iter())
+        let oldest = self.all.iter().next().map_or(u64::MAX, |event| event.sequence);
+        self.notable.iter().take_while(move |event| event.sequence < oldest).chain(self.all.iter())
     }
 }
 
@@ -125,6 +127,7 @@ mod tests {
             committed_at: number,
             log_offset: number,
             applied_at: number,
+            sequence: number.unsigned_abs(),
         }
     }
 

@@ -12,8 +12,12 @@ use std::hash::BuildHasher;
 use super::membership::{GroupKind, Membership, log::Members, piece::Piece};
 use crate::{
     clock::Ticks,
-    model::{Millis, Name, Uuid, java_hash, log_partition_of},
+    model::{Millis, Name, Uuid},
 };
+
+mod view;
+
+pub use view::{Entry, GroupView};
 
 /// Rows of a chunk: what a write after a pin copies at most.
 pub const CHUNK_ROWS: usize = 1024;
@@ -51,6 +55,15 @@ pub struct Rare {
 }
 
 impl Rare {
+    /// Of a commit.
+    pub(super) fn of(commit: &Commit<'_>) -> Self {
+        Self {
+            metadata: (!commit.metadata.is_empty()).then(|| Arc::from(commit.metadata)),
+            expires_at: commit.expires_at,
+            topic_id: commit.topic_id,
+        }
+    }
+
     fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -85,112 +98,6 @@ pub struct Commit<'a> {
     pub expires_at: Option<Millis>,
     /// Topic incarnation, if known.
     pub topic_id: Option<Uuid>,
-}
-
-/// A group at one moment.
-#[derive(Clone, Debug)]
-pub struct GroupView {
-    /// Group id.
-    pub id: Name,
-    /// What the log says of members; `None`: only offsets were ever committed (a simple group).
-    pub members: Option<Arc<Members>>,
-    /// Commits since the initial load.
-    pub live_commits: u64,
-    hash: i32,
-    topics: Arc<Vec<Topic>>,
-    chunks: Vec<Arc<Chunk>>,
-}
-
-/// An entry of a view: a row with its name and rare fields.
-#[derive(Clone, Copy, Debug)]
-pub struct Entry<'a> {
-    /// Topic name.
-    pub topic: &'a Name,
-    /// The same number for the same topic within one view.
-    pub topic_index: usize,
-    /// The commit.
-    pub row: &'a Row,
-    /// Its rare fields, if any.
-    pub rare: Option<&'a Rare>,
-}
-
-impl GroupView {
-    fn new(id: Name) -> Self {
-        Self { hash: java_hash(&id), id, members: None, live_commits: 0, topics: Arc::default(), chunks: vec![] }
-    }
-
-    /// The log partition that Kafka chooses for the group, of so many.
-    #[must_use]
-    pub fn home(&self, log_partitions: i32) -> Option<i32> {
-        log_partition_of(self.hash, log_partitions)
-    }
-
-    /// Who is in the group; `None` for a simple group.
-    #[must_use]
-    pub fn membership(&self) -> Option<&Membership> {
-        self.members.as_ref()?.current().map(|current| &**current)
-    }
-
-    /// Committed offsets.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.chunks.iter().map(|chunk| chunk.rows.len()).sum()
-    }
-
-    /// Whether nothing is committed.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.chunks.is_empty()
-    }
-
-    /// Topic names by [`Entry::topic_index`]. Some may have no row any more.
-    pub fn topic_names(&self) -> impl ExactSizeIterator<Item = &Name> {
-        self.topics.iter().map(|topic| &topic.name)
-    }
-
-    /// Topics with a committed offset, and how many.
-    pub fn topic_counts(&self) -> impl Iterator<Item = (&Name, u32)> {
-        self.topics.iter().filter(|topic| topic.rows > 0).map(|topic| (&topic.name, topic.rows))
-    }
-
-    /// All committed offsets, in no order.
-    pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
-        self.chunks.iter().flat_map(move |chunk| {
-            let rare = (!chunk.rare.is_empty()).then_some(&chunk.rare);
-            chunk.rows.iter().zip(0_u16..).filter_map(move |(row, at)| {
-                let topic_index = row.topic as usize;
-                Some(Entry {
-                    topic: &self.topics.get(topic_index)?.name,
-                    topic_index,
-                    row,
-                    rare: rare.and_then(|rare| rare.get(&at)),
-                })
-            })
-        })
-    }
-
-    /// The topic that the group committed to by this id.
-    #[must_use]
-    pub fn topic_with_id(&self, id: Uuid) -> Option<&Name> {
-        let has = |chunk: &&Arc<Chunk>| chunk.rare.values().any(|rare| rare.topic_id == Some(id));
-        let chunk = self.chunks.iter().find(has)?;
-        let (at, _) = chunk.rare.iter().find(|(_, rare)| rare.topic_id == Some(id))?;
-        self.topics.get(chunk.rows.get(usize::from(*at))?.topic as usize).map(|topic| &topic.name)
-    }
-
-    fn row(&self, index: u32) -> Option<&Row> {
-        let index = index as usize;
-        self.chunks.get(index / CHUNK_ROWS)?.rows.get(index % CHUNK_ROWS)
-    }
-
-    fn entry(&self, index: u32) -> Option<Entry<'_>> {
-        let at = index as usize;
-        let chunk = self.chunks.get(at / CHUNK_ROWS)?;
-        let row = chunk.rows.get(at % CHUNK_ROWS)?;
-        let topic_index = row.topic as usize;
-        let rare = chunk.rare.get(&u16::try_from(at % CHUNK_ROWS).ok()?);
-        Some(Entry { topic: &self.topics.get(topic_index)?.name, topic_index, row, rare })
-    }
 }
 
 /// A group with its writer's indexes.
@@ -259,11 +166,7 @@ impl Group {
             interval_ms: 0,
             applied,
         };
-        let rare = Rare {
-            metadata: (!commit.metadata.is_empty()).then(|| Arc::from(commit.metadata)),
-            expires_at: commit.expires_at,
-            topic_id: commit.topic_id,
-        };
+        let rare = Rare::of(commit);
         if let Some(index) = self.find(hasher, topic, partition) {
             let before = self.view.row(index).copied();
             if let Some(before) = before {
@@ -315,6 +218,11 @@ impl Group {
         if members.is_empty() {
             view.members = None;
         }
+    }
+
+    /// Notes since when the membership is not known; `None`: it is known again.
+    pub(super) fn set_members_stale_since(&mut self, since: Option<Millis>) {
+        Arc::make_mut(&mut self.view).members_stale_since = since;
     }
 
     /// Counts a commit that is news.

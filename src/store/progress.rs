@@ -18,6 +18,7 @@ pub struct Progress {
     target: AtomicI64,
     first: AtomicI64,
     last_record_at: AtomicI64,
+    open_transaction_since: AtomicI64,
     troubles: Mutex<Troubles>,
 }
 
@@ -39,6 +40,7 @@ impl Default for Progress {
             target: AtomicI64::new(NONE),
             first: AtomicI64::new(NONE),
             last_record_at: AtomicI64::new(NONE),
+            open_transaction_since: AtomicI64::new(NONE),
             troubles: Mutex::default(),
         }
     }
@@ -130,6 +132,17 @@ impl Progress {
     #[must_use]
     pub fn first(&self) -> Option<i64> {
         known(&self.first)
+    }
+
+    /// Sets since when a transaction holds readers back.
+    pub fn set_open_transaction_since(&self, since: Option<Millis>) {
+        self.open_transaction_since.store(since.unwrap_or(NONE), Ordering::Relaxed);
+    }
+
+    /// Since when a transaction holds readers back; `None` when none does for long.
+    #[must_use]
+    pub fn open_transaction_since(&self) -> Option<Millis> {
+        known(&self.open_transaction_since)
     }
 
     /// Time of the last record read.

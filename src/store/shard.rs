@@ -4,7 +4,7 @@ use std::{
     hash::BuildHasher as _,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
 
@@ -15,8 +15,8 @@ use tokio::sync::{broadcast, watch};
 use super::{
     commits::{CommitEvent, Rings},
     event::{Change, Event, EventKind, ShardKey},
-    group::{Commit, Group, GroupView, Rare, Row},
-    membership::{log::Members, piece::Piece},
+    group::{Commit, Group, GroupView},
+    membership::piece::Piece,
     names::Names,
     progress::Progress,
 };
@@ -25,33 +25,11 @@ use crate::{
     model::{Millis, Name},
 };
 
-/// The shard at one moment: one prefix of its log.
-#[derive(Debug)]
-pub struct ShardView {
-    /// Which shard.
-    pub key: ShardKey,
-    /// Which incarnation of the shard.
-    pub epoch: u64,
-    /// Number of the last change.
-    pub sequence: u64,
-    /// The groups, ordered by id in byte order.
-    pub groups: Vec<Arc<GroupView>>,
-    /// The last commits.
-    pub commits: Rings,
-    /// Offset of the last record that deleted something; -1 when none did.
-    pub last_deletion: i64,
-    /// Offset of the record of the last change; -1 before any.
-    pub last_offset: i64,
-}
+mod early;
+mod found;
 
-impl ShardView {
-    /// A group by its id.
-    #[must_use]
-    pub fn group(&self, id: &str) -> Option<&Arc<GroupView>> {
-        let at = self.groups.binary_search_by(|group| (*group.id).cmp(id)).ok()?;
-        self.groups.get(at)
-    }
-}
+use early::Ahead;
+pub use found::{Found, FoundEntry, ShardView};
 
 #[derive(Debug)]
 struct State {
@@ -61,8 +39,13 @@ struct State {
     sorted: Option<Vec<u32>>,
     commits: Rings,
     sequence: u64,
-    last_deletion: i64,
+    last_full: u64,
     last_offset: i64,
+    /// Greatest log offset of a change.
+    highest: i64,
+    /// Where the reader stands: records below were handed to [`Shard::apply`].
+    read_to: i64,
+    ahead: Ahead,
     changes: Option<broadcast::Sender<Arc<Change>>>,
     /// The group of the last event: commits come in runs.
     last: u32,
@@ -89,6 +72,8 @@ pub struct Shard {
     applied: watch::Sender<i64>,
     /// When `applied` last moved.
     applied_at: AtomicU32,
+    /// Something is shown ahead of the reader.
+    has_ahead: AtomicBool,
     state: RwLock<State>,
     names: Arc<Names>,
     hasher: DefaultHashBuilder,
@@ -106,14 +91,18 @@ impl Shard {
             progress: Progress::default(),
             applied: watch::Sender::new(-1),
             applied_at: AtomicU32::new(0),
+            has_ahead: AtomicBool::new(false),
             state: RwLock::new(State {
                 groups: vec![],
                 by_id: HashTable::new(),
                 sorted: None,
                 commits: Rings::new(limits.commits_kept),
                 sequence: 0,
-                last_deletion: -1,
+                last_full: 0,
                 last_offset: -1,
+                highest: -1,
+                read_to: -1,
+                ahead: Ahead::default(),
                 changes: None,
                 last: 0,
             }),
@@ -130,9 +119,13 @@ impl Shard {
         if events.is_empty() {
             return;
         }
-        let now = Now { ticks: self.clock.ticks(), wall: self.clock.now() };
+        let now = self.moment();
         let mut state = self.state.write();
         for event in events {
+            state.read_to = event.log_offset + 1;
+            if self.holds_back(&mut state, event, &now) {
+                continue;
+            }
             let live = event.log_offset >= live_from;
             match &event.kind {
                 EventKind::Commit { topic, partition, commit } => {
@@ -154,8 +147,13 @@ impl Shard {
         }
     }
 
+    fn moment(&self) -> Now {
+        Now { ticks: self.clock.ticks(), wall: self.clock.now() }
+    }
+
     /// Declares the log applied up to, not including, `offset`. Moves only forward.
     pub fn set_applied(&self, offset: i64) {
+        self.hand_back(offset);
         self.applied_at.store(self.clock.ticks(), Ordering::Relaxed);
         self.applied.send_if_modified(|applied| {
             let forward = offset > *applied;
@@ -258,7 +256,7 @@ impl Shard {
             sequence: state.sequence,
             groups: groups.into_iter().map(|group| Arc::clone(group.view())).collect(),
             commits: state.commits.clone(),
-            last_deletion: state.last_deletion,
+            last_full: state.last_full,
             last_offset: state.last_offset,
         }
     }
@@ -337,6 +335,7 @@ impl Shard {
         } else if !watched {
             state.sequence += 1;
             state.last_offset = event.log_offset;
+            state.highest = event.log_offset;
             return;
         }
         let Some(entry) = group.get(&self.hasher, key.0, key.1) else { return };
@@ -361,7 +360,6 @@ impl Shard {
         let (topic, rare) = (Name::clone(entry.topic), entry.rare.cloned());
         let id = Name::clone(&group.view().id);
         let Some(row) = group.remove(&self.hasher, key.0, key.1) else { return };
-        state.last_deletion = event.log_offset;
         let change = Change {
             sequence: 0,
             log_offset: event.log_offset,
@@ -386,34 +384,6 @@ impl Shard {
     }
 }
 
-/// One committed offset, copied out. `entry` is `None` where the group has no such key.
-#[derive(Clone, Debug)]
-pub struct Found {
-    /// Group id.
-    pub group: Name,
-    /// What the log says of the members of the group.
-    pub members: Option<Arc<Members>>,
-    /// The group has committed offsets on the topic.
-    pub has_topic: bool,
-    /// The offset.
-    pub entry: Option<FoundEntry>,
-}
-
-/// A committed offset, copied out.
-#[derive(Clone, Debug)]
-pub struct FoundEntry {
-    /// Its place among the group's entries.
-    pub position: usize,
-    /// Topic name.
-    pub topic: Name,
-    /// As in [`Entry`](super::group::Entry).
-    pub topic_index: usize,
-    /// The commit.
-    pub row: Row,
-    /// Its rare fields, if any.
-    pub rare: Option<Rare>,
-}
-
 struct Now {
     ticks: Ticks,
     wall: Millis,
@@ -434,6 +404,10 @@ fn record(state: &mut State, mut change: Change, at: Millis, now: &Now, live: bo
     state.sequence += 1;
     state.last_offset = change.log_offset;
     change.sequence = state.sequence;
+    if change.new.is_none() || change.log_offset < state.highest {
+        state.last_full = state.sequence;
+    }
+    state.highest = state.highest.max(change.log_offset);
     if live {
         state.commits.push(CommitEvent {
             group: Name::clone(&change.group),
@@ -444,6 +418,7 @@ fn record(state: &mut State, mut change: Change, at: Millis, now: &Now, live: bo
             committed_at: change.new.as_ref().map_or(at, |(row, _)| row.committed_at),
             log_offset: change.log_offset,
             applied_at: now.wall,
+            sequence: state.sequence,
         });
     }
     // Without receivers the last watcher has gone: stop making changes for it.

@@ -21,12 +21,14 @@ public class Driver {
 
     private final String brokers;
     private final Admin admin;
+    private final Transactions transactional;
     private final Map<String, Worker> workers = new HashMap<>();
     private final Map<String, Producer<byte[], byte[]>> transactions = new HashMap<>();
 
     private Driver(String brokers) {
         this.brokers = brokers;
         admin = Admin.create(Map.of("bootstrap.servers", brokers, "client.id", "driver"));
+        transactional = new Transactions(brokers, admin);
     }
 
     public static void main(String[] args) throws IOException {
@@ -80,6 +82,8 @@ public class Driver {
             case "delete_group": admin.deleteConsumerGroups(List.of(text(c, "group"))).all().get(); break;
             case "begin": begin(text(c, "name"), text(c, "group"), offsets(c)); break;
             case "end": end(text(c, "name"), c.path("commit").asBoolean()); break;
+            case "transaction": return transactional.run(c);
+            case "commits": start(c, new Transactions.Commits(brokers, c)); break;
             default: throw new IllegalArgumentException("unknown command " + what);
         }
         return Map.of();
@@ -200,7 +204,7 @@ public class Driver {
     }
 
     /** "offsets": [{topic, partition, offset, metadata?, leader_epoch?}] */
-    private static Map<TopicPartition, OffsetAndMetadata> offsets(JsonNode c) {
+    static Map<TopicPartition, OffsetAndMetadata> offsets(JsonNode c) {
         Map<TopicPartition, OffsetAndMetadata> all = new HashMap<>();
         for (JsonNode o : c.path("offsets")) {
             Optional<Integer> epoch = o.has("leader_epoch") ? Optional.of(o.get("leader_epoch").asInt()) : Optional.empty();

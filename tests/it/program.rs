@@ -163,7 +163,7 @@ fn the_tables_have_the_columns_that_users_rely_on() {
         ),
         (
             "groups",
-            "cluster group_id kind state protocol_type protocol epoch leader_member_id members topics partitions lag max_lag max_lag_seconds unknown_lag_partitions last_committed_at active status",
+            "cluster group_id kind state protocol_type protocol epoch leader_member_id members topics partitions lag max_lag max_lag_seconds unknown_lag_partitions last_committed_at active status members_stale_since",
         ),
         (
             "members",

@@ -65,10 +65,36 @@ pub fn check_property(key: &str, value: &str) -> Result<(), String> {
 /// # Errors
 /// What librdkafka says of the configuration.
 pub(super) fn connect(cluster: &config::Cluster) -> Result<Client, String> {
+    connect_with(cluster, &[])
+}
+
+/// What a client needs that asks coordinators for committed offsets: without a group of its own, librdkafka
+/// crashes on the answer that the coordinator is another (`rd_kafka_handle_OffsetFetch` sends its group a note). It looks
+/// for the coordinator of that group, which writes nothing, and never joins it.
+const ASKING: &[(&str, &str)] = &[("group.id", "offsetd")];
+
+/// A client that may ask coordinators. Only once `__consumer_offsets` exists: looking for a coordinator creates it.
+///
+/// # Errors
+/// What librdkafka says of the configuration.
+pub(super) fn connect_asking(cluster: &config::Cluster) -> Result<Client, String> {
+    connect_with(cluster, ASKING)
+}
+
+/// A client that may ask coordinators, and reads what is not committed yet.
+///
+/// # Errors
+/// What librdkafka says of the configuration.
+pub(super) fn connect_uncommitted(cluster: &config::Cluster) -> Result<Client, String> {
+    connect_with(cluster, &[ASKING, &[("isolation.level", "read_uncommitted")]].concat())
+}
+
+fn connect_with(cluster: &config::Cluster, more: &[(&str, &str)]) -> Result<Client, String> {
     let mut settings = ClientConfig::new();
     settings.set_log_level(RDKafkaLogLevel::Info);
     let operator = cluster.kafka.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-    for (key, value) in DEFAULTS.iter().copied().chain(operator).chain(FIXED.iter().copied()) {
+    let fixed = FIXED.iter().chain(more).copied();
+    for (key, value) in DEFAULTS.iter().copied().chain(operator).chain(fixed) {
         settings.set(key, value);
     }
     settings.set("bootstrap.servers", &cluster.bootstrap_servers);
@@ -77,7 +103,7 @@ pub(super) fn connect(cluster: &config::Cluster) -> Result<Client, String> {
     client.map(|client| Client(Arc::new(client))).map_err(|error| error.to_string())
 }
 
-/// A client, shared. It has no consumer group.
+/// A client, shared.
 #[derive(Clone)]
 pub(super) struct Client(Arc<BaseConsumer<Events>>);
 

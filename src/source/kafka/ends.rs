@@ -25,6 +25,7 @@ pub(super) use probe::log_ends;
 use super::{
     client::{self, Client},
     ffi::{self, Admin, Reply, ReplyContent, Spec},
+    overlay::Overlay,
 };
 use crate::{
     clock::Ticks,
@@ -135,6 +136,12 @@ impl Poller {
             missing: Missing::default(),
             asked_low: false,
         })
+    }
+
+    /// The part that looks behind open transactions; it asks by this poller's client.
+    #[must_use]
+    pub fn overlay(&self, settings: config::Transactions) -> Overlay {
+        Overlay::new(Arc::clone(&self.store), Arc::clone(&self.cluster), &self.client, settings)
     }
 
     /// Polls until the token is cancelled. Blocks: give it a thread.
@@ -311,7 +318,7 @@ impl Poller {
     fn take_offsets(&mut self, kind: EndKind, sent: Ticks, reply: Reply) -> Vec<Answer> {
         let listed = match reply.content {
             Ok(ReplyContent::Offsets(listed)) => listed,
-            Ok(ReplyContent::TopicIds(_)) => return vec![],
+            Ok(_) => return vec![],
             Err(error) => {
                 if kind == EndKind::High {
                     self.round.failed += 1;

@@ -3,8 +3,8 @@
 //! * Reading: `rd_kafka_consume_start_queue` needs no consumer group (with a `group.id` librdkafka
 //!   looks for a coordinator, which needs an ACL and creates `__consumer_offsets` on a fresh
 //!   cluster); `rd_kafka_consume_batch_queue` hands over thousands of messages a call.
-//! * Asking: `rd_kafka_ListOffsets` and `rd_kafka_DescribeTopics`, asynchronously: answers come to
-//!   a queue, so that a slow broker delays only its own.
+//! * Asking: `rd_kafka_ListOffsets`, `rd_kafka_DescribeTopics` and `rd_kafka_ListConsumerGroupOffsets`,
+//!   asynchronously: answers come to a queue, so that a slow broker delays only its own.
 //!
 //! Every pointer is owned by one type here, whose `Drop` gives it back.
 
@@ -22,8 +22,10 @@ use rdkafka::{bindings as sys, consumer::Consumer as _, types::RDKafkaRespErr};
 use super::client::Client;
 
 mod admin;
+mod committed;
 
-pub(super) use admin::{Admin, Reply, ReplyContent, Spec};
+pub(super) use admin::{Admin, ListedOffset, Reply, ReplyContent, Spec};
+pub(super) use committed::CommittedOffset;
 
 fn handle(client: &Client) -> *mut sys::rd_kafka_t {
     client.client().native_ptr()
@@ -108,10 +110,17 @@ impl Fetcher {
     /// # Errors
     /// librdkafka's reason.
     pub(super) fn start(&mut self, partition: i32) -> Result<(), String> {
-        let beginning = i64::from(sys::RD_KAFKA_OFFSET_BEGINNING);
+        self.start_at(partition, i64::from(sys::RD_KAFKA_OFFSET_BEGINNING))
+    }
+
+    /// Starts a partition at an offset.
+    ///
+    /// # Errors
+    /// librdkafka's reason.
+    pub(super) fn start_at(&mut self, partition: i32, offset: i64) -> Result<(), String> {
         // SAFETY: topic and queue are live and of one client.
         let result = unsafe {
-            sys::rd_kafka_consume_start_queue(self.topic.as_ptr(), partition, beginning, self.queue.pointer.as_ptr())
+            sys::rd_kafka_consume_start_queue(self.topic.as_ptr(), partition, offset, self.queue.pointer.as_ptr())
         };
         if result == -1 {
             // SAFETY: reads a thread-local.

@@ -26,6 +26,7 @@ use crate::{
 
 mod reader;
 
+pub(super) use reader::commit;
 use reader::{Load, Reader};
 
 /// How often the listener looks whether something changed.

@@ -44,6 +44,11 @@ impl Table for Groups {
             time("last_committed_at", "The newest commit (UTC)", |row| row.last_committed_at),
             boolean("active", "Committed lately, or has members", |row| row.active),
             text("status", "The worst of its partitions", |row| row.status.as_str()),
+            time(
+                "members_stale_since",
+                "Since when an open transaction hides what became of the members (UTC)",
+                |row| row.group.group.members_stale_since,
+            ),
         ]
     }
 

@@ -4,7 +4,7 @@ use super::super::{
     table::{By, Column, Table, Unit, int64, optional_int32, optional_int64, optional_string, text, time},
     wanted::Wanted,
 };
-use crate::{model::Millis, status::LogPartitionStatus};
+use crate::status::LogPartitionStatus;
 
 pub(super) struct Sources;
 
@@ -36,7 +36,11 @@ impl Table for Sources {
             optional_int64("last_stable_offset", "Where an open transaction holds readers back", |row| {
                 row.partition.last_stable_offset
             }),
-            time("open_transaction_since", "Since when a transaction holds readers back (UTC)", |_| None::<Millis>),
+            time(
+                "open_transaction_since",
+                "Since when an open transaction holds readers back (UTC): the time of its first record",
+                |row| row.partition.open_transaction_since,
+            ),
             optional_int64("behind", "end_offset - position", |row| row.partition.behind()),
             int64("records", "Records read", |row| total([row.partition.records].into_iter())),
             int64("tombstones", "Of these, deletions", |row| total([row.partition.tombstones].into_iter())),

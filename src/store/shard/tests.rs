@@ -1,5 +1,8 @@
 use super::*;
-use crate::{model::SOURCE_KAFKA, store::group::Commit};
+use crate::{
+    model::SOURCE_KAFKA,
+    store::group::{Commit, Rare, Row},
+};
 
 fn shard() -> Shard {
     let key = ShardKey { cluster: "c".into(), source: SOURCE_KAFKA.into(), log_partition: 0 };
@@ -108,4 +111,110 @@ fn applied_moves_only_forward() {
     shard.set_applied(10);
     shard.set_applied(5);
     assert_eq!(shard.applied(), 10);
+}
+
+fn logged(shard: &Shard, group: &str) -> Option<(i64, i64)> {
+    let row = shard.get(group, "t", 0)?.entry?.row;
+    Some((row.log_offset, row.committed_offset))
+}
+
+#[test]
+fn what_was_shown_early_does_not_jump_back_when_the_reader_comes_to_it() {
+    let shard = shard();
+    shard.apply(&[commit(0, "g", 0, 1)], 0);
+    shard.set_applied(1);
+    let (_, mut changes) = shard.subscribe();
+    assert!(shard.show_early(&commit(5, "g", 0, 9)));
+    assert!(!shard.show_early(&commit(5, "g", 0, 9)), "shown once");
+    assert_eq!(logged(&shard, "g"), Some((5, 9)));
+    // The reader replays what lies between, the record itself, and goes on.
+    shard.apply(&[commit(3, "g", 0, 4), commit(4, "other", 0, 2)], 0);
+    shard.set_applied(5);
+    assert_eq!(logged(&shard, "g"), Some((5, 9)));
+    shard.apply(&[commit(5, "g", 0, 9), commit(6, "g", 0, 7)], 0);
+    shard.set_applied(7);
+    let seen: Vec<_> = std::iter::from_fn(|| changes.try_recv().ok()).map(|of| (of.log_offset, of.sequence)).collect();
+    assert_eq!(seen, [(5, 2), (4, 3), (6, 4)], "each change once");
+    assert_eq!(logged(&shard, "g"), Some((6, 7)));
+}
+
+#[test]
+fn a_record_that_never_came_leaves_what_the_log_says() {
+    let shard = shard();
+    shard.apply(&[commit(0, "g", 0, 1), commit(1, "untouched", 0, 1)], 0);
+    shard.set_applied(2);
+    // An aborted commit looked like the plain one before it.
+    shard.show_early(&commit(8, "g", 0, 5));
+    shard.show_early(&commit(9, "untouched", 0, 1));
+    shard.show_early(&commit(10, "never", 0, 3));
+    shard.apply(&[commit(4, "g", 0, 5), commit(6, "g", 0, 7)], 0);
+    shard.set_applied(7);
+    assert_eq!(logged(&shard, "g"), Some((8, 5)), "not passed yet");
+    shard.set_applied(11);
+    assert_eq!(logged(&shard, "g"), Some((6, 7)));
+    assert_eq!(logged(&shard, "untouched"), Some((1, 1)));
+    assert!(shard.get("never", "t", 0).is_none());
+}
+
+#[test]
+fn a_deletion_shown_early_is_not_undone_by_older_commits() {
+    let shard = shard();
+    shard.apply(&[commit(0, "g", 0, 1)], 0);
+    shard.set_applied(1);
+    shard.show_early(&delete(6, "g", 0));
+    shard.apply(&[commit(4, "g", 0, 5)], 0);
+    assert_eq!(shard.len(), (0, 0));
+    shard.apply(&[delete(6, "g", 0), commit(7, "g", 0, 8)], 0);
+    shard.set_applied(8);
+    assert_eq!(logged(&shard, "g"), Some((7, 8)));
+}
+
+#[test]
+fn a_later_answer_replaces_what_was_shown_early() {
+    let shard = shard();
+    shard.apply(&[commit(0, "g", 0, 1)], 0);
+    shard.set_applied(1);
+    shard.show_early(&commit(9, "g", 0, 5));
+    assert!(shard.show_early(&commit(6, "g", 0, 7)), "the match before was of a pending commit");
+    assert_eq!(logged(&shard, "g"), Some((6, 7)));
+    shard.apply(&[commit(4, "g", 0, 5), commit(6, "g", 0, 7)], 0);
+    shard.set_applied(20);
+    assert_eq!(logged(&shard, "g"), Some((6, 7)));
+}
+
+#[test]
+fn what_the_reader_has_read_is_not_shown_early() {
+    let shard = shard();
+    shard.apply(&[commit(0, "g", 0, 1), commit(5, "g", 0, 2)], 0);
+    assert!(!shard.show_early(&commit(4, "g", 0, 9)));
+    shard.set_applied(9);
+    assert!(!shard.show_early(&commit(8, "g", 0, 9)));
+    assert_eq!(logged(&shard, "g"), Some((5, 2)));
+}
+
+#[test]
+fn members_are_stale_until_the_reader_has_passed_their_records() {
+    let shard = shard();
+    shard.apply(&[commit(0, "g", 0, 1)], 0);
+    shard.set_applied(1);
+    shard.hide_members("g", 4, 70);
+    shard.hide_members("g", 6, 90);
+    let since = || shard.group("g").unwrap().members_stale_since;
+    assert_eq!(since(), Some(70));
+    shard.set_applied(6);
+    assert_eq!(since(), Some(70));
+    shard.set_applied(7);
+    assert_eq!(since(), None);
+}
+
+#[test]
+fn a_change_out_of_the_order_of_the_log_needs_a_full_resync() {
+    let shard = shard();
+    shard.apply(&[commit(0, "g", 0, 1), commit(1, "h", 0, 1)], 0);
+    assert_eq!(shard.pin().last_full, 0);
+    shard.show_early(&commit(9, "g", 0, 2));
+    assert_eq!(shard.pin().last_full, 0, "in order as yet");
+    shard.apply(&[commit(4, "h", 0, 2)], 0);
+    let view = shard.pin();
+    assert_eq!((view.last_full, view.sequence), (4, 4));
 }

@@ -5,11 +5,11 @@ use std::{ffi::CStr, time::Duration};
 use super::{
     super::{
         client::Client,
-        ffi::{Admin, ReplyContent, Spec},
+        ffi::{Admin, ListedOffset, ReplyContent, Spec},
     },
     RETRY, TICK, now,
 };
-use crate::store::LogEnds;
+use crate::store::{LogEnds, present::Ends};
 
 /// Asks for the ends of log partitions on behalf of a caller that waits.
 #[derive(Debug)]
@@ -18,37 +18,41 @@ pub(super) struct Probe {
 }
 
 impl LogEnds for Probe {
-    fn log_ends(&self, log_partitions: &[i32], timeout: Duration) -> Result<Vec<(i32, i64)>, String> {
-        log_ends(&self.client, Spec::LatestCommitted, log_partitions, timeout)
+    fn log_ends(&self, log_partitions: &[i32], timeout: Duration) -> Result<Ends, String> {
+        let listed = ask(&self.client, Spec::Latest, log_partitions, timeout)?;
+        let end = |offset: ListedOffset| {
+            (offset.partition, offset.result.map(|(end, _)| end).map_err(|error| error.to_string()))
+        };
+        Ok(listed.into_iter().map(end).collect())
     }
 }
 
-/// Asks for offsets of partitions of `__consumer_offsets`, and waits.
+/// Asks for offsets of partitions of `__consumer_offsets`, and waits. All, or an error.
 pub(in super::super) fn log_ends(
     client: &Client,
     spec: Spec,
     log_partitions: &[i32],
     timeout: Duration,
 ) -> Result<Vec<(i32, i64)>, String> {
+    let offset = |offset: ListedOffset| match offset.result {
+        Ok((end, _)) => Ok((offset.partition, end)),
+        Err(error) => Err(format!("log partition {}: {error}", offset.partition)),
+    };
+    ask(client, spec, log_partitions, timeout)?.into_iter().map(offset).collect()
+}
+
+fn ask(client: &Client, spec: Spec, log_partitions: &[i32], timeout: Duration) -> Result<Vec<ListedOffset>, String> {
     let admin = Admin::new(client);
     let partitions: Vec<(&CStr, i32)> = log_partitions.iter().map(|number| (c"__consumer_offsets", *number)).collect();
     admin.list_offsets(0, spec, &partitions, timeout);
     let deadline = now() + timeout + RETRY;
     loop {
-        if let Some(reply) = admin.poll(TICK) {
-            let ReplyContent::Offsets(listed) = reply.content? else {
-                return Err("no offsets in the answer".to_owned());
-            };
-            return listed
-                .into_iter()
-                .map(|offset| match offset.result {
-                    Ok((end, _)) => Ok((offset.partition, end)),
-                    Err(error) => Err(format!("log partition {}: {error}", offset.partition)),
-                })
-                .collect();
-        }
-        if now() > deadline {
-            return Err("no answer from the cluster in time".to_owned());
+        match admin.poll(TICK).map(|reply| reply.content) {
+            Some(Ok(ReplyContent::Offsets(listed))) => return Ok(listed),
+            Some(Ok(_)) => return Err("no offsets in the answer".to_owned()),
+            Some(Err(error)) => return Err(error),
+            None if now() > deadline => return Err("no answer from the cluster in time".to_owned()),
+            None => {}
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use rdkafka::{bindings as sys, error::RDKafkaErrorCode, types::RDKafkaRespErr};
 
-use super::{super::client::Client, Queue, handle, millis, text};
+use super::{super::client::Client, CommittedOffset, Queue, handle, millis, text};
 
 /// Which offsets [`Admin::list_offsets`] asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(in super::super) enum Spec {
 
 /// Asks questions; each has a number that comes back with its answer.
 pub(in super::super) struct Admin {
-    queue: Queue,
+    pub(super) queue: Queue,
 }
 
 // SAFETY: librdkafka's handles may be used from any thread.
@@ -34,6 +34,8 @@ unsafe impl Send for Admin {}
 pub(in super::super) struct Reply {
     pub(in super::super) number: usize,
     pub(in super::super) content: Result<ReplyContent, String>,
+    /// Of a failure.
+    pub(in super::super) code: RDKafkaErrorCode,
 }
 
 #[derive(Debug)]
@@ -41,6 +43,8 @@ pub(in super::super) enum ReplyContent {
     Offsets(Vec<ListedOffset>),
     /// Topic ids, as Kafka's 16 bytes.
     TopicIds(Vec<(String, [u8; 16])>),
+    /// What a group has committed.
+    Committed(Vec<CommittedOffset>),
 }
 
 /// An offset; `Err` where the partition failed. An offset below 0 is a failure whatever the code.
@@ -118,7 +122,9 @@ impl Admin {
             Event(NonNull::new(unsafe { sys::rd_kafka_queue_poll(self.queue.pointer.as_ptr(), millis(timeout)) })?);
         // SAFETY: the event is live. The opaque is the number that we set.
         let number = unsafe { sys::rd_kafka_event_opaque(event.0.as_ptr()) } as usize;
-        Some(Reply { number, content: event.content() })
+        // SAFETY: the event is live.
+        let code = unsafe { sys::rd_kafka_event_error(event.0.as_ptr()) }.into();
+        Some(Reply { number, content: event.content(), code })
     }
 }
 
@@ -128,16 +134,16 @@ impl fmt::Debug for Admin {
     }
 }
 
-struct Options(NonNull<sys::rd_kafka_AdminOptions_t>);
+pub(super) struct Options(pub(super) NonNull<sys::rd_kafka_AdminOptions_t>);
 
 impl Options {
-    fn new(client: &Client, operation: sys::rd_kafka_admin_op_t) -> Self {
+    pub(super) fn new(client: &Client, operation: sys::rd_kafka_admin_op_t) -> Self {
         // SAFETY: the handle is live; the call allocates and does not fail.
         let pointer = unsafe { sys::rd_kafka_AdminOptions_new(handle(client), operation) };
         Self(NonNull::new(pointer).unwrap_or(NonNull::dangling()))
     }
 
-    fn set(&self, number: usize, timeout: Duration) {
+    pub(super) fn set(&self, number: usize, timeout: Duration) {
         // SAFETY: the options are live. A timeout out of range leaves the default; no text wanted.
         unsafe {
             sys::rd_kafka_AdminOptions_set_opaque(self.0.as_ptr(), number as *mut c_void);
@@ -153,7 +159,7 @@ impl Drop for Options {
     }
 }
 
-struct Event(NonNull<sys::rd_kafka_event_t>);
+pub(super) struct Event(pub(super) NonNull<sys::rd_kafka_event_t>);
 
 impl Event {
     fn content(&self) -> Result<ReplyContent, String> {
@@ -166,6 +172,7 @@ impl Event {
             match sys::rd_kafka_event_type(event) {
                 sys::RD_KAFKA_EVENT_LISTOFFSETS_RESULT => Ok(ReplyContent::Offsets(self.offsets())),
                 sys::RD_KAFKA_EVENT_DESCRIBETOPICS_RESULT => Ok(ReplyContent::TopicIds(self.topic_ids())),
+                sys::RD_KAFKA_EVENT_LISTCONSUMERGROUPOFFSETS_RESULT => self.committed().map(ReplyContent::Committed),
                 other => Err(format!("unexpected event {other}")),
             }
         }
@@ -221,7 +228,7 @@ impl Event {
 }
 
 /// A C array as a slice; empty for null.
-unsafe fn array<'a, T>(pointer: *mut T, count: usize) -> &'a [T] {
+pub(super) unsafe fn array<'a, T>(pointer: *mut T, count: usize) -> &'a [T] {
     if pointer.is_null() {
         return &[];
     }

@@ -229,7 +229,8 @@ impl Applier<'_> {
     }
 }
 
-fn commit<'m>(value: &decode::schema::OffsetCommitValue<'m>) -> Commit<'m> {
+/// What a commit's record says.
+pub(in super::super) fn commit<'m>(value: &decode::schema::OffsetCommitValue<'m>) -> Commit<'m> {
     Commit {
         committed_offset: value.offset,
         committed_at: value.commit_timestamp,

@@ -1,0 +1,214 @@
+//! Looks behind open transactions, so that plain commits there show as Kafka's own tools show them.
+//!
+//! The readers stop at the last stable offset: an open transaction freezes its whole log partition,
+//! with the commits of all other groups behind it. Where that lasts ([`freeze`]), one more consumer
+//! reads what lies behind, whoever wrote it ([`range`]), and the coordinators of the groups that have
+//! records there say what is committed, at a bounded pace and only when there is something new. The
+//! record that an answer means is shown early (`Shard::show_early`). When the transaction ends, the
+//! readers replay all of it, and nothing jumps back.
+//!
+//! Without open transactions this asks nothing and holds no connection.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, mpsc},
+    time::{Duration, Instant},
+};
+
+use tokio_util::sync::CancellationToken;
+
+mod ask;
+mod freeze;
+mod look;
+pub(super) mod pace;
+mod range;
+
+use freeze::Freezes;
+use look::Look;
+
+use super::{
+    client::Client,
+    ffi::{Admin, ReplyContent, Spec},
+};
+use crate::{
+    config,
+    model::OFFSETS_TOPIC,
+    store::{
+        Store,
+        cluster::Cluster,
+        ends::{Answer, EndKind},
+        overlay::{Overlay as Requests, Settle},
+    },
+};
+
+/// How often it looks whether a partition is frozen.
+const TICK: Duration = Duration::from_millis(50);
+/// Bound of one question.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the consumer is kept for the next transaction.
+const LINGER: Duration = Duration::from_secs(10);
+/// How soon a failed attempt is repeated.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The overlay of one cluster.
+#[derive(Debug)]
+pub struct Overlay {
+    store: Arc<Store>,
+    cluster: Arc<Cluster>,
+    settings: config::Transactions,
+    requests: mpsc::Receiver<Settle>,
+    freezes: Freezes,
+    stable: StableOffsets,
+    look: Option<Look>,
+    waiting: Vec<ask::Waiting>,
+    next_try: Instant,
+}
+
+/// Asks for last stable offsets, one question at a time.
+#[derive(Debug)]
+struct StableOffsets {
+    admin: Admin,
+    pending: Option<Instant>,
+}
+
+/// Where requests go in.
+#[derive(Debug)]
+struct Sender(mpsc::Sender<Settle>);
+
+impl Requests for Sender {
+    fn settle(&self, request: Settle) {
+        // A request that nobody takes is dropped, and so its sender told.
+        let _ = self.0.send(request);
+    }
+}
+
+impl Overlay {
+    /// An overlay that asks for stable offsets by way of `client`.
+    #[must_use]
+    pub(super) fn new(
+        store: Arc<Store>,
+        cluster: Arc<Cluster>,
+        client: &Client,
+        settings: config::Transactions,
+    ) -> Self {
+        let (sender, requests) = mpsc::channel();
+        cluster.set_overlay(Box::new(Sender(sender)));
+        Self {
+            stable: StableOffsets { admin: Admin::new(client), pending: None },
+            store,
+            cluster,
+            settings,
+            requests,
+            freezes: Freezes::default(),
+            look: None,
+            waiting: vec![],
+            next_try: now(),
+        }
+    }
+
+    /// Looks until the token is cancelled. Blocks: give it a thread.
+    pub fn run(mut self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            if self.look.is_none() {
+                if let Ok(request) = self.requests.recv_timeout(TICK) {
+                    self.waiting.push(ask::Waiting::new(request));
+                }
+            }
+            self.waiting.extend(self.requests.try_iter().map(ask::Waiting::new));
+            self.find_frozen();
+            self.look_behind();
+        }
+    }
+
+    /// Asks for the last stable offsets of partitions where nothing moves.
+    fn find_frozen(&mut self) {
+        let now = now();
+        if !self.cluster.health().ready {
+            return;
+        }
+        let ends = self.cluster.ends.current();
+        let Some(topic) = ends.topic(OFFSETS_TOPIC) else { return };
+        let mut candidates = vec![];
+        self.freezes.retain(|number| self.cluster.shard(number).is_some());
+        for (partition, number) in topic.partitions.iter().zip(0..) {
+            let Some(shard) = self.cluster.shard(number) else { continue };
+            if self.freezes.look(number, shard.applied(), ends.value(*partition).log_end, now) {
+                candidates.push((c"__consumer_offsets", number));
+            }
+            if !self.freezes.is_frozen(number) {
+                shard.progress.set_open_transaction_since(None);
+            }
+        }
+        self.take_stable(now);
+        let waits = self.stable.pending.is_some_and(|sent| now.duration_since(sent) < TIMEOUT + RETRY);
+        if !candidates.is_empty() && !waits {
+            self.stable.pending = Some(now);
+            self.cluster.overlay_counters.looks.add(1);
+            self.stable.admin.list_offsets(0, Spec::LatestCommitted, &candidates, TIMEOUT);
+        }
+    }
+
+    fn take_stable(&mut self, now: Instant) {
+        let Some(reply) = self.stable.admin.poll(Duration::ZERO) else { return };
+        self.stable.pending = None;
+        let Ok(ReplyContent::Offsets(listed)) = reply.content else { return };
+        let ends = self.cluster.ends.current();
+        let Some(topic) = ends.topic(OFFSETS_TOPIC) else { return };
+        let mut answers = vec![];
+        for offset in listed {
+            let Ok((stable, epoch)) = offset.result else { continue };
+            let place = usize::try_from(offset.partition).ok().and_then(|number| topic.partitions.get(number));
+            answers.extend(place.map(|place| Answer { slot: place.slot, result: Ok((stable, epoch)) }));
+            if self.freezes.answer(offset.partition, stable, now) {
+                tracing::info!(
+                    cluster = &*self.cluster.name,
+                    log_partition = offset.partition,
+                    last_stable_offset = stable,
+                    "an open transaction holds readers back; asking coordinators for the commits behind it"
+                );
+            }
+        }
+        self.cluster.ends.observe(EndKind::Stable, &answers, self.store.clock.ticks(), self.store.clock.now());
+    }
+
+    /// Reads what is frozen, asks coordinators, and shows what they say.
+    fn look_behind(&mut self) {
+        let now = now();
+        let shards: BTreeMap<i32, _> =
+            self.cluster.shards().into_iter().map(|shard| (shard.key.log_partition, shard)).collect();
+        let frozen = shards.keys().copied().filter(|number| self.freezes.is_frozen(*number));
+        let wanted: Vec<i32> = frozen.chain(self.waiting.iter().map(|waiting| waiting.request.log_partition)).collect();
+        if self.look.is_none() && !wanted.is_empty() && now >= self.next_try {
+            match Look::new(&self.store, &self.cluster, &self.settings, now) {
+                Ok(look) => self.look = Some(look),
+                Err(error) => {
+                    self.next_try = now + RETRY;
+                    tracing::warn!(cluster = &*self.cluster.name, error, "cannot look behind a transaction");
+                    self.waiting.drain(..).for_each(|waiting| waiting.tell(Err(error.clone())));
+                }
+            }
+        }
+        let Some(look) = &mut self.look else { return };
+        look.choose(&shards, &wanted, now);
+        let busy = look.is_asking() || !self.waiting.is_empty();
+        look.read(if busy { Duration::from_millis(1) } else { TICK / 2 });
+        for (number, shard) in &shards {
+            if self.freezes.is_frozen(*number) {
+                let since = look.first_at(*number).or(shard.progress.open_transaction_since());
+                shard.progress.set_open_transaction_since(since.or_else(|| Some(self.store.clock.now())));
+            }
+        }
+        look.take_answers(&shards, &mut self.waiting, now);
+        look.ask(&mut self.waiting, now);
+        self.waiting =
+            std::mem::take(&mut self.waiting).into_iter().filter_map(|waiting| waiting.judge(&shards, look)).collect();
+        if look.is_idle_for(LINGER, now) && self.waiting.is_empty() {
+            self.look = None;
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "when to ask is not part of any answer")]
+fn now() -> Instant {
+    Instant::now()
+}

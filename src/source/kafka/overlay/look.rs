@@ -1,0 +1,219 @@
+//! The consumer that reads behind transactions, and what it found.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use hashbrown::HashMap;
+
+use super::{
+    super::{
+        client::{self, Client},
+        ffi::{Admin, Content, Fetcher, Message},
+        listener,
+    },
+    ask::Ask,
+    pace::Pace,
+    range::{Budget, Range},
+};
+use crate::{
+    config,
+    decode::{
+        self, Record,
+        wire::{Context, Reader, Wire as _},
+    },
+    model::{Millis, Name, OFFSETS_TOPIC},
+    store::{
+        Store,
+        cluster::Cluster,
+        event::{Event, EventKind},
+        shard::Shard,
+    },
+};
+
+/// Messages of one fetch.
+const BATCH: usize = 1000;
+/// Memory for records behind transactions, of one cluster.
+const BYTES: usize = 64 << 20;
+/// How long a partition is looked behind that is not frozen any more: the next transaction may be open already.
+const THAWED: Duration = Duration::from_secs(5);
+
+/// The shards, by log partition.
+pub(super) type Shards = BTreeMap<i32, Arc<Shard>>;
+
+/// One consumer for all partitions that are frozen.
+#[derive(Debug)]
+pub(super) struct Look {
+    pub(super) cluster: Arc<Cluster>,
+    store: Arc<Store>,
+    client: Client,
+    pub(super) admin: Admin,
+    fetcher: Fetcher,
+    pub(super) ranges: BTreeMap<i32, Looked>,
+    budget: Budget,
+    pub(super) pace: Pace,
+    pub(super) asks: HashMap<usize, Ask>,
+    pub(super) next_number: usize,
+    /// Groups whose coordinator refuses to tell, and until when they are not asked.
+    pub(super) refused: HashMap<Name, Instant>,
+    idle_since: Instant,
+}
+
+/// A log partition that is looked behind.
+#[derive(Debug)]
+pub(super) struct Looked {
+    pub(super) range: Range,
+    epoch: u64,
+    applied: i64,
+    wanted_at: Instant,
+}
+
+impl Look {
+    pub(super) fn new(
+        store: &Arc<Store>,
+        cluster: &Arc<Cluster>,
+        settings: &config::Transactions,
+        now: Instant,
+    ) -> Result<Self, String> {
+        let client = client::connect_uncommitted(&cluster.config)?;
+        Ok(Self {
+            cluster: Arc::clone(cluster),
+            store: Arc::clone(store),
+            admin: Admin::new(&client),
+            fetcher: Fetcher::new(&client, OFFSETS_TOPIC, BATCH).ok_or("librdkafka refuses the topic")?,
+            client,
+            ranges: BTreeMap::new(),
+            budget: Budget { left: BYTES },
+            pace: Pace::new(settings.calls_per_second, now),
+            asks: HashMap::new(),
+            next_number: 0,
+            refused: HashMap::new(),
+            idle_since: now,
+        })
+    }
+
+    /// Starts the partitions that are wanted, and lets go of those that are done with.
+    pub(super) fn choose(&mut self, shards: &Shards, wanted: &[i32], now: Instant) {
+        self.client.serve();
+        for number in wanted {
+            let Some(shard) = shards.get(number) else { continue };
+            if let Some(looked) = self.ranges.get_mut(number) {
+                looked.wanted_at = now;
+                continue;
+            }
+            let from = shard.applied();
+            if from < 0 {
+                continue;
+            }
+            match self.fetcher.start_at(*number, from) {
+                Ok(()) => {
+                    let looked = Looked { range: Range::new(from), epoch: shard.epoch, applied: from, wanted_at: now };
+                    self.ranges.insert(*number, looked);
+                }
+                Err(error) => tracing::warn!(cluster = &*self.cluster.name, error, "cannot look behind a transaction"),
+            }
+        }
+        let mut done = vec![];
+        for (number, looked) in &mut self.ranges {
+            let Some(shard) = shards.get(number).filter(|shard| shard.epoch == looked.epoch) else {
+                done.push(*number);
+                continue;
+            };
+            let applied = shard.applied();
+            if applied > looked.applied {
+                looked.applied = applied;
+                looked.range.prune(applied, &mut self.budget);
+            }
+            let thawed = now.duration_since(looked.wanted_at) >= THAWED || applied >= looked.range.read;
+            if !wanted.contains(number) && thawed {
+                done.push(*number);
+            }
+        }
+        done.into_iter().for_each(|number| self.drop_range(number));
+        if !self.ranges.is_empty() {
+            self.idle_since = now;
+        }
+    }
+
+    fn drop_range(&mut self, number: i32) {
+        self.fetcher.stop(number);
+        if let Some(looked) = self.ranges.remove(&number) {
+            looked.range.release(&mut self.budget);
+        }
+    }
+
+    pub(super) fn is_idle_for(&self, time: Duration, now: Instant) -> bool {
+        now.duration_since(self.idle_since) >= time
+    }
+
+    /// Time of the first record behind the last stable offset.
+    pub(super) fn first_at(&self, number: i32) -> Option<Millis> {
+        self.ranges.get(&number)?.range.first_at()
+    }
+
+    /// Reads on, waiting at most so long for records.
+    pub(super) fn read(&mut self, wait: Duration) {
+        let batch = self.fetcher.fetch(wait);
+        let mut moved = vec![];
+        for message in batch.messages() {
+            let number = message.partition();
+            let Some(looked) = self.ranges.get_mut(&number) else { continue };
+            match message.content() {
+                Content::Record { key, value } => {
+                    let at = message.timestamp().unwrap_or(0);
+                    looked.range.saw(message.offset(), at);
+                    let into = Into { store: &self.store, cluster: &self.cluster, budget: &mut self.budget };
+                    take(into, looked, message, key, value, at);
+                }
+                Content::End => looked.range.read = looked.range.read.max(message.offset()),
+                Content::Reset => moved.push(number),
+                Content::Failure(_) => {}
+            }
+        }
+        drop(batch);
+        moved.into_iter().for_each(|number| self.drop_range(number));
+    }
+}
+
+struct Into<'a> {
+    store: &'a Store,
+    cluster: &'a Cluster,
+    budget: &'a mut Budget,
+}
+
+/// Keeps a commit, or marks members as not known. A record that does not decode is the reader's to count.
+fn take(
+    into: Into<'_>,
+    looked: &mut Looked,
+    message: &Message,
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+    at: Millis,
+) -> Option<()> {
+    let config = &into.cluster.config;
+    let log_offset = message.offset();
+    if decode::kind(key).ok()? > 1 {
+        // Every key starts with the group, whatever the type.
+        let mut reader = Reader::new(key?.get(2..)?);
+        let group = <&str>::read(&mut reader, Context::default()).ok()?;
+        let shard = into.cluster.shard(message.partition())?;
+        if config.groups.accepts(group) {
+            shard.hide_members(group, log_offset, at);
+        }
+        return Some(());
+    }
+    let Ok(Record::OffsetCommit { key, value, .. }) = decode::decode(key, value) else { return None };
+    let (topic, partition) = (key.topic, key.partition);
+    let kind = match value {
+        None => EventKind::Delete { topic, partition },
+        Some(value) => EventKind::Commit { topic, partition, commit: listener::commit(&value.value) },
+    };
+    if config.groups.accepts(key.group) && config.topics.accepts(topic) {
+        let event = Event { log_offset, at, group: key.group, kind };
+        let dropped = looked.range.keep(&event, into.store.names(), into.budget);
+        into.cluster.overlay_counters.dropped.add(dropped);
+    }
+    Some(())
+}

@@ -1,0 +1,273 @@
+//! What was read behind an open transaction of one log partition, and which record an answer of a coordinator means.
+//!
+//! The look reads everything: plain commits, those of transactions under way, and those of aborted ones, and cannot tell
+//! them apart. The coordinator can; its answer has no offset in the log. Offset, metadata and leader epoch together name
+//! the record: the newest that is the same. Where several are, they mean the same.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use hashbrown::HashMap;
+
+use crate::{
+    model::{Millis, Name},
+    store::{
+        event::{Event, EventKind},
+        group::Commit,
+        names::Names,
+        overlay::Committed,
+    },
+};
+
+/// Records kept of a key: the newest.
+const PER_KEY: usize = 32;
+
+/// A committed key of a group.
+pub(super) type TopicPartition = (Name, i32);
+
+/// Memory for what is kept, of all partitions together.
+#[derive(Debug)]
+pub(super) struct Budget {
+    pub(super) left: usize,
+}
+
+/// A commit, or a tombstone.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) log_offset: i64,
+    at: Millis,
+    commit: Option<Owned>,
+}
+
+#[derive(Debug)]
+struct Owned {
+    committed: Committed,
+    committed_at: Millis,
+    expires_at: Option<Millis>,
+    topic_id: Option<crate::model::Uuid>,
+}
+
+impl Kept {
+    fn of(event: &Event<'_>) -> Option<Self> {
+        let commit = match &event.kind {
+            EventKind::Commit { commit, .. } => Some(Owned {
+                committed: Committed {
+                    offset: commit.committed_offset,
+                    leader_epoch: commit.leader_epoch,
+                    metadata: commit.metadata.to_owned(),
+                },
+                committed_at: commit.committed_at,
+                expires_at: commit.expires_at,
+                topic_id: commit.topic_id,
+            }),
+            EventKind::Delete { .. } => None,
+            EventKind::Classic(_) | EventKind::Piece(..) => return None,
+        };
+        Some(Self { log_offset: event.log_offset, at: event.at, commit })
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.commit.as_ref().map_or(0, |commit| commit.committed.metadata.len())
+    }
+
+    /// As the reader would bring it.
+    pub(super) fn event<'a>(&'a self, group: &'a str, (topic, partition): (&'a str, i32)) -> Event<'a> {
+        let kind = match &self.commit {
+            None => EventKind::Delete { topic, partition },
+            Some(commit) => EventKind::Commit {
+                topic,
+                partition,
+                commit: Commit {
+                    committed_offset: commit.committed.offset,
+                    committed_at: commit.committed_at,
+                    leader_epoch: commit.committed.leader_epoch,
+                    metadata: &commit.committed.metadata,
+                    expires_at: commit.expires_at,
+                    topic_id: commit.topic_id,
+                },
+            },
+        };
+        Event { log_offset: self.log_offset, at: self.at, group, kind }
+    }
+
+    fn is(&self, answer: Option<&Committed>) -> bool {
+        match (&self.commit, answer) {
+            (None, None) => true,
+            (Some(commit), Some(answer)) => is_same(&commit.committed, answer),
+            _ => false,
+        }
+    }
+}
+
+/// Brokers before 2.1 tell no epoch.
+pub(super) fn is_same(ours: &Committed, answer: &Committed) -> bool {
+    ours.offset == answer.offset
+        && ours.metadata == answer.metadata
+        && (ours.leader_epoch == answer.leader_epoch || answer.leader_epoch < 0)
+}
+
+#[derive(Debug, Default)]
+struct Key {
+    kept: VecDeque<Kept>,
+    /// Offset of the newest record when the coordinator was last asked.
+    asked: Option<i64>,
+}
+
+impl Key {
+    fn newest(&self) -> Option<i64> {
+        self.kept.back().map(|kept| kept.log_offset)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    keys: BTreeMap<TopicPartition, Key>,
+    queued: bool,
+}
+
+/// What was read of one log partition.
+#[derive(Debug)]
+pub(super) struct Range {
+    /// The next offset that the look will read.
+    pub(super) read: i64,
+    /// Records were left out: there are too many.
+    pub(super) overflowed: bool,
+    groups: HashMap<Name, Group>,
+    due: VecDeque<Name>,
+    first: Option<(i64, Millis)>,
+    bytes: usize,
+}
+
+impl Range {
+    pub(super) fn new(from: i64) -> Self {
+        Self { read: from, overflowed: false, groups: HashMap::new(), due: VecDeque::new(), first: None, bytes: 0 }
+    }
+
+    /// Notes that a record is there.
+    pub(super) fn saw(&mut self, log_offset: i64, at: Millis) {
+        self.read = self.read.max(log_offset + 1);
+        self.first.get_or_insert((log_offset, at));
+    }
+
+    /// Time of the first record that was read.
+    pub(super) fn first_at(&self) -> Option<Millis> {
+        self.first.map(|(_, at)| at)
+    }
+
+    /// Keeps a commit or a tombstone, if there is room. Returns how many records were left out.
+    pub(super) fn keep(&mut self, event: &Event<'_>, names: &Names, budget: &mut Budget) -> u64 {
+        let (topic, partition) = match &event.kind {
+            EventKind::Commit { topic, partition, .. } | EventKind::Delete { topic, partition } => (*topic, *partition),
+            EventKind::Classic(_) | EventKind::Piece(..) => return 0,
+        };
+        let Some(kept) = Kept::of(event) else { return 0 };
+        let bytes = kept.bytes();
+        if bytes > budget.left {
+            self.overflowed = true;
+            return 1;
+        }
+        budget.left -= bytes;
+        self.bytes += bytes;
+        let group = self.groups.entry(names.intern(event.group)).or_default();
+        let key = group.keys.entry((names.intern(topic), partition)).or_default();
+        key.kept.push_back(kept);
+        if key.kept.len() > PER_KEY
+            && let Some(oldest) = key.kept.pop_front()
+        {
+            self.bytes -= oldest.bytes();
+            budget.left += oldest.bytes();
+        }
+        self.queue(event.group);
+        0
+    }
+
+    fn queue(&mut self, id: &str) {
+        let Some((name, group)) = self.groups.get_key_value(id).map(|(name, _)| Name::clone(name)).and_then(|name| {
+            let group = self.groups.get_mut(id)?;
+            Some((name, group))
+        }) else {
+            return;
+        };
+        if !std::mem::replace(&mut group.queued, true) {
+            self.due.push_back(name);
+        }
+    }
+
+    /// The next group with records that its coordinator was not asked about, and their keys.
+    pub(super) fn next_due(&mut self) -> Option<(Name, Vec<TopicPartition>)> {
+        while let Some(name) = self.due.pop_front() {
+            let Some(group) = self.groups.get_mut(&name) else { continue };
+            group.queued = false;
+            let due = group.keys.iter().filter(|(_, key)| key.asked < key.newest());
+            let keys: Vec<TopicPartition> = due.map(|(key, _)| key.clone()).collect();
+            if !keys.is_empty() {
+                return Some((name, keys));
+            }
+        }
+        None
+    }
+
+    /// The coordinator is being asked about these keys.
+    pub(super) fn asked(&mut self, group: &str, keys: &[TopicPartition]) {
+        self.each(group, keys, |key| key.asked = key.newest());
+    }
+
+    /// The coordinator did not say: ask again.
+    pub(super) fn again(&mut self, group: &str, keys: &[TopicPartition]) {
+        self.each(group, keys, |key| key.asked = None);
+        self.queue(group);
+    }
+
+    fn each(&mut self, group: &str, keys: &[TopicPartition], mut change: impl FnMut(&mut Key)) {
+        let Some(group) = self.groups.get_mut(group) else { return };
+        for key in keys {
+            if let Some(key) = group.keys.get_mut(key) {
+                change(key);
+            }
+        }
+    }
+
+    /// The record that the coordinator's answer means, if it was read.
+    pub(super) fn matching(&self, group: &str, key: &TopicPartition, answer: Option<&Committed>) -> Option<&Kept> {
+        self.groups.get(group)?.keys.get(key)?.kept.iter().rev().find(|kept| kept.is(answer))
+    }
+
+    /// The keys with records, of all groups or of one.
+    pub(super) fn keys(&self) -> impl Iterator<Item = (&Name, Vec<TopicPartition>)> {
+        self.groups.iter().map(|(name, group)| (name, group.keys.keys().cloned().collect()))
+    }
+
+    /// Whether there are records of a key.
+    pub(super) fn has(&self, group: &str, key: &TopicPartition) -> bool {
+        self.groups.get(group).is_some_and(|group| group.keys.contains_key(key))
+    }
+
+    /// Forgets what the reader has applied.
+    pub(super) fn prune(&mut self, applied: i64, budget: &mut Budget) {
+        let mut freed = 0;
+        let mut first: Option<(i64, Millis)> = self.first.filter(|(offset, _)| *offset >= applied);
+        for group in self.groups.values_mut() {
+            for key in group.keys.values_mut() {
+                while key.kept.front().is_some_and(|kept| kept.log_offset < applied) {
+                    freed += key.kept.pop_front().map_or(0, |kept| kept.bytes());
+                }
+                if let Some(kept) = key.kept.front() {
+                    let this = (kept.log_offset, kept.at);
+                    first = Some(first.map_or(this, |first| first.min(this)));
+                }
+            }
+            group.keys.retain(|_, key| !key.kept.is_empty());
+        }
+        self.groups.retain(|_, group| !group.keys.is_empty());
+        self.first = first;
+        self.bytes -= freed;
+        budget.left += freed;
+    }
+
+    /// Gives its memory back.
+    pub(super) fn release(self, budget: &mut Budget) {
+        budget.left += self.bytes;
+    }
+}
+
+#[cfg(test)]
+mod tests;

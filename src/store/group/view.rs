@@ -1,0 +1,125 @@
+//! What readers get of a group.
+
+use std::sync::Arc;
+
+use super::{CHUNK_ROWS, Chunk, Rare, Row, Topic};
+use crate::{
+    model::{Millis, Name, Uuid, java_hash, log_partition_of},
+    store::membership::{Membership, log::Members},
+};
+
+/// A group at one moment.
+#[derive(Clone, Debug)]
+pub struct GroupView {
+    /// Group id.
+    pub id: Name,
+    /// What the log says of members; `None`: only offsets were ever committed (a simple group).
+    pub members: Option<Arc<Members>>,
+    /// Since when an open transaction hides what became of the members.
+    pub members_stale_since: Option<Millis>,
+    /// Commits since the initial load.
+    pub live_commits: u64,
+    pub(super) hash: i32,
+    pub(super) topics: Arc<Vec<Topic>>,
+    pub(super) chunks: Vec<Arc<Chunk>>,
+}
+
+/// An entry of a view: a row with its name and rare fields.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// Topic name.
+    pub topic: &'a Name,
+    /// The same number for the same topic within one view.
+    pub topic_index: usize,
+    /// The commit.
+    pub row: &'a Row,
+    /// Its rare fields, if any.
+    pub rare: Option<&'a Rare>,
+}
+
+impl GroupView {
+    pub(super) fn new(id: Name) -> Self {
+        Self {
+            hash: java_hash(&id),
+            id,
+            members: None,
+            members_stale_since: None,
+            live_commits: 0,
+            topics: Arc::default(),
+            chunks: vec![],
+        }
+    }
+
+    /// The log partition that Kafka chooses for the group, of so many.
+    #[must_use]
+    pub fn home(&self, log_partitions: i32) -> Option<i32> {
+        log_partition_of(self.hash, log_partitions)
+    }
+
+    /// Who is in the group; `None` for a simple group.
+    #[must_use]
+    pub fn membership(&self) -> Option<&Membership> {
+        self.members.as_ref()?.current().map(|current| &**current)
+    }
+
+    /// Committed offsets.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.rows.len()).sum()
+    }
+
+    /// Whether nothing is committed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    /// Topic names by [`Entry::topic_index`]. Some may have no row any more.
+    pub fn topic_names(&self) -> impl ExactSizeIterator<Item = &Name> {
+        self.topics.iter().map(|topic| &topic.name)
+    }
+
+    /// Topics with a committed offset, and how many.
+    pub fn topic_counts(&self) -> impl Iterator<Item = (&Name, u32)> {
+        self.topics.iter().filter(|topic| topic.rows > 0).map(|topic| (&topic.name, topic.rows))
+    }
+
+    /// All committed offsets, in no order.
+    pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.chunks.iter().flat_map(move |chunk| {
+            let rare = (!chunk.rare.is_empty()).then_some(&chunk.rare);
+            chunk.rows.iter().zip(0_u16..).filter_map(move |(row, at)| {
+                let topic_index = row.topic as usize;
+                Some(Entry {
+                    topic: &self.topics.get(topic_index)?.name,
+                    topic_index,
+                    row,
+                    rare: rare.and_then(|rare| rare.get(&at)),
+                })
+            })
+        })
+    }
+
+    /// The topic that the group committed to by this id.
+    #[must_use]
+    pub fn topic_with_id(&self, id: Uuid) -> Option<&Name> {
+        let has = |chunk: &&Arc<Chunk>| chunk.rare.values().any(|rare| rare.topic_id == Some(id));
+        let chunk = self.chunks.iter().find(has)?;
+        let (at, _) = chunk.rare.iter().find(|(_, rare)| rare.topic_id == Some(id))?;
+        self.topics.get(chunk.rows.get(usize::from(*at))?.topic as usize).map(|topic| &topic.name)
+    }
+
+    pub(super) fn row(&self, index: u32) -> Option<&Row> {
+        let index = index as usize;
+        self.chunks.get(index / CHUNK_ROWS)?.rows.get(index % CHUNK_ROWS)
+    }
+
+    pub(super) fn entry(&self, index: u32) -> Option<Entry<'_>> {
+        let at = index as usize;
+        let chunk = self.chunks.get(at / CHUNK_ROWS)?;
+        let row = chunk.rows.get(at % CHUNK_ROWS)?;
+        let topic_index = row.topic as usize;
+        let rare = chunk.rare.get(&u16::try_from(at % CHUNK_ROWS).ok()?);
+        Some(Entry { topic: &self.topics.get(topic_index)?.name, topic_index, row, rare })
+    }
+}

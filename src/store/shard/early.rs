@@ -1,0 +1,184 @@
+//! Records shown before their reader comes to them: plain commits behind an open transaction.
+//!
+//! The reader stops at the last stable offset; what lies behind is learned from the group's
+//! coordinator and shown early, under the offset of its record. When the reader comes to that
+//! record, nothing changes; what it brings of the key before is held back, so that no offset jumps
+//! back. Once the reader has passed the record, the log alone decides: a record that never came
+//! (it was part of a transaction that was aborted) leaves what the log says.
+
+use hashbrown::{Equivalent, HashMap};
+use std::sync::atomic::Ordering;
+
+use super::{
+    super::{
+        event::{Event, EventKind},
+        group::{Commit, Rare, Row},
+    },
+    Now, Shard, State,
+};
+use crate::model::{Millis, Name};
+
+/// What is shown ahead of the reader, and what hides members.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    keys: HashMap<(Name, Name, i32), Early>,
+    /// By group, the last record about its members that the reader has not come to.
+    members: HashMap<Name, i64>,
+}
+
+impl Ahead {
+    fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.members.is_empty()
+    }
+}
+
+/// A key that is shown early.
+#[derive(Debug)]
+struct Early {
+    /// Offset of the record that is shown.
+    log_offset: i64,
+    /// What the key is by the reader's records alone.
+    by_reader: Option<(Row, Rare)>,
+}
+
+/// A borrowed key.
+#[derive(Hash)]
+struct Key<'a>(&'a str, &'a str, i32);
+
+impl Equivalent<(Name, Name, i32)> for Key<'_> {
+    fn equivalent(&self, key: &(Name, Name, i32)) -> bool {
+        *self.0 == *key.0 && *self.1 == *key.1 && self.2 == key.2
+    }
+}
+
+fn commit<'a>(row: &Row, rare: &'a Rare) -> Commit<'a> {
+    Commit {
+        committed_offset: row.committed_offset,
+        committed_at: row.committed_at,
+        leader_epoch: row.leader_epoch,
+        metadata: rare.metadata.as_deref().unwrap_or_default(),
+        expires_at: rare.expires_at,
+        topic_id: rare.topic_id,
+    }
+}
+
+fn owned(commit: &Commit<'_>, partition: i32, log_offset: i64, now: &Now) -> (Row, Rare) {
+    let row = Row {
+        topic: 0,
+        partition,
+        committed_offset: commit.committed_offset,
+        committed_at: commit.committed_at,
+        log_offset,
+        leader_epoch: commit.leader_epoch,
+        interval_ms: 0,
+        applied: now.ticks,
+    };
+    (row, Rare::of(commit))
+}
+
+impl Shard {
+    /// Shows a commit or a deletion that the reader has not come to. Returns whether that changed
+    /// anything: not where the reader was there already, or the record is shown.
+    pub fn show_early(&self, event: &Event<'_>) -> bool {
+        let (topic, partition) = match &event.kind {
+            EventKind::Commit { topic, partition, .. } | EventKind::Delete { topic, partition } => (*topic, *partition),
+            EventKind::Classic(_) | EventKind::Piece(..) => return false,
+        };
+        let now = self.moment();
+        let mut state = self.state.write();
+        if event.log_offset < state.read_to || event.log_offset < self.applied() {
+            return false;
+        }
+        match state.ahead.keys.get_mut(&Key(event.group, topic, partition)) {
+            Some(early) if early.log_offset == event.log_offset => return false,
+            // What the coordinator says later holds, also where its record lies before.
+            Some(early) => early.log_offset = event.log_offset,
+            None => {
+                let group = self.find(&state, event.group).and_then(|index| state.groups.get(index as usize));
+                let known = group.and_then(|group| group.get(&self.hasher, topic, partition));
+                let by_reader = known.map(|entry| (*entry.row, entry.rare.cloned().unwrap_or_default()));
+                let key = (self.names.intern(event.group), self.names.intern(topic), partition);
+                state.ahead.keys.insert(key, Early { log_offset: event.log_offset, by_reader });
+            }
+        }
+        self.has_ahead.store(true, Ordering::Release);
+        self.show(&mut state, event, &now);
+        true
+    }
+
+    /// Notes that a record about a group's members lies ahead of the reader.
+    pub fn hide_members(&self, group: &str, log_offset: i64, at: Millis) {
+        let mut state = self.state.write();
+        if log_offset < state.read_to || log_offset < self.applied() {
+            return;
+        }
+        let Some(index) = self.find(&state, group) else { return };
+        let Some(group) = state.groups.get_mut(index as usize) else { return };
+        let since = group.view().members_stale_since.map_or(at, |since| since.min(at));
+        group.set_members_stale_since(Some(since));
+        let id = Name::clone(&group.view().id);
+        let last = state.ahead.members.entry(id).or_insert(log_offset);
+        *last = (*last).max(log_offset);
+        self.has_ahead.store(true, Ordering::Release);
+    }
+
+    /// Whether the reader's record is of a key that is shown early and must not be applied.
+    pub(super) fn holds_back(&self, state: &mut State, event: &Event<'_>, now: &Now) -> bool {
+        if state.ahead.keys.is_empty() {
+            return false;
+        }
+        let (topic, partition, record) = match &event.kind {
+            EventKind::Commit { topic, partition, commit } => {
+                (*topic, *partition, Some(owned(commit, *partition, event.log_offset, now)))
+            }
+            EventKind::Delete { topic, partition } => (*topic, *partition, None),
+            EventKind::Classic(_) | EventKind::Piece(..) => return false,
+        };
+        let key = Key(event.group, topic, partition);
+        let Some(early) = state.ahead.keys.get_mut(&key) else { return false };
+        if event.log_offset < early.log_offset {
+            early.by_reader = record;
+            return true;
+        }
+        let confirmed = event.log_offset == early.log_offset;
+        state.ahead.keys.remove(&key);
+        confirmed
+    }
+
+    /// The reader has passed `offset`: from here on its records alone decide about what lies before.
+    pub(super) fn hand_back(&self, offset: i64) {
+        if !self.has_ahead.load(Ordering::Acquire) {
+            return;
+        }
+        let now = self.moment();
+        let mut state = self.state.write();
+        state.read_to = state.read_to.max(offset);
+        let passed: Vec<_> = state.ahead.keys.extract_if(|_, early| early.log_offset < offset).collect();
+        for ((group, topic, partition), early) in passed {
+            let kind = match &early.by_reader {
+                Some((row, rare)) => EventKind::Commit { topic: &topic, partition, commit: commit(row, rare) },
+                None => EventKind::Delete { topic: &topic, partition },
+            };
+            let log_offset = early.by_reader.as_ref().map_or(early.log_offset, |(row, _)| row.log_offset);
+            self.show(&mut state, &Event { log_offset, at: now.wall, group: &group, kind }, &now);
+        }
+        let shown: Vec<_> = state.ahead.members.extract_if(|_, last| *last < offset).collect();
+        for (id, _) in shown {
+            let index = self.find(&state, &id);
+            if let Some(group) = index.and_then(|index| state.groups.get_mut(index as usize)) {
+                group.set_members_stale_since(None);
+            }
+        }
+        self.has_ahead.store(!state.ahead.is_empty(), Ordering::Release);
+    }
+
+    fn show(&self, state: &mut State, event: &Event<'_>, now: &Now) {
+        match &event.kind {
+            EventKind::Commit { topic, partition, commit } => {
+                self.commit(state, event, (topic, *partition), commit, now, true);
+            }
+            EventKind::Delete { topic, partition } => self.delete(state, event, (topic, *partition), now, true),
+            EventKind::Classic(_) | EventKind::Piece(..) => {}
+        }
+    }
+}

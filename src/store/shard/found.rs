@@ -1,0 +1,67 @@
+//! What readers get of a shard.
+
+use std::sync::Arc;
+
+use super::super::{
+    commits::Rings,
+    event::ShardKey,
+    group::{GroupView, Rare, Row},
+    membership::log::Members,
+};
+use crate::model::Name;
+
+/// One committed offset, copied out. `entry` is `None` where the group has no such key.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Group id.
+    pub group: Name,
+    /// What the log says of the members of the group.
+    pub members: Option<Arc<Members>>,
+    /// The group has committed offsets on the topic.
+    pub has_topic: bool,
+    /// The offset.
+    pub entry: Option<FoundEntry>,
+}
+
+/// A committed offset, copied out.
+#[derive(Clone, Debug)]
+pub struct FoundEntry {
+    /// Its place among the group's entries.
+    pub position: usize,
+    /// Topic name.
+    pub topic: Name,
+    /// As in [`Entry`](crate::store::group::Entry).
+    pub topic_index: usize,
+    /// The commit.
+    pub row: Row,
+    /// Its rare fields, if any.
+    pub rare: Option<Rare>,
+}
+
+/// The shard at one moment: one prefix of its log.
+#[derive(Debug)]
+pub struct ShardView {
+    /// Which shard.
+    pub key: ShardKey,
+    /// Which incarnation of the shard.
+    pub epoch: u64,
+    /// Number of the last change.
+    pub sequence: u64,
+    /// The groups, ordered by id in byte order.
+    pub groups: Vec<Arc<GroupView>>,
+    /// The last commits.
+    pub commits: Rings,
+    /// Number of the last change that a log offset does not name: a deletion, or one out of order.
+    pub last_full: u64,
+    /// Offset of the record of the last change; -1 before any.
+    pub last_offset: i64,
+}
+
+impl ShardView {
+    /// A group by its id.
+    #[must_use]
+    pub fn group(&self, id: &str) -> Option<&Arc<GroupView>> {
+        let at = self.groups.binary_search_by(|group| (*group.id).cmp(id)).ok()?;
+        self.groups.get(at)
+    }
+}
