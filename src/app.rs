@@ -11,7 +11,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, ticks},
     config::Config,
     history,
     rpc::{self, Health, Service},
@@ -164,10 +164,6 @@ impl App {
         parts.drain(&[], grace).await;
         died
     }
-}
-
-fn ticks(duration: Duration) -> u32 {
-    u32::try_from(duration.as_millis() / 100).unwrap_or(u32::MAX)
 }
 
 async fn bind(listen: &str) -> Result<(TcpListener, SocketAddr), AppError> {

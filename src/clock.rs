@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use crate::model::Millis;
@@ -66,6 +66,12 @@ impl Clock {
         };
         Ticks::try_from(millis / 100).unwrap_or(Ticks::MAX)
     }
+}
+
+/// A length of time in ticks.
+#[must_use]
+pub fn ticks(duration: Duration) -> Ticks {
+    Ticks::try_from(duration.as_millis() / 100).unwrap_or(Ticks::MAX)
 }
 
 fn as_millis(millis: u128) -> Millis {

@@ -80,6 +80,9 @@ section! {
         pub required: bool = Flag("false"), "one dead cluster must not keep nine healthy ones out of service";
         /// Threads that read __consumer_offsets. 0: as many as cores, at most 4.
         pub poll_threads: usize = Count("0"), "more than 4 wait for the network";
+        /// Time without reading, since the cluster was out of reach or offsetd stood still, after which
+        /// __consumer_offsets is read from its start again. Below delete.retention.ms of that topic.
+        pub reload_after: Duration = Time("12h"), "half of Kafka's default: brokers forget tombstones after it";
         /// Ask brokers for topic ids, to tell a recreated topic from the one that was committed to.
         pub topic_ids: bool = Flag("true"), "commits carry no topic id on brokers up to at least 4.1";
     }
@@ -215,6 +218,7 @@ impl fmt::Debug for Cluster {
             .field("bootstrap_servers", &self.bootstrap_servers)
             .field("required", &self.required)
             .field("poll_threads", &self.poll_threads)
+            .field("reload_after", &self.reload_after)
             .field("topic_ids", &self.topic_ids)
             .field("kafka", &self.kafka.keys())
             .field("groups", &self.groups)

@@ -54,7 +54,7 @@ public class Driver {
         switch (what) {
             case "state": return new State(admin).read();
             case "create":
-                admin.createTopics(List.of(new NewTopic(text(c, "topic"), c.path("partitions").asInt(), (short) 1))).all().get();
+                admin.createTopics(List.of(new NewTopic(text(c, "topic"), c.path("partitions").asInt(), (short) c.path("replicas").asInt(1)))).all().get();
                 await(text(c, "topic"), true);
                 break;
             case "delete":
@@ -118,7 +118,7 @@ public class Driver {
 
     /**
      * Commits written into the log past the coordinator, which learns of them only when it loads the log again:
-     * "partitions" of a topic, "rounds" times, the offset one higher each time.
+     * "partitions" of a topic, "rounds" times, the offset one higher each time, "age_ms" ago.
      */
     private void append(JsonNode c) throws Exception {
         String group = text(c, "group"), log = "__consumer_offsets";
@@ -129,7 +129,7 @@ public class Driver {
             Future<RecordMetadata> last = null;
             for (int round = 0; round < c.path("rounds").asInt(1); round++)
                 for (int p = 0; p < c.path("partitions").asInt(1); p++) {
-                    byte[] value = commitValue(c.path("offset").asLong() + round);
+                    byte[] value = commitValue(c.path("offset").asLong() + round, c.path("age_ms").asLong());
                     last = producer.send(new ProducerRecord<>(log, logPartition, commitKey(group, text(c, "topic"), p), value));
                 }
             if (last != null) last.get();
@@ -148,14 +148,14 @@ public class Driver {
     }
 
     /** OffsetCommitValue, version 3. */
-    private static byte[] commitValue(long offset) throws IOException {
+    private static byte[] commitValue(long offset, long age) throws IOException {
         var bytes = new ByteArrayOutputStream();
         var out = new DataOutputStream(bytes);
         out.writeShort(3);
         out.writeLong(offset);
         out.writeInt(-1); // leader epoch
         out.writeUTF(""); // metadata
-        out.writeLong(System.currentTimeMillis());
+        out.writeLong(System.currentTimeMillis() - age);
         return bytes.toByteArray();
     }
 

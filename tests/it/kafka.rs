@@ -9,6 +9,7 @@ mod driver;
 mod facts;
 mod faults;
 mod groups;
+mod log;
 mod transactions;
 
 use std::time::Duration;

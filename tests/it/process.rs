@@ -58,9 +58,13 @@ impl Process {
         }
     }
 
-    /// Asks for a clean stop (SIGTERM).
+    /// Asks for a clean stop.
     pub(crate) fn terminate(&self) {
-        let script = format!("kill -TERM {}", self.child.id());
+        self.signal("TERM");
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let script = format!("kill -{name} {}", self.child.id());
         let status = Command::new("sh").args(["-c", &script]).status().unwrap();
         assert!(status.success(), "cannot signal {}", self.name);
     }

@@ -103,6 +103,15 @@ impl Server {
         }
     }
 
+    /// Holds the process still until [`Server::resume`].
+    pub(crate) fn pause(&self) {
+        self.process.signal("STOP");
+    }
+
+    pub(crate) fn resume(&self) {
+        self.process.signal("CONT");
+    }
+
     /// Stops it as an operator would (SIGTERM).
     pub(crate) fn stop(mut self) -> ExitStatus {
         self.process.terminate();

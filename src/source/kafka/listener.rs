@@ -19,7 +19,7 @@ use super::{
     ffi::Spec,
 };
 use crate::{
-    clock::Ticks,
+    clock::{Ticks, ticks},
     model::{Name, OFFSETS_TOPIC, SOURCE_KAFKA, Uuid},
     store::{Store, cluster::Cluster, event::ShardKey, shard::Shard},
 };
@@ -35,9 +35,6 @@ const TICK: Duration = Duration::from_millis(20);
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How soon a failed attempt is repeated.
 const RETRY: Duration = Duration::from_secs(1);
-/// Half of the default `delete.retention.ms`: a reader that was away for longer may have missed
-/// both a value and its tombstone, and loads again.
-const AWAY: Ticks = 12 * 3600 * 10;
 
 type Threads = Vec<thread::JoinHandle<()>>;
 
@@ -55,6 +52,7 @@ pub struct Listener {
     started: i32,
     topic_id: Option<Uuid>,
     away_since: Option<Ticks>,
+    last_look: Ticks,
     next_try: Instant,
 }
 
@@ -65,6 +63,7 @@ impl Listener {
     /// What librdkafka says of the configuration.
     pub fn new(store: Arc<Store>, cluster: Arc<Cluster>) -> Result<Self, String> {
         let client = client::connect(&cluster.config)?;
+        let last_look = store.clock.ticks();
         Ok(Self {
             store,
             cluster,
@@ -75,6 +74,7 @@ impl Listener {
             started: 0,
             topic_id: None,
             away_since: None,
+            last_look,
             next_try: now(),
         })
     }
@@ -205,19 +205,24 @@ impl Listener {
         }
     }
 
-    /// A log end below what was applied means that the log was truncated or made anew. A cluster
-    /// out of reach for too long may have forgotten tombstones.
-    fn look_for_moved_logs(&mut self) {
+    /// Whether nothing was read for so long, since the cluster was out of reach or this process stood
+    /// still, that a value and then its tombstone may have come and gone. `None` while out of reach.
+    fn was_away(&mut self) -> Option<bool> {
         let health = self.cluster.health();
         let now = self.store.clock.ticks();
-        let away = match (health.reachable, self.away_since) {
-            (false, since) => {
-                self.away_since = since.or(health.failing_since);
-                return;
-            }
-            (true, since) => now.saturating_sub(since.unwrap_or(now)) > AWAY,
-        };
-        self.away_since = None;
+        let still_since = std::mem::replace(&mut self.last_look, now);
+        if !health.reachable {
+            self.away_since = self.away_since.or(health.failing_since).or(Some(still_since));
+            return None;
+        }
+        let since = self.away_since.take().unwrap_or(still_since).min(still_since);
+        Some(now.saturating_sub(since) > ticks(self.cluster.config.reload_after))
+    }
+
+    /// A log end below what was applied means that the log was truncated or made anew. A reader that
+    /// was away for too long starts again, too.
+    fn look_for_moved_logs(&mut self) {
+        let Some(away) = self.was_away() else { return };
         let ends = self.cluster.ends.current();
         let Some(topic) = ends.topic(OFFSETS_TOPIC) else { return };
         for (partition, number) in topic.partitions.iter().zip(0..) {

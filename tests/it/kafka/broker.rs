@@ -59,13 +59,50 @@ pub(crate) struct Broker {
     process: Option<Process>,
     dir: TempDir,
     port: u16,
-    _slot: Slot,
+    _slot: Option<Slot>,
+}
+
+/// Three brokers that replicate each other's partitions.
+pub(crate) struct Cluster(pub(crate) Vec<Broker>);
+
+impl Cluster {
+    pub(crate) fn started(release: Release) -> Self {
+        // As much as a test may run at once.
+        let mut slots = vec![None, Some(Slot::take()), Some(Slot::take())];
+        let ports: Vec<[u16; 2]> = (0..3).map(|_| [free_port(), free_port()]).collect();
+        let voters: Vec<String> =
+            ports.iter().zip(1..).map(|([_, controller], id)| format!("{id}@127.0.0.1:{controller}")).collect();
+        let mut brokers = vec![];
+        for (ports, id) in ports.into_iter().zip(1..) {
+            let properties = format!(
+                "node.id={id}
+controller.quorum.voters={}
+offsets.topic.replication.factor=3
+min.insync.replicas=2
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
+leader.imbalance.check.interval.seconds=2
+",
+                voters.join(",")
+            );
+            brokers.push(Broker::formatted(release, ports, slots.pop().flatten(), &properties, &[]));
+        }
+        // None accepts connections before it has a quorum: the first waits for the second.
+        brokers.iter_mut().for_each(Broker::launch);
+        brokers.iter_mut().for_each(Broker::wait_started);
+        Self(brokers)
+    }
+
+    pub(crate) fn bootstrap_servers(&self) -> String {
+        self.0.iter().map(Broker::bootstrap_servers).collect::<Vec<_>>().join(",")
+    }
 }
 
 impl Broker {
     /// Formatted, with empty data.
     pub(crate) fn down(release: Release, more_properties: &str) -> Self {
-        Self::formatted(release, more_properties, &[])
+        let slot = Some(Slot::take());
+        Self::formatted(release, [free_port(), free_port()], slot, more_properties, &[])
     }
 
     /// With share and streams groups, which 4.1 has only as a preview.
@@ -80,16 +117,23 @@ group.consumer.heartbeat.interval.ms=500
 group.consumer.min.heartbeat.interval.ms=500
 group.streams.initial.rebalance.delay.ms=0
 ";
-        let mut broker = Self::formatted(release, properties, &["share.version=1", "streams.version=1"]);
+        let features = ["share.version=1", "streams.version=1"];
+        let slot = Some(Slot::take());
+        let mut broker = Self::formatted(release, [free_port(), free_port()], slot, properties, &features);
         broker.start();
         broker
     }
 
-    fn formatted(release: Release, more_properties: &str, features: &[&str]) -> Self {
-        let slot = Slot::take();
+    fn formatted(
+        release: Release,
+        [port, controller]: [u16; 2],
+        slot: Option<Slot>,
+        more_properties: &str,
+        features: &[&str],
+    ) -> Self {
         let dir = TempDir::new().unwrap();
-        let port = free_port();
-        let properties = properties(port, free_port(), dir.path()) + more_properties;
+        // Of two lines with one name, Java takes the later.
+        let properties = properties(port, controller, dir.path()) + more_properties;
         fs::write(dir.path().join("properties"), properties).unwrap();
         let format = release
             .java("kafka.tools.StorageTool")
@@ -115,18 +159,26 @@ group.streams.initial.rebalance.delay.ms=0
 
     /// Starts it and waits until it accepts connections.
     pub(crate) fn start(&mut self) {
+        self.launch();
+        self.wait_started();
+    }
+
+    fn launch(&mut self) {
         let mut command = self.release.java("Broker");
         command.arg(self.dir.path().join("properties"));
         let log = self.dir.path().join("log");
-        let mut process = Process::spawn("Kafka", &mut command, None, log);
+        self.process = Some(Process::spawn("Kafka", &mut command, None, log));
+    }
+
+    fn wait_started(&mut self) {
+        let (process, port) = (self.process.as_mut().unwrap(), self.port);
         wait_for("Kafka to accept connections", LIMIT, || {
             process.check_alive().unwrap_or_else(|e| panic!("{e}"));
-            match TcpStream::connect(("127.0.0.1", self.port)) {
+            match TcpStream::connect(("127.0.0.1", port)) {
                 Ok(_) => Ok(()),
                 Err(e) => Err(format!("{e}\n{}", process.log_tail())),
             }
         });
-        self.process = Some(process);
     }
 
     /// A clean shutdown.

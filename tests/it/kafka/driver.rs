@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::broker::Broker;
+use super::broker::{Broker, Release};
 use crate::process::{Process, wait_for};
 
 pub(crate) struct Driver {
@@ -18,9 +18,13 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub(crate) fn of(broker: &Broker) -> Self {
+        Self::at(broker.release, &broker.bootstrap_servers())
+    }
+
+    pub(crate) fn at(release: Release, bootstrap_servers: &str) -> Self {
         let dir = TempDir::new().unwrap();
-        let mut command = broker.release.java("Driver");
-        command.arg(broker.bootstrap_servers());
+        let mut command = release.java("Driver");
+        command.arg(bootstrap_servers);
         let mut process = Process::spawn("driver", &mut command, Some(Stdio::piped()), dir.path().join("log"));
         let answers = BufReader::new(process.child().stdout.take().unwrap());
         Self { process, answers, _dir: dir }

@@ -360,12 +360,12 @@ impl Drop for SetOnDrop<'_> {
     }
 }
 
-fn cluster(broker: &Broker) -> String {
+pub(super) fn cluster(broker: &Broker) -> String {
     format!("[clusters.c]\nbootstrap_servers = {:?}\n", broker.bootstrap_servers())
 }
 
 /// A server with this configuration file, as soon as it accepts connections.
-fn serve(config: &str) -> (TempDir, Server) {
+pub(super) fn serve(config: &str) -> (TempDir, Server) {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("offsetd.toml");
     std::fs::write(&path, config).unwrap();
