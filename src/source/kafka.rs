@@ -8,5 +8,6 @@ mod client;
 pub mod ends;
 mod ffi;
 pub mod listener;
+pub mod log;
 
 pub use client::check_property;
