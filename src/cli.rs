@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    io::{self, BufWriter, IsTerminal as _, Stdout, Write},
+    io::{self, BufWriter, Stdout, Write},
     process::ExitCode,
 };
 
@@ -27,6 +27,7 @@ mod watch;
 
 pub use check_config::CheckConfigArgs;
 pub use connect::ServerArgs;
+pub use decode::DecodeArgs;
 pub use failure::Failure;
 pub use groups::GroupsArgs;
 pub use query::QueryArgs;
@@ -98,9 +99,9 @@ pub enum Command {
     /// Show clusters, readiness and progress of a server.
     #[command(after_help = status::EXAMPLES)]
     Status(StatusArgs),
-    /// Decode records of __consumer_offsets: lines of hex key, TAB, hex value → JSON lines.
+    /// Decode records of __consumer_offsets, given as lines of hex key, TAB, hex value or read from a cluster → JSON lines.
     #[command(after_help = decode::EXAMPLES)]
-    Decode,
+    Decode(DecodeArgs),
     /// Check the configuration and show every value that is in force, and where it came from.
     #[command(after_help = check_config::EXAMPLES)]
     CheckConfig(CheckConfigArgs),
@@ -149,7 +150,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Groups(groups) => block_on(groups::run(&groups))?,
         Command::Watch(watch) => block_on(watch::run(&watch))?,
         Command::Status(status) => block_on(status::run(&status))?,
-        Command::Decode => decode::run(io::stdin().lock(), &mut output(), io::stdout().is_terminal())?,
+        Command::Decode(decode) => decode::run(&decode, &env)?,
         Command::CheckConfig(check) => check_config::run(&check, &env, &mut output())?,
     }
     Ok(ExitCode::SUCCESS)

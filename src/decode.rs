@@ -33,6 +33,15 @@ pub fn kind(key: Option<&[u8]>) -> Result<i16, DecodeError> {
     i16::read(&mut Reader::new(key), Context::default()).map_err(|error| error.within("key"))
 }
 
+/// The group of a record, also of one whose value does not decode: the keys of all types start with
+/// it. `None` if this one does not.
+#[must_use]
+pub fn group(key: Option<&[u8]>) -> Option<&str> {
+    let mut reader = Reader::new(key?);
+    i16::read(&mut reader, Context::default()).ok()?;
+    Wire::read(&mut reader, Context::default()).ok()
+}
+
 /// Decodes one record.
 ///
 /// # Errors

@@ -1,24 +1,125 @@
 //! `offsetd decode`: records of `__consumer_offsets` as JSON, one a line.
 
-use std::io::{BufRead, Write};
+use std::{
+    collections::BTreeMap,
+    io::{self, BufRead, IsTerminal as _, Write},
+    ops::ControlFlow,
+};
 
-use serde_json::json;
+use clap::Args;
+use serde::Serialize;
 
-use super::Failure;
-use crate::decode::{decode, kind};
+use super::{Failure, output};
+use crate::{
+    config::{Config, Flags, Property, Sources},
+    decode::{DecodeError, Record, decode, group, kind},
+    model::Millis,
+    source::kafka::{
+        self,
+        log::{LogRecord, Scope},
+    },
+};
 
 pub(super) const EXAMPLES: &str = "\
-Each line is HEXKEY<TAB>HEXVALUE; an empty value or '-' is a tombstone. A bad record becomes an object with `error`; \
-a line that is not hex TAB hex ends the command with status 2.
+Without --bootstrap-servers, lines of HEXKEY<TAB>HEXVALUE are read from standard input; an empty value or '-' is a \
+tombstone. A line that is not hex TAB hex ends the command with status 2. A bad record becomes an object with `error`.
+
+With --bootstrap-servers, __consumer_offsets itself is read, from its start to its present end, and each object says \
+where the record stands. No group is joined and nothing is written.
 
 Examples:
-  printf '00010002673100017400000003\\t-\\n' | offsetd decode";
+  printf '00010002673100017400000003\\t-\\n' | offsetd decode
+  offsetd decode --bootstrap-servers localhost:9092 --group billing
+  offsetd decode --bootstrap-servers localhost:9092 --follow | jq 'select(.name == \"GroupMetadata\")'";
+
+/// Arguments of `decode`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct DecodeArgs {
+    /// Read the topic of this cluster.
+    #[arg(long, value_name = "HOST:PORT,…")]
+    pub bootstrap_servers: Option<String>,
+    /// Only records of this group.
+    #[arg(long, value_name = "ID", requires = "bootstrap_servers")]
+    pub group: Option<String>,
+    /// Go on with new records, until Ctrl-C.
+    #[arg(long, requires = "bootstrap_servers")]
+    pub follow: bool,
+    /// Property of librdkafka. Give passwords by OFFSETD_CLUSTERS_DEFAULT_KAFKA_SASL_PASSWORD.
+    #[arg(short = 'X', value_name = "KEY=VALUE", requires = "bootstrap_servers")]
+    pub kafka: Vec<Property>,
+}
+
+/// Decodes what the arguments say.
+///
+/// # Errors
+/// [`Failure`].
+pub(super) fn run(args: &DecodeArgs, env: &BTreeMap<String, String>) -> Result<(), Failure> {
+    match &args.bootstrap_servers {
+        None => lines(io::stdin().lock(), &mut output(), io::stdout().is_terminal()),
+        Some(bootstrap_servers) => log(args, bootstrap_servers, env, &mut output()),
+    }
+}
+
+/// Decodes the log of a cluster.
+fn log(
+    args: &DecodeArgs,
+    bootstrap_servers: &str,
+    env: &BTreeMap<String, String>,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    // Of the environment only secrets: the rest would configure a server.
+    let env = env.iter().filter(|(name, _)| name.starts_with("OFFSETD_CLUSTERS_DEFAULT_KAFKA_"));
+    let env = env.map(|(name, value)| (name.clone(), value.clone())).collect();
+    let flags =
+        Flags { bootstrap_servers: Some(bootstrap_servers.to_owned()), kafka: args.kafka.clone(), ..Flags::default() };
+    let config = Config::load(Sources { flags: &flags, env: &env, check_property: Some(&kafka::check_property) })?;
+    let cluster = config.config.clusters.first().ok_or_else(|| Failure::Usage("no cluster".to_owned()))?;
+    let wanted = args.group.as_deref();
+    let mut written = Ok(());
+    kafka::log::read(cluster, Scope { group: wanted, follow: args.follow }, |records| {
+        written = records
+            .filter(|record| wanted.is_none() || group(record.key) == wanted)
+            .try_for_each(|record| answer(out, record.key, record.value, Some(place(&record))))
+            .and_then(|()| out.flush().map_err(Failure::from));
+        if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })
+    .map_err(|error| Failure::Command(format!("cannot read from {bootstrap_servers}: {error}")))?;
+    written
+}
+
+/// Where a record stands.
+#[derive(Serialize)]
+struct Place {
+    partition: i32,
+    offset: i64,
+    timestamp: Option<Millis>,
+}
+
+fn place(record: &LogRecord<'_>) -> Place {
+    Place { partition: record.log_partition, offset: record.log_offset, timestamp: record.at }
+}
+
+/// A line of the answer.
+#[derive(Serialize)]
+struct Answer<'a> {
+    #[serde(flatten)]
+    content: Content<'a>,
+    #[serde(flatten)]
+    place: Option<Place>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Content<'a> {
+    Record(&'a Record<'a>),
+    Bad { r#type: Option<i16>, error: String, field: &'a str, at: usize },
+}
 
 /// Decodes every line.
 ///
 /// # Errors
 /// [`Failure::Input`] with the number of the first line that is not hex TAB hex; those before it are answered.
-pub(super) fn run(mut lines: impl BufRead, out: &mut impl Write, flush_lines: bool) -> Result<(), Failure> {
+fn lines(mut lines: impl BufRead, out: &mut impl Write, flush_lines: bool) -> Result<(), Failure> {
     let (mut line, mut number) = (Vec::new(), 0_u64);
     loop {
         line.clear();
@@ -31,7 +132,7 @@ pub(super) fn run(mut lines: impl BufRead, out: &mut impl Write, flush_lines: bo
             out.flush()?;
             return Err(Failure::Input(format!("line {number} is not HEXKEY<TAB>HEXVALUE")));
         };
-        answer(out, key.as_deref(), value.as_deref())?;
+        answer(out, key.as_deref(), value.as_deref(), None)?;
         if flush_lines {
             out.flush()?;
         }
@@ -40,22 +141,19 @@ pub(super) fn run(mut lines: impl BufRead, out: &mut impl Write, flush_lines: bo
     Ok(())
 }
 
-fn answer(out: &mut impl Write, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<(), Failure> {
-    let written = match decode(key, value) {
-        Ok(record) => serde_json::to_writer(&mut *out, &record),
-        Err(error) => serde_json::to_writer(
-            &mut *out,
-            &json!({
-                "type": kind(key).ok(),
-                "error": error.fault().to_string(),
-                "field": error.field(),
-                "at": error.at(),
-            }),
-        ),
+fn answer(out: &mut impl Write, key: Option<&[u8]>, value: Option<&[u8]>, place: Option<Place>) -> Result<(), Failure> {
+    let decoded = decode(key, value);
+    let content = match &decoded {
+        Ok(record) => Content::Record(record),
+        Err(error) => bad(key, error),
     };
-    written.map_err(std::io::Error::from)?;
+    serde_json::to_writer(&mut *out, &Answer { content, place }).map_err(io::Error::from)?;
     out.write_all(b"\n")?;
     Ok(())
+}
+
+fn bad<'a>(key: Option<&[u8]>, error: &'a DecodeError) -> Content<'a> {
+    Content::Bad { r#type: kind(key).ok(), error: error.fault().to_string(), field: error.field(), at: error.at() }
 }
 
 type Bytes = Option<Vec<u8>>;
@@ -83,16 +181,16 @@ fn hex(text: &[u8]) -> Option<Bytes> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     use super::*;
 
     const KEY: &str = "00010002673100017400000003";
     const VALUE: &str = "0004000000000000002a00000007036d640000018bcfe5680000";
 
-    fn lines(input: &str) -> (Vec<Value>, Result<(), Failure>) {
+    fn decoded(input: &str) -> (Vec<Value>, Result<(), Failure>) {
         let mut out = Vec::new();
-        let result = run(input.as_bytes(), &mut out, false);
+        let result = lines(input.as_bytes(), &mut out, false);
         let text = String::from_utf8(out).unwrap();
         (text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), result)
     }
@@ -100,7 +198,7 @@ mod tests {
     #[test]
     fn records_tombstones_and_unknown_types_decode_in_order() {
         let upper = KEY.to_uppercase();
-        let (answers, result) = lines(&format!("{KEY}\t{VALUE}\r\n{upper}\t-\n{KEY}\t\n7fff\t00\n{KEY}\t{VALUE}"));
+        let (answers, result) = decoded(&format!("{KEY}\t{VALUE}\r\n{upper}\t-\n{KEY}\t\n7fff\t00\n{KEY}\t{VALUE}"));
         result.unwrap();
         assert_eq!(answers.len(), 5);
         assert_eq!(answers[0]["key"], json!({"group": "g1", "topic": "t", "partition": 3}));
@@ -113,7 +211,7 @@ mod tests {
 
     #[test]
     fn bad_records_are_answers_and_not_failures() {
-        let (answers, result) = lines(&format!("{KEY}\t0009\n{KEY}\t0004\n00\t-\n\t{VALUE}\n-\t-\n"));
+        let (answers, result) = decoded(&format!("{KEY}\t0009\n{KEY}\t0004\n00\t-\n\t{VALUE}\n-\t-\n"));
         result.unwrap();
         assert_eq!(answers[0]["type"], 1);
         assert_eq!(answers[0]["error"], "unknown version 9");
@@ -127,7 +225,7 @@ mod tests {
     #[test]
     fn a_line_that_is_no_hex_is_named_after_those_before_it_were_answered() {
         for bad in ["xyz\t00", "000\t00", "0000", "", "00 00\t00", "0000\t0g", "00\t00\t00"] {
-            let (answers, result) = lines(&format!("{KEY}\t{VALUE}\n{bad}\n{KEY}\t-\n"));
+            let (answers, result) = decoded(&format!("{KEY}\t{VALUE}\n{bad}\n{KEY}\t-\n"));
             let failure = result.unwrap_err();
             assert_eq!((answers.len(), failure.code()), (1, 2), "{bad}");
             assert!(failure.to_string().contains("line 2 "), "{failure}");
@@ -145,7 +243,7 @@ mod tests {
                 Ok(())
             }
         }
-        let failure = run(format!("{KEY}\t{VALUE}\n").as_bytes(), &mut Closed, false).unwrap_err();
+        let failure = lines(format!("{KEY}\t{VALUE}\n").as_bytes(), &mut Closed, false).unwrap_err();
         assert_eq!(failure.code(), 0);
     }
 }

@@ -8,6 +8,7 @@ mod client;
 pub mod ends;
 mod ffi;
 pub mod listener;
+pub mod log;
 pub mod overlay;
 
 pub use client::check_property;

@@ -6,9 +6,13 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
+use offsetd::demo::{
+    cluster::MockKafka,
+    records::{Commit, GroupDescription},
+};
+use serde_json::{Value, json};
 
-use crate::{process::wait_for, server::Server};
+use crate::{process::wait_for, server::Server, support::kafka};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -193,12 +197,15 @@ fn the_tables_have_the_columns_that_users_rely_on() {
 
 #[test]
 fn bad_input_is_refused_with_its_exit_code_and_a_reason() {
-    let cases: [(&[&str], &str, i32, &str); 7] = [
+    let cases: [(&[&str], &str, i32, &str); 10] = [
         (&["frobnicate"], "", 64, "frobnicate"),
         (&["serve"], "", 64, "bootstrap"),
         (&["serve", "--bootstrap-servers", "h:1", "-X", "no.such=1"], "", 64, "no.such"),
         (&["serve", "--bootstrap-servers", "h:1", "-X", "group.id=g"], "", 64, "group.id"),
         (&["decode"], "no hex\n", 2, "line 1"),
+        (&["decode", "--follow"], "", 64, "--bootstrap-servers"),
+        (&["decode", "--bootstrap-servers", "h:1", "-X", "group.id=g"], "", 64, "group.id"),
+        (&["decode", "--bootstrap-servers", "127.0.0.1:1"], "", 1, "127.0.0.1:1"),
         (&["sql", "SELECT 1", "--server", "http://127.0.0.1:1"], "", 1, "offsetd demo"),
         (&["check-config", "--config", "/nonexistent"], "", 64, "/nonexistent"),
     ];
@@ -247,4 +254,68 @@ fn what_the_demo_suggests_works_when_pasted() {
     assert!(String::from_utf8_lossy(&first.stdout).contains(" → "), "{first:?}");
     demo.kill().unwrap();
     demo.wait().unwrap();
+}
+
+/// What `decode` says of the log of a cluster.
+fn decoded(kafka: &MockKafka, more: &[&str]) -> Vec<Value> {
+    let args = [&["decode", "--bootstrap-servers", kafka.bootstrap_servers()], more].concat();
+    stdout(&offsetd(&args, "")).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn decode_shows_the_log_of_a_cluster_and_where_each_record_stands() {
+    let kafka = kafka(50);
+    let writer = kafka.writer();
+    writer.commit(&Commit::new("g1", "orders", 3, 42, 1_700_000_000_000)).unwrap();
+    writer.raw(42, Some(b"\0\x01\0\x02g1\0\x01t\0\0\0\0"), Some(b"\0\x09")).unwrap();
+    writer.raw(42, None, Some(b"junk")).unwrap();
+    // In the same log partition, and in another one.
+    writer.raw(42, Some(&GroupDescription::key("other")), None).unwrap();
+    writer.delete_group("my-group").unwrap();
+    writer.flush().unwrap();
+
+    let all = decoded(&kafka, &[]);
+    assert_eq!(all.len(), 5, "{all:?}");
+    let of_group = decoded(&kafka, &["--group", "g1"]);
+    assert_eq!(of_group.len(), 2, "{of_group:?}");
+    assert_eq!(of_group[0]["key"], json!({"group": "g1", "topic": "orders", "partition": 3}));
+    let place = |record: &Value| (record["partition"].clone(), record["offset"].clone());
+    assert_eq!(place(&of_group[0]), (json!(42), json!(0)));
+    assert_eq!(of_group[0]["timestamp"], 1_700_000_000_000_i64);
+    assert_eq!((&of_group[1]["error"], place(&of_group[1])), (&json!("unknown version 9"), (json!(42), json!(1))));
+    assert_eq!(decoded(&kafka, &["--group", "my-group"])[0]["partition"], 12);
+    assert_eq!(decoded(&kafka, &["--group", "nobody"]), Vec::<Value>::new());
+}
+
+#[test]
+fn decode_follows_the_log_and_says_when_there_is_none() {
+    let kafka = MockKafka::start(1).unwrap();
+    let args = ["decode", "--bootstrap-servers", kafka.bootstrap_servers()];
+    let output = offsetd(&args, "");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("no topic __consumer_offsets") && output.stdout.is_empty(), "{error}");
+
+    kafka.create_offsets_topic(2).unwrap();
+    assert_eq!(decoded(&kafka, &[]), Vec::<Value>::new());
+    let writer = kafka.writer();
+    let commit = |offset| {
+        writer.commit(&Commit::new("g1", "orders", 3, offset, 0)).unwrap();
+        writer.flush().unwrap();
+    };
+    commit(1);
+    let mut follow = Command::new(env!("CARGO_BIN_EXE_offsetd"))
+        .args(args)
+        .args(["--follow", "--group", "g1"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(follow.stdout.take().unwrap()));
+    for offset in 1..=3 {
+        let line: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        assert_eq!(line["value"]["offset"], offset);
+        commit(offset + 1);
+    }
+    follow.kill().unwrap();
+    follow.wait().unwrap();
 }
