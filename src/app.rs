@@ -11,6 +11,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    audit,
     clock::{Clock, ticks},
     config::Config,
     history,
@@ -144,6 +145,7 @@ impl App {
             "the sampler",
             sampler(Arc::clone(&self.store), self.config.lag.sample_interval, stop_readers.clone()),
         );
+        parts.spawn("the audit", audit::run(Arc::clone(&self.store), self.config.audit.clone(), stop_readers.clone()));
         let health = self.health.run(Arc::clone(&self.store), self.config.server.ready_after, stop.clone());
         parts.spawn("the health service", async {
             health.await;

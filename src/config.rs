@@ -46,6 +46,8 @@ pub struct Config {
     pub lag: Lag,
     /// Commits behind open transactions.
     pub transactions: Transactions,
+    /// The comparison with what Kafka's coordinators say.
+    pub audit: Audit,
 }
 
 section! {
@@ -166,6 +168,19 @@ section! {
     }
 }
 
+section! {
+    /// `[audit]`: compares what is shown with what Kafka's coordinators say, group by group.
+    #[derive(Clone, Debug)]
+    pub struct Audit {
+        /// Audit at all.
+        pub enabled: bool = Flag("true"), "an error here is worth knowing before somebody else finds it";
+        /// Time between two rounds over all groups of a cluster.
+        pub interval: Duration = Time("10min"), "differences last, if there are any";
+        /// Questions a second to the coordinators of one cluster.
+        pub calls_per_second: usize = Positive("5"), "5,000 groups in a round of 17 minutes, unnoticed by brokers";
+    }
+}
+
 /// A configuration, and where each value of it came from.
 #[derive(Clone, Debug)]
 pub struct Loaded {
@@ -188,6 +203,7 @@ impl Config {
             sql: Sql::resolve(&mut resolver, &Key::from("sql")),
             lag: Lag::resolve(&mut resolver, &Key::from("lag")),
             transactions: Transactions::resolve(&mut resolver, &Key::from("transactions")),
+            audit: Audit::resolve(&mut resolver, &Key::from("audit")),
             clusters: clusters.into_iter().map(|name| Cluster::load(&mut resolver, name)).collect(),
         };
         if config.sql.memory_total < config.sql.memory_per_query {

@@ -55,6 +55,7 @@
 //! | [`facts`] | what is derived from a cut, the same for SQL, RPCs and metrics |
 //! | [`status`] | progress and readiness of the server itself |
 //! | [`freshness`] | reading one's own writes |
+//! | [`audit`] | compares what is shown with what coordinators say |
 //! | [`sql`] | text → stream of batches |
 //! | [`error`] | public errors and their codes |
 //! | [`rpc`], [`metrics`], [`web`] | gRPC, Prometheus, HTTP |
@@ -73,6 +74,7 @@ pub mod history;
 pub mod facts;
 pub mod status;
 pub mod freshness;
+pub mod audit;
 pub mod sql;
 pub mod error;
 pub mod rpc;

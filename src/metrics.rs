@@ -9,6 +9,7 @@ use crate::{
     status,
     store::{
         Store,
+        audit::Audit,
         cut::Cut,
         ends::to_f64,
         overlay::{Counter, Counters},
@@ -99,6 +100,7 @@ fn own(page: &mut Page, store: &Store) {
     });
     gauge("offsetd_groups", "Groups held.", &|of| count(of.shards().iter().map(|shard| shard.len().0 as u64).sum()));
     overlay(page, store);
+    audit(page, store);
     progress(page, store);
 }
 
@@ -125,6 +127,22 @@ fn overlay(page: &mut Page, store: &Store) {
         page.family(name, "counter", help);
         for cluster in store.clusters() {
             page.sample(name, &[("cluster", &cluster.name)], count(value(&cluster.overlay_counters).get()));
+        }
+    }
+}
+
+fn audit(page: &mut Page, store: &Store) {
+    type Value = fn(&Audit) -> &Counter;
+    let families: [(&str, &str, Value); 4] = [
+        ("offsetd_audit_groups_total", "Groups compared with what their coordinators say.", |of| &of.groups),
+        ("offsetd_audit_offsets_total", "Committed offsets compared.", |of| &of.keys),
+        ("offsetd_audit_skipped_total", "Groups that could not be compared.", |of| &of.skipped),
+        ("offsetd_audit_differences_total", "Differences that outlived a second look.", |of| &of.found),
+    ];
+    for (name, help, value) in families {
+        page.family(name, "counter", help);
+        for cluster in store.clusters() {
+            page.sample(name, &[("cluster", &cluster.name)], count(value(&cluster.audit).get()));
         }
     }
 }

@@ -18,6 +18,7 @@ use std::{
 
 use dashmap::DashMap;
 
+pub mod audit;
 pub mod cluster;
 pub mod commits;
 pub mod cut;

@@ -147,6 +147,8 @@ pub(super) fn demo(args: &DemoArgs, env: &BTreeMap<String, String>) -> Result<Ex
         let demo = tokio::task::spawn_blocking(move || Demo::start(workload)).await.map_err(internal)?;
         let mut demo = demo.map_err(internal)?;
         let mut config = args.load(env, demo.bootstrap_servers())?.config;
+        // The mock's coordinators know nothing of what is in its log.
+        config.audit.enabled = false;
         for cluster in &mut config.clusters {
             // The mock never answers the question for topic ids.
             cluster.topic_ids = false;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    Cluster, Lag, NameFilter, Server, Sql, Transactions,
+    Audit, Cluster, Lag, NameFilter, Server, Sql, Transactions,
     resolve::{Key, quoted},
     section::Setting,
     value::Form,
@@ -36,6 +36,7 @@ pub fn example() -> String {
     section(&mut out, &Key::from("sql"), Sql::SETTINGS);
     section(&mut out, &Key::from("lag"), Lag::SETTINGS);
     section(&mut out, &Key::from("transactions"), Transactions::SETTINGS);
+    section(&mut out, &Key::from("audit"), Audit::SETTINGS);
     out.push_str("\n# One section a cluster; its name is what `cluster` shows in every answer.");
     section(&mut out, &cluster, Cluster::SETTINGS);
     section(&mut out, &cluster.child("groups"), NameFilter::SETTINGS);

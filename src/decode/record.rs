@@ -96,6 +96,16 @@ macro_rules! records {
                 }
             }
 
+            /// The group that the record belongs to; `None` for an unknown type.
+            #[must_use]
+            pub fn group(&self) -> Option<&$lt str> {
+                match self {
+                    Self::OffsetCommit { key, .. } => Some(key.group),
+                    $( Self::$name { key, .. } => Some(key.group), )*
+                    Self::Unknown { .. } => None,
+                }
+            }
+
             /// The bytes of key and value. An unknown type has lost its own.
             ///
             /// # Errors

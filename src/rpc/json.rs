@@ -181,6 +181,9 @@ fn cluster(cluster: &ClusterStatus) -> Value {
         "stale_since": time(cluster.stale_since.as_ref()),
         "groups": uint(cluster.groups),
         "offsets": uint(cluster.offsets),
+        "audited_groups": uint(cluster.audited_groups),
+        "audited_offsets": uint(cluster.audited_offsets),
+        "audit_differences": uint(cluster.audit_differences),
         "log_partitions": cluster.log_partitions.iter().map(log_partition).collect::<Vec<_>>(),
     })
 }

@@ -5,6 +5,7 @@
 //! partitions; and the [`overlay`], which looks behind open transactions. Nothing is committed, no group is joined.
 
 mod client;
+mod coordinator;
 pub mod ends;
 mod ffi;
 pub mod listener;

@@ -6,6 +6,7 @@ use super::table::{AnyTable, Typed, Unit};
 use crate::store::cut::GroupCut;
 
 mod assignments;
+mod audit;
 mod clusters;
 mod columns;
 mod commits;
@@ -21,6 +22,7 @@ mod topics;
 pub(super) fn all() -> Vec<Arc<dyn AnyTable>> {
     vec![
         Arc::new(Typed::<assignments::Assignments>::new()),
+        Arc::new(Typed::<audit::AuditTable>::new()),
         Arc::new(Typed::<clusters::Clusters>::new()),
         Arc::new(Typed::<columns::Columns>::new()),
         Arc::new(Typed::<commits::Commits>::new()),

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::{
     LogEnds,
+    audit::{Audit, Coordinator},
     ends::EndsBoard,
     overlay::{Counters, Overlay},
     present::Lanes,
@@ -62,6 +63,9 @@ pub struct Cluster {
     log_ends: OnceLock<Box<dyn LogEnds>>,
     pub(super) lanes: Lanes,
     overlay: OnceLock<Box<dyn Overlay>>,
+    coordinator: OnceLock<Box<dyn Coordinator>>,
+    /// What the audit found.
+    pub audit: Audit,
     /// What looking behind transactions cost.
     pub overlay_counters: Counters,
     started: Ticks,
@@ -86,6 +90,8 @@ impl Cluster {
             log_ends: OnceLock::new(),
             lanes: Lanes::default(),
             overlay: OnceLock::new(),
+            coordinator: OnceLock::new(),
+            audit: Audit::default(),
             overlay_counters: Counters::default(),
             started: clock.ticks(),
         }
@@ -154,6 +160,18 @@ impl Cluster {
     #[must_use]
     pub fn overlay(&self) -> Option<&dyn Overlay> {
         self.overlay.get().map(|overlay| &**overlay)
+    }
+
+    /// Says how to ask coordinators.
+    pub fn set_coordinator(&self, coordinator: Box<dyn Coordinator>) {
+        // Set once, when the source is made.
+        let _ = self.coordinator.set(coordinator);
+    }
+
+    /// How to ask coordinators.
+    #[must_use]
+    pub fn coordinator(&self) -> Option<&dyn Coordinator> {
+        self.coordinator.get().map(|coordinator| &**coordinator)
     }
 
     /// The shards, by log partition.

@@ -20,6 +20,16 @@ pub struct Committed {
     pub metadata: String,
 }
 
+impl Committed {
+    /// Whether the coordinator's answer says the same. Brokers before 2.1 tell no epoch.
+    #[must_use]
+    pub fn is_what(&self, answer: &Self) -> bool {
+        self.offset == answer.offset
+            && self.metadata == answer.metadata
+            && (self.leader_epoch == answer.leader_epoch || answer.leader_epoch < 0)
+    }
+}
+
 /// Looks behind open transactions.
 pub trait Overlay: Send + Sync + std::fmt::Debug {
     /// Takes a request. Its sender is dropped where nobody works on it any more.

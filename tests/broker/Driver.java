@@ -165,7 +165,8 @@ public class Driver {
     }
 
     private void begin(String name, String group, Map<TopicPartition, OffsetAndMetadata> offsets) {
-        var producer = producer(brokers, Map.of("transactional.id", name));
+        // Longer than any test leaves it open.
+        var producer = producer(brokers, Map.of("transactional.id", name, "transaction.timeout.ms", 600_000));
         transactions.put(name, producer);
         producer.initTransactions();
         producer.beginTransaction();

@@ -27,6 +27,8 @@ const DEFAULTS: &[(&str, &str)] = &[
     // Small fetches read as fast as large ones and need a quarter of the memory.
     ("fetch.max.bytes", "4194304"),
     ("fetch.message.max.bytes", "1048576"),
+    // The end of a log behind a transaction's marker is told by an empty answer: LATEST waits for it.
+    ("fetch.wait.max.ms", "100"),
     // Per partition, and there are 50.
     ("queued.max.messages.kbytes", "4096"),
     ("queued.min.messages", "1000000"),

@@ -24,6 +24,7 @@ pub(super) use probe::log_ends;
 
 use super::{
     client::{self, Client},
+    coordinator::Coordinators,
     ffi::{self, Admin, Reply, ReplyContent, Spec},
     overlay::Overlay,
 };
@@ -121,6 +122,7 @@ impl Poller {
         let client = client::connect(&cluster.config)?;
         let now = now();
         cluster.set_log_ends(Box::new(Probe { client: client.clone() }));
+        cluster.set_coordinator(Box::new(Coordinators::new(cluster.config.clone())));
         Ok(Self {
             admin: Admin::new(&client),
             cluster,

@@ -141,21 +141,28 @@ impl Fetcher {
 
     /// Waits for messages and events of all started partitions, at most `timeout`.
     pub(super) fn fetch(&mut self, timeout: Duration) -> Batch<'_> {
-        // SAFETY: the buffer has room for as many pointers as the call is told; those it fills are
-        // ours, and the batch destroys them.
-        let count = unsafe {
-            sys::rd_kafka_consume_batch_queue(
-                self.queue.pointer.as_ptr(),
-                millis(timeout),
-                self.buffer.as_mut_ptr(),
-                self.buffer.len(),
-            )
-        };
-        let count = usize::try_from(count).unwrap_or(0).min(self.buffer.len());
+        // The call waits for a full batch until the timeout: so for the first message alone, then for those that are
+        // there.
+        let mut count = self.fill(0, 1, timeout);
+        if count > 0 {
+            count += self.fill(count, self.buffer.len() - count, Duration::ZERO);
+        }
         let filled = self.buffer.get_mut(..count).unwrap_or_default();
         // SAFETY: Message is a transparent NonNull, and the call fills in no nulls.
         let messages = unsafe { std::slice::from_raw_parts_mut(filled.as_mut_ptr().cast::<Message>(), filled.len()) };
         Batch { messages }
+    }
+
+    /// Fills the buffer from `from` on with at most `room` messages, as far as it goes. Returns how many.
+    fn fill(&mut self, from: usize, room: usize, timeout: Duration) -> usize {
+        let buffer = self.buffer.get_mut(from..).unwrap_or_default();
+        let room = room.min(buffer.len());
+        // SAFETY: the buffer has room for as many pointers as the call is told; those it fills are
+        // ours, and the batch destroys them.
+        let count = unsafe {
+            sys::rd_kafka_consume_batch_queue(self.queue.pointer.as_ptr(), millis(timeout), buffer.as_mut_ptr(), room)
+        };
+        usize::try_from(count).unwrap_or(0).min(room)
     }
 
     /// Serves logs and errors of the client, without waiting.

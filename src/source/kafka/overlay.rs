@@ -109,10 +109,10 @@ impl Overlay {
     /// Looks until the token is cancelled. Blocks: give it a thread.
     pub fn run(mut self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
-            if self.look.is_none() {
-                if let Ok(request) = self.requests.recv_timeout(TICK) {
-                    self.waiting.push(ask::Waiting::new(request));
-                }
+            if self.look.is_none()
+                && let Ok(request) = self.requests.recv_timeout(TICK)
+            {
+                self.waiting.push(ask::Waiting::new(request));
             }
             self.waiting.extend(self.requests.try_iter().map(ask::Waiting::new));
             self.find_frozen();

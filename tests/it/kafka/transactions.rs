@@ -149,7 +149,7 @@ fn commits_behind_an_open_transaction_show_and_never_jump_back(release: Release)
         assert_eq!(seen[both], [Some(8)]);
         assert_eq!(seen[deleted], [None, Some(1)]);
         assert_eq!(seen[new], [Some(3)]);
-        assert_eq!(seen.get(open).is_some(), commit);
+        assert_eq!(seen.contains_key(open), commit);
         assert!(!seen.contains_key(untouched));
         equal_at_rest(&label("afterwards"), &mut driver, &server);
         driver.alter(plain, "orders", 0, 1, "before");

@@ -8,7 +8,7 @@ use super::{
     super::ffi::{CommittedOffset, ReplyContent},
     RETRY, TIMEOUT,
     look::{Look, Looked, Shards},
-    range::{TopicPartition, is_same},
+    range::TopicPartition,
 };
 use crate::{
     model::Name,
@@ -118,19 +118,16 @@ impl Look {
     /// Asks what is due, at the pace that is allowed. Those who wait come first.
     pub(super) fn ask(&mut self, waiting: &mut [Waiting], now: Instant) {
         self.refused.retain(|_, until| *until > now);
-        while let Some(ask) = self.next_stable(waiting, now).or_else(|| self.next_plain()) {
-            if !self.pace.take(now) {
-                if !ask.stable {
-                    self.again(&ask);
-                }
-                return;
-            }
+        while self.pace.is_free(now)
+            && let Some(ask) = self.next_awaited(waiting, now).or_else(|| self.next_due())
+        {
+            self.pace.count(now);
             self.send(ask, waiting);
         }
     }
 
     /// A group that somebody waits for, with all keys that anybody does.
-    fn next_stable(&self, waiting: &[Waiting], now: Instant) -> Option<Ask> {
+    fn next_awaited(&self, waiting: &[Waiting], now: Instant) -> Option<Ask> {
         let due = |need: &&Need| !need.keys.is_empty() && need.not_before.is_none_or(|at| at <= now);
         let (log_partition, group) = waiting.iter().find_map(|waiting| {
             let number = waiting.request.log_partition;
@@ -155,13 +152,13 @@ impl Look {
     }
 
     /// A group with new records.
-    fn next_plain(&mut self) -> Option<Ask> {
+    fn next_due(&mut self) -> Option<Ask> {
         let refused = &self.refused;
         self.ranges.iter_mut().find_map(|(number, looked)| {
             loop {
-                let (group, keys) = looked.range.next_due()?;
+                let (group, keys, stable) = looked.range.next_due()?;
                 if !refused.contains_key(&group) {
-                    return Some(Ask { log_partition: *number, group, keys, stable: false });
+                    return Some(Ask { log_partition: *number, group, keys, stable });
                 }
                 looked.range.asked(&group, &keys);
             }
@@ -238,25 +235,27 @@ impl Look {
         now: Instant,
     ) {
         let Some(looked) = self.ranges.get_mut(&ask.log_partition) else { return };
-        let (mut settled, mut unsettled, mut shown) = (vec![], vec![], 0);
+        let (mut settled, mut unstable, mut shown) = (vec![], vec![], 0);
         for key in &ask.keys {
             let is = |answer: &&CommittedOffset| *answer.topic == *key.0 && answer.partition == key.1;
             let Some(answer) = answers.iter().find(is) else { continue };
             let Ok(answer) = &answer.result else {
-                unsettled.push(key.clone());
+                unstable.push(key.clone());
                 continue;
             };
-            let (is_shown, news) = show(looked, shard, &ask.group, key, answer.as_ref());
+            let (is_shown, news) = show(looked, shard, &ask.group, key, answer.as_ref(), ask.stable);
             shown += u64::from(news);
-            if is_shown { settled.push(key.clone()) } else { unsettled.push(key.clone()) }
+            if is_shown {
+                settled.push(key.clone());
+            }
         }
         self.cluster.overlay_counters.shown.add(shown);
+        // What was not read yet will come, and with it the next question.
         if !ask.stable {
-            // What was not read yet will come, and with it the next question.
             return;
         }
-        // A key with a transaction under way may have plain commits beside it.
-        looked.range.again(&ask.group, &unsettled);
+        looked.range.set_unstable(&ask.group, &settled, false);
+        looked.range.set_unstable(&ask.group, &unstable, true);
         for need in waiting.iter_mut().filter_map(|waiting| waiting.needs.as_mut()).flatten() {
             if need.group == ask.group && need.from <= number {
                 need.keys.retain(|key| !settled.contains(key));
@@ -268,22 +267,37 @@ impl Look {
 }
 
 /// Brings the shard to what the coordinator says. Returns whether it shows that, and whether it is news.
-fn show(looked: &Looked, shard: &Shard, group: &str, key: &TopicPartition, answer: Option<&Committed>) -> (bool, bool) {
+fn show(
+    looked: &Looked,
+    shard: &Shard,
+    group: &str,
+    key: &TopicPartition,
+    answer: Option<&Committed>,
+    stable: bool,
+) -> (bool, bool) {
+    // A record that says what is known already may be that of the transaction under way, which may never count.
+    if !stable && is_known(shard, group, key, answer) {
+        return (true, false);
+    }
     if let Some(kept) = looked.range.matching(group, key, answer) {
         return (true, shard.show_early(&kept.event(group, (&key.0, key.1))));
     }
+    (is_known(shard, group, key, answer), false)
+}
+
+/// Whether the shard shows this already.
+fn is_known(shard: &Shard, group: &str, key: &TopicPartition, answer: Option<&Committed>) -> bool {
     let entry = shard.get(group, &key.0, key.1).and_then(|found| found.entry);
     let ours = entry.map(|entry| Committed {
         offset: entry.row.committed_offset,
         leader_epoch: entry.row.leader_epoch,
         metadata: entry.rare.and_then(|rare| rare.metadata).as_deref().unwrap_or_default().to_owned(),
     });
-    let same = match (&ours, answer) {
+    match (&ours, answer) {
         (None, None) => true,
-        (Some(ours), Some(answer)) => is_same(ours, answer),
+        (Some(ours), Some(answer)) => ours.is_what(answer),
         _ => false,
-    };
-    (same, false)
+    }
 }
 
 fn concerned<'a>(

@@ -15,13 +15,14 @@ impl Pace {
         Self { between: Duration::from_secs(1) / per_second, next: now }
     }
 
-    /// Whether a call may go now; it counts.
-    pub(in super::super) fn take(&mut self, now: Instant) -> bool {
-        let free = now >= self.next;
-        if free {
-            self.next = now + self.between;
-        }
-        free
+    /// Whether a call may go now.
+    pub(in super::super) fn is_free(&self, now: Instant) -> bool {
+        now >= self.next
+    }
+
+    /// Counts a call.
+    pub(in super::super) fn count(&mut self, now: Instant) {
+        self.next = now + self.between;
     }
 }
 
@@ -36,7 +37,14 @@ mod tests {
         let mut pace = Pace::new(50, start);
         let at = |millis: u64| start + Duration::from_millis(millis);
         // Idle for a while first: nothing is saved up.
-        let taken: Vec<u64> = (5_000..8_000).filter(|millis| pace.take(at(*millis))).collect();
+        let mut take = |millis: &u64| {
+            let free = pace.is_free(at(*millis));
+            if free {
+                pace.count(at(*millis));
+            }
+            free
+        };
+        let taken: Vec<u64> = (5_000..8_000).filter(|millis| take(millis)).collect();
         assert_eq!(taken.len(), 150);
         assert!(taken.iter().all(|from| taken.iter().filter(|at| (*from..from + 1000).contains(at)).count() <= 50));
     }

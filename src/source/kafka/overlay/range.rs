@@ -92,17 +92,10 @@ impl Kept {
     fn is(&self, answer: Option<&Committed>) -> bool {
         match (&self.commit, answer) {
             (None, None) => true,
-            (Some(commit), Some(answer)) => is_same(&commit.committed, answer),
+            (Some(commit), Some(answer)) => commit.committed.is_what(answer),
             _ => false,
         }
     }
-}
-
-/// Brokers before 2.1 tell no epoch.
-pub(super) fn is_same(ours: &Committed, answer: &Committed) -> bool {
-    ours.offset == answer.offset
-        && ours.metadata == answer.metadata
-        && (ours.leader_epoch == answer.leader_epoch || answer.leader_epoch < 0)
 }
 
 #[derive(Debug, Default)]
@@ -110,6 +103,8 @@ struct Key {
     kept: VecDeque<Kept>,
     /// Offset of the newest record when the coordinator was last asked.
     asked: Option<i64>,
+    /// A transaction under way commits the key, the coordinator said: some records of it may never count.
+    unstable: bool,
 }
 
 impl Key {
@@ -181,29 +176,50 @@ impl Range {
     }
 
     fn queue(&mut self, id: &str) {
-        let Some((name, group)) = self.groups.get_key_value(id).map(|(name, _)| Name::clone(name)).and_then(|name| {
-            let group = self.groups.get_mut(id)?;
-            Some((name, group))
-        }) else {
-            return;
-        };
+        let Some(name) = self.groups.get_key_value(id).map(|(name, _)| Name::clone(name)) else { return };
+        let Some(group) = self.groups.get_mut(id) else { return };
         if !std::mem::replace(&mut group.queued, true) {
             self.due.push_back(name);
         }
     }
 
-    /// The next group with records that its coordinator was not asked about, and their keys.
-    pub(super) fn next_due(&mut self) -> Option<(Name, Vec<TopicPartition>)> {
+    /// The next group with records that its coordinator was not asked about, and their keys: those without a
+    /// transaction under way (true), or those with one.
+    pub(super) fn next_due(&mut self) -> Option<(Name, Vec<TopicPartition>, bool)> {
         while let Some(name) = self.due.pop_front() {
             let Some(group) = self.groups.get_mut(&name) else { continue };
             group.queued = false;
-            let due = group.keys.iter().filter(|(_, key)| key.asked < key.newest());
-            let keys: Vec<TopicPartition> = due.map(|(key, _)| key.clone()).collect();
-            if !keys.is_empty() {
-                return Some((name, keys));
+            let due = |stable: bool| {
+                let is_due = move |key: &Key| key.unstable != stable && key.asked < key.newest();
+                let due = group.keys.iter().filter(|(_, key)| is_due(key));
+                due.map(|(key, _)| key.clone()).collect::<Vec<TopicPartition>>()
+            };
+            let (stable, unstable) = (due(true), due(false));
+            if stable.is_empty() && unstable.is_empty() {
+                continue;
             }
+            if !stable.is_empty() && !unstable.is_empty() {
+                self.queue(&name);
+            }
+            return Some(if stable.is_empty() { (name, unstable, false) } else { (name, stable, true) });
         }
         None
+    }
+
+    /// The coordinator said which keys a transaction under way commits.
+    pub(super) fn set_unstable(&mut self, group: &str, keys: &[TopicPartition], unstable: bool) {
+        let mut news = false;
+        self.each(group, keys, |key| {
+            if unstable && !key.unstable {
+                // What is committed beside it is still to be told.
+                key.asked = None;
+                news = true;
+            }
+            key.unstable = unstable;
+        });
+        if news {
+            self.queue(group);
+        }
     }
 
     /// The coordinator is being asked about these keys.

@@ -71,8 +71,9 @@ fn a_group_is_asked_about_once_for_each_new_record() {
     let mut look = Look::new(1 << 20);
     look.read(&[event(11, "g", Some(5), ""), event(12, "h", Some(5), ""), event(13, "g", Some(6), "")]);
     let mut next = || {
-        let (group, keys) = look.range.next_due()?;
+        let (group, keys, stable) = look.range.next_due()?;
         look.range.asked(&group, &keys);
+        assert!(stable);
         Some((group.to_string(), keys))
     };
     let keys = vec![("t".into(), 0)];
@@ -84,6 +85,12 @@ fn a_group_is_asked_about_once_for_each_new_record() {
     look.range.asked("h", &keys);
     look.range.again("h", &keys);
     assert_eq!(look.range.next_due().unwrap().0, "h".into(), "the coordinator did not say");
+    look.range.asked("h", &keys);
+    look.range.set_unstable("h", &keys, true);
+    assert_eq!(look.range.next_due(), Some(("h".into(), keys.clone(), false)), "a transaction is under way");
+    look.range.asked("h", &keys);
+    look.range.set_unstable("h", &keys, true);
+    assert_eq!(look.range.next_due(), None, "no news");
 }
 
 #[test]

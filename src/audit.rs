@@ -1,0 +1,187 @@
+//! The self-audit: compares what is shown with what Kafka's coordinators say, group by group, all
+//! the time and slowly.
+//!
+//! Commits go on meanwhile, so a difference counts only where the key did not move here between the
+//! looks before and after the answer, where everything below the high watermark read after the
+//! answer is applied, and where a second look a while later sees it again. A group behind an open
+//! transaction, or of a coordinator that does not tell, is passed over and counted.
+
+use std::{sync::Arc, time::Duration};
+
+use hashbrown::HashMap;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config,
+    model::{Name, log_partition_for},
+    store::{
+        Store,
+        audit::{AuditKey, CommittedKey},
+        cluster::Cluster,
+        group::{Entry, GroupView},
+        overlay::Committed,
+    },
+};
+
+/// Bound of one question.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// The first round begins no later than so long after the start.
+const FIRST: Duration = Duration::from_secs(60);
+
+/// How patient an audit is.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// With a reader that is behind.
+    follow: Duration,
+    /// Between two looks at what differs.
+    again: Duration,
+}
+
+const PATIENCE: Patience = Patience { follow: TIMEOUT, again: Duration::from_secs(1) };
+
+/// A key that differs: ours, theirs.
+type Found = (AuditKey, Option<i64>, Option<i64>);
+
+/// Audits all clusters until the token is cancelled.
+///
+/// # Errors
+/// None: what goes wrong is counted, and tried again in the next round.
+pub async fn run(store: Arc<Store>, settings: config::Audit, stop: CancellationToken) -> Result<(), String> {
+    let rounds = store.clusters().iter().map(|cluster| rounds(&store, cluster, &settings));
+    tokio::select! {
+        _ = futures::future::join_all(rounds) => {}
+        () = stop.cancelled() => {}
+    }
+    // Off, it has nothing to do until the end.
+    stop.cancelled().await;
+    Ok(())
+}
+
+async fn rounds(store: &Store, cluster: &Arc<Cluster>, settings: &config::Audit) {
+    if !settings.enabled {
+        return;
+    }
+    let per_second = u32::try_from(settings.calls_per_second).unwrap_or(u32::MAX).max(1);
+    let between = Duration::from_secs(1) / per_second;
+    let mut wait = settings.interval.min(FIRST);
+    loop {
+        tokio::time::sleep(wait).await;
+        wait = settings.interval;
+        for group in groups(cluster) {
+            tokio::time::sleep(between).await;
+            if cluster.health().ready && cluster.health().reachable {
+                audit(store, cluster, &group, PATIENCE).await;
+            }
+        }
+    }
+}
+
+/// The groups of a cluster, and those that once differed.
+fn groups(cluster: &Cluster) -> Vec<Name> {
+    let mut groups = cluster.audit.groups_with_differences();
+    for shard in cluster.shards() {
+        groups.extend(shard.pin().groups.iter().filter(|group| !group.is_empty()).map(|group| Name::clone(&group.id)));
+    }
+    groups.sort();
+    groups.dedup();
+    groups
+}
+
+/// Looks at a group, and once more at what differs.
+async fn audit(store: &Store, cluster: &Arc<Cluster>, group: &Name, patience: Patience) {
+    let Some((keys, first)) = compare(cluster, group, patience).await else {
+        cluster.audit.skipped.add(1);
+        return;
+    };
+    let mut found = vec![];
+    if !first.is_empty() {
+        tokio::time::sleep(patience.again).await;
+        let Some((_, second)) = compare(cluster, group, patience).await else {
+            cluster.audit.skipped.add(1);
+            return;
+        };
+        found.extend(second.into_iter().filter(|(key, ..)| first.iter().any(|(other, ..)| other == key)));
+    }
+    cluster.audit.groups.add(1);
+    cluster.audit.keys.add(keys as u64);
+    for (group, topic, partition) in cluster.audit.set(group, store.clock.now(), found) {
+        tracing::warn!(
+            cluster = &*cluster.name,
+            group = &*group,
+            topic = &*topic,
+            partition,
+            "a committed offset is not what its coordinator says; see the table audit"
+        );
+    }
+}
+
+/// Compares a group once. `None`: it cannot be compared now. Returns how many keys, and what differs.
+async fn compare(cluster: &Arc<Cluster>, group: &Name, patience: Patience) -> Option<(usize, Vec<Found>)> {
+    let count = i32::try_from(cluster.shards().len()).ok()?;
+    let shard = cluster.shard(log_partition_for(group, count)?)?;
+    if shard.progress.open_transaction_since().is_some() {
+        return None;
+    }
+    let before = shard.group(group);
+    let (asked, id) = (Arc::clone(cluster), Name::clone(group));
+    let ask = move || Some(asked.coordinator()?.committed(&id, TIMEOUT));
+    let answer = match tokio::task::spawn_blocking(ask).await.ok()?? {
+        Ok(answer) => answer,
+        Err(error) => {
+            tracing::debug!(cluster = &*cluster.name, group = &**group, error, "cannot audit");
+            return None;
+        }
+    };
+    let number = shard.key.log_partition;
+    let end = *cluster.present_ends(vec![number], TIMEOUT).await.ok()?.get(&number)?;
+    tokio::time::timeout(patience.follow, shard.wait_applied(end)).await.ok()?;
+    // A shard that was loaded again is another.
+    let now = cluster.shard(number).filter(|now| now.epoch == shard.epoch)?;
+    let after = now.group(group);
+    let ends = cluster.ends.current();
+    let shown = |topic: &str| cluster.config.topics.accepts(topic) && !ends.topic(topic).is_some_and(|of| of.refused);
+    Some(differences(group, before.as_deref(), &answer, after.as_deref(), shown))
+}
+
+/// Keys of the answer that are neither what was shown before it nor what is shown after; of those that did not move in
+/// between. Topics that the coordinator may hide from us do not count.
+fn differences(
+    group: &Name,
+    before: Option<&GroupView>,
+    answer: &[CommittedKey],
+    after: Option<&GroupView>,
+    shown: impl Fn(&str) -> bool,
+) -> (usize, Vec<Found>) {
+    let index = |view: Option<&GroupView>| {
+        let entries = view.into_iter().flat_map(GroupView::entries);
+        entries.map(|entry| ((Name::clone(entry.topic), entry.row.partition), known(&entry))).collect::<HashMap<_, _>>()
+    };
+    let (before, after) = (index(before), index(after));
+    let theirs: HashMap<(Name, i32), &Committed> =
+        answer.iter().map(|(topic, partition, of)| ((Name::from(topic.as_str()), *partition), of)).collect();
+    let mut keys: Vec<(Name, i32)> = after.keys().chain(theirs.keys()).filter(|key| shown(&key.0)).cloned().collect();
+    keys.sort();
+    keys.dedup();
+    let differs = |key: &(Name, i32)| {
+        let (ours, theirs) = (after.get(key), theirs.get(key));
+        let moved = before.get(key).map(|(at, _)| at) != ours.map(|(at, _)| at);
+        let same = match (ours, theirs) {
+            (None, None) => true,
+            (Some((_, ours)), Some(theirs)) => ours.is_what(theirs),
+            _ => false,
+        };
+        let offset = (ours.map(|(_, of)| of.offset), theirs.map(|of| of.offset));
+        (!moved && !same).then(|| ((Name::clone(group), Name::clone(&key.0), key.1), offset.0, offset.1))
+    };
+    (keys.len(), keys.iter().filter_map(differs).collect())
+}
+
+/// Where the commit was read, and what it says.
+fn known(entry: &Entry<'_>) -> (i64, Committed) {
+    let metadata = entry.rare.and_then(|rare| rare.metadata.as_deref()).unwrap_or_default().to_owned();
+    let (offset, leader_epoch) = (entry.row.committed_offset, entry.row.leader_epoch);
+    (entry.row.log_offset, Committed { offset, leader_epoch, metadata })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+use std::collections::BTreeMap;
+
+use parking_lot::Mutex;
+
+use super::*;
+use crate::{
+    clock::Clock,
+    model::SOURCE_KAFKA,
+    store::{
+        LogEnds,
+        audit::Coordinator,
+        cut::Settings,
+        event::{Event, EventKind, ShardKey},
+        group::Commit,
+        present::Ends,
+        shard::Shard,
+    },
+};
+
+/// What the coordinator says, and the log ends at.
+#[derive(Debug, Default)]
+struct Kafka {
+    committed: Mutex<Vec<CommittedKey>>,
+    refuses: Mutex<bool>,
+    end: Mutex<i64>,
+}
+
+#[derive(Debug)]
+struct Fake(Arc<Kafka>);
+
+impl Coordinator for Fake {
+    fn committed(&self, _: &str, _: Duration) -> Result<Vec<CommittedKey>, String> {
+        if *self.0.refuses.lock() { Err("refused".to_owned()) } else { Ok(self.0.committed.lock().clone()) }
+    }
+}
+
+impl LogEnds for Fake {
+    fn log_ends(&self, log_partitions: &[i32], _: Duration) -> Result<Ends, String> {
+        Ok(log_partitions.iter().map(|number| (*number, Ok(*self.0.end.lock()))).collect())
+    }
+}
+
+struct Audited {
+    store: Store,
+    cluster: Arc<Cluster>,
+    shard: Arc<Shard>,
+    kafka: Arc<Kafka>,
+}
+
+impl Audited {
+    fn new() -> Self {
+        let flags = config::Flags { bootstrap_servers: Some("h:1".to_owned()), ..config::Flags::default() };
+        let sources = config::Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
+        let config = config::Config::load(sources).unwrap().config.clusters.remove(0);
+        let clock = Clock::manual(1_000);
+        let cluster = Arc::new(Cluster::new(config, &clock));
+        let settings = Settings { window: 100, active_within: 1, commits_kept: 1, watch_queue: 16 };
+        let store = Store::new(vec![Arc::clone(&cluster)], clock, settings);
+        let kafka = Arc::new(Kafka::default());
+        cluster.set_log_ends(Box::new(Fake(Arc::clone(&kafka))));
+        cluster.set_coordinator(Box::new(Fake(Arc::clone(&kafka))));
+        let key = ShardKey { cluster: Name::clone(&cluster.name), source: SOURCE_KAFKA.into(), log_partition: 0 };
+        let shard = store.new_shard(key);
+        store.publish(&shard);
+        Self { store, cluster, shard, kafka }
+    }
+
+    fn commit(&self, log_offset: i64, partition: i32, offset: i64) {
+        let commit = Commit {
+            committed_offset: offset,
+            committed_at: 1,
+            leader_epoch: 2,
+            metadata: "m",
+            expires_at: None,
+            topic_id: None,
+        };
+        let kind = EventKind::Commit { topic: "t", partition, commit };
+        self.shard.apply(&[Event { log_offset, at: 1, group: "g", kind }], 0);
+        self.shard.set_applied(log_offset + 1);
+        *self.kafka.end.lock() = log_offset + 1;
+    }
+
+    fn coordinator_says(&self, offsets: &[(i32, i64)]) {
+        let key = |(partition, offset): &(i32, i64)| {
+            ("t".to_owned(), *partition, Committed { offset: *offset, leader_epoch: 2, metadata: "m".to_owned() })
+        };
+        *self.kafka.committed.lock() = offsets.iter().map(key).collect();
+    }
+
+    /// (partition, ours, theirs) of what is listed after one more audit.
+    async fn audit(&self) -> Vec<(i32, Option<i64>, Option<i64>)> {
+        let patience = Patience { follow: Duration::from_millis(20), again: Duration::ZERO };
+        audit(&self.store, &self.cluster, &"g".into(), patience).await;
+        let listed = self.cluster.audit.differences();
+        listed.into_iter().map(|(key, of)| (key.2, of.committed_offset, of.kafka_offset)).collect()
+    }
+}
+
+#[tokio::test]
+async fn what_the_coordinator_tells_otherwise_is_listed_until_it_is_resolved() {
+    let audited = Audited::new();
+    audited.commit(0, 0, 5);
+    audited.commit(1, 1, 6);
+    audited.commit(2, 2, 7);
+    audited.coordinator_says(&[(0, 5), (1, 6), (2, 7)]);
+    assert_eq!(audited.audit().await, []);
+    // Another offset, one that is not there any more, and one that is not here.
+    audited.coordinator_says(&[(0, 5), (1, 9), (3, 1)]);
+    let expected = [(1, Some(6), Some(9)), (2, Some(7), None), (3, None, Some(1))];
+    assert_eq!(audited.audit().await, expected);
+    let first = audited.cluster.audit.differences()[0].1.first_seen_at;
+    audited.store.clock.advance(500);
+    assert_eq!(audited.audit().await, expected);
+    let (_, again) = audited.cluster.audit.differences().remove(0);
+    assert_eq!((again.first_seen_at, again.checked_at), (first, first + 500));
+    assert_eq!(audited.cluster.audit.found.get(), 3, "each counted once");
+    audited.coordinator_says(&[(0, 5), (1, 6), (2, 7)]);
+    assert_eq!(audited.audit().await, []);
+    let counters = &audited.cluster.audit;
+    assert_eq!((counters.groups.get(), counters.keys.get(), counters.skipped.get()), (4, 3 + 4 + 4 + 3, 0));
+}
+
+#[tokio::test]
+async fn a_group_that_cannot_be_compared_is_passed_over() {
+    let audited = Audited::new();
+    audited.commit(0, 0, 5);
+    audited.coordinator_says(&[(0, 6)]);
+    // The reader does not follow.
+    *audited.kafka.end.lock() = 10;
+    assert_eq!(audited.audit().await, []);
+    *audited.kafka.end.lock() = 1;
+    audited.shard.progress.set_open_transaction_since(Some(1));
+    assert_eq!(audited.audit().await, []);
+    audited.shard.progress.set_open_transaction_since(None);
+    *audited.kafka.refuses.lock() = true;
+    assert_eq!(audited.audit().await, []);
+    assert_eq!(audited.cluster.audit.skipped.get(), 3);
+    *audited.kafka.refuses.lock() = false;
+    assert_eq!(audited.audit().await, [(0, Some(5), Some(6))]);
+}
+
+#[test]
+fn a_key_that_moved_during_the_look_and_a_hidden_topic_are_no_difference() {
+    let audited = Audited::new();
+    audited.commit(0, 0, 5);
+    let before = audited.shard.group("g").unwrap();
+    audited.commit(1, 0, 8);
+    let after = audited.shard.group("g").unwrap();
+    audited.coordinator_says(&[(0, 6)]);
+    let answer = audited.kafka.committed.lock().clone();
+    let look = |before, shown: bool| differences(&"g".into(), Some(before), &answer, Some(&after), |_| shown).1.len();
+    assert_eq!(look(&before, true), 0);
+    assert_eq!(look(&after, true), 1);
+    assert_eq!(look(&after, false), 0);
+}
