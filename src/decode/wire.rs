@@ -3,147 +3,20 @@
 //! Nothing here allocates while reading: strings and byte fields borrow, and an array is checked
 //! once and then read again element by element ([`Array`]).
 
-use std::fmt;
-
-use serde::ser::{Serialize, SerializeSeq as _, Serializer};
+use serde::ser::{Serialize, Serializer};
 
 use super::error::{DecodeError, Fault};
 use crate::model::Uuid;
 
+mod array;
+mod reader;
+
+pub use array::Array;
+use reader::Fixed;
+pub use reader::Reader;
+
 /// Kafka refuses longer strings, in compact form too (`MessageDataGenerator`).
 const MAX_STRING_BYTES: usize = 0x7fff;
-
-/// A position in the bytes of one key or value.
-#[derive(Clone, Copy, Debug)]
-pub struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Reader<'a> {
-    /// Starts at the first byte.
-    #[must_use]
-    pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
-    }
-
-    /// Position of the next byte, from the start of the key or value.
-    #[must_use]
-    pub fn at(&self) -> usize {
-        self.at
-    }
-
-    /// Bytes not read yet.
-    #[must_use]
-    pub fn remaining(&self) -> usize {
-        self.bytes.len().saturating_sub(self.at)
-    }
-
-    /// An error at the present position.
-    #[must_use]
-    pub fn fail(&self, fault: Fault) -> DecodeError {
-        DecodeError::new(fault, self.at)
-    }
-
-    /// The next `len` bytes.
-    ///
-    /// # Errors
-    /// [`Fault::EndOfBuffer`] when fewer are left.
-    pub fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
-        let slice = self
-            .at
-            .checked_add(len)
-            .and_then(|end| self.bytes.get(self.at..end))
-            .ok_or_else(|| self.fail(Fault::EndOfBuffer { wanted: len, left: self.remaining() }))?;
-        self.at += len;
-        Ok(slice)
-    }
-
-    /// The next `N` bytes, as an array.
-    ///
-    /// # Errors
-    /// [`Fault::EndOfBuffer`] when fewer are left.
-    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let left = self.remaining();
-        let found = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk::<N>).copied();
-        let chunk = found.ok_or_else(|| self.fail(Fault::EndOfBuffer { wanted: N, left }))?;
-        self.at += N;
-        Ok(chunk)
-    }
-
-    /// An unsigned varint of at most 5 bytes, not zig-zag (`ByteUtils.readUnsignedVarint`).
-    ///
-    /// # Errors
-    /// End of the buffer, or a fifth byte that continues or overflows 32 bits.
-    pub fn uvarint(&mut self) -> Result<u32, DecodeError> {
-        let start = *self;
-        let mut value = 0_u64;
-        for shift in (0..35).step_by(7) {
-            let [byte] = self.array()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return u32::try_from(value).map_err(|_| start.fail(Fault::Varint));
-            }
-        }
-        Err(start.fail(Fault::Varint))
-    }
-
-    /// A length or count: `None` for null. Fixed form is an `i16` or `i32` read by the caller.
-    fn length(&mut self, context: Context, fixed: Fixed) -> Result<Option<usize>, DecodeError> {
-        if context.flexible {
-            return Ok(self.uvarint()?.checked_sub(1).map(|length| length as usize));
-        }
-        let start = *self;
-        let length = match fixed {
-            Fixed::I16 => i32::from(i16::from_be_bytes(self.array()?)),
-            Fixed::I32 => i32::from_be_bytes(self.array()?),
-        };
-        match length {
-            -1 => Ok(None),
-            _ => usize::try_from(length).map(Some).map_err(|_| start.fail(Fault::NegativeLength(length))),
-        }
-    }
-
-    /// Reads all that is left.
-    ///
-    /// # Errors
-    /// Those of `read`, and [`Fault::Trailing`].
-    pub fn whole<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, DecodeError>) -> Result<T, DecodeError> {
-        let value = read(self)?;
-        match self.remaining() {
-            0 => Ok(value),
-            left => Err(self.fail(Fault::Trailing(left))),
-        }
-    }
-
-    /// Skips a tag section but for the tags that `known` reads. Kafka's readers do not check the
-    /// order of tags, and of a tag that is there twice the last one counts.
-    ///
-    /// # Errors
-    /// Whatever `known` says, or a section that does not fit.
-    pub fn tags(
-        &mut self,
-        mut known: impl FnMut(u32, &mut Reader<'a>) -> Result<(), DecodeError>,
-    ) -> Result<(), DecodeError> {
-        let count = self.uvarint()?;
-        for _ in 0..count {
-            let tag = self.uvarint()?;
-            let size = self.uvarint()? as usize;
-            let start = self.at;
-            self.take(size)?;
-            let mut inner = Reader { bytes: self.bytes.get(..self.at).unwrap_or_default(), at: start };
-            known(tag, &mut inner)?;
-        }
-        Ok(())
-    }
-}
-
-/// Width of a length in non-flexible versions.
-#[derive(Clone, Copy)]
-enum Fixed {
-    I16,
-    I32,
-}
 
 /// What decides the layout of a field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -227,7 +100,7 @@ impl<'a> Wire<'a> for Option<&'a str> {
         let text = *reader;
         match std::str::from_utf8(reader.take(length)?) {
             Ok(string) => Ok(Some(string)),
-            Err(error) => Err(DecodeError::new(Fault::Utf8, text.at + error.valid_up_to())),
+            Err(error) => Err(DecodeError::new(Fault::Utf8, text.at() + error.valid_up_to())),
         }
     }
     fn write(&self, out: &mut Vec<u8>, context: Context) {
@@ -282,7 +155,7 @@ impl<'a> Wire<'a> for &'a [u8] {
 /// Lower-case hexadecimal.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
+    use std::fmt::Write as _;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");
@@ -315,125 +188,6 @@ pub fn write_uvarint(mut value: u32, out: &mut Vec<u8>) {
         value >>= 7;
     }
     out.push(value.to_le_bytes()[0]);
-}
-
-/// An array field: checked when the record is read, then read again by each [`Array::iter`].
-/// That costs no memory, and few readers want the elements.
-#[derive(Clone, Copy)]
-pub struct Array<'a, T> {
-    elements: Elements<'a, T>,
-}
-
-#[derive(Clone, Copy)]
-enum Elements<'a, T> {
-    Wire { reader: Reader<'a>, count: usize, context: Context },
-    Items(&'a [T]),
-}
-
-impl<'a, T: Wire<'a>> Array<'a, T> {
-    /// An array to be written.
-    #[must_use]
-    pub fn of(items: &'a [T]) -> Self {
-        Self { elements: Elements::Items(items) }
-    }
-
-    /// Number of elements.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        match self.elements {
-            Elements::Wire { count, .. } => count,
-            Elements::Items(items) => items.len(),
-        }
-    }
-
-    /// Whether there are no elements.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The elements, in order.
-    pub fn iter(&self) -> impl Iterator<Item = T> + use<'a, T> {
-        let elements = self.elements;
-        let mut next = 0;
-        let mut position = match elements {
-            Elements::Wire { reader, .. } => reader,
-            Elements::Items(_) => Reader::new(&[]),
-        };
-        std::iter::from_fn(move || {
-            let index = next;
-            next += 1;
-            match elements {
-                // Checked when the array was read, so that reading again cannot fail.
-                Elements::Wire { count, context, .. } if index < count => T::read(&mut position, context).ok(),
-                Elements::Wire { .. } => None,
-                Elements::Items(items) => items.get(index).copied(),
-            }
-        })
-    }
-}
-
-impl<T> Default for Array<'_, T> {
-    fn default() -> Self {
-        Self { elements: Elements::Items(&[]) }
-    }
-}
-
-impl<'a, T: Wire<'a> + fmt::Debug> fmt::Debug for Array<'a, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.iter()).finish()
-    }
-}
-
-impl<'a, T: Wire<'a> + PartialEq> PartialEq for Array<'a, T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.iter().eq(other.iter())
-    }
-}
-
-impl<'a, T: Wire<'a>> Wire<'a> for Option<Array<'a, T>> {
-    fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, DecodeError> {
-        let start = *reader;
-        let Some(count) = reader.length(context, Fixed::I32)? else { return Ok(None) };
-        // Every element takes at least a byte.
-        if count > reader.remaining() {
-            return Err(start.fail(Fault::EndOfBuffer { wanted: count, left: reader.remaining() }));
-        }
-        let first = *reader;
-        for index in 0..count {
-            T::read(reader, context).map_err(|error| error.at_index(index))?;
-        }
-        Ok(Some(Array { elements: Elements::Wire { reader: first, count, context } }))
-    }
-    fn write(&self, out: &mut Vec<u8>, context: Context) {
-        match self {
-            Some(array) => array.write(out, context),
-            None => write_length(None, out, context, Fixed::I32),
-        }
-    }
-    fn json<S: Serializer>(&self, context: Context, serializer: S) -> Result<S::Ok, S::Error> {
-        self.map(|array| Json(array, context)).serialize(serializer)
-    }
-}
-
-impl<'a, T: Wire<'a>> Wire<'a> for Array<'a, T> {
-    fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, DecodeError> {
-        let start = *reader;
-        Option::<Array<'a, T>>::read(reader, context)?.ok_or_else(|| start.fail(Fault::Null))
-    }
-    fn write(&self, out: &mut Vec<u8>, context: Context) {
-        write_length(Some(self.len()), out, context, Fixed::I32);
-        for item in self.iter() {
-            item.write(out, context);
-        }
-    }
-    fn json<S: Serializer>(&self, context: Context, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut list = serializer.serialize_seq(Some(self.len()))?;
-        for item in self.iter() {
-            list.serialize_element(&Json(item, context))?;
-        }
-        list.end()
-    }
 }
 
 /// How the null of a struct is written.

@@ -1,0 +1,129 @@
+//! Arrays, lazily.
+
+use std::fmt;
+
+use serde::ser::{Serialize as _, SerializeSeq as _, Serializer};
+
+use super::{
+    super::error::{DecodeError, Fault},
+    Context, Fixed, Json, Reader, Wire, write_length,
+};
+
+/// An array field: checked when the record is read, then read again by each [`Array::iter`].
+/// That costs no memory, and few readers want the elements.
+#[derive(Clone, Copy)]
+pub struct Array<'a, T> {
+    elements: Elements<'a, T>,
+}
+
+#[derive(Clone, Copy)]
+enum Elements<'a, T> {
+    Wire { reader: Reader<'a>, count: usize, context: Context },
+    Items(&'a [T]),
+}
+
+impl<'a, T: Wire<'a>> Array<'a, T> {
+    /// An array to be written.
+    #[must_use]
+    pub fn of(items: &'a [T]) -> Self {
+        Self { elements: Elements::Items(items) }
+    }
+
+    /// Number of elements.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self.elements {
+            Elements::Wire { count, .. } => count,
+            Elements::Items(items) => items.len(),
+        }
+    }
+
+    /// Whether there are no elements.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The elements, in order.
+    pub fn iter(&self) -> impl Iterator<Item = T> + use<'a, T> {
+        let elements = self.elements;
+        let mut next = 0;
+        let mut position = match elements {
+            Elements::Wire { reader, .. } => reader,
+            Elements::Items(_) => Reader::new(&[]),
+        };
+        std::iter::from_fn(move || {
+            let index = next;
+            next += 1;
+            match elements {
+                // Checked when the array was read, so that reading again cannot fail.
+                Elements::Wire { count, context, .. } if index < count => T::read(&mut position, context).ok(),
+                Elements::Wire { .. } => None,
+                Elements::Items(items) => items.get(index).copied(),
+            }
+        })
+    }
+}
+
+impl<T> Default for Array<'_, T> {
+    fn default() -> Self {
+        Self { elements: Elements::Items(&[]) }
+    }
+}
+
+impl<'a, T: Wire<'a> + fmt::Debug> fmt::Debug for Array<'a, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl<'a, T: Wire<'a> + PartialEq> PartialEq for Array<'a, T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl<'a, T: Wire<'a>> Wire<'a> for Option<Array<'a, T>> {
+    fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, DecodeError> {
+        let start = *reader;
+        let Some(count) = reader.length(context, Fixed::I32)? else { return Ok(None) };
+        // Every element takes at least a byte.
+        if count > reader.remaining() {
+            return Err(start.fail(Fault::EndOfBuffer { wanted: count, left: reader.remaining() }));
+        }
+        let first = *reader;
+        for index in 0..count {
+            T::read(reader, context).map_err(|error| error.at_index(index))?;
+        }
+        Ok(Some(Array { elements: Elements::Wire { reader: first, count, context } }))
+    }
+    fn write(&self, out: &mut Vec<u8>, context: Context) {
+        match self {
+            Some(array) => array.write(out, context),
+            None => write_length(None, out, context, Fixed::I32),
+        }
+    }
+    fn json<S: Serializer>(&self, context: Context, serializer: S) -> Result<S::Ok, S::Error> {
+        self.map(|array| Json(array, context)).serialize(serializer)
+    }
+}
+
+impl<'a, T: Wire<'a>> Wire<'a> for Array<'a, T> {
+    fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, DecodeError> {
+        let start = *reader;
+        Option::<Array<'a, T>>::read(reader, context)?.ok_or_else(|| start.fail(Fault::Null))
+    }
+    fn write(&self, out: &mut Vec<u8>, context: Context) {
+        write_length(Some(self.len()), out, context, Fixed::I32);
+        for item in self.iter() {
+            item.write(out, context);
+        }
+    }
+    fn json<S: Serializer>(&self, context: Context, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_seq(Some(self.len()))?;
+        for item in self.iter() {
+            list.serialize_element(&Json(item, context))?;
+        }
+        list.end()
+    }
+}
