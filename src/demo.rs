@@ -26,6 +26,7 @@ pub mod writer;
 mod cast;
 mod console;
 mod group;
+mod newer;
 mod random;
 mod workload;
 

@@ -166,6 +166,9 @@ fn progress(page: &mut Page, store: &Store) {
     };
     each("offsetd_log_records_total", "counter", "Records of __consumer_offsets read.", &|of| Some(count(of.records)));
     each("offsetd_log_tombstones_total", "counter", "Of these, deletions.", &|of| Some(count(of.tombstones)));
+    each("offsetd_log_left_over_records_total", "counter", "Good records with bytes after their end.", &|of| {
+        Some(count(of.with_left_over))
+    });
     each("offsetd_log_position", "gauge", "The next offset to apply.", &|of| of.position.map(to_f64));
     each(
         "offsetd_log_open_transaction_since_seconds",

@@ -39,6 +39,8 @@ pub struct LogPartitionStatus {
     pub decode_errors: BTreeMap<&'static str, u64>,
     /// Records of unknown types, by type.
     pub unknown_types: BTreeMap<i16, u64>,
+    /// Good records with bytes after their end.
+    pub with_left_over: u64,
     /// Time of the last record.
     pub last_record_at: Option<Millis>,
     /// What keeps the partition from being read.
@@ -69,6 +71,7 @@ impl LogPartitionStatus {
             tombstones: 0,
             decode_errors: BTreeMap::new(),
             unknown_types: BTreeMap::new(),
+            with_left_over: 0,
             last_record_at: None,
             last_error: health.last_error.clone(),
         }
@@ -133,6 +136,7 @@ fn log_partition(
         tombstones: progress.tombstones(),
         decode_errors: progress.decode_errors(),
         unknown_types: progress.unknown_types(),
+        with_left_over: progress.with_left_over(),
         last_record_at: progress.last_record_at(),
         last_error: last_error.or_else(|| health.last_error.clone()),
     }

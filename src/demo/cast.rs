@@ -15,6 +15,8 @@
 //! In all that is 40 commits/s and 7 KB/s. The mock's memory grows by some 40 MB an hour and ends
 //! below 0.5 GB. A test plays a day and checks the bounds.
 
+use super::newer::Protocol;
+
 /// Length of a tick.
 pub(super) const TICK_MS: u64 = 250;
 
@@ -57,6 +59,11 @@ pub(super) const STUCK: Cycle = Cycle { period: minutes(40), well: minutes(1) };
 pub(super) const STOPPED: Cycle = Cycle { period: minutes(4 * 60), well: HISTORY + seconds(12) };
 /// Members come or go so often in [`Behaviour::Rebalances`].
 pub(super) const REBALANCE: u64 = seconds(6);
+/// Groups of the newer protocols gain or lose a member so often.
+pub(super) const NEWER_CHANGES: u64 = seconds(45);
+/// Such a change takes so long to be assigned, and then to be settled.
+pub(super) const NEWER_ASSIGNS: u64 = seconds(1);
+pub(super) const NEWER_SETTLES: u64 = seconds(3);
 /// A console consumer starts so often.
 pub(super) const CONSOLE: Cycle = Cycle { period: seconds(80), well: seconds(60) };
 /// What the console consumer reads.
@@ -121,6 +128,8 @@ pub(super) enum Membership {
     Consumer(usize, &'static str),
     /// The same, with `group.instance.id`.
     Static(usize, &'static str),
+    /// Of a newer protocol, with so many members or one more.
+    Newer(Protocol, usize),
     /// Connect workers: their bytes are their own.
     Connect(usize),
 }
@@ -144,7 +153,7 @@ pub(super) struct GroupSpec {
 }
 
 use Behaviour::{Abandoned, FallsBehind, GetsStuck, KeepsUp, Rebalances, Rewinds, Stops};
-use Membership::{Connect, Consumer, Simple, Static};
+use Membership::{Connect, Consumer, Newer, Simple, Static};
 
 const fn group(id: &'static str, topics: &'static [&'static str], membership: Membership) -> GroupSpec {
     GroupSpec {
@@ -216,5 +225,10 @@ pub(super) const GROUPS: &[GroupSpec] = &[
         metadata: r#"{"host":"etl-2","checkpoint":"s3://lake/customer-360"}"#,
         ..group("customer-360", &["orders", "user-profiles"], Consumer(2, "range"))
     },
+    group("order-events", &["orders", "payments"], Newer(Protocol::Names, 2)),
+    group("log-shipper", &["clickstream", "audit-log"], Newer(Protocol::Pattern("clickstream|audit-.*"), 2)),
+    group("parcel-tracking", &["shipments"], Newer(Protocol::Share, 2)),
+    // Exactly once: all partitions at each transaction's end, with what Kafka Streams notes beside them.
+    GroupSpec { metadata: "AgAAAaH9OJsm", ..group("stock-levels", &["inventory"], Newer(Protocol::Streams, 1)) },
     group("loyalty-migration", &["user-profiles"], Consumer(0, "range")).behaving(Abandoned),
 ];

@@ -3,6 +3,7 @@
 use super::{
     DemoError,
     cast::{ABANDONED_MS, BACKLOG, BEHIND, Behaviour, GroupSpec, Membership, REBALANCE, ROLLING, STOPPED, STUCK},
+    newer::{Newer, Protocol},
     random::Random,
     records::{Commit, GroupDescription, Member, assignment, subscription},
     workload::{Moment, Sink, Topic},
@@ -43,11 +44,17 @@ pub(super) struct Group {
     members: Vec<Joined>,
     joined: usize,
     generation: i32,
+    /// Instead of the members here.
+    newer: Option<Newer>,
 }
 
 impl Group {
     pub(super) fn new(spec: &'static GroupSpec, number: u64) -> Self {
-        Self { spec, number, positions: vec![], commits: 0, members: vec![], joined: 0, generation: 0 }
+        let newer = match spec.membership {
+            Membership::Newer(protocol, _) => Some(Newer::new(protocol)),
+            _ => None,
+        };
+        Self { spec, number, positions: vec![], commits: 0, members: vec![], joined: 0, generation: 0, newer }
     }
 
     pub(super) fn step(
@@ -63,7 +70,15 @@ impl Group {
         if self.spec.behaviour == Behaviour::Abandoned {
             return if now.tick == 0 { self.abandon(now, topics, sink) } else { Ok(()) };
         }
-        self.rejoin(now, topics, random, sink)?;
+        match (&mut self.newer, self.spec.membership) {
+            (Some(newer), Membership::Newer(_, fewest)) => {
+                newer.step((self.spec, self.number, fewest), now, topics, random, sink)?;
+            }
+            _ => self.rejoin(now, topics, random, sink)?,
+        }
+        if matches!(self.spec.membership, Membership::Newer(Protocol::Share, _)) {
+            return Ok(());
+        }
         let is_running = self.spec.behaviour != Behaviour::Stops || STOPPED.is_well(now.tick);
         if !is_running || !(now.tick + self.number).is_multiple_of(self.spec.every) {
             return Ok(());
@@ -150,7 +165,7 @@ impl Group {
     /// How many members there should be.
     fn wanted(&self, tick: u64) -> usize {
         let members = match self.spec.membership {
-            Membership::Simple => 0,
+            Membership::Simple | Membership::Newer(..) => 0,
             Membership::Consumer(members, _) | Membership::Static(members, _) | Membership::Connect(members) => members,
         };
         match self.spec.behaviour {
@@ -165,7 +180,7 @@ impl Group {
 
     fn describe(&self, now: Moment, topics: &[Topic]) -> GroupDescription {
         let (protocol_type, protocol) = match self.spec.membership {
-            Membership::Simple => ("", ""),
+            Membership::Simple | Membership::Newer(..) => ("", ""),
             Membership::Consumer(_, assignor) | Membership::Static(_, assignor) => ("consumer", assignor),
             Membership::Connect(_) => ("connect", "sessioned"),
         };

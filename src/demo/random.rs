@@ -1,5 +1,7 @@
 //! A small seeded generator: the same demo every time, and no dependency.
 
+use crate::model::Uuid;
+
 /// SplitMix64 (Steele, Lea, Flood 2014).
 #[derive(Debug)]
 pub(super) struct Random(u64);
@@ -24,6 +26,12 @@ impl Random {
     /// Half to one and a half times `mean`.
     pub(super) fn around(&mut self, mean: u32) -> u32 {
         mean - mean / 2 + self.below(mean / 2 * 2 + 1)
+    }
+
+    /// As Kafka prints a random UUID.
+    pub(super) fn id(&mut self) -> String {
+        let (high, low) = (self.next(), self.next());
+        Uuid((u128::from(high) << 64 | u128::from(low)).to_be_bytes()).to_string()
     }
 
     /// As Java prints a random UUID.

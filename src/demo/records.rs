@@ -4,9 +4,9 @@
 
 use crate::{
     decode::{
-        Fault,
+        Fault, Versioned,
         consumer_protocol::{Assignment, Embedded, Payload as _, Subscription, TopicPartitions},
-        schema::{GroupMetadataKey, GroupMetadataValue, MemberMetadata, OffsetCommitKey, OffsetCommitValue},
+        schema::{GroupMetadataKey, GroupMetadataValue, MemberMetadata, Message, OffsetCommitKey, OffsetCommitValue},
         wire::Array,
         write_key, write_value,
     },
@@ -190,4 +190,20 @@ pub fn assignment(version: i16, assigned: &[(&str, &[i32])]) -> Vec<u8> {
     let mut bytes = vec![];
     Assignment { version, assigned_partitions: Array::of(&topics), user_data: None }.write(&mut bytes);
     bytes
+}
+
+/// The value of a record of types 3 to 23, whose version is 0.
+///
+/// # Errors
+/// [`Fault::UnknownVersion`], for older types.
+pub fn live<'a, T: Message<'a>>(value: T) -> Result<Option<Versioned<T>>, Fault> {
+    Versioned::new(value, 0).map(Some)
+}
+
+/// The id of a topic that has none: made of its name, so that it is always the same (FNV-1a).
+#[must_use]
+pub fn topic_id(name: &str) -> Uuid {
+    let basis = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d_u128;
+    let step = |hash: u128, byte: u8| (hash ^ u128::from(byte)).wrapping_mul(0x0100_0000_0000_0000_0000_013b);
+    Uuid(name.bytes().fold(basis, step).to_be_bytes())
 }

@@ -129,6 +129,17 @@ impl Sink for Account {
         self.keys.remove(&(group.to_owned(), String::new(), 0)).expect("was there");
         Ok(())
     }
+    fn record(&mut self, record: &Record<'_>) -> Result<(), DemoError> {
+        let (key, value) = record.to_bytes()?;
+        let group = group(Some(&key)).unwrap();
+        // Type and member, which no topic is called.
+        let what = format!("{key:?}");
+        self.write(group, &what, 0, key.len() + value.as_ref().map_or(0, Vec::len), None);
+        if value.is_none() {
+            self.keys.remove(&(group.to_owned(), what, 0)).unwrap();
+        }
+        Ok(())
+    }
     fn produce(&mut self, topic: &str, partition: i32, count: u32) -> Result<(), DemoError> {
         let (end, log) = self.data.entry((topic.to_owned(), partition)).or_default();
         *end += i64::from(count);
@@ -178,6 +189,10 @@ impl Sink for Script {
     }
     fn delete_group(&mut self, group: &str) -> Result<(), DemoError> {
         self.0.push(format!("delete {group}"));
+        Ok(())
+    }
+    fn record(&mut self, record: &Record<'_>) -> Result<(), DemoError> {
+        self.0.push(serde_json::to_string(record).unwrap());
         Ok(())
     }
     fn produce(&mut self, topic: &str, partition: i32, count: u32) -> Result<(), DemoError> {

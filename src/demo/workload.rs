@@ -13,7 +13,7 @@ use super::{
     records::{Commit, GroupDescription},
     writer::Writer,
 };
-use crate::model::Millis;
+use crate::{decode::Record, model::Millis};
 
 /// Version of group records: what brokers write since Kafka 2.3.
 const GROUP_VERSION: i16 = 3;
@@ -24,6 +24,7 @@ pub(super) trait Sink {
     fn delete_offset(&mut self, group: &str, topic: &str, partition: i32) -> Result<(), DemoError>;
     fn group(&mut self, group: &GroupDescription) -> Result<(), DemoError>;
     fn delete_group(&mut self, group: &str) -> Result<(), DemoError>;
+    fn record(&mut self, record: &Record<'_>) -> Result<(), DemoError>;
     fn produce(&mut self, topic: &str, partition: i32, count: u32) -> Result<(), DemoError>;
 }
 
@@ -39,6 +40,9 @@ impl Sink for Writer {
     }
     fn delete_group(&mut self, group: &str) -> Result<(), DemoError> {
         Self::delete_group(self, group)
+    }
+    fn record(&mut self, record: &Record<'_>) -> Result<(), DemoError> {
+        Self::record(self, record)
     }
     fn produce(&mut self, topic: &str, partition: i32, count: u32) -> Result<(), DemoError> {
         Self::produce(self, topic, partition, count)

@@ -22,6 +22,7 @@ use super::{
     cluster::Shared,
     records::{Commit, GroupDescription},
 };
+use crate::decode::{Record, group};
 use crate::model::{Millis, OFFSETS_TOPIC, log_partition_for};
 
 /// How long [`Writer::flush`] waits at most.
@@ -65,7 +66,7 @@ impl Writer {
     /// # Errors
     /// [`DemoError`].
     pub fn commit(&self, commit: &Commit<'_>) -> Result<(), DemoError> {
-        self.record(commit.group, &commit.key(), Some(&commit.value()?), Some(commit.committed_at))
+        self.send_to(commit.group, &commit.key(), Some(&commit.value()?), Some(commit.committed_at))
     }
 
     /// Deletes a committed offset: a tombstone of type 1.
@@ -73,7 +74,7 @@ impl Writer {
     /// # Errors
     /// [`DemoError`].
     pub fn delete_offset(&self, group: &str, topic: &str, partition: i32) -> Result<(), DemoError> {
-        self.record(group, &Commit::new(group, topic, partition, 0, 0).key(), None, None)
+        self.send_to(group, &Commit::new(group, topic, partition, 0, 0).key(), None, None)
     }
 
     /// Describes a classic group, in a version of 0 to 4 (brokers write 3).
@@ -81,7 +82,7 @@ impl Writer {
     /// # Errors
     /// [`DemoError`].
     pub fn group(&self, group: &GroupDescription, version: i16) -> Result<(), DemoError> {
-        self.record(&group.group, &GroupDescription::key(&group.group), Some(&group.value(version)?), None)
+        self.send_to(&group.group, &GroupDescription::key(&group.group), Some(&group.value(version)?), None)
     }
 
     /// Deletes a group's membership: a tombstone of type 2. Its offsets stay.
@@ -89,7 +90,16 @@ impl Writer {
     /// # Errors
     /// [`DemoError`].
     pub fn delete_group(&self, group: &str) -> Result<(), DemoError> {
-        self.record(group, &GroupDescription::key(group), None, None)
+        self.send_to(group, &GroupDescription::key(group), None, None)
+    }
+
+    /// Writes a record of any type.
+    ///
+    /// # Errors
+    /// [`DemoError`].
+    pub fn record(&self, record: &Record<'_>) -> Result<(), DemoError> {
+        let (key, value) = record.to_bytes()?;
+        self.send_to(group(Some(&key)).unwrap_or_default(), &key, value.as_deref(), None)
     }
 
     /// Any record of `__consumer_offsets`, good or bad.
@@ -125,7 +135,7 @@ impl Writer {
         log_partition_for(group, self.0.log_partitions.load(Ordering::Acquire)).ok_or(DemoError::NoOffsetsTopic)
     }
 
-    fn record(&self, group: &str, key: &[u8], value: Option<&[u8]>, at: Option<Millis>) -> Result<(), DemoError> {
+    fn send_to(&self, group: &str, key: &[u8], value: Option<&[u8]>, at: Option<Millis>) -> Result<(), DemoError> {
         self.send(OFFSETS_TOPIC, self.log_partition(group)?, Some(key), value, at)
     }
 

@@ -1,11 +1,13 @@
-//! Arrays, read again element by element instead of being kept.
+//! Arrays, lazily.
 
 use std::fmt;
 
 use serde::ser::{Serialize as _, SerializeSeq as _, Serializer};
 
-use super::{Context, Fixed, Json, Reader, Wire, write_length};
-use crate::decode::error::{DecodeError, Fault};
+use super::{
+    super::error::{DecodeError, Fault},
+    Context, Fixed, Json, Reader, Wire, write_length,
+};
 
 /// An array field: checked when the record is read, then read again by each [`Array::iter`].
 /// That costs no memory, and few readers want the elements.

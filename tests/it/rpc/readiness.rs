@@ -89,15 +89,21 @@ fn bad_and_unknown_records_are_counted_and_stop_nothing() {
     raw(Some(&key), Some(&[]));
     raw(Some(&[0, 2, 0xff, 0xff]), Some(&[0, 3]));
     raw(None, None);
+    // Known, and good but for bytes after the end, which Kafka ignores too.
+    raw(Some(&[0, 15, 0, 0]), None);
+    raw(Some(&key), Some(&[&value[..], &[1, 2]].concat()));
     lab.commit("g", "t", 0, 2);
     lab.settle();
     assert_eq!(lab.entry("g", "t", 0).committed_offset, 2);
     let rows = lab.sql("SELECT records, decode_errors, unknown_types, state, last_error FROM sources").rows;
-    let expected = json!({"records": 12, "decode_errors": 8, "unknown_types": 3, "state": "live", "last_error": null});
+    let expected = json!({"records": 14, "decode_errors": 8, "unknown_types": 3, "state": "live", "last_error": null});
     assert_eq!(rows, [expected]);
     let partition = &lab.status().clusters[0].log_partitions[0];
     assert_eq!((partition.decode_errors, partition.unknown_types), (8, 3));
     assert!(lab.status().ready);
+    let metrics = lab.get("/metrics");
+    let sample = r#"offsetd_log_left_over_records_total{cluster="default",log_partition="0"} 1"#;
+    assert!(metrics.text().lines().any(|line| line == sample), "{}", metrics.text());
 }
 
 #[test]
