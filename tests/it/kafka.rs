@@ -20,6 +20,7 @@ use self::broker::{Broker, Release};
 use self::compare::{between_while_moving, equal_at_rest, equal_once_ready};
 use self::driver::Driver;
 use crate::process::wait_for;
+use crate::program::{offsetd, stdout};
 use crate::server::Server;
 
 const LIMIT: Duration = Duration::from_secs(90);
@@ -38,6 +39,7 @@ on_each_release! {
     an_outage_is_served_stale_and_recovered_from
     a_server_without_its_broker_is_not_ready_until_the_broker_comes
     a_fresh_cluster_is_ready_and_empty_and_not_written_to
+    decode_reads_the_whole_log_without_aborted_commits_and_writes_nothing
 }
 
 fn every_row_equals_adminclient_at_rest_and_while_commits_go_on(release: Release) {
@@ -248,6 +250,46 @@ fn a_fresh_cluster_is_ready_and_empty_and_not_written_to(release: Release) {
     equal_at_rest(&label("first group"), &mut driver, &server);
     assert_eq!(rows_of(&server, "offsets", "first"), 2);
     server.stop_cleanly();
+}
+
+fn decode_reads_the_whole_log_without_aborted_commits_and_writes_nothing(release: Release) {
+    let broker = Broker::started(release);
+    let mut driver = Driver::of(&broker);
+    driver.topic("orders", 1, 10);
+    let servers = broker.bootstrap_servers();
+    let decode = |more: &[&str]| offsetd(&[&["decode", "--bootstrap-servers", &servers], more].concat(), "");
+    let records = |more: &[&str]| -> Vec<Value> {
+        stdout(&decode(more)).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let fresh = decode(&[]);
+    assert_eq!(fresh.status.code(), Some(1), "{fresh:?}");
+    let state = driver.state().unwrap();
+    let internal = |p: &Value| p["topic"] == "__consumer_offsets";
+    assert!(!driver::rows(&state, "partitions").iter().any(internal), "reading made the topic");
+
+    consume(&mut driver, json!({"name": "classic-1", "group": "classic", "topics": ["orders"]}));
+    let mut groups = vec![("classic", 1)];
+    if release.version().starts_with("4.") {
+        consume(&mut driver, json!({"name": "new-1", "group": "new", "topics": ["orders"], "protocol": "consumer"}));
+        groups.push(("new", 1));
+    }
+    driver.wait_caught_up(&groups);
+    // The log's partition ends in markers that no reader gets.
+    transaction(&mut driver, "t", "transactional", 6, true);
+    transaction(&mut driver, "t", "transactional", 7, false);
+
+    let all = records(&[]);
+    assert!(all.iter().all(|record| record["error"].is_null() && record["unknown"].is_null()), "{all:?}");
+    let of_classic = |record: &&Value| record["key"]["group"] == "classic" && record["type"] == 2;
+    assert!(all.iter().filter(of_classic).count() > 0, "{all:?}");
+    let committed = |group: &str| -> Vec<Value> {
+        records(&["--group", group]).iter().map(|record| record["value"]["offset"].clone()).collect()
+    };
+    assert_eq!(committed("transactional"), [6]);
+    if groups.len() == 2 {
+        let kinds: Vec<Value> = records(&["--group", "new"]).iter().map(|record| record["type"].clone()).collect();
+        assert!([3, 5, 6, 7, 8, 1].iter().all(|kind| kinds.contains(&json!(kind))), "{kinds:?}");
+    }
 }
 
 fn consume(driver: &mut Driver, mut command: Value) {

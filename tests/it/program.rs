@@ -16,7 +16,7 @@ use crate::{process::wait_for, server::Server, support::kafka};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-fn offsetd(args: &[&str], input: &str) -> Output {
+pub(crate) fn offsetd(args: &[&str], input: &str) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_offsetd"))
         .args(args)
         .env("NO_COLOR", "1")
@@ -30,7 +30,7 @@ fn offsetd(args: &[&str], input: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout.clone()).unwrap()
 }
