@@ -365,7 +365,7 @@ fn properties_reach_librdkafka(release: Release) {
 }
 
 /// The answer to a statement is this.
-fn is(server: &Server, sql: &str, expected: Value) -> Result<(), String> {
+pub(super) fn is(server: &Server, sql: &str, expected: Value) -> Result<(), String> {
     let found = Value::from(server.try_sql(sql)?);
     if found == expected { Ok(()) } else { Err(format!("{found}, not {expected}")) }
 }
@@ -402,12 +402,12 @@ impl Drop for SetOnDrop<'_> {
     }
 }
 
-fn cluster(broker: &Broker) -> String {
+pub(super) fn cluster(broker: &Broker) -> String {
     format!("[clusters.c]\nbootstrap_servers = {:?}\n", broker.bootstrap_servers())
 }
 
 /// A server with this configuration file, as soon as it accepts connections.
-fn serve(config: &str) -> (TempDir, Server) {
+pub(super) fn serve(config: &str) -> (TempDir, Server) {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("offsetd.toml");
     std::fs::write(&path, config).unwrap();
