@@ -146,8 +146,11 @@ section! {
         pub poll_interval: Duration = Time("1s"), "one request a broker; lag is as fresh as this";
         /// Time between two looks at log starts and last stable offsets.
         pub start_interval: Duration = Time("30s"), "they move with retention, not with traffic";
-        /// Time between two looks at topics, partitions and topic ids.
+        /// Time between two looks at topics and partitions.
         pub metadata_interval: Duration = Time("10s"), "a topic counts as deleted after two looks that miss it";
+        /// Time between two looks at topic ids. A topic that is deleted and made again in between, and committed to
+        /// by the same group, may show the lag of the old commit against the new topic until the next look.
+        pub topic_id_interval: Duration = Time("30s"), "one request; topics are seldom made again within it";
         /// Time that a broker has for an answer about log ends.
         pub request_timeout: Duration = Time("5s"), "a slow broker makes its own partitions late, no others";
         /// Time between two samples of a committed offset and its lag.

@@ -152,6 +152,14 @@ impl Store {
         }
     }
 
+    /// Takes a shard away whose log partition is no more.
+    pub fn retire(&self, key: &ShardKey) {
+        self.directory.remove(key);
+        if let Some(cluster) = self.find(&key.cluster) {
+            cluster.remove(key.log_partition);
+        }
+    }
+
     /// A shard by its key.
     #[must_use]
     pub fn shard(&self, key: &ShardKey) -> Option<Arc<Shard>> {

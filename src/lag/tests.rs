@@ -21,7 +21,11 @@ fn growing(now: Ticks, end: i64) -> Arc<Ends> {
 
 fn board() -> EndsBoard {
     let board = EndsBoard::default();
-    board.set_topics(vec![TopicMetadata { name: "t".into(), leaders: vec![Some(1)] }], 0);
+    board.set_topics(
+        vec![TopicMetadata { name: "t".into(), leaders: vec![Some(1)] }],
+        0,
+        &std::collections::BTreeMap::new(),
+    );
     board
 }
 
@@ -125,7 +129,7 @@ fn unknown_ends_are_unknown_and_never_zero() {
 fn a_topic_that_is_gone_is_deleted_not_unknown() {
     let board = board();
     for at in [0, 100, 200, 300] {
-        board.set_topics(vec![], at);
+        board.set_topics(vec![], at, &std::collections::BTreeMap::new());
     }
     assert_eq!(lag_of(&commit(1), &board.current(), 300).lag, Err(LagUnknown::TopicDeleted));
 }

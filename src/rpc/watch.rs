@@ -29,7 +29,7 @@ use crate::{
     store::{
         Store,
         cluster::Cluster,
-        event::Change,
+        event::{Change, ShardKey},
         shard::{Shard, ShardView},
     },
 };
@@ -126,6 +126,18 @@ async fn run(clusters: Vec<Arc<Cluster>>, filter: Arc<Filter>, include_current: 
             Some(_) = changes.next() => {}
             () = responses.closed() => return,
         }
+        let gone: Vec<ShardKey> = shards.keys().filter(|key| !is_there(&clusters, key)).cloned().collect();
+        for key in gone {
+            let Some((epoch, abort)) = shards.remove(&key) else { continue };
+            abort.abort();
+            // Nothing follows: all of it is gone.
+            let position = shard_position(&key, epoch + 1, 0);
+            let resync = proto::Resync { position: Some(position), missed: None, full: true };
+            let response = proto::WatchResponse { resync: Some(resync), ..proto::WatchResponse::default() };
+            if responses.send(Ok(response)).await.is_err() {
+                return;
+            }
+        }
         for cluster in &clusters {
             for shard in cluster.shards() {
                 let before = shards.get(&shard.key);
@@ -148,6 +160,10 @@ async fn run(clusters: Vec<Arc<Cluster>>, filter: Arc<Filter>, include_current: 
             }
         }
     }
+}
+
+fn is_there(clusters: &[Arc<Cluster>], key: &ShardKey) -> bool {
+    clusters.iter().any(|cluster| cluster.name == key.cluster && cluster.shard(key.log_partition).is_some())
 }
 
 /// Follows one shard.
@@ -286,13 +302,7 @@ impl Follower {
         let key = Key { shard: &self.shard.key, group: &change.group, topic: &change.topic };
         let entry = |(row, rare): &(_, Option<_>)| entry::committed(key, row, rare.as_ref());
         wanted.then(|| proto::OffsetChange {
-            position: Some(proto::ShardPosition {
-                cluster: self.shard.key.cluster.to_string(),
-                source: self.shard.key.source.to_string(),
-                log_partition: self.shard.key.log_partition,
-                epoch: self.shard.epoch,
-                sequence: change.sequence,
-            }),
+            position: Some(shard_position(&self.shard.key, self.shard.epoch, change.sequence)),
             old: change.old.as_ref().map(entry),
             new: change.new.as_ref().map(entry),
             current: false,
@@ -301,11 +311,15 @@ impl Follower {
 }
 
 fn position(view: &ShardView, sequence: u64) -> proto::ShardPosition {
+    shard_position(&view.key, view.epoch, sequence)
+}
+
+fn shard_position(key: &ShardKey, epoch: u64, sequence: u64) -> proto::ShardPosition {
     proto::ShardPosition {
-        cluster: view.key.cluster.to_string(),
-        source: view.key.source.to_string(),
-        log_partition: view.key.log_partition,
-        epoch: view.epoch,
+        cluster: key.cluster.to_string(),
+        source: key.source.to_string(),
+        log_partition: key.log_partition,
+        epoch,
         sequence,
     }
 }

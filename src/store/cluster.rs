@@ -186,6 +186,18 @@ impl Cluster {
         self.shards.lock().get(&log_partition).cloned()
     }
 
+    /// How far each log partition is applied.
+    #[must_use]
+    pub fn applied(&self) -> BTreeMap<i32, i64> {
+        self.shards.lock().iter().map(|(number, shard)| (*number, shard.applied())).collect()
+    }
+
+    /// Takes a shard away whose log partition is no more.
+    pub(super) fn remove(&self, log_partition: i32) {
+        self.shards.lock().remove(&log_partition);
+        self.health.send_modify(|_| ());
+    }
+
     /// Adds a shard, or puts a rebuilt one in the place of the old.
     pub(super) fn put(&self, shard: Arc<Shard>) {
         self.shards.lock().insert(shard.key.log_partition, shard);

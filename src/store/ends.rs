@@ -18,8 +18,14 @@ use crate::{
     model::{Millis, Name, OFFSETS_TOPIC, Uuid},
 };
 
+mod slots;
+
+use slots::Slots;
+
 /// Two metadata refreshes at least so far apart must miss a topic before it counts as deleted.
-const DELETED_AFTER: Ticks = 100;
+pub const DELETED_AFTER: Ticks = 100;
+/// Deleted topics that are remembered, for commits that outlive them.
+const DELETED_KEPT: usize = 10_000;
 /// How far back samples of the log ends reach.
 const SAMPLE_SPAN: Ticks = 36_000;
 /// Samples lie about an eighth of their age apart: some 60 of them cover the span.
@@ -155,6 +161,8 @@ pub struct Ends {
     confirmed: Option<Ticks>,
     /// Every leader has answered, or failed, once.
     pub loaded: bool,
+    /// Topics that were deleted, with what the shards had applied then.
+    deleted: Arc<BTreeMap<Name, Arc<BTreeMap<i32, i64>>>>,
 }
 
 impl Ends {
@@ -191,6 +199,12 @@ impl Ends {
     #[must_use]
     pub fn value(&self, partition: Partition) -> EndValue {
         self.values.get(partition.slot as usize).copied().unwrap_or(EndValue::UNKNOWN)
+    }
+
+    /// The newest metadata refresh.
+    #[must_use]
+    pub fn refreshed(&self) -> Option<Ticks> {
+        self.refreshed
     }
 
     /// Whether a topic that is not in this version is known to be gone, for a commit applied then:
@@ -246,9 +260,12 @@ impl EndsBoard {
     }
 
     /// Takes over the topics of a complete metadata answer.
-    pub fn set_topics(&self, listed: Vec<TopicMetadata>, now: Ticks) {
+    ///
+    /// What the shards have `applied` when a topic is found deleted belongs to it, and not to a later one of its name.
+    pub fn set_topics(&self, listed: Vec<TopicMetadata>, now: Ticks, applied: &BTreeMap<i32, i64>) {
         self.update(|ends, free| {
             let mut topics = BTreeMap::new();
+            let mut deleted = vec![];
             let mut slots = Slots { values: &mut ends.values, free, now };
             let listed: HashMap<Name, TopicMetadata> =
                 listed.into_iter().map(|topic| (Name::clone(&topic.name), topic)).collect();
@@ -259,6 +276,7 @@ impl EndsBoard {
                         topics.insert(Name::clone(name), Arc::clone(known));
                     } else if now.saturating_sub(since) >= DELETED_AFTER {
                         slots.release(&known.partitions);
+                        deleted.push(Name::clone(name));
                     } else {
                         let missing = Topic { missing_since: Some(since), ..Topic::clone(known) };
                         topics.insert(Name::clone(name), Arc::new(missing));
@@ -266,8 +284,20 @@ impl EndsBoard {
                 }
             }
             for (name, metadata) in listed {
-                let topic = slots.merge(ends.topics.get(&name), &metadata);
+                let mut topic = slots.merge(ends.topics.get(&name), &metadata);
+                if let Some(earlier) = ends.deleted.get(&name).filter(|_| !ends.topics.contains_key(&name)) {
+                    topic = Arc::new(Topic { earlier: Some(Arc::clone(earlier)), ..Topic::clone(&topic) });
+                    Arc::make_mut(&mut ends.deleted).remove(&name);
+                }
                 topics.insert(name, topic);
+            }
+            if !deleted.is_empty() {
+                let applied = Arc::new(applied.clone());
+                let known = Arc::make_mut(&mut ends.deleted);
+                known.extend(deleted.into_iter().map(|name| (name, Arc::clone(&applied))));
+                while known.len() > DELETED_KEPT {
+                    known.pop_first();
+                }
             }
             ends.set(topics);
             if ends.refreshed.is_none_or(|before| now.saturating_sub(before) >= DELETED_AFTER) {
@@ -364,62 +394,6 @@ impl EndsBoard {
             ends.samples.push(Arc::new(sample));
             thin(&mut ends.samples, now);
         });
-    }
-}
-
-/// Gives partitions their slots.
-struct Slots<'a> {
-    values: &'a mut Vec<EndValue>,
-    free: &'a mut VecDeque<(u32, Ticks)>,
-    now: Ticks,
-}
-
-impl Slots<'_> {
-    fn merge(&mut self, known: Option<&Arc<Topic>>, metadata: &TopicMetadata) -> Arc<Topic> {
-        let known_partitions = known.map(|topic| &*topic.partitions).unwrap_or_default();
-        let partitions: Vec<Partition> = metadata
-            .leaders
-            .iter()
-            .enumerate()
-            .map(|(number, leader)| Partition {
-                leader: *leader,
-                slot: known_partitions.get(number).map_or_else(|| self.acquire(), |partition| partition.slot),
-            })
-            .collect();
-        self.release(known_partitions.get(partitions.len()..).unwrap_or_default());
-        match known {
-            Some(topic) if topic.partitions == partitions && topic.missing_since.is_none() => Arc::clone(topic),
-            Some(topic) => Arc::new(Topic { partitions, refused: false, missing_since: None, ..Topic::clone(topic) }),
-            None => Arc::new(Topic {
-                name: Name::clone(&metadata.name),
-                id: None,
-                partitions,
-                earlier: None,
-                refused: false,
-                missing_since: None,
-            }),
-        }
-    }
-
-    fn acquire(&mut self) -> u32 {
-        let reusable = |freed: &Ticks| self.now.saturating_sub(*freed) > SAMPLE_SPAN;
-        if let Some((slot, freed)) = self.free.pop_front() {
-            if reusable(&freed) {
-                return slot;
-            }
-            self.free.push_front((slot, freed));
-        }
-        self.values.push(EndValue::UNKNOWN);
-        u32::try_from(self.values.len().saturating_sub(1)).unwrap_or(u32::MAX)
-    }
-
-    fn release(&mut self, partitions: &[Partition]) {
-        for partition in partitions {
-            if let Some(value) = self.values.get_mut(partition.slot as usize) {
-                *value = EndValue::UNKNOWN;
-            }
-            self.free.push_back((partition.slot, self.now));
-        }
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+    sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering},
 };
 
 use parking_lot::Mutex;
 
-use crate::{decode::Fault, model::Millis};
+use crate::{clock::Ticks, decode::Fault, model::Millis};
 
 /// Counters of one log partition. Written by its poll thread, read by anybody.
 #[derive(Debug)]
@@ -17,6 +17,7 @@ pub struct Progress {
     left_over: AtomicU64,
     target: AtomicI64,
     first: AtomicI64,
+    captured: AtomicU32,
     last_record_at: AtomicI64,
     open_transaction_since: AtomicI64,
     troubles: Mutex<Troubles>,
@@ -39,6 +40,7 @@ impl Default for Progress {
             left_over: AtomicU64::default(),
             target: AtomicI64::new(NONE),
             first: AtomicI64::new(NONE),
+            captured: AtomicU32::new(0),
             last_record_at: AtomicI64::new(NONE),
             open_transaction_since: AtomicI64::new(NONE),
             troubles: Mutex::default(),
@@ -52,7 +54,9 @@ fn known(value: &AtomicI64) -> Option<i64> {
 
 impl Progress {
     /// Sets the range of the initial load: the first offset, and the end captured at the start.
-    pub fn set_load(&self, first: i64, target: i64) {
+    /// Asked for at `at`.
+    pub fn set_load(&self, first: i64, target: i64, at: Ticks) {
+        self.captured.store(at, Ordering::Relaxed);
         self.first.store(first, Ordering::Relaxed);
         self.target.store(target, Ordering::Relaxed);
     }
@@ -126,6 +130,12 @@ impl Progress {
     #[must_use]
     pub fn target(&self) -> Option<i64> {
         known(&self.target)
+    }
+
+    /// Whether an end of the log that was asked for at `asked` belies the target: the log was cut meanwhile.
+    #[must_use]
+    pub fn is_beyond(&self, end: i64, asked: Ticks) -> bool {
+        asked > self.captured.load(Ordering::Relaxed) && self.target().is_some_and(|target| end < target)
     }
 
     /// The first offset at the start.

@@ -43,7 +43,7 @@ struct State {
     last_offset: i64,
     /// Greatest log offset of a change.
     highest: i64,
-    /// Where the reader stands: records below were handed to [`Shard::apply`].
+    /// Records below were handed to [`Shard::apply`].
     read_to: i64,
     ahead: Ahead,
     changes: Option<broadcast::Sender<Arc<Change>>>,
@@ -360,15 +360,8 @@ impl Shard {
         let (topic, rare) = (Name::clone(entry.topic), entry.rare.cloned());
         let id = Name::clone(&group.view().id);
         let Some(row) = group.remove(&self.hasher, key.0, key.1) else { return };
-        let change = Change {
-            sequence: 0,
-            log_offset: event.log_offset,
-            group: id,
-            topic,
-            partition: key.1,
-            old: Some((row, rare)),
-            new: None,
-        };
+        let (log_offset, partition) = (event.log_offset, key.1);
+        let change = Change { sequence: 0, log_offset, group: id, topic, partition, old: Some((row, rare)), new: None };
         record(state, change, event.at, now, live);
         self.drop_if_gone(state, event.group);
     }

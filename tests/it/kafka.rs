@@ -3,6 +3,7 @@
 //! Every test runs on each release in `tests/broker/versions`, with a broker of its own. States that are not in
 //! `__consumer_offsets` are left out (see `facts.rs`); nothing else is.
 
+mod audit;
 mod broker;
 mod compare;
 mod driver;

@@ -174,6 +174,7 @@ fn the_tables_have_the_columns_that_users_rely_on() {
             "cluster group_id member_id instance_id client_id client_host rack_id session_timeout_ms rebalance_timeout_ms member_epoch state subscribed_topics subscribed_topic_regex assigned_partitions",
         ),
         ("assignments", "cluster group_id member_id topic partition kind"),
+        ("audit", "cluster group_id topic partition committed_offset kafka_offset first_seen_at checked_at"),
         ("topics", "cluster topic topic_id partitions internal groups active_groups log_end_offset_sum produce_rate"),
         (
             "commits",

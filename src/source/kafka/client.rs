@@ -83,12 +83,12 @@ pub(super) fn connect_asking(cluster: &config::Cluster) -> Result<Client, String
     connect_with(cluster, ASKING)
 }
 
-/// A client that may ask coordinators, and reads what is not committed yet.
+/// A client that reads what is not committed yet.
 ///
 /// # Errors
 /// What librdkafka says of the configuration.
 pub(super) fn connect_uncommitted(cluster: &config::Cluster) -> Result<Client, String> {
-    connect_with(cluster, &[ASKING, &[("isolation.level", "read_uncommitted")]].concat())
+    connect_with(cluster, &[("isolation.level", "read_uncommitted")])
 }
 
 fn connect_with(cluster: &config::Cluster, more: &[(&str, &str)]) -> Result<Client, String> {

@@ -43,8 +43,7 @@ use crate::{
 const CHUNK: usize = 500;
 /// Topics of a question for ids.
 const ID_CHUNK: usize = 1000;
-/// How often topic ids are asked for, and after failures (no such request on old brokers).
-const ID_INTERVAL: Duration = Duration::from_secs(30);
+/// How soon topic ids are asked for after failures (no such request on old brokers).
 const ID_INTERVAL_FAILING: Duration = Duration::from_secs(300);
 /// How soon a failed attempt is repeated.
 const RETRY: Duration = Duration::from_secs(1);
@@ -174,7 +173,7 @@ impl Poller {
             self.asked_low = !self.plan.topics.is_empty() || self.cluster.health().log_partitions.is_some();
         }
         if now >= self.due.ids && self.cluster.config.topic_ids {
-            self.due.ids = now + ID_INTERVAL;
+            self.due.ids = now + self.settings.topic_id_interval;
             self.ask_ids();
         }
     }
@@ -194,7 +193,7 @@ impl Poller {
                     .collect();
                 let log_partitions = topics.iter().find(|topic| &*topic.name == crate::model::OFFSETS_TOPIC);
                 let log_partitions = log_partitions.map_or(0, |topic| topic.leaders.len());
-                self.cluster.ends.set_topics(topics, self.store.clock.ticks());
+                self.cluster.ends.set_topics(topics, self.store.clock.ticks(), &self.cluster.applied());
                 let ticks = self.store.clock.ticks();
                 self.missing.check(&self.client, &self.cluster, &self.settings, ticks);
                 self.replan();
@@ -367,8 +366,7 @@ impl Poller {
             .into_iter()
             .filter_map(|(topic, id)| Some((self.store.names().intern(&topic), Uuid(id).known()?)))
             .collect();
-        let applied = self.cluster.shards().iter().map(|shard| (shard.key.log_partition, shard.applied())).collect();
-        let before = self.ids_asked_at.replace(applied).unwrap_or_default();
+        let before = self.ids_asked_at.replace(self.cluster.applied()).unwrap_or_default();
         self.cluster.ends.set_ids(&ids, &before);
     }
 

@@ -21,13 +21,13 @@ use super::{
 use crate::{
     clock::{Ticks, ticks},
     model::{Name, OFFSETS_TOPIC, SOURCE_KAFKA, Uuid},
-    store::{Store, cluster::Cluster, event::ShardKey, shard::Shard},
+    store::{Store, cluster::Cluster, ends::DELETED_AFTER, event::ShardKey, shard::Shard},
 };
 
 mod reader;
 
 pub(super) use reader::commit;
-use reader::{Load, Reader};
+use reader::{Command, Load, Reader};
 
 /// How often the listener looks whether something changed.
 const TICK: Duration = Duration::from_millis(20);
@@ -44,12 +44,14 @@ pub struct Listener {
     store: Arc<Store>,
     cluster: Arc<Cluster>,
     client: Client,
-    readers: Vec<mpsc::Sender<Load>>,
+    readers: Vec<mpsc::Sender<Command>>,
     /// Partitions whose log moved under their reader.
     moved: (mpsc::Sender<i32>, mpsc::Receiver<i32>),
     /// Shards that are loaded aside, by partition; `None` before the end was captured.
     rebuilding: BTreeMap<i32, Option<Arc<Shard>>>,
     started: i32,
+    /// Fewer partitions than were started, and the refresh that first said so.
+    fewer: Option<(i32, Ticks)>,
     topic_id: Option<Uuid>,
     away_since: Option<Ticks>,
     last_look: Ticks,
@@ -72,6 +74,7 @@ impl Listener {
             moved: mpsc::channel(),
             rebuilding: BTreeMap::new(),
             started: 0,
+            fewer: None,
             topic_id: None,
             away_since: None,
             last_look,
@@ -95,6 +98,7 @@ impl Listener {
             }
             self.judge();
             self.look_for_moved_logs();
+            self.look_for_lost_partitions();
             if threads.iter().any(thread::JoinHandle::is_finished) && !stop.is_cancelled() {
                 break;
             }
@@ -120,7 +124,10 @@ impl Listener {
     /// Starts the partitions from `self.started` on.
     fn start(&mut self, count: i32, stop: &CancellationToken, threads: &mut Threads) -> Result<(), String> {
         let partitions: Vec<i32> = (self.started..count).collect();
-        let loads = self.capture(&partitions)?;
+        let (loads, error) = self.capture(&partitions)?;
+        if let Some(error) = error {
+            return Err(error);
+        }
         if self.readers.is_empty() {
             self.spawn_readers(stop, threads)?;
         }
@@ -128,7 +135,7 @@ impl Listener {
             self.store.publish(&load.shard);
         }
         for load in loads {
-            self.send(load);
+            self.send(load.shard.key.log_partition, Command::Start(load));
         }
         tracing::info!(
             cluster = &*self.cluster.name,
@@ -140,22 +147,31 @@ impl Listener {
         Ok(())
     }
 
-    /// Asks where partitions start and end, once, and makes an empty shard for each.
-    fn capture(&self, partitions: &[i32]) -> Result<Vec<Load>, String> {
+    /// Asks where partitions start and end, once, and makes an empty shard for each that is told; the error is of
+    /// another.
+    fn capture(&self, partitions: &[i32]) -> Result<(Vec<Load>, Option<String>), String> {
+        let asked = self.store.clock.ticks();
         let first = ends::log_ends(&self.client, Spec::Earliest, partitions, TIMEOUT)?;
         let last = ends::log_ends(&self.client, Spec::LatestCommitted, partitions, TIMEOUT)?;
-        let first: BTreeMap<i32, i64> = first.into_iter().collect();
-        let load = |(partition, end): (i32, i64)| {
-            let start = first.get(&partition).copied().unwrap_or(end);
+        let (mut loads, mut error) = (vec![], None);
+        for (partition, end) in last {
+            let (start, end) = match (first.get(&partition), &end) {
+                (Some(Ok(start)), Ok(end)) => (*start, *end),
+                (Some(Err(reason)), _) | (_, Err(reason)) => {
+                    error = Some(format!("log partition {partition}: {reason}"));
+                    continue;
+                }
+                (None, Ok(_)) => continue,
+            };
             let shard = self.store.new_shard(self.key(partition));
-            shard.progress.set_load(start, end);
+            shard.progress.set_load(start, end, asked);
             if start >= end {
                 // Nothing to read, whatever the number.
                 shard.set_applied(end);
             }
-            Load { shard, live_from: end, aside: false }
-        };
-        Ok(last.into_iter().map(load).collect())
+            loads.push(Load { shard, live_from: end, aside: false });
+        }
+        Ok((loads, error))
     }
 
     fn key(&self, log_partition: i32) -> ShardKey {
@@ -183,12 +199,12 @@ impl Listener {
     }
 
     /// To the reader that owns the partition.
-    fn send(&self, load: Load) {
-        let partition = usize::try_from(load.shard.key.log_partition).unwrap_or(0);
+    fn send(&self, log_partition: i32, command: Command) {
+        let partition = usize::try_from(log_partition).unwrap_or(0);
         let reader = partition.checked_rem(self.readers.len()).and_then(|index| self.readers.get(index));
         if let Some(reader) = reader {
             // A reader that is gone is noticed by its thread.
-            let _ = reader.send(load);
+            let _ = reader.send(command);
         }
     }
 
@@ -229,15 +245,59 @@ impl Listener {
             let Some(shard) = self.cluster.shard(number) else { continue };
             let value = ends.value(*partition);
             let moved = value.log_end >= 0 && value.log_end < shard.applied();
+            let is_beyond =
+                |shard: &Shard| value.log_end >= 0 && shard.progress.is_beyond(value.log_end, value.observed);
             // What was applied after the end was asked for may lie beyond it.
-            if away || (moved && shard.applied_before(value.observed)) {
+            if away || is_beyond(&shard) || (moved && shard.applied_before(value.observed)) {
                 self.note_moved(number);
+            }
+            // The load aside was of a log that moved again.
+            if let Some(aside @ Some(_)) = self.rebuilding.get_mut(&number)
+                && aside.as_deref().is_some_and(is_beyond)
+            {
+                *aside = None;
             }
         }
         if topic.id.is_some() && self.topic_id.is_some() && topic.id != self.topic_id {
             (0..self.started).for_each(|number| self.note_moved(number));
         }
         self.topic_id = topic.id.or(self.topic_id);
+    }
+
+    /// Partitions that two metadata refreshes do not show, far enough apart, are no more, and neither is what lay in
+    /// them: the topic was deleted, or made anew with fewer.
+    fn look_for_lost_partitions(&mut self) {
+        let health = self.cluster.health();
+        let (Some(count), Some(refreshed)) = (health.log_partitions, self.cluster.ends.current().refreshed()) else {
+            return;
+        };
+        if !health.reachable || count >= self.started {
+            self.fewer = None;
+            return;
+        }
+        match self.fewer {
+            Some((fewer, since)) if fewer == count => {
+                if refreshed.saturating_sub(since) < DELETED_AFTER {
+                    return;
+                }
+            }
+            _ => {
+                self.fewer = Some((count, refreshed));
+                return;
+            }
+        }
+        tracing::warn!(
+            cluster = &*self.cluster.name,
+            partitions = count,
+            before = self.started,
+            "{OFFSETS_TOPIC} has fewer partitions: the groups in the others are gone"
+        );
+        for number in count..self.started {
+            self.send(number, Command::Stop(number));
+            self.rebuilding.remove(&number);
+            self.store.retire(&self.key(number));
+        }
+        (self.started, self.fewer) = (count, None);
     }
 
     fn note_moved(&mut self, log_partition: i32) {
@@ -268,11 +328,14 @@ impl Listener {
         if waiting.is_empty() {
             return Ok(());
         }
-        for load in self.capture(&waiting)? {
-            self.rebuilding.insert(load.shard.key.log_partition, Some(Arc::clone(&load.shard)));
-            self.send(Load { aside: true, ..load });
+        let (loads, error) = self.capture(&waiting)?;
+        for load in loads {
+            let number = load.shard.key.log_partition;
+            self.rebuilding.insert(number, Some(Arc::clone(&load.shard)));
+            self.send(number, Command::Start(Load { aside: true, ..load }));
         }
-        Ok(())
+        // Those that were told go on.
+        error.map_or(Ok(()), Err)
     }
 }
 

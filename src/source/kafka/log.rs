@@ -12,6 +12,7 @@ use super::{
 use crate::{
     config,
     model::{Millis, OFFSETS_TOPIC, log_partition_for},
+    store::present::Ends,
 };
 
 /// Bound of each question.
@@ -132,8 +133,15 @@ fn partitions(client: &Client, group: Option<&str>) -> Result<Vec<i32>, String> 
 
 /// Where each log partition starts, and ends at present.
 fn ranges(client: &Client, partitions: &[i32]) -> Result<BTreeMap<i32, (i64, i64)>, String> {
-    let first: BTreeMap<i32, i64> = ends::log_ends(client, Spec::Earliest, partitions, TIMEOUT)?.into_iter().collect();
+    let first = ends::log_ends(client, Spec::Earliest, partitions, TIMEOUT)?;
     let last = ends::log_ends(client, Spec::LatestCommitted, partitions, TIMEOUT)?;
-    let range = |(partition, end)| (partition, (first.get(&partition).copied().unwrap_or(end), end));
-    Ok(last.into_iter().map(range).collect())
+    let range = |partition: &i32| {
+        let of = |ends: &Ends| match ends.get(partition) {
+            Some(Ok(offset)) => Ok(*offset),
+            Some(Err(error)) => Err(format!("partition {partition} of {OFFSETS_TOPIC}: {error}")),
+            None => Err(format!("partition {partition} of {OFFSETS_TOPIC}: no answer")),
+        };
+        Ok((*partition, (of(&first)?, of(&last)?)))
+    };
+    partitions.iter().map(range).collect()
 }

@@ -6,18 +6,18 @@ fn topic(name: &str, partitions: usize) -> TopicMetadata {
 
 fn board(topics: &[(&str, usize)]) -> EndsBoard {
     let board = EndsBoard::default();
-    board.set_topics(topics.iter().map(|(name, partitions)| topic(name, *partitions)).collect(), 0);
+    board.set_topics(topics.iter().map(|(name, partitions)| topic(name, *partitions)).collect(), 0, &BTreeMap::new());
     board
 }
 
 #[test]
 fn a_topic_is_deleted_when_two_refreshes_ten_seconds_apart_miss_it() {
     let board = board(&[("t", 1)]);
-    board.set_topics(vec![], 50);
+    board.set_topics(vec![], 50, &BTreeMap::new());
     assert!(board.current().topic("t").is_some(), "one refresh says nothing");
-    board.set_topics(vec![], 100);
+    board.set_topics(vec![], 100, &BTreeMap::new());
     assert!(board.current().topic("t").is_some(), "too close to the first that missed it");
-    board.set_topics(vec![], 150);
+    board.set_topics(vec![], 150, &BTreeMap::new());
     assert!(board.current().topic("t").is_none());
 }
 
@@ -25,10 +25,10 @@ fn a_topic_is_deleted_when_two_refreshes_ten_seconds_apart_miss_it() {
 fn a_topic_never_seen_is_deleted_only_for_commits_before_two_refreshes() {
     let board = board(&[]);
     assert!(!board.current().is_deleted(0));
-    board.set_topics(vec![], 10);
+    board.set_topics(vec![], 10, &BTreeMap::new());
     assert!(!board.current().is_deleted(0), "refreshes too close");
-    board.set_topics(vec![], 120);
-    board.set_topics(vec![], 230);
+    board.set_topics(vec![], 120, &BTreeMap::new());
+    board.set_topics(vec![], 230, &BTreeMap::new());
     assert!(board.current().is_deleted(5));
     assert!(!board.current().is_deleted(200), "the commit is newer than the first of the two");
 }
@@ -38,7 +38,7 @@ fn partitions_added_later_keep_the_values_of_the_first() {
     let board = board(&[("t", 1)]);
     let first = board.current().topic("t").unwrap().partitions[0];
     board.observe(EndKind::High, &[Answer { slot: first.slot, result: Ok((7, 0)) }], 1, 100);
-    board.set_topics(vec![topic("t", 3)], 5);
+    board.set_topics(vec![topic("t", 3)], 5, &BTreeMap::new());
     let ends = board.current();
     let partitions = &ends.topic("t").unwrap().partitions;
     assert_eq!(ends.value(partitions[0]).log_end, 7);
@@ -82,4 +82,19 @@ fn samples_reach_an_hour_back_and_stay_few() {
     let reach = ends.samples.last().unwrap().taken - ends.samples[0].taken;
     assert!((30_000..=SAMPLE_SPAN).contains(&reach), "{reach}");
     assert!((ends.produce_rate(partition, 600).unwrap() - 5.0).abs() < 0.01);
+}
+
+#[test]
+fn what_was_committed_to_a_deleted_topic_is_not_of_a_later_one_of_its_name() {
+    let board = board(&[("t", 1)]);
+    board.set_topics(vec![], 50, &[(7, 10)].into());
+    board.set_topics(vec![], 160, &[(7, 20)].into());
+    assert!(board.current().topic("t").is_none());
+    board.set_topics(vec![topic("t", 1)], 170, &[(7, 30)].into());
+    let earlier = board.current().topic("t").unwrap().earlier.clone();
+    assert_eq!(earlier.unwrap()[&7], 20, "what was applied when it was found deleted");
+    // A later refresh and the new id change nothing of that.
+    board.set_topics(vec![topic("t", 1)], 180, &[(7, 40)].into());
+    board.set_ids(&[("t".into(), Uuid([1; 16]))].into(), &[(7, 35)].into());
+    assert_eq!(board.current().topic("t").unwrap().earlier.as_ref().unwrap()[&7], 20);
 }

@@ -32,6 +32,7 @@ on_releases! {
         log_partitions_added_later_are_read
         a_log_that_was_made_anew_is_read_again
         a_log_partition_that_was_lost_is_read_again
+        a_log_that_is_gone_leaves_no_rows_and_may_come_back_with_fewer_partitions
         lag_is_never_a_wrong_number
         a_topic_hidden_by_an_acl_is_not_authorized_and_comes_back
         a_dead_cluster_does_not_hold_back_the_other
@@ -138,6 +139,47 @@ fn a_log_partition_that_was_lost_is_read_again(release: Release) {
             assert_eq!(rows_of(&server, "offsets", "kept"), 1);
         }
     });
+    server.stop_cleanly();
+}
+
+fn a_log_that_is_gone_leaves_no_rows_and_may_come_back_with_fewer_partitions(release: Release) {
+    let mut broker = Broker::started(release);
+    let mut driver = Driver::of(&broker);
+    driver.topic("orders", 2, 10);
+    let groups: Vec<String> = (0..30).map(|number| format!("group {number}")).collect();
+    for group in &groups {
+        driver.alter(group, "orders", 0, 4, "old");
+    }
+    let (_config, server) = serve_often(&broker);
+    let label = |when: &str| format!("Kafka {}, {when}", release.version());
+    equal_once_ready(&label("50 log partitions"), &mut driver, &server);
+
+    driver.ask(&json!({"do": "delete", "topic": LOG}));
+    let left = "SELECT count(*) AS n FROM sources WHERE log_partition IS NOT NULL";
+    wait_for("no log partitions", LIMIT, || is(&server, left, json!([{"n": 0}])));
+    assert_eq!(server.sql_value("SELECT count(*) FROM offsets"), 0);
+
+    driver.ask(&json!({"do": "create", "topic": LOG, "partitions": 10}));
+    // Coordinators count log partitions when they start.
+    broker.stop();
+    broker.start();
+    for group in groups.iter().step_by(2) {
+        driver.alter(group, "orders", 1, 5, "new");
+    }
+    equal_at_rest(&label("10 log partitions"), &mut driver, &server);
+    wait_for("10 log partitions", LIMIT, || is(&server, left, json!([{"n": 10}])));
+    assert_eq!(server.sql_value("SELECT count(*) FROM offsets"), 15);
+    // Made anew with fewer at once, and its last partitions never come back.
+    driver.ask(&json!({"do": "delete", "topic": LOG}));
+    driver.ask(&json!({"do": "create", "topic": LOG, "partitions": 3}));
+    broker.stop();
+    broker.start();
+    for group in groups.iter().step_by(3) {
+        driver.alter(group, "orders", 0, 6, "newer");
+    }
+    wait_for("3 log partitions", LIMIT, || is(&server, left, json!([{"n": 3}])));
+    equal_at_rest(&label("3 log partitions"), &mut driver, &server);
+    assert_eq!(server.sql_value("SELECT count(*) FROM offsets"), 10);
     server.stop_cleanly();
 }
 
@@ -323,7 +365,7 @@ fn properties_reach_librdkafka(release: Release) {
 }
 
 /// The answer to a statement is this.
-fn is(server: &Server, sql: &str, expected: Value) -> Result<(), String> {
+pub(super) fn is(server: &Server, sql: &str, expected: Value) -> Result<(), String> {
     let found = Value::from(server.try_sql(sql)?);
     if found == expected { Ok(()) } else { Err(format!("{found}, not {expected}")) }
 }

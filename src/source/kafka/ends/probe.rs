@@ -19,36 +19,28 @@ pub(super) struct Probe {
 
 impl LogEnds for Probe {
     fn log_ends(&self, log_partitions: &[i32], timeout: Duration) -> Result<Ends, String> {
-        let listed = ask(&self.client, Spec::Latest, log_partitions, timeout)?;
-        let end = |offset: ListedOffset| {
-            (offset.partition, offset.result.map(|(end, _)| end).map_err(|error| error.to_string()))
-        };
-        Ok(listed.into_iter().map(end).collect())
+        log_ends(&self.client, Spec::Latest, log_partitions, timeout)
     }
 }
 
-/// Asks for offsets of partitions of `__consumer_offsets`, and waits. All, or an error.
+/// Asks for offsets of partitions of `__consumer_offsets`, and waits.
 pub(in super::super) fn log_ends(
     client: &Client,
     spec: Spec,
     log_partitions: &[i32],
     timeout: Duration,
-) -> Result<Vec<(i32, i64)>, String> {
-    let offset = |offset: ListedOffset| match offset.result {
-        Ok((end, _)) => Ok((offset.partition, end)),
-        Err(error) => Err(format!("log partition {}: {error}", offset.partition)),
-    };
-    ask(client, spec, log_partitions, timeout)?.into_iter().map(offset).collect()
-}
-
-fn ask(client: &Client, spec: Spec, log_partitions: &[i32], timeout: Duration) -> Result<Vec<ListedOffset>, String> {
+) -> Result<Ends, String> {
     let admin = Admin::new(client);
     let partitions: Vec<(&CStr, i32)> = log_partitions.iter().map(|number| (c"__consumer_offsets", *number)).collect();
     admin.list_offsets(0, spec, &partitions, timeout);
     let deadline = now() + timeout + RETRY;
     loop {
         match admin.poll(TICK).map(|reply| reply.content) {
-            Some(Ok(ReplyContent::Offsets(listed))) => return Ok(listed),
+            Some(Ok(ReplyContent::Offsets(listed))) => {
+                let end =
+                    |of: ListedOffset| (of.partition, of.result.map(|(end, _)| end).map_err(|error| error.to_string()));
+                return Ok(listed.into_iter().map(end).collect());
+            }
             Some(Ok(_)) => return Err("no offsets in the answer".to_owned()),
             Some(Err(error)) => return Err(error),
             None if now() > deadline => return Err("no answer from the cluster in time".to_owned()),

@@ -48,13 +48,21 @@ pub(super) struct Load {
     pub(super) aside: bool,
 }
 
+/// What a poll thread is told.
+#[derive(Clone, Debug)]
+pub(super) enum Command {
+    Start(Load),
+    /// The partition is no more.
+    Stop(i32),
+}
+
 /// A poll thread's state.
 #[derive(Debug)]
 pub(super) struct Reader {
     store: Arc<Store>,
     cluster: Arc<Cluster>,
     fetcher: Fetcher,
-    loads: mpsc::Receiver<Load>,
+    commands: mpsc::Receiver<Command>,
     moved: mpsc::Sender<i32>,
     partitions: HashMap<i32, Load>,
     logged: Logged,
@@ -65,7 +73,7 @@ impl Reader {
         store: &Arc<Store>,
         cluster: &Arc<Cluster>,
         client: &Client,
-        loads: mpsc::Receiver<Load>,
+        commands: mpsc::Receiver<Command>,
         moved: mpsc::Sender<i32>,
     ) -> Result<Self, String> {
         let fetcher = Fetcher::new(client, OFFSETS_TOPIC, BATCH).ok_or("librdkafka refuses the topic")?;
@@ -73,7 +81,7 @@ impl Reader {
             store: Arc::clone(store),
             cluster: Arc::clone(cluster),
             fetcher,
-            loads,
+            commands,
             moved,
             partitions: HashMap::new(),
             logged: Logged::default(),
@@ -82,8 +90,14 @@ impl Reader {
 
     pub(super) fn run(mut self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
-            while let Ok(load) = self.loads.try_recv() {
-                self.start(load);
+            while let Ok(command) = self.commands.try_recv() {
+                match command {
+                    Command::Start(load) => self.start(load),
+                    Command::Stop(partition) => {
+                        self.fetcher.stop(partition);
+                        self.partitions.remove(&partition);
+                    }
+                }
             }
             self.fetcher.serve();
             let batch = self.fetcher.fetch(WAIT);

@@ -81,7 +81,8 @@ impl Look {
         Ok(Self {
             cluster: Arc::clone(cluster),
             store: Arc::clone(store),
-            admin: Admin::new(&client),
+            // A client of its own: a broker answers nothing else on a connection while a fetch waits there.
+            admin: Admin::new(&client::connect_asking(&cluster.config)?),
             fetcher: Fetcher::new(&client, OFFSETS_TOPIC, BATCH).ok_or("librdkafka refuses the topic")?,
             client,
             ranges: BTreeMap::new(),
