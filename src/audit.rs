@@ -16,7 +16,7 @@ use crate::{
     model::{Name, log_partition_for},
     store::{
         Store,
-        audit::{AuditKey, CommittedKey},
+        audit::{AuditKey, CommittedKey, Coordinator},
         cluster::Cluster,
         group::{Entry, GroupView},
         overlay::Committed,
@@ -73,6 +73,9 @@ async fn rounds(store: &Store, cluster: &Arc<Cluster>, settings: &config::Audit)
                 audit(store, cluster, &group, PATIENCE).await;
             }
         }
+        let resting = Arc::clone(cluster);
+        // Closing connections may block; that it failed would be nobody's business.
+        let _ = tokio::task::spawn_blocking(move || resting.coordinator().map(Coordinator::rest)).await;
     }
 }
 

@@ -8,6 +8,7 @@
 //! __consumer_offsets ─► source::kafka ─► decode ─► store ─► cut ─┬─► facts ─┬─► sql ─┬─► rpc, cli
 //!  (poll threads)        ::listener       pure     a shard per   │   lag    │        └─► web
 //!                                                  log partition │          └─► metrics
+//! behind transactions ─► source::kafka::overlay ► store ────────┤
 //! log ends, topic ids ─► source::kafka::ends ───► store::ends ───┘
 //! samples of commits ──► history ───────────────► store::windows
 //! ```
@@ -21,7 +22,9 @@
 //!
 //! 1. Decoding never does I/O, never panics, allocates nothing that grows with what a record
 //!    claims, and one bad record never stops a partition.
-//! 2. A shard has one writer and moves only forward in log offset; the highest record offset wins.
+//! 2. A shard has one reader and moves only forward in log offset; the highest record offset wins.
+//!    What lies behind an open transaction may be shown early, as the group's coordinator tells it;
+//!    once the reader has passed the record, the log alone decides.
 //! 3. A query sees one cut. Its two tables never disagree, and `now()` is the cut's time.
 //! 4. Unknown is never 0: it is NULL, an unset field or no sample, with the reason beside it.
 //! 5. How far a partition is applied is published after a batch is: the larger of last record + 1

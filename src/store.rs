@@ -4,7 +4,8 @@
 //! directory is a map of its own, which changes only when a log partition appears or is rebuilt, so
 //! that nobody holds a lock of it while applying or reading. Invariants:
 //!
-//! * a shard has one writer and moves only forward in log offset;
+//! * a shard has one reader and moves only forward in log offset; what is shown ahead of it never
+//!   outlives what it brings;
 //! * no lock is held across an `.await`, nor for more than a few hundred records;
 //! * nothing is deleted by guess: tombstones decide.
 

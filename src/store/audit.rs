@@ -14,6 +14,9 @@ pub trait Coordinator: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// Why the coordinator does not tell.
     fn committed(&self, group: &str, timeout: Duration) -> Result<Vec<CommittedKey>, String>;
+
+    /// Lets go of connections: nothing is asked for a while.
+    fn rest(&self) {}
 }
 
 /// A topic, a partition, and what is committed.

@@ -60,7 +60,7 @@ pub struct Limits {
     pub watch_queue: usize,
 }
 
-/// A shard. One writer; readers copy under its lock or pin a view.
+/// A shard, written by its poll thread; readers copy under its lock or pin a view.
 #[derive(Debug)]
 pub struct Shard {
     /// Which shard.

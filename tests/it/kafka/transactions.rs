@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use offsetd::model::log_partition_for;
 use offsetd::rpc::proto::offset_service_client::OffsetServiceClient;
-use offsetd::rpc::proto::{OffsetChange, WatchRequest, WatchResponse};
+use offsetd::rpc::proto::{Freshness, OffsetChange, QueryRequest, WatchRequest, WatchResponse};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
-use tonic::Streaming;
+use tonic::{Code, Status, Streaming};
 
 use super::broker::{Broker, Release};
 use super::compare::{equal_at_rest, equal_once_ready};
@@ -221,6 +221,22 @@ fn latest(server: &Server, group: &str) -> (Value, Duration) {
     (answer["entry"]["committed_offset"].clone(), start.elapsed())
 }
 
+/// Query with LATEST and a deadline.
+fn latest_within(server: &Server, group: &str, deadline: Duration) -> Result<i64, Status> {
+    let mut request = tonic::Request::new(QueryRequest {
+        group_id: group.to_owned(),
+        topic: "orders".to_owned(),
+        freshness: Freshness::Latest.into(),
+        ..QueryRequest::default()
+    });
+    request.set_timeout(deadline);
+    let url = format!("http://{}", server.address());
+    Runtime::new().unwrap().block_on(async {
+        let answer = OffsetServiceClient::connect(url).await.unwrap().query(request).await?.into_inner();
+        Ok(answer.entry.unwrap().committed_offset)
+    })
+}
+
 fn the_latest_has_every_acknowledged_commit(release: Release) {
     const READS: i64 = 1000;
     let broker = Broker::started(release);
@@ -254,8 +270,10 @@ fn the_latest_has_every_acknowledged_commit(release: Release) {
     read(&mut driver, "whole", whole, READS / 5, "transactions behind an open transaction");
 
     // What the open transaction itself commits cannot be known before its end.
-    let answer = server.post("/v1/sql", "application/json", r#"{"statement": "SELECT 1"}"#);
-    assert_eq!(answer.status, 200, "{answer:?}");
+    let refused = latest_within(&server, open, Duration::from_secs(3)).unwrap_err();
+    assert_eq!(refused.code(), Code::DeadlineExceeded);
+    let says = refused.message();
+    assert!(says.contains(&format!("log partition {}", partition.unwrap())) && says.contains("transaction"), "{says}");
     end(&mut driver, "left open", true);
     assert_eq!(latest(&server, open).0, 5);
     server.stop_cleanly();

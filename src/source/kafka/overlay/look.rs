@@ -213,7 +213,16 @@ fn take(
     };
     if config.groups.accepts(key.group) && config.topics.accepts(topic) {
         let event = Event { log_offset, at, group: key.group, kind };
+        let before = looked.range.overflowed;
         let dropped = looked.range.keep(&event, into.store.names(), into.budget);
+        if looked.range.overflowed && !before {
+            let log_partition = message.partition();
+            tracing::warn!(
+                cluster = &*into.cluster.name,
+                log_partition,
+                "more commits behind an open transaction than fit into memory: the rest shows when it ends"
+            );
+        }
         into.cluster.overlay_counters.dropped.add(dropped);
     }
     Some(())

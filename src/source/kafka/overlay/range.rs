@@ -20,6 +20,8 @@ use crate::{
 
 /// Records kept of a key: the newest.
 const PER_KEY: usize = 32;
+/// What a record costs beside itself: its part of the maps.
+const OVERHEAD: usize = 128;
 
 /// A committed key of a group.
 pub(super) type TopicPartition = (Name, i32);
@@ -66,7 +68,7 @@ impl Kept {
     }
 
     fn bytes(&self) -> usize {
-        size_of::<Self>() + self.commit.as_ref().map_or(0, |commit| commit.committed.metadata.len())
+        size_of::<Self>() + OVERHEAD + self.commit.as_ref().map_or(0, |commit| commit.committed.metadata.len())
     }
 
     /// As the reader would bring it.
