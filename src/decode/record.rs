@@ -3,13 +3,12 @@
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 use super::{
-    error::DecodeError,
+    error::{DecodeError, Fault},
     read_record,
     schema::{Message, *},
     wire::{Context, Json, Wire},
     write_key, write_value,
 };
-use crate::decode::Fault;
 
 /// A value with the version that it was written in.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -12,7 +12,7 @@
 //!   largest lag, which [`BEHIND`], [`STUCK`] and [`STOPPED`] bound by ending. The abandoned
 //!   group's topic gets 7 bytes/s, which is a week.
 //!
-//! In all that is 40 commits/s and 7 KB/s. The mock's memory grows by some 40 MB an hour and ends
+//! In all that is some 45 commits/s and 8 KB/s. The mock's memory grows by some 40 MB an hour and ends
 //! below 0.5 GB. A test plays a day and checks the bounds.
 
 use super::newer::Protocol;
