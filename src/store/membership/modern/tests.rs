@@ -10,9 +10,8 @@ fn name(text: &str) -> Name {
 
 /// A test vector of the record format, as key and value.
 fn apply(members: &mut Members, log_offset: i64, key: &str, value: Option<&str>) {
-    let bytes = |hex: &str| -> Vec<u8> {
-        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
-    };
+    let digits = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    let bytes = |hex: &str| -> Vec<u8> { hex.as_bytes().chunks(2).map(digits).collect() };
     let (key, value) = (bytes(key), value.map(bytes));
     let record = decode(Some(&key), value.as_deref()).unwrap();
     let (group, kind, piece) = decoded::piece(&record, &name).unwrap();
