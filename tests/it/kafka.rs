@@ -3,6 +3,14 @@
 //! Every test runs on each release in `tests/broker/versions`, with a broker of its own. States that are not in
 //! `__consumer_offsets` are left out (see `facts.rs`); nothing else is.
 
+// Above the modules, which use it too.
+macro_rules! on_each_release {
+    ($($test:ident)*) => {
+        mod release_4_1 { $(#[test] fn $test() { super::$test(super::Release::of("4.1")) })* }
+        mod release_3_9 { $(#[test] fn $test() { super::$test(super::Release::of("3.9")) })* }
+    };
+}
+
 mod audit;
 mod broker;
 mod compare;
@@ -25,13 +33,6 @@ use crate::program::{offsetd, stdout};
 use crate::server::Server;
 
 const LIMIT: Duration = Duration::from_secs(90);
-
-macro_rules! on_each_release {
-    ($($test:ident)*) => {
-        mod release_4_1 { $(#[test] fn $test() { super::$test(super::Release::of("4.1")) })* }
-        mod release_3_9 { $(#[test] fn $test() { super::$test(super::Release::of("3.9")) })* }
-    };
-}
 
 on_each_release! {
     every_row_equals_adminclient_at_rest_and_while_commits_go_on

@@ -284,18 +284,23 @@ fn a_dead_cluster_does_not_hold_back_the_other(release: Release) {
     driver.topic("orders", 2, 10);
     driver.alter("g", "orders", 1, 3, "");
     // Nothing ever listens on port 1.
-    let clusters = format!(
-        "[server]\nready_after = \"4s\"\n[clusters.dead]\nbootstrap_servers = \"127.0.0.1:1\"\n\
-         [clusters.alive]\nbootstrap_servers = {:?}\n",
-        broker.bootstrap_servers()
-    );
-    let (_config, mut server) = serve(&clusters);
+    let clusters = |ready_after: &str| {
+        format!(
+            "[server]\nready_after = {ready_after:?}\n[clusters.dead]\nbootstrap_servers = \"127.0.0.1:1\"\n\
+             [clusters.alive]\nbootstrap_servers = {:?}\n",
+            broker.bootstrap_servers()
+        )
+    };
+    let (_config, server) = serve(&clusters("1h"));
     for table in ["clusters", "sources"] {
         let named = format!("SELECT DISTINCT cluster FROM {table} ORDER BY 1");
         assert_eq!(Value::from(server.sql(&named)), json!([{"cluster": "alive"}, {"cluster": "dead"}]), "at once");
     }
     let answer = server.get("/readyz");
     assert!(answer.status == 503 && answer.body.contains("dead"), "not given up yet: {answer:?}");
+    server.stop_cleanly();
+
+    let (_config, mut server) = serve(&clusters("1s"));
     server.wait_ready();
     let label = format!("Kafka {}, beside a dead cluster", release.version());
     equal_at_rest(&label, &mut driver, &server);

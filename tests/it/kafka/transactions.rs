@@ -21,13 +21,6 @@ use crate::server::Server;
 
 const LIMIT: Duration = Duration::from_secs(90);
 
-macro_rules! on_each_release {
-    ($($test:ident)*) => {
-        mod release_4_1 { $(#[test] fn $test() { super::$test(super::Release::of("4.1")) })* }
-        mod release_3_9 { $(#[test] fn $test() { super::$test(super::Release::of("3.9")) })* }
-    };
-}
-
 on_each_release! {
     commits_behind_an_open_transaction_show_and_never_jump_back
     a_transaction_that_hangs_costs_a_bounded_number_of_calls
