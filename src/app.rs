@@ -16,7 +16,7 @@ use crate::{
     config::Config,
     history,
     rpc::{self, Health, Service},
-    source::kafka::{ends::Poller, listener::Listener, overlay::Overlay},
+    source::kafka::{ends::Poller, listener::Listener, overlay::Overlay, tail::Tails},
     sql::Engine,
     store::{Store, cluster::Cluster, cut::Settings},
     web::{self, Web},
@@ -70,7 +70,7 @@ pub struct App {
     address: SocketAddr,
     router: Router,
     health: Health,
-    readers: Vec<(Poller, Listener, Overlay)>,
+    readers: Vec<(Poller, Listener, Overlay, Option<Tails>)>,
     stop: CancellationToken,
 }
 
@@ -95,7 +95,8 @@ impl App {
             let poller = Poller::new(Arc::clone(&store), Arc::clone(cluster), config.lag.clone()).map_err(bad)?;
             let listener = Listener::new(Arc::clone(&store), Arc::clone(cluster)).map_err(bad)?;
             let overlay = poller.overlay(config.transactions.clone());
-            readers.push((poller, listener, overlay));
+            let tails = config.lag.look_for_markers.then(|| Tails::new(Arc::clone(cluster)));
+            readers.push((poller, listener, overlay, tails));
         }
         let part = |reason: String| AppError::Part { part: "the SQL engine".to_owned(), reason };
         let engine = Engine::new(Arc::clone(&store), config.sql.clone()).map_err(|error| part(error.to_string()))?;
@@ -129,7 +130,7 @@ impl App {
         // Ends after the front, so that calls under way still see a live store.
         let stop_readers = CancellationToken::new();
         let mut parts = Parts::default();
-        for (poller, listener, overlay) in self.readers {
+        for (poller, listener, overlay, tails) in self.readers {
             let (poll, listen, look) = (stop_readers.clone(), stop_readers.clone(), stop_readers.clone());
             parts.spawn_blocking("the poller of log ends", move || {
                 poller.run(&poll);
@@ -139,6 +140,13 @@ impl App {
                 overlay.run(&look);
                 Ok(())
             });
+            if let Some(tails) = tails {
+                let stop = stop_readers.clone();
+                parts.spawn_blocking("the look at ends", move || {
+                    tails.run(&stop);
+                    Ok(())
+                });
+            }
             parts.spawn_blocking("the listener", move || listener.run(&listen));
         }
         parts.spawn(

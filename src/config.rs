@@ -153,6 +153,9 @@ section! {
         pub topic_id_interval: Duration = Time("30s"), "one request; topics are seldom made again within it";
         /// Time that a broker has for an answer about log ends.
         pub request_timeout: Duration = Time("5s"), "a slow broker makes its own partitions late, no others";
+        /// Look at the last few records of a partition where a group has stopped just before the end: a marker of a
+        /// transaction is nothing to read. Needs READ on the topic, and leaves it alone without.
+        pub look_for_markers: bool = Flag("true"), "behind a marker lag is 1 for ever; at most 10 looks a second, each once";
         /// Time between two samples of a committed offset and its lag.
         pub sample_interval: Duration = Time("10s"), "with window: how long trouble must last to be called so";
         /// Samples that the status is judged by.

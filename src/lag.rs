@@ -6,6 +6,7 @@ use crate::{
     store::{
         ends::{EndError, EndValue, Ends, Partition, Topic, to_f64},
         group::{Rare, Row},
+        silent,
         windows::KeyWindow,
     },
 };
@@ -29,13 +30,21 @@ pub struct Lag {
     pub seconds: Option<f64>,
     /// Committed below the log start: records were deleted unread.
     pub data_lost: bool,
+    /// Nothing but markers of transactions lies before the end: there is nothing to read.
+    pub silent: bool,
 }
 
 /// Lag of a commit. `topic` is the topic of that name in `ends`; `now` is the cut's time.
 #[must_use]
 pub fn lag(row: &Row, rare: Option<&Rare>, log_partition: i32, topic: Option<&Topic>, ends: &Ends, now: Ticks) -> Lag {
-    let unknown =
-        |reason, log_start, log_end| Lag { log_start, log_end, lag: Err(reason), seconds: None, data_lost: false };
+    let unknown = |reason, log_start, log_end| Lag {
+        log_start,
+        log_end,
+        lag: Err(reason),
+        seconds: None,
+        data_lost: false,
+        silent: false,
+    };
     let partition =
         topic.zip(usize::try_from(row.partition).ok()).and_then(|(topic, number)| topic.partitions.get(number));
     if topic.is_some_and(|topic| topic.refused) {
@@ -60,7 +69,9 @@ pub fn lag(row: &Row, rare: Option<&Rare>, log_partition: i32, topic: Option<&To
     let data_lost = log_start.is_some_and(|start| row.committed_offset < start);
     let next = row.committed_offset.max(log_start.unwrap_or(0));
     let lag = end.saturating_sub(next).max(0);
-    Lag { log_start, log_end, lag: Ok(lag), seconds: seconds(next, lag, *partition, ends, now), data_lost }
+    let silent = lag > 0 && lag <= silent::LONGEST && ends.is_silent(*partition, next);
+    let seconds = if silent { Some(0.0) } else { seconds(next, lag, *partition, ends, now) };
+    Lag { log_start, log_end, lag: Ok(lag), seconds, data_lost, silent }
 }
 
 fn known(offset: i64) -> Option<i64> {
@@ -134,6 +145,7 @@ pub fn status(row: &Row, lag: &Lag, window: Option<&KeyWindow>, context: StatusC
     let records = match lag.lag {
         Err(_) => return Status::Unknown,
         Ok(_) if lag.data_lost => return Status::DataLost,
+        Ok(_) if lag.silent => return Status::Ok,
         Ok(records) => records,
     };
     if records == 0 {

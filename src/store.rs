@@ -32,6 +32,7 @@ pub mod overlay;
 pub mod present;
 pub mod progress;
 pub mod shard;
+pub mod silent;
 pub mod windows;
 
 use cluster::Cluster;

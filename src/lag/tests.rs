@@ -178,7 +178,7 @@ fn status_after(samples: &[(i64, i64)]) -> Status {
         last = now;
     }
     let records = samples.last().unwrap().1;
-    let lag = Lag { log_start: None, log_end: None, lag: Ok(records), seconds: None, data_lost: false };
+    let lag = Lag { log_start: None, log_end: None, lag: Ok(records), seconds: None, data_lost: false, silent: false };
     let context = StatusContext { window: WINDOW, now: last, now_at: i64::from(last) * 100 };
     status(&row, &lag, window.as_ref(), context)
 }
@@ -213,7 +213,7 @@ fn a_commit_that_went_back_is_a_rewind() {
 
 #[test]
 fn no_commit_for_longer_than_usual_is_stopped() {
-    let behind = Lag { log_start: None, log_end: None, lag: Ok(5), seconds: None, data_lost: false };
+    let behind = Lag { log_start: None, log_end: None, lag: Ok(5), seconds: None, data_lost: false, silent: false };
     let at = |now_at| StatusContext { window: WINDOW, now: 0, now_at };
     let often = Row { interval_ms: 1000, ..commit(0) };
     assert_eq!(status(&often, &behind, None, at(9_000)), Status::Ok);
@@ -223,4 +223,25 @@ fn no_commit_for_longer_than_usual_is_stopped() {
     assert_eq!(status(&hourly, &behind, None, at(6_000_000)), Status::Stopped);
     let none = Lag { lag: Ok(0), ..behind };
     assert_eq!(status(&often, &none, None, at(11_000)), Status::Ok, "nothing to do");
+}
+
+#[test]
+fn a_marker_before_the_end_is_lag_but_none_in_time() {
+    let board = board();
+    for at in [0, 10, 20] {
+        observe(&board, 500, at);
+        board.sample(at);
+    }
+    let slot = board.current().topic("t").unwrap().partitions[0].slot;
+    board.set_silent([(slot, (498, 500))].into());
+    let lag = lag_of(&commit(499), &board.current(), 1000);
+    assert_eq!((lag.lag, lag.seconds, lag.silent), (Ok(1), Some(0.0), true));
+    let context = StatusContext { window: 100, now: 1000, now_at: 10_000_000 };
+    assert_eq!(status(&commit(499), &lag, None, context), Status::Ok, "however long nothing was committed");
+    // A record lies between.
+    let lag = lag_of(&commit(497), &board.current(), 1000);
+    assert_eq!((lag.lag, lag.silent), (Ok(3), false));
+    // What was true of the end before says nothing of this one.
+    observe(&board, 501, 30);
+    assert!(!lag_of(&commit(499), &board.current(), 1000).silent);
 }

@@ -2,7 +2,8 @@
 //!
 //! Three kinds of thread: one [`ends`] poller, which knows the topics and whether the cluster can be
 //! reached; the poll threads of [`listener`], each with its own consumer and slice of the log
-//! partitions; and the [`overlay`], which looks behind open transactions. Nothing is committed, no group is joined.
+//! partitions; and the [`overlay`], which looks behind open transactions; and [`tail`], which looks for markers of transactions at
+//! the ends of data topics. Nothing is committed, no group is joined.
 
 mod client;
 mod coordinator;
@@ -11,5 +12,6 @@ mod ffi;
 pub mod listener;
 pub mod log;
 pub mod overlay;
+pub mod tail;
 
 pub use client::check_property;

@@ -16,6 +16,7 @@ use super::{
     overlay::{Counters, Overlay},
     present::Lanes,
     shard::Shard,
+    silent::Tails,
     windows::Windows,
 };
 use crate::{
@@ -58,6 +59,8 @@ pub struct Cluster {
     pub ends: EndsBoard,
     /// Samples of commits, for status and rates.
     pub windows: ArcSwap<Windows>,
+    /// Short tails that nobody reads: of markers, perhaps.
+    pub tails: Tails,
     shards: Mutex<BTreeMap<i32, Arc<Shard>>>,
     health: watch::Sender<Health>,
     log_ends: OnceLock<Box<dyn LogEnds>>,
@@ -85,6 +88,7 @@ impl Cluster {
             config,
             ends: EndsBoard::default(),
             windows: ArcSwap::default(),
+            tails: Tails::default(),
             shards: Mutex::default(),
             health: watch::Sender::new(health),
             log_ends: OnceLock::new(),

@@ -152,6 +152,8 @@ pub struct Ends {
     pub version: u64,
     topics: Arc<BTreeMap<Name, Arc<Topic>>>,
     by_id: Arc<HashMap<Uuid, Name>>,
+    /// By slot: from where to which end there is nothing to read, see [`super::silent`].
+    silent: Arc<HashMap<u32, (i64, i64)>>,
     values: Vec<EndValue>,
     /// Oldest first, the nearer the denser.
     pub samples: Vec<Arc<Sample>>,
@@ -176,6 +178,21 @@ impl Ends {
     #[must_use]
     pub fn topic_name(&self, id: Uuid) -> Option<&Name> {
         self.by_id.get(&id)
+    }
+
+    /// Whether a reader of committed records finds nothing between an offset and the present end.
+    #[must_use]
+    pub fn is_silent(&self, partition: Partition, from: i64) -> bool {
+        let end = self.value(partition).log_end;
+        self.silent.get(&partition.slot).is_some_and(|silent| silent.0 <= from && silent.1 == end)
+    }
+
+    /// Whether the end of a partition has not moved for a while, by the samples.
+    #[must_use]
+    pub fn is_quiet(&self, partition: Partition, since: Ticks) -> bool {
+        let at = partition.slot as usize;
+        let before = self.samples.iter().rev().find(|sample| sample.taken <= since);
+        before.and_then(|sample| sample.ends.get(at)).is_some_and(|end| *end == self.value(partition).log_end)
     }
 
     fn set(&mut self, topics: BTreeMap<Name, Arc<Topic>>) {
@@ -378,6 +395,13 @@ impl EndsBoard {
                 }
             }
         });
+    }
+
+    /// Replaces what is known of ends with nothing to read before them.
+    pub fn set_silent(&self, silent: HashMap<u32, (i64, i64)>) {
+        if *self.current.load().silent != silent {
+            self.update(|ends, _| ends.silent = Arc::new(silent));
+        }
     }
 
     /// Declares that every leader has answered, or failed, once.

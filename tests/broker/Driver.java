@@ -65,6 +65,7 @@ public class Driver {
                 admin.createPartitions(Map.of(text(c, "topic"), NewPartitions.increaseTo(c.path("partitions").asInt()))).all().get();
                 break;
             case "produce": produce(text(c, "topic"), c.path("records").asInt()); break;
+            case "produce_transaction": produceTransaction(text(c, "topic"), c.path("partition").asInt(), c.path("records").asInt()); break;
             case "append": append(c); break;
             case "deny_describe": admin.createAcls(List.of(denyDescribe(text(c, "topic")))).all().get(); break;
             case "allow_describe": admin.deleteAcls(List.of(denyDescribe(text(c, "topic")).toFilter())).all().get(); break;
@@ -105,6 +106,16 @@ public class Driver {
         try (var producer = producer(brokers, Map.of())) {
             for (int p = 0; p < partitions; p++)
                 for (int r = 0; r < records; r++) producer.send(new ProducerRecord<>(topic, p, null, new byte[] {'x'}));
+        }
+    }
+
+    /** Records of one partition in one transaction, which is committed: its marker comes after them. */
+    private void produceTransaction(String topic, int partition, int records) {
+        try (var producer = producer(brokers, Map.of("transactional.id", "produces " + topic))) {
+            producer.initTransactions();
+            producer.beginTransaction();
+            for (int r = 0; r < records; r++) producer.send(new ProducerRecord<>(topic, partition, null, new byte[] {'x'}));
+            producer.commitTransaction();
         }
     }
 

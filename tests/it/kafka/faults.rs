@@ -34,6 +34,7 @@ on_releases! {
         a_log_partition_that_was_lost_is_read_again
         a_log_that_is_gone_leaves_no_rows_and_may_come_back_with_fewer_partitions
         lag_is_never_a_wrong_number
+        a_marker_after_the_last_record_is_no_lag_in_time
         a_topic_hidden_by_an_acl_is_not_authorized_and_comes_back
         a_dead_cluster_does_not_hold_back_the_other
         a_crash_during_the_load_is_survived
@@ -234,6 +235,34 @@ fn lag_is_never_a_wrong_number(release: Release) {
     driver.ask(&json!({"do": "delete", "topic": "stale"}));
     driver.topic("stale", 1, 20);
     row("past", "stale", json!([{"lag": null, "lag_unknown": "topic_recreated", "status": "unknown"}]));
+    server.stop_cleanly();
+}
+
+fn a_marker_after_the_last_record_is_no_lag_in_time(release: Release) {
+    let broker = Broker::started(release);
+    let mut driver = Driver::of(&broker);
+    driver.topic("orders", 2, 10);
+    driver.ask(&json!({"do": "produce_transaction", "topic": "orders", "partition": 0, "records": 5}));
+    // Partition 0: 15 records and a marker.
+    driver.alter("at the marker", "orders", 0, 15, "");
+    driver.alter("before a record", "orders", 0, 14, "");
+    driver.alter("no marker", "orders", 1, 9, "");
+    let often = OFTEN.replace("[lag]\n", "[lag]\nsample_interval = \"1s\"\n");
+    let (_config, mut server) = serve(&format!("{often}{}", cluster(&broker)));
+    server.wait_ready();
+    let rows = "SELECT group_id, lag, lag_seconds = 0 AS in_time, status FROM lag ORDER BY 1";
+    // The end is older than the samples, and nothing is produced: how old, nobody knows.
+    let expected = json!([
+        {"group_id": "at the marker", "lag": 1, "in_time": true, "status": "ok"},
+        {"group_id": "before a record", "lag": 2, "in_time": null, "status": "ok"},
+        {"group_id": "no marker", "lag": 1, "in_time": null, "status": "ok"},
+    ]);
+    wait_for("the look at the end", LIMIT, || is(&server, rows, expected.clone()));
+
+    // The next end is looked at again.
+    driver.ask(&json!({"do": "produce", "topic": "orders", "records": 1}));
+    let behind = "SELECT lag, lag_seconds > 0 AS behind FROM lag WHERE group_id = 'at the marker'";
+    wait_for("the next record", LIMIT, || is(&server, behind, json!([{"lag": 2, "behind": true}])));
     server.stop_cleanly();
 }
 

@@ -1,0 +1,186 @@
+//! Looks whether anything but markers of transactions lies at the end of a partition of a data topic.
+//!
+//! The only reading of data topics, and very little of it: short tails that nobody reads
+//! ([`crate::store::silent`]), each once for every end, a few a second. A topic that may not be read is
+//! left alone.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use hashbrown::HashMap;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    client,
+    ffi::{Content, Fetcher},
+    overlay::pace::Pace,
+};
+use crate::{
+    model::Name,
+    store::{
+        cluster::Cluster,
+        silent::{LONGEST, Tail},
+    },
+};
+
+/// Looks a second.
+const PACE: usize = 10;
+/// How often it is seen to what waits.
+const TICK: Duration = Duration::from_millis(200);
+/// Longest wait for the end of a partition.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a topic is left alone that could not be read.
+const REFUSED: Duration = Duration::from_secs(600);
+
+/// What looks found before one end of a partition.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    end: i64,
+    /// From this offset on there is nothing to read.
+    silent_from: i64,
+    /// From this offset on there is.
+    records_from: i64,
+}
+
+impl Found {
+    fn new(end: i64) -> Self {
+        Self { end, silent_from: i64::MAX, records_from: -1 }
+    }
+
+    fn is_known(&self, from: i64) -> bool {
+        from >= self.silent_from || from <= self.records_from
+    }
+
+    fn add(&mut self, from: i64, silent: bool) {
+        if silent {
+            self.silent_from = self.silent_from.min(from);
+        } else {
+            self.records_from = self.records_from.max(from);
+        }
+    }
+}
+
+/// Looks at the tails of one cluster.
+#[derive(Debug)]
+pub struct Tails {
+    cluster: Arc<Cluster>,
+    found: BTreeMap<(Name, i32), Found>,
+    refused: HashMap<Name, Instant>,
+    pace: Pace,
+}
+
+impl Tails {
+    /// Nothing was looked at yet.
+    #[must_use]
+    pub fn new(cluster: Arc<Cluster>) -> Self {
+        Self { cluster, found: BTreeMap::new(), refused: HashMap::new(), pace: Pace::new(PACE, now()) }
+    }
+
+    /// Looks until the token is cancelled. Blocks: give it a thread.
+    pub fn run(mut self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            let waiting = self.cluster.tails.waiting();
+            let due: Vec<Tail> = waiting.into_iter().filter(|tail| self.is_due(tail)).collect();
+            if !due.is_empty() && self.cluster.health().reachable {
+                self.look_at(&due, stop);
+            }
+            self.publish();
+            std::thread::park_timeout(TICK);
+        }
+    }
+
+    /// The present end of a partition, and its slot.
+    fn end(&self, topic: &str, partition: i32) -> Option<(u32, i64)> {
+        let ends = self.cluster.ends.current();
+        let partition = *ends.topic(topic)?.partitions.get(usize::try_from(partition).ok()?)?;
+        Some((partition.slot, ends.value(partition).log_end)).filter(|(_, end)| *end >= 0)
+    }
+
+    fn is_due(&self, (topic, partition, from): &Tail) -> bool {
+        let Some((_, end)) = self.end(topic, *partition) else { return false };
+        let is_short = (1..=LONGEST).contains(&end.saturating_sub(*from));
+        let found = self.found.get(&(Name::clone(topic), *partition)).filter(|found| found.end == end);
+        let known = found.is_some_and(|found| found.is_known(*from));
+        is_short && !known && !self.refused.contains_key(topic)
+    }
+
+    fn look_at(&mut self, due: &[Tail], stop: &CancellationToken) {
+        let connected = client::connect(&self.cluster.config);
+        let Ok(client) = connected.inspect_err(|error| tracing::debug!(error, "cannot look at ends")) else { return };
+        for (topic, partition, from) in due {
+            let moment = now();
+            self.refused.retain(|_, until| *until > moment);
+            if self.refused.contains_key(topic) {
+                continue;
+            }
+            while !self.pace.is_free(now()) && !stop.is_cancelled() {
+                std::thread::park_timeout(TICK / 4);
+            }
+            if stop.is_cancelled() {
+                return;
+            }
+            self.pace.count(now());
+            let Some((_, end)) = self.end(topic, *partition) else { continue };
+            match look(&client, topic, *partition, *from, end) {
+                Ok(silent) => {
+                    let found = self.found.entry((Name::clone(topic), *partition)).or_insert(Found::new(end));
+                    if found.end != end {
+                        *found = Found::new(end);
+                    }
+                    found.add(*from, silent);
+                }
+                Err(error) => {
+                    tracing::debug!(
+                        cluster = &*self.cluster.name,
+                        topic = &**topic,
+                        partition,
+                        error,
+                        "cannot look at the end"
+                    );
+                    self.refused.insert(Name::clone(topic), now() + REFUSED);
+                }
+            }
+            client.serve();
+        }
+    }
+
+    /// Forgets what is of an earlier end, and shows the rest.
+    fn publish(&mut self) {
+        let mut silent = HashMap::new();
+        for ((topic, partition), found) in std::mem::take(&mut self.found) {
+            let Some((slot, _)) = self.end(&topic, partition).filter(|(_, end)| *end == found.end) else { continue };
+            if found.silent_from < found.end {
+                silent.insert(slot, (found.silent_from, found.end));
+            }
+            self.found.insert((topic, partition), found);
+        }
+        self.cluster.ends.set_silent(silent);
+    }
+}
+
+/// Reads committed records from an offset on: is there none before the end?
+fn look(client: &client::Client, topic: &str, partition: i32, from: i64, end: i64) -> Result<bool, String> {
+    let mut fetcher = Fetcher::new(client, topic, 16).ok_or("librdkafka refuses the topic")?;
+    fetcher.start_at(partition, from)?;
+    let until = now() + TIMEOUT;
+    while now() < until {
+        let batch = fetcher.fetch(TICK);
+        let Some(first) = batch.messages().first() else { continue };
+        return match first.content() {
+            Content::Record { .. } => Ok(false),
+            // An end before is that of an open transaction.
+            Content::End => Ok(first.offset() >= end),
+            Content::Reset => Err("the offset is not in the log".to_owned()),
+            Content::Failure(error) => Err(super::ffi::describe(error)),
+        };
+    }
+    Err("no answer".to_owned())
+}
+
+#[expect(clippy::disallowed_methods, reason = "when to look is not part of any answer")]
+fn now() -> Instant {
+    Instant::now()
+}
