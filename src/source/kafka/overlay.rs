@@ -1,8 +1,8 @@
 //! Looks behind open transactions, so that plain commits there show as Kafka's own tools show them.
 //!
 //! The readers stop at the last stable offset: an open transaction freezes its whole log partition,
-//! with the commits of all other groups behind it. Where that lasts ([`freeze`]), one more consumer
-//! reads what lies behind, whoever wrote it ([`range`]), and the coordinators of the groups that have
+//! with the commits of all other groups behind it. Where that lasts (`freeze`), one more consumer
+//! reads what lies behind, whoever wrote it (`range`), and the coordinators of the groups that have
 //! records there say what is committed, at a bounded pace and only when there is something new. The
 //! record that an answer means is shown early (`Shard::show_early`). When the transaction ends, the
 //! readers replay all of it, and nothing jumps back.
