@@ -9,6 +9,7 @@ mod active;
 mod consumers;
 mod entry;
 mod filter;
+mod flight;
 pub mod json;
 mod offsets;
 mod paging;

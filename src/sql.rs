@@ -7,6 +7,7 @@
 mod engine;
 mod error;
 mod memory;
+mod placeholders;
 mod scan;
 mod session;
 mod stop;
@@ -17,6 +18,8 @@ mod wanted;
 pub mod output;
 
 pub use datafusion::common::ScalarValue;
-pub use engine::{Answer, Engine, Statement, Stats};
+pub use engine::{Answer, Description, Engine, Statement, Stats, TableDescription};
 pub use error::SqlError;
+pub use placeholders::number;
+pub use session::{CATALOG, SCHEMA};
 pub use table::COMMENT;

@@ -1,15 +1,16 @@
-//! The gRPC services as routes of the one port: OffsetService, health, reflection; each also as
-//! gRPC-Web.
+//! The gRPC services as routes of the one port: OffsetService, health, reflection, each also as
+//! gRPC-Web; and Flight SQL.
 
 use std::{sync::Arc, time::Duration};
 
+use arrow_flight::flight_service_server::FlightServiceServer;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tonic_web::GrpcWebLayer;
 use tower::Layer as _;
 
-use super::{Service, proto};
+use super::{Service, flight::Front, proto};
 use crate::{status, store::Store};
 use proto::offset_service_server::OffsetServiceServer;
 
@@ -37,6 +38,10 @@ pub fn routes(service: Service) -> Result<(axum::Router, Health), String> {
     };
     let reflection_v1 = reflection().build_v1().map_err(|error| error.to_string())?;
     let reflection_v1alpha = reflection().build_v1alpha().map_err(|error| error.to_string())?;
+    let flight = FlightServiceServer::new(Front::new(&service))
+        .max_decoding_message_size(MAX_REQUEST_BYTES)
+        .send_compressed(tonic::codec::CompressionEncoding::Gzip)
+        .accept_compressed(tonic::codec::CompressionEncoding::Gzip);
     let offsets = OffsetServiceServer::new(service)
         .max_decoding_message_size(MAX_REQUEST_BYTES)
         .send_compressed(tonic::codec::CompressionEncoding::Gzip)
@@ -46,7 +51,8 @@ pub fn routes(service: Service) -> Result<(axum::Router, Health), String> {
     let routes = Routes::new(web.layer(offsets))
         .add_service(web.layer(health))
         .add_service(web.layer(reflection_v1))
-        .add_service(web.layer(reflection_v1alpha));
+        .add_service(web.layer(reflection_v1alpha))
+        .add_service(flight);
     Ok((routes.into_axum_router().reset_fallback(), Health { reporter }))
 }
 
@@ -77,7 +83,7 @@ impl Health {
     }
 
     async fn report(&self, status: ServingStatus) {
-        for service in ["", "offsetd.v1.OffsetService"] {
+        for service in ["", "offsetd.v1.OffsetService", "arrow.flight.protocol.FlightService"] {
             self.reporter.set_service_status(service, status).await;
         }
     }

@@ -11,7 +11,7 @@ use std::{
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use datafusion::{
-    common::{DataFusionError, ParamValues, ScalarValue},
+    common::{DataFusionError, ScalarValue},
     config::Dialect,
     execution::{SessionState, context::SQLOptions},
     logical_expr::LogicalPlan,
@@ -34,6 +34,10 @@ use crate::{
         cut::{Cut, Snapshot},
     },
 };
+
+mod describe;
+
+pub use describe::{Description, TableDescription};
 
 /// Room for a planner's recursion over a long statement.
 const STACK_BYTES: usize = 64 * 1024 * 1024;
@@ -251,8 +255,8 @@ impl Shared {
         let sort = |error: DataFusionError| SqlError::from_datafusion(&error);
         let state = session(&self.tables, &cut, &self.settings, Arc::new(pool), stop).map_err(sort)?;
         let plan = self.plan(&state, &statement, &cut).await?;
+        let (plan, schema) = describe::bind(plan, statement.parameters)?;
         let plan = state.create_physical_plan(&plan).await.map_err(sort)?;
-        let schema = output::wire_schema(&plan.schema());
         let mut stream = execute_stream(plan, state.task_ctx()).map_err(sort)?;
         let answer = Planned { schema: Arc::clone(&schema), stats: Arc::clone(&stats) };
         if planned.send(answer).is_err() {
@@ -308,10 +312,7 @@ impl Shared {
         let plan = state.statement_to_plan(parsed).await.map_err(sort)?;
         let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         options.verify_plan(&plan).map_err(sort)?;
-        if statement.parameters.is_empty() {
-            return Ok(plan);
-        }
-        plan.with_param_values(ParamValues::from(statement.parameters.clone())).map_err(sort)
+        Ok(plan)
     }
 }
 

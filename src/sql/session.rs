@@ -27,8 +27,10 @@ use super::{
 };
 use crate::{config, store::cut::Cut};
 
-const CATALOG: &str = "offsetd";
-const SCHEMA: &str = "public";
+/// The one catalog.
+pub const CATALOG: &str = "offsetd";
+/// The schema of the tables.
+pub const SCHEMA: &str = "public";
 
 /// Functions whose result can be much larger than the statement: they allocate outside the memory
 /// pool, and one call can end the process.

@@ -2,6 +2,7 @@
 
 mod active;
 mod consumers;
+mod flight;
 mod offsets;
 mod query;
 mod readiness;

@@ -1,0 +1,157 @@
+//! Handles of prepared statements and tickets: the statement itself with its parameters.
+//!
+//! The server keeps nothing for them, so that what nobody redeems or closes costs nothing, and any
+//! server can redeem them. They carry no right: who makes one up could send the statement as well,
+//! and every use checks it like one.
+
+use std::hash::{BuildHasher as _, RandomState};
+
+use arrow::{
+    array::{ArrayRef, RecordBatch},
+    error::ArrowError,
+    ipc::{reader::StreamReader, writer::StreamWriter},
+};
+use prost::Message as _;
+
+use crate::{
+    error::Error,
+    sql::{ScalarValue, Statement, output},
+};
+
+/// Names the layout; no other is read.
+const LAYOUT: u32 = 0x6f66_7331;
+
+/// Room for the values of one execution.
+const MAX_PARAMETER_BYTES: usize = 256 << 10;
+
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct Handle {
+    #[prost(fixed32, tag = "1")]
+    layout: u32,
+    #[prost(string, tag = "2")]
+    pub(super) sql: String,
+    /// One row, as a stream of Arrow IPC; empty for none.
+    #[prost(bytes = "vec", tag = "3")]
+    parameters: Vec<u8>,
+    /// Of one execution, to cancel it by.
+    #[prost(fixed64, tag = "4")]
+    pub(super) execution: u64,
+}
+
+impl Handle {
+    pub(super) fn new(sql: String) -> Self {
+        Self { layout: LAYOUT, sql, parameters: vec![], execution: 0 }
+    }
+
+    /// For one execution.
+    pub(super) fn ticket(self) -> Self {
+        // Random, so that nobody cancels by chance what another runs.
+        Self { execution: RandomState::new().hash_one(&self.sql), ..self }
+    }
+
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, Error> {
+        match Self::decode(bytes) {
+            Ok(handle) if handle.layout == LAYOUT => Ok(handle),
+            _ => Err(Error::Invalid("not a handle or ticket of this server".to_owned())),
+        }
+    }
+
+    pub(super) fn bytes(&self) -> prost::bytes::Bytes {
+        self.encode_to_vec().into()
+    }
+
+    /// With the values of the next executions.
+    pub(super) fn bound(self, row: Option<&RecordBatch>) -> Result<Self, Error> {
+        let parameters = row.map_or(Ok(vec![]), write).map_err(|error| refused(&error))?;
+        if parameters.len() > MAX_PARAMETER_BYTES {
+            let given = parameters.len();
+            return Err(Error::Exhausted(format!(
+                "the parameters have {given} bytes, {MAX_PARAMETER_BYTES} are allowed (fixed)"
+            )));
+        }
+        Ok(Self { parameters, ..self })
+    }
+
+    /// The statement to run.
+    pub(super) async fn statement(self, timeout: Option<std::time::Duration>) -> Result<Statement, Error> {
+        let Self { sql, parameters, .. } = self;
+        let parameters = if parameters.is_empty() {
+            vec![]
+        } else {
+            // On a thread of its own, so that a reader that panics on hostile bytes ends only this call.
+            let read = tokio::task::spawn_blocking(move || read(&parameters)).await;
+            read.map_err(|_| Error::Invalid("the parameters cannot be read".to_owned()))?.map_err(|e| refused(&e))?
+        };
+        Ok(Statement { sql, parameters, timeout, ..Statement::default() })
+    }
+}
+
+fn refused(error: &ArrowError) -> Error {
+    Error::Invalid(format!("the parameters cannot be read: {error}"))
+}
+
+fn write(row: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
+    let row = output::to_wire(row, &output::wire_schema(&row.schema()))?;
+    let mut writer = StreamWriter::try_new(vec![], &row.schema())?;
+    writer.write(&row)?;
+    writer.into_inner()
+}
+
+fn read(bytes: &[u8]) -> Result<Vec<ScalarValue>, ArrowError> {
+    let Some(row) = StreamReader::try_new(bytes, None)?.next().transpose()? else { return Ok(vec![]) };
+    if row.num_rows() != 1 {
+        return Err(ArrowError::InvalidArgumentError("one row is one execution".to_owned()));
+    }
+    let value = |column: &ArrayRef| {
+        ScalarValue::try_from_array(column, 0).map_err(|error| ArrowError::ExternalError(error.into()))
+    };
+    row.columns().iter().map(value).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Int32Array, StringViewArray};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_handle_carries_its_statement_and_parameters() {
+        let number: ArrayRef = Arc::new(Int32Array::from(vec![7]));
+        let text: ArrayRef = Arc::new(StringViewArray::from(vec!["x"]));
+        let row = RecordBatch::try_from_iter([("a", number), ("b", text)]).unwrap();
+        let handle = Handle::new("SELECT $1, $2".to_owned()).bound(Some(&row)).unwrap();
+        let statement = Handle::read(&handle.bytes()).unwrap().statement(None).await.unwrap();
+        let values = [ScalarValue::Int32(Some(7)), ScalarValue::Utf8(Some("x".to_owned()))];
+        assert_eq!((&*statement.sql, &statement.parameters[..]), ("SELECT $1, $2", &values[..]));
+        let again = handle.bound(None).unwrap().statement(None).await.unwrap();
+        assert!(again.parameters.is_empty());
+    }
+
+    #[tokio::test]
+    async fn no_damaged_handle_does_more_than_fail() {
+        let number: ArrayRef = Arc::new(Int32Array::from(vec![7]));
+        let row = RecordBatch::try_from_iter([("a", number)]).unwrap();
+        let bytes = Handle::new("SELECT $1".to_owned()).bound(Some(&row)).unwrap().bytes();
+        for at in 0..bytes.len() {
+            for value in [0, 1, 0x7f, 0xff] {
+                let mut damaged = bytes.to_vec();
+                damaged[at] = value;
+                if let Ok(handle) = Handle::read(&damaged) {
+                    // Ok or an error, but it comes back.
+                    let _ = handle.statement(None).await;
+                }
+            }
+        }
+        assert!(Handle::read(b"").is_err() && Handle::read(b"SELECT 1").is_err());
+    }
+
+    #[test]
+    fn parameters_have_a_limit() {
+        let text: ArrayRef = Arc::new(StringViewArray::from(vec!["x".repeat(300 << 10)]));
+        let row = RecordBatch::try_from_iter([("a", text)]).unwrap();
+        let bound = Handle::new("SELECT $1".to_owned()).bound(Some(&row));
+        assert!(matches!(bound, Err(Error::Exhausted(_))));
+    }
+}

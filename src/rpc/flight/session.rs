@@ -1,0 +1,107 @@
+//! Session options, which `arrow-flight` has no messages for (`Flight.proto`): there is one catalog
+//! with one schema, and no state of a session.
+
+use std::collections::HashMap;
+
+use arrow_flight::Action;
+use prost::Message;
+
+use crate::{
+    error::Error,
+    sql::{CATALOG, SCHEMA},
+};
+
+/// `SessionOptionValue`, of which only text is of interest.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct OptionValue {
+    #[prost(string, optional, tag = "1")]
+    pub(super) string_value: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct SetSessionOptionsRequest {
+    #[prost(map = "string, message", tag = "1")]
+    pub(super) session_options: HashMap<String, OptionValue>,
+}
+
+/// `SetSessionOptionsResult.Error`.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct OptionError {
+    #[prost(int32, tag = "1")]
+    pub(super) value: i32,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct SetSessionOptionsResult {
+    #[prost(map = "string, message", tag = "1")]
+    pub(super) errors: HashMap<String, OptionError>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct GetSessionOptionsResult {
+    #[prost(map = "string, message", tag = "1")]
+    pub(super) session_options: HashMap<String, OptionValue>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct CloseSessionResult {
+    #[prost(int32, tag = "1")]
+    pub(super) status: i32,
+}
+
+/// `SetSessionOptionsResult.ErrorValue`.
+const INVALID_NAME: i32 = 1;
+const INVALID_VALUE: i32 = 2;
+/// `CloseSessionResult.Status`.
+const CLOSED: i32 = 1;
+
+const OPTIONS: [(&str, &str); 2] = [("catalog", CATALOG), ("schema", SCHEMA)];
+
+/// The answer to an action about the session; `None` if it is about something else.
+pub(super) fn act(action: &Action) -> Option<Result<Vec<u8>, Error>> {
+    match action.r#type.as_str() {
+        "SetSessionOptions" => Some(set(&action.body)),
+        "GetSessionOptions" => {
+            let option =
+                |(name, value): (&str, &str)| (name.to_owned(), OptionValue { string_value: Some(value.to_owned()) });
+            let session_options = OPTIONS.into_iter().map(option).collect();
+            Some(Ok(GetSessionOptionsResult { session_options }.encode_to_vec()))
+        }
+        "CloseSession" => Some(Ok(CloseSessionResult { status: CLOSED }.encode_to_vec())),
+        _ => None,
+    }
+}
+
+/// Accepts what is so already.
+fn set(body: &[u8]) -> Result<Vec<u8>, Error> {
+    let request = SetSessionOptionsRequest::decode(body)
+        .map_err(|_| Error::Invalid("not a SetSessionOptionsRequest".to_owned()))?;
+    let mut errors = HashMap::new();
+    for (name, value) in request.session_options {
+        let error = match OPTIONS.into_iter().find(|(known, _)| *known == name) {
+            None => INVALID_NAME,
+            Some((_, only)) if value.string_value.as_deref().is_some_and(|value| value != only) => INVALID_VALUE,
+            Some(_) => continue,
+        };
+        errors.insert(name, OptionError { value: error });
+    }
+    Ok(SetSessionOptionsResult { errors }.encode_to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_so_already_can_be_set() {
+        let value = |text: &str| OptionValue { string_value: Some(text.to_owned()) };
+        let session_options = [("catalog", "offsetd"), ("schema", "other"), ("nothing", "x")];
+        let session_options = session_options.map(|(name, text)| (name.to_owned(), value(text))).into();
+        let body = SetSessionOptionsRequest { session_options }.encode_to_vec();
+        let answer = act(&Action::new("SetSessionOptions", body)).unwrap().unwrap();
+        let errors = SetSessionOptionsResult::decode(&*answer).unwrap().errors;
+        assert_eq!((errors.len(), errors["schema"].value, errors["nothing"].value), (2, INVALID_VALUE, INVALID_NAME));
+        assert!(act(&Action::new("SetSessionOptions", &b"\xff"[..])).unwrap().is_err());
+        assert!(act(&Action::new("Other", vec![])).is_none());
+    }
+}

@@ -1,0 +1,166 @@
+//! What a statement gives and needs, without running it; and the tables there are.
+
+use std::{sync::Arc, time::Instant};
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::{
+    common::{DataFusionError, ParamValues, ScalarValue},
+    logical_expr::LogicalPlan,
+};
+use tokio::{sync::oneshot, time::timeout_at};
+
+use super::{AbortOnDrop, Engine, QueryPool, Shared, SqlError, Statement, Stop, output, session};
+
+/// The highest `$N`: parameters are described one by one.
+const MAX_PARAMETERS: usize = 1024;
+
+/// What a statement gives and needs.
+#[derive(Clone, Debug)]
+pub struct Description {
+    /// Columns of the answer, exactly as [`Engine::run`] declares them for the same parameters.
+    pub schema: SchemaRef,
+    /// `$1`, `$2`, … with the types that the statement asks for; text where it takes any.
+    pub parameters: SchemaRef,
+}
+
+/// A table.
+#[derive(Clone, Debug)]
+pub struct TableDescription {
+    /// Its name.
+    pub name: &'static str,
+    /// What a row is.
+    pub comment: &'static str,
+    /// Its columns, as a query gives them.
+    pub schema: SchemaRef,
+}
+
+impl Engine {
+    /// Plans a statement, within the same limits as [`Engine::run`], and does not run it.
+    ///
+    /// # Errors
+    /// Why it cannot be run, as far as planning tells.
+    #[expect(clippy::disallowed_methods, reason = "bounds the planning, part of no answer")]
+    pub async fn describe(&self, statement: Statement) -> Result<Description, SqlError> {
+        let own = self.shared.settings.timeout;
+        let timeout = statement.timeout.map_or(own, |timeout| timeout.min(own));
+        let deadline = tokio::time::Instant::from_std(Instant::now()) + timeout;
+        self.shared.check_size(&statement.sql)?;
+        let place = self.shared.place()?;
+        let (sender, described) = oneshot::channel();
+        let shared = Arc::clone(&self.shared);
+        let run = async move {
+            let _place = place;
+            // Nobody may wait any more.
+            let _ = sender.send(shared.describe(statement).await);
+        };
+        let runtime = self.runtime.as_ref().ok_or(SqlError::ShuttingDown)?;
+        let _task = AbortOnDrop(runtime.spawn(run), Stop::default());
+        match timeout_at(deadline, described).await {
+            Ok(Ok(described)) => described,
+            Ok(Err(_)) => Err(SqlError::Internal("planning ended without an answer".to_owned())),
+            Err(_) => Err(SqlError::Deadline(timeout)),
+        }
+    }
+
+    /// All tables, by name.
+    #[must_use]
+    pub fn tables(&self) -> Vec<TableDescription> {
+        let describe = |table: &Arc<dyn super::AnyTable>| TableDescription {
+            name: table.name(),
+            comment: table.comment(),
+            schema: output::wire_schema(&table.schema()),
+        };
+        self.shared.tables.iter().map(describe).collect()
+    }
+}
+
+impl Shared {
+    async fn describe(&self, statement: Statement) -> Result<Description, SqlError> {
+        let _permit = self.permits.acquire().await.map_err(|_| SqlError::ShuttingDown)?;
+        let cut = Arc::new(self.store.cut("", statement.allow_partial)?);
+        let pool = QueryPool::new(self.settings.memory_per_query, Arc::clone(&self.memory), self.settings.memory_total);
+        let state = session(&self.tables, &cut, &self.settings, Arc::new(pool), &Stop::default()).map_err(sort)?;
+        let plan = self.plan(&state, &statement, &cut).await?;
+        let parameters = parameters(&plan)?;
+        let (_, schema) = bind(plan, statement.parameters)?;
+        Ok(Description { schema, parameters })
+    }
+}
+
+fn sort(error: DataFusionError) -> SqlError {
+    SqlError::from_datafusion(&error)
+}
+
+/// `$1` to the highest that occurs.
+fn parameters(plan: &LogicalPlan) -> Result<SchemaRef, SqlError> {
+    let mut fields = vec![];
+    for (name, kind) in plan.get_parameter_types().map_err(sort)? {
+        let number = name.strip_prefix('$').and_then(|digits| digits.parse::<usize>().ok());
+        let Some(number) = number.filter(|number| (1..=MAX_PARAMETERS).contains(number)) else {
+            return Err(SqlError::Invalid(format!("parameter {name}: parameters are $1 to ${MAX_PARAMETERS}, or ?")));
+        };
+        if fields.len() < number {
+            fields.resize(number, DataType::Utf8);
+        }
+        let kind = kind.filter(|kind| *kind != DataType::Null);
+        if let (Some(field), Some(kind)) = (fields.get_mut(number - 1), kind) {
+            *field = kind;
+        }
+    }
+    let field = |(number, kind)| Field::new(format!("${number}"), kind, true);
+    let schema = Schema::new((1..).zip(fields).map(field).collect::<Vec<_>>());
+    Ok(output::wire_schema(&schema))
+}
+
+/// A plan with its parameters, and the schema of its answer.
+///
+/// Where the statement tells a parameter's type, the schema is the same with any value: a value
+/// takes that type if it loses nothing by it, and what could be NULL by a parameter still may.
+pub(super) fn bind(plan: LogicalPlan, values: Vec<ScalarValue>) -> Result<(LogicalPlan, SchemaRef), SqlError> {
+    let open = output::wire_schema(plan.schema().as_arrow());
+    if values.is_empty() {
+        return Ok((plan, open));
+    }
+    let kinds = plan.get_parameter_types().map_err(sort)?;
+    let typed = |(number, value): (usize, ScalarValue)| match kinds.get(&format!("${number}")) {
+        Some(Some(kind)) => converted(value, kind),
+        _ => value,
+    };
+    let values: Vec<_> = (1..).zip(values).map(typed).collect();
+    let plan = plan.with_param_values(ParamValues::from(values)).map_err(sort)?;
+    let bound = output::wire_schema(plan.schema().as_arrow());
+    let fields = bound.fields().iter().zip(open.fields());
+    let fields = fields.map(|(bound, open)| {
+        let nullable = bound.is_nullable() || open.is_nullable();
+        bound.as_ref().clone().with_name(open.name()).with_nullable(nullable)
+    });
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    Ok((plan, schema))
+}
+
+/// The value in another type, if it is the same there.
+fn converted(value: ScalarValue, kind: &DataType) -> ScalarValue {
+    let there = value.cast_to(kind);
+    let back = there.as_ref().ok().and_then(|there| there.cast_to(&value.data_type()).ok());
+    match there {
+        Ok(there) if back.as_ref() == Some(&value) => there,
+        _ => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_takes_another_type_only_if_it_loses_nothing() {
+        let int = |value| ScalarValue::Int64(Some(value));
+        assert_eq!(converted(int(7), &DataType::Int32), ScalarValue::Int32(Some(7)));
+        assert_eq!(converted(int(1 << 40), &DataType::Int32), int(1 << 40));
+        let half = ScalarValue::Float64(Some(1.5));
+        assert_eq!(converted(half.clone(), &DataType::Int32), half);
+        let word = ScalarValue::Utf8(Some("x".to_owned()));
+        assert_eq!(converted(word.clone(), &DataType::Int32), word);
+        assert_eq!(converted(ScalarValue::Null, &DataType::Int32), ScalarValue::Int32(None));
+    }
+}
