@@ -11,7 +11,7 @@ fn name(text: &str) -> Name {
 /// A test vector of the record format, as key and value.
 fn apply(members: &mut Members, log_offset: i64, key: &str, value: Option<&str>) {
     let bytes = |hex: &str| -> Vec<u8> {
-        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(hex.get(at..at + 2).unwrap(), 16).unwrap()).collect()
     };
     let (key, value) = (bytes(key), value.map(bytes));
     let record = decode(Some(&key), value.as_deref()).unwrap();
