@@ -119,6 +119,22 @@ section! {
         pub timeout: Duration = Time("60s"), "dashboards give up earlier, reports rarely need more";
         /// Length of a statement.
         pub max_statement_bytes: usize = Bytes("64KiB"), "people write less, and parsing costs before anything can be checked";
+        /// Words and signs of a statement.
+        pub max_tokens: usize = Positive("20000"), "a list of thousands of groups still fits";
+        /// Operators of a statement: AND, +, LIKE, WHEN and the like. A list after IN is one.
+        pub max_operators: usize = Positive("500"), "planning a chain of 1,000 takes seconds, of 20,000 all of the stack";
+        /// UNION, INTERSECT and EXCEPT in a statement.
+        pub max_set_operations: usize = Positive("200"), "as for max_operators";
+        /// JOINs in a statement.
+        pub max_joins: usize = Positive("64"), "there are not that many tables";
+        /// Tables that a statement reads, counted anew wherever a name of WITH is used.
+        pub max_relations: usize = Positive("200"), "each use of a name of WITH is a copy: a ladder doubles with each step";
+        /// Steps of a plan.
+        pub max_plan_nodes: usize = Positive("2000"), "the optimiser takes more than linear time";
+        /// Pairs of rows that a join without an equality may compare.
+        pub max_join_product: usize = Positive("1000000000"), "about what a core compares within the timeout";
+        /// Length of a text that a function makes.
+        pub max_value_bytes: usize = Bytes("1MiB"), "functions allocate where no budget sees it";
         /// Rows of an answer.
         pub max_rows: usize = Positive("10000000"), "every committed offset of a very large site still fits";
         /// Bytes of an answer.

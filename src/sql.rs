@@ -4,8 +4,10 @@
 //! show one moment, and `now()` is that moment. It runs on threads of its own ([`Engine`]), with a
 //! deadline, a cap on memory, and a bounded number of statements at once.
 
+mod check;
 mod engine;
 mod error;
+mod functions;
 mod memory;
 mod placeholders;
 mod scan;

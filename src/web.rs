@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Json, Router,
     body::{Body, Bytes},
-    extract::{Query, State},
+    extract::{DefaultBodyLimit, Query, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -47,6 +47,9 @@ impl Web {
     }
 }
 
+/// Bytes of a request, as of a gRPC message: parameters may be longer than a statement.
+const BODY_BYTES: usize = 4 * 1024 * 1024;
+
 /// All HTTP routes, and the answer to what is none.
 pub fn routes(web: Web) -> Router {
     Router::new()
@@ -57,6 +60,8 @@ pub fn routes(web: Web) -> Router {
         .route("/v1/query", get(query::query))
         .route("/v1/sql", post(sql::sql))
         .fallback(fallback)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
         .with_state(web)
 }
 
@@ -98,6 +103,10 @@ async fn fallback(headers: HeaderMap) -> Response {
         return rpc::unimplemented();
     }
     (StatusCode::NOT_FOUND, Json(json!({"error": "no such page; see /"}))).into_response()
+}
+
+async fn method_not_allowed() -> Response {
+    (StatusCode::METHOD_NOT_ALLOWED, Json(json!({"error": "the page has no such method; see /"}))).into_response()
 }
 
 /// An error as JSON, with its status.

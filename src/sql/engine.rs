@@ -16,7 +16,6 @@ use datafusion::{
     execution::{SessionState, context::SQLOptions},
     logical_expr::LogicalPlan,
     physical_plan::execute_stream,
-    sql::{parser::Statement as ParsedStatement, sqlparser::ast::Statement as SqlStatement},
 };
 use futures::StreamExt as _;
 use tokio::{
@@ -26,7 +25,7 @@ use tokio::{
     time::timeout_at,
 };
 
-use super::{error::SqlError, memory::QueryPool, output, session::session, stop::Stop, table::AnyTable, tables};
+use super::{check, error::SqlError, memory::QueryPool, output, session::session, stop::Stop, table::AnyTable, tables};
 use crate::{
     config, freshness,
     store::{
@@ -181,9 +180,9 @@ impl Engine {
         let shared = Arc::clone(&self.shared);
         let runtime = self.runtime.as_ref().ok_or(SqlError::ShuttingDown)?;
         // Here and not on the engine's threads, which may all be busy.
-        shared.check_size(&statement.sql)?;
+        check::tokens(&statement.sql, &shared.settings)?;
         let place = shared.place()?;
-        let stop = Stop::default();
+        let stop = Stop::new(deadline.into_std(), timeout);
         let stopped = stop.clone();
         let run = async move {
             let _place = place;
@@ -251,7 +250,7 @@ impl Shared {
         let cut = Arc::new(self.store.cut("", statement.allow_partial)?);
         let stats = Stats { rows: 0, elapsed: Duration::ZERO, truncated: false, snapshot: cut.snapshot() };
         let stats = Arc::new(parking_lot::Mutex::new(stats));
-        let pool = QueryPool::new(self.settings.memory_per_query, Arc::clone(&self.memory), self.settings.memory_total);
+        let pool = QueryPool::new(&self.settings, Arc::clone(&self.memory), stop.clone());
         let sort = |error: DataFusionError| SqlError::from_datafusion(&error);
         let state = session(&self.tables, &cut, &self.settings, Arc::new(pool), stop).map_err(sort)?;
         let plan = self.plan(&state, &statement, &cut).await?;
@@ -278,15 +277,6 @@ impl Shared {
         Ok(())
     }
 
-    fn check_size(&self, sql: &str) -> Result<(), SqlError> {
-        let limit = self.settings.max_statement_bytes;
-        if sql.len() > limit {
-            let what = format!("the statement has {} bytes, {limit} are allowed", sql.len());
-            return Err(SqlError::Limit { what, setting: "sql.max_statement_bytes" });
-        }
-        Ok(())
-    }
-
     /// A place among those that run or wait.
     fn place(&self) -> Result<Waiting, SqlError> {
         let waiting = Waiting::new(&self.waiting);
@@ -301,7 +291,7 @@ impl Shared {
     async fn plan(&self, state: &SessionState, statement: &Statement, cut: &Arc<Cut>) -> Result<LogicalPlan, SqlError> {
         let sort = |error: DataFusionError| SqlError::from_datafusion(&error);
         let parsed = state.sql_to_statement(&statement.sql, &Dialect::Generic).map_err(sort)?;
-        check_read_only(&parsed)?;
+        check::parsed(&parsed, &self.settings)?;
         let names = state.resolve_table_references(&parsed).map_err(sort)?;
         let is_data = |name: &str| self.tables.iter().any(|table| table.name() == name && !table.shows_unloaded());
         if let Some(unready) = cut.unready.clone()
@@ -312,32 +302,8 @@ impl Shared {
         let plan = state.statement_to_plan(parsed).await.map_err(sort)?;
         let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         options.verify_plan(&plan).map_err(sort)?;
+        check::plan(&plan, &self.settings).map_err(sort)?;
         Ok(plan)
-    }
-}
-
-/// Refuses what is more than a query, before it is planned: an INSERT of the wrong number of values
-/// is first of all an INSERT.
-fn check_read_only(statement: &ParsedStatement) -> Result<(), SqlError> {
-    match statement {
-        ParsedStatement::Explain(explain) => check_read_only(&explain.statement),
-        ParsedStatement::Statement(statement) => match statement.as_ref() {
-            SqlStatement::Query(_)
-            | SqlStatement::Explain { .. }
-            | SqlStatement::ExplainTable { .. }
-            | SqlStatement::ShowTables { .. }
-            | SqlStatement::ShowColumns { .. }
-            | SqlStatement::ShowFunctions { .. }
-            | SqlStatement::ShowVariable { .. } => Ok(()),
-            other => {
-                let text = other.to_string();
-                let verb: String = text.split_whitespace().take(1).collect();
-                Err(SqlError::NotReadOnly(format!("{verb} is refused")))
-            }
-        },
-        ParsedStatement::CreateExternalTable(_) => Err(SqlError::NotReadOnly("CREATE is refused".to_owned())),
-        ParsedStatement::CopyTo(_) => Err(SqlError::NotReadOnly("COPY is refused".to_owned())),
-        ParsedStatement::Reset(_) => Err(SqlError::NotReadOnly("RESET is refused".to_owned())),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use datafusion::{common::DataFusionError, sql::sqlparser::parser::ParserError};
 
+use super::memory::ALL_MEMORY;
 use crate::{freshness::Stale, store::Unready};
 
 /// Why a statement failed.
@@ -43,7 +44,16 @@ impl SqlError {
     pub(super) fn from_datafusion(error: &DataFusionError) -> Self {
         let root = error.find_root();
         let text = root.strip_backtrace();
+        let place = error.diagnostic().and_then(|diagnostic| diagnostic.span).map(|span| span.start);
+        let place = place.map_or_else(String::new, |at| format!(" at Line: {}, Column: {}", at.line, at.column));
         match root {
+            DataFusionError::External(error) if error.is::<Self>() => {
+                error.downcast_ref().cloned().unwrap_or(Self::Internal(text))
+            }
+            DataFusionError::ResourcesExhausted(what) if what == ALL_MEMORY => Self::Limit {
+                what: "all statements together need more memory than they may use".to_owned(),
+                setting: "sql.memory_total",
+            },
             DataFusionError::ResourcesExhausted(_) => Self::Limit {
                 what: "the statement needs more memory than one statement may use".to_owned(),
                 setting: "sql.memory_per_query",
@@ -55,9 +65,25 @@ impl SqlError {
             DataFusionError::Plan(what) if is_forbidden(what) => Self::NotReadOnly(what.clone()),
             // Its Display is the Debug form of the parser's error.
             DataFusionError::SQL(error, _) => Self::Invalid(parser_text(error)),
+            // Their Display begins with the name of the part that failed, which is nobody's business.
+            DataFusionError::Plan(what)
+            | DataFusionError::Execution(what)
+            | DataFusionError::Configuration(what)
+            | DataFusionError::NotImplemented(what) => Self::Invalid(format!("{}{place}", first_line(what))),
+            DataFusionError::SchemaError(error, _) => Self::Invalid(format!("{error}{place}")),
             _ => Self::Invalid(text),
         }
     }
+
+    /// For code that can only give an error of the engine's.
+    pub(super) fn into_datafusion(self) -> DataFusionError {
+        DataFusionError::External(Box::new(self))
+    }
+}
+
+/// A backtrace may follow.
+fn first_line(text: &str) -> &str {
+    text.split("\n\nbacktrace: ").next().unwrap_or(text)
 }
 
 fn parser_text(error: &ParserError) -> String {

@@ -5,10 +5,15 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
+use super::stop::Stop;
+use crate::config;
 use datafusion::{
     common::{DataFusionError, Result},
     execution::memory_pool::{MemoryPool, MemoryReservation},
 };
+
+/// The cap for all is reached, not that of the statement.
+pub(super) const ALL_MEMORY: &str = "memory of all statements";
 
 /// The pool of one statement.
 #[derive(Debug)]
@@ -17,11 +22,13 @@ pub(super) struct QueryPool {
     limit: usize,
     all: Arc<AtomicUsize>,
     all_limit: usize,
+    stop: Stop,
 }
 
 impl QueryPool {
-    pub(super) fn new(limit: usize, all: Arc<AtomicUsize>, all_limit: usize) -> Self {
-        Self { used: AtomicUsize::new(0), limit, all, all_limit }
+    pub(super) fn new(settings: &config::Sql, all: Arc<AtomicUsize>, stop: Stop) -> Self {
+        let (limit, all_limit) = (settings.memory_per_query, settings.memory_total);
+        Self { used: AtomicUsize::new(0), limit, all, all_limit, stop }
     }
 }
 
@@ -42,10 +49,13 @@ impl MemoryPool for QueryPool {
         "query"
     }
 
-    /// Joins grow without asking; what they take counts against whoever asks next.
+    /// Joins grow without asking, and are stopped for it where they look next.
     fn grow(&self, _: &MemoryReservation, additional: usize) {
-        self.used.fetch_add(additional, Ordering::Relaxed);
-        self.all.fetch_add(additional, Ordering::Relaxed);
+        let used = self.used.fetch_add(additional, Ordering::Relaxed).saturating_add(additional);
+        let all = self.all.fetch_add(additional, Ordering::Relaxed).saturating_add(additional);
+        if used > self.limit || all > self.all_limit {
+            self.stop.out_of_memory();
+        }
     }
 
     fn shrink(&self, _: &MemoryReservation, bytes: usize) {
@@ -59,7 +69,7 @@ impl MemoryPool for QueryPool {
         }
         if !try_add(&self.all, additional, self.all_limit) {
             self.used.fetch_sub(additional, Ordering::Relaxed);
-            return Err(DataFusionError::ResourcesExhausted("memory of all statements".to_owned()));
+            return Err(DataFusionError::ResourcesExhausted(ALL_MEMORY.to_owned()));
         }
         Ok(())
     }

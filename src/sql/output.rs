@@ -1,6 +1,6 @@
 //! Batches as clients can read them: plain types on the wire, and JSON.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use arrow::{
     array::{
@@ -11,6 +11,7 @@ use arrow::{
     datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef, TimeUnit, UInt64Type},
     error::ArrowError,
     json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder, make_encoder},
+    util::display::{ArrayFormatter, FormatOptions},
 };
 
 /// RFC 3339: times are UTC and carry no zone.
@@ -98,11 +99,40 @@ impl JsonRows {
         Ok(())
     }
 
+    /// Writes rows as CSV: NULL is nothing, an empty text is `""`, lists and structs are JSON.
+    ///
+    /// # Errors
+    /// A type that has no text form; those of `out`.
+    pub fn csv(&self, batch: &RecordBatch, header: bool, out: &mut impl std::io::Write) -> Result<(), ArrowError> {
+        let flat = self.flatten(batch)?;
+        if header {
+            let schema = flat.schema();
+            let names = schema.fields().iter().map(|field| csv_field(field.name()));
+            writeln!(out, "{}", names.collect::<Vec<_>>().join(","))?;
+        }
+        let options = FormatOptions::default().with_timestamp_format(Some(TIMESTAMP));
+        let columns = flat.columns().iter().map(|column| ArrayFormatter::try_new(column, &options));
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        for row in 0..flat.num_rows() {
+            for (at, (column, values)) in columns.iter().zip(flat.columns()).enumerate() {
+                if at > 0 {
+                    out.write_all(b",")?;
+                }
+                if values.is_valid(row) {
+                    let text = column.value(row).try_to_string()?;
+                    out.write_all(csv_field(&text).as_bytes())?;
+                }
+            }
+            out.write_all(b"\n")?;
+        }
+        Ok(())
+    }
+
     /// A batch with lists and structs, which CSV has no form for, as JSON text.
     ///
     /// # Errors
     /// A type that has no JSON form.
-    pub fn flatten(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    fn flatten(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         if !batch.columns().iter().any(|column| column.data_type().is_nested()) {
             return Ok(batch.clone());
         }
@@ -129,6 +159,15 @@ impl JsonRows {
             }
         }
         Ok(Arc::new(texts.finish()))
+    }
+}
+
+/// Quoted where it must be (RFC 4180), and where it is empty: nothing at all is NULL.
+fn csv_field(text: &str) -> Cow<'_, str> {
+    if text.is_empty() || text.contains([',', '"', '\n', '\r']) {
+        Cow::Owned(format!("\"{}\"", text.replace('"', "\"\"")))
+    } else {
+        Cow::Borrowed(text)
     }
 }
 

@@ -21,6 +21,7 @@ use datafusion::{
 };
 
 use super::{
+    functions,
     scan::LiveTable,
     stop::{Stop, Stoppable},
     table::AnyTable,
@@ -31,30 +32,6 @@ use crate::{config, store::cut::Cut};
 pub const CATALOG: &str = "offsetd";
 /// The schema of the tables.
 pub const SCHEMA: &str = "public";
-
-/// Functions whose result can be much larger than the statement: they allocate outside the memory
-/// pool, and one call can end the process.
-const REFUSED_FUNCTIONS: &[&str] = &[
-    "repeat",
-    "lpad",
-    "rpad",
-    "array_repeat",
-    "list_repeat",
-    "array_resize",
-    "list_resize",
-    "range",
-    "generate_series",
-    "replace",
-    "translate",
-    "overlay",
-    "string_to_array",
-    "string_to_list",
-    "array_to_string",
-    "array_join",
-    "list_to_string",
-    "list_join",
-    "levenshtein",
-];
 
 /// A session over a cut.
 pub(super) fn session(
@@ -71,6 +48,7 @@ pub(super) fn session(
         .with_target_partitions(settings.target_partitions.max(1));
     let options = config.options_mut();
     options.sql_parser.map_string_types_to_utf8view = false;
+    options.sql_parser.collect_spans = true;
     options.execution.collect_statistics = true;
     options.execution.enable_recursive_ctes = false;
     // Scans of live tables have their partitions already; small inputs are not worth shuffling.
@@ -82,18 +60,15 @@ pub(super) fn session(
         .build_arc()?;
     let mut props = ExecutionProps::new();
     props.query_execution_start_time = DateTime::<Utc>::from_timestamp_millis(cut.taken_at);
-    let allowed = |name: &str| !REFUSED_FUNCTIONS.contains(&name);
-    let scalar = SessionStateDefaults::default_scalar_functions();
-    let scalar = scalar.into_iter().filter(|function| allowed(function.name())).collect();
     let state = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(runtime)
         .with_execution_props(props)
-        .with_expr_planners(SessionStateDefaults::default_expr_planners())
-        .with_scalar_functions(scalar)
-        .with_aggregate_functions(SessionStateDefaults::default_aggregate_functions())
+        .with_expr_planners(functions::planners(settings.max_value_bytes))
+        .with_scalar_functions(functions::scalar(settings.max_value_bytes))
+        .with_aggregate_functions(functions::aggregates())
         .with_window_functions(SessionStateDefaults::default_window_functions())
-        .with_physical_optimizer_rule(Arc::new(Stoppable(stop.clone())))
+        .with_physical_optimizer_rule(Arc::new(Stoppable::new(stop, settings)))
         .build();
     let catalog = MemoryCatalogProvider::new();
     let tables = tables.iter().map(|table| (table.name(), Arc::clone(table))).collect();

@@ -28,7 +28,7 @@ use crate::{
 pub const COMMENT: &str = "comment";
 
 /// Rows of a batch.
-const BATCH_ROWS: usize = 8192;
+pub(super) const BATCH_ROWS: usize = 8192;
 
 /// The part of a cut that one scan partition reads.
 #[derive(Clone, Copy, Debug)]

@@ -1,17 +1,28 @@
 //! `POST /v1/sql`: a statement in, rows out as they are made.
 
-use std::sync::Arc;
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
-use arrow::{array::RecordBatch, csv, error::ArrowError, ipc::writer::StreamWriter};
+use arrow::{array::RecordBatch, error::ArrowError, ipc::writer::StreamWriter};
+use axum::{body::HttpBody, extract::rejection::BytesRejection};
 use futures::StreamExt as _;
+use http_body::Frame;
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    Body, Bytes, Deserialize, Error, HeaderMap, IntoResponse as _, Response, State, Value, Web, header, problem,
+    Body, Bytes, Deserialize, Error, HeaderMap, IntoResponse as _, Response, State, StatusCode, Value, Web, header,
+    problem,
 };
-use crate::sql::{
-    Answer, ScalarValue, SqlError, Statement,
-    output::{JsonRows, TIMESTAMP},
-};
+use crate::sql::{Answer, ScalarValue, SqlError, Statement, output::JsonRows};
+
+/// Whether `max_rows` cut the answer: a header when the whole answer is known before it is sent, else a trailer.
+const TRUNCATED: header::HeaderName = header::HeaderName::from_static("offsetd-truncated");
+
+/// Bytes of an answer that are made before its head is sent.
+const HEAD_BYTES: usize = 256 * 1024;
 
 /// The JSON form of a request.
 #[derive(Debug, Deserialize)]
@@ -63,44 +74,71 @@ impl Format {
     }
 }
 
-pub(super) async fn sql(State(web): State<Web>, headers: HeaderMap, body: Bytes) -> Response {
-    match run(&web, &headers, &body).await {
-        Ok(response) => response,
-        Err(error) => problem(&error),
-    }
+pub(super) async fn sql(State(web): State<Web>, headers: HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
+    let body = body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Error::Exhausted("the body is longer than 4 MiB (setting `sql.max_statement_bytes`)".to_owned())
+        }
+        _ => Error::Invalid(rejection.body_text()),
+    });
+    let answer = async { run(&web, &headers, &body?).await };
+    answer.await.unwrap_or_else(|error| problem(&error))
 }
 
 async fn run(web: &Web, headers: &HeaderMap, body: &Bytes) -> Result<Response, Error> {
     let format = Format::negotiate(headers)?;
-    let mut answer = web.engine.run(statement(headers, body)?).await?;
-    // The first batch decides between an error with its status and an answer.
-    let first = match answer.next().await {
-        Some(Err(error)) => return Err(error.into()),
-        Some(Ok(batch)) => Some(batch),
-        None => None,
-    };
+    let answer = web.engine.run(statement(headers, body)?).await?;
+    // The beginning decides between an error with its status and an answer.
     let snapshot = answer.stats().snapshot;
-    let incomplete = snapshot.incomplete.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let mut rows = Rows::new(format, answer)?;
-    let head = rows.encode(first.as_ref())?;
-    let stop = web.stop.clone();
-    let stream = futures::stream::unfold((rows, Some(head)), move |(mut rows, head)| {
-        let stop = stop.clone();
-        async move {
-            if let Some(head) = head {
-                return Some((Ok(head), (rows, None)));
-            }
-            let next = tokio::select! {
-                next = rows.next() => next,
-                () = stop.cancelled() => Some(Err(SqlError::ShuttingDown.into())),
-            };
-            next.map(|chunk| (chunk, (rows, None)))
+    let mut head = vec![];
+    while !rows.ended && head.len() < HEAD_BYTES {
+        head.extend_from_slice(&rows.next_until(&web.stop).await?);
+    }
+    let incomplete = snapshot.incomplete.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let mut headers = HeaderMap::new();
+    let mut set = |name: header::HeaderName, value: String| {
+        header::HeaderValue::try_from(value).map(|value| headers.insert(name, value)).is_ok()
+    };
+    set(header::CONTENT_TYPE, format.media_type().to_owned());
+    set(header::HeaderName::from_static("offsetd-snapshot"), snapshot.id);
+    set(header::HeaderName::from_static("offsetd-incomplete-clusters"), incomplete);
+    if rows.ended {
+        set(TRUNCATED, rows.answer.stats().truncated.to_string());
+    } else {
+        set(header::TRAILER, TRUNCATED.to_string());
+    }
+    let head = futures::stream::once(async { Ok(Frame::data(head.into())) });
+    let body = Body::new(Frames(head.chain(stream(rows, web.stop.clone())).boxed()));
+    Ok((headers, body).into_response())
+}
+
+/// What comes after the head, and last the trailer.
+fn stream(rows: Rows, stop: CancellationToken) -> impl futures::Stream<Item = Result<Frame<Bytes>, Error>> {
+    futures::stream::unfold((Some(rows), stop), async |(rows, stop)| {
+        let mut rows = rows?;
+        if rows.ended {
+            let truncated = if rows.answer.stats().truncated { "true" } else { "false" };
+            let trailer = (TRUNCATED, header::HeaderValue::from_static(truncated));
+            return Some((Ok(Frame::trailers(HeaderMap::from_iter([trailer]))), (None, stop)));
         }
-    });
-    let media_type = (header::CONTENT_TYPE, format.media_type().to_owned());
-    let snapshot = (header::HeaderName::from_static("offsetd-snapshot"), snapshot.id);
-    let incomplete = (header::HeaderName::from_static("offsetd-incomplete-clusters"), incomplete);
-    Ok(([media_type, snapshot, incomplete], Body::from_stream(stream.boxed())).into_response())
+        let next = rows.next_until(&stop).await.map(Frame::data);
+        // After an error the answer breaks off: it must not look whole.
+        let rows = next.is_ok().then_some(rows);
+        Some((next, (rows, stop)))
+    })
+}
+
+/// A body of frames.
+struct Frames(futures::stream::BoxStream<'static, Result<Frame<Bytes>, Error>>);
+
+impl HttpBody for Frames {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        self.0.poll_next_unpin(context)
+    }
 }
 
 /// The body as a statement: JSON when it says so, else text.
@@ -122,7 +160,8 @@ fn statement(headers: &HeaderMap, body: &Bytes) -> Result<Statement, Error> {
     Ok(Statement {
         sql: request.statement,
         parameters: request.parameters.into_iter().map(scalar).collect::<Result<_, _>>()?,
-        max_rows: request.max_rows,
+        // 0 is none, as in the Sql call.
+        max_rows: request.max_rows.filter(|rows| *rows > 0),
         allow_partial: request.allow_partial,
         latest,
         timeout: None,
@@ -160,18 +199,13 @@ impl Rows {
         Ok(Self { format, answer, arrow, started: false, ended: false })
     }
 
-    async fn next(&mut self) -> Option<Result<Bytes, Error>> {
-        if self.ended {
-            return None;
-        }
-        match self.answer.next().await {
-            Some(Err(error)) => {
-                self.ended = true;
-                Some(Err(error.into()))
-            }
-            Some(Ok(batch)) => Some(self.encode(Some(&batch))),
-            None => Some(self.encode(None)),
-        }
+    /// The next bytes, which may be none; sets `ended` with the last.
+    async fn next_until(&mut self, stop: &CancellationToken) -> Result<Bytes, Error> {
+        let next = tokio::select! {
+            next = self.answer.next() => next,
+            () = stop.cancelled() => Some(Err(SqlError::ShuttingDown)),
+        };
+        self.encode(next.transpose()?.as_ref())
     }
 
     /// A batch, or the end.
@@ -193,18 +227,12 @@ impl Rows {
 
     fn csv(&self, batch: Option<&RecordBatch>, first: bool) -> Result<Vec<u8>, ArrowError> {
         let mut bytes = vec![];
-        let builder = csv::WriterBuilder::new().with_header(first).with_timestamp_format(TIMESTAMP.to_owned());
-        let mut writer = builder.build(&mut bytes);
+        // The header must stand above an empty answer too.
+        let empty = || RecordBatch::new_empty(Arc::clone(&self.answer.schema));
         match batch {
-            Some(batch) => writer.write(&JsonRows::new().flatten(batch)?)?,
-            // The header must stand above an empty answer too.
-            None if first => {
-                let empty = RecordBatch::new_empty(Arc::clone(&self.answer.schema));
-                writer.write(&JsonRows::new().flatten(&empty)?)?;
-            }
-            None => {}
+            Some(batch) => JsonRows::new().csv(batch, first, &mut bytes)?,
+            None => JsonRows::new().csv(&empty(), first, &mut bytes)?,
         }
-        drop(writer);
         Ok(bytes)
     }
 

@@ -78,7 +78,7 @@ fn csv_has_a_header_and_quotes_what_needs_it() {
     let expected = "id,text,exact,big,float,flag,at,list\n\
         1,\"a \"\"b\"\", ü\nc\",9007199254740991,9007199254740992,0.5,true,2026-01-02T03:04:05Z,\"[\"\"x\"\",null,\"\"y,\\\"\"z\\\"\"\"\"]\"\n\
         2,,,,,,,\n\
-        3,,-9007199254740991,-9223372036854775808,1e300,false,1969-12-31T23:59:59.999Z,[]\n";
+        3,\"\",-9007199254740991,-9223372036854775808,1e300,false,1969-12-31T23:59:59.999Z,[]\n";
     assert_eq!(accepting(&lab, CSV, KINDS).text(), expected);
     assert_eq!(accepting(&lab, CSV, "SELECT group_id, lag FROM lag").text(), "group_id,lag\n");
 }
@@ -128,6 +128,15 @@ fn a_json_body_carries_parameters_and_max_rows() {
     assert_eq!(answer.json(), json!([{"a": true, "b": true, "c": 0.25}]));
     let answer = send(&json!({"statement": "SELECT * FROM offsets", "max_rows": 2}));
     assert_eq!(answer.json().as_array().unwrap().len(), 2);
+    assert_eq!(answer.header("offsetd-truncated"), "true");
+    let answer = send(&json!({"statement": "SELECT * FROM offsets", "max_rows": 0}));
+    assert!(answer.json().as_array().unwrap().len() > 2, "0 is no limit");
+    assert_eq!(answer.header("offsetd-truncated"), "false");
+    // Longer than what is made before the first byte is sent: told at the end.
+    let long = "SELECT a.* FROM columns a CROSS JOIN columns b";
+    let answer = send(&json!({"statement": long, "max_rows": 9_000}));
+    assert_eq!(answer.json().as_array().unwrap().len(), 9_000);
+    assert_eq!((answer.header("offsetd-truncated"), answer.header("trailer")), ("", "offsetd-truncated"));
     assert_eq!(send(&json!({"statement": "SELECT 1 AS x", "freshness": "latest"})).json(), json!([{"x": 1}]));
     for (body, words) in [
         (json!({"statement": "SELECT 1", "rows": 1}), "rows"),
@@ -147,6 +156,16 @@ fn errors_have_the_status_of_their_kind() {
     let lab = setup.ready(&kafka(1));
     let sql = |statement: &str| post(&lab, statement, &[]);
     assert_problem(&sql("SELEC"), 400, "syntax");
+    for (statement, start) in [
+        ("SELECT nothing FROM lag", "No field named nothing"),
+        ("SELECT * FROM nowhere", "table 'offsetd.public.nowhere' not found"),
+        ("SELECT 1 + 'x'::bytea[]", ""),
+    ] {
+        let error = sql(statement).json()["error"].as_str().unwrap().to_owned();
+        assert!(error.starts_with(start) && !error.contains("Error during planning"), "{error}");
+    }
+    assert_problem(&sql("SELECT nothing\nFROM lag"), 400, "Line: 1, Column: 8");
+    assert_problem(&sql(&"x".repeat(3 << 20)), 429, "sql.max_statement_bytes");
     assert_problem(&sql("DELETE FROM lag"), 400, "read-only");
     assert_problem(&sql("SELECT 1; SELECT 2"), 400, "one statement");
     assert_problem(&sql(""), 400, "statement");
@@ -219,7 +238,7 @@ fn what_is_not_there_is_404_and_another_method_405() {
     let lab = Lab::new(1);
     assert_problem(&lab.get("/nothing"), 404, "no such page");
     assert_problem(&lab.get("/v1/nothing"), 404, "no such page");
-    assert_eq!(lab.get("/v1/sql").status, 405);
+    assert_problem(&lab.get("/v1/sql"), 405, "method");
     assert_eq!(lab.get("/").status, 200);
     let grpc = lab.http().post(lab.url("/nothing.Service/Call")).header("content-type", "application/grpc");
     let answer = Answer::read(grpc.send(&[0_u8; 5][..]).unwrap());

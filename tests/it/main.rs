@@ -9,6 +9,7 @@
 )]
 
 mod decode;
+mod hostile;
 mod http;
 mod kafka;
 mod layers;

@@ -50,6 +50,13 @@ impl Process {
         &mut self.child
     }
 
+    /// The most memory that it ever held (bytes, resident).
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     /// An error, with the end of the log, when the process has ended.
     pub(crate) fn check_alive(&mut self) -> Result<(), String> {
         match self.child.try_wait().unwrap() {

@@ -13,7 +13,9 @@ use offsetd::demo::records::{Commit, GroupDescription, Member};
 use offsetd::demo::writer::Writer;
 use offsetd::rpc::proto::SqlRequest;
 use serde_json::{Value, json};
-use sqllogictest::{DB, DBOutput, DefaultColumnType, Runner, strict_column_validator};
+use sqllogictest::{
+    DB, DBOutput, DefaultColumnType, Runner, default_normalizer, default_validator, strict_column_validator,
+};
 
 use crate::process::wait_for;
 use crate::support::{LIMIT, Lab, Setup, kafka, stable_group};
@@ -179,6 +181,12 @@ fn statements_answer_as_written_down() {
     for file in files {
         let mut runner = Runner::new(|| async { Ok(Connection(Arc::clone(&lab))) });
         runner.with_column_validator(strict_column_validator);
+        if std::env::var_os("UPDATE_SQL").is_some() {
+            let update =
+                runner.update_test_file(&file, " ", default_validator, default_normalizer, strict_column_validator);
+            futures::executor::block_on(update).unwrap();
+            continue;
+        }
         runner.run_file(&file).unwrap_or_else(|error| panic!("{}", error.display(false)));
     }
 }

@@ -290,6 +290,13 @@ impl Lab {
         })
     }
 
+    /// Runs a statement aside, until it is aborted; it has begun.
+    pub(crate) fn spawn_sql(&self, request: SqlRequest) -> JoinHandle<()> {
+        let mut answer = self.block_on(self.client().sql(request)).unwrap().into_inner();
+        self.block_on(answer.message()).unwrap().expect("a schema");
+        self.runtime.as_ref().unwrap().spawn(async move { while let Ok(Some(_)) = answer.message().await {} })
+    }
+
     pub(crate) fn sql(&self, statement: &str) -> SqlAnswer {
         let request = SqlRequest { statement: statement.to_owned(), ..SqlRequest::default() };
         self.try_sql(request).unwrap_or_else(|status| panic!("{statement}\n{status}"))

@@ -5,7 +5,6 @@ use std::{io::Write, sync::Arc};
 use arrow::{
     array::RecordBatch,
     buffer::Buffer,
-    csv::WriterBuilder,
     datatypes::{FieldRef, SchemaRef},
     error::ArrowError,
     ipc::reader::StreamDecoder,
@@ -135,12 +134,7 @@ impl<W: Write + Send> Output<W> {
                 out.write_all(row)?;
                 if *array { Ok(()) } else { out.write_all(b"\n") }
             })?),
-            Self::Csv { out, rows, header } => {
-                let flat = rows.flatten(batch)?;
-                let builder = WriterBuilder::new().with_header(std::mem::replace(header, false));
-                let timestamps = builder.with_timestamp_format(TIMESTAMP.to_owned());
-                Ok(timestamps.build(out).write(&flat)?)
-            }
+            Self::Csv { out, rows, header } => Ok(rows.csv(batch, std::mem::replace(header, false), out)?),
             Self::Arrow { .. } => Ok(()),
             Self::Parquet { writer, .. } => {
                 let writer = writer.as_mut().ok_or_else(|| malformed("no schema"))?;

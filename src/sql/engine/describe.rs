@@ -9,7 +9,7 @@ use datafusion::{
 };
 use tokio::{sync::oneshot, time::timeout_at};
 
-use super::{AbortOnDrop, Engine, QueryPool, Shared, SqlError, Statement, Stop, output, session};
+use super::{AbortOnDrop, Engine, QueryPool, Shared, SqlError, Statement, Stop, check, output, session};
 
 /// The highest `$N`: parameters are described one by one.
 const MAX_PARAMETERS: usize = 1024;
@@ -44,17 +44,19 @@ impl Engine {
         let own = self.shared.settings.timeout;
         let timeout = statement.timeout.map_or(own, |timeout| timeout.min(own));
         let deadline = tokio::time::Instant::from_std(Instant::now()) + timeout;
-        self.shared.check_size(&statement.sql)?;
+        check::tokens(&statement.sql, &self.shared.settings)?;
         let place = self.shared.place()?;
         let (sender, described) = oneshot::channel();
         let shared = Arc::clone(&self.shared);
+        let stop = Stop::new(deadline.into_std(), timeout);
+        let stopped = stop.clone();
         let run = async move {
             let _place = place;
             // Nobody may wait any more.
-            let _ = sender.send(shared.describe(statement).await);
+            let _ = sender.send(shared.describe(statement, &stopped).await);
         };
         let runtime = self.runtime.as_ref().ok_or(SqlError::ShuttingDown)?;
-        let _task = AbortOnDrop(runtime.spawn(run), Stop::default());
+        let _task = AbortOnDrop(runtime.spawn(run), stop);
         match timeout_at(deadline, described).await {
             Ok(Ok(described)) => described,
             Ok(Err(_)) => Err(SqlError::Internal("planning ended without an answer".to_owned())),
@@ -75,11 +77,11 @@ impl Engine {
 }
 
 impl Shared {
-    async fn describe(&self, statement: Statement) -> Result<Description, SqlError> {
+    async fn describe(&self, statement: Statement, stop: &Stop) -> Result<Description, SqlError> {
         let _permit = self.permits.acquire().await.map_err(|_| SqlError::ShuttingDown)?;
         let cut = Arc::new(self.store.cut("", statement.allow_partial)?);
-        let pool = QueryPool::new(self.settings.memory_per_query, Arc::clone(&self.memory), self.settings.memory_total);
-        let state = session(&self.tables, &cut, &self.settings, Arc::new(pool), &Stop::default()).map_err(sort)?;
+        let pool = QueryPool::new(&self.settings, Arc::clone(&self.memory), stop.clone());
+        let state = session(&self.tables, &cut, &self.settings, Arc::new(pool), stop).map_err(sort)?;
         let plan = self.plan(&state, &statement, &cut).await?;
         let parameters = parameters(&plan)?;
         let (_, schema) = bind(plan, statement.parameters)?;

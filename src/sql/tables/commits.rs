@@ -47,4 +47,8 @@ impl Table for Commits {
         rows.sort_by_key(|row| std::cmp::Reverse((row.event.applied_at, row.event.log_offset)));
         rows.into_iter().for_each(visit);
     }
+
+    fn count(unit: Unit<'_>) -> Option<usize> {
+        Some(unit.cluster.shards.iter().map(|shard| shard.commits.iter().count()).sum())
+    }
 }

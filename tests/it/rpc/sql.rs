@@ -308,7 +308,7 @@ fn two_tables_of_a_statement_never_disagree_while_commits_flow() {
 #[test]
 fn now_is_the_time_of_the_snapshot() {
     let lab = Lab::new(1);
-    let answer = lab.sql("SELECT arrow_cast(now(), 'Int64') AS at, now() = now() AS same");
+    let answer = lab.sql("SELECT now()::bigint AS at, now() = now() AS same");
     let taken = answer.stats.snapshot.unwrap().taken_at.unwrap();
     let nanos = taken.seconds * 1_000_000_000 + i64::from(taken.nanos);
     assert_eq!(answer.rows, [json!({"at": nanos.to_string(), "same": true})]);
@@ -338,7 +338,7 @@ fn errors_speak_of_the_statement_and_not_of_the_engine() {
         ("SELECT no_such_function(1)", "no_such_function"),
         ("SELECT 1/0", "ivide by zero"),
         ("SELECT CAST('x' AS INT)", "x"),
-        ("SELECT repeat('x', 1000000000)", "repeat"),
+        ("SELECT array_repeat('x', 1000000000)", "array_repeat"),
     ] {
         let (code, text) = lab.sql_error(statement);
         assert_eq!(code, Code::InvalidArgument, "{statement}: {text}");

@@ -1,0 +1,315 @@
+//! Statements that mean harm: each is refused or ends, the server stays within its memory, and the next one is
+//! answered.
+
+use std::fmt::Write as _;
+
+use offsetd::demo::records::Commit;
+use offsetd::rpc::proto::SqlRequest;
+use tempfile::TempDir;
+
+use crate::server::Server;
+use crate::support::{Setup, kafka, until};
+
+const CAP: u64 = 128 << 20;
+
+/// A cluster of 3,000 offsets and a server of its own process that reads it.
+fn server(dir: &TempDir, kafka: &offsetd::demo::cluster::MockKafka) -> Server {
+    let writer = kafka.writer();
+    for group in 0..30 {
+        for partition in 0..100 {
+            let name = format!("group-{group}");
+            writer.commit(&Commit::new(&name, "orders", partition, 5, 1_767_225_600_000)).unwrap();
+        }
+    }
+    writer.flush().unwrap();
+    let config = dir.path().join("offsetd.toml");
+    let text = format!(
+        "[clusters.default]\nbootstrap_servers = \"{}\"\n[sql]\ntimeout = \"3s\"\nmemory_per_query = \"64MiB\"\n\
+         memory_total = \"128MiB\"\nthreads = 2\n",
+        kafka.bootstrap_servers()
+    );
+    std::fs::write(&config, text).unwrap();
+    let mut server = Server::start(&["serve", "--config", config.to_str().unwrap()]);
+    server.wait_ready();
+    server
+}
+
+fn chain(first: &str, operator: &str, next: &str, times: usize) -> String {
+    (0..times).fold(first.to_owned(), |mut text, _| {
+        write!(text, " {operator} {next}").unwrap();
+        text
+    })
+}
+
+/// `WITH c0 AS (first), c1 AS (step over c0), …`
+fn ladder(first: &str, step: &str, steps: usize) -> String {
+    let mut text = format!("WITH c0 AS ({first})");
+    for at in 1..=steps {
+        write!(text, ", c{at} AS ({})", step.replace('$', &format!("c{}", at - 1))).unwrap();
+    }
+    text
+}
+
+fn list(item: impl Fn(usize) -> String, items: usize) -> String {
+    (0..items).map(item).collect::<Vec<_>>().join(",")
+}
+
+/// With a word of the error that each must give.
+#[expect(clippy::too_many_lines, reason = "a list")]
+fn refused() -> Vec<(String, &'static str)> {
+    let mut all = vec![];
+    let mut add = |statement: String, word| all.push((statement, word));
+    for (operator, operand) in [("+", "1"), ("OR", "partition = 1"), ("AND", "topic = 'x'"), ("||", "'x'"), ("*", "2")]
+    {
+        for times in [600, 6_000] {
+            let chain =
+                chain(if operator.len() < 3 && operator != "OR" { operand } else { "true" }, operator, operand, times);
+            add(format!("SELECT {chain} FROM lag"), "sql.max_");
+            add(format!("SELECT 1 FROM lag WHERE {chain}"), "sql.max_");
+        }
+    }
+    for operator in ["UNION ALL", "UNION", "INTERSECT", "EXCEPT"] {
+        add(chain("SELECT 1", operator, "SELECT 1", 2_000), "sql.max_set_operations");
+    }
+    add(chain("SELECT 1 FROM lag", "CROSS JOIN", "lag", 65), "sql.max_joins");
+    add(chain("SELECT 1 FROM lag", ",", "lag", 300), "sql.max_relations");
+    add(
+        ladder("SELECT * FROM lag", "SELECT a.* FROM $ a JOIN $ b USING (group_id)", 12) + " SELECT 1 FROM c12",
+        "sql.max_relations",
+    );
+    add(
+        ladder("SELECT 1 x", "SELECT * FROM $ UNION ALL SELECT * FROM $", 60) + " SELECT 1 FROM c60",
+        "sql.max_relations",
+    );
+    add(format!("SELECT {}", "1,".repeat(30_000)), "sql.max_tokens");
+    add(format!("SELECT '{}'", "x".repeat(70_000)), "sql.max_statement_bytes");
+    add(format!("SELECT 1 {}", "\n".repeat(70_000)), "sql.max_statement_bytes");
+    for open in ["(", "((SELECT ", "NOT (", "make_array(", "abs("] {
+        add(format!("SELECT {}", open.repeat(2_000)), "");
+    }
+    add(format!("SELECT {}1{}", "(".repeat(200), ")".repeat(200)), "nested");
+    for call in
+        ["repeat('x', 2000000000)", "lpad('x', 2000000000)", "rpad('x', 2000000000, 'yz')", "repeat(group_id, 200000)"]
+    {
+        add(format!("SELECT length({call}) FROM lag"), "sql.max_value_bytes");
+    }
+    let long = "x".repeat(2_000);
+    add(format!("SELECT replace('{long}', 'x', '{long}') FROM lag"), "sql.");
+    add(format!("SELECT regexp_replace('{long}', 'x', '{long}', 'g') FROM lag"), "sql.");
+    add(format!("SELECT to_char(now(), '{}')", "%c".repeat(20_000)), "sql.");
+    add(
+        ladder("SELECT group_id x FROM lag", "SELECT x || x AS x FROM $", 40) + " SELECT max(x) FROM c40",
+        "sql.max_plan_nodes",
+    );
+    add(
+        ladder("SELECT group_id x FROM lag", "SELECT concat(x, x) AS x FROM $", 40) + " SELECT max(x) FROM c40",
+        "sql.max_plan_nodes",
+    );
+    add(ladder("SELECT make_array(1) x", "SELECT make_array(x, x) AS x FROM $", 40) + " SELECT x FROM c40", "nested");
+    add(format!("SELECT {} FROM lag", list(|at| format!("'{long}' a{at}"), 20)), "sql.memory_per_query");
+    for call in [
+        "range(1, 200000000)",
+        "generate_series(1, 200000000)",
+        "array_repeat(1, 200000000)",
+        "array_resize(make_array(1), 200000000, 1)",
+        "string_to_array('a,b', ',')",
+        "array_to_string(make_array(1), 'x')",
+        "levenshtein('a', 'b')",
+        "overlay('a' placing 'b' from 1)",
+        "arrow_cast(NULL, 'FixedSizeList(1000000000, Int64)')",
+        "arrow_cast('x', 'LargeUtf8')",
+        "array_concat(make_array(1), make_array(2))",
+        "named_struct('a', 1)",
+        "struct(1, 2)",
+        "map(make_array(1), make_array(2))",
+        "encode('x', 'hex')",
+        "pg_sleep(10)",
+        "read_csv('/etc/passwd')",
+        "getvariable('x')",
+        "input_file_name()",
+    ] {
+        add(format!("SELECT {call}"), "");
+    }
+    add("SELECT * FROM generate_series(1, 1000000000)".to_owned(), "generate_series");
+    add("SELECT * FROM range(1, 1000000000)".to_owned(), "range");
+    add("SELECT make_array(1) || make_array(2)".to_owned(), "lists");
+    add("SELECT CAST(make_array(1) AS INT[1000000000])".to_owned(), "");
+    add("SELECT group_id FROM lag WHERE group_id ~ topic".to_owned(), "regular expression");
+    add("SELECT regexp_like(topic, '(a{500}){100}' || partition) FROM lag".to_owned(), "regular expression");
+    add("SELECT regexp_match('x', '((a{1000}){1000}){1000}')".to_owned(), "");
+    add("SELECT array_agg(group_id) OVER (ORDER BY partition) FROM lag".to_owned(), "window");
+    add("SELECT string_agg(group_id, ',') OVER (ORDER BY partition) FROM lag".to_owned(), "window");
+    add("SELECT 1 FROM lag GROUP BY CUBE (cluster, source, topic), CUBE (status, group_id)".to_owned(), "CUBE");
+    add(
+        "SELECT count(*) FROM lag a, lag b, lag c WHERE a.lag < b.lag AND b.lag < c.lag".to_owned(),
+        "sql.max_join_product",
+    );
+    add("WITH RECURSIVE r AS (SELECT 1 n UNION ALL SELECT n + 1 FROM r) SELECT * FROM r".to_owned(), "ecursive");
+    for statement in [
+        "INSERT INTO lag VALUES (1)",
+        "UPDATE lag SET lag = 1",
+        "DELETE FROM lag",
+        "TRUNCATE lag",
+        "DROP TABLE lag",
+        "DROP SCHEMA public",
+        "CREATE TABLE x AS SELECT * FROM lag",
+        "CREATE VIEW x AS SELECT 1",
+        "CREATE SCHEMA x",
+        "CREATE DATABASE x",
+        "CREATE EXTERNAL TABLE x STORED AS CSV LOCATION '/etc/passwd'",
+        "CREATE FUNCTION f() RETURNS INT RETURN 1",
+        "COPY lag TO '/tmp/x.csv'",
+        "COPY (SELECT 1) TO '/tmp/x'",
+        "SET datafusion.execution.batch_size = 1",
+        "RESET datafusion.execution.batch_size",
+        "PREPARE p AS SELECT 1",
+        "EXECUTE p",
+        "DEALLOCATE p",
+        "BEGIN",
+        "COMMIT",
+        "ROLLBACK",
+        "START TRANSACTION",
+        "GRANT ALL ON lag TO x",
+        "ALTER TABLE lag ADD COLUMN x INT",
+        "LOAD DATA INPATH '/x' INTO TABLE lag",
+        "MERGE INTO lag USING offsets ON true WHEN MATCHED THEN DELETE",
+        "ANALYZE TABLE lag",
+        "VACUUM",
+        "KILL 1",
+        "USE x",
+        "CALL f()",
+        "EXPLAIN DELETE FROM lag",
+        "EXPLAIN ANALYZE INSERT INTO lag VALUES (1)",
+        "SELECT * INTO x FROM lag",
+        "SELECT * FROM '/etc/passwd'",
+        "SELECT * FROM 'file:///etc/passwd.csv'",
+        "SELECT 1; DROP TABLE lag",
+        "",
+        ";",
+        "\0",
+        "\u{1b}[2J",
+        "SELECT \u{202e}1",
+        "SELECT '",
+        "SELECT \"",
+        "/*",
+        "SELECT $$",
+        "SELECT 1e999999999999::bigint",
+        "SELECT $1",
+    ] {
+        add(statement.to_owned(), "");
+    }
+    all
+}
+
+/// May be answered, if it can be in time and memory.
+fn costly() -> Vec<String> {
+    let mut all: Vec<String> = [
+        "SELECT count(*) FROM lag a JOIN lag b ON a.cluster = b.cluster JOIN lag c ON a.cluster = c.cluster",
+        "SELECT * FROM lag a JOIN lag b ON a.cluster = b.cluster JOIN lag c ON b.cluster = c.cluster",
+        "SELECT count(*) FROM lag a JOIN lag b ON a.cluster = b.cluster AND a.partition + b.partition < 0 JOIN lag c ON a.cluster = c.cluster AND a.partition > c.partition",
+        "SELECT a.group_id FROM lag a JOIN lag b ON a.cluster = b.cluster ORDER BY a.group_id, b.group_id, a.partition",
+        "SELECT array_agg(a.group_id) FROM lag a JOIN lag b ON a.cluster = b.cluster",
+        "SELECT string_agg(a.group_id, b.group_id) FROM lag a JOIN lag b ON a.cluster = b.cluster",
+        "SELECT DISTINCT a.group_id, a.partition, b.group_id, b.partition FROM lag a JOIN lag b ON a.cluster = b.cluster",
+        "SELECT count(DISTINCT a.group_id || b.group_id || a.partition || b.partition) FROM lag a JOIN lag b ON a.cluster = b.cluster",
+        "SELECT count(*) FROM lag a LEFT JOIN lag b ON a.partition < b.partition AND a.lag + b.lag < -5",
+        "SELECT count(*) FROM lag a FULL JOIN lag b ON a.committed_offset <> b.committed_offset",
+        "SELECT count(*) FROM lag WHERE lag < (SELECT max(b.lag) FROM lag b WHERE b.partition = lag.partition)",
+        "SELECT unnest(x) FROM (SELECT array_agg(a.group_id) x FROM lag a JOIN lag b ON a.cluster = b.cluster)",
+        "SELECT sum(partition) OVER (ORDER BY partition ROWS BETWEEN 2000 PRECEDING AND 2000 FOLLOWING) FROM lag",
+        "SELECT max(group_id) OVER (PARTITION BY cluster ORDER BY partition ROWS UNBOUNDED PRECEDING) FROM lag",
+        "SELECT count(*) FROM lag WHERE topic LIKE '%a%a%a%a%a%a%a%a%a%a%a%a%a%a%b'",
+        "SELECT count(*) FROM lag WHERE topic ~ '(a*)*(a*)*(a*)*b'",
+        "SELECT count(*) FROM lag GROUP BY CUBE (cluster, source, topic, status, partition, group_id)",
+        "EXPLAIN ANALYZE SELECT count(*) FROM lag a JOIN lag b ON a.cluster = b.cluster JOIN lag c ON a.cluster = c.cluster",
+        "EXPLAIN VERBOSE SELECT * FROM lag a JOIN lag b USING (group_id)",
+        "SELECT approx_percentile_cont(0.5) WITHIN GROUP (ORDER BY a.partition) FROM lag a JOIN lag b ON a.cluster = b.cluster",
+        "SELECT median(a.partition) FROM lag a JOIN lag b ON a.cluster = b.cluster",
+        "SELECT * FROM columns a, columns b, columns c",
+        "SELECT nth_value(group_id, 1000000000) OVER (ORDER BY partition) FROM lag",
+        "SELECT lag(group_id, 1000000000) OVER (ORDER BY partition) FROM lag",
+        "SELECT ntile(1000000000) OVER (ORDER BY partition) FROM lag",
+        "SELECT * FROM lag LIMIT 9223372036854775807 OFFSET 9223372036854775807",
+        "SELECT chr(1114111), power(10, 1000), 1/0, 9223372036854775807 + 1",
+        "SELECT date_bin('1 nanosecond', now(), '1970-01-01'::timestamp)",
+        "SHOW ALL",
+        "SELECT count(*) FROM lag a CROSS JOIN lag b CROSS JOIN lag c",
+        "SELECT * FROM information_schema.df_settings a, information_schema.df_settings b",
+    ]
+    .map(str::to_owned)
+    .into();
+    all.push(format!("SELECT count(*) FROM lag WHERE partition IN ({})", list(|at| format!("-{at}"), 9_000)));
+    all.push(format!("SELECT count(*) FROM lag WHERE group_id NOT IN ({})", list(|at| format!("'g{at}'"), 5_000)));
+    all.push(format!("SELECT count(*) FROM (VALUES {}) v (x)", list(|at| format!("({at})"), 4_000)));
+    all.push(format!("SELECT count(*) FROM lag WHERE {}", chain("partition = 1", "OR", "partition = 2", 240)));
+    all.push(chain("SELECT 1", "UNION ALL", "SELECT 1", 190));
+    all.push(chain("SELECT count(*) FROM groups a0", "NATURAL JOIN", "groups", 3));
+    all.push(format!("SELECT CASE {} END FROM lag", "WHEN partition = 1 THEN 2 ".repeat(200)));
+    all.push(format!("SELECT count(*) FROM lag WHERE topic LIKE '{}'", "%a".repeat(20_000)));
+    all.push(format!("SELECT {} FROM lag", list(|at| format!("1 a{at}"), 4_000)));
+    all.push(format!("SELECT {}", list(|at| format!("{at} a{at}"), 500)));
+    all.push(format!("SELECT * FROM lag ORDER BY {}", list(|at| format!("partition + {at}"), 400)));
+    all
+}
+
+#[test]
+fn hostile_statements_end_within_time_and_memory_and_harm_no_other() {
+    let (dir, kafka) = (TempDir::new().unwrap(), kafka(4));
+    let server = server(&dir, &kafka);
+    let one = |after: &str| {
+        let answer = server.post("/v1/sql", "application/json", "SELECT 1 AS one");
+        assert_eq!((answer.status, answer.body.trim()), (200, "[{\"one\":1}]"), "after {after:.300}");
+    };
+    one("nothing");
+    assert_eq!(server.sql_value("SELECT count(*) AS n FROM lag"), 3_000);
+    assert_eq!(server.sql("SELECT * FROM lag").len(), 3_000);
+    let before = server.peak_memory();
+    let (refused, costly) = (refused(), costly());
+    assert!(refused.len() + costly.len() > 150);
+    let mut wrong = vec![];
+    for (statement, word) in &refused {
+        let answer = server.post("/v1/sql", "application/json", statement);
+        if !matches!(answer.status, 400 | 429) || !answer.body.contains(word) {
+            wrong.push(format!("{} {:.200}\n  to {statement:.200}", answer.status, answer.body));
+        }
+        one(statement);
+    }
+    for statement in &costly {
+        let answer = server.try_post("/v1/sql", "text/csv", statement);
+        if !matches!(answer.status, 200 | 400 | 429 | 504) {
+            wrong.push(format!("{} {:.200}\n  to {statement:.200}", answer.status, answer.body));
+        }
+        one(statement);
+    }
+    let peak = server.peak_memory();
+    let grown = peak.saturating_sub(before);
+    println!("{} statements, memory grew by {} MiB at most", refused.len() + costly.len(), grown >> 20);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // What a scan and the wire hold is outside of the statements' budget, as is the process itself.
+    assert!(peak < (before + CAP) / 5 * 6, "{before} grew by {grown}");
+    server.stop_cleanly();
+}
+
+#[test]
+fn a_saturated_sql_side_slows_nothing_else() {
+    let setup = Setup::default().with("SQL_CONCURRENCY", "2").with("SQL_QUEUE", "0").with("SQL_TIMEOUT", "10min");
+    let lab = setup.ready(&kafka(1));
+    lab.commit("billing", "orders", 0, 5);
+    lab.settle();
+    // Rejects every pair: it computes for as long as it may and gives way to nobody.
+    let endless = "SELECT count(*) FROM columns a, columns b, columns c, columns d \
+                   WHERE a.position + b.position + c.position + d.position < 0";
+    let request = || SqlRequest { statement: endless.to_owned(), ..SqlRequest::default() };
+    let running: Vec<_> = (0..2).map(|_| lab.spawn_sql(request())).collect();
+    let is_full = || lab.try_sql(SqlRequest { statement: "SELECT 1".into(), ..SqlRequest::default() }).is_err();
+    until("both places to be taken", is_full);
+    for _ in 0..20 {
+        assert_eq!(lab.entry("billing", "orders", 0).committed_offset, 5);
+        for page in ["/metrics", "/livez", "/readyz"] {
+            assert_eq!(lab.get(page).status, 200, "{page}");
+        }
+    }
+    assert!(is_full(), "they still run");
+    running.iter().for_each(tokio::task::JoinHandle::abort);
+    until("room again", || !is_full());
+}
