@@ -49,9 +49,11 @@ impl Engine {
         let (sender, described) = oneshot::channel();
         let shared = Arc::clone(&self.shared);
         let run = async move {
-            let _place = place;
+            let described = shared.describe(statement).await;
+            // First, so that who runs the statement next finds the place free.
+            drop(place);
             // Nobody may wait any more.
-            let _ = sender.send(shared.describe(statement).await);
+            let _ = sender.send(described);
         };
         let runtime = self.runtime.as_ref().ok_or(SqlError::ShuttingDown)?;
         let _task = AbortOnDrop(runtime.spawn(run), Stop::default());
