@@ -73,7 +73,7 @@ async fn home() -> &'static str {
      GET  /metrics      Prometheus\n\
      GET  /livez        alive\n\
      GET  /readyz       loaded\n\
-     gRPC               offsetd.v1.OffsetService, with reflection\n"
+     gRPC               offsetd.v1.OffsetService, with reflection; Flight SQL\n"
 }
 
 async fn readyz(State(web): State<Web>) -> Response {

@@ -6,11 +6,10 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use arrow::{array::RecordBatch, datatypes::Schema, ipc::writer::IpcWriteOptions};
+use arrow::datatypes::Schema;
 use arrow_flight::{
     Action, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightDescriptor, FlightEndpoint,
-    FlightInfo, HandshakeRequest, HandshakeResponse, SchemaAsIpc, Ticket,
-    decode::FlightRecordBatchStream,
+    FlightInfo, HandshakeRequest, HandshakeResponse, Ticket,
     encode::FlightDataEncoderBuilder,
     error::FlightError,
     flight_service_server::FlightService,
@@ -27,11 +26,12 @@ use arrow_flight::{
         server::{DoPutError, FlightSqlService, PeekableFlightDataStream},
     },
 };
-use futures::{StreamExt as _, TryStreamExt as _, stream};
-use prost::{Message as _, bytes::Bytes};
+use futures::{TryStreamExt as _, stream};
+use prost::Message as _;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
+mod data;
 mod front;
 mod handle;
 mod info;
@@ -39,19 +39,17 @@ mod metadata;
 mod running;
 mod session;
 
+use data::{Batches, ipc, parameters};
 pub(super) use front::Front;
 use handle::Handle;
 use metadata::Lookup;
-use running::{Guard, Running};
+use running::Running;
 
 use super::{Reply, Service, deadline, to_status};
 use crate::{
     error::Error,
-    sql::{self, Answer, Engine, SqlError, Statement},
+    sql::{self, Engine, SqlError, Statement},
 };
-
-/// Messages of parameters, of which one has the row.
-const MAX_PUT_MESSAGES: usize = 16;
 
 type Rows = <Flight as FlightService>::DoGetStream;
 type Handshakes = Pin<Box<dyn futures::Stream<Item = Result<HandshakeResponse, Status>> + Send>>;
@@ -89,7 +87,7 @@ impl Flight {
             () = running.token.cancelled() => return Err(cancelled()),
         };
         let schema = Arc::clone(&answer.schema);
-        let batches = Batches { answer, running, stop: self.stop.clone(), sent: false, done: false };
+        let batches = Batches { answer, running, stop: self.stop.clone(), done: false };
         // Pulled by the connection: a client that goes drops the answer, which cancels the statement.
         let batches = stream::unfold(batches, |mut batches| async move {
             let batch = batches.next().await?;
@@ -141,73 +139,12 @@ fn flight_info(schema: &Schema, ticket: &impl ProstMessageExt, descriptor: Fligh
     Ok(Response::new(info))
 }
 
-fn ipc(schema: &Schema) -> Result<Bytes, Status> {
-    let message = SchemaAsIpc::new(schema, &IpcWriteOptions::default()).try_into();
-    let arrow_flight::IpcMessage(bytes) =
-        message.map_err(|error: arrow::error::ArrowError| to_status(Error::internal(&error.to_string())))?;
-    Ok(bytes)
-}
-
 fn cancelled() -> Status {
     Status::cancelled("the statement was cancelled")
 }
 
 fn refused<T>(what: &str) -> Result<T, Status> {
     Err(to_status(SqlError::NotReadOnly(format!("{what} is refused")).into()))
-}
-
-/// The batches of a statement under way.
-struct Batches {
-    answer: Answer,
-    running: Guard,
-    stop: CancellationToken,
-    sent: bool,
-    done: bool,
-}
-
-impl Batches {
-    async fn next(&mut self) -> Option<Result<RecordBatch, Status>> {
-        if self.done {
-            return None;
-        }
-        let next = tokio::select! {
-            next = self.answer.next() => match next {
-                Some(next) => next.map_err(|error| to_status(error.into())),
-                // The JDBC driver shows no columns where no batch comes.
-                None if !self.sent => Ok(RecordBatch::new_empty(Arc::clone(&self.answer.schema))),
-                None => return None,
-            },
-            () = self.running.token.cancelled() => Err(cancelled()),
-            () = self.stop.cancelled() => Err(to_status(SqlError::ShuttingDown.into())),
-        };
-        self.done = next.is_err();
-        self.sent = true;
-        Some(next)
-    }
-}
-
-/// The one row of parameters of a DoPut.
-async fn parameters(data: PeekableFlightDataStream) -> Result<Option<RecordBatch>, Status> {
-    let invalid = |text: &str| to_status(Error::Invalid(text.to_owned()));
-    let read = async move {
-        let data = data.map_err(FlightError::from).take(MAX_PUT_MESSAGES);
-        let mut batches = FlightRecordBatchStream::new_from_flight_data(data);
-        let mut row = None;
-        while let Some(batch) = batches.next().await {
-            let batch = batch.map_err(|error| match error {
-                FlightError::Tonic(status) => *status,
-                other => invalid(&format!("the parameters cannot be read: {other}")),
-            })?;
-            match batch.num_rows() {
-                0 => {}
-                1 if row.is_none() => row = Some(batch),
-                _ => return Err(invalid("one row of parameters is one execution: bind one row at a time")),
-            }
-        }
-        Ok(row.filter(|row| row.num_columns() > 0))
-    };
-    // A task of its own, so that a reader that panics on hostile bytes ends only this call.
-    tokio::spawn(read).await.unwrap_or_else(|_| Err(invalid("the parameters cannot be read")))
 }
 
 #[tonic::async_trait]

@@ -1,10 +1,14 @@
 //! Handles of prepared statements and tickets: the statement itself with its parameters.
 //!
-//! The server keeps nothing for them, so that what nobody redeems or closes costs nothing, and any
-//! server can redeem them. They carry no right: who makes one up could send the statement as well,
-//! and every use checks it like one.
+//! The server keeps nothing for them, so that what nobody redeems or closes costs nothing. They carry
+//! no right: who makes one up could send the statement as well, and every use checks it like one. But
+//! they are sealed: the reader of Arrow IPC believes lengths that it reads, and a made up one could
+//! make it allocate without bounds.
 
-use std::hash::{BuildHasher as _, RandomState};
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    sync::OnceLock,
+};
 
 use arrow::{
     array::{ArrayRef, RecordBatch},
@@ -36,11 +40,20 @@ pub(super) struct Handle {
     /// Of one execution, to cancel it by.
     #[prost(fixed64, tag = "4")]
     pub(super) execution: u64,
+    /// Of this process, over all of it.
+    #[prost(fixed64, tag = "5")]
+    seal: u64,
 }
 
 impl Handle {
     pub(super) fn new(sql: String) -> Self {
-        Self { layout: LAYOUT, sql, parameters: vec![], execution: 0 }
+        Self { layout: LAYOUT, sql, parameters: vec![], execution: 0, seal: 0 }
+    }
+
+    /// SipHash with keys that only this process knows.
+    fn sealed(&self) -> u64 {
+        static KEYS: OnceLock<RandomState> = OnceLock::new();
+        KEYS.get_or_init(RandomState::new).hash_one((self.layout, &self.sql, &self.parameters, self.execution))
     }
 
     /// For one execution.
@@ -51,13 +64,13 @@ impl Handle {
 
     pub(super) fn read(bytes: &[u8]) -> Result<Self, Error> {
         match Self::decode(bytes) {
-            Ok(handle) if handle.layout == LAYOUT => Ok(handle),
-            _ => Err(Error::Invalid("not a handle or ticket of this server".to_owned())),
+            Ok(handle) if handle.layout == LAYOUT && handle.seal == handle.sealed() => Ok(handle),
+            _ => Err(Error::Invalid("not a handle or ticket of this server since its start: prepare again".to_owned())),
         }
     }
 
     pub(super) fn bytes(&self) -> prost::bytes::Bytes {
-        self.encode_to_vec().into()
+        Self { seal: self.sealed(), ..self.clone() }.encode_to_vec().into()
     }
 
     /// With the values of the next executions.
@@ -78,7 +91,7 @@ impl Handle {
         let parameters = if parameters.is_empty() {
             vec![]
         } else {
-            // On a thread of its own, so that a reader that panics on hostile bytes ends only this call.
+            // On a thread of its own: a reader that panics ends only this call.
             let read = tokio::task::spawn_blocking(move || read(&parameters)).await;
             read.map_err(|_| Error::Invalid("the parameters cannot be read".to_owned()))?.map_err(|e| refused(&e))?
         };
@@ -129,8 +142,8 @@ mod tests {
         assert!(again.parameters.is_empty());
     }
 
-    #[tokio::test]
-    async fn no_damaged_handle_does_more_than_fail() {
+    #[test]
+    fn a_damaged_or_made_up_handle_is_refused() {
         let number: ArrayRef = Arc::new(Int32Array::from(vec![7]));
         let row = RecordBatch::try_from_iter([("a", number)]).unwrap();
         let bytes = Handle::new("SELECT $1".to_owned()).bound(Some(&row)).unwrap().bytes();
@@ -138,9 +151,8 @@ mod tests {
             for value in [0, 1, 0x7f, 0xff] {
                 let mut damaged = bytes.to_vec();
                 damaged[at] = value;
-                if let Ok(handle) = Handle::read(&damaged) {
-                    // Ok or an error, but it comes back.
-                    let _ = handle.statement(None).await;
+                if damaged != bytes {
+                    assert!(Handle::read(&damaged).is_err(), "byte {at}, {value}");
                 }
             }
         }

@@ -48,7 +48,7 @@ const STRING: &[&str] = &[
     "trim",
     "upper",
 ];
-const SYSTEM: &[&str] = &["arrow_cast", "arrow_typeof", "coalesce", "nullif", "nvl", "version"];
+const SYSTEM: &[&str] = &["arrow_typeof", "coalesce", "nullif", "nvl", "version"];
 const DATETIME: &[&str] = &[
     "current_date",
     "current_time",

@@ -51,9 +51,11 @@ impl Engine {
         let stop = Stop::new(deadline.into_std(), timeout);
         let stopped = stop.clone();
         let run = async move {
-            let _place = place;
+            let described = shared.describe(statement, &stopped).await;
+            // First, so that who runs the statement next finds the place free.
+            drop(place);
             // Nobody may wait any more.
-            let _ = sender.send(shared.describe(statement, &stopped).await);
+            let _ = sender.send(described);
         };
         let runtime = self.runtime.as_ref().ok_or(SqlError::ShuttingDown)?;
         let _task = AbortOnDrop(runtime.spawn(run), stop);
@@ -145,7 +147,7 @@ fn converted(value: ScalarValue, kind: &DataType) -> ScalarValue {
     let there = value.cast_to(kind);
     let back = there.as_ref().ok().and_then(|there| there.cast_to(&value.data_type()).ok());
     match there {
-        Ok(there) if back.as_ref() == Some(&value) => there,
+        Ok(there) if value.is_null() || back.as_ref() == Some(&value) => there,
         _ => value,
     }
 }

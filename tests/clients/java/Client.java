@@ -218,9 +218,15 @@ public final class Client {
   }
 
   static void emptyAnswers() throws SQLException {
-    try (Connection connection = connect(); Statement statement = connection.createStatement();
-        ResultSet rows = statement.executeQuery("SELECT group_id, lag FROM lag WHERE false")) {
+    String sql = "SELECT group_id, lag FROM lag WHERE false";
+    // Not by createStatement: there driver 18.3.0 counts the columns of an empty answer twice.
+    try (Connection connection = connect(); PreparedStatement statement = connection.prepareStatement(sql);
+        ResultSet rows = statement.executeQuery()) {
       that(rows.getMetaData().getColumnCount() == 2, rows.getMetaData().getColumnCount());
+      that(!rows.next(), "no rows");
+    }
+    try (Connection connection = connect(); Statement statement = connection.createStatement();
+        ResultSet rows = statement.executeQuery(sql)) {
       that(!rows.next(), "no rows");
     }
   }
