@@ -7,7 +7,6 @@
 mod check;
 mod engine;
 mod error;
-mod functions;
 mod memory;
 mod placeholders;
 mod scan;
@@ -17,6 +16,7 @@ mod table;
 mod tables;
 mod wanted;
 
+pub mod functions;
 pub mod output;
 
 pub use datafusion::common::ScalarValue;

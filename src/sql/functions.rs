@@ -25,42 +25,17 @@ use super::error::SqlError;
 /// Bytes that one call for one batch may make.
 const BATCH_BYTES: usize = 32 * 1024 * 1024;
 
-/// Their results are no larger than their arguments, but for a small factor.
-const PLAIN: &[&str] = &[
-    // Numbers
-    "abs",
-    "acos",
-    "asin",
-    "atan",
-    "atan2",
-    "cbrt",
-    "ceil",
-    "cos",
-    "degrees",
-    "exp",
-    "floor",
-    "gcd",
-    "isnan",
-    "iszero",
-    "lcm",
-    "ln",
-    "log",
-    "log10",
-    "log2",
-    "nanvl",
-    "pi",
-    "power",
-    "radians",
-    "random",
-    "round",
-    "signum",
-    "sin",
-    "sqrt",
-    "tan",
-    "trunc",
-    "greatest",
-    "least",
-    // Text
+/// Names of functions whose results are no larger than their arguments, but for a small factor.
+pub type Names = &'static [&'static str];
+
+/// Of numbers.
+pub const NUMBERS: Names = &[
+    "abs", "acos", "asin", "atan", "atan2", "cbrt", "ceil", "cos", "degrees", "exp", "floor", "gcd", "isnan", "iszero",
+    "lcm", "ln", "log", "log10", "log2", "nanvl", "pi", "power", "radians", "random", "round", "signum", "sin", "sqrt",
+    "tan", "trunc", "greatest", "least",
+];
+/// Of text.
+const TEXT: Names = &[
     "ascii",
     "bit_length",
     "btrim",
@@ -89,7 +64,9 @@ const PLAIN: &[&str] = &[
     "to_hex",
     "translate",
     "upper",
-    // Times
+];
+/// Of times.
+pub const TIMES: Names = &[
     "current_date",
     "current_time",
     "date_bin",
@@ -106,7 +83,9 @@ const PLAIN: &[&str] = &[
     "to_timestamp_nanos",
     "to_timestamp_seconds",
     "to_unixtime",
-    // Lists
+];
+/// Of lists.
+const LISTS: Names = &[
     "array_any_value",
     "array_dims",
     "array_distinct",
@@ -132,16 +111,9 @@ const PLAIN: &[&str] = &[
     "cardinality",
     "empty",
     "flatten",
-    // Others
-    "arrow_typeof",
-    "coalesce",
-    "get_field",
-    "nullif",
-    "nvl",
-    "nvl2",
-    "uuid",
-    "version",
 ];
+/// Of anything.
+pub const OTHERS: Names = &["arrow_typeof", "coalesce", "get_field", "nullif", "nvl", "nvl2", "uuid", "version"];
 
 /// Aggregates; those that collect values take their memory from the statement's.
 const AGGREGATES: &[&str] = &[
@@ -197,6 +169,13 @@ const CAPPED: &[(&str, Estimate)] = &[
     ("to_char", |bytes, _| at(bytes, 1).saturating_mul(32)),
 ];
 
+/// Functions that make text.
+#[must_use]
+pub fn text() -> Vec<&'static str> {
+    let capped = CAPPED.iter().map(|(name, _)| *name).filter(|name| *name != "make_array");
+    TEXT.iter().copied().chain(capped).collect()
+}
+
 fn sum(bytes: &[usize]) -> usize {
     bytes.iter().fold(0, |sum: usize, bytes| sum.saturating_add(*bytes))
 }
@@ -215,7 +194,7 @@ pub(super) fn scalar(max_value_bytes: usize) -> Vec<Arc<ScalarUDF>> {
     let functions = SessionStateDefaults::default_scalar_functions().into_iter();
     functions
         .filter_map(|function| {
-            if PLAIN.contains(&function.name()) {
+            if [NUMBERS, TEXT, TIMES, LISTS, OTHERS].iter().any(|names| names.contains(&function.name())) {
                 return Some(function);
             }
             let (_, estimate) = CAPPED.iter().find(|(name, _)| *name == function.name())?;

@@ -14,56 +14,11 @@ use arrow_flight::{
     },
 };
 
+use crate::sql::functions;
+
 /// Words that DataFusion reserves beyond SQL-92.
 const KEYWORDS: &[&str] =
     &["ANTI", "EXCLUDE", "EXPLAIN", "ILIKE", "LATERAL", "LIMIT", "OFFSET", "OVER", "QUALIFY", "SEMI", "SHOW", "WINDOW"];
-const NUMERIC: &[&str] = &[
-    "abs", "acos", "asin", "atan", "atan2", "ceil", "cos", "degrees", "exp", "floor", "ln", "log", "log10", "log2",
-    "pi", "power", "radians", "random", "round", "signum", "sin", "sqrt", "tan", "trunc",
-];
-const STRING: &[&str] = &[
-    "ascii",
-    "btrim",
-    "chr",
-    "concat",
-    "concat_ws",
-    "contains",
-    "ends_with",
-    "initcap",
-    "left",
-    "length",
-    "lower",
-    "ltrim",
-    "octet_length",
-    "regexp_like",
-    "regexp_match",
-    "regexp_replace",
-    "reverse",
-    "right",
-    "rtrim",
-    "split_part",
-    "starts_with",
-    "strpos",
-    "substr",
-    "trim",
-    "upper",
-];
-const SYSTEM: &[&str] = &["arrow_typeof", "coalesce", "nullif", "nvl", "version"];
-const DATETIME: &[&str] = &[
-    "current_date",
-    "current_time",
-    "date_bin",
-    "date_part",
-    "date_trunc",
-    "from_unixtime",
-    "make_date",
-    "now",
-    "to_char",
-    "to_date",
-    "to_timestamp",
-    "to_timestamp_millis",
-    "to_unixtime",
-];
 
 /// The answer to GetSqlInfo.
 pub(super) fn sql() -> Result<&'static SqlInfoData, FlightError> {
@@ -113,10 +68,10 @@ fn language(info: &mut SqlInfoDataBuilder) {
     info.append(I::SqlAllTablesAreSelectable, true);
     info.append(I::SqlNullOrdering, SqlNullOrdering::SqlNullsSortedHigh as i64);
     info.append(I::SqlKeywords, KEYWORDS);
-    info.append(I::SqlNumericFunctions, NUMERIC);
-    info.append(I::SqlStringFunctions, STRING);
-    info.append(I::SqlSystemFunctions, SYSTEM);
-    info.append(I::SqlDatetimeFunctions, DATETIME);
+    info.append(I::SqlNumericFunctions, functions::NUMBERS);
+    info.append(I::SqlStringFunctions, functions::text().as_slice());
+    info.append(I::SqlSystemFunctions, functions::OTHERS);
+    info.append(I::SqlDatetimeFunctions, functions::TIMES);
     info.append(I::SqlSearchStringEscape, "\\");
     info.append(I::SqlExtraNameCharacters, "");
     info.append(I::SqlSchemaTerm, "schema");
