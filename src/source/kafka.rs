@@ -15,3 +15,8 @@ pub mod overlay;
 pub mod tail;
 
 pub use client::check_property;
+
+#[expect(clippy::disallowed_methods, reason = "when to ask is not part of any answer")]
+fn now() -> std::time::Instant {
+    std::time::Instant::now()
+}

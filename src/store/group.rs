@@ -54,6 +54,22 @@ pub struct Rare {
     pub topic_id: Option<Uuid>,
 }
 
+impl Row {
+    /// Of a commit that was not put into a group yet: without topic and interval.
+    pub(super) fn of(commit: &Commit<'_>, partition: i32, log_offset: i64, applied: Ticks) -> Self {
+        Self {
+            topic: 0,
+            partition,
+            committed_offset: commit.committed_offset,
+            committed_at: commit.committed_at,
+            log_offset,
+            leader_epoch: commit.leader_epoch,
+            interval_ms: 0,
+            applied,
+        }
+    }
+}
+
 impl Rare {
     /// Of a commit.
     pub(super) fn of(commit: &Commit<'_>) -> Self {
@@ -156,16 +172,7 @@ impl Group {
         applied: Ticks,
         intern: impl FnOnce(&str) -> Name,
     ) -> Option<Row> {
-        let mut row = Row {
-            topic: 0,
-            partition,
-            committed_offset: commit.committed_offset,
-            committed_at: commit.committed_at,
-            log_offset,
-            leader_epoch: commit.leader_epoch,
-            interval_ms: 0,
-            applied,
-        };
+        let mut row = Row::of(commit, partition, log_offset, applied);
         let rare = Rare::of(commit);
         if let Some(index) = self.find(hasher, topic, partition) {
             let before = self.view.row(index).copied();

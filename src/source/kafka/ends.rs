@@ -26,6 +26,7 @@ use super::{
     client::{self, Client},
     coordinator::Coordinators,
     ffi::{self, Admin, Reply, ReplyContent, Spec},
+    now,
     overlay::Overlay,
 };
 use crate::{
@@ -397,11 +398,6 @@ impl Poller {
         }
         self.cluster.failed(reason.to_owned(), &self.store.clock);
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "when to ask again is not part of any answer")]
-fn now() -> Instant {
-    Instant::now()
 }
 
 fn leaders(topic: &rdkafka::metadata::MetadataTopic) -> Vec<Option<i32>> {

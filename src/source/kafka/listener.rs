@@ -17,6 +17,7 @@ use super::{
     client::{self, Client},
     ends,
     ffi::Spec,
+    now,
 };
 use crate::{
     clock::{Ticks, ticks},
@@ -337,9 +338,4 @@ impl Listener {
         // Those that were told go on.
         error.map_or(Ok(()), Err)
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "when to try again is not part of any answer")]
-fn now() -> Instant {
-    Instant::now()
 }

@@ -29,6 +29,7 @@ use look::Look;
 use super::{
     client::Client,
     ffi::{Admin, ReplyContent, Spec},
+    now,
 };
 use crate::{
     config,
@@ -206,9 +207,4 @@ impl Overlay {
             self.look = None;
         }
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "when to ask is not part of any answer")]
-fn now() -> Instant {
-    Instant::now()
 }

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     client,
     ffi::{Content, Fetcher},
+    now,
     overlay::pace::Pace,
 };
 use crate::{
@@ -178,9 +179,4 @@ fn look(client: &client::Client, topic: &str, partition: i32, from: i64, end: i6
         };
     }
     Err("no answer".to_owned())
-}
-
-#[expect(clippy::disallowed_methods, reason = "when to look is not part of any answer")]
-fn now() -> Instant {
-    Instant::now()
 }

@@ -62,20 +62,6 @@ fn commit<'a>(row: &Row, rare: &'a Rare) -> Commit<'a> {
     }
 }
 
-fn owned(commit: &Commit<'_>, partition: i32, log_offset: i64, now: &Now) -> (Row, Rare) {
-    let row = Row {
-        topic: 0,
-        partition,
-        committed_offset: commit.committed_offset,
-        committed_at: commit.committed_at,
-        log_offset,
-        leader_epoch: commit.leader_epoch,
-        interval_ms: 0,
-        applied: now.ticks,
-    };
-    (row, Rare::of(commit))
-}
-
 impl Shard {
     /// Shows a commit or a deletion that the reader has not come to. Returns whether that changed
     /// anything: not where the reader was there already, or the record is shown.
@@ -129,7 +115,7 @@ impl Shard {
         }
         let (topic, partition, record) = match &event.kind {
             EventKind::Commit { topic, partition, commit } => {
-                (*topic, *partition, Some(owned(commit, *partition, event.log_offset, now)))
+                (*topic, *partition, Some((Row::of(commit, *partition, event.log_offset, now.ticks), Rare::of(commit))))
             }
             EventKind::Delete { topic, partition } => (*topic, *partition, None),
             EventKind::Classic(_) | EventKind::Piece(..) => return false,
