@@ -9,6 +9,7 @@ mod engine;
 mod error;
 mod memory;
 mod placeholders;
+mod places;
 mod scan;
 mod session;
 mod stop;

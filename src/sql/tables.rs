@@ -1,9 +1,12 @@
 //! The tables, one a file.
 
-use std::sync::Arc;
+use std::{iter, sync::Arc};
 
-use super::table::{AnyTable, Typed, Unit};
-use crate::store::cut::GroupCut;
+use super::{
+    table::{AnyTable, Typed, Unit},
+    wanted::Wanted,
+};
+use crate::store::group::Entry;
 
 mod assignments;
 mod audit;
@@ -24,7 +27,7 @@ pub(super) fn all() -> Vec<Arc<dyn AnyTable>> {
         Arc::new(Typed::<assignments::Assignments>::new()),
         Arc::new(Typed::<audit::AuditTable>::new()),
         Arc::new(Typed::<clusters::Clusters>::new()),
-        Arc::new(Typed::<columns::Columns>::new()),
+        Arc::new(Typed::<columns::ColumnsTable>::new()),
         Arc::new(Typed::<commits::Commits>::new()),
         Arc::new(Typed::<groups::Groups>::new()),
         Arc::new(Typed::<lag::LagTable>::new()),
@@ -36,14 +39,21 @@ pub(super) fn all() -> Vec<Arc<dyn AnyTable>> {
     ]
 }
 
-/// The groups of a unit that are wanted: one look-up each where they are named.
-fn groups<'a>(unit: Unit<'a>, wanted: &super::wanted::Wanted, visit: &mut dyn FnMut(GroupCut<'a>)) {
-    let Some(shard) = unit.shard else { return };
-    match wanted.groups.list() {
-        None => unit.cluster.groups_of(shard).for_each(visit),
-        Some(ids) => {
-            let here = |group: &GroupCut<'_>| group.shard.key == shard.key;
-            ids.filter_map(|id| unit.cluster.group(id)).filter(here).for_each(visit);
-        }
+/// The committed offsets of a unit's group that are wanted, with their positions in the group; ordered
+/// by topic and partition if that is wanted.
+fn entries<'a>(unit: Unit<'a>, wanted: &'a Wanted) -> Box<dyn Iterator<Item = (usize, Entry<'a>)> + Send + 'a> {
+    let Some(group) = unit.group else { return Box::new(iter::empty()) };
+    let entries = group.group.entries().enumerate();
+    let entries: Box<dyn Iterator<Item = _> + Send> = match wanted.topics.mask(group.group.topic_names()) {
+        None => Box::new(entries),
+        Some(topics) if !topics.contains(&true) => return Box::new(iter::empty()),
+        Some(topics) => Box::new(entries.filter(move |(_, entry)| topics.get(entry.topic_index) == Some(&true))),
+    };
+    let entries = entries.filter(|(_, entry)| wanted.has_partition(entry.row.partition));
+    if !wanted.sorted {
+        return Box::new(entries);
     }
+    let mut entries: Vec<(usize, Entry<'a>)> = entries.collect();
+    entries.sort_by_key(|(_, entry)| (entry.topic, entry.row.partition));
+    Box::new(entries.into_iter())
 }

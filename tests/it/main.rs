@@ -13,8 +13,11 @@ mod hostile;
 mod http;
 mod kafka;
 mod layers;
+#[path = "../made.rs"]
+mod made;
 mod process;
 mod program;
+mod pushdown;
 mod rpc;
 mod server;
 mod sql;
