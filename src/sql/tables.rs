@@ -1,6 +1,6 @@
 //! The tables, one a file.
 
-use std::{iter, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     table::{AnyTable, Typed, Unit},
@@ -41,19 +41,16 @@ pub(super) fn all() -> Vec<Arc<dyn AnyTable>> {
 
 /// The committed offsets of a unit's group that are wanted, with their positions in the group; ordered
 /// by topic and partition if that is wanted.
-fn entries<'a>(unit: Unit<'a>, wanted: &'a Wanted) -> Box<dyn Iterator<Item = (usize, Entry<'a>)> + Send + 'a> {
-    let Some(group) = unit.group else { return Box::new(iter::empty()) };
-    let entries = group.group.entries().enumerate();
-    let entries: Box<dyn Iterator<Item = _> + Send> = match wanted.topics.mask(group.group.topic_names()) {
-        None => Box::new(entries),
-        Some(topics) if !topics.contains(&true) => return Box::new(iter::empty()),
-        Some(topics) => Box::new(entries.filter(move |(_, entry)| topics.get(entry.topic_index) == Some(&true))),
-    };
-    let entries = entries.filter(|(_, entry)| wanted.has_partition(entry.row.partition));
-    if !wanted.sorted {
-        return Box::new(entries);
-    }
-    let mut entries: Vec<(usize, Entry<'a>)> = entries.collect();
-    entries.sort_by_key(|(_, entry)| (entry.topic, entry.row.partition));
-    Box::new(entries.into_iter())
+fn entries<'a>(unit: Unit<'a>, wanted: &'a Wanted) -> impl Iterator<Item = (usize, Entry<'a>)> + Send {
+    let group = unit.group.map(|group| &**group.group);
+    let topics = group.and_then(|group| wanted.topics.mask(group.topic_names()));
+    let none = topics.as_ref().is_some_and(|topics| !topics.contains(&true));
+    let entries = group.filter(|_| !none).into_iter().flat_map(|group| group.entries().enumerate());
+    let entries = entries.filter(move |(_, entry)| {
+        topics.as_ref().is_none_or(|topics| topics.get(entry.topic_index) == Some(&true))
+            && wanted.has_partition(entry.row.partition)
+    });
+    let (now, mut sorted) = if wanted.sorted { (None, entries.collect()) } else { (Some(entries), vec![]) };
+    sorted.sort_by_key(|(_, entry)| (entry.topic, entry.row.partition));
+    now.into_iter().flatten().chain(sorted)
 }
