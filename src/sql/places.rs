@@ -1,5 +1,7 @@
 //! Where the rows of a table stand in a cut: clusters, and shards of clusters.
 
+use std::iter;
+
 use super::{
     table::{AnyTable, By, Unit, Units},
     wanted::Wanted,
@@ -24,7 +26,7 @@ pub(super) fn all(cut: &Cut, table: &dyn AnyTable) -> Vec<Place> {
     match table.by() {
         By::Server => clusters.take(1).map(|(cluster, _)| Place { cluster, shard: None }).collect(),
         By::Cluster => clusters.map(|(cluster, _)| Place { cluster, shard: None }).collect(),
-        By::Group => clusters
+        By::Group | By::Offset => clusters
             .flat_map(|(cluster, of)| (0..of.shards.len()).map(move |shard| Place { cluster, shard: Some(shard) }))
             .collect(),
     }
@@ -53,24 +55,35 @@ pub(super) fn weight(cut: &Cut, place: Place) -> usize {
 
 /// The units of a place that are wanted, ordered by group.
 pub(super) fn units<'a>(cut: &'a Cut, place: Place, wanted: &'a Wanted) -> Units<'a> {
-    let Some(cluster) = cluster(cut, place) else { return Box::new(std::iter::empty()) };
+    let Some(cluster) = cluster(cut, place) else { return Box::new(iter::empty()) };
+    let unit = move |group: Option<GroupCut<'a>>| {
+        let offsets = 0..group.map_or(0, |group| group.group.len());
+        Unit { cut, cluster, group, offsets }
+    };
     match shard(cluster, place) {
-        None => Box::new(std::iter::once(Unit { cut, cluster, group: None })),
-        Some(shard) => {
-            Box::new(groups(cluster, shard, wanted).map(move |group| Unit { cut, cluster, group: Some(group) }))
-        }
+        None => Box::new(iter::once(unit(None))),
+        Some(shard) => Box::new(groups(cluster, shard, wanted).map(move |group| unit(Some(group)))),
     }
 }
 
-/// The units of several places that are wanted, ordered by cluster and group if that is wanted.
-pub(super) fn read<'a>(cut: &'a Cut, places: &'a [Place], wanted: &'a Wanted) -> Units<'a> {
+/// The units of several places that are wanted: in parts of at most `rows` offsets, or, if that is
+/// wanted, ordered by cluster and group.
+pub(super) fn read<'a>(cut: &'a Cut, places: &'a [Place], wanted: &'a Wanted, rows: usize) -> Units<'a> {
     let units = places.iter().flat_map(move |place| units(cut, *place, wanted));
     if !wanted.sorted {
-        return Box::new(units);
+        return Box::new(units.flat_map(move |unit| parts(unit, rows)));
     }
     let mut units: Vec<Unit<'a>> = units.collect();
     units.sort_by_key(|unit| (&*unit.cluster.cluster.name, unit.group.map(|group| &*group.group.id)));
     Box::new(units.into_iter())
+}
+
+fn parts(unit: Unit<'_>, rows: usize) -> impl Iterator<Item = Unit<'_>> + Send {
+    let parts = unit.offsets.len().div_ceil(rows).max(1);
+    (0..parts).map(move |part| {
+        let offsets = part * rows..((part + 1) * rows).min(unit.offsets.end);
+        Unit { offsets, ..unit.clone() }
+    })
 }
 
 /// The groups of a shard that are wanted, ordered by id: one look-up each where they are named.

@@ -123,7 +123,7 @@ impl LiveScanExec {
             all.into_iter().filter(|place| places::is_wanted(&scan.cut, *place, wanted)).collect();
         let count = count(&scan, &places, wanted);
         let rows = match count.map(|rows| question.limit.map_or(rows, |limit| rows.min(limit))) {
-            Some(rows) if wanted.is_whole_units(scan.table.by() == By::Group) => Precision::Exact(rows),
+            Some(rows) if wanted.is_whole_units(scan.table.by().is_by_group()) => Precision::Exact(rows),
             Some(rows) => Precision::Inexact(rows),
             None => Precision::Absent,
         };
@@ -188,7 +188,7 @@ impl DisplayAs for LiveScanExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let units = match self.scan.table.by() {
             By::Server | By::Cluster => "clusters",
-            By::Group => "shards",
+            By::Group | By::Offset => "shards",
         };
         let read: usize = self.places.iter().map(|places| places.len()).sum();
         let Question { wanted, filter, limit, .. } = &*self.question;
@@ -248,9 +248,10 @@ impl ExecutionPlan for LiveScanExec {
         let Scan { table, cut, stop, .. } = self.scan.clone();
         let question = Arc::clone(&self.question);
         let places = self.places.get(partition).map(Arc::clone).unwrap_or_default();
+        let rows = if table.by() == By::Offset { BATCH_ROWS } else { usize::MAX };
         // A batch is made when it is asked for, and what was read for the one before is gone by then.
         let batches = stream! {
-            let units = places::read(&cut, &places, &question.wanted);
+            let units = places::read(&cut, &places, &question.wanted, rows);
             for batch in table.batches(units, &question) {
                 match stop.check().and(batch) {
                     Ok(batch) if batch.num_rows() == 0 => {}

@@ -4,7 +4,7 @@
 //! lets it skip. The adapter takes them a batch at a time, drops those that do not satisfy the
 //! conditions, and builds only the columns that are asked for.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::Range, sync::Arc};
 
 use arrow::{
     array::{
@@ -31,13 +31,16 @@ pub const COMMENT: &str = "comment";
 /// Rows of a batch.
 pub(super) const BATCH_ROWS: usize = 8192;
 
-/// What a table's rows are read from, a unit at a time: a cluster, or a group of it.
-#[derive(Clone, Copy, Debug)]
+/// What a table's rows are read from, a unit at a time: a cluster, a group of it, or some of a
+/// group's offsets.
+#[derive(Clone, Debug)]
 pub(super) struct Unit<'a> {
     pub(super) cut: &'a Cut,
     pub(super) cluster: &'a ClusterCut,
     /// For tables that are read group by group.
     pub(super) group: Option<GroupCut<'a>>,
+    /// Positions of the offsets, for tables that are read offset by offset.
+    pub(super) offsets: Range<usize>,
 }
 
 /// What a table is divided by.
@@ -47,6 +50,15 @@ pub(super) enum By {
     Server,
     Cluster,
     Group,
+    /// Committed offsets of groups: a large group is read in parts.
+    Offset,
+}
+
+impl By {
+    /// Units are groups or parts of them.
+    pub(super) fn is_by_group(self) -> bool {
+        matches!(self, Self::Group | Self::Offset)
+    }
 }
 
 /// A table.
@@ -283,22 +295,29 @@ impl<T: Table> AnyTable for Typed<T> {
     }
 
     fn batches<'a>(&'a self, units: Units<'a>, question: &'a Question) -> Batches<'a> {
-        let mut rows = units.flat_map(|unit| T::rows(unit, &question.wanted));
-        let mut chunk: Vec<T::Row<'a>> = vec![];
+        let mut units = units;
+        let (mut rows, mut given): (Vec<T::Row<'a>>, usize) = (vec![], 0);
         let mut left = question.limit.unwrap_or(usize::MAX);
         Box::new(std::iter::from_fn(move || {
-            let most = if question.filter.is_none() { left.min(BATCH_ROWS) } else { BATCH_ROWS };
-            chunk.clear();
-            chunk.extend(rows.by_ref().take(if left == 0 { 0 } else { most }));
-            if chunk.is_empty() {
-                return None;
+            if given >= rows.len() {
+                (rows, given) = (vec![], 0);
+                while rows.len() < BATCH_ROWS.min(left) {
+                    let Some(unit) = units.next() else { break };
+                    rows.extend(T::rows(unit, &question.wanted));
+                }
+                if rows.is_empty() {
+                    return None;
+                }
+                if let Err(error) = self.keep(&mut rows, question.filter.as_ref()) {
+                    return Some(Err(error));
+                }
+                rows.truncate(left);
+                left -= rows.len();
             }
-            let batch = self.keep(&mut chunk, question.filter.as_ref()).and_then(|()| {
-                chunk.truncate(left);
-                left -= chunk.len();
-                self.batch(&chunk, &question.projection)
-            });
-            Some(batch)
+            let batch = rows.get(given..).unwrap_or_default();
+            let batch = batch.get(..BATCH_ROWS).unwrap_or(batch);
+            given += batch.len();
+            Some(self.batch(batch, &question.projection))
         }))
     }
 }

@@ -39,13 +39,14 @@ pub(super) fn all() -> Vec<Arc<dyn AnyTable>> {
     ]
 }
 
-/// The committed offsets of a unit's group that are wanted, with their positions in the group; ordered
-/// by topic and partition if that is wanted.
+/// The committed offsets of a unit that are wanted, with their positions in the group; ordered by
+/// topic and partition if that is wanted.
 fn entries<'a>(unit: Unit<'a>, wanted: &'a Wanted) -> impl Iterator<Item = (usize, Entry<'a>)> + Send {
     let group = unit.group.map(|group| &**group.group);
     let topics = group.and_then(|group| wanted.topics.mask(group.topic_names()));
     let none = topics.as_ref().is_some_and(|topics| !topics.contains(&true));
-    let entries = group.filter(|_| !none).into_iter().flat_map(|group| group.entries().enumerate());
+    let offsets = unit.offsets;
+    let entries = group.filter(|_| !none).into_iter().flat_map(move |group| group.entries_at(offsets.clone()));
     let entries = entries.filter(move |(_, entry)| {
         topics.as_ref().is_none_or(|topics| topics.get(entry.topic_index) == Some(&true))
             && wanted.has_partition(entry.row.partition)

@@ -35,6 +35,9 @@ struct Args {
     /// Rounds of each comparison.
     #[arg(long, default_value_t = 15)]
     rounds: usize,
+    /// Only comparisons whose name has this in it.
+    #[arg(long, default_value = "")]
+    only: String,
 }
 
 type Suite = fn(&mut Report);
@@ -48,7 +51,7 @@ fn main() {
         eprintln!("no suite {unknown:?}; there are {}", known.join(", "));
         std::process::exit(64);
     }
-    let mut report = Report::new(args.rounds);
+    let mut report = Report::new(args.rounds, args.only);
     for (name, run) in SUITES {
         if args.suites.is_empty() || args.suites.iter().any(|suite| suite == name) {
             report.suite(name);

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 #[derive(Debug)]
 pub(crate) struct Report {
     rounds: usize,
+    only: String,
     suite: &'static str,
     rows: Vec<Value>,
 }
@@ -22,8 +23,9 @@ pub(crate) enum Goal {
 }
 
 impl Report {
-    pub(crate) fn new(rounds: usize) -> Self {
-        Self { rounds, suite: "", rows: vec![] }
+    /// Runs each comparison so often, of those whose names have `only` in them.
+    pub(crate) fn new(rounds: usize, only: String) -> Self {
+        Self { rounds, only, suite: "", rows: vec![] }
     }
 
     pub(crate) fn suite(&mut self, name: &'static str) {
@@ -33,7 +35,23 @@ impl Report {
     }
 
     /// Times two things in turn; the medians, and how many times as long ours takes.
-    pub(crate) fn compare(&mut self, what: &str, goal: Goal, mut ours: impl FnMut(), mut beside: impl FnMut()) {
+    pub(crate) fn compare(&mut self, what: &str, goal: Goal, ours: impl FnMut(), beside: impl FnMut()) {
+        if let Some((ours, beside)) = self.medians(what, ours, beside) {
+            self.row(what, "s", ours, beside, ours / beside, goal);
+        }
+    }
+
+    /// The same, as how many times faster ours is.
+    pub(crate) fn faster(&mut self, what: &str, goal: Goal, ours: impl FnMut(), beside: impl FnMut()) {
+        if let Some((ours, beside)) = self.medians(what, ours, beside) {
+            self.row(what, "s", ours, beside, beside / ours, goal);
+        }
+    }
+
+    fn medians(&self, what: &str, mut ours: impl FnMut(), mut beside: impl FnMut()) -> Option<(f64, f64)> {
+        if !what.contains(&self.only) {
+            return None;
+        }
         let (mut first, mut second) = (vec![], vec![]);
         // One round each to warm up.
         ours();
@@ -42,21 +60,7 @@ impl Report {
             first.push(time(&mut ours));
             second.push(time(&mut beside));
         }
-        let (ours, beside) = (median(&mut first).as_secs_f64(), median(&mut second).as_secs_f64());
-        self.row(what, "s", ours, beside, ours / beside, goal);
-    }
-
-    /// The same, as how many times faster ours is.
-    pub(crate) fn faster(&mut self, what: &str, goal: Goal, mut ours: impl FnMut(), mut beside: impl FnMut()) {
-        let (mut first, mut second) = (vec![], vec![]);
-        ours();
-        beside();
-        for _ in 0..self.rounds {
-            first.push(time(&mut ours));
-            second.push(time(&mut beside));
-        }
-        let (ours, beside) = (median(&mut first).as_secs_f64(), median(&mut second).as_secs_f64());
-        self.row(what, "s", ours, beside, beside / ours, goal);
+        Some((median(&mut first).as_secs_f64(), median(&mut second).as_secs_f64()))
     }
 
     /// Two figures and their ratio.

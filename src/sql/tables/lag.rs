@@ -12,7 +12,7 @@ impl Table for LagTable {
     type Row<'a> = Fact<'a>;
     const NAME: &'static str = "lag";
     const COMMENT: &'static str = "Every committed offset with log ends, lag, status and owner";
-    const BY: By = By::Group;
+    const BY: By = By::Offset;
     const ORDER: &'static [&'static str] = super::offsets::Offsets::ORDER;
 
     fn columns() -> Columns<Self> {
@@ -48,7 +48,7 @@ impl Table for LagTable {
 
     fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted) -> impl Iterator<Item = Fact<'a>> + Send {
         let group = unit.group.into_iter();
-        group.flat_map(move |group| derive(unit.cut, group, super::entries(unit, wanted)))
+        group.flat_map(move |group| derive(unit.cut, group, super::entries(unit.clone(), wanted)))
     }
 
     fn count(unit: Unit<'_>) -> Option<usize> {

@@ -17,7 +17,7 @@ impl Table for Offsets {
     type Row<'a> = Row<'a>;
     const NAME: &'static str = "offsets";
     const COMMENT: &'static str = "One row per committed (cluster, source, group_id, topic, partition)";
-    const BY: By = By::Group;
+    const BY: By = By::Offset;
     const ORDER: &'static [&'static str] = &["cluster", "group_id", "topic", "partition"];
 
     fn columns() -> Columns<Self> {
@@ -50,11 +50,12 @@ impl Table for Offsets {
     }
 
     fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted) -> impl Iterator<Item = Row<'a>> + Send {
-        let group = unit.group.into_iter();
-        group.flat_map(move |group| super::entries(unit, wanted).map(move |(_, entry)| Row { group, entry }))
+        unit.group
+            .into_iter()
+            .flat_map(move |group| super::entries(unit.clone(), wanted).map(move |(_, entry)| Row { group, entry }))
     }
 
     fn count(unit: Unit<'_>) -> Option<usize> {
-        unit.group.map(|group| group.group.len())
+        Some(unit.offsets.len())
     }
 }
