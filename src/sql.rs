@@ -7,6 +7,7 @@
 mod check;
 mod engine;
 mod error;
+mod guard;
 mod memory;
 mod placeholders;
 mod scan;
@@ -22,6 +23,5 @@ pub mod output;
 pub use datafusion::common::ScalarValue;
 pub use engine::{Answer, Description, Engine, Statement, Stats, TableDescription};
 pub use error::SqlError;
-pub use placeholders::number;
 pub use session::{CATALOG, SCHEMA};
 pub use table::COMMENT;

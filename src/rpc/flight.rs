@@ -1,8 +1,8 @@
 //! Flight SQL: the statements of the Sql call for ADBC, JDBC and other clients of Arrow Flight.
 //!
 //! Nothing is kept between calls: a handle or a ticket is the statement itself ([`handle`]), which
-//! runs when the ticket is redeemed, each time on a cut of its own. Prepare, FlightInfo and DoGet
-//! declare the schema that the engine does.
+//! runs when the ticket is redeemed, each time on a cut of its own, which the headers of the answer
+//! name as those of HTTP do. Prepare, FlightInfo and DoGet declare the schema that the engine does.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -48,7 +48,8 @@ use running::Running;
 use super::{Reply, Service, deadline, to_status};
 use crate::{
     error::Error,
-    sql::{self, Engine, SqlError, Statement},
+    sql::{Engine, SqlError, Statement},
+    store::cut::Snapshot,
 };
 
 type Rows = <Flight as FlightService>::DoGetStream;
@@ -86,7 +87,7 @@ impl Flight {
             answer = self.engine.run(statement) => answer.map_err(|error| to_status(error.into()))?,
             () = running.token.cancelled() => return Err(cancelled()),
         };
-        let schema = Arc::clone(&answer.schema);
+        let (schema, snapshot) = (Arc::clone(&answer.schema), answer.stats().snapshot);
         let batches = Batches { answer, running, stop: self.stop.clone(), done: false };
         // Pulled by the connection: a client that goes drops the answer, which cancels the statement.
         let batches = stream::unfold(batches, |mut batches| async move {
@@ -94,7 +95,9 @@ impl Flight {
             Some((batch.map_err(FlightError::from), batches))
         });
         let data = FlightDataEncoderBuilder::new().with_schema(schema).build(batches);
-        Ok(Response::new(Box::pin(data.map_err(Status::from))))
+        let mut response: Response<Rows> = Response::new(Box::pin(data.map_err(Status::from)));
+        name(response.metadata_mut(), &snapshot);
+        Ok(response)
     }
 
     fn lookup_info(&self, command: impl Lookup, request: Request<FlightDescriptor>) -> Reply<FlightInfo> {
@@ -121,12 +124,6 @@ impl Flight {
     }
 }
 
-/// A statement as clients write it.
-fn statement(query: &str) -> Result<Handle, Status> {
-    let sql = sql::number(query).map_err(|error| to_status(error.into()))?;
-    Ok(Handle::new(sql.into_owned()))
-}
-
 /// One endpoint without location, which is this server by the connection that there is.
 fn flight_info(schema: &Schema, ticket: &impl ProstMessageExt, descriptor: FlightDescriptor) -> Reply<FlightInfo> {
     let ticket = Ticket::new(ticket.as_any().encode_to_vec());
@@ -137,6 +134,17 @@ fn flight_info(schema: &Schema, ticket: &impl ProstMessageExt, descriptor: Fligh
         .with_endpoint(FlightEndpoint::new().with_ticket(ticket))
         .with_ordered(true);
     Ok(Response::new(info))
+}
+
+/// Says what was read, as the headers of `POST /v1/sql` do.
+fn name(metadata: &mut MetadataMap, snapshot: &Snapshot) {
+    let incomplete = snapshot.incomplete.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    for (key, value) in [("offsetd-snapshot", &snapshot.id), ("offsetd-incomplete-clusters", &incomplete)] {
+        // Names of clusters are plain (`config`).
+        if let Ok(value) = value.parse() {
+            metadata.insert(key, value);
+        }
+    }
 }
 
 fn cancelled() -> Status {
@@ -169,7 +177,7 @@ impl FlightSqlService for Flight {
         query: CommandStatementQuery,
         request: Request<FlightDescriptor>,
     ) -> Reply<FlightInfo> {
-        self.statement_info(statement(&query.query)?, request).await
+        self.statement_info(Handle::new(query.query), request).await
     }
 
     async fn get_flight_info_prepared_statement(
@@ -206,7 +214,7 @@ impl FlightSqlService for Flight {
         query: ActionCreatePreparedStatementRequest,
         request: Request<Action>,
     ) -> Result<ActionCreatePreparedStatementResult, Status> {
-        let handle = statement(&query.query)?;
+        let handle = Handle::new(query.query);
         let timeout = deadline(request.metadata());
         let unbound = Statement { sql: handle.sql.clone(), timeout, ..Statement::default() };
         let description = self.engine.describe(unbound).await.map_err(|error| to_status(error.into()))?;

@@ -20,12 +20,7 @@ use datafusion::{
     prelude::SessionConfig,
 };
 
-use super::{
-    functions,
-    scan::LiveTable,
-    stop::{Stop, Stoppable},
-    table::AnyTable,
-};
+use super::{functions, guard::Stoppable, scan::LiveTable, stop::Stop, table::AnyTable};
 use crate::{config, store::cut::Cut};
 
 /// The one catalog.
