@@ -39,7 +39,7 @@ mod metadata;
 mod running;
 mod session;
 
-use data::{Batches, ipc, parameters};
+use data::{Batches, ipc, name, parameters};
 pub(super) use front::Front;
 use handle::Handle;
 use metadata::Lookup;
@@ -49,7 +49,6 @@ use super::{Reply, Service, deadline, to_status};
 use crate::{
     error::Error,
     sql::{Engine, SqlError, Statement},
-    store::cut::Snapshot,
 };
 
 type Rows = <Flight as FlightService>::DoGetStream;
@@ -134,17 +133,6 @@ fn flight_info(schema: &Schema, ticket: &impl ProstMessageExt, descriptor: Fligh
         .with_endpoint(FlightEndpoint::new().with_ticket(ticket))
         .with_ordered(true);
     Ok(Response::new(info))
-}
-
-/// Says what was read, as the headers of `POST /v1/sql` do.
-fn name(metadata: &mut MetadataMap, snapshot: &Snapshot) {
-    let incomplete = snapshot.incomplete.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-    for (key, value) in [("offsetd-snapshot", &snapshot.id), ("offsetd-incomplete-clusters", &incomplete)] {
-        // Names of clusters are plain (`config`).
-        if let Ok(value) = value.parse() {
-            metadata.insert(key, value);
-        }
-    }
 }
 
 fn cancelled() -> Status {

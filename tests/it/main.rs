@@ -8,11 +8,14 @@
     reason = "a test fails by panicking; the allowances of .clippy.toml reach only functions marked as tests"
 )]
 
+mod consistency;
 mod decode;
 mod hostile;
 mod http;
 mod kafka;
 mod layers;
+#[path = "../made.rs"]
+mod made;
 mod process;
 mod program;
 mod rpc;
