@@ -10,6 +10,7 @@ mod error;
 mod guard;
 mod memory;
 mod placeholders;
+mod places;
 mod planning;
 mod scan;
 mod session;

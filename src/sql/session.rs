@@ -48,6 +48,8 @@ pub(super) fn session(
     options.execution.enable_recursive_ctes = false;
     // Scans of live tables have their partitions already; small inputs are not worth shuffling.
     options.optimizer.enable_round_robin_repartition = false;
+    // A scan that gives its rows in order needs no sort, and nothing to stand in for its memory.
+    options.execution.sort_pushdown_buffer_capacity = 1024 * 1024;
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_pool(memory)
         .with_object_store_registry(Arc::new(NoStores))
@@ -67,7 +69,7 @@ pub(super) fn session(
         .build();
     let catalog = MemoryCatalogProvider::new();
     let tables = tables.iter().map(|table| (table.name(), Arc::clone(table))).collect();
-    catalog.register_schema(SCHEMA, Arc::new(LiveSchema { tables, cut: Arc::clone(cut) }))?;
+    catalog.register_schema(SCHEMA, Arc::new(LiveSchema { tables, cut: Arc::clone(cut), stop: stop.clone() }))?;
     state.catalog_list().register_catalog(CATALOG.to_owned(), Arc::new(catalog));
     Ok(state)
 }
@@ -77,6 +79,7 @@ pub(super) fn session(
 struct LiveSchema {
     tables: BTreeMap<&'static str, Arc<dyn AnyTable>>,
     cut: Arc<Cut>,
+    stop: Stop,
 }
 
 #[async_trait]
@@ -86,8 +89,8 @@ impl SchemaProvider for LiveSchema {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        let table = self.tables.get(name).map(Arc::clone);
-        Ok(table.map(|table| Arc::new(LiveTable { table, cut: Arc::clone(&self.cut) }) as Arc<dyn TableProvider>))
+        let Some(table) = self.tables.get(name).map(Arc::clone) else { return Ok(None) };
+        Ok(Some(Arc::new(LiveTable { table, cut: Arc::clone(&self.cut), stop: self.stop.clone() })))
     }
 
     fn table_exist(&self, name: &str) -> bool {

@@ -18,6 +18,7 @@ mod layers;
 mod made;
 mod process;
 mod program;
+mod pushdown;
 mod rpc;
 mod server;
 mod sql;
