@@ -99,6 +99,9 @@ fn own(page: &mut Page, store: &Store) {
         count(of.shards().iter().map(|shard| shard.len().1 as u64).sum())
     });
     gauge("offsetd_groups", "Groups held.", &|of| count(of.shards().iter().map(|shard| shard.len().0 as u64).sum()));
+    let held = "offsetd_held_bytes";
+    page.family(held, "gauge", "Memory of old versions, which only readers under way still see.");
+    page.sample(held, &[], count(store.held().bytes() as u64));
     overlay(page, store);
     audit(page, store);
     progress(page, store);

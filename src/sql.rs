@@ -7,9 +7,11 @@
 mod check;
 mod engine;
 mod error;
+mod guard;
 mod memory;
 mod placeholders;
 mod places;
+mod planning;
 mod scan;
 mod session;
 mod stop;
@@ -23,6 +25,5 @@ pub mod output;
 pub use datafusion::common::ScalarValue;
 pub use engine::{Answer, Description, Engine, Statement, Stats, TableDescription};
 pub use error::SqlError;
-pub use placeholders::number;
 pub use session::{CATALOG, SCHEMA};
 pub use table::COMMENT;

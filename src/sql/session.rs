@@ -20,12 +20,7 @@ use datafusion::{
     prelude::SessionConfig,
 };
 
-use super::{
-    functions,
-    scan::LiveTable,
-    stop::{Stop, Stoppable},
-    table::AnyTable,
-};
+use super::{functions, guard::Stoppable, planning, scan::LiveTable, stop::Stop, table::AnyTable};
 use crate::{config, store::cut::Cut};
 
 /// The one catalog.
@@ -62,7 +57,7 @@ pub(super) fn session(
         .build_arc()?;
     let mut props = ExecutionProps::new();
     props.query_execution_start_time = DateTime::<Utc>::from_timestamp_millis(cut.taken_at);
-    let state = SessionStateBuilder::new()
+    let state = planning::rules(SessionStateBuilder::new(), stop)
         .with_config(config)
         .with_runtime_env(runtime)
         .with_execution_props(props)

@@ -5,7 +5,10 @@ use std::{ops::Range, sync::Arc};
 use super::{CHUNK_ROWS, Chunk, Rare, Row, Topic};
 use crate::{
     model::{Millis, Name, Uuid, java_hash, log_partition_of},
-    store::membership::{Membership, log::Members},
+    store::{
+        held::{Mark, Version},
+        membership::{Membership, log::Members},
+    },
 };
 
 /// A group at one moment.
@@ -22,6 +25,17 @@ pub struct GroupView {
     pub(super) hash: i32,
     pub(super) topics: Arc<Vec<Topic>>,
     pub(super) chunks: Vec<Arc<Chunk>>,
+    pub(super) mark: Mark,
+}
+
+impl Version for GroupView {
+    fn heap(&self) -> usize {
+        self.chunks.capacity() * size_of::<Arc<Chunk>>()
+    }
+
+    fn mark(&self) -> &Mark {
+        &self.mark
+    }
 }
 
 /// An entry of a view: a row with its name and rare fields.
@@ -47,6 +61,7 @@ impl GroupView {
             live_commits: 0,
             topics: Arc::default(),
             chunks: vec![],
+            mark: Mark::default(),
         }
     }
 
