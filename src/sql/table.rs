@@ -300,10 +300,12 @@ impl<T: Table> AnyTable for Typed<T> {
         let mut left = question.limit.unwrap_or(usize::MAX);
         Box::new(std::iter::from_fn(move || {
             if given >= rows.len() {
-                (rows, given) = (vec![], 0);
+                rows.clear();
+                given = 0;
                 while rows.len() < BATCH_ROWS.min(left) {
                     let Some(unit) = units.next() else { break };
-                    rows.extend(T::rows(unit, &question.wanted));
+                    // Not `extend`, which would ask for each row through all the adapters.
+                    T::rows(unit, &question.wanted).for_each(|row| rows.push(row));
                 }
                 if rows.is_empty() {
                     return None;
