@@ -300,6 +300,22 @@ fn beyond_the_cap_on_old_versions_the_oldest_statement_is_ended_and_no_other() {
     until("nothing to be kept", || lab.store.held().bytes() == 0);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn threads_of_sql_leave_the_cores_to_others() {
+    let lab = Lab::new(|_| ());
+    lab.row("SELECT count(*) FROM offsets");
+    let read = |file: std::path::PathBuf| std::fs::read_to_string(file).unwrap_or_default();
+    // Field 19, counted behind the name, which may have blanks.
+    let nice =
+        |stat: &str| stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(16)?.parse::<i32>().ok());
+    until("each to say so", || {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+        let sql: Vec<_> = tasks.filter(|task| read(task.join("comm")).trim() == "sql").collect();
+        sql.len() >= 2 && sql.iter().filter_map(|task| nice(&read(task.join("stat")))).all(|nice| nice == 10)
+    });
+}
+
 #[test]
 fn question_marks_are_parameters_for_every_caller() {
     let lab = Lab::new(|_| ());
