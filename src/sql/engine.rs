@@ -49,10 +49,10 @@ const STACK_BYTES: usize = 64 * 1024 * 1024;
 /// Rows of a batch that are written sooner than they are handed to another thread.
 const FEW_ROWS: usize = 64;
 
-/// Of 99: on Linux, a niceness of 10. Statements take every core that is idle, and leave it to point queries, probes and
-/// readers of Kafka, who need it for microseconds. With the same priority for all, these would wait for statements;
-/// with fewer threads than cores, statements would wait for nobody.
-const PRIORITY: u8 = 22;
+/// Of 99: on Linux, a niceness of 5. Statements take every core that is idle, and a quarter of a busy one: point queries,
+/// probes and readers of Kafka, who need it for microseconds, go first. With the same priority for all, these would wait
+/// for statements; with fewer threads than cores, statements would wait for nobody.
+const PRIORITY: u8 = 34;
 
 /// A statement to run.
 #[derive(Clone, Debug, Default)]
