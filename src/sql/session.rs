@@ -6,16 +6,18 @@ use std::{collections::BTreeMap, sync::Arc};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use datafusion::{
-    catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider, TableProvider},
+    catalog::{
+        CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList, SchemaProvider,
+        TableProvider,
+    },
     common::{DataFusionError, Result},
     execution::{
-        SessionState, SessionStateBuilder, SessionStateDefaults,
+        SessionState, SessionStateBuilder, SessionStateDefaults, TaskContext,
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
         memory_pool::MemoryPool,
         object_store::ObjectStoreRegistry,
-        runtime_env::RuntimeEnvBuilder,
+        runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
     },
-    logical_expr::execution_props::ExecutionProps,
     object_store::ObjectStore,
     prelude::SessionConfig,
 };
@@ -28,56 +30,84 @@ pub const CATALOG: &str = "offsetd";
 /// The schema of the tables.
 pub const SCHEMA: &str = "public";
 
-/// A session over a cut.
-pub(super) fn session(
-    tables: &[Arc<dyn AnyTable>],
-    cut: &Arc<Cut>,
-    settings: &config::Sql,
-    memory: Arc<dyn MemoryPool>,
-    stop: &Stop,
-) -> Result<SessionState> {
-    let mut config = SessionConfig::new()
-        .with_create_default_catalog_and_schema(false)
-        .with_default_catalog_and_schema(CATALOG, SCHEMA)
-        .with_information_schema(true)
-        .with_target_partitions(settings.target_partitions.max(1));
-    let options = config.options_mut();
-    options.sql_parser.map_string_types_to_utf8view = false;
-    options.sql_parser.collect_spans = true;
-    options.execution.collect_statistics = true;
-    options.execution.enable_recursive_ctes = false;
-    // Scans of live tables have their partitions already; small inputs are not worth shuffling.
-    options.optimizer.enable_round_robin_repartition = false;
-    // A scan that gives its rows in order needs no sort, and nothing to stand in for its memory.
-    options.execution.sort_pushdown_buffer_capacity = 1024 * 1024;
-    let runtime = RuntimeEnvBuilder::new()
-        .with_memory_pool(memory)
-        .with_object_store_registry(Arc::new(NoStores))
-        .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
-        .build_arc()?;
-    let mut props = ExecutionProps::new();
-    props.query_execution_start_time = DateTime::<Utc>::from_timestamp_millis(cut.taken_at);
-    let state = planning::rules(SessionStateBuilder::new(), stop)
-        .with_config(config)
-        .with_runtime_env(runtime)
-        .with_execution_props(props)
-        .with_expr_planners(functions::planners(settings.max_value_bytes))
-        .with_scalar_functions(functions::scalar(settings.max_value_bytes))
-        .with_aggregate_functions(functions::aggregates())
-        .with_window_functions(SessionStateDefaults::default_window_functions())
-        .with_physical_optimizer_rule(Arc::new(Stoppable::new(stop, settings)))
-        .build();
-    let catalog = MemoryCatalogProvider::new();
-    let tables = tables.iter().map(|table| (table.name(), Arc::clone(table))).collect();
-    catalog.register_schema(SCHEMA, Arc::new(LiveSchema { tables, cut: Arc::clone(cut), stop: stop.clone() }))?;
-    state.catalog_list().register_catalog(CATALOG.to_owned(), Arc::new(catalog));
-    Ok(state)
+/// What the sessions of all statements have in common: making it takes longer than planning most statements.
+pub(super) struct Template {
+    state: SessionState,
+    tables: Arc<BTreeMap<&'static str, Arc<dyn AnyTable>>>,
+}
+
+impl std::fmt::Debug for Template {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Template").field("tables", &self.tables.keys()).finish_non_exhaustive()
+    }
+}
+
+/// A session of one statement.
+pub(super) struct Session {
+    pub(super) state: SessionState,
+    memory: Arc<RuntimeEnv>,
+}
+
+impl Template {
+    pub(super) fn new(tables: &[Arc<dyn AnyTable>], settings: &config::Sql) -> Self {
+        let mut config = SessionConfig::new()
+            .with_create_default_catalog_and_schema(false)
+            .with_default_catalog_and_schema(CATALOG, SCHEMA)
+            .with_information_schema(true)
+            .with_target_partitions(settings.target_partitions.max(1));
+        let options = config.options_mut();
+        options.sql_parser.map_string_types_to_utf8view = false;
+        options.sql_parser.collect_spans = true;
+        options.execution.collect_statistics = true;
+        options.execution.enable_recursive_ctes = false;
+        // Scans of live tables have their partitions already; small inputs are not worth shuffling.
+        options.optimizer.enable_round_robin_repartition = false;
+        // A scan that gives its rows in order needs no sort, and nothing to stand in for its memory.
+        options.execution.sort_pushdown_buffer_capacity = 1024 * 1024;
+        let state = planning::rules(SessionStateBuilder::new())
+            .with_config(config)
+            .with_expr_planners(functions::planners(settings.max_value_bytes))
+            .with_scalar_functions(functions::scalar(settings.max_value_bytes))
+            .with_aggregate_functions(functions::aggregates())
+            .with_window_functions(SessionStateDefaults::default_window_functions())
+            .with_physical_optimizer_rule(Arc::new(Stoppable::new(settings)))
+            .build();
+        let tables = tables.iter().map(|table| (table.name(), Arc::clone(table))).collect();
+        Self { state, tables: Arc::new(tables) }
+    }
+
+    /// A session over a cut.
+    pub(super) fn session(&self, cut: &Arc<Cut>, memory: Arc<dyn MemoryPool>, stop: &Stop) -> Result<Session> {
+        let memory = RuntimeEnvBuilder::new()
+            .with_memory_pool(memory)
+            .with_object_store_registry(Arc::new(NoStores))
+            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
+            .build_arc()?;
+        let mut state = self.state.clone();
+        state.execution_props_mut().query_execution_start_time = DateTime::<Utc>::from_timestamp_millis(cut.taken_at);
+        let (catalogs, catalog) = (MemoryCatalogProviderList::new(), MemoryCatalogProvider::new());
+        let schema = LiveSchema { tables: Arc::clone(&self.tables), cut: Arc::clone(cut), stop: stop.clone() };
+        catalog.register_schema(SCHEMA, Arc::new(schema))?;
+        catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
+        state.register_catalog_list(Arc::new(catalogs));
+        Ok(Session { state, memory })
+    }
+}
+
+impl Session {
+    /// What a plan runs with: the statement's memory, and no functions, which a plan holds itself.
+    pub(super) fn task(&self) -> Arc<TaskContext> {
+        let (session, config) = (self.state.session_id().to_owned(), self.state.config().clone());
+        let (scalar, higher, aggregate, window) = Default::default();
+        let runtime = Arc::clone(&self.memory);
+        Arc::new(TaskContext::new(None, session, config, scalar, higher, aggregate, window, runtime))
+    }
 }
 
 /// The tables over one cut.
 #[derive(Debug)]
 struct LiveSchema {
-    tables: BTreeMap<&'static str, Arc<dyn AnyTable>>,
+    tables: Arc<BTreeMap<&'static str, Arc<dyn AnyTable>>>,
     cut: Arc<Cut>,
     stop: Stop,
 }

@@ -82,7 +82,7 @@ impl Engine {
         let stop = Stop::new(deadline, timeout);
         let (sender, outcome) = oneshot::channel();
         let (turn, stopped) = (Turn { stop: stop.clone(), caller: Handle::current() }, stop.clone());
-        let work = work(Arc::clone(&self.shared), statement, turn);
+        let work = stop.clone().scope(work(Arc::clone(&self.shared), statement, turn));
         let run = async move {
             let outcome = tokio::select! {
                 outcome = work => outcome,
