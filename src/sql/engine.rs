@@ -25,7 +25,9 @@ use tokio::{
     time::timeout_at,
 };
 
-use super::{check, error::SqlError, memory::QueryPool, output, session::session, stop::Stop, table::AnyTable, tables};
+use super::{
+    check, error::SqlError, memory::QueryPool, output, session::session, stop::Stop, table::AnyTable, tables, views,
+};
 use crate::{
     config, freshness,
     store::{
@@ -36,7 +38,7 @@ use crate::{
 
 mod describe;
 
-pub use describe::{Description, TableDescription};
+pub use describe::Description;
 
 /// Room for a planner's recursion over a long statement.
 const STACK_BYTES: usize = 64 * 1024 * 1024;
@@ -293,12 +295,14 @@ impl Shared {
         let parsed = state.sql_to_statement(&statement.sql, &Dialect::Generic).map_err(sort)?;
         check::parsed(&parsed, &self.settings)?;
         let names = state.resolve_table_references(&parsed).map_err(sort)?;
+        let names = views::with_reads(&names);
         let is_data = |name: &str| self.tables.iter().any(|table| table.name() == name && !table.shows_unloaded());
         if let Some(unready) = cut.unready.clone()
-            && names.iter().any(|name| is_data(name.table()))
+            && names.iter().any(|name| is_data(name))
         {
             return Err(unready.into());
         }
+        views::plan(state, &names).await.map_err(sort)?;
         let plan = state.statement_to_plan(parsed).await.map_err(sort)?;
         let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         options.verify_plan(&plan).map_err(sort)?;

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use datafusion::{
-    catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider, TableProvider},
+    catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider},
     common::{DataFusionError, Result},
     execution::{
         SessionState, SessionStateBuilder, SessionStateDefaults,
@@ -19,12 +19,14 @@ use datafusion::{
     object_store::ObjectStore,
     prelude::SessionConfig,
 };
+use parking_lot::Mutex;
 
 use super::{
     functions,
     scan::LiveTable,
     stop::{Stop, Stoppable},
     table::AnyTable,
+    views::{self, View},
 };
 use crate::{config, store::cut::Cut};
 
@@ -41,18 +43,6 @@ pub(super) fn session(
     memory: Arc<dyn MemoryPool>,
     stop: &Stop,
 ) -> Result<SessionState> {
-    let mut config = SessionConfig::new()
-        .with_create_default_catalog_and_schema(false)
-        .with_default_catalog_and_schema(CATALOG, SCHEMA)
-        .with_information_schema(true)
-        .with_target_partitions(settings.target_partitions.max(1));
-    let options = config.options_mut();
-    options.sql_parser.map_string_types_to_utf8view = false;
-    options.sql_parser.collect_spans = true;
-    options.execution.collect_statistics = true;
-    options.execution.enable_recursive_ctes = false;
-    // Scans of live tables have their partitions already; small inputs are not worth shuffling.
-    options.optimizer.enable_round_robin_repartition = false;
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_pool(memory)
         .with_object_store_registry(Arc::new(NoStores))
@@ -60,43 +50,82 @@ pub(super) fn session(
         .build_arc()?;
     let mut props = ExecutionProps::new();
     props.query_execution_start_time = DateTime::<Utc>::from_timestamp_millis(cut.taken_at);
-    let state = SessionStateBuilder::new()
-        .with_config(config)
+    let state = language(settings.target_partitions, settings.max_value_bytes)
         .with_runtime_env(runtime)
         .with_execution_props(props)
-        .with_expr_planners(functions::planners(settings.max_value_bytes))
-        .with_scalar_functions(functions::scalar(settings.max_value_bytes))
-        .with_aggregate_functions(functions::aggregates())
-        .with_window_functions(SessionStateDefaults::default_window_functions())
         .with_physical_optimizer_rule(Arc::new(Stoppable::new(stop, settings)))
         .build();
-    let catalog = MemoryCatalogProvider::new();
     let tables = tables.iter().map(|table| (table.name(), Arc::clone(table))).collect();
-    catalog.register_schema(SCHEMA, Arc::new(LiveSchema { tables, cut: Arc::clone(cut) }))?;
+    let schema = LiveSchema { tables, cut: Arc::clone(cut), planned: Mutex::default() };
+    with_schema(state, Arc::new(schema))
+}
+
+/// A session that plans, over tables that are registered with it.
+pub(super) fn without_rows() -> Result<SessionState> {
+    with_schema(language(1, usize::MAX).build(), Arc::new(MemorySchemaProvider::new()))
+}
+
+/// What every session understands.
+fn language(target_partitions: usize, max_value_bytes: usize) -> SessionStateBuilder {
+    let mut config = SessionConfig::new()
+        .with_create_default_catalog_and_schema(false)
+        .with_default_catalog_and_schema(CATALOG, SCHEMA)
+        .with_information_schema(true)
+        .with_target_partitions(target_partitions.max(1));
+    let options = config.options_mut();
+    options.sql_parser.map_string_types_to_utf8view = false;
+    options.sql_parser.collect_spans = true;
+    options.execution.collect_statistics = true;
+    options.execution.enable_recursive_ctes = false;
+    // It takes comments for a part of the types: a UNION of columns with different ones would be refused.
+    options.execution.skip_physical_aggregate_schema_check = true;
+    // Scans of live tables have their partitions already; small inputs are not worth shuffling.
+    options.optimizer.enable_round_robin_repartition = false;
+    SessionStateBuilder::new()
+        .with_config(config)
+        .with_expr_planners(functions::planners(max_value_bytes))
+        .with_scalar_functions(functions::scalar(max_value_bytes))
+        .with_aggregate_functions(functions::aggregates())
+        .with_window_functions(SessionStateDefaults::default_window_functions())
+}
+
+fn with_schema(state: SessionState, schema: Arc<dyn SchemaProvider>) -> Result<SessionState> {
+    let catalog = MemoryCatalogProvider::new();
+    catalog.register_schema(SCHEMA, schema)?;
     state.catalog_list().register_catalog(CATALOG.to_owned(), Arc::new(catalog));
     Ok(state)
 }
 
-/// The tables over one cut.
+/// The tables over one cut, and the views.
 #[derive(Debug)]
 struct LiveSchema {
     tables: BTreeMap<&'static str, Arc<dyn AnyTable>>,
     cut: Arc<Cut>,
+    /// The views that the statement reads.
+    planned: Mutex<BTreeMap<String, Arc<dyn TableProvider>>>,
 }
 
 #[async_trait]
 impl SchemaProvider for LiveSchema {
     fn table_names(&self) -> Vec<String> {
-        self.tables.keys().map(|name| (*name).to_owned()).collect()
+        let views = views::all().iter().map(View::name);
+        self.tables.keys().copied().chain(views).map(str::to_owned).collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        let table = self.tables.get(name).map(Arc::clone);
-        Ok(table.map(|table| Arc::new(LiveTable { table, cut: Arc::clone(&self.cut) }) as Arc<dyn TableProvider>))
+        if let Some(table) = self.tables.get(name).map(Arc::clone) {
+            return Ok(Some(Arc::new(LiveTable { table, cut: Arc::clone(&self.cut) })));
+        }
+        let planned = self.planned.lock().get(name).map(Arc::clone);
+        Ok(planned.or_else(|| views::find(name).map(View::described)))
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.tables.contains_key(name)
+        self.tables.contains_key(name) || views::find(name).is_some()
+    }
+
+    fn register_table(&self, name: String, table: Arc<dyn TableProvider>) -> Result<Option<Arc<dyn TableProvider>>> {
+        Ok(self.planned.lock().insert(name, table))
     }
 }
 

@@ -9,7 +9,10 @@ use datafusion::{
 };
 use tokio::{sync::oneshot, time::timeout_at};
 
-use super::{AbortOnDrop, Engine, QueryPool, Shared, SqlError, Statement, Stop, check, output, session};
+use super::{
+    super::tables::TableDescription, AbortOnDrop, Engine, QueryPool, Shared, SqlError, Statement, Stop, check, output,
+    session, tables,
+};
 
 /// The highest `$N`: parameters are described one by one.
 const MAX_PARAMETERS: usize = 1024;
@@ -21,17 +24,6 @@ pub struct Description {
     pub schema: SchemaRef,
     /// `$1`, `$2`, … with the types that the statement asks for; text where it takes any.
     pub parameters: SchemaRef,
-}
-
-/// A table.
-#[derive(Clone, Debug)]
-pub struct TableDescription {
-    /// Its name.
-    pub name: &'static str,
-    /// What a row is.
-    pub comment: &'static str,
-    /// Its columns, as a query gives them.
-    pub schema: SchemaRef,
 }
 
 impl Engine {
@@ -66,15 +58,11 @@ impl Engine {
         }
     }
 
-    /// All tables, by name.
+    /// All tables and views, by name, with their columns as a query gives them.
     #[must_use]
     pub fn tables(&self) -> Vec<TableDescription> {
-        let describe = |table: &Arc<dyn super::AnyTable>| TableDescription {
-            name: table.name(),
-            comment: table.comment(),
-            schema: output::wire_schema(&table.schema()),
-        };
-        self.shared.tables.iter().map(describe).collect()
+        let described = tables::described().into_iter();
+        described.map(|table| TableDescription { schema: output::wire_schema(&table.schema), ..table }).collect()
     }
 }
 

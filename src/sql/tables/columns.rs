@@ -1,16 +1,17 @@
-//! `columns`: what every column of every table means.
+//! `columns`: what every column of every table and view means.
 
-use std::sync::Arc;
-
-use super::super::{
-    table::{AnyTable, By, COMMENT, Column, Table, Unit, boolean, int32, text},
-    wanted::Wanted,
+use super::{
+    super::{
+        table::{By, COMMENT, Column, Table, Unit, boolean, int32, text},
+        wanted::Wanted,
+    },
+    TableDescription, described,
 };
 
 pub(super) struct Columns;
 
 pub(super) struct Row {
-    table: Arc<dyn AnyTable>,
+    table: TableDescription,
     position: i32,
     name: String,
     data_type: String,
@@ -21,14 +22,14 @@ pub(super) struct Row {
 impl Table for Columns {
     type Row<'a> = Row;
     const NAME: &'static str = "columns";
-    const COMMENT: &'static str = "One row per column of every table, with its meaning";
+    const COMMENT: &'static str = "One row per column of every table and view, with its meaning";
     const BY: By = By::Server;
     const SHOWS_UNLOADED: bool = true;
 
     fn columns() -> Vec<Column<Self>> {
         vec![
-            text("table_name", "Table", |row| row.table.name()),
-            text("table_comment", "What a row of the table is", |row| row.table.comment()),
+            text("table_name", "Table or view", |row| row.table.name),
+            text("table_comment", "What a row of the table is", |row| row.table.comment),
             int32("position", "Position of the column in the table, from 1", |row| row.position),
             text("column_name", "Column", |row| &row.name),
             text("data_type", "Arrow's name of the type", |row| &row.data_type),
@@ -38,10 +39,10 @@ impl Table for Columns {
     }
 
     fn rows<'a>(_: Unit<'a>, _: &Wanted, visit: &mut dyn FnMut(Row)) {
-        for table in super::all() {
-            for (field, position) in table.schema().fields().iter().zip(1..) {
+        for table in described() {
+            for (field, position) in table.schema.fields().iter().zip(1..) {
                 visit(Row {
-                    table: Arc::clone(&table),
+                    table: table.clone(),
                     position,
                     name: field.name().clone(),
                     data_type: field.data_type().to_string(),
@@ -53,6 +54,6 @@ impl Table for Columns {
     }
 
     fn count(_: Unit<'_>) -> Option<usize> {
-        Some(super::all().iter().map(|table| table.schema().fields().len()).sum())
+        Some(described().iter().map(|table| table.schema.fields().len()).sum())
     }
 }
