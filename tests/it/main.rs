@@ -15,6 +15,7 @@ mod kafka;
 mod layers;
 mod process;
 mod program;
+mod prompt;
 mod rpc;
 mod server;
 mod sql;
