@@ -8,6 +8,7 @@
     reason = "a test fails by panicking; the allowances of .clippy.toml reach only functions marked as tests"
 )]
 
+mod cookbook;
 mod decode;
 mod hostile;
 mod http;
