@@ -117,6 +117,12 @@ section! {
     pub struct Sql {
         /// Time that a statement may take, planning included.
         pub timeout: Duration = Time("60s"), "dashboards give up earlier, reports rarely need more";
+        /// Time that a reader may take no rows for while a statement has some. It reads an old state meanwhile, which
+        /// must be kept for it.
+        pub stall_timeout: Duration = Time("60s"), "a reader that works takes some every second";
+        /// Memory of what has changed since, and is kept for statements under way that still read it. Beyond it the
+        /// one that has read for the longest is ended. Pages and watches keep some too, for as long as one takes.
+        pub max_held_bytes: usize = Bytes("256MiB"), "all of 3 million committed offsets, changed under one statement";
         /// Length of a statement.
         pub max_statement_bytes: usize = Bytes("64KiB"), "people write less, and parsing costs before anything can be checked";
         /// Words and signs of a statement.

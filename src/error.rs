@@ -66,7 +66,7 @@ impl Error {
     /// | malformed, not read-only | INVALID_ARGUMENT | 400 |
     /// | no such group, topic, partition, cluster | NOT_FOUND | 404 |
     /// | over a limit of the server | RESOURCE_EXHAUSTED | 429 |
-    /// | deadline, statement timeout | DEADLINE_EXCEEDED | 504 |
+    /// | deadline, statement timeout, a reader that stalls | DEADLINE_EXCEEDED | 504 |
     /// | not loaded, unreachable, shutting down | UNAVAILABLE | 503 |
     /// | a bug | INTERNAL | 500 |
     #[must_use]
@@ -116,7 +116,7 @@ impl From<SqlError> for Error {
         match error {
             SqlError::Invalid(_) | SqlError::NotReadOnly(_) => Self::Invalid(text),
             SqlError::Limit { .. } => Self::Exhausted(text),
-            SqlError::Deadline(_) => Self::Deadline(text),
+            SqlError::Deadline(_) | SqlError::Stalled(_) => Self::Deadline(text),
             SqlError::Unready(unready) => unready.into(),
             SqlError::Stale(stale) => stale.into(),
             SqlError::ShuttingDown => Self::Unavailable(text),

@@ -1,7 +1,7 @@
 //! What is derived from a cut: lag, owner and status of an offset, and the sums of a group. The
 //! same for SQL, RPCs and metrics.
 
-use std::sync::Arc;
+use std::{cell::OnceCell, sync::Arc};
 
 use crate::{
     lag::{self, Lag, StatusContext},
@@ -11,61 +11,97 @@ use crate::{
         ends::Topic,
         group::Entry,
         membership::{GroupState, Member, Membership, SIMPLE},
+        windows::{GroupWindows, KeyWindow},
     },
 };
 
-/// A committed offset with everything that is derived from it.
+/// A committed offset, and what is derived from it, when it is asked for.
 #[derive(Clone, Debug)]
 pub struct Fact<'a> {
-    /// Whose.
-    pub group: GroupCut<'a>,
     /// The commit.
     pub entry: Entry<'a>,
-    /// How far behind.
-    pub lag: Lag,
-    /// How it does.
-    pub status: Status,
-    /// Records per second that commits advance, if that is known.
-    pub consume_rate: Option<f64>,
-    /// The member that owns the partition.
-    pub owner: Option<&'a Member>,
+    deriver: Arc<Deriver<'a>>,
+    position: usize,
+    lag: OnceCell<Lag>,
 }
 
 /// Topics and windows of a group, looked up once for all its offsets.
+#[derive(Debug)]
 struct Deriver<'a> {
     cut: &'a Cut,
     group: GroupCut<'a>,
     topics: Vec<Option<&'a Arc<Topic>>>,
+    windows: Option<&'a GroupWindows>,
     membership: Option<&'a Membership>,
 }
 
-impl<'a> Deriver<'a> {
-    fn new(cut: &'a Cut, group: GroupCut<'a>) -> Self {
-        let topics = group.group.topic_names().map(|name| group.cluster.ends.topic(name)).collect();
-        Self { cut, group, topics, membership: group.group.membership() }
+impl<'a> Fact<'a> {
+    /// Whose.
+    #[must_use]
+    pub fn group(&self) -> GroupCut<'a> {
+        self.deriver.group
     }
 
-    fn derive(&self, position: usize, entry: Entry<'a>) -> Fact<'a> {
-        let cluster = self.group.cluster;
-        let topic = self.topics.get(entry.topic_index).copied().flatten().map(|topic| &**topic);
-        let log_partition = self.group.shard.key.log_partition;
-        let lag = lag::lag(entry.row, entry.rare, log_partition, topic, &cluster.ends, self.cut.taken);
-        let window = cluster.windows.group(&self.group.group.id).and_then(|windows| windows.get(position, &entry));
-        let context =
-            StatusContext { window: self.cut.settings.window, now: self.cut.taken, now_at: self.cut.taken_at };
-        let status = lag::status(entry.row, &lag, window, context);
-        let owner = self
-            .membership
-            .and_then(|members| members.owner(entry.topic, topic.and_then(|topic| topic.id), entry.row.partition));
-        let consume_rate = window.and_then(|window| window.consume_rate(context.now, context.window));
-        Fact { group: self.group, entry, lag, status, consume_rate, owner }
+    fn topic(&self) -> Option<&'a Topic> {
+        self.deriver.topics.get(self.entry.topic_index).copied().flatten().map(|topic| &**topic)
     }
+
+    fn window(&self) -> Option<&'a KeyWindow> {
+        self.deriver.windows.and_then(|windows| windows.get(self.position, &self.entry))
+    }
+
+    /// How far behind.
+    #[must_use]
+    pub fn lag(&self) -> &Lag {
+        let Deriver { cut, group, .. } = &*self.deriver;
+        let Entry { row, rare, .. } = self.entry;
+        let log_partition = group.shard.key.log_partition;
+        self.lag.get_or_init(|| lag::lag(row, rare, log_partition, self.topic(), &group.cluster.ends, cut.taken))
+    }
+
+    /// Age of the oldest unread record, estimated.
+    #[must_use]
+    pub fn lag_seconds(&self) -> Option<f64> {
+        self.lag().seconds(&self.deriver.group.cluster.ends, self.deriver.cut.taken)
+    }
+
+    /// How it does.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let cut = self.deriver.cut;
+        let context = StatusContext { window: cut.settings.window, now: cut.taken, now_at: cut.taken_at };
+        lag::status(self.entry.row, self.lag(), self.window(), context)
+    }
+
+    /// Records per second that commits advance, if that is known.
+    #[must_use]
+    pub fn consume_rate(&self) -> Option<f64> {
+        let cut = self.deriver.cut;
+        self.window()?.consume_rate(cut.taken, cut.settings.window)
+    }
+
+    /// The member that owns the partition.
+    #[must_use]
+    pub fn owner(&self) -> Option<&'a Member> {
+        let id = self.topic().and_then(|topic| topic.id);
+        self.deriver.membership?.owner(self.entry.topic, id, self.entry.row.partition)
+    }
+}
+
+/// Makes facts of a group's entries, which come with their positions.
+pub fn derive<'a, I>(cut: &'a Cut, group: GroupCut<'a>, entries: I) -> impl Iterator<Item = Fact<'a>> + use<'a, I>
+where
+    I: Iterator<Item = (usize, Entry<'a>)>,
+{
+    let topics = group.group.topic_names().map(|name| group.cluster.ends.topic(name)).collect();
+    let windows = group.cluster.windows.group(&group.group.id);
+    let deriver = Arc::new(Deriver { cut, group, topics, windows, membership: group.group.membership() });
+    entries.map(move |(position, entry)| Fact { entry, deriver: Arc::clone(&deriver), position, lag: OnceCell::new() })
 }
 
 /// The facts of a group, in no order.
 pub fn facts<'a>(cut: &'a Cut, group: GroupCut<'a>) -> impl Iterator<Item = Fact<'a>> {
-    let deriver = Deriver::new(cut, group);
-    group.group.entries().enumerate().map(move |(position, entry)| deriver.derive(position, entry))
+    derive(cut, group, group.group.entries().enumerate())
 }
 
 /// The facts of a group, ordered by topic and partition.
@@ -109,12 +145,12 @@ pub struct GroupFact<'a> {
     pub status: Status,
 }
 
-/// Sums up a group.
+/// A group without the sums over its offsets, which are as of a group that has none.
 #[must_use]
-pub fn group_fact<'a>(cut: &'a Cut, group: GroupCut<'a>) -> GroupFact<'a> {
+pub fn bare_group(group: GroupCut<'_>) -> GroupFact<'_> {
     let membership = group.group.membership();
     let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
-    let mut fact = GroupFact {
+    GroupFact {
         group,
         kind: membership.map_or(SIMPLE, |membership| membership.kind.as_str()),
         state: membership.map_or(GroupState::Empty, |membership| membership.state).as_str(),
@@ -128,22 +164,29 @@ pub fn group_fact<'a>(cut: &'a Cut, group: GroupCut<'a>) -> GroupFact<'a> {
         last_committed_at: None,
         active: false,
         status: Status::Ok,
-    };
+    }
+}
+
+/// Sums up a group.
+#[must_use]
+pub fn group_fact<'a>(cut: &'a Cut, group: GroupCut<'a>) -> GroupFact<'a> {
+    let mut fact = bare_group(group);
     let mut unknown_seconds = false;
     for each in facts(cut, group) {
-        match each.lag.lag {
+        let seconds = each.lag_seconds();
+        match each.lag().lag {
             Ok(lag) => {
-                unknown_seconds |= lag > 0 && each.lag.seconds.is_none();
+                unknown_seconds |= lag > 0 && seconds.is_none();
                 fact.lag = Some(fact.lag.unwrap_or(0).saturating_add(lag));
                 fact.max_lag = fact.max_lag.max(Some(lag));
             }
             Err(_) => fact.unknown_lag_partitions += 1,
         }
-        if let Some(seconds) = each.lag.seconds {
+        if let Some(seconds) = seconds {
             fact.max_lag_seconds = Some(fact.max_lag_seconds.map_or(seconds, |max| max.max(seconds)));
         }
         fact.last_committed_at = fact.last_committed_at.max(Some(each.entry.row.committed_at));
-        fact.status = fact.status.max(each.status);
+        fact.status = fact.status.max(each.status());
     }
     // Only the partitions without lag are known: that says nothing of the greatest.
     fact.max_lag_seconds = fact.max_lag_seconds.filter(|max| *max > 0.0 || !unknown_seconds);

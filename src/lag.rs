@@ -26,12 +26,26 @@ pub struct Lag {
     pub log_end: Option<i64>,
     /// Records, or why nobody knows.
     pub lag: Result<i64, LagUnknown>,
-    /// Age of the oldest unread record, estimated.
-    pub seconds: Option<f64>,
     /// Committed below the log start: records were deleted unread.
     pub data_lost: bool,
     /// Nothing but markers of transactions lies before the end: there is nothing to read.
     pub silent: bool,
+    /// Where it reads on.
+    next: Option<(Partition, i64)>,
+}
+
+impl Lag {
+    /// Age of the oldest unread record, estimated; `None` when nothing can tell. Apart from the rest, since
+    /// it looks through the samples of the log end.
+    #[must_use]
+    pub fn seconds(&self, ends: &Ends, now: Ticks) -> Option<f64> {
+        let lag = self.lag.ok()?;
+        if lag == 0 || self.silent {
+            return Some(0.0);
+        }
+        let (partition, next) = self.next?;
+        seconds(next, lag, partition, ends, now)
+    }
 }
 
 /// Lag of a commit. `topic` is the topic of that name in `ends`; `now` is the cut's time.
@@ -41,9 +55,9 @@ pub fn lag(row: &Row, rare: Option<&Rare>, log_partition: i32, topic: Option<&To
         log_start,
         log_end,
         lag: Err(reason),
-        seconds: None,
         data_lost: false,
         silent: false,
+        next: None,
     };
     let partition =
         topic.zip(usize::try_from(row.partition).ok()).and_then(|(topic, number)| topic.partitions.get(number));
@@ -70,8 +84,7 @@ pub fn lag(row: &Row, rare: Option<&Rare>, log_partition: i32, topic: Option<&To
     let next = row.committed_offset.max(log_start.unwrap_or(0));
     let lag = end.saturating_sub(next).max(0);
     let silent = lag > 0 && lag <= silent::LONGEST && ends.is_silent(*partition, next);
-    let seconds = if silent { Some(0.0) } else { seconds(next, lag, *partition, ends, now) };
-    Lag { log_start, log_end, lag: Ok(lag), seconds, data_lost, silent }
+    Lag { log_start, log_end, lag: Ok(lag), data_lost, silent, next: Some((*partition, next)) }
 }
 
 fn known(offset: i64) -> Option<i64> {
@@ -104,9 +117,6 @@ fn is_earlier(row: &Row, rare: Option<&Rare>, log_partition: i32, topic: &Topic,
 /// When the log end passed `next`, interpolated between samples of the end; before the first
 /// sample, extrapolated from the rate. `None` when nothing can tell.
 fn seconds(next: i64, lag: i64, partition: Partition, ends: &Ends, now: Ticks) -> Option<f64> {
-    if lag == 0 {
-        return Some(0.0);
-    }
     let points = ends.samples.iter().rev().filter_map(|sample| {
         let end = known(*sample.ends.get(partition.slot as usize)?)?;
         Some((sample.taken, end))

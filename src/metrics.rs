@@ -99,6 +99,9 @@ fn own(page: &mut Page, store: &Store) {
         count(of.shards().iter().map(|shard| shard.len().1 as u64).sum())
     });
     gauge("offsetd_groups", "Groups held.", &|of| count(of.shards().iter().map(|shard| shard.len().0 as u64).sum()));
+    let held = "offsetd_held_bytes";
+    page.family(held, "gauge", "Memory of old versions, which only readers under way still see.");
+    page.sample(held, &[], count(store.held().bytes() as u64));
     overlay(page, store);
     audit(page, store);
     progress(page, store);
@@ -228,9 +231,9 @@ const CONSUMER_FAMILIES: [Family; 4] = [
         Some(to_f64(fact.entry.row.committed_offset))
     }),
     ("offsetd_consumer_lag", "Records not yet committed; no sample while unknown.", |fact| {
-        fact.lag.lag.ok().map(to_f64)
+        fact.lag().lag.ok().map(to_f64)
     }),
-    ("offsetd_consumer_lag_seconds", "Age of the oldest unread record, estimated.", |fact| fact.lag.seconds),
+    ("offsetd_consumer_lag_seconds", "Age of the oldest unread record, estimated.", |fact| fact.lag_seconds()),
     ("offsetd_consumer_committed_timestamp_seconds", "When the commit was handled.", |fact| {
         Some(to_f64(fact.entry.row.committed_at) / 1000.0)
     }),
@@ -245,8 +248,8 @@ fn consumers(page: &mut Page, cut: &Cut) {
         for fact in &facts {
             let Some(value) = value(fact) else { continue };
             let labels = [
-                ("cluster", &*fact.group.cluster.cluster.name),
-                ("group_id", &fact.group.group.id),
+                ("cluster", &*fact.group().cluster.cluster.name),
+                ("group_id", &fact.group().group.id),
                 ("topic", fact.entry.topic),
                 ("partition", &fact.entry.row.partition.to_string()),
             ];
@@ -256,11 +259,11 @@ fn consumers(page: &mut Page, cut: &Cut) {
     page.family("offsetd_consumer_status", "gauge", "1 for the status that the partition has.");
     for fact in &facts {
         let labels = [
-            ("cluster", &*fact.group.cluster.cluster.name),
-            ("group_id", &fact.group.group.id),
+            ("cluster", &*fact.group().cluster.cluster.name),
+            ("group_id", &fact.group().group.id),
             ("topic", fact.entry.topic),
             ("partition", &fact.entry.row.partition.to_string()),
-            ("status", fact.status.as_str()),
+            ("status", fact.status().as_str()),
         ];
         page.sample("offsetd_consumer_status", &labels, 1.0);
     }

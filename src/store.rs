@@ -7,7 +7,8 @@
 //! * a shard has one reader and moves only forward in log offset; what is shown ahead of it never
 //!   outlives what it brings;
 //! * no lock is held across an `.await`, nor for more than a few hundred records;
-//! * nothing is deleted by guess: tombstones decide.
+//! * nothing is deleted by guess: tombstones decide;
+//! * what a writer replaces while a reader holds it is counted as held by readers alone.
 
 use std::{
     sync::{
@@ -26,6 +27,7 @@ pub mod cut;
 pub mod ends;
 pub mod event;
 pub mod group;
+pub mod held;
 pub mod membership;
 pub mod names;
 pub mod overlay;
@@ -38,6 +40,7 @@ pub mod windows;
 use cluster::Cluster;
 use cut::{ClusterCut, Cut, Settings};
 use event::ShardKey;
+use held::Held;
 use names::Names;
 use shard::{Limits, Shard};
 
@@ -55,6 +58,7 @@ pub struct Store {
     /// Time, for whoever reads the store.
     pub clock: Clock,
     names: Arc<Names>,
+    held: Arc<Held>,
     clusters: Vec<Arc<Cluster>>,
     directory: DashMap<ShardKey, Arc<Shard>>,
     epochs: AtomicU64,
@@ -109,6 +113,7 @@ impl Store {
         Self {
             clock,
             names: Arc::default(),
+            held: Arc::default(),
             clusters,
             directory: DashMap::new(),
             epochs: AtomicU64::new(1),
@@ -135,6 +140,12 @@ impl Store {
         &self.names
     }
 
+    /// What only readers keep alive.
+    #[must_use]
+    pub fn held(&self) -> &Held {
+        &self.held
+    }
+
     /// A new shard that no reader sees until [`Store::publish`]: to load, or to rebuild aside.
     #[must_use]
     pub fn new_shard(&self, key: ShardKey) -> Arc<Shard> {
@@ -143,7 +154,8 @@ impl Store {
             commits_kept: self.settings.commits_kept / USUAL_LOG_PARTITIONS,
             watch_queue: self.settings.watch_queue,
         };
-        Arc::new(Shard::new(key, epoch, Arc::clone(&self.names), self.clock.clone(), limits))
+        let (names, held) = (Arc::clone(&self.names), Arc::clone(&self.held));
+        Arc::new(Shard::new(key, epoch, names, held, self.clock.clone(), limits))
     }
 
     /// Shows a shard to readers, in the place of the one before.

@@ -55,7 +55,7 @@ fn lag_of(row: &Row, ends: &Ends, now: Ticks) -> Lag {
 fn lag_is_the_end_less_the_committed_offset() {
     let ends = growing(100, 500);
     assert_eq!(lag_of(&commit(450), &ends, 100).lag, Ok(50));
-    assert_eq!(lag_of(&commit(500), &ends, 100), Lag { seconds: Some(0.0), ..lag_of(&commit(500), &ends, 100) });
+    assert_eq!(lag_of(&commit(500), &ends, 100).seconds(&ends, 100), Some(0.0));
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn a_topic_that_is_gone_is_deleted_not_unknown() {
 fn seconds_are_interpolated_between_samples() {
     // 10 records a second: 50 records behind is 5 s.
     let ends = growing(600, 1000);
-    let seconds = lag_of(&commit(950), &ends, 600).seconds.unwrap();
+    let seconds = lag_of(&commit(950), &ends, 600).seconds(&ends, 600).unwrap();
     assert!((seconds - 5.0).abs() < 0.2, "{seconds}");
 }
 
@@ -146,7 +146,7 @@ fn seconds_are_interpolated_between_samples() {
 fn seconds_beyond_the_samples_are_extrapolated_and_at_least_their_span() {
     // Samples reach back 10 s, to 900; 400 records before that are 40 s more.
     let ends = growing(100, 1000);
-    let seconds = lag_of(&commit(500), &ends, 100).seconds.unwrap();
+    let seconds = lag_of(&commit(500), &ends, 100).seconds(&ends, 100).unwrap();
     assert!((seconds - 50.0).abs() < 1.0, "{seconds}");
 }
 
@@ -157,7 +157,7 @@ fn seconds_are_unknown_where_nothing_was_produced() {
         observe(&board, 100, at);
         board.sample(at);
     }
-    assert_eq!(lag_of(&commit(90), &board.current(), 100).seconds, None);
+    assert_eq!(lag_of(&commit(90), &board.current(), 100).seconds(&board.current(), 100), None);
 }
 
 const WINDOW: Ticks = 100;
@@ -178,7 +178,7 @@ fn status_after(samples: &[(i64, i64)]) -> Status {
         last = now;
     }
     let records = samples.last().unwrap().1;
-    let lag = Lag { log_start: None, log_end: None, lag: Ok(records), seconds: None, data_lost: false, silent: false };
+    let lag = Lag { log_start: None, log_end: None, lag: Ok(records), data_lost: false, silent: false, next: None };
     let context = StatusContext { window: WINDOW, now: last, now_at: i64::from(last) * 100 };
     status(&row, &lag, window.as_ref(), context)
 }
@@ -213,7 +213,7 @@ fn a_commit_that_went_back_is_a_rewind() {
 
 #[test]
 fn no_commit_for_longer_than_usual_is_stopped() {
-    let behind = Lag { log_start: None, log_end: None, lag: Ok(5), seconds: None, data_lost: false, silent: false };
+    let behind = Lag { log_start: None, log_end: None, lag: Ok(5), data_lost: false, silent: false, next: None };
     let at = |now_at| StatusContext { window: WINDOW, now: 0, now_at };
     let often = Row { interval_ms: 1000, ..commit(0) };
     assert_eq!(status(&often, &behind, None, at(9_000)), Status::Ok);
@@ -235,7 +235,7 @@ fn a_marker_before_the_end_is_lag_but_none_in_time() {
     let slot = board.current().topic("t").unwrap().partitions[0].slot;
     board.set_silent([(slot, (498, 500))].into());
     let lag = lag_of(&commit(499), &board.current(), 1000);
-    assert_eq!((lag.lag, lag.seconds, lag.silent), (Ok(1), Some(0.0), true));
+    assert_eq!((lag.lag, lag.seconds(&board.current(), 1000), lag.silent), (Ok(1), Some(0.0), true));
     let context = StatusContext { window: 100, now: 1000, now_at: 10_000_000 };
     assert_eq!(status(&commit(499), &lag, None, context), Status::Ok, "however long nothing was committed");
     // A record lies between.

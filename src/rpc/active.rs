@@ -87,12 +87,13 @@ fn edges_of(cut: &Cut, group: GroupCut<'_>) -> Vec<proto::ConsumerEdge> {
         ..proto::ConsumerEdge::default()
     };
     for fact in facts(cut, group) {
-        let member = fact.owner.map(|owner| owner.member_id.to_string()).unwrap_or_default();
+        let owner = fact.owner();
+        let member = owner.map(|owner| owner.member_id.to_string()).unwrap_or_default();
         let edge = edges
             .entry((fact.entry.topic.to_string(), member))
-            .or_insert_with(|| new(fact.entry.topic, fact.owner.map(entry::owner)));
+            .or_insert_with(|| new(fact.entry.topic, owner.map(entry::owner)));
         edge.partitions.push(fact.entry.row.partition);
-        if let Ok(lag) = fact.lag.lag {
+        if let Ok(lag) = fact.lag().lag {
             edge.lag = Some(edge.lag.unwrap_or(0).saturating_add(lag));
         }
         let newest = edge.last_committed_at.as_ref().map(|at| (at.seconds, at.nanos));

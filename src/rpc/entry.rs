@@ -62,20 +62,27 @@ pub(super) fn committed(key: Key<'_>, row: &Row, rare: Option<&Rare>) -> proto::
 }
 
 /// Adds what is derived.
-pub(super) fn derived(entry: &mut proto::OffsetEntry, lag: &Lag, status: Status, member: Option<&Member>) {
+pub(super) fn derived(
+    entry: &mut proto::OffsetEntry,
+    lag: &Lag,
+    seconds: Option<f64>,
+    status: Status,
+    member: Option<&Member>,
+) {
     entry.log_start_offset = lag.log_start;
     entry.log_end_offset = lag.log_end;
     entry.lag = lag.lag.ok();
     entry.lag_unknown = lag.lag.err().map_or(0, |reason| lag_unknown(reason) as i32);
-    entry.lag_seconds = lag.seconds;
+    entry.lag_seconds = seconds;
     status.as_str().clone_into(&mut entry.status);
     entry.owner = member.map(owner);
 }
 
 pub(super) fn from_fact(fact: &Fact<'_>) -> proto::OffsetEntry {
-    let key = Key { shard: &fact.group.shard.key, group: &fact.group.group.id, topic: fact.entry.topic };
+    let group = fact.group();
+    let key = Key { shard: &group.shard.key, group: &group.group.id, topic: fact.entry.topic };
     let mut entry = committed(key, fact.entry.row, fact.entry.rare);
-    derived(&mut entry, &fact.lag, fact.status, fact.owner);
+    derived(&mut entry, fact.lag(), fact.lag_seconds(), fact.status(), fact.owner());
     entry
 }
 

@@ -1,8 +1,8 @@
 //! Flight SQL: the statements of the Sql call for ADBC, JDBC and other clients of Arrow Flight.
 //!
 //! Nothing is kept between calls: a handle or a ticket is the statement itself ([`handle`]), which
-//! runs when the ticket is redeemed, each time on a cut of its own. Prepare, FlightInfo and DoGet
-//! declare the schema that the engine does.
+//! runs when the ticket is redeemed, each time on a cut of its own, which the headers of the answer
+//! name as those of HTTP do. Prepare, FlightInfo and DoGet declare the schema that the engine does.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -39,7 +39,7 @@ mod metadata;
 mod running;
 mod session;
 
-use data::{Batches, ipc, parameters};
+use data::{Batches, ipc, name, parameters};
 pub(super) use front::Front;
 use handle::Handle;
 use metadata::Lookup;
@@ -48,7 +48,7 @@ use running::Running;
 use super::{Reply, Service, deadline, to_status};
 use crate::{
     error::Error,
-    sql::{self, Engine, SqlError, Statement},
+    sql::{Engine, SqlError, Statement},
 };
 
 type Rows = <Flight as FlightService>::DoGetStream;
@@ -86,7 +86,7 @@ impl Flight {
             answer = self.engine.run(statement) => answer.map_err(|error| to_status(error.into()))?,
             () = running.token.cancelled() => return Err(cancelled()),
         };
-        let schema = Arc::clone(&answer.schema);
+        let (schema, snapshot) = (Arc::clone(&answer.schema), answer.stats().snapshot);
         let batches = Batches { answer, running, stop: self.stop.clone(), done: false };
         // Pulled by the connection: a client that goes drops the answer, which cancels the statement.
         let batches = stream::unfold(batches, |mut batches| async move {
@@ -94,7 +94,9 @@ impl Flight {
             Some((batch.map_err(FlightError::from), batches))
         });
         let data = FlightDataEncoderBuilder::new().with_schema(schema).build(batches);
-        Ok(Response::new(Box::pin(data.map_err(Status::from))))
+        let mut response: Response<Rows> = Response::new(Box::pin(data.map_err(Status::from)));
+        name(response.metadata_mut(), &snapshot);
+        Ok(response)
     }
 
     fn lookup_info(&self, command: impl Lookup, request: Request<FlightDescriptor>) -> Reply<FlightInfo> {
@@ -119,12 +121,6 @@ impl Flight {
             _ => CancelStatus::NotCancellable,
         }
     }
-}
-
-/// A statement as clients write it.
-fn statement(query: &str) -> Result<Handle, Status> {
-    let sql = sql::number(query).map_err(|error| to_status(error.into()))?;
-    Ok(Handle::new(sql.into_owned()))
 }
 
 /// One endpoint without location, which is this server by the connection that there is.
@@ -169,7 +165,7 @@ impl FlightSqlService for Flight {
         query: CommandStatementQuery,
         request: Request<FlightDescriptor>,
     ) -> Reply<FlightInfo> {
-        self.statement_info(statement(&query.query)?, request).await
+        self.statement_info(Handle::new(query.query), request).await
     }
 
     async fn get_flight_info_prepared_statement(
@@ -206,7 +202,7 @@ impl FlightSqlService for Flight {
         query: ActionCreatePreparedStatementRequest,
         request: Request<Action>,
     ) -> Result<ActionCreatePreparedStatementResult, Status> {
-        let handle = statement(&query.query)?;
+        let handle = Handle::new(query.query);
         let timeout = deadline(request.metadata());
         let unbound = Statement { sql: handle.sql.clone(), timeout, ..Statement::default() };
         let description = self.engine.describe(unbound).await.map_err(|error| to_status(error.into()))?;

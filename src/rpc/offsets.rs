@@ -85,7 +85,7 @@ fn point(
     let owner = members.and_then(|of| of.owner(&at.topic, topic.and_then(|topic| topic.id), at.row.partition));
     let key = Key { shard: &shard.key, group: &found.group, topic: &at.topic };
     let mut entry = entry::committed(key, &at.row, at.rare.as_ref());
-    entry::derived(&mut entry, &lag, status, owner);
+    entry::derived(&mut entry, &lag, lag.seconds(&ends, now), status, owner);
     Ok(entry)
 }
 
@@ -156,7 +156,7 @@ fn page(
         for fact in sorted_facts(&cut, group) {
             let key = (&*group.cluster.cluster.name, &*group.group.id, &**fact.entry.topic, fact.entry.row.partition);
             let seen = after.is_some_and(|last| key <= (last.0.as_str(), &last.1, &last.2, last.3));
-            let lagging = !filter.with_lag_only || fact.lag.lag.is_ok_and(|lag| lag > 0);
+            let lagging = !filter.with_lag_only || fact.lag().lag.is_ok_and(|lag| lag > 0);
             if seen || !lagging || !filter.accepts_key(key.2, key.3) {
                 continue;
             }

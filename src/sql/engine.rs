@@ -2,10 +2,7 @@
 //! on memory and a cap on its answer.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::AtomicUsize},
     time::{Duration, Instant},
 };
 
@@ -20,13 +17,12 @@ use datafusion::{
 use futures::StreamExt as _;
 use tokio::{
     runtime::{Builder, Runtime},
-    sync::{Semaphore, mpsc, oneshot},
-    task::JoinHandle,
-    time::timeout_at,
+    sync::{Semaphore, SemaphorePermit, oneshot},
 };
 
 use super::{
-    check, error::SqlError, memory::QueryPool, output, session::session, stop::Stop, table::AnyTable, tables, views,
+    check, error::SqlError, memory::QueryPool, output, placeholders, session::session, stop::Stop, table::AnyTable,
+    tables, views,
 };
 use crate::{
     config, freshness,
@@ -37,14 +33,17 @@ use crate::{
 };
 
 mod describe;
+mod feed;
+mod pins;
+mod work;
 
 pub use describe::Description;
+use feed::{Fed, Feed};
+use pins::Pins;
+use work::Work;
 
 /// Room for a planner's recursion over a long statement.
 const STACK_BYTES: usize = 64 * 1024 * 1024;
-
-/// Batches made before the reader takes them.
-const AHEAD: usize = 2;
 
 /// A statement to run.
 #[derive(Clone, Debug, Default)]
@@ -81,12 +80,10 @@ pub struct Stats {
 pub struct Answer {
     /// Columns of the batches: plain Utf8 for text, nanoseconds for times.
     pub schema: SchemaRef,
-    batches: mpsc::Receiver<Result<RecordBatch, SqlError>>,
+    batches: Fed,
     stats: Arc<parking_lot::Mutex<Stats>>,
-    deadline: tokio::time::Instant,
-    timeout: Duration,
     started: Instant,
-    _task: AbortOnDrop,
+    work: Work<()>,
 }
 
 impl Answer {
@@ -98,10 +95,11 @@ impl Answer {
     /// # Cancel safety
     /// No batch is lost.
     pub async fn next(&mut self) -> Option<Result<RecordBatch, SqlError>> {
-        match timeout_at(self.deadline, self.batches.recv()).await {
-            Ok(batch) => batch,
-            // The task may be deep in a computation that does not look up.
-            Err(_) => Some(Err(SqlError::Deadline(self.timeout))),
+        match self.work.in_time(self.batches.next()).await {
+            Ok(Some(batch)) => Some(Ok(batch)),
+            // All that there is was taken; or it was dropped, since the statement failed.
+            Ok(None) => self.work.outcome().await?.err().map(Err),
+            Err(late) => Some(Err(late)),
         }
     }
 
@@ -109,16 +107,6 @@ impl Answer {
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats { elapsed: self.started.elapsed(), ..self.stats.lock().clone() }
-    }
-}
-
-#[derive(Debug)]
-struct AbortOnDrop(JoinHandle<()>, Stop);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.1.set();
-        self.0.abort();
     }
 }
 
@@ -138,10 +126,11 @@ struct Shared {
     permits: Semaphore,
     waiting: Arc<AtomicUsize>,
     memory: Arc<AtomicUsize>,
+    pins: Arc<Pins>,
 }
 
 impl Engine {
-    /// An engine with threads of its own.
+    /// An engine with threads of its own. The first one of a store keeps what its readers hold within bounds.
     ///
     /// # Errors
     /// When the threads cannot be started.
@@ -156,6 +145,9 @@ impl Engine {
             .thread_stack_size(STACK_BYTES)
             .enable_time()
             .build()?;
+        let pins = Arc::<Pins>::default();
+        let (oldest_first, max_held_bytes) = (Arc::clone(&pins), settings.max_held_bytes);
+        store.held().cap(max_held_bytes, move || oldest_first.relieve(max_held_bytes));
         let shared = Shared {
             store,
             permits: Semaphore::new(settings.concurrency.max(1)),
@@ -163,6 +155,7 @@ impl Engine {
             tables: tables::all(),
             waiting: Arc::default(),
             memory: Arc::default(),
+            pins,
         };
         Ok(Self { shared: Arc::new(shared), runtime: Some(runtime) })
     }
@@ -171,44 +164,19 @@ impl Engine {
     ///
     /// # Errors
     /// Why it cannot be run; what fails later comes with the batches.
-    #[expect(clippy::disallowed_methods, reason = "measures and bounds the run, part of no answer")]
+    #[expect(clippy::disallowed_methods, reason = "measures the run, part of no answer")]
     pub async fn run(&self, statement: Statement) -> Result<Answer, SqlError> {
         let started = Instant::now();
-        let own = self.shared.settings.timeout;
-        let timeout = statement.timeout.map_or(own, |timeout| timeout.min(own));
-        let deadline = tokio::time::Instant::from_std(started) + timeout;
         let (planned, plan) = oneshot::channel();
-        let (sender, batches) = mpsc::channel(AHEAD);
-        let shared = Arc::clone(&self.shared);
-        let runtime = self.runtime.as_ref().ok_or(SqlError::ShuttingDown)?;
-        // Here and not on the engine's threads, which may all be busy.
-        check::tokens(&statement.sql, &shared.settings)?;
-        let place = shared.place()?;
-        let stop = Stop::new(deadline.into_std(), timeout);
-        let stopped = stop.clone();
-        let run = async move {
-            let _place = place;
-            let run = timeout_at(deadline, shared.answer(statement, timeout, planned, &sender, &stopped)).await;
-            let result = run.unwrap_or(Err(SqlError::Deadline(timeout)));
-            if let Err(error) = result {
-                // The reader may have gone, which is what ends a statement early.
-                let _ = sender.send(Err(error)).await;
-            }
-        };
-        let task = AbortOnDrop(runtime.spawn(run), stop);
-        let planned = match timeout_at(deadline, plan).await {
-            Ok(Ok(planned)) => planned,
-            Ok(Err(_)) => {
-                // Planning failed: the error lies where batches would.
-                let mut batches = batches;
-                return match batches.recv().await {
-                    Some(Err(error)) => Err(error),
-                    _ => Err(SqlError::Internal("the statement ended without an answer".to_owned())),
-                };
-            }
-            Err(_) => return Err(SqlError::Deadline(timeout)),
-        };
-        Ok(Answer { schema: planned.schema, batches, stats: planned.stats, deadline, timeout, started, _task: task })
+        let (feed, batches) = feed::pair(self.shared.settings.stall_timeout);
+        let mut work = self.work(statement, |shared, statement, stop| async move {
+            shared.answer(statement, planned, feed, &stop).await
+        })?;
+        match work.in_time(plan).await? {
+            Ok(Planned { schema, stats }) => Ok(Answer { schema, batches, stats, started, work }),
+            // It failed before there was a plan.
+            Err(_) => Err(work.outcome().await.and_then(Result::err).unwrap_or(SqlError::ShuttingDown)),
+        }
     }
 
     /// The store that is read.
@@ -232,37 +200,52 @@ struct Planned {
     stats: Arc<parking_lot::Mutex<Stats>>,
 }
 
-type Batches = mpsc::Sender<Result<RecordBatch, SqlError>>;
+/// A statement that has its turn, its cut and its plan.
+struct Prepared<'a> {
+    state: SessionState,
+    plan: LogicalPlan,
+    cut: Arc<Cut>,
+    _permit: SemaphorePermit<'a>,
+}
+
+fn sort(error: DataFusionError) -> SqlError {
+    SqlError::from_datafusion(&error)
+}
 
 impl Shared {
-    /// Waits for its turn, plans, and sends batches until the end or a limit.
+    /// Waits for the statement's turn, takes its cut, and plans it.
+    async fn prepare(&self, statement: &Statement, stop: &Stop) -> Result<Prepared<'_>, SqlError> {
+        let permit = self.permits.acquire().await.map_err(|_| SqlError::ShuttingDown)?;
+        if statement.latest {
+            // A little less than the statement may take, so that the reason is told.
+            freshness::wait_for_all(&self.store, stop.timeout() - stop.timeout() / 20).await?;
+        }
+        let cut = Arc::new(self.store.cut("", statement.allow_partial)?);
+        self.pins.add(&cut, stop);
+        let pool = QueryPool::new(&self.settings, Arc::clone(&self.memory), stop.clone());
+        let state = session(&self.tables, &cut, &self.settings, Arc::new(pool), stop).map_err(sort)?;
+        let plan = self.plan(&state, &statement.sql, &cut).await?;
+        Ok(Prepared { state, plan, cut, _permit: permit })
+    }
+
+    /// Sends batches until the end or a limit.
     async fn answer(
         &self,
         statement: Statement,
-        timeout: Duration,
         planned: oneshot::Sender<Planned>,
-        batches: &Batches,
+        feed: Feed,
         stop: &Stop,
     ) -> Result<(), SqlError> {
-        let _permit = self.permits.acquire().await.map_err(|_| SqlError::ShuttingDown)?;
-        if statement.latest {
-            // A little less than the statement may take, so that the reason is told.
-            freshness::wait_for_all(&self.store, timeout - timeout / 20).await?;
-        }
-        let cut = Arc::new(self.store.cut("", statement.allow_partial)?);
-        let stats = Stats { rows: 0, elapsed: Duration::ZERO, truncated: false, snapshot: cut.snapshot() };
+        let prepared = self.prepare(&statement, stop).await?;
+        let (plan, schema) = describe::bind(prepared.plan, statement.parameters)?;
+        let plan = prepared.state.create_physical_plan(&plan).await.map_err(sort)?;
+        let mut stream = execute_stream(plan, prepared.state.task_ctx()).map_err(sort)?;
+        let snapshot = prepared.cut.snapshot();
+        let stats = Stats { rows: 0, elapsed: Duration::ZERO, truncated: false, snapshot };
         let stats = Arc::new(parking_lot::Mutex::new(stats));
-        let pool = QueryPool::new(&self.settings, Arc::clone(&self.memory), stop.clone());
-        let sort = |error: DataFusionError| SqlError::from_datafusion(&error);
-        let state = session(&self.tables, &cut, &self.settings, Arc::new(pool), stop).map_err(sort)?;
-        let plan = self.plan(&state, &statement, &cut).await?;
-        let (plan, schema) = describe::bind(plan, statement.parameters)?;
-        let plan = state.create_physical_plan(&plan).await.map_err(sort)?;
-        let mut stream = execute_stream(plan, state.task_ctx()).map_err(sort)?;
         let answer = Planned { schema: Arc::clone(&schema), stats: Arc::clone(&stats) };
-        if planned.send(answer).is_err() {
-            return Ok(());
-        }
+        // Nobody may wait any more, which ends the statement all the same.
+        let _ = planned.send(answer);
         let mut limits = Limits { max_rows: statement.max_rows, settings: &self.settings, rows: 0, bytes: 0 };
         while let Some(batch) = stream.next().await {
             let batch = output::to_wire(&batch.map_err(sort)?, &schema).map_err(|error| sort(error.into()))?;
@@ -272,27 +255,18 @@ impl Shared {
                 stats.rows = limits.rows;
                 stats.truncated = last;
             }
-            if batches.send(Ok(batch)).await.is_err() || last {
-                return Ok(());
+            feed.send(batch).await?;
+            if last {
+                break;
             }
         }
+        feed.complete();
         Ok(())
     }
 
-    /// A place among those that run or wait.
-    fn place(&self) -> Result<Waiting, SqlError> {
-        let waiting = Waiting::new(&self.waiting);
-        let queue = self.settings.queue + self.settings.concurrency;
-        if waiting.before >= queue {
-            let what = format!("{queue} statements are running or waiting already");
-            return Err(SqlError::Limit { what, setting: "sql.queue" });
-        }
-        Ok(waiting)
-    }
-
-    async fn plan(&self, state: &SessionState, statement: &Statement, cut: &Arc<Cut>) -> Result<LogicalPlan, SqlError> {
-        let sort = |error: DataFusionError| SqlError::from_datafusion(&error);
-        let parsed = state.sql_to_statement(&statement.sql, &Dialect::Generic).map_err(sort)?;
+    async fn plan(&self, state: &SessionState, sql: &str, cut: &Arc<Cut>) -> Result<LogicalPlan, SqlError> {
+        let sql = placeholders::number(sql)?;
+        let parsed = state.sql_to_statement(&sql, &Dialect::Generic).map_err(sort)?;
         check::parsed(&parsed, &self.settings)?;
         let names = state.resolve_table_references(&parsed).map_err(sort)?;
         let names = views::with_reads(&names);
@@ -308,24 +282,6 @@ impl Shared {
         options.verify_plan(&plan).map_err(sort)?;
         check::plan(&plan, &self.settings).map_err(sort)?;
         Ok(plan)
-    }
-}
-
-/// Counts a statement as running or waiting while it lives.
-struct Waiting {
-    counter: Arc<AtomicUsize>,
-    before: usize,
-}
-
-impl Waiting {
-    fn new(counter: &Arc<AtomicUsize>) -> Self {
-        Self { counter: Arc::clone(counter), before: counter.fetch_add(1, Ordering::Relaxed) }
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.counter.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

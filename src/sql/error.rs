@@ -25,6 +25,9 @@ pub enum SqlError {
     /// The deadline of the call or of the server passed.
     #[error("the statement took longer than {0:?} (setting `sql.timeout`, or the call's deadline)")]
     Deadline(std::time::Duration),
+    /// The reader took nothing for longer than it may.
+    #[error("no rows were taken for {0:?}, while the statement kept the state it reads (setting `sql.stall_timeout`)")]
+    Stalled(std::time::Duration),
     /// A cluster is unknown or not loaded.
     #[error(transparent)]
     Unready(#[from] Unready),
@@ -50,14 +53,8 @@ impl SqlError {
             DataFusionError::External(error) if error.is::<Self>() => {
                 error.downcast_ref().cloned().unwrap_or(Self::Internal(text))
             }
-            DataFusionError::ResourcesExhausted(what) if what == ALL_MEMORY => Self::Limit {
-                what: "all statements together need more memory than they may use".to_owned(),
-                setting: "sql.memory_total",
-            },
-            DataFusionError::ResourcesExhausted(_) => Self::Limit {
-                what: "the statement needs more memory than one statement may use".to_owned(),
-                setting: "sql.memory_per_query",
-            },
+            DataFusionError::ResourcesExhausted(what) if what == ALL_MEMORY => Self::all_memory(),
+            DataFusionError::ResourcesExhausted(_) => Self::memory(),
             DataFusionError::Internal(_) => Self::Internal(text),
             DataFusionError::NotImplemented(what) if what.contains("single SQL statement") => {
                 Self::Invalid("one statement at a time: there is more after the first".to_owned())
@@ -73,6 +70,18 @@ impl SqlError {
             DataFusionError::SchemaError(error, _) => Self::Invalid(format!("{error}{place}")),
             _ => Self::Invalid(text),
         }
+    }
+
+    /// The statement's memory is used up.
+    pub(super) fn memory() -> Self {
+        let what = "the statement needs more memory than one statement may use".to_owned();
+        Self::Limit { what, setting: "sql.memory_per_query" }
+    }
+
+    /// The memory of all statements is used up.
+    pub(super) fn all_memory() -> Self {
+        let what = "all statements together need more memory than they may use".to_owned();
+        Self::Limit { what, setting: "sql.memory_total" }
     }
 
     /// For code that can only give an error of the engine's.

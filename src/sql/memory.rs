@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use super::stop::Stop;
+use super::{error::SqlError, stop::Stop};
 use crate::config;
 use datafusion::{
     common::{DataFusionError, Result},
@@ -53,8 +53,10 @@ impl MemoryPool for QueryPool {
     fn grow(&self, _: &MemoryReservation, additional: usize) {
         let used = self.used.fetch_add(additional, Ordering::Relaxed).saturating_add(additional);
         let all = self.all.fetch_add(additional, Ordering::Relaxed).saturating_add(additional);
-        if used > self.limit || all > self.all_limit {
-            self.stop.out_of_memory();
+        if used > self.limit {
+            self.stop.end(SqlError::memory());
+        } else if all > self.all_limit {
+            self.stop.end(SqlError::all_memory());
         }
     }
 

@@ -14,7 +14,7 @@ use super::error::SqlError;
 ///
 /// # Errors
 /// Both `?` and `$1`.
-pub fn number(sql: &str) -> Result<Cow<'_, str>, SqlError> {
+pub(super) fn number(sql: &str) -> Result<Cow<'_, str>, SqlError> {
     if !sql.contains('?') {
         return Ok(Cow::Borrowed(sql));
     }

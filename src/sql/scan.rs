@@ -1,34 +1,42 @@
-//! The plan node that reads a table from a cut.
+//! The plan node that reads a table from a cut: skips what the conditions rule out, evaluates them on
+//! the rest, stops at a limit, and gives the table's order where the statement wants it.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use arrow::datatypes::SchemaRef;
+use async_stream::stream;
 use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
-    common::{DFSchema, DataFusionError, Result, Statistics, stats::Precision, tree_node::TreeNodeRecursion},
+    common::{DFSchema, Result, Statistics, stats::Precision, tree_node::TreeNodeRecursion},
     execution::{SendableRecordBatchStream, TaskContext},
     logical_expr::{Expr, TableProviderFilterPushDown, TableType},
-    physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr},
+    physical_expr::{
+        EquivalenceProperties, Partitioning, PhysicalExpr, PhysicalSortExpr, conjunction_opt,
+        expressions::Column,
+        utils::{collect_columns, reassign_expr_columns},
+    },
     physical_plan::{
-        DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
-        execution_plan::{Boundedness, EmissionType},
+        DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SortOrderPushdownResult,
+        execution_plan::{Boundedness, EmissionType, SchedulingType},
         stream::RecordBatchStreamAdapter,
     },
 };
-use futures::stream;
 
 use super::{
-    table::{AnyTable, By, Unit},
+    places::{self, Place},
+    stop::Stop,
+    table::{AnyTable, BATCH_ROWS, By, Filter, Question},
     wanted::Wanted,
 };
-use crate::store::cut::{ClusterCut, Cut};
+use crate::store::cut::Cut;
 
 /// A table over one cut.
 #[derive(Debug)]
 pub(super) struct LiveTable {
     pub(super) table: Arc<dyn AnyTable>,
     pub(super) cut: Arc<Cut>,
+    pub(super) stop: Stop,
 }
 
 #[async_trait]
@@ -41,9 +49,13 @@ impl TableProvider for LiveTable {
         TableType::Base
     }
 
-    /// Filters name what may be skipped; DataFusion still applies them.
+    /// The scan evaluates every condition that gives the same for the same row.
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+        let support = |filter: &&Expr| match filter.is_volatile() {
+            true => TableProviderFilterPushDown::Unsupported,
+            false => TableProviderFilterPushDown::Exact,
+        };
+        Ok(filters.iter().map(support).collect())
     }
 
     async fn scan(
@@ -53,140 +65,142 @@ impl TableProvider for LiveTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let schema = DFSchema::try_from(self.table.schema())?;
+        let schema = self.table.schema();
+        let of = DFSchema::try_from(Arc::clone(&schema))?;
         let filters: Vec<Arc<dyn PhysicalExpr>> =
-            filters.iter().map(|filter| state.create_physical_expr(filter.clone(), &schema)).collect::<Result<_>>()?;
-        let wanted = Wanted::new(&filters);
-        let projection = projection.cloned().unwrap_or_else(|| (0..self.table.schema().fields().len()).collect());
-        Ok(Arc::new(LiveScanExec::try_new(&self.table, &self.cut, wanted, projection, limit)?))
+            filters.iter().map(|filter| state.create_physical_expr(filter.clone(), &of)).collect::<Result<_>>()?;
+        let projection = projection.cloned().unwrap_or_else(|| (0..schema.fields().len()).collect());
+        let filter = filter(&filters, &schema)?;
+        let columns = projection.iter().chain(filter.iter().flat_map(|filter| &filter.projection));
+        let columns = columns.filter_map(|index| Some(schema.fields().get(*index)?.name().clone())).collect();
+        let wanted = Wanted::new(&filters, columns);
+        let scan = Scan {
+            table: Arc::clone(&self.table),
+            cut: Arc::clone(&self.cut),
+            stop: self.stop.clone(),
+            partitions: state.config_options().execution.target_partitions,
+        };
+        Ok(Arc::new(LiveScanExec::try_new(scan, Question { wanted, filter, projection, limit })?))
     }
 }
 
-/// Which part of the cut a partition of the scan reads.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    cluster: usize,
-    shard: Option<usize>,
+/// All conditions as one, over the columns that it looks at.
+fn filter(filters: &[Arc<dyn PhysicalExpr>], schema: &SchemaRef) -> Result<Option<Filter>> {
+    let Some(condition) = conjunction_opt(filters.iter().cloned()) else { return Ok(None) };
+    let columns: BTreeSet<usize> = collect_columns(&condition).iter().map(Column::index).collect();
+    let projection: Vec<usize> = columns.into_iter().collect();
+    let condition = reassign_expr_columns(condition, &schema.project(&projection)?)?;
+    Ok(Some(Filter { condition, projection }))
 }
 
-/// Reads a table, a unit a partition.
-#[derive(Debug)]
-struct LiveScanExec {
+/// What is read, and over how many partitions at most.
+#[derive(Clone, Debug)]
+struct Scan {
     table: Arc<dyn AnyTable>,
     cut: Arc<Cut>,
-    wanted: Wanted,
-    projection: Vec<usize>,
-    limit: Option<usize>,
-    places: Vec<Place>,
+    stop: Stop,
+    partitions: usize,
+}
+
+/// Reads a table.
+#[derive(Debug)]
+struct LiveScanExec {
+    scan: Scan,
+    question: Arc<Question>,
+    /// What each partition reads.
+    places: Vec<Arc<[Place]>>,
     all_places: usize,
+    rows: Precision<usize>,
     properties: Arc<PlanProperties>,
 }
 
 impl LiveScanExec {
-    fn try_new(
-        table: &Arc<dyn AnyTable>,
-        cut: &Arc<Cut>,
-        wanted: Wanted,
-        projection: Vec<usize>,
-        limit: Option<usize>,
-    ) -> Result<Self> {
-        let all = places(cut, table.as_ref());
+    fn try_new(scan: Scan, question: Question) -> Result<Self> {
+        let all = places::all(&scan.cut, scan.table.as_ref());
         let all_places = all.len();
-        let mut places: Vec<Place> = all.into_iter().filter(|place| is_wanted(cut, *place, &wanted)).collect();
-        // An empty scan still has a partition.
-        if places.is_empty() {
-            places.push(Place { cluster: usize::MAX, shard: None });
-        }
-        let schema = Arc::new(table.schema().project(&projection)?);
+        let wanted = &question.wanted;
+        let mut places: Vec<Place> =
+            all.into_iter().filter(|place| places::is_wanted(&scan.cut, *place, wanted)).collect();
+        let count = count(&scan, &places, wanted);
+        let rows = match count.map(|rows| question.limit.map_or(rows, |limit| rows.min(limit))) {
+            Some(rows) if wanted.is_whole_units(scan.table.by().is_by_group()) => Precision::Exact(rows),
+            Some(rows) => Precision::Inexact(rows),
+            None => Precision::Absent,
+        };
+        places.sort_by_key(|place| std::cmp::Reverse(places::weight(&scan.cut, *place)));
+        let weight: usize = places.iter().map(|place| places::weight(&scan.cut, *place)).sum();
+        let partitions = scan.partitions.min(places.len()).min(count.unwrap_or(weight) / BATCH_ROWS).max(1);
+        let places: Vec<Arc<[Place]>> =
+            (0..partitions).map(|first| places.iter().skip(first).step_by(partitions).copied().collect()).collect();
+        let schema = Arc::new(scan.table.schema().project(&question.projection)?);
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
             Partitioning::UnknownPartitioning(places.len()),
             EmissionType::Incremental,
             Boundedness::Bounded,
-        );
-        Ok(Self {
-            table: Arc::clone(table),
-            cut: Arc::clone(cut),
-            wanted,
-            projection,
-            limit,
-            places,
-            all_places,
+        )
+        .with_scheduling_type(SchedulingType::Cooperative);
+        let (question, properties) = (Arc::new(question), Arc::new(properties));
+        Ok(Self { scan, question, places, all_places, rows, properties })
+    }
+
+    /// The same rows, each partition's in an order.
+    fn ordered(&self, order: &[PhysicalSortExpr]) -> Self {
+        let mut question = Question::clone(&self.question);
+        question.wanted.sorted = true;
+        let equivalences = EquivalenceProperties::new_with_orderings(self.schema(), [order.to_vec()]);
+        let properties = PlanProperties::clone(&self.properties).with_eq_properties(equivalences);
+        self.with(question, properties)
+    }
+
+    fn with(&self, question: Question, properties: PlanProperties) -> Self {
+        Self {
+            scan: self.scan.clone(),
+            question: Arc::new(question),
+            places: self.places.clone(),
+            all_places: self.all_places,
+            rows: self.rows,
             properties: Arc::new(properties),
-        })
-    }
-
-    fn count(&self, place: Place) -> Option<usize> {
-        unit(&self.cut, place).map_or(Some(0), |unit| self.table.count(unit))
-    }
-
-    fn rows(&self, partition: Option<usize>) -> Precision<usize> {
-        let places: Vec<Place> = match partition {
-            None => self.places.clone(),
-            Some(partition) => self.places.get(partition).copied().into_iter().collect(),
-        };
-        let count: Option<usize> = places.into_iter().map(|place| self.count(place)).sum();
-        match count {
-            Some(rows) if self.wanted.is_everything() && self.limit.is_none() => Precision::Exact(rows),
-            Some(rows) => Precision::Inexact(self.limit.map_or(rows, |limit| rows.min(limit))),
-            None => Precision::Absent,
         }
     }
-}
 
-fn clusters<'a>(cut: &'a Cut, table: &dyn AnyTable) -> Vec<&'a ClusterCut> {
-    let unloaded = if table.shows_unloaded() { &*cut.unloaded } else { &[] };
-    cut.clusters.iter().chain(unloaded).collect()
-}
-
-fn places(cut: &Cut, table: &dyn AnyTable) -> Vec<Place> {
-    let clusters = clusters(cut, table);
-    let numbered = clusters.iter().enumerate();
-    match table.by() {
-        By::Server => numbered.take(1).map(|(cluster, _)| Place { cluster, shard: None }).collect(),
-        By::Cluster => numbered.map(|(cluster, _)| Place { cluster, shard: None }).collect(),
-        By::Shard => numbered
-            .flat_map(|(cluster, of)| (0..of.shards.len()).map(move |shard| Place { cluster, shard: Some(shard) }))
-            .collect(),
+    /// Whether the table's order, but for columns of one value, begins so.
+    fn gives(&self, order: &[PhysicalSortExpr]) -> bool {
+        let wanted = &self.question.wanted;
+        let one_cluster = self.scan.cut.clusters.len() == 1;
+        let is_one = |column: &str| wanted.is_one(column) || (column == "cluster" && one_cluster);
+        let mut own = self.scan.table.order().iter().filter(|column| !is_one(column));
+        order.iter().all(|sort| {
+            let column = sort.expr.downcast_ref::<Column>().map(Column::name);
+            let ascends = !sort.options.descending;
+            ascends && column.is_some_and(|column| is_one(column) || own.next() == Some(&column))
+        })
     }
 }
 
-fn unit(cut: &Cut, place: Place) -> Option<Unit<'_>> {
-    let cluster = cut.clusters.iter().chain(&cut.unloaded).nth(place.cluster)?;
-    let shard = match place.shard {
-        None => None,
-        Some(shard) => Some(&**cluster.shards.get(shard)?),
-    };
-    Some(Unit { cut, cluster, shard })
-}
-
-/// Whether a place can hold what is wanted: the right cluster, and one of the groups.
-fn is_wanted(cut: &Cut, place: Place, wanted: &Wanted) -> bool {
-    let Some(unit) = unit(cut, place) else { return false };
-    if !wanted.clusters.includes(&unit.cluster.cluster.name) {
-        return false;
-    }
-    match (unit.shard, wanted.groups.list()) {
-        (Some(shard), Some(mut ids)) => ids.any(|id| shard.group(id).is_some()),
-        _ => true,
-    }
+/// Rows of the places; of the groups alone that are named, where only places are.
+fn count(scan: &Scan, places: &[Place], wanted: &Wanted) -> Option<usize> {
+    let units = places.iter().flat_map(|place| places::units(&scan.cut, *place, wanted));
+    units.map(|unit| scan.table.count(unit)).sum()
 }
 
 impl DisplayAs for LiveScanExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = match self.table.by() {
+        let units = match self.scan.table.by() {
             By::Server | By::Cluster => "clusters",
-            By::Shard => "shards",
+            By::Group | By::Offset => "shards",
         };
-        let read = self.places.iter().filter(|place| unit(&self.cut, **place).is_some()).count();
-        write!(
-            f,
-            "LiveScanExec: table={}, {units}={read}/{}{}",
-            self.table.name(),
-            self.all_places,
-            self.wanted.describe()
-        )?;
-        self.limit.map_or(Ok(()), |limit| write!(f, ", limit={limit}"))
+        let read: usize = self.places.iter().map(|places| places.len()).sum();
+        let Question { wanted, filter, limit, .. } = &*self.question;
+        write!(f, "LiveScanExec: table={}, {units}={read}/{}", self.scan.table.name(), self.all_places)?;
+        f.write_str(&wanted.describe())?;
+        if let Some(filter) = filter {
+            write!(f, ", filter={}", filter.condition)?;
+        }
+        if wanted.sorted {
+            write!(f, ", order=[{}]", self.scan.table.order().join(", "))?;
+        }
+        limit.map_or(Ok(()), |limit| write!(f, ", limit={limit}"))
     }
 }
 
@@ -205,34 +219,52 @@ impl ExecutionPlan for LiveScanExec {
 
     fn apply_expressions(
         &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+        visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
+        self.question.filter.as_ref().map_or(Ok(TreeNodeRecursion::Continue), |filter| visit(&filter.condition))
     }
 
     fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         Ok(self)
     }
 
+    fn fetch(&self) -> Option<usize> {
+        self.question.limit
+    }
+
+    fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
+        let question = Question { limit, ..Question::clone(&self.question) };
+        Some(Arc::new(self.with(question, PlanProperties::clone(&self.properties))))
+    }
+
+    fn try_pushdown_sort(&self, order: &[PhysicalSortExpr]) -> Result<SortOrderPushdownResult<Arc<dyn ExecutionPlan>>> {
+        if !self.gives(order) {
+            return Ok(SortOrderPushdownResult::Unsupported);
+        }
+        Ok(SortOrderPushdownResult::Exact { inner: Arc::new(self.ordered(order)) })
+    }
+
     fn execute(&self, partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let (table, cut) = (Arc::clone(&self.table), Arc::clone(&self.cut));
-        let (wanted, projection, limit) = (self.wanted.clone(), self.projection.clone(), self.limit);
-        let place = self.places.get(partition).copied();
-        // Rows are made when the stream is polled, not while planning.
-        let batches = stream::once(async move {
-            let unit = place.and_then(|place| unit(&cut, place));
-            let batches = unit.map_or(Ok(vec![]), |unit| table.batches(unit, &wanted, &projection, limit));
-            match batches {
-                Ok(batches) => stream::iter(batches.into_iter().map(Ok).collect::<Vec<_>>()),
-                Err(error) => stream::iter(vec![Err(DataFusionError::from(error))]),
+        let Scan { table, cut, stop, .. } = self.scan.clone();
+        let question = Arc::clone(&self.question);
+        let places = self.places.get(partition).map(Arc::clone).unwrap_or_default();
+        let rows = if table.by() == By::Offset { BATCH_ROWS } else { usize::MAX };
+        // A batch is made when it is asked for, and what was read for the one before is gone by then.
+        let batches = stream! {
+            let units = places::read(&cut, &places, &question.wanted, rows);
+            for batch in table.batches(units, &question) {
+                match stop.check().and(batch) {
+                    Ok(batch) if batch.num_rows() == 0 => {}
+                    batch => yield batch,
+                }
+                tokio::task::consume_budget().await;
             }
-        });
-        let batches = futures::StreamExt::flatten(batches);
+        };
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
     }
 
     fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {
-        let statistics = Statistics::new_unknown(&self.schema());
-        Ok(Arc::new(statistics.with_num_rows(self.rows(partition))))
+        let rows = if partition.is_none() || self.places.len() == 1 { self.rows } else { Precision::Absent };
+        Ok(Arc::new(Statistics::new_unknown(&self.schema()).with_num_rows(rows)))
     }
 }

@@ -23,8 +23,10 @@ use parking_lot::Mutex;
 
 use super::{
     functions,
+    guard::Stoppable,
+    planning,
     scan::LiveTable,
-    stop::{Stop, Stoppable},
+    stop::Stop,
     table::AnyTable,
     views::{self, View},
 };
@@ -50,13 +52,14 @@ pub(super) fn session(
         .build_arc()?;
     let mut props = ExecutionProps::new();
     props.query_execution_start_time = DateTime::<Utc>::from_timestamp_millis(cut.taken_at);
-    let state = language(settings.target_partitions, settings.max_value_bytes)
+    let builder = language(settings.target_partitions, settings.max_value_bytes);
+    let state = planning::rules(builder, stop)
         .with_runtime_env(runtime)
         .with_execution_props(props)
         .with_physical_optimizer_rule(Arc::new(Stoppable::new(stop, settings)))
         .build();
     let tables = tables.iter().map(|table| (table.name(), Arc::clone(table))).collect();
-    let schema = LiveSchema { tables, cut: Arc::clone(cut), planned: Mutex::default() };
+    let schema = LiveSchema { tables, cut: Arc::clone(cut), planned: Mutex::default(), stop: stop.clone() };
     with_schema(state, Arc::new(schema))
 }
 
@@ -81,6 +84,8 @@ fn language(target_partitions: usize, max_value_bytes: usize) -> SessionStateBui
     options.execution.skip_physical_aggregate_schema_check = true;
     // Scans of live tables have their partitions already; small inputs are not worth shuffling.
     options.optimizer.enable_round_robin_repartition = false;
+    // A scan that gives its rows in order needs no sort, and nothing to stand in for its memory.
+    options.execution.sort_pushdown_buffer_capacity = 1024 * 1024;
     SessionStateBuilder::new()
         .with_config(config)
         .with_expr_planners(functions::planners(max_value_bytes))
@@ -103,6 +108,7 @@ struct LiveSchema {
     cut: Arc<Cut>,
     /// The views that the statement reads.
     planned: Mutex<BTreeMap<String, Arc<dyn TableProvider>>>,
+    stop: Stop,
 }
 
 #[async_trait]
@@ -114,7 +120,7 @@ impl SchemaProvider for LiveSchema {
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         if let Some(table) = self.tables.get(name).map(Arc::clone) {
-            return Ok(Some(Arc::new(LiveTable { table, cut: Arc::clone(&self.cut) })));
+            return Ok(Some(Arc::new(LiveTable { table, cut: Arc::clone(&self.cut), stop: self.stop.clone() })));
         }
         let planned = self.planned.lock().get(name).map(Arc::clone);
         Ok(planned.or_else(|| views::find(name).map(View::described)))

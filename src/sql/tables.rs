@@ -7,8 +7,9 @@ use arrow::datatypes::SchemaRef;
 use super::{
     table::{AnyTable, Typed, Unit},
     views,
+    wanted::Wanted,
 };
-use crate::store::cut::GroupCut;
+use crate::store::group::Entry;
 
 mod assignments;
 mod audit;
@@ -29,7 +30,7 @@ pub(super) fn all() -> Vec<Arc<dyn AnyTable>> {
         Arc::new(Typed::<assignments::Assignments>::new()),
         Arc::new(Typed::<audit::AuditTable>::new()),
         Arc::new(Typed::<clusters::Clusters>::new()),
-        Arc::new(Typed::<columns::Columns>::new()),
+        Arc::new(Typed::<columns::ColumnsTable>::new()),
         Arc::new(Typed::<commits::Commits>::new()),
         Arc::new(Typed::<groups::Groups>::new()),
         Arc::new(Typed::<lag::LagTable>::new()),
@@ -65,14 +66,19 @@ pub(super) fn described() -> Vec<TableDescription> {
     all
 }
 
-/// The groups of a unit that are wanted: one look-up each where they are named.
-fn groups<'a>(unit: Unit<'a>, wanted: &super::wanted::Wanted, visit: &mut dyn FnMut(GroupCut<'a>)) {
-    let Some(shard) = unit.shard else { return };
-    match wanted.groups.list() {
-        None => unit.cluster.groups_of(shard).for_each(visit),
-        Some(ids) => {
-            let here = |group: &GroupCut<'_>| group.shard.key == shard.key;
-            ids.filter_map(|id| unit.cluster.group(id)).filter(here).for_each(visit);
-        }
-    }
+/// The committed offsets of a unit that are wanted, with their positions in the group; ordered by
+/// topic and partition if that is wanted.
+fn entries<'a>(unit: Unit<'a>, wanted: &'a Wanted) -> impl Iterator<Item = (usize, Entry<'a>)> + Send {
+    let group = unit.group.map(|group| &**group.group);
+    let topics = group.and_then(|group| wanted.topics.mask(group.topic_names()));
+    let none = topics.as_ref().is_some_and(|topics| !topics.contains(&true));
+    let offsets = unit.offsets;
+    let entries = group.filter(|_| !none).into_iter().flat_map(move |group| group.entries_at(offsets.clone()));
+    let entries = entries.filter(move |(_, entry)| {
+        topics.as_ref().is_none_or(|topics| topics.get(entry.topic_index) == Some(&true))
+            && wanted.has_partition(entry.row.partition)
+    });
+    let (now, mut sorted) = if wanted.sorted { (None, entries.collect()) } else { (Some(entries), vec![]) };
+    sorted.sort_by_key(|(_, entry)| (entry.topic, entry.row.partition));
+    now.into_iter().flatten().chain(sorted)
 }

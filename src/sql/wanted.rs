@@ -1,86 +1,267 @@
 //! What a statement's conditions let a table skip.
+//!
+//! What is kept here prunes: rows outside cannot satisfy the conditions. The scan then evaluates the
+//! whole of the conditions on the rows that are left.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use datafusion::{
     common::ScalarValue,
+    logical_expr::Operator,
     physical_expr::{
         PhysicalExpr,
+        expressions::{BinaryExpr, Column, InListExpr, LikeExpr, Literal},
+        split_conjunction,
         utils::{Guarantee, LiteralGuarantee},
     },
 };
 
-/// Names that a row must have to be of interest. A table may visit others; DataFusion filters.
+use crate::model::Name;
+
+/// Which rows and columns of a table are of interest.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Wanted {
     pub(super) clusters: Names,
     pub(super) groups: Names,
     pub(super) topics: Names,
+    partitions: Option<BTreeSet<i32>>,
+    /// The columns that are looked at.
+    columns: BTreeSet<String>,
+    /// Rows are to come in the table's order.
+    pub(super) sorted: bool,
+    /// The conditions say nothing but which clusters and groups.
+    only_places: bool,
 }
 
-/// A set of names, or any.
+/// Names that are wanted: all, some, those that start with a prefix.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Names(Option<HashSet<String>>);
+pub(super) struct Names {
+    among: Option<BTreeSet<String>>,
+    prefix: String,
+}
 
 impl Names {
     pub(super) fn includes(&self, name: &str) -> bool {
-        self.0.as_ref().is_none_or(|names| names.contains(name))
+        self.among.as_ref().is_none_or(|names| names.contains(name)) && name.starts_with(&self.prefix)
     }
 
-    /// The names, when only some are of interest.
+    /// Which of a list are wanted; `None`: all.
+    pub(super) fn mask<'a>(&self, names: impl Iterator<Item = &'a Name>) -> Option<Vec<bool>> {
+        (!self.is_any()).then(|| names.map(|name| self.includes(name)).collect())
+    }
+
+    /// The names, in order, when only some are of interest.
     pub(super) fn list(&self) -> Option<impl Iterator<Item = &str>> {
-        self.0.as_ref().map(|names| names.iter().map(String::as_str))
+        let names = self.among.as_ref()?;
+        Some(names.iter().map(String::as_str).filter(|name| name.starts_with(&self.prefix)))
     }
 
-    fn restrict(&mut self, names: HashSet<String>) {
-        self.0 = Some(match self.0.take() {
-            None => names,
-            Some(before) => before.intersection(&names).cloned().collect(),
-        });
+    /// The part of a list, ordered by `name`, that has the prefix.
+    pub(super) fn range<'a, T>(&self, sorted: &'a [T], name: impl Fn(&T) -> &str) -> &'a [T] {
+        let from = sorted.partition_point(|each| name(each) < self.prefix.as_str());
+        let rest = sorted.get(from..).unwrap_or_default();
+        let length = rest.partition_point(|each| name(each).starts_with(&self.prefix));
+        rest.get(..length).unwrap_or_default()
+    }
+
+    /// The only one that is wanted.
+    fn is_one(&self) -> bool {
+        self.among.as_ref().is_some_and(|names| names.len() == 1)
+    }
+
+    fn is_any(&self) -> bool {
+        self.among.is_none() && self.prefix.is_empty()
+    }
+
+    fn restrict(&mut self, names: BTreeSet<String>) {
+        restrict(&mut self.among, names);
+    }
+
+    fn restrict_prefix(&mut self, prefix: &str) {
+        if prefix.starts_with(&self.prefix) {
+            prefix.clone_into(&mut self.prefix);
+        } else if !self.prefix.starts_with(prefix) {
+            // No name has both.
+            self.restrict(BTreeSet::new());
+        }
+    }
+
+    fn describe(&self, label: &str) -> String {
+        let mut text = String::new();
+        if let Some(names) = &self.among {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            text = format!(", {label}=[{}]", names.join(", "));
+        }
+        if !self.prefix.is_empty() {
+            text = format!("{text}, {label}=[{}…]", self.prefix);
+        }
+        text
     }
 }
 
 impl Wanted {
-    /// What the conjunction of `filters` guarantees, however its conditions are spelt.
-    pub(super) fn new(filters: &[Arc<dyn PhysicalExpr>]) -> Self {
-        let mut wanted = Self::default();
-        let guarantees = filters.iter().flat_map(LiteralGuarantee::analyze);
-        for guarantee in guarantees.filter(|guarantee| guarantee.guarantee == Guarantee::In) {
-            let names: Option<HashSet<String>> = guarantee.literals.iter().map(text).collect();
-            let Some(names) = names else { continue };
-            match guarantee.column.name() {
-                "cluster" => wanted.clusters.restrict(names),
-                "group_id" => wanted.groups.restrict(names),
-                "topic" => wanted.topics.restrict(names),
-                _ => {}
+    /// What the conjunction of `filters` guarantees, however its conditions are spelt. `columns` are
+    /// those that the statement looks at.
+    pub(super) fn new(filters: &[Arc<dyn PhysicalExpr>], columns: BTreeSet<String>) -> Self {
+        let mut wanted = Self { columns, ..Self::default() };
+        for guarantee in filters.iter().flat_map(LiteralGuarantee::analyze) {
+            if guarantee.guarantee == Guarantee::In {
+                wanted.restrict(guarantee.column.name(), &guarantee.literals.into_iter().collect::<Vec<_>>());
+            }
+        }
+        let mut conditions = filters.iter().flat_map(split_conjunction);
+        wanted.only_places = conditions.clone().all(|condition| place(condition).is_some());
+        for (column, prefix) in conditions.by_ref().filter_map(prefix) {
+            if let Some(names) = wanted.names(column) {
+                names.restrict_prefix(&prefix);
             }
         }
         wanted
     }
 
-    /// For EXPLAIN: empty when everything is wanted.
-    pub(super) fn describe(&self) -> String {
-        let part = |label: &str, names: &Names| {
-            let names = names.0.as_ref()?;
-            let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
-            names.sort_unstable();
-            Some(format!(", {label}=[{}]", names.join(", ")))
-        };
-        [("clusters", &self.clusters), ("groups", &self.groups), ("topics", &self.topics)]
-            .iter()
-            .filter_map(|(label, names)| part(label, names))
-            .collect()
+    fn names(&mut self, column: &str) -> Option<&mut Names> {
+        match column {
+            "cluster" => Some(&mut self.clusters),
+            "group_id" => Some(&mut self.groups),
+            "topic" => Some(&mut self.topics),
+            _ => None,
+        }
     }
 
-    /// Nothing is left out.
-    pub(super) fn is_everything(&self) -> bool {
-        self.clusters.0.is_none() && self.groups.0.is_none() && self.topics.0.is_none()
+    fn restrict(&mut self, column: &str, literals: &[ScalarValue]) {
+        if let Some(names) = self.names(column) {
+            if let Some(literals) = literals.iter().map(text).collect() {
+                names.restrict(literals);
+            }
+        } else if column == "partition"
+            && let Some(literals) = literals.iter().map(number).collect()
+        {
+            restrict(&mut self.partitions, literals);
+        }
     }
+
+    /// Whether a partition of a topic is of interest.
+    pub(super) fn has_partition(&self, partition: i32) -> bool {
+        self.partitions.as_ref().is_none_or(|partitions| partitions.contains(&partition))
+    }
+
+    /// Whether any of the columns is looked at.
+    pub(super) fn needs(&self, columns: &[&str]) -> bool {
+        columns.iter().any(|column| self.columns.contains(*column))
+    }
+
+    /// Whether a column can have but one value.
+    pub(super) fn is_one(&self, column: &str) -> bool {
+        match column {
+            "cluster" => self.clusters.is_one(),
+            "group_id" => self.groups.is_one(),
+            "topic" => self.topics.is_one(),
+            "partition" => self.partitions.as_ref().is_some_and(|partitions| partitions.len() == 1),
+            _ => false,
+        }
+    }
+
+    /// All rows of the units that are named are wanted. `by_group`: units are groups, else clusters.
+    pub(super) fn is_whole_units(&self, by_group: bool) -> bool {
+        self.only_places && (by_group || self.groups.is_any())
+    }
+
+    /// For EXPLAIN: empty when everything is wanted.
+    pub(super) fn describe(&self) -> String {
+        let mut text = self.clusters.describe("clusters");
+        text.push_str(&self.groups.describe("groups"));
+        text.push_str(&self.topics.describe("topics"));
+        if let Some(partitions) = &self.partitions {
+            let partitions: Vec<String> = partitions.iter().map(i32::to_string).collect();
+            text = format!("{text}, partitions=[{}]", partitions.join(", "));
+        }
+        text
+    }
+}
+
+fn restrict<T: Ord>(known: &mut Option<BTreeSet<T>>, mut values: BTreeSet<T>) {
+    if let Some(before) = known {
+        values.retain(|value| before.contains(value));
+    }
+    *known = Some(values);
 }
 
 fn text(value: &ScalarValue) -> Option<String> {
     match value.try_as_str() {
         Some(Some(text)) => Some(text.to_owned()),
         _ => None,
+    }
+}
+
+fn number(value: &ScalarValue) -> Option<i32> {
+    match value {
+        ScalarValue::Int32(number) => *number,
+        _ => None,
+    }
+}
+
+fn column(expression: &Arc<dyn PhysicalExpr>) -> Option<&str> {
+    expression.downcast_ref::<Column>().map(Column::name)
+}
+
+fn literal(expression: &Arc<dyn PhysicalExpr>) -> Option<&ScalarValue> {
+    expression.downcast_ref::<Literal>().map(Literal::value)
+}
+
+/// The column of a condition that says which cluster or group, and no more.
+fn place(condition: &Arc<dyn PhysicalExpr>) -> Option<&str> {
+    let is_text = |expression| literal(expression).and_then(text).is_some();
+    let name = if let Some(list) = condition.downcast_ref::<InListExpr>() {
+        (!list.negated() && list.list().iter().all(is_text)).then(|| column(list.expr()))?
+    } else {
+        let binary = condition.downcast_ref::<BinaryExpr>()?;
+        match binary.op() {
+            Operator::Eq if is_text(binary.right()) => column(binary.left()),
+            // A short list comes as alternatives.
+            Operator::Or => place(binary.left()).filter(|left| place(binary.right()) == Some(*left)),
+            _ => None,
+        }
+    };
+    name.filter(|name| matches!(*name, "cluster" | "group_id"))
+}
+
+/// Column and prefix of `column LIKE 'prefix%…'`.
+fn prefix(condition: &Arc<dyn PhysicalExpr>) -> Option<(&str, String)> {
+    let like = condition.downcast_ref::<LikeExpr>().filter(|like| !like.negated() && !like.case_insensitive())?;
+    let pattern = literal(like.pattern()).and_then(text)?;
+    let mut prefix = String::new();
+    let mut characters = pattern.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '%' | '_' => break,
+            '\\' => prefix.push(characters.next()?),
+            character => prefix.push(character),
+        }
+    }
+    Some((column(like.expr())?, prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_finds_its_part_of_a_sorted_list() {
+        let names = ["", "a", "ab", "abc", "b", "ä", "äb"];
+        for prefix in ["", "a", "ab", "abcd", "c", "ä", "\u{10ffff}"] {
+            let wanted = Names { prefix: prefix.to_owned(), among: None };
+            let expected: Vec<&str> = names.into_iter().filter(|name| name.starts_with(prefix)).collect();
+            assert_eq!(wanted.range(&names, |name| name), expected, "{prefix}");
+        }
+    }
+
+    #[test]
+    fn prefixes_that_no_name_has_together_leave_none() {
+        let mut names = Names::default();
+        names.restrict_prefix("ab");
+        names.restrict_prefix("a");
+        assert!(names.includes("abc") && !names.includes("ac"));
+        names.restrict_prefix("b");
+        assert!(!names.includes("abc") && !names.includes("b"));
     }
 }

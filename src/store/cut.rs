@@ -106,11 +106,24 @@ impl ClusterCut {
 
     /// Groups of a shard, ordered by id, each once in the cluster.
     pub fn groups_of<'a>(&'a self, shard: &'a ShardView) -> impl Iterator<Item = GroupCut<'a>> {
-        shard.groups.iter().filter(|group| !self.is_hidden(shard, &group.id)).map(move |group| GroupCut {
-            cluster: self,
-            shard,
-            group,
-        })
+        self.groups_among(shard, &shard.groups)
+    }
+
+    /// Of some groups of a shard, those that it shows.
+    pub fn groups_among<'a>(
+        &'a self,
+        shard: &'a ShardView,
+        groups: &'a [Arc<GroupView>],
+    ) -> impl Iterator<Item = GroupCut<'a>> {
+        let shown = groups.iter().filter(|group| !self.is_hidden(shard, &group.id));
+        shown.map(move |group| GroupCut { cluster: self, shard, group })
+    }
+
+    /// A group by its id, if it is this shard that shows it.
+    #[must_use]
+    pub fn group_of<'a>(&'a self, shard: &'a ShardView, id: &str) -> Option<GroupCut<'a>> {
+        let group = shard.group(id)?;
+        (!self.is_hidden(shard, id)).then_some(GroupCut { cluster: self, shard, group })
     }
 
     /// All groups, each once, shard by shard.
@@ -121,10 +134,7 @@ impl ClusterCut {
     /// A group by its id.
     #[must_use]
     pub fn group(&self, id: &str) -> Option<GroupCut<'_>> {
-        self.shards.iter().find_map(|shard| {
-            let group = shard.group(id)?;
-            (!self.is_hidden(shard, id)).then_some(GroupCut { cluster: self, shard, group })
-        })
+        self.shards.iter().find_map(|shard| self.group_of(shard, id))
     }
 
     fn is_hidden(&self, shard: &ShardView, id: &str) -> bool {

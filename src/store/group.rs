@@ -2,14 +2,18 @@
 //!
 //! A `Group` belongs to its shard's writer. What readers get is its [`GroupView`]: immutable once
 //! shared, since the writer copies what it touches as long as somebody else holds it (the group's
-//! list of chunks, and one chunk of at most [`CHUNK_ROWS`] rows), never the whole group.
+//! list of chunks, and one chunk of at most [`CHUNK_ROWS`] rows), never the whole group. What is
+//! then left to the readers is counted ([`Held`]).
 
 use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use std::hash::BuildHasher;
 
-use super::membership::{GroupKind, Membership, log::Members, piece::Piece};
+use super::{
+    held::{Held, Mark, Version, leave, make_mut},
+    membership::{GroupKind, Membership, log::Members, piece::Piece},
+};
 use crate::{
     clock::Ticks,
     model::{Millis, Name, Uuid},
@@ -90,6 +94,17 @@ impl Rare {
 struct Chunk {
     rows: Vec<Row>,
     rare: HashMap<u16, Rare>,
+    mark: Mark,
+}
+
+impl Version for Chunk {
+    fn heap(&self) -> usize {
+        self.rows.capacity() * size_of::<Row>() + self.rare.allocation_size()
+    }
+
+    fn mark(&self) -> &Mark {
+        &self.mark
+    }
 }
 
 /// A topic of the group. Rows name it by its index, which stays as long as a row does.
@@ -114,6 +129,13 @@ pub struct Commit<'a> {
     pub expires_at: Option<Millis>,
     /// Topic incarnation, if known.
     pub topic_id: Option<Uuid>,
+}
+
+/// What the groups of a shard share.
+#[derive(Debug, Default)]
+pub(super) struct Kit {
+    pub(super) hasher: DefaultHashBuilder,
+    pub(super) held: Arc<Held>,
 }
 
 /// A group with its writer's indexes.
@@ -165,7 +187,7 @@ impl Group {
     /// Sets the committed offset of a key. Returns the row before.
     pub(super) fn commit(
         &mut self,
-        hasher: &DefaultHashBuilder,
+        kit: &Kit,
         (topic, partition): (&str, i32),
         commit: &Commit<'_>,
         log_offset: i64,
@@ -174,51 +196,51 @@ impl Group {
     ) -> Option<Row> {
         let mut row = Row::of(commit, partition, log_offset, applied);
         let rare = Rare::of(commit);
-        if let Some(index) = self.find(hasher, topic, partition) {
+        if let Some(index) = self.find(&kit.hasher, topic, partition) {
             let before = self.view.row(index).copied();
             if let Some(before) = before {
                 row.topic = before.topic;
                 row.interval_ms = smoothed_interval(&before, row.committed_at);
             }
-            self.set(index, row, rare);
+            self.set(kit, index, row, rare);
             return before;
         }
-        row.topic = self.topic(hasher, topic, intern);
-        self.push(hasher, row, rare);
+        row.topic = self.topic(kit, topic, intern);
+        self.push(kit, row, rare);
         None
     }
 
     /// Removes a key. Returns its row.
-    pub(super) fn remove(&mut self, hasher: &DefaultHashBuilder, topic: &str, partition: i32) -> Option<Row> {
-        let index = self.find(hasher, topic, partition)?;
+    pub(super) fn remove(&mut self, kit: &Kit, topic: &str, partition: i32) -> Option<Row> {
+        let index = self.find(&kit.hasher, topic, partition)?;
         let row = *self.view.row(index)?;
-        self.forget(hasher, index);
+        self.forget(&kit.hasher, index);
         let last = u32::try_from(self.view.len()).ok()?.checked_sub(1)?;
         if index != last {
             // The last row takes the place, so that chunks stay dense.
             let moved = self.view.entry(last)?;
             let (moved, rare) = (*moved.row, moved.rare.cloned().unwrap_or_default());
-            self.forget(hasher, last);
-            self.set(index, moved, rare);
-            self.remember(hasher, index);
+            self.forget(&kit.hasher, last);
+            self.set(kit, index, moved, rare);
+            self.remember(&kit.hasher, index);
         }
-        self.pop();
-        self.release_topic(hasher, row.topic);
+        self.pop(kit);
+        self.release_topic(kit, row.topic);
         Some(row)
     }
 
     /// Replaces the members of a classic group.
-    pub(super) fn set_classic(&mut self, membership: Option<Arc<Membership>>) {
-        self.change_members(|members| members.set_classic(membership));
+    pub(super) fn set_classic(&mut self, kit: &Kit, membership: Option<Arc<Membership>>) {
+        self.change_members(kit, |members| members.set_classic(membership));
     }
 
     /// Takes over a record of a group of another kind.
-    pub(super) fn apply_piece(&mut self, kind: GroupKind, piece: Piece, log_offset: i64) {
-        self.change_members(|members| members.apply(kind, piece, log_offset));
+    pub(super) fn apply_piece(&mut self, kit: &Kit, kind: GroupKind, piece: Piece, log_offset: i64) {
+        self.change_members(kit, |members| members.apply(kind, piece, log_offset));
     }
 
-    fn change_members(&mut self, change: impl FnOnce(&mut Members)) {
-        let view = Arc::make_mut(&mut self.view);
+    fn change_members(&mut self, kit: &Kit, change: impl FnOnce(&mut Members)) {
+        let view = make_mut(&mut self.view, &kit.held);
         let members = view.members.get_or_insert_default();
         let members = Arc::make_mut(members);
         change(members);
@@ -228,36 +250,48 @@ impl Group {
     }
 
     /// Notes since when the membership is not known; `None`: it is known again.
-    pub(super) fn set_members_stale_since(&mut self, since: Option<Millis>) {
-        Arc::make_mut(&mut self.view).members_stale_since = since;
+    pub(super) fn set_members_stale_since(&mut self, kit: &Kit, since: Option<Millis>) {
+        make_mut(&mut self.view, &kit.held).members_stale_since = since;
     }
 
     /// Counts a commit that is news.
-    pub(super) fn count_live(&mut self) {
-        Arc::make_mut(&mut self.view).live_commits += 1;
+    pub(super) fn count_live(&mut self, kit: &Kit) {
+        make_mut(&mut self.view, &kit.held).live_commits += 1;
     }
 
-    fn chunk(&mut self, index: u32) -> Option<(&mut Chunk, usize)> {
+    /// Leaves the group to those who still read it.
+    pub(super) fn leave(&self, kit: &Kit) {
+        // A view that is read holds its chunks.
+        let is_read = Arc::strong_count(&self.view) > 1;
+        for chunk in self.view.chunks.iter().filter(|chunk| is_read || Arc::strong_count(chunk) > 1) {
+            leave(chunk, &kit.held);
+        }
+        if is_read {
+            leave(&self.view, &kit.held);
+        }
+    }
+
+    fn chunk(&mut self, kit: &Kit, index: u32) -> Option<(&mut Chunk, usize)> {
         let index = index as usize;
-        let chunk = Arc::make_mut(&mut self.view).chunks.get_mut(index / CHUNK_ROWS)?;
-        Some((Arc::make_mut(chunk), index % CHUNK_ROWS))
+        let chunk = make_mut(&mut self.view, &kit.held).chunks.get_mut(index / CHUNK_ROWS)?;
+        Some((make_mut(chunk, &kit.held), index % CHUNK_ROWS))
     }
 
-    fn set(&mut self, index: u32, row: Row, rare: Rare) {
-        let Some((chunk, at)) = self.chunk(index) else { return };
+    fn set(&mut self, kit: &Kit, index: u32, row: Row, rare: Rare) {
+        let Some((chunk, at)) = self.chunk(kit, index) else { return };
         if let Some(slot) = chunk.rows.get_mut(at) {
             *slot = row;
         }
         set_rare(chunk, at, rare);
     }
 
-    fn push(&mut self, hasher: &DefaultHashBuilder, row: Row, rare: Rare) {
-        let view = Arc::make_mut(&mut self.view);
+    fn push(&mut self, kit: &Kit, row: Row, rare: Rare) {
+        let view = make_mut(&mut self.view, &kit.held);
         if view.chunks.last().is_none_or(|chunk| chunk.rows.len() >= CHUNK_ROWS) {
             view.chunks.push(Arc::default());
         }
         let mut at = 0;
-        if let Some(chunk) = view.chunks.last_mut().map(Arc::make_mut) {
+        if let Some(chunk) = view.chunks.last_mut().map(|chunk| make_mut(chunk, &kit.held)) {
             at = chunk.rows.len();
             chunk.rows.push(row);
             set_rare(chunk, at, rare);
@@ -266,12 +300,12 @@ impl Group {
         if let Some(topic) = Arc::make_mut(&mut view.topics).get_mut(row.topic as usize) {
             topic.rows += 1;
         }
-        self.remember(hasher, u32::try_from(index).unwrap_or(u32::MAX));
+        self.remember(&kit.hasher, u32::try_from(index).unwrap_or(u32::MAX));
     }
 
-    fn pop(&mut self) {
-        let view = Arc::make_mut(&mut self.view);
-        let Some(chunk) = view.chunks.last_mut().map(Arc::make_mut) else { return };
+    fn pop(&mut self, kit: &Kit) {
+        let view = make_mut(&mut self.view, &kit.held);
+        let Some(chunk) = view.chunks.last_mut().map(|chunk| make_mut(chunk, &kit.held)) else { return };
         chunk.rows.pop();
         let at = chunk.rows.len();
         set_rare(chunk, at, Rare::default());
@@ -294,15 +328,15 @@ impl Group {
     }
 
     /// Index of a topic, new if need be.
-    fn topic(&mut self, hasher: &DefaultHashBuilder, topic: &str, intern: impl FnOnce(&str) -> Name) -> u32 {
-        let hash = hasher.hash_one(topic);
+    fn topic(&mut self, kit: &Kit, topic: &str, intern: impl FnOnce(&str) -> Name) -> u32 {
+        let hash = kit.hasher.hash_one(topic);
         let names = &self.view.topics;
         let is = |&index: &u32| names.get(index as usize).is_some_and(|known| &*known.name == topic);
         if let Some(index) = self.topics.find(hash, is) {
             return *index;
         }
         let new = Topic { name: intern(topic), rows: 0 };
-        let topics = Arc::make_mut(&mut Arc::make_mut(&mut self.view).topics);
+        let topics = Arc::make_mut(&mut make_mut(&mut self.view, &kit.held).topics);
         // Only where topics come and go are there free places; look for one when the list would grow.
         let full = topics.len() == topics.capacity();
         let free = full.then(|| topics.iter().position(|topic| topic.rows == 0)).flatten();
@@ -312,19 +346,19 @@ impl Group {
             None => topics.push(new),
         }
         let names = &self.view.topics;
-        let rehash = |&index: &u32| names.get(index as usize).map_or(0, |topic| hasher.hash_one(&*topic.name));
+        let rehash = |&index: &u32| names.get(index as usize).map_or(0, |topic| kit.hasher.hash_one(&*topic.name));
         let index = u32::try_from(index).unwrap_or(u32::MAX);
         self.topics.insert_unique(hash, index, rehash);
         index
     }
 
     /// Counts a row of the topic less; without rows the topic is forgotten and its place free.
-    fn release_topic(&mut self, hasher: &DefaultHashBuilder, index: u32) {
-        let topics = Arc::make_mut(&mut Arc::make_mut(&mut self.view).topics);
+    fn release_topic(&mut self, kit: &Kit, index: u32) {
+        let topics = Arc::make_mut(&mut make_mut(&mut self.view, &kit.held).topics);
         let Some(topic) = topics.get_mut(index as usize) else { return };
         topic.rows = topic.rows.saturating_sub(1);
         if topic.rows == 0 {
-            let hash = hasher.hash_one(&*topic.name);
+            let hash = kit.hasher.hash_one(&*topic.name);
             if let Ok(entry) = self.topics.find_entry(hash, |&other| other == index) {
                 entry.remove();
             }

@@ -8,14 +8,15 @@ use std::{
     },
 };
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::HashTable;
 use parking_lot::RwLock;
 use tokio::sync::{broadcast, watch};
 
 use super::{
     commits::{CommitEvent, Rings},
     event::{Change, Event, EventKind, ShardKey},
-    group::{Commit, Group, GroupView},
+    group::{Commit, Group, GroupView, Kit},
+    held::Held,
     membership::piece::Piece,
     names::Names,
     progress::Progress,
@@ -76,7 +77,7 @@ pub struct Shard {
     has_ahead: AtomicBool,
     state: RwLock<State>,
     names: Arc<Names>,
-    hasher: DefaultHashBuilder,
+    kit: Kit,
     clock: Clock,
     limits: Limits,
 }
@@ -84,7 +85,7 @@ pub struct Shard {
 impl Shard {
     /// An empty shard.
     #[must_use]
-    pub fn new(key: ShardKey, epoch: u64, names: Arc<Names>, clock: Clock, limits: Limits) -> Self {
+    pub fn new(key: ShardKey, epoch: u64, names: Arc<Names>, held: Arc<Held>, clock: Clock, limits: Limits) -> Self {
         Self {
             key,
             epoch,
@@ -107,7 +108,7 @@ impl Shard {
                 last: 0,
             }),
             names,
-            hasher: DefaultHashBuilder::default(),
+            kit: Kit { held, ..Kit::default() },
             clock,
             limits,
         }
@@ -136,11 +137,13 @@ impl Shard {
                 }
                 EventKind::Classic(membership) => {
                     self.members(&mut state, event, membership.is_none(), |group| {
-                        group.set_classic(membership.clone())
+                        group.set_classic(&self.kit, membership.clone());
                     });
                 }
                 EventKind::Piece(kind, piece) => {
-                    let change = |group: &mut Group| group.apply_piece(*kind, Piece::clone(piece), event.log_offset);
+                    let change = |group: &mut Group| {
+                        group.apply_piece(&self.kit, *kind, Piece::clone(piece), event.log_offset);
+                    };
                     self.members(&mut state, event, piece.is_tombstone(), change);
                 }
             }
@@ -223,7 +226,7 @@ impl Shard {
     pub fn get(&self, group: &str, topic: &str, partition: i32) -> Option<Found> {
         let state = self.state.read();
         let group = state.groups.get(self.find(&state, group)? as usize)?;
-        let entry = group.get_at(&self.hasher, topic, partition);
+        let entry = group.get_at(&self.kit.hasher, topic, partition);
         Some(Found {
             group: Name::clone(&group.view().id),
             members: group.view().members.clone(),
@@ -266,7 +269,7 @@ impl Shard {
         if is(&state.last) {
             return Some(state.last);
         }
-        state.by_id.find(self.hasher.hash_one(id), is).copied()
+        state.by_id.find(self.kit.hasher.hash_one(id), is).copied()
     }
 
     /// The group, new if need be.
@@ -276,7 +279,7 @@ impl Shard {
             state.groups.push(Group::new(self.names.intern(id)));
             state.sorted = None;
             let groups = &state.groups;
-            state.by_id.insert_unique(self.hasher.hash_one(id), index, |&index| self.id_hash(groups, index));
+            state.by_id.insert_unique(self.kit.hasher.hash_one(id), index, |&index| self.id_hash(groups, index));
             index
         });
         state.last = index;
@@ -284,7 +287,7 @@ impl Shard {
     }
 
     fn id_hash(&self, groups: &[Group], index: u32) -> u64 {
-        groups.get(index as usize).map_or(0, |group| self.hasher.hash_one(&*group.view().id))
+        groups.get(index as usize).map_or(0, |group| self.kit.hasher.hash_one(&*group.view().id))
     }
 
     /// Removes a group that has neither offsets nor members.
@@ -328,17 +331,17 @@ impl Shard {
         // A loaded commit was applied before any log end was observed.
         let applied = if live { now.ticks } else { 0 };
         let Some(group) = self.group_mut(state, event.group) else { return };
-        let old_rare = watched.then(|| group.get(&self.hasher, key.0, key.1).and_then(|entry| entry.rare.cloned()));
-        let old = group.commit(&self.hasher, key, commit, event.log_offset, applied, |name| self.names.intern(name));
+        let old_rare = watched.then(|| group.get(&self.kit.hasher, key.0, key.1).and_then(|entry| entry.rare.cloned()));
+        let old = group.commit(&self.kit, key, commit, event.log_offset, applied, |name| self.names.intern(name));
         if live {
-            group.count_live();
+            group.count_live(&self.kit);
         } else if !watched {
             state.sequence += 1;
             state.last_offset = event.log_offset;
             state.highest = event.log_offset;
             return;
         }
-        let Some(entry) = group.get(&self.hasher, key.0, key.1) else { return };
+        let Some(entry) = group.get(&self.kit.hasher, key.0, key.1) else { return };
         let (topic, new, rare) = (Name::clone(entry.topic), *entry.row, entry.rare.cloned());
         let id = Name::clone(&group.view().id);
         let change = Change {
@@ -356,10 +359,10 @@ impl Shard {
     fn delete(&self, state: &mut State, event: &Event<'_>, key: (&str, i32), now: &Now, live: bool) {
         let Some(index) = self.find(state, event.group) else { return };
         let Some(group) = state.groups.get_mut(index as usize) else { return };
-        let Some(entry) = group.get(&self.hasher, key.0, key.1) else { return };
+        let Some(entry) = group.get(&self.kit.hasher, key.0, key.1) else { return };
         let (topic, rare) = (Name::clone(entry.topic), entry.rare.cloned());
         let id = Name::clone(&group.view().id);
-        let Some(row) = group.remove(&self.hasher, key.0, key.1) else { return };
+        let Some(row) = group.remove(&self.kit, key.0, key.1) else { return };
         let (log_offset, partition) = (event.log_offset, key.1);
         let change = Change { sequence: 0, log_offset, group: id, topic, partition, old: Some((row, rare)), new: None };
         record(state, change, event.at, now, live);
@@ -374,6 +377,13 @@ impl Shard {
             change(group);
         }
         self.drop_if_gone(state, event.group);
+    }
+}
+
+/// Rebuilt, or of a log partition that is no more: what is still read of it is the readers' alone.
+impl Drop for Shard {
+    fn drop(&mut self) {
+        self.state.get_mut().groups.iter().for_each(|group| group.leave(&self.kit));
     }
 }
 

@@ -8,15 +8,19 @@
     reason = "a test fails by panicking; the allowances of .clippy.toml reach only functions marked as tests"
 )]
 
+mod consistency;
 mod cookbook;
 mod decode;
 mod hostile;
 mod http;
 mod kafka;
 mod layers;
+#[path = "../made.rs"]
+mod made;
 mod process;
 mod program;
 mod prompt;
+mod pushdown;
 mod rpc;
 mod server;
 mod sql;

@@ -7,13 +7,14 @@ use arrow_flight::{
 use futures::{StreamExt as _, TryStreamExt as _};
 use prost::bytes::Bytes;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Status, metadata::MetadataMap};
 
 use super::{cancelled, running::Guard};
 use crate::{
     error::Error,
     rpc::to_status,
     sql::{Answer, SqlError},
+    store::cut::Snapshot,
 };
 
 /// Messages of parameters, of which one has the row.
@@ -39,6 +40,17 @@ impl Batches {
         };
         self.done = next.is_err();
         Some(next)
+    }
+}
+
+/// Says what was read, as the headers of `POST /v1/sql` do.
+pub(super) fn name(metadata: &mut MetadataMap, snapshot: &Snapshot) {
+    let incomplete = snapshot.incomplete.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    for (key, value) in [("offsetd-snapshot", &snapshot.id), ("offsetd-incomplete-clusters", &incomplete)] {
+        // Names of clusters are plain (`config`).
+        if let Ok(value) = value.parse() {
+            metadata.insert(key, value);
+        }
     }
 }
 

@@ -1,17 +1,16 @@
 //! What a statement gives and needs, without running it; and the tables there are.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::{
-    common::{DataFusionError, ParamValues, ScalarValue},
+    common::{ParamValues, ScalarValue},
     logical_expr::LogicalPlan,
 };
-use tokio::{sync::oneshot, time::timeout_at};
 
 use super::{
-    super::tables::TableDescription, AbortOnDrop, Engine, QueryPool, Shared, SqlError, Statement, Stop, check, output,
-    session, tables,
+    super::tables::{self, TableDescription},
+    Engine, Shared, SqlError, Statement, Stop, output, sort,
 };
 
 /// The highest `$N`: parameters are described one by one.
@@ -31,31 +30,9 @@ impl Engine {
     ///
     /// # Errors
     /// Why it cannot be run, as far as planning tells.
-    #[expect(clippy::disallowed_methods, reason = "bounds the planning, part of no answer")]
     pub async fn describe(&self, statement: Statement) -> Result<Description, SqlError> {
-        let own = self.shared.settings.timeout;
-        let timeout = statement.timeout.map_or(own, |timeout| timeout.min(own));
-        let deadline = tokio::time::Instant::from_std(Instant::now()) + timeout;
-        check::tokens(&statement.sql, &self.shared.settings)?;
-        let place = self.shared.place()?;
-        let (sender, described) = oneshot::channel();
-        let shared = Arc::clone(&self.shared);
-        let stop = Stop::new(deadline.into_std(), timeout);
-        let stopped = stop.clone();
-        let run = async move {
-            let described = shared.describe(statement, &stopped).await;
-            // First, so that who runs the statement next finds the place free.
-            drop(place);
-            // Nobody may wait any more.
-            let _ = sender.send(described);
-        };
-        let runtime = self.runtime.as_ref().ok_or(SqlError::ShuttingDown)?;
-        let _task = AbortOnDrop(runtime.spawn(run), stop);
-        match timeout_at(deadline, described).await {
-            Ok(Ok(described)) => described,
-            Ok(Err(_)) => Err(SqlError::Internal("planning ended without an answer".to_owned())),
-            Err(_) => Err(SqlError::Deadline(timeout)),
-        }
+        let work = |shared: Arc<Shared>, statement, stop| async move { shared.describe(statement, &stop).await };
+        self.work(statement, work)?.outcome().await.unwrap_or(Err(SqlError::ShuttingDown))
     }
 
     /// All tables and views, by name, with their columns as a query gives them.
@@ -68,19 +45,11 @@ impl Engine {
 
 impl Shared {
     async fn describe(&self, statement: Statement, stop: &Stop) -> Result<Description, SqlError> {
-        let _permit = self.permits.acquire().await.map_err(|_| SqlError::ShuttingDown)?;
-        let cut = Arc::new(self.store.cut("", statement.allow_partial)?);
-        let pool = QueryPool::new(&self.settings, Arc::clone(&self.memory), stop.clone());
-        let state = session(&self.tables, &cut, &self.settings, Arc::new(pool), stop).map_err(sort)?;
-        let plan = self.plan(&state, &statement, &cut).await?;
+        let plan = self.prepare(&statement, stop).await?.plan;
         let parameters = parameters(&plan)?;
         let (_, schema) = bind(plan, statement.parameters)?;
         Ok(Description { schema, parameters })
     }
-}
-
-fn sort(error: DataFusionError) -> SqlError {
-    SqlError::from_datafusion(&error)
 }
 
 /// `$1` to the highest that occurs.

@@ -1,9 +1,10 @@
 //! `assignments`: which member holds which partition.
 
 use super::super::{
-    table::{By, Column, Table, Unit, int32, text},
+    table::{By, Columns, Table, Unit},
     wanted::Wanted,
 };
+use super::members::members;
 use crate::{
     model::Name,
     store::{cut::GroupCut, membership::Member},
@@ -23,36 +24,37 @@ impl Table for Assignments {
     type Row<'a> = Row<'a>;
     const NAME: &'static str = "assignments";
     const COMMENT: &'static str = "One row per partition that a member holds, should hold, or gives up";
-    const BY: By = By::Shard;
+    const BY: By = By::Group;
+    const ORDER: &'static [&'static str] = &["cluster", "group_id"];
 
-    fn columns() -> Vec<Column<Self>> {
-        vec![
-            text("cluster", "Name that the operator gave the cluster", |row| &row.group.cluster.cluster.name),
-            text("group_id", "Consumer group", |row| &row.group.group.id),
-            text("member_id", "Member", |row| &row.member.member_id),
-            text("topic", "Topic name", |row| &row.topic),
-            int32("partition", "Partition of the topic", |row| row.partition),
-            text("kind", "current, target or revoking", |row| row.kind),
-        ]
+    fn columns() -> Columns<Self> {
+        Columns::<Self>::default()
+            .text("cluster", "Name that the operator gave the cluster", |row| &row.group.cluster.cluster.name)
+            .text("group_id", "Consumer group", |row| &row.group.group.id)
+            .text("member_id", "Member", |row| &row.member.member_id)
+            .text("topic", "Topic name", |row| &row.topic)
+            .int32("partition", "Partition of the topic", |row| row.partition)
+            .text("kind", "current, target or revoking", |row| row.kind)
     }
 
-    fn rows<'a>(unit: Unit<'a>, wanted: &Wanted, visit: &mut dyn FnMut(Row<'a>)) {
-        super::groups(unit, wanted, &mut |group| {
-            for member in group.group.membership().iter().flat_map(|membership| &membership.members) {
-                let kinds = [
-                    ("current", member.assigned.as_deref()),
-                    ("target", member.target.as_deref()),
-                    ("revoking", Some(&*member.revoking)),
-                ];
-                for (kind, assigned) in kinds {
-                    let assigned = group.assigned(assigned.unwrap_or_default());
-                    for (topic, partitions) in assigned.filter(|(topic, _)| wanted.topics.includes(topic)) {
-                        for partition in partitions {
-                            visit(Row { group, member, topic: Name::clone(&topic), partition, kind });
-                        }
-                    }
-                }
-            }
-        });
+    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted) -> impl Iterator<Item = Row<'a>> + Send {
+        let groups = unit.group.into_iter();
+        groups.flat_map(move |group| members(group).flat_map(move |member| held(group, member, wanted)))
     }
+}
+
+/// What a member holds, should hold, and gives up.
+fn held<'a>(group: GroupCut<'a>, member: &'a Member, wanted: &'a Wanted) -> impl Iterator<Item = Row<'a>> + Send {
+    let kinds = [
+        ("current", member.assigned.as_deref()),
+        ("target", member.target.as_deref()),
+        ("revoking", Some(&*member.revoking)),
+    ];
+    kinds.into_iter().flat_map(move |(kind, assigned)| {
+        let assigned = group.assigned(assigned.unwrap_or_default());
+        assigned.filter(|(topic, _)| wanted.topics.includes(topic)).flat_map(move |(topic, partitions)| {
+            let partitions = partitions.into_iter().filter(|partition| wanted.has_partition(*partition));
+            partitions.map(move |partition| Row { group, member, topic: Name::clone(&topic), partition, kind })
+        })
+    })
 }

@@ -1,7 +1,7 @@
 //! `audit`: committed offsets that Kafka's coordinators tell otherwise.
 
 use super::super::{
-    table::{By, Column, Table, Unit, int32, optional_int64, text, time},
+    table::{By, Columns, Table, Unit},
     wanted::Wanted,
 };
 use crate::store::audit::{AuditKey, Difference};
@@ -21,27 +21,24 @@ impl Table for AuditTable {
         "Committed offsets that Kafka's coordinators tell otherwise, seen twice; empty when all is well";
     const BY: By = By::Cluster;
 
-    fn columns() -> Vec<Column<Self>> {
-        vec![
-            text("cluster", "Name that the operator gave the cluster", |row| row.cluster),
-            text("group_id", "Consumer group", |row| &row.key.0),
-            text("topic", "Topic name", |row| &row.key.1),
-            int32("partition", "Partition of the topic", |row| row.key.2),
-            optional_int64("committed_offset", "The offset here; NULL where there is none", |row| {
+    fn columns() -> Columns<Self> {
+        Columns::<Self>::default()
+            .text("cluster", "Name that the operator gave the cluster", |row| row.cluster)
+            .text("group_id", "Consumer group", |row| &row.key.0)
+            .text("topic", "Topic name", |row| &row.key.1)
+            .int32("partition", "Partition of the topic", |row| row.key.2)
+            .optional_int64("committed_offset", "The offset here; NULL where there is none", |row| {
                 row.difference.committed_offset
-            }),
-            optional_int64("kafka_offset", "What the coordinator says; the same where only metadata differs", |row| {
+            })
+            .optional_int64("kafka_offset", "What the coordinator says; the same where only metadata differs", |row| {
                 row.difference.kafka_offset
-            }),
-            time("first_seen_at", "When it was first seen (UTC)", |row| Some(row.difference.first_seen_at)),
-            time("checked_at", "When it was last seen (UTC)", |row| Some(row.difference.checked_at)),
-        ]
+            })
+            .time("first_seen_at", "When it was first seen (UTC)", |row| Some(row.difference.first_seen_at))
+            .time("checked_at", "When it was last seen (UTC)", |row| Some(row.difference.checked_at))
     }
 
-    fn rows<'a>(unit: Unit<'a>, _: &Wanted, visit: &mut dyn FnMut(Row<'a>)) {
+    fn rows<'a>(unit: Unit<'a>, _: &'a Wanted) -> impl Iterator<Item = Row<'a>> + Send {
         let cluster = &unit.cluster.cluster;
-        for (key, difference) in cluster.audit.differences() {
-            visit(Row { cluster: &cluster.name, key, difference });
-        }
+        cluster.audit.differences().into_iter().map(|(key, difference)| Row { cluster: &cluster.name, key, difference })
     }
 }

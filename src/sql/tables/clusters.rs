@@ -1,7 +1,9 @@
 //! `clusters`: the clusters, and whether they can be reached.
 
+use std::iter;
+
 use super::super::{
-    table::{By, Column, Table, Unit, boolean, optional_int32, optional_text, text},
+    table::{By, Columns, Table, Unit},
     wanted::Wanted,
 };
 use crate::store::cut::ClusterCut;
@@ -15,23 +17,22 @@ impl Table for Clusters {
     const BY: By = By::Cluster;
     const SHOWS_UNLOADED: bool = true;
 
-    fn columns() -> Vec<Column<Self>> {
-        vec![
-            text("cluster", "Name that the operator gave the cluster", |row| &row.cluster.name),
-            text("bootstrap_servers", "As configured", |row| &row.cluster.config.bootstrap_servers),
-            optional_text("cluster_id", "Kafka's own id", |row| row.health.cluster_id.as_deref()),
-            optional_int32("brokers", "Brokers", |row| row.health.brokers),
-            optional_int32("controller", "Broker id of the controller", |row| row.health.controller),
-            boolean("reachable", "The last attempt to reach it succeeded", |row| row.health.reachable),
-            boolean("ready", "Loaded: every log partition reached the end captured at the start", |row| {
+    fn columns() -> Columns<Self> {
+        Columns::<Self>::default()
+            .text("cluster", "Name that the operator gave the cluster", |row| &row.cluster.name)
+            .text("bootstrap_servers", "As configured", |row| &row.cluster.config.bootstrap_servers)
+            .optional_text("cluster_id", "Kafka's own id", |row| row.health.cluster_id.as_deref())
+            .optional_int32("brokers", "Brokers", |row| row.health.brokers)
+            .optional_int32("controller", "Broker id of the controller", |row| row.health.controller)
+            .boolean("reachable", "The last attempt to reach it succeeded", |row| row.health.reachable)
+            .boolean("ready", "Loaded: every log partition reached the end captured at the start", |row| {
                 row.health.ready
-            }),
-            optional_text("last_error", "What the last failure said", |row| row.health.last_error.as_deref()),
-        ]
+            })
+            .optional_text("last_error", "What the last failure said", |row| row.health.last_error.as_deref())
     }
 
-    fn rows<'a>(unit: Unit<'a>, _: &Wanted, visit: &mut dyn FnMut(&'a ClusterCut)) {
-        visit(unit.cluster);
+    fn rows<'a>(unit: Unit<'a>, _: &'a Wanted) -> impl Iterator<Item = &'a ClusterCut> + Send {
+        iter::once(unit.cluster)
     }
 
     fn count(_: Unit<'_>) -> Option<usize> {

@@ -1,14 +1,16 @@
 //! `columns`: what every column of every table and view means.
 
+use arrow::datatypes::FieldRef;
+
 use super::{
     super::{
-        table::{By, COMMENT, Column, Table, Unit, boolean, int32, text},
+        table::{By, COMMENT, Columns, Table, Unit},
         wanted::Wanted,
     },
     TableDescription, described,
 };
 
-pub(super) struct Columns;
+pub(super) struct ColumnsTable;
 
 pub(super) struct Row {
     table: TableDescription,
@@ -19,38 +21,36 @@ pub(super) struct Row {
     comment: String,
 }
 
-impl Table for Columns {
+impl Table for ColumnsTable {
     type Row<'a> = Row;
     const NAME: &'static str = "columns";
     const COMMENT: &'static str = "One row per column of every table and view, with its meaning";
     const BY: By = By::Server;
     const SHOWS_UNLOADED: bool = true;
 
-    fn columns() -> Vec<Column<Self>> {
-        vec![
-            text("table_name", "Table or view", |row| row.table.name),
-            text("table_comment", "What a row of the table is", |row| row.table.comment),
-            int32("position", "Position of the column in the table, from 1", |row| row.position),
-            text("column_name", "Column", |row| &row.name),
-            text("data_type", "Arrow's name of the type", |row| &row.data_type),
-            boolean("nullable", "Whether the column may be NULL, which is unknown or none", |row| row.nullable),
-            text("comment", "What the column means, with its unit", |row| &row.comment),
-        ]
+    fn columns() -> Columns<Self> {
+        Columns::<Self>::default()
+            .text("table_name", "Table or view", |row| row.table.name)
+            .text("table_comment", "What a row of the table is", |row| row.table.comment)
+            .int32("position", "Position of the column in the table, from 1", |row| row.position)
+            .text("column_name", "Column", |row| &row.name)
+            .text("data_type", "Arrow's name of the type", |row| &row.data_type)
+            .boolean("nullable", "Whether the column may be NULL, which is unknown or none", |row| row.nullable)
+            .text("comment", "What the column means, with its unit", |row| &row.comment)
     }
 
-    fn rows<'a>(_: Unit<'a>, _: &Wanted, visit: &mut dyn FnMut(Row)) {
-        for table in described() {
-            for (field, position) in table.schema.fields().iter().zip(1..) {
-                visit(Row {
-                    table: table.clone(),
-                    position,
-                    name: field.name().clone(),
-                    data_type: field.data_type().to_string(),
-                    nullable: field.is_nullable(),
-                    comment: field.metadata().get(COMMENT).cloned().unwrap_or_default(),
-                });
-            }
-        }
+    fn rows<'a>(_: Unit<'a>, _: &'a Wanted) -> impl Iterator<Item = Row> + Send {
+        described().into_iter().flat_map(|table| {
+            let row = |(field, position): (&FieldRef, i32)| Row {
+                table: table.clone(),
+                position,
+                name: field.name().clone(),
+                data_type: field.data_type().to_string(),
+                nullable: field.is_nullable(),
+                comment: field.metadata().get(COMMENT).cloned().unwrap_or_default(),
+            };
+            table.schema.fields().iter().zip(1..).map(row).collect::<Vec<_>>()
+        })
     }
 
     fn count(_: Unit<'_>) -> Option<usize> {

@@ -1,7 +1,7 @@
 //! `commits`: the last commits and deletions seen.
 
 use super::super::{
-    table::{By, Column, Table, Unit, int32, int64, optional_int64, text, time},
+    table::{By, Columns, Table, Unit},
     wanted::Wanted,
 };
 use crate::store::{commits::CommitEvent, shard::ShardView};
@@ -20,32 +20,32 @@ impl Table for Commits {
         "The last commits and deletions seen since the load; rewinds and deletions of the last 24 h";
     const BY: By = By::Cluster;
 
-    fn columns() -> Vec<Column<Self>> {
-        vec![
-            text("cluster", "Name that the operator gave the cluster", |row| &row.shard.key.cluster),
-            text("group_id", "Consumer group", |row| &row.event.group),
-            text("topic", "Topic name", |row| &row.event.topic),
-            int32("partition", "Partition of the topic", |row| row.event.partition),
-            optional_int64("committed_offset", "The offset; NULL for a tombstone", |row| row.event.committed_offset),
-            optional_int64("previous_offset", "The offset before, if there was one", |row| row.event.previous_offset),
-            time("committed_at", "When the coordinator handled it (UTC)", |row| Some(row.event.committed_at)),
-            int32("log_partition", "Partition of __consumer_offsets", |row| row.shard.key.log_partition),
-            int64("log_offset", "Offset of the record in __consumer_offsets", |row| row.event.log_offset),
-            text("kind", "commit or tombstone", |row| {
+    fn columns() -> Columns<Self> {
+        Columns::<Self>::default()
+            .text("cluster", "Name that the operator gave the cluster", |row| &row.shard.key.cluster)
+            .text("group_id", "Consumer group", |row| &row.event.group)
+            .text("topic", "Topic name", |row| &row.event.topic)
+            .int32("partition", "Partition of the topic", |row| row.event.partition)
+            .optional_int64("committed_offset", "The offset; NULL for a tombstone", |row| row.event.committed_offset)
+            .optional_int64("previous_offset", "The offset before, if there was one", |row| row.event.previous_offset)
+            .time("committed_at", "When the coordinator handled it (UTC)", |row| Some(row.event.committed_at))
+            .int32("log_partition", "Partition of __consumer_offsets", |row| row.shard.key.log_partition)
+            .int64("log_offset", "Offset of the record in __consumer_offsets", |row| row.event.log_offset)
+            .text("kind", "commit or tombstone", |row| {
                 if row.event.committed_offset.is_some() { "commit" } else { "tombstone" }
-            }),
-        ]
+            })
     }
 
     /// Newest first.
-    fn rows<'a>(unit: Unit<'a>, wanted: &Wanted, visit: &mut dyn FnMut(Row<'a>)) {
+    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted) -> impl Iterator<Item = Row<'a>> + Send {
         let shards = unit.cluster.shards.iter();
         let mut rows: Vec<Row<'a>> = shards
             .flat_map(|shard| shard.commits.iter().map(move |event| Row { shard, event }))
             .filter(|row| wanted.groups.includes(&row.event.group) && wanted.topics.includes(&row.event.topic))
+            .filter(|row| wanted.has_partition(row.event.partition))
             .collect();
         rows.sort_by_key(|row| std::cmp::Reverse((row.event.applied_at, row.event.log_offset)));
-        rows.into_iter().for_each(visit);
+        rows.into_iter()
     }
 
     fn count(unit: Unit<'_>) -> Option<usize> {

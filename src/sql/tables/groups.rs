@@ -1,18 +1,19 @@
 //! `groups`: one row per group.
 
 use super::super::{
-    table::{
-        By, Column, Table, Unit, boolean, int32, optional_float, optional_int32, optional_int64, optional_text, text,
-        time,
-    },
+    table::{By, Columns, Table, Unit},
     wanted::Wanted,
 };
 use crate::{
-    facts::{GroupFact, group_fact},
+    facts::{GroupFact, bare_group, group_fact},
     store::membership::Membership,
 };
 
 pub(super) struct Groups;
+
+/// Columns that take a look at each of a group's offsets.
+const SUMS: [&str; 7] =
+    ["lag", "max_lag", "max_lag_seconds", "unknown_lag_partitions", "last_committed_at", "active", "status"];
 
 fn membership<'r>(row: &'r GroupFact<'_>) -> Option<&'r Membership> {
     row.group.group.membership()
@@ -22,42 +23,44 @@ impl Table for Groups {
     type Row<'a> = GroupFact<'a>;
     const NAME: &'static str = "groups";
     const COMMENT: &'static str = "One row per consumer group, with its sums";
-    const BY: By = By::Shard;
+    const BY: By = By::Group;
+    const ORDER: &'static [&'static str] = &["cluster", "group_id"];
 
-    fn columns() -> Vec<Column<Self>> {
-        vec![
-            text("cluster", "Name that the operator gave the cluster", |row| &row.group.cluster.cluster.name),
-            text("group_id", "Consumer group", |row| &row.group.group.id),
-            text("kind", "classic, consumer, share, streams or simple (offsets only)", |row| row.kind),
-            text("state", "As Kafka's tools spell it, as far as the log proves it", |row| row.state),
-            optional_text("protocol_type", "consumer, connect, ...", |row| membership(row)?.protocol_type.as_deref()),
-            optional_text("protocol", "The assignor", |row| membership(row)?.protocol.as_deref()),
-            optional_int32("epoch", "Generation (classic) or epoch (KIP-848)", |row| membership(row)?.epoch),
-            optional_text("leader_member_id", "Member that leads", |row| membership(row)?.leader_member_id.as_deref()),
-            int32("members", "Members", |row| row.members),
-            int32("topics", "Topics with a committed offset", |row| row.topics),
-            int32("partitions", "Partitions with a committed offset", |row| row.partitions),
-            optional_int64("lag", "Sum of the known lags", |row| row.lag),
-            optional_int64("max_lag", "Greatest known lag of a partition", |row| row.max_lag),
-            optional_float("max_lag_seconds", "Greatest known time lag of a partition (s)", |row| row.max_lag_seconds),
-            int32("unknown_lag_partitions", "Partitions whose lag is not known", |row| row.unknown_lag_partitions),
-            time("last_committed_at", "The newest commit (UTC)", |row| row.last_committed_at),
-            boolean("active", "Committed lately, or has members", |row| row.active),
-            text("status", "The worst of its partitions", |row| row.status.as_str()),
-            time(
+    fn columns() -> Columns<Self> {
+        Columns::<Self>::default()
+            .text("cluster", "Name that the operator gave the cluster", |row| &row.group.cluster.cluster.name)
+            .text("group_id", "Consumer group", |row| &row.group.group.id)
+            .text("kind", "classic, consumer, share, streams or simple (offsets only)", |row| row.kind)
+            .text("state", "As Kafka's tools spell it, as far as the log proves it", |row| row.state)
+            .optional_text("protocol_type", "consumer, connect, ...", |row| membership(row)?.protocol_type.as_deref())
+            .optional_text("protocol", "The assignor", |row| membership(row)?.protocol.as_deref())
+            .optional_int32("epoch", "Generation (classic) or epoch (KIP-848)", |row| membership(row)?.epoch)
+            .optional_text("leader_member_id", "Member that leads", |row| membership(row)?.leader_member_id.as_deref())
+            .int32("members", "Members", |row| row.members)
+            .int32("topics", "Topics with a committed offset", |row| row.topics)
+            .int32("partitions", "Partitions with a committed offset", |row| row.partitions)
+            .optional_int64("lag", "Sum of the known lags", |row| row.lag)
+            .optional_int64("max_lag", "Greatest known lag of a partition", |row| row.max_lag)
+            .optional_float("max_lag_seconds", "Greatest known time lag of a partition (s)", |row| row.max_lag_seconds)
+            .int32("unknown_lag_partitions", "Partitions whose lag is not known", |row| row.unknown_lag_partitions)
+            .time("last_committed_at", "The newest commit (UTC)", |row| row.last_committed_at)
+            .boolean("active", "Committed lately, or has members", |row| row.active)
+            .text("status", "The worst of its partitions", |row| row.status.as_str())
+            .time(
                 "members_stale_since",
                 "Since when an open transaction hides what became of the members (UTC)",
                 |row| row.group.group.members_stale_since,
-            ),
-            optional_int32("coordinator", "Broker id of the group's coordinator", |row| row.group.coordinator()),
-        ]
+            )
+            .optional_int32("coordinator", "Broker id of the group's coordinator", |row| row.group.coordinator())
     }
 
-    fn rows<'a>(unit: Unit<'a>, wanted: &Wanted, visit: &mut dyn FnMut(GroupFact<'a>)) {
-        super::groups(unit, wanted, &mut |group| visit(group_fact(unit.cut, group)));
+    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted) -> impl Iterator<Item = GroupFact<'a>> + Send {
+        let sums = wanted.needs(&SUMS);
+        let fact = move |group| if sums { group_fact(unit.cut, group) } else { bare_group(group) };
+        unit.group.into_iter().map(fact)
     }
 
     fn count(unit: Unit<'_>) -> Option<usize> {
-        Some(unit.cluster.groups_of(unit.shard?).count())
+        unit.group.map(|_| 1)
     }
 }

@@ -1,10 +1,10 @@
 //! `lag`: how far behind each committed offset is, and who owns the partition.
 
 use super::super::{
-    table::{By, Column, Table, Unit, int32, int64, optional_float, optional_int64, optional_text, text, time},
+    table::{By, Columns, Table, Unit},
     wanted::Wanted,
 };
-use crate::facts::{Fact, facts};
+use crate::facts::{Fact, derive};
 
 pub(super) struct LagTable;
 
@@ -12,41 +12,43 @@ impl Table for LagTable {
     type Row<'a> = Fact<'a>;
     const NAME: &'static str = "lag";
     const COMMENT: &'static str = "Every committed offset with log ends, lag, status and owner";
-    const BY: By = By::Shard;
+    const BY: By = By::Offset;
+    const ORDER: &'static [&'static str] = super::offsets::Offsets::ORDER;
 
-    fn columns() -> Vec<Column<Self>> {
-        vec![
-            text("cluster", "Name that the operator gave the cluster", |row| &row.group.cluster.cluster.name),
-            text("source", "Where the offset was read; kafka is __consumer_offsets", |row| &row.group.shard.key.source),
-            text("group_id", "Consumer group", |row| &row.group.group.id),
-            text("topic", "Topic name", |row| row.entry.topic),
-            int32("partition", "Partition of the topic", |row| row.entry.row.partition),
-            int64("committed_offset", "The next offset that the group will read", |row| row.entry.row.committed_offset),
-            time("committed_at", "When the coordinator handled the commit (UTC)", |row| {
+    fn columns() -> Columns<Self> {
+        Columns::<Self>::default()
+            .text("cluster", "Name that the operator gave the cluster", |row| &row.group().cluster.cluster.name)
+            .text("source", "Where the offset was read; kafka is __consumer_offsets", |row| {
+                &row.group().shard.key.source
+            })
+            .text("group_id", "Consumer group", |row| &row.group().group.id)
+            .text("topic", "Topic name", |row| row.entry.topic)
+            .int32("partition", "Partition of the topic", |row| row.entry.row.partition)
+            .int64("committed_offset", "The next offset that the group will read", |row| row.entry.row.committed_offset)
+            .time("committed_at", "When the coordinator handled the commit (UTC)", |row| {
                 Some(row.entry.row.committed_at)
-            }),
-            optional_int64("log_start_offset", "First offset of the partition's log", |row| row.lag.log_start),
-            optional_int64("log_end_offset", "High watermark of the partition", |row| row.lag.log_end),
-            optional_int64("lag", "Records not yet committed; NULL when unknown", |row| row.lag.lag.ok()),
-            optional_float("lag_seconds", "Age of the oldest unread record, estimated (s)", |row| row.lag.seconds),
-            optional_text("lag_unknown", "Why lag is NULL", |row| row.lag.lag.err().map(|reason| reason.as_str())),
-            optional_float("consume_rate", "Records per second that commits advance, smoothed", |row| row.consume_rate),
-            text("status", "ok, unknown, lagging, rewind, stalled, stopped or data_lost", |row| row.status.as_str()),
-            optional_text("member_id", "Member that owns the partition", |row| {
-                row.owner.map(|owner| &*owner.member_id)
-            }),
-            optional_text("client_id", "client.id of the owner", |row| row.owner.map(|owner| &*owner.client_id)),
-            optional_text("client_host", "Host of the owner, as the broker recorded it", |row| {
-                row.owner.map(|owner| &*owner.client_host)
-            }),
-        ]
+            })
+            .optional_int64("log_start_offset", "First offset of the partition's log", |row| row.lag().log_start)
+            .optional_int64("log_end_offset", "High watermark of the partition", |row| row.lag().log_end)
+            .optional_int64("lag", "Records not yet committed; NULL when unknown", |row| row.lag().lag.ok())
+            .optional_float("lag_seconds", "Age of the oldest unread record, estimated (s)", |row| row.lag_seconds())
+            .optional_text("lag_unknown", "Why lag is NULL", |row| row.lag().lag.err().map(|reason| reason.as_str()))
+            .optional_float("consume_rate", "Records per second that commits advance, smoothed", |row| {
+                row.consume_rate()
+            })
+            .text("status", "ok, unknown, lagging, rewind, stalled, stopped or data_lost", |row| row.status().as_str())
+            .optional_text("member_id", "Member that owns the partition", |row| {
+                row.owner().map(|owner| &*owner.member_id)
+            })
+            .optional_text("client_id", "client.id of the owner", |row| row.owner().map(|owner| &*owner.client_id))
+            .optional_text("client_host", "Host of the owner, as the broker recorded it", |row| {
+                row.owner().map(|owner| &*owner.client_host)
+            })
     }
 
-    fn rows<'a>(unit: Unit<'a>, wanted: &Wanted, visit: &mut dyn FnMut(Fact<'a>)) {
-        super::groups(unit, wanted, &mut |group| {
-            let facts = facts(unit.cut, group).filter(|fact| wanted.topics.includes(fact.entry.topic));
-            facts.for_each(&mut *visit);
-        });
+    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted) -> impl Iterator<Item = Fact<'a>> + Send {
+        let group = unit.group.into_iter();
+        group.flat_map(move |group| derive(unit.cut, group, super::entries(unit.clone(), wanted)))
     }
 
     fn count(unit: Unit<'_>) -> Option<usize> {

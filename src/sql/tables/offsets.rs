@@ -1,7 +1,7 @@
 //! `offsets`: what is committed.
 
 use super::super::{
-    table::{By, Column, Table, Unit, int32, int64, optional_int32, optional_int64, optional_string, text, time},
+    table::{By, Columns, Table, Unit},
     wanted::Wanted,
 };
 use crate::store::{cut::GroupCut, group::Entry};
@@ -17,47 +17,45 @@ impl Table for Offsets {
     type Row<'a> = Row<'a>;
     const NAME: &'static str = "offsets";
     const COMMENT: &'static str = "One row per committed (cluster, source, group_id, topic, partition)";
-    const BY: By = By::Shard;
+    const BY: By = By::Offset;
+    const ORDER: &'static [&'static str] = &["cluster", "group_id", "topic", "partition"];
 
-    fn columns() -> Vec<Column<Self>> {
-        vec![
-            text("cluster", "Name that the operator gave the cluster", |row| &row.group.cluster.cluster.name),
-            text("source", "Where the offset was read; kafka is __consumer_offsets", |row| &row.group.shard.key.source),
-            text("group_id", "Consumer group", |row| &row.group.group.id),
-            text("topic", "Topic name", |row| row.entry.topic),
-            int32("partition", "Partition of the topic", |row| row.entry.row.partition),
-            int64("committed_offset", "The next offset that the group will read", |row| row.entry.row.committed_offset),
-            time("committed_at", "When the coordinator handled the commit (UTC)", |row| {
+    fn columns() -> Columns<Self> {
+        Columns::<Self>::default()
+            .text("cluster", "Name that the operator gave the cluster", |row| &row.group.cluster.cluster.name)
+            .text("source", "Where the offset was read; kafka is __consumer_offsets", |row| &row.group.shard.key.source)
+            .text("group_id", "Consumer group", |row| &row.group.group.id)
+            .text("topic", "Topic name", |row| row.entry.topic)
+            .int32("partition", "Partition of the topic", |row| row.entry.row.partition)
+            .int64("committed_offset", "The next offset that the group will read", |row| row.entry.row.committed_offset)
+            .time("committed_at", "When the coordinator handled the commit (UTC)", |row| {
                 Some(row.entry.row.committed_at)
-            }),
-            optional_int32("leader_epoch", "Epoch of the last consumed record", |row| {
+            })
+            .optional_int32("leader_epoch", "Epoch of the last consumed record", |row| {
                 Some(row.entry.row.leader_epoch).filter(|epoch| *epoch >= 0)
-            }),
-            text("metadata", "Opaque text of the client, often empty", |row| {
+            })
+            .text("metadata", "Opaque text of the client, often empty", |row| {
                 row.entry.rare.and_then(|rare| rare.metadata.as_deref()).unwrap_or_default()
-            }),
-            time("expires_at", "Only for commits with a retention of their own", |row| row.entry.rare?.expires_at),
-            optional_string("topic_id", "Topic incarnation of the commit", |row| {
+            })
+            .time("expires_at", "Only for commits with a retention of their own", |row| row.entry.rare?.expires_at)
+            .optional_string("topic_id", "Topic incarnation of the commit", |row| {
                 Some(row.entry.rare?.topic_id?.to_string())
-            }),
-            optional_int32("log_partition", "Partition of __consumer_offsets that holds the commit", |row| {
+            })
+            .optional_int32("log_partition", "Partition of __consumer_offsets that holds the commit", |row| {
                 Some(row.group.shard.key.log_partition)
-            }),
-            optional_int64("log_offset", "Offset of the commit's record in __consumer_offsets", |row| {
+            })
+            .optional_int64("log_offset", "Offset of the commit's record in __consumer_offsets", |row| {
                 Some(row.entry.row.log_offset)
-            }),
-        ]
+            })
     }
 
-    fn rows<'a>(unit: Unit<'a>, wanted: &Wanted, visit: &mut dyn FnMut(Row<'a>)) {
-        super::groups(unit, wanted, &mut |group| {
-            let entries = group.group.entries().filter(|entry| wanted.topics.includes(entry.topic));
-            entries.for_each(|entry| visit(Row { group, entry }));
-        });
+    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted) -> impl Iterator<Item = Row<'a>> + Send {
+        unit.group
+            .into_iter()
+            .flat_map(move |group| super::entries(unit.clone(), wanted).map(move |(_, entry)| Row { group, entry }))
     }
 
     fn count(unit: Unit<'_>) -> Option<usize> {
-        let shard = unit.shard?;
-        Some(unit.cluster.groups_of(shard).map(|group| group.group.len()).sum())
+        Some(unit.offsets.len())
     }
 }

@@ -1,9 +1,7 @@
 //! `partitions`: every topic-partition and where its log ends.
 
 use super::super::{
-    table::{
-        By, Column, Table, Unit, int32, optional_float, optional_int32, optional_int64, optional_string, text, time,
-    },
+    table::{By, Columns, Table, Unit},
     wanted::Wanted,
 };
 use crate::{
@@ -36,40 +34,41 @@ impl Table for Partitions {
     const NAME: &'static str = "partitions";
     const COMMENT: &'static str = "One row per topic-partition of each cluster, with or without consumers";
     const BY: By = By::Cluster;
+    const ORDER: &'static [&'static str] = &["cluster", "topic", "partition"];
 
-    fn columns() -> Vec<Column<Self>> {
-        vec![
-            text("cluster", "Name that the operator gave the cluster", |row| &row.cluster.cluster.name),
-            text("topic", "Topic name", |row| &row.topic.name),
-            int32("partition", "Partition of the topic", |row| row.number),
-            optional_string("topic_id", "Topic incarnation", |row| row.topic.id.map(|id| id.to_string())),
-            optional_int32("leader", "Broker id of the leader", |row| row.partition.leader),
-            optional_int64("log_start_offset", "First offset of the log", |row| known(row.value.log_start)),
-            optional_int64("log_end_offset", "High watermark", |row| known(row.value.log_end)),
-            optional_int64("last_stable_offset", "What a read_committed consumer reaches", |row| {
+    fn columns() -> Columns<Self> {
+        Columns::<Self>::default()
+            .text("cluster", "Name that the operator gave the cluster", |row| &row.cluster.cluster.name)
+            .text("topic", "Topic name", |row| &row.topic.name)
+            .int32("partition", "Partition of the topic", |row| row.number)
+            .optional_string("topic_id", "Topic incarnation", |row| row.topic.id.map(|id| id.to_string()))
+            .optional_int32("leader", "Broker id of the leader", |row| row.partition.leader)
+            .optional_int64("log_start_offset", "First offset of the log", |row| known(row.value.log_start))
+            .optional_int64("log_end_offset", "High watermark", |row| known(row.value.log_end))
+            .optional_int64("last_stable_offset", "What a read_committed consumer reaches", |row| {
                 known(row.value.last_stable)
-            }),
-            time("observed_at", "When log_end_offset was asked for (UTC)", |row| {
+            })
+            .time("observed_at", "When log_end_offset was asked for (UTC)", |row| {
                 (row.value.log_end >= 0).then_some(row.value.observed_at)
-            }),
-            optional_float("produce_rate", "Records per second, over the last minute", |row| {
+            })
+            .optional_float("produce_rate", "Records per second, over the last minute", |row| {
                 row.cluster.ends.produce_rate(row.partition, RATE_OVER)
-            }),
-            optional_string("error", "Why the last question for the log end failed", |row| match row.value.error? {
+            })
+            .optional_string("error", "Why the last question for the log end failed", |row| match row.value.error? {
                 EndError::NotAuthorized => Some("not_authorized".to_owned()),
                 EndError::Other(code) => Some(format!("librdkafka error {code}")),
-            }),
-        ]
+            })
     }
 
-    fn rows<'a>(unit: Unit<'a>, wanted: &Wanted, visit: &mut dyn FnMut(Row<'a>)) {
+    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted) -> impl Iterator<Item = Row<'a>> + Send {
         let cluster = unit.cluster;
-        for topic in cluster.ends.topics().filter(|topic| wanted.topics.includes(&topic.name)) {
-            for (partition, number) in topic.partitions.iter().zip(0..) {
+        cluster.ends.topics().filter(|topic| wanted.topics.includes(&topic.name)).flat_map(move |topic| {
+            let partitions = topic.partitions.iter().zip(0..).filter(|(_, number)| wanted.has_partition(*number));
+            partitions.map(move |(partition, number)| {
                 let value = cluster.ends.value(*partition);
-                visit(Row { cluster, topic, number, partition: *partition, value });
-            }
-        }
+                Row { cluster, topic, number, partition: *partition, value }
+            })
+        })
     }
 
     fn count(unit: Unit<'_>) -> Option<usize> {

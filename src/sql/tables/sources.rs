@@ -1,7 +1,7 @@
 //! `sources`: how far offsetd itself has read.
 
 use super::super::{
-    table::{By, Column, Table, Unit, int64, optional_int32, optional_int64, optional_string, text, time},
+    table::{By, Columns, Table, Unit},
     wanted::Wanted,
 };
 use crate::status::LogPartitionStatus;
@@ -24,41 +24,39 @@ impl Table for Sources {
     const BY: By = By::Cluster;
     const SHOWS_UNLOADED: bool = true;
 
-    fn columns() -> Vec<Column<Self>> {
-        vec![
-            text("cluster", "Name that the operator gave the cluster", |row| row.cluster),
-            text("source", "kafka is __consumer_offsets", |row| &row.partition.source),
-            optional_int32("log_partition", "Partition of __consumer_offsets", |row| row.partition.log_partition),
-            text("state", "loading, live or failing", |row| row.partition.state),
-            optional_int64("position", "The next offset to apply", |row| row.partition.position),
-            optional_int64("target", "The end captured at the start", |row| row.partition.target),
-            optional_int64("end_offset", "High watermark", |row| row.partition.end_offset),
-            optional_int64("last_stable_offset", "Where an open transaction holds readers back", |row| {
+    fn columns() -> Columns<Self> {
+        Columns::<Self>::default()
+            .text("cluster", "Name that the operator gave the cluster", |row| row.cluster)
+            .text("source", "kafka is __consumer_offsets", |row| &row.partition.source)
+            .optional_int32("log_partition", "Partition of __consumer_offsets", |row| row.partition.log_partition)
+            .text("state", "loading, live or failing", |row| row.partition.state)
+            .optional_int64("position", "The next offset to apply", |row| row.partition.position)
+            .optional_int64("target", "The end captured at the start", |row| row.partition.target)
+            .optional_int64("end_offset", "High watermark", |row| row.partition.end_offset)
+            .optional_int64("last_stable_offset", "Where an open transaction holds readers back", |row| {
                 row.partition.last_stable_offset
-            }),
-            time(
+            })
+            .time(
                 "open_transaction_since",
                 "Since when an open transaction holds readers back (UTC): the time of its first record",
                 |row| row.partition.open_transaction_since,
-            ),
-            optional_int64("behind", "end_offset - position", |row| row.partition.behind()),
-            int64("records", "Records read", |row| total([row.partition.records].into_iter())),
-            int64("tombstones", "Of these, deletions", |row| total([row.partition.tombstones].into_iter())),
-            int64("decode_errors", "Records that did not decode", |row| {
+            )
+            .optional_int64("behind", "end_offset - position", |row| row.partition.behind())
+            .int64("records", "Records read", |row| total([row.partition.records].into_iter()))
+            .int64("tombstones", "Of these, deletions", |row| total([row.partition.tombstones].into_iter()))
+            .int64("decode_errors", "Records that did not decode", |row| {
                 total(row.partition.decode_errors.values().copied())
-            }),
-            int64("unknown_types", "Records of types that are not known", |row| {
+            })
+            .int64("unknown_types", "Records of types that are not known", |row| {
                 total(row.partition.unknown_types.values().copied())
-            }),
-            time("last_record_at", "Time of the last record read (UTC)", |row| row.partition.last_record_at),
-            optional_string("last_error", "What keeps it from being read", |row| row.partition.last_error.clone()),
-        ]
+            })
+            .time("last_record_at", "Time of the last record read (UTC)", |row| row.partition.last_record_at)
+            .optional_string("last_error", "What keeps it from being read", |row| row.partition.last_error.clone())
     }
 
-    fn rows<'a>(unit: Unit<'a>, _: &Wanted, visit: &mut dyn FnMut(Row<'a>)) {
+    fn rows<'a>(unit: Unit<'a>, _: &'a Wanted) -> impl Iterator<Item = Row<'a>> + Send {
         let cluster = &*unit.cluster.cluster.name;
-        for partition in crate::status::sources(&unit.cluster.cluster, &unit.cluster.health, &unit.cluster.ends) {
-            visit(Row { cluster, partition });
-        }
+        let sources = crate::status::sources(&unit.cluster.cluster, &unit.cluster.health, &unit.cluster.ends);
+        sources.into_iter().map(move |partition| Row { cluster, partition })
     }
 }

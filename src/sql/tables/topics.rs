@@ -3,7 +3,7 @@
 use hashbrown::HashMap;
 
 use super::super::{
-    table::{By, Column, Table, Unit, boolean, int32, optional_float, optional_int64, optional_string, text},
+    table::{By, Columns, Table, Unit},
     wanted::Wanted,
 };
 use crate::{
@@ -40,28 +40,28 @@ impl Table for Topics {
     const NAME: &'static str = "topics";
     const COMMENT: &'static str = "One row per topic of each cluster, with or without consumers";
     const BY: By = By::Cluster;
+    const ORDER: &'static [&'static str] = &["cluster", "topic"];
 
-    fn columns() -> Vec<Column<Self>> {
-        vec![
-            text("cluster", "Name that the operator gave the cluster", |row| &row.cluster.cluster.name),
-            text("topic", "Topic name", |row| &row.topic.name),
-            optional_string("topic_id", "Topic incarnation", |row| row.topic.id.map(|id| id.to_string())),
-            int32("partitions", "Partitions", |row| i32::try_from(row.topic.partitions.len()).unwrap_or(i32::MAX)),
-            boolean("internal", "One of Kafka's own", |row| row.topic.is_internal()),
-            int32("groups", "Groups with a committed offset", |row| row.groups),
-            int32("active_groups", "Of these, the active ones", |row| row.active_groups),
-            optional_int64("log_end_offset_sum", "Sum of the high watermarks", |row| row.log_end_offset_sum()),
-            optional_float("produce_rate", "Records per second, over the last minute", |row| row.produce_rate()),
-        ]
+    fn columns() -> Columns<Self> {
+        Columns::<Self>::default()
+            .text("cluster", "Name that the operator gave the cluster", |row| &row.cluster.cluster.name)
+            .text("topic", "Topic name", |row| &row.topic.name)
+            .optional_string("topic_id", "Topic incarnation", |row| row.topic.id.map(|id| id.to_string()))
+            .int32("partitions", "Partitions", |row| i32::try_from(row.topic.partitions.len()).unwrap_or(i32::MAX))
+            .boolean("internal", "One of Kafka's own", |row| row.topic.is_internal())
+            .int32("groups", "Groups with a committed offset", |row| row.groups)
+            .int32("active_groups", "Of these, the active ones", |row| row.active_groups)
+            .optional_int64("log_end_offset_sum", "Sum of the high watermarks", |row| row.log_end_offset_sum())
+            .optional_float("produce_rate", "Records per second, over the last minute", |row| row.produce_rate())
     }
 
-    fn rows<'a>(unit: Unit<'a>, wanted: &Wanted, visit: &mut dyn FnMut(Row<'a>)) {
+    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted) -> impl Iterator<Item = Row<'a>> + Send {
         let cluster = unit.cluster;
-        let readers = readers(unit);
-        for topic in cluster.ends.topics().filter(|topic| wanted.topics.includes(&topic.name)) {
+        let readers = if wanted.needs(&["groups", "active_groups"]) { readers(unit) } else { HashMap::new() };
+        cluster.ends.topics().filter(|topic| wanted.topics.includes(&topic.name)).map(move |topic| {
             let (groups, active_groups) = readers.get(&topic.name).copied().unwrap_or_default();
-            visit(Row { cluster, topic, groups, active_groups });
-        }
+            Row { cluster, topic, groups, active_groups }
+        })
     }
 
     fn count(unit: Unit<'_>) -> Option<usize> {

@@ -23,13 +23,13 @@ fn a_row_takes_48_bytes() {
 
 #[test]
 fn a_pinned_view_does_not_move() {
-    let (mut group, hasher) = (Group::new("g".into()), DefaultHashBuilder::default());
+    let (mut group, kit) = (Group::new("g".into()), Kit::default());
     for partition in 0..3000 {
-        group.commit(&hasher, ("t", partition), &commit(1), 0, 0, |name| name.into());
+        group.commit(&kit, ("t", partition), &commit(1), 0, 0, |name| name.into());
     }
     let pinned = Arc::clone(group.view());
-    group.commit(&hasher, ("t", 5), &commit(2), 1, 0, |name| name.into());
-    group.remove(&hasher, "t", 6);
+    group.commit(&kit, ("t", 5), &commit(2), 1, 0, |name| name.into());
+    group.remove(&kit, "t", 6);
     assert_eq!((contents(&pinned)[&("t".into(), 5)], pinned.len()), (1, 3000));
     assert_eq!((contents(group.view())[&("t".into(), 5)], group.view().len()), (2, 2999));
     // Only the touched chunks were copied.
@@ -38,22 +38,22 @@ fn a_pinned_view_does_not_move() {
 
 #[test]
 fn commits_and_removals_in_any_order_leave_what_a_map_would() {
-    let (mut group, hasher) = (Group::new("g".into()), DefaultHashBuilder::default());
+    let (mut group, kit) = (Group::new("g".into()), Kit::default());
     let mut expected = BTreeMap::new();
     let mut state = 42_u64;
     for step in 0..50_000_i64 {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let (topic, partition) = (format!("t{}", (state >> 33) % 40), i32::try_from((state >> 40) % 60).unwrap());
         if (state >> 60) < 7 {
-            let removed = group.remove(&hasher, &topic, partition).map(|row| row.committed_offset);
+            let removed = group.remove(&kit, &topic, partition).map(|row| row.committed_offset);
             assert_eq!(removed, expected.remove(&(topic, partition)));
         } else {
             let metadata = if step % 3 == 0 { "m" } else { "" };
             let before =
-                group.commit(&hasher, (&topic, partition), &Commit { metadata, ..commit(step) }, step, 0, |name| {
+                group.commit(&kit, (&topic, partition), &Commit { metadata, ..commit(step) }, step, 0, |name| {
                     name.into()
                 });
-            let found = group.get(&hasher, &topic, partition).unwrap();
+            let found = group.get(&kit.hasher, &topic, partition).unwrap();
             assert_eq!(found.rare.is_some(), step % 3 == 0);
             assert_eq!(before.map(|row| row.committed_offset), expected.insert((topic, partition), step));
         }
@@ -65,10 +65,10 @@ fn commits_and_removals_in_any_order_leave_what_a_map_would() {
 
 #[test]
 fn the_usual_interval_settles_on_that_of_the_commits() {
-    let (mut group, hasher) = (Group::new("g".into()), DefaultHashBuilder::default());
+    let (mut group, kit) = (Group::new("g".into()), Kit::default());
     for hour in 0..10 {
-        group.commit(&hasher, ("t", 0), &commit(hour * 3_600_000), hour, 0, |name| name.into());
+        group.commit(&kit, ("t", 0), &commit(hour * 3_600_000), hour, 0, |name| name.into());
     }
-    let interval = group.get(&hasher, "t", 0).unwrap().row.interval_ms;
+    let interval = group.get(&kit.hasher, "t", 0).unwrap().row.interval_ms;
     assert!((3_590_000..=3_600_000).contains(&interval), "{interval}");
 }

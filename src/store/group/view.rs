@@ -1,11 +1,14 @@
 //! What readers get of a group.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use super::{CHUNK_ROWS, Chunk, Rare, Row, Topic};
 use crate::{
     model::{Millis, Name, Uuid, java_hash, log_partition_of},
-    store::membership::{Membership, log::Members},
+    store::{
+        held::{Mark, Version},
+        membership::{Membership, log::Members},
+    },
 };
 
 /// A group at one moment.
@@ -22,6 +25,17 @@ pub struct GroupView {
     pub(super) hash: i32,
     pub(super) topics: Arc<Vec<Topic>>,
     pub(super) chunks: Vec<Arc<Chunk>>,
+    pub(super) mark: Mark,
+}
+
+impl Version for GroupView {
+    fn heap(&self) -> usize {
+        self.chunks.capacity() * size_of::<Arc<Chunk>>()
+    }
+
+    fn mark(&self) -> &Mark {
+        &self.mark
+    }
 }
 
 /// An entry of a view: a row with its name and rare fields.
@@ -47,6 +61,7 @@ impl GroupView {
             live_commits: 0,
             topics: Arc::default(),
             chunks: vec![],
+            mark: Mark::default(),
         }
     }
 
@@ -86,16 +101,27 @@ impl GroupView {
 
     /// All committed offsets, in no order.
     pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
-        self.chunks.iter().flat_map(move |chunk| {
+        self.entries_at(0..usize::MAX).map(|(_, entry)| entry)
+    }
+
+    /// Some of them, with their positions.
+    pub fn entries_at(&self, positions: Range<usize>) -> impl Iterator<Item = (usize, Entry<'_>)> {
+        let first = positions.start / CHUNK_ROWS;
+        self.chunks.iter().enumerate().skip(first).flat_map(move |(number, chunk)| {
+            let base = number * CHUNK_ROWS;
+            let from = positions.start.saturating_sub(base);
+            let to = positions.end.saturating_sub(base).min(chunk.rows.len());
+            let rows = chunk.rows.get(from..to).unwrap_or_default();
             let rare = (!chunk.rare.is_empty()).then_some(&chunk.rare);
-            chunk.rows.iter().zip(0_u16..).filter_map(move |(row, at)| {
+            rows.iter().zip(from..).filter_map(move |(row, at)| {
                 let topic_index = row.topic as usize;
-                Some(Entry {
+                let entry = Entry {
                     topic: &self.topics.get(topic_index)?.name,
                     topic_index,
                     row,
-                    rare: rare.and_then(|rare| rare.get(&at)),
-                })
+                    rare: rare.and_then(|rare| rare.get(&u16::try_from(at).ok()?)),
+                };
+                Some((base + at, entry))
             })
         })
     }

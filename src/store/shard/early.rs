@@ -81,7 +81,7 @@ impl Shard {
             Some(early) => early.log_offset = event.log_offset,
             None => {
                 let group = self.find(&state, event.group).and_then(|index| state.groups.get(index as usize));
-                let known = group.and_then(|group| group.get(&self.hasher, topic, partition));
+                let known = group.and_then(|group| group.get(&self.kit.hasher, topic, partition));
                 let by_reader = known.map(|entry| (*entry.row, entry.rare.cloned().unwrap_or_default()));
                 let key = (self.names.intern(event.group), self.names.intern(topic), partition);
                 state.ahead.keys.insert(key, Early { log_offset: event.log_offset, by_reader });
@@ -101,7 +101,7 @@ impl Shard {
         let Some(index) = self.find(&state, group) else { return };
         let Some(group) = state.groups.get_mut(index as usize) else { return };
         let since = group.view().members_stale_since.map_or(at, |since| since.min(at));
-        group.set_members_stale_since(Some(since));
+        group.set_members_stale_since(&self.kit, Some(since));
         let id = Name::clone(&group.view().id);
         let last = state.ahead.members.entry(id).or_insert(log_offset);
         *last = (*last).max(log_offset);
@@ -152,7 +152,7 @@ impl Shard {
         for (id, _) in shown {
             let index = self.find(&state, &id);
             if let Some(group) = index.and_then(|index| state.groups.get_mut(index as usize)) {
-                group.set_members_stale_since(None);
+                group.set_members_stale_since(&self.kit, None);
             }
         }
         self.has_ahead.store(!state.ahead.is_empty(), Ordering::Release);

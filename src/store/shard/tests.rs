@@ -6,7 +6,8 @@ use crate::{
 
 fn shard() -> Shard {
     let key = ShardKey { cluster: "c".into(), source: SOURCE_KAFKA.into(), log_partition: 0 };
-    Shard::new(key, 1, Arc::default(), Clock::manual(1_000), Limits { commits_kept: 1000, watch_queue: 16 })
+    let limits = Limits { commits_kept: 1000, watch_queue: 16 };
+    Shard::new(key, 1, Arc::default(), Arc::default(), Clock::manual(1_000), limits)
 }
 
 fn commit(log_offset: i64, group: &str, partition: i32, offset: i64) -> Event<'_> {
@@ -217,4 +218,40 @@ fn a_change_out_of_the_order_of_the_log_needs_a_full_resync() {
     shard.apply(&[commit(4, "h", 0, 2)], 0);
     let view = shard.pin();
     assert_eq!((view.last_full, view.sequence), (4, 4));
+}
+
+#[test]
+fn what_only_a_pin_holds_is_counted_until_it_is_gone() {
+    let shard = shard();
+    let all: Vec<_> = (0..3000).map(|partition| commit(0, "g", partition, 1)).collect();
+    shard.apply(&all, 0);
+    let held = Arc::clone(&shard.kit.held);
+    let (first, second) = (shard.pin(), shard.pin());
+    assert_eq!(held.bytes(), 0, "shared with the shard");
+    shard.apply(&[commit(1, "g", 5, 2), commit(2, "g", 6, 2)], 0);
+    let chunk = 1024 * size_of::<Row>();
+    let one = held.bytes();
+    assert!((chunk..chunk + 1024).contains(&one), "a chunk and the group's list of them: {one}");
+    let third = shard.pin();
+    shard.apply(&[commit(3, "g", 7, 3)], 0);
+    assert!((one + chunk..2 * (chunk + 1024)).contains(&held.bytes()));
+    drop(first);
+    drop(third);
+    assert_eq!(held.bytes(), one, "the second still reads it");
+    drop(second);
+    assert_eq!(held.bytes(), 0);
+}
+
+#[test]
+fn a_shard_that_is_gone_is_all_its_readers() {
+    let shard = shard();
+    shard.apply(&[commit(0, "g", 0, 1), commit(0, "h", 0, 1)], 0);
+    let (view, held) = (shard.pin(), Arc::clone(&shard.kit.held));
+    shard.apply(&[delete(1, "h", 0)], 0);
+    let deleted = held.bytes();
+    assert!(deleted > 0);
+    drop(shard);
+    assert!(held.bytes() > deleted);
+    drop(view);
+    assert_eq!(held.bytes(), 0);
 }

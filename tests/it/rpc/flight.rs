@@ -132,6 +132,37 @@ fn a_statement_runs_when_its_ticket_is_redeemed() {
 }
 
 #[test]
+fn an_answer_names_its_snapshot() {
+    let lab = shop();
+    let names: Vec<String> = lab.block_on(async {
+        let mut client = flight(&lab);
+        let info = client.execute("SELECT * FROM offsets".to_owned(), None).await.unwrap();
+        let mut names = vec![];
+        for _ in 0..2 {
+            let ticket = info.endpoint[0].ticket.clone().unwrap();
+            let answer = client.inner_mut().do_get(ticket).await.unwrap();
+            assert_eq!(answer.metadata().get("offsetd-incomplete-clusters").unwrap(), "");
+            names.push(answer.metadata().get("offsetd-snapshot").unwrap().to_str().unwrap().to_owned());
+        }
+        names
+    });
+    assert!(!names[0].is_empty() && names[0] != names[1], "{names:?}");
+}
+
+#[test]
+fn what_is_prepared_or_not_redeemed_keeps_nothing() {
+    let lab = shop();
+    let _prepared = lab.block_on(async {
+        let mut client = flight(&lab);
+        let statement = client.prepare("SELECT * FROM offsets".to_owned(), None).await.unwrap();
+        (statement, client.execute("SELECT * FROM offsets".to_owned(), None).await.unwrap())
+    });
+    lab.commit("billing", "payments", 0, 9);
+    lab.settle();
+    until("no old version to be kept", || lab.get("/metrics").text().contains("\noffsetd_held_bytes 0\n"));
+}
+
+#[test]
 fn parameters_are_numbered_and_typed() {
     let lab = shop();
     lab.block_on(async {

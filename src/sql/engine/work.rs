@@ -1,0 +1,115 @@
+//! Work for a statement on the engine's threads: with a place among those that run or wait, within its deadline, and
+//! no longer than somebody waits for it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use tokio::{sync::oneshot, task::JoinHandle, time::timeout_at};
+
+use super::{Engine, Shared, SqlError, Statement, Stop, check};
+
+/// Work under way. Dropping it ends it.
+#[derive(Debug)]
+pub(super) struct Work<T> {
+    /// `None` once it was told.
+    outcome: Option<oneshot::Receiver<Result<T, SqlError>>>,
+    deadline: tokio::time::Instant,
+    stop: Stop,
+    task: JoinHandle<()>,
+}
+
+impl<T> Drop for Work<T> {
+    fn drop(&mut self) {
+        self.stop.end(SqlError::Invalid("nobody waits for the statement any more".to_owned()));
+        self.task.abort();
+    }
+}
+
+impl<T> Work<T> {
+    /// Waits for something that the work does, no longer than until its deadline.
+    ///
+    /// # Cancel safety
+    /// That of the future.
+    pub(super) async fn in_time<F: Future>(&self, future: F) -> Result<F::Output, SqlError> {
+        // The task may be deep in a computation that does not look up.
+        timeout_at(self.deadline, future).await.map_err(|_| SqlError::Deadline(self.stop.timeout()))
+    }
+
+    /// How it ended; `None` when that was told before.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(super) async fn outcome(&mut self) -> Option<Result<T, SqlError>> {
+        let ended = timeout_at(self.deadline, self.outcome.as_mut()?).await;
+        self.outcome = None;
+        Some(match ended {
+            Ok(outcome) => outcome.unwrap_or(Err(SqlError::ShuttingDown)),
+            Err(_) => Err(SqlError::Deadline(self.stop.timeout())),
+        })
+    }
+}
+
+impl Engine {
+    /// Starts what there is to do for a statement.
+    #[expect(clippy::disallowed_methods, reason = "bounds the run, part of no answer")]
+    pub(super) fn work<T, F>(
+        &self,
+        statement: Statement,
+        work: impl FnOnce(Arc<Shared>, Statement, Stop) -> F,
+    ) -> Result<Work<T>, SqlError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, SqlError>> + Send + 'static,
+    {
+        let own = self.shared.settings.timeout;
+        let timeout = statement.timeout.map_or(own, |timeout| timeout.min(own));
+        let deadline = Instant::now() + timeout;
+        // Here and not on the engine's threads, which may all be busy.
+        check::tokens(&statement.sql, &self.shared.settings)?;
+        let place = self.shared.place()?;
+        let runtime = self.runtime.as_ref().ok_or(SqlError::ShuttingDown)?;
+        let stop = Stop::new(deadline, timeout);
+        let (sender, outcome) = oneshot::channel();
+        let (work, stopped) = (work(Arc::clone(&self.shared), statement, stop.clone()), stop.clone());
+        let run = async move {
+            let outcome = tokio::select! {
+                outcome = work => outcome,
+                reason = stopped.ended() => Err(reason),
+            };
+            // First, so that who runs the statement next finds the place free.
+            drop(place);
+            // Nobody may wait any more.
+            let _ = sender.send(outcome);
+        };
+        let task = runtime.spawn(run);
+        Ok(Work { outcome: Some(outcome), deadline: deadline.into(), stop, task })
+    }
+}
+
+impl Shared {
+    /// A place among those that run or wait.
+    fn place(&self) -> Result<Place, SqlError> {
+        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let place = Place(Arc::clone(&self.waiting));
+        let queue = self.settings.queue + self.settings.concurrency;
+        if before >= queue {
+            let what = format!("{queue} statements are running or waiting already");
+            return Err(SqlError::Limit { what, setting: "sql.queue" });
+        }
+        Ok(place)
+    }
+}
+
+/// Counts a statement as running or waiting while it lives.
+struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

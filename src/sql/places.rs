@@ -1,0 +1,99 @@
+//! Where the rows of a table stand in a cut: clusters, and shards of clusters.
+
+use std::iter;
+
+use super::{
+    table::{AnyTable, By, Unit, Units},
+    wanted::Wanted,
+};
+use crate::store::{
+    cut::{ClusterCut, Cut, GroupCut},
+    shard::ShardView,
+};
+
+/// A part of a cut that is read as a whole or skipped.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    cluster: usize,
+    /// For tables that are read group by group.
+    shard: Option<usize>,
+}
+
+/// All places of a table.
+pub(super) fn all(cut: &Cut, table: &dyn AnyTable) -> Vec<Place> {
+    let unloaded = if table.shows_unloaded() { &*cut.unloaded } else { &[] };
+    let clusters = cut.clusters.iter().chain(unloaded).enumerate();
+    match table.by() {
+        By::Server => clusters.take(1).map(|(cluster, _)| Place { cluster, shard: None }).collect(),
+        By::Cluster => clusters.map(|(cluster, _)| Place { cluster, shard: None }).collect(),
+        By::Group | By::Offset => clusters
+            .flat_map(|(cluster, of)| (0..of.shards.len()).map(move |shard| Place { cluster, shard: Some(shard) }))
+            .collect(),
+    }
+}
+
+fn cluster(cut: &Cut, place: Place) -> Option<&ClusterCut> {
+    cut.clusters.get(place.cluster).or_else(|| cut.unloaded.get(place.cluster.checked_sub(cut.clusters.len())?))
+}
+
+fn shard(cluster: &ClusterCut, place: Place) -> Option<&ShardView> {
+    Some(&**cluster.shards.get(place.shard?)?)
+}
+
+/// Whether a place can hold what is wanted: the right cluster, and one of the groups.
+pub(super) fn is_wanted(cut: &Cut, place: Place, wanted: &Wanted) -> bool {
+    let Some(cluster) = cluster(cut, place).filter(|cut| wanted.clusters.includes(&cut.cluster.name)) else {
+        return false;
+    };
+    shard(cluster, place).is_none_or(|shard| groups(cluster, shard, wanted).next().is_some())
+}
+
+/// How much there is to read, roughly.
+pub(super) fn weight(cut: &Cut, place: Place) -> usize {
+    cluster(cut, place).and_then(|cluster| shard(cluster, place)).map_or(1, |shard| shard.groups.len())
+}
+
+/// The units of a place that are wanted, ordered by group.
+pub(super) fn units<'a>(cut: &'a Cut, place: Place, wanted: &'a Wanted) -> Units<'a> {
+    let Some(cluster) = cluster(cut, place) else { return Box::new(iter::empty()) };
+    let unit = move |group: Option<GroupCut<'a>>| {
+        let offsets = 0..group.map_or(0, |group| group.group.len());
+        Unit { cut, cluster, group, offsets }
+    };
+    match shard(cluster, place) {
+        None => Box::new(iter::once(unit(None))),
+        Some(shard) => Box::new(groups(cluster, shard, wanted).map(move |group| unit(Some(group)))),
+    }
+}
+
+/// The units of several places that are wanted: in parts of at most `rows` offsets, or, if that is
+/// wanted, ordered by cluster and group.
+pub(super) fn read<'a>(cut: &'a Cut, places: &'a [Place], wanted: &'a Wanted, rows: usize) -> Units<'a> {
+    let units = places.iter().flat_map(move |place| units(cut, *place, wanted));
+    if !wanted.sorted {
+        return Box::new(units.flat_map(move |unit| parts(unit, rows)));
+    }
+    let mut units: Vec<Unit<'a>> = units.collect();
+    units.sort_by_key(|unit| (&*unit.cluster.cluster.name, unit.group.map(|group| &*group.group.id)));
+    Box::new(units.into_iter())
+}
+
+fn parts(unit: Unit<'_>, rows: usize) -> impl Iterator<Item = Unit<'_>> + Send {
+    let parts = unit.offsets.len().div_ceil(rows).max(1);
+    (0..parts).map(move |part| {
+        let offsets = part * rows..((part + 1) * rows).min(unit.offsets.end);
+        Unit { offsets, ..unit.clone() }
+    })
+}
+
+/// The groups of a shard that are wanted, ordered by id: one look-up each where they are named.
+fn groups<'a>(
+    cluster: &'a ClusterCut,
+    shard: &'a ShardView,
+    wanted: &'a Wanted,
+) -> Box<dyn Iterator<Item = GroupCut<'a>> + Send + 'a> {
+    match wanted.groups.list() {
+        Some(ids) => Box::new(ids.filter_map(move |id| cluster.group_of(shard, id))),
+        None => Box::new(cluster.groups_among(shard, wanted.groups.range(&shard.groups, |group| &group.id))),
+    }
+}

@@ -1,0 +1,97 @@
+//! Rules of the planner that look up: before each step, whether the statement is to end.
+//!
+//! Planning does not give way, so that nothing can take it from the thread that it runs on.
+
+use std::sync::Arc;
+
+use datafusion::{
+    common::{Result, config::ConfigOptions, tree_node::Transformed},
+    execution::SessionStateBuilder,
+    logical_expr::LogicalPlan,
+    optimizer::{Analyzer, AnalyzerRule, ApplyOrder, Optimizer, OptimizerConfig, OptimizerRule},
+    physical_optimizer::{
+        PhysicalOptimizerRule,
+        optimizer::{PhysicalOptimizer, PhysicalOptimizerContext},
+    },
+    physical_plan::ExecutionPlan,
+};
+
+use super::stop::Stop;
+
+type Logical = dyn OptimizerRule + Send + Sync;
+type Analyzing = dyn AnalyzerRule + Send + Sync;
+type Physical = dyn PhysicalOptimizerRule + Send + Sync;
+
+/// DataFusion's own rules, which end with the statement.
+pub(super) fn rules(builder: SessionStateBuilder, stop: &Stop) -> SessionStateBuilder {
+    builder
+        .with_analyzer_rules(Analyzer::new().rules.into_iter().map(|rule| Watched::new(rule, stop) as _).collect())
+        .with_optimizer_rules(Optimizer::new().rules.into_iter().map(|rule| Watched::new(rule, stop) as _).collect())
+        .with_physical_optimizer_rules(
+            PhysicalOptimizer::new().rules.into_iter().map(|rule| Watched::new(rule, stop) as _).collect(),
+        )
+}
+
+/// A rule that is not begun once the statement is to end.
+#[derive(Debug)]
+struct Watched<R: ?Sized> {
+    rule: Arc<R>,
+    stop: Stop,
+}
+
+impl<R: ?Sized> Watched<R> {
+    fn new(rule: Arc<R>, stop: &Stop) -> Arc<Self> {
+        Arc::new(Self { rule, stop: stop.clone() })
+    }
+}
+
+impl AnalyzerRule for Watched<Analyzing> {
+    fn analyze(&self, plan: LogicalPlan, config: &ConfigOptions) -> Result<LogicalPlan> {
+        self.stop.check()?;
+        self.rule.analyze(plan, config)
+    }
+
+    fn name(&self) -> &str {
+        self.rule.name()
+    }
+}
+
+impl OptimizerRule for Watched<Logical> {
+    fn name(&self) -> &str {
+        self.rule.name()
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        self.rule.apply_order()
+    }
+
+    /// For each step of the plan, where the rule leaves it to the optimiser to go through them.
+    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        self.stop.check()?;
+        self.rule.rewrite(plan, config)
+    }
+}
+
+impl PhysicalOptimizerRule for Watched<Physical> {
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
+        self.stop.check()?;
+        self.rule.optimize(plan, config)
+    }
+
+    fn optimize_with_context(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        context: &dyn PhysicalOptimizerContext,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.stop.check()?;
+        self.rule.optimize_with_context(plan, context)
+    }
+
+    fn name(&self) -> &str {
+        self.rule.name()
+    }
+
+    fn schema_check(&self) -> bool {
+        self.rule.schema_check()
+    }
+}

@@ -1,0 +1,67 @@
+//! Benchmarks. `cargo run --release --features bench --bin bench -- [--json FILE] [--rounds N] [SUITE…]`
+//!
+//! Machines are noisy: every figure stands beside one of the same run, round by round in turn, and what counts is their
+//! ratio. `SUITE` is one of those below; without any, all run.
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a benchmark fails by panicking, and measures time"
+)]
+
+use clap::Parser;
+
+#[path = "../made.rs"]
+mod made;
+mod measure;
+mod serving;
+mod sql;
+
+use measure::Report;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+#[derive(Debug, Parser)]
+struct Args {
+    /// What to run.
+    suites: Vec<String>,
+    /// Also write the results there, as JSON.
+    #[arg(long)]
+    json: Option<std::path::PathBuf>,
+    /// Rounds of each comparison.
+    #[arg(long, default_value_t = 15)]
+    rounds: usize,
+    /// Only comparisons whose name has this in it.
+    #[arg(long, default_value = "")]
+    only: String,
+}
+
+type Suite = fn(&mut Report);
+
+const SUITES: [(&str, Suite); 2] = [("sql", sql::run), ("serving", serving::run)];
+
+fn main() {
+    let args = Args::parse();
+    let known: Vec<&str> = SUITES.iter().map(|(name, _)| *name).collect();
+    if let Some(unknown) = args.suites.iter().find(|suite| !known.contains(&suite.as_str())) {
+        eprintln!("no suite {unknown:?}; there are {}", known.join(", "));
+        std::process::exit(64);
+    }
+    let mut report = Report::new(args.rounds, args.only);
+    for (name, run) in SUITES {
+        if args.suites.is_empty() || args.suites.iter().any(|suite| suite == name) {
+            report.suite(name);
+            run(&mut report);
+        }
+    }
+    if let Some(path) = args.json {
+        std::fs::write(path, report.json()).unwrap();
+    }
+}

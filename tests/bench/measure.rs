@@ -1,0 +1,111 @@
+//! Figures side by side, as a table and as JSON.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// What was measured so far; printed as it comes.
+#[derive(Debug)]
+pub(crate) struct Report {
+    rounds: usize,
+    only: String,
+    suite: &'static str,
+    rows: Vec<Value>,
+}
+
+/// What a ratio is to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Goal {
+    AtMost(f64),
+    AtLeast(f64),
+    /// Told for the sake of comparison.
+    None,
+}
+
+impl Report {
+    /// Runs each comparison so often, of those whose names have `only` in them.
+    pub(crate) fn new(rounds: usize, only: String) -> Self {
+        Self { rounds, only, suite: "", rows: vec![] }
+    }
+
+    pub(crate) fn suite(&mut self, name: &'static str) {
+        self.suite = name;
+        println!("\n{name}");
+        println!("  {:<58} {:>13} {:>13} {:>9}  goal", "", "ours", "beside it", "ratio");
+    }
+
+    /// Times two things in turn; the medians, and how many times as long ours takes.
+    pub(crate) fn compare(&mut self, what: &str, goal: Goal, ours: impl FnMut(), beside: impl FnMut()) {
+        if let Some((ours, beside)) = self.medians(what, ours, beside) {
+            self.row(what, "s", ours, beside, ours / beside, goal);
+        }
+    }
+
+    /// The same, as how many times faster ours is.
+    pub(crate) fn faster(&mut self, what: &str, goal: Goal, ours: impl FnMut(), beside: impl FnMut()) {
+        if let Some((ours, beside)) = self.medians(what, ours, beside) {
+            self.row(what, "s", ours, beside, beside / ours, goal);
+        }
+    }
+
+    fn medians(&self, what: &str, mut ours: impl FnMut(), mut beside: impl FnMut()) -> Option<(f64, f64)> {
+        if !what.contains(&self.only) {
+            return None;
+        }
+        let (mut first, mut second) = (vec![], vec![]);
+        // One round each to warm up.
+        ours();
+        beside();
+        for _ in 0..self.rounds {
+            first.push(time(&mut ours));
+            second.push(time(&mut beside));
+        }
+        Some((median(&mut first).as_secs_f64(), median(&mut second).as_secs_f64()))
+    }
+
+    /// Two figures and their ratio.
+    pub(crate) fn row(&mut self, what: &str, unit: &str, ours: f64, beside: f64, ratio: f64, goal: Goal) {
+        let (text, met) = match goal {
+            Goal::AtMost(limit) => (format!("<= {limit}"), Some(ratio <= limit)),
+            Goal::AtLeast(limit) => (format!(">= {limit}"), Some(ratio >= limit)),
+            Goal::None => (String::new(), None),
+        };
+        let missed = if met == Some(false) { "  MISSED" } else { "" };
+        println!("  {what:<58} {:>13} {:>13} {ratio:>9.2}  {text}{missed}", shown(ours, unit), shown(beside, unit));
+        self.rows.push(json!({
+            "suite": self.suite, "what": what, "unit": unit, "ours": ours, "beside": beside, "ratio": ratio,
+            "goal": text, "met": met,
+        }));
+    }
+
+    pub(crate) fn json(&self) -> String {
+        serde_json::to_string_pretty(&self.rows).unwrap()
+    }
+}
+
+fn shown(value: f64, unit: &str) -> String {
+    match unit {
+        "s" if value < 1e-3 => format!("{:.1} µs", value * 1e6),
+        "s" if value < 1.0 => format!("{:.2} ms", value * 1e3),
+        _ if value >= 100.0 => format!("{value:.0} {unit}"),
+        _ => format!("{value:.2} {unit}"),
+    }
+}
+
+fn time(run: &mut impl FnMut()) -> Duration {
+    let start = Instant::now();
+    run();
+    start.elapsed()
+}
+
+/// The middle one.
+pub(crate) fn median(times: &mut [Duration]) -> Duration {
+    quantile(times, 0.5)
+}
+
+/// The one that a part of the others is below.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "an index")]
+pub(crate) fn quantile(times: &mut [Duration], part: f64) -> Duration {
+    times.sort();
+    times[((times.len() as f64 * part) as usize).min(times.len() - 1)]
+}

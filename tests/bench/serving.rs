@@ -1,0 +1,244 @@
+//! What clients see of a server on a million committed offsets: export over Flight SQL beside prebuilt batches, and point
+//! queries while others run SQL and a writer commits.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use arrow_flight::encode::FlightDataEncoderBuilder;
+use arrow_flight::flight_service_server::{FlightService, FlightServiceServer};
+use arrow_flight::sql::client::FlightSqlServiceClient;
+use arrow_flight::sql::server::FlightSqlService;
+use arrow_flight::sql::{CommandStatementQuery, ProstMessageExt, SqlInfo, TicketStatementQuery};
+use arrow_flight::{FlightDescriptor, FlightEndpoint, FlightInfo, Ticket};
+use futures::{StreamExt, TryStreamExt, stream};
+use offsetd::model::Millis;
+use offsetd::rpc::proto::offset_service_client::OffsetServiceClient;
+use offsetd::rpc::proto::{QueryRequest, SqlRequest};
+use offsetd::rpc::{self, Service};
+use offsetd::sql::{Engine, Statement};
+use offsetd::store::Store;
+use prost::Message as _;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Response, Status};
+
+use crate::made::{self, Committed};
+use crate::measure::{Goal, Report, quantile};
+use crate::sql::million;
+
+const EXPORT: &str = "SELECT * FROM offsets";
+const CLIENTS: usize = 16;
+const COMMITS_PER_SECOND: u64 = 50_000;
+/// Of each client: point queries are asked at a steady rate, as dashboards and alerts do.
+const QUERY_INTERVAL: Duration = Duration::from_millis(10);
+const MIXED_FOR: Duration = Duration::from_secs(5);
+
+fn runtime() -> Runtime {
+    Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+async fn serve(router: axum::Router) -> Channel {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Endpoint::from_shared(format!("http://{address}")).unwrap().tcp_nodelay(true).connect().await.unwrap()
+}
+
+fn service(store: &Arc<Store>) -> (Arc<Engine>, axum::Router) {
+    let config = made::config();
+    let engine = Arc::new(Engine::new(Arc::clone(store), config.sql).unwrap());
+    let service = Service::new(Arc::clone(&engine), config.server, CancellationToken::new());
+    (engine, rpc::routes(service).unwrap().0)
+}
+
+/// Gives batches that lie ready.
+#[derive(Clone)]
+struct Prebuilt(Arc<Vec<RecordBatch>>);
+
+#[tonic::async_trait]
+impl FlightSqlService for Prebuilt {
+    type FlightService = Self;
+
+    async fn get_flight_info_statement(
+        &self,
+        _: CommandStatementQuery,
+        _: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        let ticket = TicketStatementQuery { statement_handle: "x".into() };
+        let ticket = Ticket::new(ticket.as_any().encode_to_vec());
+        let info = FlightInfo::new().try_with_schema(&self.0[0].schema()).unwrap();
+        Ok(Response::new(info.with_endpoint(FlightEndpoint::new().with_ticket(ticket))))
+    }
+
+    async fn do_get_statement(
+        &self,
+        _: TicketStatementQuery,
+        _: Request<Ticket>,
+    ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
+        let batches = Arc::clone(&self.0);
+        let batches = stream::iter((0..batches.len()).map(move |at| Ok(batches[at].clone())));
+        let data = FlightDataEncoderBuilder::new().with_schema(self.0[0].schema()).build(batches);
+        Ok(Response::new(Box::pin(data.map_err(Status::from))))
+    }
+
+    async fn register_sql_info(&self, _: i32, _: &SqlInfo) {}
+}
+
+async fn export(channel: &Channel) -> usize {
+    let mut client = FlightSqlServiceClient::new(channel.clone());
+    let info = client.execute(EXPORT.to_owned(), None).await.unwrap();
+    let ticket = info.endpoint[0].ticket.clone().unwrap();
+    let batches = client.do_get(ticket).await.unwrap();
+    batches.map(|batch| batch.unwrap().num_rows()).fold(0, async |sum, rows| sum + rows).await
+}
+
+fn exports(report: &mut Report, store: &Arc<Store>) {
+    let runtime = runtime();
+    let (engine, router) = service(store);
+    let batches = runtime.block_on(async {
+        let statement = Statement { sql: EXPORT.to_owned(), ..Statement::default() };
+        let mut answer = engine.run(statement).await.unwrap();
+        let mut batches = vec![];
+        while let Some(batch) = answer.next().await {
+            batches.push(batch.unwrap());
+        }
+        batches
+    });
+    let (ours, prebuilt) = runtime.block_on(async {
+        let prebuilt = tonic::service::Routes::new(FlightServiceServer::new(Prebuilt(Arc::new(batches))));
+        (serve(router).await, serve(prebuilt.into_axum_router()).await)
+    });
+    let rows = runtime.block_on(export(&prebuilt));
+    report.faster(
+        "export over Flight SQL, beside prebuilt batches",
+        Goal::AtLeast(0.8),
+        || assert_eq!(runtime.block_on(export(&ours)), rows),
+        || assert_eq!(runtime.block_on(export(&prebuilt)), rows),
+    );
+}
+
+/// Commits at a steady rate until told to stop; how many.
+fn write(store: &Arc<Store>, stop: &AtomicBool) -> u64 {
+    let cluster = &store.clusters()[0];
+    let (started, mut written) = (Instant::now(), 0_u64);
+    while !stop.load(Ordering::Relaxed) {
+        let due = u64::try_from(started.elapsed().as_millis()).unwrap() * COMMITS_PER_SECOND / 1000;
+        let now: Millis = store.clock.now();
+        let commits: Vec<Committed> = (written..due.min(written + 5000))
+            .map(|number| Committed {
+                group: format!("service-{}-consumer", number * 7919 % 10_000),
+                topic: "live".to_owned(),
+                partition: 0,
+                offset: i64::try_from(number).unwrap(),
+                at: now,
+                metadata: "",
+            })
+            .collect();
+        written += u64::try_from(commits.len()).unwrap();
+        if commits.is_empty() {
+            std::thread::sleep(Duration::from_millis(1));
+        } else {
+            made::commit(cluster, &commits, true);
+        }
+    }
+    written
+}
+
+/// Latencies of point queries of all clients, asked for a while.
+async fn query(channel: &Channel, length: Duration) -> Vec<Duration> {
+    let until = Instant::now() + length;
+    let clients = (0..CLIENTS).map(|client| {
+        let mut stub = OffsetServiceClient::new(channel.clone());
+        tokio::spawn(async move {
+            let mut latencies = vec![];
+            let mut interval = tokio::time::interval(QUERY_INTERVAL);
+            let mut number = client;
+            while Instant::now() < until {
+                interval.tick().await;
+                number = (number * 31 + 7) % 10_000;
+                let request = QueryRequest {
+                    group_id: format!("service-{number}-consumer"),
+                    topic: "live".to_owned(),
+                    ..QueryRequest::default()
+                };
+                let start = Instant::now();
+                let answer = stub.query(request).await;
+                latencies.push(start.elapsed());
+                assert!(answer.is_ok() || answer.unwrap_err().code() == tonic::Code::NotFound);
+            }
+            latencies
+        })
+    });
+    let all = futures::future::join_all(clients.collect::<Vec<_>>()).await;
+    all.into_iter().flat_map(Result::unwrap).collect()
+}
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Runs statements one after another until told to stop.
+fn ask(channel: Channel, client: usize, stop: Arc<AtomicBool>, asked: Arc<AtomicU64>) -> Task {
+    const STATEMENTS: [&str; 4] = [
+        "SELECT topic, sum(lag), max(lag) FROM lag GROUP BY topic ORDER BY 2 DESC LIMIT 20",
+        "SELECT * FROM lag WHERE group_id = 'service-77-consumer'",
+        "SELECT group_id, lag, status FROM groups ORDER BY lag DESC LIMIT 50",
+        "SELECT * FROM offsets LIMIT 1000",
+    ];
+    Box::pin(async move {
+        let mut stub = OffsetServiceClient::new(channel).max_decoding_message_size(64 << 20);
+        let mut number = client;
+        while !stop.load(Ordering::Relaxed) {
+            let statement = STATEMENTS[number % STATEMENTS.len()].to_owned();
+            number += 1;
+            let mut answer = stub.sql(SqlRequest { statement, ..SqlRequest::default() }).await.unwrap().into_inner();
+            while answer.message().await.unwrap().is_some() {}
+            asked.fetch_add(1, Ordering::Relaxed);
+        }
+    })
+}
+
+fn mixed(report: &mut Report, store: &Arc<Store>) {
+    // The clients have threads of their own, and connections of their own.
+    let (server, clients) = (runtime(), runtime());
+    let (_engine, router) = service(store);
+    let queries = server.block_on(serve(router.clone()));
+    let statements = server.block_on(serve(router));
+    let (stop_writer, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let writer = {
+        let (store, stop) = (Arc::clone(store), Arc::clone(&stop_writer));
+        std::thread::spawn(move || write(&store, &stop))
+    };
+    let started = Instant::now();
+    let (mut alone, mut beside) = (vec![], vec![]);
+    for _ in 0..3 {
+        alone.extend(clients.block_on(query(&queries, MIXED_FOR)));
+        let stop = Arc::new(AtomicBool::new(false));
+        let ask = |client| clients.spawn(ask(statements.clone(), client, Arc::clone(&stop), Arc::clone(&asked)));
+        let tasks: Vec<_> = (0..CLIENTS).map(ask).collect();
+        beside.extend(clients.block_on(query(&queries, MIXED_FOR)));
+        stop.store(true, Ordering::Relaxed);
+        clients.block_on(futures::future::join_all(tasks)).into_iter().for_each(Result::unwrap);
+    }
+    stop_writer.store(true, Ordering::Relaxed);
+    let rate = writer.join().unwrap() as f64 / started.elapsed().as_secs_f64();
+    println!(
+        "  ({} and {} queries, {} statements, {rate:.0} commits/s)",
+        alone.len(),
+        beside.len(),
+        asked.load(Ordering::Relaxed)
+    );
+    for (what, part, goal) in [("p50", 0.5, Goal::None), ("p99", 0.99, Goal::AtMost(3.0))] {
+        let (alone, beside) = (quantile(&mut alone, part).as_secs_f64(), quantile(&mut beside, part).as_secs_f64());
+        report.row(&format!("Query {what} beside 16 SQL clients, and alone"), "s", beside, alone, beside / alone, goal);
+    }
+}
+
+pub(crate) fn run(report: &mut Report) {
+    let store = million();
+    exports(report, &store);
+    mixed(report, &store);
+}

@@ -1,0 +1,314 @@
+//! One statement sees one cut, whatever writers do meanwhile; and what old cuts keep from being forgotten has bounds.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arrow::array::{Array as _, AsArray as _, RecordBatch};
+use arrow::datatypes::Int64Type;
+use offsetd::clock::Clock;
+use offsetd::config;
+use offsetd::model::log_partition_for;
+use offsetd::sql::{Answer, Engine, SqlError, Statement};
+use offsetd::store::Store;
+use offsetd::store::event::{Event, EventKind};
+use offsetd::store::group::Commit;
+use offsetd::store::shard::Shard;
+use tokio::runtime::Runtime;
+
+use crate::made::{self, Committed};
+use crate::support::until;
+
+const NOW: i64 = 1_767_225_600_000;
+const GROUPS: usize = 12;
+const PARTITIONS: usize = 40;
+/// Of each key at first: their sum over a group never changes.
+const OFFSET: i64 = 1_000_000;
+
+fn name(group: usize) -> String {
+    format!("group-{group}")
+}
+
+fn event<'a>(group: &'a str, partition: usize, offset: Option<i64>, log_offset: i64) -> Event<'a> {
+    let (topic, partition) = ("t", i32::try_from(partition).unwrap());
+    let commit = |committed_offset| Commit {
+        committed_offset,
+        committed_at: NOW,
+        leader_epoch: -1,
+        metadata: "",
+        expires_at: None,
+        topic_id: None,
+    };
+    let kind = match offset {
+        Some(offset) => EventKind::Commit { topic, partition, commit: commit(offset) },
+        None => EventKind::Delete { topic, partition },
+    };
+    Event { log_offset, at: NOW, group, kind }
+}
+
+fn shard(store: &Store, group: &str) -> Arc<Shard> {
+    let cluster = &store.clusters()[0];
+    let shards = i32::try_from(cluster.shards().len()).unwrap();
+    cluster.shard(log_partition_for(group, shards).unwrap()).unwrap()
+}
+
+/// Applies to one group, as one batch of its log partition.
+fn apply(store: &Store, group: &str, changes: &[(usize, Option<i64>)], log_offset: i64) {
+    let event = |(partition, offset): &(usize, Option<i64>)| event(group, *partition, *offset, log_offset);
+    let events: Vec<_> = changes.iter().map(event).collect();
+    shard(store, group).apply(&events, 0);
+}
+
+/// Moves the log ends about, at one sum.
+fn move_ends(store: &Store, step: usize, clock: &Clock) {
+    let end = |_: &str, partition: usize| 2 * OFFSET + i64::try_from((partition + step) % PARTITIONS).unwrap();
+    made::ends(&store.clusters()[0], &[("t".to_owned(), PARTITIONS)], end, clock);
+}
+
+fn filled() -> (Arc<Store>, Clock) {
+    let clock = Clock::manual(NOW);
+    let store = made::store(&["c"], 4, clock.clone());
+    let keys = (0..GROUPS).flat_map(|group| (0..PARTITIONS).map(move |partition| (group, partition)));
+    let commit = |(group, partition)| Committed {
+        group: name(group),
+        topic: "t".to_owned(),
+        partition: i32::try_from(partition).unwrap(),
+        offset: OFFSET,
+        at: NOW,
+        metadata: "",
+    };
+    made::commit(&store.clusters()[0], &keys.map(commit).collect::<Vec<_>>(), true);
+    move_ends(&store, 0, &clock);
+    (store, clock)
+}
+
+/// Moves offsets within each group, and lets keys and groups come and go, as fast as it can.
+fn write(store: &Store, clock: &Clock, stop: &AtomicBool) {
+    for step in 1.. {
+        let at = i64::try_from(step).unwrap();
+        for group in 0..GROUPS {
+            let (from, to) = (step % PARTITIONS, (step + 1 + group) % PARTITIONS);
+            // A round takes from each as often as it gives.
+            let before = shard(store, &name(group));
+            let offset = |partition: usize| {
+                let found = before.get(&name(group), "t", i32::try_from(partition).unwrap()).unwrap();
+                found.entry.unwrap().row.committed_offset
+            };
+            if from != to {
+                apply(store, &name(group), &[(from, Some(offset(from) - 1)), (to, Some(offset(to) + 1))], at);
+            }
+        }
+        let guest = format!("guest-{}", step % 50);
+        let changes = if step % 100 < 50 { [(0, Some(at)), (1, Some(at))] } else { [(0, None), (1, None)] };
+        apply(store, &guest, &changes, at);
+        apply(store, "progress", &[(0, Some(at))], at);
+        if step % 10 == 0 {
+            move_ends(store, step, clock);
+        }
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+    }
+}
+
+/// Stops the writer, also where the reader panics.
+struct Stopping<'a>(&'a AtomicBool);
+
+impl Drop for Stopping<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+struct Lab {
+    runtime: Runtime,
+    engine: Engine,
+    store: Arc<Store>,
+    clock: Clock,
+}
+
+impl Lab {
+    fn new(set: impl FnOnce(&mut config::Sql)) -> Self {
+        let (store, clock) = filled();
+        Self::on(store, clock, set)
+    }
+
+    fn on(store: Arc<Store>, clock: Clock, set: impl FnOnce(&mut config::Sql)) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let mut settings = config::Sql { threads: 2, timeout: Duration::from_secs(600), ..made::config().sql };
+        set(&mut settings);
+        let engine = Engine::new(Arc::clone(&store), settings).unwrap();
+        Self { runtime, engine, store, clock }
+    }
+
+    fn start(&self, sql: &str) -> Answer {
+        let statement = Statement { sql: sql.to_owned(), ..Statement::default() };
+        self.runtime.block_on(self.engine.run(statement)).unwrap_or_else(|error| panic!("{sql}\n{error}"))
+    }
+
+    fn next(&self, answer: &mut Answer) -> Option<Result<RecordBatch, SqlError>> {
+        self.runtime.block_on(answer.next())
+    }
+
+    /// The one row of an answer of whole numbers.
+    fn row(&self, sql: &str) -> Vec<i64> {
+        let mut answer = self.start(sql);
+        let mut rows = vec![];
+        while let Some(batch) = self.next(&mut answer) {
+            let batch = batch.unwrap_or_else(|error| panic!("{sql}\n{error}"));
+            for row in 0..batch.num_rows() {
+                let value = |column: &Arc<dyn arrow::array::Array>| {
+                    assert!(column.is_valid(row), "{sql}");
+                    column.as_primitive::<Int64Type>().value(row)
+                };
+                rows.push(batch.columns().iter().map(value).collect());
+            }
+        }
+        assert_eq!(rows.len(), 1, "{sql}");
+        rows.remove(0)
+    }
+}
+
+/// With how far the writer was; the rest must be 0.
+const DIFFERENCES: [(&str, &str); 6] = [
+    (
+        "what the writer leaves as it is, in each group",
+        "SELECT count(*) FROM (SELECT sum(committed_offset) AS sum FROM offsets WHERE group_id LIKE 'group-%' \
+         GROUP BY group_id) WHERE sum <> 40000000",
+    ),
+    (
+        "sums over two tables",
+        "SELECT (SELECT sum(committed_offset) FROM offsets) - (SELECT sum(committed_offset) FROM lag)",
+    ),
+    (
+        "keys and their number",
+        "SELECT count(*) FROM (SELECT group_id, count(*) AS keys FROM offsets GROUP BY group_id) o \
+         FULL JOIN groups g ON o.group_id = g.group_id WHERE o.keys IS DISTINCT FROM g.partitions",
+    ),
+    (
+        "a table and itself",
+        "SELECT count(*) FROM offsets a FULL JOIN offsets b ON a.group_id = b.group_id AND a.topic = b.topic \
+         AND a.partition = b.partition WHERE a.committed_offset IS DISTINCT FROM b.committed_offset",
+    ),
+    (
+        "lag and what it is made of",
+        "SELECT count(*) FROM lag l JOIN offsets o ON o.group_id = l.group_id AND o.partition = l.partition \
+         JOIN partitions p ON p.topic = l.topic AND p.partition = l.partition \
+         WHERE coalesce(l.lag, -1) <> p.log_end_offset - o.committed_offset",
+    ),
+    (
+        "log ends, which move at one sum, and lag by group",
+        "SELECT (SELECT sum(log_end_offset) FROM partitions WHERE topic = 't') - 80000780 \
+         + (SELECT count(*) FROM groups g JOIN (SELECT group_id, sum(lag) AS lag FROM lag GROUP BY group_id) l \
+         ON g.group_id = l.group_id WHERE g.lag IS DISTINCT FROM l.lag)",
+    ),
+];
+
+#[test]
+fn every_answer_agrees_with_itself_while_a_writer_runs_at_full_speed() {
+    let lab = Lab::new(|_| ());
+    let stop = AtomicBool::new(false);
+    let seen = std::thread::scope(|scope| {
+        scope.spawn(|| write(&lab.store, &lab.clock, &stop));
+        let _stopping = Stopping(&stop);
+        let mut seen = vec![];
+        let mut wrong = vec![];
+        for round in 0..30 {
+            for (what, difference) in DIFFERENCES {
+                let progress = "coalesce((SELECT committed_offset FROM offsets WHERE group_id = 'progress'), 0)";
+                let row = lab.row(&format!("SELECT CAST(({difference}) AS BIGINT), {progress}"));
+                if row[0] != 0 {
+                    wrong.push(format!("{what}: {} in round {round}", row[0]));
+                }
+                seen.push(row[1]);
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
+        seen
+    });
+    assert!(seen.is_sorted(), "cuts come one after the other");
+    let distinct = seen.iter().collect::<std::collections::BTreeSet<_>>().len();
+    assert!(distinct > seen.len() / 2, "the writer ran: {distinct} states in {} answers", seen.len());
+}
+
+/// Many batches, which nobody takes.
+const LONG: &str = "SELECT a.group_id, b.topic FROM offsets a, offsets b";
+
+fn touch(lab: &Lab, group: usize) {
+    apply(&lab.store, &name(group), &[(0, Some(1))], 1);
+}
+
+#[test]
+fn a_reader_that_takes_nothing_is_told_and_its_cut_let_go() {
+    let lab = Lab::new(|sql| {
+        sql.stall_timeout = Duration::from_secs(1);
+        sql.concurrency = 1;
+        sql.queue = 0;
+    });
+    let mut stalled = lab.start(LONG);
+    touch(&lab, 0);
+    assert!(lab.store.held().bytes() > 0, "the state before is kept for it");
+    until("its cut to go", || lab.store.held().bytes() == 0);
+    until("its place to be free", || {
+        let statement = Statement { sql: "SELECT 1".to_owned(), ..Statement::default() };
+        lab.runtime.block_on(lab.engine.run(statement)).is_ok()
+    });
+    let told = lab.next(&mut stalled).unwrap().unwrap_err();
+    assert!(matches!(told, SqlError::Stalled(_)), "{told}");
+    assert!(told.to_string().contains("sql.stall_timeout"), "{told}");
+    assert!(lab.next(&mut stalled).is_none());
+}
+
+/// What one touch of a group makes a reader keep.
+fn share(store: &Store) -> usize {
+    let whole = store.cut("", false).unwrap();
+    let held = |group: usize| {
+        apply(store, &name(group), &[(0, Some(1))], 1);
+        store.held().bytes()
+    };
+    // Copies have no room to spare, and are all of one size.
+    for group in 0..GROUPS {
+        held(group);
+    }
+    drop(whole);
+    let cut = store.cut("", false).unwrap();
+    let share = held(0);
+    drop(cut);
+    assert_eq!(store.held().bytes(), 0);
+    share
+}
+
+#[test]
+fn beyond_the_cap_on_old_versions_the_oldest_statement_is_ended_and_no_other() {
+    let (store, clock) = filled();
+    let share = share(&store);
+    let cap = 5 * share + share / 2;
+    let lab = Lab::on(store, clock, |sql| sql.max_held_bytes = cap);
+    let mut oldest = lab.start(LONG);
+    (0..5).for_each(|group| touch(&lab, group));
+    assert_eq!(lab.store.held().bytes(), 5 * share, "only the first statement keeps them");
+    let mut newer = lab.start(LONG);
+    touch(&lab, 5);
+    until("the oldest to let go", || lab.store.held().bytes() == share);
+    let told = lab.next(&mut oldest).unwrap().unwrap_err();
+    let SqlError::Limit { setting: "sql.max_held_bytes", .. } = told else { panic!("{told}") };
+    let mut rows = 0;
+    while let Some(batch) = lab.next(&mut newer) {
+        rows += batch.unwrap().num_rows();
+    }
+    assert_eq!(rows, (GROUPS * PARTITIONS).pow(2), "the newer one reads to its end");
+    until("nothing to be kept", || lab.store.held().bytes() == 0);
+}
+
+#[test]
+fn question_marks_are_parameters_for_every_caller() {
+    let lab = Lab::new(|_| ());
+    let sql = "SELECT count(*) FROM offsets WHERE group_id = ? AND partition < ?".to_owned();
+    let parameters = vec![offsetd::sql::ScalarValue::Utf8(Some(name(3))), offsetd::sql::ScalarValue::Int64(Some(7))];
+    let described = lab.runtime.block_on(lab.engine.describe(Statement { sql: sql.clone(), ..Statement::default() }));
+    assert_eq!(described.unwrap().parameters.fields().len(), 2);
+    let statement = Statement { sql, parameters, ..Statement::default() };
+    let mut answer = lab.runtime.block_on(lab.engine.run(statement)).unwrap();
+    let batch = lab.next(&mut answer).unwrap().unwrap();
+    assert_eq!(batch.column(0).as_primitive::<Int64Type>().values(), &[7]);
+}

@@ -1,0 +1,298 @@
+//! What a scan skips, filters, orders and cuts off itself gives the rows that DataFusion gives without its help: the
+//! same statements on tables in memory that hold the same rows.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::RecordBatch;
+use arrow::util::pretty::pretty_format_batches;
+use datafusion::datasource::MemTable;
+use datafusion::prelude::SessionContext;
+use offsetd::clock::Clock;
+use offsetd::sql::{Engine, Statement};
+use offsetd::store::Store;
+use proptest::prelude::*;
+use proptest::sample::select;
+use tokio::runtime::Runtime;
+
+use crate::made::{self, Committed};
+
+const NOW: i64 = 1_767_225_600_000;
+
+/// The tables that have more than a handful of rows, with the columns that conditions are on and those that order.
+const TABLES: [(&str, &[&str]); 5] = [
+    ("offsets", &["cluster", "group_id", "topic", "partition"]),
+    ("lag", &["cluster", "group_id", "topic", "partition"]),
+    ("groups", &["cluster", "group_id"]),
+    ("partitions", &["cluster", "topic", "partition"]),
+    ("topics", &["cluster", "topic"]),
+];
+
+const TOPICS: [&str; 6] = ["orders", "orders_eu", "order%", "payments", "pay\\ments", "zebra"];
+
+fn filled() -> Arc<Store> {
+    let clock = Clock::manual(NOW);
+    let store = made::store(&["east", "west"], 4, clock.clone());
+    for (cluster, shift) in store.clusters().iter().zip(0..) {
+        let topics: Vec<(String, usize)> = TOPICS.iter().map(|topic| ((*topic).to_owned(), 4)).collect();
+        made::ends(cluster, &topics, |topic, number| i64::try_from(topic.len() * 10 + number).unwrap(), &clock);
+        let mut commits = vec![];
+        for group in 0..24 {
+            for (topic, position) in TOPICS.iter().zip(0..).filter(|(_, position)| (group + position + shift) % 3 != 0)
+            {
+                for partition in 0..(group % 6) {
+                    commits.push(Committed {
+                        group: format!("{}-{}", ["app", "apple", "ZOO", "消费者", "%_"][group % 5], group / 5),
+                        topic: (*topic).to_owned(),
+                        partition: i32::try_from((partition + position) % 6).unwrap(),
+                        offset: i64::try_from((group * 7 + partition * 13) % 90).unwrap(),
+                        at: NOW - 1000 * i64::try_from(group * group).unwrap(),
+                        metadata: ["", "it's", "100%"][(group + partition) % 3],
+                    });
+                }
+            }
+        }
+        made::commit(cluster, &commits, true);
+    }
+    store
+}
+
+struct Both {
+    runtime: Runtime,
+    engine: Engine,
+    plain: SessionContext,
+}
+
+impl Both {
+    fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let engine = Engine::new(filled(), made::config().sql).unwrap();
+        let both = Self { runtime, engine, plain: SessionContext::new() };
+        for (table, _) in TABLES {
+            let rows = both.ours(&format!("SELECT * FROM {table}"));
+            assert!(rows.iter().map(RecordBatch::num_rows).sum::<usize>() > 10, "{table}");
+            let copy = MemTable::try_new(rows[0].schema(), vec![rows]).unwrap();
+            both.plain.register_table(table, Arc::new(copy)).unwrap();
+        }
+        both
+    }
+
+    fn ours(&self, sql: &str) -> Vec<RecordBatch> {
+        self.runtime.block_on(async {
+            let statement = Statement { sql: sql.to_owned(), ..Statement::default() };
+            let mut answer = self.engine.run(statement).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+            let mut batches = vec![];
+            while let Some(batch) = answer.next().await {
+                batches.push(batch.unwrap_or_else(|error| panic!("{sql}: {error}")));
+            }
+            batches
+        })
+    }
+
+    fn theirs(&self, sql: &str) -> Vec<RecordBatch> {
+        self.runtime.block_on(async { self.plain.sql(sql).await.unwrap().collect().await.unwrap() })
+    }
+}
+
+fn lines(batches: &[RecordBatch]) -> Vec<String> {
+    let text = pretty_format_batches(batches).unwrap().to_string();
+    text.lines().filter(|line| line.starts_with('|')).skip(1).map(|line| line.replace(' ', "")).collect()
+}
+
+fn sorted(mut lines: Vec<String>) -> Vec<String> {
+    lines.sort();
+    lines
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// A condition on the columns of a table.
+fn condition(columns: &'static [&'static str]) -> impl Strategy<Value = String> {
+    let names = || {
+        select(vec![
+            "east",
+            "west",
+            "apple-0",
+            "apple-1",
+            "ZOO-2",
+            "消费者-0",
+            "%_-1",
+            "orders",
+            "order%",
+            "zebra",
+            "no",
+            "",
+        ])
+    };
+    let patterns = || {
+        select(vec![
+            "app%", "apple-%", "%", "_pp%", "order\\%", "order_%", "pay\\\\%", "消费%", "e%", "%a%", "orders", "",
+        ])
+    };
+    let named: Vec<&str> = columns.iter().copied().filter(|column| *column != "partition").collect();
+    let text = || select(named.clone());
+    let number: Vec<&str> = if columns.contains(&"partition") { vec!["partition"] } else { vec!["length(cluster)"] };
+    let number = move || select(number.clone());
+    let operator = || select(vec!["=", "<>", "<", ">="]);
+    let leaf = prop_oneof![
+        3 => (text(), names()).prop_map(|(column, name)| format!("{column} = {}", quoted(name))),
+        1 => (text(), operator(), names()).prop_map(|(column, sign, name)| format!("{column} {sign} {}", quoted(name))),
+        2 => (text(), any::<bool>(), prop::collection::vec(names(), 1..6)).prop_map(|(column, not, names)| {
+            let names: Vec<String> = names.into_iter().map(quoted).collect();
+            format!("{column} {}IN ({})", if not { "NOT " } else { "" }, names.join(", "))
+        }),
+        2 => (text(), any::<bool>(), any::<bool>(), patterns()).prop_map(|(column, not, any_case, pattern)| {
+            let (not, like) = (if not { "NOT " } else { "" }, if any_case { "ILIKE" } else { "LIKE" });
+            format!("{column} {not}{like} {}", quoted(pattern))
+        }),
+        2 => (number(), operator(), -1..6).prop_map(|(column, sign, number)| format!("{column} {sign} {number}")),
+        1 => (number(), prop::collection::vec(-1..6, 1..4)).prop_map(|(column, numbers)| {
+            let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+            format!("{column} IN ({})", numbers.join(", "))
+        }),
+        1 => text().prop_map(|column| format!("length({column}) > 5")),
+        1 => text().prop_map(|column| format!("{column} IS NULL")),
+    ];
+    leaf.prop_recursive(3, 8, 2, |inner| {
+        prop_oneof![
+            3 => (inner.clone(), inner.clone()).prop_map(|(left, right)| format!("({left} AND {right})")),
+            2 => (inner.clone(), inner.clone()).prop_map(|(left, right)| format!("({left} OR {right})")),
+            1 => inner.prop_map(|inner| format!("NOT ({inner})")),
+        ]
+    })
+}
+
+#[derive(Clone, Debug)]
+struct Asked {
+    table: &'static str,
+    key: &'static [&'static str],
+    condition: String,
+    /// Order by so many columns of the key.
+    order: usize,
+    limit: usize,
+}
+
+fn asked() -> impl Strategy<Value = Asked> {
+    select(TABLES.to_vec()).prop_flat_map(|(table, key)| {
+        (condition(key), 0..=key.len(), 0..30_usize).prop_map(move |(condition, order, limit)| Asked {
+            table,
+            key,
+            condition,
+            order,
+            limit,
+        })
+    })
+}
+
+static BOTH: LazyLock<std::sync::Mutex<Both>> = LazyLock::new(|| std::sync::Mutex::new(Both::new()));
+
+fn check(asked: &Asked) {
+    let both = BOTH.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let Asked { table, key, condition, order, limit } = asked;
+    let all = format!("SELECT * FROM {table} WHERE {condition}");
+    let expected = lines(&both.theirs(&all));
+    assert_eq!(sorted(lines(&both.ours(&all))), sorted(expected.clone()), "{all}");
+
+    let count = format!("SELECT count(*) AS n FROM {table} WHERE {condition}");
+    assert_eq!(lines(&both.ours(&count)), lines(&both.theirs(&count)), "{count}");
+
+    let some = format!("{all} LIMIT {limit}");
+    let rows = lines(&both.ours(&some));
+    assert_eq!(rows.len(), expected.len().min(*limit), "{some}");
+    assert!(rows.iter().all(|row| expected.contains(row)), "{some}");
+
+    // A part of the key leaves the order of the rest open; all of it leaves nothing open.
+    let (by, whole) = (key[..*order].join(", "), key.join(", "));
+    if *order > 0 {
+        let ordered = format!("SELECT {by} FROM {table} WHERE {condition} ORDER BY {by}");
+        assert_eq!(lines(&both.ours(&ordered)), lines(&both.theirs(&ordered)), "{ordered}");
+    }
+    let first = format!("{all} ORDER BY {whole} LIMIT {limit}");
+    assert_eq!(lines(&both.ours(&first)), lines(&both.theirs(&first)), "{first}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_scan_gives_the_rows_that_are_given_without_its_help(asked in asked()) {
+        check(&asked);
+    }
+}
+
+/// The plan's line that reads the table.
+fn scan(both: &Both, sql: &str) -> String {
+    let text = lines(&both.ours(&format!("EXPLAIN {sql}"))).join("\n");
+    let line = text.lines().find(|line| line.contains("LiveScanExec:"));
+    line.unwrap_or_else(|| panic!("{sql}\n{text}")).trim_end_matches('|').to_owned()
+}
+
+fn plan(both: &Both, sql: &str) -> String {
+    lines(&both.ours(&format!("EXPLAIN {sql}"))).join("\n")
+}
+
+#[test]
+fn explain_shows_what_a_scan_skips() {
+    let both = BOTH.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let cases = [
+        ("SELECT * FROM lag", "table=lag,shards=8/8"),
+        ("SELECT * FROM lag WHERE cluster = 'west'", "table=lag,shards=4/8,clusters=[west]"),
+        (
+            "SELECT * FROM lag WHERE cluster = 'west' AND group_id = 'apple-0'",
+            "table=lag,shards=1/8,clusters=[west],groups=[apple-0]",
+        ),
+        (
+            "SELECT * FROM offsets WHERE group_id LIKE 'app%' AND topic IN ('orders', 'zebra') AND partition = 3",
+            "groups=[app…],topics=[orders,zebra],partitions=[3]",
+        ),
+        ("SELECT * FROM topics WHERE topic LIKE 'order\\%%'", "topics=[order%…]"),
+        ("SELECT group_id FROM lag LIMIT 3", "shards=8/8,limit=3"),
+        ("SELECT * FROM lag ORDER BY cluster, group_id LIMIT 3", "order=[cluster,group_id,topic,partition],limit=3"),
+        ("SELECT * FROM lag WHERE group_id = 'no'", "shards=0/8"),
+    ];
+    for (sql, expected) in cases {
+        let line = scan(&both, sql);
+        assert!(line.contains(expected), "{sql}\n{line}");
+    }
+}
+
+#[test]
+fn conditions_and_orders_that_a_scan_takes_over_leave_the_plan() {
+    let both = BOTH.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    for sql in [
+        "SELECT * FROM lag WHERE lag > 5 AND length(topic) > 6",
+        "SELECT * FROM offsets ORDER BY cluster, group_id, topic, partition",
+        "SELECT * FROM offsets WHERE cluster = 'east' AND group_id = 'apple-0' ORDER BY topic, partition LIMIT 5",
+        "SELECT * FROM topics WHERE cluster = 'east' ORDER BY topic",
+    ] {
+        let plan = plan(&both, sql);
+        assert!(!plan.contains("FilterExec") && !plan.contains("SortExec"), "{sql}\n{plan}");
+    }
+    for sql in [
+        "SELECT * FROM lag WHERE random() < 0.5",
+        "SELECT * FROM lag ORDER BY topic",
+        "SELECT * FROM topics ORDER BY cluster DESC",
+    ] {
+        let plan = plan(&both, sql);
+        assert!(plan.contains("FilterExec") || plan.contains("SortExec"), "{sql}\n{plan}");
+    }
+}
+
+#[test]
+fn counting_all_rows_or_those_of_groups_reads_nothing() {
+    let both = BOTH.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    for sql in [
+        "SELECT count(*) AS n FROM offsets",
+        "SELECT count(*) AS n FROM lag WHERE cluster = 'east' AND group_id IN ('apple-0', 'ZOO-1')",
+        "SELECT count(*) AS n FROM groups",
+        "SELECT count(*) AS n FROM partitions WHERE cluster = 'west'",
+    ] {
+        let plan = plan(&both, sql);
+        assert!(!plan.contains("LiveScanExec"), "{sql}\n{plan}");
+        assert_eq!(lines(&both.ours(sql)), lines(&both.theirs(sql)), "{sql}");
+    }
+    // A group alone does not tell how many of its commits are in the ring.
+    let plan = plan(&both, "SELECT count(*) FROM commits WHERE group_id = 'apple-0'");
+    assert!(plan.contains("LiveScanExec"), "{plan}");
+}

@@ -1,0 +1,106 @@
+//! Stores that are filled without Kafka, for tests and benchmarks of what lies above the store.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use offsetd::clock::Clock;
+use offsetd::config::{self, Config, Flags, Sources};
+use offsetd::model::{Millis, log_partition_for};
+use offsetd::store::Store;
+use offsetd::store::cluster::Cluster;
+use offsetd::store::cut::Settings;
+use offsetd::store::ends::{Answer, EndKind, TopicMetadata};
+use offsetd::store::event::{Event, EventKind, ShardKey};
+use offsetd::store::group::Commit;
+
+/// Events that a poll thread applies at a time.
+const AT_ONCE: usize = 256;
+
+/// The settings of a server that is told nothing.
+pub(crate) fn config() -> Config {
+    let flags = Flags { bootstrap_servers: Some("127.0.0.1:9".to_owned()), ..Flags::default() };
+    Config::load(Sources { flags: &flags, env: &BTreeMap::new(), check_property: None }).unwrap().config
+}
+
+/// A key and what is committed.
+#[derive(Clone, Debug)]
+pub(crate) struct Committed {
+    pub(crate) group: String,
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) at: Millis,
+    pub(crate) metadata: &'static str,
+}
+
+/// Loaded clusters, with so many log partitions each and nothing in them.
+pub(crate) fn store(clusters: &[&str], log_partitions: i32, clock: Clock) -> Arc<Store> {
+    let of = |name: &&str| {
+        let config = config::Cluster { name: (*name).to_owned(), ..config().clusters.remove(0) };
+        let cluster = Cluster::new(config, &clock);
+        cluster.set_health(|health| {
+            health.ready = true;
+            health.reachable = true;
+            health.last_error = None;
+        });
+        Arc::new(cluster)
+    };
+    let settings = Settings { window: 1000, active_within: 300_000, commits_kept: 1_000_000, watch_queue: 4096 };
+    let store = Arc::new(Store::new(clusters.iter().map(of).collect(), clock.clone(), settings));
+    for cluster in store.clusters() {
+        for log_partition in 0..log_partitions {
+            let key = ShardKey { cluster: Arc::clone(&cluster.name), source: "kafka".into(), log_partition };
+            store.publish(&store.new_shard(key));
+        }
+    }
+    store
+}
+
+/// Commits, as the log would have them; `live`: as news.
+pub(crate) fn commit(cluster: &Cluster, commits: &[Committed], live: bool) {
+    let mut by_shard: BTreeMap<i32, Vec<Event<'_>>> = BTreeMap::new();
+    let shards = i32::try_from(cluster.shards().len()).unwrap();
+    for each in commits {
+        let log_partition = log_partition_for(&each.group, shards).unwrap();
+        let events = by_shard.entry(log_partition).or_default();
+        let next = cluster.shard(log_partition).unwrap().applied().max(0);
+        let commit = Commit {
+            committed_offset: each.offset,
+            committed_at: each.at,
+            leader_epoch: 0,
+            metadata: each.metadata,
+            expires_at: None,
+            topic_id: None,
+        };
+        events.push(Event {
+            log_offset: next + i64::try_from(events.len()).unwrap(),
+            at: each.at,
+            group: &each.group,
+            kind: EventKind::Commit { topic: &each.topic, partition: each.partition, commit },
+        });
+    }
+    for (log_partition, events) in by_shard {
+        let shard = cluster.shard(log_partition).unwrap();
+        let live_from = if live { 0 } else { i64::MAX };
+        events.chunks(AT_ONCE).for_each(|events| shard.apply(events, live_from));
+        shard.set_applied(events.last().unwrap().log_offset + 1);
+    }
+}
+
+/// Topics and the ends of all their partitions.
+pub(crate) fn ends(cluster: &Cluster, topics: &[(String, usize)], end: impl Fn(&str, usize) -> i64, clock: &Clock) {
+    let listed = topics
+        .iter()
+        .map(|(name, partitions)| TopicMetadata { name: name.as_str().into(), leaders: vec![Some(1); *partitions] });
+    cluster.ends.set_topics(listed.collect(), clock.ticks(), &BTreeMap::new());
+    let current = cluster.ends.current();
+    for (kind, is_start) in [(EndKind::Start, true), (EndKind::High, false)] {
+        let answers = current.topics().flat_map(|topic| {
+            topic.partitions.iter().enumerate().map(|(number, partition)| Answer {
+                slot: partition.slot,
+                result: Ok((if is_start { 0 } else { end(&topic.name, number) }, 0)),
+            })
+        });
+        cluster.ends.observe(kind, &answers.collect::<Vec<_>>(), clock.ticks(), clock.now());
+    }
+}
