@@ -30,7 +30,7 @@ pub fn sample(store: &Store, cluster: &Cluster) {
     let mut groups = HashMap::new();
     for shard in cluster.shards() {
         let view = shard.pin();
-        for group in &view.groups {
+        for group in view.groups.iter() {
             let windows = sampler.group(group, before.groups.get(&group.id), shard.key.log_partition);
             if group.live_commits > 0 {
                 groups.insert(Name::clone(&group.id), Arc::new(windows));

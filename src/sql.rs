@@ -4,6 +4,7 @@
 //! show one moment, and `now()` is that moment. It runs on threads of its own ([`Engine`]), with a
 //! deadline, a cap on memory, and a bounded number of statements at once.
 
+mod charge;
 mod check;
 mod engine;
 mod error;

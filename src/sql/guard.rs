@@ -3,7 +3,7 @@
 //! Operators give way when they read, and what gives way can be cancelled. A join may compute for
 //! hours on two small inputs without reading either again. So joins give way for every batch they
 //! make, and their conditions, which they may evaluate for ever without making one, look whether
-//! anybody still waits.
+//! anybody still waits. What keeps rows without asking for memory is charged for them.
 
 use std::{
     fmt,
@@ -45,7 +45,7 @@ use datafusion::{
 };
 use futures::StreamExt as _;
 
-use super::{error::SqlError, stop::Stop, table::BATCH_ROWS};
+use super::{charge::Charge, error::SqlError, stop::Stop, table::BATCH_ROWS};
 use crate::config;
 
 /// Puts the checks into a plan, and refuses plans that cannot end in time.
@@ -68,25 +68,29 @@ impl Stoppable {
         JoinFilter::new(Arc::new(condition), filter.column_indices().to_vec(), Arc::clone(filter.schema()))
     }
 
-    fn guard(&self, input: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
-        Arc::new(GuardExec { input, stop: self.stop.clone() })
+    fn guard(&self, input: Arc<dyn ExecutionPlan>, charge: Option<(Side, Charge)>) -> Arc<dyn ExecutionPlan> {
+        Arc::new(GuardExec { input, stop: self.stop.clone(), charge })
     }
 
     fn visit(&self, plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
         self.check_literals(plan.as_ref())?;
+        let charge = Charge::of(plan.as_ref());
         let is_nested_loop = plan.is::<NestedLoopJoinExec>() || plan.is::<CrossJoinExec>();
         let guarded = is_nested_loop
             || plan.is::<HashJoinExec>()
             || plan.is::<SortMergeJoinExec>()
             || plan.is::<UnnestExec>()
-            || plan.is::<PiecewiseMergeJoinExec>();
+            || plan.is::<PiecewiseMergeJoinExec>()
+            || charge.is_some();
         if !guarded {
             return Ok(Transformed::no(plan));
         }
         if is_nested_loop {
             self.check_product(plan.as_ref())?;
         }
-        let inputs = plan.children().into_iter().map(|input| self.guard(Arc::clone(input))).collect();
+        let side = |side| charge.clone().map(|charge| (side, charge));
+        let guard = |input: &Arc<dyn ExecutionPlan>| self.guard(Arc::clone(input), side(Side::In));
+        let inputs = plan.children().into_iter().map(guard).collect();
         let plan = replace_children_if_necessary(plan, inputs)?;
         let plan: Arc<dyn ExecutionPlan> = if let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>() {
             let filter = join.filter().map(|filter| self.checked(filter));
@@ -97,7 +101,7 @@ impl Stoppable {
         } else {
             plan
         };
-        Ok(Transformed::yes(self.guard(plan)))
+        Ok(Transformed::yes(self.guard(plan, side(Side::Out))))
     }
 
     /// Every pair of rows is looked at, in one go for each batch.
@@ -175,6 +179,17 @@ impl PhysicalOptimizerRule for Stoppable {
 struct GuardExec {
     input: Arc<dyn ExecutionPlan>,
     stop: Stop,
+    /// What the operator at that side of it keeps.
+    charge: Option<(Side, Charge)>,
+}
+
+/// Of an operator.
+#[derive(Clone, Copy, Debug)]
+enum Side {
+    /// Rows that go in are charged for.
+    In,
+    /// The charge stands until all rows have come out.
+    Out,
 }
 
 impl DisplayAs for GuardExec {
@@ -209,13 +224,19 @@ impl ExecutionPlan for GuardExec {
 
     fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         let input = children.pop().unwrap_or_else(|| Arc::clone(&self.input));
-        Ok(Arc::new(Self { input, stop: self.stop.clone() }))
+        Ok(Arc::new(Self { input, stop: self.stop.clone(), charge: self.charge.clone() }))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let stop = self.stop.clone();
-        let batches = self.input.execute(partition, context)?;
-        let batches = batches.map(move |batch| stop.check().and(batch));
+        let (stop, charge) = (self.stop.clone(), self.charge.clone());
+        let batches = self.input.execute(partition, Arc::clone(&context))?;
+        let batches = batches.map(move |batch| {
+            let batch = stop.check().and(batch)?;
+            if let Some((Side::In, charge)) = &charge {
+                charge.add(&batch, &context)?;
+            }
+            Ok(batch)
+        });
         Ok(make_cooperative(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches))))
     }
 

@@ -94,6 +94,6 @@ fn groups<'a>(
 ) -> Box<dyn Iterator<Item = GroupCut<'a>> + Send + 'a> {
     match wanted.groups.list() {
         Some(ids) => Box::new(ids.filter_map(move |id| cluster.group_of(shard, id))),
-        None => Box::new(cluster.groups_among(shard, wanted.groups.range(&shard.groups, |group| &group.id))),
+        None => Box::new(cluster.groups_with_prefix(shard, wanted.groups.prefix())),
     }
 }

@@ -56,12 +56,9 @@ impl Names {
         Some(names.iter().map(String::as_str).filter(|name| name.starts_with(&self.prefix)))
     }
 
-    /// The part of a list, ordered by `name`, that has the prefix.
-    pub(super) fn range<'a, T>(&self, sorted: &'a [T], name: impl Fn(&T) -> &str) -> &'a [T] {
-        let from = sorted.partition_point(|each| name(each) < self.prefix.as_str());
-        let rest = sorted.get(from..).unwrap_or_default();
-        let length = rest.partition_point(|each| name(each).starts_with(&self.prefix));
-        rest.get(..length).unwrap_or_default()
+    /// What every name that is wanted starts with.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// The only one that is wanted.
@@ -244,16 +241,6 @@ fn prefix(condition: &Arc<dyn PhysicalExpr>) -> Option<(&str, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_prefix_finds_its_part_of_a_sorted_list() {
-        let names = ["", "a", "ab", "abc", "b", "ä", "äb"];
-        for prefix in ["", "a", "ab", "abcd", "c", "ä", "\u{10ffff}"] {
-            let wanted = Names { prefix: prefix.to_owned(), among: None };
-            let expected: Vec<&str> = names.into_iter().filter(|name| name.starts_with(prefix)).collect();
-            assert_eq!(wanted.range(&names, |name| name), expected, "{prefix}");
-        }
-    }
 
     #[test]
     fn prefixes_that_no_name_has_together_leave_none() {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     clock::Ticks,
-    model::{Millis, Name, OFFSETS_TOPIC},
+    model::{Millis, Name, OFFSETS_TOPIC, log_partition_for},
 };
 
 /// A cluster's part of a cut.
@@ -106,23 +106,31 @@ impl ClusterCut {
 
     /// Groups of a shard, ordered by id, each once in the cluster.
     pub fn groups_of<'a>(&'a self, shard: &'a ShardView) -> impl Iterator<Item = GroupCut<'a>> {
-        self.groups_among(shard, &shard.groups)
+        self.shown(shard, shard.groups.iter())
     }
 
-    /// Of some groups of a shard, those that it shows.
-    pub fn groups_among<'a>(
+    /// Of a shard's groups whose ids start with a prefix, those that it shows, in order.
+    pub fn groups_with_prefix<'a>(
         &'a self,
         shard: &'a ShardView,
-        groups: &'a [Arc<GroupView>],
+        prefix: &str,
+    ) -> impl Iterator<Item = GroupCut<'a>> + use<'a> {
+        self.shown(shard, shard.groups.with_prefix(prefix))
+    }
+
+    fn shown<'a>(
+        &'a self,
+        shard: &'a ShardView,
+        groups: impl Iterator<Item = &'a Arc<GroupView>>,
     ) -> impl Iterator<Item = GroupCut<'a>> {
-        let shown = groups.iter().filter(|group| !self.is_hidden(shard, &group.id));
+        let shown = groups.filter(|group| !self.is_hidden(shard, &group.id));
         shown.map(move |group| GroupCut { cluster: self, shard, group })
     }
 
     /// A group by its id, if it is this shard that shows it.
     #[must_use]
     pub fn group_of<'a>(&'a self, shard: &'a ShardView, id: &str) -> Option<GroupCut<'a>> {
-        let group = shard.group(id)?;
+        let group = shard.groups.get(id)?;
         (!self.is_hidden(shard, id)).then_some(GroupCut { cluster: self, shard, group })
     }
 
@@ -149,13 +157,14 @@ fn hidden(shards: &[Arc<ShardView>]) -> Vec<(i32, Name)> {
     let partitions = i32::try_from(shards.len()).unwrap_or(i32::MAX);
     let mut hidden = vec![];
     for shard in shards {
-        for group in shard.groups.iter().filter(|group| group.home(partitions) != Some(shard.key.log_partition)) {
+        for id in shard.groups.strays(shard.key.log_partition, partitions) {
+            let home = log_partition_for(id, partitions);
             let wins = |other: &&Arc<ShardView>| {
                 let other = other.key.log_partition;
-                Some(other) == group.home(partitions) || other < shard.key.log_partition
+                Some(other) == home || other < shard.key.log_partition
             };
-            if shards.iter().filter(wins).any(|other| other.group(&group.id).is_some()) {
-                hidden.push((shard.key.log_partition, Name::clone(&group.id)));
+            if shards.iter().filter(wins).any(|other| other.groups.get(id).is_some()) {
+                hidden.push((shard.key.log_partition, Name::clone(id)));
             }
         }
     }

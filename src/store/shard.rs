@@ -1,14 +1,10 @@
 //! One log partition of one cluster: its groups, written by one poll thread in log order.
 
-use std::{
-    hash::BuildHasher as _,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
-use hashbrown::HashTable;
 use parking_lot::RwLock;
 use tokio::sync::{broadcast, watch};
 
@@ -26,18 +22,18 @@ use crate::{
     model::{Millis, Name},
 };
 
+mod directory;
 mod early;
 mod found;
 
+use directory::Directory;
+pub use directory::Groups;
 use early::Ahead;
 pub use found::{Found, FoundEntry, ShardView};
 
 #[derive(Debug)]
 struct State {
-    groups: Vec<Group>,
-    by_id: HashTable<u32>,
-    /// Indexes of `groups` by id; `None` after a group came or went.
-    sorted: Option<Vec<u32>>,
+    groups: Directory,
     commits: Rings,
     sequence: u64,
     last_full: u64,
@@ -48,8 +44,6 @@ struct State {
     read_to: i64,
     ahead: Ahead,
     changes: Option<broadcast::Sender<Arc<Change>>>,
-    /// The group of the last event: commits come in runs.
-    last: u32,
 }
 
 /// What a shard may keep beside its offsets.
@@ -94,9 +88,7 @@ impl Shard {
             applied_at: AtomicU32::new(0),
             has_ahead: AtomicBool::new(false),
             state: RwLock::new(State {
-                groups: vec![],
-                by_id: HashTable::new(),
-                sorted: None,
+                groups: Directory::default(),
                 commits: Rings::new(limits.commits_kept),
                 sequence: 0,
                 last_full: 0,
@@ -105,7 +97,6 @@ impl Shard {
                 read_to: -1,
                 ahead: Ahead::default(),
                 changes: None,
-                last: 0,
             }),
             names,
             kit: Kit { held, ..Kit::default() },
@@ -141,7 +132,7 @@ impl Shard {
                     });
                 }
                 EventKind::Piece(kind, piece) => {
-                    let change = |group: &mut Group| {
+                    let change = |group: &mut Group<'_>| {
                         group.apply_piece(&self.kit, *kind, Piece::clone(piece), event.log_offset);
                     };
                     self.members(&mut state, event, piece.is_tombstone(), change);
@@ -189,48 +180,48 @@ impl Shard {
         let _ = self.applied.subscribe().wait_for(|applied| *applied >= offset).await;
     }
 
-    /// The shard as it is now. Costs O(groups), and the writer a copy of each chunk that it then
-    /// touches, while the view lives.
+    /// The shard as it is now. Costs a fraction of a microsecond for each block of groups, and, while the view
+    /// lives, the writer a copy of each chunk that it then touches; more where groups came or went since the last.
     #[must_use]
     pub fn pin(&self) -> ShardView {
-        if self.state.read().sorted.is_none() {
-            sort(&mut self.state.write());
-        }
-        let mut view = self.view(&self.state.read());
-        // A group may have come between the locks.
-        if !view.groups.is_sorted_by(|left, right| left.id < right.id) {
-            view.groups.sort_by(|left, right| left.id.cmp(&right.id));
-        }
-        view
+        let known = {
+            let state = self.state.read();
+            state.groups.groups().map(|groups| self.view(&state, groups))
+        };
+        known.unwrap_or_else(|| {
+            let mut state = self.state.write();
+            let groups = state.groups.ordered_groups();
+            self.view(&state, groups)
+        })
     }
 
     /// The shard as it is now, and every change after it, with none between or missing.
     #[must_use]
     pub fn subscribe(&self) -> (ShardView, broadcast::Receiver<Arc<Change>>) {
         let mut state = self.state.write();
-        sort(&mut state);
+        let groups = state.groups.ordered_groups();
         let changes = state.changes.get_or_insert_with(|| broadcast::Sender::new(self.limits.watch_queue)).subscribe();
-        (self.view(&state), changes)
+        (self.view(&state, groups), changes)
     }
 
     /// One group as it is now.
     #[must_use]
     pub fn group(&self, id: &str) -> Option<Arc<GroupView>> {
         let state = self.state.read();
-        let index = self.find(&state, id)?;
-        state.groups.get(index as usize).map(|group| Arc::clone(group.view()))
+        state.groups.view(state.groups.find(&self.kit, id)?).map(Arc::clone)
     }
 
     /// Copies one committed offset.
     #[must_use]
     pub fn get(&self, group: &str, topic: &str, partition: i32) -> Option<Found> {
         let state = self.state.read();
-        let group = state.groups.get(self.find(&state, group)? as usize)?;
-        let entry = group.get_at(&self.kit.hasher, topic, partition);
+        let at = state.groups.find(&self.kit, group)?;
+        let view = state.groups.view(at)?;
+        let entry = state.groups.get(&self.kit, at, topic, partition);
         Some(Found {
-            group: Name::clone(&group.view().id),
-            members: group.view().members.clone(),
-            has_topic: entry.is_some() || group.view().topic_counts().any(|(name, _)| &**name == topic),
+            group: Name::clone(&view.id),
+            members: view.members.clone(),
+            has_topic: entry.is_some() || view.topic_counts().any(|(name, _)| &**name == topic),
             entry: entry.map(|(position, entry)| FoundEntry {
                 position,
                 topic: Name::clone(entry.topic),
@@ -245,77 +236,30 @@ impl Shard {
     #[must_use]
     pub fn len(&self) -> (usize, usize) {
         let state = self.state.read();
-        (state.groups.len(), state.groups.iter().map(|group| group.view().len()).sum())
+        (state.groups.len(), state.groups.views().map(|group| group.len()).sum())
     }
 
-    fn view(&self, state: &State) -> ShardView {
-        let groups = match &state.sorted {
-            Some(sorted) => sorted.iter().filter_map(|index| state.groups.get(*index as usize)).collect::<Vec<_>>(),
-            None => state.groups.iter().collect(),
-        };
+    /// Gives back the memory that was kept for growing: what was loaded is about what there will be.
+    pub fn shrink(&self) {
+        self.state.write().groups.shrink();
+    }
+
+    fn view(&self, state: &State, groups: Groups) -> ShardView {
         ShardView {
             key: self.key.clone(),
             epoch: self.epoch,
             sequence: state.sequence,
-            groups: groups.into_iter().map(|group| Arc::clone(group.view())).collect(),
+            groups,
             commits: state.commits.clone(),
             last_full: state.last_full,
             last_offset: state.last_offset,
         }
     }
 
-    fn find(&self, state: &State, id: &str) -> Option<u32> {
-        let is = |index: &u32| state.groups.get(*index as usize).is_some_and(|group| &*group.view().id == id);
-        if is(&state.last) {
-            return Some(state.last);
-        }
-        state.by_id.find(self.kit.hasher.hash_one(id), is).copied()
-    }
-
     /// The group, new if need be.
-    fn group_mut<'s>(&self, state: &'s mut State, id: &str) -> Option<&'s mut Group> {
-        let index = self.find(state, id).unwrap_or_else(|| {
-            let index = u32::try_from(state.groups.len()).unwrap_or(u32::MAX);
-            state.groups.push(Group::new(self.names.intern(id)));
-            state.sorted = None;
-            let groups = &state.groups;
-            state.by_id.insert_unique(self.kit.hasher.hash_one(id), index, |&index| self.id_hash(groups, index));
-            index
-        });
-        state.last = index;
-        state.groups.get_mut(index as usize)
-    }
-
-    fn id_hash(&self, groups: &[Group], index: u32) -> u64 {
-        groups.get(index as usize).map_or(0, |group| self.kit.hasher.hash_one(&*group.view().id))
-    }
-
-    /// Removes a group that has neither offsets nor members.
-    fn drop_if_gone(&self, state: &mut State, id: &str) {
-        let Some(index) = self.find(state, id) else { return };
-        if !state.groups.get(index as usize).is_some_and(Group::is_gone) {
-            return;
-        }
-        let Some(last) = u32::try_from(state.groups.len()).ok().and_then(|len| len.checked_sub(1)) else { return };
-        self.unlink(state, index);
-        if index != last {
-            self.unlink(state, last);
-        }
-        state.groups.swap_remove(index as usize);
-        if index != last {
-            let groups = &state.groups;
-            let hash = self.id_hash(groups, index);
-            state.by_id.insert_unique(hash, index, |&index| self.id_hash(groups, index));
-        }
-        state.sorted = None;
-        state.last = 0;
-    }
-
-    fn unlink(&self, state: &mut State, index: u32) {
-        let hash = self.id_hash(&state.groups, index);
-        if let Ok(entry) = state.by_id.find_entry(hash, |&other| other == index) {
-            entry.remove();
-        }
+    fn group_mut<'s>(&self, state: &'s mut State, id: &str) -> Option<Group<'s>> {
+        let at = state.groups.enter(&self.kit, id, |id| self.names.intern(id));
+        state.groups.group_mut(&self.kit, at)
     }
 
     fn commit(
@@ -330,8 +274,8 @@ impl Shard {
         let watched = state.changes.is_some();
         // A loaded commit was applied before any log end was observed.
         let applied = if live { now.ticks } else { 0 };
-        let Some(group) = self.group_mut(state, event.group) else { return };
-        let old_rare = watched.then(|| group.get(&self.kit.hasher, key.0, key.1).and_then(|entry| entry.rare.cloned()));
+        let Some(mut group) = self.group_mut(state, event.group) else { return };
+        let old_rare = watched.then(|| group.get(&self.kit, key.0, key.1).and_then(|entry| entry.rare.cloned()));
         let old = group.commit(&self.kit, key, commit, event.log_offset, applied, |name| self.names.intern(name));
         if live {
             group.count_live(&self.kit);
@@ -341,9 +285,9 @@ impl Shard {
             state.highest = event.log_offset;
             return;
         }
-        let Some(entry) = group.get(&self.kit.hasher, key.0, key.1) else { return };
+        let Some(entry) = group.get(&self.kit, key.0, key.1) else { return };
         let (topic, new, rare) = (Name::clone(entry.topic), *entry.row, entry.rare.cloned());
-        let id = Name::clone(&group.view().id);
+        let id = Name::clone(&group.view.id);
         let change = Change {
             sequence: 0,
             log_offset: event.log_offset,
@@ -357,49 +301,39 @@ impl Shard {
     }
 
     fn delete(&self, state: &mut State, event: &Event<'_>, key: (&str, i32), now: &Now, live: bool) {
-        let Some(index) = self.find(state, event.group) else { return };
-        let Some(group) = state.groups.get_mut(index as usize) else { return };
-        let Some(entry) = group.get(&self.kit.hasher, key.0, key.1) else { return };
+        let Some(at) = state.groups.find(&self.kit, event.group) else { return };
+        let Some(mut group) = state.groups.group_mut(&self.kit, at) else { return };
+        let Some(entry) = group.get(&self.kit, key.0, key.1) else { return };
         let (topic, rare) = (Name::clone(entry.topic), entry.rare.cloned());
-        let id = Name::clone(&group.view().id);
+        let id = Name::clone(&group.view.id);
         let Some(row) = group.remove(&self.kit, key.0, key.1) else { return };
         let (log_offset, partition) = (event.log_offset, key.1);
         let change = Change { sequence: 0, log_offset, group: id, topic, partition, old: Some((row, rare)), new: None };
         record(state, change, event.at, now, live);
-        self.drop_if_gone(state, event.group);
+        state.groups.drop_if_gone(&self.kit, event.group);
     }
 
-    fn members(&self, state: &mut State, event: &Event<'_>, tombstone: bool, change: impl FnOnce(&mut Group)) {
-        if tombstone && self.find(state, event.group).is_none() {
+    fn members(&self, state: &mut State, event: &Event<'_>, tombstone: bool, change: impl FnOnce(&mut Group<'_>)) {
+        if tombstone && state.groups.find(&self.kit, event.group).is_none() {
             return;
         }
-        if let Some(group) = self.group_mut(state, event.group) {
-            change(group);
+        if let Some(mut group) = self.group_mut(state, event.group) {
+            change(&mut group);
         }
-        self.drop_if_gone(state, event.group);
+        state.groups.drop_if_gone(&self.kit, event.group);
     }
 }
 
 /// Rebuilt, or of a log partition that is no more: what is still read of it is the readers' alone.
 impl Drop for Shard {
     fn drop(&mut self) {
-        self.state.get_mut().groups.iter().for_each(|group| group.leave(&self.kit));
+        self.state.get_mut().groups.leave(&self.kit);
     }
 }
 
 struct Now {
     ticks: Ticks,
     wall: Millis,
-}
-
-fn sort(state: &mut State) {
-    if state.sorted.is_some() {
-        return;
-    }
-    let id = |index: &u32| state.groups.get(*index as usize).map(|group| Name::clone(&group.view().id));
-    let mut sorted: Vec<u32> = (0..u32::try_from(state.groups.len()).unwrap_or(u32::MAX)).collect();
-    sorted.sort_by_cached_key(id);
-    state.sorted = Some(sorted);
 }
 
 /// Numbers a change, keeps it in the ring if it is news, and hands it to watchers.

@@ -217,6 +217,7 @@ impl Listener {
         }
         let reached = |shard: &Arc<Shard>| shard.progress.target().is_some_and(|target| shard.applied() >= target);
         if self.cluster.shards().iter().all(reached) {
+            self.cluster.shards().iter().for_each(|shard| shard.shrink());
             tracing::info!(cluster = &*self.cluster.name, "loaded");
             self.cluster.set_health(|health| health.ready = true);
         }

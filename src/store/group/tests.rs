@@ -12,6 +12,22 @@ fn commit(offset: i64) -> Commit<'static> {
     }
 }
 
+/// A group and its writer's index.
+struct Owned {
+    view: Arc<GroupView>,
+    index: Index,
+}
+
+impl Owned {
+    fn new() -> Self {
+        Self { view: Arc::new(GroupView::new("g".into())), index: Index::default() }
+    }
+
+    fn group(&mut self) -> Group<'_> {
+        Group { view: &mut self.view, index: &mut self.index }
+    }
+}
+
 fn contents(view: &GroupView) -> BTreeMap<(String, i32), i64> {
     view.entries().map(|entry| ((entry.topic.to_string(), entry.row.partition), entry.row.committed_offset)).collect()
 }
@@ -23,52 +39,77 @@ fn a_row_takes_48_bytes() {
 
 #[test]
 fn a_pinned_view_does_not_move() {
-    let (mut group, kit) = (Group::new("g".into()), Kit::default());
+    let (mut group, kit) = (Owned::new(), Kit::default());
     for partition in 0..3000 {
-        group.commit(&kit, ("t", partition), &commit(1), 0, 0, |name| name.into());
+        group.group().commit(&kit, ("t", partition), &commit(1), 0, 0, |name| name.into());
     }
-    let pinned = Arc::clone(group.view());
-    group.commit(&kit, ("t", 5), &commit(2), 1, 0, |name| name.into());
-    group.remove(&kit, "t", 6);
+    let pinned = Arc::clone(&group.view);
+    group.group().commit(&kit, ("t", 5), &commit(2), 1, 0, |name| name.into());
+    group.group().remove(&kit, "t", 6);
     assert_eq!((contents(&pinned)[&("t".into(), 5)], pinned.len()), (1, 3000));
-    assert_eq!((contents(group.view())[&("t".into(), 5)], group.view().len()), (2, 2999));
+    assert_eq!((contents(&group.view)[&("t".into(), 5)], group.view.len()), (2, 2999));
     // Only the touched chunks were copied.
-    assert!(Arc::ptr_eq(&pinned.chunks[1], &group.view().chunks[1]));
+    assert!(Arc::ptr_eq(&pinned.chunks[1], &group.view.chunks[1]));
 }
 
 #[test]
 fn commits_and_removals_in_any_order_leave_what_a_map_would() {
-    let (mut group, kit) = (Group::new("g".into()), Kit::default());
+    let (mut group, kit) = (Owned::new(), Kit::default());
     let mut expected = BTreeMap::new();
     let mut state = 42_u64;
     for step in 0..50_000_i64 {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let (topic, partition) = (format!("t{}", (state >> 33) % 40), i32::try_from((state >> 40) % 60).unwrap());
         if (state >> 60) < 7 {
-            let removed = group.remove(&kit, &topic, partition).map(|row| row.committed_offset);
+            let removed = group.group().remove(&kit, &topic, partition).map(|row| row.committed_offset);
             assert_eq!(removed, expected.remove(&(topic, partition)));
         } else {
             let metadata = if step % 3 == 0 { "m" } else { "" };
-            let before =
-                group.commit(&kit, (&topic, partition), &Commit { metadata, ..commit(step) }, step, 0, |name| {
-                    name.into()
-                });
-            let found = group.get(&kit.hasher, &topic, partition).unwrap();
+            let before = group.group().commit(
+                &kit,
+                (&topic, partition),
+                &Commit { metadata, ..commit(step) },
+                step,
+                0,
+                |name| name.into(),
+            );
+            let group = group.group();
+            let found = group.get(&kit, &topic, partition).unwrap();
             assert_eq!(found.rare.is_some(), step % 3 == 0);
             assert_eq!(before.map(|row| row.committed_offset), expected.insert((topic, partition), step));
         }
     }
-    assert_eq!(contents(group.view()), expected);
-    let counts: u32 = group.view().topic_counts().map(|(_, rows)| rows).sum();
+    assert_eq!(contents(&group.view), expected);
+    let counts: u32 = group.view.topic_counts().map(|(_, rows)| rows).sum();
     assert_eq!(counts as usize, expected.len());
 }
 
 #[test]
 fn the_usual_interval_settles_on_that_of_the_commits() {
-    let (mut group, kit) = (Group::new("g".into()), Kit::default());
+    let (mut group, kit) = (Owned::new(), Kit::default());
     for hour in 0..10 {
-        group.commit(&kit, ("t", 0), &commit(hour * 3_600_000), hour, 0, |name| name.into());
+        group.group().commit(&kit, ("t", 0), &commit(hour * 3_600_000), hour, 0, |name| name.into());
     }
-    let interval = group.get(&kit.hasher, "t", 0).unwrap().row.interval_ms;
+    let interval = group.group().get(&kit, "t", 0).unwrap().row.interval_ms;
     assert!((3_590_000..=3_600_000).contains(&interval), "{interval}");
+}
+
+#[test]
+fn a_group_is_found_alike_with_few_rows_and_with_many() {
+    let (mut group, kit) = (Owned::new(), Kit::default());
+    for count in 0..200 {
+        let topic = format!("t{}", count % 20);
+        group.group().commit(&kit, (&topic, count), &commit(i64::from(count)), 0, 0, |name| name.into());
+        for each in [0, count / 2, count] {
+            let found =
+                group.group().get(&kit, &format!("t{}", each % 20), each).map(|entry| entry.row.committed_offset);
+            assert_eq!(found, Some(i64::from(each)), "of {count}");
+        }
+        assert!(group.group().get(&kit, "t0", count + 1).is_none());
+    }
+    for count in 0..200 {
+        assert!(group.group().remove(&kit, &format!("t{}", count % 20), count).is_some());
+        assert_eq!(group.view.len(), 199 - usize::try_from(count).unwrap());
+    }
+    assert!(group.view.is_gone());
 }

@@ -52,7 +52,7 @@ pub struct Entry<'a> {
 }
 
 impl GroupView {
-    pub(super) fn new(id: Name) -> Self {
+    pub(in super::super) fn new(id: Name) -> Self {
         Self {
             hash: java_hash(&id),
             id,
@@ -62,6 +62,16 @@ impl GroupView {
             topics: Arc::default(),
             chunks: vec![],
             mark: Mark::default(),
+        }
+    }
+
+    /// Gives back the room that was kept for growing, where nobody reads it now.
+    pub(in super::super) fn shrink(&mut self) {
+        if let Some(topics) = Arc::get_mut(&mut self.topics) {
+            topics.shrink_to_fit();
+        }
+        for chunk in self.chunks.iter_mut().filter_map(Arc::get_mut) {
+            chunk.rows.shrink_to_fit();
         }
     }
 
@@ -81,6 +91,11 @@ impl GroupView {
     #[must_use]
     pub fn len(&self) -> usize {
         self.chunks.iter().map(|chunk| chunk.rows.len()).sum()
+    }
+
+    /// Neither offsets nor members.
+    pub(in super::super) fn is_gone(&self) -> bool {
+        self.is_empty() && self.members.is_none()
     }
 
     /// Whether nothing is committed.
@@ -112,14 +127,14 @@ impl GroupView {
             let from = positions.start.saturating_sub(base);
             let to = positions.end.saturating_sub(base).min(chunk.rows.len());
             let rows = chunk.rows.get(from..to).unwrap_or_default();
-            let rare = (!chunk.rare.is_empty()).then_some(&chunk.rare);
+            let has_rare = chunk.rare.is_some();
             rows.iter().zip(from..).filter_map(move |(row, at)| {
                 let topic_index = row.topic as usize;
                 let entry = Entry {
                     topic: &self.topics.get(topic_index)?.name,
                     topic_index,
                     row,
-                    rare: rare.and_then(|rare| rare.get(&u16::try_from(at).ok()?)),
+                    rare: if has_rare { chunk.rare(at) } else { None },
                 };
                 Some((base + at, entry))
             })
@@ -129,10 +144,10 @@ impl GroupView {
     /// The topic that the group committed to by this id.
     #[must_use]
     pub fn topic_with_id(&self, id: Uuid) -> Option<&Name> {
-        let has = |chunk: &&Arc<Chunk>| chunk.rare.values().any(|rare| rare.topic_id == Some(id));
-        let chunk = self.chunks.iter().find(has)?;
-        let (at, _) = chunk.rare.iter().find(|(_, rare)| rare.topic_id == Some(id))?;
-        self.topics.get(chunk.rows.get(usize::from(*at))?.topic as usize).map(|topic| &topic.name)
+        self.chunks.iter().find_map(|chunk| {
+            let (at, _) = chunk.rare.as_ref()?.iter().find(|(_, rare)| rare.topic_id == Some(id))?;
+            self.topics.get(chunk.rows.get(usize::from(*at))?.topic as usize).map(|topic| &topic.name)
+        })
     }
 
     pub(super) fn row(&self, index: u32) -> Option<&Row> {
@@ -140,12 +155,11 @@ impl GroupView {
         self.chunks.get(index / CHUNK_ROWS)?.rows.get(index % CHUNK_ROWS)
     }
 
-    pub(super) fn entry(&self, index: u32) -> Option<Entry<'_>> {
+    pub(in super::super) fn entry(&self, index: u32) -> Option<Entry<'_>> {
         let at = index as usize;
         let chunk = self.chunks.get(at / CHUNK_ROWS)?;
         let row = chunk.rows.get(at % CHUNK_ROWS)?;
         let topic_index = row.topic as usize;
-        let rare = chunk.rare.get(&u16::try_from(at % CHUNK_ROWS).ok()?);
-        Some(Entry { topic: &self.topics.get(topic_index)?.name, topic_index, row, rare })
+        Some(Entry { topic: &self.topics.get(topic_index)?.name, topic_index, row, rare: chunk.rare(at % CHUNK_ROWS) })
     }
 }

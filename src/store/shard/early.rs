@@ -80,9 +80,9 @@ impl Shard {
             // What the coordinator says later holds, also where its record lies before.
             Some(early) => early.log_offset = event.log_offset,
             None => {
-                let group = self.find(&state, event.group).and_then(|index| state.groups.get(index as usize));
-                let known = group.and_then(|group| group.get(&self.kit.hasher, topic, partition));
-                let by_reader = known.map(|entry| (*entry.row, entry.rare.cloned().unwrap_or_default()));
+                let at = state.groups.find(&self.kit, event.group);
+                let known = at.and_then(|at| state.groups.get(&self.kit, at, topic, partition));
+                let by_reader = known.map(|(_, entry)| (*entry.row, entry.rare.cloned().unwrap_or_default()));
                 let key = (self.names.intern(event.group), self.names.intern(topic), partition);
                 state.ahead.keys.insert(key, Early { log_offset: event.log_offset, by_reader });
             }
@@ -98,11 +98,11 @@ impl Shard {
         if log_offset < state.read_to || log_offset < self.applied() {
             return;
         }
-        let Some(index) = self.find(&state, group) else { return };
-        let Some(group) = state.groups.get_mut(index as usize) else { return };
-        let since = group.view().members_stale_since.map_or(at, |since| since.min(at));
+        let Some(place) = state.groups.find(&self.kit, group) else { return };
+        let Some(mut group) = state.groups.group_mut(&self.kit, place) else { return };
+        let since = group.view.members_stale_since.map_or(at, |since| since.min(at));
         group.set_members_stale_since(&self.kit, Some(since));
-        let id = Name::clone(&group.view().id);
+        let id = Name::clone(&group.view.id);
         let last = state.ahead.members.entry(id).or_insert(log_offset);
         *last = (*last).max(log_offset);
         self.has_ahead.store(true, Ordering::Release);
@@ -150,8 +150,8 @@ impl Shard {
         }
         let shown: Vec<_> = state.ahead.members.extract_if(|_, last| *last < offset).collect();
         for (id, _) in shown {
-            let index = self.find(&state, &id);
-            if let Some(group) = index.and_then(|index| state.groups.get_mut(index as usize)) {
+            let at = state.groups.find(&self.kit, &id);
+            if let Some(mut group) = at.and_then(|at| state.groups.group_mut(&self.kit, at)) {
                 group.set_members_stale_since(&self.kit, None);
             }
         }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::super::{
     commits::Rings,
     event::ShardKey,
-    group::{GroupView, Rare, Row},
+    group::{Rare, Row},
     membership::log::Members,
 };
+use super::directory::Groups;
 use crate::model::Name;
 
 /// One committed offset, copied out. `entry` is `None` where the group has no such key.
@@ -47,21 +48,12 @@ pub struct ShardView {
     pub epoch: u64,
     /// Number of the last change.
     pub sequence: u64,
-    /// The groups, ordered by id in byte order.
-    pub groups: Vec<Arc<GroupView>>,
+    /// The groups.
+    pub groups: Groups,
     /// The last commits.
     pub commits: Rings,
     /// Number of the last change that a log offset does not name: a deletion, or one out of order.
     pub last_full: u64,
     /// Offset of the record of the last change; -1 before any.
     pub last_offset: i64,
-}
-
-impl ShardView {
-    /// A group by its id.
-    #[must_use]
-    pub fn group(&self, id: &str) -> Option<&Arc<GroupView>> {
-        let at = self.groups.binary_search_by(|group| (*group.id).cmp(id)).ok()?;
-        self.groups.get(at)
-    }
 }

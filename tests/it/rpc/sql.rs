@@ -170,6 +170,12 @@ fn a_limit_of_the_server_names_its_setting() {
         "SELECT a.comment || b.comment FROM columns a, columns b, columns c ORDER BY 1 DESC",
         "sql.memory_per_query",
     );
+    for window in ["max(x) OVER ()", "lag(x, 100000) OVER ()"] {
+        let long = "SELECT a.comment || b.comment || c.comment AS x FROM columns a, columns b, columns c";
+        exhausted(&format!("SELECT max(y) FROM (SELECT {window} AS y FROM ({long}))"), "sql.memory_per_query");
+    }
+    let small = "SELECT max(y) FROM (SELECT lag(comment) OVER () AS y FROM columns)";
+    assert_eq!(lab.sql(small).rows.len(), 1, "windows over little are allowed");
     assert_eq!(lab.sql("SELECT * FROM columns LIMIT 100").rows.len(), 100, "the limit itself is allowed");
 }
 

@@ -44,7 +44,7 @@ fn missing(cluster: &Cluster) -> HashSet<Name> {
     let ends = cluster.ends.current();
     let mut missing = HashSet::new();
     for shard in cluster.shards() {
-        for group in shard.pin().groups {
+        for group in shard.pin().groups.iter() {
             let names = group.topic_counts().map(|(name, _)| name);
             missing.extend(names.filter(|name| !ends.is_listed(name)).cloned());
         }

@@ -1,0 +1,119 @@
+//! How the writer finds a row of its group. Most groups are small, and looked through; the others have
+//! hash tables.
+
+use std::hash::BuildHasher as _;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use super::{GroupView, Row};
+
+/// Up to so many rows are looked through.
+const FEW_ROWS: usize = 32;
+/// Up to so many topics are looked through.
+const FEW_TOPICS: usize = 8;
+
+/// The writer's index of one group.
+#[derive(Debug, Default)]
+pub(in super::super) struct Index {
+    /// For groups that have, or had, more than a few rows or topics.
+    tables: Option<Box<Tables>>,
+    /// The topic that was looked for last: commits come in runs.
+    last_topic: u32,
+}
+
+/// Each holds all or nothing.
+#[derive(Debug, Default)]
+struct Tables {
+    /// (topic, partition) → row.
+    rows: HashTable<u32>,
+    /// Topic name → topic.
+    topics: HashTable<u32>,
+}
+
+fn hash_of(hasher: &DefaultHashBuilder, row: &Row) -> u64 {
+    hasher.hash_one((row.topic, row.partition))
+}
+
+impl Index {
+    /// The row of a key.
+    pub(in super::super) fn find(
+        &self,
+        view: &GroupView,
+        hasher: &DefaultHashBuilder,
+        topic: &str,
+        partition: i32,
+    ) -> Option<u32> {
+        let topic = self.topic(view, hasher, topic)?;
+        self.row(view, hasher, topic, partition)
+    }
+
+    /// The place of a topic with rows.
+    pub(super) fn topic(&self, view: &GroupView, hasher: &DefaultHashBuilder, name: &str) -> Option<u32> {
+        let is = |at: &u32| view.topics.get(*at as usize).is_some_and(|topic| topic.rows > 0 && &*topic.name == name);
+        if is(&self.last_topic) {
+            return Some(self.last_topic);
+        }
+        match self.tables.as_ref().map(|tables| &tables.topics).filter(|topics| !topics.is_empty()) {
+            Some(topics) => topics.find(hasher.hash_one(name), is).copied(),
+            None => (0..u32::try_from(view.topics.len()).ok()?).find(is),
+        }
+    }
+
+    pub(super) fn row(&self, view: &GroupView, hasher: &DefaultHashBuilder, topic: u32, partition: i32) -> Option<u32> {
+        let is = |row: &Row| row.partition == partition && row.topic == topic;
+        match self.tables.as_ref().map(|tables| &tables.rows).filter(|rows| !rows.is_empty()) {
+            Some(rows) => {
+                let hash = hasher.hash_one((topic, partition));
+                rows.find(hash, |&at| view.row(at).is_some_and(is)).copied()
+            }
+            None => u32::try_from(view.chunks.first()?.rows.iter().position(is)?).ok(),
+        }
+    }
+
+    pub(super) fn set_last_topic(&mut self, topic: u32) {
+        self.last_topic = topic;
+    }
+
+    /// Takes a new row in.
+    pub(super) fn remember(&mut self, view: &GroupView, hasher: &DefaultHashBuilder, at: u32) {
+        let hash = |at: &u32| view.row(*at).map_or(0, |row| hash_of(hasher, row));
+        let in_use = self.tables.as_ref().is_some_and(|tables| !tables.rows.is_empty());
+        if in_use || view.len() > FEW_ROWS {
+            let rows = &mut self.tables.get_or_insert_default().rows;
+            let from = if in_use { at } else { 0 };
+            for at in from..=at {
+                rows.insert_unique(hash(&at), at, hash);
+            }
+        }
+    }
+
+    /// Forgets that a row is at a place.
+    pub(super) fn forget(&mut self, hasher: &DefaultHashBuilder, row: &Row, at: u32) {
+        let Some(tables) = &mut self.tables else { return };
+        if let Ok(entry) = tables.rows.find_entry(hash_of(hasher, row), |&other| other == at) {
+            entry.remove();
+        }
+    }
+
+    /// Takes a new topic in, which has no rows yet.
+    pub(super) fn remember_topic(&mut self, view: &GroupView, hasher: &DefaultHashBuilder, at: u32) {
+        let topic = |at: &u32| view.topics.get(*at as usize);
+        let hash = |at: &u32| topic(at).map_or(0, |topic| hasher.hash_one(&*topic.name));
+        let in_use = self.tables.as_ref().is_some_and(|tables| !tables.topics.is_empty());
+        if in_use || view.topics.len() > FEW_TOPICS {
+            let topics = &mut self.tables.get_or_insert_default().topics;
+            let all = if in_use { at..at + 1 } else { 0..u32::try_from(view.topics.len()).unwrap_or(u32::MAX) };
+            for each in all.filter(|each| *each == at || topic(each).is_some_and(|topic| topic.rows > 0)) {
+                topics.insert_unique(hash(&each), each, hash);
+            }
+        }
+    }
+
+    /// Forgets a topic.
+    pub(super) fn forget_topic(&mut self, hasher: &DefaultHashBuilder, name: &str, at: u32) {
+        let Some(tables) = &mut self.tables else { return };
+        if let Ok(entry) = tables.topics.find_entry(hasher.hash_one(name), |&other| other == at) {
+            entry.remove();
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! The groups of a shard. They lie in blocks that readers share, in the order in which they came; the
+//! order by id is made when a reader asks for it, and kept until a group comes or goes.
+
+use std::{
+    hash::BuildHasher as _,
+    sync::{Arc, OnceLock},
+};
+
+use hashbrown::HashTable;
+
+use super::super::{
+    group::{Entry, Group, GroupView, Index, Kit, leave_group},
+    held::{Mark, Version, make_mut},
+};
+use crate::model::Name;
+
+/// Groups of a block: what a pin counts as one, and a write after a pin copies the list of.
+const BLOCK: usize = 64;
+
+#[derive(Clone, Debug, Default)]
+struct Block {
+    groups: Vec<Arc<GroupView>>,
+    mark: Mark,
+}
+
+impl Version for Block {
+    fn heap(&self) -> usize {
+        self.groups.capacity() * size_of::<Arc<GroupView>>()
+    }
+
+    fn mark(&self) -> &Mark {
+        &self.mark
+    }
+}
+
+/// Ids in byte order.
+#[derive(Debug, Default)]
+struct Order {
+    sorted: Vec<u32>,
+    /// Groups whose home is elsewhere, of so many log partitions.
+    strays: OnceLock<(i32, Vec<Name>)>,
+}
+
+/// The groups as their writer sees them.
+#[derive(Debug, Default)]
+pub(super) struct Directory {
+    blocks: Vec<Arc<Block>>,
+    indexes: Vec<Index>,
+    by_id: HashTable<u32>,
+    order: Option<Arc<Order>>,
+    /// The group that was looked for last: commits come in runs.
+    last: u32,
+}
+
+/// The groups of a shard at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Groups {
+    blocks: Vec<Arc<Block>>,
+    order: Arc<Order>,
+}
+
+fn view(blocks: &[Arc<Block>], at: u32) -> Option<&Arc<GroupView>> {
+    let at = at as usize;
+    blocks.get(at / BLOCK)?.groups.get(at % BLOCK)
+}
+
+impl Directory {
+    pub(super) fn len(&self) -> usize {
+        self.indexes.len()
+    }
+
+    /// The groups, in no order.
+    pub(super) fn views(&self) -> impl Iterator<Item = &Arc<GroupView>> {
+        self.blocks.iter().flat_map(|block| &block.groups)
+    }
+
+    /// The place of a group.
+    pub(super) fn find(&self, kit: &Kit, id: &str) -> Option<u32> {
+        let is = |at: &u32| view(&self.blocks, *at).is_some_and(|group| &*group.id == id);
+        if is(&self.last) {
+            return Some(self.last);
+        }
+        self.by_id.find(kit.hasher.hash_one(id), is).copied()
+    }
+
+    pub(super) fn view(&self, at: u32) -> Option<&Arc<GroupView>> {
+        view(&self.blocks, at)
+    }
+
+    /// The committed offset of a key, and its place in the group.
+    pub(super) fn get(&self, kit: &Kit, at: u32, topic: &str, partition: i32) -> Option<(usize, Entry<'_>)> {
+        let (view, index) = (self.view(at)?, self.indexes.get(at as usize)?);
+        let row = index.find(view, &kit.hasher, topic, partition)?;
+        Some((row as usize, view.entry(row)?))
+    }
+
+    /// A group, to be changed.
+    pub(super) fn group_mut(&mut self, kit: &Kit, at: u32) -> Option<Group<'_>> {
+        let place = at as usize;
+        let block = make_mut(self.blocks.get_mut(place / BLOCK)?, &kit.held);
+        Some(Group { view: block.groups.get_mut(place % BLOCK)?, index: self.indexes.get_mut(place)? })
+    }
+
+    /// The place of a group, new if need be.
+    pub(super) fn enter(&mut self, kit: &Kit, id: &str, intern: impl FnOnce(&str) -> Name) -> u32 {
+        let at = self.find(kit, id).unwrap_or_else(|| self.add(kit, intern(id)));
+        self.last = at;
+        at
+    }
+
+    fn add(&mut self, kit: &Kit, id: Name) -> u32 {
+        let at = u32::try_from(self.len()).unwrap_or(u32::MAX);
+        let hash = kit.hasher.hash_one(&*id);
+        if self.len().is_multiple_of(BLOCK) {
+            self.blocks.push(Arc::default());
+        }
+        if let Some(block) = self.blocks.last_mut() {
+            make_mut(block, &kit.held).groups.push(Arc::new(GroupView::new(id)));
+        }
+        self.indexes.push(Index::default());
+        self.order = None;
+        let blocks = &self.blocks;
+        self.by_id.insert_unique(hash, at, |at| id_hash(kit, blocks, *at));
+        at
+    }
+
+    /// Removes a group that has neither offsets nor members.
+    pub(super) fn drop_if_gone(&mut self, kit: &Kit, id: &str) {
+        let Some(at) = self.find(kit, id) else { return };
+        if !self.view(at).is_some_and(|group| group.is_gone()) {
+            return;
+        }
+        let Some(last) = self.len().checked_sub(1).and_then(|last| u32::try_from(last).ok()) else { return };
+        if let Some(group) = self.view(at) {
+            leave_group(group, kit);
+        }
+        self.unlink(kit, at);
+        if at != last {
+            self.unlink(kit, last);
+        }
+        self.indexes.swap_remove(at as usize);
+        let moved = self.blocks.last_mut().and_then(|block| make_mut(block, &kit.held).groups.pop());
+        self.blocks.pop_if(|block| block.groups.is_empty());
+        if at != last {
+            if let (Some(group), Some(moved)) = (self.group_mut(kit, at), moved) {
+                *group.view = moved;
+            }
+            let blocks = &self.blocks;
+            self.by_id.insert_unique(id_hash(kit, blocks, at), at, |at| id_hash(kit, blocks, *at));
+        }
+        self.order = None;
+        self.last = 0;
+    }
+
+    /// Leaves all groups to those who still read them.
+    pub(super) fn leave(&self, kit: &Kit) {
+        self.views().for_each(|group| leave_group(group, kit));
+    }
+
+    fn unlink(&mut self, kit: &Kit, at: u32) {
+        if let Ok(entry) = self.by_id.find_entry(id_hash(kit, &self.blocks, at), |&other| other == at) {
+            entry.remove();
+        }
+    }
+
+    /// The groups as they are now, if their order is known.
+    pub(super) fn groups(&self) -> Option<Groups> {
+        Some(Groups { blocks: self.blocks.clone(), order: Arc::clone(self.order.as_ref()?) })
+    }
+
+    /// The groups as they are now, put in order if need be.
+    pub(super) fn ordered_groups(&mut self) -> Groups {
+        let order = self.order.get_or_insert_with(|| {
+            let mut named: Vec<(&str, u32)> =
+                self.blocks.iter().flat_map(|block| &block.groups).map(|group| &*group.id).zip(0..).collect();
+            named.sort_unstable();
+            let sorted = named.into_iter().map(|(_, at)| at).collect();
+            Arc::new(Order { sorted, strays: OnceLock::new() })
+        });
+        Groups { blocks: self.blocks.clone(), order: Arc::clone(order) }
+    }
+
+    /// Gives back the room that was kept for growing, of what nobody reads now.
+    pub(super) fn shrink(&mut self) {
+        self.blocks.iter_mut().filter_map(Arc::get_mut).for_each(|block| {
+            block.groups.iter_mut().filter_map(Arc::get_mut).for_each(GroupView::shrink);
+        });
+        self.indexes.shrink_to_fit();
+    }
+}
+
+fn id_hash(kit: &Kit, blocks: &[Arc<Block>], at: u32) -> u64 {
+    view(blocks, at).map_or(0, |group| kit.hasher.hash_one(&*group.id))
+}
+
+impl Groups {
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.order.sorted.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.order.sorted.is_empty()
+    }
+
+    fn at(&self, at: u32) -> Option<&Arc<GroupView>> {
+        view(&self.blocks, at)
+    }
+
+    /// All, ordered by id in byte order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<GroupView>> {
+        self.order.sorted.iter().filter_map(|at| self.at(*at))
+    }
+
+    /// Those whose ids start with a prefix, in order.
+    pub fn with_prefix(&self, prefix: &str) -> impl Iterator<Item = &Arc<GroupView>> + use<'_> {
+        let id = |at: &u32| self.at(*at).map_or("", |group| &*group.id);
+        let from = self.order.sorted.partition_point(|at| id(at) < prefix);
+        let rest = self.order.sorted.get(from..).unwrap_or_default();
+        let length = rest.partition_point(|at| id(at).starts_with(prefix));
+        rest.iter().take(length).filter_map(|at| self.at(*at))
+    }
+
+    /// A group by its id.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<&Arc<GroupView>> {
+        let order = |at: &u32| self.at(*at).map_or("", |group| &*group.id).cmp(id);
+        let at = self.order.sorted.binary_search_by(order).ok()?;
+        self.at(*self.order.sorted.get(at)?)
+    }
+
+    /// Ids of groups whose home is not `home`, of so many log partitions: there are some after
+    /// `__consumer_offsets` grew, and in copied topics.
+    pub fn strays(&self, home: i32, log_partitions: i32) -> impl Iterator<Item = &Name> {
+        let of = move |group: &&Arc<GroupView>| group.home(log_partitions) != Some(home);
+        let found = || (log_partitions, self.iter().filter(of).map(|group| Name::clone(&group.id)).collect());
+        let (counted, strays) = self.order.strays.get_or_init(found);
+        let known = strays.iter().filter(move |_| *counted == log_partitions);
+        // The number has changed since: seldom, and until a group comes or goes.
+        let anew = self.iter().filter(move |_| *counted != log_partitions).filter(of).map(|group| &group.id);
+        known.chain(anew)
+    }
+}
