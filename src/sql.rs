@@ -18,13 +18,15 @@ mod session;
 mod stop;
 mod table;
 mod tables;
+mod views;
 mod wanted;
 
 pub mod functions;
 pub mod output;
 
 pub use datafusion::common::ScalarValue;
-pub use engine::{Answer, Description, Engine, Statement, Stats, TableDescription};
+pub use engine::{Answer, Description, Engine, Statement, Stats};
 pub use error::SqlError;
 pub use session::{CATALOG, SCHEMA};
 pub use table::COMMENT;
+pub use tables::TableDescription;

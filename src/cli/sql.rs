@@ -12,12 +12,13 @@ use super::{
     Failure, ServerArgs, block_on,
     connect::{Client, call_failed, connect},
     output,
-    text::{count, elapsed, escape},
+    text::{Expanded, Layout, count, elapsed, escape},
 };
 use crate::rpc::proto::{
     Freshness, SqlFormat, SqlRequest, SqlStats, SqlValue, sql_response::Message, sql_value::Value,
 };
 
+mod complete;
 mod format;
 mod input;
 mod prompt;
@@ -93,8 +94,13 @@ pub(super) fn run(args: SqlArgs) -> Result<(), Failure> {
     }
     block_on(async {
         let mut client = connect(&args.server).await?;
-        let notes = Notes { timing: true };
-        execute(&mut client, args.request(statement, None), args.format, output(), &notes).await
+        let show = Show {
+            format: args.format,
+            layout: Layout::of_output(Expanded::Auto),
+            timing: true,
+            whole: "--format csv",
+        };
+        execute(&mut client, args.request(statement), output(), &show).await.map(drop)
     })
 }
 
@@ -106,11 +112,11 @@ fn read_statement() -> Result<String, Failure> {
 }
 
 impl SqlArgs {
-    /// The call, with the parameters of the command line unless others are given.
-    fn request(&self, statement: &str, parameters: Option<Vec<SqlValue>>) -> Request<SqlRequest> {
+    /// The call, with what the command line says.
+    fn request(&self, statement: &str) -> Request<SqlRequest> {
         let mut request = Request::new(SqlRequest {
             statement: statement.to_owned(),
-            parameters: parameters.unwrap_or_else(|| self.params.iter().map(|text| parameter(text)).collect()),
+            parameters: self.params.iter().map(|text| parameter(text)).collect(),
             format: SqlFormat::ArrowIpc.into(),
             max_rows: self.max_rows.unwrap_or(0),
             freshness: if self.latest { Freshness::Latest } else { Freshness::Any }.into(),
@@ -121,6 +127,17 @@ impl SqlArgs {
         }
         request
     }
+}
+
+/// A question of the program itself: whole, whatever the command line says, and of what does not move.
+fn request(statement: &str, parameters: Vec<SqlValue>) -> Request<SqlRequest> {
+    Request::new(SqlRequest {
+        statement: statement.to_owned(),
+        parameters,
+        format: SqlFormat::ArrowIpc.into(),
+        allow_partial: true,
+        ..SqlRequest::default()
+    })
 }
 
 /// A parameter's type is guessed. Only what prints again as it was written is a number: a group called 007 stays text.
@@ -145,25 +162,28 @@ fn parameter(text: &str) -> SqlValue {
     SqlValue { value: Some(value) }
 }
 
-/// What is said after an answer.
-struct Notes {
+/// How an answer is shown.
+struct Show {
+    format: Format,
+    layout: Layout,
     /// With the time that it took.
     timing: bool,
+    /// What shows values whole that a table shortens.
+    whole: &'static str,
 }
 
-/// Runs a statement and writes its answer as it comes.
+/// Runs a statement and writes its answer as it comes. Gives the number of rows.
 ///
 /// # Cancel safety
 /// Dropped half-way, the server stops the statement; what was written stays written.
 async fn execute<W: Write + Send>(
     client: &mut Client,
     request: Request<SqlRequest>,
-    format: Format,
     out: W,
-    notes: &Notes,
-) -> Result<(), Failure> {
+    show: &Show,
+) -> Result<i64, Failure> {
     let mut answer = client.sql(request).await.map_err(call_failed)?.into_inner();
-    let mut renderer = Renderer::new(format, out);
+    let mut renderer = Renderer::new(show.format, show.layout, out);
     let mut stats = None;
     loop {
         let message = match answer.message().await {
@@ -186,27 +206,32 @@ async fn execute<W: Write + Send>(
         }
     }
     let stats = stats.ok_or_else(|| Failure::Command("the answer broke off: it is not complete".to_owned()))?;
-    let mut out = renderer.finish()?;
-    match format {
-        Format::Table => writeln!(out, "{}", footer(&stats, notes))?,
+    let (mut out, shortened) = renderer.finish()?;
+    match show.format {
+        Format::Table => writeln!(out, "{}", footer(&stats, show, shortened))?,
         // Data only on stdout.
         _ => warn(&stats)?,
     }
     out.flush()?;
-    Ok(())
+    Ok(stats.rows)
 }
 
-fn footer(stats: &SqlStats, notes: &Notes) -> String {
+fn footer(stats: &SqlStats, show: &Show, shortened: bool) -> String {
     let mut text = count(stats.rows, "row");
     if stats.truncated {
         text.push_str(", cut off by --max-rows");
     }
     let took = stats.elapsed.as_ref().and_then(super::text::duration);
-    if let (true, Some(took)) = (notes.timing, took) {
+    if let (true, Some(took)) = (show.timing, took) {
         text = format!("{text}, {}", elapsed(took));
     }
-    let missing = missing(stats).map_or_else(String::new, |missing| format!("; {missing}"));
-    format!("({text}){missing}")
+    let mut footer = format!("({text})");
+    let shortened = shortened.then(|| format!("shortened to fit: {} shows all", show.whole));
+    for note in shortened.into_iter().chain(missing(stats)) {
+        footer.push_str("; ");
+        footer.push_str(&note);
+    }
+    footer
 }
 
 /// Clusters that are not in the answer.

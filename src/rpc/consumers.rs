@@ -157,6 +157,7 @@ impl Order {
         "active",
         "status",
         "members_stale_since",
+        "coordinator",
     ];
 
     fn new(text: &str) -> Result<Self, Error> {
@@ -218,6 +219,7 @@ impl Order {
             "active" => by(pair, down, |fact| Some(fact.active)),
             "status" => by(pair, down, |fact| Some(fact.status)),
             "members_stale_since" => by(pair, down, |fact| fact.group.group.members_stale_since),
+            "coordinator" => by(pair, down, |fact| fact.group.coordinator()),
             "group_id" => by(pair, down, |fact| Some(&fact.group.group.id)),
             _ => by(pair, down, |fact| Some(&fact.group.cluster.cluster.name)),
         };

@@ -21,7 +21,7 @@ use datafusion::{
     },
 };
 
-use super::error::SqlError;
+use super::{error::SqlError, views};
 use crate::config;
 
 fn limit(number: usize, max: usize, what: &str, setting: &'static str) -> Result<(), SqlError> {
@@ -111,8 +111,8 @@ pub(super) fn parsed(statement: &ParsedStatement, settings: &config::Sql) -> Res
     match statement {
         ParsedStatement::Explain(explain) => parsed(&explain.statement, settings),
         ParsedStatement::Statement(statement) => {
-            let relations = relations(statement);
-            limit(relations, settings.max_relations, "relations, with copies of what WITH names", "sql.max_relations")
+            let relations = weigh(statement, &views::relations);
+            limit(relations, settings.max_relations, "relations, with those of views and WITH", "sql.max_relations")
         }
         _ => Ok(()),
     }
@@ -156,34 +156,49 @@ impl Visitor for Ctes {
     }
 }
 
+/// The last word of each relation's name, however it is spelt.
 fn names<V: datafusion::sql::sqlparser::ast::Visit>(node: &V) -> Vec<String> {
     let mut names = vec![];
     let _ = visit_relations(node, |name| {
-        names.push(name.to_string().to_lowercase());
+        let last = name.0.last().and_then(|part| part.as_ident());
+        names.push(last.map_or_else(String::new, |ident| ident.value.to_lowercase()));
         std::ops::ControlFlow::<()>::Continue(())
     });
     names
 }
 
-/// Relations of a statement once each name of WITH stands for its copy; not less than there will be.
-fn relations(statement: &SqlStatement) -> usize {
-    fn weigh<'a>(name: &'a str, ctes: &'a Ctes, known: &mut HashMap<&'a str, usize>) -> usize {
+/// Relations of a query; `of` says how many a name that is none of WITH stands for.
+pub(super) fn relations(statement: &ParsedStatement, of: &dyn Fn(&str) -> usize) -> usize {
+    match statement {
+        ParsedStatement::Statement(statement) => weigh(statement, of),
+        _ => 1,
+    }
+}
+
+/// Relations of a statement once each name stands for its copy; not less than there will be.
+fn weigh(statement: &SqlStatement, of: &dyn Fn(&str) -> usize) -> usize {
+    fn weight<'a>(
+        name: &'a str,
+        ctes: &'a Ctes,
+        of: &dyn Fn(&str) -> usize,
+        known: &mut HashMap<&'a str, usize>,
+    ) -> usize {
         if let Some(weight) = known.get(name) {
             return *weight;
         }
-        let Some(names) = ctes.0.get(name) else { return 1 };
-        // What refers to itself is a table of that name, or a recursion, which is refused.
-        known.insert(name, 1);
-        let weight = names.iter().fold(0_usize, |sum, name| sum.saturating_add(weigh(name, ctes, known)));
+        let Some(names) = ctes.0.get(name) else { return of(name) };
+        // What refers to itself is a table or view of that name, or a recursion, which is refused.
+        known.insert(name, of(name));
+        let sum = names.iter().fold(0_usize, |sum, name| sum.saturating_add(weight(name, ctes, of, known)));
         // What reads no table is a copy all the same.
-        let weight = weight.max(1);
+        let weight = sum.max(1);
         known.insert(name, weight);
         weight
     }
     let mut ctes = Ctes::default();
     let _ = statement.visit(&mut ctes);
     let (names, mut known) = (names(statement), HashMap::new());
-    names.iter().fold(0_usize, |sum, name| sum.saturating_add(weigh(name, &ctes, &mut known)))
+    names.iter().fold(0_usize, |sum, name| sum.saturating_add(weight(name, &ctes, of, &mut known)))
 }
 
 /// Counts the nodes of a plan, and looks at its expressions.

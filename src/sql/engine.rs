@@ -29,7 +29,7 @@ use super::{
     session::{Session, Template},
     stop::Stop,
     table::AnyTable,
-    tables,
+    tables, views,
 };
 use crate::{
     config, freshness,
@@ -44,7 +44,7 @@ mod feed;
 mod pins;
 mod work;
 
-pub use describe::{Description, TableDescription};
+pub use describe::Description;
 use feed::{Fed, Feed};
 use pins::Pins;
 use work::{Turn, Work};
@@ -331,12 +331,14 @@ impl Shared {
         let parsed = state.sql_to_statement(&sql, &Dialect::Generic).map_err(sort)?;
         check::parsed(&parsed, &self.settings)?;
         let names = state.resolve_table_references(&parsed).map_err(sort)?;
+        let names = views::with_reads(&names);
         let is_data = |name: &str| self.tables.iter().any(|table| table.name() == name && !table.shows_unloaded());
         if let Some(unready) = cut.unready.clone()
-            && names.iter().any(|name| is_data(name.table()))
+            && names.iter().any(|name| is_data(name))
         {
             return Err(unready.into());
         }
+        views::plan(state, &names).await.map_err(sort)?;
         let plan = state.statement_to_plan(parsed).await.map_err(sort)?;
         let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         options.verify_plan(&plan).map_err(sort)?;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use datafusion::{
     catalog::{
-        CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList, SchemaProvider,
+        CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider, SchemaProvider,
         TableProvider,
     },
     common::{DataFusionError, Result},
@@ -21,8 +21,17 @@ use datafusion::{
     object_store::ObjectStore,
     prelude::SessionConfig,
 };
+use parking_lot::Mutex;
 
-use super::{functions, guard::Stoppable, planning, scan::LiveTable, stop::Stop, table::AnyTable};
+use super::{
+    functions,
+    guard::Stoppable,
+    planning,
+    scan::LiveTable,
+    stop::Stop,
+    table::AnyTable,
+    views::{self, View},
+};
 use crate::{config, store::cut::Cut};
 
 /// The one catalog.
@@ -50,26 +59,7 @@ pub(super) struct Session {
 
 impl Template {
     pub(super) fn new(tables: &[Arc<dyn AnyTable>], settings: &config::Sql) -> Self {
-        let mut config = SessionConfig::new()
-            .with_create_default_catalog_and_schema(false)
-            .with_default_catalog_and_schema(CATALOG, SCHEMA)
-            .with_information_schema(true)
-            .with_target_partitions(settings.target_partitions.max(1));
-        let options = config.options_mut();
-        options.sql_parser.map_string_types_to_utf8view = false;
-        options.sql_parser.collect_spans = true;
-        options.execution.collect_statistics = true;
-        options.execution.enable_recursive_ctes = false;
-        // Scans of live tables have their partitions already; small inputs are not worth shuffling.
-        options.optimizer.enable_round_robin_repartition = false;
-        // A scan that gives its rows in order needs no sort, and nothing to stand in for its memory.
-        options.execution.sort_pushdown_buffer_capacity = 1024 * 1024;
-        let state = planning::rules(SessionStateBuilder::new())
-            .with_config(config)
-            .with_expr_planners(functions::planners(settings.max_value_bytes))
-            .with_scalar_functions(functions::scalar(settings.max_value_bytes))
-            .with_aggregate_functions(functions::aggregates())
-            .with_window_functions(SessionStateDefaults::default_window_functions())
+        let state = planning::rules(language(settings.target_partitions, settings.max_value_bytes))
             .with_physical_optimizer_rule(Arc::new(Stoppable::new(settings)))
             .build();
         let tables = tables.iter().map(|table| (table.name(), Arc::clone(table))).collect();
@@ -85,11 +75,10 @@ impl Template {
             .build_arc()?;
         let mut state = self.state.clone();
         state.execution_props_mut().query_execution_start_time = DateTime::<Utc>::from_timestamp_millis(cut.taken_at);
-        let (catalogs, catalog) = (MemoryCatalogProviderList::new(), MemoryCatalogProvider::new());
-        let schema = LiveSchema { tables: Arc::clone(&self.tables), cut: Arc::clone(cut), stop: stop.clone() };
-        catalog.register_schema(SCHEMA, Arc::new(schema))?;
-        catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
-        state.register_catalog_list(Arc::new(catalogs));
+        let (tables, cut, stop) = (Arc::clone(&self.tables), Arc::clone(cut), stop.clone());
+        // Not that of the template, which all would share.
+        state.register_catalog_list(Arc::new(MemoryCatalogProviderList::new()));
+        let state = with_schema(state, Arc::new(LiveSchema { tables, cut, planned: Mutex::default(), stop }))?;
         Ok(Session { state, memory })
     }
 }
@@ -104,27 +93,75 @@ impl Session {
     }
 }
 
-/// The tables over one cut.
+/// A session that plans, over tables that are registered with it.
+pub(super) fn without_rows() -> Result<SessionState> {
+    with_schema(language(1, usize::MAX).build(), Arc::new(MemorySchemaProvider::new()))
+}
+
+/// What every session understands.
+fn language(target_partitions: usize, max_value_bytes: usize) -> SessionStateBuilder {
+    let mut config = SessionConfig::new()
+        .with_create_default_catalog_and_schema(false)
+        .with_default_catalog_and_schema(CATALOG, SCHEMA)
+        .with_information_schema(true)
+        .with_target_partitions(target_partitions.max(1));
+    let options = config.options_mut();
+    options.sql_parser.map_string_types_to_utf8view = false;
+    options.sql_parser.collect_spans = true;
+    options.execution.collect_statistics = true;
+    options.execution.enable_recursive_ctes = false;
+    // It takes comments for a part of the types: a UNION of columns with different ones would be refused.
+    options.execution.skip_physical_aggregate_schema_check = true;
+    // Scans of live tables have their partitions already; small inputs are not worth shuffling.
+    options.optimizer.enable_round_robin_repartition = false;
+    // A scan that gives its rows in order needs no sort, and nothing to stand in for its memory.
+    options.execution.sort_pushdown_buffer_capacity = 1024 * 1024;
+    SessionStateBuilder::new()
+        .with_config(config)
+        .with_expr_planners(functions::planners(max_value_bytes))
+        .with_scalar_functions(functions::scalar(max_value_bytes))
+        .with_aggregate_functions(functions::aggregates())
+        .with_window_functions(SessionStateDefaults::default_window_functions())
+}
+
+fn with_schema(state: SessionState, schema: Arc<dyn SchemaProvider>) -> Result<SessionState> {
+    let catalog = MemoryCatalogProvider::new();
+    catalog.register_schema(SCHEMA, schema)?;
+    state.catalog_list().register_catalog(CATALOG.to_owned(), Arc::new(catalog));
+    Ok(state)
+}
+
+/// The tables over one cut, and the views.
 #[derive(Debug)]
 struct LiveSchema {
     tables: Arc<BTreeMap<&'static str, Arc<dyn AnyTable>>>,
     cut: Arc<Cut>,
+    /// The views that the statement reads.
+    planned: Mutex<BTreeMap<String, Arc<dyn TableProvider>>>,
     stop: Stop,
 }
 
 #[async_trait]
 impl SchemaProvider for LiveSchema {
     fn table_names(&self) -> Vec<String> {
-        self.tables.keys().map(|name| (*name).to_owned()).collect()
+        let views = views::all().iter().map(View::name);
+        self.tables.keys().copied().chain(views).map(str::to_owned).collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        let Some(table) = self.tables.get(name).map(Arc::clone) else { return Ok(None) };
-        Ok(Some(Arc::new(LiveTable { table, cut: Arc::clone(&self.cut), stop: self.stop.clone() })))
+        if let Some(table) = self.tables.get(name).map(Arc::clone) {
+            return Ok(Some(Arc::new(LiveTable { table, cut: Arc::clone(&self.cut), stop: self.stop.clone() })));
+        }
+        let planned = self.planned.lock().get(name).map(Arc::clone);
+        Ok(planned.or_else(|| views::find(name).map(View::described)))
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.tables.contains_key(name)
+        self.tables.contains_key(name) || views::find(name).is_some()
+    }
+
+    fn register_table(&self, name: String, table: Arc<dyn TableProvider>) -> Result<Option<Arc<dyn TableProvider>>> {
+        Ok(self.planned.lock().insert(name, table))
     }
 }
 

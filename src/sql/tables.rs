@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
+
 use super::{
     table::{AnyTable, Typed, Unit},
+    views,
     wanted::Wanted,
 };
 use crate::store::group::Entry;
@@ -37,6 +40,30 @@ pub(super) fn all() -> Vec<Arc<dyn AnyTable>> {
         Arc::new(Typed::<sources::Sources>::new()),
         Arc::new(Typed::<topics::Topics>::new()),
     ]
+}
+
+/// A table or view as the catalog shows it.
+#[derive(Clone, Debug)]
+pub struct TableDescription {
+    /// Its name.
+    pub name: &'static str,
+    /// What a row is.
+    pub comment: &'static str,
+    /// Its columns.
+    pub schema: SchemaRef,
+    /// Made of others.
+    pub is_view: bool,
+}
+
+/// All tables and views, by name.
+pub(super) fn described() -> Vec<TableDescription> {
+    let table = |table: Arc<dyn AnyTable>| (table.name(), table.comment(), table.schema(), false);
+    let view = |view: &views::View| (view.name(), view.comment(), view.schema(), true);
+    let all = all().into_iter().map(table).chain(views::all().iter().map(view));
+    let all = all.map(|(name, comment, schema, is_view)| TableDescription { name, comment, schema, is_view });
+    let mut all: Vec<_> = all.collect();
+    all.sort_by_key(|table| table.name);
+    all
 }
 
 /// The committed offsets of a unit that are wanted, with their positions in the group; ordered by

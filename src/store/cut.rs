@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     clock::Ticks,
-    model::{Millis, Name, log_partition_for},
+    model::{Millis, Name, OFFSETS_TOPIC, log_partition_for},
 };
 
 /// A cluster's part of a cut.
@@ -79,6 +79,14 @@ impl<'a> GroupCut<'a> {
     pub fn owner(&self, topic: &Name, partition: i32) -> Option<&'a Member> {
         let id = self.cluster.ends.topic(topic).and_then(|topic| topic.id);
         self.group.membership()?.owner(topic, id, partition)
+    }
+
+    /// Broker id of the coordinator: the leader of the group's partition of `__consumer_offsets`.
+    #[must_use]
+    pub fn coordinator(&self) -> Option<i32> {
+        let log = self.cluster.ends.topic(OFFSETS_TOPIC)?;
+        let number = usize::try_from(self.shard.key.log_partition).ok()?;
+        log.partitions.get(number)?.leader
     }
 }
 

@@ -85,6 +85,15 @@ fn refused() -> Vec<(String, &'static str)> {
         ladder("SELECT 1 x", "SELECT * FROM $ UNION ALL SELECT * FROM $", 60) + " SELECT 1 FROM c60",
         "sql.max_relations",
     );
+    add(
+        ladder("SELECT * FROM lag", "SELECT a.* FROM \"$\" a JOIN \"$\" b USING (group_id)", 12) + " SELECT 1 FROM c12",
+        "sql.max_relations",
+    );
+    add(chain("SELECT 1 FROM consumers", ",", "offsetd.public.\"consumers\"", 50), "sql.max_relations");
+    add(
+        ladder("SELECT * FROM active_consumers", "SELECT * FROM $ UNION ALL SELECT * FROM $", 6) + " SELECT 1 FROM c6",
+        "sql.max_relations",
+    );
     add(format!("SELECT {}", "1,".repeat(30_000)), "sql.max_tokens");
     add(format!("SELECT '{}'", "x".repeat(70_000)), "sql.max_statement_bytes");
     add(format!("SELECT 1 {}", "\n".repeat(70_000)), "sql.max_statement_bytes");
@@ -158,6 +167,9 @@ fn refused() -> Vec<(String, &'static str)> {
         "DROP SCHEMA public",
         "CREATE TABLE x AS SELECT * FROM lag",
         "CREATE VIEW x AS SELECT 1",
+        "CREATE OR REPLACE VIEW consumers AS SELECT 1",
+        "DROP VIEW consumers",
+        "INSERT INTO consumers SELECT * FROM consumers",
         "CREATE SCHEMA x",
         "CREATE DATABASE x",
         "CREATE EXTERNAL TABLE x STORED AS CSV LOCATION '/etc/passwd'",
@@ -230,6 +242,8 @@ fn costly() -> Vec<String> {
         "SELECT approx_percentile_cont(0.5) WITHIN GROUP (ORDER BY a.partition) FROM lag a JOIN lag b ON a.cluster = b.cluster",
         "SELECT median(a.partition) FROM lag a JOIN lag b ON a.cluster = b.cluster",
         "SELECT * FROM columns a, columns b, columns c",
+        "SELECT count(*) FROM consumers a, consumers b, active_consumers c, active_consumers d",
+        "SELECT * FROM active_consumers a JOIN lag b ON a.cluster = b.cluster JOIN lag c ON a.cluster = c.cluster",
         "SELECT nth_value(group_id, 1000000000) OVER (ORDER BY partition) FROM lag",
         "SELECT lag(group_id, 1000000000) OVER (ORDER BY partition) FROM lag",
         "SELECT ntile(1000000000) OVER (ORDER BY partition) FROM lag",

@@ -9,6 +9,7 @@
 )]
 
 mod consistency;
+mod cookbook;
 mod decode;
 mod hostile;
 mod http;
@@ -18,6 +19,7 @@ mod layers;
 mod made;
 mod process;
 mod program;
+mod prompt;
 mod pushdown;
 mod rpc;
 mod server;

@@ -172,11 +172,19 @@ fn the_tables_have_the_columns_that_users_rely_on() {
         ),
         (
             "groups",
-            "cluster group_id kind state protocol_type protocol epoch leader_member_id members topics partitions lag max_lag max_lag_seconds unknown_lag_partitions last_committed_at active status members_stale_since",
+            "cluster group_id kind state protocol_type protocol epoch leader_member_id members topics partitions lag max_lag max_lag_seconds unknown_lag_partitions last_committed_at active status members_stale_since coordinator",
         ),
         (
             "members",
             "cluster group_id member_id instance_id client_id client_host rack_id session_timeout_ms rebalance_timeout_ms member_epoch state subscribed_topics subscribed_topic_regex assigned_partitions",
+        ),
+        (
+            "consumers",
+            "cluster group_id kind state coordinator topics active_topics partitions members active_members lag max_lag_seconds unknown_lag_partitions status last_committed_at active",
+        ),
+        (
+            "active_consumers",
+            "cluster group_id topic partitions member_id instance_id client_id client_host lag last_committed_at",
         ),
         ("assignments", "cluster group_id member_id topic partition kind"),
         ("audit", "cluster group_id topic partition committed_offset kafka_offset first_seen_at checked_at"),

@@ -5,7 +5,7 @@ use std::{io::Write, sync::Arc};
 use arrow::{
     array::RecordBatch,
     buffer::Buffer,
-    datatypes::{FieldRef, SchemaRef},
+    datatypes::{DataType, FieldRef, SchemaRef},
     error::ArrowError,
     ipc::reader::StreamDecoder,
     util::display::{ArrayFormatter, FormatOptions},
@@ -16,7 +16,7 @@ use super::Format;
 use crate::{
     cli::{
         Failure,
-        text::{Column, Table},
+        text::{Column, Layout, Table},
     },
     sql::output::{JsonRows, TIMESTAMP},
 };
@@ -30,7 +30,7 @@ pub(super) struct Renderer<W: Write + Send> {
 }
 
 enum Output<W: Write + Send> {
-    Table { out: W, table: Option<Table> },
+    Table { out: W, layout: Layout, table: Option<Table> },
     Json { out: W, rows: JsonRows, array: bool, first: bool },
     Csv { out: W, rows: JsonRows, header: bool },
     Arrow { out: W },
@@ -38,10 +38,11 @@ enum Output<W: Write + Send> {
 }
 
 impl<W: Write + Send> Renderer<W> {
-    pub(super) fn new(format: Format, out: W) -> Self {
+    /// `layout` is for tables.
+    pub(super) fn new(format: Format, layout: Layout, out: W) -> Self {
         let rows = JsonRows::new();
         let output = match format {
-            Format::Table => Output::Table { out, table: None },
+            Format::Table => Output::Table { out, layout, table: None },
             Format::Json => Output::Json { out, rows, array: true, first: true },
             Format::Ndjson => Output::Json { out, rows, array: false, first: true },
             Format::Csv => Output::Csv { out, rows, header: true },
@@ -70,8 +71,8 @@ impl<W: Write + Send> Renderer<W> {
         Ok(())
     }
 
-    /// Writes what is held, and the end. Gives back where it was written.
-    pub(super) fn finish(mut self) -> Result<W, Failure> {
+    /// Writes what is held, and the end. Gives back where it was written, and whether values were shortened.
+    pub(super) fn finish(mut self) -> Result<(W, bool), Failure> {
         if !matches!(self.output, Output::Arrow { .. }) {
             self.decoder.finish()?;
         }
@@ -81,7 +82,7 @@ impl<W: Write + Send> Renderer<W> {
     /// Writes what is held, when the answer does not come to its end.
     pub(super) fn abandon(self) -> Result<(), Failure> {
         match self.output {
-            Output::Table { mut out, table: Some(mut table) } => {
+            Output::Table { mut out, table: Some(mut table), .. } => {
                 table.finish(&mut out)?;
                 out.flush()?;
             }
@@ -96,15 +97,13 @@ impl<W: Write + Send> Renderer<W> {
 impl<W: Write + Send> Output<W> {
     fn start(&mut self, schema: &SchemaRef) -> Result<(), Failure> {
         match self {
-            Self::Table { table, .. } => {
-                let column = |field: &FieldRef| {
-                    if field.data_type().is_numeric() {
-                        Column::right(field.name())
-                    } else {
-                        Column::left(field.name())
-                    }
+            Self::Table { table, layout, .. } => {
+                let column = |field: &FieldRef| match field.data_type() {
+                    kind if kind.is_numeric() => Column::right(field.name()),
+                    kind if kind.is_temporal() || *kind == DataType::Boolean => Column::whole(field.name()),
+                    _ => Column::left(field.name()),
                 };
-                *table = Some(Table::new(schema.fields().iter().map(column).collect()));
+                *table = Some(Table::laid_out(schema.fields().iter().map(column).collect(), *layout));
             }
             Self::Json { out, array: true, .. } => out.write_all(b"[")?,
             Self::Json { .. } | Self::Arrow { .. } => {}
@@ -123,7 +122,9 @@ impl<W: Write + Send> Output<W> {
 
     fn batch(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
         match self {
-            Self::Table { out, table } => write_rows(out, table.as_mut().ok_or_else(|| malformed("no schema"))?, batch),
+            Self::Table { out, table, .. } => {
+                write_rows(out, table.as_mut().ok_or_else(|| malformed("no schema"))?, batch)
+            }
             Self::Json { out, rows, array, first } => Ok(rows.each(batch, |row| {
                 let separator: &[u8] = match (*array, std::mem::replace(first, false)) {
                     (true, true) => b"\n",
@@ -143,21 +144,23 @@ impl<W: Write + Send> Output<W> {
         }
     }
 
-    fn finish(self) -> Result<W, Failure> {
-        match self {
-            Self::Table { mut out, table } => {
-                table.map_or(Ok(()), |mut table| table.finish(&mut out))?;
-                Ok(out)
+    fn finish(self) -> Result<(W, bool), Failure> {
+        let out = match self {
+            Self::Table { mut out, table, .. } => {
+                let Some(mut table) = table else { return Ok((out, false)) };
+                table.finish(&mut out)?;
+                return Ok((out, table.shortened()));
             }
             Self::Json { mut out, array: true, first, .. } => {
                 out.write_all(if first { b"]\n" } else { b"\n]\n" })?;
-                Ok(out)
+                out
             }
-            Self::Json { out, .. } | Self::Csv { out, .. } | Self::Arrow { out } => Ok(out),
+            Self::Json { out, .. } | Self::Csv { out, .. } | Self::Arrow { out } => out,
             Self::Parquet { writer, .. } => {
-                writer.ok_or_else(|| malformed("no schema"))?.into_inner().map_err(parquet_failed)
+                writer.ok_or_else(|| malformed("no schema"))?.into_inner().map_err(parquet_failed)?
             }
-        }
+        };
+        Ok((out, false))
     }
 }
 

@@ -1,5 +1,7 @@
 //! What is typed at the prompt: statements up to `;` over several lines, and commands that start with `\`.
 
+use crate::cli::text::Expanded;
+
 /// What a line leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -18,6 +20,8 @@ pub(super) enum Command {
     Tables,
     /// `\d TABLE`
     Columns(String),
+    /// `\x`, and what is asked for
+    Expanded(Option<Expanded>),
     /// `\timing`
     Timing,
     /// `\?`
@@ -36,6 +40,11 @@ impl Input {
     /// A statement has begun.
     pub(super) fn is_open(&self) -> bool {
         !self.text.is_empty()
+    }
+
+    /// The lines so far.
+    pub(super) fn text(&self) -> &str {
+        &self.text
     }
 
     /// Forgets what has begun.
@@ -74,6 +83,10 @@ fn parse(command: &str) -> Command {
         ("q" | "quit", _) => Command::Quit,
         ("d" | "dt", "") => Command::Tables,
         ("d", table) => Command::Columns(table.to_owned()),
+        ("x", "") => Command::Expanded(None),
+        ("x", "on") => Command::Expanded(Some(Expanded::On)),
+        ("x", "off") => Command::Expanded(Some(Expanded::Off)),
+        ("x", "auto") => Command::Expanded(Some(Expanded::Auto)),
         ("timing", _) => Command::Timing,
         ("?" | "h" | "help", _) => Command::Help,
         _ => Command::Unknown(format!("\\{name}")),
@@ -82,36 +95,73 @@ fn parse(command: &str) -> Command {
 
 /// Up to the first `;` that is not in a string, a quoted name or a comment, and what comes after it.
 fn first_statement(text: &str) -> Option<(&str, &str)> {
-    #[derive(PartialEq)]
-    enum In {
-        Text,
-        Quotes(char),
-        LineComment,
-        BlockComment,
+    let (at, ..) = Places::new(text).find(|(_, c, is_code)| *c == ';' && *is_code)?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
+}
+
+/// The statement that the text ends in, with blanks for strings, quoted names and comments; `None` within one.
+pub(super) fn last_statement(text: &str) -> Option<String> {
+    // What would stand next tells where the text ends.
+    let text = format!("{text}x");
+    let mut statement = String::with_capacity(text.len());
+    let mut ends_in_code = false;
+    for (_, c, is_code) in Places::new(&text) {
+        ends_in_code = is_code;
+        match (c, is_code) {
+            (';', true) => statement.clear(),
+            (c, true) => statement.push(c),
+            (_, false) => statement.push(' '),
+        }
     }
-    let mut place = In::Text;
-    let mut chars = text.char_indices().peekable();
-    while let Some((at, c)) = chars.next() {
-        let next = chars.peek().map(|(_, next)| *next);
-        match (&place, c, next) {
-            (In::Text, ';', _) => return Some((text.get(..at)?, text.get(at + 1..)?)),
-            (In::Text, '\'' | '"', _) => place = In::Quotes(c),
-            (In::Text, '-', Some('-')) => place = In::LineComment,
-            (In::Text, '/', Some('*')) => {
-                place = In::BlockComment;
-                chars.next();
+    statement.pop();
+    ends_in_code.then_some(statement)
+}
+
+/// The characters of a text with their positions, and whether each is outside of strings, quoted names and comments.
+struct Places<'a> {
+    chars: std::iter::Peekable<std::str::CharIndices<'a>>,
+    within: Within,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Within {
+    Code,
+    Quotes(char),
+    LineComment,
+    BlockComment,
+}
+
+impl<'a> Places<'a> {
+    fn new(text: &'a str) -> Self {
+        Self { chars: text.char_indices().peekable(), within: Within::Code }
+    }
+}
+
+impl Iterator for Places<'_> {
+    type Item = (usize, char, bool);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (at, c) = self.chars.next()?;
+        let next = self.chars.peek().map(|(_, next)| *next);
+        let before = self.within;
+        match (before, c, next) {
+            (Within::Code, '\'' | '"', _) => self.within = Within::Quotes(c),
+            (Within::Code, '-', Some('-')) => self.within = Within::LineComment,
+            (Within::Code, '/', Some('*')) => {
+                self.within = Within::BlockComment;
+                self.chars.next();
             }
             // A doubled quote closes and opens again.
-            (In::Quotes(quote), c, _) if *quote == c => place = In::Text,
-            (In::LineComment, '\n', _) => place = In::Text,
-            (In::BlockComment, '*', Some('/')) => {
-                place = In::Text;
-                chars.next();
+            (Within::Quotes(quote), c, _) if quote == c => self.within = Within::Code,
+            (Within::LineComment, '\n', _) => self.within = Within::Code,
+            (Within::BlockComment, '*', Some('/')) => {
+                self.within = Within::Code;
+                self.chars.next();
             }
             _ => {}
         }
+        Some((at, c, before == Within::Code && self.within == Within::Code))
     }
-    None
 }
 
 #[cfg(test)]
@@ -158,8 +208,27 @@ mod tests {
         assert_eq!(command("\\d lag;"), Command::Columns("lag".to_owned()));
         assert_eq!(command("\\timing"), Command::Timing);
         assert_eq!(command("\\?"), Command::Help);
+        assert_eq!(command("\\x"), Command::Expanded(None));
+        assert_eq!(command("\\x auto;"), Command::Expanded(Some(Expanded::Auto)));
         assert_eq!(command("\\x y"), Command::Unknown("\\x".to_owned()));
         input.line("SELECT");
         assert!(input.line("\\q").is_empty(), "in a statement it is text");
+    }
+
+    #[test]
+    fn the_last_statement_is_known_but_for_what_is_quoted() {
+        let last = |text: &str| Some(last_statement(text)?.split_whitespace().collect::<Vec<_>>().join(" "));
+        for (text, statement) in [
+            ("SELECT 1; SELECT lag", "SELECT lag"),
+            ("SELECT 'a;b', x", "SELECT , x"),
+            ("SELECT 1 -- it's\n+ 2", "SELECT 1 + 2"),
+            ("SELECT /* ; */ 1 -", "SELECT 1 -"),
+            ("", ""),
+        ] {
+            assert_eq!(last(text).as_deref(), Some(statement), "{text}");
+        }
+        for within in ["SELECT 'a", "SELECT 1 -- a", "SELECT /* a", "SELECT \"a", "SELECT 'it''s"] {
+            assert_eq!(last(within), None, "{within}");
+        }
     }
 }

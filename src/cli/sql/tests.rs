@@ -13,7 +13,7 @@ use tonic::Status;
 
 use super::*;
 use crate::{
-    cli::fake::Fake,
+    cli::{fake::Fake, text::width},
     rpc::proto::{SqlBatch, SqlResponse, SqlSchema},
 };
 
@@ -51,11 +51,11 @@ fn pieces(batches: &[RecordBatch]) -> Vec<Vec<u8>> {
 }
 
 fn rendered(format: Format, batches: &[RecordBatch]) -> Vec<u8> {
-    let mut renderer = Renderer::new(format, Vec::new());
+    let mut renderer = Renderer::new(format, Layout::default(), Vec::new());
     for piece in pieces(batches) {
         renderer.bytes(piece).unwrap();
     }
-    renderer.finish().unwrap()
+    renderer.finish().unwrap().0
 }
 
 fn text(format: Format, batches: &[RecordBatch]) -> String {
@@ -133,17 +133,17 @@ fn arrow_and_parquet_hold_the_same_rows() {
 
 #[test]
 fn bytes_may_be_cut_anywhere() {
-    let mut renderer = Renderer::new(Format::Json, Vec::new());
+    let mut renderer = Renderer::new(Format::Json, Layout::default(), Vec::new());
     for byte in pieces(&[batch()]).concat() {
         renderer.bytes(vec![byte]).unwrap();
     }
-    let array: Json = serde_json::from_slice(&renderer.finish().unwrap()).unwrap();
+    let array: Json = serde_json::from_slice(&renderer.finish().unwrap().0).unwrap();
     assert_eq!(array, rows());
 }
 
 #[test]
 fn an_answer_that_is_no_arrow_stream_is_a_failure() {
-    let mut renderer = Renderer::new(Format::Table, Vec::new());
+    let mut renderer = Renderer::new(Format::Table, Layout::default(), Vec::new());
     let garbage = renderer.bytes(vec![7; 64]).and_then(|()| renderer.finish().map(drop));
     assert!(garbage.is_err());
 }
@@ -194,8 +194,9 @@ fn args() -> SqlArgs {
 async fn executed(fake: Fake, format: Format, token: Option<&str>) -> (String, Result<(), Failure>) {
     let mut client = fake.client(token).await;
     let mut out = Vec::new();
-    let result = execute(&mut client, args().request("SELECT", None), format, &mut out, &Notes { timing: true }).await;
-    (String::from_utf8(out).unwrap(), result)
+    let show = Show { format, layout: Layout::default(), timing: true, whole: "--format csv" };
+    let result = execute(&mut client, args().request("SELECT"), &mut out, &show).await;
+    (String::from_utf8(out).unwrap(), result.map(drop))
 }
 
 #[tokio::test]
@@ -211,6 +212,26 @@ async fn a_table_ends_with_rows_time_and_what_is_missing() {
     result.unwrap();
     let last = "(3 rows, cut off by --max-rows, 3 ms); not loaded yet and left out: late";
     assert_eq!(text.lines().last(), Some(last));
+}
+
+#[tokio::test]
+async fn a_table_that_was_shortened_says_so_and_a_record_is_whole() {
+    let fake = Fake { sql: answer(SqlStats::default()), ..Fake::default() };
+    let mut client = fake.client(None).await;
+    let mut shown = async |expanded, width| {
+        let mut out = vec![];
+        let layout = Layout { width: Some(width), expanded };
+        let show = Show { format: Format::Table, layout, timing: false, whole: "\\x" };
+        execute(&mut client, args().request("SELECT"), &mut out, &show).await.unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let table = shown(Expanded::Auto, 104).await;
+    assert!(table.lines().all(|line| width(line) <= 104), "{table}");
+    assert_eq!(table.lines().last(), Some("(3 rows); shortened to fit: \\x shows all"));
+    let records = shown(Expanded::Auto, 80).await;
+    assert!(records.contains("─[ 3 ]") && records.contains("at        2023-11-14T22:13:20Z"), "{records}");
+    assert_eq!(records.lines().last(), Some("(3 rows)"));
+    assert!(shown(Expanded::On, 200).await.starts_with("─[ 1 ]"));
 }
 
 #[tokio::test]
@@ -244,21 +265,20 @@ async fn a_missing_token_is_said_so() {
 fn requests_carry_limits_and_parameters() {
     let mut args = SqlArgs { params: vec!["1".to_owned()], max_rows: Some(5), latest: true, ..args() };
     args.timeout = Some(Duration::from_secs(2));
-    let request = args.request("SELECT $1", None);
+    let request = args.request("SELECT $1");
     assert!(request.metadata().contains_key("grpc-timeout"));
     let request = request.into_inner();
     assert_eq!((request.max_rows, request.parameters.len()), (5, 1));
     assert_eq!(request.freshness(), Freshness::Latest);
-    assert!(args.request("SELECT 1", Some(vec![])).into_inner().parameters.is_empty());
 }
 
 #[test]
 fn unused_kinds_of_integers_are_left_alone() {
     let column: ArrayRef = Arc::new(arrow::array::PrimitiveArray::<Int32Type>::from(vec![i32::MAX]));
     let batch = RecordBatch::try_from_iter([("n", column)]).unwrap();
-    let mut renderer = Renderer::new(Format::Ndjson, Vec::new());
+    let mut renderer = Renderer::new(Format::Ndjson, Layout::default(), Vec::new());
     let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
     writer.write(&batch).unwrap();
     renderer.bytes(writer.into_inner().unwrap()).unwrap();
-    assert_eq!(renderer.finish().unwrap(), b"{\"n\":2147483647}\n");
+    assert_eq!(renderer.finish().unwrap().0, b"{\"n\":2147483647}\n");
 }

@@ -20,6 +20,7 @@ use super::info;
 use crate::sql::{CATALOG, COMMENT, Engine, SCHEMA, TableDescription};
 
 const TABLE: &str = "TABLE";
+const VIEW: &str = "VIEW";
 
 /// A command about the tables.
 pub(super) trait Lookup: ProstMessageExt + Clone {
@@ -49,11 +50,14 @@ impl Lookup for CommandGetTables {
         for kind in &mut self.table_types {
             if kind.eq_ignore_ascii_case(TABLE) || kind.eq_ignore_ascii_case("BASE TABLE") {
                 TABLE.clone_into(kind);
+            } else if kind.eq_ignore_ascii_case(VIEW) {
+                VIEW.clone_into(kind);
             }
         }
         let mut tables = self.into_builder();
         for table in engine.tables() {
-            tables.append(CATALOG, SCHEMA, table.name, TABLE, &described(&table))?;
+            let kind = if table.is_view { VIEW } else { TABLE };
+            tables.append(CATALOG, SCHEMA, table.name, kind, &described(&table))?;
         }
         tables.build()
     }
@@ -63,6 +67,7 @@ impl Lookup for CommandGetTableTypes {
     fn rows(self, _: &Engine) -> Result<RecordBatch, FlightError> {
         let mut types = self.into_builder();
         types.append(TABLE);
+        types.append(VIEW);
         types.build()
     }
 }

@@ -8,7 +8,10 @@ use datafusion::{
     logical_expr::LogicalPlan,
 };
 
-use super::{Engine, Shared, SqlError, Statement, Turn, output, sort};
+use super::{
+    super::tables::{self, TableDescription},
+    Engine, Shared, SqlError, Statement, Turn, output, sort,
+};
 
 /// The highest `$N`: parameters are described one by one.
 const MAX_PARAMETERS: usize = 1024;
@@ -22,17 +25,6 @@ pub struct Description {
     pub parameters: SchemaRef,
 }
 
-/// A table.
-#[derive(Clone, Debug)]
-pub struct TableDescription {
-    /// Its name.
-    pub name: &'static str,
-    /// What a row is.
-    pub comment: &'static str,
-    /// Its columns, as a query gives them.
-    pub schema: SchemaRef,
-}
-
 impl Engine {
     /// Plans a statement, within the same limits as [`Engine::run`], and does not run it.
     ///
@@ -43,15 +35,11 @@ impl Engine {
         self.work(statement, work)?.outcome().await.unwrap_or(Err(SqlError::ShuttingDown))
     }
 
-    /// All tables, by name.
+    /// All tables and views, by name, with their columns as a query gives them.
     #[must_use]
     pub fn tables(&self) -> Vec<TableDescription> {
-        let describe = |table: &Arc<dyn super::AnyTable>| TableDescription {
-            name: table.name(),
-            comment: table.comment(),
-            schema: output::wire_schema(&table.schema()),
-        };
-        self.shared.tables.iter().map(describe).collect()
+        let described = tables::described().into_iter();
+        described.map(|table| TableDescription { schema: output::wire_schema(&table.schema), ..table }).collect()
     }
 }
 

@@ -1,18 +1,19 @@
-//! `columns`: what every column of every table means.
-
-use std::sync::Arc;
+//! `columns`: what every column of every table and view means.
 
 use arrow::datatypes::FieldRef;
 
-use super::super::{
-    table::{AnyTable, By, COMMENT, Columns, Table, Unit},
-    wanted::Wanted,
+use super::{
+    super::{
+        table::{By, COMMENT, Columns, Table, Unit},
+        wanted::Wanted,
+    },
+    TableDescription, described,
 };
 
 pub(super) struct ColumnsTable;
 
 pub(super) struct Row {
-    table: Arc<dyn AnyTable>,
+    table: TableDescription,
     position: i32,
     name: String,
     data_type: String,
@@ -23,14 +24,14 @@ pub(super) struct Row {
 impl Table for ColumnsTable {
     type Row<'a> = Row;
     const NAME: &'static str = "columns";
-    const COMMENT: &'static str = "One row per column of every table, with its meaning";
+    const COMMENT: &'static str = "One row per column of every table and view, with its meaning";
     const BY: By = By::Server;
     const SHOWS_UNLOADED: bool = true;
 
     fn columns() -> Columns<Self> {
         Columns::<Self>::default()
-            .text("table_name", "Table", |row| row.table.name())
-            .text("table_comment", "What a row of the table is", |row| row.table.comment())
+            .text("table_name", "Table or view", |row| row.table.name)
+            .text("table_comment", "What a row of the table is", |row| row.table.comment)
             .int32("position", "Position of the column in the table, from 1", |row| row.position)
             .text("column_name", "Column", |row| &row.name)
             .text("data_type", "Arrow's name of the type", |row| &row.data_type)
@@ -39,20 +40,20 @@ impl Table for ColumnsTable {
     }
 
     fn rows<'a>(_: Unit<'a>, _: &'a Wanted) -> impl Iterator<Item = Row> + Send {
-        super::all().into_iter().flat_map(|table| {
+        described().into_iter().flat_map(|table| {
             let row = |(field, position): (&FieldRef, i32)| Row {
-                table: Arc::clone(&table),
+                table: table.clone(),
                 position,
                 name: field.name().clone(),
                 data_type: field.data_type().to_string(),
                 nullable: field.is_nullable(),
                 comment: field.metadata().get(COMMENT).cloned().unwrap_or_default(),
             };
-            table.schema().fields().iter().zip(1..).map(row).collect::<Vec<_>>()
+            table.schema.fields().iter().zip(1..).map(row).collect::<Vec<_>>()
         })
     }
 
     fn count(_: Unit<'_>) -> Option<usize> {
-        Some(super::all().iter().map(|table| table.schema().fields().len()).sum())
+        Some(described().iter().map(|table| table.schema.fields().len()).sum())
     }
 }

@@ -51,6 +51,7 @@ impl Table for Groups {
                 "Since when an open transaction hides what became of the members (UTC)",
                 |row| row.group.group.members_stale_since,
             )
+            .optional_int32("coordinator", "Broker id of the group's coordinator", |row| row.group.coordinator())
     }
 
     fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted) -> impl Iterator<Item = GroupFact<'a>> + Send {

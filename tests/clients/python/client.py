@@ -123,7 +123,7 @@ def adbc_gets_the_schema_of_a_table():
 @check
 def adbc_lists_table_types():
     with connect() as connection:
-        assert connection.adbc_get_table_types() == ["TABLE"]
+        assert connection.adbc_get_table_types() == ["TABLE", "VIEW"]
 
 
 @check

@@ -1,6 +1,7 @@
 //! GetActiveConsumer: active groups and the edges of their graph.
 
 use offsetd::rpc::proto::{ConsumerEdge, GetActiveConsumerRequest, GetActiveConsumerResponse};
+use serde_json::{Value, json};
 use tonic::{Code, Status};
 
 use super::{LATELY, LONG_AGO, assert_fails, shop};
@@ -47,6 +48,31 @@ fn edges_lead_from_the_group_over_the_topic_to_the_owner() {
     let owner = answer.edges[1].owner.as_ref().unwrap();
     assert_eq!((&*owner.member_id, &*owner.client_host), ("c1-id", "/10.0.0.1"));
     assert!(answer.edges.iter().all(|edge| edge.cluster == "default"));
+}
+
+#[test]
+fn the_view_active_consumers_has_the_same_edges() {
+    let lab = shop();
+    let sql = "SELECT group_id, topic, coalesce(member_id, '') AS member_id, coalesce(instance_id, '') AS instance_id, \
+               coalesce(client_id, '') AS client_id, coalesce(client_host, '') AS client_host, partitions, lag, \
+               CAST(last_committed_at AS BIGINT) / 1000000 AS committed FROM active_consumers ORDER BY 1, 2, 3";
+    let of_view: Vec<_> = lab.sql(sql).rows.iter().map(|row| row.as_object().unwrap().clone()).collect();
+    let answer = get(&lab, GetActiveConsumerRequest::default()).unwrap();
+    let of_call: Vec<_> = answer.edges.iter().map(of_edge).collect();
+    assert_eq!(of_view, of_call);
+    assert_eq!(of_call.len(), 5);
+}
+
+/// An edge in the columns of the view.
+fn of_edge(edge: &ConsumerEdge) -> serde_json::Map<String, Value> {
+    let owner = edge.owner.clone().unwrap_or_default();
+    let committed = edge.last_committed_at.as_ref().map(|at| at.seconds * 1000 + i64::from(at.nanos) / 1_000_000);
+    let row = json!({
+        "group_id": edge.group_id, "topic": edge.topic, "member_id": owner.member_id,
+        "instance_id": owner.instance_id.unwrap_or_default(), "client_id": owner.client_id,
+        "client_host": owner.client_host, "partitions": edge.partitions.len(), "lag": edge.lag, "committed": committed,
+    });
+    row.as_object().unwrap().clone()
 }
 
 #[test]

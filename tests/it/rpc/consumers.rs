@@ -11,7 +11,7 @@ use crate::support::{Lab, Setup, kafka};
 
 /// The columns of the SQL table `groups`.
 const COLUMNS: &str = "cluster, group_id, kind, state, protocol_type, protocol, epoch, leader_member_id, members, topics, \
-                       partitions, lag, max_lag, max_lag_seconds, unknown_lag_partitions, last_committed_at, active, status, members_stale_since";
+                       partitions, lag, max_lag, max_lag_seconds, unknown_lag_partitions, last_committed_at, active, status, members_stale_since, coordinator";
 
 fn get(lab: &Lab, request: GetConsumerRequest) -> Result<GetConsumerResponse, Status> {
     lab.block_on(lab.client().get_consumer(request)).map(tonic::Response::into_inner)

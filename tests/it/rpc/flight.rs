@@ -90,6 +90,8 @@ fn prepare_info_and_rows_declare_the_same_schema() {
         for sql in [
             "SELECT * FROM offsets",
             "SELECT * FROM members",
+            "SELECT * FROM consumers",
+            "SELECT topic, sum(partitions) FROM active_consumers GROUP BY 1",
             "SELECT group_id, sum(lag), count(*), max(committed_at) FROM lag GROUP BY 1",
             "SELECT o.partition, l.lag FROM offsets o LEFT JOIN lag l ON o.topic = l.topic AND l.lag > 5",
             "SELECT partition, 1 AS one FROM offsets WHERE false",
@@ -105,6 +107,9 @@ fn prepare_info_and_rows_declare_the_same_schema() {
         let batch = prepared(&mut client, "SELECT now() AS at, concat('x', 'y') AS name", None).await;
         let types: Vec<_> = batch.schema().fields().iter().map(|field| field.data_type().clone()).collect();
         assert_eq!(types, [DataType::Timestamp(TimeUnit::Nanosecond, None), DataType::Utf8]);
+        let batch = prepared(&mut client, "SELECT topics AS n FROM consumers", None).await;
+        let comment = "Topics that the group committed to or holds partitions of";
+        assert_eq!(batch.schema().field(0).metadata()["comment"], comment, "those of a view too");
     });
 }
 
@@ -206,10 +211,16 @@ fn tables_are_found_with_and_without_a_catalog_and_by_patterns() {
     };
     let all = tables(None, None, None, &[]).num_rows();
     assert!(all > 10, "{all}");
-    assert_eq!(tables(Some("offsetd"), Some("public"), None, &["TABLE"]).num_rows(), all);
-    assert_eq!(tables(None, Some("pub%"), None, &["BASE TABLE", "table"]).num_rows(), all, "as Grafana asks");
+    let views = tables(None, None, None, &["VIEW"]);
+    assert_eq!(
+        views.column(2).as_string::<i32>().iter().flatten().collect::<Vec<_>>(),
+        ["active_consumers", "consumers"]
+    );
+    let of_tables = all - views.num_rows();
+    assert_eq!(tables(Some("offsetd"), Some("public"), None, &["TABLE"]).num_rows(), of_tables);
+    assert_eq!(tables(None, Some("pub%"), None, &["BASE TABLE", "table"]).num_rows(), of_tables, "as Grafana asks");
+    assert_eq!(tables(None, None, None, &["table", "view"]).num_rows(), all);
     assert_eq!(tables(Some("other"), None, None, &[]).num_rows(), 0);
-    assert_eq!(tables(None, None, None, &["VIEW"]).num_rows(), 0);
     let one = tables(None, None, Some("offset_"), &[]);
     assert_eq!(one.column(2).as_string::<i32>().value(0), "offsets");
     let bytes = one.column(4).as_binary::<i32>().value(0);
@@ -217,6 +228,10 @@ fn tables_are_found_with_and_without_a_catalog_and_by_patterns() {
     let field = schema.field_with_name("committed_offset").unwrap();
     assert_eq!(field.metadata()["ARROW:FLIGHT:SQL:REMARKS"], "The next offset that the group will read");
     assert!(!schema.metadata()["comment"].is_empty());
+    let bytes = views.column(4).as_binary::<i32>().value(1);
+    let schema = arrow::ipc::reader::StreamReader::try_new(bytes, None).unwrap().schema();
+    let remarks = &schema.field_with_name("active_topics").unwrap().metadata()["ARROW:FLIGHT:SQL:REMARKS"];
+    assert_eq!(remarks, "Of these, topics of which a member holds partitions");
 }
 
 #[test]
@@ -235,7 +250,7 @@ fn metadata_commands_answer() {
         rows.push(fetch(&mut client, &info).await.unwrap().0.num_rows());
         let info = client.get_sql_info(vec![SqlInfo::FlightSqlServerName]).await.unwrap();
         rows.push(fetch(&mut client, &info).await.unwrap().0.num_rows());
-        assert_eq!(rows, [1, 1, 1, 6, 1]);
+        assert_eq!(rows, [1, 1, 2, 6, 1]);
         let info = client.get_sql_info(vec![]).await.unwrap();
         let all = fetch(&mut client, &info).await.unwrap().0.num_rows();
         assert_eq!(all, 14 + 77, "every one of FlightSql.proto");

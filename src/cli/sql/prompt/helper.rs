@@ -1,0 +1,112 @@
+//! Completion with the names of the server, asked for when they are first needed.
+
+use std::{
+    cell::RefCell,
+    time::{Duration, Instant},
+};
+
+use rustyline::{Context, Helper, completion, highlight::Highlighter, hint::Hinter, validate::Validator};
+use serde_json::Value;
+use tokio::{runtime::Runtime, time::timeout};
+
+use super::super::{
+    complete::{Names, complete},
+    request,
+};
+use crate::{
+    cli::connect::Client,
+    rpc::proto::{SqlFormat, sql_response::Message},
+};
+
+/// Functions have no table.
+const NAMES: &str = "SELECT table_name, column_name AS name FROM columns UNION ALL \
+                     SELECT DISTINCT NULL, routine_name FROM information_schema.routines";
+/// Nobody waits longer for a TAB.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The server may be another one by then.
+const KEPT: Duration = Duration::from_secs(300);
+/// Before a server that did not answer is asked again.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// What the editor asks when TAB is pressed.
+pub(super) struct Completer<'a> {
+    runtime: &'a Runtime,
+    client: Client,
+    /// The lines of the statement above the one that is edited.
+    above: String,
+    names: RefCell<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    names: Names,
+    ask_again: Option<Instant>,
+}
+
+impl<'a> Completer<'a> {
+    pub(super) fn new(runtime: &'a Runtime, client: Client) -> Self {
+        Self { runtime, client, above: String::new(), names: RefCell::default() }
+    }
+
+    /// The next line goes on after these.
+    pub(super) fn edit_after(&mut self, above: &str) {
+        self.above.clear();
+        if !above.is_empty() {
+            self.above.push_str(above);
+            self.above.push('\n');
+        }
+    }
+
+    /// Names are a convenience: without an answer, those known before are as good.
+    #[expect(clippy::disallowed_methods, reason = "how old the names are, part of no answer")]
+    fn refresh(&self, known: &mut Known) {
+        let now = Instant::now();
+        if known.ask_again.is_some_and(|at| now < at) {
+            return;
+        }
+        let names = self.runtime.block_on(async { timeout(PATIENCE, load(&mut self.client.clone())).await });
+        let kept = match names.ok().flatten() {
+            Some(names) => {
+                known.names = names;
+                KEPT
+            }
+            None => PAUSE,
+        };
+        known.ask_again = Some(now + kept);
+    }
+}
+
+async fn load(client: &mut Client) -> Option<Names> {
+    let mut request = request(NAMES, vec![]);
+    request.get_mut().format = SqlFormat::Json.into();
+    let mut answer = client.sql(request).await.ok()?.into_inner();
+    let mut names = Names::default();
+    while let Some(message) = answer.message().await.ok()? {
+        let Some(Message::Batch(batch)) = message.message else { continue };
+        for row in batch.json_rows {
+            let row: Value = serde_json::from_str(&row).ok()?;
+            names.add(row.get("table_name")?.as_str(), row.get("name")?.as_str()?);
+        }
+    }
+    Some(names)
+}
+
+impl completion::Completer for Completer<'_> {
+    type Candidate = String;
+
+    fn complete(&self, line: &str, at: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<String>)> {
+        let Some((before, after)) = line.split_at_checked(at) else { return Ok((at, vec![])) };
+        let mut known = self.names.borrow_mut();
+        self.refresh(&mut known);
+        let (length, found) = complete(&known.names, &format!("{}{before}", self.above), after);
+        Ok((at - length, found))
+    }
+}
+
+impl Hinter for Completer<'_> {
+    type Hint = String;
+}
+
+impl Highlighter for Completer<'_> {}
+impl Validator for Completer<'_> {}
+impl Helper for Completer<'_> {}

@@ -1,0 +1,163 @@
+//! The README's cookbook: every statement runs as it stands there, and answers its question.
+
+use std::fs;
+use std::path::Path;
+
+use offsetd::clock::Clock;
+use offsetd::demo::cluster::MockKafka;
+use offsetd::demo::records::Commit;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::process::wait_for;
+use crate::support::{LIMIT, Lab, Setup, kafka, stable_group};
+
+/// 2026-01-01T12:00:00Z
+const NOON: i64 = 1_767_268_800_000;
+const DAY: i64 = 86_400_000;
+
+/// Question and statement, of every ```sql block below the heading.
+fn cookbook() -> Vec<(String, String)> {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let (_, section) = readme.split_once("\n### Cookbook\n").expect("the heading");
+    let section = section.split("\n## ").next().unwrap();
+    let blocks = section.split("```sql\n").skip(1).map(|block| block.split("```").next().unwrap());
+    let statements = blocks.flat_map(|block| block.split_terminator(';')).map(str::trim);
+    let parts = statements.filter(|text| !text.is_empty()).map(|text| {
+        let (question, statement) = text.strip_prefix("-- ").expect(text).split_once('\n').expect(text);
+        (question.to_owned(), statement.to_owned())
+    });
+    parts.collect()
+}
+
+/// A cluster with a topic `orders` that a group `billing` has read up to an offset.
+fn cluster(committed: i64) -> MockKafka {
+    let kafka = kafka(4);
+    kafka.create_topic("orders", 2).unwrap();
+    let writer = kafka.writer();
+    writer.produce("orders", 0, 100).unwrap();
+    writer.produce("orders", 1, 50).unwrap();
+    writer.commit(&Commit::new("billing", "orders", 0, committed, NOON - 60_000)).unwrap();
+    writer.flush().unwrap();
+    kafka
+}
+
+/// Two clusters. In `east`, `billing` falls behind at noon, `nightly` stopped two days ago, nobody reads `archive`, and
+/// `replay` goes back
+/// forty seconds later, which is now.
+fn lab() -> (Lab, MockKafka, TempDir) {
+    let (east, west) = (cluster(100), cluster(69));
+    east.create_topic("payments", 1).unwrap();
+    east.create_topic("archive", 1).unwrap();
+    let writer = east.writer();
+    writer.produce("payments", 0, 10).unwrap();
+    writer.produce("archive", 0, 3).unwrap();
+    writer.commit(&Commit::new("nightly", "payments", 0, 4, NOON - 2 * DAY)).unwrap();
+    writer.group(&stable_group("billing", 4, &[("c1", &[("orders", &[0])]), ("c2", &[("orders", &[1])])]), 3).unwrap();
+    writer.flush().unwrap();
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("offsetd.toml");
+    let clusters = [("east", &east), ("west", &west)];
+    let clusters = clusters
+        .map(|(name, kafka)| format!("[clusters.{name}]\nbootstrap_servers = \"{}\"\n", kafka.bootstrap_servers()));
+    fs::write(&file, clusters.concat()).unwrap();
+
+    let lab = Setup { config_file: Some(file), clock: Clock::manual(NOON), ..Setup::default() }.ready(&east);
+    wait_count(&lab, "SELECT count(*) AS n FROM partitions WHERE topic = 'orders' AND log_end_offset > 0", 4);
+    lab.clock.advance(30_000);
+    lab.writer.produce("orders", 0, 20).unwrap();
+    lab.writer.flush().unwrap();
+    wait_count(&lab, "SELECT count(*) AS n FROM lag WHERE cluster = 'east' AND group_id = 'billing' AND lag = 20", 1);
+    wait_count(&lab, "SELECT count(*) AS n FROM partitions WHERE observed_at < now() OR observed_at IS NULL", 0);
+    lab.clock.advance(10_000);
+    for offset in [5, 15, 30, 40, 50, 20] {
+        lab.commit("replay", "orders", 1, offset);
+    }
+    lab.settle();
+    (lab, west, dir)
+}
+
+fn wait_count(lab: &Lab, statement: &str, expected: i64) {
+    wait_for(statement, LIMIT, || {
+        let rows = lab.sql(statement).rows;
+        if rows == [json!({"n": expected})] { Ok(()) } else { Err(format!("{rows:?}")) }
+    });
+}
+
+/// What the lab answers to each question.
+fn answers() -> Vec<(&'static str, Value)> {
+    let (before, now) = ("2026-01-01T11:59:00Z", "2026-01-01T12:00:40Z");
+    let nightly = json!([{"group_id": "nightly", "lag": 6, "last_committed_at": "2025-12-30T12:00:00Z"}]);
+    vec![
+        (
+            "Who is behind, and since when?",
+            json!([
+                {"cluster": "east", "group_id": "billing", "topic": "orders", "lag": 20, "since": "lately"},
+                {"cluster": "east", "group_id": "nightly", "topic": "payments", "lag": 6, "since": null},
+                {"cluster": "east", "group_id": "replay", "topic": "orders", "lag": 30, "since": null},
+                {"cluster": "west", "group_id": "billing", "topic": "orders", "lag": 31, "since": null},
+            ]),
+        ),
+        ("Which groups have stopped?", nightly.clone()),
+        ("Which topics does nobody read?", json!([{"topic": "archive", "log_end_offset_sum": 3, "produce_rate": 0.0}])),
+        (
+            "Which groups read a topic?",
+            json!([
+                {"cluster": "west", "group_id": "billing", "partitions": 1, "lag": 31, "last_committed_at": before},
+                {"cluster": "east", "group_id": "replay", "partitions": 1, "lag": 30, "last_committed_at": now},
+                {"cluster": "east", "group_id": "billing", "partitions": 1, "lag": 20, "last_committed_at": before},
+            ]),
+        ),
+        (
+            "Who owns a partition?",
+            json!([{"cluster": "east", "group_id": "billing", "member_id": "c1-id", "client_id": "c1",
+                    "client_host": "/10.0.0.1"}]),
+        ),
+        ("Which groups have been inactive for a day?", nightly),
+        (
+            "How does the lag spread over client hosts?",
+            json!([
+                {"client_host": "/10.0.0.1", "partitions": 1, "lag": 20},
+                {"client_host": "/10.0.0.2", "partitions": 1, "lag": null},
+            ]),
+        ),
+        (
+            "What was rewound today?",
+            json!([{"committed_at": now, "group_id": "replay", "topic": "orders", "partition": 1,
+                    "previous_offset": 50, "committed_offset": 20}]),
+        ),
+        (
+            "How do two clusters compare?",
+            json!([
+                {"group_id": "billing", "topic": "orders", "east": 20, "west": 31},
+                {"group_id": "nightly", "topic": "payments", "east": 6, "west": null},
+                {"group_id": "replay", "topic": "orders", "east": 30, "west": null},
+            ]),
+        ),
+        (
+            "How often do groups commit, and how fast do they read?",
+            json!([{"cluster": "east", "group_id": "replay", "commits_per_second": 0.1, "records_per_second": 0.25}]),
+        ),
+    ]
+}
+
+#[test]
+fn every_statement_of_the_cookbook_answers_its_question() {
+    let (lab, _west, _dir) = lab();
+    let (cookbook, answers) = (cookbook(), answers());
+    let questions: Vec<&str> = cookbook.iter().map(|(question, _)| question.as_str()).collect();
+    assert_eq!(questions, answers.iter().map(|(question, _)| *question).collect::<Vec<_>>());
+    for ((question, statement), (_, expected)) in cookbook.iter().zip(&answers) {
+        let mut rows = lab.sql(statement).rows;
+        for since in rows.iter_mut().filter_map(|row| row.get_mut("since")) {
+            // Between two looks at the log end, of which the first may have been late.
+            if since.as_str().is_some_and(|at| ("2026-01-01T12:00:00Z".."2026-01-01T12:00:31Z").contains(&at)) {
+                *since = json!("lately");
+            }
+        }
+        if question == "Who is behind, and since when?" {
+            rows.sort_by_key(|row| (row["since"].is_null(), row["cluster"].to_string(), row["group_id"].to_string()));
+        }
+        assert_eq!(&Value::Array(rows), expected, "{question}\n{statement}");
+    }
+}

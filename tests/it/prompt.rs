@@ -1,0 +1,192 @@
+//! The prompt of `offsetd sql` on a terminal, with the keys that a user presses.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use offsetd::rpc::proto::SqlRequest;
+use regex::Regex;
+use tempfile::TempDir;
+
+use crate::process::{Process, wait_for};
+use crate::support::{LIMIT, Lab, Setup, kafka, until};
+
+const TAB: &str = "\t";
+const CTRL_C: &str = "\u{3}";
+const CTRL_D: &str = "\u{4}";
+const UP: &str = "\u{1b}[A";
+
+/// A terminal of so many columns with the prompt on it.
+struct Terminal {
+    process: Process,
+    log: std::path::PathBuf,
+    /// What was shown before it has been looked at.
+    seen: usize,
+    _dir: TempDir,
+}
+
+impl Terminal {
+    /// `home` keeps the history.
+    fn open(lab: &Lab, home: &Path, columns: u16) -> Self {
+        let dir = TempDir::new().unwrap();
+        let log = dir.path().join("shown");
+        let relay = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/terminal.py");
+        let mut command = Command::new("python3");
+        command.arg(relay).arg(columns.to_string()).arg(env!("CARGO_BIN_EXE_offsetd"));
+        command.args(["sql", "--server", &lab.url("")]).env("TERM", "xterm").env("XDG_STATE_HOME", home);
+        let process = Process::spawn("the prompt", &mut command, None, log.clone());
+        let mut terminal = Self { process, log, seen: 0, _dir: dir };
+        terminal.shows("offsetd> ");
+        terminal
+    }
+
+    fn press(&mut self, keys: &str) {
+        let stdin = self.process.child().stdin.as_mut().unwrap();
+        stdin.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// All that was shown, without what moves the cursor.
+    fn screen(&self) -> String {
+        let shown = String::from_utf8_lossy(&fs::read(&self.log).unwrap()).into_owned();
+        Regex::new("\u{1b}\\[[0-9;?]*[A-Za-z]|\r|\u{7}").unwrap().replace_all(&shown, "").into_owned()
+    }
+
+    /// Waits until the text is shown below what was waited for before; gives what is shown up to its end.
+    fn shows(&mut self, text: &str) -> String {
+        let (from, end) = wait_for(&format!("{text:?}"), LIMIT, || {
+            let new = self.screen().split_off(self.seen);
+            let Some(at) = new.find(text) else {
+                self.process.check_alive().unwrap_or_else(|ended| panic!("{ended}"));
+                return Err(new);
+            };
+            Ok((self.seen, self.seen + at + text.len()))
+        });
+        self.seen = end;
+        self.screen().get(from..end).unwrap().to_owned()
+    }
+
+    /// Types a line, and gives what is shown until the next prompt.
+    fn line(&mut self, line: &str) -> String {
+        self.press(line);
+        // The echo may be redrawn, but its last words are whole.
+        self.press("\r");
+        self.shows("\noffsetd> ")
+    }
+
+    fn leave(mut self, keys: &str) {
+        self.press(keys);
+        assert_eq!(self.process.wait_exit(LIMIT).code(), Some(0));
+    }
+}
+
+/// A server with one offset, which runs one statement at a time, while others wait.
+fn lab(group: &str) -> Lab {
+    let setup = Setup::default().with("SQL_CONCURRENCY", "1").with("SQL_TIMEOUT", "10min");
+    let lab = setup.ready(&kafka(1));
+    lab.commit(group, "orders", 0, 4_711);
+    lab.settle();
+    lab
+}
+
+#[test]
+fn tab_completes_tables_columns_and_keywords_from_the_server() {
+    let (lab, home) = (lab("billing"), TempDir::new().unwrap());
+    let mut terminal = Terminal::open(&lab, home.path(), 100);
+    terminal.press(&format!("sel{TAB} committed_o{TAB} from off{TAB} where part{TAB}"));
+    terminal.shows("offsetd> select committed_offset from offsets where partition");
+    let answer = terminal.line(" = 0;");
+    assert!(answer.contains("4711"), "{answer}");
+    // Columns of the table above, by its alias; what is ambiguous is listed.
+    terminal.press("SELECT count(*)\r");
+    terminal.shows("      -> ");
+    terminal.press("FROM active_consumers a\r");
+    terminal.shows("      -> ");
+    terminal.press(&format!("WHERE a.client_{TAB}"));
+    let list = terminal.shows("client_id");
+    assert!(list.contains("client_host"), "{list}");
+    terminal.press(&format!("ho{TAB}"));
+    terminal.shows("WHERE a.client_host");
+    let answer = terminal.line(" IS NULL;");
+    assert!(answer.contains("(1 row"), "{answer}");
+    terminal.press(&format!("\\d mem{TAB}"));
+    terminal.shows("\\d members");
+    let answer = terminal.line("");
+    assert!(answer.contains("instance_id") && answer.contains("group.instance.id of a static"), "{answer}");
+    terminal.leave(CTRL_D);
+}
+
+#[test]
+fn completion_does_without_a_server_that_does_not_answer() {
+    let (lab, home) = (lab("billing"), TempDir::new().unwrap());
+    let mut terminal = Terminal::open(&lab, home.path(), 100);
+    drop(lab);
+    terminal.press(&format!("SEL{TAB} 1 FROM off{TAB} LIM{TAB}"));
+    terminal.shows("SELECT 1 FROM off LIMIT");
+    terminal.press(CTRL_C);
+    terminal.shows("offsetd> ");
+    terminal.leave("\\q\r");
+}
+
+#[test]
+fn tables_fit_the_terminal_or_become_records() {
+    let group = "a-group-with-a-name-that-is-longer-than-the-terminal-is-wide";
+    let (lab, home) = (lab(group), TempDir::new().unwrap());
+    let mut terminal = Terminal::open(&lab, home.path(), 50);
+    let narrow = "SELECT group_id, topic, committed_offset FROM offsets;";
+    let answer = terminal.line(narrow);
+    assert!(answer.contains("a-group-with-a-name-tha…  orders"), "{answer}");
+    assert!(answer.contains("; shortened to fit: \\x shows all"), "{answer}");
+    let answer = terminal.line("\\x");
+    assert!(answer.contains("rows are shown as blocks: always"), "{answer}");
+    let answer = terminal.line(narrow);
+    assert!(answer.contains("─[ 1 ]──") && answer.contains(&format!("group_id          {group}")), "{answer}");
+    assert!(!answer.contains("shortened"), "{answer}");
+    assert!(terminal.line("\\x").contains("blocks: where a table does not fit"));
+    let answer = terminal.line("SELECT * FROM lag;");
+    assert!(answer.contains("─[ 1 ]──") && answer.contains("lag_unknown"), "a table that cannot fit: {answer}");
+    assert!(terminal.line("\\x off").contains("blocks: never"));
+    assert!(terminal.line("SELECT * FROM lag;").contains("group_id      topic"));
+    let answer = terminal.line("\\d");
+    assert!(answer.contains("consumers         view   One row per con"), "{answer}");
+    assert!(terminal.line("\\d nowhere").contains("no table or view nowhere; \\d shows what there is"));
+    assert!(!terminal.line("\\timing").is_empty());
+    assert!(terminal.line("SELECT 1;").contains("(1 row)\n"));
+    terminal.leave("\\q\r");
+}
+
+#[test]
+fn ctrl_c_stops_a_statement_and_the_history_outlives_the_prompt() {
+    let (lab, home) = (lab("billing"), TempDir::new().unwrap());
+    let mut terminal = Terminal::open(&lab, home.path(), 100);
+    terminal.press("SELECT count(*) FROM columns a, columns b, columns c, columns d\r");
+    terminal.shows("      -> ");
+    terminal.press("WHERE a.position + b.position + c.position + d.position < 0;\r");
+    let is_busy = || {
+        let mut next = tonic::Request::new(SqlRequest { statement: "SELECT 1".into(), ..SqlRequest::default() });
+        next.set_timeout(Duration::from_secs(2));
+        lab.block_on(lab.client().sql(next)).is_err()
+    };
+    until("the statement to run", is_busy);
+    terminal.press(CTRL_C);
+    terminal.shows("stopped");
+    terminal.shows("offsetd> ");
+    until("the server to stop it too", || !is_busy());
+    // A statement that has begun is forgotten.
+    terminal.press("SELECT 'never\r");
+    terminal.shows("      -> ");
+    terminal.press(CTRL_C);
+    terminal.shows("offsetd> ");
+    terminal.press("SELECT 40\r");
+    terminal.shows("      -> ");
+    let answer = terminal.line("+ 2 AS answer;");
+    assert!(answer.contains("42"), "{answer}");
+    // The terminal is closed: nothing is left to be done then.
+    drop(terminal);
+    let mut terminal = Terminal::open(&lab, home.path(), 100);
+    terminal.press(UP);
+    terminal.shows("+ 2 AS answer;");
+    assert!(terminal.line("").contains("42"));
+    terminal.leave(CTRL_D);
+}
