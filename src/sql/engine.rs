@@ -10,11 +10,11 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use datafusion::{
     common::{DataFusionError, ScalarValue},
     config::Dialect,
-    execution::{SessionState, context::SQLOptions},
+    execution::{SendableRecordBatchStream, context::SQLOptions},
     logical_expr::LogicalPlan,
     physical_plan::execute_stream,
 };
-use futures::StreamExt as _;
+use futures::{StreamExt as _, executor::block_on};
 use thread_priority::ThreadPriority;
 use tokio::{
     runtime::{Builder, Handle, Runtime},
@@ -254,10 +254,8 @@ struct Planned {
     stats: Arc<parking_lot::Mutex<Stats>>,
 }
 
-/// A statement that has its turn, its cut and its plan.
-struct Prepared<'a> {
-    session: Session,
-    plan: LogicalPlan,
+/// A statement that has its turn and its cut.
+struct Ready<'a> {
     cut: Arc<Cut>,
     _permit: SemaphorePermit<'a>,
 }
@@ -267,8 +265,8 @@ fn sort(error: DataFusionError) -> SqlError {
 }
 
 impl Shared {
-    /// Waits for the statement's turn, takes its cut, and plans it.
-    async fn prepare(&self, statement: &Statement, turn: &Turn) -> Result<Prepared<'_>, SqlError> {
+    /// Waits for the statement's turn, and takes its cut.
+    async fn ready(&self, statement: &Statement, turn: &Turn) -> Result<Ready<'_>, SqlError> {
         let Turn { stop, caller } = turn;
         let permit = self.permits.acquire().await.map_err(|_| SqlError::ShuttingDown)?;
         if statement.latest {
@@ -277,10 +275,7 @@ impl Shared {
         }
         let cut = Arc::new(self.cut(caller, statement.allow_partial).await?);
         self.pins.add(&cut, stop);
-        let pool = QueryPool::new(&self.settings, Arc::clone(&self.memory), stop.clone());
-        let session = self.template.session(&cut, Arc::new(pool), stop).map_err(sort)?;
-        let plan = self.plan(&session.state, &statement.sql, &cut).await?;
-        Ok(Prepared { session, plan, cut, _permit: permit })
+        Ok(Ready { cut, _permit: permit })
     }
 
     /// Takes a cut on a thread of the caller's: whoever holds a shard's lock must not be the one to wait for a core.
@@ -298,17 +293,16 @@ impl Shared {
         feed: Feed,
         turn: &Turn,
     ) -> Result<(), SqlError> {
-        let prepared = self.prepare(&statement, turn).await?;
-        let (plan, schema) = describe::bind(prepared.plan, statement.parameters)?;
-        let plan = prepared.session.state.create_physical_plan(&plan).await.map_err(sort)?;
-        let mut stream = execute_stream(plan, prepared.session.task()).map_err(sort)?;
-        let snapshot = prepared.cut.snapshot();
+        let ready = self.ready(&statement, turn).await?;
+        let snapshot = ready.cut.snapshot();
+        let max_rows = statement.max_rows;
+        let (mut stream, schema) = self.start(statement, &ready.cut, &turn.stop)?;
         let stats = Stats { rows: 0, elapsed: Duration::ZERO, truncated: false, snapshot };
         let stats = Arc::new(parking_lot::Mutex::new(stats));
         let answer = Planned { schema: Arc::clone(&schema), stats: Arc::clone(&stats) };
         // Nobody may wait any more, which ends the statement all the same.
         let _ = planned.send(answer);
-        let mut limits = Limits { max_rows: statement.max_rows, settings: &self.settings, rows: 0, bytes: 0 };
+        let mut limits = Limits { max_rows, settings: &self.settings, rows: 0, bytes: 0 };
         while let Some(batch) = stream.next().await {
             let batch = output::to_wire(&batch.map_err(sort)?, &schema).map_err(|error| sort(error.into()))?;
             let (batch, last) = limits.admit(batch)?;
@@ -326,7 +320,25 @@ impl Shared {
         Ok(())
     }
 
-    async fn plan(&self, state: &SessionState, sql: &str, cut: &Arc<Cut>) -> Result<LogicalPlan, SqlError> {
+    /// Plans a statement and starts its plan.
+    fn start(
+        &self,
+        statement: Statement,
+        cut: &Arc<Cut>,
+        stop: &Stop,
+    ) -> Result<(SendableRecordBatchStream, SchemaRef), SqlError> {
+        let (session, plan) = self.plan(&statement.sql, cut, stop)?;
+        let (plan, schema) = describe::bind(plan, statement.parameters)?;
+        let plan = block_on(session.state.create_physical_plan(&plan)).map_err(sort)?;
+        Ok((execute_stream(plan, session.task()).map_err(sort)?, schema))
+    }
+
+    /// Plans a statement. Not async, nor what it calls: the tables are at hand, so that nothing in it waits; and that
+    /// a future may be sent to another thread takes the compiler minutes to prove, when it holds a plan.
+    fn plan(&self, sql: &str, cut: &Arc<Cut>, stop: &Stop) -> Result<(Session, LogicalPlan), SqlError> {
+        let pool = QueryPool::new(&self.settings, Arc::clone(&self.memory), stop.clone());
+        let session = self.template.session(cut, Arc::new(pool), stop).map_err(sort)?;
+        let state = &session.state;
         let sql = placeholders::number(sql)?;
         let parsed = state.sql_to_statement(&sql, &Dialect::Generic).map_err(sort)?;
         check::parsed(&parsed, &self.settings)?;
@@ -338,12 +350,12 @@ impl Shared {
         {
             return Err(unready.into());
         }
-        views::plan(state, &names).await.map_err(sort)?;
-        let plan = state.statement_to_plan(parsed).await.map_err(sort)?;
+        block_on(views::plan(state, &names)).map_err(sort)?;
+        let plan = block_on(state.statement_to_plan(parsed)).map_err(sort)?;
         let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         options.verify_plan(&plan).map_err(sort)?;
         check::plan(&plan, &self.settings).map_err(sort)?;
-        Ok(plan)
+        Ok((session, plan))
     }
 }
 

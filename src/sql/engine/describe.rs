@@ -45,7 +45,8 @@ impl Engine {
 
 impl Shared {
     async fn describe(&self, statement: Statement, turn: &Turn) -> Result<Description, SqlError> {
-        let plan = self.prepare(&statement, turn).await?.plan;
+        let ready = self.ready(&statement, turn).await?;
+        let (_, plan) = self.plan(&statement.sql, &ready.cut, &turn.stop)?;
         let parameters = parameters(&plan)?;
         let (_, schema) = bind(plan, statement.parameters)?;
         Ok(Description { schema, parameters })
