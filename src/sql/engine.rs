@@ -26,7 +26,7 @@ use super::{
     error::SqlError,
     memory::QueryPool,
     output, placeholders,
-    session::{Session, Template},
+    session::{Session, Sessions},
     stop::Stop,
     table::AnyTable,
     tables, views,
@@ -159,7 +159,7 @@ struct Shared {
     store: Arc<Store>,
     settings: config::Sql,
     tables: Vec<Arc<dyn AnyTable>>,
-    template: Template,
+    sessions: Sessions,
     permits: Semaphore,
     waiting: Arc<AtomicUsize>,
     memory: Arc<AtomicUsize>,
@@ -190,7 +190,7 @@ impl Engine {
         let shared = Shared {
             store,
             permits: Semaphore::new(settings.concurrency.max(1)),
-            template: Template::new(&tables, &settings),
+            sessions: Sessions::new(&tables, &settings),
             settings,
             tables,
             waiting: Arc::default(),
@@ -337,7 +337,7 @@ impl Shared {
     /// a future may be sent to another thread takes the compiler minutes to prove, when it holds a plan.
     fn plan(&self, sql: &str, cut: &Arc<Cut>, stop: &Stop) -> Result<(Session, LogicalPlan), SqlError> {
         let pool = QueryPool::new(&self.settings, Arc::clone(&self.memory), stop.clone());
-        let session = self.template.session(cut, Arc::new(pool), stop).map_err(sort)?;
+        let session = self.sessions.make(cut, Arc::new(pool), stop).map_err(sort)?;
         let state = &session.state;
         let sql = placeholders::number(sql)?;
         let parsed = state.sql_to_statement(&sql, &Dialect::Generic).map_err(sort)?;

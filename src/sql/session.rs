@@ -39,16 +39,35 @@ pub const CATALOG: &str = "offsetd";
 /// The schema of the tables.
 pub const SCHEMA: &str = "public";
 
-/// What the sessions of all statements have in common: making it takes longer than planning most statements.
-pub(super) struct Template {
-    state: SessionState,
-    tables: Arc<BTreeMap<&'static str, Arc<dyn AnyTable>>>,
+/// Makes the sessions of statements.
+pub(super) struct Sessions(Box<Make>);
+
+/// A trait object: whatever holds a planner's state by its type, and is to be sent to another thread, takes the compiler
+/// minutes to prove that it may be.
+type Make = dyn Fn(&Arc<Cut>, Arc<dyn MemoryPool>, &Stop) -> Result<Session> + Send + Sync;
+
+impl std::fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sessions").finish_non_exhaustive()
+    }
 }
 
-impl std::fmt::Debug for Template {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Template").field("tables", &self.tables.keys()).finish_non_exhaustive()
+impl Sessions {
+    pub(super) fn new(tables: &[Arc<dyn AnyTable>], settings: &config::Sql) -> Self {
+        let template = Template::new(tables, settings);
+        Self(Box::new(move |cut, memory, stop| template.session(cut, memory, stop)))
     }
+
+    /// A session over a cut.
+    pub(super) fn make(&self, cut: &Arc<Cut>, memory: Arc<dyn MemoryPool>, stop: &Stop) -> Result<Session> {
+        (self.0)(cut, memory, stop)
+    }
+}
+
+/// What all sessions have in common: making it takes longer than planning most statements.
+struct Template {
+    state: SessionState,
+    tables: Arc<BTreeMap<&'static str, Arc<dyn AnyTable>>>,
 }
 
 /// A session of one statement.
@@ -58,7 +77,7 @@ pub(super) struct Session {
 }
 
 impl Template {
-    pub(super) fn new(tables: &[Arc<dyn AnyTable>], settings: &config::Sql) -> Self {
+    fn new(tables: &[Arc<dyn AnyTable>], settings: &config::Sql) -> Self {
         let state = planning::rules(language(settings.target_partitions, settings.max_value_bytes))
             .with_physical_optimizer_rule(Arc::new(Stoppable::new(settings)))
             .build();
@@ -66,8 +85,7 @@ impl Template {
         Self { state, tables: Arc::new(tables) }
     }
 
-    /// A session over a cut.
-    pub(super) fn session(&self, cut: &Arc<Cut>, memory: Arc<dyn MemoryPool>, stop: &Stop) -> Result<Session> {
+    fn session(&self, cut: &Arc<Cut>, memory: Arc<dyn MemoryPool>, stop: &Stop) -> Result<Session> {
         let memory = RuntimeEnvBuilder::new()
             .with_memory_pool(memory)
             .with_object_store_registry(Arc::new(NoStores))
