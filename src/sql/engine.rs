@@ -21,7 +21,13 @@ use tokio::{
 };
 
 use super::{
-    check, error::SqlError, memory::QueryPool, output, placeholders, session::session, stop::Stop, table::AnyTable,
+    check,
+    error::SqlError,
+    memory::QueryPool,
+    output, placeholders,
+    session::{Session, Template},
+    stop::Stop,
+    table::AnyTable,
     tables, views,
 };
 use crate::{
@@ -123,6 +129,7 @@ struct Shared {
     store: Arc<Store>,
     settings: config::Sql,
     tables: Vec<Arc<dyn AnyTable>>,
+    template: Template,
     permits: Semaphore,
     waiting: Arc<AtomicUsize>,
     memory: Arc<AtomicUsize>,
@@ -148,11 +155,13 @@ impl Engine {
         let pins = Arc::<Pins>::default();
         let (oldest_first, max_held_bytes) = (Arc::clone(&pins), settings.max_held_bytes);
         store.held().cap(max_held_bytes, move || oldest_first.relieve(max_held_bytes));
+        let tables = tables::all();
         let shared = Shared {
             store,
             permits: Semaphore::new(settings.concurrency.max(1)),
+            template: Template::new(&tables, &settings),
             settings,
-            tables: tables::all(),
+            tables,
             waiting: Arc::default(),
             memory: Arc::default(),
             pins,
@@ -202,7 +211,7 @@ struct Planned {
 
 /// A statement that has its turn, its cut and its plan.
 struct Prepared<'a> {
-    state: SessionState,
+    session: Session,
     plan: LogicalPlan,
     cut: Arc<Cut>,
     _permit: SemaphorePermit<'a>,
@@ -223,9 +232,9 @@ impl Shared {
         let cut = Arc::new(self.store.cut("", statement.allow_partial)?);
         self.pins.add(&cut, stop);
         let pool = QueryPool::new(&self.settings, Arc::clone(&self.memory), stop.clone());
-        let state = session(&self.tables, &cut, &self.settings, Arc::new(pool), stop).map_err(sort)?;
-        let plan = self.plan(&state, &statement.sql, &cut).await?;
-        Ok(Prepared { state, plan, cut, _permit: permit })
+        let session = self.template.session(&cut, Arc::new(pool), stop).map_err(sort)?;
+        let plan = self.plan(&session.state, &statement.sql, &cut).await?;
+        Ok(Prepared { session, plan, cut, _permit: permit })
     }
 
     /// Sends batches until the end or a limit.
@@ -238,8 +247,8 @@ impl Shared {
     ) -> Result<(), SqlError> {
         let prepared = self.prepare(&statement, stop).await?;
         let (plan, schema) = describe::bind(prepared.plan, statement.parameters)?;
-        let plan = prepared.state.create_physical_plan(&plan).await.map_err(sort)?;
-        let mut stream = execute_stream(plan, prepared.state.task_ctx()).map_err(sort)?;
+        let plan = prepared.session.state.create_physical_plan(&plan).await.map_err(sort)?;
+        let mut stream = execute_stream(plan, prepared.session.task()).map_err(sort)?;
         let snapshot = prepared.cut.snapshot();
         let stats = Stats { rows: 0, elapsed: Duration::ZERO, truncated: false, snapshot };
         let stats = Arc::new(parking_lot::Mutex::new(stats));

@@ -45,24 +45,31 @@ use datafusion::{
 };
 use futures::StreamExt as _;
 
-use super::{charge::Charge, error::SqlError, stop::Stop, table::BATCH_ROWS};
+use super::{charge::Charge, error::SqlError, scan::LiveScanExec, stop::Stop, table::BATCH_ROWS};
 use crate::config;
 
 /// Puts the checks into a plan, and refuses plans that cannot end in time.
 #[derive(Debug)]
 pub(super) struct Stoppable {
-    stop: Stop,
     max_product: usize,
     max_literals: usize,
 }
 
+/// The same, at work on a plan of a statement.
+struct Guarding<'a> {
+    limits: &'a Stoppable,
+    stop: Stop,
+}
+
 impl Stoppable {
-    pub(super) fn new(stop: &Stop, settings: &config::Sql) -> Self {
+    pub(super) fn new(settings: &config::Sql) -> Self {
         // A literal is copied for each row of a batch.
         let max_literals = settings.memory_per_query / 4 / BATCH_ROWS;
-        Self { stop: stop.clone(), max_product: settings.max_join_product, max_literals }
+        Self { max_product: settings.max_join_product, max_literals }
     }
+}
 
+impl Guarding<'_> {
     fn checked(&self, filter: &JoinFilter) -> JoinFilter {
         let condition = Checked { condition: Arc::clone(filter.expression()), stop: self.stop.clone() };
         JoinFilter::new(Arc::new(condition), filter.column_indices().to_vec(), Arc::clone(filter.schema()))
@@ -107,7 +114,7 @@ impl Stoppable {
     /// Every pair of rows is looked at, in one go for each batch.
     fn check_product(&self, join: &dyn ExecutionPlan) -> Result<()> {
         let product = join.children().iter().map(|input| most_rows(input.as_ref())).fold(1, u128::saturating_mul);
-        if product <= self.max_product as u128 {
+        if product <= self.limits.max_product as u128 {
             return Ok(());
         }
         let what = format!("a join without an equality would compare {product} pairs of rows");
@@ -115,7 +122,7 @@ impl Stoppable {
     }
 
     fn check_literals(&self, plan: &dyn ExecutionPlan) -> Result<()> {
-        if plan.is::<FilterExec>() {
+        if plan.is::<FilterExec>() || plan.is::<LiveScanExec>() {
             return Ok(());
         }
         let mut bytes = 0_usize;
@@ -130,11 +137,13 @@ impl Stoppable {
                 Ok(TreeNodeRecursion::Continue)
             })
         })?;
-        if bytes <= self.max_literals {
+        if bytes <= self.limits.max_literals {
             return Ok(());
         }
-        let what =
-            format!("constants of {bytes} bytes would be copied for each row, {} are allowed", self.max_literals);
+        let what = format!(
+            "constants of {bytes} bytes would be copied for each row, {} are allowed",
+            self.limits.max_literals
+        );
         Err(SqlError::Limit { what, setting: "sql.memory_per_query" }.into_datafusion())
     }
 }
@@ -162,7 +171,8 @@ const UNKNOWN_ROWS: u128 = 10_000;
 
 impl PhysicalOptimizerRule for Stoppable {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
-        plan.transform_up(|plan| self.visit(plan)).data()
+        let guarding = Guarding { limits: self, stop: Stop::current()? };
+        plan.transform_up(|plan| guarding.visit(plan)).data()
     }
 
     fn name(&self) -> &'static str {

@@ -23,59 +23,50 @@ type Analyzing = dyn AnalyzerRule + Send + Sync;
 type Physical = dyn PhysicalOptimizerRule + Send + Sync;
 
 /// DataFusion's own rules, which end with the statement.
-pub(super) fn rules(builder: SessionStateBuilder, stop: &Stop) -> SessionStateBuilder {
+pub(super) fn rules(builder: SessionStateBuilder) -> SessionStateBuilder {
     builder
-        .with_analyzer_rules(Analyzer::new().rules.into_iter().map(|rule| Watched::new(rule, stop) as _).collect())
-        .with_optimizer_rules(Optimizer::new().rules.into_iter().map(|rule| Watched::new(rule, stop) as _).collect())
+        .with_analyzer_rules(Analyzer::new().rules.into_iter().map(|rule| Arc::new(Watched(rule)) as _).collect())
+        .with_optimizer_rules(Optimizer::new().rules.into_iter().map(|rule| Arc::new(Watched(rule)) as _).collect())
         .with_physical_optimizer_rules(
-            PhysicalOptimizer::new().rules.into_iter().map(|rule| Watched::new(rule, stop) as _).collect(),
+            PhysicalOptimizer::new().rules.into_iter().map(|rule| Arc::new(Watched(rule)) as _).collect(),
         )
 }
 
 /// A rule that is not begun once the statement is to end.
 #[derive(Debug)]
-struct Watched<R: ?Sized> {
-    rule: Arc<R>,
-    stop: Stop,
-}
-
-impl<R: ?Sized> Watched<R> {
-    fn new(rule: Arc<R>, stop: &Stop) -> Arc<Self> {
-        Arc::new(Self { rule, stop: stop.clone() })
-    }
-}
+struct Watched<R: ?Sized>(Arc<R>);
 
 impl AnalyzerRule for Watched<Analyzing> {
     fn analyze(&self, plan: LogicalPlan, config: &ConfigOptions) -> Result<LogicalPlan> {
-        self.stop.check()?;
-        self.rule.analyze(plan, config)
+        Stop::current()?.check()?;
+        self.0.analyze(plan, config)
     }
 
     fn name(&self) -> &str {
-        self.rule.name()
+        self.0.name()
     }
 }
 
 impl OptimizerRule for Watched<Logical> {
     fn name(&self) -> &str {
-        self.rule.name()
+        self.0.name()
     }
 
     fn apply_order(&self) -> Option<ApplyOrder> {
-        self.rule.apply_order()
+        self.0.apply_order()
     }
 
     /// For each step of the plan, where the rule leaves it to the optimiser to go through them.
     fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
-        self.stop.check()?;
-        self.rule.rewrite(plan, config)
+        Stop::current()?.check()?;
+        self.0.rewrite(plan, config)
     }
 }
 
 impl PhysicalOptimizerRule for Watched<Physical> {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
-        self.stop.check()?;
-        self.rule.optimize(plan, config)
+        Stop::current()?.check()?;
+        self.0.optimize(plan, config)
     }
 
     fn optimize_with_context(
@@ -83,16 +74,16 @@ impl PhysicalOptimizerRule for Watched<Physical> {
         plan: Arc<dyn ExecutionPlan>,
         context: &dyn PhysicalOptimizerContext,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        self.stop.check()?;
-        self.rule.optimize_with_context(plan, context)
+        Stop::current()?.check()?;
+        self.0.optimize_with_context(plan, context)
     }
 
     fn name(&self) -> &str {
-        self.rule.name()
+        self.0.name()
     }
 
     fn schema_check(&self) -> bool {
-        self.rule.schema_check()
+        self.0.schema_check()
     }
 }
 
@@ -105,14 +96,14 @@ mod tests {
     use super::*;
     use crate::sql::error::SqlError;
 
-    #[test]
-    fn no_rule_is_begun_once_the_statement_is_to_end() {
+    #[tokio::test]
+    async fn no_rule_is_begun_once_the_statement_is_to_end() {
         #[expect(clippy::disallowed_methods, reason = "a test")]
         let stop = Stop::new(Instant::now() + Duration::from_secs(3600), Duration::ZERO);
-        let state = rules(SessionStateBuilder::new(), &stop).build();
+        let state = rules(SessionStateBuilder::new()).build();
         let (plan, config) = (LogicalPlan::default(), ConfigOptions::default());
         let empty: Arc<dyn ExecutionPlan> = Arc::new(EmptyExec::new(Arc::new(Schema::empty())));
-        let ends = || {
+        let errors = || {
             let analyzed = state.analyzer().rules.iter().map(|rule| rule.analyze(plan.clone(), &config).err());
             let optimized = state.optimizers().iter().map(|rule| rule.rewrite(plan.clone(), &state).err());
             let physical =
@@ -123,10 +114,10 @@ mod tests {
                 .map(|error| error.map(|error| SqlError::from_datafusion(&error)))
                 .collect::<Vec<_>>()
         };
-        let before = ends();
+        let before = stop.clone().scope(async { errors() }).await;
         assert!(before.len() > 40 && before.iter().all(Option::is_none), "{before:?}");
         stop.end(SqlError::ShuttingDown);
-        let after = ends();
+        let after = stop.clone().scope(async { errors() }).await;
         assert!(after.iter().all(|error| matches!(error, Some(SqlError::ShuttingDown))), "{after:?}");
     }
 }

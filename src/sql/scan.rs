@@ -104,7 +104,7 @@ struct Scan {
 
 /// Reads a table.
 #[derive(Debug)]
-struct LiveScanExec {
+pub(super) struct LiveScanExec {
     scan: Scan,
     question: Arc<Question>,
     /// What each partition reads.

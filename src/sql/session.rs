@@ -6,16 +6,18 @@ use std::{collections::BTreeMap, sync::Arc};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use datafusion::{
-    catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider},
+    catalog::{
+        CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider,
+        SchemaProvider, TableProvider,
+    },
     common::{DataFusionError, Result},
     execution::{
-        SessionState, SessionStateBuilder, SessionStateDefaults,
+        SessionState, SessionStateBuilder, SessionStateDefaults, TaskContext,
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
         memory_pool::MemoryPool,
         object_store::ObjectStoreRegistry,
-        runtime_env::RuntimeEnvBuilder,
+        runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
     },
-    logical_expr::execution_props::ExecutionProps,
     object_store::ObjectStore,
     prelude::SessionConfig,
 };
@@ -37,35 +39,64 @@ pub const CATALOG: &str = "offsetd";
 /// The schema of the tables.
 pub const SCHEMA: &str = "public";
 
-/// A session over a cut.
-pub(super) fn session(
-    tables: &[Arc<dyn AnyTable>],
-    cut: &Arc<Cut>,
-    settings: &config::Sql,
-    memory: Arc<dyn MemoryPool>,
-    stop: &Stop,
-) -> Result<SessionState> {
-    let runtime = RuntimeEnvBuilder::new()
-        .with_memory_pool(memory)
-        .with_object_store_registry(Arc::new(NoStores))
-        .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
-        .build_arc()?;
-    let mut props = ExecutionProps::new();
-    props.query_execution_start_time = DateTime::<Utc>::from_timestamp_millis(cut.taken_at);
-    let builder = language(settings.target_partitions, settings.max_value_bytes);
-    let state = planning::rules(builder, stop)
-        .with_runtime_env(runtime)
-        .with_execution_props(props)
-        .with_physical_optimizer_rule(Arc::new(Stoppable::new(stop, settings)))
-        .build();
-    let tables = tables.iter().map(|table| (table.name(), Arc::clone(table))).collect();
-    let schema = LiveSchema { tables, cut: Arc::clone(cut), planned: Mutex::default(), stop: stop.clone() };
-    with_schema(state, Arc::new(schema))
+/// What the sessions of all statements have in common: making it takes longer than planning most statements.
+pub(super) struct Template {
+    state: SessionState,
+    tables: Arc<BTreeMap<&'static str, Arc<dyn AnyTable>>>,
+}
+
+impl std::fmt::Debug for Template {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Template").field("tables", &self.tables.keys()).finish_non_exhaustive()
+    }
+}
+
+/// A session of one statement.
+pub(super) struct Session {
+    pub(super) state: SessionState,
+    memory: Arc<RuntimeEnv>,
+}
+
+impl Template {
+    pub(super) fn new(tables: &[Arc<dyn AnyTable>], settings: &config::Sql) -> Self {
+        let state = planning::rules(language(settings.target_partitions, settings.max_value_bytes))
+            .with_physical_optimizer_rule(Arc::new(Stoppable::new(settings)))
+            .build();
+        let tables = tables.iter().map(|table| (table.name(), Arc::clone(table))).collect();
+        Self { state, tables: Arc::new(tables) }
+    }
+
+    /// A session over a cut.
+    pub(super) fn session(&self, cut: &Arc<Cut>, memory: Arc<dyn MemoryPool>, stop: &Stop) -> Result<Session> {
+        let memory = RuntimeEnvBuilder::new()
+            .with_memory_pool(memory)
+            .with_object_store_registry(Arc::new(NoStores))
+            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
+            .build_arc()?;
+        let mut state = self.state.clone();
+        state.execution_props_mut().query_execution_start_time = DateTime::<Utc>::from_timestamp_millis(cut.taken_at);
+        let (tables, cut, stop) = (Arc::clone(&self.tables), Arc::clone(cut), stop.clone());
+        let schema = LiveSchema { tables, cut, planned: Mutex::default(), stop };
+        state.register_catalog_list(catalogs(Arc::new(schema))?);
+        Ok(Session { state, memory })
+    }
+}
+
+impl Session {
+    /// What a plan runs with: the statement's memory, and no functions, which a plan holds itself.
+    pub(super) fn task(&self) -> Arc<TaskContext> {
+        let (session, config) = (self.state.session_id().to_owned(), self.state.config().clone());
+        let (scalar, higher, aggregate, window) = Default::default();
+        let runtime = Arc::clone(&self.memory);
+        Arc::new(TaskContext::new(None, session, config, scalar, higher, aggregate, window, runtime))
+    }
 }
 
 /// A session that plans, over tables that are registered with it.
 pub(super) fn without_rows() -> Result<SessionState> {
-    with_schema(language(1, usize::MAX).build(), Arc::new(MemorySchemaProvider::new()))
+    let mut state = language(1, usize::MAX).build();
+    state.register_catalog_list(catalogs(Arc::new(MemorySchemaProvider::new()))?);
+    Ok(state)
 }
 
 /// What every session understands.
@@ -94,17 +125,17 @@ fn language(target_partitions: usize, max_value_bytes: usize) -> SessionStateBui
         .with_window_functions(SessionStateDefaults::default_window_functions())
 }
 
-fn with_schema(state: SessionState, schema: Arc<dyn SchemaProvider>) -> Result<SessionState> {
-    let catalog = MemoryCatalogProvider::new();
+fn catalogs(schema: Arc<dyn SchemaProvider>) -> Result<Arc<dyn CatalogProviderList>> {
+    let (catalogs, catalog) = (MemoryCatalogProviderList::new(), MemoryCatalogProvider::new());
     catalog.register_schema(SCHEMA, schema)?;
-    state.catalog_list().register_catalog(CATALOG.to_owned(), Arc::new(catalog));
-    Ok(state)
+    catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
+    Ok(Arc::new(catalogs))
 }
 
 /// The tables over one cut, and the views.
 #[derive(Debug)]
 struct LiveSchema {
-    tables: BTreeMap<&'static str, Arc<dyn AnyTable>>,
+    tables: Arc<BTreeMap<&'static str, Arc<dyn AnyTable>>>,
     cut: Arc<Cut>,
     /// The views that the statement reads.
     planned: Mutex<BTreeMap<String, Arc<dyn TableProvider>>>,

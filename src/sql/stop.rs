@@ -11,6 +11,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::SqlError;
 
+tokio::task_local! {
+    /// Of the statement that the task plans: DataFusion's rules are told nothing of whom they work for.
+    static CURRENT: Stop;
+}
+
 /// Ends a statement. All clones are the same.
 #[derive(Clone, Debug)]
 pub(super) struct Stop(Arc<Inner>);
@@ -28,6 +33,17 @@ impl Stop {
     pub(super) fn new(deadline: Instant, timeout: Duration) -> Self {
         let (reason, ended) = (OnceLock::new(), CancellationToken::new());
         Self(Arc::new(Inner { reason, ended, deadline, timeout }))
+    }
+
+    /// Runs work for the statement, which can ask for [`Stop::current`].
+    pub(super) async fn scope<F: Future>(self, work: F) -> F::Output {
+        CURRENT.scope(self, work).await
+    }
+
+    /// That of the statement for which this runs.
+    pub(super) fn current() -> Result<Self> {
+        let none = |_| SqlError::Internal("planning for no statement".to_owned()).into_datafusion();
+        CURRENT.try_with(Self::clone).map_err(none)
     }
 
     /// Ends it for a reason, if it does not end already.

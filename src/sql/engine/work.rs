@@ -75,7 +75,8 @@ impl Engine {
         let runtime = self.runtime.as_ref().ok_or(SqlError::ShuttingDown)?;
         let stop = Stop::new(deadline, timeout);
         let (sender, outcome) = oneshot::channel();
-        let (work, stopped) = (work(Arc::clone(&self.shared), statement, stop.clone()), stop.clone());
+        let work = stop.clone().scope(work(Arc::clone(&self.shared), statement, stop.clone()));
+        let stopped = stop.clone();
         let run = async move {
             let outcome = tokio::select! {
                 outcome = work => outcome,
