@@ -154,7 +154,7 @@ section! {
         /// Statements that wait for their turn; one more is refused.
         pub queue: usize = Count("64"), "a dashboard with many panels asks all at once";
         /// Threads that plan and run statements. 0: as many as cores.
-        pub threads: usize = Count("0"), "they are apart from those that read Kafka and answer probes";
+        pub threads: usize = Count("0"), "they take what is idle: those that read Kafka and answer point queries and probes go first";
         /// Parts that a scan is split into.
         pub target_partitions: usize = Positive("2"), "statements are short: splitting finer costs more than it gains";
     }

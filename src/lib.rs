@@ -31,8 +31,8 @@
 //!    and the end-of-partition offset, so that control records, compacted tails and empty
 //!    partitions count. A cluster is ready when each reached the end captured once at the start.
 //! 6. Memory is bounded by the number of live keys plus fixed budgets.
-//! 7. A slow or hostile client costs only itself: SQL has threads, memory and a queue of its own,
-//!    a watcher that lags is told so and catches up.
+//! 7. A slow or hostile client costs only itself: SQL has memory, a queue and threads of its own, which
+//!    give way to all others; who reads too slowly is ended, a watcher that lags is told so and catches up.
 //! 8. A part that dies ends the process with its name and exit code 70; a cluster that cannot be
 //!    reached is shown failing, retried, and its data marked stale.
 //! 9. Nothing is deleted by guess: tombstones decide, and retention is the broker's business.

@@ -2,69 +2,34 @@
 //!
 //! What is not known has no sample; it is never 0.
 
-use std::fmt::Write as _;
+mod offsets;
+mod page;
 
 use crate::{
-    facts::{Fact, facts},
     status,
     store::{
         Store,
         audit::Audit,
-        cut::Cut,
         ends::to_f64,
         overlay::{Counter, Counters},
     },
 };
+use page::Page;
 
 /// Of the text format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// All metrics of the moment.
-#[must_use]
-pub fn render(store: &Store) -> String {
-    let mut page = Page::default();
+/// Writes all metrics of the moment, in pieces of about [`page::PIECE`] bytes. `send` takes a piece, and says whether
+/// anybody still reads.
+pub fn write(store: &Store, send: &mut dyn FnMut(String) -> bool) {
+    let mut page = Page::new(send);
     own(&mut page, store);
     // Without a named cluster this does not fail.
     if let Ok(cut) = store.cut("", false) {
-        partitions(&mut page, &cut);
-        consumers(&mut page, &cut);
+        offsets::partitions(&mut page, &cut);
+        offsets::consumers(&mut page, &cut);
     }
-    page.text
-}
-
-/// A page under construction.
-#[derive(Default)]
-struct Page {
-    text: String,
-}
-
-impl Page {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        // Writing to a String cannot fail, here and below.
-        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    }
-
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
-        self.text.push_str(name);
-        for (index, (label, text)) in labels.iter().enumerate() {
-            let _ = write!(self.text, "{}{label}=\"", if index == 0 { '{' } else { ',' });
-            escape(text, &mut self.text);
-            self.text.push('"');
-        }
-        let _ = writeln!(self.text, "{} {value}", if labels.is_empty() { "" } else { "}" });
-    }
-}
-
-/// Label values: backslash, quote and line feed (Prometheus text format 0.0.4).
-fn escape(text: &str, out: &mut String) {
-    for character in text.chars() {
-        match character {
-            '\\' => out.push_str("\\\\"),
-            '"' => out.push_str("\\\""),
-            '\n' => out.push_str("\\n"),
-            other => out.push(other),
-        }
-    }
+    page.finish();
 }
 
 fn flag(value: bool) -> f64 {
@@ -79,7 +44,7 @@ fn count(value: u64) -> f64 {
     to_f64(i64::try_from(value).unwrap_or(i64::MAX))
 }
 
-fn own(page: &mut Page, store: &Store) {
+fn own(page: &mut Page<'_>, store: &Store) {
     page.family("offsetd_build_info", "gauge", "Version of the server.");
     let build = [("version", env!("CARGO_PKG_VERSION")), ("revision", env!("OFFSETD_GIT_REVISION"))];
     page.sample("offsetd_build_info", &build, 1.0);
@@ -107,7 +72,7 @@ fn own(page: &mut Page, store: &Store) {
     progress(page, store);
 }
 
-fn overlay(page: &mut Page, store: &Store) {
+fn overlay(page: &mut Page<'_>, store: &Store) {
     type Value = fn(&Counters) -> &Counter;
     let families: [(&str, &str, Value); 5] = [
         (
@@ -134,7 +99,7 @@ fn overlay(page: &mut Page, store: &Store) {
     }
 }
 
-fn audit(page: &mut Page, store: &Store) {
+fn audit(page: &mut Page<'_>, store: &Store) {
     type Value = fn(&Audit) -> &Counter;
     let families: [(&str, &str, Value); 4] = [
         ("offsetd_audit_groups_total", "Groups compared with what their coordinators say.", |of| &of.groups),
@@ -150,7 +115,7 @@ fn audit(page: &mut Page, store: &Store) {
     }
 }
 
-fn progress(page: &mut Page, store: &Store) {
+fn progress(page: &mut Page<'_>, store: &Store) {
     let partitions: Vec<_> = store
         .clusters()
         .iter()
@@ -195,88 +160,5 @@ fn progress(page: &mut Page, store: &Store) {
             let kind = kind.to_string();
             page.sample(unknown, &[("cluster", cluster), ("log_partition", &number), ("type", &kind)], count(*total));
         }
-    }
-}
-
-fn partitions(page: &mut Page, cut: &Cut) {
-    for (name, help, start) in [
-        ("offsetd_partition_log_start_offset", "First offset of the partition's log.", true),
-        ("offsetd_partition_log_end_offset", "High watermark of the partition.", false),
-    ] {
-        page.family(name, "gauge", help);
-        for cluster in &cut.clusters {
-            for topic in cluster.ends.topics() {
-                for (partition, number) in topic.partitions.iter().zip(0..) {
-                    let value = cluster.ends.value(*partition);
-                    let offset = if start { value.log_start } else { value.log_end };
-                    if offset >= 0 {
-                        let number: i32 = number;
-                        let labels = [
-                            ("cluster", &*cluster.cluster.name),
-                            ("topic", &topic.name),
-                            ("partition", &number.to_string()),
-                        ];
-                        page.sample(name, &labels, to_f64(offset));
-                    }
-                }
-            }
-        }
-    }
-}
-
-type Family = (&'static str, &'static str, fn(&Fact<'_>) -> Option<f64>);
-
-const CONSUMER_FAMILIES: [Family; 4] = [
-    ("offsetd_consumer_committed_offset", "The next offset that the group will read.", |fact| {
-        Some(to_f64(fact.entry.row.committed_offset))
-    }),
-    ("offsetd_consumer_lag", "Records not yet committed; no sample while unknown.", |fact| {
-        fact.lag().lag.ok().map(to_f64)
-    }),
-    ("offsetd_consumer_lag_seconds", "Age of the oldest unread record, estimated.", |fact| fact.lag_seconds()),
-    ("offsetd_consumer_committed_timestamp_seconds", "When the commit was handled.", |fact| {
-        Some(to_f64(fact.entry.row.committed_at) / 1000.0)
-    }),
-];
-
-fn consumers(page: &mut Page, cut: &Cut) {
-    // Derived once, written by family: the text format wants a family's samples together.
-    let facts: Vec<Fact<'_>> =
-        cut.clusters.iter().flat_map(|cluster| cluster.groups()).flat_map(|group| facts(cut, group)).collect();
-    for (name, help, value) in CONSUMER_FAMILIES {
-        page.family(name, "gauge", help);
-        for fact in &facts {
-            let Some(value) = value(fact) else { continue };
-            let labels = [
-                ("cluster", &*fact.group().cluster.cluster.name),
-                ("group_id", &fact.group().group.id),
-                ("topic", fact.entry.topic),
-                ("partition", &fact.entry.row.partition.to_string()),
-            ];
-            page.sample(name, &labels, value);
-        }
-    }
-    page.family("offsetd_consumer_status", "gauge", "1 for the status that the partition has.");
-    for fact in &facts {
-        let labels = [
-            ("cluster", &*fact.group().cluster.cluster.name),
-            ("group_id", &fact.group().group.id),
-            ("topic", fact.entry.topic),
-            ("partition", &fact.entry.row.partition.to_string()),
-            ("status", fact.status().as_str()),
-        ];
-        page.sample("offsetd_consumer_status", &labels, 1.0);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn label_values_are_escaped() {
-        let mut page = Page::default();
-        page.sample("m", &[("a", "x\"y\\z\nw")], 1.0);
-        assert_eq!(page.text, "m{a=\"x\\\"y\\\\z\\nw\"} 1\n");
     }
 }

@@ -1,6 +1,6 @@
 //! HTTP: `/v1`, `/metrics` and the probes.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -10,8 +10,15 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use futures::StreamExt as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, mpsc},
+    time::timeout,
+};
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 mod query;
@@ -33,13 +40,14 @@ pub struct Web {
     service: Service,
     ready_after: Duration,
     stop: CancellationToken,
+    scrapes: Arc<Semaphore>,
 }
 
 impl Web {
     /// Handlers over an engine and the RPC service.
     #[must_use]
     pub fn new(engine: Arc<Engine>, service: Service, ready_after: Duration, stop: CancellationToken) -> Self {
-        Self { engine, service, ready_after, stop }
+        Self { engine, service, ready_after, stop, scrapes: Arc::new(Semaphore::new(SCRAPES)) }
     }
 
     fn store(&self) -> &Arc<Store> {
@@ -49,6 +57,13 @@ impl Web {
 
 /// Bytes of a request, as of a gRPC message: parameters may be longer than a statement.
 const BODY_BYTES: usize = 4 * 1024 * 1024;
+
+/// Pieces of metrics that are written before the reader takes them.
+const PIECES_AHEAD: usize = 4;
+/// A reader of metrics that takes no piece for so long is left: what it reads is kept for it.
+const STALLED_AFTER: Duration = Duration::from_secs(60);
+/// Scrapes at once; the others wait.
+const SCRAPES: usize = 4;
 
 /// All HTTP routes, and the answer to what is none.
 pub fn routes(web: Web) -> Router {
@@ -88,12 +103,21 @@ async fn readyz(State(web): State<Web>) -> Response {
 }
 
 async fn metrics(State(web): State<Web>) -> Response {
-    // Rendering takes CPU for many partitions: not on the threads that serve RPCs.
-    let store = Arc::clone(web.store());
-    match tokio::task::spawn_blocking(move || metrics::render(&store)).await {
-        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
-        Err(error) => problem(&Error::internal(&error.to_string())),
-    }
+    let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
+    let Ok(scrape) = Arc::clone(&web.scrapes).acquire_owned().await else {
+        return problem(&Error::internal("no scrapes any more"));
+    };
+    // Writing takes CPU for many partitions: not on the threads that serve RPCs.
+    let (store, runtime) = (Arc::clone(web.store()), Handle::current());
+    tokio::task::spawn_blocking(move || {
+        let send = |piece| timeout(STALLED_AFTER, sender.send(piece));
+        metrics::write(&store, &mut |piece| {
+            runtime.block_on(async { send(piece).await.is_ok_and(|sent| sent.is_ok()) })
+        });
+        drop(scrape);
+    });
+    let body = Body::from_stream(ReceiverStream::new(pieces).map(Ok::<_, Infallible>));
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], body).into_response()
 }
 
 /// gRPC callers of a service that is not there get their own kind of answer.

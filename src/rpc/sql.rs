@@ -3,6 +3,7 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef, ipc::writer::StreamWriter};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -34,7 +35,7 @@ pub(super) async fn run(
         timeout: deadline,
     };
     let answer = engine.run(statement).await?;
-    let encoder = Encoder::new(format, &answer.schema)?;
+    let encoder = Arc::new(Mutex::new(Encoder::new(format, &answer.schema)?));
     let state = State { answer, encoder, stop, step: Step::Schema };
     // Pulled by the connection: a client that goes drops the answer, which cancels the statement.
     Ok(Box::pin(futures::stream::unfold(state, |mut state| async move {
@@ -63,7 +64,7 @@ fn scalar(value: proto::SqlValue) -> ScalarValue {
 
 struct State {
     answer: Answer,
-    encoder: Encoder,
+    encoder: Arc<Mutex<Encoder>>,
     stop: CancellationToken,
     step: Step,
 }
@@ -79,7 +80,7 @@ impl State {
         match self.step {
             Step::Schema => {
                 self.step = Step::Batches;
-                Some(Ok(Message::Schema(self.encoder.schema(&self.answer.schema))))
+                Some(Ok(Message::Schema(self.encoder.lock().schema(&self.answer.schema))))
             }
             Step::Batches => {
                 let next = tokio::select! {
@@ -87,7 +88,7 @@ impl State {
                     () = self.stop.cancelled() => Some(Err(SqlError::ShuttingDown)),
                 };
                 match next {
-                    Some(Ok(batch)) => Some(self.encoder.batch(&batch).map(Message::Batch)),
+                    Some(Ok(batch)) => Some(self.batch(batch).await.map(Message::Batch)),
                     Some(Err(error)) => Some(Err(error.into())),
                     None => {
                         self.step = Step::Done;
@@ -99,6 +100,12 @@ impl State {
         }
     }
 
+    async fn batch(&self, batch: RecordBatch) -> Result<proto::SqlBatch, Error> {
+        let encoder = Arc::clone(&self.encoder);
+        let write = move |batch: Option<&RecordBatch>| batch.map(|batch| encoder.lock().batch(batch)).transpose();
+        Ok(self.answer.write(Some(batch), write).await??.unwrap_or_default())
+    }
+
     fn stats(&mut self) -> Result<proto::SqlStats, Error> {
         let stats = self.answer.stats();
         Ok(proto::SqlStats {
@@ -107,7 +114,7 @@ impl State {
             truncated: stats.truncated,
             incomplete_clusters: entry::incomplete(&stats.snapshot),
             snapshot: Some(entry::snapshot(&stats.snapshot)),
-            arrow_ipc: self.encoder.finish()?,
+            arrow_ipc: self.encoder.lock().finish()?,
         })
     }
 }

@@ -10,13 +10,14 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use datafusion::{
     common::{DataFusionError, ScalarValue},
     config::Dialect,
-    execution::{SessionState, context::SQLOptions},
+    execution::{SendableRecordBatchStream, context::SQLOptions},
     logical_expr::LogicalPlan,
     physical_plan::execute_stream,
 };
-use futures::StreamExt as _;
+use futures::{StreamExt as _, executor::block_on};
+use thread_priority::ThreadPriority;
 use tokio::{
-    runtime::{Builder, Runtime},
+    runtime::{Builder, Handle, Runtime},
     sync::{Semaphore, SemaphorePermit, oneshot},
 };
 
@@ -46,10 +47,18 @@ mod work;
 pub use describe::Description;
 use feed::{Fed, Feed};
 use pins::Pins;
-use work::Work;
+use work::{Turn, Work};
 
 /// Room for a planner's recursion over a long statement.
 const STACK_BYTES: usize = 64 * 1024 * 1024;
+
+/// Rows of a batch that are written sooner than they are handed to another thread.
+const FEW_ROWS: usize = 64;
+
+/// Of 99: on Linux, a niceness of 5. Statements take every core that is idle, and a quarter of a busy one: point queries,
+/// probes and readers of Kafka, who need it for microseconds, go first. With the same priority for all, these would wait
+/// for statements; with fewer threads than cores, statements would wait for nobody.
+const PRIORITY: u8 = 34;
 
 /// A statement to run.
 #[derive(Clone, Debug, Default)]
@@ -90,6 +99,7 @@ pub struct Answer {
     stats: Arc<parking_lot::Mutex<Stats>>,
     started: Instant,
     work: Work<()>,
+    threads: Handle,
 }
 
 impl Answer {
@@ -107,6 +117,26 @@ impl Answer {
             Ok(None) => self.work.outcome().await?.err().map(Err),
             Err(late) => Some(Err(late)),
         }
+    }
+
+    /// Writes a batch, or what stands after the last, in some form: as a rule on the engine's threads, since text of
+    /// thousands of rows takes long enough for others to notice.
+    ///
+    /// # Errors
+    /// The server is shutting down.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        batch: Option<RecordBatch>,
+        write: impl FnOnce(Option<&RecordBatch>) -> T + Send + 'static,
+    ) -> Result<T, SqlError> {
+        if batch.as_ref().is_none_or(|batch| batch.num_rows() <= FEW_ROWS) {
+            return Ok(write(batch.as_ref()));
+        }
+        let written = self.threads.spawn(async move { write(batch.as_ref()) }).await;
+        written.map_err(|error| match error.is_panic() {
+            true => SqlError::Internal("writing a batch panicked".to_owned()),
+            false => SqlError::ShuttingDown,
+        })
     }
 
     /// How it went; complete after the last batch.
@@ -150,6 +180,7 @@ impl Engine {
             .worker_threads(threads)
             .thread_name("sql")
             .thread_stack_size(STACK_BYTES)
+            .on_thread_start(yield_to_others)
             .enable_time()
             .build()?;
         let pins = Arc::<Pins>::default();
@@ -178,20 +209,34 @@ impl Engine {
         let started = Instant::now();
         let (planned, plan) = oneshot::channel();
         let (feed, batches) = feed::pair(self.shared.settings.stall_timeout);
-        let mut work = self.work(statement, |shared, statement, stop| async move {
-            shared.answer(statement, planned, feed, &stop).await
+        let mut work = self.work(statement, |shared, statement, turn| async move {
+            shared.answer(statement, planned, feed, &turn).await
         })?;
         match work.in_time(plan).await? {
-            Ok(Planned { schema, stats }) => Ok(Answer { schema, batches, stats, started, work }),
+            Ok(Planned { schema, stats }) => {
+                let threads = self.threads()?.clone();
+                Ok(Answer { schema, batches, stats, started, work, threads })
+            }
             // It failed before there was a plan.
             Err(_) => Err(work.outcome().await.and_then(Result::err).unwrap_or(SqlError::ShuttingDown)),
         }
+    }
+
+    fn threads(&self) -> Result<&Handle, SqlError> {
+        self.runtime.as_ref().map(Runtime::handle).ok_or(SqlError::ShuttingDown)
     }
 
     /// The store that is read.
     #[must_use]
     pub fn store(&self) -> &Arc<Store> {
         &self.shared.store
+    }
+}
+
+fn yield_to_others() {
+    let priority = PRIORITY.try_into().map_or(ThreadPriority::Min, ThreadPriority::Crossplatform);
+    if let Err(error) = priority.set_for_current() {
+        tracing::debug!(?error, "SQL runs with the priority of everything else");
     }
 }
 
@@ -209,10 +254,8 @@ struct Planned {
     stats: Arc<parking_lot::Mutex<Stats>>,
 }
 
-/// A statement that has its turn, its cut and its plan.
-struct Prepared<'a> {
-    session: Session,
-    plan: LogicalPlan,
+/// A statement that has its turn and its cut.
+struct Ready<'a> {
     cut: Arc<Cut>,
     _permit: SemaphorePermit<'a>,
 }
@@ -222,19 +265,24 @@ fn sort(error: DataFusionError) -> SqlError {
 }
 
 impl Shared {
-    /// Waits for the statement's turn, takes its cut, and plans it.
-    async fn prepare(&self, statement: &Statement, stop: &Stop) -> Result<Prepared<'_>, SqlError> {
+    /// Waits for the statement's turn, and takes its cut.
+    async fn ready(&self, statement: &Statement, turn: &Turn) -> Result<Ready<'_>, SqlError> {
+        let Turn { stop, caller } = turn;
         let permit = self.permits.acquire().await.map_err(|_| SqlError::ShuttingDown)?;
         if statement.latest {
             // A little less than the statement may take, so that the reason is told.
             freshness::wait_for_all(&self.store, stop.timeout() - stop.timeout() / 20).await?;
         }
-        let cut = Arc::new(self.store.cut("", statement.allow_partial)?);
+        let cut = Arc::new(self.cut(caller, statement.allow_partial).await?);
         self.pins.add(&cut, stop);
-        let pool = QueryPool::new(&self.settings, Arc::clone(&self.memory), stop.clone());
-        let session = self.template.session(&cut, Arc::new(pool), stop).map_err(sort)?;
-        let plan = self.plan(&session.state, &statement.sql, &cut).await?;
-        Ok(Prepared { session, plan, cut, _permit: permit })
+        Ok(Ready { cut, _permit: permit })
+    }
+
+    /// Takes a cut on a thread of the caller's: whoever holds a shard's lock must not be the one to wait for a core.
+    async fn cut(&self, caller: &Handle, allow_partial: bool) -> Result<Cut, SqlError> {
+        let store = Arc::clone(&self.store);
+        let cut = caller.spawn_blocking(move || store.cut("", allow_partial));
+        Ok(cut.await.map_err(|_| SqlError::ShuttingDown)??)
     }
 
     /// Sends batches until the end or a limit.
@@ -243,19 +291,18 @@ impl Shared {
         statement: Statement,
         planned: oneshot::Sender<Planned>,
         feed: Feed,
-        stop: &Stop,
+        turn: &Turn,
     ) -> Result<(), SqlError> {
-        let prepared = self.prepare(&statement, stop).await?;
-        let (plan, schema) = describe::bind(prepared.plan, statement.parameters)?;
-        let plan = prepared.session.state.create_physical_plan(&plan).await.map_err(sort)?;
-        let mut stream = execute_stream(plan, prepared.session.task()).map_err(sort)?;
-        let snapshot = prepared.cut.snapshot();
+        let ready = self.ready(&statement, turn).await?;
+        let snapshot = ready.cut.snapshot();
+        let max_rows = statement.max_rows;
+        let (mut stream, schema) = self.start(statement, &ready.cut, &turn.stop)?;
         let stats = Stats { rows: 0, elapsed: Duration::ZERO, truncated: false, snapshot };
         let stats = Arc::new(parking_lot::Mutex::new(stats));
         let answer = Planned { schema: Arc::clone(&schema), stats: Arc::clone(&stats) };
         // Nobody may wait any more, which ends the statement all the same.
         let _ = planned.send(answer);
-        let mut limits = Limits { max_rows: statement.max_rows, settings: &self.settings, rows: 0, bytes: 0 };
+        let mut limits = Limits { max_rows, settings: &self.settings, rows: 0, bytes: 0 };
         while let Some(batch) = stream.next().await {
             let batch = output::to_wire(&batch.map_err(sort)?, &schema).map_err(|error| sort(error.into()))?;
             let (batch, last) = limits.admit(batch)?;
@@ -273,7 +320,25 @@ impl Shared {
         Ok(())
     }
 
-    async fn plan(&self, state: &SessionState, sql: &str, cut: &Arc<Cut>) -> Result<LogicalPlan, SqlError> {
+    /// Plans a statement and starts its plan.
+    fn start(
+        &self,
+        statement: Statement,
+        cut: &Arc<Cut>,
+        stop: &Stop,
+    ) -> Result<(SendableRecordBatchStream, SchemaRef), SqlError> {
+        let (session, plan) = self.plan(&statement.sql, cut, stop)?;
+        let (plan, schema) = describe::bind(plan, statement.parameters)?;
+        let plan = block_on(session.state.create_physical_plan(&plan)).map_err(sort)?;
+        Ok((execute_stream(plan, session.task()).map_err(sort)?, schema))
+    }
+
+    /// Plans a statement. Not async, nor what it calls: the tables are at hand, so that nothing in it waits; and that
+    /// a future may be sent to another thread takes the compiler minutes to prove, when it holds a plan.
+    fn plan(&self, sql: &str, cut: &Arc<Cut>, stop: &Stop) -> Result<(Session, LogicalPlan), SqlError> {
+        let pool = QueryPool::new(&self.settings, Arc::clone(&self.memory), stop.clone());
+        let session = self.template.session(cut, Arc::new(pool), stop).map_err(sort)?;
+        let state = &session.state;
         let sql = placeholders::number(sql)?;
         let parsed = state.sql_to_statement(&sql, &Dialect::Generic).map_err(sort)?;
         check::parsed(&parsed, &self.settings)?;
@@ -285,12 +350,12 @@ impl Shared {
         {
             return Err(unready.into());
         }
-        views::plan(state, &names).await.map_err(sort)?;
-        let plan = state.statement_to_plan(parsed).await.map_err(sort)?;
+        block_on(views::plan(state, &names)).map_err(sort)?;
+        let plan = block_on(state.statement_to_plan(parsed)).map_err(sort)?;
         let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         options.verify_plan(&plan).map_err(sort)?;
         check::plan(&plan, &self.settings).map_err(sort)?;
-        Ok(plan)
+        Ok((session, plan))
     }
 }
 

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use datafusion::{
     catalog::{
-        CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider,
-        SchemaProvider, TableProvider,
+        CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider, SchemaProvider,
+        TableProvider,
     },
     common::{DataFusionError, Result},
     execution::{
@@ -76,8 +76,9 @@ impl Template {
         let mut state = self.state.clone();
         state.execution_props_mut().query_execution_start_time = DateTime::<Utc>::from_timestamp_millis(cut.taken_at);
         let (tables, cut, stop) = (Arc::clone(&self.tables), Arc::clone(cut), stop.clone());
-        let schema = LiveSchema { tables, cut, planned: Mutex::default(), stop };
-        state.register_catalog_list(catalogs(Arc::new(schema))?);
+        // Not that of the template, which all would share.
+        state.register_catalog_list(Arc::new(MemoryCatalogProviderList::new()));
+        let state = with_schema(state, Arc::new(LiveSchema { tables, cut, planned: Mutex::default(), stop }))?;
         Ok(Session { state, memory })
     }
 }
@@ -94,9 +95,7 @@ impl Session {
 
 /// A session that plans, over tables that are registered with it.
 pub(super) fn without_rows() -> Result<SessionState> {
-    let mut state = language(1, usize::MAX).build();
-    state.register_catalog_list(catalogs(Arc::new(MemorySchemaProvider::new()))?);
-    Ok(state)
+    with_schema(language(1, usize::MAX).build(), Arc::new(MemorySchemaProvider::new()))
 }
 
 /// What every session understands.
@@ -125,11 +124,11 @@ fn language(target_partitions: usize, max_value_bytes: usize) -> SessionStateBui
         .with_window_functions(SessionStateDefaults::default_window_functions())
 }
 
-fn catalogs(schema: Arc<dyn SchemaProvider>) -> Result<Arc<dyn CatalogProviderList>> {
-    let (catalogs, catalog) = (MemoryCatalogProviderList::new(), MemoryCatalogProvider::new());
+fn with_schema(state: SessionState, schema: Arc<dyn SchemaProvider>) -> Result<SessionState> {
+    let catalog = MemoryCatalogProvider::new();
     catalog.register_schema(SCHEMA, schema)?;
-    catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
-    Ok(Arc::new(catalogs))
+    state.catalog_list().register_catalog(CATALOG.to_owned(), Arc::new(catalog));
+    Ok(state)
 }
 
 /// The tables over one cut, and the views.

@@ -6,10 +6,11 @@ use std::{
     task::{Context, Poll},
 };
 
-use arrow::{array::RecordBatch, error::ArrowError, ipc::writer::StreamWriter};
+use arrow::{array::RecordBatch, datatypes::SchemaRef, error::ArrowError, ipc::writer::StreamWriter};
 use axum::{body::HttpBody, extract::rejection::BytesRejection};
 use futures::StreamExt as _;
 use http_body::Frame;
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -185,18 +186,18 @@ fn scalar(value: Value) -> Result<ScalarValue, Error> {
 
 /// An answer, encoded as it comes.
 struct Rows {
-    format: Format,
     answer: Answer,
-    arrow: Option<StreamWriter<Vec<u8>>>,
-    started: bool,
+    encoder: Arc<Mutex<Encoder>>,
     ended: bool,
 }
 
 impl Rows {
     fn new(format: Format, answer: Answer) -> Result<Self, Error> {
-        let arrow = (format == Format::Arrow).then(|| StreamWriter::try_new(vec![], &answer.schema)).transpose();
+        let schema = Arc::clone(&answer.schema);
+        let arrow = (format == Format::Arrow).then(|| StreamWriter::try_new(vec![], &schema)).transpose();
         let arrow = arrow.map_err(|error| Error::internal(&error.to_string()))?;
-        Ok(Self { format, answer, arrow, started: false, ended: false })
+        let encoder = Arc::new(Mutex::new(Encoder { format, schema, arrow, started: false }));
+        Ok(Self { answer, encoder, ended: false })
     }
 
     /// The next bytes, which may be none; sets `ended` with the last.
@@ -205,30 +206,41 @@ impl Rows {
             next = self.answer.next() => next,
             () = stop.cancelled() => Some(Err(SqlError::ShuttingDown)),
         };
-        self.encode(next.transpose()?.as_ref())
+        let batch = next.transpose()?;
+        self.ended |= batch.is_none();
+        let encoder = Arc::clone(&self.encoder);
+        let bytes = self.answer.write(batch, move |batch| encoder.lock().encode(batch)).await?;
+        bytes.map(Bytes::from).map_err(|error| Error::internal(&error.to_string()))
     }
+}
 
+/// What rows are written by.
+struct Encoder {
+    format: Format,
+    schema: SchemaRef,
+    arrow: Option<StreamWriter<Vec<u8>>>,
+    started: bool,
+}
+
+impl Encoder {
     /// A batch, or the end.
-    fn encode(&mut self, batch: Option<&RecordBatch>) -> Result<Bytes, Error> {
-        let bug = |error: ArrowError| Error::internal(&error.to_string());
+    fn encode(&mut self, batch: Option<&RecordBatch>) -> Result<Vec<u8>, ArrowError> {
         if batch.is_some_and(|batch| batch.num_rows() == 0) {
-            return Ok(Bytes::new());
+            return Ok(vec![]);
         }
         let first = !std::mem::replace(&mut self.started, true);
-        self.ended |= batch.is_none();
-        let bytes = match self.format {
-            Format::Json => json(batch, first).map_err(bug)?,
-            Format::Ndjson => ndjson(batch).map_err(bug)?,
-            Format::Csv => self.csv(batch, first).map_err(bug)?,
-            Format::Arrow => self.arrow(batch).map_err(bug)?,
-        };
-        Ok(bytes.into())
+        match self.format {
+            Format::Json => json(batch, first),
+            Format::Ndjson => ndjson(batch),
+            Format::Csv => self.csv(batch, first),
+            Format::Arrow => self.arrow(batch),
+        }
     }
 
     fn csv(&self, batch: Option<&RecordBatch>, first: bool) -> Result<Vec<u8>, ArrowError> {
         let mut bytes = vec![];
         // The header must stand above an empty answer too.
-        let empty = || RecordBatch::new_empty(Arc::clone(&self.answer.schema));
+        let empty = || RecordBatch::new_empty(Arc::clone(&self.schema));
         match batch {
             Some(batch) => JsonRows::new().csv(batch, first, &mut bytes)?,
             None => JsonRows::new().csv(&empty(), first, &mut bytes)?,

@@ -10,7 +10,7 @@ use datafusion::{
 
 use super::{
     super::tables::{self, TableDescription},
-    Engine, Shared, SqlError, Statement, Stop, output, sort,
+    Engine, Shared, SqlError, Statement, Turn, output, sort,
 };
 
 /// The highest `$N`: parameters are described one by one.
@@ -31,7 +31,7 @@ impl Engine {
     /// # Errors
     /// Why it cannot be run, as far as planning tells.
     pub async fn describe(&self, statement: Statement) -> Result<Description, SqlError> {
-        let work = |shared: Arc<Shared>, statement, stop| async move { shared.describe(statement, &stop).await };
+        let work = |shared: Arc<Shared>, statement, turn| async move { shared.describe(statement, &turn).await };
         self.work(statement, work)?.outcome().await.unwrap_or(Err(SqlError::ShuttingDown))
     }
 
@@ -44,8 +44,9 @@ impl Engine {
 }
 
 impl Shared {
-    async fn describe(&self, statement: Statement, stop: &Stop) -> Result<Description, SqlError> {
-        let plan = self.prepare(&statement, stop).await?.plan;
+    async fn describe(&self, statement: Statement, turn: &Turn) -> Result<Description, SqlError> {
+        let ready = self.ready(&statement, turn).await?;
+        let (_, plan) = self.plan(&statement.sql, &ready.cut, &turn.stop)?;
         let parameters = parameters(&plan)?;
         let (_, schema) = bind(plan, statement.parameters)?;
         Ok(Description { schema, parameters })

@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use tokio::{sync::oneshot, task::JoinHandle, time::timeout_at};
+use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle, time::timeout_at};
 
 use super::{Engine, Shared, SqlError, Statement, Stop, check};
 
@@ -54,13 +54,20 @@ impl<T> Work<T> {
     }
 }
 
+/// What work for a statement goes by.
+pub(super) struct Turn {
+    pub(super) stop: Stop,
+    /// Where the call came from.
+    pub(super) caller: Handle,
+}
+
 impl Engine {
     /// Starts what there is to do for a statement.
     #[expect(clippy::disallowed_methods, reason = "bounds the run, part of no answer")]
     pub(super) fn work<T, F>(
         &self,
         statement: Statement,
-        work: impl FnOnce(Arc<Shared>, Statement, Stop) -> F,
+        work: impl FnOnce(Arc<Shared>, Statement, Turn) -> F,
     ) -> Result<Work<T>, SqlError>
     where
         T: Send + 'static,
@@ -72,11 +79,10 @@ impl Engine {
         // Here and not on the engine's threads, which may all be busy.
         check::tokens(&statement.sql, &self.shared.settings)?;
         let place = self.shared.place()?;
-        let runtime = self.runtime.as_ref().ok_or(SqlError::ShuttingDown)?;
         let stop = Stop::new(deadline, timeout);
         let (sender, outcome) = oneshot::channel();
-        let work = stop.clone().scope(work(Arc::clone(&self.shared), statement, stop.clone()));
-        let stopped = stop.clone();
+        let (turn, stopped) = (Turn { stop: stop.clone(), caller: Handle::current() }, stop.clone());
+        let work = stop.clone().scope(work(Arc::clone(&self.shared), statement, turn));
         let run = async move {
             let outcome = tokio::select! {
                 outcome = work => outcome,
@@ -87,7 +93,7 @@ impl Engine {
             // Nobody may wait any more.
             let _ = sender.send(outcome);
         };
-        let task = runtime.spawn(run);
+        let task = self.threads()?.spawn(run);
         Ok(Work { outcome: Some(outcome), deadline: deadline.into(), stop, task })
     }
 }

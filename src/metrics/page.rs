@@ -1,0 +1,151 @@
+//! The Prometheus text format, written in pieces.
+
+use std::fmt::Write as _;
+
+/// Bytes of a piece.
+pub(super) const PIECE: usize = 64 * 1024;
+
+/// A page under construction.
+pub(super) struct Page<'a> {
+    text: String,
+    send: &'a mut dyn FnMut(String) -> bool,
+    is_read: bool,
+}
+
+impl<'a> Page<'a> {
+    pub(super) fn new(send: &'a mut dyn FnMut(String) -> bool) -> Self {
+        Self { text: String::new(), send, is_read: true }
+    }
+
+    /// Whether anybody still reads.
+    pub(super) fn is_read(&self) -> bool {
+        self.is_read
+    }
+
+    pub(super) fn family(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a String cannot fail, here and below.
+        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    pub(super) fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        start(name, labels, &mut self.text);
+        let _ = writeln!(self.text, "{} {value}", if labels.is_empty() { "" } else { "}" });
+        self.send_if_long();
+    }
+
+    /// A sample of a series that starts as [`start`] made it, with more labels, of values without need of escapes.
+    pub(super) fn continued(&mut self, start: &str, labels: &[(&str, &str)], value: Value) {
+        self.text.push_str(start);
+        for (label, text) in labels {
+            for part in [",", label, "=\"", text, "\""] {
+                self.text.push_str(part);
+            }
+        }
+        self.text.push_str("} ");
+        match value {
+            Value::Integer(value) => self.text.push_str(itoa::Buffer::new().format(value)),
+            Value::Float(value) => {
+                let _ = write!(self.text, "{value}");
+            }
+        }
+        self.text.push('\n');
+        self.send_if_long();
+    }
+
+    fn send_if_long(&mut self) {
+        if self.text.len() >= PIECE {
+            // A sample is short: the next piece will not have to grow.
+            let piece = std::mem::replace(&mut self.text, String::with_capacity(PIECE + PIECE / 8));
+            self.is_read = self.is_read && (self.send)(piece);
+        }
+    }
+
+    pub(super) fn finish(self) {
+        if self.is_read {
+            (self.send)(self.text);
+        }
+    }
+}
+
+/// What a sample says.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Value {
+    Integer(i64),
+    Float(f64),
+}
+
+/// The start of a sample, up to its last label.
+pub(super) fn start(name: &str, labels: &[(&str, &str)], out: &mut String) {
+    out.push_str(name);
+    for (index, (label, text)) in labels.iter().enumerate() {
+        out.push(if index == 0 { '{' } else { ',' });
+        out.push_str(label);
+        out.push_str("=\"");
+        escape(text, out);
+        out.push('"');
+    }
+}
+
+/// Label values: backslash, quote and line feed (Prometheus text format 0.0.4).
+fn escape(text: &str, out: &mut String) {
+    for character in text.chars() {
+        match character {
+            '\\' => out.push_str("\\\\"),
+            '"' => out.push_str("\\\""),
+            '\n' => out.push_str("\\n"),
+            other => out.push(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(write: impl FnOnce(&mut Page<'_>)) -> Vec<String> {
+        let mut pieces = vec![];
+        let mut send = |piece| {
+            pieces.push(piece);
+            true
+        };
+        let mut page = Page::new(&mut send);
+        write(&mut page);
+        page.finish();
+        pieces
+    }
+
+    #[test]
+    fn label_values_are_escaped() {
+        let written = text(|page| page.sample("m", &[("a", "x\"y\\z\nw")], 1.0));
+        assert_eq!(written, ["m{a=\"x\\\"y\\\\z\\nw\"} 1\n"]);
+    }
+
+    #[test]
+    fn a_continued_sample_is_written_as_any_other() {
+        let labels = [("a", "x\ny"), ("partition", "7")];
+        for (float, value) in [(-3.0, Value::Integer(-3)), (0.25, Value::Float(0.25))] {
+            let mut begun = String::new();
+            start("m", &labels[..1], &mut begun);
+            let continued = text(|page| page.continued(&begun, &labels[1..], value));
+            assert_eq!(continued, text(|page| page.sample("m", &labels, float)));
+        }
+    }
+
+    #[test]
+    fn a_long_page_comes_in_pieces_until_nobody_reads() {
+        let many = |page: &mut Page<'_>| (0..10_000).for_each(|_| page.sample("metric_name", &[("a", "value")], 1.0));
+        let pieces = text(many);
+        assert!(pieces.len() > 3 && pieces.iter().all(|piece| piece.len() < PIECE + 100));
+        assert_eq!(pieces.concat(), "metric_name{a=\"value\"} 1\n".repeat(10_000));
+        let mut sent = 0;
+        let mut send = |_| {
+            sent += 1;
+            false
+        };
+        let mut page = Page::new(&mut send);
+        many(&mut page);
+        assert!(!page.is_read());
+        page.finish();
+        assert_eq!(sent, 1);
+    }
+}
