@@ -19,7 +19,7 @@ use page::Page;
 /// Of the text format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Writes all metrics of the moment, in pieces of about [`page::PIECE`] bytes. `send` takes a piece, and says whether
+/// Writes all metrics of the moment, in pieces of some 64 KiB. `send` takes a piece, and says whether
 /// anybody still reads.
 pub fn write(store: &Store, send: &mut dyn FnMut(String) -> bool) {
     let mut page = Page::new(send);

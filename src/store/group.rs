@@ -1,6 +1,6 @@
 //! The committed offsets and members of one group.
 //!
-//! What readers get is a [`GroupView`]; its writer changes it through [`Group`]. A view is immutable
+//! What readers get is a [`GroupView`]; its writer changes it through `Group`. A view is immutable
 //! once shared, since the writer copies what it touches as long as somebody else holds it (the group's
 //! list of chunks, and one chunk of at most [`CHUNK_ROWS`] rows), never the whole group. What is
 //! then left to the readers is counted ([`Held`]).
