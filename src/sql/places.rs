@@ -53,13 +53,17 @@ pub(super) fn weight(cut: &Cut, place: Place) -> usize {
     cluster(cut, place).and_then(|cluster| shard(cluster, place)).map_or(1, |shard| shard.groups.len())
 }
 
+/// How many rows a table has in a place: of the groups that are named, if any are.
+pub(super) fn count(cut: &Cut, place: Place, wanted: &Wanted, table: &dyn AnyTable) -> Option<usize> {
+    let all = || cluster(cut, place).and_then(|cluster| cluster.offsets_of(shard(cluster, place)?));
+    let known = (table.by() == By::Offset && wanted.groups.is_any()).then(all).flatten();
+    known.or_else(|| units(cut, place, wanted).map(|unit| table.count(unit)).sum())
+}
+
 /// The units of a place that are wanted, ordered by group.
 pub(super) fn units<'a>(cut: &'a Cut, place: Place, wanted: &'a Wanted) -> Units<'a> {
     let Some(cluster) = cluster(cut, place) else { return Box::new(iter::empty()) };
-    let unit = move |group: Option<GroupCut<'a>>| {
-        let offsets = 0..group.map_or(0, |group| group.group.len());
-        Unit { cut, cluster, group, offsets }
-    };
+    let unit = move |group: Option<GroupCut<'a>>| Unit { cut, cluster, group, offsets: 0..usize::MAX };
     match shard(cluster, place) {
         None => Box::new(iter::once(unit(None))),
         Some(shard) => Box::new(groups(cluster, shard, wanted).map(move |group| unit(Some(group)))),
@@ -79,9 +83,9 @@ pub(super) fn read<'a>(cut: &'a Cut, places: &'a [Place], wanted: &'a Wanted, ro
 }
 
 fn parts(unit: Unit<'_>, rows: usize) -> impl Iterator<Item = Unit<'_>> + Send {
-    let parts = unit.offsets.len().div_ceil(rows).max(1);
+    let parts = unit.group.map_or(1, |group| group.group.len().div_ceil(rows).max(1));
     (0..parts).map(move |part| {
-        let offsets = part * rows..((part + 1) * rows).min(unit.offsets.end);
+        let offsets = part.saturating_mul(rows)..(part + 1).saturating_mul(rows);
         Unit { offsets, ..unit.clone() }
     })
 }

@@ -121,7 +121,8 @@ impl LiveScanExec {
         let wanted = &question.wanted;
         let mut places: Vec<Place> =
             all.into_iter().filter(|place| places::is_wanted(&scan.cut, *place, wanted)).collect();
-        let count = count(&scan, &places, wanted);
+        let count = |place: &Place| places::count(&scan.cut, *place, wanted, scan.table.as_ref());
+        let count: Option<usize> = places.iter().map(count).sum();
         let rows = match count.map(|rows| question.limit.map_or(rows, |limit| rows.min(limit))) {
             Some(rows) if wanted.is_whole_units(scan.table.by().is_by_group()) => Precision::Exact(rows),
             Some(rows) => Precision::Inexact(rows),
@@ -176,12 +177,6 @@ impl LiveScanExec {
             ascends && column.is_some_and(|column| is_one(column) || own.next() == Some(&column))
         })
     }
-}
-
-/// Rows of the places; of the groups alone that are named, where only places are.
-fn count(scan: &Scan, places: &[Place], wanted: &Wanted) -> Option<usize> {
-    let units = places.iter().flat_map(|place| places::units(&scan.cut, *place, wanted));
-    units.map(|unit| scan.table.count(unit)).sum()
 }
 
 impl DisplayAs for LiveScanExec {

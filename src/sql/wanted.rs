@@ -66,7 +66,7 @@ impl Names {
         self.among.as_ref().is_some_and(|names| names.len() == 1)
     }
 
-    fn is_any(&self) -> bool {
+    pub(super) fn is_any(&self) -> bool {
         self.among.is_none() && self.prefix.is_empty()
     }
 

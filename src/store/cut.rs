@@ -123,13 +123,20 @@ impl ClusterCut {
         shard: &'a ShardView,
         groups: impl Iterator<Item = &'a Arc<GroupView>>,
     ) -> impl Iterator<Item = GroupCut<'a>> {
-        let shown = groups.filter(|group| !self.is_hidden(shard, &group.id));
+        let all = self.hidden.is_empty();
+        let shown = groups.filter(move |group| all || !self.is_hidden(shard, &group.id));
         shown.map(move |group| GroupCut { cluster: self, shard, group })
     }
 
     /// A group by its id, if it is this shard that shows it.
     #[must_use]
     pub fn group_of<'a>(&'a self, shard: &'a ShardView, id: &str) -> Option<GroupCut<'a>> {
+        let partitions = i32::try_from(self.shards.len()).unwrap_or(i32::MAX);
+        let home = shard.key.log_partition;
+        // Most shards need not be looked through.
+        if log_partition_for(id, partitions) != Some(home) && shard.groups.strays(home, partitions).next().is_none() {
+            return None;
+        }
         let group = shard.groups.get(id)?;
         (!self.is_hidden(shard, id)).then_some(GroupCut { cluster: self, shard, group })
     }
@@ -143,6 +150,12 @@ impl ClusterCut {
     #[must_use]
     pub fn group(&self, id: &str) -> Option<GroupCut<'_>> {
         self.shards.iter().find_map(|shard| self.group_of(shard, id))
+    }
+
+    /// Committed offsets of a shard, if that is known without looking at its groups.
+    #[must_use]
+    pub fn offsets_of(&self, shard: &ShardView) -> Option<usize> {
+        self.hidden.is_empty().then(|| shard.groups.offsets())
     }
 
     fn is_hidden(&self, shard: &ShardView, id: &str) -> bool {

@@ -236,7 +236,7 @@ impl Shard {
     #[must_use]
     pub fn len(&self) -> (usize, usize) {
         let state = self.state.read();
-        (state.groups.len(), state.groups.views().map(|group| group.len()).sum())
+        (state.groups.len(), state.groups.offsets())
     }
 
     /// Gives back the memory that was kept for growing: what was loaded is about what there will be.
@@ -280,6 +280,9 @@ impl Shard {
         if live {
             group.count_live(&self.kit);
         } else if !watched {
+            if old.is_none() {
+                state.groups.count_new();
+            }
             state.sequence += 1;
             state.last_offset = event.log_offset;
             state.highest = event.log_offset;
@@ -297,6 +300,9 @@ impl Shard {
             old: old.map(|row| (row, old_rare.flatten())),
             new: Some((new, rare)),
         };
+        if old.is_none() {
+            state.groups.count_new();
+        }
         record(state, change, event.at, now, live);
     }
 
@@ -307,6 +313,7 @@ impl Shard {
         let (topic, rare) = (Name::clone(entry.topic), entry.rare.cloned());
         let id = Name::clone(&group.view.id);
         let Some(row) = group.remove(&self.kit, key.0, key.1) else { return };
+        state.groups.count_deleted();
         let (log_offset, partition) = (event.log_offset, key.1);
         let change = Change { sequence: 0, log_offset, group: id, topic, partition, old: Some((row, rare)), new: None };
         record(state, change, event.at, now, live);

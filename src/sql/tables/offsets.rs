@@ -56,6 +56,6 @@ impl Table for Offsets {
     }
 
     fn count(unit: Unit<'_>) -> Option<usize> {
-        Some(unit.offsets.len())
+        unit.group.map(|group| group.group.len())
     }
 }

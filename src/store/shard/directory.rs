@@ -50,6 +50,8 @@ pub(super) struct Directory {
     order: Option<Arc<Order>>,
     /// The group that was looked for last: commits come in runs.
     last: u32,
+    /// Committed offsets of all groups.
+    offsets: usize,
 }
 
 /// The groups of a shard at one moment.
@@ -57,6 +59,7 @@ pub(super) struct Directory {
 pub struct Groups {
     blocks: Vec<Arc<Block>>,
     order: Arc<Order>,
+    offsets: usize,
 }
 
 fn view(blocks: &[Arc<Block>], at: u32) -> Option<&Arc<GroupView>> {
@@ -67,6 +70,21 @@ fn view(blocks: &[Arc<Block>], at: u32) -> Option<&Arc<GroupView>> {
 impl Directory {
     pub(super) fn len(&self) -> usize {
         self.indexes.len()
+    }
+
+    /// Committed offsets of all groups.
+    pub(super) fn offsets(&self) -> usize {
+        self.offsets
+    }
+
+    /// Counts a committed offset that is new.
+    pub(super) fn count_new(&mut self) {
+        self.offsets += 1;
+    }
+
+    /// Counts a committed offset less.
+    pub(super) fn count_deleted(&mut self) {
+        self.offsets = self.offsets.saturating_sub(1);
     }
 
     /// The groups, in no order.
@@ -165,7 +183,8 @@ impl Directory {
 
     /// The groups as they are now, if their order is known.
     pub(super) fn groups(&self) -> Option<Groups> {
-        Some(Groups { blocks: self.blocks.clone(), order: Arc::clone(self.order.as_ref()?) })
+        let order = Arc::clone(self.order.as_ref()?);
+        Some(Groups { blocks: self.blocks.clone(), order, offsets: self.offsets })
     }
 
     /// The groups as they are now, put in order if need be.
@@ -177,7 +196,7 @@ impl Directory {
             let sorted = named.into_iter().map(|(_, at)| at).collect();
             Arc::new(Order { sorted, strays: OnceLock::new() })
         });
-        Groups { blocks: self.blocks.clone(), order: Arc::clone(order) }
+        Groups { blocks: self.blocks.clone(), order: Arc::clone(order), offsets: self.offsets }
     }
 
     /// Gives back the room that was kept for growing, of what nobody reads now.
@@ -198,6 +217,12 @@ impl Groups {
     #[must_use]
     pub fn len(&self) -> usize {
         self.order.sorted.len()
+    }
+
+    /// Their committed offsets.
+    #[must_use]
+    pub fn offsets(&self) -> usize {
+        self.offsets
     }
 
     /// Whether there is none.

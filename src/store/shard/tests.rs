@@ -72,6 +72,7 @@ fn many_groups_come_and_go_and_views_stay_sorted() {
     }
     let view = shard.pin();
     assert!(view.groups.iter().is_sorted_by(|left, right| left.id < right.id));
+    assert_eq!(view.groups.offsets(), view.groups.iter().map(|group| group.len()).sum::<usize>());
     assert_eq!(view.groups.len(), 500 - 167);
     for (number, id) in (0..).zip(&ids) {
         assert_eq!(offset(&shard, id, 0), (number % 3 != 0).then_some(number), "{id}");
