@@ -184,7 +184,7 @@ fn the_tables_have_the_columns_that_users_rely_on() {
         ),
         (
             "active_consumers",
-            "cluster group_id topic partitions member_id instance_id client_id client_host lag last_committed_at",
+            "cluster group_id topic partitions member_id instance_id client_id client_host lag unknown_lag_partitions last_committed_at",
         ),
         ("assignments", "cluster group_id member_id topic partition kind"),
         ("audit", "cluster group_id topic partition committed_offset kafka_offset first_seen_at checked_at"),

@@ -6,23 +6,26 @@ pub(super) const VIEW: Definition = Definition {
     name: "consumers",
     comment: "One row per consumer group: what it reads, who reads, and how far behind it is",
     sql: "\
-WITH held AS (
-    SELECT cluster, group_id, topic, NULL AS member_id FROM offsets
-    UNION
-    SELECT cluster, group_id, topic, member_id FROM assignments WHERE kind = 'current'
-), counted AS (
-    SELECT cluster, group_id,
-           count(DISTINCT topic) AS topics,
-           count(DISTINCT CASE WHEN member_id IS NOT NULL THEN topic END) AS active_topics,
-           count(DISTINCT member_id) AS active_members
-    FROM held GROUP BY cluster, group_id
+WITH reads AS (
+    SELECT cluster, group_id, topic, false AS held FROM offsets
+    UNION ALL
+    SELECT cluster, group_id, topic, true FROM assignments WHERE kind = 'current'
+), by_topic AS (
+    SELECT cluster, group_id, topic, bool_or(held) AS active FROM reads GROUP BY cluster, group_id, topic
+), t AS (
+    SELECT cluster, group_id, count(*) AS topics, count(*) FILTER (WHERE active) AS active_topics
+    FROM by_topic GROUP BY cluster, group_id
+), m AS (
+    SELECT cluster, group_id, count(*) AS active_members
+    FROM members WHERE assigned_partitions > 0 GROUP BY cluster, group_id
 )
 SELECT g.cluster, g.group_id, g.kind, g.state, g.coordinator,
-       CAST(coalesce(c.topics, 0) AS INT) AS topics, CAST(coalesce(c.active_topics, 0) AS INT) AS active_topics,
-       g.partitions, g.members, CAST(coalesce(c.active_members, 0) AS INT) AS active_members,
+       CAST(coalesce(t.topics, 0) AS INT) AS topics, CAST(coalesce(t.active_topics, 0) AS INT) AS active_topics,
+       g.partitions, g.members, CAST(coalesce(m.active_members, 0) AS INT) AS active_members,
        g.lag, g.max_lag_seconds, g.unknown_lag_partitions, g.status, g.last_committed_at, g.active
 FROM groups g
-LEFT JOIN counted c ON g.cluster = c.cluster AND g.group_id = c.group_id",
+LEFT JOIN t ON t.cluster = g.cluster AND t.group_id = g.group_id
+LEFT JOIN m ON m.cluster = g.cluster AND m.group_id = g.group_id",
     columns: &[
         ("cluster", "Name that the operator gave the cluster"),
         ("group_id", "Consumer group"),
