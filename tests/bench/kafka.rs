@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use offsetd::model::Millis;
 use serde_json::Value;
 
+mod asked;
 #[allow(dead_code, reason = "shared with the tests, which use more of it")]
 #[path = "../it/kafka/broker.rs"]
 mod broker;
@@ -97,8 +98,11 @@ fn memory(report: &mut Report, load: &Load, servers: &str, base: f64) {
     let limit = if load.name == "W" { 100.0 } else { 72.0 };
     report.limit(&of("resident bytes per key, 30 s after ready"), "B", per_key, Goal::AtMost(limit));
     report.limit(&of("peak over steady"), "MiB", (used.peak - used.resident) / MIB, Goal::AtMost(64.0));
-    let started = Instant::now();
     let address = served.address.clone();
+    asked::run(report, load, &address);
+    sleep(SETTLED);
+    let used = served.used();
+    let started = Instant::now();
     let mut most: f64 = 0.0;
     let (status, length) = get(&address, "/metrics", |_| most = most.max(served.used().resident));
     assert_eq!(status, 200);

@@ -38,7 +38,7 @@ impl Load {
         self.groups as u64 * self.topics_read as u64 * self.partitions as u64
     }
 
-    fn topic(number: usize) -> String {
+    pub(crate) fn topic(number: usize) -> String {
         format!("bench-topic-{number}")
     }
 
@@ -46,7 +46,7 @@ impl Load {
         format!("bench-consumer-group-{number}")
     }
 
-    fn topics_of(&self, group: usize) -> impl Iterator<Item = usize> {
+    pub(crate) fn topics_of(&self, group: usize) -> impl Iterator<Item = usize> {
         let (read, all) = (self.topics_read, self.topics);
         (0..read).map(move |number| (group * read + number) % all)
     }
