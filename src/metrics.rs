@@ -64,6 +64,13 @@ fn own(page: &mut Page<'_>, store: &Store) {
         count(of.shards().iter().map(|shard| shard.len().1 as u64).sum())
     });
     gauge("offsetd_groups", "Groups held.", &|of| count(of.shards().iter().map(|shard| shard.len().0 as u64).sum()));
+    gauge("offsetd_history_bytes", "Memory of samples over time.", &|of| count(of.samples.current().bytes as u64));
+    gauge("offsetd_history_samples", "Samples in memory.", &|of| count(of.samples.current().moments().len() as u64));
+    let dropped = "offsetd_history_dropped_samples_total";
+    page.family(dropped, "counter", "Samples dropped before their time, to stay within `history.max_bytes`.");
+    for cluster in clusters {
+        page.sample(dropped, &[("cluster", &cluster.name)], count(cluster.samples.current().dropped));
+    }
     let held = "offsetd_held_bytes";
     page.family(held, "gauge", "Memory of old versions, which only readers under way still see.");
     page.sample(held, &[], count(store.held().bytes() as u64));

@@ -153,6 +153,7 @@ pub(super) fn consumer(fact: &GroupFact<'_>) -> proto::Consumer {
 pub(super) fn cluster_status(store: &Store, cluster: &Arc<Cluster>) -> proto::ClusterStatus {
     let health = cluster.health();
     let ends = cluster.ends.current();
+    let samples = cluster.samples.current();
     let sizes =
         cluster.shards().iter().map(|shard| shard.len()).fold((0, 0), |sum, len| (sum.0 + len.0, sum.1 + len.1));
     proto::ClusterStatus {
@@ -166,6 +167,9 @@ pub(super) fn cluster_status(store: &Store, cluster: &Arc<Cluster>) -> proto::Cl
         audited_groups: cluster.audit.groups.get(),
         audited_offsets: cluster.audit.keys.get(),
         audit_differences: u64::try_from(cluster.audit.differences().len()).unwrap_or(u64::MAX),
+        history_since: samples.moments().next().map(|(_, oldest)| timestamp(oldest.at)),
+        history_bytes: u64::try_from(samples.bytes).unwrap_or(u64::MAX),
+        history_dropped_samples: samples.dropped,
         cluster_id: health.cluster_id,
         brokers: health.brokers,
         controller: health.controller,
