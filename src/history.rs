@@ -26,7 +26,9 @@ use crate::{
     },
 };
 
+pub mod archive;
 mod ends;
+pub mod joined;
 pub mod starts;
 mod statuses;
 pub mod thin;

@@ -15,6 +15,7 @@ use crate::{
         event::ShardKey,
         group::{Rare, Row},
         membership::Member,
+        older::OlderSamples,
     },
 };
 
@@ -177,6 +178,17 @@ pub(super) fn cluster_status(store: &Store, cluster: &Arc<Cluster>) -> proto::Cl
         ready: health.ready,
         last_error: health.last_error,
         stale_since: health.stale_since.map(timestamp),
+    }
+}
+
+pub(super) fn history_store(older: &dyn OlderSamples) -> proto::HistoryStore {
+    let status = older.status();
+    proto::HistoryStore {
+        last_error: status.last_error,
+        failures: status.failures,
+        files_written: status.files,
+        written_to: status.written_to.map(timestamp),
+        skipped: status.skipped.into_iter().collect(),
     }
 }
 

@@ -25,9 +25,9 @@ use datafusion::{
 
 use super::super::table::{AnyTable, BATCH_ROWS, Batches, By, COMMENT, Filter, Question, Unit, Units};
 use crate::{
-    history::tracks::{Key, Point, Reader},
+    history::joined::{Joined, Key, Pick, Wanted},
     model::{Millis, Name, SOURCE_KAFKA, nanos},
-    store::samples::Index,
+    store::older::Point,
 };
 
 const TIME: &str = "sampled_at";
@@ -109,7 +109,7 @@ struct Sampled<'a> {
     cluster: &'a str,
     group: Name,
     key: Key,
-    moments: Arc<[(Index, Millis)]>,
+    picks: Arc<[Pick]>,
 }
 
 /// The keys of a cluster that are wanted.
@@ -118,23 +118,28 @@ fn keys<'a>(
     question: &'a Question,
     times: &RangeInclusive<Millis>,
 ) -> impl Iterator<Item = Sampled<'a>> + Send + use<'a> {
-    let wanted = &question.wanted;
-    let all = unit.cluster.samples.moments().map(|(index, moment)| (index, moment.at));
-    let moments: Arc<[(Index, Millis)]> = all.filter(|(_, at)| times.contains(at)).collect();
-    let mut reader = Reader::new(unit.cluster, moments.first().map_or(0, |(index, _)| *index));
-    let groups = if moments.is_empty() { vec![] } else { reader.groups(|id| wanted.groups.includes(id)) };
+    let of = &question.wanted;
+    let wanted = Wanted {
+        times: times.clone(),
+        groups: of.groups.list().map(|groups| groups.map(str::to_owned).collect()),
+        prefix: of.groups.prefix().to_owned(),
+    };
+    // Not while others wait for the thread.
+    let waits = unit.cluster.cluster.older().is_some();
+    let mut joined = patient(waits, || Joined::new(unit.cluster, wanted, |id| of.groups.includes(id), |picks| picks));
+    let picks: Arc<[Pick]> = std::mem::take(&mut joined.picks).into();
     let cluster = &*unit.cluster.cluster.name;
-    groups.into_iter().flat_map(move |group| {
-        let keys =
-            reader.keys(&group, |topic, partition| wanted.topics.includes(topic) && wanted.has_partition(partition));
-        let moments = Arc::clone(&moments);
-        keys.into_iter().map(move |key| Sampled {
-            cluster,
-            group: Name::clone(&group),
-            key,
-            moments: Arc::clone(&moments),
-        })
+    let has_key = |topic: &str, partition| of.topics.includes(topic) && of.has_partition(partition);
+    let groups = std::iter::from_fn(move || patient(waits, || joined.next_group(has_key)));
+    groups.flat_map(move |(group, keys)| {
+        let picks = Arc::clone(&picks);
+        keys.into_iter().map(move |key| Sampled { cluster, group: Name::clone(&group), key, picks: Arc::clone(&picks) })
     })
+}
+
+/// Does what may wait for a store.
+fn patient<T>(waits: bool, work: impl FnOnce() -> T) -> T {
+    if waits { tokio::task::block_in_place(work) } else { work() }
 }
 
 /// Columns of a batch.
@@ -151,8 +156,8 @@ struct Building {
 
 impl Building {
     fn append(&mut self, sampled: &Sampled<'_>) {
-        for (index, at) in &*sampled.moments {
-            let (Some(point), Some(at)) = (sampled.key.at(*index), nanos(*at)) else { continue };
+        for pick in &*sampled.picks {
+            let (Some(point), Some(at)) = (sampled.key.at(*pick), nanos(pick.at())) else { continue };
             let Point { committed_offset, log_end_offset, lag } = point;
             self.sampled_at.append_value(at);
             let texts = [sampled.cluster, SOURCE_KAFKA, &*sampled.group, &*sampled.key.topic];

@@ -188,3 +188,40 @@ fn changes_of_status_are_streamed_on_request_and_kept_in_a_table() {
         json!({"cluster": "default", "group_id": "g", "from_status": "ok", "to_status": "stalled", "at": at});
     assert_eq!(rows, [expected]);
 }
+
+#[test]
+fn what_memory_forgets_is_read_from_the_store_and_nothing_comes_twice() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let kafka = kafka(2);
+    kafka.create_topic("orders", 1).unwrap();
+    kafka.writer().produce("orders", 0, 100).unwrap();
+    let setup = Setup { clock: Clock::manual(START), ..Setup::default() };
+    let setup = setup.with("HISTORY_STORE", dir.path().to_str().unwrap()).with("HISTORY_MEMORY_FOR", "1min");
+    let lab = setup.with("HISTORY_STORE_STEP", "10s").ready(&kafka);
+    until("the first sample", || lab.status().clusters[0].history_since.is_some());
+    let mut written = 0;
+    for step in 1..=20 {
+        lab.commit("g", "orders", 0, step);
+        lab.settle();
+        until("the sample before to be stored", || {
+            let store = lab.status().history_store.unwrap();
+            assert_eq!(store.last_error, None);
+            std::mem::replace(&mut written, store.written_to.map_or(0, |at| at.seconds * 1000))
+                >= START + (step - 1) * 10_000
+        });
+        lab.clock.advance(10_000);
+        let newest = format!("SELECT count(*) AS n FROM history WHERE committed_offset = {step}");
+        until("a sample", || lab.sql(&newest).rows == [json!({"n": 1})]);
+    }
+    let oldest = lab.status().clusters[0].history_since.unwrap().seconds * 1000;
+    assert!(oldest >= START + 130_000, "memory begins later");
+    let all = history(&lab, GetHistoryRequest::default());
+    assert_eq!(all.len(), 1);
+    assert_eq!(committed(&all[0]), (1..=20).collect::<Vec<i64>>());
+    assert_eq!(all[0].samples[5].consume_rate, Some(0.1));
+    assert_eq!(all[0].samples[19].lag, Some(80));
+    let rows = lab.sql("SELECT committed_offset FROM history WHERE group_id = 'g' ORDER BY sampled_at").rows;
+    assert_eq!(rows.len(), 20);
+    assert_eq!(lab.sql("SELECT * FROM history WHERE group_id LIKE 'x%'").rows.len(), 0);
+    assert!(lab.get("/metrics").text().contains("\noffsetd_history_store_up 1\n"));
+}
