@@ -21,7 +21,6 @@ mod watch;
 pub use server::{Health, routes, unimplemented};
 
 use crate::{config, error::Error, sql::Engine, status, store::Store};
-use paging::Walks;
 use proto::offset_service_server::OffsetService;
 
 /// The `OffsetService`.
@@ -34,7 +33,7 @@ pub struct Service {
 struct Shared {
     engine: Arc<Engine>,
     server: config::Server,
-    walks: Walks,
+    consumers: consumers::Kept,
     watches: Arc<tokio::sync::Semaphore>,
     stop: CancellationToken,
     started_at: i64,
@@ -46,7 +45,16 @@ impl Service {
     pub fn new(engine: Arc<Engine>, server: config::Server, stop: CancellationToken) -> Self {
         let started_at = engine.store().clock.now();
         let watches = Arc::new(tokio::sync::Semaphore::new(server.max_watches));
-        Self { shared: Arc::new(Shared { engine, server, walks: Walks::default(), watches, stop, started_at }) }
+        Self {
+            shared: Arc::new(Shared {
+                engine,
+                server,
+                consumers: consumers::Kept::default(),
+                watches,
+                stop,
+                started_at,
+            }),
+        }
     }
 
     /// The Query call, for other front ends.
@@ -117,7 +125,7 @@ impl OffsetService for Service {
 
     async fn get_consumer(&self, request: Request<proto::GetConsumerRequest>) -> Reply<proto::GetConsumerResponse> {
         let (shared, request) = (Arc::clone(&self.shared), request.into_inner());
-        let work = move || consumers::get_consumer(shared.engine.store(), &shared.walks, request);
+        let work = move || consumers::get_consumer(shared.engine.store(), &shared.consumers, request);
         offsets::off_thread(work).await.map(Response::new).map_err(to_status)
     }
 
