@@ -1,6 +1,6 @@
 //! GetConsumer.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::{cmp::Ordering, collections::BTreeSet, sync::Arc};
 
 use super::{
     entry,
@@ -31,6 +31,24 @@ pub(super) fn matches(group: GroupCut<'_>, search: &str) -> bool {
         || view.membership().is_some_and(|membership| membership.members.iter().any(owned))
 }
 
+/// The groups that the request asks for, by key.
+fn found<'a>(cut: &'a Cut, request: &proto::GetConsumerRequest) -> Vec<GroupCut<'a>> {
+    let proto::GetConsumerRequest { search, statuses, kinds, active, group_ids, .. } = request;
+    let ids: BTreeSet<&str> = group_ids.iter().map(String::as_str).collect();
+    let mut found = sorted_groups(cut, |_, id| ids.is_empty() || ids.contains(&**id));
+    found.retain(|group| matches(*group, search));
+    if !(statuses.is_empty() && kinds.is_empty() && active.is_none()) {
+        let takes = |of: &[String], one: &str| of.is_empty() || of.iter().any(|of| of == one);
+        found.retain(|group| {
+            let fact = group_fact(cut, *group);
+            takes(statuses, fact.status.as_str())
+                && takes(kinds, fact.kind)
+                && active.is_none_or(|active| active == fact.active)
+        });
+    }
+    found
+}
+
 /// Where the next page starts: after a key, or at a place of a walk whose order is kept.
 #[derive(serde::Serialize, serde::Deserialize)]
 enum Next {
@@ -48,8 +66,7 @@ pub(super) fn get_consumer(
     let tokens = Tokens::new(&proto::GetConsumerRequest { page_size: 0, page_token: String::new(), ..request.clone() });
     let next: Option<Next> = tokens.read(&request.page_token)?;
     let cut = store.cut(&request.cluster, request.allow_partial)?.require_loaded()?;
-    let mut found = sorted_groups(&cut, |_, _| true);
-    found.retain(|group| matches(*group, &request.search));
+    let found = found(&cut, &request);
     let walk = Walk::find(&cut, &found, &order, next.as_ref(), (store, walks))?;
     let (mut consumers, mut room, mut at) = (vec![], PageSize::new(size), walk.from);
     while let Some(group) = walk.group(&cut, at).filter(|_| !room.is_full()) {
