@@ -1,7 +1,7 @@
 //! What is derived from a cut: lag, owner and status of an offset, and the sums of a group. The
 //! same for SQL, RPCs and metrics.
 
-use std::{cell::OnceCell, sync::Arc};
+use std::cell::OnceCell;
 
 use crate::{
     lag::{self, Lag, StatusContext},
@@ -10,7 +10,7 @@ use crate::{
         cut::{Cut, GroupCut},
         ends::Topic,
         group::Entry,
-        membership::{GroupState, Member, Membership, SIMPLE},
+        membership::{GroupState, Member, SIMPLE},
         windows::{GroupWindows, KeyWindow},
     },
 };
@@ -20,71 +20,59 @@ use crate::{
 pub struct Fact<'a> {
     /// The commit.
     pub entry: Entry<'a>,
-    deriver: Arc<Deriver<'a>>,
-    position: usize,
-    lag: OnceCell<Lag>,
-}
-
-/// Topics and windows of a group, looked up once for all its offsets.
-#[derive(Debug)]
-struct Deriver<'a> {
     cut: &'a Cut,
     group: GroupCut<'a>,
-    topics: Vec<Option<&'a Arc<Topic>>>,
+    topic: Option<&'a Topic>,
     windows: Option<&'a GroupWindows>,
-    membership: Option<&'a Membership>,
+    position: usize,
+    lag: OnceCell<Lag>,
 }
 
 impl<'a> Fact<'a> {
     /// Whose.
     #[must_use]
     pub fn group(&self) -> GroupCut<'a> {
-        self.deriver.group
-    }
-
-    fn topic(&self) -> Option<&'a Topic> {
-        self.deriver.topics.get(self.entry.topic_index).copied().flatten().map(|topic| &**topic)
+        self.group
     }
 
     fn window(&self) -> Option<&'a KeyWindow> {
-        self.deriver.windows.and_then(|windows| windows.get(self.position, &self.entry))
+        self.windows.and_then(|windows| windows.get(self.position, &self.entry))
     }
 
     /// How far behind.
     #[must_use]
     pub fn lag(&self) -> &Lag {
-        let Deriver { cut, group, .. } = &*self.deriver;
         let Entry { row, rare, .. } = self.entry;
-        let log_partition = group.shard.key.log_partition;
-        self.lag.get_or_init(|| lag::lag(row, rare, log_partition, self.topic(), &group.cluster.ends, cut.taken))
+        let log_partition = self.group.shard.key.log_partition;
+        self.lag
+            .get_or_init(|| lag::lag(row, rare, log_partition, self.topic, &self.group.cluster.ends, self.cut.taken))
     }
 
     /// Age of the oldest unread record, estimated.
     #[must_use]
     pub fn lag_seconds(&self) -> Option<f64> {
-        self.lag().seconds(&self.deriver.group.cluster.ends, self.deriver.cut.taken)
+        self.lag().seconds(&self.group.cluster.ends, self.cut.taken)
     }
 
     /// How it does.
     #[must_use]
     pub fn status(&self) -> Status {
-        let cut = self.deriver.cut;
-        let context = StatusContext { window: cut.settings.window, now: cut.taken, now_at: cut.taken_at };
+        let context =
+            StatusContext { window: self.cut.settings.window, now: self.cut.taken, now_at: self.cut.taken_at };
         lag::status(self.entry.row, self.lag(), self.window(), context)
     }
 
     /// Records per second that commits advance, if that is known.
     #[must_use]
     pub fn consume_rate(&self) -> Option<f64> {
-        let cut = self.deriver.cut;
-        self.window()?.consume_rate(cut.taken, cut.settings.window)
+        self.window()?.consume_rate(self.cut.taken, self.cut.settings.window)
     }
 
     /// The member that owns the partition.
     #[must_use]
     pub fn owner(&self) -> Option<&'a Member> {
-        let id = self.topic().and_then(|topic| topic.id);
-        self.deriver.membership?.owner(self.entry.topic, id, self.entry.row.partition)
+        let id = self.topic.and_then(|topic| topic.id);
+        self.group.group.membership()?.owner(self.entry.topic, id, self.entry.row.partition)
     }
 }
 
@@ -93,10 +81,14 @@ pub fn derive<'a, I>(cut: &'a Cut, group: GroupCut<'a>, entries: I) -> impl Iter
 where
     I: Iterator<Item = (usize, Entry<'a>)>,
 {
-    let topics = group.group.topic_names().map(|name| group.cluster.ends.topic(name)).collect();
+    // Looked up once for all offsets of the group.
+    let topics: Vec<Option<&'a Topic>> =
+        group.group.topic_names().map(|name| group.cluster.ends.topic(name).map(|topic| &**topic)).collect();
     let windows = group.cluster.windows.group(&group.group.id);
-    let deriver = Arc::new(Deriver { cut, group, topics, windows, membership: group.group.membership() });
-    entries.map(move |(position, entry)| Fact { entry, deriver: Arc::clone(&deriver), position, lag: OnceCell::new() })
+    entries.map(move |(position, entry)| {
+        let topic = topics.get(entry.topic_index).copied().flatten();
+        Fact { entry, cut, group, topic, windows, position, lag: OnceCell::new() }
+    })
 }
 
 /// The facts of a group, in no order.

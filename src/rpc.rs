@@ -10,6 +10,7 @@ mod consumers;
 mod entry;
 mod filter;
 mod flight;
+mod history;
 pub mod json;
 mod offsets;
 mod paging;
@@ -34,6 +35,8 @@ pub struct Service {
 struct Shared {
     engine: Arc<Engine>,
     server: config::Server,
+    /// Of samples in memory.
+    history_step: Duration,
     walks: Walks,
     watches: Arc<tokio::sync::Semaphore>,
     stop: CancellationToken,
@@ -41,12 +44,22 @@ struct Shared {
 }
 
 impl Service {
-    /// A service over an engine. Streams end when `stop` is cancelled.
+    /// A service over an engine, with so much time between samples. Streams end when `stop` is cancelled.
     #[must_use]
-    pub fn new(engine: Arc<Engine>, server: config::Server, stop: CancellationToken) -> Self {
+    pub fn new(engine: Arc<Engine>, server: config::Server, history_step: Duration, stop: CancellationToken) -> Self {
         let started_at = engine.store().clock.now();
         let watches = Arc::new(tokio::sync::Semaphore::new(server.max_watches));
-        Self { shared: Arc::new(Shared { engine, server, walks: Walks::default(), watches, stop, started_at }) }
+        Self {
+            shared: Arc::new(Shared {
+                engine,
+                server,
+                history_step,
+                walks: Walks::default(),
+                watches,
+                stop,
+                started_at,
+            }),
+        }
     }
 
     /// The Query call, for other front ends.
@@ -140,6 +153,12 @@ impl OffsetService for Service {
         watch::watch(store, request.into_inner(), permit, self.shared.stop.clone())
             .map(Response::new)
             .map_err(to_status)
+    }
+
+    async fn get_history(&self, request: Request<proto::GetHistoryRequest>) -> Reply<proto::GetHistoryResponse> {
+        let (shared, request) = (Arc::clone(&self.shared), request.into_inner());
+        let work = move || history::get_history(shared.engine.store(), shared.history_step, request);
+        offsets::off_thread(work).await.map(Response::new).map_err(to_status)
     }
 
     async fn get_status(&self, _: Request<proto::GetStatusRequest>) -> Reply<proto::GetStatusResponse> {

@@ -110,6 +110,7 @@ pub(super) struct LiveScanExec {
     /// What each partition reads.
     places: Vec<Arc<[Place]>>,
     all_places: usize,
+    /// Without the limit.
     rows: Precision<usize>,
     properties: Arc<PlanProperties>,
 }
@@ -123,7 +124,7 @@ impl LiveScanExec {
             all.into_iter().filter(|place| places::is_wanted(&scan.cut, *place, wanted)).collect();
         let count = |place: &Place| places::count(&scan.cut, *place, wanted, scan.table.as_ref());
         let count: Option<usize> = places.iter().map(count).sum();
-        let rows = match count.map(|rows| question.limit.map_or(rows, |limit| rows.min(limit))) {
+        let rows = match count {
             Some(rows) if wanted.is_whole_units(scan.table.by().is_by_group()) => Precision::Exact(rows),
             Some(rows) => Precision::Inexact(rows),
             None => Precision::Absent,
@@ -227,7 +228,9 @@ impl ExecutionPlan for LiveScanExec {
         self.question.limit
     }
 
+    /// A limit around this one narrows it; none and a wider one leave it as it is.
     fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
+        let limit = self.question.limit.into_iter().chain(limit).min();
         let question = Question { limit, ..Question::clone(&self.question) };
         Some(Arc::new(self.with(question, PlanProperties::clone(&self.properties))))
     }
@@ -259,7 +262,13 @@ impl ExecutionPlan for LiveScanExec {
     }
 
     fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {
-        let rows = if partition.is_none() || self.places.len() == 1 { self.rows } else { Precision::Absent };
+        let rows = match (self.question.limit, self.places.len()) {
+            (None, 1) => self.rows,
+            (None, _) if partition.is_none() => self.rows,
+            (Some(limit), 1) => self.rows.map(|rows| rows.min(limit)),
+            // Each partition stops at the limit by itself.
+            _ => Precision::Absent,
+        };
         Ok(Arc::new(Statistics::new_unknown(&self.schema()).with_num_rows(rows)))
     }
 }

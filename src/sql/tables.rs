@@ -5,11 +5,11 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 
 use super::{
-    table::{AnyTable, Typed, Unit},
+    table::{AnyTable, Columns, Table, Typed, Unit},
     views,
     wanted::Wanted,
 };
-use crate::store::group::Entry;
+use crate::store::{cut::GroupCut, group::Entry};
 
 mod assignments;
 mod audit;
@@ -81,4 +81,34 @@ fn entries<'a>(unit: Unit<'a>, wanted: &'a Wanted) -> impl Iterator<Item = (usiz
     let (now, mut sorted) = if wanted.sorted { (None, entries.collect()) } else { (Some(entries), vec![]) };
     sorted.sort_by_key(|(_, entry)| (entry.topic, entry.row.partition));
     now.into_iter().flatten().chain(sorted)
+}
+
+const CLUSTER: (&str, &str) = ("cluster", "Name that the operator gave the cluster");
+const GROUP_ID: (&str, &str) = ("group_id", "Consumer group");
+
+/// The columns that tables about groups begin with.
+fn of_group<T: Table>(group: for<'r, 'a> fn(&'r T::Row<'a>) -> GroupCut<'r>) -> Columns<T> {
+    Columns::default().text(CLUSTER.0, CLUSTER.1, move |row| &group(row).cluster.cluster.name).text(
+        GROUP_ID.0,
+        GROUP_ID.1,
+        move |row| &group(row).group.id,
+    )
+}
+
+/// The columns that tables about committed offsets begin with.
+fn of_offset<T: Table>(offset: for<'r, 'a> fn(&'r T::Row<'a>) -> (GroupCut<'r>, Entry<'r>)) -> Columns<T> {
+    Columns::default()
+        .text(CLUSTER.0, CLUSTER.1, move |row| &offset(row).0.cluster.cluster.name)
+        .text("source", "Where the offset was read; kafka is __consumer_offsets", move |row| {
+            &offset(row).0.shard.key.source
+        })
+        .text(GROUP_ID.0, GROUP_ID.1, move |row| &offset(row).0.group.id)
+        .text("topic", "Topic name", move |row| offset(row).1.topic)
+        .int32("partition", "Partition of the topic", move |row| offset(row).1.row.partition)
+        .int64("committed_offset", "The next offset that the group will read", move |row| {
+            offset(row).1.row.committed_offset
+        })
+        .time("committed_at", "When the coordinator handled the commit (UTC)", move |row| {
+            Some(offset(row).1.row.committed_at)
+        })
 }

@@ -15,11 +15,17 @@
     reason = "a benchmark fails by panicking, and measures time"
 )]
 
+use std::process::ExitCode;
+
 use clap::Parser;
 
 #[path = "../made.rs"]
 mod made;
+mod kafka;
 mod measure;
+#[allow(dead_code, reason = "shared with the tests, which use more of it")]
+#[path = "../it/process.rs"]
+mod process;
 mod serving;
 mod sql;
 
@@ -45,14 +51,20 @@ struct Args {
 
 type Suite = fn(&mut Report);
 
-const SUITES: [(&str, Suite); 2] = [("sql", sql::run), ("serving", serving::run)];
+const SUITES: [(&str, Suite); 3] = [("sql", sql::run), ("serving", serving::run), ("kafka", kafka::run)];
 
-fn main() {
+fn main() -> ExitCode {
+    // This program is also what it measures.
+    match std::env::args().nth(1).as_deref() {
+        Some("offsetd") => return offsetd(),
+        Some("floor") => return kafka::floor::main(std::env::args_os().skip(1)),
+        _ => {}
+    }
     let args = Args::parse();
     let known: Vec<&str> = SUITES.iter().map(|(name, _)| *name).collect();
     if let Some(unknown) = args.suites.iter().find(|suite| !known.contains(&suite.as_str())) {
         eprintln!("no suite {unknown:?}; there are {}", known.join(", "));
-        std::process::exit(64);
+        return ExitCode::from(64);
     }
     let mut report = Report::new(args.rounds, args.only);
     for (name, run) in SUITES {
@@ -63,5 +75,13 @@ fn main() {
     }
     if let Some(path) = args.json {
         std::fs::write(path, report.json()).unwrap();
+    }
+    ExitCode::SUCCESS
+}
+
+fn offsetd() -> ExitCode {
+    match offsetd::cli::Args::parse_from(std::env::args_os().skip(1)) {
+        Ok(args) => offsetd::cli::run(args).unwrap_or_else(|failure| failure.report()),
+        Err(code) => code,
     }
 }

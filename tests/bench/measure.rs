@@ -48,8 +48,29 @@ impl Report {
         }
     }
 
+    /// Whether a comparison of this name is asked for.
+    pub(crate) fn wants(&self, what: &str) -> bool {
+        what.contains(&self.only)
+    }
+
+    /// Rounds of what takes long.
+    pub(crate) fn few_rounds(&self) -> usize {
+        self.rounds.min(3)
+    }
+
+    /// The medians of what was measured in turn.
+    pub(crate) fn pair(&mut self, what: &str, unit: &str, ours: &mut [f64], beside: &mut [f64], goal: Goal) {
+        let (ours, beside) = (middle(ours), middle(beside));
+        self.row(what, unit, ours, beside, ours / beside, goal);
+    }
+
+    /// A figure that stands beside nothing but its goal.
+    pub(crate) fn limit(&mut self, what: &str, unit: &str, ours: f64, goal: Goal) {
+        self.row(what, unit, ours, f64::NAN, ours, goal);
+    }
+
     fn medians(&self, what: &str, mut ours: impl FnMut(), mut beside: impl FnMut()) -> Option<(f64, f64)> {
-        if !what.contains(&self.only) {
+        if !self.wants(what) {
             return None;
         }
         let (mut first, mut second) = (vec![], vec![]);
@@ -85,6 +106,7 @@ impl Report {
 
 fn shown(value: f64, unit: &str) -> String {
     match unit {
+        _ if value.is_nan() => String::new(),
         "s" if value < 1e-3 => format!("{:.1} µs", value * 1e6),
         "s" if value < 1.0 => format!("{:.2} ms", value * 1e3),
         _ if value >= 100.0 => format!("{value:.0} {unit}"),
@@ -96,6 +118,12 @@ fn time(run: &mut impl FnMut()) -> Duration {
     let start = Instant::now();
     run();
     start.elapsed()
+}
+
+/// The middle one.
+pub(crate) fn middle(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 /// The middle one.

@@ -202,6 +202,14 @@ fn check(asked: &Asked) {
     assert_eq!(rows.len(), expected.len().min(*limit), "{some}");
     assert!(rows.iter().all(|row| expected.contains(row)), "{some}");
 
+    // A limit within is not widened by one around it, nor forgotten by what counts.
+    let few = limit / 2;
+    let within = format!("FROM (SELECT * FROM {table} WHERE {condition} LIMIT {few})");
+    let kept = expected.len().min(few);
+    let rows = lines(&both.ours(&format!("SELECT * {within} ORDER BY {} LIMIT {limit}", key.join(", "))));
+    assert_eq!(rows.len(), kept, "{within}");
+    assert_eq!(lines(&both.ours(&format!("SELECT count(*) AS n {within}"))), [format!("|{kept}|")], "{within}");
+
     // A part of the key leaves the order of the rest open; all of it leaves nothing open.
     let (by, whole) = (key[..*order].join(", "), key.join(", "));
     if *order > 0 {

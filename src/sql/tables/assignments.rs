@@ -28,9 +28,7 @@ impl Table for Assignments {
     const ORDER: &'static [&'static str] = &["cluster", "group_id"];
 
     fn columns() -> Columns<Self> {
-        Columns::<Self>::default()
-            .text("cluster", "Name that the operator gave the cluster", |row| &row.group.cluster.cluster.name)
-            .text("group_id", "Consumer group", |row| &row.group.group.id)
+        super::of_group::<Self>(|row| row.group)
             .text("member_id", "Member", |row| &row.member.member_id)
             .text("topic", "Topic name", |row| &row.topic)
             .int32("partition", "Partition of the topic", |row| row.partition)

@@ -27,9 +27,7 @@ impl Table for Groups {
     const ORDER: &'static [&'static str] = &["cluster", "group_id"];
 
     fn columns() -> Columns<Self> {
-        Columns::<Self>::default()
-            .text("cluster", "Name that the operator gave the cluster", |row| &row.group.cluster.cluster.name)
-            .text("group_id", "Consumer group", |row| &row.group.group.id)
+        super::of_group::<Self>(|row| row.group)
             .text("kind", "classic, consumer, share, streams or simple (offsets only)", |row| row.kind)
             .text("state", "As Kafka's tools spell it, as far as the log proves it", |row| row.state)
             .optional_text("protocol_type", "consumer, connect, ...", |row| membership(row)?.protocol_type.as_deref())

@@ -16,18 +16,7 @@ impl Table for LagTable {
     const ORDER: &'static [&'static str] = super::offsets::Offsets::ORDER;
 
     fn columns() -> Columns<Self> {
-        Columns::<Self>::default()
-            .text("cluster", "Name that the operator gave the cluster", |row| &row.group().cluster.cluster.name)
-            .text("source", "Where the offset was read; kafka is __consumer_offsets", |row| {
-                &row.group().shard.key.source
-            })
-            .text("group_id", "Consumer group", |row| &row.group().group.id)
-            .text("topic", "Topic name", |row| row.entry.topic)
-            .int32("partition", "Partition of the topic", |row| row.entry.row.partition)
-            .int64("committed_offset", "The next offset that the group will read", |row| row.entry.row.committed_offset)
-            .time("committed_at", "When the coordinator handled the commit (UTC)", |row| {
-                Some(row.entry.row.committed_at)
-            })
+        super::of_offset::<Self>(|row| (row.group(), row.entry))
             .optional_int64("log_start_offset", "First offset of the partition's log", |row| row.lag().log_start)
             .optional_int64("log_end_offset", "High watermark of the partition", |row| row.lag().log_end)
             .optional_int64("lag", "Records not yet committed; NULL when unknown", |row| row.lag().lag.ok())

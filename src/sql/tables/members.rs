@@ -21,9 +21,7 @@ impl Table for Members {
     const ORDER: &'static [&'static str] = &["cluster", "group_id"];
 
     fn columns() -> Columns<Self> {
-        Columns::<Self>::default()
-            .text("cluster", "Name that the operator gave the cluster", |row| &row.group.cluster.cluster.name)
-            .text("group_id", "Consumer group", |row| &row.group.group.id)
+        super::of_group::<Self>(|row| row.group)
             .text("member_id", "Member", |row| &row.member.member_id)
             .optional_text("instance_id", "group.instance.id of a static member", |row| {
                 row.member.instance_id.as_deref()

@@ -21,16 +21,7 @@ impl Table for Offsets {
     const ORDER: &'static [&'static str] = &["cluster", "group_id", "topic", "partition"];
 
     fn columns() -> Columns<Self> {
-        Columns::<Self>::default()
-            .text("cluster", "Name that the operator gave the cluster", |row| &row.group.cluster.cluster.name)
-            .text("source", "Where the offset was read; kafka is __consumer_offsets", |row| &row.group.shard.key.source)
-            .text("group_id", "Consumer group", |row| &row.group.group.id)
-            .text("topic", "Topic name", |row| row.entry.topic)
-            .int32("partition", "Partition of the topic", |row| row.entry.row.partition)
-            .int64("committed_offset", "The next offset that the group will read", |row| row.entry.row.committed_offset)
-            .time("committed_at", "When the coordinator handled the commit (UTC)", |row| {
-                Some(row.entry.row.committed_at)
-            })
+        super::of_offset::<Self>(|row| (row.group, row.entry))
             .optional_int32("leader_epoch", "Epoch of the last consumed record", |row| {
                 Some(row.entry.row.leader_epoch).filter(|epoch| *epoch >= 0)
             })

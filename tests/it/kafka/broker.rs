@@ -48,8 +48,10 @@ impl Release {
 }
 
 fn kafka_dir() -> PathBuf {
-    // The build's own target folder, wherever it was put.
-    Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("kafka")
+    // The build's own target folder, wherever it was put: cargo marks it.
+    let program = std::env::current_exe().unwrap();
+    let target = program.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
+    target.expect("cargo's target folder").join("kafka")
 }
 
 /// One broker and its data. Down until started; its ports stay its own over restarts.

@@ -1,0 +1,116 @@
+//! The whole program on a real Kafka, beside librdkafka that reads the same and does nothing with it.
+
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use offsetd::model::Millis;
+use serde_json::Value;
+
+mod asked;
+#[allow(dead_code, reason = "shared with the tests, which use more of it")]
+#[path = "../it/kafka/broker.rs"]
+mod broker;
+mod fill;
+pub(crate) mod floor;
+mod served;
+mod used;
+
+use broker::{Broker, Release};
+use fill::Load;
+use served::{Served, get, this_program};
+
+use crate::measure::{Goal, Report, middle};
+
+const KAFKA: &str = "4.1";
+/// Nothing may clean what is read again.
+const PROPERTIES: &str = "log.cleaner.enable=false\n";
+const MIB: f64 = 1024.0 * 1024.0;
+/// How long after it is ready the server's memory counts.
+const SETTLED: Duration = Duration::from_secs(30);
+
+const SMALL: Load =
+    Load { name: "S", groups: 50, topics: 200, topics_read: 200, partitions: 10, rounds: 10, single: false };
+const LOADS: [Load; 4] = [
+    SMALL,
+    Load { name: "T", single: true, ..SMALL },
+    Load { name: "W", groups: 65_000, topics: 50, topics_read: 1, partitions: 20, rounds: 1, single: false },
+    Load { name: "L", groups: 500, ..SMALL },
+];
+
+fn now() -> Millis {
+    Millis::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
+}
+
+pub(crate) fn run(report: &mut Report) {
+    for load in LOADS {
+        if report.wants(load.name) {
+            measure(report, &load);
+        }
+    }
+}
+
+fn measure(report: &mut Report, load: &Load) {
+    let broker = Broker::started_with(Release::of(KAFKA), PROPERTIES);
+    let servers = broker.bootstrap_servers();
+    fill::topics(&servers, load);
+    let mut empty = Served::start(&servers, &[]);
+    sleep(SETTLED);
+    let base = empty.used().resident;
+    empty.stop();
+    let records = fill::fill(&servers, load, now());
+    let (mut ready, mut floor, mut cpu, mut floor_cpu) = (vec![], vec![], vec![], vec![]);
+    let mut listening = vec![];
+    // One each to warm up.
+    drop(floor_once(&servers));
+    for _ in 0..report.few_rounds() {
+        let (took, used) = floor_once(&servers);
+        assert_eq!(used["records"].as_u64(), Some(records));
+        floor.push(took.as_secs_f64());
+        floor_cpu.push(used["cpu_s"].as_f64().unwrap());
+        let served = Served::start(&servers, &[]);
+        ready.push(served.ready_after.as_secs_f64());
+        cpu.push(served.used.cpu_s);
+        listening.push(served.listening_after.as_secs_f64() * 1e3);
+        served.stop();
+    }
+    let of = |what: &str| format!("{}: {what}", load.name);
+    report.pair(&of("time to ready, beside the floor"), "s", &mut ready, &mut floor, Goal::AtMost(1.2));
+    report.pair(&of("CPU to ready, beside the floor"), "s", &mut cpu, &mut floor_cpu, Goal::AtMost(1.4));
+    report.limit(&of("start to listening"), "ms", middle(&mut listening), Goal::AtMost(50.0));
+    memory(report, load, &servers, base);
+}
+
+fn floor_once(servers: &str) -> (Duration, Value) {
+    let started = Instant::now();
+    let out = Command::new(this_program()).args(["floor", servers]).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    (started.elapsed(), serde_json::from_slice(&out.stdout).unwrap())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a few millions")]
+fn memory(report: &mut Report, load: &Load, servers: &str, base: f64) {
+    let of = |what: &str| format!("{}: {what}", load.name);
+    let mut served = Served::start(servers, &[]);
+    sleep(SETTLED);
+    let used = served.used();
+    let per_key = (used.resident - base) / load.keys() as f64;
+    let limit = if load.name == "W" { 100.0 } else { 72.0 };
+    report.limit(&of("resident bytes per key, 30 s after ready"), "B", per_key, Goal::AtMost(limit));
+    report.limit(&of("peak over steady"), "MiB", (used.peak - used.resident) / MIB, Goal::AtMost(64.0));
+    let address = served.address.clone();
+    asked::run(report, load, &address);
+    sleep(SETTLED);
+    let used = served.used();
+    let started = Instant::now();
+    let mut most: f64 = 0.0;
+    let (status, length) = get(&address, "/metrics", |_| most = most.max(served.used().resident));
+    assert_eq!(status, 200);
+    let rate = length as f64 / 1e6 / started.elapsed().as_secs_f64();
+    report.limit(&of(&format!("/metrics, {} MB of text", length / 1_000_000)), "MB/s", rate, Goal::AtLeast(200.0));
+    report.limit(&of("memory of a scrape over steady"), "MiB", (most - used.resident) / MIB, Goal::AtMost(32.0));
+    sleep(Duration::from_secs(10));
+    let after = served.used().resident;
+    report.limit(&of("10 s later, over steady"), "MiB", (after - used.resident) / MIB, Goal::AtMost(32.0));
+    served.stop();
+}

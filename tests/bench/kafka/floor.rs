@@ -1,0 +1,106 @@
+//! The floor: librdkafka reads all of `__consumer_offsets`, with the consumers and buffers of the server, and nothing is
+//! done with what it gives. A process of its own, as the server is.
+#![allow(unsafe_code, reason = "librdkafka's batches; rust-rdkafka wraps only one message a call")]
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::ptr;
+use std::time::Duration;
+
+use clap::Parser;
+use rdkafka::bindings as sys;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use serde_json::json;
+
+use super::fill::{OFFSETS, client};
+use super::used::Used;
+
+const BATCH: usize = 1024;
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// As the server sets its consumers (`source/kafka/client.rs`).
+const SETTINGS: [(&str, &str); 9] = [
+    ("group.id", "floor"),
+    ("auto.offset.reset", "earliest"),
+    ("isolation.level", "read_committed"),
+    ("fetch.max.bytes", "4194304"),
+    ("fetch.message.max.bytes", "1048576"),
+    ("fetch.wait.max.ms", "100"),
+    ("queued.max.messages.kbytes", "4096"),
+    ("queued.min.messages", "1000000"),
+    ("fetch.queue.backoff.ms", "5"),
+];
+
+#[derive(Debug, Parser)]
+struct Args {
+    bootstrap_servers: String,
+    #[arg(long, default_value_t = 2)]
+    consumers: usize,
+}
+
+/// Reads to the ends that there are at the start, and prints the number of records.
+pub(crate) fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let args = Args::parse_from(args);
+    let settings = client(&args.bootstrap_servers, &SETTINGS);
+    let probe: BaseConsumer = settings.create().unwrap();
+    let metadata = probe.fetch_metadata(Some(OFFSETS), LIMIT).unwrap();
+    let partitions = metadata.topics()[0].partitions().iter().map(|partition| partition.id());
+    let ends: Vec<(i32, i64)> = partitions
+        .map(|partition| (partition, probe.fetch_watermarks(OFFSETS, partition, LIMIT).unwrap().1))
+        .filter(|(_, end)| *end > 0)
+        .collect();
+    drop(probe);
+    let records: u64 = std::thread::scope(|scope| {
+        let spawn = |first: usize| {
+            let (ends, settings, step) = (&ends, &settings, args.consumers);
+            scope.spawn(move || {
+                let consumer: BaseConsumer = settings.create().unwrap();
+                let mine: Vec<(i32, i64)> = ends.iter().skip(first).step_by(step).copied().collect();
+                let records = read(&consumer, &mine);
+                // Leaving is not part of what is measured.
+                std::mem::forget(consumer);
+                records
+            })
+        };
+        let threads: Vec<_> = (0..args.consumers).map(spawn).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    let used = Used::of(std::process::id());
+    println!("{}", json!({"records": records, "cpu_s": used.cpu_s, "peak": used.peak}));
+    ExitCode::SUCCESS
+}
+
+fn read(consumer: &BaseConsumer, mine: &[(i32, i64)]) -> u64 {
+    let mut assigned = TopicPartitionList::new();
+    let mut ends = [i64::MAX; 1000];
+    for (partition, end) in mine {
+        assigned.add_partition_offset(OFFSETS, *partition, Offset::Beginning).unwrap();
+        ends[usize::try_from(*partition).unwrap()] = *end;
+    }
+    let mut left = mine.len();
+    consumer.assign(&assigned).unwrap();
+    let mut buffer = vec![ptr::null_mut(); BATCH];
+    let mut records = 0;
+    // SAFETY: the consumer is live; the queue and each message are given back once.
+    unsafe {
+        let queue = sys::rd_kafka_queue_get_consumer(consumer.client().native_ptr());
+        while left > 0 {
+            let count = sys::rd_kafka_consume_batch_queue(queue, 10, buffer.as_mut_ptr(), buffer.len());
+            for &message in &buffer[..usize::try_from(count).unwrap()] {
+                let (partition, offset) = ((*message).partition, (*message).offset);
+                assert_eq!((*message).err, sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR);
+                records += 1;
+                let end = &mut ends[usize::try_from(partition).unwrap()];
+                if offset + 1 >= *end {
+                    *end = i64::MAX;
+                    left -= 1;
+                }
+                sys::rd_kafka_message_destroy(message);
+            }
+        }
+        sys::rd_kafka_queue_destroy(queue);
+    }
+    records
+}
