@@ -14,7 +14,7 @@ use crate::{
     audit,
     clock::{Clock, ticks},
     config::Config,
-    history,
+    history::{self, Sampler},
     rpc::{self, Health, Service},
     source::kafka::{ends::Poller, listener::Listener, overlay::Overlay, tail::Tails},
     sql::Engine,
@@ -101,7 +101,7 @@ impl App {
         let part = |reason: String| AppError::Part { part: "the SQL engine".to_owned(), reason };
         let engine = Engine::new(Arc::clone(&store), config.sql.clone()).map_err(|error| part(error.to_string()))?;
         let engine = Arc::new(engine);
-        let service = Service::new(Arc::clone(&engine), config.server.clone(), stop.clone());
+        let service = Service::new(Arc::clone(&engine), config.server.clone(), config.history.step, stop.clone());
         let (grpc, health) = rpc::routes(service.clone()).map_err(part)?;
         let web = Web::new(engine, service, config.server.ready_after, stop.clone());
         let router = grpc.merge(web::routes(web));
@@ -149,10 +149,10 @@ impl App {
             }
             parts.spawn_blocking("the listener", move || listener.run(&listen));
         }
-        parts.spawn(
-            "the sampler",
-            sampler(Arc::clone(&self.store), self.config.lag.sample_interval, stop_readers.clone()),
-        );
+        let settings = history::Settings::new(&self.config.history, &self.config.lag);
+        let sampler = |cluster| Sampler::new(Arc::clone(&self.store), Arc::clone(cluster), settings);
+        let samplers = self.store.clusters().iter().map(sampler).collect();
+        parts.spawn("the sampler", sample(samplers, self.config.lag.sample_interval, stop_readers.clone()));
         parts.spawn("the audit", audit::run(Arc::clone(&self.store), self.config.audit.clone(), stop_readers.clone()));
         let health = self.health.run(Arc::clone(&self.store), self.config.server.ready_after, stop.clone());
         parts.spawn("the health service", async {
@@ -201,18 +201,19 @@ fn write_address(path: Option<&std::path::Path>, address: SocketAddr) -> Result<
         .map_err(|error| AppError::AddressFile { path: path.display().to_string(), error })
 }
 
-/// Takes samples of commits, for status and rates.
-async fn sampler(store: Arc<Store>, interval: Duration, stop: CancellationToken) -> Result<(), String> {
+/// Takes samples of all clusters that are loaded.
+async fn sample(mut samplers: Vec<Sampler>, interval: Duration, stop: CancellationToken) -> Result<(), String> {
     loop {
         tokio::select! {
             () = tokio::time::sleep(interval) => {}
             () = stop.cancelled() => return Ok(()),
         }
-        for cluster in store.clusters().iter().filter(|cluster| cluster.health().ready) {
-            let (store, cluster) = (Arc::clone(&store), Arc::clone(cluster));
-            let sample = tokio::task::spawn_blocking(move || history::sample(&store, &cluster));
-            sample.await.map_err(|error| error.to_string())?;
-        }
+        let look = tokio::task::spawn_blocking(move || {
+            let loaded = samplers.iter_mut().filter(|sampler| sampler.cluster().health().ready);
+            loaded.for_each(Sampler::sample);
+            samplers
+        });
+        samplers = look.await.map_err(|error| error.to_string())?;
     }
 }
 

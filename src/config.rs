@@ -44,6 +44,8 @@ pub struct Config {
     pub sql: Sql,
     /// Log ends and lag.
     pub lag: Lag,
+    /// Samples over time.
+    pub history: History,
     /// Commits behind open transactions.
     pub transactions: Transactions,
     /// The comparison with what Kafka's coordinators say.
@@ -188,6 +190,20 @@ section! {
 }
 
 section! {
+    /// `[history]`: how committed offsets and log ends moved.
+    #[derive(Clone, Debug)]
+    pub struct History {
+        /// Time between two samples. Not less than lag.sample_interval, which decides when any are taken.
+        pub step: Duration = Time("10s"), "a chart of an hour has room for 360 samples";
+        /// Time that samples are kept in memory for.
+        pub memory_for: Duration = Time("1h"), "what is asked about while something is wrong";
+        /// Memory of all samples of a cluster. Beyond it the oldest are dropped, and counted
+        /// (`offsetd_history_dropped_samples_total`).
+        pub max_bytes: usize = Bytes("256MiB"), "an hour of a million committed offsets that move, and most do not";
+    }
+}
+
+section! {
     /// `[transactions]`: commits behind open transactions.
     #[derive(Clone, Debug)]
     pub struct Transactions {
@@ -230,6 +246,7 @@ impl Config {
             server: Server::resolve(&mut resolver, &Key::from("server")),
             sql: Sql::resolve(&mut resolver, &Key::from("sql")),
             lag: Lag::resolve(&mut resolver, &Key::from("lag")),
+            history: History::resolve(&mut resolver, &Key::from("history")),
             transactions: Transactions::resolve(&mut resolver, &Key::from("transactions")),
             audit: Audit::resolve(&mut resolver, &Key::from("audit")),
             clusters: clusters.into_iter().map(|name| Cluster::load(&mut resolver, name)).collect(),

@@ -1,82 +1,265 @@
-//! Samples of commits over time, for status and rates.
+//! How committed offsets and log ends moved: takes samples, and reads them.
+//!
+//! A [`Sampler`] looks at all offsets of a cluster at an interval, for status and rates ([`windows`](crate::store::windows)),
+//! and every so often keeps what it saw ([`samples`](crate::store::samples)). What is replayed while loading makes no
+//! sample, and a cluster out of reach none either: then nothing is known.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use hashbrown::HashMap;
 
 use crate::{
-    clock::Ticks,
-    lag,
-    model::Name,
+    clock::{Ticks, ticks},
+    config,
+    lag::{self, StatusContext},
+    model::{Name, Status},
     store::{
         Store,
         cluster::Cluster,
+        cut::{ClusterCut, GroupCut},
         ends::{Ends, Topic},
-        group::{Entry, GroupView},
+        group::Entry,
+        pin,
+        samples::{Index, Moment, Samples, Series, Writer},
         silent::{LONGEST, Tail},
         windows::{GroupWindows, KeyWindow, Windows},
     },
 };
 
+mod ends;
+mod statuses;
+pub mod thin;
+pub mod tracks;
+
+use ends::KnownEnds;
+use statuses::Statuses;
+
 /// How long neither the commit nor the end may have moved before a look at what lies between is worth it.
 const QUIET: Ticks = 20;
 
-/// Takes a sample of every group that has committed since the load, and notes where a look for
-/// markers of transactions is due, for all groups.
-pub fn sample(store: &Store, cluster: &Cluster) {
-    let before = cluster.windows.load_full();
-    let ends = cluster.ends.current();
-    let mut sampler = Sampler { ends: &ends, now: store.clock.ticks(), tails: BTreeSet::new() };
-    let mut groups = HashMap::new();
-    for shard in cluster.shards() {
-        let view = shard.pin();
-        for group in view.groups.iter() {
-            let windows = sampler.group(group, before.groups.get(&group.id), shard.key.log_partition);
-            if group.live_commits > 0 {
-                groups.insert(Name::clone(&group.id), Arc::new(windows));
-            }
-        }
-    }
-    cluster.tails.set(sampler.tails.into_iter());
-    cluster.windows.store(Arc::new(Windows { groups }));
+/// How often, and how much is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Time between two samples that are kept.
+    pub step: Ticks,
+    /// Time that they are kept for.
+    pub memory_for: Ticks,
+    /// Memory of all of them.
+    pub max_bytes: usize,
+    /// Time between two looks.
+    pub interval: Ticks,
 }
 
+impl Settings {
+    /// As configured.
+    #[must_use]
+    pub fn new(history: &config::History, lag: &config::Lag) -> Self {
+        Self {
+            step: ticks(history.step),
+            memory_for: ticks(history.memory_for),
+            max_bytes: history.max_bytes,
+            interval: ticks(lag.sample_interval),
+        }
+    }
+}
+
+/// Takes the samples of one cluster.
+#[derive(Debug)]
+pub struct Sampler {
+    store: Arc<Store>,
+    cluster: Arc<Cluster>,
+    settings: Settings,
+    /// When it last looked.
+    looked: Option<Moment>,
+    ends: KnownEnds,
+    statuses: Statuses,
+}
+
+impl Sampler {
+    /// A sampler that has seen nothing yet.
+    #[must_use]
+    pub fn new(store: Arc<Store>, cluster: Arc<Cluster>, settings: Settings) -> Self {
+        Self { store, cluster, settings, looked: None, ends: KnownEnds::default(), statuses: Statuses::default() }
+    }
+
+    /// The cluster.
+    #[must_use]
+    pub fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
+    }
+
+    /// Looks at every committed offset: the next windows, a sample where one is due, and where a look for markers of
+    /// transactions is due.
+    pub fn sample(&mut self) {
+        let moment = Moment { ticks: self.store.clock.ticks(), at: self.store.clock.now() };
+        let cut = pin(&self.cluster);
+        let is_due = cut.health.reachable && self.is_due(&cut.samples, moment.ticks);
+        let window = self.store.settings().window;
+        let mut look = Look {
+            cut: &cut,
+            now: moment.ticks,
+            looked: self.looked,
+            index: cut.samples.next(),
+            is_due,
+            context: StatusContext { window, now: moment.ticks, now_at: moment.at },
+            tails: BTreeSet::new(),
+        };
+        let (mut windows, mut series) = (HashMap::new(), HashMap::new());
+        self.statuses.begin();
+        for group in cut.groups() {
+            let id = &group.group.id;
+            let (next, status) = look.group(group, &mut series);
+            self.statuses.note(id, status);
+            if group.group.live_commits > 0 {
+                windows.insert(Name::clone(id), Arc::new(next));
+            }
+        }
+        look.vanished(&mut series);
+        self.cluster.tails.set(std::mem::take(&mut look.tails).into_iter());
+        self.publish(&cut.samples, series, &look, moment);
+        self.cluster.windows.store(Arc::new(Windows { groups: windows }));
+        self.looked = Some(moment);
+    }
+
+    fn is_due(&self, samples: &Samples, now: Ticks) -> bool {
+        let early = self.settings.interval / 2;
+        samples
+            .newest()
+            .is_none_or(|newest| now.saturating_sub(newest.ticks).saturating_add(early) >= self.settings.step)
+    }
+
+    /// Publishes the next version of the samples, if anything is new. Before the windows: what changed since has a line
+    /// by then.
+    fn publish(&mut self, before: &Samples, groups: HashMap<Name, Arc<Series>>, look: &Look<'_>, moment: Moment) {
+        let changes = self.statuses.finish(moment.at);
+        let lines_changed = groups.len() != before.groups.len()
+            || groups.iter().any(|(id, series)| before.groups.get(id).is_none_or(|known| !Arc::ptr_eq(known, series)));
+        if !look.is_due && !lines_changed && changes.is_none() {
+            return;
+        }
+        let mut next = before.clone();
+        next.groups = groups;
+        if let Some(changes) = changes {
+            next.changes = changes;
+        }
+        if look.is_due {
+            next.topics = self.ends.sample(&next.topics, &look.cut.ends, look.index, moment.ticks);
+            next.push(moment);
+        }
+        next.trim(moment.ticks.saturating_sub(self.settings.memory_for), self.settings.max_bytes);
+        self.cluster.samples.publish(next);
+    }
+}
+
+/// Offsets by topic and partition; `None`: there was none.
+type Earlier<'a> = HashMap<(&'a str, i32), Option<i64>>;
+
 /// One look at all offsets.
-struct Sampler<'a> {
-    ends: &'a Ends,
+struct Look<'a> {
+    cut: &'a ClusterCut,
     now: Ticks,
+    /// When the look before was.
+    looked: Option<Moment>,
+    /// The sample, or the next one if none is due.
+    index: Index,
+    is_due: bool,
+    context: StatusContext,
     tails: BTreeSet<Tail>,
 }
 
-impl Sampler<'_> {
-    /// The next windows of a group; none where nothing was committed since the load.
-    fn group(&mut self, group: &GroupView, before: Option<&Arc<GroupWindows>>, log_partition: i32) -> GroupWindows {
-        let ends = self.ends;
-        let topics: Vec<_> = group.topic_names().map(|name| ends.topic(name)).collect();
-        let mut windows = Vec::with_capacity(if group.live_commits > 0 { group.len() } else { 0 });
-        for (position, entry) in group.entries().enumerate() {
+impl Look<'_> {
+    /// The next windows of a group, none where nothing was committed since the load; its status; and its lines.
+    fn group(&mut self, group: GroupCut<'_>, series: &mut HashMap<Name, Arc<Series>>) -> (GroupWindows, Status) {
+        let (view, ends) = (group.group, &*self.cut.ends);
+        let before = self.cut.windows.groups.get(&view.id);
+        let known = self.cut.samples.groups.get(&view.id);
+        let is_live = view.live_commits > 0;
+        let mut writer = (is_live || known.is_some()).then(|| Writer::new(known, self.index, self.is_due));
+        let topics: Vec<_> = view.topic_names().map(|name| ends.topic(name)).collect();
+        let mut numbers: Vec<Option<usize>> = vec![None; topics.len()];
+        let mut windows = Vec::with_capacity(if is_live { view.len() } else { 0 });
+        let earlier = if is_live && before.is_none() { self.earlier(group) } else { Earlier::new() };
+        let mut worst = Status::Ok;
+        for (position, entry) in view.entries().enumerate() {
             let topic = topics.get(entry.topic_index).copied().flatten().map(|topic| &**topic);
-            let lag = lag::lag(entry.row, entry.rare, log_partition, topic, ends, self.now);
+            let lag = lag::lag(entry.row, entry.rare, group.shard.key.log_partition, topic, ends, self.now);
             if lag.lag.is_ok_and(|lag| (1..=LONGEST).contains(&lag)) {
                 self.note_tail(&entry, topic);
             }
-            if group.live_commits > 0 {
-                let known = before.and_then(|before| before.get(position, &entry));
+            let window = before.and_then(|before| before.get(position, &entry));
+            if let (Some(writer), Some(number)) = (&mut writer, numbers.get_mut(entry.topic_index)) {
+                let number = *number.get_or_insert_with(|| writer.topic(entry.topic));
+                let before = self.before(&entry, window, &earlier);
+                writer.note((number, entry.row.partition), entry.row.committed_offset, before);
+            }
+            let next = is_live.then(|| {
                 // An unknown lag is no news: neither a fall nor a rise.
-                let lag = lag.lag.unwrap_or_else(|_| known.map_or(0, |window| window.lag));
+                let lag = lag.lag.unwrap_or_else(|_| window.map_or(0, |window| window.lag));
                 let first = || KeyWindow::first(&entry, lag, self.now);
-                windows.push(known.map_or_else(first, |window| window.next(&entry, lag, self.now)));
+                window.map_or_else(first, |window| window.next(&entry, lag, self.now))
+            });
+            worst = worst.max(lag::status(entry.row, &lag, next.as_ref(), self.context));
+            windows.extend(next);
+        }
+        self.keep(&view.id, writer, known, series);
+        (GroupWindows(windows), worst)
+    }
+
+    /// What an offset was at the look before, as [`Writer::note`] wants it.
+    fn before(&self, entry: &Entry<'_>, window: Option<&KeyWindow>, earlier: &Earlier<'_>) -> Option<Option<i64>> {
+        match (window, self.looked) {
+            (Some(window), _) => Some(Some(window.committed_offset)),
+            (None, Some(looked)) if entry.row.applied >= looked.ticks => {
+                Some(earlier.get(&(&**entry.topic, entry.row.partition)).copied().flatten())
+            }
+            (None, _) => None,
+        }
+    }
+
+    /// What the offsets of a group were before the first commits since the last look.
+    fn earlier<'g>(&self, group: GroupCut<'g>) -> Earlier<'g> {
+        let mut earlier = Earlier::new();
+        let Some(looked) = self.looked else { return earlier };
+        let of_group = group.shard.commits.iter().filter(|event| event.group == group.group.id);
+        for event in of_group.filter(|event| event.applied_at >= looked.at) {
+            earlier.entry((&event.topic, event.partition)).or_insert(event.previous_offset);
+        }
+        earlier
+    }
+
+    fn keep(
+        &self,
+        id: &Name,
+        writer: Option<Writer>,
+        known: Option<&Arc<Series>>,
+        series: &mut HashMap<Name, Arc<Series>>,
+    ) {
+        let next = writer.and_then(Writer::finish).or_else(|| known.cloned());
+        if let Some(next) = next {
+            series.insert(Name::clone(id), next);
+        }
+    }
+
+    /// The lines of groups that are no more end.
+    fn vanished(&self, series: &mut HashMap<Name, Arc<Series>>) {
+        for (id, known) in &self.cut.samples.groups {
+            if !series.contains_key(id) {
+                let writer = Writer::new(Some(known), self.index, self.is_due);
+                self.keep(id, Some(writer), Some(known), series);
             }
         }
-        GroupWindows(windows)
     }
 
     fn note_tail(&mut self, entry: &Entry<'_>, topic: Option<&Topic>) {
+        let ends: &Ends = &self.cut.ends;
         let since = self.now.saturating_sub(QUIET);
         let number = usize::try_from(entry.row.partition).ok();
         let partition = topic.zip(number).and_then(|(topic, number)| topic.partitions.get(number));
-        if entry.row.applied <= since && partition.is_some_and(|partition| self.ends.is_quiet(*partition, since)) {
+        if entry.row.applied <= since && partition.is_some_and(|partition| ends.is_quiet(*partition, since)) {
             self.tails.insert((Name::clone(entry.topic), entry.row.partition, entry.row.committed_offset));
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,7 +73,7 @@ pub fn lag(row: &Row, rare: Option<&Rare>, log_partition: i32, topic: Option<&To
     if is_earlier(row, rare, log_partition, topic, &value) {
         return unknown(LagUnknown::TopicRecreated, log_start, log_end);
     }
-    let Some(end) = log_end.filter(|_| !is_lost(&value, now)) else {
+    let Some(end) = self::log_end(&value, now) else {
         let refused = value.error == Some(EndError::NotAuthorized);
         return unknown(if refused { LagUnknown::NotAuthorized } else { LagUnknown::EndUnknown }, log_start, None);
     };
@@ -85,6 +85,12 @@ pub fn lag(row: &Row, rare: Option<&Rare>, log_partition: i32, topic: Option<&To
     let lag = end.saturating_sub(next).max(0);
     let silent = lag > 0 && lag <= silent::LONGEST && ends.is_silent(*partition, next);
     Lag { log_start, log_end, lag: Ok(lag), data_lost, silent, next: Some((*partition, next)) }
+}
+
+/// The log end that counts, if one does.
+#[must_use]
+pub fn log_end(value: &EndValue, now: Ticks) -> Option<i64> {
+    known(value.log_end).filter(|_| !is_lost(value, now))
 }
 
 fn known(offset: i64) -> Option<i64> {

@@ -10,6 +10,7 @@ mod consumers;
 mod entry;
 mod filter;
 mod flight;
+mod history;
 pub mod json;
 mod offsets;
 mod paging;
@@ -33,6 +34,8 @@ pub struct Service {
 struct Shared {
     engine: Arc<Engine>,
     server: config::Server,
+    /// Of samples in memory.
+    history_step: Duration,
     consumers: consumers::Kept,
     watches: Arc<tokio::sync::Semaphore>,
     stop: CancellationToken,
@@ -40,15 +43,16 @@ struct Shared {
 }
 
 impl Service {
-    /// A service over an engine. Streams end when `stop` is cancelled.
+    /// A service over an engine, with so much time between samples. Streams end when `stop` is cancelled.
     #[must_use]
-    pub fn new(engine: Arc<Engine>, server: config::Server, stop: CancellationToken) -> Self {
+    pub fn new(engine: Arc<Engine>, server: config::Server, history_step: Duration, stop: CancellationToken) -> Self {
         let started_at = engine.store().clock.now();
         let watches = Arc::new(tokio::sync::Semaphore::new(server.max_watches));
         Self {
             shared: Arc::new(Shared {
                 engine,
                 server,
+                history_step,
                 consumers: consumers::Kept::default(),
                 watches,
                 stop,
@@ -150,6 +154,12 @@ impl OffsetService for Service {
             .map_err(to_status)
     }
 
+    async fn get_history(&self, request: Request<proto::GetHistoryRequest>) -> Reply<proto::GetHistoryResponse> {
+        let (shared, request) = (Arc::clone(&self.shared), request.into_inner());
+        let work = move || history::get_history(shared.engine.store(), shared.history_step, request);
+        offsets::off_thread(work).await.map(Response::new).map_err(to_status)
+    }
+
     async fn get_status(&self, _: Request<proto::GetStatusRequest>) -> Reply<proto::GetStatusResponse> {
         let store = self.store();
         let awaited = status::awaited(store, self.shared.server.ready_after);
@@ -160,6 +170,8 @@ impl OffsetService for Service {
             git_revision: env!("OFFSETD_GIT_REVISION").to_owned(),
             started_at: Some(entry::timestamp(self.shared.started_at)),
             clusters: store.clusters().iter().map(|cluster| entry::cluster_status(store, cluster)).collect(),
+            held_bytes: store.held().bytes() as u64,
+            resident_bytes: status::resident_bytes(),
         }))
     }
 }

@@ -33,6 +33,7 @@ pub mod names;
 pub mod overlay;
 pub mod present;
 pub mod progress;
+pub mod samples;
 pub mod shard;
 pub mod silent;
 pub mod windows;
@@ -263,9 +264,12 @@ impl Store {
     }
 }
 
-fn pin(cluster: &Arc<Cluster>) -> ClusterCut {
+/// A cluster's part of a cut, loaded or not.
+#[must_use]
+pub fn pin(cluster: &Arc<Cluster>) -> ClusterCut {
     let health = cluster.health();
     // Shards first: a log end observed after a commit was pinned may only be newer than it.
     let shards = cluster.shards().iter().map(|shard| Arc::new(shard.pin())).collect();
-    ClusterCut::new(Arc::clone(cluster), health, shards, cluster.ends.current(), cluster.windows.load_full())
+    let (ends, windows, samples) = (cluster.ends.current(), cluster.windows.load_full(), cluster.samples.current());
+    ClusterCut::new(Arc::clone(cluster), health, shards, ends, windows, samples)
 }

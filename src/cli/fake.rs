@@ -8,9 +8,9 @@ use tonic::{Request, Response, Status, transport::Server};
 
 use super::{ServerArgs, connect::Client};
 use crate::rpc::proto::{
-    GetActiveConsumerRequest, GetActiveConsumerResponse, GetConsumerRequest, GetConsumerResponse, GetOffsetRequest,
-    GetOffsetResponse, GetStatusRequest, GetStatusResponse, QueryRequest, QueryResponse, SqlRequest, SqlResponse,
-    WatchRequest, WatchResponse,
+    GetActiveConsumerRequest, GetActiveConsumerResponse, GetConsumerRequest, GetConsumerResponse, GetHistoryRequest,
+    GetHistoryResponse, GetOffsetRequest, GetOffsetResponse, GetStatusRequest, GetStatusResponse, QueryRequest,
+    QueryResponse, SqlRequest, SqlResponse, WatchRequest, WatchResponse,
     offset_service_server::{OffsetService, OffsetServiceServer},
 };
 
@@ -81,6 +81,10 @@ impl OffsetService for Fake {
     }
 
     async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn get_history(&self, _: Request<GetHistoryRequest>) -> Result<Response<GetHistoryResponse>, Status> {
         Err(Status::unimplemented("fake"))
     }
 

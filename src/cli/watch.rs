@@ -226,6 +226,7 @@ mod tests {
             ],
             resync: Some(Resync { position: None, missed: Some(2), full: false }),
             current_complete: true,
+            status_changes: vec![],
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    Audit, Cluster, Lag, NameFilter, Server, Sql, Transactions,
+    Audit, Cluster, History, Lag, NameFilter, Server, Sql, Transactions,
     resolve::{Key, quoted},
     section::Setting,
     value::Form,
@@ -35,6 +35,7 @@ pub fn example() -> String {
     section(&mut out, &Key::from("server"), Server::SETTINGS);
     section(&mut out, &Key::from("sql"), Sql::SETTINGS);
     section(&mut out, &Key::from("lag"), Lag::SETTINGS);
+    section(&mut out, &Key::from("history"), History::SETTINGS);
     section(&mut out, &Key::from("transactions"), Transactions::SETTINGS);
     section(&mut out, &Key::from("audit"), Audit::SETTINGS);
     out.push_str("\n# One section a cluster; its name is what `cluster` shows in every answer.");

@@ -318,7 +318,9 @@ impl<'a> Resolver<'a> {
     /// of a service that is called `offsetd-server` must not stop the process.
     fn looks_like_setting(&self, name: &str) -> bool {
         let Some(rest) = name.strip_prefix("OFFSETD_") else { return false };
-        let section = ["SERVER_", "SQL_", "LAG_", "CLUSTERS_"].iter().any(|section| rest.starts_with(section));
+        let section = ["SERVER_", "SQL_", "LAG_", "HISTORY_", "TRANSACTIONS_", "AUDIT_", "CLUSTERS_"]
+            .iter()
+            .any(|section| rest.starts_with(section));
         let is_url = || self.sources.env.get(name).is_some_and(|value| value.contains("://"));
         let service = rest.ends_with("_SERVICE_HOST")
             || rest.contains("_SERVICE_PORT")

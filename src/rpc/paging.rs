@@ -29,9 +29,17 @@ const WALKS: usize = 128;
 /// # Errors
 /// A negative size.
 pub(super) fn size(asked: i32) -> Result<usize, Error> {
+    size_within(asked, DEFAULT_SIZE, MAX_SIZE)
+}
+
+/// The same, with other bounds.
+///
+/// # Errors
+/// A negative size.
+pub(super) fn size_within(asked: i32, default: i32, most: i32) -> Result<usize, Error> {
     let size = match asked {
-        0 => DEFAULT_SIZE,
-        asked => asked.min(MAX_SIZE),
+        0 => default,
+        asked => asked.min(most),
     };
     usize::try_from(size).map_err(|_| Error::Invalid(format!("page_size {asked} is negative")))
 }

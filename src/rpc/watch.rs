@@ -8,7 +8,10 @@
 
 use std::{collections::HashMap, pin::Pin, sync::Arc};
 
-use futures::{StreamExt as _, future::abortable};
+use futures::{
+    StreamExt as _,
+    future::{OptionFuture, abortable},
+};
 use tokio::sync::{
     OwnedSemaphorePermit,
     broadcast::error::{RecvError, TryRecvError},
@@ -33,6 +36,8 @@ use crate::{
         shard::{Shard, ShardView},
     },
 };
+
+mod statuses;
 
 pub(super) type Stream = Pin<Box<dyn futures::Stream<Item = Result<proto::WatchResponse, Status>> + Send>>;
 
@@ -65,7 +70,11 @@ pub(super) fn watch(
         return Err(error.clone().into());
     }
     let (sender, receiver) = mpsc::channel(AHEAD);
-    let watch = run(clusters, filter, request.include_current, sender);
+    let statuses = request.include_status_changes.then(|| statuses::follow(&clusters, &filter, &sender));
+    let commits = run(clusters, filter, request.include_current, sender);
+    let watch = async move {
+        tokio::join!(commits, OptionFuture::from(statuses));
+    };
     // The work is part of the stream: it ends with the connection, and needs no task of its own.
     let mut watch = Box::pin(async move {
         let _permit = permit;

@@ -15,6 +15,7 @@ use super::{
     ends::EndsBoard,
     overlay::{Counters, Overlay},
     present::Lanes,
+    samples::SamplesBoard,
     shard::Shard,
     silent::Tails,
     windows::Windows,
@@ -59,6 +60,8 @@ pub struct Cluster {
     pub ends: EndsBoard,
     /// Samples of commits, for status and rates.
     pub windows: ArcSwap<Windows>,
+    /// Samples of committed offsets and log ends over time.
+    pub samples: SamplesBoard,
     /// Short tails that nobody reads: of markers, perhaps.
     pub tails: Tails,
     shards: Mutex<BTreeMap<i32, Arc<Shard>>>,
@@ -88,6 +91,7 @@ impl Cluster {
             config,
             ends: EndsBoard::default(),
             windows: ArcSwap::default(),
+            samples: SamplesBoard::default(),
             tails: Tails::default(),
             shards: Mutex::default(),
             health: watch::Sender::new(health),

@@ -11,6 +11,7 @@ use super::{
     ends::Ends,
     group::GroupView,
     membership::{Assigned, GroupKind, Member, TopicRef},
+    samples::Samples,
     shard::ShardView,
     windows::Windows,
 };
@@ -32,6 +33,8 @@ pub struct ClusterCut {
     pub ends: Arc<Ends>,
     /// Samples of commits, for status and rates.
     pub windows: Arc<Windows>,
+    /// Samples over time.
+    pub samples: Arc<Samples>,
     /// Groups that stand in more than one shard, as (log partition, id), to be left out.
     hidden: Vec<(i32, Name)>,
 }
@@ -101,9 +104,10 @@ impl ClusterCut {
         shards: Vec<Arc<ShardView>>,
         ends: Arc<Ends>,
         windows: Arc<Windows>,
+        samples: Arc<Samples>,
     ) -> Self {
         let hidden = hidden(&shards);
-        Self { cluster, health, shards, ends, windows, hidden }
+        Self { cluster, health, shards, ends, windows, samples, hidden }
     }
 
     /// Groups of a shard, ordered by id, each once in the cluster.

@@ -21,7 +21,8 @@ const RATE_WEIGHT: f64 = 0.3;
 pub struct KeyWindow {
     topic_index: u32,
     partition: i32,
-    committed_offset: i64,
+    /// Committed offset at the last sample.
+    pub committed_offset: i64,
     /// Lag at the last sample.
     pub lag: i64,
     /// When a sample last had no lag, or began to be taken.

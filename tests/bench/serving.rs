@@ -52,7 +52,7 @@ async fn serve(router: axum::Router) -> Channel {
 fn service(store: &Arc<Store>) -> (Arc<Engine>, axum::Router) {
     let config = made::config();
     let engine = Arc::new(Engine::new(Arc::clone(store), config.sql).unwrap());
-    let service = Service::new(Arc::clone(&engine), config.server, CancellationToken::new());
+    let service = Service::new(Arc::clone(&engine), config.server, config.history.step, CancellationToken::new());
     (engine, rpc::routes(service).unwrap().0)
 }
 

@@ -1,0 +1,107 @@
+//! Samples of log ends.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use crate::{
+    clock::Ticks,
+    lag,
+    model::{Name, Uuid},
+    store::{
+        ends::{Ends, Topic},
+        samples::{Index, Series, Writer},
+    },
+};
+
+/// The log ends of a topic at the last sample.
+#[derive(Debug)]
+struct KnownTopic {
+    id: Option<Uuid>,
+    /// By partition.
+    ends: Vec<Option<i64>>,
+}
+
+/// The log ends of a cluster at the last sample.
+#[derive(Debug, Default)]
+pub(super) struct KnownEnds {
+    /// `None` before the first sample.
+    topics: Option<HashMap<Name, KnownTopic>>,
+}
+
+impl KnownEnds {
+    /// The lines of topics with another sample.
+    pub(super) fn sample(
+        &mut self,
+        series: &HashMap<Name, Arc<Series>>,
+        ends: &Ends,
+        index: Index,
+        now: Ticks,
+    ) -> HashMap<Name, Arc<Series>> {
+        let before = self.topics.take();
+        let (mut next, mut topics) = (series.clone(), HashMap::new());
+        for topic in ends.topics() {
+            let values = topic.partitions.iter().map(|partition| lag::log_end(&ends.value(*partition), now)).collect();
+            let now = KnownTopic { id: topic.id, ends: values };
+            if let Some(before) = &before {
+                let sample = Sample { topic, now: &now, before: before.get(&topic.name), index };
+                if let Some(changed) = sample.write(series.get(&topic.name)) {
+                    next.insert(Name::clone(&topic.name), changed);
+                }
+            }
+            topics.insert(Name::clone(&topic.name), now);
+        }
+        for (name, gone) in before.iter().flatten().filter(|(name, _)| !topics.contains_key(*name)) {
+            let mut writer = Writer::new(series.get(name), index, true);
+            let topic = writer.topic(name);
+            for (end, partition) in gone.ends.iter().zip(0..) {
+                end.iter().for_each(|end| writer.gone((topic, partition), *end));
+            }
+            next.extend(writer.finish().map(|series| (Name::clone(name), series)));
+        }
+        self.topics = Some(topics);
+        next
+    }
+}
+
+/// A sample of one topic.
+struct Sample<'a> {
+    topic: &'a Topic,
+    now: &'a KnownTopic,
+    before: Option<&'a KnownTopic>,
+    index: Index,
+}
+
+impl Sample<'_> {
+    /// The lines, if they changed.
+    fn write(&self, series: Option<&Arc<Series>>) -> Option<Arc<Series>> {
+        let is_same = self.before.is_some_and(|before| before.id == self.now.id && before.ends == self.now.ends);
+        if is_same {
+            return None;
+        }
+        let mut writer = Writer::new(series, self.index, true);
+        let topic = writer.topic(&self.topic.name);
+        let other_id = self.before.and_then(|before| before.id).zip(self.now.id).is_some_and(|(old, new)| old != new);
+        // A topic of this name that has come again.
+        let again = self.before.is_none() && series.is_some();
+        for (at, end) in self.now.ends.iter().enumerate() {
+            let key = (topic, i32::try_from(at).unwrap_or(i32::MAX));
+            let before = self.before.and_then(|before| before.ends.get(at).copied().flatten());
+            match (*end, before) {
+                // Log ends do not go back in one log.
+                (Some(end), Some(before)) if other_id || end < before => writer.renew(key, end, Some(before)),
+                (Some(end), _) if again => writer.renew(key, end, None),
+                (Some(end), before) => writer.note(key, end, Some(before)),
+                (None, Some(before)) => writer.gone(key, before),
+                (None, None) => {}
+            }
+        }
+        if let Some(before) = self.before {
+            // Partitions that are no more.
+            for (end, partition) in before.ends.iter().zip(0..).skip(self.now.ends.len()) {
+                end.iter().for_each(|end| writer.gone((topic, partition), *end));
+            }
+        }
+        writer.finish()
+    }
+}

@@ -1,0 +1,83 @@
+//! Notices when the status of a group becomes another.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use crate::{
+    model::{Millis, Name, Status},
+    store::samples::StatusChange,
+};
+
+/// How long a change is remembered.
+const KEEP: Millis = 24 * 3_600_000;
+/// Changes that are remembered at most.
+const MOST: usize = 10_000;
+
+/// What the groups of a cluster were at the last look.
+#[derive(Debug, Default)]
+pub(super) struct Statuses {
+    known: HashMap<Name, Status>,
+    next: HashMap<Name, Status>,
+    found: Vec<(Name, Status, Status)>,
+    changes: Arc<Vec<StatusChange>>,
+    sequence: u64,
+}
+
+impl Statuses {
+    /// A look begins.
+    pub(super) fn begin(&mut self) {
+        self.next = HashMap::with_capacity(self.known.len());
+        self.found.clear();
+    }
+
+    /// A group and its status. One that was not seen before has none that it could have changed from.
+    pub(super) fn note(&mut self, group: &Name, status: Status) {
+        if let Some(before) = self.known.get(group).filter(|before| **before != status) {
+            self.found.push((Name::clone(group), *before, status));
+        }
+        self.next.insert(Name::clone(group), status);
+    }
+
+    /// The changes that are remembered, if there are new ones or some too old.
+    pub(super) fn finish(&mut self, at: Millis) -> Option<Arc<Vec<StatusChange>>> {
+        self.known = std::mem::take(&mut self.next);
+        let is_old = |change: &StatusChange| change.at < at.saturating_sub(KEEP);
+        if self.found.is_empty() && !self.changes.first().is_some_and(is_old) {
+            return None;
+        }
+        let mut changes: Vec<StatusChange> = self.changes.iter().filter(|change| !is_old(change)).cloned().collect();
+        self.found.sort_unstable();
+        for (group, from, to) in self.found.drain(..) {
+            self.sequence += 1;
+            changes.push(StatusChange { sequence: self.sequence, group, from, to, at });
+        }
+        changes.drain(..changes.len().saturating_sub(MOST));
+        self.changes = Arc::new(changes);
+        Some(Arc::clone(&self.changes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_told_once_and_for_a_day() {
+        let mut statuses = Statuses::default();
+        let mut look = |status: Option<Status>, at| {
+            statuses.begin();
+            status.into_iter().for_each(|status| statuses.note(&"g".into(), status));
+            statuses.finish(at)
+        };
+        assert_eq!(look(Some(Status::Ok), 0), None, "the first status is no change");
+        assert_eq!(look(Some(Status::Ok), 1), None);
+        let changes = look(Some(Status::Stopped), 2).unwrap();
+        let told: Vec<_> = changes.iter().map(|change| (change.from, change.to, change.at)).collect();
+        assert_eq!(told, [(Status::Ok, Status::Stopped, 2)]);
+        assert_eq!(look(Some(Status::Stopped), 3), None);
+        assert_eq!(look(None, 4), None);
+        assert_eq!(look(Some(Status::Ok), 5), None, "another group of that name");
+        assert!(look(Some(Status::Ok), KEEP + 3).unwrap().is_empty());
+    }
+}

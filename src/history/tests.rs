@@ -1,0 +1,296 @@
+//! The sampler over a store that is filled by hand, and what is read of it.
+
+use std::collections::BTreeMap;
+
+use super::{tracks::Reader, *};
+use crate::{
+    clock::Clock,
+    config::{Config, Flags, Sources},
+    model::Uuid,
+    store::{
+        cut,
+        ends::{Answer, EndKind, TopicMetadata},
+        event::{Event, EventKind, ShardKey},
+        group::Commit,
+        shard::Shard,
+    },
+};
+
+struct Lab {
+    clock: Clock,
+    store: Arc<Store>,
+    sampler: Sampler,
+    shard: Arc<Shard>,
+    next: i64,
+}
+
+const STEP: i64 = 10_000;
+
+fn lab(max_bytes: usize) -> Lab {
+    let flags = Flags { bootstrap_servers: Some("127.0.0.1:9".to_owned()), ..Flags::default() };
+    let config = Config::load(Sources { flags: &flags, env: &BTreeMap::new(), check_property: None }).unwrap().config;
+    let clock = Clock::manual(1_700_000_000_000);
+    let cluster = Cluster::new(config.clusters[0].clone(), &clock);
+    cluster.set_health(|health| (health.ready, health.reachable) = (true, true));
+    let settings = cut::Settings { window: 1000, active_within: 1, commits_kept: 1, watch_queue: 16 };
+    let store = Arc::new(Store::new(vec![Arc::new(cluster)], clock.clone(), settings));
+    let cluster = Arc::clone(&store.clusters()[0]);
+    let key = ShardKey { cluster: Name::clone(&cluster.name), source: "kafka".into(), log_partition: 0 };
+    let shard = store.new_shard(key);
+    store.publish(&shard);
+    let settings = Settings { max_bytes, ..Settings::new(&config.history, &config.lag) };
+    assert_eq!((settings.step, settings.memory_for), (100, 36_000));
+    let sampler = Sampler::new(Arc::clone(&store), cluster, settings);
+    Lab { clock, store, sampler, shard, next: 0 }
+}
+
+impl Lab {
+    fn apply(&mut self, group: &str, key: (&str, i32), offset: Option<i64>, live: bool) {
+        let (topic, partition) = key;
+        let kind = match offset {
+            None => EventKind::Delete { topic, partition },
+            Some(committed_offset) => EventKind::Commit {
+                topic,
+                partition,
+                commit: Commit {
+                    committed_offset,
+                    committed_at: self.clock.now(),
+                    leader_epoch: -1,
+                    metadata: "",
+                    expires_at: None,
+                    topic_id: None,
+                },
+            },
+        };
+        let event = Event { log_offset: self.next, at: self.clock.now(), group, kind };
+        self.next += 1;
+        self.shard.apply(&[event], if live { 0 } else { i64::MAX });
+    }
+
+    fn commit(&mut self, group: &str, key: (&str, i32), offset: i64) {
+        self.apply(group, key, Some(offset), true);
+    }
+
+    fn topics(&self, topics: &[(&str, usize)]) {
+        let listed = topics
+            .iter()
+            .map(|(name, partitions)| TopicMetadata { name: (*name).into(), leaders: vec![Some(1); *partitions] });
+        self.cluster().ends.set_topics(listed.collect(), self.clock.ticks(), &BTreeMap::new());
+    }
+
+    fn end(&self, topic: &str, partition: usize, end: i64) {
+        let ends = &self.cluster().ends;
+        let slot = ends.current().topic(topic).unwrap().partitions[partition].slot;
+        ends.observe(EndKind::High, &[Answer { slot, result: Ok((end, 0)) }], self.clock.ticks(), self.clock.now());
+    }
+
+    fn cluster(&self) -> &Arc<Cluster> {
+        self.sampler.cluster()
+    }
+
+    fn sample(&mut self) {
+        self.clock.advance(STEP);
+        self.sampler.sample();
+    }
+
+    /// Committed offsets of a key at the samples that there are.
+    fn committed(&self, group: &str, key: (&str, i32)) -> Vec<Option<i64>> {
+        self.read(group, key, |point| point.committed_offset)
+    }
+
+    fn lags(&self, group: &str, key: (&str, i32)) -> Vec<Option<Option<i64>>> {
+        self.read(group, key, |point| point.lag)
+    }
+
+    fn read<T>(&self, group: &str, key: (&str, i32), get: impl Fn(tracks::Point) -> T) -> Vec<Option<T>> {
+        let cut = self.store.cut("", false).unwrap();
+        let mut reader = Reader::new(&cut.clusters[0], 0);
+        let keys = reader.keys(&group.into(), |topic, partition| (topic, partition) == key);
+        let samples = &cut.clusters[0].samples;
+        let values = |key: &tracks::Key| samples.moments().map(|(index, _)| key.at(index).map(&get)).collect();
+        keys.first().map(values).unwrap_or_default()
+    }
+}
+
+const KEY: (&str, i32) = ("orders", 0);
+
+#[test]
+fn a_key_is_known_from_the_first_sample_on() {
+    let mut lab = lab(usize::MAX);
+    lab.apply("g", KEY, Some(5), false);
+    lab.sample();
+    lab.sample();
+    assert!(lab.cluster().samples.current().groups.is_empty(), "what is replayed and does not move costs nothing");
+    lab.commit("g", ("orders", 1), 7);
+    lab.sample();
+    lab.commit("g", KEY, 8);
+    lab.sample();
+    lab.sample();
+    assert_eq!(lab.committed("g", KEY), [Some(5), Some(5), Some(5), Some(8), Some(8)]);
+    assert_eq!(lab.committed("g", ("orders", 1)), [None, None, Some(7), Some(7), Some(7)]);
+    lab.commit("g", KEY, 3);
+    assert_eq!(lab.committed("g", KEY).last(), Some(&Some(8)), "what was not sampled yet does not show");
+    lab.sample();
+    assert_eq!(lab.committed("g", KEY).last(), Some(&Some(3)), "a rewind is a sample as any other");
+}
+
+#[test]
+fn what_is_deleted_stays_until_its_samples_go() {
+    let mut lab = lab(usize::MAX);
+    lab.apply("g", KEY, Some(5), false);
+    lab.sample();
+    lab.commit("g", KEY, 6);
+    lab.sample();
+    lab.apply("g", KEY, None, true);
+    lab.sample();
+    assert_eq!(lab.committed("g", KEY), [Some(5), Some(6), None]);
+    let cut = lab.store.cut("", false).unwrap();
+    assert_eq!(Reader::new(&cut.clusters[0], 0).groups(|_| true), [Name::from("g")]);
+    drop(cut);
+    (0..361).for_each(|_| lab.sample());
+    let samples = lab.cluster().samples.current();
+    assert_eq!(samples.moments().len(), 361, "an hour, both ends included");
+    assert!(samples.groups.is_empty());
+}
+
+#[test]
+fn a_cluster_out_of_reach_has_no_samples() {
+    let mut lab = lab(usize::MAX);
+    lab.commit("g", KEY, 5);
+    lab.sample();
+    lab.cluster().set_health(|health| health.reachable = false);
+    (0..6).for_each(|_| lab.sample());
+    lab.cluster().set_health(|health| health.reachable = true);
+    lab.commit("g", KEY, 9);
+    lab.sample();
+    let at: Vec<_> = lab.cluster().samples.current().moments().map(|(_, moment)| moment.ticks).collect();
+    assert_eq!(at, [100, 800]);
+    assert_eq!(lab.committed("g", KEY), [Some(5), Some(9)]);
+}
+
+#[test]
+fn lag_is_that_of_the_log_that_was_committed_to() {
+    let mut lab = lab(usize::MAX);
+    lab.topics(&[("orders", 1)]);
+    lab.end("orders", 0, 10);
+    lab.commit("g", KEY, 4);
+    lab.sample();
+    // Read faster than the end was asked for.
+    lab.commit("g", KEY, 12);
+    lab.sample();
+    lab.end("orders", 0, 15);
+    lab.sample();
+    // The topic is made anew.
+    lab.end("orders", 0, 14);
+    lab.sample();
+    lab.commit("g", KEY, 1);
+    lab.sample();
+    // Beyond the end, which no later answer explains.
+    lab.commit("g", KEY, 99);
+    lab.sample();
+    lab.sample();
+    let lags = [Some(6), Some(0), Some(3), None, Some(13), None, None];
+    assert_eq!(lab.lags("g", KEY), lags.map(Some));
+}
+
+#[test]
+fn partitions_that_are_added_begin_when_they_are_seen_and_a_topic_that_comes_again_is_another() {
+    let mut lab = lab(usize::MAX);
+    lab.topics(&[("orders", 1)]);
+    lab.end("orders", 0, 10);
+    lab.commit("g", ("orders", 1), 4);
+    lab.commit("g", KEY, 4);
+    lab.sample();
+    lab.topics(&[("orders", 2)]);
+    lab.end("orders", 1, 20);
+    lab.sample();
+    assert_eq!(lab.lags("g", ("orders", 1)), [Some(None), Some(Some(16))]);
+    // Two listings without it, far enough apart.
+    lab.topics(&[]);
+    lab.sample();
+    lab.topics(&[]);
+    lab.sample();
+    lab.topics(&[("orders", 1)]);
+    lab.end("orders", 0, 1000);
+    lab.sample();
+    let lags = [Some(6), Some(6), Some(6), None, None];
+    assert_eq!(lab.lags("g", KEY), lags.map(Some));
+    lab.commit("g", KEY, 400);
+    lab.sample();
+    assert_eq!(lab.lags("g", KEY).last(), Some(&Some(Some(600))));
+}
+
+#[test]
+fn a_topic_with_another_id_is_another_log() {
+    let mut lab = lab(usize::MAX);
+    lab.topics(&[("orders", 1)]);
+    let set_id = |lab: &Lab, id: u8| {
+        let ids = [(Name::from("orders"), Uuid([id; 16]))].into_iter().collect();
+        lab.cluster().ends.set_ids(&ids, &BTreeMap::new());
+    };
+    set_id(&lab, 1);
+    lab.end("orders", 0, 10);
+    lab.commit("g", KEY, 4);
+    lab.sample();
+    set_id(&lab, 2);
+    lab.end("orders", 0, 5000);
+    lab.sample();
+    assert_eq!(lab.lags("g", KEY), [Some(Some(6)), Some(None)]);
+}
+
+#[test]
+fn memory_stays_within_its_bounds_and_the_oldest_go_first() {
+    let mut lab = lab(100_000);
+    for round in 0..300_i64 {
+        for group in 0..100 {
+            lab.commit(&format!("g{group}"), KEY, round * 1000 + round * round % 97);
+        }
+        lab.sample();
+        let samples = lab.cluster().samples.current();
+        assert!(samples.bytes <= 100_000, "{}", samples.bytes);
+    }
+    let samples = lab.cluster().samples.current();
+    assert!(samples.dropped > 0 && samples.moments().len() < 300 && samples.moments().len() > 20);
+    let committed = lab.committed("g7", KEY);
+    let newest = 299_000 + 299 * 299 % 97;
+    assert_eq!(committed.last(), Some(&Some(newest)));
+    assert!(committed.iter().all(Option::is_some));
+    (0..361).for_each(|_| lab.sample());
+    assert!(lab.cluster().samples.current().groups.is_empty(), "what does not move any more costs nothing");
+}
+
+#[test]
+fn samples_in_between_lose_no_change() {
+    let mut lab = lab(usize::MAX);
+    lab.sampler.settings.step = 300;
+    lab.apply("g", KEY, Some(1), false);
+    lab.commit("g", ("orders", 9), 1);
+    lab.sample();
+    lab.commit("g", KEY, 2);
+    lab.commit("g", ("orders", 8), 4);
+    lab.sample();
+    lab.sample();
+    lab.sample();
+    assert_eq!(lab.committed("g", KEY), [Some(1), Some(2)], "the windows saw it before a sample did");
+    assert_eq!(lab.committed("g", ("orders", 8)), [None, Some(4)]);
+}
+
+#[test]
+fn a_change_of_status_is_noticed() {
+    let mut lab = lab(usize::MAX);
+    lab.topics(&[("orders", 1)]);
+    lab.end("orders", 0, 10);
+    lab.commit("g", KEY, 10);
+    lab.sample();
+    let mut watch = lab.cluster().samples.watch_changes();
+    lab.commit("g", KEY, 4);
+    lab.clock.advance(100_000);
+    lab.commit("g", KEY, 3);
+    lab.sample();
+    assert!(watch.has_changed().unwrap());
+    watch.mark_unchanged();
+    let samples = lab.cluster().samples.current();
+    let changes: Vec<_> = samples.changes.iter().map(|change| (&*change.group, change.from, change.to)).collect();
+    assert_eq!(changes, [("g", Status::Ok, Status::Rewind)]);
+    assert_eq!(samples.changes[0].at, lab.clock.now());
+}

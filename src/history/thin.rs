@@ -1,0 +1,120 @@
+//! Samples thinned to a step, and sums of them.
+
+use crate::model::Millis;
+
+use super::tracks::Point;
+
+/// What a series was at one time. Sums, where it is of several keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Sample {
+    /// When, on the wall clock.
+    pub at: Millis,
+    /// `None`: no key was there.
+    pub committed_offset: Option<i64>,
+    /// Of the keys whose log end is known.
+    pub log_end_offset: Option<i64>,
+    /// Of the keys whose lag is known.
+    pub lag: Option<i64>,
+    /// Records per second since the sample before.
+    pub consume_rate: Option<f64>,
+    /// The same, of the log ends.
+    pub produce_rate: Option<f64>,
+}
+
+/// The last moment of each step, by its time; `moments` are in order.
+pub fn last_of_each<T: Copy>(moments: impl Iterator<Item = (T, Millis)>, step: Millis) -> Vec<(T, Millis)> {
+    let mut picked: Vec<(T, Millis)> = vec![];
+    let bucket = |at: Millis| at.div_euclid(step.max(1));
+    for (moment, at) in moments {
+        match picked.last_mut() {
+            Some(last) if bucket(last.1) == bucket(at) => *last = (moment, at),
+            _ => picked.push((moment, at)),
+        }
+    }
+    picked
+}
+
+/// Sums of keys at the same times.
+#[derive(Clone, Debug)]
+pub struct Sums {
+    samples: Vec<Sample>,
+    /// Seconds since the sample before.
+    gaps: Vec<f64>,
+}
+
+impl Sums {
+    /// Sums of nothing, at times with seconds since the one before.
+    #[must_use]
+    pub fn new(times: impl Iterator<Item = (Millis, f64)>) -> Self {
+        let (samples, gaps) = times.map(|(at, gap)| (Sample { at, ..Sample::default() }, gap)).unzip();
+        Self { samples, gaps }
+    }
+
+    /// Adds a key, of which `at` says what it was at the sample of that place.
+    pub fn add(&mut self, at: impl Fn(usize) -> Option<Point>) {
+        let mut before: Option<Point> = None;
+        for (place, (sample, gap)) in self.samples.iter_mut().zip(&self.gaps).enumerate() {
+            let point = at(place);
+            if let Some(point) = point {
+                add(&mut sample.committed_offset, Some(point.committed_offset));
+                add(&mut sample.log_end_offset, point.log_end_offset);
+                add(&mut sample.lag, point.lag);
+                let before = before.filter(|_| *gap > 0.0);
+                let from = before.map(|before| before.committed_offset);
+                add_rate(&mut sample.consume_rate, from, Some(point.committed_offset), *gap);
+                let from = before.and_then(|before| before.log_end_offset);
+                add_rate(&mut sample.produce_rate, from, point.log_end_offset, *gap);
+            }
+            before = point;
+        }
+    }
+
+    /// The samples at which there was any key.
+    #[must_use]
+    pub fn finish(self) -> Vec<Sample> {
+        self.samples.into_iter().filter(|sample| sample.committed_offset.is_some()).collect()
+    }
+}
+
+fn add(sum: &mut Option<i64>, value: Option<i64>) {
+    if let Some(value) = value {
+        *sum = Some(sum.unwrap_or(0).saturating_add(value));
+    }
+}
+
+fn add_rate(sum: &mut Option<f64>, from: Option<i64>, to: Option<i64>, seconds: f64) {
+    if let (Some(from), Some(to)) = (from, to)
+        && to >= from
+    {
+        *sum = Some(sum.unwrap_or(0.0) + crate::store::ends::to_f64(to.saturating_sub(from)) / seconds);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_shows_its_last_sample() {
+        let moments = [(1, 9_000), (2, 19_000), (3, 31_000), (4, 39_999), (5, 40_000)];
+        assert_eq!(last_of_each(moments.into_iter(), 20_000), [(2, 19_000), (4, 39_999), (5, 40_000)]);
+    }
+
+    #[test]
+    fn sums_leave_out_what_is_unknown_and_rates_what_went_back() {
+        let mut sums = Sums::new([(0, 0.0), (10_000, 10.0), (20_000, 10.0), (30_000, 10.0)].into_iter());
+        let point = |committed_offset, log_end_offset, lag| Some(Point { committed_offset, log_end_offset, lag });
+        let first = [point(10, Some(20), Some(10)), point(20, Some(40), Some(20)), point(5, Some(40), Some(35)), None];
+        let second = [None, point(100, None, None), point(200, Some(300), Some(100)), None];
+        sums.add(|at| first[at]);
+        sums.add(|at| second[at]);
+        let samples = sums.finish();
+        let committed: Vec<_> = samples.iter().map(|sample| sample.committed_offset).collect();
+        assert_eq!(committed, [Some(10), Some(120), Some(205)]);
+        assert_eq!(samples.iter().map(|sample| sample.lag).collect::<Vec<_>>(), [Some(10), Some(20), Some(135)]);
+        let consumed: Vec<_> = samples.iter().map(|sample| sample.consume_rate).collect();
+        assert_eq!(consumed, [None, Some(1.0), Some(10.0)]);
+        let produced: Vec<_> = samples.iter().map(|sample| sample.produce_rate).collect();
+        assert_eq!(produced, [None, Some(2.0), Some(0.0)]);
+    }
+}

@@ -1,0 +1,297 @@
+//! GetHistory.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use prost_types::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    entry,
+    filter::Filter,
+    paging::{self, PageSize, Tokens},
+    proto::{self, HistoryBy},
+};
+use crate::{
+    error::Error,
+    history::{
+        thin::{Sample, Sums, last_of_each},
+        tracks::{Key, Reader},
+    },
+    model::{Millis, SOURCE_KAFKA},
+    store::{
+        Store,
+        cut::{ClusterCut, Cut},
+        samples::{Index, Moment},
+    },
+};
+
+const DEFAULT_SERIES: i32 = 100;
+const MAX_SERIES: i32 = 1000;
+/// What `from` is before `to` unless it is given.
+const DEFAULT_SPAN: Millis = 3_600_000;
+/// Samples of a series that the default step gives at most.
+const DEFAULT_SAMPLES: u64 = 360;
+/// Samples of a series that any step may give.
+const MAX_SAMPLES: Millis = 10_000;
+
+/// From, to and step, the same for all pages of a walk.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Span {
+    from: Millis,
+    to: Millis,
+    step: Millis,
+}
+
+impl Span {
+    fn new(request: &proto::GetHistoryRequest, now: Millis, kept_step: Duration) -> Result<Self, Error> {
+        let invalid = |what: &str| Error::Invalid(what.to_owned());
+        let time = |time: Option<Timestamp>, name: &str| match time.map(millis) {
+            Some(None) => Err(Error::Invalid(format!("{name} is not a time"))),
+            Some(Some(at)) => Ok(Some(at)),
+            None => Ok(None),
+        };
+        let to = time(request.to, "to")?.unwrap_or(now);
+        let from = time(request.from, "from")?.unwrap_or(to.saturating_sub(DEFAULT_SPAN));
+        if from > to {
+            return Err(invalid("from is after to"));
+        }
+        let span = to.saturating_sub(from);
+        let step = match request.step {
+            Some(step) => Duration::try_from(step).ok().and_then(|step| Millis::try_from(step.as_millis()).ok()),
+            None => {
+                let kept = u64::try_from(kept_step.as_millis()).unwrap_or(u64::MAX).max(1);
+                let least = span.unsigned_abs().div_ceil(DEFAULT_SAMPLES);
+                Millis::try_from(least.div_ceil(kept).max(1).saturating_mul(kept)).ok()
+            }
+        };
+        let step = step.filter(|step| *step > 0).ok_or_else(|| invalid("step must be at least 1 ms"))?;
+        if span / step > MAX_SAMPLES {
+            let text = format!("a step of {step} ms gives more than {MAX_SAMPLES} samples: take a longer one");
+            return Err(Error::Invalid(text));
+        }
+        Ok(Self { from, to, step })
+    }
+
+    fn includes(&self) -> RangeInclusive<Millis> {
+        self.from..=self.to
+    }
+}
+
+fn millis(time: Timestamp) -> Option<Millis> {
+    time.seconds.checked_mul(1000)?.checked_add(Millis::from(time.nanos) / 1_000_000)
+}
+
+/// The first series of the next page: cluster, group, topic, partition, as far as series are told apart.
+type Position = (String, String, String, i32);
+
+#[derive(Serialize, Deserialize)]
+struct Next {
+    span: Span,
+    first: Position,
+}
+
+pub(super) fn get_history(
+    store: &Store,
+    kept_step: Duration,
+    request: proto::GetHistoryRequest,
+) -> Result<proto::GetHistoryResponse, Error> {
+    let size = paging::size_within(request.page_size, DEFAULT_SERIES, MAX_SERIES)?;
+    let tokens = Tokens::new(&proto::GetHistoryRequest { page_size: 0, page_token: String::new(), ..request.clone() });
+    let next: Option<Next> = tokens.read(&request.page_token)?;
+    let span = Span::new(&request, store.clock.now(), kept_step)?;
+    let (span, first) = next.map_or((span, None), |next| (next.span, Some(next.first)));
+    let by = HistoryBy::try_from(request.by).map_err(|_| Error::Invalid(format!("by: {} is none", request.by)))?;
+    let filter = Filter::new(request.filter)?;
+    if filter.with_lag_only {
+        return Err(Error::Invalid("filter.with_lag_only: a lag comes and goes within a series".to_owned()));
+    }
+    let cut = store.cut(filter.named_cluster(), request.allow_partial)?.require_loaded()?;
+    let mut page = Page { filter, span, by, first, room: PageSize::new(size), series: vec![], next: None };
+    page.fill(&cut);
+    let token = page.next.map(|first| tokens.write(Next { span, first }));
+    let snapshot = cut.snapshot();
+    Ok(proto::GetHistoryResponse {
+        series: page.series,
+        next_page_token: token.unwrap_or_default(),
+        step: Duration::from_millis(span.step.unsigned_abs()).try_into().ok(),
+        incomplete_clusters: entry::incomplete(&snapshot),
+        snapshot: Some(entry::snapshot(&snapshot)),
+    })
+}
+
+struct Page {
+    filter: Filter,
+    span: Span,
+    by: HistoryBy,
+    first: Option<Position>,
+    room: PageSize,
+    series: Vec<proto::HistorySeries>,
+    next: Option<Position>,
+}
+
+impl Page {
+    fn fill(&mut self, cut: &Cut) {
+        let mut clusters: Vec<&ClusterCut> =
+            cut.clusters.iter().filter(|cluster| self.filter.cluster.accepts(&cluster.cluster.name)).collect();
+        clusters.sort_by(|left, right| left.cluster.name.cmp(&right.cluster.name));
+        if !self.filter.accepts_source(SOURCE_KAFKA) {
+            return;
+        }
+        for cluster in clusters {
+            let name = &cluster.cluster.name;
+            if self.next.is_none() && self.first.as_ref().is_none_or(|first| **name >= *first.0) {
+                self.cluster(cluster);
+            }
+        }
+    }
+
+    fn cluster(&mut self, cluster: &ClusterCut) {
+        let times = Times::new(cluster, &self.span);
+        let Some(oldest) = times.picks.first().map(|(index, _)| *index) else { return };
+        let mut reader = Reader::new(cluster, oldest);
+        let cluster = &*cluster.cluster.name;
+        let mut all = times.sums();
+        for group in reader.groups(|id| self.filter.group.accepts(id)) {
+            let place = (cluster.to_owned(), group.to_string(), String::new(), 0);
+            let is_before = |first: &Position| (&first.0, &first.1) > (&place.0, &place.1);
+            if self.first.as_ref().is_some_and(is_before) {
+                continue;
+            }
+            let keys = reader.keys(&group, |topic, partition| self.filter.accepts_key(topic, partition));
+            match self.by {
+                HistoryBy::Cluster => keys.iter().for_each(|key| times.add(&mut all, key)),
+                HistoryBy::Group => self.sum(&times, place, &keys),
+                HistoryBy::Topic => {
+                    for keys in keys.chunk_by(|left, right| left.topic == right.topic) {
+                        let topic = keys.first().map_or_else(String::new, |key| key.topic.to_string());
+                        self.sum(&times, (place.0.clone(), place.1.clone(), topic, 0), keys);
+                    }
+                }
+                HistoryBy::Unspecified | HistoryBy::Partition => {
+                    for key in &keys {
+                        let place = (place.0.clone(), place.1.clone(), key.topic.to_string(), key.partition);
+                        self.sum(&times, place, std::slice::from_ref(key));
+                    }
+                }
+            }
+            if self.next.is_some() {
+                return;
+            }
+        }
+        if self.by == HistoryBy::Cluster {
+            self.push((cluster.to_owned(), String::new(), String::new(), 0), all.finish());
+        }
+    }
+
+    fn is_due(&self, place: &Position) -> bool {
+        self.next.is_none() && self.first.as_ref().is_none_or(|first| place >= first)
+    }
+
+    fn sum(&mut self, times: &Times, place: Position, keys: &[Key]) {
+        if !self.is_due(&place) {
+            return;
+        }
+        let mut sums = times.sums();
+        keys.iter().for_each(|key| times.add(&mut sums, key));
+        self.push(place, sums.finish());
+    }
+
+    fn push(&mut self, place: Position, samples: Vec<Sample>) {
+        if samples.is_empty() || !self.is_due(&place) {
+            return;
+        }
+        if self.room.is_full() {
+            self.next = Some(place);
+            return;
+        }
+        let is_partition = matches!(self.by, HistoryBy::Unspecified | HistoryBy::Partition);
+        let (cluster, group_id, topic, partition) = place;
+        let series = proto::HistorySeries {
+            cluster,
+            source: SOURCE_KAFKA.to_owned(),
+            group_id,
+            topic,
+            partition: is_partition.then_some(partition),
+            samples: samples.iter().map(sample).collect(),
+        };
+        self.room.add(&series);
+        self.series.push(series);
+    }
+}
+
+fn sample(sample: &Sample) -> proto::HistorySample {
+    proto::HistorySample {
+        sampled_at: Some(entry::timestamp(sample.at)),
+        committed_offset: sample.committed_offset,
+        log_end_offset: sample.log_end_offset,
+        lag: sample.lag,
+        consume_rate: sample.consume_rate,
+        produce_rate: sample.produce_rate,
+    }
+}
+
+/// The samples of a cluster that are shown.
+struct Times {
+    picks: Vec<(Index, Moment)>,
+}
+
+impl Times {
+    fn new(cluster: &ClusterCut, span: &Span) -> Self {
+        let within = cluster.samples.moments().filter(|(_, moment)| span.includes().contains(&moment.at));
+        let picks = last_of_each(within.map(|(index, moment)| ((index, moment), moment.at)), span.step);
+        Self { picks: picks.into_iter().map(|(pick, _)| pick).collect() }
+    }
+
+    fn sums(&self) -> Sums {
+        let mut before: Option<Moment> = None;
+        Sums::new(self.picks.iter().map(|(_, moment)| {
+            let gap = before.map_or(0, |before| moment.ticks.saturating_sub(before.ticks));
+            before = Some(*moment);
+            (moment.at, f64::from(gap) / 10.0)
+        }))
+    }
+
+    fn add(&self, sums: &mut Sums, key: &Key) {
+        sums.add(|place| key.at(self.picks.get(place)?.0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(from: Option<i64>, to: Option<i64>, step: Option<i64>) -> proto::GetHistoryRequest {
+        let time = |at: i64| Timestamp { seconds: at, nanos: 0 };
+        proto::GetHistoryRequest {
+            from: from.map(time),
+            to: to.map(time),
+            step: step.map(|seconds| prost_types::Duration { seconds, nanos: 0 }),
+            ..proto::GetHistoryRequest::default()
+        }
+    }
+
+    fn span(from: Option<i64>, to: Option<i64>, step: Option<i64>) -> Result<(Millis, Millis, Millis), String> {
+        let span = Span::new(&request(from, to, step), 10_000_000, Duration::from_secs(10));
+        span.map(|span| (span.from, span.to, span.step)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn times_that_are_not_given_are_those_of_the_last_hour() {
+        assert_eq!(span(None, None, None), Ok((6_400_000, 10_000_000, 10_000)));
+        assert_eq!(span(Some(6401), None, None), Ok((6_401_000, 10_000_000, 10_000)));
+        assert_eq!(span(None, Some(4000), Some(60)), Ok((400_000, 4_000_000, 60_000)));
+        assert_eq!(span(Some(5), Some(5), None), Ok((5000, 5000, 10_000)));
+        let week = span(Some(0), Some(604_800), None).unwrap();
+        assert!(week.2 % 10_000 == 0 && 604_800_000 / week.2 <= 360, "{week:?}");
+    }
+
+    #[test]
+    fn times_that_make_no_sense_are_refused() {
+        assert!(span(Some(6), Some(5), None).unwrap_err().contains("after to"));
+        for step in [0, -1] {
+            assert!(span(None, None, Some(step)).unwrap_err().contains("at least 1 ms"));
+        }
+        assert!(span(Some(0), Some(604_800), Some(1)).unwrap_err().contains("longer"));
+        assert!(span(Some(i64::MAX), None, None).unwrap_err().contains("not a time"));
+    }
+}

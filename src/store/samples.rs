@@ -1,0 +1,218 @@
+//! Samples of committed offsets and log ends over time: one version of them, immutable, held by a cut.
+//!
+//! Samples are numbered from 1, and have their times in common. What a key was at them stands in the [`Series`] of its
+//! group or topic; where there is none, it was all the time what it is now.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use arc_swap::ArcSwap;
+use hashbrown::HashMap;
+use tokio::sync::watch;
+
+use crate::{
+    clock::Ticks,
+    model::{Millis, Name, Status},
+};
+
+mod bits;
+mod block;
+mod series;
+
+pub use series::{EVER, Key, Line, OPEN, Series, Track, Writer};
+
+/// Number of a sample.
+pub type Index = u32;
+
+/// When a sample was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// On the steady clock.
+    pub ticks: Ticks,
+    /// On the wall clock. In the order of samples, also where that clock went back.
+    pub at: Millis,
+}
+
+/// The status of a group became another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusChange {
+    /// Counts the changes of a cluster.
+    pub sequence: u64,
+    /// Group id.
+    pub group: Name,
+    /// What it was.
+    pub from: Status,
+    /// What it is.
+    pub to: Status,
+    /// When that was noticed.
+    pub at: Millis,
+}
+
+/// One version.
+#[derive(Clone, Debug, Default)]
+pub struct Samples {
+    /// Number of the oldest sample less 1.
+    before: Index,
+    moments: VecDeque<Moment>,
+    /// Lines of groups, by id: of committed offsets.
+    pub groups: HashMap<Name, Arc<Series>>,
+    /// Lines of topics, by name: of log ends.
+    pub topics: HashMap<Name, Arc<Series>>,
+    /// Changes of status, oldest first.
+    pub changes: Arc<Vec<StatusChange>>,
+    /// Bytes in memory.
+    pub bytes: usize,
+    /// Samples that were dropped before their time, to stay within the bytes allowed.
+    pub dropped: u64,
+}
+
+/// What an entry of a map takes beside what it leads to: name, pointer, counters, and what is free.
+const ENTRY_BYTES: usize = 64;
+
+impl Samples {
+    /// Number of the oldest sample.
+    #[must_use]
+    pub fn first(&self) -> Index {
+        self.before + 1
+    }
+
+    /// Number of the sample after the newest.
+    #[must_use]
+    pub fn next(&self) -> Index {
+        self.first().saturating_add(Index::try_from(self.moments.len()).unwrap_or(Index::MAX))
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.moments.is_empty()
+    }
+
+    /// When a sample was taken, if it is kept.
+    #[must_use]
+    pub fn moment(&self, index: Index) -> Option<Moment> {
+        self.moments.get(index.checked_sub(self.first())? as usize).copied()
+    }
+
+    /// The newest sample.
+    #[must_use]
+    pub fn newest(&self) -> Option<Moment> {
+        self.moments.back().copied()
+    }
+
+    /// The samples, oldest first.
+    pub fn moments(&self) -> impl DoubleEndedIterator<Item = (Index, Moment)> + ExactSizeIterator {
+        let first = self.first();
+        self.moments
+            .iter()
+            .enumerate()
+            .map(move |(at, moment)| (first.saturating_add(Index::try_from(at).unwrap_or(Index::MAX)), *moment))
+    }
+
+    /// Adds the moment of the next sample. Where the wall clock went back, what is kept goes back with it.
+    pub fn push(&mut self, moment: Moment) {
+        if let Some(newest) = self.newest() {
+            let tenths = i64::from(moment.ticks.saturating_sub(newest.ticks));
+            let (least, expected) = (newest.at + 1, newest.at + tenths * 100);
+            if moment.at < least {
+                let back = expected.max(least) - moment.at;
+                self.moments.iter_mut().for_each(|kept| kept.at -= back);
+            }
+        }
+        self.moments.push_back(moment);
+    }
+
+    /// Drops what is older than `oldest`, and then the oldest until it fits into `max_bytes`.
+    pub fn trim(&mut self, oldest: Ticks, max_bytes: usize) {
+        let kept = self.moments.iter().position(|moment| moment.ticks >= oldest).unwrap_or(self.moments.len());
+        self.drop_first(kept);
+        self.bytes = self.count_bytes();
+        while self.bytes > max_bytes && !self.moments.is_empty() {
+            let dropped = (self.moments.len() / 8).max(1);
+            self.dropped += dropped as u64;
+            self.drop_first(dropped);
+            self.bytes = self.count_bytes();
+        }
+    }
+
+    fn drop_first(&mut self, count: usize) {
+        if count == 0 {
+            return;
+        }
+        self.moments.drain(..count);
+        self.before = self.before.saturating_add(Index::try_from(count).unwrap_or(Index::MAX));
+        let floor = self.first();
+        for series in [&mut self.groups, &mut self.topics] {
+            series.retain(|_, series| !series.has_older(floor) || Arc::make_mut(series).trim(floor));
+        }
+    }
+
+    fn count_bytes(&self) -> usize {
+        let each = |series: &Arc<Series>| series.bytes() + ENTRY_BYTES;
+        let series: usize = self.groups.values().chain(self.topics.values()).map(each).sum();
+        series + self.moments.capacity() * size_of::<Moment>() + self.changes.capacity() * size_of::<StatusChange>()
+    }
+}
+
+/// Where the sampler publishes the next version.
+#[derive(Debug)]
+pub struct SamplesBoard {
+    current: ArcSwap<Samples>,
+    /// Sequence of the newest change of status.
+    changed: watch::Sender<u64>,
+}
+
+impl Default for SamplesBoard {
+    fn default() -> Self {
+        Self { current: ArcSwap::default(), changed: watch::Sender::new(0) }
+    }
+}
+
+impl SamplesBoard {
+    /// The newest version.
+    #[must_use]
+    pub fn current(&self) -> Arc<Samples> {
+        self.current.load_full()
+    }
+
+    /// Puts the next version in the place of the one before.
+    pub fn publish(&self, samples: Samples) {
+        let newest = samples.changes.last().map_or(0, |change| change.sequence);
+        self.current.store(Arc::new(samples));
+        self.changed.send_if_modified(|known| std::mem::replace(known, newest) != newest);
+    }
+
+    /// Wakes whenever the status of a group has changed.
+    #[must_use]
+    pub fn watch_changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn history_stays_in_order_when_the_clock_goes_back() {
+        let mut samples = Samples::default();
+        let times = [(0, 1_000_000), (100, 1_010_000), (200, 920_000), (300, 930_000), (400, 1_940_000)];
+        times.iter().for_each(|(ticks, at)| samples.push(Moment { ticks: *ticks, at: *at }));
+        let at: Vec<Millis> = samples.moments().map(|(_, moment)| moment.at).collect();
+        assert_eq!(at, [900_000, 910_000, 920_000, 930_000, 1_940_000]);
+    }
+
+    #[test]
+    fn the_oldest_go_first_when_there_are_too_many_bytes() {
+        let mut samples = Samples::default();
+        for ticks in 0..100 {
+            samples.push(Moment { ticks, at: i64::from(ticks) });
+        }
+        samples.trim(20, usize::MAX);
+        assert_eq!((samples.first(), samples.next(), samples.dropped), (21, 101, 0));
+        samples.trim(20, 1000);
+        assert!(samples.first() > 21 && samples.next() == 101 && samples.dropped > 0);
+        samples.trim(20, 0);
+        assert!(samples.is_empty());
+        assert_eq!(samples.next(), 101, "numbers are not used again");
+    }
+}
