@@ -6,6 +6,8 @@ use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
+    // Embedded; what is new there is nobody's file yet.
+    println!("cargo::rerun-if-changed=clients/web/dist");
     let descriptors = protox::compile(["offsetd/v1/offsets.proto"], ["proto"])?;
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;

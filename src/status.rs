@@ -173,3 +173,11 @@ fn describe(cluster: &Cluster, health: &Health) -> String {
         None => format!("cluster {}: {:.0} % read", cluster.name, cluster.progress() * 100.0),
     }
 }
+
+/// Memory of the process, where the system tells it as Linux does.
+#[must_use]
+pub fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix("kB")?;
+    kilobytes.trim().parse::<u64>().ok()?.checked_mul(1024)
+}

@@ -1,4 +1,4 @@
-//! HTTP: `/v1`, `/metrics` and the probes.
+//! HTTP: the dashboard, `/v1`, `/metrics` and the probes.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -6,7 +6,7 @@ use axum::{
     Json, Router,
     body::{Body, Bytes},
     extract::{DefaultBodyLimit, Query, State, rejection::QueryRejection},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -21,6 +21,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
+mod assets;
 mod query;
 mod sql;
 
@@ -67,8 +68,9 @@ const SCRAPES: usize = 4;
 
 /// All HTTP routes, and the answer to what is none.
 pub fn routes(web: Web) -> Router {
-    Router::new()
-        .route("/", get(home))
+    let pages = assets::PAGES.into_iter().fold(Router::new(), |router, path| router.route(path, get(page)));
+    pages
+        .route("/assets/{name}", get(assets::asset))
         .route("/livez", get(async || Json(json!({"status": "ok"}))))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
@@ -80,16 +82,23 @@ pub fn routes(web: Web) -> Router {
         .with_state(web)
 }
 
-/// What there is, until there is a dashboard.
-async fn home() -> &'static str {
-    "offsetd\n\n\
+/// A page of the dashboard; for who reads no HTML, what else there is.
+async fn page(uri: Uri, headers: HeaderMap) -> Response {
+    match assets::document(&headers) {
+        Some(document) => document,
+        None if uri.path() == "/" => ([(header::VARY, "accept")], HOME).into_response(),
+        None => not_found(),
+    }
+}
+
+const HOME: &str = "offsetd\n\n\
+     GET  /             in a browser: the dashboard\n\
      POST /v1/sql       one read-only SQL statement\n\
      GET  /v1/query     ?group_id=&topic=&partition=  one committed offset\n\
      GET  /metrics      Prometheus; ?dialect=  the names of another exporter\n\
      GET  /livez        alive\n\
      GET  /readyz       loaded\n\
-     gRPC               offsetd.v1.OffsetService, with reflection; Flight SQL\n"
-}
+     gRPC               offsetd.v1.OffsetService, with reflection; Flight SQL\n";
 
 async fn readyz(State(web): State<Web>) -> Response {
     let mut awaited = status::awaited(web.store(), web.ready_after);
@@ -136,6 +145,10 @@ async fn fallback(headers: HeaderMap) -> Response {
     if headers.get(header::CONTENT_TYPE).is_some_and(is_grpc) {
         return rpc::unimplemented();
     }
+    not_found()
+}
+
+fn not_found() -> Response {
     (StatusCode::NOT_FOUND, Json(json!({"error": "no such page; see /"}))).into_response()
 }
 

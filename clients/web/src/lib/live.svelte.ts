@@ -1,0 +1,184 @@
+// What a page shows, kept up to date: read again when Watch tells of a commit, and now and then since log ends move
+// without one. What was shown stays until the next answer is there.
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { untrack } from "svelte";
+import type { OffsetFilterSchema } from "../gen/offsetd/v1/offsets_pb";
+import { connection } from "./connection.svelte";
+import { type Problem, client, maybeUnreachable, problem } from "./rpc";
+import { token } from "./token.svelte";
+
+type Filter = MessageInitShape<typeof OffsetFilterSchema>;
+
+export interface Source<T> {
+  /** What the data is about: another key, and nothing old is shown. */
+  key: string;
+  load: (signal: AbortSignal) => Promise<T>;
+  /** Milliseconds between reads without news. */
+  every?: number;
+}
+
+/** Least time between two reads (ms), and between them and the time that one takes: most of the server is others'. */
+const LEAST = 500;
+const SHARE = 3;
+/** More changes a second than anybody can follow: then the clock is enough. */
+const FLOOD = 500;
+const FLOOD_PAUSE = 30_000;
+
+class Pause {
+  /** When it began (ms). */
+  since = $state<number>();
+  hidden = $state(document.hidden);
+
+  constructor() {
+    document.addEventListener("visibilitychange", () => (this.hidden = document.hidden));
+  }
+
+  toggle(): void {
+    this.since = this.since === undefined ? Date.now() : undefined;
+  }
+}
+
+export const pause = new Pause();
+
+/** Whether anything is read by itself. Tabs that nobody sees hold no connection. */
+function running(): boolean {
+  return pause.since === undefined && !pause.hidden && connection.up && !token.wanted;
+}
+
+function sleep(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
+  });
+}
+
+export class Live<T> {
+  data = $state.raw<T>();
+  problem = $state.raw<Problem>();
+  /** When the data was asked for (ms). */
+  at = $state(0);
+  /** An answer to something new is awaited. */
+  busy = $state(false);
+
+  #source: Source<T> | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #abort: AbortController | undefined;
+  #loading = false;
+  #again = false;
+  #started = 0;
+  #took = 0;
+
+  /** To be made while a component is. `watch` chooses the commits that concern the data. */
+  constructor(source: () => Source<T> | undefined, watch?: () => Filter | undefined) {
+    $effect(() => {
+      const next = source();
+      void connection.epoch;
+      void token.tries;
+      untrack(() => this.#change(next));
+      return () => this.#stop();
+    });
+    $effect(() => {
+      if (running()) untrack(() => this.poke());
+      else clearTimeout(this.#timer);
+    });
+    const watched = $derived(JSON.stringify(watch?.()));
+    $effect(() => {
+      if (!watched || !running()) return undefined;
+      const abort = new AbortController();
+      void this.#follow(JSON.parse(watched) as Filter, abort.signal);
+      return () => abort.abort();
+    });
+  }
+
+  /** There is news. */
+  poke(): void {
+    if (this.#loading) this.#again = true;
+    else if (running()) this.#schedule(Math.max(this.#started + Math.max(LEAST, SHARE * this.#took) - Date.now(), 0));
+  }
+
+  /** Now, whatever else. */
+  reload(): void {
+    if (this.#source) this.#change(this.#source);
+  }
+
+  #change(next: Source<T> | undefined): void {
+    this.#stop();
+    if (next?.key !== this.#source?.key) this.data = undefined;
+    this.problem = undefined;
+    this.#source = next;
+    this.busy = next !== undefined;
+    if (next) void this.#load(next);
+  }
+
+  #stop(): void {
+    clearTimeout(this.#timer);
+    this.#abort?.abort();
+    this.#loading = false;
+  }
+
+  #schedule(ms: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#source && void this.#load(this.#source), ms);
+  }
+
+  async #load(source: Source<T>): Promise<void> {
+    const abort = new AbortController();
+    this.#abort = abort;
+    this.#loading = true;
+    this.#again = false;
+    this.#started = Date.now();
+    try {
+      const data = await source.load(abort.signal);
+      if (abort.signal.aborted) return;
+      this.data = data;
+      this.problem = undefined;
+      this.at = this.#started;
+    } catch (error) {
+      if (abort.signal.aborted) return;
+      const what = problem(error);
+      // Until it is known whether anybody is there, what is shown is old, not wrong.
+      if (!(maybeUnreachable(what) && !(await connection.reachable())) && !abort.signal.aborted) this.problem = what;
+    }
+    if (abort.signal.aborted) return;
+    this.#loading = false;
+    this.busy = false;
+    this.#took = Date.now() - this.#started;
+    if (!running()) return;
+    if (this.#again) this.poke();
+    else if (source.every) this.#schedule(Math.max(source.every, SHARE * this.#took));
+  }
+
+  async #follow(filter: Filter, signal: AbortSignal): Promise<void> {
+    for (let failures = 0; !signal.aborted; failures += 1) {
+      const flood = new AbortController();
+      try {
+        let seen = 0;
+        let since = Date.now();
+        const until = AbortSignal.any([signal, flood.signal]);
+        for await (const answer of client.watch({ filter }, { signal: until })) {
+          failures = 0;
+          seen += answer.changes.length;
+          if (Date.now() - since > 1000) [seen, since] = [0, Date.now()];
+          if (seen > FLOOD) flood.abort();
+          if (answer.changes.length || answer.resync) this.poke();
+        }
+      } catch (error) {
+        if (!signal.aborted && !flood.signal.aborted && maybeUnreachable(problem(error))) void connection.reachable();
+      }
+      await sleep(flood.signal.aborted ? FLOOD_PAUSE : Math.min(500 * 2 ** failures, 8000), signal);
+    }
+  }
+}
+
+/** Ticks once a second while anybody looks: for "4 s ago". */
+class Now {
+  ms = $state(Date.now());
+
+  constructor() {
+    setInterval(() => {
+      if (pause.since === undefined && !document.hidden) this.ms = Date.now();
+    }, 1000);
+  }
+}
+
+export const now = new Now();

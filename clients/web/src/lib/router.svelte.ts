@@ -1,0 +1,60 @@
+// Where we are: a path and its query. Names of groups are in the query, since a path does not keep "..", and some
+// proxies do not keep "%2F".
+
+/** Pages by path; the server knows the same ones. */
+export const PAGES = ["/", "/consumers", "/active", "/group", "/topics", "/topic", "/sql", "/server"] as const;
+
+class Router {
+  url = $state.raw(new URL(location.href));
+
+  constructor() {
+    addEventListener("popstate", () => (this.url = new URL(location.href)));
+    document.addEventListener("click", (event) => this.#click(event));
+  }
+
+  get path(): string {
+    return this.url.pathname;
+  }
+
+  get(name: string): string {
+    return this.url.searchParams.get(name) ?? "";
+  }
+
+  go(href: string): void {
+    history.pushState(null, "", href);
+    this.url = new URL(location.href);
+    scrollTo(0, 0);
+  }
+
+  /** Changes the query in place: no new entry in the browser's history. Empty values are left out. */
+  set(changes: Record<string, string>): void {
+    const url = new URL(this.url);
+    for (const [name, value] of Object.entries(changes)) {
+      if (value === "") url.searchParams.delete(name);
+      else url.searchParams.set(name, value);
+    }
+    if (url.href === this.url.href) return;
+    history.replaceState(null, "", url);
+    this.url = url;
+  }
+
+  #click(event: MouseEvent): void {
+    if (event.defaultPrevented || event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    const link = event.composedPath().find((node) => node instanceof HTMLAnchorElement);
+    if (!link || link.target || link.hasAttribute("download")) return;
+    const url = new URL(link.href);
+    if (url.origin !== location.origin || !(PAGES as readonly string[]).includes(url.pathname)) return;
+    event.preventDefault();
+    this.go(url.href);
+  }
+}
+
+export const router = new Router();
+
+export function groupPath(cluster: string, id: string): string {
+  return `/group?${new URLSearchParams({ cluster, id })}`;
+}
+
+export function topicPath(cluster: string, name: string): string {
+  return `/topic?${new URLSearchParams({ cluster, name })}`;
+}

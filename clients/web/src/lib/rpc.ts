@@ -1,0 +1,50 @@
+// The server, by gRPC-Web.
+import { Code, ConnectError, type Interceptor, createClient } from "@connectrpc/connect";
+import { createGrpcWebTransport } from "@connectrpc/connect-web";
+import { OffsetService, SqlFormat } from "../gen/offsetd/v1/offsets_pb";
+import { token } from "./token.svelte";
+
+const authorize: Interceptor = (next) => (request) => {
+  if (token.value) request.header.set("authorization", `Bearer ${token.value}`);
+  return next(request);
+};
+
+export const client = createClient(
+  OffsetService,
+  createGrpcWebTransport({ baseUrl: location.origin, interceptors: [authorize] }),
+);
+
+/** What a statement gave. */
+export interface Answer<Row> {
+  rows: Row[];
+  /** Clusters that are not in it, since they are not loaded yet. */
+  incomplete: string[];
+}
+
+/** The rows of a statement that gives few. */
+export async function rows<Row>(statement: string, signal?: AbortSignal): Promise<Answer<Row>> {
+  const answer: Answer<Row> = { rows: [], incomplete: [] };
+  for await (const { message } of client.sql({ statement, format: SqlFormat.JSON }, { signal })) {
+    if (message.case === "batch") answer.rows.push(...message.value.jsonRows.map((row) => JSON.parse(row) as Row));
+    if (message.case === "stats") answer.incomplete = message.value.incompleteClusters;
+  }
+  return answer;
+}
+
+/** What went wrong, in words; the code is for those who report it. */
+export interface Problem {
+  code: Code;
+  message: string;
+}
+
+/** Every error passes here, so that a missing token is asked for whoever made the call. */
+export function problem(error: unknown): Problem {
+  const { code, rawMessage } = ConnectError.from(error);
+  if (code === Code.Unauthenticated) token.refuse();
+  return { code, message: rawMessage };
+}
+
+/** May mean that nobody was there to answer. GetStatus tells: a server always answers it. */
+export function maybeUnreachable({ code }: Problem): boolean {
+  return [Code.Unknown, Code.Unavailable, Code.Internal, Code.Aborted, Code.Canceled].includes(code);
+}

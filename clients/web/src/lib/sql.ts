@@ -1,0 +1,21 @@
+// Statements as text: what a page runs is what the SQL page shows.
+
+/** A text as a literal. */
+export function text(value: string): string {
+  return `'${value.replaceAll("'", "''")}'`;
+}
+
+/** Conditions, those that are not set left out. */
+export function where(...conditions: (string | false | undefined)[]): string {
+  const set = conditions.filter(Boolean);
+  return set.length ? ` WHERE ${set.join(" AND ")}` : "";
+}
+
+/** Rows of the groups that are worst come first. */
+export const BY_SEVERITY =
+  "array_position(['data_lost', 'stopped', 'stalled', 'rewind', 'lagging', 'unknown', 'ok'], status)";
+
+/** The path of the SQL page that runs it. */
+export function sqlPath(statement: string): string {
+  return `/sql?${new URLSearchParams({ q: statement })}`;
+}

@@ -1,0 +1,112 @@
+//! The dashboard: what the build of `clients/web` left, embedded. Assets are there compressed only, and their names hold
+//! a hash of what is in them.
+
+use axum::{
+    body::Body,
+    extract::Path,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use rust_embed::{Embed, EmbeddedFile};
+
+#[derive(Embed)]
+#[folder = "clients/web/dist"]
+struct Dist;
+
+/// Paths of the pages, which all begin with the same document. The dashboard's router knows the same ones.
+pub(super) const PAGES: [&str; 8] = ["/", "/consumers", "/active", "/group", "/topics", "/topic", "/sql", "/server"];
+
+/// No code, no style and no data but from here; in no frame.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+const SECURITY: [(HeaderName, HeaderValue); 4] = [
+    (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+];
+
+/// The document of a page, for who reads HTML.
+pub(super) fn document(headers: &HeaderMap) -> Option<Response> {
+    let accept = headers.get(header::ACCEPT)?.to_str().ok()?;
+    let file = Dist::get("index.html").filter(|_| accept.contains("text/html"))?;
+    let cached = [(header::CACHE_CONTROL, "no-cache"), (header::VARY, "accept")];
+    let content = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
+    Some((SECURITY, cached, content, body(file)).into_response())
+}
+
+/// A part of the dashboard.
+pub(super) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
+    let (encoding, suffix) = if takes_brotli(&headers) { ("br", "br") } else { ("gzip", "gz") };
+    let Some(file) = Dist::get(&format!("assets/{name}.{suffix}")) else {
+        return super::not_found();
+    };
+    // The licences of what is bundled have no hash in their name.
+    let lasting = if name.contains('-') { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let cached = [(header::CACHE_CONTROL, lasting), (header::VARY, "accept-encoding")];
+    let content = [(header::CONTENT_TYPE, content_type(&name)), (header::CONTENT_ENCODING, encoding)];
+    (StatusCode::OK, SECURITY, cached, content, body(file)).into_response()
+}
+
+fn body(file: EmbeddedFile) -> Body {
+    Body::from(file.data.into_owned())
+}
+
+/// Who does not say so gets gzip, which everybody takes.
+fn takes_brotli(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    accepted.flat_map(|value| value.split(',')).any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, "q=1"));
+        let weight = weight.trim().strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok());
+        name.trim().eq_ignore_ascii_case("br") && weight.is_none_or(|weight| weight > 0.0)
+    })
+}
+
+fn content_type(name: &str) -> &'static str {
+    match name.rsplit_once('.').map(|(_, extension)| extension) {
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        Some("md") => "text/markdown; charset=utf-8",
+        _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_is_embedded_is_served_in_both_encodings_with_a_type() {
+        let names: Vec<String> = Dist::iter().map(|name| name.to_string()).collect();
+        assert!(names.iter().any(|name| name == "index.html"), "{names:?}");
+        let assets: Vec<&str> = names.iter().filter_map(|name| name.strip_prefix("assets/")).collect();
+        assert_eq!(assets.len() + 1, names.len(), "{names:?}");
+        for brotli in assets.iter().filter_map(|name| name.strip_suffix(".br")) {
+            assert!(assets.contains(&format!("{brotli}.gz").as_str()), "{brotli}");
+            assert_ne!(content_type(brotli), "application/octet-stream", "{brotli}");
+        }
+        assert_eq!(assets.iter().filter(|name| name.ends_with(".br")).count() * 2, assets.len(), "{assets:?}");
+    }
+
+    #[test]
+    fn the_dashboard_routes_the_same_pages() {
+        let router = include_str!("../../clients/web/src/lib/router.svelte.ts");
+        let list = router.split("PAGES = [").nth(1).and_then(|rest| rest.split(']').next()).unwrap();
+        let listed: Vec<&str> = list.split(',').map(|path| path.trim().trim_matches('"')).collect();
+        assert_eq!(listed, PAGES);
+    }
+
+    #[test]
+    fn brotli_is_for_those_who_say_that_they_take_it() {
+        let takes = |value: &'static str| {
+            takes_brotli(&HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(value))]))
+        };
+        assert!(takes("gzip, deflate, br, zstd"));
+        assert!(takes("br;q=0.5"));
+        assert!(!takes("gzip, br;q=0"));
+        assert!(!takes("gzip"));
+        assert!(!takes_brotli(&HeaderMap::new()));
+    }
+}

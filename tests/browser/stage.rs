@@ -1,0 +1,170 @@
+//! The server on a mock Kafka that the browser tests write to: groups with strange names, one with very many partitions,
+//! and as many more as are asked for.
+//!
+//! `stage ADDRESS_FILE GROUPS`, then a command a line on stdin, each answered by a line once it is done:
+//! `commit PARTITION OFFSET TOPIC GROUP` (separated by tabs, the group as JSON), `down` and `up` (the brokers), `stop` and
+//! `start` (the server, on the same port). It ends with its stdin.
+
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    fs,
+    io::{BufRead as _, Write as _, stdin, stdout},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use offsetd::{
+    app::{App, AppError},
+    clock::Clock,
+    config::{Config, Flags, Sources},
+    demo::{
+        cluster::MockKafka,
+        records::{Commit, GroupDescription, Member, assignment, subscription},
+        writer::Writer,
+    },
+};
+use tokio::{runtime::Runtime, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+type Failure = Box<dyn Error>;
+
+const LOG_PARTITIONS: i32 = 10;
+/// Partitions of the topic that one group reads all of.
+const WIDE: i32 = 10_000;
+
+/// Group ids that a page must bear.
+const NASTY: [&str; 10] = [
+    "a/b/../c?d=e&f#g",
+    "..",
+    "with spaces  and\ttab",
+    "two\nlines",
+    "🚀 émoji ∑ 日本語",
+    "<img src=x onerror=alert(1)>",
+    "<script>document.title='broken'</script>",
+    "'; DROP TABLE groups; --",
+    "\"quoted\" \\ back%2Fslash %",
+    "rtl \u{202e}gnirts",
+];
+
+fn main() -> Result<(), Failure> {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(address_file), Some(groups)) = (arguments.next(), arguments.next()) else {
+        return Err("usage: stage ADDRESS_FILE GROUPS".into());
+    };
+    let kafka = MockKafka::start(1)?;
+    kafka.create_offsets_topic(LOG_PARTITIONS)?;
+    for (topic, partitions) in [("orders", 6), ("wide", WIDE), ("nobody-reads-this", 2)] {
+        kafka.create_topic(topic, partitions)?;
+    }
+    let clock = Clock::system();
+    let writer = kafka.writer();
+    fill(&writer, groups.parse()?, clock.now())?;
+
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let mut server = Some(Server::start(&runtime, &kafka, "127.0.0.1:0")?);
+    let address = server.as_ref().map(|server| server.address.to_string()).unwrap_or_default();
+    fs::write(format!("{address_file}.new"), &address)?;
+    fs::rename(format!("{address_file}.new"), &address_file)?;
+    for line in stdin().lock().lines() {
+        let line = line?;
+        match line.split('\t').collect::<Vec<_>>().as_slice() {
+            ["commit", partition, offset, topic, group] => {
+                let group: String = serde_json::from_str(group)?;
+                writer.commit(&Commit::new(&group, topic, partition.parse()?, offset.parse()?, clock.now()))?;
+                writer.flush()?;
+            }
+            ["down"] => kafka.mock()?.broker_down(1)?,
+            ["up"] => kafka.mock()?.broker_up(1)?,
+            ["stop"] => server.take().map_or(Ok(()), |server| server.stop(&runtime))?,
+            ["start"] => server = Some(Server::start(&runtime, &kafka, &address)?),
+            _ => return Err(format!("what is {line:?}?").into()),
+        }
+        writeln!(stdout(), "done")?;
+    }
+    server.map_or(Ok(()), |server| server.stop(&runtime))
+}
+
+/// Groups whose offsets say by how much they lag, of 1000 records a partition.
+fn fill(writer: &Writer, groups: i32, now: i64) -> Result<(), Failure> {
+    let long = "long-".repeat(40);
+    for partition in 0..6 {
+        writer.produce("orders", partition, 1000)?;
+    }
+    for (group, offset) in NASTY.iter().copied().chain([long.as_str()]).zip(900..) {
+        writer.commit(&Commit::new(group, "orders", 0, offset, now))?;
+    }
+    let member = |name: &str, partitions: &[i32]| Member {
+        id: format!("{name}-id"),
+        instance_id: None,
+        client_id: name.to_owned(),
+        client_host: "/10.0.0.1".to_owned(),
+        rebalance_timeout_ms: 300_000,
+        session_timeout_ms: 45_000,
+        subscription: subscription(1, &["orders"]),
+        assignment: assignment(1, &[("orders", partitions)]),
+    };
+    for group in NASTY {
+        let described = GroupDescription {
+            group: group.to_owned(),
+            protocol_type: "consumer".to_owned(),
+            generation: 1,
+            protocol: Some("range".to_owned()),
+            leader: Some("<b>one</b>-id".to_owned()),
+            at: now,
+            members: vec![member("<b>one</b>", &[0, 1, 2]), member("two", &[3, 4, 5])],
+        };
+        writer.group(&described, 3)?;
+    }
+    for partition in 0..WIDE {
+        writer.commit(&Commit::new("wide-reader", "wide", partition, 0, now))?;
+    }
+    for group in 0..groups {
+        let id = format!("group-{group:05}");
+        writer.commit(&Commit::new(&id, "orders", group % 6, i64::from(group % 1000), now))?;
+    }
+    Ok(writer.flush()?)
+}
+
+struct Server {
+    address: SocketAddr,
+    stop: CancellationToken,
+    running: JoinHandle<Result<(), AppError>>,
+}
+
+impl Server {
+    fn start(runtime: &Runtime, kafka: &MockKafka, listen: &str) -> Result<Self, Failure> {
+        let quick = [
+            ("OFFSETD_LAG_POLL_INTERVAL", "200ms"),
+            ("OFFSETD_LAG_SAMPLE_INTERVAL", "500ms"),
+            ("OFFSETD_LAG_REQUEST_TIMEOUT", "5s"),
+            ("OFFSETD_LAG_METADATA_INTERVAL", "1s"),
+        ];
+        let env: BTreeMap<_, _> = quick.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let flags = Flags {
+            bootstrap_servers: Some(kafka.bootstrap_servers().to_owned()),
+            cluster_name: Some("stage".to_owned()),
+            listen: Some(listen.to_owned()),
+            ..Flags::default()
+        };
+        let mut config = Config::load(Sources { flags: &flags, env: &env, check_property: None })
+            .map_err(|errors| errors.to_string())?
+            .config;
+        // The mock's coordinators know nothing of what is in the log; it knows no topic ids, and wakes no waiting fetch.
+        config.audit.enabled = false;
+        config.server.shutdown_grace = Duration::from_secs(1);
+        for cluster in &mut config.clusters {
+            cluster.topic_ids = false;
+            cluster.kafka.insert("fetch.wait.max.ms".to_owned(), "10".to_owned());
+            cluster.kafka.insert("reconnect.backoff.max.ms".to_owned(), "200".to_owned());
+        }
+        let stop = CancellationToken::new();
+        let app = runtime.block_on(App::build(config, Clock::system(), stop.clone()))?;
+        Ok(Self { address: app.address(), stop, running: runtime.spawn(app.run()) })
+    }
+
+    fn stop(self, runtime: &Runtime) -> Result<(), Failure> {
+        self.stop.cancel();
+        Ok(runtime.block_on(self.running)??)
+    }
+}
