@@ -170,9 +170,9 @@ impl OffsetService for Service {
             git_revision: env!("OFFSETD_GIT_REVISION").to_owned(),
             started_at: Some(entry::timestamp(self.shared.started_at)),
             clusters: store.clusters().iter().map(|cluster| entry::cluster_status(store, cluster)).collect(),
-            history_store: store.clusters().iter().find_map(|cluster| cluster.older()).map(entry::history_store),
             held_bytes: store.held().bytes() as u64,
             resident_bytes: status::resident_bytes(),
+            history_store: store.clusters().iter().find_map(|cluster| cluster.older()).map(entry::history_store),
         }))
     }
 }
