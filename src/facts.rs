@@ -5,9 +5,9 @@ use std::cell::OnceCell;
 
 use crate::{
     lag::{self, Lag, StatusContext},
-    model::{Millis, Name, Status},
+    model::{Millis, Status},
     store::{
-        cut::{Cut, GroupCut},
+        cut::{ClusterCut, Cut, GroupCut},
         ends::Topic,
         group::Entry,
         membership::{GroupState, Member, SIMPLE},
@@ -192,17 +192,15 @@ pub fn is_active(members: i32, last_committed_at: Option<Millis>, cut: &Cut, wit
     members > 0 || last_committed_at.is_some_and(|at| at >= cut.taken_at.saturating_sub(within))
 }
 
-/// The groups of a cut, ordered by cluster and id, that `wanted` accepts.
-pub fn sorted_groups<'a>(cut: &'a Cut, mut wanted: impl FnMut(&Name, &Name) -> bool) -> Vec<GroupCut<'a>> {
-    let mut groups: Vec<GroupCut<'a>> = cut
-        .clusters
-        .iter()
-        .flat_map(|cluster| cluster.groups().map(move |group| (cluster, group)))
-        .filter(|(cluster, group)| wanted(&cluster.cluster.name, &group.group.id))
-        .map(|(_, group)| group)
-        .collect();
-    groups.sort_by(|left, right| {
-        (&left.cluster.cluster.name, &left.group.id).cmp(&(&right.cluster.cluster.name, &right.group.id))
-    });
-    groups
+/// The groups of a cut from a cluster and id on, ordered by cluster and id. Boxed: its type would take minutes to compile.
+pub fn sorted_groups<'a>(cut: &'a Cut, from: (&str, &str)) -> Box<dyn Iterator<Item = GroupCut<'a>> + 'a> {
+    let mut clusters: Vec<&'a ClusterCut> =
+        cut.clusters.iter().filter(|cluster| &*cluster.cluster.name >= from.0).collect();
+    clusters.sort_by_key(|cluster| &cluster.cluster.name);
+    let first = from.1.to_owned();
+    let begun = from.0.to_owned();
+    let groups = move |cluster: &'a ClusterCut| {
+        cluster.groups_from(if *begun == *cluster.cluster.name { first.as_str() } else { "" })
+    };
+    Box::new(clusters.into_iter().flat_map(groups))
 }

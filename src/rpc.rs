@@ -22,7 +22,6 @@ mod watch;
 pub use server::{Health, routes, unimplemented};
 
 use crate::{config, error::Error, sql::Engine, status, store::Store};
-use paging::Walks;
 use proto::offset_service_server::OffsetService;
 
 /// The `OffsetService`.
@@ -37,7 +36,7 @@ struct Shared {
     server: config::Server,
     /// Of samples in memory.
     history_step: Duration,
-    walks: Walks,
+    consumers: consumers::Kept,
     watches: Arc<tokio::sync::Semaphore>,
     stop: CancellationToken,
     started_at: i64,
@@ -54,7 +53,7 @@ impl Service {
                 engine,
                 server,
                 history_step,
-                walks: Walks::default(),
+                consumers: consumers::Kept::default(),
                 watches,
                 stop,
                 started_at,
@@ -130,7 +129,7 @@ impl OffsetService for Service {
 
     async fn get_consumer(&self, request: Request<proto::GetConsumerRequest>) -> Reply<proto::GetConsumerResponse> {
         let (shared, request) = (Arc::clone(&self.shared), request.into_inner());
-        let work = move || consumers::get_consumer(shared.engine.store(), &shared.walks, request);
+        let work = move || consumers::get_consumer(shared.engine.store(), &shared.consumers, request);
         offsets::off_thread(work).await.map(Response::new).map_err(to_status)
     }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    consumers::matches,
+    consumers::Search,
     entry,
     paging::{self, PageSize, Tokens},
     proto,
@@ -30,12 +30,11 @@ pub(super) fn get_active_consumer(
         Tokens::new(&proto::GetActiveConsumerRequest { page_size: 0, page_token: String::new(), ..request.clone() });
     let after: Option<(String, String)> = tokens.read(&request.page_token)?;
     let cut = store.cut(&request.cluster, request.allow_partial)?.require_loaded()?;
-    let due = |cluster: &str, group: &str| {
-        after.as_ref().is_none_or(|after| (cluster, group) > (after.0.as_str(), after.1.as_str()))
-    };
-    let active = sorted_groups(&cut, |cluster, group| due(cluster, group))
-        .into_iter()
-        .filter(|group| matches(*group, &request.search))
+    let after = after.as_ref().map_or(("", ""), |after| (after.0.as_str(), after.1.as_str()));
+    let search = Search::new(&request.search);
+    let active = sorted_groups(&cut, after)
+        .filter(|group| (&*group.cluster.cluster.name, &*group.group.id) > after)
+        .filter(|group| search.matches(*group))
         .map(|group| group_fact(&cut, group))
         .filter(|fact| is_active(fact.members, fact.last_committed_at, &cut, within));
     let (mut page, mut consumers, mut edges, mut room) = (vec![], vec![], vec![], PageSize::new(size));

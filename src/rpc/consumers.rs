@@ -1,53 +1,29 @@
 //! GetConsumer.
 
-use std::{cmp::Ordering, collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     entry,
-    paging::{self, GroupKey, PageSize, Tokens, Walks},
+    paging::{self, GroupKey, PageSize, Rankings, Tokens, Walks},
     proto,
 };
 use crate::{
     error::Error,
-    facts::{GroupFact, group_fact, sorted_groups},
+    facts::{GroupFact, group_fact},
     model::Name,
     store::{
         Store,
         cut::{Cut, GroupCut},
-        membership::Member,
     },
 };
 
-/// Whether the group's id or one of its topics contains the text.
-pub(super) fn matches(group: GroupCut<'_>, search: &str) -> bool {
-    let view = group.group;
-    let owned = |member: &Member| {
-        let assigned = member.assigned.as_deref().unwrap_or_default();
-        assigned.iter().any(|assigned| group.topic_name(&assigned.topic).contains(search))
-    };
-    search.is_empty()
-        || view.id.contains(search)
-        || view.topic_counts().any(|(topic, _)| topic.contains(search))
-        || view.membership().is_some_and(|membership| membership.members.iter().any(owned))
-}
+mod order;
+mod search;
+mod wanted;
 
-/// The groups that the request asks for, by key.
-fn found<'a>(cut: &'a Cut, request: &proto::GetConsumerRequest) -> Vec<GroupCut<'a>> {
-    let proto::GetConsumerRequest { search, statuses, kinds, active, group_ids, .. } = request;
-    let ids: BTreeSet<&str> = group_ids.iter().map(String::as_str).collect();
-    let mut found = sorted_groups(cut, |_, id| ids.is_empty() || ids.contains(&**id));
-    found.retain(|group| matches(*group, search));
-    if !(statuses.is_empty() && kinds.is_empty() && active.is_none()) {
-        let takes = |of: &[String], one: &str| of.is_empty() || of.iter().any(|of| of == one);
-        found.retain(|group| {
-            let fact = group_fact(cut, *group);
-            takes(statuses, fact.status.as_str())
-                && takes(kinds, fact.kind)
-                && active.is_none_or(|active| active == fact.active)
-        });
-    }
-    found
-}
+use order::Order;
+pub(super) use search::Search;
+use wanted::Wanted;
 
 /// Where the next page starts: after a key, or at a place of a walk whose order is kept.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -56,204 +32,107 @@ enum Next {
     Walk(u64, usize),
 }
 
+/// Orders that outlive a call.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    walks: Walks,
+    rankings: Rankings,
+}
+
 pub(super) fn get_consumer(
     store: &Arc<Store>,
-    walks: &Walks,
+    kept: &Kept,
     request: proto::GetConsumerRequest,
 ) -> Result<proto::GetConsumerResponse, Error> {
     let size = paging::size(request.page_size)?;
     let order = Order::new(&request.order_by)?;
-    let tokens = Tokens::new(&proto::GetConsumerRequest { page_size: 0, page_token: String::new(), ..request.clone() });
+    let whole = proto::GetConsumerRequest { page_size: 0, page_token: String::new(), ..request.clone() };
+    let tokens = Tokens::new(&whole);
     let next: Option<Next> = tokens.read(&request.page_token)?;
     let cut = store.cut(&request.cluster, request.allow_partial)?.require_loaded()?;
-    let found = found(&cut, &request);
-    let walk = Walk::find(&cut, &found, &order, next.as_ref(), (store, walks))?;
-    let (mut consumers, mut room, mut at) = (vec![], PageSize::new(size), walk.from);
-    while let Some(group) = walk.group(&cut, at).filter(|_| !room.is_full()) {
-        // A group of a kept order may be gone by now.
-        if let Some(group) = group {
-            let consumer = entry::consumer(&group_fact(&cut, group));
-            room.add(&consumer);
-            consumers.push(consumer);
+    let wanted = Wanted::new(&request);
+    let (consumers, next) = match (next, order.is_default()) {
+        (Some(Next::Walk(id, from)), _) => {
+            let keys = kept.walks.find(&store.clock, id)?;
+            let page = ranked(&cut, &keys, from, size);
+            let next = keys.get(page.end).map(|_| Next::Walk(id, page.end));
+            (consumers(&page.facts), next)
         }
-        at += 1;
-    }
+        (Some(Next::After(cluster, group)), _) => by_id(&cut, &wanted, (&cluster, &group), size),
+        (None, true) => by_id(&cut, &wanted, ("", ""), size),
+        (None, false) => {
+            let keys = kept.rankings.get(&store.clock, &cut, whole, || rank(&cut, &wanted, &order));
+            let Page { mut facts, end } = ranked(&cut, &keys, 0, size);
+            // The ranking may be of a moment ago, what is shown is of now.
+            facts.sort_by_key(|fact| (&fact.group.cluster.cluster.name, &fact.group.group.id));
+            let next = keys.get(end).map(|_| Next::Walk(kept.walks.keep(&store.clock, Arc::clone(&keys)), end));
+            (consumers(&order.sort(facts)), next)
+        }
+    };
     let snapshot = cut.snapshot();
     Ok(proto::GetConsumerResponse {
         consumers,
-        next_page_token: walk.next(at, (store, walks)).map(|next| tokens.write(next)).unwrap_or_default(),
+        next_page_token: next.map(|next| tokens.write(next)).unwrap_or_default(),
         incomplete_clusters: entry::incomplete(&snapshot),
         snapshot: Some(entry::snapshot(&snapshot)),
-        total: i64::try_from(found.len()).unwrap_or(i64::MAX),
+        total: i64::try_from(wanted.count(&cut)).unwrap_or(i64::MAX),
     })
+}
+
+fn consumers(facts: &[GroupFact<'_>]) -> Vec<proto::Consumer> {
+    facts.iter().map(entry::consumer).collect()
+}
+
+/// A page in the order of cluster and id, which needs no more than the groups on it, and what comes next.
+fn by_id(cut: &Cut, wanted: &Wanted<'_>, after: (&str, &str), size: usize) -> (Vec<proto::Consumer>, Option<Next>) {
+    let (mut consumers, mut room) = (vec![], PageSize::new(size));
+    let due = |group: &GroupCut<'_>| (&*group.cluster.cluster.name, &*group.group.id) > after;
+    for group in wanted.groups(cut, after).filter(due) {
+        if room.is_full() {
+            let next =
+                consumers.last().map(|last: &proto::Consumer| Next::After(last.cluster.clone(), last.group_id.clone()));
+            return (consumers, next);
+        }
+        let consumer = entry::consumer(&group_fact(cut, group));
+        room.add(&consumer);
+        consumers.push(consumer);
+    }
+    (consumers, None)
 }
 
 fn key(group: &GroupCut<'_>) -> GroupKey {
     (Name::clone(&group.cluster.cluster.name), Name::clone(&group.group.id))
 }
 
-/// The order of a walk, and where its page starts.
-struct Walk {
-    keys: Arc<Vec<GroupKey>>,
-    /// Of an order that is kept already.
-    id: Option<u64>,
-    /// By a column that moves: the order must be kept for the next page.
-    moves: bool,
-    from: usize,
+/// All groups that match, by a column that moves.
+fn rank(cut: &Cut, wanted: &Wanted<'_>, order: &Order) -> Vec<GroupKey> {
+    order
+        .sort(wanted.groups(cut, ("", "")).map(|group| group_fact(cut, group)).collect())
+        .iter()
+        .map(|fact| key(&fact.group))
+        .collect()
 }
 
-impl Walk {
-    fn find(
-        cut: &Cut,
-        found: &[GroupCut<'_>],
-        order: &Order,
-        next: Option<&Next>,
-        (store, walks): (&Store, &Walks),
-    ) -> Result<Self, Error> {
-        if let Some(Next::Walk(id, from)) = next {
-            return Ok(Self { keys: walks.find(&store.clock, *id)?, id: Some(*id), moves: true, from: *from });
-        }
-        if order.is_default() {
-            let keys: Vec<GroupKey> = found.iter().map(key).collect();
-            let from = match next {
-                Some(Next::After(cluster, group)) => {
-                    keys.partition_point(|key| (&*key.0, &*key.1) <= (cluster.as_str(), group.as_str()))
-                }
-                Some(Next::Walk(..)) | None => 0,
-            };
-            return Ok(Self { keys: Arc::new(keys), id: None, moves: false, from });
-        }
-        let mut facts: Vec<GroupFact<'_>> = found.iter().map(|group| group_fact(cut, *group)).collect();
-        facts.sort_by(|left, right| order.compare(left, right));
-        let keys = Arc::new(facts.iter().map(|fact| key(&fact.group)).collect());
-        Ok(Self { keys, id: None, moves: true, from: 0 })
-    }
-
-    /// The group at a place; `Some(None)` when it is gone, `None` at the end.
-    fn group<'a>(&self, cut: &'a Cut, at: usize) -> Option<Option<GroupCut<'a>>> {
-        let (cluster, group) = self.keys.get(at)?;
-        Some(cut.cluster(cluster).and_then(|cluster| cluster.group(group)))
-    }
-
-    /// The token of the page that starts at `at`; `None` at the end.
-    fn next(&self, at: usize, (store, walks): (&Store, &Walks)) -> Option<Next> {
-        let last = self.keys.get(at).and_then(|_| self.keys.get(at.checked_sub(1)?))?;
-        Some(match self.id {
-            Some(id) => Next::Walk(id, at),
-            None if self.moves => Next::Walk(walks.keep(&store.clock, Arc::clone(&self.keys)), at),
-            None => Next::After(last.0.to_string(), last.1.to_string()),
-        })
-    }
+/// A page of a kept order.
+struct Page<'a> {
+    facts: Vec<GroupFact<'a>>,
+    /// Where the next one starts.
+    end: usize,
 }
 
-/// A column of the SQL table `groups`, and a direction.
-struct Order {
-    column: String,
-    descending: bool,
-}
-
-impl Order {
-    /// Columns that this knows; the same as the table's, which a test checks.
-    const COLUMNS: &[&str] = &[
-        "cluster",
-        "group_id",
-        "kind",
-        "state",
-        "protocol_type",
-        "protocol",
-        "epoch",
-        "leader_member_id",
-        "members",
-        "topics",
-        "partitions",
-        "lag",
-        "max_lag",
-        "max_lag_seconds",
-        "unknown_lag_partitions",
-        "last_committed_at",
-        "active",
-        "status",
-        "members_stale_since",
-        "coordinator",
-    ];
-
-    fn new(text: &str) -> Result<Self, Error> {
-        let (column, descending) = match text.trim() {
-            "" => ("group_id", false),
-            text => match text.split_once(char::is_whitespace) {
-                None => (text, false),
-                Some((column, direction)) if direction.trim().eq_ignore_ascii_case("desc") => (column, true),
-                Some((column, direction)) if direction.trim().eq_ignore_ascii_case("asc") => (column, false),
-                Some((_, direction)) => {
-                    return Err(Error::Invalid(format!("order_by: {direction:?} is neither asc nor desc")));
-                }
-            },
-        };
-        if !Self::COLUMNS.contains(&column) {
-            let known = Self::COLUMNS.join(", ");
-            return Err(Error::Invalid(format!("order_by: no column {column:?} in groups; there are {known}")));
+fn ranked<'a>(cut: &'a Cut, keys: &[GroupKey], from: usize, size: usize) -> Page<'a> {
+    let (mut facts, mut room, mut end) = (vec![], PageSize::new(size), from);
+    for (cluster, group) in keys.get(from..).unwrap_or_default() {
+        if room.is_full() {
+            break;
         }
-        Ok(Self { column: column.to_owned(), descending })
-    }
-
-    fn is_default(&self) -> bool {
-        self.column == "group_id" && !self.descending
-    }
-
-    /// Unknown comes last, whatever the direction; equal ones by key.
-    fn compare(&self, left: &GroupFact<'_>, right: &GroupFact<'_>) -> Ordering {
-        fn by<'a, T: PartialOrd>(
-            pair: (&'a GroupFact<'a>, &'a GroupFact<'a>),
-            descending: bool,
-            get: impl Fn(&'a GroupFact<'a>) -> Option<T>,
-        ) -> Ordering {
-            match (get(pair.0), get(pair.1)) {
-                (None, None) => Ordering::Equal,
-                (None, Some(_)) => Ordering::Greater,
-                (Some(_), None) => Ordering::Less,
-                (Some(left), Some(right)) => {
-                    let order = left.partial_cmp(&right).unwrap_or(Ordering::Equal);
-                    if descending { order.reverse() } else { order }
-                }
-            }
+        end += 1;
+        // A group of a kept order may be gone by now.
+        if let Some(group) = cut.cluster(cluster).and_then(|cluster| cluster.group(group)) {
+            let fact = group_fact(cut, group);
+            room.add(&entry::consumer(&fact));
+            facts.push(fact);
         }
-        let (pair, down) = ((left, right), self.descending);
-        let order = match self.column.as_str() {
-            "kind" => by(pair, down, |fact| Some(fact.kind)),
-            "state" => by(pair, down, |fact| Some(fact.state)),
-            "protocol_type" => by(pair, down, |fact| fact.group.group.membership()?.protocol_type.as_deref()),
-            "protocol" => by(pair, down, |fact| fact.group.group.membership()?.protocol.as_deref()),
-            "epoch" => by(pair, down, |fact| fact.group.group.membership()?.epoch),
-            "leader_member_id" => by(pair, down, |fact| fact.group.group.membership()?.leader_member_id.as_deref()),
-            "members" => by(pair, down, |fact| Some(fact.members)),
-            "topics" => by(pair, down, |fact| Some(fact.topics)),
-            "partitions" => by(pair, down, |fact| Some(fact.partitions)),
-            "lag" => by(pair, down, |fact| fact.lag),
-            "max_lag" => by(pair, down, |fact| fact.max_lag),
-            "max_lag_seconds" => by(pair, down, |fact| fact.max_lag_seconds),
-            "unknown_lag_partitions" => by(pair, down, |fact| Some(fact.unknown_lag_partitions)),
-            "last_committed_at" => by(pair, down, |fact| fact.last_committed_at),
-            "active" => by(pair, down, |fact| Some(fact.active)),
-            "status" => by(pair, down, |fact| Some(fact.status)),
-            "members_stale_since" => by(pair, down, |fact| fact.group.group.members_stale_since),
-            "coordinator" => by(pair, down, |fact| fact.group.coordinator()),
-            "group_id" => by(pair, down, |fact| Some(&fact.group.group.id)),
-            _ => by(pair, down, |fact| Some(&fact.group.cluster.cluster.name)),
-        };
-        order.then_with(|| key(&left.group).cmp(&key(&right.group)))
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_order_names_a_column_and_a_direction() {
-        assert!(Order::new("").unwrap().is_default());
-        assert!(Order::new("lag desc").unwrap().descending);
-        assert!(!Order::new("lag ASC").unwrap().descending);
-        assert!(Order::new("lag; drop").is_err());
-        assert!(Order::new("nonsense").is_err());
-    }
+    Page { facts, end }
 }

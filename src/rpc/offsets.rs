@@ -146,13 +146,11 @@ fn page(
     after: Option<&Position>,
 ) -> Result<proto::GetOffsetResponse, Error> {
     let cut = store.cut(filter.named_cluster(), allow_partial)?.require_loaded()?;
-    let is_due =
-        |cluster: &str, group: &str| after.is_none_or(|after| (cluster, group) >= (after.0.as_str(), after.1.as_str()));
-    let groups = sorted_groups(&cut, |cluster, group| {
-        filter.cluster.accepts(cluster) && filter.group.accepts(group) && is_due(cluster, group)
-    });
+    let from = after.map_or(("", ""), |after| (after.0.as_str(), after.1.as_str()));
+    let groups = sorted_groups(&cut, from)
+        .filter(|group| filter.cluster.accepts(&group.cluster.cluster.name) && filter.group.accepts(&group.group.id));
     let (mut entries, mut room, mut more) = (vec![], PageSize::new(size), false);
-    'groups: for group in groups.into_iter().filter(|group| filter.accepts_source(&group.shard.key.source)) {
+    'groups: for group in groups.filter(|group| filter.accepts_source(&group.shard.key.source)) {
         for fact in sorted_facts(&cut, group) {
             let key = (&*group.cluster.cluster.name, &*group.group.id, &**fact.entry.topic, fact.entry.row.partition);
             let seen = after.is_some_and(|last| key <= (last.0.as_str(), &last.1, &last.2, last.3));

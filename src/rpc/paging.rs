@@ -13,6 +13,8 @@ use crate::{
     clock::{Clock, Ticks},
     error::Error,
     model::Name,
+    rpc::proto::GetConsumerRequest,
+    store::{cut::Cut, shard::GroupSet},
 };
 
 const DEFAULT_SIZE: i32 = 1000;
@@ -169,10 +171,54 @@ impl Walks {
     }
 }
 
+/// How long a ranking answers other calls.
+const RANKING_TICKS: Ticks = 10;
+/// Rankings kept at once.
+const RANKINGS: usize = 4;
+
+/// Orders of groups by columns that move, shared by calls of one moment: dashboards ask again and again, and it takes
+/// a look at every offset.
+#[derive(Debug, Default)]
+pub(super) struct Rankings(Mutex<VecDeque<Ranking>>);
+
+#[derive(Debug)]
+struct Ranking {
+    request: GetConsumerRequest,
+    taken: Ticks,
+    groups: Vec<GroupSet>,
+    keys: Arc<Vec<GroupKey>>,
+}
+
+impl Rankings {
+    /// The ranking that a request asks for: one of at most a second ago, unless a group came or went since.
+    pub(super) fn get(
+        &self,
+        clock: &Clock,
+        cut: &Cut,
+        request: GetConsumerRequest,
+        make: impl FnOnce() -> Vec<GroupKey>,
+    ) -> Arc<Vec<GroupKey>> {
+        let taken = clock.ticks();
+        let groups: Vec<GroupSet> =
+            cut.clusters.iter().flat_map(|cluster| cluster.shards.iter().map(|shard| shard.groups.set())).collect();
+        let mut kept = self.0.lock();
+        kept.retain(|ranking| taken.saturating_sub(ranking.taken) <= RANKING_TICKS);
+        if let Some(ranking) = kept.iter().find(|kept| kept.request == request && kept.groups == groups) {
+            return Arc::clone(&ranking.keys);
+        }
+        // While the lock is held: others who ask the same wait for the answer.
+        let keys = Arc::new(make());
+        if kept.len() >= RANKINGS {
+            kept.pop_front();
+        }
+        kept.push_back(Ranking { request, taken, groups, keys: Arc::clone(&keys) });
+        keys
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rpc::proto::GetConsumerRequest;
 
     #[test]
     fn a_token_belongs_to_its_request() {

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use itertools::Itertools as _;
+
 use super::{
     Unready,
     cluster::{Cluster, Health},
@@ -111,6 +113,18 @@ impl ClusterCut {
     /// Groups of a shard, ordered by id, each once in the cluster.
     pub fn groups_of<'a>(&'a self, shard: &'a ShardView) -> impl Iterator<Item = GroupCut<'a>> {
         self.shown(shard, shard.groups.iter())
+    }
+
+    /// How many groups there are.
+    #[must_use]
+    pub fn group_count(&self) -> usize {
+        self.shards.iter().map(|shard| shard.groups.len()).sum::<usize>() - self.hidden.len()
+    }
+
+    /// All groups from an id on, ordered by id.
+    pub fn groups_from(&self, id: &str) -> Box<dyn Iterator<Item = GroupCut<'_>> + '_> {
+        let shards = self.shards.iter().map(|shard| self.shown(shard, shard.groups.starting_at(id)));
+        Box::new(shards.kmerge_by(|left, right| left.group.id < right.group.id))
     }
 
     /// Of a shard's groups whose ids start with a prefix, those that it shows, in order.

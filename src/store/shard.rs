@@ -27,7 +27,7 @@ mod early;
 mod found;
 
 use directory::Directory;
-pub use directory::Groups;
+pub use directory::{GroupSet, Groups};
 use early::Ahead;
 pub use found::{Found, FoundEntry, ShardView};
 

@@ -14,8 +14,7 @@ use rust_embed::{Embed, EmbeddedFile};
 struct Dist;
 
 /// Paths of the pages, which all begin with the same document. The dashboard's router knows the same ones.
-pub(super) const PAGES: [&str; 8] =
-    ["/", "/consumers", "/active", "/group", "/topics", "/topic", "/sql", "/server"];
+pub(super) const PAGES: [&str; 8] = ["/", "/consumers", "/active", "/group", "/topics", "/topic", "/sql", "/server"];
 
 /// No code, no style and no data but from here; in no frame.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \

@@ -17,7 +17,7 @@ const PAGES = {
   topics: ["/topics", "[role=cell] a"],
   topic: ["/topic?cluster=demo&name=orders", "table tbody tr"],
   sql: [`/sql?${new URLSearchParams({ q: "SELECT * FROM lag ORDER BY lag DESC" })}`, "[data-state=done]"],
-  server: ["/server", "meter"],
+  server: ["/server", "[role=cell]"],
 };
 
 async function serious(page) {

@@ -140,8 +140,7 @@ impl Server {
             ("OFFSETD_LAG_REQUEST_TIMEOUT", "5s"),
             ("OFFSETD_LAG_METADATA_INTERVAL", "1s"),
         ];
-        let env: BTreeMap<_, _> =
-            quick.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let env: BTreeMap<_, _> = quick.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let flags = Flags {
             bootstrap_servers: Some(kafka.bootstrap_servers().to_owned()),
             cluster_name: Some("stage".to_owned()),

@@ -41,6 +41,16 @@ struct Order {
     strays: OnceLock<(i32, Vec<Name>)>,
 }
 
+/// Which groups a shard has; equal to another until a group comes or goes.
+#[derive(Clone, Debug)]
+pub struct GroupSet(Arc<Order>);
+
+impl PartialEq for GroupSet {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
 /// The groups as their writer sees them.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
@@ -238,6 +248,18 @@ impl Groups {
     /// All, ordered by id in byte order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<GroupView>> {
         self.order.sorted.iter().filter_map(|at| self.at(*at))
+    }
+
+    /// Those from an id on, in order.
+    pub fn starting_at(&self, id: &str) -> impl Iterator<Item = &Arc<GroupView>> + use<'_> {
+        let from = self.order.sorted.partition_point(|at| self.at(*at).is_some_and(|group| &*group.id < id));
+        self.order.sorted.get(from..).unwrap_or_default().iter().filter_map(|at| self.at(*at))
+    }
+
+    /// Which groups these are.
+    #[must_use]
+    pub fn set(&self) -> GroupSet {
+        GroupSet(Arc::clone(&self.order))
     }
 
     /// Those whose ids start with a prefix, in order.

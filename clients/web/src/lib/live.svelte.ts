@@ -2,7 +2,7 @@
 // without one. What was shown stays until the next answer is there.
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { untrack } from "svelte";
-import type { OffsetFilterSchema } from "../gen/offsetd/v1/offsets_pb";
+import type { OffsetChange, OffsetFilterSchema } from "../gen/offsetd/v1/offsets_pb";
 import { connection } from "./connection.svelte";
 import { type Problem, client, maybeUnreachable, problem } from "./rpc";
 import { token } from "./token.svelte";
@@ -15,11 +15,15 @@ export interface Source<T> {
   load: (signal: AbortSignal) => Promise<T>;
   /** Milliseconds between reads without news. */
   every?: number;
+  /** What changes that were watched make of the data, until it is read again; undefined where only that can tell. */
+  patch?: (data: T, changes: OffsetChange[]) => T | undefined;
 }
 
 /** Least time between two reads (ms), and between them and the time that one takes: most of the server is others'. */
 const LEAST = 500;
 const SHARE = 3;
+/** But no longer than that. */
+const MOST = 5000;
 /** More changes a second than anybody can follow: then the clock is enough. */
 const FLOOD = 500;
 const FLOOD_PAUSE = 30_000;
@@ -93,7 +97,13 @@ export class Live<T> {
   /** There is news. */
   poke(): void {
     if (this.#loading) this.#again = true;
-    else if (running()) this.#schedule(Math.max(this.#started + Math.max(LEAST, SHARE * this.#took) - Date.now(), 0));
+    else if (running()) this.#schedule(Math.max(this.#started + Math.max(LEAST, this.#rest()) - Date.now(), 0));
+  }
+
+  #news(changes: OffsetChange[]): void {
+    const patched = this.data === undefined ? undefined : this.#source?.patch?.(this.data, changes);
+    if (patched !== undefined) this.data = patched;
+    this.poke();
   }
 
   /** Now, whatever else. */
@@ -114,6 +124,10 @@ export class Live<T> {
     clearTimeout(this.#timer);
     this.#abort?.abort();
     this.#loading = false;
+  }
+
+  #rest(): number {
+    return Math.min(SHARE * this.#took, MOST);
   }
 
   #schedule(ms: number): void {
@@ -145,7 +159,7 @@ export class Live<T> {
     this.#took = Date.now() - this.#started;
     if (!running()) return;
     if (this.#again) this.poke();
-    else if (source.every) this.#schedule(Math.max(source.every, SHARE * this.#took));
+    else if (source.every) this.#schedule(Math.max(source.every, this.#rest()));
   }
 
   async #follow(filter: Filter, signal: AbortSignal): Promise<void> {
@@ -160,7 +174,7 @@ export class Live<T> {
           seen += answer.changes.length;
           if (Date.now() - since > 1000) [seen, since] = [0, Date.now()];
           if (seen > FLOOD) flood.abort();
-          if (answer.changes.length || answer.resync) this.poke();
+          if (answer.changes.length || answer.resync) this.#news(answer.changes);
         }
       } catch (error) {
         if (!signal.aborted && !flood.signal.aborted && maybeUnreachable(problem(error))) void connection.reachable();

@@ -1,0 +1,123 @@
+//! The order that GetConsumer is asked for.
+
+use std::cmp::Ordering;
+
+use crate::{error::Error, facts::GroupFact};
+
+/// What groups are ordered by.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+enum Value<'a> {
+    Number(i64),
+    Seconds(f64),
+    Text(&'a str),
+}
+
+type Get = for<'f, 'a> fn(&'f GroupFact<'a>) -> Option<Value<'a>>;
+
+fn number(number: impl Into<i64>) -> Option<Value<'static>> {
+    Some(Value::Number(number.into()))
+}
+
+/// The columns of the SQL table `groups`; a test checks that these are all.
+const COLUMNS: [(&str, Get); 20] = [
+    ("cluster", |fact| Some(Value::Text(&fact.group.cluster.cluster.name))),
+    ("group_id", |fact| Some(Value::Text(&fact.group.group.id))),
+    ("kind", |fact| Some(Value::Text(fact.kind))),
+    ("state", |fact| Some(Value::Text(fact.state))),
+    ("protocol_type", |fact| fact.group.group.membership()?.protocol_type.as_deref().map(Value::Text)),
+    ("protocol", |fact| fact.group.group.membership()?.protocol.as_deref().map(Value::Text)),
+    ("epoch", |fact| number(fact.group.group.membership()?.epoch?)),
+    ("leader_member_id", |fact| fact.group.group.membership()?.leader_member_id.as_deref().map(Value::Text)),
+    ("members", |fact| number(fact.members)),
+    ("topics", |fact| number(fact.topics)),
+    ("partitions", |fact| number(fact.partitions)),
+    ("lag", |fact| number(fact.lag?)),
+    ("max_lag", |fact| number(fact.max_lag?)),
+    ("max_lag_seconds", |fact| fact.max_lag_seconds.map(Value::Seconds)),
+    ("unknown_lag_partitions", |fact| number(fact.unknown_lag_partitions)),
+    ("last_committed_at", |fact| number(fact.last_committed_at?)),
+    ("active", |fact| number(fact.active)),
+    // From good to bad.
+    ("status", |fact| number(fact.status as u8)),
+    ("members_stale_since", |fact| number(fact.group.group.members_stale_since?)),
+    ("coordinator", |fact| number(fact.group.coordinator()?)),
+];
+
+/// A column of the SQL table `groups`, and a direction.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Order {
+    column: &'static str,
+    get: Get,
+    descending: bool,
+}
+
+impl Order {
+    /// Of `COLUMN [asc|desc]`; empty is the default, by `group_id`.
+    ///
+    /// # Errors
+    /// No such column or direction.
+    pub(super) fn new(text: &str) -> Result<Self, Error> {
+        let mut words = text.split_whitespace();
+        let name = words.next().unwrap_or("group_id");
+        let rest: Vec<&str> = words.collect();
+        let descending = match rest.as_slice() {
+            [] => false,
+            [direction] if direction.eq_ignore_ascii_case("asc") => false,
+            [direction] if direction.eq_ignore_ascii_case("desc") => true,
+            rest => return Err(Error::Invalid(format!("order_by: {:?} is neither asc nor desc", rest.join(" ")))),
+        };
+        let Some((column, get)) = COLUMNS.into_iter().find(|(column, _)| *column == name) else {
+            let known: Vec<&str> = COLUMNS.iter().map(|(column, _)| *column).collect();
+            let known = known.join(", ");
+            return Err(Error::Invalid(format!("order_by: no column {name:?} in groups; there are {known}")));
+        };
+        Ok(Self { column, get, descending })
+    }
+
+    pub(super) fn is_default(&self) -> bool {
+        self.column == "group_id" && !self.descending
+    }
+
+    /// Sorts. Unknown comes last, whatever the direction; equal ones stay as they are.
+    pub(super) fn sort<'a>(&self, facts: Vec<GroupFact<'a>>) -> Vec<GroupFact<'a>> {
+        let mut keyed: Vec<_> = facts.into_iter().map(|fact| ((self.get)(&fact), fact)).collect();
+        keyed.sort_by(|(left, _), (right, _)| self.compare(left.as_ref(), right.as_ref()));
+        keyed.into_iter().map(|(_, fact)| fact).collect()
+    }
+
+    fn compare(&self, left: Option<&Value<'_>>, right: Option<&Value<'_>>) -> Ordering {
+        match (left, right) {
+            (None, None) => Ordering::Equal,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(_), None) => Ordering::Less,
+            (Some(left), Some(right)) => {
+                let order = left.partial_cmp(right).unwrap_or(Ordering::Equal);
+                if self.descending { order.reverse() } else { order }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_names_a_column_and_a_direction() {
+        assert!(Order::new("").unwrap().is_default());
+        assert!(Order::new("lag desc").unwrap().descending);
+        assert!(!Order::new("lag ASC").unwrap().descending);
+        assert!(Order::new("lag; drop").is_err());
+        assert!(Order::new("lag desc desc").is_err());
+        assert!(Order::new("nonsense").is_err());
+    }
+
+    #[test]
+    fn unknown_comes_last_in_both_directions() {
+        for descending in [false, true] {
+            let order = Order { descending, ..Order::new("lag").unwrap() };
+            assert_eq!(order.compare(None, Some(&Value::Number(0))), Ordering::Greater);
+            assert_eq!(order.compare(Some(&Value::Number(0)), None), Ordering::Less);
+        }
+    }
+}
