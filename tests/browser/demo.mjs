@@ -13,7 +13,7 @@ const PAGES = {
   consumers: ["/consumers?sort=lag&dir=desc", "[data-group]"],
   active: ["/active?view=graph", "[data-edges] canvas"],
   list: ["/active?view=list", "[role=cell] a"],
-  group: ["/group?cluster=demo&id=clickstream-enricher", "[data-committed]"],
+  group: ["/group?cluster=demo&id=clickstream-enricher", "[data-figure=lag] .num"],
   topics: ["/topics", "[role=cell] a"],
   topic: ["/topic?cluster=demo&name=orders", "table tbody tr"],
   sql: [`/sql?${new URLSearchParams({ q: "SELECT * FROM lag ORDER BY lag DESC" })}`, "[data-state=done]"],

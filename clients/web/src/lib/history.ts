@@ -33,9 +33,17 @@ export interface Wanted {
 }
 
 const BY = { topic: HistoryBy.TOPIC, group: HistoryBy.GROUP, cluster: HistoryBy.CLUSTER };
+/** Of a chart (ms). */
+const LEAST = 120_000;
 /** A line ends where so many steps have no sample. */
 const GAP = 4;
 const exact = (value: string) => ({ match: { case: "exact" as const, value } });
+
+/** Where a chart begins: what was before the first sample is not known, and needs no room. */
+export function begin(series: Series[] | undefined, from: number, to: number): number {
+  const first = Math.min(...(series ?? []).map((of) => of.samples[0]?.at ?? to), to - LEAST);
+  return Math.max(from, first);
+}
 
 /** Undefined where the server keeps no history. */
 export async function history(wanted: Wanted, signal?: AbortSignal): Promise<Series[] | undefined> {

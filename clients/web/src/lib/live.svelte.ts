@@ -1,13 +1,11 @@
 // What a page shows, kept up to date: read again when Watch tells of a commit, and now and then since log ends move
 // without one. What was shown stays until the next answer is there.
-import type { MessageInitShape } from "@bufbuild/protobuf";
 import { untrack } from "svelte";
-import type { OffsetChange, OffsetFilterSchema } from "../gen/offsetd/v1/offsets_pb";
+import type { OffsetChange } from "../gen/offsetd/v1/offsets_pb";
 import { connection } from "./connection.svelte";
-import { type Problem, client, maybeUnreachable, problem } from "./rpc";
+import { type Problem, maybeUnreachable, problem } from "./rpc";
 import { token } from "./token.svelte";
-
-type Filter = MessageInitShape<typeof OffsetFilterSchema>;
+import { type Filter, follow } from "./watch";
 
 export interface Source<T> {
   /** What the data is about: another key, and nothing old is shown. */
@@ -20,14 +18,10 @@ export interface Source<T> {
 }
 
 /** Least time between two reads (ms), and between them and the time that one takes: most of the server is others'. */
-const LEAST = 500;
+const LEAST = 800;
 const SHARE = 3;
 /** But no longer than that. */
 const MOST = 5000;
-/** More changes a second than anybody can follow: then the clock is enough. */
-const FLOOD = 500;
-const FLOOD_PAUSE = 30_000;
-
 class Pause {
   /** When it began (ms). */
   since = $state<number>();
@@ -47,13 +41,6 @@ export const pause = new Pause();
 /** Whether anything is read by itself. Tabs that nobody sees hold no connection. */
 function running(): boolean {
   return pause.since === undefined && !pause.hidden && connection.up && !token.wanted;
-}
-
-function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
-  });
 }
 
 export class Live<T> {
@@ -88,9 +75,7 @@ export class Live<T> {
     const watched = $derived(JSON.stringify(watch?.()));
     $effect(() => {
       if (!watched || !running()) return undefined;
-      const abort = new AbortController();
-      void this.#follow(JSON.parse(watched) as Filter, abort.signal);
-      return () => abort.abort();
+      return follow(watched, (changes) => this.#news(changes));
     });
   }
 
@@ -160,27 +145,6 @@ export class Live<T> {
     if (!running()) return;
     if (this.#again) this.poke();
     else if (source.every) this.#schedule(Math.max(source.every, this.#rest()));
-  }
-
-  async #follow(filter: Filter, signal: AbortSignal): Promise<void> {
-    for (let failures = 0; !signal.aborted; failures += 1) {
-      const flood = new AbortController();
-      try {
-        let seen = 0;
-        let since = Date.now();
-        const until = AbortSignal.any([signal, flood.signal]);
-        for await (const answer of client.watch({ filter }, { signal: until })) {
-          failures = 0;
-          seen += answer.changes.length;
-          if (Date.now() - since > 1000) [seen, since] = [0, Date.now()];
-          if (seen > FLOOD) flood.abort();
-          if (answer.changes.length || answer.resync) this.#news(answer.changes);
-        }
-      } catch (error) {
-        if (!signal.aborted && !flood.signal.aborted && maybeUnreachable(problem(error))) void connection.reachable();
-      }
-      await sleep(flood.signal.aborted ? FLOOD_PAUSE : Math.min(500 * 2 ** failures, 8000), signal);
-    }
   }
 }
 
