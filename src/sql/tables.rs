@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use itertools::Either;
 
 use super::{
     table::{AnyTable, Columns, Table, Typed, Unit},
@@ -68,19 +69,23 @@ pub(super) fn described() -> Vec<TableDescription> {
 
 /// The committed offsets of a unit that are wanted, with their positions in the group; ordered by
 /// topic and partition if that is wanted.
-fn entries<'a>(unit: Unit<'a>, wanted: &'a Wanted) -> impl Iterator<Item = (usize, Entry<'a>)> + Send {
+fn entries<'a>(unit: &Unit<'a>, wanted: &'a Wanted) -> impl Iterator<Item = (usize, Entry<'a>)> + Send + use<'a> {
     let group = unit.group.map(|group| &**group.group);
     let topics = group.and_then(|group| wanted.topics.mask(group.topic_names()));
     let none = topics.as_ref().is_some_and(|topics| !topics.contains(&true));
-    let offsets = unit.offsets;
-    let entries = group.filter(|_| !none).into_iter().flat_map(move |group| group.entries_at(offsets.clone()));
-    let entries = entries.filter(move |(_, entry)| {
+    let offsets = if none { 0..0 } else { unit.offsets.clone() };
+    let takes = move |entry: &Entry<'a>| {
         topics.as_ref().is_none_or(|topics| topics.get(entry.topic_index) == Some(&true))
             && wanted.has_partition(entry.row.partition)
-    });
-    let (now, mut sorted) = if wanted.sorted { (None, entries.collect()) } else { (Some(entries), vec![]) };
-    sorted.sort_by_key(|(_, entry)| (entry.topic, entry.row.partition));
-    now.into_iter().flatten().chain(sorted)
+    };
+    let entries =
+        group.map(|group| group.entries_at(offsets)).unwrap_or_default().filter(move |(_, entry)| takes(entry));
+    if !wanted.sorted {
+        return Either::Left(entries);
+    }
+    let mut entries: Vec<_> = entries.collect();
+    entries.sort_by_key(|(_, entry)| (entry.topic, entry.row.partition));
+    Either::Right(entries.into_iter())
 }
 
 const CLUSTER: (&str, &str) = ("cluster", "Name that the operator gave the cluster");

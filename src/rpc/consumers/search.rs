@@ -8,7 +8,7 @@ use memchr::memmem::Finder;
 use crate::{
     model::Name,
     store::{
-        cut::{Cut, GroupCut},
+        cut::GroupCut,
         membership::{Assigned, TopicRef},
     },
 };
@@ -39,14 +39,6 @@ impl<'s> Search<'s> {
                 let assigned = membership.members.iter().filter_map(|member| member.assigned.as_deref());
                 assigned.flatten().any(|assigned| self.is_in_assigned(group, assigned))
             })
-    }
-
-    /// How many groups of a cut it finds.
-    pub(super) fn count(&self, cut: &Cut) -> usize {
-        match self.text {
-            "" => cut.clusters.iter().map(|cluster| cluster.group_count()).sum(),
-            _ => cut.clusters.iter().flat_map(|cluster| cluster.groups()).filter(|group| self.matches(*group)).count(),
-        }
     }
 
     fn is_in(&self, name: &str) -> bool {

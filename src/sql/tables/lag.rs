@@ -1,5 +1,9 @@
 //! `lag`: how far behind each committed offset is, and who owns the partition.
 
+use std::iter;
+
+use itertools::Either;
+
 use super::super::{
     table::{By, Columns, Table, Unit},
     wanted::Wanted,
@@ -36,8 +40,8 @@ impl Table for LagTable {
     }
 
     fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted) -> impl Iterator<Item = Fact<'a>> + Send {
-        let group = unit.group.into_iter();
-        group.flat_map(move |group| derive(unit.cut, group, super::entries(unit.clone(), wanted)))
+        let Some(group) = unit.group else { return Either::Left(iter::empty()) };
+        Either::Right(derive(unit.cut, group, super::entries(&unit, wanted)))
     }
 
     fn count(unit: Unit<'_>) -> Option<usize> {

@@ -1,5 +1,9 @@
 //! `offsets`: what is committed.
 
+use std::iter;
+
+use itertools::Either;
+
 use super::super::{
     table::{By, Columns, Table, Unit},
     wanted::Wanted,
@@ -41,9 +45,8 @@ impl Table for Offsets {
     }
 
     fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted) -> impl Iterator<Item = Row<'a>> + Send {
-        unit.group
-            .into_iter()
-            .flat_map(move |group| super::entries(unit.clone(), wanted).map(move |(_, entry)| Row { group, entry }))
+        let Some(group) = unit.group else { return Either::Left(iter::empty()) };
+        Either::Right(super::entries(&unit, wanted).map(move |(_, entry)| Row { group, entry }))
     }
 
     fn count(unit: Unit<'_>) -> Option<usize> {

@@ -1,6 +1,6 @@
 //! What readers get of a group.
 
-use std::{ops::Range, sync::Arc};
+use std::{iter::Enumerate, ops::Range, slice, sync::Arc};
 
 use super::{CHUNK_ROWS, Chunk, Rare, Row, Topic};
 use crate::{
@@ -49,6 +49,56 @@ pub struct Entry<'a> {
     pub row: &'a Row,
     /// Its rare fields, if any.
     pub rare: Option<&'a Rare>,
+}
+
+/// Entries of a view, with their positions. One loop and not several in each other: scans are made of this.
+#[derive(Clone, Debug, Default)]
+pub struct Entries<'a> {
+    /// Chunks that were not begun, with their numbers.
+    rest: Enumerate<slice::Iter<'a, Arc<Chunk>>>,
+    topics: &'a [Topic],
+    rows: slice::Iter<'a, Row>,
+    /// The chunk of these rows, if any of them has rare fields.
+    chunk: Option<&'a Chunk>,
+    position: usize,
+    end: usize,
+}
+
+impl Entries<'_> {
+    /// Goes on to the next chunk.
+    fn advance(&mut self) -> Option<()> {
+        let (number, chunk) = self.rest.next()?;
+        let base = number * CHUNK_ROWS;
+        if base >= self.end {
+            return None;
+        }
+        let from = self.position.saturating_sub(base).min(chunk.rows.len());
+        let to = self.end.saturating_sub(base).min(chunk.rows.len());
+        self.rows = chunk.rows.get(from..to).unwrap_or_default().iter();
+        self.chunk = chunk.rare.is_some().then_some(chunk);
+        self.position = base + from;
+        Some(())
+    }
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = (usize, Entry<'a>);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let Some(row) = self.rows.next() else {
+                self.advance()?;
+                continue;
+            };
+            let (position, topic_index) = (self.position, row.topic as usize);
+            self.position += 1;
+            if let Some(topic) = self.topics.get(topic_index) {
+                let rare = self.chunk.and_then(|chunk| chunk.rare(position % CHUNK_ROWS));
+                return Some((position, Entry { topic: &topic.name, topic_index, row, rare }));
+            }
+        }
+    }
 }
 
 impl GroupView {
@@ -120,25 +170,10 @@ impl GroupView {
     }
 
     /// Some of them, with their positions.
-    pub fn entries_at(&self, positions: Range<usize>) -> impl Iterator<Item = (usize, Entry<'_>)> {
-        let first = positions.start / CHUNK_ROWS;
-        self.chunks.iter().enumerate().skip(first).flat_map(move |(number, chunk)| {
-            let base = number * CHUNK_ROWS;
-            let from = positions.start.saturating_sub(base);
-            let to = positions.end.saturating_sub(base).min(chunk.rows.len());
-            let rows = chunk.rows.get(from..to).unwrap_or_default();
-            let has_rare = chunk.rare.is_some();
-            rows.iter().zip(from..).filter_map(move |(row, at)| {
-                let topic_index = row.topic as usize;
-                let entry = Entry {
-                    topic: &self.topics.get(topic_index)?.name,
-                    topic_index,
-                    row,
-                    rare: if has_rare { chunk.rare(at) } else { None },
-                };
-                Some((base + at, entry))
-            })
-        })
+    #[must_use]
+    pub fn entries_at(&self, positions: Range<usize>) -> Entries<'_> {
+        let (rest, topics) = (self.chunks.iter().enumerate(), self.topics.as_slice());
+        Entries { rest, topics, rows: [].iter(), chunk: None, position: positions.start, end: positions.end }
     }
 
     /// The topic that the group committed to by this id.
