@@ -14,7 +14,10 @@ use crate::{
     audit,
     clock::{Clock, ticks},
     config::Config,
-    history::{self, Sampler},
+    history::{
+        self, Sampler,
+        archive::{self, Archive},
+    },
     rpc::{self, Health, Service},
     source::kafka::{ends::Poller, listener::Listener, overlay::Overlay, tail::Tails},
     sql::Engine,
@@ -66,6 +69,7 @@ pub enum AppError {
 pub struct App {
     config: Config,
     store: Arc<Store>,
+    archive: Option<Arc<Archive>>,
     listener: TcpListener,
     address: SocketAddr,
     router: Router,
@@ -89,8 +93,12 @@ impl App {
             watch_queue: config.server.watch_queue,
         };
         let store = Arc::new(Store::new(clusters, clock, settings));
+        let part = |part: &str, reason: String| AppError::Part { part: part.to_owned(), reason };
+        let archive =
+            Archive::new(config.history.clone()).map_err(|error| part("the store of history", error.to_string()))?;
         let mut readers = vec![];
         for cluster in store.clusters() {
+            archive.iter().for_each(|archive| cluster.set_older(Box::new(Arc::clone(archive))));
             let bad = |reason| AppError::Cluster { cluster: cluster.name.to_string(), reason };
             let poller = Poller::new(Arc::clone(&store), Arc::clone(cluster), config.lag.clone()).map_err(bad)?;
             let listener = Listener::new(Arc::clone(&store), Arc::clone(cluster)).map_err(bad)?;
@@ -98,7 +106,7 @@ impl App {
             let tails = config.lag.look_for_markers.then(|| Tails::new(Arc::clone(cluster)));
             readers.push((poller, listener, overlay, tails));
         }
-        let part = |reason: String| AppError::Part { part: "the SQL engine".to_owned(), reason };
+        let part = |reason| part("the SQL engine", reason);
         let engine = Engine::new(Arc::clone(&store), config.sql.clone()).map_err(|error| part(error.to_string()))?;
         let engine = Arc::new(engine);
         let service = Service::new(Arc::clone(&engine), config.server.clone(), config.history.step, stop.clone());
@@ -106,7 +114,7 @@ impl App {
         let web = Web::new(engine, service, config.server.ready_after, stop.clone());
         let router = grpc.merge(web::routes(web));
         let (listener, address) = bind(&config.server.listen).await?;
-        Ok(Self { config, store, listener, address, router, health, readers, stop })
+        Ok(Self { config, store, archive, listener, address, router, health, readers, stop })
     }
 
     /// Where it listens.
@@ -153,6 +161,10 @@ impl App {
         let sampler = |cluster| Sampler::new(Arc::clone(&self.store), Arc::clone(cluster), settings);
         let samplers = self.store.clusters().iter().map(sampler).collect();
         parts.spawn("the sampler", sample(samplers, self.config.lag.sample_interval, stop_readers.clone()));
+        if let Some(archive) = self.archive {
+            let (writer, stop) = (archive::Writer::new(archive, Arc::clone(&self.store)), stop_readers.clone());
+            parts.spawn_blocking("the writer of history", move || writer.run_until(&stop));
+        }
         parts.spawn("the audit", audit::run(Arc::clone(&self.store), self.config.audit.clone(), stop_readers.clone()));
         let health = self.health.run(Arc::clone(&self.store), self.config.server.ready_after, stop.clone());
         parts.spawn("the health service", async {

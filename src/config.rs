@@ -200,6 +200,20 @@ section! {
         /// Memory of all samples of a cluster. Beyond it the oldest are dropped, and counted
         /// (`offsetd_history_dropped_samples_total`).
         pub max_bytes: usize = Bytes("256MiB"), "an hour of a million committed offsets that move, and most do not";
+        /// Folder that older samples are kept in as Parquet, local or on S3. Each server needs one of its own. Empty: they
+        /// are forgotten.
+        pub store: String = Folder(""), "a server writes nothing to a disk unless it is told to";
+        /// Time between two samples in the store.
+        pub store_step: Duration = Time("1min"), "a chart of a day has room for fewer; a crash loses at most this";
+        /// Time that the store keeps samples for, in whole days.
+        pub keep_for: Duration = Time("7days"), "last week beside this one";
+        /// Endpoint of S3, as http://127.0.0.1:9000. Empty: that of AWS.
+        pub s3_endpoint: String = Text(""), "only other stores than that of AWS need it";
+        /// Region of S3. Empty: that of AWS_REGION.
+        pub s3_region: String = Text(""), "the usual variables of AWS hold for what is not set here";
+        /// File with lines access_key_id, secret_access_key and, if need be, session_token, as TOML. Empty: the usual
+        /// variables of AWS, or the role of the machine.
+        pub s3_credentials: Option<PathBuf> = OptionalPath(""), "a secret stands in no configuration";
     }
 }
 

@@ -4,11 +4,11 @@
 use std::cell::OnceCell;
 
 use crate::{
-    lag::{self, Lag, StatusContext},
+    lag::{self, Lag, RATE_OVER, StatusContext},
     model::{Millis, Status},
     store::{
         cut::{ClusterCut, Cut, GroupCut},
-        ends::Topic,
+        ends::{Topic, to_f64},
         group::Entry,
         membership::{GroupState, Member, SIMPLE},
         windows::{GroupWindows, KeyWindow},
@@ -66,6 +66,25 @@ impl<'a> Fact<'a> {
     #[must_use]
     pub fn consume_rate(&self) -> Option<f64> {
         self.window()?.consume_rate(self.cut.taken, self.cut.settings.window)
+    }
+
+    /// Records per second that the partition grows by, if that is known.
+    #[must_use]
+    pub fn produce_rate(&self) -> Option<f64> {
+        let partition = *self.topic?.partitions.get(usize::try_from(self.entry.row.partition).ok()?)?;
+        self.group.cluster.ends.produce_rate(partition, RATE_OVER)
+    }
+
+    /// Seconds until there is no lag, at the present rates; `None` when there never will be none, or nobody knows.
+    #[must_use]
+    pub fn catch_up_seconds(&self) -> Option<f64> {
+        match self.lag().lag.ok()? {
+            0 => Some(0.0),
+            lag => {
+                let gain = self.consume_rate()? - self.produce_rate()?;
+                (gain > 0.0).then(|| to_f64(lag) / gain)
+            }
+        }
     }
 
     /// The member that owns the partition.

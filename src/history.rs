@@ -17,7 +17,7 @@ use crate::{
         Store,
         cluster::Cluster,
         cut::{ClusterCut, GroupCut},
-        ends::{Ends, Topic},
+        ends::{EndValue, Ends, Topic},
         group::Entry,
         pin,
         samples::{Index, Moment, Samples, Series, Writer},
@@ -26,7 +26,10 @@ use crate::{
     },
 };
 
+pub mod archive;
 mod ends;
+pub mod joined;
+pub mod starts;
 mod statuses;
 pub mod thin;
 pub mod tracks;
@@ -72,6 +75,7 @@ pub struct Sampler {
     /// When it last looked.
     looked: Option<Moment>,
     ends: KnownEnds,
+    starts: KnownEnds,
     statuses: Statuses,
 }
 
@@ -79,7 +83,8 @@ impl Sampler {
     /// A sampler that has seen nothing yet.
     #[must_use]
     pub fn new(store: Arc<Store>, cluster: Arc<Cluster>, settings: Settings) -> Self {
-        Self { store, cluster, settings, looked: None, ends: KnownEnds::default(), statuses: Statuses::default() }
+        let (ends, starts, statuses) = Default::default();
+        Self { store, cluster, settings, looked: None, ends, starts, statuses }
     }
 
     /// The cluster.
@@ -143,7 +148,10 @@ impl Sampler {
             next.changes = changes;
         }
         if look.is_due {
-            next.topics = self.ends.sample(&next.topics, &look.cut.ends, look.index, moment.ticks);
+            let (ends, now) = (&look.cut.ends, moment.ticks);
+            next.topics = self.ends.sample(&next.topics, ends, look.index, |value| lag::log_end(value, now));
+            let start = |value: &EndValue| (value.log_start >= 0).then_some(value.log_start);
+            next.starts = self.starts.sample(&next.starts, ends, look.index, start);
             next.push(moment);
         }
         next.trim(moment.ticks.saturating_sub(self.settings.memory_for), self.settings.max_bytes);

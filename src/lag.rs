@@ -17,6 +17,9 @@ const STALE_AFTER: Ticks = 100;
 /// Without a known interval between commits, none for so long is `stopped`.
 const UNKNOWN_INTERVAL_MS: i64 = 3_600_000;
 
+/// Produce rates are over the last minute.
+pub const RATE_OVER: Ticks = 600;
+
 /// How far behind a commit is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Lag {

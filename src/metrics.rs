@@ -1,164 +1,115 @@
-//! Prometheus text: the server's own counters, and each committed offset with log end and lag.
+//! Prometheus text: the server's own counters, and each committed offset with log end and lag, in the dialect of the asker.
 //!
-//! What is not known has no sample; it is never 0.
+//! What is not known has no sample; it is never 0. A dialect is a table of families: their names and labels are those of
+//! the exporter that it stands in for, so that boards and alerts made for that one find what they ask for.
 
-mod offsets;
+use regex::{Regex, RegexBuilder};
+
+mod dialects;
+mod family;
+mod own;
 mod page;
 
 use crate::{
-    status,
-    store::{
-        Store,
-        audit::Audit,
-        ends::to_f64,
-        overlay::{Counter, Counters},
-    },
+    error::Error,
+    store::{Store, cut::Cut},
 };
+use dialects::{DIALECTS, Dialect};
 use page::Page;
 
 /// Of the text format.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// Of OpenMetrics.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Writes all metrics of the moment, in pieces of some 64 KiB. `send` takes a piece, and says whether
-/// anybody still reads.
-pub fn write(store: &Store, send: &mut dyn FnMut(String) -> bool) {
-    let mut page = Page::new(send);
-    own(&mut page, store);
-    // Without a named cluster this does not fail.
-    if let Ok(cut) = store.cut("", false) {
-        offsets::partitions(&mut page, &cut);
-        offsets::consumers(&mut page, &cut);
+/// Bounds the memory of a compiled regular expression.
+const REGEX_BYTES: usize = 1 << 20;
+
+/// What is asked for, as text.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+pub struct Parameters {
+    /// Name of a dialect; default `offsetd`.
+    pub dialect: Option<String>,
+    /// Only this cluster.
+    pub cluster: Option<String>,
+    /// Only groups whose id matches this regular expression, anywhere.
+    pub group: Option<String>,
+    /// Only topics whose name matches this one.
+    pub topic: Option<String>,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Scrape {
+    dialect: &'static Dialect,
+    cluster: String,
+    wanted: Wanted,
+    is_open_metrics: bool,
+}
+
+/// Which rows are of interest.
+#[derive(Clone, Debug, Default)]
+struct Wanted {
+    group: Option<Regex>,
+    topic: Option<Regex>,
+}
+
+impl Wanted {
+    fn has_group(&self, id: &str) -> bool {
+        self.group.as_ref().is_none_or(|regex| regex.is_match(id))
     }
-    page.finish();
-}
 
-fn flag(value: bool) -> f64 {
-    f64::from(u8::from(value))
-}
-
-fn number(partition: &status::LogPartitionStatus) -> String {
-    partition.log_partition.map(|number| number.to_string()).unwrap_or_default()
-}
-
-fn count(value: u64) -> f64 {
-    to_f64(i64::try_from(value).unwrap_or(i64::MAX))
-}
-
-fn own(page: &mut Page<'_>, store: &Store) {
-    page.family("offsetd_build_info", "gauge", "Version of the server.");
-    let build = [("version", env!("CARGO_PKG_VERSION")), ("revision", env!("OFFSETD_GIT_REVISION"))];
-    page.sample("offsetd_build_info", &build, 1.0);
-    let clusters = store.clusters();
-    let mut gauge = |name: &str, help: &str, value: &dyn Fn(&crate::store::cluster::Cluster) -> f64| {
-        page.family(name, "gauge", help);
-        for cluster in clusters {
-            page.sample(name, &[("cluster", &cluster.name)], value(cluster));
-        }
-    };
-    gauge("offsetd_cluster_reachable", "The last attempt to reach the cluster succeeded.", &|of| {
-        flag(of.health().reachable)
-    });
-    gauge("offsetd_cluster_ready", "The cluster is loaded.", &|of| flag(of.health().ready));
-    gauge("offsetd_load_progress_ratio", "Of the initial load, 0 to 1.", &|of| of.progress());
-    gauge("offsetd_offsets", "Committed offsets held.", &|of| {
-        count(of.shards().iter().map(|shard| shard.len().1 as u64).sum())
-    });
-    gauge("offsetd_groups", "Groups held.", &|of| count(of.shards().iter().map(|shard| shard.len().0 as u64).sum()));
-    let held = "offsetd_held_bytes";
-    page.family(held, "gauge", "Memory of old versions, which only readers under way still see.");
-    page.sample(held, &[], count(store.held().bytes() as u64));
-    overlay(page, store);
-    audit(page, store);
-    progress(page, store);
-}
-
-fn overlay(page: &mut Page<'_>, store: &Store) {
-    type Value = fn(&Counters) -> &Counter;
-    let families: [(&str, &str, Value); 5] = [
-        (
-            "offsetd_transaction_calls_total",
-            "Questions to coordinators about commits behind open transactions.",
-            |of| &of.calls,
-        ),
-        ("offsetd_transaction_failures_total", "Of these, failed.", |of| &of.failures),
-        (
-            "offsetd_transaction_looks_total",
-            "Questions for last stable offsets of log partitions that stand still.",
-            |of| &of.looks,
-        ),
-        ("offsetd_transaction_shown_total", "Commits and deletions shown before a transaction ended.", |of| &of.shown),
-        ("offsetd_transaction_dropped_total", "Records behind transactions left out for want of room.", |of| {
-            &of.dropped
-        }),
-    ];
-    for (name, help, value) in families {
-        page.family(name, "counter", help);
-        for cluster in store.clusters() {
-            page.sample(name, &[("cluster", &cluster.name)], count(value(&cluster.overlay_counters).get()));
-        }
+    fn has_topic(&self, name: &str) -> bool {
+        self.topic.as_ref().is_none_or(|regex| regex.is_match(name))
     }
 }
 
-fn audit(page: &mut Page<'_>, store: &Store) {
-    type Value = fn(&Audit) -> &Counter;
-    let families: [(&str, &str, Value); 4] = [
-        ("offsetd_audit_groups_total", "Groups compared with what their coordinators say.", |of| &of.groups),
-        ("offsetd_audit_offsets_total", "Committed offsets compared.", |of| &of.keys),
-        ("offsetd_audit_skipped_total", "Groups that could not be compared.", |of| &of.skipped),
-        ("offsetd_audit_differences_total", "Differences that outlived a second look.", |of| &of.found),
-    ];
-    for (name, help, value) in families {
-        page.family(name, "counter", help);
-        for cluster in store.clusters() {
-            page.sample(name, &[("cluster", &cluster.name)], count(value(&cluster.audit).get()));
+impl Scrape {
+    /// Checks what is asked for. `accept` is the header of that name.
+    ///
+    /// # Errors
+    /// An unknown dialect or cluster, a bad regular expression, or several clusters in a dialect that cannot tell them
+    /// apart.
+    pub fn new(store: &Store, parameters: Parameters, accept: &str) -> Result<Self, Error> {
+        let name = parameters.dialect.as_deref().unwrap_or("offsetd");
+        let dialect = DIALECTS.iter().find(|dialect| dialect.name == name).ok_or_else(|| {
+            let known: Vec<&str> = DIALECTS.iter().map(|dialect| dialect.name).collect();
+            Error::Invalid(format!("no dialect {name:?}; there are {}", known.join(", ")))
+        })?;
+        let cluster = parameters.cluster.unwrap_or_default();
+        if !cluster.is_empty() || !dialect.names_clusters {
+            store.cluster(&cluster)?;
         }
+        let wanted = Wanted { group: regex("group", parameters.group)?, topic: regex("topic", parameters.topic)? };
+        Ok(Self { dialect, cluster, wanted, is_open_metrics: accept.contains("application/openmetrics-text") })
+    }
+
+    /// Of the answer.
+    #[must_use]
+    pub fn content_type(&self) -> &'static str {
+        if self.is_open_metrics { OPEN_METRICS } else { PROMETHEUS }
+    }
+
+    /// Writes the metrics of the moment, in pieces of some 64 KiB. `send` takes a piece, and says whether anybody still
+    /// reads.
+    pub fn write(&self, store: &Store, send: &mut dyn FnMut(String) -> bool) {
+        let mut page = Page::new(send, self.is_open_metrics);
+        if self.dialect.has_own {
+            own::write(&mut page, store);
+        }
+        // That the cluster exists was checked.
+        let cut = store.cut(&self.cluster, false).unwrap_or_else(|_| Cut::empty(store));
+        for family in self.dialect.families {
+            family.write(&mut page, &cut, &self.wanted);
+        }
+        page.finish();
     }
 }
 
-fn progress(page: &mut Page<'_>, store: &Store) {
-    let partitions: Vec<_> = store
-        .clusters()
-        .iter()
-        .map(|cluster| (&*cluster.name, status::log_partitions(cluster, &cluster.health(), &cluster.ends.current())))
-        .collect();
-    let mut each = |name: &str, kind: &str, help: &str, value: &dyn Fn(&status::LogPartitionStatus) -> Option<f64>| {
-        page.family(name, kind, help);
-        for (cluster, partitions) in &partitions {
-            for partition in partitions {
-                if let Some(value) = value(partition) {
-                    let number = number(partition);
-                    page.sample(name, &[("cluster", cluster), ("log_partition", &number)], value);
-                }
-            }
-        }
-    };
-    each("offsetd_log_records_total", "counter", "Records of __consumer_offsets read.", &|of| Some(count(of.records)));
-    each("offsetd_log_tombstones_total", "counter", "Of these, deletions.", &|of| Some(count(of.tombstones)));
-    each("offsetd_log_left_over_records_total", "counter", "Good records with bytes after their end.", &|of| {
-        Some(count(of.with_left_over))
-    });
-    each("offsetd_log_position", "gauge", "The next offset to apply.", &|of| of.position.map(to_f64));
-    each(
-        "offsetd_log_open_transaction_since_seconds",
-        "gauge",
-        "Since when a transaction holds readers back.",
-        &|of| of.open_transaction_since.map(|at| to_f64(at) / 1000.0),
-    );
-    each("offsetd_log_behind", "gauge", "High watermark less position.", &|of| of.behind().map(to_f64));
-    let (errors, unknown) = ("offsetd_decode_errors_total", "offsetd_unknown_records_total");
-    page.family(errors, "counter", "Records that did not decode, by fault.");
-    for (cluster, of) in partitions.iter().flat_map(|(cluster, all)| all.iter().map(move |of| (cluster, of))) {
-        let number = number(of);
-        for (fault, total) in &of.decode_errors {
-            page.sample(errors, &[("cluster", cluster), ("log_partition", &number), ("fault", fault)], count(*total));
-        }
-    }
-    page.family(unknown, "counter", "Records of types that are not known, by type.");
-    for (cluster, of) in partitions.iter().flat_map(|(cluster, all)| all.iter().map(move |of| (cluster, of))) {
-        let number = number(of);
-        for (kind, total) in &of.unknown_types {
-            let kind = kind.to_string();
-            page.sample(unknown, &[("cluster", cluster), ("log_partition", &number), ("type", &kind)], count(*total));
-        }
-    }
+fn regex(parameter: &str, text: Option<String>) -> Result<Option<Regex>, Error> {
+    let compiled = text.map(|text| RegexBuilder::new(&text).size_limit(REGEX_BYTES).build()).transpose();
+    compiled.map_err(|error| Error::Invalid(format!("{parameter}: {error}")))
 }
+
+#[cfg(test)]
+mod tests;

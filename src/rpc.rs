@@ -172,6 +172,7 @@ impl OffsetService for Service {
             clusters: store.clusters().iter().map(|cluster| entry::cluster_status(store, cluster)).collect(),
             held_bytes: store.held().bytes() as u64,
             resident_bytes: status::resident_bytes(),
+            history_store: store.clusters().iter().find_map(|cluster| cluster.older()).map(entry::history_store),
         }))
     }
 }

@@ -5,7 +5,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use axum::{
     Json, Router,
     body::{Body, Bytes},
-    extract::{DefaultBodyLimit, Query, State},
+    extract::{DefaultBodyLimit, Query, State, rejection::QueryRejection},
     http::{HeaderMap, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -95,7 +95,7 @@ const HOME: &str = "offsetd\n\n\
      GET  /             in a browser: the dashboard\n\
      POST /v1/sql       one read-only SQL statement\n\
      GET  /v1/query     ?group_id=&topic=&partition=  one committed offset\n\
-     GET  /metrics      Prometheus\n\
+     GET  /metrics      Prometheus; ?dialect=  the names of another exporter\n\
      GET  /livez        alive\n\
      GET  /readyz       loaded\n\
      gRPC               offsetd.v1.OffsetService, with reflection; Flight SQL\n";
@@ -111,7 +111,19 @@ async fn readyz(State(web): State<Web>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "not ready", "awaited": awaited}))).into_response()
 }
 
-async fn metrics(State(web): State<Web>) -> Response {
+async fn metrics(
+    State(web): State<Web>,
+    parameters: Result<Query<metrics::Parameters>, QueryRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let parameters = parameters.map_err(|error| Error::Invalid(error.body_text()));
+    let scrape_of = |Query(parameters)| metrics::Scrape::new(web.store(), parameters, accept);
+    let what = match parameters.and_then(scrape_of) {
+        Ok(what) => what,
+        Err(error) => return problem(&error),
+    };
+    let content_type = what.content_type();
     let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
     let Ok(scrape) = Arc::clone(&web.scrapes).acquire_owned().await else {
         return problem(&Error::internal("no scrapes any more"));
@@ -120,13 +132,11 @@ async fn metrics(State(web): State<Web>) -> Response {
     let (store, runtime) = (Arc::clone(web.store()), Handle::current());
     tokio::task::spawn_blocking(move || {
         let send = |piece| timeout(STALLED_AFTER, sender.send(piece));
-        metrics::write(&store, &mut |piece| {
-            runtime.block_on(async { send(piece).await.is_ok_and(|sent| sent.is_ok()) })
-        });
+        what.write(&store, &mut |piece| runtime.block_on(async { send(piece).await.is_ok_and(|sent| sent.is_ok()) }));
         drop(scrape);
     });
     let body = Body::from_stream(ReceiverStream::new(pieces).map(Ok::<_, Infallible>));
-    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], body).into_response()
+    ([(header::CONTENT_TYPE, content_type)], body).into_response()
 }
 
 /// gRPC callers of a service that is not there get their own kind of answer.

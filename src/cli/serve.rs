@@ -106,7 +106,7 @@ impl DemoArgs {
     /// # Errors
     /// All that is wrong.
     pub fn load(&self, env: &BTreeMap<String, String>, bootstrap_servers: &str) -> Result<Loaded, ConfigErrors> {
-        let ours = ["OFFSETD_SERVER_", "OFFSETD_SQL_", "OFFSETD_LAG_"];
+        let ours = ["OFFSETD_SERVER_", "OFFSETD_SQL_", "OFFSETD_LAG_", "OFFSETD_HISTORY_"];
         let limits = env.iter().filter(|(name, _)| ours.iter().any(|prefix| name.starts_with(prefix)));
         let env = limits.map(|(name, value)| (name.clone(), value.clone())).collect();
         let flags = Flags {

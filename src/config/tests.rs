@@ -94,7 +94,7 @@ colour = \"red\"
 timeout = \"3 parsecs\"
 max_rows = 0
 memory_total = \"1MiB\"
-[history]
+[histories]
 [lag.poll_interval]
 x = 1
 [clusters.'b d']
@@ -117,7 +117,7 @@ nonsense.password = 'hunter2'
         "offsetd.toml:5: sql.timeout: bad value \"3 parsecs\"",
         "offsetd.toml:6: sql.max_rows: bad value \"0\"; allowed: an integer from 1",
         "sql.memory_total: must not be below",
-        "offsetd.toml:8: history: unknown key; allowed at the top: audit, clusters, lag, server, sql, transactions",
+        "offsetd.toml:8: histories: unknown key; allowed at the top: audit, clusters, history, lag, server, sql, transactions",
         "lag.poll_interval.x: unknown key",
         "OFFSETD_SQL_TIMEOT: no setting",
         "OFFSETD_LAG_WINDOW: lag.window: bad value \"many\"",

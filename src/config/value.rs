@@ -106,6 +106,43 @@ impl Kind for OptionalPath {
     }
 }
 
+pub(super) struct Text;
+
+impl Kind for Text {
+    type Value = String;
+    const ALLOWED: &'static str = "a text, or \"\" for none";
+    const FORM: Form = Form::Text;
+
+    fn parse(text: &str) -> Result<String, String> {
+        Ok(text.to_owned())
+    }
+
+    fn show(value: &String) -> Option<String> {
+        Some(value.clone())
+    }
+}
+
+pub(super) struct Folder;
+
+impl Kind for Folder {
+    type Value = String;
+    const ALLOWED: &'static str = "a path, \"s3://bucket/prefix\", or \"\" for none";
+    const FORM: Form = Form::Text;
+
+    fn parse(text: &str) -> Result<String, String> {
+        match text.split_once("://") {
+            None => Ok(text.to_owned()),
+            Some(("s3", rest)) if !rest.is_empty() && !rest.starts_with('/') => Ok(text.to_owned()),
+            Some(("s3", _)) => Err("the bucket is missing".to_owned()),
+            Some((scheme, _)) => Err(format!("{scheme} is no store that there is")),
+        }
+    }
+
+    fn show(value: &String) -> Option<String> {
+        Some(value.clone())
+    }
+}
+
 pub(super) struct Pattern;
 
 impl Kind for Pattern {

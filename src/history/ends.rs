@@ -1,15 +1,13 @@
-//! Samples of log ends.
+//! Samples of log ends, and of log starts.
 
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 
 use crate::{
-    clock::Ticks,
-    lag,
     model::{Name, Uuid},
     store::{
-        ends::{Ends, Topic},
+        ends::{EndValue, Ends, Topic},
         samples::{Index, Series, Writer},
     },
 };
@@ -36,12 +34,12 @@ impl KnownEnds {
         series: &HashMap<Name, Arc<Series>>,
         ends: &Ends,
         index: Index,
-        now: Ticks,
+        get: impl Fn(&EndValue) -> Option<i64>,
     ) -> HashMap<Name, Arc<Series>> {
         let before = self.topics.take();
         let (mut next, mut topics) = (series.clone(), HashMap::new());
         for topic in ends.topics() {
-            let values = topic.partitions.iter().map(|partition| lag::log_end(&ends.value(*partition), now)).collect();
+            let values = topic.partitions.iter().map(|partition| get(&ends.value(*partition))).collect();
             let now = KnownTopic { id: topic.id, ends: values };
             if let Some(before) = &before {
                 let sample = Sample { topic, now: &now, before: before.get(&topic.name), index };

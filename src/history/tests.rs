@@ -102,7 +102,7 @@ impl Lab {
         self.read(group, key, |point| point.lag)
     }
 
-    fn read<T>(&self, group: &str, key: (&str, i32), get: impl Fn(tracks::Point) -> T) -> Vec<Option<T>> {
+    fn read<T>(&self, group: &str, key: (&str, i32), get: impl Fn(crate::store::older::Point) -> T) -> Vec<Option<T>> {
         let cut = self.store.cut("", false).unwrap();
         let mut reader = Reader::new(&cut.clusters[0], 0);
         let keys = reader.keys(&group.into(), |topic, partition| (topic, partition) == key);

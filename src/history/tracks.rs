@@ -9,20 +9,10 @@ use crate::{
     model::Name,
     store::{
         cut::{ClusterCut, GroupCut},
+        older::Point,
         samples::{Index, OPEN, Track},
     },
 };
-
-/// What a key was at a sample.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Point {
-    /// The next offset that the group would read.
-    pub committed_offset: i64,
-    /// High watermark.
-    pub log_end_offset: Option<i64>,
-    /// How far behind.
-    pub lag: Option<i64>,
-}
 
 /// Values of one key, line after line.
 #[derive(Clone, Debug)]
@@ -125,12 +115,13 @@ impl<'a> Reader<'a> {
     /// The present offsets of a group as of the newest sample: what they were at all of them, where there is no line.
     fn plain(&self, group: GroupCut<'a>) -> impl Iterator<Item = (&'a Name, i32, i64)> + use<'a> {
         let windows = group.cluster.windows.group(&group.group.id);
-        let newest = self.newest;
+        let (newest, is_live) = (self.newest, group.group.live_commits > 0);
         group.group.entries().enumerate().filter_map(move |(position, entry)| {
             let value = match windows.and_then(|windows| windows.get(position, &entry)) {
                 Some(window) => window.committed_offset,
+                None if !is_live || entry.row.applied < newest => entry.row.committed_offset,
                 // Committed since: nobody sampled it yet.
-                None => Some(entry.row.committed_offset).filter(|_| entry.row.applied <= newest)?,
+                None => return None,
             };
             Some((entry.topic, entry.row.partition, value))
         })

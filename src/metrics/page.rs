@@ -10,11 +10,12 @@ pub(super) struct Page<'a> {
     text: String,
     send: &'a mut dyn FnMut(String) -> bool,
     is_read: bool,
+    is_open_metrics: bool,
 }
 
 impl<'a> Page<'a> {
-    pub(super) fn new(send: &'a mut dyn FnMut(String) -> bool) -> Self {
-        Self { text: String::new(), send, is_read: true }
+    pub(super) fn new(send: &'a mut dyn FnMut(String) -> bool, is_open_metrics: bool) -> Self {
+        Self { text: String::new(), send, is_read: true, is_open_metrics }
     }
 
     /// Whether anybody still reads.
@@ -23,25 +24,43 @@ impl<'a> Page<'a> {
     }
 
     pub(super) fn family(&mut self, name: &str, kind: &str, help: &str) {
+        // OpenMetrics names a counter without the end of its samples' name.
+        let name = if self.is_open_metrics { name.strip_suffix("_total").unwrap_or(name) } else { name };
         // Writing to a String cannot fail, here and below.
         let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
     pub(super) fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
-        start(name, labels, &mut self.text);
-        let _ = writeln!(self.text, "{} {value}", if labels.is_empty() { "" } else { "}" });
-        self.send_if_long();
+        self.value(name, labels, Value::Float(value));
     }
 
-    /// A sample of a series that starts as [`start`] made it, with more labels, of values without need of escapes.
-    pub(super) fn continued(&mut self, start: &str, labels: &[(&str, &str)], value: Value) {
+    /// A sample of a series that starts as [`start`] made it, at least one label, with more labels.
+    pub(super) fn continued<T: AsRef<str>>(
+        &mut self,
+        start: &str,
+        labels: impl Iterator<Item = (&'static str, T)>,
+        value: Value,
+    ) {
         self.text.push_str(start);
         for (label, text) in labels {
-            for part in [",", label, "=\"", text, "\""] {
+            for part in [",", label, "=\""] {
                 self.text.push_str(part);
             }
+            escape(text.as_ref(), &mut self.text);
+            self.text.push('"');
         }
         self.text.push_str("} ");
+        self.end(value);
+    }
+
+    /// A sample.
+    pub(super) fn value(&mut self, name: &str, labels: &[(&str, &str)], value: Value) {
+        start(name, labels, &mut self.text);
+        self.text.push_str(if labels.is_empty() { " " } else { "} " });
+        self.end(value);
+    }
+
+    fn end(&mut self, value: Value) {
         match value {
             Value::Integer(value) => self.text.push_str(itoa::Buffer::new().format(value)),
             Value::Float(value) => {
@@ -60,7 +79,10 @@ impl<'a> Page<'a> {
         }
     }
 
-    pub(super) fn finish(self) {
+    pub(super) fn finish(mut self) {
+        if self.is_open_metrics {
+            self.text.push_str("# EOF\n");
+        }
         if self.is_read {
             (self.send)(self.text);
         }
@@ -88,6 +110,10 @@ pub(super) fn start(name: &str, labels: &[(&str, &str)], out: &mut String) {
 
 /// Label values: backslash, quote and line feed (Prometheus text format 0.0.4).
 fn escape(text: &str, out: &mut String) {
+    if !text.bytes().any(|byte| matches!(byte, b'\\' | b'"' | b'\n')) {
+        out.push_str(text);
+        return;
+    }
     for character in text.chars() {
         match character {
             '\\' => out.push_str("\\\\"),
@@ -108,7 +134,7 @@ mod tests {
             pieces.push(piece);
             true
         };
-        let mut page = Page::new(&mut send);
+        let mut page = Page::new(&mut send, false);
         write(&mut page);
         page.finish();
         pieces
@@ -126,7 +152,7 @@ mod tests {
         for (float, value) in [(-3.0, Value::Integer(-3)), (0.25, Value::Float(0.25))] {
             let mut begun = String::new();
             start("m", &labels[..1], &mut begun);
-            let continued = text(|page| page.continued(&begun, &labels[1..], value));
+            let continued = text(|page| page.continued(&begun, labels[1..].iter().copied(), value));
             assert_eq!(continued, text(|page| page.sample("m", &labels, float)));
         }
     }
@@ -142,7 +168,7 @@ mod tests {
             sent += 1;
             false
         };
-        let mut page = Page::new(&mut send);
+        let mut page = Page::new(&mut send, false);
         many(&mut page);
         assert!(!page.is_read());
         page.finish();

@@ -15,6 +15,7 @@ use crate::{
         event::ShardKey,
         group::{Rare, Row},
         membership::Member,
+        older::OlderSamples,
     },
 };
 
@@ -153,6 +154,7 @@ pub(super) fn consumer(fact: &GroupFact<'_>) -> proto::Consumer {
 pub(super) fn cluster_status(store: &Store, cluster: &Arc<Cluster>) -> proto::ClusterStatus {
     let health = cluster.health();
     let ends = cluster.ends.current();
+    let samples = cluster.samples.current();
     let sizes =
         cluster.shards().iter().map(|shard| shard.len()).fold((0, 0), |sum, len| (sum.0 + len.0, sum.1 + len.1));
     proto::ClusterStatus {
@@ -166,6 +168,9 @@ pub(super) fn cluster_status(store: &Store, cluster: &Arc<Cluster>) -> proto::Cl
         audited_groups: cluster.audit.groups.get(),
         audited_offsets: cluster.audit.keys.get(),
         audit_differences: u64::try_from(cluster.audit.differences().len()).unwrap_or(u64::MAX),
+        history_since: samples.moments().next().map(|(_, oldest)| timestamp(oldest.at)),
+        history_bytes: u64::try_from(samples.bytes).unwrap_or(u64::MAX),
+        history_dropped_samples: samples.dropped,
         cluster_id: health.cluster_id,
         brokers: health.brokers,
         controller: health.controller,
@@ -173,6 +178,17 @@ pub(super) fn cluster_status(store: &Store, cluster: &Arc<Cluster>) -> proto::Cl
         ready: health.ready,
         last_error: health.last_error,
         stale_since: health.stale_since.map(timestamp),
+    }
+}
+
+pub(super) fn history_store(older: &dyn OlderSamples) -> proto::HistoryStore {
+    let status = older.status();
+    proto::HistoryStore {
+        last_error: status.last_error,
+        failures: status.failures,
+        files_written: status.files,
+        written_to: status.written_to.map(timestamp),
+        skipped: status.skipped.into_iter().collect(),
     }
 }
 

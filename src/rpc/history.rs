@@ -7,21 +7,20 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     entry,
-    filter::Filter,
+    filter::{Filter, NameFilter},
     paging::{self, PageSize, Tokens},
     proto::{self, HistoryBy},
 };
 use crate::{
     error::Error,
     history::{
+        joined::{Joined, Key, Pick, Wanted},
         thin::{Sample, Sums, last_of_each},
-        tracks::{Key, Reader},
     },
     model::{Millis, SOURCE_KAFKA},
     store::{
         Store,
         cut::{ClusterCut, Cut},
-        samples::{Index, Moment},
     },
 };
 
@@ -146,31 +145,38 @@ impl Page {
     }
 
     fn cluster(&mut self, cluster: &ClusterCut) {
-        let times = Times::new(cluster, &self.span);
-        let Some(oldest) = times.picks.first().map(|(index, _)| *index) else { return };
-        let mut reader = Reader::new(cluster, oldest);
+        let wanted = Wanted { times: self.span.includes(), groups: None, prefix: String::new() };
+        let wanted = match &self.filter.group {
+            NameFilter::Exact(group) => Wanted { groups: Some(vec![group.clone()]), ..wanted },
+            NameFilter::Prefix(prefix) => Wanted { prefix: prefix.clone(), ..wanted },
+            NameFilter::Any | NameFilter::Regex(_) => wanted,
+        };
+        let step = self.span.step;
+        let thin = |picks: Vec<Pick>| last_of_each(picks.into_iter().map(|pick| (pick, pick.at())), step);
+        let mut joined = Joined::new(cluster, wanted, |id| self.filter.group.accepts(id), thin);
+        let picks = std::mem::take(&mut joined.picks);
         let cluster = &*cluster.cluster.name;
-        let mut all = times.sums();
-        for group in reader.groups(|id| self.filter.group.accepts(id)) {
+        let mut all = sums(&picks);
+        while let Some((group, keys)) = joined.next_group(|topic, partition| self.filter.accepts_key(topic, partition))
+        {
             let place = (cluster.to_owned(), group.to_string(), String::new(), 0);
             let is_before = |first: &Position| (&first.0, &first.1) > (&place.0, &place.1);
-            if self.first.as_ref().is_some_and(is_before) {
+            if self.first.as_ref().is_some_and(is_before) || !self.filter.group.accepts(&group) {
                 continue;
             }
-            let keys = reader.keys(&group, |topic, partition| self.filter.accepts_key(topic, partition));
             match self.by {
-                HistoryBy::Cluster => keys.iter().for_each(|key| times.add(&mut all, key)),
-                HistoryBy::Group => self.sum(&times, place, &keys),
+                HistoryBy::Cluster => keys.iter().for_each(|key| add(&mut all, &picks, key)),
+                HistoryBy::Group => self.sum(&picks, place, &keys),
                 HistoryBy::Topic => {
                     for keys in keys.chunk_by(|left, right| left.topic == right.topic) {
                         let topic = keys.first().map_or_else(String::new, |key| key.topic.to_string());
-                        self.sum(&times, (place.0.clone(), place.1.clone(), topic, 0), keys);
+                        self.sum(&picks, (place.0.clone(), place.1.clone(), topic, 0), keys);
                     }
                 }
                 HistoryBy::Unspecified | HistoryBy::Partition => {
                     for key in &keys {
                         let place = (place.0.clone(), place.1.clone(), key.topic.to_string(), key.partition);
-                        self.sum(&times, place, std::slice::from_ref(key));
+                        self.sum(&picks, place, std::slice::from_ref(key));
                     }
                 }
             }
@@ -187,12 +193,12 @@ impl Page {
         self.next.is_none() && self.first.as_ref().is_none_or(|first| place >= first)
     }
 
-    fn sum(&mut self, times: &Times, place: Position, keys: &[Key]) {
+    fn sum(&mut self, picks: &[Pick], place: Position, keys: &[Key]) {
         if !self.is_due(&place) {
             return;
         }
-        let mut sums = times.sums();
-        keys.iter().for_each(|key| times.add(&mut sums, key));
+        let mut sums = sums(picks);
+        keys.iter().for_each(|key| add(&mut sums, picks, key));
         self.push(place, sums.finish());
     }
 
@@ -230,30 +236,17 @@ fn sample(sample: &Sample) -> proto::HistorySample {
     }
 }
 
-/// The samples of a cluster that are shown.
-struct Times {
-    picks: Vec<(Index, Moment)>,
+fn sums(picks: &[Pick]) -> Sums {
+    let mut before: Option<&Pick> = None;
+    Sums::new(picks.iter().map(|pick| {
+        let gap = before.map_or(0.0, |before| pick.since(before));
+        before = Some(pick);
+        (pick.at(), gap)
+    }))
 }
 
-impl Times {
-    fn new(cluster: &ClusterCut, span: &Span) -> Self {
-        let within = cluster.samples.moments().filter(|(_, moment)| span.includes().contains(&moment.at));
-        let picks = last_of_each(within.map(|(index, moment)| ((index, moment), moment.at)), span.step);
-        Self { picks: picks.into_iter().map(|(pick, _)| pick).collect() }
-    }
-
-    fn sums(&self) -> Sums {
-        let mut before: Option<Moment> = None;
-        Sums::new(self.picks.iter().map(|(_, moment)| {
-            let gap = before.map_or(0, |before| moment.ticks.saturating_sub(before.ticks));
-            before = Some(*moment);
-            (moment.at, f64::from(gap) / 10.0)
-        }))
-    }
-
-    fn add(&self, sums: &mut Sums, key: &Key) {
-        sums.add(|place| key.at(self.picks.get(place)?.0));
-    }
+fn add(sums: &mut Sums, picks: &[Pick], key: &Key) {
+    sums.add(|place| key.at(*picks.get(place)?));
 }
 
 #[cfg(test)]

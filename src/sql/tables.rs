@@ -18,11 +18,14 @@ mod clusters;
 mod columns;
 mod commits;
 mod groups;
+mod history;
 mod lag;
 mod members;
 mod offsets;
 mod partitions;
+mod retention;
 mod sources;
+mod status_changes;
 mod topics;
 
 /// All tables, by name.
@@ -34,11 +37,14 @@ pub(super) fn all() -> Vec<Arc<dyn AnyTable>> {
         Arc::new(Typed::<columns::ColumnsTable>::new()),
         Arc::new(Typed::<commits::Commits>::new()),
         Arc::new(Typed::<groups::Groups>::new()),
+        Arc::new(history::HistoryTable::new()),
         Arc::new(Typed::<lag::LagTable>::new()),
         Arc::new(Typed::<members::Members>::new()),
         Arc::new(Typed::<offsets::Offsets>::new()),
         Arc::new(Typed::<partitions::Partitions>::new()),
+        Arc::new(Typed::<retention::Retention>::new()),
         Arc::new(Typed::<sources::Sources>::new()),
+        Arc::new(Typed::<status_changes::StatusChanges>::new()),
         Arc::new(Typed::<topics::Topics>::new()),
     ]
 }

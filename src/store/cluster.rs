@@ -13,7 +13,9 @@ use super::{
     LogEnds,
     audit::{Audit, Coordinator},
     ends::EndsBoard,
+    older::OlderSamples,
     overlay::{Counters, Overlay},
+    placement::Placement,
     present::Lanes,
     samples::SamplesBoard,
     shard::Shard,
@@ -58,6 +60,8 @@ pub struct Cluster {
     pub config: config::Cluster,
     /// Topics and log ends.
     pub ends: EndsBoard,
+    /// Brokers, and replicas of partitions.
+    pub placement: ArcSwap<Placement>,
     /// Samples of commits, for status and rates.
     pub windows: ArcSwap<Windows>,
     /// Samples of committed offsets and log ends over time.
@@ -70,6 +74,7 @@ pub struct Cluster {
     pub(super) lanes: Lanes,
     overlay: OnceLock<Box<dyn Overlay>>,
     coordinator: OnceLock<Box<dyn Coordinator>>,
+    older: OnceLock<Box<dyn OlderSamples>>,
     /// What the audit found.
     pub audit: Audit,
     /// What looking behind transactions cost.
@@ -90,6 +95,7 @@ impl Cluster {
             name: Name::from(config.name.as_str()),
             config,
             ends: EndsBoard::default(),
+            placement: ArcSwap::default(),
             windows: ArcSwap::default(),
             samples: SamplesBoard::default(),
             tails: Tails::default(),
@@ -99,6 +105,7 @@ impl Cluster {
             lanes: Lanes::default(),
             overlay: OnceLock::new(),
             coordinator: OnceLock::new(),
+            older: OnceLock::new(),
             audit: Audit::default(),
             overlay_counters: Counters::default(),
             started: clock.ticks(),
@@ -180,6 +187,18 @@ impl Cluster {
     #[must_use]
     pub fn coordinator(&self) -> Option<&dyn Coordinator> {
         self.coordinator.get().map(|coordinator| &**coordinator)
+    }
+
+    /// Says where older samples are kept.
+    pub fn set_older(&self, older: Box<dyn OlderSamples>) {
+        // Set once, when the server is built.
+        let _ = self.older.set(older);
+    }
+
+    /// Where older samples are kept, if anywhere.
+    #[must_use]
+    pub fn older(&self) -> Option<&dyn OlderSamples> {
+        self.older.get().map(|older| &**older)
     }
 
     /// The shards, by log partition.

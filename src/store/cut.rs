@@ -6,7 +6,7 @@ use std::sync::Arc;
 use itertools::Itertools as _;
 
 use super::{
-    Unready,
+    Store, Unready,
     cluster::{Cluster, Health},
     ends::Ends,
     group::GroupView,
@@ -261,6 +261,20 @@ pub struct ClusterSnapshot {
 }
 
 impl Cut {
+    /// A cut without clusters.
+    #[must_use]
+    pub fn empty(store: &Store) -> Self {
+        Self {
+            id: String::new(),
+            taken_at: store.clock.now(),
+            taken: store.clock.ticks(),
+            settings: *store.settings(),
+            clusters: vec![],
+            unloaded: vec![],
+            unready: None,
+        }
+    }
+
     /// What answers say of this cut.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {

@@ -57,6 +57,8 @@ pub struct Samples {
     pub groups: HashMap<Name, Arc<Series>>,
     /// Lines of topics, by name: of log ends.
     pub topics: HashMap<Name, Arc<Series>>,
+    /// Lines of topics, by name: of log starts.
+    pub starts: HashMap<Name, Arc<Series>>,
     /// Changes of status, oldest first.
     pub changes: Arc<Vec<StatusChange>>,
     /// Bytes in memory.
@@ -141,14 +143,15 @@ impl Samples {
         self.moments.drain(..count);
         self.before = self.before.saturating_add(Index::try_from(count).unwrap_or(Index::MAX));
         let floor = self.first();
-        for series in [&mut self.groups, &mut self.topics] {
+        for series in [&mut self.groups, &mut self.topics, &mut self.starts] {
             series.retain(|_, series| !series.has_older(floor) || Arc::make_mut(series).trim(floor));
         }
     }
 
     fn count_bytes(&self) -> usize {
         let each = |series: &Arc<Series>| series.bytes() + ENTRY_BYTES;
-        let series: usize = self.groups.values().chain(self.topics.values()).map(each).sum();
+        let series: usize =
+            self.groups.values().chain(self.topics.values()).chain(self.starts.values()).map(each).sum();
         series + self.moments.capacity() * size_of::<Moment>() + self.changes.capacity() * size_of::<StatusChange>()
     }
 }

@@ -21,6 +21,7 @@ use clap::Parser;
 
 #[path = "../made.rs"]
 mod made;
+mod history;
 mod kafka;
 mod measure;
 #[allow(dead_code, reason = "shared with the tests, which use more of it")]
@@ -51,7 +52,8 @@ struct Args {
 
 type Suite = fn(&mut Report);
 
-const SUITES: [(&str, Suite); 3] = [("sql", sql::run), ("serving", serving::run), ("kafka", kafka::run)];
+const SUITES: [(&str, Suite); 4] =
+    [("sql", sql::run), ("serving", serving::run), ("history", history::run), ("kafka", kafka::run)];
 
 fn main() -> ExitCode {
     // This program is also what it measures.

@@ -11,6 +11,7 @@
 mod consistency;
 mod cookbook;
 mod decode;
+mod grafana;
 mod hostile;
 mod http;
 mod kafka;

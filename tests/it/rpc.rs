@@ -3,6 +3,7 @@
 mod active;
 mod consumers;
 mod flight;
+mod history;
 mod offsets;
 mod query;
 mod readiness;

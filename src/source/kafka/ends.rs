@@ -16,6 +16,7 @@ use rdkafka::{consumer::Consumer as _, error::RDKafkaErrorCode};
 use tokio_util::sync::CancellationToken;
 
 mod missing;
+mod placement;
 mod probe;
 
 use missing::Missing;
@@ -192,6 +193,7 @@ impl Poller {
                         leaders: leaders(topic),
                     })
                     .collect();
+                self.cluster.placement.store(placement::of(&metadata, &topics));
                 let log_partitions = topics.iter().find(|topic| &*topic.name == crate::model::OFFSETS_TOPIC);
                 let log_partitions = log_partitions.map_or(0, |topic| topic.leaders.len());
                 self.cluster.ends.set_topics(topics, self.store.clock.ticks(), &self.cluster.applied());

@@ -37,6 +37,11 @@ impl Table for LagTable {
             .optional_text("client_host", "Host of the owner, as the broker recorded it", |row| {
                 row.owner().map(|owner| &*owner.client_host)
             })
+            .optional_float(
+                "catch_up_seconds",
+                "Time until there is no lag, at the present rates (s); NULL when there always will be, or unknown",
+                |row| row.catch_up_seconds(),
+            )
     }
 
     fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted) -> impl Iterator<Item = Fact<'a>> + Send {

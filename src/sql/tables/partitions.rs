@@ -5,15 +5,12 @@ use super::super::{
     wanted::Wanted,
 };
 use crate::{
-    clock::Ticks,
+    lag::RATE_OVER,
     store::{
         cut::ClusterCut,
         ends::{EndError, EndValue, Partition, Topic},
     },
 };
-
-/// Rates are over the last minute.
-pub(super) const RATE_OVER: Ticks = 600;
 
 pub(super) struct Partitions;
 

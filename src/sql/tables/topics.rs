@@ -8,6 +8,7 @@ use super::super::{
 };
 use crate::{
     facts::is_active,
+    lag::RATE_OVER,
     model::Name,
     store::{cut::ClusterCut, ends::Topic},
 };
@@ -30,8 +31,7 @@ impl Row<'_> {
 
     fn produce_rate(&self) -> Option<f64> {
         let ends = &self.cluster.ends;
-        let over = super::partitions::RATE_OVER;
-        self.topic.partitions.iter().map(|partition| ends.produce_rate(*partition, over)).sum()
+        self.topic.partitions.iter().map(|partition| ends.produce_rate(*partition, RATE_OVER)).sum()
     }
 }
 

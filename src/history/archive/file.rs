@@ -1,0 +1,154 @@
+//! The form of a file.
+
+use std::{collections::HashMap, sync::Arc};
+
+use arrow::{
+    array::{Array, AsArray as _, Int32Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMillisecondBuilder},
+    datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMillisecondType},
+};
+use parquet::{
+    arrow::ArrowWriter,
+    basic::{Compression, ZstdLevel},
+    file::{
+        metadata::SortingColumn,
+        properties::{EnabledStatistics, WriterProperties},
+    },
+    schema::types::ColumnPath,
+};
+
+use super::Row;
+use crate::{
+    model::{Millis, Name, SOURCE_KAFKA},
+    store::older::Point,
+};
+
+/// Rows of a row group: what a reader of one group has to look through.
+const ROW_GROUP: usize = 65_536;
+/// Rows of a page.
+const PAGE: usize = 4096;
+/// Key of the file's metadata: times of its samples, separated by commas.
+const TIMES: &str = "offsetd.samples";
+
+/// The columns, in order. `cluster` and the date are in the path.
+pub(super) fn schema() -> SchemaRef {
+    let time = DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
+    Arc::new(Schema::new(vec![
+        Field::new("source", DataType::Utf8, false),
+        Field::new("group_id", DataType::Utf8, false),
+        Field::new("topic", DataType::Utf8, false),
+        Field::new("partition", DataType::Int32, false),
+        Field::new("sampled_at", time, false),
+        Field::new("committed_offset", DataType::Int64, true),
+        Field::new("log_end_offset", DataType::Int64, true),
+        Field::new("lag", DataType::Int64, true),
+    ]))
+}
+
+/// Place of `group_id` among the columns.
+pub(super) const GROUP: usize = 1;
+/// Place of `sampled_at`.
+pub(super) const TIME: usize = 4;
+
+fn properties() -> Result<WriterProperties, parquet::errors::ParquetError> {
+    let sorted = |column_idx| SortingColumn { column_idx, descending: false, nulls_first: false };
+    let group = ColumnPath::from("group_id");
+    Ok(WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
+        .set_statistics_enabled(EnabledStatistics::Page)
+        .set_max_row_group_row_count(Some(ROW_GROUP))
+        .set_data_page_row_count_limit(PAGE)
+        .set_write_batch_size(PAGE)
+        .set_sorting_columns(Some((1..=4).map(sorted).collect()))
+        .set_column_bloom_filter_enabled(group.clone(), true)
+        .set_column_bloom_filter_max_ndv(group, 10_000)
+        .build())
+}
+
+/// A file of rows, which are in order; `times` are those of its samples.
+pub(super) fn write(rows: &[Row], times: &[Millis]) -> Result<Vec<u8>, String> {
+    try_write(rows, times).map_err(|error| error.to_string())
+}
+
+fn try_write(rows: &[Row], times: &[Millis]) -> Result<Vec<u8>, parquet::errors::ParquetError> {
+    let times: Vec<String> = times.iter().map(Millis::to_string).collect();
+    let metadata: HashMap<String, String> = [(TIMES.to_owned(), times.join(","))].into();
+    let schema = Arc::new(Schema::clone(&schema()).with_metadata(metadata));
+    let mut writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties()?))?;
+    for rows in rows.chunks(ROW_GROUP) {
+        writer.write(&batch(rows, &schema)?)?;
+    }
+    writer.into_inner()
+}
+
+fn batch(rows: &[Row], schema: &SchemaRef) -> Result<RecordBatch, arrow::error::ArrowError> {
+    let (mut source, mut group, mut topic) = (StringBuilder::new(), StringBuilder::new(), StringBuilder::new());
+    let (mut partition, mut at) = (Int32Builder::new(), TimestampMillisecondBuilder::new().with_timezone("UTC"));
+    let (mut committed, mut end, mut lag) = (Int64Builder::new(), Int64Builder::new(), Int64Builder::new());
+    for row in rows {
+        source.append_value(SOURCE_KAFKA);
+        group.append_value(&row.group);
+        topic.append_value(&row.topic);
+        partition.append_value(row.partition);
+        at.append_value(row.at);
+        committed.append_option(row.point.map(|point| point.committed_offset));
+        end.append_option(row.point.and_then(|point| point.log_end_offset));
+        lag.append_option(row.point.and_then(|point| point.lag));
+    }
+    RecordBatch::try_new(
+        Arc::clone(schema),
+        vec![
+            Arc::new(source.finish()),
+            Arc::new(group.finish()),
+            Arc::new(topic.finish()),
+            Arc::new(partition.finish()),
+            Arc::new(at.finish()),
+            Arc::new(committed.finish()),
+            Arc::new(end.finish()),
+            Arc::new(lag.finish()),
+        ],
+    )
+}
+
+/// The times of a file's samples; `None`: it is not one of this server's.
+pub(super) fn times(of: &Schema) -> Option<Vec<Millis>> {
+    let is_same = |(ours, theirs): (&Arc<Field>, &Arc<Field>)| {
+        ours.name() == theirs.name() && ours.data_type() == theirs.data_type()
+    };
+    let ours = schema();
+    let same = ours.fields().len() == of.fields().len() && ours.fields().iter().zip(of.fields()).all(is_same);
+    let times = of.metadata().get(TIMES).filter(|_| same)?;
+    times.split(',').map(|at| at.parse().ok()).collect()
+}
+
+/// The rows of a batch with these columns.
+pub(super) fn rows(batch: &RecordBatch) -> Option<Vec<Row>> {
+    let text = |at: usize| batch.columns().get(at)?.as_string_opt::<i32>();
+    let number = |at: usize| batch.columns().get(at)?.as_primitive_opt::<Int64Type>();
+    let (groups, topics) = (text(GROUP)?, text(2)?);
+    let partitions = batch.columns().get(3)?.as_primitive_opt::<Int32Type>()?;
+    let times = batch.columns().get(TIME)?.as_primitive_opt::<TimestampMillisecondType>()?;
+    let (committed, ends, lags) = (number(5)?, number(6)?, number(7)?);
+    let mut rows: Vec<Row> = Vec::with_capacity(batch.num_rows());
+    // Most rows have the names of the one before.
+    let name = |text: &str, before: Option<&Name>| match before {
+        Some(before) if **before == *text => Name::clone(before),
+        _ => Name::from(text),
+    };
+    for at in 0..batch.num_rows() {
+        let known = |of: &arrow::array::Int64Array| of.is_valid(at).then(|| of.value(at));
+        let point = known(committed).map(|committed_offset| Point {
+            committed_offset,
+            log_end_offset: known(ends),
+            lag: known(lags),
+        });
+        let before = rows.last();
+        rows.push(Row {
+            group: name(groups.value(at), before.map(|row| &row.group)),
+            topic: name(topics.value(at), before.map(|row| &row.topic)),
+            partition: partitions.value(at),
+            at: times.value(at),
+            point,
+        });
+    }
+    Some(rows)
+}

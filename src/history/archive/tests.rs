@@ -1,0 +1,233 @@
+//! Files written and read back, on a folder; and what is in the way.
+
+use std::path::Path as FilePath;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+
+const HOUR: Millis = 3_600_000;
+const START: Millis = 1_767_225_600_000;
+
+fn archive(folder: &FilePath) -> Arc<Archive> {
+    let flags = config::Flags { bootstrap_servers: Some("127.0.0.1:9".to_owned()), ..Default::default() };
+    let env = [("OFFSETD_HISTORY_STORE".to_owned(), folder.display().to_string())].into();
+    let sources = config::Sources { flags: &flags, env: &env, check_property: None };
+    Archive::new(config::Config::load(sources).unwrap().config.history).unwrap().unwrap()
+}
+
+fn row(group: &str, partition: i32, at: Millis, committed: Option<i64>) -> Row {
+    let point = committed.map(|committed_offset| Point { committed_offset, log_end_offset: Some(9), lag: None });
+    Row { group: group.into(), topic: "orders".into(), partition, at, point }
+}
+
+/// Puts a file of some rows, of one sample or of several.
+fn store(archive: &Arc<Archive>, rows: &[Row]) {
+    let mut times: Vec<Millis> = rows.iter().map(|row| row.at).collect();
+    times.sort_unstable();
+    times.dedup();
+    let file = folder::Stored::new("c", times[0], *times.last().unwrap());
+    let (bytes, store) = (file::write(rows, &times).unwrap(), archive.store().unwrap());
+    archive.runtime().unwrap().block_on(put(&*store, &file.path, bytes)).unwrap();
+}
+
+fn question(times: std::ops::RangeInclusive<Millis>) -> Question {
+    Question { cluster: "c".into(), times, groups: None, prefix: String::new() }
+}
+
+/// What keys were at the times that were found.
+fn read(archive: &Arc<Archive>, question: Question) -> Vec<(String, i32, Vec<Option<i64>>)> {
+    let older = archive.ask(question).unwrap();
+    let times = older.times;
+    let keys = older.keys.map(|key| {
+        let values = times.iter().map(|at| key.at(*at).map(|point| point.committed_offset)).collect();
+        (key.group.to_string(), key.partition, values)
+    });
+    keys.collect()
+}
+
+fn files(folder: &FilePath) -> Vec<String> {
+    let mut found = vec![];
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path)
+            } else {
+                found.push(path.strip_prefix(folder).unwrap().display().to_string())
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn what_was_written_is_read_minute_by_minute_and_stands_until_the_next_row() {
+    let dir = TempDir::new().unwrap();
+    let archive = archive(dir.path());
+    let at = |minute: i64| START + minute * 60_000;
+    store(&archive, &[row("a", 0, at(0), Some(1)), row("b", 0, at(0), Some(5)), row("b", 1, at(0), Some(6))]);
+    store(&archive, &[row("b", 0, at(1), Some(7))]);
+    store(&archive, &[row("b", 0, at(2), Some(8)), row("b", 1, at(2), None)]);
+    assert_eq!(files(dir.path())[0], format!("cluster=c/date=2026-01-01/{0}-{0}.parquet", at(0)));
+    let all = read(&archive, question(at(0)..=at(2)));
+    let expected = [
+        ("a".to_owned(), 0, vec![Some(1), Some(1), Some(1)]),
+        ("b".to_owned(), 0, vec![Some(5), Some(7), Some(8)]),
+        ("b".to_owned(), 1, vec![Some(6), Some(6), None]),
+    ];
+    assert_eq!(all, expected);
+    // The row of a minute before says what it was.
+    assert_eq!(read(&archive, question(at(1)..=at(1)))[0], ("a".to_owned(), 0, vec![Some(1)]));
+    let of = |groups: &[&str]| Some(groups.iter().map(|group| (*group).to_owned()).collect());
+    let one = read(&archive, Question { groups: of(&["a", "x"]), ..question(at(0)..=at(2)) });
+    assert_eq!(one, expected[..1]);
+    assert_eq!(read(&archive, Question { prefix: "b".to_owned(), ..question(at(0)..=at(2)) }), expected[1..]);
+    assert!(read(&archive, question(at(600)..=at(601))).is_empty(), "no row stands for hours");
+}
+
+#[test]
+fn the_files_of_an_hour_become_one_and_say_the_same() {
+    let dir = TempDir::new().unwrap();
+    let archive = archive(dir.path());
+    for minute in 0..90 {
+        let at = START + minute * 60_000;
+        store(&archive, &[row("a", 0, at, Some(minute)), row("b", 3, at, Some(2 * minute))]);
+    }
+    let before = read(&archive, question(START..=START + 2 * HOUR));
+    let (store, runtime) = (archive.store().unwrap(), archive.runtime().unwrap());
+    runtime.block_on(archive.compact(&store, "c", START + HOUR + HOUR / 2)).unwrap();
+    assert_eq!(files(dir.path()).len(), 31, "one of the hour that is over, thirty of the next");
+    assert_eq!(read(&archive, question(START..=START + 2 * HOUR)), before);
+    assert_eq!(before[0].2.len(), 90);
+}
+
+#[test]
+fn a_crash_between_merging_and_deleting_doubles_nothing() {
+    let dir = TempDir::new().unwrap();
+    let archive = archive(dir.path());
+    let rows: Vec<Row> = (0..3).map(|minute| row("a", 0, START + minute * 60_000, Some(minute))).collect();
+    rows.iter().for_each(|row| store(&archive, std::slice::from_ref(row)));
+    store(&archive, &rows);
+    assert_eq!(files(dir.path()).len(), 4);
+    assert_eq!(read(&archive, question(START..=START + HOUR)), [("a".to_owned(), 0, vec![Some(0), Some(1), Some(2)])]);
+    let (store, runtime) = (archive.store().unwrap(), archive.runtime().unwrap());
+    runtime.block_on(archive.compact(&store, "c", START)).unwrap();
+    assert_eq!(files(dir.path()).len(), 1, "what the other stands for is cleared away");
+}
+
+#[test]
+fn files_that_are_corrupt_or_foreign_are_skipped_and_named() {
+    let dir = TempDir::new().unwrap();
+    let archive = archive(dir.path());
+    store(&archive, &[row("a", 0, START, Some(1))]);
+    let folder = dir.path().join("cluster=c/date=2026-01-01");
+    let good = fs::read(folder.join(format!("{START}-{START}.parquet"))).unwrap();
+    fs::write(folder.join("notes.txt"), "hello").unwrap();
+    let bad = |at: Millis, bytes: &[u8]| {
+        let name = format!("{at}-{at}.parquet");
+        fs::write(folder.join(&name), bytes).unwrap();
+        name
+    };
+    let mut named = vec!["notes.txt".to_owned()];
+    named.push(bad(START + 1, b"PAR1 but not really PAR1"));
+    named.push(bad(START + 2, &good[..good.len() / 2]));
+    named.push(bad(START + 3, b""));
+    // Every byte of the body wrong, but for the footer.
+    let mut broken = good.clone();
+    broken.iter_mut().take(good.len() / 3).skip(4).for_each(|byte| *byte ^= 0x5a);
+    bad(START + 4, &broken);
+    let mut foreign = parquet::arrow::ArrowWriter::try_new(
+        Vec::new(),
+        Arc::new(arrow::datatypes::Schema::new(vec![arrow::datatypes::Field::new(
+            "x",
+            arrow::datatypes::DataType::Int32,
+            true,
+        )])),
+        None,
+    )
+    .unwrap();
+    foreign.flush().unwrap();
+    named.push(bad(START + 5, &foreign.into_inner().unwrap()));
+    assert_eq!(read(&archive, question(START..=START + 10))[0].2[0], Some(1));
+    let skipped = archive.status().skipped;
+    for name in named {
+        assert!(skipped.keys().any(|file| file.ends_with(&name)), "{name}: {skipped:?}");
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_an_error_that_is_told() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let archive = archive(&file.join("folder"));
+    assert!(archive.ask(question(0..=1)).is_none());
+    let status = archive.status();
+    assert_eq!(status.failures, 1);
+    assert!(status.last_error.unwrap().contains("folder"));
+}
+
+#[test]
+fn credentials_are_read_from_a_file_and_never_told() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("credentials");
+    let base = archive(dir.path()).settings.clone();
+    let settings = config::History {
+        store: "s3://bucket/prefix".to_owned(),
+        s3_endpoint: "http://127.0.0.1:9".to_owned(),
+        s3_region: "here".to_owned(),
+        s3_credentials: Some(file.clone()),
+        ..base
+    };
+    assert!(connect(&settings).unwrap_err().contains("credentials"), "there is none yet");
+    fs::write(&file, "access_key_id = \"a\"\nsecret_access_key = \"hunter2\"\nmore = 1\n").unwrap();
+    assert!(!connect(&settings).unwrap_err().contains("hunter2"));
+    fs::write(&file, "access_key_id = \"a\"\nsecret_access_key = \"hunter2\"\n").unwrap();
+    let store = connect(&settings).unwrap();
+    assert!(!format!("{store:?}").contains("hunter2"));
+}
+
+fn any_rows() -> impl Strategy<Value = Vec<Row>> {
+    let number = prop::option::of(any::<i64>());
+    let point = prop::option::of((any::<i64>(), number.clone(), number)).prop_map(|point| {
+        point.map(|(committed_offset, log_end_offset, lag)| Point { committed_offset, log_end_offset, lag })
+    });
+    let key = ("[a-c\"\\n é]{0,3}", "[xy]", 0..3_i32, 0..5_i64);
+    prop::collection::btree_map(key, point, 1..60).prop_map(|rows| {
+        let row = |((group, topic, partition, at), point): ((String, String, i32, i64), Option<Point>)| Row {
+            group: group.into(),
+            topic: topic.into(),
+            partition,
+            at: START + at,
+            point,
+        };
+        rows.into_iter().map(row).collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn every_row_is_read_as_it_was_written(rows in any_rows()) {
+        let dir = TempDir::new().unwrap();
+        let archive = archive(dir.path());
+        store(&archive, &rows);
+        let older = archive.ask(question(START..=START + 10)).unwrap();
+        let mut read = vec![];
+        for key in older.keys {
+            read.extend(key.rows.iter().map(|(at, point)| Row {
+                group: Name::clone(&key.group),
+                topic: Name::clone(&key.topic),
+                partition: key.partition,
+                at: *at,
+                point: *point,
+            }));
+        }
+        prop_assert_eq!(read, rows);
+    }
+}

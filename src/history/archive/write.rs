@@ -1,0 +1,159 @@
+//! Writes a sample every so often, and keeps the folder in order.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use object_store::ObjectStoreExt as _;
+use tokio_util::sync::CancellationToken;
+
+use super::{Archive, KEYFRAME, Row, file, folder, folder::Stored, put};
+use crate::{
+    history::tracks::Reader,
+    model::{Millis, Name},
+    store::{
+        Store,
+        cluster::Cluster,
+        pin,
+        samples::{Index, Moment},
+    },
+};
+
+/// How often it looks whether something is due.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+const DAY: Millis = 86_400_000;
+
+/// How far a cluster was written.
+#[derive(Clone, Copy, Debug, Default)]
+struct Written {
+    index: Index,
+    at: Millis,
+    /// The hour in which all keys were written last.
+    hour: Option<Millis>,
+}
+
+/// Writes the samples of all clusters.
+#[derive(Debug)]
+pub struct Writer {
+    archive: Arc<Archive>,
+    store: Arc<Store>,
+    written: HashMap<Name, Written>,
+    tidied: Option<Millis>,
+}
+
+impl Writer {
+    /// A writer that has written nothing.
+    #[must_use]
+    pub fn new(archive: Arc<Archive>, store: Arc<Store>) -> Self {
+        Self { archive, store, written: HashMap::new(), tidied: None }
+    }
+
+    /// Writes until the token is cancelled. Blocks: give it a thread.
+    ///
+    /// # Errors
+    /// Its own thread is gone.
+    pub fn run_until(mut self, stop: &CancellationToken) -> Result<(), String> {
+        let handle = self.archive.runtime()?.handle().clone();
+        handle.block_on(async {
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(LOOK_EVERY) => {}
+                    () = stop.cancelled() => return,
+                }
+                tokio::select! {
+                    () = self.look() => {}
+                    () = stop.cancelled() => return,
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// Writes what is due. What fails is tried again at the next sample.
+    pub async fn look(&mut self) {
+        let step = Millis::try_from(self.archive.settings.store_step.as_millis()).unwrap_or(Millis::MAX);
+        let store = Arc::clone(&self.store);
+        for cluster in store.clusters() {
+            let Some((index, moment)) = cluster.samples.current().moments().next_back() else { continue };
+            let before = self.written.get(&cluster.name).copied().unwrap_or_default();
+            let is_due =
+                index > before.index && (before.index == 0 || moment.at.abs_diff(before.at) >= step.unsigned_abs());
+            if is_due {
+                let result = self.write(cluster, index, moment, before).await;
+                match result {
+                    Ok(written) => self.written.insert(Name::clone(&cluster.name), written),
+                    // Not at once again: the next sample is soon enough.
+                    Err(error) => {
+                        self.archive.failed(error);
+                        self.written.insert(Name::clone(&cluster.name), Written { index, hour: None, ..before })
+                    }
+                };
+            }
+        }
+        let now = self.store.clock.now();
+        if self.tidied.is_none_or(|tidied| now.abs_diff(tidied) >= KEYFRAME.unsigned_abs() / 4) {
+            self.tidied = Some(now);
+            for cluster in store.clusters() {
+                if let Err(error) = self.tidy(cluster, now).await {
+                    self.archive.failed(error);
+                }
+            }
+        }
+    }
+
+    async fn write(
+        &self,
+        cluster: &Arc<Cluster>,
+        index: Index,
+        moment: Moment,
+        before: Written,
+    ) -> Result<Written, String> {
+        let store = self.archive.store()?;
+        let hour = moment.at.div_euclid(KEYFRAME);
+        let all = before.hour != Some(hour);
+        let (source, from) = (Arc::clone(cluster), if all { None } else { Some(before.index) });
+        let file = Stored::new(&cluster.name, moment.at, moment.at);
+        let bytes =
+            tokio::task::spawn_blocking(move || file::write(&rows(&source, from, index, moment.at), &[moment.at]))
+                .await
+                .map_err(|error| error.to_string())??;
+        put(&*store, &file.path, bytes).await?;
+        let mut status = self.archive.status.lock();
+        status.files += 1;
+        status.last_error = None;
+        status.written_to = status.written_to.max(Some(moment.at));
+        Ok(Written { index, at: moment.at, hour: Some(hour) })
+    }
+
+    /// Makes one file of those of an hour, and deletes days that are too old.
+    async fn tidy(&self, cluster: &Arc<Cluster>, now: Millis) -> Result<(), String> {
+        let store = self.archive.store()?;
+        self.archive.compact(&store, &cluster.name, now).await?;
+        let keep = Millis::try_from(self.archive.settings.keep_for.as_millis()).unwrap_or(Millis::MAX);
+        let oldest = folder::date(now.saturating_sub(keep.max(DAY)));
+        for file in folder::everything(&*store, &cluster.name).await? {
+            if folder::date(file.to) < oldest {
+                store.delete(&file.path).await.map_err(|error| error.to_string())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What keys were at a sample: all that were there, or those that were something else at sample `from`.
+fn rows(cluster: &Arc<Cluster>, from: Option<Index>, index: Index, at: Millis) -> Vec<Row> {
+    let cut = pin(cluster);
+    let mut reader = Reader::new(&cut, from.unwrap_or(index));
+    let mut rows = vec![];
+    for group in reader.groups(|_| true) {
+        for key in reader.keys(&group, |_, _| true) {
+            let point = key.at(index);
+            // A sample that is not kept any more says nothing.
+            let before = from.filter(|from| cut.samples.moment(*from).is_some()).map(|from| key.at(from));
+            let is_news = before.map_or(point.is_some(), |before| before != point);
+            if is_news {
+                let (group, topic) = (Name::clone(&group), key.topic);
+                rows.push(Row { group, topic, partition: key.partition, at, point });
+            }
+        }
+    }
+    rows
+}

@@ -1,0 +1,83 @@
+//! The dialects, one a file: tables of families, and what their values mean.
+
+use std::borrow::Cow;
+
+use super::{
+    family::{Family, Text},
+    page::Value,
+};
+use crate::{facts::Fact, store::cut::ClusterCut};
+
+mod burrow;
+mod kafka_exporter;
+mod kafka_lag_exporter;
+mod kminion;
+mod offsetd;
+
+/// A dialect.
+pub(super) struct Dialect {
+    pub(super) name: &'static str,
+    /// Series tell their cluster: else one must be chosen.
+    pub(super) names_clusters: bool,
+    /// With the server's own metrics.
+    pub(super) has_own: bool,
+    pub(super) families: &'static [Family],
+}
+
+impl std::fmt::Debug for Dialect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// All dialects; the first is this project's own.
+pub(super) const DIALECTS: &[Dialect] = &[
+    Dialect { name: "offsetd", names_clusters: true, has_own: true, families: offsetd::FAMILIES },
+    Dialect { name: "kminion", names_clusters: false, has_own: false, families: kminion::FAMILIES },
+    Dialect { name: "kafka_exporter", names_clusters: false, has_own: false, families: kafka_exporter::FAMILIES },
+    Dialect {
+        name: "kafka_lag_exporter",
+        names_clusters: true,
+        has_own: false,
+        families: kafka_lag_exporter::FAMILIES,
+    },
+    Dialect { name: "burrow", names_clusters: true, has_own: false, families: burrow::FAMILIES },
+];
+
+fn number<'r>(number: i32) -> Text<'r> {
+    Cow::Owned(number.to_string())
+}
+
+fn integer(value: i64) -> Value {
+    Value::Integer(value)
+}
+
+/// -1 is not known.
+fn known(offset: i64) -> Option<Value> {
+    (offset >= 0).then_some(Value::Integer(offset))
+}
+
+fn flag(value: bool) -> Value {
+    Value::Integer(i64::from(value))
+}
+
+/// Name of a cluster.
+fn name(cluster: &ClusterCut) -> Text<'_> {
+    Cow::Borrowed(&cluster.cluster.name)
+}
+
+fn cluster_of<'r>(fact: &'r Fact<'_>) -> Text<'r> {
+    name(fact.group().cluster)
+}
+
+fn group_of<'r>(fact: &'r Fact<'_>) -> Text<'r> {
+    Cow::Borrowed(&fact.group().group.id)
+}
+
+fn topic_of<'r>(fact: &'r Fact<'_>) -> Text<'r> {
+    Cow::Borrowed(fact.entry.topic)
+}
+
+fn partition_of<'r>(fact: &'r Fact<'_>) -> Text<'r> {
+    number(fact.entry.row.partition)
+}

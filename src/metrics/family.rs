@@ -1,0 +1,234 @@
+//! What a family of metrics is about, and its samples.
+
+use std::borrow::Cow;
+
+use super::{
+    Wanted,
+    page::{Page, Value, start},
+};
+use crate::{
+    facts::{Fact, GroupFact, bare_group, facts, group_fact},
+    store::{
+        cut::{ClusterCut, Cut, GroupCut},
+        ends::{EndValue, Partition, Topic},
+        membership::Member,
+        placement::{Broker, Replicas},
+    },
+};
+
+/// A metric.
+#[derive(Clone, Copy)]
+pub(super) struct Family {
+    pub(super) name: &'static str,
+    pub(super) kind: &'static str,
+    pub(super) help: &'static str,
+    pub(super) over: Over,
+}
+
+/// Text of a label.
+pub(super) type Text<'r> = Cow<'r, str>;
+
+/// A broker of a cluster.
+pub(super) struct BrokerRow<'a> {
+    pub(super) cluster: &'a ClusterCut,
+    pub(super) broker: &'a Broker,
+}
+
+/// A topic of a cluster.
+pub(super) struct TopicRow<'a> {
+    pub(super) cluster: &'a ClusterCut,
+    pub(super) topic: &'a Topic,
+}
+
+/// A partition of a topic.
+pub(super) struct PartitionRow<'a> {
+    pub(super) cluster: &'a ClusterCut,
+    pub(super) topic: &'a Topic,
+    pub(super) number: i32,
+    pub(super) partition: Partition,
+    pub(super) value: EndValue,
+    pub(super) replicas: Option<Replicas>,
+}
+
+/// What a group has committed for a topic.
+pub(super) struct GroupTopicRow<'a> {
+    pub(super) group: GroupCut<'a>,
+    pub(super) topic: &'a str,
+    /// Sum of the committed offsets.
+    pub(super) offsets: i64,
+    /// Sum of the known lags; `None` when none is known.
+    pub(super) lag: Option<i64>,
+}
+
+impl GroupTopicRow<'_> {
+    /// Members that have partitions of the topic, and how many partitions.
+    pub(super) fn assigned(&self) -> (i64, i64) {
+        let members = self.group.group.membership().map(|membership| &*membership.members).unwrap_or_default();
+        let of = |member: &Member| {
+            let assigned = self.group.assigned(member.assigned.as_deref().unwrap_or_default());
+            assigned.filter(|(name, _)| **name == *self.topic).map(|(_, partitions)| partitions.len()).sum::<usize>()
+        };
+        let counts = members.iter().map(of).filter(|count| *count > 0);
+        let (members, partitions) = counts.fold((0, 0), |sum, count| (sum.0 + 1, sum.1 + count));
+        (members, i64::try_from(partitions).unwrap_or(i64::MAX))
+    }
+}
+
+macro_rules! rows {
+    ($($(#[$doc:meta])* $name:ident($row:ty);)+) => {
+        $($(#[$doc])* pub(super) mod $name {
+            use super::*;
+            /// Name, and text.
+            pub(in crate::metrics) type Label = (&'static str, for<'r, 'a> fn(&'r $row) -> Text<'r>);
+            /// The sample; `None`: there is none.
+            pub(in crate::metrics) type Get = for<'r, 'a> fn(&'r $row) -> Option<Value>;
+        })+
+    };
+}
+
+rows! {
+    /// Of a cluster.
+    cluster(&'a ClusterCut);
+    /// Of a broker.
+    broker(BrokerRow<'a>);
+    /// Of a topic.
+    topic(TopicRow<'a>);
+    /// Of a partition.
+    partition(PartitionRow<'a>);
+    /// Of a group.
+    group(GroupFact<'a>);
+    /// Of a group's topic.
+    group_topic(GroupTopicRow<'a>);
+    /// Of a committed offset.
+    offset(Fact<'a>);
+}
+
+/// What a family has a sample for, its labels, and its value.
+#[derive(Clone, Copy)]
+pub(super) enum Over {
+    /// Nothing: the name is there for who looks for it.
+    Nothing,
+    Cluster(&'static [cluster::Label], cluster::Get),
+    Broker(&'static [broker::Label], broker::Get),
+    Topic(&'static [topic::Label], topic::Get),
+    Partition(&'static [partition::Label], partition::Get),
+    /// A group without its sums.
+    BareGroup(&'static [group::Label], group::Get),
+    Group(&'static [group::Label], group::Get),
+    GroupTopic(&'static [group_topic::Label], group_topic::Get),
+    /// Labels that all offsets of a group's topic share, and those of each.
+    Offset(&'static [offset::Label], &'static [offset::Label], offset::Get),
+}
+
+/// Writes one row after the other.
+macro_rules! write_rows {
+    ($page:expr, $name:expr, $labels:expr, $get:expr, $rows:expr) => {
+        for row in $rows {
+            if !$page.is_read() {
+                return;
+            }
+            if let Some(value) = $get(&row) {
+                let texts: Vec<(&str, Text<'_>)> = $labels.iter().map(|(name, text)| (*name, text(&row))).collect();
+                let labels: Vec<(&str, &str)> = texts.iter().map(|(name, text)| (*name, &**text)).collect();
+                $page.value($name, &labels, value);
+            }
+        }
+    };
+}
+
+impl Family {
+    pub(super) fn write(&self, page: &mut Page<'_>, cut: &Cut, wanted: &Wanted) {
+        page.family(self.name, self.kind, self.help);
+        let clusters = cut.clusters.iter();
+        match self.over {
+            Over::Nothing => {}
+            Over::Cluster(labels, get) => write_rows!(page, self.name, labels, get, clusters),
+            Over::Broker(labels, get) => {
+                for cluster in clusters {
+                    let placement = cluster.cluster.placement.load();
+                    let rows = placement.brokers.iter().map(|broker| BrokerRow { cluster, broker });
+                    write_rows!(page, self.name, labels, get, rows);
+                }
+            }
+            Over::Topic(labels, get) => {
+                write_rows!(page, self.name, labels, get, clusters.flat_map(|cluster| topics(cluster, wanted)));
+            }
+            Over::Partition(labels, get) => {
+                for cluster in clusters {
+                    let placement = cluster.cluster.placement.load();
+                    for row in topics(cluster, wanted) {
+                        let partitions = row.topic.partitions.iter().zip(0..).map(|(partition, number)| PartitionRow {
+                            cluster,
+                            topic: row.topic,
+                            number,
+                            partition: *partition,
+                            value: cluster.ends.value(*partition),
+                            replicas: placement.replicas(&row.topic.name, number),
+                        });
+                        write_rows!(page, self.name, labels, get, partitions);
+                    }
+                }
+            }
+            Over::BareGroup(labels, get) => {
+                write_rows!(page, self.name, labels, get, groups(cut, wanted).map(bare_group));
+            }
+            Over::Group(labels, get) => {
+                write_rows!(page, self.name, labels, get, groups(cut, wanted).map(|group| group_fact(cut, group)));
+            }
+            Over::GroupTopic(labels, get) => {
+                let rows = groups(cut, wanted).flat_map(|group| group_topics(cut, group));
+                write_rows!(page, self.name, labels, get, rows.filter(|row| wanted.has_topic(row.topic)));
+            }
+            Over::Offset(shared, own, get) => offsets(self.name, page, cut, wanted, (shared, own, get)),
+        }
+    }
+}
+
+fn topics<'a>(cluster: &'a ClusterCut, wanted: &Wanted) -> impl Iterator<Item = TopicRow<'a>> {
+    let topics = cluster.ends.topics().filter(|topic| wanted.has_topic(&topic.name));
+    topics.map(move |topic| TopicRow { cluster, topic })
+}
+
+fn groups<'a>(cut: &'a Cut, wanted: &Wanted) -> impl Iterator<Item = GroupCut<'a>> {
+    let groups = cut.clusters.iter().flat_map(ClusterCut::groups);
+    groups.filter(|group| wanted.has_group(&group.group.id))
+}
+
+fn group_topics<'a>(cut: &'a Cut, group: GroupCut<'a>) -> Vec<GroupTopicRow<'a>> {
+    let mut sums: Vec<Option<GroupTopicRow<'a>>> = group.group.topic_names().map(|_| None).collect();
+    for fact in facts(cut, group) {
+        let Some(sum) = sums.get_mut(fact.entry.topic_index) else { continue };
+        let sum = sum.get_or_insert(GroupTopicRow { group, topic: fact.entry.topic, offsets: 0, lag: None });
+        sum.offsets = sum.offsets.saturating_add(fact.entry.row.committed_offset);
+        if let Ok(lag) = fact.lag().lag {
+            sum.lag = Some(sum.lag.unwrap_or(0).saturating_add(lag));
+        }
+    }
+    sums.into_iter().flatten().collect()
+}
+
+type OffsetSeries = (&'static [offset::Label], &'static [offset::Label], offset::Get);
+
+fn offsets(name: &str, page: &mut Page<'_>, cut: &Cut, wanted: &Wanted, (shared, own, get): OffsetSeries) {
+    // By topic of the group, and used again for the next group.
+    let mut begun: Vec<String> = vec![];
+    for group in groups(cut, wanted) {
+        if !page.is_read() {
+            return;
+        }
+        begun.iter_mut().for_each(String::clear);
+        for fact in facts(cut, group).filter(|fact| wanted.has_topic(fact.entry.topic)) {
+            let Some(value) = get(&fact) else { continue };
+            if begun.len() <= fact.entry.topic_index {
+                begun.resize_with(fact.entry.topic_index + 1, String::new);
+            }
+            let Some(begun) = begun.get_mut(fact.entry.topic_index) else { continue };
+            if begun.is_empty() {
+                let texts: Vec<(&str, Text<'_>)> = shared.iter().map(|(name, text)| (*name, text(&fact))).collect();
+                let labels: Vec<(&str, &str)> = texts.iter().map(|(name, text)| (*name, &**text)).collect();
+                start(name, &labels, begun);
+            }
+            page.continued(begun, own.iter().map(|(name, text)| (*name, text(&fact))), value);
+        }
+    }
+}

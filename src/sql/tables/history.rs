@@ -1,0 +1,267 @@
+//! `history`: what committed offsets and log ends were at samples.
+//!
+//! Its rows are many for each key, so that it does not collect those of a unit as other tables do: it makes batches key by
+//! key. A condition on `sampled_at` decides which samples are looked at.
+
+use std::{ops::RangeInclusive, sync::Arc};
+
+use arrow::{
+    array::{
+        ArrayRef, Int32Builder, Int64Builder, RecordBatch, RecordBatchOptions, StringBuilder,
+        TimestampNanosecondBuilder,
+    },
+    compute::filter_record_batch,
+    datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
+};
+use datafusion::{
+    common::{Result, ScalarValue, cast::as_boolean_array},
+    logical_expr::Operator,
+    physical_expr::{
+        PhysicalExpr,
+        expressions::{BinaryExpr, Column, Literal},
+        split_conjunction,
+    },
+};
+
+use super::super::table::{AnyTable, BATCH_ROWS, Batches, By, COMMENT, Filter, Question, Unit, Units};
+use crate::{
+    history::joined::{Joined, Key, Pick, Wanted},
+    model::{Millis, Name, SOURCE_KAFKA, nanos},
+    store::older::Point,
+};
+
+const TIME: &str = "sampled_at";
+
+/// Name, comment, type, and whether it may be NULL.
+const COLUMNS: [(&str, &str, DataType, bool); 9] = [
+    (TIME, "When (UTC)", DataType::Timestamp(TimeUnit::Nanosecond, None), false),
+    ("cluster", "Name that the operator gave the cluster", DataType::Utf8, false),
+    ("source", "Where the offset was read; kafka is __consumer_offsets", DataType::Utf8, false),
+    ("group_id", "Consumer group, also one that is gone", DataType::Utf8, false),
+    ("topic", "Topic name", DataType::Utf8, false),
+    ("partition", "Partition of the topic", DataType::Int32, false),
+    ("committed_offset", "The next offset that the group would read", DataType::Int64, false),
+    ("log_end_offset", "High watermark of the partition", DataType::Int64, true),
+    ("lag", "Records not committed then, those deleted unread included; NULL when unknown", DataType::Int64, true),
+];
+
+#[derive(Debug)]
+pub(super) struct HistoryTable {
+    schema: SchemaRef,
+}
+
+impl HistoryTable {
+    pub(super) fn new() -> Self {
+        let field = |(name, comment, of, nullable): (&str, &str, DataType, bool)| {
+            Field::new(name, of, nullable).with_metadata([(COMMENT.to_owned(), comment.to_owned())].into())
+        };
+        Self { schema: Arc::new(Schema::new(COLUMNS.map(field).to_vec())) }
+    }
+}
+
+impl AnyTable for HistoryTable {
+    fn name(&self) -> &'static str {
+        "history"
+    }
+
+    fn comment(&self) -> &'static str {
+        "Samples of every committed offset with its log end, as far back as they are kept"
+    }
+
+    fn by(&self) -> By {
+        By::Cluster
+    }
+
+    fn shows_unloaded(&self) -> bool {
+        false
+    }
+
+    fn order(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn count(&self, _: Unit<'_>) -> Option<usize> {
+        None
+    }
+
+    fn batches<'a>(&'a self, units: Units<'a>, question: &'a Question) -> Batches<'a> {
+        let times = question.filter.as_ref().map_or(Millis::MIN..=Millis::MAX, times);
+        let keys = units.flat_map(move |unit| keys(unit, question, &times));
+        let mut rows = Rows { schema: &self.schema, question, left: question.limit.unwrap_or(usize::MAX) };
+        let mut keys = keys.fuse();
+        Box::new(std::iter::from_fn(move || {
+            let mut columns = Building::default();
+            while rows.left > 0 && columns.rows < BATCH_ROWS {
+                let Some(sampled) = keys.next() else { break };
+                columns.append(&sampled);
+            }
+            (columns.rows > 0).then(|| rows.batch(columns))
+        }))
+    }
+}
+
+/// A key and the samples to show of it.
+struct Sampled<'a> {
+    cluster: &'a str,
+    group: Name,
+    key: Key,
+    picks: Arc<[Pick]>,
+}
+
+/// The keys of a cluster that are wanted.
+fn keys<'a>(
+    unit: Unit<'a>,
+    question: &'a Question,
+    times: &RangeInclusive<Millis>,
+) -> impl Iterator<Item = Sampled<'a>> + Send + use<'a> {
+    let of = &question.wanted;
+    let wanted = Wanted {
+        times: times.clone(),
+        groups: of.groups.list().map(|groups| groups.map(str::to_owned).collect()),
+        prefix: of.groups.prefix().to_owned(),
+    };
+    // Not while others wait for the thread.
+    let waits = unit.cluster.cluster.older().is_some();
+    let mut joined = patient(waits, || Joined::new(unit.cluster, wanted, |id| of.groups.includes(id), |picks| picks));
+    let picks: Arc<[Pick]> = std::mem::take(&mut joined.picks).into();
+    let cluster = &*unit.cluster.cluster.name;
+    let has_key = |topic: &str, partition| of.topics.includes(topic) && of.has_partition(partition);
+    let groups = std::iter::from_fn(move || patient(waits, || joined.next_group(has_key)));
+    groups.flat_map(move |(group, keys)| {
+        let picks = Arc::clone(&picks);
+        keys.into_iter().map(move |key| Sampled { cluster, group: Name::clone(&group), key, picks: Arc::clone(&picks) })
+    })
+}
+
+/// Does what may wait for a store.
+fn patient<T>(waits: bool, work: impl FnOnce() -> T) -> T {
+    if waits { tokio::task::block_in_place(work) } else { work() }
+}
+
+/// Columns of a batch.
+#[derive(Default)]
+struct Building {
+    rows: usize,
+    sampled_at: TimestampNanosecondBuilder,
+    texts: [StringBuilder; 4],
+    partition: Int32Builder,
+    committed_offset: Int64Builder,
+    log_end_offset: Int64Builder,
+    lag: Int64Builder,
+}
+
+impl Building {
+    fn append(&mut self, sampled: &Sampled<'_>) {
+        for pick in &*sampled.picks {
+            let (Some(point), Some(at)) = (sampled.key.at(*pick), nanos(pick.at())) else { continue };
+            let Point { committed_offset, log_end_offset, lag } = point;
+            self.sampled_at.append_value(at);
+            let texts = [sampled.cluster, SOURCE_KAFKA, &*sampled.group, &*sampled.key.topic];
+            self.texts.iter_mut().zip(texts).for_each(|(builder, text)| builder.append_value(text));
+            self.partition.append_value(sampled.key.partition);
+            self.committed_offset.append_value(committed_offset);
+            self.log_end_offset.append_option(log_end_offset);
+            self.lag.append_option(lag);
+            self.rows += 1;
+        }
+    }
+
+    fn finish(mut self) -> Vec<ArrayRef> {
+        let mut arrays: Vec<ArrayRef> = vec![Arc::new(self.sampled_at.finish())];
+        arrays.extend(self.texts.iter_mut().map(|text| Arc::new(text.finish()) as ArrayRef));
+        arrays.push(Arc::new(self.partition.finish()));
+        let numbers = [&mut self.committed_offset, &mut self.log_end_offset, &mut self.lag];
+        arrays.extend(numbers.map(|number| Arc::new(number.finish()) as ArrayRef));
+        arrays
+    }
+}
+
+/// What becomes of rows.
+struct Rows<'a> {
+    schema: &'a SchemaRef,
+    question: &'a Question,
+    /// Rows that may still be given.
+    left: usize,
+}
+
+impl Rows<'_> {
+    fn batch(&mut self, columns: Building) -> Result<RecordBatch> {
+        let options = RecordBatchOptions::new().with_row_count(Some(columns.rows));
+        let mut batch = RecordBatch::try_new_with_options(Arc::clone(self.schema), columns.finish(), &options)?;
+        if let Some(Filter { condition, projection }) = &self.question.filter {
+            let kept = condition.evaluate(&batch.project(projection)?)?.into_array(batch.num_rows())?;
+            batch = filter_record_batch(&batch, as_boolean_array(&kept)?)?;
+        }
+        let batch = batch.slice(0, batch.num_rows().min(self.left));
+        self.left -= batch.num_rows();
+        Ok(batch.project(&self.question.projection)?)
+    }
+}
+
+/// The times that a condition leaves.
+fn times(filter: &Filter) -> RangeInclusive<Millis> {
+    let (mut from, mut to) = (Millis::MIN, Millis::MAX);
+    for condition in split_conjunction(&filter.condition) {
+        let Some((operator, at)) = bound(condition) else { continue };
+        if matches!(operator, Operator::Gt | Operator::GtEq | Operator::Eq) {
+            from = from.max(at);
+        }
+        if matches!(operator, Operator::Lt | Operator::LtEq | Operator::Eq) {
+            to = to.min(at);
+        }
+    }
+    from..=to
+}
+
+/// Of a condition that compares the time of a sample with another, as if that stood to the right. Samples have whole
+/// milliseconds.
+fn bound(condition: &Arc<dyn PhysicalExpr>) -> Option<(Operator, Millis)> {
+    let binary = condition.downcast_ref::<BinaryExpr>()?;
+    let is_time =
+        |side: &Arc<dyn PhysicalExpr>| side.downcast_ref::<Column>().is_some_and(|column| column.name() == TIME);
+    let (operator, other) = if is_time(binary.left()) {
+        (*binary.op(), binary.right())
+    } else if is_time(binary.right()) {
+        (binary.op().swap()?, binary.left())
+    } else {
+        return None;
+    };
+    match other.downcast_ref::<Literal>()?.value() {
+        ScalarValue::TimestampNanosecond(Some(nanos), _) => Some((operator, nanos.div_euclid(1_000_000))),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn condition(
+        left: Arc<dyn PhysicalExpr>,
+        operator: Operator,
+        right: Arc<dyn PhysicalExpr>,
+    ) -> Arc<dyn PhysicalExpr> {
+        Arc::new(BinaryExpr::new(left, operator, right))
+    }
+
+    #[test]
+    fn conditions_on_the_time_leave_a_range() {
+        let column = || -> Arc<dyn PhysicalExpr> { Arc::new(Column::new(TIME, 0)) };
+        let at = |millis: i64| -> Arc<dyn PhysicalExpr> {
+            Arc::new(Literal::new(ScalarValue::TimestampNanosecond(Some(millis * 1_000_000), None)))
+        };
+        let both = condition(
+            condition(column(), Operator::Gt, at(5)),
+            Operator::And,
+            condition(at(9), Operator::GtEq, column()),
+        );
+        let range = |condition| times(&Filter { condition, projection: vec![0] });
+        assert_eq!(range(both), 5..=9);
+        assert_eq!(range(condition(column(), Operator::Eq, at(7))), 7..=7);
+        assert_eq!(range(condition(column(), Operator::NotEq, at(7))), Millis::MIN..=Millis::MAX);
+    }
+}

@@ -1,0 +1,66 @@
+//! The boards and alert rules under `clients/grafana`: every metric that they name is one that is served.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use regex::Regex;
+use serde_json::Value;
+
+use crate::rpc::shop;
+use crate::support::{Setup, kafka};
+
+fn file(name: &str) -> (PathBuf, String) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/grafana").join(name);
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    (path, text)
+}
+
+fn names(text: &str) -> BTreeSet<String> {
+    let name = Regex::new(r"\boffsetd_[a-z_]+\b").unwrap();
+    name.find_iter(text).map(|found| found.as_str().to_owned()).collect()
+}
+
+/// The families that `/metrics` announces, with a store of history or without.
+fn served() -> BTreeSet<String> {
+    let dir = tempfile::TempDir::new().unwrap();
+    let stored = Setup::default().with("HISTORY_STORE", dir.path().to_str().unwrap()).ready(&kafka(1));
+    let pages = [shop().get("/metrics"), stored.get("/metrics")];
+    let types = pages.iter().flat_map(|page| page.text().lines().filter_map(|line| line.strip_prefix("# TYPE ")));
+    types.map(|line| line.split(' ').next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn boards_and_alerts_ask_for_metrics_that_are_served() {
+    let served = served();
+    let (_, alerts) = file("alerts.yaml");
+    let mut asked = names(&alerts);
+    for name in ["groups.json", "server.json"] {
+        let (path, text) = file(name);
+        let board: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let panels = board["panels"].as_array().unwrap();
+        assert!(panels.len() > 5, "{name}");
+        let ids: BTreeSet<i64> = panels.iter().map(|panel| panel["id"].as_i64().unwrap()).collect();
+        assert_eq!(ids.len(), panels.len(), "{name}: ids are unique");
+        for target in panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap()) {
+            let expression = target["expr"].as_str().unwrap();
+            assert!(!names(expression).is_empty(), "{expression}");
+            assert_eq!(expression.matches('(').count(), expression.matches(')').count(), "{expression}");
+        }
+        asked.extend(names(&text));
+    }
+    let missing: Vec<&String> = asked.difference(&served).collect();
+    assert!(asked.len() > 15 && missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn every_alert_has_an_expression_a_severity_and_a_summary() {
+    let (_, alerts) = file("alerts.yaml");
+    let rules: Vec<&str> = alerts.split("- alert: ").skip(1).collect();
+    assert!(rules.len() > 10);
+    for rule in rules {
+        for key in ["expr: ", "for: ", "severity: ", "summary: '"] {
+            assert_eq!(rule.matches(key).count(), 1, "{key}{rule}");
+        }
+    }
+}
