@@ -75,7 +75,7 @@ impl Table for Retention {
         let needs_rate = wanted.needs(&["log_start_rate", "loss_seconds"]);
         unit.group.into_iter().flat_map(move |group| {
             let mut topics: HashMap<usize, StartRates> = HashMap::new();
-            derive(unit.cut, group, super::entries(unit.clone(), wanted)).map(move |fact| {
+            derive(unit.cut, group, super::entries(&unit, wanted)).map(move |fact| {
                 let entry = fact.entry;
                 let of_topic = || StartRates::new(group.cluster, entry.topic);
                 let log_start_rate = needs_rate
