@@ -67,9 +67,9 @@ export async function screenshots(browser, server) {
       await on(browser, server, path, { width: 1280, height: 800, colorScheme }, async (page) => {
         await page.waitForSelector(there);
         await drawn(page);
-        const picture = await page.screenshot({ type: "png" });
+        const picture = await page.screenshot({ type: "jpeg", quality: 85 });
         // Kept as they are unless asked for: each run would make others.
-        const file = join(SHOTS, `${name}.png`);
+        const file = join(SHOTS, `${name}.jpg`);
         if (process.env.UPDATE_SCREENSHOTS || !existsSync(file)) writeFileSync(file, picture);
         assert(readFileSync(file).length <= 150 * 1024, `${file}: ${readFileSync(file).length} bytes`);
       });

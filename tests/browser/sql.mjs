@@ -63,7 +63,7 @@ export async function sql(browser, server) {
         await until(`an end of ${question}`, () => page.locator("[data-state]").getAttribute("data-state").then((state) => state !== "running" && state));
         equal(await page.locator("[data-state]").getAttribute("data-state"), "done", question);
       }
-      await page.locator("summary", { hasText: "History" }).click();
+      await page.locator("summary", { hasText: /^History$/ }).click();
       equal(await page.locator("details[open] li code").count(), questions.length);
     }));
   await check("SQL: a result is exported as CSV, JSON and Arrow, exactly", () =>
