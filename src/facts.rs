@@ -95,24 +95,37 @@ impl<'a> Fact<'a> {
     }
 }
 
-/// Makes facts of a group's entries, which come with their positions.
-pub fn derive<'a, I>(cut: &'a Cut, group: GroupCut<'a>, entries: I) -> impl Iterator<Item = Fact<'a>> + use<'a, I>
-where
-    I: Iterator<Item = (usize, Entry<'a>)>,
-{
-    // Looked up once for all offsets of the group.
-    let topics: Vec<Option<&'a Topic>> =
-        group.group.topic_names().map(|name| group.cluster.ends.topic(name).map(|topic| &**topic)).collect();
-    let windows = group.cluster.windows.group(&group.group.id);
-    entries.map(move |(position, entry)| {
-        let topic = topics.get(entry.topic_index).copied().flatten();
+/// Makes facts of a group's entries: what is looked up once for all of them.
+#[derive(Debug)]
+pub struct Deriver<'a> {
+    cut: &'a Cut,
+    group: GroupCut<'a>,
+    topics: Vec<Option<&'a Topic>>,
+    windows: Option<&'a GroupWindows>,
+}
+
+impl<'a> Deriver<'a> {
+    /// For a group of a cut.
+    #[must_use]
+    pub fn new(cut: &'a Cut, group: GroupCut<'a>) -> Self {
+        let names = group.group.topic_names();
+        let topics = names.map(|name| group.cluster.ends.topic(name).map(|topic| &**topic)).collect();
+        Self { cut, group, topics, windows: group.cluster.windows.group(&group.group.id) }
+    }
+
+    /// The fact of the entry at a position.
+    #[must_use]
+    pub fn fact(&self, position: usize, entry: Entry<'a>) -> Fact<'a> {
+        let Self { cut, group, windows, .. } = *self;
+        let topic = self.topics.get(entry.topic_index).copied().flatten();
         Fact { entry, cut, group, topic, windows, position, lag: OnceCell::new() }
-    })
+    }
 }
 
 /// The facts of a group, in no order.
 pub fn facts<'a>(cut: &'a Cut, group: GroupCut<'a>) -> impl Iterator<Item = Fact<'a>> {
-    derive(cut, group, group.group.entries().enumerate())
+    let deriver = Deriver::new(cut, group);
+    group.group.entries().enumerate().map(move |(position, entry)| deriver.fact(position, entry))
 }
 
 /// The facts of a group, ordered by topic and partition.

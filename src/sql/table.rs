@@ -4,7 +4,11 @@
 //! lets it skip. The adapter takes them a batch at a time, drops those that do not satisfy the
 //! conditions, and builds only the columns that are asked for.
 
-use std::{fmt, ops::Range, sync::Arc};
+use std::{
+    fmt,
+    ops::{ControlFlow, Range},
+    sync::Arc,
+};
 
 use arrow::{
     array::RecordBatch,
@@ -58,6 +62,9 @@ impl By {
     }
 }
 
+/// Whether to go on; breaks when there are enough rows, or with an error.
+pub(super) type Flow = ControlFlow<Result<()>>;
+
 /// A table.
 pub(super) trait Table: Send + Sync + 'static {
     /// What a row borrows from the cut.
@@ -73,8 +80,9 @@ pub(super) trait Table: Send + Sync + 'static {
 
     fn columns() -> Columns<Self>;
 
-    /// The rows of a unit; at least those that are wanted.
-    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted) -> impl Iterator<Item = Self::Row<'a>> + Send;
+    /// Gives the rows of a unit, at least those that are wanted, until `take` breaks. Rows are handed over and not
+    /// asked for: a scan is then one loop, where iterators in iterators took several times as long.
+    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted, take: impl FnMut(Self::Row<'a>) -> Flow) -> Flow;
 
     /// How many rows [`Table::rows`] gives when everything is wanted, if that is known for less.
     fn count(_unit: Unit<'_>) -> Option<usize> {

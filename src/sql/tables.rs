@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use itertools::Either;
 
 use super::{
-    table::{AnyTable, Columns, Table, Typed, Unit},
+    table::{AnyTable, Columns, Flow, Table, Typed, Unit},
     views,
     wanted::Wanted,
 };
@@ -73,25 +72,29 @@ pub(super) fn described() -> Vec<TableDescription> {
     all
 }
 
-/// The committed offsets of a unit that are wanted, with their positions in the group; ordered by
+/// Gives the committed offsets of a unit that are wanted, with their positions in the group; ordered by
 /// topic and partition if that is wanted.
-fn entries<'a>(unit: &Unit<'a>, wanted: &'a Wanted) -> impl Iterator<Item = (usize, Entry<'a>)> + Send + use<'a> {
-    let group = unit.group.map(|group| &**group.group);
-    let topics = group.and_then(|group| wanted.topics.mask(group.topic_names()));
-    let none = topics.as_ref().is_some_and(|topics| !topics.contains(&true));
-    let offsets = if none { 0..0 } else { unit.offsets.clone() };
-    let takes = move |entry: &Entry<'a>| {
+fn entries<'a>(unit: &Unit<'a>, wanted: &Wanted, mut take: impl FnMut(usize, Entry<'a>) -> Flow) -> Flow {
+    let Some(group) = unit.group.map(|group| &**group.group) else { return Flow::Continue(()) };
+    let topics = wanted.topics.mask(group.topic_names());
+    if topics.as_ref().is_some_and(|topics| !topics.contains(&true)) {
+        return Flow::Continue(());
+    }
+    let takes = |entry: &Entry<'a>| {
         topics.as_ref().is_none_or(|topics| topics.get(entry.topic_index) == Some(&true))
             && wanted.has_partition(entry.row.partition)
     };
-    let entries =
-        group.map(|group| group.entries_at(offsets)).unwrap_or_default().filter(move |(_, entry)| takes(entry));
-    if !wanted.sorted {
-        return Either::Left(entries);
-    }
-    let mut entries: Vec<_> = entries.collect();
-    entries.sort_by_key(|(_, entry)| (entry.topic, entry.row.partition));
-    Either::Right(entries.into_iter())
+    let mut sorted: Vec<(usize, Entry<'a>)> = vec![];
+    group.each_entry(unit.offsets.clone(), |position, entry| match takes(&entry) {
+        false => Flow::Continue(()),
+        true if wanted.sorted => {
+            sorted.push((position, entry));
+            Flow::Continue(())
+        }
+        true => take(position, entry),
+    })?;
+    sorted.sort_by_key(|(_, entry)| (entry.topic, entry.row.partition));
+    sorted.into_iter().try_for_each(|(position, entry)| take(position, entry))
 }
 
 const CLUSTER: (&str, &str) = ("cluster", "Name that the operator gave the cluster");

@@ -20,7 +20,7 @@ mod view;
 mod writer;
 
 pub(super) use index::Index;
-pub use view::{Entries, Entry, GroupView};
+pub use view::{Entry, GroupView};
 pub(super) use writer::{Group, leave_group};
 
 /// Rows of a chunk: what a write after a pin copies at most.
@@ -98,6 +98,7 @@ struct Chunk {
 }
 
 impl Chunk {
+    #[inline]
     fn rare(&self, at: usize) -> Option<&Rare> {
         self.rare.as_ref()?.get(&u16::try_from(at).ok()?)
     }

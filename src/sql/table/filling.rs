@@ -1,6 +1,6 @@
 //! From the rows of units to batches.
 
-use std::{collections::VecDeque, mem, ops::ControlFlow};
+use std::{collections::VecDeque, mem};
 
 use arrow::{
     array::{Array, ArrayRef, RecordBatch, RecordBatchOptions},
@@ -8,7 +8,7 @@ use arrow::{
 };
 use datafusion::common::{Result, cast::as_boolean_array};
 
-use super::{BATCH_ROWS, Column, Filter, Question, Table, Typed, Unit};
+use super::{BATCH_ROWS, Column, Filter, Flow, Question, Table, Typed, Unit};
 
 /// Rows that are made, filtered and taken into columns at a time: few enough to stay in a near cache.
 const BLOCK_ROWS: usize = 512;
@@ -57,18 +57,18 @@ impl<'a, T: Table> Filling<'a, T> {
         let wanted = &self.question.wanted;
         let take = |row| {
             self.block.push(row);
-            if self.block.len() < BLOCK_ROWS { ControlFlow::Continue(()) } else { self.take_block() }
+            if self.block.len() < BLOCK_ROWS { Flow::Continue(()) } else { self.take_block() }
         };
-        match T::rows(unit, wanted).try_for_each(take) {
-            ControlFlow::Break(Err(error)) => Err(error),
-            ControlFlow::Break(Ok(())) => self.finish(),
-            ControlFlow::Continue(()) => Ok(()),
+        match T::rows(unit, wanted, take) {
+            Flow::Break(Err(error)) => Err(error),
+            Flow::Break(Ok(())) => self.finish(),
+            Flow::Continue(()) => Ok(()),
         }
     }
 
     /// There are no more rows.
     fn end(&mut self) -> Result<()> {
-        if let ControlFlow::Break(Err(error)) = self.take_block() {
+        if let Flow::Break(Err(error)) = self.take_block() {
             return Err(error);
         }
         self.left = 0;
@@ -76,14 +76,14 @@ impl<'a, T: Table> Filling<'a, T> {
     }
 
     /// Takes the block into the columns; breaks after an error, and when there are enough rows.
-    fn take_block(&mut self) -> ControlFlow<Result<()>> {
+    fn take_block(&mut self) -> Flow {
         let mut block = mem::take(&mut self.block);
         let taken = self.take(&mut block);
         block.clear();
         self.block = block;
         match taken {
-            Ok(()) if self.left > 0 => ControlFlow::Continue(()),
-            ended => ControlFlow::Break(ended),
+            Ok(()) if self.left > 0 => Flow::Continue(()),
+            ended => Flow::Break(ended),
         }
     }
 

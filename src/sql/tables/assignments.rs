@@ -1,7 +1,7 @@
 //! `assignments`: which member holds which partition.
 
 use super::super::{
-    table::{By, Columns, Table, Unit},
+    table::{By, Columns, Flow, Table, Unit},
     wanted::Wanted,
 };
 use super::members::members;
@@ -35,9 +35,11 @@ impl Table for Assignments {
             .text("kind", "current, target or revoking", |row| row.kind)
     }
 
-    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted) -> impl Iterator<Item = Row<'a>> + Send {
+    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
         let groups = unit.group.into_iter();
-        groups.flat_map(move |group| members(group).flat_map(move |member| held(group, member, wanted)))
+        groups
+            .flat_map(move |group| members(group).flat_map(move |member| held(group, member, wanted)))
+            .try_for_each(take)
     }
 }
 

@@ -1,7 +1,7 @@
 //! `audit`: committed offsets that Kafka's coordinators tell otherwise.
 
 use super::super::{
-    table::{By, Columns, Table, Unit},
+    table::{By, Columns, Flow, Table, Unit},
     wanted::Wanted,
 };
 use crate::store::audit::{AuditKey, Difference};
@@ -37,8 +37,13 @@ impl Table for AuditTable {
             .time("checked_at", "When it was last seen (UTC)", |row| Some(row.difference.checked_at))
     }
 
-    fn rows<'a>(unit: Unit<'a>, _: &'a Wanted) -> impl Iterator<Item = Row<'a>> + Send {
+    fn rows<'a>(unit: Unit<'a>, _: &'a Wanted, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
         let cluster = &unit.cluster.cluster;
-        cluster.audit.differences().into_iter().map(|(key, difference)| Row { cluster: &cluster.name, key, difference })
+        cluster
+            .audit
+            .differences()
+            .into_iter()
+            .map(|(key, difference)| Row { cluster: &cluster.name, key, difference })
+            .try_for_each(take)
     }
 }

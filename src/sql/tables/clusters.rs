@@ -3,7 +3,7 @@
 use std::iter;
 
 use super::super::{
-    table::{By, Columns, Table, Unit},
+    table::{By, Columns, Flow, Table, Unit},
     wanted::Wanted,
 };
 use crate::store::cut::ClusterCut;
@@ -31,8 +31,8 @@ impl Table for Clusters {
             .optional_text("last_error", "What the last failure said", |row| row.health.last_error.as_deref())
     }
 
-    fn rows<'a>(unit: Unit<'a>, _: &'a Wanted) -> impl Iterator<Item = &'a ClusterCut> + Send {
-        iter::once(unit.cluster)
+    fn rows<'a>(unit: Unit<'a>, _: &'a Wanted, take: impl FnMut(&'a ClusterCut) -> Flow) -> Flow {
+        iter::once(unit.cluster).try_for_each(take)
     }
 
     fn count(_: Unit<'_>) -> Option<usize> {

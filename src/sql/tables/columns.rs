@@ -4,7 +4,7 @@ use arrow::datatypes::FieldRef;
 
 use super::{
     super::{
-        table::{By, COMMENT, Columns, Table, Unit},
+        table::{By, COMMENT, Columns, Flow, Table, Unit},
         wanted::Wanted,
     },
     TableDescription, described,
@@ -39,18 +39,21 @@ impl Table for ColumnsTable {
             .text("comment", "What the column means, with its unit", |row| &row.comment)
     }
 
-    fn rows<'a>(_: Unit<'a>, _: &'a Wanted) -> impl Iterator<Item = Row> + Send {
-        described().into_iter().flat_map(|table| {
-            let row = |(field, position): (&FieldRef, i32)| Row {
-                table: table.clone(),
-                position,
-                name: field.name().clone(),
-                data_type: field.data_type().to_string(),
-                nullable: field.is_nullable(),
-                comment: field.metadata().get(COMMENT).cloned().unwrap_or_default(),
-            };
-            table.schema.fields().iter().zip(1..).map(row).collect::<Vec<_>>()
-        })
+    fn rows<'a>(_: Unit<'a>, _: &'a Wanted, take: impl FnMut(Self::Row<'a>) -> Flow) -> Flow {
+        described()
+            .into_iter()
+            .flat_map(|table| {
+                let row = |(field, position): (&FieldRef, i32)| Row {
+                    table: table.clone(),
+                    position,
+                    name: field.name().clone(),
+                    data_type: field.data_type().to_string(),
+                    nullable: field.is_nullable(),
+                    comment: field.metadata().get(COMMENT).cloned().unwrap_or_default(),
+                };
+                table.schema.fields().iter().zip(1..).map(row).collect::<Vec<_>>()
+            })
+            .try_for_each(take)
     }
 
     fn count(_: Unit<'_>) -> Option<usize> {

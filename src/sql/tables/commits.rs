@@ -1,7 +1,7 @@
 //! `commits`: the last commits and deletions seen.
 
 use super::super::{
-    table::{By, Columns, Table, Unit},
+    table::{By, Columns, Flow, Table, Unit},
     wanted::Wanted,
 };
 use crate::store::{commits::CommitEvent, shard::ShardView};
@@ -37,7 +37,7 @@ impl Table for Commits {
     }
 
     /// Newest first.
-    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted) -> impl Iterator<Item = Row<'a>> + Send {
+    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
         let shards = unit.cluster.shards.iter();
         let mut rows: Vec<Row<'a>> = shards
             .flat_map(|shard| shard.commits.iter().map(move |event| Row { shard, event }))
@@ -45,7 +45,7 @@ impl Table for Commits {
             .filter(|row| wanted.has_partition(row.event.partition))
             .collect();
         rows.sort_by_key(|row| std::cmp::Reverse((row.event.applied_at, row.event.log_offset)));
-        rows.into_iter()
+        rows.into_iter().try_for_each(take)
     }
 
     fn count(unit: Unit<'_>) -> Option<usize> {

@@ -1,7 +1,7 @@
 //! `groups`: one row per group.
 
 use super::super::{
-    table::{By, Columns, Table, Unit},
+    table::{By, Columns, Flow, Table, Unit},
     wanted::Wanted,
 };
 use crate::{
@@ -52,10 +52,10 @@ impl Table for Groups {
             .optional_int32("coordinator", "Broker id of the group's coordinator", |row| row.group.coordinator())
     }
 
-    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted) -> impl Iterator<Item = GroupFact<'a>> + Send {
+    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted, take: impl FnMut(GroupFact<'a>) -> Flow) -> Flow {
         let sums = wanted.needs(&SUMS);
         let fact = move |group| if sums { group_fact(unit.cut, group) } else { bare_group(group) };
-        unit.group.into_iter().map(fact)
+        unit.group.into_iter().map(fact).try_for_each(take)
     }
 
     fn count(unit: Unit<'_>) -> Option<usize> {

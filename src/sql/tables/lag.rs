@@ -1,14 +1,10 @@
 //! `lag`: how far behind each committed offset is, and who owns the partition.
 
-use std::iter;
-
-use itertools::Either;
-
 use super::super::{
-    table::{By, Columns, Table, Unit},
+    table::{By, Columns, Flow, Table, Unit},
     wanted::Wanted,
 };
-use crate::facts::{Fact, derive};
+use crate::facts::{Deriver, Fact};
 
 pub(super) struct LagTable;
 
@@ -44,9 +40,10 @@ impl Table for LagTable {
             )
     }
 
-    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted) -> impl Iterator<Item = Fact<'a>> + Send {
-        let Some(group) = unit.group else { return Either::Left(iter::empty()) };
-        Either::Right(derive(unit.cut, group, super::entries(&unit, wanted)))
+    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted, mut take: impl FnMut(Fact<'a>) -> Flow) -> Flow {
+        let Some(group) = unit.group else { return Flow::Continue(()) };
+        let deriver = Deriver::new(unit.cut, group);
+        super::entries(&unit, wanted, |position, entry| take(deriver.fact(position, entry)))
     }
 
     fn count(unit: Unit<'_>) -> Option<usize> {

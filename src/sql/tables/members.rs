@@ -1,7 +1,7 @@
 //! `members`: one row per member of a group.
 
 use super::super::{
-    table::{By, Columns, Table, Unit},
+    table::{By, Columns, Flow, Table, Unit},
     wanted::Wanted,
 };
 use crate::store::{cut::GroupCut, membership::Member};
@@ -49,8 +49,11 @@ impl Table for Members {
             })
     }
 
-    fn rows<'a>(unit: Unit<'a>, _: &'a Wanted) -> impl Iterator<Item = Row<'a>> + Send {
-        unit.group.into_iter().flat_map(|group| members(group).map(move |member| Row { group, member }))
+    fn rows<'a>(unit: Unit<'a>, _: &'a Wanted, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
+        unit.group
+            .into_iter()
+            .flat_map(|group| members(group).map(move |member| Row { group, member }))
+            .try_for_each(take)
     }
 }
 

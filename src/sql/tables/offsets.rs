@@ -1,11 +1,7 @@
 //! `offsets`: what is committed.
 
-use std::iter;
-
-use itertools::Either;
-
 use super::super::{
-    table::{By, Columns, Table, Unit},
+    table::{By, Columns, Flow, Table, Unit},
     wanted::Wanted,
 };
 use crate::store::{cut::GroupCut, group::Entry};
@@ -44,9 +40,9 @@ impl Table for Offsets {
             })
     }
 
-    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted) -> impl Iterator<Item = Row<'a>> + Send {
-        let Some(group) = unit.group else { return Either::Left(iter::empty()) };
-        Either::Right(super::entries(&unit, wanted).map(move |(_, entry)| Row { group, entry }))
+    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted, mut take: impl FnMut(Row<'a>) -> Flow) -> Flow {
+        let Some(group) = unit.group else { return Flow::Continue(()) };
+        super::entries(&unit, wanted, |_, entry| take(Row { group, entry }))
     }
 
     fn count(unit: Unit<'_>) -> Option<usize> {

@@ -1,7 +1,7 @@
 //! `partitions`: every topic-partition and where its log ends.
 
 use super::super::{
-    table::{By, Columns, Table, Unit},
+    table::{By, Columns, Flow, Table, Unit},
     wanted::Wanted,
 };
 use crate::{
@@ -57,15 +57,20 @@ impl Table for Partitions {
             })
     }
 
-    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted) -> impl Iterator<Item = Row<'a>> + Send {
+    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
         let cluster = unit.cluster;
-        cluster.ends.topics().filter(|topic| wanted.topics.includes(&topic.name)).flat_map(move |topic| {
-            let partitions = topic.partitions.iter().zip(0..).filter(|(_, number)| wanted.has_partition(*number));
-            partitions.map(move |(partition, number)| {
-                let value = cluster.ends.value(*partition);
-                Row { cluster, topic, number, partition: *partition, value }
+        cluster
+            .ends
+            .topics()
+            .filter(|topic| wanted.topics.includes(&topic.name))
+            .flat_map(move |topic| {
+                let partitions = topic.partitions.iter().zip(0..).filter(|(_, number)| wanted.has_partition(*number));
+                partitions.map(move |(partition, number)| {
+                    let value = cluster.ends.value(*partition);
+                    Row { cluster, topic, number, partition: *partition, value }
+                })
             })
-        })
+            .try_for_each(take)
     }
 
     fn count(unit: Unit<'_>) -> Option<usize> {

@@ -3,11 +3,11 @@
 use hashbrown::HashMap;
 
 use super::super::{
-    table::{By, Columns, Table, Unit},
+    table::{By, Columns, Flow, Table, Unit},
     wanted::Wanted,
 };
 use crate::{
-    facts::{Fact, derive},
+    facts::{Deriver, Fact},
     history::starts::StartRates,
     store::ends::to_f64,
 };
@@ -71,18 +71,17 @@ impl Table for Retention {
             })
     }
 
-    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted) -> impl Iterator<Item = Row<'a>> + Send {
+    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted, mut take: impl FnMut(Row<'a>) -> Flow) -> Flow {
         let needs_rate = wanted.needs(&["log_start_rate", "loss_seconds"]);
-        unit.group.into_iter().flat_map(move |group| {
-            let mut topics: HashMap<usize, StartRates> = HashMap::new();
-            derive(unit.cut, group, super::entries(&unit, wanted)).map(move |fact| {
-                let entry = fact.entry;
-                let of_topic = || StartRates::new(group.cluster, entry.topic);
-                let log_start_rate = needs_rate
-                    .then(|| topics.entry(entry.topic_index).or_insert_with(of_topic).of(entry.row.partition))
-                    .flatten();
-                Row { fact, log_start_rate }
-            })
+        let Some(group) = unit.group else { return Flow::Continue(()) };
+        let deriver = Deriver::new(unit.cut, group);
+        let mut topics: HashMap<usize, StartRates> = HashMap::new();
+        super::entries(&unit, wanted, |position, entry| {
+            let of_topic = || StartRates::new(group.cluster, entry.topic);
+            let log_start_rate = needs_rate
+                .then(|| topics.entry(entry.topic_index).or_insert_with(of_topic).of(entry.row.partition))
+                .flatten();
+            take(Row { fact: deriver.fact(position, entry), log_start_rate })
         })
     }
 

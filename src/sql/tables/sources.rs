@@ -1,7 +1,7 @@
 //! `sources`: how far offsetd itself has read.
 
 use super::super::{
-    table::{By, Columns, Table, Unit},
+    table::{By, Columns, Flow, Table, Unit},
     wanted::Wanted,
 };
 use crate::status::LogPartitionStatus;
@@ -54,9 +54,9 @@ impl Table for Sources {
             .optional_string("last_error", "What keeps it from being read", |row| row.partition.last_error.clone())
     }
 
-    fn rows<'a>(unit: Unit<'a>, _: &'a Wanted) -> impl Iterator<Item = Row<'a>> + Send {
+    fn rows<'a>(unit: Unit<'a>, _: &'a Wanted, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
         let cluster = &*unit.cluster.cluster.name;
         let sources = crate::status::sources(&unit.cluster.cluster, &unit.cluster.health, &unit.cluster.ends);
-        sources.into_iter().map(move |partition| Row { cluster, partition })
+        sources.into_iter().map(move |partition| Row { cluster, partition }).try_for_each(take)
     }
 }

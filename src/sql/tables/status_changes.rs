@@ -1,7 +1,7 @@
 //! `status_changes`: when the status of a group became another.
 
 use super::super::{
-    table::{By, Columns, Table, Unit},
+    table::{By, Columns, Flow, Table, Unit},
     wanted::Wanted,
 };
 use crate::store::samples::StatusChange;
@@ -29,11 +29,11 @@ impl Table for StatusChanges {
     }
 
     /// Newest first.
-    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted) -> impl Iterator<Item = Row<'a>> + Send {
+    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
         let cluster = &*unit.cluster.cluster.name;
         let changes = unit.cluster.samples.changes.iter().rev();
         let changes = changes.filter(|change| wanted.groups.includes(&change.group));
-        changes.map(move |change| Row { cluster, change })
+        changes.map(move |change| Row { cluster, change }).try_for_each(take)
     }
 
     fn count(unit: Unit<'_>) -> Option<usize> {

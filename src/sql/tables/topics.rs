@@ -3,7 +3,7 @@
 use hashbrown::HashMap;
 
 use super::super::{
-    table::{By, Columns, Table, Unit},
+    table::{By, Columns, Flow, Table, Unit},
     wanted::Wanted,
 };
 use crate::{
@@ -55,13 +55,18 @@ impl Table for Topics {
             .optional_float("produce_rate", "Records per second, over the last minute", |row| row.produce_rate())
     }
 
-    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted) -> impl Iterator<Item = Row<'a>> + Send {
+    fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
         let cluster = unit.cluster;
         let readers = if wanted.needs(&["groups", "active_groups"]) { readers(unit) } else { HashMap::new() };
-        cluster.ends.topics().filter(|topic| wanted.topics.includes(&topic.name)).map(move |topic| {
-            let (groups, active_groups) = readers.get(&topic.name).copied().unwrap_or_default();
-            Row { cluster, topic, groups, active_groups }
-        })
+        cluster
+            .ends
+            .topics()
+            .filter(|topic| wanted.topics.includes(&topic.name))
+            .map(move |topic| {
+                let (groups, active_groups) = readers.get(&topic.name).copied().unwrap_or_default();
+                Row { cluster, topic, groups, active_groups }
+            })
+            .try_for_each(take)
     }
 
     fn count(unit: Unit<'_>) -> Option<usize> {

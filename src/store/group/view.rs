@@ -1,6 +1,9 @@
 //! What readers get of a group.
 
-use std::{iter::Enumerate, ops::Range, slice, sync::Arc};
+use std::{
+    ops::{ControlFlow, Range},
+    sync::Arc,
+};
 
 use super::{CHUNK_ROWS, Chunk, Rare, Row, Topic};
 use crate::{
@@ -49,56 +52,6 @@ pub struct Entry<'a> {
     pub row: &'a Row,
     /// Its rare fields, if any.
     pub rare: Option<&'a Rare>,
-}
-
-/// Entries of a view, with their positions. One loop and not several in each other: scans are made of this.
-#[derive(Clone, Debug, Default)]
-pub struct Entries<'a> {
-    /// Chunks that were not begun, with their numbers.
-    rest: Enumerate<slice::Iter<'a, Arc<Chunk>>>,
-    topics: &'a [Topic],
-    rows: slice::Iter<'a, Row>,
-    /// The chunk of these rows, if any of them has rare fields.
-    chunk: Option<&'a Chunk>,
-    position: usize,
-    end: usize,
-}
-
-impl Entries<'_> {
-    /// Goes on to the next chunk.
-    fn advance(&mut self) -> Option<()> {
-        let (number, chunk) = self.rest.next()?;
-        let base = number * CHUNK_ROWS;
-        if base >= self.end {
-            return None;
-        }
-        let from = self.position.saturating_sub(base).min(chunk.rows.len());
-        let to = self.end.saturating_sub(base).min(chunk.rows.len());
-        self.rows = chunk.rows.get(from..to).unwrap_or_default().iter();
-        self.chunk = chunk.rare.is_some().then_some(chunk);
-        self.position = base + from;
-        Some(())
-    }
-}
-
-impl<'a> Iterator for Entries<'a> {
-    type Item = (usize, Entry<'a>);
-
-    #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let Some(row) = self.rows.next() else {
-                self.advance()?;
-                continue;
-            };
-            let (position, topic_index) = (self.position, row.topic as usize);
-            self.position += 1;
-            if let Some(topic) = self.topics.get(topic_index) {
-                let rare = self.chunk.and_then(|chunk| chunk.rare(position % CHUNK_ROWS));
-                return Some((position, Entry { topic: &topic.name, topic_index, row, rare }));
-            }
-        }
-    }
 }
 
 impl GroupView {
@@ -166,14 +119,35 @@ impl GroupView {
 
     /// All committed offsets, in no order.
     pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
-        self.entries_at(0..usize::MAX).map(|(_, entry)| entry)
+        self.chunks.iter().flat_map(move |chunk| {
+            chunk.rows.iter().enumerate().filter_map(move |(at, row)| self.entry_of(chunk, at, row))
+        })
     }
 
-    /// Some of them, with their positions.
-    #[must_use]
-    pub fn entries_at(&self, positions: Range<usize>) -> Entries<'_> {
-        let (rest, topics) = (self.chunks.iter().enumerate(), self.topics.as_slice());
-        Entries { rest, topics, rows: [].iter(), chunk: None, position: positions.start, end: positions.end }
+    /// Gives some of them, with their positions, until `take` breaks.
+    pub fn each_entry<'a, B>(
+        &'a self,
+        positions: Range<usize>,
+        mut take: impl FnMut(usize, Entry<'a>) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let first = positions.start / CHUNK_ROWS;
+        for (number, chunk) in self.chunks.iter().enumerate().skip(first) {
+            let base = number * CHUNK_ROWS;
+            let from = positions.start.saturating_sub(base);
+            let to = positions.end.saturating_sub(base).min(chunk.rows.len());
+            for (row, at) in chunk.rows.get(from..to).unwrap_or_default().iter().zip(from..) {
+                if let Some(entry) = self.entry_of(chunk, at, row) {
+                    take(base + at, entry)?;
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    #[inline]
+    fn entry_of<'a>(&'a self, chunk: &'a Chunk, at: usize, row: &'a Row) -> Option<Entry<'a>> {
+        let topic_index = row.topic as usize;
+        Some(Entry { topic: &self.topics.get(topic_index)?.name, topic_index, row, rare: chunk.rare(at) })
     }
 
     /// The topic that the group committed to by this id.
@@ -193,8 +167,7 @@ impl GroupView {
     pub(in super::super) fn entry(&self, index: u32) -> Option<Entry<'_>> {
         let at = index as usize;
         let chunk = self.chunks.get(at / CHUNK_ROWS)?;
-        let row = chunk.rows.get(at % CHUNK_ROWS)?;
-        let topic_index = row.topic as usize;
-        Some(Entry { topic: &self.topics.get(topic_index)?.name, topic_index, row, rare: chunk.rare(at % CHUNK_ROWS) })
+        let at = at % CHUNK_ROWS;
+        self.entry_of(chunk, at, chunk.rows.get(at)?)
     }
 }
