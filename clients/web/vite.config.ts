@@ -1,5 +1,5 @@
 import { readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 import { svelte } from "@sveltejs/vite-plugin-svelte";
 import { type Plugin, defineConfig } from "vite";
@@ -31,7 +31,7 @@ function compress(): Plugin {
   return {
     name: "compress",
     apply: "build",
-    configResolved: (config) => void (out = join(config.root, config.build.outDir, config.build.assetsDir)),
+    configResolved: (config) => void (out = resolve(config.root, config.build.outDir, config.build.assetsDir)),
     closeBundle() {
       for (const name of readdirSync(out)) {
         const path = join(out, name);
@@ -52,6 +52,11 @@ export default defineConfig({
     // No data: URLs: the Content-Security-Policy knows only files.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
+    // A page is a file, not twenty: what pages share is one, but for the libraries that only some of them need.
+    cssCodeSplit: false,
+    rolldownOptions: {
+      output: { codeSplitting: { groups: [{ name: "shared", test: /src\/(parts|gen|lib\/(?!arrow|charts|editor|graphs))/ }] } },
+    },
     license: { fileName: "assets/licences.md" },
     reportCompressedSize: false,
     chunkSizeWarningLimit: 700,

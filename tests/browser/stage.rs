@@ -135,10 +135,10 @@ struct Server {
 impl Server {
     fn start(runtime: &Runtime, kafka: &MockKafka, listen: &str) -> Result<Self, Failure> {
         let quick = [
-            ("OFFSETD_LAG_POLL_INTERVAL", "200ms"),
+            ("OFFSETD_LAG_POLL_INTERVAL", "1s"),
             ("OFFSETD_LAG_SAMPLE_INTERVAL", "500ms"),
             ("OFFSETD_LAG_REQUEST_TIMEOUT", "5s"),
-            ("OFFSETD_LAG_METADATA_INTERVAL", "1s"),
+            ("OFFSETD_LAG_METADATA_INTERVAL", "5s"),
         ];
         let env: BTreeMap<_, _> = quick.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let flags = Flags {

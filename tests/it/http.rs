@@ -245,6 +245,54 @@ fn what_is_not_there_is_404_and_another_method_405() {
     assert_eq!((answer.status, answer.header("grpc-status")), (200, "12"));
 }
 
+/// As a browser asks.
+fn browse(lab: &Lab, path: &str, accept: &str, encodings: &str) -> Answer {
+    let call = lab.http().get(lab.url(path)).header("accept", accept).header("accept-encoding", encodings);
+    Answer::read(call.call().unwrap())
+}
+
+const HTML: &str = "text/html,application/xhtml+xml,*/*;q=0.8";
+
+#[test]
+fn browsers_get_the_dashboard_and_others_a_text() {
+    let lab = Lab::new(1);
+    let document = browse(&lab, "/", HTML, "identity");
+    assert_eq!((document.status, document.header("content-type")), (200, "text/html; charset=utf-8"));
+    assert!(document.text().contains("<div id=\"app\">"), "{}", document.text());
+    assert_eq!((document.header("cache-control"), document.header("vary")), ("no-cache", "accept"));
+    let policy = document.header("content-security-policy");
+    for part in ["default-src 'none'", "script-src 'self'", "connect-src 'self'", "frame-ancestors 'none'"] {
+        assert!(policy.contains(part), "{policy}");
+    }
+    assert!(!policy.contains("unsafe"), "{policy}");
+    assert_eq!(document.header("x-content-type-options"), "nosniff");
+    assert_eq!(document.header("referrer-policy"), "no-referrer");
+    let page = browse(&lab, "/group?cluster=default&id=a%2Fb%0A%3Cb%3E", HTML, "identity");
+    assert_eq!((page.status, page.text()), (200, document.text()));
+
+    assert!(lab.get("/").text().contains("/v1/sql"));
+    assert_problem(&lab.get("/consumers"), 404, "no such page");
+    assert_problem(&browse(&lab, "/nothing", HTML, "identity"), 404, "no such page");
+}
+
+#[test]
+fn assets_come_compressed_and_are_kept_for_ever() {
+    let lab = Lab::new(1);
+    let document = browse(&lab, "/", HTML, "identity");
+    let names: Vec<&str> = document.text().split('"').filter(|part| part.starts_with("/assets/")).collect();
+    assert!(names.iter().any(|name| name.ends_with(".js")), "{names:?}");
+    for name in names {
+        let brotli = browse(&lab, name, "*/*", "gzip, deflate, br");
+        assert_eq!((brotli.status, brotli.header("content-encoding")), (200, "br"), "{name}");
+        assert_eq!(brotli.header("cache-control"), "public, max-age=31536000, immutable");
+        assert_eq!((brotli.header("vary"), brotli.header("x-content-type-options")), ("accept-encoding", "nosniff"));
+        let gzip = browse(&lab, name, "*/*", "gzip");
+        assert_eq!((gzip.status, gzip.header("content-type")), (200, brotli.header("content-type")), "{name}");
+    }
+    assert_problem(&browse(&lab, "/assets/../Cargo.toml", "*/*", "gzip"), 404, "no such page");
+    assert_problem(&browse(&lab, "/assets/%2e%2e%2findex.html", "*/*", "gzip"), 404, "no such page");
+}
+
 /// A sample: labels and value.
 type Sample = (BTreeMap<String, String>, f64);
 

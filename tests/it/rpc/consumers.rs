@@ -44,6 +44,29 @@ fn lagging(setup: Setup, groups: i32) -> Lab {
 }
 
 #[test]
+fn groups_are_chosen_by_status_kind_activity_and_id() {
+    let lab = shop();
+    let chosen = |request: GetConsumerRequest| {
+        let answer = get(&lab, request).unwrap();
+        assert_eq!(answer.total, i64::try_from(answer.consumers.len()).unwrap());
+        ids(&answer).into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let all = || GetConsumerRequest::default();
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    assert_eq!(chosen(GetConsumerRequest { statuses: names(&["unknown"]), ..all() }), ["gone"]);
+    assert_eq!(chosen(GetConsumerRequest { statuses: names(&["nonsense"]), ..all() }), [""; 0]);
+    let classic = chosen(GetConsumerRequest { kinds: names(&["classic", "share"]), ..all() });
+    assert!(classic.contains(&"billing".to_owned()) && !classic.contains(&"audit".to_owned()), "{classic:?}");
+    let ids = || names(&["billing", "audit", "nobody"]);
+    assert_eq!(chosen(GetConsumerRequest { group_ids: ids(), ..all() }), ["audit", "billing"]);
+    assert_eq!(chosen(GetConsumerRequest { group_ids: ids(), kinds: names(&["simple"]), ..all() }), ["audit"]);
+    let active = chosen(GetConsumerRequest { active: Some(true), ..all() });
+    let idle = chosen(GetConsumerRequest { active: Some(false), ..all() });
+    assert_eq!(active.len() + idle.len(), 5, "{active:?} {idle:?}");
+    assert!(active.contains(&"billing".to_owned()), "{active:?}");
+}
+
+#[test]
 fn a_group_is_told_with_its_topics_members_and_sums() {
     let lab = shop();
     let answer = get(&lab, GetConsumerRequest::default()).unwrap();

@@ -34,7 +34,7 @@ export function tooltipStyle() {
   return {
     backgroundColor: colour("raised"),
     borderColor: colour("line-strong"),
-    textStyle: { color: colour("text"), fontFamily: "inherit", fontSize: rem(0.9) },
+    textStyle: { color: colour("text"), fontFamily: family(), fontSize: rem(0.9) },
     confine: true,
     transitionDuration: 0,
   };
@@ -43,4 +43,9 @@ export function tooltipStyle() {
 /** Pixels. */
 export function rem(times: number): number {
   return times * parseFloat(getComputedStyle(document.documentElement).fontSize);
+}
+
+/** The font of the page: a canvas inherits none. */
+export function family(): string {
+  return getComputedStyle(document.body).fontFamily;
 }

@@ -6,9 +6,8 @@ import {
 import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
 import { SQLDialect, sql } from "@codemirror/lang-sql";
 import { HighlightStyle, bracketMatching, syntaxHighlighting } from "@codemirror/language";
-import { type Diagnostic, lintKeymap, setDiagnostics } from "@codemirror/lint";
-import { Prec } from "@codemirror/state";
-import { EditorView, drawSelection, keymap, lineNumbers, placeholder } from "@codemirror/view";
+import { Prec, StateEffect, StateField } from "@codemirror/state";
+import { Decoration, EditorView, drawSelection, keymap, lineNumbers, placeholder } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
 
 /** What may follow. */
@@ -51,16 +50,22 @@ const look = EditorView.theme({
   ".cm-tooltip-autocomplete ul li[aria-selected]": { backgroundColor: "var(--accent)", color: "var(--on-accent)" },
   ".cm-completionDetail": { marginLeft: "1rem", fontStyle: "normal", opacity: "0.75" },
   ".cm-tooltip.cm-completionInfo": { padding: "0.4rem 0.6rem", maxWidth: "22rem", fontFamily: "var(--sans)" },
-  ".cm-diagnostic": { padding: "0.4rem 0.6rem", fontFamily: "var(--sans)", whiteSpace: "pre-wrap" },
-  ".cm-diagnostic-error": { borderLeft: "0.3rem solid var(--stopped)" },
-  // Drawn by CSS: the usual picture is a data: URL.
-  ".cm-lintRange-error": {
-    backgroundImage: "none",
-    textDecoration: "underline wavy var(--stopped)",
-    textUnderlineOffset: "0.25em",
-  },
-  ".cm-lintPoint-error:after": { borderBottomColor: "var(--stopped)" },
+  ".cm-wrong": { textDecoration: "underline wavy var(--stopped)", textUnderlineOffset: "0.25em" },
   ".cm-placeholder": { color: "var(--muted)" },
+});
+
+/** Where the server says that the statement is wrong, until it is changed. */
+const wrong = StateEffect.define<{ from: number; to: number; title: string } | undefined>();
+const wrongPlace = StateField.define({
+  create: () => Decoration.none,
+  update(marks, transaction) {
+    const effect = transaction.effects.find((effect) => effect.is(wrong));
+    if (!effect) return transaction.docChanged ? Decoration.none : marks;
+    if (!effect.value) return Decoration.none;
+    const { from, to, title } = effect.value;
+    return Decoration.set(Decoration.mark({ class: "cm-wrong", attributes: { title } }).range(from, to));
+  },
+  provide: (field) => EditorView.decorations.from(field),
 });
 
 function columnsOf(names: Names, tables: string[]): Completion[] {
@@ -112,7 +117,7 @@ export function open(host: HTMLElement, start: string, names: () => Names, on: {
     extensions: [
       Prec.highest(keymap.of([run])),
       // With the list open, Tab takes what is chosen; else it moves on, as in any field.
-      keymap.of([{ key: "Tab", run: acceptCompletion }, ...closeBracketsKeymap, ...completionKeymap, ...lintKeymap, ...historyKeymap, ...defaultKeymap]),
+      keymap.of([{ key: "Tab", run: acceptCompletion }, ...closeBracketsKeymap, ...completionKeymap, ...historyKeymap, ...defaultKeymap]),
       sql({ dialect, upperCaseKeywords: true }),
       dialect.language.data.of({ autocomplete: (context: CompletionContext) => complete(names(), context) }),
       autocompletion({ icons: false }),
@@ -122,6 +127,7 @@ export function open(host: HTMLElement, start: string, names: () => Names, on: {
       drawSelection(),
       lineNumbers(),
       syntaxHighlighting(colours),
+      wrongPlace,
       look,
       EditorView.lineWrapping,
       placeholder("SELECT … FROM groups"),
@@ -140,14 +146,13 @@ export function open(host: HTMLElement, start: string, names: () => Names, on: {
     insert: (text) => (view.dispatch(view.state.replaceSelection(text)), view.focus()),
     focus: () => view.focus(),
     mark: (error) => {
-      const found: Diagnostic[] = [];
-      if (error) {
-        const line = doc().line(Math.max(1, Math.min(error.line, doc().lines)));
-        const from = Math.min(line.from + Math.max(error.column - 1, 0), line.to);
-        const word = /^[\w.]+|^\S/.exec(doc().sliceString(from, line.to))?.[0] ?? "";
-        found.push({ from: word ? from : Math.max(from - 1, 0), to: from + word.length, severity: "error", message: error.message });
-      }
-      view.dispatch(setDiagnostics(view.state, found));
+      if (!error) return view.dispatch({ effects: wrong.of(undefined) });
+      const line = doc().line(Math.max(1, Math.min(error.line, doc().lines)));
+      const from = Math.min(line.from + Math.max(error.column - 1, 0), line.to);
+      const word = /^[\w.]+|^\S/.exec(doc().sliceString(from, line.to))?.[0] ?? "";
+      // At the end there is no word: the sign before it stands for what is missing.
+      const place = { from: word ? from : Math.max(from - 1, 0), to: from + word.length, title: error.message };
+      view.dispatch({ effects: wrong.of(place.from < place.to ? place : undefined) });
     },
     destroy: () => view.destroy(),
   };

@@ -1,13 +1,11 @@
 // What a page shows, kept up to date: read again when Watch tells of a commit, and now and then since log ends move
 // without one. What was shown stays until the next answer is there.
-import type { MessageInitShape } from "@bufbuild/protobuf";
 import { untrack } from "svelte";
-import type { OffsetFilterSchema } from "../gen/offsetd/v1/offsets_pb";
+import type { OffsetChange } from "../gen/offsetd/v1/offsets_pb";
 import { connection } from "./connection.svelte";
-import { type Problem, client, maybeUnreachable, problem } from "./rpc";
+import { type Problem, maybeUnreachable, problem } from "./rpc";
 import { token } from "./token.svelte";
-
-type Filter = MessageInitShape<typeof OffsetFilterSchema>;
+import { type Filter, follow } from "./watch";
 
 export interface Source<T> {
   /** What the data is about: another key, and nothing old is shown. */
@@ -15,15 +13,15 @@ export interface Source<T> {
   load: (signal: AbortSignal) => Promise<T>;
   /** Milliseconds between reads without news. */
   every?: number;
+  /** What changes that were watched make of the data, until it is read again; undefined where only that can tell. */
+  patch?: (data: T, changes: OffsetChange[]) => T | undefined;
 }
 
 /** Least time between two reads (ms), and between them and the time that one takes: most of the server is others'. */
-const LEAST = 500;
+const LEAST = 800;
 const SHARE = 3;
-/** More changes a second than anybody can follow: then the clock is enough. */
-const FLOOD = 500;
-const FLOOD_PAUSE = 30_000;
-
+/** But no longer than that. */
+const MOST = 5000;
 class Pause {
   /** When it began (ms). */
   since = $state<number>();
@@ -43,13 +41,6 @@ export const pause = new Pause();
 /** Whether anything is read by itself. Tabs that nobody sees hold no connection. */
 function running(): boolean {
   return pause.since === undefined && !pause.hidden && connection.up && !token.wanted;
-}
-
-function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
-  });
 }
 
 export class Live<T> {
@@ -84,16 +75,20 @@ export class Live<T> {
     const watched = $derived(JSON.stringify(watch?.()));
     $effect(() => {
       if (!watched || !running()) return undefined;
-      const abort = new AbortController();
-      void this.#follow(JSON.parse(watched) as Filter, abort.signal);
-      return () => abort.abort();
+      return follow(watched, (changes) => this.#news(changes));
     });
   }
 
   /** There is news. */
   poke(): void {
     if (this.#loading) this.#again = true;
-    else if (running()) this.#schedule(Math.max(this.#started + Math.max(LEAST, SHARE * this.#took) - Date.now(), 0));
+    else if (running()) this.#schedule(Math.max(this.#started + Math.max(LEAST, this.#rest()) - Date.now(), 0));
+  }
+
+  #news(changes: OffsetChange[]): void {
+    const patched = this.data === undefined ? undefined : this.#source?.patch?.(this.data, changes);
+    if (patched !== undefined) this.data = patched;
+    this.poke();
   }
 
   /** Now, whatever else. */
@@ -114,6 +109,10 @@ export class Live<T> {
     clearTimeout(this.#timer);
     this.#abort?.abort();
     this.#loading = false;
+  }
+
+  #rest(): number {
+    return Math.min(SHARE * this.#took, MOST);
   }
 
   #schedule(ms: number): void {
@@ -145,28 +144,7 @@ export class Live<T> {
     this.#took = Date.now() - this.#started;
     if (!running()) return;
     if (this.#again) this.poke();
-    else if (source.every) this.#schedule(Math.max(source.every, SHARE * this.#took));
-  }
-
-  async #follow(filter: Filter, signal: AbortSignal): Promise<void> {
-    for (let failures = 0; !signal.aborted; failures += 1) {
-      const flood = new AbortController();
-      try {
-        let seen = 0;
-        let since = Date.now();
-        const until = AbortSignal.any([signal, flood.signal]);
-        for await (const answer of client.watch({ filter }, { signal: until })) {
-          failures = 0;
-          seen += answer.changes.length;
-          if (Date.now() - since > 1000) [seen, since] = [0, Date.now()];
-          if (seen > FLOOD) flood.abort();
-          if (answer.changes.length || answer.resync) this.poke();
-        }
-      } catch (error) {
-        if (!signal.aborted && !flood.signal.aborted && maybeUnreachable(problem(error))) void connection.reachable();
-      }
-      await sleep(flood.signal.aborted ? FLOOD_PAUSE : Math.min(500 * 2 ** failures, 8000), signal);
-    }
+    else if (source.every) this.#schedule(Math.max(source.every, this.#rest()));
   }
 }
 

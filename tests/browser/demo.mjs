@@ -1,0 +1,168 @@
+// Every page on the demo: what it shows, how it looks, whom it serves.
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { OUT, assert, check, equal, on, until } from "./harness.mjs";
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const SHOTS = join(import.meta.dirname, "../../clients/web/screenshots");
+
+/** Paths, and what is there once the page has what it shows. */
+const PAGES = {
+  overview: ["/", "table tbody tr"],
+  consumers: ["/consumers?sort=lag&dir=desc", "[data-group]"],
+  active: ["/active?view=graph", "[data-edges] canvas"],
+  list: ["/active?view=list", "[role=cell] a"],
+  group: ["/group?cluster=demo&id=clickstream-enricher", "[data-figure=lag] .num"],
+  topics: ["/topics", "[role=cell] a"],
+  topic: ["/topic?cluster=demo&name=orders", "table tbody tr"],
+  sql: [`/sql?${new URLSearchParams({ q: "SELECT * FROM lag ORDER BY lag DESC" })}`, "[data-state=done]"],
+  server: ["/server", "[role=cell]"],
+};
+
+async function serious(page) {
+  await page.evaluate(AXE);
+  const found = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+  const bad = found.violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
+  return bad.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map((node) => `${node.target} ${node.any[0]?.message ?? ""}`).join(" | ")}`);
+}
+
+async function drawn(page) {
+  // Charts are there when their canvas is; every skeleton is gone.
+  await until("all answers", () => page.evaluate(() => !document.querySelector("[aria-busy=true]")));
+  await page.waitForFunction(() => [...document.querySelectorAll("[role=img]:not(svg)")].every((chart) => chart.querySelector("canvas")));
+}
+
+export async function pages(browser, server) {
+  mkdirSync(OUT, { recursive: true });
+  for (const [name, [path, there]] of Object.entries(PAGES)) {
+    for (const colorScheme of ["light", "dark"]) {
+      await check(`${name}, ${colorScheme}: complete, accessible, without a word to others`, () =>
+        on(browser, server, path, { colorScheme }, async (page) => {
+          await page.waitForSelector(there);
+          await drawn(page);
+          await page.screenshot({ path: join(OUT, `${name}-1280-${colorScheme}.png`), fullPage: true });
+          equal(await serious(page), [], "axe");
+        }));
+    }
+    for (const [width, height, colorScheme] of [[400, 800, "light"], [3840, 2160, "dark"]]) {
+      await check(`${name}: fits into ${width} px`, () =>
+        on(browser, server, path, { width, height, colorScheme }, async (page) => {
+          await page.waitForSelector(there);
+          await drawn(page);
+          await page.screenshot({ path: join(OUT, `${name}-${width}.png`) });
+          const [inner, outer] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+          assert(inner <= outer, `${inner} px wide`);
+        }));
+    }
+  }
+}
+
+/** The pictures of the README. */
+export async function screenshots(browser, server) {
+  await check("the README's screenshots are made", async () => {
+    mkdirSync(SHOTS, { recursive: true });
+    for (const [name, colorScheme] of [["overview", "light"], ["active", "dark"], ["group", "light"]]) {
+      const [path, there] = PAGES[name];
+      await on(browser, server, path, { width: 1280, height: 800, colorScheme }, async (page) => {
+        await page.waitForSelector(there);
+        await drawn(page);
+        const picture = await page.screenshot({ type: "jpeg", quality: 85 });
+        // Kept as they are unless asked for: each run would make others.
+        const file = join(SHOTS, `${name}.jpg`);
+        if (process.env.UPDATE_SCREENSHOTS || !existsSync(file)) writeFileSync(file, picture);
+        assert(readFileSync(file).length <= 150 * 1024, `${file}: ${readFileSync(file).length} bytes`);
+      });
+    }
+  });
+}
+
+const ids = (page) => page.locator("[data-group]").allTextContents();
+
+export async function lists(browser, server) {
+  await check("consumers: search, filter and sort are the server's, and in the URL", () =>
+    on(browser, server, "/consumers", {}, async (page) => {
+      await page.waitForSelector("[data-group]");
+      await page.keyboard.press("/");
+      await page.keyboard.type("warehouse");
+      await until("only matches", async () => (await ids(page)).join() === "warehouse-loader,warehouse-sync");
+      assert(page.url().includes("q=warehouse"), page.url());
+      await page.getByRole("searchbox").fill("payments");
+      await until("groups that read a topic", async () => (await ids(page)).includes("billing"));
+      await page.getByRole("searchbox").fill("");
+      await page.getByRole("button", { name: "stopped" }).click();
+      await until("stopped groups", async () => (await page.locator("[role=cell] [data-status]:not([data-status=stopped])").count()) === 0 && (await ids(page)).includes("loyalty-migration"));
+      await page.getByRole("button", { name: "stopped" }).click();
+      await page.getByRole("button", { name: "Lag", exact: true }).click();
+      await until("the greatest first", async () => (await ids(page))[0] === "clickstream-enricher");
+      equal(await page.getByRole("columnheader", { name: "Lag ↓" }).or(page.locator("[aria-sort=descending]")).count(), 1);
+      await page.reload();
+      await until("the same after a reload", async () => (await ids(page))[0] === "clickstream-enricher");
+      await page.getByLabel("Kind").selectOption("streams");
+      await until("a kind", async () => (await ids(page)).join() === "stock-levels");
+      await page.getByRole("searchbox").fill("nobody has this name");
+      await page.getByText("No group matches.").waitFor();
+    }));
+  await check("a number leads to its SQL, and that gives the number", () =>
+    on(browser, server, "/", {}, async (page) => {
+      await page.locator("[data-figure=lag] a").click();
+      await page.locator("[data-state=done]").waitFor();
+      assert(page.url().includes("/sql?q=SELECT+sum"), page.url());
+      assert(Number(await page.locator("[role=cell]").first().textContent()) > 0, "a lag");
+    }));
+  await check("the graph leads to groups, and lists the same", () =>
+    on(browser, server, "/active?view=graph", {}, async (page) => {
+      const graph = page.locator("[data-edges]");
+      await graph.locator("canvas").waitFor();
+      assert(Number(await graph.getAttribute("data-edges")) > 50, "edges");
+      const box = await graph.boundingBox();
+      const rem = await page.evaluate(() => parseFloat(getComputedStyle(document.documentElement).fontSize));
+      const x = box.x + Math.max(Math.min(box.width * 0.24, 18 * rem), 7 * rem);
+      for (let y = box.y + 5; y < box.y + 300 && !page.url().includes("/group?"); y += 4) await page.mouse.click(x, y);
+      assert(page.url().includes("/group?cluster=demo&id="), page.url());
+      await page.goBack();
+      await page.getByRole("button", { name: "List" }).click();
+      await page.locator("[role=cell] a").first().waitFor();
+      await page.getByRole("searchbox").fill("fraud");
+      await until("only matches", async () => [...new Set(await page.locator("[role=cell]:first-child a").allTextContents())].join() === "fraud-detection");
+    }));
+  await check("a chart has its range in the URL, and a part is chosen with the mouse", () =>
+    on(browser, server, "/group?cluster=demo&id=billing", {}, async (page) => {
+      const chart = page.getByRole("img", { name: "Lag in records" });
+      await chart.locator("canvas").waitFor();
+      await page.getByRole("button", { name: "15m" }).click();
+      assert(page.url().includes("range=15m"), page.url());
+      await chart.scrollIntoViewIfNeeded();
+      const { x, y, width, height } = await chart.boundingBox();
+      await page.mouse.move(x + width * 0.5, y + height / 2);
+      await page.mouse.down();
+      await page.mouse.move(x + width * 0.8, y + height / 2, { steps: 4 });
+      await page.mouse.up();
+      await until("two ends", () => /from=.*&to=/.test(page.url()));
+      await page.getByRole("button", { name: "1h" }).click();
+      assert(!page.url().includes("from="), page.url());
+    }));
+  await check("light and dark are switched, and remembered", () =>
+    on(browser, server, "/", { colorScheme: "light" }, async (page) => {
+      const background = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+      const before = await background();
+      await page.getByRole("button", { name: "Dark" }).click();
+      const dark = await background();
+      assert(dark !== before, dark);
+      await page.reload();
+      await page.getByRole("button", { name: "Light" }).waitFor();
+      equal(await background(), dark);
+    }));
+  await check("all pages are reached by keyboard, and a new page begins at its head", () =>
+    on(browser, server, "/", {}, async (page) => {
+      await page.keyboard.press("Tab");
+      equal(await page.evaluate(() => document.activeElement.textContent), "Skip to the page");
+      for (let tabs = 0; tabs < 3; tabs += 1) await page.keyboard.press("Tab");
+      await page.keyboard.press("Enter");
+      await page.waitForSelector("[data-group]");
+      equal(await page.evaluate(() => document.activeElement.id), "main");
+      await page.locator("[data-group]").first().focus();
+      await page.keyboard.press("j");
+      equal(await page.evaluate(() => [...document.querySelectorAll("[data-group]")].indexOf(document.activeElement)), 1);
+    }));
+}

@@ -1,0 +1,144 @@
+// What the tests share: checks that are counted, servers, and pages that are watched.
+import { spawn } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { chromium } from "playwright-core";
+
+export const TARGET = process.env.CARGO_TARGET_DIR ?? join(import.meta.dirname, "../../target");
+/** Screenshots and logs of the last run. */
+export const OUT = process.env.BROWSER_DIR ?? join(TARGET, "browser");
+/** Generous: a debug build, beside other tests, on two cores. */
+export const LIMIT = 30_000;
+mkdirSync(OUT, { recursive: true });
+
+const count = { passed: 0, failed: 0 };
+const only = process.argv[2];
+
+/** Runs a check and counts it. */
+export async function check(name, run) {
+  if (only && !name.includes(only)) return;
+  try {
+    const note = await run();
+    count.passed += 1;
+    console.log(`ok      ${name}${note ? `: ${note}` : ""}`);
+  } catch (error) {
+    count.failed += 1;
+    console.log(`FAILED  ${name}: ${error.stack ?? error}`);
+  }
+}
+
+export function summary() {
+  console.log(`checks: ${count.passed} passed; ${count.failed} failed`);
+  return count.failed === 0;
+}
+
+export function assert(holds, what) {
+  if (!holds) throw new Error(typeof what === "string" ? what : JSON.stringify(what));
+}
+
+export function equal(left, right, what = "") {
+  const [one, other] = [JSON.stringify(left), JSON.stringify(right)];
+  assert(one === other, `${what} ${one} is not ${other}`);
+}
+
+/** Waits until the probe gives something other than false and undefined. */
+export async function until(what, probe, limit = LIMIT) {
+  const end = Date.now() + limit;
+  for (let last; ; ) {
+    try {
+      const found = await probe();
+      if (found !== false && found !== undefined && found !== null) return found;
+    } catch (error) {
+      last = error;
+    }
+    if (Date.now() > end) throw new Error(`no ${what} within ${limit / 1000} s${last ? `: ${last}` : ""}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** A server, whose log is kept. */
+export class Server {
+  constructor(name, command, args) {
+    const file = join(OUT, `${name}.address`);
+    rmSync(file, { force: true });
+    this.file = file;
+    this.process = spawn(join(TARGET, "debug", command), args(file), { stdio: ["pipe", "pipe", "pipe"] });
+    this.log = "";
+    this.process.stderr.on("data", (data) => (this.log += data));
+    this.lines = createInterface({ input: this.process.stdout })[Symbol.asyncIterator]();
+    this.ended = new Promise((resolve) => this.process.on("exit", resolve));
+  }
+
+  async ready() {
+    const address = await until(`address of the server (${this.log})`, () => existsSync(this.file) && readFileSync(this.file, "utf8"), 120_000);
+    this.url = `http://${address}`;
+    await until("readiness", async () => (await fetch(`${this.url}/readyz`)).ok, 120_000);
+    return this;
+  }
+
+  /** Tells the stage to do something, and waits until it is done. */
+  async tell(...words) {
+    this.process.stdin.write(`${words.join("\t")}\n`);
+    const { value, done } = await this.lines.next();
+    assert(!done && value === "done", `${words.join(" ")}: ${value} ${this.log}`);
+  }
+
+  commit(group, topic, partition, offset) {
+    return this.tell("commit", partition, offset, topic, JSON.stringify(group));
+  }
+
+  async sql(statement) {
+    const answer = await fetch(`${this.url}/v1/sql`, { method: "POST", body: statement });
+    assert(answer.ok, `${statement}: ${await answer.clone().text()}`);
+    return answer.json();
+  }
+
+  async stop() {
+    this.process.stdin.end();
+    this.process.kill("SIGTERM");
+    await this.ended;
+  }
+}
+
+export const demo = () => new Server("demo", "offsetd", (file) => ["demo", "--listen", "127.0.0.1:0", "--address-file", file]);
+export const stage = (groups) => new Server("stage", "examples/stage", (file) => [file, String(groups)]);
+
+export async function launch() {
+  return chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
+}
+
+/** A page that fails its check when something is wrong on it: an error, a refusal by the policy, a request elsewhere. */
+export async function visit(browser, server, path, options = {}) {
+  const { width = 1280, height = 900, ...rest } = options;
+  const context = await browser.newContext({ viewport: { width, height }, acceptDownloads: true, ...rest });
+  const page = await context.newPage();
+  page.wrong = [];
+  page.setDefaultTimeout(LIMIT);
+  page.on("console", (message) => {
+    // A server that is away, or refuses, is told by the browser too. And where one types over coloured text, Chromium's own
+    // editing tries a style, which the policy refuses, and nobody misses: that one comes from no file of ours.
+    const { url } = message.location();
+    const harmless = /Failed to load resource|net::ERR/.test(message.text()) || (/^Applying inline style/.test(message.text()) && !/assets/.test(url));
+    if (message.type() === "error" && !harmless) page.wrong.push(`${message.text()} (${url})`);
+  });
+  page.on("pageerror", (error) => page.wrong.push(String(error)));
+  page.on("dialog", (dialog) => (page.wrong.push(`dialog ${dialog.message()}`), dialog.dismiss()));
+  page.on("request", (request) => {
+    if (!request.url().startsWith(server.url) && !request.url().startsWith("blob:")) page.wrong.push(`asks ${request.url()}`);
+  });
+  await page.goto(server.url + path);
+  return page;
+}
+
+/** Opens a page for as long as the check lasts. */
+export async function on(browser, server, path, options, use) {
+  const page = await visit(browser, server, path, options);
+  try {
+    const result = await use(page);
+    equal(page.wrong, [], path);
+    return result;
+  } finally {
+    await page.context().close();
+  }
+}

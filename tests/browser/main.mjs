@@ -1,0 +1,23 @@
+// The dashboard in a browser. An argument chooses the checks whose names hold it.
+import { lists, pages, screenshots } from "./demo.mjs";
+import { demo, launch, stage, summary } from "./harness.mjs";
+import { sql } from "./sql.mjs";
+import { away, staged, token } from "./stage.mjs";
+
+const GROUPS = 65_000;
+const browser = await launch();
+const servers = [demo(), stage(GROUPS)];
+try {
+  const [small, great] = await Promise.all(servers.map((server) => server.ready()));
+  await lists(browser, small);
+  await sql(browser, small);
+  await staged(browser, great, GROUPS);
+  await away(browser, great);
+  await token(browser, small);
+  await pages(browser, small);
+  await screenshots(browser, small);
+} finally {
+  await browser.close();
+  await Promise.all(servers.map((server) => server.stop()));
+}
+process.exit(summary() ? 0 : 1);
