@@ -10,7 +10,8 @@
 //!                                                  log partition │          └─► metrics
 //! behind transactions ─► source::kafka::overlay ► store ────────┤
 //! log ends, topic ids ─► source::kafka::ends ───► store::ends ───┘
-//! samples of commits ──► history ───────────────► store::windows
+//! samples of commits ──► history ───────────────► store::windows, ::samples
+//!          of an hour ago ► history::archive ────► Parquet, and back by store::older
 //! ```
 //!
 //! A group's records all lie in one partition of `__consumer_offsets`, so a **shard** is one log
@@ -36,7 +37,8 @@
 //! 8. A part that dies ends the process with its name and exit code 70; a cluster that cannot be
 //!    reached is shown failing, retried, and its data marked stale.
 //! 9. Nothing is deleted by guess: tombstones decide, and retention is the broker's business.
-//! 10. Nothing is written to the clusters: no group, no commit, no topic.
+//! 10. Nothing is written to the clusters: no group, no commit, no topic; and to a disk only where a folder is set.
+//! 11. What the store of older samples does, or fails to do, is felt by history alone.
 //!
 //! # The modules, in the order of the flow
 //!
@@ -54,7 +56,7 @@
 //! | [`store`] | shards, log ends, cuts |
 //! | [`source`] | where offsets come from |
 //! | [`lag`] | commit × log end → lag, time lag, status |
-//! | [`history`] | samples of commits over time |
+//! | [`history`] | samples of commits and log ends over time: in memory, and older ones in Parquet |
 //! | [`facts`] | what is derived from a cut, the same for SQL, RPCs and metrics |
 //! | [`status`] | progress and readiness of the server itself |
 //! | [`freshness`] | reading one's own writes |

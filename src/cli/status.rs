@@ -12,7 +12,7 @@ use super::{
     write_json,
 };
 use crate::rpc::json;
-use crate::rpc::proto::{ClusterStatus, GetStatusRequest, GetStatusResponse, LogPartitionStatus};
+use crate::rpc::proto::{ClusterStatus, GetStatusRequest, GetStatusResponse, HistoryStore, LogPartitionStatus};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -54,6 +54,7 @@ fn write_text(out: &mut impl Write, status: &GetStatusResponse, partitions: bool
             ("started_at", time(status.started_at.as_ref())),
             ("ready", Some(if status.ready { "yes" } else { "no" }.to_owned())),
             ("awaited", (!status.awaited.is_empty()).then(|| status.awaited.join(", "))),
+            ("history_store", status.history_store.as_ref().map(history_store)),
         ],
     )?;
     for cluster in &status.clusters {
@@ -64,6 +65,21 @@ fn write_text(out: &mut impl Write, status: &GetStatusResponse, partitions: bool
         }
     }
     Ok(())
+}
+
+/// How the store of older samples does.
+fn history_store(store: &HistoryStore) -> String {
+    let skipped = match store.skipped.len() {
+        0 => String::new(),
+        count => format!(
+            ", {count} files cannot be read: {}",
+            escape(&store.skipped.keys().cloned().collect::<Vec<_>>().join(", "))
+        ),
+    };
+    match &store.last_error {
+        Some(error) => format!("failing: {}{skipped}", escape(error)),
+        None => format!("written to {}{skipped}", or_dash(time(store.written_to.as_ref()))),
+    }
 }
 
 fn write_cluster(out: &mut impl Write, cluster: &ClusterStatus) -> std::io::Result<()> {

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use crate::{
     model,
     rpc::proto::{
-        ClusterStatus, Consumer, ConsumerEdge, GetStatusResponse, LagUnknown, LogPartitionStatus, OffsetEntry, Owner,
-        Snapshot,
+        ClusterStatus, Consumer, ConsumerEdge, GetStatusResponse, HistoryStore, LagUnknown, LogPartitionStatus,
+        OffsetEntry, Owner, Snapshot,
     },
 };
 
@@ -163,6 +163,17 @@ pub fn status(status: &GetStatusResponse) -> Value {
         "git_revision": status.git_revision,
         "started_at": time(status.started_at.as_ref()),
         "clusters": status.clusters.iter().map(cluster).collect::<Vec<_>>(),
+        "history_store": status.history_store.as_ref().map(history_store),
+    })
+}
+
+fn history_store(store: &HistoryStore) -> Value {
+    json!({
+        "last_error": store.last_error,
+        "failures": uint(store.failures),
+        "files_written": uint(store.files_written),
+        "written_to": time(store.written_to.as_ref()),
+        "skipped": store.skipped,
     })
 }
 
@@ -184,6 +195,9 @@ fn cluster(cluster: &ClusterStatus) -> Value {
         "audited_groups": uint(cluster.audited_groups),
         "audited_offsets": uint(cluster.audited_offsets),
         "audit_differences": uint(cluster.audit_differences),
+        "history_since": time(cluster.history_since.as_ref()),
+        "history_bytes": uint(cluster.history_bytes),
+        "history_dropped_samples": uint(cluster.history_dropped_samples),
         "log_partitions": cluster.log_partitions.iter().map(log_partition).collect::<Vec<_>>(),
     })
 }

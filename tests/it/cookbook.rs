@@ -16,10 +16,10 @@ use crate::support::{LIMIT, Lab, Setup, kafka, stable_group};
 const NOON: i64 = 1_767_268_800_000;
 const DAY: i64 = 86_400_000;
 
-/// Question and statement, of every ```sql block below the heading.
-fn cookbook() -> Vec<(String, String)> {
+/// Question and statement, of every ```sql block below a heading.
+fn statements(heading: &str) -> Vec<(String, String)> {
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let (_, section) = readme.split_once("\n### Cookbook\n").expect("the heading");
+    let (_, section) = readme.split_once(&format!("\n{heading}\n")).expect(heading);
     let section = section.split("\n## ").next().unwrap();
     let blocks = section.split("```sql\n").skip(1).map(|block| block.split("```").next().unwrap());
     let statements = blocks.flat_map(|block| block.split_terminator(';')).map(str::trim);
@@ -127,6 +127,11 @@ fn answers() -> Vec<(&'static str, Value)> {
                     "previous_offset": 50, "committed_offset": 20}]),
         ),
         (
+            "Who went back, began anew or deleted an offset, and by how much?",
+            json!([{"committed_at": now, "group_id": "replay", "topic": "orders", "partition": 1, "kind": "commit",
+                    "previous_offset": 50, "committed_offset": 20, "back": 30}]),
+        ),
+        (
             "How do two clusters compare?",
             json!([
                 {"group_id": "billing", "topic": "orders", "east": 20, "west": 31},
@@ -144,7 +149,7 @@ fn answers() -> Vec<(&'static str, Value)> {
 #[test]
 fn every_statement_of_the_cookbook_answers_its_question() {
     let (lab, _west, _dir) = lab();
-    let (cookbook, answers) = (cookbook(), answers());
+    let (cookbook, answers) = (statements("### Cookbook"), answers());
     let questions: Vec<&str> = cookbook.iter().map(|(question, _)| question.as_str()).collect();
     assert_eq!(questions, answers.iter().map(|(question, _)| *question).collect::<Vec<_>>());
     for ((question, statement), (_, expected)) in cookbook.iter().zip(&answers) {
@@ -159,5 +164,15 @@ fn every_statement_of_the_cookbook_answers_its_question() {
             rows.sort_by_key(|row| (row["since"].is_null(), row["cluster"].to_string(), row["group_id"].to_string()));
         }
         assert_eq!(&Value::Array(rows), expected, "{question}\n{statement}");
+    }
+}
+
+#[test]
+fn what_the_readme_asks_about_time_has_an_answer() {
+    let lab = Lab::new(1);
+    let statements = statements("## Time");
+    assert!(statements.len() > 2);
+    for (question, statement) in statements {
+        assert_eq!(lab.sql(&statement).rows, Vec::<Value>::new(), "{question}");
     }
 }

@@ -168,7 +168,7 @@ fn the_tables_have_the_columns_that_users_rely_on() {
         ),
         (
             "lag",
-            "cluster source group_id topic partition committed_offset committed_at log_start_offset log_end_offset lag lag_seconds lag_unknown consume_rate status member_id client_id client_host",
+            "cluster source group_id topic partition committed_offset committed_at log_start_offset log_end_offset lag lag_seconds lag_unknown consume_rate status member_id client_id client_host catch_up_seconds",
         ),
         (
             "groups",
@@ -197,6 +197,13 @@ fn the_tables_have_the_columns_that_users_rely_on() {
             "sources",
             "cluster source log_partition state position target end_offset last_stable_offset open_transaction_since behind records tombstones decode_errors unknown_types last_record_at last_error",
         ),
+        ("history", "sampled_at cluster source group_id topic partition committed_offset log_end_offset lag"),
+        (
+            "retention",
+            "cluster source group_id topic partition committed_offset committed_at log_start_offset margin log_start_rate consume_rate loss_seconds expires_at",
+        ),
+        ("status_changes", "cluster group_id from_status to_status at"),
+        ("stopped_groups", "cluster group_id state members lag max_lag_seconds last_committed_at"),
         ("clusters", "cluster bootstrap_servers cluster_id brokers controller reachable ready last_error"),
     ] {
         assert_eq!(columns(table), expected, "{table}");

@@ -1,0 +1,186 @@
+"""Runs demo servers (arguments: the program, a folder) that keep older samples in a local folder and on a local S3, reads
+their files with pyarrow and DuckDB, and checks that they say what the server says; prints how many checks passed."""
+
+import json
+import logging
+import os
+import pathlib
+import subprocess
+import sys
+import time
+import traceback
+import urllib.request
+from datetime import datetime, timezone
+
+import boto3
+import duckdb
+import pyarrow.dataset
+import pyarrow.parquet
+import yaml
+from moto.server import ThreadedMotoServer
+
+program, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+checks = []
+LIMIT = 120
+QUICK = {
+    "OFFSETD_LAG_SAMPLE_INTERVAL": "1s",
+    "OFFSETD_HISTORY_STEP": "1s",
+    "OFFSETD_HISTORY_STORE_STEP": "1s",
+    "OFFSETD_HISTORY_MEMORY_FOR": "5s",
+}
+
+
+def check(function):
+    checks.append(function)
+    return function
+
+
+class Server:
+    def __init__(self, name, **settings):
+        self.address_file = folder / f"{name}.address"
+        self.address_file.unlink(missing_ok=True)
+        env = {**os.environ, **QUICK, **{f"OFFSETD_HISTORY_{key.upper()}": value for key, value in settings.items()}}
+        command = [program, "demo", "--listen", "127.0.0.1:0", "--address-file", str(self.address_file)]
+        log = open(folder / f"{name}.log", "wb")
+        self.process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def __enter__(self):
+        until("an address", self.address_file.exists)
+        until("readiness", lambda: self.get("/readyz"))
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        assert self.process.wait(60) == 0
+
+    def get(self, path, body=None):
+        request = urllib.request.Request(f"http://{self.address_file.read_text()}{path}", data=body)
+        with urllib.request.urlopen(request) as answer:
+            return answer.read().decode()
+
+    def sql(self, statement):
+        return json.loads(self.get("/v1/sql", statement.encode()))
+
+    def metric(self, name):
+        lines = (line.split(" ") for line in self.get("/metrics").splitlines())
+        return next((float(line[1]) for line in lines if line[0] == name), None)
+
+
+def until(what, condition):
+    deadline = time.monotonic() + LIMIT
+    while time.monotonic() < deadline:
+        try:
+            if result := condition():
+                return result
+        except OSError:
+            pass
+        time.sleep(0.1)
+    raise AssertionError(f"no {what} within {LIMIT} s")
+
+
+def millis(text):
+    return round(datetime.fromisoformat(text).replace(tzinfo=timezone.utc).timestamp() * 1000)
+
+
+# The offsets of a group, of samples that a file has a row for.
+ROWS = "SELECT group_id, topic, partition, sampled_at, committed_offset, lag FROM history"
+
+
+@check
+def any_reader_finds_in_a_folder_what_the_server_says():
+    store = folder / "store"
+    with Server("local", store=str(store)) as server:
+        until("files", lambda: server.metric("offsetd_history_store_files_total") > 12)
+        answers = server.sql(ROWS)
+        known = {
+            (row["group_id"], row["topic"], row["partition"], millis(row["sampled_at"].rstrip("Z"))):
+                (row["committed_offset"], row["lag"]) for row in answers
+        }
+    files = sorted(store.rglob("*.parquet"))
+    assert len(files) > 12 and not [path for path in store.rglob("*") if path.is_file() and path not in files]
+    table = pyarrow.dataset.dataset(store, partitioning="hive").to_table().to_pylist()
+    compared = 0
+    for row in table:
+        assert row["cluster"] == "demo" and row["date"] == row["sampled_at"].strftime("%Y-%m-%d"), row
+        at = round(row["sampled_at"].timestamp() * 1000)
+        if expected := known.get((row["group_id"], row["topic"], row["partition"], at)):
+            assert expected[0] == row["committed_offset"], (row, expected)
+            compared += 1
+    assert compared > 100, compared
+    files = str(store / "**" / "*.parquet")
+    (count, groups), = duckdb.sql(
+        f"SELECT count(*), count(DISTINCT group_id) FROM read_parquet('{files}', hive_partitioning = true) "
+        "WHERE cluster = 'demo' AND sampled_at > '2020-01-01'").fetchall()
+    assert count == len(table) and groups == len({row["group_id"] for row in table})
+
+
+@check
+def files_are_sorted_and_carry_what_readers_prune_by():
+    path = max((folder / "store").rglob("*.parquet"), key=lambda path: path.stat().st_size)
+    table = pyarrow.parquet.read_table(path)
+    key = ["group_id", "topic", "partition", "sampled_at"]
+    rows = [tuple(str(row[name].encode() if isinstance(row[name], str) else row[name]) for name in key[:2])
+            for row in table.to_pylist()]
+    assert rows == sorted(rows)
+    column = pyarrow.parquet.ParquetFile(path).metadata.row_group(0).column(1)
+    assert column.path_in_schema == "group_id" and column.compression == "ZSTD"
+    assert column.has_column_index and column.has_offset_index and column.statistics.has_min_max
+    blooms = duckdb.sql(f"SELECT bloom_filter_offset FROM parquet_metadata('{path}') "
+                        "WHERE path_in_schema = 'group_id'").fetchall()
+    assert all(offset is not None for offset, in blooms), blooms
+
+
+@check
+def samples_are_kept_on_s3():
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    moto.start()
+    host, port = moto.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    s3 = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="a",
+                      aws_secret_access_key="s")
+    credentials = folder / "credentials"
+    credentials.write_text('access_key_id = "a"\nsecret_access_key = "s"\n')
+    settings = dict(store="s3://offsets/kept/here", s3_endpoint=endpoint, s3_region="us-east-1",
+                    s3_credentials=str(credentials))
+    try:
+        with Server("s3", **settings) as server:
+            # There is no such bucket: history suffers, nothing else does.
+            until("a failure", lambda: server.metric("offsetd_history_store_failures_total") > 0)
+            assert server.metric("offsetd_history_store_up") == 0
+            assert server.get("/readyz") and server.sql("SELECT count(*) AS n FROM lag")[0]["n"] > 0
+            s3.create_bucket(Bucket="offsets")
+            until("files", lambda: server.metric("offsetd_history_store_files_total") > 8)
+            assert server.metric("offsetd_history_store_up") == 1
+            # More than is in memory.
+            older = "SELECT count(DISTINCT sampled_at) AS n FROM history WHERE group_id = 'billing'"
+            until("older samples", lambda: server.sql(older)[0]["n"] > 8)
+        keys = [item["Key"] for item in s3.list_objects_v2(Bucket="offsets")["Contents"]]
+        assert all(key.startswith("kept/here/cluster=demo/date=") and key.endswith(".parquet") for key in keys), keys
+        body = s3.get_object(Bucket="offsets", Key=keys[0])["Body"].read()
+        assert pyarrow.parquet.read_table(pyarrow.BufferReader(body)).num_rows > 10
+    finally:
+        moto.stop()
+
+
+@check
+def alert_rules_are_yaml_of_the_form_that_prometheus_reads():
+    rules = yaml.safe_load((pathlib.Path(__file__).parents[3] / "clients" / "grafana" / "alerts.yaml").read_text())
+    for group in rules["groups"]:
+        assert set(group) == {"name", "rules"}
+        for rule in group["rules"]:
+            assert set(rule) == {"alert", "expr", "for", "labels", "annotations"}, rule
+
+
+failed = 0
+folder.mkdir(parents=True, exist_ok=True)
+for function in checks:
+    try:
+        function()
+        print("ok    ", function.__name__)
+    except Exception:
+        failed += 1
+        print("FAILED", function.__name__)
+        traceback.print_exc(file=sys.stdout)
+print(f"checks: {len(checks) - failed} passed; {failed} failed")
+sys.exit(failed > 0)
