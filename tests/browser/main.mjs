@@ -1,4 +1,4 @@
-// The dashboard in a browser. An argument chooses the checks whose names hold it.
+// The dashboard in a browser. An argument, a regular expression, chooses checks by name.
 import { lists, pages, screenshots } from "./demo.mjs";
 import { demo, launch, stage, summary } from "./harness.mjs";
 import { sql } from "./sql.mjs";
