@@ -10,7 +10,7 @@ mod engine;
 mod error;
 mod guard;
 mod memory;
-mod placeholders;
+mod spelling;
 mod places;
 mod planning;
 mod scan;

@@ -185,7 +185,7 @@ fn say_what_to_try(address: SocketAddr, out: &mut impl Write) -> io::Result<()> 
     let server = if address.port() == DEFAULT_PORT { String::new() } else { format!(" --server {url}") };
     writeln!(out, "offsetd is serving a mock Kafka cluster on {url} (gRPC, HTTP, /metrics). Ctrl-C stops it.\n")?;
     writeln!(out, "Try in another terminal:\n")?;
-    let sql = "SELECT group_id, lag, max_lag_seconds, status, active_members FROM consumers ORDER BY lag DESC LIMIT 10";
+    let sql = "SELECT group_id, lag, max_lag_seconds, status, active_members FROM consumers ORDER BY lag DESC NULLS LAST LIMIT 10";
     writeln!(out, "  {program} sql{server} \"{sql}\"")?;
     writeln!(out, "  {program} groups{server} --active")?;
     writeln!(out, "  {program} watch{server}\n")?;

@@ -25,8 +25,9 @@ use super::{
     check,
     error::SqlError,
     memory::QueryPool,
-    output, placeholders,
+    output,
     session::{Session, Sessions},
+    spelling,
     stop::Stop,
     table::AnyTable,
     tables, views,
@@ -339,7 +340,7 @@ impl Shared {
         let pool = QueryPool::new(&self.settings, Arc::clone(&self.memory), stop.clone());
         let session = self.sessions.make(cut, Arc::new(pool), stop).map_err(sort)?;
         let state = &session.state;
-        let sql = placeholders::number(sql)?;
+        let sql = spelling::plain(sql)?;
         let parsed = state.sql_to_statement(&sql, &Dialect::Generic).map_err(sort)?;
         check::parsed(&parsed, &self.settings)?;
         let names = state.resolve_table_references(&parsed).map_err(sort)?;
