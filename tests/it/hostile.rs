@@ -149,7 +149,6 @@ fn refused() -> Vec<(String, &'static str)> {
     add("SELECT CAST(make_array(1) AS INT[1000000000])".to_owned(), "");
     add("SELECT group_id FROM lag WHERE group_id ~ topic".to_owned(), "regular expression");
     add("SELECT regexp_like(topic, '(a{500}){100}' || partition) FROM lag".to_owned(), "regular expression");
-    add("SELECT regexp_match('x', '((a{1000}){1000}){1000}')".to_owned(), "");
     add("SELECT array_agg(group_id) OVER (ORDER BY partition) FROM lag".to_owned(), "window");
     add("SELECT string_agg(group_id, ',') OVER (ORDER BY partition) FROM lag".to_owned(), "window");
     add("SELECT 1 FROM lag GROUP BY CUBE (cluster, source, topic), CUBE (status, group_id)".to_owned(), "CUBE");
@@ -220,6 +219,8 @@ fn refused() -> Vec<(String, &'static str)> {
 /// May be answered, if it can be in time and memory.
 fn costly() -> Vec<String> {
     let mut all: Vec<String> = [
+        // Compiled up to a limit of its size, which takes a while where that is not optimised.
+        "SELECT regexp_match('x', '((a{1000}){1000}){1000}')",
         "SELECT count(*) FROM lag a JOIN lag b ON a.cluster = b.cluster JOIN lag c ON a.cluster = c.cluster",
         "SELECT * FROM lag a JOIN lag b ON a.cluster = b.cluster JOIN lag c ON b.cluster = c.cluster",
         "SELECT count(*) FROM lag a JOIN lag b ON a.cluster = b.cluster AND a.partition + b.partition < 0 JOIN lag c ON a.cluster = c.cluster AND a.partition > c.partition",

@@ -2,7 +2,7 @@
 //! done with what it gives. A process of its own, as the server is.
 #![allow(unsafe_code, reason = "librdkafka's batches; rust-rdkafka wraps only one message a call")]
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::process::ExitCode;
 use std::ptr;
 use std::time::Duration;
@@ -10,7 +10,6 @@ use std::time::Duration;
 use clap::Parser;
 use rdkafka::bindings as sys;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use serde_json::json;
 
@@ -21,8 +20,7 @@ const BATCH: usize = 1024;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// As the server sets its consumers (`source/kafka/client.rs`).
-const SETTINGS: [(&str, &str); 9] = [
-    ("group.id", "floor"),
+const SETTINGS: [(&str, &str); 8] = [
     ("auto.offset.reset", "earliest"),
     ("isolation.level", "read_committed"),
     ("fetch.max.bytes", "4194304"),
@@ -72,20 +70,22 @@ pub(crate) fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Without a group: what comes of one (a coordinator that moves) is nothing that a batch can hold.
 fn read(consumer: &BaseConsumer, mine: &[(i32, i64)]) -> u64 {
-    let mut assigned = TopicPartitionList::new();
+    let topic = CString::new(OFFSETS).unwrap();
     let mut ends = [i64::MAX; 1000];
-    for (partition, end) in mine {
-        assigned.add_partition_offset(OFFSETS, *partition, Offset::Beginning).unwrap();
-        ends[usize::try_from(*partition).unwrap()] = *end;
-    }
-    let mut left = mine.len();
-    consumer.assign(&assigned).unwrap();
     let mut buffer = vec![ptr::null_mut(); BATCH];
-    let mut records = 0;
-    // SAFETY: the consumer is live; the queue and each message are given back once.
+    let (mut left, mut records) = (mine.len(), 0);
+    // SAFETY: the consumer is live; each message is given back once, topic and queue go with the process.
     unsafe {
-        let queue = sys::rd_kafka_queue_get_consumer(consumer.client().native_ptr());
+        let handle = consumer.client().native_ptr();
+        let topic = sys::rd_kafka_topic_new(handle, topic.as_ptr(), ptr::null_mut());
+        let queue = sys::rd_kafka_queue_new(handle);
+        for (partition, end) in mine {
+            ends[usize::try_from(*partition).unwrap()] = *end;
+            let from = i64::from(sys::RD_KAFKA_OFFSET_BEGINNING);
+            assert_eq!(sys::rd_kafka_consume_start_queue(topic, *partition, from, queue), 0);
+        }
         while left > 0 {
             let count = sys::rd_kafka_consume_batch_queue(queue, 10, buffer.as_mut_ptr(), buffer.len());
             for &message in &buffer[..usize::try_from(count).unwrap()] {
@@ -100,7 +100,6 @@ fn read(consumer: &BaseConsumer, mine: &[(i32, i64)]) -> u64 {
                 sys::rd_kafka_message_destroy(message);
             }
         }
-        sys::rd_kafka_queue_destroy(queue);
     }
     records
 }
