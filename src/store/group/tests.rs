@@ -1,5 +1,5 @@
 use super::*;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::ControlFlow};
 
 fn commit(offset: i64) -> Commit<'static> {
     Commit {
@@ -112,4 +112,28 @@ fn a_group_is_found_alike_with_few_rows_and_with_many() {
         assert_eq!(group.view.len(), 199 - usize::try_from(count).unwrap());
     }
     assert!(group.view.is_gone());
+}
+
+#[test]
+fn parts_of_a_large_group_give_each_offset_once() {
+    let (mut group, kit) = (Owned::new(), Kit::default());
+    let rows = 3 * CHUNK_ROWS + 17;
+    for partition in 0..i32::try_from(rows).unwrap() {
+        group.group().commit(&kit, ("t", partition), &commit(1), 0, 0, |name| name.into());
+    }
+    let view = &group.view;
+    for part in [1, 100, CHUNK_ROWS - 1, CHUNK_ROWS, CHUNK_ROWS + 1, 2 * CHUNK_ROWS, rows, usize::MAX] {
+        let mut seen = vec![];
+        for from in (0..rows).step_by(part) {
+            let positions = from..from.saturating_add(part);
+            let all = view.each_entry(positions.clone(), |position, entry| {
+                assert!(positions.contains(&position));
+                seen.push((position, entry.row.partition));
+                ControlFlow::<()>::Continue(())
+            });
+            assert!(all.is_continue());
+        }
+        let expected: Vec<(usize, i32)> = (0..rows).zip(0..).collect();
+        assert_eq!(seen, expected, "in parts of {part}");
+    }
 }
