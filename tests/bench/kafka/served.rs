@@ -36,7 +36,7 @@ impl Served {
         let file = dir.path().join("address");
         let mut command = Command::new(this_program());
         command.args(["offsetd", "serve", "--listen", "127.0.0.1:0", "--bootstrap-servers", bootstrap_servers]);
-        command.arg("--address-file").arg(&file).args(more).env("OFFSETD_HISTORY_MAX_BYTES", "0B");
+        command.arg("--address-file").arg(&file).args(more).env("OFFSETD_HISTORY_MAX_BYTES", "1B");
         let started = Instant::now();
         let mut process = Process::spawn("offsetd", &mut command, None, dir.path().join("log"));
         let pid = process.child().id();
