@@ -132,9 +132,11 @@ impl Archive {
                 runtime.spawn(async move {
                     let path = file.path.clone();
                     // Of its own, so that a panic is no more than an error.
-                    let read = tokio::spawn(read(store, file, question, sender)).await;
+                    let read = tokio::spawn(read(store, file, question, sender.clone())).await;
                     let read = read.unwrap_or_else(|error| Err(error.to_string()));
                     read.unwrap_or_else(|why| archive.skip(&path, why));
+                    // Whoever has read to the end finds what was skipped.
+                    drop(sender);
                 });
                 Cursor { receiver, rows: vec![].into_iter(), head: None }
             })
