@@ -43,6 +43,12 @@ impl<'r> Asked<'r> {
         Self { request, search: Search::new(&request.search), ids }
     }
 
+    /// Whether it takes all groups.
+    fn is_all(&self) -> bool {
+        let proto::GetConsumerRequest { search, statuses, kinds, active, .. } = self.request;
+        self.ids.is_empty() && search.is_empty() && statuses.is_empty() && kinds.is_empty() && active.is_none()
+    }
+
     /// Whether [`Asked::takes`] does not say all.
     fn needs_facts(&self) -> bool {
         !self.request.statuses.is_empty() || self.request.active.is_some()
@@ -59,14 +65,6 @@ impl<'r> Asked<'r> {
         (self.ids.is_empty() || self.ids.contains(&*group.group.id))
             && (self.request.kinds.is_empty() || is_among(&self.request.kinds, bare_group(group).kind))
             && self.search.matches(group)
-    }
-
-    /// How many groups it takes.
-    fn count(&self, cut: &Cut) -> usize {
-        if self.ids.is_empty() && self.request.kinds.is_empty() && self.request.search.is_empty() {
-            return cut.clusters.iter().map(ClusterCut::group_count).sum();
-        }
-        cut.clusters.iter().flat_map(ClusterCut::groups).filter(|group| self.takes(*group)).count()
     }
 }
 
@@ -93,27 +91,35 @@ pub(super) fn get_consumer(
     let next: Option<Next> = tokens.read(&request.page_token)?;
     let cut = store.cut(&request.cluster, request.allow_partial)?.require_loaded()?;
     let asked = Asked::new(&request);
-    // Which groups are on it does not move: their key tells where the next page starts.
-    let is_still = order.is_default() && !asked.needs_facts();
-    let mut total = None;
-    let (consumers, next) = match next {
+    let all = cut.clusters.iter().map(ClusterCut::group_count).sum();
+    let (consumers, next, total) = match next {
         Some(Next::Walk(id, from)) => {
             let keys = kept.walks.find(&store.clock, id)?;
-            total = Some(keys.len());
-            let page = ranked(&cut, &keys, from, size);
-            let next = keys.get(page.end).map(|_| Next::Walk(id, page.end));
-            (consumers(&page.facts), next)
+            let Page { facts, end } = ranked(&cut, &keys, from, size);
+            (consumers(&facts), keys.get(end).map(|_| Next::Walk(id, end)), keys.len())
         }
-        Some(Next::After(cluster, group)) => by_id(&cut, &asked, (&cluster, &group), size),
-        None if is_still => by_id(&cut, &asked, ("", ""), size),
-        None => {
+        None if !order.is_default() => {
             let keys = kept.rankings.get(&store.clock, &cut, whole, || rank(&cut, &asked, &order));
-            total = Some(keys.len());
             let Page { mut facts, end } = ranked(&cut, &keys, 0, size);
             // The ranking may be of a moment ago, what is shown is of now.
-            facts.sort_by_key(|fact| (&fact.group.cluster.cluster.name, &fact.group.group.id));
+            facts.sort_by(|left, right| by_key(left).cmp(&by_key(right)));
             let next = keys.get(end).map(|_| Next::Walk(kept.walks.keep(&store.clock, Arc::clone(&keys)), end));
-            (consumers(&order.sort(facts)), next)
+            (consumers(&order.sort(facts)), next, keys.len())
+        }
+        // The key tells where the next page starts.
+        after => {
+            let after = if let Some(Next::After(cluster, group)) = &after { (&**cluster, &**group) } else { ("", "") };
+            if asked.is_all() {
+                let (consumers, next) = by_id(&cut, after, size);
+                (consumers, next, all)
+            } else {
+                let keys = kept.rankings.get(&store.clock, &cut, whole, || rank(&cut, &asked, &order));
+                let from = keys.partition_point(|key| (&*key.0, &*key.1) <= after);
+                let Page { facts, end } = ranked(&cut, &keys, from, size);
+                let last = keys.get(end).and_then(|_| keys.get(end.checked_sub(1)?));
+                let next = last.map(|last| Next::After(last.0.to_string(), last.1.to_string()));
+                (consumers(&facts), next, keys.len())
+            }
         }
     };
     let snapshot = cut.snapshot();
@@ -122,7 +128,7 @@ pub(super) fn get_consumer(
         next_page_token: next.map(|next| tokens.write(next)).unwrap_or_default(),
         incomplete_clusters: entry::incomplete(&snapshot),
         snapshot: Some(entry::snapshot(&snapshot)),
-        total: i64::try_from(total.unwrap_or_else(|| asked.count(&cut))).unwrap_or(i64::MAX),
+        total: i64::try_from(total).unwrap_or(i64::MAX),
     })
 }
 
@@ -130,11 +136,11 @@ fn consumers(facts: &[GroupFact<'_>]) -> Vec<proto::Consumer> {
     facts.iter().map(entry::consumer).collect()
 }
 
-/// A page in the order of cluster and id, which needs no more than the groups on it, and what comes next.
-fn by_id(cut: &Cut, asked: &Asked<'_>, after: (&str, &str), size: usize) -> (Vec<proto::Consumer>, Option<Next>) {
+/// A page of all groups, in the order of cluster and id, which needs no more than the groups on it; and what comes next.
+fn by_id(cut: &Cut, after: (&str, &str), size: usize) -> (Vec<proto::Consumer>, Option<Next>) {
     let (mut consumers, mut room) = (vec![], PageSize::new(size));
     let due = |group: &GroupCut<'_>| (&*group.cluster.cluster.name, &*group.group.id) > after;
-    for group in sorted_groups(cut, after).filter(due).filter(|group| asked.takes(*group)) {
+    for group in sorted_groups(cut, after).filter(due) {
         if room.is_full() {
             let next =
                 consumers.last().map(|last: &proto::Consumer| Next::After(last.cluster.clone(), last.group_id.clone()));
@@ -151,11 +157,19 @@ fn key(group: &GroupCut<'_>) -> GroupKey {
     (Name::clone(&group.cluster.cluster.name), Name::clone(&group.group.id))
 }
 
-/// All groups that match, by a column that moves.
+fn by_key<'f>(fact: &'f GroupFact<'_>) -> (&'f str, &'f str) {
+    (&fact.group.cluster.cluster.name, &fact.group.group.id)
+}
+
+/// All groups that are asked for, in the order.
 fn rank(cut: &Cut, asked: &Asked<'_>, order: &Order) -> Vec<GroupKey> {
-    let found = sorted_groups(cut, ("", "")).filter(|group| asked.takes(*group));
-    let found = found.map(|group| group_fact(cut, group)).filter(|fact| asked.takes_fact(fact));
-    order.sort(found.collect()).iter().map(|fact| key(&fact.group)).collect()
+    let found = cut.clusters.iter().flat_map(ClusterCut::groups).filter(|group| asked.takes(*group));
+    let needs_facts = asked.needs_facts() || !order.is_default();
+    let fact = |group| if needs_facts { group_fact(cut, group) } else { bare_group(group) };
+    let mut facts: Vec<GroupFact<'_>> = found.map(fact).filter(|fact| asked.takes_fact(fact)).collect();
+    facts.sort_by(|left, right| by_key(left).cmp(&by_key(right)));
+    let facts = if order.is_default() { facts } else { order.sort(facts) };
+    facts.iter().map(|fact| key(&fact.group)).collect()
 }
 
 /// A page of a kept order.

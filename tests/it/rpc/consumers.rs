@@ -172,8 +172,14 @@ fn a_walk_by_a_column_that_moves_keeps_the_order_of_its_start() {
 
 #[test]
 fn a_walk_by_key_gives_each_group_once_while_others_come_and_go() {
+    walk_by_key("");
+    // What is searched for is found once, for several calls.
+    walk_by_key("g");
+}
+
+fn walk_by_key(search: &str) {
     let lab = lagging(Setup::default(), 20);
-    let mut request = GetConsumerRequest { page_size: 3, ..GetConsumerRequest::default() };
+    let mut request = GetConsumerRequest { page_size: 3, ..searched(search) };
     let mut found: Vec<String> = vec![];
     for page in 0.. {
         let answer = get(&lab, request.clone()).unwrap();
