@@ -1,7 +1,6 @@
 """Asks a demo server (argument: host:port) with ADBC and with plain pyarrow.flight; prints how many checks passed."""
 
 import sys
-import traceback
 
 import adbc_driver_flightsql
 import adbc_driver_flightsql.dbapi as dbapi
@@ -9,14 +8,10 @@ import adbc_driver_manager
 import pyarrow as pa
 import pyarrow.flight as flight
 
+from checks import check, run
+
 address = sys.argv[1]
-checks = []
 NANOS = pa.timestamp("ns")
-
-
-def check(function):
-    checks.append(function)
-    return function
 
 
 def connect(**options):
@@ -243,14 +238,4 @@ def flight_gives_its_errors_their_codes():
     raise AssertionError("a ticket of nothing")
 
 
-failed = 0
-for function in checks:
-    try:
-        function()
-        print("ok    ", function.__name__)
-    except Exception:
-        failed += 1
-        print("FAILED", function.__name__)
-        traceback.print_exc(file=sys.stdout)
-print(f"checks: {len(checks) - failed} passed; {failed} failed")
-sys.exit(failed > 0)
+run()

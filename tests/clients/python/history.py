@@ -8,7 +8,6 @@ import pathlib
 import subprocess
 import sys
 import time
-import traceback
 import urllib.request
 from datetime import datetime, timezone
 
@@ -19,8 +18,9 @@ import pyarrow.parquet
 import yaml
 from moto.server import ThreadedMotoServer
 
+from checks import check, run
+
 program, folder = sys.argv[1], pathlib.Path(sys.argv[2])
-checks = []
 LIMIT = 120
 QUICK = {
     "OFFSETD_LAG_SAMPLE_INTERVAL": "1s",
@@ -28,11 +28,6 @@ QUICK = {
     "OFFSETD_HISTORY_STORE_STEP": "1s",
     "OFFSETD_HISTORY_MEMORY_FOR": "5s",
 }
-
-
-def check(function):
-    checks.append(function)
-    return function
 
 
 class Server:
@@ -172,15 +167,5 @@ def alert_rules_are_yaml_of_the_form_that_prometheus_reads():
             assert set(rule) == {"alert", "expr", "for", "labels", "annotations"}, rule
 
 
-failed = 0
 folder.mkdir(parents=True, exist_ok=True)
-for function in checks:
-    try:
-        function()
-        print("ok    ", function.__name__)
-    except Exception:
-        failed += 1
-        print("FAILED", function.__name__)
-        traceback.print_exc(file=sys.stdout)
-print(f"checks: {len(checks) - failed} passed; {failed} failed")
-sys.exit(failed > 0)
+run()
