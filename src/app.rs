@@ -74,7 +74,7 @@ pub struct App {
     address: SocketAddr,
     router: Router,
     health: Health,
-    readers: Vec<(Poller, Listener, Overlay, Option<Tails>)>,
+    readers: Vec<(Poller, Listener, Option<Overlay>, Option<Tails>)>,
     stop: CancellationToken,
 }
 
@@ -102,7 +102,8 @@ impl App {
             let bad = |reason| AppError::Cluster { cluster: cluster.name.to_string(), reason };
             let poller = Poller::new(Arc::clone(&store), Arc::clone(cluster), config.lag.clone()).map_err(bad)?;
             let listener = Listener::new(Arc::clone(&store), Arc::clone(cluster)).map_err(bad)?;
-            let overlay = poller.overlay(config.transactions.clone());
+            let transactions = &config.transactions;
+            let overlay = transactions.enabled.then(|| poller.overlay(transactions.clone()));
             let tails = config.lag.look_for_markers.then(|| Tails::new(Arc::clone(cluster)));
             readers.push((poller, listener, overlay, tails));
         }
@@ -139,15 +140,18 @@ impl App {
         let stop_readers = CancellationToken::new();
         let mut parts = Parts::default();
         for (poller, listener, overlay, tails) in self.readers {
-            let (poll, listen, look) = (stop_readers.clone(), stop_readers.clone(), stop_readers.clone());
+            let (poll, listen) = (stop_readers.clone(), stop_readers.clone());
             parts.spawn_blocking("the poller of log ends", move || {
                 poller.run(&poll);
                 Ok(())
             });
-            parts.spawn_blocking("the look behind transactions", move || {
-                overlay.run(&look);
-                Ok(())
-            });
+            if let Some(overlay) = overlay {
+                let stop = stop_readers.clone();
+                parts.spawn_blocking("the look behind transactions", move || {
+                    overlay.run(&stop);
+                    Ok(())
+                });
+            }
             if let Some(tails) = tails {
                 let stop = stop_readers.clone();
                 parts.spawn_blocking("the look at ends", move || {

@@ -221,6 +221,8 @@ section! {
     /// `[transactions]`: commits behind open transactions.
     #[derive(Clone, Debug)]
     pub struct Transactions {
+        /// Look behind them at all.
+        pub enabled: bool = Flag("true"), "Kafka's own tools show these commits, too";
         /// Questions a second, of one cluster, to the coordinators of groups that commit behind an open transaction.
         pub calls_per_second: usize = Positive("50"), "as much as a small broker does not notice, however long a transaction hangs";
     }

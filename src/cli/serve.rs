@@ -21,7 +21,7 @@ use crate::{
     app::{App, AppError},
     clock::Clock,
     config::{CheckProperty, Config, ConfigErrors, Flags, Loaded, Property, Sources},
-    demo::Demo,
+    demo::{Demo, cluster},
     source::kafka,
 };
 
@@ -147,14 +147,7 @@ pub(super) fn demo(args: &DemoArgs, env: &BTreeMap<String, String>) -> Result<Ex
         let demo = tokio::task::spawn_blocking(move || Demo::start(workload)).await.map_err(internal)?;
         let mut demo = demo.map_err(internal)?;
         let mut config = args.load(env, demo.bootstrap_servers())?.config;
-        // The mock's coordinators know nothing of what is in its log.
-        config.audit.enabled = false;
-        for cluster in &mut config.clusters {
-            // The mock never answers the question for topic ids.
-            cluster.topic_ids = false;
-            // Nor does it wake a waiting fetch: commits show as soon as the wait is over.
-            cluster.kafka.insert("fetch.wait.max.ms".to_owned(), "100".to_owned());
-        }
+        cluster::suit(&mut config, "100");
         // So that what groups do shows within seconds.
         config.lag.sample_interval = config.lag.sample_interval.min(DEMO_SAMPLE_INTERVAL);
         let app = App::build(config, Clock::system(), stop.clone()).await?;

@@ -24,10 +24,21 @@ use super::{
     DemoError,
     writer::{Deliveries, Writer},
 };
-use crate::model::OFFSETS_TOPIC;
+use crate::{config::Config, model::OFFSETS_TOPIC};
 
 /// What the mock keeps of a partition's batches.
 pub const KEPT_BYTES: usize = 5 << 20;
+
+/// Has a server not ask for what the mock cannot answer. A commit shows `fetch_wait_ms` later at most.
+pub fn suit(config: &mut Config, fetch_wait_ms: &str) {
+    // Its coordinators know nothing of what is in the log.
+    config.audit.enabled = false;
+    config.transactions.enabled = false;
+    for cluster in &mut config.clusters {
+        cluster.topic_ids = false;
+        cluster.kafka.insert("fetch.wait.max.ms".to_owned(), fetch_wait_ms.to_owned());
+    }
+}
 
 /// A mock cluster. It lives as long as this or one of its writers; clones share it.
 #[derive(Clone)]

@@ -19,7 +19,7 @@ use offsetd::{
     clock::Clock,
     config::{Config, Flags, Sources},
     demo::{
-        cluster::MockKafka,
+        cluster::{MockKafka, suit},
         records::{Commit, GroupDescription, Member, assignment, subscription},
         writer::Writer,
     },
@@ -150,12 +150,9 @@ impl Server {
         let mut config = Config::load(Sources { flags: &flags, env: &env, check_property: None })
             .map_err(|errors| errors.to_string())?
             .config;
-        // The mock's coordinators know nothing of what is in the log; it knows no topic ids, and wakes no waiting fetch.
-        config.audit.enabled = false;
+        suit(&mut config, "10");
         config.server.shutdown_grace = Duration::from_secs(1);
         for cluster in &mut config.clusters {
-            cluster.topic_ids = false;
-            cluster.kafka.insert("fetch.wait.max.ms".to_owned(), "10".to_owned());
             cluster.kafka.insert("reconnect.backoff.max.ms".to_owned(), "200".to_owned());
         }
         let stop = CancellationToken::new();

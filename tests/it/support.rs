@@ -9,7 +9,7 @@ use std::time::Duration;
 use offsetd::app::{App, AppError};
 use offsetd::clock::Clock;
 use offsetd::config::{Config, Flags, Sources};
-use offsetd::demo::cluster::MockKafka;
+use offsetd::demo::cluster::{MockKafka, suit};
 use offsetd::demo::records::{Commit, GroupDescription, Member, assignment, subscription};
 use offsetd::demo::writer::Writer;
 use offsetd::rpc::proto::offset_service_client::OffsetServiceClient;
@@ -123,12 +123,8 @@ impl Setup {
         };
         let loaded = Config::load(Sources { flags: &flags, env: &env, check_property: None });
         let mut config = loaded.unwrap_or_else(|errors| panic!("{errors}")).config;
-        // The mock's coordinators know nothing of what is in the log.
-        config.audit.enabled = false;
+        suit(&mut config, "10");
         for cluster in &mut config.clusters {
-            // The mock knows no topic ids, and wakes no waiting fetch.
-            cluster.topic_ids = false;
-            cluster.kafka.insert("fetch.wait.max.ms".to_owned(), "10".to_owned());
             cluster.kafka.insert("reconnect.backoff.max.ms".to_owned(), "200".to_owned());
         }
         config
