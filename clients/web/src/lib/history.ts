@@ -1,6 +1,5 @@
 // How offsets moved: GetHistory, as series of points.
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { Code, ConnectError } from "@connectrpc/connect";
 import { HistoryBy } from "../gen/offsetd/v1/offsets_pb";
 import { millis } from "./format";
 import { exactly } from "./match";
@@ -40,13 +39,13 @@ const GAP = 4;
 const exact = (value: string) => ({ match: { case: "exact" as const, value } });
 
 /** Where a chart begins: what was before the first sample is not known, and needs no room. */
-export function begin(series: Series[] | undefined, from: number, to: number): number {
-  const first = Math.min(...(series ?? []).map((of) => of.samples[0]?.at ?? to), to - LEAST);
+export function begin(series: Series[], from: number, to: number): number {
+  const first = Math.min(...series.map((of) => of.samples[0]?.at ?? to), to - LEAST);
   return Math.max(from, first);
 }
 
-/** Undefined where the server keeps no history. */
-export async function history(wanted: Wanted, signal?: AbortSignal): Promise<Series[] | undefined> {
+/** One series for each topic, group or cluster that has samples. */
+export async function history(wanted: Wanted, signal?: AbortSignal): Promise<Series[]> {
   const { by, cluster, groups, topic, from, to } = wanted;
   const filter = {
     ...(cluster && { cluster: exact(cluster) }),
@@ -54,21 +53,16 @@ export async function history(wanted: Wanted, signal?: AbortSignal): Promise<Ser
     ...(groups && { groupId: { match: { case: "regex" as const, value: exactly(groups) } } }),
   };
   const request = { filter, by: BY[by], from: timestampFromMs(from), ...(to && { to: timestampFromMs(to) }), pageSize: 1000 };
-  try {
-    const { series, step } = await client.getHistory(request, { signal });
-    const gap = GAP * (Number(step?.seconds ?? 0) * 1000 + (step?.nanos ?? 0) / 1e6);
-    return series.map((of) => {
-      const samples: Sample[] = [];
-      for (const { sampledAt, lag, consumeRate, produceRate } of of.samples) {
-        const at = millis(sampledAt) ?? 0;
-        const before = samples.at(-1)?.at ?? at;
-        if (gap > 0 && at - before > gap) samples.push({ at: before + 1 });
-        samples.push({ at, lag: lag === undefined ? undefined : Number(lag), consumed: consumeRate, produced: produceRate });
-      }
-      return { cluster: of.cluster, group: of.groupId, topic: of.topic, samples };
-    });
-  } catch (error) {
-    if (ConnectError.from(error).code === Code.Unimplemented) return undefined;
-    throw error;
-  }
+  const { series, step } = await client.getHistory(request, { signal });
+  const gap = GAP * (Number(step?.seconds ?? 0) * 1000 + (step?.nanos ?? 0) / 1e6);
+  return series.map((of) => {
+    const samples: Sample[] = [];
+    for (const { sampledAt, lag, consumeRate, produceRate } of of.samples) {
+      const at = millis(sampledAt) ?? 0;
+      const before = samples.at(-1)?.at ?? at;
+      if (gap > 0 && at - before > gap) samples.push({ at: before + 1 });
+      samples.push({ at, lag: lag === undefined ? undefined : Number(lag), consumed: consumeRate, produced: produceRate });
+    }
+    return { cluster: of.cluster, group: of.groupId, topic: of.topic, samples };
+  });
 }
