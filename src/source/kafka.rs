@@ -14,7 +14,7 @@ pub mod log;
 pub mod overlay;
 pub mod tail;
 
-pub use client::check_property;
+pub use client::{CLIENT_DEFAULTS, check_property};
 
 #[expect(clippy::disallowed_methods, reason = "when to ask is not part of any answer")]
 fn now() -> std::time::Instant {

@@ -13,8 +13,10 @@ mod asked;
 mod broker;
 mod fill;
 pub(crate) mod floor;
+mod fresh;
+mod partitions;
 mod served;
-mod used;
+pub(crate) mod used;
 
 use broker::{Broker, Release};
 use fill::Load;
@@ -48,10 +50,13 @@ pub(crate) fn run(report: &mut Report) {
             measure(report, &load);
         }
     }
+    if report.wants("100,000 partitions") {
+        partitions::run(report);
+    }
 }
 
 fn measure(report: &mut Report, load: &Load) {
-    let broker = Broker::started_with(Release::of(KAFKA), PROPERTIES);
+    let mut broker = Broker::started_with(Release::of(KAFKA), PROPERTIES);
     let servers = broker.bootstrap_servers();
     fill::topics(&servers, load);
     let mut empty = Served::start(&servers, &[]);
@@ -79,6 +84,9 @@ fn measure(report: &mut Report, load: &Load) {
     report.pair(&of("CPU to ready, beside the floor"), "s", &mut cpu, &mut floor_cpu, Goal::AtMost(1.4));
     report.limit(&of("start to listening"), "ms", middle(&mut listening), Goal::AtMost(50.0));
     memory(report, load, &servers, base);
+    if load.name == SMALL.name {
+        fresh::run(report, load, &mut broker);
+    }
 }
 
 fn floor_once(servers: &str) -> (Duration, Value) {

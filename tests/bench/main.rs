@@ -27,8 +27,11 @@ mod measure;
 #[allow(dead_code, reason = "shared with the tests, which use more of it")]
 #[path = "../it/process.rs"]
 mod process;
+#[path = "../recorded.rs"]
+mod recorded;
 mod serving;
 mod sql;
+mod store;
 
 use measure::Report;
 
@@ -52,8 +55,13 @@ struct Args {
 
 type Suite = fn(&mut Report);
 
-const SUITES: [(&str, Suite); 4] =
-    [("sql", sql::run), ("serving", serving::run), ("history", history::run), ("kafka", kafka::run)];
+const SUITES: [(&str, Suite); 5] = [
+    ("store", store::run),
+    ("sql", sql::run),
+    ("serving", serving::run),
+    ("history", history::run),
+    ("kafka", kafka::run),
+];
 
 fn main() -> ExitCode {
     // This program is also what it measures.

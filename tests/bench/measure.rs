@@ -31,7 +31,7 @@ impl Report {
     pub(crate) fn suite(&mut self, name: &'static str) {
         self.suite = name;
         println!("\n{name}");
-        println!("  {:<58} {:>13} {:>13} {:>9}  goal", "", "ours", "beside it", "ratio");
+        println!("  {:<66} {:>12} {:>12} {:>8}  goal", "", "ours", "beside it", "ratio");
     }
 
     /// Times two things in turn; the medians, and how many times as long ours takes.
@@ -46,6 +46,27 @@ impl Report {
         if let Some((ours, beside)) = self.medians(what, ours, beside) {
             self.row(what, "s", ours, beside, beside / ours, goal);
         }
+    }
+
+    /// What one of many costs.
+    pub(crate) fn each(&mut self, what: &str, count: usize, run: impl FnMut()) {
+        self.each_of(what, count, run, || ());
+    }
+
+    /// The same, where each round leaves something to put in order.
+    #[expect(clippy::cast_precision_loss, reason = "a few millions")]
+    pub(crate) fn each_of(&mut self, what: &str, count: usize, mut run: impl FnMut(), mut after: impl FnMut()) {
+        if !self.wants(what) {
+            return;
+        }
+        let mut round = |_| {
+            let took = time(&mut run).as_secs_f64() / count as f64;
+            after();
+            took
+        };
+        round(0);
+        let mut took: Vec<f64> = (0..self.rounds).map(round).collect();
+        self.row(what, "s", middle(&mut took), f64::NAN, f64::NAN, Goal::None);
     }
 
     /// Whether a comparison of this name is asked for.
@@ -92,7 +113,8 @@ impl Report {
             Goal::None => (String::new(), None),
         };
         let missed = if met == Some(false) { "  MISSED" } else { "" };
-        println!("  {what:<58} {:>13} {:>13} {ratio:>9.2}  {text}{missed}", shown(ours, unit), shown(beside, unit));
+        let factor = if ratio.is_nan() { String::new() } else { format!("{ratio:.2}") };
+        println!("  {what:<66} {:>12} {:>12} {factor:>8}  {text}{missed}", shown(ours, unit), shown(beside, unit));
         self.rows.push(json!({
             "suite": self.suite, "what": what, "unit": unit, "ours": ours, "beside": beside, "ratio": ratio,
             "goal": text, "met": met,
@@ -107,6 +129,7 @@ impl Report {
 fn shown(value: f64, unit: &str) -> String {
     match unit {
         _ if value.is_nan() => String::new(),
+        "s" if value < 1e-6 => format!("{:.0} ns", value * 1e9),
         "s" if value < 1e-3 => format!("{:.1} µs", value * 1e6),
         "s" if value < 1.0 => format!("{:.2} ms", value * 1e3),
         _ if value >= 100.0 => format!("{value:.0} {unit}"),

@@ -16,7 +16,8 @@ use arrow_flight::{FlightDescriptor, FlightEndpoint, FlightInfo, Ticket};
 use futures::{StreamExt, TryStreamExt, stream};
 use offsetd::model::Millis;
 use offsetd::rpc::proto::offset_service_client::OffsetServiceClient;
-use offsetd::rpc::proto::{QueryRequest, SqlRequest};
+use offsetd::rpc::proto::string_filter::Match;
+use offsetd::rpc::proto::{OffsetFilter, QueryRequest, SqlRequest, StringFilter, WatchRequest};
 use offsetd::rpc::{self, Service};
 use offsetd::sql::{Engine, Statement};
 use offsetd::store::Store;
@@ -237,8 +238,92 @@ fn mixed(report: &mut Report, store: &Arc<Store>) {
     }
 }
 
+/// Readers of one group, all of them told of each change.
+struct Readers {
+    runtime: Runtime,
+    told: Arc<AtomicU64>,
+    all: Arc<tokio::sync::Notify>,
+    count: u64,
+}
+
+impl Readers {
+    async fn watch(channel: Channel, told: Arc<AtomicU64>, all: Arc<tokio::sync::Notify>, count: u64) {
+        let exact = StringFilter { r#match: Some(Match::Exact("watched".to_owned())) };
+        let filter = OffsetFilter { group_id: Some(exact), ..OffsetFilter::default() };
+        let request = WatchRequest { filter: Some(filter), ..WatchRequest::default() };
+        let mut changes = OffsetServiceClient::new(channel).watch(request).await.unwrap().into_inner();
+        while let Ok(Some(message)) = changes.message().await {
+            for _ in message.changes {
+                if (told.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(count) {
+                    all.notify_one();
+                }
+            }
+        }
+    }
+
+    /// Waits until all of them are told of something.
+    fn new(store: &Arc<Store>, channels: &[Channel], count: u64) -> Self {
+        let (runtime, told, all) = (runtime(), Arc::new(AtomicU64::new(0)), Arc::default());
+        let readers = Self { runtime, told, all, count };
+        for channel in channels.iter().cycle().take(usize::try_from(count).unwrap()) {
+            let (told, all) = (Arc::clone(&readers.told), Arc::clone(&readers.all));
+            readers.runtime.spawn(Self::watch(channel.clone(), told, all, count));
+        }
+        let mut before = u64::MAX;
+        while readers.told.swap(0, Ordering::Relaxed) != count || before != count {
+            before = count;
+            change(store);
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        // What came meanwhile is no news.
+        let _ = readers.runtime.block_on(tokio::time::timeout(Duration::from_millis(1), readers.all.notified()));
+        readers
+    }
+
+    fn tell(&self, store: &Arc<Store>) {
+        change(store);
+        self.runtime.block_on(self.all.notified());
+        assert_eq!(self.told.swap(0, Ordering::Relaxed), self.count);
+    }
+}
+
+fn change(store: &Arc<Store>) {
+    let at = store.clock.now();
+    let commit =
+        Committed { group: "watched".to_owned(), topic: "live".to_owned(), partition: 0, offset: at, at, metadata: "" };
+    made::commit(&store.clusters()[0], &[commit], true);
+}
+
+/// One change, until the last of a thousand readers has it, beside one reader.
+fn fan_out(report: &mut Report, store: &Arc<Store>) {
+    const WHAT: &str = "Watch: a change, to the last of 1,000 readers, beside one reader";
+    if !report.wants(WHAT) {
+        return;
+    }
+    let server = runtime();
+    let (_engine, router) = service(store);
+    let channels: Vec<Channel> = (0..10).map(|_| server.block_on(serve(router.clone()))).collect();
+    let mut took = [1000, 1].map(|count| {
+        let readers = Readers::new(store, &channels, count);
+        let times: Vec<f64> = (0..200)
+            .map(|_| {
+                let started = Instant::now();
+                readers.tell(store);
+                started.elapsed().as_secs_f64()
+            })
+            .collect();
+        readers.runtime.shutdown_timeout(Duration::from_secs(5));
+        times
+    });
+    let [many, one] = &mut took;
+    report.pair(WHAT, "s", many, one, Goal::None);
+}
+
 pub(crate) fn run(report: &mut Report) {
     let store = million();
     exports(report, &store);
-    mixed(report, &store);
+    fan_out(report, &store);
+    if report.wants("Query p99 beside 16 SQL clients") {
+        mixed(report, &store);
+    }
 }

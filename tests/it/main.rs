@@ -22,6 +22,8 @@ mod process;
 mod program;
 mod prompt;
 mod pushdown;
+#[path = "../recorded.rs"]
+mod recorded;
 mod rpc;
 mod server;
 mod sql;

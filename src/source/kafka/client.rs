@@ -21,7 +21,7 @@ use rdkafka::{
 use crate::config;
 
 /// What every client here is set to, below what the operator sets. Why, where it is not plain:
-const DEFAULTS: &[(&str, &str)] = &[
+pub const CLIENT_DEFAULTS: &[(&str, &str)] = &[
     ("client.id", "offsetd"),
     ("enable.metrics.push", "false"),
     // Small fetches read as fast as large ones and need a quarter of the memory.
@@ -96,7 +96,7 @@ fn connect_with(cluster: &config::Cluster, more: &[(&str, &str)]) -> Result<Clie
     settings.set_log_level(RDKafkaLogLevel::Info);
     let operator = cluster.kafka.iter().map(|(key, value)| (key.as_str(), value.as_str()));
     let fixed = FIXED.iter().chain(more).copied();
-    for (key, value) in DEFAULTS.iter().copied().chain(operator).chain(fixed) {
+    for (key, value) in CLIENT_DEFAULTS.iter().copied().chain(operator).chain(fixed) {
         settings.set(key, value);
     }
     settings.set("bootstrap.servers", &cluster.bootstrap_servers);

@@ -18,22 +18,22 @@ const ROUND: Duration = Duration::from_secs(2);
 /// Calls one after another, for latency.
 const CALLS: usize = 400;
 
-struct Clients {
-    runtime: Runtime,
+pub(super) struct Clients {
+    pub(super) runtime: Runtime,
     channel: Channel,
 }
 
 type Stub = OffsetServiceClient<Channel>;
 
 impl Clients {
-    fn new(address: &str) -> Self {
+    pub(super) fn new(address: &str) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap().tcp_nodelay(true);
         let channel = runtime.block_on(endpoint.connect()).unwrap();
         Self { runtime, channel }
     }
 
-    fn stub(&self) -> Stub {
+    pub(super) fn stub(&self) -> Stub {
         OffsetServiceClient::new(self.channel.clone()).max_decoding_message_size(64 << 20)
     }
 

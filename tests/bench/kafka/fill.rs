@@ -62,6 +62,7 @@ pub(crate) fn client(bootstrap_servers: &str, more: &[(&str, &str)]) -> ClientCo
 }
 
 /// Counts what the broker took; ends the program when it refuses a record.
+#[derive(Debug, Default)]
 pub(crate) struct Counting(AtomicU64);
 
 impl rdkafka::ClientContext for Counting {}
@@ -80,7 +81,7 @@ pub(crate) fn producer(bootstrap_servers: &str, single: bool) -> ThreadedProduce
     let mut settings = client(bootstrap_servers, &[("client.id", "__admin_client"), ("acks", "1"), ("linger.ms", "5")]);
     settings.set("queue.buffering.max.messages", "1000000").set("queue.buffering.max.kbytes", "262144");
     settings.set("batch.num.messages", if single { "1" } else { "1000" });
-    settings.create_with_context(Counting(AtomicU64::new(0))).unwrap()
+    settings.create_with_context(Counting::default()).unwrap()
 }
 
 pub(crate) fn send(

@@ -8,6 +8,7 @@ use std::ptr;
 use std::time::Duration;
 
 use clap::Parser;
+use offsetd::source::kafka::CLIENT_DEFAULTS;
 use rdkafka::bindings as sys;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
@@ -19,17 +20,11 @@ use super::used::Used;
 const BATCH: usize = 1024;
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// As the server sets its consumers (`source/kafka/client.rs`).
-const SETTINGS: [(&str, &str); 8] = [
-    ("auto.offset.reset", "earliest"),
-    ("isolation.level", "read_committed"),
-    ("fetch.max.bytes", "4194304"),
-    ("fetch.message.max.bytes", "1048576"),
-    ("fetch.wait.max.ms", "100"),
-    ("queued.max.messages.kbytes", "4096"),
-    ("queued.min.messages", "1000000"),
-    ("fetch.queue.backoff.ms", "5"),
-];
+/// As the server sets its consumers.
+pub(super) fn settings() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let more = [("auto.offset.reset", "earliest"), ("isolation.level", "read_committed")];
+    CLIENT_DEFAULTS.iter().copied().chain(more)
+}
 
 #[derive(Debug, Parser)]
 struct Args {
@@ -41,7 +36,7 @@ struct Args {
 /// Reads to the ends that there are at the start, and prints the number of records.
 pub(crate) fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args = Args::parse_from(args);
-    let settings = client(&args.bootstrap_servers, &SETTINGS);
+    let settings = client(&args.bootstrap_servers, &settings().collect::<Vec<_>>());
     let probe: BaseConsumer = settings.create().unwrap();
     let metadata = probe.fetch_metadata(Some(OFFSETS), LIMIT).unwrap();
     let partitions = metadata.topics()[0].partitions().iter().map(|partition| partition.id());

@@ -30,13 +30,13 @@ pub(crate) fn this_program() -> PathBuf {
 }
 
 impl Served {
-    /// Starts it, and waits until it is ready.
-    pub(crate) fn start(bootstrap_servers: &str, more: &[&str]) -> Self {
+    /// Starts it with more settings, and waits until it is ready.
+    pub(crate) fn start(bootstrap_servers: &str, settings: &[(&str, &str)]) -> Self {
         let dir = TempDir::new().unwrap();
         let file = dir.path().join("address");
         let mut command = Command::new(this_program());
         command.args(["offsetd", "serve", "--listen", "127.0.0.1:0", "--bootstrap-servers", bootstrap_servers]);
-        command.arg("--address-file").arg(&file).args(more).env("OFFSETD_HISTORY_MAX_BYTES", "1B");
+        command.arg("--address-file").arg(&file).env("OFFSETD_HISTORY_MAX_BYTES", "1B").envs(settings.iter().copied());
         let started = Instant::now();
         let mut process = Process::spawn("offsetd", &mut command, None, dir.path().join("log"));
         let pid = process.child().id();

@@ -10,7 +10,7 @@ use std::{
 
 use offsetd::decode::{Record, decode};
 
-use super::{bytes, fixtures};
+use crate::recorded::{bytes, records};
 
 /// Counts what each thread asks for.
 struct Counting;
@@ -79,7 +79,7 @@ pub(super) fn json_frugally(record: &Record<'_>, size: usize) {
 
 #[test]
 fn decoding_allocates_nothing_and_json_no_more_than_the_records_size() {
-    for (key, value) in fixtures() {
+    for (key, value) in records() {
         let record = decode_frugally(&key, value.as_deref()).unwrap();
         json_frugally(&record, key.len() + value.as_ref().map_or(0, Vec::len));
     }

@@ -13,12 +13,10 @@ use offsetd::decode::{
 };
 use proptest::{prelude::*, sample::Index};
 
-use super::{
-    allocation::{decode_frugally, json_frugally},
-    fixtures,
-};
+use super::allocation::{decode_frugally, json_frugally};
+use crate::recorded::{Record as Recorded, records};
 
-static SEEDS: LazyLock<Vec<super::Record>> = LazyLock::new(fixtures);
+static SEEDS: LazyLock<Vec<Recorded>> = LazyLock::new(records);
 
 /// What is done to a value.
 #[derive(Clone, Debug)]

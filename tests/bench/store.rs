@@ -1,0 +1,122 @@
+//! The parts of the server, in this process and without Kafka: what each costs for one record, key or call; whether that
+//! stays the same when there are more of them; and what they do to each other.
+
+mod busy;
+mod growth;
+mod micro;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use offsetd::clock::Clock;
+use offsetd::config;
+use offsetd::model::Millis;
+use offsetd::sql::{Engine, Statement};
+use offsetd::store::Store;
+use offsetd::store::event::{Event, EventKind};
+use offsetd::store::group::Commit;
+use offsetd::store::shard::Shard;
+use tokio::runtime::Runtime;
+
+use crate::made;
+use crate::measure::Report;
+
+/// What a poll thread applies at a time.
+const RUN: usize = 256;
+const AT: Millis = 1_767_225_600_000;
+
+pub(crate) fn run(report: &mut Report) {
+    micro::run(report);
+    growth::run(report);
+    busy::run(report);
+}
+
+fn event<'a>(group: &'a str, topic: &'a str, partition: usize, number: i64) -> Event<'a> {
+    let commit = Commit {
+        committed_offset: number,
+        committed_at: AT + number,
+        leader_epoch: 0,
+        metadata: "",
+        expires_at: None,
+        topic_id: None,
+    };
+    let kind = EventKind::Commit { topic, partition: i32::try_from(partition).unwrap(), commit };
+    Event { log_offset: number, at: AT, group, kind }
+}
+
+fn deletion<'a>(group: &'a str, topic: &'a str, partition: usize, number: i64) -> Event<'a> {
+    let kind = EventKind::Delete { topic, partition: i32::try_from(partition).unwrap() };
+    Event { log_offset: number, at: AT, group, kind }
+}
+
+fn names(what: &str, numbers: Range<usize>) -> Vec<String> {
+    numbers.map(|number| format!("{what}-{number}")).collect()
+}
+
+/// A cluster with one log partition and nothing in it.
+fn empty() -> (Arc<Store>, Arc<Shard>) {
+    let store = made::store(&["bench"], 1, Clock::system());
+    let shard = store.clusters()[0].shard(0).unwrap();
+    (store, shard)
+}
+
+/// Keys of a shard: groups, and the partitions of one topic that each reads.
+#[derive(Clone, Debug)]
+struct Keys {
+    groups: Vec<String>,
+    partitions: usize,
+}
+
+impl Keys {
+    fn new(groups: usize, partitions: usize) -> Self {
+        Self { groups: names("service-consumer", 0..groups), partitions }
+    }
+
+    fn len(&self) -> usize {
+        self.groups.len() * self.partitions
+    }
+
+    /// A commit of every key, as news.
+    fn commit(&self, shard: &Shard, first: i64) {
+        let each = |number: usize| {
+            let group = &self.groups[number / self.partitions];
+            event(group, "orders", number % self.partitions, first + i64::try_from(number).unwrap())
+        };
+        self.apply(shard, each);
+    }
+
+    fn delete(&self, shard: &Shard, first: i64) {
+        let each = |number: usize| {
+            let group = &self.groups[number / self.partitions];
+            deletion(group, "orders", number % self.partitions, first + i64::try_from(number).unwrap())
+        };
+        self.apply(shard, each);
+    }
+
+    fn apply<'a>(&'a self, shard: &Shard, each: impl Fn(usize) -> Event<'a>) {
+        for from in (0..self.len()).step_by(RUN) {
+            let events: Vec<_> = (from..self.len().min(from + RUN)).map(&each).collect();
+            shard.apply(&events, 0);
+        }
+        let next = self.len().checked_sub(1).map_or(0, |last| each(last).log_offset + 1);
+        shard.set_applied(next);
+    }
+}
+
+fn engine(store: &Arc<Store>, threads: usize) -> Engine {
+    let settings = config::Sql { threads, target_partitions: threads, ..made::config().sql };
+    Engine::new(Arc::clone(store), settings).unwrap()
+}
+
+/// Runs a statement; how many rows come.
+fn rows(runtime: &Runtime, engine: &Engine, sql: &str) -> usize {
+    runtime.block_on(async {
+        let statement = Statement { sql: sql.to_owned(), ..Statement::default() };
+        let mut answer = engine.run(statement).await.unwrap();
+        let mut rows = 0;
+        while let Some(batch) = answer.next().await {
+            rows += batch.unwrap().num_rows();
+        }
+        rows
+    })
+}

@@ -1,0 +1,187 @@
+//! A writer that has readers beside it, and groups that come and go.
+
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use offsetd::rpc::Service;
+use offsetd::rpc::proto::QueryRequest;
+use offsetd::store::shard::Shard;
+use tokio::runtime::Builder;
+use tokio_util::sync::CancellationToken;
+
+use super::{Keys, RUN, deletion, empty, engine, event, names, rows};
+use crate::kafka::used::Used;
+use crate::made;
+use crate::measure::{Goal, Report, middle, quantile};
+
+const MIB: f64 = 1024.0 * 1024.0;
+const FOR: Duration = Duration::from_secs(3);
+/// Keys of the one group that all ask for.
+const KEYS: usize = 100_000;
+const COMMITS_PER_SECOND: u64 = 20_000;
+const QUERIES_PER_SECOND: u64 = 10_000;
+const SHORT_LIVED: usize = 10_000_000;
+
+pub(super) fn run(report: &mut Report) {
+    if report.wants("writer beside scans") {
+        scans(report);
+    }
+    if report.wants("one group of 100,000 keys") {
+        one_group(report);
+    }
+    if report.wants("short-lived group ids") {
+        short_lived(report);
+    }
+}
+
+/// Commits per second, as fast as it goes.
+#[expect(clippy::cast_precision_loss, reason = "a few millions")]
+fn apply_rate(shard: &Shard, keys: &Keys) -> f64 {
+    let (started, mut rounds) = (Instant::now(), 0);
+    while started.elapsed() < FOR {
+        keys.commit(shard, 1);
+        rounds += 1;
+    }
+    (rounds * keys.len()) as f64 / started.elapsed().as_secs_f64()
+}
+
+/// One core writes, the other reads all of it again and again.
+fn scans(report: &mut Report) {
+    let keys = Keys::new(5000, 100);
+    let (store, shard) = empty();
+    keys.commit(&shard, 0);
+    let (mut alone, mut beside) = (vec![], vec![]);
+    let mut scans = 0;
+    for _ in 0..report.few_rounds() {
+        alone.push(apply_rate(&shard, &keys));
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+                let (engine, mut count) = (engine(&store, 1), 0);
+                while !stop.load(Ordering::Relaxed) {
+                    rows(&runtime, &engine, "SELECT sum(committed_offset) FROM offsets");
+                    count += 1;
+                }
+                count
+            });
+            beside.push(apply_rate(&shard, &keys));
+            stop.store(true, Ordering::Relaxed);
+            scans += reader.join().unwrap();
+        });
+    }
+    println!("  ({scans} scans)");
+    report.pair("writer beside scans, and alone", "1/s", &mut beside, &mut alone, Goal::AtLeast(0.8));
+}
+
+/// Does something so often a second, until told to stop; how long each took.
+fn paced(per_second: u64, stop: &AtomicBool, mut each: impl FnMut(u64)) -> Vec<Duration> {
+    let (started, mut number, mut took) = (Instant::now(), 0, vec![]);
+    while !stop.load(Ordering::Relaxed) {
+        let due = u64::try_from(started.elapsed().as_micros()).unwrap() * per_second / 1_000_000;
+        while number < due {
+            let begun = Instant::now();
+            each(number);
+            took.push(begun.elapsed());
+            number += 1;
+        }
+        thread::sleep(Duration::from_micros(200));
+    }
+    took
+}
+
+fn one_group(report: &mut Report) {
+    let keys = Keys::new(1, KEYS);
+    let (store, shard) = empty();
+    keys.commit(&shard, 0);
+    made::ends(&store.clusters()[0], &[("orders".to_owned(), KEYS)], |_, _| 1 << 40, &store.clock);
+    let config = made::config();
+    let service =
+        Service::new(Arc::new(engine(&store, 1)), config.server, config.history.step, CancellationToken::new());
+    let asked = AtomicU64::new(0);
+    let ask = |stop: &AtomicBool| {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let took = paced(QUERIES_PER_SECOND, stop, |number| {
+            let request = QueryRequest {
+                group_id: keys.groups[0].clone(),
+                topic: "orders".to_owned(),
+                partition: i32::try_from(number * 7919 % 100_000).unwrap(),
+                ..QueryRequest::default()
+            };
+            assert!(runtime.block_on(service.query_offset(request)).unwrap().entry.is_some());
+        });
+        asked.fetch_add(took.len() as u64, Ordering::Relaxed);
+    };
+    let (mut alone, mut beside) = (vec![], vec![]);
+    for _ in 0..report.few_rounds() {
+        alone.push(apply_rate(&shard, &keys));
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| ask(&stop));
+            beside.push(apply_rate(&shard, &keys));
+            stop.store(true, Ordering::Relaxed);
+        });
+    }
+    let of = |what: &str| format!("one group of 100,000 keys, {QUERIES_PER_SECOND} Query/s: {what}");
+    report.pair(&of("commits, and alone"), "1/s", &mut beside, &mut alone, Goal::AtLeast(0.8));
+    let (mut runs, mut pins) = beside_queries(&shard, &keys, ask);
+    println!("  ({} queries)", asked.load(Ordering::Relaxed));
+    let micros = |took: &mut [Duration]| quantile(took, 0.99).as_secs_f64() * 1e6;
+    let what = of(&format!("a run of commits at {COMMITS_PER_SECOND}/s, its wait included, p99"));
+    report.limit(&what, "µs", micros(&mut runs), Goal::AtMost(200.0));
+    report.limit(&of("a pin, p99"), "µs", micros(&mut pins), Goal::AtMost(100.0));
+}
+
+/// How long runs of commits and pins take, while there are queries.
+fn beside_queries(shard: &Shard, keys: &Keys, ask: impl Fn(&AtomicBool) + Sync) -> (Vec<Duration>, Vec<Duration>) {
+    /// Commits that come together.
+    const TOGETHER: usize = 20;
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| ask(&stop));
+        let writer = scope.spawn(|| {
+            paced(COMMITS_PER_SECOND / TOGETHER as u64, &stop, |number| {
+                let first = usize::try_from(number).unwrap() * TOGETHER;
+                let of = |at: usize| event(&keys.groups[0], "orders", (first + at) * 31 % KEYS, 1);
+                shard.apply(&(0..TOGETHER).map(of).collect::<Vec<_>>(), 0);
+            })
+        });
+        let reader = scope.spawn(|| paced(100, &stop, |_| drop(shard.pin())));
+        thread::sleep(FOR);
+        stop.store(true, Ordering::Relaxed);
+        (writer.join().unwrap(), reader.join().unwrap())
+    })
+}
+
+/// Consoles and tests make groups that live for a moment: `console-consumer-12345`.
+#[expect(clippy::cast_precision_loss, reason = "bytes")]
+fn short_lived(report: &mut Report) {
+    const HALF: usize = RUN / 2;
+    let (_store, shard) = empty();
+    let resident = || Used::of(process::id()).resident;
+    // What is kept anyway: the last commits, the names.
+    let pass = |from: usize, to: usize| {
+        for first in (from..to).step_by(HALF) {
+            let groups = names("console-consumer", first..first + HALF);
+            let commits = groups.iter().map(|group| event(group, "orders", 0, 1));
+            let deletions = groups.iter().map(|group| deletion(group, "orders", 0, 2));
+            shard.apply(&commits.chain(deletions).collect::<Vec<_>>(), i64::MAX);
+        }
+    };
+    pass(0, SHORT_LIVED / 100);
+    let before = resident();
+    let started = Instant::now();
+    pass(0, SHORT_LIVED);
+    let took = started.elapsed().as_secs_f64();
+    report.limit("short-lived group ids, in all", "1/s", SHORT_LIVED as f64 / took, Goal::None);
+    let mut grown = [(resident() - before) / MIB];
+    report.limit(
+        "short-lived group ids: memory after 10 million of them",
+        "MiB",
+        middle(&mut grown),
+        Goal::AtMost(8.0),
+    );
+}

@@ -1,0 +1,72 @@
+//! The same work at 1, 2, 4 and 8 times the size: what it costs for one of them must stay flat.
+
+use std::process;
+use std::time::Instant;
+
+use tokio::runtime::Builder;
+
+use super::{Keys, empty, engine, rows};
+use crate::kafka::used::Used;
+use crate::measure::{Goal, Report, middle};
+
+/// Groups at the smallest size.
+const GROUPS: usize = 2500;
+const PARTITIONS: usize = 100;
+const SIZES: [usize; 4] = [1, 2, 4, 8];
+const PINS: usize = 1000;
+/// What lies beyond the caches costs more than what lies in them, whatever the program.
+const FLAT: Goal = Goal::AtMost(1.5);
+
+/// For one record, key or group, in the order of [`WHAT`].
+type Costs = [f64; 5];
+
+const WHAT: [(&str, &str); 5] = [
+    ("a new key", "s"),
+    ("a commit of a known key", "s"),
+    ("memory of a key", "B"),
+    ("a pin", "s"),
+    ("a row that is summed up", "s"),
+];
+
+pub(super) fn run(report: &mut Report) {
+    if !report.wants("growth") {
+        return;
+    }
+    let rounds = report.few_rounds();
+    let costs = SIZES.map(|size| {
+        let rounds: Vec<Costs> = (0..rounds).map(|_| costs(size)).collect();
+        std::array::from_fn::<f64, 5, _>(|at| middle(&mut rounds.iter().map(|costs| costs[at]).collect::<Vec<_>>()))
+    });
+    for (at, (what, unit)) in WHAT.into_iter().enumerate() {
+        for (size, of_size) in SIZES.iter().zip(&costs).skip(1) {
+            let (ours, beside) = (of_size[at], costs[0][at]);
+            let what = format!("growth: {what}, {size} x {} keys, beside 1 x", GROUPS * PARTITIONS);
+            report.row(&what, unit, ours, beside, ours / beside, FLAT);
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a few millions")]
+fn costs(size: usize) -> Costs {
+    let keys = Keys::new(GROUPS * size, PARTITIONS);
+    let (store, shard) = empty();
+    let resident = || Used::of(process::id()).resident;
+    let of_each = |count: usize, run: &mut dyn FnMut()| {
+        let started = Instant::now();
+        run();
+        started.elapsed().as_secs_f64() / count as f64
+    };
+    let before = resident();
+    let new = of_each(keys.len(), &mut || keys.commit(&shard, 0));
+    let memory = (resident() - before) / keys.len() as f64;
+    let known = of_each(keys.len(), &mut || keys.commit(&shard, 1));
+    // The order of the groups is found once.
+    drop(shard.pin());
+    let pin = of_each(PINS, &mut || (0..PINS).for_each(|_| drop(shard.pin())));
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let engine = engine(&store, 1);
+    let sum = "SELECT sum(committed_offset) FROM offsets";
+    rows(&runtime, &engine, sum);
+    let row = of_each(keys.len(), &mut || assert_eq!(rows(&runtime, &engine, sum), 1));
+    [new, known, memory, pin, row]
+}
