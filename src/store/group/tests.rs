@@ -33,8 +33,8 @@ fn contents(view: &GroupView) -> BTreeMap<(String, i32), i64> {
 }
 
 #[test]
-fn a_row_takes_48_bytes() {
-    assert_eq!(size_of::<Row>(), 48);
+fn a_row_takes_44_bytes() {
+    assert_eq!(size_of::<Row>(), 44);
 }
 
 #[test]
