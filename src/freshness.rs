@@ -54,7 +54,7 @@ pub enum Scope {
 /// Holds nothing.
 pub async fn wait_for_all(store: &Store, timeout: Duration) -> Result<(), Stale> {
     let clusters = store.clusters().iter().filter(|cluster| cluster.health().ready);
-    try_join_all(clusters.map(|cluster| wait_for(store, cluster, Scope::Cluster, timeout))).await?;
+    try_join_all(clusters.map(|cluster| wait_for(cluster, Scope::Cluster, timeout))).await?;
     Ok(())
 }
 
@@ -65,9 +65,11 @@ pub async fn wait_for_all(store: &Store, timeout: Duration) -> Result<(), Stale>
 ///
 /// # Cancel safety
 /// As [`wait_for_all`].
-pub async fn wait_for(store: &Store, cluster: &Arc<Cluster>, scope: Scope, timeout: Duration) -> Result<(), Stale> {
+pub async fn wait_for(cluster: &Arc<Cluster>, scope: Scope, timeout: Duration) -> Result<(), Stale> {
     let shards = match &scope {
-        Scope::Key(group, ..) => store.shards_for(cluster, group).into_iter().take(1).collect(),
+        Scope::Key(group, ..) => {
+            cluster.find_of_group(group, |shard| Some(vec![Arc::clone(shard)])).unwrap_or_default()
+        }
         Scope::Cluster => cluster.shards(),
     };
     let numbers: Vec<i32> = shards.iter().map(|shard| shard.key.log_partition).collect();
@@ -99,7 +101,7 @@ async fn follow(cluster: &Arc<Cluster>, shards: &[Arc<Shard>], scope: &Scope, ti
     }
     let health = cluster.health();
     if !health.reachable {
-        let reason = health.last_error.unwrap_or_else(|| "no broker answers".to_owned());
+        let reason = health.last_error.clone().unwrap_or_else(|| "no broker answers".to_owned());
         return Err(format!("cluster {} cannot be reached: {reason}", cluster.name));
     }
     // Before the question: an end below is of another log.
