@@ -15,8 +15,6 @@ use crate::{
     store::{Store, cluster::Cluster, overlay::Settle, shard::Shard},
 };
 
-/// How long one question for the present ends may take.
-const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 /// A shard that does not follow for so long may be held back by an open transaction.
 const HELD_BACK: Duration = Duration::from_millis(250);
 
@@ -73,7 +71,7 @@ pub async fn wait_for(cluster: &Arc<Cluster>, scope: Scope, timeout: Duration) -
         Scope::Cluster => cluster.shards(),
     };
     let numbers: Vec<i32> = shards.iter().map(|shard| shard.key.log_partition).collect();
-    match tokio::time::timeout(timeout, follow(cluster, &shards, &scope, timeout)).await {
+    match tokio::time::timeout(timeout, follow(cluster, &shards, &scope)).await {
         Ok(result) => result.map_err(Stale::Unreachable),
         Err(_) => Err(Stale::Deadline { after: timeout, reason: held_up(cluster, &numbers) }),
     }
@@ -95,7 +93,7 @@ fn held_up(cluster: &Cluster, numbers: &[i32]) -> String {
     )
 }
 
-async fn follow(cluster: &Arc<Cluster>, shards: &[Arc<Shard>], scope: &Scope, timeout: Duration) -> Result<(), String> {
+async fn follow(cluster: &Arc<Cluster>, shards: &[Arc<Shard>], scope: &Scope) -> Result<(), String> {
     if shards.is_empty() {
         return Ok(());
     }
@@ -106,14 +104,12 @@ async fn follow(cluster: &Arc<Cluster>, shards: &[Arc<Shard>], scope: &Scope, ti
     }
     // Before the question: an end below is of another log.
     let before: BTreeMap<i32, i64> = shards.iter().map(|shard| (shard.key.log_partition, shard.applied())).collect();
-    // A broker that does not answer within this is as good as away.
-    let timeout = timeout.min(ASK_TIMEOUT);
-    let ends = cluster.present_ends(before.keys().copied().collect(), timeout).await?;
+    let ends = cluster.present_ends(before.keys().copied().collect()).await?;
     let waits = shards.iter().map(|shard| {
         let number = shard.key.log_partition;
         let target = ends.get(&number).copied().unwrap_or(0);
         let moved = before.get(&number).is_some_and(|before| target < *before);
-        reach(cluster, shard, target, moved, scope, timeout)
+        reach(cluster, shard, target, moved, scope)
     });
     try_join_all(waits).await?;
     Ok(())
@@ -126,7 +122,6 @@ async fn reach(
     target: i64,
     moved: bool,
     scope: &Scope,
-    timeout: Duration,
 ) -> Result<(), String> {
     let number = shard.key.log_partition;
     let mut shard = Arc::clone(shard);
@@ -144,7 +139,7 @@ async fn reach(
             None => return Ok(()),
             Some(now) if now.epoch != shard.epoch => {
                 // Loaded again, since the log moved: the target was of the log before.
-                let ends = cluster.present_ends(vec![number], timeout).await?;
+                let ends = cluster.present_ends(vec![number]).await?;
                 target = ends.get(&number).copied().unwrap_or(0);
                 (shard, moved, settled) = (now, false, None);
                 patience.set(tokio::time::sleep(HELD_BACK));
