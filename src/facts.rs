@@ -15,6 +15,9 @@ use crate::{
     },
 };
 
+/// Of what is produced: what a consumer must gain on it to catch up by more than chance.
+const LEAST_GAIN: f64 = 0.01;
+
 /// A committed offset, and what is derived from it, when it is asked for.
 #[derive(Clone, Debug)]
 pub struct Fact<'a> {
@@ -75,14 +78,16 @@ impl<'a> Fact<'a> {
         self.group.cluster.ends.produce_rate(partition, RATE_OVER)
     }
 
-    /// Seconds until there is no lag, at the present rates; `None` when there never will be none, or nobody knows.
+    /// Seconds until there is no lag, at the present rates; `None` when there never will be none, or nobody knows: rates
+    /// nearly alike differ by chance.
     #[must_use]
     pub fn catch_up_seconds(&self) -> Option<f64> {
         match self.lag().lag.ok()? {
             0 => Some(0.0),
             lag => {
-                let gain = self.consume_rate()? - self.produce_rate()?;
-                (gain > 0.0).then(|| to_f64(lag) / gain)
+                let produced = self.produce_rate()?;
+                let gain = self.consume_rate()? - produced;
+                (gain > produced * LEAST_GAIN).then(|| to_f64(lag) / gain)
             }
         }
     }
@@ -165,7 +170,7 @@ pub struct GroupFact<'a> {
     pub last_committed_at: Option<Millis>,
     /// Committed within the setting, or has members.
     pub active: bool,
-    /// The worst of its partitions'; `ok` without any.
+    /// The worst of its partitions'; `unknown` without any.
     pub status: Status,
 }
 
@@ -187,7 +192,7 @@ pub fn bare_group(group: GroupCut<'_>) -> GroupFact<'_> {
         unknown_lag_partitions: 0,
         last_committed_at: None,
         active: false,
-        status: Status::Ok,
+        status: lag::status_before_offsets(group.group),
     }
 }
 

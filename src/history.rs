@@ -187,7 +187,7 @@ impl Look<'_> {
         let mut numbers: Vec<Option<usize>> = vec![None; topics.len()];
         let mut windows = Vec::with_capacity(if is_live { view.len() } else { 0 });
         let earlier = if is_live && before.is_none() { self.earlier(group) } else { Earlier::new() };
-        let mut worst = Status::Ok;
+        let mut worst = lag::status_before_offsets(view);
         for (position, entry) in view.entries().enumerate() {
             let topic = topics.get(entry.topic_index).copied().flatten().map(|topic| &**topic);
             let lag = lag::lag(entry.row, entry.rare, group.shard.key.log_partition, topic, ends, self.now);

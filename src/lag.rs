@@ -5,7 +5,7 @@ use crate::{
     model::{LagUnknown, Millis, Status},
     store::{
         ends::{EndError, EndValue, Ends, Partition, Topic, to_f64},
-        group::{Rare, Row},
+        group::{GroupView, Rare, Row},
         silent,
         windows::KeyWindow,
     },
@@ -155,6 +155,13 @@ pub struct StatusContext {
     pub now: Ticks,
     /// The cut's time.
     pub now_at: Millis,
+}
+
+/// What the status of a group is before its offsets are looked at, the worst of which counts: of a group that has none
+/// nobody knows how it does.
+#[must_use]
+pub fn status_before_offsets(group: &GroupView) -> Status {
+    if group.is_empty() { Status::Unknown } else { Status::Ok }
 }
 
 /// Status of a partition, by the rules of Burrow's evaluator as the contract refines them. The

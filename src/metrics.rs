@@ -27,6 +27,7 @@ const REGEX_BYTES: usize = 1 << 20;
 
 /// What is asked for, as text.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Parameters {
     /// Name of a dialect; default `offsetd`.
     pub dialect: Option<String>,

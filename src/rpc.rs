@@ -74,6 +74,11 @@ impl Service {
     }
 }
 
+/// The value of an enumeration, which proto3 lets be any number: what is not known here must not be taken for the default.
+fn known<T: TryFrom<i32>>(field: &str, value: i32) -> Result<T, Error> {
+    T::try_from(value).map_err(|_| Error::Invalid(format!("{field}: {value} has no meaning")))
+}
+
 /// The error as a gRPC status, with a hint when to try again.
 fn to_status(error: Error) -> Status {
     let (code, _) = error.codes();

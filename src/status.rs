@@ -168,9 +168,11 @@ pub fn awaited(store: &Store, ready_after: Duration) -> Vec<String> {
 }
 
 fn describe(cluster: &Cluster, health: &Health) -> String {
+    let progress = cluster.progress();
     match &health.last_error {
         Some(error) => format!("cluster {}: {error}", cluster.name),
-        None => format!("cluster {}: {:.0} % read", cluster.name, cluster.progress() * 100.0),
+        None if progress >= 1.0 => format!("cluster {}: read; asking brokers for topics and log ends", cluster.name),
+        None => format!("cluster {}: {:.0} % read", cluster.name, progress * 100.0),
     }
 }
 

@@ -160,6 +160,7 @@ fn causes(error: &dyn std::error::Error) -> String {
 /// What a failed call means to the user.
 pub(super) fn call_failed(status: Status) -> Failure {
     let message = match std::error::Error::source(&status) {
+        Some(_) if is_timeout(&status) => "there was no answer within --timeout".to_owned(),
         // The connection broke; tonic's own message is only "transport error" or the like.
         Some(source) => format!("the connection to the server failed: {}", causes(source)),
         None if status.message().is_empty() => status.code().description().to_owned(),
@@ -174,6 +175,11 @@ pub(super) fn call_failed(status: Status) -> Failure {
         }
         _ => message,
     })
+}
+
+fn is_timeout(status: &Status) -> bool {
+    std::iter::successors(std::error::Error::source(status), |error| error.source())
+        .any(<dyn std::error::Error>::is::<tonic::TimeoutExpired>)
 }
 
 #[cfg(test)]

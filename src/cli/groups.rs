@@ -13,7 +13,7 @@ use super::{
     write_json,
 };
 use crate::rpc::json as to_json;
-use crate::rpc::proto::{Consumer, ConsumerEdge, GetActiveConsumerRequest, GetConsumerRequest};
+use crate::rpc::proto::{Consumer, ConsumerEdge, GetActiveConsumerRequest, GetConsumerRequest, Snapshot};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -54,6 +54,8 @@ struct Found {
     groups: Vec<Consumer>,
     edges: Vec<ConsumerEdge>,
     incomplete_clusters: Vec<String>,
+    /// Of the last page.
+    snapshot: Option<Snapshot>,
 }
 
 pub(super) async fn run(args: &GroupsArgs) -> Result<(), Failure> {
@@ -79,7 +81,7 @@ async fn all(client: &mut Client, args: &GroupsArgs) -> Result<Found, Failure> {
     loop {
         let page = client.get_consumer(request.clone()).await.map_err(call_failed)?.into_inner();
         found.groups.extend(page.consumers);
-        found.incomplete_clusters = page.incomplete_clusters;
+        (found.incomplete_clusters, found.snapshot) = (page.incomplete_clusters, page.snapshot);
         if page.next_page_token.is_empty() {
             return Ok(found);
         }
@@ -100,7 +102,7 @@ async fn active(client: &mut Client, args: &GroupsArgs) -> Result<Found, Failure
         let page = client.get_active_consumer(request.clone()).await.map_err(call_failed)?.into_inner();
         found.groups.extend(page.consumers);
         found.edges.extend(page.edges);
-        found.incomplete_clusters = page.incomplete_clusters;
+        (found.incomplete_clusters, found.snapshot) = (page.incomplete_clusters, page.snapshot);
         if page.next_page_token.is_empty() {
             return Ok(found);
         }
@@ -111,7 +113,11 @@ async fn active(client: &mut Client, args: &GroupsArgs) -> Result<Found, Failure
 impl Found {
     fn to_json(&self, active: bool) -> Value {
         let groups: Vec<Value> = self.groups.iter().map(to_json::consumer).collect();
-        let mut value = json!({"consumers": groups, "incomplete_clusters": self.incomplete_clusters});
+        let mut value = json!({
+            "consumers": groups,
+            "snapshot": self.snapshot.as_ref().map(to_json::snapshot),
+            "incomplete_clusters": self.incomplete_clusters,
+        });
         if let (true, Some(object)) = (active, value.as_object_mut()) {
             object.insert("edges".to_owned(), self.edges.iter().map(to_json::edge).collect());
         }
@@ -230,7 +236,8 @@ mod tests {
         };
         let free =
             ConsumerEdge { topic: "old".to_owned(), partitions: vec![3], lag: Some(5), ..ConsumerEdge::default() };
-        Found { groups: vec![group], edges: vec![owned, free], incomplete_clusters: vec!["late".to_owned()] }
+        let incomplete_clusters = vec!["late".to_owned()];
+        Found { groups: vec![group], edges: vec![owned, free], incomplete_clusters, snapshot: None }
     }
 
     #[test]

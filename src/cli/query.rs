@@ -64,13 +64,7 @@ pub(super) async fn run(args: &QueryArgs) -> Result<(), Failure> {
 fn write(out: &mut impl Write, answer: &QueryResponse, style: Style) -> std::io::Result<()> {
     let entry = answer.entry.clone().unwrap_or_default();
     match style {
-        Style::Json => {
-            let mut value = json::entry(&entry);
-            if let (Some(object), Some(snapshot)) = (value.as_object_mut(), &answer.snapshot) {
-                object.insert("snapshot".to_owned(), json::snapshot(snapshot));
-            }
-            write_json(out, &value)
-        }
+        Style::Json => write_json(out, &json::query(answer)),
         Style::Text => {
             write_text(out, &entry)?;
             let clusters = answer.snapshot.iter().flat_map(|snapshot| &snapshot.clusters);

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     Failure, ServerArgs, Style,
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::rpc::json as to_json;
 use crate::rpc::proto::{
-    GetStatusRequest, OffsetChange, OffsetEntry, OffsetFilter, Resync, StringFilter, WatchRequest, WatchResponse,
+    GetStatusRequest, OffsetChange, OffsetFilter, Resync, StringFilter, WatchRequest, WatchResponse,
     string_filter::Match,
 };
 
@@ -107,19 +107,19 @@ impl Lines {
         if let Some(resync) = &message.resync {
             match self.style {
                 Style::Text => write_resync(out, resync, now)?,
-                Style::Json => write_json(out, &resync_json(resync, now))?,
+                Style::Json => write_json(out, &json!({"resync": to_json::resync(resync)}))?,
             }
         }
         for change in &message.changes {
             match self.style {
                 Style::Text => self.write_change(out, change, now)?,
-                Style::Json => write_json(out, &change_json(change, now))?,
+                Style::Json => write_json(out, &to_json::change(change))?,
             }
         }
         match (message.current_complete, self.style) {
             (false, _) => Ok(()),
             (true, Style::Text) => writeln!(out, "{now}  -- these were the current offsets; changes follow"),
-            (true, Style::Json) => write_json(out, &json!({"time": now, "kind": "current_complete"})),
+            (true, Style::Json) => write_json(out, &json!({"current_complete": true})),
         }
     }
 
@@ -157,43 +157,12 @@ fn write_resync(out: &mut impl Write, resync: &Resync, now: &str) -> std::io::Re
     writeln!(out, "{now}  -- resync: {missed}{place} missed; {follows}")
 }
 
-fn change_json(change: &OffsetChange, now: &str) -> Value {
-    let key = change.new.as_ref().or(change.old.as_ref()).cloned().unwrap_or_default();
-    let offset = |entry: Option<&OffsetEntry>| entry.map_or(Value::Null, |entry| to_json::int(entry.committed_offset));
-    let position = change.position.as_ref();
-    json!({
-        "time": at(change, now),
-        "kind": if change.current { "current" } else if change.new.is_none() { "deleted" } else { "commit" },
-        "cluster": key.cluster,
-        "source": key.source,
-        "group_id": key.group_id,
-        "topic": key.topic,
-        "partition": key.partition,
-        "old": offset(change.old.as_ref()),
-        "new": offset(change.new.as_ref()),
-        "log_partition": position.map(|position| position.log_partition),
-        "epoch": position.map(|position| to_json::uint(position.epoch)),
-        "sequence": position.map(|position| to_json::uint(position.sequence)),
-    })
-}
-
-fn resync_json(resync: &Resync, now: &str) -> Value {
-    let position = resync.position.as_ref();
-    json!({
-        "time": now,
-        "kind": "resync",
-        "cluster": position.map(|position| &position.cluster),
-        "log_partition": position.map(|position| position.log_partition),
-        "epoch": position.map(|position| to_json::uint(position.epoch)),
-        "sequence": position.map(|position| to_json::uint(position.sequence)),
-        "missed": resync.missed.map(to_json::uint),
-        "full": resync.full,
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
+    use crate::rpc::proto::OffsetEntry;
     use crate::rpc::proto::ShardPosition;
 
     const NOW: &str = "2026-01-02T03:04:05.006Z";
@@ -255,9 +224,13 @@ mod tests {
     fn every_change_is_an_object() {
         let lines: Vec<Value> =
             written(Style::Json, false).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        let kinds: Vec<&str> = lines.iter().map(|line| line["kind"].as_str().unwrap()).collect();
-        assert_eq!(kinds, ["resync", "current", "commit", "commit", "commit", "deleted", "current_complete"]);
-        assert_eq!((&lines[2]["old"], &lines[2]["new"], &lines[2]["sequence"]), (&json!(100), &json!(150), &json!(9)));
-        assert_eq!(lines[5]["new"], Value::Null);
+        assert_eq!(lines[0], json!({"resync": {"position": null, "missed": 2, "full": false}}));
+        let offset = |line: &Value, which: &str| line[which]["committed_offset"].as_i64();
+        let offsets: Vec<_> = lines[1..6].iter().map(|line| (offset(line, "old"), offset(line, "new"))).collect();
+        let expected =
+            [(None, Some(5)), (Some(100), Some(150)), (Some(150), Some(20)), (None, Some(1)), (Some(1), None)];
+        assert_eq!(offsets, expected);
+        assert_eq!((&lines[1]["current"], &lines[2]["position"]["sequence"]), (&json!(true), &json!(9)));
+        assert_eq!(lines[6], json!({"current_complete": true}));
     }
 }

@@ -24,8 +24,12 @@ impl<'a> Page<'a> {
     }
 
     pub(super) fn family(&mut self, name: &str, kind: &str, help: &str) {
-        // OpenMetrics names a counter without the end of its samples' name.
-        let name = if self.is_open_metrics { name.strip_suffix("_total").unwrap_or(name) } else { name };
+        let (name, kind) = match (name.strip_suffix("_total"), kind) {
+            // OpenMetrics names a counter without the end of its samples' name, and has no other kind with that end.
+            (Some(counted), "counter") if self.is_open_metrics => (counted, kind),
+            (Some(_), _) if self.is_open_metrics => (name, "unknown"),
+            _ => (name, kind),
+        };
         // Writing to a String cannot fail, here and below.
         let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     entry,
     filter::{Filter, NameFilter},
+    known,
     paging::{self, PageSize, Tokens},
     proto::{self, HistoryBy},
 };
@@ -99,7 +100,7 @@ pub(super) fn get_history(
     let next: Option<Next> = tokens.read(&request.page_token)?;
     let span = Span::new(&request, store.clock.now(), kept_step)?;
     let (span, first) = next.map_or((span, None), |next| (next.span, Some(next.first)));
-    let by = HistoryBy::try_from(request.by).map_err(|_| Error::Invalid(format!("by: {} is none", request.by)))?;
+    let by = known("by", request.by)?;
     let filter = Filter::new(request.filter)?;
     if filter.with_lag_only {
         return Err(Error::Invalid("filter.with_lag_only: a lag comes and goes within a series".to_owned()));

@@ -10,7 +10,7 @@ use crate::{
     model,
     rpc::proto::{
         ClusterStatus, Consumer, ConsumerEdge, GetStatusResponse, HistoryStore, LagUnknown, LogPartitionStatus,
-        OffsetEntry, Owner, Snapshot,
+        OffsetChange, OffsetEntry, Owner, QueryResponse, Resync, ShardPosition, Snapshot,
     },
 };
 
@@ -93,6 +93,43 @@ fn owner(owner: Option<&Owner>) -> Value {
             "client_id": owner.client_id,
             "client_host": owner.client_host,
         })
+    })
+}
+
+/// An answer of Query.
+#[must_use]
+pub fn query(answer: &QueryResponse) -> Value {
+    json!({"entry": answer.entry.as_ref().map(entry), "snapshot": answer.snapshot.as_ref().map(snapshot)})
+}
+
+/// A change that Watch tells.
+#[must_use]
+pub fn change(change: &OffsetChange) -> Value {
+    json!({
+        "position": change.position.as_ref().map(position),
+        "old": change.old.as_ref().map(entry),
+        "new": change.new.as_ref().map(entry),
+        "current": change.current,
+    })
+}
+
+/// What a Watch missed.
+#[must_use]
+pub fn resync(resync: &Resync) -> Value {
+    json!({
+        "position": resync.position.as_ref().map(position),
+        "missed": resync.missed.map(uint),
+        "full": resync.full,
+    })
+}
+
+fn position(position: &ShardPosition) -> Value {
+    json!({
+        "cluster": position.cluster,
+        "source": position.source,
+        "log_partition": position.log_partition,
+        "epoch": uint(position.epoch),
+        "sequence": uint(position.sequence),
     })
 }
 

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{entry, proto, to_status};
+use super::{entry, known, proto, to_status};
 use crate::{
     error::Error,
     sql::{Answer, Engine, ScalarValue, SqlError, Statement, output},
@@ -22,8 +22,8 @@ pub(super) async fn run(
     deadline: Option<Duration>,
     stop: CancellationToken,
 ) -> Result<Stream, Error> {
-    let format = request.format();
-    let latest = request.freshness() == proto::Freshness::Latest;
+    let format = known("format", request.format)?;
+    let latest = known("freshness", request.freshness)? == proto::Freshness::Latest;
     let max_rows = usize::try_from(request.max_rows)
         .map_err(|_| Error::Invalid(format!("max_rows {} is negative", request.max_rows)))?;
     let statement = Statement {

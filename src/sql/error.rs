@@ -13,7 +13,7 @@ pub enum SqlError {
     #[error("{0}")]
     Invalid(String),
     /// The statement is more than a query.
-    #[error("{0}; offsetd is read-only: SELECT, WITH, SHOW, DESCRIBE and EXPLAIN are allowed")]
+    #[error("{0}; offsetd is read-only: SELECT, WITH, SHOW TABLES, SHOW COLUMNS, DESCRIBE and EXPLAIN are allowed")]
     NotReadOnly(String),
     /// A limit of the server, with its setting.
     #[error("{what} (setting `{setting}`)")]

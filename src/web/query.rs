@@ -1,6 +1,6 @@
 //! `GET /v1/query`: the Query call as JSON.
 
-use super::{Deserialize, Error, IntoResponse as _, Json, Query, Response, State, Value, Web, json, problem, proto};
+use super::{Deserialize, Error, IntoResponse as _, Json, Query, Response, State, Web, problem, proto};
 
 use crate::rpc::json as to_json;
 
@@ -58,14 +58,7 @@ pub(super) async fn query(
         Err(error) => Err(error),
     };
     match answer {
-        Ok(answer) => Json(answer_json(&answer)).into_response(),
+        Ok(answer) => Json(to_json::query(&answer)).into_response(),
         Err(error) => problem(&error),
     }
-}
-
-fn answer_json(answer: &proto::QueryResponse) -> Value {
-    json!({
-        "entry": answer.entry.as_ref().map(to_json::entry),
-        "snapshot": answer.snapshot.as_ref().map(to_json::snapshot),
-    })
 }

@@ -285,7 +285,7 @@ fn beyond_the_cap_on_old_versions_the_oldest_statement_is_ended_and_no_other() {
     until("the oldest to let go", || lab.store.held().bytes() < five);
     assert!(lab.store.held().bytes() > 0, "the newer one keeps what it reads");
     let told = lab.next(&mut oldest).unwrap().unwrap_err();
-    let SqlError::Limit { setting: "sql.max_held_bytes", .. } = told else { panic!("{told}") };
+    let SqlError::Busy { setting: "sql.max_held_bytes", .. } = told else { panic!("{told}") };
     let mut rows = 0;
     while let Some(batch) = lab.next(&mut newer) {
         rows += batch.unwrap().num_rows();

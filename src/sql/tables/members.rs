@@ -29,8 +29,12 @@ impl Table for Members {
             .text("client_id", "client.id", |row| &row.member.client_id)
             .text("client_host", "Host, as the broker recorded it", |row| &row.member.client_host)
             .optional_text("rack_id", "client.rack", |row| row.member.rack_id.as_deref())
-            .optional_int32("session_timeout_ms", "Session timeout", |row| row.member.session_timeout_ms)
-            .optional_int32("rebalance_timeout_ms", "Rebalance timeout", |row| row.member.rebalance_timeout_ms)
+            .optional_int64("session_timeout_ms", "Session timeout, in ms", |row| {
+                row.member.session_timeout_ms.map(i64::from)
+            })
+            .optional_int64("rebalance_timeout_ms", "How long the member may take to rejoin, in ms", |row| {
+                row.member.rebalance_timeout_ms.map(i64::from)
+            })
             .optional_int32(
                 "member_epoch",
                 "Epoch that the member has reached; a classic group has its generation",

@@ -53,7 +53,7 @@ fn groups_are_chosen_by_status_kind_activity_and_id() {
     };
     let all = || GetConsumerRequest::default();
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-    assert_eq!(chosen(GetConsumerRequest { statuses: names(&["unknown"]), ..all() }), ["gone"]);
+    assert_eq!(chosen(GetConsumerRequest { statuses: names(&["unknown"]), ..all() }), ["gone", "members-only"]);
     assert_eq!(chosen(GetConsumerRequest { statuses: names(&["nonsense"]), ..all() }), [""; 0]);
     let classic = chosen(GetConsumerRequest { kinds: names(&["classic", "share"]), ..all() });
     assert!(classic.contains(&"billing".to_owned()) && !classic.contains(&"audit".to_owned()), "{classic:?}");

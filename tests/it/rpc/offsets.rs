@@ -124,6 +124,8 @@ fn a_bad_filter_or_size_or_token_is_invalid() {
     assert_fails(answer, Code::InvalidArgument, &["filter.topic.regex"]);
     let answer = get(&lab, GetOffsetRequest { page_size: -1, ..request() });
     assert_fails(answer, Code::InvalidArgument, &["page_size", "-1"]);
+    let answer = get(&lab, GetOffsetRequest { freshness: 7, ..request() });
+    assert_fails(answer, Code::InvalidArgument, &["freshness", "7"]);
     for token in ["garbage", "%%%", "e30"] {
         let answer = get(&lab, GetOffsetRequest { page_token: token.to_owned(), ..request() });
         assert_fails(answer, Code::InvalidArgument, &["page_token"]);

@@ -206,6 +206,32 @@ fn what_is_not_a_query_is_invalid_and_says_what_is_allowed() {
 }
 
 #[test]
+fn clauses_that_would_change_nothing_are_refused() {
+    let lab = shop();
+    for (statement, clause) in [
+        ("SELECT count(*) FROM offsets TABLESAMPLE BERNOULLI (1)", "TABLESAMPLE"),
+        ("SELECT count(*) FROM (SELECT * FROM offsets) TABLESAMPLE (10 ROWS)", "TABLESAMPLE"),
+        ("WITH a AS (SELECT * FROM lag TABLESAMPLE SYSTEM (5)) SELECT * FROM a", "TABLESAMPLE"),
+        ("SELECT * FROM offsets FOR UPDATE", "FOR UPDATE"),
+        ("SELECT * FROM offsets WITH (NOLOCK)", "hint"),
+    ] {
+        let (code, text) = lab.sql_error(statement);
+        assert_eq!(code, Code::InvalidArgument, "{statement}: {text}");
+        assert!(text.contains(clause), "{statement}: {text}");
+    }
+}
+
+#[test]
+fn only_what_may_be_free_again_is_worth_trying_again() {
+    let lab = Setup::default().with("SQL_MAX_ROWS", "3").ready(&kafka(1));
+    for statement in ["SELECT * FROM columns", &format!("SELECT 1{}", " + 1".repeat(20_000))] {
+        let status = lab.try_sql(SqlRequest { statement: statement.to_owned(), ..SqlRequest::default() }).unwrap_err();
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+        assert!(status.metadata().get("retry-after-ms").is_none(), "{status:?}");
+    }
+}
+
+#[test]
 fn files_and_urls_are_out_of_reach() {
     let lab = Lab::new(1);
     for statement in [
@@ -342,7 +368,7 @@ fn errors_speak_of_the_statement_and_not_of_the_engine() {
         ("SELECT 1; SELECT 2", "one statement"),
         ("", "statement"),
         ("SELECT no_such_function(1)", "no_such_function"),
-        ("SELECT 1/0", "ivide by zero"),
+        ("SELECT 1/0", "division by zero"),
         ("SELECT CAST('x' AS INT)", "x"),
         ("SELECT array_repeat('x', 1000000000)", "array_repeat"),
     ] {
