@@ -159,10 +159,10 @@ fn week(report: &mut Report) {
     let read = || {
         let cut = pin(&cluster);
         let groups = Some(vec!["service-7-consumer".to_owned()]);
-        let wanted = Wanted { times: 0..=i64::MAX, groups, prefix: String::new() };
+        let wanted = Wanted { groups, ..Wanted::all(0..=i64::MAX) };
         let mut joined = Joined::new(&cut, wanted, |id| id == "service-7-consumer", |picks| picks);
         let picks = std::mem::take(&mut joined.picks);
-        let (_, keys) = joined.next_group(|_, _| true).unwrap();
+        let keys: Vec<_> = std::iter::from_fn(|| joined.next_key(|_, _| true)).map(|(_, key)| key).collect();
         assert_eq!(keys.len(), PARTITIONS);
         assert!(picks.len() > 10_000);
         let known = keys.iter().flat_map(|key| picks.iter().filter_map(|pick| key.at(*pick))).count();

@@ -123,6 +123,8 @@ fn keys<'a>(
         times: times.clone(),
         groups: of.groups.list().map(|groups| groups.map(str::to_owned).collect()),
         prefix: of.groups.prefix().to_owned(),
+        first: String::new(),
+        patience: question.patience.clone(),
     };
     // Not while others wait for the thread.
     let waits = unit.cluster.cluster.older().is_some();
@@ -130,10 +132,9 @@ fn keys<'a>(
     let picks: Arc<[Pick]> = std::mem::take(&mut joined.picks).into();
     let cluster = &*unit.cluster.cluster.name;
     let has_key = |topic: &str, partition| of.topics.includes(topic) && of.has_partition(partition);
-    let groups = std::iter::from_fn(move || patient(waits, || joined.next_group(has_key)));
-    groups.flat_map(move |(group, keys)| {
-        let picks = Arc::clone(&picks);
-        keys.into_iter().map(move |key| Sampled { cluster, group: Name::clone(&group), key, picks: Arc::clone(&picks) })
+    std::iter::from_fn(move || {
+        let (group, key) = patient(waits, || joined.next_key(has_key))?;
+        Some(Sampled { cluster, group, key, picks: Arc::clone(&picks) })
     })
 }
 
