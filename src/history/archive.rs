@@ -23,6 +23,7 @@ use crate::{
     store::older::{Older, OlderSamples, OlderStatus, Point, Question},
 };
 
+mod asked;
 mod compact;
 mod file;
 mod folder;

@@ -16,9 +16,9 @@ use crate::{
     },
 };
 
-pub(super) struct Lab {
-    pub(super) clock: Clock,
-    pub(super) store: Arc<Store>,
+pub(crate) struct Lab {
+    pub(crate) clock: Clock,
+    pub(crate) store: Arc<Store>,
     sampler: Sampler,
     shard: Arc<Shard>,
     next: i64,
@@ -26,7 +26,7 @@ pub(super) struct Lab {
 
 const STEP: i64 = 10_000;
 
-pub(super) fn lab(max_bytes: usize) -> Lab {
+pub(crate) fn lab(max_bytes: usize) -> Lab {
     let flags = Flags { bootstrap_servers: Some("127.0.0.1:9".to_owned()), ..Flags::default() };
     let config = Config::load(Sources { flags: &flags, env: &BTreeMap::new(), check_property: None }).unwrap().config;
     let clock = Clock::manual(1_700_000_000_000);
@@ -67,7 +67,7 @@ impl Lab {
         self.shard.apply(&[event], if live { 0 } else { i64::MAX });
     }
 
-    pub(super) fn commit(&mut self, group: &str, key: (&str, i32), offset: i64) {
+    pub(crate) fn commit(&mut self, group: &str, key: (&str, i32), offset: i64) {
         self.apply(group, key, Some(offset), true);
     }
 
@@ -88,17 +88,17 @@ impl Lab {
         ends.observe(kind, &[Answer { slot, result: Ok((offset, 0)) }], self.clock.ticks(), self.clock.now());
     }
 
-    pub(super) fn cluster(&self) -> &Arc<Cluster> {
+    pub(crate) fn cluster(&self) -> &Arc<Cluster> {
         self.sampler.cluster()
     }
 
-    pub(super) fn sample(&mut self) {
+    pub(crate) fn sample(&mut self) {
         self.clock.advance(STEP);
         self.sampler.sample();
     }
 
     /// Committed offsets of a key at the samples that there are.
-    pub(super) fn committed(&self, group: &str, key: (&str, i32)) -> Vec<Option<i64>> {
+    pub(crate) fn committed(&self, group: &str, key: (&str, i32)) -> Vec<Option<i64>> {
         self.read(group, key, |point| point.committed_offset)
     }
 
@@ -116,7 +116,7 @@ impl Lab {
     }
 }
 
-pub(super) const KEY: (&str, i32) = ("orders", 0);
+pub(crate) const KEY: (&str, i32) = ("orders", 0);
 
 #[test]
 fn a_key_is_known_from_the_first_sample_on() {

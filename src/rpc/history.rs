@@ -265,6 +265,10 @@ fn sums(picks: &[Pick]) -> Sums {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        history::tests::lab,
+        store::older::{Archived, Older, OlderSamples, OlderStatus, Question},
+    };
 
     fn request(from: Option<i64>, to: Option<i64>, step: Option<i64>) -> proto::GetHistoryRequest {
         let time = |at: i64| Timestamp { seconds: at, nanos: 0 };
@@ -299,5 +303,51 @@ mod tests {
         }
         assert!(span(Some(0), Some(604_800), Some(1)).unwrap_err().contains("longer"));
         assert!(span(Some(i64::MAX), None, None).unwrap_err().contains("not a time"));
+    }
+
+    /// A store whose keys never end.
+    #[derive(Debug)]
+    struct Endless(CancellationToken);
+
+    impl OlderSamples for Endless {
+        fn ask(&self, _: Question) -> Option<Older> {
+            let asked = self.0.clone();
+            let key = move |number: u64| {
+                asked.cancel();
+                let (group, topic) = (format!("{number:020}").into(), "t".into());
+                Archived { group, topic, partition: 0, rows: vec![], stands_for: 1 }
+            };
+            Some(Older { times: vec![0], keys: Box::new((0..).map(key)) })
+        }
+
+        fn status(&self) -> OlderStatus {
+            OlderStatus::default()
+        }
+    }
+
+    #[test]
+    fn a_call_ends_with_its_deadline_and_when_nobody_waits_for_it() {
+        let lab = lab(usize::MAX);
+        let reads = CancellationToken::new();
+        lab.cluster().set_older(Box::new(Endless(reads.clone())));
+        let by = [HistoryBy::Partition, HistoryBy::Cluster];
+        let end = |patience: Patience, by: HistoryBy| {
+            let request = proto::GetHistoryRequest { by: by.into(), ..request(Some(0), Some(5), None) };
+            get_history(&lab.store, Duration::from_secs(10), request, patience)
+        };
+        for by in by {
+            let error = end(Patience::within(Duration::from_millis(20), CancellationToken::new()), by).unwrap_err();
+            assert!(matches!(&error, Error::Deadline(text) if text.contains("narrow")), "{error:?}");
+            let gone = CancellationToken::new();
+            let patience = Patience::within(Duration::from_secs(86_400), gone.clone());
+            std::thread::scope(|scope| {
+                let call = scope.spawn(|| end(patience, by));
+                while !reads.is_cancelled() {
+                    std::thread::yield_now();
+                }
+                gone.cancel();
+                assert!(call.join().unwrap().is_err());
+            });
+        }
     }
 }

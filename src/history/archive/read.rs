@@ -1,14 +1,10 @@
-//! Reads files: those of the time, of these the row groups that can hold a group, of these the rows.
+//! Reads files: those of the time, of these the pages that can hold a group, of these the rows.
 //!
 //! Each file is read by a task of its own, which is a few rows ahead, until nobody waits any more; a file that cannot be
 //! read, or makes its reader panic, is skipped and named.
 
 use std::{pin::pin, sync::Arc};
 
-use arrow::{
-    array::{Array as _, AsArray as _, BooleanArray, RecordBatch},
-    datatypes::TimestampMillisecondType,
-};
 use futures::StreamExt as _;
 use object_store::{ObjectStore, path::Path};
 use parquet::{
@@ -17,15 +13,10 @@ use parquet::{
         arrow_reader::{ArrowPredicateFn, RowFilter},
     },
     errors::ParquetError,
-    file::metadata::RowGroupMetaData,
 };
 use tokio::{runtime::Handle, sync::mpsc};
 
-use super::{
-    Archive, Row, STANDS_FOR, Work, file, folder,
-    folder::Stored,
-    object::{Builder, Object},
-};
+use super::{Archive, Row, STANDS_FOR, Work, asked::Asked, file, folder, folder::Stored, object::Object};
 use crate::{
     model::{Millis, Name},
     store::older::{Archived, Older, Patience, Question},
@@ -35,32 +26,6 @@ use crate::{
 const AT_ONCE: usize = 2048;
 /// Files that are read side by side: many more than there are where hours and days are merged.
 const MOST_FILES: usize = 4096;
-
-/// What is asked for.
-struct Asked(Question);
-
-impl Asked {
-    fn has_group(&self, id: &str) -> bool {
-        id.starts_with(&self.0.prefix)
-            && *id >= *self.0.first
-            && self.0.groups.as_ref().is_none_or(|groups| groups.binary_search_by(|group| (**group).cmp(id)).is_ok())
-    }
-
-    /// Whether there can be a group that is wanted between a least and a greatest id.
-    fn can_be_in(&self, least: &[u8], greatest: &[u8]) -> bool {
-        let prefix = self.0.prefix.as_bytes();
-        let begins = greatest >= prefix && (least <= prefix || least.starts_with(prefix));
-        let is_between = |group: &String| (least..=greatest).contains(&group.as_bytes());
-        begins
-            && greatest >= self.0.first.as_bytes()
-            && self.0.groups.as_ref().is_none_or(|groups| groups.iter().any(is_between))
-    }
-
-    /// Rows before the first time may say what a key was then.
-    fn earliest(&self) -> Millis {
-        self.0.times.start().saturating_sub(STANDS_FOR)
-    }
-}
 
 /// What a task says of its file: first the times of its samples.
 enum Told {
@@ -202,13 +167,8 @@ impl Archive {
     pub(super) fn walk(self: &Arc<Self>, question: Question) -> Result<Older, String> {
         let store = self.store()?;
         let reading = self.reading(&question)?;
-        let (lister, cluster) = (Arc::clone(&store), Name::clone(&question.cluster));
-        let list = reading.handle.spawn(async move { folder::list(&*lister, &cluster).await });
-        let listed = reading.wait(async { Some(list.await) });
-        let (files, foreign) = match listed {
-            Some(listed) => listed.map_err(|error| error.to_string())??,
-            None => Default::default(),
-        };
+        let listed = reading.wait(async { Some(folder::list(&*store, &question.cluster).await) });
+        let (files, foreign) = listed.unwrap_or_else(|| Ok(Default::default()))?;
         foreign.iter().for_each(|path| self.skip(path, "not a file of history"));
         let asked = Asked(question);
         let (from, to) = (asked.earliest(), *asked.0.times.end());
@@ -305,10 +265,12 @@ async fn read(
     if sender.send(Told::Times(times)).await.is_err() {
         return Ok(());
     }
-    let groups = row_groups(&mut builder, &question).await?;
+    let groups = question.row_groups(&mut builder).await?;
+    if let Some(pages) = question.pages(builder.metadata(), &groups) {
+        builder = builder.with_row_selection(pages);
+    }
     let mask = ProjectionMask::leaves(builder.parquet_schema(), [file::GROUP, file::TIME]);
-    let filter =
-        RowFilter::new(vec![Box::new(ArrowPredicateFn::new(mask, move |batch| Ok(wanted(&batch, &question))))]);
+    let filter = RowFilter::new(vec![Box::new(ArrowPredicateFn::new(mask, move |batch| Ok(question.rows(&batch))))]);
     let rows = builder.with_row_groups(groups).with_row_filter(filter).with_batch_size(AT_ONCE).build()?;
     let mut rows = pin!(rows);
     while let Some(batch) = rows.next().await {
@@ -318,43 +280,4 @@ async fn read(
         }
     }
     Ok(())
-}
-
-/// The row groups that can hold what is wanted: by statistics, then, for a few groups, by bloom filters.
-async fn row_groups(builder: &mut Builder, question: &Asked) -> Result<Vec<usize>, ParquetError> {
-    let all = builder.metadata().row_groups().iter().enumerate();
-    let by_statistics: Vec<usize> = all.filter(|(_, group)| can_hold(group, question)).map(|(at, _)| at).collect();
-    let Some(groups) = question.0.groups.as_ref().filter(|groups| groups.len() <= 16) else { return Ok(by_statistics) };
-    let mut kept = vec![];
-    for at in by_statistics {
-        let bloom = builder.get_row_group_column_bloom_filter(at, file::GROUP).await?;
-        if bloom.is_none_or(|bloom| groups.iter().any(|group| bloom.check(group.as_str()))) {
-            kept.push(at);
-        }
-    }
-    Ok(kept)
-}
-
-fn can_hold(group: &RowGroupMetaData, question: &Asked) -> bool {
-    let statistics = group.columns().get(file::GROUP).and_then(|column| column.statistics());
-    let bounds = statistics.and_then(|known| Some((known.min_bytes_opt()?, known.max_bytes_opt()?)));
-    bounds.is_none_or(|(least, greatest)| question.can_be_in(least, greatest))
-}
-
-/// Which rows of a batch of `group_id` and `sampled_at` are wanted.
-fn wanted(batch: &RecordBatch, question: &Asked) -> BooleanArray {
-    let groups = batch.columns().first().and_then(|column| column.as_string_opt::<i32>());
-    let times = batch.columns().get(1).and_then(|column| column.as_primitive_opt::<TimestampMillisecondType>());
-    let (Some(groups), Some(times)) = (groups, times) else { return BooleanArray::from(vec![false; batch.num_rows()]) };
-    let times_wanted = question.earliest()..=*question.0.times.end();
-    let (mut known, mut is_wanted) = (None, false);
-    let each = (0..groups.len()).map(|at| {
-        // Sorted: most rows are of the group of the one before.
-        let group = groups.value(at);
-        if known != Some(group) {
-            (known, is_wanted) = (Some(group), question.has_group(group));
-        }
-        is_wanted && times_wanted.contains(&times.value(at))
-    });
-    BooleanArray::from(each.collect::<Vec<bool>>())
 }
