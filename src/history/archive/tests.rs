@@ -121,20 +121,12 @@ fn the_files_of_an_hour_become_one_and_say_the_same() {
 fn the_files_of_a_day_become_one_but_for_hours_that_cannot_be_read() {
     let dir = TempDir::new().unwrap();
     let archive = archive(dir.path());
-    // Three days, of which the last is not over.
-    for at in (0..52).map(|hour| START + hour * HOUR) {
-        for group in 0..20 {
-            let rows = |minute: i64| row(&format!("g{group}"), 0, at + minute * 60_000, Some(at / 1000 + minute));
-            if group == 0 {
-                store(&archive, &[rows(0), rows(30)]);
-            }
-            // A file of the same hour with the other groups.
-            if group == 1 {
-                store(&archive, &(1..20).map(|of| row(&format!("g{of}"), 0, at + 1, Some(of))).collect::<Vec<_>>());
-            }
-        }
+    // Three days, of which the last is not over: two files an hour.
+    for at in (0..104).map(|half| START + half * HOUR / 2) {
+        let rows = |group: i64| row(&format!("g{group:02}"), 0, at, Some(at / 1000 + group));
+        store(&archive, &(0..20).map(rows).collect::<Vec<_>>());
     }
-    let bad = format!("cluster=c/date=2026-01-01/{0}-{0}.parquet", START + 5 * HOUR + 2);
+    let bad = format!("cluster=c/date=2026-01-01/{0}-{0}.parquet", START + 5 * HOUR + HOUR / 4);
     fs::write(dir.path().join(&bad), "PAR1").unwrap();
     let all = || read(&archive, question(START..=START + 60 * HOUR));
     let before = all();
