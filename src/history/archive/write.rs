@@ -20,6 +20,11 @@ use crate::{
 /// How often it looks whether something is due.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// How often it tidies.
+const TIDY_EVERY: Millis = 900_000;
+/// How soon it tries again what failed.
+const TIDY_AGAIN: Millis = 60_000;
+
 /// How far a cluster was written.
 #[derive(Clone, Copy, Debug, Default)]
 struct Written {
@@ -43,7 +48,8 @@ pub struct Writer {
 struct Tidier {
     archive: Arc<Archive>,
     store: Arc<Store>,
-    tidied: Option<Millis>,
+    /// When it tidied last, and how long until it does again.
+    tidied: Option<(Millis, Millis)>,
 }
 
 impl Writer {
@@ -144,14 +150,18 @@ impl Tidier {
     /// Tidies if it is time.
     async fn look(&mut self) {
         let now = self.store.clock.now();
-        if self.tidied.is_none_or(|tidied| now.abs_diff(tidied) >= KEYFRAME.unsigned_abs() / 4) {
-            self.tidied = Some(now);
+        if self.tidied.is_none_or(|(tidied, rest)| now.abs_diff(tidied) >= rest.unsigned_abs()) {
+            let mut rest = TIDY_EVERY;
             for cluster in self.store.clusters() {
                 match self.tidy(cluster, now).await {
                     Ok(()) => self.archive.succeeded(&cluster.name, Work::Tidy),
-                    Err(error) => self.archive.failed(&cluster.name, Work::Tidy, &error),
+                    Err(error) => {
+                        self.archive.failed(&cluster.name, Work::Tidy, &error);
+                        rest = TIDY_AGAIN;
+                    }
                 }
             }
+            self.tidied = Some((now, rest));
         }
     }
 
