@@ -136,6 +136,8 @@ impl App {
     /// The part that died.
     pub async fn run(self) -> Result<(), AppError> {
         let stop = self.stop;
+        // Bound already: who comes now waits. First, since what is started below must be stopped again.
+        write_address(self.config.server.address_file.as_deref(), self.address)?;
         // Ends after the front, so that calls under way still see a live store.
         let stop_readers = CancellationToken::new();
         let mut parts = Parts::default();
@@ -179,7 +181,6 @@ impl App {
         let listener = self.listener.tap_io(|stream| drop(stream.set_nodelay(true)));
         let server = axum::serve(listener, self.router).with_graceful_shutdown(stop.clone().cancelled_owned());
         parts.spawn("the server", async { server.await.map_err(|error| error.to_string()) });
-        write_address(self.config.server.address_file.as_deref(), self.address)?;
         tracing::info!(address = %self.address, "listening");
 
         let died = parts.until(&stop).await;

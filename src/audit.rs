@@ -136,7 +136,7 @@ async fn compare(cluster: &Arc<Cluster>, group: &Name, patience: Patience) -> Op
         }
     };
     let number = shard.key.log_partition;
-    let end = *cluster.present_ends(vec![number], TIMEOUT).await.ok()?.get(&number)?;
+    let end = *cluster.present_ends(vec![number]).await.ok()?.get(&number)?;
     tokio::time::timeout(patience.follow, shard.wait_applied(end)).await.ok()?;
     // A shard that was loaded again is another.
     let now = cluster.shard(number).filter(|now| now.epoch == shard.epoch)?;

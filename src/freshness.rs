@@ -15,8 +15,6 @@ use crate::{
     store::{Store, cluster::Cluster, overlay::Settle, shard::Shard},
 };
 
-/// How long one question for the present ends may take.
-const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 /// A shard that does not follow for so long may be held back by an open transaction.
 const HELD_BACK: Duration = Duration::from_millis(250);
 
@@ -54,7 +52,7 @@ pub enum Scope {
 /// Holds nothing.
 pub async fn wait_for_all(store: &Store, timeout: Duration) -> Result<(), Stale> {
     let clusters = store.clusters().iter().filter(|cluster| cluster.health().ready);
-    try_join_all(clusters.map(|cluster| wait_for(store, cluster, Scope::Cluster, timeout))).await?;
+    try_join_all(clusters.map(|cluster| wait_for(cluster, Scope::Cluster, timeout))).await?;
     Ok(())
 }
 
@@ -65,13 +63,15 @@ pub async fn wait_for_all(store: &Store, timeout: Duration) -> Result<(), Stale>
 ///
 /// # Cancel safety
 /// As [`wait_for_all`].
-pub async fn wait_for(store: &Store, cluster: &Arc<Cluster>, scope: Scope, timeout: Duration) -> Result<(), Stale> {
+pub async fn wait_for(cluster: &Arc<Cluster>, scope: Scope, timeout: Duration) -> Result<(), Stale> {
     let shards = match &scope {
-        Scope::Key(group, ..) => store.shards_for(cluster, group).into_iter().take(1).collect(),
+        Scope::Key(group, ..) => {
+            cluster.find_of_group(group, |shard| Some(vec![Arc::clone(shard)])).unwrap_or_default()
+        }
         Scope::Cluster => cluster.shards(),
     };
     let numbers: Vec<i32> = shards.iter().map(|shard| shard.key.log_partition).collect();
-    match tokio::time::timeout(timeout, follow(cluster, &shards, &scope, timeout)).await {
+    match tokio::time::timeout(timeout, follow(cluster, &shards, &scope)).await {
         Ok(result) => result.map_err(Stale::Unreachable),
         Err(_) => Err(Stale::Deadline { after: timeout, reason: held_up(cluster, &numbers) }),
     }
@@ -93,25 +93,23 @@ fn held_up(cluster: &Cluster, numbers: &[i32]) -> String {
     )
 }
 
-async fn follow(cluster: &Arc<Cluster>, shards: &[Arc<Shard>], scope: &Scope, timeout: Duration) -> Result<(), String> {
+async fn follow(cluster: &Arc<Cluster>, shards: &[Arc<Shard>], scope: &Scope) -> Result<(), String> {
     if shards.is_empty() {
         return Ok(());
     }
     let health = cluster.health();
     if !health.reachable {
-        let reason = health.last_error.unwrap_or_else(|| "no broker answers".to_owned());
+        let reason = health.last_error.clone().unwrap_or_else(|| "no broker answers".to_owned());
         return Err(format!("cluster {} cannot be reached: {reason}", cluster.name));
     }
     // Before the question: an end below is of another log.
     let before: BTreeMap<i32, i64> = shards.iter().map(|shard| (shard.key.log_partition, shard.applied())).collect();
-    // A broker that does not answer within this is as good as away.
-    let timeout = timeout.min(ASK_TIMEOUT);
-    let ends = cluster.present_ends(before.keys().copied().collect(), timeout).await?;
+    let ends = cluster.present_ends(before.keys().copied().collect()).await?;
     let waits = shards.iter().map(|shard| {
         let number = shard.key.log_partition;
         let target = ends.get(&number).copied().unwrap_or(0);
         let moved = before.get(&number).is_some_and(|before| target < *before);
-        reach(cluster, shard, target, moved, scope, timeout)
+        reach(cluster, shard, target, moved, scope)
     });
     try_join_all(waits).await?;
     Ok(())
@@ -124,7 +122,6 @@ async fn reach(
     target: i64,
     moved: bool,
     scope: &Scope,
-    timeout: Duration,
 ) -> Result<(), String> {
     let number = shard.key.log_partition;
     let mut shard = Arc::clone(shard);
@@ -142,7 +139,7 @@ async fn reach(
             None => return Ok(()),
             Some(now) if now.epoch != shard.epoch => {
                 // Loaded again, since the log moved: the target was of the log before.
-                let ends = cluster.present_ends(vec![number], timeout).await?;
+                let ends = cluster.present_ends(vec![number]).await?;
                 target = ends.get(&number).copied().unwrap_or(0);
                 (shard, moved, settled) = (now, false, None);
                 patience.set(tokio::time::sleep(HELD_BACK));

@@ -49,7 +49,7 @@ use shard::{Limits, Shard};
 
 use crate::{
     clock::Clock,
-    model::{Millis, Name, log_partition_for},
+    model::{Millis, Name},
 };
 
 /// `offsets.topic.num.partitions` unless the operator of Kafka says otherwise.
@@ -218,19 +218,8 @@ impl Store {
             remaining: cluster
                 .remaining(&self.clock)
                 .map_or_else(String::new, |left| format!(", about {} s left", left.as_secs() + 1)),
-            error: health.last_error.map_or_else(String::new, |error| format!("; {error}")),
+            error: health.last_error.as_ref().map_or_else(String::new, |error| format!("; {error}")),
         })
-    }
-
-    /// The shards that may hold a group, the one that the hash names first.
-    #[must_use]
-    pub fn shards_for(&self, cluster: &Cluster, group: &str) -> Vec<Arc<Shard>> {
-        let shards = cluster.shards();
-        let home = i32::try_from(shards.len()).ok().and_then(|count| log_partition_for(group, count));
-        let (mut first, rest): (Vec<_>, Vec<_>) =
-            shards.into_iter().partition(|shard| Some(shard.key.log_partition) == home);
-        first.extend(rest);
-        first
     }
 
     /// A name for what is read now, never given twice.

@@ -171,12 +171,12 @@ pub(super) fn cluster_status(store: &Store, cluster: &Arc<Cluster>) -> proto::Cl
         history_since: samples.moments().next().map(|(_, oldest)| timestamp(oldest.at)),
         history_bytes: u64::try_from(samples.bytes).unwrap_or(u64::MAX),
         history_dropped_samples: samples.dropped,
-        cluster_id: health.cluster_id,
+        cluster_id: health.cluster_id.clone(),
         brokers: health.brokers,
         controller: health.controller,
         reachable: health.reachable,
         ready: health.ready,
-        last_error: health.last_error,
+        last_error: health.last_error.clone(),
         stale_since: health.stale_since.map(timestamp),
     }
 }

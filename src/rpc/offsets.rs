@@ -38,18 +38,17 @@ pub(super) async fn query(
     }
     if request.freshness() == Freshness::Latest {
         let scope = Scope::Key((&*request.group_id).into(), (&*request.topic).into(), request.partition);
-        freshness::wait_for(store, cluster, scope, patience(deadline)).await?;
+        freshness::wait_for(cluster, scope, patience(deadline)).await?;
     }
     // After the wait: a shard may have been replaced meanwhile.
-    let shards = store.shards_for(cluster, &request.group_id);
-    let found = shards.iter().find_map(|shard| {
+    let found = cluster.find_of_group(&request.group_id, |shard| {
         let found = shard.get(&request.group_id, &request.topic, request.partition)?;
-        Some((shard, found))
+        Some((Arc::clone(shard), found))
     });
     let Some((shard, found)) = found else {
         return Err(Error::NotFound(format!("no group {:?} in cluster {:?}", request.group_id, cluster.name)));
     };
-    let entry = point(store, cluster, shard, &found, &request)?;
+    let entry = point(store, cluster, &shard, &found, &request)?;
     Ok(proto::QueryResponse { entry: Some(entry), snapshot: Some(point_snapshot(store, cluster)) })
 }
 
@@ -122,7 +121,7 @@ pub(super) async fn get_offset(
     if is_latest && after.is_none() {
         match filter.named_cluster() {
             "" => freshness::wait_for_all(store, patience(deadline)).await?,
-            name => freshness::wait_for(store, store.cluster(name)?, Scope::Cluster, patience(deadline)).await?,
+            name => freshness::wait_for(store.cluster(name)?, Scope::Cluster, patience(deadline)).await?,
         }
     }
     let store = Arc::clone(store);

@@ -101,7 +101,9 @@ const CLUSTER: (&str, &str) = ("cluster", "Name that the operator gave the clust
 const GROUP_ID: (&str, &str) = ("group_id", "Consumer group");
 
 /// The columns that tables about groups begin with.
-fn of_group<T: Table>(group: for<'r, 'a> fn(&'r T::Row<'a>) -> GroupCut<'r>) -> Columns<T> {
+fn of_group<T: Table>(
+    group: impl for<'r, 'a> Fn(&'r T::Row<'a>) -> GroupCut<'r> + Copy + Send + Sync + 'static,
+) -> Columns<T> {
     Columns::default().text(CLUSTER.0, CLUSTER.1, move |row| &group(row).cluster.cluster.name).text(
         GROUP_ID.0,
         GROUP_ID.1,
@@ -110,7 +112,9 @@ fn of_group<T: Table>(group: for<'r, 'a> fn(&'r T::Row<'a>) -> GroupCut<'r>) -> 
 }
 
 /// The columns that tables about committed offsets begin with.
-fn of_offset<T: Table>(offset: for<'r, 'a> fn(&'r T::Row<'a>) -> (GroupCut<'r>, Entry<'r>)) -> Columns<T> {
+fn of_offset<T: Table>(
+    offset: impl for<'r, 'a> Fn(&'r T::Row<'a>) -> (GroupCut<'r>, Entry<'r>) + Copy + Send + Sync + 'static,
+) -> Columns<T> {
     Columns::default()
         .text(CLUSTER.0, CLUSTER.1, move |row| &offset(row).0.cluster.cluster.name)
         .text("source", "Where the offset was read; kafka is __consumer_offsets", move |row| {

@@ -6,7 +6,6 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{
@@ -25,7 +24,7 @@ use super::{
 use crate::{
     clock::{Clock, Ticks},
     config,
-    model::{Millis, Name},
+    model::{Millis, Name, log_partition_for},
 };
 
 /// How a cluster does. Copied into every cut.
@@ -68,8 +67,8 @@ pub struct Cluster {
     pub samples: SamplesBoard,
     /// Short tails that nobody reads: of markers, perhaps.
     pub tails: Tails,
-    shards: Mutex<BTreeMap<i32, Arc<Shard>>>,
-    health: watch::Sender<Health>,
+    shards: ArcSwap<BTreeMap<i32, Arc<Shard>>>,
+    health: watch::Sender<Arc<Health>>,
     log_ends: OnceLock<Box<dyn LogEnds>>,
     pub(super) lanes: Lanes,
     overlay: OnceLock<Box<dyn Overlay>>,
@@ -99,8 +98,8 @@ impl Cluster {
             windows: ArcSwap::default(),
             samples: SamplesBoard::default(),
             tails: Tails::default(),
-            shards: Mutex::default(),
-            health: watch::Sender::new(health),
+            shards: ArcSwap::default(),
+            health: watch::Sender::new(Arc::new(health)),
             log_ends: OnceLock::new(),
             lanes: Lanes::default(),
             overlay: OnceLock::new(),
@@ -114,22 +113,24 @@ impl Cluster {
 
     /// How it does now.
     #[must_use]
-    pub fn health(&self) -> Health {
-        self.health.borrow().clone()
+    pub fn health(&self) -> Arc<Health> {
+        Arc::clone(&self.health.borrow())
     }
 
     /// Wakes whenever [`Cluster::health`] or the set of shards changes.
     #[must_use]
-    pub fn watch_health(&self) -> watch::Receiver<Health> {
+    pub fn watch_health(&self) -> watch::Receiver<Arc<Health>> {
         self.health.subscribe()
     }
 
     /// Notes a change of health.
     pub fn set_health(&self, change: impl FnOnce(&mut Health)) {
         self.health.send_if_modified(|health| {
-            let before = health.clone();
-            change(health);
-            *health != before
+            let mut changed = Health::clone(health);
+            change(&mut changed);
+            let is_news = changed != **health;
+            *health = Arc::new(changed);
+            is_news
         });
     }
 
@@ -204,37 +205,55 @@ impl Cluster {
     /// The shards, by log partition.
     #[must_use]
     pub fn shards(&self) -> Vec<Arc<Shard>> {
-        self.shards.lock().values().cloned().collect()
+        self.shards.load().values().map(Arc::clone).collect()
+    }
+
+    /// The first thing found in the shards that may hold a group; the one that the hash names is looked at first.
+    #[must_use]
+    pub fn find_of_group<T>(&self, group: &str, mut find: impl FnMut(&Arc<Shard>) -> Option<T>) -> Option<T> {
+        let shards = self.shards.load();
+        let home = i32::try_from(shards.len()).ok().and_then(|count| log_partition_for(group, count));
+        let first = home.and_then(|home| shards.get(&home));
+        let rest = shards.values().filter(|shard| Some(shard.key.log_partition) != home);
+        first.into_iter().chain(rest).find_map(&mut find)
     }
 
     /// A shard by its log partition.
     #[must_use]
     pub fn shard(&self, log_partition: i32) -> Option<Arc<Shard>> {
-        self.shards.lock().get(&log_partition).cloned()
+        self.shards.load().get(&log_partition).map(Arc::clone)
     }
 
     /// How far each log partition is applied.
     #[must_use]
     pub fn applied(&self) -> BTreeMap<i32, i64> {
-        self.shards.lock().iter().map(|(number, shard)| (*number, shard.applied())).collect()
+        self.shards.load().iter().map(|(number, shard)| (*number, shard.applied())).collect()
     }
 
     /// Takes a shard away whose log partition is no more.
     pub(super) fn remove(&self, log_partition: i32) {
-        self.shards.lock().remove(&log_partition);
+        self.change_shards(|shards| drop(shards.remove(&log_partition)));
         self.health.send_modify(|_| ());
     }
 
     /// Adds a shard, or puts a rebuilt one in the place of the old.
     pub(super) fn put(&self, shard: Arc<Shard>) {
-        self.shards.lock().insert(shard.key.log_partition, shard);
+        self.change_shards(|shards| drop(shards.insert(shard.key.log_partition, Arc::clone(&shard))));
         self.health.send_modify(|_| ());
+    }
+
+    fn change_shards(&self, change: impl Fn(&mut BTreeMap<i32, Arc<Shard>>)) {
+        self.shards.rcu(|shards| {
+            let mut shards = BTreeMap::clone(shards);
+            change(&mut shards);
+            shards
+        });
     }
 
     /// Time of the newest record of the log.
     #[must_use]
     pub fn newest_record_at(&self) -> Option<Millis> {
-        self.shards.lock().values().filter_map(|shard| shard.progress.last_record_at()).max()
+        self.shards.load().values().filter_map(|shard| shard.progress.last_record_at()).max()
     }
 
     /// Of the initial load, 0 to 1. 1 when there is nothing to load.

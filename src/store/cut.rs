@@ -26,7 +26,7 @@ pub struct ClusterCut {
     /// The live cluster: its name, settings and counters.
     pub cluster: Arc<Cluster>,
     /// How it was when the cut was made.
-    pub health: Health,
+    pub health: Arc<Health>,
     /// The shards, by log partition.
     pub shards: Vec<Arc<ShardView>>,
     /// Log ends.
@@ -100,7 +100,7 @@ impl ClusterCut {
     #[must_use]
     pub fn new(
         cluster: Arc<Cluster>,
-        health: Health,
+        health: Arc<Health>,
         shards: Vec<Arc<ShardView>>,
         ends: Arc<Ends>,
         windows: Arc<Windows>,

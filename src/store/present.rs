@@ -17,6 +17,10 @@ use tokio::sync::watch;
 use super::cluster::Cluster;
 use crate::model::OFFSETS_TOPIC;
 
+/// How long one question may take: a broker that does not answer within this is as good as away. The same for all, since a
+/// question is shared; callers give up earlier if they have to.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// An answer: by log partition, its end or why nobody knows.
 pub type Ends = BTreeMap<i32, Result<i64, String>>;
 
@@ -33,7 +37,6 @@ struct Lane {
 #[derive(Debug)]
 struct Round {
     partitions: BTreeSet<i32>,
-    timeout: Duration,
     answer: watch::Sender<Option<Arc<Ends>>>,
 }
 
@@ -45,11 +48,7 @@ impl Cluster {
     ///
     /// # Cancel safety
     /// Holds nothing; a question that is out is answered for nobody.
-    pub async fn present_ends(
-        self: &Arc<Self>,
-        partitions: Vec<i32>,
-        timeout: Duration,
-    ) -> Result<BTreeMap<i32, i64>, String> {
+    pub async fn present_ends(self: &Arc<Self>, partitions: Vec<i32>) -> Result<BTreeMap<i32, i64>, String> {
         let mut by_leader: BTreeMap<Option<i32>, Vec<i32>> = BTreeMap::new();
         let ends = self.ends.current();
         let topic = ends.topic(OFFSETS_TOPIC);
@@ -59,7 +58,7 @@ impl Cluster {
             by_leader.entry(known.and_then(|known| known.leader)).or_default().push(number);
         }
         let answers = by_leader.into_iter().map(|(leader, partitions)| {
-            let answer = self.join(leader, &partitions, timeout);
+            let answer = self.join(leader, &partitions);
             async move {
                 let answer = answered(answer).await?;
                 let end = |number: &i32| match answer.get(number) {
@@ -74,22 +73,13 @@ impl Cluster {
     }
 
     /// Joins the next question to a leader, and sees to it that it is asked.
-    fn join(
-        self: &Arc<Self>,
-        leader: Option<i32>,
-        partitions: &[i32],
-        timeout: Duration,
-    ) -> watch::Receiver<Option<Arc<Ends>>> {
+    fn join(self: &Arc<Self>, leader: Option<i32>, partitions: &[i32]) -> watch::Receiver<Option<Arc<Ends>>> {
         let mut lanes = self.lanes.0.lock();
         let free = !lanes.contains_key(&leader);
         let lane = lanes.entry(leader).or_default();
-        let round = lane.next.get_or_insert_with(|| Round {
-            partitions: BTreeSet::new(),
-            timeout,
-            answer: watch::Sender::new(None),
-        });
+        let new = || Round { partitions: BTreeSet::new(), answer: watch::Sender::new(None) };
+        let round = lane.next.get_or_insert_with(new);
         round.partitions.extend(partitions);
-        round.timeout = round.timeout.max(timeout);
         let answer = round.answer.subscribe();
         if free {
             let cluster = Arc::clone(self);
@@ -112,7 +102,7 @@ impl Cluster {
             let partitions: Vec<i32> = round.partitions.into_iter().collect();
             let all = |error: String| partitions.iter().map(|number| (*number, Err(error.clone()))).collect();
             let answer = match self.log_ends() {
-                Some(log_ends) => log_ends.log_ends(&partitions, round.timeout).unwrap_or_else(all),
+                Some(log_ends) => log_ends.log_ends(&partitions, ASK_TIMEOUT).unwrap_or_else(all),
                 None => all(format!("cluster {} is not connected", self.name)),
             };
             round.answer.send_replace(Some(Arc::new(answer)));
@@ -159,11 +149,10 @@ mod tests {
         let (answers, answered) = mpsc::channel();
         let cluster = Arc::new(Cluster::new(config(), &Clock::manual(0)));
         cluster.set_log_ends(Box::new(Fake { asked: Mutex::new(asked), answers: Mutex::new(answered) }));
-        let timeout = Duration::from_secs(60);
         macro_rules! asking {
             ($numbers:expr) => {{
                 let cluster = Arc::clone(&cluster);
-                let mut asking = Box::pin(async move { cluster.present_ends($numbers, timeout).await });
+                let mut asking = Box::pin(async move { cluster.present_ends($numbers).await });
                 assert!(futures::poll!(&mut asking).is_pending(), "joined, and waits");
                 asking
             }};

@@ -276,7 +276,8 @@ impl Shard {
         let applied = if live { now.ticks } else { 0 };
         let Some(mut group) = self.group_mut(state, event.group) else { return };
         let old_rare = watched.then(|| group.get(&self.kit, key.0, key.1).and_then(|entry| entry.rare.cloned()));
-        let old = group.commit(&self.kit, key, commit, event.log_offset, applied, |name| self.names.intern(name));
+        let intern = |name: &str| self.names.intern(name);
+        let (place, old) = group.commit(&self.kit, key, commit, event.log_offset, applied, intern);
         if live {
             group.count_live(&self.kit);
         } else if !watched {
@@ -288,7 +289,7 @@ impl Shard {
             state.highest = event.log_offset;
             return;
         }
-        let Some(entry) = group.get(&self.kit, key.0, key.1) else { return };
+        let Some(entry) = group.view.entry(place) else { return };
         let (topic, new, rare) = (Name::clone(entry.topic), *entry.row, entry.rare.cloned());
         let id = Name::clone(&group.view.id);
         let change = Change {

@@ -20,7 +20,8 @@ pub(crate) mod used;
 
 use broker::{Broker, Release};
 use fill::Load;
-use served::{Served, get, this_program};
+pub(crate) use served::this_program;
+use served::{Served, get};
 
 use crate::measure::{Goal, Report, middle};
 

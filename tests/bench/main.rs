@@ -67,6 +67,7 @@ fn main() -> ExitCode {
     // This program is also what it measures.
     match std::env::args().nth(1).as_deref() {
         Some("offsetd") => return offsetd(),
+        Some("growth") => return store::growth::main(&std::env::args().nth(2).unwrap()),
         Some("floor") => return kafka::floor::main(std::env::args_os().skip(1)),
         _ => {}
     }

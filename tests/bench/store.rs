@@ -2,7 +2,7 @@
 //! stays the same when there are more of them; and what they do to each other.
 
 mod busy;
-mod growth;
+pub(crate) mod growth;
 mod micro;
 
 use std::ops::Range;

@@ -249,6 +249,17 @@ fn a_port_in_use_is_named_with_what_to_do() {
 }
 
 #[test]
+fn an_address_file_that_cannot_be_written_ends_the_program_with_its_name() {
+    for args in [&["demo"][..], &["serve", "--bootstrap-servers", "127.0.0.1:1"]] {
+        let more = ["--listen", "127.0.0.1:0", "--address-file", "/nonexistent/address"];
+        let output = offsetd(&[args, &more].concat(), "");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {error}");
+        assert!(error.contains("/nonexistent/address"), "{args:?}: {error}");
+    }
+}
+
+#[test]
 fn what_the_demo_suggests_works_when_pasted() {
     let dir = tempfile::TempDir::new().unwrap();
     let said = dir.path().join("stdout");

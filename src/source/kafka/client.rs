@@ -29,8 +29,8 @@ pub const CLIENT_DEFAULTS: &[(&str, &str)] = &[
     ("fetch.message.max.bytes", "1048576"),
     // The end of a log behind a transaction's marker is told by an empty answer: LATEST waits for it.
     ("fetch.wait.max.ms", "100"),
-    // Per partition, and there are 50.
-    ("queued.max.messages.kbytes", "4096"),
+    // Per partition, and there are 50. More reads no faster, and is what the memory of a load peaks with.
+    ("queued.max.messages.kbytes", "512"),
     ("queued.min.messages", "1000000"),
     // The default makes a partition pause for a second once its queue is full.
     ("fetch.queue.backoff.ms", "5"),

@@ -25,7 +25,7 @@ impl Group<'_> {
         self.view.entry(self.index.find(self.view, &kit.hasher, topic, partition)?)
     }
 
-    /// Sets the committed offset of a key. Returns the row before.
+    /// Sets the committed offset of a key. Returns its place, and the row before.
     pub(in super::super) fn commit(
         &mut self,
         kit: &Kit,
@@ -34,21 +34,23 @@ impl Group<'_> {
         log_offset: i64,
         applied: Ticks,
         intern: impl FnOnce(&str) -> Name,
-    ) -> Option<Row> {
+    ) -> (u32, Option<Row>) {
         let mut row = Row::of(commit, partition, log_offset, applied);
         let rare = Rare::of(commit);
         row.topic = self.topic(kit, topic, intern);
-        self.index.set_last_topic(row.topic);
-        let Some(index) = self.index.row(self.view, &kit.hasher, row.topic, partition) else {
-            self.push(kit, row, rare);
-            return None;
+        let known = self.index.row(self.view, &kit.hasher, row.topic, partition);
+        let before = known.and_then(|index| self.view.row(index).copied());
+        let topic = row.topic;
+        let index = match known {
+            Some(index) => {
+                row.interval_ms = before.map_or(0, |before| smoothed_interval(&before, row.committed_at));
+                self.set(kit, index, row, rare);
+                index
+            }
+            None => self.push(kit, row, rare),
         };
-        let before = self.view.row(index).copied();
-        if let Some(before) = before {
-            row.interval_ms = smoothed_interval(&before, row.committed_at);
-        }
-        self.set(kit, index, row, rare);
-        before
+        self.index.set_last(topic, index);
+        (index, before)
     }
 
     /// Removes a key. Returns its row.
@@ -114,7 +116,8 @@ impl Group<'_> {
         chunk.set_rare(at, rare);
     }
 
-    fn push(&mut self, kit: &Kit, row: Row, rare: Rare) {
+    /// Returns the place.
+    fn push(&mut self, kit: &Kit, row: Row, rare: Rare) -> u32 {
         let view = make_mut(self.view, &kit.held);
         if view.chunks.last().is_none_or(|chunk| chunk.rows.len() >= CHUNK_ROWS) {
             make_room(&mut view.chunks, 1, usize::MAX);
@@ -131,7 +134,9 @@ impl Group<'_> {
         if let Some(topic) = Arc::make_mut(&mut view.topics).get_mut(row.topic as usize) {
             topic.rows += 1;
         }
-        self.index.remember(self.view, &kit.hasher, u32::try_from(index).unwrap_or(u32::MAX));
+        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        self.index.remember(self.view, &kit.hasher, index);
+        index
     }
 
     fn pop(&mut self, kit: &Kit) {

@@ -2,12 +2,13 @@
 
 use std::process;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use offsetd::rpc::Service;
 use offsetd::rpc::proto::QueryRequest;
+use offsetd::store::Store;
 use offsetd::store::shard::Shard;
 use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
@@ -48,33 +49,37 @@ fn apply_rate(shard: &Shard, keys: &Keys) -> f64 {
     (rounds * keys.len()) as f64 / started.elapsed().as_secs_f64()
 }
 
-/// One core writes, the other reads all of it again and again.
+/// One core writes, the other reads all of it again and again, or, to tell what the machine does to both, another store.
 fn scans(report: &mut Report) {
-    let keys = Keys::new(5000, 100);
     let (store, shard) = empty();
+    let (other_store, other_shard) = empty();
+    let keys = Keys::new(5000, 100);
     keys.commit(&shard, 0);
-    let (mut alone, mut beside) = (vec![], vec![]);
-    let mut scans = 0;
-    for _ in 0..report.few_rounds() {
-        alone.push(apply_rate(&shard, &keys));
+    keys.commit(&other_shard, 0);
+    let beside = |store: &Arc<Store>| {
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
-            let reader = scope.spawn(|| {
+            scope.spawn(|| {
                 let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-                let (engine, mut count) = (engine(&store, 1), 0);
+                let engine = engine(store, 1);
                 while !stop.load(Ordering::Relaxed) {
                     rows(&runtime, &engine, "SELECT sum(committed_offset) FROM offsets");
-                    count += 1;
                 }
-                count
             });
-            beside.push(apply_rate(&shard, &keys));
+            let rate = apply_rate(&shard, &keys);
             stop.store(true, Ordering::Relaxed);
-            scans += reader.join().unwrap();
-        });
+            rate
+        })
+    };
+    let (mut alone, mut scanned, mut others) = (vec![], vec![], vec![]);
+    for _ in 0..report.few_rounds() {
+        alone.push(apply_rate(&shard, &keys));
+        others.push(beside(&other_store));
+        scanned.push(beside(&store));
     }
-    println!("  ({scans} scans)");
-    report.pair("writer beside scans, and alone", "1/s", &mut beside, &mut alone, Goal::AtLeast(0.8));
+    report.pair("writer beside scans, and alone", "1/s", &mut scanned, &mut alone, Goal::AtLeast(0.8));
+    let what = "writer beside scans, and beside scans of another store";
+    report.pair(what, "1/s", &mut scanned, &mut others, Goal::AtLeast(0.8));
 }
 
 /// Does something so often a second, until told to stop; how long each took.
@@ -96,52 +101,72 @@ fn paced(per_second: u64, stop: &AtomicBool, mut each: impl FnMut(u64)) -> Vec<D
 fn one_group(report: &mut Report) {
     let keys = Keys::new(1, KEYS);
     let (store, shard) = empty();
-    keys.commit(&shard, 0);
-    made::ends(&store.clusters()[0], &[("orders".to_owned(), KEYS)], |_, _| 1 << 40, &store.clock);
-    let config = made::config();
-    let service =
-        Service::new(Arc::new(engine(&store, 1)), config.server, config.history.step, CancellationToken::new());
-    let asked = AtomicU64::new(0);
-    let ask = |stop: &AtomicBool| {
-        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let took = paced(QUERIES_PER_SECOND, stop, |number| {
-            let request = QueryRequest {
-                group_id: keys.groups[0].clone(),
-                topic: "orders".to_owned(),
-                partition: i32::try_from(number * 7919 % 100_000).unwrap(),
-                ..QueryRequest::default()
-            };
-            assert!(runtime.block_on(service.query_offset(request)).unwrap().entry.is_some());
-        });
-        asked.fetch_add(took.len() as u64, Ordering::Relaxed);
-    };
-    let (mut alone, mut beside) = (vec![], vec![]);
-    for _ in 0..report.few_rounds() {
-        alone.push(apply_rate(&shard, &keys));
+    let (other_store, other_shard) = empty();
+    for (store, shard) in [(&store, &shard), (&other_store, &other_shard)] {
+        keys.commit(shard, 0);
+        made::ends(&store.clusters()[0], &[("orders".to_owned(), KEYS)], |_, _| 1 << 40, &store.clock);
+    }
+    let (asker, other) = (Asker::new(&store, &keys), Asker::new(&other_store, &keys));
+    let beside = |asker: &Asker<'_>| {
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
-            scope.spawn(|| ask(&stop));
-            beside.push(apply_rate(&shard, &keys));
+            scope.spawn(|| asker.ask(&stop));
+            let rate = apply_rate(&shard, &keys);
             stop.store(true, Ordering::Relaxed);
-        });
+            rate
+        })
+    };
+    let (mut alone, mut asked, mut others) = (vec![], vec![], vec![]);
+    for _ in 0..report.few_rounds() {
+        alone.push(apply_rate(&shard, &keys));
+        others.push(beside(&other));
+        asked.push(beside(&asker));
     }
     let of = |what: &str| format!("one group of 100,000 keys, {QUERIES_PER_SECOND} Query/s: {what}");
-    report.pair(&of("commits, and alone"), "1/s", &mut beside, &mut alone, Goal::AtLeast(0.8));
-    let (mut runs, mut pins) = beside_queries(&shard, &keys, ask);
-    println!("  ({} queries)", asked.load(Ordering::Relaxed));
+    report.pair(&of("commits, and alone"), "1/s", &mut asked, &mut alone, Goal::AtLeast(0.8));
+    let what = of("commits, and beside Query of another store");
+    report.pair(&what, "1/s", &mut asked, &mut others, Goal::AtLeast(0.8));
+    let (mut runs, mut pins) = beside_queries(&shard, &keys, &asker);
     let micros = |took: &mut [Duration]| quantile(took, 0.99).as_secs_f64() * 1e6;
     let what = of(&format!("a run of commits at {COMMITS_PER_SECOND}/s, its wait included, p99"));
     report.limit(&what, "µs", micros(&mut runs), Goal::AtMost(200.0));
     report.limit(&of("a pin, p99"), "µs", micros(&mut pins), Goal::AtMost(100.0));
 }
 
+/// Asks for keys of one group.
+struct Asker<'a> {
+    service: Service,
+    keys: &'a Keys,
+}
+
+impl<'a> Asker<'a> {
+    fn new(store: &Arc<Store>, keys: &'a Keys) -> Self {
+        let (config, engine) = (made::config(), Arc::new(engine(store, 1)));
+        let service = Service::new(engine, config.server, config.history.step, CancellationToken::new());
+        Self { service, keys }
+    }
+
+    fn ask(&self, stop: &AtomicBool) {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        paced(QUERIES_PER_SECOND, stop, |number| {
+            let request = QueryRequest {
+                group_id: self.keys.groups[0].clone(),
+                topic: "orders".to_owned(),
+                partition: i32::try_from(number * 7919 % KEYS as u64).unwrap(),
+                ..QueryRequest::default()
+            };
+            assert!(runtime.block_on(self.service.query_offset(request)).unwrap().entry.is_some());
+        });
+    }
+}
+
 /// How long runs of commits and pins take, while there are queries.
-fn beside_queries(shard: &Shard, keys: &Keys, ask: impl Fn(&AtomicBool) + Sync) -> (Vec<Duration>, Vec<Duration>) {
+fn beside_queries(shard: &Shard, keys: &Keys, asker: &Asker<'_>) -> (Vec<Duration>, Vec<Duration>) {
     /// Commits that come together.
     const TOGETHER: usize = 20;
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
-        scope.spawn(|| ask(&stop));
+        scope.spawn(|| asker.ask(&stop));
         let writer = scope.spawn(|| {
             paced(COMMITS_PER_SECOND / TOGETHER as u64, &stop, |number| {
                 let first = usize::try_from(number).unwrap() * TOGETHER;

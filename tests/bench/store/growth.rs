@@ -1,11 +1,13 @@
-//! The same work at 1, 2, 4 and 8 times the size: what it costs for one of them must stay flat.
+//! The same work at 1, 2, 4 and 8 times the size: what it costs for one of them must stay flat. Each in a process of its
+//! own, whose memory nobody else has used.
 
-use std::process;
+use std::process::{self, Command, ExitCode};
 use std::time::Instant;
 
 use tokio::runtime::Builder;
 
 use super::{Keys, empty, engine, rows};
+use crate::kafka::this_program;
 use crate::kafka::used::Used;
 use crate::measure::{Goal, Report, middle};
 
@@ -24,7 +26,7 @@ const WHAT: [(&str, &str); 5] = [
     ("a new key", "s"),
     ("a commit of a known key", "s"),
     ("memory of a key", "B"),
-    ("a pin", "s"),
+    ("a pin, of one group", "s"),
     ("a row that is summed up", "s"),
 ];
 
@@ -34,7 +36,7 @@ pub(super) fn run(report: &mut Report) {
     }
     let rounds = report.few_rounds();
     let costs = SIZES.map(|size| {
-        let rounds: Vec<Costs> = (0..rounds).map(|_| costs(size)).collect();
+        let rounds: Vec<Costs> = (0..rounds).map(|_| costs_aside(size)).collect();
         std::array::from_fn::<f64, 5, _>(|at| middle(&mut rounds.iter().map(|costs| costs[at]).collect::<Vec<_>>()))
     });
     for (at, (what, unit)) in WHAT.into_iter().enumerate() {
@@ -44,6 +46,18 @@ pub(super) fn run(report: &mut Report) {
             report.row(&what, unit, ours, beside, ours / beside, FLAT);
         }
     }
+}
+
+fn costs_aside(size: usize) -> Costs {
+    let out = Command::new(this_program()).args(["growth", &size.to_string()]).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    serde_json::from_slice(&out.stdout).unwrap()
+}
+
+/// Prints what one size costs.
+pub(crate) fn main(size: &str) -> ExitCode {
+    println!("{}", serde_json::to_string(&costs(size.parse().unwrap())).unwrap());
+    ExitCode::SUCCESS
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a few millions")]
@@ -62,7 +76,7 @@ fn costs(size: usize) -> Costs {
     let known = of_each(keys.len(), &mut || keys.commit(&shard, 1));
     // The order of the groups is found once.
     drop(shard.pin());
-    let pin = of_each(PINS, &mut || (0..PINS).for_each(|_| drop(shard.pin())));
+    let pin = of_each(PINS * keys.groups.len(), &mut || (0..PINS).for_each(|_| drop(shard.pin())));
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let engine = engine(&store, 1);
     let sum = "SELECT sum(committed_offset) FROM offsets";

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use offsetd::demo::records::Commit;
 use offsetd::rpc::proto::{Freshness, GetOffsetRequest, GetOffsetResponse, OffsetFilter};
@@ -215,6 +216,27 @@ fn names_are_ordered_by_their_bytes() {
     assert!(found.is_sorted(), "{found:?}");
     let pages = walk(&lab, &GetOffsetRequest { page_size: 2, ..GetOffsetRequest::default() }, |_| ());
     assert_eq!(pages.iter().flat_map(keys).collect::<Vec<_>>(), found);
+}
+
+#[test]
+fn the_latest_for_who_cannot_wait_is_a_matter_of_the_deadline() {
+    let lab = Lab::new(3);
+    lab.commit("g", "orders", 0, 5);
+    lab.settle();
+    let mut late = 0;
+    for call in 0..300_u64 {
+        let request = GetOffsetRequest { freshness: Freshness::Latest.into(), ..GetOffsetRequest::default() };
+        let mut request = tonic::Request::new(request);
+        // From too short for anything to just enough.
+        request.set_timeout(Duration::from_micros(300 + call * 10));
+        if let Err(status) = lab.block_on(lab.client().get_offset(request)) {
+            // Cancelled: the client was first.
+            assert!(matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled), "{status:?}");
+            late += 1;
+        }
+    }
+    assert!(late > 0);
+    lab.settle();
 }
 
 #[test]

@@ -134,6 +134,10 @@ impl fmt::Debug for Admin {
     }
 }
 
+/// librdkafka 2.12 may handle a question twice, and touch what it has freed, when the time is up in the very moment in
+/// which the leaders become known (`rd_kafka_topic_partition_list_query_leaders_async_worker`): a matter of milliseconds.
+const LEAST_TIMEOUT: Duration = Duration::from_secs(1);
+
 pub(super) struct Options(pub(super) NonNull<sys::rd_kafka_AdminOptions_t>);
 
 impl Options {
@@ -144,6 +148,7 @@ impl Options {
     }
 
     pub(super) fn set(&self, number: usize, timeout: Duration) {
+        let timeout = timeout.max(LEAST_TIMEOUT);
         // SAFETY: the options are live. A timeout out of range leaves the default; no text wanted.
         unsafe {
             sys::rd_kafka_AdminOptions_set_opaque(self.0.as_ptr(), number as *mut c_void);
