@@ -41,6 +41,7 @@ impl Asked {
     pub(super) fn earliest(&self) -> Millis {
         self.0.times.start().saturating_sub(STANDS_FOR)
     }
+
     /// The row groups that can hold what is wanted: by statistics, then, for a few groups, by bloom filters.
     pub(super) async fn row_groups(&self, builder: &mut Builder) -> Result<Vec<usize>, ParquetError> {
         let all = builder.metadata().row_groups().iter().enumerate();
@@ -62,7 +63,7 @@ impl Asked {
         bounds.is_none_or(|(least, greatest)| self.can_be_in(least, greatest))
     }
 
-    /// The rows of these row groups that can be wanted, by the statistics of their pages; `None`: there are none.
+    /// The rows of these row groups that can be wanted, by the statistics of their pages; `None`: it has none.
     pub(super) fn pages(&self, of: &ParquetMetaData, groups: &[usize]) -> Option<RowSelection> {
         let mut all = vec![];
         for at in groups {

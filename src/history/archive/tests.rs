@@ -100,6 +100,29 @@ fn what_was_written_is_read_minute_by_minute_and_stands_until_the_next_row() {
 }
 
 #[test]
+fn every_group_of_a_large_file_is_found() {
+    let dir = TempDir::new().unwrap();
+    let archive = archive(dir.path());
+    // Longer than what statistics keep of it, and the same so far; in several pages and row groups.
+    let id = |group: usize| format!("{}{group:03}", "x".repeat(if group < 175 { 100 } else { 1 }));
+    let mut rows: Vec<Row> =
+        (0..350).flat_map(|group| (0..200).map(move |at| row(&id(group), 0, START + at * 60_000, Some(at)))).collect();
+    rows.sort_by(|left, right| left.group.cmp(&right.group));
+    store(&archive, &rows);
+    for group in (0..350).step_by(23).chain([174, 175, 349]) {
+        let groups = Some(vec![id(group)]);
+        let older = archive.ask(Question { groups, ..question(START..=START + 6 * HOUR) }).unwrap();
+        let found: Vec<_> = older.keys.map(|key| (key.group.to_string(), key.rows.len())).collect();
+        assert_eq!(found, [(id(group), 200)]);
+    }
+    let from = |first: String| {
+        let older = archive.ask(Question { first, ..question(START..=START + 6 * HOUR) }).unwrap();
+        older.keys.count()
+    };
+    assert_eq!([from(id(175)), from(id(0)), from("y".to_owned())], [350, 175, 0]);
+}
+
+#[test]
 fn the_files_of_an_hour_become_one_and_say_the_same() {
     let dir = TempDir::new().unwrap();
     let archive = archive(dir.path());
