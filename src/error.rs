@@ -20,6 +20,9 @@ pub enum Error {
     /// A limit of the server; names its setting.
     #[error("{0}")]
     Exhausted(String),
+    /// A limit of the server that others are using up now; names its setting.
+    #[error("{0}")]
+    Busy(String),
     /// Time is up.
     #[error("{0}")]
     Deadline(String),
@@ -74,7 +77,7 @@ impl Error {
         match self {
             Self::Invalid(_) => (GrpcCode::InvalidArgument, 400),
             Self::NotFound(_) => (GrpcCode::NotFound, 404),
-            Self::Exhausted(_) => (GrpcCode::ResourceExhausted, 429),
+            Self::Exhausted(_) | Self::Busy(_) => (GrpcCode::ResourceExhausted, 429),
             Self::Deadline(_) => (GrpcCode::DeadlineExceeded, 504),
             Self::Unavailable(_) => (GrpcCode::Unavailable, 503),
             Self::Internal(_) => (GrpcCode::Internal, 500),
@@ -85,8 +88,9 @@ impl Error {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Unavailable(_) | Self::Exhausted(_) => Some(Duration::from_secs(1)),
-            Self::Invalid(_) | Self::NotFound(_) | Self::Deadline(_) | Self::Internal(_) => None,
+            Self::Unavailable(_) | Self::Busy(_) => Some(Duration::from_secs(1)),
+            // The same again would fail again.
+            Self::Exhausted(_) | Self::Invalid(_) | Self::NotFound(_) | Self::Deadline(_) | Self::Internal(_) => None,
         }
     }
 }
@@ -116,6 +120,7 @@ impl From<SqlError> for Error {
         match error {
             SqlError::Invalid(_) | SqlError::NotReadOnly(_) => Self::Invalid(text),
             SqlError::Limit { .. } => Self::Exhausted(text),
+            SqlError::Busy { .. } => Self::Busy(text),
             SqlError::Deadline(_) | SqlError::Stalled(_) => Self::Deadline(text),
             SqlError::Unready(unready) => unready.into(),
             SqlError::Stale(stale) => stale.into(),

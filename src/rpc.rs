@@ -146,7 +146,7 @@ impl OffsetService for Service {
         let watches = Arc::clone(&self.shared.watches);
         let permit = watches.try_acquire_owned().map_err(|_| {
             let limit = self.shared.server.max_watches;
-            to_status(Error::Exhausted(format!("{limit} watches are open (setting `server.max_watches`)")))
+            to_status(Error::Busy(format!("{limit} watches are open (setting `server.max_watches`)")))
         })?;
         let store = Arc::clone(self.store());
         watch::watch(store, request.into_inner(), permit, self.shared.stop.clone())

@@ -38,6 +38,8 @@ Examples:
 #[derive(Debug, Args)]
 pub struct SqlArgs {
     /// One read-only statement.
+    // A statement may begin with a comment.
+    #[arg(allow_hyphen_values = true, value_parser = statement)]
     pub statement: Option<String>,
     /// How the answer is written.
     #[arg(long, value_enum, default_value_t)]
@@ -75,6 +77,13 @@ pub enum Format {
     Arrow,
     /// A Parquet file.
     Parquet,
+}
+
+fn statement(text: &str) -> Result<String, String> {
+    match text.strip_prefix('-').map(|rest| rest.strip_prefix('-').map(|rest| rest.starts_with(char::is_whitespace))) {
+        None | Some(Some(true)) => Ok(text.to_owned()),
+        Some(None | Some(false)) => Err("no such option; see --help".to_owned()),
+    }
 }
 
 pub(super) fn run(args: SqlArgs) -> Result<(), Failure> {

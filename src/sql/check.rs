@@ -4,7 +4,7 @@
 //! The parser and the planner recurse over long chains of operators, and the optimiser takes more
 //! than linear time; common table expressions are copied wherever they are named.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::ControlFlow};
 
 use arrow::datatypes::DataType;
 use datafusion::{
@@ -13,7 +13,7 @@ use datafusion::{
     sql::{
         parser::Statement as ParsedStatement,
         sqlparser::{
-            ast::{Query, Statement as SqlStatement, Visit as _, Visitor, visit_relations},
+            ast::{Query, Statement as SqlStatement, TableFactor, Visit as _, Visitor, visit_relations},
             dialect::GenericDialect,
             keywords::Keyword,
             tokenizer::{Token, Tokenizer},
@@ -111,6 +111,9 @@ pub(super) fn parsed(statement: &ParsedStatement, settings: &config::Sql) -> Res
     match statement {
         ParsedStatement::Explain(explain) => parsed(&explain.statement, settings),
         ParsedStatement::Statement(statement) => {
+            if let ControlFlow::Break(clause) = statement.visit(&mut Ignored) {
+                return Err(SqlError::Invalid(format!("{clause} is not supported")));
+            }
             let relations = weigh(statement, &views::relations);
             limit(relations, settings.max_relations, "relations, with those of views and WITH", "sql.max_relations")
         }
@@ -140,6 +143,41 @@ fn read_only(statement: &ParsedStatement) -> Result<(), SqlError> {
     Err(SqlError::NotReadOnly(format!("{verb} is refused")))
 }
 
+/// Looks for clauses that the planner would pass over in silence, and give another answer than was asked for.
+struct Ignored;
+
+impl Visitor for Ignored {
+    type Break = &'static str;
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Self::Break> {
+        let found = [
+            (!query.locks.is_empty(), "FOR UPDATE or FOR SHARE"),
+            (query.for_clause.is_some(), "FOR"),
+            (query.settings.is_some(), "SETTINGS"),
+            (query.format_clause.is_some(), "FORMAT"),
+        ];
+        first(&found)
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Self::Break> {
+        let found = match factor {
+            TableFactor::Table { with_hints, version, partitions, sample, index_hints, .. } => [
+                (sample.is_some(), "TABLESAMPLE"),
+                (!partitions.is_empty(), "PARTITION"),
+                (version.is_some(), "a version of a table"),
+                (!with_hints.is_empty() || !index_hints.is_empty(), "a hint"),
+            ],
+            TableFactor::Derived { sample, .. } => [(sample.is_some(), "TABLESAMPLE"); 4],
+            _ => return ControlFlow::Continue(()),
+        };
+        first(&found)
+    }
+}
+
+fn first(found: &[(bool, &'static str)]) -> ControlFlow<&'static str> {
+    found.iter().find(|(is_there, _)| *is_there).map_or(ControlFlow::Continue(()), |(_, what)| ControlFlow::Break(what))
+}
+
 /// The names that each common table expression of a statement refers to.
 #[derive(Default)]
 struct Ctes(HashMap<String, Vec<String>>);
@@ -147,12 +185,12 @@ struct Ctes(HashMap<String, Vec<String>>);
 impl Visitor for Ctes {
     type Break = ();
 
-    fn pre_visit_query(&mut self, query: &Query) -> std::ops::ControlFlow<()> {
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
         for cte in query.with.iter().flat_map(|with| &with.cte_tables) {
             // Two of one name count as one that refers to both's relations.
             self.0.entry(cte.alias.name.value.to_lowercase()).or_default().extend(names(&cte.query));
         }
-        std::ops::ControlFlow::Continue(())
+        ControlFlow::Continue(())
     }
 }
 
@@ -162,7 +200,7 @@ fn names<V: datafusion::sql::sqlparser::ast::Visit>(node: &V) -> Vec<String> {
     let _ = visit_relations(node, |name| {
         let last = name.0.last().and_then(|part| part.as_ident());
         names.push(last.map_or_else(String::new, |ident| ident.value.to_lowercase()));
-        std::ops::ControlFlow::<()>::Continue(())
+        ControlFlow::<()>::Continue(())
     });
     names
 }

@@ -1,5 +1,6 @@
 //! What can go wrong with a statement, in words for its author.
 
+use arrow::error::ArrowError;
 use datafusion::{common::DataFusionError, sql::sqlparser::parser::ParserError};
 
 use super::memory::ALL_MEMORY;
@@ -17,6 +18,14 @@ pub enum SqlError {
     /// A limit of the server, with its setting.
     #[error("{what} (setting `{setting}`)")]
     Limit {
+        /// Which limit, and how large.
+        what: String,
+        /// Key in the configuration.
+        setting: &'static str,
+    },
+    /// A limit of the server that others are using up now; it may be free again in a moment.
+    #[error("{what} (setting `{setting}`)")]
+    Busy {
         /// Which limit, and how large.
         what: String,
         /// Key in the configuration.
@@ -67,6 +76,8 @@ impl SqlError {
             | DataFusionError::Execution(what)
             | DataFusionError::Configuration(what)
             | DataFusionError::NotImplemented(what) => Self::Invalid(format!("{}{place}", first_line(what))),
+            DataFusionError::External(error) => Self::Invalid(error.to_string()),
+            DataFusionError::ArrowError(error, _) => Self::Invalid(arrow_text(error)),
             DataFusionError::SchemaError(error, _) => Self::Invalid(format!("{error}{place}")),
             _ => Self::Invalid(text),
         }
@@ -81,7 +92,7 @@ impl SqlError {
     /// The memory of all statements is used up.
     pub(super) fn all_memory() -> Self {
         let what = "all statements together need more memory than they may use".to_owned();
-        Self::Limit { what, setting: "sql.memory_total" }
+        Self::Busy { what, setting: "sql.memory_total" }
     }
 
     /// For code that can only give an error of the engine's.
@@ -93,6 +104,20 @@ impl SqlError {
 /// A backtrace may follow.
 fn first_line(text: &str) -> &str {
     text.split("\n\nbacktrace: ").next().unwrap_or(text)
+}
+
+/// Without the name of the kind of error, where there is a text.
+fn arrow_text(error: &ArrowError) -> String {
+    match error {
+        ArrowError::ComputeError(text)
+        | ArrowError::InvalidArgumentError(text)
+        | ArrowError::CastError(text)
+        | ArrowError::ParseError(text)
+        | ArrowError::ArithmeticOverflow(text) => text.clone(),
+        ArrowError::DivideByZero => "division by zero".to_owned(),
+        ArrowError::ExternalError(error) => error.to_string(),
+        other => other.to_string(),
+    }
 }
 
 fn parser_text(error: &ParserError) -> String {

@@ -59,7 +59,7 @@ impl<'a> GroupCut<'a> {
             TopicRef::Name(name) => return Name::clone(name),
             TopicRef::Id(id) => *id,
         };
-        let own = || self.group.membership().and_then(|membership| membership.topic_names.get(&id));
+        let own = || self.group.membership().and_then(|membership| membership.topic_name(id));
         let name = self.cluster.ends.topic_name(id).or_else(own).or_else(|| self.group.topic_with_id(id));
         name.map_or_else(|| Name::from(id.to_string()), Name::clone)
     }

@@ -3,7 +3,7 @@
 //! The log tells it in pieces: [`log`] keeps them as they come, and makes the [`Membership`] of
 //! them when it is read, since a group may look half-migrated in the middle of a batch.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use hashbrown::HashMap;
 
@@ -146,22 +146,31 @@ pub struct Membership {
     /// Members, ordered by member id.
     pub members: Vec<Member>,
     /// Topic names that the group's own records tell.
-    pub topic_names: HashMap<Uuid, Name>,
+    pub topic_names: Option<Arc<[(Uuid, Name)]>>,
     /// Offset of the group's record in `__consumer_offsets`; -1 without one.
     pub log_offset: i64,
-    owners: OnceLock<HashMap<TopicRef, HashMap<i32, usize>>>,
+    owners: OnceLock<Box<Owners>>,
 }
 
+/// Members by what they own: numbers in [`Membership::members`].
+type Owners = HashMap<TopicRef, HashMap<i32, usize>>;
+
 impl Membership {
+    /// What the group's own records call a topic.
+    #[must_use]
+    pub fn topic_name(&self, id: Uuid) -> Option<&Name> {
+        self.topic_names.as_ref()?.iter().find(|(known, _)| *known == id).map(|(_, name)| name)
+    }
+
     /// The member that owns a partition, if known. `id` is what metadata calls the topic.
     #[must_use]
     pub fn owner(&self, topic: &Name, id: Option<Uuid>, partition: i32) -> Option<&Member> {
         if self.members.is_empty() {
             return None;
         }
-        let owners = self.owners.get_or_init(|| self.index_owners());
+        let owners = self.owners.get_or_init(|| Box::new(self.index_owners()));
         let by = |topic: &TopicRef| owners.get(topic)?.get(&partition).copied();
-        let told = || self.topic_names.iter().filter(|(_, name)| *name == topic).map(|(id, _)| TopicRef::Id(*id));
+        let told = || self.topic_names.iter().flat_map(|names| &**names).filter(|(_, name)| name == topic).map(|(id, _)| TopicRef::Id(*id));
         let index = by(&TopicRef::Name(Name::clone(topic)))
             .or_else(|| by(&TopicRef::Id(id?)))
             .or_else(|| if id.is_none() { told().find_map(|topic| by(&topic)) } else { None })?;
@@ -169,8 +178,8 @@ impl Membership {
     }
 
     /// A partition that is being given up is still its old owner's.
-    fn index_owners(&self) -> HashMap<TopicRef, HashMap<i32, usize>> {
-        let mut owners: HashMap<TopicRef, HashMap<i32, usize>> = HashMap::new();
+    fn index_owners(&self) -> Owners {
+        let mut owners = Owners::new();
         for (index, member) in self.members.iter().enumerate() {
             for assigned in member.assigned.iter().flatten().chain(&member.revoking) {
                 let topic = owners.entry_ref(&assigned.topic).or_default();

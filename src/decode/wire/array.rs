@@ -45,23 +45,46 @@ impl<'a, T: Wire<'a>> Array<'a, T> {
     }
 
     /// The elements, in order.
-    pub fn iter(&self) -> impl Iterator<Item = T> + use<'a, T> {
-        let elements = self.elements;
-        let mut next = 0;
-        let mut position = match elements {
+    pub fn iter(&self) -> Iter<'a, T> {
+        let position = match self.elements {
             Elements::Wire { reader, .. } => reader,
             Elements::Items(_) => Reader::new(&[]),
         };
-        std::iter::from_fn(move || {
-            let index = next;
-            next += 1;
-            match elements {
-                // Checked when the array was read, so that reading again cannot fail.
-                Elements::Wire { count, context, .. } if index < count => T::read(&mut position, context).ok(),
-                Elements::Wire { .. } => None,
-                Elements::Items(items) => items.get(index).copied(),
-            }
-        })
+        Iter { array: *self, position, next: 0 }
+    }
+}
+
+/// The elements of an [`Array`]. Knows how many there are, so that what they are collected into is as large as that.
+#[derive(Clone)]
+pub struct Iter<'a, T> {
+    array: Array<'a, T>,
+    position: Reader<'a>,
+    next: usize,
+}
+
+impl<T> fmt::Debug for Iter<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Iter").field("next", &self.next).finish_non_exhaustive()
+    }
+}
+
+impl<'a, T: Wire<'a>> Iterator for Iter<'a, T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        let index = self.next;
+        self.next += 1;
+        match self.array.elements {
+            // Checked when the array was read, so that reading again cannot fail.
+            Elements::Wire { count, context, .. } if index < count => T::read(&mut self.position, context).ok(),
+            Elements::Wire { .. } => None,
+            Elements::Items(items) => items.get(index).copied(),
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.array.len().saturating_sub(self.next);
+        (left, Some(left))
     }
 }
 

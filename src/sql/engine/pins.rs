@@ -26,7 +26,7 @@ impl Pins {
                 "statements under way keep more than {max_held_bytes} bytes of what has changed since, and this one \
                  has read for the longest"
             );
-            oldest.end(SqlError::Limit { what, setting: "sql.max_held_bytes" });
+            oldest.end(SqlError::Busy { what, setting: "sql.max_held_bytes" });
         }
     }
 }

@@ -106,7 +106,7 @@ impl Shared {
         let queue = self.settings.queue + self.settings.concurrency;
         if before >= queue {
             let what = format!("{queue} statements are running or waiting already");
-            return Err(SqlError::Limit { what, setting: "sql.queue" });
+            return Err(SqlError::Busy { what, setting: "sql.queue" });
         }
         Ok(place)
     }

@@ -2,8 +2,6 @@
 
 use std::sync::OnceLock;
 
-use hashbrown::HashMap;
-
 use super::{Assigned, GroupKind, GroupState, Member, Membership, TopicRef};
 use crate::{
     decode::schema::{GroupMetadataValue, MemberMetadata},
@@ -22,10 +20,13 @@ pub fn membership(value: &GroupMetadataValue<'_>, log_offset: i64, intern: &impl
         protocol_type: (!value.protocol_type.is_empty()).then(|| intern(value.protocol_type)),
         protocol: value.protocol.map(intern),
         epoch: Some(value.generation),
-        leader_member_id: value.leader.map(intern),
+        leader_member_id: value.leader.map(|leader| {
+            let id = members.iter().map(|member| &member.member_id).find(|id| &***id == leader);
+            id.map_or_else(|| Name::from(leader), Name::clone)
+        }),
         state_at: (value.current_state_timestamp >= 0).then_some(value.current_state_timestamp),
         members,
-        topic_names: HashMap::new(),
+        topic_names: None,
         log_offset,
         owners: OnceLock::new(),
     }

@@ -5,8 +5,6 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use hashbrown::HashMap;
-
 use super::{
     Assigned, GroupKind, GroupState, Member, Membership, TopicRef,
     piece::{About, Current, Head, Holding, Piece, Topology},
@@ -101,8 +99,6 @@ impl Modern {
             .iter()
             .filter_map(|(id, records)| Some(self.one(id, records.about.as_ref()?, records)))
             .collect();
-        let topic_names: HashMap<Uuid, Name> =
-            self.topic_names.iter().flat_map(|names| names.iter().cloned()).collect();
         Membership {
             kind: self.kind,
             state: self.state(&members),
@@ -112,7 +108,7 @@ impl Modern {
             leader_member_id: None,
             state_at: None,
             members,
-            topic_names,
+            topic_names: self.topic_names.clone(),
             log_offset: self.log_offset(),
             owners: OnceLock::new(),
         }

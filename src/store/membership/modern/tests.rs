@@ -89,7 +89,7 @@ fn tombstones_remove_what_they_name_and_the_groups_removes_the_rest() {
     apply(&mut members, 5, "00050002673100026d31", None);
     assert_eq!((state(&members), members.current().unwrap().members.len()), ("Empty", 0));
     apply(&mut members, 6, "000400026731", Some("00000200112233445566778899aabbccddeeff027400000002010000"));
-    assert_eq!(members.current().unwrap().topic_names.get(&UUID).map(|name| &**name), Some("t"));
+    assert_eq!(members.current().unwrap().topic_name(UUID).map(|name| &**name), Some("t"));
     apply(&mut members, 7, "000400026731", None);
     assert_eq!(state(&members), "Empty", "no sign of a deletion");
     apply(&mut members, 8, "00050002673100026d31", Some(MEMBER));
