@@ -170,7 +170,13 @@ impl Membership {
         }
         let owners = self.owners.get_or_init(|| Box::new(self.index_owners()));
         let by = |topic: &TopicRef| owners.get(topic)?.get(&partition).copied();
-        let told = || self.topic_names.iter().flat_map(|names| &**names).filter(|(_, name)| name == topic).map(|(id, _)| TopicRef::Id(*id));
+        let told = || {
+            self.topic_names
+                .iter()
+                .flat_map(|names| &**names)
+                .filter(|(_, name)| name == topic)
+                .map(|(id, _)| TopicRef::Id(*id))
+        };
         let index = by(&TopicRef::Name(Name::clone(topic)))
             .or_else(|| by(&TopicRef::Id(id?)))
             .or_else(|| if id.is_none() { told().find_map(|topic| by(&topic)) } else { None })?;
