@@ -270,4 +270,4 @@ impl Look<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -47,7 +47,7 @@ impl Lag {
             return Some(0.0);
         }
         let (partition, next) = self.next?;
-        seconds(next, lag, partition, ends, now)
+        seconds(next, partition, ends, now)
     }
 }
 
@@ -123,25 +123,22 @@ fn is_earlier(row: &Row, rare: Option<&Rare>, log_partition: i32, topic: &Topic,
         || (value.leader_epoch >= 0 && row.leader_epoch > value.leader_epoch && value.observed > row.applied)
 }
 
-/// When the log end passed `next`, interpolated between samples of the end; before the first
+/// Time since the log end, which is beyond `next`, passed it: interpolated between samples of the end; before the first
 /// sample, extrapolated from the rate. `None` when nothing can tell.
-fn seconds(next: i64, lag: i64, partition: Partition, ends: &Ends, now: Ticks) -> Option<f64> {
-    let points = ends.samples.iter().rev().filter_map(|sample| {
-        let end = known(*sample.ends.get(partition.slot as usize)?)?;
-        Some((sample.taken, end))
-    });
-    let mut after: Option<(Ticks, i64)> = None;
-    for (taken, end) in points {
+fn seconds(next: i64, partition: Partition, ends: &Ends, now: Ticks) -> Option<f64> {
+    let newest = ends.value(partition);
+    let mut after = (newest.observed, newest.log_end);
+    for sample in ends.samples.iter().rev().filter(|sample| sample.taken < newest.observed) {
+        let Some(end) = sample.ends.get(partition.slot as usize).copied().and_then(known) else { continue };
         if end <= next {
-            // Passed between this sample and the one after it; without one, just now.
-            let (to, end_after) = after.unwrap_or((now, end.saturating_add(lag)));
-            let part = to_f64(next - end) / to_f64(end_after.saturating_sub(end).max(1));
-            let passed = f64::from(taken) + part.clamp(0.0, 1.0) * f64::from(to.saturating_sub(taken));
+            let part = to_f64(next - end) / to_f64(after.1.saturating_sub(end).max(1));
+            let passed =
+                f64::from(sample.taken) + part.clamp(0.0, 1.0) * f64::from(after.0.saturating_sub(sample.taken));
             return Some(((f64::from(now) - passed) / 10.0).max(0.0));
         }
-        after = Some((taken, end));
+        after = (sample.taken, end);
     }
-    let (oldest, end) = after?;
+    let (oldest, end) = after;
     let rate = ends.produce_rate(partition, Ticks::MAX).filter(|rate| *rate > 0.0)?;
     Some(f64::from(now.saturating_sub(oldest)) / 10.0 + to_f64(end.saturating_sub(next)) / rate)
 }

@@ -160,9 +160,9 @@ impl OffsetService for Service {
     }
 
     async fn get_history(&self, request: Request<proto::GetHistoryRequest>) -> Reply<proto::GetHistoryResponse> {
-        let (shared, request) = (Arc::clone(&self.shared), request.into_inner());
-        let work = move || history::get_history(shared.engine.store(), shared.history_step, request);
-        offsets::off_thread(work).await.map(Response::new).map_err(to_status)
+        let deadline = deadline(request.metadata());
+        let answer = history::call(Arc::clone(&self.shared), request.into_inner(), deadline);
+        answer.await.map(Response::new).map_err(to_status)
     }
 
     async fn get_status(&self, _: Request<proto::GetStatusRequest>) -> Reply<proto::GetStatusResponse> {

@@ -3,12 +3,12 @@
 //! `cluster=NAME/date=YYYY-MM-DD/FROM-TO.parquet`, where FROM and TO are the times of the first and the last sample in
 //! milliseconds. A file holds rows for the keys that moved at its samples, and at the first sample of an hour for all, so
 //! that what a key was is told by its last row, at most an hour back; a row without committed_offset says that the key is
-//! gone. Rows are sorted by group, topic, partition and time. A file is there whole or not at all: it is put at once. The
-//! files of an hour become one; until those are deleted, a file within the times of another is passed over.
+//! gone. Rows are sorted by group, topic, partition and time. A file is there whole or not at all. The files of an hour
+//! become one, and those of a day; until they are deleted, a file within the times of another is passed over.
 //!
 //! All of it runs on a thread of its own. Whatever fails is noted, and history is what suffers, nothing else.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
 
 use object_store::{
     ObjectStore, ObjectStoreExt as _, aws::AmazonS3Builder, local::LocalFileSystem, path::Path, prefix::PrefixStore,
@@ -23,6 +23,7 @@ use crate::{
     store::older::{Older, OlderSamples, OlderStatus, Point, Question},
 };
 
+mod asked;
 mod compact;
 mod file;
 mod folder;
@@ -32,6 +33,7 @@ mod write;
 
 pub use write::Writer;
 
+const DAY: Millis = 86_400_000;
 /// All keys are written at least so often.
 pub const KEYFRAME: Millis = 3_600_000;
 /// A row stands for what a key was so long after it, at most: a sample may come late.
@@ -41,11 +43,46 @@ const RETRY_FOR: Duration = Duration::from_secs(20);
 /// Files that are named as skipped.
 const NAMED: usize = 20;
 
+/// What can fail by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Work {
+    Read,
+    Write,
+    Tidy,
+}
+
+impl Work {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Read => "reading",
+            Self::Write => "writing",
+            Self::Tidy => "merging and deleting",
+        }
+    }
+}
+
+/// How it goes.
+#[derive(Debug, Default)]
+struct State {
+    status: OlderStatus,
+    /// What has failed, of which cluster, and not succeeded since.
+    failing: BTreeMap<(Name, Work), String>,
+}
+
+impl State {
+    /// The status names all that fails.
+    fn tell(&mut self) {
+        let each = |((cluster, work), error): (&(Name, Work), &String)| format!("{} {cluster}: {error}", work.name());
+        let failing: Vec<String> = self.failing.iter().map(each).collect();
+        self.status.last_error = (!failing.is_empty()).then(|| failing.join("; "));
+    }
+}
+
 /// The store of older samples.
 pub struct Archive {
     settings: config::History,
     store: Mutex<Option<Arc<dyn ObjectStore>>>,
-    status: Mutex<OlderStatus>,
+    state: Mutex<State>,
     /// `None` only while dropping.
     runtime: Option<Runtime>,
 }
@@ -75,25 +112,39 @@ impl Archive {
             return Ok(None);
         }
         let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("history").enable_all().build()?;
-        let (store, status) = Default::default();
-        Ok(Some(Arc::new(Self { settings, store, status, runtime: Some(runtime) })))
+        let (store, state) = Default::default();
+        Ok(Some(Arc::new(Self { settings, store, state, runtime: Some(runtime) })))
     }
 
-    fn skip(&self, file: &Path, why: String) {
-        let mut status = self.status.lock();
-        if status.skipped.len() < NAMED && !status.skipped.contains_key(file.as_ref()) {
+    fn skip(&self, file: &Path, why: &str) {
+        let skipped = &mut self.state.lock().status.skipped;
+        if skipped.len() < NAMED && !skipped.contains_key(file.as_ref()) {
             tracing::warn!(%file, why, "a file of history is skipped");
-            status.skipped.insert(file.to_string(), why);
+            skipped.insert(file.to_string(), why.to_owned());
         }
     }
 
-    fn failed(&self, error: String) {
-        let mut status = self.status.lock();
-        if status.last_error.as_ref() != Some(&error) {
-            tracing::warn!(error, "history is not stored");
+    /// Files that are skipped, and why.
+    fn skipped(&self) -> BTreeMap<String, String> {
+        self.state.lock().status.skipped.clone()
+    }
+
+    fn failed(&self, cluster: &Name, work: Work, error: &str) {
+        let state = &mut *self.state.lock();
+        state.status.failures += 1;
+        let known = state.failing.insert((Name::clone(cluster), work), error.to_owned());
+        if known.as_deref() != Some(error) {
+            tracing::warn!(%cluster, work = work.name(), error, "the store of history fails");
         }
-        status.failures += 1;
-        status.last_error = Some(error);
+        state.tell();
+    }
+
+    fn succeeded(&self, cluster: &Name, work: Work) {
+        let state = &mut *self.state.lock();
+        if state.failing.remove(&(Name::clone(cluster), work)).is_some() {
+            tracing::info!(%cluster, work = work.name(), "the store of history works again");
+            state.tell();
+        }
     }
 
     /// The store, connected at the first call that can.
@@ -114,11 +165,12 @@ impl Archive {
 
 impl OlderSamples for Arc<Archive> {
     fn ask(&self, question: Question) -> Option<Older> {
-        self.walk(question).map_err(|error| self.failed(error)).ok()
+        let cluster = Name::clone(&question.cluster);
+        self.walk(question).map_err(|error| self.failed(&cluster, Work::Read, &error)).ok()
     }
 
     fn status(&self) -> OlderStatus {
-        self.status.lock().clone()
+        self.state.lock().status.clone()
     }
 }
 

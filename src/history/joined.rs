@@ -1,17 +1,13 @@
 //! Samples in memory and older ones as one: the older part ends where memory begins.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    iter::Peekable,
-    ops::RangeInclusive,
-};
+use std::{cmp::Ordering, collections::VecDeque, iter::Peekable, ops::RangeInclusive, vec};
 
 use super::tracks::{self, Reader};
 use crate::{
     model::{Millis, Name},
     store::{
         cut::ClusterCut,
-        older::{Archived, Point, Question},
+        older::{Archived, Patience, Point, Question},
         samples::{Index, Moment},
     },
 };
@@ -77,32 +73,44 @@ pub struct Wanted {
     pub groups: Option<Vec<String>>,
     /// Only groups whose id starts so.
     pub prefix: String,
+    /// Only groups from this id on.
+    pub first: String,
+    /// The keys end early once it is over.
+    pub patience: Patience,
 }
 
-/// The keys of a cluster, group by group.
-#[derive(Debug)]
-pub struct Joined<'a> {
-    reader: Reader<'a>,
-    /// The samples that are looked at, in order.
-    pub picks: Vec<Pick>,
-    groups: VecDeque<Name>,
-    older: Option<Peekable<Keys>>,
-}
-
-/// Older keys.
-struct Keys(Box<dyn Iterator<Item = Archived> + Send>);
-
-impl std::fmt::Debug for Keys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Keys")
+impl Wanted {
+    /// All groups at some times, for as long as it takes.
+    #[must_use]
+    pub fn all(times: RangeInclusive<Millis>) -> Self {
+        let (groups, prefix, first, patience) = Default::default();
+        Self { times, groups, prefix, first, patience }
     }
 }
 
-impl Iterator for Keys {
-    type Item = Archived;
+/// Whether a group is wanted.
+type HasGroup<'a> = Box<dyn Fn(&str) -> bool + Send + 'a>;
 
-    fn next(&mut self) -> Option<Archived> {
-        self.0.next()
+/// The keys of a cluster, one by one.
+pub struct Joined<'a> {
+    reader: Reader<'a>,
+    patience: Patience,
+    /// The samples that are looked at, in order.
+    pub picks: Vec<Pick>,
+    has_group: HasGroup<'a>,
+    /// Groups in memory that are still to come.
+    groups: VecDeque<Name>,
+    /// The group in memory that is read.
+    group: Name,
+    kept: Peekable<vec::IntoIter<tracks::Key>>,
+    older: Peekable<Box<dyn Iterator<Item = Archived> + Send>>,
+    /// The group that was asked for last, and whether it is wanted.
+    known: Option<(Name, bool)>,
+}
+
+impl std::fmt::Debug for Joined<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Joined").field("picks", &self.picks.len()).finish_non_exhaustive()
     }
 }
 
@@ -112,11 +120,11 @@ impl<'a> Joined<'a> {
     pub fn new(
         cluster: &'a ClusterCut,
         wanted: Wanted,
-        has_group: impl Fn(&str) -> bool,
+        has_group: impl Fn(&str) -> bool + Send + 'a,
         thin: impl FnOnce(Vec<Pick>) -> Vec<Pick>,
     ) -> Self {
         let samples = &cluster.samples;
-        let Wanted { times, mut groups, prefix } = wanted;
+        let Wanted { times, mut groups, prefix, first, patience } = wanted;
         groups.iter_mut().for_each(|groups| groups.sort_unstable());
         // Where memory begins.
         let seam = samples.moments().next().map_or(Millis::MAX, |(_, oldest)| oldest.at);
@@ -125,6 +133,8 @@ impl<'a> Joined<'a> {
             times: *times.start()..=(*times.end()).min(seam.saturating_sub(1)),
             groups,
             prefix,
+            first: first.clone(),
+            patience: patience.clone(),
         };
         let older = cluster.cluster.older().filter(|_| !question.times.is_empty());
         let older = older.and_then(|older| older.ask(question));
@@ -136,35 +146,69 @@ impl<'a> Joined<'a> {
             Pick::Older(_) => None,
         });
         let reader = Reader::new(cluster, first_kept.unwrap_or(0));
-        let groups = if first_kept.is_some() { reader.groups(has_group).into() } else { VecDeque::new() };
-        Self { reader, picks, groups, older: older.map(|older| Keys(older.keys).peekable()) }
+        let is_wanted = |id: &str| *id >= *first && has_group(id);
+        let groups = if first_kept.is_some() { reader.groups(is_wanted).into() } else { VecDeque::new() };
+        let older: Box<dyn Iterator<Item = Archived> + Send> =
+            older.map_or_else(|| Box::new(std::iter::empty()) as _, |older| older.keys);
+        Self {
+            reader,
+            patience,
+            picks,
+            has_group: Box::new(has_group),
+            groups,
+            group: Name::from(""),
+            kept: vec![].into_iter().peekable(),
+            older: older.peekable(),
+            known: None,
+        }
     }
 
-    /// The next group and its keys that are wanted, ordered by topic and partition; groups that the store has and
-    /// `has_group` does not let through are left to the caller.
-    pub fn next_group(&mut self, wanted: impl Fn(&str, i32) -> bool) -> Option<(Name, Vec<Key>)> {
-        let older = self.older.as_mut().and_then(|older| older.peek()).map(|key| Name::clone(&key.group));
-        let group = match (self.groups.front(), older) {
-            (Some(kept), Some(older)) => Name::clone(kept).min(older),
-            (Some(kept), None) => Name::clone(kept),
-            (None, older) => older?,
-        };
-        let mut keys: BTreeMap<(Name, i32), Key> = BTreeMap::new();
-        let empty =
-            |topic: &Name, partition: i32| Key { topic: Name::clone(topic), partition, kept: None, older: None };
-        while let Some(older) = self.older.as_mut().and_then(|older| older.next_if(|key| key.group == group)) {
-            if wanted(&older.topic, older.partition) {
-                let key = keys.entry((Name::clone(&older.topic), older.partition));
-                key.or_insert_with_key(|(topic, partition)| empty(topic, *partition)).older = Some(older);
+    /// The next key that is wanted, ordered by group, topic and partition. There is none, too, once nobody waits any more.
+    pub fn next_key(&mut self, wanted: impl Fn(&str, i32) -> bool) -> Option<(Name, Key)> {
+        while !self.patience.is_over() {
+            if self.kept.peek().is_none()
+                && let Some(group) = self.groups.pop_front()
+            {
+                self.kept = self.reader.keys(&group, &wanted).into_iter().peekable();
+                self.group = group;
+                continue;
+            }
+            let kept = self.kept.peek().map(|key| (&self.group, &key.topic, key.partition));
+            let older = self.older.peek().map(|key| (&key.group, &key.topic, key.partition));
+            let order = match (kept, older) {
+                (None, None) => return None,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(kept), Some(older)) => kept.cmp(&older),
+            };
+            let kept = if order.is_le() { self.kept.next() } else { None };
+            let older = if order.is_ge() { self.older.next() } else { None };
+            match (kept, older) {
+                (Some(kept), older) => {
+                    let key =
+                        Key { topic: Name::clone(&kept.topic), partition: kept.partition, kept: Some(kept), older };
+                    return Some((Name::clone(&self.group), key));
+                }
+                (None, Some(older)) if wanted(&older.topic, older.partition) && self.has_group(&older.group) => {
+                    let (topic, partition) = (Name::clone(&older.topic), older.partition);
+                    let group = Name::clone(&older.group);
+                    return Some((group, Key { topic, partition, kept: None, older: Some(older) }));
+                }
+                (None, _) => {}
             }
         }
-        if self.groups.front() == Some(&group) {
-            self.groups.pop_front();
-            for kept in self.reader.keys(&group, &wanted) {
-                let key = keys.entry((Name::clone(&kept.topic), kept.partition));
-                key.or_insert_with_key(|(topic, partition)| empty(topic, *partition)).kept = Some(kept);
+        None
+    }
+
+    /// Whether a group of the store is wanted: asked once for all its keys.
+    fn has_group(&mut self, id: &Name) -> bool {
+        match &self.known {
+            Some((known, has)) if known == id => *has,
+            _ => {
+                let has = (self.has_group)(id);
+                self.known = Some((Name::clone(id), has));
+                has
             }
         }
-        Some((group, keys.into_values().collect()))
     }
 }

@@ -16,9 +16,9 @@ use crate::{
     },
 };
 
-struct Lab {
-    clock: Clock,
-    store: Arc<Store>,
+pub(crate) struct Lab {
+    pub(crate) clock: Clock,
+    pub(crate) store: Arc<Store>,
     sampler: Sampler,
     shard: Arc<Shard>,
     next: i64,
@@ -26,7 +26,7 @@ struct Lab {
 
 const STEP: i64 = 10_000;
 
-fn lab(max_bytes: usize) -> Lab {
+pub(crate) fn lab(max_bytes: usize) -> Lab {
     let flags = Flags { bootstrap_servers: Some("127.0.0.1:9".to_owned()), ..Flags::default() };
     let config = Config::load(Sources { flags: &flags, env: &BTreeMap::new(), check_property: None }).unwrap().config;
     let clock = Clock::manual(1_700_000_000_000);
@@ -67,7 +67,7 @@ impl Lab {
         self.shard.apply(&[event], if live { 0 } else { i64::MAX });
     }
 
-    fn commit(&mut self, group: &str, key: (&str, i32), offset: i64) {
+    pub(crate) fn commit(&mut self, group: &str, key: (&str, i32), offset: i64) {
         self.apply(group, key, Some(offset), true);
     }
 
@@ -79,22 +79,26 @@ impl Lab {
     }
 
     fn end(&self, topic: &str, partition: usize, end: i64) {
-        let ends = &self.cluster().ends;
-        let slot = ends.current().topic(topic).unwrap().partitions[partition].slot;
-        ends.observe(EndKind::High, &[Answer { slot, result: Ok((end, 0)) }], self.clock.ticks(), self.clock.now());
+        self.observe(EndKind::High, topic, partition, end);
     }
 
-    fn cluster(&self) -> &Arc<Cluster> {
+    fn observe(&self, kind: EndKind, topic: &str, partition: usize, offset: i64) {
+        let ends = &self.cluster().ends;
+        let slot = ends.current().topic(topic).unwrap().partitions[partition].slot;
+        ends.observe(kind, &[Answer { slot, result: Ok((offset, 0)) }], self.clock.ticks(), self.clock.now());
+    }
+
+    pub(crate) fn cluster(&self) -> &Arc<Cluster> {
         self.sampler.cluster()
     }
 
-    fn sample(&mut self) {
+    pub(crate) fn sample(&mut self) {
         self.clock.advance(STEP);
         self.sampler.sample();
     }
 
     /// Committed offsets of a key at the samples that there are.
-    fn committed(&self, group: &str, key: (&str, i32)) -> Vec<Option<i64>> {
+    pub(crate) fn committed(&self, group: &str, key: (&str, i32)) -> Vec<Option<i64>> {
         self.read(group, key, |point| point.committed_offset)
     }
 
@@ -112,7 +116,7 @@ impl Lab {
     }
 }
 
-const KEY: (&str, i32) = ("orders", 0);
+pub(crate) const KEY: (&str, i32) = ("orders", 0);
 
 #[test]
 fn a_key_is_known_from_the_first_sample_on() {
@@ -273,6 +277,61 @@ fn samples_in_between_lose_no_change() {
     lab.sample();
     assert_eq!(lab.committed("g", KEY), [Some(1), Some(2)], "the windows saw it before a sample did");
     assert_eq!(lab.committed("g", ("orders", 8)), [None, Some(4)]);
+}
+
+#[test]
+fn a_group_reaches_every_status() {
+    let mut lab = lab(usize::MAX);
+    lab.topics(&[("orders", 1)]);
+    let status = |lab: &Lab| lab.cluster().samples.current().changes.last().map_or(Status::Ok, |change| change.to);
+    let (mut end, mut committed) = (10, 10);
+    lab.end("orders", 0, end);
+    lab.commit("g", KEY, committed);
+    lab.sample();
+    let mut seen = vec![status(&lab)];
+    // So many samples with so much produced and committed between; none: no commit.
+    let mut go = |lab: &mut Lab, samples: usize, produced: i64, read: Option<i64>| {
+        for _ in 0..samples {
+            end += produced;
+            lab.end("orders", 0, end);
+            if let Some(read) = read {
+                committed = (committed + read).min(end);
+                lab.commit("g", KEY, committed);
+            }
+            lab.sample();
+        }
+        seen.push(status(lab));
+    };
+    // A window is ten samples.
+    go(&mut lab, 15, 20, Some(10));
+    go(&mut lab, 1, 0, Some(1000));
+    go(&mut lab, 15, 5, Some(0));
+    go(&mut lab, 1, 5, Some(-40));
+    go(&mut lab, 15, 5, Some(5));
+    go(&mut lab, 15, 5, None);
+    lab.observe(EndKind::Start, "orders", 0, 400);
+    go(&mut lab, 1, 5, None);
+    lab.topics(&[]);
+    lab.sample();
+    lab.topics(&[]);
+    lab.sample();
+    seen.push(status(&lab));
+    let [ok, lagging, rewind, stalled, stopped, data_lost, unknown] = [
+        Status::Ok,
+        Status::Lagging,
+        Status::Rewind,
+        Status::Stalled,
+        Status::Stopped,
+        Status::DataLost,
+        Status::Unknown,
+    ];
+    assert_eq!(seen, [ok, lagging, ok, stalled, rewind, ok, stopped, data_lost, unknown]);
+    // A topic of that name, and a commit to it.
+    lab.topics(&[("orders", 1)]);
+    lab.end("orders", 0, 7);
+    lab.commit("g", KEY, 7);
+    lab.sample();
+    assert_eq!(status(&lab), ok);
 }
 
 #[test]

@@ -140,10 +140,10 @@ impl<'a> Reader<'a> {
         let mut ends: TopicEnds = found.into_iter().map(|((_, partition), values)| (partition, values)).collect();
         let of = &self.cluster.ends;
         // As of the newest sample, not as of now.
-        let then = of.samples.iter().rev().find(|sample| sample.taken <= self.newest);
+        let then = || of.samples.iter().rev().filter(|sample| sample.taken <= self.newest);
         for (partition, number) in of.topic(topic).iter().flat_map(|topic| topic.partitions.iter().zip(0..)) {
-            let then = then.and_then(|sample| sample.ends.get(partition.slot as usize).copied());
-            let end = then.unwrap_or_else(|| of.value(*partition).log_end);
+            let known = then().find_map(|sample| sample.ends.get(partition.slot as usize).filter(|end| **end >= 0));
+            let end = known.copied().unwrap_or_else(|| of.value(*partition).log_end);
             if end >= 0 {
                 ends.entry(number).or_insert(Values::Constant(end));
             }

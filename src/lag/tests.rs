@@ -143,6 +143,43 @@ fn seconds_are_interpolated_between_samples() {
 }
 
 #[test]
+fn a_sample_is_as_old_as_its_question() {
+    let board = board();
+    for at in (0..=600).step_by(10) {
+        observe(&board, i64::from(at), at);
+        // Kept when the next question is sent.
+        board.sample(at + 10);
+    }
+    let ends = board.current();
+    for (committed, expected) in [(599, 0.1), (595, 0.5), (555, 4.5), (105, 49.5)] {
+        let seconds = lag_of(&commit(committed), &ends, 600).seconds(&ends, 600).unwrap();
+        assert!((seconds - expected).abs() < 0.01, "{committed}: {seconds}");
+    }
+}
+
+#[test]
+fn an_answer_that_is_late_bends_no_line() {
+    let board = EndsBoard::default();
+    let listed = vec![TopicMetadata { name: "t".into(), leaders: vec![Some(1), Some(2)] }];
+    board.set_topics(listed, 0, &std::collections::BTreeMap::new());
+    let slots: Vec<u32> = board.current().topic("t").unwrap().partitions.iter().map(|of| of.slot).collect();
+    let answer = |slot: u32, at: Ticks| {
+        board.observe(EndKind::High, &[Answer { slot, result: Ok((i64::from(at), 0)) }], at, 0);
+    };
+    // The second leader is silent for a while, in which it goes on taking records.
+    for at in (0..=600).step_by(10) {
+        answer(slots[0], at);
+        if !(100..500).contains(&at) {
+            answer(slots[1], at);
+        }
+        board.sample(at + 10);
+    }
+    let ends = board.current();
+    let seconds = lag_of(&Row { partition: 1, ..commit(300) }, &ends, 600).seconds(&ends, 600).unwrap();
+    assert!((seconds - 30.0).abs() < 2.0, "{seconds}");
+}
+
+#[test]
 fn seconds_beyond_the_samples_are_extrapolated_and_at_least_their_span() {
     // Samples reach back 10 s, to 900; 400 records before that are 40 s more.
     let ends = growing(100, 1000);

@@ -1,27 +1,30 @@
 //! GetHistory.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use prost_types::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    entry,
+    Shared, entry,
     filter::{Filter, NameFilter},
     known,
+    offsets::off_thread,
     paging::{self, PageSize, Tokens},
     proto::{self, HistoryBy},
 };
 use crate::{
     error::Error,
     history::{
-        joined::{Joined, Key, Pick, Wanted},
+        joined::{Joined, Pick, Wanted},
         thin::{Sample, Sums, last_of_each},
     },
-    model::{Millis, SOURCE_KAFKA},
+    model::{Millis, Name, SOURCE_KAFKA},
     store::{
         Store,
         cut::{ClusterCut, Cut},
+        older::Patience,
     },
 };
 
@@ -33,6 +36,8 @@ const DEFAULT_SPAN: Millis = 3_600_000;
 const DEFAULT_SAMPLES: u64 = 360;
 /// Samples of a series that any step may give.
 const MAX_SAMPLES: Millis = 10_000;
+/// How long a call may take when the caller sets no deadline.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// From, to and step, the same for all pages of a walk.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -90,10 +95,25 @@ struct Next {
     first: Position,
 }
 
-pub(super) fn get_history(
+/// Ends with the call's deadline, and when nobody waits for the answer any more.
+pub(super) async fn call(
+    shared: Arc<Shared>,
+    request: proto::GetHistoryRequest,
+    deadline: Option<Duration>,
+) -> Result<proto::GetHistoryResponse, Error> {
+    let gone = CancellationToken::new();
+    let _guard = gone.clone().drop_guard();
+    // A little less than the caller waits, who is to hear the reason.
+    let timeout = deadline.map_or(TIMEOUT, |deadline| deadline - deadline / 20);
+    let patience = Patience::within(timeout, gone);
+    off_thread(move || get_history(shared.engine.store(), shared.history_step, request, patience)).await
+}
+
+fn get_history(
     store: &Store,
     kept_step: Duration,
     request: proto::GetHistoryRequest,
+    patience: Patience,
 ) -> Result<proto::GetHistoryResponse, Error> {
     let size = paging::size_within(request.page_size, DEFAULT_SERIES, MAX_SERIES)?;
     let tokens = Tokens::new(&proto::GetHistoryRequest { page_size: 0, page_token: String::new(), ..request.clone() });
@@ -106,8 +126,9 @@ pub(super) fn get_history(
         return Err(Error::Invalid("filter.with_lag_only: a lag comes and goes within a series".to_owned()));
     }
     let cut = store.cut(filter.named_cluster(), request.allow_partial)?.require_loaded()?;
-    let mut page = Page { filter, span, by, first, room: PageSize::new(size), series: vec![], next: None };
-    page.fill(&cut);
+    let room = PageSize::new(size);
+    let mut page = Page { filter, span, by, first, patience, room, series: vec![], next: None };
+    page.fill(&cut)?;
     let token = page.next.map(|first| tokens.write(Next { span, first }));
     let snapshot = cut.snapshot();
     Ok(proto::GetHistoryResponse {
@@ -124,83 +145,79 @@ struct Page {
     span: Span,
     by: HistoryBy,
     first: Option<Position>,
+    patience: Patience,
     room: PageSize,
     series: Vec<proto::HistorySeries>,
     next: Option<Position>,
 }
 
 impl Page {
-    fn fill(&mut self, cut: &Cut) {
+    fn fill(&mut self, cut: &Cut) -> Result<(), Error> {
         let mut clusters: Vec<&ClusterCut> =
             cut.clusters.iter().filter(|cluster| self.filter.cluster.accepts(&cluster.cluster.name)).collect();
         clusters.sort_by(|left, right| left.cluster.name.cmp(&right.cluster.name));
         if !self.filter.accepts_source(SOURCE_KAFKA) {
-            return;
+            return Ok(());
         }
         for cluster in clusters {
             let name = &cluster.cluster.name;
             if self.next.is_none() && self.first.as_ref().is_none_or(|first| **name >= *first.0) {
-                self.cluster(cluster);
+                self.cluster(cluster)?;
             }
         }
+        Ok(())
     }
 
-    fn cluster(&mut self, cluster: &ClusterCut) {
-        let wanted = Wanted { times: self.span.includes(), groups: None, prefix: String::new() };
+    fn cluster(&mut self, cluster: &ClusterCut) -> Result<(), Error> {
+        let name = &*cluster.cluster.name;
+        let first = self.first.as_ref().filter(|first| *first.0 == *name).map(|first| first.1.clone());
+        let patience = self.patience.clone();
+        let wanted = Wanted { first: first.unwrap_or_default(), patience, ..Wanted::all(self.span.includes()) };
         let wanted = match &self.filter.group {
             NameFilter::Exact(group) => Wanted { groups: Some(vec![group.clone()]), ..wanted },
             NameFilter::Prefix(prefix) => Wanted { prefix: prefix.clone(), ..wanted },
             NameFilter::Any | NameFilter::Regex(_) => wanted,
         };
-        let step = self.span.step;
+        let (step, group) = (self.span.step, self.filter.group.clone());
         let thin = |picks: Vec<Pick>| last_of_each(picks.into_iter().map(|pick| (pick, pick.at())), step);
-        let mut joined = Joined::new(cluster, wanted, |id| self.filter.group.accepts(id), thin);
+        let mut joined = Joined::new(cluster, wanted, move |id| group.accepts(id), thin);
         let picks = std::mem::take(&mut joined.picks);
-        let cluster = &*cluster.cluster.name;
-        let mut all = sums(&picks);
-        while let Some((group, keys)) = joined.next_group(|topic, partition| self.filter.accepts_key(topic, partition))
-        {
-            let place = (cluster.to_owned(), group.to_string(), String::new(), 0);
-            let is_before = |first: &Position| (&first.0, &first.1) > (&place.0, &place.1);
-            if self.first.as_ref().is_some_and(is_before) || !self.filter.group.accepts(&group) {
-                continue;
-            }
-            match self.by {
-                HistoryBy::Cluster => keys.iter().for_each(|key| add(&mut all, &picks, key)),
-                HistoryBy::Group => self.sum(&picks, place, &keys),
-                HistoryBy::Topic => {
-                    for keys in keys.chunk_by(|left, right| left.topic == right.topic) {
-                        let topic = keys.first().map_or_else(String::new, |key| key.topic.to_string());
-                        self.sum(&picks, (place.0.clone(), place.1.clone(), topic, 0), keys);
-                    }
-                }
-                HistoryBy::Unspecified | HistoryBy::Partition => {
-                    for key in &keys {
-                        let place = (place.0.clone(), place.1.clone(), key.topic.to_string(), key.partition);
-                        self.sum(&picks, place, std::slice::from_ref(key));
-                    }
+        // The series that is being summed.
+        let mut series: Option<(Position, Sums)> = None;
+        while let Some((group, key)) = joined.next_key(|topic, partition| self.filter.accepts_key(topic, partition)) {
+            let place = self.place(name, &group, &key.topic, key.partition);
+            if series.as_ref().is_some_and(|(building, _)| *building != place) {
+                series.take().into_iter().for_each(|(place, sums)| self.push(place, sums.finish()));
+                if self.next.is_some() {
+                    return Ok(());
                 }
             }
-            if self.next.is_some() {
-                return;
+            if self.is_due(&place) {
+                let (_, sums) = series.get_or_insert_with(|| (place, sums(&picks)));
+                sums.add(|at| key.at(*picks.get(at)?));
             }
         }
-        if self.by == HistoryBy::Cluster {
-            self.push((cluster.to_owned(), String::new(), String::new(), 0), all.finish());
+        if self.patience.is_over() {
+            let text = "there was not enough time to read the history: narrow the filter, or take less time at once";
+            return Err(Error::Deadline(text.to_owned()));
+        }
+        series.into_iter().for_each(|(place, sums)| self.push(place, sums.finish()));
+        Ok(())
+    }
+
+    /// Of the series to which a key belongs.
+    fn place(&self, cluster: &str, group: &Name, topic: &Name, partition: i32) -> Position {
+        let (cluster, group, topic) = (cluster.to_owned(), || group.to_string(), || topic.to_string());
+        match self.by {
+            HistoryBy::Cluster => (cluster, String::new(), String::new(), 0),
+            HistoryBy::Group => (cluster, group(), String::new(), 0),
+            HistoryBy::Topic => (cluster, group(), topic(), 0),
+            HistoryBy::Unspecified | HistoryBy::Partition => (cluster, group(), topic(), partition),
         }
     }
 
     fn is_due(&self, place: &Position) -> bool {
         self.next.is_none() && self.first.as_ref().is_none_or(|first| place >= first)
-    }
-
-    fn sum(&mut self, picks: &[Pick], place: Position, keys: &[Key]) {
-        if !self.is_due(&place) {
-            return;
-        }
-        let mut sums = sums(picks);
-        keys.iter().for_each(|key| add(&mut sums, picks, key));
-        self.push(place, sums.finish());
     }
 
     fn push(&mut self, place: Position, samples: Vec<Sample>) {
@@ -246,13 +263,13 @@ fn sums(picks: &[Pick]) -> Sums {
     }))
 }
 
-fn add(sums: &mut Sums, picks: &[Pick], key: &Key) {
-    sums.add(|place| key.at(*picks.get(place)?));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        history::tests::lab,
+        store::older::{Archived, Older, OlderSamples, OlderStatus, Question},
+    };
 
     fn request(from: Option<i64>, to: Option<i64>, step: Option<i64>) -> proto::GetHistoryRequest {
         let time = |at: i64| Timestamp { seconds: at, nanos: 0 };
@@ -287,5 +304,51 @@ mod tests {
         }
         assert!(span(Some(0), Some(604_800), Some(1)).unwrap_err().contains("longer"));
         assert!(span(Some(i64::MAX), None, None).unwrap_err().contains("not a time"));
+    }
+
+    /// A store whose keys never end.
+    #[derive(Debug)]
+    struct Endless(CancellationToken);
+
+    impl OlderSamples for Endless {
+        fn ask(&self, _: Question) -> Option<Older> {
+            let asked = self.0.clone();
+            let key = move |number: u64| {
+                asked.cancel();
+                let (group, topic) = (format!("{number:020}").into(), "t".into());
+                Archived { group, topic, partition: 0, rows: vec![], stands_for: 1 }
+            };
+            Some(Older { times: vec![0], keys: Box::new((0..).map(key)) })
+        }
+
+        fn status(&self) -> OlderStatus {
+            OlderStatus::default()
+        }
+    }
+
+    #[test]
+    fn a_call_ends_with_its_deadline_and_when_nobody_waits_for_it() {
+        let lab = lab(usize::MAX);
+        let reads = CancellationToken::new();
+        lab.cluster().set_older(Box::new(Endless(reads.clone())));
+        let by = [HistoryBy::Partition, HistoryBy::Cluster];
+        let end = |patience: Patience, by: HistoryBy| {
+            let request = proto::GetHistoryRequest { by: by.into(), ..request(Some(0), Some(5), None) };
+            get_history(&lab.store, Duration::from_secs(10), request, patience)
+        };
+        for by in by {
+            let error = end(Patience::within(Duration::from_millis(20), CancellationToken::new()), by).unwrap_err();
+            assert!(matches!(&error, Error::Deadline(text) if text.contains("narrow")), "{error:?}");
+            let gone = CancellationToken::new();
+            let patience = Patience::within(Duration::from_secs(86_400), gone.clone());
+            std::thread::scope(|scope| {
+                let call = scope.spawn(|| end(patience, by));
+                while !reads.is_cancelled() {
+                    std::thread::yield_now();
+                }
+                gone.cancel();
+                assert!(call.join().unwrap().is_err());
+            });
+        }
     }
 }

@@ -37,7 +37,7 @@ pub(super) async fn query(
     if !matches!(&*request.source, "" | SOURCE_KAFKA) {
         return Err(Error::NotFound(format!("no source {:?} in cluster {:?}", request.source, cluster.name)));
     }
-    if known("freshness", request.freshness)? == Freshness::Latest {
+    if known::<Freshness>("freshness", request.freshness)? == Freshness::Latest {
         let scope = Scope::Key((&*request.group_id).into(), (&*request.topic).into(), request.partition);
         freshness::wait_for(cluster, scope, patience(deadline)).await?;
     }
@@ -116,7 +116,7 @@ pub(super) async fn get_offset(
     let size = paging::size(request.page_size)?;
     let tokens = Tokens::new(&proto::GetOffsetRequest { page_size: 0, page_token: String::new(), ..request.clone() });
     let after: Option<Position> = tokens.read(&request.page_token)?;
-    let is_latest = known("freshness", request.freshness)? == Freshness::Latest;
+    let is_latest = known::<Freshness>("freshness", request.freshness)? == Freshness::Latest;
     let filter = Filter::new(request.filter)?;
     // Later pages of a walk are as fresh as the first.
     if is_latest && after.is_none() {

@@ -22,8 +22,8 @@ pub(super) async fn run(
     deadline: Option<Duration>,
     stop: CancellationToken,
 ) -> Result<Stream, Error> {
-    let format = known("format", request.format)?;
-    let latest = known("freshness", request.freshness)? == proto::Freshness::Latest;
+    let format = known::<SqlFormat>("format", request.format)?;
+    let latest = known::<proto::Freshness>("freshness", request.freshness)? == proto::Freshness::Latest;
     let max_rows = usize::try_from(request.max_rows)
         .map_err(|_| Error::Invalid(format!("max_rows {} is negative", request.max_rows)))?;
     let statement = Statement {

@@ -80,7 +80,8 @@ impl TableProvider for LiveTable {
             stop: self.stop.clone(),
             partitions: state.config_options().execution.target_partitions,
         };
-        Ok(Arc::new(LiveScanExec::try_new(scan, Question { wanted, filter, projection, limit })?))
+        let question = Question { wanted, filter, projection, limit, patience: self.stop.patience() };
+        Ok(Arc::new(LiveScanExec::try_new(scan, question)?))
     }
 }
 
@@ -256,6 +257,10 @@ impl ExecutionPlan for LiveScanExec {
                     batch => yield batch,
                 }
                 tokio::task::consume_budget().await;
+            }
+            // Who waits for a store ends when the statement does, as if there was no more.
+            if let Err(error) = stop.check() {
+                yield Err(error);
             }
         };
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))

@@ -10,6 +10,7 @@ use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
 use super::error::SqlError;
+use crate::store::older::Patience;
 
 tokio::task_local! {
     /// Of the statement that the task plans: DataFusion's rules are told nothing of whom they work for.
@@ -60,6 +61,11 @@ impl Stop {
     /// What it may take, planning included.
     pub(super) fn timeout(&self) -> Duration {
         self.0.timeout
+    }
+
+    /// How long work for it may wait.
+    pub(super) fn patience(&self) -> Patience {
+        Patience::new(self.0.deadline, self.0.ended.clone())
     }
 
     /// Fails once the statement is to end: for what computes without giving way.

@@ -17,7 +17,10 @@ use arrow::{
 use datafusion::{common::Result, physical_expr::PhysicalExpr};
 
 use super::wanted::Wanted;
-use crate::store::cut::{ClusterCut, Cut, GroupCut};
+use crate::store::{
+    cut::{ClusterCut, Cut, GroupCut},
+    older::Patience,
+};
 
 mod columns;
 mod filling;
@@ -100,6 +103,8 @@ pub(super) struct Question {
     pub(super) projection: Vec<usize>,
     /// At most so many rows.
     pub(super) limit: Option<usize>,
+    /// That of the statement, for what waits.
+    pub(super) patience: Patience,
 }
 
 /// A condition over some of a table's columns.

@@ -149,10 +149,14 @@ impl ClusterCut {
     /// A group by its id, if it is this shard that shows it.
     #[must_use]
     pub fn group_of<'a>(&'a self, shard: &'a ShardView, id: &str) -> Option<GroupCut<'a>> {
-        let partitions = i32::try_from(self.shards.len()).unwrap_or(i32::MAX);
-        let home = shard.key.log_partition;
+        self.group_at(shard, id, log_partition_for(id, self.log_partitions()))
+    }
+
+    /// The same, with the log partition that the id's hash names.
+    fn group_at<'a>(&'a self, shard: &'a ShardView, id: &str, home: Option<i32>) -> Option<GroupCut<'a>> {
+        let here = shard.key.log_partition;
         // Most shards need not be looked through.
-        if log_partition_for(id, partitions) != Some(home) && shard.groups.strays(home, partitions).next().is_none() {
+        if home != Some(here) && shard.groups.strays(here, self.log_partitions()).next().is_none() {
             return None;
         }
         let group = shard.groups.get(id)?;
@@ -167,7 +171,12 @@ impl ClusterCut {
     /// A group by its id.
     #[must_use]
     pub fn group(&self, id: &str) -> Option<GroupCut<'_>> {
-        self.shards.iter().find_map(|shard| self.group_of(shard, id))
+        let home = log_partition_for(id, self.log_partitions());
+        self.shards.iter().find_map(|shard| self.group_at(shard, id, home))
+    }
+
+    fn log_partitions(&self) -> i32 {
+        i32::try_from(self.shards.len()).unwrap_or(i32::MAX)
     }
 
     /// Committed offsets of a shard, if that is known without looking at its groups.

@@ -28,6 +28,8 @@ pub const DELETED_AFTER: Ticks = 100;
 const DELETED_KEPT: usize = 10_000;
 /// How far back samples of the log ends reach.
 const SAMPLE_SPAN: Ticks = 36_000;
+/// What was answered so long before the rest is no part of a sample.
+const LATE: Ticks = 30;
 /// Samples lie about an eighth of their age apart: some 60 of them cover the span.
 const SAMPLE_SPACING: Ticks = 8;
 
@@ -411,11 +413,18 @@ impl EndsBoard {
         }
     }
 
-    /// Keeps a sample of all ends, and lets go of older ones that lie too dense.
+    /// Keeps a sample of all ends as the last answers told them, and lets go of older ones that lie too dense. Its time is
+    /// that of the question: what was answered is as old as that.
     pub fn sample(&self, now: Ticks) {
         self.update(|ends, _| {
-            let sample = Sample { taken: now, ends: ends.values.iter().map(|value| value.log_end).collect() };
-            ends.samples.push(Arc::new(sample));
+            let known = || ends.values.iter().filter(|value| value.log_end >= 0);
+            if let Some(taken) = known().map(|value| value.observed).max() {
+                let is_late = |value: &EndValue| taken.saturating_sub(value.observed) > LATE;
+                let end = |value: &EndValue| if is_late(value) { EndValue::UNKNOWN.log_end } else { value.log_end };
+                let sample = Sample { taken, ends: ends.values.iter().map(end).collect() };
+                ends.samples.pop_if(|last| last.taken >= taken);
+                ends.samples.push(Arc::new(sample));
+            }
             thin(&mut ends.samples, now);
         });
     }

@@ -1,8 +1,52 @@
 //! Samples that are older than those in memory: what a store of them can be asked.
 
-use std::{collections::BTreeMap, ops::RangeInclusive};
+use std::{
+    collections::BTreeMap,
+    ops::RangeInclusive,
+    time::{Duration, Instant},
+};
+
+use tokio_util::sync::CancellationToken;
 
 use crate::model::{Millis, Name};
+
+/// How long an answer is waited for: until a time, and until nobody waits any more. The default waits for ever.
+#[derive(Clone, Debug, Default)]
+pub struct Patience {
+    until: Option<Instant>,
+    gone: CancellationToken,
+}
+
+impl Patience {
+    /// Until a time, or until the token is cancelled.
+    #[must_use]
+    pub fn new(until: Instant, gone: CancellationToken) -> Self {
+        Self { until: Some(until), gone }
+    }
+
+    /// For so long, or until the token is cancelled.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "bounds the wait, part of no answer")]
+    pub fn within(timeout: Duration, gone: CancellationToken) -> Self {
+        Self { until: Instant::now().checked_add(timeout), gone }
+    }
+
+    /// Whether nobody waits any more. What was found by then is not all there is.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "bounds the wait, part of no answer")]
+    pub fn is_over(&self) -> bool {
+        self.gone.is_cancelled() || self.until.is_some_and(|until| Instant::now() >= until)
+    }
+
+    /// Waits until nobody waits any more.
+    pub async fn over(&self) {
+        let gone = self.gone.cancelled();
+        match self.until {
+            Some(until) => tokio::time::timeout_at(until.into(), gone).await.unwrap_or_default(),
+            None => gone.await,
+        }
+    }
+}
 
 /// What a key was at a sample.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -26,6 +70,10 @@ pub struct Question {
     pub groups: Option<Vec<String>>,
     /// Only groups whose id starts so.
     pub prefix: String,
+    /// Only groups from this id on.
+    pub first: String,
+    /// The keys end early once it is over.
+    pub patience: Patience,
 }
 
 /// A key and what it was: a row stands until the next, for a while.
@@ -70,7 +118,7 @@ impl std::fmt::Debug for Older {
 /// How a store does.
 #[derive(Clone, Debug, Default)]
 pub struct OlderStatus {
-    /// What the last attempt to write failed with; `None` after a success.
+    /// What the last attempts to write, to read and to tidy failed with; `None` once each that failed has succeeded.
     pub last_error: Option<String>,
     /// Attempts that failed.
     pub failures: u64,

@@ -9,6 +9,7 @@ use offsetd::clock::Clock;
 use offsetd::config;
 use offsetd::history::archive::{Archive, Writer};
 use offsetd::history::joined::{Joined, Wanted};
+use offsetd::history::thin::Sums;
 use offsetd::history::{Sampler, Settings};
 use offsetd::store::{Store, pin};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -89,6 +90,7 @@ impl Lab {
 
 pub(crate) fn run(report: &mut Report) {
     cost(report);
+    sum(report);
     memory(report);
     week(report);
 }
@@ -106,6 +108,30 @@ fn cost(report: &mut Report) {
             }
         }
         report.limit(what, "", median(&mut times).as_secs_f64() / 10.0, Goal::AtMost(0.05));
+    }
+}
+
+/// As GetHistory sums them.
+fn sum(report: &mut Report) {
+    let what = "12 samples of 1,000,000 keys as one series";
+    if report.wants(what) {
+        let mut lab = Lab::new(10_000, Duration::from_secs(3600));
+        for _ in 0..12 {
+            lab.commit(1, 16);
+            lab.sample();
+        }
+        report.each(what, lab.offsets.len(), || {
+            let cut = pin(&lab.store.clusters()[0]);
+            let mut joined = Joined::new(&cut, Wanted::all(0..=i64::MAX), |_| true, |picks| picks);
+            let picks = std::mem::take(&mut joined.picks);
+            let mut sums = Sums::new(picks.iter().map(|pick| (pick.at(), 10.0)));
+            let mut keys = 0;
+            while let Some((_, key)) = joined.next_key(|_, _| true) {
+                sums.add(|at| key.at(*picks.get(at)?));
+                keys += 1;
+            }
+            assert_eq!((keys, sums.finish().len()), (1_000_000, 12));
+        });
     }
 }
 
@@ -159,10 +185,10 @@ fn week(report: &mut Report) {
     let read = || {
         let cut = pin(&cluster);
         let groups = Some(vec!["service-7-consumer".to_owned()]);
-        let wanted = Wanted { times: 0..=i64::MAX, groups, prefix: String::new() };
+        let wanted = Wanted { groups, ..Wanted::all(0..=i64::MAX) };
         let mut joined = Joined::new(&cut, wanted, |id| id == "service-7-consumer", |picks| picks);
         let picks = std::mem::take(&mut joined.picks);
-        let (_, keys) = joined.next_group(|_, _| true).unwrap();
+        let keys: Vec<_> = std::iter::from_fn(|| joined.next_key(|_, _| true)).map(|(_, key)| key).collect();
         assert_eq!(keys.len(), PARTITIONS);
         assert!(picks.len() > 10_000);
         let known = keys.iter().flat_map(|key| picks.iter().filter_map(|pick| key.at(*pick))).count();

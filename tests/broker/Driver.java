@@ -2,6 +2,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.*;
 import java.nio.charset.StandardCharsets;
+import java.time.Duration;
 import java.util.*;
 import java.util.concurrent.*;
 import org.apache.kafka.clients.admin.*;
@@ -76,6 +77,9 @@ public class Driver {
             case "share": start(c, Newer.instance().share(brokers, c)); break;
             case "streams": start(c, Newer.instance().streams(brokers, c)); break;
             case "traffic": start(c, new Workers.Traffic(brokers, c)); break;
+            case "paced": start(c, new Workers.Paced(brokers, c)); break;
+            case "held_back": start(c, new Workers.HeldBack(brokers, c)); break;
+            case "timestamps": return Map.of("timestamps", timestamps(text(c, "topic")));
             case "stop": workers.remove(text(c, "name")).close(); break;
             case "commit": commit(text(c, "group"), offsets(c)); break;
             case "alter": admin.alterConsumerGroupOffsets(text(c, "group"), offsets(c)).all().get(); break;
@@ -117,6 +121,18 @@ public class Driver {
             for (int r = 0; r < records; r++) producer.send(new ProducerRecord<>(topic, partition, null, new byte[] {'x'}));
             producer.commitTransaction();
         }
+    }
+
+    /** Those of all records in partition 0 of a topic. */
+    private List<Long> timestamps(String topic) {
+        var partition = new TopicPartition(topic, 0);
+        List<Long> all = new ArrayList<>();
+        try (var consumer = consumer(brokers, Map.of())) {
+            consumer.assign(List.of(partition));
+            long end = consumer.endOffsets(List.of(partition)).get(partition);
+            while (consumer.position(partition) < end) consumer.poll(Duration.ofMillis(100)).forEach(r -> all.add(r.timestamp()));
+        }
+        return all;
     }
 
     /** As a consumer does that assigns its partitions itself. */

@@ -3,6 +3,7 @@ import java.time.Duration;
 import java.util.*;
 import org.apache.kafka.clients.consumer.*;
 import org.apache.kafka.clients.producer.*;
+import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.errors.*;
 
 final class Workers {
@@ -74,6 +75,64 @@ final class Workers {
         @Override
         void release() {
             producer.close();
+        }
+    }
+
+    /** So many records a second to partition 0 of a topic, each with the time at which it was sent. */
+    static final class Paced extends Worker {
+        private final Producer<byte[], byte[]> producer;
+        private final String topic;
+        private final long perSecond;
+        private final long started = System.nanoTime();
+        private long sent;
+
+        Paced(String brokers, JsonNode c) {
+            producer = Driver.producer(brokers, Map.of());
+            topic = Driver.text(c, "topic");
+            perSecond = c.path("per_second").asLong();
+        }
+
+        @Override
+        void turn() throws Exception {
+            for (long due = (System.nanoTime() - started) * perSecond / 1_000_000_000L; sent < due; sent++)
+                producer.send(new ProducerRecord<>(topic, 0, System.currentTimeMillis(), null, new byte[] {'x'}));
+            producer.flush();
+            Thread.sleep(5);
+        }
+
+        @Override
+        void release() {
+            producer.close();
+        }
+    }
+
+    /** A consumer of partition 0 of a topic that is held back: it reads no more than "per_second". */
+    static final class HeldBack extends Worker {
+        private final Consumer<byte[], byte[]> consumer;
+        private final TopicPartition partition;
+        private final double perSecond;
+        private final long started = System.nanoTime();
+        private long committed;
+
+        HeldBack(String brokers, JsonNode c) {
+            partition = new TopicPartition(Driver.text(c, "topic"), 0);
+            perSecond = c.path("per_second").asDouble();
+            consumer = Driver.consumer(brokers, Map.of("group.id", Driver.text(c, "group"), "max.poll.records", 5));
+            consumer.assign(List.of(partition));
+        }
+
+        @Override
+        void turn() throws Exception {
+            if (consumer.position(partition) < (System.nanoTime() - started) / 1e9 * perSecond) consumer.poll(Duration.ofMillis(100));
+            else Thread.sleep(20);
+            long position = consumer.position(partition);
+            if (position > committed) consumer.commitSync(Duration.ofSeconds(5));
+            committed = position;
+        }
+
+        @Override
+        void release() {
+            consumer.close();
         }
     }
 

@@ -204,7 +204,10 @@ fn the_tables_have_the_columns_that_users_rely_on() {
         ),
         ("status_changes", "cluster group_id from_status to_status at"),
         ("stopped_groups", "cluster group_id state members lag max_lag_seconds last_committed_at"),
-        ("clusters", "cluster bootstrap_servers cluster_id brokers controller reachable ready last_error"),
+        (
+            "clusters",
+            "cluster bootstrap_servers cluster_id brokers controller reachable ready last_error history_error",
+        ),
     ] {
         assert_eq!(columns(table), expected, "{table}");
     }

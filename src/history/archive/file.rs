@@ -24,6 +24,8 @@ use crate::{
 
 /// Rows of a row group: what a reader of one group has to look through.
 const ROW_GROUP: usize = 65_536;
+/// Rows that are added at a time.
+pub(super) const BATCH: usize = 8192;
 /// Rows of a page.
 const PAGE: usize = 4096;
 /// Key of the file's metadata: times of its samples, separated by commas.
@@ -66,18 +68,45 @@ fn properties() -> Result<WriterProperties, parquet::errors::ParquetError> {
 
 /// A file of rows, which are in order; `times` are those of its samples.
 pub(super) fn write(rows: &[Row], times: &[Millis]) -> Result<Vec<u8>, String> {
-    try_write(rows, times).map_err(|error| error.to_string())
+    let mut sheet = Sheet::new(times)?;
+    for rows in rows.chunks(BATCH) {
+        sheet.add(rows)?;
+    }
+    sheet.finish()
 }
 
-fn try_write(rows: &[Row], times: &[Millis]) -> Result<Vec<u8>, parquet::errors::ParquetError> {
-    let times: Vec<String> = times.iter().map(Millis::to_string).collect();
-    let metadata: HashMap<String, String> = [(TIMES.to_owned(), times.join(","))].into();
-    let schema = Arc::new(Schema::clone(&schema()).with_metadata(metadata));
-    let mut writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties()?))?;
-    for rows in rows.chunks(ROW_GROUP) {
-        writer.write(&batch(rows, &schema)?)?;
+/// A file that is being written.
+pub(super) struct Sheet {
+    writer: ArrowWriter<Vec<u8>>,
+    schema: SchemaRef,
+}
+
+impl Sheet {
+    /// An empty one with the times of its samples.
+    pub(super) fn new(times: &[Millis]) -> Result<Self, String> {
+        let times: Vec<String> = times.iter().map(Millis::to_string).collect();
+        let metadata: HashMap<String, String> = [(TIMES.to_owned(), times.join(","))].into();
+        let schema = Arc::new(Schema::clone(&schema()).with_metadata(metadata));
+        let properties = properties().map_err(|error| error.to_string())?;
+        let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties));
+        Ok(Self { writer: writer.map_err(|error| error.to_string())?, schema })
     }
-    writer.into_inner()
+
+    /// Adds rows, which come after those that are there.
+    pub(super) fn add(&mut self, rows: &[Row]) -> Result<(), String> {
+        let batch = batch(rows, &self.schema).map_err(|error| error.to_string())?;
+        self.writer.write(&batch).map_err(|error| error.to_string())
+    }
+
+    /// The bytes that are ready.
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        std::mem::take(self.writer.inner_mut())
+    }
+
+    /// The rest of the bytes.
+    pub(super) fn finish(self) -> Result<Vec<u8>, String> {
+        self.writer.into_inner().map_err(|error| error.to_string())
+    }
 }
 
 fn batch(rows: &[Row], schema: &SchemaRef) -> Result<RecordBatch, arrow::error::ArrowError> {

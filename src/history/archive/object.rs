@@ -7,7 +7,7 @@ use object_store::{ObjectStore, ObjectStoreExt as _, path::Path};
 use parquet::{
     arrow::{ParquetRecordBatchStreamBuilder, arrow_reader::ArrowReaderOptions, async_reader::AsyncFileReader},
     errors::{ParquetError, Result},
-    file::metadata::{ParquetMetaData, ParquetMetaDataReader},
+    file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader},
 };
 use tokio_util::bytes::Bytes;
 
@@ -52,7 +52,9 @@ impl AsyncFileReader for Object {
         _: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>>> {
         let size = self.size;
-        let reader = ParquetMetaDataReader::new().with_prefetch_hint(Some(TAIL));
+        let reader = ParquetMetaDataReader::new()
+            .with_prefetch_hint(Some(TAIL))
+            .with_page_index_policy(PageIndexPolicy::Optional);
         async move { Ok(Arc::new(reader.load_and_finish(self, size).await?)) }.boxed()
     }
 }

@@ -4,8 +4,12 @@ use std::path::Path as FilePath;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::store::older::Patience;
+
+mod faults;
 
 const HOUR: Millis = 3_600_000;
 const START: Millis = 1_767_225_600_000;
@@ -32,8 +36,14 @@ fn store(archive: &Arc<Archive>, rows: &[Row]) {
     archive.runtime().unwrap().block_on(put(&*store, &file.path, bytes)).unwrap();
 }
 
+fn compact(archive: &Arc<Archive>, now: Millis) {
+    let (store, runtime) = (archive.store().unwrap(), archive.runtime().unwrap());
+    runtime.block_on(archive.compact(&store, &"c".into(), now)).unwrap();
+}
+
 fn question(times: std::ops::RangeInclusive<Millis>) -> Question {
-    Question { cluster: "c".into(), times, groups: None, prefix: String::new() }
+    let (groups, prefix, first, patience) = Default::default();
+    Question { cluster: "c".into(), times, groups, prefix, first, patience }
 }
 
 /// What keys were at the times that were found.
@@ -90,6 +100,29 @@ fn what_was_written_is_read_minute_by_minute_and_stands_until_the_next_row() {
 }
 
 #[test]
+fn every_group_of_a_large_file_is_found() {
+    let dir = TempDir::new().unwrap();
+    let archive = archive(dir.path());
+    // Longer than what statistics keep of it, and the same so far; in several pages and row groups.
+    let id = |group: usize| format!("{}{group:03}", "x".repeat(if group < 175 { 100 } else { 1 }));
+    let mut rows: Vec<Row> =
+        (0..350).flat_map(|group| (0..200).map(move |at| row(&id(group), 0, START + at * 60_000, Some(at)))).collect();
+    rows.sort_by(|left, right| left.group.cmp(&right.group));
+    store(&archive, &rows);
+    for group in (0..350).step_by(23).chain([174, 175, 349]) {
+        let groups = Some(vec![id(group)]);
+        let older = archive.ask(Question { groups, ..question(START..=START + 6 * HOUR) }).unwrap();
+        let found: Vec<_> = older.keys.map(|key| (key.group.to_string(), key.rows.len())).collect();
+        assert_eq!(found, [(id(group), 200)]);
+    }
+    let from = |first: String| {
+        let older = archive.ask(Question { first, ..question(START..=START + 6 * HOUR) }).unwrap();
+        older.keys.count()
+    };
+    assert_eq!([from(id(175)), from(id(0)), from("y".to_owned())], [350, 175, 0]);
+}
+
+#[test]
 fn the_files_of_an_hour_become_one_and_say_the_same() {
     let dir = TempDir::new().unwrap();
     let archive = archive(dir.path());
@@ -98,11 +131,57 @@ fn the_files_of_an_hour_become_one_and_say_the_same() {
         store(&archive, &[row("a", 0, at, Some(minute)), row("b", 3, at, Some(2 * minute))]);
     }
     let before = read(&archive, question(START..=START + 2 * HOUR));
-    let (store, runtime) = (archive.store().unwrap(), archive.runtime().unwrap());
-    runtime.block_on(archive.compact(&store, "c", START + HOUR + HOUR / 2)).unwrap();
+    compact(&archive, START + HOUR + HOUR / 2);
+    assert_eq!(files(dir.path()).len(), 91, "who reads them now finds them");
+    assert_eq!(read(&archive, question(START..=START + 2 * HOUR)), before);
+    compact(&archive, START + HOUR + HOUR / 2);
     assert_eq!(files(dir.path()).len(), 31, "one of the hour that is over, thirty of the next");
     assert_eq!(read(&archive, question(START..=START + 2 * HOUR)), before);
     assert_eq!(before[0].2.len(), 90);
+}
+
+#[test]
+fn the_files_of_a_day_become_one_but_for_hours_that_cannot_be_read() {
+    let dir = TempDir::new().unwrap();
+    let archive = archive(dir.path());
+    // Three days, of which the last is not over: two files an hour.
+    for at in (0..104).map(|half| START + half * HOUR / 2) {
+        let rows = |group: i64| row(&format!("g{group:02}"), 0, at, Some(at / 1000 + group));
+        store(&archive, &(0..20).map(rows).collect::<Vec<_>>());
+    }
+    let bad = format!("cluster=c/date=2026-01-01/{0}-{0}.parquet", START + 5 * HOUR + HOUR / 4);
+    fs::write(dir.path().join(&bad), "PAR1").unwrap();
+    let all = || read(&archive, question(START..=START + 60 * HOUR));
+    let before = all();
+    assert!(archive.status().skipped.contains_key(&bad));
+    for _ in 0..3 {
+        compact(&archive, START + 52 * HOUR);
+        assert_eq!(all(), before);
+    }
+    let found = files(dir.path());
+    let of_day = |day: usize| found.iter().filter(|file| file.contains(&format!("date=2026-01-0{day}"))).count();
+    // Hours one by one, one of them in three files as it was; the day; hours again, the last one not over.
+    assert_eq!([of_day(1), of_day(2), of_day(3)], [26, 1, 5], "{found:?}");
+    assert_eq!(archive.status().last_error, None);
+}
+
+#[test]
+fn a_walk_begins_where_it_is_told_and_ends_when_nobody_waits() {
+    let dir = TempDir::new().unwrap();
+    let archive = archive(dir.path());
+    store(&archive, &["a", "b", "c"].map(|group| row(group, 0, START, Some(1))));
+    let groups = |question: Question| -> Vec<String> {
+        archive.ask(question).unwrap().keys.map(|key| key.group.to_string()).collect()
+    };
+    assert_eq!(groups(Question { first: "b".to_owned(), ..question(START..=START) }), ["b", "c"]);
+    let gone = CancellationToken::new();
+    let patience = Patience::within(Duration::from_secs(3600), gone.clone());
+    let older = archive.ask(Question { patience: patience.clone(), ..question(START..=START) }).unwrap();
+    assert_eq!(older.times, [START]);
+    gone.cancel();
+    assert!(patience.is_over() && groups(Question { patience, ..question(START..=START) }).is_empty());
+    assert!(!Patience::default().is_over());
+    assert!(Patience::within(Duration::ZERO, CancellationToken::new()).is_over());
 }
 
 #[test]
@@ -114,8 +193,7 @@ fn a_crash_between_merging_and_deleting_doubles_nothing() {
     store(&archive, &rows);
     assert_eq!(files(dir.path()).len(), 4);
     assert_eq!(read(&archive, question(START..=START + HOUR)), [("a".to_owned(), 0, vec![Some(0), Some(1), Some(2)])]);
-    let (store, runtime) = (archive.store().unwrap(), archive.runtime().unwrap());
-    runtime.block_on(archive.compact(&store, "c", START)).unwrap();
+    compact(&archive, START);
     assert_eq!(files(dir.path()).len(), 1, "what the other stands for is cleared away");
 }
 

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use object_store::ObjectStoreExt as _;
 use tokio_util::sync::CancellationToken;
 
-use super::{Archive, KEYFRAME, Row, file, folder, folder::Stored, put};
+use super::{Archive, DAY, KEYFRAME, Row, Work, file, folder, folder::Stored, put};
 use crate::{
     history::tracks::Reader,
     model::{Millis, Name},
@@ -19,7 +19,11 @@ use crate::{
 
 /// How often it looks whether something is due.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-const DAY: Millis = 86_400_000;
+
+/// How often it tidies.
+const TIDY_EVERY: Millis = 900_000;
+/// How soon it tries again what failed.
+const TIDY_AGAIN: Millis = 60_000;
 
 /// How far a cluster was written.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,65 +40,84 @@ pub struct Writer {
     archive: Arc<Archive>,
     store: Arc<Store>,
     written: HashMap<Name, Written>,
-    tidied: Option<Millis>,
+    tidier: Tidier,
+}
+
+/// Keeps the folder in order.
+#[derive(Debug)]
+struct Tidier {
+    archive: Arc<Archive>,
+    store: Arc<Store>,
+    /// When it tidied last, and how long until it does again.
+    tidied: Option<(Millis, Millis)>,
 }
 
 impl Writer {
     /// A writer that has written nothing.
     #[must_use]
     pub fn new(archive: Arc<Archive>, store: Arc<Store>) -> Self {
-        Self { archive, store, written: HashMap::new(), tidied: None }
+        let tidier = Tidier { archive: Arc::clone(&archive), store: Arc::clone(&store), tidied: None };
+        Self { archive, store, written: HashMap::new(), tidier }
     }
 
     /// Writes until the token is cancelled. Blocks: give it a thread.
     ///
     /// # Errors
     /// Its own thread is gone.
-    pub fn run_until(mut self, stop: &CancellationToken) -> Result<(), String> {
+    pub fn run_until(self, stop: &CancellationToken) -> Result<(), String> {
         let handle = self.archive.runtime()?.handle().clone();
-        handle.block_on(async {
+        let Self { archive, store, mut written, mut tidier } = self;
+        let writing = async {
             loop {
-                tokio::select! {
-                    () = tokio::time::sleep(LOOK_EVERY) => {}
-                    () = stop.cancelled() => return,
-                }
-                tokio::select! {
-                    () = self.look() => {}
-                    () = stop.cancelled() => return,
-                }
+                tokio::time::sleep(LOOK_EVERY).await;
+                archive.write_due(&store, &mut written).await;
+            }
+        };
+        // Beside it: to merge a day takes its time.
+        let tidying = async {
+            loop {
+                tokio::time::sleep(LOOK_EVERY).await;
+                tidier.look().await;
+            }
+        };
+        handle.block_on(async {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = writing => {}
+                () = tidying => {}
             }
         });
         Ok(())
     }
 
-    /// Writes what is due. What fails is tried again at the next sample.
+    /// Writes what is due, and tidies. What fails is tried again at the next sample.
     pub async fn look(&mut self) {
-        let step = Millis::try_from(self.archive.settings.store_step.as_millis()).unwrap_or(Millis::MAX);
-        let store = Arc::clone(&self.store);
+        self.archive.write_due(&self.store, &mut self.written).await;
+        self.tidier.look().await;
+    }
+}
+
+impl Archive {
+    async fn write_due(&self, store: &Store, known: &mut HashMap<Name, Written>) {
+        let step = Millis::try_from(self.settings.store_step.as_millis()).unwrap_or(Millis::MAX);
         for cluster in store.clusters() {
             let Some((index, moment)) = cluster.samples.current().moments().next_back() else { continue };
-            let before = self.written.get(&cluster.name).copied().unwrap_or_default();
+            let before = known.get(&cluster.name).copied().unwrap_or_default();
             let is_due =
                 index > before.index && (before.index == 0 || moment.at.abs_diff(before.at) >= step.unsigned_abs());
             if is_due {
-                let result = self.write(cluster, index, moment, before).await;
-                match result {
-                    Ok(written) => self.written.insert(Name::clone(&cluster.name), written),
+                let written = match self.write(cluster, index, moment, before).await {
+                    Ok(written) => {
+                        self.succeeded(&cluster.name, Work::Write);
+                        written
+                    }
                     // Not at once again: the next sample is soon enough.
                     Err(error) => {
-                        self.archive.failed(error);
-                        self.written.insert(Name::clone(&cluster.name), Written { index, hour: None, ..before })
+                        self.failed(&cluster.name, Work::Write, &error);
+                        Written { index, hour: None, ..before }
                     }
                 };
-            }
-        }
-        let now = self.store.clock.now();
-        if self.tidied.is_none_or(|tidied| now.abs_diff(tidied) >= KEYFRAME.unsigned_abs() / 4) {
-            self.tidied = Some(now);
-            for cluster in store.clusters() {
-                if let Err(error) = self.tidy(cluster, now).await {
-                    self.archive.failed(error);
-                }
+                known.insert(Name::clone(&cluster.name), written);
             }
         }
     }
@@ -106,7 +129,7 @@ impl Writer {
         moment: Moment,
         before: Written,
     ) -> Result<Written, String> {
-        let store = self.archive.store()?;
+        let store = self.store()?;
         let hour = moment.at.div_euclid(KEYFRAME);
         let all = before.hour != Some(hour);
         let (source, from) = (Arc::clone(cluster), if all { None } else { Some(before.index) });
@@ -116,14 +139,33 @@ impl Writer {
                 .await
                 .map_err(|error| error.to_string())??;
         put(&*store, &file.path, bytes).await?;
-        let mut status = self.archive.status.lock();
+        let status = &mut self.state.lock().status;
         status.files += 1;
-        status.last_error = None;
         status.written_to = status.written_to.max(Some(moment.at));
         Ok(Written { index, at: moment.at, hour: Some(hour) })
     }
+}
 
-    /// Makes one file of those of an hour, and deletes days that are too old.
+impl Tidier {
+    /// Tidies if it is time.
+    async fn look(&mut self) {
+        let now = self.store.clock.now();
+        if self.tidied.is_none_or(|(tidied, rest)| now.abs_diff(tidied) >= rest.unsigned_abs()) {
+            let mut rest = TIDY_EVERY;
+            for cluster in self.store.clusters() {
+                match self.tidy(cluster, now).await {
+                    Ok(()) => self.archive.succeeded(&cluster.name, Work::Tidy),
+                    Err(error) => {
+                        self.archive.failed(&cluster.name, Work::Tidy, &error);
+                        rest = TIDY_AGAIN;
+                    }
+                }
+            }
+            self.tidied = Some((now, rest));
+        }
+    }
+
+    /// Merges files, and deletes days that are too old.
     async fn tidy(&self, cluster: &Arc<Cluster>, now: Millis) -> Result<(), String> {
         let store = self.archive.store()?;
         self.archive.compact(&store, &cluster.name, now).await?;

@@ -29,6 +29,9 @@ impl Table for Clusters {
                 row.health.ready
             })
             .optional_text("last_error", "What the last failure said", |row| row.health.last_error.as_deref())
+            .optional_string("history_error", "What fails where older samples are stored; NULL when nothing", |row| {
+                row.cluster.older().and_then(|older| older.status().last_error)
+            })
     }
 
     fn rows<'a>(unit: Unit<'a>, _: &'a Wanted, take: impl FnMut(&'a ClusterCut) -> Flow) -> Flow {

@@ -31,6 +31,8 @@ use crate::{
 };
 
 const TIME: &str = "sampled_at";
+/// Keys that are taken from a store at a time: a thread is given up once for all of them, and they are all in memory.
+const AT_ONCE: usize = 32;
 
 /// Name, comment, type, and whether it may be NULL.
 const COLUMNS: [(&str, &str, DataType, bool); 9] = [
@@ -123,6 +125,8 @@ fn keys<'a>(
         times: times.clone(),
         groups: of.groups.list().map(|groups| groups.map(str::to_owned).collect()),
         prefix: of.groups.prefix().to_owned(),
+        first: String::new(),
+        patience: question.patience.clone(),
     };
     // Not while others wait for the thread.
     let waits = unit.cluster.cluster.older().is_some();
@@ -130,11 +134,15 @@ fn keys<'a>(
     let picks: Arc<[Pick]> = std::mem::take(&mut joined.picks).into();
     let cluster = &*unit.cluster.cluster.name;
     let has_key = |topic: &str, partition| of.topics.includes(topic) && of.has_partition(partition);
-    let groups = std::iter::from_fn(move || patient(waits, || joined.next_group(has_key)));
-    groups.flat_map(move |(group, keys)| {
-        let picks = Arc::clone(&picks);
-        keys.into_iter().map(move |key| Sampled { cluster, group: Name::clone(&group), key, picks: Arc::clone(&picks) })
-    })
+    let mut ready = vec![].into_iter();
+    let keys = std::iter::from_fn(move || {
+        ready.next().or_else(|| {
+            let some = || std::iter::from_fn(|| joined.next_key(has_key)).take(AT_ONCE).collect::<Vec<_>>();
+            ready = patient(waits, some).into_iter();
+            ready.next()
+        })
+    });
+    keys.map(move |(group, key)| Sampled { cluster, group, key, picks: Arc::clone(&picks) })
 }
 
 /// Does what may wait for a store.

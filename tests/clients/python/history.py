@@ -146,14 +146,32 @@ def samples_are_kept_on_s3():
             assert server.get("/readyz") and server.sql("SELECT count(*) AS n FROM lag")[0]["n"] > 0
             s3.create_bucket(Bucket="offsets")
             until("files", lambda: server.metric("offsetd_history_store_files_total") > 8)
-            assert server.metric("offsetd_history_store_up") == 1
+            # What else failed is tried again after a minute.
+            until("success", lambda: server.metric("offsetd_history_store_up") == 1)
             # More than is in memory.
             older = "SELECT count(DISTINCT sampled_at) AS n FROM history WHERE group_id = 'billing'"
             until("older samples", lambda: server.sql(older)[0]["n"] > 8)
         keys = [item["Key"] for item in s3.list_objects_v2(Bucket="offsets")["Contents"]]
         assert all(key.startswith("kept/here/cluster=demo/date=") and key.endswith(".parquet") for key in keys), keys
         body = s3.get_object(Bucket="offsets", Key=keys[0])["Body"].read()
-        assert pyarrow.parquet.read_table(pyarrow.BufferReader(body)).num_rows > 10
+        rows = pyarrow.parquet.read_table(pyarrow.BufferReader(body)).num_rows
+        assert rows > 10
+        # Two files of yesterday with the same rows: a server that starts makes one of them.
+        midnight = (int(time.time()) // 86400 - 1) * 86_400_000
+        date = datetime.fromtimestamp(midnight / 1000, timezone.utc).date()
+        yesterday = f"kept/here/cluster=demo/date={date}/"
+        for at in (midnight, midnight + 60_000):
+            s3.put_object(Bucket="offsets", Key=f"{yesterday}{at}-{at}.parquet", Body=body)
+        merged = f"{yesterday}{midnight}-{midnight + 60_000}.parquet"
+
+        def keys_of_yesterday():
+            return [item["Key"] for item in s3.list_objects_v2(Bucket="offsets", Prefix=yesterday)["Contents"]]
+
+        with Server("s3-again", **settings) as server:
+            until("one file of yesterday", lambda: merged in keys_of_yesterday())
+            assert server.metric("offsetd_history_store_up") == 1
+        body = s3.get_object(Bucket="offsets", Key=merged)["Body"].read()
+        assert pyarrow.parquet.read_table(pyarrow.BufferReader(body)).num_rows == rows
     finally:
         moto.stop()
 

@@ -226,3 +226,42 @@ fn what_memory_forgets_is_read_from_the_store_and_nothing_comes_twice() {
     assert_eq!(lab.sql("SELECT * FROM history WHERE group_id LIKE 'x%'").rows.len(), 0);
     assert!(lab.get("/metrics").text().contains("\noffsetd_history_store_up 1\n"));
 }
+
+#[test]
+fn a_store_that_cannot_be_written_is_told_everywhere_until_it_can_and_live_answers_go_on() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let in_the_way = dir.path().join("history");
+    std::fs::write(&in_the_way, "").unwrap();
+    let kafka = kafka(1);
+    kafka.create_topic("orders", 1).unwrap();
+    let setup = Setup { clock: Clock::manual(START), ..Setup::default() };
+    let setup = setup.with("HISTORY_STORE", in_the_way.join("here").to_str().unwrap());
+    let lab = setup.with("HISTORY_STORE_STEP", "10s").ready(&kafka);
+    let error = || lab.status().history_store.unwrap().last_error;
+    let step = |offset: i64| {
+        lab.commit("g", "orders", 0, offset);
+        lab.settle();
+        lab.clock.advance(10_000);
+        let newest = format!("SELECT count(*) AS n FROM history WHERE committed_offset = {offset}");
+        until("a sample", || lab.sql(&newest).rows == [json!({"n": 1})]);
+    };
+    step(1);
+    until("an error", || error().is_some_and(|error| error.contains("writing default: ")));
+    assert!(lab.get("/metrics").text().contains("\noffsetd_history_store_up 0\n"));
+    assert_eq!(lab.get("/readyz").status, 200);
+    let told = lab.sql("SELECT history_error FROM clusters").rows;
+    assert!(told[0]["history_error"].as_str().unwrap().contains("history"), "{told:?}");
+    step(2);
+    assert_eq!(lab.entry("g", "orders", 0).committed_offset, 2);
+    let mut kept = committed(&history(&lab, GetHistoryRequest::default())[0]);
+    kept.dedup();
+    assert_eq!(kept, [1, 2]);
+    std::fs::remove_file(&in_the_way).unwrap();
+    let mut offset = 2;
+    until("no error", || {
+        offset += 1;
+        step(offset);
+        error().is_none_or(|error| !error.contains("writing"))
+    });
+    until("a file", || lab.status().history_store.unwrap().files_written > 0);
+}

@@ -1,0 +1,230 @@
+//! Stores that fail: history suffers, says so, and goes on afterwards.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpListener,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use async_trait::async_trait;
+use futures::{StreamExt as _, stream::BoxStream};
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult, Result,
+};
+
+use super::*;
+use crate::history::tests::{KEY, Lab, lab};
+
+/// A store on a disk that may be full, and that may not be listed.
+#[derive(Debug)]
+struct Faulty {
+    store: Arc<dyn ObjectStore>,
+    full: AtomicBool,
+    hidden: AtomicBool,
+    silent: AtomicBool,
+}
+
+impl std::fmt::Display for Faulty {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Faulty")
+    }
+}
+
+impl Faulty {
+    /// The store of an archive from now on.
+    fn of(archive: &Archive) -> Arc<Self> {
+        let (store, [full, hidden, silent]) = (archive.store().unwrap(), Default::default());
+        let faulty = Arc::new(Self { store, full, hidden, silent });
+        *archive.store.lock() = Some(Arc::<Self>::clone(&faulty) as _);
+        faulty
+    }
+
+    fn check(&self, fault: &AtomicBool, error: i32) -> Result<()> {
+        let source = std::io::Error::from_raw_os_error(error);
+        match fault.load(Ordering::Relaxed) {
+            true => Err(Error::Generic { store: "Faulty", source: source.into() }),
+            false => Ok(()),
+        }
+    }
+}
+
+const ENOSPC: i32 = 28;
+const EACCES: i32 = 13;
+
+#[async_trait]
+impl ObjectStore for Faulty {
+    async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        self.check(&self.full, ENOSPC)?;
+        self.store.put_opts(path, payload, options).await
+    }
+
+    async fn put_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        self.check(&self.full, ENOSPC)?;
+        self.store.put_multipart_opts(path, options).await
+    }
+
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        self.store.get_opts(path, options).await
+    }
+
+    fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.store.delete_stream(paths)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        if self.silent.load(Ordering::Relaxed) {
+            return futures::stream::pending().boxed();
+        }
+        match self.check(&self.hidden, EACCES) {
+            Ok(()) => self.store.list(prefix),
+            Err(error) => futures::stream::iter([Err(error)]).boxed(),
+        }
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.store.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.store.copy_opts(from, to, options).await
+    }
+}
+
+/// A cluster whose samples an archive keeps.
+struct Kept {
+    lab: Lab,
+    archive: Arc<Archive>,
+    writer: Writer,
+    offset: i64,
+}
+
+impl Kept {
+    fn new(archive: Arc<Archive>) -> Self {
+        let lab = lab(usize::MAX);
+        lab.cluster().set_older(Box::new(Arc::clone(&archive)));
+        let writer = Writer::new(Arc::clone(&archive), Arc::clone(&lab.store));
+        Self { lab, archive, writer, offset: 0 }
+    }
+
+    /// A commit and a sample of it, which the writer looks at, a minute later; what the archive says then.
+    fn minute(&mut self) -> OlderStatus {
+        self.offset += 1;
+        self.lab.commit("g", KEY, self.offset);
+        self.lab.clock.advance(50_000);
+        self.lab.sample();
+        self.archive.runtime().unwrap().block_on(self.writer.look());
+        assert_eq!(self.lab.committed("g", KEY).last(), Some(&Some(self.offset)), "memory knows nothing of it");
+        self.archive.status()
+    }
+
+    fn error(&mut self) -> String {
+        self.minute().last_error.unwrap()
+    }
+
+    /// What is read of the store.
+    fn stored(&self) -> Vec<Option<i64>> {
+        let cluster = Name::clone(&self.lab.cluster().name);
+        let read = read(&self.archive, Question { cluster, ..question(0..=Millis::MAX) });
+        read.into_iter().next().map(|(_, _, values)| values).unwrap_or_default()
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_and_history_goes_on_when_there_is_room() {
+    let dir = TempDir::new().unwrap();
+    let archive = archive(dir.path());
+    let (store, mut kept) = (Faulty::of(&archive), Kept::new(archive));
+    assert_eq!(kept.minute().last_error, None);
+    store.full.store(true, Ordering::Relaxed);
+    let error = kept.error();
+    assert!(error.starts_with("writing default: ") && error.contains("No space left"), "{error}");
+    kept.minute();
+    let status = kept.archive.status();
+    assert_eq!((status.files, status.failures), (1, 2));
+    store.full.store(false, Ordering::Relaxed);
+    let status = kept.minute();
+    assert_eq!((status.last_error, status.files), (None, 2));
+    assert_eq!(kept.stored(), [Some(1), Some(4)], "what was then is not made up");
+}
+
+#[test]
+fn what_fails_is_told_until_that_very_work_succeeds() {
+    let dir = TempDir::new().unwrap();
+    let archive = archive(dir.path());
+    let (store, mut kept) = (Faulty::of(&archive), Kept::new(archive));
+    store.hidden.store(true, Ordering::Relaxed);
+    let status = kept.minute();
+    let error = status.last_error.unwrap();
+    assert!(error.starts_with("merging and deleting default: ") && error.contains("denied"), "{error}");
+    assert_eq!(status.files, 1, "it can be written");
+    let cluster = Name::clone(&kept.lab.cluster().name);
+    assert!(kept.archive.ask(Question { cluster, ..question(0..=Millis::MAX) }).is_none());
+    store.full.store(true, Ordering::Relaxed);
+    let error = kept.error();
+    for work in ["reading default: ", "writing default: ", "merging and deleting default: "] {
+        assert!(error.contains(work), "{error}");
+    }
+    store.full.store(false, Ordering::Relaxed);
+    store.hidden.store(false, Ordering::Relaxed);
+    let error = kept.error();
+    assert!(error.starts_with("reading default: ") && !error.contains(';'), "only that was not tried again: {error}");
+    assert_eq!(kept.stored().len(), 2);
+    assert_eq!(kept.minute().last_error, None);
+}
+
+#[test]
+fn a_folder_that_goes_and_comes_back_is_written_to_again() {
+    let dir = TempDir::new().unwrap();
+    let folder = dir.path().join("history");
+    let mut kept = Kept::new(archive(&folder));
+    assert_eq!(kept.minute().last_error, None);
+    fs::rename(&folder, dir.path().join("away")).unwrap();
+    fs::write(&folder, "").unwrap();
+    assert!(kept.error().starts_with("writing default: "));
+    fs::remove_file(&folder).unwrap();
+    fs::rename(dir.path().join("away"), &folder).unwrap();
+    assert_eq!(kept.minute().last_error, None);
+    assert_eq!(kept.stored(), [Some(1), Some(3)]);
+}
+
+#[test]
+fn a_store_that_does_not_answer_is_not_waited_for_longer_than_somebody_waits() {
+    let dir = TempDir::new().unwrap();
+    let archive = archive(dir.path());
+    Faulty::of(&archive).silent.store(true, Ordering::Relaxed);
+    let patience = Patience::within(Duration::from_millis(50), CancellationToken::new());
+    let older = archive.ask(Question { patience, ..question(0..=1) }).unwrap();
+    assert_eq!(older.keys.count(), 0);
+}
+
+#[test]
+fn credentials_that_are_refused_are_told_without_their_secret() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, mut head) = (stream.unwrap(), [0; 4096]);
+            let body = "<Error><Code>InvalidAccessKeyId</Code></Error>";
+            let _ = stream.read(&mut head);
+            let _ = write!(
+                stream,
+                "HTTP/1.1 403 Forbidden\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                body.len()
+            );
+        }
+    });
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("credentials");
+    fs::write(&file, "access_key_id = \"a\"\nsecret_access_key = \"hunter2\"\n").unwrap();
+    let settings = config::History {
+        store: "s3://bucket/prefix".to_owned(),
+        s3_endpoint: endpoint,
+        s3_region: "here".to_owned(),
+        s3_credentials: Some(file),
+        ..archive(dir.path()).settings.clone()
+    };
+    let mut kept = Kept::new(Archive::new(settings).unwrap().unwrap());
+    let error = kept.error();
+    assert!(error.contains("writing") && error.contains("403") && !error.contains("hunter2"), "{error}");
+}

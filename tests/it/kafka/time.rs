@@ -1,0 +1,113 @@
+//! Lag in seconds against the truth: what the records' own timestamps say.
+
+use std::time::Duration;
+
+use chrono::DateTime;
+use serde_json::{Value, json};
+
+use super::broker::{Broker, Release};
+use super::driver::{Driver, rows};
+use super::facts::integer;
+use crate::process::wait_for;
+use crate::server::Server;
+
+on_each_release! { lag_in_seconds_is_that_of_the_first_record_not_read }
+
+/// How long it runs, unless the environment variable says another number of seconds.
+const SECONDS: i64 = 60;
+const SECONDS_VARIABLE: &str = "LAG_SECONDS_FOR";
+/// Records a second.
+const PRODUCED: i64 = 50;
+/// How far an answer may be from the truth, in seconds.
+const ALLOWED: f64 = 1.0;
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// What was answered of a group.
+struct Told {
+    group: String,
+    committed_offset: usize,
+    lag_seconds: f64,
+    /// The cut's time, in milliseconds.
+    at: i64,
+}
+
+fn lag_in_seconds_is_that_of_the_first_record_not_read(release: Release) {
+    let run_for =
+        std::env::var_os(SECONDS_VARIABLE).map_or(SECONDS, |seconds| seconds.to_str().unwrap().parse().unwrap()) * 1000;
+    let broker = Broker::started(release);
+    let mut driver = Driver::of(&broker);
+    driver.ask(&json!({"do": "create", "topic": "paced", "partitions": 1}));
+    driver.ask(&json!({"do": "paced", "name": "producer", "topic": "paced", "per_second": PRODUCED}));
+    // From then on it is steady: a producer that has just begun is still slow.
+    let at_least = |driver: &mut Driver, end: i64| {
+        wait_for(&format!("{end} records"), LIMIT, || {
+            let state = driver.state()?;
+            let found =
+                rows(&state, "partitions").iter().find(|row| row["topic"] == "paced").map(|row| &row["log_end_offset"]);
+            found.and_then(integer).filter(|found| *found >= end).map(|_| ()).ok_or_else(|| format!("{found:?}"))
+        });
+    };
+    at_least(&mut driver, 5 * PRODUCED);
+    let server = Server::serve(&broker.bootstrap_servers());
+    for (name, per_second) in [("half", 0.5), ("most", 0.9)] {
+        let per_second = per_second * PRODUCED as f64;
+        driver
+            .ask(&json!({"do": "held_back", "name": name, "group": name, "topic": "paced", "per_second": per_second}));
+    }
+    // Before the first sample of the log end, and after it.
+    driver.alter("older", "paced", 0, PRODUCED, "");
+    at_least(&mut driver, 15 * PRODUCED);
+    driver.alter("stands", "paced", 0, 14 * PRODUCED, "");
+
+    let mut told: Vec<Told> = vec![];
+    wait_for("the run to end", LIMIT + Duration::from_millis(run_for.unsigned_abs()), || {
+        told.extend(ask(&server)?);
+        let ran = told.first().zip(told.last()).map_or(0, |(first, last)| last.at - first.at);
+        if ran >= run_for { Ok(()) } else { Err(format!("{ran} ms have passed")) }
+    });
+    ["producer", "half", "most"].into_iter().for_each(|name| driver.stop(name));
+    let timestamps = driver.ask(&json!({"do": "timestamps", "topic": "paced"}));
+    let timestamps: Vec<i64> = rows(&timestamps, "timestamps").iter().map(|at| integer(at).unwrap()).collect();
+    compare(&told, &timestamps, run_for);
+    server.stop_cleanly();
+}
+
+fn ask(server: &Server) -> Result<Vec<Told>, String> {
+    let rows = server.try_sql(
+        "SELECT group_id, committed_offset, lag_seconds, now() AS at FROM lag WHERE topic = 'paced' AND lag > 0",
+    )?;
+    let told = |row: &Value| Told {
+        group: row["group_id"].as_str().unwrap().to_owned(),
+        committed_offset: integer(&row["committed_offset"]).unwrap().try_into().unwrap(),
+        lag_seconds: row["lag_seconds"].as_f64().unwrap_or_else(|| panic!("unknown: {row}")),
+        at: DateTime::parse_from_rfc3339(row["at"].as_str().unwrap()).unwrap().timestamp_millis(),
+    };
+    Ok(rows.iter().map(told).collect())
+}
+
+#[expect(clippy::print_stdout, reason = "the figure that a long run is made for")]
+fn compare(told: &[Told], timestamps: &[i64], run_for: i64) {
+    let seconds = |millis: i64| millis as f64 / 1000.0;
+    // A producer that was kept from its pace has no rate to go by.
+    let pause = timestamps.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+    let allowed = ALLOWED + (seconds(pause) - 1.0 / PRODUCED as f64).max(0.0);
+    // So much of what was produced is unread by the end.
+    for (group, unread) in [("half", 0.5), ("most", 0.1), ("older", 1.0), ("stands", 1.0)] {
+        let of_group: Vec<&Told> = told.iter().filter(|told| told.group == group).collect();
+        let mut errors: Vec<f64> = of_group
+            .iter()
+            .map(|told| told.lag_seconds - seconds(told.at - timestamps[told.committed_offset]))
+            .collect();
+        errors.sort_by(f64::total_cmp);
+        let longest = of_group.iter().map(|told| told.lag_seconds).fold(0.0, f64::max);
+        let [least, median, greatest] = [0, errors.len() / 2, errors.len() - 1].map(|at| errors[at]);
+        let found = format!(
+            "{group}: {least:+.3} to {greatest:+.3} s from the truth (median {median:+.3}) in {} answers of up to \
+             {longest:.1} s; the producer paused for {pause} ms at most",
+            of_group.len()
+        );
+        println!("{found}");
+        assert!(least >= -allowed && greatest <= allowed, "{found}");
+        assert!(longest >= seconds(run_for) * unread / 2.0, "{found}");
+    }
+}
