@@ -52,9 +52,23 @@ impl<'a, T: Wire<'a>> Array<'a, T> {
         };
         Iter { array: *self, position, next: 0 }
     }
+
+    /// What is made of each element, without room to spare: of what is collected there are millions, and `collect` would
+    /// make room for four of anything.
+    pub fn map<U>(&self, each: impl FnMut(T) -> U) -> Vec<U> {
+        let mut list = Vec::with_capacity(self.len());
+        list.extend(self.iter().map(each));
+        list
+    }
+
+    /// The elements, without room to spare.
+    #[must_use]
+    pub fn to_vec(&self) -> Vec<T> {
+        self.map(|element| element)
+    }
 }
 
-/// The elements of an [`Array`]. Knows how many there are, so that what they are collected into is as large as that.
+/// The elements of an [`Array`].
 #[derive(Clone)]
 pub struct Iter<'a, T> {
     array: Array<'a, T>,
@@ -80,11 +94,6 @@ impl<'a, T: Wire<'a>> Iterator for Iter<'a, T> {
             Elements::Wire { .. } => None,
             Elements::Items(items) => items.get(index).copied(),
         }
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.array.len().saturating_sub(self.next);
-        (left, Some(left))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
 /// From a record of type 2. A payload that does not decode leaves a member with an unknown
 /// assignment, never without its group.
 pub fn membership(value: &GroupMetadataValue<'_>, log_offset: i64, intern: &impl Fn(&str) -> Name) -> Membership {
-    let mut members: Vec<Member> = value.members.iter().map(|each| member(&each, value, intern)).collect();
+    let mut members: Vec<Member> = value.members.map(|each| member(&each, value, intern));
     members.sort_by(|left, right| left.member_id.cmp(&right.member_id));
     Membership {
         kind: GroupKind::Classic,
@@ -40,16 +40,10 @@ fn member(member: &MemberMetadata<'_>, value: &GroupMetadataValue<'_>, intern: &
     } else {
         match member.assignment.payload() {
             Ok(None) => Some(vec![]),
-            Ok(Some(assignment)) => Some(
-                assignment
-                    .assigned_partitions
-                    .iter()
-                    .map(|assigned| Assigned {
-                        topic: TopicRef::Name(intern(assigned.topic)),
-                        partitions: assigned.partitions.iter().collect(),
-                    })
-                    .collect(),
-            ),
+            Ok(Some(assignment)) => Some(assignment.assigned_partitions.map(|assigned| Assigned {
+                topic: TopicRef::Name(intern(assigned.topic)),
+                partitions: assigned.partitions.to_vec(),
+            })),
             Err(_) => None,
         }
     };
@@ -66,7 +60,7 @@ fn member(member: &MemberMetadata<'_>, value: &GroupMetadataValue<'_>, intern: &
         rebalance_timeout_ms: Some(rebalance_timeout),
         epoch: None,
         state: None,
-        subscribed_topics: subscription.map(|subscription| subscription.topics.iter().map(intern).collect()),
+        subscribed_topics: subscription.map(|subscription| subscription.topics.map(intern)),
         subscribed_topic_regex: None,
         assigned,
         revoking: vec![],

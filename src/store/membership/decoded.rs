@@ -39,7 +39,7 @@ fn consumer(record: &Record<'_>, intern: &impl Fn(&str) -> Name) -> Option<Piece
         }
         Record::ConsumerGroupCurrentMemberAssignment { key, value } => {
             let held = |topics: Array<'_, TopicPartitions<'_>>| {
-                topics.iter().map(|of| Holding::Topic(of.topic_id, of.partitions.iter().collect())).collect()
+                topics.map(|of| Holding::Topic(of.topic_id, of.partitions.to_vec()))
             };
             let current = value.map(|of| Current {
                 epoch: of.value.member_epoch,
@@ -69,7 +69,7 @@ fn share(record: &Record<'_>, intern: &impl Fn(&str) -> Name) -> Option<Piece> {
         Record::ShareGroupMemberMetadata { key, value } => {
             let about = value.map(|of| About {
                 rack_id: of.value.rack_id.map(intern),
-                subscribed_topics: of.value.subscribed_topic_names.iter().map(intern).collect(),
+                subscribed_topics: of.value.subscribed_topic_names.map(intern),
                 ..about(of.value.client_id, of.value.client_host, intern)
             });
             Piece::Member(intern(key.member_id), about.map(Arc::new))
@@ -116,15 +116,13 @@ fn streams(record: &Record<'_>, intern: &impl Fn(&str) -> Name) -> Option<Piece>
         }
         // Standby and warm-up tasks own nothing: they copy state.
         Record::StreamsGroupTargetAssignmentMember { key, value } => {
-            let task =
-                |of: TaskTarget<'_>| Holding::Subtopology(intern(of.subtopology_id), of.partitions.iter().collect());
+            let task = |of: TaskTarget<'_>| Holding::Subtopology(intern(of.subtopology_id), of.partitions.to_vec());
             Piece::Target(intern(key.member_id), value.map(|of| of.value.active_tasks.iter().map(task).collect()))
         }
         Record::StreamsGroupCurrentMemberAssignment { key, value } => {
             let tasks = |tasks: Array<'_, TaskIds<'_>>| {
-                let task =
-                    |of: TaskIds<'_>| Holding::Subtopology(intern(of.subtopology_id), of.partitions.iter().collect());
-                tasks.iter().map(task).collect()
+                let task = |of: TaskIds<'_>| Holding::Subtopology(intern(of.subtopology_id), of.partitions.to_vec());
+                tasks.map(task)
             };
             let current = value.map(|of| Current {
                 epoch: of.value.member_epoch,
@@ -167,7 +165,7 @@ fn consumer_member(of: &ConsumerGroupMemberMetadataValue<'_>, intern: &impl Fn(&
     About {
         instance_id: of.instance_id.map(intern),
         rack_id: of.rack_id.map(intern),
-        subscribed_topics: of.subscribed_topic_names.iter().map(intern).collect(),
+        subscribed_topics: of.subscribed_topic_names.map(intern),
         // Null and "" both mean none.
         subscribed_topic_regex: of.subscribed_topic_regex.filter(|regex| !regex.is_empty()).map(intern),
         server_assignor: of.server_assignor.map(intern),
@@ -178,7 +176,7 @@ fn consumer_member(of: &ConsumerGroupMemberMetadataValue<'_>, intern: &impl Fn(&
 }
 
 fn holdings(topics: Array<'_, TopicPartition<'_>>) -> Vec<Holding> {
-    topics.iter().map(|of| Holding::Topic(of.topic_id, of.partitions.iter().collect())).collect()
+    topics.map(|of| Holding::Topic(of.topic_id, of.partitions.to_vec()))
 }
 
 fn target(topics: Array<'_, TopicPartition<'_>>) -> Arc<[Holding]> {
