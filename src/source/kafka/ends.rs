@@ -42,13 +42,15 @@ use crate::{
 };
 
 /// Partitions of a question.
-const CHUNK: usize = 500;
+const CHUNK: usize = 125;
 /// Topics of a question for ids.
 const ID_CHUNK: usize = 1000;
 /// How soon topic ids are asked for after failures (no such request on old brokers).
 const ID_INTERVAL_FAILING: Duration = Duration::from_secs(300);
 /// How soon a failed attempt is repeated.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long more answers are waited for after the first.
+const GATHER: Duration = Duration::from_millis(20);
 /// Longest wait for an answer before looking at what else is due.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -286,26 +288,29 @@ impl Poller {
         }
     }
 
-    /// Takes all answers that are there, waiting a tick for the first.
+    /// Takes the answers that are there, waiting a tick for the first, and a little for others: what is known of all
+    /// partitions is copied for each change.
     fn take_answers(&mut self) {
-        let mut answers: HashMap<EndKind, (Vec<Answer>, Ticks, Millis)> = HashMap::new();
-        let mut wait = TICK;
-        while let Some(reply) = self.admin.poll(wait) {
-            wait = Duration::ZERO;
+        // By when they were asked for: a late one says nothing of the others.
+        let mut answers: HashMap<(EndKind, Ticks, Millis), Vec<Answer>> = HashMap::new();
+        let mut until = None;
+        while !(self.pending.is_empty() && until.is_some()) {
+            let wait = until.map_or(TICK, |until: Instant| until.saturating_duration_since(now()));
+            let Some(reply) = self.admin.poll(wait) else { break };
+            until.get_or_insert_with(|| now() + GATHER);
             let Some(pending) = self.pending.remove(&reply.number) else { continue };
             match pending.kind {
                 Question::Ids => self.take_ids(reply),
                 Question::Ends(kind) => {
-                    let found = self.take_offsets(kind, pending.sent.0, reply);
-                    let all = answers.entry(kind).or_insert_with(|| (vec![], pending.sent.0, pending.sent.1));
-                    all.0.extend(found);
-                    // Claim no more than the older of two questions proves.
-                    all.1 = all.1.min(pending.sent.0);
-                    all.2 = all.2.min(pending.sent.1);
+                    let (ticks, at) = pending.sent;
+                    let found = self.take_offsets(kind, ticks, reply);
+                    answers.entry((kind, ticks, at)).or_default().extend(found);
                 }
             }
         }
-        for (kind, (answers, sent, sent_at)) in answers {
+        let mut answers: Vec<_> = answers.into_iter().filter(|(_, answers)| !answers.is_empty()).collect();
+        answers.sort_unstable_by_key(|((_, sent, _), _)| *sent);
+        for ((kind, sent, sent_at), answers) in answers {
             self.cluster.ends.observe(kind, &answers, sent, sent_at);
         }
         self.judge_loaded();
