@@ -83,7 +83,7 @@ impl<'a> Trial<'a> {
 
     /// A producer that waits for nothing.
     fn write(&self, servers: &str) {
-        let mut settings = client(servers, &[("client.id", "__admin_client"), ("acks", "1"), ("linger.ms", "0")]);
+        let mut settings = client(servers, &[("client.id", "__admin_client"), ("acks", "1"), ("linger.ms", "1")]);
         settings.set("queue.buffering.max.messages", "1000000").set("message.timeout.ms", "300000");
         let producer: ThreadedProducer<Counting> = settings.create_with_context(Counting::default()).unwrap();
         let mut number = 0;
