@@ -276,7 +276,9 @@ impl Readers {
             std::thread::sleep(Duration::from_millis(500));
         }
         // What came meanwhile is no news.
-        let _ = readers.runtime.block_on(tokio::time::timeout(Duration::from_millis(1), readers.all.notified()));
+        let _ = readers
+            .runtime
+            .block_on(async { tokio::time::timeout(Duration::from_millis(1), readers.all.notified()).await });
         readers
     }
 
