@@ -176,6 +176,8 @@ fn week(report: &mut Report) {
     cluster.set_older(Box::new(Arc::clone(&archive)));
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let mut writer = Writer::new(archive, Arc::clone(&lab.store));
+    // All keys are there; one in ten moves.
+    lab.commit(1, 16);
     for _ in 0..7 * 1440 {
         lab.commit(10, 16);
         lab.clock.advance(50_000);
