@@ -129,9 +129,12 @@ export class Live<T> {
     try {
       const data = await source.load(abort.signal);
       if (abort.signal.aborted) return;
-      this.data = data;
-      this.problem = undefined;
-      this.at = this.#started;
+      // What was asked for before a pause changes nothing in it.
+      if (this.busy || pause.since === undefined) {
+        this.data = data;
+        this.problem = undefined;
+        this.at = this.#started;
+      }
     } catch (error) {
       if (abort.signal.aborted) return;
       const what = problem(error);
