@@ -20,7 +20,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::{
     config,
     model::{Millis, Name},
-    store::older::{Older, OlderSamples, OlderStatus, Point, Question},
+    store::older::{Archived, Older, OlderSamples, OlderStatus, Point, Question},
 };
 
 mod asked;
@@ -233,6 +233,19 @@ pub struct Row {
     pub at: Millis,
     /// `None`: it is gone.
     pub point: Option<Point>,
+}
+
+impl Row {
+    /// The rows of a key.
+    fn of(key: &Archived) -> impl Iterator<Item = Self> {
+        key.rows.iter().map(|(at, point)| Self {
+            group: Name::clone(&key.group),
+            topic: Name::clone(&key.topic),
+            partition: key.partition,
+            at: *at,
+            point: *point,
+        })
+    }
 }
 
 #[cfg(test)]

@@ -96,13 +96,7 @@ fn send(walk: &mut Walk, upload: &mut WriteMultipart, handle: &Handle) -> Result
     let mut sheet = Sheet::new(&walk.times)?;
     let mut rows: Vec<Row> = vec![];
     for key in walk {
-        rows.extend(key.rows.iter().map(|(at, point)| Row {
-            group: Name::clone(&key.group),
-            topic: Name::clone(&key.topic),
-            partition: key.partition,
-            at: *at,
-            point: *point,
-        }));
+        rows.extend(Row::of(&key));
         if rows.len() >= file::BATCH {
             sheet.add(&rows)?;
             rows.clear();

@@ -298,13 +298,7 @@ proptest! {
         let older = archive.ask(question(START..=START + 10)).unwrap();
         let mut read = vec![];
         for key in older.keys {
-            read.extend(key.rows.iter().map(|(at, point)| Row {
-                group: Name::clone(&key.group),
-                topic: Name::clone(&key.topic),
-                partition: key.partition,
-                at: *at,
-                point: *point,
-            }));
+            read.extend(Row::of(&key));
         }
         prop_assert_eq!(read, rows);
     }

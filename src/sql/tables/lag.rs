@@ -35,7 +35,7 @@ impl Table for LagTable {
             })
             .optional_float(
                 "catch_up_seconds",
-                "Time until there is no lag, at the present rates (s); NULL when there always will be, or unknown",
+                "Time until there is no lag, at the present rates (s); NULL when it shrinks by no more than chance, or unknown",
                 |row| row.catch_up_seconds(),
             )
     }

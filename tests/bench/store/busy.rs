@@ -56,30 +56,47 @@ fn scans(report: &mut Report) {
     let keys = Keys::new(5000, 100);
     keys.commit(&shard, 0);
     keys.commit(&other_shard, 0);
-    let beside = |store: &Arc<Store>| {
+    let scan = |store: &Arc<Store>, stop: &AtomicBool| {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let engine = engine(store, 1);
+        while !stop.load(Ordering::Relaxed) {
+            rows(&runtime, &engine, "SELECT sum(committed_offset) FROM offsets");
+        }
+    };
+    let names = ["writer beside scans, and alone", "writer beside scans, and beside scans of another store"];
+    let (own, other) = (|stop: &AtomicBool| scan(&store, stop), |stop: &AtomicBool| scan(&other_store, stop));
+    writer_beside(report, names, (&shard, &keys), &own, &other);
+}
+
+/// What runs until it is told to stop.
+type Until<'a> = &'a (dyn Fn(&AtomicBool) + Sync);
+
+/// How fast a writer is beside readers of what it writes: beside its speed alone, and beside readers of something else.
+fn writer_beside(
+    report: &mut Report,
+    names: [&str; 2],
+    (shard, keys): (&Shard, &Keys),
+    readers: Until<'_>,
+    others: Until<'_>,
+) {
+    let beside = |readers: Until<'_>| {
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
-            scope.spawn(|| {
-                let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-                let engine = engine(store, 1);
-                while !stop.load(Ordering::Relaxed) {
-                    rows(&runtime, &engine, "SELECT sum(committed_offset) FROM offsets");
-                }
-            });
-            let rate = apply_rate(&shard, &keys);
+            scope.spawn(|| readers(&stop));
+            let rate = apply_rate(shard, keys);
             stop.store(true, Ordering::Relaxed);
             rate
         })
     };
-    let (mut alone, mut scanned, mut others) = (vec![], vec![], vec![]);
+    let (mut alone, mut read, mut apart) = (vec![], vec![], vec![]);
     for _ in 0..report.few_rounds() {
-        alone.push(apply_rate(&shard, &keys));
-        others.push(beside(&other_store));
-        scanned.push(beside(&store));
+        alone.push(apply_rate(shard, keys));
+        apart.push(beside(others));
+        read.push(beside(readers));
     }
-    report.pair("writer beside scans, and alone", "1/s", &mut scanned, &mut alone, Goal::AtLeast(0.8));
-    let what = "writer beside scans, and beside scans of another store";
-    report.pair(what, "1/s", &mut scanned, &mut others, Goal::AtLeast(0.8));
+    for (name, beside) in names.into_iter().zip([&mut alone, &mut apart]) {
+        report.pair(name, "1/s", &mut read, beside, Goal::AtLeast(0.8));
+    }
 }
 
 /// Does something so often a second, until told to stop; how long each took.
@@ -107,25 +124,10 @@ fn one_group(report: &mut Report) {
         made::ends(&store.clusters()[0], &[("orders".to_owned(), KEYS)], |_, _| 1 << 40, &store.clock);
     }
     let (asker, other) = (Asker::new(&store, &keys), Asker::new(&other_store, &keys));
-    let beside = |asker: &Asker<'_>| {
-        let stop = AtomicBool::new(false);
-        thread::scope(|scope| {
-            scope.spawn(|| asker.ask(&stop));
-            let rate = apply_rate(&shard, &keys);
-            stop.store(true, Ordering::Relaxed);
-            rate
-        })
-    };
-    let (mut alone, mut asked, mut others) = (vec![], vec![], vec![]);
-    for _ in 0..report.few_rounds() {
-        alone.push(apply_rate(&shard, &keys));
-        others.push(beside(&other));
-        asked.push(beside(&asker));
-    }
     let of = |what: &str| format!("one group of 100,000 keys, {QUERIES_PER_SECOND} Query/s: {what}");
-    report.pair(&of("commits, and alone"), "1/s", &mut asked, &mut alone, Goal::AtLeast(0.8));
-    let what = of("commits, and beside Query of another store");
-    report.pair(&what, "1/s", &mut asked, &mut others, Goal::AtLeast(0.8));
+    let names = [of("commits, and alone"), of("commits, and beside Query of another store")];
+    let (own, others) = (|stop: &AtomicBool| asker.ask(stop), |stop: &AtomicBool| other.ask(stop));
+    writer_beside(report, names.each_ref().map(String::as_str), (&shard, &keys), &own, &others);
     let (mut runs, mut pins) = beside_queries(&shard, &keys, &asker);
     let micros = |took: &mut [Duration]| quantile(took, 0.99).as_secs_f64() * 1e6;
     let what = of(&format!("a run of commits at {COMMITS_PER_SECOND}/s, its wait included, p99"));
