@@ -26,11 +26,13 @@ use crate::{
     },
 };
 
+pub mod ages;
 pub mod archive;
 mod ends;
 pub mod joined;
 pub mod starts;
 mod statuses;
+mod tails;
 pub mod thin;
 pub mod tracks;
 
@@ -152,6 +154,7 @@ impl Sampler {
             next.topics = self.ends.sample(&next.topics, ends, look.index, |value| lag::log_end(value, now));
             let start = |value: &EndValue| (value.log_start >= 0).then_some(value.log_start);
             next.starts = self.starts.sample(&next.starts, ends, look.index, start);
+            tails::sample(&mut next, ends, look.index);
             next.push(moment);
         }
         next.trim(moment.ticks.saturating_sub(self.settings.memory_for), self.settings.max_bytes);

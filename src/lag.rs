@@ -86,7 +86,7 @@ pub fn lag(row: &Row, rare: Option<&Rare>, log_partition: i32, topic: Option<&To
     let data_lost = log_start.is_some_and(|start| row.committed_offset < start);
     let next = row.committed_offset.max(log_start.unwrap_or(0));
     let lag = end.saturating_sub(next).max(0);
-    let silent = lag > 0 && lag <= silent::LONGEST && ends.is_silent(*partition, next);
+    let silent = lag > 0 && lag <= ends.silent_tail(*partition).min(silent::LONGEST);
     Lag { log_start, log_end, lag: Ok(lag), data_lost, silent, next: Some((*partition, next)) }
 }
 

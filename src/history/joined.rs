@@ -1,8 +1,8 @@
 //! Samples in memory and older ones as one: the older part ends where memory begins.
 
-use std::{cmp::Ordering, collections::VecDeque, iter::Peekable, ops::RangeInclusive, vec};
+use std::{cmp::Ordering, collections::VecDeque, iter::Peekable, ops::RangeInclusive, sync::Arc, vec};
 
-use super::tracks::{self, Reader};
+use super::tracks::{self, Passed, Reader, before, between};
 use crate::{
     model::{Millis, Name},
     store::{
@@ -51,6 +51,8 @@ pub struct Key {
     pub partition: i32,
     kept: Option<tracks::Key>,
     older: Option<Archived>,
+    /// The times of the samples in the store.
+    older_times: Arc<[Millis]>,
 }
 
 impl Key {
@@ -61,6 +63,53 @@ impl Key {
             Pick::Older(at) => self.older.as_ref()?.at(at),
             Pick::Kept(index, _) => self.kept.as_ref()?.at(index),
         }
+    }
+
+    /// How many offsets before the log end held nothing to read, and the log start, at a sample in memory.
+    pub(super) fn of_log(&self, index: Index) -> (i64, Option<i64>) {
+        self.kept.as_ref().map_or((0, None), |kept| (kept.silent_tail(index), kept.log_start(index)))
+    }
+
+    /// When the log end passed an offset (ms), which it is beyond at a sample: by the samples around that time, or by the
+    /// rate at which it moved in all of them. `None` when nothing can tell.
+    pub(super) fn passed(&self, pick: Pick, offset: i64) -> Option<f64> {
+        let ends = self.older.iter().flat_map(|older| older.rows.iter());
+        let ends = ends.filter_map(|(at, point)| Some((*at, point.as_ref()?.log_end_offset?)));
+        match pick {
+            Pick::Older(to) => {
+                let newest = ends.clone().next_back()?;
+                self.passed_in_store(ends.filter(|(at, _)| *at <= to), None, newest, offset)
+            }
+            Pick::Kept(index, _) => match self.kept.as_ref()?.passed(index, offset)? {
+                Passed::At(at) => Some(at),
+                Passed::Before { oldest, newest } => {
+                    self.passed_in_store(ends.filter(|(at, _)| *at < oldest.0), Some(oldest), newest, offset)
+                }
+            },
+        }
+    }
+
+    /// The same by ends in the store; `beyond` is what follows them, and `newest` the last that is known.
+    fn passed_in_store(
+        &self,
+        ends: impl DoubleEndedIterator<Item = (Millis, i64)>,
+        mut beyond: Option<(Millis, i64)>,
+        newest: (Millis, i64),
+        offset: i64,
+    ) -> Option<f64> {
+        for (at, end) in ends.rev() {
+            if end > offset {
+                beyond = Some((at, end));
+                continue;
+            }
+            let beyond = beyond?;
+            // A row stands until the next: until the last sample before it.
+            let next = self.older_times.partition_point(|time| *time < beyond.0);
+            let stood =
+                next.checked_sub(1).and_then(|last| self.older_times.get(last)).map_or(at, |last| at.max(*last));
+            return Some(between((stood, end), beyond, offset));
+        }
+        before(beyond?, newest, offset)
     }
 }
 
@@ -75,6 +124,8 @@ pub struct Wanted {
     pub prefix: String,
     /// Only groups from this id on.
     pub first: String,
+    /// The keys are to tell ages.
+    pub ages: bool,
     /// The keys end early once it is over.
     pub patience: Patience,
 }
@@ -83,8 +134,8 @@ impl Wanted {
     /// All groups at some times, for as long as it takes.
     #[must_use]
     pub fn all(times: RangeInclusive<Millis>) -> Self {
-        let (groups, prefix, first, patience) = Default::default();
-        Self { times, groups, prefix, first, patience }
+        let (groups, prefix, first, ages, patience) = Default::default();
+        Self { times, groups, prefix, first, ages, patience }
     }
 }
 
@@ -104,6 +155,7 @@ pub struct Joined<'a> {
     group: Name,
     kept: Peekable<vec::IntoIter<tracks::Key>>,
     older: Peekable<Box<dyn Iterator<Item = Archived> + Send>>,
+    older_times: Arc<[Millis]>,
     /// The group that was asked for last, and whether it is wanted.
     known: Option<(Name, bool)>,
 }
@@ -124,7 +176,7 @@ impl<'a> Joined<'a> {
         thin: impl FnOnce(Vec<Pick>) -> Vec<Pick>,
     ) -> Self {
         let samples = &cluster.samples;
-        let Wanted { times, mut groups, prefix, first, patience } = wanted;
+        let Wanted { times, mut groups, prefix, first, ages, patience } = wanted;
         groups.iter_mut().for_each(|groups| groups.sort_unstable());
         // Where memory begins.
         let seam = samples.moments().next().map_or(Millis::MAX, |(_, oldest)| oldest.at);
@@ -145,11 +197,12 @@ impl<'a> Joined<'a> {
             Pick::Kept(index, _) => Some(*index),
             Pick::Older(_) => None,
         });
-        let reader = Reader::new(cluster, first_kept.unwrap_or(0));
+        let reader = Reader::new(cluster, first_kept.unwrap_or(0)).with_ages(ages);
         let is_wanted = |id: &str| *id >= *first && has_group(id);
         let groups = if first_kept.is_some() { reader.groups(is_wanted).into() } else { VecDeque::new() };
-        let older: Box<dyn Iterator<Item = Archived> + Send> =
-            older.map_or_else(|| Box::new(std::iter::empty()) as _, |older| older.keys);
+        let none = || (vec![], Box::new(std::iter::empty()) as _);
+        let (older_times, older): (_, Box<dyn Iterator<Item = Archived> + Send>) =
+            older.map_or_else(none, |older| (older.times, older.keys));
         Self {
             reader,
             patience,
@@ -159,6 +212,7 @@ impl<'a> Joined<'a> {
             group: Name::from(""),
             kept: vec![].into_iter().peekable(),
             older: older.peekable(),
+            older_times: older_times.into(),
             known: None,
         }
     }
@@ -185,14 +239,15 @@ impl<'a> Joined<'a> {
             let older = if order.is_ge() { self.older.next() } else { None };
             match (kept, older) {
                 (Some(kept), older) => {
-                    let key =
-                        Key { topic: Name::clone(&kept.topic), partition: kept.partition, kept: Some(kept), older };
+                    let (topic, partition) = (Name::clone(&kept.topic), kept.partition);
+                    let older_times = Arc::clone(&self.older_times);
+                    let key = Key { topic, partition, kept: Some(kept), older, older_times };
                     return Some((Name::clone(&self.group), key));
                 }
                 (None, Some(older)) if wanted(&older.topic, older.partition) && self.has_group(&older.group) => {
                     let (topic, partition) = (Name::clone(&older.topic), older.partition);
-                    let group = Name::clone(&older.group);
-                    return Some((group, Key { topic, partition, kept: None, older: Some(older) }));
+                    let (group, older_times) = (Name::clone(&older.group), Arc::clone(&self.older_times));
+                    return Some((group, Key { topic, partition, kept: None, older: Some(older), older_times }));
                 }
                 (None, _) => {}
             }

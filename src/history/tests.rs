@@ -71,18 +71,18 @@ impl Lab {
         self.apply(group, key, Some(offset), true);
     }
 
-    fn topics(&self, topics: &[(&str, usize)]) {
+    pub(crate) fn topics(&self, topics: &[(&str, usize)]) {
         let listed = topics
             .iter()
             .map(|(name, partitions)| TopicMetadata { name: (*name).into(), leaders: vec![Some(1); *partitions] });
         self.cluster().ends.set_topics(listed.collect(), self.clock.ticks(), &BTreeMap::new());
     }
 
-    fn end(&self, topic: &str, partition: usize, end: i64) {
+    pub(crate) fn end(&self, topic: &str, partition: usize, end: i64) {
         self.observe(EndKind::High, topic, partition, end);
     }
 
-    fn observe(&self, kind: EndKind, topic: &str, partition: usize, offset: i64) {
+    pub(crate) fn observe(&self, kind: EndKind, topic: &str, partition: usize, offset: i64) {
         let ends = &self.cluster().ends;
         let slot = ends.current().topic(topic).unwrap().partitions[partition].slot;
         ends.observe(kind, &[Answer { slot, result: Ok((offset, 0)) }], self.clock.ticks(), self.clock.now());

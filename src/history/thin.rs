@@ -13,6 +13,8 @@ pub struct Sample {
     pub log_end_offset: Option<i64>,
     /// Of the keys whose lag is known.
     pub lag: Option<i64>,
+    /// Greatest known age of the oldest unread record (s).
+    pub max_lag_seconds: Option<f64>,
     /// Records per second since the sample before.
     pub consume_rate: Option<f64>,
     /// The same, of the log ends.
@@ -36,26 +38,34 @@ pub fn last_of_each<T>(moments: impl Iterator<Item = (T, Millis)>, step: Millis)
 
 /// Sums of keys at the same times.
 #[derive(Clone, Debug)]
-pub struct Sums {
-    samples: Vec<Sample>,
+pub struct Sums(Vec<Sum>);
+
+#[derive(Clone, Debug)]
+struct Sum {
+    sample: Sample,
     /// Seconds since the sample before.
-    gaps: Vec<f64>,
+    gap: f64,
+    /// Of a key that is behind nobody knows for how long.
+    unknown_age: bool,
 }
 
 impl Sums {
     /// Sums of nothing, at times with seconds since the one before.
     #[must_use]
     pub fn new(times: impl Iterator<Item = (Millis, f64)>) -> Self {
-        let (samples, gaps) = times.map(|(at, gap)| (Sample { at, ..Sample::default() }, gap)).unzip();
-        Self { samples, gaps }
+        let sum = |(at, gap)| Sum { sample: Sample { at, ..Sample::default() }, gap, unknown_age: false };
+        Self(times.map(sum).collect())
     }
 
-    /// Adds a key, of which `at` says what it was at the sample of that place.
-    pub fn add(&mut self, at: impl Fn(usize) -> Option<Point>) {
+    /// Adds a key: what it was at the sample of a place, and the age of its oldest unread record.
+    pub fn add(&mut self, mut at: impl FnMut(usize) -> Option<(Point, Option<f64>)>) {
         let mut before: Option<Point> = None;
-        for (place, (sample, gap)) in self.samples.iter_mut().zip(&self.gaps).enumerate() {
-            let point = at(place);
-            if let Some(point) = point {
+        for (place, Sum { sample, gap, unknown_age }) in self.0.iter_mut().enumerate() {
+            let known = at(place);
+            if let Some((point, age)) = known {
+                *unknown_age |= age.is_none() && point.lag.is_some_and(|lag| lag > 0);
+                let greater = |known: f64| age.map_or(known, |age| known.max(age));
+                sample.max_lag_seconds = sample.max_lag_seconds.map(greater).or(age);
                 add(&mut sample.committed_offset, Some(point.committed_offset));
                 add(&mut sample.log_end_offset, point.log_end_offset);
                 add(&mut sample.lag, point.lag);
@@ -65,14 +75,19 @@ impl Sums {
                 let from = before.and_then(|before| before.log_end_offset);
                 add_rate(&mut sample.produce_rate, from, point.log_end_offset, *gap);
             }
-            before = point;
+            before = known.map(|(point, _)| point);
         }
     }
 
     /// The samples at which there was any key.
     #[must_use]
     pub fn finish(self) -> Vec<Sample> {
-        self.samples.into_iter().filter(|sample| sample.committed_offset.is_some()).collect()
+        let sample = |Sum { mut sample, unknown_age, .. }: Sum| {
+            // That some keys have read everything says nothing of the greatest.
+            sample.max_lag_seconds = sample.max_lag_seconds.filter(|max| *max > 0.0 || !unknown_age);
+            sample.committed_offset.map(|_| sample)
+        };
+        self.0.into_iter().filter_map(sample).collect()
     }
 }
 
@@ -106,14 +121,17 @@ mod tests {
         let point = |committed_offset, log_end_offset, lag| Some(Point { committed_offset, log_end_offset, lag });
         let first = [point(10, Some(20), Some(10)), point(20, Some(40), Some(20)), point(5, Some(40), Some(35)), None];
         let second = [None, point(100, None, None), point(200, Some(300), Some(100)), None];
-        sums.add(|at| first[at]);
-        sums.add(|at| second[at]);
+        let ages = [Some(2.5), Some(0.0), None];
+        sums.add(|at| first[at].map(|point| (point, ages[at])));
+        sums.add(|at| second[at].map(|point| (point, point.lag.and(ages[at]))));
         let samples = sums.finish();
         let committed: Vec<_> = samples.iter().map(|sample| sample.committed_offset).collect();
         assert_eq!(committed, [Some(10), Some(120), Some(205)]);
         assert_eq!(samples.iter().map(|sample| sample.lag).collect::<Vec<_>>(), [Some(10), Some(20), Some(135)]);
         let consumed: Vec<_> = samples.iter().map(|sample| sample.consume_rate).collect();
         assert_eq!(consumed, [None, Some(1.0), Some(10.0)]);
+        let ages: Vec<_> = samples.iter().map(|sample| sample.max_lag_seconds).collect();
+        assert_eq!(ages, [Some(2.5), Some(0.0), None]);
         let produced: Vec<_> = samples.iter().map(|sample| sample.produce_rate).collect();
         assert_eq!(produced, [None, Some(2.0), Some(0.0)]);
     }

@@ -6,11 +6,12 @@ use hashbrown::HashMap;
 
 use crate::{
     clock::Ticks,
-    model::Name,
+    model::{Millis, Name},
     store::{
         cut::{ClusterCut, GroupCut},
+        ends::to_f64,
         older::Point,
-        samples::{Index, OPEN, Track},
+        samples::{Index, OPEN, Samples, Series, Track},
     },
 };
 
@@ -35,20 +36,44 @@ impl Values {
     }
 }
 
-/// Log ends of a topic, by partition.
-type TopicEnds = BTreeMap<i32, Values>;
+/// What the logs of a topic were.
+#[derive(Debug)]
+struct Logs {
+    samples: Arc<Samples>,
+    /// By partition.
+    ends: BTreeMap<i32, Values>,
+    /// Where ages are wanted.
+    starts: BTreeMap<i32, Values>,
+    tails: BTreeMap<i32, Values>,
+}
+
+/// When a log end passed an offset.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Passed {
+    /// On the wall clock (ms).
+    At(f64),
+    /// Before the oldest sample: the log end was beyond it already.
+    Before {
+        /// When the oldest sample was taken, and the end then.
+        oldest: (Millis, i64),
+        /// The same of the newest.
+        newest: (Millis, i64),
+    },
+}
 
 /// Samples of partitions that are kept for the next group that reads the same topic.
-const ENDS_KEPT: usize = 1 << 20;
+const LOGS_KEPT: usize = 1 << 20;
 
 /// Reads the samples of a cluster from one on.
 #[derive(Debug)]
 pub struct Reader<'a> {
     cluster: &'a ClusterCut,
     from: Index,
+    /// What becomes of ages is wanted.
+    ages: bool,
     newest: Ticks,
-    ends: HashMap<Name, Arc<TopicEnds>>,
-    ends_kept: usize,
+    logs: HashMap<Name, Arc<Logs>>,
+    logs_kept: usize,
 }
 
 /// A key and what it was.
@@ -59,7 +84,7 @@ pub struct Key {
     /// Partition of the topic.
     pub partition: i32,
     committed: Values,
-    ends: Arc<TopicEnds>,
+    logs: Arc<Logs>,
     /// The log end now.
     end_now: Option<i64>,
     next: Index,
@@ -71,7 +96,13 @@ impl<'a> Reader<'a> {
     pub fn new(cluster: &'a ClusterCut, from: Index) -> Self {
         let samples = &cluster.samples;
         let newest = samples.newest().map_or(0, |newest| newest.ticks);
-        Self { cluster, from: from.max(samples.first()), newest, ends: HashMap::new(), ends_kept: 0 }
+        Self { cluster, from: from.max(samples.first()), ages: false, newest, logs: HashMap::new(), logs_kept: 0 }
+    }
+
+    /// One that can tell, too, when log ends passed offsets, by all samples there are.
+    #[must_use]
+    pub fn with_ages(self, ages: bool) -> Self {
+        Self { ages, ..self }
     }
 
     /// Ids of all groups, those that are gone included, in order.
@@ -105,9 +136,9 @@ impl<'a> Reader<'a> {
         }
         let next = self.cluster.samples.next();
         let key = |((topic, partition), committed)| {
-            let ends = self.ends(&topic);
+            let logs = self.logs(&topic);
             let end_now = self.end_now(&topic, partition);
-            Key { topic, partition, committed, ends, end_now, next }
+            Key { topic, partition, committed, logs, end_now, next }
         };
         found.into_iter().map(key).collect()
     }
@@ -127,19 +158,44 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn ends(&mut self, topic: &Name) -> Arc<TopicEnds> {
-        if let Some(known) = self.ends.get(topic) {
+    fn logs(&mut self, topic: &Name) -> Arc<Logs> {
+        if let Some(known) = self.logs.get(topic) {
             return Arc::clone(known);
         }
-        let mut found: BTreeMap<(Name, i32), Values> = BTreeMap::new();
-        let series = self.cluster.samples.topics.get(topic);
-        for track in series.iter().flat_map(|series| series.read(self.from)) {
-            self.ends_kept += track.values.len();
-            add(&mut found, (Name::clone(topic), track.line.partition), track);
+        let samples = Arc::clone(&self.cluster.samples);
+        let from = if self.ages { samples.first() } else { self.from };
+        let mut ends = self.values(samples.topics.get(topic), from);
+        self.add_plain_ends(topic, &mut ends);
+        let (mut starts, mut tails) = (BTreeMap::new(), BTreeMap::new());
+        if self.ages {
+            starts = self.values(samples.starts.get(topic), from);
+            tails = self.values(samples.tails.get(topic), from);
+            for (partition, tail) in samples.tails_now.get(topic).into_iter().flatten() {
+                tails.entry(*partition).or_insert(Values::Constant(*tail));
+            }
         }
-        let mut ends: TopicEnds = found.into_iter().map(|((_, partition), values)| (partition, values)).collect();
+        if self.logs_kept > LOGS_KEPT {
+            self.logs.clear();
+            self.logs_kept = 0;
+        }
+        let logs = Arc::new(Logs { samples, ends, starts, tails });
+        self.logs.insert(Name::clone(topic), Arc::clone(&logs));
+        logs
+    }
+
+    /// What lines say, by partition.
+    fn values(&mut self, series: Option<&Arc<Series>>, from: Index) -> BTreeMap<i32, Values> {
+        let mut found: BTreeMap<i32, Values> = BTreeMap::new();
+        for track in series.into_iter().flat_map(|series| series.read(from)) {
+            self.logs_kept += track.values.len();
+            add(&mut found, track.line.partition, track);
+        }
+        found
+    }
+
+    /// Adds the log ends that did not move: as of the newest sample, not as of now.
+    fn add_plain_ends(&self, topic: &Name, ends: &mut BTreeMap<i32, Values>) {
         let of = &self.cluster.ends;
-        // As of the newest sample, not as of now.
         let then = || of.samples.iter().rev().filter(|sample| sample.taken <= self.newest);
         for (partition, number) in of.topic(topic).iter().flat_map(|topic| topic.partitions.iter().zip(0..)) {
             let known = then().find_map(|sample| sample.ends.get(partition.slot as usize).filter(|end| **end >= 0));
@@ -148,13 +204,6 @@ impl<'a> Reader<'a> {
                 ends.entry(number).or_insert(Values::Constant(end));
             }
         }
-        if self.ends_kept > ENDS_KEPT {
-            self.ends.clear();
-            self.ends_kept = 0;
-        }
-        let ends = Arc::new(ends);
-        self.ends.insert(Name::clone(topic), Arc::clone(&ends));
-        ends
     }
 
     fn end_now(&self, topic: &str, partition: i32) -> Option<i64> {
@@ -164,11 +213,24 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn add(found: &mut BTreeMap<(Name, i32), Values>, key: (Name, i32), track: Track) {
+fn add<K: Ord>(found: &mut BTreeMap<K, Values>, key: K, track: Track) {
     match found.entry(key).or_insert_with(|| Values::Tracks(vec![])) {
         Values::Tracks(tracks) => tracks.push(track),
         Values::Constant(_) => {}
     }
+}
+
+/// When an end passed an offset, between one time and another at which it was beyond.
+pub(super) fn between(from: (Millis, i64), to: (Millis, i64), offset: i64) -> f64 {
+    let part = to_f64(offset.saturating_sub(from.1)) / to_f64(to.1.saturating_sub(from.1).max(1));
+    to_f64(from.0) + part.clamp(0.0, 1.0) * to_f64(to.0.saturating_sub(from.0))
+}
+
+/// The same, before both, as if it had moved at the same rate; `None` where it did not.
+pub(super) fn before(from: (Millis, i64), to: (Millis, i64), offset: i64) -> Option<f64> {
+    let moved = to_f64(to.1.saturating_sub(from.1));
+    let took = to_f64(to.0.saturating_sub(from.0));
+    (moved > 0.0 && took > 0.0).then(|| to_f64(from.0) - to_f64(from.1.saturating_sub(offset)) * took / moved)
 }
 
 impl Key {
@@ -176,7 +238,7 @@ impl Key {
     #[must_use]
     pub fn at(&self, index: Index) -> Option<Point> {
         let (since, committed_offset, _) = self.committed.at(index)?;
-        let ends = self.ends.get(&self.partition);
+        let ends = self.logs.ends.get(&self.partition);
         let end = ends.and_then(|ends| ends.at(index));
         let lag = end.and_then(|(_, end, renewed)| {
             // Committed to the topic that was there before.
@@ -192,10 +254,49 @@ impl Key {
             return end.checked_sub(committed);
         }
         let after = match index + 1 {
-            next if next < self.next => self.ends.get(&self.partition)?.at(next).map(|(_, end, _)| end),
+            next if next < self.next => self.logs.ends.get(&self.partition)?.at(next).map(|(_, end, _)| end),
             _ => self.end_now,
         };
         after.filter(|after| *after >= committed).map(|_| 0)
+    }
+
+    /// The first offset after those that were deleted, at a sample.
+    #[must_use]
+    pub fn log_start(&self, index: Index) -> Option<i64> {
+        self.logs.starts.get(&self.partition)?.at(index).map(|(_, start, _)| start)
+    }
+
+    /// How many offsets before the log end held nothing to read, at a sample.
+    #[must_use]
+    pub fn silent_tail(&self, index: Index) -> i64 {
+        self.logs.tails.get(&self.partition).and_then(|tails| tails.at(index)).map_or(0, |(_, tail, _)| tail)
+    }
+
+    /// When the log end passed an offset, which it is beyond at a sample: in between two samples, as if it had moved
+    /// steadily. `None` when nothing can tell.
+    #[must_use]
+    pub fn passed(&self, index: Index, offset: i64) -> Option<Passed> {
+        let samples = &self.logs.samples;
+        let (oldest, newest) = (samples.moment(samples.first())?.at, samples.newest()?.at);
+        let tracks = match self.logs.ends.get(&self.partition)? {
+            Values::Constant(end) => return Some(Passed::Before { oldest: (oldest, *end), newest: (newest, *end) }),
+            Values::Tracks(tracks) => tracks,
+        };
+        let track = tracks.iter().find(|track| track.has(index))?;
+        let after = track.values.partition_point(|(_, end)| *end <= offset);
+        let (beyond, end) = *track.values.get(after)?;
+        let to = samples.moment(beyond)?;
+        match after.checked_sub(1).and_then(|before| track.values.get(before)) {
+            Some((_, before)) => {
+                let from = samples.moment(beyond.checked_sub(1)?)?;
+                Some(Passed::At(between((from.at, *before), (to.at, end), offset)))
+            }
+            None if beyond <= samples.first() => {
+                Some(Passed::Before { oldest: (oldest, end), newest: (newest, track.line.last) })
+            }
+            // The log came into being between two samples.
+            None => Some(Passed::At(to_f64(to.at))),
+        }
     }
 
     /// Whether it is there at the newest sample.

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     error::Error,
     history::{
+        ages::Ages,
         joined::{Joined, Pick, Wanted},
         thin::{Sample, Sums, last_of_each},
     },
@@ -172,7 +173,8 @@ impl Page {
         let name = &*cluster.cluster.name;
         let first = self.first.as_ref().filter(|first| *first.0 == *name).map(|first| first.1.clone());
         let patience = self.patience.clone();
-        let wanted = Wanted { first: first.unwrap_or_default(), patience, ..Wanted::all(self.span.includes()) };
+        let first = first.unwrap_or_default();
+        let wanted = Wanted { first, ages: true, patience, ..Wanted::all(self.span.includes()) };
         let wanted = match &self.filter.group {
             NameFilter::Exact(group) => Wanted { groups: Some(vec![group.clone()]), ..wanted },
             NameFilter::Prefix(prefix) => Wanted { prefix: prefix.clone(), ..wanted },
@@ -194,7 +196,11 @@ impl Page {
             }
             if self.is_due(&place) {
                 let (_, sums) = series.get_or_insert_with(|| (place, sums(&picks)));
-                sums.add(|at| key.at(*picks.get(at)?));
+                let mut ages = Ages::new(&key);
+                sums.add(|at| {
+                    let pick = *picks.get(at)?;
+                    key.at(pick).map(|point| (point, ages.at(pick, point)))
+                });
             }
         }
         if self.patience.is_over() {
@@ -249,6 +255,7 @@ fn sample(sample: &Sample) -> proto::HistorySample {
         committed_offset: sample.committed_offset,
         log_end_offset: sample.log_end_offset,
         lag: sample.lag,
+        max_lag_seconds: sample.max_lag_seconds,
         consume_rate: sample.consume_rate,
         produce_rate: sample.produce_rate,
     }

@@ -182,11 +182,11 @@ impl Ends {
         self.by_id.get(&id)
     }
 
-    /// Whether a reader of committed records finds nothing between an offset and the present end.
+    /// How many offsets before the present end hold nothing for a reader of committed records, as far as is known.
     #[must_use]
-    pub fn is_silent(&self, partition: Partition, from: i64) -> bool {
+    pub fn silent_tail(&self, partition: Partition) -> i64 {
         let end = self.value(partition).log_end;
-        self.silent.get(&partition.slot).is_some_and(|silent| silent.0 <= from && silent.1 == end)
+        self.silent.get(&partition.slot).filter(|silent| silent.1 == end).map_or(0, |silent| end - silent.0)
     }
 
     /// Whether the end of a partition has not moved for a while, by the samples.

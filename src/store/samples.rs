@@ -3,7 +3,10 @@
 //! Samples are numbered from 1, and have their times in common. What a key was at them stands in the [`Series`] of its
 //! group or topic; where there is none, it was all the time what it is now.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 use hashbrown::HashMap;
@@ -59,6 +62,10 @@ pub struct Samples {
     pub topics: HashMap<Name, Arc<Series>>,
     /// Lines of topics, by name: of log starts.
     pub starts: HashMap<Name, Arc<Series>>,
+    /// Lines of topics, by name: of silent tails (see [`super::silent`]).
+    pub tails: HashMap<Name, Arc<Series>>,
+    /// The same at the newest sample.
+    pub tails_now: Arc<Tails>,
     /// Changes of status, oldest first.
     pub changes: Arc<Vec<StatusChange>>,
     /// Bytes in memory.
@@ -66,6 +73,9 @@ pub struct Samples {
     /// Samples that were dropped before their time, to stay within the bytes allowed.
     pub dropped: u64,
 }
+
+/// How many offsets before a log end hold nothing to read, by topic and partition.
+pub type Tails = HashMap<Name, BTreeMap<i32, i64>>;
 
 /// What an entry of a map takes beside what it leads to: name, pointer, counters, and what is free.
 const ENTRY_BYTES: usize = 64;
@@ -143,15 +153,15 @@ impl Samples {
         self.moments.drain(..count);
         self.before = self.before.saturating_add(Index::try_from(count).unwrap_or(Index::MAX));
         let floor = self.first();
-        for series in [&mut self.groups, &mut self.topics, &mut self.starts] {
+        for series in [&mut self.groups, &mut self.topics, &mut self.starts, &mut self.tails] {
             series.retain(|_, series| !series.has_older(floor) || Arc::make_mut(series).trim(floor));
         }
     }
 
     fn count_bytes(&self) -> usize {
         let each = |series: &Arc<Series>| series.bytes() + ENTRY_BYTES;
-        let series: usize =
-            self.groups.values().chain(self.topics.values()).chain(self.starts.values()).map(each).sum();
+        let of_topics = [&self.topics, &self.starts, &self.tails].into_iter().flat_map(HashMap::values);
+        let series: usize = self.groups.values().chain(of_topics).map(each).sum();
         series + self.moments.capacity() * size_of::<Moment>() + self.changes.capacity() * size_of::<StatusChange>()
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use offsetd::clock::Clock;
 use offsetd::config;
+use offsetd::history::ages::Ages;
 use offsetd::history::archive::{Archive, Writer};
 use offsetd::history::joined::{Joined, Wanted};
 use offsetd::history::thin::Sums;
@@ -122,12 +123,17 @@ fn sum(report: &mut Report) {
         }
         report.each(what, lab.offsets.len(), || {
             let cut = pin(&lab.store.clusters()[0]);
-            let mut joined = Joined::new(&cut, Wanted::all(0..=i64::MAX), |_| true, |picks| picks);
+            let mut joined =
+                Joined::new(&cut, Wanted { ages: true, ..Wanted::all(0..=i64::MAX) }, |_| true, |picks| picks);
             let picks = std::mem::take(&mut joined.picks);
             let mut sums = Sums::new(picks.iter().map(|pick| (pick.at(), 10.0)));
             let mut keys = 0;
             while let Some((_, key)) = joined.next_key(|_, _| true) {
-                sums.add(|at| key.at(*picks.get(at)?));
+                let mut ages = Ages::new(&key);
+                sums.add(|at| {
+                    let pick = *picks.get(at)?;
+                    key.at(pick).map(|point| (point, ages.at(pick, point)))
+                });
                 keys += 1;
             }
             assert_eq!((keys, sums.finish().len()), (1_000_000, 12));

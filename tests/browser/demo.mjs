@@ -126,6 +126,18 @@ export async function lists(browser, server) {
       await page.getByRole("searchbox").fill("fraud");
       await until("only matches", async () => [...new Set(await page.locator("[role=cell]:first-child a").allTextContents())].join() === "fraud-detection");
     }));
+  await check("charts begin with what was before the page was opened", async () => {
+    const begins = (url, charts) =>
+      on(browser, server, url, {}, async (page) => {
+        for (const name of charts) {
+          await page.getByRole("img", { name }).locator("canvas").waitFor();
+          const points = async () => Number(await page.getByRole("img", { name }).getAttribute("data-points"));
+          await until(`points of: ${name}`, async () => (await points()) >= 2);
+        }
+      });
+    await begins("/", ["Lag of all groups over the last hour", "Age of the oldest unread record over the last hour"]);
+    await begins("/group?cluster=demo&id=billing", ["Lag in records", "Age of the oldest unread record"]);
+  });
   await check("a chart has its range in the URL, and a part is chosen with the mouse", () =>
     on(browser, server, "/group?cluster=demo&id=billing", {}, async (page) => {
       const chart = page.getByRole("img", { name: "Lag in records" });

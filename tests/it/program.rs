@@ -197,7 +197,10 @@ fn the_tables_have_the_columns_that_users_rely_on() {
             "sources",
             "cluster source log_partition state position target end_offset last_stable_offset open_transaction_since behind records tombstones decode_errors unknown_types last_record_at last_error",
         ),
-        ("history", "sampled_at cluster source group_id topic partition committed_offset log_end_offset lag"),
+        (
+            "history",
+            "sampled_at cluster source group_id topic partition committed_offset log_end_offset lag lag_seconds",
+        ),
         (
             "retention",
             "cluster source group_id topic partition committed_offset committed_at log_start_offset margin log_start_rate consume_rate loss_seconds expires_at",

@@ -7,7 +7,7 @@ use std::{ops::RangeInclusive, sync::Arc};
 
 use arrow::{
     array::{
-        ArrayRef, Int32Builder, Int64Builder, RecordBatch, RecordBatchOptions, StringBuilder,
+        ArrayRef, Float64Builder, Int32Builder, Int64Builder, RecordBatch, RecordBatchOptions, StringBuilder,
         TimestampNanosecondBuilder,
     },
     compute::filter_record_batch,
@@ -25,17 +25,21 @@ use datafusion::{
 
 use super::super::table::{AnyTable, BATCH_ROWS, Batches, By, COMMENT, Filter, Question, Unit, Units};
 use crate::{
-    history::joined::{Joined, Key, Pick, Wanted},
+    history::{
+        ages::Ages,
+        joined::{Joined, Key, Pick, Wanted},
+    },
     model::{Millis, Name, SOURCE_KAFKA, nanos},
     store::older::Point,
 };
 
 const TIME: &str = "sampled_at";
+const AGE: &str = "lag_seconds";
 /// Keys that are taken from a store at a time: a thread is given up once for all of them, and they are all in memory.
 const AT_ONCE: usize = 32;
 
 /// Name, comment, type, and whether it may be NULL.
-const COLUMNS: [(&str, &str, DataType, bool); 9] = [
+const COLUMNS: [(&str, &str, DataType, bool); 10] = [
     (TIME, "When (UTC)", DataType::Timestamp(TimeUnit::Nanosecond, None), false),
     ("cluster", "Name that the operator gave the cluster", DataType::Utf8, false),
     ("source", "Where the offset was read; kafka is __consumer_offsets", DataType::Utf8, false),
@@ -45,6 +49,12 @@ const COLUMNS: [(&str, &str, DataType, bool); 9] = [
     ("committed_offset", "The next offset that the group would read", DataType::Int64, false),
     ("log_end_offset", "High watermark of the partition", DataType::Int64, true),
     ("lag", "Records not committed then, those deleted unread included; NULL when unknown", DataType::Int64, true),
+    (
+        AGE,
+        "Age of the oldest unread record then (s), by the log ends of earlier samples; NULL when unknown",
+        DataType::Float64,
+        true,
+    ),
 ];
 
 #[derive(Debug)]
@@ -126,6 +136,7 @@ fn keys<'a>(
         groups: of.groups.list().map(|groups| groups.map(str::to_owned).collect()),
         prefix: of.groups.prefix().to_owned(),
         first: String::new(),
+        ages: of.needs(&[AGE]),
         patience: question.patience.clone(),
     };
     // Not while others wait for the thread.
@@ -160,10 +171,12 @@ struct Building {
     committed_offset: Int64Builder,
     log_end_offset: Int64Builder,
     lag: Int64Builder,
+    lag_seconds: Float64Builder,
 }
 
 impl Building {
     fn append(&mut self, sampled: &Sampled<'_>) {
+        let mut ages = Ages::new(&sampled.key);
         for pick in &*sampled.picks {
             let (Some(point), Some(at)) = (sampled.key.at(*pick), nanos(pick.at())) else { continue };
             let Point { committed_offset, log_end_offset, lag } = point;
@@ -174,6 +187,7 @@ impl Building {
             self.committed_offset.append_value(committed_offset);
             self.log_end_offset.append_option(log_end_offset);
             self.lag.append_option(lag);
+            self.lag_seconds.append_option(ages.at(*pick, point));
             self.rows += 1;
         }
     }
@@ -184,6 +198,7 @@ impl Building {
         arrays.push(Arc::new(self.partition.finish()));
         let numbers = [&mut self.committed_offset, &mut self.log_end_offset, &mut self.lag];
         arrays.extend(numbers.map(|number| Arc::new(number.finish()) as ArrayRef));
+        arrays.push(Arc::new(self.lag_seconds.finish()));
         arrays
     }
 }

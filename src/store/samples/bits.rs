@@ -1,9 +1,11 @@
-//! Bits in a row, and Rice codes of what is mostly small.
+//! Bits in a row, and codes of what is mostly small: Rice codes, or truncated binary ones where all of it is.
 
 /// Ones before a code that holds a whole value.
 const ESCAPE: u32 = 16;
 /// Bits of the parameter of a code.
 pub(super) const PARAMETER_BITS: u32 = 6;
+/// Parameters from here on are those of truncated binary codes, of 1, 2, … values.
+pub(super) const TRUNCATED: u32 = 48;
 
 /// A negative number has the odd places, so that what is near 0 is small.
 pub(super) fn zigzag(value: i64) -> u64 {
@@ -85,13 +87,40 @@ impl BitWriter {
         }
     }
 
+    /// A code of whichever kind.
+    pub(super) fn code(&mut self, value: u64, parameter: u32) {
+        let Some((bits, short)) = truncated(parameter) else { return self.rice(value, parameter) };
+        if value < short {
+            self.bits(value, bits);
+        } else {
+            // The high bits first, which tell that there is one more.
+            self.bits((value + short) >> 1, bits);
+            self.bits((value + short) & 1, 1);
+        }
+    }
+
     pub(super) fn finish(self) -> Vec<u8> {
         self.bytes
     }
 }
 
+/// The bits of the shorter codes, and how many values have such, of a truncated binary code.
+fn truncated(parameter: u32) -> Option<(u32, u64)> {
+    let values = u64::from(parameter.checked_sub(TRUNCATED)? + 1);
+    let bits = values.ilog2();
+    Some((bits, (2 << bits) - values))
+}
+
+/// Bits that [`BitWriter::code`] takes.
+pub(super) fn code_length(value: u64, parameter: u32) -> u64 {
+    match truncated(parameter) {
+        Some((bits, short)) => u64::from(bits) + u64::from(value >= short),
+        None => rice_length(value, parameter),
+    }
+}
+
 /// Bits that [`BitWriter::rice`] takes.
-pub(super) fn rice_length(value: u64, parameter: u32) -> u64 {
+fn rice_length(value: u64, parameter: u32) -> u64 {
     let ones = value >> parameter;
     if ones >= u64::from(ESCAPE) { u64::from(ESCAPE) + 64 } else { ones + 1 + u64::from(parameter) }
 }
@@ -134,6 +163,12 @@ impl<'a> BitReader<'a> {
         }
         if ones == ESCAPE { self.bits(64) } else { u64::from(ones) << parameter | self.bits(parameter) }
     }
+
+    pub(super) fn code(&mut self, parameter: u32) -> u64 {
+        let Some((bits, short)) = truncated(parameter) else { return self.rice(parameter) };
+        let value = self.bits(bits);
+        if value < short { value } else { (value << 1 | self.bits(1)) - short }
+    }
 }
 
 #[cfg(test)]
@@ -167,11 +202,25 @@ mod tests {
     }
 
     #[test]
+    fn truncated_codes_are_read_as_written_and_as_long_as_foretold() {
+        for values in 1..=16_u64 {
+            let parameter = TRUNCATED + u32::try_from(values - 1).unwrap();
+            let mut writer = BitWriter::default();
+            (0..values).for_each(|value| writer.code(value, parameter));
+            let bits: u64 = (0..values).map(|value| code_length(value, parameter)).sum();
+            let bytes = writer.finish();
+            assert_eq!(bytes.len() as u64, bits.div_ceil(8));
+            let mut reader = BitReader::new(&bytes);
+            (0..values).for_each(|value| assert_eq!(reader.code(parameter), value, "of {values}"));
+        }
+    }
+
+    #[test]
     fn the_length_of_a_code_is_as_foretold() {
         for (value, parameter) in [(0, 0), (5, 1), (100, 3), (u64::MAX, 4), (15, 0), (16, 0)] {
             let mut writer = BitWriter::default();
             writer.rice(value, parameter);
-            let bits = rice_length(value, parameter);
+            let bits = code_length(value, parameter);
             assert_eq!(writer.finish().len() as u64, bits.div_ceil(8), "{value} {parameter}");
         }
     }

@@ -1,15 +1,15 @@
 //! Frames: what changed at a sample. An open run of them is bytes that grow, quick to write; a closed one is a block of
 //! bits by line, small, and immutable.
 //!
-//! A frame is the distance of its number from the one before, then runs of neighbouring lines, each with the changes of
-//! their values, then 0. In a block a line has: whether it changes at all; whether it does so in every frame, or in which;
-//! and its changes as Rice codes of their distance from their mean.
+//! A frame is the distance of its number from the one before, then runs of neighbouring lines, each with what their values
+//! changed by, less what they changed by in the frames before, then 0. In a block a line has: whether it changes at all; whether it does so in every frame, or in which;
+//! and its changes as codes of their distance from their mean.
 
 use std::sync::Arc;
 
 use super::{
     Index,
-    bits::{BitReader, BitWriter, PARAMETER_BITS, read_varint, rice_length, unzigzag, write_varint, zigzag},
+    bits::{BitReader, BitWriter, PARAMETER_BITS, TRUNCATED, code_length, read_varint, unzigzag, write_varint, zigzag},
 };
 
 /// Frames of a block.
@@ -37,7 +37,7 @@ pub(super) struct Open {
 }
 
 impl Open {
-    /// Adds a frame: lines in order, with their changes.
+    /// Adds a frame: lines in order, with their changes less those before, as far as this has some.
     pub(super) fn push(&mut self, index: Index, changes: &[(u32, i64)]) {
         if self.frames == 0 {
             (self.base, self.last) = (index.saturating_sub(1), index.saturating_sub(1));
@@ -72,6 +72,11 @@ impl Open {
         self.frames == 0
     }
 
+    /// Whether a sample is not older than the first frame.
+    pub(super) fn includes(&self, index: Index) -> bool {
+        !self.is_empty() && index > self.base
+    }
+
     /// The newest frame.
     pub(super) fn last(&self) -> Index {
         self.last
@@ -81,10 +86,21 @@ impl Open {
         self.bytes.capacity()
     }
 
-    /// All changes, oldest first.
-    pub(super) fn read(&self, each: &mut dyn FnMut(Change)) {
+    /// All changes, by line, each oldest first.
+    pub(super) fn changes(&self) -> Vec<Change> {
+        let mut changes = vec![];
         // What was written is read back: it cannot end early.
-        let _ = self.try_read(each);
+        let _ = self.try_read(&mut |change| changes.push(change));
+        changes.sort_unstable_by_key(|change| (change.line, change.index));
+        for of_line in changes.chunk_by_mut(|left, right| left.line == right.line) {
+            let mut before = 0;
+            for change in of_line {
+                change.by = change.by.wrapping_add(before);
+                // As in a line.
+                before = i32::try_from(change.by).map_or(0, i64::from);
+            }
+        }
+        changes
     }
 
     fn try_read(&self, each: &mut dyn FnMut(Change)) -> Option<()> {
@@ -111,11 +127,10 @@ impl Open {
 
     /// The same as a block.
     pub(super) fn close(&self) -> Block {
-        let mut changes = vec![];
-        self.read(&mut |change| changes.push(change));
+        let changes = self.changes();
         let mut indices: Vec<Index> = changes.iter().map(|change| change.index).collect();
+        indices.sort_unstable();
         indices.dedup();
-        changes.sort_unstable();
         let mut out = BitWriter::default();
         out.number(u64::from(self.base));
         out.number(indices.len() as u64);
@@ -155,11 +170,13 @@ fn write_line(changes: &[Change], indices: &[Index], out: &mut BitWriter) {
     let total: u128 = residuals().map(u128::from).sum();
     let guess = u128::BITS - (total / changes.len().max(1) as u128).leading_zeros();
     let near = guess.saturating_sub(2)..=guess.min(40);
-    let cost = |parameter: &u32| residuals().map(|residual| rice_length(residual, *parameter)).sum::<u64>();
-    let parameter = near.min_by_key(cost).unwrap_or(0);
+    let few = residuals().max().and_then(|most| u32::try_from(most).ok()).map(|most| TRUNCATED.saturating_add(most));
+    let few = few.filter(|parameter| *parameter < 1 << PARAMETER_BITS);
+    let cost = |parameter: &u32| residuals().map(|residual| code_length(residual, *parameter)).sum::<u64>();
+    let parameter = near.chain(few).min_by_key(cost).unwrap_or(0);
     out.number(zigzag(mean));
     out.bits(u64::from(parameter), PARAMETER_BITS);
-    residuals().for_each(|residual| out.rice(residual, parameter));
+    residuals().for_each(|residual| out.code(residual, parameter));
 }
 
 /// Closed frames.
@@ -203,7 +220,7 @@ impl Block {
             let parameter = number(bits.bits(PARAMETER_BITS));
             for (at, index) in indices.iter().enumerate() {
                 if here >> at & 1 == 1 {
-                    let by = unzigzag(bits.rice(parameter)).wrapping_add(mean);
+                    let by = unzigzag(bits.code(parameter)).wrapping_add(mean);
                     each(Change { line, index: *index, by });
                 }
             }
@@ -236,15 +253,19 @@ mod tests {
         #[test]
         fn frames_are_read_as_written_open_and_closed(frames in frames()) {
             let (mut open, mut written, mut index) = (Open::default(), vec![], 0);
+            let mut before = std::collections::BTreeMap::new();
             for (gap, changes) in frames {
                 index += gap;
-                open.push(index, &changes);
+                let mut frame = changes.clone();
+                for (line, by) in &mut frame {
+                    let less = before.insert(*line, i32::try_from(*by).unwrap_or(0)).unwrap_or(0);
+                    *by = by.wrapping_sub(i64::from(less));
+                }
+                open.push(index, &frame);
                 written.extend(changes.iter().map(|(line, by)| Change { line: *line, index, by: *by }));
             }
-            let mut again = vec![];
-            open.read(&mut |change| again.push(change));
-            prop_assert_eq!(&again, &written);
             written.sort();
+            prop_assert_eq!(&open.changes(), &written);
             let block = open.close();
             prop_assert_eq!(read(&block), written);
             prop_assert_eq!(block.last(), index);
@@ -254,9 +275,14 @@ mod tests {
     #[test]
     fn a_steady_line_takes_a_few_bits_a_frame() {
         let mut open = Open::default();
-        (1..=FRAMES).for_each(|index| open.push(index, &[(0, 1000 + i64::from(index % 3))]));
+        let mut before = 0;
+        for index in 1..=FRAMES {
+            let by = 1000 + i64::from(index % 3);
+            open.push(index, &[(0, by - before)]);
+            before = by;
+        }
         assert!(open.is_full());
         let bytes = open.close().bits.len();
-        assert!(bytes <= FRAMES as usize * 3 / 8 + 24, "{bytes}");
+        assert!(bytes <= FRAMES as usize * 2 / 8 + 20, "{bytes}");
     }
 }

@@ -37,6 +37,8 @@ pub struct Line {
     changed: Index,
     /// The value at the newest sample, or the last one before `until`.
     pub last: i64,
+    /// Its last change, if that is known and fits; else 0.
+    by: i32,
     /// Not the same log as that of the line before.
     pub renewed: bool,
 }
@@ -136,7 +138,7 @@ impl Series {
         for block in self.blocks.iter().filter(|block| block.last() > from) {
             block.read(&mut note);
         }
-        self.open.read(&mut note);
+        self.open.changes().into_iter().for_each(note);
         // Stable: the changes of a line stay in order.
         changes.sort_by_key(|change| change.line);
         let mut changes = changes.as_slice();
@@ -289,7 +291,7 @@ impl Writer {
         let changed = if since == EVER { self.index } else { since };
         let (id, until, partition) = (series.next, OPEN, key.1);
         series.next += 1;
-        series.lines.push(Line { id, topic, partition, since, until, changed, last, renewed });
+        series.lines.push(Line { id, topic, partition, since, until, changed, last, by: 0, renewed });
         if let Some(by_key) = &mut self.by_key {
             by_key.insert((topic, partition), series.lines.len() - 1);
         }
@@ -371,7 +373,10 @@ impl Writer {
             let Some(line) = series.lines.get_mut(at) else { continue };
             // New in this sample: what it was between two samples is nobody's business.
             if line.since < self.index {
-                frame.push((line.id, value.wrapping_sub(line.last)));
+                let by = value.wrapping_sub(line.last);
+                let before = if series.open.includes(line.changed) { line.by } else { 0 };
+                frame.push((line.id, by.wrapping_sub(i64::from(before))));
+                line.by = i32::try_from(by).unwrap_or(0);
             }
             (line.last, line.changed) = (value, self.index);
         }

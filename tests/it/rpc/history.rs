@@ -140,6 +140,7 @@ fn history_is_a_table() {
     let expected = json!({
         "sampled_at": "2026-01-01T00:00:10Z", "cluster": "default", "source": "kafka", "group_id": "busy",
         "topic": "orders", "partition": 1, "committed_offset": 20, "log_end_offset": 100, "lag": 80,
+        "lag_seconds": null,
     });
     assert_eq!(rows, [expected]);
     let count = |condition: &str| {

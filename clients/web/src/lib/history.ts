@@ -9,6 +9,8 @@ export interface Sample {
   at: number;
   /** Unset where nothing is known, or nobody looked. */
   lag?: number | undefined;
+  /** Age of the oldest unread record. */
+  seconds?: number | undefined;
   consumed?: number | undefined;
   produced?: number | undefined;
 }
@@ -57,11 +59,12 @@ export async function history(wanted: Wanted, signal?: AbortSignal): Promise<Ser
   const gap = GAP * (Number(step?.seconds ?? 0) * 1000 + (step?.nanos ?? 0) / 1e6);
   return series.map((of) => {
     const samples: Sample[] = [];
-    for (const { sampledAt, lag, consumeRate, produceRate } of of.samples) {
+    for (const { sampledAt, lag, maxLagSeconds, consumeRate, produceRate } of of.samples) {
       const at = millis(sampledAt) ?? 0;
       const before = samples.at(-1)?.at ?? at;
       if (gap > 0 && at - before > gap) samples.push({ at: before + 1 });
-      samples.push({ at, lag: lag === undefined ? undefined : Number(lag), consumed: consumeRate, produced: produceRate });
+      const records = lag === undefined ? undefined : Number(lag);
+      samples.push({ at, lag: records, seconds: maxLagSeconds, consumed: consumeRate, produced: produceRate });
     }
     return { cluster: of.cluster, group: of.groupId, topic: of.topic, samples };
   });

@@ -1,0 +1,48 @@
+//! How old the oldest unread records of a key were, sample by sample.
+
+use super::joined::{Key, Pick};
+use crate::store::{ends::to_f64, older::Point, silent::LONGEST};
+
+/// Tells the ages of one key. To be asked in the order of time.
+#[derive(Debug)]
+pub struct Ages<'a> {
+    key: &'a Key,
+    /// An offset, and when the log end passed it (ms), if anything can tell.
+    passed: Option<(i64, Option<f64>)>,
+}
+
+impl<'a> Ages<'a> {
+    /// Of a key.
+    #[must_use]
+    pub fn new(key: &'a Key) -> Self {
+        Self { key, passed: None }
+    }
+
+    /// Seconds since the log end passed what was committed, or the log start; 0 where there was nothing to read. `None`
+    /// when nothing can tell: the end did not move in the samples there are, or, in the store, what is left may be
+    /// markers of transactions.
+    pub fn at(&mut self, pick: Pick, point: Point) -> Option<f64> {
+        let Some(lag) = point.lag.filter(|lag| *lag > 0) else {
+            self.passed = None;
+            return point.lag.map(|_| 0.0);
+        };
+        let (silent_tail, log_start) = match pick {
+            Pick::Older(_) if lag <= LONGEST => return None,
+            Pick::Older(_) => (0, None),
+            Pick::Kept(index, _) => self.key.of_log(index),
+        };
+        if lag <= silent_tail {
+            return Some(0.0);
+        }
+        let next = point.committed_offset.max(log_start.unwrap_or(0));
+        let passed = match self.passed {
+            Some((offset, at)) if offset == next => at,
+            _ => self.key.passed(pick, next),
+        };
+        self.passed = Some((next, passed));
+        Some(((to_f64(pick.at()) - passed?) / 1000.0).max(0.0))
+    }
+}
+
+#[cfg(test)]
+mod tests;
