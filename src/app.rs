@@ -7,10 +7,12 @@
 use std::{fmt::Write as _, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, serve::ListenerExt as _};
+use futures::{FutureExt as _, future::BoxFuture};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    access::Access,
     audit,
     clock::{Clock, ticks},
     config::Config,
@@ -36,6 +38,9 @@ pub enum AppError {
         /// What librdkafka says.
         reason: String,
     },
+    /// Tokens or certificates cannot be used.
+    #[error("{0}")]
+    Access(String),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {error}{hint}")]
     Listen {
@@ -72,6 +77,7 @@ pub struct App {
     archive: Option<Arc<Archive>>,
     listener: TcpListener,
     address: SocketAddr,
+    access: Access,
     router: Router,
     health: Health,
     readers: Vec<(Poller, Listener, Option<Overlay>, Option<Tails>)>,
@@ -84,6 +90,7 @@ impl App {
     /// # Errors
     /// What is wrong, in words for the operator.
     pub async fn build(config: Config, clock: Clock, stop: CancellationToken) -> Result<Self, AppError> {
+        let access = Access::new(&config.server).map_err(AppError::Access)?;
         let clusters: Vec<_> =
             config.clusters.iter().map(|cluster| Arc::new(Cluster::new(cluster.clone(), &clock))).collect();
         let settings = Settings {
@@ -113,15 +120,21 @@ impl App {
         let service = Service::new(Arc::clone(&engine), config.server.clone(), config.history.step, stop.clone());
         let (grpc, health) = rpc::routes(service.clone()).map_err(part)?;
         let web = Web::new(engine, service, config.server.ready_after, stop.clone());
-        let router = grpc.merge(web::routes(web));
+        let router = access.protect(grpc.merge(web::routes(web)));
         let (listener, address) = bind(&config.server.listen).await?;
-        Ok(Self { config, store, archive, listener, address, router, health, readers, stop })
+        Ok(Self { config, store, archive, listener, address, access, router, health, readers, stop })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Tokens and TLS.
+    #[must_use]
+    pub fn access(&self) -> &Access {
+        &self.access
     }
 
     /// What it serves.
@@ -177,11 +190,10 @@ impl App {
             health.await;
             Ok(())
         });
-        // Answers are small: do not wait for more to send.
-        let listener = self.listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-        let server = axum::serve(listener, self.router).with_graceful_shutdown(stop.clone().cancelled_owned());
+        parts.spawn("the look at tokens and certificates", self.access.clone().follow(stop_readers.clone()));
+        let server = serve(&self.access, self.listener, self.router, stop.clone());
         parts.spawn("the server", async { server.await.map_err(|error| error.to_string()) });
-        tracing::info!(address = %self.address, "listening");
+        say_listening(&self.access, self.address);
 
         let died = parts.until(&stop).await;
         stop.cancel();
@@ -190,6 +202,30 @@ impl App {
         stop_readers.cancel();
         parts.drain(&[], grace).await;
         died
+    }
+}
+
+/// Serves until it is stopped and the requests under way have ended.
+fn serve(
+    access: &Access,
+    tcp: TcpListener,
+    router: Router,
+    stop: CancellationToken,
+) -> BoxFuture<'static, io::Result<()>> {
+    match access.listener(tcp) {
+        Ok(tls) => axum::serve(tls, router).with_graceful_shutdown(stop.cancelled_owned()).into_future().boxed(),
+        Err(tcp) => {
+            // Answers are small: do not wait for more to send.
+            let tcp = tcp.tap_io(|stream| drop(stream.set_nodelay(true)));
+            axum::serve(tcp, router).with_graceful_shutdown(stop.cancelled_owned()).into_future().boxed()
+        }
+    }
+}
+
+fn say_listening(access: &Access, address: SocketAddr) {
+    tracing::info!(%address, tls = access.encrypts(), "listening");
+    if access.is_open() && !address.ip().to_canonical().is_loopback() {
+        tracing::warn!(%address, "whoever reaches this address can read every offset; `server.auth.tokens_file` wants tokens");
     }
 }
 

@@ -72,6 +72,35 @@ section! {
         /// Commits that the SQL table `commits` remembers.
         pub commits_kept: usize = Positive("1000000"), "a minute of 16,000 commits a second, at most 100 MiB";
     }
+    with {
+        /// Who may ask.
+        pub auth: Auth,
+        /// Encryption.
+        pub tls: Tls,
+    }
+}
+
+section! {
+    /// `[server.auth]`: who may ask. The file is read again when it changes.
+    #[derive(Clone, Debug, Default)]
+    pub struct Auth {
+        /// File of the tokens that are accepted, one a line, each of 16 to 512 visible ASCII characters. Empty: whoever
+        /// reaches the port may ask everything.
+        pub tokens_file: Option<PathBuf> = OptionalPath(""), "on 127.0.0.1 nobody else reaches it";
+    }
+}
+
+section! {
+    /// `[server.tls]`: encryption, and who is let in at all. The files are read again when they change.
+    #[derive(Clone, Debug, Default)]
+    pub struct Tls {
+        /// PEM file of the server's certificate, followed by those between it and its root. Empty: no TLS.
+        pub cert: Option<PathBuf> = OptionalPath(""), "a certificate is nothing that there is by default";
+        /// PEM file of the certificate's private key.
+        pub key: Option<PathBuf> = OptionalPath(""), "as for cert";
+        /// PEM file of certificates: clients must show one that is signed by one of them. Empty: clients need none.
+        pub client_ca: Option<PathBuf> = OptionalPath(""), "few clients have one; a token is enough";
+    }
 }
 
 section! {
@@ -259,7 +288,7 @@ impl Config {
         let mut resolver = Resolver::new(sources);
         let clusters = clusters(&mut resolver);
         let config = Self {
-            server: Server::resolve(&mut resolver, &Key::from("server")),
+            server: Server::load(&mut resolver, &Key::from("server")),
             sql: Sql::resolve(&mut resolver, &Key::from("sql")),
             lag: Lag::resolve(&mut resolver, &Key::from("lag")),
             history: History::resolve(&mut resolver, &Key::from("history")),
@@ -272,6 +301,22 @@ impl Config {
         }
         let effective = resolver.finish()?;
         Ok(Loaded { config, effective })
+    }
+}
+
+impl Server {
+    fn load(resolver: &mut Resolver<'_>, section: &Key) -> Self {
+        let mut server = Self::resolve(resolver, section, Auth::default(), Tls::default());
+        server.auth = Auth::resolve(resolver, &section.child("auth"));
+        let section = section.child("tls");
+        server.tls = Tls::resolve(resolver, &section);
+        let Tls { cert, key, client_ca } = &server.tls;
+        for (name, given) in [("cert", cert), ("key", key)] {
+            if given.is_none() && (cert.is_some() || key.is_some() || client_ca.is_some()) {
+                resolver.error(&section.child(name), "is missing: TLS needs a certificate and its key");
+            }
+        }
+        server
     }
 }
 

@@ -29,6 +29,9 @@ pub enum Error {
     /// Not now.
     #[error("{0}")]
     Unavailable(String),
+    /// No token, or none that is accepted.
+    #[error("{0}")]
+    Unauthenticated(String),
     /// A bug; the id is in the log.
     #[error("internal error {0}; the server's log says more")]
     Internal(String),
@@ -50,6 +53,8 @@ pub enum GrpcCode {
     Internal = 13,
     /// UNAVAILABLE.
     Unavailable = 14,
+    /// UNAUTHENTICATED.
+    Unauthenticated = 16,
 }
 
 impl Error {
@@ -71,6 +76,7 @@ impl Error {
     /// | over a limit of the server | RESOURCE_EXHAUSTED | 429 |
     /// | deadline, statement timeout, a reader that stalls | DEADLINE_EXCEEDED | 504 |
     /// | not loaded, unreachable, shutting down | UNAVAILABLE | 503 |
+    /// | no token, or a wrong one | UNAUTHENTICATED | 401 |
     /// | a bug | INTERNAL | 500 |
     #[must_use]
     pub fn codes(&self) -> (GrpcCode, u16) {
@@ -80,6 +86,7 @@ impl Error {
             Self::Exhausted(_) | Self::Busy(_) => (GrpcCode::ResourceExhausted, 429),
             Self::Deadline(_) => (GrpcCode::DeadlineExceeded, 504),
             Self::Unavailable(_) => (GrpcCode::Unavailable, 503),
+            Self::Unauthenticated(_) => (GrpcCode::Unauthenticated, 401),
             Self::Internal(_) => (GrpcCode::Internal, 500),
         }
     }
@@ -90,7 +97,12 @@ impl Error {
         match self {
             Self::Unavailable(_) | Self::Busy(_) => Some(Duration::from_secs(1)),
             // The same again would fail again.
-            Self::Exhausted(_) | Self::Invalid(_) | Self::NotFound(_) | Self::Deadline(_) | Self::Internal(_) => None,
+            Self::Exhausted(_)
+            | Self::Invalid(_)
+            | Self::NotFound(_)
+            | Self::Deadline(_)
+            | Self::Unauthenticated(_)
+            | Self::Internal(_) => None,
         }
     }
 }

@@ -64,6 +64,7 @@
 //! | [`sql`] | text → stream of batches |
 //! | [`error`] | public errors and their codes |
 //! | [`rpc`], [`metrics`], [`web`] | gRPC, Prometheus, HTTP |
+//! | [`access`] | who may ask: tokens and TLS |
 //! | [`app`] | the server: built, run and stopped in order |
 //! | [`demo`] | an embedded Kafka with a workload |
 //! | [`cli`] | the command line |
@@ -85,6 +86,7 @@ pub mod error;
 pub mod rpc;
 pub mod metrics;
 pub mod web;
+pub mod access;
 pub mod app;
 pub mod demo;
 pub mod cli;

@@ -141,11 +141,7 @@ async fn metrics(
 
 /// gRPC callers of a service that is not there get their own kind of answer.
 async fn fallback(headers: HeaderMap) -> Response {
-    let is_grpc = |value: &header::HeaderValue| value.as_bytes().starts_with(b"application/grpc");
-    if headers.get(header::CONTENT_TYPE).is_some_and(is_grpc) {
-        return rpc::unimplemented();
-    }
-    not_found()
+    rpc::unimplemented(&headers).unwrap_or_else(not_found)
 }
 
 fn not_found() -> Response {
@@ -156,13 +152,25 @@ async fn method_not_allowed() -> Response {
     (StatusCode::METHOD_NOT_ALLOWED, Json(json!({"error": "the page has no such method; see /"}))).into_response()
 }
 
+/// Whether what is served there tells nothing of what is in Kafka: probes, and the dashboard without what it shows.
+#[must_use]
+pub fn holds_no_data(path: &str) -> bool {
+    let open = ["/livez", "/readyz"].contains(&path) || assets::PAGES.contains(&path);
+    open || ["/assets/", "/grpc.health.v1.Health/"].iter().any(|folder| path.starts_with(folder))
+}
+
 /// An error as JSON, with its status.
-fn problem(error: &Error) -> Response {
+pub fn problem(error: &Error) -> Response {
     let (_, status) = error.codes();
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = (status, Json(json!({"error": error.to_string()}))).into_response();
     if let Some(after) = error.retry_after() {
         response.headers_mut().insert(header::RETRY_AFTER, after.as_secs().into());
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        // Basic, which is accepted too, is not offered: browsers would ask for a user and a password by themselves.
+        let challenge = header::HeaderValue::from_static("Bearer realm=\"offsetd\"");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
     }
     response
 }

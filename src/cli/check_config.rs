@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, io::Write};
 use clap::Args;
 
 use super::{Failure, serve::ClusterArgs, text::width};
-use crate::config::{EffectiveValue, example};
+use crate::{
+    access::Access,
+    config::{EffectiveValue, example},
+};
 
 pub(super) const EXAMPLES: &str = "\
 The output is TOML: a configuration file that says the same, but for secrets, which show as ***.
@@ -30,7 +33,9 @@ pub(super) fn run(args: &CheckConfigArgs, env: &BTreeMap<String, String>, out: &
     if args.example {
         out.write_all(example().as_bytes())?;
     } else {
-        write(out, &args.config.load(env)?.effective)?;
+        let loaded = args.config.load(env)?;
+        Access::new(&loaded.config.server).map_err(Failure::Usage)?;
+        write(out, &loaded.effective)?;
     }
     out.flush()?;
     Ok(())

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{self, ErrorKind},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -12,7 +12,7 @@ use tonic::{
     Code, Request, Status,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 
 use super::Failure;
@@ -32,7 +32,7 @@ const SYSTEM_CA_FILES: [&str; 4] = [
 ];
 
 /// Which server to ask.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Server")]
 pub struct ServerArgs {
     /// The server's URL, http:// or https://.
@@ -44,6 +44,12 @@ pub struct ServerArgs {
     /// PEM file with the certificates to trust for https. Default: the system's.
     #[arg(long, value_name = "PATH", env = "OFFSETD_CA_CERT")]
     pub ca_cert: Option<PathBuf>,
+    /// PEM file with a certificate to identify with, for servers that want one.
+    #[arg(long, value_name = "PATH", env = "OFFSETD_CLIENT_CERT", requires = "client_key")]
+    pub client_cert: Option<PathBuf>,
+    /// PEM file with the private key of that certificate.
+    #[arg(long, value_name = "PATH", env = "OFFSETD_CLIENT_KEY", requires = "client_cert")]
+    pub client_key: Option<PathBuf>,
 }
 
 /// A secret: `Debug` hides it.
@@ -138,9 +144,15 @@ fn tls(args: &ServerArgs) -> Result<ClientTlsConfig, Failure> {
             Failure::Usage("https needs --ca-cert PATH: no certificates of the system were found".to_owned())
         })?,
     };
-    let pem = fs::read(&path)
-        .map_err(|error| Failure::Usage(format!("cannot read certificates from {}: {error}", path.display())))?;
-    Ok(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)))
+    let config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(&path)?));
+    match (&args.client_cert, &args.client_key) {
+        (Some(cert), Some(key)) => Ok(config.identity(Identity::from_pem(read(cert)?, read(key)?))),
+        _ => Ok(config),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    fs::read(path).map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))
 }
 
 /// An error with its causes, without saying anything twice.
@@ -205,7 +217,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_server_there_is_said_with_what_to_do() {
-        let args = |server: &str| ServerArgs { server: server.to_owned(), token: None, ca_cert: None };
+        let args = |server: &str| ServerArgs { server: server.to_owned(), ..ServerArgs::default() };
         let failure = connect(&args("127.0.0.1:1")).await.unwrap_err();
         assert!(failure.to_string().contains("no server at http://127.0.0.1:1: start one with"), "{failure}");
         assert_eq!(failure.code(), 1);

@@ -35,7 +35,7 @@ impl Fake {
         let args = ServerArgs {
             server: format!("http://{address}"),
             token: token.map(|token| token.to_owned().into()),
-            ca_cert: None,
+            ..ServerArgs::default()
         };
         super::connect::connect(&args).await.unwrap()
     }

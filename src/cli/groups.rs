@@ -261,7 +261,7 @@ mod tests {
             ..GetConsumerResponse::default()
         };
         let mut client = Fake { groups: vec![page("1"), page("2"), page("")], ..Fake::default() }.client(None).await;
-        let server = ServerArgs { server: String::new(), token: None, ca_cert: None };
+        let server = ServerArgs::default();
         let (search, cluster, order_by) = Default::default();
         let args = GroupsArgs { search, active: false, within: None, cluster, order_by, format: Style::Text, server };
         assert_eq!(all(&mut client, &args).await.unwrap().groups.len(), 3);

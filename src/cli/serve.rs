@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use crate::{
+    access::Access,
     app::{App, AppError},
     clock::Clock,
     config::{CheckProperty, Config, ConfigErrors, Flags, Loaded, Property, Sources},
@@ -151,7 +152,7 @@ pub(super) fn demo(args: &DemoArgs, env: &BTreeMap<String, String>) -> Result<Ex
         // So that what groups do shows within seconds.
         config.lag.sample_interval = config.lag.sample_interval.min(DEMO_SAMPLE_INTERVAL);
         let app = App::build(config, Clock::system(), stop.clone()).await?;
-        let said = say_what_to_try(app.address(), &mut io::stdout());
+        let said = say_what_to_try(app.access(), app.address(), &mut io::stdout());
         // Without a reader of stdout the demo runs all the same.
         drop(said);
         let mut server = std::pin::pin!(app.run());
@@ -172,12 +173,16 @@ pub(super) fn demo(args: &DemoArgs, env: &BTreeMap<String, String>) -> Result<Ex
 
 const DEMO_SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 
-fn say_what_to_try(address: SocketAddr, out: &mut impl Write) -> io::Result<()> {
-    let url = format!("http://{address}");
+fn say_what_to_try(access: &Access, address: SocketAddr, out: &mut impl Write) -> io::Result<()> {
+    let url = format!("{}://{address}", if access.encrypts() { "https" } else { "http" });
     let program = std::env::args().next().unwrap_or_else(|| "offsetd".to_owned());
-    let server = if address.port() == DEFAULT_PORT { String::new() } else { format!(" --server {url}") };
+    let server =
+        if address.port() == DEFAULT_PORT && !access.encrypts() { String::new() } else { format!(" --server {url}") };
     writeln!(out, "offsetd is serving a mock Kafka cluster on {url} (gRPC, HTTP, /metrics). Ctrl-C stops it.\n")?;
-    writeln!(out, "Try in another terminal:\n")?;
+    let needed = [(access.wants_tokens(), "OFFSETD_TOKEN"), (access.encrypts(), "OFFSETD_CA_CERT")];
+    let needed: Vec<&str> = needed.into_iter().filter(|(needed, _)| *needed).map(|(_, name)| name).collect();
+    let with = if needed.is_empty() { String::new() } else { format!(", with {} set", needed.join(" and ")) };
+    writeln!(out, "Try in another terminal{with}:\n")?;
     let sql = "SELECT group_id, lag, max_lag_seconds, status, active_members FROM consumers ORDER BY lag DESC NULLS LAST LIMIT 10";
     writeln!(out, "  {program} sql{server} \"{sql}\"")?;
     writeln!(out, "  {program} groups{server} --active")?;
@@ -216,7 +221,7 @@ fn stop_on_signal() -> Result<CancellationToken, Failure> {
 impl From<AppError> for Failure {
     fn from(error: AppError) -> Self {
         match error {
-            AppError::Cluster { .. } => Self::Usage(error.to_string()),
+            AppError::Cluster { .. } | AppError::Access(_) => Self::Usage(error.to_string()),
             AppError::Listen { .. } | AppError::AddressFile { .. } => Self::Command(error.to_string()),
             AppError::Part { .. } => internal(error),
         }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    Audit, Cluster, History, Lag, NameFilter, Server, Sql, Transactions,
+    Audit, Auth, Cluster, History, Lag, NameFilter, Server, Sql, Tls, Transactions,
     resolve::{Key, quoted},
     section::Setting,
     value::Form,
@@ -32,7 +32,10 @@ const KAFKA: &str = "\
 pub fn example() -> String {
     let mut out = HEAD.to_owned();
     let cluster = Key::from("clusters").child("default");
-    section(&mut out, &Key::from("server"), Server::SETTINGS);
+    let server = Key::from("server");
+    section(&mut out, &server, Server::SETTINGS);
+    section(&mut out, &server.child("auth"), Auth::SETTINGS);
+    section(&mut out, &server.child("tls"), Tls::SETTINGS);
     section(&mut out, &Key::from("sql"), Sql::SETTINGS);
     section(&mut out, &Key::from("lag"), Lag::SETTINGS);
     section(&mut out, &Key::from("history"), History::SETTINGS);

@@ -113,7 +113,7 @@ nonsense.password = 'hunter2'
     let expected = [
         "offsetd.toml:2: server.listen: an integer is not allowed here",
         "--listen: server.listen: bad value \"nowhere\" (the port is missing)",
-        "offsetd.toml:3: server.colour: unknown key; allowed in [server]: address_file, commits_kept",
+        "offsetd.toml:3: server.colour: unknown key; allowed in [server]: address_file, auth, commits_kept",
         "offsetd.toml:5: sql.timeout: bad value \"3 parsecs\"",
         "offsetd.toml:6: sql.max_rows: bad value \"0\"; allowed: an integer from 1",
         "sql.memory_total: must not be below",
@@ -248,6 +248,18 @@ fn variables_of_kubernetes_services_are_no_settings() {
     ];
     assert!(load("", &env, servers("a:1")).is_ok());
     assert!(load("", &[("OFFSETD_SERVER_PORT", "8088")], servers("a:1")).is_err());
+}
+
+#[test]
+fn tls_needs_both_a_certificate_and_its_key() {
+    let missing =
+        |env: &[(&str, &str)]| load("", env, servers("a:1")).map_or_else(|errors| errors.join("\n"), |_| String::new());
+    let (cert, key) = (("OFFSETD_SERVER_TLS_CERT", "c"), ("OFFSETD_SERVER_TLS_KEY", "k"));
+    let client_ca = ("OFFSETD_SERVER_TLS_CLIENT_CA", "a");
+    assert_eq!(missing(&[cert, key, client_ca]), "");
+    assert_eq!(missing(&[cert]), "server.tls.key: is missing: TLS needs a certificate and its key");
+    assert_eq!(missing(&[key, client_ca]), "server.tls.cert: is missing: TLS needs a certificate and its key");
+    assert_eq!(missing(&[client_ca]).lines().count(), 2);
 }
 
 #[test]

@@ -147,8 +147,8 @@ fn refused<T>(what: &str) -> Result<T, Status> {
 impl FlightSqlService for Flight {
     type FlightService = Self;
 
-    /// There is no authentication yet: any credentials are accepted, and a token is given because
-    /// clients with credentials insist on one.
+    /// Gives the token that the call came with, which has been checked, and as Bearer however it was given; where no
+    /// tokens are wanted, some, since clients with credentials insist on one.
     async fn do_handshake(&self, request: Request<Streaming<HandshakeRequest>>) -> Reply<Handshakes> {
         let given = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
         let token = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or("anonymous").to_owned();

@@ -4,14 +4,15 @@
 use std::{sync::Arc, time::Duration};
 
 use arrow_flight::flight_service_server::FlightServiceServer;
+use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
+use tonic::{Status, service::Routes};
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tonic_web::GrpcWebLayer;
 use tower::Layer as _;
 
 use super::{Service, flight::Front, proto};
-use crate::{status, store::Store};
+use crate::{error::Error, status, store::Store};
 use proto::offset_service_server::OffsetServiceServer;
 
 /// Requests larger than this are refused; no request needs as much.
@@ -56,12 +57,29 @@ pub fn routes(service: Service) -> Result<(axum::Router, Health), String> {
     Ok((routes.into_axum_router().reset_fallback(), Health { reporter }))
 }
 
-/// The answer to a gRPC call of a service or method that is not there.
+/// What a request says that it holds, when it is a call by gRPC or gRPC-Web.
+fn call(headers: &HeaderMap) -> Option<&HeaderValue> {
+    headers.get(CONTENT_TYPE).filter(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// The answer to a call of a service or method that is not there; nothing when the request is no call.
 #[must_use]
-pub fn unimplemented() -> axum::response::Response {
-    let response: http::Response<tonic::body::Body> =
-        tonic::Status::unimplemented("no such service or method").into_http();
-    response.map(axum::body::Body::new)
+pub fn unimplemented(headers: &HeaderMap) -> Option<axum::response::Response> {
+    refused(headers, || Status::unimplemented("no such service or method"))
+}
+
+/// The error as the whole answer to a call; nothing when the request is no call.
+#[must_use]
+pub fn problem(headers: &HeaderMap, error: &Error) -> Option<axum::response::Response> {
+    refused(headers, || super::to_status(error.clone()))
+}
+
+fn refused(headers: &HeaderMap, status: impl FnOnce() -> Status) -> Option<axum::response::Response> {
+    let content_type = call(headers)?;
+    let mut response: http::Response<tonic::body::Body> = status().into_http();
+    // Of gRPC-Web there are several kinds. A body, which they would write differently, there is none.
+    response.headers_mut().insert(CONTENT_TYPE, content_type.clone());
+    Some(response.map(axum::body::Body::new))
 }
 
 impl Health {

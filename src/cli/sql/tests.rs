@@ -187,7 +187,7 @@ fn args() -> SqlArgs {
         max_rows: None,
         timeout: None,
         latest: false,
-        server: ServerArgs { server: String::new(), token: None, ca_cert: None },
+        server: ServerArgs::default(),
     }
 }
 

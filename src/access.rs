@@ -1,0 +1,146 @@
+//! Who may ask: tokens, and TLS.
+//!
+//! One layer around all that is served, so that nothing can be forgotten: what needs no token is listed
+//! ([`web::holds_no_data`]), and all else, known or not, is refused without one. Tokens and keys are in no log, no error
+//! and no `Debug`. Their files are read again when they change; what has begun by then goes on.
+
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::header::AUTHORIZATION,
+    middleware::{Next, from_fn_with_state},
+    response::Response,
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+mod file;
+mod tls;
+mod tokens;
+
+pub use tls::TlsListener;
+
+use crate::{config, error::Error, rpc, web};
+use file::FromFiles;
+use tokens::Tokens;
+
+/// Time between two looks at the files.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// The tokens and the certificate in force.
+#[derive(Clone)]
+pub struct Access {
+    tokens: Option<Arc<FromFiles<Tokens>>>,
+    tls: Option<Arc<tls::Settings>>,
+    client_certificates: bool,
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Access").field("tokens", &self.tokens.is_some()).field("tls", &self.tls.is_some()).finish()
+    }
+}
+
+impl Access {
+    /// Reads the files of `[server.auth]` and `[server.tls]`.
+    ///
+    /// # Errors
+    /// All that is wrong with them.
+    pub fn new(server: &config::Server) -> Result<Self, String> {
+        let tokens = server.auth.tokens_file.clone().map(tokens).transpose();
+        let tokens = tokens.map_err(|error| format!("server.auth.tokens_file: {error}"));
+        let tls = tls::settings(&server.tls).map_err(|error| format!("server.tls: {error}"));
+        match (tokens, tls) {
+            (Ok(tokens), Ok(tls)) => Ok(Self {
+                tokens: tokens.map(Arc::new),
+                tls: tls.map(Arc::new),
+                client_certificates: server.tls.client_ca.is_some(),
+            }),
+            (tokens, tls) => Err([tokens.err(), tls.err()].into_iter().flatten().collect::<Vec<_>>().join("\n")),
+        }
+    }
+
+    /// Whether whoever reaches the port may ask everything.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.tokens.is_none() && !self.client_certificates
+    }
+
+    /// Whether tokens are wanted.
+    #[must_use]
+    pub fn wants_tokens(&self) -> bool {
+        self.tokens.is_some()
+    }
+
+    /// Whether there is TLS.
+    #[must_use]
+    pub fn encrypts(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Lets nobody without a token through, where tokens are wanted.
+    pub fn protect(&self, router: Router) -> Router {
+        match &self.tokens {
+            Some(tokens) => router.layer(from_fn_with_state(Arc::clone(tokens), check)),
+            None => router,
+        }
+    }
+
+    /// The listener with TLS, or the plain one back.
+    ///
+    /// # Errors
+    /// The listener, where there is to be no TLS.
+    pub fn listener(&self, tcp: TcpListener) -> Result<TlsListener, TcpListener> {
+        match &self.tls {
+            Some(settings) => Ok(TlsListener::new(tcp, Arc::clone(settings))),
+            None => Err(tcp),
+        }
+    }
+
+    /// Looks whether files have changed, until it is stopped.
+    ///
+    /// # Errors
+    /// A look that panicked.
+    pub async fn follow(self, stop: CancellationToken) -> Result<(), String> {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY), if self.wants_tokens() || self.encrypts() => {}
+                () = stop.cancelled() => return Ok(()),
+            }
+            let access = self.clone();
+            let look = tokio::task::spawn_blocking(move || {
+                access.tokens.iter().for_each(|tokens| tokens.look());
+                access.tls.iter().for_each(|tls| tls.look());
+            });
+            look.await.map_err(|error| error.to_string())?;
+        }
+    }
+}
+
+fn tokens(path: PathBuf) -> Result<FromFiles<Tokens>, String> {
+    let name = path.display().to_string();
+    FromFiles::new("tokens", vec![path], move |contents| {
+        Tokens::parse(contents.first().map_or(&[], Vec::as_slice)).map_err(|error| format!("{name}: {error}"))
+    })
+}
+
+/// Whoever shows a token is let through, and the token goes with the request as `Bearer`.
+async fn check(State(tokens): State<Arc<FromFiles<Tokens>>>, mut request: Request, next: Next) -> Response {
+    let shown = tokens::shown(request.headers());
+    if let Some(token) = shown.as_ref().filter(|token| tokens.get().accept(token)) {
+        if let Some(bearer) = tokens::bearer(token) {
+            request.headers_mut().insert(AUTHORIZATION, bearer);
+        }
+        return next.run(request).await;
+    }
+    if web::holds_no_data(request.uri().path()) {
+        return next.run(request).await;
+    }
+    tracing::debug!(path = request.uri().path(), shown = shown.is_some(), "refused without a token");
+    let what = if shown.is_some() { "the token is not accepted" } else { "a token is needed" };
+    let how = "send the header `authorization: Bearer TOKEN`, or Basic with any user and the token as password";
+    let error = Error::Unauthenticated(format!("{what}: {how}"));
+    rpc::problem(request.headers(), &error).unwrap_or_else(|| web::problem(&error))
+}

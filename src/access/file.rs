@@ -1,0 +1,108 @@
+//! Something that is made of files, and made anew when they change: orchestrators replace the files of secrets and
+//! certificates under a running server.
+
+use std::{fs, path::PathBuf, sync::Arc};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+/// Makes the thing of what the files hold, in their order, or says why not. Must quote nothing: the files are secrets.
+type Make<T> = Box<dyn Fn(&[Vec<u8>]) -> Result<T, String> + Send + Sync>;
+
+/// See the module.
+pub(super) struct FromFiles<T> {
+    what: &'static str,
+    paths: Vec<PathBuf>,
+    make: Make<T>,
+    made: ArcSwap<T>,
+    last: Mutex<Last>,
+}
+
+/// What the last look found.
+struct Last {
+    /// What the thing is made of.
+    contents: Vec<Vec<u8>>,
+    /// Looks since then that could not make it.
+    failed: u32,
+}
+
+impl<T> FromFiles<T> {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// Which file cannot be read, or what is wrong with them.
+    pub(super) fn new(
+        what: &'static str,
+        paths: Vec<PathBuf>,
+        make: impl Fn(&[Vec<u8>]) -> Result<T, String> + Send + Sync + 'static,
+    ) -> Result<Self, String> {
+        let contents = read(&paths)?;
+        let made = ArcSwap::from_pointee(make(&contents)?);
+        Ok(Self { what, paths, make: Box::new(make), made, last: Mutex::new(Last { contents, failed: 0 }) })
+    }
+
+    pub(super) fn get(&self) -> Arc<T> {
+        self.made.load_full()
+    }
+
+    /// Reads the files again. What cannot be read leaves the former in force.
+    pub(super) fn look(&self) {
+        let mut last = self.last.lock();
+        let made = read(&self.paths).and_then(|contents| {
+            let made = if contents == last.contents { None } else { Some((self.make)(&contents)?) };
+            Ok((contents, made))
+        });
+        match made {
+            Ok((contents, made)) => {
+                if let Some(made) = made {
+                    self.made.store(Arc::new(made));
+                    tracing::info!(what = self.what, "read anew");
+                }
+                *last = Last { contents, failed: 0 };
+            }
+            Err(error) => {
+                last.failed = last.failed.saturating_add(1);
+                // Once; and not at the first look, which may see files half written.
+                if last.failed == 2 {
+                    tracing::warn!(what = self.what, error, "cannot be read anew; the former go on");
+                }
+            }
+        }
+    }
+}
+
+fn read(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, String> {
+    let read = |path: &PathBuf| fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()));
+    paths.iter().map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_leaves_the_former_until_it_can() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("number");
+        fs::write(&path, "1").unwrap();
+        let parse = |contents: &[Vec<u8>]| {
+            let text = String::from_utf8_lossy(&contents[0]).into_owned();
+            text.parse::<i32>().map_err(|error| error.to_string())
+        };
+        assert!(FromFiles::new("n", vec![dir.path().join("none")], parse).is_err());
+        let number = FromFiles::new("n", vec![path.clone()], parse).unwrap();
+        let look = || {
+            number.look();
+            *number.get()
+        };
+        assert_eq!(look(), 1);
+        fs::write(&path, "x").unwrap();
+        assert_eq!((look(), look()), (1, 1));
+        fs::write(&path, "2").unwrap();
+        assert_eq!(look(), 2);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(look(), 2);
+        fs::write(&path, "3").unwrap();
+        assert_eq!(look(), 3);
+    }
+}

@@ -1,0 +1,127 @@
+//! The tokens that are accepted, and how a request shows one.
+
+use std::fmt;
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+const SHORTEST: usize = 16;
+const LONGEST: usize = 512;
+
+/// The tokens of a file, as digests: they are of one length, and no memory dump holds a token.
+pub(super) struct Tokens(Vec<[u8; 32]>);
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} tokens", self.0.len())
+    }
+}
+
+impl Tokens {
+    /// One a line; empty lines and those that begin with # say nothing.
+    ///
+    /// # Errors
+    /// The line that is no token, by its number: it may be one with a typing error.
+    pub(super) fn parse(file: &[u8]) -> Result<Self, String> {
+        let mut tokens = vec![];
+        for (number, line) in (1..).zip(file.split(|byte| *byte == b'\n')) {
+            let line = line.trim_ascii();
+            if line.is_empty() || line.starts_with(b"#") {
+                continue;
+            }
+            if !(SHORTEST..=LONGEST).contains(&line.len()) || !line.iter().all(u8::is_ascii_graphic) {
+                return Err(format!(
+                    "line {number}: a token is {SHORTEST} to {LONGEST} visible ASCII characters without spaces"
+                ));
+            }
+            tokens.push(digest(line));
+        }
+        if tokens.is_empty() { Err("holds no token".to_owned()) } else { Ok(Self(tokens)) }
+    }
+
+    /// How long it takes does not hang on what is in them.
+    pub(super) fn accept(&self, token: &[u8]) -> bool {
+        let given = digest(token);
+        let equal = self.0.iter().map(|token| token.ct_eq(&given));
+        equal.fold(subtle::Choice::from(0), |any, equal| any | equal).into()
+    }
+}
+
+fn digest(token: &[u8]) -> [u8; 32] {
+    Sha256::digest(token).into()
+}
+
+/// The token that a request shows: `Bearer TOKEN`, or `Basic` with any user and the token as password.
+pub(super) fn shown(headers: &HeaderMap) -> Option<Vec<u8>> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, credentials) = value.trim().split_once(' ')?;
+    let credentials = credentials.trim();
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(credentials.as_bytes().to_vec());
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = BASE64_STANDARD.decode(credentials).ok()?;
+    let colon = decoded.iter().position(|byte| *byte == b':')?;
+    decoded.get(colon + 1..).map(<[u8]>::to_vec)
+}
+
+/// A token that was accepted, in the one way that is looked for further in.
+pub(super) fn bearer(token: &[u8]) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_bytes(&[b"Bearer ", token].concat()).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_holds_a_token_a_line_and_comments() {
+        let file = b"# rotated in May\n\n  first-token-0123456\r\nsecond/token+=~!\"#:@ \n";
+        let tokens = Tokens::parse(file).unwrap();
+        assert_eq!(format!("{tokens:?}"), "2 tokens");
+        for good in [&b"first-token-0123456"[..], b"second/token+=~!\"#:@"] {
+            assert!(tokens.accept(good));
+        }
+        for bad in
+            [&b""[..], b"first-token-012345", b"first-token-01234567", b"# rotated in May", b"FIRST-TOKEN-0123456"]
+        {
+            assert!(!tokens.accept(bad), "{bad:?}");
+        }
+        assert!(Tokens::parse(&[b'x'; 512]).unwrap().accept(&[b'x'; 512]));
+    }
+
+    #[test]
+    fn a_bad_line_is_named_by_its_number_and_never_quoted() {
+        for bad in ["hunter2", "hunter2 hunter2 hunter2", "hunter2-hunter2-hünter2", &"hunter2".repeat(100)] {
+            let error = Tokens::parse(format!("# one\ngood-token-good-token\n{bad}\n").as_bytes()).unwrap_err();
+            assert!(error.starts_with("line 3: ") && !error.contains("hunter2"), "{error}");
+        }
+        for empty in ["", "\n\n", "# only-a-comment-here\n"] {
+            assert_eq!(Tokens::parse(empty.as_bytes()).unwrap_err(), "holds no token");
+        }
+    }
+
+    #[test]
+    fn a_token_is_shown_as_bearer_or_as_the_password_of_anybody() {
+        let of = |value: &str| {
+            let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(value).unwrap())]);
+            shown(&headers).map(|token| String::from_utf8(token).unwrap())
+        };
+        let basic = |text: &str| of(&format!("bAsIc {}", BASE64_STANDARD.encode(text)));
+        assert_eq!(of("Bearer abc").as_deref(), Some("abc"));
+        assert_eq!(of("bearer   abc ").as_deref(), Some("abc"));
+        assert_eq!(basic("user:a:b").as_deref(), Some("a:b"));
+        assert_eq!(basic(":abc").as_deref(), Some("abc"));
+        for none in ["", "abc", "Bearer", "Digest abc", "Basic ???", "Basic"] {
+            assert_eq!(of(none), None, "{none:?}");
+        }
+        assert_eq!(basic("no colon"), None);
+        assert_eq!(shown(&HeaderMap::new()), None);
+    }
+}
