@@ -2,7 +2,8 @@
 //!
 //! One layer around all that is served, so that nothing can be forgotten: what needs no token is listed
 //! ([`web::holds_no_data`]), and all else, known or not, is refused without one. Tokens and keys are in no log, no error
-//! and no `Debug`. Their files are read again when they change; what has begun by then goes on.
+//! and no `Debug`. Their files are read again when they change. A token that is gone ends the answers that it was given
+//! for; what a certificate let in goes on.
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
@@ -17,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 mod file;
+mod revocable;
 mod tls;
 mod tokens;
 
@@ -121,26 +123,29 @@ impl Access {
 
 fn tokens(path: PathBuf) -> Result<FromFiles<Tokens>, String> {
     let name = path.display().to_string();
-    FromFiles::new("tokens", vec![path], move |contents| {
-        Tokens::parse(contents.first().map_or(&[], Vec::as_slice)).map_err(|error| format!("{name}: {error}"))
+    FromFiles::new("tokens", vec![path], move |contents, former| {
+        Tokens::parse(contents.first().map_or(&[], Vec::as_slice), former).map_err(|error| format!("{name}: {error}"))
     })
 }
 
 /// Whoever shows a token is let through, and the token goes with the request as `Bearer`.
 async fn check(State(tokens): State<Arc<FromFiles<Tokens>>>, mut request: Request, next: Next) -> Response {
     let shown = tokens::shown(request.headers());
-    if let Some(token) = shown.as_ref().filter(|token| tokens.get().accept(token)) {
+    if let Some((token, revoked)) = shown.as_ref().and_then(|token| Some((token, tokens.get().accept(token)?))) {
         if let Some(bearer) = tokens::bearer(token) {
             request.headers_mut().insert(AUTHORIZATION, bearer);
         }
-        return next.run(request).await;
+        return revocable::revocable(next.run(request).await, revoked);
     }
     if web::holds_no_data(request.uri().path()) {
         return next.run(request).await;
     }
     tracing::debug!(path = request.uri().path(), shown = shown.is_some(), "refused without a token");
-    let what = if shown.is_some() { "the token is not accepted" } else { "a token is needed" };
-    let how = "send the header `authorization: Bearer TOKEN`, or Basic with any user and the token as password";
-    let error = Error::Unauthenticated(format!("{what}: {how}"));
+    let error = refusal(if shown.is_some() { "the token is not accepted" } else { "a token is needed" });
     rpc::problem(request.headers(), &error).unwrap_or_else(|| web::problem(&error))
+}
+
+fn refusal(what: &str) -> Error {
+    let how = "send the header `authorization: Bearer TOKEN`, or Basic with any user and the token as password";
+    Error::Unauthenticated(format!("{what}: {how}"))
 }

@@ -224,9 +224,14 @@ fn serve(
 
 fn say_listening(access: &Access, address: SocketAddr) {
     tracing::info!(%address, tls = access.encrypts(), "listening");
-    if access.is_open() && !address.ip().to_canonical().is_loopback() {
+    if is_exposed(access, address) {
         tracing::warn!(%address, "whoever reaches this address can read every offset; `server.auth.tokens_file` wants tokens");
     }
+}
+
+/// Whether others than this machine's may ask everything.
+fn is_exposed(access: &Access, address: SocketAddr) -> bool {
+    access.is_open() && !address.ip().to_canonical().is_loopback()
 }
 
 async fn bind(listen: &str) -> Result<(TcpListener, SocketAddr), AppError> {
@@ -341,5 +346,36 @@ impl Parts {
             }
             tracing::warn!(late, "did not end within the grace period (setting `server.shutdown_grace`)");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::config::{Flags, Server, Sources};
+
+    #[test]
+    fn a_server_that_others_reach_and_that_wants_nothing_of_them_is_exposed() {
+        let dir = tempfile::tempdir().unwrap();
+        let tokens = dir.path().join("tokens");
+        std::fs::write(&tokens, "token-of-the-tests").unwrap();
+        let flags = Flags { bootstrap_servers: Some("127.0.0.1:1".to_owned()), ..Flags::default() };
+        let sources = Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
+        let mut server = Config::load(sources).unwrap().config.server;
+        let exposed =
+            |server: &Server, address: &str| is_exposed(&Access::new(server).unwrap(), address.parse().unwrap());
+        for (address, others) in [
+            ("127.0.0.1:1", false),
+            ("[::1]:1", false),
+            ("[::ffff:127.0.0.1]:1", false),
+            ("0.0.0.0:1", true),
+            ("[::]:1", true),
+        ] {
+            assert_eq!(exposed(&server, address), others, "{address}");
+        }
+        server.auth.tokens_file = Some(tokens);
+        assert!(!exposed(&server, "0.0.0.0:1"));
     }
 }

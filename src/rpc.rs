@@ -19,7 +19,7 @@ mod server;
 mod sql;
 mod watch;
 
-pub use server::{Health, problem, routes, unimplemented};
+pub use server::{Health, problem, routes, trailers, unimplemented};
 
 use crate::{config, error::Error, sql::Engine, status, store::Store};
 use proto::offset_service_server::OffsetService;

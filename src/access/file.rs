@@ -6,8 +6,9 @@ use std::{fs, path::PathBuf, sync::Arc};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
-/// Makes the thing of what the files hold, in their order, or says why not. Must quote nothing: the files are secrets.
-type Make<T> = Box<dyn Fn(&[Vec<u8>]) -> Result<T, String> + Send + Sync>;
+/// Makes the thing of what the files hold, in their order, and of the former one; or says why not. Must quote nothing: the
+/// files are secrets.
+type Make<T> = Box<dyn Fn(&[Vec<u8>], Option<&T>) -> Result<T, String> + Send + Sync>;
 
 /// See the module.
 pub(super) struct FromFiles<T> {
@@ -34,10 +35,10 @@ impl<T> FromFiles<T> {
     pub(super) fn new(
         what: &'static str,
         paths: Vec<PathBuf>,
-        make: impl Fn(&[Vec<u8>]) -> Result<T, String> + Send + Sync + 'static,
+        make: impl Fn(&[Vec<u8>], Option<&T>) -> Result<T, String> + Send + Sync + 'static,
     ) -> Result<Self, String> {
         let contents = read(&paths)?;
-        let made = ArcSwap::from_pointee(make(&contents)?);
+        let made = ArcSwap::from_pointee(make(&contents, None)?);
         Ok(Self { what, paths, make: Box::new(make), made, last: Mutex::new(Last { contents, failed: 0 }) })
     }
 
@@ -49,7 +50,8 @@ impl<T> FromFiles<T> {
     pub(super) fn look(&self) {
         let mut last = self.last.lock();
         let made = read(&self.paths).and_then(|contents| {
-            let made = if contents == last.contents { None } else { Some((self.make)(&contents)?) };
+            let anew = || (self.make)(&contents, Some(&self.get()));
+            let made = if contents == last.contents { None } else { Some(anew()?) };
             Ok((contents, made))
         });
         match made {
@@ -85,7 +87,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("number");
         fs::write(&path, "1").unwrap();
-        let parse = |contents: &[Vec<u8>]| {
+        let parse = |contents: &[Vec<u8>], _: Option<&i32>| {
             let text = String::from_utf8_lossy(&contents[0]).into_owned();
             text.parse::<i32>().map_err(|error| error.to_string())
         };

@@ -38,7 +38,7 @@ pub(super) fn settings(tls: &config::Tls) -> Result<Option<Settings>, String> {
     let (Some(cert), Some(key)) = (&tls.cert, &tls.key) else { return Ok(None) };
     let paths: Vec<PathBuf> = [cert, key].into_iter().chain(&tls.client_ca).cloned().collect();
     let named = paths.clone();
-    FromFiles::new("certificate and key", paths, move |contents| server_config(&named, contents)).map(Some)
+    FromFiles::new("certificate and key", paths, move |contents, _| server_config(&named, contents)).map(Some)
 }
 
 /// No error of the parsers is passed on: it may quote a line.

@@ -6,12 +6,20 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+use tokio_util::sync::CancellationToken;
 
 const SHORTEST: usize = 16;
 const LONGEST: usize = 512;
 
-/// The tokens of a file, as digests: they are of one length, and no memory dump holds a token.
-pub(super) struct Tokens(Vec<[u8; 32]>);
+/// The tokens of a file.
+pub(super) struct Tokens(Vec<Token>);
+
+/// As a digest: all are of one length, and no memory dump holds a token.
+struct Token {
+    digest: [u8; 32],
+    /// Cancelled once it is accepted no more.
+    revoked: CancellationToken,
+}
 
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -20,11 +28,12 @@ impl fmt::Debug for Tokens {
 }
 
 impl Tokens {
-    /// One a line; empty lines and those that begin with # say nothing.
+    /// One a line; empty lines and those that begin with # say nothing. Those of the former tokens that are not among them
+    /// are revoked.
     ///
     /// # Errors
     /// The line that is no token, by its number: it may be one with a typing error.
-    pub(super) fn parse(file: &[u8]) -> Result<Self, String> {
+    pub(super) fn parse(file: &[u8], former: Option<&Self>) -> Result<Self, String> {
         let mut tokens = vec![];
         for (number, line) in (1..).zip(file.split(|byte| *byte == b'\n')) {
             let line = line.trim_ascii();
@@ -38,14 +47,26 @@ impl Tokens {
             }
             tokens.push(digest(line));
         }
-        if tokens.is_empty() { Err("holds no token".to_owned()) } else { Ok(Self(tokens)) }
+        if tokens.is_empty() {
+            return Err("holds no token".to_owned());
+        }
+        let former = former.map_or(&[][..], |former| &former.0);
+        let gone = former.iter().filter(|token| !tokens.contains(&token.digest));
+        gone.for_each(|token| token.revoked.cancel());
+        let token = |digest| {
+            let known = former.iter().find(|token| token.digest == digest);
+            Token { digest, revoked: known.map(|token| token.revoked.clone()).unwrap_or_default() }
+        };
+        Ok(Self(tokens.into_iter().map(token).collect()))
     }
 
-    /// How long it takes does not hang on what is in them.
-    pub(super) fn accept(&self, token: &[u8]) -> bool {
+    /// Nothing for what is no token; for one, what is cancelled when it is revoked. All are compared, each in the same time.
+    pub(super) fn accept(&self, token: &[u8]) -> Option<CancellationToken> {
         let given = digest(token);
-        let equal = self.0.iter().map(|token| token.ct_eq(&given));
-        equal.fold(subtle::Choice::from(0), |any, equal| any | equal).into()
+        self.0.iter().fold(None, |found, known| {
+            let equal = bool::from(known.digest.ct_eq(&given));
+            if equal { Some(known.revoked.clone()) } else { found }
+        })
     }
 }
 
@@ -83,27 +104,41 @@ mod tests {
     #[test]
     fn a_file_holds_a_token_a_line_and_comments() {
         let file = b"# rotated in May\n\n  first-token-0123456\r\nsecond/token+=~!\"#:@ \n";
-        let tokens = Tokens::parse(file).unwrap();
+        let tokens = Tokens::parse(file, None).unwrap();
         assert_eq!(format!("{tokens:?}"), "2 tokens");
         for good in [&b"first-token-0123456"[..], b"second/token+=~!\"#:@"] {
-            assert!(tokens.accept(good));
+            assert!(tokens.accept(good).is_some());
         }
         for bad in
             [&b""[..], b"first-token-012345", b"first-token-01234567", b"# rotated in May", b"FIRST-TOKEN-0123456"]
         {
-            assert!(!tokens.accept(bad), "{bad:?}");
+            assert!(tokens.accept(bad).is_none(), "{bad:?}");
         }
-        assert!(Tokens::parse(&[b'x'; 512]).unwrap().accept(&[b'x'; 512]));
+        assert!(Tokens::parse(&[b'x'; 512], None).unwrap().accept(&[b'x'; 512]).is_some());
+    }
+
+    #[test]
+    fn a_token_that_is_in_the_file_no_more_is_revoked_and_no_other() {
+        let [a, b, c] = ["first-token-0123456", "second-token-012345", "third-token-0123456"];
+        let parse = |text: String, former| Tokens::parse(text.as_bytes(), former);
+        let first = parse(format!("{a}\n{b}"), None).unwrap();
+        let (of_a, of_b) = (first.accept(a.as_bytes()).unwrap(), first.accept(b.as_bytes()).unwrap());
+        assert!(parse("short".to_owned(), Some(&first)).is_err());
+        let second = parse(format!("{c}\n{b}"), Some(&first)).unwrap();
+        assert!(of_a.is_cancelled() && !of_b.is_cancelled());
+        assert!(second.accept(a.as_bytes()).is_none());
+        parse(c.to_owned(), Some(&second)).unwrap();
+        assert!(of_b.is_cancelled(), "through any number of files");
     }
 
     #[test]
     fn a_bad_line_is_named_by_its_number_and_never_quoted() {
         for bad in ["hunter2", "hunter2 hunter2 hunter2", "hunter2-hunter2-hünter2", &"hunter2".repeat(100)] {
-            let error = Tokens::parse(format!("# one\ngood-token-good-token\n{bad}\n").as_bytes()).unwrap_err();
+            let error = Tokens::parse(format!("# one\ngood-token-good-token\n{bad}\n").as_bytes(), None).unwrap_err();
             assert!(error.starts_with("line 3: ") && !error.contains("hunter2"), "{error}");
         }
         for empty in ["", "\n\n", "# only-a-comment-here\n"] {
-            assert_eq!(Tokens::parse(empty.as_bytes()).unwrap_err(), "holds no token");
+            assert_eq!(Tokens::parse(empty.as_bytes(), None).unwrap_err(), "holds no token");
         }
     }
 

@@ -74,6 +74,14 @@ pub fn problem(headers: &HeaderMap, error: &Error) -> Option<axum::response::Res
     refused(headers, || super::to_status(error.clone()))
 }
 
+/// The error as the end of an answer that has begun; nothing where it cannot end so, as in gRPC-Web.
+#[must_use]
+pub fn trailers(headers: &HeaderMap, error: &Error) -> Option<HeaderMap> {
+    call(headers).filter(|kind| !kind.as_bytes().starts_with(b"application/grpc-web"))?;
+    let mut trailers = HeaderMap::new();
+    super::to_status(error.clone()).add_header(&mut trailers).ok().map(|()| trailers)
+}
+
 fn refused(headers: &HeaderMap, status: impl FnOnce() -> Status) -> Option<axum::response::Response> {
     let content_type = call(headers)?;
     let mut response: http::Response<tonic::body::Body> = status().into_http();

@@ -59,11 +59,11 @@ export async function until(what, probe, limit = LIMIT) {
 
 /** A server, whose log is kept. */
 export class Server {
-  constructor(name, command, args) {
+  constructor(name, command, args, env = {}) {
     const file = join(OUT, `${name}.address`);
     rmSync(file, { force: true });
     this.file = file;
-    this.process = spawn(join(TARGET, "debug", command), args(file), { stdio: ["pipe", "pipe", "pipe"] });
+    this.process = spawn(join(TARGET, "debug", command), args(file), { stdio: ["pipe", "pipe", "pipe"], env: { ...process.env, ...env } });
     this.log = "";
     this.process.stderr.on("data", (data) => (this.log += data));
     this.lines = createInterface({ input: this.process.stdout })[Symbol.asyncIterator]();
@@ -101,7 +101,8 @@ export class Server {
   }
 }
 
-export const demo = () => new Server("demo", "offsetd", (file) => ["demo", "--listen", "127.0.0.1:0", "--address-file", file]);
+export const demo = (name = "demo", env = {}) =>
+  new Server(name, "offsetd", (file) => ["demo", "--listen", "127.0.0.1:0", "--address-file", file], env);
 export const stage = (groups) => new Server("stage", "examples/stage", (file) => [file, String(groups)]);
 
 export async function launch() {

@@ -13,7 +13,7 @@ try {
   await sql(browser, small);
   await staged(browser, great, GROUPS);
   await away(browser, great);
-  await token(browser, small);
+  await token(browser);
   await pages(browser, small);
   await screenshots(browser, small);
 } finally {

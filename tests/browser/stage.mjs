@@ -1,5 +1,7 @@
 // What the demo does not have: strange names, very many groups and partitions, a server and brokers that go away.
-import { assert, check, equal, on, until } from "./harness.mjs";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { OUT, assert, check, demo, equal, on, until } from "./harness.mjs";
 import { large } from "./sql.mjs";
 
 const NASTY = [
@@ -145,27 +147,34 @@ export async function away(browser, server) {
     }));
 }
 
-export async function token(browser, server) {
+export async function token(browser) {
   await check("a token is asked for, kept for the tab only, and asked for again when it has expired", async () => {
-    let accepted = "Bearer first";
-    const context = { extraHTTPHeaders: {} };
-    await on(browser, server, "/", context, async (page) => {
-      await page.route("**/offsetd.v1.OffsetService/*", (route) => {
-        if (route.request().headers()["authorization"] === accepted) return route.continue();
-        return route.fulfill({ status: 200, headers: { "content-type": "application/grpc-web+proto", "grpc-status": "16", "grpc-message": "no token" }, body: "" });
+    const file = join(OUT, "tokens");
+    const [first, second] = ["the-first-token-1", "the-second-token-2"];
+    writeFileSync(file, first);
+    const server = await demo("guarded", { OFFSETD_SERVER_AUTH_TOKENS_FILE: file }).ready();
+    try {
+      await on(browser, server, "/", {}, async (page) => {
+        const field = page.getByLabel("Bearer token");
+        const give = async (token) => {
+          await field.fill(token);
+          await page.keyboard.press("Enter");
+        };
+        await page.getByText("This server wants a token").waitFor();
+        await give("not-the-first-token-1");
+        await page.getByText("not accepted any more").waitFor();
+        await give(first);
+        await page.locator("table tbody tr").first().waitFor();
+        equal(await page.evaluate((first) => [sessionStorage.length, JSON.stringify(localStorage).includes(first)], first), [1, false]);
+        writeFileSync(file, second);
+        await page.getByText("not accepted any more").waitFor();
+        await give(second);
+        await field.waitFor({ state: "hidden" });
+        await until("data by the new token", () => page.evaluate(() => !document.querySelector(".problem")));
       });
-      await page.reload();
-      const field = page.getByLabel("Bearer token");
-      await field.fill("first");
-      await page.keyboard.press("Enter");
-      await page.locator("table tbody tr").first().waitFor();
-      equal(await page.evaluate(() => [sessionStorage.length, JSON.stringify(localStorage).includes("first")]), [1, false]);
-      accepted = "Bearer second";
-      await page.getByText("not accepted any more").waitFor();
-      await field.fill("second");
-      await page.keyboard.press("Enter");
-      await field.waitFor({ state: "hidden" });
-      await until("data by the new token", () => page.evaluate(() => !document.querySelector(".problem")));
-    });
+      assert(![first, second].some((token) => server.log.includes(token)), "the log holds a token");
+    } finally {
+      await server.stop();
+    }
   });
 }

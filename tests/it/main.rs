@@ -8,6 +8,7 @@
     reason = "a test fails by panicking; the allowances of .clippy.toml reach only functions marked as tests"
 )]
 
+mod access;
 mod consistency;
 mod cookbook;
 mod decode;

@@ -112,6 +112,11 @@ impl Server {
         }
     }
 
+    /// The end of what it has logged.
+    pub(crate) fn log(&self) -> String {
+        self.process.log_tail()
+    }
+
     /// The most memory that it ever held (bytes, resident).
     pub(crate) fn peak_memory(&self) -> u64 {
         self.process.peak_memory()

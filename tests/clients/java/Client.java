@@ -14,13 +14,18 @@ import java.util.List;
 import java.util.Map;
 import java.util.Properties;
 
-/** Asks a demo server (argument: host:port) with the JDBC driver of Flight SQL; prints how many checks passed. */
+/**
+ * Asks a demo server (argument: host:port), and one with TLS and tokens (host:port, a token, its CA's file), with the JDBC
+ * driver of Flight SQL; prints how many checks passed.
+ */
 public final class Client {
   interface Check {
     void run() throws Exception;
   }
 
   static String url;
+  static String secured;
+  static String token;
   static final Map<String, Check> CHECKS = new LinkedHashMap<>();
 
   static Connection connect() throws SQLException {
@@ -203,6 +208,29 @@ public final class Client {
     }
   }
 
+  static void access() throws SQLException {
+    List<Map<String, String>> good = List.of(Map.of("user", "anybody", "password", token), Map.of("token", token));
+    List<Map<String, String>> bad = List.of(Map.of(), Map.of("user", "anybody", "password", "not-" + token));
+    for (Map<String, String> given : good) {
+      Properties properties = new Properties();
+      properties.putAll(given);
+      try (Connection connection = DriverManager.getConnection(secured, properties);
+          ResultSet rows = connection.createStatement().executeQuery("SELECT count(*) FROM groups")) {
+        that(rows.next() && rows.getLong(1) > 5, given);
+      }
+    }
+    for (Map<String, String> given : bad) {
+      Properties properties = new Properties();
+      properties.putAll(given);
+      try (Connection connection = DriverManager.getConnection(secured, properties);
+          ResultSet rows = connection.createStatement().executeQuery("SELECT 1")) {
+        throw new AssertionError("no error: " + given);
+      } catch (SQLException error) {
+        that(error.getMessage().contains("token"), error);
+      }
+    }
+  }
+
   static void catalog() throws SQLException {
     Properties properties = new Properties();
     properties.put("catalog", "offsetd");
@@ -234,6 +262,8 @@ public final class Client {
 
   public static void main(String[] args) throws Exception {
     url = "jdbc:arrow-flight-sql://" + args[0] + "?useEncryption=false";
+    secured = "jdbc:arrow-flight-sql://" + args[1] + "?tlsRootCerts=" + args[3];
+    token = args[2];
     CHECKS.put("statements, with times as objects", Client::statements);
     CHECKS.put("prepared statements with ? and $1", Client::prepared);
     CHECKS.put("prepared statements with times", Client::preparedTimes);
@@ -244,6 +274,7 @@ public final class Client {
     CHECKS.put("what the server can do", Client::info);
     CHECKS.put("errors", Client::errors);
     CHECKS.put("credentials", Client::credentials);
+    CHECKS.put("tokens and TLS", Client::access);
     CHECKS.put("a catalog in the connection", Client::catalog);
     CHECKS.put("empty answers", Client::emptyAnswers);
     int failed = 0;

@@ -1,0 +1,63 @@
+//! Answers that end once the token that they were asked for with is accepted no more: a watch has no end of its own.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use axum::{
+    body::{Body, Bytes, HttpBody},
+    http::HeaderMap,
+    response::Response,
+};
+use http_body::{Frame, SizeHint};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use crate::rpc;
+
+/// The answer, for as long as nothing is revoked.
+pub(super) fn revocable(response: Response, token: CancellationToken) -> Response {
+    let trailers = rpc::trailers(response.headers(), &super::refusal("the token is not accepted any more"));
+    let revoked = Box::pin(token.clone().cancelled_owned());
+    response.map(|body| Body::new(Revocable { body: Some(body), token, revoked, trailers }))
+}
+
+struct Revocable {
+    /// Nothing once it has ended early.
+    body: Option<Body>,
+    token: CancellationToken,
+    revoked: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// What a stream of gRPC ends with. Others break off.
+    trailers: Option<HeaderMap>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the token is not accepted any more")]
+struct Revoked;
+
+impl HttpBody for Revocable {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = self.get_mut();
+        let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        if !this.token.is_cancelled() {
+            let frame = Pin::new(body).poll_frame(cx);
+            if frame.is_ready() || this.revoked.as_mut().poll(cx).is_pending() {
+                return frame;
+            }
+        }
+        // What it is made from is let go of at once.
+        this.body = None;
+        Poll::Ready(Some(this.trailers.take().map(Frame::trailers).ok_or_else(|| axum::Error::new(Revoked))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
