@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
@@ -10,6 +13,12 @@ use tokio_util::sync::CancellationToken;
 
 const SHORTEST: usize = 16;
 const LONGEST: usize = 512;
+
+/// Arrow's client in Go, and so ADBC, leaves out the padding.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// The tokens of a file.
 pub(super) struct Tokens(Vec<Token>);
@@ -85,7 +94,7 @@ pub(super) fn shown(headers: &HeaderMap) -> Option<Vec<u8>> {
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
-    let decoded = BASE64_STANDARD.decode(credentials).ok()?;
+    let decoded = BASE64.decode(credentials).ok()?;
     let colon = decoded.iter().position(|byte| *byte == b':')?;
     decoded.get(colon + 1..).map(<[u8]>::to_vec)
 }
@@ -99,6 +108,8 @@ pub(super) fn bearer(token: &[u8]) -> Option<HeaderValue> {
 
 #[cfg(test)]
 mod tests {
+    use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD};
+
     use super::*;
 
     #[test]
@@ -148,7 +159,11 @@ mod tests {
             let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(value).unwrap())]);
             shown(&headers).map(|token| String::from_utf8(token).unwrap())
         };
-        let basic = |text: &str| of(&format!("bAsIc {}", BASE64_STANDARD.encode(text)));
+        let basic = |text: &str| {
+            let padded = of(&format!("bAsIc {}", BASE64_STANDARD.encode(text)));
+            assert_eq!(of(&format!("Basic {}", BASE64_STANDARD_NO_PAD.encode(text))), padded);
+            padded
+        };
         assert_eq!(of("Bearer abc").as_deref(), Some("abc"));
         assert_eq!(of("bearer   abc ").as_deref(), Some("abc"));
         assert_eq!(basic("user:a:b").as_deref(), Some("a:b"));

@@ -261,6 +261,8 @@ public final class Client {
   }
 
   public static void main(String[] args) throws Exception {
+    // The driver logs what it throws as well.
+    java.util.logging.LogManager.getLogManager().reset();
     url = "jdbc:arrow-flight-sql://" + args[0] + "?useEncryption=false";
     secured = "jdbc:arrow-flight-sql://" + args[1] + "?tlsRootCerts=" + args[3];
     token = args[2];
