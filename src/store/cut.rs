@@ -70,7 +70,7 @@ impl<'a> GroupCut<'a> {
         let is_streams = self.group.membership().is_some_and(|membership| membership.kind == GroupKind::Streams);
         assigned.iter().map(move |each| {
             let name = this.topic_name(&each.topic);
-            let mut partitions = each.partitions.clone();
+            let mut partitions = each.partitions.to_vec();
             // A subtopology has as many tasks as its widest topic has partitions.
             if let Some(topic) = this.cluster.ends.topic(&name).filter(|_| is_streams) {
                 partitions.retain(|partition| usize::try_from(*partition).is_ok_and(|at| at < topic.partitions.len()));
