@@ -115,6 +115,11 @@ impl ClusterCut {
         self.shown(shard, shard.groups.iter())
     }
 
+    /// The same, in no order: several times as fast where there are many.
+    pub fn unordered_groups_of<'a>(&'a self, shard: &'a ShardView) -> impl Iterator<Item = GroupCut<'a>> {
+        self.shown(shard, shard.groups.unordered())
+    }
+
     /// How many groups there are.
     #[must_use]
     pub fn group_count(&self) -> usize {

@@ -102,7 +102,9 @@ impl GroupView {
     /// Committed offsets.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.chunks.iter().map(|chunk| chunk.rows.len()).sum()
+        // All but the last are full.
+        let (last, full) = self.chunks.split_last().map_or((0, 0), |(last, full)| (last.rows.len(), full.len()));
+        full * CHUNK_ROWS + last
     }
 
     /// Neither offsets nor members.
