@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
@@ -37,7 +38,8 @@ struct Shared {
     /// Of samples in memory.
     history_step: Duration,
     consumers: consumers::Kept,
-    watches: Arc<tokio::sync::Semaphore>,
+    watches: Arc<Semaphore>,
+    histories: Arc<Semaphore>,
     stop: CancellationToken,
     started_at: i64,
 }
@@ -47,7 +49,7 @@ impl Service {
     #[must_use]
     pub fn new(engine: Arc<Engine>, server: config::Server, history_step: Duration, stop: CancellationToken) -> Self {
         let started_at = engine.store().clock.now();
-        let watches = Arc::new(tokio::sync::Semaphore::new(server.max_watches));
+        let watches = Arc::new(Semaphore::new(server.max_watches));
         Self {
             shared: Arc::new(Shared {
                 engine,
@@ -55,6 +57,7 @@ impl Service {
                 history_step,
                 consumers: consumers::Kept::default(),
                 watches,
+                histories: Arc::new(Semaphore::new(history::AT_ONCE)),
                 stop,
                 started_at,
             }),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::store::{cut::ClusterCut, ends::to_f64, samples::OPEN};
+use crate::store::{cut::ClusterCut, ends::to_f64};
 
 /// Rates of the log starts of one topic, over the samples in memory.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ impl StartRates {
         let known = samples.moments().len() > 1;
         let mut moved = BTreeMap::new();
         let tracks = samples.starts.get(topic).into_iter().flat_map(|series| series.read(samples.first()));
-        for track in tracks.filter(|track| track.line.until == OPEN) {
+        for track in tracks.filter(|track| track.line.is_open()) {
             let since = samples.moment(track.line.since).or(first);
             let seconds = newest.zip(since).map(|(newest, since)| newest.ticks.saturating_sub(since.ticks));
             let seconds = f64::from(seconds.unwrap_or(0)) / 10.0;

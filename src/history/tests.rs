@@ -26,9 +26,13 @@ pub(crate) struct Lab {
 
 const STEP: i64 = 10_000;
 
-pub(crate) fn lab(max_bytes: usize) -> Lab {
+pub(crate) fn config() -> Config {
     let flags = Flags { bootstrap_servers: Some("127.0.0.1:9".to_owned()), ..Flags::default() };
-    let config = Config::load(Sources { flags: &flags, env: &BTreeMap::new(), check_property: None }).unwrap().config;
+    Config::load(Sources { flags: &flags, env: &BTreeMap::new(), check_property: None }).unwrap().config
+}
+
+pub(crate) fn lab(max_bytes: usize) -> Lab {
+    let config = config();
     let clock = Clock::manual(1_700_000_000_000);
     let cluster = Cluster::new(config.clusters[0].clone(), &clock);
     cluster.set_health(|health| (health.ready, health.reachable) = (true, true));

@@ -11,7 +11,7 @@ use crate::{
         cut::{ClusterCut, GroupCut},
         ends::to_f64,
         older::Point,
-        samples::{Index, OPEN, Samples, Series, Track},
+        samples::{Index, Samples, Series, Track},
     },
 };
 
@@ -304,7 +304,7 @@ impl Key {
     pub fn is_open(&self) -> bool {
         match &self.committed {
             Values::Constant(_) => true,
-            Values::Tracks(tracks) => tracks.iter().any(|track| track.line.until == OPEN),
+            Values::Tracks(tracks) => tracks.iter().any(|track| track.line.is_open()),
         }
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn timestamp(at: Millis) -> prost_types::Timestamp {
 pub(super) fn owner(member: &Member) -> proto::Owner {
     proto::Owner {
         member_id: member.member_id.to_string(),
-        instance_id: member.instance_id.as_ref().map(ToString::to_string),
+        instance_id: member.more().instance_id.as_ref().map(ToString::to_string),
         client_id: member.client_id.to_string(),
         client_host: member.client_host.to_string(),
     }
@@ -147,7 +147,7 @@ pub(super) fn consumer(fact: &GroupFact<'_>) -> proto::Consumer {
         epoch: membership.and_then(|of| of.epoch),
         max_lag: fact.max_lag,
         max_lag_seconds: fact.max_lag_seconds,
-        members_stale_since: fact.group.group.members_stale_since.map(timestamp),
+        members_stale_since: fact.group.group.members_stale_since().map(timestamp),
     }
 }
 

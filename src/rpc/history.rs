@@ -37,6 +37,8 @@ const DEFAULT_SPAN: Millis = 3_600_000;
 const DEFAULT_SAMPLES: u64 = 360;
 /// Samples of a series that any step may give.
 const MAX_SAMPLES: Millis = 10_000;
+/// Calls that read at once; the others wait. Each may look at every key there is.
+pub(super) const AT_ONCE: usize = 4;
 /// How long a call may take when the caller sets no deadline.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -107,7 +109,16 @@ pub(super) async fn call(
     // A little less than the caller waits, who is to hear the reason.
     let timeout = deadline.map_or(TIMEOUT, |deadline| deadline - deadline / 20);
     let patience = Patience::within(timeout, gone);
-    off_thread(move || get_history(shared.engine.store(), shared.history_step, request, patience)).await
+    let turn = Arc::clone(&shared.histories).acquire_owned();
+    let Ok(turn) = tokio::time::timeout(timeout, turn).await else {
+        return Err(Error::Busy(format!("{AT_ONCE} calls read the history, and none ended in time")));
+    };
+    let turn = turn.map_err(|_| Error::internal("no turns any more"))?;
+    off_thread(move || {
+        let _turn = turn;
+        get_history(shared.engine.store(), shared.history_step, request, patience)
+    })
+    .await
 }
 
 fn get_history(
@@ -272,9 +283,10 @@ fn sums(picks: &[Pick]) -> Sums {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Service, *};
     use crate::{
-        history::tests::lab,
+        history::tests::{config, lab},
+        sql::Engine,
         store::older::{Archived, Older, OlderSamples, OlderStatus, Question},
     };
 
@@ -356,6 +368,31 @@ mod tests {
                 gone.cancel();
                 assert!(call.join().unwrap().is_err());
             });
+        }
+    }
+
+    #[tokio::test]
+    async fn calls_beyond_a_few_wait_for_their_turn() {
+        let lab = lab(usize::MAX);
+        lab.cluster().set_older(Box::new(Endless(CancellationToken::new())));
+        let config = config();
+        let engine = Arc::new(Engine::new(Arc::clone(&lab.store), config.sql).unwrap());
+        let service = Service::new(engine, config.server, config.history.step, CancellationToken::new());
+        let ask = |millis: u64| {
+            let request = proto::GetHistoryRequest { by: HistoryBy::Cluster.into(), ..request(Some(0), Some(5), None) };
+            call(Arc::clone(&service.shared), request, Some(Duration::from_millis(millis)))
+        };
+        let turns = || service.shared.histories.available_permits();
+        let readers: Vec<_> = (0..AT_ONCE).map(|_| tokio::spawn(ask(3_600_000))).collect();
+        while turns() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let error = ask(20).await.unwrap_err();
+        assert!(matches!(&error, Error::Busy(text) if text.contains("none ended")), "{error:?}");
+        readers.iter().for_each(tokio::task::JoinHandle::abort);
+        // Nobody waits for them any more, and others may read.
+        while turns() < AT_ONCE {
+            tokio::task::yield_now().await;
         }
     }
 }

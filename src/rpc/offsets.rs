@@ -81,7 +81,7 @@ fn point(
     let window = windows.group(&found.group).and_then(|windows| windows.at(at.position, at.topic_index, &at.row));
     let context = StatusContext { window: store.settings().window, now, now_at };
     let status = lag::status(&at.row, &lag, window, context);
-    let members = found.members.as_ref().and_then(|members| members.current());
+    let members = found.members.current();
     let owner = members.and_then(|of| of.owner(&at.topic, topic.and_then(|topic| topic.id), at.row.partition));
     let key = Key { shard: &shard.key, group: &found.group, topic: &at.topic };
     let mut entry = entry::committed(key, &at.row, at.rare.as_ref());

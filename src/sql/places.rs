@@ -60,7 +60,7 @@ pub(super) fn count(cut: &Cut, place: Place, wanted: &Wanted, table: &dyn AnyTab
     known.or_else(|| units(cut, place, wanted).map(|unit| table.count(unit)).sum())
 }
 
-/// The units of a place that are wanted, ordered by group.
+/// The units of a place that are wanted, ordered by group if that is wanted.
 pub(super) fn units<'a>(cut: &'a Cut, place: Place, wanted: &'a Wanted) -> Units<'a> {
     let Some(cluster) = cluster(cut, place) else { return Box::new(iter::empty()) };
     let unit = move |group: Option<GroupCut<'a>>| Unit { cut, cluster, group, offsets: 0..usize::MAX };
@@ -90,7 +90,7 @@ fn parts(unit: Unit<'_>, rows: usize) -> impl Iterator<Item = Unit<'_>> + Send {
     })
 }
 
-/// The groups of a shard that are wanted, ordered by id: one look-up each where they are named.
+/// The groups of a shard that are wanted: one look-up each where they are named. In order by id if that is wanted.
 fn groups<'a>(
     cluster: &'a ClusterCut,
     shard: &'a ShardView,
@@ -98,6 +98,7 @@ fn groups<'a>(
 ) -> Box<dyn Iterator<Item = GroupCut<'a>> + Send + 'a> {
     match wanted.groups.list() {
         Some(ids) => Box::new(ids.filter_map(move |id| cluster.group_of(shard, id))),
+        None if wanted.groups.is_any() && !wanted.sorted => Box::new(cluster.unordered_groups_of(shard)),
         None => Box::new(cluster.groups_with_prefix(shard, wanted.groups.prefix())),
     }
 }

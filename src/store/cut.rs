@@ -70,7 +70,7 @@ impl<'a> GroupCut<'a> {
         let is_streams = self.group.membership().is_some_and(|membership| membership.kind == GroupKind::Streams);
         assigned.iter().map(move |each| {
             let name = this.topic_name(&each.topic);
-            let mut partitions = each.partitions.clone();
+            let mut partitions = each.partitions.to_vec();
             // A subtopology has as many tasks as its widest topic has partitions.
             if let Some(topic) = this.cluster.ends.topic(&name).filter(|_| is_streams) {
                 partitions.retain(|partition| usize::try_from(*partition).is_ok_and(|at| at < topic.partitions.len()));
@@ -113,6 +113,11 @@ impl ClusterCut {
     /// Groups of a shard, ordered by id, each once in the cluster.
     pub fn groups_of<'a>(&'a self, shard: &'a ShardView) -> impl Iterator<Item = GroupCut<'a>> {
         self.shown(shard, shard.groups.iter())
+    }
+
+    /// The same, in no order: several times as fast where there are many.
+    pub fn unordered_groups_of<'a>(&'a self, shard: &'a ShardView) -> impl Iterator<Item = GroupCut<'a>> {
+        self.shown(shard, shard.groups.unordered())
     }
 
     /// How many groups there are.

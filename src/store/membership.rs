@@ -88,7 +88,7 @@ pub struct Assigned {
     /// The topic.
     pub topic: TopicRef,
     /// Partition numbers.
-    pub partitions: Vec<i32>,
+    pub partitions: Box<[i32]>,
 }
 
 /// A member of a group.
@@ -96,14 +96,10 @@ pub struct Assigned {
 pub struct Member {
     /// Member id.
     pub member_id: Name,
-    /// group.instance.id of a static member.
-    pub instance_id: Option<Name>,
     /// client.id.
     pub client_id: Name,
     /// As the broker recorded it, usually with a leading `/`.
     pub client_host: Name,
-    /// client.rack, if the member told.
-    pub rack_id: Option<Name>,
     /// Members that speak the classic protocol only.
     pub session_timeout_ms: Option<i32>,
     /// How long the member may take to rejoin.
@@ -111,19 +107,53 @@ pub struct Member {
     /// The epoch that the member has reached: 0 when it has just joined, -2 for a static member that is
     /// away for a while. Members of classic groups have none but their group's generation.
     pub epoch: Option<i32>,
-    /// State of the member, of KIP-848 and streams groups (`MemberState`).
-    pub state: Option<&'static str>,
     /// Topics asked for, those that a regular expression found among them; `None` when the
     /// subscription does not decode or is not the consumer protocol.
-    pub subscribed_topics: Option<Vec<Name>>,
+    pub subscribed_topics: Option<Box<[Name]>>,
+    /// What the member owns; `None` when unknown.
+    pub assigned: Option<Box<[Assigned]>>,
+    more: Option<Box<More>>,
+}
+
+/// What most members of classic groups, which are most groups, do not have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct More {
+    /// group.instance.id of a static member.
+    pub instance_id: Option<Name>,
+    /// client.rack, if the member told.
+    pub rack_id: Option<Name>,
+    /// State of the member, of KIP-848 and streams groups (`MemberState`).
+    pub state: Option<&'static str>,
     /// Regular expression of a KIP-848 subscription.
     pub subscribed_topic_regex: Option<Name>,
-    /// What the member owns; `None` when unknown.
-    pub assigned: Option<Vec<Assigned>>,
     /// What it still holds and has to give up.
     pub revoking: Vec<Assigned>,
     /// What it should own; `None` where that is not told apart.
     pub target: Option<Vec<Assigned>>,
+}
+
+/// Nothing of it.
+static NO_MORE: More = More {
+    instance_id: None,
+    rack_id: None,
+    state: None,
+    subscribed_topic_regex: None,
+    revoking: Vec::new(),
+    target: None,
+};
+
+impl Member {
+    /// What few members have.
+    #[must_use]
+    pub fn more(&self) -> &More {
+        self.more.as_deref().unwrap_or(&NO_MORE)
+    }
+}
+
+impl More {
+    fn boxed(self) -> Option<Box<Self>> {
+        (self != NO_MORE).then(|| Box::new(self))
+    }
 }
 
 /// The members of a group at one generation.
@@ -144,7 +174,7 @@ pub struct Membership {
     /// Time of the last state transition.
     pub state_at: Option<Millis>,
     /// Members, ordered by member id.
-    pub members: Vec<Member>,
+    pub members: Box<[Member]>,
     /// Topic names that the group's own records tell.
     pub topic_names: Option<Arc<[(Uuid, Name)]>>,
     /// Offset of the group's record in `__consumer_offsets`; -1 without one.
@@ -187,7 +217,7 @@ impl Membership {
     fn index_owners(&self) -> Owners {
         let mut owners = Owners::new();
         for (index, member) in self.members.iter().enumerate() {
-            for assigned in member.assigned.iter().flatten().chain(&member.revoking) {
+            for assigned in member.assigned.iter().flatten().chain(&member.more().revoking) {
                 let topic = owners.entry_ref(&assigned.topic).or_default();
                 topic.extend(assigned.partitions.iter().map(|partition| (*partition, index)));
             }

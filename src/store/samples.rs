@@ -21,7 +21,7 @@ mod bits;
 mod block;
 mod series;
 
-pub use series::{EVER, Key, Line, OPEN, Series, Track, Writer};
+pub use series::{EVER, Key, Line, Series, Track, Writer};
 
 /// Number of a sample.
 pub type Index = u32;

@@ -39,7 +39,7 @@ const COLUMNS: [(&str, Get); 20] = [
     ("active", |fact| number(fact.active)),
     // From good to bad.
     ("status", |fact| number(fact.status as u8)),
-    ("members_stale_since", |fact| number(fact.group.group.members_stale_since?)),
+    ("members_stale_since", |fact| number(fact.group.group.members_stale_since()?)),
     ("coordinator", |fact| number(fact.group.coordinator()?)),
 ];
 

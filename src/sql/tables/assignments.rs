@@ -47,8 +47,8 @@ impl Table for Assignments {
 fn held<'a>(group: GroupCut<'a>, member: &'a Member, wanted: &'a Wanted) -> impl Iterator<Item = Row<'a>> + Send {
     let kinds = [
         ("current", member.assigned.as_deref()),
-        ("target", member.target.as_deref()),
-        ("revoking", Some(&*member.revoking)),
+        ("target", member.more().target.as_deref()),
+        ("revoking", Some(&*member.more().revoking)),
     ];
     kinds.into_iter().flat_map(move |(kind, assigned)| {
         let assigned = group.assigned(assigned.unwrap_or_default());

@@ -47,7 +47,7 @@ impl Table for Groups {
             .time(
                 "members_stale_since",
                 "Since when an open transaction hides what became of the members (UTC)",
-                |row| row.group.group.members_stale_since,
+                |row| row.group.group.members_stale_since(),
             )
             .optional_int32("coordinator", "Broker id of the group's coordinator", |row| row.group.coordinator())
     }

@@ -24,11 +24,11 @@ impl Table for Members {
         super::of_group::<Self>(|row| row.group)
             .text("member_id", "Member", |row| &row.member.member_id)
             .optional_text("instance_id", "group.instance.id of a static member", |row| {
-                row.member.instance_id.as_deref()
+                row.member.more().instance_id.as_deref()
             })
             .text("client_id", "client.id", |row| &row.member.client_id)
             .text("client_host", "Host, as the broker recorded it", |row| &row.member.client_host)
-            .optional_text("rack_id", "client.rack", |row| row.member.rack_id.as_deref())
+            .optional_text("rack_id", "client.rack", |row| row.member.more().rack_id.as_deref())
             .optional_int64("session_timeout_ms", "Session timeout, in ms", |row| {
                 row.member.session_timeout_ms.map(i64::from)
             })
@@ -40,12 +40,14 @@ impl Table for Members {
                 "Epoch that the member has reached; a classic group has its generation",
                 |row| row.member.epoch,
             )
-            .optional_text("state", "State of the member, of KIP-848, share and streams groups", |row| row.member.state)
+            .optional_text("state", "State of the member, of KIP-848, share and streams groups", |row| {
+                row.member.more().state
+            })
             .text_list("subscribed_topics", "Topics that the member asks for", |row| {
                 row.member.subscribed_topics.as_deref()
             })
             .optional_text("subscribed_topic_regex", "Regular expression that the member subscribes to", |row| {
-                row.member.subscribed_topic_regex.as_deref()
+                row.member.more().subscribed_topic_regex.as_deref()
             })
             .optional_int32("assigned_partitions", "Partitions that the member owns", |row| {
                 let assigned = row.group.assigned(row.member.assigned.as_ref()?);

@@ -14,15 +14,18 @@ use crate::{
     },
 };
 
+/// The members are known.
+pub(super) const NOT_STALE: Millis = Millis::MIN;
+
 /// A group at one moment.
 #[derive(Clone, Debug)]
 pub struct GroupView {
     /// Group id.
     pub id: Name,
-    /// What the log says of members; `None`: only offsets were ever committed (a simple group).
-    pub members: Option<Arc<Members>>,
-    /// Since when an open transaction hides what became of the members.
-    pub members_stale_since: Option<Millis>,
+    /// What the log says of members; nothing where only offsets were ever committed (a simple group).
+    pub members: Members,
+    /// See [`GroupView::members_stale_since`]; or [`NOT_STALE`].
+    pub(super) stale_since: Millis,
     /// Commits since the initial load.
     pub live_commits: u64,
     pub(super) hash: i32,
@@ -59,8 +62,8 @@ impl GroupView {
         Self {
             hash: java_hash(&id),
             id,
-            members: None,
-            members_stale_since: None,
+            members: Members::default(),
+            stale_since: NOT_STALE,
             live_commits: 0,
             topics: Arc::default(),
             chunks: vec![],
@@ -87,18 +90,26 @@ impl GroupView {
     /// Who is in the group; `None` for a simple group.
     #[must_use]
     pub fn membership(&self) -> Option<&Membership> {
-        self.members.as_ref()?.current().map(|current| &**current)
+        self.members.current().map(|current| &**current)
+    }
+
+    /// Since when an open transaction hides what became of the members.
+    #[must_use]
+    pub fn members_stale_since(&self) -> Option<Millis> {
+        (self.stale_since != NOT_STALE).then_some(self.stale_since)
     }
 
     /// Committed offsets.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.chunks.iter().map(|chunk| chunk.rows.len()).sum()
+        // All but the last are full.
+        let (last, full) = self.chunks.split_last().map_or((0, 0), |(last, full)| (last.rows.len(), full.len()));
+        full * CHUNK_ROWS + last
     }
 
     /// Neither offsets nor members.
     pub(in super::super) fn is_gone(&self) -> bool {
-        self.is_empty() && self.members.is_none()
+        self.is_empty() && self.members.is_empty()
     }
 
     /// Whether nothing is committed.

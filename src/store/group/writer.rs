@@ -84,17 +84,12 @@ impl Group<'_> {
 
     fn change_members(&mut self, kit: &Kit, change: impl FnOnce(&mut Members)) {
         let view = make_mut(self.view, &kit.held);
-        let members = view.members.get_or_insert_default();
-        let members = Arc::make_mut(members);
-        change(members);
-        if members.is_empty() {
-            view.members = None;
-        }
+        change(&mut view.members);
     }
 
     /// Notes since when the membership is not known; `None`: it is known again.
     pub(in super::super) fn set_members_stale_since(&mut self, kit: &Kit, since: Option<Millis>) {
-        make_mut(self.view, &kit.held).members_stale_since = since;
+        make_mut(self.view, &kit.held).stale_since = since.unwrap_or(super::view::NOT_STALE);
     }
 
     /// Counts a commit that is news.

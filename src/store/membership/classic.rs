@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use super::{Assigned, GroupKind, GroupState, Member, Membership, TopicRef};
+use super::{Assigned, GroupKind, GroupState, Member, Membership, More, NO_MORE, TopicRef};
 use crate::{
     decode::schema::{GroupMetadataValue, MemberMetadata},
     model::Name,
@@ -25,7 +25,7 @@ pub fn membership(value: &GroupMetadataValue<'_>, log_offset: i64, intern: &impl
             id.map_or_else(|| Name::from(leader), Name::clone)
         }),
         state_at: (value.current_state_timestamp >= 0).then_some(value.current_state_timestamp),
-        members,
+        members: members.into(),
         topic_names: None,
         log_offset,
         owners: OnceLock::new(),
@@ -42,7 +42,7 @@ fn member(member: &MemberMetadata<'_>, value: &GroupMetadataValue<'_>, intern: &
             Ok(None) => Some(vec![]),
             Ok(Some(assignment)) => Some(assignment.assigned_partitions.map(|assigned| Assigned {
                 topic: TopicRef::Name(intern(assigned.topic)),
-                partitions: assigned.partitions.to_vec(),
+                partitions: assigned.partitions.to_vec().into(),
             })),
             Err(_) => None,
         }
@@ -50,20 +50,20 @@ fn member(member: &MemberMetadata<'_>, value: &GroupMetadataValue<'_>, intern: &
     // v0 lacks the rebalance timeout, and -1 stands for it: the session timeout counts.
     let rebalance_timeout =
         if member.rebalance_timeout < 0 { member.session_timeout } else { member.rebalance_timeout };
+    let more = More {
+        instance_id: member.group_instance_id.map(intern),
+        rack_id: subscription.and_then(|subscription| subscription.rack_id).map(intern),
+        ..NO_MORE.clone()
+    };
     Member {
         member_id: Name::from(member.member_id),
-        instance_id: member.group_instance_id.map(intern),
         client_id: intern(member.client_id),
         client_host: intern(member.client_host),
-        rack_id: subscription.and_then(|subscription| subscription.rack_id).map(intern),
         session_timeout_ms: Some(member.session_timeout),
         rebalance_timeout_ms: Some(rebalance_timeout),
         epoch: None,
-        state: None,
-        subscribed_topics: subscription.map(|subscription| subscription.topics.map(intern)),
-        subscribed_topic_regex: None,
-        assigned,
-        revoking: vec![],
-        target: None,
+        subscribed_topics: subscription.map(|subscription| subscription.topics.map(intern).into()),
+        assigned: assigned.map(Into::into),
+        more: more.boxed(),
     }
 }

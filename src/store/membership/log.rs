@@ -4,10 +4,17 @@ use std::sync::{Arc, OnceLock};
 
 use super::{GroupKind, Membership, modern::Modern, piece::Piece};
 
-/// Everything that records of one group tell of its members. Cheap to clone.
+/// Everything that records of one group tell of its members; nothing, of a simple group. Cheap to clone, and small: most
+/// groups have but one record.
 #[derive(Clone, Debug, Default)]
 pub struct Members {
     classic: Option<Arc<Membership>>,
+    others: Option<Arc<Others>>,
+}
+
+/// What records of other types tell.
+#[derive(Clone, Debug, Default)]
+struct Others {
     /// At most one a kind; nearly always one.
     modern: Vec<Modern>,
     current: OnceLock<Option<Arc<Membership>>>,
@@ -17,40 +24,49 @@ impl Members {
     /// Nothing is told.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.classic.is_none() && self.modern.is_empty()
+        self.classic.is_none() && self.others.is_none()
     }
 
     /// Takes over a record of type 2; `None` is its tombstone, which other kinds outlive.
     pub fn set_classic(&mut self, membership: Option<Arc<Membership>>) {
-        self.current = OnceLock::new();
         self.classic = membership;
+        if let Some(others) = &mut self.others {
+            Arc::make_mut(others).current = OnceLock::new();
+        }
     }
 
     /// Takes over a record of another type.
     pub fn apply(&mut self, kind: GroupKind, piece: Piece, log_offset: i64) {
-        self.current = OnceLock::new();
-        match self.modern.iter_mut().find(|modern| modern.kind == kind) {
+        let others = Arc::make_mut(self.others.get_or_insert_default());
+        others.current = OnceLock::new();
+        match others.modern.iter_mut().find(|modern| modern.kind == kind) {
             Some(modern) => modern.apply(piece, log_offset),
             // Of what compaction removed: normal (KAFKA-17306).
             None if piece.is_tombstone() => {}
             None => {
                 let mut modern = Modern::new(kind);
                 modern.apply(piece, log_offset);
-                self.modern.push(modern);
+                others.modern.push(modern);
             }
         }
-        self.modern.retain(|modern| !modern.is_empty());
+        others.modern.retain(|modern| !modern.is_empty());
+        if others.modern.is_empty() {
+            self.others = None;
+        }
     }
 
     /// The members as they are now. Where records of several kinds live, which is so only in the
     /// middle of a migration or on a damaged log, the newest group-level record tells the kind.
     #[must_use]
     pub fn current(&self) -> Option<&Arc<Membership>> {
-        self.current.get_or_init(|| self.newest()).as_ref()
+        match &self.others {
+            None => self.classic.as_ref(),
+            Some(others) => others.current.get_or_init(|| self.newest(&others.modern)).as_ref(),
+        }
     }
 
-    fn newest(&self) -> Option<Arc<Membership>> {
-        let modern = self.modern.iter().filter(|modern| modern.is_group()).max_by_key(|modern| modern.log_offset());
+    fn newest(&self, modern: &[Modern]) -> Option<Arc<Membership>> {
+        let modern = modern.iter().filter(|modern| modern.is_group()).max_by_key(|modern| modern.log_offset());
         match (&self.classic, modern) {
             (Some(classic), Some(modern)) if modern.log_offset() < classic.log_offset => Some(Arc::clone(classic)),
             (_, Some(modern)) => Some(Arc::new(modern.membership())),

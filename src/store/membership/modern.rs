@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Assigned, GroupKind, GroupState, Member, Membership, TopicRef,
+    Assigned, GroupKind, GroupState, Member, Membership, More, TopicRef,
     piece::{About, Current, Head, Holding, Piece, Topology},
 };
 use crate::model::{Name, Uuid};
@@ -107,7 +107,7 @@ impl Modern {
             epoch: self.head.as_ref().map(|(head, _)| head.epoch),
             leader_member_id: None,
             state_at: None,
-            members,
+            members: members.into(),
             topic_names: self.topic_names.clone(),
             log_offset: self.log_offset(),
             owners: OnceLock::new(),
@@ -118,7 +118,7 @@ impl Modern {
     /// `StreamsGroup`, `ShareGroup`.
     fn state(&self, members: &[Member]) -> GroupState {
         let target = self.assignment_epoch.unwrap_or(0);
-        let behind = |member: &Member| member.epoch != Some(target) || !is_settled(self.kind, member.state);
+        let behind = |member: &Member| member.epoch != Some(target) || !is_settled(self.kind, member.more().state);
         let group = self.head.as_ref();
         if members.is_empty() {
             GroupState::Empty
@@ -163,22 +163,25 @@ impl Modern {
         };
         subscribed.sort_unstable();
         subscribed.dedup();
+        let more = More {
+            instance_id: about.instance_id.clone(),
+            rack_id: about.rack_id.clone(),
+            state: member_state(self.kind, current.map(|current| current.state)),
+            subscribed_topic_regex: about.subscribed_topic_regex.clone(),
+            revoking: self.assigned(current.map(|current| &*current.revoking).unwrap_or_default()),
+            target: Some(self.assigned(records.target.as_deref().unwrap_or_default())),
+        };
         Member {
             member_id: Name::clone(id),
-            instance_id: about.instance_id.clone(),
             client_id: Name::clone(&about.client_id),
             client_host: Name::clone(&about.client_host),
-            rack_id: about.rack_id.clone(),
             session_timeout_ms: about.session_timeout_ms,
             rebalance_timeout_ms: about.rebalance_timeout_ms,
             // Without a record the member has just joined (`ConsumerGroupMember`).
             epoch: Some(current.map_or(0, |current| current.epoch)),
-            state: member_state(self.kind, current.map(|current| current.state)),
-            subscribed_topics: Some(subscribed),
-            subscribed_topic_regex: about.subscribed_topic_regex.clone(),
-            assigned: Some(self.assigned(current.map(|current| &*current.assigned).unwrap_or_default())),
-            revoking: self.assigned(current.map(|current| &*current.revoking).unwrap_or_default()),
-            target: Some(self.assigned(records.target.as_deref().unwrap_or_default())),
+            subscribed_topics: Some(subscribed.into()),
+            assigned: Some(self.assigned(current.map(|current| &*current.assigned).unwrap_or_default()).into()),
+            more: more.boxed(),
         }
     }
 
@@ -192,13 +195,13 @@ impl Modern {
         for holding in holdings {
             match holding {
                 Holding::Topic(topic, partitions) => {
-                    assigned.push(Assigned { topic: TopicRef::Id(*topic), partitions: partitions.clone() });
+                    assigned.push(Assigned { topic: TopicRef::Id(*topic), partitions: partitions.as_slice().into() });
                 }
                 Holding::Subtopology(id, partitions) => {
                     let subtopologies = self.topology.iter().flat_map(|topology| &topology.subtopologies);
                     for topic in subtopologies.filter(|(each, _)| each == id).flat_map(|(_, topics)| topics) {
                         let topic = TopicRef::Name(Name::clone(topic));
-                        assigned.push(Assigned { topic, partitions: partitions.clone() });
+                        assigned.push(Assigned { topic, partitions: partitions.as_slice().into() });
                     }
                 }
             }

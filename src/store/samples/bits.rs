@@ -65,13 +65,11 @@ impl BitWriter {
         }
     }
 
-    /// How many bits it takes, and the bits.
+    /// How many bits it takes, and those below the highest, which is 1. Below 2^63.
     pub(super) fn number(&mut self, value: u64) {
         let length = 64 - value.leading_zeros();
-        // A length of 64 is written as 63: no value here is that long but by the escape.
-        let length = length.min(63);
         self.bits(u64::from(length), PARAMETER_BITS);
-        self.bits(value, length);
+        self.bits(value, length.saturating_sub(1));
     }
 
     /// A Rice code: so many times 2^parameter in ones, then the rest.
@@ -153,7 +151,10 @@ impl<'a> BitReader<'a> {
 
     pub(super) fn number(&mut self) -> u64 {
         let length = u32::try_from(self.bits(PARAMETER_BITS)).unwrap_or(0);
-        self.bits(length)
+        match length.checked_sub(1) {
+            None => 0,
+            Some(rest) => 1 << rest | self.bits(rest),
+        }
     }
 
     pub(super) fn rice(&mut self, parameter: u32) -> u64 {

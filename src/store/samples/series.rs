@@ -15,15 +15,16 @@ use super::{
 use crate::model::Name;
 
 /// [`Line::until`] of a line that goes on.
-pub const OPEN: Index = Index::MAX;
+const OPEN: Index = Index::MAX;
 /// [`Line::since`] of a line that was there before the first sample.
 pub const EVER: Index = 0;
 
 /// Topics without a line that are no matter.
 const SPARE_TOPICS: usize = 8;
 
-/// A key while it was there.
+/// A key while it was there, in 36 bytes: every key that moves has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, packed(4))]
 pub struct Line {
     id: u32,
     topic: u32,
@@ -31,24 +32,36 @@ pub struct Line {
     pub partition: i32,
     /// The first sample that has it.
     pub since: Index,
-    /// The first sample that has it no more.
-    pub until: Index,
-    /// The last sample at which it changed.
-    changed: Index,
-    /// The value at the newest sample, or the last one before `until`.
-    pub last: i64,
+    /// The last sample at which it changed; once it has ended, the first that has it no more.
+    at: Index,
     /// Its last change, if that is known and fits; else 0.
     by: i32,
+    /// The value at the newest sample, or the last one before its end.
+    pub last: i64,
     /// Not the same log as that of the line before.
     pub renewed: bool,
+    ended: bool,
 }
 
 impl Line {
+    /// The first sample that has it no more.
+    fn until(&self) -> Index {
+        if self.ended { self.at } else { OPEN }
+    }
+
+    /// Whether the newest sample has it.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        !self.ended
+    }
+
     /// Whether samples from `floor` on need it: of a key that did not change since, it is told by what it is now.
     fn is_needed(&self, floor: Index) -> bool {
-        let is_gone = self.until <= floor;
-        let is_plain = self.until == OPEN && self.changed <= floor && self.since <= floor;
-        !is_gone && !is_plain
+        self.at > floor || (self.is_open() && self.since > floor)
+    }
+
+    fn end(&mut self, index: Index) {
+        (self.at, self.ended) = (index, true);
     }
 }
 
@@ -65,7 +78,7 @@ impl Track {
     /// Whether the sample has it.
     #[must_use]
     pub fn has(&self, index: Index) -> bool {
-        (self.line.since..self.line.until).contains(&index)
+        (self.line.since..self.line.until()).contains(&index)
     }
 
     /// The value at a sample, and since when it is that.
@@ -265,13 +278,13 @@ impl Writer {
     fn find(&mut self, key: Key) -> Option<usize> {
         let (topic, partition) = (self.topics.get(key.0)?.1?, key.1);
         let lines = &self.series.lines;
-        let is_it = |line: &Line| line.topic == topic && line.partition == partition && line.until == OPEN;
+        let is_it = |line: &Line| line.topic == topic && line.partition == partition && line.is_open();
         if lines.get(self.cursor).is_some_and(is_it) {
             self.cursor += 1;
             return Some(self.cursor - 1);
         }
         let by_key = self.by_key.get_or_insert_with(|| {
-            let open = lines.iter().enumerate().filter(|(_, line)| line.until == OPEN);
+            let open = lines.iter().enumerate().filter(|(_, line)| line.is_open());
             open.map(|(at, line)| ((line.topic, line.partition), at)).collect()
         });
         let found = by_key.get(&(topic, partition)).copied();
@@ -288,10 +301,10 @@ impl Writer {
             Arc::make_mut(&mut series.topics).push(Name::clone(name));
             u32::try_from(series.topics.len() - 1).unwrap_or(u32::MAX)
         });
-        let changed = if since == EVER { self.index } else { since };
-        let (id, until, partition) = (series.next, OPEN, key.1);
+        let at = if since == EVER { self.index } else { since };
+        let (id, partition) = (series.next, key.1);
         series.next += 1;
-        series.lines.push(Line { id, topic, partition, since, until, changed, last, by: 0, renewed });
+        series.lines.push(Line { id, topic, partition, since, at, by: 0, last, renewed, ended: false });
         if let Some(by_key) = &mut self.by_key {
             by_key.insert((topic, partition), series.lines.len() - 1);
         }
@@ -331,7 +344,7 @@ impl Writer {
         if let Some(at) = self.find(key)
             && let Some(line) = Arc::make_mut(&mut self.series).lines.get_mut(at)
         {
-            line.until = self.index;
+            line.end(self.index);
         }
         // The line that is found by the key from now on is another.
         self.by_key = None;
@@ -356,7 +369,7 @@ impl Writer {
         self.seen.sort_unstable();
         let (mut changes, mut ended) = (vec![], vec![]);
         let mut seen = self.seen.iter().peekable();
-        for (at, line) in self.series.lines.iter().enumerate().filter(|(_, line)| line.until == OPEN) {
+        for (at, line) in self.series.lines.iter().enumerate().filter(|(_, line)| line.is_open()) {
             while seen.next_if(|(id, _)| *id < line.id).is_some() {}
             match seen.next_if(|(id, _)| *id == line.id) {
                 Some((_, value)) if *value != line.last => changes.push((at, *value)),
@@ -374,15 +387,15 @@ impl Writer {
             // New in this sample: what it was between two samples is nobody's business.
             if line.since < self.index {
                 let by = value.wrapping_sub(line.last);
-                let before = if series.open.includes(line.changed) { line.by } else { 0 };
+                let before = if series.open.includes(line.at) { line.by } else { 0 };
                 frame.push((line.id, by.wrapping_sub(i64::from(before))));
                 line.by = i32::try_from(by).unwrap_or(0);
             }
-            (line.last, line.changed) = (value, self.index);
+            (line.last, line.at) = (value, self.index);
         }
         for at in ended {
             if let Some(line) = series.lines.get_mut(at) {
-                line.until = self.index;
+                line.end(self.index);
             }
         }
         series.push(self.index, &frame);

@@ -250,6 +250,11 @@ impl Groups {
         self.order.sorted.iter().filter_map(|at| self.at(*at))
     }
 
+    /// All, as they lie in memory.
+    pub fn unordered(&self) -> impl Iterator<Item = &Arc<GroupView>> {
+        self.blocks.iter().flat_map(|block| &block.groups)
+    }
+
     /// Those from an id on, in order.
     pub fn starting_at(&self, id: &str) -> impl Iterator<Item = &Arc<GroupView>> + use<'_> {
         let from = self.order.sorted.partition_point(|at| self.at(*at).is_some_and(|group| &*group.id < id));

@@ -100,7 +100,7 @@ impl Shard {
         }
         let Some(place) = state.groups.find(&self.kit, group) else { return };
         let Some(mut group) = state.groups.group_mut(&self.kit, place) else { return };
-        let since = group.view.members_stale_since.map_or(at, |since| since.min(at));
+        let since = group.view.members_stale_since().map_or(at, |since| since.min(at));
         group.set_members_stale_since(&self.kit, Some(since));
         let id = Name::clone(&group.view.id);
         let last = state.ahead.members.entry(id).or_insert(log_offset);

@@ -1,7 +1,5 @@
 //! What readers get of a shard.
 
-use std::sync::Arc;
-
 use super::super::{
     commits::Rings,
     event::ShardKey,
@@ -17,7 +15,7 @@ pub struct Found {
     /// Group id.
     pub group: Name,
     /// What the log says of the members of the group.
-    pub members: Option<Arc<Members>>,
+    pub members: Members,
     /// The group has committed offsets on the topic.
     pub has_topic: bool,
     /// The offset.

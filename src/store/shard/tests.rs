@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     model::SOURCE_KAFKA,
-    store::group::{Commit, Rare, Row},
+    store::group::{CHUNK_ROWS, Commit, Rare, Row},
 };
 
 fn shard() -> Shard {
@@ -201,7 +201,7 @@ fn members_are_stale_until_the_reader_has_passed_their_records() {
     shard.set_applied(1);
     shard.hide_members("g", 4, 70);
     shard.hide_members("g", 6, 90);
-    let since = || shard.group("g").unwrap().members_stale_since;
+    let since = || shard.group("g").unwrap().members_stale_since();
     assert_eq!(since(), Some(70));
     shard.set_applied(6);
     assert_eq!(since(), Some(70));
@@ -230,7 +230,7 @@ fn what_only_a_pin_holds_is_counted_until_it_is_gone() {
     let (first, second) = (shard.pin(), shard.pin());
     assert_eq!(held.bytes(), 0, "shared with the shard");
     shard.apply(&[commit(1, "g", 5, 2), commit(2, "g", 6, 2)], 0);
-    let chunk = 1024 * size_of::<Row>();
+    let chunk = CHUNK_ROWS * size_of::<Row>();
     let one = held.bytes();
     assert!((chunk..chunk + 1024).contains(&one), "a chunk and the group's list of them: {one}");
     let third = shard.pin();
