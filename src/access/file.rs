@@ -5,6 +5,10 @@ use std::{fs, path::PathBuf, sync::Arc};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
+
+/// What stands for a secret where it is only to be recognised.
+pub(super) type Digest = [u8; 32];
 
 /// Makes the thing of what the files hold, in their order, and of the former one; or says why not. Must quote nothing: the
 /// files are secrets.
@@ -21,8 +25,8 @@ pub(super) struct FromFiles<T> {
 
 /// What the last look found.
 struct Last {
-    /// What the thing is made of.
-    contents: Vec<Vec<u8>>,
+    /// Of the files that the thing is made of.
+    digests: Vec<Digest>,
     /// Looks since then that could not make it.
     failed: u32,
 }
@@ -39,7 +43,8 @@ impl<T> FromFiles<T> {
     ) -> Result<Self, String> {
         let contents = read(&paths)?;
         let made = ArcSwap::from_pointee(make(&contents, None)?);
-        Ok(Self { what, paths, make: Box::new(make), made, last: Mutex::new(Last { contents, failed: 0 }) })
+        let last = Mutex::new(Last { digests: digests(&contents), failed: 0 });
+        Ok(Self { what, paths, make: Box::new(make), made, last })
     }
 
     pub(super) fn get(&self) -> Arc<T> {
@@ -51,16 +56,17 @@ impl<T> FromFiles<T> {
         let mut last = self.last.lock();
         let made = read(&self.paths).and_then(|contents| {
             let anew = || (self.make)(&contents, Some(&self.get()));
-            let made = if contents == last.contents { None } else { Some(anew()?) };
-            Ok((contents, made))
+            let digests = digests(&contents);
+            let made = if digests == last.digests { None } else { Some(anew()?) };
+            Ok((digests, made))
         });
         match made {
-            Ok((contents, made)) => {
+            Ok((digests, made)) => {
                 if let Some(made) = made {
                     self.made.store(Arc::new(made));
                     tracing::info!(what = self.what, "read anew");
                 }
-                *last = Last { contents, failed: 0 };
+                *last = Last { digests, failed: 0 };
             }
             Err(error) => {
                 last.failed = last.failed.saturating_add(1);
@@ -71,6 +77,14 @@ impl<T> FromFiles<T> {
             }
         }
     }
+}
+
+pub(super) fn digest(bytes: &[u8]) -> Digest {
+    Sha256::digest(bytes).into()
+}
+
+fn digests(contents: &[Vec<u8>]) -> Vec<Digest> {
+    contents.iter().map(|bytes| digest(bytes)).collect()
 }
 
 fn read(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, String> {

@@ -7,9 +7,10 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
-use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use tokio_util::sync::CancellationToken;
+
+use super::file::{Digest, digest};
 
 const SHORTEST: usize = 16;
 const LONGEST: usize = 512;
@@ -23,9 +24,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// The tokens of a file.
 pub(super) struct Tokens(Vec<Token>);
 
-/// As a digest: all are of one length, and no memory dump holds a token.
+/// As a digest: all are of one length, and none is kept.
 struct Token {
-    digest: [u8; 32],
+    digest: Digest,
     /// Cancelled once it is accepted no more.
     revoked: CancellationToken,
 }
@@ -54,7 +55,11 @@ impl Tokens {
                     "line {number}: a token is {SHORTEST} to {LONGEST} visible ASCII characters without spaces"
                 ));
             }
-            tokens.push(digest(line));
+            let digest = digest(line);
+            // Given twice it is one token all the same, which is revoked once.
+            if !tokens.contains(&digest) {
+                tokens.push(digest);
+            }
         }
         if tokens.is_empty() {
             return Err("holds no token".to_owned());
@@ -77,10 +82,6 @@ impl Tokens {
             if equal { Some(known.revoked.clone()) } else { found }
         })
     }
-}
-
-fn digest(token: &[u8]) -> [u8; 32] {
-    Sha256::digest(token).into()
 }
 
 /// The token that a request shows: `Bearer TOKEN`, or `Basic` with any user and the token as password.
@@ -132,7 +133,7 @@ mod tests {
     fn a_token_that_is_in_the_file_no_more_is_revoked_and_no_other() {
         let [a, b, c] = ["first-token-0123456", "second-token-012345", "third-token-0123456"];
         let parse = |text: String, former| Tokens::parse(text.as_bytes(), former);
-        let first = parse(format!("{a}\n{b}"), None).unwrap();
+        let first = parse(format!("{a}\n{b}\n{a}"), None).unwrap();
         let (of_a, of_b) = (first.accept(a.as_bytes()).unwrap(), first.accept(b.as_bytes()).unwrap());
         assert!(parse("short".to_owned(), Some(&first)).is_err());
         let second = parse(format!("{c}\n{b}"), Some(&first)).unwrap();
