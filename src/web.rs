@@ -1,6 +1,6 @@
 //! HTTP: the dashboard, `/v1`, `/metrics` and the probes.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -10,7 +10,6 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use futures::StreamExt as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{
@@ -22,8 +21,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 mod assets;
+mod coding;
 mod query;
 mod sql;
+
+use coding::Packer;
 
 use crate::{
     error::Error,
@@ -130,13 +132,19 @@ async fn metrics(
     };
     // Writing takes CPU for many partitions: not on the threads that serve RPCs.
     let (store, runtime) = (Arc::clone(web.store()), Handle::current());
+    let mut packer = Packer::new(&headers);
+    let coding = packer.headers();
     tokio::task::spawn_blocking(move || {
-        let send = |piece| timeout(STALLED_AFTER, sender.send(piece));
-        what.write(&store, &mut |piece| runtime.block_on(async { send(piece).await.is_ok_and(|sent| sent.is_ok()) }));
+        // Writing into memory does not fail; where it did, the answer breaks off.
+        let send = |piece: io::Result<Vec<u8>>| {
+            let sending = async { timeout(STALLED_AFTER, sender.send(piece)).await.is_ok_and(|sent| sent.is_ok()) };
+            runtime.block_on(sending)
+        };
+        what.write(&store, &mut |piece| send(packer.pack(piece.into_bytes())));
+        send(packer.finish());
         drop(scrape);
     });
-    let body = Body::from_stream(ReceiverStream::new(pieces).map(Ok::<_, Infallible>));
-    ([(header::CONTENT_TYPE, content_type)], body).into_response()
+    ([(header::CONTENT_TYPE, content_type)], coding, Body::from_stream(ReceiverStream::new(pieces))).into_response()
 }
 
 /// gRPC callers of a service that is not there get their own kind of answer.

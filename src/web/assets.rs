@@ -9,6 +9,8 @@ use axum::{
 };
 use rust_embed::{Embed, EmbeddedFile};
 
+use super::coding::takes;
+
 #[derive(Embed)]
 #[folder = "clients/web/dist"]
 struct Dist;
@@ -38,7 +40,8 @@ pub(super) fn document(headers: &HeaderMap) -> Option<Response> {
 
 /// A part of the dashboard.
 pub(super) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
-    let (encoding, suffix) = if takes_brotli(&headers) { ("br", "br") } else { ("gzip", "gz") };
+    // Who does not say so gets gzip, which everybody takes.
+    let (encoding, suffix) = if takes(&headers, "br") { ("br", "br") } else { ("gzip", "gz") };
     let Some(file) = Dist::get(&format!("assets/{name}.{suffix}")) else {
         return super::not_found();
     };
@@ -51,16 +54,6 @@ pub(super) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Respo
 
 fn body(file: EmbeddedFile) -> Body {
     Body::from(file.data.into_owned())
-}
-
-/// Who does not say so gets gzip, which everybody takes.
-fn takes_brotli(headers: &HeaderMap) -> bool {
-    let accepted = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    accepted.flat_map(|value| value.split(',')).any(|coding| {
-        let (name, weight) = coding.split_once(';').unwrap_or((coding, "q=1"));
-        let weight = weight.trim().strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok());
-        name.trim().eq_ignore_ascii_case("br") && weight.is_none_or(|weight| weight > 0.0)
-    })
 }
 
 fn content_type(name: &str) -> &'static str {
@@ -96,17 +89,5 @@ mod tests {
         let list = router.split("PAGES = [").nth(1).and_then(|rest| rest.split(']').next()).unwrap();
         let listed: Vec<&str> = list.split(',').map(|path| path.trim().trim_matches('"')).collect();
         assert_eq!(listed, PAGES);
-    }
-
-    #[test]
-    fn brotli_is_for_those_who_say_that_they_take_it() {
-        let takes = |value: &'static str| {
-            takes_brotli(&HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(value))]))
-        };
-        assert!(takes("gzip, deflate, br, zstd"));
-        assert!(takes("br;q=0.5"));
-        assert!(!takes("gzip, br;q=0"));
-        assert!(!takes("gzip"));
-        assert!(!takes_brotli(&HeaderMap::new()));
     }
 }

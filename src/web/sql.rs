@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Body, Bytes, Deserialize, Error, HeaderMap, IntoResponse as _, Response, State, StatusCode, Value, Web, header,
-    problem,
+    Body, Bytes, Deserialize, Error, HeaderMap, IntoResponse as _, Response, State, StatusCode, Value, Web,
+    coding::Packer, header, problem,
 };
 use crate::sql::{Answer, ScalarValue, SqlError, Statement, output::JsonRows};
 
@@ -91,13 +91,14 @@ async fn run(web: &Web, headers: &HeaderMap, body: &Bytes) -> Result<Response, E
     let answer = web.engine.run(statement(headers, body)?).await?;
     // The beginning decides between an error with its status and an answer.
     let snapshot = answer.stats().snapshot;
-    let mut rows = Rows::new(format, answer)?;
+    let packer = Packer::new(headers);
+    let mut headers = packer.headers();
+    let mut rows = Rows::new(format, answer, packer)?;
     let mut head = vec![];
     while !rows.ended && head.len() < HEAD_BYTES {
         head.extend_from_slice(&rows.next_until(&web.stop).await?);
     }
     let incomplete = snapshot.incomplete.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-    let mut headers = HeaderMap::new();
     let mut set = |name: header::HeaderName, value: String| {
         header::HeaderValue::try_from(value).map(|value| headers.insert(name, value)).is_ok()
     };
@@ -192,11 +193,11 @@ struct Rows {
 }
 
 impl Rows {
-    fn new(format: Format, answer: Answer) -> Result<Self, Error> {
+    fn new(format: Format, answer: Answer, packer: Packer) -> Result<Self, Error> {
         let schema = Arc::clone(&answer.schema);
         let arrow = (format == Format::Arrow).then(|| StreamWriter::try_new(vec![], &schema)).transpose();
         let arrow = arrow.map_err(|error| Error::internal(&error.to_string()))?;
-        let encoder = Arc::new(Mutex::new(Encoder { format, schema, arrow, started: false }));
+        let encoder = Arc::new(Mutex::new(Encoder { format, schema, arrow, packer, started: false }));
         Ok(Self { answer, encoder, ended: false })
     }
 
@@ -219,6 +220,7 @@ struct Encoder {
     format: Format,
     schema: SchemaRef,
     arrow: Option<StreamWriter<Vec<u8>>>,
+    packer: Packer,
     started: bool,
 }
 
@@ -229,12 +231,17 @@ impl Encoder {
             return Ok(vec![]);
         }
         let first = !std::mem::replace(&mut self.started, true);
-        match self.format {
+        let bytes = match self.format {
             Format::Json => json(batch, first),
             Format::Ndjson => ndjson(batch),
             Format::Csv => self.csv(batch, first),
             Format::Arrow => self.arrow(batch),
+        };
+        let mut packed = self.packer.pack(bytes?)?;
+        if batch.is_none() {
+            packed.extend(self.packer.finish()?);
         }
+        Ok(packed)
     }
 
     fn csv(&self, batch: Option<&RecordBatch>, first: bool) -> Result<Vec<u8>, ArrowError> {

@@ -132,6 +132,24 @@ fn http_answers_in_every_format_and_with_the_right_status() {
 }
 
 #[test]
+fn metrics_and_rows_are_packed_for_who_takes_that() {
+    let (server, _) = demo();
+    let families =
+        |page: &str| page.lines().filter(|line| line.starts_with("# TYPE")).map(str::to_owned).collect::<Vec<_>>();
+    let packed = server.get_packed("/metrics");
+    assert_eq!((packed.status, families(&packed.body)), (200, families(&server.get("/metrics").body)));
+    // More than one batch.
+    let statement = "SELECT a.column_name, b.comment FROM columns a CROSS JOIN columns b ORDER BY 1, 2 LIMIT 20000";
+    for accept in ["application/json", "application/x-ndjson", "text/csv"] {
+        let [packed, plain] =
+            [server.post_packed("/v1/sql", accept, statement), server.post("/v1/sql", accept, statement)];
+        assert_eq!((packed.status, plain.status), (200, 200));
+        assert!(packed.body.lines().count() > 8192 && packed.body == plain.body, "{accept}");
+    }
+    server.stop_cleanly();
+}
+
+#[test]
 fn every_metric_line_is_well_formed_and_unknown_lag_has_no_sample() {
     let (server, _) = demo();
     let page = server.get("/metrics").body;

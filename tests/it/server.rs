@@ -1,6 +1,7 @@
 //! The binary under test as a process of its own, asked over HTTP, as a user would.
 
 use std::fs;
+use std::io::Read as _;
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
@@ -24,6 +25,13 @@ pub(crate) struct Server {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: String,
+}
+
+fn unpacked(mut answer: ureq::http::Response<ureq::Body>) -> Answer {
+    assert_eq!(answer.headers()["content-encoding"], "gzip");
+    let mut body = String::new();
+    flate2::read::GzDecoder::new(answer.body_mut().as_reader()).read_to_string(&mut body).unwrap();
+    Answer { status: answer.status().as_u16(), body }
 }
 
 impl Server {
@@ -61,6 +69,17 @@ impl Server {
     pub(crate) fn get(&self, path: &str) -> Answer {
         let answer = self.http.get(format!("http://{}{path}", self.address())).call();
         Answer::read(answer)
+    }
+
+    /// The same, packed; the body is unpacked.
+    pub(crate) fn get_packed(&self, path: &str) -> Answer {
+        let request = self.http.get(format!("http://{}{path}", self.address())).header("accept-encoding", "gzip");
+        unpacked(request.call().unwrap())
+    }
+
+    pub(crate) fn post_packed(&self, path: &str, accept: &str, body: &str) -> Answer {
+        let request = self.http.post(format!("http://{}{path}", self.address()));
+        unpacked(request.header("accept", accept).header("accept-encoding", "gzip").send(body).unwrap())
     }
 
     pub(crate) fn post(&self, path: &str, accept: &str, body: &str) -> Answer {

@@ -40,6 +40,13 @@ export function seconds(value: number): string {
   return `${Math.floor(whole / size)} ${unit}${rest ? ` ${rest} ${next}` : ""}`;
 }
 
+const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400];
+
+/** Of a scale of times, at most four steps to the greatest. */
+export function secondsStep(greatest: number): number {
+  return STEPS.find((step) => step >= greatest / 4) ?? Math.ceil(greatest / 4 / 86_400) * 86_400;
+}
+
 /** Of an age its largest unit: "5 min". */
 export function roughly(value: number): string {
   const [unit, size] = UNITS.find(([, size]) => value >= size) ?? ["s", 1];
