@@ -8,6 +8,7 @@ use std::{
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use datafusion::{
+    catalog::information_schema::INFORMATION_SCHEMA,
     common::{DataFusionError, ScalarValue},
     config::Dialect,
     execution::{SendableRecordBatchStream, context::SQLOptions},
@@ -338,12 +339,13 @@ impl Shared {
     /// a future may be sent to another thread takes the compiler minutes to prove, when it holds a plan.
     fn plan(&self, sql: &str, cut: &Arc<Cut>, stop: &Stop) -> Result<(Session, LogicalPlan), SqlError> {
         let pool = QueryPool::new(&self.settings, Arc::clone(&self.memory), stop.clone());
-        let session = self.sessions.make(cut, Arc::new(pool), stop).map_err(sort)?;
+        let mut session = self.sessions.make(cut, Arc::new(pool), stop).map_err(sort)?;
         let state = &session.state;
         let sql = spelling::plain(sql)?;
         let parsed = state.sql_to_statement(&sql, &Dialect::Generic).map_err(sort)?;
         check::parsed(&parsed, &self.settings)?;
         let names = state.resolve_table_references(&parsed).map_err(sort)?;
+        let lists_functions = names.iter().any(|name| name.schema() == Some(INFORMATION_SCHEMA));
         let names = views::with_reads(&names);
         let is_data = |name: &str| self.tables.iter().any(|table| table.name() == name && !table.shows_unloaded());
         if let Some(unready) = cut.unready.clone()
@@ -356,6 +358,7 @@ impl Shared {
         let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         options.verify_plan(&plan).map_err(sort)?;
         check::plan(&plan, &self.settings).map_err(sort)?;
+        session.lists_functions = lists_functions;
         Ok((session, plan))
     }
 }

@@ -73,6 +73,8 @@ struct Template {
 /// A session of one statement.
 pub(super) struct Session {
     pub(super) state: SessionState,
+    /// The statement asks which functions there are.
+    pub(super) lists_functions: bool,
     memory: Arc<RuntimeEnv>,
 }
 
@@ -97,15 +99,21 @@ impl Template {
         // Not that of the template, which all would share.
         state.register_catalog_list(Arc::new(MemoryCatalogProviderList::new()));
         let state = with_schema(state, Arc::new(LiveSchema { tables, cut, planned: Mutex::default(), stop }))?;
-        Ok(Session { state, memory })
+        Ok(Session { state, lists_functions: false, memory })
     }
 }
 
 impl Session {
-    /// What a plan runs with: the statement's memory, and no functions, which a plan holds itself.
+    /// What a plan runs with: the statement's memory, and no functions but to list them, since a plan holds its own.
     pub(super) fn task(&self) -> Arc<TaskContext> {
-        let (session, config) = (self.state.session_id().to_owned(), self.state.config().clone());
-        let (scalar, higher, aggregate, window) = Default::default();
+        let state = &self.state;
+        let (session, config) = (state.session_id().to_owned(), state.config().clone());
+        let (mut scalar, higher, mut aggregate, mut window) = Default::default();
+        if self.lists_functions {
+            scalar = state.scalar_functions().clone();
+            aggregate = state.aggregate_functions().clone();
+            window = state.window_functions().clone();
+        }
         let runtime = Arc::clone(&self.memory);
         Arc::new(TaskContext::new(None, session, config, scalar, higher, aggregate, window, runtime))
     }
