@@ -19,8 +19,8 @@ impl<'a> Ages<'a> {
     }
 
     /// Seconds since the log end passed what was committed, or the log start; 0 where there was nothing to read. `None`
-    /// when nothing can tell: the end did not move in the samples there are, or, in the store, what is left may be
-    /// markers of transactions.
+    /// when nothing can tell: the end did not move in the samples in memory, or, in the store, it was beyond before the
+    /// first that was asked for, or what is left may be markers of transactions.
     pub fn at(&mut self, pick: Pick, point: Point) -> Option<f64> {
         let Some(lag) = point.lag.filter(|lag| *lag > 0) else {
             self.passed = None;

@@ -70,34 +70,23 @@ impl Key {
         self.kept.as_ref().map_or((0, None), |kept| (kept.silent_tail(index), kept.log_start(index)))
     }
 
-    /// When the log end passed an offset (ms), which it is beyond at a sample: by the samples around that time, or by the
-    /// rate at which it moved in all of them. `None` when nothing can tell.
+    /// When the log end passed an offset (ms), which it is beyond at a sample. A sample in memory is told by those in
+    /// memory, all of them, and one in the store by those there: which others were asked for changes no answer, but that
+    /// in the store there may be none. `None` when nothing can tell.
     pub(super) fn passed(&self, pick: Pick, offset: i64) -> Option<f64> {
-        let ends = self.older.iter().flat_map(|older| older.rows.iter());
-        let ends = ends.filter_map(|(at, point)| Some((*at, point.as_ref()?.log_end_offset?)));
         match pick {
-            Pick::Older(to) => {
-                let newest = ends.clone().next_back()?;
-                self.passed_in_store(ends.filter(|(at, _)| *at <= to), None, newest, offset)
-            }
+            Pick::Older(at) => self.passed_in_store(at, offset),
             Pick::Kept(index, _) => match self.kept.as_ref()?.passed(index, offset)? {
                 Passed::At(at) => Some(at),
-                Passed::Before { oldest, newest } => {
-                    self.passed_in_store(ends.filter(|(at, _)| *at < oldest.0), Some(oldest), newest, offset)
-                }
+                Passed::Before { oldest, newest } => before(oldest, newest, offset),
             },
         }
     }
 
-    /// The same by ends in the store; `beyond` is what follows them, and `newest` the last that is known.
-    fn passed_in_store(
-        &self,
-        ends: impl DoubleEndedIterator<Item = (Millis, i64)>,
-        mut beyond: Option<(Millis, i64)>,
-        newest: (Millis, i64),
-        offset: i64,
-    ) -> Option<f64> {
-        for (at, end) in ends.rev() {
+    fn passed_in_store(&self, to: Millis, offset: i64) -> Option<f64> {
+        let rows = self.older.as_ref()?.rows.iter().rev().filter(|(at, _)| *at <= to);
+        let mut beyond = None;
+        for (at, end) in rows.filter_map(|(at, point)| Some((*at, point.as_ref()?.log_end_offset?))) {
             if end > offset {
                 beyond = Some((at, end));
                 continue;
@@ -109,7 +98,7 @@ impl Key {
                 next.checked_sub(1).and_then(|last| self.older_times.get(last)).map_or(at, |last| at.max(*last));
             return Some(between((stood, end), beyond, offset));
         }
-        before(beyond?, newest, offset)
+        None
     }
 }
 

@@ -24,6 +24,7 @@ use crate::{
     model::{Millis, Name, SOURCE_KAFKA},
     store::{
         Store,
+        cluster::Cluster,
         cut::{ClusterCut, Cut},
         older::Patience,
     },
@@ -33,8 +34,8 @@ const DEFAULT_SERIES: i32 = 100;
 const MAX_SERIES: i32 = 1000;
 /// What `from` is before `to` unless it is given.
 const DEFAULT_SPAN: Millis = 3_600_000;
-/// Samples of a series that the default step gives at most.
-const DEFAULT_SAMPLES: u64 = 360;
+/// Samples of a series that the default step gives at most: an hour of them by default, with both ends.
+const DEFAULT_SAMPLES: u64 = 361;
 /// Samples of a series that any step may give.
 const MAX_SAMPLES: Millis = 10_000;
 /// Calls that read at once; the others wait. Each may look at every key there is.
@@ -51,7 +52,13 @@ struct Span {
 }
 
 impl Span {
-    fn new(request: &proto::GetHistoryRequest, now: Millis, kept_step: Duration) -> Result<Self, Error> {
+    /// `oldest`: when the oldest sample there is was taken, if that is known.
+    fn new(
+        request: &proto::GetHistoryRequest,
+        now: Millis,
+        kept_step: Duration,
+        oldest: Option<Millis>,
+    ) -> Result<Self, Error> {
         let invalid = |what: &str| Error::Invalid(what.to_owned());
         let time = |time: Option<Timestamp>, name: &str| match time.map(millis) {
             Some(None) => Err(Error::Invalid(format!("{name} is not a time"))),
@@ -68,7 +75,9 @@ impl Span {
             Some(step) => Duration::try_from(step).ok().and_then(|step| Millis::try_from(step.as_millis()).ok()),
             None => {
                 let kept = u64::try_from(kept_step.as_millis()).unwrap_or(u64::MAX).max(1);
-                let least = span.unsigned_abs().div_ceil(DEFAULT_SAMPLES);
+                // Where there is nothing there is nothing to thin.
+                let shown = to.saturating_sub(oldest.map_or(from, |oldest| from.max(oldest))).max(0);
+                let least = shown.unsigned_abs().div_ceil(DEFAULT_SAMPLES);
                 Millis::try_from(least.div_ceil(kept).max(1).saturating_mul(kept)).ok()
             }
         };
@@ -83,6 +92,13 @@ impl Span {
     fn includes(&self) -> RangeInclusive<Millis> {
         self.from..=self.to
     }
+}
+
+/// When the oldest sample was taken; `None` where there is a store of older ones.
+fn oldest(store: &Store) -> Option<Millis> {
+    let first = |cluster: &Arc<Cluster>| Some(cluster.samples.current().moments().next()?.1.at);
+    let stored = store.clusters().iter().any(|cluster| cluster.older().is_some());
+    if stored { None } else { store.clusters().iter().filter_map(first).min() }
 }
 
 fn millis(time: Timestamp) -> Option<Millis> {
@@ -130,7 +146,7 @@ fn get_history(
     let size = paging::size_within(request.page_size, DEFAULT_SERIES, MAX_SERIES)?;
     let tokens = Tokens::new(&proto::GetHistoryRequest { page_size: 0, page_token: String::new(), ..request.clone() });
     let next: Option<Next> = tokens.read(&request.page_token)?;
-    let span = Span::new(&request, store.clock.now(), kept_step)?;
+    let span = Span::new(&request, store.clock.now(), kept_step, oldest(store))?;
     let (span, first) = next.map_or((span, None), |next| (next.span, Some(next.first)));
     let by = known("by", request.by)?;
     let filter = Filter::new(request.filter)?;
@@ -301,7 +317,7 @@ mod tests {
     }
 
     fn span(from: Option<i64>, to: Option<i64>, step: Option<i64>) -> Result<(Millis, Millis, Millis), String> {
-        let span = Span::new(&request(from, to, step), 10_000_000, Duration::from_secs(10));
+        let span = Span::new(&request(from, to, step), 10_000_000, Duration::from_secs(10), None);
         span.map(|span| (span.from, span.to, span.step)).map_err(|error| error.to_string())
     }
 
@@ -313,6 +329,12 @@ mod tests {
         assert_eq!(span(Some(5), Some(5), None), Ok((5000, 5000, 10_000)));
         let week = span(Some(0), Some(604_800), None).unwrap();
         assert!(week.2 % 10_000 == 0 && 604_800_000 / week.2 <= 360, "{week:?}");
+        assert_eq!(span(Some(6400), Some(10_000), None).unwrap().2, 10_000);
+        let a_little_more = Span::new(&request(Some(6399), None, None), 10_000_000, Duration::from_secs(10), None);
+        assert_eq!(a_little_more.unwrap().step, 10_000);
+        // A week, of which there is an hour.
+        let short = Span::new(&request(Some(0), None, None), 10_000_000, Duration::from_secs(10), Some(6_400_000));
+        assert_eq!(short.unwrap().step, 10_000);
     }
 
     #[test]

@@ -110,6 +110,36 @@ export async function lists(browser, server) {
       assert(page.url().includes("/sql?q=SELECT+sum"), page.url());
       assert(Number(await page.locator("[role=cell]").first().textContent()) > 0, "a lag");
     }));
+  await check("topics are searched and filtered", () =>
+    on(browser, server, "/topics?cluster=demo", {}, async (page) => {
+      await page.locator("[role=cell] a").first().waitFor();
+      await page.getByRole("searchbox").fill("orders");
+      const topics = () => page.locator("[role=cell]:first-child a").allTextContents();
+      await until("only matches", async () => (await topics()).length > 0 && (await topics()).every((topic) => topic.includes("orders")));
+      await page.getByRole("button", { name: "Produced" }).click();
+      await until("the same in another order", async () => page.url().includes("sort=produce_rate") && (await topics()).length > 0);
+      equal(await page.locator(".problem").count(), 0);
+    }));
+  await check("the SQL of a list gives as many rows as the list", async () => {
+    for (const [path, shown] of [
+      ["/consumers?q=shipments", "[data-total]"],
+      ["/consumers?q=orders&sort=status&dir=desc", "[data-total]"],
+      ["/active?view=list&q=shipments", "[data-edges-shown]"],
+      ["/active?view=list&status=lagging", "[data-edges-shown]"],
+      ["/topics?q=orders&cluster=demo", "[data-topics]"],
+    ])
+      await on(browser, server, path, {}, async (page) => {
+        const status = page.locator(shown);
+        await status.waitFor();
+        const name = shown.slice(1, -1);
+        const count = Number(await status.getAttribute(name));
+        assert(count > 0, `${path}: ${count}`);
+        await page.locator("a.sql").first().click();
+        await page.locator("[data-state=done]").waitFor();
+        const rows = await page.locator("[data-state=done]").textContent();
+        equal(Number(rows.match(/([0-9,]+) rows? in/)[1].replaceAll(",", "")), count, path);
+      });
+  });
   await check("the graph leads to groups, and lists the same", () =>
     on(browser, server, "/active?view=graph", {}, async (page) => {
       const graph = page.locator("[data-edges]");

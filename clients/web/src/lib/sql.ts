@@ -11,6 +11,16 @@ export function where(...conditions: (string | false | undefined)[]): string {
   return set.length ? ` WHERE ${set.join(" AND ")}` : "";
 }
 
+/** Groups whose id, or a topic of theirs, holds a text: as the server searches. */
+export function groupsLike(search: string): string {
+  const has = (column: string) => `strpos(${column}, ${text(search)}) > 0`;
+  const reads = (table: string) => `${GROUP} IN (SELECT ${GROUP} FROM ${table} WHERE ${has("topic")})`;
+  return `(${has("group_id")} OR ${reads("offsets")} OR ${reads("assignments")})`;
+}
+
+/** A group in all clusters. */
+export const GROUP = "cluster || '/' || group_id";
+
 /** Rows of the groups that are worst come first. */
 export const BY_SEVERITY =
   "array_position(['data_lost', 'stopped', 'stalled', 'rewind', 'lagging', 'unknown', 'ok'], status)";
