@@ -9,6 +9,7 @@ mod check;
 mod engine;
 mod error;
 mod guard;
+mod marks;
 mod memory;
 mod spelling;
 mod places;

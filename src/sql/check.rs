@@ -21,7 +21,7 @@ use datafusion::{
     },
 };
 
-use super::{error::SqlError, views};
+use super::{error::SqlError, marks, views};
 use crate::config;
 
 fn limit(number: usize, max: usize, what: &str, setting: &'static str) -> Result<(), SqlError> {
@@ -248,6 +248,7 @@ pub(super) fn plan(plan: &LogicalPlan, settings: &config::Sql) -> Result<()> {
         if node.schema().fields().iter().any(|field| is_too_deep(field.data_type(), 3)) {
             return Err(SqlError::Invalid("lists are nested too deep".to_owned()).into_datafusion());
         }
+        marks::check(node)?;
         node.apply_expressions(|expression| expression.apply(check))
     })?;
     let copies = growth(plan);
