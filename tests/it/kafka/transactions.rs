@@ -263,7 +263,8 @@ fn the_latest_has_every_acknowledged_commit(release: Release) {
     read(&mut driver, "whole", whole, READS / 5, "transactions behind an open transaction");
 
     // What the open transaction itself commits cannot be known before its end.
-    let refused = latest_within(&server, open, Duration::from_secs(3)).unwrap_err();
+    // The server gives up a twentieth before the caller does, which a busy machine takes to answer.
+    let refused = latest_within(&server, open, Duration::from_secs(12)).unwrap_err();
     assert_eq!(refused.code(), Code::DeadlineExceeded);
     let says = refused.message();
     assert!(says.contains(&format!("log partition {}", partition.unwrap())) && says.contains("transaction"), "{says}");
