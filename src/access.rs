@@ -9,12 +9,13 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{
     Router,
+    body::to_bytes,
     extract::{Request, State},
     http::header::AUTHORIZATION,
     middleware::{Next, from_fn_with_state},
     response::Response,
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 mod file;
@@ -28,6 +29,9 @@ use crate::{config, error::Error, rpc, web};
 use file::FromFiles;
 use tokens::Tokens;
 
+/// What of a request is read although it is refused, and for how long.
+const DRAINED_BYTES: usize = 64 * 1024;
+const DRAINED_FOR: Duration = Duration::from_secs(2);
 /// Time between two looks at the files.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
@@ -142,7 +146,12 @@ async fn check(State(tokens): State<Arc<FromFiles<Tokens>>>, mut request: Reques
     }
     tracing::debug!(path = request.uri().path(), shown = shown.is_some(), "refused without a token");
     let error = refusal(if shown.is_some() { "the token is not accepted" } else { "a token is needed" });
-    rpc::problem(request.headers(), &error).unwrap_or_else(|| web::problem(&error))
+    if let Some(refused) = rpc::problem(request.headers(), &error) {
+        return refused;
+    }
+    // What is still on its way when the connection closes would take the answer with it (RFC 9112 §9.6).
+    let _ = timeout(DRAINED_FOR, to_bytes(request.into_body(), DRAINED_BYTES)).await;
+    web::problem(&error)
 }
 
 fn refusal(what: &str) -> Error {
