@@ -131,8 +131,9 @@ export async function lists(browser, server) {
         const status = page.locator(shown);
         await status.waitFor();
         const name = shown.slice(1, -1);
-        const count = Number(await status.getAttribute(name));
-        assert(count > 0, `${path}: ${count}`);
+        const shownRows = async () => Number(await status.getAttribute(name));
+        await until(`rows of ${path}`, async () => (await shownRows()) > 0, 90_000);
+        const count = await shownRows();
         await page.locator("a.sql").first().click();
         await page.locator("[data-state=done]").waitFor();
         const rows = await page.locator("[data-state=done]").textContent();

@@ -25,6 +25,15 @@ export const GROUP = "cluster || '/' || group_id";
 export const BY_SEVERITY =
   "array_position(['data_lost', 'stopped', 'stalled', 'rewind', 'lagging', 'unknown', 'ok'], status)";
 
+/** What charts over time show, from a time (ms) on. */
+export function overTime(condition: string, from: number): string {
+  return (
+    `SELECT sampled_at, sum(committed_offset) AS committed_offset, sum(log_end_offset) AS log_end_offset,\n` +
+    `       sum(lag) AS lag, max(lag_seconds) AS lag_seconds\n` +
+    `FROM history${where(condition, `sampled_at >= TIMESTAMP '${new Date(from).toISOString().slice(0, 19)}'`)}\nGROUP BY 1 ORDER BY 1`
+  );
+}
+
 /** The path of the SQL page that runs it. */
 export function sqlPath(statement: string): string {
   return `/sql?${new URLSearchParams({ q: statement })}`;
