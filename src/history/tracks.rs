@@ -69,7 +69,7 @@ const LOGS_KEPT: usize = 1 << 20;
 pub struct Reader<'a> {
     cluster: &'a ClusterCut,
     from: Index,
-    /// What becomes of ages is wanted.
+    /// Whether keys are to tell when log ends passed offsets, see [`Reader::with_ages`].
     ages: bool,
     newest: Ticks,
     logs: HashMap<Name, Arc<Logs>>,

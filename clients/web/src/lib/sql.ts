@@ -25,12 +25,18 @@ export const GROUP = "cluster || '/' || group_id";
 export const BY_SEVERITY =
   "array_position(['data_lost', 'stopped', 'stalled', 'rewind', 'lagging', 'unknown', 'ok'], status)";
 
-/** What charts over time show, from a time (ms) on. */
-export function overTime(condition: string, from: number): string {
+/** The greatest age over time. Nobody knows it where none is behind but those of unknown age. */
+const OLDEST =
+  "CASE WHEN max(lag_seconds) > 0 OR count(*) FILTER (WHERE lag > 0 AND lag_seconds IS NULL) = 0\n" +
+  "            THEN max(lag_seconds) END AS lag_seconds";
+
+/** What charts over time show, of each cluster, from a time (ms) on. */
+export function overTime(condition: string | undefined, from: number): string {
+  const since = `sampled_at >= TIMESTAMP '${new Date(from).toISOString().slice(0, 19)}'`;
   return (
-    `SELECT sampled_at, sum(committed_offset) AS committed_offset, sum(log_end_offset) AS log_end_offset,\n` +
-    `       sum(lag) AS lag, max(lag_seconds) AS lag_seconds\n` +
-    `FROM history${where(condition, `sampled_at >= TIMESTAMP '${new Date(from).toISOString().slice(0, 19)}'`)}\nGROUP BY 1 ORDER BY 1`
+    `SELECT sampled_at, cluster, sum(committed_offset) AS committed_offset, sum(log_end_offset) AS log_end_offset,\n` +
+    `       sum(lag) AS lag, ${OLDEST}\n` +
+    `FROM history${where(condition, since)}\nGROUP BY 1, 2 ORDER BY 1, 2`
   );
 }
 
