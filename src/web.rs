@@ -147,9 +147,11 @@ async fn metrics(
     ([(header::CONTENT_TYPE, content_type)], coding, Body::from_stream(ReceiverStream::new(pieces))).into_response()
 }
 
-/// gRPC callers of a service that is not there get their own kind of answer.
+/// gRPC callers of a service that is not there get their own kind of answer; who reads HTML, the dashboard, which says
+/// that there is no such page.
 async fn fallback(headers: HeaderMap) -> Response {
-    rpc::unimplemented(&headers).unwrap_or_else(not_found)
+    let page = || Some((StatusCode::NOT_FOUND, assets::document(&headers)?).into_response());
+    rpc::unimplemented(&headers).or_else(page).unwrap_or_else(not_found)
 }
 
 fn not_found() -> Response {

@@ -9,10 +9,11 @@ use super::{
     workload::{Moment, Sink, Topic},
 };
 
-/// How far [`Behaviour::Rewinds`] trails the end, how far it goes back, and each how many commits.
+/// How far [`Behaviour::Rewinds`] trails the end, how far it goes back, and each how many commits: more often than the
+/// window of a status is long, so that it is known for that all the time.
 const TRAIL: i64 = 250;
-const REWIND: i64 = 400;
-const REWIND_EVERY: u64 = 15;
+const REWIND: i64 = 200;
+const REWIND_EVERY: u64 = 6;
 
 /// How many members [`Behaviour::Rebalances`] has, in turn.
 const TURNOUT: [usize; 4] = [2, 3, 4, 3];

@@ -31,7 +31,7 @@ pub(super) fn get_active_consumer(
     let after: Option<(String, String)> = tokens.read(&request.page_token)?;
     let cut = store.cut(&request.cluster, request.allow_partial)?.require_loaded()?;
     let after = after.as_ref().map_or(("", ""), |after| (after.0.as_str(), after.1.as_str()));
-    let search = Search::new(&request.search);
+    let search = Search::new(&request.search)?;
     let active = sorted_groups(&cut, after)
         .filter(|group| (&*group.cluster.cluster.name, &*group.group.id) > after)
         .filter(|group| search.matches(*group))

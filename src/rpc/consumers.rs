@@ -33,20 +33,20 @@ enum Next {
 /// Which groups a request asks for.
 struct Asked<'r> {
     request: &'r proto::GetConsumerRequest,
-    search: Search<'r>,
+    search: Search,
     ids: BTreeSet<&'r str>,
 }
 
 impl<'r> Asked<'r> {
-    fn new(request: &'r proto::GetConsumerRequest) -> Self {
+    fn new(request: &'r proto::GetConsumerRequest) -> Result<Self, Error> {
         let ids = request.group_ids.iter().map(String::as_str).collect();
-        Self { request, search: Search::new(&request.search), ids }
+        Ok(Self { request, search: Search::new(&request.search)?, ids })
     }
 
     /// Whether it takes all groups.
     fn is_all(&self) -> bool {
-        let proto::GetConsumerRequest { search, statuses, kinds, active, .. } = self.request;
-        self.ids.is_empty() && search.is_empty() && statuses.is_empty() && kinds.is_empty() && active.is_none()
+        let proto::GetConsumerRequest { statuses, kinds, active, .. } = self.request;
+        self.ids.is_empty() && self.search.is_empty() && statuses.is_empty() && kinds.is_empty() && active.is_none()
     }
 
     /// Whether [`Asked::takes`] does not say all.
@@ -90,7 +90,7 @@ pub(super) fn get_consumer(
     let tokens = Tokens::new(&whole);
     let next: Option<Next> = tokens.read(&request.page_token)?;
     let cut = store.cut(&request.cluster, request.allow_partial)?.require_loaded()?;
-    let asked = Asked::new(&request);
+    let asked = Asked::new(&request)?;
     let all = cut.clusters.iter().map(ClusterCut::group_count).sum();
     let (consumers, next, total) = match next {
         Some(Next::Walk(id, from)) => {

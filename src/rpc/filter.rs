@@ -16,7 +16,7 @@ pub(super) enum NameFilter {
 }
 
 /// Bounds the memory of a compiled regular expression.
-const REGEX_BYTES: usize = 1 << 20;
+pub(super) const REGEX_BYTES: usize = 1 << 20;
 
 impl NameFilter {
     fn new(field: &str, filter: Option<proto::StringFilter>) -> Result<Self, Error> {

@@ -27,6 +27,7 @@ use super::{check, session, table::COMMENT, tables};
 
 mod active_consumers;
 mod consumers;
+mod relations;
 mod stopped_groups;
 
 /// What is written down of a view.
@@ -40,7 +41,7 @@ struct Definition {
     columns: &'static [(&'static str, &'static str)],
 }
 
-const DEFINITIONS: &[Definition] = &[active_consumers::VIEW, consumers::VIEW, stopped_groups::VIEW];
+const DEFINITIONS: &[Definition] = &[relations::VIEW, active_consumers::VIEW, consumers::VIEW, stopped_groups::VIEW];
 
 /// A view.
 #[derive(Debug)]

@@ -147,7 +147,7 @@ export async function lists(browser, server) {
       assert(Number(await graph.getAttribute("data-edges")) > 50, "edges");
       const box = await graph.boundingBox();
       const rem = await page.evaluate(() => parseFloat(getComputedStyle(document.documentElement).fontSize));
-      const x = box.x + Math.max(Math.min(box.width * 0.24, 18 * rem), 7 * rem);
+      const x = box.x + Math.max(Math.min(box.width * 0.24, 24 * rem), 7 * rem);
       for (let y = box.y + 5; y < box.y + 300 && !page.url().includes("/group?"); y += 4) await page.mouse.click(x, y);
       assert(page.url().includes("/group?cluster=demo&id="), page.url());
       await page.goBack();

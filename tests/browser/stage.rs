@@ -3,7 +3,8 @@
 //!
 //! `stage ADDRESS_FILE GROUPS`, then a command a line on stdin, each answered by a line once it is done:
 //! `commit PARTITION OFFSET TOPIC GROUP` (separated by tabs, the group as JSON), `down` and `up` (the brokers), `stop` and
-//! `start` (the server, on the same port). It ends with its stdin.
+//! `start` (the server, on the same port), `freeze LOG_PARTITION` and `thaw LOG_PARTITION` (as an open transaction does,
+//! since an hour ago). It ends with its stdin.
 
 use std::{
     collections::BTreeMap,
@@ -11,6 +12,7 @@ use std::{
     fs,
     io::{BufRead as _, Write as _, stdin, stdout},
     net::SocketAddr,
+    sync::Arc,
     time::Duration,
 };
 
@@ -23,6 +25,7 @@ use offsetd::{
         records::{Commit, GroupDescription, Member, assignment, subscription},
         writer::Writer,
     },
+    store::Store,
 };
 use tokio::{runtime::Runtime, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -73,6 +76,10 @@ fn main() -> Result<(), Failure> {
                 let group: String = serde_json::from_str(group)?;
                 writer.commit(&Commit::new(&group, topic, partition.parse()?, offset.parse()?, clock.now()))?;
                 writer.flush()?;
+            }
+            [what @ ("freeze" | "thaw"), partition] => {
+                let since = (*what == "freeze").then(|| clock.now() - 3_600_000);
+                server.as_ref().map_or(Ok(()), |server| server.freeze(partition.parse()?, since))?;
             }
             ["down"] => kafka.mock()?.broker_down(1)?,
             ["up"] => kafka.mock()?.broker_up(1)?,
@@ -128,6 +135,7 @@ fn fill(writer: &Writer, groups: i32, now: i64) -> Result<(), Failure> {
 
 struct Server {
     address: SocketAddr,
+    store: Arc<Store>,
     stop: CancellationToken,
     running: JoinHandle<Result<(), AppError>>,
 }
@@ -157,7 +165,14 @@ impl Server {
         }
         let stop = CancellationToken::new();
         let app = runtime.block_on(App::build(config, Clock::system(), stop.clone()))?;
-        Ok(Self { address: app.address(), stop, running: runtime.spawn(app.run()) })
+        Ok(Self { address: app.address(), store: Arc::clone(app.store()), stop, running: runtime.spawn(app.run()) })
+    }
+
+    fn freeze(&self, log_partition: i32, since: Option<i64>) -> Result<(), Failure> {
+        let shards = self.store.clusters().iter().flat_map(|cluster| cluster.shards());
+        let shard = shards.into_iter().find(|shard| shard.key.log_partition == log_partition);
+        shard.ok_or("no such log partition")?.progress.set_open_transaction_since(since);
+        Ok(())
     }
 
     fn stop(self, runtime: &Runtime) -> Result<(), Failure> {

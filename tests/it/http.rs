@@ -272,7 +272,19 @@ fn browsers_get_the_dashboard_and_others_a_text() {
 
     assert!(lab.get("/").text().contains("/v1/sql"));
     assert_problem(&lab.get("/consumers"), 404, "no such page");
-    assert_problem(&browse(&lab, "/nothing", HTML, "identity"), 404, "no such page");
+}
+
+#[test]
+fn what_is_not_there_is_a_page_in_browsers_and_json_for_programs() {
+    let lab = Lab::new(1);
+    for path in ["/nothing", "/consumers/of/nothing", "/v1/nothing"] {
+        let page = browse(&lab, path, HTML, "identity");
+        assert_eq!((page.status, page.header("content-type")), (404, "text/html; charset=utf-8"), "{path}");
+        assert!(page.text().contains("<div id=\"app\">") && page.header("content-security-policy").contains("'none'"));
+        for accept in ["*/*", "application/json"] {
+            assert_problem(&browse(&lab, path, accept, "identity"), 404, "no such page");
+        }
+    }
 }
 
 #[test]

@@ -3,9 +3,11 @@
 use std::cell::RefCell;
 
 use hashbrown::HashMap;
-use memchr::memmem::Finder;
+use regex::{Regex, RegexBuilder};
 
+use super::super::filter::REGEX_BYTES;
 use crate::{
+    error::Error,
     model::Name,
     store::{
         cut::GroupCut,
@@ -13,26 +15,36 @@ use crate::{
     },
 };
 
-/// Finds groups whose id, or one of whose topics, contains a text.
+/// Finds groups whose id, or one of whose topics, contains a text, in upper or lower case: what `ILIKE` says in SQL.
 #[derive(Debug)]
-pub(in super::super) struct Search<'s> {
-    text: &'s str,
-    finder: Finder<'s>,
+pub(in super::super) struct Search {
+    /// `None` finds all.
+    text: Option<Regex>,
     /// Topics that were looked at, by where their names lie: groups share names, which stay where they are as
     /// long as the cut.
     topics: RefCell<HashMap<*const u8, bool>>,
 }
 
-impl<'s> Search<'s> {
+impl Search {
     /// An empty text finds all.
-    pub(in super::super) fn new(text: &'s str) -> Self {
-        Self { text, finder: Finder::new(text), topics: RefCell::default() }
+    ///
+    /// # Errors
+    /// A text that is far longer than any name.
+    pub(in super::super) fn new(text: &str) -> Result<Self, Error> {
+        let build = || RegexBuilder::new(&regex::escape(text)).case_insensitive(true).size_limit(REGEX_BYTES).build();
+        let text = (!text.is_empty()).then(build).transpose();
+        let text = text.map_err(|_| Error::Invalid("search: the text is too long".to_owned()))?;
+        Ok(Self { text, topics: RefCell::default() })
+    }
+
+    pub(in super::super) fn is_empty(&self) -> bool {
+        self.text.is_none()
     }
 
     /// Whether it finds a group. All groups asked about must be of one cut.
     pub(in super::super) fn matches(&self, group: GroupCut<'_>) -> bool {
         let view = group.group;
-        self.text.is_empty()
+        self.is_empty()
             || self.is_in(&view.id)
             || view.topic_counts().any(|(topic, _)| self.is_in_topic(topic))
             || view.membership().is_some_and(|membership| {
@@ -42,7 +54,7 @@ impl<'s> Search<'s> {
     }
 
     fn is_in(&self, name: &str) -> bool {
-        self.finder.find(name.as_bytes()).is_some()
+        self.text.as_ref().is_none_or(|text| text.is_match(name))
     }
 
     fn is_in_topic(&self, name: &Name) -> bool {

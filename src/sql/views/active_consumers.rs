@@ -1,40 +1,11 @@
 //! `active_consumers`: the edges of the graph group → topic → owner.
-//!
-//! The two plain counts also keep DataFusion from grouping by partition first to count distinct ones, which would hold
-//! a row for each offset.
 
-use super::Definition;
+use super::{Definition, relations};
 
 pub(super) const VIEW: Definition = Definition {
     name: "active_consumers",
     comment: "One row per active group, topic and member that holds partitions of it: edges group → topic → owner",
     sql: "\
-WITH held AS (
-    SELECT cluster, group_id, topic, partition, member_id, committed_offset, lag, committed_at FROM lag
-    UNION ALL
-    SELECT cluster, group_id, topic, partition, member_id, NULL, NULL, NULL FROM assignments WHERE kind = 'current'
-), edges AS (
-    SELECT cluster, group_id, topic, member_id, CAST(count(DISTINCT partition) AS INT) AS partitions, sum(lag) AS lag,
-           CAST(count(committed_offset) - count(lag) AS INT) AS unknown_lag_partitions,
-           max(committed_at) AS last_committed_at
-    FROM held GROUP BY cluster, group_id, topic, member_id
-)
-SELECT e.cluster, e.group_id, e.topic, e.partitions, e.member_id, m.instance_id, m.client_id, m.client_host,
-       e.lag, e.unknown_lag_partitions, e.last_committed_at
-FROM edges e
-JOIN groups g ON g.cluster = e.cluster AND g.group_id = e.group_id AND g.active
-LEFT JOIN members m ON m.cluster = e.cluster AND m.group_id = e.group_id AND m.member_id = e.member_id",
-    columns: &[
-        ("cluster", "Name that the operator gave the cluster"),
-        ("group_id", "Group that committed lately, or has members"),
-        ("topic", "Topic that the group committed to, or the member holds partitions of"),
-        ("partitions", "Partitions of the topic that the member holds; those without an owner where member_id is NULL"),
-        ("member_id", "The owner; NULL where nobody holds the partitions"),
-        ("instance_id", "group.instance.id of the owner, if it is a static member"),
-        ("client_id", "client.id of the owner"),
-        ("client_host", "Host of the owner, as the broker recorded it"),
-        ("lag", "Sum of the known lags of these partitions"),
-        ("unknown_lag_partitions", "Committed ones of these whose lag is not known"),
-        ("last_committed_at", "The newest commit to these partitions (UTC)"),
-    ],
+SELECT r.* FROM relations r JOIN groups g ON g.cluster = r.cluster AND g.group_id = r.group_id AND g.active",
+    columns: relations::COLUMNS,
 };

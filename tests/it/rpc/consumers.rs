@@ -102,7 +102,12 @@ fn a_search_finds_parts_of_the_group_id_and_of_topics() {
     assert_eq!(found("rder"), "audit billing idle");
     assert_eq!(found("payments"), "billing members-only", "assigned counts, not only committed");
     assert_eq!(found("vanished"), "gone");
-    assert_eq!(found("BILLING"), "");
+    assert_eq!(
+        (found("BILL"), found("Payments")),
+        ("billing".to_owned(), "billing members-only".to_owned()),
+        "any case"
+    );
+    assert_eq!(found("b.lling"), "");
     assert_eq!(found("%"), "");
 }
 

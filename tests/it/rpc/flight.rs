@@ -214,7 +214,7 @@ fn tables_are_found_with_and_without_a_catalog_and_by_patterns() {
     let views = tables(None, None, None, &["VIEW"]);
     assert_eq!(
         views.column(2).as_string::<i32>().iter().flatten().collect::<Vec<_>>(),
-        ["active_consumers", "consumers", "stopped_groups"]
+        ["active_consumers", "consumers", "relations", "stopped_groups"]
     );
     let of_tables = all - views.num_rows();
     assert_eq!(tables(Some("offsetd"), Some("public"), None, &["TABLE"]).num_rows(), of_tables);

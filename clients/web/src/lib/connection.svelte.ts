@@ -1,6 +1,6 @@
 // Whether the server answers. GetStatus is asked all the time: it always answers, and says how loading goes.
 import { Code } from "@connectrpc/connect";
-import type { GetStatusResponse } from "../gen/offsetd/v1/offsets_pb";
+import type { ClusterStatus, GetStatusResponse } from "../gen/offsetd/v1/offsets_pb";
 import { client, problem } from "./rpc";
 
 const EVERY = 2000;
@@ -52,6 +52,11 @@ class Connection {
       return [Code.Unauthenticated, Code.PermissionDenied].includes(problem(error).code);
     }
   }
+}
+
+/** What is counted of a cluster: nothing is known before any of it is read. */
+export function counted(cluster: ClusterStatus, count: bigint): bigint | undefined {
+  return cluster.ready || count > 0n ? count : undefined;
 }
 
 export const connection = new Connection();

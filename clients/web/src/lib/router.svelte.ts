@@ -3,12 +3,17 @@
 
 /** Pages by path; the server knows the same ones. */
 export const PAGES = ["/", "/consumers", "/active", "/group", "/topics", "/topic", "/sql", "/server"] as const;
+/** Those that are about all clusters, or the one in the query. */
+const LISTS = ["/", "/consumers", "/active", "/topics", "/server"];
 
 class Router {
   url = $state.raw(new URL(location.href));
+  /** The cluster that the lists were last asked about: what is about one thing leads back to it. */
+  #cluster = $state("");
 
   constructor() {
-    addEventListener("popstate", () => (this.url = new URL(location.href)));
+    this.#show(location.href);
+    addEventListener("popstate", () => this.#show(location.href));
     document.addEventListener("click", (event) => this.#click(event));
   }
 
@@ -20,9 +25,19 @@ class Router {
     return this.url.searchParams.get(name) ?? "";
   }
 
+  /** The path of a list, about the same cluster. */
+  list(path: string): string {
+    return this.#cluster && LISTS.includes(path) ? `${path}?${new URLSearchParams({ cluster: this.#cluster })}` : path;
+  }
+
+  #show(href: string): void {
+    this.url = new URL(href);
+    if (LISTS.includes(this.path)) this.#cluster = this.get("cluster");
+  }
+
   go(href: string): void {
     history.pushState(null, "", href);
-    this.url = new URL(location.href);
+    this.#show(location.href);
     scrollTo(0, 0);
   }
 
@@ -35,7 +50,7 @@ class Router {
     }
     if (url.href === this.url.href) return;
     history.replaceState(null, "", url);
-    this.url = url;
+    this.#show(url.href);
   }
 
   #click(event: MouseEvent): void {

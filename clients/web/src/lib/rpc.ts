@@ -4,9 +4,13 @@ import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { OffsetService, SqlFormat } from "../gen/offsetd/v1/offsets_pb";
 import { token } from "./token.svelte";
 
-const authorize: Interceptor = (next) => (request) => {
-  if (token.value) request.header.set("authorization", `Bearer ${token.value}`);
-  return next(request);
+const authorize: Interceptor = (next) => async (request) => {
+  const { value } = token;
+  if (value) request.header.set("authorization", `Bearer ${value}`);
+  const answer = await next(request);
+  // A stream may be refused later.
+  if (!answer.stream) token.accept(value);
+  return answer;
 };
 
 export const client = createClient(

@@ -11,32 +11,44 @@ export function where(...conditions: (string | false | undefined)[]): string {
   return set.length ? ` WHERE ${set.join(" AND ")}` : "";
 }
 
-/** Groups whose id, or a topic of theirs, holds a text: as the server searches. */
+/** Whether a column holds a text, in upper or lower case: as the server searches. */
+export function has(column: string, search: string): string {
+  return `${column} ILIKE ${text(`%${search.replace(/[\\%_]/g, "\\$&")}%`)}`;
+}
+
+/** Groups whose id, or a topic of theirs, holds a text. */
 export function groupsLike(search: string): string {
-  const has = (column: string) => `strpos(${column}, ${text(search)}) > 0`;
-  const reads = (table: string) => `${GROUP} IN (SELECT ${GROUP} FROM ${table} WHERE ${has("topic")})`;
-  return `(${has("group_id")} OR ${reads("offsets")} OR ${reads("assignments")})`;
+  const topic = has("topic", search);
+  const reads = (rows: string) => `${GROUP} IN (SELECT ${GROUP} FROM ${rows})`;
+  const held = `assignments WHERE kind = 'current' AND ${topic}`;
+  return `(${has("group_id", search)} OR ${reads(`offsets WHERE ${topic}`)} OR ${reads(held)})`;
 }
 
 /** A group in all clusters. */
 export const GROUP = "cluster || '/' || group_id";
 
+const STATUSES = "['data_lost', 'stopped', 'stalled', 'rewind', 'lagging', 'unknown', 'ok']";
+
 /** Rows of the groups that are worst come first. */
-export const BY_SEVERITY =
-  "array_position(['data_lost', 'stopped', 'stalled', 'rewind', 'lagging', 'unknown', 'ok'], status)";
+export const BY_SEVERITY = `array_position(${STATUSES}, status)`;
+
+/** Of some rows. */
+export const WORST_STATUS = `array_element(${STATUSES}, CAST(min(${BY_SEVERITY}) AS BIGINT))`;
 
 /** The greatest age over time. Nobody knows it where none is behind but those of unknown age. */
 const OLDEST =
   "CASE WHEN max(lag_seconds) > 0 OR count(*) FILTER (WHERE lag > 0 AND lag_seconds IS NULL) = 0\n" +
   "            THEN max(lag_seconds) END AS lag_seconds";
 
-/** What charts over time show, of each cluster, from a time (ms) on. */
-export function overTime(condition: string | undefined, from: number): string {
-  const since = `sampled_at >= TIMESTAMP '${new Date(from).toISOString().slice(0, 19)}'`;
+const at = (ms: number) => `TIMESTAMP '${new Date(ms).toISOString().slice(0, 19)}'`;
+
+/** What charts over time show, a line for each cluster or group, between two times (ms). */
+export function overTime(condition: string | undefined, from: number, to?: number, by = "cluster"): string {
+  const since = `sampled_at >= ${at(from)}`;
   return (
-    `SELECT sampled_at, cluster, sum(committed_offset) AS committed_offset, sum(log_end_offset) AS log_end_offset,\n` +
+    `SELECT sampled_at, ${by}, sum(committed_offset) AS committed_offset, sum(log_end_offset) AS log_end_offset,\n` +
     `       sum(lag) AS lag, ${OLDEST}\n` +
-    `FROM history${where(condition, since)}\nGROUP BY 1, 2 ORDER BY 1, 2`
+    `FROM history${where(condition, since, to !== undefined && `sampled_at <= ${at(to)}`)}\nGROUP BY 1, 2 ORDER BY 1, 2`
   );
 }
 

@@ -4,6 +4,8 @@ const KEY = "offsetd-token";
 
 class Token {
   value = $state(sessionStorage.getItem(KEY) ?? "");
+  /** The server took it. */
+  accepted = $state(sessionStorage.getItem(KEY) !== null);
   /** The server refused the call: ask. */
   wanted = $state(false);
   /** Grows when a new token is to be tried. */
@@ -15,10 +17,17 @@ class Token {
 
   give(value: string): void {
     this.value = value;
+    this.accepted = false;
     this.wanted = false;
     this.tries += 1;
-    if (value) sessionStorage.setItem(KEY, value);
-    else sessionStorage.removeItem(KEY);
+    sessionStorage.removeItem(KEY);
+  }
+
+  /** A call with it succeeded: only then is it worth keeping. */
+  accept(value: string): void {
+    if (!value || value !== this.value || this.accepted) return;
+    this.accepted = true;
+    sessionStorage.setItem(KEY, value);
   }
 }
 
