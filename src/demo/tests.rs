@@ -171,6 +171,25 @@ fn a_day_of_the_demo_loses_nothing_that_a_later_reader_needs() {
     assert!((20..200).contains(&per_second), "{per_second}");
 }
 
+#[test]
+fn the_group_that_rewinds_does_so_in_every_window_so_that_its_status_rests() {
+    // Samples of a second, ten of which are a window.
+    const WINDOW: u64 = 10 * 1000 / TICK_MS;
+    let (mut workload, mut account) = (Workload::new(), Account::new());
+    let key = ("inventory-projector".to_owned(), "inventory".to_owned(), 0);
+    let (mut before, mut rewound) = (0, 0);
+    for tick in 0..HISTORY * 3 {
+        workload.tick(i64::try_from(tick * TICK_MS).unwrap(), &mut account).unwrap();
+        let offset = account.keys.get(&key).map_or(0, |key| key.offset);
+        if offset < before {
+            rewound = tick;
+        }
+        before = offset;
+        assert!(tick - rewound < WINDOW, "not since tick {rewound}, at {tick}");
+    }
+    assert!(rewound > 0);
+}
+
 /// The play as text.
 struct Script(Vec<String>);
 

@@ -84,9 +84,9 @@ export async function lists(browser, server) {
     on(browser, server, "/consumers", {}, async (page) => {
       await page.waitForSelector("[data-group]");
       await page.keyboard.press("/");
-      await page.keyboard.type("warehouse");
+      await page.keyboard.type("WareHouse");
       await until("only matches", async () => (await ids(page)).join() === "warehouse-loader,warehouse-sync");
-      assert(page.url().includes("q=warehouse"), page.url());
+      assert(page.url().includes("q=WareHouse"), page.url());
       await page.getByRole("searchbox").fill("payments");
       await until("groups that read a topic", async () => (await ids(page)).includes("billing"));
       await page.getByRole("searchbox").fill("");
@@ -110,10 +110,35 @@ export async function lists(browser, server) {
       assert(page.url().includes("/sql?q=SELECT+sum"), page.url());
       assert(Number(await page.locator("[role=cell]").first().textContent()) > 0, "a lag");
     }));
+  await check("the chart of a topic leads to its SQL, which is drawn", () =>
+    on(browser, server, "/topic?cluster=demo&name=orders", {}, async (page) => {
+      await until("points", async () => Number(await page.getByRole("img", { name: "Lag of the consumers of orders" }).getAttribute("data-points")) > 0);
+      await page.getByRole("link", { name: "SQL of the lag of the consumers" }).click();
+      await page.locator("[data-state=done]").waitFor();
+      await page.getByRole("button", { name: "Chart" }).click();
+      const chart = page.getByRole("img", { name: "committed_offset over time" });
+      await until("points of it", async () => Number(await chart.getAttribute("data-points")) > 0);
+      assert((await page.locator(".legend").innerText()).includes("warehouse-loader"), "a line for each group");
+    }));
+  await check("owners are read in full at 400 px", () =>
+    on(browser, server, "/active?view=list&q=ledger", { width: 400, height: 800 }, async (page) => {
+      const owner = page.getByText("consumer-ledger-writer-1").first();
+      await owner.waitFor();
+      await page.getByText(/10\.0\.20\./).first().waitFor();
+      const cell = owner.locator("xpath=ancestor-or-self::*[@role='cell']");
+      assert(await cell.evaluate((cell) => cell.scrollWidth <= cell.clientWidth), "cut");
+    }));
+  await check("a path without a page is a page with status 404 and a way home", () =>
+    on(browser, server, "/nowhere", {}, async (page) => {
+      await page.getByText("There is no page /nowhere.").waitFor();
+      equal((await page.request.get(`${server.url}/nowhere`, { headers: { accept: "text/html" } })).status(), 404);
+      await page.getByRole("link", { name: "To the overview" }).click();
+      await page.locator("[data-figure=lag]").waitFor();
+    }));
   await check("topics are searched and filtered", () =>
     on(browser, server, "/topics?cluster=demo", {}, async (page) => {
       await page.locator("[role=cell] a").first().waitFor();
-      await page.getByRole("searchbox").fill("orders");
+      await page.getByRole("searchbox").fill("ORDERS");
       const topics = () => page.locator("[role=cell]:first-child a").allTextContents();
       await until("only matches", async () => (await topics()).length > 0 && (await topics()).every((topic) => topic.includes("orders")));
       await page.getByRole("button", { name: "Produced" }).click();
@@ -122,9 +147,10 @@ export async function lists(browser, server) {
     }));
   await check("the SQL of a list gives as many rows as the list", async () => {
     for (const [path, shown] of [
-      ["/consumers?q=shipments", "[data-total]"],
+      ["/consumers?q=Shipments", "[data-total]"],
       ["/consumers?q=orders&sort=status&dir=desc", "[data-total]"],
-      ["/active?view=list&status=lagging", "[data-edges-shown]"],
+      ["/active?view=list&status=lagging&within=60", "[data-edges-shown]"],
+      ["/active?view=list&q=parcel", "[data-edges-shown]"],
       ["/topics?q=orders&cluster=demo", "[data-topics]"],
     ])
       await on(browser, server, path, {}, async (page) => {
@@ -147,7 +173,7 @@ export async function lists(browser, server) {
       assert(Number(await graph.getAttribute("data-edges")) > 50, "edges");
       const box = await graph.boundingBox();
       const rem = await page.evaluate(() => parseFloat(getComputedStyle(document.documentElement).fontSize));
-      const x = box.x + Math.max(Math.min(box.width * 0.24, 24 * rem), 7 * rem);
+      const x = box.x + Math.max(Math.min(box.width * 0.3, 24 * rem), 7 * rem);
       for (let y = box.y + 5; y < box.y + 300 && !page.url().includes("/group?"); y += 4) await page.mouse.click(x, y);
       assert(page.url().includes("/group?cluster=demo&id="), page.url());
       await page.goBack();

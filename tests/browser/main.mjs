@@ -1,6 +1,8 @@
 // The dashboard in a browser. An argument, a regular expression, chooses checks by name.
 import { lists, pages, screenshots } from "./demo.mjs";
 import { demo, launch, stage, summary } from "./harness.mjs";
+import { numbers } from "./numbers.mjs";
+import { several } from "./several.mjs";
 import { sql } from "./sql.mjs";
 import { away, staged, token } from "./stage.mjs";
 
@@ -11,6 +13,8 @@ try {
   const [small, great] = await Promise.all(servers.map((server) => server.ready()));
   await lists(browser, small);
   await sql(browser, small);
+  await several(browser, small);
+  await numbers(browser, great);
   await staged(browser, great, GROUPS);
   await away(browser, great);
   await token(browser);

@@ -120,6 +120,20 @@ export async function staged(browser, server, groups) {
       assert(edges > 0 && edges <= 300, `${edges} edges`);
       await page.getByText("are too many to read").or(page.getByText("These are the first")).first().waitFor();
     }));
+  await check("what an open transaction freezes is told, and when nothing is", () =>
+    on(browser, server, "/server", {}, async (page) => {
+      await page.locator("[data-frozen='0']").waitFor();
+      await server.tell("freeze", 3);
+      const row = page.getByRole("region", { name: "Freezes" }).locator("tbody tr");
+      await row.waitFor();
+      const [partition, since] = await row.locator("td").allInnerTexts();
+      equal([partition, since], ["3", "1 h ago"]);
+      await page.getByRole("link", { name: "SQL of the freezes" }).click();
+      await page.getByText("1 row in").waitFor();
+      await page.goBack();
+      await server.tell("thaw", 3);
+      await page.locator("[data-frozen='0']").waitFor();
+    }));
   await large(browser, server);
 }
 
@@ -162,7 +176,8 @@ export async function token(browser) {
         };
         await page.getByText("This server wants a token").waitFor();
         await give("not-the-first-token-1");
-        await page.getByText("not accepted any more").waitFor();
+        await page.getByRole("heading", { name: "The token is not accepted", exact: true }).waitFor();
+        equal(await page.evaluate(() => sessionStorage.length), 0, "one that was never accepted is not kept");
         await give(first);
         await page.locator("table tbody tr").first().waitFor();
         equal(await page.evaluate((first) => [sessionStorage.length, JSON.stringify(localStorage).includes(first)], first), [1, false]);
@@ -172,6 +187,13 @@ export async function token(browser) {
         await field.waitFor({ state: "hidden" });
         await until("data by the new token", () => page.evaluate(() => !document.querySelector(".problem")));
       });
+      await check("the metrics are read where a token is wanted", () =>
+        on(browser, server, "/server", {}, async (page) => {
+          await page.getByLabel("Bearer token").fill(second);
+          await page.keyboard.press("Enter");
+          const [metrics] = await Promise.all([page.waitForEvent("popup"), page.getByRole("link", { name: "Metrics" }).click()]);
+          await until("their text", async () => (await metrics.locator("body").innerText()).includes("# TYPE offsetd_"));
+        }));
       assert(![first, second].some((token) => server.log.includes(token)), "the log holds a token");
     } finally {
       await server.stop();

@@ -1,0 +1,61 @@
+// Every list has a link to a statement that gives its rows and its cells.
+import { check, equal, on, until } from "./harness.mjs";
+
+const plain = (text) => text.replaceAll(",", "");
+const host = (row) => row.client_host?.replace(/^\//, "");
+const owner = (row) => (row.client_id === null ? "nobody" : `${row.client_id} ${host(row)}`);
+
+/** Page, the link's name, the table (its name, or the section that it is in), and of what columns its cells are. */
+const LISTS = [
+  ["/", "the ten worst groups", { section: "The ten worst groups" }, { Group: "group_id", Status: "status", Lag: "lag", Members: "members" }],
+  ["/consumers?q=GROUP-0001", "this list", "Consumer groups",
+    { Group: "group_id", Status: "status", Lag: "lag", Topics: "topic_names", Members: "members", State: "state", Kind: "kind" }],
+  ["/active?view=list&q=QUOTED&within=60", "these relations", "Relations",
+    { Group: "group_id", Topic: "topic", "Group's status": "status", Lag: "lag", Owner: owner, Partitions: "partitions" }],
+  ["/topics", "these topics", "Topics",
+    { Topic: "topic", Groups: "groups", Active: "active_groups", Partitions: "partitions", "Log ends": "log_end_offset_sum" }],
+  [`/group?${new URLSearchParams({ cluster: "stage", id: "<img src=x onerror=alert(1)>" })}`, "the partitions", "Partitions of the group",
+    { Topic: "topic", "Part.": "partition", Status: "status", Lag: "lag", Committed: "committed_offset", "Log end": "log_end_offset", Owner: (row) => row.client_id ?? "nobody", Host: host }],
+  ["/topic?cluster=stage&name=wide", "the consumers", { section: "Consumers" }, { Group: "group_id", "Status here": "status", Lag: "lag", Partitions: "partitions" }],
+  ["/topic?cluster=stage&name=orders", "the partitions", "Partitions of the topic",
+    { Partition: "partition", "Log end": "log_end_offset", "Log start": "log_start_offset", "Last stable": "last_stable_offset", Leader: "leader" }],
+  ["/server", "its log partitions", "Log partitions of stage",
+    { Partition: "log_partition", State: "state", Behind: "behind", Position: "position", Records: "records", Deletions: "tombstones", "Not decoded": "not_decoded" }],
+];
+
+/** What of a table is in sight: its columns' names, and texts. */
+function shown(page, table) {
+  const found = typeof table === "string" ? page.getByRole("table", { name: table }) : page.getByRole("region", { name: table.section, exact: true }).locator("table");
+  return found.evaluate((table) => {
+    const [head, ...rows] = [...table.querySelectorAll("[role=row], tr")];
+    const texts = (row) => [...row.querySelectorAll("[role=columnheader], [role=cell], th, td")].map((cell) => cell.innerText.trim().replace(/[↑↓]/, ""));
+    return [texts(head).map((name) => name.trim()), rows.map(texts)];
+  });
+}
+
+function cells(columns, row) {
+  return Object.values(columns).map((of) => {
+    const value = typeof of === "function" ? of(row) : row[of];
+    return value === null || value === undefined ? "–" : String(value).replace("_", " ");
+  });
+}
+
+export async function numbers(browser, server) {
+  for (const [path, link, table, columns] of LISTS) {
+    await check(`${path}: the SQL of ${link} gives its rows and cells`, () =>
+      on(browser, server, path, {}, async (page) => {
+        const a = page.getByRole("link", { name: `SQL of ${link}`, exact: true });
+        await a.waitFor();
+        // Groups become inactive, and offsets of the server's own log move: both are asked until nothing came between.
+        await until("the same", async () => {
+          const statement = new URL(await a.getAttribute("href"), server.url).searchParams.get("q");
+          const [names, rows] = await shown(page, table);
+          const given = (await server.sql(statement)).map((row) => cells(columns, row));
+          // Of a long list, what is in sight; of a cell, its first line: notes follow.
+          const seen = rows.map((row) => Object.keys(columns).map((name) => plain(row[names.indexOf(name)]).split("\n")[0].replace(/read by nobody$/, "").trim()));
+          equal(seen, given.slice(0, seen.length).map((row) => row.map(plain)), path);
+          return seen.length > 0 || undefined;
+        });
+      }));
+  }
+}
