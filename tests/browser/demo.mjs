@@ -120,6 +120,13 @@ export async function lists(browser, server) {
       await until("points of it", async () => Number(await chart.getAttribute("data-points")) > 0);
       assert((await page.locator(".legend").innerText()).includes("warehouse-loader"), "a line for each group");
     }));
+  await check("the rates of a group lead to SQL that gives them", () =>
+    on(browser, server, "/group?cluster=demo&id=billing", {}, async (page) => {
+      await page.getByRole("link", { name: "SQL of the records per second" }).click();
+      await page.locator("[data-state=done]").waitFor();
+      const names = await page.getByRole("columnheader").allTextContents();
+      equal(names.map((name) => name.trim()), ["sampled_at", "cluster", "produced", "consumed"]);
+    }));
   await check("owners are read in full at 400 px", () =>
     on(browser, server, "/active?view=list&q=ledger", { width: 400, height: 800 }, async (page) => {
       const owner = page.getByText("consumer-ledger-writer-1").first();

@@ -1,4 +1,5 @@
 // The relation graph: groups, the topics that they read, and who owns the partitions. Columns, so that it stays readable.
+import { exact } from "./format";
 import type { Consumer, ConsumerEdge } from "../gen/offsetd/v1/offsets_pb";
 
 export interface Node {
@@ -10,6 +11,8 @@ export interface Node {
   status?: string;
   /** Of an owner: whose. */
   group?: string;
+  /** Of many groups or owners as one: of which topic. */
+  topic?: string;
   y: number;
 }
 
@@ -31,6 +34,8 @@ export interface Graph {
 
 /** More cannot be read. */
 export const MOST_EDGES = 300;
+/** Of more reads, so many are shown one by one. */
+const MOST_READS = 60;
 
 const key = (...parts: string[]) => parts.join("\n");
 
@@ -68,21 +73,31 @@ export function graph(consumers: Consumer[], relations: ConsumerEdge[]): Graph {
   let edges = [...reads.values(), ...owns.values()];
   if (edges.length > MOST_EDGES) {
     // Owners as a number of each topic; then only the groups that lag most.
-    const counted = [...owners].map(([topic, members]) => {
-      const { cluster = "" } = nodes.get(topic) ?? {};
-      const many = node("owner", cluster, `${members.size} ${members.size === 1 ? "member" : "members"}`, key("all", topic));
-      return { from: topic, to: many, lag: undefined, status: "ok" };
-    });
-    note = `${edges.length} edges are too many to read: the owners are shown as a number of each topic`;
+    const many = (kind: Node["kind"], at: string, count: number, what: string) => {
+      const { cluster = "", name = "" } = nodes.get(at) ?? {};
+      return node(kind, cluster, `${exact(count)} ${what}${count === 1 ? "" : "s"}`, key("all", at), { topic: name });
+    };
+    const counted = [...owners].map(([topic, members]): Edge => ({
+      from: topic, to: many("owner", topic, members.size, "member"), lag: undefined, status: "ok",
+    }));
+    note = `${exact(edges.length)} edges are too many to read: the owners are shown as a number of each topic`;
     let left = [...reads.values()];
     if (left.length + counted.length > MOST_EDGES) {
       const severity = (edge: Edge) => edge.lag ?? -1n;
       left.sort((one, other) => (severity(other) > severity(one) ? 1 : severity(other) < severity(one) ? -1 : 0));
-      note += `, and of ${left.length} reads those with the most lag. Search to see others`;
-      left = left.slice(0, Math.max(MOST_EDGES - counted.length, MOST_EDGES / 2));
+      note += `, and the groups as well, but for the ${MOST_READS} with the most lag. Search to see others`;
+      const others = new Map<string, Edge[]>();
+      for (const edge of left.slice(MOST_READS)) {
+        if (!others.has(edge.to)) others.set(edge.to, []);
+        others.get(edge.to)?.push(edge);
+      }
+      const rest = [...others].map(([topic, of]): Edge => ({
+        from: many("group", topic, of.length, "other group"), to: topic, lag: of.reduce((sum, one) => add(sum, one.lag), undefined as bigint | undefined), status: "ok",
+      }));
+      left = [...left.slice(0, MOST_READS), ...rest].slice(0, MOST_EDGES * 2 / 3);
     }
     const topics = new Set(left.map((edge) => edge.to));
-    edges = [...left, ...counted.filter((edge) => topics.has(edge.from))];
+    edges = [...left, ...counted.filter((edge) => topics.has(edge.from))].slice(0, MOST_EDGES);
     note += ".";
   }
   const used = new Set(edges.flatMap((edge) => [edge.from, edge.to]));

@@ -42,13 +42,16 @@ const OLDEST =
 
 const at = (ms: number) => `TIMESTAMP '${new Date(ms).toISOString().slice(0, 19)}'`;
 
-/** What charts over time show, a line for each cluster or group, between two times (ms). */
-export function overTime(condition: string | undefined, from: number, to?: number, by = "cluster"): string {
-  const since = `sampled_at >= ${at(from)}`;
+/** The samples between two times (ms). */
+export function samples(condition: string | undefined, from: number, to?: number): string {
+  return `FROM history${where(condition, `sampled_at >= ${at(from)}`, to !== undefined && `sampled_at <= ${at(to)}`)}`;
+}
+
+/** What charts over time show, a line for each cluster or group. */
+export function overTime(samples: string, by = "cluster"): string {
   return (
     `SELECT sampled_at, ${by}, sum(committed_offset) AS committed_offset, sum(log_end_offset) AS log_end_offset,\n` +
-    `       sum(lag) AS lag, ${OLDEST}\n` +
-    `FROM history${where(condition, since, to !== undefined && `sampled_at <= ${at(to)}`)}\nGROUP BY 1, 2 ORDER BY 1, 2`
+    `       sum(lag) AS lag, ${OLDEST}\n${samples}\nGROUP BY 1, 2 ORDER BY 1, 2`
   );
 }
 
