@@ -124,6 +124,11 @@ impl ClusterCut {
         self.shown(shard, shard.groups.unordered(what))
     }
 
+    /// All groups, each once, in no order.
+    pub fn unordered_groups(&self, what: ReadAhead) -> impl Iterator<Item = GroupCut<'_>> {
+        self.shards.iter().flat_map(move |shard| self.unordered_groups_of(shard, what))
+    }
+
     /// How many groups there are.
     #[must_use]
     pub fn group_count(&self) -> usize {
