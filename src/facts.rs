@@ -196,13 +196,28 @@ pub fn bare_group(group: GroupCut<'_>) -> GroupFact<'_> {
     }
 }
 
+/// The sums of a group that take several times as long as all others.
+#[derive(Clone, Copy, Debug)]
+pub struct Sums {
+    /// [`GroupFact::max_lag_seconds`].
+    pub seconds: bool,
+    /// [`GroupFact::status`].
+    pub status: bool,
+}
+
 /// Sums up a group.
 #[must_use]
 pub fn group_fact<'a>(cut: &'a Cut, group: GroupCut<'a>) -> GroupFact<'a> {
+    group_sums(cut, group, Sums { seconds: true, status: true })
+}
+
+/// The same, with what is not asked for as in [`bare_group`].
+#[must_use]
+pub fn group_sums<'a>(cut: &'a Cut, group: GroupCut<'a>, sums: Sums) -> GroupFact<'a> {
     let mut fact = bare_group(group);
     let mut unknown_seconds = false;
     for each in facts(cut, group) {
-        let seconds = each.lag_seconds();
+        let seconds = sums.seconds.then(|| each.lag_seconds()).flatten();
         match each.lag().lag {
             Ok(lag) => {
                 unknown_seconds |= lag > 0 && seconds.is_none();
@@ -215,7 +230,9 @@ pub fn group_fact<'a>(cut: &'a Cut, group: GroupCut<'a>) -> GroupFact<'a> {
             fact.max_lag_seconds = Some(fact.max_lag_seconds.map_or(seconds, |max| max.max(seconds)));
         }
         fact.last_committed_at = fact.last_committed_at.max(Some(each.entry.row.committed_at));
-        fact.status = fact.status.max(each.status());
+        if sums.status {
+            fact.status = fact.status.max(each.status());
+        }
     }
     // Only the partitions without lag are known: that says nothing of the greatest.
     fact.max_lag_seconds = fact.max_lag_seconds.filter(|max| *max > 0.0 || !unknown_seconds);

@@ -92,6 +92,7 @@ impl DecodeError {
 
     /// Prefixes the path with the name of the enclosing field.
     #[must_use]
+    #[cold]
     pub fn within(mut self, name: &str) -> Self {
         let dot = if self.field.is_empty() || self.field.starts_with('[') { "" } else { "." };
         self.field = format!("{name}{dot}{}", self.field);

@@ -9,11 +9,12 @@ use super::{
 };
 use crate::{
     error::Error,
-    facts::{GroupFact, bare_group, group_fact, sorted_groups},
+    facts::{GroupFact, Sums, bare_group, group_fact, group_sums, sorted_groups},
     model::Name,
     store::{
         Store,
         cut::{ClusterCut, Cut, GroupCut},
+        group::ReadAhead,
     },
 };
 
@@ -51,7 +52,11 @@ impl<'r> Asked<'r> {
 
     /// Whether [`Asked::takes`] does not say all.
     fn needs_facts(&self) -> bool {
-        !self.request.statuses.is_empty() || self.request.active.is_some()
+        self.needs_status() || self.request.active.is_some()
+    }
+
+    fn needs_status(&self) -> bool {
+        !self.request.statuses.is_empty()
     }
 
     /// By what moves with every commit.
@@ -163,9 +168,11 @@ fn by_key<'f>(fact: &'f GroupFact<'_>) -> (&'f str, &'f str) {
 
 /// All groups that are asked for, in the order.
 fn rank(cut: &Cut, asked: &Asked<'_>, order: &Order) -> Vec<GroupKey> {
-    let found = cut.clusters.iter().flat_map(ClusterCut::groups).filter(|group| asked.takes(*group));
+    let groups = |cluster| ClusterCut::unordered_groups(cluster, ReadAhead::Offsets);
+    let found = cut.clusters.iter().flat_map(groups).filter(|group| asked.takes(*group));
+    let sums = Sums { seconds: order.needs_seconds(), status: order.needs_status() || asked.needs_status() };
     let needs_facts = asked.needs_facts() || !order.is_default();
-    let fact = |group| if needs_facts { group_fact(cut, group) } else { bare_group(group) };
+    let fact = |group| if needs_facts { group_sums(cut, group, sums) } else { bare_group(group) };
     let mut facts: Vec<GroupFact<'_>> = found.map(fact).filter(|fact| asked.takes_fact(fact)).collect();
     facts.sort_by(|left, right| by_key(left).cmp(&by_key(right)));
     let facts = if order.is_default() { facts } else { order.sort(facts) };

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::store::{
     cut::{ClusterCut, Cut, GroupCut},
+    group::ReadAhead,
     shard::ShardView,
 };
 
@@ -83,7 +84,7 @@ pub(super) fn read<'a>(cut: &'a Cut, places: &'a [Place], wanted: &'a Wanted, ro
 }
 
 fn parts(unit: Unit<'_>, rows: usize) -> impl Iterator<Item = Unit<'_>> + Send {
-    let parts = unit.group.map_or(1, |group| group.group.len().div_ceil(rows).max(1));
+    let parts = unit.group.map_or(1, |group| group.group.len_at_most().div_ceil(rows).max(1));
     (0..parts).map(move |part| {
         let offsets = part.saturating_mul(rows)..(part + 1).saturating_mul(rows);
         Unit { offsets, ..unit.clone() }
@@ -98,7 +99,10 @@ fn groups<'a>(
 ) -> Box<dyn Iterator<Item = GroupCut<'a>> + Send + 'a> {
     match wanted.groups.list() {
         Some(ids) => Box::new(ids.filter_map(move |id| cluster.group_of(shard, id))),
-        None if wanted.groups.is_any() && !wanted.sorted => Box::new(cluster.unordered_groups_of(shard)),
+        None if wanted.groups.is_any() && !wanted.sorted => {
+            let what = if wanted.topics.is_any() { ReadAhead::Offsets } else { ReadAhead::Topics };
+            Box::new(cluster.unordered_groups_of(shard, what))
+        }
         None => Box::new(cluster.groups_with_prefix(shard, wanted.groups.prefix())),
     }
 }

@@ -76,10 +76,11 @@ pub(super) fn described() -> Vec<TableDescription> {
 /// topic and partition if that is wanted.
 fn entries<'a>(unit: &Unit<'a>, wanted: &Wanted, mut take: impl FnMut(usize, Entry<'a>) -> Flow) -> Flow {
     let Some(group) = unit.group.map(|group| &**group.group) else { return Flow::Continue(()) };
-    let topics = wanted.topics.mask(group.topic_names());
-    if topics.as_ref().is_some_and(|topics| !topics.contains(&true)) {
+    let topics = &wanted.topics;
+    if !topics.is_any() && !group.topic_names().any(|topic| topics.includes(topic)) {
         return Flow::Continue(());
     }
+    let topics = topics.mask(group.topic_names());
     let takes = |entry: &Entry<'a>| {
         topics.as_ref().is_none_or(|topics| topics.get(entry.topic_index) == Some(&true))
             && wanted.has_partition(entry.row.partition)

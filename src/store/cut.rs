@@ -9,7 +9,7 @@ use super::{
     Store, Unready,
     cluster::{Cluster, Health},
     ends::Ends,
-    group::GroupView,
+    group::{GroupView, ReadAhead},
     membership::{Assigned, GroupKind, Member, TopicRef},
     samples::Samples,
     shard::ShardView,
@@ -116,8 +116,17 @@ impl ClusterCut {
     }
 
     /// The same, in no order: several times as fast where there are many.
-    pub fn unordered_groups_of<'a>(&'a self, shard: &'a ShardView) -> impl Iterator<Item = GroupCut<'a>> {
-        self.shown(shard, shard.groups.unordered())
+    pub fn unordered_groups_of<'a>(
+        &'a self,
+        shard: &'a ShardView,
+        what: ReadAhead,
+    ) -> impl Iterator<Item = GroupCut<'a>> + use<'a> {
+        self.shown(shard, shard.groups.unordered(what))
+    }
+
+    /// All groups, each once, in no order.
+    pub fn unordered_groups(&self, what: ReadAhead) -> impl Iterator<Item = GroupCut<'_>> {
+        self.shards.iter().flat_map(move |shard| self.unordered_groups_of(shard, what))
     }
 
     /// How many groups there are.

@@ -20,7 +20,7 @@ mod view;
 mod writer;
 
 pub(super) use index::Index;
-pub use view::{Entry, GroupView};
+pub use view::{Entry, GroupView, ReadAhead};
 pub(super) use writer::{Group, leave_group};
 
 /// Rows of a chunk: what a write after a pin copies at most. So many fill 4 KiB, which the allocator gives without waste:

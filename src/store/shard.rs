@@ -128,12 +128,12 @@ impl Shard {
                 }
                 EventKind::Classic(membership) => {
                     self.members(&mut state, event, membership.is_none(), |group| {
-                        group.set_classic(&self.kit, membership.clone());
+                        group.set_classic(membership.clone());
                     });
                 }
                 EventKind::Piece(kind, piece) => {
                     let change = |group: &mut Group<'_>| {
-                        group.apply_piece(&self.kit, *kind, Piece::clone(piece), event.log_offset);
+                        group.apply_piece(*kind, Piece::clone(piece), event.log_offset);
                     };
                     self.members(&mut state, event, piece.is_tombstone(), change);
                 }
@@ -257,7 +257,7 @@ impl Shard {
     }
 
     /// The group, new if need be.
-    fn group_mut<'s>(&self, state: &'s mut State, id: &str) -> Option<Group<'s>> {
+    fn group_mut<'s>(&'s self, state: &'s mut State, id: &str) -> Option<Group<'s>> {
         let at = state.groups.enter(&self.kit, id, |id| self.names.intern(id));
         state.groups.group_mut(&self.kit, at)
     }
@@ -275,11 +275,11 @@ impl Shard {
         // A loaded commit was applied before any log end was observed.
         let applied = if live { now.ticks } else { 0 };
         let Some(mut group) = self.group_mut(state, event.group) else { return };
-        let old_rare = watched.then(|| group.get(&self.kit, key.0, key.1).and_then(|entry| entry.rare.cloned()));
+        let old_rare = watched.then(|| group.get(key.0, key.1).and_then(|entry| entry.rare.cloned()));
         let intern = |name: &str| self.names.intern(name);
-        let (place, old) = group.commit(&self.kit, key, commit, event.log_offset, applied, intern);
+        let (place, old) = group.commit(key, commit, event.log_offset, applied, intern);
         if live {
-            group.count_live(&self.kit);
+            group.count_live();
         } else if !watched {
             if old.is_none() {
                 state.groups.count_new();
@@ -310,10 +310,10 @@ impl Shard {
     fn delete(&self, state: &mut State, event: &Event<'_>, key: (&str, i32), now: &Now, live: bool) {
         let Some(at) = state.groups.find(&self.kit, event.group) else { return };
         let Some(mut group) = state.groups.group_mut(&self.kit, at) else { return };
-        let Some(entry) = group.get(&self.kit, key.0, key.1) else { return };
+        let Some(entry) = group.get(key.0, key.1) else { return };
         let (topic, rare) = (Name::clone(entry.topic), entry.rare.cloned());
         let id = Name::clone(&group.view.id);
-        let Some(row) = group.remove(&self.kit, key.0, key.1) else { return };
+        let Some(row) = group.remove(key.0, key.1) else { return };
         state.groups.count_deleted();
         let (log_offset, partition) = (event.log_offset, key.1);
         let change = Change { sequence: 0, log_offset, group: id, topic, partition, old: Some((row, rare)), new: None };

@@ -74,6 +74,14 @@ impl Order {
         Ok(Self { column, get, descending })
     }
 
+    pub(super) fn needs_seconds(&self) -> bool {
+        self.column == "max_lag_seconds"
+    }
+
+    pub(super) fn needs_status(&self) -> bool {
+        self.column == "status"
+    }
+
     pub(super) fn is_default(&self) -> bool {
         self.column == "group_id" && !self.descending
     }

@@ -60,6 +60,27 @@ impl<T: Table> Default for Columns<T> {
 /// What a text may take, for the room that a builder has at the start.
 const TEXT_BYTES: usize = 16;
 
+/// Takes text over in runs: rows that follow each other mostly have the very same cluster, group and topic.
+fn append_runs<'r>(builder: &mut StringBuilder, values: impl Iterator<Item = Option<&'r str>>) {
+    let is_same = |left: Option<&str>, right: Option<&str>| match (left, right) {
+        (Some(left), Some(right)) => std::ptr::eq(left, right),
+        (left, right) => left.is_none() && right.is_none(),
+    };
+    let mut append = |value: Option<&str>, count| match value {
+        Some(text) => builder.append_value_n(text, count),
+        None => builder.append_nulls(count),
+    };
+    let (mut run, mut count) = (None, 0);
+    for value in values {
+        if !is_same(run, value) {
+            append(run, count);
+            (run, count) = (value, 0);
+        }
+        count += 1;
+    }
+    append(run, count);
+}
+
 macro_rules! numbers {
     ($( $(#[$doc:meta])* $name:ident, $optional:ident: $value:ty, $array:ty, $builder:ty, $type:expr; )+) => {$(
         $(#[$doc])*
@@ -141,7 +162,7 @@ impl<T: Table> Columns<T> {
         get: impl for<'r, 'a> Fn(&'r T::Row<'a>) -> &'r str + Send + Sync + 'static,
     ) -> Self {
         self.strings(name, comment, false, move |builder, rows| {
-            rows.iter().for_each(|row| builder.append_value(get(row)))
+            append_runs(builder, rows.iter().map(|row| Some(get(row))))
         })
     }
 
@@ -152,7 +173,7 @@ impl<T: Table> Columns<T> {
         comment: &str,
         get: impl for<'r, 'a> Fn(&'r T::Row<'a>) -> Option<&'r str> + Send + Sync + 'static,
     ) -> Self {
-        self.strings(name, comment, true, move |builder, rows| builder.extend(rows.iter().map(&get)))
+        self.strings(name, comment, true, move |builder, rows| append_runs(builder, rows.iter().map(&get)))
     }
 
     /// Text that is made, not borrowed.

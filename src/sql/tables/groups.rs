@@ -5,7 +5,7 @@ use super::super::{
     wanted::Wanted,
 };
 use crate::{
-    facts::{GroupFact, bare_group, group_fact},
+    facts::{GroupFact, Sums, bare_group, group_sums},
     store::membership::Membership,
 };
 
@@ -53,8 +53,9 @@ impl Table for Groups {
     }
 
     fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted, take: impl FnMut(GroupFact<'a>) -> Flow) -> Flow {
-        let sums = wanted.needs(&SUMS);
-        let fact = move |group| if sums { group_fact(unit.cut, group) } else { bare_group(group) };
+        let sums = Sums { seconds: wanted.needs(&["max_lag_seconds"]), status: wanted.needs(&["status"]) };
+        let all = wanted.needs(&SUMS);
+        let fact = move |group| if all { group_sums(unit.cut, group, sums) } else { bare_group(group) };
         unit.group.into_iter().map(fact).try_for_each(take)
     }
 

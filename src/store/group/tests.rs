@@ -1,4 +1,5 @@
 use super::*;
+use crate::store::held::make_mut;
 use std::{collections::BTreeMap, ops::ControlFlow};
 
 fn commit(offset: i64) -> Commit<'static> {
@@ -23,8 +24,8 @@ impl Owned {
         Self { view: Arc::new(GroupView::new("g".into())), index: Index::default() }
     }
 
-    fn group(&mut self) -> Group<'_> {
-        Group { view: &mut self.view, index: &mut self.index }
+    fn group<'a>(&'a mut self, kit: &'a Kit) -> Group<'a> {
+        Group { view: make_mut(&mut self.view, &kit.held), index: &mut self.index, kit }
     }
 }
 
@@ -41,11 +42,11 @@ fn a_row_takes_44_bytes() {
 fn a_pinned_view_does_not_move() {
     let (mut group, kit) = (Owned::new(), Kit::default());
     for partition in 0..3000 {
-        group.group().commit(&kit, ("t", partition), &commit(1), 0, 0, |name| name.into());
+        group.group(&kit).commit(("t", partition), &commit(1), 0, 0, |name| name.into());
     }
     let pinned = Arc::clone(&group.view);
-    group.group().commit(&kit, ("t", 5), &commit(2), 1, 0, |name| name.into());
-    group.group().remove(&kit, "t", 6);
+    group.group(&kit).commit(("t", 5), &commit(2), 1, 0, |name| name.into());
+    group.group(&kit).remove("t", 6);
     assert_eq!((contents(&pinned)[&("t".into(), 5)], pinned.len()), (1, 3000));
     assert_eq!((contents(&group.view)[&("t".into(), 5)], group.view.len()), (2, 2999));
     // Only the touched chunks were copied.
@@ -61,20 +62,16 @@ fn commits_and_removals_in_any_order_leave_what_a_map_would() {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let (topic, partition) = (format!("t{}", (state >> 33) % 40), i32::try_from((state >> 40) % 60).unwrap());
         if (state >> 60) < 7 {
-            let removed = group.group().remove(&kit, &topic, partition).map(|row| row.committed_offset);
+            let removed = group.group(&kit).remove(&topic, partition).map(|row| row.committed_offset);
             assert_eq!(removed, expected.remove(&(topic, partition)));
         } else {
             let metadata = if step % 3 == 0 { "m" } else { "" };
-            let (_, before) = group.group().commit(
-                &kit,
-                (&topic, partition),
-                &Commit { metadata, ..commit(step) },
-                step,
-                0,
-                |name| name.into(),
-            );
-            let group = group.group();
-            let found = group.get(&kit, &topic, partition).unwrap();
+            let (_, before) =
+                group
+                    .group(&kit)
+                    .commit((&topic, partition), &Commit { metadata, ..commit(step) }, step, 0, |name| name.into());
+            let group = group.group(&kit);
+            let found = group.get(&topic, partition).unwrap();
             assert_eq!(found.rare.is_some(), step % 3 == 0);
             assert_eq!(before.map(|row| row.committed_offset), expected.insert((topic, partition), step));
         }
@@ -88,9 +85,9 @@ fn commits_and_removals_in_any_order_leave_what_a_map_would() {
 fn the_usual_interval_settles_on_that_of_the_commits() {
     let (mut group, kit) = (Owned::new(), Kit::default());
     for hour in 0..10 {
-        group.group().commit(&kit, ("t", 0), &commit(hour * 3_600_000), hour, 0, |name| name.into());
+        group.group(&kit).commit(("t", 0), &commit(hour * 3_600_000), hour, 0, |name| name.into());
     }
-    let interval = group.group().get(&kit, "t", 0).unwrap().row.interval_ms;
+    let interval = group.group(&kit).get("t", 0).unwrap().row.interval_ms;
     assert!((3_590_000..=3_600_000).contains(&interval), "{interval}");
 }
 
@@ -99,16 +96,15 @@ fn a_group_is_found_alike_with_few_rows_and_with_many() {
     let (mut group, kit) = (Owned::new(), Kit::default());
     for count in 0..200 {
         let topic = format!("t{}", count % 20);
-        group.group().commit(&kit, (&topic, count), &commit(i64::from(count)), 0, 0, |name| name.into());
+        group.group(&kit).commit((&topic, count), &commit(i64::from(count)), 0, 0, |name| name.into());
         for each in [0, count / 2, count] {
-            let found =
-                group.group().get(&kit, &format!("t{}", each % 20), each).map(|entry| entry.row.committed_offset);
+            let found = group.group(&kit).get(&format!("t{}", each % 20), each).map(|entry| entry.row.committed_offset);
             assert_eq!(found, Some(i64::from(each)), "of {count}");
         }
-        assert!(group.group().get(&kit, "t0", count + 1).is_none());
+        assert!(group.group(&kit).get("t0", count + 1).is_none());
     }
     for count in 0..200 {
-        assert!(group.group().remove(&kit, &format!("t{}", count % 20), count).is_some());
+        assert!(group.group(&kit).remove(&format!("t{}", count % 20), count).is_some());
         assert_eq!(group.view.len(), 199 - usize::try_from(count).unwrap());
     }
     assert!(group.view.is_gone());
@@ -119,7 +115,7 @@ fn parts_of_a_large_group_give_each_offset_once() {
     let (mut group, kit) = (Owned::new(), Kit::default());
     let rows = 3 * CHUNK_ROWS + 17;
     for partition in 0..i32::try_from(rows).unwrap() {
-        group.group().commit(&kit, ("t", partition), &commit(1), 0, 0, |name| name.into());
+        group.group(&kit).commit(("t", partition), &commit(1), 0, 0, |name| name.into());
     }
     let view = &group.view;
     for part in [1, 100, CHUNK_ROWS - 1, CHUNK_ROWS, CHUNK_ROWS + 1, 2 * CHUNK_ROWS, rows, usize::MAX] {

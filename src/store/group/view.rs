@@ -44,6 +44,15 @@ impl Version for GroupView {
     }
 }
 
+/// What a reader of all groups reads of each.
+#[derive(Clone, Copy, Debug)]
+pub enum ReadAhead {
+    /// Topics of all, offsets of few.
+    Topics,
+    /// Topics and offsets.
+    Offsets,
+}
+
 /// An entry of a view: a row with its name and rare fields.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
@@ -105,6 +114,21 @@ impl GroupView {
         // All but the last are full.
         let (last, full) = self.chunks.split_last().map_or((0, 0), |(last, full)| (last.rows.len(), full.len()));
         full * CHUNK_ROWS + last
+    }
+
+    /// No fewer than [`GroupView::len`], and told without a look at them.
+    #[must_use]
+    pub fn len_at_most(&self) -> usize {
+        self.chunks.len() * CHUNK_ROWS
+    }
+
+    /// Looks at what is to be read. The number says nothing, but whoever makes it has waited for the memory.
+    pub(in super::super) fn look_at(&self, what: ReadAhead) -> u32 {
+        let topic = self.topics.first().map_or(0, |topic| topic.rows);
+        match what {
+            ReadAhead::Topics => topic,
+            ReadAhead::Offsets => topic ^ self.row(0).map_or(0, |row| row.topic),
+        }
     }
 
     /// Neither offsets nor members.

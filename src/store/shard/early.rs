@@ -101,7 +101,7 @@ impl Shard {
         let Some(place) = state.groups.find(&self.kit, group) else { return };
         let Some(mut group) = state.groups.group_mut(&self.kit, place) else { return };
         let since = group.view.members_stale_since().map_or(at, |since| since.min(at));
-        group.set_members_stale_since(&self.kit, Some(since));
+        group.set_members_stale_since(Some(since));
         let id = Name::clone(&group.view.id);
         let last = state.ahead.members.entry(id).or_insert(log_offset);
         *last = (*last).max(log_offset);
@@ -152,7 +152,7 @@ impl Shard {
         for (id, _) in shown {
             let at = state.groups.find(&self.kit, &id);
             if let Some(mut group) = at.and_then(|at| state.groups.group_mut(&self.kit, at)) {
-                group.set_members_stale_since(&self.kit, None);
+                group.set_members_stale_since(None);
             }
         }
         self.has_ahead.store(!state.ahead.is_empty(), Ordering::Release);

@@ -1,5 +1,6 @@
 //! What clients see of a server that runs, beside an empty RPC of the same server: its health check.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use offsetd::rpc::proto::offset_service_client::OffsetServiceClient;
@@ -17,6 +18,8 @@ const CALLERS: usize = 32;
 const ROUND: Duration = Duration::from_secs(2);
 /// Calls one after another, for latency.
 const CALLS: usize = 400;
+/// Different point queries.
+const QUERIES: usize = 100_000;
 
 pub(super) struct Clients {
     pub(super) runtime: Runtime,
@@ -38,10 +41,13 @@ impl Clients {
     }
 
     /// Calls per second of many callers.
-    fn rate<F: Future<Output = ()> + Send>(&self, call: impl Fn(Channel, usize) -> F + Copy + Send + 'static) -> f64 {
+    fn rate<F>(&self, call: impl Fn(Channel, usize) -> F + Clone + Send + 'static) -> f64
+    where
+        F: Future<Output = ()> + Send,
+    {
         let until = Instant::now() + ROUND;
         let caller = |number: usize| {
-            let channel = self.channel.clone();
+            let (channel, call) = (self.channel.clone(), call.clone());
             self.runtime.spawn(async move {
                 let mut count = 0_u32;
                 while Instant::now() < until {
@@ -77,12 +83,18 @@ async fn nothing(channel: Channel, _: usize) {
     HealthClient::new(channel).check(HealthCheckRequest::default()).await.unwrap();
 }
 
-async fn query(channel: Channel, load: Load, number: usize) {
-    let group = number * 7919 % load.groups;
-    let topic = load.topics_of(group).nth(number % load.topics_read).unwrap();
-    let partition = i32::try_from(number).unwrap() % load.partitions;
-    let request =
-        QueryRequest { group_id: Load::group(group), topic: Load::topic(topic), partition, ..QueryRequest::default() };
+/// Of keys all over, made beforehand: what a client does to make up its mind is not the server's.
+fn queries(load: &Load) -> Vec<QueryRequest> {
+    let query = |number: usize| {
+        let group = number * 7919 % load.groups;
+        let topic = load.topics_of(group).nth(number % load.topics_read).unwrap();
+        let partition = i32::try_from(number).unwrap() % load.partitions;
+        QueryRequest { group_id: Load::group(group), topic: Load::topic(topic), partition, ..QueryRequest::default() }
+    };
+    (0..QUERIES).map(query).collect()
+}
+
+async fn query(channel: Channel, request: QueryRequest) {
     let answer = OffsetServiceClient::new(channel).query(request).await.unwrap();
     assert!(answer.into_inner().entry.unwrap().lag.is_some());
 }
@@ -90,13 +102,13 @@ async fn query(channel: Channel, load: Load, number: usize) {
 /// Throughput and latency of RPCs.
 pub(crate) fn run(report: &mut Report, load: &Load, address: &str) {
     let clients = Clients::new(address);
-    let load = *load;
     let of = |what: &str| format!("{}: {what}", load.name);
-    let asked = move |channel, number| query(channel, load, number);
+    let queries = Arc::new(queries(load));
+    let asked = move |channel, number: usize| query(channel, queries[number % QUERIES].clone());
     let (mut ours, mut empty) = (vec![], vec![]);
     for _ in 0..report.few_rounds() {
         empty.push(clients.rate(nothing));
-        ours.push(clients.rate(asked));
+        ours.push(clients.rate(asked.clone()));
     }
     report.pair(&of("Query, beside an empty RPC"), "1/s", &mut ours, &mut empty, Goal::AtLeast(0.9));
     // A page sums up its groups, and here and there a group is as large as a cluster.
