@@ -151,6 +151,7 @@ pub(super) fn demo(args: &DemoArgs, env: &BTreeMap<String, String>) -> Result<Ex
         cluster::suit(&mut config, "100");
         // So that what groups do shows within seconds.
         config.lag.sample_interval = config.lag.sample_interval.min(DEMO_SAMPLE_INTERVAL);
+        config.lag.window = config.lag.window.max(DEMO_WINDOW);
         config.lag.poll_interval = config.lag.poll_interval.min(DEMO_POLL_INTERVAL);
         let app = App::build(config, Clock::system(), stop.clone()).await?;
         let said = say_what_to_try(app.access(), app.address(), &mut io::stdout());
@@ -173,6 +174,8 @@ pub(super) fn demo(args: &DemoArgs, env: &BTreeMap<String, String>) -> Result<Ex
 }
 
 const DEMO_SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+/// Several commits of a group that commits every five seconds, also where the machine has more to do.
+const DEMO_WINDOW: usize = 20;
 /// Each sample finds new log ends: with old ones, a commit would look as if the group caught up.
 const DEMO_POLL_INTERVAL: Duration = Duration::from_millis(400);
 

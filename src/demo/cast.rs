@@ -111,7 +111,7 @@ pub(super) enum Behaviour {
     GetsStuck,
     /// Commits no more and loses its members ([`STOPPED`]).
     Stops,
-    /// Trails the end, and goes back every 6th commit.
+    /// Trails the end, and goes back every 12th commit.
     Rewinds,
     /// Members come and go ([`REBALANCE`]).
     Rebalances,

@@ -13,7 +13,7 @@ use super::{
 /// window of a status is long, so that it is known for that all the time.
 const TRAIL: i64 = 250;
 const REWIND: i64 = 200;
-const REWIND_EVERY: u64 = 6;
+const REWIND_EVERY: u64 = 12;
 
 /// How many members [`Behaviour::Rebalances`] has, in turn.
 const TURNOUT: [usize; 4] = [2, 3, 4, 3];

@@ -173,8 +173,8 @@ fn a_day_of_the_demo_loses_nothing_that_a_later_reader_needs() {
 
 #[test]
 fn the_group_that_rewinds_does_so_in_every_window_so_that_its_status_rests() {
-    // Samples of a second, ten of which are a window.
-    const WINDOW: u64 = 10 * 1000 / TICK_MS;
+    // Samples of a second, twenty of which are a window.
+    const WINDOW: u64 = 20 * 1000 / TICK_MS;
     let (mut workload, mut account) = (Workload::new(), Account::new());
     let key = ("inventory-projector".to_owned(), "inventory".to_owned(), 0);
     let (mut before, mut rewound) = (0, 0);

@@ -18,6 +18,8 @@ const PAGES = {
   topic: ["/topic?cluster=demo&name=orders", "table tbody tr"],
   sql: [`/sql?${new URLSearchParams({ q: "SELECT * FROM lag ORDER BY lag DESC" })}`, "[data-state=done]"],
   server: ["/server", "[role=cell]"],
+  which: ["/group?id=nobody", ".card"],
+  nowhere: ["/nowhere", ".card"],
 };
 
 async function serious(page) {
@@ -126,6 +128,11 @@ export async function lists(browser, server) {
       await page.locator("[data-state=done]").waitFor();
       const names = await page.getByRole("columnheader").allTextContents();
       equal(names.map((name) => name.trim()), ["sampled_at", "cluster", "produced", "consumed"]);
+    }));
+  await check("rewinds are marked in a group's charts, and lead to their SQL", () =>
+    on(browser, server, "/group?cluster=demo&id=inventory-projector", {}, async (page) => {
+      await page.getByRole("link", { name: "SQL of rewinds and deletions" }).click();
+      await page.getByText(/^\s*[1-9][0-9]* rows? in/).waitFor();
     }));
   await check("owners are read in full at 400 px", () =>
     on(browser, server, "/active?view=list&q=ledger", { width: 400, height: 800 }, async (page) => {

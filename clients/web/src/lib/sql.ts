@@ -40,11 +40,12 @@ const OLDEST =
   "CASE WHEN max(lag_seconds) > 0 OR count(*) FILTER (WHERE lag > 0 AND lag_seconds IS NULL) = 0\n" +
   "            THEN max(lag_seconds) END AS lag_seconds";
 
-const at = (ms: number) => `TIMESTAMP '${new Date(ms).toISOString().slice(0, 19)}'`;
+/** A time (ms) as a literal. */
+export const timestamp = (ms: number) => `TIMESTAMP '${new Date(ms).toISOString().slice(0, 19)}'`;
 
 /** The samples between two times (ms). */
 export function samples(condition: string | undefined, from: number, to?: number): string {
-  return `FROM history${where(condition, `sampled_at >= ${at(from)}`, to !== undefined && `sampled_at <= ${at(to)}`)}`;
+  return `FROM history${where(condition, `sampled_at >= ${timestamp(from)}`, to !== undefined && `sampled_at <= ${timestamp(to)}`)}`;
 }
 
 /** What charts over time show, a line for each cluster or group. */
