@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockReadGuard};
 use tokio::sync::{broadcast, watch};
 
 use super::{
@@ -30,6 +30,9 @@ use directory::Directory;
 pub use directory::{GroupSet, Groups};
 use early::Ahead;
 pub use found::{Found, FoundEntry, ShardView};
+
+/// How often a reader looks whether the writer is done before it goes to sleep: a tenth of a millisecond, or less.
+const LOOKS: u32 = 2000;
 
 #[derive(Debug)]
 struct State {
@@ -185,7 +188,7 @@ impl Shard {
     #[must_use]
     pub fn pin(&self) -> ShardView {
         let known = {
-            let state = self.state.read();
+            let state = self.read();
             state.groups.groups().map(|groups| self.view(&state, groups))
         };
         known.unwrap_or_else(|| {
@@ -207,14 +210,14 @@ impl Shard {
     /// One group as it is now.
     #[must_use]
     pub fn group(&self, id: &str) -> Option<Arc<GroupView>> {
-        let state = self.state.read();
+        let state = self.read();
         state.groups.view(state.groups.find(&self.kit, id)?).map(Arc::clone)
     }
 
     /// Copies one committed offset.
     #[must_use]
     pub fn get(&self, group: &str, topic: &str, partition: i32) -> Option<Found> {
-        let state = self.state.read();
+        let state = self.read();
         let at = state.groups.find(&self.kit, group)?;
         let view = state.groups.view(at)?;
         let entry = state.groups.get(&self.kit, at, topic, partition);
@@ -235,13 +238,25 @@ impl Shard {
     /// Groups and committed offsets.
     #[must_use]
     pub fn len(&self) -> (usize, usize) {
-        let state = self.state.read();
+        let state = self.read();
         (state.groups.len(), state.groups.offsets())
     }
 
     /// Gives back the memory that was kept for growing: what was loaded is about what there will be.
     pub fn shrink(&self) {
         self.state.write().groups.shrink();
+    }
+
+    /// The state, to be read. The writer holds its lock for tens of microseconds. Who sleeps meanwhile is woken by the
+    /// writer, or given the lock before it, and either takes of its time many times what a reader loses that looks again.
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        for _ in 0..LOOKS {
+            if let Some(state) = self.state.try_read() {
+                return state;
+            }
+            std::hint::spin_loop();
+        }
+        self.state.read()
     }
 
     fn view(&self, state: &State, groups: Groups) -> ShardView {

@@ -13,6 +13,8 @@ use crate::process::{Process, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(2);
+/// Each takes some of the CPU time that is measured.
+const POLL_READY: Duration = Duration::from_millis(10);
 
 pub(crate) struct Served {
     process: Process,
@@ -40,10 +42,10 @@ impl Served {
         let started = Instant::now();
         let mut process = Process::spawn("offsetd", &mut command, None, dir.path().join("log"));
         let pid = process.child().id();
-        let address = poll(|| std::fs::read_to_string(&file).ok().filter(|text| text.contains(':')));
+        let address = poll(POLL, || std::fs::read_to_string(&file).ok().filter(|text| text.contains(':')));
         let listening_after = started.elapsed();
         let address = address.trim().to_owned();
-        poll(|| (get(&address, "/readyz", |_| ()).0 == 200).then_some(()));
+        poll(POLL_READY, || (get(&address, "/readyz", |_| ()).0 == 200).then_some(()));
         let ready_after = started.elapsed();
         Self { process, _dir: dir, address, listening_after, ready_after, used: Used::of(pid) }
     }
@@ -58,14 +60,14 @@ impl Served {
     }
 }
 
-fn poll<T>(mut probe: impl FnMut() -> Option<T>) -> T {
+fn poll<T>(every: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + LIMIT;
     loop {
         if let Some(found) = probe() {
             return found;
         }
         assert!(Instant::now() < end, "the server does not get ready");
-        std::thread::sleep(POLL);
+        std::thread::sleep(every);
     }
 }
 
