@@ -41,14 +41,12 @@ struct Shared {
     watches: Arc<Semaphore>,
     histories: Arc<Semaphore>,
     stop: CancellationToken,
-    started_at: i64,
 }
 
 impl Service {
     /// A service over an engine, with so much time between samples. Streams end when `stop` is cancelled.
     #[must_use]
     pub fn new(engine: Arc<Engine>, server: config::Server, history_step: Duration, stop: CancellationToken) -> Self {
-        let started_at = engine.store().clock.now();
         let watches = Arc::new(Semaphore::new(server.max_watches));
         Self {
             shared: Arc::new(Shared {
@@ -59,7 +57,6 @@ impl Service {
                 watches,
                 histories: Arc::new(Semaphore::new(history::AT_ONCE)),
                 stop,
-                started_at,
             }),
         }
     }
@@ -174,9 +171,9 @@ impl OffsetService for Service {
         Ok(Response::new(proto::GetStatusResponse {
             ready: awaited.is_empty(),
             awaited,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            git_revision: env!("OFFSETD_GIT_REVISION").to_owned(),
-            started_at: Some(entry::timestamp(self.shared.started_at)),
+            version: status::VERSION.to_owned(),
+            git_revision: status::GIT_REVISION.to_owned(),
+            started_at: Some(entry::timestamp(store.started_at())),
             clusters: store.clusters().iter().map(|cluster| entry::cluster_status(store, cluster)).collect(),
             held_bytes: store.held().bytes() as u64,
             resident_bytes: status::resident_bytes(),

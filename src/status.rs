@@ -12,6 +12,11 @@ use crate::{
     },
 };
 
+/// Version of the program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The revision that it was built from.
+pub const GIT_REVISION: &str = env!("OFFSETD_GIT_REVISION");
+
 /// How far one log partition was read.
 #[derive(Clone, Debug)]
 pub struct LogPartitionStatus {

@@ -67,6 +67,7 @@ pub struct Store {
     epochs: AtomicU64,
     cuts: AtomicU64,
     settings: Settings,
+    started_at: Millis,
 }
 
 /// Asks a cluster for the present ends of its log partitions. Blocks: not for async code.
@@ -114,6 +115,7 @@ impl Store {
     #[must_use]
     pub fn new(clusters: Vec<Arc<Cluster>>, clock: Clock, settings: Settings) -> Self {
         Self {
+            started_at: clock.now(),
             clock,
             names: Arc::default(),
             held: Arc::default(),
@@ -135,6 +137,12 @@ impl Store {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// When it was made, empty.
+    #[must_use]
+    pub fn started_at(&self) -> Millis {
+        self.started_at
     }
 
     /// The names in use.
@@ -216,7 +224,7 @@ impl Store {
             name: Name::clone(&cluster.name),
             percent: cluster.progress() * 100.0,
             remaining: cluster
-                .remaining(&self.clock)
+                .remaining(self.clock.ticks())
                 .map_or_else(String::new, |left| format!(", about {} s left", left.as_secs() + 1)),
             error: health.last_error.as_ref().map_or_else(String::new, |error| format!("; {error}")),
         })
@@ -251,7 +259,8 @@ impl Store {
         let (taken_at, taken) = (self.clock.now(), self.clock.ticks());
         let id = self.snapshot_id(taken_at);
         let unready = unready.filter(|_| clusters.is_empty());
-        Ok(Cut { id, taken_at, taken, settings: self.settings, clusters, unloaded, unready })
+        let (started_at, held_bytes) = (self.started_at, self.held.bytes());
+        Ok(Cut { id, taken_at, taken, settings: self.settings, started_at, held_bytes, clusters, unloaded, unready })
     }
 }
 

@@ -23,6 +23,7 @@ mod members;
 mod offsets;
 mod partitions;
 mod retention;
+mod server;
 mod sources;
 mod status_changes;
 mod topics;
@@ -42,6 +43,7 @@ pub(super) fn all() -> Vec<Arc<dyn AnyTable>> {
         Arc::new(Typed::<offsets::Offsets>::new()),
         Arc::new(Typed::<partitions::Partitions>::new()),
         Arc::new(Typed::<retention::Retention>::new()),
+        Arc::new(Typed::<server::Server>::new()),
         Arc::new(Typed::<sources::Sources>::new()),
         Arc::new(Typed::<status_changes::StatusChanges>::new()),
         Arc::new(Typed::<topics::Topics>::new()),

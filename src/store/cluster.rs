@@ -276,9 +276,9 @@ impl Cluster {
 
     /// Estimated time to the end of the load, from its pace so far. `None` when done or unknown.
     #[must_use]
-    pub fn remaining(&self, clock: &Clock) -> Option<std::time::Duration> {
+    pub fn remaining(&self, now: Ticks) -> Option<std::time::Duration> {
         let progress = self.progress();
-        let spent = f64::from(clock.ticks().saturating_sub(self.started)) / 10.0;
+        let spent = f64::from(now.saturating_sub(self.started)) / 10.0;
         (progress > 0.0 && !self.health.borrow().ready)
             .then(|| std::time::Duration::try_from_secs_f64(spent * (1.0 - progress) / progress).ok())
             .flatten()

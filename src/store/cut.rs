@@ -249,6 +249,10 @@ pub struct Cut {
     pub taken: Ticks,
     /// What counts as active, and how long a window is.
     pub settings: Settings,
+    /// When the store was made.
+    pub started_at: Millis,
+    /// What only readers kept alive.
+    pub held_bytes: usize,
     /// Clusters in the answer.
     pub clusters: Vec<ClusterCut>,
     /// Clusters that are not loaded yet: not to be read but by tables about the server itself.
@@ -292,6 +296,8 @@ impl Cut {
             taken_at: store.clock.now(),
             taken: store.clock.ticks(),
             settings: *store.settings(),
+            started_at: store.started_at(),
+            held_bytes: store.held().bytes(),
             clusters: vec![],
             unloaded: vec![],
             unready: None,

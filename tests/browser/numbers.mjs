@@ -23,6 +23,12 @@ const LISTS = [
     { Partition: "log_partition", State: "state", Behind: "behind", Position: "position", Records: "records", Deletions: "tombstones", "Not decoded": "not_decoded" }],
 ];
 
+/** The parts of the server's page, each with its link and what it says of it. */
+const FACTS = [
+  ["the server", ["version", "git_revision", "started_at", "uptime_seconds", "resident_bytes", "held_bytes"]],
+  ["its state", ["ready", "progress", "remaining_seconds", "brokers", "history_since", "audited_groups", "audit_differences"]],
+];
+
 /** What of a table is in sight: its columns' names, and texts. */
 function shown(page, table) {
   const found = typeof table === "string" ? page.getByRole("table", { name: table }) : page.getByRole("region", { name: table.section, exact: true }).locator("table");
@@ -58,4 +64,14 @@ export async function numbers(browser, server) {
         });
       }));
   }
+  await check("/server: the SQL of its facts has them", () =>
+    on(browser, server, "/server", {}, async (page) => {
+      for (const [link, columns] of FACTS) {
+        const a = page.getByRole("link", { name: `SQL of ${link}`, exact: true });
+        await a.waitFor();
+        const rows = await server.sql(new URL(await a.getAttribute("href"), server.url).searchParams.get("q"));
+        equal(rows.length, 1, link);
+        equal(columns.filter((column) => !(column in rows[0])), [], link);
+      }
+    }));
 }

@@ -316,7 +316,7 @@ fn a_saturated_sql_side_slows_nothing_else() {
     lab.commit("billing", "orders", 0, 5);
     lab.settle();
     // Rejects every pair: it computes for as long as it may and gives way to nobody.
-    let endless = "SELECT count(*) FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 100) d \
+    let endless = "SELECT count(*) FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 50) d \
                    WHERE a.position + b.position + c.position + d.position < 0";
     let request = || SqlRequest { statement: endless.to_owned(), ..SqlRequest::default() };
     let running: Vec<_> = (0..2).map(|_| lab.spawn_sql(request())).collect();

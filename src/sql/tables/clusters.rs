@@ -1,4 +1,4 @@
-//! `clusters`: the clusters, and whether they can be reached.
+//! `clusters`: the clusters, whether they can be reached, how far they are loaded, and what the audit says.
 
 use std::iter;
 
@@ -6,12 +6,21 @@ use super::super::{
     table::{By, Columns, Flow, Table, Unit},
     wanted::Wanted,
 };
-use crate::store::cut::ClusterCut;
+use crate::store::cut::{ClusterCut, Cut};
 
 pub(super) struct Clusters;
 
+pub(super) struct Row<'a> {
+    cut: &'a Cut,
+    of: &'a ClusterCut,
+}
+
+fn count(number: impl TryInto<i64>) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
+}
+
 impl Table for Clusters {
-    type Row<'a> = &'a ClusterCut;
+    type Row<'a> = Row<'a>;
     const NAME: &'static str = "clusters";
     const COMMENT: &'static str = "One row per cluster";
     const BY: By = By::Cluster;
@@ -19,23 +28,41 @@ impl Table for Clusters {
 
     fn columns() -> Columns<Self> {
         Columns::<Self>::default()
-            .text("cluster", "Name that the operator gave the cluster", |row| &row.cluster.name)
-            .text("bootstrap_servers", "As configured", |row| &row.cluster.config.bootstrap_servers)
-            .optional_text("cluster_id", "Kafka's own id", |row| row.health.cluster_id.as_deref())
-            .optional_int32("brokers", "Brokers", |row| row.health.brokers)
-            .optional_int32("controller", "Broker id of the controller", |row| row.health.controller)
-            .boolean("reachable", "The last attempt to reach it succeeded", |row| row.health.reachable)
+            .text("cluster", "Name that the operator gave the cluster", |row| &row.of.cluster.name)
+            .text("bootstrap_servers", "As configured", |row| &row.of.cluster.config.bootstrap_servers)
+            .optional_text("cluster_id", "Kafka's own id", |row| row.of.health.cluster_id.as_deref())
+            .optional_int32("brokers", "Brokers", |row| row.of.health.brokers)
+            .optional_int32("controller", "Broker id of the controller", |row| row.of.health.controller)
+            .boolean("reachable", "The last attempt to reach it succeeded", |row| row.of.health.reachable)
             .boolean("ready", "Loaded: every log partition reached the end captured at the start", |row| {
-                row.health.ready
+                row.of.health.ready
             })
-            .optional_text("last_error", "What the last failure said", |row| row.health.last_error.as_deref())
+            .optional_text("last_error", "What the last failure said", |row| row.of.health.last_error.as_deref())
             .optional_string("history_error", "What fails where older samples are stored; NULL when nothing", |row| {
-                row.cluster.older().and_then(|older| older.status().last_error)
+                row.of.cluster.older().and_then(|older| older.status().last_error)
+            })
+            .float("progress", "How much of the load is done, from 0 to 1", |row| row.of.cluster.progress())
+            .optional_float("remaining_seconds", "Estimated time to the end of the load (s)", |row| {
+                row.of.cluster.remaining(row.cut.taken).map(|left| left.as_secs_f64())
+            })
+            .time("history_written_to", "Up to when samples are stored; NULL without a store", |row| {
+                row.of.cluster.older().and_then(|older| older.status().written_to)
+            })
+            .time("stale_since", "Since when what is shown is the last known (UTC)", |row| row.of.health.stale_since)
+            .time("history_since", "Time of the oldest sample in memory (UTC)", |row| {
+                row.of.samples.moments().next().map(|(_, oldest)| oldest.at)
+            })
+            .int64("history_bytes", "Memory of the samples", |row| count(row.of.samples.bytes))
+            .int64("audited_groups", "Groups that were compared with what coordinators say", |row| {
+                count(row.of.cluster.audit.groups.get())
+            })
+            .int64("audit_differences", "Differences that there are now: see audit", |row| {
+                count(row.of.cluster.audit.differences().len())
             })
     }
 
-    fn rows<'a>(unit: Unit<'a>, _: &'a Wanted, take: impl FnMut(&'a ClusterCut) -> Flow) -> Flow {
-        iter::once(unit.cluster).try_for_each(take)
+    fn rows<'a>(unit: Unit<'a>, _: &'a Wanted, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
+        iter::once(Row { cut: unit.cut, of: unit.cluster }).try_for_each(take)
     }
 
     fn count(_: Unit<'_>) -> Option<usize> {

@@ -165,7 +165,7 @@ def adbc_accepts_credentials():
 
 @check
 def adbc_cancels():
-    endless = ("SELECT count(*) FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 100) d "
+    endless = ("SELECT count(*) FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 50) d "
                "WHERE a.position + b.position + c.position + d.position < 0")
     with connect() as connection, connection.cursor() as cursor:
         cursor.execute(endless)
@@ -186,7 +186,7 @@ def adbc_ends_with_its_deadline():
     with connect(conn_kwargs=options) as connection, connection.cursor() as cursor:
         try:
             cursor.execute("SELECT sum(a.position * b.position * c.position * d.position) "
-                           "FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 100) d")
+                           "FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 50) d")
             cursor.fetchall()
         except adbc_driver_manager.Error as error:
             assert "eadline" in str(error) or "timeout" in str(error).lower(), error

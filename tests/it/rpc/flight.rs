@@ -24,7 +24,7 @@ use crate::support::{Lab, Setup, kafka, until};
 
 type Flight = FlightSqlServiceClient<Channel>;
 
-const ENDLESS: &str = "SELECT count(*) FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 100) d \
+const ENDLESS: &str = "SELECT count(*) FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 50) d \
                        WHERE a.position + b.position + c.position + d.position < 0";
 
 fn flight(lab: &Lab) -> Flight {

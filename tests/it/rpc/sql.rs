@@ -14,9 +14,9 @@ use crate::support::{Lab, Setup, kafka, until};
 
 /// Computes for minutes, and reads nothing meanwhile: a join whose condition is never true, and one without any.
 const ENDLESS: [&str; 2] = [
-    "SELECT count(*) FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 100) d \
+    "SELECT count(*) FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 50) d \
      WHERE a.position + b.position + c.position + d.position < 0",
-    "SELECT sum(a.position * b.position * c.position * d.position) FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 100) d",
+    "SELECT sum(a.position * b.position * c.position * d.position) FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 50) d",
 ];
 
 fn request(statement: &str) -> SqlRequest {
