@@ -105,6 +105,12 @@ export async function lists(browser, server) {
       await page.getByRole("searchbox").fill("nobody has this name");
       await page.getByText("No group matches.").waitFor();
     }));
+  await check("consumers: a line shows how the lag of each group moved", () =>
+    on(browser, server, "/consumers", {}, async (page) => {
+      await page.locator('[data-group="billing"]').waitFor();
+      const row = page.locator("[role=row]", { has: page.locator('[data-group="billing"]') });
+      await row.getByRole("img", { name: /^Lag: from [\d,]+ to [\d,]+$/ }).waitFor();
+    }));
   await check("a number leads to its SQL, and that gives the number", () =>
     on(browser, server, "/", {}, async (page) => {
       await page.locator("[data-figure=lag] a").click();
