@@ -107,8 +107,7 @@ export async function lists(browser, server) {
     }));
   await check("consumers: a line shows how the lag of each group moved", () =>
     on(browser, server, "/consumers", {}, async (page) => {
-      await page.locator('[data-group="billing"]').waitFor();
-      const row = page.locator("[role=row]", { has: page.locator('[data-group="billing"]') });
+      const row = page.getByRole("row").filter({ has: page.getByRole("link", { name: "billing", exact: true }) });
       await row.getByRole("img", { name: /^Lag: from [\d,]+ to [\d,]+$/ }).waitFor();
     }));
   await check("a number leads to its SQL, and that gives the number", () =>
