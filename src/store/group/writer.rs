@@ -119,11 +119,9 @@ impl Group<'_> {
             view.chunks.push(Arc::default());
         }
         let mut at = 0;
-        // Who has filled a chunk has many keys, and what is too much is given back when all is loaded.
-        let least = if view.chunks.len() > 1 { CHUNK_ROWS } else { 4 };
         if let Some(chunk) = view.chunks.last_mut().map(|chunk| make_mut(chunk, &self.kit.held)) {
             at = chunk.rows.len();
-            make_room(&mut chunk.rows, least, CHUNK_ROWS);
+            make_room(&mut chunk.rows, 4, CHUNK_ROWS);
             chunk.rows.push(row);
             chunk.set_rare(at, rare);
         }
