@@ -100,6 +100,11 @@ fn entries<'a>(unit: &Unit<'a>, wanted: &Wanted, mut take: impl FnMut(usize, Ent
     sorted.into_iter().try_for_each(|(position, entry)| take(position, entry))
 }
 
+/// A count or a size, as large as SQL has numbers.
+fn whole(number: impl TryInto<i64>) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
+}
+
 const CLUSTER: (&str, &str) = ("cluster", "Name that the operator gave the cluster");
 const GROUP_ID: (&str, &str) = ("group_id", "Consumer group");
 

@@ -15,10 +15,6 @@ pub(super) struct Row<'a> {
     of: &'a ClusterCut,
 }
 
-fn count(number: impl TryInto<i64>) -> i64 {
-    number.try_into().unwrap_or(i64::MAX)
-}
-
 impl Table for Clusters {
     type Row<'a> = Row<'a>;
     const NAME: &'static str = "clusters";
@@ -52,12 +48,12 @@ impl Table for Clusters {
             .time("history_since", "Time of the oldest sample in memory (UTC)", |row| {
                 row.of.samples.moments().next().map(|(_, oldest)| oldest.at)
             })
-            .int64("history_bytes", "Memory of the samples", |row| count(row.of.samples.bytes))
+            .int64("history_bytes", "Memory of the samples", |row| super::whole(row.of.samples.bytes))
             .int64("audited_groups", "Groups that were compared with what coordinators say", |row| {
-                count(row.of.cluster.audit.groups.get())
+                super::whole(row.of.cluster.audit.groups.get())
             })
             .int64("audit_differences", "Differences that there are now: see audit", |row| {
-                count(row.of.cluster.audit.differences().len())
+                super::whole(row.of.cluster.audit.differences().len())
             })
     }
 

@@ -13,10 +13,6 @@ use crate::{
 
 pub(super) struct Server;
 
-fn bytes(number: impl TryInto<i64>) -> i64 {
-    number.try_into().unwrap_or(i64::MAX)
-}
-
 impl Table for Server {
     type Row<'a> = &'a Cut;
     const NAME: &'static str = "server";
@@ -31,10 +27,10 @@ impl Table for Server {
             .time("started_at", "When it was started (UTC)", |cut| Some(cut.started_at))
             .int64("uptime_seconds", "Time since then (s)", |cut| cut.taken_at.saturating_sub(cut.started_at) / 1000)
             .optional_int64("resident_bytes", "Memory of the process; NULL where the system does not tell", |_| {
-                resident_bytes().map(bytes)
+                resident_bytes().map(super::whole)
             })
             .int64("held_bytes", "Memory of old versions, which only readers under way still see", |cut| {
-                bytes(cut.held_bytes)
+                super::whole(cut.held_bytes)
             })
     }
 

@@ -13,10 +13,6 @@ pub(super) struct Row<'a> {
     partition: LogPartitionStatus,
 }
 
-fn total(counts: impl Iterator<Item = u64>) -> i64 {
-    i64::try_from(counts.sum::<u64>()).unwrap_or(i64::MAX)
-}
-
 impl Table for Sources {
     type Row<'a> = Row<'a>;
     const NAME: &'static str = "sources";
@@ -42,13 +38,13 @@ impl Table for Sources {
                 |row| row.partition.open_transaction_since,
             )
             .optional_int64("behind", "end_offset - position", |row| row.partition.behind())
-            .int64("records", "Records read", |row| total([row.partition.records].into_iter()))
-            .int64("tombstones", "Of these, deletions", |row| total([row.partition.tombstones].into_iter()))
+            .int64("records", "Records read", |row| super::whole(row.partition.records))
+            .int64("tombstones", "Of these, deletions", |row| super::whole(row.partition.tombstones))
             .int64("decode_errors", "Records that did not decode", |row| {
-                total(row.partition.decode_errors.values().copied())
+                super::whole(row.partition.decode_errors.values().sum::<u64>())
             })
             .int64("unknown_types", "Records of types that are not known", |row| {
-                total(row.partition.unknown_types.values().copied())
+                super::whole(row.partition.unknown_types.values().sum::<u64>())
             })
             .time("last_record_at", "Time of the last record read (UTC)", |row| row.partition.last_record_at)
             .optional_string("last_error", "What keeps it from being read", |row| row.partition.last_error.clone())
