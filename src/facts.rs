@@ -1,7 +1,7 @@
 //! What is derived from a cut: lag, owner and status of an offset, and the sums of a group. The
 //! same for SQL, RPCs and metrics.
 
-use std::cell::OnceCell;
+use std::{cell::OnceCell, ops::ControlFlow};
 
 use crate::{
     lag::{self, Lag, RATE_OVER, StatusContext},
@@ -45,10 +45,14 @@ impl<'a> Fact<'a> {
     /// How far behind.
     #[must_use]
     pub fn lag(&self) -> &Lag {
+        self.lag.get_or_init(|| self.find_lag())
+    }
+
+    #[inline]
+    fn find_lag(&self) -> Lag {
         let Entry { row, rare, .. } = self.entry;
         let log_partition = self.group.shard.key.log_partition;
-        self.lag
-            .get_or_init(|| lag::lag(row, rare, log_partition, self.topic, &self.group.cluster.ends, self.cut.taken))
+        lag::lag(row, rare, log_partition, self.topic, &self.group.cluster.ends, self.cut.taken)
     }
 
     /// Age of the oldest unread record, estimated.
@@ -60,9 +64,13 @@ impl<'a> Fact<'a> {
     /// How it does.
     #[must_use]
     pub fn status(&self) -> Status {
+        self.status_of(self.lag())
+    }
+
+    fn status_of(&self, lag: &Lag) -> Status {
         let context =
             StatusContext { window: self.cut.settings.window, now: self.cut.taken, now_at: self.cut.taken_at };
-        lag::status(self.entry.row, self.lag(), self.window(), context)
+        lag::status(self.entry.row, lag, self.window(), context)
     }
 
     /// Records per second that commits advance, if that is known.
@@ -120,6 +128,7 @@ impl<'a> Deriver<'a> {
 
     /// The fact of the entry at a position.
     #[must_use]
+    #[inline]
     pub fn fact(&self, position: usize, entry: Entry<'a>) -> Fact<'a> {
         let Self { cut, group, windows, .. } = *self;
         let topic = self.topics.get(entry.topic_index).copied().flatten();
@@ -216,9 +225,12 @@ pub fn group_fact<'a>(cut: &'a Cut, group: GroupCut<'a>) -> GroupFact<'a> {
 pub fn group_sums<'a>(cut: &'a Cut, group: GroupCut<'a>, sums: Sums) -> GroupFact<'a> {
     let mut fact = bare_group(group);
     let mut unknown_seconds = false;
-    for each in facts(cut, group) {
-        let seconds = sums.seconds.then(|| each.lag_seconds()).flatten();
-        match each.lag().lag {
+    let deriver = Deriver::new(cut, group);
+    let add = |position, entry: Entry<'a>| {
+        let each = deriver.fact(position, entry);
+        let lag = each.find_lag();
+        let seconds = sums.seconds.then(|| lag.seconds(&group.cluster.ends, cut.taken)).flatten();
+        match lag.lag {
             Ok(lag) => {
                 unknown_seconds |= lag > 0 && seconds.is_none();
                 fact.lag = Some(fact.lag.unwrap_or(0).saturating_add(lag));
@@ -229,11 +241,14 @@ pub fn group_sums<'a>(cut: &'a Cut, group: GroupCut<'a>, sums: Sums) -> GroupFac
         if let Some(seconds) = seconds {
             fact.max_lag_seconds = Some(fact.max_lag_seconds.map_or(seconds, |max| max.max(seconds)));
         }
-        fact.last_committed_at = fact.last_committed_at.max(Some(each.entry.row.committed_at));
+        fact.last_committed_at = fact.last_committed_at.max(Some(entry.row.committed_at));
         if sums.status {
-            fact.status = fact.status.max(each.status());
+            fact.status = fact.status.max(each.status_of(&lag));
         }
-    }
+        ControlFlow::<()>::Continue(())
+    };
+    // Nothing breaks it off.
+    let _ = group.group.each_entry(0..usize::MAX, add);
     // Only the partitions without lag are known: that says nothing of the greatest.
     fact.max_lag_seconds = fact.max_lag_seconds.filter(|max| *max > 0.0 || !unknown_seconds);
     fact.active = is_active(fact.members, fact.last_committed_at, cut, cut.settings.active_within);

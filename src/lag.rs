@@ -53,6 +53,7 @@ impl Lag {
 
 /// Lag of a commit. `topic` is the topic of that name in `ends`; `now` is the cut's time.
 #[must_use]
+#[inline]
 pub fn lag(row: &Row, rare: Option<&Rare>, log_partition: i32, topic: Option<&Topic>, ends: &Ends, now: Ticks) -> Lag {
     let unknown = |reason, log_start, log_end| Lag {
         log_start,

@@ -105,11 +105,11 @@ pub(super) fn get_consumer(
         }
         None if !order.is_default() => {
             let keys = kept.rankings.get(&store.clock, &cut, whole, || rank(&cut, &asked, &order));
-            let Page { mut facts, end } = ranked(&cut, &keys, 0, size);
-            // The ranking may be of a moment ago, what is shown is of now.
-            facts.sort_by(|left, right| by_key(left).cmp(&by_key(right)));
+            let Page { facts, end } = ranked(&cut, &keys, 0, size);
             let next = keys.get(end).map(|_| Next::Walk(kept.walks.keep(&store.clock, Arc::clone(&keys)), end));
-            (consumers(&order.sort(facts)), next, keys.len())
+            // The ranking may be of a moment ago, what is shown is of now.
+            let facts = order.sort(facts.into_iter().map(|fact| (order.value(&fact), fact)).collect());
+            (consumers(&facts), next, keys.len())
         }
         // The key tells where the next page starts.
         after => {
@@ -162,10 +162,6 @@ fn key(group: &GroupCut<'_>) -> GroupKey {
     (Name::clone(&group.cluster.cluster.name), Name::clone(&group.group.id))
 }
 
-fn by_key<'f>(fact: &'f GroupFact<'_>) -> (&'f str, &'f str) {
-    (&fact.group.cluster.cluster.name, &fact.group.group.id)
-}
-
 /// All groups that are asked for, in the order.
 fn rank(cut: &Cut, asked: &Asked<'_>, order: &Order) -> Vec<GroupKey> {
     let groups = |cluster| ClusterCut::unordered_groups(cluster, ReadAhead::Offsets);
@@ -173,10 +169,8 @@ fn rank(cut: &Cut, asked: &Asked<'_>, order: &Order) -> Vec<GroupKey> {
     let sums = Sums { seconds: order.needs_seconds(), status: order.needs_status() || asked.needs_status() };
     let needs_facts = asked.needs_facts() || !order.is_default();
     let fact = |group| if needs_facts { group_sums(cut, group, sums) } else { bare_group(group) };
-    let mut facts: Vec<GroupFact<'_>> = found.map(fact).filter(|fact| asked.takes_fact(fact)).collect();
-    facts.sort_by(|left, right| by_key(left).cmp(&by_key(right)));
-    let facts = if order.is_default() { facts } else { order.sort(facts) };
-    facts.iter().map(|fact| key(&fact.group)).collect()
+    let facts = found.map(fact).filter(|fact| asked.takes_fact(fact));
+    order.sort(facts.map(|fact| (order.value(&fact), fact.group)).collect()).iter().map(key).collect()
 }
 
 /// A page of a kept order.

@@ -35,6 +35,8 @@ pub struct ClusterCut {
     pub windows: Arc<Windows>,
     /// Samples over time.
     pub samples: Arc<Samples>,
+    /// Log partitions with groups whose home is elsewhere.
+    astray: Vec<i32>,
     /// Groups that stand in more than one shard, as (log partition, id), to be left out.
     hidden: Vec<(i32, Name)>,
 }
@@ -106,8 +108,8 @@ impl ClusterCut {
         windows: Arc<Windows>,
         samples: Arc<Samples>,
     ) -> Self {
-        let hidden = hidden(&shards);
-        Self { cluster, health, shards, ends, windows, samples, hidden }
+        let (astray, hidden) = astray(&shards);
+        Self { cluster, health, shards, ends, windows, samples, astray, hidden }
     }
 
     /// Groups of a shard, ordered by id, each once in the cluster.
@@ -170,7 +172,7 @@ impl ClusterCut {
     fn group_at<'a>(&'a self, shard: &'a ShardView, id: &str, home: Option<i32>) -> Option<GroupCut<'a>> {
         let here = shard.key.log_partition;
         // Most shards need not be looked through.
-        if home != Some(here) && shard.groups.strays(here, self.log_partitions()).next().is_none() {
+        if home != Some(here) && !self.astray.contains(&here) {
             return None;
         }
         let group = shard.groups.get(id)?;
@@ -205,24 +207,29 @@ impl ClusterCut {
     }
 }
 
-/// After `__consumer_offsets` grew, or in a copied topic, a group may stand in several shards: the
-/// one that the hash names wins, else the first.
-fn hidden(shards: &[Arc<ShardView>]) -> Vec<(i32, Name)> {
+/// Where groups are whose home is elsewhere, and which of these are hidden. After `__consumer_offsets` grew, or in a
+/// copied topic, a group may stand in several shards: the one that the hash names wins, else the first.
+fn astray(shards: &[Arc<ShardView>]) -> (Vec<i32>, Vec<(i32, Name)>) {
     let partitions = i32::try_from(shards.len()).unwrap_or(i32::MAX);
-    let mut hidden = vec![];
+    let (mut astray, mut hidden) = (vec![], vec![]);
     for shard in shards {
-        for id in shard.groups.strays(shard.key.log_partition, partitions) {
+        let here = shard.key.log_partition;
+        let strays = shard.groups.strays(here, partitions);
+        if !strays.is_empty() {
+            astray.push(here);
+        }
+        for id in &*strays {
             let home = log_partition_for(id, partitions);
             let wins = |other: &&Arc<ShardView>| {
                 let other = other.key.log_partition;
-                Some(other) == home || other < shard.key.log_partition
+                Some(other) == home || other < here
             };
             if shards.iter().filter(wins).any(|other| other.groups.get(id).is_some()) {
-                hidden.push((shard.key.log_partition, Name::clone(id)));
+                hidden.push((here, Name::clone(id)));
             }
         }
     }
-    hidden
+    (astray, hidden)
 }
 
 /// What the operator set that decides what is kept, and what a cut says.

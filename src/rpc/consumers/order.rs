@@ -2,14 +2,32 @@
 
 use std::cmp::Ordering;
 
-use crate::{error::Error, facts::GroupFact};
+use crate::{error::Error, facts::GroupFact, store::cut::GroupCut};
 
 /// What groups are ordered by.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
-enum Value<'a> {
+pub(super) enum Value<'a> {
     Number(i64),
     Seconds(f64),
     Text(&'a str),
+}
+
+/// What is put in order.
+pub(super) trait Ranked {
+    /// (cluster, group id).
+    fn key(&self) -> (&str, &str);
+}
+
+impl Ranked for GroupCut<'_> {
+    fn key(&self) -> (&str, &str) {
+        (&self.cluster.cluster.name, &self.group.id)
+    }
+}
+
+impl Ranked for GroupFact<'_> {
+    fn key(&self) -> (&str, &str) {
+        self.group.key()
+    }
 }
 
 type Get = for<'f, 'a> fn(&'f GroupFact<'a>) -> Option<Value<'a>>;
@@ -86,11 +104,17 @@ impl Order {
         self.column == "group_id" && !self.descending
     }
 
-    /// Sorts. Unknown comes last, whatever the direction; equal ones stay as they are.
-    pub(super) fn sort<'a>(&self, facts: Vec<GroupFact<'a>>) -> Vec<GroupFact<'a>> {
-        let mut keyed: Vec<_> = facts.into_iter().map(|fact| ((self.get)(&fact), fact)).collect();
-        keyed.sort_by(|(left, _), (right, _)| self.compare(left.as_ref(), right.as_ref()));
-        keyed.into_iter().map(|(_, fact)| fact).collect()
+    /// What a group is ordered by; `None`: unknown.
+    pub(super) fn value<'a>(&self, fact: &GroupFact<'a>) -> Option<Value<'a>> {
+        if self.is_default() { None } else { (self.get)(fact) }
+    }
+
+    /// Sorts by the values. Unknown comes last, whatever the direction; equal ones by cluster and id.
+    pub(super) fn sort<'a, T: Ranked>(&self, mut all: Vec<(Option<Value<'a>>, T)>) -> Vec<T> {
+        all.sort_unstable_by(|(left, of_left), (right, of_right)| {
+            self.compare(left.as_ref(), right.as_ref()).then_with(|| of_left.key().cmp(&of_right.key()))
+        });
+        all.into_iter().map(|(_, of)| of).collect()
     }
 
     fn compare(&self, left: Option<&Value<'_>>, right: Option<&Value<'_>>) -> Ordering {

@@ -1,12 +1,9 @@
 //! The groups of a shard. They lie in blocks that readers share, in the order in which they came; the
 //! order by id is made when a reader asks for it, and kept until a group comes or goes.
 
-use std::{
-    hash::BuildHasher as _,
-    hint::black_box,
-    sync::{Arc, OnceLock},
-};
+use std::{hash::BuildHasher as _, hint::black_box, sync::Arc};
 
+use arc_swap::ArcSwapOption;
 use hashbrown::HashTable;
 
 use super::super::{
@@ -38,8 +35,14 @@ impl Version for Block {
 #[derive(Debug, Default)]
 struct Order {
     sorted: Vec<u32>,
-    /// Groups whose home is elsewhere, of so many log partitions.
-    strays: OnceLock<(i32, Vec<Name>)>,
+    /// Groups whose home is elsewhere, of so many log partitions; unknown until they are asked for.
+    strays: ArcSwapOption<Strays>,
+}
+
+#[derive(Debug)]
+struct Strays {
+    log_partitions: i32,
+    ids: Arc<[Name]>,
 }
 
 /// Which groups a shard has; equal to another until a group comes or goes.
@@ -210,7 +213,7 @@ impl Directory {
                 self.blocks.iter().flat_map(|block| &block.groups).map(|group| &*group.id).zip(0..).collect();
             named.sort_unstable();
             let sorted = named.into_iter().map(|(_, at)| at).collect();
-            Arc::new(Order { sorted, strays: OnceLock::new() })
+            Arc::new(Order { sorted, strays: ArcSwapOption::empty() })
         });
         Groups { blocks: self.blocks.clone(), order: Arc::clone(order), offsets: self.offsets }
     }
@@ -296,13 +299,15 @@ impl Groups {
 
     /// Ids of groups whose home is not `home`, of so many log partitions: there are some after
     /// `__consumer_offsets` grew, and in copied topics.
-    pub fn strays(&self, home: i32, log_partitions: i32) -> impl Iterator<Item = &Name> {
-        let of = move |group: &&Arc<GroupView>| group.home(log_partitions) != Some(home);
-        let found = || (log_partitions, self.iter().filter(of).map(|group| Name::clone(&group.id)).collect());
-        let (counted, strays) = self.order.strays.get_or_init(found);
-        let known = strays.iter().filter(move |_| *counted == log_partitions);
-        // The number has changed since: seldom, and until a group comes or goes.
-        let anew = self.iter().filter(move |_| *counted != log_partitions).filter(of).map(|group| &group.id);
-        known.chain(anew)
+    #[must_use]
+    pub fn strays(&self, home: i32, log_partitions: i32) -> Arc<[Name]> {
+        let kept = self.order.strays.load();
+        if let Some(kept) = kept.as_ref().filter(|kept| kept.log_partitions == log_partitions) {
+            return Arc::clone(&kept.ids);
+        }
+        let strays = self.iter().filter(|group| group.home(log_partitions) != Some(home));
+        let ids: Arc<[Name]> = strays.map(|group| Name::clone(&group.id)).collect();
+        self.order.strays.store(Some(Arc::new(Strays { log_partitions, ids: Arc::clone(&ids) })));
+        ids
     }
 }

@@ -1,6 +1,8 @@
 use super::*;
+use itertools::Itertools as _;
+
 use crate::{
-    model::SOURCE_KAFKA,
+    model::{Name, SOURCE_KAFKA, log_partition_for},
     store::group::{CHUNK_ROWS, Commit, Rare, Row},
 };
 
@@ -78,6 +80,26 @@ fn many_groups_come_and_go_and_views_stay_sorted() {
         assert_eq!(offset(&shard, id, 0), (number % 3 != 0).then_some(number), "{id}");
         assert_eq!(view.groups.get(id).is_some(), number % 3 != 0);
     }
+}
+
+#[test]
+fn strays_are_looked_for_once_per_number_of_log_partitions() {
+    let shard = shard();
+    let home = |id: &str, of| log_partition_for(id, of) == Some(0);
+    let ids: Vec<String> = (0..100).map(|number| format!("group-{number}")).collect();
+    let here: Vec<&str> = ids.iter().map(String::as_str).filter(|id| home(id, 2)).collect();
+    for (offset, id) in (0..).zip(&here) {
+        shard.apply(&[commit(offset, id, 0, 1)], 0);
+    }
+    assert!(shard.pin().groups.strays(0, 2).is_empty());
+    let moved: Vec<&str> = here.iter().copied().filter(|id| !home(id, 3)).collect();
+    let mut strays: Vec<Name> = shard.pin().groups.strays(0, 3).to_vec();
+    strays.sort();
+    assert!(!moved.is_empty() && moved.len() < here.len());
+    assert!(strays.iter().map(|id| &**id).eq(moved.iter().copied().sorted()), "{strays:?}");
+    // Also for the second number, and by other pins.
+    let groups = shard.pin().groups;
+    assert!(Arc::ptr_eq(&groups.strays(0, 3), &shard.pin().groups.strays(0, 3)));
 }
 
 #[test]
