@@ -153,6 +153,15 @@ pub struct Commit<'a> {
     pub topic_id: Option<Uuid>,
 }
 
+/// A commit that is no news.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Replayed<'a> {
+    pub(super) topic: &'a str,
+    pub(super) partition: i32,
+    pub(super) commit: &'a Commit<'a>,
+    pub(super) log_offset: i64,
+}
+
 /// What the groups of a shard share.
 #[derive(Debug, Default)]
 pub(super) struct Kit {

@@ -25,6 +25,7 @@ use crate::{
 mod directory;
 mod early;
 mod found;
+mod replay;
 
 use directory::Directory;
 pub use directory::{GroupSet, Groups};
@@ -116,21 +117,37 @@ impl Shard {
         }
         let now = self.moment();
         let mut state = self.state.write();
+        let is_quiet = state.changes.is_none() && state.ahead.is_empty();
+        let kind = |event: &Event<'_>| {
+            let is_commit = matches!(event.kind, EventKind::Commit { .. });
+            is_quiet && is_commit && event.log_offset < live_from
+        };
+        let alike = |left: &Event<'_>, right: &Event<'_>| kind(left) == kind(right) && left.group == right.group;
+        for run in events.chunk_by(alike) {
+            if run.first().is_some_and(kind) {
+                self.replay(&mut state, run);
+            } else {
+                self.apply_each(&mut state, run, live_from, &now);
+            }
+        }
+    }
+
+    fn apply_each(&self, state: &mut State, events: &[Event<'_>], live_from: i64, now: &Now) {
         for event in events {
             state.read_to = event.log_offset + 1;
-            if self.holds_back(&mut state, event, &now) {
+            if self.holds_back(state, event, now) {
                 continue;
             }
             let live = event.log_offset >= live_from;
             match &event.kind {
                 EventKind::Commit { topic, partition, commit } => {
-                    self.commit(&mut state, event, (topic, *partition), commit, &now, live);
+                    self.commit(state, event, (topic, *partition), commit, now, live);
                 }
                 EventKind::Delete { topic, partition } => {
-                    self.delete(&mut state, event, (topic, *partition), &now, live);
+                    self.delete(state, event, (topic, *partition), now, live);
                 }
                 EventKind::Classic(membership) => {
-                    self.members(&mut state, event, membership.is_none(), |group| {
+                    self.members(state, event, membership.is_none(), |group| {
                         group.set_classic(membership.clone());
                     });
                 }
@@ -138,7 +155,7 @@ impl Shard {
                     let change = |group: &mut Group<'_>| {
                         group.apply_piece(*kind, Piece::clone(piece), event.log_offset);
                     };
-                    self.members(&mut state, event, piece.is_tombstone(), change);
+                    self.members(state, event, piece.is_tombstone(), change);
                 }
             }
         }
@@ -295,14 +312,6 @@ impl Shard {
         let (place, old) = group.commit(key, commit, event.log_offset, applied, intern);
         if live {
             group.count_live();
-        } else if !watched {
-            if old.is_none() {
-                state.groups.count_new();
-            }
-            state.sequence += 1;
-            state.last_offset = event.log_offset;
-            state.highest = event.log_offset;
-            return;
         }
         let Some(entry) = group.view.entry(place) else { return };
         let (topic, new, rare) = (Name::clone(entry.topic), *entry.row, entry.rare.cloned());
@@ -317,7 +326,7 @@ impl Shard {
             new: Some((new, rare)),
         };
         if old.is_none() {
-            state.groups.count_new();
+            state.groups.count_new(1);
         }
         record(state, change, event.at, now, live);
     }

@@ -5,7 +5,7 @@ use std::hash::BuildHasher as _;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::{GroupView, Row};
+use super::{CHUNK_ROWS, GroupView, Row};
 
 /// Up to so many rows are looked through.
 const FEW_ROWS: usize = 32;
@@ -79,6 +79,17 @@ impl Index {
     /// Notes where the last commit went.
     pub(super) fn set_last(&mut self, topic: u32, row: u32) {
         (self.last_topic, self.next_row) = (topic, row.saturating_add(1));
+    }
+
+    /// Notes that so many commits more went to the rows that follow.
+    pub(super) fn go_on(&mut self, topic: u32, rows: u32) {
+        (self.last_topic, self.next_row) = (topic, self.next_row.saturating_add(rows));
+    }
+
+    /// Where the row after that of the last commit is: its chunk, and its place in it.
+    pub(super) fn next_place(&self) -> (usize, usize) {
+        let next = self.next_row as usize;
+        (next / CHUNK_ROWS, next % CHUNK_ROWS)
     }
 
     /// Takes a new row in.

@@ -1,8 +1,10 @@
 //! What the writer of a shard does to a group.
 
-use std::sync::Arc;
+use std::{iter::Peekable, sync::Arc};
 
-use super::{CHUNK_ROWS, Chunk, Commit, Entry, GroupView, Index, Kit, Rare, Row, Topic, make_room, smoothed_interval};
+use super::{
+    CHUNK_ROWS, Chunk, Commit, Entry, GroupView, Index, Kit, Rare, Replayed, Row, Topic, make_room, smoothed_interval,
+};
 use crate::{
     clock::Ticks,
     model::{Millis, Name},
@@ -56,6 +58,51 @@ impl Group<'_> {
         };
         self.index.set_last(topic, index);
         (index, before)
+    }
+
+    /// Sets the committed offsets of keys. Returns how many are new.
+    pub(in super::super) fn replay<'c>(
+        &mut self,
+        commits: impl Iterator<Item = Replayed<'c>>,
+        intern: impl Fn(&str) -> Name,
+    ) -> usize {
+        let (mut commits, mut new) = (commits.peekable(), 0);
+        while let Some(Replayed { topic, partition, commit, log_offset }) = commits.next() {
+            let (_, before) = self.commit((topic, partition), commit, log_offset, 0, &intern);
+            new += usize::from(before.is_none());
+            self.replay_in_order(&mut commits);
+        }
+        new
+    }
+
+    /// As long as commits come in the order of the rows of a chunk, and the chunk lasts: that is made the writer's own
+    /// once, and no key is looked for.
+    fn replay_in_order<'c>(&mut self, commits: &mut Peekable<impl Iterator<Item = Replayed<'c>>>) {
+        let (number, mut at) = self.index.next_place();
+        let GroupView { topics, chunks, .. } = &mut *self.view;
+        let Some(chunk) = chunks.get_mut(number) else { return };
+        let is = |row: Option<&Row>, next: &Replayed<'_>| {
+            row.filter(|row| row.partition == next.partition)
+                .and_then(|row| topics.get(row.topic as usize))
+                .is_some_and(|topic| *topic.name == *next.topic)
+        };
+        if commits.peek().is_none_or(|next| !is(chunk.rows.get(at), next)) {
+            return;
+        }
+        let chunk = make_mut(chunk, &self.kit.held);
+        let (mut last_topic, mut taken) = (0, 0);
+        while let Some(Replayed { partition, commit, log_offset, .. }) =
+            commits.next_if(|next| is(chunk.rows.get(at), next))
+        {
+            let Some(row) = chunk.rows.get_mut(at) else { break };
+            last_topic = row.topic;
+            let interval_ms = smoothed_interval(row, commit.committed_at);
+            *row = Row { topic: last_topic, interval_ms, ..Row::of(commit, partition, log_offset, 0) };
+            chunk.set_rare(at, Rare::of(commit));
+            at += 1;
+            taken += 1;
+        }
+        self.index.go_on(last_topic, taken);
     }
 
     /// Removes a key. Returns its row.

@@ -97,9 +97,9 @@ impl Directory {
         self.offsets
     }
 
-    /// Counts a committed offset that is new.
-    pub(super) fn count_new(&mut self) {
-        self.offsets += 1;
+    /// Counts committed offsets that are new.
+    pub(super) fn count_new(&mut self, new: usize) {
+        self.offsets += new;
     }
 
     /// Counts a committed offset less.

@@ -27,7 +27,7 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.members.is_empty()
     }
 }
