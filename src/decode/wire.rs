@@ -97,6 +97,10 @@ impl<'a> Wire<'a> for Option<&'a str> {
         if length > MAX_STRING_BYTES {
             return Err(start.fail(Fault::StringTooLong(length)));
         }
+        // As most metadata is.
+        if length == 0 {
+            return Ok(Some(""));
+        }
         let text = *reader;
         match std::str::from_utf8(reader.take(length)?) {
             Ok(string) => Ok(Some(string)),

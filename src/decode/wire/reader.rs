@@ -41,6 +41,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`Fault::EndOfBuffer`] when fewer are left.
+    #[inline]
     pub fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
         let slice = self
             .at
@@ -55,6 +56,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`Fault::EndOfBuffer`] when fewer are left.
+    #[inline]
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let left = self.remaining();
         let found = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk::<N>).copied();
@@ -81,6 +83,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A length or count: `None` for null. Fixed form is an `i16` or `i32` read by the caller.
+    #[inline]
     pub(super) fn length(&mut self, context: Context, fixed: Fixed) -> Result<Option<usize>, DecodeError> {
         if context.flexible {
             return Ok(self.uvarint()?.checked_sub(1).map(|length| length as usize));
