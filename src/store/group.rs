@@ -16,6 +16,7 @@ use crate::{
 };
 
 mod index;
+mod places;
 mod view;
 mod writer;
 

@@ -3,9 +3,9 @@
 
 use std::hash::BuildHasher as _;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::DefaultHashBuilder;
 
-use super::{CHUNK_ROWS, GroupView, Row};
+use super::{CHUNK_ROWS, GroupView, Row, places::Places};
 
 /// Up to so many rows are looked through.
 const FEW_ROWS: usize = 32;
@@ -28,9 +28,9 @@ pub(in super::super) struct Index {
 #[derive(Debug, Default)]
 struct Tables {
     /// (topic, partition) → row.
-    rows: HashTable<u32>,
+    rows: Places,
     /// Topic name → topic.
-    topics: HashTable<u32>,
+    topics: Places,
 }
 
 fn hash_of(hasher: &DefaultHashBuilder, row: &Row) -> u64 {
@@ -57,7 +57,7 @@ impl Index {
             return Some(self.last_topic);
         }
         match self.tables.as_ref().map(|tables| &tables.topics).filter(|topics| !topics.is_empty()) {
-            Some(topics) => topics.find(hasher.hash_one(name), is).copied(),
+            Some(topics) => topics.find(hasher.hash_one(name), is),
             None => (0..u32::try_from(view.topics.len()).ok()?).find(is),
         }
     }
@@ -70,7 +70,7 @@ impl Index {
         match self.tables.as_ref().map(|tables| &tables.rows).filter(|rows| !rows.is_empty()) {
             Some(rows) => {
                 let hash = hasher.hash_one((topic, partition));
-                rows.find(hash, |&at| view.row(at).is_some_and(is)).copied()
+                rows.find(hash, |at| view.row(*at).is_some_and(is))
             }
             None => u32::try_from(view.chunks.first()?.rows.iter().position(is)?).ok(),
         }
@@ -100,7 +100,7 @@ impl Index {
             let rows = &mut self.tables.get_or_insert_default().rows;
             let from = if in_use { at } else { 0 };
             for at in from..=at {
-                rows.insert_unique(hash(&at), at, hash);
+                rows.insert(hash(&at), at, hash);
             }
         }
     }
@@ -108,9 +108,7 @@ impl Index {
     /// Forgets that a row is at a place.
     pub(super) fn forget(&mut self, hasher: &DefaultHashBuilder, row: &Row, at: u32) {
         let Some(tables) = &mut self.tables else { return };
-        if let Ok(entry) = tables.rows.find_entry(hash_of(hasher, row), |&other| other == at) {
-            entry.remove();
-        }
+        tables.rows.remove(hash_of(hasher, row), at);
     }
 
     /// Takes a new topic in, which has no rows yet.
@@ -122,7 +120,7 @@ impl Index {
             let topics = &mut self.tables.get_or_insert_default().topics;
             let all = if in_use { at..at + 1 } else { 0..u32::try_from(view.topics.len()).unwrap_or(u32::MAX) };
             for each in all.filter(|each| *each == at || topic(each).is_some_and(|topic| topic.rows > 0)) {
-                topics.insert_unique(hash(&each), each, hash);
+                topics.insert(hash(&each), each, hash);
             }
         }
     }
@@ -130,8 +128,6 @@ impl Index {
     /// Forgets a topic.
     pub(super) fn forget_topic(&mut self, hasher: &DefaultHashBuilder, name: &str, at: u32) {
         let Some(tables) = &mut self.tables else { return };
-        if let Ok(entry) = tables.topics.find_entry(hasher.hash_one(name), |&other| other == at) {
-            entry.remove();
-        }
+        tables.topics.remove(hasher.hash_one(name), at);
     }
 }
