@@ -16,6 +16,8 @@ pub(crate) const LOG_PARTITIONS: i32 = 50;
 /// Records in each partition of the data topics.
 const RECORDS: i64 = 100;
 const LIMIT: Duration = Duration::from_secs(60);
+/// As long as librdkafka keeps a record that it cannot send.
+const FILL_LIMIT: Duration = Duration::from_secs(300);
 
 /// What `__consumer_offsets` holds.
 #[derive(Clone, Copy, Debug)]
@@ -142,7 +144,8 @@ pub(crate) fn fill(bootstrap_servers: &str, load: &Load, now: Millis) -> u64 {
             }
         }
     }
-    producer.flush(LIMIT).unwrap();
+    // A record in a batch of its own is a request of its own.
+    producer.flush(FILL_LIMIT).unwrap();
     producer.context().0.load(Ordering::Relaxed)
 }
 
