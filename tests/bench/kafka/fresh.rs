@@ -81,9 +81,10 @@ impl<'a> Trial<'a> {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// A producer that waits for nothing.
+    /// A producer that waits a little for its batches: a broker that is sent thousands of requests a second, beside all the
+    /// others on the machine, is what would be measured.
     fn write(&self, servers: &str) {
-        let mut settings = client(servers, &[("client.id", "__admin_client"), ("acks", "1"), ("linger.ms", "1")]);
+        let mut settings = client(servers, &[("client.id", "__admin_client"), ("acks", "1"), ("linger.ms", "10")]);
         settings.set("queue.buffering.max.messages", "1000000").set("message.timeout.ms", "300000");
         let producer: ThreadedProducer<Counting> = settings.create_with_context(Counting::default()).unwrap();
         let mut number = 0;
