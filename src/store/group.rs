@@ -181,6 +181,11 @@ fn smoothed_interval(before: &Row, committed_at: Millis) -> u32 {
     }
 }
 
+/// The chunk of a row, and its place in it.
+fn place_of(row: u32) -> (usize, usize) {
+    (row as usize / CHUNK_ROWS, row as usize % CHUNK_ROWS)
+}
+
 /// Room for one more, in a list of at most so many: an eighth at a time, since there are millions of rows, and most
 /// groups do not grow.
 fn make_room<T>(list: &mut Vec<T>, least: usize, most: usize) {

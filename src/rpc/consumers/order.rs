@@ -104,7 +104,7 @@ impl Order {
         self.column == "group_id" && !self.descending
     }
 
-    /// What a group is ordered by; `None`: unknown.
+    /// What a group is ordered by; `None`: unknown, or nothing but cluster and id, which decide then.
     pub(super) fn value<'a>(&self, fact: &GroupFact<'a>) -> Option<Value<'a>> {
         if self.is_default() { None } else { (self.get)(fact) }
     }

@@ -5,7 +5,7 @@ use std::hash::BuildHasher as _;
 
 use hashbrown::DefaultHashBuilder;
 
-use super::{CHUNK_ROWS, GroupView, Row, places::Places};
+use super::{GroupView, Row, place_of, places::Places};
 
 /// Up to so many rows are looked through.
 const FEW_ROWS: usize = 32;
@@ -88,8 +88,7 @@ impl Index {
 
     /// Where the row after that of the last commit is: its chunk, and its place in it.
     pub(super) fn next_place(&self) -> (usize, usize) {
-        let next = self.next_row as usize;
-        (next / CHUNK_ROWS, next % CHUNK_ROWS)
+        place_of(self.next_row)
     }
 
     /// Takes a new row in.

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{CHUNK_ROWS, Chunk, Rare, Row, Topic};
+use super::{CHUNK_ROWS, Chunk, Rare, Row, Topic, place_of};
 use crate::{
     model::{Millis, Name, Uuid, java_hash, log_partition_of},
     store::{
@@ -195,14 +195,13 @@ impl GroupView {
     }
 
     pub(super) fn row(&self, index: u32) -> Option<&Row> {
-        let index = index as usize;
-        self.chunks.get(index / CHUNK_ROWS)?.rows.get(index % CHUNK_ROWS)
+        let (chunk, at) = place_of(index);
+        self.chunks.get(chunk)?.rows.get(at)
     }
 
     pub(in super::super) fn entry(&self, index: u32) -> Option<Entry<'_>> {
-        let at = index as usize;
-        let chunk = self.chunks.get(at / CHUNK_ROWS)?;
-        let at = at % CHUNK_ROWS;
+        let (chunk, at) = place_of(index);
+        let chunk = self.chunks.get(chunk)?;
         self.entry_of(chunk, at, chunk.rows.get(at)?)
     }
 }

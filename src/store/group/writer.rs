@@ -3,7 +3,8 @@
 use std::{iter::Peekable, sync::Arc};
 
 use super::{
-    CHUNK_ROWS, Chunk, Commit, Entry, GroupView, Index, Kit, Rare, Replayed, Row, Topic, make_room, smoothed_interval,
+    CHUNK_ROWS, Chunk, Commit, Entry, GroupView, Index, Kit, Rare, Replayed, Row, Topic, make_room, place_of,
+    smoothed_interval,
 };
 use crate::{
     clock::Ticks,
@@ -145,9 +146,8 @@ impl Group<'_> {
     }
 
     fn chunk(&mut self, index: u32) -> Option<(&mut Chunk, usize)> {
-        let index = index as usize;
-        let chunk = self.view.chunks.get_mut(index / CHUNK_ROWS)?;
-        Some((make_mut(chunk, &self.kit.held), index % CHUNK_ROWS))
+        let (chunk, at) = place_of(index);
+        Some((make_mut(self.view.chunks.get_mut(chunk)?, &self.kit.held), at))
     }
 
     fn set(&mut self, index: u32, row: Row, rare: Rare) {

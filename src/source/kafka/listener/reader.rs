@@ -28,7 +28,7 @@ use crate::{
     },
 };
 
-/// Messages of one fetch: a megabyte of them or less, which stays in a core's cache from one look at them to the next.
+/// Messages of one fetch: few enough to stay in a core's cache from one look at them to the next.
 const BATCH: usize = 1024;
 /// Records applied under one hold of a shard's lock.
 const RUN: usize = 256;
