@@ -7,7 +7,7 @@ use std::{
 
 use rustyline::{Context, Helper, completion, highlight::Highlighter, hint::Hinter, validate::Validator};
 use serde_json::Value;
-use tokio::{runtime::Runtime, time::timeout};
+use tokio::{runtime::Runtime, task::JoinHandle, time::timeout};
 
 use super::super::{
     complete::{Names, complete},
@@ -21,7 +21,7 @@ use crate::{
 /// Functions have no table.
 const NAMES: &str = "SELECT table_name, column_name AS name FROM columns UNION ALL \
                      SELECT DISTINCT NULL, routine_name FROM information_schema.routines";
-/// Nobody waits longer for a TAB.
+/// Nobody waits longer for a TAB; the answer may serve a later one.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The server may be another one by then.
 const KEPT: Duration = Duration::from_secs(300);
@@ -40,6 +40,8 @@ pub(super) struct Completer<'a> {
 #[derive(Default)]
 struct Known {
     names: Names,
+    /// A question that is still open.
+    asked: Option<JoinHandle<Option<Names>>>,
     ask_again: Option<Instant>,
 }
 
@@ -61,10 +63,12 @@ impl<'a> Completer<'a> {
     #[expect(clippy::disallowed_methods, reason = "how old the names are, part of no answer")]
     fn refresh(&self, known: &mut Known) {
         let now = Instant::now();
-        if known.ask_again.is_some_and(|at| now < at) {
+        if known.asked.is_none() && known.ask_again.is_some_and(|at| now < at) {
             return;
         }
-        let names = self.runtime.block_on(async { timeout(PATIENCE, load(&mut self.client.clone())).await });
+        let asked = known.asked.get_or_insert_with(|| self.runtime.spawn(load(self.client.clone())));
+        let Ok(names) = self.runtime.block_on(async { timeout(PATIENCE, asked).await }) else { return };
+        known.asked = None;
         let kept = match names.ok().flatten() {
             Some(names) => {
                 known.names = names;
@@ -76,7 +80,7 @@ impl<'a> Completer<'a> {
     }
 }
 
-async fn load(client: &mut Client) -> Option<Names> {
+async fn load(mut client: Client) -> Option<Names> {
     let mut request = request(NAMES, vec![]);
     request.get_mut().format = SqlFormat::Json.into();
     let mut answer = client.sql(request).await.ok()?.into_inner();
