@@ -6,6 +6,7 @@
 
 mod charge;
 mod check;
+mod count;
 mod engine;
 mod error;
 mod guard;
@@ -14,6 +15,7 @@ mod memory;
 mod spelling;
 mod places;
 mod planning;
+mod reading;
 mod scan;
 mod session;
 mod stop;

@@ -11,7 +11,7 @@ use datafusion::{
     catalog::information_schema::INFORMATION_SCHEMA,
     common::{DataFusionError, ScalarValue},
     config::Dialect,
-    execution::{SendableRecordBatchStream, context::SQLOptions},
+    execution::{SendableRecordBatchStream, SessionState, context::SQLOptions},
     logical_expr::LogicalPlan,
     physical_plan::execute_stream,
 };
@@ -27,7 +27,8 @@ use super::{
     error::SqlError,
     memory::QueryPool,
     output,
-    session::{Session, Sessions},
+    reading::Reading,
+    session::{Functions, Sessions},
     spelling,
     stop::Stop,
     table::AnyTable,
@@ -44,11 +45,13 @@ use crate::{
 mod describe;
 mod feed;
 mod pins;
+mod plans;
 mod work;
 
 pub use describe::Description;
 use feed::{Fed, Feed};
 use pins::Pins;
+use plans::{Plan, Plans};
 use work::{Turn, Work};
 
 /// Room for a planner's recursion over a long statement.
@@ -166,6 +169,7 @@ struct Shared {
     waiting: Arc<AtomicUsize>,
     memory: Arc<AtomicUsize>,
     pins: Arc<Pins>,
+    plans: Plans,
 }
 
 impl Engine {
@@ -195,6 +199,7 @@ impl Engine {
             sessions: Sessions::new(&tables, &settings),
             settings,
             tables,
+            plans: Plans::default(),
             waiting: Arc::default(),
             memory: Arc::default(),
             pins,
@@ -254,6 +259,14 @@ impl Drop for Engine {
 struct Planned {
     schema: SchemaRef,
     stats: Arc<parking_lot::Mutex<Stats>>,
+}
+
+/// A statement that was understood.
+struct Logical {
+    plan: LogicalPlan,
+    session: SessionState,
+    reads_data: bool,
+    functions: Functions,
 }
 
 /// A statement that has its turn and its cut.
@@ -322,44 +335,61 @@ impl Shared {
         Ok(())
     }
 
-    /// Plans a statement and starts its plan.
+    /// Starts the plan of a statement.
     fn start(
         &self,
         statement: Statement,
         cut: &Arc<Cut>,
         stop: &Stop,
     ) -> Result<(SendableRecordBatchStream, SchemaRef), SqlError> {
-        let (session, plan) = self.plan(&statement.sql, cut, stop)?;
-        let (plan, schema) = describe::bind(plan, statement.parameters)?;
-        let plan = block_on(session.state.create_physical_plan(&plan)).map_err(sort)?;
-        Ok((execute_stream(plan, session.task()).map_err(sort)?, schema))
+        let plan = match self.plans.find(&statement, cut) {
+            Some(plan) => {
+                self.check_loaded(plan.reads_data, cut)?;
+                plan
+            }
+            None => self.plan_to_run(statement, cut)?,
+        };
+        let Plan { physical, schema, functions, .. } = plan;
+        let pool = QueryPool::new(&self.settings, Arc::clone(&self.memory), stop.clone());
+        let reading = Reading { cut: Arc::clone(cut), stop: stop.clone() };
+        let context = self.sessions.running(reading, Arc::new(pool), functions).map_err(sort)?;
+        Ok((execute_stream(physical, context).map_err(sort)?, schema))
+    }
+
+    fn plan_to_run(&self, statement: Statement, cut: &Arc<Cut>) -> Result<Plan, SqlError> {
+        let Logical { plan: logical, session, reads_data, functions } = self.plan(&statement.sql, cut)?;
+        let (bound, schema) = describe::bind(logical.clone(), statement.parameters.clone())?;
+        let physical = block_on(session.create_physical_plan(&bound)).map_err(sort)?;
+        let plan = Plan { physical, schema, reads_data, functions };
+        self.plans.keep(&statement, &logical, &plan);
+        Ok(plan)
     }
 
     /// Plans a statement. Not async, nor what it calls: the tables are at hand, so that nothing in it waits; and that
     /// a future may be sent to another thread takes the compiler minutes to prove, when it holds a plan.
-    fn plan(&self, sql: &str, cut: &Arc<Cut>, stop: &Stop) -> Result<(Session, LogicalPlan), SqlError> {
-        let pool = QueryPool::new(&self.settings, Arc::clone(&self.memory), stop.clone());
-        let mut session = self.sessions.make(cut, Arc::new(pool), stop).map_err(sort)?;
-        let state = &session.state;
+    fn plan(&self, sql: &str, cut: &Arc<Cut>) -> Result<Logical, SqlError> {
+        let session = self.sessions.planning(cut).map_err(sort)?;
         let sql = spelling::plain(sql)?;
-        let parsed = state.sql_to_statement(&sql, &Dialect::Generic).map_err(sort)?;
+        let parsed = session.sql_to_statement(&sql, &Dialect::Generic).map_err(sort)?;
         check::parsed(&parsed, &self.settings)?;
-        let names = state.resolve_table_references(&parsed).map_err(sort)?;
+        let names = session.resolve_table_references(&parsed).map_err(sort)?;
         let lists_functions = names.iter().any(|name| name.schema() == Some(INFORMATION_SCHEMA));
+        let functions = if lists_functions { Functions::of(&session) } else { Functions::default() };
         let names = views::with_reads(&names);
         let is_data = |name: &str| self.tables.iter().any(|table| table.name() == name && !table.shows_unloaded());
-        if let Some(unready) = cut.unready.clone()
-            && names.iter().any(|name| is_data(name))
-        {
-            return Err(unready.into());
-        }
-        block_on(views::plan(state, &names)).map_err(sort)?;
-        let plan = block_on(state.statement_to_plan(parsed)).map_err(sort)?;
+        let reads_data = names.iter().any(|name| is_data(name));
+        self.check_loaded(reads_data, cut)?;
+        block_on(views::plan(&session, &names)).map_err(sort)?;
+        let plan = block_on(session.statement_to_plan(parsed)).map_err(sort)?;
         let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         options.verify_plan(&plan).map_err(sort)?;
         check::plan(&plan, &self.settings).map_err(sort)?;
-        session.lists_functions = lists_functions;
-        Ok((session, plan))
+        Ok(Logical { plan, session, reads_data, functions })
+    }
+
+    fn check_loaded(&self, reads_data: bool, cut: &Cut) -> Result<(), SqlError> {
+        let unready = cut.unready.clone().filter(|_| reads_data);
+        unready.map_or(Ok(()), |unready| Err(unready.into()))
     }
 }
 

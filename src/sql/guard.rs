@@ -45,7 +45,7 @@ use datafusion::{
 };
 use futures::StreamExt as _;
 
-use super::{charge::Charge, error::SqlError, scan::LiveScanExec, stop::Stop, table::BATCH_ROWS};
+use super::{charge::Charge, error::SqlError, reading::Reading, scan::LiveScanExec, stop::Stop, table::BATCH_ROWS};
 use crate::config;
 
 /// Puts the checks into a plan, and refuses plans that cannot end in time.
@@ -75,10 +75,6 @@ impl Guarding<'_> {
         JoinFilter::new(Arc::new(condition), filter.column_indices().to_vec(), Arc::clone(filter.schema()))
     }
 
-    fn guard(&self, input: Arc<dyn ExecutionPlan>, charge: Option<(Side, Charge)>) -> Arc<dyn ExecutionPlan> {
-        Arc::new(GuardExec { input, stop: self.stop.clone(), charge })
-    }
-
     fn visit(&self, plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
         self.check_literals(plan.as_ref())?;
         let charge = Charge::of(plan.as_ref());
@@ -96,8 +92,8 @@ impl Guarding<'_> {
             self.check_product(plan.as_ref())?;
         }
         let side = |side| charge.clone().map(|charge| (side, charge));
-        let guard = |input: &Arc<dyn ExecutionPlan>| self.guard(Arc::clone(input), side(Side::In));
-        let inputs = plan.children().into_iter().map(guard).collect();
+        let guard = |input, charge| -> Arc<dyn ExecutionPlan> { Arc::new(GuardExec { input, charge }) };
+        let inputs = plan.children().into_iter().map(|input| guard(Arc::clone(input), side(Side::In))).collect();
         let plan = replace_children_if_necessary(plan, inputs)?;
         let plan: Arc<dyn ExecutionPlan> = if let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>() {
             let filter = join.filter().map(|filter| self.checked(filter));
@@ -108,7 +104,7 @@ impl Guarding<'_> {
         } else {
             plan
         };
-        Ok(Transformed::yes(self.guard(plan, side(Side::Out))))
+        Ok(Transformed::yes(guard(plan, side(Side::Out))))
     }
 
     /// Every pair of rows is looked at, in one go for each batch.
@@ -188,7 +184,6 @@ impl PhysicalOptimizerRule for Stoppable {
 #[derive(Debug)]
 struct GuardExec {
     input: Arc<dyn ExecutionPlan>,
-    stop: Stop,
     /// What the operator at that side of it keeps.
     charge: Option<(Side, Charge)>,
 }
@@ -234,14 +229,14 @@ impl ExecutionPlan for GuardExec {
 
     fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         let input = children.pop().unwrap_or_else(|| Arc::clone(&self.input));
-        Ok(Arc::new(Self { input, stop: self.stop.clone(), charge: self.charge.clone() }))
+        Ok(Arc::new(Self { input, charge: self.charge.clone() }))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let (stop, charge) = (self.stop.clone(), self.charge.clone());
+        let (reading, charge) = (Reading::of(&context)?, self.charge.clone());
         let batches = self.input.execute(partition, Arc::clone(&context))?;
         let batches = batches.map(move |batch| {
-            let batch = stop.check().and(batch)?;
+            let batch = reading.stop.check().and(batch)?;
             if let Some((Side::In, charge)) = &charge {
                 charge.add(&batch, &context)?;
             }

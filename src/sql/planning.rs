@@ -2,7 +2,7 @@
 //!
 //! Planning does not give way, so that nothing can take it from the thread that it runs on.
 
-use std::sync::Arc;
+use std::{iter, sync::Arc};
 
 use datafusion::{
     common::{Result, config::ConfigOptions, tree_node::Transformed},
@@ -16,20 +16,19 @@ use datafusion::{
     physical_plan::ExecutionPlan,
 };
 
-use super::stop::Stop;
+use super::{count::Counting, stop::Stop};
 
 type Logical = dyn OptimizerRule + Send + Sync;
 type Analyzing = dyn AnalyzerRule + Send + Sync;
 type Physical = dyn PhysicalOptimizerRule + Send + Sync;
 
-/// DataFusion's own rules, which end with the statement.
+/// DataFusion's own rules, which end with the statement; before them, the one that counts.
 pub(super) fn rules(builder: SessionStateBuilder) -> SessionStateBuilder {
+    let physical = iter::once(Arc::new(Counting) as Arc<Physical>).chain(PhysicalOptimizer::new().rules);
     builder
         .with_analyzer_rules(Analyzer::new().rules.into_iter().map(|rule| Arc::new(Watched(rule)) as _).collect())
         .with_optimizer_rules(Optimizer::new().rules.into_iter().map(|rule| Arc::new(Watched(rule)) as _).collect())
-        .with_physical_optimizer_rules(
-            PhysicalOptimizer::new().rules.into_iter().map(|rule| Arc::new(Watched(rule)) as _).collect(),
-        )
+        .with_physical_optimizer_rules(physical.map(|rule| Arc::new(Watched(rule)) as _).collect())
 }
 
 /// A rule that is not begun once the statement is to end.

@@ -1,5 +1,5 @@
-//! The plan node that reads a table from a cut: skips what the conditions rule out, evaluates them on
-//! the rest, stops at a limit, and gives the table's order where the statement wants it.
+//! The plan node that reads a table: skips what the conditions rule out, evaluates them on the rest, stops at a limit, and
+//! gives the table's order where the statement wants it. It is planned by one cut and may be run on a later one.
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
@@ -25,18 +25,17 @@ use datafusion::{
 
 use super::{
     places::{self, Place},
-    stop::Stop,
+    reading::Reading,
     table::{AnyTable, BATCH_ROWS, By, Filter, Question},
     wanted::Wanted,
 };
 use crate::store::cut::Cut;
 
-/// A table over one cut.
+/// A table, planned by one cut.
 #[derive(Debug)]
 pub(super) struct LiveTable {
     pub(super) table: Arc<dyn AnyTable>,
     pub(super) cut: Arc<Cut>,
-    pub(super) stop: Stop,
 }
 
 #[async_trait]
@@ -74,14 +73,9 @@ impl TableProvider for LiveTable {
         let columns = projection.iter().chain(filter.iter().flat_map(|filter| &filter.projection));
         let columns = columns.filter_map(|index| Some(schema.fields().get(*index)?.name().clone())).collect();
         let wanted = Wanted::new(&filters, columns);
-        let scan = Scan {
-            table: Arc::clone(&self.table),
-            cut: Arc::clone(&self.cut),
-            stop: self.stop.clone(),
-            partitions: state.config_options().execution.target_partitions,
-        };
-        let question = Question { wanted, filter, projection, limit, patience: self.stop.patience() };
-        Ok(Arc::new(LiveScanExec::try_new(scan, question)?))
+        let question = Question { wanted, filter, projection, limit };
+        let partitions = state.config_options().execution.target_partitions;
+        Ok(Arc::new(LiveScanExec::try_new(Arc::clone(&self.table), question, partitions, &self.cut)?))
     }
 }
 
@@ -94,57 +88,110 @@ fn filter(filters: &[Arc<dyn PhysicalExpr>], schema: &SchemaRef) -> Result<Optio
     Ok(Some(Filter { condition, projection }))
 }
 
-/// What is read, and over how many partitions at most.
-#[derive(Clone, Debug)]
-struct Scan {
-    table: Arc<dyn AnyTable>,
-    cut: Arc<Cut>,
-    stop: Stop,
-    partitions: usize,
-}
-
 /// Reads a table.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct LiveScanExec {
-    scan: Scan,
+    table: Arc<dyn AnyTable>,
     question: Arc<Question>,
-    /// What each partition reads.
-    places: Vec<Arc<[Place]>>,
-    all_places: usize,
-    /// Without the limit.
-    rows: Precision<usize>,
+    /// At most.
+    target_partitions: usize,
+    /// By which it was planned.
+    size: Size,
     properties: Arc<PlanProperties>,
 }
 
-impl LiveScanExec {
-    fn try_new(scan: Scan, question: Question) -> Result<Self> {
-        let all = places::all(&scan.cut, scan.table.as_ref());
-        let all_places = all.len();
-        let wanted = &question.wanted;
-        let mut places: Vec<Place> =
-            all.into_iter().filter(|place| places::is_wanted(&scan.cut, *place, wanted)).collect();
-        let count = |place: &Place| places::count(&scan.cut, *place, wanted, scan.table.as_ref());
-        let count: Option<usize> = places.iter().map(count).sum();
+/// What a cut holds for a question.
+#[derive(Clone, Debug)]
+struct Size {
+    clusters: usize,
+    all_places: usize,
+    /// That may hold what is wanted.
+    places: usize,
+    partitions: usize,
+    /// Without the limit.
+    rows: Precision<usize>,
+}
+
+/// The places of a cut that may hold what is wanted, and all that there are.
+fn places(table: &dyn AnyTable, wanted: &Wanted, cut: &Cut) -> (Vec<Place>, usize) {
+    let all = places::all(cut, table);
+    let count = all.len();
+    (all.into_iter().filter(|place| places::is_wanted(cut, *place, wanted)).collect(), count)
+}
+
+impl Size {
+    fn of(table: &dyn AnyTable, wanted: &Wanted, target_partitions: usize, cut: &Cut) -> Self {
+        let (places, all_places) = places(table, wanted, cut);
+        let count: Option<usize> = places.iter().map(|place| places::count(cut, *place, wanted, table)).sum();
         let rows = match count {
-            Some(rows) if wanted.is_whole_units(scan.table.by().is_by_group()) => Precision::Exact(rows),
+            Some(rows) if wanted.is_whole_units(table.by().is_by_group()) => Precision::Exact(rows),
             Some(rows) => Precision::Inexact(rows),
             None => Precision::Absent,
         };
-        places.sort_by_key(|place| std::cmp::Reverse(places::weight(&scan.cut, *place)));
-        let weight: usize = places.iter().map(|place| places::weight(&scan.cut, *place)).sum();
-        let partitions = scan.partitions.min(places.len()).min(count.unwrap_or(weight) / BATCH_ROWS).max(1);
-        let places: Vec<Arc<[Place]>> =
-            (0..partitions).map(|first| places.iter().skip(first).step_by(partitions).copied().collect()).collect();
-        let schema = Arc::new(scan.table.schema().project(&question.projection)?);
+        let weight = || places.iter().map(|place| places::weight(cut, *place)).sum();
+        let partitions = target_partitions.min(places.len()).min(count.unwrap_or_else(weight) / BATCH_ROWS).max(1);
+        Self { clusters: cut.clusters.len(), all_places, places: places.len(), partitions, rows }
+    }
+}
+
+impl LiveScanExec {
+    fn try_new(table: Arc<dyn AnyTable>, question: Question, target_partitions: usize, cut: &Cut) -> Result<Self> {
+        let size = Size::of(table.as_ref(), &question.wanted, target_partitions, cut);
+        let schema = Arc::new(table.schema().project(&question.projection)?);
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
-            Partitioning::UnknownPartitioning(places.len()),
+            Partitioning::UnknownPartitioning(size.partitions),
             EmissionType::Incremental,
             Boundedness::Bounded,
         )
         .with_scheduling_type(SchedulingType::Cooperative);
-        let (question, properties) = (Arc::new(question), Arc::new(properties));
-        Ok(Self { scan, question, places, all_places, rows, properties })
+        Ok(Self { table, question: Arc::new(question), target_partitions, size, properties: Arc::new(properties) })
+    }
+
+    /// Whether the same would be planned by another cut, but for its number of rows.
+    pub(super) fn fits(&self, cut: &Cut) -> bool {
+        let size = self.size_of(cut);
+        (size.clusters, size.partitions) == (self.size.clusters, self.size.partitions)
+    }
+
+    /// How many rows it gives, without a limit, as its own cut tells.
+    pub(super) fn rows(&self) -> Precision<usize> {
+        self.size.rows
+    }
+
+    /// The same of another cut.
+    pub(super) fn rows_of(&self, cut: &Cut) -> Precision<usize> {
+        self.size_of(cut).rows
+    }
+
+    fn size_of(&self, cut: &Cut) -> Size {
+        Size::of(self.table.as_ref(), &self.question.wanted, self.target_partitions, cut)
+    }
+
+    /// For EXPLAIN.
+    pub(super) fn describe(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = match self.table.by() {
+            By::Server | By::Cluster => "clusters",
+            By::Group | By::Offset => "shards",
+        };
+        let Size { places, all_places, .. } = self.size;
+        let Question { wanted, filter, limit, .. } = &*self.question;
+        write!(f, "{name}: table={}, {units}={places}/{all_places}", self.table.name())?;
+        f.write_str(&wanted.describe())?;
+        if let Some(filter) = filter {
+            write!(f, ", filter={}", filter.condition)?;
+        }
+        if wanted.sorted {
+            write!(f, ", order=[{}]", self.table.order().join(", "))?;
+        }
+        limit.map_or(Ok(()), |limit| write!(f, ", limit={limit}"))
+    }
+
+    /// What a partition reads: the heaviest places are dealt out first.
+    fn places_of(&self, partition: usize, cut: &Cut) -> Vec<Place> {
+        let (mut places, _) = places(self.table.as_ref(), &self.question.wanted, cut);
+        places.sort_by_key(|place| std::cmp::Reverse(places::weight(cut, *place)));
+        places.into_iter().skip(partition).step_by(self.size.partitions).collect()
     }
 
     /// The same rows, each partition's in an order.
@@ -157,22 +204,15 @@ impl LiveScanExec {
     }
 
     fn with(&self, question: Question, properties: PlanProperties) -> Self {
-        Self {
-            scan: self.scan.clone(),
-            question: Arc::new(question),
-            places: self.places.clone(),
-            all_places: self.all_places,
-            rows: self.rows,
-            properties: Arc::new(properties),
-        }
+        Self { question: Arc::new(question), properties: Arc::new(properties), ..self.clone() }
     }
 
     /// Whether the table's order, but for columns of one value, begins so.
     fn gives(&self, order: &[PhysicalSortExpr]) -> bool {
         let wanted = &self.question.wanted;
-        let one_cluster = self.scan.cut.clusters.len() == 1;
+        let one_cluster = self.size.clusters == 1;
         let is_one = |column: &str| wanted.is_one(column) || (column == "cluster" && one_cluster);
-        let mut own = self.scan.table.order().iter().filter(|column| !is_one(column));
+        let mut own = self.table.order().iter().filter(|column| !is_one(column));
         order.iter().all(|sort| {
             let column = sort.expr.downcast_ref::<Column>().map(Column::name);
             let ascends = !sort.options.descending;
@@ -183,21 +223,7 @@ impl LiveScanExec {
 
 impl DisplayAs for LiveScanExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = match self.scan.table.by() {
-            By::Server | By::Cluster => "clusters",
-            By::Group | By::Offset => "shards",
-        };
-        let read: usize = self.places.iter().map(|places| places.len()).sum();
-        let Question { wanted, filter, limit, .. } = &*self.question;
-        write!(f, "LiveScanExec: table={}, {units}={read}/{}", self.scan.table.name(), self.all_places)?;
-        f.write_str(&wanted.describe())?;
-        if let Some(filter) = filter {
-            write!(f, ", filter={}", filter.condition)?;
-        }
-        if wanted.sorted {
-            write!(f, ", order=[{}]", self.scan.table.order().join(", "))?;
-        }
-        limit.map_or(Ok(()), |limit| write!(f, ", limit={limit}"))
+        self.describe("LiveScanExec", f)
     }
 }
 
@@ -243,15 +269,16 @@ impl ExecutionPlan for LiveScanExec {
         Ok(SortOrderPushdownResult::Exact { inner: Arc::new(self.ordered(order)) })
     }
 
-    fn execute(&self, partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let Scan { table, cut, stop, .. } = self.scan.clone();
-        let question = Arc::clone(&self.question);
-        let places = self.places.get(partition).map(Arc::clone).unwrap_or_default();
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let reading = Reading::of(&context)?;
+        let (table, question) = (Arc::clone(&self.table), Arc::clone(&self.question));
+        let places = self.places_of(partition, &reading.cut);
         let rows = if table.by() == By::Offset { BATCH_ROWS } else { usize::MAX };
         // A batch is made when it is asked for, and what was read for the one before is gone by then.
         let batches = stream! {
-            let units = places::read(&cut, &places, &question.wanted, rows);
-            for batch in table.batches(units, &question) {
+            let Reading { cut, stop } = &*reading;
+            let units = places::read(cut, &places, &question.wanted, rows);
+            for batch in table.batches(units, &question, &stop.patience()) {
                 match stop.check().and(batch) {
                     Ok(batch) if batch.num_rows() == 0 => {}
                     batch => yield batch,
@@ -267,10 +294,10 @@ impl ExecutionPlan for LiveScanExec {
     }
 
     fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {
-        let rows = match (self.question.limit, self.places.len()) {
-            (None, 1) => self.rows,
-            (None, _) if partition.is_none() => self.rows,
-            (Some(limit), 1) => self.rows.map(|rows| rows.min(limit)),
+        let rows = match (self.question.limit, self.size.partitions) {
+            (None, 1) => self.size.rows,
+            (None, _) if partition.is_none() => self.size.rows,
+            (Some(limit), 1) => self.size.rows.map(|rows| rows.min(limit)),
             // Each partition stops at the limit by itself.
             _ => Precision::Absent,
         };

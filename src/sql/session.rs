@@ -1,7 +1,10 @@
 //! A session for one statement: the tables over its cut, and nothing that writes, reads files or
 //! reaches beyond the process.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -16,8 +19,9 @@ use datafusion::{
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
         memory_pool::MemoryPool,
         object_store::ObjectStoreRegistry,
-        runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
+        runtime_env::RuntimeEnvBuilder,
     },
+    logical_expr::{AggregateUDF, ScalarUDF, WindowUDF},
     object_store::ObjectStore,
     prelude::SessionConfig,
 };
@@ -27,8 +31,8 @@ use super::{
     functions,
     guard::Stoppable,
     planning,
+    reading::Reading,
     scan::LiveTable,
-    stop::Stop,
     table::AnyTable,
     views::{self, View},
 };
@@ -39,12 +43,15 @@ pub const CATALOG: &str = "offsetd";
 /// The schema of the tables.
 pub const SCHEMA: &str = "public";
 
-/// Makes the sessions of statements.
-pub(super) struct Sessions(Box<Make>);
+/// Makes what statements are planned and run with.
+pub(super) struct Sessions {
+    plan: Box<Plan>,
+    config: SessionConfig,
+}
 
 /// A trait object: whatever holds a planner's state by its type, and is to be sent to another thread, takes the compiler
 /// minutes to prove that it may be.
-type Make = dyn Fn(&Arc<Cut>, Arc<dyn MemoryPool>, &Stop) -> Result<Session> + Send + Sync;
+type Plan = dyn Fn(&Arc<Cut>) -> Result<SessionState> + Send + Sync;
 
 impl std::fmt::Debug for Sessions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -55,12 +62,51 @@ impl std::fmt::Debug for Sessions {
 impl Sessions {
     pub(super) fn new(tables: &[Arc<dyn AnyTable>], settings: &config::Sql) -> Self {
         let template = Template::new(tables, settings);
-        Self(Box::new(move |cut, memory, stop| template.session(cut, memory, stop)))
+        let config = template.state.config().clone();
+        Self { plan: Box::new(move |cut| template.session(cut)), config }
     }
 
-    /// A session over a cut.
-    pub(super) fn make(&self, cut: &Arc<Cut>, memory: Arc<dyn MemoryPool>, stop: &Stop) -> Result<Session> {
-        (self.0)(cut, memory, stop)
+    /// A session that plans statements, by what a cut holds.
+    pub(super) fn planning(&self, cut: &Arc<Cut>) -> Result<SessionState> {
+        (self.plan)(cut)
+    }
+
+    /// What a plan runs with: the statement's cut and memory, and no functions but to list them, since a plan holds its own.
+    pub(super) fn running(
+        &self,
+        reading: Reading,
+        memory: Arc<dyn MemoryPool>,
+        functions: Functions,
+    ) -> Result<Arc<TaskContext>> {
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(memory)
+            .with_object_store_registry(Arc::new(NoStores))
+            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
+            .build_arc()?;
+        let config = self.config.clone().with_extension(Arc::new(reading));
+        let Functions { scalar, aggregate, window } = functions;
+        let higher = Default::default();
+        let context = TaskContext::new(None, String::new(), config, scalar, higher, aggregate, window, runtime);
+        Ok(Arc::new(context))
+    }
+}
+
+/// The functions that a plan can list.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Functions {
+    scalar: HashMap<String, Arc<ScalarUDF>>,
+    aggregate: HashMap<String, Arc<AggregateUDF>>,
+    window: HashMap<String, Arc<WindowUDF>>,
+}
+
+impl Functions {
+    /// All that a session knows.
+    pub(super) fn of(state: &SessionState) -> Self {
+        Self {
+            scalar: state.scalar_functions().clone(),
+            aggregate: state.aggregate_functions().clone(),
+            window: state.window_functions().clone(),
+        }
     }
 }
 
@@ -68,14 +114,6 @@ impl Sessions {
 struct Template {
     state: SessionState,
     tables: Arc<BTreeMap<&'static str, Arc<dyn AnyTable>>>,
-}
-
-/// A session of one statement.
-pub(super) struct Session {
-    pub(super) state: SessionState,
-    /// The statement asks which functions there are.
-    pub(super) lists_functions: bool,
-    memory: Arc<RuntimeEnv>,
 }
 
 impl Template {
@@ -87,35 +125,13 @@ impl Template {
         Self { state, tables: Arc::new(tables) }
     }
 
-    fn session(&self, cut: &Arc<Cut>, memory: Arc<dyn MemoryPool>, stop: &Stop) -> Result<Session> {
-        let memory = RuntimeEnvBuilder::new()
-            .with_memory_pool(memory)
-            .with_object_store_registry(Arc::new(NoStores))
-            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
-            .build_arc()?;
+    fn session(&self, cut: &Arc<Cut>) -> Result<SessionState> {
         let mut state = self.state.clone();
         state.execution_props_mut().query_execution_start_time = DateTime::<Utc>::from_timestamp_millis(cut.taken_at);
-        let (tables, cut, stop) = (Arc::clone(&self.tables), Arc::clone(cut), stop.clone());
+        let (tables, cut) = (Arc::clone(&self.tables), Arc::clone(cut));
         // Not that of the template, which all would share.
         state.register_catalog_list(Arc::new(MemoryCatalogProviderList::new()));
-        let state = with_schema(state, Arc::new(LiveSchema { tables, cut, planned: Mutex::default(), stop }))?;
-        Ok(Session { state, lists_functions: false, memory })
-    }
-}
-
-impl Session {
-    /// What a plan runs with: the statement's memory, and no functions but to list them, since a plan holds its own.
-    pub(super) fn task(&self) -> Arc<TaskContext> {
-        let state = &self.state;
-        let (session, config) = (state.session_id().to_owned(), state.config().clone());
-        let (mut scalar, higher, mut aggregate, mut window) = Default::default();
-        if self.lists_functions {
-            scalar = state.scalar_functions().clone();
-            aggregate = state.aggregate_functions().clone();
-            window = state.window_functions().clone();
-        }
-        let runtime = Arc::clone(&self.memory);
-        Arc::new(TaskContext::new(None, session, config, scalar, higher, aggregate, window, runtime))
+        with_schema(state, Arc::new(LiveSchema { tables, cut, planned: Mutex::default() }))
     }
 }
 
@@ -140,6 +156,11 @@ fn language(target_partitions: usize, max_value_bytes: usize) -> SessionStateBui
     options.execution.skip_physical_aggregate_schema_check = true;
     // Scans of live tables have their partitions already; small inputs are not worth shuffling.
     options.optimizer.enable_round_robin_repartition = false;
+    // No scan looks at what a filter becomes under way, and a plan that has one cannot be run again.
+    options.optimizer.enable_dynamic_filter_pushdown = false;
+    options.optimizer.enable_topk_dynamic_filter_pushdown = false;
+    options.optimizer.enable_join_dynamic_filter_pushdown = false;
+    options.optimizer.enable_aggregate_dynamic_filter_pushdown = false;
     // A scan that gives its rows in order needs no sort, and nothing to stand in for its memory.
     options.execution.sort_pushdown_buffer_capacity = 1024 * 1024;
     SessionStateBuilder::new()
@@ -164,7 +185,6 @@ struct LiveSchema {
     cut: Arc<Cut>,
     /// The views that the statement reads.
     planned: Mutex<BTreeMap<String, Arc<dyn TableProvider>>>,
-    stop: Stop,
 }
 
 #[async_trait]
@@ -176,7 +196,7 @@ impl SchemaProvider for LiveSchema {
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         if let Some(table) = self.tables.get(name).map(Arc::clone) {
-            return Ok(Some(Arc::new(LiveTable { table, cut: Arc::clone(&self.cut), stop: self.stop.clone() })));
+            return Ok(Some(Arc::new(LiveTable { table, cut: Arc::clone(&self.cut) })));
         }
         let planned = self.planned.lock().get(name).map(Arc::clone);
         Ok(planned.or_else(|| views::find(name).map(View::described)))

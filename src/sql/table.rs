@@ -103,8 +103,6 @@ pub(super) struct Question {
     pub(super) projection: Vec<usize>,
     /// At most so many rows.
     pub(super) limit: Option<usize>,
-    /// That of the statement, for what waits.
-    pub(super) patience: Patience,
 }
 
 /// A condition over some of a table's columns.
@@ -129,8 +127,8 @@ pub(super) trait AnyTable: fmt::Debug + Send + Sync {
     fn order(&self) -> &'static [&'static str];
     fn schema(&self) -> SchemaRef;
     fn count(&self, unit: Unit<'_>) -> Option<usize>;
-    /// The rows of units that answer a question.
-    fn batches<'a>(&'a self, units: Units<'a>, question: &'a Question) -> Batches<'a>;
+    /// The rows of units that answer a question, for a statement that has some patience with what waits.
+    fn batches<'a>(&'a self, units: Units<'a>, question: &'a Question, patience: &Patience) -> Batches<'a>;
 }
 
 /// A table with its columns made.
@@ -181,7 +179,7 @@ impl<T: Table> AnyTable for Typed<T> {
         T::count(unit)
     }
 
-    fn batches<'a>(&'a self, units: Units<'a>, question: &'a Question) -> Batches<'a> {
+    fn batches<'a>(&'a self, units: Units<'a>, question: &'a Question, _: &Patience) -> Batches<'a> {
         Box::new(Filling::new(self, question).batches(units))
     }
 }

@@ -23,6 +23,7 @@ mod process;
 mod program;
 mod prompt;
 mod pushdown;
+mod replan;
 #[path = "../recorded.rs"]
 mod recorded;
 mod rpc;

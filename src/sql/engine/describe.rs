@@ -46,7 +46,7 @@ impl Engine {
 impl Shared {
     async fn describe(&self, statement: Statement, turn: &Turn) -> Result<Description, SqlError> {
         let ready = self.ready(&statement, turn).await?;
-        let (_, plan) = self.plan(&statement.sql, &ready.cut, &turn.stop)?;
+        let plan = self.plan(&statement.sql, &ready.cut)?.plan;
         let parameters = parameters(&plan)?;
         let (_, schema) = bind(plan, statement.parameters)?;
         Ok(Description { schema, parameters })

@@ -30,7 +30,7 @@ use crate::{
         joined::{Joined, Key, Pick, Wanted},
     },
     model::{Millis, Name, SOURCE_KAFKA, nanos},
-    store::older::Point,
+    store::older::{Patience, Point},
 };
 
 const TIME: &str = "sampled_at";
@@ -100,9 +100,10 @@ impl AnyTable for HistoryTable {
         None
     }
 
-    fn batches<'a>(&'a self, units: Units<'a>, question: &'a Question) -> Batches<'a> {
+    fn batches<'a>(&'a self, units: Units<'a>, question: &'a Question, patience: &Patience) -> Batches<'a> {
+        let patience = patience.clone();
         let times = question.filter.as_ref().map_or(Millis::MIN..=Millis::MAX, times);
-        let keys = units.flat_map(move |unit| keys(unit, question, &times));
+        let keys = units.flat_map(move |unit| keys(unit, question, &times, patience.clone()));
         let mut rows = Rows { schema: &self.schema, question, left: question.limit.unwrap_or(usize::MAX) };
         let mut keys = keys.fuse();
         Box::new(std::iter::from_fn(move || {
@@ -129,6 +130,7 @@ fn keys<'a>(
     unit: Unit<'a>,
     question: &'a Question,
     times: &RangeInclusive<Millis>,
+    patience: Patience,
 ) -> impl Iterator<Item = Sampled<'a>> + Send + use<'a> {
     let of = &question.wanted;
     let wanted = Wanted {
@@ -137,7 +139,7 @@ fn keys<'a>(
         prefix: of.groups.prefix().to_owned(),
         first: String::new(),
         ages: of.needs(&[AGE]),
-        patience: question.patience.clone(),
+        patience,
     };
     // Not while others wait for the thread.
     let waits = unit.cluster.cluster.older().is_some();

@@ -1,0 +1,194 @@
+//! Plans of statements that may come again, as those of dashboards do: to plan takes many times as long as to run what
+//! reads little.
+//!
+//! A plan holds no rows, and runs on the cut of whichever statement it is run for. Kept are those of which that is known to
+//! give what a new plan would: steps that keep nothing from one run for the next, and functions that give the same at all
+//! times, which `now()` does not.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::{
+    common::{
+        ScalarValue,
+        tree_node::{TreeNode as _, TreeNodeRecursion},
+    },
+    logical_expr::{Expr, LogicalPlan, Volatility},
+    physical_plan::{
+        ExecutionPlan, aggregates::AggregateExec, coalesce_partitions::CoalescePartitionsExec, coop::CooperativeExec,
+        execution_plan::reset_plan_states, filter::FilterExec, limit::GlobalLimitExec, limit::LocalLimitExec,
+        placeholder_row::PlaceholderRowExec, projection::ProjectionExec, repartition::RepartitionExec,
+        sorts::sort::SortExec, sorts::sort_preserving_merge::SortPreservingMergeExec, union::UnionExec,
+    },
+};
+use parking_lot::Mutex;
+
+use super::{
+    super::{count::CountExec, scan::LiveScanExec, session::Functions},
+    Cut, Statement,
+};
+
+/// How many are kept, those that were used last.
+const MOST: usize = 64;
+/// Of a statement with its parameters: what is longer was made by a program, and comes once.
+const MAX_BYTES: usize = 4096;
+
+/// A plan that can be run, and what is to be known of it.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) physical: Arc<dyn ExecutionPlan>,
+    /// Of the answer.
+    pub(super) schema: SchemaRef,
+    /// It reads what a cluster that is still loading has not got.
+    pub(super) reads_data: bool,
+    pub(super) functions: Functions,
+}
+
+/// Plans that can be run again, that which was used last at the end.
+#[derive(Debug, Default)]
+pub(super) struct Plans(Mutex<Vec<Arc<Kept>>>);
+
+#[derive(Debug)]
+struct Kept {
+    sql: String,
+    parameters: Vec<ScalarValue>,
+    plan: Plan,
+}
+
+impl Kept {
+    fn is_for(&self, statement: &Statement) -> bool {
+        self.sql == statement.sql && self.parameters == statement.parameters
+    }
+}
+
+impl Plans {
+    /// The plan of a statement that was planned before, if it would be planned the same by this cut.
+    pub(super) fn find(&self, statement: &Statement, cut: &Cut) -> Option<Plan> {
+        let kept = {
+            let mut all = self.0.lock();
+            let at = all.iter().rposition(|kept| kept.is_for(statement))?;
+            let kept = all.remove(at);
+            all.push(Arc::clone(&kept));
+            kept
+        };
+        let plan = &kept.plan;
+        let is_same = !leaves(&plan.physical)?.iter().any(|scan| !scan.fits(cut));
+        // A run of its own, with counters of its own.
+        let physical = is_same.then(|| reset_plan_states(Arc::clone(&plan.physical)));
+        Some(Plan { physical: physical?.ok()?, ..plan.clone() })
+    }
+
+    /// Keeps a plan, if it can be run again.
+    pub(super) fn keep(&self, statement: &Statement, logical: &LogicalPlan, plan: &Plan) {
+        let bytes = statement.parameters.iter().map(ScalarValue::size).sum::<usize>() + statement.sql.len();
+        if bytes > MAX_BYTES || !is_lasting(logical, &plan.physical) {
+            return;
+        }
+        let (sql, parameters) = (statement.sql.clone(), statement.parameters.clone());
+        let mut all = self.0.lock();
+        all.retain(|kept| !kept.is_for(statement));
+        if all.len() >= MOST {
+            all.remove(0);
+        }
+        all.push(Arc::new(Kept { sql, parameters, plan: plan.clone() }));
+    }
+}
+
+/// Whether the plan holds nothing of the moment: neither the time, nor a number of rows that stands for a table.
+fn is_lasting(logical: &LogicalPlan, physical: &Arc<dyn ExecutionPlan>) -> bool {
+    let Some(leaves) = leaves(physical) else { return false };
+    let (mut tables, mut is_lasting) = (0, true);
+    let walked = logical.apply_with_subqueries(|step| {
+        tables += usize::from(matches!(step, LogicalPlan::TableScan(_)));
+        step.apply_expressions(|expression| {
+            expression.apply(|expression| {
+                if let Expr::ScalarFunction(call) = expression {
+                    is_lasting &= call.func.signature().volatility == Volatility::Immutable;
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    });
+    walked.is_ok() && is_lasting && tables == leaves.len()
+}
+
+/// What a plan reads, if all its steps can be run again.
+fn leaves(plan: &Arc<dyn ExecutionPlan>) -> Option<Vec<&LiveScanExec>> {
+    if let Some(scan) = plan.downcast_ref::<LiveScanExec>() {
+        return Some(vec![scan]);
+    }
+    if let Some(count) = plan.downcast_ref::<CountExec>() {
+        return Some(vec![count.scan()]);
+    }
+    let is_stateless = plan.is::<AggregateExec>()
+        || plan.is::<CoalescePartitionsExec>()
+        || plan.is::<CooperativeExec>()
+        || plan.is::<FilterExec>()
+        || plan.is::<GlobalLimitExec>()
+        || plan.is::<LocalLimitExec>()
+        || plan.is::<PlaceholderRowExec>()
+        || plan.is::<ProjectionExec>()
+        || plan.is::<RepartitionExec>()
+        || plan.is::<SortExec>()
+        || plan.is::<SortPreservingMergeExec>()
+        || plan.is::<UnionExec>();
+    let inputs = is_stateless.then(|| plan.children().into_iter().map(leaves).collect::<Option<Vec<_>>>())?;
+    Some(inputs?.into_iter().flatten().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{Engine, Statement},
+        *,
+    };
+    use crate::history::tests::{config, lab};
+
+    /// How many plans are kept after a statement.
+    async fn kept(engine: &Engine, sql: String, parameters: Vec<ScalarValue>) -> usize {
+        let mut answer = engine.run(Statement { sql, parameters, ..Statement::default() }).await.unwrap();
+        while let Some(batch) = answer.next().await {
+            batch.unwrap();
+        }
+        engine.shared.plans.0.lock().len()
+    }
+
+    fn engine() -> Engine {
+        Engine::new(lab(usize::MAX).store, config().sql).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_depends_on_the_moment_or_keeps_something_is_planned_each_time() {
+        for (sql, is_kept) in [
+            ("SELECT 1", true),
+            ("SELECT count(*) FROM server", true),
+            ("SELECT version FROM server ORDER BY version LIMIT 1", true),
+            ("SELECT version, count(*) FROM server GROUP BY version", true),
+            ("SELECT version FROM server UNION ALL SELECT 'x'", true),
+            ("SELECT now()", false),
+            ("SELECT version FROM server WHERE now() > '2020-01-01'", false),
+            ("SELECT random()", false),
+            ("EXPLAIN SELECT 1", false),
+            ("SELECT a.version FROM server a JOIN server b USING (version)", false),
+            ("SELECT rank() OVER (ORDER BY version) FROM server", false),
+            ("SELECT count(*) FROM information_schema.tables", false),
+        ] {
+            assert_eq!(kept(&engine(), sql.to_owned(), vec![]).await, usize::from(is_kept), "{sql}");
+        }
+    }
+
+    #[tokio::test]
+    async fn plans_are_few_and_of_short_statements() {
+        let engine = engine();
+        assert_eq!(kept(&engine, format!("SELECT '{}'", "x".repeat(MAX_BYTES)), vec![]).await, 0);
+        assert_eq!(kept(&engine, "SELECT $1".to_owned(), vec!["x".repeat(MAX_BYTES).into()]).await, 0);
+        for number in 0..MOST + 9 {
+            let all = kept(&engine, format!("SELECT {number}"), vec![]).await;
+            assert_eq!(all, MOST.min(number + 1));
+            // What is used does not make way.
+            assert_eq!(kept(&engine, "SELECT 0".to_owned(), vec![]).await, all);
+        }
+        let plans = engine.shared.plans.0.lock();
+        assert!(plans.iter().any(|kept| kept.sql == "SELECT 0") && plans.iter().all(|kept| kept.sql != "SELECT 1"));
+    }
+}
