@@ -19,7 +19,7 @@ use futures::{StreamExt as _, executor::block_on};
 use thread_priority::ThreadPriority;
 use tokio::{
     runtime::{Builder, Handle, Runtime},
-    sync::{Semaphore, SemaphorePermit, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
 };
 
 use super::{
@@ -165,7 +165,7 @@ struct Shared {
     settings: config::Sql,
     tables: Vec<Arc<dyn AnyTable>>,
     sessions: Sessions,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
     memory: Arc<AtomicUsize>,
     pins: Arc<Pins>,
@@ -195,7 +195,7 @@ impl Engine {
         let tables = tables::all();
         let shared = Shared {
             store,
-            permits: Semaphore::new(settings.concurrency.max(1)),
+            permits: Arc::new(Semaphore::new(settings.concurrency.max(1))),
             sessions: Sessions::new(&tables, &settings),
             settings,
             tables,
@@ -216,8 +216,8 @@ impl Engine {
         let started = Instant::now();
         let (planned, plan) = oneshot::channel();
         let (feed, batches) = feed::pair(self.shared.settings.stall_timeout);
-        let mut work = self.work(statement, |shared, statement, turn| async move {
-            shared.answer(statement, planned, feed, &turn).await
+        let mut work = self.work(statement, |shared, statement, mut turn| async move {
+            shared.answer(statement, planned, feed, &mut turn).await
         })?;
         match work.in_time(plan).await? {
             Ok(Planned { schema, stats }) => {
@@ -270,9 +270,9 @@ struct Logical {
 }
 
 /// A statement that has its turn and its cut.
-struct Ready<'a> {
+struct Ready {
     cut: Arc<Cut>,
-    _permit: SemaphorePermit<'a>,
+    _permit: OwnedSemaphorePermit,
 }
 
 fn sort(error: DataFusionError) -> SqlError {
@@ -280,17 +280,29 @@ fn sort(error: DataFusionError) -> SqlError {
 }
 
 impl Shared {
+    /// The statement's turn and its cut, where nothing is to be waited for.
+    fn ready_now(&self, statement: &Statement, stop: &Stop) -> Option<Ready> {
+        if statement.latest {
+            return None;
+        }
+        let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
+        let cut = self.store.cut("", statement.allow_partial).ok()?;
+        Some(self.pinned(cut, permit, stop))
+    }
+
     /// Waits for the statement's turn, and takes its cut.
-    async fn ready(&self, statement: &Statement, turn: &Turn) -> Result<Ready<'_>, SqlError> {
-        let Turn { stop, caller } = turn;
-        let permit = self.permits.acquire().await.map_err(|_| SqlError::ShuttingDown)?;
+    async fn ready(&self, statement: &Statement, turn: &mut Turn) -> Result<Ready, SqlError> {
+        if let Some(ready) = turn.ready.take() {
+            return Ok(ready);
+        }
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| SqlError::ShuttingDown)?;
         if statement.latest {
             // A little less than the statement may take, so that the reason is told.
-            freshness::wait_for_all(&self.store, stop.timeout() - stop.timeout() / 20).await?;
+            let timeout = turn.stop.timeout();
+            freshness::wait_for_all(&self.store, timeout - timeout / 20).await?;
         }
-        let cut = Arc::new(self.cut(caller, statement.allow_partial).await?);
-        self.pins.add(&cut, stop);
-        Ok(Ready { cut, _permit: permit })
+        let cut = self.cut(&turn.caller, statement.allow_partial).await?;
+        Ok(self.pinned(cut, permit, &turn.stop))
     }
 
     /// Takes a cut on a thread of the caller's: whoever holds a shard's lock must not be the one to wait for a core.
@@ -300,13 +312,19 @@ impl Shared {
         Ok(cut.await.map_err(|_| SqlError::ShuttingDown)??)
     }
 
+    fn pinned(&self, cut: Cut, permit: OwnedSemaphorePermit, stop: &Stop) -> Ready {
+        let cut = Arc::new(cut);
+        self.pins.add(&cut, stop);
+        Ready { cut, _permit: permit }
+    }
+
     /// Sends batches until the end or a limit.
     async fn answer(
         &self,
         statement: Statement,
         planned: oneshot::Sender<Planned>,
         feed: Feed,
-        turn: &Turn,
+        turn: &mut Turn,
     ) -> Result<(), SqlError> {
         let ready = self.ready(&statement, turn).await?;
         let snapshot = ready.cut.snapshot();

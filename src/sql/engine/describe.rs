@@ -31,7 +31,8 @@ impl Engine {
     /// # Errors
     /// Why it cannot be run, as far as planning tells.
     pub async fn describe(&self, statement: Statement) -> Result<Description, SqlError> {
-        let work = |shared: Arc<Shared>, statement, turn| async move { shared.describe(statement, &turn).await };
+        let work =
+            |shared: Arc<Shared>, statement, mut turn| async move { shared.describe(statement, &mut turn).await };
         self.work(statement, work)?.outcome().await.unwrap_or(Err(SqlError::ShuttingDown))
     }
 
@@ -44,7 +45,7 @@ impl Engine {
 }
 
 impl Shared {
-    async fn describe(&self, statement: Statement, turn: &Turn) -> Result<Description, SqlError> {
+    async fn describe(&self, statement: Statement, turn: &mut Turn) -> Result<Description, SqlError> {
         let ready = self.ready(&statement, turn).await?;
         let plan = self.plan(&statement.sql, &ready.cut)?.plan;
         let parameters = parameters(&plan)?;

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle, time::timeout_at};
 
-use super::{Engine, Shared, SqlError, Statement, Stop, check};
+use super::{Engine, Ready, Shared, SqlError, Statement, Stop, check};
 
 /// Work under way. Dropping it ends it.
 #[derive(Debug)]
@@ -59,6 +59,8 @@ pub(super) struct Turn {
     pub(super) stop: Stop,
     /// Where the call came from.
     pub(super) caller: Handle,
+    /// Where nothing had to be waited for.
+    pub(super) ready: Option<Ready>,
 }
 
 impl Engine {
@@ -81,7 +83,8 @@ impl Engine {
         let place = self.shared.place()?;
         let stop = Stop::new(deadline, timeout);
         let (sender, outcome) = oneshot::channel();
-        let (turn, stopped) = (Turn { stop: stop.clone(), caller: Handle::current() }, stop.clone());
+        let ready = self.shared.ready_now(&statement, &stop);
+        let (turn, stopped) = (Turn { stop: stop.clone(), caller: Handle::current(), ready }, stop.clone());
         let work = stop.clone().scope(work(Arc::clone(&self.shared), statement, turn));
         let run = async move {
             let outcome = tokio::select! {
