@@ -36,6 +36,10 @@ impl Clients {
         Self { runtime, channel }
     }
 
+    pub(super) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     pub(super) fn stub(&self) -> Stub {
         OffsetServiceClient::new(self.channel.clone()).max_decoding_message_size(64 << 20)
     }
@@ -79,7 +83,7 @@ impl Clients {
     }
 }
 
-async fn nothing(channel: Channel, _: usize) {
+pub(super) async fn nothing(channel: Channel, _: usize) {
     HealthClient::new(channel).check(HealthCheckRequest::default()).await.unwrap();
 }
 

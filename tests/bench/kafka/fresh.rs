@@ -17,7 +17,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
 
-use super::asked::Clients;
+use super::asked::{Clients, nothing};
 use super::broker::Broker;
 use super::fill::{Counting, LOG_PARTITIONS, Load, OFFSETS, client, commit_of};
 use super::floor;
@@ -177,7 +177,8 @@ impl<'a> Trial<'a> {
     }
 }
 
-/// One question for the ends of one partition is what any reader of the latest must ask.
+/// One question for the ends of one partition is what any reader of the latest must ask, and an RPC is what carries its
+/// answer.
 fn latest(report: &mut Report, load: &Load, servers: &str, clients: &Clients) {
     let group = Load::group(1);
     let (topic, log_partition) =
@@ -203,14 +204,15 @@ fn latest(report: &mut Report, load: &Load, servers: &str, clients: &Clients) {
         clients.runtime.block_on(clients.stub().get_offset(request)).unwrap();
     };
     let ask = || assert!(asking.fetch_watermarks(OFFSETS, log_partition, LIMIT).unwrap().1 > 0);
+    let carry = || clients.runtime.block_on(nothing(clients.channel(), 0));
     for (what, part, goal, commits, ours) in [
         ("LATEST Query, p50", 0.5, 1.3, false, &query as &dyn Fn()),
         ("LATEST Query with a commit in flight, p99", 0.99, 2.0, true, &query),
         ("LATEST of all groups, p50", 0.5, 2.0, false, &all),
     ] {
-        let (mut took, mut beside) = (vec![], vec![]);
+        let (mut took, mut beside, mut carried) = (vec![], vec![], vec![]);
         for round in 0..CALLS {
-            for (run, times) in [(ours, &mut took), (&ask, &mut beside)] {
+            for (run, times) in [(ours, &mut took), (&ask, &mut beside), (&carry, &mut carried)] {
                 if commits {
                     commit(round);
                 }
@@ -219,8 +221,11 @@ fn latest(report: &mut Report, load: &Load, servers: &str, clients: &Clients) {
                 times.push(started.elapsed());
             }
         }
-        let [ours, beside] = [&mut took, &mut beside].map(|times| quantile(times, part).as_secs_f64());
+        let times = [&mut took, &mut beside, &mut carried];
+        let [ours, beside, carried] = times.map(|times| quantile(times, part).as_secs_f64());
         let what = format!("{}: {what}, beside one ListOffsets", load.name);
         report.row(&what, "s", ours, beside, ours / beside, Goal::AtMost(goal));
+        let least = beside + carried;
+        report.row(&format!("{what} and an empty RPC"), "s", ours, least, ours / least, Goal::None);
     }
 }
