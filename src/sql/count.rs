@@ -99,11 +99,6 @@ impl CountExec {
         Self { scan, properties: Arc::new(properties) }
     }
 
-    /// What is counted.
-    pub(super) fn scan(&self) -> &LiveScanExec {
-        &self.scan
-    }
-
     fn count(&self, reading: &Reading) -> Result<RecordBatch> {
         let Precision::Exact(rows) = self.scan.rows_of(&reading.cut) else {
             return Err(SqlError::Internal("a count is not known".to_owned()).into_datafusion());

@@ -8,14 +8,11 @@ use std::{
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use datafusion::{
-    catalog::information_schema::INFORMATION_SCHEMA,
     common::{DataFusionError, ScalarValue},
-    config::Dialect,
-    execution::{SendableRecordBatchStream, SessionState, context::SQLOptions},
-    logical_expr::LogicalPlan,
+    execution::SendableRecordBatchStream,
     physical_plan::execute_stream,
 };
-use futures::{StreamExt as _, executor::block_on};
+use futures::StreamExt as _;
 use thread_priority::ThreadPriority;
 use tokio::{
     runtime::{Builder, Handle, Runtime},
@@ -23,16 +20,8 @@ use tokio::{
 };
 
 use super::{
-    check,
-    error::SqlError,
-    memory::QueryPool,
-    output,
-    reading::Reading,
-    session::{Functions, Sessions},
-    spelling,
-    stop::Stop,
-    table::AnyTable,
-    tables, views,
+    check, error::SqlError, memory::QueryPool, output, reading::Reading, session::Sessions, stop::Stop,
+    table::AnyTable, tables,
 };
 use crate::{
     config, freshness,
@@ -44,6 +33,7 @@ use crate::{
 
 mod describe;
 mod feed;
+mod logical;
 mod pins;
 mod plans;
 mod work;
@@ -214,16 +204,24 @@ impl Engine {
     #[expect(clippy::disallowed_methods, reason = "measures the run, part of no answer")]
     pub async fn run(&self, statement: Statement) -> Result<Answer, SqlError> {
         let started = Instant::now();
-        let (planned, plan) = oneshot::channel();
+        let turn = self.turn(&statement)?;
         let (feed, batches) = feed::pair(self.shared.settings.stall_timeout);
-        let mut work = self.work(statement, |shared, statement, mut turn| async move {
+        let threads = self.threads()?.clone();
+        let answer = |planned: Planned, work| {
+            let Planned { schema, stats } = planned;
+            Answer { schema, batches, stats, started, work, threads }
+        };
+        if let Some((plan, ready)) = self.shared.small(&statement, &turn) {
+            let (given, planned) = self.shared.begin(plan, statement.max_rows, &ready.cut, &turn.stop)?;
+            let outcome = self.shared.give(given, feed).await;
+            return Ok(answer(planned, Work::ended(outcome, turn.stop)));
+        }
+        let (planned, plan) = oneshot::channel();
+        let mut work = self.work(statement, turn, |shared, statement, mut turn| async move {
             shared.answer(statement, planned, feed, &mut turn).await
         })?;
         match work.in_time(plan).await? {
-            Ok(Planned { schema, stats }) => {
-                let threads = self.threads()?.clone();
-                Ok(Answer { schema, batches, stats, started, work, threads })
-            }
+            Ok(planned) => Ok(answer(planned, work)),
             // It failed before there was a plan.
             Err(_) => Err(work.outcome().await.and_then(Result::err).unwrap_or(SqlError::ShuttingDown)),
         }
@@ -261,12 +259,12 @@ struct Planned {
     stats: Arc<parking_lot::Mutex<Stats>>,
 }
 
-/// A statement that was understood.
-struct Logical {
-    plan: LogicalPlan,
-    session: SessionState,
-    reads_data: bool,
-    functions: Functions,
+/// An answer to give.
+struct Given {
+    stream: SendableRecordBatchStream,
+    schema: SchemaRef,
+    max_rows: Option<usize>,
+    stats: Arc<parking_lot::Mutex<Stats>>,
 }
 
 /// A statement that has its turn and its cut.
@@ -318,7 +316,16 @@ impl Shared {
         Ready { cut, _permit: permit }
     }
 
-    /// Sends batches until the end or a limit.
+    /// The plan of a statement that was planned before, has its turn, and does so little that it is done by the time
+    /// another thread would begin.
+    fn small<'a>(&self, statement: &Statement, turn: &'a Turn) -> Option<(Plan, &'a Ready)> {
+        let ready = turn.ready.as_ref()?;
+        let plan = self.plans.find_small(statement, &ready.cut)?;
+        self.check_loaded(plan.reads_data, &ready.cut).ok()?;
+        Some((plan, ready))
+    }
+
+    /// Gives the answer of a statement.
     async fn answer(
         &self,
         statement: Statement,
@@ -327,14 +334,42 @@ impl Shared {
         turn: &mut Turn,
     ) -> Result<(), SqlError> {
         let ready = self.ready(&statement, turn).await?;
-        let snapshot = ready.cut.snapshot();
         let max_rows = statement.max_rows;
-        let (mut stream, schema) = self.start(statement, &ready.cut, &turn.stop)?;
-        let stats = Stats { rows: 0, elapsed: Duration::ZERO, truncated: false, snapshot };
-        let stats = Arc::new(parking_lot::Mutex::new(stats));
-        let answer = Planned { schema: Arc::clone(&schema), stats: Arc::clone(&stats) };
+        let plan = match self.plans.find(&statement, &ready.cut) {
+            Some(plan) => {
+                self.check_loaded(plan.reads_data, &ready.cut)?;
+                plan
+            }
+            None => self.plan_to_run(statement, &ready.cut)?,
+        };
+        let (given, answer) = self.begin(plan, max_rows, &ready.cut, &turn.stop)?;
         // Nobody may wait any more, which ends the statement all the same.
         let _ = planned.send(answer);
+        self.give(given, feed).await
+    }
+
+    /// Starts a plan.
+    fn begin(
+        &self,
+        plan: Plan,
+        max_rows: Option<usize>,
+        cut: &Arc<Cut>,
+        stop: &Stop,
+    ) -> Result<(Given, Planned), SqlError> {
+        let Plan { physical, schema, functions, .. } = plan;
+        let pool = QueryPool::new(&self.settings, Arc::clone(&self.memory), stop.clone());
+        let reading = Reading { cut: Arc::clone(cut), stop: stop.clone() };
+        let context = self.sessions.running(reading, Arc::new(pool), functions).map_err(sort)?;
+        let stream = execute_stream(physical, context).map_err(sort)?;
+        let stats = Stats { rows: 0, elapsed: Duration::ZERO, truncated: false, snapshot: cut.snapshot() };
+        let stats = Arc::new(parking_lot::Mutex::new(stats));
+        let given = Given { stream, schema: Arc::clone(&schema), max_rows, stats: Arc::clone(&stats) };
+        Ok((given, Planned { schema, stats }))
+    }
+
+    /// Sends batches until the end or a limit.
+    async fn give(&self, given: Given, feed: Feed) -> Result<(), SqlError> {
+        let Given { mut stream, schema, max_rows, stats } = given;
         let mut limits = Limits { max_rows, settings: &self.settings, rows: 0, bytes: 0 };
         while let Some(batch) = stream.next().await {
             let batch = output::to_wire(&batch.map_err(sort)?, &schema).map_err(|error| sort(error.into()))?;
@@ -351,63 +386,6 @@ impl Shared {
         }
         feed.complete();
         Ok(())
-    }
-
-    /// Starts the plan of a statement.
-    fn start(
-        &self,
-        statement: Statement,
-        cut: &Arc<Cut>,
-        stop: &Stop,
-    ) -> Result<(SendableRecordBatchStream, SchemaRef), SqlError> {
-        let plan = match self.plans.find(&statement, cut) {
-            Some(plan) => {
-                self.check_loaded(plan.reads_data, cut)?;
-                plan
-            }
-            None => self.plan_to_run(statement, cut)?,
-        };
-        let Plan { physical, schema, functions, .. } = plan;
-        let pool = QueryPool::new(&self.settings, Arc::clone(&self.memory), stop.clone());
-        let reading = Reading { cut: Arc::clone(cut), stop: stop.clone() };
-        let context = self.sessions.running(reading, Arc::new(pool), functions).map_err(sort)?;
-        Ok((execute_stream(physical, context).map_err(sort)?, schema))
-    }
-
-    fn plan_to_run(&self, statement: Statement, cut: &Arc<Cut>) -> Result<Plan, SqlError> {
-        let Logical { plan: logical, session, reads_data, functions } = self.plan(&statement.sql, cut)?;
-        let (bound, schema) = describe::bind(logical.clone(), statement.parameters.clone())?;
-        let physical = block_on(session.create_physical_plan(&bound)).map_err(sort)?;
-        let plan = Plan { physical, schema, reads_data, functions };
-        self.plans.keep(&statement, &logical, &plan);
-        Ok(plan)
-    }
-
-    /// Plans a statement. Not async, nor what it calls: the tables are at hand, so that nothing in it waits; and that
-    /// a future may be sent to another thread takes the compiler minutes to prove, when it holds a plan.
-    fn plan(&self, sql: &str, cut: &Arc<Cut>) -> Result<Logical, SqlError> {
-        let session = self.sessions.planning(cut).map_err(sort)?;
-        let sql = spelling::plain(sql)?;
-        let parsed = session.sql_to_statement(&sql, &Dialect::Generic).map_err(sort)?;
-        check::parsed(&parsed, &self.settings)?;
-        let names = session.resolve_table_references(&parsed).map_err(sort)?;
-        let lists_functions = names.iter().any(|name| name.schema() == Some(INFORMATION_SCHEMA));
-        let functions = if lists_functions { Functions::of(&session) } else { Functions::default() };
-        let names = views::with_reads(&names);
-        let is_data = |name: &str| self.tables.iter().any(|table| table.name() == name && !table.shows_unloaded());
-        let reads_data = names.iter().any(|name| is_data(name));
-        self.check_loaded(reads_data, cut)?;
-        block_on(views::plan(&session, &names)).map_err(sort)?;
-        let plan = block_on(session.statement_to_plan(parsed)).map_err(sort)?;
-        let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-        options.verify_plan(&plan).map_err(sort)?;
-        check::plan(&plan, &self.settings).map_err(sort)?;
-        Ok(Logical { plan, session, reads_data, functions })
-    }
-
-    fn check_loaded(&self, reads_data: bool, cut: &Cut) -> Result<(), SqlError> {
-        let unready = cut.unready.clone().filter(|_| reads_data);
-        unready.map_or(Ok(()), |unready| Err(unready.into()))
     }
 }
 

@@ -148,10 +148,11 @@ impl LiveScanExec {
         Ok(Self { table, question: Arc::new(question), target_partitions, size, properties: Arc::new(properties) })
     }
 
-    /// Whether the same would be planned by another cut, but for its number of rows.
-    pub(super) fn fits(&self, cut: &Cut) -> bool {
+    /// How many rows it looks at in another cut; `None` where that would be planned otherwise.
+    pub(super) fn rows_if_same(&self, cut: &Cut) -> Option<Precision<usize>> {
         let size = self.size_of(cut);
-        (size.clusters, size.partitions) == (self.size.clusters, self.size.partitions)
+        let is_same = (size.clusters, size.partitions) == (self.size.clusters, self.size.partitions);
+        is_same.then_some(size.rows)
     }
 
     /// How many rows it gives, without a limit, as its own cut tells.

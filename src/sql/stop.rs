@@ -63,6 +63,11 @@ impl Stop {
         self.0.timeout
     }
 
+    /// When it is late.
+    pub(super) fn deadline(&self) -> Instant {
+        self.0.deadline
+    }
+
     /// How long work for it may wait.
     pub(super) fn patience(&self) -> Patience {
         Patience::new(self.0.deadline, self.0.ended.clone())

@@ -33,7 +33,8 @@ impl Engine {
     pub async fn describe(&self, statement: Statement) -> Result<Description, SqlError> {
         let work =
             |shared: Arc<Shared>, statement, mut turn| async move { shared.describe(statement, &mut turn).await };
-        self.work(statement, work)?.outcome().await.unwrap_or(Err(SqlError::ShuttingDown))
+        let turn = self.turn(&statement)?;
+        self.work(statement, turn, work)?.outcome().await.unwrap_or(Err(SqlError::ShuttingDown))
     }
 
     /// All tables and views, by name, with their columns as a query gives them.

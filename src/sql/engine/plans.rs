@@ -11,9 +11,14 @@ use arrow::datatypes::SchemaRef;
 use datafusion::{
     common::{
         ScalarValue,
+        stats::Precision,
         tree_node::{TreeNode as _, TreeNodeRecursion},
     },
-    logical_expr::{Expr, LogicalPlan, Volatility},
+    logical_expr::{Expr, LogicalPlan, Operator, Volatility},
+    physical_expr::{
+        PhysicalExpr,
+        expressions::{BinaryExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, Literal, NegativeExpr, NotExpr},
+    },
     physical_plan::{
         ExecutionPlan, aggregates::AggregateExec, coalesce_partitions::CoalescePartitionsExec, coop::CooperativeExec,
         execution_plan::reset_plan_states, filter::FilterExec, limit::GlobalLimitExec, limit::LocalLimitExec,
@@ -32,6 +37,11 @@ use super::{
 const MOST: usize = 64;
 /// Of a statement with its parameters: what is longer was made by a program, and comes once.
 const MAX_BYTES: usize = 4096;
+
+/// Rows that are read at once by who asks for them: as many as a page of `GetOffset` has.
+const FEW_ROWS: usize = 1000;
+/// Expressions of what is done at once.
+const FEW_EXPRESSIONS: usize = 64;
 
 /// A plan that can be run, and what is to be known of it.
 #[derive(Clone, Debug)]
@@ -53,6 +63,8 @@ struct Kept {
     sql: String,
     parameters: Vec<ScalarValue>,
     plan: Plan,
+    /// What it does with a row takes no time to speak of.
+    is_simple: bool,
 }
 
 impl Kept {
@@ -61,21 +73,35 @@ impl Kept {
     }
 }
 
+impl Kept {
+    /// A run of its own, with counters of its own.
+    fn to_run(&self, may_read: impl Fn(&Leaf<'_>) -> bool) -> Option<Plan> {
+        let plan = self.plan.clone();
+        let may_run = leaves(&plan.physical)?.iter().all(may_read);
+        let physical = may_run.then(|| reset_plan_states(plan.physical))?.ok()?;
+        Some(Plan { physical, ..plan })
+    }
+}
+
 impl Plans {
     /// The plan of a statement that was planned before, if it would be planned the same by this cut.
     pub(super) fn find(&self, statement: &Statement, cut: &Cut) -> Option<Plan> {
-        let kept = {
-            let mut all = self.0.lock();
-            let at = all.iter().rposition(|kept| kept.is_for(statement))?;
-            let kept = all.remove(at);
-            all.push(Arc::clone(&kept));
-            kept
-        };
-        let plan = &kept.plan;
-        let is_same = !leaves(&plan.physical)?.iter().any(|scan| !scan.fits(cut));
-        // A run of its own, with counters of its own.
-        let physical = is_same.then(|| reset_plan_states(Arc::clone(&plan.physical)));
-        Some(Plan { physical: physical?.ok()?, ..plan.clone() })
+        self.kept(statement)?.to_run(|leaf| leaf.rows(cut).is_some())
+    }
+
+    /// The same, if it does little: it reads one table, and few rows of it.
+    pub(super) fn find_small(&self, statement: &Statement, cut: &Cut) -> Option<Plan> {
+        let is_small =
+            |leaf: &Leaf<'_>| leaf.rows(cut).is_some_and(|rows| rows.get_value().is_some_and(|rows| *rows <= FEW_ROWS));
+        self.kept(statement).filter(|kept| kept.is_simple)?.to_run(is_small)
+    }
+
+    fn kept(&self, statement: &Statement) -> Option<Arc<Kept>> {
+        let mut all = self.0.lock();
+        let at = all.iter().rposition(|kept| kept.is_for(statement))?;
+        let kept = all.remove(at);
+        all.push(Arc::clone(&kept));
+        Some(kept)
     }
 
     /// Keeps a plan, if it can be run again.
@@ -85,12 +111,13 @@ impl Plans {
             return;
         }
         let (sql, parameters) = (statement.sql.clone(), statement.parameters.clone());
+        let is_simple = is_simple(&plan.physical);
         let mut all = self.0.lock();
         all.retain(|kept| !kept.is_for(statement));
         if all.len() >= MOST {
             all.remove(0);
         }
-        all.push(Arc::new(Kept { sql, parameters, plan: plan.clone() }));
+        all.push(Arc::new(Kept { sql, parameters, plan: plan.clone(), is_simple }));
     }
 }
 
@@ -112,13 +139,29 @@ fn is_lasting(logical: &LogicalPlan, physical: &Arc<dyn ExecutionPlan>) -> bool 
     walked.is_ok() && is_lasting && tables == leaves.len()
 }
 
-/// What a plan reads, if all its steps can be run again.
-fn leaves(plan: &Arc<dyn ExecutionPlan>) -> Option<Vec<&LiveScanExec>> {
-    if let Some(scan) = plan.downcast_ref::<LiveScanExec>() {
-        return Some(vec![scan]);
+/// What reads a table.
+enum Leaf<'a> {
+    Scan(&'a LiveScanExec),
+    Count,
+}
+
+impl Leaf<'_> {
+    /// How many rows it looks at; `None` where this cut would be read in another way.
+    fn rows(&self, cut: &Cut) -> Option<Precision<usize>> {
+        match self {
+            Self::Scan(scan) => scan.rows_if_same(cut),
+            Self::Count => Some(Precision::Exact(0)),
+        }
     }
-    if let Some(count) = plan.downcast_ref::<CountExec>() {
-        return Some(vec![count.scan()]);
+}
+
+/// What a plan reads, if all its steps can be run again.
+fn leaves(plan: &Arc<dyn ExecutionPlan>) -> Option<Vec<Leaf<'_>>> {
+    if let Some(scan) = plan.downcast_ref::<LiveScanExec>() {
+        return Some(vec![Leaf::Scan(scan)]);
+    }
+    if plan.is::<CountExec>() {
+        return Some(vec![Leaf::Count]);
     }
     let is_stateless = plan.is::<AggregateExec>()
         || plan.is::<CoalescePartitionsExec>()
@@ -134,6 +177,39 @@ fn leaves(plan: &Arc<dyn ExecutionPlan>) -> Option<Vec<&LiveScanExec>> {
         || plan.is::<UnionExec>();
     let inputs = is_stateless.then(|| plan.children().into_iter().map(leaves).collect::<Option<Vec<_>>>())?;
     Some(inputs?.into_iter().flatten().collect())
+}
+
+/// Whether a plan goes through one table, step by step, on one thread, and only compares, computes and sums up.
+fn is_simple(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let mut expressions = 0;
+    let mut is_simple = true;
+    let walked = plan.apply(|step| {
+        is_simple &= step.children().len() <= 1 && step.properties().output_partitioning().partition_count() == 1;
+        step.apply_expressions(&mut |expression| {
+            expression.apply(|expression| {
+                expressions += 1;
+                is_simple &= is_cheap(expression.as_ref());
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    });
+    walked.is_ok() && is_simple && expressions <= FEW_EXPRESSIONS
+}
+
+/// Whether an expression takes the same short time for each row, however the values are.
+fn is_cheap(expression: &dyn PhysicalExpr) -> bool {
+    let is_regex = |binary: &BinaryExpr| {
+        use Operator::{RegexIMatch, RegexMatch, RegexNotIMatch, RegexNotMatch};
+        matches!(binary.op(), RegexMatch | RegexIMatch | RegexNotMatch | RegexNotIMatch | Operator::StringConcat)
+    };
+    expression.is::<Column>()
+        || expression.is::<Literal>()
+        || expression.is::<NotExpr>()
+        || expression.is::<IsNullExpr>()
+        || expression.is::<IsNotNullExpr>()
+        || expression.is::<InListExpr>()
+        || expression.is::<NegativeExpr>()
+        || expression.downcast_ref::<BinaryExpr>().is_some_and(|binary| !is_regex(binary))
 }
 
 #[cfg(test)]
@@ -174,6 +250,32 @@ mod tests {
             ("SELECT count(*) FROM information_schema.tables", false),
         ] {
             assert_eq!(kept(&engine(), sql.to_owned(), vec![]).await, usize::from(is_kept), "{sql}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_reads_little_and_computes_little_is_done_at_once() {
+        let long = format!("SELECT version FROM server WHERE version IN ('{}')", ["x"; FEW_EXPRESSIONS].join("', '"));
+        for (sql, is_small) in [
+            ("SELECT 1", true),
+            ("SELECT count(*) FROM offsets", true),
+            ("SELECT version, started_at FROM server WHERE version > '0' AND version <> 'x' ORDER BY version", true),
+            ("SELECT version, count(*) FROM server GROUP BY version", true),
+            ("SELECT * FROM lag WHERE group_id = 'nobody'", true),
+            // Of which nobody knows how many rows it has.
+            ("SELECT count(*) FROM history", false),
+            ("SELECT repeat(version, 3) FROM server", false),
+            ("SELECT version FROM server WHERE version ~ 'a'", false),
+            ("SELECT version FROM server WHERE version LIKE '%a'", false),
+            ("SELECT version FROM server UNION ALL SELECT 'x'", false),
+            ("SELECT now()", false),
+            (&long, false),
+        ] {
+            let engine = engine();
+            kept(&engine, sql.to_owned(), vec![]).await;
+            let cut = engine.shared.store.cut("", true).unwrap();
+            let statement = Statement { sql: sql.to_owned(), ..Statement::default() };
+            assert_eq!(engine.shared.plans.find_small(&statement, &cut).is_some(), is_small, "{sql}");
         }
     }
 

@@ -20,17 +20,27 @@ pub(super) struct Work<T> {
     outcome: Option<oneshot::Receiver<Result<T, SqlError>>>,
     deadline: tokio::time::Instant,
     stop: Stop,
-    task: JoinHandle<()>,
+    /// `None` where it was done at once.
+    task: Option<JoinHandle<()>>,
 }
 
 impl<T> Drop for Work<T> {
     fn drop(&mut self) {
         self.stop.end(SqlError::Invalid("nobody waits for the statement any more".to_owned()));
-        self.task.abort();
+        if let Some(task) = &self.task {
+            task.abort();
+        }
     }
 }
 
 impl<T> Work<T> {
+    /// What was done already.
+    pub(super) fn ended(outcome: Result<T, SqlError>, stop: Stop) -> Self {
+        let (sender, receiver) = oneshot::channel();
+        let _ = sender.send(outcome);
+        Self { outcome: Some(receiver), deadline: stop.deadline().into(), stop, task: None }
+    }
+
     /// Waits for something that the work does, no longer than until its deadline.
     ///
     /// # Cancel safety
@@ -61,43 +71,47 @@ pub(super) struct Turn {
     pub(super) caller: Handle,
     /// Where nothing had to be waited for.
     pub(super) ready: Option<Ready>,
+    _place: Place,
 }
 
 impl Engine {
-    /// Starts what there is to do for a statement.
+    /// Checks a statement, and takes its place among those that run or wait.
     #[expect(clippy::disallowed_methods, reason = "bounds the run, part of no answer")]
+    pub(super) fn turn(&self, statement: &Statement) -> Result<Turn, SqlError> {
+        let own = self.shared.settings.timeout;
+        let timeout = statement.timeout.map_or(own, |timeout| timeout.min(own));
+        let stop = Stop::new(Instant::now() + timeout, timeout);
+        // Here and not on the engine's threads, which may all be busy.
+        check::tokens(&statement.sql, &self.shared.settings)?;
+        let place = self.shared.place()?;
+        let ready = self.shared.ready_now(statement, &stop);
+        Ok(Turn { stop, caller: Handle::current(), ready, _place: place })
+    }
+
+    /// Starts what there is to do for a statement.
     pub(super) fn work<T, F>(
         &self,
         statement: Statement,
+        turn: Turn,
         work: impl FnOnce(Arc<Shared>, Statement, Turn) -> F,
     ) -> Result<Work<T>, SqlError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, SqlError>> + Send + 'static,
     {
-        let own = self.shared.settings.timeout;
-        let timeout = statement.timeout.map_or(own, |timeout| timeout.min(own));
-        let deadline = Instant::now() + timeout;
-        // Here and not on the engine's threads, which may all be busy.
-        check::tokens(&statement.sql, &self.shared.settings)?;
-        let place = self.shared.place()?;
-        let stop = Stop::new(deadline, timeout);
         let (sender, outcome) = oneshot::channel();
-        let ready = self.shared.ready_now(&statement, &stop);
-        let (turn, stopped) = (Turn { stop: stop.clone(), caller: Handle::current(), ready }, stop.clone());
+        let (stop, stopped) = (turn.stop.clone(), turn.stop.clone());
         let work = stop.clone().scope(work(Arc::clone(&self.shared), statement, turn));
         let run = async move {
             let outcome = tokio::select! {
                 outcome = work => outcome,
                 reason = stopped.ended() => Err(reason),
             };
-            // First, so that who runs the statement next finds the place free.
-            drop(place);
             // Nobody may wait any more.
             let _ = sender.send(outcome);
         };
-        let task = self.threads()?.spawn(run);
-        Ok(Work { outcome: Some(outcome), deadline: deadline.into(), stop, task })
+        let task = Some(self.threads()?.spawn(run));
+        Ok(Work { outcome: Some(outcome), deadline: stop.deadline().into(), stop, task })
     }
 }
 
@@ -116,7 +130,7 @@ impl Shared {
 }
 
 /// Counts a statement as running or waiting while it lives.
-struct Place(Arc<AtomicUsize>);
+pub(super) struct Place(Arc<AtomicUsize>);
 
 impl Drop for Place {
     fn drop(&mut self) {
