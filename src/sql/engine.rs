@@ -186,7 +186,7 @@ impl Engine {
         let shared = Shared {
             store,
             permits: Arc::new(Semaphore::new(settings.concurrency.max(1))),
-            sessions: Sessions::new(&tables, &settings),
+            sessions: Sessions::new(&tables, &settings).map_err(std::io::Error::other)?,
             settings,
             tables,
             plans: Plans::default(),
@@ -359,7 +359,7 @@ impl Shared {
         let Plan { physical, schema, functions, .. } = plan;
         let pool = QueryPool::new(&self.settings, Arc::clone(&self.memory), stop.clone());
         let reading = Reading { cut: Arc::clone(cut), stop: stop.clone() };
-        let context = self.sessions.running(reading, Arc::new(pool), functions).map_err(sort)?;
+        let context = self.sessions.running(reading, Arc::new(pool), functions);
         let stream = execute_stream(physical, context).map_err(sort)?;
         let stats = Stats { rows: 0, elapsed: Duration::ZERO, truncated: false, snapshot: cut.snapshot() };
         let stats = Arc::new(parking_lot::Mutex::new(stats));

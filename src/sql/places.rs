@@ -1,6 +1,6 @@
 //! Where the rows of a table stand in a cut: clusters, and shards of clusters.
 
-use std::iter;
+use std::{collections::BTreeSet, iter};
 
 use super::{
     table::{AnyTable, By, Unit, Units},
@@ -20,17 +20,40 @@ pub(super) struct Place {
     shard: Option<usize>,
 }
 
-/// All places of a table.
-pub(super) fn all(cut: &Cut, table: &dyn AnyTable) -> Vec<Place> {
+/// The places of a table that can hold what is wanted, that is the right clusters, and shards that have such groups; and
+/// how many there are in all.
+pub(super) fn wanted(cut: &Cut, table: &dyn AnyTable, wanted: &Wanted) -> (Vec<Place>, usize) {
     let unloaded = if table.shows_unloaded() { &*cut.unloaded } else { &[] };
     let clusters = cut.clusters.iter().chain(unloaded).enumerate();
-    match table.by() {
-        By::Server => clusters.take(1).map(|(cluster, _)| Place { cluster, shard: None }).collect(),
-        By::Cluster => clusters.map(|(cluster, _)| Place { cluster, shard: None }).collect(),
-        By::Group | By::Offset => clusters
-            .flat_map(|(cluster, of)| (0..of.shards.len()).map(move |shard| Place { cluster, shard: Some(shard) }))
-            .collect(),
+    let clusters = clusters.take(if table.by() == By::Server { 1 } else { usize::MAX });
+    let (mut places, mut all) = (vec![], 0);
+    for (cluster, of) in clusters {
+        let is_wanted = wanted.clusters.includes(&of.cluster.name);
+        if !table.by().is_by_group() {
+            all += 1;
+            places.extend(is_wanted.then_some(Place { cluster, shard: None }));
+            continue;
+        }
+        all += of.shards.len();
+        if is_wanted {
+            let shards = shards(of, wanted).map(|shard| Place { cluster, shard: Some(shard) });
+            places.extend(shards);
+        }
     }
+    (places, all)
+}
+
+/// The shards of a cluster that have groups that are wanted: few are looked into where the groups are named.
+fn shards<'a>(cluster: &'a ClusterCut, wanted: &'a Wanted) -> impl Iterator<Item = usize> + 'a {
+    let homes: Option<BTreeSet<i32>> =
+        wanted.groups.list().map(|ids| ids.filter_map(|id| cluster.home_of(id)).collect());
+    let has_wanted = move |shard: &ShardView| match &homes {
+        Some(homes) if !cluster.may_hold(shard, homes) => false,
+        None if wanted.groups.is_any() => shard.groups.len() > 0,
+        _ => groups(cluster, shard, wanted).next().is_some(),
+    };
+    let shards = cluster.shards.iter().enumerate();
+    shards.filter(move |(_, shard)| has_wanted(shard)).map(|(at, _)| at)
 }
 
 fn cluster(cut: &Cut, place: Place) -> Option<&ClusterCut> {
@@ -39,14 +62,6 @@ fn cluster(cut: &Cut, place: Place) -> Option<&ClusterCut> {
 
 fn shard(cluster: &ClusterCut, place: Place) -> Option<&ShardView> {
     Some(&**cluster.shards.get(place.shard?)?)
-}
-
-/// Whether a place can hold what is wanted: the right cluster, and one of the groups.
-pub(super) fn is_wanted(cut: &Cut, place: Place, wanted: &Wanted) -> bool {
-    let Some(cluster) = cluster(cut, place).filter(|cut| wanted.clusters.includes(&cut.cluster.name)) else {
-        return false;
-    };
-    shard(cluster, place).is_none_or(|shard| groups(cluster, shard, wanted).next().is_some())
 }
 
 /// How much there is to read, roughly.

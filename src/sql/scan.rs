@@ -112,16 +112,9 @@ struct Size {
     rows: Precision<usize>,
 }
 
-/// The places of a cut that may hold what is wanted, and all that there are.
-fn places(table: &dyn AnyTable, wanted: &Wanted, cut: &Cut) -> (Vec<Place>, usize) {
-    let all = places::all(cut, table);
-    let count = all.len();
-    (all.into_iter().filter(|place| places::is_wanted(cut, *place, wanted)).collect(), count)
-}
-
 impl Size {
     fn of(table: &dyn AnyTable, wanted: &Wanted, target_partitions: usize, cut: &Cut) -> Self {
-        let (places, all_places) = places(table, wanted, cut);
+        let (places, all_places) = places::wanted(cut, table, wanted);
         let count: Option<usize> = places.iter().map(|place| places::count(cut, *place, wanted, table)).sum();
         let rows = match count {
             Some(rows) if wanted.is_whole_units(table.by().is_by_group()) => Precision::Exact(rows),
@@ -190,7 +183,7 @@ impl LiveScanExec {
 
     /// What a partition reads: the heaviest places are dealt out first.
     fn places_of(&self, partition: usize, cut: &Cut) -> Vec<Place> {
-        let (mut places, _) = places(self.table.as_ref(), &self.question.wanted, cut);
+        let (mut places, _) = places::wanted(cut, self.table.as_ref(), &self.question.wanted);
         places.sort_by_key(|place| std::cmp::Reverse(places::weight(cut, *place)));
         places.into_iter().skip(partition).step_by(self.size.partitions).collect()
     }

@@ -19,7 +19,7 @@ use datafusion::{
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
         memory_pool::MemoryPool,
         object_store::ObjectStoreRegistry,
-        runtime_env::RuntimeEnvBuilder,
+        runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
     },
     logical_expr::{AggregateUDF, ScalarUDF, WindowUDF},
     object_store::ObjectStore,
@@ -47,6 +47,8 @@ pub const SCHEMA: &str = "public";
 pub(super) struct Sessions {
     plan: Box<Plan>,
     config: SessionConfig,
+    /// But for the memory.
+    runtime: RuntimeEnv,
 }
 
 /// A trait object: whatever holds a planner's state by its type, and is to be sent to another thread, takes the compiler
@@ -60,10 +62,14 @@ impl std::fmt::Debug for Sessions {
 }
 
 impl Sessions {
-    pub(super) fn new(tables: &[Arc<dyn AnyTable>], settings: &config::Sql) -> Self {
+    pub(super) fn new(tables: &[Arc<dyn AnyTable>], settings: &config::Sql) -> Result<Self> {
         let template = Template::new(tables, settings);
         let config = template.state.config().clone();
-        Self { plan: Box::new(move |cut| template.session(cut)), config }
+        let runtime = RuntimeEnvBuilder::new()
+            .with_object_store_registry(Arc::new(NoStores))
+            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
+            .build()?;
+        Ok(Self { plan: Box::new(move |cut| template.session(cut)), config, runtime })
     }
 
     /// A session that plans statements, by what a cut holds.
@@ -77,17 +83,12 @@ impl Sessions {
         reading: Reading,
         memory: Arc<dyn MemoryPool>,
         functions: Functions,
-    ) -> Result<Arc<TaskContext>> {
-        let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(memory)
-            .with_object_store_registry(Arc::new(NoStores))
-            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
-            .build_arc()?;
+    ) -> Arc<TaskContext> {
+        let runtime = Arc::new(RuntimeEnv { memory_pool: memory, ..self.runtime.clone() });
         let config = self.config.clone().with_extension(Arc::new(reading));
         let Functions { scalar, aggregate, window } = functions;
         let higher = Default::default();
-        let context = TaskContext::new(None, String::new(), config, scalar, higher, aggregate, window, runtime);
-        Ok(Arc::new(context))
+        Arc::new(TaskContext::new(None, String::new(), config, scalar, higher, aggregate, window, runtime))
     }
 }
 

@@ -1,7 +1,7 @@
 //! One cut: what a query sees. Per log partition one prefix of its log, and per cluster one version
 //! of the log ends. Between log partitions nothing is promised, as Kafka promises nothing.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use itertools::Itertools as _;
 
@@ -165,7 +165,20 @@ impl ClusterCut {
     /// A group by its id, if it is this shard that shows it.
     #[must_use]
     pub fn group_of<'a>(&'a self, shard: &'a ShardView, id: &str) -> Option<GroupCut<'a>> {
-        self.group_at(shard, id, log_partition_for(id, self.log_partitions()))
+        self.group_at(shard, id, self.home_of(id))
+    }
+
+    /// The log partition that the hash of a group's id names.
+    #[must_use]
+    pub fn home_of(&self, id: &str) -> Option<i32> {
+        log_partition_for(id, self.log_partitions())
+    }
+
+    /// Whether a shard may have groups whose homes are these; most need not be looked through.
+    #[must_use]
+    pub fn may_hold(&self, shard: &ShardView, homes: &BTreeSet<i32>) -> bool {
+        let here = shard.key.log_partition;
+        homes.contains(&here) || self.astray.contains(&here)
     }
 
     /// The same, with the log partition that the id's hash names.

@@ -84,6 +84,11 @@ impl Kept {
 }
 
 impl Plans {
+    /// Whether a statement was planned before.
+    pub(super) fn has(&self, statement: &Statement) -> bool {
+        self.0.lock().iter().any(|kept| kept.is_for(statement))
+    }
+
     /// The plan of a statement that was planned before, if it would be planned the same by this cut.
     pub(super) fn find(&self, statement: &Statement, cut: &Cut) -> Option<Plan> {
         self.kept(statement)?.to_run(|leaf| leaf.rows(cut).is_some())

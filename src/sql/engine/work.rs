@@ -81,8 +81,10 @@ impl Engine {
         let own = self.shared.settings.timeout;
         let timeout = statement.timeout.map_or(own, |timeout| timeout.min(own));
         let stop = Stop::new(Instant::now() + timeout, timeout);
-        // Here and not on the engine's threads, which may all be busy.
-        check::tokens(&statement.sql, &self.shared.settings)?;
+        // Here and not on the engine's threads, which may all be busy. What was planned has been checked.
+        if !self.shared.plans.has(statement) {
+            check::tokens(&statement.sql, &self.shared.settings)?;
+        }
         let place = self.shared.place()?;
         let ready = self.shared.ready_now(statement, &stop);
         Ok(Turn { stop, caller: Handle::current(), ready, _place: place })

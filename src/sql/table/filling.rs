@@ -88,14 +88,16 @@ impl<'a, T: Table> Filling<'a, T> {
     }
 
     fn take(&mut self, block: &mut Vec<T::Row<'a>>) -> Result<()> {
+        let is_last = block.len() < BLOCK_ROWS;
         if let Some(filter) = &self.question.filter {
             self.keep(block, filter)?;
         }
         block.truncate(self.left);
         self.left -= block.len();
         if self.columns.is_empty() {
-            self.columns =
-                self.table.start(&self.question.projection, BATCH_ROWS.min(self.left.saturating_add(block.len())));
+            let more = if is_last { 0 } else { self.left };
+            let rows = BATCH_ROWS.min(more.saturating_add(block.len()));
+            self.columns = self.table.start(&self.question.projection, rows);
         }
         self.columns.iter_mut().for_each(|column| column.append(block));
         self.rows += block.len();
