@@ -49,7 +49,7 @@ fn shards<'a>(cluster: &'a ClusterCut, wanted: &'a Wanted) -> impl Iterator<Item
         wanted.groups.list().map(|ids| ids.filter_map(|id| cluster.home_of(id)).collect());
     let has_wanted = move |shard: &ShardView| match &homes {
         Some(homes) if !cluster.may_hold(shard, homes) => false,
-        None if wanted.groups.is_any() => shard.groups.len() > 0,
+        None if wanted.groups.is_any() => !shard.groups.is_empty(),
         _ => groups(cluster, shard, wanted).next().is_some(),
     };
     let shards = cluster.shards.iter().enumerate();
