@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use arrow::{
     array::{
-        ArrayRef, BooleanBuilder, Float64Array, Float64Builder, Int32Array, Int32Builder, Int64Array, Int64Builder,
-        ListBuilder, StringBuilder, TimestampNanosecondBuilder,
+        ArrayRef, ArrowPrimitiveType, BooleanBuilder, Float64Array, Int32Array, Int64Array, ListBuilder,
+        NullBufferBuilder, PrimitiveArray, StringBuilder,
     },
-    datatypes::{DataType, Field, TimeUnit},
+    datatypes::{
+        ArrowNativeType, DataType, Field, Float64Type, Int32Type, Int64Type, TimeUnit, TimestampNanosecondType,
+    },
 };
 
 use super::{COMMENT, Table};
@@ -81,8 +83,38 @@ fn append_runs<'r>(builder: &mut StringBuilder, values: impl Iterator<Item = Opt
     append(run, count);
 }
 
+/// Values of which some are missing. Where none of some rows is, or all are, that is told once for all of them.
+struct Optional<V> {
+    values: Vec<V>,
+    present: NullBufferBuilder,
+}
+
+impl<V: ArrowNativeType> Optional<V> {
+    fn with_capacity(rows: usize) -> Self {
+        Self { values: Vec::with_capacity(rows), present: NullBufferBuilder::new(rows) }
+    }
+
+    fn append<R>(&mut self, rows: &[R], get: impl Fn(&R) -> Option<V>) {
+        let mut missing = 0;
+        self.values.extend(rows.iter().map(|row| {
+            let value = get(row);
+            missing += usize::from(value.is_none());
+            value.unwrap_or_default()
+        }));
+        match missing {
+            0 => self.present.append_n_non_nulls(rows.len()),
+            all if all == rows.len() => self.present.append_n_nulls(rows.len()),
+            _ => rows.iter().for_each(|row| self.present.append(get(row).is_some())),
+        }
+    }
+
+    fn finish<P: ArrowPrimitiveType<Native = V>>(mut self) -> ArrayRef {
+        Arc::new(PrimitiveArray::<P>::new(self.values.into(), self.present.finish()))
+    }
+}
+
 macro_rules! numbers {
-    ($( $(#[$doc:meta])* $name:ident, $optional:ident: $value:ty, $array:ty, $builder:ty, $type:expr; )+) => {$(
+    ($( $(#[$doc:meta])* $name:ident, $optional:ident: $value:ty, $array:ty, $kind:ty, $type:expr; )+) => {$(
         $(#[$doc])*
         #[allow(dead_code, reason = "not every type has both forms in use")]
         pub(in super::super) fn $name(
@@ -104,9 +136,9 @@ macro_rules! numbers {
             comment: &str,
             get: impl for<'r, 'a> Fn(&'r T::Row<'a>) -> Option<$value> + Send + Sync + 'static,
         ) -> Self {
-            let append = move |builder: &mut $builder, rows: &[T::Row<'_>]| builder.extend(rows.iter().map(&get));
+            let append = move |values: &mut Optional<$value>, rows: &[T::Row<'_>]| values.append(rows, &get);
             let field = Field::new(name, $type, true);
-            self.push(field, comment, <$builder>::with_capacity, append, |mut builder| Arc::new(builder.finish()))
+            self.push(field, comment, Optional::with_capacity, append, Optional::finish::<$kind>)
         }
     )+};
 }
@@ -135,11 +167,11 @@ impl<T: Table> Columns<T> {
 
     numbers! {
         /// Counts and numbers of partitions.
-        int32, optional_int32: i32, Int32Array, Int32Builder, DataType::Int32;
+        int32, optional_int32: i32, Int32Array, Int32Type, DataType::Int32;
         /// Offsets.
-        int64, optional_int64: i64, Int64Array, Int64Builder, DataType::Int64;
+        int64, optional_int64: i64, Int64Array, Int64Type, DataType::Int64;
         /// Rates and seconds.
-        float, optional_float: f64, Float64Array, Float64Builder, DataType::Float64;
+        float, optional_float: f64, Float64Array, Float64Type, DataType::Float64;
     }
 
     fn strings(
@@ -183,7 +215,10 @@ impl<T: Table> Columns<T> {
         comment: &str,
         get: impl for<'r, 'a> Fn(&'r T::Row<'a>) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
-        self.strings(name, comment, true, move |builder, rows| builder.extend(rows.iter().map(&get)))
+        self.strings(name, comment, true, move |builder, rows| match rows.iter().any(|row| get(row).is_some()) {
+            true => builder.extend(rows.iter().map(&get)),
+            false => builder.append_nulls(rows.len()),
+        })
     }
 
     /// Flags.
@@ -207,12 +242,11 @@ impl<T: Table> Columns<T> {
         comment: &str,
         get: impl for<'r, 'a> Fn(&'r T::Row<'a>) -> Option<Millis> + Send + Sync + 'static,
     ) -> Self {
-        let append = move |builder: &mut TimestampNanosecondBuilder, rows: &[T::Row<'_>]| {
-            builder.extend(rows.iter().map(|row| get(row).and_then(nanos)));
+        let append = move |times: &mut Optional<i64>, rows: &[T::Row<'_>]| {
+            times.append(rows, |row| get(row).and_then(nanos));
         };
         let field = Field::new(name, DataType::Timestamp(TimeUnit::Nanosecond, None), true);
-        let start = TimestampNanosecondBuilder::with_capacity;
-        self.push(field, comment, start, append, |mut builder| Arc::new(builder.finish()))
+        self.push(field, comment, Optional::with_capacity, append, Optional::finish::<TimestampNanosecondType>)
     }
 
     /// A list of text.
