@@ -16,6 +16,8 @@ pub(crate) const LOG_PARTITIONS: i32 = 50;
 /// Records in each partition of the data topics.
 const RECORDS: i64 = 100;
 const LIMIT: Duration = Duration::from_secs(60);
+/// For a load of which each record is a request.
+const CONNECTIONS: usize = 8;
 /// As long as librdkafka keeps a record that it cannot send.
 const FILL_LIMIT: Duration = Duration::from_secs(300);
 
@@ -119,7 +121,10 @@ pub(crate) fn commit_of(
 
 /// Writes a load; its topics are there. How many records that is.
 pub(crate) fn fill(bootstrap_servers: &str, load: &Load, now: Millis) -> u64 {
-    let producer = producer(bootstrap_servers, load.single);
+    // A record in a batch of its own is a request of its own, and a broker answers those of a connection one by one.
+    let producers: Vec<_> =
+        (0..if load.single { CONNECTIONS } else { 1 }).map(|_| producer(bootstrap_servers, load.single)).collect();
+    let of = |log_partition: i32| &producers[usize::try_from(log_partition).unwrap() % producers.len()];
     for round in 0..load.rounds {
         let at = now - (load.rounds - 1 - round) * 60_000;
         for number in 0..load.groups {
@@ -128,7 +133,7 @@ pub(crate) fn fill(bootstrap_servers: &str, load: &Load, now: Millis) -> u64 {
             if round == 0 {
                 let described = describe(load, number, at);
                 send(
-                    &producer,
+                    of(log_partition),
                     OFFSETS,
                     log_partition,
                     at,
@@ -139,14 +144,13 @@ pub(crate) fn fill(bootstrap_servers: &str, load: &Load, now: Millis) -> u64 {
             for topic in load.topics_of(number).map(Load::topic) {
                 for partition in 0..load.partitions {
                     let (key, value) = commit_of(load, &group, &topic, partition, round, at);
-                    send(&producer, OFFSETS, log_partition, at, &key, &value);
+                    send(of(log_partition), OFFSETS, log_partition, at, &key, &value);
                 }
             }
         }
     }
-    // A record in a batch of its own is a request of its own.
-    producer.flush(FILL_LIMIT).unwrap();
-    producer.context().0.load(Ordering::Relaxed)
+    producers.iter().for_each(|producer| producer.flush(FILL_LIMIT).unwrap());
+    producers.iter().map(|producer| producer.context().0.load(Ordering::Relaxed)).sum()
 }
 
 /// Every other group is empty, the others have one to three members that share the partitions.
