@@ -1,8 +1,9 @@
 //! SQL over the store: a statement in, a stream of Arrow batches out. Knows no transport.
 //!
-//! Each statement gets a session of its own over one cut, so that all its tables, joined or not,
-//! show one moment, and `now()` is that moment. It runs on threads of its own ([`Engine`]), with a
-//! deadline, a cap on memory, and a bounded number of statements at once.
+//! Each statement reads one cut, so that all its tables, joined or not, show one moment, and `now()`
+//! is that moment. It runs on threads of the engine's own ([`Engine`]), with a deadline, a cap on
+//! memory, and a bounded number of statements at once. Its plan knows no cut, and is kept for when
+//! it comes again; what is planned and small is answered where it is asked.
 
 mod charge;
 mod check;
