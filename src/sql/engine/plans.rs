@@ -71,9 +71,7 @@ impl Kept {
     fn is_for(&self, statement: &Statement) -> bool {
         self.sql == statement.sql && self.parameters == statement.parameters
     }
-}
 
-impl Kept {
     /// A run of its own, with counters of its own.
     fn to_run(&self, may_read: impl Fn(&Leaf<'_>) -> bool) -> Option<Plan> {
         let plan = self.plan.clone();
