@@ -10,6 +10,7 @@ use tokio::runtime::Runtime;
 
 use crate::made::{self, Committed};
 use crate::pushdown::lines;
+use crate::support::until;
 
 const NOW: i64 = 1_767_225_600_000;
 
@@ -121,4 +122,24 @@ fn a_statement_with_other_parameters_is_another() {
             assert!(kept.iter().all(|line| line.contains(group)) && kept.is_empty() == (group == "nobody"), "{kept:?}");
         }
     }
+}
+
+#[test]
+fn a_statement_that_was_left_keeps_nothing_for_the_next_one() {
+    let lab = Lab::new(&["east"]);
+    lab.commit(0..5_000, 100);
+    // It goes over two partitions, and is shuffled.
+    let sql = "SELECT group_id, topic, sum(committed_offset) AS s FROM offsets GROUP BY group_id, topic";
+    for round in 1..4 {
+        lab.runtime.block_on(async {
+            let statement = Statement { sql: sql.to_owned(), ..Statement::default() };
+            let mut answer = lab.engine.run(statement).await.unwrap();
+            answer.next().await.unwrap().unwrap();
+        });
+        lab.commit(0..5_000, 100 + round);
+        until("its cut to go", || lab.store.held().bytes() == 0);
+    }
+    let [kept, new] = lab.both(sql, &[]);
+    assert_eq!(kept, new);
+    assert_eq!(kept.len(), 10_000);
 }

@@ -115,12 +115,15 @@ impl Plans {
         }
         let (sql, parameters) = (statement.sql.clone(), statement.parameters.clone());
         let is_simple = is_simple(&plan.physical);
+        // Not the very plan that is about to run: its steps hold what they are at, and the tasks that they started.
+        let Ok(physical) = reset_plan_states(Arc::clone(&plan.physical)) else { return };
+        let plan = Plan { physical, ..plan.clone() };
         let mut all = self.0.lock();
         all.retain(|kept| !kept.is_for(statement));
         if all.len() >= MOST {
             all.remove(0);
         }
-        all.push(Arc::new(Kept { sql, parameters, plan: plan.clone(), is_simple }));
+        all.push(Arc::new(Kept { sql, parameters, plan, is_simple }));
     }
 }
 
