@@ -1,5 +1,5 @@
-//! Runs statements: on threads of its own, a bounded number at once, each within a deadline, a cap
-//! on memory and a cap on its answer.
+//! Runs statements: a bounded number at once, each within a deadline, a cap on memory and a cap on its answer; on threads
+//! of its own, but for those that are done before another thread would begin.
 
 use std::{
     sync::{Arc, atomic::AtomicUsize},

@@ -71,6 +71,7 @@ pub(super) struct Turn {
     pub(super) caller: Handle,
     /// Where nothing had to be waited for.
     pub(super) ready: Option<Ready>,
+    /// Given up with the work, before its end is told: who runs the statement next finds the place free.
     _place: Place,
 }
 
