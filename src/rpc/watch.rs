@@ -189,7 +189,7 @@ struct Follower {
 struct Gone;
 
 impl Follower {
-    fn new(shard: &Arc<Shard>, filter: &Arc<Filter>) -> (Self, ShardView) {
+    fn new(shard: &Arc<Shard>, filter: &Arc<Filter>) -> (Self, Arc<ShardView>) {
         let (view, changes) = shard.subscribe();
         let follower = Self {
             shard: Arc::clone(shard),

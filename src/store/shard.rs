@@ -1,11 +1,11 @@
 //! One log partition of one cluster: its groups, written by one poll thread in log order.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
-use parking_lot::{RwLock, RwLockReadGuard};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::{broadcast, watch};
 
 use super::{
@@ -48,6 +48,8 @@ struct State {
     read_to: i64,
     ahead: Ahead,
     changes: Option<broadcast::Sender<Arc<Change>>>,
+    /// What readers get until the next write, if one has asked.
+    view: OnceLock<Arc<ShardView>>,
 }
 
 /// What a shard may keep beside its offsets.
@@ -101,6 +103,7 @@ impl Shard {
                 read_to: -1,
                 ahead: Ahead::default(),
                 changes: None,
+                view: OnceLock::new(),
             }),
             names,
             kit: Kit { held, ..Kit::default() },
@@ -116,7 +119,7 @@ impl Shard {
             return;
         }
         let now = self.moment();
-        let mut state = self.state.write();
+        let mut state = self.write();
         let is_quiet = state.changes.is_none() && state.ahead.is_empty();
         let kind = |event: &Event<'_>| {
             let is_commit = matches!(event.kind, EventKind::Commit { .. });
@@ -200,28 +203,20 @@ impl Shard {
         let _ = self.applied.subscribe().wait_for(|applied| *applied >= offset).await;
     }
 
-    /// The shard as it is now. Costs a fraction of a microsecond for each block of groups, and, while the view
-    /// lives, the writer a copy of each chunk that it then touches; more where groups came or went since the last.
+    /// The shard as it is now: the same view until something is written. The first costs a fraction of a microsecond for
+    /// each block of groups, more where groups came or went; and, while it lives, the writer a copy of each chunk that it
+    /// then touches.
     #[must_use]
-    pub fn pin(&self) -> ShardView {
-        let known = {
-            let state = self.read();
-            state.groups.groups().map(|groups| self.view(&state, groups))
-        };
-        known.unwrap_or_else(|| {
-            let mut state = self.state.write();
-            let groups = state.groups.ordered_groups();
-            self.view(&state, groups)
-        })
+    pub fn pin(&self) -> Arc<ShardView> {
+        self.view(&self.read())
     }
 
     /// The shard as it is now, and every change after it, with none between or missing.
     #[must_use]
-    pub fn subscribe(&self) -> (ShardView, broadcast::Receiver<Arc<Change>>) {
-        let mut state = self.state.write();
-        let groups = state.groups.ordered_groups();
+    pub fn subscribe(&self) -> (Arc<ShardView>, broadcast::Receiver<Arc<Change>>) {
+        let mut state = self.write();
         let changes = state.changes.get_or_insert_with(|| broadcast::Sender::new(self.limits.watch_queue)).subscribe();
-        (self.view(&state, groups), changes)
+        (self.view(&state), changes)
     }
 
     /// One group as it is now.
@@ -261,7 +256,7 @@ impl Shard {
 
     /// Gives back the memory that was kept for growing: what was loaded is about what there will be.
     pub fn shrink(&self) {
-        self.state.write().groups.shrink();
+        self.write().groups.shrink();
     }
 
     /// The state, to be read. The writer holds its lock for tens of microseconds. Who sleeps meanwhile is woken by the
@@ -276,16 +271,24 @@ impl Shard {
         self.state.read()
     }
 
-    fn view(&self, state: &State, groups: Groups) -> ShardView {
-        ShardView {
+    /// The state, to be changed. The view that was kept for readers goes, so that what nobody reads is changed in place.
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        let mut state = self.state.write();
+        state.view.take();
+        state
+    }
+
+    fn view(&self, state: &State) -> Arc<ShardView> {
+        let view = || ShardView {
             key: self.key.clone(),
             epoch: self.epoch,
             sequence: state.sequence,
-            groups,
+            groups: state.groups.groups(),
             commits: state.commits.clone(),
             last_full: state.last_full,
             last_offset: state.last_offset,
-        }
+        };
+        Arc::clone(state.view.get_or_init(|| Arc::new(view())))
     }
 
     /// The group, new if need be.
@@ -359,7 +362,9 @@ impl Shard {
 /// Rebuilt, or of a log partition that is no more: what is still read of it is the readers' alone.
 impl Drop for Shard {
     fn drop(&mut self) {
-        self.state.get_mut().groups.leave(&self.kit);
+        let state = self.state.get_mut();
+        state.view.take();
+        state.groups.leave(&self.kit);
     }
 }
 

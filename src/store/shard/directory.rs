@@ -1,7 +1,11 @@
 //! The groups of a shard. They lie in blocks that readers share, in the order in which they came; the
 //! order by id is made when a reader asks for it, and kept until a group comes or goes.
 
-use std::{hash::BuildHasher as _, hint::black_box, sync::Arc};
+use std::{
+    hash::BuildHasher as _,
+    hint::black_box,
+    sync::{Arc, OnceLock},
+};
 
 use arc_swap::ArcSwapOption;
 use hashbrown::HashTable;
@@ -61,7 +65,8 @@ pub(super) struct Directory {
     blocks: Vec<Arc<Block>>,
     indexes: Vec<Index>,
     by_id: HashTable<u32>,
-    order: Option<Arc<Order>>,
+    /// Known once it was asked for.
+    order: OnceLock<Arc<Order>>,
     /// The group that was looked for last: commits come in runs.
     last: u32,
     /// Committed offsets of all groups.
@@ -155,7 +160,7 @@ impl Directory {
             make_mut(block, &kit.held).groups.push(Arc::new(GroupView::new(id)));
         }
         self.indexes.push(Index::default());
-        self.order = None;
+        self.order.take();
         let blocks = &self.blocks;
         self.by_id.insert_unique(hash, at, |at| id_hash(kit, blocks, *at));
         at
@@ -185,7 +190,7 @@ impl Directory {
             let blocks = &self.blocks;
             self.by_id.insert_unique(id_hash(kit, blocks, at), at, |at| id_hash(kit, blocks, *at));
         }
-        self.order = None;
+        self.order.take();
         self.last = 0;
     }
 
@@ -200,15 +205,9 @@ impl Directory {
         }
     }
 
-    /// The groups as they are now, if their order is known.
-    pub(super) fn groups(&self) -> Option<Groups> {
-        let order = Arc::clone(self.order.as_ref()?);
-        Some(Groups { blocks: self.blocks.clone(), order, offsets: self.offsets })
-    }
-
     /// The groups as they are now, put in order if need be.
-    pub(super) fn ordered_groups(&mut self) -> Groups {
-        let order = self.order.get_or_insert_with(|| {
+    pub(super) fn groups(&self) -> Groups {
+        let order = self.order.get_or_init(|| {
             let mut named: Vec<(&str, u32)> =
                 self.blocks.iter().flat_map(|block| &block.groups).map(|group| &*group.id).zip(0..).collect();
             named.sort_unstable();

@@ -71,7 +71,7 @@ impl Shard {
             EventKind::Classic(_) | EventKind::Piece(..) => return false,
         };
         let now = self.moment();
-        let mut state = self.state.write();
+        let mut state = self.write();
         if event.log_offset < state.read_to || event.log_offset < self.applied() {
             return false;
         }
@@ -94,7 +94,7 @@ impl Shard {
 
     /// Notes that a record about a group's members lies ahead of the reader.
     pub fn hide_members(&self, group: &str, log_offset: i64, at: Millis) {
-        let mut state = self.state.write();
+        let mut state = self.write();
         if log_offset < state.read_to || log_offset < self.applied() {
             return;
         }
@@ -137,7 +137,7 @@ impl Shard {
             return;
         }
         let now = self.moment();
-        let mut state = self.state.write();
+        let mut state = self.write();
         state.read_to = state.read_to.max(offset);
         let passed: Vec<_> = state.ahead.keys.extract_if(|_, early| early.log_offset < offset).collect();
         for ((group, topic, partition), early) in passed {

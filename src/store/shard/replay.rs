@@ -128,8 +128,8 @@ mod tests {
             for (run, step) in all.chunks(run).zip(steps.iter().cycle()) {
                 loaded.apply(run, i64::MAX);
                 if step.pinned {
-                    let pin = loaded.pin().groups;
-                    pins.push((contents(&pin), pin));
+                    let pin = loaded.pin();
+                    pins.push((contents(&pin.groups), pin));
                 }
             }
             let (loaded, live) = (loaded.pin(), live.pin());
@@ -138,7 +138,7 @@ mod tests {
             prop_assert_eq!(loaded.groups.offsets(), loaded.groups.iter().map(|group| group.len()).sum::<usize>());
             prop_assert_eq!((loaded.sequence, loaded.last_offset), (live.sequence, live.last_offset));
             for (then, pin) in pins {
-                prop_assert_eq!(contents(&pin), then);
+                prop_assert_eq!(contents(&pin.groups), then);
             }
         }
     }

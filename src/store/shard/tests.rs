@@ -98,8 +98,9 @@ fn strays_are_looked_for_once_per_number_of_log_partitions() {
     assert!(!moved.is_empty() && moved.len() < here.len());
     assert!(strays.iter().map(|id| &**id).eq(moved.iter().copied().sorted()), "{strays:?}");
     // Also for the second number, and by other pins.
-    let groups = shard.pin().groups;
-    assert!(Arc::ptr_eq(&groups.strays(0, 3), &shard.pin().groups.strays(0, 3)));
+    let view = shard.pin();
+    shard.apply(&[commit(99, here[0], 0, 1)], 0);
+    assert!(Arc::ptr_eq(&view.groups.strays(0, 3), &shard.pin().groups.strays(0, 3)));
 }
 
 #[test]
@@ -276,5 +277,34 @@ fn a_shard_that_is_gone_is_all_its_readers() {
     drop(shard);
     assert!(held.bytes() > deleted);
     drop(view);
+    assert_eq!(held.bytes(), 0);
+}
+
+#[test]
+fn a_view_is_given_again_until_something_is_written() {
+    let shard = shard();
+    shard.apply(&[commit(0, "g", 0, 1)], 0);
+    let first = shard.pin();
+    assert!(Arc::ptr_eq(&first, &shard.pin()));
+    // Who watches is written down.
+    let second = shard.subscribe().0;
+    assert!(Arc::ptr_eq(&second, &shard.pin()));
+    shard.apply(&[commit(1, "g", 0, 2)], 0);
+    assert!(!Arc::ptr_eq(&second, &shard.pin()));
+    assert_eq!((second.sequence, shard.pin().sequence), (1, 2));
+}
+
+#[test]
+fn a_view_that_nobody_reads_makes_no_copies() {
+    let shard = shard();
+    shard.apply(&[commit(0, "g", 0, 1)], 0);
+    let group = |shard: &Shard| Arc::as_ptr(&shard.group("g").unwrap());
+    let before = group(&shard);
+    drop(shard.pin());
+    shard.apply(&[commit(1, "g", 0, 2)], 0);
+    assert_eq!((group(&shard), shard.kit.held.bytes()), (before, 0));
+    drop(shard.pin());
+    let held = Arc::clone(&shard.kit.held);
+    drop(shard);
     assert_eq!(held.bytes(), 0);
 }
