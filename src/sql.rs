@@ -10,6 +10,7 @@ mod check;
 mod count;
 mod engine;
 mod error;
+mod grouping;
 mod guard;
 mod marks;
 mod memory;

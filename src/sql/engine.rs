@@ -211,7 +211,7 @@ impl Engine {
             let Planned { schema, stats } = planned;
             Answer { schema, batches, stats, started, work, threads }
         };
-        if let Some((plan, ready)) = self.shared.small(&statement, &turn) {
+        if let Some((plan, ready)) = self.shared.small(&turn) {
             let (given, planned) = self.shared.begin(plan, statement.max_rows, &ready.cut, &turn.stop)?;
             let outcome = self.shared.give(given, feed).await;
             return Ok(answer(planned, Work::ended(outcome, turn.stop)));
@@ -318,9 +318,9 @@ impl Shared {
 
     /// The plan of a statement that was planned before, has its turn, and does so little that it is done by the time
     /// another thread would begin.
-    fn small<'a>(&self, statement: &Statement, turn: &'a Turn) -> Option<(Plan, &'a Ready)> {
+    fn small<'a>(&self, turn: &'a Turn) -> Option<(Plan, &'a Ready)> {
         let ready = turn.ready.as_ref()?;
-        let plan = self.plans.find_small(statement, &ready.cut)?;
+        let plan = turn.kept.as_ref()?.to_run_at_once(&ready.cut)?;
         self.check_loaded(plan.reads_data, &ready.cut).ok()?;
         Some((plan, ready))
     }
@@ -335,7 +335,7 @@ impl Shared {
     ) -> Result<(), SqlError> {
         let ready = self.ready(&statement, turn).await?;
         let max_rows = statement.max_rows;
-        let plan = match self.plans.find(&statement, &ready.cut) {
+        let plan = match turn.kept.as_ref().and_then(|kept| kept.to_run(&ready.cut)) {
             Some(plan) => {
                 self.check_loaded(plan.reads_data, &ready.cut)?;
                 plan

@@ -26,7 +26,7 @@ use datafusion::{
 use super::{
     places::{self, Place},
     reading::Reading,
-    table::{AnyTable, BATCH_ROWS, By, Filter, Question},
+    table::{AnyTable, BATCH_ROWS, By, Filter, Question, Selection},
     wanted::Wanted,
 };
 use crate::store::cut::Cut;
@@ -70,12 +70,12 @@ impl TableProvider for LiveTable {
             filters.iter().map(|filter| state.create_physical_expr(filter.clone(), &of)).collect::<Result<_>>()?;
         let projection = projection.cloned().unwrap_or_else(|| (0..schema.fields().len()).collect());
         let filter = filter(&filters, &schema)?;
-        let columns = projection.iter().chain(filter.iter().flat_map(|filter| &filter.projection));
+        let columns = projection.iter().chain(filter.iter().flat_map(|filter| &filter.over.columns));
         let columns = columns.filter_map(|index| Some(schema.fields().get(*index)?.name().clone())).collect();
         let wanted = Wanted::new(&filters, columns);
-        let question = Question { wanted, filter, projection, limit };
+        let question = Question { wanted, filter, given: Selection::new(&schema, projection)?, limit };
         let partitions = state.config_options().execution.target_partitions;
-        Ok(Arc::new(LiveScanExec::try_new(Arc::clone(&self.table), question, partitions, &self.cut)?))
+        Ok(Arc::new(LiveScanExec::new(Arc::clone(&self.table), question, partitions, &self.cut)))
     }
 }
 
@@ -83,9 +83,9 @@ impl TableProvider for LiveTable {
 fn filter(filters: &[Arc<dyn PhysicalExpr>], schema: &SchemaRef) -> Result<Option<Filter>> {
     let Some(condition) = conjunction_opt(filters.iter().cloned()) else { return Ok(None) };
     let columns: BTreeSet<usize> = collect_columns(&condition).iter().map(Column::index).collect();
-    let projection: Vec<usize> = columns.into_iter().collect();
-    let condition = reassign_expr_columns(condition, &schema.project(&projection)?)?;
-    Ok(Some(Filter { condition, projection }))
+    let over = Selection::new(schema, columns.into_iter().collect())?;
+    let condition = reassign_expr_columns(condition, &over.schema)?;
+    Ok(Some(Filter { condition, over }))
 }
 
 /// Reads a table.
@@ -128,17 +128,16 @@ impl Size {
 }
 
 impl LiveScanExec {
-    fn try_new(table: Arc<dyn AnyTable>, question: Question, target_partitions: usize, cut: &Cut) -> Result<Self> {
+    fn new(table: Arc<dyn AnyTable>, question: Question, target_partitions: usize, cut: &Cut) -> Self {
         let size = Size::of(table.as_ref(), &question.wanted, target_partitions, cut);
-        let schema = Arc::new(table.schema().project(&question.projection)?);
         let properties = PlanProperties::new(
-            EquivalenceProperties::new(schema),
+            EquivalenceProperties::new(Arc::clone(&question.given.schema)),
             Partitioning::UnknownPartitioning(size.partitions),
             EmissionType::Incremental,
             Boundedness::Bounded,
         )
         .with_scheduling_type(SchedulingType::Cooperative);
-        Ok(Self { table, question: Arc::new(question), target_partitions, size, properties: Arc::new(properties) })
+        Self { table, question: Arc::new(question), target_partitions, size, properties: Arc::new(properties) }
     }
 
     /// How many rows it looks at in another cut; `None` where that would be planned otherwise.
@@ -169,11 +168,15 @@ impl LiveScanExec {
             By::Group | By::Offset => "shards",
         };
         let Size { places, all_places, .. } = self.size;
-        let Question { wanted, filter, limit, .. } = &*self.question;
+        let Question { wanted, filter, given, limit } = &*self.question;
         write!(f, "{name}: table={}, {units}={places}/{all_places}", self.table.name())?;
         f.write_str(&wanted.describe())?;
         if let Some(filter) = filter {
             write!(f, ", filter={}", filter.condition)?;
+        }
+        let coded = given.coded_names();
+        if !coded.is_empty() {
+            write!(f, ", codes=[{}]", coded.join(", "))?;
         }
         if wanted.sorted {
             write!(f, ", order=[{}]", self.table.order().join(", "))?;
@@ -195,6 +198,17 @@ impl LiveScanExec {
         let equivalences = EquivalenceProperties::new_with_orderings(self.schema(), [order.to_vec()]);
         let properties = PlanProperties::clone(&self.properties).with_eq_properties(equivalences);
         self.with(question, properties)
+    }
+
+    /// The same rows, with codes for the names in some of its columns; `None` where there is one that has none.
+    pub(super) fn coded(&self, columns: &[usize]) -> Option<Self> {
+        let given = &self.question.given;
+        let coded: Option<BTreeSet<usize>> = columns.iter().map(|at| given.columns.get(*at).copied()).collect();
+        let coded = coded.filter(|coded| coded.iter().all(|column| self.table.has_codes(*column)))?;
+        let question = Question { given: given.coded(coded), ..Question::clone(&self.question) };
+        let equivalences = EquivalenceProperties::new(Arc::clone(&question.given.schema));
+        let properties = PlanProperties::clone(&self.properties).with_eq_properties(equivalences);
+        Some(self.with(question, properties))
     }
 
     fn with(&self, question: Question, properties: PlanProperties) -> Self {

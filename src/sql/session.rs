@@ -29,6 +29,7 @@ use parking_lot::Mutex;
 
 use super::{
     functions,
+    grouping::Grouping,
     guard::Stoppable,
     planning,
     reading::Reading,
@@ -120,6 +121,7 @@ struct Template {
 impl Template {
     fn new(tables: &[Arc<dyn AnyTable>], settings: &config::Sql) -> Self {
         let state = planning::rules(language(settings.target_partitions, settings.max_value_bytes))
+            .with_physical_optimizer_rule(Arc::new(Grouping))
             .with_physical_optimizer_rule(Arc::new(Stoppable::new(settings)))
             .build();
         let tables = tables.iter().map(|table| (table.name(), Arc::clone(table))).collect();

@@ -18,13 +18,14 @@ use crate::made::{self, Committed};
 
 const NOW: i64 = 1_767_225_600_000;
 
-/// The tables that have more than a handful of rows, with the columns that conditions are on and those that order.
-const TABLES: [(&str, &[&str]); 5] = [
-    ("offsets", &["cluster", "group_id", "topic", "partition"]),
-    ("lag", &["cluster", "group_id", "topic", "partition"]),
-    ("groups", &["cluster", "group_id"]),
-    ("partitions", &["cluster", "topic", "partition"]),
-    ("topics", &["cluster", "topic"]),
+/// The tables that have more than a handful of rows, with the columns that conditions are on and those that order, and
+/// one of numbers.
+const TABLES: [(&str, &[&str], &str); 5] = [
+    ("offsets", &["cluster", "group_id", "topic", "partition"], "committed_offset"),
+    ("lag", &["cluster", "group_id", "topic", "partition"], "lag"),
+    ("groups", &["cluster", "group_id"], "lag"),
+    ("partitions", &["cluster", "topic", "partition"], "log_end_offset"),
+    ("topics", &["cluster", "topic"], "partitions"),
 ];
 
 const TOPICS: [&str; 6] = ["orders", "orders_eu", "order%", "payments", "pay\\ments", "zebra"];
@@ -67,7 +68,7 @@ impl Both {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let engine = Engine::new(filled(), made::config().sql).unwrap();
         let both = Self { runtime, engine, plain: SessionContext::new() };
-        for (table, _) in TABLES {
+        for (table, ..) in TABLES {
             let rows = both.ours(&format!("SELECT * FROM {table}"));
             assert!(rows.iter().map(RecordBatch::num_rows).sum::<usize>() > 10, "{table}");
             let copy = MemTable::try_new(rows[0].schema(), vec![rows]).unwrap();
@@ -167,6 +168,7 @@ fn condition(columns: &'static [&'static str]) -> impl Strategy<Value = String> 
 struct Asked {
     table: &'static str,
     key: &'static [&'static str],
+    number: &'static str,
     condition: String,
     /// Order by so many columns of the key.
     order: usize,
@@ -174,10 +176,11 @@ struct Asked {
 }
 
 fn asked() -> impl Strategy<Value = Asked> {
-    select(TABLES.to_vec()).prop_flat_map(|(table, key)| {
+    select(TABLES.to_vec()).prop_flat_map(|(table, key, number)| {
         (condition(key), 0..=key.len(), 0..30_usize).prop_map(move |(condition, order, limit)| Asked {
             table,
             key,
+            number,
             condition,
             order,
             limit,
@@ -189,7 +192,7 @@ static BOTH: LazyLock<std::sync::Mutex<Both>> = LazyLock::new(|| std::sync::Mute
 
 fn check(asked: &Asked) {
     let both = BOTH.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let Asked { table, key, condition, order, limit } = asked;
+    let Asked { table, key, number, condition, order, limit } = asked;
     // And again, by the plan that was kept.
     let ours = |sql: &str| {
         let rows = lines(&both.ours(sql));
@@ -221,6 +224,13 @@ fn check(asked: &Asked) {
     if *order > 0 {
         let ordered = format!("SELECT {by} FROM {table} WHERE {condition} ORDER BY {by}");
         assert_eq!(lines(&both.ours(&ordered)), lines(&both.theirs(&ordered)), "{ordered}");
+    }
+    let functions = format!("count(*) AS n, max({number}) AS m, sum({number}) FILTER (WHERE {number} > 20) AS s");
+    for column in &key[..*order] {
+        for by in [(*column).to_owned(), by.clone()] {
+            let grouped = format!("SELECT {by}, {functions} FROM {table} WHERE {condition} GROUP BY {by}");
+            assert_eq!(sorted(ours(&grouped)), sorted(lines(&both.theirs(&grouped))), "{grouped}");
+        }
     }
     let first = format!("{all} ORDER BY {whole} LIMIT {limit}");
     assert_eq!(ours(&first), lines(&both.theirs(&first)), "{first}");
@@ -290,6 +300,32 @@ fn conditions_and_orders_that_a_scan_takes_over_leave_the_plan() {
     ] {
         let plan = plan(&both, sql);
         assert!(plan.contains("FilterExec") || plan.contains("SortExec"), "{sql}\n{plan}");
+    }
+}
+
+#[test]
+fn grouping_by_names_alone_takes_their_codes() {
+    let both = BOTH.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    for sql in [
+        "SELECT topic, sum(lag) FROM lag GROUP BY topic",
+        "SELECT DISTINCT topic FROM offsets WHERE group_id LIKE 'app%'",
+        "SELECT cluster, topic, max(lag) FROM lag WHERE lag > 5 GROUP BY topic, cluster HAVING max(lag) > 7",
+        "SELECT upper(topic), avg(lag) FILTER (WHERE partition = 0) FROM lag GROUP BY topic",
+    ] {
+        let plan = plan(&both, sql);
+        assert!(plan.contains("NameGroupExec:") && plan.contains("codes=["), "{sql}\n{plan}");
+        assert_eq!(sorted(lines(&both.ours(sql))), sorted(lines(&both.theirs(sql))), "{sql}");
+    }
+    for sql in [
+        "SELECT topic, partition, count(*) FROM lag GROUP BY topic, partition",
+        "SELECT topic, max(topic) FROM lag GROUP BY topic",
+        "SELECT upper(topic), count(*) FROM lag GROUP BY upper(topic)",
+        "SELECT topic, count(DISTINCT lag) FROM lag GROUP BY topic",
+        "SELECT topic, array_agg(lag ORDER BY lag) FROM lag GROUP BY topic",
+        "SELECT topic, cluster, count(*) FROM lag GROUP BY ROLLUP (topic, cluster)",
+    ] {
+        let plan = plan(&both, sql);
+        assert!(!plan.contains("NameGroupExec:"), "{sql}\n{plan}");
     }
 }
 

@@ -29,7 +29,7 @@ use datafusion::{
 use parking_lot::Mutex;
 
 use super::{
-    super::{count::CountExec, scan::LiveScanExec, session::Functions},
+    super::{count::CountExec, grouping::NameGroupExec, scan::LiveScanExec, session::Functions},
     Cut, Statement,
 };
 
@@ -58,8 +58,9 @@ pub(super) struct Plan {
 #[derive(Debug, Default)]
 pub(super) struct Plans(Mutex<Vec<Arc<Kept>>>);
 
+/// A plan that was kept, and the statement that it is of.
 #[derive(Debug)]
-struct Kept {
+pub(super) struct Kept {
     sql: String,
     parameters: Vec<ScalarValue>,
     plan: Plan,
@@ -72,8 +73,19 @@ impl Kept {
         self.sql == statement.sql && self.parameters == statement.parameters
     }
 
+    /// The plan for a run on a cut, if it would be planned the same by that.
+    pub(super) fn to_run(&self, cut: &Cut) -> Option<Plan> {
+        self.run_if(|leaf| leaf.rows(cut).is_some())
+    }
+
+    /// The same, if it does little: it reads one table, and few rows of it.
+    pub(super) fn to_run_at_once(&self, cut: &Cut) -> Option<Plan> {
+        let is_few = |rows: Precision<usize>| rows.get_value().is_some_and(|rows| *rows <= FEW_ROWS);
+        self.is_simple.then(|| self.run_if(|leaf| leaf.rows(cut).is_some_and(is_few)))?
+    }
+
     /// A run of its own, with counters of its own.
-    fn to_run(&self, may_read: impl Fn(&Leaf<'_>) -> bool) -> Option<Plan> {
+    fn run_if(&self, may_read: impl Fn(&Leaf<'_>) -> bool) -> Option<Plan> {
         let plan = self.plan.clone();
         let may_run = leaves(&plan.physical)?.iter().all(may_read);
         let physical = may_run.then(|| reset_plan_states(plan.physical))?.ok()?;
@@ -82,24 +94,8 @@ impl Kept {
 }
 
 impl Plans {
-    /// Whether a statement was planned before.
-    pub(super) fn has(&self, statement: &Statement) -> bool {
-        self.0.lock().iter().any(|kept| kept.is_for(statement))
-    }
-
-    /// The plan of a statement that was planned before, if it would be planned the same by this cut.
-    pub(super) fn find(&self, statement: &Statement, cut: &Cut) -> Option<Plan> {
-        self.kept(statement)?.to_run(|leaf| leaf.rows(cut).is_some())
-    }
-
-    /// The same, if it does little: it reads one table, and few rows of it.
-    pub(super) fn find_small(&self, statement: &Statement, cut: &Cut) -> Option<Plan> {
-        let is_small =
-            |leaf: &Leaf<'_>| leaf.rows(cut).is_some_and(|rows| rows.get_value().is_some_and(|rows| *rows <= FEW_ROWS));
-        self.kept(statement).filter(|kept| kept.is_simple)?.to_run(is_small)
-    }
-
-    fn kept(&self, statement: &Statement) -> Option<Arc<Kept>> {
+    /// That of a statement that was planned before.
+    pub(super) fn find(&self, statement: &Statement) -> Option<Arc<Kept>> {
         let mut all = self.0.lock();
         let at = all.iter().rposition(|kept| kept.is_for(statement))?;
         let kept = all.remove(at);
@@ -175,6 +171,7 @@ fn leaves(plan: &Arc<dyn ExecutionPlan>) -> Option<Vec<Leaf<'_>>> {
         || plan.is::<FilterExec>()
         || plan.is::<GlobalLimitExec>()
         || plan.is::<LocalLimitExec>()
+        || plan.is::<NameGroupExec>()
         || plan.is::<PlaceholderRowExec>()
         || plan.is::<ProjectionExec>()
         || plan.is::<RepartitionExec>()
@@ -281,7 +278,9 @@ mod tests {
             kept(&engine, sql.to_owned(), vec![]).await;
             let cut = engine.shared.store.cut("", true).unwrap();
             let statement = Statement { sql: sql.to_owned(), ..Statement::default() };
-            assert_eq!(engine.shared.plans.find_small(&statement, &cut).is_some(), is_small, "{sql}");
+            let kept = engine.shared.plans.find(&statement);
+            let small = kept.and_then(|kept| kept.to_run_at_once(&cut));
+            assert_eq!(small.is_some(), is_small, "{sql}");
         }
     }
 

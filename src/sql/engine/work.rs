@@ -11,7 +11,7 @@ use std::{
 
 use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle, time::timeout_at};
 
-use super::{Engine, Ready, Shared, SqlError, Statement, Stop, check};
+use super::{Engine, Ready, Shared, SqlError, Statement, Stop, check, plans::Kept};
 
 /// Work under way. Dropping it ends it.
 #[derive(Debug)]
@@ -69,6 +69,8 @@ pub(super) struct Turn {
     pub(super) stop: Stop,
     /// Where the call came from.
     pub(super) caller: Handle,
+    /// Where it was planned before.
+    pub(super) kept: Option<Arc<Kept>>,
     /// Where nothing had to be waited for.
     pub(super) ready: Option<Ready>,
     /// Given up with the work, before its end is told: who runs the statement next finds the place free.
@@ -82,13 +84,14 @@ impl Engine {
         let own = self.shared.settings.timeout;
         let timeout = statement.timeout.map_or(own, |timeout| timeout.min(own));
         let stop = Stop::new(Instant::now() + timeout, timeout);
+        let kept = self.shared.plans.find(statement);
         // Here and not on the engine's threads, which may all be busy. What was planned has been checked.
-        if !self.shared.plans.has(statement) {
+        if kept.is_none() {
             check::tokens(&statement.sql, &self.shared.settings)?;
         }
         let place = self.shared.place()?;
         let ready = self.shared.ready_now(statement, &stop);
-        Ok(Turn { stop, caller: Handle::current(), ready, _place: place })
+        Ok(Turn { stop, caller: Handle::current(), kept, ready, _place: place })
     }
 
     /// Starts what there is to do for a statement.

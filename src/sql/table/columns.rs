@@ -1,6 +1,6 @@
 //! The columns of a table: what each is called, and how it is built, some rows at a time.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{
     array::{
@@ -12,7 +12,7 @@ use arrow::{
     },
 };
 
-use super::{COMMENT, Table};
+use super::{COMMENT, Table, codes::Codes};
 use crate::model::{Millis, Name, nanos};
 
 /// Takes rows into a column.
@@ -51,11 +51,13 @@ where
 pub(in super::super) struct Columns<T: Table + ?Sized> {
     pub(super) fields: Vec<Field>,
     pub(super) starts: Vec<Start<T>>,
+    /// Those that can be given as codes.
+    pub(super) codes: BTreeMap<usize, Start<T>>,
 }
 
 impl<T: Table> Default for Columns<T> {
     fn default() -> Self {
-        Self { fields: vec![], starts: vec![] }
+        Self { fields: vec![], starts: vec![], codes: BTreeMap::new() }
     }
 }
 
@@ -113,6 +115,16 @@ impl<V: ArrowNativeType> Optional<V> {
     }
 }
 
+fn starting<T, B, F>(start: fn(usize) -> B, append: F, finish: fn(B) -> ArrayRef) -> Start<T>
+where
+    T: Table,
+    B: Send + 'static,
+    F: for<'r, 'a> Fn(&mut B, &'r [T::Row<'a>]) + Send + Sync + 'static,
+{
+    let append = Arc::new(append);
+    Box::new(move |rows| Box::new(Appender { builder: start(rows), append: Arc::clone(&append), finish }))
+}
+
 macro_rules! numbers {
     ($( $(#[$doc:meta])* $name:ident, $optional:ident: $value:ty, $array:ty, $kind:ty, $type:expr; )+) => {$(
         $(#[$doc])*
@@ -157,11 +169,7 @@ impl<T: Table> Columns<T> {
         F: for<'r, 'a> Fn(&mut B, &'r [T::Row<'a>]) + Send + Sync + 'static,
     {
         self.fields.push(field.with_metadata([(COMMENT.to_owned(), comment.to_owned())].into()));
-        let append = Arc::new(append);
-        let start = move |rows| -> Column<T> {
-            Box::new(Appender { builder: start(rows), append: Arc::clone(&append), finish })
-        };
-        self.starts.push(Box::new(start));
+        self.starts.push(starting(start, append, finish));
         self
     }
 
@@ -196,6 +204,18 @@ impl<T: Table> Columns<T> {
         self.strings(name, comment, false, move |builder, rows| {
             append_runs(builder, rows.iter().map(|row| Some(get(row))))
         })
+    }
+
+    /// Names that the cut holds, not the row, and that many rows share: given as codes as well.
+    pub(in super::super) fn name(
+        mut self,
+        name: &str,
+        comment: &str,
+        get: impl for<'r, 'a> Fn(&'r T::Row<'a>) -> &'r str + Copy + Send + Sync + 'static,
+    ) -> Self {
+        let append = move |codes: &mut Codes, rows: &[T::Row<'_>]| codes.append(rows.iter().map(get));
+        self.codes.insert(self.fields.len(), starting(Codes::with_capacity, append, Codes::finish));
+        self.text(name, comment, get)
     }
 
     /// Text that some rows lack.

@@ -1,6 +1,6 @@
 //! From the rows of units to batches.
 
-use std::{collections::VecDeque, mem};
+use std::{collections::VecDeque, mem, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, RecordBatch, RecordBatchOptions},
@@ -97,7 +97,7 @@ impl<'a, T: Table> Filling<'a, T> {
         if self.columns.is_empty() {
             let more = if is_last { 0 } else { self.left };
             let rows = BATCH_ROWS.min(more.saturating_add(block.len()));
-            self.columns = self.table.start(&self.question.projection, rows);
+            self.columns = self.table.start(&self.question.given, rows);
         }
         self.columns.iter_mut().for_each(|column| column.append(block));
         self.rows += block.len();
@@ -106,9 +106,9 @@ impl<'a, T: Table> Filling<'a, T> {
 
     /// Drops the rows that do not satisfy a filter: only its columns are built for all.
     fn keep(&self, rows: &mut Vec<T::Row<'a>>, filter: &Filter) -> Result<()> {
-        let mut columns = self.table.start(&filter.projection, rows.len());
+        let mut columns = self.table.start(&filter.over, rows.len());
         columns.iter_mut().for_each(|column| column.append(rows));
-        let batch = batch(self.table.schema_of(&filter.projection)?, finished(columns), rows.len())?;
+        let batch = batch(&filter.over.schema, finished(columns), rows.len())?;
         let kept = filter.condition.evaluate(&batch)?.into_array(rows.len())?;
         let kept = as_boolean_array(&kept)?;
         if kept.true_count() < rows.len() {
@@ -128,7 +128,7 @@ impl<'a, T: Table> Filling<'a, T> {
             if rows < BATCH_ROWS {
                 arrays.iter_mut().for_each(Array::shrink_to_fit);
             }
-            self.done.push_back(batch(self.table.schema_of(&self.question.projection)?, arrays, rows)?);
+            self.done.push_back(batch(&self.question.given.schema, arrays, rows)?);
         }
         Ok(())
     }
@@ -138,7 +138,7 @@ fn finished<T: Table>(columns: Vec<Column<T>>) -> Vec<ArrayRef> {
     columns.into_iter().map(|column| column.finish()).collect()
 }
 
-fn batch(schema: SchemaRef, arrays: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+fn batch(schema: &SchemaRef, arrays: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    Ok(RecordBatch::try_new_with_options(schema, arrays, &options)?)
+    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), arrays, &options)?)
 }

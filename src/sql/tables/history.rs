@@ -217,13 +217,13 @@ impl Rows<'_> {
     fn batch(&mut self, columns: Building) -> Result<RecordBatch> {
         let options = RecordBatchOptions::new().with_row_count(Some(columns.rows));
         let mut batch = RecordBatch::try_new_with_options(Arc::clone(self.schema), columns.finish(), &options)?;
-        if let Some(Filter { condition, projection }) = &self.question.filter {
-            let kept = condition.evaluate(&batch.project(projection)?)?.into_array(batch.num_rows())?;
+        if let Some(Filter { condition, over }) = &self.question.filter {
+            let kept = condition.evaluate(&batch.project(&over.columns)?)?.into_array(batch.num_rows())?;
             batch = filter_record_batch(&batch, as_boolean_array(&kept)?)?;
         }
         let batch = batch.slice(0, batch.num_rows().min(self.left));
         self.left -= batch.num_rows();
-        Ok(batch.project(&self.question.projection)?)
+        Ok(batch.project(&self.question.given.columns)?)
     }
 }
 
@@ -263,7 +263,7 @@ fn bound(condition: &Arc<dyn PhysicalExpr>) -> Option<(Operator, Millis)> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::super::table::Selection, *};
 
     fn condition(
         left: Arc<dyn PhysicalExpr>,
@@ -284,7 +284,8 @@ mod tests {
             Operator::And,
             condition(at(9), Operator::GtEq, column()),
         );
-        let range = |condition| times(&Filter { condition, projection: vec![0] });
+        let over = Selection::new(&HistoryTable::new().schema, vec![0]).unwrap();
+        let range = |condition| times(&Filter { condition, over: over.clone() });
         assert_eq!(range(both), 5..=9);
         assert_eq!(range(condition(column(), Operator::Eq, at(7))), 7..=7);
         assert_eq!(range(condition(column(), Operator::NotEq, at(7))), Millis::MIN..=Millis::MAX);
