@@ -269,7 +269,7 @@ impl Store {
 pub fn pin(cluster: &Arc<Cluster>) -> ClusterCut {
     let health = cluster.health();
     // Shards first: a log end observed after a commit was pinned may only be newer than it.
-    let shards = cluster.shards().iter().map(|shard| shard.pin()).collect();
+    let shards = cluster.pin_shards();
     let (ends, windows, samples) = (cluster.ends.current(), cluster.windows.load_full(), cluster.samples.current());
     ClusterCut::new(Arc::clone(cluster), health, shards, ends, windows, samples)
 }

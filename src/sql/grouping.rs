@@ -10,7 +10,7 @@ use arrow::{
     array::{ArrayRef, AsArray as _, DictionaryArray, Int32Array, RecordBatch},
     buffer::ScalarBuffer,
     compute::take,
-    datatypes::SchemaRef,
+    datatypes::{ArrowNativeType as _, SchemaRef},
 };
 use async_stream::try_stream;
 use datafusion::{
@@ -260,8 +260,9 @@ impl Groups {
         let mut groups = vec![];
         self.names.intern(&combined.names, &mut groups)?;
         self.of_rows.clear();
-        let of_row = |code: &i32| groups.get(usize::try_from(*code).ok()?).copied();
-        self.of_rows.extend(combined.codes.iter().filter_map(of_row));
+        // Arrow has checked that each code has its name.
+        let of_code = |code: &i32| groups.get(code.as_usize()).copied().unwrap_or_default();
+        self.of_rows.extend(combined.codes.iter().map(of_code));
         let all = self.names.len();
         self.states.iter_mut().try_for_each(|state| state.add(batch, &self.of_rows, all))?;
         let states: usize = self.states.iter().map(|state| state.accumulator.size()).sum();

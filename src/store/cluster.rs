@@ -17,7 +17,7 @@ use super::{
     placement::Placement,
     present::Lanes,
     samples::SamplesBoard,
-    shard::Shard,
+    shard::{Shard, ShardView},
     silent::Tails,
     windows::Windows,
 };
@@ -206,6 +206,12 @@ impl Cluster {
     #[must_use]
     pub fn shards(&self) -> Vec<Arc<Shard>> {
         self.shards.load().values().map(Arc::clone).collect()
+    }
+
+    /// The shards as they are now, by log partition.
+    #[must_use]
+    pub fn pin_shards(&self) -> Vec<Arc<ShardView>> {
+        self.shards.load().values().map(|shard| shard.pin()).collect()
     }
 
     /// The first thing found in the shards that may hold a group; the one that the hash names is looked at first.

@@ -158,9 +158,9 @@ pub(crate) fn run(report: &mut Report) {
         ("count(*)", Goal::None, count),
     ] {
         assert_eq!(rows(&both.ours(sql)), rows(&both.theirs(&both.plain, sql)), "{sql}");
-        report.faster(what, goal, || drop(both.ours(sql)), || drop(both.theirs(&both.plain, sql)));
+        report.faster_in_a_row(what, goal, || drop(both.ours(sql)), || drop(both.theirs(&both.plain, sql)));
     }
-    report.faster(
+    report.faster_in_a_row(
         "count(*), beside one that reads",
         Goal::AtLeast(100.0),
         || drop(both.ours(count)),

@@ -311,6 +311,9 @@ fn grouping_by_names_alone_takes_their_codes() {
         "SELECT DISTINCT topic FROM offsets WHERE group_id LIKE 'app%'",
         "SELECT cluster, topic, max(lag) FROM lag WHERE lag > 5 GROUP BY topic, cluster HAVING max(lag) > 7",
         "SELECT upper(topic), avg(lag) FILTER (WHERE partition = 0) FROM lag GROUP BY topic",
+        "SELECT group_id, sum(lag) FROM (SELECT group_id, lag FROM lag WHERE cluster = 'east' LIMIT 1000) GROUP BY group_id",
+        "SELECT topic, committed, n FROM (SELECT topic, sum(committed_offset) AS committed FROM offsets GROUP BY topic)
+         JOIN (SELECT topic, count(*) AS n FROM lag GROUP BY topic) USING (topic)",
     ] {
         let plan = plan(&both, sql);
         assert!(plan.contains("NameGroupExec:") && plan.contains("codes=["), "{sql}\n{plan}");

@@ -27,12 +27,19 @@ pub(super) struct Codes {
     known: HashMap<Place, i32>,
 }
 
+/// Of a batch, at least as a rule.
+const ROWS_OF_A_NAME: usize = 16;
+
 /// Address and length.
 type Place = (usize, usize);
 
 impl Codes {
     pub(super) fn with_capacity(rows: usize) -> Self {
-        Self { codes: Vec::with_capacity(rows), names: StringBuilder::new(), known: HashMap::new() }
+        Self {
+            codes: Vec::with_capacity(rows),
+            names: StringBuilder::new(),
+            known: HashMap::with_capacity(rows / ROWS_OF_A_NAME),
+        }
     }
 
     pub(super) fn append<'a>(&mut self, texts: impl Iterator<Item = &'a str>) {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tokio::runtime::Builder;
 
-use super::{Keys, empty, engine, rows};
+use super::{Keys, empty, engine, event, rows};
 use crate::kafka::this_program;
 use crate::kafka::used::Used;
 use crate::measure::{Goal, Report, middle};
@@ -76,7 +76,12 @@ fn costs(size: usize) -> Costs {
     let known = of_each(keys.len(), &mut || keys.commit(&shard, 1));
     // The order of the groups is found once.
     drop(shard.pin());
-    let pin = of_each(PINS * keys.groups.len(), &mut || (0..PINS).for_each(|_| drop(shard.pin())));
+    let group = &keys.groups[0];
+    let changed_pin = |_| {
+        shard.apply(&[event(group, "orders", 0, 7)], 0);
+        drop(shard.pin());
+    };
+    let pin = of_each(PINS * keys.groups.len(), &mut || (0..PINS).for_each(changed_pin));
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let engine = engine(&store, 1);
     let sum = "SELECT sum(committed_offset) FROM offsets";

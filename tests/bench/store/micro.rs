@@ -68,12 +68,16 @@ fn pinning(report: &mut Report) {
     let keys = Keys::new(GROUPS, PARTITIONS);
     let (_store, shard) = empty();
     keys.commit(&shard, 0);
-    drop(shard.pin());
-    report.each("pin a shard of 1,000 groups", TIMES, || {
-        for _ in 0..TIMES {
-            black_box(shard.pin());
-        }
-    });
+    for (what, is_new) in [("a commit, and a pin of 1,000 groups", true), ("the same pin again", false)] {
+        report.each(what, TIMES, || {
+            for number in 0..TIMES {
+                if is_new {
+                    shard.apply(&[event(&keys.groups[number % GROUPS], "orders", 0, 7)], 0);
+                }
+                black_box(shard.pin());
+            }
+        });
+    }
     for (what, held) in
         [("a commit, while nobody reads", false), ("a commit after a pin: copies what it touches", true)]
     {
