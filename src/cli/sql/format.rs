@@ -21,6 +21,9 @@ use crate::{
     sql::output::{JsonRows, TIMESTAMP},
 };
 
+/// The columns of EXPLAIN's answer: a plan is a text of many lines.
+const PLAN: [&str; 2] = ["plan_type", "plan"];
+
 /// Writes an answer that comes as pieces of an Arrow IPC stream.
 pub(super) struct Renderer<W: Write + Send> {
     decoder: StreamDecoder,
@@ -103,7 +106,9 @@ impl<W: Write + Send> Output<W> {
                     kind if kind.is_temporal() || *kind == DataType::Boolean => Column::whole(field.name()),
                     _ => Column::left(field.name()),
                 };
-                *table = Some(Table::laid_out(schema.fields().iter().map(column).collect(), *layout));
+                let columns = schema.fields().iter().map(column).collect();
+                let is_plan = schema.fields().iter().map(|field| field.name().as_str()).eq(PLAN);
+                *table = Some(if is_plan { Table::of_texts(columns) } else { Table::laid_out(columns, *layout) });
             }
             Self::Json { out, array: true, .. } => out.write_all(b"[")?,
             Self::Json { .. } | Self::Arrow { .. } => {}

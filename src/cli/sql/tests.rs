@@ -39,7 +39,7 @@ fn batch() -> RecordBatch {
 
 /// Schema, batches and end of a stream, as the server sends them.
 fn pieces(batches: &[RecordBatch]) -> Vec<Vec<u8>> {
-    let mut writer = StreamWriter::try_new(Vec::new(), &batch().schema()).unwrap();
+    let mut writer = StreamWriter::try_new(Vec::new(), &batches.first().unwrap_or(&batch()).schema()).unwrap();
     let mut pieces = vec![std::mem::take(writer.get_mut())];
     for batch in batches {
         writer.write(batch).unwrap();
@@ -112,6 +112,16 @@ fn tables_escape_control_characters_and_show_null() {
     let words = |line: usize| table.lines().nth(line).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
     assert_eq!(words(2), "or\\u{1b}ders 9007199254740991 0 0.5 2023-11-14T22:13:20Z [1, NULL]");
     assert_eq!(words(4), "NULL NULL 7 NULL NULL NULL");
+}
+
+#[test]
+fn plans_are_shown_line_by_line() {
+    let text_of = |lines: [&str; 2]| -> ArrayRef { Arc::new(StringArray::from(lines.to_vec())) };
+    let (kinds, plans) =
+        (text_of(["logical_plan", "physical_plan"]), text_of(["Sort\n  Scan: 'a\u{1b}b'", "SortExec\n"]));
+    let plan = RecordBatch::try_from_iter([("plan_type", kinds), ("plan", plans)]).unwrap();
+    let shown = "logical_plan\n  Sort\n    Scan: 'a\\u{1b}b'\nphysical_plan\n  SortExec\n";
+    assert_eq!(text(Format::Table, &[plan]), shown);
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! Aligned tables that fit a terminal, and records as blocks of lines.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    iter,
+};
 
-use super::{escape, shorten, width};
+use super::{escape, escape_lines, shorten, width};
 
 /// Rows that the widths of columns are taken from.
 const MEASURED: usize = 1_000;
@@ -93,6 +96,8 @@ enum Form {
         names: usize,
         written: usize,
     },
+    /// Texts of several lines, whole, each row's below each other.
+    Texts,
 }
 
 impl Table {
@@ -101,12 +106,20 @@ impl Table {
         Self::laid_out(columns, Layout::default())
     }
 
+    /// Texts of several lines: the first of a row stands above the others.
+    pub(in crate::cli) fn of_texts(columns: Vec<Column>) -> Self {
+        Self { form: Form::Texts, ..Self::new(columns) }
+    }
+
     pub(in crate::cli) fn laid_out(columns: Vec<Column>, layout: Layout) -> Self {
         Self { columns, layout, form: Form::Open(vec![]), shortened: false }
     }
 
     /// Adds a row; its cells are escaped here.
     pub(in crate::cli) fn row(&mut self, out: &mut impl Write, cells: Row) -> io::Result<()> {
+        if matches!(self.form, Form::Texts) {
+            return texts(out, &cells);
+        }
         let cells: Row = cells.iter().map(|cell| escape(cell).into_owned()).collect();
         if let Form::Open(rows) = &mut self.form {
             rows.push(cells);
@@ -187,7 +200,7 @@ impl Table {
 
     fn write(&mut self, out: &mut impl Write, cells: &Row) -> io::Result<()> {
         match &mut self.form {
-            Form::Open(_) => Ok(()),
+            Form::Open(_) | Form::Texts => Ok(()),
             Form::Aligned { widths, limits } => {
                 let fitting: Row =
                     cells.iter().zip(limits).map(|(cell, limit)| shorten(cell, *limit).into_owned()).collect();
@@ -206,6 +219,13 @@ impl Table {
             }
         }
     }
+}
+
+fn texts(out: &mut impl Write, cells: &[String]) -> io::Result<()> {
+    for (indent, cell) in iter::once("").chain(iter::repeat("  ")).zip(cells) {
+        escape_lines(cell).lines().try_for_each(|line| writeln!(out, "{indent}{line}"))?;
+    }
+    Ok(())
 }
 
 fn aligned(out: &mut impl Write, columns: &[Column], widths: &[usize], cells: &Row) -> io::Result<()> {
