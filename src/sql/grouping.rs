@@ -74,14 +74,17 @@ fn grouped(step: &AggregateExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     if *step.mode() != AggregateMode::Single {
         return Ok(NameGroupExec::of(step).map(|first| Arc::new(first) as _));
     }
-    // Both halves at once, where the scan has one partition.
+    // Both halves at once, where the plan has one partition.
+    if step.limit_options().is_some() {
+        return Ok(None);
+    }
     let (functions, filters) = (step.aggr_expr().to_vec(), step.filter_expr().to_vec());
     let (by, of) = (step.group_expr(), step.input_schema());
     let half =
         |mode, by, input| AggregateExec::try_new(mode, by, functions.clone(), filters.clone(), input, Arc::clone(&of));
     let first = half(AggregateMode::Partial, by.clone(), Arc::clone(step.input()))?;
     let Some(first) = NameGroupExec::of(&first) else { return Ok(None) };
-    let both = half(AggregateMode::Final, by.as_final(), Arc::new(first))?.with_limit_options(step.limit_options());
+    let both = half(AggregateMode::Final, by.as_final(), Arc::new(first))?;
     Ok((both.schema() == step.schema()).then(|| Arc::new(both) as _))
 }
 
