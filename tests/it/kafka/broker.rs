@@ -47,11 +47,11 @@ impl Release {
     }
 }
 
+/// Returns the folder of the prepared releases. It lies in cargo's target folder, which the build names: `OUT_DIR` is
+/// `TARGET/PROFILE/build/PACKAGE/out`.
 fn kafka_dir() -> PathBuf {
-    // The build's own target folder, wherever it was put: cargo marks it.
-    let program = std::env::current_exe().unwrap();
-    let target = program.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
-    target.expect("cargo's target folder").join("kafka")
+    let target = Path::new(env!("OUT_DIR")).ancestors().nth(4);
+    target.expect("OUT_DIR lies in cargo's target folder").join("kafka")
 }
 
 /// One broker and its data. Down until started; its ports stay its own over restarts.
