@@ -19,6 +19,7 @@ mod facts;
 mod faults;
 mod groups;
 mod log;
+mod proxy;
 mod time;
 mod transactions;
 

@@ -159,6 +159,21 @@ group.streams.initial.rebalance.delay.ms=0
         broker
     }
 
+    /// A broker that names `proxy` as its address; returns it with the address that leads past the proxy.
+    pub(crate) fn started_behind(release: Release, proxy: &str) -> (Self, String) {
+        let [port, controller, direct] = [free_port(), free_port(), free_port()];
+        let properties = format!(
+            "listeners=PLAINTEXT://127.0.0.1:{port},DIRECT://127.0.0.1:{direct},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://{proxy},DIRECT://127.0.0.1:{direct}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,DIRECT:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=DIRECT
+"
+        );
+        let mut broker = Self::formatted(release, [port, controller], Some(Slot::take()), &properties, &[]);
+        broker.start();
+        (broker, format!("127.0.0.1:{direct}"))
+    }
+
     /// Starts it and waits until it accepts connections.
     pub(crate) fn start(&mut self) {
         self.launch();
@@ -200,6 +215,7 @@ group.streams.initial.rebalance.delay.ms=0
         fs::remove_dir_all(self.dir.path().join(format!("data/{topic}-{partition}"))).unwrap();
     }
 
+    /// Where it listens.
     pub(crate) fn bootstrap_servers(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
@@ -233,7 +249,7 @@ num.network.threads=2
 
 /// A port that nothing listens on. Below the range that systems give to outgoing connections: while the broker is down,
 /// nobody's connection (least of all a client's to the broker) may come to sit on its port.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = 12_000 + (std::process::id() % 16_000) as u16;
     let free = std::iter::repeat_with(|| first + NEXT.fetch_add(1, Ordering::Relaxed))

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use super::broker::{Broker, Release};
 use super::compare::{equal_at_rest, equal_once_ready};
 use super::driver::Driver;
+use super::proxy::Proxy;
 use super::{consume, rows_of};
 use crate::process::wait_for;
 use crate::server::Server;
@@ -37,6 +38,7 @@ on_releases! {
         a_marker_after_the_last_record_is_no_lag_in_time
         a_topic_hidden_by_an_acl_is_not_authorized_and_comes_back
         a_dead_cluster_does_not_hold_back_the_other
+        a_broker_that_answers_nothing_is_shown_unreachable_and_is_recovered_from
         a_crash_during_the_load_is_survived
         properties_reach_librdkafka
     }
@@ -344,6 +346,40 @@ fn a_dead_cluster_does_not_hold_back_the_other(release: Release) {
         let reason = server.sql_value("SELECT last_error FROM clusters WHERE cluster = 'dead'");
         if reason.as_str().is_some_and(|reason| reason.contains("refused")) { Ok(()) } else { Err(reason.to_string()) }
     });
+    server.stop_cleanly();
+}
+
+fn a_broker_that_answers_nothing_is_shown_unreachable_and_is_recovered_from(release: Release) {
+    let proxy = Proxy::new();
+    let (broker, direct) = Broker::started_behind(release, &proxy.address());
+    proxy.lead_to(&broker.bootstrap_servers());
+    let mut driver = Driver::at(release, &direct);
+    driver.topic("orders", 2, 10);
+    driver.alter("g", "orders", 1, 3, "");
+    let often = OFTEN.replace("[lag]\n", "[lag]\nrequest_timeout = \"2s\"\n");
+    let (_config, mut server) = serve(&format!("{often}[clusters.c]\nbootstrap_servers = {:?}\n", proxy.address()));
+    server.wait_ready();
+    let label = |when: &str| format!("Kafka {}, {when}", release.version());
+    equal_once_ready(&label("before the network stands still"), &mut driver, &server);
+
+    let committed = "SELECT committed_offset FROM offsets";
+    for (number, cuts) in [(4, false), (5, true)] {
+        let before = server.sql_value(committed);
+        proxy.stand_still();
+        if cuts {
+            proxy.cut();
+        }
+        let reachable = "SELECT reachable FROM clusters";
+        wait_for("the cluster to be shown unreachable", LIMIT, || {
+            is(&server, reachable, json!([{"reachable": false}]))
+        });
+        driver.alter("g", "orders", 1, number, "");
+        assert_eq!(server.sql_value(committed), before, "what was read stays");
+        assert_eq!(server.get("/livez").status, 200);
+        proxy.go_on();
+        equal_at_rest(&label("the network goes on"), &mut driver, &server);
+        wait_for("the cluster to be shown reachable", LIMIT, || is(&server, reachable, json!([{"reachable": true}])));
+    }
     server.stop_cleanly();
 }
 

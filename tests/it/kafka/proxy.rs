@@ -1,0 +1,119 @@
+//! A network between offsetd and a broker that a test can break: connections stand still, are cut, or lead to another
+//! broker.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use super::broker::free_port;
+
+/// Forwards connections from a port of its own to a port that can be changed. Ends with the test.
+pub(crate) struct Proxy {
+    port: u16,
+    network: Arc<Network>,
+}
+
+#[derive(Default)]
+struct Network {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    target: Option<SocketAddr>,
+    is_still: bool,
+    is_closed: bool,
+    connections: Vec<TcpStream>,
+}
+
+impl Proxy {
+    /// A proxy that leads nowhere until [`Proxy::lead_to`] is called.
+    pub(crate) fn new() -> Self {
+        let port = free_port();
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        let network = Arc::<Network>::default();
+        let accepting = Arc::clone(&network);
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                if !accepting.connect(client) {
+                    return;
+                }
+            }
+        });
+        Self { port, network }
+    }
+
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// New connections lead to this `host:port`; those that are open stay where they are.
+    pub(crate) fn lead_to(&self, address: &str) {
+        self.network.state.lock().unwrap().target = Some(address.parse().unwrap());
+    }
+
+    /// Connections are accepted and stay open, but no byte passes until [`Proxy::go_on`].
+    pub(crate) fn stand_still(&self) {
+        self.network.state.lock().unwrap().is_still = true;
+    }
+
+    pub(crate) fn go_on(&self) {
+        self.network.state.lock().unwrap().is_still = false;
+        self.network.changed.notify_all();
+    }
+
+    /// Closes every open connection.
+    pub(crate) fn cut(&self) {
+        for connection in self.network.state.lock().unwrap().connections.drain(..) {
+            // Fails where the other side has closed it already.
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.network.state.lock().unwrap().is_closed = true;
+        self.go_on();
+        self.cut();
+        // Wakes the thread that accepts.
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+    }
+}
+
+impl Network {
+    /// Returns whether the proxy goes on.
+    fn connect(self: &Arc<Self>, client: TcpStream) -> bool {
+        let mut state = self.state.lock().unwrap();
+        if state.is_closed {
+            return false;
+        }
+        // A broker that is down refuses: the client's connection is dropped here.
+        let broker = state.target.map(|address| TcpStream::connect_timeout(&address, Duration::from_secs(1)));
+        if let Some(Ok(broker)) = broker {
+            for (from, to) in [(&client, &broker), (&broker, &client)] {
+                let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                let network = Arc::clone(self);
+                thread::spawn(move || network.forward(from, to));
+            }
+            state.connections.extend([client, broker]);
+        }
+        true
+    }
+
+    fn forward(&self, mut from: TcpStream, mut to: TcpStream) {
+        let mut buffer = [0; 16 * 1024];
+        while let Ok(length @ 1..) = from.read(&mut buffer) {
+            let state = self.state.lock().unwrap();
+            drop(self.changed.wait_while(state, |state| state.is_still).unwrap());
+            if to.write_all(&buffer[..length]).is_err() {
+                break;
+            }
+        }
+        // Fails where the other side has closed it already.
+        let _ = to.shutdown(Shutdown::Both);
+    }
+}
