@@ -372,7 +372,7 @@ impl Shared {
         let Given { mut stream, schema, max_rows, stats } = given;
         let mut limits = Limits { max_rows, settings: &self.settings, rows: 0, bytes: 0 };
         while let Some(batch) = stream.next().await {
-            let batch = output::to_wire(&batch.map_err(sort)?, &schema).map_err(|error| sort(error.into()))?;
+            let batch = output::to_wire(&batch.map_err(sort)?, &schema)?;
             let (batch, last) = limits.admit(batch)?;
             {
                 let mut stats = stats.lock();

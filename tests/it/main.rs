@@ -30,3 +30,4 @@ mod rpc;
 mod server;
 mod sql;
 mod support;
+mod types;

@@ -18,7 +18,7 @@ use super::{
 /// A statement that was understood.
 pub(super) struct Logical {
     pub(super) plan: LogicalPlan,
-    session: SessionState,
+    pub(super) session: SessionState,
     reads_data: bool,
     functions: Functions,
 }
@@ -27,7 +27,7 @@ impl Shared {
     /// Plans a statement to be run, and keeps the plan if it can be run again.
     pub(super) fn plan_to_run(&self, statement: Statement, cut: &Arc<Cut>) -> Result<Plan, SqlError> {
         let Logical { plan: logical, session, reads_data, functions } = self.plan(&statement.sql, cut)?;
-        let (bound, schema) = describe::bind(logical.clone(), statement.parameters.clone())?;
+        let (bound, schema) = describe::bind(&session, logical.clone(), statement.parameters.clone())?;
         let physical = block_on(session.create_physical_plan(&bound)).map_err(sort)?;
         let plan = Plan { physical, schema, reads_data, functions };
         self.plans.keep(&statement, &logical, &plan);
