@@ -73,12 +73,12 @@ fn internal(what: &str) -> datafusion::error::DataFusionError {
     SqlError::Internal(what.to_owned()).into_datafusion()
 }
 
-static PLUS: LazyLock<ScalarUDF> = LazyLock::new(|| Checked::new(Some(Operator::Plus)));
-static MINUS: LazyLock<ScalarUDF> = LazyLock::new(|| Checked::new(Some(Operator::Minus)));
-static MULTIPLY: LazyLock<ScalarUDF> = LazyLock::new(|| Checked::new(Some(Operator::Multiply)));
-static SHIFT_LEFT: LazyLock<ScalarUDF> = LazyLock::new(|| Checked::new(Some(Operator::BitwiseShiftLeft)));
-static SHIFT_RIGHT: LazyLock<ScalarUDF> = LazyLock::new(|| Checked::new(Some(Operator::BitwiseShiftRight)));
-static NEGATE: LazyLock<ScalarUDF> = LazyLock::new(|| Checked::new(None));
+static PLUS: LazyLock<ScalarUDF> = LazyLock::new(|| Checked::function(Some(Operator::Plus)));
+static MINUS: LazyLock<ScalarUDF> = LazyLock::new(|| Checked::function(Some(Operator::Minus)));
+static MULTIPLY: LazyLock<ScalarUDF> = LazyLock::new(|| Checked::function(Some(Operator::Multiply)));
+static SHIFT_LEFT: LazyLock<ScalarUDF> = LazyLock::new(|| Checked::function(Some(Operator::BitwiseShiftLeft)));
+static SHIFT_RIGHT: LazyLock<ScalarUDF> = LazyLock::new(|| Checked::function(Some(Operator::BitwiseShiftRight)));
+static NEGATE: LazyLock<ScalarUDF> = LazyLock::new(|| Checked::function(None));
 
 /// An operator as a function.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -89,7 +89,7 @@ struct Checked {
 }
 
 impl Checked {
-    fn new(operator: Option<Operator>) -> ScalarUDF {
+    fn function(operator: Option<Operator>) -> ScalarUDF {
         let operands = if operator.is_some() { 2 } else { 1 };
         ScalarUDF::from(Self { operator, signature: Signature::any(operands, Volatility::Immutable) })
     }

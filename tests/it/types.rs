@@ -141,6 +141,7 @@ fn statements() -> Vec<(&'static str, Vec<Value>)> {
             "SELECT max(partition) AS x FROM offsets UNION ALL SELECT 3000000000 ORDER BY 1",
             vec![json!(0), json!(3_000_000_000_i64)],
         ),
+        ("SELECT count(*) AS x FROM offsets UNION ALL SELECT 2.5 ORDER BY 1", vec![json!(1.0), json!(2.5)]),
         ("SELECT NULL AS x UNION ALL SELECT 'x' ORDER BY 1 NULLS FIRST", vec![json!(null), json!("x")]),
         ("SELECT x FROM (VALUES (1), (2.5)) v (x) ORDER BY 1", vec![json!(1.0), json!(2.5)]),
         ("WITH c AS (SELECT 1 AS x UNION SELECT 2.5) SELECT x FROM c ORDER BY 1 DESC", vec![json!(2.5), json!(1.0)]),

@@ -104,6 +104,16 @@ fn prepare_info_and_rows_declare_the_same_schema() {
         }
         let sql = "SELECT partition + $1 AS sum, group_id FROM offsets WHERE group_id = $2 AND committed_offset > $3";
         prepared(&mut client, sql, row([number(1), text("billing"), number(0)])).await;
+        for sql in [
+            "SELECT CASE WHEN $1 > 5 THEN 1 ELSE 2.5 END AS x",
+            "SELECT $1 AS x UNION ALL SELECT 2.5",
+            "SELECT 2.5 AS x UNION ALL SELECT $1",
+            "SELECT COALESCE($1, 2.5) AS x",
+            "SELECT x FROM (VALUES (2.5), ($1)) v (x)",
+        ] {
+            let batch = prepared(&mut client, sql, row([number(1)])).await;
+            assert_eq!(batch.schema().field(0).data_type(), &DataType::Float64, "{sql}");
+        }
         let batch = prepared(&mut client, "SELECT now() AS at, concat('x', 'y') AS name", None).await;
         let types: Vec<_> = batch.schema().fields().iter().map(|field| field.data_type().clone()).collect();
         assert_eq!(types, [DataType::Timestamp(TimeUnit::Nanosecond, None), DataType::Utf8]);
