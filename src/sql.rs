@@ -6,6 +6,7 @@
 //! it comes again; what is planned and small is answered where it is asked. Steps of our own stand in it where
 //! DataFusion cannot know what the store knows: scans, counts, and groups by name.
 
+mod arithmetic;
 mod charge;
 mod check;
 mod count;
@@ -22,6 +23,7 @@ mod reading;
 mod scan;
 mod session;
 mod stop;
+mod sums;
 mod table;
 mod tables;
 mod views;

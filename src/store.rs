@@ -38,6 +38,7 @@ pub mod progress;
 pub mod samples;
 pub mod shard;
 pub mod silent;
+pub mod threads;
 pub mod windows;
 
 use cluster::Cluster;
@@ -46,6 +47,7 @@ use event::ShardKey;
 use held::Held;
 use names::Names;
 use shard::{Limits, Shard};
+use threads::{Answering, Threads};
 
 use crate::{
     clock::Clock,
@@ -62,6 +64,7 @@ pub struct Store {
     pub clock: Clock,
     names: Arc<Names>,
     held: Arc<Held>,
+    sql_threads: Arc<Threads>,
     clusters: Vec<Arc<Cluster>>,
     directory: DashMap<ShardKey, Arc<Shard>>,
     epochs: AtomicU64,
@@ -119,6 +122,7 @@ impl Store {
             clock,
             names: Arc::default(),
             held: Arc::default(),
+            sql_threads: Arc::default(),
             clusters,
             directory: DashMap::new(),
             epochs: AtomicU64::new(1),
@@ -155,6 +159,18 @@ impl Store {
     #[must_use]
     pub fn held(&self) -> &Held {
         &self.held
+    }
+
+    /// The threads that run SQL.
+    #[must_use]
+    pub fn sql_threads(&self) -> &Arc<Threads> {
+        &self.sql_threads
+    }
+
+    /// How many threads run SQL, and how many of them do not answer.
+    #[must_use]
+    pub fn sql_answering(&self) -> Answering {
+        self.sql_threads.answering(self.clock.ticks())
     }
 
     /// A new shard that no reader sees until [`Store::publish`]: to load, or to rebuild aside.
@@ -259,8 +275,9 @@ impl Store {
         let (taken_at, taken) = (self.clock.now(), self.clock.ticks());
         let id = self.snapshot_id(taken_at);
         let unready = unready.filter(|_| clusters.is_empty());
-        let (started_at, held_bytes) = (self.started_at, self.held.bytes());
-        Ok(Cut { id, taken_at, taken, settings: self.settings, started_at, held_bytes, clusters, unloaded, unready })
+        let (started_at, held_bytes, sql_threads) = (self.started_at, self.held.bytes(), self.sql_answering());
+        let settings = self.settings;
+        Ok(Cut { id, taken_at, taken, settings, started_at, held_bytes, sql_threads, clusters, unloaded, unready })
     }
 }
 

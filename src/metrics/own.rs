@@ -53,10 +53,23 @@ pub(super) fn write(page: &mut Page<'_>, store: &Store) {
     let held = "offsetd_held_bytes";
     page.family(held, "gauge", "Memory of old versions, which only readers under way still see.");
     page.sample(held, &[], count(store.held().bytes() as u64));
+    sql_threads(page, store);
     history_store(page, store);
     overlay(page, store);
     audit(page, store);
     progress(page, store);
+}
+
+fn sql_threads(page: &mut Page<'_>, store: &Store) {
+    let answering = store.sql_answering();
+    let silent = "Of these, those that have not answered for 10 seconds.";
+    for (name, help, value) in [
+        ("offsetd_sql_threads", "Threads that run SQL.", answering.threads),
+        ("offsetd_sql_threads_silent", silent, answering.silent),
+    ] {
+        page.family(name, "gauge", help);
+        page.sample(name, &[], count(value as u64));
+    }
 }
 
 /// Of the store of older samples, if there is one.

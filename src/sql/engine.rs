@@ -28,6 +28,7 @@ use crate::{
     store::{
         Store,
         cut::{Cut, Snapshot},
+        threads,
     },
 };
 
@@ -172,11 +173,23 @@ impl Engine {
             0 => std::thread::available_parallelism().map_or(2, usize::from),
             threads => threads,
         };
+        let (all, clock) = (Arc::clone(store.sql_threads()), store.clock.clone());
+        let stop = {
+            let all = Arc::clone(&all);
+            move || all.leave()
+        };
+        let start = move || {
+            yield_to_others();
+            all.join(clock.clone());
+        };
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name("sql")
             .thread_stack_size(STACK_BYTES)
-            .on_thread_start(yield_to_others)
+            .on_thread_start(start)
+            .on_thread_stop(stop)
+            .on_thread_park(threads::pause)
+            .on_thread_unpark(threads::resume)
             .enable_time()
             .build()?;
         let pins = Arc::<Pins>::default();
@@ -372,7 +385,7 @@ impl Shared {
         let Given { mut stream, schema, max_rows, stats } = given;
         let mut limits = Limits { max_rows, settings: &self.settings, rows: 0, bytes: 0 };
         while let Some(batch) = stream.next().await {
-            let batch = output::to_wire(&batch.map_err(sort)?, &schema).map_err(|error| sort(error.into()))?;
+            let batch = output::to_wire(&batch.map_err(sort)?, &schema)?;
             let (batch, last) = limits.admit(batch)?;
             {
                 let mut stats = stats.lock();

@@ -95,6 +95,12 @@ impl SqlError {
         Self::Busy { what, setting: "sql.memory_total" }
     }
 
+    /// A result does not fit its type.
+    pub(super) fn overflow(text: &str) -> Self {
+        let is_named = text.to_ascii_lowercase().contains("overflow");
+        Self::Invalid(if is_named { text.to_owned() } else { format!("overflow: {text}") })
+    }
+
     /// For code that can only give an error of the engine's.
     pub(super) fn into_datafusion(self) -> DataFusionError {
         DataFusionError::External(Box::new(self))

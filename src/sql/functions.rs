@@ -20,7 +20,7 @@ use datafusion::{
     sql::sqlparser::ast::BinaryOperator,
 };
 
-use super::error::SqlError;
+use super::{error::SqlError, sums::Exact};
 
 /// Bytes that one call for one batch may make.
 const BATCH_BYTES: usize = 32 * 1024 * 1024;
@@ -206,7 +206,7 @@ pub(super) fn scalar(max_value_bytes: usize) -> Vec<Arc<ScalarUDF>> {
 /// The aggregates.
 pub(super) fn aggregates() -> Vec<Arc<AggregateUDF>> {
     let functions = SessionStateDefaults::default_aggregate_functions().into_iter();
-    functions.filter(|function| AGGREGATES.contains(&function.name())).collect()
+    functions.filter(|function| AGGREGATES.contains(&function.name())).map(Exact::of).collect()
 }
 
 /// Planners of what is written without a name: `||`, `[1, 2]`.

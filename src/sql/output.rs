@@ -7,12 +7,14 @@ use arrow::{
         Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, RecordBatch, RecordBatchOptions, StringBuilder,
         StructArray,
     },
-    compute::cast,
+    compute::{CastOptions, cast_with_options},
     datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef, TimeUnit, UInt64Type},
     error::ArrowError,
     json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder, make_encoder},
     util::display::{ArrayFormatter, FormatOptions},
 };
+
+use super::error::SqlError;
 
 /// RFC 3339: times are UTC and carry no zone.
 pub const TIMESTAMP: &str = "%Y-%m-%dT%H:%M:%S%.fZ";
@@ -38,20 +40,29 @@ fn wire_type(data_type: &DataType) -> DataType {
 /// A batch in its wire schema.
 ///
 /// # Errors
-/// A value that the wire type does not hold.
-pub fn to_wire(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+/// A time that nanoseconds do not hold; the schema is not that of the batch, which is a bug.
+pub fn to_wire(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, SqlError> {
     let columns = batch.columns().iter().zip(schema.fields());
-    let columns = columns
-        .map(|(column, field)| {
-            if column.data_type() == field.data_type() {
-                Ok(Arc::clone(column))
-            } else {
-                cast(column, field.data_type())
-            }
-        })
-        .collect::<Result<_, _>>()?;
+    let columns = columns.map(|(column, field)| lossless(column, field.data_type())).collect::<Result<_, _>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
+        .map_err(|error| SqlError::Internal(format!("the answer is not as announced: {error}")))
+}
+
+/// The same values in the form that [`wire_type`] gives their type, and in no other type.
+fn lossless(column: &ArrayRef, kind: &DataType) -> Result<ArrayRef, SqlError> {
+    let is = column.data_type();
+    if is == kind {
+        return Ok(Arc::clone(column));
+    }
+    if wire_type(is) != *kind {
+        return Err(SqlError::Internal(format!("a column of the answer is {is}, and was announced as {kind}")));
+    }
+    let exact = CastOptions { safe: false, ..CastOptions::default() };
+    cast_with_options(column, kind, &exact).map_err(|error| match is {
+        DataType::Timestamp(..) => SqlError::overflow("a time is not within the years 1677 to 2262"),
+        _ => SqlError::Internal(error.to_string()),
+    })
 }
 
 /// Rows as JSON, in the form of `POST /v1/sql`: 64-bit integers as numbers below 2^53, else strings; NULL as null;

@@ -8,7 +8,10 @@ use datafusion::{
     common::{Result, config::ConfigOptions, tree_node::Transformed},
     execution::SessionStateBuilder,
     logical_expr::LogicalPlan,
-    optimizer::{Analyzer, AnalyzerRule, ApplyOrder, Optimizer, OptimizerConfig, OptimizerRule},
+    optimizer::{
+        Analyzer, AnalyzerRule, ApplyOrder, Optimizer, OptimizerConfig, OptimizerRule,
+        analyzer::function_rewrite::ApplyFunctionRewrites,
+    },
     physical_optimizer::{
         PhysicalOptimizerRule,
         optimizer::{PhysicalOptimizer, PhysicalOptimizerContext},
@@ -16,17 +19,20 @@ use datafusion::{
     physical_plan::ExecutionPlan,
 };
 
-use super::{count::Counting, stop::Stop};
+use super::{arithmetic::CheckedArithmetic, count::Counting, stop::Stop};
 
 type Logical = dyn OptimizerRule + Send + Sync;
 type Analyzing = dyn AnalyzerRule + Send + Sync;
 type Physical = dyn PhysicalOptimizerRule + Send + Sync;
 
-/// DataFusion's own rules, which end with the statement; before them, the one that counts.
+/// DataFusion's own rules, which end with the statement; before the physical ones, the one that counts. After the analysis,
+/// which tells the types, the one that checks arithmetic.
 pub(super) fn rules(builder: SessionStateBuilder) -> SessionStateBuilder {
+    let checked: Arc<Analyzing> = Arc::new(ApplyFunctionRewrites::new(vec![Arc::new(CheckedArithmetic)]));
+    let analysis = Analyzer::new().rules.into_iter().chain(iter::once(checked));
     let physical = iter::once(Arc::new(Counting) as Arc<Physical>).chain(PhysicalOptimizer::new().rules);
     builder
-        .with_analyzer_rules(Analyzer::new().rules.into_iter().map(|rule| Arc::new(Watched(rule)) as _).collect())
+        .with_analyzer_rules(analysis.map(|rule| Arc::new(Watched(rule)) as _).collect())
         .with_optimizer_rules(Optimizer::new().rules.into_iter().map(|rule| Arc::new(Watched(rule)) as _).collect())
         .with_physical_optimizer_rules(physical.map(|rule| Arc::new(Watched(rule)) as _).collect())
 }

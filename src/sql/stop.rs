@@ -10,7 +10,7 @@ use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
 use super::error::SqlError;
-use crate::store::older::Patience;
+use crate::store::{older::Patience, threads};
 
 tokio::task_local! {
     /// Of the statement that the task plans: DataFusion's rules are told nothing of whom they work for.
@@ -76,6 +76,7 @@ impl Stop {
     /// Fails once the statement is to end: for what computes without giving way.
     #[expect(clippy::disallowed_methods, reason = "bounds the run, part of no answer")]
     pub(super) fn check(&self) -> Result<()> {
+        threads::step();
         match self.0.reason.get() {
             Some(reason) => Err(reason.clone().into_datafusion()),
             None if Instant::now() > self.0.deadline => Err(self.late().into_datafusion()),

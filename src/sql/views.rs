@@ -138,6 +138,8 @@ impl View {
         // Nothing is waited for: there is nothing but memory.
         let plan = definition.plan(statement, &state).now_or_never();
         let plan = plan.unwrap_or_else(|| Err(DataFusionError::Internal("planning waits".to_owned())))?;
+        // The planner types a CASE or a UNION by its first branch; the analysis, by all.
+        let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
         let schema: Schema = plan.schema().as_arrow().clone();
         Ok(Self { definition, schema: Arc::new(schema), reads, relations })
     }
@@ -222,6 +224,14 @@ mod tests {
         assert!(!reads.contains("lag"), "{reads:?}");
         assert!(relations("consumers") >= 3);
         assert_eq!((relations("topics"), relations("nowhere")), (1, 1));
+    }
+
+    #[test]
+    fn a_column_of_branches_of_several_types_has_the_type_of_its_values() {
+        let sql = "SELECT CASE WHEN lag IS NULL THEN 0 ELSE lag_seconds END AS x FROM lag UNION ALL SELECT 1";
+        let definition = Box::leak(Box::new(Definition { name: "v", comment: "c", sql, columns: &[("x", "x")] }));
+        let schema = View::new(definition, &[]).unwrap().schema();
+        assert_eq!(schema.field(0).data_type(), &arrow::datatypes::DataType::Float64);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::{
     membership::{Assigned, GroupKind, Member, TopicRef},
     samples::Samples,
     shard::ShardView,
+    threads::Answering,
     windows::Windows,
 };
 use crate::{
@@ -273,6 +274,8 @@ pub struct Cut {
     pub started_at: Millis,
     /// What only readers kept alive.
     pub held_bytes: usize,
+    /// The threads that run SQL.
+    pub sql_threads: Answering,
     /// Clusters in the answer.
     pub clusters: Vec<ClusterCut>,
     /// Clusters that are not loaded yet: not to be read but by tables about the server itself.
@@ -318,6 +321,7 @@ impl Cut {
             settings: *store.settings(),
             started_at: store.started_at(),
             held_bytes: store.held().bytes(),
+            sql_threads: store.sql_answering(),
             clusters: vec![],
             unloaded: vec![],
             unready: None,

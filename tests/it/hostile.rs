@@ -2,19 +2,33 @@
 //! answered.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
+use offsetd::clock::Clock;
 use offsetd::demo::records::Commit;
-use offsetd::rpc::proto::SqlRequest;
+use offsetd::rpc::proto::{SqlFormat, SqlRequest, SqlResponse};
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tonic::transport::Endpoint;
+use tonic::{Code, Status, Streaming};
 
 use crate::server::Server;
-use crate::support::{Setup, kafka, until};
+use crate::support::{Client, LIMIT, Setup, kafka, until};
 
 /// `sql.memory_total`.
 const CAP: u64 = 128 << 20;
 /// Two threads may plan at once, which knows no budget: within the limits on statements it takes a few MiB, and as much
 /// as 27 for a regular expression that turns out too large.
 const PLANNING: u64 = 2 * (32 << 20);
+
+/// `sql.threads`.
+const THREADS: usize = 2;
+/// What a statement may take that may cost as much as it likes.
+const SHORT: Duration = Duration::from_secs(3);
+
+/// Rejects every pair: it computes for as long as it may and gives way to nobody.
+const ENDLESS: &str = "SELECT count(*) FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 50) d \
+                       WHERE a.position + b.position + c.position + d.position < 0";
 
 /// A cluster of 3,000 offsets and a server of its own process that reads it.
 fn server(dir: &TempDir, kafka: &offsetd::demo::cluster::MockKafka) -> Server {
@@ -28,8 +42,8 @@ fn server(dir: &TempDir, kafka: &offsetd::demo::cluster::MockKafka) -> Server {
     writer.flush().unwrap();
     let config = dir.path().join("offsetd.toml");
     let text = format!(
-        "[clusters.default]\nbootstrap_servers = \"{}\"\n[sql]\ntimeout = \"3s\"\nmemory_per_query = \"64MiB\"\n\
-         memory_total = \"128MiB\"\nthreads = 2\n",
+        "[clusters.default]\nbootstrap_servers = \"{}\"\n[sql]\ntimeout = \"2min\"\nmemory_per_query = \"64MiB\"\n\
+         memory_total = \"128MiB\"\nthreads = {THREADS}\n",
         kafka.bootstrap_servers()
     );
     std::fs::write(&config, text).unwrap();
@@ -261,7 +275,6 @@ fn costly() -> Vec<String> {
     all.push(format!("SELECT count(*) FROM lag WHERE group_id NOT IN ({})", list(|at| format!("'g{at}'"), 5_000)));
     all.push(format!("SELECT count(*) FROM (VALUES {}) v (x)", list(|at| format!("({at})"), 4_000)));
     all.push(format!("SELECT count(*) FROM lag WHERE {}", chain("partition = 1", "OR", "partition = 2", 240)));
-    all.push(chain("SELECT 1", "UNION ALL", "SELECT 1", 190));
     all.push(chain("SELECT count(*) FROM groups a0", "NATURAL JOIN", "groups", 3));
     all.push(format!("SELECT CASE {} END FROM lag", "WHEN partition = 1 THEN 2 ".repeat(200)));
     all.push(format!("SELECT count(*) FROM lag WHERE topic LIKE '{}'", "%a".repeat(20_000)));
@@ -271,40 +284,131 @@ fn costly() -> Vec<String> {
     all
 }
 
+/// Must be answered or refused, however long planning takes: as many children as tokio lets one task have at a time, and more.
+fn wide() -> Vec<String> {
+    let union = |operator: &str, of: &dyn Fn(usize) -> String, times: usize| {
+        (0..times).map(of).collect::<Vec<_>>().join(&format!(" {operator} "))
+    };
+    let select = |at: usize| format!("SELECT {at}");
+    let and = |condition: &str, times: usize| vec![condition; times].join(" AND ");
+    let joins = (1..=64).fold("SELECT count(*) FROM groups a0".to_owned(), |mut text, at| {
+        write!(text, " JOIN groups a{at} USING (group_id)").unwrap();
+        text
+    });
+    let mut all = vec![
+        union("UNION ALL", &select, 129),
+        union("UNION ALL", &select, 190),
+        union("UNION", &select, 129),
+        union("UNION ALL", &|_| "SELECT count(*) FROM lag".to_owned(), 129),
+        joins,
+        union("UNION ALL", &|_| "SELECT count(*) FROM active_consumers".to_owned(), 20),
+        format!("SELECT count(*) FROM lag WHERE {}", and("partition IN (SELECT partition FROM offsets)", 60)),
+        format!("SELECT count(*) FROM lag WHERE {}", and("partition IN (SELECT 1)", 150)),
+        format!("SELECT {}", list(|at| format!("(SELECT {at})"), 150)),
+        format!("SELECT count(*) FROM ({}) t", union("UNION ALL", &|at| format!("SELECT {at} FROM groups"), 150)),
+    ];
+    all.push(format!("EXPLAIN {}", all[0]));
+    all.push(format!("EXPLAIN ANALYZE {}", all[1]));
+    all.push(format!("EXPLAIN {}", all[4]));
+    all
+}
+
+/// The server as a client of its own process sees it.
+struct Asked<'a> {
+    server: &'a Server,
+    runtime: Runtime,
+    client: Client,
+}
+
+impl<'a> Asked<'a> {
+    fn new(server: &'a Server) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let endpoint = Endpoint::from_shared(format!("http://{}", server.address())).unwrap();
+        let client = Client::new(runtime.block_on(endpoint.connect()).unwrap()).max_decoding_message_size(256 << 20);
+        Self { server, runtime, client }
+    }
+
+    /// Begins a statement: it is planned, and runs.
+    async fn begin(&self, sql: &str, limit: Duration) -> Result<Streaming<SqlResponse>, Status> {
+        let request = SqlRequest { statement: sql.to_owned(), format: SqlFormat::Json.into(), ..SqlRequest::default() };
+        let mut request = tonic::Request::new(request);
+        request.set_timeout(limit);
+        let mut answer = self.client.clone().sql(request).await?.into_inner();
+        answer.message().await?;
+        Ok(answer)
+    }
+
+    /// Runs a statement to its end.
+    fn run(&self, sql: &str, limit: Duration) -> Result<(), Status> {
+        self.runtime.block_on(async {
+            let mut answer = self.begin(sql, limit).await?;
+            while answer.message().await?.is_some() {}
+            Ok(())
+        })
+    }
+
+    /// All threads answer at once: each but one is held by a statement that gives way to nobody, and what comes then can
+    /// only be answered by the last. That statement is planned anew each time, and so not answered by another thread.
+    fn all_threads_answer(&self, after: &str) {
+        let answered = self.runtime.block_on(async {
+            let mut held = vec![];
+            for _ in 1..THREADS {
+                held.push(self.begin(ENDLESS, LIMIT).await?);
+            }
+            let mut answer = self.begin("SELECT now() IS NOT NULL AS one", LIMIT).await?;
+            while answer.message().await?.is_some() {}
+            Ok::<_, Status>(held.len())
+        });
+        assert_eq!(
+            answered.unwrap_or_else(|status| panic!("a thread is gone after {after:.300}: {status}")),
+            THREADS - 1
+        );
+        let ready = self.server.get("/readyz");
+        assert_eq!(ready.status, 200, "after {after:.300}: {}", ready.body);
+    }
+}
+
 #[test]
 fn hostile_statements_end_within_time_and_memory_and_harm_no_other() {
     let (dir, kafka) = (TempDir::new().unwrap(), kafka(4));
     let server = server(&dir, &kafka);
-    let one = |after: &str| {
-        let ask = || server.post("/v1/sql", "application/json", "SELECT 1 AS one");
-        // A machine that stands still for its three seconds is no fault of the statement before.
-        let answer = Some(ask()).filter(|answer| answer.status != 504).unwrap_or_else(ask);
-        assert_eq!((answer.status, answer.body.trim()), (200, "[{\"one\":1}]"), "after {after:.300}");
-    };
-    one("nothing");
+    let asked = Asked::new(&server);
+    asked.all_threads_answer("nothing");
     assert_eq!(server.sql_value("SELECT count(*) AS n FROM lag"), 3_000);
     assert_eq!(server.sql("SELECT * FROM lag").len(), 3_000);
     let before = server.peak_memory();
-    let (refused, costly) = (refused(), costly());
-    assert!(refused.len() + costly.len() > 150);
+    let (refused, wide, costly) = (refused(), wide(), costly());
+    let all = refused.len() + wide.len() + costly.len();
+    assert!(all > 150);
     let mut wrong = vec![];
     for (statement, word) in &refused {
         let answer = server.post("/v1/sql", "application/json", statement);
         if !matches!(answer.status, 400 | 429) || !answer.body.contains(word) {
             wrong.push(format!("{} {:.200}\n  to {statement:.200}", answer.status, answer.body));
         }
-        one(statement);
+        asked.all_threads_answer(statement);
     }
-    for statement in &costly {
-        let answer = server.try_post("/v1/sql", "text/csv", statement);
-        if !matches!(answer.status, 200 | 400 | 429 | 504) {
+    for statement in &wide {
+        let answer = server.post("/v1/sql", "application/json", statement);
+        if !matches!(answer.status, 200 | 400 | 429) {
             wrong.push(format!("{} {:.200}\n  to {statement:.200}", answer.status, answer.body));
         }
-        one(statement);
+        asked.all_threads_answer(statement);
+    }
+    for statement in &costly {
+        let ended = asked.run(statement, SHORT);
+        // The client ends it too.
+        let late = [Code::DeadlineExceeded, Code::Cancelled];
+        let code = ended.as_ref().err().map(Status::code);
+        let may_be = |code| [Code::InvalidArgument, Code::ResourceExhausted].contains(&code) || late.contains(&code);
+        if code.is_some_and(|code| !may_be(code)) {
+            wrong.push(format!("{ended:?}\n  to {statement:.200}"));
+        }
+        asked.all_threads_answer(statement);
     }
     let peak = server.peak_memory();
     let grown = peak.saturating_sub(before);
-    println!("{} statements, memory grew by {} MiB at most", refused.len() + costly.len(), grown >> 20);
+    println!("{all} statements, memory grew by {} MiB at most", grown >> 20);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     // What planners, scans and the wire hold is outside of the statements' budget, as is the process itself.
     assert!(peak < (before + CAP) / 5 * 6 + PLANNING, "{before} grew by {grown}");
@@ -317,10 +421,7 @@ fn a_saturated_sql_side_slows_nothing_else() {
     let lab = setup.ready(&kafka(1));
     lab.commit("billing", "orders", 0, 5);
     lab.settle();
-    // Rejects every pair: it computes for as long as it may and gives way to nobody.
-    let endless = "SELECT count(*) FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 50) d \
-                   WHERE a.position + b.position + c.position + d.position < 0";
-    let request = || SqlRequest { statement: endless.to_owned(), ..SqlRequest::default() };
+    let request = || SqlRequest { statement: ENDLESS.to_owned(), ..SqlRequest::default() };
     let running: Vec<_> = (0..2).map(|_| lab.spawn_sql(request())).collect();
     let is_full = || lab.try_sql(SqlRequest { statement: "SELECT 1".into(), ..SqlRequest::default() }).is_err();
     until("both places to be taken", is_full);
@@ -333,4 +434,23 @@ fn a_saturated_sql_side_slows_nothing_else() {
     assert!(is_full(), "they still run");
     running.iter().for_each(tokio::task::JoinHandle::abort);
     until("room again", || !is_full());
+}
+
+#[test]
+fn long_statements_that_give_way_to_nobody_leave_the_server_ready() {
+    let clock = Clock::manual(1_767_225_600_000);
+    let setup = Setup { clock: clock.clone(), ..Setup::default() }.with("SQL_TIMEOUT", "10min");
+    let lab = setup.ready(&kafka(1));
+    let request = || SqlRequest { statement: ENDLESS.to_owned(), ..SqlRequest::default() };
+    let running: Vec<_> = (0..THREADS).map(|_| lab.spawn_sql(request())).collect();
+    for _ in 0..10 {
+        // Longer than a thread may take no step.
+        clock.advance(11_000);
+        until("the server to be ready", || lab.get("/readyz").status == 200);
+        let silent = || lab.get("/metrics").text().contains("\noffsetd_sql_threads_silent 0\n");
+        until("no thread to be silent", silent);
+        assert!(lab.get("/metrics").text().contains("\noffsetd_sql_threads 2\n"));
+    }
+    assert!(running.iter().all(|task| !task.is_finished()), "they still run");
+    running.iter().for_each(tokio::task::JoinHandle::abort);
 }

@@ -19,6 +19,7 @@ mod kafka;
 mod layers;
 #[path = "../made.rs"]
 mod made;
+mod overflow;
 mod process;
 mod program;
 mod prompt;
@@ -30,3 +31,4 @@ mod rpc;
 mod server;
 mod sql;
 mod support;
+mod types;

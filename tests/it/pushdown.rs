@@ -4,11 +4,14 @@
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use arrow::util::pretty::pretty_format_batches;
 use datafusion::datasource::MemTable;
+use datafusion::error::DataFusionError;
+use datafusion::physical_plan::collect;
 use datafusion::prelude::SessionContext;
 use offsetd::clock::Clock;
-use offsetd::sql::{Engine, Statement};
+use offsetd::sql::{Engine, SqlError, Statement};
 use offsetd::store::Store;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -57,14 +60,15 @@ fn filled() -> Arc<Store> {
     store
 }
 
-struct Both {
+/// The engine, and plain DataFusion on the same rows.
+pub(crate) struct Both {
     runtime: Runtime,
     engine: Engine,
     plain: SessionContext,
 }
 
 impl Both {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(made::config().sql)
     }
 
@@ -81,20 +85,33 @@ impl Both {
         both
     }
 
-    fn ours(&self, sql: &str) -> Vec<RecordBatch> {
+    /// With the schema that is announced before the first batch.
+    pub(crate) fn try_ours(&self, sql: &str) -> Result<(SchemaRef, Vec<RecordBatch>), SqlError> {
         self.runtime.block_on(async {
             let statement = Statement { sql: sql.to_owned(), ..Statement::default() };
-            let mut answer = self.engine.run(statement).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+            let mut answer = self.engine.run(statement).await?;
             let mut batches = vec![];
             while let Some(batch) = answer.next().await {
-                batches.push(batch.unwrap_or_else(|error| panic!("{sql}: {error}")));
+                batches.push(batch?);
             }
-            batches
+            Ok((Arc::clone(&answer.schema), batches))
+        })
+    }
+
+    fn ours(&self, sql: &str) -> Vec<RecordBatch> {
+        self.try_ours(sql).unwrap_or_else(|error| panic!("{sql}: {error}")).1
+    }
+
+    pub(crate) fn try_theirs(&self, sql: &str) -> Result<(SchemaRef, Vec<RecordBatch>), DataFusionError> {
+        self.runtime.block_on(async {
+            let task = self.plain.task_ctx();
+            let plan = self.plain.sql(sql).await?.create_physical_plan().await?;
+            Ok((plan.schema(), collect(plan, task).await?))
         })
     }
 
     fn theirs(&self, sql: &str) -> Vec<RecordBatch> {
-        self.runtime.block_on(async { self.plain.sql(sql).await.unwrap().collect().await.unwrap() })
+        self.try_theirs(sql).unwrap_or_else(|error| panic!("{sql}: {error}")).1
     }
 }
 
@@ -103,7 +120,7 @@ pub(crate) fn lines(batches: &[RecordBatch]) -> Vec<String> {
     text.lines().filter(|line| line.starts_with('|')).skip(1).map(|line| line.replace(' ', "")).collect()
 }
 
-fn sorted(mut lines: Vec<String>) -> Vec<String> {
+pub(crate) fn sorted(mut lines: Vec<String>) -> Vec<String> {
     lines.sort();
     lines
 }

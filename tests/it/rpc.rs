@@ -2,7 +2,7 @@
 
 mod active;
 mod consumers;
-mod flight;
+pub(crate) mod flight;
 mod history;
 mod offsets;
 mod query;

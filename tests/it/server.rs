@@ -87,15 +87,6 @@ impl Server {
         Answer::read(request.header("accept", accept).send(body))
     }
 
-    /// As [`Server::post`], for an answer that may break off, which leaves its status.
-    pub(crate) fn try_post(&self, path: &str, accept: &str, body: &str) -> Answer {
-        let request = self.http.post(format!("http://{}{path}", self.address()));
-        let mut answer = request.header("accept", accept).send(body).unwrap();
-        let status = answer.status().as_u16();
-        let body = answer.body_mut().with_config().limit(256 << 20).read_to_string();
-        Answer { status, body: body.unwrap_or_else(|error| error.to_string()) }
-    }
-
     pub(crate) fn wait_ready(&mut self) {
         wait_for("/readyz to say 200", LIMIT, || {
             self.process.check_alive().unwrap();

@@ -184,7 +184,9 @@ fn statements_answer_as_written_down() {
         if std::env::var_os("UPDATE_SQL").is_some() {
             let update =
                 runner.update_test_file(&file, " ", default_validator, default_normalizer, strict_column_validator);
-            futures::executor::block_on(update).unwrap();
+            #[expect(clippy::disallowed_methods, reason = "no runtime's thread")]
+            let updated = futures::executor::block_on(update);
+            updated.unwrap();
             continue;
         }
         runner.run_file(&file).unwrap_or_else(|error| panic!("{}", error.display(false)));

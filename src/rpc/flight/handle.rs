@@ -104,7 +104,8 @@ fn refused(error: &ArrowError) -> Error {
 }
 
 fn write(row: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
-    let row = output::to_wire(row, &output::wire_schema(&row.schema()))?;
+    let row = output::to_wire(row, &output::wire_schema(&row.schema()));
+    let row = row.map_err(|error| ArrowError::ExternalError(error.into()))?;
     let mut writer = StreamWriter::try_new(vec![], &row.schema())?;
     writer.write(&row)?;
     writer.into_inner()

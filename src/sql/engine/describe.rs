@@ -1,16 +1,19 @@
 //! What a statement gives and needs, without running it; and the tables there are.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::{
     common::{ParamValues, ScalarValue},
+    execution::SessionState,
     logical_expr::LogicalPlan,
 };
 
 use super::{
     super::tables::{self, TableDescription},
-    Engine, Shared, SqlError, Statement, Turn, output, sort,
+    Engine, Shared, SqlError, Statement, Turn,
+    logical::Logical,
+    output, sort,
 };
 
 /// The highest `$N`: parameters are described one by one.
@@ -48,9 +51,9 @@ impl Engine {
 impl Shared {
     async fn describe(&self, statement: Statement, turn: &mut Turn) -> Result<Description, SqlError> {
         let ready = self.ready(&statement, turn).await?;
-        let plan = self.plan(&statement.sql, &ready.cut)?.plan;
+        let Logical { plan, session, .. } = self.plan(&statement.sql, &ready.cut)?;
         let parameters = parameters(&plan)?;
-        let (_, schema) = bind(plan, statement.parameters)?;
+        let (_, schema) = bind(&session, plan, statement.parameters)?;
         Ok(Description { schema, parameters })
     }
 }
@@ -80,19 +83,23 @@ fn parameters(plan: &LogicalPlan) -> Result<SchemaRef, SqlError> {
 ///
 /// Where the statement tells a parameter's type, the schema is the same with any value: a value
 /// takes that type if it loses nothing by it, and what could be NULL by a parameter still may.
-pub(super) fn bind(plan: LogicalPlan, values: Vec<ScalarValue>) -> Result<(LogicalPlan, SchemaRef), SqlError> {
-    let open = output::wire_schema(plan.schema().as_arrow());
+pub(super) fn bind(
+    session: &SessionState,
+    plan: LogicalPlan,
+    values: Vec<ScalarValue>,
+) -> Result<(LogicalPlan, SchemaRef), SqlError> {
+    let kinds = plan.get_parameter_types().map_err(sort)?;
+    let open = answer_schema(session, &without_values(&plan, &kinds)?)?;
     if values.is_empty() {
         return Ok((plan, open));
     }
-    let kinds = plan.get_parameter_types().map_err(sort)?;
     let typed = |(number, value): (usize, ScalarValue)| match kinds.get(&format!("${number}")) {
         Some(Some(kind)) => converted(value, kind),
         _ => value,
     };
     let values: Vec<_> = (1..).zip(values).map(typed).collect();
     let plan = plan.with_param_values(ParamValues::from(values)).map_err(sort)?;
-    let bound = output::wire_schema(plan.schema().as_arrow());
+    let bound = answer_schema(session, &plan)?;
     let fields = bound.fields().iter().zip(open.fields());
     let fields = fields.map(|(bound, open)| {
         let nullable = bound.is_nullable() || open.is_nullable();
@@ -100,6 +107,25 @@ pub(super) fn bind(plan: LogicalPlan, values: Vec<ScalarValue>) -> Result<(Logic
     });
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     Ok((plan, schema))
+}
+
+/// The plan with NULL for each parameter, which the analysis takes where it may refuse a parameter without a type.
+fn without_values(plan: &LogicalPlan, kinds: &HashMap<String, Option<DataType>>) -> Result<LogicalPlan, SqlError> {
+    if kinds.is_empty() {
+        return Ok(plan.clone());
+    }
+    let null = |(name, kind): (&String, &Option<DataType>)| {
+        let value = kind.as_ref().map_or(Ok(ScalarValue::Null), ScalarValue::try_from);
+        value.map(|value| (name.trim_start_matches('$').to_owned(), value))
+    };
+    let values: HashMap<String, ScalarValue> = kinds.iter().map(null).collect::<Result<_, _>>().map_err(sort)?;
+    plan.clone().with_param_values(ParamValues::from(values)).map_err(sort)
+}
+
+/// The schema of a plan's answer. The planner types a CASE or a UNION by its first branch; the analysis, by all.
+fn answer_schema(session: &SessionState, plan: &LogicalPlan) -> Result<SchemaRef, SqlError> {
+    let analysed = session.analyzer().execute_and_check(plan.clone(), session.config_options(), |_, _| {});
+    Ok(output::wire_schema(analysed.map_err(sort)?.schema().as_arrow()))
 }
 
 /// The value in another type, if it is the same there.

@@ -1,6 +1,13 @@
 //! From a statement to its plan.
 
-use std::sync::Arc;
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+};
 
 use datafusion::{
     catalog::information_schema::INFORMATION_SCHEMA,
@@ -8,7 +15,7 @@ use datafusion::{
     execution::{SessionState, context::SQLOptions},
     logical_expr::LogicalPlan,
 };
-use futures::executor::block_on;
+use tokio::task::unconstrained;
 
 use super::{
     super::{check, session::Functions, spelling, views},
@@ -18,7 +25,7 @@ use super::{
 /// A statement that was understood.
 pub(super) struct Logical {
     pub(super) plan: LogicalPlan,
-    session: SessionState,
+    pub(super) session: SessionState,
     reads_data: bool,
     functions: Functions,
 }
@@ -27,8 +34,8 @@ impl Shared {
     /// Plans a statement to be run, and keeps the plan if it can be run again.
     pub(super) fn plan_to_run(&self, statement: Statement, cut: &Arc<Cut>) -> Result<Plan, SqlError> {
         let Logical { plan: logical, session, reads_data, functions } = self.plan(&statement.sql, cut)?;
-        let (bound, schema) = describe::bind(logical.clone(), statement.parameters.clone())?;
-        let physical = block_on(session.create_physical_plan(&bound)).map_err(sort)?;
+        let (bound, schema) = describe::bind(&session, logical.clone(), statement.parameters.clone())?;
+        let physical = at_once(session.create_physical_plan(&bound))?.map_err(sort)?;
         let plan = Plan { physical, schema, reads_data, functions };
         self.plans.keep(&statement, &logical, &plan);
         Ok(plan)
@@ -48,8 +55,8 @@ impl Shared {
         let is_data = |name: &str| self.tables.iter().any(|table| table.name() == name && !table.shows_unloaded());
         let reads_data = names.iter().any(|name| is_data(name));
         self.check_loaded(reads_data, cut)?;
-        block_on(views::plan(&session, &names)).map_err(sort)?;
-        let plan = block_on(session.statement_to_plan(parsed)).map_err(sort)?;
+        at_once(views::plan(&session, &names))?.map_err(sort)?;
+        let plan = at_once(session.statement_to_plan(parsed))?.map_err(sort)?;
         let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         options.verify_plan(&plan).map_err(sort)?;
         check::plan(&plan, &self.settings).map_err(sort)?;
@@ -60,5 +67,67 @@ impl Shared {
     pub(super) fn check_loaded(&self, reads_data: bool, cut: &Cut) -> Result<(), SqlError> {
         let unready = cut.unready.clone().filter(|_| reads_data);
         unready.map_or(Ok(()), |unready| Err(unready.into()))
+    }
+}
+
+/// Runs a future that waits for nothing but itself, on this thread and to its end.
+///
+/// The thread belongs to the runtime, and must not be parked here: what is woken by the runtime later, as by tokio's
+/// cooperative budget, would never be woken. Without that budget, and as the tables are at hand, planning never waits.
+///
+/// # Errors
+/// It waits for something else, which is a bug.
+fn at_once<F: Future>(future: F) -> Result<F::Output, SqlError> {
+    let woken = Arc::new(Woken(AtomicBool::new(true)));
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut future = pin!(unconstrained(future));
+    while woken.0.swap(false, Ordering::AcqRel) {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return Ok(output);
+        }
+    }
+    Err(SqlError::Internal("planning waits for something outside of it".to_owned()))
+}
+
+/// Whether a future is to be polled again.
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Mutex;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_run_at_once_never_parks_the_thread() {
+        let free = Mutex::new(0);
+        // Many times tokio's budget of 128.
+        let counted = at_once(async {
+            for _ in 0..1000 {
+                *free.lock().await += 1;
+            }
+            *free.lock().await
+        });
+        assert_eq!(counted.unwrap(), 1000);
+        assert_eq!(at_once(async { futures::future::join_all((0..100).map(async |n| n)).await.len() }).unwrap(), 100);
+        let (_held, taken) = tokio::sync::oneshot::channel::<()>();
+        assert!(matches!(at_once(taken), Err(SqlError::Internal(_))), "nobody wakes it");
+    }
+
+    #[tokio::test]
+    async fn what_gives_way_to_others_is_polled_again() {
+        let mut times = 0;
+        let given = at_once(std::future::poll_fn(|context| {
+            times += 1;
+            context.waker().wake_by_ref();
+            if times < 5 { Poll::Pending } else { Poll::Ready(()) }
+        }));
+        assert!(given.is_ok() && times == 5);
     }
 }

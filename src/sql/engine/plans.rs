@@ -29,7 +29,7 @@ use datafusion::{
 use parking_lot::Mutex;
 
 use super::{
-    super::{count::CountExec, grouping::NameGroupExec, scan::LiveScanExec, session::Functions},
+    super::{arithmetic, count::CountExec, grouping::NameGroupExec, scan::LiveScanExec, session::Functions},
     Cut, Statement,
 };
 
@@ -212,6 +212,7 @@ fn is_cheap(expression: &dyn PhysicalExpr) -> bool {
         || expression.is::<IsNotNullExpr>()
         || expression.is::<InListExpr>()
         || expression.is::<NegativeExpr>()
+        || arithmetic::is_checked(expression)
         || expression.downcast_ref::<BinaryExpr>().is_some_and(|binary| !is_regex(binary))
 }
 

@@ -2,6 +2,8 @@
 //! no longer than somebody waits for it.
 
 use std::{
+    future::poll_fn,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -12,6 +14,7 @@ use std::{
 use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle, time::timeout_at};
 
 use super::{Engine, Ready, Shared, SqlError, Statement, Stop, check, plans::Kept};
+use crate::store::threads;
 
 /// Work under way. Dropping it ends it.
 #[derive(Debug)]
@@ -109,8 +112,13 @@ impl Engine {
         let (stop, stopped) = (turn.stop.clone(), turn.stop.clone());
         let work = stop.clone().scope(work(Arc::clone(&self.shared), statement, turn));
         let run = async move {
+            let mut work = pin!(work);
+            let stepwise = poll_fn(|context| {
+                threads::step();
+                work.as_mut().poll(context)
+            });
             let outcome = tokio::select! {
-                outcome = work => outcome,
+                outcome = stepwise => outcome,
                 reason = stopped.ended() => Err(reason),
             };
             // Nobody may wait any more.
@@ -141,5 +149,69 @@ pub(super) struct Place(Arc<AtomicUsize>);
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Barrier, mpsc};
+
+    use super::{super::config, *};
+    use crate::{
+        history::tests::{self, lab},
+        status,
+        store::threads::{Answering, SILENT_AFTER},
+    };
+
+    fn until(what: &str, holds: impl Fn() -> bool) {
+        #[expect(clippy::disallowed_methods, reason = "bounds a wait")]
+        let begun = Instant::now();
+        while !holds() {
+            assert!(begun.elapsed().as_secs() < 60, "waited for {what}");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Parks a thread of the engine until what is given is dropped.
+    fn park(engine: &Engine) -> mpsc::Sender<()> {
+        let (release, released) = mpsc::channel();
+        let begun = Arc::new(Barrier::new(2));
+        let parked = Arc::clone(&begun);
+        engine.threads().unwrap().spawn(async move {
+            parked.wait();
+            let _ = released.recv();
+        });
+        begun.wait();
+        release
+    }
+
+    #[tokio::test]
+    async fn the_server_is_not_ready_while_no_sql_thread_answers_and_single_ones_are_counted() {
+        let lab = lab(usize::MAX);
+        let settings = config::Sql { threads: 2, ..tests::config().sql };
+        let engine = Engine::new(Arc::clone(&lab.store), settings).unwrap();
+        let answering = || lab.store.sql_answering();
+        until("two threads", || answering().threads == 2);
+        let awaited = || status::awaited(&lab.store, SILENT_AFTER);
+        let longer = i64::try_from(SILENT_AFTER.as_millis()).unwrap() + 1000;
+        lab.clock.advance(longer);
+        assert_eq!((answering().silent, awaited()), (0, vec![]), "nothing to do");
+
+        let first = park(&engine);
+        lab.clock.advance(longer);
+        assert_eq!((answering(), awaited()), (Answering { threads: 2, silent: 1 }, vec![]));
+        let sql = "SELECT sql_threads, silent_sql_threads FROM server WHERE now() IS NOT NULL".to_owned();
+        let mut answer = engine.run(Statement { sql, ..Statement::default() }).await.unwrap();
+        let batch = answer.next().await.unwrap().unwrap();
+        let shown = arrow::util::pretty::pretty_format_batches(&[batch]).unwrap().to_string();
+        assert!(shown.contains("| 2           | 1                  |"), "{shown}");
+        drop(answer);
+
+        let second = park(&engine);
+        lab.clock.advance(longer);
+        assert!(answering().is_none());
+        assert!(awaited().iter().any(|reason| reason.starts_with("SQL: no thread has answered for 10 s")));
+        drop((first, second));
+        until("the threads to answer again", || answering().silent == 0 && awaited().is_empty());
     }
 }

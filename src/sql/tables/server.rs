@@ -32,6 +32,10 @@ impl Table for Server {
             .int64("held_bytes", "Memory of old versions, which only readers under way still see", |cut| {
                 super::whole(cut.held_bytes)
             })
+            .int64("sql_threads", "Threads that run SQL", |cut| super::whole(cut.sql_threads.threads))
+            .int64("silent_sql_threads", "Of these, those that have not answered for 10 s", |cut| {
+                super::whole(cut.sql_threads.silent)
+            })
     }
 
     fn rows<'a>(unit: Unit<'a>, _: &'a Wanted, take: impl FnMut(&'a Cut) -> Flow) -> Flow {

@@ -22,17 +22,17 @@ use tonic::{Code, Status};
 use super::{assert_fails, shop};
 use crate::support::{Lab, Setup, kafka, until};
 
-type Flight = FlightSqlServiceClient<Channel>;
+pub(crate) type Flight = FlightSqlServiceClient<Channel>;
 
 const ENDLESS: &str = "SELECT count(*) FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 50) d \
                        WHERE a.position + b.position + c.position + d.position < 0";
 
-fn flight(lab: &Lab) -> Flight {
+pub(crate) fn flight(lab: &Lab) -> Flight {
     FlightSqlServiceClient::new(lab.channel())
 }
 
 /// The one batch, and the schema that the stream declares.
-async fn fetch(client: &mut Flight, info: &FlightInfo) -> Result<(RecordBatch, Arc<Schema>), FlightError> {
+pub(crate) async fn fetch(client: &mut Flight, info: &FlightInfo) -> Result<(RecordBatch, Arc<Schema>), FlightError> {
     assert_eq!(info.endpoint.len(), 1);
     assert!(info.endpoint[0].location.is_empty());
     let mut stream = client.do_get(info.endpoint[0].ticket.clone().unwrap()).await?;
@@ -42,7 +42,7 @@ async fn fetch(client: &mut Flight, info: &FlightInfo) -> Result<(RecordBatch, A
 }
 
 /// Prepares, binds, executes; all three must declare the same.
-async fn prepared(client: &mut Flight, sql: &str, row: Option<RecordBatch>) -> RecordBatch {
+pub(crate) async fn prepared(client: &mut Flight, sql: &str, row: Option<RecordBatch>) -> RecordBatch {
     let mut statement = client.prepare(sql.to_owned(), None).await.unwrap();
     let first = statement.dataset_schema().unwrap().clone();
     if let Some(row) = row {
@@ -104,6 +104,16 @@ fn prepare_info_and_rows_declare_the_same_schema() {
         }
         let sql = "SELECT partition + $1 AS sum, group_id FROM offsets WHERE group_id = $2 AND committed_offset > $3";
         prepared(&mut client, sql, row([number(1), text("billing"), number(0)])).await;
+        for sql in [
+            "SELECT CASE WHEN $1 > 5 THEN 1 ELSE 2.5 END AS x",
+            "SELECT $1 AS x UNION ALL SELECT 2.5",
+            "SELECT 2.5 AS x UNION ALL SELECT $1",
+            "SELECT COALESCE($1, 2.5) AS x",
+            "SELECT x FROM (VALUES (2.5), ($1)) v (x)",
+        ] {
+            let batch = prepared(&mut client, sql, row([number(1)])).await;
+            assert_eq!(batch.schema().field(0).data_type(), &DataType::Float64, "{sql}");
+        }
         let batch = prepared(&mut client, "SELECT now() AS at, concat('x', 'y') AS name", None).await;
         let types: Vec<_> = batch.schema().fields().iter().map(|field| field.data_type().clone()).collect();
         assert_eq!(types, [DataType::Timestamp(TimeUnit::Nanosecond, None), DataType::Utf8]);

@@ -1,0 +1,234 @@
+//! Arithmetic of integers and decimals that fails where the result does not fit its type.
+//!
+//! DataFusion's own operators wrap around. They are replaced once the types of a statement are known, and before the
+//! optimiser computes constants with them. Floats, times and intervals keep DataFusion's operators, which do not wrap.
+
+use std::sync::LazyLock;
+
+use arrow::{
+    array::{Array, ArrayRef, AsArray as _, Datum},
+    compute::{
+        CastOptions, cast_with_options,
+        kernels::{
+            arity::try_binary,
+            numeric::{add, mul, neg, sub},
+        },
+    },
+    datatypes::{
+        DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, DecimalType, Field, FieldRef, Int64Type,
+    },
+    error::ArrowError,
+};
+use datafusion::{
+    common::{DFSchema, Result, ScalarValue, config::ConfigOptions, tree_node::Transformed},
+    logical_expr::{
+        BinaryExpr, ColumnarValue, Expr, ExprSchemable as _, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
+        ScalarUDFImpl, Signature, Volatility, expr_rewriter::FunctionRewrite,
+    },
+    logical_expr_common::type_coercion::binary::BinaryTypeCoercer,
+    physical_expr::{PhysicalExpr, ScalarFunctionExpr},
+    physical_expr_common::datum::apply,
+};
+
+use super::error::SqlError;
+
+/// Puts checked operators in place of DataFusion's.
+#[derive(Debug)]
+pub(super) struct CheckedArithmetic;
+
+impl FunctionRewrite for CheckedArithmetic {
+    fn name(&self) -> &'static str {
+        "checked_arithmetic"
+    }
+
+    fn rewrite(&self, expression: Expr, schema: &DFSchema, _: &ConfigOptions) -> Result<Transformed<Expr>> {
+        let exact = |operand: &Expr| Ok::<_, datafusion::error::DataFusionError>(is_exact(&operand.get_type(schema)?));
+        match expression {
+            Expr::BinaryExpr(BinaryExpr { left, op, right })
+                if Checked::of(op).is_some() && exact(&left)? && exact(&right)? =>
+            {
+                let checked = Checked::of(op).map(|checked| checked.call(vec![*left, *right]));
+                checked.map(Transformed::yes).ok_or_else(|| internal("an operator is not known"))
+            }
+            Expr::Negative(operand) if exact(&operand)? && !operand.get_type(schema)?.is_unsigned_integer() => {
+                Ok(Transformed::yes(NEGATE.call(vec![*operand])))
+            }
+            other => Ok(Transformed::no(other)),
+        }
+    }
+}
+
+/// Whether values of a type are integers or decimals.
+fn is_exact(kind: &DataType) -> bool {
+    kind.is_integer() || kind.is_decimal()
+}
+
+/// Whether an expression is a checked operator, which takes the same short time for any values.
+pub(super) fn is_checked(expression: &dyn PhysicalExpr) -> bool {
+    let function = expression.downcast_ref::<ScalarFunctionExpr>();
+    function.is_some_and(|function| function.fun().inner().is::<Checked>())
+}
+
+fn internal(what: &str) -> datafusion::error::DataFusionError {
+    SqlError::Internal(what.to_owned()).into_datafusion()
+}
+
+static PLUS: LazyLock<ScalarUDF> = LazyLock::new(|| Checked::function(Some(Operator::Plus)));
+static MINUS: LazyLock<ScalarUDF> = LazyLock::new(|| Checked::function(Some(Operator::Minus)));
+static MULTIPLY: LazyLock<ScalarUDF> = LazyLock::new(|| Checked::function(Some(Operator::Multiply)));
+static SHIFT_LEFT: LazyLock<ScalarUDF> = LazyLock::new(|| Checked::function(Some(Operator::BitwiseShiftLeft)));
+static SHIFT_RIGHT: LazyLock<ScalarUDF> = LazyLock::new(|| Checked::function(Some(Operator::BitwiseShiftRight)));
+static NEGATE: LazyLock<ScalarUDF> = LazyLock::new(|| Checked::function(None));
+
+/// An operator as a function.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Checked {
+    /// `None` is the unary minus.
+    operator: Option<Operator>,
+    signature: Signature,
+}
+
+impl Checked {
+    fn function(operator: Option<Operator>) -> ScalarUDF {
+        let operands = if operator.is_some() { 2 } else { 1 };
+        ScalarUDF::from(Self { operator, signature: Signature::any(operands, Volatility::Immutable) })
+    }
+
+    /// The function in place of an operator that wraps.
+    fn of(operator: Operator) -> Option<&'static ScalarUDF> {
+        match operator {
+            Operator::Plus => Some(&PLUS),
+            Operator::Minus => Some(&MINUS),
+            Operator::Multiply => Some(&MULTIPLY),
+            Operator::BitwiseShiftLeft => Some(&SHIFT_LEFT),
+            Operator::BitwiseShiftRight => Some(&SHIFT_RIGHT),
+            _ => None,
+        }
+    }
+}
+
+impl ScalarUDFImpl for Checked {
+    fn name(&self) -> &'static str {
+        match self.operator {
+            Some(Operator::Plus) => "+",
+            Some(Operator::Multiply) => "*",
+            Some(Operator::BitwiseShiftLeft) => "<<",
+            Some(Operator::BitwiseShiftRight) => ">>",
+            _ => "-",
+        }
+    }
+
+    /// That of the operator, which names the column of an answer.
+    fn schema_name(&self, operands: &[Expr]) -> Result<String> {
+        let names: Vec<String> = operands.iter().map(|operand| operand.schema_name().to_string()).collect();
+        match names.as_slice() {
+            [operand] => Ok(format!("(- {operand})")),
+            names => Ok(names.join(&format!(" {} ", self.name()))),
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, operands: &[DataType]) -> Result<DataType> {
+        match (self.operator, operands) {
+            (Some(operator), [left, right]) => BinaryTypeCoercer::new(left, &operator, right).get_result_type(),
+            (None, [operand]) => Ok(operand.clone()),
+            _ => Err(internal("an operator has two operands")),
+        }
+    }
+
+    fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        let kinds: Vec<DataType> = arguments.arg_fields.iter().map(|field| field.data_type().clone()).collect();
+        let nullable = arguments.arg_fields.iter().any(|field| field.is_nullable());
+        Ok(Field::new(self.name(), self.return_type(&kinds)?, nullable).into())
+    }
+
+    fn is_strict(&self) -> bool {
+        true
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let result = match (self.operator, arguments.args.as_slice()) {
+            (Some(Operator::Plus), [left, right]) => apply(left, right, |left, right| fitting(add(left, right)?)),
+            (Some(Operator::Minus), [left, right]) => apply(left, right, |left, right| fitting(sub(left, right)?)),
+            (Some(Operator::Multiply), [left, right]) => apply(left, right, |left, right| fitting(mul(left, right)?)),
+            (Some(operator), [left, right]) => {
+                apply(left, right, |left, right| shift(operator == Operator::BitwiseShiftLeft, left, right))
+            }
+            (None, [operand]) => each(operand, |operand| fitting(neg(operand)?)),
+            _ => Err(internal("an operator has two operands")),
+        };
+        result.map_err(|error| overflow(&error))
+    }
+}
+
+fn each(
+    operand: &ColumnarValue,
+    compute: impl Fn(&dyn Array) -> Result<ArrayRef, ArrowError>,
+) -> Result<ColumnarValue> {
+    match operand {
+        ColumnarValue::Array(array) => Ok(ColumnarValue::Array(compute(array.as_ref())?)),
+        ColumnarValue::Scalar(scalar) => {
+            let array = compute(scalar.to_array()?.as_ref())?;
+            Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(array.as_ref(), 0)?))
+        }
+    }
+}
+
+/// The error with the word that tells its kind.
+fn overflow(error: &datafusion::error::DataFusionError) -> datafusion::error::DataFusionError {
+    match SqlError::from_datafusion(error) {
+        SqlError::Invalid(text) => SqlError::overflow(&text).into_datafusion(),
+        other => other.into_datafusion(),
+    }
+}
+
+/// The array, if its decimals have no more digits than their type: arrow checks only whether they fit the bytes.
+///
+/// # Errors
+/// A value has too many digits.
+pub(super) fn fitting(array: ArrayRef) -> Result<ArrayRef, ArrowError> {
+    fn check<T: DecimalType>(array: &dyn Array, precision: u8) -> Result<(), ArrowError> {
+        array.as_primitive::<T>().validate_decimal_precision(precision)
+    }
+    match *array.data_type() {
+        DataType::Decimal32(precision, _) => check::<Decimal32Type>(&array, precision)?,
+        DataType::Decimal64(precision, _) => check::<Decimal64Type>(&array, precision)?,
+        DataType::Decimal128(precision, _) => check::<Decimal128Type>(&array, precision)?,
+        DataType::Decimal256(precision, _) => check::<Decimal256Type>(&array, precision)?,
+        _ => {}
+    }
+    Ok(array)
+}
+
+/// Shifts by 0 to 63 places; a bit that is shifted out on the left is an overflow.
+fn shift(left: bool, value: &dyn Datum, places: &dyn Datum) -> Result<ArrayRef, ArrowError> {
+    let exact = CastOptions { safe: false, ..CastOptions::default() };
+    let ((value, is_one), (places, is_one_place)) = (value.get(), places.get());
+    let rows = if is_one { places.len() } else { value.len() };
+    let spread = |array: &dyn Array, is_one: bool, kind: &DataType| {
+        let array = cast_with_options(array, kind, &exact)?;
+        if !is_one {
+            return Ok(array);
+        }
+        let scalar = ScalarValue::try_from_array(&array, 0);
+        scalar.and_then(|scalar| scalar.to_array_of_size(rows)).map_err(|error| ArrowError::ExternalError(error.into()))
+    };
+    // Wide enough for 64 bits that move by 63 places.
+    let wide = DataType::Decimal128(38, 0);
+    let values = spread(value, is_one, &wide)?;
+    let places = spread(places, is_one_place, &DataType::Int64)?;
+    let bits = i64::try_from(value.data_type().primitive_width().unwrap_or_default() * 8).unwrap_or(i64::MAX);
+    let moved = |value: i128, places: i64| match places {
+        places if !(0..bits).contains(&places) => {
+            Err(ArrowError::ArithmeticOverflow(format!("{bits} bits cannot be shifted by {places} places")))
+        }
+        places if left => Ok(value << places),
+        places => Ok(value >> places),
+    };
+    let shifted: arrow::array::Decimal128Array =
+        try_binary(values.as_primitive::<Decimal128Type>(), places.as_primitive::<Int64Type>(), moved)?;
+    cast_with_options(&shifted.with_data_type(wide), value.data_type(), &exact)
+}
