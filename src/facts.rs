@@ -68,15 +68,17 @@ impl<'a> Fact<'a> {
     }
 
     fn status_of(&self, lag: &Lag) -> Status {
-        let context =
-            StatusContext { window: self.cut.settings.window, now: self.cut.taken, now_at: self.cut.taken_at };
+        let Cut { taken, taken_at, settings, .. } = self.cut;
+        let ends = &self.group.cluster.ends;
+        let context = StatusContext { ends, window: settings.window, now: *taken, now_at: *taken_at };
         lag::status(self.entry.row, lag, self.window(), context)
     }
 
     /// Records per second that commits advance, if that is known.
     #[must_use]
     pub fn consume_rate(&self) -> Option<f64> {
-        self.window()?.consume_rate(self.cut.taken, self.cut.settings.window)
+        let window = self.window().filter(|window| window.is_of_log(self.lag().log_since));
+        window?.consume_rate(self.cut.taken, self.cut.settings.window)
     }
 
     /// Records per second that the partition grows by, if that is known.

@@ -108,7 +108,7 @@ impl Sampler {
             looked: self.looked,
             index: cut.samples.next(),
             is_due,
-            context: StatusContext { window, now: moment.ticks, now_at: moment.at },
+            context: StatusContext { ends: &cut.ends, window, now: moment.ticks, now_at: moment.at },
             tails: BTreeSet::new(),
         };
         let (mut windows, mut series) = (HashMap::new(), HashMap::new());
@@ -174,7 +174,7 @@ struct Look<'a> {
     /// The sample, or the next one if none is due.
     index: Index,
     is_due: bool,
-    context: StatusContext,
+    context: StatusContext<'a>,
     tails: BTreeSet<Tail>,
 }
 
@@ -204,10 +204,9 @@ impl Look<'_> {
                 writer.note((number, entry.row.partition), entry.row.committed_offset, before);
             }
             let next = is_live.then(|| {
-                // An unknown lag is no news: neither a fall nor a rise.
-                let lag = lag.lag.unwrap_or_else(|_| window.map_or(0, |window| window.lag));
-                let first = || KeyWindow::first(&entry, lag, self.now);
-                window.map_or_else(first, |window| window.next(&entry, lag, self.now))
+                let first = || KeyWindow::first(&entry, lag.log_since, lag.unread(), self.now);
+                let of_log = window.filter(|window| window.is_of_log(lag.log_since));
+                of_log.map_or_else(first, |window| window.next(&entry, lag.unread(), self.now))
             });
             worst = worst.max(lag::status(entry.row, &lag, next.as_ref(), self.context));
             windows.extend(next);

@@ -85,7 +85,7 @@ pub struct Key {
     pub partition: i32,
     committed: Values,
     logs: Arc<Logs>,
-    /// The log end now.
+    /// The log end now, of the log that was sampled last.
     end_now: Option<i64>,
     next: Index,
 }
@@ -193,13 +193,15 @@ impl<'a> Reader<'a> {
         found
     }
 
-    /// Adds the log ends that did not move: as of the newest sample, not as of now.
+    /// Adds the log ends that did not move: as of the newest sample, not as of now. A log that is newer has no samples.
     fn add_plain_ends(&self, topic: &Name, ends: &mut BTreeMap<i32, Values>) {
         let of = &self.cluster.ends;
-        let then = || of.samples.iter().rev().filter(|sample| sample.taken <= self.newest);
         for (partition, number) in of.topic(topic).iter().flat_map(|topic| topic.partitions.iter().zip(0..)) {
-            let known = then().find_map(|sample| sample.ends.get(partition.slot as usize).filter(|end| **end >= 0));
-            let end = known.copied().unwrap_or_else(|| of.value(*partition).log_end);
+            if of.value(*partition).since > self.newest {
+                continue;
+            }
+            let known = of.samples_of(*partition).rev().find(|(taken, _)| *taken <= self.newest);
+            let end = known.map_or_else(|| of.value(*partition).log_end, |(_, end)| end);
             if end >= 0 {
                 ends.entry(number).or_insert(Values::Constant(end));
             }
@@ -209,7 +211,7 @@ impl<'a> Reader<'a> {
     fn end_now(&self, topic: &str, partition: i32) -> Option<i64> {
         let topic = self.cluster.ends.topic(topic)?;
         let value = self.cluster.ends.value(*topic.partitions.get(usize::try_from(partition).ok()?)?);
-        (value.log_end >= 0).then_some(value.log_end)
+        (value.log_end >= 0 && value.since <= self.newest).then_some(value.log_end)
     }
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     model::Uuid,
     store::{
-        ends::{Answer, EndKind, EndsBoard, TopicMetadata},
+        ends::{Answer, EndKind, EndsBoard, IdsSeen, TopicMetadata},
         group::Rare,
     },
 };
@@ -80,14 +80,14 @@ fn lag_counts_from_the_log_start_and_loss_shows() {
     board.observe(EndKind::Start, &[Answer { slot, result: Ok((200, -1)) }], 10, 0);
     let found = lag_of(&commit(100), &board.current(), 10);
     assert_eq!((found.lag, found.data_lost), (Ok(300), true));
-    let context = StatusContext { window: 100, now: 10, now_at: 0 };
+    let context = StatusContext { ends: &board.current(), window: 100, now: 10, now_at: 0 };
     assert_eq!(status(&commit(100), &found, None, context), Status::DataLost);
 }
 
 #[test]
 fn a_commit_of_another_topic_id_or_a_later_epoch_is_of_a_recreated_topic() {
     let board = board();
-    board.set_ids(&[("t".into(), Uuid([1; 16]))].into(), &std::collections::BTreeMap::new());
+    board.set_ids(&[("t".into(), Uuid([1; 16]))].into(), &IdsSeen::default(), 0);
     observe(&board, 500, 10);
     let ends = board.current();
     let topic = ends.topic("t").map(|topic| &**topic);
@@ -101,8 +101,9 @@ fn a_commit_of_another_topic_id_or_a_later_epoch_is_of_a_recreated_topic() {
 #[test]
 fn commits_applied_before_the_id_changed_are_of_the_earlier_topic() {
     let board = board();
-    board.set_ids(&[("t".into(), Uuid([1; 16]))].into(), &std::collections::BTreeMap::new());
-    board.set_ids(&[("t".into(), Uuid([2; 16]))].into(), &[(0, 50)].into());
+    board.set_ids(&[("t".into(), Uuid([1; 16]))].into(), &IdsSeen::default(), 0);
+    let before = IdsSeen { asked: Some(0), applied: [(0, 50)].into() };
+    board.set_ids(&[("t".into(), Uuid([2; 16]))].into(), &before, 5);
     observe(&board, 500, 10);
     let ends = board.current();
     assert_eq!(lag_of(&Row { log_offset: 49, ..commit(1) }, &ends, 10).lag, Err(LagUnknown::TopicRecreated));
@@ -209,14 +210,23 @@ fn status_after(samples: &[(i64, i64)]) -> Status {
         row = Row { committed_offset: *offset, committed_at: i64::from(now) * 100, interval_ms: 1000, ..row };
         let entry = crate::store::group::Entry { topic: &topic, topic_index: 0, row: &row, rare: None };
         window = Some(match window {
-            None => KeyWindow::first(&entry, *records, now),
-            Some(window) => window.next(&entry, *records, now),
+            None => KeyWindow::first(&entry, 0, Some(*records), now),
+            Some(window) => window.next(&entry, Some(*records), now),
         });
         last = now;
     }
     let records = samples.last().unwrap().1;
-    let lag = Lag { log_start: None, log_end: None, lag: Ok(records), data_lost: false, silent: false, next: None };
-    let context = StatusContext { window: WINDOW, now: last, now_at: i64::from(last) * 100 };
+    let lag = Lag {
+        log_start: None,
+        log_end: None,
+        lag: Ok(records),
+        data_lost: false,
+        silent: false,
+        log_since: 0,
+        next: None,
+    };
+    let ends = Ends::default();
+    let context = StatusContext { ends: &ends, window: WINDOW, now: last, now_at: i64::from(last) * 100 };
     status(&row, &lag, window.as_ref(), context)
 }
 
@@ -250,8 +260,10 @@ fn a_commit_that_went_back_is_a_rewind() {
 
 #[test]
 fn no_commit_for_longer_than_usual_is_stopped() {
-    let behind = Lag { log_start: None, log_end: None, lag: Ok(5), data_lost: false, silent: false, next: None };
-    let at = |now_at| StatusContext { window: WINDOW, now: 0, now_at };
+    let behind =
+        Lag { log_start: None, log_end: None, lag: Ok(5), data_lost: false, silent: false, log_since: 0, next: None };
+    let ends = Ends::default();
+    let at = |now_at| StatusContext { ends: &ends, window: WINDOW, now: 0, now_at };
     let often = Row { interval_ms: 1000, ..commit(0) };
     assert_eq!(status(&often, &behind, None, at(9_000)), Status::Ok);
     assert_eq!(status(&often, &behind, None, at(11_000)), Status::Stopped);
@@ -273,7 +285,8 @@ fn a_marker_before_the_end_is_lag_but_none_in_time() {
     board.set_silent([(slot, (498, 500))].into());
     let lag = lag_of(&commit(499), &board.current(), 1000);
     assert_eq!((lag.lag, lag.seconds(&board.current(), 1000), lag.silent), (Ok(1), Some(0.0), true));
-    let context = StatusContext { window: 100, now: 1000, now_at: 10_000_000 };
+    let ends = board.current();
+    let context = StatusContext { ends: &ends, window: 100, now: 1000, now_at: 10_000_000 };
     assert_eq!(status(&commit(499), &lag, None, context), Status::Ok, "however long nothing was committed");
     // A record lies between.
     let lag = lag_of(&commit(497), &board.current(), 1000);

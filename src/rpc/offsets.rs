@@ -79,7 +79,7 @@ fn point(
     let topic = ends.topic(&at.topic).map(|topic| &**topic);
     let lag = lag::lag(&at.row, at.rare.as_ref(), shard.key.log_partition, topic, &ends, now);
     let window = windows.group(&found.group).and_then(|windows| windows.at(at.position, at.topic_index, &at.row));
-    let context = StatusContext { window: store.settings().window, now, now_at };
+    let context = StatusContext { ends: &ends, window: store.settings().window, now, now_at };
     let status = lag::status(&at.row, &lag, window, context);
     let members = found.members.current();
     let owner = members.and_then(|of| of.owner(&at.topic, topic.and_then(|topic| topic.id), at.row.partition));

@@ -25,12 +25,7 @@ use crate::{
         wire::{Context, Reader, Wire as _},
     },
     model::{Millis, Name, OFFSETS_TOPIC},
-    store::{
-        Store,
-        cluster::Cluster,
-        event::Event,
-        shard::Shard,
-    },
+    store::{Store, cluster::Cluster, event::Event, shard::Shard},
 };
 
 /// Messages of one fetch.
