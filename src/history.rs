@@ -108,7 +108,7 @@ impl Sampler {
             looked: self.looked,
             index: cut.samples.next(),
             is_due,
-            context: StatusContext { ends: &cut.ends, window, now: moment.ticks, now_at: moment.at },
+            context: StatusContext { ends: &cut.ends, window, now: moment.ticks, now_at: moment.at, load_began: 0 },
             tails: BTreeSet::new(),
         };
         let (mut windows, mut series) = (HashMap::new(), HashMap::new());
@@ -191,6 +191,7 @@ impl Look<'_> {
         let mut windows = Vec::with_capacity(if is_live { view.len() } else { 0 });
         let earlier = if is_live && before.is_none() { self.earlier(group) } else { Earlier::new() };
         let mut worst = lag::status_before_offsets(view);
+        let context = StatusContext { load_began: group.shard.load_began, ..self.context };
         for (position, entry) in view.entries().enumerate() {
             let topic = topics.get(entry.topic_index).copied().flatten().map(|topic| &**topic);
             let lag = lag::lag(entry.row, entry.rare, group.shard.key.log_partition, topic, ends, self.now);
@@ -208,7 +209,7 @@ impl Look<'_> {
                 let of_log = window.filter(|window| window.is_of_log(lag.log_since));
                 of_log.map_or_else(first, |window| window.next(&entry, lag.unread(), self.now))
             });
-            worst = worst.max(lag::status(entry.row, &lag, next.as_ref(), self.context));
+            worst = worst.max(lag::status(entry.row, &lag, next.as_ref(), context));
             windows.extend(next);
         }
         self.keep(&view.id, writer, known, series);

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use crate::{
     clock::Ticks,
-    model::{LagUnknown, Millis, Status},
+    model::{LagUnknown, Millis, Status, shown},
     store::{
         ends::{EndError, EndValue, Ends, Partition, Topic, to_f64},
         group::{GroupView, Rare, Row},
@@ -137,8 +137,12 @@ fn is_earlier(row: &Row, rare: Option<&Rare>, log_partition: i32, topic: &Topic,
         || (value.leader_epoch >= 0 && row.leader_epoch > value.leader_epoch && value.observed > row.applied)
 }
 
+/// How many times the span of the samples the time before them may be that is extrapolated: a rate tells nothing of a time
+/// that was much longer than what it was measured over.
+pub const MOST_EXTRAPOLATED: f64 = 10.0;
+
 /// Time since the log end, which is beyond `next`, passed it: interpolated between samples of the end; before the first
-/// sample, extrapolated from the rate. `None` when nothing can tell.
+/// sample, extrapolated from the rate, within the known age of the log. `None` when nothing can tell.
 fn seconds(next: i64, partition: Partition, ends: &Ends, now: Ticks) -> Option<f64> {
     let newest = ends.value(partition);
     let mut after = (newest.observed, newest.log_end);
@@ -148,8 +152,18 @@ fn seconds(next: i64, partition: Partition, ends: &Ends, now: Ticks) -> Option<f
         }
         after = sample;
     }
-    let rate = ends.produce_rate(partition, Ticks::MAX).filter(|rate| *rate > 0.0)?;
-    Some(age(f64::from(after.0), now) + to_f64(after.1.saturating_sub(next)) / rate)
+    let span = f64::from(newest.observed.saturating_sub(after.0)) / 10.0;
+    let rate = ends.produce_rate(partition, Ticks::MAX).filter(|rate| *rate > 0.0);
+    let before = rate.map(|rate| to_f64(after.1.saturating_sub(next)) / rate);
+    let extrapolated = before.filter(|before| *before <= span * MOST_EXTRAPOLATED);
+    let extrapolated = extrapolated.map(|before| age(f64::from(after.0), now) + before);
+    match (extrapolated, newest.absent_at) {
+        (Some(seconds), Some(absent_at)) => Some(seconds.min(age(f64::from(absent_at), now))),
+        (Some(seconds), None) => Some(seconds),
+        // The log was empty, and has been filled since.
+        (None, Some(absent_at)) => Some(age(passed((absent_at, 0), after, next), now)),
+        (None, None) => None,
+    }
 }
 
 /// When a log end passed an offset (ticks), as if it had moved steadily between two samples.
@@ -163,6 +177,14 @@ fn age(at: f64, now: Ticks) -> f64 {
     ((f64::from(now) - at) / 10.0).max(0.0)
 }
 
+/// Milliseconds since a commit, by the time that its record tells, but at least since this process saw the commit:
+/// coordinators and clients may have put any time into the record. What was replayed was committed before `load_began`.
+#[must_use]
+pub fn quiet(row: &Row, load_began: Ticks, now: Ticks, now_at: Millis) -> Millis {
+    let seen = i64::from(now.saturating_sub(row.applied.max(load_began))) * 100;
+    shown(row.committed_at).map_or(seen, |at| now_at.saturating_sub(at).max(seen))
+}
+
 /// What [`status`] needs to know besides the commit.
 #[derive(Clone, Copy, Debug)]
 pub struct StatusContext<'a> {
@@ -174,6 +196,8 @@ pub struct StatusContext<'a> {
     pub now: Ticks,
     /// The cut's time.
     pub now_at: Millis,
+    /// When the load of the commit's shard began.
+    pub load_began: Ticks,
 }
 
 /// What the status of a group is before its offsets are looked at, the worst of which counts: of a group that has none
@@ -199,7 +223,7 @@ pub fn status(row: &Row, lag: &Lag, window: Option<&KeyWindow>, context: StatusC
         return Status::Ok;
     }
     let window_ms = i64::from(context.window) * 100;
-    let quiet = context.now_at.saturating_sub(row.committed_at);
+    let quiet = quiet(row, context.load_began, context.now, context.now_at);
     let usual = match row.interval_ms {
         0 => UNKNOWN_INTERVAL_MS,
         // Half as long again is not unusual yet.

@@ -126,3 +126,27 @@ fn what_was_seen_of_an_earlier_topic_says_nothing_of_the_present_one() {
         assert_eq!(fact.status(), Status::Ok, "it did not go back");
     }
 }
+
+#[test]
+fn a_dead_group_is_stopped_and_not_active_whatever_time_its_commits_tell() {
+    let day = 86_400_000;
+    for ahead in [day, 365_000 * day, i64::MAX / 2] {
+        for live in [true, false] {
+            let mut lab = lab(usize::MAX);
+            lab.topics(&[("orders", 1)]);
+            let start = lab.clock.now();
+            for (offset, at) in [(5, start - 1000), (6, start), (7, start.saturating_add(ahead)), (8, start + 1)] {
+                lab.apply_at("g", KEY, Some(offset), at, live);
+            }
+            lab.apply_at("g", KEY, Some(9), start.saturating_add(ahead), live);
+            lab.poll(100);
+            assert_eq!(lab.status("g"), Status::Ok);
+            (0..2 * WINDOW).for_each(|_| lab.poll(100));
+            assert_eq!(lab.status("g"), Status::Stopped, "{ahead} ms ahead, live: {live}");
+            let cut = lab.store.cut("", false).unwrap();
+            let fact = group_fact(&cut, cut.clusters[0].group("g").unwrap());
+            assert!(!fact.active, "{ahead} ms ahead, live: {live}");
+            assert_eq!(fact.last_committed_at.is_some(), ahead == day);
+        }
+    }
+}
