@@ -6,6 +6,7 @@ use hashbrown::HashMap;
 
 use crate::{
     clock::Ticks,
+    lag::MOST_EXTRAPOLATED,
     model::{Millis, Name},
     store::{
         cut::{ClusterCut, GroupCut},
@@ -47,10 +48,10 @@ struct Logs {
     tails: BTreeMap<i32, Values>,
 }
 
-/// When a log end passed an offset.
+/// When a log end passed an offset, on the steady clock (ms): the wall clock may have been set meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Passed {
-    /// On the wall clock (ms).
+    /// Then.
     At(f64),
     /// Before the oldest sample: the log end was beyond it already.
     Before {
@@ -228,11 +229,13 @@ pub(super) fn between(from: (Millis, i64), to: (Millis, i64), offset: i64) -> f6
     to_f64(from.0) + part.clamp(0.0, 1.0) * to_f64(to.0.saturating_sub(from.0))
 }
 
-/// The same, before both, as if it had moved at the same rate; `None` where it did not.
+/// The same, before both, as if it had moved at the same rate; `None` where it did not, or would have for much longer than
+/// was seen.
 pub(super) fn before(from: (Millis, i64), to: (Millis, i64), offset: i64) -> Option<f64> {
     let moved = to_f64(to.1.saturating_sub(from.1));
     let took = to_f64(to.0.saturating_sub(from.0));
-    (moved > 0.0 && took > 0.0).then(|| to_f64(from.0) - to_f64(from.1.saturating_sub(offset)) * took / moved)
+    let extrapolated = to_f64(from.1.saturating_sub(offset)) * took / moved;
+    (moved > 0.0 && extrapolated <= took * MOST_EXTRAPOLATED).then(|| to_f64(from.0) - extrapolated)
 }
 
 impl Key {
@@ -279,7 +282,7 @@ impl Key {
     #[must_use]
     pub fn passed(&self, index: Index, offset: i64) -> Option<Passed> {
         let samples = &self.logs.samples;
-        let (oldest, newest) = (samples.moment(samples.first())?.at, samples.newest()?.at);
+        let (oldest, newest) = (samples.moment(samples.first())?.steady(), samples.newest()?.steady());
         let tracks = match self.logs.ends.get(&self.partition)? {
             Values::Constant(end) => return Some(Passed::Before { oldest: (oldest, *end), newest: (newest, *end) }),
             Values::Tracks(tracks) => tracks,
@@ -291,13 +294,13 @@ impl Key {
         match after.checked_sub(1).and_then(|before| track.values.get(before)) {
             Some((_, before)) => {
                 let from = samples.moment(beyond.checked_sub(1)?)?;
-                Some(Passed::At(between((from.at, *before), (to.at, end), offset)))
+                Some(Passed::At(between((from.steady(), *before), (to.steady(), end), offset)))
             }
             None if beyond <= samples.first() => {
                 Some(Passed::Before { oldest: (oldest, end), newest: (newest, track.line.last) })
             }
             // The log came into being between two samples.
-            None => Some(Passed::At(to_f64(to.at))),
+            None => Some(Passed::At(to_f64(to.steady()))),
         }
     }
 
