@@ -21,7 +21,7 @@ pub struct Clock(Kind);
 #[derive(Clone, Debug)]
 enum Kind {
     System(Instant),
-    Manual { start: Millis, now: Arc<AtomicI64> },
+    Manual { start: Millis, now: Arc<AtomicI64>, wall_ahead: Arc<AtomicI64> },
 }
 
 impl Clock {
@@ -35,13 +35,20 @@ impl Clock {
     /// A clock that stands at `now` until [`Clock::advance`].
     #[must_use]
     pub fn manual(now: Millis) -> Self {
-        Self(Kind::Manual { start: now, now: Arc::new(AtomicI64::new(now)) })
+        Self(Kind::Manual { start: now, now: Arc::new(AtomicI64::new(now)), wall_ahead: Arc::default() })
     }
 
     /// Moves a manual clock and all its clones; a system clock goes its own way.
     pub fn advance(&self, by: Millis) {
         if let Kind::Manual { now, .. } = &self.0 {
             now.fetch_add(by, Ordering::Relaxed);
+        }
+    }
+
+    /// Sets the wall clock of a manual clock ahead of its steady one, or behind it; a system clock goes its own way.
+    pub fn set_wall_ahead(&self, by: Millis) {
+        if let Kind::Manual { wall_ahead, .. } = &self.0 {
+            wall_ahead.store(by, Ordering::Relaxed);
         }
     }
 
@@ -53,7 +60,9 @@ impl Clock {
             Kind::System(_) => {
                 SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| as_millis(since.as_millis()))
             }
-            Kind::Manual { now, .. } => now.load(Ordering::Relaxed),
+            Kind::Manual { now, wall_ahead, .. } => {
+                now.load(Ordering::Relaxed).saturating_add(wall_ahead.load(Ordering::Relaxed))
+            }
         }
     }
 
@@ -62,7 +71,7 @@ impl Clock {
     pub fn ticks(&self) -> Ticks {
         let millis = match &self.0 {
             Kind::System(start) => as_millis(start.elapsed().as_millis()),
-            Kind::Manual { start, now } => now.load(Ordering::Relaxed).saturating_sub(*start),
+            Kind::Manual { start, now, .. } => now.load(Ordering::Relaxed).saturating_sub(*start),
         };
         Ticks::try_from(millis / 100).unwrap_or(Ticks::MAX)
     }

@@ -5,7 +5,7 @@ use std::{cell::OnceCell, ops::ControlFlow};
 
 use crate::{
     lag::{self, Lag, RATE_OVER, StatusContext},
-    model::{Millis, Status},
+    model::{Millis, Status, shown},
     store::{
         cut::{ClusterCut, Cut, GroupCut},
         ends::{Topic, to_f64},
@@ -68,15 +68,35 @@ impl<'a> Fact<'a> {
     }
 
     fn status_of(&self, lag: &Lag) -> Status {
-        let context =
-            StatusContext { window: self.cut.settings.window, now: self.cut.taken, now_at: self.cut.taken_at };
+        let Cut { taken, taken_at, settings, .. } = self.cut;
+        let ends = &self.group.cluster.ends;
+        let context = StatusContext {
+            ends,
+            window: settings.window,
+            now: *taken,
+            now_at: *taken_at,
+            load_began: self.group.shard.load_began,
+        };
         lag::status(self.entry.row, lag, self.window(), context)
+    }
+
+    /// Milliseconds since the commit, see [`lag::quiet`].
+    #[must_use]
+    pub fn quiet(&self) -> Millis {
+        quiet(self.cut, self.group, &self.entry)
+    }
+
+    /// Whether the partition has an owner now, or was committed within the setting.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.quiet() <= self.cut.settings.active_within || self.owner().is_some()
     }
 
     /// Records per second that commits advance, if that is known.
     #[must_use]
     pub fn consume_rate(&self) -> Option<f64> {
-        self.window()?.consume_rate(self.cut.taken, self.cut.settings.window)
+        let window = self.window().filter(|window| window.is_of_log(self.lag().log_since));
+        window?.consume_rate(self.cut.taken, self.cut.settings.window)
     }
 
     /// Records per second that the partition grows by, if that is known.
@@ -106,6 +126,12 @@ impl<'a> Fact<'a> {
         let id = self.topic.and_then(|topic| topic.id);
         self.group.group.membership()?.owner(self.entry.topic, id, self.entry.row.partition)
     }
+}
+
+/// Milliseconds since a commit, see [`lag::quiet`].
+#[must_use]
+pub fn quiet(cut: &Cut, group: GroupCut<'_>, entry: &Entry<'_>) -> Millis {
+    lag::quiet(entry.row, group.shard.load_began, cut.taken, cut.taken_at)
 }
 
 /// Makes facts of a group's entries: what is looked up once for all of them.
@@ -175,8 +201,10 @@ pub struct GroupFact<'a> {
     pub max_lag_seconds: Option<f64>,
     /// Partitions whose lag is not known.
     pub unknown_lag_partitions: i32,
-    /// The newest commit.
+    /// The newest time of a commit, as far as such times can be shown.
     pub last_committed_at: Option<Millis>,
+    /// Milliseconds since the newest commit, see [`lag::quiet`].
+    pub quiet: Option<Millis>,
     /// Committed within the setting, or has members.
     pub active: bool,
     /// The worst of its partitions'; `unknown` without any.
@@ -200,6 +228,7 @@ pub fn bare_group(group: GroupCut<'_>) -> GroupFact<'_> {
         max_lag_seconds: None,
         unknown_lag_partitions: 0,
         last_committed_at: None,
+        quiet: None,
         active: false,
         status: lag::status_before_offsets(group.group),
     }
@@ -241,7 +270,9 @@ pub fn group_sums<'a>(cut: &'a Cut, group: GroupCut<'a>, sums: Sums) -> GroupFac
         if let Some(seconds) = seconds {
             fact.max_lag_seconds = Some(fact.max_lag_seconds.map_or(seconds, |max| max.max(seconds)));
         }
-        fact.last_committed_at = fact.last_committed_at.max(Some(entry.row.committed_at));
+        fact.last_committed_at = fact.last_committed_at.max(shown(entry.row.committed_at));
+        let quiet = each.quiet();
+        fact.quiet = Some(fact.quiet.map_or(quiet, |least| least.min(quiet)));
         if sums.status {
             fact.status = fact.status.max(each.status_of(&lag));
         }
@@ -251,14 +282,14 @@ pub fn group_sums<'a>(cut: &'a Cut, group: GroupCut<'a>, sums: Sums) -> GroupFac
     let _ = group.group.each_entry(0..usize::MAX, add);
     // Only the partitions without lag are known: that says nothing of the greatest.
     fact.max_lag_seconds = fact.max_lag_seconds.filter(|max| *max > 0.0 || !unknown_seconds);
-    fact.active = is_active(fact.members, fact.last_committed_at, cut, cut.settings.active_within);
+    fact.active = is_active(fact.members, fact.quiet, cut.settings.active_within);
     fact
 }
 
-/// Whether a group committed within `within`, or has members.
+/// Whether a group committed within `within`, or has members. `quiet` is the time since its newest commit.
 #[must_use]
-pub fn is_active(members: i32, last_committed_at: Option<Millis>, cut: &Cut, within: Millis) -> bool {
-    members > 0 || last_committed_at.is_some_and(|at| at >= cut.taken_at.saturating_sub(within))
+pub fn is_active(members: i32, quiet: Option<Millis>, within: Millis) -> bool {
+    members > 0 || quiet.is_some_and(|quiet| quiet <= within)
 }
 
 /// The groups of a cut from a cluster and id on, ordered by cluster and id. Boxed: its type would take minutes to compile.

@@ -108,7 +108,7 @@ impl Sampler {
             looked: self.looked,
             index: cut.samples.next(),
             is_due,
-            context: StatusContext { window, now: moment.ticks, now_at: moment.at },
+            context: StatusContext { ends: &cut.ends, window, now: moment.ticks, now_at: moment.at, load_began: 0 },
             tails: BTreeSet::new(),
         };
         let (mut windows, mut series) = (HashMap::new(), HashMap::new());
@@ -174,7 +174,7 @@ struct Look<'a> {
     /// The sample, or the next one if none is due.
     index: Index,
     is_due: bool,
-    context: StatusContext,
+    context: StatusContext<'a>,
     tails: BTreeSet<Tail>,
 }
 
@@ -191,6 +191,7 @@ impl Look<'_> {
         let mut windows = Vec::with_capacity(if is_live { view.len() } else { 0 });
         let earlier = if is_live && before.is_none() { self.earlier(group) } else { Earlier::new() };
         let mut worst = lag::status_before_offsets(view);
+        let context = StatusContext { load_began: group.shard.load_began, ..self.context };
         for (position, entry) in view.entries().enumerate() {
             let topic = topics.get(entry.topic_index).copied().flatten().map(|topic| &**topic);
             let lag = lag::lag(entry.row, entry.rare, group.shard.key.log_partition, topic, ends, self.now);
@@ -204,12 +205,11 @@ impl Look<'_> {
                 writer.note((number, entry.row.partition), entry.row.committed_offset, before);
             }
             let next = is_live.then(|| {
-                // An unknown lag is no news: neither a fall nor a rise.
-                let lag = lag.lag.unwrap_or_else(|_| window.map_or(0, |window| window.lag));
-                let first = || KeyWindow::first(&entry, lag, self.now);
-                window.map_or_else(first, |window| window.next(&entry, lag, self.now))
+                let first = || KeyWindow::first(&entry, lag.log_since, lag.unread(), self.now);
+                let of_log = window.filter(|window| window.is_of_log(lag.log_since));
+                of_log.map_or_else(first, |window| window.next(&entry, lag.unread(), self.now))
             });
-            worst = worst.max(lag::status(entry.row, &lag, next.as_ref(), self.context));
+            worst = worst.max(lag::status(entry.row, &lag, next.as_ref(), context));
             windows.extend(next);
         }
         self.keep(&view.id, writer, known, series);

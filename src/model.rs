@@ -138,11 +138,17 @@ pub fn log_partition_of(hash: i32, partitions: i32) -> Option<i32> {
     hash.checked_abs().unwrap_or(0).checked_rem(partitions)
 }
 
-/// Kafka milliseconds as nanoseconds, the unit of SQL timestamps. `None` beyond the years 1677 to
-/// 2262, which 64 bits do not hold.
+/// Kafka milliseconds as nanoseconds, the unit of SQL timestamps. `None` for what Kafka takes for no time (0 or less),
+/// and beyond the year 2262, which 64 bits do not hold.
 #[must_use]
 pub fn nanos(at: Millis) -> Option<i64> {
-    at.checked_mul(1_000_000)
+    if at > 0 { at.checked_mul(1_000_000) } else { None }
+}
+
+/// A time as every interface shows it: `None` where SQL shows NULL, see [`nanos`].
+#[must_use]
+pub fn shown(at: Millis) -> Option<Millis> {
+    nanos(at).map(|_| at)
 }
 
 #[cfg(test)]
@@ -177,9 +183,13 @@ mod tests {
     }
 
     #[test]
-    fn times_beyond_2262_are_not_wrapped() {
+    fn times_beyond_2262_and_no_times_are_shown_nowhere() {
         assert_eq!(nanos(1_700_000_000_000), Some(1_700_000_000_000_000_000));
-        assert_eq!(nanos(i64::MAX), None);
+        let last = i64::MAX / 1_000_000;
+        assert_eq!((shown(1), shown(last)), (Some(1), Some(last)));
+        for at in [0, -1, i64::MIN, last + 1, i64::MAX] {
+            assert_eq!((shown(at), nanos(at)), (None, None), "{at}");
+        }
     }
 
     #[test]

@@ -173,7 +173,7 @@ impl OffsetService for Service {
             awaited,
             version: status::VERSION.to_owned(),
             git_revision: status::GIT_REVISION.to_owned(),
-            started_at: Some(entry::timestamp(store.started_at())),
+            started_at: entry::timestamp(store.started_at()),
             clusters: store.clusters().iter().map(|cluster| entry::cluster_status(store, cluster)).collect(),
             held_bytes: store.held().bytes() as u64,
             resident_bytes: status::resident_bytes(),

@@ -7,8 +7,8 @@ use crate::store::{ends::to_f64, older::Point, silent::LONGEST};
 #[derive(Debug)]
 pub struct Ages<'a> {
     key: &'a Key,
-    /// An offset, and when the log end passed it (ms), if anything can tell.
-    passed: Option<(i64, Option<f64>)>,
+    /// The last sample asked for, an offset, and when the log end passed it, if anything can tell.
+    passed: Option<(Pick, i64, Option<f64>)>,
 }
 
 impl<'a> Ages<'a> {
@@ -35,12 +35,16 @@ impl<'a> Ages<'a> {
             return Some(0.0);
         }
         let next = point.committed_offset.max(log_start.unwrap_or(0));
+        let is_alike = |known: Pick| {
+            matches!((known, pick), (Pick::Kept(..), Pick::Kept(..)) | (Pick::Older(_), Pick::Older(_)))
+                && !self.key.has_gap(known, pick)
+        };
         let passed = match self.passed {
-            Some((offset, at)) if offset == next => at,
+            Some((known, offset, at)) if offset == next && is_alike(known) => at,
             _ => self.key.passed(pick, next),
         };
-        self.passed = Some((next, passed));
-        Some(((to_f64(pick.at()) - passed?) / 1000.0).max(0.0))
+        self.passed = Some((pick, next, passed));
+        Some(((to_f64(pick.time()) - passed?) / 1000.0).max(0.0))
     }
 }
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::{
-    model::{Name, Uuid},
+    clock::Ticks,
+    model::Name,
     store::{
-        ends::{EndValue, Ends, Topic},
+        ends::{EndValue, Ends, Partition, Topic},
         samples::{Index, Series, Writer},
     },
 };
@@ -15,9 +16,8 @@ use crate::{
 /// The log ends of a topic at the last sample.
 #[derive(Debug)]
 struct KnownTopic {
-    id: Option<Uuid>,
-    /// By partition.
-    ends: Vec<Option<i64>>,
+    /// By partition: when the log was first seen, and its end.
+    ends: Vec<(Ticks, Option<i64>)>,
 }
 
 /// The log ends of a cluster at the last sample.
@@ -39,10 +39,18 @@ impl KnownEnds {
         let before = self.topics.take();
         let (mut next, mut topics) = (series.clone(), HashMap::new());
         for topic in ends.topics() {
-            let values = topic.partitions.iter().map(|partition| get(&ends.value(*partition))).collect();
-            let now = KnownTopic { id: topic.id, ends: values };
-            if let Some(before) = &before {
-                let sample = Sample { topic, now: &now, before: before.get(&topic.name), index };
+            let known = before.as_ref().and_then(|before| before.get(&topic.name));
+            let value = |(at, partition): (usize, &Partition)| {
+                let value = ends.value(*partition);
+                match (get(&value), known.and_then(|known| known.ends.get(at))) {
+                    // That the log is another one is told with its first end.
+                    (None, Some((since, _))) => (*since, None),
+                    (end, _) => (value.since, end),
+                }
+            };
+            let now = KnownTopic { ends: topic.partitions.iter().enumerate().map(value).collect() };
+            if before.is_some() {
+                let sample = Sample { topic, now: &now, before: known, index };
                 if let Some(changed) = sample.write(series.get(&topic.name)) {
                     next.insert(Name::clone(&topic.name), changed);
                 }
@@ -52,7 +60,7 @@ impl KnownEnds {
         for (name, gone) in before.iter().flatten().filter(|(name, _)| !topics.contains_key(*name)) {
             let mut writer = Writer::new(series.get(name), index, true);
             let topic = writer.topic(name);
-            for (end, partition) in gone.ends.iter().zip(0..) {
+            for ((_, end), partition) in gone.ends.iter().zip(0..) {
                 end.iter().for_each(|end| writer.gone((topic, partition), *end));
             }
             next.extend(writer.finish().map(|series| (Name::clone(name), series)));
@@ -73,22 +81,22 @@ struct Sample<'a> {
 impl Sample<'_> {
     /// The lines, if they changed.
     fn write(&self, series: Option<&Arc<Series>>) -> Option<Arc<Series>> {
-        let is_same = self.before.is_some_and(|before| before.id == self.now.id && before.ends == self.now.ends);
+        let is_same = self.before.is_some_and(|before| before.ends == self.now.ends);
         if is_same {
             return None;
         }
         let mut writer = Writer::new(series, self.index, true);
         let topic = writer.topic(&self.topic.name);
-        let other_id = self.before.and_then(|before| before.id).zip(self.now.id).is_some_and(|(old, new)| old != new);
         // A topic of this name that has come again.
         let again = self.before.is_none() && series.is_some();
-        for (at, end) in self.now.ends.iter().enumerate() {
+        for (at, (since, end)) in self.now.ends.iter().enumerate() {
             let key = (topic, i32::try_from(at).unwrap_or(i32::MAX));
-            let before = self.before.and_then(|before| before.ends.get(at).copied().flatten());
+            let known = self.before.and_then(|before| before.ends.get(at));
+            let before = known.and_then(|(_, end)| *end);
+            let is_other = known.is_some_and(|(known, _)| known != since);
             match (*end, before) {
-                // Log ends do not go back in one log.
-                (Some(end), Some(before)) if other_id || end < before => writer.renew(key, end, Some(before)),
-                (Some(end), _) if again => writer.renew(key, end, None),
+                (Some(end), Some(before)) if is_other || end < before => writer.renew(key, end, Some(before)),
+                (Some(end), None) if again || is_other => writer.renew(key, end, None),
                 (Some(end), before) => writer.note(key, end, Some(before)),
                 (None, Some(before)) => writer.gone(key, before),
                 (None, None) => {}
@@ -96,7 +104,7 @@ impl Sample<'_> {
         }
         if let Some(before) = self.before {
             // Partitions that are no more.
-            for (end, partition) in before.ends.iter().zip(0..).skip(self.now.ends.len()) {
+            for ((_, end), partition) in before.ends.iter().zip(0..).skip(self.now.ends.len()) {
                 end.iter().for_each(|end| writer.gone((topic, partition), *end));
             }
         }

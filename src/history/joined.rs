@@ -31,6 +31,14 @@ impl Pick {
         }
     }
 
+    /// When (ms), on the clock that its age is told by: the steady one, which the store does not have.
+    pub(super) fn time(&self) -> Millis {
+        match self {
+            Self::Older(at) => *at,
+            Self::Kept(_, moment) => moment.steady(),
+        }
+    }
+
     /// Seconds since another.
     #[must_use]
     pub fn since(&self, before: &Self) -> f64 {
@@ -52,7 +60,49 @@ pub struct Key {
     kept: Option<tracks::Key>,
     older: Option<Archived>,
     /// The times of the samples in the store.
-    older_times: Arc<[Millis]>,
+    older_times: Arc<Times>,
+}
+
+/// The times of the samples in a store that were asked for, on the wall clock, in order.
+#[derive(Debug, Default)]
+struct Times {
+    all: Vec<Millis>,
+    /// Those before which no sample was taken for several times as long as around them: the server did not run, or the
+    /// clock was set.
+    after_gaps: Vec<Millis>,
+}
+
+/// A gap is more than so many times as long as the time between samples around it usually is.
+const GAP: Millis = 3;
+/// So many of those times on either side say what is usual.
+const AROUND: usize = 4;
+
+impl Times {
+    fn new(all: Vec<Millis>) -> Self {
+        let steps: Vec<Millis> =
+            all.iter().zip(all.iter().skip(1)).map(|(before, after)| after.saturating_sub(*before)).collect();
+        let usual = |at: usize| {
+            let from = at.saturating_sub(AROUND);
+            let mut around: Vec<Millis> = steps.iter().skip(from).take(at + AROUND + 1 - from).copied().collect();
+            around.sort_unstable();
+            around.get(around.len().saturating_sub(1) / 2).copied().unwrap_or(Millis::MAX)
+        };
+        let is_gap = |(at, step): &(usize, &Millis)| **step > usual(*at).saturating_mul(GAP);
+        let gaps = steps.iter().enumerate().filter(is_gap);
+        let after_gaps = gaps.filter_map(|(at, _)| all.get(at + 1).copied()).collect();
+        Self { after_gaps, all }
+    }
+
+    /// The last before a time.
+    fn before(&self, time: Millis) -> Option<Millis> {
+        self.all.get(self.all.partition_point(|at| *at < time).checked_sub(1)?).copied()
+    }
+
+    /// Whether there is a gap between two times.
+    fn has_gap(&self, from: Millis, to: Millis) -> bool {
+        let next = self.after_gaps.partition_point(|at| *at <= from);
+        self.after_gaps.get(next).is_some_and(|at| *at <= to)
+    }
 }
 
 impl Key {
@@ -70,9 +120,9 @@ impl Key {
         self.kept.as_ref().map_or((0, None), |kept| (kept.silent_tail(index), kept.log_start(index)))
     }
 
-    /// When the log end passed an offset (ms), which it is beyond at a sample. A sample in memory is told by those in
-    /// memory, all of them, and one in the store by those there: which others were asked for changes no answer, but that
-    /// in the store there may be none. `None` when nothing can tell.
+    /// When the log end passed an offset, on the clock of [`Pick::time`], which it is beyond at a sample. A sample in memory
+    /// is told by those in memory, all of them, and one in the store by those there: which others were asked for changes no
+    /// answer, but that in the store there may be none. `None` when nothing can tell.
     pub(super) fn passed(&self, pick: Pick, offset: i64) -> Option<f64> {
         match pick {
             Pick::Older(at) => self.passed_in_store(at, offset),
@@ -83,20 +133,31 @@ impl Key {
         }
     }
 
+    /// Whether the store has a gap between two of its samples.
+    pub(super) fn has_gap(&self, from: Pick, to: Pick) -> bool {
+        match (from, to) {
+            (Pick::Older(from), Pick::Older(to)) => self.older_times.has_gap(from, to),
+            _ => false,
+        }
+    }
+
+    /// By the wall clock, which is all that the store has. Nothing can tell across a gap, in which the clock may have been
+    /// set, and where the end went back: the clock was set back there, or the log is another one.
     fn passed_in_store(&self, to: Millis, offset: i64) -> Option<f64> {
         let rows = self.older.as_ref()?.rows.iter().rev().filter(|(at, _)| *at <= to);
-        let mut beyond = None;
+        let mut beyond: Option<(Millis, i64)> = None;
         for (at, end) in rows.filter_map(|(at, point)| Some((*at, point.as_ref()?.log_end_offset?))) {
+            if beyond.is_some_and(|(_, later)| end > later) {
+                return None;
+            }
             if end > offset {
                 beyond = Some((at, end));
                 continue;
             }
             let beyond = beyond?;
             // A row stands until the next: until the last sample before it.
-            let next = self.older_times.partition_point(|time| *time < beyond.0);
-            let stood =
-                next.checked_sub(1).and_then(|last| self.older_times.get(last)).map_or(at, |last| at.max(*last));
-            return Some(between((stood, end), beyond, offset));
+            let stood = self.older_times.before(beyond.0).map_or(at, |last| at.max(last));
+            return (!self.older_times.has_gap(stood, to)).then(|| between((stood, end), beyond, offset));
         }
         None
     }
@@ -144,7 +205,7 @@ pub struct Joined<'a> {
     group: Name,
     kept: Peekable<vec::IntoIter<tracks::Key>>,
     older: Peekable<Box<dyn Iterator<Item = Archived> + Send>>,
-    older_times: Arc<[Millis]>,
+    older_times: Arc<Times>,
     /// The group that was asked for last, and whether it is wanted.
     known: Option<(Name, bool)>,
 }
@@ -201,7 +262,7 @@ impl<'a> Joined<'a> {
             group: Name::from(""),
             kept: vec![].into_iter().peekable(),
             older: older.peekable(),
-            older_times: older_times.into(),
+            older_times: Arc::new(Times::new(older_times)),
             known: None,
         }
     }

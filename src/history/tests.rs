@@ -9,12 +9,14 @@ use crate::{
     model::Uuid,
     store::{
         cut,
-        ends::{Answer, EndKind, TopicMetadata},
+        ends::{Answer, EndKind, IdsSeen, TopicMetadata},
         event::{Event, EventKind, ShardKey},
         group::Commit,
         shard::Shard,
     },
 };
+
+mod status;
 
 pub(crate) struct Lab {
     pub(crate) clock: Clock,
@@ -50,6 +52,11 @@ pub(crate) fn lab(max_bytes: usize) -> Lab {
 
 impl Lab {
     fn apply(&mut self, group: &str, key: (&str, i32), offset: Option<i64>, live: bool) {
+        self.apply_at(group, key, offset, self.clock.now(), live);
+    }
+
+    /// The same, with the time that the record tells.
+    fn apply_at(&mut self, group: &str, key: (&str, i32), offset: Option<i64>, committed_at: i64, live: bool) {
         let (topic, partition) = key;
         let kind = match offset {
             None => EventKind::Delete { topic, partition },
@@ -58,7 +65,7 @@ impl Lab {
                 partition,
                 commit: Commit {
                     committed_offset,
-                    committed_at: self.clock.now(),
+                    committed_at,
                     leader_epoch: -1,
                     metadata: "",
                     expires_at: None,
@@ -234,7 +241,7 @@ fn a_topic_with_another_id_is_another_log() {
     lab.topics(&[("orders", 1)]);
     let set_id = |lab: &Lab, id: u8| {
         let ids = [(Name::from("orders"), Uuid([id; 16]))].into_iter().collect();
-        lab.cluster().ends.set_ids(&ids, &BTreeMap::new());
+        lab.cluster().ends.set_ids(&ids, &IdsSeen::default(), lab.clock.ticks());
     };
     set_id(&lab, 1);
     lab.end("orders", 0, 10);

@@ -6,6 +6,7 @@ use hashbrown::HashMap;
 
 use crate::{
     clock::Ticks,
+    lag::MOST_EXTRAPOLATED,
     model::{Millis, Name},
     store::{
         cut::{ClusterCut, GroupCut},
@@ -47,10 +48,10 @@ struct Logs {
     tails: BTreeMap<i32, Values>,
 }
 
-/// When a log end passed an offset.
+/// When a log end passed an offset, on the steady clock (ms): the wall clock may have been set meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Passed {
-    /// On the wall clock (ms).
+    /// Then.
     At(f64),
     /// Before the oldest sample: the log end was beyond it already.
     Before {
@@ -85,7 +86,7 @@ pub struct Key {
     pub partition: i32,
     committed: Values,
     logs: Arc<Logs>,
-    /// The log end now.
+    /// The log end now, of the log that was sampled last.
     end_now: Option<i64>,
     next: Index,
 }
@@ -193,13 +194,15 @@ impl<'a> Reader<'a> {
         found
     }
 
-    /// Adds the log ends that did not move: as of the newest sample, not as of now.
+    /// Adds the log ends that did not move: as of the newest sample, not as of now. A log that is newer has no samples.
     fn add_plain_ends(&self, topic: &Name, ends: &mut BTreeMap<i32, Values>) {
         let of = &self.cluster.ends;
-        let then = || of.samples.iter().rev().filter(|sample| sample.taken <= self.newest);
         for (partition, number) in of.topic(topic).iter().flat_map(|topic| topic.partitions.iter().zip(0..)) {
-            let known = then().find_map(|sample| sample.ends.get(partition.slot as usize).filter(|end| **end >= 0));
-            let end = known.copied().unwrap_or_else(|| of.value(*partition).log_end);
+            if of.value(*partition).since > self.newest {
+                continue;
+            }
+            let known = of.samples_of(*partition).rev().find(|(taken, _)| *taken <= self.newest);
+            let end = known.map_or_else(|| of.value(*partition).log_end, |(_, end)| end);
             if end >= 0 {
                 ends.entry(number).or_insert(Values::Constant(end));
             }
@@ -209,7 +212,7 @@ impl<'a> Reader<'a> {
     fn end_now(&self, topic: &str, partition: i32) -> Option<i64> {
         let topic = self.cluster.ends.topic(topic)?;
         let value = self.cluster.ends.value(*topic.partitions.get(usize::try_from(partition).ok()?)?);
-        (value.log_end >= 0).then_some(value.log_end)
+        (value.log_end >= 0 && value.since <= self.newest).then_some(value.log_end)
     }
 }
 
@@ -226,11 +229,13 @@ pub(super) fn between(from: (Millis, i64), to: (Millis, i64), offset: i64) -> f6
     to_f64(from.0) + part.clamp(0.0, 1.0) * to_f64(to.0.saturating_sub(from.0))
 }
 
-/// The same, before both, as if it had moved at the same rate; `None` where it did not.
+/// The same, before both, as if it had moved at the same rate; `None` where it did not, or would have for much longer than
+/// was seen.
 pub(super) fn before(from: (Millis, i64), to: (Millis, i64), offset: i64) -> Option<f64> {
     let moved = to_f64(to.1.saturating_sub(from.1));
     let took = to_f64(to.0.saturating_sub(from.0));
-    (moved > 0.0 && took > 0.0).then(|| to_f64(from.0) - to_f64(from.1.saturating_sub(offset)) * took / moved)
+    let extrapolated = to_f64(from.1.saturating_sub(offset)) * took / moved;
+    (moved > 0.0 && extrapolated <= took * MOST_EXTRAPOLATED).then(|| to_f64(from.0) - extrapolated)
 }
 
 impl Key {
@@ -277,7 +282,7 @@ impl Key {
     #[must_use]
     pub fn passed(&self, index: Index, offset: i64) -> Option<Passed> {
         let samples = &self.logs.samples;
-        let (oldest, newest) = (samples.moment(samples.first())?.at, samples.newest()?.at);
+        let (oldest, newest) = (samples.moment(samples.first())?.steady(), samples.newest()?.steady());
         let tracks = match self.logs.ends.get(&self.partition)? {
             Values::Constant(end) => return Some(Passed::Before { oldest: (oldest, *end), newest: (newest, *end) }),
             Values::Tracks(tracks) => tracks,
@@ -289,13 +294,13 @@ impl Key {
         match after.checked_sub(1).and_then(|before| track.values.get(before)) {
             Some((_, before)) => {
                 let from = samples.moment(beyond.checked_sub(1)?)?;
-                Some(Passed::At(between((from.at, *before), (to.at, end), offset)))
+                Some(Passed::At(between((from.steady(), *before), (to.steady(), end), offset)))
             }
             None if beyond <= samples.first() => {
                 Some(Passed::Before { oldest: (oldest, end), newest: (newest, track.line.last) })
             }
             // The log came into being between two samples.
-            None => Some(Passed::At(to_f64(to.at))),
+            None => Some(Passed::At(to_f64(to.steady()))),
         }
     }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     model::Uuid,
     store::{
-        ends::{Answer, EndKind, EndsBoard, TopicMetadata},
+        ends::{Answer, EndKind, EndsBoard, IdsSeen, TopicMetadata},
         group::Rare,
     },
 };
@@ -39,7 +39,7 @@ fn commit(offset: i64) -> Row {
         topic: 0,
         partition: 0,
         committed_offset: offset,
-        committed_at: 0,
+        committed_at: START,
         log_offset: 0,
         leader_epoch: -1,
         interval_ms: 0,
@@ -80,14 +80,14 @@ fn lag_counts_from_the_log_start_and_loss_shows() {
     board.observe(EndKind::Start, &[Answer { slot, result: Ok((200, -1)) }], 10, 0);
     let found = lag_of(&commit(100), &board.current(), 10);
     assert_eq!((found.lag, found.data_lost), (Ok(300), true));
-    let context = StatusContext { window: 100, now: 10, now_at: 0 };
+    let context = StatusContext { ends: &board.current(), window: 100, now: 10, now_at: 0, load_began: 0 };
     assert_eq!(status(&commit(100), &found, None, context), Status::DataLost);
 }
 
 #[test]
 fn a_commit_of_another_topic_id_or_a_later_epoch_is_of_a_recreated_topic() {
     let board = board();
-    board.set_ids(&[("t".into(), Uuid([1; 16]))].into(), &std::collections::BTreeMap::new());
+    board.set_ids(&[("t".into(), Uuid([1; 16]))].into(), &IdsSeen::default(), 0);
     observe(&board, 500, 10);
     let ends = board.current();
     let topic = ends.topic("t").map(|topic| &**topic);
@@ -101,8 +101,9 @@ fn a_commit_of_another_topic_id_or_a_later_epoch_is_of_a_recreated_topic() {
 #[test]
 fn commits_applied_before_the_id_changed_are_of_the_earlier_topic() {
     let board = board();
-    board.set_ids(&[("t".into(), Uuid([1; 16]))].into(), &std::collections::BTreeMap::new());
-    board.set_ids(&[("t".into(), Uuid([2; 16]))].into(), &[(0, 50)].into());
+    board.set_ids(&[("t".into(), Uuid([1; 16]))].into(), &IdsSeen::default(), 0);
+    let before = IdsSeen { asked: Some(0), applied: [(0, 50)].into() };
+    board.set_ids(&[("t".into(), Uuid([2; 16]))].into(), &before, 5);
     observe(&board, 500, 10);
     let ends = board.current();
     assert_eq!(lag_of(&Row { log_offset: 49, ..commit(1) }, &ends, 10).lag, Err(LagUnknown::TopicRecreated));
@@ -198,6 +199,8 @@ fn seconds_are_unknown_where_nothing_was_produced() {
 }
 
 const WINDOW: Ticks = 100;
+/// When commits were handled, where it matters.
+const START: i64 = 1_700_000_000_000;
 
 /// Samples of a key each second; the status after them, with a commit at each sample.
 fn status_after(samples: &[(i64, i64)]) -> Status {
@@ -206,17 +209,28 @@ fn status_after(samples: &[(i64, i64)]) -> Status {
     let topic: crate::model::Name = "t".into();
     let mut last = 0;
     for (now, (offset, records)) in (0..).step_by(10).zip(samples) {
-        row = Row { committed_offset: *offset, committed_at: i64::from(now) * 100, interval_ms: 1000, ..row };
+        let committed_at = START + i64::from(now) * 100;
+        row = Row { committed_offset: *offset, committed_at, applied: now, interval_ms: 1000, ..row };
         let entry = crate::store::group::Entry { topic: &topic, topic_index: 0, row: &row, rare: None };
         window = Some(match window {
-            None => KeyWindow::first(&entry, *records, now),
-            Some(window) => window.next(&entry, *records, now),
+            None => KeyWindow::first(&entry, 0, Some(*records), now),
+            Some(window) => window.next(&entry, Some(*records), now),
         });
         last = now;
     }
     let records = samples.last().unwrap().1;
-    let lag = Lag { log_start: None, log_end: None, lag: Ok(records), data_lost: false, silent: false, next: None };
-    let context = StatusContext { window: WINDOW, now: last, now_at: i64::from(last) * 100 };
+    let lag = Lag {
+        log_start: None,
+        log_end: None,
+        lag: Ok(records),
+        data_lost: false,
+        silent: false,
+        log_since: 0,
+        next: None,
+    };
+    let ends = Ends::default();
+    let context =
+        StatusContext { ends: &ends, window: WINDOW, now: last, now_at: START + i64::from(last) * 100, load_began: 0 };
     status(&row, &lag, window.as_ref(), context)
 }
 
@@ -250,8 +264,10 @@ fn a_commit_that_went_back_is_a_rewind() {
 
 #[test]
 fn no_commit_for_longer_than_usual_is_stopped() {
-    let behind = Lag { log_start: None, log_end: None, lag: Ok(5), data_lost: false, silent: false, next: None };
-    let at = |now_at| StatusContext { window: WINDOW, now: 0, now_at };
+    let behind =
+        Lag { log_start: None, log_end: None, lag: Ok(5), data_lost: false, silent: false, log_since: 0, next: None };
+    let ends = Ends::default();
+    let at = |after: i64| StatusContext { ends: &ends, window: WINDOW, now: 0, now_at: START + after, load_began: 0 };
     let often = Row { interval_ms: 1000, ..commit(0) };
     assert_eq!(status(&often, &behind, None, at(9_000)), Status::Ok);
     assert_eq!(status(&often, &behind, None, at(11_000)), Status::Stopped);
@@ -273,7 +289,8 @@ fn a_marker_before_the_end_is_lag_but_none_in_time() {
     board.set_silent([(slot, (498, 500))].into());
     let lag = lag_of(&commit(499), &board.current(), 1000);
     assert_eq!((lag.lag, lag.seconds(&board.current(), 1000), lag.silent), (Ok(1), Some(0.0), true));
-    let context = StatusContext { window: 100, now: 1000, now_at: 10_000_000 };
+    let ends = board.current();
+    let context = StatusContext { ends: &ends, window: 100, now: 1000, now_at: START + 10_000_000, load_began: 0 };
     assert_eq!(status(&commit(499), &lag, None, context), Status::Ok, "however long nothing was committed");
     // A record lies between.
     let lag = lag_of(&commit(497), &board.current(), 1000);
@@ -281,4 +298,63 @@ fn a_marker_before_the_end_is_lag_but_none_in_time() {
     // What was true of the end before says nothing of this one.
     observe(&board, 501, 30);
     assert!(!lag_of(&commit(499), &board.current(), 1000).silent);
+}
+
+#[test]
+fn a_commit_is_as_old_as_its_time_tells_and_at_least_as_old_as_when_it_was_seen() {
+    let now_at = 1_700_000_000_000;
+    let day = 86_400_000;
+    let quiet_of = |committed_at, applied| quiet(&Row { committed_at, applied, ..commit(1) }, 50, 1050, now_at);
+    assert_eq!(quiet_of(now_at - 7000, 1000), 7000, "handled before it was seen");
+    for ahead in [now_at - 4999, now_at, now_at + day, now_at + 365_000 * day, i64::MAX] {
+        assert_eq!(quiet_of(ahead, 1000), 5000, "{ahead}");
+    }
+    for unknown in [0, -1, i64::MIN] {
+        assert_eq!(quiet_of(unknown, 1000), 5000, "{unknown}");
+    }
+    assert_eq!(quiet_of(now_at + day, 0), 100_000, "replayed: committed before the load began");
+}
+
+/// A board that listed no topic at `absent_at`, and one at 100, whose ends were asked for each ten seconds from then on.
+fn burst(absent_at: Option<Ticks>, ends: &[i64]) -> Arc<Ends> {
+    let board = EndsBoard::default();
+    if let Some(at) = absent_at {
+        board.set_topics(vec![], at, &std::collections::BTreeMap::new());
+    }
+    let listed = vec![TopicMetadata { name: "t".into(), leaders: vec![Some(1)] }];
+    board.set_topics(listed, 100, &std::collections::BTreeMap::new());
+    for (at, end) in (100..).step_by(100).zip(ends) {
+        observe(&board, *end, at);
+        board.sample(at);
+    }
+    board.current()
+}
+
+#[test]
+fn seconds_are_at_most_the_known_age_of_the_log() {
+    // 100,000 records at once, and one a minute later: its rate would tell of months.
+    let ends = [100_000; 6].into_iter().chain([100_001; 5]).collect::<Vec<_>>();
+    for (ends, committed) in [(&*ends, 100), (&*ends, 99_000), (&ends[..6], 100)] {
+        let now = 100 + 100 * u32::try_from(ends.len()).unwrap();
+        let age = f64::from(now - 20) / 10.0;
+        let known = burst(Some(20), ends);
+        let seconds = lag_of(&commit(committed), &known, now).seconds(&known, now).unwrap();
+        assert!(seconds <= age && seconds >= f64::from(now - 100) / 10.0, "{seconds} of {age}");
+        let unknown = burst(None, ends);
+        assert_eq!(lag_of(&commit(committed), &unknown, now).seconds(&unknown, now), None, "{committed}");
+    }
+    // A steady rate is the better witness within the age.
+    let steady: Vec<i64> = (1..10).map(|round| round * 100).collect();
+    let known = burst(Some(20), &steady);
+    let seconds = lag_of(&commit(50), &known, 900).seconds(&known, 900).unwrap();
+    assert!((seconds - 85.0).abs() < 0.1, "{seconds}");
+}
+
+#[test]
+fn seconds_are_extrapolated_no_further_than_the_samples_can_tell() {
+    // Samples of 10 s, with 100 records.
+    let ends = growing(100, 10_000);
+    let seconds = |committed| lag_of(&commit(committed), &ends, 100).seconds(&ends, 100);
+    assert!(seconds(9000).is_some_and(|seconds| (seconds - 100.0).abs() < 1.0));
+    assert_eq!(seconds(8000), None);
 }

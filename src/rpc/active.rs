@@ -11,7 +11,7 @@ use super::{
 use crate::{
     error::Error,
     facts::{facts, group_fact, is_active, sorted_groups},
-    model::Millis,
+    model::{Millis, shown},
     store::{
         Store,
         cut::{Cut, GroupCut},
@@ -36,7 +36,7 @@ pub(super) fn get_active_consumer(
         .filter(|group| (&*group.cluster.cluster.name, &*group.group.id) > after)
         .filter(|group| search.matches(*group))
         .map(|group| group_fact(&cut, group))
-        .filter(|fact| is_active(fact.members, fact.last_committed_at, &cut, within));
+        .filter(|fact| is_active(fact.members, fact.quiet, within));
     let (mut page, mut consumers, mut edges, mut room) = (vec![], vec![], vec![], PageSize::new(size));
     let mut more = false;
     for fact in active {
@@ -46,7 +46,7 @@ pub(super) fn get_active_consumer(
         }
         let consumer = entry::consumer(&fact);
         room.add(&consumer);
-        let of_group = edges_of(&cut, fact.group);
+        let of_group = edges_of(&cut, fact.group, within);
         // Edges take bytes, but are no items of the page.
         of_group.iter().for_each(|edge| room.add_bytes(edge));
         consumers.push(consumer);
@@ -75,43 +75,56 @@ fn within(within: Option<prost_types::Duration>) -> Result<Millis, Error> {
     }
 }
 
-/// Edges of a group: its partitions by topic and owner, committed or only owned.
-fn edges_of(cut: &Cut, group: GroupCut<'_>) -> Vec<proto::ConsumerEdge> {
-    let mut edges: BTreeMap<(String, String), proto::ConsumerEdge> = BTreeMap::new();
-    let new = |topic: &str, owner: Option<proto::Owner>| proto::ConsumerEdge {
-        cluster: group.cluster.cluster.name.to_string(),
-        group_id: group.group.id.to_string(),
-        topic: topic.to_owned(),
-        owner,
-        ..proto::ConsumerEdge::default()
+/// Edges of a group: its partitions by topic and owner, committed or only owned. Without those that are over: partitions
+/// that no member owns, and that were not committed within `within`.
+fn edges_of(cut: &Cut, group: GroupCut<'_>, within: Millis) -> Vec<proto::ConsumerEdge> {
+    let mut edges: BTreeMap<(String, String), Edge> = BTreeMap::new();
+    let new = |topic: &str, owner: Option<proto::Owner>| Edge {
+        edge: proto::ConsumerEdge {
+            cluster: group.cluster.cluster.name.to_string(),
+            group_id: group.group.id.to_string(),
+            topic: topic.to_owned(),
+            owner,
+            ..proto::ConsumerEdge::default()
+        },
+        is_active: false,
+        last_committed_at: None,
     };
     for fact in facts(cut, group) {
         let owner = fact.owner();
         let member = owner.map(|owner| owner.member_id.to_string()).unwrap_or_default();
-        let edge = edges
+        let Edge { edge, is_active, last_committed_at } = edges
             .entry((fact.entry.topic.to_string(), member))
             .or_insert_with(|| new(fact.entry.topic, owner.map(entry::owner)));
+        *is_active |= owner.is_some() || fact.quiet() <= within;
         edge.partitions.push(fact.entry.row.partition);
         if let Ok(lag) = fact.lag().lag {
             edge.lag = Some(edge.lag.unwrap_or(0).saturating_add(lag));
         }
-        let newest = edge.last_committed_at.as_ref().map(|at| (at.seconds, at.nanos));
-        let at = entry::timestamp(fact.entry.row.committed_at);
-        if newest.is_none_or(|newest| newest < (at.seconds, at.nanos)) {
-            edge.last_committed_at = Some(at);
-        }
+        *last_committed_at = (*last_committed_at).max(shown(fact.entry.row.committed_at));
     }
     for member in group.group.membership().iter().flat_map(|membership| &membership.members) {
         for (topic, partitions) in group.assigned(member.assigned.as_deref().unwrap_or_default()) {
             let key = (topic.to_string(), member.member_id.to_string());
-            let edge = edges.entry(key).or_insert_with(|| new(&topic, Some(entry::owner(member))));
+            let Edge { edge, is_active, .. } =
+                edges.entry(key).or_insert_with(|| new(&topic, Some(entry::owner(member))));
+            *is_active = true;
             edge.partitions.extend(&partitions);
         }
     }
-    let mut edges: Vec<proto::ConsumerEdge> = edges.into_values().collect();
-    for edge in &mut edges {
+    let active = edges.into_values().filter(|edge| edge.is_active);
+    let finish = |Edge { mut edge, last_committed_at, .. }: Edge| {
         edge.partitions.sort_unstable();
         edge.partitions.dedup();
-    }
-    edges
+        edge.last_committed_at = last_committed_at.and_then(entry::timestamp);
+        edge
+    };
+    active.map(finish).collect()
+}
+
+/// An edge that is being summed up.
+struct Edge {
+    edge: proto::ConsumerEdge,
+    is_active: bool,
+    last_committed_at: Option<Millis>,
 }

@@ -6,7 +6,7 @@ use super::proto;
 use crate::{
     facts::{Fact, GroupFact},
     lag::Lag,
-    model::{LagUnknown, Millis, Status},
+    model::{LagUnknown, Millis, Status, shown},
     status,
     store::{
         Store,
@@ -19,10 +19,11 @@ use crate::{
     },
 };
 
-/// Milliseconds as a proto time.
-pub(super) fn timestamp(at: Millis) -> prost_types::Timestamp {
+/// Milliseconds as a proto time; `None` for a time that is shown nowhere.
+pub(super) fn timestamp(at: Millis) -> Option<prost_types::Timestamp> {
+    let at = shown(at)?;
     let nanos = i32::try_from(at.rem_euclid(1000)).unwrap_or(0) * 1_000_000;
-    prost_types::Timestamp { seconds: at.div_euclid(1000), nanos }
+    Some(prost_types::Timestamp { seconds: at.div_euclid(1000), nanos })
 }
 
 pub(super) fn owner(member: &Member) -> proto::Owner {
@@ -51,10 +52,10 @@ pub(super) fn committed(key: Key<'_>, row: &Row, rare: Option<&Rare>) -> proto::
         topic: key.topic.to_owned(),
         partition: row.partition,
         committed_offset: row.committed_offset,
-        committed_at: Some(timestamp(row.committed_at)),
+        committed_at: timestamp(row.committed_at),
         leader_epoch: Some(row.leader_epoch).filter(|epoch| *epoch >= 0),
         metadata: rare.and_then(|rare| rare.metadata.as_deref()).unwrap_or_default().to_owned(),
-        expires_at: rare.and_then(|rare| rare.expires_at).map(timestamp),
+        expires_at: rare.and_then(|rare| rare.expires_at).and_then(timestamp),
         topic_id: rare.and_then(|rare| rare.topic_id).map(|id| id.to_string()),
         log_partition: Some(key.shard.log_partition),
         log_offset: Some(row.log_offset),
@@ -100,15 +101,15 @@ fn lag_unknown(reason: LagUnknown) -> proto::LagUnknown {
 pub(super) fn snapshot(snapshot: &Snapshot) -> proto::Snapshot {
     proto::Snapshot {
         id: snapshot.id.clone(),
-        taken_at: Some(timestamp(snapshot.taken_at)),
+        taken_at: timestamp(snapshot.taken_at),
         clusters: snapshot
             .clusters
             .iter()
             .map(|cluster| proto::ClusterSnapshot {
                 cluster: cluster.cluster.to_string(),
                 complete: cluster.complete,
-                newest_record_at: cluster.newest_record_at.map(timestamp),
-                stale_since: cluster.stale_since.map(timestamp),
+                newest_record_at: cluster.newest_record_at.and_then(timestamp),
+                stale_since: cluster.stale_since.and_then(timestamp),
             })
             .collect(),
     }
@@ -139,7 +140,7 @@ pub(super) fn consumer(fact: &GroupFact<'_>) -> proto::Consumer {
         members: fact.members,
         lag: fact.lag,
         unknown_lag_partitions: fact.unknown_lag_partitions,
-        last_committed_at: fact.last_committed_at.map(timestamp),
+        last_committed_at: fact.last_committed_at.and_then(timestamp),
         active: fact.active,
         status: fact.status.as_str().to_owned(),
         protocol_type: membership.and_then(|of| of.protocol_type.as_ref()).map(ToString::to_string),
@@ -147,7 +148,7 @@ pub(super) fn consumer(fact: &GroupFact<'_>) -> proto::Consumer {
         epoch: membership.and_then(|of| of.epoch),
         max_lag: fact.max_lag,
         max_lag_seconds: fact.max_lag_seconds,
-        members_stale_since: fact.group.group.members_stale_since().map(timestamp),
+        members_stale_since: fact.group.group.members_stale_since().and_then(timestamp),
     }
 }
 
@@ -168,7 +169,7 @@ pub(super) fn cluster_status(store: &Store, cluster: &Arc<Cluster>) -> proto::Cl
         audited_groups: cluster.audit.groups.get(),
         audited_offsets: cluster.audit.keys.get(),
         audit_differences: u64::try_from(cluster.audit.differences().len()).unwrap_or(u64::MAX),
-        history_since: samples.moments().next().map(|(_, oldest)| timestamp(oldest.at)),
+        history_since: samples.moments().next().and_then(|(_, oldest)| timestamp(oldest.at)),
         history_bytes: u64::try_from(samples.bytes).unwrap_or(u64::MAX),
         history_dropped_samples: samples.dropped,
         cluster_id: health.cluster_id.clone(),
@@ -177,7 +178,7 @@ pub(super) fn cluster_status(store: &Store, cluster: &Arc<Cluster>) -> proto::Cl
         reachable: health.reachable,
         ready: health.ready,
         last_error: health.last_error.clone(),
-        stale_since: health.stale_since.map(timestamp),
+        stale_since: health.stale_since.and_then(timestamp),
     }
 }
 
@@ -187,7 +188,7 @@ pub(super) fn history_store(older: &dyn OlderSamples) -> proto::HistoryStore {
         last_error: status.last_error,
         failures: status.failures,
         files_written: status.files,
-        written_to: status.written_to.map(timestamp),
+        written_to: status.written_to.and_then(timestamp),
         skipped: status.skipped.into_iter().collect(),
     }
 }
@@ -204,8 +205,8 @@ fn log_partition(partition: &status::LogPartitionStatus) -> Option<proto::LogPar
         tombstones: partition.tombstones,
         decode_errors: partition.decode_errors.values().sum(),
         unknown_types: partition.unknown_types.values().sum(),
-        last_record_at: partition.last_record_at.map(timestamp),
-        open_transaction_since: partition.open_transaction_since.map(timestamp),
+        last_record_at: partition.last_record_at.and_then(timestamp),
+        open_transaction_since: partition.open_transaction_since.and_then(timestamp),
         last_error: partition.last_error.clone(),
     })
 }

@@ -278,7 +278,7 @@ impl Page {
 
 fn sample(sample: &Sample) -> proto::HistorySample {
     proto::HistorySample {
-        sampled_at: Some(entry::timestamp(sample.at)),
+        sampled_at: entry::timestamp(sample.at),
         committed_offset: sample.committed_offset,
         log_end_offset: sample.log_end_offset,
         lag: sample.lag,

@@ -79,7 +79,13 @@ fn point(
     let topic = ends.topic(&at.topic).map(|topic| &**topic);
     let lag = lag::lag(&at.row, at.rare.as_ref(), shard.key.log_partition, topic, &ends, now);
     let window = windows.group(&found.group).and_then(|windows| windows.at(at.position, at.topic_index, &at.row));
-    let context = StatusContext { window: store.settings().window, now, now_at };
+    let context = StatusContext {
+        ends: &ends,
+        window: store.settings().window,
+        now,
+        now_at,
+        load_began: shard.progress.load_began(),
+    };
     let status = lag::status(&at.row, &lag, window, context);
     let members = found.members.current();
     let owner = members.and_then(|of| of.owner(&at.topic, topic.and_then(|topic| topic.id), at.row.partition));
@@ -95,12 +101,12 @@ fn point_snapshot(store: &Store, cluster: &Cluster) -> proto::Snapshot {
     let now = store.clock.now();
     proto::Snapshot {
         id: store.snapshot_id(now),
-        taken_at: Some(entry::timestamp(now)),
+        taken_at: entry::timestamp(now),
         clusters: vec![proto::ClusterSnapshot {
             cluster: cluster.name.to_string(),
             complete: health.ready,
-            newest_record_at: cluster.newest_record_at().map(entry::timestamp),
-            stale_since: health.stale_since.map(entry::timestamp),
+            newest_record_at: cluster.newest_record_at().and_then(entry::timestamp),
+            stale_since: health.stale_since.and_then(entry::timestamp),
         }],
     }
 }

@@ -59,6 +59,12 @@ pub struct EndValue {
     pub observed_at: Millis,
     /// Why the last question failed; `None` after an answer.
     pub error: Option<EndError>,
+    /// When this process first saw the log: samples of its slot and questions from before concern another log.
+    pub since: Ticks,
+    /// A time at which the log did not exist yet, if one is known.
+    pub absent_at: Option<Ticks>,
+    /// When the log before this one was last seen, if this one took its place.
+    replaced_at: Option<Ticks>,
 }
 
 impl EndValue {
@@ -71,7 +77,15 @@ impl EndValue {
         observed: 0,
         observed_at: 0,
         error: None,
+        since: 0,
+        absent_at: None,
+        replaced_at: None,
     };
+
+    /// Whether an answer with this end is of another log than the answers before: ends do not go back in one log.
+    fn is_replaced_by(&self, end: i64) -> bool {
+        end < self.log_end
+    }
 }
 
 /// Which offset of a log to ask for.
@@ -158,7 +172,9 @@ pub struct Ends {
     silent: Arc<HashMap<u32, (i64, i64)>>,
     values: Vec<EndValue>,
     /// Oldest first, the nearer the denser.
-    pub samples: Vec<Arc<Sample>>,
+    samples: Vec<Arc<Sample>>,
+    /// The newest listing of topics.
+    listed: Option<Ticks>,
     /// The newest metadata refresh.
     refreshed: Option<Ticks>,
     /// The newest refresh that is at least [`DELETED_AFTER`] older.
@@ -192,9 +208,33 @@ impl Ends {
     /// Whether the end of a partition has not moved for a while, by the samples.
     #[must_use]
     pub fn is_quiet(&self, partition: Partition, since: Ticks) -> bool {
-        let at = partition.slot as usize;
-        let before = self.samples.iter().rev().find(|sample| sample.taken <= since);
-        before.and_then(|sample| sample.ends.get(at)).is_some_and(|end| *end == self.value(partition).log_end)
+        let mut before = self.samples_of(partition).rev().skip_while(|(taken, _)| *taken > since);
+        before.next().is_some_and(|(_, end)| end == self.value(partition).log_end)
+    }
+
+    /// The samples of a partition's present log, oldest first: when each was taken, and the log end.
+    pub fn samples_of(&self, partition: Partition) -> impl DoubleEndedIterator<Item = (Ticks, i64)> + '_ {
+        let (slot, since) = (partition.slot as usize, self.value(partition).since);
+        let end = move |sample: &Arc<Sample>| sample.ends.get(slot).copied().filter(|end| *end >= 0);
+        let of_log = self.samples.iter().filter(move |sample| sample.taken >= since);
+        of_log.filter_map(move |sample| Some((sample.taken, end(sample)?)))
+    }
+
+    /// Forgets what is known of the log in a slot, because another one took its place. No sample that was taken, and no
+    /// question that was sent before `from` concerns the new log.
+    fn replace_log(&mut self, slot: u32, from: Ticks, absent_at: Option<Ticks>) {
+        let sampled = self.samples.last().map_or(0, |sample| sample.taken.saturating_add(1));
+        let Some(value) = self.values.get_mut(slot as usize) else { return };
+        let seen = (value.log_end >= 0).then_some(value.observed);
+        *value = EndValue {
+            since: from.max(sampled),
+            absent_at,
+            replaced_at: seen.or(value.replaced_at),
+            ..EndValue::UNKNOWN
+        };
+        if self.silent.contains_key(&slot) {
+            Arc::make_mut(&mut self.silent).remove(&slot);
+        }
     }
 
     fn set(&mut self, topics: BTreeMap<Name, Arc<Topic>>) {
@@ -236,13 +276,9 @@ impl Ends {
     /// Records per second that the partition grew by over the last minute or so of samples.
     #[must_use]
     pub fn produce_rate(&self, partition: Partition, over: Ticks) -> Option<f64> {
-        let end = |sample: &Arc<Sample>| {
-            let end = sample.ends.get(partition.slot as usize).copied().filter(|end| *end >= 0)?;
-            Some((sample.taken, end))
-        };
-        let newest = self.samples.iter().rev().find_map(end)?;
+        let newest = self.samples_of(partition).next_back()?;
         let from = newest.0.saturating_sub(over);
-        let oldest = self.samples.iter().filter(|sample| sample.taken >= from).find_map(end)?;
+        let oldest = self.samples_of(partition).find(|(taken, _)| *taken >= from)?;
         let tenths = newest.0.checked_sub(oldest.0).filter(|tenths| *tenths > 0)?;
         Some(to_f64(newest.1.saturating_sub(oldest.1).max(0)) * 10.0 / f64::from(tenths))
     }
@@ -253,6 +289,15 @@ impl Ends {
 #[expect(clippy::cast_precision_loss, reason = "rates and metrics are floats; offsets beyond 2^53 do not occur")]
 pub fn to_f64(value: i64) -> f64 {
     value as f64
+}
+
+/// The last answer with topic ids: what a changed id is compared with.
+#[derive(Clone, Debug, Default)]
+pub struct IdsSeen {
+    /// When it was asked for.
+    pub asked: Option<Ticks>,
+    /// What the shards had applied by then, by log partition.
+    pub applied: BTreeMap<i32, i64>,
 }
 
 /// Publishes versions of [`Ends`].
@@ -281,11 +326,14 @@ impl EndsBoard {
     /// Takes over the topics of a complete metadata answer.
     ///
     /// What the shards have `applied` when a topic is found deleted belongs to it, and not to a later one of its name.
-    pub fn set_topics(&self, listed: Vec<TopicMetadata>, now: Ticks, applied: &BTreeMap<i32, i64>) {
+    /// `now` is when the answer was asked for. Returns whether a topic that was missing is listed again: it may have been
+    /// made anew.
+    pub fn set_topics(&self, listed: Vec<TopicMetadata>, now: Ticks, applied: &BTreeMap<i32, i64>) -> bool {
+        let mut returned = false;
         self.update(|ends, free| {
             let mut topics = BTreeMap::new();
             let mut deleted = vec![];
-            let mut slots = Slots { values: &mut ends.values, free, now };
+            let mut slots = Slots { values: &mut ends.values, free, now, absent_at: ends.listed };
             let listed: HashMap<Name, TopicMetadata> =
                 listed.into_iter().map(|topic| (Name::clone(&topic.name), topic)).collect();
             for (name, known) in &*ends.topics {
@@ -303,7 +351,9 @@ impl EndsBoard {
                 }
             }
             for (name, metadata) in listed {
-                let mut topic = slots.merge(ends.topics.get(&name), &metadata);
+                let known = ends.topics.get(&name);
+                returned |= known.is_some_and(|topic| topic.missing_since.is_some());
+                let mut topic = slots.merge(known, &metadata);
                 if let Some(earlier) = ends.deleted.get(&name).filter(|_| !ends.topics.contains_key(&name)) {
                     topic = Arc::new(Topic { earlier: Some(Arc::clone(earlier)), ..Topic::clone(&topic) });
                     Arc::make_mut(&mut ends.deleted).remove(&name);
@@ -319,10 +369,12 @@ impl EndsBoard {
                 }
             }
             ends.set(topics);
+            ends.listed = Some(now);
             if ends.refreshed.is_none_or(|before| now.saturating_sub(before) >= DELETED_AFTER) {
                 ends.confirmed = ends.refreshed.replace(now);
             }
         });
+        returned
     }
 
     /// Notes whether the brokers refuse to tell anything of a topic that no listing shows.
@@ -333,7 +385,7 @@ impl EndsBoard {
         }
         self.update(|ends, free| {
             let mut topics = BTreeMap::clone(&ends.topics);
-            let mut slots = Slots { values: &mut ends.values, free, now };
+            let mut slots = Slots { values: &mut ends.values, free, now, absent_at: None };
             let unseen = TopicMetadata { name: Name::clone(name), leaders: vec![] };
             let topic = slots.merge(topics.get(name), &unseen);
             if refused {
@@ -345,9 +397,10 @@ impl EndsBoard {
         });
     }
 
-    /// Takes over topic ids. Where an id changed, what the shards had `applied` when the old one
-    /// was last seen tells its commits from those of the new topic.
-    pub fn set_ids(&self, ids: &HashMap<Name, Uuid>, applied_before: &BTreeMap<i32, i64>) {
+    /// Takes over topic ids. Where an id changed, what the shards had applied when the old one
+    /// was last seen tells its commits from those of the new topic. Returns whether one changed.
+    pub fn set_ids(&self, ids: &HashMap<Name, Uuid>, before: &IdsSeen, now: Ticks) -> bool {
+        let mut replaced = false;
         self.update(|ends, _| {
             let mut topics = BTreeMap::clone(&ends.topics);
             for (name, id) in ids {
@@ -355,24 +408,35 @@ impl EndsBoard {
                 let recreated = topic.id.is_some();
                 let mut next = Topic { id: Some(*id), ..Topic::clone(topic) };
                 if recreated {
-                    next.earlier = Some(Arc::new(applied_before.clone()));
-                    // The new topic has logs of its own.
+                    replaced = true;
+                    next.earlier = Some(Arc::new(before.applied.clone()));
+                    // The new topic has logs of its own, which are younger than what was last seen of the old ones.
                     for partition in &next.partitions {
-                        if let Some(value) = ends.values.get_mut(partition.slot as usize) {
-                            *value = EndValue::UNKNOWN;
-                        }
+                        let absent_at = before.asked.max(ends.value(*partition).replaced_at);
+                        ends.replace_log(partition.slot, now, absent_at);
                     }
                 }
                 *topic = Arc::new(next);
             }
             ends.set(topics);
         });
+        replaced
     }
 
-    /// Takes over answers to one question, sent at `sent`.
-    pub fn observe(&self, kind: EndKind, answers: &[Answer], sent: Ticks, sent_at: Millis) {
+    /// Takes over answers to one question, sent at `sent`. Returns whether one is of another log than those before.
+    pub fn observe(&self, kind: EndKind, answers: &[Answer], sent: Ticks, sent_at: Millis) -> bool {
+        let mut replaced = false;
         self.update(|ends, _| {
             for answer in answers {
+                let Some(value) = ends.values.get(answer.slot as usize).filter(|value| sent >= value.since) else {
+                    continue;
+                };
+                if let (EndKind::High, Ok((end, _))) = (kind, answer.result)
+                    && value.is_replaced_by(end)
+                {
+                    replaced = true;
+                    ends.replace_log(answer.slot, sent, None);
+                }
                 let Some(value) = ends.values.get_mut(answer.slot as usize) else { continue };
                 match (kind, answer.result) {
                     (EndKind::Start, Ok((offset, _))) => value.log_start = offset,
@@ -397,6 +461,7 @@ impl EndsBoard {
                 }
             }
         });
+        replaced
     }
 
     /// Replaces what is known of ends with nothing to read before them.

@@ -163,6 +163,16 @@ pub(super) struct Replayed<'a> {
     pub(super) log_offset: i64,
 }
 
+/// Where a commit was read, and when.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    pub(super) log_offset: i64,
+    /// [`Row::applied`].
+    pub(super) applied: Ticks,
+    /// On the wall clock.
+    pub(super) at: Millis,
+}
+
 /// What the groups of a shard share.
 #[derive(Debug, Default)]
 pub(super) struct Kit {
@@ -171,9 +181,10 @@ pub(super) struct Kit {
 }
 
 /// Half the old, half the new: a few commits settle it. Several commits in one millisecond, and
-/// clocks that go back, say nothing.
-fn smoothed_interval(before: &Row, committed_at: Millis) -> u32 {
-    let Ok(gap) = u32::try_from(committed_at.saturating_sub(before.committed_at)) else { return before.interval_ms };
+/// clocks that go back, say nothing. A commit was handled no later than it was seen, whatever time it tells.
+fn smoothed_interval(before: &Row, committed_at: Millis, seen_at: Millis) -> u32 {
+    let gap = committed_at.min(seen_at).saturating_sub(before.committed_at.min(seen_at));
+    let Ok(gap) = u32::try_from(gap) else { return before.interval_ms };
     match (gap, before.interval_ms) {
         (0, known) => known,
         (gap, 0) => gap,

@@ -138,6 +138,12 @@ impl Progress {
         asked > self.captured.load(Ordering::Relaxed) && self.target().is_some_and(|target| end < target)
     }
 
+    /// When the range of the initial load was asked for: what lies in it was committed before.
+    #[must_use]
+    pub fn load_began(&self) -> Ticks {
+        self.captured.load(Ordering::Relaxed)
+    }
+
     /// The first offset at the start.
     #[must_use]
     pub fn first(&self) -> Option<i64> {

@@ -35,6 +35,14 @@ pub struct Moment {
     pub at: Millis,
 }
 
+impl Moment {
+    /// On the steady clock, in milliseconds.
+    #[must_use]
+    pub fn steady(&self) -> Millis {
+        Millis::from(self.ticks) * 100
+    }
+}
+
 /// The status of a group became another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusChange {
@@ -120,14 +128,13 @@ impl Samples {
             .map(move |(at, moment)| (first.saturating_add(Index::try_from(at).unwrap_or(Index::MAX)), *moment))
     }
 
-    /// Adds the moment of the next sample. Where the wall clock went back, what is kept goes back with it.
+    /// Adds the moment of the next sample. Where the wall clock went back, kept samples that would be too new by it are
+    /// dated by the steady clock.
     pub fn push(&mut self, moment: Moment) {
-        if let Some(newest) = self.newest() {
-            let tenths = i64::from(moment.ticks.saturating_sub(newest.ticks));
-            let (least, expected) = (newest.at + 1, newest.at + tenths * 100);
-            if moment.at < least {
-                let back = expected.max(least) - moment.at;
-                self.moments.iter_mut().for_each(|kept| kept.at -= back);
+        if self.newest().is_some_and(|newest| moment.at <= newest.at) {
+            for kept in &mut self.moments {
+                let since = moment.steady().saturating_sub(kept.steady()).max(1);
+                kept.at = kept.at.min(moment.at.saturating_sub(since));
             }
         }
         self.moments.push_back(moment);
@@ -212,6 +219,10 @@ mod tests {
         times.iter().for_each(|(ticks, at)| samples.push(Moment { ticks: *ticks, at: *at }));
         let at: Vec<Millis> = samples.moments().map(|(_, moment)| moment.at).collect();
         assert_eq!(at, [900_000, 910_000, 920_000, 930_000, 1_940_000]);
+        // Set right again: what was dated right before stays.
+        samples.push(Moment { ticks: 500, at: 950_000 });
+        let at: Vec<Millis> = samples.moments().map(|(_, moment)| moment.at).collect();
+        assert_eq!(at, [900_000, 910_000, 920_000, 930_000, 940_000, 950_000]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tokio::sync::{broadcast, watch};
 use super::{
     commits::{CommitEvent, Rings},
     event::{Change, Event, EventKind, ShardKey},
-    group::{Commit, Group, GroupView, Kit},
+    group::{Commit, Group, GroupView, Kit, Seen},
     held::Held,
     membership::piece::Piece,
     names::Names,
@@ -128,7 +128,7 @@ impl Shard {
         let alike = |left: &Event<'_>, right: &Event<'_>| kind(left) == kind(right) && left.group == right.group;
         for run in events.chunk_by(alike) {
             if run.first().is_some_and(kind) {
-                self.replay(&mut state, run);
+                self.replay(&mut state, run, &now);
             } else {
                 self.apply_each(&mut state, run, live_from, &now);
             }
@@ -282,6 +282,7 @@ impl Shard {
         let view = || ShardView {
             key: self.key.clone(),
             epoch: self.epoch,
+            load_began: self.progress.load_began(),
             sequence: state.sequence,
             groups: state.groups.groups(),
             commits: state.commits.clone(),
@@ -312,7 +313,8 @@ impl Shard {
         let Some(mut group) = self.group_mut(state, event.group) else { return };
         let old_rare = watched.then(|| group.get(key.0, key.1).and_then(|entry| entry.rare.cloned()));
         let intern = |name: &str| self.names.intern(name);
-        let (place, old) = group.commit(key, commit, event.log_offset, applied, intern);
+        let (place, old) =
+            group.commit(key, commit, Seen { log_offset: event.log_offset, applied, at: now.wall }, intern);
         if live {
             group.count_live();
         }

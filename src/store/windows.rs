@@ -3,7 +3,7 @@
 //! A group that committed since the load has a [`KeyWindow`] a row, of at most 64 bytes; the others
 //! cost nothing. Windows are immutable once published, so that a cut holds one version of them.
 
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc};
 
 use hashbrown::HashMap;
 
@@ -16,57 +16,68 @@ use crate::{clock::Ticks, model::Name};
 /// Weight of the newest sample in a rate.
 const RATE_WEIGHT: f64 = 0.3;
 
+/// A time on the steady clock, or never, in 4 bytes.
+type When = Option<NonZeroU32>;
+
+fn when(at: Ticks) -> When {
+    NonZeroU32::new(at.max(1))
+}
+
 /// What the samples of one key say.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct KeyWindow {
     topic_index: u32,
     partition: i32,
+    /// When the log that the samples concern was first seen, see [`EndValue::since`](super::ends::EndValue::since).
+    log: Ticks,
     /// Committed offset at the last sample.
     pub committed_offset: i64,
-    /// Lag at the last sample.
+    /// Lag at the last sample at which it was known.
     pub lag: i64,
-    /// When a sample last had no lag, or began to be taken.
-    pub without_lag: Option<Ticks>,
-    /// When the committed offset last differed from the sample before.
+    /// When a sample last had no lag.
+    pub without_lag: When,
+    /// When the committed offset last differed from the sample before, or samples began to be taken.
     pub moved: Ticks,
     /// When it last went back.
-    pub rewound: Option<Ticks>,
-    /// When the lag last fell.
-    pub fell: Option<Ticks>,
+    pub rewound: When,
+    /// When the lag last fell, or samples began to be taken.
+    pub fell: When,
     /// When the lag last rose.
-    pub rose: Option<Ticks>,
+    pub rose: When,
     rate: f32,
 }
 
 impl KeyWindow {
-    /// The first sample of a key.
+    /// The first sample of a key on a log, with the lag if it is known.
     #[must_use]
-    pub fn first(entry: &Entry<'_>, lag: i64, now: Ticks) -> Self {
+    pub fn first(entry: &Entry<'_>, log: Ticks, lag: Option<i64>, now: Ticks) -> Self {
         Self {
             topic_index: u32::try_from(entry.topic_index).unwrap_or(u32::MAX),
             partition: entry.row.partition,
+            log,
             committed_offset: entry.row.committed_offset,
-            lag,
-            // Nothing is known of the time before: as good as without lag.
-            without_lag: Some(now),
+            lag: lag.unwrap_or(0),
+            without_lag: if lag == Some(0) { when(now) } else { None },
+            // Nothing is known of the time before, so nothing is said against it.
             moved: now,
             rewound: None,
-            fell: None,
+            fell: when(now),
             rose: None,
             rate: f32::NAN,
         }
     }
 
-    /// The window after another sample.
+    /// The window after another sample. An unknown lag is neither a fall nor a rise, nor is it no lag.
     #[must_use]
-    pub fn next(&self, entry: &Entry<'_>, lag: i64, now: Ticks) -> Self {
+    pub fn next(&self, entry: &Entry<'_>, known: Option<i64>, now: Ticks) -> Self {
         let offset = entry.row.committed_offset;
-        let at = |happened: bool, before: Option<Ticks>| if happened { Some(now) } else { before };
+        let lag = known.unwrap_or(self.lag);
+        let at = |happened: bool, before: When| if happened { when(now) } else { before };
         let rate = if offset == self.committed_offset { self.rate } else { self.rate_after(offset, now) };
         Self {
             committed_offset: offset,
             lag,
-            without_lag: at(lag == 0, self.without_lag),
+            without_lag: at(known == Some(0), self.without_lag),
             moved: if offset == self.committed_offset { self.moved } else { now },
             rewound: at(offset < self.committed_offset, self.rewound),
             fell: at(lag < self.lag, self.fell),
@@ -74,6 +85,12 @@ impl KeyWindow {
             rate,
             ..*self
         }
+    }
+
+    /// Whether the samples concern the log that was first seen then.
+    #[must_use]
+    pub fn is_of_log(&self, since: Ticks) -> bool {
+        self.log == since
     }
 
     fn is_of(&self, topic_index: usize, row: &Row) -> bool {

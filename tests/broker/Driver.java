@@ -83,6 +83,7 @@ public class Driver {
             case "stop": workers.remove(text(c, "name")).close(); break;
             case "commit": commit(text(c, "group"), offsets(c)); break;
             case "alter": admin.alterConsumerGroupOffsets(text(c, "group"), offsets(c)).all().get(); break;
+            case "raw_commit": RawCommit.send(admin.describeCluster().nodes().get(), c); break;
             case "delete_offsets": admin.deleteConsumerGroupOffsets(text(c, "group"), offsets(c).keySet()).all().get(); break;
             case "delete_group": admin.deleteConsumerGroups(List.of(text(c, "group"))).all().get(); break;
             case "begin": begin(text(c, "name"), text(c, "group"), offsets(c)); break;

@@ -186,7 +186,7 @@ fn the_tables_have_the_columns_that_users_rely_on() {
         ),
         (
             "lag",
-            "cluster source group_id topic partition committed_offset committed_at log_start_offset log_end_offset lag lag_seconds lag_unknown consume_rate status member_id client_id client_host catch_up_seconds",
+            "cluster source group_id topic partition committed_offset committed_at log_start_offset log_end_offset lag lag_seconds lag_unknown consume_rate status member_id client_id client_host catch_up_seconds active",
         ),
         (
             "groups",

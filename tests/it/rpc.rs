@@ -1,6 +1,7 @@
 //! Every call of the gRPC interface, on a server in this process over the mock Kafka.
 
 mod active;
+mod commits;
 mod consumers;
 pub(crate) mod flight;
 mod history;

@@ -109,16 +109,15 @@ fn markers_before_the_end_have_no_age() {
     assert!(ages(&lab).iter().all(|age| *age == Some(0.0)));
 }
 
-/// A store of one key.
+/// A store of one key: the times of its samples, and its rows.
 #[derive(Debug)]
-struct Kept(Vec<(Millis, Option<Point>)>);
+struct Kept(Vec<Millis>, Vec<(Millis, Option<Point>)>);
 
 impl OlderSamples for Kept {
     fn ask(&self, question: Question) -> Option<Older> {
-        let times = [-240, -180, -120, -60].map(|seconds| START + seconds * 1000);
-        let rows = self.0.clone();
+        let (times, rows) = (self.0.iter().copied(), self.1.clone());
         let key = Archived { group: "g".into(), topic: "orders".into(), partition: 0, rows, stands_for: 3_600_000 };
-        let times = times.into_iter().filter(|at| question.times.contains(at)).collect();
+        let times = times.filter(|at| question.times.contains(at)).collect();
         Some(Older { times, keys: Box::new(std::iter::once(key)) })
     }
 
@@ -135,7 +134,9 @@ fn samples_in_memory_are_told_by_memory_and_those_in_the_store_by_the_store() {
     };
     // A row stands until the next: the end was 100 at -180 s, too.
     let rows = vec![(-240, point(100, 100)), (-120, point(100, 200)), (-60, point(197, 200))];
-    lab.cluster().set_older(Box::new(Kept(rows.into_iter().map(|(at, point)| (START + at * 1000, point)).collect())));
+    let times = [-240, -180, -120, -60].map(|seconds| START + seconds * 1000).into();
+    let rows = rows.into_iter().map(|(at, point)| (START + at * 1000, point)).collect();
+    lab.cluster().set_older(Box::new(Kept(times, rows)));
     lab.commit("g", KEY, 150);
     lab.sample();
     lab.commit("g", KEY, 250);
@@ -143,4 +144,73 @@ fn samples_in_memory_are_told_by_memory_and_those_in_the_store_by_the_store() {
     lab.sample();
     // The few before the last may be markers; in memory the end moves by 2 a second.
     assert_eq!(ages(&lab), [Some(0.0), Some(0.0), Some(60.0), None, Some(75.0), Some(35.0)]);
+}
+
+/// Ages with steps of the wall clock, each before another sample.
+fn ages_over_steps(steps: &[Millis]) -> Vec<Option<f64>> {
+    let mut lab = orders(10);
+    lab.commit("g", KEY, 10);
+    lab.sample();
+    lab.end("orders", 0, 20);
+    lab.sample();
+    for step in steps {
+        lab.clock.set_wall_ahead(*step);
+        lab.sample();
+    }
+    ages(&lab)
+}
+
+#[test]
+fn ages_are_the_same_whatever_the_wall_clock_does() {
+    let (hour, year) = (3_600_000, 365 * 86_400_000);
+    let right = [0.0, 10.0, 20.0, 30.0].map(Some);
+    assert_eq!(ages_over_steps(&[0, 0]), right);
+    for step in [hour, -2 * hour, 10 * year, 400 * year] {
+        assert_eq!(ages_over_steps(&[step, step]), right, "{step}");
+        assert_eq!(ages_over_steps(&[step, 0]), right, "{step} and back");
+    }
+    // Before the samples, too: ten records in the first ten seconds.
+    for step in [0, hour, -2 * hour, 10 * year] {
+        let mut lab = orders(10);
+        lab.commit("g", KEY, 4);
+        lab.sample();
+        lab.clock.set_wall_ahead(step);
+        lab.end("orders", 0, 20);
+        lab.sample();
+        assert_eq!(ages(&lab), [6.0, 16.0].map(Some), "{step}");
+    }
+}
+
+#[test]
+fn the_store_tells_no_age_across_a_step_of_the_clock() {
+    let minute = 60_000;
+    let point = |end| Some(Point { committed_offset: 100, log_end_offset: Some(end), lag: Some(end - 100) });
+    // By sample: when it was taken, and the log end.
+    let told = |samples: &[(Millis, i64)]| {
+        let mut rows: Vec<_> = samples.iter().map(|(at, end)| (START + at * minute, point(*end))).collect();
+        rows.sort_by_key(|(at, _)| *at);
+        let mut lab = orders(300);
+        lab.commit("g", ("orders", 0), 300);
+        lab.cluster().set_older(Box::new(Kept(rows.iter().map(|(at, _)| *at).collect(), rows)));
+        lab.sample();
+        let ages = ages(&lab);
+        ages[..samples.len()].to_vec()
+    };
+    let steady = [(-9, 100), (-8, 200), (-7, 300), (-6, 400), (-5, 500)];
+    assert_eq!(told(&steady), [0.0, 60.0, 120.0, 180.0, 240.0].map(Some));
+    // An hour ahead after three samples: nobody knows, rather than an hour too much.
+    let ahead = [(-69, 100), (-68, 200), (-67, 300), (-6, 400), (-5, 500)];
+    assert_eq!(told(&ahead), [Some(0.0), Some(60.0), Some(120.0), None, None]);
+    // What was passed after the step is known.
+    let after = [(-69, 10), (-68, 20), (-67, 30), (-6, 100), (-5, 200), (-4, 300)];
+    let told_after = told(&after);
+    assert_eq!(told_after[3..], [0.0, 60.0, 120.0].map(Some));
+    // Back by two and a half minutes: samples of before and after lie among each other.
+    let back = told(
+        &[(-9, 100), (-8, 200), (-7, 300), (-6, 400)]
+            .into_iter()
+            .chain([(-8, 500), (-7, 600)].map(|(at, end)| (at, end)))
+            .collect::<Vec<_>>(),
+    );
+    assert!(back.iter().flatten().all(|age| (0.0..=180.0).contains(age)), "{back:?}");
 }

@@ -7,7 +7,7 @@ use super::{
     },
     *,
 };
-use crate::store::ends::to_f64;
+use crate::{model::shown, store::ends::to_f64};
 
 const PARTITION: &[partition::Label] = &[
     ("cluster", |row| name(row.cluster)),
@@ -45,7 +45,7 @@ pub(super) const FAMILIES: &[Family] = &[
         fact.lag_seconds().map(Value::Float)
     }),
     of_offset("offsetd_consumer_committed_timestamp_seconds", "When the commit was handled.", OWN, |fact| {
-        Some(Value::Float(to_f64(fact.entry.row.committed_at) / 1000.0))
+        shown(fact.entry.row.committed_at).map(|at| Value::Float(to_f64(at) / 1000.0))
     }),
     of_offset("offsetd_consumer_status", "1 for the status that the partition has.", WITH_STATUS, |_| Some(integer(1))),
 ];

@@ -53,6 +53,6 @@ fn to_proto(cluster: &Cluster, change: &StatusChange) -> proto::StatusChange {
         group_id: change.group.to_string(),
         from: change.from.as_str().to_owned(),
         to: change.to.as_str().to_owned(),
-        at: Some(entry::timestamp(change.at)),
+        at: entry::timestamp(change.at),
     }
 }

@@ -37,7 +37,7 @@ use crate::{
     store::{
         Store,
         cluster::Cluster,
-        ends::{Answer, EndError, EndKind, TopicMetadata},
+        ends::{Answer, EndError, EndKind, IdsSeen, TopicMetadata},
     },
 };
 
@@ -67,7 +67,7 @@ pub struct Poller {
     next_number: usize,
     due: Due,
     round: Round,
-    ids_asked_at: Option<BTreeMap<i32, i64>>,
+    ids: IdRounds,
     missing: Missing,
     /// The questions that are asked seldom were asked, of known topics.
     asked_low: bool,
@@ -106,6 +106,23 @@ enum Question {
     Ids,
 }
 
+/// The last two rounds of questions for topic ids that were answered. A round may have several answers.
+#[derive(Debug, Default)]
+struct IdRounds {
+    before: IdsSeen,
+    last: IdsSeen,
+}
+
+impl IdRounds {
+    /// Notes an answer to a question sent at `asked`. Returns the round before that question.
+    fn answered(&mut self, asked: Ticks, applied: BTreeMap<i32, i64>) -> &IdsSeen {
+        if self.last.asked != Some(asked) {
+            self.before = std::mem::replace(&mut self.last, IdsSeen { asked: Some(asked), applied });
+        }
+        &self.before
+    }
+}
+
 /// How the questions for log ends went since the last look.
 #[derive(Debug, Default)]
 struct Round {
@@ -137,7 +154,7 @@ impl Poller {
             next_number: 0,
             due: Due { metadata: now, high: now, low: now, ids: now },
             round: Round::default(),
-            ids_asked_at: None,
+            ids: IdRounds::default(),
             missing: Missing::default(),
             asked_low: false,
         })
@@ -184,6 +201,7 @@ impl Poller {
 
     /// Returns when to do it again.
     fn refresh_metadata(&mut self) -> Duration {
+        let asked = self.store.clock.ticks();
         // All topics: asking for one by name could create it on old brokers.
         match self.client.fetch_metadata(None, self.settings.request_timeout) {
             Ok(metadata) => {
@@ -198,7 +216,9 @@ impl Poller {
                 self.cluster.placement.store(placement::of(&metadata, &topics));
                 let log_partitions = topics.iter().find(|topic| &*topic.name == crate::model::OFFSETS_TOPIC);
                 let log_partitions = log_partitions.map_or(0, |topic| topic.leaders.len());
-                self.cluster.ends.set_topics(topics, self.store.clock.ticks(), &self.cluster.applied());
+                if self.cluster.ends.set_topics(topics, asked, &self.cluster.applied()) {
+                    self.due.ids = now();
+                }
                 let ticks = self.store.clock.ticks();
                 self.missing.check(&self.client, &self.cluster, &self.settings, ticks);
                 self.replan();
@@ -300,7 +320,7 @@ impl Poller {
             until.get_or_insert_with(|| now() + GATHER);
             let Some(pending) = self.pending.remove(&reply.number) else { continue };
             match pending.kind {
-                Question::Ids => self.take_ids(reply),
+                Question::Ids => self.take_ids(reply, pending.sent.0),
                 Question::Ends(kind) => {
                     let (ticks, at) = pending.sent;
                     let found = self.take_offsets(kind, ticks, reply);
@@ -311,7 +331,11 @@ impl Poller {
         let mut answers: Vec<_> = answers.into_iter().filter(|(_, answers)| !answers.is_empty()).collect();
         answers.sort_unstable_by_key(|((_, sent, _), _)| *sent);
         for ((kind, sent, sent_at), answers) in answers {
-            self.cluster.ends.observe(kind, &answers, sent, sent_at);
+            if self.cluster.ends.observe(kind, &answers, sent, sent_at) {
+                // Where the new log starts, and whether its topic was made anew.
+                let now = now();
+                (self.due.low, self.due.ids) = (now, now);
+            }
         }
         self.judge_loaded();
     }
@@ -365,7 +389,7 @@ impl Poller {
             .collect()
     }
 
-    fn take_ids(&mut self, reply: Reply) {
+    fn take_ids(&mut self, reply: Reply, asked: Ticks) {
         let Ok(ReplyContent::TopicIds(ids)) = reply.content else {
             self.due.ids = now() + ID_INTERVAL_FAILING;
             return;
@@ -374,8 +398,11 @@ impl Poller {
             .into_iter()
             .filter_map(|(topic, id)| Some((self.store.names().intern(&topic), Uuid(id).known()?)))
             .collect();
-        let before = self.ids_asked_at.replace(self.cluster.applied()).unwrap_or_default();
-        self.cluster.ends.set_ids(&ids, &before);
+        let before = self.ids.answered(asked, self.cluster.applied());
+        if self.cluster.ends.set_ids(&ids, before, self.store.clock.ticks()) {
+            let now = now();
+            (self.due.high, self.due.low) = (now, now);
+        }
     }
 
     /// A round without a single answer means that the cluster cannot be reached.

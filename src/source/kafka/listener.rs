@@ -27,7 +27,7 @@ use crate::{
 
 mod reader;
 
-pub(super) use reader::commit;
+pub(super) use reader::offset_event;
 use reader::{Command, Load, Reader};
 
 /// How often the listener looks whether something changed.

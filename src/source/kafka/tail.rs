@@ -20,6 +20,7 @@ use super::{
     overlay::pace::Pace,
 };
 use crate::{
+    clock::Ticks,
     model::Name,
     store::{
         cluster::Cluster,
@@ -36,10 +37,19 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a topic is left alone that could not be read.
 const REFUSED: Duration = Duration::from_secs(600);
 
+/// The log of a partition, as far as it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Log {
+    slot: u32,
+    /// When it was first seen.
+    since: Ticks,
+    end: i64,
+}
+
 /// What looks found before one end of a partition.
 #[derive(Clone, Copy, Debug)]
 struct Found {
-    end: i64,
+    log: Log,
     /// From this offset on there is nothing to read.
     silent_from: i64,
     /// From this offset on there is.
@@ -47,8 +57,8 @@ struct Found {
 }
 
 impl Found {
-    fn new(end: i64) -> Self {
-        Self { end, silent_from: i64::MAX, records_from: -1 }
+    fn new(log: Log) -> Self {
+        Self { log, silent_from: i64::MAX, records_from: -1 }
     }
 
     fn is_known(&self, from: i64) -> bool {
@@ -93,17 +103,18 @@ impl Tails {
         }
     }
 
-    /// The present end of a partition, and its slot.
-    fn end(&self, topic: &str, partition: i32) -> Option<(u32, i64)> {
+    /// The present log of a partition, if its end is known.
+    fn log(&self, topic: &str, partition: i32) -> Option<Log> {
         let ends = self.cluster.ends.current();
         let partition = *ends.topic(topic)?.partitions.get(usize::try_from(partition).ok()?)?;
-        Some((partition.slot, ends.value(partition).log_end)).filter(|(_, end)| *end >= 0)
+        let value = ends.value(partition);
+        (value.log_end >= 0).then_some(Log { slot: partition.slot, since: value.since, end: value.log_end })
     }
 
     fn is_due(&self, (topic, partition, from): &Tail) -> bool {
-        let Some((_, end)) = self.end(topic, *partition) else { return false };
-        let is_short = (1..=LONGEST).contains(&end.saturating_sub(*from));
-        let found = self.found.get(&(Name::clone(topic), *partition)).filter(|found| found.end == end);
+        let Some(log) = self.log(topic, *partition) else { return false };
+        let is_short = (1..=LONGEST).contains(&log.end.saturating_sub(*from));
+        let found = self.found.get(&(Name::clone(topic), *partition)).filter(|found| found.log == log);
         let known = found.is_some_and(|found| found.is_known(*from));
         is_short && !known && !self.refused.contains_key(topic)
     }
@@ -124,12 +135,12 @@ impl Tails {
                 return;
             }
             self.pace.count(now());
-            let Some((_, end)) = self.end(topic, *partition) else { continue };
-            match look(&client, topic, *partition, *from, end) {
+            let Some(log) = self.log(topic, *partition) else { continue };
+            match look(&client, topic, *partition, *from, log.end) {
                 Ok(silent) => {
-                    let found = self.found.entry((Name::clone(topic), *partition)).or_insert(Found::new(end));
-                    if found.end != end {
-                        *found = Found::new(end);
+                    let found = self.found.entry((Name::clone(topic), *partition)).or_insert(Found::new(log));
+                    if found.log != log {
+                        *found = Found::new(log);
                     }
                     found.add(*from, silent);
                 }
@@ -152,9 +163,9 @@ impl Tails {
     fn publish(&mut self) {
         let mut silent = HashMap::new();
         for ((topic, partition), found) in std::mem::take(&mut self.found) {
-            let Some((slot, _)) = self.end(&topic, partition).filter(|(_, end)| *end == found.end) else { continue };
-            if found.silent_from < found.end {
-                silent.insert(slot, (found.silent_from, found.end));
+            let Some(log) = self.log(&topic, partition).filter(|log| *log == found.log) else { continue };
+            if found.silent_from < log.end {
+                silent.insert(log.slot, (found.silent_from, log.end));
             }
             self.found.insert((topic, partition), found);
         }

@@ -38,6 +38,9 @@ impl Table for LagTable {
                 "Time until there is no lag, at the present rates (s); NULL when it shrinks by no more than chance, or unknown",
                 |row| row.catch_up_seconds(),
             )
+            .boolean("active", "The partition has an owner now, or was committed within lag.active_within", |row| {
+                row.is_active()
+            })
     }
 
     fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted, mut take: impl FnMut(Fact<'a>) -> Flow) -> Flow {

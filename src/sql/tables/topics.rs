@@ -7,7 +7,7 @@ use super::super::{
     wanted::Wanted,
 };
 use crate::{
-    facts::is_active,
+    facts::{is_active, quiet},
     lag::RATE_OVER,
     model::Name,
     store::{cut::ClusterCut, ends::Topic},
@@ -79,9 +79,9 @@ fn readers(unit: Unit<'_>) -> HashMap<&Name, (i32, i32)> {
     let mut readers: HashMap<&Name, (i32, i32)> = HashMap::new();
     for group in unit.cluster.groups() {
         let members = group.group.membership().map_or(0, |membership| membership.members.len());
-        let last = group.group.entries().map(|entry| entry.row.committed_at).max();
+        let last = group.group.entries().map(|entry| quiet(unit.cut, group, &entry)).min();
         let members = i32::try_from(members).unwrap_or(i32::MAX);
-        let active = is_active(members, last, unit.cut, unit.cut.settings.active_within);
+        let active = is_active(members, last, unit.cut.settings.active_within);
         for (topic, _) in group.group.topic_counts() {
             let (groups, active_groups) = readers.entry(topic).or_default();
             *groups += 1;

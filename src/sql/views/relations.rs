@@ -10,17 +10,17 @@ pub(super) const VIEW: Definition = Definition {
     comment: "One row per group, topic and member that holds partitions of it, active or not",
     sql: "\
 WITH held AS (
-    SELECT cluster, group_id, topic, partition, member_id, committed_offset, lag, committed_at FROM lag
+    SELECT cluster, group_id, topic, partition, member_id, committed_offset, lag, committed_at, active FROM lag
     UNION ALL
-    SELECT cluster, group_id, topic, partition, member_id, NULL, NULL, NULL FROM assignments WHERE kind = 'current'
+    SELECT cluster, group_id, topic, partition, member_id, NULL, NULL, NULL, true FROM assignments WHERE kind = 'current'
 ), edges AS (
     SELECT cluster, group_id, topic, member_id, CAST(count(DISTINCT partition) AS INT) AS partitions, sum(lag) AS lag,
            CAST(count(committed_offset) - count(lag) AS INT) AS unknown_lag_partitions,
-           max(committed_at) AS last_committed_at
+           max(committed_at) AS last_committed_at, bool_or(active) AS active
     FROM held GROUP BY cluster, group_id, topic, member_id
 )
 SELECT e.cluster, e.group_id, e.topic, e.partitions, e.member_id, m.instance_id, m.client_id, m.client_host,
-       e.lag, e.unknown_lag_partitions, e.last_committed_at
+       e.lag, e.unknown_lag_partitions, e.last_committed_at, e.active
 FROM edges e
 LEFT JOIN members m ON m.cluster = e.cluster AND m.group_id = e.group_id AND m.member_id = e.member_id",
     columns: COLUMNS,
@@ -38,4 +38,5 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
     ("lag", "Sum of the known lags of these partitions"),
     ("unknown_lag_partitions", "Committed ones of these whose lag is not known"),
     ("last_committed_at", "The newest commit to these partitions (UTC)"),
+    ("active", "The member holds the partitions now, or one was committed within lag.active_within"),
 ];

@@ -10,21 +10,28 @@ pub(super) struct Slots<'a> {
     pub(super) values: &'a mut Vec<EndValue>,
     pub(super) free: &'a mut VecDeque<(u32, Ticks)>,
     pub(super) now: Ticks,
+    /// When the partitions that are new were not there yet, if that is known.
+    pub(super) absent_at: Option<Ticks>,
 }
 
 impl Slots<'_> {
     pub(super) fn merge(&mut self, known: Option<&Arc<Topic>>, metadata: &TopicMetadata) -> Arc<Topic> {
-        let known_partitions = known.map(|topic| &*topic.partitions).unwrap_or_default();
+        let before = known.map(|topic| &*topic.partitions).unwrap_or_default();
+        // A topic that was missing for a moment, and whose id is not known, may have been made anew.
+        let may_be_new = known.is_some_and(|topic| topic.missing_since.is_some() && topic.id.is_none());
+        let kept = if may_be_new { &[] } else { before };
+        // A topic that was hidden, or missing in one answer, may have been there all the time.
+        let absent_at = self.absent_at.filter(|_| !may_be_new && !known.is_some_and(|topic| topic.refused));
         let partitions: Vec<Partition> = metadata
             .leaders
             .iter()
             .enumerate()
             .map(|(number, leader)| Partition {
                 leader: *leader,
-                slot: known_partitions.get(number).map_or_else(|| self.acquire(), |partition| partition.slot),
+                slot: kept.get(number).map_or_else(|| self.acquire(absent_at), |partition| partition.slot),
             })
             .collect();
-        self.release(known_partitions.get(partitions.len()..).unwrap_or_default());
+        self.release(before.get(partitions.len().min(kept.len())..).unwrap_or_default());
         match known {
             Some(topic) if topic.partitions == partitions && topic.missing_since.is_none() => Arc::clone(topic),
             Some(topic) => Arc::new(Topic { partitions, refused: false, missing_since: None, ..Topic::clone(topic) }),
@@ -39,15 +46,19 @@ impl Slots<'_> {
         }
     }
 
-    fn acquire(&mut self) -> u32 {
+    fn acquire(&mut self, absent_at: Option<Ticks>) -> u32 {
+        let unseen = EndValue { since: self.now, absent_at, ..EndValue::UNKNOWN };
         let reusable = |freed: &Ticks| self.now.saturating_sub(*freed) > SAMPLE_SPAN;
         if let Some((slot, freed)) = self.free.pop_front() {
             if reusable(&freed) {
+                if let Some(value) = self.values.get_mut(slot as usize) {
+                    *value = unseen;
+                }
                 return slot;
             }
             self.free.push_front((slot, freed));
         }
-        self.values.push(EndValue::UNKNOWN);
+        self.values.push(unseen);
         u32::try_from(self.values.len().saturating_sub(1)).unwrap_or(u32::MAX)
     }
 

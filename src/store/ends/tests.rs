@@ -42,19 +42,27 @@ fn partitions_added_later_keep_the_values_of_the_first() {
     let ends = board.current();
     let partitions = &ends.topic("t").unwrap().partitions;
     assert_eq!(ends.value(partitions[0]).log_end, 7);
-    assert_eq!(ends.value(partitions[2]), EndValue::UNKNOWN);
+    let added = ends.value(partitions[2]);
+    assert_eq!(
+        (added.log_end, added.since, added.absent_at),
+        (-1, 5, Some(0)),
+        "it was not there at the first listing"
+    );
 }
 
 #[test]
 fn a_new_topic_id_forgets_the_ends_and_remembers_whose_commits_were_before() {
     let board = board(&[("t", 1)]);
     let slot = board.current().topic("t").unwrap().partitions[0].slot;
-    board.set_ids(&[("t".into(), Uuid([1; 16]))].into(), &BTreeMap::new());
+    board.set_ids(&[("t".into(), Uuid([1; 16]))].into(), &IdsSeen::default(), 0);
     board.observe(EndKind::High, &[Answer { slot, result: Ok((7, 0)) }], 1, 100);
-    board.set_ids(&[("t".into(), Uuid([2; 16]))].into(), &[(3, 99)].into());
+    let before = IdsSeen { asked: Some(0), applied: [(3, 99)].into() };
+    board.set_ids(&[("t".into(), Uuid([2; 16]))].into(), &before, 9);
     let ends = board.current();
     let topic = ends.topic("t").unwrap();
-    assert_eq!(ends.value(topic.partitions[0]), EndValue::UNKNOWN);
+    let value = ends.value(topic.partitions[0]);
+    assert_eq!((value.log_end, value.observed, value.since), (-1, 0, 9));
+    assert_eq!(value.absent_at, Some(0), "the old id was seen then");
     assert_eq!(topic.earlier.as_ref().unwrap()[&3], 99);
 }
 
@@ -95,6 +103,99 @@ fn what_was_committed_to_a_deleted_topic_is_not_of_a_later_one_of_its_name() {
     assert_eq!(earlier.unwrap()[&7], 20, "what was applied when it was found deleted");
     // A later refresh and the new id change nothing of that.
     board.set_topics(vec![topic("t", 1)], 180, &[(7, 40)].into());
-    board.set_ids(&[("t".into(), Uuid([1; 16]))].into(), &[(7, 35)].into());
+    let before = IdsSeen { asked: Some(175), applied: [(7, 35)].into() };
+    board.set_ids(&[("t".into(), Uuid([1; 16]))].into(), &before, 185);
     assert_eq!(board.current().topic("t").unwrap().earlier.as_ref().unwrap()[&7], 20);
+}
+
+/// Polls a partition each second: ends by second.
+fn poll(board: &EndsBoard, slot: u32, from: Ticks, ends: &[i64]) {
+    for (at, end) in (from..).step_by(10).zip(ends) {
+        board.observe(EndKind::High, &[Answer { slot, result: Ok((*end, 0)) }], at, 0);
+        board.sample(at);
+    }
+}
+
+#[test]
+fn the_samples_of_a_log_that_was_replaced_are_not_those_of_the_new_one() {
+    // By another id, and by an end that went back.
+    for by_id in [true, false] {
+        let board = board(&[("t", 1), ("other", 1)]);
+        let partition = board.current().topic("t").unwrap().partitions[0];
+        let other = board.current().topic("other").unwrap().partitions[0];
+        board.set_ids(&[("t".into(), Uuid([1; 16]))].into(), &IdsSeen::default(), 0);
+        poll(&board, other.slot, 0, &[5]);
+        poll(&board, partition.slot, 0, &[100, 200, 300, 400]);
+        board.set_silent([(partition.slot, (399, 400)), (other.slot, (4, 5))].into());
+        assert_eq!(board.current().silent_tail(partition), 1);
+        if by_id {
+            board.set_ids(&[("t".into(), Uuid([2; 16]))].into(), &IdsSeen::default(), 35);
+            // Asked for before, of whichever log.
+            board.observe(EndKind::High, &[Answer { slot: partition.slot, result: Ok((400, 0)) }], 34, 0);
+            assert_eq!(board.current().value(partition).log_end, -1);
+        }
+        poll(&board, partition.slot, 40, &[33, 66, 99, 132]);
+        let ends = board.current();
+        let samples: Vec<i64> = ends.samples_of(partition).map(|(_, end)| end).collect();
+        assert!(samples.iter().all(|end| *end <= 132) && samples.len() >= 3, "{samples:?}");
+        assert!((ends.produce_rate(partition, 600).unwrap() - 33.0).abs() < 0.1);
+        assert_eq!((ends.silent_tail(partition), ends.silent_tail(other)), (0, 1));
+        assert!(ends.samples_of(other).next().is_some(), "other partitions keep theirs");
+    }
+}
+
+#[test]
+fn a_late_answer_of_a_slow_broker_brings_no_sample_of_the_old_log_into_the_new_one() {
+    let board = board(&[("t", 1), ("quick", 1)]);
+    let slot = |name: &str| board.current().topic(name).unwrap().partitions[0].slot;
+    let (slow, quick) = (slot("t"), slot("quick"));
+    let answer = |slot, end, sent| board.observe(EndKind::High, &[Answer { slot, result: Ok((end, 0)) }], sent, 0);
+    for at in [0, 10] {
+        answer(slow, 900, at);
+        answer(quick, 1, at);
+        board.sample(at);
+    }
+    // The quick broker answers a question of 20 and one of 30 before the slow one answers that of 20.
+    answer(quick, 1, 20);
+    board.sample(20);
+    answer(quick, 1, 30);
+    board.sample(30);
+    assert!(answer(slow, 5, 20), "the end went back");
+    answer(slow, 38, 40);
+    board.sample(40);
+    let ends = board.current();
+    let partition = ends.topic("t").unwrap().partitions[0];
+    assert!(ends.samples_of(partition).all(|(_, end)| end < 900));
+}
+
+#[test]
+fn a_topic_that_is_listed_again_may_be_another() {
+    let board = board(&[("known", 1), ("unknown", 1)]);
+    let partition = |name: &str| board.current().topic(name).unwrap().partitions[0];
+    board.set_ids(&[("known".into(), Uuid([1; 16]))].into(), &IdsSeen::default(), 0);
+    for name in ["known", "unknown"] {
+        poll(&board, partition(name).slot, 0, &[100, 200]);
+    }
+    board.set_topics(vec![], 20, &BTreeMap::new());
+    let listed = || vec![topic("known", 1), topic("unknown", 1)];
+    assert!(board.set_topics(listed(), 30, &BTreeMap::new()), "their ids are to be asked for");
+    assert!(!board.set_topics(listed(), 40, &BTreeMap::new()));
+    let ends = board.current();
+    assert_eq!(ends.samples_of(partition("known")).count(), 2, "its id will tell");
+    assert_eq!(ends.samples_of(partition("unknown")).count(), 0);
+    assert_eq!(ends.value(partition("unknown")).absent_at, None, "it may have been there all the time");
+}
+
+#[test]
+fn a_new_log_is_younger_than_the_last_listing_without_it() {
+    let board = board(&[("t", 1)]);
+    board.set_topics(vec![topic("t", 2), topic("new", 1)], 70, &BTreeMap::new());
+    let ends = board.current();
+    let absent = |name: &str, at: usize| ends.value(ends.topic(name).unwrap().partitions[at]).absent_at;
+    assert_eq!((absent("t", 0), absent("t", 1), absent("new", 0)), (None, Some(0), Some(0)));
+    // One that was hidden may be old.
+    board.set_refused(&"hidden".into(), true, 80);
+    board.set_topics(vec![topic("t", 2), topic("hidden", 1)], 90, &BTreeMap::new());
+    let ends = board.current();
+    assert_eq!(ends.value(ends.topic("hidden").unwrap().partitions[0]).absent_at, None);
 }

@@ -2,6 +2,11 @@ use super::*;
 use crate::store::held::make_mut;
 use std::{collections::BTreeMap, ops::ControlFlow};
 
+/// Long after any time that a commit tells here.
+fn seen(log_offset: i64) -> Seen {
+    Seen { log_offset, applied: 0, at: Millis::MAX }
+}
+
 fn commit(offset: i64) -> Commit<'static> {
     Commit {
         committed_offset: offset,
@@ -42,10 +47,10 @@ fn a_row_takes_44_bytes() {
 fn a_pinned_view_does_not_move() {
     let (mut group, kit) = (Owned::new(), Kit::default());
     for partition in 0..3000 {
-        group.group(&kit).commit(("t", partition), &commit(1), 0, 0, |name| name.into());
+        group.group(&kit).commit(("t", partition), &commit(1), seen(0), |name| name.into());
     }
     let pinned = Arc::clone(&group.view);
-    group.group(&kit).commit(("t", 5), &commit(2), 1, 0, |name| name.into());
+    group.group(&kit).commit(("t", 5), &commit(2), seen(1), |name| name.into());
     group.group(&kit).remove("t", 6);
     assert_eq!((contents(&pinned)[&("t".into(), 5)], pinned.len()), (1, 3000));
     assert_eq!((contents(&group.view)[&("t".into(), 5)], group.view.len()), (2, 2999));
@@ -66,10 +71,12 @@ fn commits_and_removals_in_any_order_leave_what_a_map_would() {
             assert_eq!(removed, expected.remove(&(topic, partition)));
         } else {
             let metadata = if step % 3 == 0 { "m" } else { "" };
-            let (_, before) =
-                group
-                    .group(&kit)
-                    .commit((&topic, partition), &Commit { metadata, ..commit(step) }, step, 0, |name| name.into());
+            let (_, before) = group.group(&kit).commit(
+                (&topic, partition),
+                &Commit { metadata, ..commit(step) },
+                seen(step),
+                |name| name.into(),
+            );
             let group = group.group(&kit);
             let found = group.get(&topic, partition).unwrap();
             assert_eq!(found.rare.is_some(), step % 3 == 0);
@@ -85,7 +92,7 @@ fn commits_and_removals_in_any_order_leave_what_a_map_would() {
 fn the_usual_interval_settles_on_that_of_the_commits() {
     let (mut group, kit) = (Owned::new(), Kit::default());
     for hour in 0..10 {
-        group.group(&kit).commit(("t", 0), &commit(hour * 3_600_000), hour, 0, |name| name.into());
+        group.group(&kit).commit(("t", 0), &commit(hour * 3_600_000), seen(hour), |name| name.into());
     }
     let interval = group.group(&kit).get("t", 0).unwrap().row.interval_ms;
     assert!((3_590_000..=3_600_000).contains(&interval), "{interval}");
@@ -96,7 +103,7 @@ fn a_group_is_found_alike_with_few_rows_and_with_many() {
     let (mut group, kit) = (Owned::new(), Kit::default());
     for count in 0..200 {
         let topic = format!("t{}", count % 20);
-        group.group(&kit).commit((&topic, count), &commit(i64::from(count)), 0, 0, |name| name.into());
+        group.group(&kit).commit((&topic, count), &commit(i64::from(count)), seen(0), |name| name.into());
         for each in [0, count / 2, count] {
             let found = group.group(&kit).get(&format!("t{}", each % 20), each).map(|entry| entry.row.committed_offset);
             assert_eq!(found, Some(i64::from(each)), "of {count}");
@@ -115,7 +122,7 @@ fn parts_of_a_large_group_give_each_offset_once() {
     let (mut group, kit) = (Owned::new(), Kit::default());
     let rows = 3 * CHUNK_ROWS + 17;
     for partition in 0..i32::try_from(rows).unwrap() {
-        group.group(&kit).commit(("t", partition), &commit(1), 0, 0, |name| name.into());
+        group.group(&kit).commit(("t", partition), &commit(1), seen(0), |name| name.into());
     }
     let view = &group.view;
     for part in [1, 100, CHUNK_ROWS - 1, CHUNK_ROWS, CHUNK_ROWS + 1, 2 * CHUNK_ROWS, rows, usize::MAX] {

@@ -3,11 +3,10 @@
 use std::{iter::Peekable, sync::Arc};
 
 use super::{
-    CHUNK_ROWS, Chunk, Commit, Entry, GroupView, Index, Kit, Rare, Replayed, Row, Topic, make_room, place_of,
+    CHUNK_ROWS, Chunk, Commit, Entry, GroupView, Index, Kit, Rare, Replayed, Row, Seen, Topic, make_room, place_of,
     smoothed_interval,
 };
 use crate::{
-    clock::Ticks,
     model::{Millis, Name},
     store::{
         held::{leave, make_mut},
@@ -39,11 +38,10 @@ impl Group<'_> {
         &mut self,
         (topic, partition): (&str, i32),
         commit: &Commit<'_>,
-        log_offset: i64,
-        applied: Ticks,
+        seen: Seen,
         intern: impl FnOnce(&str) -> Name,
     ) -> (u32, Option<Row>) {
-        let mut row = Row::of(commit, partition, log_offset, applied);
+        let mut row = Row::of(commit, partition, seen.log_offset, seen.applied);
         let rare = Rare::of(commit);
         row.topic = self.topic(topic, intern);
         let known = self.index.row(self.view, &self.kit.hasher, row.topic, partition);
@@ -51,7 +49,7 @@ impl Group<'_> {
         let topic = row.topic;
         let index = match known {
             Some(index) => {
-                row.interval_ms = before.map_or(0, |before| smoothed_interval(&before, row.committed_at));
+                row.interval_ms = before.map_or(0, |before| smoothed_interval(&before, row.committed_at, seen.at));
                 self.set(index, row, rare);
                 index
             }
@@ -61,24 +59,26 @@ impl Group<'_> {
         (index, before)
     }
 
-    /// Sets the committed offsets of keys. Returns how many are new.
+    /// Sets the committed offsets of keys, seen at a time on the wall clock. Returns how many are new.
     pub(in super::super) fn replay<'c>(
         &mut self,
         commits: impl Iterator<Item = Replayed<'c>>,
+        at: Millis,
         intern: impl Fn(&str) -> Name,
     ) -> usize {
         let (mut commits, mut new) = (commits.peekable(), 0);
         while let Some(Replayed { topic, partition, commit, log_offset }) = commits.next() {
-            let (_, before) = self.commit((topic, partition), commit, log_offset, 0, &intern);
+            let seen = Seen { log_offset, applied: 0, at };
+            let (_, before) = self.commit((topic, partition), commit, seen, &intern);
             new += usize::from(before.is_none());
-            self.replay_in_order(&mut commits);
+            self.replay_in_order(&mut commits, at);
         }
         new
     }
 
     /// As long as commits come in the order of the rows of a chunk, and the chunk lasts: that is made the writer's own
     /// once, and no key is looked for.
-    fn replay_in_order<'c>(&mut self, commits: &mut Peekable<impl Iterator<Item = Replayed<'c>>>) {
+    fn replay_in_order<'c>(&mut self, commits: &mut Peekable<impl Iterator<Item = Replayed<'c>>>, seen_at: Millis) {
         let (number, mut at) = self.index.next_place();
         let GroupView { topics, chunks, .. } = &mut *self.view;
         let Some(chunk) = chunks.get_mut(number) else { return };
@@ -97,7 +97,7 @@ impl Group<'_> {
         {
             let Some(row) = chunk.rows.get_mut(at) else { break };
             last_topic = row.topic;
-            let interval_ms = smoothed_interval(row, commit.committed_at);
+            let interval_ms = smoothed_interval(row, commit.committed_at, seen_at);
             *row = Row { topic: last_topic, interval_ms, ..Row::of(commit, partition, log_offset, 0) };
             chunk.set_rare(at, Rare::of(commit));
             at += 1;

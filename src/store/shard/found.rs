@@ -7,7 +7,7 @@ use super::super::{
     membership::log::Members,
 };
 use super::directory::Groups;
-use crate::model::Name;
+use crate::{clock::Ticks, model::Name};
 
 /// One committed offset, copied out. `entry` is `None` where the group has no such key.
 #[derive(Clone, Debug)]
@@ -44,6 +44,8 @@ pub struct ShardView {
     pub key: ShardKey,
     /// Which incarnation of the shard.
     pub epoch: u64,
+    /// When its load began: what it replayed was committed before.
+    pub load_began: Ticks,
     /// Number of the last change.
     pub sequence: u64,
     /// The groups.

@@ -6,12 +6,12 @@ use super::{
         event::{Event, EventKind},
         group::Replayed,
     },
-    Shard, State,
+    Now, Shard, State,
 };
 
 impl Shard {
     /// Applies commits of one group.
-    pub(super) fn replay(&self, state: &mut State, run: &[Event<'_>]) {
+    pub(super) fn replay(&self, state: &mut State, run: &[Event<'_>], now: &Now) {
         let (Some(first), Some(last)) = (run.first(), run.last()) else { return };
         let Some(mut group) = self.group_mut(state, first.group) else { return };
         let commits = run.iter().filter_map(|event| match &event.kind {
@@ -20,7 +20,7 @@ impl Shard {
             }
             EventKind::Delete { .. } | EventKind::Classic(_) | EventKind::Piece(..) => None,
         });
-        let new = group.replay(commits, |name| self.names.intern(name));
+        let new = group.replay(commits, now.wall, |name| self.names.intern(name));
         state.groups.count_new(new);
         state.sequence += run.len() as u64;
         state.read_to = last.log_offset + 1;

@@ -1,5 +1,6 @@
 //! GetActiveConsumer: active groups and the edges of their graph.
 
+use offsetd::demo::records::Commit;
 use offsetd::rpc::proto::{ConsumerEdge, GetActiveConsumerRequest, GetActiveConsumerResponse};
 use serde_json::{Value, json};
 use tonic::{Code, Status};
@@ -83,6 +84,47 @@ fn within_says_how_long_a_commit_counts_and_members_always_do() {
     let all = "audit billing gone idle members-only";
     assert_eq!(ids(&get(&lab, within(LONG_AGO * 2)).unwrap()), all);
     assert_eq!(ids(&get(&lab, within(i64::MAX)).unwrap()), all);
+}
+
+#[test]
+fn relations_that_are_over_are_no_edges() {
+    let lab = shop();
+    // Active by other topics: these it left long ago. A commit time ahead of the clock makes no relation last.
+    let long_ago = lab.clock.now() - LONG_AGO;
+    for (group, topic, partition) in [("audit", "payments", 1), ("billing", "orders", 2)] {
+        lab.writer.commit(&Commit::new(group, topic, partition, 2, long_ago)).unwrap();
+    }
+    lab.settle();
+    let edges = |request| -> Vec<(String, String, String)> {
+        let edges = get(&lab, request).unwrap().edges;
+        let parts = |of: &ConsumerEdge| {
+            let (group, topic, owner, ..) = edge(of);
+            (group.to_owned(), topic.to_owned(), owner.to_owned())
+        };
+        edges.iter().map(parts).filter(|(group, ..)| group == "audit" || group == "billing").collect()
+    };
+    let all = [
+        ("audit", "orders", ""),
+        ("audit", "payments", ""),
+        ("billing", "orders", ""),
+        ("billing", "orders", "c1"),
+        ("billing", "payments", ""),
+    ];
+    let all = all.map(|(group, topic, owner)| (group.to_owned(), topic.to_owned(), owner.to_owned()));
+    let active = [0, 3, 4].map(|at| all[at].clone());
+    assert_eq!(edges(GetActiveConsumerRequest::default()), active);
+    assert_eq!(edges(within(LONG_AGO * 2)), all);
+    assert_eq!(edges(within(LATELY / 2)), [all[3].clone()], "owned, whenever it was committed");
+    let view = |name: &str| {
+        let sql = format!(
+            "SELECT group_id, topic, coalesce(client_id, '') AS client FROM {name} \
+                           WHERE group_id IN ('audit', 'billing') ORDER BY 1, 2, 3"
+        );
+        let text = |row: &Value, name: &str| row[name].as_str().unwrap().to_owned();
+        let rows = lab.sql(&sql).rows;
+        rows.iter().map(|row| (text(row, "group_id"), text(row, "topic"), text(row, "client"))).collect::<Vec<_>>()
+    };
+    assert_eq!((view("active_consumers"), view("relations")), (active.to_vec(), all.to_vec()));
 }
 
 #[test]

@@ -16,7 +16,10 @@ use super::super::{
     ffi::{Batch, Content, Fetcher, Message, describe},
 };
 use crate::{
-    decode::{self, Record},
+    decode::{
+        self, Record,
+        schema::{OffsetCommitKey, OffsetCommitValue},
+    },
     model::{Name, OFFSETS_TOPIC},
     store::{
         Store,
@@ -202,12 +205,7 @@ impl Applier<'_> {
         });
         let (group, kind) = match decoded.map(|(record, _)| record) {
             Ok(Record::OffsetCommit { key, value, .. }) => {
-                let (topic, partition) = (key.topic, key.partition);
-                let kind = match value {
-                    None => EventKind::Delete { topic, partition },
-                    Some(value) => EventKind::Commit { topic, partition, commit: commit(&value.value) },
-                };
-                (key.group, kind)
+                (key.group, offset_event(&key, value.as_ref().map(|value| &value.value)))
             }
             Ok(Record::GroupMetadata { key, value }) => {
                 let intern = |text: &str| self.store.names().intern(text);
@@ -232,7 +230,8 @@ impl Applier<'_> {
             }
         };
         // Only deletions show the record's time; asking for it is a call into C.
-        let at = if value.is_none() { message.timestamp().unwrap_or(0) } else { 0 };
+        let is_deletion = value.is_none() || matches!(kind, EventKind::Delete { .. });
+        let at = if is_deletion { message.timestamp().unwrap_or(0) } else { 0 };
         let config = &self.cluster.config;
         let wanted = config.groups.accepts(group)
             && match &kind {
@@ -243,16 +242,23 @@ impl Applier<'_> {
     }
 }
 
-/// What a commit's record says.
-pub(in super::super) fn commit<'m>(value: &decode::schema::OffsetCommitValue<'m>) -> Commit<'m> {
-    Commit {
+/// Returns the event of an offset record: a commit, or the removal of the offset. A committed offset below 0 removes the
+/// offset too, because Kafka's clients and tools take it for none (`ListConsumerGroupOffsetsHandler`).
+pub(in super::super) fn offset_event<'m>(
+    key: &OffsetCommitKey<'m>,
+    value: Option<&OffsetCommitValue<'m>>,
+) -> EventKind<'m> {
+    let (topic, partition) = (key.topic, key.partition);
+    let Some(value) = value.filter(|value| value.offset >= 0) else { return EventKind::Delete { topic, partition } };
+    let commit = Commit {
         committed_offset: value.offset,
         committed_at: value.commit_timestamp,
         leader_epoch: value.leader_epoch,
         metadata: value.metadata,
         expires_at: (value.expire_timestamp >= 0).then_some(value.expire_timestamp),
         topic_id: value.topic_id.known(),
-    }
+    };
+    EventKind::Commit { topic, partition, commit }
 }
 
 /// When each kind of bad record was last logged, and how many were not since.
@@ -271,5 +277,34 @@ impl Logged {
         let more = std::mem::take(silent);
         *last = now;
         tracing::warn!(cluster = &**cluster, log_partition, log_offset, %error, more, "skipped a record that does not decode");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Uuid;
+
+    #[test]
+    fn a_committed_offset_below_zero_removes_the_offset() {
+        let key = OffsetCommitKey { group: "g", topic: "t", partition: 3 };
+        let value = |offset| OffsetCommitValue {
+            offset,
+            leader_epoch: 4,
+            metadata: "m",
+            commit_timestamp: 5,
+            expire_timestamp: -1,
+            topic_id: Uuid::ZERO,
+        };
+        let is_deletion = |value: Option<&OffsetCommitValue<'_>>| match offset_event(&key, value) {
+            EventKind::Delete { topic, partition } => (topic, partition) == ("t", 3),
+            _ => false,
+        };
+        for offset in [-1, -2, i64::MIN] {
+            assert!(is_deletion(Some(&value(offset))), "{offset}");
+        }
+        assert!(is_deletion(None));
+        let EventKind::Commit { commit, .. } = offset_event(&key, Some(&value(0))) else { panic!("no commit") };
+        assert_eq!((commit.committed_offset, commit.committed_at), (0, 5));
     }
 }

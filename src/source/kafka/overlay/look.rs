@@ -25,12 +25,7 @@ use crate::{
         wire::{Context, Reader, Wire as _},
     },
     model::{Millis, Name, OFFSETS_TOPIC},
-    store::{
-        Store,
-        cluster::Cluster,
-        event::{Event, EventKind},
-        shard::Shard,
-    },
+    store::{Store, cluster::Cluster, event::Event, shard::Shard},
 };
 
 /// Messages of one fetch.
@@ -206,12 +201,8 @@ fn take(
         return Some(());
     }
     let Ok(Record::OffsetCommit { key, value, .. }) = decode::decode(key, value) else { return None };
-    let (topic, partition) = (key.topic, key.partition);
-    let kind = match value {
-        None => EventKind::Delete { topic, partition },
-        Some(value) => EventKind::Commit { topic, partition, commit: listener::commit(&value.value) },
-    };
-    if config.groups.accepts(key.group) && config.topics.accepts(topic) {
+    let kind = listener::offset_event(&key, value.as_ref().map(|value| &value.value));
+    if config.groups.accepts(key.group) && config.topics.accepts(key.topic) {
         let event = Event { log_offset, at, group: key.group, kind };
         let before = looked.range.overflowed;
         let dropped = looked.range.keep(&event, into.store.names(), into.budget);
