@@ -282,3 +282,17 @@ fn a_marker_before_the_end_is_lag_but_none_in_time() {
     observe(&board, 501, 30);
     assert!(!lag_of(&commit(499), &board.current(), 1000).silent);
 }
+
+#[test]
+fn without_a_leader_the_end_is_unknown_however_new_the_last_answer_is() {
+    let board = board();
+    observe(&board, 500, 10);
+    let row = commit(460);
+    assert_eq!(lag_of(&row, &board.current(), 10).lag, Ok(40));
+    let leaderless = TopicMetadata { name: "t".into(), leaders: vec![None] };
+    board.set_topics(vec![leaderless], 10, &std::collections::BTreeMap::new());
+    let found = lag_of(&row, &board.current(), 10);
+    assert_eq!((found.lag, found.log_end), (Err(LagUnknown::EndUnknown), None));
+    let context = StatusContext { window: 100, now: 10, now_at: 0 };
+    assert_eq!(status(&row, &found, None, context), Status::Unknown);
+}
