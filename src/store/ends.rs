@@ -18,6 +18,7 @@ use crate::{
     model::{Millis, Name, OFFSETS_TOPIC, Uuid},
 };
 
+mod forget;
 mod refused;
 mod slots;
 

@@ -18,7 +18,9 @@ mod driver;
 mod facts;
 mod faults;
 mod groups;
+mod identity;
 mod log;
+mod rights;
 mod time;
 mod transactions;
 

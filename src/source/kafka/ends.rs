@@ -15,9 +15,11 @@ use hashbrown::HashMap;
 use rdkafka::{consumer::Consumer as _, error::RDKafkaErrorCode};
 use tokio_util::sync::CancellationToken;
 
+mod absent;
 mod missing;
 mod placement;
 mod probe;
+mod same;
 
 use missing::Missing;
 use probe::Probe;
@@ -27,6 +29,7 @@ use super::{
     client::{self, Client},
     coordinator::Coordinators,
     ffi::{self, Admin, Reply, ReplyContent, Spec},
+    identity::Identity,
     now,
     overlay::Overlay,
 };
@@ -69,6 +72,9 @@ pub struct Poller {
     round: Round,
     ids_asked_at: Option<BTreeMap<i32, i64>>,
     missing: Missing,
+    identity: Arc<Identity>,
+    /// Failures of brokers before the last metadata: since then, the same cluster answers as long as there are no more.
+    failures: u64,
     /// The questions that are asked seldom were asked, of known topics.
     asked_low: bool,
 }
@@ -104,6 +110,7 @@ enum Question {
     Ends(EndKind),
     /// With what the shards had applied when it was asked.
     Ids,
+    Groups,
 }
 
 /// How the questions for log ends went since the last look.
@@ -121,7 +128,12 @@ impl Poller {
     ///
     /// # Errors
     /// What librdkafka says of the configuration.
-    pub fn new(store: Arc<Store>, cluster: Arc<Cluster>, settings: config::Lag) -> Result<Self, String> {
+    pub(super) fn new(
+        store: Arc<Store>,
+        cluster: Arc<Cluster>,
+        settings: config::Lag,
+        identity: Arc<Identity>,
+    ) -> Result<Self, String> {
         let client = client::connect(&cluster.config)?;
         let now = now();
         cluster.set_log_ends(Box::new(Probe { client: client.clone() }));
@@ -139,6 +151,8 @@ impl Poller {
             round: Round::default(),
             ids_asked_at: None,
             missing: Missing::default(),
+            identity,
+            failures: 0,
             asked_low: false,
         })
     }
@@ -146,7 +160,8 @@ impl Poller {
     /// The part that looks behind open transactions; it asks by this poller's client.
     #[must_use]
     pub fn overlay(&self, settings: config::Transactions) -> Overlay {
-        Overlay::new(Arc::clone(&self.store), Arc::clone(&self.cluster), &self.client, settings)
+        let clients = (&self.client, Arc::clone(&self.identity));
+        Overlay::new(Arc::clone(&self.store), Arc::clone(&self.cluster), clients, settings)
     }
 
     /// Polls until the token is cancelled. Blocks: give it a thread.
@@ -184,23 +199,29 @@ impl Poller {
 
     /// Returns when to do it again.
     fn refresh_metadata(&mut self) -> Duration {
+        let failures = self.client.context().failures();
         // All topics: asking for one by name could create it on old brokers.
         match self.client.fetch_metadata(None, self.settings.request_timeout) {
             Ok(metadata) => {
+                if !self.identity.holds(&self.client) {
+                    return RETRY;
+                }
+                self.failures = failures;
                 let listed = metadata.topics().iter().filter(|topic| topic.error().is_none());
                 let topics: Vec<TopicMetadata> = listed
                     .filter(|topic| self.wants(topic.name()))
                     .map(|topic| TopicMetadata {
                         name: self.store.names().intern(topic.name()),
-                        leaders: leaders(topic),
+                        leaders: placement::leaders(topic),
                     })
                     .collect();
                 self.cluster.placement.store(placement::of(&metadata, &topics));
                 let log_partitions = topics.iter().find(|topic| &*topic.name == crate::model::OFFSETS_TOPIC);
-                let log_partitions = log_partitions.map_or(0, |topic| topic.leaders.len());
+                let log_partitions = log_partitions.map(|topic| topic.leaders.len());
                 self.cluster.ends.set_topics(topics, self.store.clock.ticks(), &self.cluster.applied());
                 let ticks = self.store.clock.ticks();
                 self.missing.check(&self.client, &self.cluster, &self.settings, ticks);
+                self.look_for_log(log_partitions);
                 self.replan();
                 let cluster_id = self.client.client().fetch_cluster_id(Duration::ZERO);
                 let controller = ffi::controller(&self.client);
@@ -209,7 +230,6 @@ impl Poller {
                     health.brokers = i32::try_from(metadata.brokers().len()).ok();
                     health.cluster_id = cluster_id.or(health.cluster_id.take());
                     health.controller = controller.or(health.controller);
-                    health.log_partitions = i32::try_from(log_partitions).ok();
                 });
                 self.settings.metadata_interval
             }
@@ -293,14 +313,15 @@ impl Poller {
     fn take_answers(&mut self) {
         // By when they were asked for: a late one says nothing of the others.
         let mut answers: HashMap<(EndKind, Ticks, Millis), Vec<Answer>> = HashMap::new();
-        let mut until = None;
+        let (mut until, mut ids) = (None, vec![]);
         while !(self.pending.is_empty() && until.is_some()) {
             let wait = until.map_or(TICK, |until: Instant| until.saturating_duration_since(now()));
             let Some(reply) = self.admin.poll(wait) else { break };
             until.get_or_insert_with(|| now() + GATHER);
             let Some(pending) = self.pending.remove(&reply.number) else { continue };
             match pending.kind {
-                Question::Ids => self.take_ids(reply),
+                Question::Ids => ids.push(reply),
+                Question::Groups => self.take_groups(reply),
                 Question::Ends(kind) => {
                     let (ticks, at) = pending.sent;
                     let found = self.take_offsets(kind, ticks, reply);
@@ -308,6 +329,12 @@ impl Poller {
                 }
             }
         }
+        let has_news = !ids.is_empty() || answers.values().flatten().any(|answer| answer.result.is_ok());
+        if has_news && !self.is_same_cluster() {
+            ids.clear();
+            answers.values_mut().for_each(|answers| answers.retain(|answer| answer.result.is_err()));
+        }
+        ids.into_iter().for_each(|reply| self.take_ids(reply));
         let mut answers: Vec<_> = answers.into_iter().filter(|(_, answers)| !answers.is_empty()).collect();
         answers.sort_unstable_by_key(|((_, sent, _), _)| *sent);
         for ((kind, sent, sent_at), answers) in answers {
@@ -405,17 +432,6 @@ impl Poller {
         }
         self.cluster.failed(reason.to_owned(), &self.store.clock);
     }
-}
-
-fn leaders(topic: &rdkafka::metadata::MetadataTopic) -> Vec<Option<i32>> {
-    let mut leaders = vec![None; topic.partitions().len()];
-    for partition in topic.partitions() {
-        let place = usize::try_from(partition.id()).ok().and_then(|id| leaders.get_mut(id));
-        if let Some(place) = place {
-            *place = Some(partition.leader()).filter(|leader| *leader >= 0);
-        }
-    }
-    leaders
 }
 
 /// The leader is another than metadata said.
