@@ -21,7 +21,7 @@ use crate::{
         archive::{self, Archive},
     },
     rpc::{self, Health, Service},
-    source::kafka::{ends::Poller, listener::Listener, overlay::Overlay, tail::Tails},
+    source::kafka::parts::{self, Source},
     sql::Engine,
     store::{Store, cluster::Cluster, cut::Settings},
     web::{self, Web},
@@ -80,7 +80,8 @@ pub struct App {
     access: Access,
     router: Router,
     health: Health,
-    readers: Vec<(Poller, Listener, Option<Overlay>, Option<Tails>)>,
+    sources: Vec<Source>,
+    stop_sources: CancellationToken,
     stop: CancellationToken,
 }
 
@@ -103,16 +104,15 @@ impl App {
         let part = |part: &str, reason: String| AppError::Part { part: part.to_owned(), reason };
         let archive =
             Archive::new(config.history.clone()).map_err(|error| part("the store of history", error.to_string()))?;
-        let mut readers = vec![];
+        // Ends after the front, so that calls under way still see a live store.
+        let stop_sources = CancellationToken::new();
+        let mut sources = vec![];
         for cluster in store.clusters() {
             archive.iter().for_each(|archive| cluster.set_older(Box::new(Arc::clone(archive))));
             let bad = |reason| AppError::Cluster { cluster: cluster.name.to_string(), reason };
-            let poller = Poller::new(Arc::clone(&store), Arc::clone(cluster), config.lag.clone()).map_err(bad)?;
-            let listener = Listener::new(Arc::clone(&store), Arc::clone(cluster)).map_err(bad)?;
-            let transactions = &config.transactions;
-            let overlay = transactions.enabled.then(|| poller.overlay(transactions.clone()));
-            let tails = config.lag.look_for_markers.then(|| Tails::new(Arc::clone(cluster)));
-            readers.push((poller, listener, overlay, tails));
+            let settings = parts::Settings { lag: config.lag.clone(), transactions: config.transactions.clone() };
+            let source = Source::new(Arc::clone(&store), Arc::clone(cluster), settings, stop_sources.clone());
+            sources.push(source.map_err(bad)?);
         }
         let part = |reason| part("the SQL engine", reason);
         let engine = Engine::new(Arc::clone(&store), config.sql.clone()).map_err(|error| part(error.to_string()))?;
@@ -122,7 +122,7 @@ impl App {
         let web = Web::new(engine, service, config.server.ready_after, stop.clone());
         let router = access.protect(grpc.merge(web::routes(web)));
         let (listener, address) = bind(&config.server.listen).await?;
-        Ok(Self { config, store, archive, listener, address, access, router, health, readers, stop })
+        Ok(Self { config, store, archive, listener, address, access, router, health, sources, stop_sources, stop })
     }
 
     /// Where it listens.
@@ -151,30 +151,10 @@ impl App {
         let stop = self.stop;
         // Bound already: who comes now waits. First, since what is started below must be stopped again.
         write_address(self.config.server.address_file.as_deref(), self.address)?;
-        // Ends after the front, so that calls under way still see a live store.
-        let stop_readers = CancellationToken::new();
+        let stop_readers = self.stop_sources;
         let mut parts = Parts::default();
-        for (poller, listener, overlay, tails) in self.readers {
-            let (poll, listen) = (stop_readers.clone(), stop_readers.clone());
-            parts.spawn_blocking("the poller of log ends", move || {
-                poller.run(&poll);
-                Ok(())
-            });
-            if let Some(overlay) = overlay {
-                let stop = stop_readers.clone();
-                parts.spawn_blocking("the look behind transactions", move || {
-                    overlay.run(&stop);
-                    Ok(())
-                });
-            }
-            if let Some(tails) = tails {
-                let stop = stop_readers.clone();
-                parts.spawn_blocking("the look at ends", move || {
-                    tails.run(&stop);
-                    Ok(())
-                });
-            }
-            parts.spawn_blocking("the listener", move || listener.run(&listen));
+        for source in self.sources {
+            parts.spawn_blocking("the source of a cluster", move || source.run());
         }
         let settings = history::Settings::new(&self.config.history, &self.config.lag);
         let sampler = |cluster| Sampler::new(Arc::clone(&self.store), Arc::clone(cluster), settings);

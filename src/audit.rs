@@ -16,7 +16,7 @@ use crate::{
     model::{Name, log_partition_for},
     store::{
         Store,
-        audit::{AuditKey, CommittedKey, Coordinator},
+        audit::{AuditKey, CommittedKey},
         cluster::Cluster,
         group::{Entry, GroupView},
         overlay::Committed,
@@ -75,7 +75,7 @@ async fn rounds(store: &Store, cluster: &Arc<Cluster>, settings: &config::Audit)
         }
         let resting = Arc::clone(cluster);
         // Closing connections may block; that it failed would be nobody's business.
-        let _ = tokio::task::spawn_blocking(move || resting.coordinator().map(Coordinator::rest)).await;
+        let _ = tokio::task::spawn_blocking(move || resting.coordinator().map(|coordinator| coordinator.rest())).await;
     }
 }
 

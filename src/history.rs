@@ -79,6 +79,8 @@ pub struct Sampler {
     ends: KnownEnds,
     starts: KnownEnds,
     statuses: Statuses,
+    /// Of the Kafka cluster that was last looked at.
+    incarnation: u64,
 }
 
 impl Sampler {
@@ -86,7 +88,8 @@ impl Sampler {
     #[must_use]
     pub fn new(store: Arc<Store>, cluster: Arc<Cluster>, settings: Settings) -> Self {
         let (ends, starts, statuses) = Default::default();
-        Self { store, cluster, settings, looked: None, ends, starts, statuses }
+        let incarnation = *cluster.incarnation();
+        Self { store, cluster, settings, looked: None, ends, starts, statuses, incarnation }
     }
 
     /// The cluster.
@@ -99,6 +102,7 @@ impl Sampler {
     /// transactions is due.
     pub fn sample(&mut self) {
         let moment = Moment { ticks: self.store.clock.ticks(), at: self.store.clock.now() };
+        self.forget_another_cluster();
         let cut = pin(&self.cluster);
         let is_due = cut.health.reachable && self.is_due(&cut.samples, moment.ticks);
         let window = self.store.settings().window;
@@ -122,10 +126,25 @@ impl Sampler {
             }
         }
         look.vanished(&mut series);
+        let cluster = Arc::clone(&self.cluster);
+        let incarnation = cluster.incarnation();
+        if *incarnation != self.incarnation {
+            // Another Kafka cluster took its place during the look.
+            return;
+        }
         self.cluster.tails.set(std::mem::take(&mut look.tails).into_iter());
         self.publish(&cut.samples, series, &look, moment);
         self.cluster.windows.store(Arc::new(Windows { groups: windows }));
         self.looked = Some(moment);
+    }
+
+    fn forget_another_cluster(&mut self) {
+        let incarnation = *self.cluster.incarnation();
+        if incarnation != self.incarnation {
+            (self.looked, self.ends, self.starts, self.incarnation) =
+                (None, KnownEnds::default(), KnownEnds::default(), incarnation);
+            self.statuses.forget();
+        }
     }
 
     fn is_due(&self, samples: &Samples, now: Ticks) -> bool {

@@ -114,11 +114,11 @@ fn known(offset: i64) -> Option<i64> {
     (offset >= 0).then_some(offset)
 }
 
-/// The last answer is refused, or too old to count while it keeps failing.
+/// Nobody may answer or is there to answer, or the last answer is too old to count while it keeps failing.
 fn is_lost(value: &EndValue, now: Ticks) -> bool {
     match value.error {
         None => false,
-        Some(EndError::NotAuthorized) => true,
+        Some(EndError::NotAuthorized | EndError::NoLeader) => true,
         Some(EndError::Other(_)) => now.saturating_sub(value.observed) > STALE_AFTER,
     }
 }

@@ -35,7 +35,8 @@
 //! 7. A slow or hostile client costs only itself: SQL has memory, a queue and threads of its own, which
 //!    give way to all others; who reads too slowly is ended, a watcher that lags is told so and catches up.
 //! 8. A part that dies ends the process with its name and exit code 70; a cluster that cannot be
-//!    reached is shown failing, retried, and its data marked stale.
+//!    reached is shown failing, retried, and its data marked stale; so is one whose log may not be read. When another
+//!    Kafka cluster answers at the same addresses, all that is known of the one before is dropped.
 //! 9. Nothing is deleted by guess: tombstones decide, and retention is the broker's business.
 //! 10. Nothing is written to the clusters: no group, no commit, no topic; and to a disk only where a folder is set.
 //! 11. What the store of older samples does, or fails to do, is felt by history alone.

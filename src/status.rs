@@ -7,7 +7,7 @@ use crate::{
     store::{
         Store,
         cluster::{Cluster, Health},
-        ends::Ends,
+        ends::{EndError, Ends},
         shard::Shard,
         threads::SILENT_AFTER,
     },
@@ -67,7 +67,7 @@ impl LogPartitionStatus {
         Self {
             source: SOURCE_KAFKA.into(),
             log_partition: None,
-            state: if health.reachable { "loading" } else { "failing" },
+            state: if health.reachable && health.impediments.is_empty() { "loading" } else { "failing" },
             position: None,
             target: None,
             end_offset: None,
@@ -106,7 +106,9 @@ pub fn log_partitions(cluster: &Cluster, health: &Health, ends: &Ends) -> Vec<Lo
             let number = usize::try_from(shard.key.log_partition).ok();
             let partition = topic.zip(number).and_then(|(topic, number)| topic.partitions.get(number));
             let value = partition.map(|partition| ends.value(*partition));
-            let known = |offset: Option<i64>| offset.filter(|offset| *offset >= 0);
+            // Of a log that may not be read, or without a leader, nothing is known now.
+            let is_unknown = health.is_refused() || value.is_some_and(|of| of.error == Some(EndError::NoLeader));
+            let known = |offset: Option<i64>| offset.filter(|offset| *offset >= 0 && !is_unknown);
             log_partition(shard, health, known(value.map(|of| of.log_end)), known(value.map(|of| of.last_stable)))
         })
         .collect()
@@ -119,8 +121,10 @@ fn log_partition(
     last_stable_offset: Option<i64>,
 ) -> LogPartitionStatus {
     let progress = &shard.progress;
-    let (position, target, last_error) = (shard.applied(), progress.target(), progress.last_error());
-    let state = if last_error.is_some() || !health.reachable {
+    let (position, target) = (shard.applied(), progress.target());
+    // A right that is missing for the topic is the reason for each partition.
+    let last_error = progress.last_error().filter(|_| !health.is_refused());
+    let state = if last_error.is_some() || !health.reachable || health.is_refused() {
         "failing"
     } else if target.is_none_or(|target| position < target) {
         "loading"
@@ -177,10 +181,23 @@ pub fn awaited(store: &Store, ready_after: Duration) -> Vec<String> {
     awaited
 }
 
+/// The loaded clusters that have nothing to show, since no group has committed.
+#[must_use]
+pub fn fresh(store: &Store) -> Vec<String> {
+    let is_fresh = |cluster: &&Arc<Cluster>| {
+        cluster.health().ready && cluster.shards().iter().all(|shard| shard.progress.records() == 0)
+    };
+    let note = |cluster: &Arc<Cluster>| format!("cluster {}: no group has committed yet", cluster.name);
+    store.clusters().iter().filter(is_fresh).map(note).collect()
+}
+
 fn describe(cluster: &Cluster, health: &Health) -> String {
     let progress = cluster.progress();
     match &health.last_error {
         Some(error) => format!("cluster {}: {error}", cluster.name),
+        None if health.log_partitions.is_none() => {
+            format!("cluster {}: no answer yet whether there is a topic {OFFSETS_TOPIC}", cluster.name)
+        }
         None if progress >= 1.0 => format!("cluster {}: read; asking brokers for topics and log ends", cluster.name),
         None => format!("cluster {}: {:.0} % read", cluster.name, progress * 100.0),
     }
@@ -192,4 +209,31 @@ pub fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix("kB")?;
     kilobytes.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::Clock,
+        config::{Config, Flags, Sources},
+        store::impediment::Impediment,
+    };
+
+    #[test]
+    fn a_cluster_whose_log_was_not_found_yet_is_awaited_and_says_so() {
+        let flags = Flags { bootstrap_servers: Some("h:1".to_owned()), ..Flags::default() };
+        let sources = Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
+        let clock = Clock::manual(0);
+        let cluster = Cluster::new(Config::load(sources).unwrap().config.clusters.remove(0), &clock);
+        let state = || super::sources(&cluster, &cluster.health(), &cluster.ends.current()).remove(0);
+        // Brokers answer, and whether there is a log is not known.
+        cluster.succeeded();
+        let words = "no answer yet whether there is a topic __consumer_offsets";
+        assert!(describe(&cluster, &cluster.health()).ends_with(words));
+        assert_eq!((state().state, state().behind()), ("loading", None));
+        cluster.impede(Impediment::Describe, Some("not authorized".to_owned()), &clock);
+        assert!(describe(&cluster, &cluster.health()).ends_with("not authorized"));
+        assert_eq!((state().state, state().last_error.as_deref()), ("failing", Some("not authorized")));
+    }
 }

@@ -28,6 +28,7 @@ pub mod ends;
 pub mod event;
 pub mod group;
 pub mod held;
+pub mod impediment;
 pub mod membership;
 pub mod names;
 pub mod older;
@@ -201,6 +202,17 @@ impl Store {
         }
     }
 
+    /// Drops everything known of the Kafka cluster that was read under this name, since another one answers at its
+    /// addresses. No reader sees a part of the one beside a part of the other.
+    pub fn forget(&self, cluster: &Cluster, error: String) {
+        cluster.forget(error, &self.clock, || {
+            for shard in cluster.shards() {
+                self.directory.remove(&shard.key);
+                cluster.remove(shard.key.log_partition);
+            }
+        });
+    }
+
     /// A shard by its key.
     #[must_use]
     pub fn shard(&self, key: &ShardKey) -> Option<Arc<Shard>> {
@@ -284,9 +296,12 @@ impl Store {
 /// A cluster's part of a cut, loaded or not.
 #[must_use]
 pub fn pin(cluster: &Arc<Cluster>) -> ClusterCut {
+    // Held until all is pinned: all of it is of one Kafka cluster.
+    let incarnation = cluster.incarnation();
     let health = cluster.health();
     // Shards first: a log end observed after a commit was pinned may only be newer than it.
     let shards = cluster.pin_shards();
     let (ends, windows, samples) = (cluster.ends.current(), cluster.windows.load_full(), cluster.samples.current());
+    drop(incarnation);
     ClusterCut::new(Arc::clone(cluster), health, shards, ends, windows, samples)
 }

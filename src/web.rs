@@ -108,7 +108,10 @@ async fn readyz(State(web): State<Web>) -> Response {
         awaited.push("shutting down".to_owned());
     }
     if awaited.is_empty() {
-        return Json(json!({"status": "ready"})).into_response();
+        let notes = status::fresh(web.store());
+        let ready =
+            if notes.is_empty() { json!({"status": "ready"}) } else { json!({"status": "ready", "notes": notes}) };
+        return Json(ready).into_response();
     }
     (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "not ready", "awaited": awaited}))).into_response()
 }

@@ -105,24 +105,31 @@ fn write_cluster(out: &mut impl Write, cluster: &ClusterStatus) -> std::io::Resu
             ("  controller", cluster.controller.map(|controller| controller.to_string())),
             ("  reachable", Some(reachable)),
             ("  ready", Some(ready)),
-            ("  groups", Some(cluster.groups.to_string())),
+            ("  groups", Some(groups(cluster))),
             ("  offsets", Some(cluster.offsets.to_string())),
-            ("  log_partitions", Some(states(&cluster.log_partitions))),
-            ("  behind", behind(&cluster.log_partitions)),
+            ("  log_partitions", Some(states(cluster))),
+            ("  behind", behind(cluster)),
             ("  read", Some(counts(&cluster.log_partitions))),
             ("  last_error", cluster.last_error.clone()),
         ],
     )
 }
 
+/// How many groups there are; if none, whether any has committed.
+fn groups(cluster: &ClusterStatus) -> String {
+    let is_fresh = cluster.ready && cluster.groups == 0 && cluster.log_partitions.iter().all(|of| of.records == 0);
+    if is_fresh { "0: no group has committed yet".to_owned() } else { cluster.groups.to_string() }
+}
+
 /// `49 live, 1 failing`
-fn states(partitions: &[LogPartitionStatus]) -> String {
+fn states(cluster: &ClusterStatus) -> String {
     let mut states: BTreeMap<&str, usize> = BTreeMap::new();
-    for partition in partitions {
+    for partition in &cluster.log_partitions {
         *states.entry(partition.state.as_str()).or_default() += 1;
     }
     match states.len() {
-        0 => "none".to_owned(),
+        0 if cluster.ready => "none".to_owned(),
+        0 => "unknown".to_owned(),
         _ => states.iter().map(|(state, number)| format!("{number} {state}")).collect::<Vec<_>>().join(", "),
     }
 }
@@ -131,13 +138,15 @@ fn partition_behind(partition: &LogPartitionStatus) -> Option<i128> {
     Some((i128::from(partition.end_offset?) - i128::from(partition.position?)).max(0))
 }
 
-/// Records that are not applied yet. `None` when it is known of no partition.
-fn behind(partitions: &[LogPartitionStatus]) -> Option<String> {
+/// Records that are not applied yet. `None` when there is nothing to apply.
+fn behind(cluster: &ClusterStatus) -> Option<String> {
+    let partitions = &cluster.log_partitions;
     let known: Vec<i128> = partitions.iter().filter_map(partition_behind).collect();
     let unknown = i128::try_from(partitions.len().saturating_sub(known.len())).ok()?;
     let sum = count(known.iter().sum::<i128>(), "record");
     match (known.len(), unknown) {
-        (0, _) => None,
+        (0, 0) if cluster.ready => None,
+        (0, _) => Some("unknown".to_owned()),
         (_, 0) => Some(sum),
         (_, unknown) => Some(format!("{sum}, unknown of {}", count(unknown, "partition"))),
     }
@@ -228,6 +237,34 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part}\nnot in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_log_that_may_not_be_read_is_an_unknown_number_behind_and_a_fresh_one_is_said_to_be_so() {
+        let text = |cluster: ClusterStatus| {
+            let mut out = Vec::new();
+            write_cluster(&mut out, &cluster).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let reason = "not authorized to read __consumer_offsets";
+        let failing = LogPartitionStatus { state: "failing".to_owned(), ..LogPartitionStatus::default() };
+        let refused = text(ClusterStatus {
+            reachable: true,
+            last_error: Some(reason.to_owned()),
+            log_partitions: vec![failing.clone(), failing],
+            ..ClusterStatus::default()
+        });
+        for part in ["2 failing\n", "behind:             unknown\n", reason] {
+            assert!(refused.contains(part), "{part}\nnot in\n{refused}");
+        }
+        assert!(!refused.contains("no group has committed yet"));
+        let not_listed = text(ClusterStatus { reachable: true, ..ClusterStatus::default() });
+        assert!(
+            not_listed.contains("log_partitions:     unknown\n")
+                && not_listed.contains("behind:             unknown\n")
+        );
+        let fresh = text(ClusterStatus { ready: true, reachable: true, ..ClusterStatus::default() });
+        assert!(fresh.contains("0: no group has committed yet\n"), "{fresh}");
     }
 
     #[test]

@@ -25,6 +25,11 @@ pub(super) struct Statuses {
 }
 
 impl Statuses {
+    /// Drops what is known of groups: they are of another Kafka cluster. Changes are numbered on.
+    pub(super) fn forget(&mut self) {
+        *self = Self { sequence: self.sequence, ..Self::default() };
+    }
+
     /// A look begins.
     pub(super) fn begin(&mut self) {
         self.next = HashMap::with_capacity(self.known.len());

@@ -358,3 +358,17 @@ fn seconds_are_extrapolated_no_further_than_the_samples_can_tell() {
     assert!(seconds(9000).is_some_and(|seconds| (seconds - 100.0).abs() < 1.0));
     assert_eq!(seconds(8000), None);
 }
+
+#[test]
+fn without_a_leader_the_end_is_unknown_however_new_the_last_answer_is() {
+    let board = board();
+    observe(&board, 500, 10);
+    let row = commit(460);
+    assert_eq!(lag_of(&row, &board.current(), 10).lag, Ok(40));
+    let leaderless = TopicMetadata { name: "t".into(), leaders: vec![None] };
+    board.set_topics(vec![leaderless], 10, &std::collections::BTreeMap::new());
+    let found = lag_of(&row, &board.current(), 10);
+    assert_eq!((found.lag, found.log_end), (Err(LagUnknown::EndUnknown), None));
+    let context = StatusContext { ends: &board.current(), window: 100, now: 10, now_at: 0, load_began: 0 };
+    assert_eq!(status(&row, &found, None, context), Status::Unknown);
+}

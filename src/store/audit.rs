@@ -82,6 +82,11 @@ impl Audit {
         new
     }
 
+    /// Drops the differences: they are of another Kafka cluster.
+    pub(super) fn clear(&self) {
+        self.differences.lock().clear();
+    }
+
     /// Groups with differences.
     #[must_use]
     pub fn groups_with_differences(&self) -> Vec<Name> {

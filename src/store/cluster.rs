@@ -2,16 +2,21 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
+use parking_lot::{RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 
 use super::{
     LogEnds,
     audit::{Audit, Coordinator},
     ends::EndsBoard,
+    impediment::Impediment,
     older::OlderSamples,
     overlay::{Counters, Overlay},
     placement::Placement,
@@ -38,7 +43,7 @@ pub struct Health {
     pub controller: Option<i32>,
     /// The last attempt to reach it succeeded.
     pub reachable: bool,
-    /// Loaded once: every log partition reached its target, and log ends were fetched.
+    /// Loaded once: every log partition reached its target, and log ends were fetched. Not while a right is missing.
     pub ready: bool,
     /// What the last failure said; `None` after a success.
     pub last_error: Option<String>,
@@ -48,6 +53,8 @@ pub struct Health {
     pub failing_since: Option<Ticks>,
     /// Partitions of `__consumer_offsets`; `None` before the first metadata.
     pub log_partitions: Option<i32>,
+    /// What keeps the log from being read although brokers answer.
+    pub impediments: BTreeMap<Impediment, String>,
 }
 
 /// A cluster and everything known of it.
@@ -69,16 +76,28 @@ pub struct Cluster {
     pub tails: Tails,
     shards: ArcSwap<BTreeMap<i32, Arc<Shard>>>,
     health: watch::Sender<Arc<Health>>,
-    log_ends: OnceLock<Box<dyn LogEnds>>,
+    log_ends: RwLock<Option<Arc<dyn LogEnds>>>,
     pub(super) lanes: Lanes,
-    overlay: OnceLock<Box<dyn Overlay>>,
-    coordinator: OnceLock<Box<dyn Coordinator>>,
+    overlay: RwLock<Option<Arc<dyn Overlay>>>,
+    coordinator: RwLock<Option<Arc<dyn Coordinator>>>,
     older: OnceLock<Box<dyn OlderSamples>>,
     /// What the audit found.
     pub audit: Audit,
     /// What looking behind transactions cost.
     pub overlay_counters: Counters,
-    started: Ticks,
+    /// When the load began.
+    started: AtomicU32,
+    incarnation: RwLock<u64>,
+}
+
+impl Health {
+    /// Brokers answer: what is wrong is what impedes, or nothing.
+    pub(super) fn settle(&mut self) {
+        self.last_error = self.impediment().map(str::to_owned);
+        if self.last_error.is_none() {
+            (self.stale_since, self.failing_since) = (None, None);
+        }
+    }
 }
 
 impl Cluster {
@@ -100,15 +119,41 @@ impl Cluster {
             tails: Tails::default(),
             shards: ArcSwap::default(),
             health: watch::Sender::new(Arc::new(health)),
-            log_ends: OnceLock::new(),
+            log_ends: RwLock::default(),
             lanes: Lanes::default(),
-            overlay: OnceLock::new(),
-            coordinator: OnceLock::new(),
+            overlay: RwLock::default(),
+            coordinator: RwLock::default(),
             older: OnceLock::new(),
             audit: Audit::default(),
             overlay_counters: Counters::default(),
-            started: clock.ticks(),
+            started: AtomicU32::new(clock.ticks()),
+            incarnation: RwLock::new(0),
         }
+    }
+
+    /// The Kafka cluster that is read: a number that rises when another one takes its place. While the guard is held,
+    /// none does. Not for code that waits.
+    #[must_use]
+    pub fn incarnation(&self) -> RwLockReadGuard<'_, u64> {
+        self.incarnation.read()
+    }
+
+    /// Drops everything known of the Kafka cluster that was read, since another one answers at its addresses: what
+    /// follows is as after the start. `drop_shards` drops the shards.
+    pub(super) fn forget(&self, error: String, clock: &Clock, drop_shards: impl FnOnce()) {
+        let mut incarnation = self.incarnation.write();
+        self.set_health(|health| {
+            *health = Health { last_error: Some(error), failing_since: Some(clock.ticks()), ..Health::default() };
+        });
+        drop_shards();
+        self.ends.clear();
+        self.placement.store(Arc::default());
+        self.windows.store(Arc::default());
+        self.samples.publish(self.samples.current().cleared());
+        self.tails.set(std::iter::empty());
+        self.audit.clear();
+        self.started.store(clock.ticks(), Ordering::Relaxed);
+        *incarnation += 1;
     }
 
     /// How it does now.
@@ -138,9 +183,7 @@ impl Cluster {
     pub fn succeeded(&self) {
         self.set_health(|health| {
             health.reachable = true;
-            health.last_error = None;
-            health.stale_since = None;
-            health.failing_since = None;
+            health.settle();
         });
     }
 
@@ -156,38 +199,35 @@ impl Cluster {
 
     /// Says how to ask the cluster for the present ends of its log partitions.
     pub fn set_log_ends(&self, log_ends: Box<dyn LogEnds>) {
-        // Set once, when the poller is made.
-        let _ = self.log_ends.set(log_ends);
+        *self.log_ends.write() = Some(Arc::from(log_ends));
     }
 
     /// How to ask the cluster for the present ends of its log partitions.
     #[must_use]
-    pub fn log_ends(&self) -> Option<&dyn LogEnds> {
-        self.log_ends.get().map(|log_ends| &**log_ends)
+    pub fn log_ends(&self) -> Option<Arc<dyn LogEnds>> {
+        self.log_ends.read().clone()
     }
 
     /// Says who looks behind open transactions.
     pub fn set_overlay(&self, overlay: Box<dyn Overlay>) {
-        // Set once, when the source is made.
-        let _ = self.overlay.set(overlay);
+        *self.overlay.write() = Some(Arc::from(overlay));
     }
 
     /// Who looks behind open transactions.
     #[must_use]
-    pub fn overlay(&self) -> Option<&dyn Overlay> {
-        self.overlay.get().map(|overlay| &**overlay)
+    pub fn overlay(&self) -> Option<Arc<dyn Overlay>> {
+        self.overlay.read().clone()
     }
 
     /// Says how to ask coordinators.
     pub fn set_coordinator(&self, coordinator: Box<dyn Coordinator>) {
-        // Set once, when the source is made.
-        let _ = self.coordinator.set(coordinator);
+        *self.coordinator.write() = Some(Arc::from(coordinator));
     }
 
     /// How to ask coordinators.
     #[must_use]
-    pub fn coordinator(&self) -> Option<&dyn Coordinator> {
-        self.coordinator.get().map(|coordinator| &**coordinator)
+    pub fn coordinator(&self) -> Option<Arc<dyn Coordinator>> {
+        self.coordinator.read().clone()
     }
 
     /// Says where older samples are kept.
@@ -284,7 +324,7 @@ impl Cluster {
     #[must_use]
     pub fn remaining(&self, now: Ticks) -> Option<std::time::Duration> {
         let progress = self.progress();
-        let spent = f64::from(now.saturating_sub(self.started)) / 10.0;
+        let spent = f64::from(now.saturating_sub(self.started.load(Ordering::Relaxed))) / 10.0;
         (progress > 0.0 && !self.health.borrow().ready)
             .then(|| std::time::Duration::try_from_secs_f64(spent * (1.0 - progress) / progress).ok())
             .flatten()

@@ -18,6 +18,8 @@ use crate::{
     model::{Millis, Name, OFFSETS_TOPIC, Uuid},
 };
 
+mod forget;
+mod refused;
 mod slots;
 
 use slots::Slots;
@@ -38,6 +40,8 @@ const SAMPLE_SPACING: Ticks = 8;
 pub enum EndError {
     /// TOPIC_AUTHORIZATION_FAILED.
     NotAuthorized,
+    /// The partition has no leader.
+    NoLeader,
     /// Anything else, as librdkafka's error code.
     Other(i32),
 }
@@ -254,10 +258,12 @@ impl Ends {
         self.topics.get(name).is_some_and(|topic| !topic.refused && topic.missing_since.is_none())
     }
 
-    /// The value of a partition.
+    /// The value of a partition. Without a leader nothing is known of its end, whatever was answered before.
     #[must_use]
     pub fn value(&self, partition: Partition) -> EndValue {
-        self.values.get(partition.slot as usize).copied().unwrap_or(EndValue::UNKNOWN)
+        let value = self.values.get(partition.slot as usize).copied().unwrap_or(EndValue::UNKNOWN);
+        let error = if partition.leader.is_none() { Some(EndError::NoLeader) } else { value.error };
+        EndValue { error, ..value }
     }
 
     /// The newest metadata refresh.
@@ -375,26 +381,6 @@ impl EndsBoard {
             }
         });
         returned
-    }
-
-    /// Notes whether the brokers refuse to tell anything of a topic that no listing shows.
-    pub fn set_refused(&self, name: &Name, refused: bool, now: Ticks) {
-        let known = self.current.load().topic(name).map(|topic| topic.refused);
-        if known.unwrap_or(false) == refused {
-            return;
-        }
-        self.update(|ends, free| {
-            let mut topics = BTreeMap::clone(&ends.topics);
-            let mut slots = Slots { values: &mut ends.values, free, now, absent_at: None };
-            let unseen = TopicMetadata { name: Name::clone(name), leaders: vec![] };
-            let topic = slots.merge(topics.get(name), &unseen);
-            if refused {
-                topics.insert(Name::clone(name), Arc::new(Topic { refused, ..Topic::clone(&topic) }));
-            } else {
-                topics.remove(name);
-            }
-            ends.set(topics);
-        });
     }
 
     /// Takes over topic ids. Where an id changed, what the shards had applied when the old one

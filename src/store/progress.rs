@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering},
 };
 
 use parking_lot::Mutex;
@@ -20,6 +20,7 @@ pub struct Progress {
     captured: AtomicU32,
     last_record_at: AtomicI64,
     open_transaction_since: AtomicI64,
+    refused: AtomicBool,
     troubles: Mutex<Troubles>,
 }
 
@@ -43,6 +44,7 @@ impl Default for Progress {
             captured: AtomicU32::new(0),
             last_record_at: AtomicI64::new(NONE),
             open_transaction_since: AtomicI64::new(NONE),
+            refused: AtomicBool::new(false),
             troubles: Mutex::default(),
         }
     }
@@ -87,7 +89,20 @@ impl Progress {
 
     /// Sets or clears what keeps the partition from being read.
     pub fn set_error(&self, error: Option<String>) {
+        self.refused.store(false, Ordering::Relaxed);
         self.troubles.lock().last_error = error;
+    }
+
+    /// Notes that the user may not read the partition.
+    pub fn refuse(&self, error: String) {
+        self.set_error(Some(error));
+        self.refused.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the user may not read the partition, as far as is known.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// What keeps the partition from being read.

@@ -107,6 +107,12 @@ impl Samples {
         self.moments.is_empty()
     }
 
+    /// The version after this one with nothing in it. Numbers are not used again.
+    #[must_use]
+    pub(super) fn cleared(&self) -> Self {
+        Self { before: self.next().saturating_sub(1), ..Self::default() }
+    }
+
     /// When a sample was taken, if it is kept.
     #[must_use]
     pub fn moment(&self, index: Index) -> Option<Moment> {

@@ -70,6 +70,8 @@ public class Driver {
             case "append": append(c); break;
             case "deny_describe": admin.createAcls(List.of(denyDescribe(text(c, "topic")))).all().get(); break;
             case "allow_describe": admin.deleteAcls(List.of(denyDescribe(text(c, "topic")).toFilter())).all().get(); break;
+            case "grant": admin.createAcls(List.of(right(c))).all().get(); break;
+            case "revoke": admin.deleteAcls(List.of(right(c).toFilter())).all().get(); break;
             case "delete_records":
                 admin.deleteRecords(Map.of(partition(c), RecordsToDelete.beforeOffset(c.path("before").asLong()))).all().get();
                 break;
@@ -190,6 +192,12 @@ public class Driver {
     private static AclBinding denyDescribe(String topic) {
         return new AclBinding(new ResourcePattern(ResourceType.TOPIC, topic, PatternType.LITERAL),
             new AccessControlEntry("User:ANONYMOUS", "*", AclOperation.DESCRIBE, AclPermissionType.DENY));
+    }
+
+    /** What a user is allowed: {user, operation, resource, name}. */
+    private static AclBinding right(JsonNode c) {
+        return new AclBinding(new ResourcePattern(ResourceType.fromString(text(c, "resource")), text(c, "name"), PatternType.LITERAL),
+            new AccessControlEntry("User:" + text(c, "user"), "*", AclOperation.fromString(text(c, "operation")), AclPermissionType.ALLOW));
     }
 
     private void begin(String name, String group, Map<TopicPartition, OffsetAndMetadata> offsets) {

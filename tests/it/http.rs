@@ -192,7 +192,10 @@ fn while_the_cluster_is_not_loaded_data_is_unavailable() {
     assert_eq!((lab.get("/livez").status, lab.get("/metrics").status), (200, 200));
     kafka.mock().unwrap().broker_up(1).unwrap();
     lab.wait_ready();
-    assert_eq!(lab.get("/readyz").json(), json!({"status": "ready"}));
+    assert_eq!(
+        lab.get("/readyz").json(),
+        json!({"status": "ready", "notes": ["cluster default: no group has committed yet"]})
+    );
     assert_eq!(post(&lab, "SELECT * FROM lag", &[]).json(), json!([]));
 }
 

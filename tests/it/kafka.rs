@@ -18,8 +18,10 @@ mod driver;
 mod facts;
 mod faults;
 mod groups;
+mod identity;
 mod log;
 mod proxy;
+mod rights;
 mod time;
 mod transactions;
 

@@ -100,7 +100,7 @@ fn connect_with(cluster: &config::Cluster, more: &[(&str, &str)]) -> Result<Clie
         settings.set(key, value);
     }
     settings.set("bootstrap.servers", &cluster.bootstrap_servers);
-    let events = Events { cluster: cluster.name.clone(), last_error: Mutex::default(), served: AtomicU64::new(0) };
+    let events = Events { cluster: cluster.name.clone(), ..Events::default() };
     let client: Result<BaseConsumer<Events>, _> = settings.create_with_context(events);
     client.map(|client| Client(Arc::new(client))).map_err(|error| error.to_string())
 }
@@ -138,18 +138,25 @@ impl fmt::Debug for Client {
 }
 
 /// Takes librdkafka's logs and errors.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Events {
     cluster: String,
     last_error: Mutex<Option<String>>,
     /// Counts logs and errors.
     served: AtomicU64,
+    /// Counts lost connections and other failures of brokers.
+    failures: AtomicU64,
 }
 
 impl Events {
     /// The last thing that went wrong with a broker, as long as nothing succeeded since. librdkafka does not repeat it.
     pub(super) fn last_error(&self) -> Option<String> {
         self.last_error.lock().clone()
+    }
+
+    /// How often a broker has failed: a connection was lost, or could not be made. As of the last [`Client::serve`].
+    pub(super) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
     }
 
     pub(super) fn succeeded(&self) {
@@ -160,6 +167,8 @@ impl Events {
 impl ClientContext for Events {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.served.fetch_add(1, Ordering::Relaxed);
+        // A connection that the broker closed is logged and is no error.
+        self.failures.fetch_add(u64::from(facility == "FAIL"), Ordering::Relaxed);
         // librdkafka repeats a broker's failures; what matters of them is shown by `status`.
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
@@ -175,6 +184,7 @@ impl ClientContext for Events {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.served.fetch_add(1, Ordering::Relaxed);
+        self.failures.fetch_add(1, Ordering::Relaxed);
         // "All brokers down" says less than what went wrong with the last of them.
         let mut last = self.last_error.lock();
         let all_down = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);

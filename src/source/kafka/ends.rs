@@ -15,9 +15,11 @@ use hashbrown::HashMap;
 use rdkafka::{consumer::Consumer as _, error::RDKafkaErrorCode};
 use tokio_util::sync::CancellationToken;
 
+mod absent;
 mod missing;
 mod placement;
 mod probe;
+mod same;
 
 use missing::Missing;
 use probe::Probe;
@@ -27,6 +29,7 @@ use super::{
     client::{self, Client},
     coordinator::Coordinators,
     ffi::{self, Admin, Reply, ReplyContent, Spec},
+    identity::Identity,
     now,
     overlay::Overlay,
 };
@@ -69,6 +72,9 @@ pub struct Poller {
     round: Round,
     ids: IdRounds,
     missing: Missing,
+    identity: Arc<Identity>,
+    /// Failures of brokers before the last metadata: since then, the same cluster answers as long as there are no more.
+    failures: u64,
     /// The questions that are asked seldom were asked, of known topics.
     asked_low: bool,
 }
@@ -104,6 +110,7 @@ enum Question {
     Ends(EndKind),
     /// With what the shards had applied when it was asked.
     Ids,
+    Groups,
 }
 
 /// The last two rounds of questions for topic ids that were answered. A round may have several answers.
@@ -138,7 +145,12 @@ impl Poller {
     ///
     /// # Errors
     /// What librdkafka says of the configuration.
-    pub fn new(store: Arc<Store>, cluster: Arc<Cluster>, settings: config::Lag) -> Result<Self, String> {
+    pub(super) fn new(
+        store: Arc<Store>,
+        cluster: Arc<Cluster>,
+        settings: config::Lag,
+        identity: Arc<Identity>,
+    ) -> Result<Self, String> {
         let client = client::connect(&cluster.config)?;
         let now = now();
         cluster.set_log_ends(Box::new(Probe { client: client.clone() }));
@@ -156,6 +168,8 @@ impl Poller {
             round: Round::default(),
             ids: IdRounds::default(),
             missing: Missing::default(),
+            identity,
+            failures: 0,
             asked_low: false,
         })
     }
@@ -163,7 +177,8 @@ impl Poller {
     /// The part that looks behind open transactions; it asks by this poller's client.
     #[must_use]
     pub fn overlay(&self, settings: config::Transactions) -> Overlay {
-        Overlay::new(Arc::clone(&self.store), Arc::clone(&self.cluster), &self.client, settings)
+        let clients = (&self.client, Arc::clone(&self.identity));
+        Overlay::new(Arc::clone(&self.store), Arc::clone(&self.cluster), clients, settings)
     }
 
     /// Polls until the token is cancelled. Blocks: give it a thread.
@@ -202,25 +217,31 @@ impl Poller {
     /// Returns when to do it again.
     fn refresh_metadata(&mut self) -> Duration {
         let asked = self.store.clock.ticks();
+        let failures = self.client.context().failures();
         // All topics: asking for one by name could create it on old brokers.
         match self.client.fetch_metadata(None, self.settings.request_timeout) {
             Ok(metadata) => {
+                if !self.identity.holds(&self.client) {
+                    return RETRY;
+                }
+                self.failures = failures;
                 let listed = metadata.topics().iter().filter(|topic| topic.error().is_none());
                 let topics: Vec<TopicMetadata> = listed
                     .filter(|topic| self.wants(topic.name()))
                     .map(|topic| TopicMetadata {
                         name: self.store.names().intern(topic.name()),
-                        leaders: leaders(topic),
+                        leaders: placement::leaders(topic),
                     })
                     .collect();
                 self.cluster.placement.store(placement::of(&metadata, &topics));
                 let log_partitions = topics.iter().find(|topic| &*topic.name == crate::model::OFFSETS_TOPIC);
-                let log_partitions = log_partitions.map_or(0, |topic| topic.leaders.len());
+                let log_partitions = log_partitions.map(|topic| topic.leaders.len());
                 if self.cluster.ends.set_topics(topics, asked, &self.cluster.applied()) {
                     self.due.ids = now();
                 }
                 let ticks = self.store.clock.ticks();
                 self.missing.check(&self.client, &self.cluster, &self.settings, ticks);
+                self.look_for_log(log_partitions);
                 self.replan();
                 let cluster_id = self.client.client().fetch_cluster_id(Duration::ZERO);
                 let controller = ffi::controller(&self.client);
@@ -229,7 +250,6 @@ impl Poller {
                     health.brokers = i32::try_from(metadata.brokers().len()).ok();
                     health.cluster_id = cluster_id.or(health.cluster_id.take());
                     health.controller = controller.or(health.controller);
-                    health.log_partitions = i32::try_from(log_partitions).ok();
                 });
                 self.settings.metadata_interval
             }
@@ -313,14 +333,15 @@ impl Poller {
     fn take_answers(&mut self) {
         // By when they were asked for: a late one says nothing of the others.
         let mut answers: HashMap<(EndKind, Ticks, Millis), Vec<Answer>> = HashMap::new();
-        let mut until = None;
+        let (mut until, mut ids) = (None, vec![]);
         while !(self.pending.is_empty() && until.is_some()) {
             let wait = until.map_or(TICK, |until: Instant| until.saturating_duration_since(now()));
             let Some(reply) = self.admin.poll(wait) else { break };
             until.get_or_insert_with(|| now() + GATHER);
             let Some(pending) = self.pending.remove(&reply.number) else { continue };
             match pending.kind {
-                Question::Ids => self.take_ids(reply, pending.sent.0),
+                Question::Ids => ids.push((reply, pending.sent.0)),
+                Question::Groups => self.take_groups(reply),
                 Question::Ends(kind) => {
                     let (ticks, at) = pending.sent;
                     let found = self.take_offsets(kind, ticks, reply);
@@ -328,6 +349,12 @@ impl Poller {
                 }
             }
         }
+        let has_news = !ids.is_empty() || answers.values().flatten().any(|answer| answer.result.is_ok());
+        if has_news && !self.is_same_cluster() {
+            ids.clear();
+            answers.values_mut().for_each(|answers| answers.retain(|answer| answer.result.is_err()));
+        }
+        ids.into_iter().for_each(|(reply, asked)| self.take_ids(reply, asked));
         let mut answers: Vec<_> = answers.into_iter().filter(|(_, answers)| !answers.is_empty()).collect();
         answers.sort_unstable_by_key(|((_, sent, _), _)| *sent);
         for ((kind, sent, sent_at), answers) in answers {
@@ -432,17 +459,6 @@ impl Poller {
         }
         self.cluster.failed(reason.to_owned(), &self.store.clock);
     }
-}
-
-fn leaders(topic: &rdkafka::metadata::MetadataTopic) -> Vec<Option<i32>> {
-    let mut leaders = vec![None; topic.partitions().len()];
-    for partition in topic.partitions() {
-        let place = usize::try_from(partition.id()).ok().and_then(|id| leaders.get_mut(id));
-        if let Some(place) = place {
-            *place = Some(partition.leader()).filter(|leader| *leader >= 0);
-        }
-    }
-    leaders
 }
 
 /// The leader is another than metadata said.

@@ -3,8 +3,8 @@
 //! * Reading: `rd_kafka_consume_start_queue` needs no consumer group (with a `group.id` librdkafka
 //!   looks for a coordinator, which needs an ACL and creates `__consumer_offsets` on a fresh
 //!   cluster); `rd_kafka_consume_batch_queue` hands over thousands of messages a call.
-//! * Asking: `rd_kafka_ListOffsets`, `rd_kafka_DescribeTopics` and `rd_kafka_ListConsumerGroupOffsets`,
-//!   asynchronously: answers come to a queue, so that a slow broker delays only its own.
+//! * Asking: `rd_kafka_ListOffsets`, `rd_kafka_DescribeTopics`, `rd_kafka_ListConsumerGroups` and
+//!   `rd_kafka_ListConsumerGroupOffsets`, asynchronously: answers come to a queue, so that a slow broker delays only its own.
 //!
 //! Every pointer is owned by one type here, whose `Drop` gives it back.
 
@@ -24,7 +24,7 @@ use super::client::Client;
 mod admin;
 mod committed;
 
-pub(super) use admin::{Admin, ListedOffset, Reply, ReplyContent, Spec};
+pub(super) use admin::{Admin, ListedGroups, ListedOffset, Reply, ReplyContent, Spec};
 pub(super) use committed::CommittedOffset;
 
 fn handle(client: &Client) -> *mut sys::rd_kafka_t {

@@ -17,18 +17,21 @@ use super::{
     client::{self, Client},
     ends,
     ffi::Spec,
-    now,
+    identity::Identity,
+    now, rights,
 };
 use crate::{
     clock::{Ticks, ticks},
     model::{Name, OFFSETS_TOPIC, SOURCE_KAFKA, Uuid},
-    store::{Store, cluster::Cluster, ends::DELETED_AFTER, event::ShardKey, shard::Shard},
+    store::{Store, cluster::Cluster, ends::DELETED_AFTER, event::ShardKey, impediment::Impediment, shard::Shard},
 };
 
 mod reader;
+mod renew;
 
 pub(super) use reader::offset_event;
 use reader::{Command, Load, Reader};
+use renew::Loads;
 
 /// How often the listener looks whether something changed.
 const TICK: Duration = Duration::from_millis(20);
@@ -45,11 +48,15 @@ pub struct Listener {
     store: Arc<Store>,
     cluster: Arc<Cluster>,
     client: Client,
+    identity: Arc<Identity>,
     readers: Vec<mpsc::Sender<Command>>,
     /// Partitions whose log moved under their reader.
     moved: (mpsc::Sender<i32>, mpsc::Receiver<i32>),
     /// Shards that are loaded aside, by partition; `None` before the end was captured.
     rebuilding: BTreeMap<i32, Option<Arc<Shard>>>,
+    loads: Loads,
+    /// The poll threads are to get new clients.
+    renew: bool,
     started: i32,
     /// Fewer partitions than were started, and the refresh that first said so.
     fewer: Option<(i32, Ticks)>,
@@ -64,16 +71,19 @@ impl Listener {
     ///
     /// # Errors
     /// What librdkafka says of the configuration.
-    pub fn new(store: Arc<Store>, cluster: Arc<Cluster>) -> Result<Self, String> {
+    pub(super) fn new(store: Arc<Store>, cluster: Arc<Cluster>, identity: Arc<Identity>) -> Result<Self, String> {
         let client = client::connect(&cluster.config)?;
         let last_look = store.clock.ticks();
         Ok(Self {
             store,
             cluster,
             client,
+            identity,
             readers: vec![],
             moved: mpsc::channel(),
             rebuilding: BTreeMap::new(),
+            loads: Loads::default(),
+            renew: false,
             started: 0,
             fewer: None,
             topic_id: None,
@@ -97,9 +107,11 @@ impl Listener {
                 tracing::warn!(cluster = &*self.cluster.name, error, "cannot start reading; trying again");
                 self.cluster.set_health(|health| health.last_error = Some(error));
             }
+            self.judge_rights();
             self.judge();
             self.look_for_moved_logs();
             self.look_for_lost_partitions();
+            self.look_for_stalled_loads();
             if threads.iter().any(thread::JoinHandle::is_finished) && !stop.is_cancelled() {
                 break;
             }
@@ -118,6 +130,9 @@ impl Listener {
         let known = self.cluster.health().log_partitions.unwrap_or(0);
         if known > self.started {
             self.start(known, stop, threads)?;
+        }
+        if self.renew && !self.readers.is_empty() {
+            self.renew_readers(stop, threads)?;
         }
         self.rebuild()
     }
@@ -187,7 +202,8 @@ impl Listener {
         for number in 0..wanted {
             let client = client::connect(&self.cluster.config)?;
             let (sender, commands) = mpsc::channel();
-            let reader = Reader::new(&self.store, &self.cluster, &client, commands, self.moved.0.clone())?;
+            let clients = (client, Arc::clone(&self.identity));
+            let reader = Reader::new(&self.store, &self.cluster, clients, commands, self.moved.0.clone())?;
             let stop = stop.clone();
             let thread = thread::Builder::new()
                 .name(format!("poll-{}-{number}", self.cluster.name))
@@ -212,7 +228,11 @@ impl Listener {
     /// Declares the cluster loaded once every partition reached its target and log ends are known.
     fn judge(&self) {
         let health = self.cluster.health();
-        if health.ready || health.log_partitions != Some(self.started) || !self.cluster.ends.current().loaded {
+        if health.ready
+            || health.is_refused()
+            || health.log_partitions != Some(self.started)
+            || !self.cluster.ends.current().loaded
+        {
             return;
         }
         let reached = |shard: &Arc<Shard>| shard.progress.target().is_some_and(|target| shard.applied() >= target);
@@ -223,13 +243,22 @@ impl Listener {
         }
     }
 
+    /// Notes whether some partition may not be read.
+    fn judge_rights(&self) {
+        let current = self.cluster.shards();
+        let aside = self.rebuilding.values().flatten();
+        let refused = current.iter().chain(aside).any(|shard| shard.progress.is_refused());
+        let reason = refused.then(|| rights::cannot_read(&self.cluster.config));
+        self.cluster.impede(Impediment::Read, reason, &self.store.clock);
+    }
+
     /// Whether nothing was read for so long, since the cluster was out of reach or this process stood
     /// still, that a value and then its tombstone may have come and gone. `None` while out of reach.
     fn was_away(&mut self) -> Option<bool> {
         let health = self.cluster.health();
         let now = self.store.clock.ticks();
         let still_since = std::mem::replace(&mut self.last_look, now);
-        if !health.reachable {
+        if !health.reachable || health.is_refused() {
             self.away_since = self.away_since.or(health.failing_since).or(Some(still_since));
             return None;
         }
@@ -262,6 +291,7 @@ impl Listener {
         }
         if topic.id.is_some() && self.topic_id.is_some() && topic.id != self.topic_id {
             (0..self.started).for_each(|number| self.note_moved(number));
+            self.renew = true;
         }
         self.topic_id = topic.id.or(self.topic_id);
     }

@@ -29,6 +29,7 @@ use look::Look;
 use super::{
     client::Client,
     ffi::{Admin, ReplyContent, Spec},
+    identity::Identity,
     now,
 };
 use crate::{
@@ -57,6 +58,7 @@ pub struct Overlay {
     store: Arc<Store>,
     cluster: Arc<Cluster>,
     settings: config::Transactions,
+    identity: Arc<Identity>,
     requests: mpsc::Receiver<Settle>,
     freezes: Freezes,
     stable: StableOffsets,
@@ -89,7 +91,7 @@ impl Overlay {
     pub(super) fn new(
         store: Arc<Store>,
         cluster: Arc<Cluster>,
-        client: &Client,
+        (client, identity): (&Client, Arc<Identity>),
         settings: config::Transactions,
     ) -> Self {
         let (sender, requests) = mpsc::channel();
@@ -99,6 +101,7 @@ impl Overlay {
             store,
             cluster,
             settings,
+            identity,
             requests,
             freezes: Freezes::default(),
             look: None,
@@ -198,6 +201,9 @@ impl Overlay {
                 let since = look.first_at(*number).or(shard.progress.open_transaction_since());
                 shard.progress.set_open_transaction_since(since.or_else(|| Some(self.store.clock.now())));
             }
+        }
+        if !self.identity.holds(&look.client) {
+            return;
         }
         look.take_answers(&shards, &mut self.waiting, now);
         look.ask(&mut self.waiting, now);

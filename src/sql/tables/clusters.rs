@@ -30,9 +30,11 @@ impl Table for Clusters {
             .optional_int32("brokers", "Brokers", |row| row.of.health.brokers)
             .optional_int32("controller", "Broker id of the controller", |row| row.of.health.controller)
             .boolean("reachable", "The last attempt to reach it succeeded", |row| row.of.health.reachable)
-            .boolean("ready", "Loaded: every log partition reached the end captured at the start", |row| {
-                row.of.health.ready
-            })
+            .boolean(
+                "ready",
+                "Loaded: every log partition reached the end captured at the start. Not while a right is missing",
+                |row| row.of.health.ready,
+            )
             .optional_text("last_error", "What the last failure said", |row| row.of.health.last_error.as_deref())
             .optional_string("history_error", "What fails where older samples are stored; NULL when nothing", |row| {
                 row.of.cluster.older().and_then(|older| older.status().last_error)

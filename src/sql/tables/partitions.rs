@@ -53,6 +53,7 @@ impl Table for Partitions {
             })
             .optional_string("error", "Why the last question for the log end failed", |row| match row.value.error? {
                 EndError::NotAuthorized => Some("not_authorized".to_owned()),
+                EndError::NoLeader => Some("no leader".to_owned()),
                 EndError::Other(code) => Some(format!("librdkafka error {code}")),
             })
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::{EndValue, Partition, SAMPLE_SPAN, Topic, TopicMetadata};
+use super::{EndError, EndValue, Partition, SAMPLE_SPAN, Topic, TopicMetadata};
 use crate::{clock::Ticks, model::Name};
 
 /// Gives partitions their slots.
@@ -31,6 +31,7 @@ impl Slots<'_> {
                 slot: kept.get(number).map_or_else(|| self.acquire(absent_at), |partition| partition.slot),
             })
             .collect();
+        self.note_leaderless(&partitions);
         self.release(before.get(partitions.len().min(kept.len())..).unwrap_or_default());
         match known {
             Some(topic) if topic.partitions == partitions && topic.missing_since.is_none() => Arc::clone(topic),
@@ -43,6 +44,15 @@ impl Slots<'_> {
                 refused: false,
                 missing_since: None,
             }),
+        }
+    }
+
+    /// Also after a leader was found, the end is unknown until it has answered.
+    fn note_leaderless(&mut self, partitions: &[Partition]) {
+        for partition in partitions.iter().filter(|partition| partition.leader.is_none()) {
+            if let Some(value) = self.values.get_mut(partition.slot as usize) {
+                value.error = Some(EndError::NoLeader);
+            }
         }
     }
 

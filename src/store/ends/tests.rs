@@ -199,3 +199,34 @@ fn a_new_log_is_younger_than_the_last_listing_without_it() {
     let ends = board.current();
     assert_eq!(ends.value(ends.topic("hidden").unwrap().partitions[0]).absent_at, None);
 }
+
+#[test]
+fn a_partition_without_a_leader_has_an_unknown_end_until_its_next_leader_answers() {
+    let board = board(&[("t", 2)]);
+    let partition = |number: usize| board.current().topic("t").unwrap().partitions[number];
+    let answer = |sent| {
+        let ends = [0, 1].map(|number| Answer { slot: partition(number).slot, result: Ok((50, 0)) });
+        board.observe(EndKind::High, &ends, sent, 100);
+    };
+    let end = |number| match board.current().value(partition(number)) {
+        EndValue { error: Some(EndError::NoLeader), .. } => None,
+        value => Some(value.log_end),
+    };
+    let listing = |leaders: &[Option<i32>], at| {
+        let topic = TopicMetadata { name: "t".into(), leaders: leaders.to_vec() };
+        board.set_topics(vec![topic], at, &BTreeMap::new());
+    };
+    answer(1);
+    assert_eq!((end(0), end(1)), (Some(50), Some(50)));
+    listing(&[None, Some(2)], 2);
+    assert_eq!((end(0), end(1)), (None, Some(50)), "of the partition alone");
+    answer(1);
+    assert_eq!(end(0), None, "a late answer of the leader before says nothing of now");
+    listing(&[None, Some(2)], 3);
+    listing(&[Some(2), Some(2)], 4);
+    assert_eq!(end(0), None, "the new leader has not answered");
+    answer(5);
+    assert_eq!(end(0), Some(50));
+    board.set_topics(vec![], 6, &BTreeMap::new());
+    assert_eq!((end(0), end(1)), (Some(50), Some(50)), "one listing without the topic says nothing of leaders");
+}

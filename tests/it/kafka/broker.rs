@@ -13,6 +13,8 @@ use tempfile::TempDir;
 use crate::process::{Process, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(120);
+/// Of a broker that was not formatted again.
+pub(crate) const CLUSTER_ID: &str = "b2Zmc2V0ZC10ZXN0LW9uZQ";
 
 /// A Kafka release, prepared.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +63,8 @@ pub(crate) struct Broker {
     process: Option<Process>,
     dir: TempDir,
     port: u16,
+    /// Where users log in, see [`Broker::with_users`].
+    users_port: Option<u16>,
     _slot: Option<Slot>,
 }
 
@@ -119,11 +123,42 @@ group.consumer.heartbeat.interval.ms=500
 group.consumer.min.heartbeat.interval.ms=500
 group.streams.initial.rebalance.delay.ms=0
 ";
-        let features = ["share.version=1", "streams.version=1"];
+        let features = ["--feature", "share.version=1", "--feature", "streams.version=1"];
         let slot = Some(Slot::take());
         let mut broker = Self::formatted(release, [free_port(), free_port()], slot, properties, &features);
         broker.start();
         broker
+    }
+
+    /// Where these users log in by SASL/PLAIN, each with its name as password, and have no rights but those that are
+    /// granted. Clients of [`Broker::bootstrap_servers`] may do everything.
+    pub(crate) fn with_users(release: Release, users: &[&str]) -> Self {
+        let [port, controller, users_port] = [free_port(), free_port(), free_port()];
+        let users: String = users.iter().map(|user| format!(" user_{user}=\"{user}\"")).collect();
+        let properties = format!(
+            "listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller},USERS://127.0.0.1:{users_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},USERS://127.0.0.1:{users_port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,USERS:SASL_PLAINTEXT
+sasl.enabled.mechanisms=PLAIN
+listener.name.users.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required{users};
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+"
+        );
+        let mut broker = Self::formatted(release, [port, controller], Some(Slot::take()), &properties, &[]);
+        broker.users_port = Some(users_port);
+        broker.start();
+        broker
+    }
+
+    /// A `[clusters.c]` for a server that logs in as this user.
+    pub(crate) fn cluster_of_user(&self, user: &str) -> String {
+        format!(
+            "[clusters.c]\nbootstrap_servers = \"127.0.0.1:{}\"\n[clusters.c.kafka]\n\
+             \"security.protocol\" = \"SASL_PLAINTEXT\"\n\"sasl.mechanism\" = \"PLAIN\"\n\
+             \"sasl.username\" = {user:?}\n\"sasl.password\" = {user:?}\n",
+            self.users_port.unwrap()
+        )
     }
 
     fn formatted(
@@ -131,21 +166,38 @@ group.streams.initial.rebalance.delay.ms=0
         [port, controller]: [u16; 2],
         slot: Option<Slot>,
         more_properties: &str,
-        features: &[&str],
+        format_arguments: &[&str],
     ) -> Self {
         let dir = TempDir::new().unwrap();
         // Of two lines with one name, Java takes the later.
         let properties = properties(port, controller, dir.path()) + more_properties;
         fs::write(dir.path().join("properties"), properties).unwrap();
-        let format = release
+        let broker = Self { release, process: None, dir, port, users_port: None, _slot: slot };
+        broker.format(CLUSTER_ID, format_arguments);
+        broker
+    }
+
+    fn format(&self, cluster_id: &str, more: &[&str]) {
+        let format = self
+            .release
             .java("kafka.tools.StorageTool")
-            .args(["format", "--cluster-id", "b2Zmc2V0ZC10ZXN0LW9uZQ", "--config"])
-            .arg(dir.path().join("properties"))
-            .args(features.iter().flat_map(|feature| ["--feature", feature]))
+            .args(["format", "--cluster-id", cluster_id, "--config"])
+            .arg(self.dir.path().join("properties"))
+            .args(more)
             .output()
             .unwrap_or_else(|e| panic!("java: {e}"));
         assert!(format.status.success(), "{}", String::from_utf8_lossy(&format.stderr));
-        Self { release, process: None, dir, port, _slot: slot }
+    }
+
+    /// Loses all data and becomes a broker of the cluster with this id (22 characters of base64), on the same port, with
+    /// more lines of properties. The broker must be down.
+    pub(crate) fn reformat(&self, cluster_id: &str, more_properties: &str) {
+        assert!(self.process.is_none(), "the broker runs");
+        fs::remove_dir_all(self.dir.path().join("data")).unwrap();
+        let path = self.dir.path().join("properties");
+        let properties = fs::read_to_string(&path).unwrap() + more_properties;
+        fs::write(&path, properties).unwrap();
+        self.format(cluster_id, &[]);
     }
 
     pub(crate) fn started(release: Release) -> Self {

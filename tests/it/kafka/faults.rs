@@ -20,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(90);
 const LOG: &str = "__consumer_offsets";
 
 /// Looks that are rare by default, so that tests are quick.
-const OFTEN: &str = "[lag]\nmetadata_interval = \"1s\"\nstart_interval = \"1s\"\n";
+pub(super) const OFTEN: &str = "[lag]\nmetadata_interval = \"1s\"\nstart_interval = \"1s\"\n";
 
 macro_rules! on_releases {
     ($($module:ident $line:literal { $($test:ident)* })*) => {

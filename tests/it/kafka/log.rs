@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::broker::{Broker, Cluster, Release};
 use super::compare::{between_while_moving, equal_at_rest, equal_once_ready};
-use super::driver::Driver;
-use super::faults::{cluster, serve};
+use super::driver::{Driver, rows};
+use super::faults::{cluster, is, serve};
 use super::{consume, rows_of};
 use crate::process::wait_for;
 use crate::server::Server;
@@ -166,5 +166,37 @@ fn leaders_that_change_and_a_broker_that_is_down_lose_nothing() {
         driver.wait_caught_up(&consuming);
         equal_at_rest(&label("three brokers again"), &mut driver, &server);
     }
+    server.stop_cleanly();
+    a_partition_without_a_leader_has_an_unknown_end_however_seldom_ends_are_asked_for(&mut cluster, &mut driver);
+}
+
+fn a_partition_without_a_leader_has_an_unknown_end_however_seldom_ends_are_asked_for(
+    cluster: &mut Cluster,
+    driver: &mut Driver,
+) {
+    // One of each broker.
+    driver.topic("single", 3, 50);
+    for partition in 0..3 {
+        driver.alter("g", "single", partition, 10, "");
+    }
+    let state = driver.state().unwrap();
+    let leader = |row: &&serde_json::Value| row["topic"] == "single" && row["leader"] == 2;
+    let lost = rows(&state, "partitions").iter().find(leader).expect("a partition on broker 2")["partition"].clone();
+    let lag = "[lag]\npoll_interval = \"1h\"\nstart_interval = \"1h\"\nmetadata_interval = \"1s\"\n";
+    let config = format!("{lag}[clusters.c]\nbootstrap_servers = {:?}\n", cluster.bootstrap_servers());
+    let (_config, mut server) = serve(&config);
+    server.wait_ready();
+    let row = format!(
+        "SELECT lag, log_end_offset, lag_unknown, status FROM lag WHERE topic = 'single' AND partition = {lost}"
+    );
+    let known = json!([{"lag": 40, "log_end_offset": 50, "lag_unknown": null, "status": "ok"}]);
+    let unknown = json!([{"lag": null, "log_end_offset": null, "lag_unknown": "end_unknown", "status": "unknown"}]);
+    wait_for("the end of the partition", LIMIT, || is(&server, &row, known.clone()));
+    cluster.0[1].kill();
+    wait_for("an unknown end", LIMIT, || is(&server, &row, unknown.clone()));
+    let others = "SELECT DISTINCT lag, status FROM lag WHERE topic = 'single' AND lag IS NOT NULL";
+    assert_eq!(serde_json::Value::from(server.sql(others)), json!([{"lag": 40, "status": "ok"}]));
+    cluster.0[1].start();
+    wait_for("the end to be known again", LIMIT, || is(&server, &row, known.clone()));
     server.stop_cleanly();
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use rdkafka::metadata::{Metadata, MetadataPartition};
+use rdkafka::metadata::{Metadata, MetadataPartition, MetadataTopic};
 
 use crate::{
     model::Name,
@@ -42,4 +42,16 @@ fn replicas(partition: &MetadataPartition) -> Replicas {
         in_sync: count(partition.isr()),
         is_preferred_leader: partition.replicas().first() == Some(&partition.leader()),
     }
+}
+
+/// Leader of each partition, by number.
+pub(super) fn leaders(topic: &MetadataTopic) -> Vec<Option<i32>> {
+    let mut leaders = vec![None; topic.partitions().len()];
+    for partition in topic.partitions() {
+        let place = usize::try_from(partition.id()).ok().and_then(|id| leaders.get_mut(id));
+        if let Some(place) = place {
+            *place = Some(partition.leader()).filter(|leader| *leader >= 0);
+        }
+    }
+    leaders
 }

@@ -45,6 +45,14 @@ pub(in super::super) enum ReplyContent {
     TopicIds(Vec<(String, [u8; 16])>),
     /// What a group has committed.
     Committed(Vec<CommittedOffset>),
+    Groups(ListedGroups),
+}
+
+/// What brokers say when they are asked for groups: how many, and the errors of those that do not tell.
+#[derive(Debug)]
+pub(in super::super) struct ListedGroups {
+    pub(in super::super) groups: usize,
+    pub(in super::super) errors: Vec<RDKafkaErrorCode>,
 }
 
 /// An offset; `Err` where the partition failed. An offset below 0 is a failure whatever the code.
@@ -114,6 +122,20 @@ impl Admin {
         }
     }
 
+    /// Asks all brokers for the groups that they coordinate and the user may describe.
+    pub(in super::super) fn list_groups(&self, number: usize, timeout: Duration) {
+        let options = Options::new(&self.queue.client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS);
+        options.set(number, timeout);
+        // SAFETY: client, options and queue are live.
+        unsafe {
+            sys::rd_kafka_ListConsumerGroups(
+                handle(&self.queue.client),
+                options.0.as_ptr(),
+                self.queue.pointer.as_ptr(),
+            );
+        }
+    }
+
     /// Waits for an answer, at most `timeout`. Serves logs and errors of the client, too.
     pub(in super::super) fn poll(&self, timeout: Duration) -> Option<Reply> {
         self.queue.client.serve();
@@ -178,6 +200,7 @@ impl Event {
                 sys::RD_KAFKA_EVENT_LISTOFFSETS_RESULT => Ok(ReplyContent::Offsets(self.offsets())),
                 sys::RD_KAFKA_EVENT_DESCRIBETOPICS_RESULT => Ok(ReplyContent::TopicIds(self.topic_ids())),
                 sys::RD_KAFKA_EVENT_LISTCONSUMERGROUPOFFSETS_RESULT => self.committed().map(ReplyContent::Committed),
+                sys::RD_KAFKA_EVENT_LISTCONSUMERGROUPS_RESULT => Ok(ReplyContent::Groups(self.groups())),
                 other => Err(format!("unexpected event {other}")),
             }
         }
@@ -205,6 +228,19 @@ impl Event {
                     ListedOffset { topic: text(found.topic), partition: found.partition, result }
                 })
                 .collect()
+        }
+    }
+
+    /// For events of type LISTCONSUMERGROUPS_RESULT.
+    unsafe fn groups(&self) -> ListedGroups {
+        let (mut groups, mut failures) = (0, 0);
+        // SAFETY: the result and its arrays live as long as the event; the calls write the counts.
+        unsafe {
+            let result = sys::rd_kafka_event_ListConsumerGroups_result(self.0.as_ptr());
+            sys::rd_kafka_ListConsumerGroups_result_valid(result, &raw mut groups);
+            let errors = sys::rd_kafka_ListConsumerGroups_result_errors(result, &raw mut failures);
+            let errors = array(errors, failures).iter().map(|error| sys::rd_kafka_error_code(*error).into()).collect();
+            ListedGroups { groups, errors }
         }
     }
 

@@ -9,11 +9,14 @@ use std::{
 };
 
 use hashbrown::HashMap;
+use rdkafka::types::RDKafkaRespErr;
 use tokio_util::sync::CancellationToken;
 
 use super::super::{
     client::Client,
     ffi::{Batch, Content, Fetcher, Message, describe},
+    identity::Identity,
+    now, rights,
 };
 use crate::{
     decode::{
@@ -37,6 +40,8 @@ const BATCH: usize = 1024;
 const RUN: usize = 256;
 /// Longest wait for messages before looking at commands.
 const WAIT: Duration = Duration::from_millis(50);
+/// How soon a partition is tried again that may not be read.
+const RETRY: Duration = Duration::from_secs(2);
 /// How often a kind of bad record is logged at most.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 
@@ -64,10 +69,14 @@ pub(super) enum Command {
 pub(super) struct Reader {
     store: Arc<Store>,
     cluster: Arc<Cluster>,
+    client: Client,
+    identity: Arc<Identity>,
     fetcher: Fetcher,
     commands: mpsc::Receiver<Command>,
     moved: mpsc::Sender<i32>,
     partitions: HashMap<i32, Load>,
+    /// Partitions that may not be read, and when that is tried again.
+    refused: HashMap<i32, Instant>,
     logged: Logged,
 }
 
@@ -75,40 +84,52 @@ impl Reader {
     pub(super) fn new(
         store: &Arc<Store>,
         cluster: &Arc<Cluster>,
-        client: &Client,
+        (client, identity): (Client, Arc<Identity>),
         commands: mpsc::Receiver<Command>,
         moved: mpsc::Sender<i32>,
     ) -> Result<Self, String> {
-        let fetcher = Fetcher::new(client, OFFSETS_TOPIC, BATCH).ok_or("librdkafka refuses the topic")?;
+        let fetcher = Fetcher::new(&client, OFFSETS_TOPIC, BATCH).ok_or("librdkafka refuses the topic")?;
         Ok(Self {
             store: Arc::clone(store),
             cluster: Arc::clone(cluster),
+            client,
+            identity,
             fetcher,
             commands,
             moved,
             partitions: HashMap::new(),
+            refused: HashMap::new(),
             logged: Logged::default(),
         })
     }
 
     pub(super) fn run(mut self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
-            while let Ok(command) = self.commands.try_recv() {
-                match command {
-                    Command::Start(load) => self.start(load),
-                    Command::Stop(partition) => {
+            loop {
+                match self.commands.try_recv() {
+                    Ok(Command::Start(load)) => self.start(load),
+                    Ok(Command::Stop(partition)) => {
                         self.fetcher.stop(partition);
                         self.partitions.remove(&partition);
                     }
+                    Err(mpsc::TryRecvError::Empty) => break,
+                    // Another reader takes over.
+                    Err(mpsc::TryRecvError::Disconnected) => return,
                 }
             }
+            self.retry_refused();
             self.fetcher.serve();
             let batch = self.fetcher.fetch(WAIT);
+            // Fetched by topic id, so the metadata that names the topic came before.
+            if !self.identity.holds(&self.client) {
+                return;
+            }
             let mut applier = Applier {
                 store: &self.store,
                 cluster: &self.cluster,
                 partitions: &mut self.partitions,
                 logged: &mut self.logged,
+                refused: &mut self.refused,
                 moved: vec![],
             };
             applier.apply_batch(&batch);
@@ -123,10 +144,27 @@ impl Reader {
         }
     }
 
+    /// librdkafka tells once that a partition may not be read, and nothing when it may be again and has not moved.
+    fn retry_refused(&mut self) {
+        let due: Vec<i32> = self.refused.iter().filter(|(_, at)| now() >= **at).map(|(number, _)| *number).collect();
+        for partition in due {
+            self.refused.remove(&partition);
+            let refused = self.partitions.get(&partition).filter(|load| load.shard.progress.is_refused()).cloned();
+            if let Some(load) = refused {
+                self.start(load);
+                self.refused.insert(partition, now() + RETRY);
+            }
+        }
+    }
+
     fn start(&mut self, load: Load) {
         let partition = load.shard.key.log_partition;
         self.fetcher.stop(partition);
-        if let Err(error) = self.fetcher.start(partition) {
+        // What was applied need not be read again.
+        let applied = load.shard.applied();
+        let started =
+            if applied < 0 { self.fetcher.start(partition) } else { self.fetcher.start_at(partition, applied) };
+        if let Err(error) = started {
             load.shard.progress.set_error(Some(error));
         }
         self.partitions.insert(partition, load);
@@ -139,6 +177,7 @@ struct Applier<'a> {
     cluster: &'a Cluster,
     partitions: &'a mut HashMap<i32, Load>,
     logged: &'a mut Logged,
+    refused: &'a mut HashMap<i32, Instant>,
     moved: Vec<i32>,
 }
 
@@ -173,7 +212,7 @@ impl Applier<'_> {
                 // Control records and compacted tails lie before it, and yield no record.
                 Content::End => seen.applied = seen.applied.max(message.offset()),
                 Content::Reset => self.moved.push(message.partition()),
-                Content::Failure(error) => load.shard.progress.set_error(Some(describe(error))),
+                Content::Failure(error) => self.note_failure(message.partition(), &load.shard, error),
             }
         }
         load.shard.apply(&events, load.live_from);
@@ -186,6 +225,15 @@ impl Applier<'_> {
         if load.aside && load.shard.applied() >= load.live_from {
             self.store.publish(&load.shard);
             self.partitions.insert(load.shard.key.log_partition, Load { aside: false, ..load });
+        }
+    }
+
+    fn note_failure(&mut self, partition: i32, shard: &Shard, error: RDKafkaRespErr) {
+        if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED {
+            shard.progress.refuse(rights::cannot_read(&self.cluster.config));
+            self.refused.entry(partition).or_insert_with(|| now() + RETRY);
+        } else {
+            shard.progress.set_error(Some(describe(error)));
         }
     }
 

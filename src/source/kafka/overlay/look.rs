@@ -43,7 +43,7 @@ pub(super) type Shards = BTreeMap<i32, Arc<Shard>>;
 pub(super) struct Look {
     pub(super) cluster: Arc<Cluster>,
     store: Arc<Store>,
-    client: Client,
+    pub(super) client: Client,
     pub(super) admin: Admin,
     fetcher: Fetcher,
     pub(super) ranges: BTreeMap<i32, Looked>,
