@@ -5,6 +5,7 @@ mod consumers;
 mod flight;
 mod history;
 mod offsets;
+mod parameters;
 mod query;
 mod readiness;
 mod sql;
