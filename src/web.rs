@@ -165,8 +165,20 @@ async fn method_not_allowed() -> Response {
 /// Whether what is served there tells nothing of what is in Kafka: probes, and the dashboard without what it shows.
 #[must_use]
 pub fn holds_no_data(path: &str) -> bool {
-    let open = ["/livez", "/readyz"].contains(&path) || assets::PAGES.contains(&path);
-    open || ["/assets/", "/grpc.health.v1.Health/"].iter().any(|folder| path.starts_with(folder))
+    is_asset_or_probe(path) || is_page(path)
+}
+
+/// Whether a path is that of a file of the dashboard or of a probe.
+#[must_use]
+pub fn is_asset_or_probe(path: &str) -> bool {
+    let is_below = ["/assets/", "/grpc.health.v1.Health/"].iter().any(|folder| path.starts_with(folder));
+    is_below || ["/livez", "/readyz"].contains(&path)
+}
+
+/// Whether a path is that of a page of the dashboard.
+#[must_use]
+pub fn is_page(path: &str) -> bool {
+    assets::PAGES.contains(&path)
 }
 
 /// An error as JSON, with its status.
