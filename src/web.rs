@@ -20,6 +20,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
+mod accept;
 mod assets;
 mod coding;
 mod query;
@@ -118,9 +119,12 @@ async fn metrics(
     parameters: Result<Query<metrics::Parameters>, QueryRejection>,
     headers: HeaderMap,
 ) -> Response {
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    // For clients that name it, and do not want plain text more.
+    let plain = accept::quality(&headers, "text/plain");
+    let open = accept::quality(&headers, "application/openmetrics-text").filter(|open| open.is_exact());
+    let is_open_metrics = open.is_some_and(|open| plain.is_none_or(|plain| !open.is_below(plain)));
     let parameters = parameters.map_err(|error| Error::Invalid(error.body_text()));
-    let scrape_of = |Query(parameters)| metrics::Scrape::new(web.store(), parameters, accept);
+    let scrape_of = |Query(parameters)| metrics::Scrape::new(web.store(), parameters, is_open_metrics);
     let what = match parameters.and_then(scrape_of) {
         Ok(what) => what,
         Err(error) => return problem(&error),
