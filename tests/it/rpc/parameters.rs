@@ -390,9 +390,18 @@ thread_local! {
     static DOOR: Door = Door::new();
 }
 
+/// A debug build takes a minute for 30,000. To run for long:
+/// `PROPTEST_CASES=1000000 cargo test --release --test it rpc::parameters`
+fn cases() -> ProptestConfig {
+    let default = ProptestConfig::default();
+    match std::env::var_os("PROPTEST_CASES") {
+        None => ProptestConfig { cases: 3000, ..default },
+        Some(_) => default,
+    }
+}
+
 proptest! {
-    // To run for long: `PROPTEST_CASES=1000000 cargo test --release --test it rpc::parameters`
-    #![proptest_config(ProptestConfig { cases: std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(3000), ..ProptestConfig::default() })]
+    #![proptest_config(cases())]
 
     #[test]
     fn messages_that_were_tampered_with_end_the_call_and_nothing_else(
