@@ -1,4 +1,4 @@
-//! Who may ask: tokens, and TLS.
+//! Who may ask: tokens, TLS, and which web pages.
 //!
 //! One layer around all that is served, so that nothing can be forgotten: what needs no token is listed
 //! ([`web::holds_no_data`]), and all else, known or not, is refused without one. Tokens and keys are in no log, no error
@@ -19,6 +19,8 @@ use tokio::{net::TcpListener, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 mod file;
+mod names;
+mod origin;
 mod revocable;
 mod tls;
 mod tokens;
@@ -27,6 +29,7 @@ pub use tls::TlsListener;
 
 use crate::{config, error::Error, rpc, web};
 use file::FromFiles;
+use origin::Guard;
 use tokens::Tokens;
 
 /// What of a request is read although it is refused, and for how long.
@@ -41,6 +44,7 @@ pub struct Access {
     tokens: Option<Arc<FromFiles<Tokens>>>,
     tls: Option<Arc<tls::Settings>>,
     client_certificates: bool,
+    guard: Arc<Guard>,
 }
 
 impl fmt::Debug for Access {
@@ -60,6 +64,7 @@ impl Access {
         let tls = tls::settings(&server.tls).map_err(|error| format!("server.tls: {error}"));
         match (tokens, tls) {
             (Ok(tokens), Ok(tls)) => Ok(Self {
+                guard: Arc::new(Guard::new(server, tokens.is_some(), tls.is_some())),
                 tokens: tokens.map(Arc::new),
                 tls: tls.map(Arc::new),
                 client_certificates: server.tls.client_ca.is_some(),
@@ -86,12 +91,14 @@ impl Access {
         self.tls.is_some()
     }
 
-    /// Lets nobody without a token through, where tokens are wanted.
+    /// Adds the checks of every request: where it comes from, and its token where tokens are wanted.
     pub fn protect(&self, router: Router) -> Router {
-        match &self.tokens {
+        let router = match &self.tokens {
             Some(tokens) => router.layer(from_fn_with_state(Arc::clone(tokens), check)),
             None => router,
-        }
+        };
+        // Outermost: the question whether a page may send a request carries no token.
+        router.layer(from_fn_with_state(Arc::clone(&self.guard), check_origin))
     }
 
     /// The listener with TLS, or the plain one back.
@@ -145,13 +152,32 @@ async fn check(State(tokens): State<Arc<FromFiles<Tokens>>>, mut request: Reques
         return next.run(request).await;
     }
     tracing::debug!(path = request.uri().path(), shown = shown.is_some(), "refused without a token");
-    let error = refusal(if shown.is_some() { "the token is not accepted" } else { "a token is needed" });
-    if let Some(refused) = rpc::problem(request.headers(), &error) {
+    refuse(request, &refusal(if shown.is_some() { "the token is not accepted" } else { "a token is needed" })).await
+}
+
+/// Refuses what a web page of another origin sends, and lets those of allowed origins read the responses.
+async fn check_origin(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    let origin = guard.shared_with(request.headers());
+    let mut response = if let Some(error) = guard.refusal(&request) {
+        tracing::debug!(path = request.uri().path(), %error, "request refused");
+        refuse(request, &error).await
+    } else if let Some(response) = guard.preflight(&request) {
+        response
+    } else {
+        next.run(request).await
+    };
+    guard.share(&mut response, origin);
+    response
+}
+
+/// Answers a request with an error, in the protocol of the request.
+async fn refuse(request: Request, error: &Error) -> Response {
+    if let Some(refused) = rpc::problem(request.headers(), error) {
         return refused;
     }
     // What is still on its way when the connection closes would take the answer with it (RFC 9112 §9.6).
     let _ = timeout(DRAINED_FOR, to_bytes(request.into_body(), DRAINED_BYTES)).await;
-    web::problem(&error)
+    web::problem(error)
 }
 
 fn refusal(what: &str) -> Error {

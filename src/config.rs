@@ -77,6 +77,8 @@ section! {
         pub auth: Auth,
         /// Encryption.
         pub tls: Tls,
+        /// What browsers may send.
+        pub http: Http,
     }
 }
 
@@ -100,6 +102,19 @@ section! {
         pub key: Option<PathBuf> = OptionalPath(""), "as for cert";
         /// PEM file of certificates: clients must show one that is signed by one of them. Empty: clients need none.
         pub client_ca: Option<PathBuf> = OptionalPath(""), "few clients have one; a token is enough";
+    }
+}
+
+section! {
+    /// `[server.http]`: what browsers may send.
+    #[derive(Clone, Debug, Default)]
+    pub struct Http {
+        /// Origins of other web pages that may send requests and read the answers. Pages of other origins get 403.
+        pub allowed_origins: Vec<String> = Origins(""), "a page of any site could query this server through the browser of someone who reaches it";
+        /// Host names that requests may be sent to, beside addresses, names of this machine, names without a dot and names
+        /// under .localhost, .local, .internal and .svc. Requests to other names get 421. Not checked where tokens are
+        /// wanted, and over HTTP/2 without TLS.
+        pub allowed_hosts: Vec<String> = Hosts(""), "a page could point its own name at this server and read the answers";
     }
 }
 
@@ -306,8 +321,9 @@ impl Config {
 
 impl Server {
     fn load(resolver: &mut Resolver<'_>, section: &Key) -> Self {
-        let mut server = Self::resolve(resolver, section, Auth::default(), Tls::default());
+        let mut server = Self::resolve(resolver, section, Auth::default(), Tls::default(), Http::default());
         server.auth = Auth::resolve(resolver, &section.child("auth"));
+        server.http = Http::resolve(resolver, &section.child("http"));
         let section = section.child("tls");
         server.tls = Tls::resolve(resolver, &section);
         let Tls { cert, key, client_ca } = &server.tls;

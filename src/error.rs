@@ -32,6 +32,12 @@ pub enum Error {
     /// No token, or none that is accepted.
     #[error("{0}")]
     Unauthenticated(String),
+    /// A web page of another origin asks.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The request was sent to a name that is not known to be this server's.
+    #[error("{0}")]
+    Misdirected(String),
     /// A bug; the id is in the log.
     #[error("internal error {0}; the server's log says more")]
     Internal(String),
@@ -47,6 +53,8 @@ pub enum GrpcCode {
     DeadlineExceeded = 4,
     /// NOT_FOUND.
     NotFound = 5,
+    /// PERMISSION_DENIED.
+    PermissionDenied = 7,
     /// RESOURCE_EXHAUSTED.
     ResourceExhausted = 8,
     /// INTERNAL.
@@ -77,6 +85,8 @@ impl Error {
     /// | deadline, statement timeout, a reader that stalls | DEADLINE_EXCEEDED | 504 |
     /// | not loaded, unreachable, shutting down | UNAVAILABLE | 503 |
     /// | no token, or a wrong one | UNAUTHENTICATED | 401 |
+    /// | a page of another origin | PERMISSION_DENIED | 403 |
+    /// | a host name that is not this server's | PERMISSION_DENIED | 421 |
     /// | a bug | INTERNAL | 500 |
     #[must_use]
     pub fn codes(&self) -> (GrpcCode, u16) {
@@ -87,6 +97,8 @@ impl Error {
             Self::Deadline(_) => (GrpcCode::DeadlineExceeded, 504),
             Self::Unavailable(_) => (GrpcCode::Unavailable, 503),
             Self::Unauthenticated(_) => (GrpcCode::Unauthenticated, 401),
+            Self::Forbidden(_) => (GrpcCode::PermissionDenied, 403),
+            Self::Misdirected(_) => (GrpcCode::PermissionDenied, 421),
             Self::Internal(_) => (GrpcCode::Internal, 500),
         }
     }
@@ -102,6 +114,8 @@ impl Error {
             | Self::NotFound(_)
             | Self::Deadline(_)
             | Self::Unauthenticated(_)
+            | Self::Forbidden(_)
+            | Self::Misdirected(_)
             | Self::Internal(_) => None,
         }
     }

@@ -65,7 +65,7 @@
 //! | [`sql`] | text → stream of batches |
 //! | [`error`] | public errors and their codes |
 //! | [`rpc`], [`metrics`], [`web`] | gRPC, Prometheus, HTTP |
-//! | [`access`] | who may ask: tokens and TLS |
+//! | [`access`] | who may ask: tokens, TLS, web origins |
 //! | [`app`] | the server: built, run and stopped in order |
 //! | [`demo`] | an embedded Kafka with a workload |
 //! | [`cli`] | the command line |

@@ -66,12 +66,12 @@ impl Wanted {
 }
 
 impl Scrape {
-    /// Checks what is asked for. `accept` is the header of that name.
+    /// Checks what is asked for, and whether it is written as OpenMetrics.
     ///
     /// # Errors
     /// An unknown dialect or cluster, a bad regular expression, or several clusters in a dialect that cannot tell them
     /// apart.
-    pub fn new(store: &Store, parameters: Parameters, accept: &str) -> Result<Self, Error> {
+    pub fn new(store: &Store, parameters: Parameters, is_open_metrics: bool) -> Result<Self, Error> {
         let name = parameters.dialect.as_deref().unwrap_or("offsetd");
         let dialect = DIALECTS.iter().find(|dialect| dialect.name == name).ok_or_else(|| {
             let known: Vec<&str> = DIALECTS.iter().map(|dialect| dialect.name).collect();
@@ -82,7 +82,7 @@ impl Scrape {
             store.cluster(&cluster)?;
         }
         let wanted = Wanted { group: regex("group", parameters.group)?, topic: regex("topic", parameters.topic)? };
-        Ok(Self { dialect, cluster, wanted, is_open_metrics: accept.contains("application/openmetrics-text") })
+        Ok(Self { dialect, cluster, wanted, is_open_metrics })
     }
 
     /// Of the answer.

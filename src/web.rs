@@ -20,6 +20,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
+mod accept;
 mod assets;
 mod coding;
 mod query;
@@ -121,9 +122,12 @@ async fn metrics(
     parameters: Result<Query<metrics::Parameters>, QueryRejection>,
     headers: HeaderMap,
 ) -> Response {
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    // For clients that name it, and do not want plain text more.
+    let plain = accept::quality(&headers, "text/plain");
+    let open = accept::quality(&headers, "application/openmetrics-text").filter(|open| open.is_exact());
+    let is_open_metrics = open.is_some_and(|open| plain.is_none_or(|plain| !open.is_below(plain)));
     let parameters = parameters.map_err(|error| Error::Invalid(error.body_text()));
-    let scrape_of = |Query(parameters)| metrics::Scrape::new(web.store(), parameters, accept);
+    let scrape_of = |Query(parameters)| metrics::Scrape::new(web.store(), parameters, is_open_metrics);
     let what = match parameters.and_then(scrape_of) {
         Ok(what) => what,
         Err(error) => return problem(&error),
@@ -168,8 +172,20 @@ async fn method_not_allowed() -> Response {
 /// Whether what is served there tells nothing of what is in Kafka: probes, and the dashboard without what it shows.
 #[must_use]
 pub fn holds_no_data(path: &str) -> bool {
-    let open = ["/livez", "/readyz"].contains(&path) || assets::PAGES.contains(&path);
-    open || ["/assets/", "/grpc.health.v1.Health/"].iter().any(|folder| path.starts_with(folder))
+    is_asset_or_probe(path) || is_page(path)
+}
+
+/// Whether a path is that of a file of the dashboard or of a probe.
+#[must_use]
+pub fn is_asset_or_probe(path: &str) -> bool {
+    let is_below = ["/assets/", "/grpc.health.v1.Health/"].iter().any(|folder| path.starts_with(folder));
+    is_below || ["/livez", "/readyz"].contains(&path)
+}
+
+/// Whether a path is that of a page of the dashboard.
+#[must_use]
+pub fn is_page(path: &str) -> bool {
+    assets::PAGES.contains(&path)
 }
 
 /// An error as JSON, with its status.

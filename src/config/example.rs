@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    Audit, Auth, Cluster, History, Lag, NameFilter, Server, Sql, Tls, Transactions,
+    Audit, Auth, Cluster, History, Http, Lag, NameFilter, Server, Sql, Tls, Transactions,
     resolve::{Key, quoted},
     section::Setting,
     value::Form,
@@ -36,6 +36,7 @@ pub fn example() -> String {
     section(&mut out, &server, Server::SETTINGS);
     section(&mut out, &server.child("auth"), Auth::SETTINGS);
     section(&mut out, &server.child("tls"), Tls::SETTINGS);
+    section(&mut out, &server.child("http"), Http::SETTINGS);
     section(&mut out, &Key::from("sql"), Sql::SETTINGS);
     section(&mut out, &Key::from("lag"), Lag::SETTINGS);
     section(&mut out, &Key::from("history"), History::SETTINGS);
@@ -57,7 +58,7 @@ fn section(out: &mut String, section: &Key, settings: &[Setting]) {
         let default = match (setting.key, setting.form) {
             ("bootstrap_servers", _) => quoted("localhost:9092"),
             (_, Form::Integer | Form::Bool) => setting.default.to_owned(),
-            (_, Form::Text | Form::TextOrInteger) => quoted(setting.default),
+            (_, Form::Text | Form::TextOrInteger | Form::TextOrArray) => quoted(setting.default),
         };
         let _ = writeln!(out, "#{}", setting.doc);
         let _ = writeln!(out, "# Why: {}.", setting.why);

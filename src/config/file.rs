@@ -20,7 +20,9 @@ pub(super) enum Leaf {
     Bool(bool),
     /// A section without keys.
     EmptyTable,
-    /// An array or a time; no setting is one.
+    /// An array of strings.
+    Texts(Vec<String>),
+    /// Another array or a time; no setting is one.
     Other(&'static str),
 }
 
@@ -79,7 +81,10 @@ fn leaf(value: &Spanned<DeValue<'_>>) -> Leaf {
         DeValue::Float(float) => Leaf::Float(float.as_str().to_owned()),
         DeValue::Boolean(value) => Leaf::Bool(*value),
         DeValue::Table(_) => Leaf::EmptyTable,
-        DeValue::Array(_) => Leaf::Other("an array"),
+        DeValue::Array(array) => {
+            let texts = array.iter().map(|value| value.get_ref().as_str().map(str::to_owned));
+            texts.collect::<Option<_>>().map_or(Leaf::Other("an array"), Leaf::Texts)
+        }
         DeValue::Datetime(_) => Leaf::Other("a time"),
     }
 }

@@ -129,7 +129,7 @@ impl Properties {
             let value = match leaf {
                 Leaf::Text(text) | Leaf::Integer(text) | Leaf::Float(text) => text,
                 Leaf::Bool(value) => value.to_string(),
-                Leaf::EmptyTable | Leaf::Other(_) => {
+                Leaf::EmptyTable | Leaf::Texts(_) | Leaf::Other(_) => {
                     let allowed =
                         "expected a string, a number, true or false, { file = \"PATH\" } or { env = \"NAME\" }";
                     resolver.error_at(origin, Some(&key), allowed);

@@ -281,9 +281,10 @@ impl<'a> Resolver<'a> {
         let (leaf, line) = self.document.leaves.remove(key)?;
         let origin = self.line(line);
         let text = match (leaf, setting.form) {
-            (Leaf::Text(text), Form::Text | Form::TextOrInteger)
+            (Leaf::Text(text), Form::Text | Form::TextOrInteger | Form::TextOrArray)
             | (Leaf::Integer(text), Form::Integer | Form::TextOrInteger) => text,
             (Leaf::Bool(value), Form::Bool) => value.to_string(),
+            (Leaf::Texts(texts), Form::TextOrArray) => texts.join(","),
             (leaf, _) => {
                 let problem = format!("{} is not allowed here; allowed: {}", type_of(&leaf), setting.allowed);
                 self.error_at(origin, Some(key), &problem);
@@ -357,6 +358,7 @@ fn type_of(leaf: &Leaf) -> &'static str {
         Leaf::Float(_) => "a float",
         Leaf::Bool(_) => "a boolean",
         Leaf::EmptyTable => "a table",
+        Leaf::Texts(_) => "an array",
         Leaf::Other(name) => name,
     }
 }

@@ -272,3 +272,30 @@ fn several_clusters_keep_their_own_settings() {
     assert_eq!(loaded.config.clusters[0].kafka["security.protocol"], "SASL_SSL");
     assert_eq!(loaded.config.clusters[0].kafka["sasl.password"], "hunter2");
 }
+
+#[test]
+fn a_list_is_an_array_or_a_text_with_commas() {
+    let http = |text: &str| {
+        let loaded = load(&format!("[server.http]\n{text}"), &[], servers("a:1"))?;
+        Ok::<_, Vec<String>>((loaded.config.server.http.allowed_hosts, loaded.config.server.http.allowed_origins))
+    };
+    let expected = (vec!["a.example".to_owned(), "b".to_owned()], vec!["https://c.example".to_owned()]);
+    for text in [
+        "allowed_hosts = ['A.example', 'b']\nallowed_origins = ['https://c.example/']",
+        "allowed_hosts = 'a.example, b.'\nallowed_origins = 'https://c.example:443'",
+    ] {
+        assert_eq!(http(text), Ok(expected.clone()));
+    }
+    assert_eq!(http("allowed_hosts = []\nallowed_origins = ''"), Ok((vec![], vec![])));
+    for (text, says) in [
+        ("allowed_hosts = ['a:8088']", "\"a:8088\" is not a host name"),
+        ("allowed_origins = ['*']", "\"*\" is not an origin"),
+        ("allowed_hosts = ['a', 1]", "an array is not allowed here"),
+        ("allowed_hosts = true", "a boolean is not allowed here"),
+    ] {
+        let errors = http(text).unwrap_err();
+        assert!(errors.len() == 1 && errors[0].contains(says), "{errors:?}");
+    }
+    let errors = load("[server]\nlisten = ['a:1']\n", &[], servers("a:1")).unwrap_err();
+    assert!(errors[0].contains("an array is not allowed here"), "{errors:?}");
+}

@@ -13,6 +13,8 @@ pub(super) enum Form {
     Integer,
     /// A string or an integer.
     TextOrInteger,
+    /// A string with commas, or an array of strings.
+    TextOrArray,
     /// true or false.
     Bool,
 }
@@ -166,6 +168,56 @@ impl Kind for Pattern {
     }
 }
 
+pub(super) struct Hosts;
+
+impl Kind for Hosts {
+    type Value = Vec<String>;
+    const ALLOWED: &'static str =
+        "host names without ports, separated by commas or as an array, \"*\" for any, or \"\" for none";
+    const FORM: Form = Form::TextOrArray;
+
+    fn parse(text: &str) -> Result<Vec<String>, String> {
+        each(text, |host| {
+            if host == "*" {
+                return Ok(host.to_owned());
+            }
+            let name = url::Host::parse(host.strip_suffix('.').unwrap_or(host)).ok().filter(|_| !host.contains('*'));
+            name.map(|name| name.to_string()).ok_or_else(|| format!("{host:?} is not a host name"))
+        })
+    }
+
+    fn show(value: &Vec<String>) -> Option<String> {
+        Some(value.join(","))
+    }
+}
+
+pub(super) struct Origins;
+
+impl Kind for Origins {
+    type Value = Vec<String>;
+    const ALLOWED: &'static str =
+        "origins, as \"https://grafana.example.org\", separated by commas or as an array, or \"\" for none";
+    const FORM: Form = Form::TextOrArray;
+
+    fn parse(text: &str) -> Result<Vec<String>, String> {
+        each(text, |origin| {
+            let url = url::Url::parse(origin).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
+            // Nothing but scheme, host and port.
+            let url = url.filter(|url| url.as_str().trim_end_matches('/') == url.origin().ascii_serialization());
+            url.map(|url| url.origin().ascii_serialization()).ok_or_else(|| format!("{origin:?} is not an origin"))
+        })
+    }
+
+    fn show(value: &Vec<String>) -> Option<String> {
+        Some(value.join(","))
+    }
+}
+
+/// The parts of a text between commas, without empty ones.
+fn each(text: &str, parse: impl Fn(&str) -> Result<String, String>) -> Result<Vec<String>, String> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(parse).collect()
+}
+
 pub(super) struct Time;
 
 /// Bounded, so that adding it to any instant cannot overflow.
@@ -289,6 +341,26 @@ mod tests {
         assert_eq!(Time::parse("250ms"), Ok(Duration::from_millis(250)));
         for bad in ["", "30", "0s", "-1s", "3 parsecs", "1000years", "99999999999999999999s"] {
             assert!(Time::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn hosts_and_origins_are_kept_as_browsers_write_them() {
+        let texts = |texts: &[&str]| Ok(texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
+        assert_eq!(
+            Hosts::parse("Offsetd.Example.org., *,,bücher.example"),
+            texts(&["offsetd.example.org", "*", "xn--bcher-kva.example"])
+        );
+        assert_eq!(Hosts::parse(" "), texts(&[]));
+        for bad in ["a:8088", "http://a", "a/b", "*.example.org", "a b", "a@b"] {
+            assert!(Hosts::parse(bad).is_err(), "{bad}");
+        }
+        assert_eq!(
+            Origins::parse("HTTPS://A.example:443/, http://b:3000"),
+            texts(&["https://a.example", "http://b:3000"])
+        );
+        for bad in ["*", "null", "a.example", "https://a.example/path", "https://u@a.example", "ftp://a", "https://"] {
+            assert!(Origins::parse(bad).is_err(), "{bad}");
         }
     }
 

@@ -61,6 +61,14 @@ pub trait Payload<'a>: Copy + PartialEq {
     fn json<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
 }
 
+/// Reads the opaque bytes of the assignor. Some clients end before them.
+fn user_data<'a>(reader: &mut Reader<'a>) -> Result<Option<&'a [u8]>, DecodeError> {
+    if reader.remaining() == 0 {
+        return Ok(None);
+    }
+    Wire::read(reader, Context::default()).map_err(|error| error.within("userData"))
+}
+
 /// What a member asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 pub struct Subscription<'a> {
@@ -84,7 +92,7 @@ impl<'a> Payload<'a> for Subscription<'a> {
         let mut this = Self {
             version,
             topics: Array::read(reader, context).map_err(|error| error.within("topics"))?,
-            user_data: Wire::read(reader, context).map_err(|error| error.within("userData"))?,
+            user_data: user_data(reader)?,
             generation_id: -1,
             ..Self::default()
         };
@@ -151,13 +159,7 @@ impl<'a> Payload<'a> for Assignment<'a> {
     fn read(version: i16, reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let context = Context::default();
         let assigned = Array::read(reader, context).map_err(|error| error.within("assignedPartitions"))?;
-        // Some clients end here.
-        let user_data = if reader.remaining() == 0 {
-            None
-        } else {
-            Wire::read(reader, context).map_err(|error| error.within("userData"))?
-        };
-        Ok(Self { version, assigned_partitions: assigned, user_data })
+        Ok(Self { version, assigned_partitions: assigned, user_data: user_data(reader)? })
     }
 
     fn write(&self, out: &mut Vec<u8>) {

@@ -268,3 +268,19 @@ proptest! {
         prop_assert_eq!((key_again, again.value), (key, value));
     }
 }
+
+#[test]
+fn a_subscription_that_ends_before_its_user_data_has_none() {
+    use super::consumer_protocol::{Embedded, Payload as _, Subscription};
+    for version in [0, 1, 3] {
+        let cut = bytes(&format!("000{version}00000001000174"));
+        let read = Embedded::<Subscription<'_>>::new(&cut).payload().unwrap().unwrap();
+        assert_eq!((read.topics.iter().collect::<Vec<_>>(), read.user_data, read.generation_id), (vec!["t"], None, -1));
+        let mut whole = vec![];
+        read.write(&mut whole);
+        assert_eq!(Embedded::new(&whole).payload(), Ok(Some(read)));
+        // A cut within a field is no end.
+        let cut = [&cut[..], &[0, 0]].concat();
+        assert!(Embedded::<Subscription<'_>>::new(&cut).payload().is_err());
+    }
+}

@@ -40,7 +40,8 @@ fn fill(store: &Store, cluster: &Cluster) {
         (health.brokers, health.controller) = (Some(1), Some(7));
         health.cluster_id = Some("id".to_owned());
     });
-    let brokers = vec![Broker { id: 7, host: "kafka".to_owned(), port: 9092 }];
+    let brokers =
+        [(7, "kafka"), (8, "fd00::8")].map(|(id, host)| Broker { id, host: host.to_owned(), port: 9092 }).into();
     let replicas = vec![Replicas { count: 3, in_sync: 2, is_preferred_leader: true }; 2];
     let topics = [("orders".into(), replicas)].into_iter().collect();
     cluster.placement.store(std::sync::Arc::new(Placement { brokers, topics }));
@@ -73,8 +74,8 @@ fn parameters(dialect: &str) -> Parameters {
     Parameters { dialect: Some(dialect.to_owned()), ..Parameters::default() }
 }
 
-fn page(store: &Store, parameters: Parameters, accept: &str) -> String {
-    let scrape = Scrape::new(store, parameters, accept).unwrap();
+fn page(store: &Store, parameters: Parameters, is_open_metrics: bool) -> String {
+    let scrape = Scrape::new(store, parameters, is_open_metrics).unwrap();
     let mut page = String::new();
     scrape.write(store, &mut |piece| {
         page.push_str(&piece);
@@ -143,7 +144,7 @@ const NAMES: &[(&str, &str)] = &[
 fn every_name_of_every_dialect_is_there_with_its_labels() {
     let store = store(&["east"]);
     for (dialect, names) in NAMES {
-        let page = page(&store, parameters(dialect), "");
+        let page = page(&store, parameters(dialect), false);
         let mut typed = BTreeSet::new();
         for (name, labels) in names.split_whitespace().map(|name| name.split_once('{').unwrap_or((name, ""))) {
             assert!(page.contains(&format!("\n# TYPE {name} ")), "{dialect}: {name}");
@@ -172,6 +173,7 @@ fn values_are_those_of_the_dialect() {
         ),
         ("kminion", "kminion_kafka_consumer_group_topic_lag{group_id=\"billing\",topic_name=\"orders\"} 10"),
         ("kafka_exporter", "kafka_broker_info{id=\"7\",address=\"kafka:9092\"} 1"),
+        ("kafka_exporter", "kafka_broker_info{id=\"8\",address=\"[fd00::8]:9092\"} 1"),
         ("kafka_exporter", "kafka_topic_partition_under_replicated_partition{topic=\"orders\",partition=\"0\"} 1"),
         ("kafka_exporter", "kafka_consumergroup_current_offset_sum{consumergroup=\"billing\",topic=\"orders\"} 95"),
         (
@@ -188,11 +190,11 @@ fn values_are_those_of_the_dialect() {
         ("offsetd", "offsetd_consumer_lag{cluster=\"east\",group_id=\"billing\",topic=\"orders\",partition=\"0\"} 10"),
     ];
     for (dialect, line) in expected {
-        let page = page(&store, parameters(dialect), "");
+        let page = page(&store, parameters(dialect), false);
         assert!(page.lines().any(|found| found == line), "{line}\n{page}");
     }
     for dialect in ["kminion", "kafka_exporter", "burrow", "offsetd"] {
-        let page = page(&store, parameters(dialect), "");
+        let page = page(&store, parameters(dialect), false);
         let unknown = |line: &str| line.contains("_lag{") && line.contains("billing") && line.contains("=\"1\"");
         assert!(!page.lines().any(unknown), "{dialect}: unknown is no sample");
         assert!(!page.contains("NaN") && !page.contains("# EOF"));
@@ -203,8 +205,7 @@ fn values_are_those_of_the_dialect() {
 fn open_metrics_names_counters_without_their_end_and_ends_in_a_mark() {
     let store = store(&["east"]);
     for dialect in DIALECTS {
-        let accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.1";
-        let page = page(&store, parameters(dialect.name), accept);
+        let page = page(&store, parameters(dialect.name), true);
         assert!(page.ends_with("\n# EOF\n"));
         assert!(!page.contains("_total gauge\n"), "{}", dialect.name);
         let counters = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter"));
@@ -214,7 +215,7 @@ fn open_metrics_names_counters_without_their_end_and_ends_in_a_mark() {
             assert!(samples.into_iter().all(|line| line.starts_with(&format!("{counter}_total"))), "{counter}");
         }
     }
-    let scrape = Scrape::new(&store, Parameters::default(), "application/openmetrics-text").unwrap();
+    let scrape = Scrape::new(&store, Parameters::default(), true).unwrap();
     assert!(scrape.content_type().starts_with("application/openmetrics-text; version=1.0.0"));
 }
 
@@ -227,17 +228,17 @@ fn a_scrape_can_be_narrowed() {
         topic: Some("order".to_owned()),
         ..parameters("burrow")
     };
-    let narrowed = page(&store, only.clone(), "");
+    let narrowed = page(&store, only.clone(), false);
     assert!(narrowed.contains("consumer_group=\"billing\"") && narrowed.contains("cluster=\"west\""));
     assert!(!narrowed.contains("audit") && !narrowed.contains("east"), "{narrowed}");
-    let none = page(&store, Parameters { topic: Some("^payments$".to_owned()), ..only }, "");
+    let none = page(&store, Parameters { topic: Some("^payments$".to_owned()), ..only }, false);
     assert!(!none.contains("orders"), "{none}");
 }
 
 #[test]
 fn what_is_asked_for_wrongly_is_refused() {
     let store = store(&["east", "west"]);
-    let error = |parameters| Scrape::new(&store, parameters, "").unwrap_err().to_string();
+    let error = |parameters| Scrape::new(&store, parameters, false).unwrap_err().to_string();
     let unknown = error(parameters("statsd"));
     for dialect in DIALECTS {
         assert!(unknown.contains(dialect.name), "{unknown}");
@@ -245,5 +246,5 @@ fn what_is_asked_for_wrongly_is_refused() {
     assert!(error(Parameters { group: Some("(".to_owned()), ..Parameters::default() }).starts_with("group: "));
     assert!(error(Parameters { cluster: Some("north".to_owned()), ..Parameters::default() }).contains("north"));
     assert!(error(parameters("kminion")).contains("name the cluster"), "its series do not tell clusters apart");
-    assert!(Scrape::new(&store, Parameters { cluster: Some("east".into()), ..parameters("kminion") }, "").is_ok());
+    assert!(Scrape::new(&store, Parameters { cluster: Some("east".into()), ..parameters("kminion") }, false).is_ok());
 }

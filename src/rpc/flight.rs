@@ -36,10 +36,11 @@ mod front;
 mod handle;
 mod info;
 mod metadata;
+mod parameters;
 mod running;
 mod session;
 
-use data::{Batches, ipc, name, parameters};
+use data::{Batches, ipc, name};
 pub(super) use front::Front;
 use handle::Handle;
 use metadata::Lookup;
@@ -219,7 +220,7 @@ impl FlightSqlService for Flight {
         request: Request<PeekableFlightDataStream>,
     ) -> Result<DoPutPreparedStatementResult, Status> {
         let handle = Handle::read(&query.prepared_statement_handle).map_err(to_status)?;
-        let row = parameters(request.into_inner()).await?;
+        let row = parameters::read(request.into_inner()).await?;
         let bound = handle.bound(row.as_ref()).map_err(to_status)?;
         Ok(DoPutPreparedStatementResult { prepared_statement_handle: Some(bound.bytes()) })
     }

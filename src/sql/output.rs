@@ -70,6 +70,7 @@ fn lossless(column: &ArrayRef, kind: &DataType) -> Result<ArrayRef, SqlError> {
 #[derive(Debug)]
 pub struct JsonRows {
     options: EncoderOptions,
+    guard: bool,
 }
 
 impl Default for JsonRows {
@@ -86,7 +87,13 @@ impl JsonRows {
             .with_explicit_nulls(true)
             .with_timestamp_format(TIMESTAMP.to_owned())
             .with_encoder_factory(Arc::new(ExactIntegers));
-        Self { options }
+        Self { options, guard: false }
+    }
+
+    /// Marks in CSV, where a guard is wanted, text that a spreadsheet would take for a formula.
+    #[must_use]
+    pub fn guarded(self, guard: bool) -> Self {
+        Self { guard, ..self }
     }
 
     /// Hands over each row as an object.
@@ -118,7 +125,7 @@ impl JsonRows {
         let flat = self.flatten(batch)?;
         if header {
             let schema = flat.schema();
-            let names = schema.fields().iter().map(|field| csv_field(field.name()));
+            let names = schema.fields().iter().map(|field| self.csv_text(field.name()));
             writeln!(out, "{}", names.collect::<Vec<_>>().join(","))?;
         }
         let options = FormatOptions::default().with_timestamp_format(Some(TIMESTAMP));
@@ -131,12 +138,25 @@ impl JsonRows {
                 }
                 if values.is_valid(row) {
                     let text = column.value(row).try_to_string()?;
-                    out.write_all(csv_field(&text).as_bytes())?;
+                    let is_text =
+                        matches!(values.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+                    let field = if is_text { self.csv_text(&text) } else { csv_field(&text) };
+                    out.write_all(field.as_bytes())?;
                 }
             }
             out.write_all(b"\n")?;
         }
         Ok(())
+    }
+
+    /// A text as CSV writes it.
+    fn csv_text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if self.guard && is_formula(text) {
+            // In quotes always: some programs take off an apostrophe that stands without.
+            Cow::Owned(format!("\"'{}\"", text.replace('"', "\"\"")))
+        } else {
+            csv_field(text)
+        }
     }
 
     /// A batch with lists and structs, which CSV has no form for, as JSON text.
@@ -180,6 +200,12 @@ fn csv_field(text: &str) -> Cow<'_, str> {
     } else {
         Cow::Borrowed(text)
     }
+}
+
+/// Whether a spreadsheet may take a text for a formula (OWASP, "CSV Injection"), also behind white space.
+fn is_formula(text: &str) -> bool {
+    let signs = ['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
+    text.starts_with(['\t', '\r', '\n']) || text.trim_start().starts_with(signs)
 }
 
 #[derive(Debug)]

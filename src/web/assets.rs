@@ -9,7 +9,7 @@ use axum::{
 };
 use rust_embed::{Embed, EmbeddedFile};
 
-use super::coding::takes;
+use super::{accept::quality, coding::takes};
 
 #[derive(Embed)]
 #[folder = "clients/web/dist"]
@@ -31,8 +31,8 @@ const SECURITY: [(HeaderName, HeaderValue); 4] = [
 
 /// The document of a page, for who reads HTML.
 pub(super) fn document(headers: &HeaderMap) -> Option<Response> {
-    let accept = headers.get(header::ACCEPT)?.to_str().ok()?;
-    let file = Dist::get("index.html").filter(|_| accept.contains("text/html"))?;
+    quality(headers, "text/html").filter(|html| html.is_exact())?;
+    let file = Dist::get("index.html")?;
     let cached = [(header::CACHE_CONTROL, "no-cache"), (header::VARY, "accept")];
     let content = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
     Some((SECURITY, cached, content, body(file)).into_response())

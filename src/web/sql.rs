@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Body, Bytes, Deserialize, Error, HeaderMap, IntoResponse as _, Response, State, StatusCode, Value, Web,
-    coding::Packer, header, problem,
+    Body, Bytes, Deserialize, Error, HeaderMap, IntoResponse as _, Query, QueryRejection, Response, State, StatusCode,
+    Value, Web, accept, coding::Packer, header, problem,
 };
 use crate::sql::{Answer, ScalarValue, SqlError, Statement, output::JsonRows};
 
@@ -39,6 +39,24 @@ struct Request {
     freshness: String,
 }
 
+/// What the query of the URL says.
+#[derive(Debug, Deserialize)]
+pub(super) struct Options {
+    /// Whether text in CSV that a spreadsheet would take for a formula is marked as text: `1`.
+    #[serde(default)]
+    guard: String,
+}
+
+impl Options {
+    fn guards(&self) -> Result<bool, Error> {
+        match self.guard.as_str() {
+            "" | "0" | "false" => Ok(false),
+            "1" | "true" => Ok(true),
+            other => Err(Error::Invalid(format!("guard {other:?} is neither 1 nor 0"))),
+        }
+    }
+}
+
 /// How rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
@@ -49,51 +67,58 @@ enum Format {
 }
 
 impl Format {
-    /// The first of the `Accept` header that is known; JSON for any.
+    /// All formats, in the order of preference.
+    const ALL: [Self; 4] = [Self::Json, Self::Ndjson, Self::Csv, Self::Arrow];
+
+    /// The format that the `Accept` header wants most.
     fn negotiate(headers: &HeaderMap) -> Result<Self, Error> {
-        let Some(accept) = headers.get(header::ACCEPT) else { return Ok(Self::Json) };
-        let accept = accept.to_str().map_err(|_| Error::Invalid("the Accept header is not text".to_owned()))?;
-        let types = accept.split(',').map(|part| part.split(';').next().unwrap_or_default().trim());
-        let found = types.filter_map(|media| match media {
-            "application/json" | "application/*" | "*/*" | "" => Some(Self::Json),
-            "application/x-ndjson" => Some(Self::Ndjson),
-            "text/csv" | "text/*" => Some(Self::Csv),
-            "application/vnd.apache.arrow.stream" => Some(Self::Arrow),
-            _ => None,
-        });
-        let known = "application/json, application/x-ndjson, text/csv, application/vnd.apache.arrow.stream";
-        found.into_iter().next().ok_or_else(|| Error::Invalid(format!("cannot answer {accept:?}; there are {known}")))
+        accept::best(headers, &Self::ALL, |format| format.media_type()).copied().ok_or_else(|| {
+            let given: Vec<_> = headers.get_all(header::ACCEPT).iter().collect();
+            let known = Self::ALL.map(Self::media_type).join(", ");
+            Error::Invalid(format!("no acceptable format: Accept is {given:?}; there are {known}"))
+        })
     }
 
     fn media_type(self) -> &'static str {
         match self {
             Self::Json => "application/json",
             Self::Ndjson => "application/x-ndjson",
-            Self::Csv => "text/csv; charset=utf-8",
+            Self::Csv => "text/csv",
             Self::Arrow => "application/vnd.apache.arrow.stream",
         }
     }
+
+    fn content_type(self) -> String {
+        let charset = if self == Self::Csv { "; charset=utf-8" } else { "" };
+        format!("{}{charset}", self.media_type())
+    }
 }
 
-pub(super) async fn sql(State(web): State<Web>, headers: HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
+pub(super) async fn sql(
+    State(web): State<Web>,
+    options: Result<Query<Options>, QueryRejection>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let options = options.map_err(|error| Error::Invalid(error.body_text()));
     let body = body.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
             Error::Exhausted("the body is longer than 4 MiB (setting `sql.max_statement_bytes`)".to_owned())
         }
         _ => Error::Invalid(rejection.body_text()),
     });
-    let answer = async { run(&web, &headers, &body?).await };
+    let answer = async { run(&web, options?.0.guards()?, &headers, &body?).await };
     answer.await.unwrap_or_else(|error| problem(&error))
 }
 
-async fn run(web: &Web, headers: &HeaderMap, body: &Bytes) -> Result<Response, Error> {
+async fn run(web: &Web, guard: bool, headers: &HeaderMap, body: &Bytes) -> Result<Response, Error> {
     let format = Format::negotiate(headers)?;
     let answer = web.engine.run(statement(headers, body)?).await?;
     // The beginning decides between an error with its status and an answer.
     let snapshot = answer.stats().snapshot;
     let packer = Packer::new(headers);
     let mut headers = packer.headers();
-    let mut rows = Rows::new(format, answer, packer)?;
+    let mut rows = Rows::new(format, guard, answer, packer)?;
     let mut head = vec![];
     while !rows.ended && head.len() < HEAD_BYTES {
         head.extend_from_slice(&rows.next_until(&web.stop).await?);
@@ -102,7 +127,7 @@ async fn run(web: &Web, headers: &HeaderMap, body: &Bytes) -> Result<Response, E
     let mut set = |name: header::HeaderName, value: String| {
         header::HeaderValue::try_from(value).map(|value| headers.insert(name, value)).is_ok()
     };
-    set(header::CONTENT_TYPE, format.media_type().to_owned());
+    set(header::CONTENT_TYPE, format.content_type());
     set(header::HeaderName::from_static("offsetd-snapshot"), snapshot.id);
     set(header::HeaderName::from_static("offsetd-incomplete-clusters"), incomplete);
     if rows.ended {
@@ -193,11 +218,11 @@ struct Rows {
 }
 
 impl Rows {
-    fn new(format: Format, answer: Answer, packer: Packer) -> Result<Self, Error> {
+    fn new(format: Format, guard: bool, answer: Answer, packer: Packer) -> Result<Self, Error> {
         let schema = Arc::clone(&answer.schema);
         let arrow = (format == Format::Arrow).then(|| StreamWriter::try_new(vec![], &schema)).transpose();
         let arrow = arrow.map_err(|error| Error::internal(&error.to_string()))?;
-        let encoder = Arc::new(Mutex::new(Encoder { format, schema, arrow, packer, started: false }));
+        let encoder = Arc::new(Mutex::new(Encoder { format, guard, schema, arrow, packer, started: false }));
         Ok(Self { answer, encoder, ended: false })
     }
 
@@ -218,6 +243,8 @@ impl Rows {
 /// What rows are written by.
 struct Encoder {
     format: Format,
+    /// In CSV, against formulas.
+    guard: bool,
     schema: SchemaRef,
     arrow: Option<StreamWriter<Vec<u8>>>,
     packer: Packer,
@@ -245,12 +272,12 @@ impl Encoder {
     }
 
     fn csv(&self, batch: Option<&RecordBatch>, first: bool) -> Result<Vec<u8>, ArrowError> {
-        let mut bytes = vec![];
+        let (rows, mut bytes) = (JsonRows::new().guarded(self.guard), vec![]);
         // The header must stand above an empty answer too.
         let empty = || RecordBatch::new_empty(Arc::clone(&self.schema));
         match batch {
-            Some(batch) => JsonRows::new().csv(batch, first, &mut bytes)?,
-            None => JsonRows::new().csv(&empty(), first, &mut bytes)?,
+            Some(batch) => rows.csv(batch, first, &mut bytes)?,
+            None => rows.csv(&empty(), first, &mut bytes)?,
         }
         Ok(bytes)
     }

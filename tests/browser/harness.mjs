@@ -105,8 +105,8 @@ export const demo = (name = "demo", env = {}) =>
   new Server(name, "offsetd", (file) => ["demo", "--listen", "127.0.0.1:0", "--address-file", file], env);
 export const stage = (groups) => new Server("stage", "examples/stage", (file) => [file, String(groups)]);
 
-export async function launch() {
-  return chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
+export async function launch(...args) {
+  return chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox", ...args] });
 }
 
 /** A page that fails its check when something is wrong on it: an error, a refusal by the policy, a request elsewhere. */

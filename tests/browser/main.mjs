@@ -2,6 +2,7 @@
 import { lists, pages, screenshots } from "./demo.mjs";
 import { demo, launch, stage, summary } from "./harness.mjs";
 import { numbers } from "./numbers.mjs";
+import { origin } from "./origin.mjs";
 import { several } from "./several.mjs";
 import { sql } from "./sql.mjs";
 import { away, staged, token } from "./stage.mjs";
@@ -13,6 +14,7 @@ try {
   const [small, great] = await Promise.all(servers.map((server) => server.ready()));
   await lists(browser, small);
   await sql(browser, small);
+  await origin(small);
   await several(browser, small);
   await numbers(browser, great);
   await staged(browser, great, GROUPS);

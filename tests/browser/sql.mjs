@@ -75,6 +75,12 @@ export async function sql(browser, server) {
       equal(arrow.readInt32LE(0), -1, "the mark of a message");
       equal(arrow.readInt32LE(arrow.length - 4), 0, "the end of the stream");
     }));
+  await check("SQL: no text of an exported CSV is a formula", () =>
+    on(browser, server, link("SELECT '=1+1' AS a, '-x' AS \"@b\", -5 AS c, '  +\"y\"' AS d, chr(9) || 'z' AS e, 'f=1' AS f, make_array('=') AS g, -9007199254740993 AS h"), {}, async (page) => {
+      await done(page);
+      equal((await saved(page, "CSV")).toString(), `a,"'@b",c,d,e,f,g,h\n"'=1+1","'-x",-5,"'  +""y""","'\tz",f=1,"[""=""]",-9007199254740993\n`);
+      equal(JSON.parse((await saved(page, "JSON")).toString())[0].a, "=1+1");
+    }));
   await check("SQL: EXPLAIN shows the plan, and its errors in the statement that was written", () =>
     on(browser, server, "/sql", {}, async (page) => {
       await page.locator(".cm-content").waitFor();

@@ -1,5 +1,6 @@
 //! Tokens: who is let through, by every way in, and the rotation of the file.
 
+mod origin;
 mod tls;
 
 use std::fs;

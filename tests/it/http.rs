@@ -84,6 +84,26 @@ fn csv_has_a_header_and_quotes_what_needs_it() {
 }
 
 #[test]
+fn with_a_guard_no_text_in_csv_is_a_formula() {
+    let lab = Lab::new(1);
+    let statement = "SELECT * FROM (VALUES \
+        (1, '=1+1', -5), (2, '+x', 5), (3, '-x', 0), (4, '@SUM(A1)', 0), (5, '  =\"a\",b', 0), (6, chr(9) || 'x', 0), \
+        (7, '\u{ff1d}1', 0), (8, 'a=1', 0), (9, '', 0), (10, NULL, 0)) AS t (id, \"=text\", number) ORDER BY id";
+    let csv = |query: &str| {
+        let call = lab.http().post(lab.url(&format!("/v1/sql{query}"))).header("accept", CSV);
+        let answer = Answer::read(call.send(statement).unwrap());
+        (answer.status, answer.text().to_owned())
+    };
+    let guarded = "id,\"'=text\",number\n1,\"'=1+1\",-5\n2,\"'+x\",5\n3,\"'-x\",0\n4,\"'@SUM(A1)\",0\n\
+        5,\"'  =\"\"a\"\",b\",0\n6,\"'\tx\",0\n7,\"'\u{ff1d}1\",0\n8,a=1,0\n9,\"\",0\n10,,0\n";
+    assert_eq!(csv("?guard=1"), (200, guarded.to_owned()));
+    let bare = csv("").1;
+    assert!(bare.starts_with("id,=text,number\n1,=1+1,-5\n"), "{bare}");
+    assert_eq!(csv("?guard=0").1, bare);
+    assert_eq!(csv("?guard=yes").0, 400);
+}
+
+#[test]
 fn arrow_is_a_stream_with_the_types() {
     let lab = Lab::new(1);
     let answer = accepting(&lab, ARROW, KINDS);
@@ -101,7 +121,7 @@ fn arrow_is_a_stream_with_the_types() {
 }
 
 #[test]
-fn the_format_is_the_first_acceptable_one_and_json_by_default() {
+fn the_format_is_the_one_that_accept_gives_most_weight_and_json_by_default() {
     let lab = Lab::new(1);
     let kind = |headers: &[(&str, &str)]| {
         let answer = post(&lab, "SELECT 1 AS one", headers);
@@ -110,7 +130,12 @@ fn the_format_is_the_first_acceptable_one_and_json_by_default() {
     };
     assert_eq!(kind(&[]), JSON);
     assert_eq!(kind(&[("accept", "*/*")]), JSON);
-    assert_eq!(kind(&[("accept", "text/html, application/x-ndjson;q=0.9, */*")]), NDJSON);
+    assert_eq!(kind(&[("accept", "text/html, application/x-ndjson;q=0.9, */*;q=0.8")]), NDJSON);
+    assert_eq!(kind(&[("accept", "text/csv;q=0.1, application/x-ndjson;q=0.9")]), NDJSON);
+    assert_eq!(kind(&[("accept", "application/json;q=0, */*")]), NDJSON);
+    assert_eq!(kind(&[("accept", "application/json;q=0.5, text/csv")]), "text/csv; charset=utf-8");
+    let answer = post(&lab, "SELECT 1", &[("accept", "application/json;q=0")]);
+    assert_problem(&answer, 400, "application/json;q=0");
     let answer = post(&lab, "SELECT 1", &[("accept", "image/png")]);
     assert_problem(&answer, 400, "image/png");
 }

@@ -6,6 +6,7 @@ mod consumers;
 pub(crate) mod flight;
 mod history;
 mod offsets;
+mod parameters;
 mod query;
 mod readiness;
 mod sql;

@@ -6,10 +6,13 @@ use super::{
     *,
 };
 
-const BROKER: &[broker::Label] = &[
-    ("id", |row| number(row.broker.id)),
-    ("address", |row| Cow::Owned(format!("{}:{}", row.broker.host, row.broker.port))),
-];
+const BROKER: &[broker::Label] =
+    &[("id", |row| number(row.broker.id)), ("address", |row| Cow::Owned(address(&row.broker.host, row.broker.port)))];
+/// As `net.JoinHostPort` of Go, which Sarama uses: an IPv6 address stands in brackets.
+fn address(host: &str, port: impl std::fmt::Display) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
 const TOPIC: &[topic::Label] = &[("topic", |row| Cow::Borrowed(&row.topic.name))];
 const PARTITION: &[partition::Label] =
     &[("topic", |row| Cow::Borrowed(&row.topic.name)), ("partition", |row| number(row.number))];

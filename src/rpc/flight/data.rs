@@ -1,10 +1,7 @@
-//! Rows in and out: the batches of a statement under way, and the parameters of one to come.
+//! The batches of a statement under way, and its schema.
 
 use arrow::{array::RecordBatch, datatypes::Schema, error::ArrowError, ipc::writer::IpcWriteOptions};
-use arrow_flight::{
-    IpcMessage, SchemaAsIpc, decode::FlightRecordBatchStream, error::FlightError, sql::server::PeekableFlightDataStream,
-};
-use futures::{StreamExt as _, TryStreamExt as _};
+use arrow_flight::{IpcMessage, SchemaAsIpc};
 use prost::bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, metadata::MetadataMap};
@@ -16,9 +13,6 @@ use crate::{
     sql::{Answer, SqlError},
     store::cut::Snapshot,
 };
-
-/// Messages of parameters, of which one has the row.
-const MAX_PUT_MESSAGES: usize = 16;
 
 /// The batches of a statement under way.
 pub(super) struct Batches {
@@ -52,30 +46,6 @@ pub(super) fn name(metadata: &mut MetadataMap, snapshot: &Snapshot) {
             metadata.insert(key, value);
         }
     }
-}
-
-/// The one row of parameters of a DoPut.
-pub(super) async fn parameters(data: PeekableFlightDataStream) -> Result<Option<RecordBatch>, Status> {
-    let invalid = |text: &str| to_status(Error::Invalid(text.to_owned()));
-    let read = async move {
-        let data = data.map_err(FlightError::from).take(MAX_PUT_MESSAGES);
-        let mut batches = FlightRecordBatchStream::new_from_flight_data(data);
-        let mut row = None;
-        while let Some(batch) = batches.next().await {
-            let batch = batch.map_err(|error| match error {
-                FlightError::Tonic(status) => *status,
-                other => invalid(&format!("the parameters cannot be read: {other}")),
-            })?;
-            match batch.num_rows() {
-                0 => {}
-                1 if row.is_none() => row = Some(batch),
-                _ => return Err(invalid("one row of parameters is one execution: bind one row at a time")),
-            }
-        }
-        Ok(row.filter(|row| row.num_columns() > 0))
-    };
-    // A task of its own, so that a reader that panics on hostile bytes ends only this call.
-    tokio::spawn(read).await.unwrap_or_else(|_| Err(invalid("the parameters cannot be read")))
 }
 
 /// A schema as an answer to prepare carries it.

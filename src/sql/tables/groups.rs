@@ -31,7 +31,11 @@ impl Table for Groups {
             .text("kind", "classic, consumer, share, streams or simple (offsets only)", |row| row.kind)
             .text("state", "As Kafka's tools spell it, as far as the log proves it", |row| row.state)
             .optional_text("protocol_type", "consumer, connect, ...", |row| membership(row)?.protocol_type.as_deref())
-            .optional_text("protocol", "The assignor", |row| membership(row)?.protocol.as_deref())
+            .optional_text(
+                "protocol",
+                "The assignor; of KIP-848 groups the one that members name, else NULL: the broker decides",
+                |row| membership(row)?.protocol.as_deref(),
+            )
             .optional_int32("epoch", "Generation (classic) or epoch (KIP-848)", |row| membership(row)?.epoch)
             .optional_text("leader_member_id", "Member that leads", |row| membership(row)?.leader_member_id.as_deref())
             .int32("members", "Members", |row| row.members)

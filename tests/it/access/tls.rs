@@ -35,22 +35,32 @@ fn certificate(name: &str) -> CertificateDer<'static> {
 }
 
 /// The program with TLS, on copies of the fixtures in a folder.
-struct Secured {
+pub(super) struct Secured {
     server: Server,
     dir: TempDir,
 }
 
 impl Secured {
     fn start(more: &str) -> Self {
+        Self::begin(true, more)
+    }
+
+    /// Without tokens.
+    pub(super) fn open(more: &str) -> Self {
+        Self::begin(false, more)
+    }
+
+    fn begin(wants_tokens: bool, more: &str) -> Self {
         let dir = TempDir::new().unwrap();
         let path = |name: &str| dir.path().join(name);
         show(dir.path(), "server");
         fs::write(path("tokens"), TOKEN).unwrap();
+        let tokens = if wants_tokens { path("tokens").display().to_string() } else { String::new() };
         // Of the brokers nothing is wanted but that there are some.
         let text = format!(
             "[server.auth]\ntokens_file = '{}'\n[server.tls]\ncert = '{}'\nkey = '{}'\n{more}\n\
              [clusters.a]\nbootstrap_servers = '127.0.0.1:1'\n",
-            path("tokens").display(),
+            tokens,
             path("cert").display(),
             path("key").display(),
         );
@@ -61,6 +71,13 @@ impl Secured {
 
     fn address(&self) -> SocketAddr {
         self.server.address().parse().unwrap()
+    }
+
+    /// How to connect by HTTP/2.
+    pub(super) fn endpoint(&self) -> Endpoint {
+        let ca = Certificate::from_pem(fs::read(fixture("ca.pem")).unwrap());
+        let endpoint = Endpoint::from_shared(format!("https://{}", self.address())).unwrap();
+        endpoint.tls_config(ClientTlsConfig::new().ca_certificate(ca).domain_name("localhost")).unwrap()
     }
 
     /// `offsetd status` there.
@@ -105,7 +122,7 @@ async fn livez(address: SocketAddr, older: bool) -> std::io::Result<String> {
     Ok(answer)
 }
 
-fn block_on<F: Future>(future: F) -> F::Output {
+pub(super) fn block_on<F: Future>(future: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async { tokio::time::timeout(LIMIT, future).await.expect("an end in time") })
 }
@@ -125,10 +142,7 @@ fn everything_is_served_over_tls_by_http_1_and_2() {
     block_on(async {
         let stream = connect(secured.address(), b"h2", false).await.unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-        let ca = Certificate::from_pem(fs::read(fixture("ca.pem")).unwrap());
-        let endpoint = Endpoint::from_shared(format!("https://{}", secured.address())).unwrap();
-        let endpoint = endpoint.tls_config(ClientTlsConfig::new().ca_certificate(ca)).unwrap();
-        let channel = endpoint.connect().await.unwrap();
+        let channel = secured.endpoint().connect().await.unwrap();
         HealthClient::new(channel).check(HealthCheckRequest::default()).await.unwrap();
     });
     secured.server.stop_cleanly();

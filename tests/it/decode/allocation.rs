@@ -44,7 +44,7 @@ unsafe impl GlobalAlloc for Counting {
 }
 
 /// Bytes that this thread asks for meanwhile, freed or not.
-pub(super) fn asked<T>(work: impl FnOnce() -> T) -> (T, usize) {
+pub(crate) fn asked<T>(work: impl FnOnce() -> T) -> (T, usize) {
     let before = ASKED.get();
     let result = work();
     (result, ASKED.get() - before)

@@ -68,19 +68,25 @@ export function asText(value: unknown): string {
   return typeof value === "string" ? value : typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 
-/** In CSV, nothing is NULL and "" is an empty text, as in the server's. */
+/** Text that a spreadsheet may take for a formula (OWASP, "CSV Injection"), also behind white space. */
+const FORMULA = /^(?:[\t\r\n]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20])/;
+
+/** In CSV, an empty field is NULL; an empty string is written as "". Text is guarded as by the server's `?guard=1`. */
 export function csv(schema: Schema, all: RecordBatch[]): Blob {
-  const quote = (text: string) => (/[",\r\n]/.test(text) || text === "" ? `"${text.replaceAll('"', '""')}"` : text);
+  const inQuotes = (text: string) => `"${text.replaceAll('"', '""')}"`;
+  const quote = (text: string) => (/[",\r\n]/.test(text) || text === "" ? inQuotes(text) : text);
+  const guarded = (text: string) => (FORMULA.test(text) ? inQuotes(`'${text}`) : quote(text));
+  const write = schema.fields.map(({ type }) => (isText(type) ? guarded : quote));
   const columns = schema.fields.map((_, at) => at);
   const parts = all.map((batch) => {
     let text = "";
     for (let row = 0; row < batch.numRows; row += 1) {
       const cells = columns.map((column) => cell(batch, column, row));
-      text += `${cells.map((value) => (value === null ? "" : quote(asText(value)))).join(",")}\n`;
+      text += `${cells.map((value, column) => (value === null ? "" : (write[column] ?? quote)(asText(value)))).join(",")}\n`;
     }
     return text;
   });
-  return new Blob([`${schema.fields.map((field) => quote(field.name)).join(",")}\n`, ...parts], { type: "text/csv" });
+  return new Blob([`${schema.fields.map((field) => guarded(field.name)).join(",")}\n`, ...parts], { type: "text/csv" });
 }
 
 export function json(schema: Schema, all: RecordBatch[]): Blob {

@@ -1,0 +1,48 @@
+//! The names of the machine, by which clients reach the server.
+
+use std::fs;
+
+/// Returns the names in lower case: the host of the address that is listened on, the machine's name, its aliases in
+/// `/etc/hosts`, and its name in the domains that the resolver searches. Files that are not there add none.
+pub(super) fn own(listen: &str) -> Vec<String> {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let host = read("/proc/sys/kernel/hostname");
+    let mut names = of(host.trim(), &read("/etc/hosts"), &read("/etc/resolv.conf"));
+    names.extend(listen.rsplit_once(':').map(|(host, _)| host.to_ascii_lowercase()));
+    names
+}
+
+fn of(host: &str, hosts: &str, resolver: &str) -> Vec<String> {
+    if host.is_empty() {
+        return vec![];
+    }
+    let host = host.to_ascii_lowercase();
+    let lines = |text: &str| -> Vec<Vec<String>> {
+        let bare = text.lines().map(|line| line.split('#').next().unwrap_or_default().to_ascii_lowercase());
+        bare.map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+    };
+    let aliases = lines(hosts).into_iter().filter(|line| line.iter().skip(1).any(|name| *name == host));
+    let aliases = aliases.flat_map(|line| line.into_iter().skip(1));
+    let searched =
+        lines(resolver).into_iter().filter(|line| line.first().is_some_and(|key| key == "search" || key == "domain"));
+    let searched = searched.flat_map(|line| line.into_iter().skip(1));
+    let searched = searched.map(|domain| format!("{host}.{}", domain.trim_end_matches('.')));
+    let mut names: Vec<String> = aliases.chain(searched).collect();
+    names.push(host);
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machine_has_the_name_of_the_kernel_its_aliases_and_its_domains() {
+        let hosts =
+            "127.0.0.1 localhost\n10.0.0.5\tWeb1.corp.example.com web1 # the first\n10.0.0.6 web2.example.com web2\n";
+        let names = of("web1", hosts, "nameserver 10.0.0.1\nsearch eu.example.com example.com.\n");
+        assert_eq!(names, ["web1.corp.example.com", "web1", "web1.eu.example.com", "web1.example.com", "web1"]);
+        assert!(of("", hosts, "search example.com").is_empty());
+        assert!(own("offsetd.example.com:8088").contains(&"offsetd.example.com".to_owned()));
+    }
+}

@@ -1,0 +1,85 @@
+//! The parameters of a statement: the Arrow IPC messages of a DoPut, which hold one row.
+
+use arrow::array::RecordBatch;
+use arrow_flight::{
+    FlightData, decode::FlightRecordBatchStream, error::FlightError, sql::server::PeekableFlightDataStream,
+};
+use futures::StreamExt as _;
+use tonic::Status;
+
+mod check;
+mod layout;
+
+use check::{Check, Refused};
+
+use crate::{error::Error, rpc::to_status};
+
+/// Maximum number of messages of a DoPut: a schema, dictionaries and one row.
+const MAX_MESSAGES: usize = 16;
+/// Maximum number of bytes of all messages of a DoPut. A handle holds less (`MAX_PARAMETER_BYTES`).
+const MAX_BYTES: usize = 1 << 20;
+/// Maximum number of characters of the decoder's message in an error: it quotes names of fields.
+const MAX_MESSAGE: usize = 300;
+
+/// Returns the row of parameters, or `None` when there is none.
+///
+/// # Errors
+/// INVALID_ARGUMENT for messages that are not one row of types that parameters have.
+pub(super) async fn read(data: PeekableFlightDataStream) -> Result<Option<RecordBatch>, Status> {
+    let mut budget = Budget::default();
+    let mut check = Check::default();
+    // Before the decoder sees a message: it allocates what a message claims.
+    let data = data.map(move |data| {
+        let data = data?;
+        budget.take(&data).and_then(|()| check.message(&data)).map_err(|refused| invalid(&refused.to_string()))?;
+        Ok(data)
+    });
+    let read = async move {
+        let mut batches = FlightRecordBatchStream::new_from_flight_data(data.map(|data| data.map_err(tonic_error)));
+        let mut row = None;
+        while let Some(batch) = batches.next().await {
+            let batch = batch.map_err(|error| match error {
+                FlightError::Tonic(status) => *status,
+                other => invalid(&other.to_string().chars().take(MAX_MESSAGE).collect::<String>()),
+            })?;
+            match batch.num_rows() {
+                0 => {}
+                1 if row.is_none() => row = Some(batch),
+                _ => return Err(invalid(&Refused::Rows.to_string())),
+            }
+        }
+        Ok(row.filter(|row| row.num_columns() > 0))
+    };
+    // In a task of its own, so that a decoder that panics ends only this call.
+    tokio::spawn(read).await.unwrap_or_else(|_| Err(invalid("the decoder failed")))
+}
+
+fn tonic_error(status: Status) -> FlightError {
+    FlightError::Tonic(Box::new(status))
+}
+
+fn invalid(why: &str) -> Status {
+    to_status(Error::Invalid(format!("the parameters cannot be read: {why}")))
+}
+
+/// What the messages of one DoPut may still take.
+#[derive(Debug)]
+struct Budget {
+    messages: usize,
+    bytes: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { messages: MAX_MESSAGES, bytes: MAX_BYTES }
+    }
+}
+
+impl Budget {
+    fn take(&mut self, data: &FlightData) -> Result<(), Refused> {
+        let bytes = data.data_header.len() + data.data_body.len() + data.app_metadata.len();
+        self.messages = self.messages.checked_sub(1).ok_or(Refused::Messages(MAX_MESSAGES))?;
+        self.bytes = self.bytes.checked_sub(bytes).ok_or(Refused::Bytes(MAX_BYTES))?;
+        Ok(())
+    }
+}

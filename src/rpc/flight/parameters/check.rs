@@ -1,0 +1,180 @@
+//! Checks an Arrow IPC message against the bytes that came, before it is decoded.
+//!
+//! The decoder trusts a message: it allocates the length that a compressed buffer claims, and panics where a buffer ends
+//! outside of the body. After this check memory is bounded by the bytes that came.
+
+use arrow::ipc::{self, MessageHeader, root_as_message};
+use arrow_flight::FlightData;
+
+use super::layout::{Column, Plain, columns};
+
+/// Maximum number of values of a list that take no bytes of their own.
+const MAX_NULLS: i64 = 1024;
+
+/// Why a message is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refused {
+    #[error("more than {0} messages")]
+    Messages(usize),
+    #[error("more than {0} bytes")]
+    Bytes(usize),
+    #[error("a message has no valid header")]
+    Header,
+    #[error("bad schema: {0}")]
+    Schema(&'static str),
+    #[error("a second schema")]
+    SecondSchema,
+    #[error("a batch comes before the schema")]
+    NoSchema,
+    #[error("more than {0} columns")]
+    Columns(usize),
+    #[error(
+        "a column has the type {0}, which parameters do not have: send numbers, text, bytes, times, booleans, or lists of \
+         these"
+    )]
+    Type(&'static str),
+    #[error("a batch is compressed: send it uncompressed")]
+    Compressed,
+    #[error("one row of parameters is one execution: bind one row at a time")]
+    Rows,
+    #[error("a batch does not have the columns of the schema")]
+    Shape,
+    #[error("a batch claims more values than it has bytes for")]
+    Length,
+    #[error("a batch claims bytes that did not come")]
+    Buffer,
+}
+
+/// The check of the messages of one DoPut, in their order.
+#[derive(Debug, Default)]
+pub(super) struct Check {
+    columns: Option<Vec<Column>>,
+}
+
+impl Check {
+    /// Checks the next message.
+    pub(super) fn message(&mut self, data: &FlightData) -> Result<(), Refused> {
+        let (header, body) = (&data.data_header[..], &data.data_body[..]);
+        let message = root_as_message(header).map_err(|_| Refused::Header)?;
+        if usize::try_from(message.bodyLength()).is_ok_and(|claimed| claimed <= body.len()) {
+            self.header(&message, header, body)
+        } else {
+            Err(Refused::Buffer)
+        }
+    }
+
+    fn header(&mut self, message: &ipc::Message<'_>, header: &[u8], body: &[u8]) -> Result<(), Refused> {
+        match message.header_type() {
+            MessageHeader::NONE => Ok(()),
+            MessageHeader::Schema => {
+                let schema = message.header_as_schema().ok_or(Refused::Header)?;
+                let columns = columns(schema, header)?;
+                if self.columns.replace(columns).is_some() { Err(Refused::SecondSchema) } else { Ok(()) }
+            }
+            MessageHeader::DictionaryBatch => {
+                let columns = self.columns.as_ref().ok_or(Refused::NoSchema)?;
+                let batch = message.header_as_dictionary_batch().ok_or(Refused::Header)?;
+                let values = columns.iter().find_map(|column| match column {
+                    Column::Dictionary { id, values, .. } if *id == batch.id() => Some(Column::Plain(*values)),
+                    _ => None,
+                });
+                let values = values.ok_or(Refused::Shape)?;
+                batch_of(&[values], batch.data().ok_or(Refused::Header)?, body)
+            }
+            MessageHeader::RecordBatch => {
+                let columns = self.columns.as_ref().ok_or(Refused::NoSchema)?;
+                let batch = message.header_as_record_batch().ok_or(Refused::Header)?;
+                if batch.length() > 1 {
+                    return Err(Refused::Rows);
+                }
+                batch_of(columns, batch, body)
+            }
+            _ => Err(Refused::Header),
+        }
+    }
+}
+
+/// Checks a batch of columns.
+fn batch_of(columns: &[Column], batch: ipc::RecordBatch<'_>, body: &[u8]) -> Result<(), Refused> {
+    if batch.compression().is_some() {
+        return Err(Refused::Compressed);
+    }
+    let (nodes, buffers) = (batch.nodes().ok_or(Refused::Shape)?, batch.buffers().ok_or(Refused::Shape)?);
+    let (mut nodes, mut buffers) = (nodes.iter(), Buffers { left: buffers.iter(), bytes: body.len(), body });
+    let mut variadic = batch.variadicBufferCounts().into_iter().flatten();
+    // A value has at least a bit: `body` is at most `MAX_BYTES`.
+    let most = i64::try_from(body.len().saturating_mul(8)).unwrap_or(i64::MAX);
+    for column in columns {
+        let rows = node(nodes.next(), |length| length == batch.length())?;
+        match *column {
+            Column::Plain(plain) => buffers.plain(plain, rows, &mut variadic)?,
+            Column::Dictionary { index, .. } => buffers.values(1, index, rows)?,
+            Column::List { offset, values } => {
+                buffers.values(1, offset, rows)?;
+                let most = if values == Plain::Null { MAX_NULLS } else { most };
+                buffers.plain(values, node(nodes.next(), |length| length <= most)?, &mut variadic)?;
+            }
+        }
+    }
+    if nodes.next().is_some() || variadic.next().is_some() || buffers.left.next().is_some() {
+        return Err(Refused::Shape);
+    }
+    if (0..=most.max(1)).contains(&batch.length()) { Ok(()) } else { Err(Refused::Length) }
+}
+
+/// Checks a node, which tells of the values of a column.
+fn node(node: Option<&ipc::FieldNode>, accepts: impl Fn(i64) -> bool) -> Result<&ipc::FieldNode, Refused> {
+    let node = node.ok_or(Refused::Shape)?;
+    let (length, nulls) = (node.length(), node.null_count());
+    if length >= 0 && accepts(length) && (0..=length).contains(&nulls) { Ok(node) } else { Err(Refused::Length) }
+}
+
+/// The buffers of a batch that are not checked yet.
+struct Buffers<'a, T> {
+    left: T,
+    /// Bytes that they may have together: buffers that share bytes would be copied, each for itself.
+    bytes: usize,
+    body: &'a [u8],
+}
+
+impl<'b, T: Iterator<Item = &'b ipc::Buffer>> Buffers<'_, T> {
+    /// Checks the buffers of a column of plain values.
+    fn plain(
+        &mut self,
+        plain: Plain,
+        node: &ipc::FieldNode,
+        variadic: &mut impl Iterator<Item = i64>,
+    ) -> Result<(), Refused> {
+        match plain {
+            Plain::Null => Ok(()),
+            Plain::Fixed => self.values(1, 1, node),
+            Plain::Offsets(offset) => self.values(2, offset, node),
+            Plain::Views => {
+                let data = variadic.next().and_then(|count| count.checked_add(1)).ok_or(Refused::Shape)?;
+                self.values(data, size_of::<u128>(), node)
+            }
+        }
+    }
+
+    /// Checks a validity bitmap and so many other buffers, the first of which has elements of a width. The decoder panics
+    /// where bits are missing and where an element is cut.
+    fn values(&mut self, others: i64, width: usize, node: &ipc::FieldNode) -> Result<(), Refused> {
+        let bits = i64::try_from(self.next()?.saturating_mul(8)).unwrap_or(i64::MAX);
+        let is_whole = others > 0 && self.next()?.is_multiple_of(width);
+        if !is_whole || node.null_count() > 0 && bits < node.length() {
+            return Err(Refused::Length);
+        }
+        // Ends where there are no more buffers, whatever number is claimed.
+        (1..others).try_for_each(|_| self.next().map(drop))
+    }
+
+    /// Returns the length of the next buffer, which lies within the body.
+    fn next(&mut self) -> Result<usize, Refused> {
+        let buffer = self.left.next().ok_or(Refused::Shape)?;
+        let (from, length) = (usize::try_from(buffer.offset()).ok(), usize::try_from(buffer.length()).ok());
+        let end = from.zip(length).and_then(|(from, length)| from.checked_add(length));
+        let length = end.filter(|end| *end <= self.body.len()).and(length).ok_or(Refused::Buffer)?;
+        self.bytes = self.bytes.checked_sub(length).ok_or(Refused::Buffer)?;
+        Ok(length)
+    }
+}
