@@ -19,6 +19,7 @@ mod facts;
 mod faults;
 mod groups;
 mod identity;
+mod lag;
 mod log;
 mod proxy;
 mod rights;

@@ -51,7 +51,7 @@ fn load(kafka: &MockKafka, writer: &Writer) {
         Commit::new("unknown", "leaderless", 0, 5, lately),
         Commit::new("unknown", "orders", 7, 5, lately),
         // Below 0, which is no offset: no table has a row of it.
-        Commit::new("none", "orders", 0, -5, lately),
+        Commit::new("lost", "orders", 0, -5, lately),
         Commit::new("idle", "orders", 1, 20, START - 7_200_000),
         Commit::new("消费者", "orders", 1, 49, lately),
     ] {

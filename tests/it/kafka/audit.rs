@@ -58,7 +58,7 @@ fn the_audit_finds_what_is_wrong_and_nothing_else(release: Release) {
     server.stop_cleanly();
 }
 
-fn audited(server: &Server, groups: u64) -> Result<(), String> {
+pub(super) fn audited(server: &Server, groups: u64) -> Result<(), String> {
     let page = server.get("/metrics").body;
     let line = page.lines().find(|line| line.starts_with("offsetd_audit_groups_total{")).unwrap();
     let found: u64 = line.rsplit(' ').next().unwrap().parse().unwrap();

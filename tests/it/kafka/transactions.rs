@@ -28,7 +28,7 @@ on_each_release! {
 }
 
 /// So many group ids whose commits lie in one log partition.
-fn neighbours(count: usize) -> Vec<String> {
+pub(super) fn neighbours(count: usize) -> Vec<String> {
     let home = log_partition_for("neighbour 0", 50);
     (0..)
         .map(|number| format!("neighbour {number}"))
@@ -79,18 +79,18 @@ impl Watch {
 }
 
 /// Leaves a transaction open that commits orders/0.
-fn begin(driver: &mut Driver, name: &str, group: &str, offset: i64) {
+pub(super) fn begin(driver: &mut Driver, name: &str, group: &str, offset: i64) {
     let offsets = json!([{"topic": "orders", "partition": 0, "offset": offset}]);
     driver.ask(&json!({"do": "begin", "name": name, "group": group, "offsets": offsets}));
 }
 
-fn end(driver: &mut Driver, name: &str, commit: bool) {
+pub(super) fn end(driver: &mut Driver, name: &str, commit: bool) {
     driver.ask(&json!({"do": "end", "name": name, "commit": commit}));
 }
 
 const HELD: &str = "SELECT count(*) FROM sources WHERE open_transaction_since IS NOT NULL";
 
-fn wait_held(server: &Server, partitions: i64) {
+pub(super) fn wait_held(server: &Server, partitions: i64) {
     wait_for(&format!("{partitions} log partitions held back"), LIMIT, || match server.sql_value(HELD) {
         held if held == partitions => Ok(()),
         held => Err(held.to_string()),

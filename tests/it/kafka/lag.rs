@@ -1,0 +1,114 @@
+//! Committed offsets below 0, topics made anew, and commit times ahead of the clock, on a real broker.
+
+use serde_json::{Value, json};
+
+use super::audit::audited;
+use super::broker::{Broker, Release};
+use super::compare::{equal_at_rest, equal_once_ready};
+use super::driver::Driver;
+use super::faults::{cluster, is, serve};
+use super::transactions::{begin, end, neighbours, wait_held};
+use super::{LIMIT, rows_of};
+use crate::process::wait_for;
+use crate::server::Server;
+
+#[test]
+fn a_committed_offset_below_zero_is_no_offset_as_for_kafkas_tools() {
+    let broker = Broker::started(Release::of("4.1"));
+    let mut driver = Driver::of(&broker);
+    driver.topic("orders", 2, 10);
+    let [open, hidden] = &neighbours(2)[..] else { panic!() };
+    for group in ["g", hidden] {
+        driver.alter(group, "orders", 0, 4, "");
+        driver.alter(group, "orders", 1, 5, "");
+    }
+    driver.raw_commit("g", "orders", 1, -1);
+    driver.raw_commit("only", "orders", 0, -1);
+    let audit = "[audit]\ninterval = \"500ms\"\ncalls_per_second = 100\n";
+    let (_config, mut server) = serve(&format!("{audit}{}", cluster(&broker)));
+    server.wait_ready();
+    equal_once_ready("-1 in the log", &mut driver, &server);
+    assert_eq!((rows_of(&server, "offsets", "g"), rows_of(&server, "lag", "only")), (1, 0));
+
+    driver.raw_commit("g", "orders", 0, -1);
+    driver.raw_commit("g", "orders", 1, 7);
+    equal_at_rest("-1 while it is read", &mut driver, &server);
+    let commits =
+        "SELECT partition, kind, committed_offset, previous_offset FROM commits WHERE group_id = 'g' ORDER BY 1";
+    let expected = json!([
+        {"partition": 0, "kind": "tombstone", "committed_offset": null, "previous_offset": 4},
+        {"partition": 1, "kind": "commit", "committed_offset": 7, "previous_offset": null}]);
+    assert_eq!(Value::from(server.sql(commits)), expected);
+
+    // Behind an open transaction, where the coordinator tells it.
+    begin(&mut driver, "left open", open, 5);
+    driver.raw_commit(hidden, "orders", 0, -1);
+    wait_held(&server, 1);
+    let left = format!("SELECT partition FROM offsets WHERE group_id = '{hidden}'");
+    wait_for("the offset to be gone", LIMIT, || is(&server, &left, json!([{"partition": 1}])));
+    end(&mut driver, "left open", true);
+    equal_at_rest("the transaction ended", &mut driver, &server);
+
+    wait_for("30 groups to be compared", LIMIT, || audited(&server, 30));
+    assert_eq!(Value::from(server.sql("SELECT * FROM audit")), json!([]));
+    server.stop_cleanly();
+}
+
+/// Groups and topics of one server: what they need of time passes at once.
+#[test]
+fn what_is_told_of_a_log_is_told_of_this_log_and_by_this_clock() {
+    let broker = Broker::started(Release::of("4.1"));
+    let mut driver = Driver::of(&broker);
+    // The first topic of its name goes on for a while.
+    let paced =
+        |name: &str, per_second: i32| json!({"do": "paced", "name": name, "topic": "again", "per_second": per_second});
+    driver.ask(&json!({"do": "create", "topic": "again", "partitions": 1}));
+    driver.topic("orders", 1, 10);
+    driver.ask(&paced("first", 200));
+    // Makes `__consumer_offsets`.
+    driver.alter("other", "orders", 0, 1, "");
+    // Written past the coordinator: a time that no broker would write.
+    let day = 86_400_000_i64;
+    driver.ask(&json!({"do": "append", "group": "ahead", "topic": "orders", "offset": 4, "age_ms": -day}));
+    let quick = "[lag]\nmetadata_interval = \"1s\"\nsample_interval = \"500ms\"\nwindow = 4\nactive_within = \"2s\"\n";
+    let (_config, mut server) = serve(&format!("{quick}{}", cluster(&broker)));
+    server.wait_ready();
+    driver.alter("g", "again", 0, 1, "");
+
+    let status =
+        "SELECT l.status, g.active FROM lag l JOIN groups g ON g.group_id = l.group_id WHERE l.group_id = 'ahead'";
+    let lag = "SELECT lag_seconds > 10 AS old FROM lag WHERE group_id = 'g'";
+    wait_for("the first topic to be ten seconds old", LIMIT, || is(&server, lag, json!([{"old": true}])));
+    driver.stop("first");
+    driver.ask(&json!({"do": "delete", "topic": "again"}));
+    driver.ask(&json!({"do": "create", "topic": "again", "partitions": 1}));
+    driver.ask(&paced("second", 33));
+    driver.alter("g", "again", 0, 1, "");
+    wait_for("a rate of the second topic", LIMIT, || again(&server));
+    driver.stop("second");
+
+    // Judged by when it was seen; the usual interval of one commit is an hour, so it is not stopped yet.
+    wait_for("the group to be inactive", LIMIT, || is(&server, status, json!([{"status": "ok", "active": false}])));
+    let shown = "SELECT committed_at > now() AS ahead FROM offsets WHERE group_id = 'ahead'";
+    assert_eq!(Value::from(server.sql(shown)), json!([{"ahead": true}]));
+    server.stop_cleanly();
+}
+
+/// Of every answer on the way: the second topic is at most as old as its records, which come 33 a second.
+fn again(server: &Server) -> Result<(), String> {
+    let rows = server.try_sql(
+        "SELECT l.lag, l.lag_seconds, p.produce_rate, p.log_end_offset, l.consume_rate, l.status FROM lag l \
+         JOIN partitions p ON p.topic = l.topic AND p.partition = l.partition WHERE l.group_id = 'g'",
+    )?;
+    let row = rows.first().ok_or("no row")?;
+    let Some(end) = row["log_end_offset"].as_i64().filter(|end| *end < 1500) else { return Err(row.to_string()) };
+    // A producer that has just begun is slow, an answer a second old.
+    let age = end as f64 / 33.0 + 4.0;
+    if let Some(seconds) = row["lag_seconds"].as_f64() {
+        assert!(seconds <= age, "older than the topic: {row}");
+    }
+    match row["produce_rate"].as_f64() {
+        Some(rate) if (rate - 33.0).abs() < 8.0 && !row["lag_seconds"].is_null() => Ok(()),
+        _ => Err(row.to_string()),
+    }
+}
