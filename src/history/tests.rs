@@ -16,6 +16,8 @@ use crate::{
     },
 };
 
+mod another_cluster;
+
 pub(crate) struct Lab {
     pub(crate) clock: Clock,
     pub(crate) store: Arc<Store>,
