@@ -16,6 +16,7 @@ use crate::{
     },
 };
 
+mod another_cluster;
 mod status;
 
 pub(crate) struct Lab {

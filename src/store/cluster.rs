@@ -133,7 +133,6 @@ impl Cluster {
 
     /// The Kafka cluster that is read: a number that rises when another one takes its place. While the guard is held,
     /// none does. Not for code that waits.
-    #[must_use]
     pub fn incarnation(&self) -> RwLockReadGuard<'_, u64> {
         self.incarnation.read()
     }

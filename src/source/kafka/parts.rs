@@ -23,6 +23,9 @@ pub struct Settings {
     pub transactions: config::Transactions,
 }
 
+/// A part that runs, and its name.
+type Running = (&'static str, thread::JoinHandle<Result<(), String>>);
+
 /// Reads one cluster, whichever answers at its addresses.
 #[derive(Debug)]
 pub struct Source {
@@ -103,43 +106,24 @@ impl Parts {
     fn run(self) -> Result<(), String> {
         let Self { identity, poller, listener, overlay, tails } = self;
         let stop = identity.stop();
-        let mut threads = vec![];
-        let mut start = |name: &'static str, part: Box<dyn FnOnce(&CancellationToken) -> Result<(), String> + Send>| {
-            let stop = stop.clone();
-            let run = move || {
-                // Also when it panics.
-                let _end = stop.clone().drop_guard();
-                part(&stop)
-            };
-            let thread = thread::Builder::new().name(name.to_owned()).spawn(run);
-            threads.push((name, thread.map_err(|error| format!("cannot start a thread: {error}"))?));
-            Ok::<(), String>(())
-        };
-        start("listener", Box::new(move |stop| listener.run(stop)))?;
-        start(
-            "poller",
-            Box::new(move |stop| {
+        let mut threads = vec![
+            start("listener", stop, move |stop| listener.run(stop))?,
+            start("poller", stop, move |stop| {
                 poller.run(stop);
                 Ok(())
-            }),
-        )?;
+            })?,
+        ];
         if let Some(overlay) = overlay {
-            start(
-                "overlay",
-                Box::new(move |stop| {
-                    overlay.run(stop);
-                    Ok(())
-                }),
-            )?;
+            threads.push(start("overlay", stop, move |stop| {
+                overlay.run(stop);
+                Ok(())
+            })?);
         }
         if let Some(tails) = tails {
-            start(
-                "tails",
-                Box::new(move |stop| {
-                    tails.run(stop);
-                    Ok(())
-                }),
-            )?;
+            threads.push(start("tails", stop, move |stop| {
+                tails.run(stop);
+                Ok(())
+            })?);
         }
         let ended = threads.into_iter().map(|(name, thread)| match thread.join() {
             Ok(result) => result.map_err(|error| format!("{name}: {error}")),
@@ -148,4 +132,19 @@ impl Parts {
         // All are joined, whatever the first says.
         ended.collect::<Vec<_>>().into_iter().collect()
     }
+}
+
+/// Starts a part on a thread of its own. When it ends, also by a panic, the others are told to.
+fn start(
+    name: &'static str,
+    stop: &CancellationToken,
+    part: impl FnOnce(&CancellationToken) -> Result<(), String> + Send + 'static,
+) -> Result<Running, String> {
+    let stop = stop.clone();
+    let run = move || {
+        let _end = stop.clone().drop_guard();
+        part(&stop)
+    };
+    let thread = thread::Builder::new().name(name.to_owned()).spawn(run);
+    Ok((name, thread.map_err(|error| format!("cannot start a thread: {error}"))?))
 }

@@ -1,0 +1,33 @@
+//! Another Kafka cluster takes the place of the one that was sampled.
+
+use super::*;
+
+#[test]
+fn nothing_of_the_cluster_before_is_left_and_samples_are_numbered_on() {
+    let mut lab = lab(usize::MAX);
+    lab.topics(&[("orders", 1)]);
+    lab.end("orders", 0, 10);
+    lab.commit("g", KEY, 4);
+    lab.sample();
+    lab.commit("g", KEY, 5);
+    lab.sample();
+    let cluster = Arc::clone(lab.cluster());
+    let next = cluster.samples.current().next();
+    lab.store.forget(&cluster, "another cluster answers".to_owned());
+    let cut = pin(&cluster);
+    assert_eq!((cut.health.ready, cut.health.last_error.as_deref()), (false, Some("another cluster answers")));
+    assert!(cut.shards.is_empty() && cut.ends.topic("orders").is_none() && cut.windows.groups.is_empty());
+    assert!(cut.samples.is_empty() && cut.samples.groups.is_empty() && cut.samples.topics.is_empty());
+    assert_eq!(cut.samples.next(), next);
+
+    // A group and a topic of the same names begin anew.
+    lab.shard = lab.store.new_shard(lab.shard.key.clone());
+    lab.store.publish(&lab.shard);
+    cluster.set_health(|health| (health.ready, health.reachable) = (true, true));
+    lab.topics(&[("orders", 1)]);
+    lab.end("orders", 0, 1000);
+    lab.commit("g", KEY, 900);
+    lab.sample();
+    assert_eq!((lab.committed("g", KEY), lab.lags("g", KEY)), (vec![Some(900)], vec![Some(Some(100))]));
+    assert!(cluster.samples.current().changes.is_empty());
+}
