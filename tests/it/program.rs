@@ -229,7 +229,10 @@ fn the_tables_have_the_columns_that_users_rely_on() {
             "clusters",
             "cluster bootstrap_servers cluster_id brokers controller reachable ready last_error history_error progress remaining_seconds history_written_to stale_since history_since history_bytes audited_groups audit_differences",
         ),
-        ("server", "version git_revision started_at uptime_seconds resident_bytes held_bytes"),
+        (
+            "server",
+            "version git_revision started_at uptime_seconds resident_bytes held_bytes history_unreadable_files history_unreadable",
+        ),
     ] {
         assert_eq!(columns(table), expected, "{table}");
     }
