@@ -76,8 +76,7 @@ impl Writer {
         };
         // Beside it: to merge a day takes its time.
         let tidying = async {
-            while !stop.is_cancelled() {
-                tokio::time::sleep(LOOK_EVERY).await;
+            while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
                 tidier.look(stop).await;
             }
         };
