@@ -249,7 +249,8 @@ section! {
         pub store: String = Folder(""), "a server writes nothing to a disk unless it is told to";
         /// Time between two samples in the store.
         pub store_step: Duration = Time("1min"), "a chart of a day has room for fewer; a crash loses at most this";
-        /// Time that the store keeps samples for, in whole days.
+        /// Time that the store keeps samples for, in whole days. A day is kept longer while the store has samples of fewer
+        /// later days: the clock may be wrong.
         pub keep_for: Duration = Time("7days"), "last week beside this one";
         /// Endpoint of S3, as http://127.0.0.1:9000. Empty: that of AWS.
         pub s3_endpoint: String = Text(""), "only other stores than that of AWS need it";

@@ -40,6 +40,8 @@
 //! 9. Nothing is deleted by guess: tombstones decide, and retention is the broker's business.
 //! 10. Nothing is written to the clusters: no group, no commit, no topic; and to a disk only where a folder is set.
 //! 11. What the store of older samples does, or fails to do, is felt by history alone.
+//! 12. A file of samples is deleted only after it, and the file that replaces it, was read to its end; what cannot be read
+//!     stays. Names of files are claims, and a clock may be wrong.
 //!
 //! # The modules, in the order of the flow
 //!

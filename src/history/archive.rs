@@ -3,16 +3,18 @@
 //! `cluster=NAME/date=YYYY-MM-DD/FROM-TO.parquet`, where FROM and TO are the times of the first and the last sample in
 //! milliseconds. A file holds rows for the keys that moved at its samples, and at the first sample of an hour for all, so
 //! that what a key was is told by its last row, at most an hour back; a row without committed_offset says that the key is
-//! gone. Rows are sorted by group, topic, partition and time. A file is there whole or not at all. The files of an hour
-//! become one, and those of a day; until they are deleted, a file within the times of another is passed over.
+//! gone. Rows are sorted by group, topic, partition and time. A file is there whole or not at all, and is never replaced.
+//! The files of an hour become one, and those of a day ([`compact`]); a row that several files hold is one row.
+//!
+//! Names of files are claims: a file counts once its content agrees with its name ([`inspect`]), and nothing is deleted
+//! unless it, and the file that replaces it, was read to its end just before ([`tidy`]). A file that cannot be read is
+//! named in the status, and left alone.
 //!
 //! All of it runs on a thread of its own. Whatever fails is noted, and history is what suffers, nothing else.
 
-use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path as FilePath, sync::Arc, time::Duration};
 
-use object_store::{
-    ObjectStore, ObjectStoreExt as _, aws::AmazonS3Builder, local::LocalFileSystem, path::Path, prefix::PrefixStore,
-};
+use object_store::{ObjectStore, ObjectStoreExt as _, aws::AmazonS3Builder, path::Path, prefix::PrefixStore};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::runtime::{Builder, Runtime};
@@ -22,13 +24,18 @@ use crate::{
     model::{Millis, Name},
     store::older::{Archived, Older, OlderSamples, OlderStatus, Point, Question},
 };
+use folder::Version;
 
 mod asked;
 mod compact;
+mod durable;
 mod file;
 mod folder;
+mod inspect;
+mod known;
 mod object;
 mod read;
+mod tidy;
 mod write;
 
 pub use write::Writer;
@@ -40,7 +47,9 @@ pub const KEYFRAME: Millis = 3_600_000;
 pub const STANDS_FOR: Millis = KEYFRAME + 300_000;
 /// Requests to a store are tried again for so long.
 const RETRY_FOR: Duration = Duration::from_secs(20);
-/// Files that are named as skipped.
+/// How the place of a store on S3 begins.
+const S3: &str = "s3://";
+/// Files that cannot be read that are named.
 const NAMED: usize = 20;
 
 /// What can fail by itself.
@@ -67,6 +76,9 @@ struct State {
     status: OlderStatus,
     /// What has failed, of which cluster, and not succeeded since.
     failing: BTreeMap<(Name, Work), String>,
+    known: known::Known,
+    /// Merged files that do not have all rows of the files of their time.
+    differing: BTreeMap<Path, Version>,
 }
 
 impl State {
@@ -116,19 +128,6 @@ impl Archive {
         Ok(Some(Arc::new(Self { settings, store, state, runtime: Some(runtime) })))
     }
 
-    fn skip(&self, file: &Path, why: &str) {
-        let skipped = &mut self.state.lock().status.skipped;
-        if skipped.len() < NAMED && !skipped.contains_key(file.as_ref()) {
-            tracing::warn!(%file, why, "a file of history is skipped");
-            skipped.insert(file.to_string(), why.to_owned());
-        }
-    }
-
-    /// Files that are skipped, and why.
-    fn skipped(&self) -> BTreeMap<String, String> {
-        self.state.lock().status.skipped.clone()
-    }
-
     fn failed(&self, cluster: &Name, work: Work, error: &str) {
         let state = &mut *self.state.lock();
         state.status.failures += 1;
@@ -158,6 +157,12 @@ impl Archive {
         Ok(store)
     }
 
+    /// The folder of the store, if it is a local one.
+    fn local_folder(&self) -> Option<&FilePath> {
+        let store = &self.settings.store;
+        (!store.starts_with(S3)).then_some(FilePath::new(store))
+    }
+
     fn runtime(&self) -> Result<&Runtime, String> {
         self.runtime.as_ref().ok_or_else(|| "shutting down".to_owned())
     }
@@ -184,11 +189,9 @@ impl Drop for Archive {
 }
 
 fn connect(settings: &config::History) -> Result<Arc<dyn ObjectStore>, String> {
-    let Some(rest) = settings.store.strip_prefix("s3://") else {
-        let folder = &settings.store;
-        fs::create_dir_all(folder).map_err(|error| format!("{folder}: {error}"))?;
-        let store = LocalFileSystem::new_with_prefix(folder).map_err(|error| error.to_string())?;
-        return Ok(Arc::new(store));
+    let Some(rest) = settings.store.strip_prefix(S3) else {
+        let folder = durable::Folder::open(FilePath::new(&settings.store)).map_err(|error| error.to_string())?;
+        return Ok(Arc::new(folder));
     };
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     let retry = object_store::RetryConfig { retry_timeout: RETRY_FOR, max_retries: 3, ..Default::default() };

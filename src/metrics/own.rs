@@ -81,12 +81,7 @@ fn history_store(page: &mut Page<'_>, store: &Store) {
     for (name, kind, help, value) in [
         ("offsetd_history_store_failures_total", "counter", "Attempts to store samples that failed.", status.failures),
         ("offsetd_history_store_files_total", "counter", "Files of samples written.", status.files),
-        (
-            "offsetd_history_store_skipped_files",
-            "gauge",
-            "Files in the store that cannot be read.",
-            status.skipped.len() as u64,
-        ),
+        ("offsetd_history_store_skipped_files", "gauge", "Files in the store that cannot be read.", status.unreadable),
     ] {
         page.family(name, kind, help);
         page.sample(name, &[], count(value));

@@ -31,6 +31,12 @@ impl Patience {
         Self { until: Instant::now().checked_add(timeout), gone }
     }
 
+    /// Until the token is cancelled.
+    #[must_use]
+    pub fn until_cancelled(gone: CancellationToken) -> Self {
+        Self { until: None, gone }
+    }
+
     /// Whether nobody waits any more. What was found by then is not all there is.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "bounds the wait, part of no answer")]
@@ -124,7 +130,9 @@ pub struct OlderStatus {
     pub failures: u64,
     /// Files written.
     pub files: u64,
-    /// Files that cannot be read, and why.
+    /// Files that cannot be read and are left alone.
+    pub unreadable: u64,
+    /// Some of these, and why.
     pub skipped: BTreeMap<String, String>,
     /// Time of the newest sample written, of all clusters.
     pub written_to: Option<Millis>,

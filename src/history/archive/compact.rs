@@ -1,17 +1,21 @@
 //! Makes one file of those of an hour, and, when the day is over, of those of the day.
+//!
+//! The files that are merged stay: [`tidy`](super::tidy) deletes them at a later round, once the merged file was read back.
 
-use std::{collections::HashSet, sync::Arc};
+use std::collections::HashSet;
 
-use object_store::{ObjectStore, ObjectStoreExt as _, WriteMultipart};
+use object_store::{MultipartUpload, ObjectStoreExt as _, PutPayload};
 use tokio::runtime::Handle;
 
 use super::{
-    Archive, DAY, KEYFRAME, Row, file,
+    DAY, KEYFRAME, Row, file,
     file::Sheet,
-    folder::{self, Stored},
+    folder::Stored,
+    inspect::Inspected,
     read::Walk,
+    tidy::{Round, TidyError},
 };
-use crate::model::{Millis, Name};
+use crate::model::Millis;
 
 /// Bytes of a file that is made of others: beyond that they stay as they are.
 const MOST_BYTES: u64 = 4 << 30;
@@ -20,91 +24,113 @@ const LATE: Millis = 300_000;
 /// Bytes of a part that is sent.
 const PART: usize = 8 << 20;
 
-impl Archive {
-    /// Compacts the hours and days of a cluster that are over.
-    pub(super) async fn compact(
-        self: &Arc<Self>,
-        store: &Arc<dyn ObjectStore>,
-        cluster: &Name,
-        now: Millis,
-    ) -> Result<(), String> {
-        let (shown, _) = folder::list(&**store, cluster).await?;
-        // What another stands for, since the last time at least: whoever had begun to read it has done so.
-        for file in folder::everything(&**store, cluster).await? {
-            if !shown.contains(&file) {
-                store.delete(&file.path).await.map_err(|error| error.to_string())?;
+impl Round<'_> {
+    /// Merges the files of hours and days that are over.
+    pub(super) async fn merge_all(&mut self, files: &[Inspected]) {
+        for files in groups(files, self.now) {
+            if let Err(error) = self.merge(&files).await {
+                self.errors.push(error);
+            }
+            if self.stop.is_cancelled() {
+                return;
             }
         }
-        let skipped = self.skipped();
-        let is_bad = |file: &Stored| skipped.contains_key(file.path.as_ref());
-        let day = |file: &Stored| file.from.div_euclid(DAY);
-        let stay = shown.chunk_by(|left, right| day(left) == day(right));
-        let stay = stay.filter(|files| files.iter().any(is_bad) || bytes(files) > MOST_BYTES);
-        let stay: HashSet<Millis> = stay.flatten().map(day).collect();
-        let is_past = |until: Millis| until.saturating_add(LATE) <= now;
-        // When the time is over whose files become one: the day, else the hour.
-        let until = |file: &Stored| {
-            let of_day = (day(file) + 1) * DAY;
-            let is_whole = is_past(of_day) && !stay.contains(&day(file));
-            if is_whole { of_day } else { (file.from.div_euclid(KEYFRAME) + 1) * KEYFRAME }
-        };
-        let past: Vec<Stored> = shown.iter().filter(|file| is_past(until(file))).cloned().collect();
-        for files in past.chunk_by(|left, right| until(left) == until(right)).filter(|files| files.len() > 1) {
-            // One that cannot be read stays as it is, for somebody to look at.
-            if !files.iter().any(is_bad) && bytes(files) <= MOST_BYTES {
-                self.merge(store, cluster, files).await?;
+    }
+
+    async fn merge(&self, files: &[Stored]) -> Result<(), TidyError> {
+        let (from, to) = (files.iter().map(|file| file.from).min(), files.iter().map(|file| file.to).max());
+        let (Some(from), Some(to)) = (from, to) else { return Ok(()) };
+        let merged = Stored::new(self.cluster, from, to);
+        // No file is replaced: neither one that cannot be read, nor one that others of its time were written after.
+        match self.store.head(&merged.path).await {
+            Ok(_) => return Ok(()),
+            Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let (reader, files) = (self.reader()?, files.to_vec());
+        let handle = reader.handle.clone();
+        let upload = self.store.put_multipart(&merged.path).await?;
+        let merging = move || {
+            let mut upload = Upload { upload, waiting: vec![], handle };
+            let sent = reader.walk(files).and_then(|walk| upload.send(walk));
+            if sent.is_err() {
+                // What cannot be aborted is cleaned up at a later round.
+                if let Err(error) = upload.handle.block_on(upload.upload.abort()) {
+                    tracing::debug!(path = %merged.path, %error, "the upload of a merged file cannot be aborted");
+                }
             }
+            sent
+        };
+        tokio::task::spawn_blocking(merging).await?
+    }
+}
+
+/// The groups of files that become one file each.
+fn groups(files: &[Inspected], now: Millis) -> Vec<Vec<Stored>> {
+    let files: Vec<Stored> = files.iter().map(|inspected| inspected.file.clone()).collect();
+    let day = |file: &Stored| file.from.div_euclid(DAY);
+    let large = files.chunk_by(|left, right| day(left) == day(right)).filter(|files| bytes(files) > MOST_BYTES);
+    let large: HashSet<Millis> = large.flatten().map(day).collect();
+    let is_past = |until: Millis| until.saturating_add(LATE) <= now;
+    // When the time is over whose files become one: the day, else the hour.
+    let until = |file: &Stored| {
+        let of_day = (day(file) + 1) * DAY;
+        let is_whole = is_past(of_day) && !large.contains(&day(file));
+        if is_whole { of_day } else { (file.from.div_euclid(KEYFRAME) + 1) * KEYFRAME }
+    };
+    let past: Vec<Stored> = files.iter().filter(|file| is_past(until(file))).cloned().collect();
+    let groups = past.chunk_by(|left, right| until(left) == until(right));
+    groups.filter(|files| files.len() > 1 && bytes(files) <= MOST_BYTES).map(<[Stored]>::to_vec).collect()
+}
+
+fn bytes(files: &[Stored]) -> u64 {
+    files.iter().map(|file| file.version.size).sum()
+}
+
+/// A file that is sent in parts.
+struct Upload {
+    upload: Box<dyn MultipartUpload>,
+    /// Bytes that are no part yet.
+    waiting: Vec<u8>,
+    handle: Handle,
+}
+
+impl Upload {
+    /// Sends the rows of files as one file, key by key: no more than a few of them are in memory.
+    fn send(&mut self, mut walk: Walk) -> Result<(), TidyError> {
+        let mut sheet = Sheet::new(&walk.times).map_err(TidyError::Other)?;
+        let mut rows: Vec<Row> = vec![];
+        for key in walk.by_ref() {
+            rows.extend(Row::of(&key));
+            if rows.len() >= file::BATCH {
+                sheet.add(&rows).map_err(TidyError::Other)?;
+                rows.clear();
+                self.put(sheet.take())?;
+            }
+        }
+        if let Some(why) = walk.failed() {
+            return Err(TidyError::Unread(why.to_owned()));
+        }
+        sheet.add(&rows).map_err(TidyError::Other)?;
+        self.put(sheet.finish().map_err(TidyError::Other)?)?;
+        let last = std::mem::take(&mut self.waiting);
+        self.put_part(last)?;
+        self.handle.block_on(self.upload.complete())?;
+        Ok(())
+    }
+
+    fn put(&mut self, bytes: Vec<u8>) -> Result<(), TidyError> {
+        self.waiting.extend(bytes);
+        while self.waiting.len() > PART {
+            let rest = self.waiting.split_off(PART);
+            let part = std::mem::replace(&mut self.waiting, rest);
+            self.put_part(part)?;
         }
         Ok(())
     }
 
-    async fn merge(
-        self: &Arc<Self>,
-        store: &Arc<dyn ObjectStore>,
-        cluster: &Name,
-        files: &[Stored],
-    ) -> Result<(), String> {
-        let (from, to) = (files.iter().map(|file| file.from).min(), files.iter().map(|file| file.to).max());
-        let (Some(from), Some(to)) = (from, to) else { return Ok(()) };
-        let merged = Stored::new(cluster, from, to);
-        let upload = store.put_multipart(&merged.path).await.map_err(|error| error.to_string())?;
-        let mut upload = WriteMultipart::new_with_chunk_size(upload, PART);
-        let (archive, store, cluster) = (Arc::clone(self), Arc::clone(store), Name::clone(cluster));
-        let (files, handle) = (files.to_vec(), self.runtime()?.handle().clone());
-        let work = move || {
-            let mut walk = archive.walk_all(&store, cluster, files)?;
-            let sent = send(&mut walk, &mut upload, &handle);
-            // The file is there whole, or not at all.
-            if sent.is_ok() && walk.failed().is_none() {
-                return handle.block_on(upload.finish()).map(|_| ()).map_err(|error| error.to_string());
-            }
-            handle.block_on(upload.abort()).map_err(|error| error.to_string())?;
-            sent
-        };
-        tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?
+    fn put_part(&mut self, part: Vec<u8>) -> Result<(), TidyError> {
+        let part = self.upload.put_part(PutPayload::from(part));
+        Ok(self.handle.block_on(part)?)
     }
-}
-
-fn bytes(files: &[Stored]) -> u64 {
-    files.iter().map(|file| file.size).sum()
-}
-
-/// Sends the rows of files as one file, key by key: no more than a few of them are in memory.
-fn send(walk: &mut Walk, upload: &mut WriteMultipart, handle: &Handle) -> Result<(), String> {
-    // Parts are sent by tasks.
-    let _runtime = handle.enter();
-    let mut sheet = Sheet::new(&walk.times)?;
-    let mut rows: Vec<Row> = vec![];
-    for key in walk {
-        rows.extend(Row::of(&key));
-        if rows.len() >= file::BATCH {
-            sheet.add(&rows)?;
-            rows.clear();
-            upload.write(&sheet.take());
-            handle.block_on(upload.wait_for_capacity(2)).map_err(|error| error.to_string())?;
-        }
-    }
-    sheet.add(&rows)?;
-    upload.write(&sheet.finish()?);
-    Ok(())
 }

@@ -1,11 +1,26 @@
-//! What lies where.
+//! Where files lie, and how they are named.
 
+use chrono::{DateTime, Utc};
 use futures::TryStreamExt as _;
 use object_store::{ObjectMeta, ObjectStore, path::Path};
 
 use crate::model::Millis;
 
-/// A file of samples.
+/// Size and time of a file. A file whose version is another one is a new file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Version {
+    /// Bytes.
+    pub(super) size: u64,
+    modified: DateTime<Utc>,
+}
+
+impl Version {
+    pub(super) fn of(meta: &ObjectMeta) -> Self {
+        Self { size: meta.size, modified: meta.last_modified }
+    }
+}
+
+/// A file of samples, as its name describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stored {
     pub(super) path: Path,
@@ -13,8 +28,8 @@ pub(super) struct Stored {
     pub(super) from: Millis,
     /// Time of the last one.
     pub(super) to: Millis,
-    /// Bytes, once it is there.
-    pub(super) size: u64,
+    /// The default, until it is listed.
+    pub(super) version: Version,
 }
 
 /// Where the files of a cluster lie.
@@ -23,56 +38,73 @@ pub(super) fn of_cluster(cluster: &str) -> Path {
 }
 
 /// The date of a time, as folders are called.
-pub(super) fn date(at: Millis) -> String {
-    chrono::DateTime::from_timestamp_millis(at)
-        .map_or_else(|| "unknown".to_owned(), |at| at.format("%Y-%m-%d").to_string())
+fn date(at: Millis) -> String {
+    DateTime::from_timestamp_millis(at).map_or_else(|| "unknown".to_owned(), |at| at.format("%Y-%m-%d").to_string())
+}
+
+fn name(from: Millis, to: Millis) -> String {
+    format!("{from}-{to}.parquet")
+}
+
+/// The times in a name.
+fn times(name: &str) -> Option<(Millis, Millis)> {
+    let (from, to) = name.strip_suffix(".parquet")?.split_once('-')?;
+    let (from, to) = (from.parse().ok()?, to.parse().ok()?);
+    (from <= to).then_some((from, to))
+}
+
+/// Whether a name is that of a file that is being written, by this server or by an object store.
+pub(super) fn is_temporary(name: &str) -> bool {
+    let number = name.split_once('#').map(|(_, number)| number);
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Whether a name is that of a file of samples that is being written, in the folder where that file belongs.
+pub(super) fn is_temporary_of(folder: &str, temporary: &str) -> bool {
+    let file = temporary.split_once('#').map_or(temporary, |(file, _)| file);
+    let belongs = |(from, to)| file == name(from, to) && folder == format!("date={}", date(from));
+    is_temporary(temporary) && times(file).is_some_and(belongs)
 }
 
 impl Stored {
     /// Where a file with samples of these times belongs.
     pub(super) fn new(cluster: &str, from: Millis, to: Millis) -> Self {
-        let parts = [format!("cluster={cluster}"), format!("date={}", date(from)), format!("{from}-{to}.parquet")];
-        Self { path: Path::from_iter(parts), from, to, size: 0 }
+        let path = of_cluster(cluster).join(format!("date={}", date(from))).join(name(from, to));
+        Self { path, from, to, version: Version::default() }
     }
 
-    /// `None`: it is not one of this server's.
-    fn read(meta: &ObjectMeta) -> Option<Self> {
-        let name = meta.location.filename()?.strip_suffix(".parquet")?;
-        let (from, to) = name.split_once('-')?;
-        let (from, to) = (from.parse().ok()?, to.parse().ok()?);
-        (from <= to).then(|| Self { path: meta.location.clone(), from, to, size: meta.size })
+    /// `None`: the file lies where this server puts none.
+    fn read(cluster: &str, meta: &ObjectMeta) -> Option<Self> {
+        let (from, to) = times(meta.location.filename()?)?;
+        let file = Self { version: Version::of(meta), ..Self::new(cluster, from, to) };
+        (file.path == meta.location).then_some(file)
     }
 
-    fn is_within(&self, other: &Self) -> bool {
-        other.from <= self.from && self.to <= other.to && (self.from, self.to) != (other.from, other.to)
+    /// Whether another file reaches over the times of this one.
+    pub(super) fn is_within(&self, other: &Self) -> bool {
+        other.from <= self.from && self.to <= other.to && self.path != other.path
     }
 }
 
-/// The files of a cluster, by time, but for those that another one stands for; and what is none.
-pub(super) async fn list(store: &dyn ObjectStore, cluster: &str) -> Result<(Vec<Stored>, Vec<Path>), String> {
-    let listed: Vec<_> =
-        store.list(Some(&of_cluster(cluster))).try_collect().await.map_err(|error| error.to_string())?;
-    let (mut files, mut foreign) = (vec![], vec![]);
-    for meta in listed {
-        match Stored::read(&meta) {
-            Some(file) => files.push(file),
-            None => foreign.push(meta.location),
-        }
-    }
-    // The longest first, where several begin together.
-    files.sort_by_key(|file: &Stored| (file.from, std::cmp::Reverse(file.to)));
-    let mut shown: Vec<Stored> = vec![];
-    for file in files {
-        if !shown.last().is_some_and(|last| file.is_within(last)) {
-            shown.push(file);
-        }
-    }
-    Ok((shown, foreign))
+/// What lies in the folder of a cluster.
+#[derive(Debug, Default)]
+pub(super) struct Listed {
+    /// Files of samples, by time; the longest first, where several begin together.
+    pub(super) files: Vec<Stored>,
+    /// What has no name of a file of samples.
+    pub(super) foreign: Vec<ObjectMeta>,
 }
 
-/// Everything of a cluster, hidden or not.
-pub(super) async fn everything(store: &dyn ObjectStore, cluster: &str) -> Result<Vec<Stored>, String> {
-    let listed: Vec<_> =
-        store.list(Some(&of_cluster(cluster))).try_collect().await.map_err(|error| error.to_string())?;
-    Ok(listed.iter().filter_map(Stored::read).collect())
+/// Lists the folder of a cluster.
+pub(super) async fn list(store: &dyn ObjectStore, cluster: &str) -> Result<Listed, object_store::Error> {
+    let mut listed = Listed::default();
+    let mut entries = store.list(Some(&of_cluster(cluster)));
+    while let Some(meta) = entries.try_next().await? {
+        match Stored::read(cluster, &meta) {
+            Some(file) => listed.files.push(file),
+            None => listed.foreign.push(meta),
+        }
+    }
+    listed.files.sort_by_key(|file| (file.from, std::cmp::Reverse(file.to)));
+    Ok(listed)
 }

@@ -30,7 +30,7 @@ pub(super) struct Object {
 impl Object {
     /// Begins to read a file.
     pub(super) async fn open(store: &Arc<dyn ObjectStore>, file: &Stored) -> Result<Builder> {
-        Builder::new(Self { store: Arc::clone(store), path: file.path.clone(), size: file.size }).await
+        Builder::new(Self { store: Arc::clone(store), path: file.path.clone(), size: file.version.size }).await
     }
 }
 

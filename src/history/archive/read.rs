@@ -1,22 +1,27 @@
 //! Reads files: those of the time, of these the pages that can hold a group, of these the rows.
 //!
 //! Each file is read by a task of its own, which is a few rows ahead, until nobody waits any more; a file that cannot be
-//! read, or makes its reader panic, is skipped and named.
+//! read, or makes its reader panic, is skipped and named. While a file and the one that replaces it both exist, both are
+//! read: a row that several files hold is one row.
 
 use std::{pin::pin, sync::Arc};
 
 use futures::StreamExt as _;
-use object_store::{ObjectStore, path::Path};
-use parquet::{
-    arrow::{
-        ProjectionMask,
-        arrow_reader::{ArrowPredicateFn, RowFilter},
-    },
-    errors::ParquetError,
+use object_store::ObjectStore;
+use parquet::arrow::{
+    ProjectionMask,
+    arrow_reader::{ArrowPredicateFn, RowFilter},
 };
 use tokio::{runtime::Handle, sync::mpsc};
 
-use super::{Archive, Row, STANDS_FOR, Work, asked::Asked, file, folder, folder::Stored, object::Object};
+use super::{
+    Archive, Row, STANDS_FOR, Work,
+    asked::Asked,
+    file,
+    folder::{self, Stored},
+    inspect::{self, Failure, RowCheck},
+    known::Found,
+};
 use crate::{
     model::{Millis, Name},
     store::older::{Archived, Older, Patience, Question},
@@ -26,34 +31,19 @@ use crate::{
 const AT_ONCE: usize = 2048;
 /// Files that are read side by side: many more than there are where hours and days are merged.
 const MOST_FILES: usize = 4096;
+/// How often the files are listed anew because one is gone when it is opened.
+const MOST_LISTS: usize = 3;
 
 /// What a task says of its file: first the times of its samples.
 enum Told {
-    Times(Vec<Millis>),
+    Times(Arc<[Millis]>),
     Rows(Vec<Row>),
     Failed(Failure),
 }
 
-/// Why a file is not read to its end.
-enum Failure {
-    /// The store does not give it.
-    Store(String),
-    /// It is not what it should be.
-    File(String),
-}
-
-impl From<ParquetError> for Failure {
-    fn from(error: ParquetError) -> Self {
-        match error {
-            ParquetError::External(error) => Self::Store(error.to_string()),
-            error => Self::File(error.to_string()),
-        }
-    }
-}
-
 /// A file that is being read.
 struct Cursor {
-    path: Path,
+    file: Stored,
     receiver: mpsc::Receiver<Told>,
     rows: std::vec::IntoIter<Row>,
     head: Option<Row>,
@@ -65,7 +55,11 @@ struct Reading {
     cluster: Name,
     handle: Handle,
     patience: Patience,
+    /// Whether the status tells how it went.
+    tells: bool,
     failed: Option<String>,
+    /// A file was gone when it was opened.
+    is_outdated: bool,
 }
 
 impl Reading {
@@ -79,24 +73,40 @@ impl Reading {
         })
     }
 
-    fn fail(&mut self, path: &Path, failure: Failure) {
+    fn fail(&mut self, file: &Stored, failure: Failure) {
+        let note = |found| self.archive.note(&file.path, file.version, found);
         let why = match failure {
-            Failure::Store(why) => {
-                self.archive.failed(&self.cluster, Work::Read, &why);
+            Failure::Gone => {
+                let why = format!("{} was deleted while it was read", file.path);
+                self.tell(&why);
                 why
             }
-            Failure::File(why) => {
-                self.archive.skip(path, &why);
+            Failure::Store(why) => {
+                self.tell(&why);
+                why
+            }
+            Failure::Denied(why) => {
+                note(Found::Denied(why.clone()));
+                why
+            }
+            Failure::Damaged(why) => {
+                note(Found::Damaged(why.clone()));
                 why
             }
         };
         self.failed.get_or_insert(why);
     }
 
+    fn tell(&self, error: &str) {
+        if self.tells {
+            self.archive.failed(&self.cluster, Work::Read, error);
+        }
+    }
+
     fn next(&mut self, cursor: &mut Cursor) -> Option<Told> {
         match self.wait(cursor.receiver.recv())? {
             Told::Failed(failure) => {
-                self.fail(&cursor.path, failure);
+                self.fail(&cursor.file, failure);
                 None
             }
             told => Some(told),
@@ -127,9 +137,10 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    /// Why there is less than there was, if so.
+    /// Why there is less than the files hold, if so.
     pub(super) fn failed(&self) -> Option<&str> {
-        self.reading.failed.as_deref()
+        let is_over = self.reading.patience.is_over();
+        self.reading.failed.as_deref().or(is_over.then_some("cancelled"))
     }
 }
 
@@ -140,7 +151,7 @@ impl Iterator for Walk {
         let key = |row: &Row| (Name::clone(&row.group), Name::clone(&row.topic), row.partition);
         let heads = self.cursors.iter().filter_map(|cursor| cursor.head.as_ref());
         let Some((group, topic, partition)) = heads.map(key).min() else {
-            if self.reading.failed.is_none() && !self.reading.patience.is_over() {
+            if self.reading.tells && self.reading.failed.is_none() && !self.reading.patience.is_over() {
                 self.reading.archive.succeeded(&self.reading.cluster, Work::Read);
             }
             return None;
@@ -166,23 +177,43 @@ impl Archive {
     /// The store cannot be listed.
     pub(super) fn walk(self: &Arc<Self>, question: Question) -> Result<Older, String> {
         let store = self.store()?;
-        let reading = self.reading(&question)?;
-        let listed = reading.wait(async { Some(folder::list(&*store, &question.cluster).await) });
-        let (files, foreign) = listed.unwrap_or_else(|| Ok(Default::default()))?;
-        foreign.iter().for_each(|path| self.skip(path, "not a file of history"));
-        let asked = Asked(question);
+        let (times, asked) = (question.times.clone(), Arc::new(Asked(question)));
+        let mut lists = 1;
+        loop {
+            let reading = self.reading(&asked.0, true)?;
+            let files = self.files(&reading, &store, &asked)?;
+            let mut walk = self.open(reading, &store, files, &asked);
+            if walk.reading.is_outdated {
+                if lists < MOST_LISTS {
+                    lists += 1;
+                    continue;
+                }
+                let why = "files are deleted sooner than they are read";
+                walk.reading.tell(why);
+                walk.reading.failed.get_or_insert(why.to_owned());
+            }
+            walk.times.retain(|at| times.contains(at));
+            return Ok(Older { times: std::mem::take(&mut walk.times), keys: Box::new(walk) });
+        }
+    }
+
+    /// The files that can hold what is wanted, without those that cannot be read.
+    fn files(&self, reading: &Reading, store: &Arc<dyn ObjectStore>, asked: &Asked) -> Result<Vec<Stored>, String> {
+        let cluster = &asked.0.cluster;
+        let listed = reading.wait(async { Some(folder::list(&**store, cluster).await) });
+        let Some(listed) = listed else { return Ok(vec![]) };
+        let listed = listed.map_err(|error| error.to_string())?;
+        self.note_listed(cluster, &listed);
         let (from, to) = (asked.earliest(), *asked.0.times.end());
-        let wanted: Vec<Stored> = files.into_iter().filter(|file| file.to >= from && file.from <= to).collect();
+        let is_wanted = |file: &Stored| file.to >= from && file.from <= to && !self.is_unreadable(file);
+        let wanted: Vec<Stored> = listed.files.into_iter().filter(is_wanted).collect();
         if wanted.len() > MOST_FILES {
             return Err(format!("{} files are not merged yet, more than {MOST_FILES}", wanted.len()));
         }
-        let times = asked.0.times.clone();
-        let mut walk = self.open(reading, &store, wanted, asked);
-        walk.times.retain(|at| times.contains(at));
-        Ok(Older { times: std::mem::take(&mut walk.times), keys: Box::new(walk) })
+        Ok(wanted)
     }
 
-    /// All keys of some files. Blocks: not for async code.
+    /// All keys of some files, for the work on the files themselves. Blocks: not for async code.
     ///
     /// # Errors
     /// The runtime is gone.
@@ -191,20 +222,23 @@ impl Archive {
         store: &Arc<dyn ObjectStore>,
         cluster: Name,
         files: Vec<Stored>,
+        patience: Patience,
     ) -> Result<Walk, String> {
         let times = Millis::MIN..=Millis::MAX;
-        let (groups, prefix, first, patience) = Default::default();
+        let (groups, prefix, first) = Default::default();
         let question = Question { cluster, times, groups, prefix, first, patience };
-        Ok(self.open(self.reading(&question)?, store, files, Asked(question)))
+        Ok(self.open(self.reading(&question, false)?, store, files, &Arc::new(Asked(question))))
     }
 
-    fn reading(self: &Arc<Self>, question: &Question) -> Result<Reading, String> {
+    fn reading(self: &Arc<Self>, question: &Question, tells: bool) -> Result<Reading, String> {
         Ok(Reading {
             archive: Arc::clone(self),
             cluster: Name::clone(&question.cluster),
             handle: self.runtime()?.handle().clone(),
             patience: question.patience.clone(),
+            tells,
             failed: None,
+            is_outdated: false,
         })
     }
 
@@ -213,22 +247,25 @@ impl Archive {
         mut reading: Reading,
         store: &Arc<dyn ObjectStore>,
         files: Vec<Stored>,
-        asked: Asked,
+        asked: &Arc<Asked>,
     ) -> Walk {
-        let asked = Arc::new(asked);
         let open = |file: Stored| {
             let (sender, receiver) = mpsc::channel(1);
-            let path = file.path.clone();
-            reading.handle.spawn(tell(Arc::clone(store), file, Arc::clone(&asked), sender));
-            Cursor { path, receiver, rows: vec![].into_iter(), head: None }
+            reading.handle.spawn(tell(Arc::clone(store), file.clone(), Arc::clone(asked), sender));
+            Cursor { file, receiver, rows: vec![].into_iter(), head: None }
         };
         let mut cursors: Vec<Cursor> = files.into_iter().map(open).collect();
         let mut times: Vec<Millis> = vec![];
         for cursor in &mut cursors {
-            if let Some(Told::Times(more)) = reading.next(cursor) {
-                times.extend(more);
+            match reading.wait(cursor.receiver.recv()) {
+                Some(Told::Times(more)) => {
+                    times.extend(&*more);
+                    reading.advance(cursor);
+                }
+                Some(Told::Failed(Failure::Gone)) if reading.tells => reading.is_outdated = true,
+                Some(Told::Failed(failure)) => reading.fail(&cursor.file, failure),
+                Some(Told::Rows(_)) | None => {}
             }
-            reading.advance(cursor);
         }
         cursors.retain(|cursor| cursor.head.is_some());
         times.sort_unstable();
@@ -244,7 +281,7 @@ async fn tell(store: Arc<dyn ObjectStore>, file: Stored, question: Arc<Asked>, s
         read = &mut reading => match read {
             Ok(Ok(())) => return,
             Ok(Err(failure)) => failure,
-            Err(error) => Failure::File(error.to_string()),
+            Err(error) => error.into(),
         },
         () = sender.closed() => return reading.abort(),
     };
@@ -259,9 +296,8 @@ async fn read(
     question: Arc<Asked>,
     sender: mpsc::Sender<Told>,
 ) -> Result<(), Failure> {
-    let foreign = || Failure::File("not a file of history".to_owned());
-    let mut builder = Object::open(&store, &file).await?;
-    let times = file::times(builder.schema()).ok_or_else(foreign)?;
+    let (mut builder, times) = inspect::open(&store, &file).await?;
+    let mut check = RowCheck::new(Arc::clone(&times));
     if sender.send(Told::Times(times)).await.is_err() {
         return Ok(());
     }
@@ -274,7 +310,8 @@ async fn read(
     let rows = builder.with_row_groups(groups).with_row_filter(filter).with_batch_size(AT_ONCE).build()?;
     let mut rows = pin!(rows);
     while let Some(batch) = rows.next().await {
-        let rows = file::rows(&batch?).ok_or_else(foreign)?;
+        let rows = file::rows(&batch?).ok_or_else(|| Failure::Damaged("not a file of history".to_owned()))?;
+        check.check(&rows)?;
         if sender.send(Told::Rows(rows)).await.is_err() {
             break;
         }

@@ -2,10 +2,9 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use object_store::ObjectStoreExt as _;
 use tokio_util::sync::CancellationToken;
 
-use super::{Archive, DAY, KEYFRAME, Row, Work, file, folder, folder::Stored, put};
+use super::{Archive, KEYFRAME, Row, Work, file, folder::Stored, put};
 use crate::{
     history::tracks::Reader,
     model::{Millis, Name},
@@ -24,6 +23,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const TIDY_EVERY: Millis = 900_000;
 /// How soon it tries again what failed.
 const TIDY_AGAIN: Millis = 60_000;
+/// How long a merge may take to end, and to abort what it has sent, when the server stops.
+const STOP_WITHIN: Duration = Duration::from_secs(3);
 
 /// How far a cluster was written.
 #[derive(Clone, Copy, Debug, Default)]
@@ -75,16 +76,19 @@ impl Writer {
         };
         // Beside it: to merge a day takes its time.
         let tidying = async {
-            loop {
-                tokio::time::sleep(LOOK_EVERY).await;
-                tidier.look().await;
+            while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
+                tidier.look(stop).await;
             }
         };
         handle.block_on(async {
+            let mut tidying = std::pin::pin!(tidying);
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = writing => {}
-                () = tidying => {}
+                () = &mut tidying => return,
+            }
+            if tokio::time::timeout(STOP_WITHIN, tidying).await.is_err() {
+                tracing::warn!("a merge of history does not end; what it has sent may be left in the store");
             }
         });
         Ok(())
@@ -93,7 +97,7 @@ impl Writer {
     /// Writes what is due, and tidies. What fails is tried again at the next sample.
     pub async fn look(&mut self) {
         self.archive.write_due(&self.store, &mut self.written).await;
-        self.tidier.look().await;
+        self.tidier.look(&CancellationToken::new()).await;
     }
 }
 
@@ -148,13 +152,14 @@ impl Archive {
 
 impl Tidier {
     /// Tidies if it is time.
-    async fn look(&mut self) {
+    async fn look(&mut self, stop: &CancellationToken) {
         let now = self.store.clock.now();
         if self.tidied.is_none_or(|(tidied, rest)| now.abs_diff(tidied) >= rest.unsigned_abs()) {
             let mut rest = TIDY_EVERY;
             for cluster in self.store.clusters() {
-                match self.tidy(cluster, now).await {
+                match self.archive.tidy(&cluster.name, now, stop).await {
                     Ok(()) => self.archive.succeeded(&cluster.name, Work::Tidy),
+                    Err(_) if stop.is_cancelled() => return,
                     Err(error) => {
                         self.archive.failed(&cluster.name, Work::Tidy, &error);
                         rest = TIDY_AGAIN;
@@ -163,20 +168,6 @@ impl Tidier {
             }
             self.tidied = Some((now, rest));
         }
-    }
-
-    /// Merges files, and deletes days that are too old.
-    async fn tidy(&self, cluster: &Arc<Cluster>, now: Millis) -> Result<(), String> {
-        let store = self.archive.store()?;
-        self.archive.compact(&store, &cluster.name, now).await?;
-        let keep = Millis::try_from(self.archive.settings.keep_for.as_millis()).unwrap_or(Millis::MAX);
-        let oldest = folder::date(now.saturating_sub(keep.max(DAY)));
-        for file in folder::everything(&*store, &cluster.name).await? {
-            if folder::date(file.to) < oldest {
-                store.delete(&file.path).await.map_err(|error| error.to_string())?;
-            }
-        }
-        Ok(())
     }
 }
 

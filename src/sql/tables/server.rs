@@ -8,10 +8,18 @@ use super::super::{
 };
 use crate::{
     status::{GIT_REVISION, VERSION, resident_bytes},
-    store::cut::Cut,
+    store::{
+        cut::Cut,
+        older::{OlderSamples, OlderStatus},
+    },
 };
 
 pub(super) struct Server;
+
+/// How the history store does, if there is one: all clusters share it.
+fn history(cut: &Cut) -> Option<OlderStatus> {
+    cut.clusters.iter().find_map(|cluster| cluster.cluster.older()).map(OlderSamples::status)
+}
 
 impl Table for Server {
     type Row<'a> = &'a Cut;
@@ -36,6 +44,20 @@ impl Table for Server {
             .int64("silent_sql_threads", "Of these, those that have not answered for 10 s", |cut| {
                 super::whole(cut.sql_threads.silent)
             })
+            .optional_int64(
+                "history_unreadable_files",
+                "Files of the history store that cannot be read: they are neither read nor deleted; NULL without a store",
+                |cut| history(cut).map(|status| super::whole(status.unreadable)),
+            )
+            .optional_string(
+                "history_unreadable",
+                "Path of each of these files, at most 20, and why it cannot be read, one a line; NULL when there is none",
+                |cut| {
+                    let skipped = history(cut)?.skipped;
+                    let lines: Vec<String> = skipped.iter().map(|(path, why)| format!("{path}: {why}")).collect();
+                    (!lines.is_empty()).then(|| lines.join("\n"))
+                },
+            )
     }
 
     fn rows<'a>(unit: Unit<'a>, _: &'a Wanted, take: impl FnMut(&'a Cut) -> Flow) -> Flow {

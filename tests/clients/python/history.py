@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 
 import boto3
 import duckdb
+import pyarrow.compute
 import pyarrow.dataset
 import pyarrow.parquet
 import yaml
@@ -125,6 +126,17 @@ def files_are_sorted_and_carry_what_readers_prune_by():
     assert all(offset is not None for offset, in blooms), blooms
 
 
+def sampled_at(sample, at):
+    """A file of the server's form with the rows of a sample, taken at another time."""
+    column = sample.schema.get_field_index("sampled_at")
+    field = sample.schema.field(column)
+    moved = sample.set_column(column, field, pyarrow.array([at] * sample.num_rows, field.type))
+    moved = moved.replace_schema_metadata({**moved.schema.metadata, b"offsetd.samples": str(at).encode()})
+    file = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(moved, file)
+    return file.getvalue().to_pybytes()
+
+
 @check
 def samples_are_kept_on_s3():
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -154,14 +166,16 @@ def samples_are_kept_on_s3():
         keys = [item["Key"] for item in s3.list_objects_v2(Bucket="offsets")["Contents"]]
         assert all(key.startswith("kept/here/cluster=demo/date=") and key.endswith(".parquet") for key in keys), keys
         body = s3.get_object(Bucket="offsets", Key=keys[0])["Body"].read()
-        rows = pyarrow.parquet.read_table(pyarrow.BufferReader(body)).num_rows
+        table = pyarrow.parquet.read_table(pyarrow.BufferReader(body))
+        sample = table.filter(pyarrow.compute.equal(table["sampled_at"], table["sampled_at"][0]))
+        rows = sample.num_rows
         assert rows > 10
-        # Two files of yesterday with the same rows: a server that starts makes one of them.
+        # Two files of yesterday: a server that starts makes one of them.
         midnight = (int(time.time()) // 86400 - 1) * 86_400_000
         date = datetime.fromtimestamp(midnight / 1000, timezone.utc).date()
         yesterday = f"kept/here/cluster=demo/date={date}/"
         for at in (midnight, midnight + 60_000):
-            s3.put_object(Bucket="offsets", Key=f"{yesterday}{at}-{at}.parquet", Body=body)
+            s3.put_object(Bucket="offsets", Key=f"{yesterday}{at}-{at}.parquet", Body=sampled_at(sample, at))
         merged = f"{yesterday}{midnight}-{midnight + 60_000}.parquet"
 
         def keys_of_yesterday():
@@ -171,7 +185,7 @@ def samples_are_kept_on_s3():
             until("one file of yesterday", lambda: merged in keys_of_yesterday())
             assert server.metric("offsetd_history_store_up") == 1
         body = s3.get_object(Bucket="offsets", Key=merged)["Body"].read()
-        assert pyarrow.parquet.read_table(pyarrow.BufferReader(body)).num_rows == rows
+        assert pyarrow.parquet.read_table(pyarrow.BufferReader(body)).num_rows == 2 * rows
     finally:
         moto.stop()
 

@@ -373,11 +373,17 @@ fn a_client_that_leaves_or_is_late_ends_its_statement() {
     assert!(!runs());
     drop(rows);
     until("the place to be free", runs);
-    lab.block_on(async {
-        // The client's own clock covers the time to the first rows.
+    // The client's own clock covers the time to the first rows.
+    let (mut late, mut seconds) = (None, 1);
+    until("the first rows in time", || {
+        seconds *= 2;
         let mut request = tonic::Request::new(ticket());
-        request.metadata_mut().insert("grpc-timeout", "2S".parse().unwrap());
-        let mut rows = flight(&lab).inner_mut().do_get(request).await.unwrap().into_inner();
+        request.metadata_mut().insert("grpc-timeout", format!("{seconds}S").parse().unwrap());
+        late = lab.block_on(async { flight(&lab).inner_mut().do_get(request).await.ok() });
+        late.is_some()
+    });
+    lab.block_on(async {
+        let mut rows = late.unwrap().into_inner();
         let ended = async {
             while rows.message().await?.is_some() {}
             Ok::<_, Status>(())

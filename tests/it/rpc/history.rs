@@ -229,6 +229,29 @@ fn what_memory_forgets_is_read_from_the_store_and_nothing_comes_twice() {
 }
 
 #[test]
+fn a_file_of_history_that_cannot_be_read_is_named_and_stays() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let folder = dir.path().join("cluster=default/date=1970-01-01");
+    std::fs::create_dir_all(&folder).unwrap();
+    let stray = folder.join("0-99999999999999.parquet");
+    std::fs::write(&stray, "").unwrap();
+    let kafka = kafka(1);
+    kafka.create_topic("orders", 1).unwrap();
+    let setup = Setup { clock: Clock::manual(START), ..Setup::default() };
+    let setup = setup.with("HISTORY_STORE", dir.path().to_str().unwrap());
+    let lab = setup.with("HISTORY_STORE_STEP", "10s").ready(&kafka);
+    let statement = "SELECT history_unreadable_files AS files, history_unreadable AS named FROM server";
+    until("the file to be named", || lab.sql(statement).rows[0]["files"] == json!(1));
+    let named = lab.sql(statement).rows[0]["named"].as_str().unwrap().to_owned();
+    assert!(named.starts_with("cluster=default/date=1970-01-01/0-99999999999999.parquet: "), "{named}");
+    assert!(lab.get("/metrics").text().contains("\noffsetd_history_store_skipped_files 1\n"));
+    until("a sample to be stored", || lab.status().history_store.unwrap().files_written > 0);
+    let told = lab.status().history_store.unwrap();
+    assert_eq!((told.last_error, told.skipped.len()), (None, 1));
+    assert_eq!(std::fs::read(&stray).unwrap(), b"");
+}
+
+#[test]
 fn a_store_that_cannot_be_written_is_told_everywhere_until_it_can_and_live_answers_go_on() {
     let dir = tempfile::TempDir::new().unwrap();
     let in_the_way = dir.path().join("history");

@@ -7,7 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures::{StreamExt as _, stream::BoxStream};
+use futures::{FutureExt as _, StreamExt as _, stream::BoxStream};
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, PutMultipartOptions,
     PutOptions, PutPayload, PutResult, Result,
@@ -16,13 +16,28 @@ use object_store::{
 use super::*;
 use crate::history::tests::{KEY, Lab, lab};
 
-/// A store on a disk that may be full, and that may not be listed.
+/// A store on a disk that may be full or read-only, that may not be listed, and of which files may be refused.
 #[derive(Debug)]
-struct Faulty {
+pub(super) struct Faulty {
     store: Arc<dyn ObjectStore>,
-    full: AtomicBool,
+    pub(super) full: AtomicBool,
+    pub(super) read_only: AtomicBool,
     hidden: AtomicBool,
     silent: AtomicBool,
+    /// The end of the path of a file that must not be read.
+    pub(super) denied: Mutex<Option<String>>,
+    /// The end of the path of a file that the disk does not return.
+    pub(super) broken: Mutex<Option<String>>,
+    pub(super) after_list: Mutex<Option<Hook>>,
+}
+
+/// Runs once, between the list of files and what is done with it.
+pub(super) struct Hook(pub(super) Box<dyn FnOnce() + Send>);
+
+impl std::fmt::Debug for Hook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hook")
+    }
 }
 
 impl std::fmt::Display for Faulty {
@@ -33,9 +48,10 @@ impl std::fmt::Display for Faulty {
 
 impl Faulty {
     /// The store of an archive from now on.
-    fn of(archive: &Archive) -> Arc<Self> {
-        let (store, [full, hidden, silent]) = (archive.store().unwrap(), Default::default());
-        let faulty = Arc::new(Self { store, full, hidden, silent });
+    pub(super) fn of(archive: &Archive) -> Arc<Self> {
+        let (store, [full, read_only, hidden, silent]) = (archive.store().unwrap(), Default::default());
+        let (denied, broken, after_list) = Default::default();
+        let faulty = Arc::new(Self { store, full, read_only, hidden, silent, denied, broken, after_list });
         *archive.store.lock() = Some(Arc::<Self>::clone(&faulty) as _);
         faulty
     }
@@ -51,25 +67,36 @@ impl Faulty {
 
 const ENOSPC: i32 = 28;
 const EACCES: i32 = 13;
+const EIO: i32 = 5;
+const EROFS: i32 = 30;
 
 #[async_trait]
 impl ObjectStore for Faulty {
     async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         self.check(&self.full, ENOSPC)?;
+        self.check(&self.read_only, EROFS)?;
         self.store.put_opts(path, payload, options).await
     }
 
     async fn put_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        self.check(&self.full, ENOSPC)?;
-        self.store.put_multipart_opts(path, options).await
+        self.check(&self.read_only, EROFS)?;
+        let upload = self.store.put_multipart_opts(path, options).await?;
+        Ok(Box::new(FaultyUpload { upload, is_full: self.full.load(Ordering::Relaxed) }))
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        for (ends, error) in [(&self.denied, EACCES), (&self.broken, EIO)] {
+            let is_it = ends.lock().as_ref().is_some_and(|end| path.as_ref().ends_with(end));
+            self.check(&AtomicBool::new(is_it), error)?;
+        }
         self.store.get_opts(path, options).await
     }
 
     fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.store.delete_stream(paths)
+        match self.check(&self.read_only, EROFS) {
+            Ok(()) => self.store.delete_stream(paths),
+            Err(error) => futures::stream::iter([Err(error)]).boxed(),
+        }
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
@@ -77,7 +104,14 @@ impl ObjectStore for Faulty {
             return futures::stream::pending().boxed();
         }
         match self.check(&self.hidden, EACCES) {
-            Ok(()) => self.store.list(prefix),
+            Ok(()) => {
+                let (entries, hook) = (self.store.list(prefix), self.after_list.lock().take());
+                let run = move || {
+                    hook.into_iter().for_each(|hook| (hook.0)());
+                    futures::stream::empty()
+                };
+                entries.chain(futures::stream::once(async move { run() }).flatten()).boxed()
+            }
             Err(error) => futures::stream::iter([Err(error)]).boxed(),
         }
     }
@@ -88,6 +122,37 @@ impl ObjectStore for Faulty {
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         self.store.copy_opts(from, to, options).await
+    }
+}
+
+/// A disk that is full after a few bytes.
+#[derive(Debug)]
+struct FaultyUpload {
+    upload: Box<dyn MultipartUpload>,
+    is_full: bool,
+}
+
+#[async_trait]
+impl MultipartUpload for FaultyUpload {
+    fn put_part(&mut self, data: PutPayload) -> object_store::UploadPart {
+        if !self.is_full {
+            return self.upload.put_part(data);
+        }
+        let part = self.upload.put_part(PutPayload::from_static(b"PAR1"));
+        let source = std::io::Error::from_raw_os_error(ENOSPC);
+        async move {
+            part.await?;
+            Err(Error::Generic { store: "Faulty", source: source.into() })
+        }
+        .boxed()
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        self.upload.complete().await
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.upload.abort().await
     }
 }
 

@@ -1,0 +1,318 @@
+//! A local folder as an object store whose files survive a power failure.
+//!
+//! A file is written under a temporary name (`NAME#N`), flushed to the disk, and only then linked to its name; then the
+//! folder is flushed. No file is ever replaced. The writer holds a lock on its temporary file, so that a temporary file
+//! without a lock was left by a process that was killed; [`clean`] deletes it.
+
+use std::{
+    fs::{self, DirEntry, File, Metadata, TryLockError},
+    io::{self, ErrorKind, Seek as _, SeekFrom, Write as _},
+    path::{Path as FilePath, PathBuf},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use chrono::DateTime;
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream, stream::BoxStream};
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart, local::LocalFileSystem, path::Path,
+};
+use parking_lot::Mutex;
+
+use super::folder;
+
+/// Temporary files of one name that may lie in the way.
+const MOST_TEMPORARY: u32 = 1000;
+const WRITTEN: PutResult = PutResult { e_tag: None, version: None };
+
+/// A local folder.
+#[derive(Debug)]
+pub(super) struct Folder {
+    store: LocalFileSystem,
+    root: PathBuf,
+}
+
+impl std::fmt::Display for Folder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "folder {}", self.root.display())
+    }
+}
+
+impl Folder {
+    /// Opens a folder, and creates it if it is missing.
+    ///
+    /// # Errors
+    /// The folder cannot be created or resolved.
+    pub(super) fn open(root: &FilePath) -> Result<Self> {
+        create_folder(root).map_err(|error| failure(root, error))?;
+        let root = fs::canonicalize(root).map_err(|error| failure(root, error))?;
+        Ok(Self { store: LocalFileSystem::new_with_prefix(&root)?, root })
+    }
+
+    /// Reads the entries of a prefix and of the folders in it, but none deeper.
+    fn entries(root: PathBuf, prefix: &Path) -> Result<Vec<ObjectMeta>> {
+        let path = prefix.parts().fold(root, |path, part| path.join(part.as_ref()));
+        let mut found = vec![];
+        for entry in read_folder(&path).map_err(|error| failure(&path, error))? {
+            let Some((location, metadata)) = describe(prefix, &entry) else { continue };
+            if !metadata.is_dir() {
+                found.extend(object(location, &metadata));
+                continue;
+            }
+            match read_folder(&entry.path()) {
+                Ok(inner) => found.extend(inner.iter().filter_map(|entry| {
+                    let (location, metadata) = describe(&location, entry)?;
+                    object(location, &metadata)
+                })),
+                Err(_) => found.extend(object(location, &metadata)),
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The entries of a folder; none if it does not exist.
+fn read_folder(folder: &FilePath) -> io::Result<Vec<DirEntry>> {
+    match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(vec![]),
+        entries => entries?.collect(),
+    }
+}
+
+/// Location and metadata of an entry; `None` where it is gone by now, or a link to nothing.
+fn describe(of: &Path, entry: &DirEntry) -> Option<(Path, Metadata)> {
+    let location = of.clone().join(&*entry.file_name().to_string_lossy());
+    Some((location, fs::metadata(entry.path()).ok()?))
+}
+
+/// A file, or the contents of a folder that is not read. `None`: a temporary file, or a pipe or device, which reading could
+/// block on.
+fn object(location: Path, metadata: &Metadata) -> Option<ObjectMeta> {
+    let is_temporary = location.filename().is_some_and(folder::is_temporary);
+    let location = match metadata.is_dir() {
+        true => location.join("contents"),
+        false if metadata.is_file() && !is_temporary => location,
+        false => return None,
+    };
+    let last_modified = metadata.modified().map(DateTime::from).unwrap_or_default();
+    Some(ObjectMeta { location, last_modified, size: metadata.len(), e_tag: None, version: None })
+}
+
+fn failure(path: &FilePath, error: io::Error) -> Error {
+    let source = io::Error::new(error.kind(), format!("{}: {error}", path.display())).into();
+    match error.kind() {
+        ErrorKind::AlreadyExists => Error::AlreadyExists { path: path.display().to_string(), source },
+        _ => Error::Generic { store: "history folder", source },
+    }
+}
+
+/// Does work that waits for the disk, on a thread that may.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await?
+}
+
+fn folder_of(path: &FilePath) -> &FilePath {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(FilePath::new("."))
+}
+
+/// Creates a folder, and those that it lies in, and flushes their entries.
+fn create_folder(folder: &FilePath) -> io::Result<()> {
+    let created = fs::create_dir(folder).or_else(|error| match error.kind() {
+        ErrorKind::NotFound => {
+            create_folder(folder_of(folder))?;
+            fs::create_dir(folder)
+        }
+        _ => Err(error),
+    });
+    match created {
+        Ok(()) => flush_folder(folder_of(folder)),
+        Err(_) if folder.is_dir() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Flushes the entries of a folder to the disk.
+fn flush_folder(folder: &FilePath) -> io::Result<()> {
+    match File::open(folder)?.sync_all() {
+        // Some network file systems cannot.
+        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
+        flushed => flushed,
+    }
+}
+
+/// A file that has no name yet.
+#[derive(Debug)]
+struct Temporary {
+    file: File,
+    path: PathBuf,
+    name: PathBuf,
+}
+
+impl Temporary {
+    fn create(name: PathBuf) -> io::Result<Self> {
+        if name.try_exists()? {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        create_folder(folder_of(&name))?;
+        for number in 1..=MOST_TEMPORARY {
+            let mut path = name.clone().into_os_string();
+            path.push(format!("#{number}"));
+            let path = PathBuf::from(path);
+            match File::options().write(true).create_new(true).open(&path) {
+                Ok(file) => {
+                    // Where a file system has no locks, `clean` gets none either, and deletes nothing.
+                    if let Err(TryLockError::WouldBlock) = file.try_lock() {
+                        return Err(ErrorKind::WouldBlock.into());
+                    }
+                    return Ok(Self { file, path, name });
+                }
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::Error::other("too many temporary files"))
+    }
+
+    fn write(&mut self, offset: u64, payload: &PutPayload) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(offset))?;
+        payload.iter().try_for_each(|bytes| self.file.write_all(bytes))
+    }
+
+    /// Gives the file its name, unless another file has it.
+    fn publish(&self) -> io::Result<()> {
+        self.file.sync_all()?;
+        match fs::hard_link(&self.path, &self.name) {
+            Ok(()) => fs::remove_file(&self.path)?,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(error),
+            // A file system without hard links.
+            Err(_) if !self.name.try_exists()? => fs::rename(&self.path, &self.name)?,
+            Err(error) => return Err(error),
+        }
+        flush_folder(folder_of(&self.name))
+    }
+
+    fn discard(&self) -> io::Result<()> {
+        fs::remove_file(&self.path)
+    }
+}
+
+/// A file that is written in parts.
+#[derive(Debug)]
+struct Upload {
+    temporary: Arc<Mutex<Temporary>>,
+    offset: u64,
+}
+
+impl Upload {
+    async fn with(&self, work: impl FnOnce(&mut Temporary) -> io::Result<()> + Send + 'static) -> Result<()> {
+        let temporary = Arc::clone(&self.temporary);
+        blocking(move || {
+            let temporary = &mut *temporary.lock();
+            work(temporary).map_err(|error| failure(&temporary.name, error))
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl MultipartUpload for Upload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        let (upload, offset) = (Self { temporary: Arc::clone(&self.temporary), offset: 0 }, self.offset);
+        self.offset += data.content_length() as u64;
+        async move { upload.with(move |temporary| temporary.write(offset, &data)).await }.boxed()
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        self.with(|temporary| temporary.publish()).await.map(|()| WRITTEN)
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.with(|temporary| temporary.discard()).await
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Folder {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, _: PutOptions) -> Result<PutResult> {
+        let name = self.store.path_to_filesystem(location)?;
+        let put = move || {
+            let mut temporary = Temporary::create(name.clone()).map_err(|error| failure(&name, error))?;
+            let written = temporary.write(0, &payload).and_then(|()| temporary.publish());
+            written.map(|()| WRITTEN).map_err(|error| {
+                // What cannot be deleted now is deleted by `clean`.
+                let _ = temporary.discard();
+                failure(&name, error)
+            })
+        };
+        blocking(put).await
+    }
+
+    async fn put_multipart_opts(&self, location: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        let name = self.store.path_to_filesystem(location)?;
+        let create = move || Temporary::create(name.clone()).map_err(|error| failure(&name, error));
+        let temporary = Arc::new(Mutex::new(blocking(create).await?));
+        Ok(Box::new(Upload { temporary, offset: 0 }))
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.store.get_opts(location, options).await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.store.delete_stream(locations)
+    }
+
+    /// Unlike [`LocalFileSystem::list`], an entry that cannot be read does not end the list.
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let (root, prefix) = (self.root.clone(), prefix.cloned().unwrap_or_default());
+        let entries = blocking(move || Self::entries(root, &prefix));
+        stream::once(entries).map_ok(|entries| stream::iter(entries).map(Ok)).try_flatten().boxed()
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.store.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
+        Err(Error::NotImplemented { operation: "copy".to_owned(), implementer: self.to_string() })
+    }
+}
+
+/// Deletes the temporary files in the date folders of a cluster that no process is writing. Returns how many.
+///
+/// # Errors
+/// The first failure, after everything was tried.
+pub(super) fn clean(cluster: &FilePath) -> io::Result<usize> {
+    let (mut deleted, mut failed) = (0, None);
+    for date in read_folder(cluster)? {
+        if !date.file_type()?.is_dir() {
+            continue;
+        }
+        let has_right_name = |entry: &DirEntry| {
+            let (date, name) = (date.file_name(), entry.file_name());
+            date.to_str().zip(name.to_str()).is_some_and(|(date, name)| folder::is_temporary_of(date, name))
+        };
+        for entry in read_folder(&date.path())?.iter().filter(|entry| has_right_name(entry)) {
+            match delete_abandoned(entry) {
+                Ok(is_deleted) => deleted += usize::from(is_deleted),
+                Err(error) => {
+                    let path = entry.path();
+                    failed.get_or_insert(io::Error::new(error.kind(), format!("{}: {error}", path.display())));
+                }
+            }
+        }
+    }
+    failed.map_or(Ok(deleted), Err)
+}
+
+fn delete_abandoned(entry: &DirEntry) -> io::Result<bool> {
+    if !entry.file_type()?.is_file() {
+        return Ok(false);
+    }
+    let locked = File::options().write(true).open(entry.path())?;
+    match locked.try_lock() {
+        Ok(()) => fs::remove_file(entry.path()).map(|()| true),
+        Err(_) => Ok(false),
+    }
+}
