@@ -9,6 +9,7 @@ mod client;
 mod coordinator;
 pub mod ends;
 mod ffi;
+mod homes;
 pub mod listener;
 pub mod log;
 pub mod overlay;
