@@ -1,5 +1,6 @@
 //! The self-audit: compares what is shown with what Kafka's coordinators say, group by group, all
-//! the time and slowly.
+//! the time and slowly. What is shown of a group is found as for a point query, so that rows shown from the wrong log
+//! partition are differences, and rows shown from the right one are not, wherever it is.
 //!
 //! Commits go on meanwhile, so a difference counts only where the key did not move here between the
 //! looks before and after the answer, where everything below the high watermark read after the
@@ -13,13 +14,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config,
-    model::{Name, log_partition_for},
+    model::Name,
     store::{
         Store,
         audit::{AuditKey, CommittedKey},
         cluster::Cluster,
         group::{Entry, GroupView},
         overlay::Committed,
+        shard::Shard,
     },
 };
 
@@ -99,6 +101,8 @@ async fn audit(store: &Store, cluster: &Arc<Cluster>, group: &Name, patience: Pa
     let mut found = vec![];
     if !first.is_empty() {
         tokio::time::sleep(patience.again).await;
+        // Brokers may have restarted: readers see what coordinators tell as soon as these have been asked.
+        let _ = tokio::time::timeout(patience.follow, cluster.homes.refresh()).await;
         let Some((_, second)) = compare(cluster, group, patience).await else {
             cluster.audit.skipped.add(1);
             return;
@@ -120,12 +124,11 @@ async fn audit(store: &Store, cluster: &Arc<Cluster>, group: &Name, patience: Pa
 
 /// Compares a group once. `None`: it cannot be compared now. Returns how many keys, and what differs.
 async fn compare(cluster: &Arc<Cluster>, group: &Name, patience: Patience) -> Option<(usize, Vec<Found>)> {
-    let count = i32::try_from(cluster.shards().len()).ok()?;
-    let shard = cluster.shard(log_partition_for(group, count)?)?;
-    if shard.progress.open_transaction_since().is_some() {
+    let before = shown(cluster, group);
+    let shards = cluster.shards_with_group(group);
+    if shards.is_empty() || shards.iter().any(|shard| shard.progress.open_transaction_since().is_some()) {
         return None;
     }
-    let before = shard.group(group);
     let (asked, id) = (Arc::clone(cluster), Name::clone(group));
     let ask = move || Some(asked.coordinator()?.committed(&id, TIMEOUT));
     let answer = match tokio::task::spawn_blocking(ask).await.ok()?? {
@@ -135,15 +138,36 @@ async fn compare(cluster: &Arc<Cluster>, group: &Name, patience: Patience) -> Op
             return None;
         }
     };
-    let number = shard.key.log_partition;
-    let end = *cluster.present_ends(vec![number]).await.ok()?.get(&number)?;
-    tokio::time::timeout(patience.follow, shard.wait_applied(end)).await.ok()?;
+    let ends = cluster.present_ends(shards.iter().map(|shard| shard.key.log_partition).collect()).await.ok()?;
+    let follow = shards.iter().map(|shard| {
+        let end = ends.get(&shard.key.log_partition).copied().unwrap_or(0);
+        shard.wait_applied(end)
+    });
+    tokio::time::timeout(patience.follow, futures::future::join_all(follow)).await.ok()?;
     // A shard that was loaded again is another.
-    let now = cluster.shard(number).filter(|now| now.epoch == shard.epoch)?;
-    let after = now.group(group);
+    let is_same =
+        |shard: &Arc<Shard>| cluster.shard(shard.key.log_partition).is_some_and(|now| now.epoch == shard.epoch);
+    if !shards.iter().all(is_same) {
+        return None;
+    }
+    let after = shown(cluster, group);
+    let place = |shown: &Option<(Arc<Shard>, Arc<GroupView>)>| shown.as_ref().map(|(shard, _)| shard.key.log_partition);
+    if before.is_some() && place(&before) != place(&after) {
+        // Shown from elsewhere since.
+        return None;
+    }
     let ends = cluster.ends.current();
-    let shown = |topic: &str| cluster.config.topics.accepts(topic) && !ends.topic(topic).is_some_and(|of| of.refused);
-    Some(differences(group, before.as_deref(), &answer, after.as_deref(), shown))
+    let is_listed =
+        |topic: &str| cluster.config.topics.accepts(topic) && !ends.topic(topic).is_some_and(|of| of.refused);
+    let view = |shown: Option<(Arc<Shard>, Arc<GroupView>)>| shown.map(|(_, group)| group);
+    Some(differences(group, view(before).as_deref(), &answer, view(after).as_deref(), is_listed))
+}
+
+/// What readers see of a group, and the shard that it is shown from.
+fn shown(cluster: &Cluster, group: &str) -> Option<(Arc<Shard>, Arc<GroupView>)> {
+    let shard = cluster.shard_of_group(group)?;
+    let view = shard.group(group)?;
+    Some((shard, view))
 }
 
 /// Keys of the answer that are neither what was shown before it nor what is shown after; of those that did not move in

@@ -1,6 +1,7 @@
 //! Reading one's own writes: wait until the shards show what Kafka has now.
 //!
-//! What Kafka has now is the high watermark: a commit is acknowledged once it lies below it, and so
+//! Kafka may have more log partitions than are read: their number is asked for as well, and where copies of a group lie in
+//! several, which of them counts. What Kafka has now is the high watermark: a commit is acknowledged once it lies below it, and so
 //! are the offsets of a transaction, before its end is. Applied up to there means that every
 //! transaction below is decided. Where one is open, the shard cannot follow; then the coordinators
 //! of the groups concerned are asked, by the part of the source that looks behind transactions.
@@ -64,22 +65,22 @@ pub async fn wait_for_all(store: &Store, timeout: Duration) -> Result<(), Stale>
 /// # Cancel safety
 /// As [`wait_for_all`].
 pub async fn wait_for(cluster: &Arc<Cluster>, scope: Scope, timeout: Duration) -> Result<(), Stale> {
-    let shards = match &scope {
-        Scope::Key(group, ..) => {
-            cluster.find_of_group(group, |shard| Some(vec![Arc::clone(shard)])).unwrap_or_default()
-        }
-        Scope::Cluster => cluster.shards(),
-    };
-    let numbers: Vec<i32> = shards.iter().map(|shard| shard.key.log_partition).collect();
-    match tokio::time::timeout(timeout, follow(cluster, &shards, &scope)).await {
+    match tokio::time::timeout(timeout, follow(cluster, &scope)).await {
         Ok(result) => result.map_err(Stale::Unreachable),
-        Err(_) => Err(Stale::Deadline { after: timeout, reason: held_up(cluster, &numbers) }),
+        Err(_) => Err(Stale::Deadline { after: timeout, reason: held_up(cluster, &concerned(cluster, &scope)) }),
+    }
+}
+
+fn concerned(cluster: &Cluster, scope: &Scope) -> Vec<Arc<Shard>> {
+    match scope {
+        Scope::Key(group, ..) => cluster.shards_written_by(group),
+        Scope::Cluster => cluster.shards(),
     }
 }
 
 /// What holds partitions up, for people.
-fn held_up(cluster: &Cluster, numbers: &[i32]) -> String {
-    let held = numbers.iter().filter_map(|number| cluster.shard(*number)).find_map(|shard| {
+fn held_up(cluster: &Cluster, shards: &[Arc<Shard>]) -> String {
+    let held = shards.iter().find_map(|shard| {
         let since = shard.progress.open_transaction_since()?;
         Some((shard, since))
     });
@@ -93,15 +94,35 @@ fn held_up(cluster: &Cluster, numbers: &[i32]) -> String {
     )
 }
 
-async fn follow(cluster: &Arc<Cluster>, shards: &[Arc<Shard>], scope: &Scope) -> Result<(), String> {
-    if shards.is_empty() {
+async fn follow(cluster: &Arc<Cluster>, scope: &Scope) -> Result<(), String> {
+    let health = cluster.health();
+    let shards = concerned(cluster, scope);
+    if shards.is_empty() && health.log_partitions.is_none() {
         return Ok(());
     }
-    let health = cluster.health();
     if !health.reachable {
         let reason = health.last_error.clone().unwrap_or_else(|| "no broker answers".to_owned());
         return Err(format!("cluster {} cannot be reached: {reason}", cluster.name));
     }
+    let (count, ..) =
+        tokio::try_join!(cluster.present_log_partitions(), follow_shards(cluster, &shards, scope), async {
+            cluster.homes.refresh().await;
+            Ok(())
+        })?;
+    let is_read = |count: i32| i32::try_from(cluster.shards().len()).is_ok_and(|read| read >= count);
+    let Some(count) = count.filter(|count| !is_read(*count)) else { return Ok(()) };
+    cluster.set_health(|health| health.log_partitions = health.log_partitions.max(Some(count)));
+    let mut changes = cluster.watch_health();
+    while !is_read(count) {
+        changes.changed().await.map_err(|_| "the cluster is gone".to_owned())?;
+    }
+    follow_shards(cluster, &cluster.shards(), scope).await?;
+    cluster.homes.refresh().await;
+    Ok(())
+}
+
+/// Waits until log partitions show what they hold now.
+async fn follow_shards(cluster: &Arc<Cluster>, shards: &[Arc<Shard>], scope: &Scope) -> Result<(), String> {
     // Before the question: an end below is of another log.
     let before: BTreeMap<i32, i64> = shards.iter().map(|shard| (shard.key.log_partition, shard.applied())).collect();
     let ends = cluster.present_ends(before.keys().copied().collect()).await?;

@@ -37,7 +37,8 @@
 //! 8. A part that dies ends the process with its name and exit code 70; a cluster that cannot be
 //!    reached is shown failing, retried, and its data marked stale; so is one whose log may not be read. When another
 //!    Kafka cluster answers at the same addresses, all that is known of the one before is dropped.
-//! 9. Nothing is deleted by guess: tombstones decide, and retention is the broker's business.
+//! 9. Nothing is deleted by guess: tombstones decide, and retention is the broker's business. Where a group has records in
+//!    a log partition that its id does not give, coordinators tell whether they are shown ([`store::homes`]).
 //! 10. Nothing is written to the clusters: no group, no commit, no topic; and to a disk only where a folder is set.
 //! 11. What the store of older samples does, or fails to do, is felt by history alone.
 //! 12. A file of samples is deleted only after it, and the file that replaces it, was read to its end; what cannot be read

@@ -28,6 +28,7 @@ pub mod ends;
 pub mod event;
 pub mod group;
 pub mod held;
+pub mod homes;
 pub mod impediment;
 pub mod membership;
 pub mod names;
@@ -81,6 +82,14 @@ pub trait LogEnds: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// Why the cluster does not answer.
     fn log_ends(&self, log_partitions: &[i32], timeout: Duration) -> Result<present::Ends, String>;
+
+    /// How many log partitions there are, within `timeout`. `None` where that is not told.
+    ///
+    /// # Errors
+    /// Why the cluster does not answer.
+    fn log_partitions(&self, _timeout: Duration) -> Result<Option<i32>, String> {
+        Ok(None)
+    }
 }
 
 /// Why a cluster cannot answer.

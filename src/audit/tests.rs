@@ -5,13 +5,14 @@ use parking_lot::Mutex;
 use super::*;
 use crate::{
     clock::Clock,
-    model::SOURCE_KAFKA,
+    model::{SOURCE_KAFKA, log_partition_for},
     store::{
         LogEnds,
         audit::Coordinator,
         cut::Settings,
         event::{Event, EventKind, ShardKey},
         group::Commit,
+        homes::{Told, Verdicts},
         present::Ends,
         shard::Shard,
     },
@@ -43,12 +44,16 @@ impl LogEnds for Fake {
 struct Audited {
     store: Store,
     cluster: Arc<Cluster>,
-    shard: Arc<Shard>,
+    shards: Vec<Arc<Shard>>,
     kafka: Arc<Kafka>,
 }
 
 impl Audited {
     fn new() -> Self {
+        Self::with_log_partitions(1)
+    }
+
+    fn with_log_partitions(count: i32) -> Self {
         let flags = config::Flags { bootstrap_servers: Some("h:1".to_owned()), ..config::Flags::default() };
         let sources = config::Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
         let config = config::Config::load(sources).unwrap().config.clusters.remove(0);
@@ -59,13 +64,29 @@ impl Audited {
         let kafka = Arc::new(Kafka::default());
         cluster.set_log_ends(Box::new(Fake(Arc::clone(&kafka))));
         cluster.set_coordinator(Box::new(Fake(Arc::clone(&kafka))));
-        let key = ShardKey { cluster: Name::clone(&cluster.name), source: SOURCE_KAFKA.into(), log_partition: 0 };
-        let shard = store.new_shard(key);
-        store.publish(&shard);
-        Self { store, cluster, shard, kafka }
+        let key = |log_partition| ShardKey {
+            cluster: Name::clone(&cluster.name),
+            source: SOURCE_KAFKA.into(),
+            log_partition,
+        };
+        let shards: Vec<Arc<Shard>> = (0..count).map(|number| store.new_shard(key(number))).collect();
+        for shard in &shards {
+            store.publish(shard);
+            shard.set_applied(0);
+        }
+        Self { store, cluster, shards, kafka }
+    }
+
+    fn shard(&self) -> &Shard {
+        &self.shards[0]
     }
 
     fn commit(&self, log_offset: i64, partition: i32, offset: i64) {
+        self.commit_in(0, log_offset, partition, offset);
+        *self.kafka.end.lock() = log_offset + 1;
+    }
+
+    fn commit_in(&self, shard: usize, log_offset: i64, partition: i32, offset: i64) {
         let commit = Commit {
             committed_offset: offset,
             committed_at: 1,
@@ -75,9 +96,8 @@ impl Audited {
             topic_id: None,
         };
         let kind = EventKind::Commit { topic: "t", partition, commit };
-        self.shard.apply(&[Event { log_offset, at: 1, group: "g", kind }], 0);
-        self.shard.set_applied(log_offset + 1);
-        *self.kafka.end.lock() = log_offset + 1;
+        self.shards[shard].apply(&[Event { log_offset, at: 1, group: "g", kind }], 0);
+        self.shards[shard].set_applied(log_offset + 1);
     }
 
     fn coordinator_says(&self, offsets: &[(i32, i64)]) {
@@ -129,9 +149,9 @@ async fn a_group_that_cannot_be_compared_is_passed_over() {
     *audited.kafka.end.lock() = 10;
     assert_eq!(audited.audit().await, []);
     *audited.kafka.end.lock() = 1;
-    audited.shard.progress.set_open_transaction_since(Some(1));
+    audited.shard().progress.set_open_transaction_since(Some(1));
     assert_eq!(audited.audit().await, []);
-    audited.shard.progress.set_open_transaction_since(None);
+    audited.shard().progress.set_open_transaction_since(None);
     *audited.kafka.refuses.lock() = true;
     assert_eq!(audited.audit().await, []);
     assert_eq!(audited.cluster.audit.skipped.get(), 3);
@@ -143,13 +163,54 @@ async fn a_group_that_cannot_be_compared_is_passed_over() {
 fn a_key_that_moved_during_the_look_and_a_hidden_topic_are_no_difference() {
     let audited = Audited::new();
     audited.commit(0, 0, 5);
-    let before = audited.shard.group("g").unwrap();
+    let before = audited.shard().group("g").unwrap();
     audited.commit(1, 0, 8);
-    let after = audited.shard.group("g").unwrap();
+    let after = audited.shard().group("g").unwrap();
     audited.coordinator_says(&[(0, 6)]);
     let answer = audited.kafka.committed.lock().clone();
     let look = |before, shown: bool| differences(&"g".into(), Some(before), &answer, Some(&after), |_| shown).1.len();
     assert_eq!(look(&before, true), 0);
     assert_eq!(look(&after, true), 1);
     assert_eq!(look(&after, false), 0);
+}
+
+/// Log partition of "g": 103 is its hash.
+const EARLIER: usize = 3;
+const HOME: usize = 7;
+
+#[tokio::test]
+async fn after_growth_the_audit_is_silent_about_right_rows_and_loud_about_wrong_ones() {
+    let audited = Audited::with_log_partitions(8);
+    let home = log_partition_for("g", 8).map(usize::try_from);
+    assert_eq!((log_partition_for("g", 5), home), (Some(3), Some(Ok(HOME))));
+    audited.commit_in(EARLIER, 0, 0, 5);
+    audited.commit_in(EARLIER, 1, 1, 6);
+    // Brokers use the earlier number: what readers see is right, though nothing is at home.
+    audited.coordinator_says(&[(0, 5), (1, 6)]);
+    assert_eq!(audited.audit().await, []);
+    // They use the new one and show nothing, which readers do not know yet.
+    audited.coordinator_says(&[]);
+    assert_eq!(audited.audit().await, [(0, Some(5), None), (1, Some(6), None)]);
+    let class = |verdicts: &Verdicts| {
+        let at = i32::try_from(EARLIER).unwrap();
+        verdicts.class(crate::model::java_hash("g"), at, 8, None).unwrap()
+    };
+    let tell = |told| {
+        let mut verdicts = Verdicts::default();
+        verdicts.set_log_partitions(5, &[Some(1); 5]);
+        verdicts.set_log_partitions(8, &[Some(1); 8]);
+        verdicts.tell(class(&verdicts), told);
+        audited.cluster.homes.set(verdicts);
+    };
+    tell(Told::Elsewhere);
+    assert_eq!(audited.audit().await, []);
+    // A commit at home; the other key is gone for Kafka.
+    audited.commit_in(HOME, 0, 0, 9);
+    audited.coordinator_says(&[(0, 9)]);
+    assert_eq!(audited.audit().await, []);
+    // Readers are shown the wrong copy.
+    audited.commit_in(EARLIER, 2, 2, 7);
+    audited.coordinator_says(&[(0, 5), (1, 6), (2, 7)]);
+    assert_eq!(audited.audit().await, [(0, Some(9), Some(5)), (1, None, Some(6)), (2, None, Some(7))]);
+    assert_eq!(audited.cluster.audit.skipped.get(), 0);
 }

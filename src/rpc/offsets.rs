@@ -42,9 +42,9 @@ pub(super) async fn query(
         freshness::wait_for(cluster, scope, patience(deadline)).await?;
     }
     // After the wait: a shard may have been replaced meanwhile.
-    let found = cluster.find_of_group(&request.group_id, |shard| {
+    let found = cluster.shard_of_group(&request.group_id).and_then(|shard| {
         let found = shard.get(&request.group_id, &request.topic, request.partition)?;
-        Some((Arc::clone(shard), found))
+        Some((shard, found))
     });
     let Some((shard, found)) = found else {
         return Err(Error::NotFound(format!("no group {:?} in cluster {:?}", request.group_id, cluster.name)));

@@ -33,6 +33,7 @@ use crate::{
         Store,
         cluster::Cluster,
         event::{Change, ShardKey},
+        homes::Hidden,
         shard::{Shard, ShardView},
     },
 };
@@ -124,9 +125,9 @@ async fn run(clusters: Vec<Arc<Cluster>>, filter: Arc<Filter>, include_current: 
     let mut followed = futures::stream::FuturesUnordered::new();
     let mut shards = HashMap::new();
     for (follower, _) in current {
-        let (key, epoch) = (follower.shard.key.clone(), follower.shard.epoch);
+        let (key, version) = (follower.shard.key.clone(), follower.version());
         let (follow, abort) = abortable(follower.follow(&responses));
-        shards.insert(key, (epoch, abort));
+        shards.insert(key, (version, abort));
         followed.push(follow);
     }
     loop {
@@ -137,7 +138,7 @@ async fn run(clusters: Vec<Arc<Cluster>>, filter: Arc<Filter>, include_current: 
         }
         let gone: Vec<ShardKey> = shards.keys().filter(|key| !is_there(&clusters, key)).cloned().collect();
         for key in gone {
-            let Some((epoch, abort)) = shards.remove(&key) else { continue };
+            let Some(((epoch, _), abort)) = shards.remove(&key) else { continue };
             abort.abort();
             // Nothing follows: all of it is gone.
             let position = shard_position(&key, epoch + 1, 0);
@@ -150,12 +151,12 @@ async fn run(clusters: Vec<Arc<Cluster>>, filter: Arc<Filter>, include_current: 
         for cluster in &clusters {
             for shard in cluster.shards() {
                 let before = shards.get(&shard.key);
-                if before.is_some_and(|(epoch, _)| *epoch == shard.epoch) {
+                if before.is_some_and(|((epoch, hidden), _)| *epoch == shard.epoch && *hidden == shard.hidden()) {
                     continue;
                 }
                 let rebuilt = before.is_some();
                 before.iter().for_each(|(_, abort)| abort.abort());
-                // A shard that came later, or was rebuilt: all of it is news to the watcher.
+                // A shard that came later, was rebuilt, or shows other groups: all of it is news to the watcher.
                 let (follower, view) = Follower::new(&shard, &filter);
                 if rebuilt && follower.resync(None, &view, true, &responses).await.is_err() {
                     return;
@@ -163,8 +164,9 @@ async fn run(clusters: Vec<Arc<Cluster>>, filter: Arc<Filter>, include_current: 
                 if follower.send_entries(&view, -1, &responses).await.is_err() {
                     return;
                 }
+                let version = follower.version();
                 let (follow, abort) = abortable(follower.follow(&responses));
-                shards.insert(shard.key.clone(), (shard.epoch, abort));
+                shards.insert(shard.key.clone(), (version, abort));
                 followed.push(follow);
             }
         }
@@ -183,6 +185,8 @@ struct Follower {
     /// Number of the last change delivered or skipped, and the offset of its record.
     sequence: u64,
     log_offset: i64,
+    /// Groups that were not shown from the shard when this began.
+    hidden: Hidden,
 }
 
 /// The reader has gone.
@@ -197,8 +201,14 @@ impl Follower {
             filter: Arc::clone(filter),
             sequence: view.sequence,
             log_offset: view.last_offset,
+            hidden: Hidden::clone(&view.hidden),
         };
         (follower, view)
+    }
+
+    /// What this follows: another incarnation, or other groups, are followed anew.
+    fn version(&self) -> (u64, Hidden) {
+        (self.shard.epoch, Hidden::clone(&self.hidden))
     }
 
     /// Until the reader goes.
@@ -275,7 +285,8 @@ impl Follower {
             return Ok(());
         }
         let (mut changes, mut size) = (vec![], PageSize::new(BATCH));
-        for group in view.groups.iter().filter(|group| self.filter.group.accepts(&group.id)) {
+        let shown = view.groups.iter().filter(|group| !view.hidden.contains(&group.id));
+        for group in shown.filter(|group| self.filter.group.accepts(&group.id)) {
             for at in group.entries().filter(|at| at.row.log_offset > after) {
                 if !self.filter.accepts_key(at.topic, at.row.partition) {
                     continue;

@@ -9,6 +9,7 @@ mod client;
 mod coordinator;
 pub mod ends;
 mod ffi;
+mod homes;
 mod identity;
 pub mod listener;
 pub mod log;

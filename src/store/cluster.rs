@@ -16,6 +16,7 @@ use super::{
     LogEnds,
     audit::{Audit, Coordinator},
     ends::EndsBoard,
+    homes::{Hidden, Homes, Verdicts, last_commit, newest},
     impediment::Impediment,
     older::OlderSamples,
     overlay::{Counters, Overlay},
@@ -74,6 +75,8 @@ pub struct Cluster {
     pub samples: SamplesBoard,
     /// Short tails that nobody reads: of markers, perhaps.
     pub tails: Tails,
+    /// Which log partition holds the present records of each group.
+    pub homes: Homes,
     shards: ArcSwap<BTreeMap<i32, Arc<Shard>>>,
     health: watch::Sender<Arc<Health>>,
     log_ends: RwLock<Option<Arc<dyn LogEnds>>>,
@@ -117,6 +120,7 @@ impl Cluster {
             windows: ArcSwap::default(),
             samples: SamplesBoard::default(),
             tails: Tails::default(),
+            homes: Homes::default(),
             shards: ArcSwap::default(),
             health: watch::Sender::new(Arc::new(health)),
             log_ends: RwLock::default(),
@@ -151,6 +155,7 @@ impl Cluster {
         self.samples.publish(self.samples.current().cleared());
         self.tails.set(std::iter::empty());
         self.audit.clear();
+        self.homes.set(Verdicts::default());
         self.started.store(clock.ticks(), Ordering::Relaxed);
         *incarnation += 1;
     }
@@ -253,14 +258,57 @@ impl Cluster {
         self.shards.load().values().map(|shard| shard.pin()).collect()
     }
 
-    /// The first thing found in the shards that may hold a group; the one that the hash names is looked at first.
+    /// The shard that readers are shown a group from. `None` when no copy of the group counts.
     #[must_use]
-    pub fn find_of_group<T>(&self, group: &str, mut find: impl FnMut(&Arc<Shard>) -> Option<T>) -> Option<T> {
+    pub fn shard_of_group(&self, group: &str) -> Option<Arc<Shard>> {
+        let shards = self.shards.load();
+        let count = i32::try_from(shards.len()).ok()?;
+        let home = log_partition_for(group, count).filter(|home| holds(&shards, *home, group));
+        if self.homes.home_is_enough()
+            && let Some(home) = home
+        {
+            return shards.get(&home).map(Arc::clone);
+        }
+        let others = shards.values().filter(|shard| Some(shard.key.log_partition) != home && shard.holds(group));
+        let strays: Vec<i32> = others.map(|shard| shard.key.log_partition).collect();
+        let shown = match &*self.homes.verdicts().candidates(group, &strays, home, count) {
+            [] => return None,
+            [only] => *only,
+            several => newest(several.iter().copied(), |at| last_commit(&*shards.get(&at)?.group(group)?))?,
+        };
+        shards.get(&shown).map(Arc::clone)
+    }
+
+    /// The shard that the present number of log partitions gives for a group, and those with copies of it.
+    #[must_use]
+    pub fn shards_with_group(&self, group: &str) -> Vec<Arc<Shard>> {
         let shards = self.shards.load();
         let home = i32::try_from(shards.len()).ok().and_then(|count| log_partition_for(group, count));
-        let first = home.and_then(|home| shards.get(&home));
-        let rest = shards.values().filter(|shard| Some(shard.key.log_partition) != home);
-        first.into_iter().chain(rest).find_map(&mut find)
+        let has = |shard: &&Arc<Shard>| Some(shard.key.log_partition) == home || shard.holds(group);
+        shards.values().filter(has).map(Arc::clone).collect()
+    }
+
+    /// The shards that a commit of a group may be written to: all, while brokers may use an earlier number of log
+    /// partitions.
+    #[must_use]
+    pub fn shards_written_by(&self, group: &str) -> Vec<Arc<Shard>> {
+        let shards = self.shards.load();
+        let home = i32::try_from(shards.len()).ok().and_then(|count| log_partition_for(group, count));
+        match home.and_then(|home| shards.get(&home)) {
+            Some(home) if !self.homes.verdicts().unsettled && home.holds(group) => vec![Arc::clone(home)],
+            _ => shards.values().map(Arc::clone).collect(),
+        }
+    }
+
+    /// Tells the shards which copies are not shown; watchers are woken where that changed.
+    pub fn set_hidden(&self, hidden: &BTreeMap<i32, Hidden>) {
+        let mut changed = false;
+        for (at, shard) in &**self.shards.load() {
+            changed |= shard.set_hidden(hidden.get(at));
+        }
+        if changed {
+            self.health.send_modify(|_| ());
+        }
     }
 
     /// A shard by its log partition.
@@ -328,4 +376,8 @@ impl Cluster {
             .then(|| std::time::Duration::try_from_secs_f64(spent * (1.0 - progress) / progress).ok())
             .flatten()
     }
+}
+
+fn holds(shards: &BTreeMap<i32, Arc<Shard>>, at: i32, group: &str) -> bool {
+    shards.get(&at).is_some_and(|shard| shard.holds(group))
 }

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use hashbrown::HashSet;
 use itertools::Itertools as _;
 
 use super::{
@@ -10,6 +11,7 @@ use super::{
     cluster::{Cluster, Health},
     ends::Ends,
     group::{GroupView, ReadAhead},
+    homes::Layout,
     membership::{Assigned, GroupKind, Member, TopicRef},
     samples::Samples,
     shard::ShardView,
@@ -36,10 +38,10 @@ pub struct ClusterCut {
     pub windows: Arc<Windows>,
     /// Samples over time.
     pub samples: Arc<Samples>,
-    /// Log partitions with groups whose home is elsewhere.
-    astray: Vec<i32>,
-    /// Groups that stand in more than one shard, as (log partition, id), to be left out.
-    hidden: Vec<(i32, Name)>,
+    /// Which copies of groups are shown.
+    layout: Arc<Layout>,
+    /// Copies that are older than another of their group, as (log partition, id).
+    older: HashSet<(i32, Name)>,
 }
 
 /// A group where it stands.
@@ -109,8 +111,9 @@ impl ClusterCut {
         windows: Arc<Windows>,
         samples: Arc<Samples>,
     ) -> Self {
-        let (astray, hidden) = astray(&shards);
-        Self { cluster, health, shards, ends, windows, samples, astray, hidden }
+        let layout = cluster.homes.layout(&shards);
+        let older = layout.older_copies(&shards).into_iter().collect();
+        Self { cluster, health, shards, ends, windows, samples, layout, older }
     }
 
     /// Groups of a shard, ordered by id, each once in the cluster.
@@ -135,7 +138,8 @@ impl ClusterCut {
     /// How many groups there are.
     #[must_use]
     pub fn group_count(&self) -> usize {
-        self.shards.iter().map(|shard| shard.groups.len()).sum::<usize>() - self.hidden.len()
+        let hidden = self.layout.hidden.values().map(|ids| ids.len()).sum::<usize>() + self.older.len();
+        self.shards.iter().map(|shard| shard.groups.len()).sum::<usize>().saturating_sub(hidden)
     }
 
     /// All groups from an id on, ordered by id.
@@ -158,7 +162,7 @@ impl ClusterCut {
         shard: &'a ShardView,
         groups: impl Iterator<Item = &'a Arc<GroupView>>,
     ) -> impl Iterator<Item = GroupCut<'a>> {
-        let all = self.hidden.is_empty();
+        let all = self.shows_all();
         let shown = groups.filter(move |group| all || !self.is_hidden(shard, &group.id));
         shown.map(move |group| GroupCut { cluster: self, shard, group })
     }
@@ -179,18 +183,18 @@ impl ClusterCut {
     #[must_use]
     pub fn may_hold(&self, shard: &ShardView, homes: &BTreeSet<i32>) -> bool {
         let here = shard.key.log_partition;
-        homes.contains(&here) || self.astray.contains(&here)
+        homes.contains(&here) || self.layout.astray.contains(&here)
     }
 
     /// The same, with the log partition that the id's hash names.
     fn group_at<'a>(&'a self, shard: &'a ShardView, id: &str, home: Option<i32>) -> Option<GroupCut<'a>> {
         let here = shard.key.log_partition;
         // Most shards need not be looked through.
-        if home != Some(here) && !self.astray.contains(&here) {
+        if home != Some(here) && !self.layout.astray.contains(&here) {
             return None;
         }
         let group = shard.groups.get(id)?;
-        (!self.is_hidden(shard, id)).then_some(GroupCut { cluster: self, shard, group })
+        (!self.is_hidden(shard, &group.id)).then_some(GroupCut { cluster: self, shard, group })
     }
 
     /// All groups, each once, shard by shard.
@@ -212,38 +216,18 @@ impl ClusterCut {
     /// Committed offsets of a shard, if that is known without looking at its groups.
     #[must_use]
     pub fn offsets_of(&self, shard: &ShardView) -> Option<usize> {
-        self.hidden.is_empty().then(|| shard.groups.offsets())
+        self.shows_all().then(|| shard.groups.offsets())
     }
 
-    fn is_hidden(&self, shard: &ShardView, id: &str) -> bool {
-        !self.hidden.is_empty()
-            && self.hidden.iter().any(|(partition, hidden)| *partition == shard.key.log_partition && **hidden == *id)
+    fn shows_all(&self) -> bool {
+        self.layout.hidden.is_empty() && self.older.is_empty()
     }
-}
 
-/// Where groups are whose home is elsewhere, and which of these are hidden. After `__consumer_offsets` grew, or in a
-/// copied topic, a group may stand in several shards: the one that the hash names wins, else the first.
-fn astray(shards: &[Arc<ShardView>]) -> (Vec<i32>, Vec<(i32, Name)>) {
-    let partitions = i32::try_from(shards.len()).unwrap_or(i32::MAX);
-    let (mut astray, mut hidden) = (vec![], vec![]);
-    for shard in shards {
+    fn is_hidden(&self, shard: &ShardView, id: &Name) -> bool {
         let here = shard.key.log_partition;
-        let strays = shard.groups.strays(here, partitions);
-        if !strays.is_empty() {
-            astray.push(here);
-        }
-        for id in &*strays {
-            let home = log_partition_for(id, partitions);
-            let wins = |other: &&Arc<ShardView>| {
-                let other = other.key.log_partition;
-                Some(other) == home || other < here
-            };
-            if shards.iter().filter(wins).any(|other| other.groups.get(id).is_some()) {
-                hidden.push((here, Name::clone(id)));
-            }
-        }
+        self.layout.hidden.get(&here).is_some_and(|ids| ids.contains(id))
+            || (!self.older.is_empty() && self.older.contains(&(here, Name::clone(id))))
     }
-    (astray, hidden)
 }
 
 /// What the operator set that decides what is kept, and what a cut says.

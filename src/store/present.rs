@@ -1,7 +1,7 @@
 //! The present ends of log partitions, for readers that want the latest.
 //!
-//! Readers share round trips, one lane a leader: who comes while a question is out joins the next,
-//! since the one that is out may have been answered before the reader came.
+//! Readers share round trips, one lane a leader, and one for how many log partitions there are: who comes while a question
+//! is out joins the next, since the one that is out may have been answered before the reader came.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +14,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::cluster::Cluster;
+use super::{LogEnds, cluster::Cluster};
 use crate::model::OFFSETS_TOPIC;
 
 /// How long one question may take: a broker that does not answer within this is as good as away. The same for all, since a
@@ -24,11 +24,20 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 /// An answer: by log partition, its end or why nobody knows.
 pub type Ends = BTreeMap<i32, Result<i64, String>>;
 
-/// Questions that are out, and those that wait, by leader.
+/// Questions that are out, and those that wait.
 #[derive(Debug, Default)]
-pub struct Lanes(Mutex<HashMap<Option<i32>, Lane>>);
+pub struct Lanes(Mutex<HashMap<Question, Lane>>);
 
-/// A leader that is being asked, and what it is asked next.
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Question {
+    /// The ends of log partitions of a leader.
+    Ends(Option<i32>),
+    /// How many log partitions there are. The answer is told under number 0.
+    Count,
+}
+
+/// A question that is out, and what is asked next.
 #[derive(Debug, Default)]
 struct Lane {
     next: Option<Round>,
@@ -58,7 +67,7 @@ impl Cluster {
             by_leader.entry(known.and_then(|known| known.leader)).or_default().push(number);
         }
         let answers = by_leader.into_iter().map(|(leader, partitions)| {
-            let answer = self.join(leader, &partitions);
+            let answer = self.join(Question::Ends(leader), &partitions);
             async move {
                 let answer = answered(answer).await?;
                 let end = |number: &i32| match answer.get(number) {
@@ -72,40 +81,70 @@ impl Cluster {
         Ok(try_join_all(answers).await?.into_iter().flatten().collect())
     }
 
-    /// Joins the next question to a leader, and sees to it that it is asked.
-    fn join(self: &Arc<Self>, leader: Option<i32>, partitions: &[i32]) -> watch::Receiver<Option<Arc<Ends>>> {
+    /// Asks how many log partitions there are. `None` where the source does not tell.
+    ///
+    /// # Errors
+    /// Why the cluster does not answer.
+    ///
+    /// # Cancel safety
+    /// As [`Cluster::present_ends`].
+    pub async fn present_log_partitions(self: &Arc<Self>) -> Result<Option<i32>, String> {
+        let answer = answered(self.join(Question::Count, &[])).await?;
+        match answer.get(&0) {
+            Some(Ok(count)) => Ok(i32::try_from(*count).ok()),
+            Some(Err(error)) => Err(format!("log partitions: {error}")),
+            None => Ok(None),
+        }
+    }
+
+    /// Joins the next question of its kind, and sees to it that it is asked.
+    fn join(self: &Arc<Self>, question: Question, partitions: &[i32]) -> watch::Receiver<Option<Arc<Ends>>> {
         let mut lanes = self.lanes.0.lock();
-        let free = !lanes.contains_key(&leader);
-        let lane = lanes.entry(leader).or_default();
+        let free = !lanes.contains_key(&question);
+        let lane = lanes.entry(question).or_default();
         let new = || Round { partitions: BTreeSet::new(), answer: watch::Sender::new(None) };
         let round = lane.next.get_or_insert_with(new);
         round.partitions.extend(partitions);
         let answer = round.answer.subscribe();
         if free {
             let cluster = Arc::clone(self);
-            tokio::task::spawn_blocking(move || cluster.ask_rounds(leader));
+            tokio::task::spawn_blocking(move || cluster.ask_rounds(question));
         }
         answer
     }
 
-    /// Asks a leader until nobody wants to know.
-    fn ask_rounds(&self, leader: Option<i32>) {
+    /// Asks until no caller wants to know.
+    fn ask_rounds(&self, question: Question) {
         loop {
             let round = {
                 let mut lanes = self.lanes.0.lock();
-                let Some(round) = lanes.get_mut(&leader).and_then(|lane| lane.next.take()) else {
-                    lanes.remove(&leader);
+                let Some(round) = lanes.get_mut(&question).and_then(|lane| lane.next.take()) else {
+                    lanes.remove(&question);
                     return;
                 };
                 round
             };
-            let partitions: Vec<i32> = round.partitions.into_iter().collect();
+            let partitions: Vec<i32> = match question {
+                Question::Ends(_) => round.partitions.into_iter().collect(),
+                Question::Count => vec![0],
+            };
             let all = |error: String| partitions.iter().map(|number| (*number, Err(error.clone()))).collect();
             let answer = match self.log_ends() {
-                Some(log_ends) => log_ends.log_ends(&partitions, ASK_TIMEOUT).unwrap_or_else(all),
+                Some(log_ends) => ask(&*log_ends, question, &partitions).unwrap_or_else(all),
+                None if question == Question::Count => Ends::new(),
                 None => all(format!("cluster {} is not connected", self.name)),
             };
             round.answer.send_replace(Some(Arc::new(answer)));
+        }
+    }
+}
+
+fn ask(log_ends: &dyn LogEnds, question: Question, partitions: &[i32]) -> Result<Ends, String> {
+    match question {
+        Question::Ends(_) => log_ends.log_ends(partitions, ASK_TIMEOUT),
+        Question::Count => {
+            let count = log_ends.log_partitions(ASK_TIMEOUT)?;
+            Ok(count.map(|count| (0, Ok(i64::from(count)))).into_iter().collect())
         }
     }
 }
@@ -120,7 +159,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::{clock::Clock, config, store::LogEnds};
+    use crate::{clock::Clock, config};
 
     /// Tells which partitions it is asked for, and answers when told.
     #[derive(Debug)]

@@ -13,6 +13,7 @@ use super::{
     event::{Change, Event, EventKind, ShardKey},
     group::{Commit, Group, GroupView, Kit, Seen},
     held::Held,
+    homes::Hidden,
     membership::piece::Piece,
     names::Names,
     progress::Progress,
@@ -48,6 +49,8 @@ struct State {
     read_to: i64,
     ahead: Ahead,
     changes: Option<broadcast::Sender<Arc<Change>>>,
+    /// Groups whose present records lie in another shard, or nowhere.
+    hidden: Hidden,
     /// What readers get until the next write, if one has asked.
     view: OnceLock<Arc<ShardView>>,
 }
@@ -103,6 +106,7 @@ impl Shard {
                 read_to: -1,
                 ahead: Ahead::default(),
                 changes: None,
+                hidden: Hidden::default(),
                 view: OnceLock::new(),
             }),
             names,
@@ -219,6 +223,28 @@ impl Shard {
         (self.view(&state), changes)
     }
 
+    /// Says which groups are not shown from here. Returns whether that is new.
+    pub fn set_hidden(&self, hidden: Option<&Hidden>) -> bool {
+        let is_same = |known: &Hidden| hidden.map_or(known.is_empty(), |hidden| hidden == known);
+        if is_same(&self.read().hidden) {
+            return false;
+        }
+        self.write().hidden = hidden.cloned().unwrap_or_default();
+        true
+    }
+
+    /// Groups that are not shown from here. The same allocation until they change.
+    #[must_use]
+    pub fn hidden(&self) -> Hidden {
+        Hidden::clone(&self.read().hidden)
+    }
+
+    /// Whether there are records of a group.
+    #[must_use]
+    pub fn holds(&self, group: &str) -> bool {
+        self.read().groups.find(&self.kit, group).is_some()
+    }
+
     /// One group as it is now.
     #[must_use]
     pub fn group(&self, id: &str) -> Option<Arc<GroupView>> {
@@ -288,6 +314,7 @@ impl Shard {
             commits: state.commits.clone(),
             last_full: state.last_full,
             last_offset: state.last_offset,
+            hidden: Hidden::clone(&state.hidden),
         };
         Arc::clone(state.view.get_or_init(|| Arc::new(view())))
     }
@@ -375,8 +402,12 @@ struct Now {
     wall: Millis,
 }
 
-/// Numbers a change, keeps it in the ring if it is news, and hands it to watchers.
+/// Numbers a change, keeps it in the ring if it is news, and hands it to watchers. Not where the group is not shown from
+/// here.
 fn record(state: &mut State, mut change: Change, at: Millis, now: &Now, live: bool) {
+    if state.hidden.contains(&change.group) {
+        return;
+    }
     state.sequence += 1;
     state.last_offset = change.log_offset;
     change.sequence = state.sequence;

@@ -53,7 +53,12 @@ public class Driver {
     private Object run(JsonNode c) throws Exception {
         String what = c.path("do").asText();
         switch (what) {
-            case "state": return new State(admin).read();
+            case "state": return new State(admin, c.path("log_partitions").asInt()).read();
+            case "leaders":
+                return Map.of("leaders", admin.describeTopics(List.of(text(c, "topic"))).allTopicNames().get().get(text(c, "topic"))
+                    .partitions().stream().map(p -> p.leader() == null ? -1 : p.leader().id()).toList());
+            case "committed":
+                return Map.of("offsets", State.offsets(admin.listConsumerGroupOffsets(text(c, "group")).partitionsToOffsetAndMetadata().get()));
             case "create":
                 admin.createTopics(List.of(new NewTopic(text(c, "topic"), c.path("partitions").asInt(), (short) c.path("replicas").asInt(1)))).all().get();
                 await(text(c, "topic"), true);

@@ -4,6 +4,7 @@ import java.util.stream.Collectors;
 import org.apache.kafka.clients.admin.*;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.common.*;
+import org.apache.kafka.common.errors.GroupIdNotFoundException;
 
 /**
  * All that AdminClient says about groups and partitions. The log ends are read last, so that whoever has read
@@ -14,9 +15,12 @@ final class State {
     private static final String OFFSETS = "__consumer_offsets";
 
     private final Admin admin;
+    /** Over which brokers hash group ids; 0 is as many as there are. */
+    private final int hashedOver;
 
-    State(Admin admin) {
+    State(Admin admin, int hashedOver) {
         this.admin = admin;
+        this.hashedOver = hashedOver;
     }
 
     Map<String, Object> read() throws Exception {
@@ -24,7 +28,8 @@ final class State {
         var topics = admin.describeTopics(names).allTopicNames().get();
         Map<String, Object> state = new LinkedHashMap<>();
         state.put("cluster_id", admin.describeCluster().clusterId().get());
-        state.put("groups", groups(topics.containsKey(OFFSETS) ? topics.get(OFFSETS).partitions().size() : 0));
+        int logPartitions = topics.containsKey(OFFSETS) ? topics.get(OFFSETS).partitions().size() : 0;
+        state.put("groups", groups(hashedOver > 0 ? hashedOver : logPartitions));
         state.put("partitions", partitions(topics.values()));
         state.put("taken_at_ms", System.currentTimeMillis());
         return state;
@@ -44,7 +49,13 @@ final class State {
             group.put("log_partition", logPartition(id, logPartitions));
             group.put("kind", listing.isSimpleConsumerGroup() ? "simple" : listing.type().map(t -> t.toString().toLowerCase()).orElse("classic"));
             group.put("offsets", offsets(committed.partitionsToOffsetAndMetadata(id).get()));
-            describe(group, described.get(id));
+            try {
+                describe(group, described.get(id));
+            } catch (ExecutionException e) {
+                // Listed from a log partition that is not the group's any more: its coordinator does not know it.
+                if (e.getCause() instanceof GroupIdNotFoundException && ((List<?>) group.get("offsets")).isEmpty()) continue;
+                throw e;
+            }
             groups.add(group);
         }
         if (Newer.isThere()) groups.addAll(Newer.instance().groups(admin, logPartitions));

@@ -18,6 +18,7 @@ mod driver;
 mod facts;
 mod faults;
 mod groups;
+mod growth;
 mod identity;
 mod lag;
 mod log;

@@ -18,7 +18,7 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
 };
 
-use crate::config;
+use crate::{config, model::OFFSETS_TOPIC};
 
 /// What every client here is set to, below what the operator sets. Why, where it is not plain:
 pub const CLIENT_DEFAULTS: &[(&str, &str)] = &[
@@ -103,6 +103,20 @@ fn connect_with(cluster: &config::Cluster, more: &[(&str, &str)]) -> Result<Clie
     let events = Events { cluster: cluster.name.clone(), ..Events::default() };
     let client: Result<BaseConsumer<Events>, _> = settings.create_with_context(events);
     client.map(|client| Client(Arc::new(client))).map_err(|error| error.to_string())
+}
+
+/// Lets a client look how many log partitions there are now. Returns how many.
+///
+/// # Errors
+/// Why no broker tells.
+pub(super) fn refresh_log_metadata(client: &Client, timeout: Duration) -> Result<usize, String> {
+    // Not created by asking: allow.auto.create.topics is false.
+    let metadata = client.fetch_metadata(Some(OFFSETS_TOPIC), timeout).map_err(|error| {
+        client.serve();
+        client.context().last_error().unwrap_or_else(|| error.to_string())
+    })?;
+    let topic = metadata.topics().iter().find(|topic| topic.name() == OFFSETS_TOPIC && topic.error().is_none());
+    Ok(topic.map_or(0, |topic| topic.partitions().len()))
 }
 
 /// A client, shared.

@@ -46,13 +46,20 @@ impl Coordinator for Coordinators {
         drop(client);
     }
 
-    #[expect(clippy::disallowed_methods, reason = "when to give up is not part of any answer")]
     fn committed(&self, group: &str, timeout: Duration) -> Result<Vec<CommittedKey>, String> {
+        // See Admin::committed.
+        self.ask(group, timeout).inspect_err(|_| self.rest())
+    }
+}
+
+impl Coordinators {
+    #[expect(clippy::disallowed_methods, reason = "when to give up is not part of any answer")]
+    fn ask(&self, group: &str, timeout: Duration) -> Result<Vec<CommittedKey>, String> {
         let admin = Admin::new(&self.client()?);
-        if !admin.committed(0, group, None, false, timeout) {
+        if !admin.committed(0, group, None, false) {
             return Err("the group cannot be named".to_owned());
         }
-        let deadline = Instant::now() + timeout + timeout;
+        let deadline = Instant::now() + timeout;
         loop {
             match admin.poll(TICK).map(|reply| reply.content) {
                 Some(Ok(ReplyContent::Committed(answer))) => {

@@ -17,6 +17,7 @@ use super::{
     client::{self, Client},
     ends,
     ffi::Spec,
+    homes::Asker,
     identity::Identity,
     now, rights,
 };
@@ -49,7 +50,7 @@ pub struct Listener {
     cluster: Arc<Cluster>,
     client: Client,
     identity: Arc<Identity>,
-    readers: Vec<mpsc::Sender<Command>>,
+    readers: Vec<(Client, mpsc::Sender<Command>)>,
     /// Partitions whose log moved under their reader.
     moved: (mpsc::Sender<i32>, mpsc::Receiver<i32>),
     /// Shards that are loaded aside, by partition; `None` before the end was captured.
@@ -64,6 +65,8 @@ pub struct Listener {
     away_since: Option<Ticks>,
     last_look: Ticks,
     next_try: Instant,
+    /// The request to ask coordinators that must be answered before the cluster is loaded.
+    homes_asked: Option<u64>,
 }
 
 impl Listener {
@@ -90,6 +93,7 @@ impl Listener {
             away_since: None,
             last_look,
             next_try: now(),
+            homes_asked: None,
         })
     }
 
@@ -98,6 +102,7 @@ impl Listener {
     /// # Errors
     /// A poll thread that died.
     pub fn run(mut self, stop: &CancellationToken) -> Result<(), String> {
+        let asker = Asker::new(Arc::clone(&self.cluster)).spawn(stop.clone())?;
         let mut threads = vec![];
         while !stop.is_cancelled() {
             if now() >= self.next_try
@@ -112,14 +117,15 @@ impl Listener {
             self.look_for_moved_logs();
             self.look_for_lost_partitions();
             self.look_for_stalled_loads();
-            if threads.iter().any(thread::JoinHandle::is_finished) && !stop.is_cancelled() {
+            let mut all = threads.iter().chain([&asker]);
+            if all.any(thread::JoinHandle::is_finished) && !stop.is_cancelled() {
                 break;
             }
             thread::park_timeout(TICK);
         }
         stop.cancel();
         self.readers.clear();
-        for thread in threads {
+        for thread in threads.into_iter().chain([asker]) {
             thread.join().map_err(|_| "a poll thread panicked".to_owned())?;
         }
         Ok(())
@@ -140,6 +146,7 @@ impl Listener {
     /// Starts the partitions from `self.started` on.
     fn start(&mut self, count: i32, stop: &CancellationToken, threads: &mut Threads) -> Result<(), String> {
         let partitions: Vec<i32> = (self.started..count).collect();
+        self.refresh_metadata()?;
         let (loads, error) = self.capture(&partitions)?;
         if let Some(error) = error {
             return Err(error);
@@ -156,10 +163,19 @@ impl Listener {
         tracing::info!(
             cluster = &*self.cluster.name,
             partitions = partitions.len(),
-            threads = threads.len(),
+            threads = self.readers.len(),
             "reading {OFFSETS_TOPIC}"
         );
         self.started = count;
+        Ok(())
+    }
+
+    /// Tells every client that reads or asks for ends how many log partitions there are: by itself, librdkafka would
+    /// find out after more than a minute, and meanwhile answer that a new partition does not exist.
+    fn refresh_metadata(&self) -> Result<(), String> {
+        for client in std::iter::once(&self.client).chain(self.readers.iter().map(|(client, _)| client)) {
+            client::refresh_log_metadata(client, TIMEOUT)?;
+        }
         Ok(())
     }
 
@@ -202,7 +218,7 @@ impl Listener {
         for number in 0..wanted {
             let client = client::connect(&self.cluster.config)?;
             let (sender, commands) = mpsc::channel();
-            let clients = (client, Arc::clone(&self.identity));
+            let clients = (client.clone(), Arc::clone(&self.identity));
             let reader = Reader::new(&self.store, &self.cluster, clients, commands, self.moved.0.clone())?;
             let stop = stop.clone();
             let thread = thread::Builder::new()
@@ -210,7 +226,7 @@ impl Listener {
                 .spawn(move || reader.run(&stop))
                 .map_err(|error| format!("cannot start a thread: {error}"))?;
             threads.push(thread);
-            self.readers.push(sender);
+            self.readers.push((client, sender));
         }
         Ok(())
     }
@@ -219,14 +235,14 @@ impl Listener {
     fn send(&self, log_partition: i32, command: Command) {
         let partition = usize::try_from(log_partition).unwrap_or(0);
         let reader = partition.checked_rem(self.readers.len()).and_then(|index| self.readers.get(index));
-        if let Some(reader) = reader {
+        if let Some((_, reader)) = reader {
             // A reader that is gone is noticed by its thread.
             let _ = reader.send(command);
         }
     }
 
     /// Declares the cluster loaded once every partition reached its target and log ends are known.
-    fn judge(&self) {
+    fn judge(&mut self) {
         let health = self.cluster.health();
         if health.ready
             || health.is_refused()
@@ -237,6 +253,11 @@ impl Listener {
         }
         let reached = |shard: &Arc<Shard>| shard.progress.target().is_some_and(|target| shard.applied() >= target);
         if self.cluster.shards().iter().all(reached) {
+            // Which copies of groups count is known before the first answer.
+            let asked = *self.homes_asked.get_or_insert_with(|| self.cluster.homes.want());
+            if !self.cluster.homes.is_done(asked) {
+                return;
+            }
             self.cluster.shards().iter().for_each(|shard| shard.shrink());
             tracing::info!(cluster = &*self.cluster.name, "loaded");
             self.cluster.set_health(|health| health.ready = true);

@@ -4,6 +4,7 @@ use super::super::{
     commits::Rings,
     event::ShardKey,
     group::{Rare, Row},
+    homes::Hidden,
     membership::log::Members,
 };
 use super::directory::Groups;
@@ -56,4 +57,6 @@ pub struct ShardView {
     pub last_full: u64,
     /// Offset of the record of the last change; -1 before any.
     pub last_offset: i64,
+    /// Groups that are not shown from here, as far as was known.
+    pub hidden: Hidden,
 }

@@ -73,6 +73,11 @@ pub(crate) struct Cluster(pub(crate) Vec<Broker>);
 
 impl Cluster {
     pub(crate) fn started(release: Release) -> Self {
+        Self::started_with(release, "")
+    }
+
+    /// With more lines of properties.
+    pub(crate) fn started_with(release: Release, more_properties: &str) -> Self {
         // As much as a test may run at once.
         let mut slots = vec![None, Some(Slot::take()), Some(Slot::take())];
         let ports: Vec<[u16; 2]> = (0..3).map(|_| [free_port(), free_port()]).collect();
@@ -88,7 +93,7 @@ min.insync.replicas=2
 broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
 leader.imbalance.check.interval.seconds=2
-",
+{more_properties}",
                 voters.join(",")
             );
             brokers.push(Broker::formatted(release, ports, slots.pop().flatten(), &properties, &[]));

@@ -13,6 +13,8 @@ use crate::process::{Process, wait_for};
 pub(crate) struct Driver {
     process: Process,
     answers: BufReader<ChildStdout>,
+    /// The number of log partitions that brokers hash group ids over, where that is not the present one.
+    pub(crate) hashed_over: Option<i32>,
     _dir: TempDir,
 }
 
@@ -27,7 +29,7 @@ impl Driver {
         command.arg(bootstrap_servers);
         let mut process = Process::spawn("driver", &mut command, Some(Stdio::piped()), dir.path().join("log"));
         let answers = BufReader::new(process.child().stdout.take().unwrap());
-        Self { process, answers, _dir: dir }
+        Self { process, answers, hashed_over: None, _dir: dir }
     }
 
     /// # Errors
@@ -51,7 +53,7 @@ impl Driver {
 
     /// All that AdminClient knows.
     pub(crate) fn state(&mut self) -> Result<Value, String> {
-        self.try_ask(&json!({"do": "state"}))
+        self.try_ask(&json!({"do": "state", "log_partitions": self.hashed_over.unwrap_or(0)}))
     }
 
     /// A topic with this many records in each partition.

@@ -4,7 +4,7 @@ use std::{ffi::CStr, time::Duration};
 
 use super::{
     super::{
-        client::Client,
+        client::{self, Client},
         ffi::{Admin, ListedOffset, ReplyContent, Spec},
     },
     RETRY, TICK, now,
@@ -20,6 +20,10 @@ pub(super) struct Probe {
 impl LogEnds for Probe {
     fn log_ends(&self, log_partitions: &[i32], timeout: Duration) -> Result<Ends, String> {
         log_ends(&self.client, Spec::Latest, log_partitions, timeout)
+    }
+
+    fn log_partitions(&self, timeout: Duration) -> Result<Option<i32>, String> {
+        client::refresh_log_metadata(&self.client, timeout).map(|count| i32::try_from(count).ok())
     }
 }
 

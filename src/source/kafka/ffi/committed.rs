@@ -20,18 +20,24 @@ pub(in super::super) struct CommittedOffset {
 
 pub(in super::super) use crate::store::overlay::Committed;
 
+/// The longest timeout that librdkafka takes. librdkafka 2.12 aborts the process when a question has timed out before its
+/// coordinator was found, and the coordinator is found afterwards (`rd_kafka_admin_coord_request` then uses what it has
+/// freed): a broker that is away for longer than a timeout is enough.
+const UNLIMITED: Duration = Duration::from_secs(3600);
+
 impl Admin {
     /// Asks the group's coordinator what is committed: of some keys, or of all (`None`). `stable`: a key with a
     /// transaction under way fails with UNSTABLE_OFFSET_COMMIT. Returns false for names that C cannot take.
     ///
-    /// The client must have a group of its own, see `client::connect_asking`.
+    /// The client must have a group of its own, see `client::connect_asking`. It sets no limit to the time: the caller
+    /// drops the client when it has waited for long enough, and whenever a coordinator fails, since librdkafka would go on
+    /// asking that broker.
     pub(in super::super) fn committed(
         &self,
         number: usize,
         group: &str,
         keys: Option<&[(&str, i32)]>,
         stable: bool,
-        timeout: Duration,
     ) -> bool {
         let Ok(group) = CString::new(group) else { return false };
         let keys = keys.map(|keys| {
@@ -44,7 +50,7 @@ impl Admin {
         }
         let options =
             Options::new(&self.queue.client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
-        options.set(number, timeout);
+        options.set(number, UNLIMITED);
         // SAFETY: options and queue are live; the list is ours, copied by `new` and destroyed here; the question is
         // ours, copied by the call and destroyed here. An error of the option would be ours, too.
         unsafe {

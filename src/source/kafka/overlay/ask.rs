@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::{
-    super::ffi::{CommittedOffset, ReplyContent},
+    super::{
+        client,
+        ffi::{Admin, CommittedOffset, ReplyContent},
+    },
     RETRY, TIMEOUT,
     look::{Look, Looked, Shards},
     range::TopicPartition,
@@ -31,6 +34,7 @@ pub(super) struct Ask {
     keys: Vec<TopicPartition>,
     /// Transactions under way are to be told, not passed over.
     stable: bool,
+    sent: Instant,
 }
 
 /// Who waits until a partition is shown up to an offset.
@@ -118,11 +122,29 @@ impl Look {
     /// Asks what is due, at the pace that is allowed. Those who wait come first.
     pub(super) fn ask(&mut self, waiting: &mut [Waiting], now: Instant) {
         self.refused.retain(|_, until| *until > now);
+        let is_late = self.asks.values().any(|ask| now.duration_since(ask.sent) >= TIMEOUT);
+        if is_late || (self.failed && self.asks.is_empty()) {
+            self.reconnect(waiting, now);
+        }
         while self.pace.is_free(now)
-            && let Some(ask) = self.next_awaited(waiting, now).or_else(|| self.next_due())
+            && let Some(ask) = self.next_awaited(waiting, now).or_else(|| self.next_due(now))
         {
             self.pace.count(now);
             self.send(ask, waiting);
+        }
+    }
+
+    /// Drops the connections, and the coordinators that librdkafka remembers, see [`Admin::committed`].
+    fn reconnect(&mut self, waiting: &mut [Waiting], now: Instant) {
+        match client::connect_asking(&self.cluster.config) {
+            Ok(client) => self.admin = Admin::new(&client),
+            Err(error) => tracing::warn!(cluster = &*self.cluster.name, error, "cannot ask coordinators"),
+        }
+        self.failed = false;
+        for (_, ask) in std::mem::take(&mut self.asks) {
+            self.cluster.overlay_counters.failures.add(1);
+            put_off(waiting, &ask, now + RETRY / 4);
+            self.again(&ask);
         }
     }
 
@@ -144,7 +166,7 @@ impl Look {
             .collect();
         keys.sort();
         keys.dedup();
-        Some(Ask { log_partition, group, keys, stable: true })
+        Some(Ask { log_partition, group, keys, stable: true, sent: now })
     }
 
     fn is_asked(&self, log_partition: i32, group: &str, stable: bool) -> bool {
@@ -152,13 +174,13 @@ impl Look {
     }
 
     /// A group with new records.
-    fn next_due(&mut self) -> Option<Ask> {
+    fn next_due(&mut self, now: Instant) -> Option<Ask> {
         let refused = &self.refused;
         self.ranges.iter_mut().find_map(|(number, looked)| {
             loop {
                 let (group, keys, stable) = looked.range.next_due()?;
                 if !refused.contains_key(&group) {
-                    return Some(Ask { log_partition: *number, group, keys, stable });
+                    return Some(Ask { log_partition: *number, group, keys, stable, sent: now });
                 }
                 looked.range.asked(&group, &keys);
             }
@@ -173,7 +195,7 @@ impl Look {
             looked.range.asked(&ask.group, &ask.keys);
         }
         let keys: Vec<(&str, i32)> = ask.keys.iter().map(|(topic, partition)| (&**topic, *partition)).collect();
-        if self.admin.committed(number, &ask.group, Some(&keys), ask.stable, TIMEOUT) {
+        if self.admin.committed(number, &ask.group, Some(&keys), ask.stable) {
             self.asks.insert(number, ask);
         } else {
             fail(waiting, &ask, &format!("group {:?} cannot be asked about", ask.group));
@@ -220,6 +242,7 @@ impl Look {
             fail(waiting, ask, &format!("the coordinator of group {:?} refuses to tell: {error}", ask.group));
         } else {
             tracing::debug!(cluster = &*self.cluster.name, group = &*ask.group, error, "a coordinator did not answer");
+            self.failed = true;
             put_off(waiting, ask, now + RETRY / 4);
             self.again(ask);
         }

@@ -53,6 +53,8 @@ pub(super) struct Look {
     pub(super) next_number: usize,
     /// Groups whose coordinator refuses to tell, and until when they are not asked.
     pub(super) refused: HashMap<Name, Instant>,
+    /// A coordinator failed.
+    pub(super) failed: bool,
     idle_since: Instant,
 }
 
@@ -86,6 +88,7 @@ impl Look {
             asks: HashMap::new(),
             next_number: 0,
             refused: HashMap::new(),
+            failed: false,
             idle_since: now,
         })
     }

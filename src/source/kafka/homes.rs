@@ -1,0 +1,419 @@
+//! Asks coordinators which copies of groups still count after `__consumer_offsets` has grown (see
+//! [`crate::store::homes`]).
+//!
+//! Where no group has records outside of the log partition that its id gives, this asks nothing and holds no connection.
+//! Else one group of each class of copies is asked for every second while the copies count, and every minute after.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use hashbrown::HashMap;
+use rdkafka::error::RDKafkaErrorCode;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    client,
+    ffi::{Admin, CommittedOffset, Reply, ReplyContent},
+    now,
+};
+use crate::{
+    model::{Name, OFFSETS_TOPIC, Uuid, java_hash, log_partition_of},
+    store::{
+        cluster::Cluster,
+        group::GroupView,
+        homes::{Class, Told, Verdicts},
+        shard::{GroupSet, ShardView},
+    },
+};
+
+/// How often requests are looked for.
+const TICK: Duration = Duration::from_millis(50);
+/// How often the groups are looked at, and coordinators asked while copies count.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// How often coordinators are asked about copies that do not count, or after they refused to tell.
+const SELDOM: Duration = Duration::from_secs(60);
+/// Timeout of one question.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long those that wait for answers are kept waiting: a group whose brokers disagree has no coordinator.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Groups asked for, for each class: one may have records that no coordinator wrote.
+const SAMPLES: usize = 3;
+/// Questions that wait for answers at once.
+const AT_ONCE: usize = 30;
+/// Copies that are looked at to find the earlier number of log partitions.
+const EXPLAINED: usize = 1000;
+
+/// A copy of a group outside of its home: its id and log partition.
+type Copy = (Name, i32);
+
+/// Asks the coordinators of one cluster.
+#[derive(Debug)]
+pub(super) struct Asker {
+    cluster: Arc<Cluster>,
+    admin: Option<Admin>,
+    topic_id: Option<Uuid>,
+    /// What `classes` was made of.
+    seen: (Vec<GroupSet>, Verdicts),
+    classes: HashMap<Class, Vec<Copy>>,
+    rounds: HashMap<Class, Round>,
+    pending: BTreeMap<usize, Question>,
+    next_number: usize,
+    /// The request that is worked on: its number, the first question for it, and until when.
+    serving: Option<(u64, usize, Instant)>,
+    next_look: Instant,
+    /// A coordinator failed: librdkafka would go on asking it, though another broker may be the coordinator by now.
+    failed: bool,
+}
+
+/// What is committed by a group, asked because of a copy.
+#[derive(Debug)]
+struct Question {
+    class: Class,
+    copy: Copy,
+    sent: Instant,
+}
+
+/// The questions about one class.
+#[derive(Debug)]
+struct Round {
+    due: Instant,
+    count: usize,
+    open: usize,
+    here: usize,
+    elsewhere: usize,
+    refused: bool,
+}
+
+impl Asker {
+    /// Nothing was asked yet.
+    pub(super) fn new(cluster: Arc<Cluster>) -> Self {
+        Self {
+            cluster,
+            admin: None,
+            topic_id: None,
+            seen: Default::default(),
+            classes: HashMap::new(),
+            rounds: HashMap::new(),
+            pending: BTreeMap::new(),
+            next_number: 0,
+            serving: None,
+            next_look: now(),
+            failed: false,
+        }
+    }
+
+    /// Asks until the token is cancelled, on a thread of its own.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub(super) fn spawn(mut self, stop: CancellationToken) -> Result<thread::JoinHandle<()>, String> {
+        let run = move || {
+            while !stop.is_cancelled() {
+                self.turn();
+                thread::park_timeout(TICK);
+            }
+        };
+        let builder = thread::Builder::new().name("homes".to_owned());
+        builder.spawn(run).map_err(|error| format!("cannot start a thread: {error}"))
+    }
+
+    fn turn(&mut self) {
+        let now = now();
+        let wanted = self.cluster.homes.wanted();
+        let is_new = self.serving.is_none() && !self.cluster.homes.is_done(wanted);
+        if is_new || now >= self.next_look {
+            self.next_look = now + INTERVAL;
+            self.look(now);
+        }
+        if is_new {
+            self.serving = Some((wanted, self.next_number, now + PATIENCE));
+            self.ask_again(now);
+        }
+        self.take_answers(now);
+        match self.cluster.health().reachable {
+            true => self.ask(now),
+            false => self.reconnect(now),
+        }
+        if let Some((number, first, until)) = self.serving {
+            // What was told may bring forth other classes.
+            let is_known = self.next_look > now;
+            let waits = !is_known || self.pending.keys().any(|asked| *asked >= first) || self.has_due(now);
+            if !waits || now >= until {
+                self.cluster.homes.set_done(number);
+                self.serving = None;
+            }
+        }
+    }
+
+    /// Finds the copies outside of their groups' homes, and tells the shards which are not shown.
+    fn look(&mut self, now: Instant) {
+        let shards = self.cluster.pin_shards();
+        let ends = self.cluster.ends.current();
+        let mut verdicts = Verdicts::clone(&self.cluster.homes.verdicts());
+        if let Some(topic) = ends.topic(OFFSETS_TOPIC) {
+            if topic.id.is_some() && self.topic_id.is_some() && topic.id != self.topic_id {
+                verdicts = Verdicts::default();
+            }
+            self.topic_id = topic.id.or(self.topic_id);
+            let leaders: Vec<Option<i32>> = topic.partitions.iter().map(|partition| partition.leader).collect();
+            verdicts.set_log_partitions(i32::try_from(shards.len()).unwrap_or(i32::MAX), &leaders);
+        }
+        let groups: Vec<GroupSet> = shards.iter().map(|shard| shard.groups.set()).collect();
+        if self.seen.0 != groups || self.seen.1 != verdicts {
+            self.classify(&shards, &mut verdicts);
+            verdicts.keep(|class| self.classes.contains_key(class));
+            verdicts.unsettled = self.classes.keys().any(|class| verdicts.told(class) != Some(Told::Elsewhere));
+            self.seen = (groups, verdicts.clone());
+            self.cluster.homes.set(verdicts);
+        }
+        self.rounds.retain(|class, round| self.classes.contains_key(class) || round.open > 0);
+        for class in self.classes.keys() {
+            self.rounds.entry_ref(class).or_insert_with(|| Round::new(now));
+        }
+        if self.classes.is_empty() && self.pending.is_empty() {
+            self.admin = None;
+        }
+        self.cluster.set_hidden(&self.cluster.homes.layout(&shards).hidden_in(&shards));
+    }
+
+    fn classify(&mut self, shards: &[Arc<ShardView>], verdicts: &mut Verdicts) {
+        self.classes.clear();
+        let count = i32::try_from(shards.len()).unwrap_or(i32::MAX);
+        let stray = |shard: &Arc<ShardView>| {
+            let at = shard.key.log_partition;
+            let ids = shard.groups.strays(at, count);
+            ids.iter().map(|id| (Name::clone(id), at)).collect::<Vec<Copy>>()
+        };
+        let strays: Vec<Copy> = shards.iter().flat_map(stray).collect();
+        let places: Vec<(i32, i32)> = strays.iter().take(EXPLAINED).map(|(id, at)| (java_hash(id), *at)).collect();
+        verdicts.explain(&places);
+        for (id, at) in strays {
+            let hash = java_hash(&id);
+            let Some(class) = verdicts.class(hash, at, count, None) else { continue };
+            let home = log_partition_of(hash, count).and_then(|home| group_in(shards, home, &id));
+            if home.is_none() {
+                self.classes.entry(class).or_default().push((id, at));
+            } else if verdicts.told(&class) == Some(Told::Here) {
+                // Both copies may count: only the group itself tells.
+                self.classes.insert(Class { group: Some(Name::clone(&id)), ..class }, vec![(id, at)]);
+            }
+        }
+    }
+
+    /// Asks again about every class that may count.
+    fn ask_again(&mut self, now: Instant) {
+        let verdicts = self.cluster.homes.verdicts();
+        for (class, round) in &mut self.rounds {
+            if verdicts.told(class) != Some(Told::Elsewhere) {
+                *round = Round { count: round.count, ..Round::new(now) };
+            }
+        }
+        // What is answered late is told to no round.
+        self.pending.clear();
+    }
+
+    fn has_due(&self, now: Instant) -> bool {
+        self.cluster.health().reachable
+            && self.rounds.iter().any(|(class, round)| round.is_due(now) && self.classes.contains_key(class))
+    }
+
+    fn ask(&mut self, now: Instant) {
+        let is_late = self.pending.values().any(|question| now.duration_since(question.sent) >= TIMEOUT);
+        if is_late || (self.failed && self.pending.is_empty()) {
+            self.reconnect(now);
+        }
+        let mut due: Vec<(Instant, Class)> = vec![];
+        for (class, round) in &self.rounds {
+            if round.is_due(now) && self.classes.contains_key(class) {
+                due.push((round.due, class.clone()));
+            }
+        }
+        due.sort_by_key(|(since, _)| *since);
+        for (_, class) in due {
+            if self.pending.len() >= AT_ONCE {
+                return;
+            }
+            self.ask_about(&class, now);
+        }
+    }
+
+    /// Drops the connections, and the coordinators that librdkafka remembers, see [`Admin::committed`].
+    fn reconnect(&mut self, now: Instant) {
+        (self.admin, self.failed) = (None, false);
+        for question in std::mem::take(&mut self.pending).into_values() {
+            if let Some(round) = self.rounds.get_mut(&question.class) {
+                *round = Round { count: round.count, ..Round::new(now + INTERVAL) };
+            }
+        }
+    }
+
+    fn ask_about(&mut self, class: &Class, now: Instant) {
+        let copies = self.classes.get(class).map_or(&[][..], Vec::as_slice);
+        let Some(round) = self.rounds.get_mut(class) else { return };
+        let samples = samples(&self.cluster, copies, round.count);
+        *round = Round { count: round.count + 1, open: samples.len(), ..Round::new(now + INTERVAL) };
+        if samples.is_empty() {
+            // Nothing is committed, and so nothing is told.
+            return;
+        }
+        if self.admin.is_none() {
+            match client::connect_asking(&self.cluster.config) {
+                Ok(client) => self.admin = Some(Admin::new(&client)),
+                Err(error) => tracing::warn!(cluster = &*self.cluster.name, error, "cannot ask coordinators"),
+            }
+        }
+        for copy in samples {
+            let number = self.next_number;
+            self.next_number += 1;
+            let asked = self.admin.as_ref().is_some_and(|admin| admin.committed(number, &copy.0, None, false));
+            if asked {
+                self.pending.insert(number, Question { class: class.clone(), copy, sent: now });
+            } else {
+                round.open -= 1;
+            }
+        }
+    }
+
+    fn take_answers(&mut self, now: Instant) {
+        while let Some(reply) = self.admin.as_ref().and_then(|admin| admin.poll(Duration::ZERO)) {
+            let Some(Question { class, copy, .. }) = self.pending.remove(&reply.number) else { continue };
+            let told = self.answer(reply, &copy);
+            let Some(round) = self.rounds.get_mut(&class) else { continue };
+            round.open = round.open.saturating_sub(1);
+            match told {
+                Ok(Some(Told::Here)) => round.here += 1,
+                Ok(Some(Told::Elsewhere)) => round.elsewhere += 1,
+                Ok(None) => {}
+                Err(Refused) => round.refused = true,
+            }
+            if round.open == 0 {
+                let told = round.told();
+                if told == Some(Told::Elsewhere) || round.refused {
+                    round.due = now + SELDOM;
+                }
+                if let Some(told) = told {
+                    self.tell(class, told);
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, class: Class, told: Told) {
+        let verdicts = self.cluster.homes.verdicts();
+        if verdicts.told(&class) == Some(told) && verdicts.is_told(&class) {
+            return;
+        }
+        tracing::info!(
+            cluster = &*self.cluster.name,
+            leader = class.leader,
+            home_leader = class.home_leader,
+            earlier_log_partitions = class.earlier,
+            group = class.group.as_deref(),
+            counts = told == Told::Here,
+            "coordinators were asked about groups outside of the log partition that their ids give"
+        );
+        let mut verdicts = Verdicts::clone(&verdicts);
+        verdicts.tell(class, told);
+        self.cluster.homes.set(verdicts);
+        // What follows for readers and other classes is seen by a look.
+        self.seen = Default::default();
+        self.next_look = self::now();
+    }
+
+    /// What an answer says of a copy. An error tells nothing.
+    fn answer(&mut self, reply: Reply, copy: &Copy) -> Result<Option<Told>, Refused> {
+        let answer = match reply.content {
+            Ok(ReplyContent::Committed(answer)) => answer,
+            Ok(_) => return Ok(None),
+            // No such group: nothing is committed.
+            Err(_) if reply.code == RDKafkaErrorCode::GroupIdNotFound => vec![],
+            Err(_) if reply.code == RDKafkaErrorCode::GroupAuthorizationFailed => return Err(Refused),
+            Err(error) => {
+                tracing::debug!(cluster = &*self.cluster.name, group = &*copy.0, error, "a coordinator did not answer");
+                self.failed = true;
+                return Ok(None);
+            }
+        };
+        let shards = self.cluster.pin_shards();
+        let home = i32::try_from(shards.len()).ok().and_then(|count| log_partition_of(java_hash(&copy.0), count));
+        let home = home.and_then(|home| group_in(&shards, home, &copy.0));
+        Ok(told(&answer, group_in(&shards, copy.1, &copy.0), home))
+    }
+}
+
+/// The coordinator may not be asked.
+struct Refused;
+
+impl Round {
+    fn new(due: Instant) -> Self {
+        Self { due, count: 0, open: 0, here: 0, elsewhere: 0, refused: false }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.open == 0 && self.due <= now
+    }
+
+    /// One copy that a coordinator shows is enough: others may be of no coordinator.
+    fn told(&self) -> Option<Told> {
+        match (self.here, self.elsewhere) {
+            (0, 0) => None,
+            (0, _) => Some(Told::Elsewhere),
+            _ => Some(Told::Here),
+        }
+    }
+}
+
+/// Some of the copies that have committed offsets: spread over all, and others in each round.
+fn samples(cluster: &Cluster, copies: &[Copy], round: usize) -> Vec<Copy> {
+    let step = (copies.len() / SAMPLES).max(1);
+    let start = round % step;
+    let all = copies.iter().skip(start).step_by(step).chain(copies.iter().take(SAMPLES));
+    let mut found: Vec<Copy> = vec![];
+    for copy in all {
+        let group = cluster.shard(copy.1).and_then(|shard| shard.group(&copy.0));
+        if group.is_some_and(|group| !group.is_empty()) && !found.contains(copy) {
+            found.push(copy.clone());
+        }
+        if found.len() == SAMPLES {
+            break;
+        }
+    }
+    found
+}
+
+fn group_in<'a>(shards: &'a [Arc<ShardView>], at: i32, id: &str) -> Option<&'a Arc<GroupView>> {
+    shards.iter().find(|shard| shard.key.log_partition == at)?.groups.get(id)
+}
+
+/// Whether an answer shows the copy, or what there is at the group's home.
+fn told(answer: &[CommittedOffset], copy: Option<&Arc<GroupView>>, home: Option<&Arc<GroupView>>) -> Option<Told> {
+    let mut shown = HashMap::new();
+    for key in answer {
+        if let Ok(Some(committed)) = &key.result {
+            shown.insert((key.topic.as_str(), key.partition), committed.offset);
+        }
+    }
+    // Keys that are the same, and keys that differ or are missing on either side.
+    let compare = |group: Option<&Arc<GroupView>>| {
+        let entries = group.into_iter().flat_map(|group| group.entries());
+        let (mut same, mut all) = (0_usize, 0_usize);
+        for entry in entries {
+            all += 1;
+            let offset = shown.get(&(&**entry.topic, entry.row.partition));
+            same += usize::from(offset.copied() == Some(entry.row.committed_offset));
+        }
+        (same, (all - same) + shown.len().saturating_sub(same))
+    };
+    let ((here, others_here), (there, others_there)) = (compare(copy), compare(home));
+    match (others_here, others_there) {
+        (0, 0) => None,
+        (0, _) => Some(Told::Here),
+        (_, 0) => Some(Told::Elsewhere),
+        _ if here == there => None,
+        _ => Some(if here > there { Told::Here } else { Told::Elsewhere }),
+    }
+}

@@ -1,0 +1,239 @@
+use super::*;
+use crate::{
+    clock::Clock,
+    model::{SOURCE_KAFKA, log_partition_for},
+    store::{
+        Store,
+        cluster::Cluster,
+        cut::Settings,
+        event::{Event, EventKind, ShardKey},
+        group::Commit,
+        shard::Shard,
+    },
+};
+
+const BEFORE: i32 = 5;
+const NOW: i32 = 8;
+
+/// Ids of groups that lie in `from` of five log partitions, and in `to` of eight.
+fn ids(from: i32, to: i32) -> impl Iterator<Item = String> {
+    let is = move |id: &String| (log_partition_for(id, BEFORE), log_partition_for(id, NOW)) == (Some(from), Some(to));
+    (0..).map(|number| format!("group {number}")).filter(is)
+}
+
+fn verdicts() -> Verdicts {
+    let mut verdicts = Verdicts::default();
+    verdicts.set_log_partitions(BEFORE, &[Some(1); 5]);
+    verdicts.set_log_partitions(NOW, &[Some(1); 8]);
+    verdicts
+}
+
+fn class_of(verdicts: &Verdicts, id: &str, at: i32) -> Class {
+    verdicts.class(java_hash(id), at, NOW, None).unwrap()
+}
+
+#[test]
+fn the_earlier_numbers_of_log_partitions_are_found_by_where_copies_lie() {
+    let mut verdicts = Verdicts::default();
+    verdicts.set_log_partitions(NOW, &[Some(1); 8]);
+    let copy = |count: i32| move |number: i32| (number * 7919, log_partition_of(number * 7919, count).unwrap());
+    let mut copies: Vec<(i32, i32)> = (0..30).map(copy(5)).collect();
+    copies.extend((0..9).map(copy(3)));
+    copies.retain(|(hash, at)| log_partition_of(*hash, NOW) != Some(*at));
+    verdicts.explain(&copies);
+    assert_eq!(verdicts.earlier, [5, 3]);
+}
+
+#[test]
+fn a_copy_counts_until_coordinators_tell_otherwise() {
+    let mut verdicts = verdicts();
+    let id = ids(2, 7).next().unwrap();
+    let candidates = |verdicts: &Verdicts, home| verdicts.candidates(&id, &[2], home, NOW);
+    assert_eq!(candidates(&verdicts, None), [2], "nothing is deleted by guess");
+    assert_eq!(candidates(&verdicts, Some(7)), [7], "a commit there proves the new number");
+    let class = class_of(&verdicts, &id, 2);
+    verdicts.tell(class.clone(), Told::Here);
+    assert_eq!(candidates(&verdicts, None), [2]);
+    assert_eq!(candidates(&verdicts, Some(7)), [7, 2], "the newest commit decides");
+    let of_group = Class { group: Some(id.as_str().into()), ..class.clone() };
+    verdicts.tell(of_group.clone(), Told::Here);
+    assert_eq!(candidates(&verdicts, Some(7)), [2]);
+    verdicts.tell(of_group, Told::Elsewhere);
+    assert_eq!(candidates(&verdicts, Some(7)), [7]);
+    verdicts.tell(class, Told::Elsewhere);
+    assert_eq!(candidates(&verdicts, None), [] as [i32; 0]);
+    assert_eq!(candidates(&verdicts, Some(7)), [7]);
+}
+
+#[test]
+fn brokers_disagree_during_a_rolling_restart() {
+    let mut verdicts = verdicts();
+    // Broker 2 leads the new partitions and has restarted.
+    let leaders = [Some(1), Some(1), Some(1), Some(1), Some(1), Some(2), Some(2), Some(1)];
+    verdicts.set_log_partitions(NOW, &leaders);
+    let (moves, stays) = (ids(1, 6).next().unwrap(), ids(2, 7).next().unwrap());
+    verdicts.tell(class_of(&verdicts, &moves, 1), Told::Elsewhere);
+    assert!(verdicts.candidates(&moves, &[1], None, NOW).is_empty());
+    assert_eq!(verdicts.candidates(&stays, &[2], None, NOW), [2], "broker 1 was not asked");
+    // A leader that is not known for a while is the last known.
+    verdicts.set_log_partitions(NOW, &[None; 8]);
+    assert!(verdicts.candidates(&moves, &[1], None, NOW).is_empty());
+    // Leaders change: broker 2 is known to use the new number, whichever partition it leads.
+    verdicts.set_log_partitions(NOW, &[Some(3), Some(3), Some(3), None, None, None, Some(2), Some(2)]);
+    assert!(verdicts.candidates(&moves, &[1], None, NOW).is_empty());
+    assert!(verdicts.candidates(&stays, &[2], None, NOW).is_empty());
+}
+
+#[test]
+fn copies_left_behind_by_an_earlier_growth_stay_hidden_when_it_grows_again() {
+    let mut verdicts = verdicts();
+    let id = ids(2, 7).find(|id| log_partition_for(id, 12) != Some(7)).unwrap();
+    verdicts.tell(class_of(&verdicts, &id, 2), Told::Elsewhere);
+    verdicts.set_log_partitions(12, &[Some(1); 12]);
+    assert!(verdicts.candidates(&id, &[2], None, 12).is_empty());
+    assert_eq!(verdicts.candidates(&id, &[7], None, 12), [7], "the number before is in use until it is told otherwise");
+    // Fewer: the topic was made anew.
+    verdicts.set_log_partitions(3, &[Some(1); 3]);
+    assert_eq!(verdicts, {
+        let mut fresh = Verdicts::default();
+        fresh.set_log_partitions(3, &[Some(1); 3]);
+        fresh
+    });
+}
+
+struct Grown {
+    store: Store,
+    cluster: Arc<Cluster>,
+    shards: Vec<Arc<Shard>>,
+}
+
+impl Grown {
+    fn new() -> Self {
+        let flags =
+            crate::config::Flags { bootstrap_servers: Some("h:1".to_owned()), ..crate::config::Flags::default() };
+        let sources = crate::config::Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
+        let config = crate::config::Config::load(sources).unwrap().config.clusters.remove(0);
+        let clock = Clock::manual(1_000);
+        let cluster = Arc::new(Cluster::new(config, &clock));
+        cluster.set_health(|health| health.ready = true);
+        let settings = Settings { window: 100, active_within: 1, commits_kept: 1, watch_queue: 16 };
+        let store = Store::new(vec![Arc::clone(&cluster)], clock, settings);
+        let key = |log_partition| ShardKey {
+            cluster: Name::clone(&cluster.name),
+            source: SOURCE_KAFKA.into(),
+            log_partition,
+        };
+        let shards: Vec<Arc<Shard>> = (0..NOW).map(|number| store.new_shard(key(number))).collect();
+        shards.iter().for_each(|shard| store.publish(shard));
+        cluster.homes.set(verdicts());
+        Self { store, cluster, shards }
+    }
+
+    fn commit(&self, at: usize, group: &str, committed_at: Millis, partitions: i32) {
+        for partition in 0..partitions {
+            let commit = Commit {
+                committed_offset: 10 * i64::try_from(at).unwrap(),
+                committed_at,
+                leader_epoch: -1,
+                metadata: "",
+                expires_at: None,
+                topic_id: None,
+            };
+            let log_offset = committed_at + i64::from(partition);
+            let kind = EventKind::Commit { topic: "t", partition, commit };
+            self.shards[at].apply(&[Event { log_offset, at: committed_at, group, kind }], 0);
+        }
+    }
+
+    fn delete(&self, at: usize, group: &str, log_offset: i64) {
+        let kind = EventKind::Delete { topic: "t", partition: 0 };
+        self.shards[at].apply(&[Event { log_offset, at: 0, group, kind }], 0);
+    }
+
+    fn tell(&self, id: &str, at: i32, told: Told) {
+        let mut verdicts = Verdicts::clone(&self.cluster.homes.verdicts());
+        verdicts.tell(class_of(&verdicts, id, at), told);
+        self.cluster.homes.set(verdicts);
+    }
+
+    /// The log partition that shows a group and its rows, the same by every door.
+    fn shown(&self, id: &str) -> Option<(i32, usize)> {
+        let cut = self.store.cut("", false).unwrap();
+        let cluster = &cut.clusters[0];
+        let all: Vec<(i32, usize)> = cluster
+            .groups()
+            .filter(|of| *of.group.id == *id)
+            .map(|of| (of.shard.key.log_partition, of.group.len()))
+            .collect();
+        assert!(all.len() <= 1, "{id} is shown from {all:?}");
+        let by_id = cluster.group(id).map(|of| (of.shard.key.log_partition, of.group.len()));
+        let point =
+            self.cluster.shard_of_group(id).map(|shard| (shard.key.log_partition, shard.group(id).unwrap().len()));
+        assert_eq!((all.first().copied(), by_id), (point, point));
+        assert_eq!(cluster.group_count(), cluster.groups().count());
+        point
+    }
+}
+
+#[test]
+fn every_door_shows_a_group_from_the_log_partition_that_counts() {
+    let grown = Grown::new();
+    let (id, other) = (ids(2, 7).next().unwrap(), ids(2, 7).nth(1).unwrap());
+    grown.commit(2, &id, 10, 3);
+    grown.commit(2, &other, 10, 2);
+    assert_eq!(grown.shown(&id), Some((2, 3)));
+    grown.tell(&id, 2, Told::Here);
+    assert_eq!(grown.shown(&id), Some((2, 3)));
+    // Brokers disagree: both write.
+    grown.commit(7, &id, 20, 1);
+    assert_eq!(grown.shown(&id), Some((7, 1)));
+    grown.commit(2, &id, 30, 3);
+    assert_eq!(grown.shown(&id), Some((2, 3)));
+    grown.tell(&id, 2, Told::Elsewhere);
+    assert_eq!(grown.shown(&id), Some((7, 1)));
+    assert_eq!(grown.shown(&other), None, "its coordinator shows nothing");
+}
+
+#[test]
+fn what_happens_to_a_copy_that_is_not_shown_is_no_news() {
+    let grown = Grown::new();
+    let id = ids(2, 7).next().unwrap();
+    grown.commit(2, &id, 10, 2);
+    let (_, mut changes) = grown.shards[2].subscribe();
+    grown.commit(2, &id, 12, 1);
+    assert!(changes.try_recv().is_ok());
+    grown.commit(7, &id, 20, 1);
+    let hide = || {
+        let shards = grown.cluster.pin_shards();
+        grown.cluster.set_hidden(&grown.cluster.homes.layout(&shards).hidden_in(&shards));
+    };
+    let mut health = grown.cluster.watch_health();
+    health.borrow_and_update();
+    hide();
+    assert!(health.has_changed().unwrap(), "watchers are woken");
+    assert_eq!(grown.shards[2].hidden().iter().map(|id| &**id).collect::<Vec<_>>(), [id.as_str()]);
+    health.borrow_and_update();
+    hide();
+    assert!(!health.has_changed().unwrap(), "nothing is new");
+    // It expires in the log partition that the group has left.
+    let before = grown.shards[2].pin().commits.iter().count();
+    grown.delete(2, &id, 30);
+    assert!(changes.try_recv().is_err());
+    assert_eq!(grown.shards[2].pin().commits.iter().count(), before);
+    let (view, _) = grown.shards[2].subscribe();
+    assert!(view.hidden.contains(&Name::from(id.as_str())));
+}
+
+#[tokio::test]
+async fn a_reader_of_the_latest_waits_until_coordinators_were_asked() {
+    let homes = Homes::default();
+    homes.refresh().await;
+    homes.set(Verdicts { unsettled: true, ..verdicts() });
+    let mut waits = Box::pin(homes.refresh());
+    assert!(futures::poll!(&mut waits).is_pending());
+    let number = homes.wanted();
+    homes.set_done(number - 1);
+    assert!(futures::poll!(&mut waits).is_pending());
+    homes.set_done(number);
+    waits.await;
+}
