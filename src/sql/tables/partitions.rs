@@ -51,11 +51,15 @@ impl Table for Partitions {
             .optional_float("produce_rate", "Records per second, over the last minute", |row| {
                 row.cluster.ends.produce_rate(row.partition, RATE_OVER)
             })
-            .optional_string("error", "Why the last question for the log end failed", |row| match row.value.error? {
-                EndError::NotAuthorized => Some("not_authorized".to_owned()),
-                EndError::NoLeader => Some("no leader".to_owned()),
-                EndError::Other(code) => Some(format!("librdkafka error {code}")),
-            })
+            .optional_string(
+                "error",
+                "Why the last question for the log end failed; no_leader where the partition has no leader",
+                |row| match row.value.error? {
+                    EndError::NotAuthorized => Some("not_authorized".to_owned()),
+                    EndError::NoLeader => Some("no_leader".to_owned()),
+                    EndError::Other(code) => Some(format!("librdkafka error {code}")),
+                },
+            )
     }
 
     fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
