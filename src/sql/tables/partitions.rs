@@ -53,7 +53,7 @@ impl Table for Partitions {
             })
             .optional_string(
                 "error",
-                "Why the last question for the log end failed; no_leader where nobody can be asked",
+                "Why the last question for the log end failed; no_leader where the partition has no leader",
                 |row| match row.value.error? {
                     EndError::NotAuthorized => Some("not_authorized".to_owned()),
                     EndError::NoLeader => Some("no_leader".to_owned()),
