@@ -15,10 +15,12 @@ use hashbrown::HashMap;
 use rdkafka::{consumer::Consumer as _, error::RDKafkaErrorCode};
 use tokio_util::sync::CancellationToken;
 
+mod ids;
 mod missing;
 mod placement;
 mod probe;
 
+use ids::IdRounds;
 use missing::Missing;
 use probe::Probe;
 pub(super) use probe::log_ends;
@@ -37,7 +39,7 @@ use crate::{
     store::{
         Store,
         cluster::Cluster,
-        ends::{Answer, EndError, EndKind, IdsSeen, TopicMetadata},
+        ends::{Answer, EndError, EndKind, TopicMetadata},
     },
 };
 
@@ -104,23 +106,6 @@ enum Question {
     Ends(EndKind),
     /// With what the shards had applied when it was asked.
     Ids,
-}
-
-/// The last two rounds of questions for topic ids that were answered. A round may have several answers.
-#[derive(Debug, Default)]
-struct IdRounds {
-    before: IdsSeen,
-    last: IdsSeen,
-}
-
-impl IdRounds {
-    /// Notes an answer to a question sent at `asked`. Returns the round before that question.
-    fn answered(&mut self, asked: Ticks, applied: BTreeMap<i32, i64>) -> &IdsSeen {
-        if self.last.asked != Some(asked) {
-            self.before = std::mem::replace(&mut self.last, IdsSeen { asked: Some(asked), applied });
-        }
-        &self.before
-    }
 }
 
 /// How the questions for log ends went since the last look.
