@@ -304,3 +304,6 @@ pub fn sorted_groups<'a>(cut: &'a Cut, from: (&str, &str)) -> Box<dyn Iterator<I
     };
     Box::new(clusters.into_iter().flat_map(groups))
 }
+
+#[cfg(test)]
+mod tests;

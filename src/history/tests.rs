@@ -17,12 +17,11 @@ use crate::{
 };
 
 mod another_cluster;
-mod status;
 
 pub(crate) struct Lab {
     pub(crate) clock: Clock,
     pub(crate) store: Arc<Store>,
-    sampler: Sampler,
+    pub(crate) sampler: Sampler,
     shard: Arc<Shard>,
     next: i64,
 }
@@ -52,12 +51,19 @@ pub(crate) fn lab(max_bytes: usize) -> Lab {
 }
 
 impl Lab {
-    fn apply(&mut self, group: &str, key: (&str, i32), offset: Option<i64>, live: bool) {
+    pub(crate) fn apply(&mut self, group: &str, key: (&str, i32), offset: Option<i64>, live: bool) {
         self.apply_at(group, key, offset, self.clock.now(), live);
     }
 
     /// The same, with the time that the record tells.
-    fn apply_at(&mut self, group: &str, key: (&str, i32), offset: Option<i64>, committed_at: i64, live: bool) {
+    pub(crate) fn apply_at(
+        &mut self,
+        group: &str,
+        key: (&str, i32),
+        offset: Option<i64>,
+        committed_at: i64,
+        live: bool,
+    ) {
         let (topic, partition) = key;
         let kind = match offset {
             None => EventKind::Delete { topic, partition },

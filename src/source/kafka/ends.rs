@@ -16,11 +16,13 @@ use rdkafka::{consumer::Consumer as _, error::RDKafkaErrorCode};
 use tokio_util::sync::CancellationToken;
 
 mod absent;
+mod ids;
 mod missing;
 mod placement;
 mod probe;
 mod same;
 
+use ids::IdRounds;
 use missing::Missing;
 use probe::Probe;
 pub(super) use probe::log_ends;
@@ -36,20 +38,16 @@ use super::{
 use crate::{
     clock::Ticks,
     config,
-    model::{Millis, Name, Uuid},
+    model::Millis,
     store::{
         Store,
         cluster::Cluster,
-        ends::{Answer, EndError, EndKind, IdsSeen, TopicMetadata},
+        ends::{Answer, EndError, EndKind, TopicMetadata},
     },
 };
 
 /// Partitions of a question.
 const CHUNK: usize = 125;
-/// Topics of a question for ids.
-const ID_CHUNK: usize = 1000;
-/// How soon topic ids are asked for after failures (no such request on old brokers).
-const ID_INTERVAL_FAILING: Duration = Duration::from_secs(300);
 /// How soon a failed attempt is repeated.
 const RETRY: Duration = Duration::from_secs(1);
 /// How long more answers are waited for after the first.
@@ -111,23 +109,6 @@ enum Question {
     /// With what the shards had applied when it was asked.
     Ids,
     Groups,
-}
-
-/// The last two rounds of questions for topic ids that were answered. A round may have several answers.
-#[derive(Debug, Default)]
-struct IdRounds {
-    before: IdsSeen,
-    last: IdsSeen,
-}
-
-impl IdRounds {
-    /// Notes an answer to a question sent at `asked`. Returns the round before that question.
-    fn answered(&mut self, asked: Ticks, applied: BTreeMap<i32, i64>) -> &IdsSeen {
-        if self.last.asked != Some(asked) {
-            self.before = std::mem::replace(&mut self.last, IdsSeen { asked: Some(asked), applied });
-        }
-        &self.before
-    }
 }
 
 /// How the questions for log ends went since the last look.
@@ -315,19 +296,6 @@ impl Poller {
         }
     }
 
-    fn ask_ids(&mut self) {
-        if self.pending.values().any(|pending| pending.kind == Question::Ids) {
-            return;
-        }
-        let sent = (self.store.clock.ticks(), self.store.clock.now());
-        for topics in self.plan.topics.chunks(ID_CHUNK) {
-            self.next_number += 1;
-            let topics: Vec<&CStr> = topics.iter().map(|topic| &**topic).collect();
-            self.admin.topic_ids(self.next_number, &topics, self.settings.request_timeout);
-            self.pending.insert(self.next_number, Pending { kind: Question::Ids, leader: -1, sent });
-        }
-    }
-
     /// Takes the answers that are there, waiting a tick for the first, and a little for others: what is known of all
     /// partitions is copied for each change.
     fn take_answers(&mut self) {
@@ -414,22 +382,6 @@ impl Poller {
                 Some(Answer { slot: partition.slot, result })
             })
             .collect()
-    }
-
-    fn take_ids(&mut self, reply: Reply, asked: Ticks) {
-        let Ok(ReplyContent::TopicIds(ids)) = reply.content else {
-            self.due.ids = now() + ID_INTERVAL_FAILING;
-            return;
-        };
-        let ids: HashMap<Name, Uuid> = ids
-            .into_iter()
-            .filter_map(|(topic, id)| Some((self.store.names().intern(&topic), Uuid(id).known()?)))
-            .collect();
-        let before = self.ids.answered(asked, self.cluster.applied());
-        if self.cluster.ends.set_ids(&ids, before, self.store.clock.ticks()) {
-            let now = now();
-            (self.due.high, self.due.low) = (now, now);
-        }
     }
 
     /// A round without a single answer means that the cluster cannot be reached.

@@ -1,9 +1,9 @@
 //! The status of groups, as the sampler and readers see it.
 
-use super::{super::*, KEY, Lab, lab};
+use super::*;
 use crate::{
-    facts::{group_fact, sorted_facts},
-    model::Uuid,
+    history::tests::{KEY, Lab, lab},
+    model::{Name, Uuid},
     store::ends::IdsSeen,
 };
 

@@ -1,0 +1,65 @@
+//! Topic ids: asking for them, and which answer another one is compared with.
+
+use std::{collections::BTreeMap, ffi::CStr, time::Duration};
+
+use hashbrown::HashMap;
+
+use super::{Pending, Poller, Question, Reply, ReplyContent, now};
+use crate::{
+    clock::Ticks,
+    model::{Name, Uuid},
+    store::ends::IdsSeen,
+};
+
+/// Topics of a question for ids.
+const ID_CHUNK: usize = 1000;
+/// How soon topic ids are asked for after failures (no such request on old brokers).
+const ID_INTERVAL_FAILING: Duration = Duration::from_secs(300);
+
+/// The last two rounds of questions for topic ids that were answered. A round may have several answers.
+#[derive(Debug, Default)]
+pub(super) struct IdRounds {
+    before: IdsSeen,
+    last: IdsSeen,
+}
+
+impl IdRounds {
+    /// Notes an answer to a question sent at `asked`. Returns the round before that question.
+    pub(super) fn answered(&mut self, asked: Ticks, applied: BTreeMap<i32, i64>) -> &IdsSeen {
+        if self.last.asked != Some(asked) {
+            self.before = std::mem::replace(&mut self.last, IdsSeen { asked: Some(asked), applied });
+        }
+        &self.before
+    }
+}
+
+impl Poller {
+    pub(super) fn ask_ids(&mut self) {
+        if self.pending.values().any(|pending| pending.kind == Question::Ids) {
+            return;
+        }
+        let sent = (self.store.clock.ticks(), self.store.clock.now());
+        for topics in self.plan.topics.chunks(ID_CHUNK) {
+            self.next_number += 1;
+            let topics: Vec<&CStr> = topics.iter().map(|topic| &**topic).collect();
+            self.admin.topic_ids(self.next_number, &topics, self.settings.request_timeout);
+            self.pending.insert(self.next_number, Pending { kind: Question::Ids, leader: -1, sent });
+        }
+    }
+
+    pub(super) fn take_ids(&mut self, reply: Reply, asked: Ticks) {
+        let Ok(ReplyContent::TopicIds(ids)) = reply.content else {
+            self.due.ids = now() + ID_INTERVAL_FAILING;
+            return;
+        };
+        let ids: HashMap<Name, Uuid> = ids
+            .into_iter()
+            .filter_map(|(topic, id)| Some((self.store.names().intern(&topic), Uuid(id).known()?)))
+            .collect();
+        let before = self.ids.answered(asked, self.cluster.applied());
+        if self.cluster.ends.set_ids(&ids, before, self.store.clock.ticks()) {
+            let now = now();
+            (self.due.high, self.due.low) = (now, now);
+        }
+    }
+}
