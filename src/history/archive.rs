@@ -4,10 +4,10 @@
 //! milliseconds. A file holds rows for the keys that moved at its samples, and at the first sample of an hour for all, so
 //! that what a key was is told by its last row, at most an hour back; a row without committed_offset says that the key is
 //! gone. Rows are sorted by group, topic, partition and time. A file is there whole or not at all, and is never replaced.
-//! The files of an hour become one, and those of a day ([`compact`]); a row that several files hold is one row.
+//! The files of an hour become one, and those of a day (`compact`); a row that several files hold is one row.
 //!
-//! Names of files are claims: a file counts once its content agrees with its name ([`inspect`]), and nothing is deleted
-//! unless it, and the file that replaces it, was read to its end just before ([`tidy`]). A file that cannot be read is
+//! Names of files are claims: a file counts once its content agrees with its name (`inspect`), and nothing is deleted
+//! unless it, and the file that replaces it, was read to its end just before (`tidy`). A file that cannot be read is
 //! named in the status, and left alone.
 //!
 //! All of it runs on a thread of its own. Whatever fails is noted, and history is what suffers, nothing else.
