@@ -11,7 +11,7 @@ use axum::{
     Router,
     body::to_bytes,
     extract::{Request, State},
-    http::header::AUTHORIZATION,
+    http::{Version, header::AUTHORIZATION},
     middleware::{Next, from_fn_with_state},
     response::Response,
 };
@@ -172,12 +172,14 @@ async fn check_origin(State(guard): State<Arc<Guard>>, request: Request, next: N
 
 /// Answers a request with an error, in the protocol of the request.
 async fn refuse(request: Request, error: &Error) -> Response {
-    if let Some(refused) = rpc::problem(request.headers(), error) {
-        return refused;
+    let refused = rpc::problem(request.headers(), error);
+    // A call over HTTP/2 may send without end, and its refusal leaves the connection open.
+    if refused.is_none() || request.version() != Version::HTTP_2 {
+        // Over HTTP/1 a connection with an unread body is closed, which may take the answer with it (RFC 9112 §9.6), or
+        // meet the next request of a client that keeps its connections.
+        let _ = timeout(DRAINED_FOR, to_bytes(request.into_body(), DRAINED_BYTES)).await;
     }
-    // What is still on its way when the connection closes would take the answer with it (RFC 9112 §9.6).
-    let _ = timeout(DRAINED_FOR, to_bytes(request.into_body(), DRAINED_BYTES)).await;
-    web::problem(error)
+    refused.unwrap_or_else(|| web::problem(error))
 }
 
 fn refusal(what: &str) -> Error {

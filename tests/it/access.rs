@@ -4,6 +4,8 @@ mod origin;
 mod tls;
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 
 use arrow_flight::sql::client::FlightSqlServiceClient;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -190,6 +192,28 @@ fn a_browsers_call_is_refused_in_its_own_protocol() {
     }
     let answer = Answer::read(call.send(&[0_u8; 5][..]).unwrap());
     assert!(answer.body.len() > 5 && String::from_utf8_lossy(&answer.body).contains("grpc-status:0"), "{answer:?}");
+}
+
+#[test]
+fn a_refused_call_leaves_its_connection_open_for_the_next() {
+    let (lab, _dir) = guarded();
+    let mut connection = TcpStream::connect(lab.url("").trim_start_matches("http://")).unwrap();
+    connection.set_read_timeout(Some(LIMIT)).unwrap();
+    let head = "POST /offsetd.v1.OffsetService/GetStatus HTTP/1.1\r\nhost: localhost\r\n\
+                content-type: application/grpc-web+proto\r\nx-grpc-web: 1\r\ncontent-length: 5\r\n\r\n";
+    for _ in 0..20 {
+        // The body comes after the server could have refused.
+        connection.write_all(head.as_bytes()).unwrap();
+        connection.write_all(&[0; 5]).unwrap();
+        let mut answer = vec![];
+        while !answer.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            connection.read_exact(&mut byte).unwrap();
+            answer.extend(byte);
+        }
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.contains("grpc-status: 16") && answer.contains("content-length: 0"), "{answer}");
+    }
 }
 
 #[test]
