@@ -114,7 +114,8 @@ fn known(offset: i64) -> Option<i64> {
     (offset >= 0).then_some(offset)
 }
 
-/// Nobody may answer or is there to answer, or the last answer is too old to count while it keeps failing.
+/// Returns whether the log end is unknown: the client may not ask, there is no leader, or the last answer is too old and
+/// requests keep failing.
 fn is_lost(value: &EndValue, now: Ticks) -> bool {
     match value.error {
         None => false,

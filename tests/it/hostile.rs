@@ -26,7 +26,7 @@ const THREADS: usize = 2;
 /// What a statement may take that may cost as much as it likes.
 const SHORT: Duration = Duration::from_secs(3);
 
-/// Rejects every pair: it computes for as long as it may and gives way to nobody.
+/// A join that rejects every pair: it computes until it is stopped, and never yields.
 const ENDLESS: &str = "SELECT count(*) FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 50) d \
                        WHERE a.position + b.position + c.position + d.position < 0";
 
@@ -347,7 +347,7 @@ impl<'a> Asked<'a> {
         })
     }
 
-    /// All threads answer at once: each but one is held by a statement that gives way to nobody, and what comes then can
+    /// All threads answer at once: each but one is held by a statement that never yields, and the next one can
     /// only be answered by the last. That statement is planned anew each time, and so not answered by another thread.
     fn all_threads_answer(&self, after: &str) {
         let answered = self.runtime.block_on(async {

@@ -137,7 +137,7 @@ fn a_request_of_another_origin_is_refused_unless_it_is_allowed() {
     let error = guard.refusal(&request("POST", "/v1/sql", &[("host", OWN), ("origin", "http://evil.example")]));
     let error = error.unwrap().to_string();
     assert!(error.contains("http://evil.example") && error.contains("server.http.allowed_origins"), "{error}");
-    assert_eq!(sql(&guard, &[("origin", "http://127.0.0.1:8088")]), 403, "nobody said that this is the own one");
+    assert_eq!(sql(&guard, &[("origin", "http://127.0.0.1:8088")]), 403, "the request names no host to compare with");
     assert_eq!(sql(&guard, &[("host", "web1"), ("origin", "http://web1")]), 200, "the default port");
     assert_eq!(sql(&guard, &[("host", "[::1]:80"), ("origin", "http://[::1]")]), 200);
     let encrypted = Guard { encrypts: true, ..guard };

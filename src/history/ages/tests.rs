@@ -198,7 +198,7 @@ fn the_store_tells_no_age_across_a_step_of_the_clock() {
     };
     let steady = [(-9, 100), (-8, 200), (-7, 300), (-6, 400), (-5, 500)];
     assert_eq!(told(&steady), [0.0, 60.0, 120.0, 180.0, 240.0].map(Some));
-    // An hour ahead after three samples: nobody knows, rather than an hour too much.
+    // The clock is an hour ahead after three samples: unknown is better than an hour too much.
     let ahead = [(-69, 100), (-68, 200), (-67, 300), (-6, 400), (-5, 500)];
     assert_eq!(told(&ahead), [Some(0.0), Some(60.0), Some(120.0), None, None]);
     // What was passed after the step is known.

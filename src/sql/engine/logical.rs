@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(counted.unwrap(), 1000);
         assert_eq!(at_once(async { futures::future::join_all((0..100).map(async |n| n)).await.len() }).unwrap(), 100);
         let (_held, taken) = tokio::sync::oneshot::channel::<()>();
-        assert!(matches!(at_once(taken), Err(SqlError::Internal(_))), "nobody wakes it");
+        assert!(matches!(at_once(taken), Err(SqlError::Internal(_))), "the future is never woken");
     }
 
     #[tokio::test]

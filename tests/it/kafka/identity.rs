@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::broker::{Broker, CLUSTER_ID, Release};
 use super::compare::equal_at_rest;
@@ -77,20 +78,24 @@ fn wait_groups(server: &Server, groups: &[String]) {
     wait_for("the groups of the cluster that answers now", LIMIT, || is(server, shown, Value::from(expected.clone())));
 }
 
-#[test]
-fn another_cluster_at_the_same_address_takes_the_place_of_the_one_before_without_a_mixture() {
-    let release = Release::of("4.1");
-    let mut broker = Broker::started(release);
+/// A broker of 4.1 with the groups g0 to g9, whose leader epochs have risen above those of a new cluster, and a server that
+/// has loaded it.
+fn first_cluster() -> (Broker, Driver, (TempDir, Server)) {
+    let mut broker = Broker::started(Release::of("4.1"));
     let mut driver = Driver::of(&broker);
-    let old = names("g", 10);
-    fill(&mut driver, &old, 10);
-    // Leader epochs rise: those of the cluster that follows begin below.
+    fill(&mut driver, &names("g", 10), 10);
     for _ in 0..2 {
         broker.stop();
         broker.start();
     }
-    let (_config, mut server) = serve(&format!("{OFTEN}{}", cluster(&broker)));
+    let (config, mut server) = serve(&format!("{OFTEN}{}", cluster(&broker)));
     server.wait_ready();
+    (broker, driver, (config, server))
+}
+
+#[test]
+fn another_cluster_at_the_same_address_takes_the_place_of_the_one_before_without_a_mixture() {
+    let (mut broker, mut driver, (_config, server)) = first_cluster();
     equal_at_rest("Kafka 4.1, the first cluster", &mut driver, &server);
     driver.alter("g0", "orders", 1, 4, "live");
     let kept = "SELECT count(*) > 0 AS some FROM history WHERE group_id = 'g0'";
@@ -133,17 +138,7 @@ fn another_cluster_at_the_same_address_takes_the_place_of_the_one_before_without
 
 #[test]
 fn a_cluster_that_was_wiped_and_keeps_its_id_is_read_anew() {
-    let release = Release::of("4.1");
-    let mut broker = Broker::started(release);
-    let mut driver = Driver::of(&broker);
-    let old = names("g", 10);
-    fill(&mut driver, &old, 10);
-    for _ in 0..2 {
-        broker.stop();
-        broker.start();
-    }
-    let (_config, mut server) = serve(&format!("{OFTEN}{}", cluster(&broker)));
-    server.wait_ready();
+    let (mut broker, mut driver, (_config, server)) = first_cluster();
     equal_at_rest("Kafka 4.1, before", &mut driver, &server);
     drop(driver);
     broker.stop();
