@@ -205,14 +205,6 @@ fn names<V: datafusion::sql::sqlparser::ast::Visit>(node: &V) -> Vec<String> {
     names
 }
 
-/// Relations of a query; `of` says how many a name that is none of WITH stands for.
-pub(super) fn relations(statement: &ParsedStatement, of: &dyn Fn(&str) -> usize) -> usize {
-    match statement {
-        ParsedStatement::Statement(statement) => weigh(statement, of),
-        _ => 1,
-    }
-}
-
 /// Relations of a statement once each name stands for its copy; not less than there will be.
 fn weigh(statement: &SqlStatement, of: &dyn Fn(&str) -> usize) -> usize {
     fn weight<'a>(
