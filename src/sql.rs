@@ -7,22 +7,14 @@
 //! DataFusion cannot know what the store knows: scans, counts, and groups by name.
 
 mod arithmetic;
-mod charge;
-mod check;
 mod count;
 mod engine;
 mod error;
 mod grouping;
-mod guard;
-mod marks;
-mod memory;
-mod spelling;
+mod limits;
 mod places;
-mod planning;
-mod reading;
 mod scan;
 mod session;
-mod stop;
 mod sums;
 mod table;
 mod tables;

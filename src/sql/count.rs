@@ -30,7 +30,7 @@ use datafusion::{
 };
 use futures::stream;
 
-use super::{error::SqlError, reading::Reading, scan::LiveScanExec};
+use super::{error::SqlError, limits::Reading, scan::LiveScanExec};
 
 /// Puts [`CountExec`] where a scan is only counted.
 #[derive(Debug)]

@@ -20,8 +20,12 @@ use tokio::{
 };
 
 use super::{
-    check, error::SqlError, memory::QueryPool, output, reading::Reading, session::Sessions, stop::Stop,
-    table::AnyTable, tables,
+    error::SqlError,
+    limits::{Reading, Stop, memory::QueryPool},
+    output,
+    session::Sessions,
+    table::AnyTable,
+    tables,
 };
 use crate::{
     config, freshness,

@@ -24,8 +24,8 @@ use datafusion::{
 };
 
 use super::{
+    limits::Reading,
     places::{self, Place},
-    reading::Reading,
     table::{AnyTable, BATCH_ROWS, By, Filter, Question, Selection},
     wanted::Wanted,
 };

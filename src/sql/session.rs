@@ -30,9 +30,7 @@ use parking_lot::Mutex;
 use super::{
     functions,
     grouping::Grouping,
-    guard::Stoppable,
-    planning,
-    reading::Reading,
+    limits::{Reading, Stoppable, planning},
     scan::LiveTable,
     table::AnyTable,
     views::{self, View},

@@ -23,7 +23,7 @@ use datafusion::{
 };
 use futures::FutureExt as _;
 
-use super::{check, session, table::COMMENT, tables};
+use super::{limits::statement, session, table::COMMENT, tables};
 
 mod active_consumers;
 mod consumers;
@@ -129,7 +129,7 @@ impl View {
         }
         let statement = definition.parse(&state)?;
         let of_view = |name: &str| before.iter().find(|view| view.name() == name);
-        let relations = check::relations(&statement, &|name| of_view(name).map_or(1, |view| view.relations));
+        let relations = statement::relations(&statement, &|name| of_view(name).map_or(1, |view| view.relations));
         let named = state.resolve_table_references(&statement)?;
         let mut reads: BTreeSet<String> = named.iter().map(|name| name.table().to_owned()).collect();
         let behind = named.iter().filter_map(|name| of_view(name.table())).flat_map(|view| view.reads.iter().cloned());

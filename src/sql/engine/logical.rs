@@ -18,7 +18,11 @@ use datafusion::{
 use tokio::task::unconstrained;
 
 use super::{
-    super::{check, session::Functions, spelling, views},
+    super::{
+        limits::{spelling, statement},
+        session::Functions,
+        views,
+    },
     Cut, Plan, Shared, SqlError, Statement, describe, sort,
 };
 
@@ -47,7 +51,7 @@ impl Shared {
         let session = self.sessions.planning(cut).map_err(sort)?;
         let sql = spelling::plain(sql)?;
         let parsed = session.sql_to_statement(&sql, &Dialect::Generic).map_err(sort)?;
-        check::parsed(&parsed, &self.settings)?;
+        statement::parsed(&parsed, &self.settings)?;
         let names = session.resolve_table_references(&parsed).map_err(sort)?;
         let lists_functions = names.iter().any(|name| name.schema() == Some(INFORMATION_SCHEMA));
         let functions = if lists_functions { Functions::of(&session) } else { Functions::default() };
@@ -59,7 +63,7 @@ impl Shared {
         let plan = at_once(session.statement_to_plan(parsed))?.map_err(sort)?;
         let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         options.verify_plan(&plan).map_err(sort)?;
-        check::plan(&plan, &self.settings).map_err(sort)?;
+        statement::plan(&plan, &self.settings).map_err(sort)?;
         Ok(Logical { plan, session, reads_data, functions })
     }
 

@@ -13,7 +13,7 @@ use std::{
 
 use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle, time::timeout_at};
 
-use super::{Engine, Ready, Shared, SqlError, Statement, Stop, check, plans::Kept};
+use super::{Engine, Ready, Shared, SqlError, Statement, Stop, limits::statement, plans::Kept};
 use crate::store::threads;
 
 /// Work under way. Dropping it ends it.
@@ -90,7 +90,7 @@ impl Engine {
         let kept = self.shared.plans.find(statement);
         // Here and not on the engine's threads, which may all be busy. What was planned has been checked.
         if kept.is_none() {
-            check::tokens(&statement.sql, &self.shared.settings)?;
+            statement::tokens(&statement.sql, &self.shared.settings)?;
         }
         let place = self.shared.place()?;
         let ready = self.shared.ready_now(statement, &stop);

@@ -19,7 +19,10 @@ use datafusion::{
     physical_plan::ExecutionPlan,
 };
 
-use super::{arithmetic::CheckedArithmetic, count::Counting, stop::Stop};
+use super::{
+    super::{arithmetic::CheckedArithmetic, count::Counting},
+    Stop,
+};
 
 type Logical = dyn OptimizerRule + Send + Sync;
 type Analyzing = dyn AnalyzerRule + Send + Sync;
@@ -27,7 +30,7 @@ type Physical = dyn PhysicalOptimizerRule + Send + Sync;
 
 /// DataFusion's own rules, which end with the statement; before the physical ones, the one that counts. After the analysis,
 /// which tells the types, the one that checks arithmetic.
-pub(super) fn rules(builder: SessionStateBuilder) -> SessionStateBuilder {
+pub(crate) fn rules(builder: SessionStateBuilder) -> SessionStateBuilder {
     let checked: Arc<Analyzing> = Arc::new(ApplyFunctionRewrites::new(vec![Arc::new(CheckedArithmetic)]));
     let analysis = Analyzer::new().rules.into_iter().chain(iter::once(checked));
     let physical = iter::once(Arc::new(Counting) as Arc<Physical>).chain(PhysicalOptimizer::new().rules);
