@@ -6,20 +6,12 @@
 //! the store ([`scan`]); guards that end a plan in time stand between DataFusion's own steps.
 
 mod arithmetic;
-mod charge;
-mod check;
 mod engine;
 mod error;
-mod guard;
-mod marks;
-mod memory;
-mod spelling;
+mod limits;
 mod places;
-mod planning;
-mod reading;
 mod scan;
 mod session;
-mod stop;
 mod sums;
 mod table;
 mod tables;

@@ -20,7 +20,10 @@ use tokio::{
 };
 
 use super::{
-    check, error::SqlError, output, session::Sessions, stop::Stop,
+    error::SqlError,
+    limits::{self, Stop},
+    output,
+    session::Sessions,
 };
 use crate::{
     config, freshness,

@@ -23,8 +23,9 @@ use datafusion::{
 };
 
 use super::{
+    limits::Reading,
+    limits::Reading,
     places::{self, Place},
-    reading::Reading,
     table::{AnyTable, BATCH_ROWS, By, Question},
     wanted::Wanted,
 };

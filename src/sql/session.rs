@@ -20,9 +20,7 @@ use datafusion::{
 
 use super::{
     functions,
-    guard::Stoppable,
-    planning,
-    reading::Reading,
+    limits::{Reading, Stoppable, planning},
     scan::LiveTable,
     tables,
     views::{self, View},

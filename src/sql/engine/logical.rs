@@ -17,7 +17,10 @@ use datafusion::{
 use tokio::task::unconstrained;
 
 use super::{
-    super::{check, memory::QueryPool, reading::Reading, scan::reads_data, spelling},
+    super::{
+        limits::{Reading, memory::QueryPool, spelling, statement as check},
+        scan::reads_data,
+    },
     Cut, Plan, Shared, SqlError, Statement, Stop, describe, sort,
 };
 

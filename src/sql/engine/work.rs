@@ -13,7 +13,7 @@ use std::{
 
 use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle, time::timeout_at};
 
-use super::{Engine, Shared, SqlError, Statement, Stop, check};
+use super::{Engine, Shared, SqlError, Statement, Stop, limits::statement as check};
 use crate::store::threads;
 
 /// Work under way. Dropping it ends it.

@@ -19,7 +19,7 @@ use datafusion::{
     physical_plan::ExecutionPlan,
 };
 
-use super::{arithmetic::CheckedArithmetic, stop::Stop};
+use super::{super::arithmetic::CheckedArithmetic, Stop};
 
 type Logical = dyn OptimizerRule + Send + Sync;
 type Analyzing = dyn AnalyzerRule + Send + Sync;
@@ -27,7 +27,7 @@ type Physical = dyn PhysicalOptimizerRule + Send + Sync;
 
 /// DataFusion's own rules, which end with the statement. After the analysis, which tells the types, the one that checks
 /// arithmetic.
-pub(super) fn rules(builder: SessionStateBuilder) -> SessionStateBuilder {
+pub(crate) fn rules(builder: SessionStateBuilder) -> SessionStateBuilder {
     let checked: Arc<Analyzing> = Arc::new(ApplyFunctionRewrites::new(vec![Arc::new(CheckedArithmetic)]));
     let analysis = Analyzer::new().rules.into_iter().chain(iter::once(checked));
     builder
