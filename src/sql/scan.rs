@@ -25,7 +25,7 @@ use datafusion::{
 
 use super::{
     places::{self, Place},
-    reading::Reading,
+    reading::{Memory, Reading},
     table::{AnyTable, BATCH_ROWS, By, Filter, Question, Selection},
     wanted::Wanted,
 };
@@ -283,10 +283,11 @@ impl ExecutionPlan for LiveScanExec {
         let places = self.places_of(partition, &reading.cut);
         let rows = if table.by() == By::Offset { BATCH_ROWS } else { usize::MAX };
         // A batch is made when it is asked for, and what was read for the one before is gone by then.
+        let memory = Memory::of(&context);
         let batches = stream! {
             let Reading { cut, stop } = &*reading;
             let units = places::read(cut, &places, &question.wanted, rows);
-            for batch in table.batches(units, &question, &stop.patience()) {
+            for batch in table.batches(units, &question, &stop.patience().with_budget(memory)) {
                 match stop.check().and(batch) {
                     Ok(batch) if batch.num_rows() == 0 => {}
                     batch => yield batch,
