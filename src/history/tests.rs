@@ -18,6 +18,7 @@ use crate::{
 };
 
 mod another_cluster;
+mod memory;
 
 pub(crate) struct Lab {
     pub(crate) clock: Clock,
