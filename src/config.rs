@@ -29,7 +29,7 @@ mod settings;
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use kafka::Properties;
 pub use resolve::EffectiveValue;
-pub use settings::{Audit, Auth, Cluster, History, Http, Lag, NameFilter, Server, Sql, Tls, Transactions};
+pub use settings::{Audit, Auth, Cluster, History, Http, Lag, Limits, NameFilter, Server, Sql, Tls, Transactions};
 pub use sources::{CheckProperty, Flags, NotAProperty, Property, Sources};
 
 use error::{Key, Problem, quoted};

@@ -24,6 +24,21 @@ section! {
         pub watch_queue: usize = Positive("4096"), "seconds of a busy log partition; less than 1 MiB for each";
         /// Watches at a time.
         pub max_watches: usize = Positive("1000"), "each watch looks at every change";
+        /// Bytes of messages that are ready for one watch and not read yet.
+        pub watch_bytes: usize = Bytes("64KiB"), "a few hundred changes; 1,000 watches that do not read keep less than 256 MiB";
+        /// GetOffset, GetConsumer and GetActiveConsumer calls that run at a time.
+        pub concurrent_pages: usize = Positive("2"), "each keeps a core busy, and most are done within milliseconds";
+        /// GetHistory calls that run at a time.
+        pub concurrent_histories: usize = Positive("4"), "they may wait for the store of samples";
+        /// Scrapes of /metrics that run at a time.
+        pub concurrent_scrapes: usize = Positive("2"), "each keeps a core busy; Prometheus sends one each 15 s or so";
+        /// Calls of each of these kinds that wait for their turn. When there are more, the client with the most waits in vain.
+        pub call_queue: usize = Count("1000"), "a waiting call takes a few KiB";
+        /// Time that each of these calls may take.
+        pub call_timeout: Duration = Time("60s"), "callers give up earlier";
+        /// Time that a client may read nothing while data is kept for it that has changed since: the current entries of a
+        /// watch, or a scrape.
+        pub stall_timeout: Duration = Time("60s"), "a client that works reads some every second";
         /// Time after which a cluster that fails no longer holds back readiness, unless it is `required`.
         pub ready_after: Duration = Time("30s"), "one dead cluster must not keep nine healthy ones out of service";
         /// Commits that the SQL table `commits` remembers.
@@ -36,6 +51,8 @@ section! {
         pub tls: Tls,
         /// Requests of browsers.
         pub http: Http,
+        /// Limits on connections.
+        pub limits: Limits,
     }
 }
 
@@ -72,6 +89,40 @@ section! {
         /// under .localhost, .local, .internal and .svc. Requests to other names get 421. Not checked where tokens are
         /// required, and over HTTP/2 without TLS.
         pub allowed_hosts: Vec<String> = Hosts(""), "a page could point its own name at this server and read the responses";
+    }
+}
+
+section! {
+    /// `[server.limits]`: limits on connections and on the requests that they carry.
+    #[derive(Clone, Debug, Default)]
+    pub struct Limits {
+        /// Connections at a time. One more closes the oldest idle connection; if none is idle, it is closed itself.
+        pub max_connections: usize = Positive("2000"), "an idle connection takes 25 KiB, and clients share one for all their calls";
+        /// Connections of one client address (of an IPv6 address: of its /64 network) at a time, as max_connections.
+        pub max_connections_per_address: usize = Positive("1000"), "one address leaves half of the connections to others";
+        /// File descriptors that connections leave free. Below it, a new connection closes the oldest idle one.
+        pub reserved_descriptors: usize = Count("64"), "connections to brokers, files of history, tokens and certificates need some";
+        /// Time from the connection, or from the first byte of a later request, to the end of the request's header. A
+        /// TLS handshake and the preface of HTTP/2 count.
+        pub header_timeout: Duration = Time("10s"), "a header is one packet; slow networks need a few round trips";
+        /// Bytes of a request's header. At least 8KiB.
+        pub max_header_bytes: usize = Bytes("32KiB"), "tokens are short, and cookies of other servers fit";
+        /// Time that the body of a request may take; of a gRPC call, the time between two parts of it.
+        pub body_timeout: Duration = Time("30s"), "4 MiB at 1 Mbit/s";
+        /// Time that a connection may be without a request.
+        pub idle_timeout: Duration = Time("2min"), "longer than the usual scrape interval of Prometheus";
+        /// Time in which a client must take the next part of a response. Then the response ends.
+        pub write_timeout: Duration = Time("60s"), "memory is kept for what is not read";
+        /// HTTP/2 streams of a connection at a time.
+        pub http2_max_streams: usize = Positive("100"), "the least that RFC 9113 recommends";
+        /// HTTP/2 streams of a connection that the client may cancel in a second. One more closes the connection.
+        pub http2_max_resets: usize = Positive("100"), "clients cancel a few calls; an attack cancels thousands";
+        /// Time between two pings of an HTTP/2 connection.
+        pub http2_ping_interval: Duration = Time("30s"), "finds clients that are gone while a Watch sends nothing";
+        /// Time in which a ping must be answered.
+        pub http2_ping_timeout: Duration = Time("20s"), "as in gRPC";
+        /// TLS handshakes at a time; one client address takes at most half of them.
+        pub max_handshakes: usize = Positive("256"), "a handshake takes a millisecond of CPU; more at a time make all of them slow";
     }
 }
 
@@ -134,8 +185,8 @@ section! {
         /// Time that a reader may take no rows for while a statement has some. It reads an old state meanwhile, which
         /// must be kept for it.
         pub stall_timeout: Duration = Time("60s"), "a reader that works takes some every second";
-        /// Memory of what has changed since, and is kept for statements under way that still read it. Beyond it the
-        /// one that has read for the longest is ended. Pages and watches keep some too, for as long as one takes.
+        /// Memory of data that was replaced and is retained for statements, calls, scrapes and watches that still read it.
+        /// Beyond it, the one that retains the most is ended.
         pub max_held_bytes: usize = Bytes("256MiB"), "all of 3 million committed offsets, changed under one statement";
         /// Length of a statement.
         pub max_statement_bytes: usize = Bytes("64KiB"), "people write less, and parsing costs before anything can be checked";
@@ -167,7 +218,9 @@ section! {
         pub concurrency: usize = Positive("4"), "more are slower together than one after the other";
         /// Statements that wait for their turn; one more is refused.
         pub queue: usize = Count("64"), "a dashboard with many panels asks all at once";
-        /// Threads that plan and run statements. 0: as many as cores.
+        /// Bytes of an answer that are ready and not read yet.
+        pub max_unread_bytes: usize = Bytes("4MiB"), "two batches of usual rows; the statement waits for its client then, and others run";
+        /// Threads of each statement or call that runs. 0: as many as cores, at most target_partitions.
         pub threads: usize = Count("0"), "they take what is idle: those that read Kafka and answer point queries and probes go first";
         /// Parts that a scan is split into.
         pub target_partitions: usize = Positive("2"), "statements are short: splitting finer costs more than it gains";
