@@ -8,7 +8,7 @@ use super::super::{
 };
 use crate::{
     facts::{Deriver, Fact},
-    history::starts::StartRates,
+    history::tracks::StartRates,
     store::ends::to_f64,
 };
 
