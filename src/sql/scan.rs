@@ -27,7 +27,7 @@ use datafusion::{
 
 use super::{
     error::SqlError,
-    limits::Reading,
+    limits::{Memory, Reading},
     places::{self, Place},
     table::{AnyTable, BATCH_ROWS, By, Question},
     wanted::Wanted,
@@ -254,11 +254,12 @@ impl ExecutionPlan for LiveScanExec {
         let (table, question, found) = (Arc::clone(&self.table), Arc::clone(&self.question), Arc::clone(&self.found));
         let rows = if table.by() == By::Offset { BATCH_ROWS } else { usize::MAX };
         // A batch is made when it is asked for, and what was read for the one before is gone by then.
+        let memory = Memory::of(&context);
         let batches = stream! {
             let Reading { cut, stop } = &*reading;
             let places = found.partitions.get(partition).map_or(&[][..], Vec::as_slice);
             let units = places::read(cut, places, &question.wanted, rows);
-            for batch in table.batches(units, &question, &stop.patience()) {
+            for batch in table.batches(units, &question, &stop.patience().with_budget(memory)) {
                 match stop.check().and(batch) {
                     Ok(batch) if batch.num_rows() == 0 => {}
                     batch => yield batch,
