@@ -6,8 +6,10 @@
 //! the store ([`scan`]); guards that end a plan in time stand between DataFusion's own steps.
 
 mod arithmetic;
+mod catalog;
 mod engine;
 mod error;
+mod language;
 mod limits;
 mod places;
 mod plan;
@@ -25,6 +27,6 @@ pub mod output;
 pub use datafusion::common::ScalarValue;
 pub use engine::{Answer, Description, Engine, Statement, Stats};
 pub use error::SqlError;
-pub use session::{CATALOG, SCHEMA};
+pub use language::{CATALOG, SCHEMA};
 pub use table::COMMENT;
 pub use tables::TableDescription;

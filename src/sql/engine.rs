@@ -16,11 +16,12 @@ use tokio::{
 };
 
 use super::{
+    catalog,
     error::SqlError,
     limits::{Reading, Stop, memory::QueryPool},
     output, plan, scan,
     session::Sessions,
-    tables::{self, TableDescription},
+    tables::TableDescription,
 };
 use crate::{
     config, freshness,
@@ -124,7 +125,7 @@ impl Engine {
     /// All tables and views, by name, with their columns as a query gives them.
     #[must_use]
     pub fn tables(&self) -> Vec<TableDescription> {
-        let described = tables::described().into_iter();
+        let described = catalog::described().into_iter();
         described.map(|table| TableDescription { schema: output::wire_schema(&table.schema), ..table }).collect()
     }
 

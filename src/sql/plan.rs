@@ -27,6 +27,7 @@ use datafusion::{
 use tokio::task::unconstrained;
 
 use super::{
+    catalog,
     error::SqlError,
     limits::{spelling, statement as limits},
     output,
@@ -42,7 +43,7 @@ const MAX_PARAMETERS: usize = 1024;
 /// It is wrong, more than a query, or over a limit.
 pub(super) fn logical(session: &SessionState, sql: &str, settings: &config::Sql) -> Result<LogicalPlan, SqlError> {
     let parsed = parse(session, &spelling::plain(sql)?)?;
-    limits::parsed(&parsed, settings)?;
+    limits::parsed(&parsed, settings, &catalog::relations)?;
     let plan = at_once(session.statement_to_plan(parsed))?.map_err(|error| SqlError::planning(&error))?;
     let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     options.verify_plan(&plan).map_err(|_| SqlError::NotReadOnly("the statement is refused".to_owned()))?;

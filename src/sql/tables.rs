@@ -1,12 +1,11 @@
 //! The tables, one a file.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::SchemaRef;
 
 use super::{
     table::{AnyTable, By, Columns, Flow, Table, Typed, Unit},
-    views,
     wanted::Wanted,
 };
 use crate::store::{cut::GroupCut, group::Entry};
@@ -63,15 +62,13 @@ pub struct TableDescription {
     pub is_view: bool,
 }
 
-/// All tables and views, by name.
-pub(super) fn described() -> Vec<TableDescription> {
-    let table = |table: Arc<dyn AnyTable>| (table.name(), table.comment(), table.schema(), false);
-    let view = |view: &views::View| (view.name(), view.comment(), view.schema(), true);
-    let all = all().into_iter().map(table).chain(views::all().iter().map(view));
-    let all = all.map(|(name, comment, schema, is_view)| TableDescription { name, comment, schema, is_view });
-    let mut all: Vec<_> = all.collect();
-    all.sort_by_key(|table| table.name);
-    all
+/// All tables and views, by name, for the table that lists their columns; the catalog tells them, which is made of these
+/// tables.
+static DESCRIBED: OnceLock<Vec<TableDescription>> = OnceLock::new();
+
+/// Takes the descriptions of all tables and views, if they are not known.
+pub(super) fn describe(all: impl FnOnce() -> Vec<TableDescription>) {
+    DESCRIBED.get_or_init(all);
 }
 
 /// Gives the committed offsets of a unit that are wanted, with their positions in the group; ordered by

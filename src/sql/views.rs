@@ -1,10 +1,7 @@
 //! Views: statements that have a name, and a comment for each column. Each is planned once, over the tables and the views
 //! before it; a statement that reads it takes its plan over.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, LazyLock},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::datatypes::SchemaRef;
 use datafusion::{
@@ -15,19 +12,21 @@ use datafusion::{
 };
 use futures::FutureExt as _;
 
-use super::{session, table::COMMENT};
+use super::table::COMMENT;
 
 mod definitions;
 
+pub(super) use definitions::ALL as DEFINITIONS;
+
 /// What is written down of a view.
 #[derive(Debug)]
-struct Definition {
-    name: &'static str,
-    comment: &'static str,
+pub(super) struct Definition {
+    pub(super) name: &'static str,
+    pub(super) comment: &'static str,
     /// Reads tables, and the views before this one.
-    sql: &'static str,
+    pub(super) sql: &'static str,
     /// Its columns in order, and what they mean.
-    columns: &'static [(&'static str, &'static str)],
+    pub(super) columns: &'static [(&'static str, &'static str)],
 }
 
 /// A view.
@@ -37,26 +36,6 @@ pub(super) struct View {
     plan: LogicalPlan,
     /// Tables that its plan reads.
     relations: usize,
-}
-
-/// All views, each after those that it reads.
-pub(super) fn all() -> &'static [View] {
-    static VIEWS: LazyLock<Vec<View>> = LazyLock::new(|| {
-        let mut views = vec![];
-        for definition in definitions::ALL {
-            match View::new(definition, &views) {
-                Ok(view) => views.push(view),
-                Err(error) => tracing::error!(view = definition.name, %error, "a view is left out"),
-            }
-        }
-        views
-    });
-    &VIEWS
-}
-
-/// How many tables a name stands for.
-pub(super) fn relations(name: &str) -> usize {
-    all().iter().find(|view| view.definition.name == name).map_or(1, |view| view.relations)
 }
 
 impl Definition {
@@ -77,10 +56,13 @@ impl Definition {
 }
 
 impl View {
-    fn new(definition: &'static Definition, before: &[Self]) -> Result<Self> {
-        let state = session::of_views(before)?;
+    /// Plans a view in a session that has what it reads.
+    ///
+    /// # Errors
+    /// Its statement is wrong, or has other columns than those described.
+    pub(super) fn new(definition: &'static Definition, state: &SessionState) -> Result<Self> {
         // Nothing is waited for: there is nothing but memory.
-        let plan = definition.plan(&state).now_or_never();
+        let plan = definition.plan(state).now_or_never();
         let plan = plan.unwrap_or_else(|| Err(DataFusionError::Internal("planning waits".to_owned())))?;
         // The planner types a CASE or a UNION by its first branch; the analysis, by all.
         let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
@@ -108,10 +90,11 @@ impl View {
         &self.plan
     }
 
+    pub(super) fn relations(&self) -> usize {
+        self.relations
+    }
+
     pub(super) fn schema(&self) -> SchemaRef {
         Arc::clone(self.plan.schema().inner())
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -112,7 +112,13 @@ impl Wanted {
             }
         }
         let conditions = filters.iter().flat_map(split_conjunction);
-        wanted.only_places = conditions.clone().all(|condition| place(condition).is_some());
+        // The scan gives no other rows, so that nobody looks at such a condition again.
+        let is_known = |names: &Names| names.among.is_some();
+        wanted.only_places = conditions.clone().all(|condition| match place(condition) {
+            Some("cluster") => is_known(&wanted.clusters),
+            Some(_) => is_known(&wanted.groups),
+            None => false,
+        });
         for condition in conditions {
             if let Some((column, prefix)) = prefix(condition)
                 && let Some(names) = wanted.names(column)

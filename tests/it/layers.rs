@@ -1,7 +1,7 @@
 //! The structure that `src/lib.rs` promises, read from the sources.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -97,6 +97,77 @@ fn a_module_uses_only_those_above_it_in_the_map() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// The paths of all `use` declarations of a text, each as its segments.
+fn paths(text: &str) -> Vec<Vec<String>> {
+    fn tree(text: &str, before: &[String], found: &mut Vec<Vec<String>>) {
+        let (mut depth, mut start, mut parts) = (0, 0, vec![]);
+        for (at, character) in text.char_indices() {
+            match character {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                ',' if depth == 0 => {
+                    parts.push(&text[start..at]);
+                    start = at + 1;
+                }
+                _ => {}
+            }
+        }
+        parts.push(&text[start..]);
+        for part in parts.into_iter().map(str::trim).filter(|part| !part.is_empty()) {
+            let (head, group) = part.split_once('{').map_or((part, None), |(head, rest)| (head, Some(rest)));
+            let mut path = before.to_vec();
+            path.extend(head.split("::").map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned));
+            match group.and_then(|group| group.rsplit_once('}')) {
+                Some((group, _)) => tree(group, &path, found),
+                None => found.push(path),
+            }
+        }
+    }
+    let declaration = Regex::new(r"(?m)^(?:pub(?:\([a-z :]+\))? )?use ([^;]+);").unwrap();
+    let mut found = vec![];
+    declaration.captures_iter(text).for_each(|captures| tree(&captures[1], &[], &mut found));
+    found
+}
+
+/// Which modules right below a folder name which others.
+fn edges(folder: &str, sources: &[(PathBuf, String)]) -> BTreeMap<String, BTreeSet<String>> {
+    let mut edges: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (file, text) in sources {
+        let Ok(below) = file.strip_prefix(folder) else { continue };
+        let names: Vec<&str> = below.iter().map(|name| name.to_str().unwrap().trim_end_matches(".rs")).collect();
+        if names.contains(&"tests") {
+            continue;
+        }
+        let text = code(text);
+        let text = text.split("#[cfg(test)]").next().unwrap();
+        let own = edges.entry(names[0].to_owned()).or_default();
+        for path in paths(text) {
+            let up = path.iter().take_while(|name| *name == "super").count();
+            if up == names.len() && path.len() > up && path[up] != names[0] {
+                own.insert(path[up].clone());
+            }
+        }
+    }
+    let known: BTreeSet<String> = edges.keys().cloned().collect();
+    edges.values_mut().for_each(|named| named.retain(|name| known.contains(name)));
+    edges
+}
+
+#[test]
+fn modules_of_one_folder_do_not_import_each_other_in_a_circle() {
+    let sources = sources();
+    for folder in ["sql"] {
+        let mut edges = edges(folder, &sources);
+        assert!(edges.values().map(BTreeSet::len).sum::<usize>() > 10, "{folder}: {edges:?}");
+        // What imports nothing that is left is in no circle.
+        while let Some(leaf) = edges.iter().find(|(_, named)| named.is_empty()).map(|(name, _)| name.clone()) {
+            edges.remove(&leaf);
+            edges.values_mut().for_each(|named| drop(named.remove(&leaf)));
+        }
+        assert!(edges.is_empty(), "{folder}: in a circle, or behind one: {edges:?}");
+    }
+}
+
 #[test]
 fn libraries_stay_behind_the_modules_that_wrap_them() {
     let allowed: [(&str, &[&str]); 4] = [
@@ -134,4 +205,11 @@ fn the_parser_of_this_test_sees_nested_uses() {
     let text = "use crate::{a, b::{c, d}, e::F};\nlet x = crate::g::h();";
     let found: Vec<String> = uses(text).into_iter().collect();
     assert_eq!(found, ["a", "b", "e", "g"]);
+}
+
+#[test]
+fn paths_of_nested_uses_are_whole() {
+    let text = "use super::{super::{a::B, c}, d};\npub(super) use x::y;\nlet z = 1;";
+    let found: Vec<String> = paths(text).into_iter().map(|path| path.join("::")).collect();
+    assert_eq!(found, ["super::super::a::B", "super::super::c", "super::d", "x::y"]);
 }

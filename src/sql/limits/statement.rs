@@ -21,10 +21,7 @@ use datafusion::{
     },
 };
 
-use super::{
-    super::{error::SqlError, views},
-    subqueries,
-};
+use super::{super::error::SqlError, subqueries};
 use crate::config;
 
 fn limit(number: usize, max: usize, what: &str, setting: &'static str) -> Result<(), SqlError> {
@@ -108,16 +105,21 @@ fn kind(token: &Token, before: &Token) -> Kind {
     }
 }
 
-/// Refuses what is more than a query, and what grows too large once its common table expressions are copied in.
-pub(crate) fn parsed(statement: &ParsedStatement, settings: &config::Sql) -> Result<(), SqlError> {
+/// Refuses what is more than a query, and what grows too large once its common table expressions are copied in. `of` says
+/// how many tables a name stands for.
+pub(crate) fn parsed(
+    statement: &ParsedStatement,
+    settings: &config::Sql,
+    of: &dyn Fn(&str) -> usize,
+) -> Result<(), SqlError> {
     read_only(statement)?;
     match statement {
-        ParsedStatement::Explain(explain) => parsed(&explain.statement, settings),
+        ParsedStatement::Explain(explain) => parsed(&explain.statement, settings, of),
         ParsedStatement::Statement(statement) => {
             if let ControlFlow::Break(clause) = statement.visit(&mut Ignored) {
                 return Err(SqlError::Invalid(format!("{clause} is not supported")));
             }
-            let relations = weigh(statement, &views::relations);
+            let relations = weigh(statement, of);
             limit(relations, settings.max_relations, "relations, with those of views and WITH", "sql.max_relations")
         }
         _ => Ok(()),

@@ -2,17 +2,15 @@
 
 use arrow::datatypes::FieldRef;
 
-use super::{super::table::COMMENT, By, Columns, Flow, Table, TableDescription, Unit, Wanted, described};
+use super::{super::table::COMMENT, By, Columns, DESCRIBED, Flow, Table, TableDescription, Unit, Wanted};
 
 pub(super) struct ColumnsTable;
 
 pub(super) struct Row {
-    table: TableDescription,
+    table: &'static TableDescription,
+    field: &'static FieldRef,
     position: i32,
-    name: String,
     data_type: String,
-    nullable: bool,
-    comment: String,
 }
 
 impl Table for ColumnsTable {
@@ -27,30 +25,30 @@ impl Table for ColumnsTable {
             .text("table_name", "Table or view", |row| row.table.name)
             .text("table_comment", "What a row of the table is", |row| row.table.comment)
             .int32("position", "Position of the column in the table, from 1", |row| row.position)
-            .text("column_name", "Column", |row| &row.name)
+            .text("column_name", "Column", |row| row.field.name())
             .text("data_type", "Arrow's name of the type", |row| &row.data_type)
-            .boolean("nullable", "Whether the column may be NULL, which is unknown or none", |row| row.nullable)
-            .text("comment", "What the column means, with its unit", |row| &row.comment)
+            .boolean("nullable", "Whether the column may be NULL, which is unknown or none", |row| {
+                row.field.is_nullable()
+            })
+            .text("comment", "What the column means, with its unit", |row| {
+                row.field.metadata().get(COMMENT).map(String::as_str).unwrap_or_default()
+            })
     }
 
     fn rows<'a>(_: Unit<'a>, _: &'a Wanted, take: impl FnMut(Self::Row<'a>) -> Flow) -> Flow {
-        described()
-            .into_iter()
-            .flat_map(|table| {
-                let row = |(field, position): (&FieldRef, i32)| Row {
-                    table: table.clone(),
-                    position,
-                    name: field.name().clone(),
-                    data_type: field.data_type().to_string(),
-                    nullable: field.is_nullable(),
-                    comment: field.metadata().get(COMMENT).cloned().unwrap_or_default(),
-                };
-                table.schema.fields().iter().zip(1..).map(row).collect::<Vec<_>>()
+        let of_table = |table: &'static TableDescription| {
+            let fields = table.schema.fields().iter().zip(1..);
+            fields.map(move |(field, position)| Row {
+                table,
+                field,
+                position,
+                data_type: field.data_type().to_string(),
             })
-            .try_for_each(take)
+        };
+        DESCRIBED.get().into_iter().flatten().flat_map(of_table).try_for_each(take)
     }
 
     fn count(_: Unit<'_>) -> Option<usize> {
-        Some(described().iter().map(|table| table.schema.fields().len()).sum())
+        Some(DESCRIBED.get().into_iter().flatten().map(|table| table.schema.fields().len()).sum())
     }
 }
