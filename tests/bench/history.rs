@@ -88,14 +88,7 @@ impl Lab {
     }
 }
 
-pub(crate) fn run(report: &mut Report) {
-    cost(report);
-    sum(report);
-    memory(report);
-    week(report);
-}
-
-fn cost(report: &mut Report) {
+pub(crate) fn sample(report: &mut Report) {
     let what = "a look at 1,000,000 keys that all move, of a core";
     if report.wants(what) {
         let mut lab = Lab::new(10_000, Duration::from_secs(3600));
@@ -112,7 +105,7 @@ fn cost(report: &mut Report) {
 }
 
 /// As GetHistory sums them.
-fn sum(report: &mut Report) {
+pub(crate) fn sum(report: &mut Report) {
     let what = "12 samples of 1,000,000 keys as one series";
     if report.wants(what) {
         let mut lab = Lab::new(10_000, Duration::from_secs(3600));
@@ -140,7 +133,7 @@ fn sum(report: &mut Report) {
     }
 }
 
-fn memory(report: &mut Report) {
+pub(crate) fn memory(report: &mut Report) {
     for (what, nth, spread, goal) in [
         ("bytes of a key-hour, of keys of which one in 100 moves", 100, 2, Goal::AtMost(16.0)),
         ("bytes of an active key-hour, 1,000 records a step +- 2", 1, 2, Goal::AtMost(200.0)),
@@ -164,7 +157,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// A week of 5,000 keys, a sample a minute.
-fn week(report: &mut Report) {
+pub(crate) fn week(report: &mut Report) {
     let what = "a week of one group of 50, beside reading all files";
     if !report.wants(what) {
         return;
