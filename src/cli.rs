@@ -12,6 +12,9 @@ use std::{
 };
 
 use clap::{Parser, Subcommand, ValueEnum};
+use serde::Serialize;
+
+use crate::rpc::json::view;
 
 mod check_config;
 mod connect;
@@ -173,13 +176,11 @@ fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, F
     runtime.map_err(|error| Failure::Internal(error.into()))?.block_on(command)
 }
 
-/// Writes a JSON value on a line.
-fn write_json(out: &mut impl Write, value: &serde_json::Value) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, value)?;
+/// Writes a message as JSON on a line.
+fn write_json(out: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, &view(message))?;
     out.write_all(b"\n")
 }
 
-#[cfg(test)]
-mod fake;
 #[cfg(test)]
 mod tests;

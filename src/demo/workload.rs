@@ -1,91 +1,17 @@
 //! The demo's workload: topics grow, groups commit, tick by tick.
 //!
-//! What happens depends on the number of the tick and a seed, never on a clock: the times in the
-//! records are only stamped on. So the history is the same play in fast motion, and tests can play
-//! days.
+//! Everything depends on the number of the tick and a seed, never on a clock: times are only written into the records. So
+//! the history is the same scenario run at once, and tests can run days of it.
 
 use super::{
-    DemoError,
-    cast::{BACKLOG, GROUPS, TOPICS, TopicSpec},
-    console::Console,
+    error::DemoError,
     group::Group,
-    random::Random,
-    records::{Commit, GroupDescription},
-    writer::Writer,
+    scenario::{BACKLOG, GROUPS, TOPICS, TopicSpec},
+    tick::{Event, Random, Tick, Topic},
 };
-use crate::{decode::Record, model::Millis};
+use crate::model::Millis;
 
-/// Version of group records: what brokers write since Kafka 2.3.
-const GROUP_VERSION: i16 = 3;
-
-/// Where the workload goes: to the cluster, or to a test.
-pub(super) trait Sink {
-    fn commit(&mut self, commit: &Commit<'_>) -> Result<(), DemoError>;
-    fn delete_offset(&mut self, group: &str, topic: &str, partition: i32) -> Result<(), DemoError>;
-    fn group(&mut self, group: &GroupDescription) -> Result<(), DemoError>;
-    fn delete_group(&mut self, group: &str) -> Result<(), DemoError>;
-    fn record(&mut self, record: &Record<'_>) -> Result<(), DemoError>;
-    fn produce(&mut self, topic: &str, partition: i32, count: u32) -> Result<(), DemoError>;
-}
-
-impl Sink for Writer {
-    fn commit(&mut self, commit: &Commit<'_>) -> Result<(), DemoError> {
-        Self::commit(self, commit)
-    }
-    fn delete_offset(&mut self, group: &str, topic: &str, partition: i32) -> Result<(), DemoError> {
-        Self::delete_offset(self, group, topic, partition)
-    }
-    fn group(&mut self, group: &GroupDescription) -> Result<(), DemoError> {
-        Self::group(self, group, GROUP_VERSION)
-    }
-    fn delete_group(&mut self, group: &str) -> Result<(), DemoError> {
-        Self::delete_group(self, group)
-    }
-    fn record(&mut self, record: &Record<'_>) -> Result<(), DemoError> {
-        Self::record(self, record)
-    }
-    fn produce(&mut self, topic: &str, partition: i32, count: u32) -> Result<(), DemoError> {
-        Self::produce(self, topic, partition, count)
-    }
-}
-
-/// A moment of the play.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Moment {
-    /// Number of the tick.
-    pub(super) tick: u64,
-    /// Time to stamp on records.
-    pub(super) at: Millis,
-}
-
-/// A data topic and its log ends.
-#[derive(Debug)]
-pub(super) struct Topic {
-    pub(super) spec: &'static TopicSpec,
-    pub(super) ends: Vec<i64>,
-    /// Topics are not produced to all at the same tick.
-    shift: u64,
-}
-
-impl Topic {
-    fn step(&mut self, tick: u64, random: &mut Random, sink: &mut impl Sink) -> Result<(), DemoError> {
-        if !(tick + self.shift).is_multiple_of(self.spec.every) {
-            return Ok(());
-        }
-        self.grow(sink, || random.around(self.spec.records))
-    }
-
-    fn grow(&mut self, sink: &mut impl Sink, mut count: impl FnMut() -> u32) -> Result<(), DemoError> {
-        for (end, partition) in self.ends.iter_mut().zip(0..) {
-            let count = count();
-            sink.produce(self.spec.name, partition, count)?;
-            *end += i64::from(count);
-        }
-        Ok(())
-    }
-}
-
-/// All that moves.
+/// All topics and groups of the scenario.
 #[derive(Debug)]
 pub(super) struct Workload {
     tick: u64,
@@ -93,33 +19,34 @@ pub(super) struct Workload {
     random: Random,
     topics: Vec<Topic>,
     groups: Vec<Group>,
-    console: Console,
 }
 
 impl Workload {
     pub(super) fn new() -> Self {
-        let ends = |spec: &TopicSpec| (0..spec.partitions).map(|_| 0).collect();
-        let topics = TOPICS.iter().zip(0..).map(|(spec, shift)| Topic { spec, ends: ends(spec), shift }).collect();
+        let topic = |spec: &'static TopicSpec| Topic { spec, ends: (0..spec.partitions).map(|_| 0).collect() };
         let groups = GROUPS.iter().zip(0..).map(|(spec, number)| Group::new(spec, number)).collect();
-        Self { tick: 0, last: 0, random: Random::new(1), topics, groups, console: Console::default() }
+        Self { tick: 0, last: 0, random: Random(1), topics: TOPICS.iter().map(topic).collect(), groups }
     }
 
-    /// Plays the next tick. Times never go back, also when the clock does.
-    pub(super) fn tick(&mut self, at: Millis, sink: &mut impl Sink) -> Result<(), DemoError> {
-        let Self { tick, last, random, topics, groups, console } = self;
+    /// Runs the next tick and returns what it writes, in order. Times never go back, also when the clock does.
+    pub(super) fn tick(&mut self, at: Millis) -> Result<Vec<Event>, DemoError> {
+        let Self { tick, last, random, topics, groups } = self;
+        let mut events = vec![];
         if *tick == 0 {
-            topics.iter_mut().try_for_each(|topic| topic.grow(sink, || BACKLOG))?;
+            topics.iter_mut().for_each(|topic| topic.grow(&mut events, || BACKLOG));
         }
         *last = at.max(*last);
-        let now = Moment { tick: *tick, at: *last };
-        // Groups first: they commit what was there a tick ago, so that a commit is never seen
-        // before the records that it has read.
-        for group in groups {
-            group.step(now, topics, random, sink)?;
+        // Groups first: they commit what was there a tick ago, so that a commit never shows before the records that it
+        // covers.
+        let mut now = Tick { number: *tick, at: *last, topics, random, events: &mut events };
+        groups.iter_mut().try_for_each(|group| group.step(&mut now))?;
+        // Not all topics grow at the same tick.
+        for (topic, shift) in topics.iter_mut().zip(0..) {
+            if (*tick + shift).is_multiple_of(topic.spec.every) {
+                topic.grow(&mut events, || random.around(topic.spec.records));
+            }
         }
-        console.step(now, topics, random, sink)?;
-        topics.iter_mut().try_for_each(|topic| topic.step(now.tick, random, sink))?;
         *tick += 1;
-        Ok(())
+        Ok(events)
     }
 }

@@ -16,7 +16,7 @@ use super::Format;
 use crate::{
     cli::{
         Failure,
-        text::{Column, Layout, Table},
+        text::{Column, Kind, Layout, Table},
     },
     sql::output::{JsonRows, TIMESTAMP},
 };
@@ -101,14 +101,14 @@ impl<W: Write + Send> Output<W> {
     fn start(&mut self, schema: &SchemaRef) -> Result<(), Failure> {
         match self {
             Self::Table { table, layout, .. } => {
-                let column = |field: &FieldRef| match field.data_type() {
-                    kind if kind.is_numeric() => Column::right(field.name()),
-                    kind if kind.is_temporal() || *kind == DataType::Boolean => Column::whole(field.name()),
-                    _ => Column::left(field.name()),
+                let kind = |field: &FieldRef| match field.data_type() {
+                    kind if kind.is_numeric() => Kind::Number,
+                    kind if kind.is_temporal() || *kind == DataType::Boolean => Kind::Whole,
+                    _ => Kind::Text,
                 };
-                let columns = schema.fields().iter().map(column).collect();
+                let columns = schema.fields().iter().map(|field| Column::new(kind(field), field.name())).collect();
                 let is_plan = schema.fields().iter().map(|field| field.name().as_str()).eq(PLAN);
-                *table = Some(if is_plan { Table::of_texts(columns) } else { Table::laid_out(columns, *layout) });
+                *table = Some(if is_plan { Table::of_texts() } else { Table::new(columns, *layout) });
             }
             Self::Json { out, array: true, .. } => out.write_all(b"[")?,
             Self::Json { .. } | Self::Arrow { .. } => {}
