@@ -124,14 +124,14 @@ impl Args {
     /// Parses the command line.
     ///
     /// # Errors
-    /// The exit code, once help, version or what is wrong has been written: 0 or 64.
+    /// The exit code, after help, version or an error has been written: 0 or 64.
     pub fn parse_from<I, T>(args: I) -> Result<Self, ExitCode>
     where
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
     {
         Self::try_parse_from(args).map_err(|error| {
-            // Nothing is left to be done when the message cannot be written.
+            // There is no other place for a message that cannot be written.
             let _ = error.print();
             if error.exit_code() == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_USAGE) }
         })
@@ -141,7 +141,7 @@ impl Args {
 /// Runs a command to its end.
 ///
 /// # Errors
-/// Why it failed: [`Failure::report`] says so and gives the exit code.
+/// [`Failure`], whose `report` writes the message and returns the exit code.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let env = environment();
     match args.command {
@@ -159,7 +159,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The environment; names and values that are not UTF-8 are nothing of ours.
+/// The environment, without names and values that are not UTF-8.
 fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))

@@ -119,10 +119,10 @@ pub(super) async fn connect(args: &ServerArgs) -> Result<Client, Failure> {
 
 fn unreachable(url: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
     let why = causes(error);
-    let nobody = [ErrorKind::ConnectionRefused, ErrorKind::TimedOut, ErrorKind::HostUnreachable];
+    let no_server = [ErrorKind::ConnectionRefused, ErrorKind::TimedOut, ErrorKind::HostUnreachable];
     let mut source = Some(error);
     while let Some(cause) = source {
-        if cause.downcast_ref::<io::Error>().is_some_and(|cause| nobody.contains(&cause.kind())) {
+        if cause.downcast_ref::<io::Error>().is_some_and(|cause| no_server.contains(&cause.kind())) {
             let start = "start one with `offsetd demo` or `offsetd serve`";
             return Failure::Command(format!("no server at {url}: {start} ({why})"));
         }

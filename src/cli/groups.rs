@@ -47,7 +47,7 @@ pub struct GroupsArgs {
     pub server: ServerArgs,
 }
 
-/// What the pages hold together.
+/// The contents of all pages.
 #[derive(Debug, Default)]
 struct Found {
     groups: Vec<Consumer>,
@@ -148,7 +148,7 @@ const GROUPS: [ColumnOf<Consumer>; 11] = [
         group.topics.iter().map(|topic| i64::from(topic.partitions)).sum::<i64>().to_string()
     }),
     (Kind::Number, "lag", |group| {
-        // A sum of what is known is a lower bound.
+        // A sum of the known lags is a lower bound.
         let at_least = if group.unknown_lag_partitions > 0 { "≥" } else { "" };
         or_dash(group.lag.map(|lag| format!("{at_least}{lag}")))
     }),

@@ -1,4 +1,4 @@
-//! Text for people: names made harmless, tables, times.
+//! Text for people: escaped names, tables, times.
 
 use std::{
     borrow::Cow,
@@ -67,7 +67,7 @@ fn shorten(text: &str, columns: usize) -> Cow<'_, str> {
     short.into()
 }
 
-/// `key: value` lines with the values below each other; what is not known is left out.
+/// `key: value` lines with the values below each other; unknown ones are left out.
 pub(super) fn fields(out: &mut impl Write, fields: &[(&str, Option<String>)]) -> io::Result<()> {
     let known = || fields.iter().filter_map(|(key, value)| Some((*key, value.as_ref()?)));
     let wide = known().map(|(key, _)| width(key)).max().unwrap_or(0);

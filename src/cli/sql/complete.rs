@@ -1,10 +1,10 @@
-//! What may follow at the prompt: keywords, tables, columns and functions.
+//! Completion at the prompt: keywords, tables, columns and functions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::input::words;
 
-/// The names that a server knows.
+/// The tables, columns and functions of a server.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     /// The columns of each table and view.
@@ -13,7 +13,7 @@ pub(super) struct Names {
 }
 
 const COMMANDS: &str = "? d q timing x";
-/// What a statement begins with.
+/// Keywords that a statement begins with.
 const BEGINNINGS: &str = "DESCRIBE EXPLAIN SELECT SHOW WITH";
 const KEYWORDS: &str = "ALL ANALYZE AND AS ASC BETWEEN BY CASE CAST CROSS DESC DESCRIBE DISTINCT ELSE END EXCEPT EXISTS \
                         EXPLAIN FALSE FILTER FIRST FROM FULL FUNCTIONS GROUP HAVING ILIKE IN INNER INTERSECT INTERVAL IS \
@@ -24,7 +24,7 @@ const PARTS: &str = "SELECT FROM JOIN ON USING WHERE BY HAVING LIMIT OFFSET";
 /// Keywords before a table.
 const BEFORE_TABLES: &str = "FROM JOIN DESCRIBE";
 
-/// The bytes of the word that ends at the cursor, and what may stand in its place.
+/// Returns the length of the word that ends at the cursor, in bytes, and its completions.
 pub(super) fn complete(names: &Names, before: &str, after: &str) -> (usize, Vec<String>) {
     if let Some(command) = before.trim_start().strip_prefix('\\') {
         return command_word(names, command);
@@ -67,12 +67,12 @@ fn is_one_of(word: &str, keywords: &str) -> bool {
     keywords.split(' ').any(|keyword| keyword.eq_ignore_ascii_case(word))
 }
 
-/// What the next word is.
+/// The kind of the next word.
 enum Expected {
     /// The first of a statement.
     Beginning,
     Table,
-    /// Nothing is written of it yet: only columns, or there would be too much to choose from.
+    /// Nothing of the word is written yet: only columns are offered, since the list of everything would be too long.
     Column,
     Anything,
 }
@@ -99,20 +99,20 @@ fn anything(names: &Names, named: &Named, word: &str) -> Vec<String> {
     let mut found = matching(word, known.collect());
     let functions = matching(word, names.functions.iter().map(String::as_str).collect());
     found.extend(functions.into_iter().map(|function| format!("{function}(")));
-    // A column may be called as a keyword is.
+    // A column may have the name of a keyword.
     let keywords: Vec<String> = keywords.into_iter().filter(|keyword| !found.contains(keyword)).collect();
     found.extend(keywords);
     found
 }
 
-/// What begins as the word does.
+/// The names that begin with the word, whatever their case.
 fn matching(word: &str, names: Vec<&str>) -> Vec<String> {
     let begins = |name: &&str| name.get(..word.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(word));
     let found: BTreeSet<&str> = names.into_iter().filter(begins).collect();
     found.into_iter().map(str::to_owned).collect()
 }
 
-/// In small letters where the word is.
+/// The keywords that begin with the word, in small letters if it is.
 fn matching_keywords(word: &str, keywords: &str) -> Vec<String> {
     let mut found = matching(word, keywords.split(' ').collect());
     if word.contains(|c: char| c.is_ascii_lowercase()) {
@@ -122,7 +122,7 @@ fn matching_keywords(word: &str, keywords: &str) -> Vec<String> {
 }
 
 impl Names {
-    /// Adds a column of a table, or a function. What is no plain word must be quoted, or could steer the terminal.
+    /// Adds a column of a table, or a function. Names that must be quoted, or could steer the terminal, are left out.
     pub(super) fn add(&mut self, table: Option<&str>, name: &str) {
         let is_plain = |name: &str| name.chars().all(|c| c.is_alphanumeric() || c == '_');
         if !is_plain(name) || !table.is_none_or(is_plain) {

@@ -1,4 +1,4 @@
-//! What is typed at the prompt: statements up to `;` over several lines, and commands that start with `\`.
+//! The input of the prompt: statements up to `;` over several lines, and commands that start with `\`.
 
 use crate::{
     cli::text::Expanded,
@@ -8,7 +8,7 @@ use crate::{
     },
 };
 
-/// What a line leads to.
+/// An action that a line of input leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Run a statement.
@@ -26,7 +26,7 @@ pub(super) enum Command {
     Tables,
     /// `\d TABLE`
     Columns(String),
-    /// `\x`, and what is asked for
+    /// `\x`, and the state that it names.
     Expanded(Option<Expanded>),
     /// `\timing`
     Timing,
@@ -43,7 +43,7 @@ pub(super) struct Input {
 }
 
 impl Input {
-    /// A statement has begun.
+    /// Whether a statement has begun.
     pub(super) fn is_open(&self) -> bool {
         !self.text.is_empty()
     }
@@ -53,12 +53,12 @@ impl Input {
         &self.text
     }
 
-    /// Forgets what has begun.
+    /// Forgets the lines so far.
     pub(super) fn clear(&mut self) {
         self.text.clear();
     }
 
-    /// Takes a line, and gives what it completes.
+    /// Takes a line and returns the steps that it completes.
     pub(super) fn line(&mut self, line: &str) -> Vec<Step> {
         if !self.is_open()
             && let Some(command) = line.trim().strip_prefix('\\')
