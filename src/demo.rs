@@ -1,7 +1,7 @@
 //! `offsetd demo`: an embedded Kafka with a workload, so that nothing needs to be installed.
 //!
 //! librdkafka's mock cluster ([`cluster`]) holds data topics and a `__consumer_offsets` with the bytes that a 4.1 broker
-//! would write ([`records`]). A deterministic `workload` reads the table of groups and topics in `scenario` and moves them.
+//! would write ([`records`]). A deterministic workload reads the table of groups and topics in `scenario` and moves them.
 //! Nothing here knows the server: it is a Kafka like any other, read by the same listener. Tests use the cluster without
 //! the workload.
 
@@ -21,13 +21,12 @@ mod error;
 mod group;
 mod scenario;
 mod tick;
-mod workload;
 
 use cluster::MockKafka;
 pub use error::DemoError;
-use scenario::{HISTORY, TICK_MS};
-use tick::Event;
-use workload::Workload;
+use group::Group;
+use scenario::{BACKLOG, GROUPS, HISTORY, TICK_MS, TOPICS, TopicSpec};
+use tick::{Event, Random, Tick, Topic};
 
 /// Brokers of the demo's cluster.
 const BROKERS: i32 = 3;
@@ -57,7 +56,7 @@ impl Demo {
     pub fn start(stop: CancellationToken) -> Result<Self, DemoError> {
         let kafka = MockKafka::start(BROKERS)?;
         kafka.create_offsets_topic(LOG_PARTITIONS)?;
-        for topic in scenario::TOPICS {
+        for topic in TOPICS {
             kafka.create_topic(topic.name, topic.partitions)?;
         }
         let clock = Clock::system();
@@ -87,6 +86,49 @@ impl Demo {
     /// Safe: called again, it goes on waiting.
     pub async fn ended(&mut self) -> Result<(), DemoError> {
         (&mut self.ended).await.unwrap_or(Err(DemoError::Panicked))
+    }
+}
+
+/// All topics and groups of the scenario, tick by tick.
+///
+/// Everything depends on the number of the tick and a seed, never on a clock: times are only written into the records. So
+/// the history is the same scenario run at once, and tests can run days of it.
+#[derive(Debug)]
+struct Workload {
+    tick: u64,
+    last: Millis,
+    random: Random,
+    topics: Vec<Topic>,
+    groups: Vec<Group>,
+}
+
+impl Workload {
+    fn new() -> Self {
+        let topic = |spec: &'static TopicSpec| Topic { spec, ends: (0..spec.partitions).map(|_| 0).collect() };
+        let groups = GROUPS.iter().zip(0..).map(|(spec, number)| Group::new(spec, number)).collect();
+        Self { tick: 0, last: 0, random: Random(1), topics: TOPICS.iter().map(topic).collect(), groups }
+    }
+
+    /// Runs the next tick and returns what it writes, in order. Times never go back, also when the clock does.
+    fn tick(&mut self, at: Millis) -> Result<Vec<Event>, DemoError> {
+        let Self { tick, last, random, topics, groups } = self;
+        let mut events = vec![];
+        if *tick == 0 {
+            topics.iter_mut().for_each(|topic| topic.grow(&mut events, || BACKLOG));
+        }
+        *last = at.max(*last);
+        // Groups first: they commit what was there a tick ago, so that a commit never shows before the records that it
+        // covers.
+        let mut now = Tick { number: *tick, at: *last, topics, random, events: &mut events };
+        groups.iter_mut().try_for_each(|group| group.step(&mut now))?;
+        // Not all topics grow at the same tick.
+        for (topic, shift) in topics.iter_mut().zip(0..) {
+            if (*tick + shift).is_multiple_of(topic.spec.every) {
+                topic.grow(&mut events, || random.around(topic.spec.records));
+            }
+        }
+        *tick += 1;
+        Ok(events)
     }
 }
 

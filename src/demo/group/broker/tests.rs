@@ -4,9 +4,9 @@ use super::*;
 use crate::{
     decode::{Record, decode, group},
     demo::{
+        Workload,
         scenario::{GROUPS, Membership, TICK_MS},
         tick::Event,
-        workload::Workload,
     },
 };
 
