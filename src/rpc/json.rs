@@ -92,23 +92,4 @@ pub(super) mod field {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn large_integers_are_strings_and_unknown_is_null() {
-        assert_eq!(int((1 << 53) - 1), json!(9_007_199_254_740_991_i64));
-        assert_eq!(int(1 << 53), json!("9007199254740992"));
-        assert_eq!(int(i64::MIN), json!("-9223372036854775808"));
-        assert_eq!(uint(u64::MAX), json!("18446744073709551615"));
-        let value = view(&OffsetEntry {
-            lag_unknown: LagUnknown::TopicDeleted.into(),
-            committed_offset: i64::MAX,
-            ..OffsetEntry::default()
-        });
-        assert_eq!(value["lag"], Value::Null);
-        assert_eq!(value["owner"], Value::Null);
-        assert_eq!(value["lag_unknown"], "topic_deleted");
-        assert_eq!(value["committed_offset"], "9223372036854775807");
-    }
-}
+mod tests;
