@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 use tokio_stream::{Iter, wrappers::TcpListenerStream};
 use tonic::{Request, Response, Status, transport::Server};
 
-use super::{ServerArgs, connect::Client};
+use super::super::{ServerArgs, connect::Client};
 use crate::rpc::proto::{
     GetActiveConsumerRequest, GetActiveConsumerResponse, GetConsumerRequest, GetConsumerResponse, GetHistoryRequest,
     GetHistoryResponse, GetOffsetRequest, GetOffsetResponse, GetStatusRequest, GetStatusResponse, QueryRequest,
@@ -16,16 +16,16 @@ use crate::rpc::proto::{
 
 /// Answers `sql` with these messages, and `get_consumer` with these pages; each page's token is its number.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Fake {
-    pub(super) sql: Vec<Result<SqlResponse, Status>>,
-    pub(super) groups: Vec<GetConsumerResponse>,
+pub(in crate::cli) struct Fake {
+    pub(in crate::cli) sql: Vec<Result<SqlResponse, Status>>,
+    pub(in crate::cli) groups: Vec<GetConsumerResponse>,
     /// What the `authorization` header must be.
-    pub(super) authorization: Option<&'static str>,
+    pub(in crate::cli) authorization: Option<&'static str>,
 }
 
 impl Fake {
     /// A client of it.
-    pub(super) async fn client(self, token: Option<&str>) -> Client {
+    pub(in crate::cli) async fn client(self, token: Option<&str>) -> Client {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address: SocketAddr = listener.local_addr().unwrap();
         let serve = Server::builder()
@@ -37,7 +37,7 @@ impl Fake {
             token: token.map(|token| token.to_owned().into()),
             ..ServerArgs::default()
         };
-        super::connect::connect(&args).await.unwrap()
+        super::super::connect::connect(&args).await.unwrap()
     }
 }
 

@@ -4,47 +4,24 @@ use super::*;
 use crate::{
     decode::{Record, decode, group},
     demo::{
-        cast::{GROUPS, TICK_MS},
-        records::{Commit, GroupDescription, topic_id},
-        workload::Workload,
+        Workload,
+        scenario::{GROUPS, Membership, TICK_MS},
+        tick::Event,
     },
-    model::Uuid,
 };
 
 type Bytes = (Vec<u8>, Option<Vec<u8>>);
 
-/// Keeps the records of the newer types.
-#[derive(Default)]
-struct Tape(Vec<Bytes>);
-
-impl Sink for Tape {
-    fn commit(&mut self, _: &Commit<'_>) -> Result<(), DemoError> {
-        Ok(())
-    }
-    fn delete_offset(&mut self, _: &str, _: &str, _: i32) -> Result<(), DemoError> {
-        Ok(())
-    }
-    fn group(&mut self, _: &GroupDescription) -> Result<(), DemoError> {
-        Ok(())
-    }
-    fn delete_group(&mut self, _: &str) -> Result<(), DemoError> {
-        Ok(())
-    }
-    fn record(&mut self, record: &Record<'_>) -> Result<(), DemoError> {
-        self.0.push(record.to_bytes()?);
-        Ok(())
-    }
-    fn produce(&mut self, _: &str, _: i32, _: u32) -> Result<(), DemoError> {
-        Ok(())
-    }
-}
-
+/// The records of the types that the broker's protocols have.
 fn play(minutes: u64) -> Vec<Bytes> {
-    let (mut workload, mut tape) = (Workload::new(), Tape::default());
-    for tick in 0..minutes * 60_000 / TICK_MS {
-        workload.tick(i64::try_from(tick * TICK_MS).unwrap(), &mut tape).unwrap();
-    }
-    tape.0
+    let mut workload = Workload::new();
+    let ticks = 0..i64::try_from(minutes * 60_000 / TICK_MS).unwrap();
+    let events = ticks.flat_map(|tick| workload.tick(tick * 250).unwrap());
+    let log = events.filter_map(|event| match event {
+        Event::Log { key, value, .. } => Some((key, value)),
+        Event::Data { .. } => None,
+    });
+    log.filter(|(key, _)| crate::decode::kind(Some(key)).unwrap() > 2).collect()
 }
 
 #[test]
@@ -106,10 +83,10 @@ fn topic_ids_are_told_by_the_records_and_distinct() {
             told.extend(topics.iter().map(|topic| (topic.topic_name.to_owned(), topic.topic_id)));
         }
     }
-    let newer = GROUPS.iter().filter(|group| matches!(group.membership, crate::demo::cast::Membership::Newer(..)));
+    let run_by_broker = GROUPS.iter().filter(|group| matches!(group.membership, Membership::Broker(..)));
     let streams = "stock-levels";
     let topics: BTreeSet<&str> =
-        newer.filter(|group| group.id != streams).flat_map(|group| group.topics).copied().collect();
+        run_by_broker.filter(|group| group.id != streams).flat_map(|group| group.topics).copied().collect();
     assert_eq!(told.keys().map(String::as_str).collect::<BTreeSet<_>>(), topics);
     assert_eq!(told.values().collect::<BTreeSet<_>>().len(), told.len());
 }
