@@ -7,7 +7,7 @@ use std::{
 };
 
 use arrow::datatypes::SchemaRef;
-use datafusion::{execution::SendableRecordBatchStream, physical_plan::execute_stream};
+use datafusion::{common::ScalarValue, execution::SendableRecordBatchStream, physical_plan::execute_stream};
 use futures::StreamExt as _;
 use thread_priority::ThreadPriority;
 use tokio::{
@@ -33,7 +33,7 @@ mod feed;
 mod pins;
 mod work;
 
-pub use answer::{Answer, Description, Statement, Stats};
+pub use answer::{Answer, Description, Stats};
 use answer::{SharedStats, Size};
 use feed::Feed;
 use pins::Pins;
@@ -46,6 +46,23 @@ const STACK_BYTES: usize = 64 * 1024 * 1024;
 /// probes and readers of Kafka, who need it for microseconds, go first. With the same priority for all, these would wait
 /// for statements; with fewer threads than cores, statements would wait for nobody.
 const PRIORITY: u8 = 34;
+
+/// A statement to run.
+#[derive(Clone, Debug, Default)]
+pub struct Statement {
+    /// One read-only statement.
+    pub sql: String,
+    /// Values of `$1`, `$2`, …
+    pub parameters: Vec<ScalarValue>,
+    /// Stop after so many rows, and say so.
+    pub max_rows: Option<usize>,
+    /// Also read clusters that are still loading.
+    pub allow_partial: bool,
+    /// First wait until everything acknowledged before is applied.
+    pub latest: bool,
+    /// The caller's deadline; the server's own holds as well.
+    pub timeout: Option<Duration>,
+}
 
 /// Runs statements over a store.
 #[derive(Debug)]

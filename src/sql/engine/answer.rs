@@ -6,7 +6,6 @@ use std::{
 };
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
-use datafusion::common::ScalarValue;
 use tokio::runtime::Handle;
 
 use super::{SqlError, feed::Fed, work::Work};
@@ -14,23 +13,6 @@ use crate::{config, store::cut::Snapshot};
 
 /// Rows of a batch that are written sooner than they are handed to another thread.
 const FEW_ROWS: usize = 64;
-
-/// A statement to run.
-#[derive(Clone, Debug, Default)]
-pub struct Statement {
-    /// One read-only statement.
-    pub sql: String,
-    /// Values of `$1`, `$2`, …
-    pub parameters: Vec<ScalarValue>,
-    /// Stop after so many rows, and say so.
-    pub max_rows: Option<usize>,
-    /// Also read clusters that are still loading.
-    pub allow_partial: bool,
-    /// First wait until everything acknowledged before is applied.
-    pub latest: bool,
-    /// The caller's deadline; the server's own holds as well.
-    pub timeout: Option<Duration>,
-}
 
 /// What a statement gives and needs.
 #[derive(Clone, Debug)]

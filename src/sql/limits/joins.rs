@@ -45,7 +45,7 @@ use datafusion::{
 };
 use futures::StreamExt as _;
 
-use super::super::{error::SqlError, scan::LiveScanExec, table::BATCH_ROWS};
+use super::super::{error::SqlError, table::BATCH_ROWS};
 use super::{Reading, Stop, windows::Charge};
 use crate::config;
 
@@ -119,7 +119,7 @@ impl Guarding<'_> {
     }
 
     fn check_literals(&self, plan: &dyn ExecutionPlan) -> Result<()> {
-        if plan.is::<FilterExec>() || plan.is::<LiveScanExec>() {
+        if plan.is::<FilterExec>() {
             return Ok(());
         }
         let mut bytes = 0_usize;
