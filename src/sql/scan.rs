@@ -24,7 +24,6 @@ use datafusion::{
 
 use super::{
     limits::Reading,
-    limits::Reading,
     places::{self, Place},
     table::{AnyTable, BATCH_ROWS, By, Question},
     wanted::Wanted,

@@ -34,8 +34,7 @@ impl Engine {
     /// # Errors
     /// Why it cannot be run, as far as planning tells.
     pub async fn describe(&self, statement: Statement) -> Result<Description, SqlError> {
-        let work =
-            |shared: Arc<Shared>, statement, turn| async move { shared.describe(statement, &turn).await };
+        let work = |shared: Arc<Shared>, statement, turn| async move { shared.describe(statement, &turn).await };
         let turn = self.turn(&statement)?;
         self.work(statement, turn, work)?.outcome().await.unwrap_or(Err(SqlError::ShuttingDown))
     }
