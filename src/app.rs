@@ -162,7 +162,9 @@ impl App {
         parts.spawn("the sampler", sample(samplers, self.config.lag.sample_interval, stop_readers.clone()));
         if let Some(archive) = self.archive {
             let (writer, stop) = (archive::Writer::new(archive, Arc::clone(&self.store)), stop_readers.clone());
-            parts.spawn_blocking("the writer of history", move || writer.run_until(&stop));
+            parts.spawn_blocking("the writer of history", move || {
+                writer.run_until(&stop).map_err(|error| error.to_string())
+            });
         }
         parts.spawn("the audit", audit::run(Arc::clone(&self.store), self.config.audit.clone(), stop_readers.clone()));
         let health = self.health.run(Arc::clone(&self.store), self.config.server.ready_after, stop.clone());

@@ -17,5 +17,5 @@ mod subqueries;
 mod width;
 
 pub(super) use operators::Guards;
-pub(super) use reading::Reading;
+pub(super) use reading::{Memory, Reading};
 pub(super) use stop::Stop;

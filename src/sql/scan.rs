@@ -11,7 +11,9 @@ use datafusion::{
     common::{DFSchema, Result, Statistics, stats::Precision, tree_node::TreeNodeRecursion},
     datasource::source_as_provider,
     execution::{SendableRecordBatchStream, TaskContext, context::ExecutionProps},
-    logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown, TableType},
+    logical_expr::{
+        Expr, LogicalPlan, TableProviderFilterPushDown, TableType, physical_planning_context::PhysicalPlanningContext,
+    },
     physical_expr::{
         EquivalenceProperties, Partitioning, PhysicalExpr, PhysicalSortExpr, create_physical_expr, expressions::Column,
     },
@@ -23,7 +25,8 @@ use datafusion::{
 };
 
 use super::{
-    limits::Reading,
+    error::SqlError,
+    limits::{Memory, Reading},
     places::{self, Place},
     table::{AnyTable, BATCH_ROWS, By, Question},
     wanted::Wanted,
@@ -37,8 +40,9 @@ pub(super) struct LiveTable(pub(super) Arc<dyn AnyTable>);
 impl LiveTable {
     /// The conditions over the table's columns.
     fn conditions(&self, filters: &[&Expr]) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
-        let schema = DFSchema::try_from(self.0.schema())?;
-        filters.iter().map(|filter| create_physical_expr(filter, &schema, &ExecutionProps::new())).collect()
+        let (schema, properties) = (DFSchema::try_from(self.0.schema())?, ExecutionProps::new());
+        let context = PhysicalPlanningContext::default();
+        filters.iter().map(|filter| create_physical_expr(filter, &schema, &properties, &context)).collect()
     }
 }
 
@@ -84,8 +88,18 @@ impl TableProvider for LiveTable {
     }
 }
 
+/// Refuses a plan that reads data of a cut without a cluster that is loaded.
+///
+/// # Errors
+/// No cluster is loaded.
+pub(super) fn check_loaded(plan: &LogicalPlan, cut: &Cut) -> Result<(), SqlError> {
+    let Some(unready) = &cut.unready else { return Ok(()) };
+    let reads_data = reads_data(plan).map_err(|error| SqlError::planning(&error))?;
+    if reads_data { Err(unready.clone().into()) } else { Ok(()) }
+}
+
 /// Whether a plan reads a table whose rows a cluster lacks while it is loading.
-pub(super) fn reads_data(plan: &LogicalPlan) -> Result<bool> {
+fn reads_data(plan: &LogicalPlan) -> Result<bool> {
     let mut found = false;
     plan.apply_with_subqueries(|step| {
         if let LogicalPlan::TableScan(scan) = step
@@ -238,11 +252,12 @@ impl ExecutionPlan for LiveScanExec {
         let (table, question, found) = (Arc::clone(&self.table), Arc::clone(&self.question), Arc::clone(&self.found));
         let rows = if table.by() == By::Offset { BATCH_ROWS } else { usize::MAX };
         // A batch is made when it is asked for, and what was read for the one before is gone by then.
+        let memory = Memory::of(&context);
         let batches = stream! {
             let Reading { cut, stop } = &*reading;
             let places = found.partitions.get(partition).map_or(&[][..], Vec::as_slice);
             let units = places::read(cut, places, &question.wanted, rows);
-            for batch in table.batches(units, &question, &stop.patience()) {
+            for batch in table.batches(units, &question, &stop.patience().with_budget(memory)) {
                 match stop.check().and(batch) {
                     Ok(batch) if batch.num_rows() == 0 => {}
                     batch => yield batch,

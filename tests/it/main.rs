@@ -12,6 +12,7 @@ mod access;
 mod consistency;
 mod cookbook;
 mod decode;
+mod errors;
 mod grafana;
 mod hostile;
 mod http;

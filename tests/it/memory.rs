@@ -18,9 +18,11 @@ const OFFSETS: usize = GROUPS * 100;
 
 /// Statements that each took gigabytes, or a multiple of the limit.
 fn known() -> Vec<String> {
-    let columns = "cluster, source, topic, status, partition, group_id, lag, committed_offset, committed_at, log_end_offset";
+    let columns =
+        "cluster, source, topic, status, partition, group_id, lag, committed_offset, committed_at, log_end_offset";
     let columns: Vec<&str> = columns.split(", ").collect();
-    let twice: Vec<String> = columns.iter().map(|c| format!("{c} IS NULL")).chain(columns.iter().map(|c| (*c).to_owned())).collect();
+    let twice: Vec<String> =
+        columns.iter().map(|c| format!("{c} IS NULL")).chain(columns.iter().map(|c| (*c).to_owned())).collect();
     [
         "SELECT count(y) FROM (SELECT (SELECT string_agg(group_id, ',') FROM lag) y FROM lag)",
         "SELECT lead(group_id, 1000000000, repeat('x', 20000)) OVER (ORDER BY partition) FROM lag",
@@ -109,17 +111,13 @@ impl Dice {
                 format!("(SELECT {window}(y) OVER (PARTITION BY p % 7 ORDER BY p) y, p FROM {texts})")
             }
             6 => format!("(SELECT * FROM {texts} UNION ALL SELECT * FROM {})", self.texts()),
-            7 => format!("(SELECT y, p FROM (SELECT array_agg(y) x, p FROM {texts} GROUP BY p) CROSS JOIN unnest(x) AS u (y))"),
+            7 => format!(
+                "(SELECT y, p FROM (SELECT array_agg(y) x, p FROM {texts} GROUP BY p) CROSS JOIN unnest(x) AS u (y))"
+            ),
             8 => format!("(SELECT DISTINCT y, p FROM {texts} ORDER BY y)"),
             _ => texts,
         };
-        let lists = self.one(&[
-            "array_distinct",
-            "array_sort",
-            "array_reverse",
-            "flatten",
-            "array_pop_front",
-        ]);
+        let lists = self.one(&["array_distinct", "array_sort", "array_reverse", "flatten", "array_pop_front"]);
         let text = self.text_of("y");
         let text = self.text_of(&text);
         match self.below(7) {

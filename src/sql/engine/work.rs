@@ -13,7 +13,7 @@ use std::{
 
 use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle, time::timeout_at};
 
-use super::{Engine, Shared, SqlError, Statement, Stop, limits::statement as check};
+use super::{super::limits::statement as check, Engine, Shared, SqlError, Statement, Stop};
 use crate::store::threads;
 
 /// Work under way. Dropping it ends it.
@@ -69,7 +69,7 @@ pub(super) struct Turn {
 impl Engine {
     /// Checks a statement, and takes its place among those that run or wait.
     #[expect(clippy::disallowed_methods, reason = "bounds the run, part of no answer")]
-    pub(super) fn turn(&self, statement: &Statement) -> Result<Turn, SqlError> {
+    pub(super) fn admit(&self, statement: &Statement) -> Result<Turn, SqlError> {
         let own = self.shared.settings.timeout;
         let timeout = statement.timeout.map_or(own, |timeout| timeout.min(own));
         let stop = Stop::new(Instant::now() + timeout, timeout);
