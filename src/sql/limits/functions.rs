@@ -32,6 +32,8 @@ use super::{
 mod pattern;
 mod rewrite;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use rewrite::Bounding;
 use rewrite::Held;

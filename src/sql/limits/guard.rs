@@ -50,7 +50,11 @@ pub(crate) struct GuardExec {
 }
 
 impl GuardExec {
-    pub(crate) fn new(input: Arc<dyn ExecutionPlan>, place: Place, holding: &Arc<Holding>) -> Arc<dyn ExecutionPlan> {
+    pub(crate) fn around(
+        input: Arc<dyn ExecutionPlan>,
+        place: Place,
+        holding: &Arc<Holding>,
+    ) -> Arc<dyn ExecutionPlan> {
         Arc::new(Self { input, place, holding: Arc::clone(holding) })
     }
 }
@@ -87,7 +91,7 @@ impl ExecutionPlan for GuardExec {
 
     fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         let input = children.pop().unwrap_or_else(|| Arc::clone(&self.input));
-        Ok(Self::new(input, self.place, &self.holding))
+        Ok(Self::around(input, self.place, &self.holding))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {

@@ -99,8 +99,7 @@ impl Kind {
                 let function = standard
                     .and_then(|standard| standard.get_standard_func_expr().as_any().downcast_ref::<WindowUDFExpr>());
                 // Also the default of lead and lag, which is none of its expressions.
-                let values = function.map_or_else(|| window.expressions(), |function| function.args().to_vec());
-                values
+                function.map_or_else(|| window.expressions(), |function| function.args().to_vec())
             });
             Self::Everything { times, values: values.collect() }
         })

@@ -58,7 +58,8 @@ impl Guards {
         self.check_product(plan.as_ref())?;
         let holding = Arc::new(holding);
         let inputs = plan.children().into_iter().enumerate();
-        let inputs = inputs.map(|(at, input)| GuardExec::new(Arc::clone(input), Place::Input(at), &holding)).collect();
+        let inputs =
+            inputs.map(|(at, input)| GuardExec::around(Arc::clone(input), Place::Input(at), &holding)).collect();
         let plan = replace_children_if_necessary(plan, inputs)?;
         let plan: Arc<dyn ExecutionPlan> = if let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>() {
             let filter = join.filter().map(|filter| condition::checked(filter, stop));
@@ -69,7 +70,7 @@ impl Guards {
         } else {
             plan
         };
-        Ok(Transformed::yes(GuardExec::new(plan, Place::Output, &holding)))
+        Ok(Transformed::yes(GuardExec::around(plan, Place::Output, &holding)))
     }
 
     /// Refuses a join that compares too many pairs of rows, which it does in one go for each batch.
@@ -155,7 +156,7 @@ impl PhysicalOptimizerRule for Guards {
         let stop = Stop::current()?;
         let plan = plan.transform_up(|plan| self.visit(plan, &stop)).data()?;
         let end = Arc::new(Holding::new(plan.as_ref(), 0));
-        Ok(GuardExec::new(plan, Place::End, &end))
+        Ok(GuardExec::around(plan, Place::End, &end))
     }
 
     fn name(&self) -> &'static str {
