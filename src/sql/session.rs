@@ -18,7 +18,7 @@ use datafusion::{
 
 use super::{
     catalog, language,
-    limits::{Reading, Stoppable, planning},
+    limits::{Guards, Reading, planning},
 };
 use crate::config;
 
@@ -43,8 +43,9 @@ impl Sessions {
             .with_object_store_registry(Arc::new(NoStores))
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
             .build()?;
-        let builder = planning::rules(language::session(settings.target_partitions, settings.max_value_bytes))
-            .with_physical_optimizer_rule(Arc::new(Stoppable::new(settings)))
+        let language = language::session(settings.target_partitions, settings.max_value_bytes);
+        let builder = planning::rules(language, settings.max_value_bytes)
+            .with_physical_optimizer_rule(Arc::new(Guards::new(settings)))
             .with_runtime_env(Arc::new(runtime.clone()));
         let state = catalog::session(builder)?;
         Ok(Self { template: Box::new(move || state.clone()), runtime })

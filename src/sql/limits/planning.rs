@@ -19,16 +19,20 @@ use datafusion::{
     physical_plan::ExecutionPlan,
 };
 
-use super::{super::arithmetic::CheckedArithmetic, Stop};
+use super::{super::arithmetic::CheckedArithmetic, Stop, functions};
 
 type Logical = dyn OptimizerRule + Send + Sync;
 type Analyzing = dyn AnalyzerRule + Send + Sync;
 type Physical = dyn PhysicalOptimizerRule + Send + Sync;
 
 /// DataFusion's own rules, which end with the statement. After the analysis, which tells the types, the one that checks
-/// arithmetic.
-pub(crate) fn rules(builder: SessionStateBuilder) -> SessionStateBuilder {
-    let checked: Arc<Analyzing> = Arc::new(ApplyFunctionRewrites::new(vec![Arc::new(CheckedArithmetic)]));
+/// arithmetic and bounds expressions.
+pub(crate) fn rules(builder: SessionStateBuilder, max_value_bytes: usize) -> SessionStateBuilder {
+    let rewrites = ApplyFunctionRewrites::new(vec![
+        Arc::new(CheckedArithmetic),
+        Arc::new(functions::Bounding::new(max_value_bytes)),
+    ]);
+    let checked: Arc<Analyzing> = Arc::new(rewrites);
     let analysis = Analyzer::new().rules.into_iter().chain(iter::once(checked));
     builder
         .with_analyzer_rules(analysis.map(|rule| Arc::new(Watched(rule)) as _).collect())
@@ -106,7 +110,7 @@ mod tests {
     async fn no_rule_is_begun_once_the_statement_is_to_end() {
         #[expect(clippy::disallowed_methods, reason = "a test")]
         let stop = Stop::new(Instant::now() + Duration::from_secs(3600), Duration::ZERO);
-        let state = rules(SessionStateBuilder::new()).build();
+        let state = rules(SessionStateBuilder::new(), usize::MAX).build();
         let (plan, config) = (LogicalPlan::default(), ConfigOptions::default());
         let empty: Arc<dyn ExecutionPlan> = Arc::new(EmptyExec::new(Arc::new(Schema::empty())));
         let errors = || {
