@@ -7,8 +7,10 @@ use datafusion::{common::DataFusionError, sql::sqlparser::parser::ParserError};
 use itertools::Itertools as _;
 use regex::Regex;
 
-use super::limits::memory::ALL_MEMORY;
 use crate::{freshness::Stale, store::Unready};
+
+/// Tells that the cap for all statements is reached, not that of one.
+pub(super) const ALL_MEMORY: &str = "memory of all statements";
 
 /// Why a statement failed.
 #[derive(Clone, Debug, thiserror::Error)]

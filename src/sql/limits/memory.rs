@@ -5,16 +5,13 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use super::super::error::SqlError;
+use super::super::error::{ALL_MEMORY, SqlError};
 use super::Stop;
 use crate::config;
 use datafusion::{
     common::{DataFusionError, Result},
     execution::memory_pool::{MemoryPool, MemoryReservation},
 };
-
-/// The cap for all is reached, not that of the statement.
-pub(crate) const ALL_MEMORY: &str = "memory of all statements";
 
 /// The name under which guards reserve memory.
 pub(crate) const GUARD: &str = "guard";

@@ -21,10 +21,7 @@ use datafusion::{
     },
 };
 
-use super::{
-    super::{error::SqlError, views},
-    subqueries,
-};
+use super::{super::error::SqlError, subqueries};
 use crate::config;
 
 fn limit(number: usize, max: usize, what: &str, setting: &'static str) -> Result<(), SqlError> {
@@ -108,11 +105,16 @@ fn kind(token: &Token, before: &Token) -> Kind {
     }
 }
 
-/// Refuses what is more than a query, and what grows too large once its common table expressions are copied in.
-pub(crate) fn parsed(statement: &ParsedStatement, settings: &config::Sql) -> Result<(), SqlError> {
+/// Refuses what is more than a query, and what grows too large once its common table expressions are copied in; `of` tells
+/// how many relations the name of a table or a view stands for.
+pub(crate) fn parsed(
+    statement: &ParsedStatement,
+    settings: &config::Sql,
+    of: &dyn Fn(&str) -> usize,
+) -> Result<(), SqlError> {
     read_only(statement)?;
     match statement {
-        ParsedStatement::Explain(explain) => parsed(&explain.statement, settings),
+        ParsedStatement::Explain(explain) => parsed(&explain.statement, settings, of),
         ParsedStatement::Statement(statement) => {
             if let ControlFlow::Break(clause) = statement.visit(&mut Ignored) {
                 return Err(SqlError::Invalid(format!("{clause} is not supported")));
@@ -121,7 +123,7 @@ pub(crate) fn parsed(statement: &ParsedStatement, settings: &config::Sql) -> Res
                 let text = format!("GROUP BY makes {sets} grouping sets, {MAX_GROUPING_SETS} are allowed");
                 return Err(SqlError::Invalid(text));
             }
-            let relations = weigh(statement, &views::relations);
+            let relations = weigh(statement, of);
             limit(relations, settings.max_relations, "relations, with those of views and WITH", "sql.max_relations")
         }
         _ => Ok(()),
