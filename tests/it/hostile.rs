@@ -170,6 +170,22 @@ fn refused() -> Vec<(String, &'static str)> {
     add("SELECT array_agg(group_id) OVER (ORDER BY partition) FROM lag".to_owned(), "window");
     add("SELECT string_agg(group_id, ',') OVER (ORDER BY partition) FROM lag".to_owned(), "window");
     add("SELECT 1 FROM lag GROUP BY CUBE (cluster, source, topic), CUBE (status, group_id)".to_owned(), "CUBE");
+    let columns = list(|at| format!("partition + {at}"), 20);
+    add(format!("SELECT count(*) FROM lag GROUP BY CUBE ({columns})"), "grouping sets");
+    add(
+        "SELECT count(*) FROM lag WHERE regexp_like(repeat(group_id, 1000), '(.{0,200}[a-f]){20}zz')".to_owned(),
+        "regular expression",
+    );
+    add(
+        "SELECT count(*) FROM lag WHERE repeat(group_id, 1000) ~ '(.{0,20}[a-f]){20}zz'".to_owned(),
+        "regexp_like may take",
+    );
+    add(
+        "SELECT array_has_any(x, y) FROM (SELECT array_agg(a.partition) x, array_agg(a.partition + 1000) y \
+         FROM lag a JOIN lag b ON a.partition = b.partition)"
+            .to_owned(),
+        "array_has_any may take",
+    );
     add(
         "SELECT count(*) FROM lag a, lag b, lag c WHERE a.lag < b.lag AND b.lag < c.lag".to_owned(),
         "sql.max_join_product",

@@ -127,7 +127,7 @@ impl ExecutionPlan for GuardExec {
 impl GuardExec {
     /// The context of the operator: joins make smaller batches than others.
     fn context(&self, context: &Arc<TaskContext>) -> Arc<TaskContext> {
-        let is_join = matches!(self.holding.kind, Kind::Copies { rows: JOIN_ROWS, .. } | Kind::Lists(_));
+        let is_join = matches!(self.holding.kind, Kind::Copies | Kind::Lists(_));
         if !matches!(self.place, Place::Output) || !is_join || context.session_config().batch_size() <= JOIN_ROWS {
             return Arc::clone(context);
         }
@@ -199,13 +199,8 @@ impl Guarded {
                 operator.map_or(Ok(()), |operator| operator.gather(slice_bytes(&batch)?, most))?;
             }
             Kind::Waiting => self.waiting.hand_on(slice_bytes(&batch)?)?,
-            Kind::Copies { rows: JOIN_ROWS, .. } => return Ok(self.cut(batch, JOIN_ROWS)),
-            Kind::Copies { .. }
-            | Kind::Everything { .. }
-            | Kind::Lists(_)
-            | Kind::Values(_)
-            | Kind::Slices
-            | Kind::Batch => {}
+            Kind::Copies => return Ok(self.cut(batch, JOIN_ROWS)),
+            Kind::Dealt | Kind::Everything { .. } | Kind::Lists(_) | Kind::Values(_) | Kind::Slices | Kind::Batch => {}
         }
         Ok(batch)
     }

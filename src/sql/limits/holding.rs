@@ -43,10 +43,12 @@ const WAITING: usize = 2;
 /// What a kind of operator holds.
 #[derive(Debug)]
 pub(crate) enum Kind {
-    /// A batch of so many rows, so often, which may all be copies of the widest rows that went in.
-    Copies { rows: usize, times: usize },
+    /// Batches whose rows may all be copies of the widest rows that went in.
+    Copies,
     /// Rows of several batches, until they are enough for one.
     Gathered,
+    /// The same, for each of its outputs.
+    Dealt,
     /// Batches that wait for their reader.
     Waiting,
     /// All that went in, so often, and a value of each function for each row.
@@ -65,11 +67,10 @@ impl Kind {
     /// That of an operator.
     pub(crate) fn of(plan: &dyn ExecutionPlan) -> Self {
         if is_join(plan) {
-            // Those of one batch, and of the next while they are put together.
-            return Self::Copies { rows: JOIN_ROWS, times: 2 };
+            return Self::Copies;
         }
         if plan.is::<RepartitionExec>() {
-            return Self::Copies { rows: BATCH_ROWS, times: 1 };
+            return Self::Dealt;
         }
         if plan.is::<FilterExec>() {
             return Self::Gathered;
@@ -194,11 +195,17 @@ impl Holding {
     pub(crate) fn admit(&self, input: usize, batch: &RecordBatch, context: &TaskContext) -> Result<()> {
         let mut seen = self.seen.lock();
         let bytes = match &self.kind {
-            Kind::Copies { rows, times } => {
+            Kind::Copies => {
                 if !seen.widen(input, width::widest(batch.columns())) {
                     return Ok(());
                 }
-                seen.width().saturating_mul(rows * times * self.partitions)
+                // The rows of one batch, and of the next while they are put together.
+                seen.width().saturating_mul(2 * JOIN_ROWS * self.partitions)
+            }
+            Kind::Dealt => {
+                seen.bytes = seen.bytes.saturating_add(slice_bytes(batch)?);
+                seen.widen(input, width::widest(batch.columns()));
+                seen.bytes.min(seen.width().saturating_mul(BATCH_ROWS * self.partitions))
             }
             Kind::Values(uses) => {
                 if input == 0 || !seen.widen(input, width::widest(batch.columns())) {
