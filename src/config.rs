@@ -67,6 +67,21 @@ section! {
         pub watch_queue: usize = Positive("4096"), "seconds of a busy log partition; less than 1 MiB for each";
         /// Watches at a time.
         pub max_watches: usize = Positive("1000"), "each looks at every change";
+        /// Bytes of messages that are ready for one watch and not read yet.
+        pub watch_bytes: usize = Bytes("64KiB"), "a few hundred changes; 1,000 watches that do not read keep less than 256 MiB";
+        /// GetOffset, GetConsumer and GetActiveConsumer calls that run at a time.
+        pub concurrent_pages: usize = Positive("2"), "each keeps a core busy, and most are done within milliseconds";
+        /// GetHistory calls that run at a time.
+        pub concurrent_histories: usize = Positive("4"), "they may wait for the store of samples";
+        /// Scrapes of /metrics that run at a time.
+        pub concurrent_scrapes: usize = Positive("2"), "each keeps a core busy; Prometheus sends one each 15 s or so";
+        /// Calls of each of these kinds that wait for their turn. When there are more, the client with the most waits in vain.
+        pub call_queue: usize = Count("1000"), "a waiting call takes a few KiB";
+        /// Time that each of these calls may take.
+        pub call_timeout: Duration = Time("60s"), "callers give up earlier";
+        /// Time that a client may read nothing while data is kept for it that has changed since: the current entries of a
+        /// watch, or a scrape.
+        pub stall_timeout: Duration = Time("60s"), "a client that works reads some every second";
         /// Time after which a cluster that fails no longer holds back readiness, unless it is `required`.
         pub ready_after: Duration = Time("30s"), "one dead cluster must not keep nine healthy ones out of service";
         /// Commits that the SQL table `commits` remembers.
@@ -166,8 +181,8 @@ section! {
         /// Time that a reader may take no rows for while a statement has some. It reads an old state meanwhile, which
         /// must be kept for it.
         pub stall_timeout: Duration = Time("60s"), "a reader that works takes some every second";
-        /// Memory of what has changed since, and is kept for statements under way that still read it. Beyond it the
-        /// one that has read for the longest is ended. Pages and watches keep some too, for as long as one takes.
+        /// Memory of data that was replaced and is retained for statements, calls, scrapes and watches that still read it.
+        /// Beyond it, the one that retains the most is ended.
         pub max_held_bytes: usize = Bytes("256MiB"), "all of 3 million committed offsets, changed under one statement";
         /// Length of a statement.
         pub max_statement_bytes: usize = Bytes("64KiB"), "people write less, and parsing costs before anything can be checked";
@@ -199,7 +214,9 @@ section! {
         pub concurrency: usize = Positive("4"), "more are slower together than one after the other";
         /// Statements that wait for their turn; one more is refused.
         pub queue: usize = Count("64"), "a dashboard with many panels asks all at once";
-        /// Threads that plan and run statements. 0: as many as cores.
+        /// Bytes of an answer that are ready and not read yet.
+        pub max_unread_bytes: usize = Bytes("4MiB"), "two batches of usual rows; the statement waits for its client then, and others run";
+        /// Threads of each statement or call that runs. 0: as many as cores, at most target_partitions.
         pub threads: usize = Count("0"), "they take what is idle: those that read Kafka and answer point queries and probes go first";
         /// Parts that a scan is split into.
         pub target_partitions: usize = Positive("2"), "statements are short: splitting finer costs more than it gains";

@@ -6,7 +6,12 @@ use std::{
     time::Duration,
 };
 
-use crate::{freshness::Stale, sql::SqlError, store::Unready};
+use crate::{
+    freshness::Stale,
+    sql::SqlError,
+    store::Unready,
+    work::{Ended, Refused},
+};
 
 /// Why a call failed, in words for its caller.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -136,6 +141,28 @@ impl From<Stale> for Error {
         match error {
             Stale::Unreachable(_) => Self::Unavailable(error.to_string()),
             Stale::Deadline { .. } => Self::Deadline(error.to_string()),
+        }
+    }
+}
+
+impl From<Ended> for Error {
+    fn from(error: Ended) -> Self {
+        let text = error.to_string();
+        match error {
+            Ended::Deadline(_) | Ended::Stalled { .. } => Self::Deadline(text),
+            Ended::Retained { .. } | Ended::Unread { .. } => Self::Busy(text),
+            // Seen by no client.
+            Ended::Disconnected | Ended::Cancelled => Self::Unavailable(text),
+        }
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(error: Refused) -> Self {
+        match error {
+            Refused::Full { .. } | Refused::Abandoned(_) => Self::Busy(error.to_string()),
+            Refused::Ended(ended) => ended.into(),
+            Refused::Panicked | Refused::Threads(_) => Self::internal(&error.to_string()),
         }
     }
 }

@@ -57,6 +57,7 @@
 //! | [`clock`] | time, injected |
 //! | [`decode`] | bytes → typed records |
 //! | [`config`] | settings: flag > environment > file > default |
+//! | [`work`] | admission of work that walks many rows: turns, threads, cancellation |
 //! | [`store`] | shards, log ends, cuts |
 //! | [`source`] | where offsets come from |
 //! | [`lag`] | commit × log end → lag, time lag, status |
@@ -77,6 +78,7 @@ pub mod model;
 pub mod clock;
 pub mod decode;
 pub mod config;
+pub mod work;
 pub mod store;
 pub mod source;
 pub mod lag;

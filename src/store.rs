@@ -40,20 +40,19 @@ pub mod progress;
 pub mod samples;
 pub mod shard;
 pub mod silent;
-pub mod threads;
 pub mod windows;
 
 use cluster::Cluster;
 use cut::{ClusterCut, Cut, Settings};
 use event::ShardKey;
-use held::Held;
+use held::{Held, Pin};
 use names::Names;
 use shard::{Limits, Shard};
-use threads::{Answering, Threads};
 
 use crate::{
     clock::Clock,
     model::{Millis, Name},
+    work::{Board, Cancel},
 };
 
 /// `offsets.topic.num.partitions` unless the operator of Kafka says otherwise.
@@ -66,7 +65,7 @@ pub struct Store {
     pub clock: Clock,
     names: Arc<Names>,
     held: Arc<Held>,
-    sql_threads: Arc<Threads>,
+    work: Board,
     clusters: Vec<Arc<Cluster>>,
     directory: DashMap<ShardKey, Arc<Shard>>,
     epochs: AtomicU64,
@@ -132,7 +131,7 @@ impl Store {
             clock,
             names: Arc::default(),
             held: Arc::default(),
-            sql_threads: Arc::default(),
+            work: Board::default(),
             clusters,
             directory: DashMap::new(),
             epochs: AtomicU64::new(1),
@@ -171,16 +170,10 @@ impl Store {
         &self.held
     }
 
-    /// The threads that run SQL.
+    /// How the server's own work does.
     #[must_use]
-    pub fn sql_threads(&self) -> &Arc<Threads> {
-        &self.sql_threads
-    }
-
-    /// How many threads run SQL, and how many of them do not answer.
-    #[must_use]
-    pub fn sql_answering(&self) -> Answering {
-        self.sql_threads.answering(self.clock.ticks())
+    pub fn work(&self) -> &Board {
+        &self.work
     }
 
     /// A new shard that no reader sees until [`Store::publish`]: to load, or to rebuild aside.
@@ -296,9 +289,17 @@ impl Store {
         let (taken_at, taken) = (self.clock.now(), self.clock.ticks());
         let id = self.snapshot_id(taken_at);
         let unready = unready.filter(|_| clusters.is_empty());
-        let (started_at, held_bytes, sql_threads) = (self.started_at, self.held.bytes(), self.sql_answering());
+        let (started_at, held_bytes, work) = (self.started_at, self.held.bytes(), self.work.status());
         let settings = self.settings;
-        Ok(Cut { id, taken_at, taken, settings, started_at, held_bytes, sql_threads, clusters, unloaded, unready })
+        Ok(Cut { id, taken_at, taken, settings, started_at, held_bytes, work, clusters, unloaded, unready })
+    }
+
+    /// Pins a cut of what [`Store::cut`] takes, for work that ends with `cancel`.
+    ///
+    /// # Errors
+    /// A cluster was named that does not exist.
+    pub fn pin_cut(&self, wanted: &str, allow_partial: bool, cancel: &Cancel) -> Result<Pin<Cut>, Unready> {
+        Ok(self.held.pin(self.cut(wanted, allow_partial)?, cancel))
     }
 }
 

@@ -6,22 +6,26 @@
 //! record lies after the last change that was delivered. If something was deleted meanwhile, or
 //! changed out of the order of the log, all entries of the shard follow instead, and what is not among them is gone.
 
-use std::{collections::HashMap, pin::Pin, sync::Arc};
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use futures::{
     StreamExt as _,
     future::{OptionFuture, abortable},
 };
+use prost::Message as _;
 use tokio::sync::{
     OwnedSemaphorePermit,
     broadcast::error::{RecvError, TryRecvError},
-    mpsc,
 };
-use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::{
+    Shared,
     entry::{self, Key},
     filter::Filter,
     paging::PageSize,
@@ -30,12 +34,14 @@ use super::{
 use crate::{
     error::Error,
     store::{
-        Store,
+        self, Store,
         cluster::Cluster,
         event::{Change, ShardKey},
+        group::ReadAhead,
         homes::Hidden,
         shard::{Shard, ShardView},
     },
+    work::{Cancel, Ended, Outbox, Unsent, outbox},
 };
 
 mod statuses;
@@ -44,17 +50,65 @@ pub(super) type Stream = Pin<Box<dyn futures::Stream<Item = Result<proto::WatchR
 
 /// Changes of one message.
 const BATCH: usize = 500;
-/// Messages made before the reader takes them.
-const AHEAD: usize = 8;
+/// Messages that the bytes of a watch have room for.
+const MESSAGES: usize = 4;
+/// All current entries of a log partition may take as many times the time that one message may.
+const STALLS: u32 = 10;
 
-type Responses = mpsc::Sender<Result<proto::WatchResponse, Status>>;
+/// What a shard was when it was subscribed to, kept while it is sent.
+type Pinned = store::held::Pin<ShardView>;
+
+/// Why a watch ends.
+enum Over {
+    /// The client left.
+    Disconnected,
+    /// It read nothing, or retained too much.
+    Ended(Ended),
+}
+
+/// What is sent to a client that watches.
+struct Client {
+    outbox: Outbox<Result<proto::WatchResponse, Status>>,
+    store: Arc<Store>,
+    message_bytes: usize,
+    stall: Duration,
+}
+
+impl Client {
+    /// Sends a message when there is room for it, however long that takes.
+    async fn send(&self, response: proto::WatchResponse) -> Result<(), Over> {
+        let bytes = response.encoded_len();
+        self.outbox.send(Ok(response), bytes, Duration::MAX).await.map_err(|_| Over::Disconnected)
+    }
+
+    /// Sends a message while a state is pinned for the client, which must read in time.
+    async fn send_pinned(&self, response: proto::WatchResponse, pin: &Pinned) -> Result<(), Over> {
+        let bytes = response.encoded_len();
+        tokio::select! {
+            sent = self.outbox.send(Ok(response), bytes, self.stall) => sent.map_err(|unsent| match unsent {
+                Unsent::Disconnected => Over::Disconnected,
+                Unsent::Stalled(after) => Over::Ended(Ended::Stalled { after, setting: "server.stall_timeout" }),
+            }),
+            ended = pin.cancel().ended() => Err(Over::Ended(ended)),
+        }
+    }
+
+    fn message(&self) -> PageSize {
+        PageSize::within(BATCH, self.message_bytes)
+    }
+
+    /// Pins what a shard was when it was subscribed to.
+    fn pin(&self, view: Arc<ShardView>) -> Pinned {
+        self.store.held().pin(view, &Cancel::within(self.stall.saturating_mul(STALLS)))
+    }
+}
 
 pub(super) fn watch(
-    store: Arc<Store>,
+    shared: &Shared,
     request: proto::WatchRequest,
     permit: OwnedSemaphorePermit,
-    stop: CancellationToken,
 ) -> Result<Stream, Error> {
+    let (store, server, stop) = (Arc::clone(shared.store()), &shared.server, shared.stop.clone());
     let filter = Arc::new(Filter::new(request.filter)?);
     if filter.with_lag_only {
         return Err(Error::Invalid("filter.with_lag_only: a watch shows commits, not moving log ends".to_owned()));
@@ -70,71 +124,82 @@ pub(super) fn watch(
     {
         return Err(error.clone().into());
     }
-    let (sender, receiver) = mpsc::channel(AHEAD);
-    let statuses = request.include_status_changes.then(|| statuses::follow(&clusters, &filter, &sender));
-    let commits = run(clusters, filter, request.include_current, sender);
-    let watch = async move {
-        tokio::join!(commits, OptionFuture::from(statuses));
-    };
-    // The work is part of the stream: it ends with the connection, and needs no task of its own.
-    let mut watch = Box::pin(async move {
+    let (outbox, inbox) = outbox(server.watch_bytes, &store.work().unread_bytes);
+    let message_bytes = server.watch_bytes / MESSAGES;
+    let client = Arc::new(Client { outbox, store, message_bytes, stall: server.stall_timeout });
+    let statuses = request.include_status_changes.then(|| statuses::follow(&clusters, &filter, &client));
+    // A task of its own: a stream that the client does not read is not polled, and could not end by itself.
+    tokio::spawn(async move {
         let _permit = permit;
-        tokio::select! {
-            () = watch => None,
-            () = stop.cancelled() => Some(Err(to_status(Error::Unavailable("the server is shutting down".to_owned())))),
-        }
+        let _open = Open::new(&client.store);
+        let commits = run(clusters, filter, request.include_current, &client);
+        let statuses = async { OptionFuture::from(statuses).await.unwrap_or(Ok(())) };
+        let watch = async { tokio::try_join!(commits, statuses) };
+        let error = tokio::select! {
+            over = watch => match over {
+                Ok(_) | Err(Over::Disconnected) => return,
+                Err(Over::Ended(ended)) => Error::from(ended),
+            },
+            () = stop.cancelled() => Error::Unavailable("the server is shutting down".to_owned()),
+        };
+        client.outbox.fail(Err(to_status(error)));
     });
-    let mut responses = ReceiverStream::new(receiver);
-    let mut ended = false;
-    Ok(Box::pin(futures::stream::poll_fn(move |context| {
-        use std::task::Poll;
-        if !ended && let Poll::Ready(last) = watch.as_mut().poll(context) {
-            ended = true;
-            if last.is_some() {
-                return Poll::Ready(last);
-            }
-        }
-        responses.poll_next_unpin(context)
-    })))
+    Ok(Box::pin(futures::stream::poll_fn(move |context| inbox.poll_next(context))))
+}
+
+/// Counts a watch while it is open.
+struct Open(Arc<Store>);
+
+impl Open {
+    fn new(store: &Arc<Store>) -> Self {
+        store.work().watches.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(store))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.work().watches.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Watches every shard of the clusters, those that come later included.
-async fn run(clusters: Vec<Arc<Cluster>>, filter: Arc<Filter>, include_current: bool, responses: Responses) {
+async fn run(
+    clusters: Vec<Arc<Cluster>>,
+    filter: Arc<Filter>,
+    include_current: bool,
+    client: &Client,
+) -> Result<(), Over> {
     // Before the shards are read: one that comes in between is noticed.
     let mut changes: futures::stream::SelectAll<_> = clusters
         .iter()
         .map(|cluster| tokio_stream::wrappers::WatchStream::from_changes(cluster.watch_health()))
         .collect();
     let mut current = vec![];
-    for cluster in &clusters {
-        for shard in cluster.shards() {
-            current.push(Follower::new(&shard, &filter));
+    for shard in clusters.iter().flat_map(|cluster| cluster.shards()) {
+        let (follower, view) = Follower::new(&shard, &filter);
+        // One after the other: no more than one is pinned.
+        if include_current {
+            follower.send_entries(&client.pin(view), -1, client).await?;
         }
+        current.push(follower);
     }
     if include_current {
-        for (follower, view) in &current {
-            if follower.send_entries(view, -1, &responses).await.is_err() {
-                return;
-            }
-        }
-        let complete = proto::WatchResponse { current_complete: true, ..proto::WatchResponse::default() };
-        if responses.send(Ok(complete)).await.is_err() {
-            return;
-        }
+        client.send(proto::WatchResponse { current_complete: true, ..proto::WatchResponse::default() }).await?;
     }
     let mut followed = futures::stream::FuturesUnordered::new();
     let mut shards = HashMap::new();
-    for (follower, _) in current {
+    for follower in current {
         let (key, version) = (follower.shard.key.clone(), follower.version());
-        let (follow, abort) = abortable(follower.follow(&responses));
+        let (follow, abort) = abortable(follower.follow(client));
         shards.insert(key, (version, abort));
         followed.push(follow);
     }
     loop {
         tokio::select! {
-            Some(_) = followed.next(), if !followed.is_empty() => {}
+            Some(ended) = followed.next(), if !followed.is_empty() => if let Ok(Err(over)) = ended { return Err(over) },
             Some(_) = changes.next() => {}
-            () = responses.closed() => return,
+            () = client.outbox.closed() => return Err(Over::Disconnected),
         }
         let gone: Vec<ShardKey> = shards.keys().filter(|key| !is_there(&clusters, key)).cloned().collect();
         for key in gone {
@@ -143,32 +208,27 @@ async fn run(clusters: Vec<Arc<Cluster>>, filter: Arc<Filter>, include_current: 
             // Nothing follows: all of it is gone.
             let position = shard_position(&key, epoch + 1, 0);
             let resync = proto::Resync { position: Some(position), missed: None, full: true };
-            let response = proto::WatchResponse { resync: Some(resync), ..proto::WatchResponse::default() };
-            if responses.send(Ok(response)).await.is_err() {
-                return;
-            }
+            client.send(proto::WatchResponse { resync: Some(resync), ..proto::WatchResponse::default() }).await?;
         }
-        for cluster in &clusters {
-            for shard in cluster.shards() {
-                let before = shards.get(&shard.key);
-                if before.is_some_and(|((epoch, hidden), _)| *epoch == shard.epoch && *hidden == shard.hidden()) {
-                    continue;
-                }
-                let rebuilt = before.is_some();
-                before.iter().for_each(|(_, abort)| abort.abort());
-                // A shard that came later, was rebuilt, or shows other groups: all of it is news to the watcher.
-                let (follower, view) = Follower::new(&shard, &filter);
-                if rebuilt && follower.resync(None, &view, true, &responses).await.is_err() {
-                    return;
-                }
-                if follower.send_entries(&view, -1, &responses).await.is_err() {
-                    return;
-                }
-                let version = follower.version();
-                let (follow, abort) = abortable(follower.follow(&responses));
-                shards.insert(shard.key.clone(), (version, abort));
-                followed.push(follow);
+        for shard in clusters.iter().flat_map(|cluster| cluster.shards()) {
+            let before = shards.get(&shard.key);
+            if before.is_some_and(|((epoch, hidden), _)| *epoch == shard.epoch && *hidden == shard.hidden()) {
+                continue;
             }
+            let rebuilt = before.is_some();
+            before.iter().for_each(|(_, abort)| abort.abort());
+            // A shard that came later, was rebuilt, or shows other groups: all of it is news to the watcher.
+            client.outbox.room().await.map_err(|_| Over::Disconnected)?;
+            let (follower, view) = Follower::new(&shard, &filter);
+            if rebuilt {
+                follower.resync(None, true, view, -1, client).await?;
+            } else {
+                follower.send_entries(&client.pin(view), -1, client).await?;
+            }
+            let version = follower.version();
+            let (follow, abort) = abortable(follower.follow(client));
+            shards.insert(shard.key.clone(), (version, abort));
+            followed.push(follow);
         }
     }
 }
@@ -189,9 +249,6 @@ struct Follower {
     hidden: Hidden,
 }
 
-/// The reader has gone.
-struct Gone;
-
 impl Follower {
     fn new(shard: &Arc<Shard>, filter: &Arc<Filter>) -> (Self, Arc<ShardView>) {
         let (view, changes) = shard.subscribe();
@@ -211,20 +268,18 @@ impl Follower {
         (self.shard.epoch, Hidden::clone(&self.hidden))
     }
 
-    /// Until the reader goes.
-    async fn follow(mut self, responses: &Responses) {
+    /// Until the shard is replaced, or the client leaves.
+    async fn follow(mut self, client: &Client) -> Result<(), Over> {
         loop {
             let first = match self.changes.recv().await {
                 Ok(change) => change,
-                Err(RecvError::Closed) => return,
+                Err(RecvError::Closed) => return Ok(()),
                 Err(RecvError::Lagged(_)) => {
-                    if self.catch_up(responses).await.is_err() {
-                        return;
-                    }
+                    self.catch_up(client).await?;
                     continue;
                 }
             };
-            let (mut changes, mut size, mut lagged) = (vec![], PageSize::new(BATCH), false);
+            let (mut changes, mut size, mut lagged) = (vec![], client.message(), false);
             let mut next = Some(first);
             while let Some(change) = next {
                 self.sequence = change.sequence;
@@ -244,48 +299,52 @@ impl Follower {
                 };
             }
             let response = proto::WatchResponse { changes, ..proto::WatchResponse::default() };
-            if !response.changes.is_empty() && responses.send(Ok(response)).await.is_err() {
-                return;
+            if !response.changes.is_empty() {
+                client.send(response).await?;
             }
-            if lagged && self.catch_up(responses).await.is_err() {
-                return;
+            if lagged {
+                self.catch_up(client).await?;
             }
         }
     }
 
     /// Changes were missed: says how many, and sends what the keys are now.
-    async fn catch_up(&mut self, responses: &Responses) -> Result<(), Gone> {
+    async fn catch_up(&mut self, client: &Client) -> Result<(), Over> {
+        // A client that does not read keeps no state.
+        client.outbox.room().await.map_err(|_| Over::Disconnected)?;
         let (view, changes) = self.shard.subscribe();
         self.changes = changes;
         let missed = view.sequence.saturating_sub(self.sequence);
         let full = view.last_full > self.sequence;
-        self.resync(Some(missed), &view, full, responses).await?;
         let after = if full { -1 } else { self.log_offset };
-        self.send_entries(&view, after, responses).await?;
         self.sequence = view.sequence;
         self.log_offset = view.last_offset;
-        Ok(())
+        self.resync(Some(missed), full, view, after, client).await
     }
 
+    /// Says that changes were missed, and sends the current entries whose record lies after `after`.
     async fn resync(
         &self,
         missed: Option<u64>,
-        view: &ShardView,
         full: bool,
-        responses: &Responses,
-    ) -> Result<(), Gone> {
-        let resync = proto::Resync { position: Some(position(view, view.sequence)), missed, full };
+        view: Arc<ShardView>,
+        after: i64,
+        client: &Client,
+    ) -> Result<(), Over> {
+        let view = client.pin(view);
+        let resync = proto::Resync { position: Some(position(&view, view.sequence)), missed, full };
         let response = proto::WatchResponse { resync: Some(resync), ..proto::WatchResponse::default() };
-        responses.send(Ok(response)).await.map_err(|_| Gone)
+        client.send_pinned(response, &view).await?;
+        self.send_entries(&view, after, client).await
     }
 
     /// Current entries whose record lies after `after`.
-    async fn send_entries(&self, view: &ShardView, after: i64, responses: &Responses) -> Result<(), Gone> {
+    async fn send_entries(&self, view: &Pinned, after: i64, client: &Client) -> Result<(), Over> {
         if !self.filter.accepts_source(&view.key.source) {
             return Ok(());
         }
-        let (mut changes, mut size) = (vec![], PageSize::new(BATCH));
-        let shown = view.groups.iter().filter(|group| !view.hidden.contains(&group.id));
+        let (mut changes, mut size) = (vec![], client.message());
+        let shown = view.groups.unordered(ReadAhead::Offsets).filter(|group| !view.hidden.contains(&group.id));
         for group in shown.filter(|group| self.filter.group.accepts(&group.id)) {
             for at in group.entries().filter(|at| at.row.log_offset > after) {
                 if !self.filter.accepts_key(at.topic, at.row.partition) {
@@ -301,18 +360,18 @@ impl Follower {
                 size.add(&change);
                 changes.push(change);
                 if size.is_full() {
-                    size = PageSize::new(BATCH);
+                    size = client.message();
                     let changes = std::mem::take(&mut changes);
-                    let response = proto::WatchResponse { changes, ..proto::WatchResponse::default() };
-                    responses.send(Ok(response)).await.map_err(|_| Gone)?;
+                    client.send_pinned(proto::WatchResponse { changes, ..Default::default() }, view).await?;
                 }
             }
+            // Many groups may have nothing to send.
+            tokio::task::consume_budget().await;
         }
         if changes.is_empty() {
             return Ok(());
         }
-        let response = proto::WatchResponse { changes, ..proto::WatchResponse::default() };
-        responses.send(Ok(response)).await.map_err(|_| Gone)
+        client.send_pinned(proto::WatchResponse { changes, ..Default::default() }, view).await
     }
 
     fn change(&self, change: &Change) -> Option<proto::OffsetChange> {

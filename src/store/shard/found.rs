@@ -4,6 +4,7 @@ use super::super::{
     commits::Rings,
     event::ShardKey,
     group::{Rare, Row},
+    held::Retains,
     homes::Hidden,
     membership::log::Members,
 };
@@ -36,6 +37,12 @@ pub struct FoundEntry {
     pub row: Row,
     /// Its rare fields, if any.
     pub rare: Option<Rare>,
+}
+
+impl Retains for ShardView {
+    fn retained(&self) -> usize {
+        self.groups.retained()
+    }
 }
 
 /// The shard at one moment: one prefix of its log.
