@@ -1,5 +1,5 @@
 //! Runs statements: a bounded number at once, each within a deadline, a cap on memory and a cap on its answer; on threads
-//! of its own, but for those that are done before another thread would begin.
+//! of its own.
 
 use std::{
     sync::{Arc, atomic::AtomicUsize},
@@ -9,8 +9,8 @@ use std::{
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use datafusion::{
     common::{DataFusionError, ScalarValue},
-    execution::SendableRecordBatchStream,
-    physical_plan::execute_stream,
+    execution::{SendableRecordBatchStream, TaskContext},
+    physical_plan::{ExecutionPlan, execute_stream},
 };
 use futures::StreamExt as _;
 use thread_priority::ThreadPriority;
@@ -20,8 +20,10 @@ use tokio::{
 };
 
 use super::{
-    check, error::SqlError, memory::QueryPool, output, reading::Reading, session::Sessions, stop::Stop,
-    table::AnyTable, tables,
+    error::SqlError,
+    limits::{self, Stop},
+    output,
+    session::Sessions,
 };
 use crate::{
     config, freshness,
@@ -36,13 +38,11 @@ mod describe;
 mod feed;
 mod logical;
 mod pins;
-mod plans;
 mod work;
 
 pub use describe::Description;
 use feed::{Fed, Feed};
 use pins::Pins;
-use plans::{Plan, Plans};
 use work::{Turn, Work};
 
 /// Room for a planner's recursion over a long statement.
@@ -154,13 +154,11 @@ pub struct Engine {
 struct Shared {
     store: Arc<Store>,
     settings: config::Sql,
-    tables: Vec<Arc<dyn AnyTable>>,
     sessions: Sessions,
     permits: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
     memory: Arc<AtomicUsize>,
     pins: Arc<Pins>,
-    plans: Plans,
 }
 
 impl Engine {
@@ -195,14 +193,11 @@ impl Engine {
         let pins = Arc::<Pins>::default();
         let (oldest_first, max_held_bytes) = (Arc::clone(&pins), settings.max_held_bytes);
         store.held().cap(max_held_bytes, move || oldest_first.relieve(max_held_bytes));
-        let tables = tables::all();
         let shared = Shared {
             store,
             permits: Arc::new(Semaphore::new(settings.concurrency.max(1))),
-            sessions: Sessions::new(&tables, &settings).map_err(std::io::Error::other)?,
+            sessions: Sessions::new(&settings).map_err(std::io::Error::other)?,
             settings,
-            tables,
-            plans: Plans::default(),
             waiting: Arc::default(),
             memory: Arc::default(),
             pins,
@@ -220,21 +215,12 @@ impl Engine {
         let turn = self.turn(&statement)?;
         let (feed, batches) = feed::pair(self.shared.settings.stall_timeout);
         let threads = self.threads()?.clone();
-        let answer = |planned: Planned, work| {
-            let Planned { schema, stats } = planned;
-            Answer { schema, batches, stats, started, work, threads }
-        };
-        if let Some((plan, ready)) = self.shared.small(&turn) {
-            let (given, planned) = self.shared.begin(plan, statement.max_rows, &ready.cut, &turn.stop)?;
-            let outcome = self.shared.give(given, feed).await;
-            return Ok(answer(planned, Work::ended(outcome, turn.stop)));
-        }
         let (planned, plan) = oneshot::channel();
-        let mut work = self.work(statement, turn, |shared, statement, mut turn| async move {
-            shared.answer(statement, planned, feed, &mut turn).await
+        let mut work = self.work(statement, turn, |shared, statement, turn| async move {
+            shared.answer(statement, planned, feed, &turn).await
         })?;
         match work.in_time(plan).await? {
-            Ok(planned) => Ok(answer(planned, work)),
+            Ok(Planned { schema, stats }) => Ok(Answer { schema, batches, stats, started, work, threads }),
             // It failed before there was a plan.
             Err(_) => Err(work.outcome().await.and_then(Result::err).unwrap_or(SqlError::ShuttingDown)),
         }
@@ -267,6 +253,15 @@ impl Drop for Engine {
     }
 }
 
+/// A plan to run.
+struct Plan {
+    physical: Arc<dyn ExecutionPlan>,
+    /// Of the answer.
+    schema: SchemaRef,
+    task: Arc<TaskContext>,
+}
+
+/// What is told of an answer before its first row.
 struct Planned {
     schema: SchemaRef,
     stats: Arc<parking_lot::Mutex<Stats>>,
@@ -291,21 +286,8 @@ fn sort(error: DataFusionError) -> SqlError {
 }
 
 impl Shared {
-    /// The statement's turn and its cut, where nothing is to be waited for.
-    fn ready_now(&self, statement: &Statement, stop: &Stop) -> Option<Ready> {
-        if statement.latest {
-            return None;
-        }
-        let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
-        let cut = self.store.cut("", statement.allow_partial).ok()?;
-        Some(self.pinned(cut, permit, stop))
-    }
-
     /// Waits for the statement's turn, and takes its cut.
-    async fn ready(&self, statement: &Statement, turn: &mut Turn) -> Result<Ready, SqlError> {
-        if let Some(ready) = turn.ready.take() {
-            return Ok(ready);
-        }
+    async fn ready(&self, statement: &Statement, turn: &Turn) -> Result<Ready, SqlError> {
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| SqlError::ShuttingDown)?;
         if statement.latest {
             // A little less than the statement may take, so that the reason is told.
@@ -313,7 +295,9 @@ impl Shared {
             freshness::wait_for_all(&self.store, timeout - timeout / 20).await?;
         }
         let cut = self.cut(&turn.caller, statement.allow_partial).await?;
-        Ok(self.pinned(cut, permit, &turn.stop))
+        let cut = Arc::new(cut);
+        self.pins.add(&cut, &turn.stop);
+        Ok(Ready { cut, _permit: permit })
     }
 
     /// Takes a cut on a thread of the caller's: whoever holds a shard's lock must not be the one to wait for a core.
@@ -323,61 +307,23 @@ impl Shared {
         Ok(cut.await.map_err(|_| SqlError::ShuttingDown)??)
     }
 
-    fn pinned(&self, cut: Cut, permit: OwnedSemaphorePermit, stop: &Stop) -> Ready {
-        let cut = Arc::new(cut);
-        self.pins.add(&cut, stop);
-        Ready { cut, _permit: permit }
-    }
-
-    /// The plan of a statement that was planned before, has its turn, and does so little that it is done by the time
-    /// another thread would begin.
-    fn small<'a>(&self, turn: &'a Turn) -> Option<(Plan, &'a Ready)> {
-        let ready = turn.ready.as_ref()?;
-        let plan = turn.kept.as_ref()?.to_run_at_once(&ready.cut)?;
-        self.check_loaded(plan.reads_data, &ready.cut).ok()?;
-        Some((plan, ready))
-    }
-
     /// Gives the answer of a statement.
     async fn answer(
         &self,
         statement: Statement,
         planned: oneshot::Sender<Planned>,
         feed: Feed,
-        turn: &mut Turn,
+        turn: &Turn,
     ) -> Result<(), SqlError> {
         let ready = self.ready(&statement, turn).await?;
         let max_rows = statement.max_rows;
-        let plan = match turn.kept.as_ref().and_then(|kept| kept.to_run(&ready.cut)) {
-            Some(plan) => {
-                self.check_loaded(plan.reads_data, &ready.cut)?;
-                plan
-            }
-            None => self.plan_to_run(statement, &ready.cut)?,
-        };
-        let (given, answer) = self.begin(plan, max_rows, &ready.cut, &turn.stop)?;
-        // Nobody may wait any more, which ends the statement all the same.
-        let _ = planned.send(answer);
-        self.give(given, feed).await
-    }
-
-    /// Starts a plan.
-    fn begin(
-        &self,
-        plan: Plan,
-        max_rows: Option<usize>,
-        cut: &Arc<Cut>,
-        stop: &Stop,
-    ) -> Result<(Given, Planned), SqlError> {
-        let Plan { physical, schema, functions, .. } = plan;
-        let pool = QueryPool::new(&self.settings, Arc::clone(&self.memory), stop.clone());
-        let reading = Reading { cut: Arc::clone(cut), stop: stop.clone() };
-        let context = self.sessions.running(reading, Arc::new(pool), functions);
-        let stream = execute_stream(physical, context).map_err(sort)?;
-        let stats = Stats { rows: 0, elapsed: Duration::ZERO, truncated: false, snapshot: cut.snapshot() };
+        let Plan { physical, schema, task } = self.plan_to_run(statement, &ready.cut, &turn.stop)?;
+        let stream = execute_stream(physical, task).map_err(sort)?;
+        let stats = Stats { rows: 0, elapsed: Duration::ZERO, truncated: false, snapshot: ready.cut.snapshot() };
         let stats = Arc::new(parking_lot::Mutex::new(stats));
-        let given = Given { stream, schema: Arc::clone(&schema), max_rows, stats: Arc::clone(&stats) };
-        Ok((given, Planned { schema, stats }))
+        // The client may have gone, which ends the statement all the same.
+        let _ = planned.send(Planned { schema: Arc::clone(&schema), stats: Arc::clone(&stats) });
+        self.give(Given { stream, schema, max_rows, stats }, feed).await
     }
 
     /// Sends batches until the end or a limit.

@@ -3,7 +3,7 @@
 use arrow::error::ArrowError;
 use datafusion::{common::DataFusionError, sql::sqlparser::parser::ParserError};
 
-use super::memory::ALL_MEMORY;
+use super::limits::memory::ALL_MEMORY;
 use crate::{freshness::Stale, store::Unready};
 
 /// Why a statement failed.

@@ -35,7 +35,7 @@ impl Engine {
     /// Why it cannot be run, as far as planning tells.
     pub async fn describe(&self, statement: Statement) -> Result<Description, SqlError> {
         let work =
-            |shared: Arc<Shared>, statement, mut turn| async move { shared.describe(statement, &mut turn).await };
+            |shared: Arc<Shared>, statement, turn| async move { shared.describe(statement, &turn).await };
         let turn = self.turn(&statement)?;
         self.work(statement, turn, work)?.outcome().await.unwrap_or(Err(SqlError::ShuttingDown))
     }
@@ -49,9 +49,9 @@ impl Engine {
 }
 
 impl Shared {
-    async fn describe(&self, statement: Statement, turn: &mut Turn) -> Result<Description, SqlError> {
+    async fn describe(&self, statement: Statement, turn: &Turn) -> Result<Description, SqlError> {
         let ready = self.ready(&statement, turn).await?;
-        let Logical { plan, session, .. } = self.plan(&statement.sql, &ready.cut)?;
+        let Logical { plan, session } = self.plan(&statement.sql, &ready.cut, &turn.stop)?;
         let parameters = parameters(&plan)?;
         let (_, schema) = bind(&session, plan, statement.parameters)?;
         Ok(Description { schema, parameters })

@@ -10,20 +10,14 @@ use arrow::{
         ArrayRef, Float64Builder, Int32Builder, Int64Builder, RecordBatch, RecordBatchOptions, StringBuilder,
         TimestampNanosecondBuilder,
     },
-    compute::filter_record_batch,
     datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
 };
-use datafusion::{
-    common::{Result, ScalarValue, cast::as_boolean_array},
-    logical_expr::Operator,
-    physical_expr::{
-        PhysicalExpr,
-        expressions::{BinaryExpr, Column, Literal},
-        split_conjunction,
-    },
-};
+use datafusion::common::Result;
 
-use super::super::table::{AnyTable, BATCH_ROWS, Batches, By, COMMENT, Filter, Question, Unit, Units};
+use super::super::{
+    table::{AnyTable, BATCH_ROWS, Batches, By, COMMENT, Question, Unit, Units},
+    wanted::TIME,
+};
 use crate::{
     history::{
         ages::Ages,
@@ -33,7 +27,6 @@ use crate::{
     store::older::{Patience, Point},
 };
 
-const TIME: &str = "sampled_at";
 const AGE: &str = "lag_seconds";
 /// Keys that are taken from a store at a time: a thread is given up once for all of them, and they are all in memory.
 const AT_ONCE: usize = 32;
@@ -102,7 +95,7 @@ impl AnyTable for HistoryTable {
 
     fn batches<'a>(&'a self, units: Units<'a>, question: &'a Question, patience: &Patience) -> Batches<'a> {
         let patience = patience.clone();
-        let times = question.filter.as_ref().map_or(Millis::MIN..=Millis::MAX, times);
+        let times = question.wanted.times();
         let keys = units.flat_map(move |unit| keys(unit, question, &times, patience.clone()));
         let mut rows = Rows { schema: &self.schema, question, left: question.limit.unwrap_or(usize::MAX) };
         let mut keys = keys.fuse();
@@ -216,78 +209,9 @@ struct Rows<'a> {
 impl Rows<'_> {
     fn batch(&mut self, columns: Building) -> Result<RecordBatch> {
         let options = RecordBatchOptions::new().with_row_count(Some(columns.rows));
-        let mut batch = RecordBatch::try_new_with_options(Arc::clone(self.schema), columns.finish(), &options)?;
-        if let Some(Filter { condition, over }) = &self.question.filter {
-            let kept = condition.evaluate(&batch.project(&over.columns)?)?.into_array(batch.num_rows())?;
-            batch = filter_record_batch(&batch, as_boolean_array(&kept)?)?;
-        }
+        let batch = RecordBatch::try_new_with_options(Arc::clone(self.schema), columns.finish(), &options)?;
         let batch = batch.slice(0, batch.num_rows().min(self.left));
         self.left -= batch.num_rows();
-        Ok(batch.project(&self.question.given.columns)?)
-    }
-}
-
-/// The times that a condition leaves.
-fn times(filter: &Filter) -> RangeInclusive<Millis> {
-    let (mut from, mut to) = (Millis::MIN, Millis::MAX);
-    for condition in split_conjunction(&filter.condition) {
-        let Some((operator, at)) = bound(condition) else { continue };
-        if matches!(operator, Operator::Gt | Operator::GtEq | Operator::Eq) {
-            from = from.max(at);
-        }
-        if matches!(operator, Operator::Lt | Operator::LtEq | Operator::Eq) {
-            to = to.min(at);
-        }
-    }
-    from..=to
-}
-
-/// Of a condition that compares the time of a sample with another, as if that stood to the right. Samples have whole
-/// milliseconds.
-fn bound(condition: &Arc<dyn PhysicalExpr>) -> Option<(Operator, Millis)> {
-    let binary = condition.downcast_ref::<BinaryExpr>()?;
-    let is_time =
-        |side: &Arc<dyn PhysicalExpr>| side.downcast_ref::<Column>().is_some_and(|column| column.name() == TIME);
-    let (operator, other) = if is_time(binary.left()) {
-        (*binary.op(), binary.right())
-    } else if is_time(binary.right()) {
-        (binary.op().swap()?, binary.left())
-    } else {
-        return None;
-    };
-    match other.downcast_ref::<Literal>()?.value() {
-        ScalarValue::TimestampNanosecond(Some(nanos), _) => Some((operator, nanos.div_euclid(1_000_000))),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{super::super::table::Selection, *};
-
-    fn condition(
-        left: Arc<dyn PhysicalExpr>,
-        operator: Operator,
-        right: Arc<dyn PhysicalExpr>,
-    ) -> Arc<dyn PhysicalExpr> {
-        Arc::new(BinaryExpr::new(left, operator, right))
-    }
-
-    #[test]
-    fn conditions_on_the_time_leave_a_range() {
-        let column = || -> Arc<dyn PhysicalExpr> { Arc::new(Column::new(TIME, 0)) };
-        let at = |millis: i64| -> Arc<dyn PhysicalExpr> {
-            Arc::new(Literal::new(ScalarValue::TimestampNanosecond(Some(millis * 1_000_000), None)))
-        };
-        let both = condition(
-            condition(column(), Operator::Gt, at(5)),
-            Operator::And,
-            condition(at(9), Operator::GtEq, column()),
-        );
-        let over = Selection::new(&HistoryTable::new().schema, vec![0]).unwrap();
-        let range = |condition| times(&Filter { condition, over: over.clone() });
-        assert_eq!(range(both), 5..=9);
-        assert_eq!(range(condition(column(), Operator::Eq, at(7))), 7..=7);
-        assert_eq!(range(condition(column(), Operator::NotEq, at(7))), Millis::MIN..=Millis::MAX);
+        Ok(batch.project(&self.question.columns)?)
     }
 }

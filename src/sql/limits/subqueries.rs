@@ -6,10 +6,10 @@ use datafusion::{
     logical_expr::{Expr, LogicalPlan, logical_plan::Subquery, utils::split_conjunction},
 };
 
-use super::error::SqlError;
+use super::super::error::SqlError;
 
 /// Refuses a step of a plan that has one with a UNION.
-pub(super) fn check(step: &LogicalPlan) -> Result<()> {
+pub(crate) fn check(step: &LogicalPlan) -> Result<()> {
     let is_filter = matches!(step, LogicalPlan::Filter(_));
     step.apply_expressions(|expression| {
         // A condition of its own is a join that keeps rows, or leaves them out: there is nothing wrong with those.

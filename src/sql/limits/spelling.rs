@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::{
     tokenizer::{Location, Token, Tokenizer},
 };
 
-use super::error::SqlError;
+use super::super::error::SqlError;
 
 /// The column of most tables that is a keyword.
 const CLUSTER: &str = "cluster";
@@ -26,7 +26,7 @@ struct Edit {
 ///
 /// # Errors
 /// Both `?` and `$1`.
-pub(super) fn plain(sql: &str) -> Result<Cow<'_, str>, SqlError> {
+pub(crate) fn plain(sql: &str) -> Result<Cow<'_, str>, SqlError> {
     let Ok(tokens) = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location() else {
         return Ok(Cow::Borrowed(sql));
     };

@@ -21,7 +21,10 @@ use datafusion::{
     },
 };
 
-use super::{error::SqlError, marks, views};
+use super::{
+    super::{error::SqlError, views},
+    subqueries,
+};
 use crate::config;
 
 fn limit(number: usize, max: usize, what: &str, setting: &'static str) -> Result<(), SqlError> {
@@ -32,7 +35,7 @@ fn limit(number: usize, max: usize, what: &str, setting: &'static str) -> Result
 }
 
 /// Counts tokens, operators, set operations and joins. A text that has no tokens is left to the parser to explain.
-pub(super) fn tokens(sql: &str, settings: &config::Sql) -> Result<(), SqlError> {
+pub(crate) fn tokens(sql: &str, settings: &config::Sql) -> Result<(), SqlError> {
     let bytes = settings.max_statement_bytes;
     if sql.len() > bytes {
         let what = format!("the statement has {} bytes, {bytes} are allowed", sql.len());
@@ -106,7 +109,7 @@ fn kind(token: &Token, before: &Token) -> Kind {
 }
 
 /// Refuses what is more than a query, and what grows too large once its common table expressions are copied in.
-pub(super) fn parsed(statement: &ParsedStatement, settings: &config::Sql) -> Result<(), SqlError> {
+pub(crate) fn parsed(statement: &ParsedStatement, settings: &config::Sql) -> Result<(), SqlError> {
     read_only(statement)?;
     match statement {
         ParsedStatement::Explain(explain) => parsed(&explain.statement, settings),
@@ -205,14 +208,6 @@ fn names<V: datafusion::sql::sqlparser::ast::Visit>(node: &V) -> Vec<String> {
     names
 }
 
-/// Relations of a query; `of` says how many a name that is none of WITH stands for.
-pub(super) fn relations(statement: &ParsedStatement, of: &dyn Fn(&str) -> usize) -> usize {
-    match statement {
-        ParsedStatement::Statement(statement) => weigh(statement, of),
-        _ => 1,
-    }
-}
-
 /// Relations of a statement once each name stands for its copy; not less than there will be.
 fn weigh(statement: &SqlStatement, of: &dyn Fn(&str) -> usize) -> usize {
     fn weight<'a>(
@@ -240,7 +235,7 @@ fn weigh(statement: &SqlStatement, of: &dyn Fn(&str) -> usize) -> usize {
 }
 
 /// Counts the nodes of a plan, and looks at its expressions.
-pub(super) fn plan(plan: &LogicalPlan, settings: &config::Sql) -> Result<()> {
+pub(crate) fn plan(plan: &LogicalPlan, settings: &config::Sql) -> Result<()> {
     let mut nodes = 0_usize;
     plan.apply_with_subqueries(|node| {
         nodes += 1;
@@ -248,7 +243,7 @@ pub(super) fn plan(plan: &LogicalPlan, settings: &config::Sql) -> Result<()> {
         if node.schema().fields().iter().any(|field| is_too_deep(field.data_type(), 3)) {
             return Err(SqlError::Invalid("lists are nested too deep".to_owned()).into_datafusion());
         }
-        marks::check(node)?;
+        subqueries::check(node)?;
         node.apply_expressions(|expression| expression.apply(check))
     })?;
     let copies = growth(plan);

@@ -20,7 +20,7 @@ use datafusion::{
 
 /// What an operator keeps, over all partitions.
 #[derive(Clone, Debug)]
-pub(super) struct Charge {
+pub(crate) struct Charge {
     reservation: Arc<OnceLock<MemoryReservation>>,
     /// How often a row is kept.
     copies: usize,
@@ -28,7 +28,7 @@ pub(super) struct Charge {
 
 impl Charge {
     /// For an operator that keeps rows without asking.
-    pub(super) fn of(plan: &dyn ExecutionPlan) -> Option<Self> {
+    pub(crate) fn of(plan: &dyn ExecutionPlan) -> Option<Self> {
         let copies = match (plan.is::<WindowAggExec>(), plan.is::<BoundedWindowAggExec>()) {
             (true, _) => 2,
             (_, true) => 1,
@@ -42,7 +42,7 @@ impl Charge {
     }
 
     /// Asks for room for a batch that goes in.
-    pub(super) fn add(&self, batch: &RecordBatch, context: &TaskContext) -> Result<()> {
+    pub(crate) fn add(&self, batch: &RecordBatch, context: &TaskContext) -> Result<()> {
         // A slice of a larger batch is charged for its own rows.
         let bytes = batch.columns().iter().map(|column| column.to_data().get_slice_memory_size());
         let bytes = bytes.sum::<Result<usize, _>>()?;

@@ -9,7 +9,7 @@ use datafusion::common::Result;
 use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
-use super::error::SqlError;
+use super::super::error::SqlError;
 use crate::store::{older::Patience, threads};
 
 tokio::task_local! {
@@ -19,7 +19,7 @@ tokio::task_local! {
 
 /// Ends a statement. All clones are the same.
 #[derive(Clone, Debug)]
-pub(super) struct Stop(Arc<Inner>);
+pub(crate) struct Stop(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -31,51 +31,51 @@ struct Inner {
 }
 
 impl Stop {
-    pub(super) fn new(deadline: Instant, timeout: Duration) -> Self {
+    pub(crate) fn new(deadline: Instant, timeout: Duration) -> Self {
         let (reason, ended) = (OnceLock::new(), CancellationToken::new());
         Self(Arc::new(Inner { reason, ended, deadline, timeout }))
     }
 
     /// Runs work for the statement, which can ask for [`Stop::current`].
-    pub(super) async fn scope<F: Future>(self, work: F) -> F::Output {
+    pub(crate) async fn scope<F: Future>(self, work: F) -> F::Output {
         CURRENT.scope(self, work).await
     }
 
     /// That of the statement for which this runs.
-    pub(super) fn current() -> Result<Self> {
+    pub(crate) fn current() -> Result<Self> {
         let none = |_| SqlError::Internal("planning for no statement".to_owned()).into_datafusion();
         CURRENT.try_with(Self::clone).map_err(none)
     }
 
     /// Ends it for a reason, if it does not end already.
-    pub(super) fn end(&self, reason: SqlError) {
+    pub(crate) fn end(&self, reason: SqlError) {
         let _ = self.0.reason.set(reason);
         self.0.ended.cancel();
     }
 
     /// Whether [`Stop::end`] was called.
-    pub(super) fn is_ended(&self) -> bool {
+    pub(crate) fn is_ended(&self) -> bool {
         self.0.reason.get().is_some()
     }
 
     /// What it may take, planning included.
-    pub(super) fn timeout(&self) -> Duration {
+    pub(crate) fn timeout(&self) -> Duration {
         self.0.timeout
     }
 
     /// When it is late.
-    pub(super) fn deadline(&self) -> Instant {
+    pub(crate) fn deadline(&self) -> Instant {
         self.0.deadline
     }
 
     /// How long work for it may wait.
-    pub(super) fn patience(&self) -> Patience {
+    pub(crate) fn patience(&self) -> Patience {
         Patience::new(self.0.deadline, self.0.ended.clone())
     }
 
     /// Fails once the statement is to end: for what computes without giving way.
     #[expect(clippy::disallowed_methods, reason = "bounds the run, part of no answer")]
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         threads::step();
         match self.0.reason.get() {
             Some(reason) => Err(reason.clone().into_datafusion()),
@@ -88,7 +88,7 @@ impl Stop {
     ///
     /// # Cancel safety
     /// Holds nothing.
-    pub(super) async fn ended(&self) -> SqlError {
+    pub(crate) async fn ended(&self) -> SqlError {
         let ended = timeout_at(self.0.deadline.into(), self.0.ended.cancelled()).await;
         let reason = ended.ok().and_then(|()| self.0.reason.get().cloned());
         reason.unwrap_or_else(|| self.late())

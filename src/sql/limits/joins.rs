@@ -45,12 +45,13 @@ use datafusion::{
 };
 use futures::StreamExt as _;
 
-use super::{charge::Charge, error::SqlError, reading::Reading, scan::LiveScanExec, stop::Stop, table::BATCH_ROWS};
+use super::super::{error::SqlError, scan::LiveScanExec, table::BATCH_ROWS};
+use super::{Reading, Stop, windows::Charge};
 use crate::config;
 
 /// Puts the checks into a plan, and refuses plans that cannot end in time.
 #[derive(Debug)]
-pub(super) struct Stoppable {
+pub(crate) struct Stoppable {
     max_product: usize,
     max_literals: usize,
 }
@@ -62,7 +63,7 @@ struct Guarding<'a> {
 }
 
 impl Stoppable {
-    pub(super) fn new(settings: &config::Sql) -> Self {
+    pub(crate) fn new(settings: &config::Sql) -> Self {
         // A literal is copied for each row of a batch.
         let max_literals = settings.memory_per_query / 4 / BATCH_ROWS;
         Self { max_product: settings.max_join_product, max_literals }

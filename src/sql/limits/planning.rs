@@ -19,22 +19,23 @@ use datafusion::{
     physical_plan::ExecutionPlan,
 };
 
-use super::{arithmetic::CheckedArithmetic, count::Counting, stop::Stop};
+use super::{super::arithmetic::CheckedArithmetic, Stop};
 
 type Logical = dyn OptimizerRule + Send + Sync;
 type Analyzing = dyn AnalyzerRule + Send + Sync;
 type Physical = dyn PhysicalOptimizerRule + Send + Sync;
 
-/// DataFusion's own rules, which end with the statement; before the physical ones, the one that counts. After the analysis,
-/// which tells the types, the one that checks arithmetic.
-pub(super) fn rules(builder: SessionStateBuilder) -> SessionStateBuilder {
+/// DataFusion's own rules, which end with the statement. After the analysis, which tells the types, the one that checks
+/// arithmetic.
+pub(crate) fn rules(builder: SessionStateBuilder) -> SessionStateBuilder {
     let checked: Arc<Analyzing> = Arc::new(ApplyFunctionRewrites::new(vec![Arc::new(CheckedArithmetic)]));
     let analysis = Analyzer::new().rules.into_iter().chain(iter::once(checked));
-    let physical = iter::once(Arc::new(Counting) as Arc<Physical>).chain(PhysicalOptimizer::new().rules);
     builder
         .with_analyzer_rules(analysis.map(|rule| Arc::new(Watched(rule)) as _).collect())
         .with_optimizer_rules(Optimizer::new().rules.into_iter().map(|rule| Arc::new(Watched(rule)) as _).collect())
-        .with_physical_optimizer_rules(physical.map(|rule| Arc::new(Watched(rule)) as _).collect())
+        .with_physical_optimizer_rules(
+            PhysicalOptimizer::new().rules.into_iter().map(|rule| Arc::new(Watched(rule)) as _).collect(),
+        )
 }
 
 /// A rule that is not begun once the statement is to end.

@@ -5,7 +5,8 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use super::{error::SqlError, stop::Stop};
+use super::super::error::SqlError;
+use super::Stop;
 use crate::config;
 use datafusion::{
     common::{DataFusionError, Result},
@@ -13,11 +14,11 @@ use datafusion::{
 };
 
 /// The cap for all is reached, not that of the statement.
-pub(super) const ALL_MEMORY: &str = "memory of all statements";
+pub(crate) const ALL_MEMORY: &str = "memory of all statements";
 
 /// The pool of one statement.
 #[derive(Debug)]
-pub(super) struct QueryPool {
+pub(crate) struct QueryPool {
     used: AtomicUsize,
     limit: usize,
     all: Arc<AtomicUsize>,
@@ -26,7 +27,7 @@ pub(super) struct QueryPool {
 }
 
 impl QueryPool {
-    pub(super) fn new(settings: &config::Sql, all: Arc<AtomicUsize>, stop: Stop) -> Self {
+    pub(crate) fn new(settings: &config::Sql, all: Arc<AtomicUsize>, stop: Stop) -> Self {
         let (limit, all_limit) = (settings.memory_per_query, settings.memory_total);
         Self { used: AtomicUsize::new(0), limit, all, all_limit, stop }
     }
