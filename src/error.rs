@@ -175,6 +175,7 @@ impl From<SqlError> for Error {
             SqlError::Limit { .. } => Self::Exhausted(text),
             SqlError::Busy { .. } => Self::Busy(text),
             SqlError::Deadline(_) | SqlError::Stalled(_) => Self::Deadline(text),
+            SqlError::Refused(refused) => refused.into(),
             SqlError::Unready(unready) => unready.into(),
             SqlError::Stale(stale) => stale.into(),
             SqlError::ShuttingDown => Self::Unavailable(text),

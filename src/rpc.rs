@@ -81,6 +81,18 @@ impl Service {
         offsets::query(self.store(), request, None).await
     }
 
+    /// How long a call or scrape may take.
+    #[must_use]
+    pub fn call_timeout(&self) -> Duration {
+        self.shared.server.call_timeout
+    }
+
+    /// How long its client may read nothing.
+    #[must_use]
+    pub fn stall_timeout(&self) -> Duration {
+        self.shared.server.stall_timeout
+    }
+
     fn store(&self) -> &Arc<Store> {
         self.shared.engine.store()
     }

@@ -8,7 +8,7 @@
 //!   outlives what it brings;
 //! * no lock is held across an `.await`, nor for more than a few hundred records;
 //! * nothing is deleted by guess: tombstones decide;
-//! * what a writer replaces while a reader holds it is counted as held by readers alone.
+//! * what a writer replaces while a reader pins it is counted as retained, and the reader that retains too much is ended.
 
 use std::{
     sync::{

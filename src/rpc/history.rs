@@ -356,7 +356,7 @@ mod tests {
     }
 
     fn running(service: &Service) -> usize {
-        let load = service.shared.admission().status().load;
+        let load = service.shared.store().work().status().load;
         load.iter().find(|load| load.kind == Kind::History).unwrap().running
     }
 

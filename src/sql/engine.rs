@@ -13,48 +13,29 @@ use datafusion::{
     physical_plan::{ExecutionPlan, execute_stream},
 };
 use futures::StreamExt as _;
-use thread_priority::ThreadPriority;
-use tokio::{
-    runtime::{Builder, Handle, Runtime},
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
-};
+use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
     error::SqlError,
-    limits::{self, Stop},
+    limits::Stop,
     output,
     session::Sessions,
 };
 use crate::{
-    config, freshness,
-    store::{
-        Store,
-        cut::{Cut, Snapshot},
-        threads,
-    },
+    config,
+    store::{Store, cut::Snapshot},
+    work::{Admission, Kind, Limits as Turns, Outbox, outbox},
 };
 
 mod describe;
-mod feed;
 mod logical;
-mod pins;
 mod work;
 
 pub use describe::Description;
-use feed::{Fed, Feed};
-use pins::Pins;
-use work::{Turn, Work};
-
-/// Room for a planner's recursion over a long statement.
-const STACK_BYTES: usize = 64 * 1024 * 1024;
+use work::{Batches, Turn, Work};
 
 /// Rows of a batch that are written sooner than they are handed to another thread.
 const FEW_ROWS: usize = 64;
-
-/// Of 99: on Linux, a niceness of 5. Statements take every core that is idle, and a quarter of a busy one: point queries,
-/// probes and readers of Kafka, who need it for microseconds, go first. With the same priority for all, these would wait
-/// for statements; with fewer threads than cores, statements would wait for nobody.
-const PRIORITY: u8 = 34;
 
 /// A statement to run.
 #[derive(Clone, Debug, Default)]
@@ -91,7 +72,7 @@ pub struct Stats {
 pub struct Answer {
     /// Columns of the batches: plain Utf8 for text, nanoseconds for times.
     pub schema: SchemaRef,
-    batches: Fed,
+    batches: Batches,
     stats: Arc<parking_lot::Mutex<Stats>>,
     started: Instant,
     work: Work<()>,
@@ -146,8 +127,7 @@ impl Answer {
 #[derive(Debug)]
 pub struct Engine {
     shared: Arc<Shared>,
-    /// `None` only while dropping.
-    runtime: Option<Runtime>,
+    admission: Admission,
 }
 
 #[derive(Debug)]
@@ -155,54 +135,30 @@ struct Shared {
     store: Arc<Store>,
     settings: config::Sql,
     sessions: Sessions,
-    permits: Arc<Semaphore>,
-    waiting: Arc<AtomicUsize>,
     memory: Arc<AtomicUsize>,
-    pins: Arc<Pins>,
 }
 
 impl Engine {
-    /// An engine with threads of its own. The first one of a store keeps what its readers hold within bounds.
+    /// An engine, with an admission for its statements and for other work. The first one of a store bounds what its
+    /// readers retain.
     ///
     /// # Errors
-    /// When the threads cannot be started.
+    /// When threads cannot be started.
     pub fn new(store: Arc<Store>, settings: config::Sql) -> std::io::Result<Self> {
-        let threads = match settings.threads {
-            0 => std::thread::available_parallelism().map_or(2, usize::from),
-            threads => threads,
-        };
-        let (all, clock) = (Arc::clone(store.sql_threads()), store.clock.clone());
-        let stop = {
-            let all = Arc::clone(&all);
-            move || all.leave()
-        };
-        let start = move || {
-            yield_to_others();
-            all.join(clock.clone());
-        };
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(threads)
-            .thread_name("sql")
-            .thread_stack_size(STACK_BYTES)
-            .on_thread_start(start)
-            .on_thread_stop(stop)
-            .on_thread_park(threads::pause)
-            .on_thread_unpark(threads::resume)
-            .enable_time()
-            .build()?;
-        let pins = Arc::<Pins>::default();
-        let (oldest_first, max_held_bytes) = (Arc::clone(&pins), settings.max_held_bytes);
-        store.held().cap(max_held_bytes, move || oldest_first.relieve(max_held_bytes));
-        let shared = Shared {
-            store,
-            permits: Arc::new(Semaphore::new(settings.concurrency.max(1))),
-            sessions: Sessions::new(&settings).map_err(std::io::Error::other)?,
-            settings,
-            waiting: Arc::default(),
-            memory: Arc::default(),
-            pins,
-        };
-        Ok(Self { shared: Arc::new(shared), runtime: Some(runtime) })
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let threads = if settings.threads == 0 { cores.min(settings.target_partitions) } else { settings.threads };
+        let admission = Admission::new(store.clock.clone(), threads, store.work())?;
+        admission.limit(Kind::Statement, Turns { running: settings.concurrency, waiting: settings.queue });
+        store.held().set_cap(settings.max_held_bytes);
+        let sessions = Sessions::new(&settings).map_err(std::io::Error::other)?;
+        let shared = Shared { store, sessions, settings, memory: Arc::default() };
+        Ok(Self { shared: Arc::new(shared), admission })
+    }
+
+    /// Admits statements, and other work that walks many rows.
+    #[must_use]
+    pub fn admission(&self) -> &Admission {
+        &self.admission
     }
 
     /// Plans a statement and starts it.
@@ -212,12 +168,13 @@ impl Engine {
     #[expect(clippy::disallowed_methods, reason = "measures the run, part of no answer")]
     pub async fn run(&self, statement: Statement) -> Result<Answer, SqlError> {
         let started = Instant::now();
-        let turn = self.turn(&statement)?;
-        let (feed, batches) = feed::pair(self.shared.settings.stall_timeout);
-        let threads = self.threads()?.clone();
+        let turn = self.admit(&statement).await?;
+        let unread = &self.shared.store.work().unread_bytes;
+        let (outbox, batches) = outbox(self.shared.settings.max_unread_bytes, unread);
+        let threads = self.admission.threads()?;
         let (planned, plan) = oneshot::channel();
         let mut work = self.work(statement, turn, |shared, statement, turn| async move {
-            shared.answer(statement, planned, feed, &turn).await
+            shared.answer(statement, planned, outbox, &turn).await
         })?;
         match work.in_time(plan).await? {
             Ok(Planned { schema, stats }) => Ok(Answer { schema, batches, stats, started, work, threads }),
@@ -226,30 +183,10 @@ impl Engine {
         }
     }
 
-    fn threads(&self) -> Result<&Handle, SqlError> {
-        self.runtime.as_ref().map(Runtime::handle).ok_or(SqlError::ShuttingDown)
-    }
-
     /// The store that is read.
     #[must_use]
     pub fn store(&self) -> &Arc<Store> {
         &self.shared.store
-    }
-}
-
-fn yield_to_others() {
-    let priority = PRIORITY.try_into().map_or(ThreadPriority::Min, ThreadPriority::Crossplatform);
-    if let Err(error) = priority.set_for_current() {
-        tracing::debug!(?error, "SQL runs with the priority of everything else");
-    }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        // Dropping a runtime waits, which async code must not.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
     }
 }
 
@@ -275,59 +212,31 @@ struct Given {
     stats: Arc<parking_lot::Mutex<Stats>>,
 }
 
-/// A statement that has its turn and its cut.
-struct Ready {
-    cut: Arc<Cut>,
-    _permit: OwnedSemaphorePermit,
-}
-
 fn sort(error: DataFusionError) -> SqlError {
     SqlError::from_datafusion(&error)
 }
 
 impl Shared {
-    /// Waits for the statement's turn, and takes its cut.
-    async fn ready(&self, statement: &Statement, turn: &Turn) -> Result<Ready, SqlError> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| SqlError::ShuttingDown)?;
-        if statement.latest {
-            // A little less than the statement may take, so that the reason is told.
-            let timeout = turn.stop.timeout();
-            freshness::wait_for_all(&self.store, timeout - timeout / 20).await?;
-        }
-        let cut = self.cut(&turn.caller, statement.allow_partial).await?;
-        let cut = Arc::new(cut);
-        self.pins.add(&cut, &turn.stop);
-        Ok(Ready { cut, _permit: permit })
-    }
-
-    /// Takes a cut on a thread of the caller's: whoever holds a shard's lock must not be the one to wait for a core.
-    async fn cut(&self, caller: &Handle, allow_partial: bool) -> Result<Cut, SqlError> {
-        let store = Arc::clone(&self.store);
-        let cut = caller.spawn_blocking(move || store.cut("", allow_partial));
-        Ok(cut.await.map_err(|_| SqlError::ShuttingDown)??)
-    }
-
     /// Gives the answer of a statement.
     async fn answer(
         &self,
         statement: Statement,
         planned: oneshot::Sender<Planned>,
-        feed: Feed,
+        outbox: Outbox<RecordBatch>,
         turn: &Turn,
     ) -> Result<(), SqlError> {
-        let ready = self.ready(&statement, turn).await?;
         let max_rows = statement.max_rows;
-        let Plan { physical, schema, task } = self.plan_to_run(statement, &ready.cut, &turn.stop)?;
+        let Plan { physical, schema, task } = self.plan_to_run(statement, turn)?;
         let stream = execute_stream(physical, task).map_err(sort)?;
-        let stats = Stats { rows: 0, elapsed: Duration::ZERO, truncated: false, snapshot: ready.cut.snapshot() };
+        let stats = Stats { rows: 0, elapsed: Duration::ZERO, truncated: false, snapshot: turn.cut.snapshot() };
         let stats = Arc::new(parking_lot::Mutex::new(stats));
         // The client may have gone, which ends the statement all the same.
         let _ = planned.send(Planned { schema: Arc::clone(&schema), stats: Arc::clone(&stats) });
-        self.give(Given { stream, schema, max_rows, stats }, feed).await
+        self.give(Given { stream, schema, max_rows, stats }, turn, &outbox).await
     }
 
     /// Sends batches until the end or a limit.
-    async fn give(&self, given: Given, feed: Feed) -> Result<(), SqlError> {
+    async fn give(&self, given: Given, turn: &Turn, outbox: &Outbox<RecordBatch>) -> Result<(), SqlError> {
         let Given { mut stream, schema, max_rows, stats } = given;
         let mut limits = Limits { max_rows, settings: &self.settings, rows: 0, bytes: 0 };
         while let Some(batch) = stream.next().await {
@@ -338,12 +247,12 @@ impl Shared {
                 stats.rows = limits.rows;
                 stats.truncated = last;
             }
-            feed.send(batch).await?;
+            turn.send(outbox, batch, self.settings.stall_timeout).await?;
             if last {
                 break;
             }
         }
-        feed.complete();
+        outbox.complete();
         Ok(())
     }
 }

@@ -11,7 +11,9 @@ use datafusion::{
     common::{DFSchema, Result, Statistics, stats::Precision, tree_node::TreeNodeRecursion},
     datasource::source_as_provider,
     execution::{SendableRecordBatchStream, TaskContext, context::ExecutionProps},
-    logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown, TableType},
+    logical_expr::{
+        Expr, LogicalPlan, TableProviderFilterPushDown, TableType, physical_planning_context::PhysicalPlanningContext,
+    },
     physical_expr::{
         EquivalenceProperties, Partitioning, PhysicalExpr, PhysicalSortExpr, create_physical_expr, expressions::Column,
     },
@@ -23,7 +25,6 @@ use datafusion::{
 };
 
 use super::{
-    limits::Reading,
     limits::Reading,
     places::{self, Place},
     table::{AnyTable, BATCH_ROWS, By, Question},
@@ -38,8 +39,9 @@ pub(super) struct LiveTable(pub(super) Arc<dyn AnyTable>);
 impl LiveTable {
     /// The conditions over the table's columns.
     fn conditions(&self, filters: &[&Expr]) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
-        let schema = DFSchema::try_from(self.0.schema())?;
-        filters.iter().map(|filter| create_physical_expr(filter, &schema, &ExecutionProps::new())).collect()
+        let (schema, properties) = (DFSchema::try_from(self.0.schema())?, ExecutionProps::new());
+        let context = PhysicalPlanningContext::default();
+        filters.iter().map(|filter| create_physical_expr(filter, &schema, &properties, &context)).collect()
     }
 }
 
@@ -240,7 +242,7 @@ impl ExecutionPlan for LiveScanExec {
         let rows = if table.by() == By::Offset { BATCH_ROWS } else { usize::MAX };
         // A batch is made when it is asked for, and what was read for the one before is gone by then.
         let batches = stream! {
-            let Reading { cut, stop } = &*reading;
+            let Reading { cut, stop, .. } = &*reading;
             let places = found.partitions.get(partition).map_or(&[][..], Vec::as_slice);
             let units = places::read(cut, places, &question.wanted, rows);
             for batch in table.batches(units, &question, &stop.patience()) {

@@ -282,9 +282,9 @@ mod tests {
         let [innocent, first, most] = [endless(), endless(), endless()];
         let mut versions: Vec<_> = (0..4).map(|_| text(0)).collect();
         // The first has read for the longest; what it reads does not change.
-        let _innocent = held.pin(vec![text(0)], &innocent);
-        let first_pin = held.pin(versions[..1].to_vec(), &first);
-        let most_pin = held.pin(versions.clone(), &most);
+        let pin = |texts: &[Arc<Text>], cancel| -> Pin<Vec<Arc<Text>>> { held.pin(texts.to_vec(), cancel) };
+        let _innocent = pin(&[text(0)], &innocent);
+        let (first_pin, most_pin) = (pin(&versions[..1], &first), pin(&versions, &most));
         versions.iter_mut().for_each(|version| drop(make_mut(version, &held)));
         assert_eq!((first_pin.retained(), most_pin.retained()), (BARE, 4 * BARE));
         until("one to be ended", || most.reason().is_some());

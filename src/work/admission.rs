@@ -10,7 +10,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
     Cancel, Client, Ended, Kind, Limits, Refused,
@@ -40,6 +40,8 @@ pub(super) struct Shared {
     /// Threads of a piece of work.
     threads: usize,
     running_threads: Arc<AtomicUsize>,
+    /// See [`Admission::threads`].
+    writers: Mutex<Option<Place>>,
     /// Wakes the watchdog. `None` in tests, which look themselves.
     wake: Option<SyncSender<()>>,
 }
@@ -131,8 +133,10 @@ impl Admission {
     }
 
     #[cfg(test)]
-    pub(super) fn for_test(clock: Clock) -> Self {
-        Self(Arc::new(Shared::new(clock, 1, None)))
+    pub(super) fn for_test(clock: Clock, board: &Board) -> Self {
+        let shared = Arc::new(Shared::new(clock, 1, None));
+        *board.admission.lock() = Arc::downgrade(&shared);
+        Self(shared)
     }
 
     #[cfg(test)]
@@ -164,10 +168,16 @@ impl Admission {
         }
     }
 
-    /// How it does.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        self.0.status()
+    /// Threads for short pieces of work on what admitted work gave, which give way to others as well.
+    ///
+    /// # Errors
+    /// The threads cannot be started.
+    pub fn threads(&self) -> Result<Handle, Refused> {
+        let mut writers = self.0.writers.lock();
+        if writers.is_none() {
+            *writers = Some(self.0.place()?);
+        }
+        writers.as_ref().and_then(Place::handle).cloned().ok_or(Refused::Ended(Ended::Cancelled))
     }
 }
 
@@ -209,7 +219,8 @@ impl Shared {
         let [statements, pages, histories, scrapes] = Kind::ALL.map(Lane::new);
         let lanes = Lanes { statements, pages, histories, scrapes };
         let state = State { lanes, idle: vec![], jobs: vec![], abandoned: vec![], abandoned_total: 0 };
-        Self { state: Mutex::new(state), clock, threads, running_threads: Arc::default(), wake }
+        let (running_threads, writers) = Default::default();
+        Self { state: Mutex::new(state), clock, threads, running_threads, writers, wake }
     }
 
     /// Changes the state, and lets work run that has its turn then.
@@ -266,6 +277,11 @@ impl Shared {
             }
             state.jobs.retain(|watched| watched.job.strong_count() > 0);
         });
+    }
+
+    /// Gives up a job's turn for good.
+    pub(super) fn done(self: &Arc<Self>, job: &Inner) {
+        self.change(|state| state.lanes.of(job.kind).leave(job.set_turn(DONE), job.client));
     }
 
     /// Gives up a job's turn while its client reads.

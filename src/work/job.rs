@@ -79,10 +79,15 @@ impl Job {
         let (sender, output) = oneshot::channel();
         let job = self.clone();
         let task = threads.spawn(async move {
-            tokio::select! {
-                output = work => drop(sender.send(output)),
-                _ = job.cancel().ended() => {}
+            let output = tokio::select! {
+                output = work => output,
+                _ = job.cancel().ended() => return,
+            };
+            // Before its end is told, so that the client finds the turn free; unless something still works for it.
+            if Arc::strong_count(&job.0) == 1 {
+                job.0.shared.done(&job.0);
             }
+            let _ = sender.send(output);
         });
         Ok(Task { output: Some(output), cancel: self.cancel().clone(), task: task.abort_handle() })
     }

@@ -108,7 +108,8 @@ impl Lane {
         if self.running >= self.limits.running {
             return false;
         }
-        let resumes_first = std::mem::replace(&mut self.resumes_next, !self.resumes_next);
+        let resumes_first = self.resumes_next;
+        self.resumes_next = !resumes_first;
         let resumed = if resumes_first || self.waiting.len() == 0 { self.resuming.pop() } else { None };
         if let Some((turn, job)) = resumed {
             if let Some(job) = job.upgrade().map(Job) {

@@ -10,16 +10,18 @@ use crate::clock::Clock;
 
 struct Lab {
     admission: Admission,
+    board: Board,
     clock: Clock,
 }
 
 impl Lab {
     fn new(running: usize, waiting: usize) -> Self {
         let clock = Clock::manual(0);
-        let admission = Admission::for_test(clock.clone());
+        let board = Board::default();
+        let admission = Admission::for_test(clock.clone(), &board);
         admission.limit(Kind::Page, Limits { running, waiting });
         admission.limit(Kind::Scrape, Limits { running: 1, waiting: 0 });
-        Self { admission, clock }
+        Self { admission, board, clock }
     }
 
     async fn admit(&self, client: u8) -> Result<Job, Refused> {
@@ -34,8 +36,12 @@ impl Lab {
         tokio::spawn(client.scope(async move { admission.admit(Kind::Page, "GetOffset", &endless()).await }))
     }
 
+    fn status(&self) -> Status {
+        self.board.status()
+    }
+
     fn load(&self) -> (usize, usize, usize) {
-        let load = self.admission.status().load[Kind::Page as usize];
+        let load = self.status().load[Kind::Page as usize];
         (load.running, load.waiting, load.unread)
     }
 }
@@ -61,7 +67,7 @@ async fn so_much_runs_and_so_much_waits_and_more_is_refused() {
     until("the third to wait", || lab.load() == (2, 1, 0)).await;
     let refused = lab.admit(1).await.unwrap_err();
     assert_eq!(refused.to_string(), "3 pages are running or waiting already (setting `server.call_queue`)");
-    assert_eq!(lab.admission.status().load[Kind::Page as usize].refused, 1);
+    assert_eq!(lab.status().load[Kind::Page as usize].refused, 1);
     // Another kind has turns of its own.
     lab.admission.admit(Kind::Scrape, "/metrics", &endless()).await.unwrap();
     drop(first);
@@ -179,18 +185,18 @@ async fn work_that_does_not_end_is_abandoned_and_named() {
         lab.admission.look();
         lab.clock.advance(1_900);
         lab.admission.look();
-        assert_eq!((lab.load().0, lab.admission.status().abandoned.len()), (1, number - 1), "it may still end");
+        assert_eq!((lab.load().0, lab.status().abandoned.len()), (1, number - 1), "it may still end");
         lab.clock.advance(200);
         lab.admission.look();
-        assert_eq!((lab.load().0, lab.admission.status().abandoned.len()), (0, number), "others take its turn");
+        assert_eq!((lab.load().0, lab.status().abandoned.len()), (0, number), "others take its turn");
     }
-    assert!(lab.admission.status().is_full());
+    assert!(lab.status().is_full());
     let refused = lab.admit(1).await.unwrap_err().to_string();
     assert!(refused.starts_with("no threads are left for new work: 4 do not end: page: GetOffset (for "), "{refused}");
     stuck.clear();
-    until("them to come back", || lab.admission.status().abandoned.is_empty()).await;
+    until("them to come back", || lab.status().abandoned.is_empty()).await;
     assert_eq!(lab.admit(1).await.unwrap().run(|_| 5).await.unwrap(), 5);
-    assert_eq!(lab.admission.status().abandoned_total, 4);
+    assert_eq!(lab.status().abandoned_total, 4);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod bounds;
 mod consistency;
 mod cookbook;
 mod decode;

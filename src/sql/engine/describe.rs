@@ -36,7 +36,7 @@ impl Engine {
     pub async fn describe(&self, statement: Statement) -> Result<Description, SqlError> {
         let work =
             |shared: Arc<Shared>, statement, turn| async move { shared.describe(statement, &turn).await };
-        let turn = self.turn(&statement)?;
+        let turn = self.admit(&statement).await?;
         self.work(statement, turn, work)?.outcome().await.unwrap_or(Err(SqlError::ShuttingDown))
     }
 
@@ -50,8 +50,7 @@ impl Engine {
 
 impl Shared {
     async fn describe(&self, statement: Statement, turn: &Turn) -> Result<Description, SqlError> {
-        let ready = self.ready(&statement, turn).await?;
-        let Logical { plan, session } = self.plan(&statement.sql, &ready.cut, &turn.stop)?;
+        let Logical { plan, session } = self.plan(&statement.sql, turn)?;
         let parameters = parameters(&plan)?;
         let (_, schema) = bind(&session, plan, statement.parameters)?;
         Ok(Description { schema, parameters })

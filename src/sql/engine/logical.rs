@@ -18,10 +18,10 @@ use tokio::task::unconstrained;
 
 use super::{
     super::{
-        limits::{Reading, memory::QueryPool, spelling, statement as check},
+        limits::{memory::QueryPool, spelling, statement as check},
         scan::reads_data,
     },
-    Cut, Plan, Shared, SqlError, Statement, Stop, describe, sort,
+    Plan, Shared, SqlError, Statement, Turn, describe, sort,
 };
 
 /// A statement that was understood.
@@ -32,18 +32,18 @@ pub(super) struct Logical {
 
 impl Shared {
     /// Plans a statement to be run.
-    pub(super) fn plan_to_run(&self, statement: Statement, cut: &Arc<Cut>, stop: &Stop) -> Result<Plan, SqlError> {
-        let Logical { plan, session } = self.plan(&statement.sql, cut, stop)?;
+    pub(super) fn plan_to_run(&self, statement: Statement, turn: &Turn) -> Result<Plan, SqlError> {
+        let Logical { plan, session } = self.plan(&statement.sql, turn)?;
         let (bound, schema) = describe::bind(&session, plan, statement.parameters)?;
         let physical = at_once(session.create_physical_plan(&bound))?.map_err(sort)?;
-        let pool = QueryPool::new(&self.settings, Arc::clone(&self.memory), stop.clone());
+        let pool = QueryPool::new(&self.settings, Arc::clone(&self.memory), turn.stop.clone());
         Ok(Plan { physical, schema, task: self.sessions.task(&session, Arc::new(pool)) })
     }
 
     /// Plans a statement. Not async, nor what it calls: the tables are at hand, so that nothing in it waits; and that
     /// a future may be sent to another thread takes the compiler minutes to prove, when it holds a plan.
-    pub(super) fn plan(&self, sql: &str, cut: &Arc<Cut>, stop: &Stop) -> Result<Logical, SqlError> {
-        let session = self.sessions.session(Reading { cut: Arc::clone(cut), stop: stop.clone() });
+    pub(super) fn plan(&self, sql: &str, turn: &Turn) -> Result<Logical, SqlError> {
+        let session = self.sessions.session(turn.reading());
         let sql = spelling::plain(sql)?;
         let parsed = session.sql_to_statement(&sql, &Dialect::Generic).map_err(sort)?;
         check::parsed(&parsed, &self.settings)?;
@@ -52,7 +52,7 @@ impl Shared {
         options.verify_plan(&plan).map_err(sort)?;
         check::plan(&plan, &self.settings).map_err(sort)?;
         // What reads data does not run without a cluster that is loaded.
-        if let Some(unready) = &cut.unready
+        if let Some(unready) = &turn.cut.unready
             && reads_data(&plan).map_err(sort)?
         {
             return Err(unready.clone().into());

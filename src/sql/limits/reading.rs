@@ -6,13 +6,15 @@ use datafusion::{common::Result, execution::TaskContext, prelude::SessionConfig}
 
 use super::super::error::SqlError;
 use super::Stop;
-use crate::store::cut::Cut;
+use crate::{store::cut::Cut, work::Job};
 
 /// The cut that a statement reads, and what ends it.
 #[derive(Debug)]
 pub(crate) struct Reading {
     pub(crate) cut: Arc<Cut>,
     pub(crate) stop: Stop,
+    /// The statement's turn and threads.
+    pub(crate) _job: Option<Job>,
 }
 
 impl Reading {
