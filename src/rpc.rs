@@ -2,6 +2,7 @@
 
 use std::{ops::Deref, sync::Arc, time::Duration};
 
+use prost::Message;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, metadata::MetadataMap};
@@ -28,7 +29,7 @@ use crate::{
     sql::Engine,
     status,
     store::{Store, cut::Cut, held::Pin},
-    work::{Admission, Cancel, Kind, Limits},
+    work::{Admission, Cancel, Client, Kind, Limits},
 };
 use proto::offset_service_server::OffsetService;
 
@@ -96,6 +97,15 @@ impl Service {
     fn store(&self) -> &Arc<Store> {
         self.shared.engine.store()
     }
+
+    /// A page, counted until its client has read it.
+    fn reply<T: Message>(&self, page: Result<T, Error>) -> Reply<T> {
+        let page = page.map_err(to_status)?;
+        let counted = self.store().work().unread.count(Client::current(), page.encoded_len());
+        let mut response = Response::new(page);
+        response.extensions_mut().insert(counted);
+        Ok(response)
+    }
 }
 
 /// A walk over many rows that has its turn: what it reads, and what ends it.
@@ -140,6 +150,10 @@ impl Shared {
         // A little less than the caller waits, so that it hears the reason.
         let cancel = Cancel::within(deadline.map_or(own, |deadline| own.min(deadline - deadline / 20)));
         let job = self.admission().admit(kind, what, &cancel).await?;
+        let (unread, limit) = (&self.store().work().unread, self.server.max_unread_bytes);
+        while unread.of(job.client()) >= limit {
+            job.aside(unread.room(job.client(), limit)).await?;
+        }
         // Here, since the threads that walk give way to others, which must not wait for their locks.
         let cut = self.store().pin_cut(cluster, allow_partial, &cancel)?;
         cut.require_loaded()?;
@@ -195,7 +209,7 @@ impl OffsetService for Service {
 
     async fn get_offset(&self, request: Request<proto::GetOffsetRequest>) -> Reply<proto::GetOffsetResponse> {
         let deadline = deadline(request.metadata());
-        offsets::get_offset(&self.shared, request.into_inner(), deadline).await.map(Response::new).map_err(to_status)
+        self.reply(offsets::get_offset(&self.shared, request.into_inner(), deadline).await)
     }
 
     async fn sql(&self, request: Request<proto::SqlRequest>) -> Reply<Self::SqlStream> {
@@ -208,10 +222,7 @@ impl OffsetService for Service {
 
     async fn get_consumer(&self, request: Request<proto::GetConsumerRequest>) -> Reply<proto::GetConsumerResponse> {
         let deadline = deadline(request.metadata());
-        consumers::get_consumer(&self.shared, request.into_inner(), deadline)
-            .await
-            .map(Response::new)
-            .map_err(to_status)
+        self.reply(consumers::get_consumer(&self.shared, request.into_inner(), deadline).await)
     }
 
     async fn get_active_consumer(
@@ -219,10 +230,7 @@ impl OffsetService for Service {
         request: Request<proto::GetActiveConsumerRequest>,
     ) -> Reply<proto::GetActiveConsumerResponse> {
         let deadline = deadline(request.metadata());
-        active::get_active_consumer(&self.shared, request.into_inner(), deadline)
-            .await
-            .map(Response::new)
-            .map_err(to_status)
+        self.reply(active::get_active_consumer(&self.shared, request.into_inner(), deadline).await)
     }
 
     async fn watch(&self, request: Request<proto::WatchRequest>) -> Reply<Self::WatchStream> {
@@ -236,8 +244,7 @@ impl OffsetService for Service {
 
     async fn get_history(&self, request: Request<proto::GetHistoryRequest>) -> Reply<proto::GetHistoryResponse> {
         let deadline = deadline(request.metadata());
-        let answer = history::get_history(&self.shared, request.into_inner(), deadline);
-        answer.await.map(Response::new).map_err(to_status)
+        self.reply(history::get_history(&self.shared, request.into_inner(), deadline).await)
     }
 
     async fn get_status(&self, _: Request<proto::GetStatusRequest>) -> Reply<proto::GetStatusResponse> {

@@ -10,6 +10,7 @@ mod engine;
 mod error;
 mod limits;
 mod places;
+mod plan;
 mod scan;
 mod session;
 mod sums;

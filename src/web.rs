@@ -144,7 +144,7 @@ async fn scrape(
     let cancel = Cancel::within(web.service.call_timeout());
     let job = web.engine.admission().admit(Kind::Scrape, "/metrics", &cancel).await?;
     let cut = what.pin(&store, &cancel);
-    let (outbox, pieces) = outbox(UNREAD_BYTES, &store.work().unread_bytes);
+    let (outbox, pieces) = outbox(UNREAD_BYTES, &store.work().unread.bytes);
     let writer = job.clone();
     let task = job.spawn(async move {
         let mut packer = packer;

@@ -17,6 +17,7 @@ mod lane;
 mod outbox;
 mod place;
 mod queue;
+mod unread;
 
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ pub use job::{Job, SendError, Task};
 pub use lane::Load;
 pub use outbox::{Inbox, Outbox, Unsent, outbox};
 pub use queue::Client;
+pub use unread::{Unread, UnreadAnswer};
 
 /// What is admitted together. Kinds do not take each other's turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -78,7 +78,7 @@ fn work(page: &mut Page<'_>, store: &Store) {
         page.sample(name, &[], count(value as u64));
     }
     for (name, help, value) in [
-        ("offsetd_unread_bytes", "Bytes of answers that are ready and not read yet.", &*store.work().unread_bytes),
+        ("offsetd_unread_bytes", "Bytes of answers that are ready and not read yet.", &*store.work().unread.bytes),
         ("offsetd_watches", "Watches that are open.", &store.work().watches),
     ] {
         page.family(name, "gauge", help);

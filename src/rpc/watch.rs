@@ -6,102 +6,46 @@
 //! record lies after the last change that was delivered. If something was deleted meanwhile, or
 //! changed out of the order of the log, all entries of the shard follow instead, and what is not among them is gone.
 
-use std::{
-    collections::HashMap,
-    pin::Pin,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{collections::HashMap, pin::Pin, sync::Arc};
 
 use futures::{
     StreamExt as _,
     future::{OptionFuture, abortable},
 };
-use prost::Message as _;
 use tokio::sync::{
     OwnedSemaphorePermit,
     broadcast::error::{RecvError, TryRecvError},
 };
 use tonic::Status;
+use tracing::{Instrument as _, Span};
 
 use super::{
     Shared,
     entry::{self, Key},
     filter::Filter,
-    paging::PageSize,
     proto, to_status,
 };
 use crate::{
     error::Error,
     store::{
-        self, Store,
         cluster::Cluster,
         event::{Change, ShardKey},
         group::ReadAhead,
         homes::Hidden,
         shard::{Shard, ShardView},
     },
-    work::{Cancel, Ended, Outbox, Unsent, outbox},
+    work::outbox,
 };
 
+mod client;
 mod statuses;
+
+use client::{Client, Open, Over, Pinned};
 
 pub(super) type Stream = Pin<Box<dyn futures::Stream<Item = Result<proto::WatchResponse, Status>> + Send>>;
 
 /// Changes of one message.
 const BATCH: usize = 500;
-/// Messages that the bytes of a watch have room for.
-const MESSAGES: usize = 4;
-/// All current entries of a log partition may take as many times the time that one message may.
-const STALLS: u32 = 10;
-
-/// What a shard was when it was subscribed to, kept while it is sent.
-type Pinned = store::held::Pin<ShardView>;
-
-/// Why a watch ends.
-enum Over {
-    /// The client left.
-    Disconnected,
-    /// It read nothing, or retained too much.
-    Ended(Ended),
-}
-
-/// What is sent to a client that watches.
-struct Client {
-    outbox: Outbox<Result<proto::WatchResponse, Status>>,
-    store: Arc<Store>,
-    message_bytes: usize,
-    stall: Duration,
-}
-
-impl Client {
-    /// Sends a message when there is room for it, however long that takes.
-    async fn send(&self, response: proto::WatchResponse) -> Result<(), Over> {
-        let bytes = response.encoded_len();
-        self.outbox.send(Ok(response), bytes, Duration::MAX).await.map_err(|_| Over::Disconnected)
-    }
-
-    /// Sends a message while a state is pinned for the client, which must read in time.
-    async fn send_pinned(&self, response: proto::WatchResponse, pin: &Pinned) -> Result<(), Over> {
-        let bytes = response.encoded_len();
-        tokio::select! {
-            sent = self.outbox.send(Ok(response), bytes, self.stall) => sent.map_err(|unsent| match unsent {
-                Unsent::Disconnected => Over::Disconnected,
-                Unsent::Stalled(after) => Over::Ended(Ended::Stalled { after, setting: "server.stall_timeout" }),
-            }),
-            ended = pin.cancel().ended() => Err(Over::Ended(ended)),
-        }
-    }
-
-    fn message(&self) -> PageSize {
-        PageSize::within(BATCH, self.message_bytes)
-    }
-
-    /// Pins what a shard was when it was subscribed to.
-    fn pin(&self, view: Arc<ShardView>) -> Pinned {
-        self.store.held().pin(view, &Cancel::within(self.stall.saturating_mul(STALLS)))
-    }
-}
 
 pub(super) fn watch(
     shared: &Shared,
@@ -124,14 +68,13 @@ pub(super) fn watch(
     {
         return Err(error.clone().into());
     }
-    let (outbox, inbox) = outbox(server.watch_bytes, &store.work().unread_bytes);
-    let message_bytes = server.watch_bytes / MESSAGES;
-    let client = Arc::new(Client { outbox, store, message_bytes, stall: server.stall_timeout });
+    let (outbox, inbox) = outbox(server.watch_bytes, &store.work().unread.bytes);
+    let client = Arc::new(Client::new(outbox, store, server));
     let statuses = request.include_status_changes.then(|| statuses::follow(&clusters, &filter, &client));
     // A task of its own: a stream that the client does not read is not polled, and could not end by itself.
-    tokio::spawn(async move {
+    let task = async move {
         let _permit = permit;
-        let _open = Open::new(&client.store);
+        let _open = Open::new(client.store());
         let commits = run(clusters, filter, request.include_current, &client);
         let statuses = async { OptionFuture::from(statuses).await.unwrap_or(Ok(())) };
         let watch = async { tokio::try_join!(commits, statuses) };
@@ -143,24 +86,9 @@ pub(super) fn watch(
             () = stop.cancelled() => Error::Unavailable("the server is shutting down".to_owned()),
         };
         client.outbox.fail(Err(to_status(error)));
-    });
+    };
+    tokio::spawn(task.instrument(Span::current()));
     Ok(Box::pin(futures::stream::poll_fn(move |context| inbox.poll_next(context))))
-}
-
-/// Counts a watch while it is open.
-struct Open(Arc<Store>);
-
-impl Open {
-    fn new(store: &Arc<Store>) -> Self {
-        store.work().watches.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(store))
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.work().watches.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// Watches every shard of the clusters, those that come later included.

@@ -1,5 +1,5 @@
-//! Runs statements: a bounded number at once, each within a deadline, a cap on memory and a cap on its answer; on threads
-//! of its own.
+//! The one way of a statement: it is admitted, takes a cut, is planned, runs, and streams its answer. A bounded number run
+//! at once, each within a deadline, a cap on memory and a cap on its answer, on threads of its own ([`crate::work`]).
 
 use std::{
     sync::{Arc, atomic::AtomicUsize},
@@ -7,121 +7,29 @@ use std::{
 };
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
-use datafusion::{
-    common::{DataFusionError, ScalarValue},
-    execution::{SendableRecordBatchStream, TaskContext},
-    physical_plan::{ExecutionPlan, execute_stream},
-};
+use datafusion::{execution::SendableRecordBatchStream, physical_plan::execute_stream};
 use futures::StreamExt as _;
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::sync::oneshot;
 
 use super::{
     error::SqlError,
-    limits::Stop,
-    output,
+    limits::{Stop, memory::QueryPool},
+    output, plan, scan,
     session::Sessions,
+    tables::{self, TableDescription},
 };
 use crate::{
     config,
-    store::{Store, cut::Snapshot},
-    work::{Admission, Kind, Limits as Turns, Outbox, outbox},
+    store::Store,
+    work::{Admission, Kind, Limits, Outbox, outbox},
 };
 
-mod describe;
-mod logical;
+mod answer;
 mod work;
 
-pub use describe::Description;
-use work::{Batches, Turn, Work};
-
-/// Rows of a batch that are written sooner than they are handed to another thread.
-const FEW_ROWS: usize = 64;
-
-/// A statement to run.
-#[derive(Clone, Debug, Default)]
-pub struct Statement {
-    /// One read-only statement.
-    pub sql: String,
-    /// Values of `$1`, `$2`, …
-    pub parameters: Vec<ScalarValue>,
-    /// Stop after so many rows, and say so.
-    pub max_rows: Option<usize>,
-    /// Also read clusters that are still loading.
-    pub allow_partial: bool,
-    /// First wait until everything acknowledged before is applied.
-    pub latest: bool,
-    /// The caller's deadline; the server's own holds as well.
-    pub timeout: Option<Duration>,
-}
-
-/// How an answer ended.
-#[derive(Clone, Debug)]
-pub struct Stats {
-    /// Rows given.
-    pub rows: usize,
-    /// From the call to the last row.
-    pub elapsed: Duration,
-    /// `max_rows` cut the answer.
-    pub truncated: bool,
-    /// What was read.
-    pub snapshot: Snapshot,
-}
-
-/// An answer under way. Dropping it cancels the statement.
-#[derive(Debug)]
-pub struct Answer {
-    /// Columns of the batches: plain Utf8 for text, nanoseconds for times.
-    pub schema: SchemaRef,
-    batches: Batches,
-    stats: Arc<parking_lot::Mutex<Stats>>,
-    started: Instant,
-    work: Work<()>,
-    threads: Handle,
-}
-
-impl Answer {
-    /// The next batch; `None` at the end.
-    ///
-    /// # Errors
-    /// Why the statement failed under way.
-    ///
-    /// # Cancel safety
-    /// No batch is lost.
-    pub async fn next(&mut self) -> Option<Result<RecordBatch, SqlError>> {
-        match self.work.in_time(self.batches.next()).await {
-            Ok(Some(batch)) => Some(Ok(batch)),
-            // All that there is was taken; or it was dropped, since the statement failed.
-            Ok(None) => self.work.outcome().await?.err().map(Err),
-            Err(late) => Some(Err(late)),
-        }
-    }
-
-    /// Writes a batch, or what stands after the last, in some form: as a rule on the engine's threads, since text of
-    /// thousands of rows takes long enough for others to notice.
-    ///
-    /// # Errors
-    /// The server is shutting down.
-    pub async fn write<T: Send + 'static>(
-        &self,
-        batch: Option<RecordBatch>,
-        write: impl FnOnce(Option<&RecordBatch>) -> T + Send + 'static,
-    ) -> Result<T, SqlError> {
-        if batch.as_ref().is_none_or(|batch| batch.num_rows() <= FEW_ROWS) {
-            return Ok(write(batch.as_ref()));
-        }
-        let written = self.threads.spawn(async move { write(batch.as_ref()) }).await;
-        written.map_err(|error| match error.is_panic() {
-            true => SqlError::Internal("writing a batch panicked".to_owned()),
-            false => SqlError::ShuttingDown,
-        })
-    }
-
-    /// How it went; complete after the last batch.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        Stats { elapsed: self.started.elapsed(), ..self.stats.lock().clone() }
-    }
-}
+pub use answer::{Answer, Description, Statement, Stats};
+use answer::{SharedStats, Size};
+use work::Turn;
 
 /// Runs statements over a store.
 #[derive(Debug)]
@@ -148,7 +56,7 @@ impl Engine {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let threads = if settings.threads == 0 { cores.min(settings.target_partitions) } else { settings.threads };
         let admission = Admission::new(store.clock.clone(), threads, store.work())?;
-        admission.limit(Kind::Statement, Turns { running: settings.concurrency, waiting: settings.queue });
+        admission.limit(Kind::Statement, Limits { running: settings.concurrency, waiting: settings.queue });
         store.held().set_cap(settings.max_held_bytes);
         let sessions = Sessions::new(&settings).map_err(std::io::Error::other)?;
         let shared = Shared { store, sessions, settings, memory: Arc::default() };
@@ -169,7 +77,7 @@ impl Engine {
     pub async fn run(&self, statement: Statement) -> Result<Answer, SqlError> {
         let started = Instant::now();
         let turn = self.admit(&statement).await?;
-        let unread = &self.shared.store.work().unread_bytes;
+        let unread = &self.shared.store.work().unread.bytes;
         let (outbox, batches) = outbox(self.shared.settings.max_unread_bytes, unread);
         let threads = self.admission.threads()?;
         let (planned, plan) = oneshot::channel();
@@ -183,6 +91,24 @@ impl Engine {
         }
     }
 
+    /// Plans a statement, within the same limits as [`Engine::run`], and does not run it.
+    ///
+    /// # Errors
+    /// Why it cannot be run, as far as planning tells.
+    pub async fn describe(&self, statement: Statement) -> Result<Description, SqlError> {
+        let turn = self.admit(&statement).await?;
+        let describe = |shared: Arc<Shared>, statement, turn| async move { shared.describe(statement, &turn) };
+        let mut work = self.work(statement, turn, describe)?;
+        work.outcome().await.unwrap_or(Err(SqlError::ShuttingDown))
+    }
+
+    /// All tables and views, by name, with their columns as a query gives them.
+    #[must_use]
+    pub fn tables(&self) -> Vec<TableDescription> {
+        let described = tables::described().into_iter();
+        described.map(|table| TableDescription { schema: output::wire_schema(&table.schema), ..table }).collect()
+    }
+
     /// The store that is read.
     #[must_use]
     pub fn store(&self) -> &Arc<Store> {
@@ -190,34 +116,20 @@ impl Engine {
     }
 }
 
-/// A plan to run.
-struct Plan {
-    physical: Arc<dyn ExecutionPlan>,
-    /// Of the answer.
-    schema: SchemaRef,
-    task: Arc<TaskContext>,
-}
-
 /// What is told of an answer before its first row.
 struct Planned {
     schema: SchemaRef,
-    stats: Arc<parking_lot::Mutex<Stats>>,
+    stats: SharedStats,
 }
 
-/// An answer to give.
-struct Given {
+/// Batches under way, with the schema that they are given in.
+struct Started {
     stream: SendableRecordBatchStream,
     schema: SchemaRef,
-    max_rows: Option<usize>,
-    stats: Arc<parking_lot::Mutex<Stats>>,
 }
 
-fn sort(error: DataFusionError) -> SqlError {
-    SqlError::from_datafusion(&error)
-}
-
+/// The way of a statement that was admitted ([`Engine::admit`]).
 impl Shared {
-    /// Gives the answer of a statement.
     async fn answer(
         &self,
         statement: Statement,
@@ -226,25 +138,56 @@ impl Shared {
         turn: &Turn,
     ) -> Result<(), SqlError> {
         let max_rows = statement.max_rows;
-        let Plan { physical, schema, task } = self.plan_to_run(statement, turn)?;
-        let stream = execute_stream(physical, task).map_err(sort)?;
+        let started = self.start(statement, turn)?;
         let stats = Stats { rows: 0, elapsed: Duration::ZERO, truncated: false, snapshot: turn.cut.snapshot() };
         let stats = Arc::new(parking_lot::Mutex::new(stats));
         // The client may have gone, which ends the statement all the same.
-        let _ = planned.send(Planned { schema: Arc::clone(&schema), stats: Arc::clone(&stats) });
-        self.give(Given { stream, schema, max_rows, stats }, turn, &outbox).await
+        let _ = planned.send(Planned { schema: Arc::clone(&started.schema), stats: Arc::clone(&stats) });
+        self.stream(started, max_rows, &stats, turn, &outbox).await?;
+        outbox.complete();
+        Ok(())
+    }
+
+    /// Plans the statement, and starts the plan. Not async: see [`plan`].
+    fn start(&self, statement: Statement, turn: &Turn) -> Result<Started, SqlError> {
+        let session = self.sessions.session(turn.reading());
+        let logical = plan::logical(&session, &statement.sql, &self.settings)?;
+        scan::check_loaded(&logical, &turn.cut)?;
+        let (bound, schema) = plan::bind(&session, logical, statement.parameters)?;
+        let physical = plan::physical(&session, &bound)?;
+        let memory = QueryPool::new(&self.settings, Arc::clone(&self.memory), turn.stop.clone());
+        let stream = execute_stream(physical, self.sessions.task(&session, Arc::new(memory)));
+        let stream = stream.map_err(|error| SqlError::from_datafusion(&error))?;
+        Ok(Started { stream, schema })
+    }
+
+    /// Plans the statement, and tells what its plan gives and needs.
+    fn describe(&self, statement: Statement, turn: &Turn) -> Result<Description, SqlError> {
+        let session = self.sessions.session(turn.reading());
+        let logical = plan::logical(&session, &statement.sql, &self.settings)?;
+        scan::check_loaded(&logical, &turn.cut)?;
+        let parameters = plan::parameters(&logical)?;
+        let (_, schema) = plan::bind(&session, logical, statement.parameters)?;
+        Ok(Description { schema, parameters })
     }
 
     /// Sends batches until the end or a limit.
-    async fn give(&self, given: Given, turn: &Turn, outbox: &Outbox<RecordBatch>) -> Result<(), SqlError> {
-        let Given { mut stream, schema, max_rows, stats } = given;
-        let mut limits = Limits { max_rows, settings: &self.settings, rows: 0, bytes: 0 };
+    async fn stream(
+        &self,
+        started: Started,
+        max_rows: Option<usize>,
+        stats: &SharedStats,
+        turn: &Turn,
+        outbox: &Outbox<RecordBatch>,
+    ) -> Result<(), SqlError> {
+        let Started { mut stream, schema } = started;
+        let mut size = Size::new(max_rows, &self.settings);
         while let Some(batch) = stream.next().await {
-            let batch = output::to_wire(&batch.map_err(sort)?, &schema)?;
-            let (batch, last) = limits.admit(batch)?;
+            let batch = batch.map_err(|error| SqlError::from_datafusion(&error))?;
+            let (batch, last) = size.admit(output::to_wire(&batch, &schema)?)?;
             {
                 let mut stats = stats.lock();
-                stats.rows = limits.rows;
+                stats.rows = size.rows;
                 stats.truncated = last;
             }
             turn.send(outbox, batch, self.settings.stall_timeout).await?;
@@ -252,34 +195,6 @@ impl Shared {
                 break;
             }
         }
-        outbox.complete();
         Ok(())
-    }
-}
-
-/// What an answer may still grow by.
-struct Limits<'a> {
-    max_rows: Option<usize>,
-    settings: &'a config::Sql,
-    rows: usize,
-    bytes: usize,
-}
-
-impl Limits<'_> {
-    /// The part of a batch that fits the caller's limit, and whether that cut it.
-    fn admit(&mut self, batch: RecordBatch) -> Result<(RecordBatch, bool), SqlError> {
-        let room = self.max_rows.map_or(usize::MAX, |max| max - self.rows);
-        let cut = batch.num_rows() > room;
-        let batch = if cut { batch.slice(0, room) } else { batch };
-        self.rows += batch.num_rows();
-        self.bytes += batch.get_array_memory_size();
-        let limit = |what: String, setting| Err(SqlError::Limit { what, setting });
-        if self.rows > self.settings.max_rows {
-            return limit(format!("the answer has more than {} rows", self.settings.max_rows), "sql.max_rows");
-        }
-        if self.bytes > self.settings.max_bytes {
-            return limit(format!("the answer has more than {} bytes", self.settings.max_bytes), "sql.max_bytes");
-        }
-        Ok((batch, cut))
     }
 }

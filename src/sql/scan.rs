@@ -25,6 +25,7 @@ use datafusion::{
 };
 
 use super::{
+    error::SqlError,
     limits::Reading,
     places::{self, Place},
     table::{AnyTable, BATCH_ROWS, By, Question},
@@ -87,8 +88,18 @@ impl TableProvider for LiveTable {
     }
 }
 
+/// Refuses a plan that reads data of a cut without a cluster that is loaded.
+///
+/// # Errors
+/// No cluster is loaded.
+pub(super) fn check_loaded(plan: &LogicalPlan, cut: &Cut) -> Result<(), SqlError> {
+    let Some(unready) = &cut.unready else { return Ok(()) };
+    let reads_data = reads_data(plan).map_err(|error| SqlError::planning(&error))?;
+    if reads_data { Err(unready.clone().into()) } else { Ok(()) }
+}
+
 /// Whether a plan reads a table whose rows a cluster lacks while it is loading.
-pub(super) fn reads_data(plan: &LogicalPlan) -> Result<bool> {
+fn reads_data(plan: &LogicalPlan) -> Result<bool> {
     let mut found = false;
     plan.apply_with_subqueries(|step| {
         if let LogicalPlan::TableScan(scan) = step

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
-    Cancel, Client, Ended, Kind, Limits, Refused,
+    Cancel, Client, Ended, Kind, Limits, Refused, Unread,
     job::{DONE, Inner, Job, PAUSED, RUNNING},
     lane::{Lane, Load, Waiter},
     place::Place,
@@ -103,8 +103,8 @@ impl Status {
 #[derive(Debug, Default)]
 pub struct Board {
     admission: Mutex<Weak<Shared>>,
-    /// Bytes of answers that are ready and not read yet.
-    pub unread_bytes: Arc<AtomicUsize>,
+    /// Answers that are ready and not read yet.
+    pub unread: Arc<Unread>,
     /// Watches that are open.
     pub watches: AtomicUsize,
 }

@@ -16,6 +16,7 @@ use tokio::{
     task::{AbortHandle, block_in_place},
     time::timeout,
 };
+use tracing::{Instrument as _, Span};
 
 use super::{Cancel, Client, Ended, Kind, Outbox, Refused, Unsent, admission::Shared, place::Place};
 
@@ -64,6 +65,12 @@ impl Drop for Inner {
 }
 
 impl Job {
+    /// Whom it works for.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.0.client
+    }
+
     /// What ends it.
     #[must_use]
     pub fn cancel(&self) -> &Cancel {
@@ -78,7 +85,7 @@ impl Job {
         let threads = self.threads()?;
         let (sender, output) = oneshot::channel();
         let job = self.clone();
-        let task = threads.spawn(async move {
+        let run = async move {
             let output = tokio::select! {
                 output = work => output,
                 _ = job.cancel().ended() => return,
@@ -88,7 +95,9 @@ impl Job {
                 job.0.shared.done(&job.0);
             }
             let _ = sender.send(output);
-        });
+        };
+        // Its log lines name the call that it works for.
+        let task = threads.spawn(run.instrument(Span::current()));
         Ok(Task { output: Some(output), cancel: self.cancel().clone(), task: task.abort_handle() })
     }
 
@@ -104,12 +113,15 @@ impl Job {
     }
 
     fn threads(&self) -> Result<Handle, Refused> {
-        let mut place = self.0.place.lock();
-        if place.is_none() {
-            *place = Some(self.0.shared.place()?);
+        let handle = |place: &Option<Place>| place.as_ref().and_then(Place::handle).cloned();
+        if let Some(threads) = handle(&self.0.place.lock()) {
+            return Ok(threads);
         }
-        let handle = place.as_ref().and_then(Place::handle).cloned();
-        handle.ok_or(Refused::Ended(Ended::Cancelled))
+        // Not while the place is locked: the admission locks itself first.
+        let new = self.0.shared.place()?;
+        let mut place = self.0.place.lock();
+        place.get_or_insert(new);
+        handle(&place).ok_or(Refused::Ended(Ended::Cancelled))
     }
 
     /// Hands an item to the client. The turn is given up while the client reads nothing, at most `patience`.
@@ -127,16 +139,24 @@ impl Job {
         if let Ok(sent) = timeout(SOON, sending.as_mut()).await {
             return Ok(sent?);
         }
+        Ok(self.aside(sending).await??)
+    }
+
+    /// Gives up the turn while something waits for the client.
+    ///
+    /// # Errors
+    /// The work was ended.
+    pub async fn aside<F: Future>(&self, waits: F) -> Result<F::Output, Ended> {
         self.0.shared.pause(&self.0)?;
-        tokio::select! {
-            sent = sending => sent?,
-            ended = self.cancel().ended() => return Err(ended.into()),
-        }
+        let output = tokio::select! {
+            output = waits => output,
+            ended = self.cancel().ended() => return Err(ended),
+        };
         let turn = self.0.shared.resume(&self.0);
         tokio::select! {
             // The sender goes only with the admission.
-            turn = turn => turn.map_err(|_| Ended::Cancelled.into()),
-            ended = self.cancel().ended() => Err(ended.into()),
+            turn = turn => turn.map(|()| output).map_err(|_| Ended::Cancelled),
+            ended = self.cancel().ended() => Err(ended),
         }
     }
 

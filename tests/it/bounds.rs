@@ -9,7 +9,7 @@ use offsetd::rpc::proto::{
     WatchRequest, WatchResponse,
 };
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::Runtime;
 use tonic::transport::Endpoint;
 use tonic::{Code, Status, Streaming};
@@ -61,7 +61,9 @@ async fn unread_watch(lab: &Lab) -> Streaming<WatchResponse> {
 /// Sends a request over HTTP/1.1, and reads nothing of the answer.
 async fn unread_page(lab: &Lab, path: &str) -> TcpStream {
     let address = lab.url("").trim_start_matches("http://").to_owned();
-    let mut stream = TcpStream::connect(&address).await.unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(address.parse().unwrap()).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     stream

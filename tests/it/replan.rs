@@ -118,7 +118,10 @@ fn a_statement_with_other_parameters_is_another() {
         for lag in [0, 8] {
             let [again, new] = lab.both(sql, &[group.into(), ScalarValue::Int64(Some(lag))]);
             assert_eq!(again, new);
-            assert!(again.iter().all(|line| line.contains(group)) && again.is_empty() == (group == "nobody"), "{again:?}");
+            assert!(
+                again.iter().all(|line| line.contains(group)) && again.is_empty() == (group == "nobody"),
+                "{again:?}"
+            );
         }
     }
 }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use futures::{StreamExt as _, stream::SelectAll};
 use tokio_stream::wrappers::WatchStream;
 
-use super::{BATCH, Client, Over};
+use super::{
+    BATCH,
+    client::{Client, Over},
+};
 use crate::{
     rpc::{entry, filter::Filter, proto},
     store::{cluster::Cluster, samples::StatusChange},

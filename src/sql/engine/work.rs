@@ -11,7 +11,7 @@ use super::{
 use crate::{
     freshness,
     store::{cut::Cut, held::Pin},
-    work::{Cancel, Ended, Inbox, Job, Kind, Outbox, Refused, SendError, Task, Unsent},
+    work::{Cancel, Ended, Job, Kind, Outbox, Refused, SendError, Task, Unsent},
 };
 
 /// Bytes of a statement that name it for operators.
@@ -119,9 +119,6 @@ impl Turn {
         })
     }
 }
-
-/// The batches of an answer, on their way to the client.
-pub(super) type Batches = Inbox<RecordBatch>;
 
 #[cfg(test)]
 mod tests {

@@ -1,9 +1,6 @@
 //! Why a statement under way is to end, and when: told to whatever works for it.
 
-use std::{
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::sync::{Arc, OnceLock};
 
 use datafusion::common::Result;
 
@@ -54,11 +51,6 @@ impl Stop {
         self.reason.get().cloned().or_else(ended)
     }
 
-    /// What it may take, planning included.
-    pub(crate) fn timeout(&self) -> Duration {
-        self.cancel.timeout()
-    }
-
     /// How long work for it may wait.
     pub(crate) fn patience(&self) -> Patience {
         Patience::new(self.cancel.deadline(), self.cancel.token().clone())
@@ -81,6 +73,8 @@ impl Stop {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn stop(timeout: Duration) -> Stop {

@@ -12,7 +12,8 @@ fn prefixes_that_no_name_has_together_leave_none() {
 
 #[test]
 fn conditions_on_the_time_leave_a_range() {
-    let condition = |left, operator, right| -> Arc<dyn PhysicalExpr> { Arc::new(BinaryExpr::new(left, operator, right)) };
+    let condition =
+        |left, operator, right| -> Arc<dyn PhysicalExpr> { Arc::new(BinaryExpr::new(left, operator, right)) };
     let column = || -> Arc<dyn PhysicalExpr> { Arc::new(Column::new(TIME, 0)) };
     let at = |millis: i64| -> Arc<dyn PhysicalExpr> {
         Arc::new(Literal::new(ScalarValue::TimestampNanosecond(Some(millis * 1_000_000), None)))
