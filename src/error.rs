@@ -1,12 +1,9 @@
 //! The errors of the public interface: one table from what happened to the gRPC code and the HTTP
 //! status (contract §3).
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
-use crate::{freshness::Stale, sql::SqlError, store::Unready};
+use crate::{call, freshness::Stale, sql::SqlError, store::Unready};
 
 /// Why a call failed, in words for its caller.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -66,11 +63,10 @@ pub enum GrpcCode {
 }
 
 impl Error {
-    /// A bug: logs `what` under a new id, and tells the caller only the id.
+    /// A bug: logs `what` under the id of the call, and tells the client only the id.
     #[must_use]
     pub fn internal(what: &str) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let id = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let id = call::current_id();
         tracing::error!(id, what, "internal error");
         Self::Internal(id)
     }

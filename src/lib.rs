@@ -55,6 +55,7 @@
 //! |---|---|
 //! | [`model`] | vocabulary: names, ids, times, why something is not known |
 //! | [`clock`] | time, injected |
+//! | [`call`] | the call that a task works for: its id and its span |
 //! | [`decode`] | bytes → typed records |
 //! | [`config`] | settings: flag > environment > file > default |
 //! | [`store`] | shards, log ends, cuts |
@@ -69,12 +70,14 @@
 //! | [`error`] | public errors and their codes |
 //! | [`rpc`], [`metrics`], [`web`] | gRPC, Prometheus, HTTP |
 //! | [`access`] | who may ask: tokens, TLS, web origins |
+//! | [`listen`] | connections: accepted within limits, with or without TLS, and their requests |
 //! | [`app`] | the server: built, run and stopped in order |
 //! | [`demo`] | an embedded Kafka with a workload |
 //! | [`cli`] | the command line |
 
 pub mod model;
 pub mod clock;
+pub mod call;
 pub mod decode;
 pub mod config;
 pub mod store;
@@ -91,6 +94,7 @@ pub mod rpc;
 pub mod metrics;
 pub mod web;
 pub mod access;
+pub mod listen;
 pub mod app;
 pub mod demo;
 pub mod cli;

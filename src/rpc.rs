@@ -20,9 +20,9 @@ mod server;
 mod sql;
 mod watch;
 
-pub use server::{Health, problem, routes, trailers, unimplemented};
+pub use server::{Health, RoutesError, problem, routes, trailers, unimplemented};
 
-use crate::{config, error::Error, sql::Engine, status, store::Store};
+use crate::{call, config, error::Error, sql::Engine, status, store::Store};
 use proto::offset_service_server::OffsetService;
 
 /// The `OffsetService`.
@@ -115,8 +115,9 @@ impl OffsetService for Service {
     type WatchStream = watch::Stream;
 
     async fn query(&self, request: Request<proto::QueryRequest>) -> Reply<proto::QueryResponse> {
-        let deadline = deadline(request.metadata());
-        offsets::query(self.store(), request.into_inner(), deadline).await.map(Response::new).map_err(to_status)
+        let (deadline, request) = (deadline(request.metadata()), request.into_inner());
+        call::note_cluster(&request.cluster);
+        offsets::query(self.store(), request, deadline).await.map(Response::new).map_err(to_status)
     }
 
     async fn get_offset(&self, request: Request<proto::GetOffsetRequest>) -> Reply<proto::GetOffsetResponse> {
@@ -134,6 +135,7 @@ impl OffsetService for Service {
 
     async fn get_consumer(&self, request: Request<proto::GetConsumerRequest>) -> Reply<proto::GetConsumerResponse> {
         let (shared, request) = (Arc::clone(&self.shared), request.into_inner());
+        call::note_cluster(&request.cluster);
         let work = move || consumers::get_consumer(shared.engine.store(), &shared.consumers, request);
         offsets::off_thread(work).await.map(Response::new).map_err(to_status)
     }
@@ -143,6 +145,7 @@ impl OffsetService for Service {
         request: Request<proto::GetActiveConsumerRequest>,
     ) -> Reply<proto::GetActiveConsumerResponse> {
         let (store, request) = (Arc::clone(self.store()), request.into_inner());
+        call::note_cluster(&request.cluster);
         let work = move || active::get_active_consumer(&store, request);
         offsets::off_thread(work).await.map(Response::new).map_err(to_status)
     }

@@ -14,8 +14,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{
     runtime::Handle,
-    sync::{Semaphore, mpsc},
-    time::timeout,
+    sync::{
+        Semaphore,
+        mpsc::{self, error::TrySendError},
+    },
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -30,7 +32,7 @@ use coding::Packer;
 
 use crate::{
     error::Error,
-    metrics,
+    metrics::{self, Connections},
     rpc::{self, Service, proto},
     sql::Engine,
     status,
@@ -43,15 +45,25 @@ pub struct Web {
     engine: Arc<Engine>,
     service: Service,
     ready_after: Duration,
-    stop: CancellationToken,
+    connections: Arc<Connections>,
     scrapes: Arc<Semaphore>,
+    running: Arc<Semaphore>,
+    stop: CancellationToken,
 }
 
 impl Web {
     /// Handlers over an engine and the RPC service.
     #[must_use]
-    pub fn new(engine: Arc<Engine>, service: Service, ready_after: Duration, stop: CancellationToken) -> Self {
-        Self { engine, service, ready_after, stop, scrapes: Arc::new(Semaphore::new(SCRAPES)) }
+    pub fn new(
+        engine: Arc<Engine>,
+        service: Service,
+        ready_after: Duration,
+        connections: Arc<Connections>,
+        stop: CancellationToken,
+    ) -> Self {
+        let semaphore = |permits| Arc::new(Semaphore::new(permits));
+        let (scrapes, running) = (semaphore(SCRAPES), semaphore(SCRAPES_RUNNING));
+        Self { engine, service, ready_after, connections, scrapes, running, stop }
     }
 
     fn store(&self) -> &Arc<Store> {
@@ -62,12 +74,12 @@ impl Web {
 /// Bytes of a request, as of a gRPC message: parameters may be longer than a statement.
 const BODY_BYTES: usize = 4 * 1024 * 1024;
 
-/// Pieces of metrics that are written before the reader takes them.
-const PIECES_AHEAD: usize = 4;
-/// A reader of metrics that takes no piece for so long is left: what it reads is kept for it.
-const STALLED_AFTER: Duration = Duration::from_secs(60);
-/// Scrapes at once; the others wait.
-const SCRAPES: usize = 4;
+/// Pieces of metrics that are written before the reader takes them: 1 MiB.
+const PIECES_AHEAD: usize = 16;
+/// Scrapes that are written at a time; the others wait. A scrape that waits for its reader is none of them.
+const SCRAPES_RUNNING: usize = 4;
+/// Scrapes at a time, with those that wait for their reader.
+const SCRAPES: usize = 64;
 
 /// All HTTP routes, and the answer to what is none.
 pub fn routes(web: Web) -> Router {
@@ -128,13 +140,17 @@ async fn metrics(
     let is_open_metrics = open.is_some_and(|open| plain.is_none_or(|plain| !open.is_below(plain)));
     let parameters = parameters.map_err(|error| Error::Invalid(error.body_text()));
     let scrape_of = |Query(parameters)| metrics::Scrape::new(web.store(), parameters, is_open_metrics);
-    let what = match parameters.and_then(scrape_of) {
-        Ok(what) => what,
+    let scrape = match parameters.and_then(scrape_of) {
+        Ok(scrape) => scrape.with_connections(Arc::clone(&web.connections)),
         Err(error) => return problem(&error),
     };
-    let content_type = what.content_type();
+    let content_type = scrape.content_type();
     let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
-    let Ok(scrape) = Arc::clone(&web.scrapes).acquire_owned().await else {
+    let Ok(open) = Arc::clone(&web.scrapes).try_acquire_owned() else {
+        return problem(&Error::Busy(format!("{SCRAPES} scrapes are under way")));
+    };
+    let running = Arc::clone(&web.running);
+    let Ok(place) = Arc::clone(&running).acquire_owned().await else {
         return problem(&Error::internal("no scrapes any more"));
     };
     // Writing takes CPU for many partitions: not on the threads that serve RPCs.
@@ -142,14 +158,23 @@ async fn metrics(
     let mut packer = Packer::new(&headers);
     let coding = packer.headers();
     tokio::task::spawn_blocking(move || {
-        // Writing into memory does not fail; where it did, the answer breaks off.
-        let send = |piece: io::Result<Vec<u8>>| {
-            let sending = async { timeout(STALLED_AFTER, sender.send(piece)).await.is_ok_and(|sent| sent.is_ok()) };
-            runtime.block_on(sending)
+        let mut place = Some(place);
+        // Packing into memory does not fail; if it did, the response would break off.
+        let mut send = |piece: io::Result<Vec<u8>>| {
+            let piece = match sender.try_send(piece) {
+                Ok(()) => return true,
+                Err(TrySendError::Closed(_)) => return false,
+                Err(TrySendError::Full(piece)) => piece,
+            };
+            // Other scrapes run while this one waits for its reader. The connection ends it if the reader is too slow.
+            place = None;
+            let is_sent = runtime.block_on(sender.send(piece)).is_ok();
+            place = runtime.block_on(Arc::clone(&running).acquire_owned()).ok();
+            is_sent
         };
-        what.write(&store, &mut |piece| send(packer.pack(piece.into_bytes())));
+        scrape.write(&store, &mut |piece| send(packer.pack(piece.into_bytes())));
         send(packer.finish());
-        drop(scrape);
+        drop((open, place));
     });
     ([(header::CONTENT_TYPE, content_type)], coding, Body::from_stream(ReceiverStream::new(pieces))).into_response()
 }

@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod connections;
 mod consistency;
 mod cookbook;
 mod decode;
