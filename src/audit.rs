@@ -44,19 +44,14 @@ const PATIENCE: Patience = Patience { follow: TIMEOUT, again: Duration::from_sec
 /// A key that differs: ours, theirs.
 type Found = (AuditKey, Option<i64>, Option<i64>);
 
-/// Audits all clusters until the token is cancelled.
-///
-/// # Errors
-/// None: what goes wrong is counted, and tried again in the next round.
-pub async fn run(store: Arc<Store>, settings: config::Audit, stop: CancellationToken) -> Result<(), String> {
-    let rounds = store.clusters().iter().map(|cluster| rounds(&store, cluster, &settings));
+/// Audits a cluster until the token is cancelled.
+pub async fn run(store: Arc<Store>, cluster: Arc<Cluster>, settings: config::Audit, stop: CancellationToken) {
     tokio::select! {
-        _ = futures::future::join_all(rounds) => {}
+        () = rounds(&store, &cluster, &settings) => {}
         () = stop.cancelled() => {}
     }
     // Off, it has nothing to do until the end.
     stop.cancelled().await;
-    Ok(())
 }
 
 async fn rounds(store: &Store, cluster: &Arc<Cluster>, settings: &config::Audit) {

@@ -21,12 +21,14 @@ mod error;
 mod example;
 mod file;
 mod kafka;
+mod limits;
 mod resolve;
 mod value;
 
 pub use error::{ConfigError, ConfigErrors};
 pub use example::example;
 pub use kafka::{CheckProperty, Property};
+pub use limits::Limits;
 pub use resolve::{EffectiveValue, Flags, Origin, Sources};
 
 use kafka::Properties;
@@ -96,6 +98,8 @@ section! {
         pub tls: Tls,
         /// What browsers may send.
         pub http: Http,
+        /// Limits on connections.
+        pub limits: Limits,
     }
 }
 
@@ -341,9 +345,11 @@ impl Config {
 
 impl Server {
     fn load(resolver: &mut Resolver<'_>, section: &Key) -> Self {
-        let mut server = Self::resolve(resolver, section, Auth::default(), Tls::default(), Http::default());
+        let mut server =
+            Self::resolve(resolver, section, Auth::default(), Tls::default(), Http::default(), Limits::default());
         server.auth = Auth::resolve(resolver, &section.child("auth"));
         server.http = Http::resolve(resolver, &section.child("http"));
+        server.limits = Limits::resolve(resolver, &section.child("limits"));
         let section = section.child("tls");
         server.tls = Tls::resolve(resolver, &section);
         let Tls { cert, key, client_ca } = &server.tls;

@@ -1,13 +1,10 @@
 //! The errors of the public interface: one table from what happened to the gRPC code and the HTTP
 //! status (contract §3).
 
-use std::{
-    borrow::Cow,
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::{borrow::Cow, time::Duration};
 
 use crate::{
+    call,
     freshness::Stale,
     sql::SqlError,
     store::Unready,
@@ -88,11 +85,10 @@ pub enum GrpcCode {
 }
 
 impl Error {
-    /// A bug: logs `what` under a new id, and tells the caller only the id.
+    /// A bug: logs `what` under the id of the call, and tells the client only the id.
     #[must_use]
     pub fn internal(what: &str) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let id = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let id = call::current_id();
         tracing::error!(id, what, "internal error");
         Self::Internal(id)
     }

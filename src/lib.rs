@@ -56,6 +56,7 @@
 //! |---|---|
 //! | [`model`] | vocabulary: names, ids, times, why something is not known |
 //! | [`clock`] | time, injected |
+//! | [`call`] | the call that a task works for: its id and its span |
 //! | [`decode`] | bytes → typed records |
 //! | [`config`] | settings: flag > environment > file > default |
 //! | [`work`] | admission of work that walks many rows: turns, threads, cancellation |
@@ -71,12 +72,14 @@
 //! | [`error`] | public errors and their codes |
 //! | [`rpc`], [`metrics`], [`web`] | gRPC, Prometheus, HTTP |
 //! | [`access`] | who may ask: tokens, TLS, web origins |
+//! | [`listen`] | connections: accepted within limits, with or without TLS, and their requests |
 //! | [`app`] | the server: built, run and stopped in order |
 //! | [`demo`] | an embedded Kafka with a workload |
 //! | [`cli`] | the command line |
 
 pub mod model;
 pub mod clock;
+pub mod call;
 pub mod decode;
 pub mod config;
 pub mod work;
@@ -94,6 +97,7 @@ pub mod rpc;
 pub mod metrics;
 pub mod web;
 pub mod access;
+pub mod listen;
 pub mod app;
 pub mod demo;
 pub mod cli;

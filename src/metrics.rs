@@ -3,12 +3,17 @@
 //! What is not known has no sample; it is never 0. A dialect is a table of families: their names and labels are those of
 //! the exporter that it stands in for, so that boards and alerts made for that one find what they ask for.
 
+use std::sync::Arc;
+
 use regex::{Regex, RegexBuilder};
 
+mod connections;
 mod dialects;
 mod family;
 mod own;
 mod page;
+
+pub use connections::{Closed, Connections, Cut as RequestCut};
 
 use crate::{
     error::Error,
@@ -47,6 +52,7 @@ pub struct Scrape {
     cluster: String,
     wanted: Wanted,
     is_open_metrics: bool,
+    connections: Option<Arc<Connections>>,
 }
 
 /// Which rows are of interest.
@@ -83,7 +89,13 @@ impl Scrape {
             store.cluster(&cluster)?;
         }
         let wanted = Wanted { group: regex("group", parameters.group)?, topic: regex("topic", parameters.topic)? };
-        Ok(Self { dialect, cluster, wanted, is_open_metrics })
+        Ok(Self { dialect, cluster, wanted, is_open_metrics, connections: None })
+    }
+
+    /// Also writes the counters of connections, where the dialect has the server's own.
+    #[must_use]
+    pub fn with_connections(self, connections: Arc<Connections>) -> Self {
+        Self { connections: Some(connections), ..self }
     }
 
     /// Of the answer.
@@ -106,6 +118,7 @@ impl Scrape {
         let mut page = Page::new(send, self.is_open_metrics);
         if self.dialect.has_own {
             own::write(&mut page, store);
+            self.connections.iter().for_each(|connections| connections.write(&mut page));
         }
         for family in self.dialect.families {
             family.write(&mut page, cut, &self.wanted);

@@ -21,10 +21,10 @@ mod server;
 mod sql;
 mod watch;
 
-pub use server::{Health, problem, routes, trailers, unimplemented};
+pub use server::{Health, RoutesError, problem, routes, trailers, unimplemented};
 
 use crate::{
-    config,
+    call, config,
     error::Error,
     sql::Engine,
     status,
@@ -203,8 +203,9 @@ impl OffsetService for Service {
     type WatchStream = watch::Stream;
 
     async fn query(&self, request: Request<proto::QueryRequest>) -> Reply<proto::QueryResponse> {
-        let deadline = deadline(request.metadata());
-        offsets::query(self.store(), request.into_inner(), deadline).await.map(Response::new).map_err(to_status)
+        let (deadline, request) = (deadline(request.metadata()), request.into_inner());
+        call::note_cluster(&request.cluster);
+        offsets::query(self.store(), request, deadline).await.map(Response::new).map_err(to_status)
     }
 
     async fn get_offset(&self, request: Request<proto::GetOffsetRequest>) -> Reply<proto::GetOffsetResponse> {
@@ -222,7 +223,9 @@ impl OffsetService for Service {
 
     async fn get_consumer(&self, request: Request<proto::GetConsumerRequest>) -> Reply<proto::GetConsumerResponse> {
         let deadline = deadline(request.metadata());
-        self.reply(consumers::get_consumer(&self.shared, request.into_inner(), deadline).await)
+        let request = request.into_inner();
+        call::note_cluster(&request.cluster);
+        self.reply(consumers::get_consumer(&self.shared, request, deadline).await)
     }
 
     async fn get_active_consumer(
@@ -230,7 +233,9 @@ impl OffsetService for Service {
         request: Request<proto::GetActiveConsumerRequest>,
     ) -> Reply<proto::GetActiveConsumerResponse> {
         let deadline = deadline(request.metadata());
-        self.reply(active::get_active_consumer(&self.shared, request.into_inner(), deadline).await)
+        let request = request.into_inner();
+        call::note_cluster(&request.cluster);
+        self.reply(active::get_active_consumer(&self.shared, request, deadline).await)
     }
 
     async fn watch(&self, request: Request<proto::WatchRequest>) -> Reply<Self::WatchStream> {

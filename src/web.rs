@@ -25,7 +25,7 @@ use coding::Packer;
 
 use crate::{
     error::Error,
-    metrics,
+    metrics::{self, Connections},
     rpc::{self, Service, proto},
     sql::Engine,
     status,
@@ -39,14 +39,21 @@ pub struct Web {
     engine: Arc<Engine>,
     service: Service,
     ready_after: Duration,
+    connections: Arc<Connections>,
     stop: CancellationToken,
 }
 
 impl Web {
     /// Handlers over an engine and the RPC service.
     #[must_use]
-    pub fn new(engine: Arc<Engine>, service: Service, ready_after: Duration, stop: CancellationToken) -> Self {
-        Self { engine, service, ready_after, stop }
+    pub fn new(
+        engine: Arc<Engine>,
+        service: Service,
+        ready_after: Duration,
+        connections: Arc<Connections>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { engine, service, ready_after, connections, stop }
     }
 
     fn store(&self) -> &Arc<Store> {
@@ -120,7 +127,7 @@ async fn metrics(
     let parameters = parameters.map_err(|error| Error::Invalid(error.body_text()));
     let scrape_of = |Query(parameters)| metrics::Scrape::new(web.store(), parameters, is_open_metrics);
     let what = match parameters.and_then(scrape_of) {
-        Ok(what) => what,
+        Ok(scrape) => scrape.with_connections(Arc::clone(&web.connections)),
         Err(error) => return problem(&error),
     };
     let content_type = what.content_type();

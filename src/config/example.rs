@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    Audit, Auth, Cluster, History, Http, Lag, NameFilter, Server, Sql, Tls, Transactions,
+    Audit, Auth, Cluster, History, Http, Lag, Limits, NameFilter, Server, Sql, Tls, Transactions,
     resolve::{Key, quoted},
     section::Setting,
     value::Form,
@@ -37,6 +37,7 @@ pub fn example() -> String {
     section(&mut out, &server.child("auth"), Auth::SETTINGS);
     section(&mut out, &server.child("tls"), Tls::SETTINGS);
     section(&mut out, &server.child("http"), Http::SETTINGS);
+    section(&mut out, &server.child("limits"), Limits::SETTINGS);
     section(&mut out, &Key::from("sql"), Sql::SETTINGS);
     section(&mut out, &Key::from("lag"), Lag::SETTINGS);
     section(&mut out, &Key::from("history"), History::SETTINGS);

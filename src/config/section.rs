@@ -39,10 +39,10 @@ macro_rules! section {
 
         impl $name {
             /// The rows of this section.
-            const SETTINGS: &'static [$crate::config::section::Setting] =
+            pub(in crate::config) const SETTINGS: &'static [$crate::config::section::Setting] =
                 &[$( $crate::config::section::setting!($field, $kind, $default, $why, $($doc)+) ),+];
 
-            fn resolve(resolver: &mut Resolver<'_>, section: &Key $($(, $extra: $extra_type)+)?) -> Self {
+            pub(in crate::config) fn resolve(resolver: &mut Resolver<'_>, section: &Key $($(, $extra: $extra_type)+)?) -> Self {
                 Self {
                     $($($extra,)+)?
                     $(

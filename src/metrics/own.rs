@@ -22,7 +22,7 @@ fn number(partition: &status::LogPartitionStatus) -> String {
     partition.log_partition.map(|number| number.to_string()).unwrap_or_default()
 }
 
-fn count(value: u64) -> f64 {
+pub(super) fn count(value: u64) -> f64 {
     to_f64(i64::try_from(value).unwrap_or(i64::MAX))
 }
 

@@ -31,19 +31,24 @@ pub struct Health {
     reporter: HealthReporter,
 }
 
+/// The descriptors of the services cannot be read, which is a bug.
+#[derive(Debug, thiserror::Error)]
+#[error("the descriptors of the gRPC services cannot be read: {0}")]
+pub struct RoutesError(#[from] tonic_reflection::server::Error);
+
 /// All gRPC routes, without a fallback.
 ///
 /// # Errors
 /// Descriptors that cannot be read, which is a bug.
-pub fn routes(service: Service) -> Result<(axum::Router, Health), String> {
+pub fn routes(service: Service) -> Result<(axum::Router, Health), RoutesError> {
     let (reporter, health) = tonic_health::server::health_reporter();
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let reflection_v1 = reflection().build_v1().map_err(|error| error.to_string())?;
-    let reflection_v1alpha = reflection().build_v1alpha().map_err(|error| error.to_string())?;
+    let reflection_v1 = reflection().build_v1()?;
+    let reflection_v1alpha = reflection().build_v1alpha()?;
     let flight = FlightServiceServer::new(Front::new(&service))
         .max_decoding_message_size(MAX_REQUEST_BYTES)
         .send_compressed(tonic::codec::CompressionEncoding::Gzip)

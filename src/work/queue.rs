@@ -1,13 +1,13 @@
 //! Work that waits for its turn: in the order of arrival for each client, and client after client.
 
-use std::{collections::VecDeque, net::IpAddr};
+use std::{
+    collections::VecDeque,
+    net::{IpAddr, Ipv6Addr},
+};
 
-tokio::task_local! {
-    /// The client that the current task works for.
-    static CLIENT: Client;
-}
+use crate::call;
 
-/// The origin of a request. Requests from one address share their turns.
+/// The origin of a request. Requests of one address share their turns; of an IPv6 address, those of its /64 network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Client(Option<IpAddr>);
 
@@ -15,18 +15,16 @@ impl Client {
     /// The client at an address.
     #[must_use]
     pub fn at(address: IpAddr) -> Self {
-        Self(Some(address.to_canonical()))
+        Self(Some(match address.to_canonical() {
+            IpAddr::V4(address) => address.into(),
+            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        }))
     }
 
-    /// The client that the current task works for; one client for all tasks that were told none.
+    /// The client of the current call; one client for all work outside of calls.
     #[must_use]
     pub fn current() -> Self {
-        CLIENT.try_with(|client| *client).unwrap_or_default()
-    }
-
-    /// Runs a future that works for this client.
-    pub async fn scope<F: Future>(self, work: F) -> F::Output {
-        CLIENT.scope(self, work).await
+        call::current_peer().map(|peer| Self::at(peer.ip())).unwrap_or_default()
     }
 }
 
@@ -109,10 +107,14 @@ mod tests {
         assert_eq!((queue.len(), queue.pop(), queue.pop()), (1, Some((2, 0)), None));
     }
 
-    #[tokio::test]
-    async fn a_task_knows_its_client() {
+    #[test]
+    fn a_client_is_an_address_or_a_network() {
         assert_eq!(Client::current(), Client::default());
-        assert_eq!(client(3).scope(async { Client::current() }).await, client(3));
-        assert_eq!(Client::at("::ffff:10.0.0.3".parse().unwrap()), client(3));
+        let call = call::Call::new("10.0.0.3:1".parse().unwrap(), "Test");
+        assert_eq!(call.run(Client::current), client(3));
+        let at = |address: &str| Client::at(address.parse().unwrap());
+        assert_eq!(at("::ffff:10.0.0.3"), client(3));
+        assert_eq!(at("2001:db8::1"), at("2001:db8::2"));
+        assert_ne!(at("2001:db8::1"), at("2001:db8:0:1::1"));
     }
 }

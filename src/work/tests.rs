@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::*;
-use crate::clock::Clock;
+use crate::{call::Call, clock::Clock};
 
 struct Lab {
     admission: Admission,
@@ -25,15 +25,14 @@ impl Lab {
     }
 
     async fn admit(&self, client: u8) -> Result<Job, Refused> {
-        let client = Client::at([10, 0, 0, client].into());
-        client.scope(self.admission.admit(Kind::Page, "GetOffset", &endless())).await
+        let cancel = endless();
+        call(client).scope(self.admission.admit(Kind::Page, "GetOffset", &cancel)).await
     }
 
     /// Asks for a turn without waiting for it.
     fn ask(&self, client: u8) -> tokio::task::JoinHandle<Result<Job, Refused>> {
         let admission = self.admission.clone();
-        let client = Client::at([10, 0, 0, client].into());
-        tokio::spawn(client.scope(async move { admission.admit(Kind::Page, "GetOffset", &endless()).await }))
+        tokio::spawn(call(client).scope(async move { admission.admit(Kind::Page, "GetOffset", &endless()).await }))
     }
 
     fn status(&self) -> Status {
@@ -44,6 +43,10 @@ impl Lab {
         let load = self.status().load[Kind::Page as usize];
         (load.running, load.waiting, load.unread)
     }
+}
+
+fn call(client: u8) -> Call {
+    Call::new(([10, 0, 0, client], 1).into(), "Test")
 }
 
 fn endless() -> Cancel {

@@ -10,6 +10,7 @@
 
 mod access;
 mod bounds;
+mod connections;
 mod consistency;
 mod cookbook;
 mod decode;
