@@ -1,4 +1,4 @@
-use std::fs;
+use std::{collections::BTreeMap, fs, time::Duration};
 
 use super::*;
 
@@ -113,7 +113,7 @@ nonsense.password = 'hunter2'
     let expected = [
         "offsetd.toml:2: server.listen: an integer is not allowed here",
         "--listen: server.listen: bad value \"nowhere\" (the port is missing)",
-        "offsetd.toml:3: server.colour: unknown key; allowed in [server]: address_file, auth, commits_kept",
+        "offsetd.toml:3: server.colour: unknown key; allowed in [server]: address_file, auth, call_queue",
         "offsetd.toml:5: sql.timeout: bad value \"3 parsecs\"",
         "offsetd.toml:6: sql.max_rows: bad value \"0\"; allowed: an integer from 1",
         "sql.memory_total: must not be below",

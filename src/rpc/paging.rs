@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn a_ranking_that_is_being_made_keeps_no_other_waiting() {
         let (rankings, clock) = (Rankings::default(), Clock::manual(0));
-        let store = crate::store::Store::new(vec![], clock.clone(), crate::history::tests::lab(1).store.settings().clone());
+        let store = crate::store::Store::new(vec![], clock.clone(), *crate::history::tests::lab(1).store.settings());
         let cut = Cut::empty(&store);
         let get = |search: &str, make: &dyn Fn() -> Result<Vec<GroupKey>, ()>| {
             let request = GetConsumerRequest { search: search.into(), ..Default::default() };

@@ -12,5 +12,5 @@ mod subqueries;
 mod windows;
 
 pub(super) use joins::Stoppable;
-pub(super) use reading::Reading;
+pub(super) use reading::{Memory, Reading};
 pub(super) use stop::Stop;

@@ -12,7 +12,8 @@ use datafusion::{
     datasource::source_as_provider,
     execution::{SendableRecordBatchStream, TaskContext, context::ExecutionProps},
     logical_expr::{
-        Expr, LogicalPlan, TableProviderFilterPushDown, TableType, physical_planning_context::PhysicalPlanningContext,
+        Expr, LogicalPlan, TableProviderFilterPushDown, TableType, expr_rewriter::unnormalize_col,
+        physical_planning_context::PhysicalPlanningContext,
     },
     physical_expr::{
         EquivalenceProperties, Partitioning, PhysicalExpr, PhysicalSortExpr, create_physical_expr, expressions::Column,
@@ -26,7 +27,7 @@ use datafusion::{
 
 use super::{
     error::SqlError,
-    limits::Reading,
+    limits::{Memory, Reading},
     places::{self, Place},
     table::{AnyTable, BATCH_ROWS, By, Question},
     wanted::Wanted,
@@ -42,7 +43,8 @@ impl LiveTable {
     fn conditions(&self, filters: &[&Expr]) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
         let (schema, properties) = (DFSchema::try_from(self.0.schema())?, ExecutionProps::new());
         let context = PhysicalPlanningContext::default();
-        filters.iter().map(|filter| create_physical_expr(filter, &schema, &properties, &context)).collect()
+        let plain = filters.iter().map(|filter| unnormalize_col(Expr::clone(filter)));
+        plain.map(|filter| create_physical_expr(&filter, &schema, &properties, &context)).collect()
     }
 }
 
@@ -252,11 +254,12 @@ impl ExecutionPlan for LiveScanExec {
         let (table, question, found) = (Arc::clone(&self.table), Arc::clone(&self.question), Arc::clone(&self.found));
         let rows = if table.by() == By::Offset { BATCH_ROWS } else { usize::MAX };
         // A batch is made when it is asked for, and what was read for the one before is gone by then.
+        let memory = Memory::of(&context);
         let batches = stream! {
             let Reading { cut, stop, .. } = &*reading;
             let places = found.partitions.get(partition).map_or(&[][..], Vec::as_slice);
             let units = places::read(cut, places, &question.wanted, rows);
-            for batch in table.batches(units, &question, &stop.patience()) {
+            for batch in table.batches(units, &question, &stop.patience().with_budget(memory)) {
                 match stop.check().and(batch) {
                     Ok(batch) if batch.num_rows() == 0 => {}
                     batch => yield batch,

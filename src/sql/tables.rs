@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 
 use super::{
-    table::{AnyTable, Columns, Flow, Table, Typed, Unit},
+    table::{AnyTable, By, Columns, Flow, Table, Typed, Unit},
     views,
     wanted::Wanted,
 };

@@ -17,10 +17,7 @@ use futures::FutureExt as _;
 
 use super::{session, table::COMMENT};
 
-mod active_consumers;
-mod consumers;
-mod relations;
-mod stopped_groups;
+mod definitions;
 
 /// What is written down of a view.
 #[derive(Debug)]
@@ -32,8 +29,6 @@ struct Definition {
     /// Its columns in order, and what they mean.
     columns: &'static [(&'static str, &'static str)],
 }
-
-const DEFINITIONS: &[Definition] = &[relations::VIEW, active_consumers::VIEW, consumers::VIEW, stopped_groups::VIEW];
 
 /// A view.
 #[derive(Debug)]
@@ -48,7 +43,7 @@ pub(super) struct View {
 pub(super) fn all() -> &'static [View] {
     static VIEWS: LazyLock<Vec<View>> = LazyLock::new(|| {
         let mut views = vec![];
-        for definition in DEFINITIONS {
+        for definition in definitions::ALL {
             match View::new(definition, &views) {
                 Ok(view) => views.push(view),
                 Err(error) => tracing::error!(view = definition.name, %error, "a view is left out"),

@@ -9,11 +9,11 @@ use std::{
 };
 
 use object_store::{ObjectStore, ObjectStoreExt as _, path::Path};
-use tokio::{runtime::Handle, task::JoinError};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Archive, DAY, durable,
+    Archive, ArchiveError, DAY, durable,
     folder::{self, Stored},
     inspect::Inspected,
     read::Walk,
@@ -22,21 +22,6 @@ use crate::{
     model::{Millis, Name},
     store::older::{Archived, Patience},
 };
-
-/// Why a round does not do all of its work.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum TidyError {
-    #[error(transparent)]
-    Store(#[from] object_store::Error),
-    #[error("temporary files: {0}")]
-    Temporary(std::io::Error),
-    #[error("files that are to be merged or deleted cannot be read: {0}")]
-    Unread(String),
-    #[error(transparent)]
-    Panic(#[from] JoinError),
-    #[error("{0}")]
-    Other(String),
-}
 
 /// What reads files for a round, on a thread that may wait.
 pub(super) struct RoundReader {
@@ -49,28 +34,25 @@ pub(super) struct RoundReader {
 
 impl RoundReader {
     /// Reads all keys of files, until the round is stopped.
-    pub(super) fn walk(&self, files: Vec<Stored>) -> Result<Walk, TidyError> {
+    pub(super) fn walk(&self, files: Vec<Stored>) -> Result<Walk, ArchiveError> {
         let patience = Patience::until_cancelled(self.stop.clone());
-        let walk = self.archive.walk_all(&self.store, Name::clone(&self.cluster), files, patience);
-        walk.map_err(TidyError::Other)
+        self.archive.walk_all(&self.store, Name::clone(&self.cluster), files, patience)
     }
 
     /// Reads files to their end, and returns whether `whole` has all rows of `parts`.
-    fn has_all(&self, whole: Stored, parts: Vec<Stored>) -> Result<bool, TidyError> {
+    fn has_all(&self, whole: Stored, parts: Vec<Stored>) -> Result<bool, ArchiveError> {
         let (mut whole, mut parts) = (self.walk(vec![whole])?, self.walk(parts)?);
-        let mut known = whole.next();
+        let mut known = whole.next().transpose()?;
         let mut has_all = true;
         for part in parts.by_ref() {
+            let part = part?;
             while known.as_ref().is_some_and(|known| key(known) < key(&part)) {
-                known = whole.next();
+                known = whole.next().transpose()?;
             }
             has_all &= known.as_ref().is_some_and(|known| key(known) == key(&part) && has_rows(known, &part));
         }
-        whole.by_ref().for_each(drop);
-        match whole.failed().or(parts.failed()) {
-            Some(why) => Err(TidyError::Unread(why.to_owned())),
-            None => Ok(has_all),
-        }
+        whole.read_all()?;
+        parts.is_whole().map(|()| has_all)
     }
 }
 
@@ -92,7 +74,7 @@ pub(super) struct Round<'a> {
     pub(super) cluster: &'a Name,
     pub(super) now: Millis,
     pub(super) stop: &'a CancellationToken,
-    pub(super) errors: Vec<TidyError>,
+    pub(super) errors: Vec<ArchiveError>,
 }
 
 impl Archive {
@@ -106,7 +88,7 @@ impl Archive {
         cluster: &Name,
         now: Millis,
         stop: &CancellationToken,
-    ) -> Result<(), String> {
+    ) -> Result<(), ArchiveError> {
         let store = self.store()?;
         let mut round = Round { archive: self, store: &store, cluster, now, stop, errors: vec![] };
         if let Err(error) = round.clean().await {
@@ -114,13 +96,12 @@ impl Archive {
         }
         match self.inspect(&store, cluster).await {
             Ok(files) => {
-                round.errors.extend(self.failing(cluster).map(TidyError::Unread));
+                round.errors.extend(self.failing(cluster).map(ArchiveError::Unread));
                 round.run(files).await;
             }
             Err(error) => round.errors.push(error.into()),
         }
-        let errors: Vec<String> = round.errors.iter().map(TidyError::to_string).collect();
-        if errors.is_empty() { Ok(()) } else { Err(errors.join("; ")) }
+        if round.errors.is_empty() { Ok(()) } else { Err(ArchiveError::Several(round.errors)) }
     }
 }
 
@@ -137,23 +118,23 @@ impl Round<'_> {
         self.merge_all(&files).await;
     }
 
-    pub(super) fn reader(&self) -> Result<RoundReader, TidyError> {
+    pub(super) fn reader(&self) -> Result<RoundReader, ArchiveError> {
         Ok(RoundReader {
             archive: Arc::clone(self.archive),
             store: Arc::clone(self.store),
             cluster: Name::clone(self.cluster),
             stop: self.stop.clone(),
-            handle: self.archive.runtime().map_err(TidyError::Other)?.handle().clone(),
+            handle: self.archive.runtime()?.handle().clone(),
         })
     }
 
     /// Deletes temporary files of writers that were killed. On S3, uploads that were not completed are not listed: a
     /// lifecycle rule of the bucket has to abort them.
-    async fn clean(&self) -> Result<(), TidyError> {
+    async fn clean(&self) -> Result<(), ArchiveError> {
         let Some(root) = self.archive.local_folder() else { return Ok(()) };
         let folder = root.join(folder::of_cluster(self.cluster).as_ref());
         let cleaned = tokio::task::spawn_blocking(move || durable::clean(&folder)).await?;
-        let deleted = cleaned.map_err(TidyError::Temporary)?;
+        let deleted = cleaned.map_err(ArchiveError::Temporary)?;
         if deleted > 0 {
             tracing::info!(cluster = %self.cluster, deleted, "temporary files of history, left when a server was killed, are deleted");
         }
@@ -175,13 +156,9 @@ impl Round<'_> {
         expired.map(|inspected| inspected.file.path.clone()).collect()
     }
 
-    async fn delete_expired(&self, file: Stored) -> Result<(), TidyError> {
+    async fn delete_expired(&self, file: Stored) -> Result<(), ArchiveError> {
         let (reader, read) = (self.reader()?, file.clone());
-        let reading = move || {
-            let mut walk = reader.walk(vec![read])?;
-            walk.by_ref().for_each(drop);
-            walk.failed().map_or(Ok(()), |why| Err(TidyError::Unread(why.to_owned())))
-        };
+        let reading = move || reader.walk(vec![read])?.read_all();
         tokio::task::spawn_blocking(reading).await??;
         self.delete(&file).await
     }
@@ -209,7 +186,7 @@ impl Round<'_> {
     }
 
     /// Deletes files, unless another one lacks a row of theirs. Returns whether they are deleted.
-    async fn delete_parts(&self, whole: &Stored, parts: &[Stored]) -> Result<bool, TidyError> {
+    async fn delete_parts(&self, whole: &Stored, parts: &[Stored]) -> Result<bool, ArchiveError> {
         let (reader, read) = (self.reader()?, (whole.clone(), parts.to_vec()));
         let has_all = tokio::task::spawn_blocking(move || reader.has_all(read.0, read.1)).await??;
         if has_all {
@@ -220,7 +197,7 @@ impl Round<'_> {
         Ok(has_all)
     }
 
-    async fn delete(&self, file: &Stored) -> Result<(), TidyError> {
+    async fn delete(&self, file: &Stored) -> Result<(), ArchiveError> {
         match self.store.delete(&file.path).await {
             Err(object_store::Error::NotFound { .. }) => Ok(()),
             deleted => Ok(deleted?),

@@ -134,7 +134,7 @@ mod tests {
         config,
         history::tests::{self, lab},
         status,
-        store::older::{Older, OlderSamples, OlderStatus, Question},
+        store::older::{Older, OlderSamples, OlderStatus, Question, ReadError},
         work::MOST_ABANDONED,
     };
 
@@ -149,9 +149,9 @@ mod tests {
     struct Stuck(Mutex<mpsc::Receiver<()>>);
 
     impl OlderSamples for Stuck {
-        fn ask(&self, _: Question) -> Option<Older> {
+        fn ask(&self, _: Question) -> Result<Option<Older>, ReadError> {
             let _ = self.0.lock().recv();
-            None
+            Ok(None)
         }
 
         fn status(&self) -> OlderStatus {

@@ -12,24 +12,24 @@ use arrow::{
     },
     datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
 };
-use datafusion::common::Result;
+use datafusion::common::Result as SqlResult;
 
 use super::super::{
+    error::SqlError,
     table::{AnyTable, BATCH_ROWS, Batches, By, COMMENT, Question, Unit, Units},
     wanted::TIME,
 };
 use crate::{
-    history::{
-        ages::Ages,
-        joined::{Joined, Key, Pick, Wanted},
-    },
+    history::joined::{Ages, Joined, Key, Pick, Wanted},
     model::{Millis, Name, SOURCE_KAFKA, nanos},
-    store::older::{Patience, Point},
+    store::older::{Patience, Point, ReadError},
 };
 
 const AGE: &str = "lag_seconds";
 /// Keys that are taken from a store at a time: a thread is given up once for all of them, and they are all in memory.
 const AT_ONCE: usize = 32;
+/// Samples, beyond which keys are taken one by one.
+const MOST_AT_ONCE: usize = 1000;
 
 /// Name, comment, type, and whether it may be NULL.
 const COLUMNS: [(&str, &str, DataType, bool); 10] = [
@@ -96,14 +96,24 @@ impl AnyTable for HistoryTable {
     fn batches<'a>(&'a self, units: Units<'a>, question: &'a Question, patience: &Patience) -> Batches<'a> {
         let patience = patience.clone();
         let times = question.wanted.times();
-        let keys = units.flat_map(move |unit| keys(unit, question, &times, patience.clone()));
+        let mut keys = units.flat_map(move |unit| keys(unit, question, &times, patience.clone())).fuse();
         let mut rows = Rows { schema: &self.schema, question, left: question.limit.unwrap_or(usize::MAX) };
-        let mut keys = keys.fuse();
+        let mut sampled: Option<Sampled<'a>> = None;
         Box::new(std::iter::from_fn(move || {
             let mut columns = Building::default();
             while rows.left > 0 && columns.rows < BATCH_ROWS {
-                let Some(sampled) = keys.next() else { break };
-                columns.append(&sampled);
+                if sampled.as_mut().is_some_and(|sampled| columns.append(sampled)) {
+                    continue;
+                }
+                match keys.next() {
+                    Some(Ok(next)) => sampled = Some(next),
+                    Some(Err(ReadError::OverBudget)) => {
+                        rows.left = 0;
+                        return Some(Err(SqlError::memory().into_datafusion()));
+                    }
+                    // The scan tells why the statement was stopped.
+                    Some(Err(ReadError::Stopped)) | None => break,
+                }
             }
             (columns.rows > 0).then(|| rows.batch(columns))
         }))
@@ -115,16 +125,19 @@ struct Sampled<'a> {
     cluster: &'a str,
     group: Name,
     key: Key,
+    ages: Ages,
     picks: Arc<[Pick]>,
+    /// Samples that were shown.
+    shown: usize,
 }
 
-/// The keys of a cluster that are wanted.
+/// Returns the keys of a cluster that are wanted. An error is the last item.
 fn keys<'a>(
     unit: Unit<'a>,
     question: &'a Question,
     times: &RangeInclusive<Millis>,
     patience: Patience,
-) -> impl Iterator<Item = Sampled<'a>> + Send + use<'a> {
+) -> impl Iterator<Item = Result<Sampled<'a>, ReadError>> + Send + use<'a> {
     let of = &question.wanted;
     let wanted = Wanted {
         times: times.clone(),
@@ -137,18 +150,28 @@ fn keys<'a>(
     // Not while others wait for the thread.
     let waits = unit.cluster.cluster.older().is_some();
     let mut joined = patient(waits, || Joined::new(unit.cluster, wanted, |id| of.groups.includes(id), |picks| picks));
-    let picks: Arc<[Pick]> = std::mem::take(&mut joined.picks).into();
+    let picks: Arc<[Pick]> = joined.as_mut().map(|joined| std::mem::take(&mut joined.picks)).unwrap_or_default().into();
+    let at_once = if picks.len() > MOST_AT_ONCE { 1 } else { AT_ONCE };
     let cluster = &*unit.cluster.cluster.name;
     let has_key = |topic: &str, partition| of.topics.includes(topic) && of.has_partition(partition);
-    let mut ready = vec![].into_iter();
+    let (mut ready, mut failed) = (vec![].into_iter(), false);
     let keys = std::iter::from_fn(move || {
         ready.next().or_else(|| {
-            let some = || std::iter::from_fn(|| joined.next_key(has_key)).take(AT_ONCE).collect::<Vec<_>>();
-            ready = patient(waits, some).into_iter();
+            let mut next = || {
+                let next = match &mut joined {
+                    Ok(joined) => joined.next_key(has_key).transpose(),
+                    Err(error) => Some(Err(*error)),
+                };
+                next.filter(|next| !std::mem::replace(&mut failed, next.is_err()))
+            };
+            ready = patient(waits, || std::iter::from_fn(&mut next).take(at_once).collect::<Vec<_>>()).into_iter();
             ready.next()
         })
     });
-    keys.map(move |(group, key)| Sampled { cluster, group, key, picks: Arc::clone(&picks) })
+    keys.map(move |next| {
+        let (group, key) = next?;
+        Ok(Sampled { cluster, group, key, ages: Ages::default(), picks: Arc::clone(&picks), shown: 0 })
+    })
 }
 
 /// Does what may wait for a store.
@@ -170,21 +193,28 @@ struct Building {
 }
 
 impl Building {
-    fn append(&mut self, sampled: &Sampled<'_>) {
-        let mut ages = Ages::new(&sampled.key);
-        for pick in &*sampled.picks {
-            let (Some(point), Some(at)) = (sampled.key.at(*pick), nanos(pick.at())) else { continue };
+    /// Appends samples of a key until the batch is full. Returns whether there was one more.
+    fn append(&mut self, sampled: &mut Sampled<'_>) -> bool {
+        let Sampled { cluster, group, key, ages, picks, shown } = sampled;
+        let before = *shown;
+        for pick in picks.iter().skip(before) {
+            if self.rows >= BATCH_ROWS {
+                break;
+            }
+            *shown += 1;
+            let (Some(point), Some(at)) = (key.at(*pick), nanos(pick.at())) else { continue };
             let Point { committed_offset, log_end_offset, lag } = point;
             self.sampled_at.append_value(at);
-            let texts = [sampled.cluster, SOURCE_KAFKA, &*sampled.group, &*sampled.key.topic];
+            let texts = [*cluster, SOURCE_KAFKA, &**group, &*key.topic];
             self.texts.iter_mut().zip(texts).for_each(|(builder, text)| builder.append_value(text));
-            self.partition.append_value(sampled.key.partition);
+            self.partition.append_value(key.partition);
             self.committed_offset.append_value(committed_offset);
             self.log_end_offset.append_option(log_end_offset);
             self.lag.append_option(lag);
-            self.lag_seconds.append_option(ages.at(*pick, point));
+            self.lag_seconds.append_option(ages.at(key, *pick, point));
             self.rows += 1;
         }
+        *shown > before
     }
 
     fn finish(mut self) -> Vec<ArrayRef> {
@@ -207,7 +237,7 @@ struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    fn batch(&mut self, columns: Building) -> Result<RecordBatch> {
+    fn batch(&mut self, columns: Building) -> SqlResult<RecordBatch> {
         let options = RecordBatchOptions::new().with_row_count(Some(columns.rows));
         let batch = RecordBatch::try_new_with_options(Arc::clone(self.schema), columns.finish(), &options)?;
         let batch = batch.slice(0, batch.num_rows().min(self.left));
@@ -215,3 +245,6 @@ impl Rows<'_> {
         Ok(batch.project(&self.question.columns)?)
     }
 }
+
+#[cfg(test)]
+mod tests;

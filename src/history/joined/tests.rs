@@ -1,13 +1,9 @@
-//! Ages of what nobody has read, of samples in memory and in a store.
+//! Ages of unread records, of samples in memory and in a store; bounds of a read.
 
 use super::{super::tests::*, *};
-use crate::{
-    history::joined::{Joined, Wanted},
-    model::Millis,
-    store::{
-        ends::EndKind,
-        older::{Archived, Older, OlderSamples, OlderStatus, Question},
-    },
+use crate::store::{
+    ends::EndKind,
+    older::{FixedBudget, OlderSamples, OlderStatus},
 };
 
 const START: Millis = 1_700_000_000_000;
@@ -16,12 +12,12 @@ const START: Millis = 1_700_000_000_000;
 fn ages(lab: &Lab) -> Vec<Option<f64>> {
     let cut = lab.store.cut("", false).unwrap();
     let wanted = Wanted { ages: true, ..Wanted::all(0..=i64::MAX) };
-    let mut joined = Joined::new(&cut.clusters[0], wanted, |_| true, |picks| picks);
+    let mut joined = Joined::new(&cut.clusters[0], wanted, |_| true, |picks| picks).unwrap();
     let picks = std::mem::take(&mut joined.picks);
-    let (_, key) = joined.next_key(|_, _| true).unwrap();
-    assert!(joined.next_key(|_, _| true).is_none());
-    let mut ages = Ages::new(&key);
-    picks.iter().map(|pick| ages.at(*pick, key.at(*pick).unwrap())).collect()
+    let (_, key) = joined.next_key(|_, _| true).unwrap().unwrap();
+    assert!(joined.next_key(|_, _| true).unwrap().is_none());
+    let mut ages = Ages::default();
+    picks.iter().map(|pick| ages.at(&key, *pick, key.at(*pick).unwrap())).collect()
 }
 
 fn orders(end: i64) -> Lab {
@@ -114,11 +110,12 @@ fn markers_before_the_end_have_no_age() {
 struct Kept(Vec<Millis>, Vec<(Millis, Option<Point>)>);
 
 impl OlderSamples for Kept {
-    fn ask(&self, question: Question) -> Option<Older> {
-        let (times, rows) = (self.0.iter().copied(), self.1.clone());
-        let key = Archived { group: "g".into(), topic: "orders".into(), partition: 0, rows, stands_for: 3_600_000 };
+    fn ask(&self, question: Question) -> Result<Option<Older>, ReadError> {
+        let (times, rows, reserved) = (self.0.iter().copied(), self.1.clone(), Reserved::default());
+        let (group, topic) = ("g".into(), "orders".into());
+        let key = Archived { group, topic, partition: 0, rows, stands_for: 3_600_000, reserved };
         let times = times.filter(|at| question.times.contains(at)).collect();
-        Some(Older { times, keys: Box::new(std::iter::once(key)) })
+        Ok(Some(Older { times, keys: Box::new(std::iter::once(Ok(key))) }))
     }
 
     fn status(&self) -> OlderStatus {
@@ -213,4 +210,33 @@ fn the_store_tells_no_age_across_a_step_of_the_clock() {
             .collect::<Vec<_>>(),
     );
     assert!(back.iter().flatten().all(|age| (0.0..=180.0).contains(age)), "{back:?}");
+}
+
+#[test]
+fn a_read_is_over_its_budget_or_gives_all_of_it_back() {
+    let mut lab = orders(10);
+    for round in 0..50 {
+        (0..100).for_each(|partition| lab.commit("g", ("orders", partition), round * 1000 + i64::from(partition)));
+        lab.sample();
+    }
+    let cut = lab.store.cut("", false).unwrap();
+    let read = |bytes: usize| -> Result<usize, ReadError> {
+        let budget = Arc::new(FixedBudget::new(bytes));
+        let patience = Patience::default().with_budget(Arc::<FixedBudget>::clone(&budget));
+        let wanted = Wanted { ages: true, patience, ..Wanted::all(0..=i64::MAX) };
+        let mut joined = Joined::new(&cut.clusters[0], wanted, |_| true, |picks| picks)?;
+        let mut keys = vec![];
+        while let Some(key) = joined.next_key(|_, _| true)? {
+            keys.push(key);
+        }
+        assert!(budget.used() > keys.len() * 50 * size_of::<(Index, i64)>(), "{}", budget.used());
+        let count = keys.len();
+        drop((keys, joined));
+        assert_eq!(budget.used(), 0);
+        Ok(count)
+    };
+    assert_eq!(read(1 << 20), Ok(100));
+    for bytes in [0, 1000, 50_000] {
+        assert_eq!(read(bytes), Err(ReadError::OverBudget), "{bytes}");
+    }
 }
