@@ -285,7 +285,9 @@ mod tests {
         let pin = |texts: &[Arc<Text>], cancel| -> Pin<Vec<Arc<Text>>> { held.pin(texts.to_vec(), cancel) };
         let _innocent = pin(&[text(0)], &innocent);
         let (first_pin, most_pin) = (pin(&versions[..1], &first), pin(&versions, &most));
-        versions.iter_mut().for_each(|version| drop(make_mut(version, &held)));
+        for version in &mut versions {
+            make_mut(version, &held);
+        }
         assert_eq!((first_pin.retained(), most_pin.retained()), (BARE, 4 * BARE));
         until("one to be ended", || most.reason().is_some());
         assert_eq!(most.reason(), Some(Ended::Retained { bytes: 4 * BARE, cap: 3 * BARE }));

@@ -101,7 +101,8 @@ fn clients_that_do_not_read_delay_no_other() {
         .with("SQL_STALL_TIMEOUT", "10min")
         .with("SQL_MAX_UNREAD_BYTES", "64KiB")
         .with("SERVER_CALL_TIMEOUT", "10min")
-        .with("SERVER_STALL_TIMEOUT", "10min");
+        .with("SERVER_STALL_TIMEOUT", "10min")
+        .with("SERVER_LIMITS_WRITE_TIMEOUT", "10min");
     let (kafka, clients) = (kafka(4), clients());
     let lab = filled(setup, &kafka);
     let (mut statements, mut scrapes) = (vec![], vec![]);
@@ -187,7 +188,7 @@ fn told(clients: &Runtime, mut watch: Streaming<WatchResponse>) -> Status {
 #[test]
 fn a_watch_that_is_not_read_gives_its_state_back_in_time() {
     let (kafka, clients) = (kafka(1), clients());
-    let lab = filled(Setup::default().with("SERVER_STALL_TIMEOUT", "2s"), &kafka);
+    let lab = filled(Setup::default().with("SERVER_STALL_TIMEOUT", "2s").with("SERVER_LIMITS_WRITE_TIMEOUT", "10min"), &kafka);
     let watch = clients.block_on(unread_watch(&lab));
     until("the watch to be open", || metric(&lab, "offsetd_watches") == 1);
     commit(&lab, 6);
@@ -200,7 +201,10 @@ fn a_watch_that_is_not_read_gives_its_state_back_in_time() {
 
 #[test]
 fn a_watch_that_retains_too_much_is_ended_and_no_other_reader() {
-    let setup = Setup::default().with("SERVER_STALL_TIMEOUT", "10min").with("SQL_MAX_HELD_BYTES", "100KiB");
+    let setup = Setup::default()
+        .with("SERVER_STALL_TIMEOUT", "10min")
+        .with("SERVER_LIMITS_WRITE_TIMEOUT", "10min")
+        .with("SQL_MAX_HELD_BYTES", "100KiB");
     let (kafka, clients) = (kafka(1), clients());
     let lab = filled(setup, &kafka);
     let watch = clients.block_on(unread_watch(&lab));
