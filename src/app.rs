@@ -146,7 +146,7 @@ impl App {
             sources.push(
                 source.map_err(|error| AppError::Cluster {
                     cluster: cluster.name.to_string(),
-                    reason: error.to_string(),
+                    reason: error.cause.to_string(),
                 })?,
             );
         }
