@@ -215,7 +215,10 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream, connection: Arc<Connectio
             None => speak(&shared, stream, &connection).await,
             Some(tls) => {
                 let handshake = async {
-                    stream.readable().await?;
+                    // Clients that send nothing take no place. `readable` returns at once for a new connection.
+                    if stream.peek(&mut [0]).await? == 0 {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
                     connection.heard();
                     let place = shared.handshakes.place(connection.address).await;
                     let accepted = tls.accept(stream).await;

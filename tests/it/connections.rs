@@ -1,6 +1,5 @@
 //! Limits on connections: what slow, silent and hostile clients cost, and that others are served meanwhile.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -235,7 +234,7 @@ fn scrapes_that_nobody_reads_hold_no_place() {
         .collect();
     for _ in 0..3 {
         let answer = lab.get("/metrics");
-        assert!(answer.status == 200 && answer.body.len() > 4 << 20, "{} bytes", answer.body.len());
+        assert!(answer.status == 200 && answer.body.len() > 2 << 20, "{} bytes", answer.body.len());
     }
     drop(unread);
     lab.stop_cleanly();
@@ -285,7 +284,6 @@ fn stuck(server: &Server, runtime: &Runtime) -> impl Sized + use<> {
 
 #[test]
 fn a_stop_takes_one_grace_period_whatever_clients_do() {
-    let dir = TempDir::new().unwrap();
     let (_kafka, mut server, _dir) = serve("[server]\nshutdown_grace = '2s'");
     let runtime = runtime();
     let _stuck = stuck(&server, &runtime);
@@ -295,7 +293,6 @@ fn a_stop_takes_one_grace_period_whatever_clients_do() {
     let log = server.log();
     assert_eq!(log.matches("did not end within the grace period").count(), 1, "{log}");
     assert!(log.contains("connections"), "{log}");
-    drop(dir);
 }
 
 #[test]
@@ -351,13 +348,11 @@ fn one_id_leads_from_a_response_to_the_lines_of_the_log() {
         let status = client.query(request).await.unwrap_err();
         status.metadata().get("offsetd-call").unwrap().to_str().unwrap().to_owned()
     });
-    let mut wanted = String::new();
     for (id, fields) in [
         (&query, ["GET /v1/query", "outcome=ok", "peer=127.0.0.1"]),
         (&bad, ["GET /v1/query", "outcome=http 400", "duration_ms="]),
         (&rpc, ["offsetd.v1.OffsetService/Query", "outcome=grpc 5", "cluster=\"a\""]),
     ] {
-        writeln!(wanted, "{id}").unwrap();
         let line = wait_for("a line of the log", LIMIT, || {
             let log = server.log();
             let line = log.lines().find(|line| line.contains(&format!("id=\"{id}\""))).map(str::to_owned);
