@@ -269,6 +269,12 @@ impl Groups {
         self.blocks.iter().map(block).sum()
     }
 
+    /// Whether a reader has asked for the order.
+    #[cfg(test)]
+    pub(super) fn is_sorted(&self) -> bool {
+        self.order.sorted.get().is_some()
+    }
+
     /// The places of the groups in the order of their ids.
     fn sorted(&self) -> &[u32] {
         self.order.sorted.get_or_init(|| {
