@@ -143,12 +143,10 @@ impl App {
             archive.iter().for_each(|archive| cluster.set_older(Box::new(Arc::clone(archive))));
             let settings = source_settings(&config);
             let source = Source::new(Arc::clone(&store), Arc::clone(cluster), settings, stop_sources.clone());
-            sources.push(
-                source.map_err(|error| AppError::Cluster {
-                    cluster: cluster.name.to_string(),
-                    reason: error.cause.to_string(),
-                })?,
-            );
+            sources.push(source.map_err(|error| AppError::Cluster {
+                cluster: cluster.name.to_string(),
+                reason: error.cause.to_string(),
+            })?);
         }
         let engine = Engine::new(Arc::clone(&store), config.sql.clone()).map_err(threads("SQL"))?;
         let engine = Arc::new(engine);

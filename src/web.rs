@@ -10,9 +10,9 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use futures::Stream;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use futures::Stream;
 use tokio_util::sync::CancellationToken;
 
 mod accept;
@@ -142,11 +142,7 @@ async fn metrics(
 type Piece = io::Result<Vec<u8>>;
 
 /// The pieces of a scrape, once it has its turn. Dropping them ends it.
-async fn scrape(
-    web: &Web,
-    what: metrics::Scrape,
-    packer: Packer,
-) -> Result<impl Stream<Item = Piece> + use<>, Error> {
+async fn scrape(web: &Web, what: metrics::Scrape, packer: Packer) -> Result<impl Stream<Item = Piece> + use<>, Error> {
     let (store, patience) = (Arc::clone(web.store()), web.service.stall_timeout());
     let cancel = Cancel::within(web.service.call_timeout());
     let job = web.engine.admission().admit(Kind::Scrape, "/metrics", &cancel).await?;

@@ -66,7 +66,12 @@ pub(super) fn write(page: &mut Page<'_>, store: &Store) {
 fn work(page: &mut Page<'_>, store: &Store) {
     let status = store.work().status();
     for (name, kind, help, value) in [
-        ("offsetd_sql_threads", "gauge", "Threads that run statements, pages and scrapes, or wait for some.", status.threads),
+        (
+            "offsetd_sql_threads",
+            "gauge",
+            "Threads that run statements, pages and scrapes, or wait for some.",
+            status.threads,
+        ),
         (
             "offsetd_sql_threads_silent",
             "gauge",

@@ -29,10 +29,7 @@ pub(super) async fn get_active_consumer(
     shared.walk((Kind::Page, "GetActiveConsumer"), deadline, from, move |walk| page(walk, request)).await
 }
 
-fn page(
-    walk: &Walk,
-    request: proto::GetActiveConsumerRequest,
-) -> Result<proto::GetActiveConsumerResponse, Error> {
+fn page(walk: &Walk, request: proto::GetActiveConsumerRequest) -> Result<proto::GetActiveConsumerResponse, Error> {
     let size = paging::size(request.page_size)?;
     let within = within(request.within)?;
     let tokens =

@@ -143,10 +143,10 @@ mod tests {
     #[tokio::test]
     async fn without_a_reason_work_ends_at_its_deadline() {
         let cancel = Cancel::within(Duration::ZERO);
-        assert_eq!((cancel.check(), cancel.ended().await), (
-            Err(Ended::Deadline(Duration::ZERO)),
-            Ended::Deadline(Duration::ZERO)
-        ));
+        assert_eq!(
+            (cancel.check(), cancel.ended().await),
+            (Err(Ended::Deadline(Duration::ZERO)), Ended::Deadline(Duration::ZERO))
+        );
         assert_eq!(Cancel::within(Duration::MAX).check(), Ok(()));
     }
 }

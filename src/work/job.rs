@@ -174,9 +174,7 @@ impl Job {
         match outbox.try_send(item, bytes) {
             Ok(()) => Ok(()),
             Err(None) => Err(Unsent::Disconnected.into()),
-            Err(Some(item)) => {
-                block_in_place(|| Handle::current().block_on(self.send(outbox, item, bytes, patience)))
-            }
+            Err(Some(item)) => block_in_place(|| Handle::current().block_on(self.send(outbox, item, bytes, patience))),
         }
     }
 }

@@ -18,8 +18,8 @@ use offsetd::model::Millis;
 use offsetd::rpc::proto::offset_service_client::OffsetServiceClient;
 use offsetd::rpc::proto::string_filter::Match;
 use offsetd::rpc::proto::{
-    GetActiveConsumerRequest, GetConsumerRequest, GetOffsetRequest, OffsetFilter, QueryRequest, SqlRequest, StringFilter,
-    WatchRequest,
+    GetActiveConsumerRequest, GetConsumerRequest, GetOffsetRequest, OffsetFilter, QueryRequest, SqlRequest,
+    StringFilter, WatchRequest,
 };
 use offsetd::rpc::{self, Service};
 use offsetd::sql::{Engine, Statement};
@@ -260,10 +260,9 @@ fn page(channel: Channel, client: usize, stop: Arc<AtomicBool>, asked: Arc<Atomi
                     let request = GetConsumerRequest { search, order_by: "lag desc".to_owned(), ..Default::default() };
                     stub.get_consumer(request).await.map(drop)
                 }
-                _ => stub
-                    .get_active_consumer(GetActiveConsumerRequest { search, ..Default::default() })
-                    .await
-                    .map(drop),
+                _ => {
+                    stub.get_active_consumer(GetActiveConsumerRequest { search, ..Default::default() }).await.map(drop)
+                }
             };
             assert!(answered.is_ok() || answered.unwrap_err().code() == tonic::Code::ResourceExhausted);
             asked.fetch_add(1, Ordering::Relaxed);

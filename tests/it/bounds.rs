@@ -141,9 +141,12 @@ fn many_pages_at_once_delay_no_other_and_end_with_their_connections() {
             clients.spawn(async move {
                 let search = format!("group-{:02}", number % 20);
                 let answered: Result<(), Status> = match number % 3 {
-                    0 => client.get_offset(GetOffsetRequest { page_size: 10_000, ..Default::default() }).await.map(drop),
+                    0 => {
+                        client.get_offset(GetOffsetRequest { page_size: 10_000, ..Default::default() }).await.map(drop)
+                    }
                     1 => {
-                        let request = GetConsumerRequest { search, order_by: "max_lag_seconds".into(), ..Default::default() };
+                        let request =
+                            GetConsumerRequest { search, order_by: "max_lag_seconds".into(), ..Default::default() };
                         client.get_consumer(request).await.map(drop)
                     }
                     _ => {
@@ -188,7 +191,10 @@ fn told(clients: &Runtime, mut watch: Streaming<WatchResponse>) -> Status {
 #[test]
 fn a_watch_that_is_not_read_gives_its_state_back_in_time() {
     let (kafka, clients) = (kafka(1), clients());
-    let lab = filled(Setup::default().with("SERVER_STALL_TIMEOUT", "2s").with("SERVER_LIMITS_WRITE_TIMEOUT", "10min"), &kafka);
+    let lab = filled(
+        Setup::default().with("SERVER_STALL_TIMEOUT", "2s").with("SERVER_LIMITS_WRITE_TIMEOUT", "10min"),
+        &kafka,
+    );
     let watch = clients.block_on(unread_watch(&lab));
     until("the watch to be open", || metric(&lab, "offsetd_watches") == 1);
     commit(&lab, 6);

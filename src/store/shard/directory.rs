@@ -220,12 +220,7 @@ impl Directory {
 
     /// The groups as they are now.
     pub(super) fn groups(&self) -> Groups {
-        Groups {
-            blocks: self.blocks.clone(),
-            order: Arc::clone(&self.order),
-            len: self.len(),
-            offsets: self.offsets,
-        }
+        Groups { blocks: self.blocks.clone(), order: Arc::clone(&self.order), len: self.len(), offsets: self.offsets }
     }
 
     /// Gives back the room that was kept for growing, of what nobody reads now.
@@ -263,9 +258,8 @@ impl Groups {
     /// Bytes that only readers keep of it.
     #[must_use]
     pub fn retained(&self) -> usize {
-        let block = |block: &Arc<Block>| {
-            block.mark.bytes() + block.groups.iter().map(|group| group.retained()).sum::<usize>()
-        };
+        let block =
+            |block: &Arc<Block>| block.mark.bytes() + block.groups.iter().map(|group| group.retained()).sum::<usize>();
         self.blocks.iter().map(block).sum()
     }
 

@@ -88,7 +88,10 @@ fn a_pin_sorts_nothing_under_the_lock_and_its_readers_share_the_order() {
     shard.apply(&[commit(3, "c", 0, 1), delete(4, "a", 0)], 0);
     let after = shard.pin();
     assert!(!after.groups.is_sorted());
-    assert_eq!((ids(&after), ids(&before)), (vec!["b".to_owned(), "c".to_owned()], vec!["a".to_owned(), "b".to_owned()]));
+    assert_eq!(
+        (ids(&after), ids(&before)),
+        (vec!["b".to_owned(), "c".to_owned()], vec!["a".to_owned(), "b".to_owned()])
+    );
 }
 
 #[test]
