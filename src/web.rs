@@ -153,6 +153,7 @@ async fn scrape(web: &Web, what: metrics::Scrape, packer: Packer) -> Result<impl
         let mut packer = packer;
         // Writing into memory does not fail; where it did, the answer breaks off.
         let send = |piece: Piece| {
+            writer.cancel().check()?;
             let bytes = piece.as_ref().map_or(0, Vec::len);
             writer.send_blocking(&outbox, piece, bytes, patience)
         };

@@ -243,7 +243,8 @@ impl Shared {
         let refused = self.change(|state| {
             let abandoned = state.abandoned(now);
             let lane = state.lanes.of(kind);
-            if abandoned.len() >= MOST_ABANDONED {
+            // Scrapes tell operators about it.
+            if abandoned.len() >= MOST_ABANDONED && kind != Kind::Scrape {
                 lane.refused += 1;
                 return Some((waiter, Refused::Abandoned(abandoned)));
             }
