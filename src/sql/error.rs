@@ -7,12 +7,14 @@ use datafusion::{common::DataFusionError, sql::sqlparser::parser::ParserError};
 use itertools::Itertools as _;
 use regex::Regex;
 
-use super::limits::memory::ALL_MEMORY;
 use crate::{
     freshness::Stale,
     store::Unready,
     work::{Ended, Refused},
 };
+
+/// Tells that the cap for all statements is reached, not that of one.
+pub(super) const ALL_MEMORY: &str = "memory of all statements";
 
 /// Why a statement failed.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -22,6 +22,7 @@ mod kafka;
 mod layers;
 #[path = "../made.rs"]
 mod made;
+mod memory;
 mod overflow;
 mod process;
 mod program;

@@ -138,6 +138,11 @@ impl Server {
         self.process.peak_memory()
     }
 
+    /// Forgets the most memory: only what it holds from now on counts.
+    pub(crate) fn reset_peak_memory(&self) {
+        self.process.reset_peak_memory();
+    }
+
     /// Holds the process still until [`Server::resume`].
     pub(crate) fn pause(&self) {
         self.process.signal("STOP");
