@@ -1,292 +1,63 @@
 //! Settings: flag > environment > file > default, each with its origin.
 //!
-//! The sections below are one table: a line gives a field, what it means and its unit, how it is written, its default,
-//! and why that is the default. Parsing, the names in the environment, `check-config` and the example file come from it.
+//! Invariants: all errors of all layers are reported at once; an unknown key is an error; a secret is never shown, not in an
+//! error, in `Debug` or in `check-config`; the environment is passed in, never read here.
 //!
-//! Invariants: every error of all layers is reported at once; an unknown key is an error; a secret is never echoed, not
-//! in an error, in `Debug` or in `check-config`; the environment is handed in, never read here.
+//! # Adding a setting
+//!
+//! 1. Add a line to its section in `settings.rs`. Where no kind of `value.rs` fits, add one there.
+//! 2. If it depends on another setting, add the condition to `Config::check` and a variant to `Problem`.
+//! 3. Write the example file: `UPDATE_EXAMPLE=1 cargo test --lib config`.
+//!
+//! A new section is a struct in `settings.rs` and a field below `sections` of the struct that contains it.
+//!
+//! Each module uses only those declared before it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    path::PathBuf,
-    time::Duration,
-};
+use std::{collections::BTreeSet, fmt::Write as _};
 
-use regex::Regex;
-
-mod section;
-
+// Keys, origins and problems; kinds of values; the file; flags and environment; the layers put together; properties of
+// librdkafka; the macro of a section; the table of settings.
 mod error;
-mod example;
-mod file;
-mod kafka;
-mod limits;
-mod resolve;
 mod value;
+mod file;
+mod sources;
+mod resolve;
+mod kafka;
+mod section;
+mod settings;
 
-pub use error::{ConfigError, ConfigErrors};
-pub use example::example;
-pub use kafka::{CheckProperty, Property};
-pub use limits::Limits;
-pub use resolve::{EffectiveValue, Flags, Origin, Sources};
+pub use error::{ConfigError, ConfigErrors, Origin};
+pub use kafka::Properties;
+pub use resolve::EffectiveValue;
+pub use settings::{Audit, Auth, Cluster, History, Http, Lag, Limits, NameFilter, Server, Sql, Tls, Transactions};
+pub use sources::{CheckProperty, Flags, NotAProperty, Property, Sources};
 
-use kafka::Properties;
-use resolve::{Key, Resolver};
-use section::section;
-
-/// Everything that can be set.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The listener, and limits of the process.
-    pub server: Server,
-    /// What is watched; never empty, names are unique.
-    pub clusters: Vec<Cluster>,
-    /// Limits of SQL.
-    pub sql: Sql,
-    /// Log ends and lag.
-    pub lag: Lag,
-    /// Samples over time.
-    pub history: History,
-    /// Commits behind open transactions.
-    pub transactions: Transactions,
-    /// The comparison with what Kafka's coordinators say.
-    pub audit: Audit,
-}
+use error::{Key, Problem, quoted};
+use resolve::Resolver;
+use section::{Section as _, section};
+use value::{Form, Setting};
 
 section! {
-    /// `[server]`: the listener, and limits of the process.
+    /// All settings.
     #[derive(Clone, Debug)]
-    pub struct Server {
-        /// Address that gRPC, SQL and HTTP are served on, as host:port. Port 0 takes a free one.
-        pub listen: String = Address("127.0.0.1:8088"), "offsets are nobody else's business until you say so";
-        /// File that receives the bound address as host:port, once connections are accepted. Empty: none.
-        pub address_file: Option<PathBuf> = OptionalPath(""), "only scripts that listen on port 0 need it";
-        /// Time that open requests are given to end after SIGINT or SIGTERM.
-        pub shutdown_grace: Duration = Time("10s"), "below the 30 s after which Kubernetes kills";
-        /// Changes of one log partition that a slow watcher may lag behind before it gets a resync instead. Watchers
-        /// share them.
-        pub watch_queue: usize = Positive("4096"), "seconds of a busy log partition; less than 1 MiB for each";
-        /// Watches at a time.
-        pub max_watches: usize = Positive("1000"), "each looks at every change";
-        /// Time after which a cluster that fails no longer holds back readiness, unless it is `required`.
-        pub ready_after: Duration = Time("30s"), "one dead cluster must not keep nine healthy ones out of service";
-        /// Commits that the SQL table `commits` remembers.
-        pub commits_kept: usize = Positive("1000000"), "a minute of 16,000 commits a second, at most 100 MiB";
+    pub struct Config {}
+    sections {
+        /// The listener, and limits of the process.
+        pub server: Server,
+        /// Limits of SQL.
+        pub sql: Sql,
+        /// Log ends and lag.
+        pub lag: Lag,
+        /// Samples over time.
+        pub history: History,
+        /// Commits behind open transactions.
+        pub transactions: Transactions,
+        /// The comparison with what Kafka's coordinators say.
+        pub audit: Audit,
     }
     with {
-        /// Who may ask.
-        pub auth: Auth,
-        /// Encryption.
-        pub tls: Tls,
-        /// What browsers may send.
-        pub http: Http,
-        /// Limits on connections.
-        pub limits: Limits,
-    }
-}
-
-section! {
-    /// `[server.auth]`: who may ask. The file is read again when it changes.
-    #[derive(Clone, Debug, Default)]
-    pub struct Auth {
-        /// File of the tokens that are accepted, one a line, each of 16 to 512 visible ASCII characters. Empty: whoever
-        /// reaches the port may ask everything.
-        pub tokens_file: Option<PathBuf> = OptionalPath(""), "on 127.0.0.1 nobody else reaches it";
-    }
-}
-
-section! {
-    /// `[server.tls]`: encryption, and who is let in at all. The files are read again when they change.
-    #[derive(Clone, Debug, Default)]
-    pub struct Tls {
-        /// PEM file of the server's certificate, followed by those between it and its root. Empty: no TLS.
-        pub cert: Option<PathBuf> = OptionalPath(""), "a certificate is nothing that there is by default";
-        /// PEM file of the certificate's private key.
-        pub key: Option<PathBuf> = OptionalPath(""), "as for cert";
-        /// PEM file of certificates: clients must show one that is signed by one of them. Empty: clients need none.
-        pub client_ca: Option<PathBuf> = OptionalPath(""), "few clients have one; a token is enough";
-    }
-}
-
-section! {
-    /// `[server.http]`: what browsers may send.
-    #[derive(Clone, Debug, Default)]
-    pub struct Http {
-        /// Origins of other web pages that may send requests and read the answers. Pages of other origins get 403.
-        pub allowed_origins: Vec<String> = Origins(""), "a page of any site could query this server through the browser of someone who reaches it";
-        /// Host names that requests may be sent to, beside addresses, names of this machine, names without a dot and names
-        /// under .localhost, .local, .internal and .svc. Requests to other names get 421. Not checked where tokens are
-        /// wanted, and over HTTP/2 without TLS.
-        pub allowed_hosts: Vec<String> = Hosts(""), "a page could point its own name at this server and read the answers";
-    }
-}
-
-section! {
-    /// `[clusters.NAME]`: a Kafka cluster to watch.
-    #[derive(Clone)]
-    pub struct Cluster {
-        /// Brokers to start from, as host:port,host:port.
-        pub bootstrap_servers: String = Servers(""), "there is no default: it must be given";
-        /// Readiness waits for this cluster however long it fails.
-        pub required: bool = Flag("false"), "one dead cluster must not keep nine healthy ones out of service";
-        /// Threads that read __consumer_offsets. 0: as many as cores, at most 4.
-        pub poll_threads: usize = Count("0"), "more than 4 wait for the network";
-        /// Time without reading, since the cluster was out of reach or offsetd stood still, after which
-        /// __consumer_offsets is read from its start again. Below delete.retention.ms of that topic.
-        pub reload_after: Duration = Time("12h"), "half of Kafka's default: brokers forget tombstones after it";
-        /// Ask brokers for topic ids, to tell a recreated topic from the one that was committed to.
-        pub topic_ids: bool = Flag("true"), "commits carry no topic id on brokers up to at least 4.1";
-    }
-    with {
-        /// `[A-Za-z0-9_.-]`, 1 to 64 of them.
-        pub name: String,
-        /// Properties of librdkafka, beyond those that offsetd sets itself.
-        pub kafka: BTreeMap<String, String>,
-        /// Groups to take in.
-        pub groups: NameFilter,
-        /// Topics to take in.
-        pub topics: NameFilter,
-    }
-}
-
-section! {
-    /// `[clusters.NAME.groups]` and `.topics`: which names are taken in.
-    #[derive(Clone, Debug, Default)]
-    pub struct NameFilter {
-        /// Only names that match this regular expression (anywhere; anchor it with ^ and $). Empty: all.
-        pub allow: Option<Regex> = Pattern(""), "everything that is committed is of interest to somebody";
-        /// No names that match this regular expression, whatever `allow` says. Empty: none.
-        pub deny: Option<Regex> = Pattern(""), "as for allow";
-    }
-}
-
-section! {
-    /// `[sql]`: limits of one statement and of all together.
-    #[derive(Clone, Debug)]
-    pub struct Sql {
-        /// Time that a statement may take, planning included.
-        pub timeout: Duration = Time("60s"), "dashboards give up earlier, reports rarely need more";
-        /// Time that a reader may take no rows for while a statement has some. It reads an old state meanwhile, which
-        /// must be kept for it.
-        pub stall_timeout: Duration = Time("60s"), "a reader that works takes some every second";
-        /// Memory of what has changed since, and is kept for statements under way that still read it. Beyond it the
-        /// one that has read for the longest is ended. Pages and watches keep some too, for as long as one takes.
-        pub max_held_bytes: usize = Bytes("256MiB"), "all of 3 million committed offsets, changed under one statement";
-        /// Length of a statement.
-        pub max_statement_bytes: usize = Bytes("64KiB"), "people write less, and parsing costs before anything can be checked";
-        /// Words and signs of a statement.
-        pub max_tokens: usize = Positive("20000"), "a list of thousands of groups still fits";
-        /// Operators of a statement: AND, +, LIKE, WHEN and the like. A list after IN is one.
-        pub max_operators: usize = Positive("500"), "planning a chain of 1,000 takes seconds, of 20,000 all of the stack";
-        /// UNION, INTERSECT and EXCEPT in a statement.
-        pub max_set_operations: usize = Positive("200"), "as for max_operators";
-        /// JOINs in a statement.
-        pub max_joins: usize = Positive("64"), "there are not that many tables";
-        /// Tables that a statement reads, counted anew wherever a name of WITH is used.
-        pub max_relations: usize = Positive("200"), "each use of a name of WITH is a copy: a ladder doubles with each step";
-        /// Steps of a plan.
-        pub max_plan_nodes: usize = Positive("2000"), "the optimiser takes more than linear time";
-        /// Pairs of rows that a join without an equality may compare.
-        pub max_join_product: usize = Positive("1000000000"), "about what a core compares within the timeout";
-        /// Length of a text that a function makes.
-        pub max_value_bytes: usize = Bytes("1MiB"), "functions allocate where no budget sees it";
-        /// Rows of an answer.
-        pub max_rows: usize = Positive("10000000"), "every committed offset of a very large site still fits";
-        /// Bytes of an answer.
-        pub max_bytes: usize = Bytes("1GiB"), "beyond that the caller meant something else";
-        /// Memory of one statement (sorts, joins, groupings).
-        pub memory_per_query: usize = Bytes("256MiB"), "sorts a million rows of lag";
-        /// Memory of all statements together. Not below memory_per_query.
-        pub memory_total: usize = Bytes("1GiB"), "concurrency times memory_per_query";
-        /// Statements that run at a time.
-        pub concurrency: usize = Positive("4"), "more are slower together than one after the other";
-        /// Statements that wait for their turn; one more is refused.
-        pub queue: usize = Count("64"), "a dashboard with many panels asks all at once";
-        /// Threads that plan and run statements. 0: as many as cores.
-        pub threads: usize = Count("0"), "they take what is idle: those that read Kafka and answer point queries and probes go first";
-        /// Parts that a scan is split into.
-        pub target_partitions: usize = Positive("2"), "statements are short: splitting finer costs more than it gains";
-    }
-}
-
-section! {
-    /// `[lag]`: how often Kafka is asked, and what lag is judged by.
-    #[derive(Clone, Debug)]
-    pub struct Lag {
-        /// Time between two looks at the log ends of all partitions.
-        pub poll_interval: Duration = Time("1s"), "one request a broker; lag is as fresh as this";
-        /// Time between two looks at log starts and last stable offsets.
-        pub start_interval: Duration = Time("30s"), "they move with retention, not with traffic";
-        /// Time between two looks at topics and partitions.
-        pub metadata_interval: Duration = Time("10s"), "a topic counts as deleted after two looks that miss it";
-        /// Time between two looks at topic ids. A topic that is deleted and made again in between, and committed to
-        /// by the same group, may show the lag of the old commit against the new topic until the next look.
-        pub topic_id_interval: Duration = Time("30s"), "one request; topics are seldom made again within it";
-        /// Time that a broker has for an answer about log ends.
-        pub request_timeout: Duration = Time("5s"), "a slow broker makes its own partitions late, no others";
-        /// Look at the last few records of a partition where a group has stopped just before the end: a marker of a
-        /// transaction is nothing to read. Needs READ on the topic, and leaves it alone without.
-        pub look_for_markers: bool = Flag("true"), "behind a marker lag is 1 for ever; at most 10 looks a second, each once";
-        /// Time between two samples of a committed offset and its lag.
-        pub sample_interval: Duration = Time("10s"), "with window: how long trouble must last to be called so";
-        /// Samples that the status is judged by.
-        pub window: usize = Positive("10"), "as in Burrow";
-        /// Time since its last commit within which a group counts as active.
-        pub active_within: Duration = Time("5min"), "the default of auto.commit.interval.ms is 5 s; batch jobs take longer";
-    }
-}
-
-section! {
-    /// `[history]`: how committed offsets and log ends moved.
-    #[derive(Clone, Debug)]
-    pub struct History {
-        /// Time between two samples. Not less than lag.sample_interval, which decides when any are taken.
-        pub step: Duration = Time("10s"), "a chart of an hour has room for 360 samples";
-        /// Time that samples are kept in memory for.
-        pub memory_for: Duration = Time("1h"), "what is asked about while something is wrong";
-        /// Memory of all samples of a cluster. Beyond it the oldest are dropped, and counted
-        /// (`offsetd_history_dropped_samples_total`).
-        pub max_bytes: usize = Bytes("256MiB"), "an hour of a million committed offsets that move, and most do not";
-        /// Folder that older samples are kept in as Parquet, local or on S3. Each server needs one of its own. Empty: they
-        /// are forgotten.
-        pub store: String = Folder(""), "a server writes nothing to a disk unless it is told to";
-        /// Time between two samples in the store.
-        pub store_step: Duration = Time("1min"), "a chart of a day has room for fewer; a crash loses at most this";
-        /// Time that the store keeps samples for, in whole days. A day is kept longer while the store has samples of fewer
-        /// later days: the clock may be wrong.
-        pub keep_for: Duration = Time("7days"), "last week beside this one";
-        /// Endpoint of S3, as http://127.0.0.1:9000. Empty: that of AWS.
-        pub s3_endpoint: String = Text(""), "only other stores than that of AWS need it";
-        /// Region of S3. Empty: that of AWS_REGION.
-        pub s3_region: String = Text(""), "the usual variables of AWS hold for what is not set here";
-        /// File with lines access_key_id, secret_access_key and, if need be, session_token, as TOML. Empty: the usual
-        /// variables of AWS, or the role of the machine.
-        pub s3_credentials: Option<PathBuf> = OptionalPath(""), "a secret stands in no configuration";
-    }
-}
-
-section! {
-    /// `[transactions]`: commits behind open transactions.
-    #[derive(Clone, Debug)]
-    pub struct Transactions {
-        /// Look behind them at all.
-        pub enabled: bool = Flag("true"), "Kafka's own tools show these commits, too";
-        /// Questions a second, of one cluster, to the coordinators of groups that commit behind an open transaction.
-        pub calls_per_second: usize = Positive("50"), "as much as a small broker does not notice, however long a transaction hangs";
-    }
-}
-
-section! {
-    /// `[audit]`: compares what is shown with what Kafka's coordinators say, group by group.
-    #[derive(Clone, Debug)]
-    pub struct Audit {
-        /// Audit at all.
-        pub enabled: bool = Flag("true"), "an error here is worth knowing before somebody else finds it";
-        /// Time between two rounds over all groups of a cluster.
-        pub interval: Duration = Time("10min"), "differences last, if there are any";
-        /// Questions a second to the coordinators of one cluster.
-        pub calls_per_second: usize = Positive("5"), "5,000 groups in a round of 17 minutes, unnoticed by brokers";
+        /// The clusters to watch; never empty, names are unique.
+        pub clusters: Vec<Cluster>,
     }
 }
 
@@ -303,97 +74,42 @@ impl Config {
     /// Reads the file, if any, and puts the layers together.
     ///
     /// # Errors
-    /// Everything that is wrong in any layer, at once.
+    /// All errors of all layers.
     pub fn load(sources: Sources<'_>) -> Result<Loaded, ConfigErrors> {
         let mut resolver = Resolver::new(sources);
-        let clusters = clusters(&mut resolver);
-        let config = Self {
-            server: Server::load(&mut resolver, &Key::from("server")),
-            sql: Sql::resolve(&mut resolver, &Key::from("sql")),
-            lag: Lag::resolve(&mut resolver, &Key::from("lag")),
-            history: History::resolve(&mut resolver, &Key::from("history")),
-            transactions: Transactions::resolve(&mut resolver, &Key::from("transactions")),
-            audit: Audit::resolve(&mut resolver, &Key::from("audit")),
-            clusters: clusters.into_iter().map(|name| Cluster::load(&mut resolver, name)).collect(),
-        };
-        if config.sql.memory_total < config.sql.memory_per_query {
-            resolver.error(&Key::from("sql").child("memory_total"), "must not be below sql.memory_per_query");
+        let names = clusters(&mut resolver);
+        let mut config = Self::resolve(&mut resolver, &Key::default());
+        for name in names {
+            let key = Key::from("clusters").child(&name);
+            let cluster = Cluster::resolve(&mut resolver, &key);
+            let kafka = Properties::resolve(&mut resolver, &key.child("kafka"));
+            config.clusters.push(Cluster { name, kafka, ..cluster });
         }
-        let effective = resolver.finish()?;
-        Ok(Loaded { config, effective })
+        config.check(&mut resolver);
+        Ok(Loaded { config, effective: resolver.finish()? })
     }
-}
 
-impl Server {
-    fn load(resolver: &mut Resolver<'_>, section: &Key) -> Self {
-        let mut server =
-            Self::resolve(resolver, section, Auth::default(), Tls::default(), Http::default(), Limits::default());
-        server.auth = Auth::resolve(resolver, &section.child("auth"));
-        server.http = Http::resolve(resolver, &section.child("http"));
-        server.limits = Limits::resolve(resolver, &section.child("limits"));
-        let section = section.child("tls");
-        server.tls = Tls::resolve(resolver, &section);
-        let Tls { cert, key, client_ca } = &server.tls;
+    /// Checks settings that depend on each other.
+    fn check(&self, resolver: &mut Resolver<'_>) {
+        if self.sql.memory_total < self.sql.memory_per_query {
+            let problem = Problem::Below { other: "sql.memory_per_query" };
+            resolver.error(&Key::from("sql").child("memory_total"), problem);
+        }
+        let Tls { cert, key, client_ca } = &self.server.tls;
         for (name, given) in [("cert", cert), ("key", key)] {
             if given.is_none() && (cert.is_some() || key.is_some() || client_ca.is_some()) {
-                resolver.error(&section.child(name), "is missing: TLS needs a certificate and its key");
+                resolver.error(&Key::from("server").child("tls").child(name), Problem::IncompleteTls);
             }
         }
-        server
     }
 }
 
-impl Cluster {
-    fn load(resolver: &mut Resolver<'_>, name: String) -> Self {
-        let section = Key::from("clusters").child(&name);
-        let (groups, topics) = Default::default();
-        let mut cluster = Self::resolve(resolver, &section, name, BTreeMap::new(), groups, topics);
-        cluster.groups = NameFilter::resolve(resolver, &section.child("groups"));
-        cluster.topics = NameFilter::resolve(resolver, &section.child("topics"));
-        cluster.kafka = Properties::resolve(resolver, &section.child("kafka"));
-        cluster
-    }
-}
-
-/// Of properties the names only: any value may come from a secret's file.
-impl fmt::Debug for Cluster {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cluster")
-            .field("name", &self.name)
-            .field("bootstrap_servers", &self.bootstrap_servers)
-            .field("required", &self.required)
-            .field("poll_threads", &self.poll_threads)
-            .field("reload_after", &self.reload_after)
-            .field("topic_ids", &self.topic_ids)
-            .field("kafka", &self.kafka.keys())
-            .field("groups", &self.groups)
-            .field("topics", &self.topics)
-            .finish()
-    }
-}
-
-impl NameFilter {
-    /// Whether the name is to be taken in.
-    #[must_use]
-    pub fn accepts(&self, name: &str) -> bool {
-        self.allow.as_ref().is_none_or(|allow| allow.is_match(name))
-            && !self.deny.as_ref().is_some_and(|deny| deny.is_match(name))
-    }
-}
-
-/// The names of the clusters: those of the file, or the one that flags or the environment give.
+/// Returns the names of the clusters: those of the file, or the one that flags or the environment give.
 fn clusters(resolver: &mut Resolver<'_>) -> Vec<String> {
-    const NAME: &str = "A-Z, a-z, 0-9, '_', '.' and '-', at most 64 of them";
     let mut names: BTreeSet<String> = resolver.file_children("clusters");
     let given = resolver.single_cluster();
     match given.servers {
-        Some((origin, _)) if !names.is_empty() => {
-            resolver.error_at(
-                origin,
-                None,
-                "defines a cluster, and so does [clusters.*] of the file: leave one of them out",
-            );
-        }
+        Some((origin, _)) if !names.is_empty() => resolver.error_at(origin, None, Problem::SecondDefinition),
         Some((origin, servers)) => {
             let name = given.name.map_or_else(|| "default".to_owned(), |(_, name)| name);
             resolver.set(Key::from("clusters").child(&name).child("bootstrap_servers"), origin, servers);
@@ -401,23 +117,76 @@ fn clusters(resolver: &mut Resolver<'_>) -> Vec<String> {
         }
         None => {
             if let Some((origin, _)) = given.name {
-                resolver.error_at(origin, None, "names the cluster of --bootstrap-servers, which is not given");
+                resolver.error_at(origin, None, Problem::NameOnly);
             }
-            // A file that could not be read may well have some.
+            // A file that could not be read may define some.
             if names.is_empty() && !resolver.failed() {
-                let problem = "no cluster to watch: give --bootstrap-servers HOST:PORT (or OFFSETD_BOOTSTRAP_SERVERS), \
-                               or --config FILE with a section [clusters.NAME]";
-                resolver.error_at(Origin::Default, None, problem);
+                resolver.error_at(Origin::Default, None, Problem::NoCluster);
             }
         }
     }
     for name in &names {
         let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
         if !(1..=64).contains(&name.len()) || !name.chars().all(valid) {
-            resolver.error(&Key::from("clusters").child(name), &format!("a cluster's name is made of {NAME}"));
+            resolver.error(&Key::from("clusters").child(name), Problem::ClusterName);
         }
     }
     names.into_iter().collect()
+}
+
+const HEAD: &str = "\
+# offsetd.toml: every setting, its unit, its default, and why.
+#
+# A flag takes precedence over an environment variable, that over this file, and this file over the default.
+# Unknown keys are errors. `offsetd check-config` shows the effective values and where each came from.
+";
+
+const KAFKA: &str = "\
+# Properties of librdkafka: https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md
+# All but those that offsetd must control itself, as group.id or auto.offset.reset.
+# A value may be in a file of its own or in an environment variable:
+#   sasl.password = { file = \"/run/secrets/kafka\" }
+#   sasl.password = { env = \"KAFKA_PASSWORD\" }
+# Environment: OFFSETD_CLUSTERS_DEFAULT_KAFKA_SECURITY_PROTOCOL for security.protocol, and so on.
+[clusters.default.kafka]
+# security.protocol = \"SASL_SSL\"
+";
+
+/// Returns `offsetd.toml` with every setting at its default, documented.
+#[must_use]
+pub fn example() -> String {
+    let mut out = HEAD.to_owned();
+    Config::visit(&Key::default(), &mut |key, settings| write_section(&mut out, key, settings));
+    out.push_str("\n# One section a cluster; its name is what `cluster` shows in every answer.");
+    Cluster::visit(&Key::from("clusters").child("default"), &mut |key, settings| {
+        write_section(&mut out, key, settings)
+    });
+    out.push('\n');
+    out.push_str(KAFKA);
+    out
+}
+
+fn write_section(out: &mut String, section: &Key, settings: &[Setting]) {
+    if settings.is_empty() {
+        return;
+    }
+    // Writing to a String does not fail.
+    let _ = writeln!(out, "\n[{section}]");
+    for setting in settings {
+        let default = match (setting.key, setting.form) {
+            ("bootstrap_servers", _) => quoted("localhost:9092"),
+            (_, Form::Integer | Form::Bool) => setting.default.to_owned(),
+            (_, Form::Text | Form::TextOrInteger | Form::TextOrArray) => quoted(setting.default),
+        };
+        let _ = writeln!(out, "#{}", setting.doc);
+        let _ = writeln!(out, "# Why: {}.", setting.why);
+        let _ = writeln!(out, "# Allowed: {}.", setting.allowed);
+        let _ = writeln!(out, "# Environment: {}.", section.child(setting.key).env_name());
+        let _ = writeln!(out, "{} = {default}\n", setting.key);
+    }
+    while out.ends_with("\n\n") {
+        out.pop();
+    }
 }
 
 #[cfg(test)]

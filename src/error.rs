@@ -1,7 +1,7 @@
 //! The errors of the public interface: one table from what happened to the gRPC code and the HTTP
 //! status (contract §3).
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use crate::{call, freshness::Stale, sql::SqlError, store::Unready};
 
@@ -9,35 +9,51 @@ use crate::{call, freshness::Stale, sql::SqlError, store::Unready};
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The request is malformed.
-    #[error("{0}")]
+    #[error("{}", short(.0))]
     Invalid(String),
     /// What was asked for does not exist.
-    #[error("{0}")]
+    #[error("{}", short(.0))]
     NotFound(String),
     /// A limit of the server; names its setting.
-    #[error("{0}")]
+    #[error("{}", short(.0))]
     Exhausted(String),
     /// A limit of the server that others are using up now; names its setting.
-    #[error("{0}")]
+    #[error("{}", short(.0))]
     Busy(String),
     /// Time is up.
-    #[error("{0}")]
+    #[error("{}", short(.0))]
     Deadline(String),
     /// Not now.
-    #[error("{0}")]
+    #[error("{}", short(.0))]
     Unavailable(String),
     /// No token, or none that is accepted.
-    #[error("{0}")]
+    #[error("{}", short(.0))]
     Unauthenticated(String),
     /// A web page of another origin asks.
-    #[error("{0}")]
+    #[error("{}", short(.0))]
     Forbidden(String),
     /// The request was sent to a name that is not known to be this server's.
-    #[error("{0}")]
+    #[error("{}", short(.0))]
     Misdirected(String),
     /// A bug; the id is in the log.
     #[error("internal error {0}; the server's log says more")]
     Internal(String),
+}
+
+/// Bytes of an error's text as gRPC sends it: clients refuse trailers of more than 8 KiB.
+const MAX_TEXT: usize = 4096;
+
+/// A text, cut where it is too long. What is not printable ASCII is sent as three bytes for each of its own.
+fn short(text: &str) -> Cow<'_, str> {
+    let mut sent = 0;
+    let is_over = |character: char| {
+        sent += if matches!(character, ' '..='~') { 1 } else { 3 * character.len_utf8() };
+        sent > MAX_TEXT - 8
+    };
+    match text.find(is_over) {
+        Some(end) => Cow::Owned(format!("{} …", text.get(..end).unwrap_or_default())),
+        None => Cow::Borrowed(text),
+    }
 }
 
 /// gRPC codes by number (`google.rpc.Code`).
@@ -69,6 +85,38 @@ impl Error {
         let id = call::current_id();
         tracing::error!(id, what, "internal error");
         Self::Internal(id)
+    }
+
+    /// The name of the code, as in `google.rpc.Code`.
+    #[must_use]
+    pub fn code_name(&self) -> &'static str {
+        match self.codes().0 {
+            GrpcCode::InvalidArgument => "INVALID_ARGUMENT",
+            GrpcCode::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            GrpcCode::NotFound => "NOT_FOUND",
+            GrpcCode::PermissionDenied => "PERMISSION_DENIED",
+            GrpcCode::ResourceExhausted => "RESOURCE_EXHAUSTED",
+            GrpcCode::Internal => "INTERNAL",
+            GrpcCode::Unavailable => "UNAVAILABLE",
+            GrpcCode::Unauthenticated => "UNAUTHENTICATED",
+        }
+    }
+
+    /// The id in the log, of a bug.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        match self {
+            Self::Internal(id) => Some(id),
+            Self::Invalid(_)
+            | Self::NotFound(_)
+            | Self::Exhausted(_)
+            | Self::Busy(_)
+            | Self::Deadline(_)
+            | Self::Unavailable(_)
+            | Self::Unauthenticated(_)
+            | Self::Forbidden(_)
+            | Self::Misdirected(_) => None,
+        }
     }
 
     /// The code and the status.
@@ -151,3 +199,6 @@ impl From<SqlError> for Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

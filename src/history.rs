@@ -26,13 +26,10 @@ use crate::{
     },
 };
 
-pub mod ages;
 pub mod archive;
 mod ends;
 pub mod joined;
-pub mod starts;
 mod statuses;
-mod tails;
 pub mod thin;
 pub mod tracks;
 
@@ -173,7 +170,7 @@ impl Sampler {
             next.topics = self.ends.sample(&next.topics, ends, look.index, |value| lag::log_end(value, now));
             let start = |value: &EndValue| (value.log_start >= 0).then_some(value.log_start);
             next.starts = self.starts.sample(&next.starts, ends, look.index, start);
-            tails::sample(&mut next, ends, look.index);
+            ends::sample_tails(&mut next, ends, look.index);
             next.push(moment);
         }
         next.trim(moment.ticks.saturating_sub(self.settings.memory_for), self.settings.max_bytes);
@@ -206,7 +203,6 @@ impl Look<'_> {
         let is_live = view.live_commits > 0;
         let mut writer = (is_live || known.is_some()).then(|| Writer::new(known, self.index, self.is_due));
         let topics: Vec<_> = view.topic_names().map(|name| ends.topic(name)).collect();
-        let mut numbers: Vec<Option<usize>> = vec![None; topics.len()];
         let mut windows = Vec::with_capacity(if is_live { view.len() } else { 0 });
         let earlier = if is_live && before.is_none() { self.earlier(group) } else { Earlier::new() };
         let mut worst = lag::status_before_offsets(view);
@@ -218,10 +214,9 @@ impl Look<'_> {
                 self.note_tail(&entry, topic);
             }
             let window = before.and_then(|before| before.get(position, &entry));
-            if let (Some(writer), Some(number)) = (&mut writer, numbers.get_mut(entry.topic_index)) {
-                let number = *number.get_or_insert_with(|| writer.topic(entry.topic));
+            if let Some(writer) = &mut writer {
                 let before = self.before(&entry, window, &earlier);
-                writer.note((number, entry.row.partition), entry.row.committed_offset, before);
+                writer.note((entry.topic, entry.row.partition), entry.row.committed_offset, before);
             }
             let next = is_live.then(|| {
                 let first = || KeyWindow::first(&entry, lag.log_since, lag.unread(), self.now);

@@ -1,6 +1,6 @@
-//! `offsetd.toml` as leaves: a key's path, its value as text, and its line.
+//! `offsetd.toml` as a flat list of values: the path of the key, the value as text, and its line.
 //!
-//! TOML's own messages quote the line that is wrong, which may hold a password: only message and line are kept.
+//! The parser's own messages quote the wrong line, which may hold a password: only the message and the line number are kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::resolve::Key;
+use super::error::Key;
 
 /// A value of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,14 +26,29 @@ pub(super) enum Leaf {
     Other(&'static str),
 }
 
+impl Leaf {
+    /// Returns the name of its type.
+    pub(super) fn type_name(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "a string",
+            Self::Integer(_) => "an integer",
+            Self::Float(_) => "a float",
+            Self::Bool(_) => "a boolean",
+            Self::EmptyTable => "a table",
+            Self::Texts(_) => "an array",
+            Self::Other(name) => name,
+        }
+    }
+}
+
 /// A parsed file.
 #[derive(Debug, Default)]
 pub(super) struct Document {
-    /// Values with their lines. What is read is taken out: the rest is unknown.
+    /// Values with their lines. The resolver takes out what it reads; what remains is unknown.
     pub(super) leaves: BTreeMap<Key, (Leaf, usize)>,
     /// Names below each top-level table.
     children: BTreeMap<String, BTreeSet<String>>,
-    /// Messages with their lines.
+    /// Syntax errors with their lines.
     pub(super) errors: Vec<(String, Option<usize>)>,
 }
 
@@ -43,7 +58,7 @@ impl Document {
         let mut document = Self::default();
         for error in errors {
             let line = error.span().map(|span| line_of(text, span.start));
-            document.errors.push((format!("not TOML: {}", error.message().replace('\n', ", ")), line));
+            document.errors.push((error.message().replace('\n', ", "), line));
         }
         for (section, value) in table.get_ref() {
             if let Some(table) = value.get_ref().as_table() {

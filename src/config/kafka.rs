@@ -1,17 +1,44 @@
 //! `[clusters.NAME.kafka]`: properties of librdkafka.
 //!
-//! Any may be given, but for those that offsetd itself must control: refused with the reason. A value may stand in a
-//! file of its own or in a variable: `{ file = "/path" }`, `{ env = "NAME" }`. Secrets are shown as `***`.
+//! All are accepted but those that offsetd itself must control; these are refused with the reason. A value may be in a file
+//! of its own or in a variable: `{ file = "/path" }`, `{ env = "NAME" }`. Secrets are shown as `***`.
 
-use std::{collections::BTreeMap, fmt, fs, str::FromStr};
-
-use super::{
-    file::Leaf,
-    resolve::{Key, Origin, Resolver, quoted},
+use std::{
+    collections::BTreeMap,
+    fmt, fs,
+    ops::{Deref, DerefMut},
 };
 
-/// Says whether librdkafka knows a property and takes the value, without making a client.
-pub type CheckProperty = dyn Fn(&str, &str) -> Result<(), String>;
+use super::{
+    error::{Key, Origin, Problem, quoted},
+    file::Leaf,
+    resolve::Resolver,
+    sources::{is_secret, shown},
+};
+
+/// Properties of librdkafka. `Debug` shows their names only: any value may come from a secret's file.
+#[derive(Clone, Default)]
+pub struct Properties(pub BTreeMap<String, String>);
+
+impl Deref for Properties {
+    type Target = BTreeMap<String, String>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Properties {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
+impl fmt::Debug for Properties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 /// Properties that offsetd sets itself, and why.
 const OWN: [(&str, &str); 17] = [
@@ -34,19 +61,8 @@ const OWN: [(&str, &str); 17] = [
     ("statistics.interval.ms", "statistics are offsetd's own"),
 ];
 
-/// Parts of names whose values are secrets.
-const SECRET: [&str; 10] = [
-    "password",
-    "passphrase",
-    "secret",
-    "token",
-    "jaas",
-    "key.pem",
-    "ssl_key",
-    "private.key",
-    "oauthbearer.config",
-    "credential",
-];
+/// What may be written as a value.
+const ALLOWED: &str = "a string, a number, true or false, { file = \"PATH\" } or { env = \"NAME\" }";
 
 /// Properties that end like a reference.
 const NOT_REFERENCES: [&str; 3] = [
@@ -55,40 +71,6 @@ const NOT_REFERENCES: [&str; 3] = [
     "sasl.oauthbearer.assertion.jwt.template.file",
 ];
 
-/// A property of the command line: `-X key=value`. `Debug` hides secrets.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Property {
-    /// librdkafka's name.
-    pub key: String,
-    /// The value.
-    pub value: String,
-}
-
-impl FromStr for Property {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE, as security.protocol=SSL")?;
-        Ok(Self { key: key.trim().to_owned(), value: value.to_owned() })
-    }
-}
-
-impl fmt::Debug for Property {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}", self.key, shown(&self.key, &self.value))
-    }
-}
-
-/// The value, or `***`.
-pub(super) fn shown<'a>(key: &str, value: &'a str) -> &'a str {
-    if is_secret(key) { "***" } else { value }
-}
-
-fn is_secret(key: &str) -> bool {
-    let key = key.to_ascii_lowercase();
-    SECRET.iter().any(|part| key.contains(part))
-}
-
 /// A value, where it was given, and whether it must not be shown.
 struct Given {
     value: String,
@@ -96,16 +78,17 @@ struct Given {
     hidden: bool,
 }
 
-/// The properties of one cluster while they are put together.
-pub(super) struct Properties {
+/// The properties of one cluster while the layers are read.
+struct Layers {
     section: Key,
     given: BTreeMap<String, Given>,
 }
 
 impl Properties {
-    pub(super) fn resolve(resolver: &mut Resolver<'_>, section: &Key) -> BTreeMap<String, String> {
-        let mut properties = Self { section: section.clone(), given: BTreeMap::new() };
-        // Any name may come: this one stands for all of them.
+    /// Reads the properties of one cluster from all layers.
+    pub(super) fn resolve(resolver: &mut Resolver<'_>, section: &Key) -> Self {
+        let mut properties = Layers { section: section.clone(), given: BTreeMap::new() };
+        // Any name is allowed: this one stands for all of them.
         resolver.expect(section.child("*"));
         properties.add_file(resolver);
         properties.add_env(resolver);
@@ -116,9 +99,11 @@ impl Properties {
             let value = if given.hidden { "***" } else { shown(key, &given.value) };
             resolver.effective(&section.child(key), Some(quoted(value)), given.origin.clone());
         }
-        properties.given.into_iter().map(|(key, given)| (key, given.value)).collect()
+        Self(properties.given.into_iter().map(|(key, given)| (key, given.value)).collect())
     }
+}
 
+impl Layers {
     fn add_file(&mut self, resolver: &mut Resolver<'_>) {
         let is_ours = |key: &Key| key.0.len() > self.section.0.len() && key.0.starts_with(&self.section.0);
         let keys: Vec<Key> = resolver.document.leaves.keys().filter(|key| is_ours(key)).cloned().collect();
@@ -130,9 +115,8 @@ impl Properties {
                 Leaf::Text(text) | Leaf::Integer(text) | Leaf::Float(text) => text,
                 Leaf::Bool(value) => value.to_string(),
                 Leaf::EmptyTable | Leaf::Texts(_) | Leaf::Other(_) => {
-                    let allowed =
-                        "expected a string, a number, true or false, { file = \"PATH\" } or { env = \"NAME\" }";
-                    resolver.error_at(origin, Some(&key), allowed);
+                    let problem = Problem::WrongType { found: leaf.type_name(), allowed: ALLOWED };
+                    resolver.error_at(origin, Some(&key), problem);
                     continue;
                 }
             };
@@ -140,7 +124,7 @@ impl Properties {
                 None => self.add(resolver, &path, value, origin, false),
                 Some((name, kind)) => match follow(resolver, kind, &value) {
                     Ok(value) => self.add(resolver, name, value, origin, true),
-                    Err(problem) => resolver.error_at(origin, Some(&self.section.child(name)), &problem),
+                    Err(problem) => resolver.error_at(origin, Some(&self.section.child(name)), problem),
                 },
             }
         }
@@ -160,24 +144,24 @@ impl Properties {
         }
     }
 
-    /// Later layers cover earlier ones; within the file, a property is given once.
+    /// Adds a value. Later layers take precedence over earlier ones; within the file, a property is given once.
     fn add(&mut self, resolver: &mut Resolver<'_>, key: &str, value: String, origin: Origin, hidden: bool) {
         let full = self.section.child(key);
         if let Some((_, why)) = OWN.iter().find(|(own, _)| own == &key) {
-            resolver.error_at(origin, Some(&full), &format!("cannot be set: {why}"));
+            resolver.error_at(origin, Some(&full), Problem::Reserved { why });
             return;
         }
         if let Some(check) = resolver.sources.check_property
-            && let Err(problem) = check(key, &value)
+            && let Err(message) = check(key, &value)
         {
-            // librdkafka's message may quote the value.
-            let problem = if hidden || is_secret(key) { "librdkafka refuses it".to_owned() } else { problem };
-            resolver.error_at(origin, Some(&full), &problem);
+            let secret = hidden || is_secret(key);
+            let problem = if secret { Problem::SecretRefused } else { Problem::Refused(message) };
+            resolver.error_at(origin, Some(&full), problem);
             return;
         }
         let file = matches!(origin, Origin::File { .. });
         if self.given.insert(key.to_owned(), Given { value, origin: origin.clone(), hidden }).is_some() && file {
-            resolver.error_at(origin, Some(&full), "is given twice");
+            resolver.error_at(origin, Some(&full), Problem::Duplicate);
         }
     }
 }
@@ -188,11 +172,11 @@ fn reference(path: &str) -> Option<(&str, &str)> {
     (matches!(kind, "file" | "env") && !NOT_REFERENCES.contains(&path)).then_some((name, kind))
 }
 
-fn follow(resolver: &Resolver<'_>, kind: &str, at: &str) -> Result<String, String> {
+fn follow(resolver: &Resolver<'_>, kind: &str, at: &str) -> Result<String, Problem> {
     let value = if kind == "file" {
-        fs::read_to_string(at).map_err(|error| format!("cannot read {at}: {error}"))?
+        fs::read_to_string(at).map_err(|cause| Problem::Unreadable { path: at.into(), cause })?
     } else {
-        resolver.sources.env.get(at).cloned().ok_or_else(|| format!("the environment has no {at}"))?
+        resolver.sources.env.get(at).cloned().ok_or_else(|| Problem::NoVariable(at.to_owned()))?
     };
     // Editors and `echo` end a file with a line end that is no part of the secret.
     let value = value.strip_suffix('\n').map_or(value.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));

@@ -2,81 +2,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt, fs,
+    fs,
     path::PathBuf,
 };
 
 use super::{
-    error::{ConfigError, ConfigErrors},
+    error::{ConfigError, ConfigErrors, Key, Origin, Problem, quoted},
     file::{Document, Leaf},
-    kafka::{CheckProperty, Property},
-    section::Setting,
-    value::{Form, Kind},
+    sources::Sources,
+    value::{Form, Kind, Setting},
 };
-
-/// What a configuration is made of.
-#[derive(Clone, Copy)]
-pub struct Sources<'a> {
-    /// What the command line says.
-    pub flags: &'a Flags,
-    /// The environment. Names that do not start with `OFFSETD_` are read only where the file refers to them.
-    pub env: &'a BTreeMap<String, String>,
-    /// Says whether librdkafka takes a property.
-    pub check_property: Option<&'a CheckProperty>,
-}
-
-impl fmt::Debug for Sources<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sources").field("flags", self.flags).finish_non_exhaustive()
-    }
-}
-
-/// The settings that the command line has flags for.
-#[derive(Clone, Debug, Default)]
-pub struct Flags {
-    /// `--config`, the file; or else `OFFSETD_CONFIG`.
-    pub config: Option<PathBuf>,
-    /// `--bootstrap-servers`, which defines the only cluster; or else `OFFSETD_BOOTSTRAP_SERVERS`.
-    pub bootstrap_servers: Option<String>,
-    /// `--cluster-name`, its name; or else `OFFSETD_CLUSTER_NAME`, or else `default`.
-    pub cluster_name: Option<String>,
-    /// `--listen`
-    pub listen: Option<String>,
-    /// `--address-file`
-    pub address_file: Option<PathBuf>,
-    /// `-X`, for every cluster.
-    pub kafka: Vec<Property>,
-}
-
-/// Where a value came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// Given nowhere.
-    Default,
-    /// The configuration file.
-    File {
-        /// As given.
-        path: PathBuf,
-        /// From 1; `None` when the whole file is meant.
-        line: Option<usize>,
-    },
-    /// An environment variable.
-    Env(String),
-    /// A flag.
-    Flag(&'static str),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::File { path, line: None } => write!(f, "file {}", path.display()),
-            Self::File { path, line: Some(line) } => write!(f, "file {}:{line}", path.display()),
-            Self::Env(name) => write!(f, "env {name}"),
-            Self::Flag(name) => write!(f, "flag {name}"),
-        }
-    }
-}
 
 /// A setting's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,47 +22,6 @@ pub struct EffectiveValue {
     pub value: Option<String>,
     /// Where it came from.
     pub origin: Origin,
-}
-
-/// The path of a setting in the file.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key(pub(super) Vec<String>);
-
-impl Key {
-    pub(super) fn child(&self, name: &str) -> Self {
-        let mut path = self.0.clone();
-        path.push(name.to_owned());
-        Self(path)
-    }
-
-    /// `OFFSETD_SQL_TIMEOUT`
-    pub(super) fn env_name(&self) -> String {
-        let upper = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
-        format!("OFFSETD_{}", self.0.join("_").chars().map(upper).collect::<String>())
-    }
-}
-
-impl From<&str> for Key {
-    fn from(name: &str) -> Self {
-        Self::default().child(name)
-    }
-}
-
-/// As TOML writes it.
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, part) in self.0.iter().enumerate() {
-            let dot = if at == 0 { "" } else { "." };
-            let bare = !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
-            if bare { write!(f, "{dot}{part}")? } else { write!(f, "{dot}{}", quoted(part))? }
-        }
-        Ok(())
-    }
-}
-
-/// A string as TOML writes it.
-pub(super) fn quoted(text: &str) -> String {
-    toml::Value::String(text.to_owned()).to_string()
 }
 
 /// The cluster that flags or the environment define.
@@ -180,15 +74,15 @@ impl<'a> Resolver<'a> {
     fn read_file(&mut self, origin: Origin, path: PathBuf) {
         match fs::read_to_string(&path) {
             Ok(text) => self.document = Document::parse(&text),
-            Err(error) => self.error_at(origin, None, &format!("cannot read {}: {error}", path.display())),
+            Err(cause) => self.error_at(origin, None, Problem::Unreadable { path: path.clone(), cause }),
         }
         self.path = path;
-        for (problem, line) in std::mem::take(&mut self.document.errors) {
-            self.error_at(Origin::File { path: self.path.clone(), line }, None, &problem);
+        for (message, line) in std::mem::take(&mut self.document.errors) {
+            self.error_at(Origin::File { path: self.path.clone(), line }, None, Problem::Syntax(message));
         }
     }
 
-    /// An environment variable that is set and not empty.
+    /// Returns an environment variable that is set and not empty.
     fn env(&self, name: &str) -> Option<(Origin, String)> {
         let value = self.sources.env.get(name).filter(|value| !value.is_empty())?;
         Some((Origin::Env(name.to_owned()), value.clone()))
@@ -212,27 +106,28 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// A value that goes before environment and file.
+    /// Sets a value that takes precedence over environment and file.
     pub(super) fn set(&mut self, key: Key, origin: Origin, value: String) {
         self.set.insert(key, (origin, value));
     }
 
-    /// Says that a key may be in the file.
+    /// Notes that a key may be in the file.
     pub(super) fn expect(&mut self, key: Key) {
         self.asked.insert(key);
     }
 
-    /// Whether an error was found so far.
+    /// Returns whether an error was found so far.
     pub(super) fn failed(&self) -> bool {
         !self.errors.is_empty()
     }
 
-    pub(super) fn error_at(&mut self, origin: Origin, key: Option<&Key>, problem: &str) {
-        self.errors.push(ConfigError { origin, key: key.map(Key::to_string), problem: problem.to_owned() });
+    /// Notes a problem of a value that was given somewhere.
+    pub(super) fn error_at(&mut self, origin: Origin, key: Option<&Key>, problem: Problem) {
+        self.errors.push(ConfigError { origin, key: key.map(Key::to_string), problem });
     }
 
-    /// An error about a setting as a whole.
-    pub(super) fn error(&mut self, key: &Key, problem: &str) {
+    /// Notes a problem of a setting, wherever its value came from.
+    pub(super) fn error(&mut self, key: &Key, problem: Problem) {
         self.error_at(Origin::Default, Some(key), problem);
     }
 
@@ -240,7 +135,7 @@ impl<'a> Resolver<'a> {
         self.effective.push(EffectiveValue { key: key.to_string(), value, origin });
     }
 
-    /// The value that counts. Each layer is checked, also where another one covers it.
+    /// Returns the value that counts. Each layer is checked, also where another one takes precedence.
     pub(super) fn get<K: Kind>(&mut self, section: &Key, setting: &Setting) -> K::Value {
         let key = section.child(setting.key);
         let env_name = key.env_name();
@@ -254,16 +149,18 @@ impl<'a> Resolver<'a> {
             given = true;
             match K::parse(&text) {
                 Ok(value) => counts = Some((value, origin)),
-                Err(why) => self.refuse(&key, origin, &text, &why, setting),
+                Err(cause) => {
+                    self.error_at(origin, Some(&key), Problem::BadValue { text, cause, allowed: setting.allowed });
+                }
             }
         }
-        let (value, origin) = counts.unwrap_or_else(|| match K::parse(setting.default) {
-            Ok(value) => (value, Origin::Default),
-            Err(_) if given => (K::Value::default(), Origin::Default),
-            Err(why) => {
-                self.error(&key, &format!("{why}; allowed: {}", setting.allowed));
-                (K::Value::default(), Origin::Default)
+        let (value, origin) = counts.unwrap_or_else(|| {
+            let default = K::parse(setting.default);
+            // A setting without a default: bootstrap_servers.
+            if default.is_err() && !given {
+                self.error(&key, Problem::Missing { allowed: setting.allowed });
             }
+            (default.unwrap_or_default(), Origin::Default)
         });
         let bare = matches!(setting.form, Form::Integer | Form::Bool);
         let shown = K::show(&value).map(|text| if bare { text } else { quoted(&text) });
@@ -271,12 +168,7 @@ impl<'a> Resolver<'a> {
         value
     }
 
-    fn refuse(&mut self, key: &Key, origin: Origin, text: &str, why: &str, setting: &Setting) {
-        let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
-        self.error_at(origin, Some(key), &format!("bad value {text:?}{why}; allowed: {}", setting.allowed));
-    }
-
-    /// The file's value as text, taken out of it.
+    /// Takes a value out of the file, as text.
     fn file_text(&mut self, key: &Key, setting: &Setting) -> Option<(Origin, String)> {
         let (leaf, line) = self.document.leaves.remove(key)?;
         let origin = self.line(line);
@@ -286,42 +178,39 @@ impl<'a> Resolver<'a> {
             (Leaf::Bool(value), Form::Bool) => value.to_string(),
             (Leaf::Texts(texts), Form::TextOrArray) => texts.join(","),
             (leaf, _) => {
-                let problem = format!("{} is not allowed here; allowed: {}", type_of(&leaf), setting.allowed);
-                self.error_at(origin, Some(key), &problem);
+                let problem = Problem::WrongType { found: leaf.type_name(), allowed: setting.allowed };
+                self.error_at(origin, Some(key), problem);
                 return None;
             }
         };
         Some((origin, text))
     }
 
-    /// What is left over in the file or in the environment is unknown.
+    /// Reports what remains in the file and in the environment as unknown.
     ///
     /// # Errors
-    /// Everything that was found.
+    /// All errors that were found.
     pub(super) fn finish(mut self) -> Result<Vec<EffectiveValue>, ConfigErrors> {
         for (key, (leaf, line)) in std::mem::take(&mut self.document.leaves) {
             let section = self.asked.iter().any(|asked| asked.0.len() > key.0.len() && asked.0.starts_with(&key.0));
-            match leaf {
-                Leaf::EmptyTable if section || key.0 == ["clusters"] => {}
-                _ if section => self.error_at(self.line(line), Some(&key), "is a section, not a value"),
-                _ => self.error_at(self.line(line), Some(&key), &format!("unknown key; {}", self.known(&key))),
+            if leaf == Leaf::EmptyTable && (section || key.0 == ["clusters"]) {
+                continue;
             }
+            let problem = if section { Problem::Section } else { self.unknown_key(&key) };
+            self.error_at(self.line(line), Some(&key), problem);
         }
         for name in self.env_left.iter().copied().filter(|name| self.looks_like_setting(name)).collect::<Vec<_>>() {
-            let problem = "no setting has this name (OFFSETD_ + the key in capitals, as OFFSETD_SQL_TIMEOUT; \
-                           a cluster must be in the file)";
-            self.error_at(Origin::Env(name.to_owned()), None, problem);
+            self.error_at(Origin::Env(name.to_owned()), None, Problem::UnknownVariable);
         }
         if self.errors.is_empty() { Ok(self.effective) } else { Err(ConfigErrors(self.errors)) }
     }
 
-    /// Whether a variable is meant as a setting. Kubernetes adds variables for each service of the namespace, so those
-    /// of a service that is called `offsetd-server` must not stop the process.
+    /// Returns whether a variable is meant as a setting. Kubernetes adds variables for each service of the namespace, so
+    /// those of a service that is called `offsetd-server` must not stop the process.
     fn looks_like_setting(&self, name: &str) -> bool {
         let Some(rest) = name.strip_prefix("OFFSETD_") else { return false };
-        let section = ["SERVER_", "SQL_", "LAG_", "HISTORY_", "TRANSACTIONS_", "AUDIT_", "CLUSTERS_"]
-            .iter()
-            .any(|section| rest.starts_with(section));
+        let mut sections = self.asked.iter().filter_map(|key| key.0.first()).map(String::as_str).chain(["clusters"]);
+        let section = sections.any(|section| name.starts_with(&(Key::from(section).env_name() + "_")));
         let is_url = || self.sources.env.get(name).is_some_and(|value| value.contains("://"));
         let service = rest.ends_with("_SERVICE_HOST")
             || rest.contains("_SERVICE_PORT")
@@ -330,8 +219,8 @@ impl<'a> Resolver<'a> {
         section && !service
     }
 
-    /// What could have been written in the place of an unknown key.
-    fn known(&self, key: &Key) -> String {
+    /// Tells what could have been written in the place of an unknown key.
+    fn unknown_key(&self, key: &Key) -> Problem {
         let mut names = BTreeSet::new();
         let mut depth = key.0.len();
         while names.is_empty() && depth > 0 {
@@ -347,18 +236,6 @@ impl<'a> Resolver<'a> {
         } else {
             format!("in [{}]", Key(key.0.iter().take(depth).cloned().collect()))
         };
-        format!("allowed {place}: {}", names.into_iter().collect::<Vec<_>>().join(", "))
-    }
-}
-
-fn type_of(leaf: &Leaf) -> &'static str {
-    match leaf {
-        Leaf::Text(_) => "a string",
-        Leaf::Integer(_) => "an integer",
-        Leaf::Float(_) => "a float",
-        Leaf::Bool(_) => "a boolean",
-        Leaf::EmptyTable => "a table",
-        Leaf::Texts(_) => "an array",
-        Leaf::Other(name) => name,
+        Problem::UnknownKey { place, names: names.into_iter().map(str::to_owned).collect() }
     }
 }

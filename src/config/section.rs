@@ -1,25 +1,21 @@
-//! The macro that makes a section of the table of settings: the struct with its documented fields, the rows for the
-//! example file, and the reading of the values. One source, so that none of them can say other than the rest.
+//! The macro that makes a section of the table of settings: the struct with its documented fields, its rows for the example
+//! file, and the code that reads it. All of these come from one source, so that they agree.
 
-use super::value::Form;
+use super::{error::Key, resolve::Resolver, value::Setting};
 
-/// A row of the table of settings.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Setting {
-    /// Name in its section.
-    pub(super) key: &'static str,
-    /// The default, as text.
-    pub(super) default: &'static str,
-    /// What it means and its unit.
-    pub(super) doc: &'static str,
-    /// Why the default is what it is.
-    pub(super) why: &'static str,
-    /// What may be written.
-    pub(super) allowed: &'static str,
-    /// How TOML writes it.
-    pub(super) form: Form,
+/// A section of the configuration.
+pub(super) trait Section: Sized {
+    /// Its settings, in order.
+    const SETTINGS: &'static [Setting];
+
+    /// Reads the section at `key`, and the sections within it.
+    fn resolve(resolver: &mut Resolver<'_>, key: &Key) -> Self;
+
+    /// Calls `each` with the section at `key`, and with the sections within it.
+    fn visit(key: &Key, each: &mut dyn FnMut(&Key, &[Setting]));
 }
 
+/// Fields below `sections` are sections of their own; fields below `with` start at their default.
 macro_rules! section {
     (
         $(#[$meta:meta])*
@@ -27,31 +23,53 @@ macro_rules! section {
             $(
                 $(#[doc = $doc:literal])+
                 pub $field:ident: $type:ty = $kind:ident($default:literal), $why:literal;
-            )+
+            )*
         }
+        $(sections { $( $(#[$section_meta:meta])* pub $section:ident: $section_type:ty, )+ })?
         $(with { $( $(#[$extra_meta:meta])* pub $extra:ident: $extra_type:ty, )+ })?
     ) => {
         $(#[$meta])*
         pub struct $name {
-            $( $(#[doc = $doc])+ pub $field: $type, )+
+            $( $(#[doc = $doc])+ pub $field: $type, )*
+            $($( $(#[$section_meta])* pub $section: $section_type, )+)?
             $($( $(#[$extra_meta])* pub $extra: $extra_type, )+)?
         }
 
-        impl $name {
-            /// The rows of this section.
-            pub(in crate::config) const SETTINGS: &'static [$crate::config::section::Setting] =
-                &[$( $crate::config::section::setting!($field, $kind, $default, $why, $($doc)+) ),+];
+        impl $crate::config::section::Section for $name {
+            const SETTINGS: &'static [$crate::config::value::Setting] = &[$(
+                $crate::config::section::setting!($field, $kind, $default, $why, $($doc)+)
+            ),*];
 
-            pub(in crate::config) fn resolve(resolver: &mut Resolver<'_>, section: &Key $($(, $extra: $extra_type)+)?) -> Self {
+            fn resolve(
+                resolver: &mut $crate::config::resolve::Resolver<'_>,
+                key: &$crate::config::error::Key,
+            ) -> Self {
                 Self {
-                    $($($extra,)+)?
                     $(
                         $field: {
                             let setting = $crate::config::section::setting!($field, $kind, $default, $why, $($doc)+);
-                            resolver.get::<$crate::config::value::$kind>(section, &setting)
+                            resolver.get::<$crate::config::value::$kind>(key, &setting)
                         },
-                    )+
+                    )*
+                    $($(
+                        $section: $crate::config::section::Section::resolve(
+                            resolver, &key.child(stringify!($section))
+                        ),
+                    )+)?
+                    $($( $extra: Default::default(), )+)?
                 }
+            }
+
+            fn visit(
+                key: &$crate::config::error::Key,
+                each: &mut dyn FnMut(&$crate::config::error::Key, &[$crate::config::value::Setting]),
+            ) {
+                each(key, Self::SETTINGS);
+                $($(
+                    <$section_type as $crate::config::section::Section>::visit(
+                        &key.child(stringify!($section)), each
+                    );
+                )+)?
             }
         }
     };
@@ -59,7 +77,7 @@ macro_rules! section {
 
 macro_rules! setting {
     ($field:ident, $kind:ident, $default:literal, $why:literal, $($doc:literal)+) => {
-        $crate::config::section::Setting {
+        $crate::config::value::Setting {
             key: stringify!($field),
             default: $default,
             doc: concat!($($doc),+),

@@ -1,8 +1,27 @@
-//! How values are written: text ⇄ typed value, with what is allowed.
+//! Kinds of values: how a text becomes a typed value, and back.
 
 use std::{path::PathBuf, time::Duration};
 
 use regex::Regex;
+
+use super::error::BadValue;
+
+/// A row of the table of settings.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setting {
+    /// Name in its section.
+    pub(super) key: &'static str,
+    /// The default, as text.
+    pub(super) default: &'static str,
+    /// Meaning and unit.
+    pub(super) doc: &'static str,
+    /// Why the default is what it is.
+    pub(super) why: &'static str,
+    /// What may be written.
+    pub(super) allowed: &'static str,
+    /// How TOML writes it.
+    pub(super) form: Form,
+}
 
 /// How TOML writes a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,17 +40,66 @@ pub(super) enum Form {
 
 /// A kind of value.
 pub(super) trait Kind {
-    type Value: Default;
+    type Value: Default + Shown;
     /// What may be written, for errors and the example file.
     const ALLOWED: &'static str;
-    const FORM: Form;
+    const FORM: Form = Form::Text;
 
     /// # Errors
-    /// Why it is not one, or nothing when [`Self::ALLOWED`] says it all.
-    fn parse(text: &str) -> Result<Self::Value, String>;
+    /// The text is not a value of this kind.
+    fn parse(text: &str) -> Result<Self::Value, BadValue>;
 
-    /// As [`Self::parse`] reads it; `None` when it is not set.
-    fn show(value: &Self::Value) -> Option<String>;
+    /// Returns the text that [`Self::parse`] reads as this value; `None` when it is not set.
+    fn show(value: &Self::Value) -> Option<String> {
+        value.shown()
+    }
+}
+
+/// A value as text; `None` when it is not set.
+pub(super) trait Shown {
+    fn shown(&self) -> Option<String>;
+}
+
+impl Shown for String {
+    fn shown(&self) -> Option<String> {
+        Some(self.clone())
+    }
+}
+
+impl Shown for Option<PathBuf> {
+    fn shown(&self) -> Option<String> {
+        self.as_ref().map(|path| path.display().to_string())
+    }
+}
+
+impl Shown for Option<Regex> {
+    fn shown(&self) -> Option<String> {
+        self.as_ref().map(|regex| regex.as_str().to_owned())
+    }
+}
+
+impl Shown for Vec<String> {
+    fn shown(&self) -> Option<String> {
+        Some(self.join(","))
+    }
+}
+
+impl Shown for Duration {
+    fn shown(&self) -> Option<String> {
+        Some(humantime::format_duration(*self).to_string())
+    }
+}
+
+impl Shown for usize {
+    fn shown(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+}
+
+impl Shown for bool {
+    fn shown(&self) -> Option<String> {
+        Some(self.to_string())
+    }
 }
 
 pub(super) struct Address;
@@ -39,14 +107,9 @@ pub(super) struct Address;
 impl Kind for Address {
     type Value = String;
     const ALLOWED: &'static str = "\"host:port\", as \"127.0.0.1:8088\", \"[::1]:8088\" or \"0.0.0.0:0\"";
-    const FORM: Form = Form::Text;
 
-    fn parse(text: &str) -> Result<String, String> {
+    fn parse(text: &str) -> Result<String, BadValue> {
         host_port(text, true).map(|()| text.to_owned())
-    }
-
-    fn show(value: &String) -> Option<String> {
-        Some(value.clone())
     }
 }
 
@@ -55,39 +118,35 @@ pub(super) struct Servers;
 impl Kind for Servers {
     type Value = String;
     const ALLOWED: &'static str = "\"host:port\", several separated by commas";
-    const FORM: Form = Form::Text;
 
-    fn parse(text: &str) -> Result<String, String> {
+    fn parse(text: &str) -> Result<String, BadValue> {
         if text.trim().is_empty() {
-            return Err("not given".to_owned());
+            return Err(BadValue::Empty);
         }
         let servers: Vec<&str> = text.split(',').map(str::trim).collect();
         for server in &servers {
             // librdkafka takes PLAINTEXT://host:port as well.
             let address = server.split_once("://").map_or(*server, |(_, address)| address);
-            host_port(address, false).map_err(|problem| format!("in {server:?}: {problem}"))?;
+            let bad = |cause| BadValue::Server { server: (*server).to_owned(), cause: Box::new(cause) };
+            host_port(address, false).map_err(bad)?;
         }
         Ok(servers.join(","))
     }
-
-    fn show(value: &String) -> Option<String> {
-        Some(value.clone())
-    }
 }
 
-fn host_port(text: &str, port_needed: bool) -> Result<(), String> {
+fn host_port(text: &str, port_needed: bool) -> Result<(), BadValue> {
     let colons_outside = text.rsplit(']').next().unwrap_or(text).matches(':').count();
     let (host, port) = match (text.rsplit_once(':'), colons_outside) {
         (Some((host, port)), 1) => (host, Some(port)),
         (_, 0) => (text, None),
-        _ => return Err("an IPv6 address stands in brackets".to_owned()),
+        _ => return Err(BadValue::NoBrackets),
     };
     if host.is_empty() || host.chars().any(|c| c.is_whitespace() || c.is_control() || c == '/') {
-        return Err("the host is missing or malformed".to_owned());
+        return Err(BadValue::Host);
     }
     match port {
-        None if port_needed => Err("the port is missing".to_owned()),
-        Some(port) if port.parse::<u16>().is_err() => Err("the port is not a number up to 65535".to_owned()),
+        None if port_needed => Err(BadValue::NoPort),
+        Some(port) if port.parse::<u16>().is_err() => Err(BadValue::Port),
         _ => Ok(()),
     }
 }
@@ -97,14 +156,9 @@ pub(super) struct OptionalPath;
 impl Kind for OptionalPath {
     type Value = Option<PathBuf>;
     const ALLOWED: &'static str = "a path, or \"\" for none";
-    const FORM: Form = Form::Text;
 
-    fn parse(text: &str) -> Result<Option<PathBuf>, String> {
+    fn parse(text: &str) -> Result<Option<PathBuf>, BadValue> {
         Ok((!text.is_empty()).then(|| text.into()))
-    }
-
-    fn show(value: &Option<PathBuf>) -> Option<String> {
-        value.as_ref().map(|path| path.display().to_string())
     }
 }
 
@@ -113,14 +167,9 @@ pub(super) struct Text;
 impl Kind for Text {
     type Value = String;
     const ALLOWED: &'static str = "a text, or \"\" for none";
-    const FORM: Form = Form::Text;
 
-    fn parse(text: &str) -> Result<String, String> {
+    fn parse(text: &str) -> Result<String, BadValue> {
         Ok(text.to_owned())
-    }
-
-    fn show(value: &String) -> Option<String> {
-        Some(value.clone())
     }
 }
 
@@ -129,19 +178,14 @@ pub(super) struct Folder;
 impl Kind for Folder {
     type Value = String;
     const ALLOWED: &'static str = "a path, \"s3://bucket/prefix\", or \"\" for none";
-    const FORM: Form = Form::Text;
 
-    fn parse(text: &str) -> Result<String, String> {
+    fn parse(text: &str) -> Result<String, BadValue> {
         match text.split_once("://") {
             None => Ok(text.to_owned()),
             Some(("s3", rest)) if !rest.is_empty() && !rest.starts_with('/') => Ok(text.to_owned()),
-            Some(("s3", _)) => Err("the bucket is missing".to_owned()),
-            Some((scheme, _)) => Err(format!("{scheme} is no store that there is")),
+            Some(("s3", _)) => Err(BadValue::NoBucket),
+            Some((scheme, _)) => Err(BadValue::Scheme(scheme.to_owned())),
         }
-    }
-
-    fn show(value: &String) -> Option<String> {
-        Some(value.clone())
     }
 }
 
@@ -150,21 +194,16 @@ pub(super) struct Pattern;
 impl Kind for Pattern {
     type Value = Option<Regex>;
     const ALLOWED: &'static str = "a regular expression in Rust's syntax, or \"\" for none";
-    const FORM: Form = Form::Text;
 
-    fn parse(text: &str) -> Result<Option<Regex>, String> {
+    fn parse(text: &str) -> Result<Option<Regex>, BadValue> {
         if text.is_empty() {
             return Ok(None);
         }
         Regex::new(text).map(Some).map_err(|error| {
             // The lines before the last draw the place.
             let message = error.to_string();
-            message.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+            BadValue::Pattern(message.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned())
         })
-    }
-
-    fn show(value: &Option<Regex>) -> Option<String> {
-        value.as_ref().map(|regex| regex.as_str().to_owned())
     }
 }
 
@@ -176,18 +215,14 @@ impl Kind for Hosts {
         "host names without ports, separated by commas or as an array, \"*\" for any, or \"\" for none";
     const FORM: Form = Form::TextOrArray;
 
-    fn parse(text: &str) -> Result<Vec<String>, String> {
+    fn parse(text: &str) -> Result<Vec<String>, BadValue> {
         each(text, |host| {
             if host == "*" {
                 return Ok(host.to_owned());
             }
             let name = url::Host::parse(host.strip_suffix('.').unwrap_or(host)).ok().filter(|_| !host.contains('*'));
-            name.map(|name| name.to_string()).ok_or_else(|| format!("{host:?} is not a host name"))
+            name.map(|name| name.to_string()).ok_or_else(|| BadValue::HostName(host.to_owned()))
         })
-    }
-
-    fn show(value: &Vec<String>) -> Option<String> {
-        Some(value.join(","))
     }
 }
 
@@ -199,22 +234,19 @@ impl Kind for Origins {
         "origins, as \"https://grafana.example.org\", separated by commas or as an array, or \"\" for none";
     const FORM: Form = Form::TextOrArray;
 
-    fn parse(text: &str) -> Result<Vec<String>, String> {
+    fn parse(text: &str) -> Result<Vec<String>, BadValue> {
         each(text, |origin| {
             let url = url::Url::parse(origin).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
             // Nothing but scheme, host and port.
             let url = url.filter(|url| url.as_str().trim_end_matches('/') == url.origin().ascii_serialization());
-            url.map(|url| url.origin().ascii_serialization()).ok_or_else(|| format!("{origin:?} is not an origin"))
+            let origin = || BadValue::WebOrigin(origin.to_owned());
+            url.map(|url| url.origin().ascii_serialization()).ok_or_else(origin)
         })
-    }
-
-    fn show(value: &Vec<String>) -> Option<String> {
-        Some(value.join(","))
     }
 }
 
-/// The parts of a text between commas, without empty ones.
-fn each(text: &str, parse: impl Fn(&str) -> Result<String, String>) -> Result<Vec<String>, String> {
+/// Parses the parts of a text between commas, without empty ones.
+fn each(text: &str, parse: impl Fn(&str) -> Result<String, BadValue>) -> Result<Vec<String>, BadValue> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(parse).collect()
 }
 
@@ -227,15 +259,10 @@ impl Kind for Time {
     type Value = Duration;
     const ALLOWED: &'static str =
         "a duration with its unit, as \"250ms\", \"30s\" or \"5min\", above 0, at most \"365days\"";
-    const FORM: Form = Form::Text;
 
-    fn parse(text: &str) -> Result<Duration, String> {
-        let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-        if duration.is_zero() || duration > LONGEST { Err("out of range".to_owned()) } else { Ok(duration) }
-    }
-
-    fn show(value: &Duration) -> Option<String> {
-        Some(humantime::format_duration(*value).to_string())
+    fn parse(text: &str) -> Result<Duration, BadValue> {
+        let duration = humantime::parse_duration(text)?;
+        if duration.is_zero() || duration > LONGEST { Err(BadValue::OutOfRange) } else { Ok(duration) }
     }
 }
 
@@ -246,12 +273,8 @@ impl Kind for Count {
     const ALLOWED: &'static str = "an integer from 0";
     const FORM: Form = Form::Integer;
 
-    fn parse(text: &str) -> Result<usize, String> {
-        text.replace('_', "").parse().map_err(|_| String::new())
-    }
-
-    fn show(value: &usize) -> Option<String> {
-        Some(value.to_string())
+    fn parse(text: &str) -> Result<usize, BadValue> {
+        text.replace('_', "").parse().map_err(|_| BadValue::NotAllowed)
     }
 }
 
@@ -262,12 +285,8 @@ impl Kind for Positive {
     const ALLOWED: &'static str = "an integer from 1";
     const FORM: Form = Form::Integer;
 
-    fn parse(text: &str) -> Result<usize, String> {
-        Count::parse(text).and_then(|value| if value == 0 { Err(String::new()) } else { Ok(value) })
-    }
-
-    fn show(value: &usize) -> Option<String> {
-        Count::show(value)
+    fn parse(text: &str) -> Result<usize, BadValue> {
+        Count::parse(text).and_then(|value| if value == 0 { Err(BadValue::NotAllowed) } else { Ok(value) })
     }
 }
 
@@ -289,13 +308,13 @@ impl Kind for Bytes {
     const ALLOWED: &'static str = "bytes as an integer from 1, or with a unit, as \"64KiB\", \"256MiB\" or \"1GiB\"";
     const FORM: Form = Form::TextOrInteger;
 
-    fn parse(text: &str) -> Result<usize, String> {
+    fn parse(text: &str) -> Result<usize, BadValue> {
         let (number, unit) = UNITS
             .iter()
             .find_map(|(suffix, unit)| text.strip_suffix(suffix).map(|number| (number, *unit)))
             .unwrap_or((text, 1));
         let number = Positive::parse(number.trim_end())?;
-        number.checked_mul(unit).ok_or_else(|| "too large".to_owned())
+        number.checked_mul(unit).ok_or(BadValue::TooLarge)
     }
 
     fn show(value: &usize) -> Option<String> {
@@ -312,69 +331,10 @@ impl Kind for Flag {
     const ALLOWED: &'static str = "true or false";
     const FORM: Form = Form::Bool;
 
-    fn parse(text: &str) -> Result<bool, String> {
-        text.parse().map_err(|_| String::new())
-    }
-
-    fn show(value: &bool) -> Option<String> {
-        Some(value.to_string())
+    fn parse(text: &str) -> Result<bool, BadValue> {
+        text.parse().map_err(|_| BadValue::NotAllowed)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_and_durations_take_units_and_show_what_they_read() {
-        assert_eq!(Bytes::parse("64KiB"), Ok(65_536));
-        assert_eq!(Bytes::parse("1 GiB"), Ok(1 << 30));
-        assert_eq!(Bytes::parse("4096"), Ok(4096));
-        assert_eq!(Bytes::parse("2MB"), Ok(2_000_000));
-        for bad in ["", "0", "-1", "1TB", "1.5GiB", "99999999999GiB", "MiB"] {
-            assert!(Bytes::parse(bad).is_err(), "{bad}");
-        }
-        for text in ["64KiB", "3MiB", "1GiB", "1000B"] {
-            assert_eq!(Bytes::show(&Bytes::parse(text).unwrap()).as_deref(), Some(text));
-        }
-        assert_eq!(Time::parse("5min"), Ok(Duration::from_secs(300)));
-        assert_eq!(Time::parse("250ms"), Ok(Duration::from_millis(250)));
-        for bad in ["", "30", "0s", "-1s", "3 parsecs", "1000years", "99999999999999999999s"] {
-            assert!(Time::parse(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn hosts_and_origins_are_kept_as_browsers_write_them() {
-        let texts = |texts: &[&str]| Ok(texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
-        assert_eq!(
-            Hosts::parse("Offsetd.Example.org., *,,bücher.example"),
-            texts(&["offsetd.example.org", "*", "xn--bcher-kva.example"])
-        );
-        assert_eq!(Hosts::parse(" "), texts(&[]));
-        for bad in ["a:8088", "http://a", "a/b", "*.example.org", "a b", "a@b"] {
-            assert!(Hosts::parse(bad).is_err(), "{bad}");
-        }
-        assert_eq!(
-            Origins::parse("HTTPS://A.example:443/, http://b:3000"),
-            texts(&["https://a.example", "http://b:3000"])
-        );
-        for bad in ["*", "null", "a.example", "https://a.example/path", "https://u@a.example", "ftp://a", "https://"] {
-            assert!(Origins::parse(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn addresses_need_a_host_and_a_port() {
-        for good in ["127.0.0.1:8088", "[::1]:0", "localhost:1", "0.0.0.0:65535"] {
-            assert!(Address::parse(good).is_ok(), "{good}");
-        }
-        for bad in ["", "8088", ":8088", "localhost", "::1:8088", "a:b", "a:65536", "a b:1", "http://a:1"] {
-            assert!(Address::parse(bad).is_err(), "{bad}");
-        }
-        assert_eq!(Servers::parse("a:9092, SSL://b:9093,c").as_deref(), Ok("a:9092,SSL://b:9093,c"));
-        for bad in ["", " ", "a:1,,b:2", "a:x", "a b"] {
-            assert!(Servers::parse(bad).is_err(), "{bad}");
-        }
-    }
-}
+mod tests;

@@ -22,13 +22,14 @@ use tokio::runtime::{Builder, Runtime};
 use crate::{
     config,
     model::{Millis, Name},
-    store::older::{Archived, Older, OlderSamples, OlderStatus, Point, Question},
+    store::older::{Archived, Older, OlderSamples, OlderStatus, Point, Question, ReadError},
 };
 use folder::Version;
 
 mod asked;
 mod compact;
 mod durable;
+mod error;
 mod file;
 mod folder;
 mod inspect;
@@ -38,6 +39,7 @@ mod read;
 mod tidy;
 mod write;
 
+pub use error::ArchiveError;
 pub use write::Writer;
 
 const DAY: Millis = 86_400_000;
@@ -128,12 +130,13 @@ impl Archive {
         Ok(Some(Arc::new(Self { settings, store, state, runtime: Some(runtime) })))
     }
 
-    fn failed(&self, cluster: &Name, work: Work, error: &str) {
+    fn failed(&self, cluster: &Name, work: Work, error: &impl ToString) {
+        let error = error.to_string();
         let state = &mut *self.state.lock();
         state.status.failures += 1;
-        let known = state.failing.insert((Name::clone(cluster), work), error.to_owned());
-        if known.as_deref() != Some(error) {
-            tracing::warn!(%cluster, work = work.name(), error, "the store of history fails");
+        let known = state.failing.insert((Name::clone(cluster), work), error.clone());
+        if known.as_ref() != Some(&error) {
+            tracing::warn!(%cluster, work = work.name(), error, "the history store fails");
         }
         state.tell();
     }
@@ -141,13 +144,13 @@ impl Archive {
     fn succeeded(&self, cluster: &Name, work: Work) {
         let state = &mut *self.state.lock();
         if state.failing.remove(&(Name::clone(cluster), work)).is_some() {
-            tracing::info!(%cluster, work = work.name(), "the store of history works again");
+            tracing::info!(%cluster, work = work.name(), "the history store works again");
             state.tell();
         }
     }
 
     /// The store, connected at the first call that can.
-    fn store(&self) -> Result<Arc<dyn ObjectStore>, String> {
+    fn store(&self) -> Result<Arc<dyn ObjectStore>, ArchiveError> {
         let mut known = self.store.lock();
         if let Some(store) = &*known {
             return Ok(Arc::clone(store));
@@ -163,15 +166,22 @@ impl Archive {
         (!store.starts_with(S3)).then_some(FilePath::new(store))
     }
 
-    fn runtime(&self) -> Result<&Runtime, String> {
-        self.runtime.as_ref().ok_or_else(|| "shutting down".to_owned())
+    fn runtime(&self) -> Result<&Runtime, ArchiveError> {
+        self.runtime.as_ref().ok_or(ArchiveError::ShuttingDown)
     }
 }
 
 impl OlderSamples for Arc<Archive> {
-    fn ask(&self, question: Question) -> Option<Older> {
+    fn ask(&self, question: Question) -> Result<Option<Older>, ReadError> {
         let cluster = Name::clone(&question.cluster);
-        self.walk(question).map_err(|error| self.failed(&cluster, Work::Read, &error)).ok()
+        match self.walk(question) {
+            Ok(older) => Ok(Some(older)),
+            Err(ArchiveError::Read(error)) => Err(error),
+            Err(error) => {
+                self.failed(&cluster, Work::Read, &error);
+                Ok(None)
+            }
+        }
     }
 
     fn status(&self) -> OlderStatus {
@@ -188,10 +198,9 @@ impl Drop for Archive {
     }
 }
 
-fn connect(settings: &config::History) -> Result<Arc<dyn ObjectStore>, String> {
+fn connect(settings: &config::History) -> Result<Arc<dyn ObjectStore>, ArchiveError> {
     let Some(rest) = settings.store.strip_prefix(S3) else {
-        let folder = durable::Folder::open(FilePath::new(&settings.store)).map_err(|error| error.to_string())?;
-        return Ok(Arc::new(folder));
+        return Ok(Arc::new(durable::Folder::open(FilePath::new(&settings.store))?));
     };
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     let retry = object_store::RetryConfig { retry_timeout: RETRY_FOR, max_retries: 3, ..Default::default() };
@@ -203,24 +212,25 @@ fn connect(settings: &config::History) -> Result<Arc<dyn ObjectStore>, String> {
     if !settings.s3_region.is_empty() {
         builder = builder.with_region(&settings.s3_region);
     }
-    if let Some(file) = &settings.s3_credentials {
-        // What is in it is nobody's business: only the place of an error is told.
-        let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-        let credentials: Credentials =
-            toml::from_str(&text).map_err(|_| format!("{}: not the credentials that are expected", file.display()))?;
+    if let Some(path) = &settings.s3_credentials {
+        let unreadable = |cause| ArchiveError::Credentials { path: path.clone(), cause };
+        let text = fs::read_to_string(path).map_err(unreadable)?;
+        // The parser's error may quote a secret.
+        let malformed = |_| ArchiveError::CredentialsForm { path: path.clone() };
+        let credentials: Credentials = toml::from_str(&text).map_err(malformed)?;
         builder =
             builder.with_access_key_id(credentials.access_key_id).with_secret_access_key(credentials.secret_access_key);
         if let Some(token) = credentials.session_token {
             builder = builder.with_token(token);
         }
     }
-    let store = builder.build().map_err(|error| error.to_string())?;
-    Ok(Arc::new(PrefixStore::new(store, prefix)))
+    Ok(Arc::new(PrefixStore::new(builder.build()?, prefix)))
 }
 
 /// Puts a file, whole or not at all.
-async fn put(store: &dyn ObjectStore, path: &Path, bytes: Vec<u8>) -> Result<(), String> {
-    store.put(path, bytes.into()).await.map(|_| ()).map_err(|error| error.to_string())
+async fn put(store: &dyn ObjectStore, path: &Path, bytes: Vec<u8>) -> Result<(), ArchiveError> {
+    store.put(path, bytes.into()).await?;
+    Ok(())
 }
 
 /// A row: what a key was at a sample.

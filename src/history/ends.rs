@@ -1,6 +1,6 @@
-//! Samples of log ends, and of log starts.
+//! Samples of log ends, of log starts, and of silent tails (see [`crate::store::silent`]).
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use hashbrown::HashMap;
 
@@ -9,7 +9,7 @@ use crate::{
     model::Name,
     store::{
         ends::{EndValue, Ends, Partition, Topic},
-        samples::{Index, Series, Writer},
+        samples::{Index, Samples, Series, Tails, Writer},
     },
 };
 
@@ -59,9 +59,8 @@ impl KnownEnds {
         }
         for (name, gone) in before.iter().flatten().filter(|(name, _)| !topics.contains_key(*name)) {
             let mut writer = Writer::new(series.get(name), index, true);
-            let topic = writer.topic(name);
             for ((_, end), partition) in gone.ends.iter().zip(0..) {
-                end.iter().for_each(|end| writer.gone((topic, partition), *end));
+                end.iter().for_each(|end| writer.gone((name, partition), *end));
             }
             next.extend(writer.finish().map(|series| (Name::clone(name), series)));
         }
@@ -86,7 +85,7 @@ impl Sample<'_> {
             return None;
         }
         let mut writer = Writer::new(series, self.index, true);
-        let topic = writer.topic(&self.topic.name);
+        let topic = &self.topic.name;
         // A topic of this name that has come again.
         let again = self.before.is_none() && series.is_some();
         for (at, (since, end)) in self.now.ends.iter().enumerate() {
@@ -110,4 +109,37 @@ impl Sample<'_> {
         }
         writer.finish()
     }
+}
+
+/// Adds the silent tails of all partitions to samples: the offsets before log ends that are given to no reader.
+pub(super) fn sample_tails(samples: &mut Samples, ends: &Ends, index: Index) {
+    let before = Arc::clone(&samples.tails_now);
+    let mut all = Tails::new();
+    for topic in ends.topics() {
+        let before = before.get(&topic.name);
+        let now = tails(topic, before, ends);
+        if now.is_empty() {
+            continue;
+        }
+        if before != Some(&now) {
+            let mut writer = Writer::new(samples.tails.get(&topic.name), index, true);
+            for (partition, tail) in &now {
+                let before = before.and_then(|before| before.get(partition)).copied().unwrap_or(0);
+                writer.note((&topic.name, *partition), *tail, Some(Some(before)));
+            }
+            samples.tails.extend(writer.finish().map(|series| (Arc::clone(&topic.name), series)));
+        }
+        all.insert(Arc::clone(&topic.name), now);
+    }
+    samples.tails.retain(|topic, _| all.contains_key(topic));
+    if *before != all {
+        samples.tails_now = Arc::new(all);
+    }
+}
+
+/// The tails of a topic, by partition: of those that have one, or had.
+fn tails(topic: &Topic, before: Option<&BTreeMap<i32, i64>>, ends: &Ends) -> BTreeMap<i32, i64> {
+    let had = |partition: &i32| before.is_some_and(|before| before.contains_key(partition));
+    let tails = topic.partitions.iter().zip(0..).map(|(partition, number)| (number, ends.silent_tail(*partition)));
+    tails.filter(|(number, tail)| *tail > 0 || had(number)).collect()
 }

@@ -1,4 +1,4 @@
-//! Samples in memory and older ones as one: the older part ends where memory begins.
+//! Samples in memory and those of the history store as one: the older part ends where memory begins.
 
 use std::{cmp::Ordering, collections::VecDeque, iter::Peekable, ops::RangeInclusive, sync::Arc, vec};
 
@@ -7,8 +7,10 @@ use crate::{
     model::{Millis, Name},
     store::{
         cut::ClusterCut,
-        older::{Archived, Patience, Point, Question},
+        ends::to_f64,
+        older::{Archived, ArchivedKeys, Older, Patience, Point, Question, ReadError, Reserved},
         samples::{Index, Moment},
+        silent::LONGEST,
     },
 };
 
@@ -32,7 +34,7 @@ impl Pick {
     }
 
     /// When (ms), on the clock that its age is told by: the steady one, which the store does not have.
-    pub(super) fn time(&self) -> Millis {
+    fn time(&self) -> Millis {
         match self {
             Self::Older(at) => *at,
             Self::Kept(_, moment) => moment.steady(),
@@ -46,7 +48,7 @@ impl Pick {
             (Self::Kept(_, before), Self::Kept(_, after)) => i64::from(after.ticks.saturating_sub(before.ticks)) * 100,
             (before, after) => after.at().saturating_sub(before.at()),
         };
-        crate::store::ends::to_f64(millis) / 1000.0
+        to_f64(millis) / 1000.0
     }
 }
 
@@ -116,14 +118,14 @@ impl Key {
     }
 
     /// How many offsets before the log end held nothing to read, and the log start, at a sample in memory.
-    pub(super) fn of_log(&self, index: Index) -> (i64, Option<i64>) {
+    fn of_log(&self, index: Index) -> (i64, Option<i64>) {
         self.kept.as_ref().map_or((0, None), |kept| (kept.silent_tail(index), kept.log_start(index)))
     }
 
     /// When the log end passed an offset, on the clock of [`Pick::time`], which it is beyond at a sample. A sample in memory
     /// is told by those in memory, all of them, and one in the store by those there: which others were asked for changes no
     /// answer, but that in the store there may be none. `None` when nothing can tell.
-    pub(super) fn passed(&self, pick: Pick, offset: i64) -> Option<f64> {
+    fn passed(&self, pick: Pick, offset: i64) -> Option<f64> {
         match pick {
             Pick::Older(at) => self.passed_in_store(at, offset),
             Pick::Kept(index, _) => match self.kept.as_ref()?.passed(index, offset)? {
@@ -134,7 +136,7 @@ impl Key {
     }
 
     /// Whether the store has a gap between two of its samples.
-    pub(super) fn has_gap(&self, from: Pick, to: Pick) -> bool {
+    fn has_gap(&self, from: Pick, to: Pick) -> bool {
         match (from, to) {
             (Pick::Older(from), Pick::Older(to)) => self.older_times.has_gap(from, to),
             _ => false,
@@ -176,12 +178,12 @@ pub struct Wanted {
     pub first: String,
     /// The keys are to tell ages.
     pub ages: bool,
-    /// The keys end early once it is over.
+    /// What bounds the read.
     pub patience: Patience,
 }
 
 impl Wanted {
-    /// All groups at some times, for as long as it takes.
+    /// All groups at some times, without a bound.
     #[must_use]
     pub fn all(times: RangeInclusive<Millis>) -> Self {
         let (groups, prefix, first, ages, patience) = Default::default();
@@ -204,10 +206,14 @@ pub struct Joined<'a> {
     /// The group in memory that is read.
     group: Name,
     kept: Peekable<vec::IntoIter<tracks::Key>>,
-    older: Peekable<Box<dyn Iterator<Item = Archived> + Send>>,
+    /// The next key of the store.
+    older_next: Option<Archived>,
+    older: ArchivedKeys,
     older_times: Arc<Times>,
     /// The group that was asked for last, and whether it is wanted.
     known: Option<(Name, bool)>,
+    /// The memory of groups and times.
+    _reserved: Reserved,
 }
 
 impl std::fmt::Debug for Joined<'_> {
@@ -217,14 +223,17 @@ impl std::fmt::Debug for Joined<'_> {
 }
 
 impl<'a> Joined<'a> {
-    /// The samples that are wanted, of groups that `has_group` lets through; `thin` leaves some of them out. Where there is
-    /// a store of older ones, this and what follows may wait for it.
+    /// Returns the samples that are wanted, of groups that `has_group` accepts; `thin` leaves some of them out. Where there
+    /// is a history store, this and what follows may wait for it.
+    ///
+    /// # Errors
+    /// The read was stopped, or is over its budget.
     pub fn new(
         cluster: &'a ClusterCut,
         wanted: Wanted,
         has_group: impl Fn(&str) -> bool + Send + 'a,
         thin: impl FnOnce(Vec<Pick>) -> Vec<Pick>,
-    ) -> Self {
+    ) -> Result<Self, ReadError> {
         let samples = &cluster.samples;
         let Wanted { times, mut groups, prefix, first, ages, patience } = wanted;
         groups.iter_mut().for_each(|groups| groups.sort_unstable());
@@ -238,22 +247,23 @@ impl<'a> Joined<'a> {
             first: first.clone(),
             patience: patience.clone(),
         };
-        let older = cluster.cluster.older().filter(|_| !question.times.is_empty());
-        let older = older.and_then(|older| older.ask(question));
-        let of_store = older.iter().flat_map(|older| older.times.iter().map(|at| Pick::Older(*at)));
+        let store = cluster.cluster.older().filter(|_| !question.times.is_empty());
+        let older = store.map(|store| store.ask(question)).transpose()?.flatten();
+        let Older { times: older_times, keys: older } =
+            older.unwrap_or_else(|| Older { times: vec![], keys: Box::new(std::iter::empty()) });
+        let of_store = older_times.iter().map(|at| Pick::Older(*at));
         let kept = samples.moments().map(|(index, moment)| Pick::Kept(index, moment));
         let picks = thin(of_store.chain(kept.filter(|pick| times.contains(&pick.at()))).collect());
         let first_kept = picks.iter().find_map(|pick| match pick {
             Pick::Kept(index, _) => Some(*index),
             Pick::Older(_) => None,
         });
-        let reader = Reader::new(cluster, first_kept.unwrap_or(0)).with_ages(ages);
+        let reader = Reader::new(cluster, first_kept.unwrap_or(0), patience.clone()).with_ages(ages);
         let is_wanted = |id: &str| *id >= *first && has_group(id);
-        let groups = if first_kept.is_some() { reader.groups(is_wanted).into() } else { VecDeque::new() };
-        let none = || (vec![], Box::new(std::iter::empty()) as _);
-        let (older_times, older): (_, Box<dyn Iterator<Item = Archived> + Send>) =
-            older.map_or_else(none, |older| (older.times, older.keys));
-        Self {
+        let groups: VecDeque<Name> = first_kept.map(|_| reader.groups(is_wanted)).unwrap_or_default().into();
+        let bytes = groups.len() * size_of::<Name>() + (picks.len() + older_times.len()) * size_of::<Pick>();
+        let reserved = patience.reserve(bytes)?;
+        let mut joined = Self {
             reader,
             patience,
             picks,
@@ -261,51 +271,70 @@ impl<'a> Joined<'a> {
             groups,
             group: Name::from(""),
             kept: vec![].into_iter().peekable(),
-            older: older.peekable(),
+            older_next: None,
+            older,
             older_times: Arc::new(Times::new(older_times)),
             known: None,
-        }
+            _reserved: reserved,
+        };
+        joined.older_next = joined.older.next().transpose()?;
+        Ok(joined)
     }
 
-    /// The next key that is wanted, ordered by group, topic and partition. There is none, too, once nobody waits any more.
-    pub fn next_key(&mut self, wanted: impl Fn(&str, i32) -> bool) -> Option<(Name, Key)> {
-        while !self.patience.is_over() {
-            if self.kept.peek().is_none()
-                && let Some(group) = self.groups.pop_front()
-            {
-                self.kept = self.reader.keys(&group, &wanted).into_iter().peekable();
-                self.group = group;
-                continue;
-            }
+    /// Returns the next key that is wanted, ordered by group, topic and partition.
+    ///
+    /// # Errors
+    /// The read was stopped, or is over its budget.
+    pub fn next_key(&mut self, wanted: impl Fn(&str, i32) -> bool) -> Result<Option<(Name, Key)>, ReadError> {
+        loop {
+            self.patience.check()?;
+            self.fill(&wanted)?;
             let kept = self.kept.peek().map(|key| (&self.group, &key.topic, key.partition));
-            let older = self.older.peek().map(|key| (&key.group, &key.topic, key.partition));
+            let older = self.older_next.as_ref().map(|key| (&key.group, &key.topic, key.partition));
             let order = match (kept, older) {
-                (None, None) => return None,
+                (None, None) => return Ok(None),
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
                 (Some(kept), Some(older)) => kept.cmp(&older),
             };
             let kept = if order.is_le() { self.kept.next() } else { None };
-            let older = if order.is_ge() { self.older.next() } else { None };
+            let older = if order.is_ge() { self.take_older()? } else { None };
+            let older_times = Arc::clone(&self.older_times);
             match (kept, older) {
                 (Some(kept), older) => {
                     let (topic, partition) = (Name::clone(&kept.topic), kept.partition);
-                    let older_times = Arc::clone(&self.older_times);
                     let key = Key { topic, partition, kept: Some(kept), older, older_times };
-                    return Some((Name::clone(&self.group), key));
+                    return Ok(Some((Name::clone(&self.group), key)));
                 }
                 (None, Some(older)) if wanted(&older.topic, older.partition) && self.has_group(&older.group) => {
-                    let (topic, partition) = (Name::clone(&older.topic), older.partition);
-                    let (group, older_times) = (Name::clone(&older.group), Arc::clone(&self.older_times));
-                    return Some((group, Key { topic, partition, kept: None, older: Some(older), older_times }));
+                    let (group, topic) = (Name::clone(&older.group), Name::clone(&older.topic));
+                    let partition = older.partition;
+                    return Ok(Some((group, Key { topic, partition, kept: None, older: Some(older), older_times })));
                 }
                 (None, _) => {}
             }
         }
-        None
     }
 
-    /// Whether a group of the store is wanted: asked once for all its keys.
+    /// Reads on in memory until there is a key, or no group any more.
+    fn fill(&mut self, wanted: &impl Fn(&str, i32) -> bool) -> Result<(), ReadError> {
+        while self.kept.peek().is_none() {
+            self.kept = self.reader.next_keys()?.into_iter().peekable();
+            if self.kept.peek().is_none() {
+                let Some(group) = self.groups.pop_front() else { break };
+                self.reader.begin(&group, wanted)?;
+                self.group = group;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_older(&mut self) -> Result<Option<Archived>, ReadError> {
+        let next = self.older.next().transpose()?;
+        Ok(std::mem::replace(&mut self.older_next, next))
+    }
+
+    /// Returns whether a group of the store is wanted: evaluated once for all its keys.
     fn has_group(&mut self, id: &Name) -> bool {
         match &self.known {
             Some((known, has)) if known == id => *has,
@@ -317,3 +346,44 @@ impl<'a> Joined<'a> {
         }
     }
 }
+
+/// The ages of one key's oldest unread records, asked for in the order of time.
+#[derive(Debug, Default)]
+pub struct Ages {
+    /// The last sample asked for, an offset, and when the log end passed it, if anything can tell.
+    passed: Option<(Pick, i64, Option<f64>)>,
+}
+
+impl Ages {
+    /// Returns the seconds since the log end passed what was committed, or the log start; 0 where there was nothing to read.
+    /// `None` when nothing can tell: the end did not move in the samples in memory, or, in the store, it was beyond before
+    /// the first that was asked for, or what is left may be markers of transactions.
+    pub fn at(&mut self, key: &Key, pick: Pick, point: Point) -> Option<f64> {
+        let Some(lag) = point.lag.filter(|lag| *lag > 0) else {
+            self.passed = None;
+            return point.lag.map(|_| 0.0);
+        };
+        let (silent_tail, log_start) = match pick {
+            Pick::Older(_) if lag <= LONGEST => return None,
+            Pick::Older(_) => (0, None),
+            Pick::Kept(index, _) => key.of_log(index),
+        };
+        if lag <= silent_tail {
+            return Some(0.0);
+        }
+        let next = point.committed_offset.max(log_start.unwrap_or(0));
+        let is_alike = |known: Pick| {
+            matches!((known, pick), (Pick::Kept(..), Pick::Kept(..)) | (Pick::Older(_), Pick::Older(_)))
+                && !key.has_gap(known, pick)
+        };
+        let passed = match self.passed {
+            Some((known, offset, at)) if offset == next && is_alike(known) => at,
+            _ => key.passed(pick, next),
+        };
+        self.passed = Some((pick, next, passed));
+        Some(((to_f64(pick.time()) - passed?) / 1000.0).max(0.0))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,6 @@
-//! What the samples in memory say of each key: lines where it changed, and what it is now where it did not.
+//! What the samples in memory say of each key: lines where it changed, and its present value where it did not.
+//!
+//! Values are decoded piece by piece, and their memory is charged to the budget of the read.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,13 +13,20 @@ use crate::{
     store::{
         cut::{ClusterCut, GroupCut},
         ends::to_f64,
-        older::Point,
-        samples::{Index, Samples, Series, Track},
+        older::{Patience, Point, ReadError, Reserved},
+        samples::{Index, Line, Samples, Series, Track},
     },
 };
 
+/// Committed offsets that are decoded at a time: keys × samples.
+const AT_ONCE: usize = 1 << 18;
+/// Partitions of a topic whose log ends are decoded at a time.
+const PARTITIONS: i32 = 1024;
+/// Log ends that are kept for the next group that reads the same topic: partitions × samples.
+const LOGS_KEPT: usize = 1 << 20;
+
 /// Values of one key, line after line.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Values {
     /// At every sample the same.
     Constant(i64),
@@ -25,7 +34,7 @@ enum Values {
 }
 
 impl Values {
-    /// The value at a sample, since when, and since when the log is not that of before.
+    /// Returns the value at a sample, since when, and since when the log is not that of before.
     fn at(&self, index: Index) -> Option<(Index, i64, Index)> {
         match self {
             Self::Constant(value) => Some((0, *value, 0)),
@@ -37,7 +46,7 @@ impl Values {
     }
 }
 
-/// What the logs of a topic were.
+/// The logs of some partitions of a topic.
 #[derive(Debug)]
 struct Logs {
     samples: Arc<Samples>,
@@ -46,6 +55,7 @@ struct Logs {
     /// Where ages are wanted.
     starts: BTreeMap<i32, Values>,
     tails: BTreeMap<i32, Values>,
+    _reserved: Vec<Reserved>,
 }
 
 /// When a log end passed an offset, on the steady clock (ms): the wall clock may have been set meanwhile.
@@ -62,23 +72,28 @@ pub enum Passed {
     },
 }
 
-/// Samples of partitions that are kept for the next group that reads the same topic.
-const LOGS_KEPT: usize = 1 << 20;
-
 /// Reads the samples of a cluster from one on.
 #[derive(Debug)]
 pub struct Reader<'a> {
     cluster: &'a ClusterCut,
     from: Index,
-    /// Whether keys are to tell when log ends passed offsets, see [`Reader::with_ages`].
+    /// Whether keys tell when log ends passed offsets, see [`Reader::with_ages`].
     ages: bool,
     newest: Ticks,
-    logs: HashMap<Name, Arc<Logs>>,
+    patience: Patience,
+    /// By topic and block of partitions.
+    logs: HashMap<(Name, i32), Arc<Logs>>,
     logs_kept: usize,
+    /// Keys of a group that are still to come, in order.
+    pending: BTreeMap<(Name, i32), Values>,
+    /// The memory of these.
+    reserved: Reserved,
+    /// The lines of the group.
+    series: Option<&'a Series>,
 }
 
 /// A key and what it was.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Key {
     /// Topic name.
     pub topic: Name,
@@ -89,24 +104,28 @@ pub struct Key {
     /// The log end now, of the log that was sampled last.
     end_now: Option<i64>,
     next: Index,
+    /// The memory of all keys that were decoded together.
+    _reserved: Arc<Reserved>,
 }
 
 impl<'a> Reader<'a> {
-    /// A reader; `from` is moved to the oldest sample there is.
+    /// Returns a reader; `from` is moved to the oldest sample there is.
     #[must_use]
-    pub fn new(cluster: &'a ClusterCut, from: Index) -> Self {
+    pub fn new(cluster: &'a ClusterCut, from: Index, patience: Patience) -> Self {
         let samples = &cluster.samples;
         let newest = samples.newest().map_or(0, |newest| newest.ticks);
-        Self { cluster, from: from.max(samples.first()), ages: false, newest, logs: HashMap::new(), logs_kept: 0 }
+        let from = from.max(samples.first());
+        let (logs, logs_kept, pending, reserved, series) = Default::default();
+        Self { cluster, from, ages: false, newest, patience, logs, logs_kept, pending, reserved, series }
     }
 
-    /// One that can tell, too, when log ends passed offsets, by all samples there are.
+    /// Returns one whose keys tell, too, when log ends passed offsets, by all samples there are.
     #[must_use]
     pub fn with_ages(self, ages: bool) -> Self {
         Self { ages, ..self }
     }
 
-    /// Ids of all groups, those that are gone included, in order.
+    /// Returns the ids of all groups, those that are gone included, in order.
     #[must_use]
     pub fn groups(&self, wanted: impl Fn(&str) -> bool) -> Vec<Name> {
         let present = self.cluster.groups().map(|group| &group.group.id);
@@ -117,87 +136,124 @@ impl<'a> Reader<'a> {
         ids
     }
 
-    /// The keys of a group that are wanted, ordered by topic and partition.
-    pub fn keys(&mut self, group: &Name, wanted: impl Fn(&str, i32) -> bool) -> Vec<Key> {
-        let mut found: BTreeMap<(Name, i32), Values> = BTreeMap::new();
-        if let Some(series) = self.cluster.samples.groups.get(group) {
-            for track in series.read(self.from) {
-                let Some(topic) = series.topic(&track.line).filter(|topic| wanted(topic, track.line.partition)) else {
-                    continue;
-                };
-                add(&mut found, (Name::clone(topic), track.line.partition), track);
-            }
+    /// Begins with the keys of a group that are wanted.
+    ///
+    /// # Errors
+    /// The read was stopped, or is over its budget.
+    pub fn begin(&mut self, group: &Name, wanted: impl Fn(&str, i32) -> bool) -> Result<(), ReadError> {
+        self.patience.check()?;
+        self.series = self.cluster.samples.groups.get(group).map(|series| &**series);
+        let lines = self.series.into_iter().flat_map(Series::lines).map(|line| (&line.topic, line.partition));
+        self.pending = lines
+            .filter(|(topic, partition)| wanted(topic, *partition))
+            .map(|(topic, partition)| ((Name::clone(topic), partition), Values::Tracks(vec![])))
+            .collect();
+        let newest = self.newest;
+        let plain = self.cluster.group(group).into_iter().flat_map(|group| plain(group, newest));
+        for (topic, partition, value) in plain.filter(|(topic, partition, _)| wanted(topic, *partition)) {
+            self.pending.entry((Name::clone(topic), partition)).or_insert(Values::Constant(value));
         }
-        if let Some(group) = self.cluster.group(group) {
-            for (topic, partition, value) in self.plain(group) {
-                if wanted(topic, partition) {
-                    found.entry((Name::clone(topic), partition)).or_insert(Values::Constant(value));
-                }
-            }
-        }
+        // Nodes of the map are not all full.
+        self.reserved = self.patience.reserve(2 * self.pending.len() * size_of::<((Name, i32), Values)>())?;
+        Ok(())
+    }
+
+    /// Returns some of the keys of the group, ordered by topic and partition; none at its end.
+    ///
+    /// # Errors
+    /// The read was stopped, or is over its budget.
+    pub fn next_keys(&mut self) -> Result<Vec<Key>, ReadError> {
+        self.patience.check()?;
         let next = self.cluster.samples.next();
+        let most = (AT_ONCE / (next.saturating_sub(self.from) as usize).max(1)).max(1);
+        let mut found: BTreeMap<(Name, i32), Values> =
+            std::iter::from_fn(|| self.pending.pop_first()).take(most).collect();
+        let is_found = |line: &Line| {
+            let values = found.get(&(Name::clone(&line.topic), line.partition));
+            values.is_some_and(|values| matches!(values, Values::Tracks(_)))
+        };
+        let (tracks, reserved) = self.decode(self.series, self.from, is_found)?;
+        for track in tracks {
+            add(&mut found, (Name::clone(&track.line.topic), track.line.partition), track);
+        }
+        let reserved = Arc::new(reserved);
         let key = |((topic, partition), committed)| {
-            let logs = self.logs(&topic);
-            let end_now = self.end_now(&topic, partition);
-            Key { topic, partition, committed, logs, end_now, next }
+            let (logs, end_now) = (self.logs(&topic, partition)?, self.end_now(&topic, partition));
+            Ok(Key { topic, partition, committed, logs, end_now, next, _reserved: Arc::clone(&reserved) })
         };
         found.into_iter().map(key).collect()
     }
 
-    /// The present offsets of a group as of the newest sample: what they were at all of them, where there is no line.
-    fn plain(&self, group: GroupCut<'a>) -> impl Iterator<Item = (&'a Name, i32, i64)> + use<'a> {
-        let windows = group.cluster.windows.group(&group.group.id);
-        let (newest, is_live) = (self.newest, group.group.live_commits > 0);
-        group.group.entries().enumerate().filter_map(move |(position, entry)| {
-            let value = match windows.and_then(|windows| windows.get(position, &entry)) {
-                Some(window) => window.committed_offset,
-                None if !is_live || entry.row.applied < newest => entry.row.committed_offset,
-                // Committed since: nobody sampled it yet.
-                None => return None,
-            };
-            Some((entry.topic, entry.row.partition, value))
-        })
+    /// Returns the values of lines, and their memory.
+    fn decode(
+        &self,
+        series: Option<&Series>,
+        from: Index,
+        wanted: impl Fn(&Line) -> bool,
+    ) -> Result<(Vec<Track>, Reserved), ReadError> {
+        let Some(series) = series else { return Ok(<_>::default()) };
+        let samples = self.cluster.samples.next().saturating_sub(from) as usize + 1;
+        let lines = series.lines().iter().filter(|line| wanted(line)).count();
+        let mut reserved = self.patience.reserve(lines * (size_of::<Track>() + samples * size_of::<(Index, i64)>()))?;
+        let tracks = series.read(from, wanted);
+        reserved.resize(tracks.iter().map(Track::bytes).sum())?;
+        Ok((tracks, reserved))
     }
 
-    fn logs(&mut self, topic: &Name) -> Arc<Logs> {
-        if let Some(known) = self.logs.get(topic) {
-            return Arc::clone(known);
-        }
-        let samples = Arc::clone(&self.cluster.samples);
-        let from = if self.ages { samples.first() } else { self.from };
-        let mut ends = self.values(samples.topics.get(topic), from);
-        self.add_plain_ends(topic, &mut ends);
-        let (mut starts, mut tails) = (BTreeMap::new(), BTreeMap::new());
-        if self.ages {
-            starts = self.values(samples.starts.get(topic), from);
-            tails = self.values(samples.tails.get(topic), from);
-            for (partition, tail) in samples.tails_now.get(topic).into_iter().flatten() {
-                tails.entry(*partition).or_insert(Values::Constant(*tail));
-            }
+    /// Returns the logs of a partition and its neighbours.
+    fn logs(&mut self, topic: &Name, partition: i32) -> Result<Arc<Logs>, ReadError> {
+        let block = partition.div_euclid(PARTITIONS);
+        let key = (Name::clone(topic), block);
+        if let Some(known) = self.logs.get(&key) {
+            return Ok(Arc::clone(known));
         }
         if self.logs_kept > LOGS_KEPT {
             self.logs.clear();
             self.logs_kept = 0;
         }
-        let logs = Arc::new(Logs { samples, ends, starts, tails });
-        self.logs.insert(Name::clone(topic), Arc::clone(&logs));
-        logs
+        let samples = Arc::clone(&self.cluster.samples);
+        let from = if self.ages { samples.first() } else { self.from };
+        let (mut ends, reserved) = self.values(samples.topics.get(topic), from, block)?;
+        self.add_plain_ends(topic, block, &mut ends);
+        let mut logs =
+            Logs { samples, ends, starts: BTreeMap::new(), tails: BTreeMap::new(), _reserved: vec![reserved] };
+        if self.ages {
+            let (starts, of_starts) = self.values(logs.samples.starts.get(topic), from, block)?;
+            let (mut tails, of_tails) = self.values(logs.samples.tails.get(topic), from, block)?;
+            let now = logs.samples.tails_now.get(topic).into_iter().flatten();
+            for (partition, tail) in now.filter(|(partition, _)| partition.div_euclid(PARTITIONS) == block) {
+                tails.entry(*partition).or_insert(Values::Constant(*tail));
+            }
+            (logs.starts, logs.tails) = (starts, tails);
+            logs._reserved.extend([of_starts, of_tails]);
+        }
+        let logs = Arc::new(logs);
+        self.logs.insert(key, Arc::clone(&logs));
+        Ok(logs)
     }
 
-    /// What lines say, by partition.
-    fn values(&mut self, series: Option<&Arc<Series>>, from: Index) -> BTreeMap<i32, Values> {
+    /// Returns what lines say, by partition.
+    fn values(
+        &mut self,
+        series: Option<&Arc<Series>>,
+        from: Index,
+        block: i32,
+    ) -> Result<(BTreeMap<i32, Values>, Reserved), ReadError> {
+        let is_in_block = |line: &Line| line.partition.div_euclid(PARTITIONS) == block;
+        let (tracks, reserved) = self.decode(series.map(|series| &**series), from, is_in_block)?;
         let mut found: BTreeMap<i32, Values> = BTreeMap::new();
-        for track in series.into_iter().flat_map(|series| series.read(from)) {
+        for track in tracks {
             self.logs_kept += track.values.len();
             add(&mut found, track.line.partition, track);
         }
-        found
+        Ok((found, reserved))
     }
 
     /// Adds the log ends that did not move: as of the newest sample, not as of now. A log that is newer has no samples.
-    fn add_plain_ends(&self, topic: &Name, ends: &mut BTreeMap<i32, Values>) {
+    fn add_plain_ends(&self, topic: &Name, block: i32, ends: &mut BTreeMap<i32, Values>) {
         let of = &self.cluster.ends;
-        for (partition, number) in of.topic(topic).iter().flat_map(|topic| topic.partitions.iter().zip(0..)) {
+        let partitions = of.topic(topic).into_iter().flat_map(|topic| topic.partitions.iter().zip(0..));
+        for (partition, number) in partitions.filter(|(_, number)| number / PARTITIONS == block) {
             if of.value(*partition).since > self.newest {
                 continue;
             }
@@ -216,6 +272,21 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Returns the present offsets of a group as of the newest sample: what they were at all of them, where there is no line.
+fn plain(group: GroupCut<'_>, newest: Ticks) -> impl Iterator<Item = (&Name, i32, i64)> {
+    let windows = group.cluster.windows.group(&group.group.id);
+    let is_live = group.group.live_commits > 0;
+    group.group.entries().enumerate().filter_map(move |(position, entry)| {
+        let value = match windows.and_then(|windows| windows.get(position, &entry)) {
+            Some(window) => window.committed_offset,
+            None if !is_live || entry.row.applied < newest => entry.row.committed_offset,
+            // Committed after the newest sample.
+            None => return None,
+        };
+        Some((entry.topic, entry.row.partition, value))
+    })
+}
+
 fn add<K: Ord>(found: &mut BTreeMap<K, Values>, key: K, track: Track) {
     match found.entry(key).or_insert_with(|| Values::Tracks(vec![])) {
         Values::Tracks(tracks) => tracks.push(track),
@@ -223,7 +294,7 @@ fn add<K: Ord>(found: &mut BTreeMap<K, Values>, key: K, track: Track) {
     }
 }
 
-/// When an end passed an offset, between one time and another at which it was beyond.
+/// Returns when an end passed an offset, between one time and another at which it was beyond.
 pub(super) fn between(from: (Millis, i64), to: (Millis, i64), offset: i64) -> f64 {
     let part = to_f64(offset.saturating_sub(from.1)) / to_f64(to.1.saturating_sub(from.1).max(1));
     to_f64(from.0) + part.clamp(0.0, 1.0) * to_f64(to.0.saturating_sub(from.0))
@@ -239,7 +310,7 @@ pub(super) fn before(from: (Millis, i64), to: (Millis, i64), offset: i64) -> Opt
 }
 
 impl Key {
-    /// What it was at a sample; `None` if it was not there.
+    /// Returns what it was at a sample; `None` if it was not there.
     #[must_use]
     pub fn at(&self, index: Index) -> Option<Point> {
         let (since, committed_offset, _) = self.committed.at(index)?;
@@ -253,7 +324,7 @@ impl Key {
         Some(Point { committed_offset, log_end_offset: end.map(|(_, end, _)| end), lag })
     }
 
-    /// The log end is a little older than the commit, as the one after it shows; else nobody knows.
+    /// The log end is a little older than the commit, as the one after it shows; else the lag is unknown.
     fn lag(&self, committed: i64, end: i64, index: Index) -> Option<i64> {
         if end >= committed {
             return end.checked_sub(committed);
@@ -265,19 +336,19 @@ impl Key {
         after.filter(|after| *after >= committed).map(|_| 0)
     }
 
-    /// The first offset after those that were deleted, at a sample.
+    /// Returns the first offset after those that were deleted, at a sample.
     #[must_use]
     pub fn log_start(&self, index: Index) -> Option<i64> {
         self.logs.starts.get(&self.partition)?.at(index).map(|(_, start, _)| start)
     }
 
-    /// How many offsets before the log end held nothing to read, at a sample.
+    /// Returns how many offsets before the log end held nothing to read, at a sample.
     #[must_use]
     pub fn silent_tail(&self, index: Index) -> i64 {
         self.logs.tails.get(&self.partition).and_then(|tails| tails.at(index)).map_or(0, |(_, tail, _)| tail)
     }
 
-    /// When the log end passed an offset, which it is beyond at a sample: in between two samples, as if it had moved
+    /// Returns when the log end passed an offset, which it is beyond at a sample: in between two samples, as if it had moved
     /// steadily. `None` when nothing can tell.
     #[must_use]
     pub fn passed(&self, index: Index, offset: i64) -> Option<Passed> {
@@ -303,13 +374,41 @@ impl Key {
             None => Some(Passed::At(to_f64(to.steady()))),
         }
     }
+}
 
-    /// Whether it is there at the newest sample.
+/// How fast the log starts of one topic advance, over the samples in memory: retention deletes that much.
+#[derive(Debug)]
+pub struct StartRates {
+    /// Of partitions whose log start moved.
+    moved: BTreeMap<i32, f64>,
+    /// There are samples far enough apart to say that the others did not.
+    known: bool,
+}
+
+impl StartRates {
+    /// Returns the rates of a topic.
     #[must_use]
-    pub fn is_open(&self) -> bool {
-        match &self.committed {
-            Values::Constant(_) => true,
-            Values::Tracks(tracks) => tracks.iter().any(|track| track.line.is_open()),
+    pub fn new(cluster: &ClusterCut, topic: &str) -> Self {
+        let samples = &cluster.samples;
+        let (first, newest) = (samples.moments().next().map(|(_, moment)| moment), samples.newest());
+        let known = samples.moments().len() > 1;
+        let mut moved = BTreeMap::new();
+        let tracks =
+            samples.starts.get(topic).into_iter().flat_map(|series| series.read(samples.first(), Line::is_open));
+        for track in tracks {
+            let since = samples.moment(track.line.since).or(first);
+            let seconds = newest.zip(since).map(|(newest, since)| newest.ticks.saturating_sub(since.ticks));
+            let seconds = f64::from(seconds.unwrap_or(0)) / 10.0;
+            if let Some((_, start)) = track.values.first().filter(|_| seconds > 0.0) {
+                moved.insert(track.line.partition, to_f64(track.line.last.saturating_sub(*start)) / seconds);
+            }
         }
+        Self { moved, known }
+    }
+
+    /// Returns records per second, if that is known.
+    #[must_use]
+    pub fn of(&self, partition: i32) -> Option<f64> {
+        self.moved.get(&partition).copied().or(self.known.then_some(0.0))
     }
 }

@@ -17,8 +17,7 @@ use super::{
 use crate::{
     error::Error,
     history::{
-        ages::Ages,
-        joined::{Joined, Pick, Wanted},
+        joined::{Ages, Joined, Pick, Wanted},
         thin::{Sample, Sums, last_of_each},
     },
     model::{Millis, Name, SOURCE_KAFKA},
@@ -26,10 +25,12 @@ use crate::{
         Store,
         cluster::Cluster,
         cut::{ClusterCut, Cut},
-        older::Patience,
+        older::{FixedBudget, Patience, ReadError},
     },
 };
 
+/// Memory that a call may read samples into.
+const MEMORY: usize = 256 << 20;
 const DEFAULT_SERIES: i32 = 100;
 const MAX_SERIES: i32 = 1000;
 /// What `from` is before `to` unless it is given.
@@ -199,7 +200,7 @@ impl Page {
     fn cluster(&mut self, cluster: &ClusterCut) -> Result<(), Error> {
         let name = &*cluster.cluster.name;
         let first = self.first.as_ref().filter(|first| *first.0 == *name).map(|first| first.1.clone());
-        let patience = self.patience.clone();
+        let patience = self.patience.clone().with_budget(Arc::new(FixedBudget::new(MEMORY)));
         let first = first.unwrap_or_default();
         let wanted = Wanted { first, ages: true, patience, ..Wanted::all(self.span.includes()) };
         let wanted = match &self.filter.group {
@@ -209,11 +210,13 @@ impl Page {
         };
         let (step, group) = (self.span.step, self.filter.group.clone());
         let thin = |picks: Vec<Pick>| last_of_each(picks.into_iter().map(|pick| (pick, pick.at())), step);
-        let mut joined = Joined::new(cluster, wanted, move |id| group.accepts(id), thin);
+        let mut joined = Joined::new(cluster, wanted, move |id| group.accepts(id), thin).map_err(ended_early)?;
         let picks = std::mem::take(&mut joined.picks);
         // The series that is being summed.
         let mut series: Option<(Position, Sums)> = None;
-        while let Some((group, key)) = joined.next_key(|topic, partition| self.filter.accepts_key(topic, partition)) {
+        loop {
+            let next = joined.next_key(|topic, partition| self.filter.accepts_key(topic, partition));
+            let Some((group, key)) = next.map_err(ended_early)? else { break };
             let place = self.place(name, &group, &key.topic, key.partition);
             if series.as_ref().is_some_and(|(building, _)| *building != place) {
                 series.take().into_iter().for_each(|(place, sums)| self.push(place, sums.finish()));
@@ -223,16 +226,12 @@ impl Page {
             }
             if self.is_due(&place) {
                 let (_, sums) = series.get_or_insert_with(|| (place, sums(&picks)));
-                let mut ages = Ages::new(&key);
+                let mut ages = Ages::default();
                 sums.add(|at| {
                     let pick = *picks.get(at)?;
-                    key.at(pick).map(|point| (point, ages.at(pick, point)))
+                    key.at(pick).map(|point| (point, ages.at(&key, pick, point)))
                 });
             }
-        }
-        if self.patience.is_over() {
-            let text = "there was not enough time to read the history: narrow the filter, or take less time at once";
-            return Err(Error::Deadline(text.to_owned()));
         }
         series.into_iter().for_each(|(place, sums)| self.push(place, sums.finish()));
         Ok(())
@@ -276,6 +275,18 @@ impl Page {
     }
 }
 
+fn ended_early(error: ReadError) -> Error {
+    match error {
+        ReadError::Stopped => Error::Deadline(
+            "there was not enough time to read the history: narrow the filter, or take less time at once".to_owned(),
+        ),
+        ReadError::OverBudget => Error::Exhausted(format!(
+            "reading the history needs more than {} MiB: narrow the filter, or take less time at once",
+            MEMORY >> 20
+        )),
+    }
+}
+
 fn sample(sample: &Sample) -> proto::HistorySample {
     proto::HistorySample {
         sampled_at: entry::timestamp(sample.at),
@@ -303,7 +314,7 @@ mod tests {
     use crate::{
         history::tests::{config, lab},
         sql::Engine,
-        store::older::{Archived, Older, OlderSamples, OlderStatus, Question},
+        store::older::{Archived, Older, OlderSamples, OlderStatus, Question, Reserved},
     };
 
     fn request(from: Option<i64>, to: Option<i64>, step: Option<i64>) -> proto::GetHistoryRequest {
@@ -352,14 +363,15 @@ mod tests {
     struct Endless(CancellationToken);
 
     impl OlderSamples for Endless {
-        fn ask(&self, _: Question) -> Option<Older> {
+        fn ask(&self, _: Question) -> Result<Option<Older>, ReadError> {
             let asked = self.0.clone();
             let key = move |number: u64| {
                 asked.cancel();
                 let (group, topic) = (format!("{number:020}").into(), "t".into());
-                Archived { group, topic, partition: 0, rows: vec![], stands_for: 1 }
+                let (rows, reserved) = (vec![], Reserved::default());
+                Ok(Archived { group, topic, partition: 0, rows, stands_for: 1, reserved })
             };
-            Some(Older { times: vec![0], keys: Box::new((0..).map(key)) })
+            Ok(Some(Older { times: vec![0], keys: Box::new((0..).map(key)) }))
         }
 
         fn status(&self) -> OlderStatus {

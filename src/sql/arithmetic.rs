@@ -26,7 +26,6 @@ use datafusion::{
         ScalarUDFImpl, Signature, Volatility, expr_rewriter::FunctionRewrite,
     },
     logical_expr_common::type_coercion::binary::BinaryTypeCoercer,
-    physical_expr::{PhysicalExpr, ScalarFunctionExpr},
     physical_expr_common::datum::apply,
 };
 
@@ -61,12 +60,6 @@ impl FunctionRewrite for CheckedArithmetic {
 /// Whether values of a type are integers or decimals.
 fn is_exact(kind: &DataType) -> bool {
     kind.is_integer() || kind.is_decimal()
-}
-
-/// Whether an expression is a checked operator, which takes the same short time for any values.
-pub(super) fn is_checked(expression: &dyn PhysicalExpr) -> bool {
-    let function = expression.downcast_ref::<ScalarFunctionExpr>();
-    function.is_some_and(|function| function.fun().inner().is::<Checked>())
 }
 
 fn internal(what: &str) -> datafusion::error::DataFusionError {

@@ -1,17 +1,13 @@
-//! Runs statements: a bounded number at once, each within a deadline, a cap on memory and a cap on its answer; on threads
-//! of its own, but for those that are done before another thread would begin.
+//! The one way of a statement: it is admitted, takes a cut, is planned, runs, and streams its answer. A bounded number run
+//! at once, each within a deadline, a cap on memory and a cap on its answer, on threads of the engine's own.
 
 use std::{
     sync::{Arc, atomic::AtomicUsize},
     time::{Duration, Instant},
 };
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
-use datafusion::{
-    common::{DataFusionError, ScalarValue},
-    execution::SendableRecordBatchStream,
-    physical_plan::execute_stream,
-};
+use arrow::datatypes::SchemaRef;
+use datafusion::{execution::SendableRecordBatchStream, physical_plan::execute_stream};
 use futures::StreamExt as _;
 use thread_priority::ThreadPriority;
 use tokio::{
@@ -20,127 +16,35 @@ use tokio::{
 };
 
 use super::{
-    check, error::SqlError, memory::QueryPool, output, reading::Reading, session::Sessions, stop::Stop,
-    table::AnyTable, tables,
+    error::SqlError,
+    limits::{Reading, Stop, memory::QueryPool},
+    output, plan, scan,
+    session::Sessions,
+    tables::{self, TableDescription},
 };
 use crate::{
     config, freshness,
-    store::{
-        Store,
-        cut::{Cut, Snapshot},
-        threads,
-    },
+    store::{Store, cut::Cut, threads},
 };
 
-mod describe;
+mod answer;
 mod feed;
-mod logical;
 mod pins;
-mod plans;
 mod work;
 
-pub use describe::Description;
-use feed::{Fed, Feed};
+pub use answer::{Answer, Description, Statement, Stats};
+use answer::{SharedStats, Size};
+use feed::Feed;
 use pins::Pins;
-use plans::{Plan, Plans};
-use work::{Turn, Work};
+use work::Turn;
 
 /// Room for a planner's recursion over a long statement.
 const STACK_BYTES: usize = 64 * 1024 * 1024;
-
-/// Rows of a batch that are written sooner than they are handed to another thread.
-const FEW_ROWS: usize = 64;
 
 /// Of 99: on Linux, a niceness of 5. Statements take every core that is idle, and a quarter of a busy one: point queries,
 /// probes and readers of Kafka, who need it for microseconds, go first. With the same priority for all, these would wait
 /// for statements; with fewer threads than cores, statements would wait for nobody.
 const PRIORITY: u8 = 34;
-
-/// A statement to run.
-#[derive(Clone, Debug, Default)]
-pub struct Statement {
-    /// One read-only statement.
-    pub sql: String,
-    /// Values of `$1`, `$2`, …
-    pub parameters: Vec<ScalarValue>,
-    /// Stop after so many rows, and say so.
-    pub max_rows: Option<usize>,
-    /// Also read clusters that are still loading.
-    pub allow_partial: bool,
-    /// First wait until everything acknowledged before is applied.
-    pub latest: bool,
-    /// The caller's deadline; the server's own holds as well.
-    pub timeout: Option<Duration>,
-}
-
-/// How an answer ended.
-#[derive(Clone, Debug)]
-pub struct Stats {
-    /// Rows given.
-    pub rows: usize,
-    /// From the call to the last row.
-    pub elapsed: Duration,
-    /// `max_rows` cut the answer.
-    pub truncated: bool,
-    /// What was read.
-    pub snapshot: Snapshot,
-}
-
-/// An answer under way. Dropping it cancels the statement.
-#[derive(Debug)]
-pub struct Answer {
-    /// Columns of the batches: plain Utf8 for text, nanoseconds for times.
-    pub schema: SchemaRef,
-    batches: Fed,
-    stats: Arc<parking_lot::Mutex<Stats>>,
-    started: Instant,
-    work: Work<()>,
-    threads: Handle,
-}
-
-impl Answer {
-    /// The next batch; `None` at the end.
-    ///
-    /// # Errors
-    /// Why the statement failed under way.
-    ///
-    /// # Cancel safety
-    /// No batch is lost.
-    pub async fn next(&mut self) -> Option<Result<RecordBatch, SqlError>> {
-        match self.work.in_time(self.batches.next()).await {
-            Ok(Some(batch)) => Some(Ok(batch)),
-            // All that there is was taken; or it was dropped, since the statement failed.
-            Ok(None) => self.work.outcome().await?.err().map(Err),
-            Err(late) => Some(Err(late)),
-        }
-    }
-
-    /// Writes a batch, or what stands after the last, in some form: as a rule on the engine's threads, since text of
-    /// thousands of rows takes long enough for others to notice.
-    ///
-    /// # Errors
-    /// The server is shutting down.
-    pub async fn write<T: Send + 'static>(
-        &self,
-        batch: Option<RecordBatch>,
-        write: impl FnOnce(Option<&RecordBatch>) -> T + Send + 'static,
-    ) -> Result<T, SqlError> {
-        if batch.as_ref().is_none_or(|batch| batch.num_rows() <= FEW_ROWS) {
-            return Ok(write(batch.as_ref()));
-        }
-        let written = self.threads.spawn(async move { write(batch.as_ref()) }).await;
-        written.map_err(|error| match error.is_panic() {
-            true => SqlError::Internal("writing a batch panicked".to_owned()),
-            false => SqlError::ShuttingDown,
-        })
-    }
-
-    /// How it went; complete after the last batch.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        Stats { elapsed: self.started.elapsed(), ..self.stats.lock().clone() }
-    }
-}
 
 /// Runs statements over a store.
 #[derive(Debug)]
@@ -154,13 +58,11 @@ pub struct Engine {
 struct Shared {
     store: Arc<Store>,
     settings: config::Sql,
-    tables: Vec<Arc<dyn AnyTable>>,
     sessions: Sessions,
     permits: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
     memory: Arc<AtomicUsize>,
     pins: Arc<Pins>,
-    plans: Plans,
 }
 
 impl Engine {
@@ -169,40 +71,15 @@ impl Engine {
     /// # Errors
     /// When the threads cannot be started.
     pub fn new(store: Arc<Store>, settings: config::Sql) -> std::io::Result<Self> {
-        let threads = match settings.threads {
-            0 => std::thread::available_parallelism().map_or(2, usize::from),
-            threads => threads,
-        };
-        let (all, clock) = (Arc::clone(store.sql_threads()), store.clock.clone());
-        let stop = {
-            let all = Arc::clone(&all);
-            move || all.leave()
-        };
-        let start = move || {
-            yield_to_others();
-            all.join(clock.clone());
-        };
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(threads)
-            .thread_name("sql")
-            .thread_stack_size(STACK_BYTES)
-            .on_thread_start(start)
-            .on_thread_stop(stop)
-            .on_thread_park(threads::pause)
-            .on_thread_unpark(threads::resume)
-            .enable_time()
-            .build()?;
+        let runtime = threads(&store, &settings)?;
         let pins = Arc::<Pins>::default();
         let (oldest_first, max_held_bytes) = (Arc::clone(&pins), settings.max_held_bytes);
         store.held().cap(max_held_bytes, move || oldest_first.relieve(max_held_bytes));
-        let tables = tables::all();
         let shared = Shared {
             store,
             permits: Arc::new(Semaphore::new(settings.concurrency.max(1))),
-            sessions: Sessions::new(&tables, &settings).map_err(std::io::Error::other)?,
+            sessions: Sessions::new(&settings).map_err(std::io::Error::other)?,
             settings,
-            tables,
-            plans: Plans::default(),
             waiting: Arc::default(),
             memory: Arc::default(),
             pins,
@@ -217,31 +94,38 @@ impl Engine {
     #[expect(clippy::disallowed_methods, reason = "measures the run, part of no answer")]
     pub async fn run(&self, statement: Statement) -> Result<Answer, SqlError> {
         let started = Instant::now();
-        let turn = self.turn(&statement)?;
+        let turn = self.admit(&statement)?;
         let (feed, batches) = feed::pair(self.shared.settings.stall_timeout);
         let threads = self.threads()?.clone();
-        let answer = |planned: Planned, work| {
-            let Planned { schema, stats } = planned;
-            Answer { schema, batches, stats, started, work, threads }
-        };
-        if let Some((plan, ready)) = self.shared.small(&turn) {
-            let (given, planned) = self.shared.begin(plan, statement.max_rows, &ready.cut, &turn.stop)?;
-            let outcome = self.shared.give(given, feed).await;
-            return Ok(answer(planned, Work::ended(outcome, turn.stop)));
-        }
         let (planned, plan) = oneshot::channel();
-        let mut work = self.work(statement, turn, |shared, statement, mut turn| async move {
-            shared.answer(statement, planned, feed, &mut turn).await
+        let mut work = self.work(statement, turn, |shared, statement, turn| async move {
+            shared.answer(statement, planned, feed, &turn).await
         })?;
         match work.in_time(plan).await? {
-            Ok(planned) => Ok(answer(planned, work)),
+            Ok(Planned { schema, stats }) => Ok(Answer { schema, batches, stats, started, work, threads }),
             // It failed before there was a plan.
             Err(_) => Err(work.outcome().await.and_then(Result::err).unwrap_or(SqlError::ShuttingDown)),
         }
     }
 
-    fn threads(&self) -> Result<&Handle, SqlError> {
-        self.runtime.as_ref().map(Runtime::handle).ok_or(SqlError::ShuttingDown)
+    /// Plans a statement, within the same limits as [`Engine::run`], and does not run it.
+    ///
+    /// # Errors
+    /// Why it cannot be run, as far as planning tells.
+    pub async fn describe(&self, statement: Statement) -> Result<Description, SqlError> {
+        let turn = self.admit(&statement)?;
+        let mut work = self.work(statement, turn, |shared, statement, turn| async move {
+            let cut = shared.cut(&statement, &turn).await?;
+            shared.describe(statement, &cut.cut, &turn.stop)
+        })?;
+        work.outcome().await.unwrap_or(Err(SqlError::ShuttingDown))
+    }
+
+    /// All tables and views, by name, with their columns as a query gives them.
+    #[must_use]
+    pub fn tables(&self) -> Vec<TableDescription> {
+        let described = tables::described().into_iter();
+        described.map(|table| TableDescription { schema: output::wire_schema(&table.schema), ..table }).collect()
     }
 
     /// The store that is read.
@@ -249,13 +133,141 @@ impl Engine {
     pub fn store(&self) -> &Arc<Store> {
         &self.shared.store
     }
+
+    fn threads(&self) -> Result<&Handle, SqlError> {
+        self.runtime.as_ref().map(Runtime::handle).ok_or(SqlError::ShuttingDown)
+    }
 }
 
-fn yield_to_others() {
-    let priority = PRIORITY.try_into().map_or(ThreadPriority::Min, ThreadPriority::Crossplatform);
-    if let Err(error) = priority.set_for_current() {
-        tracing::debug!(?error, "SQL runs with the priority of everything else");
+/// What is told of an answer before its first row.
+struct Planned {
+    schema: SchemaRef,
+    stats: SharedStats,
+}
+
+/// The cut that a statement reads, and its place among those that run.
+struct Taken {
+    cut: Arc<Cut>,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// Batches under way, with the schema that they are given in.
+struct Started {
+    stream: SendableRecordBatchStream,
+    schema: SchemaRef,
+}
+
+/// The way of a statement that was admitted ([`Engine::admit`]).
+impl Shared {
+    async fn answer(
+        &self,
+        statement: Statement,
+        planned: oneshot::Sender<Planned>,
+        feed: Feed,
+        turn: &Turn,
+    ) -> Result<(), SqlError> {
+        let taken = self.cut(&statement, turn).await?;
+        let max_rows = statement.max_rows;
+        let started = self.start(statement, &taken.cut, &turn.stop)?;
+        let stats = Stats { rows: 0, elapsed: Duration::ZERO, truncated: false, snapshot: taken.cut.snapshot() };
+        let stats = Arc::new(parking_lot::Mutex::new(stats));
+        // The client may have gone, which ends the statement all the same.
+        let _ = planned.send(Planned { schema: Arc::clone(&started.schema), stats: Arc::clone(&stats) });
+        self.stream(started, max_rows, &stats, &feed).await?;
+        feed.complete();
+        Ok(())
     }
+
+    /// Waits until the statement may run, and takes its cut.
+    async fn cut(&self, statement: &Statement, turn: &Turn) -> Result<Taken, SqlError> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| SqlError::ShuttingDown)?;
+        if statement.latest {
+            // A little less than the statement may take, so that the reason is told.
+            let timeout = turn.stop.timeout();
+            freshness::wait_for_all(&self.store, timeout - timeout / 20).await?;
+        }
+        // On a thread of the caller's: a holder of a shard's lock must not be the one to wait for a core.
+        let (store, allow_partial) = (Arc::clone(&self.store), statement.allow_partial);
+        let cut = turn.caller.spawn_blocking(move || store.cut("", allow_partial));
+        let cut = Arc::new(cut.await.map_err(|_| SqlError::ShuttingDown)??);
+        self.pins.add(&cut, &turn.stop);
+        Ok(Taken { cut, _permit: permit })
+    }
+
+    /// Plans the statement, and starts the plan. Not async: see [`plan`].
+    fn start(&self, statement: Statement, cut: &Arc<Cut>, stop: &Stop) -> Result<Started, SqlError> {
+        let session = self.sessions.session(Reading { cut: Arc::clone(cut), stop: stop.clone() });
+        let logical = plan::logical(&session, &statement.sql, &self.settings)?;
+        scan::check_loaded(&logical, cut)?;
+        let (bound, schema) = plan::bind(&session, logical, statement.parameters)?;
+        let physical = plan::physical(&session, &bound)?;
+        let memory = QueryPool::new(&self.settings, Arc::clone(&self.memory), stop.clone());
+        let stream = execute_stream(physical, self.sessions.task(&session, Arc::new(memory)));
+        let stream = stream.map_err(|error| SqlError::from_datafusion(&error))?;
+        Ok(Started { stream, schema })
+    }
+
+    /// Plans the statement, and tells what its plan gives and needs.
+    fn describe(&self, statement: Statement, cut: &Arc<Cut>, stop: &Stop) -> Result<Description, SqlError> {
+        let session = self.sessions.session(Reading { cut: Arc::clone(cut), stop: stop.clone() });
+        let logical = plan::logical(&session, &statement.sql, &self.settings)?;
+        scan::check_loaded(&logical, cut)?;
+        let parameters = plan::parameters(&logical)?;
+        let (_, schema) = plan::bind(&session, logical, statement.parameters)?;
+        Ok(Description { schema, parameters })
+    }
+
+    /// Sends batches until the end or a limit.
+    async fn stream(
+        &self,
+        started: Started,
+        max_rows: Option<usize>,
+        stats: &SharedStats,
+        feed: &Feed,
+    ) -> Result<(), SqlError> {
+        let Started { mut stream, schema } = started;
+        let mut size = Size::new(max_rows, &self.settings);
+        while let Some(batch) = stream.next().await {
+            let batch = batch.map_err(|error| SqlError::from_datafusion(&error))?;
+            let (batch, last) = size.admit(output::to_wire(&batch, &schema)?)?;
+            {
+                let mut stats = stats.lock();
+                stats.rows = size.rows;
+                stats.truncated = last;
+            }
+            feed.send(batch).await?;
+            if last {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Starts the threads that plan and run.
+fn threads(store: &Store, settings: &config::Sql) -> std::io::Result<Runtime> {
+    let threads = match settings.threads {
+        0 => std::thread::available_parallelism().map_or(2, usize::from),
+        threads => threads,
+    };
+    let (joined, left, clock) = (Arc::clone(store.sql_threads()), Arc::clone(store.sql_threads()), store.clock.clone());
+    let start = move || {
+        let priority = PRIORITY.try_into().map_or(ThreadPriority::Min, ThreadPriority::Crossplatform);
+        if let Err(error) = priority.set_for_current() {
+            tracing::debug!(?error, "SQL runs with the priority of everything else");
+        }
+        joined.join(clock.clone());
+    };
+    Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name("sql")
+        .thread_stack_size(STACK_BYTES)
+        .on_thread_start(start)
+        .on_thread_stop(move || left.leave())
+        .on_thread_park(threads::pause)
+        .on_thread_unpark(threads::resume)
+        .enable_time()
+        .build()
 }
 
 impl Drop for Engine {
@@ -264,167 +276,5 @@ impl Drop for Engine {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
-    }
-}
-
-struct Planned {
-    schema: SchemaRef,
-    stats: Arc<parking_lot::Mutex<Stats>>,
-}
-
-/// An answer to give.
-struct Given {
-    stream: SendableRecordBatchStream,
-    schema: SchemaRef,
-    max_rows: Option<usize>,
-    stats: Arc<parking_lot::Mutex<Stats>>,
-}
-
-/// A statement that has its turn and its cut.
-struct Ready {
-    cut: Arc<Cut>,
-    _permit: OwnedSemaphorePermit,
-}
-
-fn sort(error: DataFusionError) -> SqlError {
-    SqlError::from_datafusion(&error)
-}
-
-impl Shared {
-    /// The statement's turn and its cut, where nothing is to be waited for.
-    fn ready_now(&self, statement: &Statement, stop: &Stop) -> Option<Ready> {
-        if statement.latest {
-            return None;
-        }
-        let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
-        let cut = self.store.cut("", statement.allow_partial).ok()?;
-        Some(self.pinned(cut, permit, stop))
-    }
-
-    /// Waits for the statement's turn, and takes its cut.
-    async fn ready(&self, statement: &Statement, turn: &mut Turn) -> Result<Ready, SqlError> {
-        if let Some(ready) = turn.ready.take() {
-            return Ok(ready);
-        }
-        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| SqlError::ShuttingDown)?;
-        if statement.latest {
-            // A little less than the statement may take, so that the reason is told.
-            let timeout = turn.stop.timeout();
-            freshness::wait_for_all(&self.store, timeout - timeout / 20).await?;
-        }
-        let cut = self.cut(&turn.caller, statement.allow_partial).await?;
-        Ok(self.pinned(cut, permit, &turn.stop))
-    }
-
-    /// Takes a cut on a thread of the caller's: whoever holds a shard's lock must not be the one to wait for a core.
-    async fn cut(&self, caller: &Handle, allow_partial: bool) -> Result<Cut, SqlError> {
-        let store = Arc::clone(&self.store);
-        let cut = caller.spawn_blocking(move || store.cut("", allow_partial));
-        Ok(cut.await.map_err(|_| SqlError::ShuttingDown)??)
-    }
-
-    fn pinned(&self, cut: Cut, permit: OwnedSemaphorePermit, stop: &Stop) -> Ready {
-        let cut = Arc::new(cut);
-        self.pins.add(&cut, stop);
-        Ready { cut, _permit: permit }
-    }
-
-    /// The plan of a statement that was planned before, has its turn, and does so little that it is done by the time
-    /// another thread would begin.
-    fn small<'a>(&self, turn: &'a Turn) -> Option<(Plan, &'a Ready)> {
-        let ready = turn.ready.as_ref()?;
-        let plan = turn.kept.as_ref()?.to_run_at_once(&ready.cut)?;
-        self.check_loaded(plan.reads_data, &ready.cut).ok()?;
-        Some((plan, ready))
-    }
-
-    /// Gives the answer of a statement.
-    async fn answer(
-        &self,
-        statement: Statement,
-        planned: oneshot::Sender<Planned>,
-        feed: Feed,
-        turn: &mut Turn,
-    ) -> Result<(), SqlError> {
-        let ready = self.ready(&statement, turn).await?;
-        let max_rows = statement.max_rows;
-        let plan = match turn.kept.as_ref().and_then(|kept| kept.to_run(&ready.cut)) {
-            Some(plan) => {
-                self.check_loaded(plan.reads_data, &ready.cut)?;
-                plan
-            }
-            None => self.plan_to_run(statement, &ready.cut)?,
-        };
-        let (given, answer) = self.begin(plan, max_rows, &ready.cut, &turn.stop)?;
-        // Nobody may wait any more, which ends the statement all the same.
-        let _ = planned.send(answer);
-        self.give(given, feed).await
-    }
-
-    /// Starts a plan.
-    fn begin(
-        &self,
-        plan: Plan,
-        max_rows: Option<usize>,
-        cut: &Arc<Cut>,
-        stop: &Stop,
-    ) -> Result<(Given, Planned), SqlError> {
-        let Plan { physical, schema, functions, .. } = plan;
-        let pool = QueryPool::new(&self.settings, Arc::clone(&self.memory), stop.clone());
-        let reading = Reading { cut: Arc::clone(cut), stop: stop.clone() };
-        let context = self.sessions.running(reading, Arc::new(pool), functions);
-        let stream = execute_stream(physical, context).map_err(sort)?;
-        let stats = Stats { rows: 0, elapsed: Duration::ZERO, truncated: false, snapshot: cut.snapshot() };
-        let stats = Arc::new(parking_lot::Mutex::new(stats));
-        let given = Given { stream, schema: Arc::clone(&schema), max_rows, stats: Arc::clone(&stats) };
-        Ok((given, Planned { schema, stats }))
-    }
-
-    /// Sends batches until the end or a limit.
-    async fn give(&self, given: Given, feed: Feed) -> Result<(), SqlError> {
-        let Given { mut stream, schema, max_rows, stats } = given;
-        let mut limits = Limits { max_rows, settings: &self.settings, rows: 0, bytes: 0 };
-        while let Some(batch) = stream.next().await {
-            let batch = output::to_wire(&batch.map_err(sort)?, &schema)?;
-            let (batch, last) = limits.admit(batch)?;
-            {
-                let mut stats = stats.lock();
-                stats.rows = limits.rows;
-                stats.truncated = last;
-            }
-            feed.send(batch).await?;
-            if last {
-                break;
-            }
-        }
-        feed.complete();
-        Ok(())
-    }
-}
-
-/// What an answer may still grow by.
-struct Limits<'a> {
-    max_rows: Option<usize>,
-    settings: &'a config::Sql,
-    rows: usize,
-    bytes: usize,
-}
-
-impl Limits<'_> {
-    /// The part of a batch that fits the caller's limit, and whether that cut it.
-    fn admit(&mut self, batch: RecordBatch) -> Result<(RecordBatch, bool), SqlError> {
-        let room = self.max_rows.map_or(usize::MAX, |max| max - self.rows);
-        let cut = batch.num_rows() > room;
-        let batch = if cut { batch.slice(0, room) } else { batch };
-        self.rows += batch.num_rows();
-        self.bytes += batch.get_array_memory_size();
-        let limit = |what: String, setting| Err(SqlError::Limit { what, setting });
-        if self.rows > self.settings.max_rows {
-            return limit(format!("the answer has more than {} rows", self.settings.max_rows), "sql.max_rows");
-        }
-        if self.bytes > self.settings.max_bytes {
-            return limit(format!("the answer has more than {} bytes", self.settings.max_bytes), "sql.max_bytes");
-        }
-        Ok((batch, cut))
     }
 }

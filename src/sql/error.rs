@@ -1,9 +1,13 @@
 //! What can go wrong with a statement, in words for its author.
 
+use std::{error::Error as StdError, sync::LazyLock};
+
 use arrow::error::ArrowError;
 use datafusion::{common::DataFusionError, sql::sqlparser::parser::ParserError};
+use itertools::Itertools as _;
+use regex::Regex;
 
-use super::memory::ALL_MEMORY;
+use super::limits::memory::ALL_MEMORY;
 use crate::{freshness::Stale, store::Unready};
 
 /// Why a statement failed.
@@ -51,35 +55,78 @@ pub enum SqlError {
     Internal(String),
 }
 
+/// What the engine was doing with a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// It has seen the statement, and no rows.
+    Planning,
+    Running,
+}
+
 impl SqlError {
-    /// Sorts an error of the planner or of the execution.
+    /// The error of a statement that cannot be planned. What the planner takes for a bug of its own is a statement whose
+    /// types do not fit together, or one that uses what does not exist: no row was read yet.
+    pub(super) fn planning(error: &DataFusionError) -> Self {
+        Self::classify(error, Phase::Planning)
+    }
+
+    /// The error of a statement that fails while it runs.
     pub(super) fn from_datafusion(error: &DataFusionError) -> Self {
-        let root = error.find_root();
-        let text = root.strip_backtrace();
+        Self::classify(error, Phase::Running)
+    }
+
+    fn classify(error: &DataFusionError, phase: Phase) -> Self {
+        if let Some(own) = own(error) {
+            return own;
+        }
         let place = error.diagnostic().and_then(|diagnostic| diagnostic.span).map(|span| span.start);
         let place = place.map_or_else(String::new, |at| format!(" at Line: {}, Column: {}", at.line, at.column));
-        match root {
-            DataFusionError::External(error) if error.is::<Self>() => {
-                error.downcast_ref().cloned().unwrap_or(Self::Internal(text))
+        let invalid = |text: &str| Self::Invalid(format!("{}{place}", plain(text)));
+        let whole = |text: String| Self::Invalid(format!("{}{place}", text.split_whitespace().join(" ")));
+        let bug = |error: &dyn StdError| match phase {
+            Phase::Planning => {
+                tracing::info!(%error, "a statement cannot be planned");
+                invalid("the statement cannot be planned: an operator or a function does not take these types")
             }
+            Phase::Running => Self::Internal(error.to_string()),
+        };
+        match error.find_root() {
             DataFusionError::ResourcesExhausted(what) if what == ALL_MEMORY => Self::all_memory(),
             DataFusionError::ResourcesExhausted(_) => Self::memory(),
-            DataFusionError::Internal(_) => Self::Internal(text),
-            DataFusionError::NotImplemented(what) if what.contains("single SQL statement") => {
-                Self::Invalid("one statement at a time: there is more after the first".to_owned())
-            }
-            DataFusionError::Plan(what) if is_forbidden(what) => Self::NotReadOnly(what.clone()),
-            // Its Display is the Debug form of the parser's error.
             DataFusionError::SQL(error, _) => Self::Invalid(parser_text(error)),
-            // Their Display begins with the name of the part that failed, which is nobody's business.
-            DataFusionError::Plan(what)
-            | DataFusionError::Execution(what)
-            | DataFusionError::Configuration(what)
-            | DataFusionError::NotImplemented(what) => Self::Invalid(format!("{}{place}", first_line(what))),
-            DataFusionError::External(error) => Self::Invalid(error.to_string()),
-            DataFusionError::ArrowError(error, _) => Self::Invalid(arrow_text(error)),
-            DataFusionError::SchemaError(error, _) => Self::Invalid(format!("{error}{place}")),
-            _ => Self::Invalid(text),
+            DataFusionError::Plan(text) | DataFusionError::Execution(text) | DataFusionError::Configuration(text) => {
+                invalid(text)
+            }
+            DataFusionError::NotImplemented(text) => {
+                let what = tree(text).map_or_else(|| plain(text), |tree| tree.name);
+                Self::Invalid(format!("not supported: {what}{place}"))
+            }
+            DataFusionError::SchemaError(error, _) => whole(error.to_string()),
+            DataFusionError::ArrowError(error, _) => match arrow_text(error) {
+                Some(text) => invalid(&text),
+                None => match error.as_ref() {
+                    ArrowError::MemoryError(_) | ArrowError::OffsetOverflowError(_) => Self::memory(),
+                    _ => bug(error.as_ref()),
+                },
+            },
+            DataFusionError::ExecutionJoin(error) if error.is_cancelled() => Self::ShuttingDown,
+            // A panic.
+            DataFusionError::ExecutionJoin(error) => Self::Internal(error.to_string()),
+            // Nothing but a regular expression is looked at by others while a statement is planned.
+            DataFusionError::External(error) if phase == Phase::Planning || error.is::<regex::Error>() => {
+                whole(error.to_string())
+            }
+            error @ DataFusionError::Internal(_) => bug(error),
+            error @ (DataFusionError::IoError(_)
+            | DataFusionError::ObjectStore(_)
+            | DataFusionError::External(_)
+            | DataFusionError::Substrait(_)
+            | DataFusionError::Ffi(_)
+            // Never the root.
+            | DataFusionError::Context(..)
+            | DataFusionError::Diagnostic(..)
+            | DataFusionError::Collection(_)
+            | DataFusionError::Shared(_)) => Self::Internal(error.to_string()),
         }
     }
 
@@ -107,33 +154,86 @@ impl SqlError {
     }
 }
 
-/// A backtrace may follow.
-fn first_line(text: &str) -> &str {
-    text.split("\n\nbacktrace: ").next().unwrap_or(text)
+/// The error of our own that an error of the engine was made from, however it is wrapped.
+fn own(error: &DataFusionError) -> Option<SqlError> {
+    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(error) = next {
+        if let Some(own) = error.downcast_ref::<SqlError>() {
+            return Some(own.clone());
+        }
+        next = error.source();
+    }
+    None
 }
 
-/// Without the name of the kind of error, where there is a text.
-fn arrow_text(error: &ArrowError) -> String {
+/// Begins the part of the planner's text that tells which function does not take its arguments.
+const MISMATCH: &str = "No function matches the given name and argument types '";
+
+/// A text of the engine for the author of a statement: in one line, without the list of all functions of a name, and
+/// without the engine's tree of the statement.
+fn plain(text: &str) -> String {
+    if let Some((call, _)) = text.split_once(MISMATCH).and_then(|(_, rest)| rest.split_once("'.")) {
+        return format!("no function takes these arguments: {call}");
+    }
+    match tree(text) {
+        Some(Tree { before, name, place }) => format!("{before} {name}{place}"),
+        None => text.lines().next().unwrap_or_default().to_owned(),
+    }
+}
+
+/// A text with a part of a statement in the form in which Rust prints values for programmers, as `Collate { expr: …`.
+struct Tree<'a> {
+    before: &'a str,
+    /// Its root in words, as `COLLATE`.
+    name: String,
+    /// Where in the statement it stands, if that is told.
+    place: &'a str,
+}
+
+fn tree(text: &str) -> Option<Tree<'_>> {
+    static ROOT: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\b([A-Z]\w*)(\([A-Z]\w*)* \{").ok());
+    let found = ROOT.as_ref()?.captures(text)?;
+    let (whole, root) = (found.get(0)?, found.get(1)?);
+    let mut name = String::new();
+    for character in root.as_str().chars() {
+        if character.is_ascii_uppercase() && !name.is_empty() {
+            name.push(' ');
+        }
+        name.push(character.to_ascii_uppercase());
+    }
+    let place = text.rfind(" at Line:").and_then(|at| text.get(at..)).unwrap_or_default();
+    Some(Tree { before: text.get(..whole.start())?.trim_end(), name, place })
+}
+
+/// The text of an error that a value or a type of the statement is the cause of.
+fn arrow_text(error: &ArrowError) -> Option<String> {
     match error {
         ArrowError::ComputeError(text)
         | ArrowError::InvalidArgumentError(text)
         | ArrowError::CastError(text)
         | ArrowError::ParseError(text)
-        | ArrowError::ArithmeticOverflow(text) => text.clone(),
-        ArrowError::DivideByZero => "division by zero".to_owned(),
-        ArrowError::ExternalError(error) => error.to_string(),
-        other => other.to_string(),
+        | ArrowError::ArithmeticOverflow(text) => Some(text.clone()),
+        ArrowError::NotYetImplemented(text) => Some(format!("not supported: {text}")),
+        ArrowError::DivideByZero => Some("division by zero".to_owned()),
+        ArrowError::ExternalError(_)
+        | ArrowError::MemoryError(_)
+        | ArrowError::OffsetOverflowError(_)
+        | ArrowError::SchemaError(_)
+        | ArrowError::CsvError(_)
+        | ArrowError::JsonError(_)
+        | ArrowError::AvroError(_)
+        | ArrowError::IoError(..)
+        | ArrowError::IpcError(_)
+        | ArrowError::ParquetError(_)
+        | ArrowError::CDataInterface(_)
+        | ArrowError::DictionaryKeyOverflowError
+        | ArrowError::RunEndIndexOverflowError => None,
     }
 }
 
 fn parser_text(error: &ParserError) -> String {
     match error {
-        ParserError::TokenizerError(text) | ParserError::ParserError(text) => format!("syntax error: {text}"),
+        ParserError::TokenizerError(text) | ParserError::ParserError(text) => format!("syntax error: {}", plain(text)),
         ParserError::RecursionLimitExceeded => "the statement is nested too deep".to_owned(),
     }
-}
-
-/// Texts of `SQLOptions::verify_plan`.
-fn is_forbidden(what: &str) -> bool {
-    ["DDL not supported", "DML not supported", "Statement not supported"].iter().any(|text| what.starts_with(text))
 }

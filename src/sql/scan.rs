@@ -1,7 +1,7 @@
-//! The plan node that reads a table: skips what the conditions rule out, evaluates them on the rest, stops at a limit, and
-//! gives the table's order where the statement wants it. It is planned by one cut and may be run on a later one.
+//! The plan node that reads a table: skips what the conditions rule out, stops at a limit, and gives the table's order
+//! where the statement wants it. Conditions that say more than which clusters and groups are left to DataFusion's filter.
 
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use arrow::datatypes::SchemaRef;
 use async_stream::stream;
@@ -9,12 +9,14 @@ use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
     common::{DFSchema, Result, Statistics, stats::Precision, tree_node::TreeNodeRecursion},
-    execution::{SendableRecordBatchStream, TaskContext},
-    logical_expr::{Expr, TableProviderFilterPushDown, TableType},
+    datasource::source_as_provider,
+    execution::{SendableRecordBatchStream, TaskContext, context::ExecutionProps},
+    logical_expr::{
+        Expr, LogicalPlan, TableProviderFilterPushDown, TableType, expr_rewriter::unnormalize_col,
+        physical_planning_context::PhysicalPlanningContext,
+    },
     physical_expr::{
-        EquivalenceProperties, Partitioning, PhysicalExpr, PhysicalSortExpr, conjunction_opt,
-        expressions::Column,
-        utils::{collect_columns, reassign_expr_columns},
+        EquivalenceProperties, Partitioning, PhysicalExpr, PhysicalSortExpr, create_physical_expr, expressions::Column,
     },
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SortOrderPushdownResult,
@@ -24,37 +26,50 @@ use datafusion::{
 };
 
 use super::{
+    error::SqlError,
+    limits::{Memory, Reading},
     places::{self, Place},
-    reading::Reading,
-    table::{AnyTable, BATCH_ROWS, By, Filter, Question, Selection},
+    table::{AnyTable, BATCH_ROWS, By, Question},
     wanted::Wanted,
 };
 use crate::store::cut::Cut;
 
-/// A table, planned by one cut.
+/// A table of the catalog. It is planned by the cut that the session's [`Reading`] names.
 #[derive(Debug)]
-pub(super) struct LiveTable {
-    pub(super) table: Arc<dyn AnyTable>,
-    pub(super) cut: Arc<Cut>,
+pub(super) struct LiveTable(pub(super) Arc<dyn AnyTable>);
+
+impl LiveTable {
+    /// The conditions over the table's columns.
+    fn conditions(&self, filters: &[&Expr]) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
+        let (schema, properties) = (DFSchema::try_from(self.0.schema())?, ExecutionProps::new());
+        let context = PhysicalPlanningContext::default();
+        let plain = filters.iter().map(|filter| unnormalize_col(Expr::clone(filter)));
+        plain.map(|filter| create_physical_expr(&filter, &schema, &properties, &context)).collect()
+    }
 }
 
 #[async_trait]
 impl TableProvider for LiveTable {
     fn schema(&self) -> SchemaRef {
-        self.table.schema()
+        self.0.schema()
     }
 
     fn table_type(&self) -> TableType {
         TableType::Base
     }
 
-    /// The scan evaluates every condition that gives the same for the same row.
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        let support = |filter: &&Expr| match filter.is_volatile() {
-            true => TableProviderFilterPushDown::Unsupported,
-            false => TableProviderFilterPushDown::Exact,
+        let support = |filter: &&Expr| {
+            if filter.is_volatile() {
+                return Ok(TableProviderFilterPushDown::Unsupported);
+            }
+            let wanted = Wanted::new(&self.conditions(&[filter])?, [].into());
+            Ok(match wanted.is_whole_units(self.0.by().is_by_group()) {
+                true => TableProviderFilterPushDown::Exact,
+                false => TableProviderFilterPushDown::Inexact,
+            })
         };
-        Ok(filters.iter().map(support).collect())
+        filters.iter().map(support).collect()
     }
 
     async fn scan(
@@ -64,28 +79,40 @@ impl TableProvider for LiveTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let schema = self.table.schema();
-        let of = DFSchema::try_from(Arc::clone(&schema))?;
-        let filters: Vec<Arc<dyn PhysicalExpr>> =
-            filters.iter().map(|filter| state.create_physical_expr(filter.clone(), &of)).collect::<Result<_>>()?;
-        let projection = projection.cloned().unwrap_or_else(|| (0..schema.fields().len()).collect());
-        let filter = filter(&filters, &schema)?;
-        let columns = projection.iter().chain(filter.iter().flat_map(|filter| &filter.over.columns));
-        let columns = columns.filter_map(|index| Some(schema.fields().get(*index)?.name().clone())).collect();
-        let wanted = Wanted::new(&filters, columns);
-        let question = Question { wanted, filter, given: Selection::new(&schema, projection)?, limit };
+        let columns = projection.cloned().unwrap_or_else(|| (0..self.0.schema().fields().len()).collect());
+        let schema = Arc::new(self.0.schema().project(&columns)?);
+        let names = schema.fields().iter().map(|field| field.name().clone()).collect();
+        let wanted = Wanted::new(&self.conditions(&filters.iter().collect::<Vec<_>>())?, names);
+        let question = Question { wanted, columns, schema, limit };
         let partitions = state.config_options().execution.target_partitions;
-        Ok(Arc::new(LiveScanExec::new(Arc::clone(&self.table), question, partitions, &self.cut)))
+        let reading = Reading::of_session(state.config())?;
+        Ok(Arc::new(LiveScanExec::new(Arc::clone(&self.0), question, partitions, &reading.cut)))
     }
 }
 
-/// All conditions as one, over the columns that it looks at.
-fn filter(filters: &[Arc<dyn PhysicalExpr>], schema: &SchemaRef) -> Result<Option<Filter>> {
-    let Some(condition) = conjunction_opt(filters.iter().cloned()) else { return Ok(None) };
-    let columns: BTreeSet<usize> = collect_columns(&condition).iter().map(Column::index).collect();
-    let over = Selection::new(schema, columns.into_iter().collect())?;
-    let condition = reassign_expr_columns(condition, &over.schema)?;
-    Ok(Some(Filter { condition, over }))
+/// Refuses a plan that reads data of a cut without a cluster that is loaded.
+///
+/// # Errors
+/// No cluster is loaded.
+pub(super) fn check_loaded(plan: &LogicalPlan, cut: &Cut) -> Result<(), SqlError> {
+    let Some(unready) = &cut.unready else { return Ok(()) };
+    let reads_data = reads_data(plan).map_err(|error| SqlError::planning(&error))?;
+    if reads_data { Err(unready.clone().into()) } else { Ok(()) }
+}
+
+/// Whether a plan reads a table whose rows a cluster lacks while it is loading.
+fn reads_data(plan: &LogicalPlan) -> Result<bool> {
+    let mut found = false;
+    plan.apply_with_subqueries(|step| {
+        if let LogicalPlan::TableScan(scan) = step
+            && let Ok(provider) = source_as_provider(&scan.source)
+            && let Some(LiveTable(table)) = provider.downcast_ref()
+        {
+            found |= !table.shows_unloaded();
+        }
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(found)
 }
 
 /// Reads a table.
@@ -93,28 +120,24 @@ fn filter(filters: &[Arc<dyn PhysicalExpr>], schema: &SchemaRef) -> Result<Optio
 pub(super) struct LiveScanExec {
     table: Arc<dyn AnyTable>,
     question: Arc<Question>,
-    /// At most.
-    target_partitions: usize,
-    /// By which it was planned.
-    size: Size,
+    found: Arc<Found>,
     properties: Arc<PlanProperties>,
 }
 
-/// What a cut holds for a question.
-#[derive(Clone, Debug)]
-struct Size {
+/// The parts of a cut that a scan reads.
+#[derive(Debug)]
+struct Found {
     clusters: usize,
     all_places: usize,
-    /// That may hold what is wanted.
-    places: usize,
-    partitions: usize,
-    /// Without the limit.
+    /// The places of each partition that may hold rows of the answer.
+    partitions: Vec<Vec<Place>>,
+    /// Rows, without the limit.
     rows: Precision<usize>,
 }
 
-impl Size {
-    fn of(table: &dyn AnyTable, wanted: &Wanted, target_partitions: usize, cut: &Cut) -> Self {
-        let (places, all_places) = places::wanted(cut, table, wanted);
+impl Found {
+    fn new(table: &dyn AnyTable, wanted: &Wanted, target_partitions: usize, cut: &Cut) -> Self {
+        let (mut places, all_places) = places::wanted(cut, table, wanted);
         let count: Option<usize> = places.iter().map(|place| places::count(cut, *place, wanted, table)).sum();
         let rows = match count {
             Some(rows) if wanted.is_whole_units(table.by().is_by_group()) => Precision::Exact(rows),
@@ -123,72 +146,25 @@ impl Size {
         };
         let weight = || places.iter().map(|place| places::weight(cut, *place)).sum();
         let partitions = target_partitions.min(places.len()).min(count.unwrap_or_else(weight) / BATCH_ROWS).max(1);
-        Self { clusters: cut.clusters.len(), all_places, places: places.len(), partitions, rows }
+        // The heaviest places are dealt out first.
+        places.sort_by_key(|place| std::cmp::Reverse(places::weight(cut, *place)));
+        let dealt = |partition| places.iter().skip(partition).step_by(partitions).copied().collect();
+        let partitions = (0..partitions).map(dealt).collect();
+        Self { clusters: cut.clusters.len(), all_places, partitions, rows }
     }
 }
 
 impl LiveScanExec {
     fn new(table: Arc<dyn AnyTable>, question: Question, target_partitions: usize, cut: &Cut) -> Self {
-        let size = Size::of(table.as_ref(), &question.wanted, target_partitions, cut);
+        let found = Found::new(table.as_ref(), &question.wanted, target_partitions, cut);
         let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&question.given.schema)),
-            Partitioning::UnknownPartitioning(size.partitions),
+            EquivalenceProperties::new(Arc::clone(&question.schema)),
+            Partitioning::UnknownPartitioning(found.partitions.len()),
             EmissionType::Incremental,
             Boundedness::Bounded,
         )
         .with_scheduling_type(SchedulingType::Cooperative);
-        Self { table, question: Arc::new(question), target_partitions, size, properties: Arc::new(properties) }
-    }
-
-    /// How many rows it looks at in another cut; `None` where that would be planned otherwise.
-    pub(super) fn rows_if_same(&self, cut: &Cut) -> Option<Precision<usize>> {
-        let size = self.size_of(cut);
-        let is_same = (size.clusters, size.partitions) == (self.size.clusters, self.size.partitions);
-        is_same.then_some(size.rows)
-    }
-
-    /// How many rows it gives, without a limit, as its own cut tells.
-    pub(super) fn rows(&self) -> Precision<usize> {
-        self.size.rows
-    }
-
-    /// The same of another cut.
-    pub(super) fn rows_of(&self, cut: &Cut) -> Precision<usize> {
-        self.size_of(cut).rows
-    }
-
-    fn size_of(&self, cut: &Cut) -> Size {
-        Size::of(self.table.as_ref(), &self.question.wanted, self.target_partitions, cut)
-    }
-
-    /// For EXPLAIN.
-    pub(super) fn describe(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = match self.table.by() {
-            By::Server | By::Cluster => "clusters",
-            By::Group | By::Offset => "shards",
-        };
-        let Size { places, all_places, .. } = self.size;
-        let Question { wanted, filter, given, limit } = &*self.question;
-        write!(f, "{name}: table={}, {units}={places}/{all_places}", self.table.name())?;
-        f.write_str(&wanted.describe())?;
-        if let Some(filter) = filter {
-            write!(f, ", filter={}", filter.condition)?;
-        }
-        let coded = given.coded_names();
-        if !coded.is_empty() {
-            write!(f, ", codes=[{}]", coded.join(", "))?;
-        }
-        if wanted.sorted {
-            write!(f, ", order=[{}]", self.table.order().join(", "))?;
-        }
-        limit.map_or(Ok(()), |limit| write!(f, ", limit={limit}"))
-    }
-
-    /// What a partition reads: the heaviest places are dealt out first.
-    fn places_of(&self, partition: usize, cut: &Cut) -> Vec<Place> {
-        let (mut places, _) = places::wanted(cut, self.table.as_ref(), &self.question.wanted);
-        places.sort_by_key(|place| std::cmp::Reverse(places::weight(cut, *place)));
-        places.into_iter().skip(partition).step_by(self.size.partitions).collect()
+        Self { table, question: Arc::new(question), found: Arc::new(found), properties: Arc::new(properties) }
     }
 
     /// The same rows, each partition's in an order.
@@ -197,28 +173,13 @@ impl LiveScanExec {
         question.wanted.sorted = true;
         let equivalences = EquivalenceProperties::new_with_orderings(self.schema(), [order.to_vec()]);
         let properties = PlanProperties::clone(&self.properties).with_eq_properties(equivalences);
-        self.with(question, properties)
-    }
-
-    /// The same rows, with codes for the names in some of its columns; `None` where there is one that has none.
-    pub(super) fn coded(&self, columns: &[usize]) -> Option<Self> {
-        let given = &self.question.given;
-        let coded: Option<BTreeSet<usize>> = columns.iter().map(|at| given.columns.get(*at).copied()).collect();
-        let coded = coded.filter(|coded| coded.iter().all(|column| self.table.has_codes(*column)))?;
-        let question = Question { given: given.coded(coded), ..Question::clone(&self.question) };
-        let equivalences = EquivalenceProperties::new(Arc::clone(&question.given.schema));
-        let properties = PlanProperties::clone(&self.properties).with_eq_properties(equivalences);
-        Some(self.with(question, properties))
-    }
-
-    fn with(&self, question: Question, properties: PlanProperties) -> Self {
         Self { question: Arc::new(question), properties: Arc::new(properties), ..self.clone() }
     }
 
     /// Whether the table's order, but for columns of one value, begins so.
     fn gives(&self, order: &[PhysicalSortExpr]) -> bool {
         let wanted = &self.question.wanted;
-        let one_cluster = self.size.clusters == 1;
+        let one_cluster = self.found.clusters == 1;
         let is_one = |column: &str| wanted.is_one(column) || (column == "cluster" && one_cluster);
         let mut own = self.table.order().iter().filter(|column| !is_one(column));
         order.iter().all(|sort| {
@@ -231,7 +192,18 @@ impl LiveScanExec {
 
 impl DisplayAs for LiveScanExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.describe("LiveScanExec", f)
+        let units = match self.table.by() {
+            By::Server | By::Cluster => "clusters",
+            By::Group | By::Offset => "shards",
+        };
+        let Question { wanted, limit, .. } = &*self.question;
+        let places: usize = self.found.partitions.iter().map(Vec::len).sum();
+        write!(f, "LiveScanExec: table={}, {units}={places}/{}", self.table.name(), self.found.all_places)?;
+        f.write_str(&wanted.describe())?;
+        if wanted.sorted {
+            write!(f, ", order=[{}]", self.table.order().join(", "))?;
+        }
+        limit.map_or(Ok(()), |limit| write!(f, ", limit={limit}"))
     }
 }
 
@@ -250,9 +222,9 @@ impl ExecutionPlan for LiveScanExec {
 
     fn apply_expressions(
         &self,
-        visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
-        self.question.filter.as_ref().map_or(Ok(TreeNodeRecursion::Continue), |filter| visit(&filter.condition))
+        Ok(TreeNodeRecursion::Continue)
     }
 
     fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
@@ -267,7 +239,7 @@ impl ExecutionPlan for LiveScanExec {
     fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
         let limit = self.question.limit.into_iter().chain(limit).min();
         let question = Question { limit, ..Question::clone(&self.question) };
-        Some(Arc::new(self.with(question, PlanProperties::clone(&self.properties))))
+        Some(Arc::new(Self { question: Arc::new(question), ..self.clone() }))
     }
 
     fn try_pushdown_sort(&self, order: &[PhysicalSortExpr]) -> Result<SortOrderPushdownResult<Arc<dyn ExecutionPlan>>> {
@@ -279,14 +251,15 @@ impl ExecutionPlan for LiveScanExec {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let reading = Reading::of(&context)?;
-        let (table, question) = (Arc::clone(&self.table), Arc::clone(&self.question));
-        let places = self.places_of(partition, &reading.cut);
+        let (table, question, found) = (Arc::clone(&self.table), Arc::clone(&self.question), Arc::clone(&self.found));
         let rows = if table.by() == By::Offset { BATCH_ROWS } else { usize::MAX };
         // A batch is made when it is asked for, and what was read for the one before is gone by then.
+        let memory = Memory::of(&context);
         let batches = stream! {
             let Reading { cut, stop } = &*reading;
-            let units = places::read(cut, &places, &question.wanted, rows);
-            for batch in table.batches(units, &question, &stop.patience()) {
+            let places = found.partitions.get(partition).map_or(&[][..], Vec::as_slice);
+            let units = places::read(cut, places, &question.wanted, rows);
+            for batch in table.batches(units, &question, &stop.patience().with_budget(memory)) {
                 match stop.check().and(batch) {
                     Ok(batch) if batch.num_rows() == 0 => {}
                     batch => yield batch,
@@ -302,10 +275,10 @@ impl ExecutionPlan for LiveScanExec {
     }
 
     fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {
-        let rows = match (self.question.limit, self.size.partitions) {
-            (None, 1) => self.size.rows,
-            (None, _) if partition.is_none() => self.size.rows,
-            (Some(limit), 1) => self.size.rows.map(|rows| rows.min(limit)),
+        let rows = match (self.question.limit, self.found.partitions.len()) {
+            (None, 1) => self.found.rows,
+            (None, _) if partition.is_none() => self.found.rows,
+            (Some(limit), 1) => self.found.rows.map(|rows| rows.min(limit)),
             // Each partition stops at the limit by itself.
             _ => Precision::Absent,
         };

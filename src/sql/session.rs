@@ -1,18 +1,11 @@
-//! A session for one statement: the tables over its cut, and nothing that writes, reads files or
-//! reaches beyond the process.
+//! Sessions that plan and run statements: the tables over a cut, and nothing that writes, reads files or reaches beyond the
+//! process.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::sync::Arc;
 
-use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use datafusion::{
-    catalog::{
-        CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider, SchemaProvider,
-        TableProvider,
-    },
+    catalog::{MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider as _, TableProvider, view::ViewTable},
     common::{DataFusionError, Result},
     execution::{
         SessionState, SessionStateBuilder, SessionStateDefaults, TaskContext,
@@ -21,40 +14,32 @@ use datafusion::{
         object_store::ObjectStoreRegistry,
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
     },
-    logical_expr::{AggregateUDF, ScalarUDF, WindowUDF},
     object_store::ObjectStore,
     prelude::SessionConfig,
 };
-use parking_lot::Mutex;
 
 use super::{
     functions,
-    grouping::Grouping,
-    guard::Stoppable,
-    planning,
-    reading::Reading,
+    limits::{Reading, Stoppable, planning},
     scan::LiveTable,
-    table::AnyTable,
+    tables,
     views::{self, View},
 };
-use crate::{config, store::cut::Cut};
+use crate::config;
 
 /// The one catalog.
 pub const CATALOG: &str = "offsetd";
 /// The schema of the tables.
 pub const SCHEMA: &str = "public";
 
-/// Makes what statements are planned and run with.
+/// Makes the session of each statement.
 pub(super) struct Sessions {
-    plan: Box<Plan>,
-    config: SessionConfig,
+    /// What all sessions have in common: making it takes longer than planning most statements. It is behind a closure,
+    /// since the compiler takes minutes to prove that a future that holds the type may be sent to another thread.
+    template: Box<dyn Fn() -> SessionState + Send + Sync>,
     /// But for the memory.
     runtime: RuntimeEnv,
 }
-
-/// A trait object: whatever holds a planner's state by its type, and is to be sent to another thread, takes the compiler
-/// minutes to prove that it may be.
-type Plan = dyn Fn(&Arc<Cut>) -> Result<SessionState> + Send + Sync;
 
 impl std::fmt::Debug for Sessions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -63,84 +48,37 @@ impl std::fmt::Debug for Sessions {
 }
 
 impl Sessions {
-    pub(super) fn new(tables: &[Arc<dyn AnyTable>], settings: &config::Sql) -> Result<Self> {
-        let template = Template::new(tables, settings);
-        let config = template.state.config().clone();
+    pub(super) fn new(settings: &config::Sql) -> Result<Self> {
         let runtime = RuntimeEnvBuilder::new()
             .with_object_store_registry(Arc::new(NoStores))
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
             .build()?;
-        Ok(Self { plan: Box::new(move |cut| template.session(cut)), config, runtime })
-    }
-
-    /// A session that plans statements, by what a cut holds.
-    pub(super) fn planning(&self, cut: &Arc<Cut>) -> Result<SessionState> {
-        (self.plan)(cut)
-    }
-
-    /// What a plan runs with: the statement's cut and memory, and no functions but to list them, since a plan holds its own.
-    pub(super) fn running(
-        &self,
-        reading: Reading,
-        memory: Arc<dyn MemoryPool>,
-        functions: Functions,
-    ) -> Arc<TaskContext> {
-        let runtime = Arc::new(RuntimeEnv { memory_pool: memory, ..self.runtime.clone() });
-        let config = self.config.clone().with_extension(Arc::new(reading));
-        let Functions { scalar, aggregate, window } = functions;
-        let higher = Default::default();
-        Arc::new(TaskContext::new(None, String::new(), config, scalar, higher, aggregate, window, runtime))
-    }
-}
-
-/// The functions that a plan can list.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Functions {
-    scalar: HashMap<String, Arc<ScalarUDF>>,
-    aggregate: HashMap<String, Arc<AggregateUDF>>,
-    window: HashMap<String, Arc<WindowUDF>>,
-}
-
-impl Functions {
-    /// All that a session knows.
-    pub(super) fn of(state: &SessionState) -> Self {
-        Self {
-            scalar: state.scalar_functions().clone(),
-            aggregate: state.aggregate_functions().clone(),
-            window: state.window_functions().clone(),
-        }
-    }
-}
-
-/// What all sessions have in common: making it takes longer than planning most statements.
-struct Template {
-    state: SessionState,
-    tables: Arc<BTreeMap<&'static str, Arc<dyn AnyTable>>>,
-}
-
-impl Template {
-    fn new(tables: &[Arc<dyn AnyTable>], settings: &config::Sql) -> Self {
-        let state = planning::rules(language(settings.target_partitions, settings.max_value_bytes))
-            .with_physical_optimizer_rule(Arc::new(Grouping))
+        let builder = planning::rules(language(settings.target_partitions, settings.max_value_bytes))
             .with_physical_optimizer_rule(Arc::new(Stoppable::new(settings)))
-            .build();
-        let tables = tables.iter().map(|table| (table.name(), Arc::clone(table))).collect();
-        Self { state, tables: Arc::new(tables) }
+            .with_runtime_env(Arc::new(runtime.clone()));
+        let state = with_tables(builder, views::all())?;
+        Ok(Self { template: Box::new(move || state.clone()), runtime })
     }
 
-    fn session(&self, cut: &Arc<Cut>) -> Result<SessionState> {
-        let mut state = self.state.clone();
-        state.execution_props_mut().query_execution_start_time = DateTime::<Utc>::from_timestamp_millis(cut.taken_at);
-        let (tables, cut) = (Arc::clone(&self.tables), Arc::clone(cut));
-        // Not that of the template, which all would share.
-        state.register_catalog_list(Arc::new(MemoryCatalogProviderList::new()));
-        with_schema(state, Arc::new(LiveSchema { tables, cut, planned: Mutex::default() }))
+    /// The session of a statement.
+    pub(super) fn session(&self, reading: Reading) -> SessionState {
+        let mut state = (self.template)();
+        let now = DateTime::<Utc>::from_timestamp_millis(reading.cut.taken_at);
+        state.execution_props_mut().query_execution_start_time = now;
+        state.config_mut().set_extension(Arc::new(reading));
+        state
+    }
+
+    /// What the plan of a session runs with.
+    pub(super) fn task(&self, session: &SessionState, memory: Arc<dyn MemoryPool>) -> Arc<TaskContext> {
+        let runtime = RuntimeEnv { memory_pool: memory, ..self.runtime.clone() };
+        Arc::new(TaskContext::from(session).with_runtime(Arc::new(runtime)))
     }
 }
 
-/// A session that plans, over tables that are registered with it.
-pub(super) fn without_rows() -> Result<SessionState> {
-    with_schema(language(1, usize::MAX).build(), Arc::new(MemorySchemaProvider::new()))
+/// A session that plans the statements of views over the tables and the views before.
+pub(super) fn of_views(before: &[View]) -> Result<SessionState> {
+    with_tables(language(1, usize::MAX), before)
 }
 
 /// What every session understands.
@@ -159,7 +97,7 @@ fn language(target_partitions: usize, max_value_bytes: usize) -> SessionStateBui
     options.execution.skip_physical_aggregate_schema_check = true;
     // Scans of live tables have their partitions already; small inputs are not worth shuffling.
     options.optimizer.enable_round_robin_repartition = false;
-    // No scan looks at what a filter becomes under way, and a plan that has one cannot be run again.
+    // No scan looks at what a filter becomes under way.
     options.optimizer.enable_dynamic_filter_pushdown = false;
     options.optimizer.enable_topk_dynamic_filter_pushdown = false;
     options.optimizer.enable_join_dynamic_filter_pushdown = false;
@@ -174,44 +112,20 @@ fn language(target_partitions: usize, max_value_bytes: usize) -> SessionStateBui
         .with_window_functions(SessionStateDefaults::default_window_functions())
 }
 
-fn with_schema(state: SessionState, schema: Arc<dyn SchemaProvider>) -> Result<SessionState> {
-    let catalog = MemoryCatalogProvider::new();
-    catalog.register_schema(SCHEMA, schema)?;
+/// A session with all tables and some views.
+fn with_tables(builder: SessionStateBuilder, views: &[View]) -> Result<SessionState> {
+    let (state, schema, catalog) = (builder.build(), MemorySchemaProvider::new(), MemoryCatalogProvider::new());
+    for table in tables::all() {
+        let name = table.name().to_owned();
+        schema.register_table(name, Arc::new(LiveTable(table)))?;
+    }
+    for view in views {
+        let table = ViewTable::new(view.plan().clone(), Some(view.sql().to_owned()));
+        schema.register_table(view.name().to_owned(), Arc::new(table) as Arc<dyn TableProvider>)?;
+    }
+    datafusion::catalog::CatalogProvider::register_schema(&catalog, SCHEMA, Arc::new(schema))?;
     state.catalog_list().register_catalog(CATALOG.to_owned(), Arc::new(catalog));
     Ok(state)
-}
-
-/// The tables over one cut, and the views.
-#[derive(Debug)]
-struct LiveSchema {
-    tables: Arc<BTreeMap<&'static str, Arc<dyn AnyTable>>>,
-    cut: Arc<Cut>,
-    /// The views that the statement reads.
-    planned: Mutex<BTreeMap<String, Arc<dyn TableProvider>>>,
-}
-
-#[async_trait]
-impl SchemaProvider for LiveSchema {
-    fn table_names(&self) -> Vec<String> {
-        let views = views::all().iter().map(View::name);
-        self.tables.keys().copied().chain(views).map(str::to_owned).collect()
-    }
-
-    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        if let Some(table) = self.tables.get(name).map(Arc::clone) {
-            return Ok(Some(Arc::new(LiveTable { table, cut: Arc::clone(&self.cut) })));
-        }
-        let planned = self.planned.lock().get(name).map(Arc::clone);
-        Ok(planned.or_else(|| views::find(name).map(View::described)))
-    }
-
-    fn table_exist(&self, name: &str) -> bool {
-        self.tables.contains_key(name) || views::find(name).is_some()
-    }
-
-    fn register_table(&self, name: String, table: Arc<dyn TableProvider>) -> Result<Option<Arc<dyn TableProvider>>> {
-        Ok(self.planned.lock().insert(name, table))
-    }
 }
 
 /// Refuses every URL: the default registry would serve files.

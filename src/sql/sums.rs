@@ -3,7 +3,7 @@
 //! DataFusion's wrap around. These add in a wider type, so that the result does not depend on the order of the values, and
 //! check it once at the end. Sums of floats, and averages of numbers, are DataFusion's.
 
-use std::{fmt::Debug, hash::Hash, sync::Arc};
+use std::{fmt::Debug, hash::Hash, marker::PhantomData, sync::Arc};
 
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type,
@@ -48,10 +48,14 @@ impl Exact {
         Arc::new(AggregateUDF::from(Self { inner: function, is_mean }))
     }
 
-    /// The type that values are added in, where they are not left to DataFusion.
-    fn wide(&self, kind: &DataType, is_distinct: bool) -> Option<DataType> {
+    /// How values are added, where that is not left to DataFusion.
+    fn adding(&self, kind: &DataType, is_distinct: bool) -> Option<&'static dyn Adding> {
         let is_ours = !self.is_mean || (!is_distinct && matches!(kind, DataType::Duration(_)));
-        is_ours.then(|| wide_type(kind)).flatten()
+        adding(kind).filter(|_| is_ours)
+    }
+
+    fn outcome(&self, arguments: &AccumulatorArgs<'_>) -> Outcome {
+        Outcome { kind: arguments.return_field.data_type().clone(), is_mean: self.is_mean }
     }
 }
 
@@ -83,9 +87,10 @@ impl AggregateUDFImpl for Exact {
     }
 
     fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
-        let Some(wide) = self.wide(arguments.return_type(), arguments.is_distinct) else {
+        let Some(adding) = self.adding(arguments.return_type(), arguments.is_distinct) else {
             return self.inner.state_fields(arguments);
         };
+        let wide = adding.wide();
         if arguments.is_distinct {
             let (name, item) = (format_state_name(arguments.name, "distinct"), Field::new_list_field(wide, true));
             return Ok(vec![Field::new_list(name, item, false).into()]);
@@ -97,32 +102,30 @@ impl AggregateUDFImpl for Exact {
     }
 
     fn accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        let kind = arguments.return_field.data_type().clone();
-        match (self.wide(&kind, arguments.is_distinct), arguments.is_distinct) {
-            (None, _) => self.inner.accumulator(arguments),
-            (Some(_), true) => distinct(kind),
-            (Some(_), false) => total(kind, self.is_mean),
+        match self.adding(arguments.return_field.data_type(), arguments.is_distinct) {
+            None => self.inner.accumulator(arguments),
+            Some(adding) if arguments.is_distinct => Ok(adding.distinct(self.outcome(&arguments))),
+            Some(adding) => Ok(adding.total(self.outcome(&arguments))),
         }
     }
 
     fn create_sliding_accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        match self.wide(arguments.return_field.data_type(), arguments.is_distinct) {
+        match self.adding(arguments.return_field.data_type(), arguments.is_distinct) {
             Some(_) => self.accumulator(arguments),
             None => self.inner.create_sliding_accumulator(arguments),
         }
     }
 
     fn groups_accumulator_supported(&self, arguments: AccumulatorArgs<'_>) -> bool {
-        match self.wide(arguments.return_field.data_type(), arguments.is_distinct) {
+        match self.adding(arguments.return_field.data_type(), arguments.is_distinct) {
             Some(_) => !arguments.is_distinct,
             None => self.inner.groups_accumulator_supported(arguments),
         }
     }
 
     fn create_groups_accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
-        let kind = arguments.return_field.data_type().clone();
-        match self.wide(&kind, false) {
-            Some(_) => totals(kind, self.is_mean),
+        match self.adding(arguments.return_field.data_type(), false) {
+            Some(adding) => Ok(adding.totals(self.outcome(&arguments))),
             None => self.inner.create_groups_accumulator(arguments),
         }
     }
@@ -140,8 +143,34 @@ impl AggregateUDFImpl for Exact {
     }
 }
 
+/// How values of a type are added.
+trait Adding: Sync {
+    fn wide(&self) -> DataType;
+    fn total(&self, outcome: Outcome) -> Box<dyn Accumulator>;
+    fn distinct(&self, outcome: Outcome) -> Box<dyn Accumulator>;
+    fn totals(&self, outcome: Outcome) -> Box<dyn GroupsAccumulator>;
+}
+
+impl<T: Term> Adding for PhantomData<T> {
+    fn wide(&self) -> DataType {
+        T::Wide::DATA_TYPE
+    }
+
+    fn total(&self, outcome: Outcome) -> Box<dyn Accumulator> {
+        Box::new(Total::<T> { outcome, sum: Default::default(), count: 0 })
+    }
+
+    fn distinct(&self, outcome: Outcome) -> Box<dyn Accumulator> {
+        Box::new(Distinct::<T> { outcome, counts: HashMap::new() })
+    }
+
+    fn totals(&self, outcome: Outcome) -> Box<dyn GroupsAccumulator> {
+        Box::new(Totals::<T> { outcome, groups: vec![] })
+    }
+}
+
 /// A type of values to add, and one in which as many as there can be are added.
-trait Term: ArrowPrimitiveType + Debug {
+trait Term: ArrowPrimitiveType + Debug + Sync {
     type Wide: ArrowPrimitiveType<Native: Hash + Eq> + Debug;
     fn widen(value: Self::Native) -> Wide<Self>;
     /// `None` where it does not fit.
@@ -151,8 +180,8 @@ trait Term: ArrowPrimitiveType + Debug {
 type Wide<T> = <<T as Term>::Wide as ArrowPrimitiveType>::Native;
 
 macro_rules! terms {
-    ($($term:ty, $wide:ty, $widen:expr, $narrow:expr;)*) => {$(
-        impl Term for $term {
+    ($($kind:pat, $term:ident, $wide:ty, $widen:expr, $narrow:expr;)*) => {
+        $(impl Term for $term {
             type Wide = $wide;
             fn widen(value: Self::Native) -> Wide<Self> {
                 $widen(value)
@@ -160,84 +189,30 @@ macro_rules! terms {
             fn narrow(value: Wide<Self>) -> Option<Self::Native> {
                 $narrow(value)
             }
-        }
-    )*};
-}
+        })*
 
-terms! {
-    Int64Type, Decimal128Type, i128::from, |wide| i64::try_from(wide).ok();
-    UInt64Type, Decimal128Type, i128::from, |wide| u64::try_from(wide).ok();
-    Decimal32Type, Decimal128Type, i128::from, |wide| i32::try_from(wide).ok();
-    Decimal64Type, Decimal128Type, i128::from, |wide| i64::try_from(wide).ok();
-    Decimal128Type, Decimal256Type, i256::from_i128, i256::to_i128;
-    Decimal256Type, Decimal256Type, |value| value, Some;
-    DurationSecondType, Decimal128Type, i128::from, |wide| i64::try_from(wide).ok();
-    DurationMillisecondType, Decimal128Type, i128::from, |wide| i64::try_from(wide).ok();
-    DurationMicrosecondType, Decimal128Type, i128::from, |wide| i64::try_from(wide).ok();
-    DurationNanosecondType, Decimal128Type, i128::from, |wide| i64::try_from(wide).ok();
-    IntervalYearMonthType, Decimal128Type, i128::from, |wide| i32::try_from(wide).ok();
-    IntervalDayTimeType, IntervalDayTimeType, |value| value, Some;
-    IntervalMonthDayNanoType, IntervalMonthDayNanoType, |value| value, Some;
-}
-
-/// Gives the type parameter that stands for a type of arrow's.
-macro_rules! with_term {
-    ($kind:expr, $make:ident, $none:expr) => {
-        match $kind {
-            DataType::Int64 => $make!(Int64Type),
-            DataType::UInt64 => $make!(UInt64Type),
-            DataType::Decimal32(..) => $make!(Decimal32Type),
-            DataType::Decimal64(..) => $make!(Decimal64Type),
-            DataType::Decimal128(..) => $make!(Decimal128Type),
-            DataType::Decimal256(..) => $make!(Decimal256Type),
-            DataType::Duration(TimeUnit::Second) => $make!(DurationSecondType),
-            DataType::Duration(TimeUnit::Millisecond) => $make!(DurationMillisecondType),
-            DataType::Duration(TimeUnit::Microsecond) => $make!(DurationMicrosecondType),
-            DataType::Duration(TimeUnit::Nanosecond) => $make!(DurationNanosecondType),
-            DataType::Interval(IntervalUnit::YearMonth) => $make!(IntervalYearMonthType),
-            DataType::Interval(IntervalUnit::DayTime) => $make!(IntervalDayTimeType),
-            DataType::Interval(IntervalUnit::MonthDayNano) => $make!(IntervalMonthDayNanoType),
-            _ => $none,
+        /// How values of a type are added; `None` where that is left to DataFusion.
+        fn adding(kind: &DataType) -> Option<&'static dyn Adding> {
+            match kind {
+                $($kind => Some(&PhantomData::<$term>),)*
+                _ => None,
+            }
         }
     };
 }
 
-fn unknown<T>() -> Result<T> {
-    Err(SqlError::Internal("values of this type are not summed up here".to_owned()).into_datafusion())
-}
-
-fn wide_type(kind: &DataType) -> Option<DataType> {
-    macro_rules! wide {
-        ($term:ty) => {
-            Some(<$term as Term>::Wide::DATA_TYPE)
-        };
-    }
-    with_term!(kind, wide, None)
-}
-
-fn total(kind: DataType, is_mean: bool) -> Result<Box<dyn Accumulator>> {
-    macro_rules! make {
-        ($term:ty) => {
-            Ok(Box::new(Total::<$term> { result: Outcome { kind, is_mean }, sum: Default::default(), count: 0 }))
-        };
-    }
-    with_term!(kind, make, unknown())
-}
-
-fn distinct(kind: DataType) -> Result<Box<dyn Accumulator>> {
-    macro_rules! make {
-        ($term:ty) => {
-            Ok(Box::new(Distinct::<$term> { result: Outcome { kind, is_mean: false }, counts: HashMap::new() }))
-        };
-    }
-    with_term!(kind, make, unknown())
-}
-
-fn totals(kind: DataType, is_mean: bool) -> Result<Box<dyn GroupsAccumulator>> {
-    macro_rules! make {
-        ($term:ty) => {
-            Ok(Box::new(Totals::<$term> { result: Outcome { kind, is_mean }, groups: vec![] }))
-        };
-    }
-    with_term!(kind, make, unknown())
+terms! {
+    DataType::Int64, Int64Type, Decimal128Type, i128::from, |wide| i64::try_from(wide).ok();
+    DataType::UInt64, UInt64Type, Decimal128Type, i128::from, |wide| u64::try_from(wide).ok();
+    DataType::Decimal32(..), Decimal32Type, Decimal128Type, i128::from, |wide| i32::try_from(wide).ok();
+    DataType::Decimal64(..), Decimal64Type, Decimal128Type, i128::from, |wide| i64::try_from(wide).ok();
+    DataType::Decimal128(..), Decimal128Type, Decimal256Type, i256::from_i128, i256::to_i128;
+    DataType::Decimal256(..), Decimal256Type, Decimal256Type, |value| value, Some;
+    DataType::Duration(TimeUnit::Second), DurationSecondType, Decimal128Type, i128::from, |wide| i64::try_from(wide).ok();
+    DataType::Duration(TimeUnit::Millisecond), DurationMillisecondType, Decimal128Type, i128::from, |wide| i64::try_from(wide).ok();
+    DataType::Duration(TimeUnit::Microsecond), DurationMicrosecondType, Decimal128Type, i128::from, |wide| i64::try_from(wide).ok();
+    DataType::Duration(TimeUnit::Nanosecond), DurationNanosecondType, Decimal128Type, i128::from, |wide| i64::try_from(wide).ok();
+    DataType::Interval(IntervalUnit::YearMonth), IntervalYearMonthType, Decimal128Type, i128::from, |wide| i32::try_from(wide).ok();
+    DataType::Interval(IntervalUnit::DayTime), IntervalDayTimeType, IntervalDayTimeType, |value| value, Some;
+    DataType::Interval(IntervalUnit::MonthDayNano), IntervalMonthDayNanoType, IntervalMonthDayNanoType, |value| value, Some;
 }

@@ -1,11 +1,9 @@
 //! What a table is, and the one adapter that makes a DataFusion table of it.
 //!
 //! A table names its columns and gives the rows of a unit, one by one, leaving out what [`Wanted`]
-//! lets it skip. The adapter takes them a batch at a time, drops those that do not satisfy the
-//! conditions, and builds only the columns that are asked for.
+//! lets it skip. The adapter takes them a batch at a time, and builds only the columns that are asked for.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     fmt,
     ops::{ControlFlow, Range},
     sync::Arc,
@@ -15,7 +13,7 @@ use arrow::{
     array::RecordBatch,
     datatypes::{Schema, SchemaRef},
 };
-use datafusion::{common::Result, physical_expr::PhysicalExpr};
+use datafusion::common::Result;
 
 use super::wanted::Wanted;
 use crate::store::{
@@ -23,11 +21,9 @@ use crate::store::{
     older::Patience,
 };
 
-mod codes;
 mod columns;
 mod filling;
 
-pub(super) use codes::{CodeType, code_type};
 pub(super) use columns::Columns;
 use columns::{Column, Start};
 use filling::Filling;
@@ -100,55 +96,12 @@ pub(super) trait Table: Send + Sync + 'static {
 #[derive(Clone, Debug)]
 pub(super) struct Question {
     pub(super) wanted: Wanted,
-    /// Rows must satisfy it.
-    pub(super) filter: Option<Filter>,
-    /// The columns to give.
-    pub(super) given: Selection,
+    /// Positions in the table of the columns to give.
+    pub(super) columns: Vec<usize>,
+    /// Of these columns.
+    pub(super) schema: SchemaRef,
     /// At most so many rows.
     pub(super) limit: Option<usize>,
-}
-
-/// A condition over some of a table's columns.
-#[derive(Clone, Debug)]
-pub(super) struct Filter {
-    pub(super) condition: Arc<dyn PhysicalExpr>,
-    pub(super) over: Selection,
-}
-
-/// Some columns of a table, in an order.
-#[derive(Clone, Debug)]
-pub(super) struct Selection {
-    /// Their places in the table.
-    pub(super) columns: Vec<usize>,
-    /// Of these, the names that are given as codes.
-    coded: BTreeSet<usize>,
-    pub(super) schema: SchemaRef,
-}
-
-impl Selection {
-    /// # Errors
-    /// The table has no such column.
-    pub(super) fn new(table: &Schema, columns: Vec<usize>) -> Result<Self> {
-        let schema = Arc::new(table.project(&columns)?);
-        Ok(Self { columns, coded: BTreeSet::new(), schema })
-    }
-
-    /// The columns that are given as codes.
-    pub(super) fn coded_names(&self) -> Vec<&str> {
-        let columns = self.columns.iter().zip(&self.schema.fields);
-        columns.filter(|(column, _)| self.coded.contains(column)).map(|(_, field)| field.name().as_str()).collect()
-    }
-
-    /// The same, with codes for the names in some of the columns.
-    pub(super) fn coded(&self, coded: BTreeSet<usize>) -> Self {
-        let columns = self.schema.fields.iter().zip(&self.columns);
-        let fields = columns.map(|(field, column)| match coded.contains(column) {
-            true => Arc::new(field.as_ref().clone().with_data_type(code_type())),
-            false => Arc::clone(field),
-        });
-        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        Self { columns: self.columns.clone(), coded, schema }
-    }
 }
 
 /// Units to read, one after another.
@@ -164,10 +117,6 @@ pub(super) trait AnyTable: fmt::Debug + Send + Sync {
     fn shows_unloaded(&self) -> bool;
     fn order(&self) -> &'static [&'static str];
     fn schema(&self) -> SchemaRef;
-    /// Whether a column is of names that can be given as codes.
-    fn has_codes(&self, _column: usize) -> bool {
-        false
-    }
     fn count(&self, unit: Unit<'_>) -> Option<usize>;
     /// The rows of units that answer a question, for a statement that has some patience with what waits.
     fn batches<'a>(&'a self, units: Units<'a>, question: &'a Question, patience: &Patience) -> Batches<'a>;
@@ -176,14 +125,13 @@ pub(super) trait AnyTable: fmt::Debug + Send + Sync {
 /// A table with its columns made.
 pub(super) struct Typed<T: Table> {
     starts: Vec<Start<T>>,
-    codes: BTreeMap<usize, Start<T>>,
     schema: SchemaRef,
 }
 
 impl<T: Table> Typed<T> {
     pub(super) fn new() -> Self {
-        let Columns { fields, starts, codes } = T::columns();
-        Self { starts, codes, schema: Arc::new(Schema::new(fields)) }
+        let Columns { fields, starts } = T::columns();
+        Self { starts, schema: Arc::new(Schema::new(fields)) }
     }
 }
 
@@ -218,10 +166,6 @@ impl<T: Table> AnyTable for Typed<T> {
         Arc::clone(&self.schema)
     }
 
-    fn has_codes(&self, column: usize) -> bool {
-        self.codes.contains_key(&column)
-    }
-
     fn count(&self, unit: Unit<'_>) -> Option<usize> {
         T::count(unit)
     }
@@ -232,11 +176,7 @@ impl<T: Table> AnyTable for Typed<T> {
 }
 
 impl<T: Table> Typed<T> {
-    fn start(&self, selection: &Selection, rows: usize) -> Vec<Column<T>> {
-        let start = |column: &usize| {
-            let coded = self.codes.get(column).filter(|_| selection.coded.contains(column));
-            coded.or_else(|| self.starts.get(*column))
-        };
-        selection.columns.iter().filter_map(start).map(|start| start(rows)).collect()
+    fn start(&self, columns: &[usize], rows: usize) -> Vec<Column<T>> {
+        columns.iter().filter_map(|column| self.starts.get(*column)).map(|start| start(rows)).collect()
     }
 }

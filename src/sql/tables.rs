@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 
 use super::{
-    table::{AnyTable, Columns, Flow, Table, Typed, Unit},
+    table::{AnyTable, By, Columns, Flow, Table, Typed, Unit},
     views,
     wanted::Wanted,
 };
@@ -112,7 +112,7 @@ const GROUP_ID: (&str, &str) = ("group_id", "Consumer group");
 fn of_group<T: Table>(
     group: impl for<'r, 'a> Fn(&'r T::Row<'a>) -> GroupCut<'r> + Copy + Send + Sync + 'static,
 ) -> Columns<T> {
-    Columns::default().name(CLUSTER.0, CLUSTER.1, move |row| &group(row).cluster.cluster.name).name(
+    Columns::default().text(CLUSTER.0, CLUSTER.1, move |row| &group(row).cluster.cluster.name).text(
         GROUP_ID.0,
         GROUP_ID.1,
         move |row| &group(row).group.id,
@@ -124,12 +124,12 @@ fn of_offset<T: Table>(
     offset: impl for<'r, 'a> Fn(&'r T::Row<'a>) -> (GroupCut<'r>, Entry<'r>) + Copy + Send + Sync + 'static,
 ) -> Columns<T> {
     Columns::default()
-        .name(CLUSTER.0, CLUSTER.1, move |row| &offset(row).0.cluster.cluster.name)
-        .name("source", "Where the offset was read; kafka is __consumer_offsets", move |row| {
+        .text(CLUSTER.0, CLUSTER.1, move |row| &offset(row).0.cluster.cluster.name)
+        .text("source", "Where the offset was read; kafka is __consumer_offsets", move |row| {
             &offset(row).0.shard.key.source
         })
-        .name(GROUP_ID.0, GROUP_ID.1, move |row| &offset(row).0.group.id)
-        .name("topic", "Topic name", move |row| offset(row).1.topic)
+        .text(GROUP_ID.0, GROUP_ID.1, move |row| &offset(row).0.group.id)
+        .text("topic", "Topic name", move |row| offset(row).1.topic)
         .int32("partition", "Partition of the topic", move |row| offset(row).1.row.partition)
         .int64("committed_offset", "The next offset that the group will read", move |row| {
             offset(row).1.row.committed_offset

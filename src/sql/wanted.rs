@@ -3,7 +3,7 @@
 //! What is kept here prunes: rows outside cannot satisfy the conditions. The scan then evaluates the
 //! whole of the conditions on the rows that are left.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, ops::RangeInclusive, sync::Arc};
 
 use datafusion::{
     common::ScalarValue,
@@ -16,7 +16,10 @@ use datafusion::{
     },
 };
 
-use crate::model::Name;
+use crate::model::{Millis, Name};
+
+/// The column of samples by whose time those are chosen that are looked at.
+pub(super) const TIME: &str = "sampled_at";
 
 /// Which rows and columns of a table are of interest.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +28,8 @@ pub(super) struct Wanted {
     pub(super) groups: Names,
     pub(super) topics: Names,
     partitions: Option<BTreeSet<i32>>,
+    /// Bounds of [`TIME`], both included.
+    times: Option<(Millis, Millis)>,
     /// The columns that are looked at.
     columns: BTreeSet<String>,
     /// Rows are to come in the table's order.
@@ -106,11 +111,16 @@ impl Wanted {
                 wanted.restrict(guarantee.column.name(), &guarantee.literals.into_iter().collect::<Vec<_>>());
             }
         }
-        let mut conditions = filters.iter().flat_map(split_conjunction);
+        let conditions = filters.iter().flat_map(split_conjunction);
         wanted.only_places = conditions.clone().all(|condition| place(condition).is_some());
-        for (column, prefix) in conditions.by_ref().filter_map(prefix) {
-            if let Some(names) = wanted.names(column) {
+        for condition in conditions {
+            if let Some((column, prefix)) = prefix(condition)
+                && let Some(names) = wanted.names(column)
+            {
                 names.restrict_prefix(&prefix);
+            }
+            if let Some((operator, at)) = bound(condition) {
+                wanted.restrict_times(operator, at);
             }
         }
         wanted
@@ -135,6 +145,22 @@ impl Wanted {
         {
             restrict(&mut self.partitions, literals);
         }
+    }
+
+    fn restrict_times(&mut self, operator: Operator, at: Millis) {
+        let (from, to) = self.times.get_or_insert((Millis::MIN, Millis::MAX));
+        if matches!(operator, Operator::Gt | Operator::GtEq | Operator::Eq) {
+            *from = (*from).max(at);
+        }
+        if matches!(operator, Operator::Lt | Operator::LtEq | Operator::Eq) {
+            *to = (*to).min(at);
+        }
+    }
+
+    /// The times of samples that are of interest.
+    pub(super) fn times(&self) -> RangeInclusive<Millis> {
+        let (from, to) = self.times.unwrap_or((Millis::MIN, Millis::MAX));
+        from..=to
     }
 
     /// Whether a partition of a topic is of interest.
@@ -222,6 +248,23 @@ fn place(condition: &Arc<dyn PhysicalExpr>) -> Option<&str> {
     name.filter(|name| matches!(*name, "cluster" | "group_id"))
 }
 
+/// Of a condition that compares [`TIME`] with a constant: the operator, as if the constant stood to the right, and the
+/// constant. Samples have whole milliseconds.
+fn bound(condition: &Arc<dyn PhysicalExpr>) -> Option<(Operator, Millis)> {
+    let binary = condition.downcast_ref::<BinaryExpr>()?;
+    let (operator, other) = if column(binary.left()) == Some(TIME) {
+        (*binary.op(), binary.right())
+    } else if column(binary.right()) == Some(TIME) {
+        (binary.op().swap()?, binary.left())
+    } else {
+        return None;
+    };
+    match literal(other)? {
+        ScalarValue::TimestampNanosecond(Some(nanos), _) => Some((operator, nanos.div_euclid(1_000_000))),
+        _ => None,
+    }
+}
+
 /// Column and prefix of `column LIKE 'prefix%…'`.
 fn prefix(condition: &Arc<dyn PhysicalExpr>) -> Option<(&str, String)> {
     let like = condition.downcast_ref::<LikeExpr>().filter(|like| !like.negated() && !like.case_insensitive())?;
@@ -239,16 +282,4 @@ fn prefix(condition: &Arc<dyn PhysicalExpr>) -> Option<(&str, String)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn prefixes_that_no_name_has_together_leave_none() {
-        let mut names = Names::default();
-        names.restrict_prefix("ab");
-        names.restrict_prefix("a");
-        assert!(names.includes("abc") && !names.includes("ac"));
-        names.restrict_prefix("b");
-        assert!(!names.includes("abc") && !names.includes("b"));
-    }
-}
+mod tests;

@@ -1,8 +1,13 @@
-//! Samples that are older than those in memory: what a store of them can be asked.
+//! The history store: samples that are older than those in memory, and what bounds a read of samples.
 
 use std::{
     collections::BTreeMap,
+    fmt,
     ops::RangeInclusive,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -10,41 +15,149 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::{Millis, Name};
 
-/// How long an answer is waited for: until a time, and until nobody waits any more. The default waits for ever.
+/// Why a read of samples ends early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// Its deadline passed, or it was cancelled.
+    #[error("the read of samples was stopped")]
+    Stopped,
+    /// It needs more memory than its budget has.
+    #[error("the read of samples needs more memory than it may use")]
+    OverBudget,
+}
+
+/// Memory that a read of samples may use.
+pub trait Budget: Send + Sync + fmt::Debug {
+    /// Reserves bytes. Returns whether there was room for them.
+    fn reserve(&self, bytes: usize) -> bool;
+
+    /// Gives reserved bytes back.
+    fn release(&self, bytes: usize);
+}
+
+/// A budget of a fixed size.
+#[derive(Debug)]
+pub struct FixedBudget {
+    bytes: usize,
+    used: AtomicUsize,
+}
+
+impl FixedBudget {
+    /// Of so many bytes.
+    #[must_use]
+    pub fn new(bytes: usize) -> Self {
+        Self { bytes, used: AtomicUsize::new(0) }
+    }
+
+    /// Returns the bytes that are reserved now.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+impl Budget for FixedBudget {
+    fn reserve(&self, bytes: usize) -> bool {
+        let add = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.bytes);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+    }
+
+    fn release(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Bytes of a budget, released when dropped.
+#[derive(Debug, Default)]
+pub struct Reserved {
+    budget: Option<Arc<dyn Budget>>,
+    bytes: usize,
+}
+
+impl Reserved {
+    /// Changes how many bytes are reserved.
+    ///
+    /// # Errors
+    /// There is no room for more.
+    pub fn resize(&mut self, bytes: usize) -> Result<(), ReadError> {
+        let Some(budget) = &self.budget else { return Ok(()) };
+        match bytes.checked_sub(self.bytes) {
+            Some(more) if more > 0 && !budget.reserve(more) => return Err(ReadError::OverBudget),
+            Some(_) => {}
+            None => budget.release(self.bytes - bytes),
+        }
+        self.bytes = bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        if let Some(budget) = &self.budget {
+            budget.release(self.bytes);
+        }
+    }
+}
+
+/// Deadline, cancellation and memory budget of a read of samples. The default has none of them.
 #[derive(Clone, Debug, Default)]
 pub struct Patience {
     until: Option<Instant>,
     gone: CancellationToken,
+    budget: Option<Arc<dyn Budget>>,
 }
 
 impl Patience {
     /// Until a time, or until the token is cancelled.
     #[must_use]
     pub fn new(until: Instant, gone: CancellationToken) -> Self {
-        Self { until: Some(until), gone }
+        Self { until: Some(until), gone, budget: None }
     }
 
     /// For so long, or until the token is cancelled.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "bounds the wait, part of no answer")]
     pub fn within(timeout: Duration, gone: CancellationToken) -> Self {
-        Self { until: Instant::now().checked_add(timeout), gone }
+        Self { until: Instant::now().checked_add(timeout), gone, budget: None }
     }
 
     /// Until the token is cancelled.
     #[must_use]
     pub fn until_cancelled(gone: CancellationToken) -> Self {
-        Self { until: None, gone }
+        Self { until: None, gone, budget: None }
     }
 
-    /// Whether nobody waits any more. What was found by then is not all there is.
+    /// The same, with a memory budget.
+    #[must_use]
+    pub fn with_budget(self, budget: Arc<dyn Budget>) -> Self {
+        Self { budget: Some(budget), ..self }
+    }
+
+    /// Returns whether the deadline passed or the read was cancelled.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "bounds the wait, part of no answer")]
     pub fn is_over(&self) -> bool {
         self.gone.is_cancelled() || self.until.is_some_and(|until| Instant::now() >= until)
     }
 
-    /// Waits until nobody waits any more.
+    /// Fails once the deadline passed or the read was cancelled.
+    ///
+    /// # Errors
+    /// [`ReadError::Stopped`]
+    pub fn check(&self) -> Result<(), ReadError> {
+        if self.is_over() { Err(ReadError::Stopped) } else { Ok(()) }
+    }
+
+    /// Reserves bytes of the budget.
+    ///
+    /// # Errors
+    /// [`ReadError::OverBudget`]
+    pub fn reserve(&self, bytes: usize) -> Result<Reserved, ReadError> {
+        let mut reserved = Reserved { budget: self.budget.clone(), bytes: 0 };
+        reserved.resize(bytes).map(|()| reserved)
+    }
+
+    /// Waits until the deadline passes or the read is cancelled.
     pub async fn over(&self) {
         let gone = self.gone.cancelled();
         match self.until {
@@ -78,12 +191,12 @@ pub struct Question {
     pub prefix: String,
     /// Only groups from this id on.
     pub first: String,
-    /// The keys end early once it is over.
+    /// What bounds the read.
     pub patience: Patience,
 }
 
-/// A key and what it was: a row stands until the next, for a while.
-#[derive(Clone, Debug, PartialEq)]
+/// A key and what it was: a row holds until the next, for a while.
+#[derive(Debug)]
 pub struct Archived {
     /// Group id.
     pub group: Name,
@@ -93,12 +206,14 @@ pub struct Archived {
     pub partition: i32,
     /// By time; `None`: it was gone.
     pub rows: Vec<(Millis, Option<Point>)>,
-    /// How long the last row before a time stands for it.
+    /// How long the last row before a time holds at that time.
     pub stands_for: Millis,
+    /// The memory of the rows.
+    pub reserved: Reserved,
 }
 
 impl Archived {
-    /// What it was at the time of a sample.
+    /// Returns what it was at the time of a sample.
     #[must_use]
     pub fn at(&self, time: Millis) -> Option<Point> {
         let after = self.rows.partition_point(|(at, _)| *at <= time);
@@ -107,21 +222,24 @@ impl Archived {
     }
 }
 
+/// Keys, ordered by group, topic and partition. An error is the last item.
+pub type ArchivedKeys = Box<dyn Iterator<Item = Result<Archived, ReadError>> + Send>;
+
 /// An answer.
 pub struct Older {
     /// The times of samples that were asked for, in order.
     pub times: Vec<Millis>,
-    /// The keys, ordered by group, topic and partition. Taking one may wait for the store.
-    pub keys: Box<dyn Iterator<Item = Archived> + Send>,
+    /// The keys. Taking one may wait for the store.
+    pub keys: ArchivedKeys,
 }
 
-impl std::fmt::Debug for Older {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Older {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Older").field("times", &self.times.len()).finish_non_exhaustive()
     }
 }
 
-/// How a store does.
+/// The state of a store.
 #[derive(Clone, Debug, Default)]
 pub struct OlderStatus {
     /// What the last attempts to write, to read and to tidy failed with; `None` once each that failed has succeeded.
@@ -139,10 +257,13 @@ pub struct OlderStatus {
 }
 
 /// A store of older samples. Blocks: not for async code.
-pub trait OlderSamples: Send + Sync + std::fmt::Debug {
-    /// Asks for samples. A store that fails has none, and its status says so.
-    fn ask(&self, question: Question) -> Option<Older>;
+pub trait OlderSamples: Send + Sync + fmt::Debug {
+    /// Asks for samples. `None`: the store failed, and its status says so.
+    ///
+    /// # Errors
+    /// The read was stopped, or is over its budget.
+    fn ask(&self, question: Question) -> Result<Option<Older>, ReadError>;
 
-    /// How it does.
+    /// Returns its state.
     fn status(&self) -> OlderStatus;
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Body, Bytes, Deserialize, Error, HeaderMap, IntoResponse as _, Query, QueryRejection, Response, State, StatusCode,
-    Value, Web, accept, coding::Packer, header, problem,
+    Value, Web, accept, coding::Packer, header, json, problem,
 };
 use crate::sql::{Answer, ScalarValue, SqlError, Statement, output::JsonRows};
 
@@ -149,10 +149,10 @@ fn stream(rows: Rows, stop: CancellationToken) -> impl futures::Stream<Item = Re
             let trailer = (TRUNCATED, header::HeaderValue::from_static(truncated));
             return Some((Ok(Frame::trailers(HeaderMap::from_iter([trailer]))), (None, stop)));
         }
-        let next = rows.next_until(&stop).await.map(Frame::data);
-        // After an error the answer breaks off: it must not look whole.
-        let rows = next.is_ok().then_some(rows);
-        Some((next, (rows, stop)))
+        Some(match rows.next_until(&stop).await {
+            Ok(bytes) => (Ok(Frame::data(bytes)), (Some(rows), stop)),
+            Err(error) => (rows.failed(error).map(Frame::data), (None, stop)),
+        })
     })
 }
 
@@ -237,6 +237,22 @@ impl Rows {
         let encoder = Arc::clone(&self.encoder);
         let bytes = self.answer.write(batch, move |batch| encoder.lock().encode(batch)).await?;
         bytes.map(Bytes::from).map_err(|error| Error::internal(&error.to_string()))
+    }
+
+    /// What ends an answer that failed on the way: NDJSON says why in its last line, the other formats break off, since they
+    /// must not look whole (contract §6).
+    fn failed(&self, error: Error) -> Result<Bytes, Error> {
+        let mut encoder = self.encoder.lock();
+        if encoder.format != Format::Ndjson {
+            return Err(error);
+        }
+        let told = json!({"code": error.code_name(), "message": error.to_string(), "id": error.id()});
+        let line = format!("{}\n", json!({"error": told}));
+        let ended = encoder.packer.pack(line.into_bytes()).and_then(|mut line| {
+            line.extend(encoder.packer.finish()?);
+            Ok(line)
+        });
+        ended.map(Bytes::from).map_err(|_| error)
     }
 }
 

@@ -45,15 +45,14 @@ fn now() -> Millis {
     Millis::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }
 
-pub(crate) fn run(report: &mut Report) {
-    for load in LOADS {
-        if report.wants(load.name) {
-            measure(report, &load);
-        }
-    }
-    if report.wants("100,000 partitions") {
-        partitions::run(report);
-    }
+/// Measures the load of this name.
+pub(crate) fn load(report: &mut Report, name: &str) {
+    measure(report, LOADS.iter().find(|load| load.name == name).unwrap());
+}
+
+/// Measures a cluster of 100,000 partitions.
+pub(crate) fn partitions(report: &mut Report) {
+    partitions::run(report);
 }
 
 fn measure(report: &mut Report, load: &Load) {

@@ -1,7 +1,6 @@
-//! Benchmarks. `cargo run --release --features bench --bin bench -- [--json FILE] [--rounds N] [SUITE…]`
+//! Benchmarks: `cargo run --release --features bench --bin bench NAME`; `--help` lists the names.
 //!
-//! Machines are noisy: every figure stands beside one of the same run, round by round in turn, and what counts is their
-//! ratio. `SUITE` is one of those below; without any, all run.
+//! Machines are noisy, so each comparison measures two things in turn, round by round, and reports their ratio.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -39,29 +38,68 @@ use measure::Report;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 #[derive(Debug, Parser)]
+#[command(after_help = names())]
 struct Args {
-    /// What to run.
-    suites: Vec<String>,
-    /// Also write the results there, as JSON.
+    /// Benchmarks to run: names, or their first parts, such as `store`. All run if none is given.
+    #[arg(value_name = "NAME", value_parser = known_name)]
+    names: Vec<String>,
+    /// Also write the results to this file, as JSON.
     #[arg(long)]
     json: Option<std::path::PathBuf>,
     /// Rounds of each comparison.
     #[arg(long, default_value_t = 15)]
     rounds: usize,
-    /// Only comparisons whose name has this in it.
+    /// Run only the comparisons whose description contains this text.
     #[arg(long, default_value = "")]
     only: String,
 }
 
-type Suite = fn(&mut Report);
+/// A benchmark that can be run by its name.
+struct Benchmark {
+    /// `part` or `part/subject`.
+    name: &'static str,
+    /// What it measures, for `--help`.
+    about: &'static str,
+    run: fn(&mut Report),
+}
 
-const SUITES: [(&str, Suite); 5] = [
-    ("store", store::run),
-    ("sql", sql::run),
-    ("serving", serving::run),
-    ("history", history::run),
-    ("kafka", kafka::run),
+const fn benchmark(name: &'static str, about: &'static str, run: fn(&mut Report)) -> Benchmark {
+    Benchmark { name, about, run }
+}
+
+const BENCHMARKS: [Benchmark; 16] = [
+    benchmark("store/parts", "one record, key or call: decode, apply, pin, read", store::micro::run),
+    benchmark("store/growth", "the same with 8 times as many keys", store::growth::run),
+    benchmark("store/busy", "a writer beside scans and beside queries", store::busy::run),
+    benchmark("sql", "statements on a million offsets, beside a DataFusion MemTable", sql::run),
+    benchmark("serving/export", "a million offsets over Flight SQL, beside prebuilt batches", serving::exports),
+    benchmark("serving/watch", "one change, to 1,000 readers of Watch", serving::fan_out),
+    benchmark("serving/query", "Query beside 16 SQL clients and 50,000 commits/s", serving::mixed),
+    benchmark("history/sample", "one sample of a million offsets", history::sample),
+    benchmark("history/sum", "12 samples of a million offsets as one series", history::sum),
+    benchmark("history/memory", "bytes of the samples of one offset", history::memory),
+    benchmark("history/week", "a week of one group from Parquet, beside reading all files", history::week),
+    benchmark("kafka/S", "load of 100,000 offsets, beside librdkafka", |report| kafka::load(report, "S")),
+    benchmark("kafka/T", "the same, each commit in a batch of its own", |report| kafka::load(report, "T")),
+    benchmark("kafka/W", "the same of 65,000 groups", |report| kafka::load(report, "W")),
+    benchmark("kafka/L", "the same of a million offsets", |report| kafka::load(report, "L")),
+    benchmark("kafka/partitions", "log ends of 100,000 partitions", kafka::partitions),
 ];
+
+fn names() -> String {
+    let line = |benchmark: &Benchmark| format!("  {:<18}{}\n", benchmark.name, benchmark.about);
+    format!("Names:\n{}", BENCHMARKS.iter().map(line).collect::<String>())
+}
+
+/// Whether a benchmark has this name, or its name begins with this part.
+fn is_named(benchmark: &Benchmark, name: &str) -> bool {
+    benchmark.name == name || benchmark.name.split('/').next() == Some(name)
+}
+
+fn known_name(name: &str) -> Result<String, String> {
+    let known = BENCHMARKS.iter().any(|benchmark| is_named(benchmark, name));
+    if known { Ok(name.to_owned()) } else { Err("unknown benchmark; --help lists them".to_owned()) }
+}
 
 fn main() -> ExitCode {
     // This program is also what it measures.
@@ -72,16 +110,11 @@ fn main() -> ExitCode {
         _ => {}
     }
     let args = Args::parse();
-    let known: Vec<&str> = SUITES.iter().map(|(name, _)| *name).collect();
-    if let Some(unknown) = args.suites.iter().find(|suite| !known.contains(&suite.as_str())) {
-        eprintln!("no suite {unknown:?}; there are {}", known.join(", "));
-        return ExitCode::from(64);
-    }
     let mut report = Report::new(args.rounds, args.only);
-    for (name, run) in SUITES {
-        if args.suites.is_empty() || args.suites.iter().any(|suite| suite == name) {
-            report.suite(name);
-            run(&mut report);
+    for benchmark in &BENCHMARKS {
+        if args.names.is_empty() || args.names.iter().any(|name| is_named(benchmark, name)) {
+            report.suite(benchmark.name);
+            (benchmark.run)(&mut report);
         }
     }
     if let Some(path) = args.json {

@@ -98,9 +98,9 @@ async fn export(channel: &Channel) -> usize {
     batches.map(|batch| batch.unwrap().num_rows()).fold(0, async |sum, rows| sum + rows).await
 }
 
-fn exports(report: &mut Report, store: &Arc<Store>) {
+pub(crate) fn exports(report: &mut Report) {
     let runtime = runtime();
-    let (engine, router) = service(store);
+    let (engine, router) = service(&million());
     let batches = runtime.block_on(async {
         let statement = Statement { sql: EXPORT.to_owned(), ..Statement::default() };
         let mut answer = engine.run(statement).await.unwrap();
@@ -202,15 +202,19 @@ fn ask(channel: Channel, client: usize, stop: Arc<AtomicBool>, asked: Arc<Atomic
     })
 }
 
-fn mixed(report: &mut Report, store: &Arc<Store>) {
-    // The clients have threads of their own, and connections of their own.
+pub(crate) fn mixed(report: &mut Report) {
+    if !report.wants("Query p99 beside 16 SQL clients") {
+        return;
+    }
+    let store = million();
+    // The clients have threads and connections of their own.
     let (server, clients) = (runtime(), runtime());
-    let (_engine, router) = service(store);
+    let (_engine, router) = service(&store);
     let queries = server.block_on(serve(router.clone()));
     let statements = server.block_on(serve(router));
     let (stop_writer, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let writer = {
-        let (store, stop) = (Arc::clone(store), Arc::clone(&stop_writer));
+        let (store, stop) = (Arc::clone(&store), Arc::clone(&stop_writer));
         std::thread::spawn(move || write(&store, &stop))
     };
     let started = Instant::now();
@@ -297,20 +301,21 @@ fn change(store: &Arc<Store>) {
 }
 
 /// One change, until the last of a thousand readers has it, beside one reader.
-fn fan_out(report: &mut Report, store: &Arc<Store>) {
+pub(crate) fn fan_out(report: &mut Report) {
     const WHAT: &str = "Watch: a change, to the last of 1,000 readers, beside one reader";
     if !report.wants(WHAT) {
         return;
     }
+    let store = million();
     let server = runtime();
-    let (_engine, router) = service(store);
+    let (_engine, router) = service(&store);
     let channels: Vec<Channel> = (0..10).map(|_| server.block_on(serve(router.clone()))).collect();
     let mut took = [1000, 1].map(|count| {
-        let readers = Readers::new(store, &channels, count);
+        let readers = Readers::new(&store, &channels, count);
         let times: Vec<f64> = (0..200)
             .map(|_| {
                 let started = Instant::now();
-                readers.tell(store);
+                readers.tell(&store);
                 started.elapsed().as_secs_f64()
             })
             .collect();
@@ -319,13 +324,4 @@ fn fan_out(report: &mut Report, store: &Arc<Store>) {
     });
     let [many, one] = &mut took;
     report.pair(WHAT, "s", many, one, Goal::None);
-}
-
-pub(crate) fn run(report: &mut Report) {
-    let store = million();
-    exports(report, &store);
-    fan_out(report, &store);
-    if report.wants("Query p99 beside 16 SQL clients") {
-        mixed(report, &store);
-    }
 }

@@ -1,9 +1,9 @@
 //! The parts of the server, in this process and without Kafka: what each costs for one record, key or call; whether that
 //! stays the same when there are more of them; and what they do to each other.
 
-mod busy;
+pub(crate) mod busy;
 pub(crate) mod growth;
-mod micro;
+pub(crate) mod micro;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,17 +19,10 @@ use offsetd::store::shard::Shard;
 use tokio::runtime::Runtime;
 
 use crate::made;
-use crate::measure::Report;
 
 /// What a poll thread applies at a time.
 const RUN: usize = 256;
 const AT: Millis = 1_767_225_600_000;
-
-pub(crate) fn run(report: &mut Report) {
-    micro::run(report);
-    growth::run(report);
-    busy::run(report);
-}
 
 fn event<'a>(group: &'a str, topic: &'a str, partition: usize, number: i64) -> Event<'a> {
     let commit = Commit {

@@ -13,6 +13,7 @@ mod connections;
 mod consistency;
 mod cookbook;
 mod decode;
+mod errors;
 mod grafana;
 mod hostile;
 mod http;

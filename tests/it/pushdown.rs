@@ -214,7 +214,7 @@ static BOTH: LazyLock<std::sync::Mutex<Both>> = LazyLock::new(|| std::sync::Mute
 fn check(asked: &Asked) {
     let both = BOTH.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let Asked { table, key, number, condition, order, limit } = asked;
-    // And again, by the plan that was kept.
+    // And again, with the same result.
     let ours = |sql: &str| {
         let rows = lines(&both.ours(sql));
         assert_eq!(sorted(lines(&both.ours(sql))), sorted(rows.clone()), "{sql}");
@@ -325,7 +325,7 @@ fn conditions_and_orders_that_a_scan_takes_over_leave_the_plan() {
 }
 
 #[test]
-fn grouping_by_names_alone_takes_their_codes() {
+fn grouping_by_names_gives_the_groups_that_are_given_without_its_help() {
     let both = &*BOTH.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let one = Both::with(offsetd::config::Sql { target_partitions: 1, ..made::config().sql });
     for sql in [
@@ -336,26 +336,16 @@ fn grouping_by_names_alone_takes_their_codes() {
         "SELECT group_id, sum(lag) FROM (SELECT group_id, lag FROM lag WHERE cluster = 'east' LIMIT 1000) GROUP BY group_id",
         "SELECT topic, committed, n FROM (SELECT topic, sum(committed_offset) AS committed FROM offsets GROUP BY topic)
          JOIN (SELECT topic, count(*) AS n FROM lag GROUP BY topic) USING (topic)",
+        "SELECT topic, max(topic) FROM lag GROUP BY topic",
+        "SELECT topic, count(DISTINCT lag) FROM lag GROUP BY topic",
+        "SELECT topic, cluster, count(*) FROM lag GROUP BY ROLLUP (topic, cluster)",
     ] {
         for both in [both, &one] {
-            let plan = plan(both, sql);
-            assert!(plan.contains("NameGroupExec:") && plan.contains("codes=["), "{sql}\n{plan}");
             assert_eq!(sorted(lines(&both.ours(sql))), sorted(lines(&both.theirs(sql))), "{sql}");
         }
     }
     let best = "SELECT topic, max(lag) FROM lag GROUP BY topic ORDER BY 2 DESC, 1 LIMIT 3";
     assert_eq!(lines(&one.ours(best)), lines(&both.theirs(best)));
-    for sql in [
-        "SELECT topic, partition, count(*) FROM lag GROUP BY topic, partition",
-        "SELECT topic, max(topic) FROM lag GROUP BY topic",
-        "SELECT upper(topic), count(*) FROM lag GROUP BY upper(topic)",
-        "SELECT topic, count(DISTINCT lag) FROM lag GROUP BY topic",
-        "SELECT topic, array_agg(lag ORDER BY lag) FROM lag GROUP BY topic",
-        "SELECT topic, cluster, count(*) FROM lag GROUP BY ROLLUP (topic, cluster)",
-    ] {
-        let plan = plan(both, sql);
-        assert!(!plan.contains("NameGroupExec:"), "{sql}\n{plan}");
-    }
 }
 
 #[test]
@@ -368,7 +358,7 @@ fn counting_all_rows_or_those_of_groups_reads_nothing() {
         "SELECT count(*) AS n FROM partitions WHERE cluster = 'west'",
     ] {
         let plan = plan(&both, sql);
-        assert!(plan.contains("CountExec:") && !plan.contains("LiveScanExec"), "{sql}\n{plan}");
+        assert!(!plan.contains("LiveScanExec"), "{sql}\n{plan}");
         assert_eq!(lines(&both.ours(sql)), lines(&both.theirs(sql)), "{sql}");
     }
     // A group alone does not tell how many of its commits are in the ring.

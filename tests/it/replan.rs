@@ -1,5 +1,4 @@
-//! A statement that was planned before reads the present, and tells what a new plan would: beside an engine that has
-//! planned nothing.
+//! A statement that is run again reads the present, and gives what an engine gives that has run nothing before.
 
 use std::sync::Arc;
 
@@ -64,7 +63,7 @@ impl Lab {
         })
     }
 
-    /// What the engine that has planned it before says, and one that has not.
+    /// The rows of the engine that has run the statement before, and of one that has not.
     fn both(&self, sql: &str, parameters: &[ScalarValue]) -> [Vec<String>; 2] {
         let new = Engine::new(Arc::clone(&self.store), made::config().sql).unwrap();
         [&self.engine, &new].map(|engine| self.run(engine, sql, parameters))
@@ -91,7 +90,7 @@ const STATEMENTS: [&str; 16] = [
 ];
 
 #[test]
-fn a_statement_that_was_planned_before_reads_the_present() {
+fn a_statement_that_is_run_again_reads_the_present() {
     for clusters in [&["east"][..], &["east", "west"]] {
         let lab = Lab::new(clusters);
         let mut before = vec![vec![]; STATEMENTS.len()];
@@ -100,10 +99,10 @@ fn a_statement_that_was_planned_before_reads_the_present() {
             lab.commit(groups, 100 * i64::try_from(round + 1).unwrap());
             lab.clock.advance(1_000);
             for (sql, before) in STATEMENTS.iter().zip(&mut before) {
-                let [kept, new] = lab.both(sql, &[]);
-                assert_eq!(kept, new, "{sql}");
-                assert!(round == 0 || kept != *before || !sql.contains("(lag)"), "{sql} tells the past: {kept:?}");
-                *before = kept;
+                let [again, new] = lab.both(sql, &[]);
+                assert_eq!(again, new, "{sql}");
+                assert!(round == 0 || again != *before || !sql.contains("(lag)"), "{sql} tells the past: {again:?}");
+                *before = again;
             }
         }
         assert_eq!(lab.run(&lab.engine, STATEMENTS[1], &[]), [format!("|{}|", 30_000 * clusters.len())]);
@@ -117,9 +116,12 @@ fn a_statement_with_other_parameters_is_another() {
     let sql = "SELECT group_id, topic, partition, lag FROM lag WHERE group_id = $1 AND lag >= $2";
     for group in ["g1", "g2", "g1", "nobody", "g2"] {
         for lag in [0, 8] {
-            let [kept, new] = lab.both(sql, &[group.into(), ScalarValue::Int64(Some(lag))]);
-            assert_eq!(kept, new);
-            assert!(kept.iter().all(|line| line.contains(group)) && kept.is_empty() == (group == "nobody"), "{kept:?}");
+            let [again, new] = lab.both(sql, &[group.into(), ScalarValue::Int64(Some(lag))]);
+            assert_eq!(again, new);
+            assert!(
+                again.iter().all(|line| line.contains(group)) && again.is_empty() == (group == "nobody"),
+                "{again:?}"
+            );
         }
     }
 }
@@ -139,7 +141,7 @@ fn a_statement_that_was_left_keeps_nothing_for_the_next_one() {
         lab.commit(0..5_000, 100 + round);
         until("its cut to go", || lab.store.held().bytes() == 0);
     }
-    let [kept, new] = lab.both(sql, &[]);
-    assert_eq!(kept, new);
-    assert_eq!(kept.len(), 10_000);
+    let [again, new] = lab.both(sql, &[]);
+    assert_eq!(again, new);
+    assert_eq!(again.len(), 10_000);
 }

@@ -8,12 +8,7 @@ use object_store::{MultipartUpload, ObjectStoreExt as _, PutPayload};
 use tokio::runtime::Handle;
 
 use super::{
-    DAY, KEYFRAME, Row, file,
-    file::Sheet,
-    folder::Stored,
-    inspect::Inspected,
-    read::Walk,
-    tidy::{Round, TidyError},
+    ArchiveError, DAY, KEYFRAME, Row, file, file::Sheet, folder::Stored, inspect::Inspected, read::Walk, tidy::Round,
 };
 use crate::model::Millis;
 
@@ -24,35 +19,32 @@ const LATE: Millis = 300_000;
 /// Bytes of a part that is sent.
 const PART: usize = 8 << 20;
 
-impl Round<'_> {
+impl Round {
     /// Merges the files of hours and days that are over.
-    pub(super) async fn merge_all(&mut self, files: &[Inspected]) {
+    pub(super) async fn merge_all(&self, files: &[Inspected], errors: &mut Vec<ArchiveError>) {
         for files in groups(files, self.now) {
-            if let Err(error) = self.merge(&files).await {
-                self.errors.push(error);
-            }
+            errors.extend(self.merge(&files).await.err());
             if self.stop.is_cancelled() {
                 return;
             }
         }
     }
 
-    async fn merge(&self, files: &[Stored]) -> Result<(), TidyError> {
+    async fn merge(&self, files: &[Stored]) -> Result<(), ArchiveError> {
         let (from, to) = (files.iter().map(|file| file.from).min(), files.iter().map(|file| file.to).max());
         let (Some(from), Some(to)) = (from, to) else { return Ok(()) };
-        let merged = Stored::new(self.cluster, from, to);
+        let merged = Stored::new(&self.cluster, from, to);
         // No file is replaced: neither one that cannot be read, nor one that others of its time were written after.
         match self.store.head(&merged.path).await {
             Ok(_) => return Ok(()),
             Err(object_store::Error::NotFound { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        let (reader, files) = (self.reader()?, files.to_vec());
-        let handle = reader.handle.clone();
+        let (round, files, handle) = (self.clone(), files.to_vec(), self.archive.runtime()?.handle().clone());
         let upload = self.store.put_multipart(&merged.path).await?;
         let merging = move || {
             let mut upload = Upload { upload, waiting: vec![], handle };
-            let sent = reader.walk(files).and_then(|walk| upload.send(walk));
+            let sent = round.walk(files).and_then(|walk| upload.send(walk));
             if sent.is_err() {
                 // What cannot be aborted is cleaned up at a later round.
                 if let Err(error) = upload.handle.block_on(upload.upload.abort()) {
@@ -97,29 +89,27 @@ struct Upload {
 
 impl Upload {
     /// Sends the rows of files as one file, key by key: no more than a few of them are in memory.
-    fn send(&mut self, mut walk: Walk) -> Result<(), TidyError> {
-        let mut sheet = Sheet::new(&walk.times).map_err(TidyError::Other)?;
+    fn send(&mut self, mut walk: Walk) -> Result<(), ArchiveError> {
+        let mut sheet = Sheet::new(&walk.times)?;
         let mut rows: Vec<Row> = vec![];
         for key in walk.by_ref() {
-            rows.extend(Row::of(&key));
+            rows.extend(Row::of(&key?));
             if rows.len() >= file::BATCH {
-                sheet.add(&rows).map_err(TidyError::Other)?;
+                sheet.add(&rows)?;
                 rows.clear();
                 self.put(sheet.take())?;
             }
         }
-        if let Some(why) = walk.failed() {
-            return Err(TidyError::Unread(why.to_owned()));
-        }
-        sheet.add(&rows).map_err(TidyError::Other)?;
-        self.put(sheet.finish().map_err(TidyError::Other)?)?;
+        walk.is_whole()?;
+        sheet.add(&rows)?;
+        self.put(sheet.finish()?)?;
         let last = std::mem::take(&mut self.waiting);
         self.put_part(last)?;
         self.handle.block_on(self.upload.complete())?;
         Ok(())
     }
 
-    fn put(&mut self, bytes: Vec<u8>) -> Result<(), TidyError> {
+    fn put(&mut self, bytes: Vec<u8>) -> Result<(), ArchiveError> {
         self.waiting.extend(bytes);
         while self.waiting.len() > PART {
             let rest = self.waiting.split_off(PART);
@@ -129,7 +119,7 @@ impl Upload {
         Ok(())
     }
 
-    fn put_part(&mut self, part: Vec<u8>) -> Result<(), TidyError> {
+    fn put_part(&mut self, part: Vec<u8>) -> Result<(), ArchiveError> {
         let part = self.upload.put_part(PutPayload::from(part));
         Ok(self.handle.block_on(part)?)
     }

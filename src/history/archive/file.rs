@@ -16,7 +16,7 @@ use parquet::{
     schema::types::ColumnPath,
 };
 
-use super::Row;
+use super::{ArchiveError, Row};
 use crate::{
     model::{Millis, Name, SOURCE_KAFKA},
     store::older::Point,
@@ -66,8 +66,8 @@ fn properties() -> Result<WriterProperties, parquet::errors::ParquetError> {
         .build())
 }
 
-/// A file of rows, which are in order; `times` are those of its samples.
-pub(super) fn write(rows: &[Row], times: &[Millis]) -> Result<Vec<u8>, String> {
+/// Returns a file of rows, which are in order; `times` are those of its samples.
+pub(super) fn write(rows: &[Row], times: &[Millis]) -> Result<Vec<u8>, ArchiveError> {
     let mut sheet = Sheet::new(times)?;
     for rows in rows.chunks(BATCH) {
         sheet.add(rows)?;
@@ -82,30 +82,28 @@ pub(super) struct Sheet {
 }
 
 impl Sheet {
-    /// An empty one with the times of its samples.
-    pub(super) fn new(times: &[Millis]) -> Result<Self, String> {
+    /// Returns an empty one with the times of its samples.
+    pub(super) fn new(times: &[Millis]) -> Result<Self, ArchiveError> {
         let times: Vec<String> = times.iter().map(Millis::to_string).collect();
         let metadata: HashMap<String, String> = [(TIMES.to_owned(), times.join(","))].into();
         let schema = Arc::new(Schema::clone(&schema()).with_metadata(metadata));
-        let properties = properties().map_err(|error| error.to_string())?;
-        let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties));
-        Ok(Self { writer: writer.map_err(|error| error.to_string())?, schema })
+        let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties()?))?;
+        Ok(Self { writer, schema })
     }
 
     /// Adds rows, which come after those that are there.
-    pub(super) fn add(&mut self, rows: &[Row]) -> Result<(), String> {
-        let batch = batch(rows, &self.schema).map_err(|error| error.to_string())?;
-        self.writer.write(&batch).map_err(|error| error.to_string())
+    pub(super) fn add(&mut self, rows: &[Row]) -> Result<(), ArchiveError> {
+        Ok(self.writer.write(&batch(rows, &self.schema)?)?)
     }
 
-    /// The bytes that are ready.
+    /// Takes the bytes that are ready.
     pub(super) fn take(&mut self) -> Vec<u8> {
         std::mem::take(self.writer.inner_mut())
     }
 
-    /// The rest of the bytes.
-    pub(super) fn finish(self) -> Result<Vec<u8>, String> {
-        self.writer.into_inner().map_err(|error| error.to_string())
+    /// Returns the rest of the bytes.
+    pub(super) fn finish(self) -> Result<Vec<u8>, ArchiveError> {
+        Ok(self.writer.into_inner()?)
     }
 }
 
@@ -180,4 +178,12 @@ pub(super) fn rows(batch: &RecordBatch) -> Option<Vec<Row>> {
         });
     }
     Some(rows)
+}
+
+/// Returns about how many bytes rows take in memory.
+pub(super) fn memory(rows: &[Row]) -> usize {
+    let names =
+        rows.chunk_by(|row, next| Name::ptr_eq(&row.group, &next.group) && Name::ptr_eq(&row.topic, &next.topic));
+    let names = names.filter_map(<[Row]>::first).map(|row| row.group.len() + row.topic.len());
+    size_of_val(rows) + names.sum::<usize>()
 }

@@ -1,14 +1,14 @@
 //! Checks that the content of a file agrees with its name: a name is only a claim.
 
-use std::{error::Error as _, io, sync::Arc};
+use std::sync::Arc;
 
 use futures::{StreamExt as _, stream};
 use object_store::ObjectStore;
-use parquet::errors::ParquetError;
-use tokio::task::JoinError;
 
 use super::{
-    Archive, Row, file,
+    Archive, Row,
+    error::{Damage, Failure},
+    file,
     folder::{self, Stored},
     known::Found,
     object::{Builder, Object},
@@ -18,60 +18,15 @@ use crate::model::{Millis, Name};
 /// Files that are inspected at a time.
 const AT_ONCE: usize = 8;
 
-/// Why a file is not read to its end.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// The file does not exist any more.
-    Gone,
-    /// The store does not return it.
-    Store(String),
-    /// The store refuses this file.
-    Denied(String),
-    /// The content is not that of a file of samples with this name.
-    Damaged(String),
-}
-
-impl From<ParquetError> for Failure {
-    fn from(error: ParquetError) -> Self {
-        match error {
-            ParquetError::External(error) => match error.downcast_ref::<object_store::Error>() {
-                Some(object_store::Error::NotFound { .. }) => Self::Gone,
-                Some(denied) if is_denied(denied) => Self::Denied(error.to_string()),
-                _ => Self::Store(error.to_string()),
-            },
-            error => Self::Damaged(error.to_string()),
-        }
-    }
-}
-
-impl From<JoinError> for Failure {
-    fn from(error: JoinError) -> Self {
-        // A file that makes the Parquet reader panic is damaged; a task that is cancelled says nothing about its file.
-        if error.is_panic() { Self::Damaged(error.to_string()) } else { Self::Store(error.to_string()) }
-    }
-}
-
-fn is_denied(error: &object_store::Error) -> bool {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if error.downcast_ref().is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied) {
-            return true;
-        }
-        cause = error.source();
-    }
-    matches!(error, object_store::Error::PermissionDenied { .. })
-}
-
 /// Opens a file, and returns the times of its samples, which begin and end as its name says.
 pub(super) async fn open(store: &Arc<dyn ObjectStore>, file: &Stored) -> Result<(Builder, Arc<[Millis]>), Failure> {
-    let damaged = |why: &str| Failure::Damaged(why.to_owned());
-    let builder = Object::open(store, file).await?;
-    let times = file::times(builder.schema()).ok_or_else(|| damaged("not a file of history"))?;
+    let builder = Object::open(store, file).await.map_err(|error| Failure::of(&file.path, error))?;
+    let times = file::times(builder.schema()).ok_or(Damage::Foreign)?;
     if !times.is_sorted_by(|left, right| left < right) {
-        return Err(damaged("the times of its samples are out of order"));
+        return Err(Damage::Times.into());
     }
     if (times.first(), times.last()) != (Some(&file.from), Some(&file.to)) {
-        return Err(damaged("its name and its content disagree about the times of its samples"));
+        return Err(Damage::Name.into());
     }
     Ok((builder, times.into()))
 }
@@ -89,17 +44,17 @@ impl RowCheck {
     }
 
     /// Checks that each row is of a sample of the file, and comes after the row before.
-    pub(super) fn check(&mut self, rows: &[Row]) -> Result<(), Failure> {
+    pub(super) fn check(&mut self, rows: &[Row]) -> Result<(), Damage> {
         fn order(row: &Row) -> (&str, &str, i32, Millis) {
             (&row.group, &row.topic, row.partition, row.at)
         }
         let befores = self.last.iter().chain(rows);
         let is_ordered = befores.zip(self.last.iter().chain(rows).skip(1)).all(|(row, next)| order(row) < order(next));
         if !is_ordered {
-            return Err(Failure::Damaged("its rows are out of order".to_owned()));
+            return Err(Damage::Order);
         }
         if !rows.iter().all(|row| self.times.binary_search(&row.at).is_ok()) {
-            return Err(Failure::Damaged("it has rows of samples that are not its own".to_owned()));
+            return Err(Damage::Samples);
         }
         if let Some(last) = rows.last() {
             self.last = Some(last.clone());
@@ -145,10 +100,12 @@ impl Archive {
         let task = tokio::spawn(async move { open(&opened, &task_file).await.map(|(_, times)| times) });
         let found = match task.await.map_err(Failure::from).flatten() {
             Ok(times) => Found::Samples(times),
-            Err(Failure::Gone) => return None,
-            Err(Failure::Store(why)) => Found::Failing(why),
-            Err(Failure::Denied(why)) => Found::Denied(why),
-            Err(Failure::Damaged(why)) => Found::Damaged(why),
+            Err(Failure::Gone(_)) => return None,
+            Err(error @ (Failure::Store(_) | Failure::Cancelled(_) | Failure::Read(_))) => {
+                Found::Failing(error.to_string())
+            }
+            Err(error @ Failure::Denied(_)) => Found::Denied(error.to_string()),
+            Err(error @ Failure::Damaged(_)) => Found::Damaged(error.to_string()),
         };
         self.note(&file.path, file.version, found.clone());
         match found {

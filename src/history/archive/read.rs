@@ -1,10 +1,13 @@
-//! Reads files: those of the time, of these the pages that can hold a group, of these the rows.
+//! Reads files: those of the time, of these the pages that can hold a group, of these the rows; and merges them by key.
 //!
-//! Each file is read by a task of its own, which is a few rows ahead, until nobody waits any more; a file that cannot be
-//! read, or makes its reader panic, is skipped and named. While a file and the one that replaces it both exist, both are
-//! read: a row that several files hold is one row.
+//! Each file is read by a task of its own, which is a few rows ahead, until the read ends; a file that cannot be read, or
+//! makes its reader panic, is skipped and named. While a file and the one that replaces it both exist, both are read: a row
+//! that several files hold is one row.
+//!
+//! Charged to the budget of a read are, of each file, its metadata and its largest row group as it is stored, and the rows
+//! that are ahead. All files together are a fixed number of rows ahead.
 
-use std::{pin::pin, sync::Arc};
+use std::{cmp::Reverse, collections::BinaryHeap, pin::pin, sync::Arc};
 
 use futures::StreamExt as _;
 use object_store::ObjectStore;
@@ -12,32 +15,40 @@ use parquet::arrow::{
     ProjectionMask,
     arrow_reader::{ArrowPredicateFn, RowFilter},
 };
-use tokio::{runtime::Handle, sync::mpsc};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, mpsc},
+};
 
 use super::{
-    Archive, Row, STANDS_FOR, Work,
+    Archive, ArchiveError, Row, STANDS_FOR, Work,
     asked::Asked,
+    error::{Damage, Failure},
     file,
     folder::{self, Stored},
-    inspect::{self, Failure, RowCheck},
+    inspect::{self, RowCheck},
     known::Found,
 };
 use crate::{
     model::{Millis, Name},
-    store::older::{Archived, Older, Patience, Question},
+    store::older::{Archived, Older, Patience, Point, Question, ReadError, Reserved},
 };
 
-/// Rows that are read at a time.
-const AT_ONCE: usize = 2048;
+/// Rows of a file that are read at a time: at least, and at most.
+const AT_ONCE: (usize, usize) = (64, 2048);
+/// Rows that all files together read at a time.
+const ALL_AT_ONCE: usize = 1 << 18;
+/// Files that are opened at a time.
+const OPENING: usize = 32;
 /// Files that are read side by side: many more than there are where hours and days are merged.
 const MOST_FILES: usize = 4096;
-/// How often the files are listed anew because one is gone when it is opened.
+/// How often the files are listed again because one is gone when it is opened.
 const MOST_LISTS: usize = 3;
 
 /// What a task says of its file: first the times of its samples.
 enum Told {
     Times(Arc<[Millis]>),
-    Rows(Vec<Row>),
+    Rows(Vec<Row>, Reserved),
     Failed(Failure),
 }
 
@@ -46,10 +57,15 @@ struct Cursor {
     file: Stored,
     receiver: mpsc::Receiver<Told>,
     rows: std::vec::IntoIter<Row>,
+    /// The memory of these rows.
+    reserved: Reserved,
     head: Option<Row>,
 }
 
-/// For whom files are read, and how that went.
+/// Group, topic and partition of a cursor's head, and the place of the cursor.
+type Head = Reverse<(Name, Name, i32, usize)>;
+
+/// For what files are read, and how that went.
 struct Reading {
     archive: Arc<Archive>,
     cluster: Name,
@@ -63,68 +79,53 @@ struct Reading {
 }
 
 impl Reading {
-    /// Waits for work on the caller's thread; `None` once nobody waits any more.
-    fn wait<T>(&self, work: impl Future<Output = Option<T>>) -> Option<T> {
+    /// Waits for work on the caller's thread.
+    fn wait<T>(&self, work: impl Future<Output = T>) -> Result<T, ReadError> {
         self.handle.block_on(async {
             tokio::select! {
-                done = work => done,
-                () = self.patience.over() => None,
+                done = work => Ok(done),
+                () = self.patience.over() => Err(ReadError::Stopped),
             }
         })
     }
 
-    fn fail(&mut self, file: &Stored, failure: Failure) {
+    /// Notes that a file is not read to its end.
+    fn fail(&mut self, file: &Stored, failure: Failure) -> Result<(), ReadError> {
+        let why = failure.to_string();
         let note = |found| self.archive.note(&file.path, file.version, found);
-        let why = match failure {
-            Failure::Gone => {
-                let why = format!("{} was deleted while it was read", file.path);
-                self.tell(&why);
-                why
-            }
-            Failure::Store(why) => {
-                self.tell(&why);
-                why
-            }
-            Failure::Denied(why) => {
-                note(Found::Denied(why.clone()));
-                why
-            }
-            Failure::Damaged(why) => {
-                note(Found::Damaged(why.clone()));
-                why
-            }
-        };
+        match failure {
+            Failure::Gone(_) | Failure::Store(_) | Failure::Cancelled(_) => self.tell(&why),
+            Failure::Denied(_) => note(Found::Denied(why.clone())),
+            Failure::Damaged(_) => note(Found::Damaged(why.clone())),
+            Failure::Read(error) => return Err(error),
+        }
         self.failed.get_or_insert(why);
+        Ok(())
     }
 
     fn tell(&self, error: &str) {
         if self.tells {
-            self.archive.failed(&self.cluster, Work::Read, error);
+            self.archive.failed(&self.cluster, Work::Read, &error);
         }
     }
 
-    fn next(&mut self, cursor: &mut Cursor) -> Option<Told> {
-        match self.wait(cursor.receiver.recv())? {
-            Told::Failed(failure) => {
-                self.fail(&cursor.file, failure);
-                None
-            }
-            told => Some(told),
-        }
-    }
-
-    fn advance(&mut self, cursor: &mut Cursor) -> Option<Row> {
-        let next = loop {
+    /// Takes the next row of a file as its head; `None` at its end.
+    fn advance(&mut self, cursor: &mut Cursor) -> Result<(), ReadError> {
+        cursor.head = loop {
             if let Some(row) = cursor.rows.next() {
                 break Some(row);
             }
-            match self.next(cursor) {
-                Some(Told::Rows(rows)) => cursor.rows = rows.into_iter(),
-                Some(_) => {}
+            match self.wait(cursor.receiver.recv())? {
+                Some(Told::Rows(rows, reserved)) => (cursor.rows, cursor.reserved) = (rows.into_iter(), reserved),
+                Some(Told::Times(_)) => {}
+                Some(Told::Failed(failure)) => {
+                    self.fail(&cursor.file, failure)?;
+                    break None;
+                }
                 None => break None,
             }
         };
-        std::mem::replace(&mut cursor.head, next)
+        Ok(())
     }
 }
 
@@ -132,57 +133,85 @@ impl Reading {
 pub(super) struct Walk {
     reading: Reading,
     cursors: Vec<Cursor>,
+    /// The least is the next key.
+    heads: BinaryHeap<Head>,
     /// Times of the files' samples, in order.
     pub(super) times: Vec<Millis>,
+    is_over: bool,
 }
 
 impl Walk {
-    /// Why there is less than the files hold, if so.
-    pub(super) fn failed(&self) -> Option<&str> {
-        let is_over = self.reading.patience.is_over();
-        self.reading.failed.as_deref().or(is_over.then_some("cancelled"))
+    /// Fails if the files were not read to their end, as far as they were read.
+    pub(super) fn is_whole(&self) -> Result<(), ArchiveError> {
+        self.reading.failed.as_ref().map_or(Ok(()), |why| Err(ArchiveError::Unread(why.clone())))
+    }
+
+    /// Reads the rest.
+    pub(super) fn read_all(mut self) -> Result<(), ArchiveError> {
+        self.try_for_each(|key| key.map(drop))?;
+        self.is_whole()
+    }
+
+    /// Adds the head of a cursor to those that are merged.
+    fn enter(&mut self, place: usize) {
+        let head = self.cursors.get(place).and_then(|cursor| cursor.head.as_ref());
+        let key = head.map(|row| (Name::clone(&row.group), Name::clone(&row.topic), row.partition, place));
+        self.heads.extend(key.map(Reverse));
+    }
+
+    fn next_key(&mut self) -> Result<Option<Archived>, ReadError> {
+        self.reading.patience.check()?;
+        let Some(Reverse((group, topic, partition, _))) = self.heads.peek().cloned() else { return Ok(None) };
+        let (mut rows, mut reserved) = (vec![], self.reading.patience.reserve(0)?);
+        while let Some(Reverse(head)) = self.heads.peek()
+            && (&head.0, &head.1, head.2) == (&group, &topic, partition)
+        {
+            let place = head.3;
+            self.heads.pop();
+            let Some(cursor) = self.cursors.get_mut(place) else { continue };
+            let is_it = |row: &Row| row.group == group && row.topic == topic && row.partition == partition;
+            while let Some(row) = cursor.head.take_if(|row| is_it(row)) {
+                rows.push((row.at, row.point));
+                self.reading.advance(cursor)?;
+            }
+            reserved.resize(rows.capacity() * size_of::<(Millis, Option<Point>)>())?;
+            self.enter(place);
+        }
+        rows.sort_by_key(|(at, _)| *at);
+        rows.dedup_by_key(|(at, _)| *at);
+        Ok(Some(Archived { group, topic, partition, rows, stands_for: STANDS_FOR, reserved }))
     }
 }
 
 impl Iterator for Walk {
-    type Item = Archived;
+    type Item = Result<Archived, ReadError>;
 
-    fn next(&mut self) -> Option<Archived> {
-        let key = |row: &Row| (Name::clone(&row.group), Name::clone(&row.topic), row.partition);
-        let heads = self.cursors.iter().filter_map(|cursor| cursor.head.as_ref());
-        let Some((group, topic, partition)) = heads.map(key).min() else {
-            if self.reading.tells && self.reading.failed.is_none() && !self.reading.patience.is_over() {
-                self.reading.archive.succeeded(&self.reading.cluster, Work::Read);
-            }
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_over {
             return None;
-        };
-        let mut rows = vec![];
-        let is_it = |row: &Row| row.group == group && row.topic == topic && row.partition == partition;
-        for cursor in &mut self.cursors {
-            while cursor.head.as_ref().is_some_and(is_it) {
-                rows.extend(self.reading.advance(cursor).map(|row| (row.at, row.point)));
-            }
         }
-        self.cursors.retain(|cursor| cursor.head.is_some());
-        rows.sort_by_key(|(at, _)| *at);
-        rows.dedup_by_key(|(at, _)| *at);
-        Some(Archived { group, topic, partition, rows, stands_for: STANDS_FOR })
+        let next = self.next_key().transpose();
+        self.is_over = !matches!(next, Some(Ok(_)));
+        if next.is_none() && self.reading.tells && self.reading.failed.is_none() {
+            self.reading.archive.succeeded(&self.reading.cluster, Work::Read);
+        }
+        next
     }
 }
 
 impl Archive {
-    /// Keys and what they were. Blocks: not for async code.
+    /// Returns keys and what they were. Blocks: not for async code.
     ///
     /// # Errors
-    /// The store cannot be listed.
-    pub(super) fn walk(self: &Arc<Self>, question: Question) -> Result<Older, String> {
+    /// The store cannot be listed, or the read ended early.
+    pub(super) fn walk(self: &Arc<Self>, question: Question) -> Result<Older, ArchiveError> {
         let store = self.store()?;
         let (times, asked) = (question.times.clone(), Arc::new(Asked(question)));
         let mut lists = 1;
         loop {
             let reading = self.reading(&asked.0, true)?;
             let files = self.files(&reading, &store, &asked)?;
-            let mut walk = self.open(reading, &store, files, &asked);
+            let mut walk = self.open(reading, &store, files, &asked)?;
             if walk.reading.is_outdated {
                 if lists < MOST_LISTS {
                     lists += 1;
@@ -197,40 +226,43 @@ impl Archive {
         }
     }
 
-    /// The files that can hold what is wanted, without those that cannot be read.
-    fn files(&self, reading: &Reading, store: &Arc<dyn ObjectStore>, asked: &Asked) -> Result<Vec<Stored>, String> {
+    /// Returns the files that can hold what is wanted, without those that cannot be read.
+    fn files(
+        &self,
+        reading: &Reading,
+        store: &Arc<dyn ObjectStore>,
+        asked: &Asked,
+    ) -> Result<Vec<Stored>, ArchiveError> {
         let cluster = &asked.0.cluster;
-        let listed = reading.wait(async { Some(folder::list(&**store, cluster).await) });
-        let Some(listed) = listed else { return Ok(vec![]) };
-        let listed = listed.map_err(|error| error.to_string())?;
+        let listed = reading.wait(folder::list(&**store, cluster))??;
         self.note_listed(cluster, &listed);
         let (from, to) = (asked.earliest(), *asked.0.times.end());
         let is_wanted = |file: &Stored| file.to >= from && file.from <= to && !self.is_unreadable(file);
         let wanted: Vec<Stored> = listed.files.into_iter().filter(is_wanted).collect();
         if wanted.len() > MOST_FILES {
-            return Err(format!("{} files are not merged yet, more than {MOST_FILES}", wanted.len()));
+            return Err(ArchiveError::TooManyFiles { count: wanted.len(), most: MOST_FILES });
         }
         Ok(wanted)
     }
 
-    /// All keys of some files, for the work on the files themselves. Blocks: not for async code.
+    /// Returns all keys of some files, for the work on the files themselves. Blocks: not for async code.
     ///
     /// # Errors
-    /// The runtime is gone.
+    /// The runtime is gone, or the read ended early.
     pub(super) fn walk_all(
         self: &Arc<Self>,
         store: &Arc<dyn ObjectStore>,
         cluster: Name,
         files: Vec<Stored>,
         patience: Patience,
-    ) -> Result<Walk, String> {
+    ) -> Result<Walk, ArchiveError> {
         let times = Millis::MIN..=Millis::MAX;
         let (groups, prefix, first) = Default::default();
         let question = Question { cluster, times, groups, prefix, first, patience };
-        Ok(self.open(self.reading(&question, false)?, store, files, &Arc::new(Asked(question))))
+        Ok(self.open(self.reading(&question, false)?, store, files, &Arc::new(Asked(question)))?)
     }
 
-    fn reading(self: &Arc<Self>, question: &Question, tells: bool) -> Result<Reading, String> {
+    fn reading(self: &Arc<Self>, question: &Question, tells: bool) -> Result<Reading, ArchiveError> {
         Ok(Reading {
             archive: Arc::clone(self),
             cluster: Name::clone(&question.cluster),
@@ -248,73 +280,97 @@ impl Archive {
         store: &Arc<dyn ObjectStore>,
         files: Vec<Stored>,
         asked: &Arc<Asked>,
-    ) -> Walk {
+    ) -> Result<Walk, ReadError> {
+        let opening = Arc::new(Semaphore::new(OPENING));
+        let at_once = (ALL_AT_ONCE / files.len().max(1)).clamp(AT_ONCE.0, AT_ONCE.1);
         let open = |file: Stored| {
             let (sender, receiver) = mpsc::channel(1);
-            reading.handle.spawn(tell(Arc::clone(store), file.clone(), Arc::clone(asked), sender));
-            Cursor { file, receiver, rows: vec![].into_iter(), head: None }
+            let (store, asked, opening) = (Arc::clone(store), Arc::clone(asked), Arc::clone(&opening));
+            let task = FileReader { store, file: file.clone(), asked, opening, at_once, sender };
+            reading.handle.spawn(task.run());
+            Cursor { file, receiver, rows: vec![].into_iter(), reserved: Reserved::default(), head: None }
         };
         let mut cursors: Vec<Cursor> = files.into_iter().map(open).collect();
         let mut times: Vec<Millis> = vec![];
         for cursor in &mut cursors {
-            match reading.wait(cursor.receiver.recv()) {
+            match reading.wait(cursor.receiver.recv())? {
                 Some(Told::Times(more)) => {
                     times.extend(&*more);
-                    reading.advance(cursor);
+                    reading.advance(cursor)?;
                 }
-                Some(Told::Failed(Failure::Gone)) if reading.tells => reading.is_outdated = true,
-                Some(Told::Failed(failure)) => reading.fail(&cursor.file, failure),
-                Some(Told::Rows(_)) | None => {}
+                Some(Told::Failed(Failure::Gone(_))) if reading.tells => reading.is_outdated = true,
+                Some(Told::Failed(failure)) => reading.fail(&cursor.file, failure)?,
+                Some(Told::Rows(..)) | None => {}
             }
         }
-        cursors.retain(|cursor| cursor.head.is_some());
         times.sort_unstable();
         times.dedup();
-        Walk { reading, cursors, times }
+        let mut walk = Walk { reading, cursors, heads: BinaryHeap::new(), times, is_over: false };
+        (0..walk.cursors.len()).for_each(|place| walk.enter(place));
+        Ok(walk)
     }
 }
 
-/// Reads a file in a task of its own, so that a panic is no more than an error, and until nobody wants it.
-async fn tell(store: Arc<dyn ObjectStore>, file: Stored, question: Arc<Asked>, sender: mpsc::Sender<Told>) {
-    let mut reading = tokio::spawn(read(store, file, question, sender.clone()));
-    let failure = tokio::select! {
-        read = &mut reading => match read {
-            Ok(Ok(())) => return,
-            Ok(Err(failure)) => failure,
-            Err(error) => error.into(),
-        },
-        () = sender.closed() => return reading.abort(),
-    };
-    // Nobody to tell: nobody misses it.
-    let _ = sender.send(Told::Failed(failure)).await;
-}
-
-/// Sends what a file holds, until the end or until nobody reads.
-async fn read(
+/// Reads one file.
+#[derive(Clone)]
+struct FileReader {
     store: Arc<dyn ObjectStore>,
     file: Stored,
-    question: Arc<Asked>,
+    asked: Arc<Asked>,
+    opening: Arc<Semaphore>,
+    /// Rows that are read at a time.
+    at_once: usize,
     sender: mpsc::Sender<Told>,
-) -> Result<(), Failure> {
-    let (mut builder, times) = inspect::open(&store, &file).await?;
-    let mut check = RowCheck::new(Arc::clone(&times));
-    if sender.send(Told::Times(times)).await.is_err() {
-        return Ok(());
+}
+
+impl FileReader {
+    /// Reads in a task of its own, so that a panic is no more than an error, until its receiver is gone.
+    async fn run(self) {
+        let mut reading = tokio::spawn(self.clone().read());
+        let failure = tokio::select! {
+            read = &mut reading => match read {
+                Ok(Ok(())) => return,
+                Ok(Err(failure)) => failure,
+                Err(error) => error.into(),
+            },
+            () = self.sender.closed() => return reading.abort(),
+        };
+        // Without a receiver, the failure is of no interest.
+        let _ = self.sender.send(Told::Failed(failure)).await;
     }
-    let groups = question.row_groups(&mut builder).await?;
-    if let Some(pages) = question.pages(builder.metadata(), &groups) {
-        builder = builder.with_row_selection(pages);
-    }
-    let mask = ProjectionMask::leaves(builder.parquet_schema(), [file::GROUP, file::TIME]);
-    let filter = RowFilter::new(vec![Box::new(ArrowPredicateFn::new(mask, move |batch| Ok(question.rows(&batch))))]);
-    let rows = builder.with_row_groups(groups).with_row_filter(filter).with_batch_size(AT_ONCE).build()?;
-    let mut rows = pin!(rows);
-    while let Some(batch) = rows.next().await {
-        let rows = file::rows(&batch?).ok_or_else(|| Failure::Damaged("not a file of history".to_owned()))?;
-        check.check(&rows)?;
-        if sender.send(Told::Rows(rows)).await.is_err() {
-            break;
+
+    /// Sends what the file holds, until its end or until the receiver is gone.
+    async fn read(self) -> Result<(), Failure> {
+        let Self { store, file, asked, opening, at_once, sender } = self;
+        let permit = opening.acquire().await;
+        let (mut builder, times) = inspect::open(&store, &file).await?;
+        drop(permit);
+        let patience = asked.0.patience.clone();
+        let _metadata = patience.reserve(builder.metadata().memory_size())?;
+        let mut check = RowCheck::new(Arc::clone(&times));
+        if sender.send(Told::Times(times)).await.is_err() {
+            return Ok(());
         }
+        let failure = |error| Failure::of(&file.path, error);
+        let groups = asked.row_groups(&mut builder).await.map_err(failure)?;
+        let sizes =
+            groups.iter().filter_map(|at| builder.metadata().row_groups().get(*at)?.compressed_size().try_into().ok());
+        let _row_group = patience.reserve(sizes.max().unwrap_or(0))?;
+        if let Some(pages) = asked.pages(builder.metadata(), &groups) {
+            builder = builder.with_row_selection(pages);
+        }
+        let mask = ProjectionMask::leaves(builder.parquet_schema(), [file::GROUP, file::TIME]);
+        let filter = RowFilter::new(vec![Box::new(ArrowPredicateFn::new(mask, move |batch| Ok(asked.rows(&batch))))]);
+        let rows = builder.with_row_groups(groups).with_row_filter(filter).with_batch_size(at_once);
+        let mut rows = pin!(rows.build().map_err(failure)?);
+        while let Some(batch) = rows.next().await {
+            let rows = file::rows(&batch.map_err(failure)?).ok_or(Damage::Foreign)?;
+            check.check(&rows)?;
+            let reserved = patience.reserve(file::memory(&rows))?;
+            if sender.send(Told::Rows(rows, reserved)).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::store::older::Patience;
+use crate::store::older::{FixedBudget, Patience};
 
 mod damage;
 mod faults;
@@ -30,7 +30,11 @@ fn row(group: &str, partition: i32, at: Millis, committed: Option<i64>) -> Row {
 
 /// Puts a file of some rows, of one sample or of several.
 fn store(archive: &Arc<Archive>, rows: &[Row]) {
-    let mut times: Vec<Millis> = rows.iter().map(|row| row.at).collect();
+    store_with(archive, rows, rows.iter().map(|row| row.at).collect());
+}
+
+/// The same, with the times of its samples.
+fn store_with(archive: &Arc<Archive>, rows: &[Row], mut times: Vec<Millis>) {
     times.sort_unstable();
     times.dedup();
     let file = folder::Stored::new("c", times[0], *times.last().unwrap());
@@ -39,7 +43,14 @@ fn store(archive: &Arc<Archive>, rows: &[Row]) {
 }
 
 fn tidy(archive: &Arc<Archive>, now: Millis) -> Result<(), String> {
-    archive.runtime().unwrap().block_on(archive.tidy(&"c".into(), now, &CancellationToken::new()))
+    let tidied = archive.runtime().unwrap().block_on(archive.tidy(&"c".into(), now, &CancellationToken::new()));
+    tidied.map_err(|error| error.to_string())
+}
+
+/// The answer of a store that does not fail.
+fn ask(archive: &Arc<Archive>, question: Question) -> (Vec<Millis>, impl Iterator<Item = Archived>) {
+    let older = archive.ask(question).unwrap().unwrap();
+    (older.times, older.keys.map(Result::unwrap))
 }
 
 fn compact(archive: &Arc<Archive>, now: Millis) {
@@ -53,9 +64,8 @@ fn question(times: std::ops::RangeInclusive<Millis>) -> Question {
 
 /// What keys were at the times that were found.
 fn read(archive: &Arc<Archive>, question: Question) -> Vec<(String, i32, Vec<Option<i64>>)> {
-    let older = archive.ask(question).unwrap();
-    let times = older.times;
-    let keys = older.keys.map(|key| {
+    let (times, keys) = ask(archive, question);
+    let keys = keys.map(|key| {
         let values = times.iter().map(|at| key.at(*at).map(|point| point.committed_offset)).collect();
         (key.group.to_string(), key.partition, values)
     });
@@ -82,7 +92,7 @@ fn files(folder: &FilePath) -> Vec<String> {
 
 /// All rows of the store.
 fn all_rows(archive: &Arc<Archive>) -> Vec<Row> {
-    archive.ask(question(0..=Millis::MAX)).unwrap().keys.flat_map(|key| Row::of(&key).collect::<Vec<_>>()).collect()
+    ask(archive, question(0..=Millis::MAX)).1.flat_map(|key| Row::of(&key).collect::<Vec<_>>()).collect()
 }
 
 /// Copies the files of a folder, but for one.
@@ -132,14 +142,11 @@ fn every_group_of_a_large_file_is_found() {
     store(&archive, &rows);
     for group in (0..350).step_by(23).chain([174, 175, 349]) {
         let groups = Some(vec![id(group)]);
-        let older = archive.ask(Question { groups, ..question(START..=START + 6 * HOUR) }).unwrap();
-        let found: Vec<_> = older.keys.map(|key| (key.group.to_string(), key.rows.len())).collect();
+        let (_, keys) = ask(&archive, Question { groups, ..question(START..=START + 6 * HOUR) });
+        let found: Vec<_> = keys.map(|key| (key.group.to_string(), key.rows.len())).collect();
         assert_eq!(found, [(id(group), 200)]);
     }
-    let from = |first: String| {
-        let older = archive.ask(Question { first, ..question(START..=START + 6 * HOUR) }).unwrap();
-        older.keys.count()
-    };
+    let from = |first: String| ask(&archive, Question { first, ..question(START..=START + 6 * HOUR) }).1.count();
     assert_eq!([from(id(175)), from(id(0)), from("y".to_owned())], [350, 175, 0]);
 }
 
@@ -191,16 +198,20 @@ fn a_walk_begins_where_it_is_told_and_ends_when_nobody_waits() {
     let dir = TempDir::new().unwrap();
     let archive = archive(dir.path());
     store(&archive, &["a", "b", "c"].map(|group| row(group, 0, START, Some(1))));
-    let groups = |question: Question| -> Vec<String> {
-        archive.ask(question).unwrap().keys.map(|key| key.group.to_string()).collect()
-    };
+    let groups =
+        |question: Question| -> Vec<String> { ask(&archive, question).1.map(|key| key.group.to_string()).collect() };
     assert_eq!(groups(Question { first: "b".to_owned(), ..question(START..=START) }), ["b", "c"]);
     let gone = CancellationToken::new();
     let patience = Patience::within(Duration::from_secs(3600), gone.clone());
-    let older = archive.ask(Question { patience: patience.clone(), ..question(START..=START) }).unwrap();
+    let mut older = archive.ask(Question { patience: patience.clone(), ..question(START..=START) }).unwrap().unwrap();
     assert_eq!(older.times, [START]);
     gone.cancel();
-    assert!(patience.is_over() && groups(Question { patience, ..question(START..=START) }).is_empty());
+    let next = older.keys.next().unwrap();
+    assert_eq!(next.map(drop), Err(ReadError::Stopped));
+    assert!(older.keys.next().is_none());
+    assert!(patience.is_over());
+    let stopped = archive.ask(Question { patience, ..question(START..=START) });
+    assert_eq!(stopped.map(drop), Err(ReadError::Stopped));
     assert!(!Patience::default().is_over());
     assert!(Patience::within(Duration::ZERO, CancellationToken::new()).is_over());
 }
@@ -264,7 +275,7 @@ fn a_folder_that_cannot_be_written_is_an_error_that_is_told() {
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
     let archive = archive(&file.join("folder"));
-    assert!(archive.ask(question(0..=1)).is_none());
+    assert!(archive.ask(question(0..=1)).unwrap().is_none());
     let status = archive.status();
     assert_eq!(status.failures, 1);
     assert!(status.last_error.unwrap().contains("folder"));
@@ -282,9 +293,10 @@ fn credentials_are_read_from_a_file_and_never_told() {
         s3_credentials: Some(file.clone()),
         ..base
     };
-    assert!(connect(&settings).unwrap_err().contains("credentials"), "there is none yet");
+    let error = || connect(&settings).unwrap_err().to_string();
+    assert!(error().contains("credentials"), "there is none yet");
     fs::write(&file, "access_key_id = \"a\"\nsecret_access_key = \"hunter2\"\nmore = 1\n").unwrap();
-    assert!(!connect(&settings).unwrap_err().contains("hunter2"));
+    assert!(!error().contains("hunter2"));
     fs::write(&file, "access_key_id = \"a\"\nsecret_access_key = \"hunter2\"\n").unwrap();
     let store = connect(&settings).unwrap();
     assert!(!format!("{store:?}").contains("hunter2"));
@@ -316,11 +328,72 @@ proptest! {
         let dir = TempDir::new().unwrap();
         let archive = archive(dir.path());
         store(&archive, &rows);
-        let older = archive.ask(question(START..=START + 10)).unwrap();
         let mut read = vec![];
-        for key in older.keys {
+        for key in ask(&archive, question(START..=START + 10)).1 {
             read.extend(Row::of(&key));
         }
         prop_assert_eq!(read, rows);
     }
+
+    #[test]
+    fn files_are_merged_by_key_and_time_whatever_each_of_them_holds(
+        rows in any_rows(),
+        places in prop::collection::vec((0..4_usize, any::<bool>()), 60),
+    ) {
+        let dir = TempDir::new().unwrap();
+        let archive = archive(dir.path());
+        let mut files = vec![vec![]; 4];
+        for (row, (place, is_twice)) in rows.iter().zip(places) {
+            files[place].push(row.clone());
+            if is_twice {
+                files[(place + 1) % 4].push(row.clone());
+            }
+        }
+        for (rows, number) in files.iter().zip(1..) {
+            // One more sample, so that no two files have one name.
+            store_with(&archive, rows, rows.iter().map(|row| row.at).chain([START - number]).collect());
+        }
+        let found: Vec<Row> = ask(&archive, question(START..=START + 10)).1.flat_map(|key| Row::of(&key).collect::<Vec<_>>()).collect();
+        prop_assert_eq!(found, rows);
+        prop_assert_eq!(archive.status().unreadable, 0);
+    }
+}
+
+/// Three samples of some groups in files of their own, more than are read at a time.
+fn many_groups(archive: &Arc<Archive>) -> usize {
+    let groups = 3 * file::BATCH / 4;
+    for minute in 0..3 {
+        let rows = |group| row(&format!("g{group:05}"), 0, START + minute * 60_000, Some(minute));
+        store(archive, &(0..groups).map(rows).collect::<Vec<_>>());
+    }
+    groups
+}
+
+#[test]
+fn a_read_of_the_store_is_over_its_budget_or_gives_all_of_it_back() {
+    let dir = TempDir::new().unwrap();
+    let archive = archive(dir.path());
+    let groups = many_groups(&archive);
+    let read = |bytes: usize| -> std::result::Result<(usize, usize), ReadError> {
+        let budget = Arc::new(FixedBudget::new(bytes));
+        let patience = Patience::default().with_budget(Arc::<FixedBudget>::clone(&budget));
+        let older = archive.ask(Question { patience, ..question(START..=START + HOUR) })?.unwrap();
+        let (mut keys, mut most) = (0, 0);
+        for key in older.keys {
+            key?;
+            (keys, most) = (keys + 1, most.max(budget.used()));
+        }
+        // Tasks that read a file may still be about to end.
+        while budget.used() > 0 {
+            std::thread::yield_now();
+        }
+        Ok((keys, most))
+    };
+    let (keys, most) = read(64 << 20).unwrap();
+    assert_eq!(keys, groups);
+    assert!((100_000..8 << 20).contains(&most), "{most}");
+    for bytes in [0, 1000, 200_000] {
+        assert_eq!(read(bytes), Err(ReadError::OverBudget), "{bytes}");
+    }
+    assert_eq!(archive.status().last_error, None, "the store did not fail");
 }

@@ -9,11 +9,10 @@ use std::{
 };
 
 use object_store::{ObjectStore, ObjectStoreExt as _, path::Path};
-use tokio::{runtime::Handle, task::JoinError};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Archive, DAY, durable,
+    Archive, ArchiveError, DAY, durable,
     folder::{self, Stored},
     inspect::Inspected,
     read::Walk,
@@ -22,57 +21,6 @@ use crate::{
     model::{Millis, Name},
     store::older::{Archived, Patience},
 };
-
-/// Why a round does not do all of its work.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum TidyError {
-    #[error(transparent)]
-    Store(#[from] object_store::Error),
-    #[error("temporary files: {0}")]
-    Temporary(std::io::Error),
-    #[error("files that are to be merged or deleted cannot be read: {0}")]
-    Unread(String),
-    #[error(transparent)]
-    Panic(#[from] JoinError),
-    #[error("{0}")]
-    Other(String),
-}
-
-/// What reads files for a round, on a thread that may wait.
-pub(super) struct RoundReader {
-    archive: Arc<Archive>,
-    store: Arc<dyn ObjectStore>,
-    cluster: Name,
-    stop: CancellationToken,
-    pub(super) handle: Handle,
-}
-
-impl RoundReader {
-    /// Reads all keys of files, until the round is stopped.
-    pub(super) fn walk(&self, files: Vec<Stored>) -> Result<Walk, TidyError> {
-        let patience = Patience::until_cancelled(self.stop.clone());
-        let walk = self.archive.walk_all(&self.store, Name::clone(&self.cluster), files, patience);
-        walk.map_err(TidyError::Other)
-    }
-
-    /// Reads files to their end, and returns whether `whole` has all rows of `parts`.
-    fn has_all(&self, whole: Stored, parts: Vec<Stored>) -> Result<bool, TidyError> {
-        let (mut whole, mut parts) = (self.walk(vec![whole])?, self.walk(parts)?);
-        let mut known = whole.next();
-        let mut has_all = true;
-        for part in parts.by_ref() {
-            while known.as_ref().is_some_and(|known| key(known) < key(&part)) {
-                known = whole.next();
-            }
-            has_all &= known.as_ref().is_some_and(|known| key(known) == key(&part) && has_rows(known, &part));
-        }
-        whole.by_ref().for_each(drop);
-        match whole.failed().or(parts.failed()) {
-            Some(why) => Err(TidyError::Unread(why.to_owned())),
-            None => Ok(has_all),
-        }
-    }
-}
 
 fn key(of: &Archived) -> (&str, &str, i32) {
     (&of.group, &of.topic, of.partition)
@@ -86,13 +34,13 @@ fn has_rows(whole: &Archived, part: &Archived) -> bool {
 }
 
 /// One round over the folder of a cluster.
-pub(super) struct Round<'a> {
-    pub(super) archive: &'a Arc<Archive>,
-    pub(super) store: &'a Arc<dyn ObjectStore>,
-    pub(super) cluster: &'a Name,
+#[derive(Clone)]
+pub(super) struct Round {
+    pub(super) archive: Arc<Archive>,
+    pub(super) store: Arc<dyn ObjectStore>,
+    pub(super) cluster: Name,
     pub(super) now: Millis,
-    pub(super) stop: &'a CancellationToken,
-    pub(super) errors: Vec<TidyError>,
+    pub(super) stop: CancellationToken,
 }
 
 impl Archive {
@@ -100,67 +48,74 @@ impl Archive {
     /// merges those whose hour or day is over.
     ///
     /// # Errors
-    /// What of it failed.
+    /// All that failed.
     pub(super) async fn tidy(
         self: &Arc<Self>,
         cluster: &Name,
         now: Millis,
         stop: &CancellationToken,
-    ) -> Result<(), String> {
-        let store = self.store()?;
-        let mut round = Round { archive: self, store: &store, cluster, now, stop, errors: vec![] };
-        if let Err(error) = round.clean().await {
-            round.errors.push(error);
-        }
-        match self.inspect(&store, cluster).await {
+    ) -> Result<(), ArchiveError> {
+        let (archive, store, cluster) = (Arc::clone(self), self.store()?, Name::clone(cluster));
+        let round = Round { archive, store, cluster, now, stop: stop.clone() };
+        let mut errors: Vec<ArchiveError> = round.clean().await.err().into_iter().collect();
+        match self.inspect(&round.store, &round.cluster).await {
             Ok(files) => {
-                round.errors.extend(self.failing(cluster).map(TidyError::Unread));
-                round.run(files).await;
+                errors.extend(self.failing(&round.cluster).map(ArchiveError::Unread));
+                round.run(files, &mut errors).await;
             }
-            Err(error) => round.errors.push(error.into()),
+            Err(error) => errors.push(error.into()),
         }
-        let errors: Vec<String> = round.errors.iter().map(TidyError::to_string).collect();
-        if errors.is_empty() { Ok(()) } else { Err(errors.join("; ")) }
+        if errors.is_empty() { Ok(()) } else { Err(ArchiveError::Several(errors)) }
     }
 }
 
-impl Round<'_> {
-    async fn run(&mut self, mut files: Vec<Inspected>) {
+impl Round {
+    async fn run(&self, mut files: Vec<Inspected>, errors: &mut Vec<ArchiveError>) {
         let expired = self.expired(&files);
         for file in files.extract_if(.., |inspected| expired.contains(&inspected.file.path)).collect::<Vec<_>>() {
-            if let Err(error) = self.delete_expired(file.file).await {
-                self.errors.push(error);
-            }
+            errors.extend(self.delete_expired(file.file).await.err());
         }
-        let deleted = self.delete_merged(&files).await;
+        let deleted = self.delete_merged(&files, errors).await;
         files.retain(|inspected| !deleted.contains(&inspected.file.path));
-        self.merge_all(&files).await;
+        self.merge_all(&files, errors).await;
     }
 
-    pub(super) fn reader(&self) -> Result<RoundReader, TidyError> {
-        Ok(RoundReader {
-            archive: Arc::clone(self.archive),
-            store: Arc::clone(self.store),
-            cluster: Name::clone(self.cluster),
-            stop: self.stop.clone(),
-            handle: self.archive.runtime().map_err(TidyError::Other)?.handle().clone(),
-        })
+    /// Reads all keys of files, until the round is stopped. Blocks: not for async code.
+    pub(super) fn walk(&self, files: Vec<Stored>) -> Result<Walk, ArchiveError> {
+        let patience = Patience::until_cancelled(self.stop.clone());
+        self.archive.walk_all(&self.store, Name::clone(&self.cluster), files, patience)
+    }
+
+    /// Reads files to their end, and returns whether `whole` has all rows of `parts`. Blocks: not for async code.
+    fn has_all(&self, whole: Stored, parts: Vec<Stored>) -> Result<bool, ArchiveError> {
+        let (mut whole, mut parts) = (self.walk(vec![whole])?, self.walk(parts)?);
+        let mut known = whole.next().transpose()?;
+        let mut has_all = true;
+        for part in parts.by_ref() {
+            let part = part?;
+            while known.as_ref().is_some_and(|known| key(known) < key(&part)) {
+                known = whole.next().transpose()?;
+            }
+            has_all &= known.as_ref().is_some_and(|known| key(known) == key(&part) && has_rows(known, &part));
+        }
+        whole.read_all()?;
+        parts.is_whole().map(|()| has_all)
     }
 
     /// Deletes temporary files of writers that were killed. On S3, uploads that were not completed are not listed: a
     /// lifecycle rule of the bucket has to abort them.
-    async fn clean(&self) -> Result<(), TidyError> {
+    async fn clean(&self) -> Result<(), ArchiveError> {
         let Some(root) = self.archive.local_folder() else { return Ok(()) };
-        let folder = root.join(folder::of_cluster(self.cluster).as_ref());
+        let folder = root.join(folder::of_cluster(&self.cluster).as_ref());
         let cleaned = tokio::task::spawn_blocking(move || durable::clean(&folder)).await?;
-        let deleted = cleaned.map_err(TidyError::Temporary)?;
+        let deleted = cleaned.map_err(ArchiveError::Temporary)?;
         if deleted > 0 {
             tracing::info!(cluster = %self.cluster, deleted, "temporary files of history, left when a server was killed, are deleted");
         }
         Ok(())
     }
 
-    /// The files whose days are over.
+    /// Returns the files whose days are over.
     ///
     /// The clock may be wrong by years, and times of samples with it. So a day is kept, whatever the clock says, until
     /// there are samples of more later days than `keep_for` has.
@@ -175,19 +130,15 @@ impl Round<'_> {
         expired.map(|inspected| inspected.file.path.clone()).collect()
     }
 
-    async fn delete_expired(&self, file: Stored) -> Result<(), TidyError> {
-        let (reader, read) = (self.reader()?, file.clone());
-        let reading = move || {
-            let mut walk = reader.walk(vec![read])?;
-            walk.by_ref().for_each(drop);
-            walk.failed().map_or(Ok(()), |why| Err(TidyError::Unread(why.to_owned())))
-        };
+    async fn delete_expired(&self, file: Stored) -> Result<(), ArchiveError> {
+        let (round, read) = (self.clone(), file.clone());
+        let reading = move || round.walk(vec![read])?.read_all();
         tokio::task::spawn_blocking(reading).await??;
         self.delete(&file).await
     }
 
     /// Deletes the files whose rows are all in another file. Returns their paths.
-    async fn delete_merged(&mut self, files: &[Inspected]) -> HashSet<Path> {
+    async fn delete_merged(&self, files: &[Inspected], errors: &mut Vec<ArchiveError>) -> HashSet<Path> {
         let mut deleted = HashSet::new();
         for whole in files {
             let is_part = |part: &&Inspected| {
@@ -202,16 +153,16 @@ impl Round<'_> {
             match self.delete_parts(&whole.file, &parts).await {
                 Ok(true) => deleted.extend(parts.into_iter().map(|part| part.path)),
                 Ok(false) => self.archive.note_difference(&whole.file),
-                Err(error) => self.errors.push(error),
+                Err(error) => errors.push(error),
             }
         }
         deleted
     }
 
     /// Deletes files, unless another one lacks a row of theirs. Returns whether they are deleted.
-    async fn delete_parts(&self, whole: &Stored, parts: &[Stored]) -> Result<bool, TidyError> {
-        let (reader, read) = (self.reader()?, (whole.clone(), parts.to_vec()));
-        let has_all = tokio::task::spawn_blocking(move || reader.has_all(read.0, read.1)).await??;
+    async fn delete_parts(&self, whole: &Stored, parts: &[Stored]) -> Result<bool, ArchiveError> {
+        let (round, read) = (self.clone(), (whole.clone(), parts.to_vec()));
+        let has_all = tokio::task::spawn_blocking(move || round.has_all(read.0, read.1)).await??;
         if has_all {
             for part in parts {
                 self.delete(part).await?;
@@ -220,7 +171,7 @@ impl Round<'_> {
         Ok(has_all)
     }
 
-    async fn delete(&self, file: &Stored) -> Result<(), TidyError> {
+    async fn delete(&self, file: &Stored) -> Result<(), ArchiveError> {
         match self.store.delete(&file.path).await {
             Err(object_store::Error::NotFound { .. }) => Ok(()),
             deleted => Ok(deleted?),

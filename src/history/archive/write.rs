@@ -4,13 +4,14 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Archive, KEYFRAME, Row, Work, file, folder::Stored, put};
+use super::{Archive, ArchiveError, KEYFRAME, Row, Work, file, folder::Stored, put};
 use crate::{
     history::tracks::Reader,
     model::{Millis, Name},
     store::{
         Store,
         cluster::Cluster,
+        older::{Patience, ReadError},
         pin,
         samples::{Index, Moment},
     },
@@ -65,7 +66,7 @@ impl Writer {
     ///
     /// # Errors
     /// Its own thread is gone.
-    pub fn run_until(self, stop: &CancellationToken) -> Result<(), String> {
+    pub fn run_until(self, stop: &CancellationToken) -> Result<(), ArchiveError> {
         let handle = self.archive.runtime()?.handle().clone();
         let Self { archive, store, mut written, mut tidier } = self;
         let writing = async {
@@ -132,16 +133,14 @@ impl Archive {
         index: Index,
         moment: Moment,
         before: Written,
-    ) -> Result<Written, String> {
+    ) -> Result<Written, ArchiveError> {
         let store = self.store()?;
         let hour = moment.at.div_euclid(KEYFRAME);
         let all = before.hour != Some(hour);
         let (source, from) = (Arc::clone(cluster), if all { None } else { Some(before.index) });
         let file = Stored::new(&cluster.name, moment.at, moment.at);
-        let bytes =
-            tokio::task::spawn_blocking(move || file::write(&rows(&source, from, index, moment.at), &[moment.at]))
-                .await
-                .map_err(|error| error.to_string())??;
+        let writing = move || file::write(&rows(&source, from, index, moment.at)?, &[moment.at]);
+        let bytes = tokio::task::spawn_blocking(writing).await??;
         put(&*store, &file.path, bytes).await?;
         let status = &mut self.state.lock().status;
         status.files += 1;
@@ -171,22 +170,29 @@ impl Tidier {
     }
 }
 
-/// What keys were at a sample: all that were there, or those that were something else at sample `from`.
-fn rows(cluster: &Arc<Cluster>, from: Option<Index>, index: Index, at: Millis) -> Vec<Row> {
+/// Returns what keys were at a sample: all that were there, or those that were something else at sample `from`.
+fn rows(cluster: &Arc<Cluster>, from: Option<Index>, index: Index, at: Millis) -> Result<Vec<Row>, ReadError> {
     let cut = pin(cluster);
-    let mut reader = Reader::new(&cut, from.unwrap_or(index));
+    let mut reader = Reader::new(&cut, from.unwrap_or(index), Patience::default());
     let mut rows = vec![];
     for group in reader.groups(|_| true) {
-        for key in reader.keys(&group, |_, _| true) {
-            let point = key.at(index);
-            // A sample that is not kept any more says nothing.
-            let before = from.filter(|from| cut.samples.moment(*from).is_some()).map(|from| key.at(from));
-            let is_news = before.map_or(point.is_some(), |before| before != point);
-            if is_news {
-                let (group, topic) = (Name::clone(&group), key.topic);
-                rows.push(Row { group, topic, partition: key.partition, at, point });
+        reader.begin(&group, |_, _| true)?;
+        loop {
+            let keys = reader.next_keys()?;
+            if keys.is_empty() {
+                break;
+            }
+            for key in keys {
+                let point = key.at(index);
+                // A sample that is not kept any more says nothing.
+                let before = from.filter(|from| cut.samples.moment(*from).is_some()).map(|from| key.at(from));
+                let is_news = before.map_or(point.is_some(), |before| before != point);
+                if is_news {
+                    let (group, topic) = (Name::clone(&group), key.topic);
+                    rows.push(Row { group, topic, partition: key.partition, at, point });
+                }
             }
         }
     }
-    rows
+    Ok(rows)
 }

@@ -13,7 +13,7 @@ use std::{
 
 use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle, time::timeout_at};
 
-use super::{Engine, Ready, Shared, SqlError, Statement, Stop, check, plans::Kept};
+use super::{super::limits::statement as check, Engine, Shared, SqlError, Statement, Stop};
 use crate::store::threads;
 
 /// Work under way. Dropping it ends it.
@@ -23,27 +23,17 @@ pub(super) struct Work<T> {
     outcome: Option<oneshot::Receiver<Result<T, SqlError>>>,
     deadline: tokio::time::Instant,
     stop: Stop,
-    /// `None` where it was done at once.
-    task: Option<JoinHandle<()>>,
+    task: JoinHandle<()>,
 }
 
 impl<T> Drop for Work<T> {
     fn drop(&mut self) {
         self.stop.end(SqlError::Invalid("nobody waits for the statement any more".to_owned()));
-        if let Some(task) = &self.task {
-            task.abort();
-        }
+        self.task.abort();
     }
 }
 
 impl<T> Work<T> {
-    /// What was done already.
-    pub(super) fn ended(outcome: Result<T, SqlError>, stop: Stop) -> Self {
-        let (sender, receiver) = oneshot::channel();
-        let _ = sender.send(outcome);
-        Self { outcome: Some(receiver), deadline: stop.deadline().into(), stop, task: None }
-    }
-
     /// Waits for something that the work does, no longer than until its deadline.
     ///
     /// # Cancel safety
@@ -72,10 +62,6 @@ pub(super) struct Turn {
     pub(super) stop: Stop,
     /// Where the call came from.
     pub(super) caller: Handle,
-    /// Where it was planned before.
-    pub(super) kept: Option<Arc<Kept>>,
-    /// Where nothing had to be waited for.
-    pub(super) ready: Option<Ready>,
     /// Given up with the work, before its end is told: who runs the statement next finds the place free.
     _place: Place,
 }
@@ -83,18 +69,14 @@ pub(super) struct Turn {
 impl Engine {
     /// Checks a statement, and takes its place among those that run or wait.
     #[expect(clippy::disallowed_methods, reason = "bounds the run, part of no answer")]
-    pub(super) fn turn(&self, statement: &Statement) -> Result<Turn, SqlError> {
+    pub(super) fn admit(&self, statement: &Statement) -> Result<Turn, SqlError> {
         let own = self.shared.settings.timeout;
         let timeout = statement.timeout.map_or(own, |timeout| timeout.min(own));
         let stop = Stop::new(Instant::now() + timeout, timeout);
-        let kept = self.shared.plans.find(statement);
-        // Here and not on the engine's threads, which may all be busy. What was planned has been checked.
-        if kept.is_none() {
-            check::tokens(&statement.sql, &self.shared.settings)?;
-        }
+        // Here and not on the engine's threads, which may all be busy.
+        check::tokens(&statement.sql, &self.shared.settings)?;
         let place = self.shared.place()?;
-        let ready = self.shared.ready_now(statement, &stop);
-        Ok(Turn { stop, caller: Handle::current(), kept, ready, _place: place })
+        Ok(Turn { stop, caller: Handle::current(), _place: place })
     }
 
     /// Starts what there is to do for a statement.
@@ -124,7 +106,7 @@ impl Engine {
             // Nobody may wait any more.
             let _ = sender.send(outcome);
         };
-        let task = Some(self.threads()?.spawn(run));
+        let task = self.threads()?.spawn(run);
         Ok(Work { outcome: Some(outcome), deadline: stop.deadline().into(), stop, task })
     }
 }

@@ -18,7 +18,7 @@ use hashbrown::HashMap;
 
 use super::{
     super::{arithmetic::fitting, error::SqlError},
-    Term, Wide, unknown,
+    Term, Wide,
 };
 
 /// What becomes of a sum.
@@ -53,6 +53,10 @@ impl Outcome {
     }
 }
 
+fn unknown<T>() -> Result<T> {
+    Err(SqlError::Internal("a sum is given no values".to_owned()).into_datafusion())
+}
+
 fn only<T>(values: &[T]) -> Result<&T> {
     values.first().map_or_else(unknown, Ok)
 }
@@ -66,14 +70,14 @@ fn both<T: Term>(states: &[ArrayRef]) -> Result<(&PrimitiveArray<T::Wide>, &UInt
 
 /// A sum, also over a window that moves.
 pub(super) struct Total<T: Term> {
-    pub(super) result: Outcome,
+    pub(super) outcome: Outcome,
     pub(super) sum: Wide<T>,
     pub(super) count: u64,
 }
 
 impl<T: Term> Debug for Total<T> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Total").field("result", &self.result).finish_non_exhaustive()
+        f.debug_struct("Total").field("outcome", &self.outcome).finish_non_exhaustive()
     }
 }
 
@@ -101,7 +105,7 @@ impl<T: Term> Accumulator for Total<T> {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        self.result.scalar::<T>(self.sum, self.count)
+        self.outcome.scalar::<T>(self.sum, self.count)
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
@@ -123,14 +127,14 @@ impl<T: Term> Accumulator for Total<T> {
 
 /// A sum of what differs, also over a window that moves.
 pub(super) struct Distinct<T: Term> {
-    pub(super) result: Outcome,
+    pub(super) outcome: Outcome,
     /// How often each value is there.
     pub(super) counts: HashMap<Wide<T>, u64>,
 }
 
 impl<T: Term> Debug for Distinct<T> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Distinct").field("result", &self.result).finish_non_exhaustive()
+        f.debug_struct("Distinct").field("outcome", &self.outcome).finish_non_exhaustive()
     }
 }
 
@@ -161,7 +165,7 @@ impl<T: Term> Accumulator for Distinct<T> {
     fn evaluate(&mut self) -> Result<ScalarValue> {
         let zero = Wide::<T>::default();
         let sum = self.counts.keys().try_fold(zero, |sum, value| sum.add_checked(*value))?;
-        self.result.scalar::<T>(sum, self.counts.len() as u64)
+        self.outcome.scalar::<T>(sum, self.counts.len() as u64)
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
@@ -185,7 +189,7 @@ impl<T: Term> Accumulator for Distinct<T> {
 
 /// A sum for each of many groups.
 pub(super) struct Totals<T: Term> {
-    pub(super) result: Outcome,
+    pub(super) outcome: Outcome,
     /// Of each, the sum and the number of its values.
     pub(super) groups: Vec<(Wide<T>, u64)>,
 }
@@ -242,8 +246,8 @@ impl<T: Term> GroupsAccumulator for Totals<T> {
 
     fn evaluate(&mut self, which: EmitTo) -> Result<ArrayRef> {
         let groups = which.take_needed(&mut self.groups);
-        let values = groups.into_iter().map(|(sum, count)| self.result.of::<T>(sum, count));
-        self.result.array(values.collect::<Result<PrimitiveArray<T>>>()?)
+        let values = groups.into_iter().map(|(sum, count)| self.outcome.of::<T>(sum, count));
+        self.outcome.array(values.collect::<Result<PrimitiveArray<T>>>()?)
     }
 
     fn state(&mut self, which: EmitTo) -> Result<Vec<ArrayRef>> {

@@ -1,6 +1,6 @@
 //! The columns of a table: what each is called, and how it is built, some rows at a time.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use arrow::{
     array::{
@@ -12,7 +12,7 @@ use arrow::{
     },
 };
 
-use super::{COMMENT, Table, codes::Codes};
+use super::{COMMENT, Table};
 use crate::model::{Millis, Name, nanos};
 
 /// Takes rows into a column.
@@ -51,13 +51,11 @@ where
 pub(in super::super) struct Columns<T: Table + ?Sized> {
     pub(super) fields: Vec<Field>,
     pub(super) starts: Vec<Start<T>>,
-    /// Those that can be given as codes.
-    pub(super) codes: BTreeMap<usize, Start<T>>,
 }
 
 impl<T: Table> Default for Columns<T> {
     fn default() -> Self {
-        Self { fields: vec![], starts: vec![], codes: BTreeMap::new() }
+        Self { fields: vec![], starts: vec![] }
     }
 }
 
@@ -204,18 +202,6 @@ impl<T: Table> Columns<T> {
         self.strings(name, comment, false, move |builder, rows| {
             append_runs(builder, rows.iter().map(|row| Some(get(row))))
         })
-    }
-
-    /// Names that the cut holds, not the row, and that many rows share: given as codes as well.
-    pub(in super::super) fn name(
-        mut self,
-        name: &str,
-        comment: &str,
-        get: impl for<'r, 'a> Fn(&'r T::Row<'a>) -> &'r str + Copy + Send + Sync + 'static,
-    ) -> Self {
-        let append = move |codes: &mut Codes, rows: &[T::Row<'_>]| codes.append(rows.iter().map(get));
-        self.codes.insert(self.fields.len(), starting(Codes::with_capacity, append, Codes::finish));
-        self.text(name, comment, get)
     }
 
     /// Text that some rows lack.

@@ -2,15 +2,12 @@
 
 use std::{collections::VecDeque, mem, sync::Arc};
 
-use arrow::{
-    array::{Array, ArrayRef, RecordBatch, RecordBatchOptions},
-    datatypes::SchemaRef,
-};
-use datafusion::common::{Result, cast::as_boolean_array};
+use arrow::array::{Array as _, ArrayRef, RecordBatch, RecordBatchOptions};
+use datafusion::common::Result;
 
-use super::{BATCH_ROWS, Column, Filter, Flow, Question, Table, Typed, Unit};
+use super::{BATCH_ROWS, Column, Flow, Question, Table, Typed, Unit};
 
-/// Rows that are made, filtered and taken into columns at a time: few enough to stay in a near cache.
+/// Rows that are made and taken into columns at a time: few enough to stay in a near cache.
 const BLOCK_ROWS: usize = 512;
 
 /// Batches in the making. Rows are not kept: each block is taken into the columns and forgotten.
@@ -78,7 +75,7 @@ impl<'a, T: Table> Filling<'a, T> {
     /// Takes the block into the columns; breaks after an error, and when there are enough rows.
     fn take_block(&mut self) -> Flow {
         let mut block = mem::take(&mut self.block);
-        let taken = self.take(&mut block);
+        let taken = self.take(&block);
         block.clear();
         self.block = block;
         match taken {
@@ -87,58 +84,33 @@ impl<'a, T: Table> Filling<'a, T> {
         }
     }
 
-    fn take(&mut self, block: &mut Vec<T::Row<'a>>) -> Result<()> {
+    fn take(&mut self, block: &[T::Row<'a>]) -> Result<()> {
         let is_last = block.len() < BLOCK_ROWS;
-        if let Some(filter) = &self.question.filter {
-            self.keep(block, filter)?;
-        }
-        block.truncate(self.left);
+        let block = block.get(..self.left).unwrap_or(block);
         self.left -= block.len();
         if self.columns.is_empty() {
             let more = if is_last { 0 } else { self.left };
             let rows = BATCH_ROWS.min(more.saturating_add(block.len()));
-            self.columns = self.table.start(&self.question.given, rows);
+            self.columns = self.table.start(&self.question.columns, rows);
         }
         self.columns.iter_mut().for_each(|column| column.append(block));
         self.rows += block.len();
         if self.rows >= BATCH_ROWS { self.finish() } else { Ok(()) }
     }
 
-    /// Drops the rows that do not satisfy a filter: only its columns are built for all.
-    fn keep(&self, rows: &mut Vec<T::Row<'a>>, filter: &Filter) -> Result<()> {
-        let mut columns = self.table.start(&filter.over, rows.len());
-        columns.iter_mut().for_each(|column| column.append(rows));
-        let batch = batch(&filter.over.schema, finished(columns), rows.len())?;
-        let kept = filter.condition.evaluate(&batch)?.into_array(rows.len())?;
-        let kept = as_boolean_array(&kept)?;
-        if kept.true_count() < rows.len() {
-            // NULL is not true.
-            let mut kept = kept.iter().map(|kept| kept == Some(true));
-            rows.retain(|_| kept.next() == Some(true));
-        }
-        Ok(())
-    }
-
     /// Ends the batch, if it has rows.
     fn finish(&mut self) -> Result<()> {
         let (columns, rows) = (mem::take(&mut self.columns), mem::take(&mut self.rows));
         if rows > 0 {
-            let mut arrays = finished(columns);
+            let mut arrays: Vec<ArrayRef> = columns.into_iter().map(|column| column.finish()).collect();
             // What a short batch takes counts for a limit.
             if rows < BATCH_ROWS {
-                arrays.iter_mut().for_each(Array::shrink_to_fit);
+                arrays.iter_mut().for_each(|array| array.shrink_to_fit());
             }
-            self.done.push_back(batch(&self.question.given.schema, arrays, rows)?);
+            let (schema, options) = (Arc::clone(&self.question.schema), RecordBatchOptions::new());
+            let options = options.with_row_count(Some(rows));
+            self.done.push_back(RecordBatch::try_new_with_options(schema, arrays, &options)?);
         }
         Ok(())
     }
-}
-
-fn finished<T: Table>(columns: Vec<Column<T>>) -> Vec<ArrayRef> {
-    columns.into_iter().map(|column| column.finish()).collect()
-}
-
-fn batch(schema: &SchemaRef, arrays: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
-    let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), arrays, &options)?)
 }

@@ -1,10 +1,6 @@
 //! `assignments`: which member holds which partition.
 
-use super::super::{
-    table::{By, Columns, Flow, Table, Unit},
-    wanted::Wanted,
-};
-use super::members::members;
+use super::{By, Columns, Flow, Table, Unit, Wanted, members::members};
 use crate::{
     model::Name,
     store::{cut::GroupCut, membership::Member},

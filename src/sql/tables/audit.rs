@@ -1,9 +1,6 @@
 //! `audit`: committed offsets that Kafka's coordinators tell otherwise.
 
-use super::super::{
-    table::{By, Columns, Flow, Table, Unit},
-    wanted::Wanted,
-};
+use super::{By, Columns, Flow, Table, Unit, Wanted};
 use crate::store::audit::{AuditKey, Difference};
 
 pub(super) struct AuditTable;

@@ -2,10 +2,7 @@
 
 use std::iter;
 
-use super::super::{
-    table::{By, Columns, Flow, Table, Unit},
-    wanted::Wanted,
-};
+use super::{By, Columns, Flow, Table, Unit, Wanted};
 use crate::store::cut::{ClusterCut, Cut};
 
 pub(super) struct Clusters;

@@ -2,13 +2,7 @@
 
 use arrow::datatypes::FieldRef;
 
-use super::{
-    super::{
-        table::{By, COMMENT, Columns, Flow, Table, Unit},
-        wanted::Wanted,
-    },
-    TableDescription, described,
-};
+use super::{super::table::COMMENT, By, Columns, Flow, Table, TableDescription, Unit, Wanted, described};
 
 pub(super) struct ColumnsTable;
 

@@ -1,9 +1,6 @@
 //! `commits`: the last commits and deletions seen.
 
-use super::super::{
-    table::{By, Columns, Flow, Table, Unit},
-    wanted::Wanted,
-};
+use super::{By, Columns, Flow, Table, Unit, Wanted};
 use crate::store::{commits::CommitEvent, shard::ShardView};
 
 pub(super) struct Commits;

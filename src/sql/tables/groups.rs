@@ -1,9 +1,6 @@
 //! `groups`: one row per group.
 
-use super::super::{
-    table::{By, Columns, Flow, Table, Unit},
-    wanted::Wanted,
-};
+use super::{By, Columns, Flow, Table, Unit, Wanted};
 use crate::{
     facts::{GroupFact, Sums, bare_group, group_sums},
     store::membership::Membership,

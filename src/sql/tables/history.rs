@@ -10,33 +10,26 @@ use arrow::{
         ArrayRef, Float64Builder, Int32Builder, Int64Builder, RecordBatch, RecordBatchOptions, StringBuilder,
         TimestampNanosecondBuilder,
     },
-    compute::filter_record_batch,
     datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
 };
-use datafusion::{
-    common::{Result, ScalarValue, cast::as_boolean_array},
-    logical_expr::Operator,
-    physical_expr::{
-        PhysicalExpr,
-        expressions::{BinaryExpr, Column, Literal},
-        split_conjunction,
-    },
-};
+use datafusion::common::Result as SqlResult;
 
-use super::super::table::{AnyTable, BATCH_ROWS, Batches, By, COMMENT, Filter, Question, Unit, Units};
+use super::super::{
+    error::SqlError,
+    table::{AnyTable, BATCH_ROWS, Batches, By, COMMENT, Question, Unit, Units},
+    wanted::TIME,
+};
 use crate::{
-    history::{
-        ages::Ages,
-        joined::{Joined, Key, Pick, Wanted},
-    },
+    history::joined::{Ages, Joined, Key, Pick, Wanted},
     model::{Millis, Name, SOURCE_KAFKA, nanos},
-    store::older::{Patience, Point},
+    store::older::{Patience, Point, ReadError},
 };
 
-const TIME: &str = "sampled_at";
 const AGE: &str = "lag_seconds";
 /// Keys that are taken from a store at a time: a thread is given up once for all of them, and they are all in memory.
 const AT_ONCE: usize = 32;
+/// Samples, beyond which keys are taken one by one.
+const MOST_AT_ONCE: usize = 1000;
 
 /// Name, comment, type, and whether it may be NULL.
 const COLUMNS: [(&str, &str, DataType, bool); 10] = [
@@ -102,15 +95,25 @@ impl AnyTable for HistoryTable {
 
     fn batches<'a>(&'a self, units: Units<'a>, question: &'a Question, patience: &Patience) -> Batches<'a> {
         let patience = patience.clone();
-        let times = question.filter.as_ref().map_or(Millis::MIN..=Millis::MAX, times);
-        let keys = units.flat_map(move |unit| keys(unit, question, &times, patience.clone()));
+        let times = question.wanted.times();
+        let mut keys = units.flat_map(move |unit| keys(unit, question, &times, patience.clone())).fuse();
         let mut rows = Rows { schema: &self.schema, question, left: question.limit.unwrap_or(usize::MAX) };
-        let mut keys = keys.fuse();
+        let mut sampled: Option<Sampled<'a>> = None;
         Box::new(std::iter::from_fn(move || {
             let mut columns = Building::default();
             while rows.left > 0 && columns.rows < BATCH_ROWS {
-                let Some(sampled) = keys.next() else { break };
-                columns.append(&sampled);
+                if sampled.as_mut().is_some_and(|sampled| columns.append(sampled)) {
+                    continue;
+                }
+                match keys.next() {
+                    Some(Ok(next)) => sampled = Some(next),
+                    Some(Err(ReadError::OverBudget)) => {
+                        rows.left = 0;
+                        return Some(Err(SqlError::memory().into_datafusion()));
+                    }
+                    // The scan tells why the statement was stopped.
+                    Some(Err(ReadError::Stopped)) | None => break,
+                }
             }
             (columns.rows > 0).then(|| rows.batch(columns))
         }))
@@ -122,16 +125,19 @@ struct Sampled<'a> {
     cluster: &'a str,
     group: Name,
     key: Key,
+    ages: Ages,
     picks: Arc<[Pick]>,
+    /// Samples that were shown.
+    shown: usize,
 }
 
-/// The keys of a cluster that are wanted.
+/// Returns the keys of a cluster that are wanted. An error is the last item.
 fn keys<'a>(
     unit: Unit<'a>,
     question: &'a Question,
     times: &RangeInclusive<Millis>,
     patience: Patience,
-) -> impl Iterator<Item = Sampled<'a>> + Send + use<'a> {
+) -> impl Iterator<Item = Result<Sampled<'a>, ReadError>> + Send + use<'a> {
     let of = &question.wanted;
     let wanted = Wanted {
         times: times.clone(),
@@ -144,18 +150,28 @@ fn keys<'a>(
     // Not while others wait for the thread.
     let waits = unit.cluster.cluster.older().is_some();
     let mut joined = patient(waits, || Joined::new(unit.cluster, wanted, |id| of.groups.includes(id), |picks| picks));
-    let picks: Arc<[Pick]> = std::mem::take(&mut joined.picks).into();
+    let picks: Arc<[Pick]> = joined.as_mut().map(|joined| std::mem::take(&mut joined.picks)).unwrap_or_default().into();
+    let at_once = if picks.len() > MOST_AT_ONCE { 1 } else { AT_ONCE };
     let cluster = &*unit.cluster.cluster.name;
     let has_key = |topic: &str, partition| of.topics.includes(topic) && of.has_partition(partition);
-    let mut ready = vec![].into_iter();
+    let (mut ready, mut failed) = (vec![].into_iter(), false);
     let keys = std::iter::from_fn(move || {
         ready.next().or_else(|| {
-            let some = || std::iter::from_fn(|| joined.next_key(has_key)).take(AT_ONCE).collect::<Vec<_>>();
-            ready = patient(waits, some).into_iter();
+            let mut next = || {
+                let next = match &mut joined {
+                    Ok(joined) => joined.next_key(has_key).transpose(),
+                    Err(error) => Some(Err(*error)),
+                };
+                next.filter(|next| !std::mem::replace(&mut failed, next.is_err()))
+            };
+            ready = patient(waits, || std::iter::from_fn(&mut next).take(at_once).collect::<Vec<_>>()).into_iter();
             ready.next()
         })
     });
-    keys.map(move |(group, key)| Sampled { cluster, group, key, picks: Arc::clone(&picks) })
+    keys.map(move |next| {
+        let (group, key) = next?;
+        Ok(Sampled { cluster, group, key, ages: Ages::default(), picks: Arc::clone(&picks), shown: 0 })
+    })
 }
 
 /// Does what may wait for a store.
@@ -177,21 +193,28 @@ struct Building {
 }
 
 impl Building {
-    fn append(&mut self, sampled: &Sampled<'_>) {
-        let mut ages = Ages::new(&sampled.key);
-        for pick in &*sampled.picks {
-            let (Some(point), Some(at)) = (sampled.key.at(*pick), nanos(pick.at())) else { continue };
+    /// Appends samples of a key until the batch is full. Returns whether there was one more.
+    fn append(&mut self, sampled: &mut Sampled<'_>) -> bool {
+        let Sampled { cluster, group, key, ages, picks, shown } = sampled;
+        let before = *shown;
+        for pick in picks.iter().skip(before) {
+            if self.rows >= BATCH_ROWS {
+                break;
+            }
+            *shown += 1;
+            let (Some(point), Some(at)) = (key.at(*pick), nanos(pick.at())) else { continue };
             let Point { committed_offset, log_end_offset, lag } = point;
             self.sampled_at.append_value(at);
-            let texts = [sampled.cluster, SOURCE_KAFKA, &*sampled.group, &*sampled.key.topic];
+            let texts = [*cluster, SOURCE_KAFKA, &**group, &*key.topic];
             self.texts.iter_mut().zip(texts).for_each(|(builder, text)| builder.append_value(text));
-            self.partition.append_value(sampled.key.partition);
+            self.partition.append_value(key.partition);
             self.committed_offset.append_value(committed_offset);
             self.log_end_offset.append_option(log_end_offset);
             self.lag.append_option(lag);
-            self.lag_seconds.append_option(ages.at(*pick, point));
+            self.lag_seconds.append_option(ages.at(key, *pick, point));
             self.rows += 1;
         }
+        *shown > before
     }
 
     fn finish(mut self) -> Vec<ArrayRef> {
@@ -214,80 +237,14 @@ struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    fn batch(&mut self, columns: Building) -> Result<RecordBatch> {
+    fn batch(&mut self, columns: Building) -> SqlResult<RecordBatch> {
         let options = RecordBatchOptions::new().with_row_count(Some(columns.rows));
-        let mut batch = RecordBatch::try_new_with_options(Arc::clone(self.schema), columns.finish(), &options)?;
-        if let Some(Filter { condition, over }) = &self.question.filter {
-            let kept = condition.evaluate(&batch.project(&over.columns)?)?.into_array(batch.num_rows())?;
-            batch = filter_record_batch(&batch, as_boolean_array(&kept)?)?;
-        }
+        let batch = RecordBatch::try_new_with_options(Arc::clone(self.schema), columns.finish(), &options)?;
         let batch = batch.slice(0, batch.num_rows().min(self.left));
         self.left -= batch.num_rows();
-        Ok(batch.project(&self.question.given.columns)?)
-    }
-}
-
-/// The times that a condition leaves.
-fn times(filter: &Filter) -> RangeInclusive<Millis> {
-    let (mut from, mut to) = (Millis::MIN, Millis::MAX);
-    for condition in split_conjunction(&filter.condition) {
-        let Some((operator, at)) = bound(condition) else { continue };
-        if matches!(operator, Operator::Gt | Operator::GtEq | Operator::Eq) {
-            from = from.max(at);
-        }
-        if matches!(operator, Operator::Lt | Operator::LtEq | Operator::Eq) {
-            to = to.min(at);
-        }
-    }
-    from..=to
-}
-
-/// Of a condition that compares the time of a sample with another, as if that stood to the right. Samples have whole
-/// milliseconds.
-fn bound(condition: &Arc<dyn PhysicalExpr>) -> Option<(Operator, Millis)> {
-    let binary = condition.downcast_ref::<BinaryExpr>()?;
-    let is_time =
-        |side: &Arc<dyn PhysicalExpr>| side.downcast_ref::<Column>().is_some_and(|column| column.name() == TIME);
-    let (operator, other) = if is_time(binary.left()) {
-        (*binary.op(), binary.right())
-    } else if is_time(binary.right()) {
-        (binary.op().swap()?, binary.left())
-    } else {
-        return None;
-    };
-    match other.downcast_ref::<Literal>()?.value() {
-        ScalarValue::TimestampNanosecond(Some(nanos), _) => Some((operator, nanos.div_euclid(1_000_000))),
-        _ => None,
+        Ok(batch.project(&self.question.columns)?)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{super::super::table::Selection, *};
-
-    fn condition(
-        left: Arc<dyn PhysicalExpr>,
-        operator: Operator,
-        right: Arc<dyn PhysicalExpr>,
-    ) -> Arc<dyn PhysicalExpr> {
-        Arc::new(BinaryExpr::new(left, operator, right))
-    }
-
-    #[test]
-    fn conditions_on_the_time_leave_a_range() {
-        let column = || -> Arc<dyn PhysicalExpr> { Arc::new(Column::new(TIME, 0)) };
-        let at = |millis: i64| -> Arc<dyn PhysicalExpr> {
-            Arc::new(Literal::new(ScalarValue::TimestampNanosecond(Some(millis * 1_000_000), None)))
-        };
-        let both = condition(
-            condition(column(), Operator::Gt, at(5)),
-            Operator::And,
-            condition(at(9), Operator::GtEq, column()),
-        );
-        let over = Selection::new(&HistoryTable::new().schema, vec![0]).unwrap();
-        let range = |condition| times(&Filter { condition, over: over.clone() });
-        assert_eq!(range(both), 5..=9);
-        assert_eq!(range(condition(column(), Operator::Eq, at(7))), 7..=7);
-        assert_eq!(range(condition(column(), Operator::NotEq, at(7))), Millis::MIN..=Millis::MAX);
-    }
-}
+mod tests;

@@ -1,9 +1,6 @@
 //! `lag`: how far behind each committed offset is, and who owns the partition.
 
-use super::super::{
-    table::{By, Columns, Flow, Table, Unit},
-    wanted::Wanted,
-};
+use super::{By, Columns, Flow, Table, Unit, Wanted};
 use crate::facts::{Deriver, Fact};
 
 pub(super) struct LagTable;

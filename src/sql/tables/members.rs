@@ -1,9 +1,6 @@
 //! `members`: one row per member of a group.
 
-use super::super::{
-    table::{By, Columns, Flow, Table, Unit},
-    wanted::Wanted,
-};
+use super::{By, Columns, Flow, Table, Unit, Wanted};
 use crate::store::{cut::GroupCut, membership::Member};
 
 pub(super) struct Members;

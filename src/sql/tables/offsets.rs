@@ -1,9 +1,6 @@
 //! `offsets`: what is committed.
 
-use super::super::{
-    table::{By, Columns, Flow, Table, Unit},
-    wanted::Wanted,
-};
+use super::{By, Columns, Flow, Table, Unit, Wanted};
 use crate::store::{cut::GroupCut, group::Entry};
 
 pub(super) struct Offsets;

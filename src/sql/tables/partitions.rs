@@ -1,9 +1,6 @@
 //! `partitions`: every topic-partition and where its log ends.
 
-use super::super::{
-    table::{By, Columns, Flow, Table, Unit},
-    wanted::Wanted,
-};
+use super::{By, Columns, Flow, Table, Unit, Wanted};
 use crate::{
     lag::RATE_OVER,
     store::{

@@ -2,13 +2,10 @@
 
 use hashbrown::HashMap;
 
-use super::super::{
-    table::{By, Columns, Flow, Table, Unit},
-    wanted::Wanted,
-};
+use super::{By, Columns, Flow, Table, Unit, Wanted};
 use crate::{
     facts::{Deriver, Fact},
-    history::starts::StartRates,
+    history::tracks::StartRates,
     store::ends::to_f64,
 };
 

@@ -2,10 +2,7 @@
 
 use std::iter;
 
-use super::super::{
-    table::{By, Columns, Flow, Table, Unit},
-    wanted::Wanted,
-};
+use super::{By, Columns, Flow, Table, Unit, Wanted};
 use crate::{
     status::{GIT_REVISION, VERSION, resident_bytes},
     store::{

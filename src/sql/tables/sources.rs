@@ -1,9 +1,6 @@
 //! `sources`: how far offsetd itself has read.
 
-use super::super::{
-    table::{By, Columns, Flow, Table, Unit},
-    wanted::Wanted,
-};
+use super::{By, Columns, Flow, Table, Unit, Wanted};
 use crate::status::LogPartitionStatus;
 
 pub(super) struct Sources;

@@ -1,9 +1,6 @@
 //! `status_changes`: when the status of a group became another.
 
-use super::super::{
-    table::{By, Columns, Flow, Table, Unit},
-    wanted::Wanted,
-};
+use super::{By, Columns, Flow, Table, Unit, Wanted};
 use crate::store::samples::StatusChange;
 
 pub(super) struct StatusChanges;

@@ -2,10 +2,7 @@
 
 use hashbrown::HashMap;
 
-use super::super::{
-    table::{By, Columns, Flow, Table, Unit},
-    wanted::Wanted,
-};
+use super::{By, Columns, Flow, Table, Unit, Wanted};
 use crate::{
     facts::{is_active, quiet},
     lag::RATE_OVER,

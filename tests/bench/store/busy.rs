@@ -26,7 +26,7 @@ const COMMITS_PER_SECOND: u64 = 20_000;
 const QUERIES_PER_SECOND: u64 = 10_000;
 const SHORT_LIVED: usize = 10_000_000;
 
-pub(super) fn run(report: &mut Report) {
+pub(crate) fn run(report: &mut Report) {
     if report.wants("writer beside scans") {
         scans(report);
     }

@@ -30,7 +30,7 @@ const WHAT: [(&str, &str); 5] = [
     ("a row that is summed up", "s"),
 ];
 
-pub(super) fn run(report: &mut Report) {
+pub(crate) fn run(report: &mut Report) {
     if !report.wants("growth") {
         return;
     }

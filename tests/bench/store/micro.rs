@@ -24,7 +24,7 @@ const PARTITIONS: usize = 100;
 const TIMES: usize = 10_000;
 const PAGE: i32 = 10_000;
 
-pub(super) fn run(report: &mut Report) {
+pub(crate) fn run(report: &mut Report) {
     decoding(report);
     applying(report);
     pinning(report);

@@ -1,0 +1,145 @@
+//! Statements, and their answers under way.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use datafusion::common::ScalarValue;
+use tokio::runtime::Handle;
+
+use super::{SqlError, feed::Fed, work::Work};
+use crate::{config, store::cut::Snapshot};
+
+/// Rows of a batch that are written sooner than they are handed to another thread.
+const FEW_ROWS: usize = 64;
+
+/// A statement to run.
+#[derive(Clone, Debug, Default)]
+pub struct Statement {
+    /// One read-only statement.
+    pub sql: String,
+    /// Values of `$1`, `$2`, …
+    pub parameters: Vec<ScalarValue>,
+    /// Stop after so many rows, and say so.
+    pub max_rows: Option<usize>,
+    /// Also read clusters that are still loading.
+    pub allow_partial: bool,
+    /// First wait until everything acknowledged before is applied.
+    pub latest: bool,
+    /// The caller's deadline; the server's own holds as well.
+    pub timeout: Option<Duration>,
+}
+
+/// What a statement gives and needs.
+#[derive(Clone, Debug)]
+pub struct Description {
+    /// Columns of the answer, exactly as [`super::Engine::run`] declares them for the same parameters.
+    pub schema: SchemaRef,
+    /// `$1`, `$2`, … with the types that the statement asks for; text where it takes any.
+    pub parameters: SchemaRef,
+}
+
+/// How an answer ended.
+#[derive(Clone, Debug)]
+pub struct Stats {
+    /// Rows given.
+    pub rows: usize,
+    /// From the call to the last row.
+    pub elapsed: Duration,
+    /// `max_rows` cut the answer.
+    pub truncated: bool,
+    /// What was read.
+    pub snapshot: Snapshot,
+}
+
+/// Counts that the statement and its answer share.
+pub(super) type SharedStats = Arc<parking_lot::Mutex<Stats>>;
+
+/// An answer under way. Dropping it cancels the statement.
+#[derive(Debug)]
+pub struct Answer {
+    /// Columns of the batches: plain Utf8 for text, nanoseconds for times.
+    pub schema: SchemaRef,
+    pub(super) batches: Fed,
+    pub(super) stats: SharedStats,
+    pub(super) started: Instant,
+    pub(super) work: Work<()>,
+    pub(super) threads: Handle,
+}
+
+impl Answer {
+    /// The next batch; `None` at the end.
+    ///
+    /// # Errors
+    /// Why the statement failed under way.
+    ///
+    /// # Cancel safety
+    /// No batch is lost.
+    pub async fn next(&mut self) -> Option<Result<RecordBatch, SqlError>> {
+        match self.work.in_time(self.batches.next()).await {
+            Ok(Some(batch)) => Some(Ok(batch)),
+            // All that there is was taken; or it was dropped, since the statement failed.
+            Ok(None) => self.work.outcome().await?.err().map(Err),
+            Err(late) => Some(Err(late)),
+        }
+    }
+
+    /// Writes a batch, or what stands after the last, in some form: as a rule on the engine's threads, since text of
+    /// thousands of rows takes long enough for others to notice.
+    ///
+    /// # Errors
+    /// The server is shutting down.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        batch: Option<RecordBatch>,
+        write: impl FnOnce(Option<&RecordBatch>) -> T + Send + 'static,
+    ) -> Result<T, SqlError> {
+        if batch.as_ref().is_none_or(|batch| batch.num_rows() <= FEW_ROWS) {
+            return Ok(write(batch.as_ref()));
+        }
+        let written = self.threads.spawn(async move { write(batch.as_ref()) }).await;
+        written.map_err(|error| match error.is_panic() {
+            true => SqlError::Internal("writing a batch panicked".to_owned()),
+            false => SqlError::ShuttingDown,
+        })
+    }
+
+    /// How it went; complete after the last batch.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats { elapsed: self.started.elapsed(), ..self.stats.lock().clone() }
+    }
+}
+
+/// The size of an answer so far, and its limits.
+pub(super) struct Size<'a> {
+    max_rows: Option<usize>,
+    settings: &'a config::Sql,
+    pub(super) rows: usize,
+    bytes: usize,
+}
+
+impl<'a> Size<'a> {
+    pub(super) fn new(max_rows: Option<usize>, settings: &'a config::Sql) -> Self {
+        Self { max_rows, settings, rows: 0, bytes: 0 }
+    }
+
+    /// The part of a batch that fits the caller's limit, and whether that cut it.
+    pub(super) fn admit(&mut self, batch: RecordBatch) -> Result<(RecordBatch, bool), SqlError> {
+        let room = self.max_rows.map_or(usize::MAX, |max| max - self.rows);
+        let cut = batch.num_rows() > room;
+        let batch = if cut { batch.slice(0, room) } else { batch };
+        self.rows += batch.num_rows();
+        self.bytes += batch.get_array_memory_size();
+        let limit = |what: String, setting| Err(SqlError::Limit { what, setting });
+        if self.rows > self.settings.max_rows {
+            return limit(format!("the answer has more than {} rows", self.settings.max_rows), "sql.max_rows");
+        }
+        if self.bytes > self.settings.max_bytes {
+            return limit(format!("the answer has more than {} bytes", self.settings.max_bytes), "sql.max_bytes");
+        }
+        Ok((batch, cut))
+    }
+}

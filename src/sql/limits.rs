@@ -1,0 +1,16 @@
+//! Bounds of a statement: what it may cost in text, planning, time and memory, and what ends it.
+
+pub(super) mod memory;
+pub(super) mod planning;
+pub(super) mod reading;
+pub(super) mod spelling;
+pub(super) mod statement;
+pub(super) mod stop;
+
+mod joins;
+mod subqueries;
+mod windows;
+
+pub(super) use joins::Stoppable;
+pub(super) use reading::{Memory, Reading};
+pub(super) use stop::Stop;

@@ -1,0 +1,49 @@
+//! What the table reads into memory.
+
+use super::*;
+use crate::{
+    history::tests::{Lab, lab},
+    store::older::{Budget as _, FixedBudget},
+};
+
+const KEYS: i32 = 100;
+const SAMPLES: usize = 200;
+
+/// A group whose keys move at every sample.
+fn moving() -> Lab {
+    let mut lab = lab(usize::MAX);
+    for sample in 0..SAMPLES {
+        let offset = i64::try_from(sample).unwrap() * 1000;
+        (0..KEYS).for_each(|partition| lab.commit("g", ("orders", partition), offset));
+        lab.sample();
+    }
+    lab
+}
+
+/// The rows of the batches of the whole table.
+fn read(lab: &Lab, patience: &Patience) -> SqlResult<Vec<usize>> {
+    let (table, cut) = (HistoryTable::new(), lab.store.cut("", false).unwrap());
+    let unit = Unit { cut: &cut, cluster: &cut.clusters[0], group: None, offsets: 0..0 };
+    let columns = COLUMNS.map(|(name, ..)| name.to_owned()).into();
+    let wanted = super::super::super::wanted::Wanted::new(&[], columns);
+    let question = Question { wanted, columns: (0..COLUMNS.len()).collect(), schema: table.schema(), limit: None };
+    let batches = table.batches(Box::new(std::iter::once(unit)), &question, patience);
+    batches.map(|batch| batch.map(|batch| batch.num_rows())).collect()
+}
+
+#[test]
+fn batches_are_bounded_whatever_a_key_holds() {
+    let rows = read(&moving(), &Patience::default()).unwrap();
+    assert_eq!(rows.iter().sum::<usize>(), usize::try_from(KEYS).unwrap() * SAMPLES);
+    assert!(rows.iter().all(|rows| *rows <= BATCH_ROWS), "{rows:?}");
+}
+
+#[test]
+fn a_statement_that_reads_more_samples_than_its_memory_holds_is_told_so() {
+    let lab = moving();
+    let budget = Arc::new(FixedBudget::new(100_000));
+    let patience = Patience::default().with_budget(Arc::<FixedBudget>::clone(&budget));
+    let error = SqlError::from_datafusion(&read(&lab, &patience).unwrap_err());
+    assert!(matches!(&error, SqlError::Limit { setting: "sql.memory_per_query", .. }), "{error}");
+    assert!(budget.reserve(100_000), "all of it was given back");
+}

@@ -1,0 +1,37 @@
+use super::*;
+
+#[test]
+fn every_view_is_sound_and_every_column_has_a_comment() {
+    let names: Vec<_> = all().iter().map(View::name).collect();
+    assert_eq!(names, definitions::ALL.iter().map(|definition| definition.name).collect::<Vec<_>>());
+    for view in all() {
+        assert!(!view.comment().is_empty());
+        assert!(view.schema().fields().iter().all(|field| !field.metadata()[COMMENT].is_empty()), "{view:?}");
+    }
+}
+
+#[test]
+fn a_view_stands_for_all_tables_that_it_reads() {
+    assert!(relations("consumers") >= 4, "offsets, assignments, members and groups");
+    assert!(relations("active_consumers") >= 3, "behind the view that it reads");
+    assert_eq!((relations("topics"), relations("nowhere")), (1, 1));
+}
+
+#[test]
+fn a_column_of_branches_of_several_types_has_the_type_of_its_values() {
+    let sql = "SELECT CASE WHEN lag IS NULL THEN 0 ELSE lag_seconds END AS x FROM lag UNION ALL SELECT 1";
+    let definition = Box::leak(Box::new(Definition { name: "v", comment: "c", sql, columns: &[("x", "x")] }));
+    let schema = View::new(definition, &[]).unwrap().schema();
+    assert_eq!(schema.field(0).data_type(), &arrow::datatypes::DataType::Float64);
+}
+
+#[test]
+fn a_definition_that_is_wrong_is_refused() {
+    let wrong = |sql, columns| {
+        let definition = Box::leak(Box::new(Definition { name: "v", comment: "c", sql, columns }));
+        View::new(definition, &[]).unwrap_err().to_string()
+    };
+    assert!(wrong("SELECT nothing FROM lag", &[("nothing", "n")]).contains("nothing"));
+    assert!(wrong("SELECT lag FROM lag", &[("lags", "n")]).contains("not those described"));
+    assert!(wrong("SELECT lag FROM lag", &[]).contains("not those described"));
+}
