@@ -3,7 +3,13 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use crate::{call, freshness::Stale, sql::SqlError, store::Unready};
+use crate::{
+    call,
+    freshness::Stale,
+    sql::SqlError,
+    store::Unready,
+    work::{Ended, Refused},
+};
 
 /// Why a call failed, in words for its caller.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -184,6 +190,28 @@ impl From<Stale> for Error {
     }
 }
 
+impl From<Ended> for Error {
+    fn from(error: Ended) -> Self {
+        let text = error.to_string();
+        match error {
+            Ended::Deadline(_) | Ended::Stalled { .. } => Self::Deadline(text),
+            Ended::Retained { .. } | Ended::Unread { .. } => Self::Busy(text),
+            // Seen by no client.
+            Ended::Disconnected | Ended::Cancelled => Self::Unavailable(text),
+        }
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(error: Refused) -> Self {
+        match error {
+            Refused::Full { .. } | Refused::Abandoned(_) => Self::Busy(error.to_string()),
+            Refused::Ended(ended) => ended.into(),
+            Refused::Panicked | Refused::Threads(_) => Self::internal(&error.to_string()),
+        }
+    }
+}
+
 impl From<SqlError> for Error {
     fn from(error: SqlError) -> Self {
         let text = error.to_string();
@@ -192,6 +220,7 @@ impl From<SqlError> for Error {
             SqlError::Limit { .. } => Self::Exhausted(text),
             SqlError::Busy { .. } => Self::Busy(text),
             SqlError::Deadline(_) | SqlError::Stalled(_) => Self::Deadline(text),
+            SqlError::Refused(refused) => refused.into(),
             SqlError::Unready(unready) => unready.into(),
             SqlError::Stale(stale) => stale.into(),
             SqlError::ShuttingDown => Self::Unavailable(text),

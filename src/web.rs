@@ -10,16 +10,9 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use futures::Stream;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::{
-    runtime::Handle,
-    sync::{
-        Semaphore,
-        mpsc::{self, error::TrySendError},
-    },
-};
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 mod accept;
@@ -37,6 +30,7 @@ use crate::{
     sql::Engine,
     status,
     store::Store,
+    work::{Cancel, Kind, outbox},
 };
 
 /// What the handlers share.
@@ -46,8 +40,6 @@ pub struct Web {
     service: Service,
     ready_after: Duration,
     connections: Arc<Connections>,
-    scrapes: Arc<Semaphore>,
-    running: Arc<Semaphore>,
     stop: CancellationToken,
 }
 
@@ -61,9 +53,7 @@ impl Web {
         connections: Arc<Connections>,
         stop: CancellationToken,
     ) -> Self {
-        let semaphore = |permits| Arc::new(Semaphore::new(permits));
-        let (scrapes, running) = (semaphore(SCRAPES), semaphore(SCRAPES_RUNNING));
-        Self { engine, service, ready_after, connections, scrapes, running, stop }
+        Self { engine, service, ready_after, connections, stop }
     }
 
     fn store(&self) -> &Arc<Store> {
@@ -74,12 +64,8 @@ impl Web {
 /// Bytes of a request, as of a gRPC message: parameters may be longer than a statement.
 const BODY_BYTES: usize = 4 * 1024 * 1024;
 
-/// Pieces of metrics that are written before the reader takes them: 1 MiB.
-const PIECES_AHEAD: usize = 16;
-/// Scrapes that are written at a time; the others wait. A scrape that waits for its reader is none of them.
-const SCRAPES_RUNNING: usize = 4;
-/// Scrapes at a time, with those that wait for their reader.
-const SCRAPES: usize = 64;
+/// Bytes of metrics that are written before the client reads them.
+const UNREAD_BYTES: usize = 256 * 1024;
 
 /// All HTTP routes, and the answer to what is none.
 pub fn routes(web: Web) -> Router {
@@ -140,43 +126,51 @@ async fn metrics(
     let is_open_metrics = open.is_some_and(|open| plain.is_none_or(|plain| !open.is_below(plain)));
     let parameters = parameters.map_err(|error| Error::Invalid(error.body_text()));
     let scrape_of = |Query(parameters)| metrics::Scrape::new(web.store(), parameters, is_open_metrics);
-    let scrape = match parameters.and_then(scrape_of) {
+    let what = match parameters.and_then(scrape_of) {
         Ok(scrape) => scrape.with_connections(Arc::clone(&web.connections)),
         Err(error) => return problem(&error),
     };
-    let content_type = scrape.content_type();
-    let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
-    let Ok(open) = Arc::clone(&web.scrapes).try_acquire_owned() else {
-        return problem(&Error::Busy(format!("{SCRAPES} scrapes are under way")));
-    };
-    let running = Arc::clone(&web.running);
-    let Ok(place) = Arc::clone(&running).acquire_owned().await else {
-        return problem(&Error::internal("no scrapes any more"));
-    };
-    // Writing takes CPU for many partitions: not on the threads that serve RPCs.
-    let (store, runtime) = (Arc::clone(web.store()), Handle::current());
-    let mut packer = Packer::new(&headers);
+    let content_type = what.content_type();
+    let packer = Packer::new(&headers);
     let coding = packer.headers();
-    tokio::task::spawn_blocking(move || {
-        let mut place = Some(place);
-        // Packing into memory does not fail; if it did, the response would break off.
-        let mut send = |piece: io::Result<Vec<u8>>| {
-            let piece = match sender.try_send(piece) {
-                Ok(()) => return true,
-                Err(TrySendError::Closed(_)) => return false,
-                Err(TrySendError::Full(piece)) => piece,
-            };
-            // Other scrapes run while this one waits for its reader. The connection ends it if the reader is too slow.
-            place = None;
-            let is_sent = runtime.block_on(sender.send(piece)).is_ok();
-            place = runtime.block_on(Arc::clone(&running).acquire_owned()).ok();
-            is_sent
+    match scrape(&web, what, packer).await {
+        Ok(pieces) => ([(header::CONTENT_TYPE, content_type)], coding, Body::from_stream(pieces)).into_response(),
+        Err(error) => problem(&error),
+    }
+}
+
+type Piece = io::Result<Vec<u8>>;
+
+/// The pieces of a scrape, once it has its turn. Dropping them ends it.
+async fn scrape(web: &Web, what: metrics::Scrape, packer: Packer) -> Result<impl Stream<Item = Piece> + use<>, Error> {
+    let (store, patience) = (Arc::clone(web.store()), web.service.stall_timeout());
+    let cancel = Cancel::within(web.service.call_timeout());
+    let job = web.engine.admission().admit(Kind::Scrape, "/metrics", &cancel).await?;
+    let cut = what.pin(&store, &cancel);
+    let (outbox, pieces) = outbox(UNREAD_BYTES, &store.work().unread.bytes);
+    let writer = job.clone();
+    let task = job.spawn(async move {
+        let mut packer = packer;
+        // Writing into memory does not fail; where it did, the answer breaks off.
+        let send = |piece: Piece| {
+            writer.cancel().check()?;
+            let bytes = piece.as_ref().map_or(0, Vec::len);
+            writer.send_blocking(&outbox, piece, bytes, patience)
         };
-        scrape.write(&store, &mut |piece| send(packer.pack(piece.into_bytes())));
-        send(packer.finish());
-        drop((open, place));
-    });
-    ([(header::CONTENT_TYPE, content_type)], coding, Body::from_stream(ReceiverStream::new(pieces))).into_response()
+        let mut sent = Ok(());
+        what.write(&store, &cut, &mut |piece| {
+            sent = send(packer.pack(piece.into_bytes()));
+            sent.is_ok()
+        });
+        match sent.and_then(|()| send(packer.finish())) {
+            Ok(()) => outbox.complete(),
+            Err(error) => outbox.fail(Err(io::Error::other(error))),
+        }
+    })?;
+    Ok(futures::stream::poll_fn(move |context| {
+        let _running = &task;
+        pieces.poll_next(context)
+    }))
 }
 
 /// gRPC callers of a service that is not there get their own kind of answer; who reads HTML, the dashboard, which says

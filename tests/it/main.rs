@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod bounds;
 mod connections;
 mod consistency;
 mod cookbook;
