@@ -34,7 +34,7 @@ use crate::{
     listen,
     metrics::Connections,
     rpc::{self, Health, RoutesError, Service},
-    source::kafka::parts::{self, Source},
+    source::kafka::parts::{self, PartError, Source},
     sql::Engine,
     store::{Store, cluster::Cluster, cut::Settings},
     web::{self, Web},
@@ -95,7 +95,7 @@ pub enum AppError {
     /// A part of the server, or of the only cluster, ended.
     #[error("part {part:?} {fault}")]
     Part {
-        /// Which, as `east/source`.
+        /// Which, as `east/listener`.
         part: String,
         /// How.
         #[source]
@@ -143,10 +143,11 @@ impl App {
             archive.iter().for_each(|archive| cluster.set_older(Box::new(Arc::clone(archive))));
             let settings = source_settings(&config);
             let source = Source::new(Arc::clone(&store), Arc::clone(cluster), settings, stop_sources.clone());
-            sources.push(source.map_err(|error| AppError::Cluster {
+            let bad = |error: PartError| AppError::Cluster {
                 cluster: cluster.name.to_string(),
                 reason: error.cause.to_string(),
-            })?);
+            };
+            sources.push(source.map_err(bad)?);
         }
         let engine = Engine::new(Arc::clone(&store), config.sql.clone()).map_err(threads("SQL"))?;
         let engine = Arc::new(engine);
@@ -213,7 +214,10 @@ impl App {
         parts.drain(&[], now + grace).await;
         match ended {
             None => Ok(()),
-            Some(Ended { part, result }) => Err(AppError::Part { part, fault: result.err().unwrap_or(Fault::Exited) }),
+            Some(Ended { part, result }) => {
+                let fault = result.err().unwrap_or(Fault::Exited);
+                Err(AppError::Part { part: fault.part().unwrap_or(part), fault })
+            }
         }
     }
 }
@@ -222,7 +226,7 @@ fn source_settings(config: &Config) -> parts::Settings {
     parts::Settings { lag: config.lag.clone(), transactions: config.transactions.clone() }
 }
 
-/// Reads a cluster, first with the source that was built; started again, from nothing.
+/// Reads a cluster, first with the source that was built; started again, with a new one.
 fn read(
     first: Source,
     store: &Arc<Store>,
@@ -236,11 +240,8 @@ fn read(
         let (store, cluster, stop) = (Arc::clone(&store), Arc::clone(&cluster), stop.clone());
         let (settings, built) = (settings.clone(), first.take());
         on_thread(&format!("{}/source", cluster.name), move || {
-            let anew = || {
-                store.forget(&cluster, "its source is started again; loading it".to_owned());
-                Source::new(Arc::clone(&store), Arc::clone(&cluster), settings, stop)
-            };
-            built.map_or_else(anew, Ok).and_then(Source::run).map_err(Fault::failed)
+            let anew = || Source::new(store, cluster, settings, stop);
+            Ok(built.map_or_else(anew, Ok).and_then(Source::run)?)
         })
     }
 }

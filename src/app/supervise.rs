@@ -21,7 +21,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{clock::Clock, store::cluster::Cluster};
+use crate::{
+    clock::Clock,
+    source::kafka::parts::PartError,
+    store::cluster::{self, Cluster},
+};
 
 /// The pause before the first restart; each further one takes twice as long.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -42,6 +46,9 @@ pub enum Fault {
     /// Its thread could not be started.
     #[error("cannot start its thread: {0}")]
     Thread(#[source] io::Error),
+    /// A part of a source ended.
+    #[error("{}", .0.cause)]
+    Source(#[from] PartError),
     /// It failed.
     #[error("failed: {0}")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -51,6 +58,14 @@ impl Fault {
     /// An error that ended a part.
     pub(super) fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Failed(error.into())
+    }
+
+    /// The name of the part inside, where it has one.
+    pub(super) fn part(&self) -> Option<String> {
+        match self {
+            Self::Source(error) => Some(format!("{}/{}", error.cluster, error.part)),
+            Self::Exited | Self::Panicked(_) | Self::Thread(_) | Self::Failed(_) => None,
+        }
     }
 }
 
@@ -186,6 +201,7 @@ async fn keep_running(
     let mut pause = FIRST_PAUSE;
     loop {
         let began = Instant::now();
+        cluster.set_fault(cluster::Fault::Restart, None, &clock);
         let ended = AssertUnwindSafe(start()).catch_unwind().await;
         let fault = match ended.unwrap_or_else(|panic| Err(Fault::Panicked(said(&*panic)))) {
             result if stop.is_cancelled() => return result,
@@ -195,8 +211,9 @@ async fn keep_running(
         if began.elapsed() >= STEADY {
             pause = FIRST_PAUSE;
         }
+        let part = fault.part().unwrap_or_else(|| part.clone());
         tracing::error!(part, %fault, pause_s = pause.as_secs(), "a part ended; starting it again after a pause");
-        cluster.failed(format!("{part}: {fault}"), &clock);
+        cluster.set_fault(cluster::Fault::Restart, Some(format!("{part}: {fault}")), &clock);
         tokio::select! {
             () = sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
             () = stop.cancelled() => return Ok(()),

@@ -34,7 +34,7 @@ fn failing(times: usize, runs: &Arc<AtomicUsize>, stop: &CancellationToken) -> i
 async fn a_part_of_one_cluster_of_several_is_started_again_and_its_cluster_shown_failing() {
     let (clock, stop) = (Clock::system(), CancellationToken::new());
     let (east, west) = (cluster("east", &clock), cluster("west", &clock));
-    [&east, &west].iter().for_each(|cluster| cluster.succeeded());
+    [&east, &west].iter().for_each(|cluster| cluster.succeeded(&clock));
     let (of_east, of_west) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let mut parts = Supervisor::new(clock, true, stop.clone());
     parts.start_of(&east, "listener", failing(2, &of_east, &stop));
