@@ -9,6 +9,8 @@
 )]
 
 mod access;
+mod bounds;
+mod connections;
 mod consistency;
 mod cookbook;
 mod decode;

@@ -8,8 +8,8 @@ use std::{
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use tokio::runtime::Handle;
 
-use super::{SqlError, feed::Fed, work::Work};
-use crate::{config, store::cut::Snapshot};
+use super::{SqlError, work::Work};
+use crate::{config, store::cut::Snapshot, work::Inbox};
 
 /// Rows of a batch that are written sooner than they are handed to another thread.
 const FEW_ROWS: usize = 64;
@@ -44,7 +44,7 @@ pub(super) type SharedStats = Arc<parking_lot::Mutex<Stats>>;
 pub struct Answer {
     /// Columns of the batches: plain Utf8 for text, nanoseconds for times.
     pub schema: SchemaRef,
-    pub(super) batches: Fed,
+    pub(super) batches: Inbox<RecordBatch>,
     pub(super) stats: SharedStats,
     pub(super) started: Instant,
     pub(super) work: Work<()>,

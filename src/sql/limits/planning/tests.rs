@@ -1,14 +1,13 @@
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use datafusion::{arrow::datatypes::Schema, common::config::ConfigOptions, physical_plan::empty::EmptyExec};
 
 use super::*;
-use crate::sql::error::SqlError;
+use crate::{sql::error::SqlError, work::Cancel};
 
 #[tokio::test]
 async fn no_rule_is_begun_once_the_statement_is_to_end() {
-    #[expect(clippy::disallowed_methods, reason = "a test")]
-    let stop = Stop::new(Instant::now() + Duration::from_secs(3600), Duration::ZERO);
+    let stop = Stop::new(Cancel::within(Duration::from_secs(3600)));
     let state = rules(SessionStateBuilder::new(), usize::MAX).build();
     let (plan, config) = (LogicalPlan::default(), ConfigOptions::default());
     let empty: Arc<dyn ExecutionPlan> = Arc::new(EmptyExec::new(Arc::new(Schema::empty())));

@@ -1,14 +1,15 @@
+use std::time::Duration;
+
 use super::*;
 
 fn stop(timeout: Duration) -> Stop {
-    #[expect(clippy::disallowed_methods, reason = "a test")]
-    Stop::new(Instant::now() + timeout, timeout)
+    Stop::new(Cancel::within(timeout))
 }
 
 #[tokio::test]
 async fn the_first_reason_is_the_one_that_is_told() {
     let stop = stop(Duration::from_secs(3600));
-    assert!(stop.check().is_ok() && !stop.is_ended());
+    assert!(stop.check().is_ok() && stop.reason().is_none());
     stop.clone().end(SqlError::ShuttingDown);
     stop.end(SqlError::Invalid("later".to_owned()));
     assert!(matches!(stop.ended().await, SqlError::ShuttingDown));
