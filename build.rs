@@ -3,6 +3,26 @@
 use std::{env, error::Error, fs, path::PathBuf, process::Command};
 
 use prost::Message as _;
+use tonic_prost_build::{Builder, FileDescriptorSet};
+
+/// Messages that are also shown as JSON, by `src/rpc/json.rs`.
+const JSON: [&str; 15] = [
+    "ClusterSnapshot",
+    "ClusterStatus",
+    "Consumer",
+    "ConsumerEdge",
+    "GetStatusResponse",
+    "HistoryStore",
+    "LogPartitionStatus",
+    "OffsetChange",
+    "OffsetEntry",
+    "Owner",
+    "QueryResponse",
+    "Resync",
+    "ShardPosition",
+    "Snapshot",
+    "TopicPartitions",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
@@ -11,11 +31,35 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(["offsetd/v1/offsets.proto"], ["proto"])?;
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().compile_fds(descriptors)?;
+    json(tonic_prost_build::configure(), &descriptors).compile_fds(descriptors)?;
 
     println!("cargo::rerun-if-changed=.git/HEAD");
     println!("cargo::rustc-env=OFFSETD_GIT_REVISION={}", git_revision());
     Ok(())
+}
+
+/// Derives `Serialize` for the messages that are shown as JSON.
+fn json(mut builder: Builder, descriptors: &FileDescriptorSet) -> Builder {
+    let messages = descriptors.file.iter().flat_map(|file| &file.message_type);
+    for message in messages.filter(|message| JSON.contains(&message.name())) {
+        builder = builder.type_attribute(message.name(), "#[derive(serde::Serialize)]");
+        for field in &message.field {
+            let function = match (field.r#type().as_str_name(), field.type_name()) {
+                ("TYPE_INT64", _) => "int64",
+                ("TYPE_UINT64", _) => "uint64",
+                (_, ".google.protobuf.Timestamp") => "timestamp",
+                (_, ".google.protobuf.Duration") => "seconds",
+                (_, ".offsetd.v1.LagUnknown") => "lag_unknown",
+                _ => continue,
+            };
+            let attribute = format!("#[serde(serialize_with = \"crate::rpc::json::field::{function}\")]");
+            builder = builder.field_attribute(format!("{}.{}", message.name(), field.name()), attribute);
+        }
+    }
+    let seconds = "#[serde(rename = \"remaining_seconds\")]";
+    builder = builder.field_attribute("ClusterStatus.remaining", seconds);
+    let skipped = ["GetStatusResponse.held_bytes", "GetStatusResponse.resident_bytes"];
+    skipped.into_iter().fold(builder, |builder, field| builder.field_attribute(field, "#[serde(skip)]"))
 }
 
 /// Short commit hash, or "unknown" outside a git checkout (a source archive).

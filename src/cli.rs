@@ -12,6 +12,9 @@ use std::{
 };
 
 use clap::{Parser, Subcommand, ValueEnum};
+use serde::Serialize;
+
+use crate::rpc::json::view;
 
 mod check_config;
 mod connect;
@@ -121,14 +124,14 @@ impl Args {
     /// Parses the command line.
     ///
     /// # Errors
-    /// The exit code, once help, version or what is wrong has been written: 0 or 64.
+    /// The exit code, after help, version or an error has been written: 0 or 64.
     pub fn parse_from<I, T>(args: I) -> Result<Self, ExitCode>
     where
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
     {
         Self::try_parse_from(args).map_err(|error| {
-            // Nothing is left to be done when the message cannot be written.
+            // There is no other place for a message that cannot be written.
             let _ = error.print();
             if error.exit_code() == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_USAGE) }
         })
@@ -138,7 +141,7 @@ impl Args {
 /// Runs a command to its end.
 ///
 /// # Errors
-/// Why it failed: [`Failure::report`] says so and gives the exit code.
+/// [`Failure`], whose `report` writes the message and returns the exit code.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let env = environment();
     match args.command {
@@ -156,7 +159,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The environment; names and values that are not UTF-8 are nothing of ours.
+/// The environment, without names and values that are not UTF-8.
 fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -173,13 +176,11 @@ fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, F
     runtime.map_err(|error| Failure::Internal(error.into()))?.block_on(command)
 }
 
-/// Writes a JSON value on a line.
-fn write_json(out: &mut impl Write, value: &serde_json::Value) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, value)?;
+/// Writes a message as JSON on a line.
+fn write_json(out: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, &view(message))?;
     out.write_all(b"\n")
 }
 
-#[cfg(test)]
-mod fake;
 #[cfg(test)]
 mod tests;

@@ -1,77 +1,38 @@
-//! `offsetd demo`: an embedded Kafka that looks alive, so that nothing needs to be installed.
+//! `offsetd demo`: an embedded Kafka with a workload, so that nothing needs to be installed.
 //!
-//! librdkafka's mock cluster ([`cluster`]) holds data topics and a `__consumer_offsets` with the
-//! bytes that a 4.1 broker would write ([`records`]). A deterministic workload (`workload`, its
-//! parts listed in `cast`) moves it. Nothing here knows the server: it is a Kafka like any other,
-//! read by the same listener. Tests use the cluster without the workload.
+//! librdkafka's mock cluster ([`cluster`]) holds data topics and a `__consumer_offsets` with the bytes that a 4.1 broker
+//! would write ([`records`]). A deterministic workload reads the table of groups and topics in `scenario` and moves them.
+//! Nothing here knows the server: it is a Kafka like any other, read by the same listener. Tests use the cluster without
+//! the workload.
 
-use std::{fmt, io, thread, time::Duration};
+use std::{fmt, thread, time::Duration};
 
-use rdkafka::error::KafkaError;
 use tokio::{
     sync::oneshot,
     time::{MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    clock::Clock,
-    decode::Fault,
-    model::{Millis, OFFSETS_TOPIC},
-};
+use crate::{clock::Clock, model::Millis};
 
 pub mod cluster;
 pub mod records;
-pub mod writer;
-mod cast;
-mod console;
+mod error;
 mod group;
-mod newer;
-mod random;
-mod workload;
+mod scenario;
+mod tick;
 
-use cast::{HISTORY, TICK_MS};
 use cluster::MockKafka;
-use workload::Workload;
-use writer::Writer;
+pub use error::DemoError;
+use group::Group;
+use scenario::{BACKLOG, GROUPS, HISTORY, TICK_MS, TOPICS, TopicSpec};
+use tick::{Event, Random, Tick, Topic};
 
 /// Brokers of the demo's cluster.
 const BROKERS: i32 = 3;
 
 /// Partitions of its `__consumer_offsets`, as Kafka creates it.
 const LOG_PARTITIONS: i32 = 50;
-
-/// What can go wrong with the embedded Kafka.
-#[derive(Debug, thiserror::Error)]
-pub enum DemoError {
-    /// librdkafka refuses, or a record was not delivered.
-    #[error("the embedded Kafka cannot {action}")]
-    Kafka {
-        /// What was tried.
-        action: &'static str,
-        /// Why not.
-        #[source]
-        source: KafkaError,
-    },
-    /// Written before [`MockKafka::create_offsets_topic`].
-    #[error("the embedded Kafka has no topic {OFFSETS_TOPIC} yet")]
-    NoOffsetsTopic,
-    /// A value version that does not exist.
-    #[error("no such record layout")]
-    Layout(#[from] Fault),
-    /// No thread for the workload.
-    #[error("cannot start the demo's workload")]
-    Start(#[source] io::Error),
-    /// The workload's thread panicked.
-    #[error("the demo's workload died")]
-    Died,
-}
-
-impl DemoError {
-    fn kafka(action: &'static str) -> impl FnOnce(KafkaError) -> Self {
-        move |source| Self::Kafka { action, source }
-    }
-}
 
 /// A running demo cluster. It is there until this is dropped, so that the server can stop first;
 /// dropping waits for librdkafka's threads.
@@ -87,24 +48,24 @@ impl fmt::Debug for Demo {
 }
 
 impl Demo {
-    /// Starts the cluster, writes five minutes of history for the listener to load, and goes on
-    /// from there in a thread until `stop`. Blocks for as long as the history takes, about a second.
+    /// Starts the cluster, writes five minutes of history for the listener to load, and goes on from there in a thread until
+    /// `stop`. Blocks while it writes the history, about a second.
     ///
     /// # Errors
     /// [`DemoError`].
     pub fn start(stop: CancellationToken) -> Result<Self, DemoError> {
         let kafka = MockKafka::start(BROKERS)?;
         kafka.create_offsets_topic(LOG_PARTITIONS)?;
-        for topic in cast::TOPICS {
+        for topic in TOPICS {
             kafka.create_topic(topic.name, topic.partitions)?;
         }
         let clock = Clock::system();
-        let mut writer = kafka.writer();
-        let workload = with_history(clock.now(), &mut writer)?;
+        let workload = with_history(clock.now(), &kafka)?;
         let (tell, ended) = oneshot::channel();
+        let writer = kafka.writer();
         let run = move || {
-            // Nobody who asks how it ended is no fault.
-            let _ = tell.send(run(workload, writer, &clock, &stop));
+            // The receiver may be gone, when no task waits for the end.
+            let _ = tell.send(run(workload, &writer, &clock, &stop));
         };
         thread::Builder::new().name("demo".to_owned()).spawn(run).map_err(DemoError::Start)?;
         Ok(Self { kafka, ended })
@@ -116,39 +77,89 @@ impl Demo {
         self.kafka.bootstrap_servers()
     }
 
-    /// Waits for the end of the workload: by the token, or of a fault. To be awaited once.
+    /// Waits for the end of the workload, by the token or by a failure. To be awaited once.
     ///
     /// # Errors
-    /// Why it ended without being told.
+    /// Why it ended before it was stopped.
     ///
     /// # Cancel safety
-    /// Safe: asked again, it goes on waiting.
+    /// Safe: called again, it goes on waiting.
     pub async fn ended(&mut self) -> Result<(), DemoError> {
-        (&mut self.ended).await.unwrap_or(Err(DemoError::Died))
+        (&mut self.ended).await.unwrap_or(Err(DemoError::Panicked))
     }
 }
 
-/// The workload in fast motion: what would have been written by `now`.
-fn with_history(now: Millis, writer: &mut Writer) -> Result<Workload, DemoError> {
+/// All topics and groups of the scenario, tick by tick.
+///
+/// Everything depends on the number of the tick and a seed, never on a clock: times are only written into the records. So
+/// the history is the same scenario run at once, and tests can run days of it.
+#[derive(Debug)]
+struct Workload {
+    tick: u64,
+    last: Millis,
+    random: Random,
+    topics: Vec<Topic>,
+    groups: Vec<Group>,
+}
+
+impl Workload {
+    fn new() -> Self {
+        let topic = |spec: &'static TopicSpec| Topic { spec, ends: (0..spec.partitions).map(|_| 0).collect() };
+        let groups = GROUPS.iter().zip(0..).map(|(spec, number)| Group::new(spec, number)).collect();
+        Self { tick: 0, last: 0, random: Random(1), topics: TOPICS.iter().map(topic).collect(), groups }
+    }
+
+    /// Runs the next tick and returns what it writes, in order. Times never go back, also when the clock does.
+    fn tick(&mut self, at: Millis) -> Result<Vec<Event>, DemoError> {
+        let Self { tick, last, random, topics, groups } = self;
+        let mut events = vec![];
+        if *tick == 0 {
+            topics.iter_mut().for_each(|topic| topic.grow(&mut events, || BACKLOG));
+        }
+        *last = at.max(*last);
+        // Groups first: they commit what was there a tick ago, so that a commit never shows before the records that it
+        // covers.
+        let mut now = Tick { number: *tick, at: *last, topics, random, events: &mut events };
+        groups.iter_mut().try_for_each(|group| group.step(&mut now))?;
+        // Not all topics grow at the same tick.
+        for (topic, shift) in topics.iter_mut().zip(0..) {
+            if (*tick + shift).is_multiple_of(topic.spec.every) {
+                topic.grow(&mut events, || random.around(topic.spec.records));
+            }
+        }
+        *tick += 1;
+        Ok(events)
+    }
+}
+
+/// Writes what the workload would have written by `now`.
+fn with_history(now: Millis, kafka: &MockKafka) -> Result<Workload, DemoError> {
     let mut workload = Workload::new();
     for tick in 0..HISTORY {
         let ago = i64::try_from((HISTORY - tick) * TICK_MS).unwrap_or(0);
-        workload.tick(now - ago, writer)?;
+        write(workload.tick(now - ago)?, kafka)?;
     }
-    writer.flush()?;
+    kafka.flush()?;
     Ok(workload)
 }
 
-fn run(mut workload: Workload, mut writer: Writer, clock: &Clock, stop: &CancellationToken) -> Result<(), DemoError> {
+fn write(events: Vec<Event>, kafka: &MockKafka) -> Result<(), DemoError> {
+    events.into_iter().try_for_each(|event| match event {
+        Event::Log { key, value, at } => kafka.log(&key, value.as_deref(), at),
+        Event::Data { topic, partition, count } => kafka.produce(topic, partition, count),
+    })
+}
+
+fn run(mut workload: Workload, kafka: &MockKafka, clock: &Clock, stop: &CancellationToken) -> Result<(), DemoError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(DemoError::Start)?;
     runtime.block_on(async {
         let mut ticks = interval(Duration::from_millis(TICK_MS));
-        // After a suspended laptop wakes up there is nothing to catch up with.
+        // After a suspended machine wakes up, missed ticks are not made up for.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                _ = ticks.tick() => workload.tick(clock.now(), &mut writer)?,
+                _ = ticks.tick() => write(workload.tick(clock.now())?, kafka)?,
             }
         }
     })

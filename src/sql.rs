@@ -23,6 +23,7 @@ pub mod functions;
 pub mod output;
 
 pub use datafusion::common::ScalarValue;
+pub use datafusion::sql::sqlparser::{dialect::GenericDialect, tokenizer};
 pub use engine::{Answer, Description, Engine, Statement, Stats};
 pub use error::SqlError;
 pub use session::{CATALOG, SCHEMA};

@@ -119,10 +119,10 @@ pub(super) async fn connect(args: &ServerArgs) -> Result<Client, Failure> {
 
 fn unreachable(url: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
     let why = causes(error);
-    let nobody = [ErrorKind::ConnectionRefused, ErrorKind::TimedOut, ErrorKind::HostUnreachable];
+    let no_server = [ErrorKind::ConnectionRefused, ErrorKind::TimedOut, ErrorKind::HostUnreachable];
     let mut source = Some(error);
     while let Some(cause) = source {
-        if cause.downcast_ref::<io::Error>().is_some_and(|cause| nobody.contains(&cause.kind())) {
+        if cause.downcast_ref::<io::Error>().is_some_and(|cause| no_server.contains(&cause.kind())) {
             let start = "start one with `offsetd demo` or `offsetd serve`";
             return Failure::Command(format!("no server at {url}: {start} ({why})"));
         }
@@ -195,35 +195,4 @@ fn is_timeout(status: &Status) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn failed_calls_say_what_to_do() {
-        let text = |status| call_failed(status).to_string();
-        assert_eq!(text(Status::not_found("no group \"x\"")), "no group \"x\"");
-        assert!(text(Status::unauthenticated("no token")).contains("--token"));
-        let mut status = Status::unavailable("cluster default is loading: 40 %");
-        status.metadata_mut().insert("retry-after-ms", "1500".parse().unwrap());
-        assert_eq!(text(status), "cluster default is loading: 40 % (try again in 1s 500ms)");
-        assert!(!text(Status::new(Code::Internal, "")).is_empty());
-    }
-
-    #[test]
-    fn a_server_may_be_given_without_scheme() {
-        assert_eq!(url("localhost:8088"), "http://localhost:8088");
-        assert_eq!(url("https://a:1"), "https://a:1");
-    }
-
-    #[tokio::test]
-    async fn no_server_there_is_said_with_what_to_do() {
-        let args = |server: &str| ServerArgs { server: server.to_owned(), ..ServerArgs::default() };
-        let failure = connect(&args("127.0.0.1:1")).await.unwrap_err();
-        assert!(failure.to_string().contains("no server at http://127.0.0.1:1: start one with"), "{failure}");
-        assert_eq!(failure.code(), 1);
-        for bad in ["ftp://x:1", "http://", "not a url"] {
-            let failure = connect(&args(bad)).await.unwrap_err();
-            assert_eq!(failure.code(), 64, "{bad}: {failure}");
-        }
-    }
-}
+mod tests;

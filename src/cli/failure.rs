@@ -1,4 +1,4 @@
-//! Why a command failed, and the exit code of that.
+//! The error of a command, with its exit code.
 
 use std::{
     io::{self, Write as _},
@@ -8,7 +8,7 @@ use std::{
 use super::{EXIT_USAGE, text::escape_lines};
 use crate::config::ConfigErrors;
 
-/// Why a command failed.
+/// The error of a command. Its variants are the exit codes of the contract; its text is for the user.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// Arguments that do not fit together.
@@ -17,16 +17,16 @@ pub enum Failure {
     /// A bad configuration.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
-    /// A line of the input that is not what the command reads.
+    /// A line of the input that the command cannot read.
     #[error("{0}")]
     Input(String),
-    /// The command could not do what was asked.
+    /// The command failed.
     #[error("{0}")]
     Command(String),
-    /// Nobody reads the output any more, or it cannot be written.
+    /// The output cannot be written, or its reader is gone.
     #[error("cannot write: {0}")]
     Output(#[from] io::Error),
-    /// Not the user's doing.
+    /// An internal failure.
     #[error("{0:#}")]
     Internal(anyhow::Error),
 }
@@ -44,11 +44,11 @@ impl Failure {
         }
     }
 
-    /// Says on stderr what is wrong, unless it is only that a pipe has closed.
+    /// Writes the error to stderr, unless it is a closed pipe.
     #[must_use]
     pub fn report(&self) -> ExitCode {
         if self.code() != 0 {
-            // Nothing is left to be done when the message cannot be written.
+            // There is no other place for a message that cannot be written.
             let _ = writeln!(io::stderr(), "offsetd: {}", escape_lines(&self.to_string()));
         }
         ExitCode::from(self.code())
@@ -59,7 +59,7 @@ impl From<arrow::error::ArrowError> for Failure {
     fn from(error: arrow::error::ArrowError) -> Self {
         match error {
             arrow::error::ArrowError::IoError(_, error) => Self::Output(error),
-            // It is the answer that cannot be read or written in this format.
+            // The answer cannot be read, or not be written in this format.
             other => Self::Command(other.to_string()),
         }
     }

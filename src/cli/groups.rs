@@ -9,10 +9,9 @@ use super::{
     Failure, ServerArgs, Style,
     connect::{Client, call_failed, connect},
     output,
-    text::{Column, Table, count, or_dash, time},
+    text::{ColumnOf, Kind, Table, count, or_dash, time},
     write_json,
 };
-use crate::rpc::json as to_json;
 use crate::rpc::proto::{Consumer, ConsumerEdge, GetActiveConsumerRequest, GetConsumerRequest, Snapshot};
 
 pub(super) const EXAMPLES: &str = "\
@@ -48,7 +47,7 @@ pub struct GroupsArgs {
     pub server: ServerArgs,
 }
 
-/// What the pages hold together.
+/// The contents of all pages.
 #[derive(Debug, Default)]
 struct Found {
     groups: Vec<Consumer>,
@@ -112,24 +111,23 @@ async fn active(client: &mut Client, args: &GroupsArgs) -> Result<Found, Failure
 
 impl Found {
     fn to_json(&self, active: bool) -> Value {
-        let groups: Vec<Value> = self.groups.iter().map(to_json::consumer).collect();
         let mut value = json!({
-            "consumers": groups,
-            "snapshot": self.snapshot.as_ref().map(to_json::snapshot),
+            "consumers": self.groups,
+            "snapshot": self.snapshot,
             "incomplete_clusters": self.incomplete_clusters,
         });
         if let (true, Some(object)) = (active, value.as_object_mut()) {
-            object.insert("edges".to_owned(), self.edges.iter().map(to_json::edge).collect());
+            object.insert("edges".to_owned(), json!(self.edges));
         }
         value
     }
 }
 
 fn write_text(out: &mut impl Write, found: &Found, active: bool) -> std::io::Result<()> {
-    write_groups(out, &found.groups)?;
+    Table::write_all(out, &GROUPS, &found.groups)?;
     if active {
         writeln!(out)?;
-        write_edges(out, &found.edges)?;
+        Table::write_all(out, &EDGES, &found.edges)?;
     }
     write!(out, "({})", count(i128::try_from(found.groups.len()).unwrap_or(i128::MAX), "group"))?;
     for cluster in &found.incomplete_clusters {
@@ -138,56 +136,36 @@ fn write_text(out: &mut impl Write, found: &Found, active: bool) -> std::io::Res
     writeln!(out)
 }
 
-fn write_groups(out: &mut impl Write, groups: &[Consumer]) -> std::io::Result<()> {
-    let left = ["cluster", "group_id", "kind", "state", "status"].map(Column::left);
-    let right = ["members", "topics", "partitions", "lag", "max_lag_s"].map(Column::right);
-    let mut columns: Vec<Column> = left.into_iter().chain(right).collect();
-    columns.push(Column::left("last_committed_at"));
-    let mut table = Table::new(columns);
-    for group in groups {
-        // A sum of what is known is a lower bound.
-        let at_least = if group.unknown_lag_partitions > 0 && group.lag.is_some() { "≥" } else { "" };
-        let partitions: i64 = group.topics.iter().map(|topic| i64::from(topic.partitions)).sum();
-        let cells = vec![
-            group.cluster.clone(),
-            group.group_id.clone(),
-            group.kind.clone(),
-            group.state.clone(),
-            group.status.clone(),
-            group.members.to_string(),
-            group.topics.len().to_string(),
-            partitions.to_string(),
-            or_dash(group.lag.map(|lag| format!("{at_least}{lag}"))),
-            or_dash(group.max_lag_seconds.map(|seconds| format!("{seconds:.1}"))),
-            or_dash(time(group.last_committed_at.as_ref())),
-        ];
-        table.row(out, cells)?;
-    }
-    table.finish(out)
-}
+const GROUPS: [ColumnOf<Consumer>; 11] = [
+    (Kind::Text, "cluster", |group| group.cluster.clone()),
+    (Kind::Text, "group_id", |group| group.group_id.clone()),
+    (Kind::Text, "kind", |group| group.kind.clone()),
+    (Kind::Text, "state", |group| group.state.clone()),
+    (Kind::Text, "status", |group| group.status.clone()),
+    (Kind::Number, "members", |group| group.members.to_string()),
+    (Kind::Number, "topics", |group| group.topics.len().to_string()),
+    (Kind::Number, "partitions", |group| {
+        group.topics.iter().map(|topic| i64::from(topic.partitions)).sum::<i64>().to_string()
+    }),
+    (Kind::Number, "lag", |group| {
+        // A sum of the known lags is a lower bound.
+        let at_least = if group.unknown_lag_partitions > 0 { "≥" } else { "" };
+        or_dash(group.lag.map(|lag| format!("{at_least}{lag}")))
+    }),
+    (Kind::Number, "max_lag_s", |group| or_dash(group.max_lag_seconds.map(|seconds| format!("{seconds:.1}")))),
+    (Kind::Text, "last_committed_at", |group| or_dash(time(group.last_committed_at.as_ref()))),
+];
 
-fn write_edges(out: &mut impl Write, edges: &[ConsumerEdge]) -> std::io::Result<()> {
-    let mut columns =
-        ["cluster", "group_id", "topic", "client_id", "client_host", "partitions"].map(Column::left).to_vec();
-    columns.push(Column::right("lag"));
-    columns.push(Column::left("member_id"));
-    let mut table = Table::new(columns);
-    for edge in edges {
-        let owner = edge.owner.as_ref();
-        let cells = vec![
-            edge.cluster.clone(),
-            edge.group_id.clone(),
-            edge.topic.clone(),
-            or_dash(owner.map(|owner| owner.client_id.as_str())),
-            or_dash(owner.map(|owner| owner.client_host.as_str())),
-            ranges(&edge.partitions),
-            or_dash(edge.lag),
-            or_dash(owner.map(|owner| owner.member_id.as_str())),
-        ];
-        table.row(out, cells)?;
-    }
-    table.finish(out)
-}
+const EDGES: [ColumnOf<ConsumerEdge>; 8] = [
+    (Kind::Text, "cluster", |edge| edge.cluster.clone()),
+    (Kind::Text, "group_id", |edge| edge.group_id.clone()),
+    (Kind::Text, "topic", |edge| edge.topic.clone()),
+    (Kind::Text, "client_id", |edge| or_dash(edge.owner.as_ref().map(|owner| owner.client_id.as_str()))),
+    (Kind::Text, "client_host", |edge| or_dash(edge.owner.as_ref().map(|owner| owner.client_host.as_str()))),
+    (Kind::Text, "partitions", |edge| ranges(&edge.partitions)),
+    (Kind::Number, "lag", |edge| or_dash(edge.lag)),
+    (Kind::Text, "member_id", |edge| or_dash(edge.owner.as_ref().map(|owner| owner.member_id.as_str()))),
+];
 
 /// `0-3,7`
 fn ranges(partitions: &[i32]) -> String {
@@ -205,72 +183,4 @@ fn ranges(partitions: &[i32]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rpc::proto::{Owner, TopicPartitions};
-
-    fn found() -> Found {
-        let group = Consumer {
-            cluster: "demo".to_owned(),
-            group_id: "orders\u{7}".to_owned(),
-            kind: "classic".to_owned(),
-            state: "Stable".to_owned(),
-            topics: vec![TopicPartitions { topic: "events".to_owned(), partitions: 4 }],
-            members: 1,
-            lag: Some(12),
-            unknown_lag_partitions: 1,
-            status: "ok".to_owned(),
-            ..Consumer::default()
-        };
-        let owner = Owner {
-            member_id: "m1".to_owned(),
-            client_id: "c1".to_owned(),
-            client_host: "/h".to_owned(),
-            instance_id: None,
-        };
-        let owned = ConsumerEdge {
-            topic: "events".to_owned(),
-            owner: Some(owner),
-            partitions: vec![2, 0, 1, 7],
-            ..ConsumerEdge::default()
-        };
-        let free =
-            ConsumerEdge { topic: "old".to_owned(), partitions: vec![3], lag: Some(5), ..ConsumerEdge::default() };
-        let incomplete_clusters = vec!["late".to_owned()];
-        Found { groups: vec![group], edges: vec![owned, free], incomplete_clusters, snapshot: None }
-    }
-
-    #[test]
-    fn groups_and_edges_show_what_is_known() {
-        let mut out = Vec::new();
-        write_text(&mut out, &found(), true).unwrap();
-        let text = String::from_utf8(out).unwrap();
-        let words = |line: usize| text.lines().nth(line).unwrap().split_whitespace().collect::<Vec<_>>();
-        assert_eq!(words(2), ["demo", "orders\\u{7}", "classic", "Stable", "ok", "1", "1", "4", "≥12", "-", "-"]);
-        assert_eq!(words(6), ["events", "c1", "/h", "0-2,7", "-", "m1"]);
-        assert_eq!(words(7), ["old", "-", "-", "3", "5", "-"]);
-        assert_eq!(text.lines().last(), Some("(1 group); late is not loaded yet and left out"));
-    }
-
-    #[tokio::test]
-    async fn all_pages_are_walked() {
-        use crate::{cli::fake::Fake, rpc::proto::GetConsumerResponse};
-        let page = |token: &str| GetConsumerResponse {
-            consumers: found().groups,
-            next_page_token: token.to_owned(),
-            ..GetConsumerResponse::default()
-        };
-        let mut client = Fake { groups: vec![page("1"), page("2"), page("")], ..Fake::default() }.client(None).await;
-        let server = ServerArgs::default();
-        let (search, cluster, order_by) = Default::default();
-        let args = GroupsArgs { search, active: false, within: None, cluster, order_by, format: Style::Text, server };
-        assert_eq!(all(&mut client, &args).await.unwrap().groups.len(), 3);
-    }
-
-    #[test]
-    fn edges_are_in_the_json_of_active_groups_only() {
-        assert_eq!(found().to_json(true)["edges"][0]["owner"]["client_id"], "c1");
-        assert_eq!(found().to_json(false).get("edges"), None);
-        assert_eq!(found().to_json(false)["consumers"][0]["lag"], 12);
-    }
-}
+mod tests;

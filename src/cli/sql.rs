@@ -79,10 +79,15 @@ pub enum Format {
     Parquet,
 }
 
-fn statement(text: &str) -> Result<String, String> {
+/// An argument that looks like an option, in place of a statement.
+#[derive(Debug, thiserror::Error)]
+#[error("no such option; see --help")]
+struct NoSuchOption;
+
+fn statement(text: &str) -> Result<String, NoSuchOption> {
     match text.strip_prefix('-').map(|rest| rest.strip_prefix('-').map(|rest| rest.starts_with(char::is_whitespace))) {
         None | Some(Some(true)) => Ok(text.to_owned()),
-        Some(None | Some(false)) => Err("no such option; see --help".to_owned()),
+        Some(None | Some(false)) => Err(NoSuchOption),
     }
 }
 
@@ -121,7 +126,7 @@ fn read_statement() -> Result<String, Failure> {
 }
 
 impl SqlArgs {
-    /// The call, with what the command line says.
+    /// The request, with the settings of the command line.
     fn request(&self, statement: &str) -> Request<SqlRequest> {
         let mut request = Request::new(SqlRequest {
             statement: statement.to_owned(),
@@ -138,7 +143,7 @@ impl SqlArgs {
     }
 }
 
-/// A question of the program itself: whole, whatever the command line says, and of what does not move.
+/// A request of the program itself, about tables that do not change: without the limits of the command line.
 fn request(statement: &str, parameters: Vec<SqlValue>) -> Request<SqlRequest> {
     Request::new(SqlRequest {
         statement: statement.to_owned(),
@@ -175,13 +180,13 @@ fn parameter(text: &str) -> SqlValue {
 struct Show {
     format: Format,
     layout: Layout,
-    /// With the time that it took.
+    /// Whether the elapsed time is shown.
     timing: bool,
-    /// What shows values whole that a table shortens.
+    /// The option or command that shows values that a table shortens.
     whole: &'static str,
 }
 
-/// Runs a statement and writes its answer as it comes. Gives the number of rows.
+/// Runs a statement and writes its answer as it comes. Returns the number of rows.
 ///
 /// # Cancel safety
 /// Dropped half-way, the server stops the statement; what was written stays written.

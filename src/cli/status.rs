@@ -8,10 +8,9 @@ use super::{
     Failure, ServerArgs, Style,
     connect::{call_failed, connect},
     output,
-    text::{Column, Table, count, duration, escape, fields, or_dash, time},
+    text::{ColumnOf, Kind, Table, count, duration, escape, fields, or_dash, time},
     write_json,
 };
-use crate::rpc::json;
 use crate::rpc::proto::{ClusterStatus, GetStatusRequest, GetStatusResponse, HistoryStore, LogPartitionStatus};
 
 pub(super) const EXAMPLES: &str = "\
@@ -40,7 +39,7 @@ pub(super) async fn run(args: &StatusArgs) -> Result<(), Failure> {
     let mut out = output();
     match args.format {
         Style::Text => write_text(&mut out, &status, args.partitions)?,
-        Style::Json => write_json(&mut out, &json::status(&status))?,
+        Style::Json => write_json(&mut out, &status)?,
     }
     out.flush()?;
     Ok(())
@@ -61,7 +60,7 @@ fn write_text(out: &mut impl Write, status: &GetStatusResponse, partitions: bool
         writeln!(out, "\ncluster {}", escape(&cluster.cluster))?;
         write_cluster(out, cluster)?;
         if partitions {
-            write_partitions(out, &cluster.log_partitions)?;
+            Table::write_all(out, &PARTITIONS, &cluster.log_partitions)?;
         }
     }
     Ok(())
@@ -163,116 +162,20 @@ fn counts(partitions: &[LogPartitionStatus]) -> String {
     )
 }
 
-fn write_partitions(out: &mut impl Write, partitions: &[LogPartitionStatus]) -> std::io::Result<()> {
-    let numbers = ["position", "target", "end_offset", "behind", "records", "tombstones", "errors", "unknown"];
-    let mut columns = vec![Column::right("log_partition"), Column::left("state")];
-    columns.extend(numbers.map(Column::right));
-    columns.extend(["last_record_at", "last_error"].map(Column::left));
-    let mut table = Table::new(columns);
-    for partition in partitions {
-        let cells = vec![
-            partition.log_partition.to_string(),
-            partition.state.clone(),
-            or_dash(partition.position),
-            or_dash(partition.target),
-            or_dash(partition.end_offset),
-            or_dash(partition_behind(partition)),
-            partition.records.to_string(),
-            partition.tombstones.to_string(),
-            partition.decode_errors.to_string(),
-            partition.unknown_types.to_string(),
-            or_dash(time(partition.last_record_at.as_ref())),
-            or_dash(partition.last_error.as_ref()),
-        ];
-        table.row(out, cells)?;
-    }
-    table.finish(out)
-}
+const PARTITIONS: [ColumnOf<LogPartitionStatus>; 12] = [
+    (Kind::Number, "log_partition", |partition| partition.log_partition.to_string()),
+    (Kind::Text, "state", |partition| partition.state.clone()),
+    (Kind::Number, "position", |partition| or_dash(partition.position)),
+    (Kind::Number, "target", |partition| or_dash(partition.target)),
+    (Kind::Number, "end_offset", |partition| or_dash(partition.end_offset)),
+    (Kind::Number, "behind", |partition| or_dash(partition_behind(partition))),
+    (Kind::Number, "records", |partition| partition.records.to_string()),
+    (Kind::Number, "tombstones", |partition| partition.tombstones.to_string()),
+    (Kind::Number, "errors", |partition| partition.decode_errors.to_string()),
+    (Kind::Number, "unknown", |partition| partition.unknown_types.to_string()),
+    (Kind::Text, "last_record_at", |partition| or_dash(time(partition.last_record_at.as_ref()))),
+    (Kind::Text, "last_error", |partition| or_dash(partition.last_error.as_ref())),
+];
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn status() -> GetStatusResponse {
-        let partition = |number, state: &str, position, end_offset| LogPartitionStatus {
-            log_partition: number,
-            state: state.to_owned(),
-            position,
-            end_offset,
-            records: 10,
-            ..LogPartitionStatus::default()
-        };
-        let cluster = ClusterStatus {
-            cluster: "demo".to_owned(),
-            progress: 0.425,
-            remaining: Some(prost_types::Duration { seconds: 61, nanos: 5 }),
-            log_partitions: vec![
-                partition(0, "live", Some(5), Some(8)),
-                partition(1, "live", Some(9), Some(8)),
-                partition(2, "loading", None, Some(8)),
-            ],
-            last_error: Some("broker\rdown".to_owned()),
-            ..ClusterStatus::default()
-        };
-        GetStatusResponse {
-            awaited: vec!["demo: 42 %".to_owned()],
-            clusters: vec![cluster],
-            ..GetStatusResponse::default()
-        }
-    }
-
-    #[test]
-    fn a_loading_cluster_shows_its_progress() {
-        let mut out = Vec::new();
-        write_text(&mut out, &status(), false).unwrap();
-        let text = String::from_utf8(out).unwrap();
-        for part in [
-            "ready:    no\n",
-            "awaited:  demo: 42 %\n",
-            "no, 42.5 % loaded, about 1m 1s left\n",
-            "2 live, 1 loading\n",
-            "3 records, unknown of 1 partition\n",
-            "30 records, 0 tombstones, 0 decode errors, 0 of unknown types\n",
-            "broker\\rdown\n",
-        ] {
-            assert!(text.contains(part), "{part}\nnot in\n{text}");
-        }
-    }
-
-    #[test]
-    fn a_log_that_may_not_be_read_is_an_unknown_number_behind_and_a_fresh_one_is_said_to_be_so() {
-        let text = |cluster: ClusterStatus| {
-            let mut out = Vec::new();
-            write_cluster(&mut out, &cluster).unwrap();
-            String::from_utf8(out).unwrap()
-        };
-        let reason = "not authorized to read __consumer_offsets";
-        let failing = LogPartitionStatus { state: "failing".to_owned(), ..LogPartitionStatus::default() };
-        let refused = text(ClusterStatus {
-            reachable: true,
-            last_error: Some(reason.to_owned()),
-            log_partitions: vec![failing.clone(), failing],
-            ..ClusterStatus::default()
-        });
-        for part in ["2 failing\n", "behind:             unknown\n", reason] {
-            assert!(refused.contains(part), "{part}\nnot in\n{refused}");
-        }
-        assert!(!refused.contains("no group has committed yet"));
-        let not_listed = text(ClusterStatus { reachable: true, ..ClusterStatus::default() });
-        assert!(
-            not_listed.contains("log_partitions:     unknown\n")
-                && not_listed.contains("behind:             unknown\n")
-        );
-        let fresh = text(ClusterStatus { ready: true, reachable: true, ..ClusterStatus::default() });
-        assert!(fresh.contains("0: no group has committed yet\n"), "{fresh}");
-    }
-
-    #[test]
-    fn every_partition_is_shown_when_asked_for() {
-        let mut out = Vec::new();
-        write_text(&mut out, &status(), true).unwrap();
-        let text = String::from_utf8(out).unwrap();
-        let words: Vec<&str> = text.lines().last().unwrap().split_whitespace().collect();
-        assert_eq!(words, ["2", "loading", "-", "-", "8", "-", "10", "0", "0", "0", "-", "-"]);
-    }
-}
+mod tests;

@@ -2,6 +2,8 @@ use clap::{CommandFactory as _, error::ErrorKind};
 
 use super::*;
 
+pub(super) mod fake;
+
 fn parse(line: &str) -> Result<Args, clap::Error> {
     Args::try_parse_from(line.split_whitespace())
 }

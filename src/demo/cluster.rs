@@ -1,10 +1,9 @@
-//! librdkafka's in-process mock cluster.
+//! librdkafka's in-process mock cluster, and what a group coordinator and producers write to it.
 //!
-//! It speaks Kafka's protocol on local ports, and any client can use it. What it lacks
-//! (`rdkafka_mock.c`): topics are made here, not by clients; no topic ids are told; nothing is
-//! compacted, but each partition keeps its last 5 MiB ([`KEPT_BYTES`]) or 100,000 batches and drops
-//! older ones. A fetch walks all batches of a partition and takes one, and without news it answers
-//! only after the client's `fetch.wait.max.ms`: few large batches are cheap, and many small are not.
+//! It speaks Kafka's protocol on local ports, and any client can use it. What it lacks (`rdkafka_mock.c`): topics are
+//! created here, not by clients; topic ids are unknown; nothing is compacted, but each partition keeps its last 5 MiB
+//! ([`KEPT_BYTES`]) or 100,000 batches and drops older ones. A fetch walks all batches of a partition and takes one, and
+//! without news it returns only after the client's `fetch.wait.max.ms`: few large batches are cheap, and many small are not.
 
 use std::{
     fmt,
@@ -12,26 +11,37 @@ use std::{
         Arc,
         atomic::{AtomicI32, Ordering},
     },
+    time::Duration,
 };
 
+use parking_lot::Mutex;
 use rdkafka::{
-    ClientConfig,
+    ClientConfig, ClientContext,
+    error::KafkaError,
     mocking::MockCluster,
-    producer::{Producer as _, ThreadedProducer},
+    producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer},
+    types::RDKafkaErrorCode,
 };
 
 use super::{
-    DemoError,
-    writer::{Deliveries, Writer},
+    error::DemoError,
+    records::{Commit, GroupDescription},
 };
-use crate::{config::Config, model::OFFSETS_TOPIC};
+use crate::{
+    config::Config,
+    decode::group,
+    model::{Millis, OFFSETS_TOPIC, log_partition_for},
+};
 
-/// What the mock keeps of a partition's batches.
+/// Bytes of batches that the mock keeps of a partition.
 pub const KEPT_BYTES: usize = 5 << 20;
 
-/// Has a server not ask for what the mock cannot answer. A commit shows `fetch_wait_ms` later at most.
+/// How long [`MockKafka::flush`] waits at most.
+const FLUSH_WITHIN: Duration = Duration::from_secs(60);
+
+/// Turns off the requests that the mock cannot answer. A commit shows at most `fetch_wait_ms` later.
 pub fn suit(config: &mut Config, fetch_wait_ms: &str) {
-    // Its coordinators know nothing of what is in the log.
+    // Its coordinators do not know the contents of the log.
     config.audit.enabled = false;
     config.transactions.enabled = false;
     for cluster in &mut config.clusters {
@@ -40,17 +50,39 @@ pub fn suit(config: &mut Config, fetch_wait_ms: &str) {
     }
 }
 
-/// A mock cluster. It lives as long as this or one of its writers; clones share it.
+/// A mock cluster. It lives as long as one of its clones.
+///
+/// Writing returns when a record is queued, in order per partition; [`MockKafka::flush`] waits until the cluster has all
+/// of them. A record that was not delivered fails the next call. Every method that fails does so with
+/// [`DemoError::Kafka`], and writing to `__consumer_offsets` before it is created with [`DemoError::NoOffsetsTopic`].
 #[derive(Clone)]
 pub struct MockKafka(Arc<Shared>);
 
-/// A cluster with the client that owns it, which is also the one that writes.
-pub(super) struct Shared {
-    pub(super) producer: ThreadedProducer<Deliveries>,
+/// The client that owns the cluster is also the one that writes.
+struct Shared {
+    producer: ThreadedProducer<Deliveries>,
     bootstrap_servers: String,
-    /// Of `__consumer_offsets`; 0 as long as there is none.
-    pub(super) log_partitions: AtomicI32,
+    /// Partitions of `__consumer_offsets`; 0 before it is created.
+    log_partitions: AtomicI32,
     brokers: i32,
+}
+
+/// Remembers the first record that was not delivered.
+#[derive(Debug, Default)]
+pub struct Deliveries {
+    failed: Mutex<Option<KafkaError>>,
+}
+
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            self.failed.lock().get_or_insert_with(|| error.clone());
+        }
+    }
 }
 
 impl fmt::Debug for MockKafka {
@@ -61,9 +93,6 @@ impl fmt::Debug for MockKafka {
 
 impl MockKafka {
     /// Starts so many brokers, without any topic.
-    ///
-    /// # Errors
-    /// [`DemoError::Kafka`].
     pub fn start(brokers: i32) -> Result<Self, DemoError> {
         let producer: ThreadedProducer<Deliveries> = ClientConfig::new()
             .set("client.id", "offsetd-demo")
@@ -84,40 +113,106 @@ impl MockKafka {
         &self.0.bootstrap_servers
     }
 
-    /// Creates a topic. Replicated to three brokers, or as many as there are.
-    ///
-    /// # Errors
-    /// [`DemoError::Kafka`], also if the topic exists.
+    /// Another handle, to write with.
+    #[must_use]
+    pub fn writer(&self) -> Self {
+        self.clone()
+    }
+
+    /// librdkafka's own controls: brokers down, leaders moved, errors injected. Does not fail after the start.
+    pub fn mock(&self) -> Result<MockCluster<'_, Deliveries>, DemoError> {
+        mock(&self.0.producer)
+    }
+
+    /// Creates a topic, which must not exist yet, replicated to three brokers or as many as there are.
     pub fn create_topic(&self, name: &str, partitions: i32) -> Result<(), DemoError> {
         self.mock()?.create_topic(name, partitions, self.0.brokers.min(3)).map_err(DemoError::kafka("create a topic"))
     }
 
-    /// Creates `__consumer_offsets`. Until then, commits are refused.
-    ///
-    /// # Errors
-    /// [`DemoError::Kafka`], also if it exists.
+    /// Creates `__consumer_offsets`, which must not exist yet.
     pub fn create_offsets_topic(&self, partitions: i32) -> Result<(), DemoError> {
         self.create_topic(OFFSETS_TOPIC, partitions)?;
         self.0.log_partitions.store(partitions, Ordering::Release);
         Ok(())
     }
 
-    /// A new handle to write with.
-    #[must_use]
-    pub fn writer(&self) -> Writer {
-        Writer::new(Arc::clone(&self.0))
+    /// Commits an offset.
+    pub fn commit(&self, commit: &Commit<'_>) -> Result<(), DemoError> {
+        self.log(&commit.key(), Some(&commit.value()?), Some(commit.committed_at))
     }
 
-    /// librdkafka's own controls: brokers down, leaders moved, errors injected.
-    ///
-    /// # Errors
-    /// [`DemoError::Kafka`] does not happen after the start.
-    pub fn mock(&self) -> Result<MockCluster<'_, Deliveries>, DemoError> {
-        mock(&self.0.producer)
+    /// Deletes a committed offset: a tombstone of type 1.
+    pub fn delete_offset(&self, group: &str, topic: &str, partition: i32) -> Result<(), DemoError> {
+        self.log(&Commit::new(group, topic, partition, 0, 0).key(), None, None)
+    }
+
+    /// Describes a classic group, in a version of 0 to 4 (brokers write 3).
+    pub fn group(&self, group: &GroupDescription, version: i16) -> Result<(), DemoError> {
+        self.log(&GroupDescription::key(&group.group), Some(&group.value(version)?), None)
+    }
+
+    /// Deletes a group's membership: a tombstone of type 2. Its offsets stay.
+    pub fn delete_group(&self, group: &str) -> Result<(), DemoError> {
+        self.log(&GroupDescription::key(group), None, None)
+    }
+
+    /// Writes a record to `__consumer_offsets`, valid or not, to a partition of the caller's choice.
+    pub fn raw(&self, log_partition: i32, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<(), DemoError> {
+        self.send(OFFSETS_TOPIC, log_partition, key, value, None)
+    }
+
+    /// Appends so many tiny records to a data topic.
+    pub fn produce(&self, topic: &str, partition: i32, count: u32) -> Result<(), DemoError> {
+        (0..count).try_for_each(|_| self.send(topic, partition, None, Some(&[]), None))
+    }
+
+    /// Waits until the cluster has everything. Fails if it does not answer for a minute.
+    pub fn flush(&self) -> Result<(), DemoError> {
+        self.0.producer.flush(FLUSH_WITHIN).map_err(DemoError::kafka("take all records"))?;
+        self.check()
+    }
+
+    /// The partition of `__consumer_offsets` where Kafka puts the group's records.
+    pub fn log_partition(&self, group: &str) -> Result<i32, DemoError> {
+        log_partition_for(group, self.0.log_partitions.load(Ordering::Acquire)).ok_or(DemoError::NoOffsetsTopic)
+    }
+
+    /// Writes a record to `__consumer_offsets`, to the partition of the group in its key.
+    pub(super) fn log(&self, key: &[u8], value: Option<&[u8]>, at: Option<Millis>) -> Result<(), DemoError> {
+        let log_partition = self.log_partition(group(Some(key)).unwrap_or_default())?;
+        self.send(OFFSETS_TOPIC, log_partition, Some(key), value, at)
+    }
+
+    fn send(
+        &self,
+        topic: &str,
+        partition: i32,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        at: Option<Millis>,
+    ) -> Result<(), DemoError> {
+        self.check()?;
+        let mut record =
+            BaseRecord { key, payload: value, timestamp: at, ..BaseRecord::to(topic).partition(partition) };
+        loop {
+            match self.0.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), unsent)) => {
+                    record = unsent;
+                    self.0.producer.poll(Duration::from_millis(5));
+                }
+                Err((source, _)) => return Err(DemoError::Kafka { action: "take a record", source }),
+            }
+        }
+    }
+
+    fn check(&self) -> Result<(), DemoError> {
+        let failed = self.0.producer.client().context().failed.lock().take();
+        failed.map_or(Ok(()), |source| Err(DemoError::Kafka { action: "take a record", source }))
     }
 }
 
 fn mock(producer: &ThreadedProducer<Deliveries>) -> Result<MockCluster<'_, Deliveries>, DemoError> {
-    let none = rdkafka::error::KafkaError::MockCluster(rdkafka::types::RDKafkaErrorCode::Fail);
+    let none = KafkaError::MockCluster(RDKafkaErrorCode::Fail);
     producer.client().mock_cluster().ok_or(none).map_err(DemoError::kafka("start"))
 }

@@ -1,24 +1,22 @@
 //! A group of the demo: what it commits and who its members are, tick by tick.
 
 use super::{
-    DemoError,
-    cast::{ABANDONED_MS, BACKLOG, BEHIND, Behaviour, GroupSpec, Membership, REBALANCE, ROLLING, STOPPED, STUCK},
-    newer::{Newer, Protocol},
-    random::Random,
-    records::{Commit, GroupDescription, Member, assignment, subscription},
-    workload::{Moment, Sink, Topic},
+    error::DemoError,
+    records::{self, Commit, GroupDescription, assignment, subscription},
+    scenario::{
+        ABANDONED_MS, BACKLOG, BEHIND, Behaviour, CONSOLE, GroupSpec, Membership, Protocol, REBALANCE,
+        REBALANCED_MEMBERS, REWIND, REWIND_EVERY, REWRITE, STOPPED, STUCK, TRAIL,
+    },
+    tick::{Random, Tick, Topic},
 };
 
-/// How far [`Behaviour::Rewinds`] trails the end, how far it goes back, and each how many commits: more often than the
-/// window of a status is long, so that it is known for that all the time.
-const TRAIL: i64 = 250;
-const REWIND: i64 = 200;
-const REWIND_EVERY: u64 = 12;
+mod broker;
 
-/// How many members [`Behaviour::Rebalances`] has, in turn.
-const TURNOUT: [usize; 4] = [2, 3, 4, 3];
+/// Versions of group records and of subscriptions that current brokers and clients write.
+const GROUP_VERSION: i16 = 3;
+const SUBSCRIPTION_VERSION: i16 = 3;
 
-/// How far the group is in a partition.
+/// The position of the group in a partition.
 #[derive(Debug)]
 struct Position {
     topic: usize,
@@ -28,190 +26,198 @@ struct Position {
     end: i64,
 }
 
-/// A member, by what changes about it.
 #[derive(Debug)]
-struct Joined {
+struct Member {
     number: usize,
     id: String,
+    /// In a group that the broker runs, the epoch that it has reached and the one before.
+    epoch: i32,
+    previous: i32,
+    /// There too, the part of the partitions that it owns.
+    part: Option<Part>,
 }
+
+/// A part of all partitions: its number, and the number of parts.
+type Part = (usize, usize);
+
+/// Partitions by topic.
+type Owned = Vec<(&'static str, Vec<i32>)>;
 
 #[derive(Debug)]
 pub(super) struct Group {
     spec: &'static GroupSpec,
-    /// Groups do not all commit at the same tick, nor live on the same host.
+    id: String,
+    /// Groups do not all commit at the same tick, nor run on the same host.
     number: u64,
     positions: Vec<Position>,
     commits: u64,
-    members: Vec<Joined>,
+    members: Vec<Member>,
     joined: usize,
-    generation: i32,
-    /// Instead of the members here.
-    newer: Option<Newer>,
+    /// Or generation.
+    epoch: i32,
 }
 
 impl Group {
     pub(super) fn new(spec: &'static GroupSpec, number: u64) -> Self {
-        let newer = match spec.membership {
-            Membership::Newer(protocol, _) => Some(Newer::new(protocol)),
-            _ => None,
-        };
-        Self { spec, number, positions: vec![], commits: 0, members: vec![], joined: 0, generation: 0, newer }
+        let id = spec.id.to_owned();
+        Self { spec, id, number, positions: vec![], commits: 0, members: vec![], joined: 0, epoch: 0 }
     }
 
-    pub(super) fn step(
-        &mut self,
-        now: Moment,
-        topics: &[Topic],
-        random: &mut Random,
-        sink: &mut impl Sink,
-    ) -> Result<(), DemoError> {
-        if now.tick == 0 {
-            self.positions = self.at_start(topics);
+    pub(super) fn step(&mut self, tick: &mut Tick<'_>) -> Result<(), DemoError> {
+        if tick.number == 0 {
+            self.positions = self.at_start(tick.topics);
         }
-        if self.spec.behaviour == Behaviour::Abandoned {
-            return if now.tick == 0 { self.abandon(now, topics, sink) } else { Ok(()) };
+        match (self.spec.behaviour, self.spec.membership) {
+            (Behaviour::Abandoned, _) if tick.number > 0 => return Ok(()),
+            (Behaviour::Abandoned, _) => return self.abandon(tick),
+            (_, Membership::Broker(protocol, fewest)) => self.rebalance(protocol, fewest, tick),
+            _ => self.rejoin(tick)?,
         }
-        match (&mut self.newer, self.spec.membership) {
-            (Some(newer), Membership::Newer(_, fewest)) => {
-                newer.step((self.spec, self.number, fewest), now, topics, random, sink)?;
+        let commits = !matches!(self.spec.membership, Membership::Broker(Protocol::Share, _));
+        let is_due = (tick.number + self.number).is_multiple_of(self.spec.every);
+        if commits && is_due && self.is_running(tick.number) {
+            self.commits += 1;
+            for position in &mut self.positions {
+                position.advance(self.spec.behaviour, self.commits, tick);
             }
-            _ => self.rejoin(now, topics, random, sink)?,
+            self.commit(tick, tick.at)?;
         }
-        if matches!(self.spec.membership, Membership::Newer(Protocol::Share, _)) {
-            return Ok(());
+        Ok(())
+    }
+
+    fn is_running(&self, tick: u64) -> bool {
+        match self.spec.behaviour {
+            Behaviour::Stops => STOPPED.is_well(tick),
+            Behaviour::Console => CONSOLE.is_well(tick),
+            _ => true,
         }
-        let is_running = self.spec.behaviour != Behaviour::Stops || STOPPED.is_well(now.tick);
-        if !is_running || !(now.tick + self.number).is_multiple_of(self.spec.every) {
-            return Ok(());
-        }
-        self.commits += 1;
-        for position in &mut self.positions {
-            let Some((end, slack)) = self.spec.behaviour.sees(position, topics) else { continue };
-            let target = end - i64::from(random.below(slack + 1));
-            position.offset = self.spec.behaviour.advance(position, target, now.tick, self.commits);
-            position.end = end;
-        }
-        self.commit(now, topics, sink)
     }
 
     fn at_start(&self, topics: &[Topic]) -> Vec<Position> {
-        let behind = if self.spec.behaviour == Behaviour::Rewinds { TRAIL } else { 0 };
-        let of_topic = |name: &&str| {
-            let topic = topics.iter().position(|topic| topic.spec.name == *name)?;
-            let partitions = 0..topics.get(topic)?.spec.partitions;
-            let end = i64::from(BACKLOG);
-            Some(partitions.map(move |partition| Position { topic, partition, offset: end - behind, end }))
+        let end = i64::from(BACKLOG);
+        let offset = if self.spec.behaviour == Behaviour::Rewinds { end - TRAIL } else { end };
+        let own = topics.iter().enumerate().filter(|(_, of)| self.spec.topics.contains(&of.spec.name));
+        let positions = |topic, of: &Topic| {
+            (0..of.spec.partitions).map(move |partition| Position { topic, partition, offset, end })
         };
-        self.spec.topics.iter().filter_map(of_topic).flatten().collect()
+        own.flat_map(|(topic, of)| positions(topic, of)).collect()
     }
 
     /// Commits everything, as consumers do by timer, moved or not.
-    fn commit(&self, now: Moment, topics: &[Topic], sink: &mut impl Sink) -> Result<(), DemoError> {
+    fn commit(&self, tick: &mut Tick<'_>, at: i64) -> Result<(), DemoError> {
         for position in &self.positions {
-            let Some(topic) = topics.get(position.topic) else { continue };
-            sink.commit(&Commit {
-                version: self.spec.version,
+            let Some(topic) = tick.topics.get(position.topic) else { continue };
+            tick.commit(&Commit {
+                // Only version 1 has a retention time.
+                version: if self.spec.retention_ms.is_some() { 1 } else { 4 },
                 leader_epoch: if self.spec.membership == Membership::Simple { -1 } else { 0 },
-                expires_at: self.spec.retention_ms.map(|retention| now.at + retention),
+                expires_at: self.spec.retention_ms.map(|retention| at + retention),
                 metadata: self.spec.metadata,
-                ..Commit::new(self.spec.id, topic.spec.name, position.partition, position.offset, now.at)
+                ..Commit::new(&self.id, topic.spec.name, position.partition, position.offset, at)
             })?;
         }
         Ok(())
     }
 
-    /// The last commits of a group that was left days ago, and that it is empty.
-    fn abandon(&mut self, now: Moment, topics: &[Topic], sink: &mut impl Sink) -> Result<(), DemoError> {
+    /// Writes the last commits of a group that was left days ago, and that it is empty.
+    fn abandon(&mut self, tick: &mut Tick<'_>) -> Result<(), DemoError> {
+        let left = tick.at - ABANDONED_MS;
         for ago in [10, 5, 0] {
-            for position in &mut self.positions {
-                position.offset = position.end - 20 - ago;
-            }
-            self.commit(Moment { at: now.at - ABANDONED_MS - 1000 * ago, ..now }, topics, sink)?;
+            self.positions.iter_mut().for_each(|position| position.offset = position.end - 20 - ago);
+            self.commit(tick, left - 1000 * ago)?;
         }
-        self.generation = 7;
-        sink.group(&self.describe(Moment { at: now.at - ABANDONED_MS, ..now }, topics))
+        self.describe(tick, left)
     }
 
-    /// Lets members come and go, and writes the group if any did.
-    fn rejoin(
-        &mut self,
-        now: Moment,
-        topics: &[Topic],
-        random: &mut Random,
-        sink: &mut impl Sink,
-    ) -> Result<(), DemoError> {
-        let wanted = self.wanted(now.tick);
-        let is_rolling = (now.tick + 40 * self.number).is_multiple_of(ROLLING);
-        if wanted == self.members.len() && !(is_rolling && wanted > 0) {
+    /// Lets members of a classic group come and go, and writes the group if any did, or if the mock may forget it.
+    fn rejoin(&mut self, tick: &mut Tick<'_>) -> Result<(), DemoError> {
+        let wanted = self.wanted(tick.number);
+        let is_changed = wanted != self.members.len();
+        if !is_changed && (wanted == 0 || !tick.number.is_multiple_of(REWRITE)) {
             return Ok(());
         }
-        if let (true, Membership::Static(..), Some(first)) =
-            (is_rolling, self.spec.membership, self.members.first_mut())
-        {
-            // A static member comes back under a new id, and nothing else changes (KIP-345).
-            first.id = member_id(self.spec, first.number, random);
-            return sink.group(&self.describe(now, topics));
+        let is_console = self.spec.behaviour == Behaviour::Console;
+        if is_console && self.members.is_empty() {
+            self.id = format!("{}-{:05}", self.spec.id, tick.random.below(100_000));
         }
-        // The oldest go.
-        let staying = wanted.saturating_sub(usize::from(is_rolling));
-        self.members.drain(..self.members.len().saturating_sub(staying));
+        if is_changed {
+            self.replace(wanted, tick.random);
+        }
+        self.describe(tick, tick.at)?;
+        if is_console && wanted == 0 {
+            // The broker deletes the offsets and the group.
+            for position in &self.positions {
+                let Some(topic) = tick.topics.get(position.topic) else { continue };
+                tick.log(Commit::new(&self.id, topic.spec.name, position.partition, 0, 0).key(), None, None);
+            }
+            tick.log(GroupDescription::key(&self.id), None, None);
+        }
+        Ok(())
+    }
+
+    /// How many members a classic group should have.
+    fn wanted(&self, tick: u64) -> usize {
+        let turn = usize::try_from(tick / REBALANCE).unwrap_or(0) % REBALANCED_MEMBERS.len();
+        match (self.spec.behaviour, self.spec.membership) {
+            _ if !self.is_running(tick) => 0,
+            (Behaviour::Rebalances, _) => REBALANCED_MEMBERS.get(turn).copied().unwrap_or(0),
+            (_, Membership::Classic(members, _) | Membership::Static(members, _) | Membership::Connect(members)) => {
+                members
+            }
+            (_, Membership::Simple | Membership::Broker(..)) => 0,
+        }
+    }
+
+    /// Lets the oldest members go and new ones join until there are `wanted`, which begins a new epoch. Returns the members
+    /// that left.
+    fn replace(&mut self, wanted: usize, random: &mut Random) -> Vec<Member> {
+        self.epoch += 1;
+        let left = self.members.drain(..self.members.len().saturating_sub(wanted)).collect();
         while self.members.len() < wanted {
             self.joined += 1;
-            self.members.push(Joined { number: self.joined, id: member_id(self.spec, self.joined, random) });
+            let id = match self.spec.membership {
+                Membership::Broker(..) => random.id(),
+                _ => format!("{}-{}", self.client_id(self.joined), random.uuid()),
+            };
+            self.members.push(Member { number: self.joined, id, epoch: 0, previous: -1, part: None });
         }
-        self.generation += 1;
-        sink.group(&self.describe(now, topics))
+        left
     }
 
-    /// How many members there should be.
-    fn wanted(&self, tick: u64) -> usize {
-        let members = match self.spec.membership {
-            Membership::Simple | Membership::Newer(..) => 0,
-            Membership::Consumer(members, _) | Membership::Static(members, _) | Membership::Connect(members) => members,
-        };
-        match self.spec.behaviour {
-            Behaviour::Stops if !STOPPED.is_well(tick) => 0,
-            Behaviour::Rebalances => {
-                let turn = usize::try_from(tick / REBALANCE).unwrap_or(0) % TURNOUT.len();
-                TURNOUT.get(turn).copied().unwrap_or(members)
-            }
-            _ => members,
-        }
-    }
-
-    fn describe(&self, now: Moment, topics: &[Topic]) -> GroupDescription {
+    /// Writes the record of a classic group.
+    fn describe(&self, tick: &mut Tick<'_>, at: i64) -> Result<(), DemoError> {
         let (protocol_type, protocol) = match self.spec.membership {
-            Membership::Simple | Membership::Newer(..) => ("", ""),
-            Membership::Consumer(_, assignor) | Membership::Static(_, assignor) => ("consumer", assignor),
+            Membership::Simple | Membership::Broker(..) => ("", ""),
+            Membership::Classic(_, assignor) | Membership::Static(_, assignor) => ("consumer", assignor),
             Membership::Connect(_) => ("connect", "sessioned"),
         };
-        GroupDescription {
-            group: self.spec.id.to_owned(),
+        let members = self.members.iter().enumerate();
+        let group = GroupDescription {
+            group: self.id.clone(),
             protocol_type: protocol_type.to_owned(),
-            generation: self.generation,
+            generation: self.epoch,
             protocol: (!self.members.is_empty()).then(|| protocol.to_owned()),
             leader: self.members.first().map(|leader| leader.id.clone()),
-            at: now.at,
-            members: self
-                .members
-                .iter()
-                .enumerate()
-                .map(|(index, member)| self.member(index, member, topics))
-                .collect(),
-        }
+            at,
+            members: members.map(|(index, member)| self.describe_member(index, member, tick.topics)).collect(),
+        };
+        tick.log(GroupDescription::key(&self.id), Some(group.value(GROUP_VERSION)?), None);
+        Ok(())
     }
 
-    fn member(&self, index: usize, member: &Joined, topics: &[Topic]) -> Member {
+    fn describe_member(&self, index: usize, member: &Member, topics: &[Topic]) -> records::Member {
+        let owned = self.portion(topics, Some((index, self.members.len())));
+        let owned: Vec<(&str, &[i32])> = owned.iter().map(|(topic, partitions)| (*topic, &**partitions)).collect();
+        let instance = || format!("{}-{index}", self.id);
         let (subscription, assignment) = match self.spec.membership {
-            Membership::Connect(_) => connect(member.number),
-            _ => (subscription(self.spec.subscription, self.spec.topics), self.assigned(index, topics)),
+            Membership::Connect(_) => (worker(member.number), worker(member.number)),
+            _ => (subscription(SUBSCRIPTION_VERSION, self.spec.topics), assignment(SUBSCRIPTION_VERSION, &owned)),
         };
-        let instance = || format!("{}-{index}", self.spec.id);
-        Member {
+        records::Member {
             id: member.id.clone(),
             instance_id: matches!(self.spec.membership, Membership::Static(..)).then(instance),
-            client_id: client_id(self.spec, member.number),
-            client_host: format!("/10.0.{}.{}", self.number, member.number % 250 + 1),
+            client_id: self.client_id(member.number),
+            client_host: self.client_host(member.number),
             rebalance_timeout_ms: 300_000,
             session_timeout_ms: 45_000,
             subscription,
@@ -219,72 +225,60 @@ impl Group {
         }
     }
 
-    /// Range-like: neighbouring partitions of each topic, for all assignors.
-    fn assigned(&self, index: usize, topics: &[Topic]) -> Vec<u8> {
-        let members = self.members.len();
-        let assigned: Vec<(&str, Vec<i32>)> = topics
-            .iter()
-            .filter(|topic| self.spec.topics.contains(&topic.spec.name))
-            .map(|topic| {
-                let count = topic.ends.len();
-                let is_mine = |(at, _): &(usize, i32)| at * members / count == index;
-                (topic.spec.name, (0..count).zip(0..).filter(is_mine).map(|(_, partition)| partition).collect())
-            })
-            .filter(|(_, partitions): &(_, Vec<i32>)| !partitions.is_empty())
-            .collect();
-        let borrowed: Vec<(&str, &[i32])> =
-            assigned.iter().map(|(topic, partitions)| (*topic, &**partitions)).collect();
-        assignment(self.spec.subscription, &borrowed)
-    }
-}
-
-impl Behaviour {
-    /// The log end, and how far before it the group may stay. At the end of a slow topic, where a
-    /// record behind would be one for long.
-    fn sees(self, position: &Position, topics: &[Topic]) -> Option<(i64, u32)> {
-        let topic = topics.get(position.topic)?;
-        let slack = match self {
-            Self::KeepsUp(slack) => slack.min(topic.spec.records / 2),
-            Self::Rebalances => 3,
-            _ => 0,
-        };
-        Some((*topic.ends.get(usize::try_from(position.partition).ok()?)?, slack))
-    }
-
-    /// The next offset to commit, of a group that could commit `target`.
-    fn advance(self, from: &Position, target: i64, tick: u64, commits: u64) -> i64 {
-        let (offset, produced) = (from.offset, target - from.end);
-        match self {
-            Self::FallsBehind if BEHIND.is_well(tick) => target - (from.end - offset) * 7 / 8,
-            Self::FallsBehind => offset + produced / 10,
-            Self::GetsStuck if !STUCK.is_well(tick) => offset,
-            Self::Rewinds if commits.is_multiple_of(REWIND_EVERY) => (offset - REWIND).max(0),
-            Self::Rewinds => (offset + produced + 50).min(target - TRAIL).max(offset),
-            _ => target.max(offset),
+    fn client_id(&self, number: usize) -> String {
+        match (self.spec.membership, self.spec.behaviour) {
+            (Membership::Connect(_), _) => format!("connect-{number}"),
+            (Membership::Broker(..), _) => format!("{}-{number}", self.id),
+            (_, Behaviour::Console) => self.spec.id.to_owned(),
+            _ => format!("consumer-{}-{number}", self.id),
         }
     }
-}
 
-fn client_id(spec: &GroupSpec, number: usize) -> String {
-    match spec.membership {
-        Membership::Connect(_) => format!("connect-{number}"),
-        _ => format!("consumer-{}-{number}", spec.id),
+    fn client_host(&self, number: usize) -> String {
+        format!("/10.0.{}.{}", self.number, number % 250 + 1)
+    }
+
+    /// The partitions of a part: neighbours in each topic, as the range assignor gives them.
+    fn portion(&self, topics: &[Topic], part: Option<Part>) -> Owned {
+        let Some((index, parts)) = part else { return vec![] };
+        let own = topics.iter().filter(|topic| self.spec.topics.contains(&topic.spec.name));
+        let portions = own.map(|topic| {
+            let count = topic.ends.len();
+            let is_mine = |(at, _): &(usize, i32)| at * parts / count == index;
+            (topic.spec.name, (0..count).zip(0..).filter(is_mine).map(|(_, partition)| partition).collect())
+        });
+        portions.filter(|(_, partitions): &(_, Vec<i32>)| !partitions.is_empty()).collect()
     }
 }
 
-fn member_id(spec: &GroupSpec, number: usize, random: &mut Random) -> String {
-    format!("{}-{}", client_id(spec, number), random.uuid())
+/// The metadata of a Connect worker, which is opaque to Kafka: a version and its URL.
+fn worker(number: usize) -> Vec<u8> {
+    [&[0, 2], format!("http://10.0.11.{number}:8083/").as_bytes()].concat()
 }
 
-/// Not quite the bytes of a Connect worker, and opaque to everybody else: version 2, its URL,
-/// the offset of the configuration; and the assignment likewise, with nothing revoked.
-fn connect(number: usize) -> (Vec<u8>, Vec<u8>) {
-    let url = format!("http://10.0.11.{number}:8083/");
-    let mut worker = vec![0, 2, 0];
-    worker.push(u8::try_from(url.len()).unwrap_or(u8::MAX));
-    worker.extend_from_slice(url.as_bytes());
-    let mut assignment = worker.clone();
-    worker.extend_from_slice(&42_i64.to_be_bytes());
-    assignment.extend_from_slice(&[0; 10]);
-    (worker, assignment)
+impl Position {
+    /// Moves to the next offset to commit.
+    fn advance(&mut self, behaviour: Behaviour, commits: u64, tick: &mut Tick<'_>) {
+        let Some(topic) = tick.topics.get(self.topic) else { return };
+        let Some(&end) = usize::try_from(self.partition).ok().and_then(|partition| topic.ends.get(partition)) else {
+            return;
+        };
+        // Records that the group may stay behind; in a slow topic one would be behind for long.
+        let slack = match behaviour {
+            Behaviour::KeepsUp(slack) => slack.min(topic.spec.records / 2),
+            Behaviour::Rebalances => 3,
+            _ => 0,
+        };
+        let target = end - i64::from(tick.random.below(slack + 1));
+        let (offset, produced) = (self.offset, target - self.end);
+        self.offset = match behaviour {
+            Behaviour::FallsBehind if BEHIND.is_well(tick.number) => target - (self.end - offset) * 7 / 8,
+            Behaviour::FallsBehind => offset + produced / 10,
+            Behaviour::GetsStuck if !STUCK.is_well(tick.number) => offset,
+            Behaviour::Rewinds if commits.is_multiple_of(REWIND_EVERY) => (offset - REWIND).max(0),
+            Behaviour::Rewinds => (offset + produced + 50).min(target - TRAIL).max(offset),
+            _ => target.max(offset),
+        };
+        self.end = end;
+    }
 }

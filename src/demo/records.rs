@@ -4,9 +4,9 @@
 
 use crate::{
     decode::{
-        Fault, Versioned,
+        Fault,
         consumer_protocol::{Assignment, Embedded, Payload as _, Subscription, TopicPartitions},
-        schema::{GroupMetadataKey, GroupMetadataValue, MemberMetadata, Message, OffsetCommitKey, OffsetCommitValue},
+        schema::{GroupMetadataKey, GroupMetadataValue, MemberMetadata, OffsetCommitKey, OffsetCommitValue},
         wire::Array,
         write_key, write_value,
     },
@@ -32,8 +32,6 @@ pub struct Commit<'a> {
     pub committed_at: Millis,
     /// Only in version 1.
     pub expires_at: Option<Millis>,
-    /// Only in version 4; a live 4.1 leaves it out.
-    pub topic_id: Uuid,
     /// Record type: 1, or 0 as before Kafka 0.9.
     pub kind: i16,
     /// Version of the value, 0 to 4.
@@ -53,7 +51,6 @@ impl<'a> Commit<'a> {
             metadata: "",
             committed_at,
             expires_at: None,
-            topic_id: Uuid::ZERO,
             kind: 1,
             version: 4,
         }
@@ -80,7 +77,8 @@ impl<'a> Commit<'a> {
             metadata: self.metadata,
             commit_timestamp: self.committed_at,
             expire_timestamp: self.expires_at.unwrap_or(-1),
-            topic_id: self.topic_id,
+            // A live 4.1 leaves it out.
+            topic_id: Uuid::ZERO,
         };
         write_value(&value, self.version, &mut bytes)?;
         Ok(bytes)
@@ -190,20 +188,4 @@ pub fn assignment(version: i16, assigned: &[(&str, &[i32])]) -> Vec<u8> {
     let mut bytes = vec![];
     Assignment { version, assigned_partitions: Array::of(&topics), user_data: None }.write(&mut bytes);
     bytes
-}
-
-/// The value of a record of types 3 to 23, whose version is 0.
-///
-/// # Errors
-/// [`Fault::UnknownVersion`], for older types.
-pub fn live<'a, T: Message<'a>>(value: T) -> Result<Option<Versioned<T>>, Fault> {
-    Versioned::new(value, 0).map(Some)
-}
-
-/// The id of a topic that has none: made of its name, so that it is always the same (FNV-1a).
-#[must_use]
-pub fn topic_id(name: &str) -> Uuid {
-    let basis = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d_u128;
-    let step = |hash: u128, byte: u8| (hash ^ u128::from(byte)).wrapping_mul(0x0100_0000_0000_0000_0000_013b);
-    Uuid(name.bytes().fold(basis, step).to_be_bytes())
 }

@@ -1,4 +1,4 @@
-//! The play, and the cluster it is played on.
+//! The scenario, and the cluster that it runs on.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,11 @@ use rdkafka::{
 use super::{
     cluster::KEPT_BYTES,
     records::{Commit, GroupDescription, Member, assignment, subscription},
-    workload::Sink,
     *,
 };
 use crate::{
     decode::{Record, decode, group},
-    model::log_partition_for,
+    model::{OFFSETS_TOPIC, log_partition_for},
 };
 
 /// Of a batch around its records, and of a record around key and value, at most.
@@ -40,21 +39,20 @@ impl Log {
     }
 }
 
-/// A committed offset: its last write, and the bounds so far.
+/// A key of the log: its last write, and the bounds so far.
 struct Key {
     written_at: usize,
     log: usize,
     most_bytes_since: usize,
-    committed_at: i64,
-    offset: i64,
+    commit: Option<(String, i32, i64, i64)>,
 }
 
-/// Plays without a cluster and keeps account.
+/// Runs without a cluster and keeps account.
 struct Account {
     tick: u64,
+    workload: Workload,
     logs: Vec<Log>,
-    /// By group, topic and partition; with an empty topic, the group's own record.
-    keys: BTreeMap<(String, String, i32), Key>,
+    keys: BTreeMap<Vec<u8>, Key>,
     /// Log end and bytes a record.
     data: BTreeMap<(String, i32), (i64, Log)>,
     records: u64,
@@ -66,6 +64,7 @@ impl Account {
     fn new() -> Self {
         Self {
             tick: 0,
+            workload: Workload::new(),
             logs: vec![Log::default(); 50],
             keys: BTreeMap::new(),
             data: BTreeMap::new(),
@@ -74,95 +73,73 @@ impl Account {
         }
     }
 
-    fn write(&mut self, group: &str, topic: &str, partition: i32, bytes: usize, commit: Option<&Commit<'_>>) {
+    fn tick(&mut self) {
+        for event in self.workload.tick(i64::try_from(self.tick * TICK_MS).unwrap()).unwrap() {
+            match event {
+                Event::Log { key, value, .. } => self.write(key, value.as_deref()),
+                Event::Data { topic, partition, count } => {
+                    let (end, log) = self.data.entry((topic.to_owned(), partition)).or_default();
+                    *end += i64::from(count);
+                    log.append(self.tick, 8 * count as usize);
+                }
+            }
+        }
+        self.tick += 1;
+    }
+
+    fn write(&mut self, key: Vec<u8>, value: Option<&[u8]>) {
         self.records += 1;
+        let group = group(Some(&key)).unwrap();
         let log = usize::try_from(log_partition_for(group, 50).unwrap()).unwrap();
-        self.logs[log].append(self.tick, bytes);
+        self.logs[log].append(self.tick, key.len() + value.map_or(0, <[u8]>::len));
         let written_at = self.logs[log].bytes;
-        let (committed_at, offset) = commit.map_or((0, 0), |commit| (commit.committed_at, commit.offset));
-        let key = self.keys.entry((group.to_owned(), topic.to_owned(), partition)).or_insert(Key {
-            written_at,
-            log,
-            most_bytes_since: 0,
-            committed_at,
-            offset,
-        });
-        assert!(committed_at >= key.committed_at, "{group}: commit times go back");
-        key.most_bytes_since = key.most_bytes_since.max(written_at - key.written_at);
-        (key.written_at, key.committed_at, key.offset) = (written_at, committed_at, offset);
+        let Some(value) = value else {
+            assert!(self.keys.remove(&key).is_some(), "{group}: deletes a key that was not written");
+            return;
+        };
+        let commit = match decode(Some(&key), Some(value)).unwrap() {
+            Record::OffsetCommit { key, value: Some(value), .. } => {
+                Some((key.topic.to_owned(), key.partition, value.value.offset, value.value.commit_timestamp))
+            }
+            _ => None,
+        };
+        let former = self.keys.get(&key);
+        let since = former.map_or(0, |former| former.most_bytes_since.max(written_at - former.written_at));
+        if let (Some((.., at)), Some((.., before))) = (&commit, former.and_then(|former| former.commit.as_ref())) {
+            assert!(at >= before, "{group}: commit times go back");
+        }
+        self.keys.insert(key, Key { written_at, log, most_bytes_since: since, commit });
     }
 
     /// Takes stock of lags and of keys that were not written for long.
     fn take_stock(&mut self) {
-        for ((group, topic, partition), key) in &mut self.keys {
+        for (bytes, key) in &mut self.keys {
             key.most_bytes_since = key.most_bytes_since.max(self.logs[key.log].bytes - key.written_at);
-            let Some((end, log)) = self.data.get(&(topic.clone(), *partition)) else { continue };
-            let lag = usize::try_from(end - key.offset).expect("nobody is ahead of the log");
-            let bytes = lag * log.bytes / usize::try_from(*end).unwrap();
-            let most = self.most_lag_bytes.entry(group.clone()).or_default();
-            *most = bytes.max(*most);
+            let Some((topic, partition, offset, _)) = &key.commit else { continue };
+            let (end, log) = &self.data[&(topic.clone(), *partition)];
+            let lag = usize::try_from(end - offset).expect("no group is ahead of the log");
+            let lag_bytes = lag * log.bytes / usize::try_from(*end).unwrap();
+            let most = self.most_lag_bytes.entry(group(Some(bytes)).unwrap().to_owned()).or_default();
+            *most = lag_bytes.max(*most);
         }
-    }
-}
-
-impl Sink for Account {
-    fn commit(&mut self, commit: &Commit<'_>) -> Result<(), DemoError> {
-        let bytes = 10 + commit.group.len() + commit.topic.len() + 28 + commit.metadata.len();
-        if self.records.is_multiple_of(1000) {
-            assert!(commit.key().len() + commit.value().unwrap().len() <= bytes);
-        }
-        self.write(commit.group, commit.topic, commit.partition, bytes, Some(commit));
-        Ok(())
-    }
-    fn delete_offset(&mut self, group: &str, topic: &str, partition: i32) -> Result<(), DemoError> {
-        self.write(group, topic, partition, 0, Some(&Commit::new(group, topic, partition, 0, i64::MAX)));
-        self.keys.remove(&(group.to_owned(), topic.to_owned(), partition)).expect("was committed");
-        Ok(())
-    }
-    fn group(&mut self, group: &GroupDescription) -> Result<(), DemoError> {
-        let bytes = GroupDescription::key(&group.group).len() + group.value(3).unwrap().len();
-        self.write(&group.group, "", 0, bytes, None);
-        Ok(())
-    }
-    fn delete_group(&mut self, group: &str) -> Result<(), DemoError> {
-        self.write(group, "", 0, 0, None);
-        self.keys.remove(&(group.to_owned(), String::new(), 0)).expect("was there");
-        Ok(())
-    }
-    fn record(&mut self, record: &Record<'_>) -> Result<(), DemoError> {
-        let (key, value) = record.to_bytes()?;
-        let group = group(Some(&key)).unwrap();
-        // Type and member, which no topic is called.
-        let what = format!("{key:?}");
-        self.write(group, &what, 0, key.len() + value.as_ref().map_or(0, Vec::len), None);
-        if value.is_none() {
-            self.keys.remove(&(group.to_owned(), what, 0)).unwrap();
-        }
-        Ok(())
-    }
-    fn produce(&mut self, topic: &str, partition: i32, count: u32) -> Result<(), DemoError> {
-        let (end, log) = self.data.entry((topic.to_owned(), partition)).or_default();
-        *end += i64::from(count);
-        log.append(self.tick, 8 * count as usize);
-        Ok(())
     }
 }
 
 #[test]
 fn a_day_of_the_demo_loses_nothing_that_a_later_reader_needs() {
     const DAY: u64 = 24 * 3_600_000 / TICK_MS;
-    let (mut workload, mut account) = (Workload::new(), Account::new());
+    let mut account = Account::new();
     for tick in 0..DAY {
-        account.tick = tick;
-        workload.tick(i64::try_from(tick * TICK_MS).unwrap(), &mut account).unwrap();
+        account.tick();
         if tick % 1000 == 0 {
             account.take_stock();
         }
     }
     account.take_stock();
     // After a day, an eighth of what is kept: whatever still grows does so for a week.
-    for ((group, topic, _), key) in &account.keys {
-        assert!(key.most_bytes_since < KEPT_BYTES / 8, "{group} {topic}: {}", key.most_bytes_since);
+    for (bytes, key) in &account.keys {
+        let group = group(Some(bytes)).unwrap();
+        assert!(key.most_bytes_since < KEPT_BYTES / 8, "{group} {:?}: {}", key.commit, key.most_bytes_since);
     }
     for (group, bytes) in &account.most_lag_bytes {
         assert!(*bytes < KEPT_BYTES / 8, "{group}: {bytes}");
@@ -175,12 +152,12 @@ fn a_day_of_the_demo_loses_nothing_that_a_later_reader_needs() {
 fn the_group_that_rewinds_does_so_in_every_window_so_that_its_status_rests() {
     // Samples of a second, twenty of which are a window.
     const WINDOW: u64 = 20 * 1000 / TICK_MS;
-    let (mut workload, mut account) = (Workload::new(), Account::new());
-    let key = ("inventory-projector".to_owned(), "inventory".to_owned(), 0);
+    let mut account = Account::new();
+    let key = Commit::new("inventory-projector", "inventory", 0, 0, 0).key();
     let (mut before, mut rewound) = (0, 0);
     for tick in 0..HISTORY * 3 {
-        workload.tick(i64::try_from(tick * TICK_MS).unwrap(), &mut account).unwrap();
-        let offset = account.keys.get(&key).map_or(0, |key| key.offset);
+        account.tick();
+        let offset = account.keys.get(&key).and_then(|key| key.commit.as_ref()).map_or(0, |commit| commit.2);
         if offset < before {
             rewound = tick;
         }
@@ -190,54 +167,20 @@ fn the_group_that_rewinds_does_so_in_every_window_so_that_its_status_rests() {
     assert!(rewound > 0);
 }
 
-/// The play as text.
-struct Script(Vec<String>);
-
-impl Sink for Script {
-    fn commit(&mut self, commit: &Commit<'_>) -> Result<(), DemoError> {
-        self.0.push(format!("{commit:?}"));
-        Ok(())
-    }
-    fn delete_offset(&mut self, group: &str, topic: &str, partition: i32) -> Result<(), DemoError> {
-        self.0.push(format!("delete {group} {topic} {partition}"));
-        Ok(())
-    }
-    fn group(&mut self, group: &GroupDescription) -> Result<(), DemoError> {
-        self.0.push(format!("{group:?}"));
-        Ok(())
-    }
-    fn delete_group(&mut self, group: &str) -> Result<(), DemoError> {
-        self.0.push(format!("delete {group}"));
-        Ok(())
-    }
-    fn record(&mut self, record: &Record<'_>) -> Result<(), DemoError> {
-        self.0.push(serde_json::to_string(record).unwrap());
-        Ok(())
-    }
-    fn produce(&mut self, topic: &str, partition: i32, count: u32) -> Result<(), DemoError> {
-        self.0.push(format!("{topic} {partition} {count}"));
-        Ok(())
-    }
-}
-
-fn script(ticks: u64) -> Vec<String> {
-    let (mut workload, mut script) = (Workload::new(), Script(vec![]));
-    for tick in 0..ticks {
-        workload.tick(i64::try_from(tick * TICK_MS).unwrap(), &mut script).unwrap();
-    }
-    script.0
-}
-
 #[test]
 fn the_same_ticks_write_the_same_records() {
-    assert_eq!(script(2000), script(2000));
+    let run = || {
+        let mut workload = Workload::new();
+        (0..2000).flat_map(|tick| workload.tick(tick * 250).unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(run(), run());
 }
 
 #[test]
 fn groups_that_are_never_or_seldom_written_again_have_a_log_partition_to_themselves() {
     let home = |group: &str| log_partition_for(group, LOG_PARTITIONS);
     for quiet in ["loyalty-migration", "warehouse-sync"] {
-        let shared = cast::GROUPS.iter().filter(|group| home(group.id) == home(quiet)).count();
+        let shared = scenario::GROUPS.iter().filter(|group| home(group.id) == home(quiet)).count();
         assert_eq!(shared, 1, "{quiet}");
     }
 }

@@ -43,7 +43,7 @@ pub(super) struct Key<'a> {
     pub(super) topic: &'a str,
 }
 
-/// What is committed, without lag.
+/// The committed offset, without lag.
 pub(super) fn committed(key: Key<'_>, row: &Row, rare: Option<&Rare>) -> proto::OffsetEntry {
     proto::OffsetEntry {
         cluster: key.shard.cluster.to_string(),
@@ -63,7 +63,7 @@ pub(super) fn committed(key: Key<'_>, row: &Row, rare: Option<&Rare>) -> proto::
     }
 }
 
-/// Adds what is derived.
+/// Adds lag, status and owner.
 pub(super) fn derived(
     entry: &mut proto::OffsetEntry,
     lag: &Lag,

@@ -58,7 +58,7 @@ pub(super) async fn query(
         Err(error) => Err(error),
     };
     match answer {
-        Ok(answer) => Json(to_json::query(&answer)).into_response(),
+        Ok(answer) => Json(to_json::view(&answer)).into_response(),
         Err(error) => problem(&error),
     }
 }

@@ -23,7 +23,6 @@ use offsetd::{
     demo::{
         cluster::{MockKafka, suit},
         records::{Commit, GroupDescription, Member, assignment, subscription},
-        writer::Writer,
     },
     store::Store,
 };
@@ -93,7 +92,7 @@ fn main() -> Result<(), Failure> {
 }
 
 /// Groups whose offsets say by how much they lag, of 1000 records a partition.
-fn fill(writer: &Writer, groups: i32, now: i64) -> Result<(), Failure> {
+fn fill(writer: &MockKafka, groups: i32, now: i64) -> Result<(), Failure> {
     let long = "long-".repeat(40);
     for partition in 0..6 {
         writer.produce("orders", partition, 1000)?;

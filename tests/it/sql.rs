@@ -10,7 +10,6 @@ use std::sync::Arc;
 use offsetd::clock::Clock;
 use offsetd::demo::cluster::MockKafka;
 use offsetd::demo::records::{Commit, GroupDescription, Member};
-use offsetd::demo::writer::Writer;
 use offsetd::rpc::proto::SqlRequest;
 use serde_json::{Value, json};
 use sqllogictest::{
@@ -24,7 +23,7 @@ use crate::support::{LIMIT, Lab, Setup, kafka, stable_group};
 const START: i64 = 1_767_225_600_000;
 
 /// What is there before the server starts.
-fn load(kafka: &MockKafka, writer: &Writer) {
+fn load(kafka: &MockKafka, writer: &MockKafka) {
     for (topic, partitions) in [("orders", 3), ("payments", 2), ("leaderless", 1)] {
         kafka.create_topic(topic, partitions).unwrap();
     }

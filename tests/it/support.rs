@@ -11,7 +11,6 @@ use offsetd::clock::Clock;
 use offsetd::config::{Config, Flags, Sources};
 use offsetd::demo::cluster::{MockKafka, suit};
 use offsetd::demo::records::{Commit, GroupDescription, Member, assignment, subscription};
-use offsetd::demo::writer::Writer;
 use offsetd::rpc::proto::offset_service_client::OffsetServiceClient;
 use offsetd::rpc::proto::{
     GetOffsetRequest, GetStatusResponse, OffsetEntry, QueryRequest, QueryResponse, SqlFormat, SqlRequest, SqlSchema,
@@ -134,7 +133,7 @@ impl Setup {
 /// A server, the Kafka that it reads, and clients.
 pub(crate) struct Lab {
     pub(crate) kafka: MockKafka,
-    pub(crate) writer: Writer,
+    pub(crate) writer: MockKafka,
     pub(crate) clock: Clock,
     address: SocketAddr,
     client: Client,

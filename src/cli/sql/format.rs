@@ -1,4 +1,4 @@
-//! Arrow IPC → what the user asked for, batch by batch: only a table's first rows are ever held.
+//! Writes an answer in Arrow IPC in the format that the user asked for, batch by batch: only a table's first rows are held.
 
 use std::{io::Write, sync::Arc};
 
@@ -16,7 +16,7 @@ use super::Format;
 use crate::{
     cli::{
         Failure,
-        text::{Column, Layout, Table},
+        text::{Column, Kind, Layout, Table},
     },
     sql::output::{JsonRows, TIMESTAMP},
 };
@@ -28,7 +28,7 @@ const PLAN: [&str; 2] = ["plan_type", "plan"];
 pub(super) struct Renderer<W: Write + Send> {
     decoder: StreamDecoder,
     output: Output<W>,
-    /// The schema was handled.
+    /// Whether the schema was handled.
     started: bool,
 }
 
@@ -74,7 +74,7 @@ impl<W: Write + Send> Renderer<W> {
         Ok(())
     }
 
-    /// Writes what is held, and the end. Gives back where it was written, and whether values were shortened.
+    /// Writes the rows that are held, and the end. Returns the writer, and whether values were shortened.
     pub(super) fn finish(mut self) -> Result<(W, bool), Failure> {
         if !matches!(self.output, Output::Arrow { .. }) {
             self.decoder.finish()?;
@@ -82,7 +82,7 @@ impl<W: Write + Send> Renderer<W> {
         self.output.finish()
     }
 
-    /// Writes what is held, when the answer does not come to its end.
+    /// Writes the rows that are held when the answer breaks off.
     pub(super) fn abandon(self) -> Result<(), Failure> {
         match self.output {
             Output::Table { mut out, table: Some(mut table), .. } => {
@@ -101,14 +101,14 @@ impl<W: Write + Send> Output<W> {
     fn start(&mut self, schema: &SchemaRef) -> Result<(), Failure> {
         match self {
             Self::Table { table, layout, .. } => {
-                let column = |field: &FieldRef| match field.data_type() {
-                    kind if kind.is_numeric() => Column::right(field.name()),
-                    kind if kind.is_temporal() || *kind == DataType::Boolean => Column::whole(field.name()),
-                    _ => Column::left(field.name()),
+                let kind = |field: &FieldRef| match field.data_type() {
+                    kind if kind.is_numeric() => Kind::Number,
+                    kind if kind.is_temporal() || *kind == DataType::Boolean => Kind::Whole,
+                    _ => Kind::Text,
                 };
-                let columns = schema.fields().iter().map(column).collect();
+                let columns = schema.fields().iter().map(|field| Column::new(kind(field), field.name())).collect();
                 let is_plan = schema.fields().iter().map(|field| field.name().as_str()).eq(PLAN);
-                *table = Some(if is_plan { Table::of_texts(columns) } else { Table::laid_out(columns, *layout) });
+                *table = Some(if is_plan { Table::of_texts() } else { Table::new(columns, *layout) });
             }
             Self::Json { out, array: true, .. } => out.write_all(b"[")?,
             Self::Json { .. } | Self::Arrow { .. } => {}

@@ -1,8 +1,14 @@
-//! What is typed at the prompt: statements up to `;` over several lines, and commands that start with `\`.
+//! The input of the prompt: statements up to `;` over several lines, and commands that start with `\`.
 
-use crate::cli::text::Expanded;
+use crate::{
+    cli::text::Expanded,
+    sql::{
+        GenericDialect,
+        tokenizer::{Token, Tokenizer, Whitespace},
+    },
+};
 
-/// What a line leads to.
+/// An action that a line of input leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Run a statement.
@@ -20,7 +26,7 @@ pub(super) enum Command {
     Tables,
     /// `\d TABLE`
     Columns(String),
-    /// `\x`, and what is asked for
+    /// `\x`, and the state that it names.
     Expanded(Option<Expanded>),
     /// `\timing`
     Timing,
@@ -37,7 +43,7 @@ pub(super) struct Input {
 }
 
 impl Input {
-    /// A statement has begun.
+    /// Whether a statement has begun.
     pub(super) fn is_open(&self) -> bool {
         !self.text.is_empty()
     }
@@ -47,12 +53,12 @@ impl Input {
         &self.text
     }
 
-    /// Forgets what has begun.
+    /// Forgets the lines so far.
     pub(super) fn clear(&mut self) {
         self.text.clear();
     }
 
-    /// Takes a line, and gives what it completes.
+    /// Takes a line and returns the steps that it completes.
     pub(super) fn line(&mut self, line: &str) -> Vec<Step> {
         if !self.is_open()
             && let Some(command) = line.trim().strip_prefix('\\')
@@ -93,142 +99,40 @@ fn parse(command: &str) -> Command {
     }
 }
 
-/// Up to the first `;` that is not in a string, a quoted name or a comment, and what comes after it.
+/// Splits at the first `;` that is not in a string, a quoted name or a comment.
 fn first_statement(text: &str) -> Option<(&str, &str)> {
-    let (at, ..) = Places::new(text).find(|(_, c, is_code)| *c == ';' && *is_code)?;
-    Some((text.get(..at)?, text.get(at + 1..)?))
+    let mut tokens = vec![];
+    // A string or comment that is still open ends the tokens with an error.
+    let _ = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location_into_buf(&mut tokens);
+    let end = tokens.iter().find(|token| token.token == Token::SemiColon)?.span.start;
+    let (line, column) = (usize::try_from(end.line).ok()?, usize::try_from(end.column).ok()?);
+    let above: usize = text.split_inclusive('\n').take(line.checked_sub(1)?).map(str::len).sum();
+    let (at, _) = text.get(above..)?.char_indices().nth(column.checked_sub(1)?)?;
+    Some((text.get(..above + at)?, text.get(above + at + 1..)?))
 }
 
-/// The statement that the text ends in, with blanks for strings, quoted names and comments; `None` within one.
-pub(super) fn last_statement(text: &str) -> Option<String> {
-    // What would stand next tells where the text ends.
-    let text = format!("{text}x");
-    let mut statement = String::with_capacity(text.len());
-    let mut ends_in_code = false;
-    for (_, c, is_code) in Places::new(&text) {
-        ends_in_code = is_code;
-        match (c, is_code) {
-            (';', true) => statement.clear(),
-            (c, true) => statement.push(c),
-            (_, false) => statement.push(' '),
+/// The words and signs of the statement that the text ends in; qualified names are one word. `None` if it ends in a string,
+/// a quoted name or a comment.
+pub(super) fn words(text: &str) -> Option<Vec<String>> {
+    let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize().ok()?;
+    if let Some(Token::Whitespace(Whitespace::SingleLineComment { comment, .. })) = tokens.last()
+        && !comment.ends_with('\n')
+    {
+        return None;
+    }
+    let (mut words, mut is_open): (Vec<String>, bool) = (vec![], false);
+    for token in &tokens {
+        let is_word = matches!(token, Token::Word(_) | Token::Number(..) | Token::Period);
+        match (token, words.last_mut()) {
+            (Token::SemiColon, _) => words.clear(),
+            (Token::Whitespace(_), _) => {}
+            (_, Some(last)) if is_open && is_word => last.push_str(&token.to_string()),
+            _ => words.push(token.to_string()),
         }
+        is_open = is_word;
     }
-    statement.pop();
-    ends_in_code.then_some(statement)
-}
-
-/// The characters of a text with their positions, and whether each is outside of strings, quoted names and comments.
-struct Places<'a> {
-    chars: std::iter::Peekable<std::str::CharIndices<'a>>,
-    within: Within,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Within {
-    Code,
-    Quotes(char),
-    LineComment,
-    BlockComment,
-}
-
-impl<'a> Places<'a> {
-    fn new(text: &'a str) -> Self {
-        Self { chars: text.char_indices().peekable(), within: Within::Code }
-    }
-}
-
-impl Iterator for Places<'_> {
-    type Item = (usize, char, bool);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let (at, c) = self.chars.next()?;
-        let next = self.chars.peek().map(|(_, next)| *next);
-        let before = self.within;
-        match (before, c, next) {
-            (Within::Code, '\'' | '"', _) => self.within = Within::Quotes(c),
-            (Within::Code, '-', Some('-')) => self.within = Within::LineComment,
-            (Within::Code, '/', Some('*')) => {
-                self.within = Within::BlockComment;
-                self.chars.next();
-            }
-            // A doubled quote closes and opens again.
-            (Within::Quotes(quote), c, _) if quote == c => self.within = Within::Code,
-            (Within::LineComment, '\n', _) => self.within = Within::Code,
-            (Within::BlockComment, '*', Some('/')) => {
-                self.within = Within::Code;
-                self.chars.next();
-            }
-            _ => {}
-        }
-        Some((at, c, before == Within::Code && self.within == Within::Code))
-    }
+    Some(words)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run(statement: &str) -> Step {
-        Step::Run(statement.to_owned())
-    }
-
-    #[test]
-    fn a_statement_ends_at_a_semicolon_on_any_line() {
-        let mut input = Input::default();
-        assert!(input.line("SELECT 1,").is_empty() && input.is_open());
-        assert_eq!(input.line("  2;  "), [run("SELECT 1,\n  2")]);
-        assert!(!input.is_open());
-        assert_eq!(input.line("SELECT 1; SELECT 2; SELECT"), [run("SELECT 1"), run("SELECT 2")]);
-        assert!(input.is_open());
-        input.clear();
-        assert!(input.line("  ").is_empty() && !input.is_open());
-        assert!(input.line(";;").is_empty() && !input.is_open());
-    }
-
-    #[test]
-    fn semicolons_in_strings_names_and_comments_end_nothing() {
-        for text in
-            ["SELECT 'a;''b;'", "SELECT \"a;\"", "SELECT 1 -- it's; \n", "SELECT /* it's; */ 1", "SELECT 'grüp;消'"]
-        {
-            let mut input = Input::default();
-            assert!(input.line(text).is_empty(), "{text}");
-            assert_eq!(input.line(";"), [run(text.trim())], "{text}");
-        }
-    }
-
-    #[test]
-    fn commands_start_with_a_backslash_outside_of_statements() {
-        let mut input = Input::default();
-        let mut command = |text: &str| match input.line(text).pop() {
-            Some(Step::Command(command)) => command,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(command("\\q"), Command::Quit);
-        assert_eq!(command(" \\d "), Command::Tables);
-        assert_eq!(command("\\d lag;"), Command::Columns("lag".to_owned()));
-        assert_eq!(command("\\timing"), Command::Timing);
-        assert_eq!(command("\\?"), Command::Help);
-        assert_eq!(command("\\x"), Command::Expanded(None));
-        assert_eq!(command("\\x auto;"), Command::Expanded(Some(Expanded::Auto)));
-        assert_eq!(command("\\x y"), Command::Unknown("\\x".to_owned()));
-        input.line("SELECT");
-        assert!(input.line("\\q").is_empty(), "in a statement it is text");
-    }
-
-    #[test]
-    fn the_last_statement_is_known_but_for_what_is_quoted() {
-        let last = |text: &str| Some(last_statement(text)?.split_whitespace().collect::<Vec<_>>().join(" "));
-        for (text, statement) in [
-            ("SELECT 1; SELECT lag", "SELECT lag"),
-            ("SELECT 'a;b', x", "SELECT , x"),
-            ("SELECT 1 -- it's\n+ 2", "SELECT 1 + 2"),
-            ("SELECT /* ; */ 1 -", "SELECT 1 -"),
-            ("", ""),
-        ] {
-            assert_eq!(last(text).as_deref(), Some(statement), "{text}");
-        }
-        for within in ["SELECT 'a", "SELECT 1 -- a", "SELECT /* a", "SELECT \"a", "SELECT 'it''s"] {
-            assert_eq!(last(within), None, "{within}");
-        }
-    }
-}
+mod tests;

@@ -49,7 +49,7 @@ const COLUMNS: &str = "SELECT column_name AS name, data_type AS type, \
 const HISTORY_LINES: usize = 10_000;
 
 pub(super) fn run(args: &SqlArgs) -> Result<(), Failure> {
-    // With a thread of its own: a statement is cancelled, and pings are answered, while the user types.
+    // A thread of its own cancels statements and answers pings while the user types.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Internal(error.into()))?;
     let client = runtime.block_on(connect(&args.server))?;
@@ -176,7 +176,7 @@ impl Prompt<'_> {
         Ok(())
     }
 
-    /// A statement that fails is told of, and the prompt goes on. Gives the number of rows.
+    /// Runs a statement and returns the number of rows. Writes an error, after which the prompt goes on.
     fn run(&mut self, request: tonic::Request<SqlRequest>) -> Result<Option<i64>, Failure> {
         let layout = Layout::of_output(self.expanded);
         let show = Show { format: self.args.format, layout, timing: self.timing, whole: "\\x" };

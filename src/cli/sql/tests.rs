@@ -13,7 +13,7 @@ use tonic::Status;
 
 use super::*;
 use crate::{
-    cli::{fake::Fake, text::width},
+    cli::{tests::fake::Fake, text::width},
     rpc::proto::{SqlBatch, SqlResponse, SqlSchema},
 };
 

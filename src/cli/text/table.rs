@@ -1,18 +1,18 @@
 //! Aligned tables that fit a terminal, and records as blocks of lines.
+//!
+//! Only the first rows are held, to measure them; the rest is written as it comes, so that an answer of any size can be
+//! shown. Libraries for tables hold all rows.
 
-use std::{
-    io::{self, Write},
-    iter,
-};
+use std::io::{self, Write};
 
 use super::{escape, escape_lines, shorten, width};
 
 /// Rows that the widths of columns are taken from.
 const MEASURED: usize = 1_000;
-/// What is left at least of a text that is shortened.
+/// Columns of the terminal that are left at least of a text that is shortened.
 const LEAST: usize = 12;
-/// Between columns.
-const GAP: usize = 2;
+/// Blanks between columns.
+const GAP: &str = "  ";
 /// Columns of the line above a record.
 const RULE: usize = 60;
 
@@ -26,7 +26,7 @@ pub(in crate::cli) enum Expanded {
     Off,
 }
 
-/// How rows are laid out. By default as what comes out of a pipe: nothing is shortened.
+/// How rows are laid out. By default as in a pipe: nothing is shortened.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::cli) struct Layout {
     /// Columns of the terminal that is written to.
@@ -42,39 +42,35 @@ impl Layout {
     }
 }
 
-/// A column of a table.
-#[derive(Clone, Debug)]
-pub(in crate::cli) struct Column {
-    name: String,
-    kind: Kind,
-}
-
+/// What a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(in crate::cli) enum Kind {
     Text,
-    /// Text that says something else when it is shortened: a time.
+    /// Text that would have another meaning when shortened: a time.
     Whole,
     /// Aligned to the right, never shortened.
     Number,
 }
 
+/// A column of a table.
+#[derive(Clone, Debug)]
+pub(in crate::cli) struct Column {
+    kind: Kind,
+    name: String,
+}
+
 impl Column {
-    pub(in crate::cli) fn left(name: &str) -> Self {
-        Self { name: escape(name).into_owned(), kind: Kind::Text }
-    }
-
-    pub(in crate::cli) fn whole(name: &str) -> Self {
-        Self { kind: Kind::Whole, ..Self::left(name) }
-    }
-
-    pub(in crate::cli) fn right(name: &str) -> Self {
-        Self { kind: Kind::Number, ..Self::left(name) }
+    pub(in crate::cli) fn new(kind: Kind, name: &str) -> Self {
+        Self { kind, name: escape(name).into_owned() }
     }
 }
 
+/// A column of a table of known rows: what it holds, its name, its cells.
+pub(in crate::cli) type ColumnOf<T> = (Kind, &'static str, fn(&T) -> String);
+
 type Row = Vec<String>;
 
-/// Rows for people. Only the first ones are held, to measure them: later ones that are wider stick out.
+/// Rows for people. Rows after the first ones that are wider stick out.
 #[derive(Debug)]
 pub(in crate::cli) struct Table {
     columns: Vec<Column>,
@@ -87,50 +83,72 @@ pub(in crate::cli) struct Table {
 enum Form {
     /// The first rows are awaited.
     Open(Vec<Row>),
-    Aligned {
-        widths: Vec<usize>,
-        /// Beyond which a cell is shortened.
-        limits: Vec<usize>,
-    },
-    Records {
-        names: usize,
-        written: usize,
-    },
-    /// Texts of several lines, whole, each row's below each other.
+    /// The width of each column, and the width beyond which its cells are shortened.
+    Aligned(Vec<(usize, usize)>),
+    /// How many are written.
+    Records(usize),
+    /// Texts of several lines, unshortened, each row's below each other.
     Texts,
 }
 
 impl Table {
-    /// A table that shortens nothing.
-    pub(in crate::cli) fn new(columns: Vec<Column>) -> Self {
-        Self::laid_out(columns, Layout::default())
-    }
-
-    /// Texts of several lines: the first of a row stands above the others.
-    pub(in crate::cli) fn of_texts(columns: Vec<Column>) -> Self {
-        Self { form: Form::Texts, ..Self::new(columns) }
-    }
-
-    pub(in crate::cli) fn laid_out(columns: Vec<Column>, layout: Layout) -> Self {
+    pub(in crate::cli) fn new(columns: Vec<Column>, layout: Layout) -> Self {
         Self { columns, layout, form: Form::Open(vec![]), shortened: false }
+    }
+
+    /// A table of texts of several lines: the first of a row stands above the others.
+    pub(in crate::cli) fn of_texts() -> Self {
+        Self { form: Form::Texts, ..Self::new(vec![], Layout::default()) }
+    }
+
+    /// Writes a table of these rows that shortens nothing.
+    pub(in crate::cli) fn write_all<T>(out: &mut impl Write, columns: &[ColumnOf<T>], rows: &[T]) -> io::Result<()> {
+        let names = columns.iter().map(|(kind, name, _)| Column::new(*kind, name)).collect();
+        let mut table = Self::new(names, Layout::default());
+        for row in rows {
+            table.row(out, columns.iter().map(|(_, _, cell)| cell(row)).collect())?;
+        }
+        table.finish(out)
     }
 
     /// Adds a row; its cells are escaped here.
     pub(in crate::cli) fn row(&mut self, out: &mut impl Write, cells: Row) -> io::Result<()> {
-        if matches!(self.form, Form::Texts) {
-            return texts(out, &cells);
+        let escaped = || cells.iter().map(|cell| escape(cell).into_owned()).collect();
+        match &mut self.form {
+            Form::Texts => {
+                for (at, cell) in cells.iter().enumerate() {
+                    let indent = if at == 0 { "" } else { GAP };
+                    escape_lines(cell).lines().try_for_each(|line| writeln!(out, "{indent}{line}"))?;
+                }
+                Ok(())
+            }
+            Form::Open(rows) => {
+                rows.push(escaped());
+                if rows.len() >= MEASURED { self.finish(out) } else { Ok(()) }
+            }
+            Form::Aligned(_) | Form::Records(_) => self.write(out, &escaped()),
         }
-        let cells: Row = cells.iter().map(|cell| escape(cell).into_owned()).collect();
-        if let Form::Open(rows) = &mut self.form {
-            rows.push(cells);
-            return if rows.len() >= MEASURED { self.begin(out) } else { Ok(()) };
-        }
-        self.write(out, &cells)
     }
 
-    /// Writes what is held.
+    /// Writes the rows that are held.
     pub(in crate::cli) fn finish(&mut self, out: &mut impl Write) -> io::Result<()> {
-        if matches!(self.form, Form::Open(_)) { self.begin(out) } else { Ok(()) }
+        let Form::Open(rows) = &mut self.form else { return Ok(()) };
+        let rows = std::mem::take(rows);
+        let names: Row = self.columns.iter().map(|column| column.name.clone()).collect();
+        let widest = |at: usize| rows.iter().chain([&names]).filter_map(|row| Some(width(row.get(at)?))).max();
+        let widths: Vec<usize> = (0..names.len()).map(|at| widest(at).unwrap_or(0)).collect();
+        self.form = match (self.layout.expanded, self.level(&widths)) {
+            (Expanded::On, _) | (Expanded::Auto, None) => Form::Records(0),
+            (Expanded::Off, None) => self.aligned(&widths, LEAST),
+            (Expanded::Auto | Expanded::Off, Some(level)) => self.aligned(&widths, level),
+        };
+        if let Form::Aligned(widths) = &self.form {
+            let names: Row = names.iter().zip(widths).map(|(name, (wide, _))| shorten(name, *wide).into()).collect();
+            self.write_line(out, widths, &names)?;
+            let rules: Row = widths.iter().map(|(wide, _)| "─".repeat(*wide)).collect();
+            writeln!(out, "{}", rules.join(GAP))?;
+        }
+        rows.iter().try_for_each(|row| self.write(out, row))
     }
 
     /// Whether any value was shortened.
@@ -138,217 +156,71 @@ impl Table {
         self.shortened
     }
 
-    fn begin(&mut self, out: &mut impl Write) -> io::Result<()> {
-        let mut widths: Vec<usize> = self.columns.iter().map(|column| width(&column.name)).collect();
-        let names = widths.iter().copied().max().unwrap_or(0);
-        let Form::Open(rows) = &mut self.form else { return Ok(()) };
-        let rows = std::mem::take(rows);
-        for row in &rows {
-            for (widest, cell) in widths.iter_mut().zip(row) {
-                *widest = width(cell).max(*widest);
-            }
-        }
-        self.form = match self.fitted(&widths) {
-            _ if self.layout.expanded == Expanded::On => Form::Records { names, written: 0 },
-            None if self.layout.expanded == Expanded::Auto => Form::Records { names, written: 0 },
-            None => self.aligned(&widths, LEAST, 0),
-            Some((level, spare)) => self.aligned(&widths, level, spare),
-        };
-        if let Form::Aligned { widths, .. } = &self.form {
-            let names: Row =
-                self.columns.iter().zip(widths).map(|(column, wide)| shorten(&column.name, *wide).into()).collect();
-            aligned(out, &self.columns, widths, &names)?;
-            let rules: Row = widths.iter().map(|wide| "─".repeat(*wide)).collect();
-            writeln!(out, "{}", rules.join(&" ".repeat(GAP)))?;
-        }
-        rows.iter().try_for_each(|row| self.write(out, row))
+    /// The columns that a table takes whose texts are no wider than `level`.
+    fn total(&self, widths: &[usize], level: usize) -> usize {
+        let gaps = GAP.len() * widths.len().saturating_sub(1);
+        self.columns.iter().zip(widths).map(|(column, wide)| column.fitted(*wide, level)).sum::<usize>() + gaps
     }
 
-    /// How wide the widest texts may be for the table to fit, and how much room is left then.
-    fn fitted(&self, widths: &[usize]) -> Option<(usize, usize)> {
-        let Some(total) = self.layout.width else { return Some((usize::MAX, usize::MAX)) };
-        let gaps = GAP * widths.len().saturating_sub(1);
-        let columns = || self.columns.iter().zip(widths);
-        let fixed: usize = columns().filter(|(column, _)| column.kind != Kind::Text).map(|(_, wide)| *wide).sum();
-        let mut room = total.checked_sub(gaps + fixed)?;
-        let mut texts: Vec<usize> =
-            columns().filter(|(column, _)| column.kind == Kind::Text).map(|(_, wide)| *wide).collect();
-        texts.sort_unstable();
-        // The narrow ones leave their share to the wide ones.
-        for (at, wide) in texts.iter().enumerate() {
-            let share = room / (texts.len() - at);
-            if *wide > share {
-                return (share >= LEAST).then_some((share, 0));
-            }
-            room -= wide;
-        }
-        Some((usize::MAX, room))
+    /// How wide texts may be for the table to fit; `None` if it does not.
+    fn level(&self, widths: &[usize]) -> Option<usize> {
+        let Some(room) = self.layout.width else { return Some(usize::MAX) };
+        let mut levels = std::iter::once(usize::MAX).chain((LEAST..=room).rev());
+        levels.find(|level| self.total(widths, *level) <= room)
     }
 
-    /// Columns with no text wider than `level`; a later row may stick out by what is spare.
-    fn aligned(&self, widths: &[usize], level: usize, spare: usize) -> Form {
-        let columns = || self.columns.iter().zip(widths);
-        let wide = |(column, wide): (&Column, &usize)| if column.kind == Kind::Text { level.min(*wide) } else { *wide };
-        let widths: Vec<usize> = columns().map(wide).collect();
-        let limit = |(column, wide): (&Column, &usize)| match column.kind {
-            Kind::Text => wide.saturating_add(spare),
-            Kind::Whole | Kind::Number => usize::MAX,
+    /// Columns with no text wider than `level`. If none is shortened, later rows may fill the terminal.
+    fn aligned(&self, widths: &[usize], level: usize) -> Form {
+        let spare = match self.layout.width {
+            _ if level < usize::MAX => 0,
+            Some(room) => room.saturating_sub(self.total(widths, level)),
+            None => usize::MAX,
         };
-        let limits = self.columns.iter().zip(&widths).map(limit).collect();
-        Form::Aligned { widths, limits }
+        let columns = self.columns.iter().zip(widths).map(|(column, wide)| {
+            let wide = column.fitted(*wide, level);
+            (wide, if column.kind == Kind::Text { wide.saturating_add(spare) } else { usize::MAX })
+        });
+        Form::Aligned(columns.collect())
     }
 
     fn write(&mut self, out: &mut impl Write, cells: &Row) -> io::Result<()> {
-        match &mut self.form {
-            Form::Open(_) | Form::Texts => Ok(()),
-            Form::Aligned { widths, limits } => {
-                let fitting: Row =
-                    cells.iter().zip(limits).map(|(cell, limit)| shorten(cell, *limit).into_owned()).collect();
-                self.shortened |= fitting != *cells;
-                aligned(out, &self.columns, widths, &fitting)
-            }
-            Form::Records { names, written } => {
-                *written += 1;
-                let title = format!("─[ {written} ]");
-                let rule = "─".repeat(self.layout.width.unwrap_or(RULE).min(RULE).saturating_sub(width(&title)));
-                writeln!(out, "{title}{rule}")?;
-                self.columns.iter().zip(cells).try_for_each(|(column, cell)| {
-                    let pad = " ".repeat(names.saturating_sub(width(&column.name)) + GAP);
-                    writeln!(out, "{}{pad}{cell}", column.name)
-                })
-            }
+        if let Form::Aligned(widths) = &self.form {
+            let fitting = cells.iter().zip(widths).map(|(cell, (_, limit))| shorten(cell, *limit).into());
+            let fitting: Row = fitting.collect();
+            self.write_line(out, widths, &fitting)?;
+            self.shortened |= fitting != *cells;
+            return Ok(());
         }
+        let Form::Records(written) = &mut self.form else { return Ok(()) };
+        *written += 1;
+        let title = format!("─[ {written} ]");
+        let rule = self.layout.width.unwrap_or(RULE).min(RULE).saturating_sub(width(&title));
+        writeln!(out, "{title}{}", "─".repeat(rule))?;
+        let names = self.columns.iter().map(|column| width(&column.name)).max().unwrap_or(0);
+        let mut lines = self.columns.iter().zip(cells);
+        lines.try_for_each(|(column, cell)| writeln!(out, "{}{GAP}{cell}", pad(&column.name, names, Kind::Text)))
+    }
+
+    fn write_line(&self, out: &mut impl Write, widths: &[(usize, usize)], cells: &Row) -> io::Result<()> {
+        let columns = self.columns.iter().zip(widths).zip(cells).enumerate();
+        let padded = columns.map(|(at, ((column, (wide, _)), cell))| {
+            let is_last = at + 1 == self.columns.len();
+            if is_last && column.kind != Kind::Number { cell.clone() } else { pad(cell, *wide, column.kind) }
+        });
+        writeln!(out, "{}", padded.collect::<Row>().join(GAP))
     }
 }
 
-fn texts(out: &mut impl Write, cells: &[String]) -> io::Result<()> {
-    for (indent, cell) in iter::once("").chain(iter::repeat("  ")).zip(cells) {
-        escape_lines(cell).lines().try_for_each(|line| writeln!(out, "{indent}{line}"))?;
+impl Column {
+    fn fitted(&self, wide: usize, level: usize) -> usize {
+        if self.kind == Kind::Text { wide.min(level) } else { wide }
     }
-    Ok(())
 }
 
-fn aligned(out: &mut impl Write, columns: &[Column], widths: &[usize], cells: &Row) -> io::Result<()> {
-    let last = columns.len().saturating_sub(1);
-    for (at, ((column, wide), cell)) in columns.iter().zip(widths).zip(cells).enumerate() {
-        let pad = " ".repeat(wide.saturating_sub(width(cell)));
-        let gap = if at == last { String::new() } else { " ".repeat(GAP) };
-        match (column.kind, at == last) {
-            (Kind::Number, _) => write!(out, "{pad}{cell}{gap}")?,
-            (_, false) => write!(out, "{cell}{pad}{gap}")?,
-            (_, true) => out.write_all(cell.as_bytes())?,
-        }
-    }
-    out.write_all(b"\n")
+fn pad(cell: &str, wide: usize, kind: Kind) -> String {
+    let blanks = " ".repeat(wide.saturating_sub(width(cell)));
+    if kind == Kind::Number { blanks + cell } else { cell.to_owned() + &blanks }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The lines of a table of three columns, and whether values were shortened.
-    fn table(layout: Layout, rows: &[[&str; 3]]) -> (String, bool) {
-        let mut out = vec![];
-        let columns = vec![Column::left("group_id"), Column::right("lag"), Column::left("topic")];
-        let mut table = Table::laid_out(columns, layout);
-        for row in rows {
-            table.row(&mut out, row.iter().map(|cell| (*cell).to_owned()).collect()).unwrap();
-        }
-        table.finish(&mut out).unwrap();
-        (String::from_utf8(out).unwrap(), table.shortened())
-    }
-
-    fn fit(width: usize, expanded: Expanded) -> Layout {
-        Layout { width: Some(width), expanded }
-    }
-
-    #[test]
-    fn tables_align_names_left_and_numbers_right() {
-        let expected = "\
-group_id   lag  topic
-────────  ────  ───────
-orders       1  a
-消费者    1000  bcdefgh
-";
-        let rows = [["orders", "1", "a"], ["消费者", "1000", "bcdefgh"]];
-        for layout in [Layout::default(), fit(24, Expanded::Auto), fit(23, Expanded::Off)] {
-            assert_eq!(table(layout, &rows), (expected.to_owned(), false));
-        }
-        assert_eq!(table(Layout::default(), &[]).0.lines().count(), 2);
-    }
-
-    #[test]
-    fn control_characters_are_escaped_in_every_form() {
-        let row = [["x\u{1b}]0;y\u{7}", "1", "t"]];
-        for expanded in [Expanded::Off, Expanded::On] {
-            let (text, _) = table(fit(80, expanded), &row);
-            assert!(text.contains("x\\u{1b}]0;y\\u{7}") && !text.contains('\u{1b}'), "{text}");
-        }
-    }
-
-    #[test]
-    fn the_widest_texts_are_shortened_until_the_table_fits_and_numbers_never() {
-        let long = "a-group-with-a-long-name-indeed";
-        let rows = [[long, "1234567890123456789", "orders"], ["short", "-1", "payments"]];
-        let (text, shortened) = table(fit(50, Expanded::Auto), &rows);
-        assert!(shortened);
-        assert!(text.lines().all(|line| width(line) <= 50), "{text}");
-        assert!(text.contains("a-group-with-a-lon…  1234567890123456789  orders\n"), "{text}");
-        let whole = table(Layout::default(), &rows);
-        assert!(whole.0.contains(long) && !whole.1, "a pipe gets all of it");
-    }
-
-    #[test]
-    fn what_cannot_fit_becomes_a_record_a_block() {
-        let rows = [["a-group-with-a-long-name-indeed", "1234567890123456789", "消费者"]];
-        let expected = "\
-─[ 1 ]──────────────
-group_id  a-group-with-a-long-name-indeed
-lag       1234567890123456789
-topic     消费者
-";
-        assert_eq!(table(fit(20, Expanded::Auto), &rows), (expected.to_owned(), false));
-        assert_eq!(table(fit(20, Expanded::On), &rows).0, expected);
-        let (text, shortened) = table(fit(20, Expanded::Off), &rows);
-        assert!(shortened && text.contains("a-group-wit…  1234567890123456789  消费者"), "{text}");
-        assert_eq!(table(fit(10, Expanded::Auto), &[]).0, "");
-    }
-
-    #[test]
-    fn times_are_shown_whole() {
-        let mut table = Table::laid_out(vec![Column::whole("at"), Column::left("what")], fit(40, Expanded::Auto));
-        let mut out = vec![];
-        table.row(&mut out, vec!["2026-01-01T00:00:00Z".to_owned(), "x".repeat(100)]).unwrap();
-        table.finish(&mut out).unwrap();
-        let text = String::from_utf8(out).unwrap();
-        assert_eq!(text.lines().last(), Some("2026-01-01T00:00:00Z  xxxxxxxxxxxxxxxxx…"));
-    }
-
-    #[test]
-    fn a_long_table_is_not_held_in_memory() {
-        for (layout, lines) in [(Layout::default(), MEASURED + 4), (fit(80, Expanded::On), 2 * (MEASURED + 2))] {
-            let mut table = Table::laid_out(vec![Column::left("n")], layout);
-            let mut out = vec![];
-            for row in 0..MEASURED + 2 {
-                table.row(&mut out, vec![format!("{row}")]).unwrap();
-            }
-            assert!(!matches!(table.form, Form::Open(_)));
-            assert_eq!(String::from_utf8(out).unwrap().lines().count(), lines);
-        }
-    }
-
-    #[test]
-    fn a_later_row_that_is_wider_may_fill_the_terminal() {
-        let mut table = Table::laid_out(vec![Column::left("a"), Column::left("b")], fit(40, Expanded::Auto));
-        let mut out = vec![];
-        for _ in 0..MEASURED {
-            table.row(&mut out, vec!["x".to_owned(), "y".to_owned()]).unwrap();
-        }
-        out.clear();
-        table.row(&mut out, vec!["x".to_owned(), "y".repeat(37)]).unwrap();
-        assert!(!table.shortened());
-        table.row(&mut out, vec!["x".to_owned(), "y".repeat(38)]).unwrap();
-        assert!(table.shortened());
-        assert!(String::from_utf8(out).unwrap().lines().all(|line| width(line) == 40));
-    }
-}
+mod tests;

@@ -1,10 +1,10 @@
-//! The order that GetConsumer is asked for.
+//! The order of GetConsumer's answer.
 
 use std::cmp::Ordering;
 
 use crate::{error::Error, facts::GroupFact, store::cut::GroupCut};
 
-/// What groups are ordered by.
+/// A value that groups are ordered by.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub(super) enum Value<'a> {
     Number(i64),
@@ -12,7 +12,7 @@ pub(super) enum Value<'a> {
     Text(&'a str),
 }
 
-/// What is put in order.
+/// A group that is put in order.
 pub(super) trait Ranked {
     /// (cluster, group id).
     fn key(&self) -> (&str, &str);
@@ -104,7 +104,7 @@ impl Order {
         self.column == "group_id" && !self.descending
     }
 
-    /// What a group is ordered by; `None`: unknown, or nothing but cluster and id, which decide then.
+    /// The value that a group is ordered by; `None` if unknown, or if only cluster and id decide.
     pub(super) fn value<'a>(&self, fact: &GroupFact<'a>) -> Option<Value<'a>> {
         if self.is_default() { None } else { (self.get)(fact) }
     }

@@ -1,4 +1,4 @@
-//! Completion with the names of the server, asked for when they are first needed.
+//! Completion with the names of the server, which are requested when they are first needed.
 
 use std::{
     cell::RefCell,
@@ -21,14 +21,14 @@ use crate::{
 /// Functions have no table.
 const NAMES: &str = "SELECT table_name, column_name AS name FROM columns UNION ALL \
                      SELECT DISTINCT NULL, routine_name FROM information_schema.routines";
-/// Nobody waits longer for a TAB; the answer may serve a later one.
+/// How long a TAB waits for the names; a late answer serves the next one.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The server may be another one by then.
+/// How long names are kept; the server may be another one by then.
 const KEPT: Duration = Duration::from_secs(300);
-/// Before a server that did not answer is asked again.
+/// How long after a failed request the next one is sent.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// What the editor asks when TAB is pressed.
+/// Completes words for the editor when TAB is pressed.
 pub(super) struct Completer<'a> {
     runtime: &'a Runtime,
     client: Client,
@@ -40,7 +40,7 @@ pub(super) struct Completer<'a> {
 #[derive(Default)]
 struct Known {
     names: Names,
-    /// A question that is still open.
+    /// A request that is still running.
     asked: Option<JoinHandle<Option<Names>>>,
     ask_again: Option<Instant>,
 }
@@ -50,7 +50,7 @@ impl<'a> Completer<'a> {
         Self { runtime, client, above: String::new(), names: RefCell::default() }
     }
 
-    /// The next line goes on after these.
+    /// Sets the lines above the next one.
     pub(super) fn edit_after(&mut self, above: &str) {
         self.above.clear();
         if !above.is_empty() {
@@ -59,7 +59,7 @@ impl<'a> Completer<'a> {
         }
     }
 
-    /// Names are a convenience: without an answer, those known before are as good.
+    /// Requests the names if they are too old. Without an answer, those known before are used.
     #[expect(clippy::disallowed_methods, reason = "how old the names are, part of no answer")]
     fn refresh(&self, known: &mut Known) {
         let now = Instant::now();

@@ -1,0 +1,345 @@
+//! The poller of one cluster: which topics there are, where their logs end, and whether the cluster
+//! can be reached.
+//!
+//! One question per leader, answered asynchronously, so that a slow broker delays only its own
+//! partitions; in chunks, since librdkafka's cost per question is quadratic.
+
+use std::{
+    collections::BTreeSet,
+    ffi::CStr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use hashbrown::HashMap;
+use rdkafka::{consumer::Consumer as _, error::RDKafkaErrorCode};
+use tokio_util::sync::CancellationToken;
+
+mod absent;
+mod ids;
+mod metadata;
+
+use absent::Missing;
+use ids::IdRounds;
+
+use super::{
+    client::{Client, Connector},
+    ffi::{Admin, Reply, ReplyContent, Spec},
+    identity::Identity,
+    now,
+};
+use crate::{
+    clock::Ticks,
+    config,
+    model::Millis,
+    store::{
+        Store,
+        cluster::{Cluster, Fault},
+        ends::{Answer, EndError, EndKind},
+        live::AskError,
+    },
+};
+
+/// Partitions of a question.
+const CHUNK: usize = 125;
+/// How soon a failed attempt is repeated.
+const RETRY: Duration = Duration::from_secs(1);
+/// How long more answers are waited for after the first.
+const GATHER: Duration = Duration::from_millis(20);
+/// Longest wait for an answer before looking at what else is due.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Polls one cluster until the token is cancelled.
+#[derive(Debug)]
+pub(super) struct Poller {
+    cluster: Arc<Cluster>,
+    store: Arc<Store>,
+    settings: config::Lag,
+    client: Client,
+    admin: Admin,
+    plan: Plan,
+    pending: HashMap<usize, Pending>,
+    next_number: usize,
+    due: Due,
+    round: Round,
+    ids: IdRounds,
+    missing: Missing,
+    identity: Arc<Identity>,
+    /// Failures of brokers before the last metadata: since then, the same cluster answers as long as there are no more.
+    failures: u64,
+    /// The questions that are asked seldom were asked, of known topics.
+    asked_low: bool,
+}
+
+/// When each kind of question is to be asked next.
+#[derive(Debug)]
+struct Due {
+    metadata: Instant,
+    high: Instant,
+    low: Instant,
+    ids: Instant,
+}
+
+/// As librdkafka takes it.
+type TopicPartition = (Arc<CStr>, i32);
+
+/// Partitions by leader, in chunks.
+#[derive(Debug, Default)]
+struct Plan {
+    chunks: Vec<(i32, Vec<TopicPartition>)>,
+    topics: Vec<Arc<CStr>>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    kind: Question,
+    leader: i32,
+    sent: (Ticks, Millis),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    Ends(EndKind),
+    /// With what the shards had applied when it was asked.
+    Ids,
+    Groups,
+}
+
+/// How the questions for log ends went since the last look.
+#[derive(Debug, Default)]
+struct Round {
+    /// Answers to questions from before do not count.
+    since: Ticks,
+    answered: usize,
+    failed: usize,
+    last_error: Option<String>,
+}
+
+impl Poller {
+    /// Makes a poller, and checks the client configuration.
+    pub(super) fn new(
+        (store, cluster): (Arc<Store>, Arc<Cluster>),
+        settings: config::Lag,
+        connector: &Connector,
+        identity: Arc<Identity>,
+    ) -> Result<Self, AskError> {
+        let client = connector.connect()?;
+        let now = now();
+        Ok(Self {
+            admin: Admin::new(&client),
+            cluster,
+            store,
+            settings,
+            client,
+            plan: Plan::default(),
+            pending: HashMap::new(),
+            next_number: 0,
+            due: Due { metadata: now, high: now, low: now, ids: now },
+            round: Round::default(),
+            ids: IdRounds::default(),
+            missing: Missing::default(),
+            identity,
+            failures: 0,
+            asked_low: false,
+        })
+    }
+
+    /// The client that asks for log ends.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Polls until the token is cancelled. Blocks: give it a thread.
+    pub(super) fn run(mut self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            self.ask();
+            self.take_answers();
+        }
+    }
+
+    fn ask(&mut self) {
+        let now = now();
+        if now >= self.due.metadata {
+            let interval = self.refresh_metadata();
+            // It may have taken a while.
+            self.due.metadata = self::now() + interval;
+        }
+        if now >= self.due.high {
+            self.due.high = now + self.settings.poll_interval;
+            self.judge_round();
+            self.ask_ends(EndKind::High);
+            self.cluster.ends.sample(self.store.clock.ticks());
+        }
+        if now >= self.due.low {
+            self.due.low = now + self.settings.start_interval;
+            self.ask_ends(EndKind::Start);
+            self.ask_ends(EndKind::Stable);
+            self.asked_low = !self.plan.topics.is_empty() || self.cluster.health().log_partitions.is_some();
+        }
+        if now >= self.due.ids && self.cluster.config.topic_ids {
+            self.due.ids = now + self.settings.topic_id_interval;
+            self.ask_ids();
+        }
+    }
+
+    /// Whether the answers that were just taken are of the cluster that is read. After a lost connection another may
+    /// answer: metadata tells which.
+    fn is_same_cluster(&mut self) -> bool {
+        self.client.serve();
+        if self.client.context().failures() != self.failures {
+            let interval = self.refresh_metadata();
+            self.due.metadata = now() + interval;
+        }
+        self.client.context().failures() == self.failures && self.identity.holds(&self.client)
+    }
+
+    /// Asks every leader that does not still owe the answer to the question before.
+    fn ask_ends(&mut self, kind: EndKind) {
+        let spec = match kind {
+            EndKind::Start => Spec::Earliest,
+            EndKind::High => Spec::Latest,
+            EndKind::Stable => Spec::LatestCommitted,
+        };
+        let owing: BTreeSet<i32> = self
+            .pending
+            .values()
+            .filter(|pending| pending.kind == Question::Ends(kind))
+            .map(|pending| pending.leader)
+            .collect();
+        let sent = (self.store.clock.ticks(), self.store.clock.now());
+        for (leader, partitions) in self.plan.chunks.iter().filter(|(leader, _)| !owing.contains(leader)) {
+            self.next_number += 1;
+            let partitions: Vec<(&CStr, i32)> = partitions.iter().map(|(topic, number)| (&**topic, *number)).collect();
+            self.admin.list_offsets(self.next_number, spec, &partitions, self.settings.request_timeout);
+            self.pending.insert(self.next_number, Pending { kind: Question::Ends(kind), leader: *leader, sent });
+        }
+    }
+
+    /// Takes the answers that are there, waiting a tick for the first, and a little for others: what is known of all
+    /// partitions is copied for each change.
+    fn take_answers(&mut self) {
+        // By when they were asked for: a late one says nothing of the others.
+        let mut answers: HashMap<(EndKind, Ticks, Millis), Vec<Answer>> = HashMap::new();
+        let (mut until, mut ids) = (None, vec![]);
+        while !(self.pending.is_empty() && until.is_some()) {
+            let wait = until.map_or(TICK, |until: Instant| until.saturating_duration_since(now()));
+            let Some(reply) = self.admin.poll(wait) else { break };
+            until.get_or_insert_with(|| now() + GATHER);
+            let Some(pending) = self.pending.remove(&reply.number) else { continue };
+            match pending.kind {
+                Question::Ids => ids.push((reply, pending.sent.0)),
+                Question::Groups => self.take_groups(reply),
+                Question::Ends(kind) => {
+                    let (ticks, at) = pending.sent;
+                    let found = self.take_offsets(kind, ticks, reply);
+                    answers.entry((kind, ticks, at)).or_default().extend(found);
+                }
+            }
+        }
+        let has_news = !ids.is_empty() || answers.values().flatten().any(|answer| answer.result.is_ok());
+        if has_news && !self.is_same_cluster() {
+            ids.clear();
+            answers.values_mut().for_each(|answers| answers.retain(|answer| answer.result.is_err()));
+        }
+        ids.into_iter().for_each(|(reply, asked)| self.take_ids(reply, asked));
+        let mut answers: Vec<_> = answers.into_iter().filter(|(_, answers)| !answers.is_empty()).collect();
+        answers.sort_unstable_by_key(|((_, sent, _), _)| *sent);
+        for ((kind, sent, sent_at), answers) in answers {
+            if self.cluster.ends.observe(kind, &answers, sent, sent_at) {
+                // Where the new log starts, and whether its topic was made anew.
+                let now = now();
+                (self.due.low, self.due.ids) = (now, now);
+            }
+        }
+        self.judge_loaded();
+    }
+
+    /// Loaded once the first questions of every kind were answered, or failed where others were not.
+    fn judge_loaded(&self) {
+        let asked = self.cluster.health().log_partitions.is_some() && self.pending.is_empty();
+        if asked && self.asked_low && (self.round.answered > 0 || self.plan.chunks.is_empty()) {
+            self.cluster.ends.set_loaded();
+        }
+    }
+
+    fn take_offsets(&mut self, kind: EndKind, sent: Ticks, reply: Reply) -> Vec<Answer> {
+        let listed = match reply.content {
+            Ok(ReplyContent::Offsets(listed)) => listed,
+            Ok(_) => return vec![],
+            Err(error) => {
+                if kind == EndKind::High {
+                    self.round.failed += 1;
+                    self.round.last_error = Some(error.to_string());
+                }
+                return vec![];
+            }
+        };
+        let ends = self.cluster.ends.current();
+        // A broker's refusal is an answer; librdkafka's own errors have negative codes.
+        let answered = listed.iter().any(|offset| offset.result.map_or_else(|error| error as i32 > 0, |_| true));
+        if kind == EndKind::High && sent >= self.round.since {
+            self.round.answered += usize::from(answered);
+            self.round.failed += usize::from(!answered);
+        }
+        listed
+            .iter()
+            .filter_map(|offset| {
+                let topic = ends.topic(&offset.topic)?;
+                let partition = topic.partitions.get(usize::try_from(offset.partition).ok()?)?;
+                let result = offset.result.map_err(|error| {
+                    if is_moved(error) {
+                        self.due.metadata = self.due.metadata.min(now() + RETRY);
+                    }
+                    self.round.last_error.get_or_insert_with(|| error.to_string());
+                    match error {
+                        RDKafkaErrorCode::TopicAuthorizationFailed => EndError::NotAuthorized,
+                        error => EndError::Other(error as i32),
+                    }
+                });
+                // A leader that does not answer says nothing of its partitions: what was known stays,
+                // and grows old.
+                Some(Answer { slot: partition.slot, result })
+            })
+            .collect()
+    }
+
+    /// A round without a single answer means that the cluster cannot be reached.
+    fn judge_round(&mut self) {
+        let since = self.round.since;
+        let round = std::mem::replace(&mut self.round, Round { since, ..Round::default() });
+        if round.answered > 0 {
+            self.succeed();
+        } else if round.failed > 0 {
+            let reason = self.client.context().last_error().or(round.last_error);
+            self.fail(&reason.unwrap_or_else(|| "no broker answers".to_owned()));
+            self.due.metadata = self.due.metadata.min(now() + RETRY);
+        }
+    }
+
+    fn succeed(&self) {
+        if !self.cluster.health().reachable {
+            tracing::info!(cluster = &*self.cluster.name, "the cluster answers");
+        }
+        self.client.context().succeeded();
+        self.cluster.succeeded(&self.store.clock);
+    }
+
+    fn fail(&self, reason: &str) {
+        let known = self.cluster.health().faults.get(&Fault::Unreachable).cloned();
+        if known.as_deref() != Some(reason) {
+            tracing::warn!(cluster = &*self.cluster.name, reason, "cannot reach the cluster; trying again");
+        }
+        self.cluster.failed(reason.to_owned(), &self.store.clock);
+    }
+}
+
+/// The leader is another than metadata said.
+fn is_moved(error: RDKafkaErrorCode) -> bool {
+    matches!(
+        error,
+        RDKafkaErrorCode::NotLeaderForPartition
+            | RDKafkaErrorCode::LeaderNotAvailable
+            | RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::OperationTimedOut
+    )
+}
