@@ -361,4 +361,21 @@ mod tests {
         server.auth.tokens_file = Some(tokens);
         assert!(!exposed(&server, "0.0.0.0:1"));
     }
+
+    #[test]
+    fn the_address_file_is_replaced_as_a_whole_and_no_link_is_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, victim) = (dir.path().join("address"), dir.path().join("victim"));
+        fs::write(&victim, "precious").unwrap();
+        // The name that was used aside, and the file itself.
+        for name in ["address.new", "address"] {
+            std::os::unix::fs::symlink(&victim, dir.path().join(name)).unwrap();
+        }
+        write_address(Some(&path), "127.0.0.1:8088".parse().unwrap()).unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "127.0.0.1:8088");
+        assert!(fs::symlink_metadata(&path).unwrap().is_file());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3, "nothing is left aside");
+        assert!(write_address(Some(&dir.path().join("none/address")), "127.0.0.1:1".parse().unwrap()).is_err());
+    }
 }
