@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 mod supervise;
 
-pub use supervise::Fault;
+pub use supervise::PartFailure;
 
 use crate::{
     access::{Access, AccessError},
@@ -99,7 +99,7 @@ pub enum AppError {
         part: String,
         /// How.
         #[source]
-        fault: Fault,
+        fault: PartFailure,
     },
 }
 
@@ -197,11 +197,11 @@ impl App {
         }
         if let Some(archive) = archive {
             let (writer, stop) = (archive::Writer::new(archive, Arc::clone(&store)), stop_sources.clone());
-            parts.start("history", on_thread("history", move || writer.run_until(&stop).map_err(Fault::failed)));
+            parts.start("history", on_thread("history", move || writer.run_until(&stop).map_err(PartFailure::failed)));
         }
         parts.start(HEALTH, health.run(Arc::clone(&store), config.server.ready_after, stop.clone()).map(Ok));
         let files = access.clone().follow(stop_sources.clone());
-        parts.start("tokens and certificates", async { files.await.map_err(Fault::failed) });
+        parts.start("tokens and certificates", async { files.await.map_err(PartFailure::failed) });
         parts.start(CONNECTIONS, server.run().map(Ok));
         say_listening(&access, address);
 
@@ -215,7 +215,7 @@ impl App {
         match ended {
             None => Ok(()),
             Some(Ended { part, result }) => {
-                let fault = result.err().unwrap_or(Fault::Exited);
+                let fault = result.err().unwrap_or(PartFailure::Exited);
                 Err(AppError::Part { part: fault.part().unwrap_or(part), fault })
             }
         }
@@ -269,7 +269,7 @@ fn sample(
                         sampler.sample();
                         sampler
                     });
-                    sampler = sample.await.map_err(Fault::failed)?;
+                    sampler = sample.await.map_err(PartFailure::failed)?;
                 }
             }
         };
