@@ -21,7 +21,7 @@ use crate::{
         archive::{self, Archive},
     },
     rpc::{self, Health, Service},
-    source::kafka::parts::{self, Source},
+    source::kafka::parts::{self, PartError, Source},
     sql::Engine,
     store::{Store, cluster::Cluster, cut::Settings},
     web::{self, Web},
@@ -109,7 +109,10 @@ impl App {
         let mut sources = vec![];
         for cluster in store.clusters() {
             archive.iter().for_each(|archive| cluster.set_older(Box::new(Arc::clone(archive))));
-            let bad = |reason| AppError::Cluster { cluster: cluster.name.to_string(), reason };
+            let bad = |error: PartError| AppError::Cluster {
+                cluster: cluster.name.to_string(),
+                reason: error.cause.to_string(),
+            };
             let settings = parts::Settings { lag: config.lag.clone(), transactions: config.transactions.clone() };
             let source = Source::new(Arc::clone(&store), Arc::clone(cluster), settings, stop_sources.clone());
             sources.push(source.map_err(bad)?);
@@ -154,7 +157,8 @@ impl App {
         let stop_readers = self.stop_sources;
         let mut parts = Parts::default();
         for source in self.sources {
-            parts.spawn_blocking("the source of a cluster", move || source.run());
+            let run = move || source.run().map_err(|error| error.to_string());
+            parts.spawn_blocking("the source of a cluster", run);
         }
         let settings = history::Settings::new(&self.config.history, &self.config.lag);
         let sampler = |cluster| Sampler::new(Arc::clone(&self.store), Arc::clone(cluster), settings);
@@ -166,7 +170,14 @@ impl App {
                 writer.run_until(&stop).map_err(|error| error.to_string())
             });
         }
-        parts.spawn("the audit", audit::run(Arc::clone(&self.store), self.config.audit.clone(), stop_readers.clone()));
+        for cluster in self.store.clusters() {
+            let (store, cluster) = (Arc::clone(&self.store), Arc::clone(cluster));
+            let audit = audit::run(store, cluster, self.config.audit.clone(), stop_readers.clone());
+            parts.spawn("the audit", async {
+                audit.await;
+                Ok(())
+            });
+        }
         let health = self.health.run(Arc::clone(&self.store), self.config.server.ready_after, stop.clone());
         parts.spawn("the health service", async {
             health.await;

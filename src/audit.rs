@@ -17,10 +17,10 @@ use crate::{
     model::Name,
     store::{
         Store,
-        audit::{AuditKey, CommittedKey},
+        audit::AuditKey,
         cluster::Cluster,
         group::{Entry, GroupView},
-        overlay::Committed,
+        live::{AskError, Committed, CommittedKey},
         shard::Shard,
     },
 };
@@ -44,19 +44,14 @@ const PATIENCE: Patience = Patience { follow: TIMEOUT, again: Duration::from_sec
 /// A key that differs: ours, theirs.
 type Found = (AuditKey, Option<i64>, Option<i64>);
 
-/// Audits all clusters until the token is cancelled.
-///
-/// # Errors
-/// None: what goes wrong is counted, and tried again in the next round.
-pub async fn run(store: Arc<Store>, settings: config::Audit, stop: CancellationToken) -> Result<(), String> {
-    let rounds = store.clusters().iter().map(|cluster| rounds(&store, cluster, &settings));
+/// Audits a cluster until the token is cancelled.
+pub async fn run(store: Arc<Store>, cluster: Arc<Cluster>, settings: config::Audit, stop: CancellationToken) {
     tokio::select! {
-        _ = futures::future::join_all(rounds) => {}
+        () = rounds(&store, &cluster, &settings) => {}
         () = stop.cancelled() => {}
     }
     // Off, it has nothing to do until the end.
     stop.cancelled().await;
-    Ok(())
 }
 
 async fn rounds(store: &Store, cluster: &Arc<Cluster>, settings: &config::Audit) {
@@ -75,9 +70,10 @@ async fn rounds(store: &Store, cluster: &Arc<Cluster>, settings: &config::Audit)
                 audit(store, cluster, &group, PATIENCE).await;
             }
         }
-        let resting = Arc::clone(cluster);
-        // Closing connections may block; that it failed would be nobody's business.
-        let _ = tokio::task::spawn_blocking(move || resting.coordinator().map(|coordinator| coordinator.rest())).await;
+        if let Some(source) = cluster.source() {
+            // Closing connections may block; nothing depends on whether it succeeds.
+            let _ = tokio::task::spawn_blocking(move || source.rest()).await;
+        }
     }
 }
 
@@ -129,15 +125,10 @@ async fn compare(cluster: &Arc<Cluster>, group: &Name, patience: Patience) -> Op
     if shards.is_empty() || shards.iter().any(|shard| shard.progress.open_transaction_since().is_some()) {
         return None;
     }
-    let (asked, id) = (Arc::clone(cluster), Name::clone(group));
-    let ask = move || Some(asked.coordinator()?.committed(&id, TIMEOUT));
-    let answer = match tokio::task::spawn_blocking(ask).await.ok()?? {
-        Ok(answer) => answer,
-        Err(error) => {
-            tracing::debug!(cluster = &*cluster.name, group = &**group, error, "cannot audit");
-            return None;
-        }
-    };
+    let answer = ask(cluster, group).await;
+    let answer =
+        answer.inspect_err(|error| tracing::debug!(cluster = &*cluster.name, group = &**group, %error, "cannot audit"));
+    let answer = answer.ok()?;
     let ends = cluster.present_ends(shards.iter().map(|shard| shard.key.log_partition).collect()).await.ok()?;
     let follow = shards.iter().map(|shard| {
         let end = ends.get(&shard.key.log_partition).copied().unwrap_or(0);
@@ -163,11 +154,24 @@ async fn compare(cluster: &Arc<Cluster>, group: &Name, patience: Patience) -> Op
     Some(differences(group, view(before).as_deref(), &answer, view(after).as_deref(), is_listed))
 }
 
+async fn ask(cluster: &Arc<Cluster>, group: &Name) -> Result<Vec<CommittedKey>, AskError> {
+    let not_connected = || AskError::NotConnected { cluster: Name::clone(&cluster.name) };
+    let (source, group) = (cluster.source().ok_or_else(not_connected)?, Name::clone(group));
+    let ask = tokio::task::spawn_blocking(move || source.committed(&group, TIMEOUT));
+    ask.await.unwrap_or(Err(AskError::NoAnswer))
+}
+
 /// What readers see of a group, and the shard that it is shown from.
 fn shown(cluster: &Cluster, group: &str) -> Option<(Arc<Shard>, Arc<GroupView>)> {
     let shard = cluster.shard_of_group(group)?;
     let view = shard.group(group)?;
     Some((shard, view))
+}
+
+/// The entries of a group by key.
+fn index(view: Option<&GroupView>) -> HashMap<(Name, i32), Entry<'_>> {
+    let entries = view.into_iter().flat_map(GroupView::entries);
+    entries.map(|entry| ((Name::clone(entry.topic), entry.row.partition), entry)).collect()
 }
 
 /// Keys of the answer that are neither what was shown before it nor what is shown after; of those that did not move in
@@ -179,10 +183,6 @@ fn differences(
     after: Option<&GroupView>,
     shown: impl Fn(&str) -> bool,
 ) -> (usize, Vec<Found>) {
-    let index = |view: Option<&GroupView>| {
-        let entries = view.into_iter().flat_map(GroupView::entries);
-        entries.map(|entry| ((Name::clone(entry.topic), entry.row.partition), known(&entry))).collect::<HashMap<_, _>>()
-    };
     let (before, after) = (index(before), index(after));
     let theirs: HashMap<(Name, i32), &Committed> =
         answer.iter().map(|(topic, partition, of)| ((Name::from(topic.as_str()), *partition), of)).collect();
@@ -191,23 +191,17 @@ fn differences(
     keys.dedup();
     let differs = |key: &(Name, i32)| {
         let (ours, theirs) = (after.get(key), theirs.get(key));
-        let moved = before.get(key).map(|(at, _)| at) != ours.map(|(at, _)| at);
+        let at = |entry: Option<&Entry<'_>>| entry.map(|entry| entry.row.log_offset);
+        let moved = at(before.get(key)) != at(ours);
         let same = match (ours, theirs) {
             (None, None) => true,
-            (Some((_, ours)), Some(theirs)) => ours.is_what(theirs),
+            (Some(ours), Some(theirs)) => theirs.is(ours.row, ours.rare),
             _ => false,
         };
-        let offset = (ours.map(|(_, of)| of.offset), theirs.map(|of| of.offset));
+        let offset = (ours.map(|ours| ours.row.committed_offset), theirs.map(|of| of.offset));
         (!moved && !same).then(|| ((Name::clone(group), Name::clone(&key.0), key.1), offset.0, offset.1))
     };
     (keys.len(), keys.iter().filter_map(differs).collect())
-}
-
-/// Where the commit was read, and what it says.
-fn known(entry: &Entry<'_>) -> (i64, Committed) {
-    let metadata = entry.rare.and_then(|rare| rare.metadata.as_deref()).unwrap_or_default().to_owned();
-    let (offset, leader_epoch) = (entry.row.committed_offset, entry.row.leader_epoch);
-    (entry.row.log_offset, Committed { offset, leader_epoch, metadata })
 }
 
 #[cfg(test)]

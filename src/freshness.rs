@@ -13,7 +13,12 @@ use tokio::sync::oneshot;
 
 use crate::{
     model::Name,
-    store::{Store, cluster::Cluster, overlay::Settle, shard::Shard},
+    store::{
+        Store,
+        cluster::{Cluster, Fault},
+        live::{AskError, Settle},
+        shard::Shard,
+    },
 };
 
 /// A shard that does not follow for so long may be held back by an open transaction.
@@ -24,7 +29,7 @@ const HELD_BACK: Duration = Duration::from_millis(250);
 pub enum Stale {
     /// Kafka does not say.
     #[error("cannot read the latest: {0}")]
-    Unreachable(String),
+    Unreachable(AskError),
     /// It took too long.
     #[error("the latest was not read within {after:?}{reason}")]
     Deadline {
@@ -94,15 +99,15 @@ fn held_up(cluster: &Cluster, shards: &[Arc<Shard>]) -> String {
     )
 }
 
-async fn follow(cluster: &Arc<Cluster>, scope: &Scope) -> Result<(), String> {
+async fn follow(cluster: &Arc<Cluster>, scope: &Scope) -> Result<(), AskError> {
     let health = cluster.health();
     let shards = concerned(cluster, scope);
     if shards.is_empty() && health.log_partitions.is_none() {
         return Ok(());
     }
     if !health.reachable {
-        let reason = health.last_error.clone().unwrap_or_else(|| "no broker answers".to_owned());
-        return Err(format!("cluster {} cannot be reached: {reason}", cluster.name));
+        let reason = health.faults.get(&Fault::Unreachable).cloned().unwrap_or_else(|| "no broker answers".to_owned());
+        return Err(AskError::Unreachable { cluster: Name::clone(&cluster.name), reason });
     }
     let (count, ..) =
         tokio::try_join!(cluster.present_log_partitions(), follow_shards(cluster, &shards, scope), async {
@@ -114,7 +119,7 @@ async fn follow(cluster: &Arc<Cluster>, scope: &Scope) -> Result<(), String> {
     cluster.set_health(|health| health.log_partitions = health.log_partitions.max(Some(count)));
     let mut changes = cluster.watch_health();
     while !is_read(count) {
-        changes.changed().await.map_err(|_| "the cluster is gone".to_owned())?;
+        changes.changed().await.map_err(|_| AskError::NotConnected { cluster: Name::clone(&cluster.name) })?;
     }
     follow_shards(cluster, &cluster.shards(), scope).await?;
     cluster.homes.refresh().await;
@@ -122,7 +127,7 @@ async fn follow(cluster: &Arc<Cluster>, scope: &Scope) -> Result<(), String> {
 }
 
 /// Waits until log partitions show what they hold now.
-async fn follow_shards(cluster: &Arc<Cluster>, shards: &[Arc<Shard>], scope: &Scope) -> Result<(), String> {
+async fn follow_shards(cluster: &Arc<Cluster>, shards: &[Arc<Shard>], scope: &Scope) -> Result<(), AskError> {
     // Before the question: an end below is of another log.
     let before: BTreeMap<i32, i64> = shards.iter().map(|shard| (shard.key.log_partition, shard.applied())).collect();
     let ends = cluster.present_ends(before.keys().copied().collect()).await?;
@@ -143,13 +148,13 @@ async fn reach(
     target: i64,
     moved: bool,
     scope: &Scope,
-) -> Result<(), String> {
+) -> Result<(), AskError> {
     let number = shard.key.log_partition;
     let mut shard = Arc::clone(shard);
     let (mut target, mut moved) = (target, moved);
     // Before the shard is looked at: what changes in between is noticed.
     let mut changes = cluster.watch_health();
-    let mut settled: Option<oneshot::Receiver<Result<(), String>>> = None;
+    let mut settled: Option<oneshot::Receiver<Result<(), AskError>>> = None;
     let patience =
         tokio::time::sleep(if shard.progress.open_transaction_since().is_some() { Duration::ZERO } else { HELD_BACK });
     tokio::pin!(patience);
@@ -169,7 +174,7 @@ async fn reach(
         }
         tokio::select! {
             () = shard.wait_applied(target), if !moved => return Ok(()),
-            // Without an answer nobody works on it any more: the shard has changed.
+            // Without an answer the overlay does not work on it any more: the shard has changed.
             result = async { settled.as_mut()?.await.ok() }, if settled.is_some() => match result {
                 Some(result) => return result,
                 None => settled = None,
@@ -183,14 +188,19 @@ async fn reach(
 }
 
 /// Asks for what lies behind an open transaction.
-fn settle(cluster: &Cluster, log_partition: i32, target: i64, scope: &Scope) -> oneshot::Receiver<Result<(), String>> {
+fn settle(
+    cluster: &Cluster,
+    log_partition: i32,
+    target: i64,
+    scope: &Scope,
+) -> oneshot::Receiver<Result<(), AskError>> {
     let (done, settled) = oneshot::channel();
     let key = match scope {
         Scope::Key(group, topic, partition) => Some((Name::clone(group), Name::clone(topic), *partition)),
         Scope::Cluster => None,
     };
-    if let Some(overlay) = cluster.overlay() {
-        overlay.settle(Settle { log_partition, target, key, done });
+    if let Some(source) = cluster.source() {
+        source.settle(Settle { log_partition, target, key, done });
     }
     settled
 }

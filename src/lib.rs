@@ -9,7 +9,7 @@
 //!  (poll threads)        ::listener       pure     a shard per   │   lag    │        └─► web
 //!                                                  log partition │          └─► metrics
 //! behind transactions ─► source::kafka::overlay ► store ────────┤
-//! log ends, topic ids ─► source::kafka::ends ───► store::ends ───┘
+//! log ends, topic ids ─► source::kafka::poller ─► store::ends ───┘
 //! samples of commits ──► history ───────────────► store::windows, ::samples
 //!          of an hour ago ► history::archive ────► Parquet, and back by store::older
 //! ```
@@ -23,7 +23,8 @@
 //!
 //! 1. Decoding never does I/O, never panics, allocates nothing that grows with what a record
 //!    claims, and one bad record never stops a partition.
-//! 2. A shard has one reader and moves only forward in log offset; the highest record offset wins.
+//! 2. A shard has one reader and moves only forward in log offset; the highest record offset wins: a record below one that
+//!    was applied is dropped, whichever reader brings it.
 //!    What lies behind an open transaction may be shown early, as the group's coordinator tells it;
 //!    once the reader has passed the record, the log alone decides.
 //! 3. A query sees one cut. Its two tables never disagree, and `now()` is the cut's time.

@@ -67,7 +67,7 @@ impl LogPartitionStatus {
         Self {
             source: SOURCE_KAFKA.into(),
             log_partition: None,
-            state: if health.reachable && health.impediments.is_empty() { "loading" } else { "failing" },
+            state: if health.reachable && health.faults.is_empty() { "loading" } else { "failing" },
             position: None,
             target: None,
             end_offset: None,
@@ -217,7 +217,7 @@ mod tests {
     use crate::{
         clock::Clock,
         config::{Config, Flags, Sources},
-        store::impediment::Impediment,
+        store::cluster::Fault,
     };
 
     #[test]
@@ -228,11 +228,11 @@ mod tests {
         let cluster = Cluster::new(Config::load(sources).unwrap().config.clusters.remove(0), &clock);
         let state = || super::sources(&cluster, &cluster.health(), &cluster.ends.current()).remove(0);
         // Brokers answer, and whether there is a log is not known.
-        cluster.succeeded();
+        cluster.succeeded(&clock);
         let words = "no answer yet whether there is a topic __consumer_offsets";
         assert!(describe(&cluster, &cluster.health()).ends_with(words));
         assert_eq!((state().state, state().behind()), ("loading", None));
-        cluster.impede(Impediment::Describe, Some("not authorized".to_owned()), &clock);
+        cluster.set_fault(Fault::Describe, Some("not authorized".to_owned()), &clock);
         assert!(describe(&cluster, &cluster.health()).ends_with("not authorized"));
         assert_eq!((state().state, state().last_error.as_deref()), ("failing", Some("not authorized")));
     }

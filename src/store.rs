@@ -1,41 +1,35 @@
 //! The state: shards of committed offsets and members, log ends, and cuts of them.
 //!
-//! A shard is one partition of `__consumer_offsets`, written by the poll thread that reads it. The
-//! directory is a map of its own, which changes only when a log partition appears or is rebuilt, so
-//! that nobody holds a lock of it while applying or reading. Invariants:
+//! A shard is one partition of `__consumer_offsets`, written by the poll thread that reads it. The shards of a cluster
+//! are a map that is replaced whole when a log partition appears or is rebuilt. Invariants:
 //!
-//! * a shard has one reader and moves only forward in log offset; what is shown ahead of it never
-//!   outlives what it brings;
+//! * a shard moves only forward in log offset: a record below one that was applied is dropped, whichever reader brings
+//!   it; what is shown ahead of the reader never outlives what the reader brings;
 //! * no lock is held across an `.await`, nor for more than a few hundred records;
 //! * nothing is deleted by guess: tombstones decide;
 //! * what a writer replaces while a reader holds it is counted as held by readers alone.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
-
-use dashmap::DashMap;
 
 pub mod audit;
 pub mod cluster;
 pub mod commits;
+pub mod copies;
 pub mod cut;
 pub mod ends;
 pub mod event;
 pub mod group;
 pub mod held;
 pub mod homes;
-pub mod impediment;
+pub mod live;
 pub mod membership;
 pub mod names;
 pub mod older;
 pub mod overlay;
 pub mod placement;
-pub mod present;
 pub mod progress;
 pub mod samples;
 pub mod shard;
@@ -46,6 +40,7 @@ pub mod windows;
 use cluster::Cluster;
 use cut::{ClusterCut, Cut, Settings};
 use event::ShardKey;
+use group::Kit;
 use held::Held;
 use names::Names;
 use shard::{Limits, Shard};
@@ -68,28 +63,10 @@ pub struct Store {
     held: Arc<Held>,
     sql_threads: Arc<Threads>,
     clusters: Vec<Arc<Cluster>>,
-    directory: DashMap<ShardKey, Arc<Shard>>,
     epochs: AtomicU64,
     cuts: AtomicU64,
     settings: Settings,
     started_at: Millis,
-}
-
-/// Asks a cluster for the present ends of its log partitions. Blocks: not for async code.
-pub trait LogEnds: Send + Sync + std::fmt::Debug {
-    /// The high watermark of each, within `timeout`.
-    ///
-    /// # Errors
-    /// Why the cluster does not answer.
-    fn log_ends(&self, log_partitions: &[i32], timeout: Duration) -> Result<present::Ends, String>;
-
-    /// How many log partitions there are, within `timeout`. `None` where that is not told.
-    ///
-    /// # Errors
-    /// Why the cluster does not answer.
-    fn log_partitions(&self, _timeout: Duration) -> Result<Option<i32>, String> {
-        Ok(None)
-    }
 }
 
 /// Why a cluster cannot answer.
@@ -134,7 +111,6 @@ impl Store {
             held: Arc::default(),
             sql_threads: Arc::default(),
             clusters,
-            directory: DashMap::new(),
             epochs: AtomicU64::new(1),
             cuts: AtomicU64::new(0),
             settings,
@@ -191,13 +167,13 @@ impl Store {
             commits_kept: self.settings.commits_kept / USUAL_LOG_PARTITIONS,
             watch_queue: self.settings.watch_queue,
         };
-        let (names, held) = (Arc::clone(&self.names), Arc::clone(&self.held));
-        Arc::new(Shard::new(key, epoch, names, held, self.clock.clone(), limits))
+        let copies = self.find(&key.cluster).map(|cluster| Arc::clone(&cluster.copies)).unwrap_or_default();
+        let kit = Kit::new(epoch, Arc::clone(&self.held), copies);
+        Arc::new(Shard::new(key, kit, Arc::clone(&self.names), self.clock.clone(), limits))
     }
 
     /// Shows a shard to readers, in the place of the one before.
     pub fn publish(&self, shard: &Arc<Shard>) {
-        self.directory.insert(shard.key.clone(), Arc::clone(shard));
         if let Some(cluster) = self.find(&shard.key.cluster) {
             cluster.put(Arc::clone(shard));
         }
@@ -205,7 +181,6 @@ impl Store {
 
     /// Takes a shard away whose log partition is no more.
     pub fn retire(&self, key: &ShardKey) {
-        self.directory.remove(key);
         if let Some(cluster) = self.find(&key.cluster) {
             cluster.remove(key.log_partition);
         }
@@ -214,18 +189,7 @@ impl Store {
     /// Drops everything known of the Kafka cluster that was read under this name, since another one answers at its
     /// addresses. No reader sees a part of the one beside a part of the other.
     pub fn forget(&self, cluster: &Cluster, error: String) {
-        cluster.forget(error, &self.clock, || {
-            for shard in cluster.shards() {
-                self.directory.remove(&shard.key);
-                cluster.remove(shard.key.log_partition);
-            }
-        });
-    }
-
-    /// A shard by its key.
-    #[must_use]
-    pub fn shard(&self, key: &ShardKey) -> Option<Arc<Shard>> {
-        self.directory.get(key).map(|shard| Arc::clone(&shard))
+        cluster.forget(error, &self.clock);
     }
 
     fn find(&self, name: &str) -> Option<&Arc<Cluster>> {

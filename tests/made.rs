@@ -41,7 +41,7 @@ pub(crate) fn store(clusters: &[&str], log_partitions: i32, clock: Clock) -> Arc
         cluster.set_health(|health| {
             health.ready = true;
             health.reachable = true;
-            health.last_error = None;
+            health.faults.clear();
         });
         Arc::new(cluster)
     };

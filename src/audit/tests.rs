@@ -7,13 +7,11 @@ use crate::{
     clock::Clock,
     model::{SOURCE_KAFKA, log_partition_for},
     store::{
-        LogEnds,
-        audit::Coordinator,
         cut::Settings,
         event::{Event, EventKind, ShardKey},
         group::Commit,
         homes::{Told, Verdicts},
-        present::Ends,
+        live::{LiveSource, LogEnds},
         shard::Shard,
     },
 };
@@ -29,14 +27,12 @@ struct Kafka {
 #[derive(Debug)]
 struct Fake(Arc<Kafka>);
 
-impl Coordinator for Fake {
-    fn committed(&self, _: &str, _: Duration) -> Result<Vec<CommittedKey>, String> {
-        if *self.0.refuses.lock() { Err("refused".to_owned()) } else { Ok(self.0.committed.lock().clone()) }
+impl LiveSource for Fake {
+    fn committed(&self, _: &str, _: Duration) -> Result<Vec<CommittedKey>, AskError> {
+        if *self.0.refuses.lock() { Err(AskError::NoAnswer) } else { Ok(self.0.committed.lock().clone()) }
     }
-}
 
-impl LogEnds for Fake {
-    fn log_ends(&self, log_partitions: &[i32], _: Duration) -> Result<Ends, String> {
+    fn log_ends(&self, log_partitions: &[i32], _: Duration) -> Result<LogEnds, AskError> {
         Ok(log_partitions.iter().map(|number| (*number, Ok(*self.0.end.lock()))).collect())
     }
 }
@@ -62,8 +58,7 @@ impl Audited {
         let settings = Settings { window: 100, active_within: 1, commits_kept: 1, watch_queue: 16 };
         let store = Store::new(vec![Arc::clone(&cluster)], clock, settings);
         let kafka = Arc::new(Kafka::default());
-        cluster.set_log_ends(Box::new(Fake(Arc::clone(&kafka))));
-        cluster.set_coordinator(Box::new(Fake(Arc::clone(&kafka))));
+        cluster.set_source(Arc::new(Fake(Arc::clone(&kafka))));
         let key = |log_partition| ShardKey {
             cluster: Name::clone(&cluster.name),
             source: SOURCE_KAFKA.into(),

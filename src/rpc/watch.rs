@@ -33,8 +33,8 @@ use crate::{
         Store,
         cluster::Cluster,
         event::{Change, ShardKey},
-        homes::Hidden,
-        shard::{Shard, ShardView},
+        group::Stored,
+        shard::{Hidden, Shard, ShardView},
     },
 };
 
@@ -320,7 +320,7 @@ impl Follower {
             && self.filter.accepts_key(&change.topic, change.partition)
             && self.filter.group.accepts(&change.group);
         let key = Key { shard: &self.shard.key, group: &change.group, topic: &change.topic };
-        let entry = |(row, rare): &(_, Option<_>)| entry::committed(key, row, rare.as_ref());
+        let entry = |of: &Stored| entry::committed(key, &of.row, of.rare.as_ref());
         wanted.then(|| proto::OffsetChange {
             position: Some(shard_position(&self.shard.key, self.shard.epoch, change.sequence)),
             old: change.old.as_ref().map(entry),

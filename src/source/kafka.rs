@@ -1,22 +1,28 @@
 //! A Kafka cluster: `__consumer_offsets` into the shards, log ends and topic ids beside them.
 //!
-//! The [`parts`] of a cluster, each with a thread: the [`ends`] poller, which knows the topics and whether the cluster
-//! can be reached; the poll threads of [`listener`], each with its own consumer and slice of the log partitions; the
-//! [`overlay`], which looks behind open transactions; and [`tail`], which looks for markers of transactions at the ends
-//! of data topics. When another Kafka cluster answers, all of them are replaced. Nothing is committed, no group is joined.
+//! The [`parts`] of a cluster, each with threads of its own: the [`poller`], which knows the topics and log ends and
+//! whether the cluster can be reached; the [`listener`] with its poll threads, each with its own client and slice of the
+//! log partitions; [`homes`], which asks which copies of groups count; the [`overlay`], which shows commits ahead of open
+//! transactions; and the [`tail`] reader, which finds markers of transactions at the ends of data topics. [`live`]
+//! answers callers that want the present state. When another Kafka cluster answers, all of them are replaced. Nothing is
+//! committed, no group is joined.
 
 mod client;
 mod coordinator;
-pub mod ends;
 mod ffi;
 mod homes;
 mod identity;
-pub mod listener;
+mod listener;
+mod live;
 pub mod log;
-pub mod overlay;
+mod overlay;
+mod pace;
 pub mod parts;
+mod poller;
+mod records;
 mod rights;
-pub mod tail;
+mod tail;
+mod threads;
 
 pub use client::{CLIENT_DEFAULTS, check_property};
 

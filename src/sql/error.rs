@@ -1,9 +1,11 @@
 //! What can go wrong with a statement, in words for its author.
 
-use std::error::Error as StdError;
+use std::{error::Error as StdError, sync::LazyLock};
 
 use arrow::error::ArrowError;
 use datafusion::{common::DataFusionError, sql::sqlparser::parser::ParserError};
+use itertools::Itertools as _;
+use regex::Regex;
 
 use super::limits::memory::ALL_MEMORY;
 use crate::{freshness::Stale, store::Unready};
@@ -80,6 +82,7 @@ impl SqlError {
         let place = error.diagnostic().and_then(|diagnostic| diagnostic.span).map(|span| span.start);
         let place = place.map_or_else(String::new, |at| format!(" at Line: {}, Column: {}", at.line, at.column));
         let invalid = |text: &str| Self::Invalid(format!("{}{place}", plain(text)));
+        let whole = |text: String| Self::Invalid(format!("{}{place}", text.split_whitespace().join(" ")));
         let bug = |error: &dyn StdError| match phase {
             Phase::Planning => {
                 tracing::info!(%error, "a statement cannot be planned");
@@ -94,8 +97,11 @@ impl SqlError {
             DataFusionError::Plan(text) | DataFusionError::Execution(text) | DataFusionError::Configuration(text) => {
                 invalid(text)
             }
-            DataFusionError::NotImplemented(text) => Self::Invalid(format!("not supported: {}{place}", plain(text))),
-            DataFusionError::SchemaError(error, _) => invalid(&error.to_string()),
+            DataFusionError::NotImplemented(text) => {
+                let what = tree(text).map_or_else(|| plain(text), |tree| tree.name);
+                Self::Invalid(format!("not supported: {what}{place}"))
+            }
+            DataFusionError::SchemaError(error, _) => whole(error.to_string()),
             DataFusionError::ArrowError(error, _) => match arrow_text(error) {
                 Some(text) => invalid(&text),
                 None => match error.as_ref() {
@@ -106,7 +112,10 @@ impl SqlError {
             DataFusionError::ExecutionJoin(error) if error.is_cancelled() => Self::ShuttingDown,
             // A panic.
             DataFusionError::ExecutionJoin(error) => Self::Internal(error.to_string()),
-            DataFusionError::External(error) if error.is::<regex::Error>() => invalid(&error.to_string()),
+            // Nothing but a regular expression is looked at by others while a statement is planned.
+            DataFusionError::External(error) if phase == Phase::Planning || error.is::<regex::Error>() => {
+                whole(error.to_string())
+            }
             error @ DataFusionError::Internal(_) => bug(error),
             error @ (DataFusionError::IoError(_)
             | DataFusionError::ObjectStore(_)
@@ -160,18 +169,40 @@ fn own(error: &DataFusionError) -> Option<SqlError> {
 /// Begins the part of the planner's text that tells which function does not take its arguments.
 const MISMATCH: &str = "No function matches the given name and argument types '";
 
-/// A text of the engine for the author of a statement: without the list of all functions of a name, without the engine's
-/// tree of the statement, and in one line.
+/// A text of the engine for the author of a statement: in one line, without the list of all functions of a name, and
+/// without the engine's tree of the statement.
 fn plain(text: &str) -> String {
     if let Some((call, _)) = text.split_once(MISMATCH).and_then(|(_, rest)| rest.split_once("'.")) {
         return format!("no function takes these arguments: {call}");
     }
-    let line = text.lines().next().unwrap_or_default();
-    // A tree begins with the name of its root, as in `Collate { expr: …`.
-    match line.split_once(" {") {
-        Some((before, _)) => before.rsplit_once(['(', ':', ' ']).map_or(before, |(before, _)| before).trim().to_owned(),
-        None => line.to_owned(),
+    match tree(text) {
+        Some(Tree { before, name, place }) => format!("{before} {name}{place}"),
+        None => text.lines().next().unwrap_or_default().to_owned(),
     }
+}
+
+/// A text with a part of a statement in the form in which Rust prints values for programmers, as `Collate { expr: …`.
+struct Tree<'a> {
+    before: &'a str,
+    /// Its root in words, as `COLLATE`.
+    name: String,
+    /// Where in the statement it stands, if that is told.
+    place: &'a str,
+}
+
+fn tree(text: &str) -> Option<Tree<'_>> {
+    static ROOT: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\b([A-Z]\w*)(\([A-Z]\w*)* \{").ok());
+    let found = ROOT.as_ref()?.captures(text)?;
+    let (whole, root) = (found.get(0)?, found.get(1)?);
+    let mut name = String::new();
+    for character in root.as_str().chars() {
+        if character.is_ascii_uppercase() && !name.is_empty() {
+            name.push(' ');
+        }
+        name.push(character.to_ascii_uppercase());
+    }
+    let place = text.rfind(" at Line:").and_then(|at| text.get(at..)).unwrap_or_default();
+    Some(Tree { before: text.get(..whole.start())?.trim_end(), name, place })
 }
 
 /// The text of an error that a value or a type of the statement is the cause of.
@@ -202,7 +233,7 @@ fn arrow_text(error: &ArrowError) -> Option<String> {
 
 fn parser_text(error: &ParserError) -> String {
     match error {
-        ParserError::TokenizerError(text) | ParserError::ParserError(text) => format!("syntax error: {text}"),
+        ParserError::TokenizerError(text) | ParserError::ParserError(text) => format!("syntax error: {}", plain(text)),
         ParserError::RecursionLimitExceeded => "the statement is nested too deep".to_owned(),
     }
 }

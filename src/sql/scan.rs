@@ -12,7 +12,8 @@ use datafusion::{
     datasource::source_as_provider,
     execution::{SendableRecordBatchStream, TaskContext, context::ExecutionProps},
     logical_expr::{
-        Expr, LogicalPlan, TableProviderFilterPushDown, TableType, physical_planning_context::PhysicalPlanningContext,
+        Expr, LogicalPlan, TableProviderFilterPushDown, TableType, expr_rewriter::unnormalize_col,
+        physical_planning_context::PhysicalPlanningContext,
     },
     physical_expr::{
         EquivalenceProperties, Partitioning, PhysicalExpr, PhysicalSortExpr, create_physical_expr, expressions::Column,
@@ -42,7 +43,8 @@ impl LiveTable {
     fn conditions(&self, filters: &[&Expr]) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
         let (schema, properties) = (DFSchema::try_from(self.0.schema())?, ExecutionProps::new());
         let context = PhysicalPlanningContext::default();
-        filters.iter().map(|filter| create_physical_expr(filter, &schema, &properties, &context)).collect()
+        let plain = filters.iter().map(|filter| unnormalize_col(Expr::clone(filter)));
+        plain.map(|filter| create_physical_expr(&filter, &schema, &properties, &context)).collect()
     }
 }
 

@@ -1,26 +1,11 @@
 //! What the audit found: committed offsets that Kafka's coordinators tell otherwise.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
 
-use super::overlay::{Committed, Counter};
+use super::overlay::Counter;
 use crate::model::{Millis, Name};
-
-/// Asks coordinators. Blocks: not for async code.
-pub trait Coordinator: Send + Sync + std::fmt::Debug {
-    /// Everything that a group has committed.
-    ///
-    /// # Errors
-    /// Why the coordinator does not tell.
-    fn committed(&self, group: &str, timeout: Duration) -> Result<Vec<CommittedKey>, String>;
-
-    /// Lets go of connections: nothing is asked for a while.
-    fn rest(&self) {}
-}
-
-/// A topic, a partition, and what is committed.
-pub type CommittedKey = (String, i32, Committed);
 
 /// (group, topic, partition).
 pub type AuditKey = (Name, Name, i32);

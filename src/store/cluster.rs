@@ -1,4 +1,4 @@
-//! One cluster: its shards, log ends, and how it does.
+//! One cluster: its shards, log ends, and health.
 
 use std::{
     collections::BTreeMap,
@@ -13,17 +13,16 @@ use parking_lot::{RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 
 use super::{
-    LogEnds,
-    audit::{Audit, Coordinator},
-    ends::EndsBoard,
-    homes::{Hidden, Homes, Verdicts, last_commit, newest},
-    impediment::Impediment,
+    audit::Audit,
+    copies::Copies,
+    ends::{EndsBoard, to_f64},
+    homes::{Homes, Verdicts, last_commit, newest},
+    live::LiveSource,
     older::OlderSamples,
-    overlay::{Counters, Overlay},
+    overlay::Counters,
     placement::Placement,
-    present::Lanes,
     samples::SamplesBoard,
-    shard::{Shard, ShardView},
+    shard::{Hidden, Shard, ShardView},
     silent::Tails,
     windows::Windows,
 };
@@ -33,30 +32,11 @@ use crate::{
     model::{Millis, Name, log_partition_for},
 };
 
-/// How a cluster does. Copied into every cut.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Health {
-    /// Kafka's own id of the cluster.
-    pub cluster_id: Option<String>,
-    /// Brokers in the last metadata.
-    pub brokers: Option<i32>,
-    /// Broker id of the controller.
-    pub controller: Option<i32>,
-    /// The last attempt to reach it succeeded.
-    pub reachable: bool,
-    /// Loaded once: every log partition reached its target, and log ends were fetched. Not while a right is missing.
-    pub ready: bool,
-    /// What the last failure said; `None` after a success.
-    pub last_error: Option<String>,
-    /// Since when the cluster cannot be reached, and its data is the last known.
-    pub stale_since: Option<Millis>,
-    /// Since when it fails, on the steady clock.
-    pub failing_since: Option<Ticks>,
-    /// Partitions of `__consumer_offsets`; `None` before the first metadata.
-    pub log_partitions: Option<i32>,
-    /// What keeps the log from being read although brokers answer.
-    pub impediments: BTreeMap<Impediment, String>,
-}
+mod health;
+mod present;
+
+pub use health::{Fault, Health};
+use present::Lanes;
 
 /// A cluster and everything known of it.
 #[derive(Debug)]
@@ -79,10 +59,9 @@ pub struct Cluster {
     pub homes: Homes,
     shards: ArcSwap<BTreeMap<i32, Arc<Shard>>>,
     health: watch::Sender<Arc<Health>>,
-    log_ends: RwLock<Option<Arc<dyn LogEnds>>>,
-    pub(super) lanes: Lanes,
-    overlay: RwLock<Option<Arc<dyn Overlay>>>,
-    coordinator: RwLock<Option<Arc<dyn Coordinator>>>,
+    source: RwLock<Option<Arc<dyn LiveSource>>>,
+    lanes: Lanes,
+    pub(super) copies: Arc<Copies>,
     older: OnceLock<Box<dyn OlderSamples>>,
     /// What the audit found.
     pub audit: Audit,
@@ -93,26 +72,11 @@ pub struct Cluster {
     incarnation: RwLock<u64>,
 }
 
-impl Health {
-    /// Brokers answer: what is wrong is what impedes, or nothing.
-    pub(super) fn settle(&mut self) {
-        self.last_error = self.impediment().map(str::to_owned);
-        if self.last_error.is_none() {
-            (self.stale_since, self.failing_since) = (None, None);
-        }
-    }
-}
-
 impl Cluster {
     /// A cluster of which nothing is known yet.
     #[must_use]
     pub fn new(config: config::Cluster, clock: &Clock) -> Self {
-        let health = Health {
-            last_error: Some("not connected yet".to_owned()),
-            failing_since: Some(clock.ticks()),
-            ..Health::default()
-        };
-        Self {
+        let cluster = Self {
             name: Name::from(config.name.as_str()),
             config,
             ends: EndsBoard::default(),
@@ -122,17 +86,18 @@ impl Cluster {
             tails: Tails::default(),
             homes: Homes::default(),
             shards: ArcSwap::default(),
-            health: watch::Sender::new(Arc::new(health)),
-            log_ends: RwLock::default(),
+            health: watch::Sender::default(),
+            source: RwLock::default(),
             lanes: Lanes::default(),
-            overlay: RwLock::default(),
-            coordinator: RwLock::default(),
+            copies: Arc::default(),
             older: OnceLock::new(),
             audit: Audit::default(),
             overlay_counters: Counters::default(),
             started: AtomicU32::new(clock.ticks()),
             incarnation: RwLock::new(0),
-        }
+        };
+        cluster.set_health(|health| *health = Health::unread("not connected yet".to_owned(), clock));
+        cluster
     }
 
     /// The Kafka cluster that is read: a number that rises when another one takes its place. While the guard is held,
@@ -142,13 +107,11 @@ impl Cluster {
     }
 
     /// Drops everything known of the Kafka cluster that was read, since another one answers at its addresses: what
-    /// follows is as after the start. `drop_shards` drops the shards.
-    pub(super) fn forget(&self, error: String, clock: &Clock, drop_shards: impl FnOnce()) {
+    /// follows is as after the start.
+    pub(super) fn forget(&self, error: String, clock: &Clock) {
         let mut incarnation = self.incarnation.write();
-        self.set_health(|health| {
-            *health = Health { last_error: Some(error), failing_since: Some(clock.ticks()), ..Health::default() };
-        });
-        drop_shards();
+        self.set_health(|health| *health = Health::unread(error, clock));
+        self.change_shards(BTreeMap::clear);
         self.ends.clear();
         self.placement.store(Arc::default());
         self.windows.store(Arc::default());
@@ -177,61 +140,22 @@ impl Cluster {
         self.health.send_if_modified(|health| {
             let mut changed = Health::clone(health);
             change(&mut changed);
+            changed.describe_faults();
             let is_news = changed != **health;
             *health = Arc::new(changed);
             is_news
         });
     }
 
-    /// The last attempt to reach the cluster succeeded.
-    pub fn succeeded(&self) {
-        self.set_health(|health| {
-            health.reachable = true;
-            health.settle();
-        });
+    /// Sets the source that answers questions about the cluster's present state.
+    pub fn set_source(&self, source: Arc<dyn LiveSource>) {
+        *self.source.write() = Some(source);
     }
 
-    /// The last attempt to reach the cluster failed: its data goes stale from the first failure on.
-    pub fn failed(&self, error: String, clock: &Clock) {
-        self.set_health(|health| {
-            health.reachable = false;
-            health.last_error = Some(error);
-            health.stale_since = health.stale_since.or(Some(clock.now()));
-            health.failing_since = health.failing_since.or(Some(clock.ticks()));
-        });
-    }
-
-    /// Says how to ask the cluster for the present ends of its log partitions.
-    pub fn set_log_ends(&self, log_ends: Box<dyn LogEnds>) {
-        *self.log_ends.write() = Some(Arc::from(log_ends));
-    }
-
-    /// How to ask the cluster for the present ends of its log partitions.
+    /// Returns the source that answers questions about the cluster's present state.
     #[must_use]
-    pub fn log_ends(&self) -> Option<Arc<dyn LogEnds>> {
-        self.log_ends.read().clone()
-    }
-
-    /// Says who looks behind open transactions.
-    pub fn set_overlay(&self, overlay: Box<dyn Overlay>) {
-        *self.overlay.write() = Some(Arc::from(overlay));
-    }
-
-    /// Who looks behind open transactions.
-    #[must_use]
-    pub fn overlay(&self) -> Option<Arc<dyn Overlay>> {
-        self.overlay.read().clone()
-    }
-
-    /// Says how to ask coordinators.
-    pub fn set_coordinator(&self, coordinator: Box<dyn Coordinator>) {
-        *self.coordinator.write() = Some(Arc::from(coordinator));
-    }
-
-    /// How to ask coordinators.
-    #[must_use]
-    pub fn coordinator(&self) -> Option<Arc<dyn Coordinator>> {
-        self.coordinator.read().clone()
+    pub fn source(&self) -> Option<Arc<dyn LiveSource>> {
+        self.source.read().clone()
     }
 
     /// Says where older samples are kept.
@@ -261,16 +185,18 @@ impl Cluster {
     /// The shard that readers are shown a group from. `None` when no copy of the group counts.
     #[must_use]
     pub fn shard_of_group(&self, group: &str) -> Option<Arc<Shard>> {
-        let shards = self.shards.load();
+        let (shards, copies) = (self.shards.load(), self.copies.of(group));
         let count = i32::try_from(shards.len()).ok()?;
-        let home = log_partition_for(group, count).filter(|home| holds(&shards, *home, group));
+        let home = log_partition_for(group, count).and_then(|home| shards.get(&home));
+        let home = home.filter(|home| copies.contains(home.epoch));
         if self.homes.home_is_enough()
             && let Some(home) = home
         {
-            return shards.get(&home).map(Arc::clone);
+            return Some(Arc::clone(home));
         }
-        let others = shards.values().filter(|shard| Some(shard.key.log_partition) != home && shard.holds(group));
-        let strays: Vec<i32> = others.map(|shard| shard.key.log_partition).collect();
+        let home = home.map(|home| home.key.log_partition);
+        let others = shards.iter().filter(|(at, shard)| Some(**at) != home && copies.contains(shard.epoch));
+        let strays: Vec<i32> = others.map(|(at, _)| *at).collect();
         let shown = match &*self.homes.verdicts().candidates(group, &strays, home, count) {
             [] => return None,
             [only] => *only,
@@ -282,10 +208,10 @@ impl Cluster {
     /// The shard that the present number of log partitions gives for a group, and those with copies of it.
     #[must_use]
     pub fn shards_with_group(&self, group: &str) -> Vec<Arc<Shard>> {
-        let shards = self.shards.load();
+        let (shards, copies) = (self.shards.load(), self.copies.of(group));
         let home = i32::try_from(shards.len()).ok().and_then(|count| log_partition_for(group, count));
-        let has = |shard: &&Arc<Shard>| Some(shard.key.log_partition) == home || shard.holds(group);
-        shards.values().filter(has).map(Arc::clone).collect()
+        let has = |(at, shard): &(&i32, &Arc<Shard>)| Some(**at) == home || copies.contains(shard.epoch);
+        shards.iter().filter(has).map(|(_, shard)| Arc::clone(shard)).collect()
     }
 
     /// The shards that a commit of a group may be written to: all, while brokers may use an earlier number of log
@@ -295,7 +221,9 @@ impl Cluster {
         let shards = self.shards.load();
         let home = i32::try_from(shards.len()).ok().and_then(|count| log_partition_for(group, count));
         match home.and_then(|home| shards.get(&home)) {
-            Some(home) if !self.homes.verdicts().unsettled && home.holds(group) => vec![Arc::clone(home)],
+            Some(home) if !self.homes.verdicts().unsettled && self.copies.of(group).contains(home.epoch) => {
+                vec![Arc::clone(home)]
+            }
             _ => shards.values().map(Arc::clone).collect(),
         }
     }
@@ -326,13 +254,11 @@ impl Cluster {
     /// Takes a shard away whose log partition is no more.
     pub(super) fn remove(&self, log_partition: i32) {
         self.change_shards(|shards| drop(shards.remove(&log_partition)));
-        self.health.send_modify(|_| ());
     }
 
     /// Adds a shard, or puts a rebuilt one in the place of the old.
     pub(super) fn put(&self, shard: Arc<Shard>) {
         self.change_shards(|shards| drop(shards.insert(shard.key.log_partition, Arc::clone(&shard))));
-        self.health.send_modify(|_| ());
     }
 
     fn change_shards(&self, change: impl Fn(&mut BTreeMap<i32, Arc<Shard>>)) {
@@ -341,6 +267,7 @@ impl Cluster {
             change(&mut shards);
             shards
         });
+        self.health.send_modify(|_| ());
     }
 
     /// Time of the newest record of the log.
@@ -363,7 +290,7 @@ impl Cluster {
             (true, _) => 1.0,
             (false, None) => 0.0,
             (false, Some(_)) if all == 0 => 1.0,
-            (false, Some(_)) => super::ends::to_f64(done) / super::ends::to_f64(all),
+            (false, Some(_)) => to_f64(done) / to_f64(all),
         }
     }
 
@@ -376,8 +303,4 @@ impl Cluster {
             .then(|| std::time::Duration::try_from_secs_f64(spent * (1.0 - progress) / progress).ok())
             .flatten()
     }
-}
-
-fn holds(shards: &BTreeMap<i32, Arc<Shard>>, at: i32, group: &str) -> bool {
-    shards.get(&at).is_some_and(|shard| shard.holds(group))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    group::{Commit, Rare, Row},
+    group::{Commit, Stored},
     membership::{GroupKind, Membership, piece::Piece},
 };
 use crate::model::{Millis, Name};
@@ -71,7 +71,7 @@ pub struct Change {
     /// Partition of the topic.
     pub partition: i32,
     /// `None`: the key is new.
-    pub old: Option<(Row, Option<Rare>)>,
+    pub old: Option<Stored>,
     /// `None`: the key was deleted.
-    pub new: Option<(Row, Option<Rare>)>,
+    pub new: Option<Stored>,
 }

@@ -9,7 +9,10 @@ use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashMap};
 
-use super::held::{Held, Mark, Version};
+use super::{
+    copies::Copies,
+    held::{Held, Mark, Version},
+};
 use crate::{
     clock::Ticks,
     model::{Millis, Name, Uuid},
@@ -59,6 +62,36 @@ pub struct Rare {
     pub expires_at: Option<Millis>,
     /// Topic incarnation of the commit.
     pub topic_id: Option<Uuid>,
+}
+
+/// A commit that is kept: the owned form of [`Commit`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The commit.
+    pub row: Row,
+    /// Its rare fields, if any.
+    pub rare: Option<Rare>,
+}
+
+impl Stored {
+    /// Of a commit that was not put into a group yet: without topic and interval.
+    pub(crate) fn of(commit: &Commit<'_>, partition: i32, log_offset: i64, applied: Ticks) -> Self {
+        let (row, rare) = (Row::of(commit, partition, log_offset, applied), Rare::of(commit));
+        Self { row, rare: Some(rare).filter(|rare| !rare.is_empty()) }
+    }
+
+    /// The commit, to be applied.
+    pub(crate) fn commit(&self) -> Commit<'_> {
+        let rare = self.rare.as_ref();
+        Commit {
+            committed_offset: self.row.committed_offset,
+            committed_at: self.row.committed_at,
+            leader_epoch: self.row.leader_epoch,
+            metadata: rare.and_then(|rare| rare.metadata.as_deref()).unwrap_or_default(),
+            expires_at: rare.and_then(|rare| rare.expires_at),
+            topic_id: rare.and_then(|rare| rare.topic_id),
+        }
+    }
 }
 
 impl Row {
@@ -137,7 +170,7 @@ struct Topic {
     rows: u32,
 }
 
-/// A commit to apply.
+/// A commit to apply: the borrowed form of [`Stored`].
 #[derive(Clone, Copy, Debug)]
 pub struct Commit<'a> {
     /// The next offset that the group will read.
@@ -175,9 +208,19 @@ pub(super) struct Seen {
 
 /// What the groups of a shard share.
 #[derive(Debug, Default)]
-pub(super) struct Kit {
+pub struct Kit {
+    /// The epoch of the shard.
+    pub(super) epoch: u64,
     pub(super) hasher: DefaultHashBuilder,
     pub(super) held: Arc<Held>,
+    /// Where it is noted which groups the shard holds.
+    pub(super) copies: Arc<Copies>,
+}
+
+impl Kit {
+    pub(super) fn new(epoch: u64, held: Arc<Held>, copies: Arc<Copies>) -> Self {
+        Self { epoch, hasher: DefaultHashBuilder::default(), held, copies }
+    }
 }
 
 /// Half the old, half the new: a few commits settle it. Several commits in one millisecond, and

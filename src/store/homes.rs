@@ -16,15 +16,12 @@ use tokio::sync::watch;
 
 use super::{
     group::GroupView,
-    shard::{GroupSet, ShardView},
+    shard::{GroupSet, Hidden, ShardView},
 };
 use crate::model::{Millis, Name, java_hash, log_partition_of};
 
 /// Earlier numbers of log partitions that are told apart.
 const EARLIER_KEPT: usize = 8;
-
-/// Groups whose copies are hidden.
-pub type Hidden = Arc<HashSet<Name>>;
 
 /// Copies that the same brokers decide about in the same way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -250,7 +247,9 @@ impl Layout {
     }
 }
 
-fn group_in<'a>(shards: &'a [Arc<ShardView>], at: i32, id: &str) -> Option<&'a Arc<GroupView>> {
+/// A group in the shard of a log partition.
+#[must_use]
+pub fn group_in<'a>(shards: &'a [Arc<ShardView>], at: i32, id: &str) -> Option<&'a Arc<GroupView>> {
     shards.iter().find(|shard| shard.key.log_partition == at)?.groups.get(id)
 }
 

@@ -11,9 +11,7 @@ use tokio::sync::{broadcast, watch};
 use super::{
     commits::{CommitEvent, Rings},
     event::{Change, Event, EventKind, ShardKey},
-    group::{Commit, Group, GroupView, Kit, Seen},
-    held::Held,
-    homes::Hidden,
+    group::{Commit, Group, GroupView, Kit, Seen, Stored},
     membership::piece::Piece,
     names::Names,
     progress::Progress,
@@ -31,7 +29,7 @@ mod replay;
 use directory::Directory;
 pub use directory::{GroupSet, Groups};
 use early::Ahead;
-pub use found::{Found, FoundEntry, ShardView};
+pub use found::{Found, FoundEntry, Hidden, ShardView};
 
 /// How often a reader looks whether the writer is done before it goes to sleep: a tenth of a millisecond, or less.
 const LOOKS: u32 = 2000;
@@ -88,10 +86,10 @@ pub struct Shard {
 impl Shard {
     /// An empty shard.
     #[must_use]
-    pub fn new(key: ShardKey, epoch: u64, names: Arc<Names>, held: Arc<Held>, clock: Clock, limits: Limits) -> Self {
+    pub fn new(key: ShardKey, kit: Kit, names: Arc<Names>, clock: Clock, limits: Limits) -> Self {
         Self {
             key,
-            epoch,
+            epoch: kit.epoch,
             progress: Progress::default(),
             applied: watch::Sender::new(-1),
             applied_at: AtomicU32::new(0),
@@ -110,14 +108,15 @@ impl Shard {
                 view: OnceLock::new(),
             }),
             names,
-            kit: Kit { held, ..Kit::default() },
+            kit,
             clock,
             limits,
         }
     }
 
     /// Applies events in log order, under one hold of the lock: the caller passes at most a few
-    /// hundred at a time. Events below `live_from` are replayed: no news, so kept out of the ring.
+    /// hundred at a time. Events below `live_from` are replayed: no news, so kept out of the ring. An event below one that
+    /// was applied is dropped: no key goes back, also where two readers bring the same records.
     pub fn apply(&self, events: &[Event<'_>], live_from: i64) {
         if events.is_empty() {
             return;
@@ -129,8 +128,12 @@ impl Shard {
             let is_commit = matches!(event.kind, EventKind::Commit { .. });
             is_quiet && is_commit && event.log_offset < live_from
         };
-        let alike = |left: &Event<'_>, right: &Event<'_>| kind(left) == kind(right) && left.group == right.group;
+        let alike = |left: &Event<'_>, right: &Event<'_>| {
+            kind(left) == kind(right) && left.group == right.group && left.log_offset < right.log_offset
+        };
         for run in events.chunk_by(alike) {
+            let known = run.partition_point(|event| event.log_offset < state.read_to);
+            let run = run.get(known..).unwrap_or_default();
             if run.first().is_some_and(kind) {
                 self.replay(&mut state, run, &now);
             } else {
@@ -239,12 +242,6 @@ impl Shard {
         Hidden::clone(&self.read().hidden)
     }
 
-    /// Whether there are records of a group.
-    #[must_use]
-    pub fn holds(&self, group: &str) -> bool {
-        self.read().groups.find(&self.kit, group).is_some()
-    }
-
     /// One group as it is now.
     #[must_use]
     pub fn group(&self, id: &str) -> Option<Arc<GroupView>> {
@@ -346,7 +343,7 @@ impl Shard {
             group.count_live();
         }
         let Some(entry) = group.view.entry(place) else { return };
-        let (topic, new, rare) = (Name::clone(entry.topic), *entry.row, entry.rare.cloned());
+        let (topic, row, rare) = (Name::clone(entry.topic), *entry.row, entry.rare.cloned());
         let id = Name::clone(&group.view.id);
         let change = Change {
             sequence: 0,
@@ -354,8 +351,8 @@ impl Shard {
             group: id,
             topic,
             partition: key.1,
-            old: old.map(|row| (row, old_rare.flatten())),
-            new: Some((new, rare)),
+            old: old.map(|row| Stored { row, rare: old_rare.flatten() }),
+            new: Some(Stored { row, rare }),
         };
         if old.is_none() {
             state.groups.count_new(1);
@@ -371,8 +368,8 @@ impl Shard {
         let id = Name::clone(&group.view.id);
         let Some(row) = group.remove(key.0, key.1) else { return };
         state.groups.count_deleted();
-        let (log_offset, partition) = (event.log_offset, key.1);
-        let change = Change { sequence: 0, log_offset, group: id, topic, partition, old: Some((row, rare)), new: None };
+        let (log_offset, partition, old) = (event.log_offset, key.1, Some(Stored { row, rare }));
+        let change = Change { sequence: 0, log_offset, group: id, topic, partition, old, new: None };
         record(state, change, event.at, now, live);
         state.groups.drop_if_gone(&self.kit, event.group);
     }
@@ -420,9 +417,9 @@ fn record(state: &mut State, mut change: Change, at: Millis, now: &Now, live: bo
             group: Name::clone(&change.group),
             topic: Name::clone(&change.topic),
             partition: change.partition,
-            committed_offset: change.new.as_ref().map(|(row, _)| row.committed_offset),
-            previous_offset: change.old.as_ref().map(|(row, _)| row.committed_offset),
-            committed_at: change.new.as_ref().map_or(at, |(row, _)| row.committed_at),
+            committed_offset: change.new.as_ref().map(|new| new.row.committed_offset),
+            previous_offset: change.old.as_ref().map(|old| old.row.committed_offset),
+            committed_at: change.new.as_ref().map_or(at, |new| new.row.committed_at),
             log_offset: change.log_offset,
             applied_at: now.wall,
             sequence: state.sequence,

@@ -1,7 +1,7 @@
 //! The structure that `src/lib.rs` promises, read from the sources.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -95,6 +95,186 @@ fn a_module_uses_only_those_above_it_in_the_map() {
     }
     assert!(seen > 100, "only {seen} uses found");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Modules with import cycles among their submodules that are still to be cut: the module, and the submodules.
+const CYCLES: [(&str, &[&str]); 8] = [
+    ("config", &["error", "file", "kafka", "resolve"]),
+    ("decode", &["consumer_protocol", "wire"]),
+    ("demo", &["cast", "console", "group", "newer", "workload"]),
+    ("demo", &["cluster", "writer"]),
+    ("rpc::flight::parameters", &["check", "layout"]),
+    ("sql", &["check", "session", "tables", "views"]),
+    ("sql", &["error", "memory", "stop"]),
+    ("sql::engine", &["describe", "logical"]),
+];
+
+/// A module: the names from the root to it.
+type Module = Vec<String>;
+
+/// The paths that a file names in `use`, or spells out: `super::a::B`, and each of `crate::{a, b::{c, d}}`; with the name
+/// that each gets.
+fn paths(text: &str) -> Vec<(Vec<String>, String)> {
+    fn expand(prefix: &[String], tree: &str, found: &mut Vec<(Vec<String>, String)>) {
+        let (head, branches) = match tree.split_once('{') {
+            Some((head, branches)) => (head, branches.trim_end().strip_suffix('}')),
+            None => (tree, None),
+        };
+        let (head, alias) = head.split_once(" as ").map_or((head, None), |(head, alias)| (head, Some(alias.trim())));
+        let mut path = prefix.to_vec();
+        path.extend(head.split("::").map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()));
+        let Some(branches) = branches else {
+            let last = path.last().cloned().unwrap_or_default();
+            return found.push((path, alias.map_or(last, str::to_owned)));
+        };
+        let (mut depth, mut from) = (0, 0);
+        for (at, character) in branches.char_indices().chain([(branches.len(), ',')]) {
+            match character {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                ',' if depth == 0 => {
+                    let branch = branches.get(from..at).unwrap().trim();
+                    if !branch.is_empty() {
+                        expand(&path, branch, found);
+                    }
+                    from = at + 1;
+                }
+                _ => {}
+            }
+        }
+    }
+    let mut found = vec![];
+    let uses = Regex::new(r"(?m)^\s*(?:pub(?:\([^)]*\))?\s+)?use\s+([^;]+);").unwrap();
+    for captures in uses.captures_iter(text) {
+        expand(&[], &captures[1].replace('\n', " "), &mut found);
+    }
+    let spelt = Regex::new(r"\b(?:crate|super)(?:::[A-Za-z0-9_]+)+").unwrap();
+    for path in spelt.find_iter(text) {
+        expand(&[], path.as_str(), &mut found);
+    }
+    found
+}
+
+/// Which module a path leads to, and what of it it names.
+fn resolve(modules: &BTreeSet<Module>, own: &Module, path: &[String]) -> (Module, Vec<String>) {
+    let mut rest = path;
+    let mut at = match rest.first().map(String::as_str) {
+        Some("crate") => {
+            rest = &rest[1..];
+            vec![]
+        }
+        Some("self") => {
+            rest = &rest[1..];
+            own.clone()
+        }
+        _ => own.clone(),
+    };
+    while rest.first().is_some_and(|name| name == "super") {
+        at.pop();
+        rest = &rest[1..];
+    }
+    while let Some(name) = rest.first() {
+        at.push(name.clone());
+        if !modules.contains(&at) {
+            at.pop();
+            break;
+        }
+        rest = &rest[1..];
+    }
+    (at, rest.to_vec())
+}
+
+/// By module, which of its submodules use which. A name that a module hands on counts as a use of where it is from.
+fn uses_of_siblings(sources: &[(PathBuf, String)]) -> BTreeMap<Module, BTreeMap<String, BTreeSet<String>>> {
+    let module = |file: &Path| -> Module {
+        let names = file.with_extension("");
+        names.iter().map(|name| name.to_str().unwrap().to_owned()).collect()
+    };
+    let is_test = |module: &Module| module.iter().any(|name| name == "tests");
+    let files: BTreeMap<Module, Vec<(Vec<String>, String)>> = sources
+        .iter()
+        .map(|(file, text)| (module(file), code(text.split("#[cfg(test)]\nmod tests {").next().unwrap())))
+        .filter(|(module, _)| !is_test(module) && !["lib", "main"].contains(&module[0].as_str()))
+        .map(|(module, code)| (module, paths(&code)))
+        .collect();
+    let modules: BTreeSet<Module> = files.keys().cloned().collect();
+    let mut handed_on: BTreeMap<(Module, String), Module> = BTreeMap::new();
+    for (own, paths) in &files {
+        for (path, name) in paths {
+            let (from, rest) = resolve(&modules, own, path);
+            if from != *own && rest.len() == 1 {
+                handed_on.insert((own.clone(), name.clone()), from);
+            }
+        }
+    }
+    let mut uses: BTreeMap<Module, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
+    for (own, paths) in &files {
+        for (path, _) in paths {
+            if !["crate", "super", "self"].contains(&path[0].as_str()) {
+                continue;
+            }
+            let (mut used, rest) = resolve(&modules, own, path);
+            let mut passed = BTreeSet::new();
+            while let Some(from) = rest.first().and_then(|name| handed_on.get(&(used.clone(), name.clone())))
+                && passed.insert(used.clone())
+            {
+                used = from.clone();
+            }
+            let shared = own.iter().zip(&used).take_while(|(left, right)| left == right).count();
+            if let (Some(user), Some(used)) = (own.get(shared), used.get(shared)) {
+                uses.entry(own[..shared].to_vec()).or_default().entry(user.clone()).or_default().insert(used.clone());
+            }
+        }
+    }
+    uses
+}
+
+/// The groups of names that lead to each other.
+fn cycles(uses: &BTreeMap<String, BTreeSet<String>>) -> BTreeSet<Vec<String>> {
+    let reached = |from: &String| {
+        let (mut reached, mut open) = (BTreeSet::new(), vec![from]);
+        while let Some(name) = open.pop() {
+            open.extend(uses.get(name).into_iter().flatten().filter(|next| reached.insert((*next).clone())));
+        }
+        reached
+    };
+    let reached: BTreeMap<&String, BTreeSet<String>> = uses.keys().map(|name| (name, reached(name))).collect();
+    let cycle = |name: &&String| -> Vec<String> {
+        let back = |other: &&String| reached.get(*other).is_some_and(|names| names.contains(*name));
+        reached[*name].iter().filter(back).cloned().collect()
+    };
+    reached.keys().map(cycle).filter(|cycle| cycle.len() > 1).collect()
+}
+
+#[test]
+fn submodules_of_a_module_do_not_use_each_other_in_a_circle() {
+    let uses = uses_of_siblings(&sources());
+    assert!(uses.values().map(BTreeMap::len).sum::<usize>() > 100, "{uses:?}");
+    let mut found = BTreeSet::new();
+    for (module, uses) in uses.iter().filter(|(module, _)| !module.is_empty()) {
+        found.extend(cycles(uses).into_iter().map(|cycle| (module.join("::"), cycle)));
+    }
+    for (module, names) in CYCLES {
+        found.remove(&(module.to_owned(), names.iter().map(|name| (*name).to_owned()).collect()));
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+#[test]
+fn the_search_for_cycles_sees_names_that_a_module_hands_on() {
+    let file = |name: &str, text: &str| (PathBuf::from(name), text.to_owned());
+    let sources = [
+        file("m.rs", "mod a;\nmod b;\nmod c;\npub use a::Thing;\npub(super) use b::{self, Other as Renamed};"),
+        file("m/a.rs", "use super::{\n    Renamed,\n};"),
+        file("m/b.rs", "use super::Thing;"),
+        file("m/c.rs", "use crate::m::a::Thing;\nlet _ = super::b::f();"),
+        file("m/c/d.rs", "use super::super::b;"),
+    ];
+    let uses = uses_of_siblings(&sources);
+    let module = &uses[&vec!["m".to_owned()]];
+    let used = |name: &str| module[name].iter().map(String::as_str).collect::<Vec<_>>();
+    assert_eq!((used("a"), used("b"), used("c")), (vec!["b"], vec!["a"], vec!["a", "b"]));
+    assert_eq!(cycles(module), [vec!["a".to_owned(), "b".to_owned()]].into());
 }
 
 #[test]

@@ -19,13 +19,11 @@ const LATE: Millis = 300_000;
 /// Bytes of a part that is sent.
 const PART: usize = 8 << 20;
 
-impl Round<'_> {
+impl Round {
     /// Merges the files of hours and days that are over.
-    pub(super) async fn merge_all(&mut self, files: &[Inspected]) {
+    pub(super) async fn merge_all(&self, files: &[Inspected], errors: &mut Vec<ArchiveError>) {
         for files in groups(files, self.now) {
-            if let Err(error) = self.merge(&files).await {
-                self.errors.push(error);
-            }
+            errors.extend(self.merge(&files).await.err());
             if self.stop.is_cancelled() {
                 return;
             }
@@ -35,19 +33,18 @@ impl Round<'_> {
     async fn merge(&self, files: &[Stored]) -> Result<(), ArchiveError> {
         let (from, to) = (files.iter().map(|file| file.from).min(), files.iter().map(|file| file.to).max());
         let (Some(from), Some(to)) = (from, to) else { return Ok(()) };
-        let merged = Stored::new(self.cluster, from, to);
+        let merged = Stored::new(&self.cluster, from, to);
         // No file is replaced: neither one that cannot be read, nor one that others of its time were written after.
         match self.store.head(&merged.path).await {
             Ok(_) => return Ok(()),
             Err(object_store::Error::NotFound { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        let (reader, files) = (self.reader()?, files.to_vec());
-        let handle = reader.handle.clone();
+        let (round, files, handle) = (self.clone(), files.to_vec(), self.archive.runtime()?.handle().clone());
         let upload = self.store.put_multipart(&merged.path).await?;
         let merging = move || {
             let mut upload = Upload { upload, waiting: vec![], handle };
-            let sent = reader.walk(files).and_then(|walk| upload.send(walk));
+            let sent = round.walk(files).and_then(|walk| upload.send(walk));
             if sent.is_err() {
                 // What cannot be aborted is cleaned up at a later round.
                 if let Err(error) = upload.handle.block_on(upload.upload.abort()) {

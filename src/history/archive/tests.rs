@@ -30,7 +30,11 @@ fn row(group: &str, partition: i32, at: Millis, committed: Option<i64>) -> Row {
 
 /// Puts a file of some rows, of one sample or of several.
 fn store(archive: &Arc<Archive>, rows: &[Row]) {
-    let mut times: Vec<Millis> = rows.iter().map(|row| row.at).collect();
+    store_with(archive, rows, rows.iter().map(|row| row.at).collect());
+}
+
+/// The same, with the times of its samples.
+fn store_with(archive: &Arc<Archive>, rows: &[Row], mut times: Vec<Millis>) {
     times.sort_unstable();
     times.dedup();
     let file = folder::Stored::new("c", times[0], *times.last().unwrap());
@@ -329,6 +333,29 @@ proptest! {
             read.extend(Row::of(&key));
         }
         prop_assert_eq!(read, rows);
+    }
+
+    #[test]
+    fn files_are_merged_by_key_and_time_whatever_each_of_them_holds(
+        rows in any_rows(),
+        places in prop::collection::vec((0..4_usize, any::<bool>()), 60),
+    ) {
+        let dir = TempDir::new().unwrap();
+        let archive = archive(dir.path());
+        let mut files = vec![vec![]; 4];
+        for (row, (place, is_twice)) in rows.iter().zip(places) {
+            files[place].push(row.clone());
+            if is_twice {
+                files[(place + 1) % 4].push(row.clone());
+            }
+        }
+        for (rows, number) in files.iter().zip(1..) {
+            // One more sample, so that no two files have one name.
+            store_with(&archive, rows, rows.iter().map(|row| row.at).chain([START - number]).collect());
+        }
+        let found: Vec<Row> = ask(&archive, question(START..=START + 10)).1.flat_map(|key| Row::of(&key).collect::<Vec<_>>()).collect();
+        prop_assert_eq!(found, rows);
+        prop_assert_eq!(archive.status().unreadable, 0);
     }
 }
 

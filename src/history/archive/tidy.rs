@@ -9,7 +9,6 @@ use std::{
 };
 
 use object_store::{ObjectStore, ObjectStoreExt as _, path::Path};
-use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -23,23 +22,71 @@ use crate::{
     store::older::{Archived, Patience},
 };
 
-/// What reads files for a round, on a thread that may wait.
-pub(super) struct RoundReader {
-    archive: Arc<Archive>,
-    store: Arc<dyn ObjectStore>,
-    cluster: Name,
-    stop: CancellationToken,
-    pub(super) handle: Handle,
+fn key(of: &Archived) -> (&str, &str, i32) {
+    (&of.group, &of.topic, of.partition)
 }
 
-impl RoundReader {
-    /// Reads all keys of files, until the round is stopped.
+fn has_rows(whole: &Archived, part: &Archived) -> bool {
+    part.rows.iter().all(|row| {
+        let found = whole.rows.binary_search_by_key(&row.0, |row| row.0);
+        found.is_ok_and(|at| whole.rows.get(at) == Some(row))
+    })
+}
+
+/// One round over the folder of a cluster.
+#[derive(Clone)]
+pub(super) struct Round {
+    pub(super) archive: Arc<Archive>,
+    pub(super) store: Arc<dyn ObjectStore>,
+    pub(super) cluster: Name,
+    pub(super) now: Millis,
+    pub(super) stop: CancellationToken,
+}
+
+impl Archive {
+    /// Deletes temporary files that were left, files that are too old, and files that were merged at an earlier round, and
+    /// merges those whose hour or day is over.
+    ///
+    /// # Errors
+    /// All that failed.
+    pub(super) async fn tidy(
+        self: &Arc<Self>,
+        cluster: &Name,
+        now: Millis,
+        stop: &CancellationToken,
+    ) -> Result<(), ArchiveError> {
+        let (archive, store, cluster) = (Arc::clone(self), self.store()?, Name::clone(cluster));
+        let round = Round { archive, store, cluster, now, stop: stop.clone() };
+        let mut errors: Vec<ArchiveError> = round.clean().await.err().into_iter().collect();
+        match self.inspect(&round.store, &round.cluster).await {
+            Ok(files) => {
+                errors.extend(self.failing(&round.cluster).map(ArchiveError::Unread));
+                round.run(files, &mut errors).await;
+            }
+            Err(error) => errors.push(error.into()),
+        }
+        if errors.is_empty() { Ok(()) } else { Err(ArchiveError::Several(errors)) }
+    }
+}
+
+impl Round {
+    async fn run(&self, mut files: Vec<Inspected>, errors: &mut Vec<ArchiveError>) {
+        let expired = self.expired(&files);
+        for file in files.extract_if(.., |inspected| expired.contains(&inspected.file.path)).collect::<Vec<_>>() {
+            errors.extend(self.delete_expired(file.file).await.err());
+        }
+        let deleted = self.delete_merged(&files, errors).await;
+        files.retain(|inspected| !deleted.contains(&inspected.file.path));
+        self.merge_all(&files, errors).await;
+    }
+
+    /// Reads all keys of files, until the round is stopped. Blocks: not for async code.
     pub(super) fn walk(&self, files: Vec<Stored>) -> Result<Walk, ArchiveError> {
         let patience = Patience::until_cancelled(self.stop.clone());
         self.archive.walk_all(&self.store, Name::clone(&self.cluster), files, patience)
     }
 
-    /// Reads files to their end, and returns whether `whole` has all rows of `parts`.
+    /// Reads files to their end, and returns whether `whole` has all rows of `parts`. Blocks: not for async code.
     fn has_all(&self, whole: Stored, parts: Vec<Stored>) -> Result<bool, ArchiveError> {
         let (mut whole, mut parts) = (self.walk(vec![whole])?, self.walk(parts)?);
         let mut known = whole.next().transpose()?;
@@ -54,85 +101,12 @@ impl RoundReader {
         whole.read_all()?;
         parts.is_whole().map(|()| has_all)
     }
-}
-
-fn key(of: &Archived) -> (&str, &str, i32) {
-    (&of.group, &of.topic, of.partition)
-}
-
-fn has_rows(whole: &Archived, part: &Archived) -> bool {
-    part.rows.iter().all(|row| {
-        let found = whole.rows.binary_search_by_key(&row.0, |row| row.0);
-        found.is_ok_and(|at| whole.rows.get(at) == Some(row))
-    })
-}
-
-/// One round over the folder of a cluster.
-pub(super) struct Round<'a> {
-    pub(super) archive: &'a Arc<Archive>,
-    pub(super) store: &'a Arc<dyn ObjectStore>,
-    pub(super) cluster: &'a Name,
-    pub(super) now: Millis,
-    pub(super) stop: &'a CancellationToken,
-    pub(super) errors: Vec<ArchiveError>,
-}
-
-impl Archive {
-    /// Deletes temporary files that were left, files that are too old, and files that were merged at an earlier round, and
-    /// merges those whose hour or day is over.
-    ///
-    /// # Errors
-    /// What of it failed.
-    pub(super) async fn tidy(
-        self: &Arc<Self>,
-        cluster: &Name,
-        now: Millis,
-        stop: &CancellationToken,
-    ) -> Result<(), ArchiveError> {
-        let store = self.store()?;
-        let mut round = Round { archive: self, store: &store, cluster, now, stop, errors: vec![] };
-        if let Err(error) = round.clean().await {
-            round.errors.push(error);
-        }
-        match self.inspect(&store, cluster).await {
-            Ok(files) => {
-                round.errors.extend(self.failing(cluster).map(ArchiveError::Unread));
-                round.run(files).await;
-            }
-            Err(error) => round.errors.push(error.into()),
-        }
-        if round.errors.is_empty() { Ok(()) } else { Err(ArchiveError::Several(round.errors)) }
-    }
-}
-
-impl Round<'_> {
-    async fn run(&mut self, mut files: Vec<Inspected>) {
-        let expired = self.expired(&files);
-        for file in files.extract_if(.., |inspected| expired.contains(&inspected.file.path)).collect::<Vec<_>>() {
-            if let Err(error) = self.delete_expired(file.file).await {
-                self.errors.push(error);
-            }
-        }
-        let deleted = self.delete_merged(&files).await;
-        files.retain(|inspected| !deleted.contains(&inspected.file.path));
-        self.merge_all(&files).await;
-    }
-
-    pub(super) fn reader(&self) -> Result<RoundReader, ArchiveError> {
-        Ok(RoundReader {
-            archive: Arc::clone(self.archive),
-            store: Arc::clone(self.store),
-            cluster: Name::clone(self.cluster),
-            stop: self.stop.clone(),
-            handle: self.archive.runtime()?.handle().clone(),
-        })
-    }
 
     /// Deletes temporary files of writers that were killed. On S3, uploads that were not completed are not listed: a
     /// lifecycle rule of the bucket has to abort them.
     async fn clean(&self) -> Result<(), ArchiveError> {
         let Some(root) = self.archive.local_folder() else { return Ok(()) };
-        let folder = root.join(folder::of_cluster(self.cluster).as_ref());
+        let folder = root.join(folder::of_cluster(&self.cluster).as_ref());
         let cleaned = tokio::task::spawn_blocking(move || durable::clean(&folder)).await?;
         let deleted = cleaned.map_err(ArchiveError::Temporary)?;
         if deleted > 0 {
@@ -141,7 +115,7 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// The files whose days are over.
+    /// Returns the files whose days are over.
     ///
     /// The clock may be wrong by years, and times of samples with it. So a day is kept, whatever the clock says, until
     /// there are samples of more later days than `keep_for` has.
@@ -157,14 +131,14 @@ impl Round<'_> {
     }
 
     async fn delete_expired(&self, file: Stored) -> Result<(), ArchiveError> {
-        let (reader, read) = (self.reader()?, file.clone());
-        let reading = move || reader.walk(vec![read])?.read_all();
+        let (round, read) = (self.clone(), file.clone());
+        let reading = move || round.walk(vec![read])?.read_all();
         tokio::task::spawn_blocking(reading).await??;
         self.delete(&file).await
     }
 
     /// Deletes the files whose rows are all in another file. Returns their paths.
-    async fn delete_merged(&mut self, files: &[Inspected]) -> HashSet<Path> {
+    async fn delete_merged(&self, files: &[Inspected], errors: &mut Vec<ArchiveError>) -> HashSet<Path> {
         let mut deleted = HashSet::new();
         for whole in files {
             let is_part = |part: &&Inspected| {
@@ -179,7 +153,7 @@ impl Round<'_> {
             match self.delete_parts(&whole.file, &parts).await {
                 Ok(true) => deleted.extend(parts.into_iter().map(|part| part.path)),
                 Ok(false) => self.archive.note_difference(&whole.file),
-                Err(error) => self.errors.push(error),
+                Err(error) => errors.push(error),
             }
         }
         deleted
@@ -187,8 +161,8 @@ impl Round<'_> {
 
     /// Deletes files, unless another one lacks a row of theirs. Returns whether they are deleted.
     async fn delete_parts(&self, whole: &Stored, parts: &[Stored]) -> Result<bool, ArchiveError> {
-        let (reader, read) = (self.reader()?, (whole.clone(), parts.to_vec()));
-        let has_all = tokio::task::spawn_blocking(move || reader.has_all(read.0, read.1)).await??;
+        let (round, read) = (self.clone(), (whole.clone(), parts.to_vec()));
+        let has_all = tokio::task::spawn_blocking(move || round.has_all(read.0, read.1)).await??;
         if has_all {
             for part in parts {
                 self.delete(part).await?;

@@ -16,9 +16,11 @@ use rdkafka::{
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer as _, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode},
+    metadata::Metadata,
 };
+use tokio_util::sync::CancellationToken;
 
-use crate::{config, model::OFFSETS_TOPIC};
+use crate::{config, model::OFFSETS_TOPIC, store::live::AskError};
 
 /// What every client here is set to, below what the operator sets. Why, where it is not plain:
 pub const CLIENT_DEFAULTS: &[(&str, &str)] = &[
@@ -39,7 +41,7 @@ pub const CLIENT_DEFAULTS: &[(&str, &str)] = &[
     ("topic.metadata.refresh.interval.ms", "30000"),
 ];
 
-/// What nobody may change, since the reader's correctness hangs on it (`config` refuses it).
+/// What no operator may change, since the reader is correct only with these values (`config` refuses others).
 const FIXED: &[(&str, &str)] = &[
     ("allow.auto.create.topics", "false"),
     ("auto.offset.reset", "error"),
@@ -62,66 +64,59 @@ pub fn check_property(key: &str, value: &str) -> Result<(), String> {
     })
 }
 
-/// A client of a cluster.
-///
-/// # Errors
-/// What librdkafka says of the configuration.
-pub(super) fn connect(cluster: &config::Cluster) -> Result<Client, String> {
-    connect_with(cluster, &[])
+/// Makes the clients of one source.
+#[derive(Clone, Debug)]
+pub(super) struct Connector {
+    config: Arc<config::Cluster>,
+    ending: CancellationToken,
 }
 
-/// What a client needs that asks coordinators for committed offsets: without a group of its own, librdkafka
-/// crashes on the answer that the coordinator is another (`rd_kafka_handle_OffsetFetch` sends its group a note). It looks
-/// for the coordinator of that group, which writes nothing, and never joins it.
-const ASKING: &[(&str, &str)] = &[("group.id", "offsetd")];
-
-/// A client that may ask coordinators. Only once `__consumer_offsets` exists: looking for a coordinator creates it.
-///
-/// # Errors
-/// What librdkafka says of the configuration.
-pub(super) fn connect_asking(cluster: &config::Cluster) -> Result<Client, String> {
-    connect_with(cluster, ASKING)
-}
-
-/// A client that reads what is not committed yet.
-///
-/// # Errors
-/// What librdkafka says of the configuration.
-pub(super) fn connect_uncommitted(cluster: &config::Cluster) -> Result<Client, String> {
-    connect_with(cluster, &[("isolation.level", "read_uncommitted")])
-}
-
-fn connect_with(cluster: &config::Cluster, more: &[(&str, &str)]) -> Result<Client, String> {
-    let mut settings = ClientConfig::new();
-    settings.set_log_level(RDKafkaLogLevel::Info);
-    let operator = cluster.kafka.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-    let fixed = FIXED.iter().chain(more).copied();
-    for (key, value) in CLIENT_DEFAULTS.iter().copied().chain(operator).chain(fixed) {
-        settings.set(key, value);
+impl Connector {
+    /// Makes clients of a cluster. Once `ending` is cancelled, the process ends, and clients are left to it.
+    pub(super) fn new(config: &config::Cluster, ending: CancellationToken) -> Self {
+        Self { config: Arc::new(config.clone()), ending }
     }
-    settings.set("bootstrap.servers", &cluster.bootstrap_servers);
-    let events = Events { cluster: cluster.name.clone(), ..Events::default() };
-    let client: Result<BaseConsumer<Events>, _> = settings.create_with_context(events);
-    client.map(|client| Client(Arc::new(client))).map_err(|error| error.to_string())
+
+    /// A client.
+    pub(super) fn connect(&self) -> Result<Client, AskError> {
+        self.connect_with(&[])
+    }
+
+    /// A client that may ask coordinators. Only once `__consumer_offsets` exists: looking for a coordinator creates it.
+    /// Without a group of its own, librdkafka crashes on the answer that the coordinator is another
+    /// (`rd_kafka_handle_OffsetFetch` sends its group a note). It looks for the coordinator of that group, which writes
+    /// nothing, and never joins it.
+    pub(super) fn connect_asking(&self) -> Result<Client, AskError> {
+        self.connect_with(&[("group.id", "offsetd")])
+    }
+
+    /// A client that reads what is not committed yet.
+    pub(super) fn connect_uncommitted(&self) -> Result<Client, AskError> {
+        self.connect_with(&[("isolation.level", "read_uncommitted")])
+    }
+
+    fn connect_with(&self, more: &[(&str, &str)]) -> Result<Client, AskError> {
+        let mut settings = ClientConfig::new();
+        settings.set_log_level(RDKafkaLogLevel::Info);
+        let operator = self.config.kafka.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let fixed = FIXED.iter().chain(more).copied();
+        for (key, value) in CLIENT_DEFAULTS.iter().copied().chain(operator).chain(fixed) {
+            settings.set(key, value);
+        }
+        settings.set("bootstrap.servers", &self.config.bootstrap_servers);
+        let events = Events { cluster: self.config.name.clone(), ..Events::default() };
+        let consumer: Result<BaseConsumer<Events>, _> = settings.create_with_context(events);
+        let consumer = Arc::new(consumer.map_err(|error| AskError::Client { reason: error.to_string() })?);
+        Ok(Client { consumer, ending: self.ending.clone() })
+    }
 }
 
-/// Lets a client look how many log partitions there are now. Returns how many.
-///
-/// # Errors
-/// Why no broker tells.
-pub(super) fn refresh_log_metadata(client: &Client, timeout: Duration) -> Result<usize, String> {
-    // Not created by asking: allow.auto.create.topics is false.
-    let metadata = client.fetch_metadata(Some(OFFSETS_TOPIC), timeout).map_err(|error| {
-        client.serve();
-        client.context().last_error().unwrap_or_else(|| error.to_string())
-    })?;
-    let topic = metadata.topics().iter().find(|topic| topic.name() == OFFSETS_TOPIC && topic.error().is_none());
-    Ok(topic.map_or(0, |topic| topic.partitions().len()))
-}
-
-/// A client, shared.
+/// A client, shared. The last of its clones closes it.
 #[derive(Clone)]
-pub(super) struct Client(Arc<BaseConsumer<Events>>);
+pub(super) struct Client {
+    consumer: Arc<BaseConsumer<Events>>,
+    ending: CancellationToken,
+}
 
 impl Client {
     /// Serves the logs and errors that wait, without waiting for more.
@@ -135,13 +130,40 @@ impl Client {
             }
         }
     }
+
+    /// Metadata of one topic, or of all. Asking for one does not create it: allow.auto.create.topics is false, but brokers
+    /// before 0.11 do not heed that.
+    pub(super) fn metadata(&self, topic: Option<&str>, timeout: Duration) -> Result<Metadata, AskError> {
+        self.fetch_metadata(topic, timeout).map_err(|error| {
+            self.serve();
+            AskError::broker(self.context().last_error().unwrap_or_else(|| error.to_string()))
+        })
+    }
+
+    /// Lets the client look how many log partitions there are now. Returns how many.
+    pub(super) fn refresh_log_metadata(&self, timeout: Duration) -> Result<usize, AskError> {
+        let metadata = self.metadata(Some(OFFSETS_TOPIC), timeout)?;
+        let topic = metadata.topics().iter().find(|topic| topic.name() == OFFSETS_TOPIC && topic.error().is_none());
+        Ok(topic.map_or(0, |topic| topic.partitions().len()))
+    }
+}
+
+/// At the end of the process, clients are not destroyed. While connections are lost, librdkafka 2.12 may abort there:
+/// `rd_kafka_destroy` fails requests that still wait for a broker or coordinator, and such a request counts its holders
+/// twice down (assertion `eonce->refcnt > 0`). Nothing is lost: clients here write nothing and are in no group.
+impl Drop for Client {
+    fn drop(&mut self) {
+        if self.ending.is_cancelled() {
+            std::mem::forget(Arc::clone(&self.consumer));
+        }
+    }
 }
 
 impl Deref for Client {
     type Target = BaseConsumer<Events>;
 
     fn deref(&self) -> &Self::Target {
-        &self.0
+        &self.consumer
     }
 }
 
@@ -215,3 +237,6 @@ impl ConsumerContext for Events {
         rdkafka::util::Timeout::After(Duration::ZERO)
     }
 }
+
+#[cfg(test)]
+mod tests;

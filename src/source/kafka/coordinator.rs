@@ -1,83 +1,170 @@
-//! Asks the coordinators of groups what is committed, for a caller that waits.
+//! Asks the coordinators of groups what is committed: for the overlay, the homes of groups, and the audit.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
-use parking_lot::Mutex;
+use rdkafka::error::RDKafkaErrorCode;
 
 use super::{
-    client::{self, Client},
-    ffi::{Admin, ReplyContent},
+    client::Connector,
+    ffi::{Admin, CommittedOffset, ReplyContent},
+    now,
 };
-use crate::{
-    config,
-    store::audit::{CommittedKey, Coordinator},
-};
+use crate::store::live::{AskError, CommittedKey};
 
+/// How long a coordinator has to answer.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for librdkafka's events.
 const TICK: Duration = Duration::from_millis(50);
 
-/// The coordinators of one cluster. Connects when first asked, which is when there are groups: before, looking for a
-/// coordinator would create `__consumer_offsets`.
+/// Requests to the coordinators of one cluster; `Q` says what each was sent for. Connects when it first asks, which is
+/// when there are groups: before, looking for a coordinator would create `__consumer_offsets`.
 #[derive(Debug)]
-pub(super) struct Coordinators {
-    config: config::Cluster,
-    client: Mutex<Option<Client>>,
+pub(super) struct Coordinators<Q> {
+    connector: Connector,
+    admin: Option<Admin>,
+    /// By number, which rises.
+    pending: BTreeMap<usize, (Q, Instant)>,
+    next_number: usize,
+    /// A coordinator failed: librdkafka would go on asking it, though another broker may be the coordinator by now.
+    failed: bool,
 }
 
-impl Coordinators {
-    /// Not connected yet.
-    #[must_use]
-    pub(super) fn new(config: config::Cluster) -> Self {
-        Self { config, client: Mutex::default() }
+/// The answer to a request.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// What is committed; nothing, where there is no such group.
+    Committed(Vec<CommittedOffset>),
+    /// The coordinator may not be asked about the group.
+    Refused(AskError),
+    /// The coordinator did not tell.
+    Failed(AskError),
+}
+
+impl<Q> Coordinators<Q> {
+    /// Nothing was asked yet.
+    pub(super) fn new(connector: Connector) -> Self {
+        Self { connector, admin: None, pending: BTreeMap::new(), next_number: 0, failed: false }
     }
 
-    fn client(&self) -> Result<Client, String> {
-        let mut client = self.client.lock();
-        if let Some(client) = &*client {
-            return Ok(client.clone());
+    /// Asks what a group has committed: of some keys, or of all (`None`). `stable`: a key with a transaction under way
+    /// fails.
+    ///
+    /// # Errors
+    /// What it is asked for, and why it cannot be asked.
+    pub(super) fn ask(
+        &mut self,
+        group: &str,
+        keys: Option<&[(&str, i32)]>,
+        stable: bool,
+        purpose: Q,
+        now: Instant,
+    ) -> Result<(), (Q, AskError)> {
+        let admin: &Admin = match &self.admin {
+            Some(admin) => admin,
+            None => match self.connector.connect_asking() {
+                Ok(client) => self.admin.insert(Admin::new(&client)),
+                Err(error) => return Err((purpose, error)),
+            },
+        };
+        let number = self.next_number;
+        self.next_number += 1;
+        if !admin.committed(number, group, keys, stable) {
+            let reason = format!("librdkafka refuses the group {group:?} or its keys");
+            return Err((purpose, AskError::Client { reason }));
         }
-        Ok(client.insert(client::connect_asking(&self.config)?).clone())
-    }
-}
-
-impl Coordinator for Coordinators {
-    fn rest(&self) {
-        // Nor should it go on looking for its coordinator, which makes `__consumer_offsets` where it was deleted.
-        let client = self.client.lock().take();
-        drop(client);
+        self.pending.insert(number, (purpose, now));
+        Ok(())
     }
 
-    fn committed(&self, group: &str, timeout: Duration) -> Result<Vec<CommittedKey>, String> {
-        // See Admin::committed.
-        self.ask(group, timeout).inspect_err(|_| self.rest())
-    }
-}
-
-impl Coordinators {
-    #[expect(clippy::disallowed_methods, reason = "when to give up is not part of any answer")]
-    fn ask(&self, group: &str, timeout: Duration) -> Result<Vec<CommittedKey>, String> {
-        let admin = Admin::new(&self.client()?);
-        if !admin.committed(0, group, None, false) {
-            return Err("the group cannot be named".to_owned());
-        }
-        let deadline = Instant::now() + timeout;
+    /// Waits for an answer, at most `wait`. Returns the number of the request, what it was for, and the answer.
+    pub(super) fn take(&mut self, wait: Duration) -> Option<(usize, Q, Answer)> {
         loop {
-            match admin.poll(TICK).map(|reply| reply.content) {
-                Some(Ok(ReplyContent::Committed(answer))) => {
-                    let mut keys = vec![];
-                    for key in answer {
-                        match key.result {
-                            Ok(Some(committed)) => keys.push((key.topic, key.partition, committed)),
-                            Ok(None) => {}
-                            Err(error) => return Err(error.to_string()),
-                        }
+            let reply = self.admin.as_ref()?.poll(wait)?;
+            let Some((purpose, _)) = self.pending.remove(&reply.number) else { continue };
+            let answer = match reply.content {
+                Ok(ReplyContent::Committed(answer)) => Answer::Committed(answer),
+                Ok(_) => Answer::Failed(AskError::NoAnswer),
+                Err(error) => match reply.code {
+                    RDKafkaErrorCode::GroupIdNotFound => Answer::Committed(vec![]),
+                    RDKafkaErrorCode::GroupAuthorizationFailed | RDKafkaErrorCode::InvalidGroupId => {
+                        Answer::Refused(error)
                     }
-                    return Ok(keys);
-                }
-                Some(Ok(_)) => return Err("no offsets in the answer".to_owned()),
-                Some(Err(error)) => return Err(error),
-                None if Instant::now() > deadline => return Err("no answer in time".to_owned()),
+                    _ => {
+                        self.failed = true;
+                        Answer::Failed(error)
+                    }
+                },
+            };
+            return Some((reply.number, purpose, answer));
+        }
+    }
+
+    /// Drops the connections, and the coordinators that librdkafka remembers, if an answer is late or a coordinator
+    /// failed (see [`Admin::committed`]). Returns what was being asked.
+    pub(super) fn renew(&mut self, now: Instant) -> Vec<Q> {
+        let is_late = self.pending.values().any(|(_, sent)| now.duration_since(*sent) >= TIMEOUT);
+        if is_late || (self.failed && self.pending.is_empty()) { self.disconnect() } else { vec![] }
+    }
+
+    /// Drops the connections. Returns what was being asked.
+    pub(super) fn disconnect(&mut self) -> Vec<Q> {
+        (self.admin, self.failed) = (None, false);
+        std::mem::take(&mut self.pending).into_values().map(|(purpose, _)| purpose).collect()
+    }
+
+    /// Drops answers to come: nothing waits for them.
+    pub(super) fn forget(&mut self) {
+        self.pending.clear();
+    }
+
+    /// The number of the next request.
+    pub(super) fn next_number(&self) -> usize {
+        self.next_number
+    }
+
+    /// How many requests have no answer yet.
+    pub(super) fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Whether all requests from a number on have an answer.
+    pub(super) fn is_answered_from(&self, number: usize) -> bool {
+        self.pending.range(number..).next().is_none()
+    }
+}
+
+impl Coordinators<()> {
+    /// Asks what a group has committed, and waits for the answer.
+    pub(super) fn committed(&mut self, group: &str, timeout: Duration) -> Result<Vec<CommittedKey>, AskError> {
+        let answer = self.ask_and_wait(group, timeout);
+        if answer.is_err() {
+            // See Admin::committed.
+            self.disconnect();
+        }
+        let mut keys = vec![];
+        for key in answer? {
+            match key.result {
+                Ok(Some(committed)) => keys.push((key.topic, key.partition, committed)),
+                Ok(None) => {}
+                Err(error) => return Err(AskError::broker(error)),
+            }
+        }
+        Ok(keys)
+    }
+
+    fn ask_and_wait(&mut self, group: &str, timeout: Duration) -> Result<Vec<CommittedOffset>, AskError> {
+        let start = now();
+        self.ask(group, None, false, (), start).map_err(|((), error)| error)?;
+        while now().duration_since(start) <= timeout {
+            match self.take(TICK) {
+                Some((.., Answer::Committed(answer))) => return Ok(answer),
+                Some((.., Answer::Refused(error) | Answer::Failed(error))) => return Err(error),
                 None => {}
             }
         }
+        Err(AskError::Timeout { after: timeout })
     }
 }

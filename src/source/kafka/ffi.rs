@@ -3,7 +3,7 @@
 //! * Reading: `rd_kafka_consume_start_queue` needs no consumer group (with a `group.id` librdkafka
 //!   looks for a coordinator, which needs an ACL and creates `__consumer_offsets` on a fresh
 //!   cluster); `rd_kafka_consume_batch_queue` hands over thousands of messages a call.
-//! * Asking: `rd_kafka_ListOffsets`, `rd_kafka_DescribeTopics`, `rd_kafka_ListConsumerGroups` and
+//! * Requests: `rd_kafka_ListOffsets`, `rd_kafka_DescribeTopics`, `rd_kafka_ListConsumerGroups` and
 //!   `rd_kafka_ListConsumerGroupOffsets`, asynchronously: answers come to a queue, so that a slow broker delays only its own.
 //!
 //! Every pointer is owned by one type here, whose `Drop` gives it back.
@@ -11,7 +11,7 @@
 #![allow(unsafe_code, reason = "C API; see each SAFETY comment")]
 
 use std::{
-    ffi::{CStr, CString, c_char, c_void},
+    ffi::{CStr, CString, c_char, c_int, c_void},
     fmt,
     ptr::NonNull,
     time::Duration,
@@ -20,12 +20,13 @@ use std::{
 use rdkafka::{bindings as sys, consumer::Consumer as _, types::RDKafkaRespErr};
 
 use super::client::Client;
+use crate::store::live::AskError;
 
 mod admin;
-mod committed;
+mod event;
 
-pub(super) use admin::{Admin, ListedGroups, ListedOffset, Reply, ReplyContent, Spec};
-pub(super) use committed::CommittedOffset;
+pub(super) use admin::{Admin, Spec};
+pub(super) use event::{CommittedOffset, ListedGroups, ListedOffset, Reply, ReplyContent};
 
 fn handle(client: &Client) -> *mut sys::rd_kafka_t {
     client.client().native_ptr()
@@ -55,6 +56,20 @@ pub(super) fn controller(client: &Client) -> Option<i32> {
 pub(super) fn describe(error: RDKafkaRespErr) -> String {
     // SAFETY: returns a static string for any code.
     text(unsafe { sys::rd_kafka_err2str(error) })
+}
+
+unsafe extern "C" {
+    fn OPENSSL_init_crypto(options: u64, settings: *const c_void) -> c_int;
+}
+
+/// `OPENSSL_INIT_NO_ATEXIT`.
+const NO_CLEANUP_AT_EXIT: u64 = 0x0008_0000;
+
+/// Keeps OpenSSL from cleaning up at the end of the process: clients that are left to it may still use a connection. Has
+/// an effect only before OpenSSL is used first.
+pub(super) fn keep_openssl_at_exit() {
+    // SAFETY: may be called from any thread, at any time; no settings are given.
+    unsafe { OPENSSL_init_crypto(NO_CLEANUP_AT_EXIT, std::ptr::null()) };
 }
 
 struct Queue {
@@ -91,14 +106,17 @@ pub(super) struct Fetcher {
 unsafe impl Send for Fetcher {}
 
 impl Fetcher {
-    /// A fetcher that hands over at most `batch` messages a call. `None` when the topic cannot be
-    /// named (librdkafka's own limits).
-    pub(super) fn new(client: &Client, topic: &str, batch: usize) -> Option<Self> {
-        let name = CString::new(topic).ok()?;
+    /// A fetcher that hands over at most `batch` messages a call.
+    ///
+    /// # Errors
+    /// librdkafka does not take the topic's name.
+    pub(super) fn new(client: &Client, topic: &str, batch: usize) -> Result<Self, AskError> {
+        let refused = || AskError::Client { reason: format!("librdkafka refuses the topic {topic:?}") };
+        let name = CString::new(topic).map_err(|_| refused())?;
         // SAFETY: the handle is live; a null configuration means the client's defaults.
         let pointer = unsafe { sys::rd_kafka_topic_new(handle(client), name.as_ptr(), std::ptr::null_mut()) };
-        Some(Self {
-            topic: NonNull::new(pointer)?,
+        Ok(Self {
+            topic: NonNull::new(pointer).ok_or_else(refused)?,
             queue: Queue::new(client),
             buffer: vec![std::ptr::null_mut(); batch],
             started: vec![],
@@ -106,33 +124,32 @@ impl Fetcher {
     }
 
     /// Starts a partition at its first offset.
-    ///
-    /// # Errors
-    /// librdkafka's reason.
-    pub(super) fn start(&mut self, partition: i32) -> Result<(), String> {
+    pub(super) fn start(&mut self, partition: i32) -> Result<(), AskError> {
         self.start_at(partition, i64::from(sys::RD_KAFKA_OFFSET_BEGINNING))
     }
 
     /// Starts a partition at an offset.
-    ///
-    /// # Errors
-    /// librdkafka's reason.
-    pub(super) fn start_at(&mut self, partition: i32, offset: i64) -> Result<(), String> {
+    pub(super) fn start_at(&mut self, partition: i32, offset: i64) -> Result<(), AskError> {
         // SAFETY: topic and queue are live and of one client.
         let result = unsafe {
             sys::rd_kafka_consume_start_queue(self.topic.as_ptr(), partition, offset, self.queue.pointer.as_ptr())
         };
         if result == -1 {
             // SAFETY: reads a thread-local.
-            return Err(describe(unsafe { sys::rd_kafka_last_error() }));
+            return Err(AskError::broker(describe(unsafe { sys::rd_kafka_last_error() })));
         }
         self.started.push(partition);
         Ok(())
     }
 
+    /// Whether a partition was started, and not stopped since.
+    pub(super) fn is_started(&self, partition: i32) -> bool {
+        self.started.contains(&partition)
+    }
+
     /// Stops a partition, and drops what is queued of it.
     pub(super) fn stop(&mut self, partition: i32) {
-        if self.started.contains(&partition) {
+        if self.is_started(partition) {
             // SAFETY: the topic is live, and the partition was started.
             unsafe { sys::rd_kafka_consume_stop(self.topic.as_ptr(), partition) };
             self.started.retain(|started| *started != partition);

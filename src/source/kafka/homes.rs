@@ -5,19 +5,18 @@
 //! Else one group of each class of copies is asked for every second while the copies count, and every minute after.
 
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use hashbrown::HashMap;
-use rdkafka::error::RDKafkaErrorCode;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    client,
-    ffi::{Admin, CommittedOffset, Reply, ReplyContent},
+    client::Connector,
+    coordinator::{Answer, Coordinators},
+    ffi::CommittedOffset,
     now,
 };
 use crate::{
@@ -25,7 +24,7 @@ use crate::{
     store::{
         cluster::Cluster,
         group::GroupView,
-        homes::{Class, Told, Verdicts},
+        homes::{Class, Told, Verdicts, group_in},
         shard::{GroupSet, ShardView},
     },
 };
@@ -36,8 +35,6 @@ const TICK: Duration = Duration::from_millis(50);
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How often coordinators are asked about copies that do not count, or after they refused to tell.
 const SELDOM: Duration = Duration::from_secs(60);
-/// Timeout of one question.
-const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long those that wait for answers are kept waiting: a group whose brokers disagree has no coordinator.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Groups asked for, for each class: one may have records that no coordinator wrote.
@@ -50,32 +47,23 @@ const EXPLAINED: usize = 1000;
 /// A copy of a group outside of its home: its id and log partition.
 type Copy = (Name, i32);
 
-/// Asks the coordinators of one cluster.
+/// Finds out which copies count, of one cluster.
 #[derive(Debug)]
 pub(super) struct Asker {
     cluster: Arc<Cluster>,
-    admin: Option<Admin>,
+    coordinators: Coordinators<Question>,
     topic_id: Option<Uuid>,
     /// What `classes` was made of.
     seen: (Vec<GroupSet>, Verdicts),
     classes: HashMap<Class, Vec<Copy>>,
     rounds: HashMap<Class, Round>,
-    pending: BTreeMap<usize, Question>,
-    next_number: usize,
     /// The request that is worked on: its number, the first question for it, and until when.
     serving: Option<(u64, usize, Instant)>,
     next_look: Instant,
-    /// A coordinator failed: librdkafka would go on asking it, though another broker may be the coordinator by now.
-    failed: bool,
 }
 
-/// What is committed by a group, asked because of a copy.
-#[derive(Debug)]
-struct Question {
-    class: Class,
-    copy: Copy,
-    sent: Instant,
-}
+/// The class and the copy for which a group's coordinator is asked.
+type Question = (Class, Copy);
 
 /// The questions about one class.
 #[derive(Debug)]
@@ -90,35 +78,25 @@ struct Round {
 
 impl Asker {
     /// Nothing was asked yet.
-    pub(super) fn new(cluster: Arc<Cluster>) -> Self {
+    pub(super) fn new(cluster: Arc<Cluster>, connector: Connector) -> Self {
         Self {
             cluster,
-            admin: None,
+            coordinators: Coordinators::new(connector),
             topic_id: None,
             seen: Default::default(),
             classes: HashMap::new(),
             rounds: HashMap::new(),
-            pending: BTreeMap::new(),
-            next_number: 0,
             serving: None,
             next_look: now(),
-            failed: false,
         }
     }
 
-    /// Asks until the token is cancelled, on a thread of its own.
-    ///
-    /// # Errors
-    /// The thread cannot be started.
-    pub(super) fn spawn(mut self, stop: CancellationToken) -> Result<thread::JoinHandle<()>, String> {
-        let run = move || {
-            while !stop.is_cancelled() {
-                self.turn();
-                thread::park_timeout(TICK);
-            }
-        };
-        let builder = thread::Builder::new().name("homes".to_owned());
-        builder.spawn(run).map_err(|error| format!("cannot start a thread: {error}"))
+    /// Asks until the token is cancelled. Blocks: give it a thread.
+    pub(super) fn run(mut self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            self.turn();
+            thread::park_timeout(TICK);
+        }
     }
 
     fn turn(&mut self) {
@@ -130,7 +108,7 @@ impl Asker {
             self.look(now);
         }
         if is_new {
-            self.serving = Some((wanted, self.next_number, now + PATIENCE));
+            self.serving = Some((wanted, self.coordinators.next_number(), now + PATIENCE));
             self.ask_again(now);
         }
         self.take_answers(now);
@@ -141,7 +119,7 @@ impl Asker {
         if let Some((number, first, until)) = self.serving {
             // What was told may bring forth other classes.
             let is_known = self.next_look > now;
-            let waits = !is_known || self.pending.keys().any(|asked| *asked >= first) || self.has_due(now);
+            let waits = !is_known || !self.coordinators.is_answered_from(first) || self.has_due(now);
             if !waits || now >= until {
                 self.cluster.homes.set_done(number);
                 self.serving = None;
@@ -174,8 +152,8 @@ impl Asker {
         for class in self.classes.keys() {
             self.rounds.entry_ref(class).or_insert_with(|| Round::new(now));
         }
-        if self.classes.is_empty() && self.pending.is_empty() {
-            self.admin = None;
+        if self.classes.is_empty() && self.coordinators.len() == 0 {
+            self.coordinators.disconnect();
         }
         self.cluster.set_hidden(&self.cluster.homes.layout(&shards).hidden_in(&shards));
     }
@@ -212,8 +190,7 @@ impl Asker {
                 *round = Round { count: round.count, ..Round::new(now) };
             }
         }
-        // What is answered late is told to no round.
-        self.pending.clear();
+        self.coordinators.forget();
     }
 
     fn has_due(&self, now: Instant) -> bool {
@@ -222,30 +199,28 @@ impl Asker {
     }
 
     fn ask(&mut self, now: Instant) {
-        let is_late = self.pending.values().any(|question| now.duration_since(question.sent) >= TIMEOUT);
-        if is_late || (self.failed && self.pending.is_empty()) {
-            self.reconnect(now);
-        }
-        let mut due: Vec<(Instant, Class)> = vec![];
-        for (class, round) in &self.rounds {
-            if round.is_due(now) && self.classes.contains_key(class) {
-                due.push((round.due, class.clone()));
-            }
-        }
+        let lost = self.coordinators.renew(now);
+        self.put_off(lost, now);
+        let is_due = |(class, round): &(&Class, &Round)| round.is_due(now) && self.classes.contains_key(*class);
+        let mut due: Vec<(Instant, Class)> =
+            self.rounds.iter().filter(is_due).map(|(class, round)| (round.due, class.clone())).collect();
         due.sort_by_key(|(since, _)| *since);
         for (_, class) in due {
-            if self.pending.len() >= AT_ONCE {
+            if self.coordinators.len() >= AT_ONCE {
                 return;
             }
             self.ask_about(&class, now);
         }
     }
 
-    /// Drops the connections, and the coordinators that librdkafka remembers, see [`Admin::committed`].
     fn reconnect(&mut self, now: Instant) {
-        (self.admin, self.failed) = (None, false);
-        for question in std::mem::take(&mut self.pending).into_values() {
-            if let Some(round) = self.rounds.get_mut(&question.class) {
+        let lost = self.coordinators.disconnect();
+        self.put_off(lost, now);
+    }
+
+    fn put_off(&mut self, lost: Vec<Question>, now: Instant) {
+        for (class, _) in lost {
+            if let Some(round) = self.rounds.get_mut(&class) {
                 *round = Round { count: round.count, ..Round::new(now + INTERVAL) };
             }
         }
@@ -255,40 +230,28 @@ impl Asker {
         let copies = self.classes.get(class).map_or(&[][..], Vec::as_slice);
         let Some(round) = self.rounds.get_mut(class) else { return };
         let samples = samples(&self.cluster, copies, round.count);
-        *round = Round { count: round.count + 1, open: samples.len(), ..Round::new(now + INTERVAL) };
-        if samples.is_empty() {
-            // Nothing is committed, and so nothing is told.
-            return;
-        }
-        if self.admin.is_none() {
-            match client::connect_asking(&self.cluster.config) {
-                Ok(client) => self.admin = Some(Admin::new(&client)),
-                Err(error) => tracing::warn!(cluster = &*self.cluster.name, error, "cannot ask coordinators"),
-            }
-        }
+        *round = Round { count: round.count + 1, ..Round::new(now + INTERVAL) };
+        // Without samples nothing is committed, and so nothing is told.
         for copy in samples {
-            let number = self.next_number;
-            self.next_number += 1;
-            let asked = self.admin.as_ref().is_some_and(|admin| admin.committed(number, &copy.0, None, false));
-            if asked {
-                self.pending.insert(number, Question { class: class.clone(), copy, sent: now });
-            } else {
-                round.open -= 1;
+            let group = Name::clone(&copy.0);
+            match self.coordinators.ask(&group, None, false, (class.clone(), copy), now) {
+                Ok(()) => round.open += 1,
+                Err((_, error)) => {
+                    tracing::warn!(cluster = &*self.cluster.name, %error, "cannot ask coordinators");
+                }
             }
         }
     }
 
     fn take_answers(&mut self, now: Instant) {
-        while let Some(reply) = self.admin.as_ref().and_then(|admin| admin.poll(Duration::ZERO)) {
-            let Some(Question { class, copy, .. }) = self.pending.remove(&reply.number) else { continue };
-            let told = self.answer(reply, &copy);
+        while let Some((_, (class, copy), answer)) = self.coordinators.take(Duration::ZERO) {
+            let told = self.judge(&answer, &copy);
             let Some(round) = self.rounds.get_mut(&class) else { continue };
             round.open = round.open.saturating_sub(1);
             match told {
-                Ok(Some(Told::Here)) => round.here += 1,
-                Ok(Some(Told::Elsewhere)) => round.elsewhere += 1,
-                Ok(None) => {}
-                Err(Refused) => round.refused = true,
+                Some(Told::Here) => round.here += 1,
+                Some(Told::Elsewhere) => round.elsewhere += 1,
+                None => round.refused |= matches!(answer, Answer::Refused(_)),
             }
             if round.open == 0 {
                 let told = round.told();
@@ -325,28 +288,21 @@ impl Asker {
     }
 
     /// What an answer says of a copy. An error tells nothing.
-    fn answer(&mut self, reply: Reply, copy: &Copy) -> Result<Option<Told>, Refused> {
-        let answer = match reply.content {
-            Ok(ReplyContent::Committed(answer)) => answer,
-            Ok(_) => return Ok(None),
-            // No such group: nothing is committed.
-            Err(_) if reply.code == RDKafkaErrorCode::GroupIdNotFound => vec![],
-            Err(_) if reply.code == RDKafkaErrorCode::GroupAuthorizationFailed => return Err(Refused),
-            Err(error) => {
-                tracing::debug!(cluster = &*self.cluster.name, group = &*copy.0, error, "a coordinator did not answer");
-                self.failed = true;
-                return Ok(None);
+    fn judge(&self, answer: &Answer, copy: &Copy) -> Option<Told> {
+        let answer = match answer {
+            Answer::Committed(answer) => answer,
+            Answer::Refused(_) => return None,
+            Answer::Failed(error) => {
+                tracing::debug!(cluster = &*self.cluster.name, group = &*copy.0, %error, "a coordinator did not answer");
+                return None;
             }
         };
         let shards = self.cluster.pin_shards();
         let home = i32::try_from(shards.len()).ok().and_then(|count| log_partition_of(java_hash(&copy.0), count));
         let home = home.and_then(|home| group_in(&shards, home, &copy.0));
-        Ok(told(&answer, group_in(&shards, copy.1, &copy.0), home))
+        told(answer, group_in(&shards, copy.1, &copy.0), home)
     }
 }
-
-/// The coordinator may not be asked.
-struct Refused;
 
 impl Round {
     fn new(due: Instant) -> Self {
@@ -383,10 +339,6 @@ fn samples(cluster: &Cluster, copies: &[Copy], round: usize) -> Vec<Copy> {
         }
     }
     found
-}
-
-fn group_in<'a>(shards: &'a [Arc<ShardView>], at: i32, id: &str) -> Option<&'a Arc<GroupView>> {
-    shards.iter().find(|shard| shard.key.log_partition == at)?.groups.get(id)
 }
 
 /// Whether an answer shows the copy, or what there is at the group's home.

@@ -5,34 +5,42 @@
 //! a partition whose log moved under its reader is loaded again, aside.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, mpsc},
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
+
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    client::{self, Client},
-    ends,
+    client::{Client, Connector},
     ffi::Spec,
-    homes::Asker,
     identity::Identity,
+    live::log_ends,
     now, rights,
+    threads::PartFault,
 };
 use crate::{
     clock::{Ticks, ticks},
     model::{Name, OFFSETS_TOPIC, SOURCE_KAFKA, Uuid},
-    store::{Store, cluster::Cluster, ends::DELETED_AFTER, event::ShardKey, impediment::Impediment, shard::Shard},
+    store::{
+        Store,
+        cluster::{Cluster, Fault},
+        ends::DELETED_AFTER,
+        event::ShardKey,
+        live::AskError,
+        shard::Shard,
+    },
 };
 
 mod reader;
 mod renew;
 
-pub(super) use reader::offset_event;
-use reader::{Command, Load, Reader};
-use renew::Loads;
+use reader::{Command, Load};
+use renew::{Loads, PollThread};
 
 /// How often the listener looks whether something changed.
 const TICK: Duration = Duration::from_millis(20);
@@ -41,18 +49,17 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// How soon a failed attempt is repeated.
 const RETRY: Duration = Duration::from_secs(1);
 
-type Threads = Vec<thread::JoinHandle<()>>;
-
 /// The listener of one cluster.
 #[derive(Debug)]
-pub struct Listener {
+pub(super) struct Listener {
     store: Arc<Store>,
     cluster: Arc<Cluster>,
+    connector: Connector,
     client: Client,
     identity: Arc<Identity>,
-    readers: Vec<(Client, mpsc::Sender<Command>)>,
+    readers: Vec<PollThread>,
     /// Partitions whose log moved under their reader.
-    moved: (mpsc::Sender<i32>, mpsc::Receiver<i32>),
+    moved: Moved,
     /// Shards that are loaded aside, by partition; `None` before the end was captured.
     rebuilding: BTreeMap<i32, Option<Arc<Shard>>>,
     loads: Loads,
@@ -69,25 +76,32 @@ pub struct Listener {
     homes_asked: Option<u64>,
 }
 
+/// Numbers of log partitions: each once, so that there are never more than partitions.
+type Moved = Arc<Mutex<BTreeSet<i32>>>;
+
 impl Listener {
-    /// A listener, and the client configuration checked.
-    ///
-    /// # Errors
-    /// What librdkafka says of the configuration.
-    pub(super) fn new(store: Arc<Store>, cluster: Arc<Cluster>, identity: Arc<Identity>) -> Result<Self, String> {
-        let client = client::connect(&cluster.config)?;
+    /// Makes a listener, and checks the client configuration. Log partitions that were read before, by a source that
+    /// failed, are loaded again, aside.
+    pub(super) fn new(
+        (store, cluster): (Arc<Store>, Arc<Cluster>),
+        connector: Connector,
+        identity: Arc<Identity>,
+    ) -> Result<Self, AskError> {
+        let client = connector.connect()?;
         let last_look = store.clock.ticks();
+        let known = cluster.shards();
         Ok(Self {
             store,
             cluster,
+            connector,
             client,
             identity,
             readers: vec![],
-            moved: mpsc::channel(),
-            rebuilding: BTreeMap::new(),
+            moved: Moved::default(),
+            rebuilding: known.iter().map(|shard| (shard.key.log_partition, None)).collect(),
             loads: Loads::default(),
             renew: false,
-            started: 0,
+            started: known.last().map_or(0, |shard| shard.key.log_partition + 1),
             fewer: None,
             topic_id: None,
             away_since: None,
@@ -98,61 +112,57 @@ impl Listener {
     }
 
     /// Reads until the token is cancelled. Blocks: give it a thread. Ends after its poll threads.
-    ///
-    /// # Errors
-    /// A poll thread that died.
-    pub fn run(mut self, stop: &CancellationToken) -> Result<(), String> {
-        let asker = Asker::new(Arc::clone(&self.cluster)).spawn(stop.clone())?;
-        let mut threads = vec![];
+    pub(super) fn run(mut self, stop: &CancellationToken) -> Result<(), PartFault> {
         while !stop.is_cancelled() {
-            if now() >= self.next_try
-                && let Err(error) = self.start_what_is_new(stop, &mut threads)
-            {
-                self.next_try = now() + RETRY;
-                tracing::warn!(cluster = &*self.cluster.name, error, "cannot start reading; trying again");
-                self.cluster.set_health(|health| health.last_error = Some(error));
+            if now() >= self.next_try {
+                let failure = self.start_what_is_new(stop)?.err();
+                if failure.is_some() {
+                    self.next_try = now() + RETRY;
+                }
+                self.cluster.set_fault(Fault::Start, failure.map(|error| error.to_string()), &self.store.clock);
             }
             self.judge_rights();
             self.judge();
             self.look_for_moved_logs();
             self.look_for_lost_partitions();
             self.look_for_stalled_loads();
-            let mut all = threads.iter().chain([&asker]);
-            if all.any(thread::JoinHandle::is_finished) && !stop.is_cancelled() {
+            if self.readers.iter().any(|reader| reader.thread.is_finished()) && !stop.is_cancelled() {
                 break;
             }
             thread::park_timeout(TICK);
         }
         stop.cancel();
-        self.readers.clear();
-        for thread in threads.into_iter().chain([asker]) {
-            thread.join().map_err(|_| "a poll thread panicked".to_owned())?;
-        }
-        Ok(())
+        self.end_readers()
     }
 
-    /// Starts partitions that appeared, and those whose log moved.
-    fn start_what_is_new(&mut self, stop: &CancellationToken, threads: &mut Threads) -> Result<(), String> {
-        let known = self.cluster.health().log_partitions.unwrap_or(0);
-        if known > self.started {
-            self.start(known, stop, threads)?;
-        }
+    /// Starts partitions that appeared, and those whose log moved. The inner error is of the cluster, and tried again.
+    fn start_what_is_new(&mut self, stop: &CancellationToken) -> Result<Result<(), AskError>, PartFault> {
         if self.renew && !self.readers.is_empty() {
-            self.renew_readers(stop, threads)?;
+            self.end_readers()?;
+            self.client = self.connector.connect()?;
         }
-        self.rebuild()
+        let known = self.cluster.health().log_partitions.unwrap_or(0);
+        if self.readers.is_empty() && known.max(self.started) > 0 {
+            self.spawn_readers(stop)?;
+        }
+        if std::mem::take(&mut self.renew) {
+            self.resume();
+        }
+        if known > self.started
+            && let Err(error) = self.start(known)
+        {
+            return Ok(Err(error));
+        }
+        Ok(self.rebuild())
     }
 
     /// Starts the partitions from `self.started` on.
-    fn start(&mut self, count: i32, stop: &CancellationToken, threads: &mut Threads) -> Result<(), String> {
+    fn start(&mut self, count: i32) -> Result<(), AskError> {
         let partitions: Vec<i32> = (self.started..count).collect();
         self.refresh_metadata()?;
         let (loads, error) = self.capture(&partitions)?;
         if let Some(error) = error {
             return Err(error);
-        }
-        if self.readers.is_empty() {
-            self.spawn_readers(stop, threads)?;
         }
         for load in &loads {
             self.store.publish(&load.shard);
@@ -172,25 +182,29 @@ impl Listener {
 
     /// Tells every client that reads or asks for ends how many log partitions there are: by itself, librdkafka would
     /// find out after more than a minute, and meanwhile answer that a new partition does not exist.
-    fn refresh_metadata(&self) -> Result<(), String> {
-        for client in std::iter::once(&self.client).chain(self.readers.iter().map(|(client, _)| client)) {
-            client::refresh_log_metadata(client, TIMEOUT)?;
+    fn refresh_metadata(&self) -> Result<(), AskError> {
+        for client in std::iter::once(&self.client).chain(self.readers.iter().map(|reader| &reader.client)) {
+            client.refresh_log_metadata(TIMEOUT)?;
         }
         Ok(())
     }
 
     /// Asks where partitions start and end, once, and makes an empty shard for each that is told; the error is of
     /// another.
-    fn capture(&self, partitions: &[i32]) -> Result<(Vec<Load>, Option<String>), String> {
+    fn capture(&self, partitions: &[i32]) -> Result<(Vec<Load>, Option<AskError>), AskError> {
         let asked = self.store.clock.ticks();
-        let first = ends::log_ends(&self.client, Spec::Earliest, partitions, TIMEOUT)?;
-        let last = ends::log_ends(&self.client, Spec::LatestCommitted, partitions, TIMEOUT)?;
+        let first = log_ends(&self.client, Spec::Earliest, partitions, TIMEOUT)?;
+        let last = log_ends(&self.client, Spec::LatestCommitted, partitions, TIMEOUT)?;
         let (mut loads, mut error) = (vec![], None);
         for (partition, end) in last {
-            let (start, end) = match (first.get(&partition), &end) {
-                (Some(Ok(start)), Ok(end)) => (*start, *end),
-                (Some(Err(reason)), _) | (_, Err(reason)) => {
-                    error = Some(format!("log partition {partition}: {reason}"));
+            let (start, end) = match (first.get(&partition), end) {
+                (Some(Ok(start)), Ok(end)) => (*start, end),
+                (Some(Err(reason)), _) => {
+                    error = Some(reason.clone().in_log_partition(partition));
+                    continue;
+                }
+                (_, Err(reason)) => {
+                    error = Some(reason.in_log_partition(partition));
                     continue;
                 }
                 (None, Ok(_)) => continue,
@@ -208,37 +222,6 @@ impl Listener {
 
     fn key(&self, log_partition: i32) -> ShardKey {
         ShardKey { cluster: Name::clone(&self.cluster.name), source: SOURCE_KAFKA.into(), log_partition }
-    }
-
-    fn spawn_readers(&mut self, stop: &CancellationToken, threads: &mut Threads) -> Result<(), String> {
-        let wanted = match self.cluster.config.poll_threads {
-            0 => thread::available_parallelism().map_or(2, usize::from).min(4),
-            threads => threads,
-        };
-        for number in 0..wanted {
-            let client = client::connect(&self.cluster.config)?;
-            let (sender, commands) = mpsc::channel();
-            let clients = (client.clone(), Arc::clone(&self.identity));
-            let reader = Reader::new(&self.store, &self.cluster, clients, commands, self.moved.0.clone())?;
-            let stop = stop.clone();
-            let thread = thread::Builder::new()
-                .name(format!("poll-{}-{number}", self.cluster.name))
-                .spawn(move || reader.run(&stop))
-                .map_err(|error| format!("cannot start a thread: {error}"))?;
-            threads.push(thread);
-            self.readers.push((client, sender));
-        }
-        Ok(())
-    }
-
-    /// To the reader that owns the partition.
-    fn send(&self, log_partition: i32, command: Command) {
-        let partition = usize::try_from(log_partition).unwrap_or(0);
-        let reader = partition.checked_rem(self.readers.len()).and_then(|index| self.readers.get(index));
-        if let Some((_, reader)) = reader {
-            // A reader that is gone is noticed by its thread.
-            let _ = reader.send(command);
-        }
     }
 
     /// Declares the cluster loaded once every partition reached its target and log ends are known.
@@ -270,7 +253,7 @@ impl Listener {
         let aside = self.rebuilding.values().flatten();
         let refused = current.iter().chain(aside).any(|shard| shard.progress.is_refused());
         let reason = refused.then(|| rights::cannot_read(&self.cluster.config));
-        self.cluster.impede(Impediment::Read, reason, &self.store.clock);
+        self.cluster.set_fault(Fault::Read, reason, &self.store.clock);
     }
 
     /// Whether nothing was read for so long, since the cluster was out of reach or this process stood
@@ -365,8 +348,9 @@ impl Listener {
     }
 
     /// Loads partitions whose log moved into new shards, aside. Their readers swap them in.
-    fn rebuild(&mut self) -> Result<(), String> {
-        while let Ok(partition) = self.moved.1.try_recv() {
+    fn rebuild(&mut self) -> Result<(), AskError> {
+        let moved = std::mem::take(&mut *self.moved.lock());
+        for partition in moved {
             self.note_moved(partition);
             // Also when a load aside was under way: its log moved again.
             self.rebuilding.insert(partition, None);

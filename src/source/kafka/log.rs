@@ -1,18 +1,19 @@
 //! `__consumer_offsets` as it stands, record by record: for those who want to see the log itself.
 
-use std::{collections::BTreeMap, ops::ControlFlow, time::Duration};
+use std::{collections::BTreeMap, fmt::Display, ops::ControlFlow, time::Duration};
 
 use rdkafka::consumer::Consumer as _;
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    client::{self, Client},
-    ends,
+    client::{Client, Connector},
     ffi::{Content, Fetcher, Message, Spec, describe},
+    live::log_ends,
 };
 use crate::{
     config,
     model::{Millis, OFFSETS_TOPIC, log_partition_for},
-    store::present::Ends,
+    store::live::{AskError, LogEnds},
 };
 
 /// Bound of each question.
@@ -59,14 +60,14 @@ pub fn read(
     cluster: &config::Cluster,
     scope: Scope<'_>,
     mut each: impl FnMut(&mut dyn Iterator<Item = LogRecord<'_>>) -> ControlFlow<()>,
-) -> Result<(), String> {
-    let client = client::connect(cluster)?;
+) -> Result<(), AskError> {
+    let client = Connector::new(cluster, CancellationToken::new()).connect()?;
     let partitions = partitions(&client, scope.group)?;
     let mut open = ranges(&client, &partitions)?;
     if !scope.follow {
         open.retain(|_, (start, end)| start < end);
     }
-    let mut fetcher = Fetcher::new(&client, OFFSETS_TOPIC, BATCH).ok_or("librdkafka refuses the topic")?;
+    let mut fetcher = Fetcher::new(&client, OFFSETS_TOPIC, BATCH)?;
     for partition in open.keys() {
         fetcher.start(*partition)?;
     }
@@ -82,20 +83,23 @@ pub fn read(
             let next = match message.content() {
                 Content::Record { .. } => message.offset() + 1,
                 Content::End => message.offset(),
-                Content::Reset => return Err(format!("log partition {} moved while it was read", message.partition())),
-                Content::Failure(error) => {
-                    return Err(format!("log partition {}: {}", message.partition(), describe(error)));
-                }
+                Content::Reset => return Err(failed(message, "it moved while it was read")),
+                Content::Failure(error) => return Err(failed(message, describe(error))),
             };
             if !scope.follow && open.get(&message.partition()).is_some_and(|(_, end)| next >= *end) {
                 open.remove(&message.partition());
             }
         }
         if in_vain >= PATIENCE && !scope.follow {
-            return Err(client.context().last_error().unwrap_or_else(|| "nothing more comes from the cluster".into()));
+            let reason = client.context().last_error();
+            return Err(AskError::broker(reason.as_deref().unwrap_or("nothing more comes from the cluster")));
         }
     }
     Ok(())
+}
+
+fn failed(message: &Message, reason: impl Display) -> AskError {
+    AskError::broker(reason).in_log_partition(message.partition())
 }
 
 /// The message as a record, unless it lies beyond the end of what was asked for.
@@ -112,18 +116,15 @@ fn wanted<'m>(message: &'m Message, open: &BTreeMap<i32, (i64, i64)>, follow: bo
 }
 
 /// The log partitions to read.
-fn partitions(client: &Client, group: Option<&str>) -> Result<Vec<i32>, String> {
+fn partitions(client: &Client, group: Option<&str>) -> Result<Vec<i32>, AskError> {
     // Of all topics: to ask for one by name may create it.
-    let metadata = client.fetch_metadata(None, TIMEOUT).map_err(|error| {
-        client.serve();
-        client.context().last_error().unwrap_or_else(|| error.to_string())
-    })?;
+    let metadata = client.metadata(None, TIMEOUT)?;
     let topic = metadata.topics().iter().find(|topic| topic.name() == OFFSETS_TOPIC);
     let count = topic.map_or(0, |topic| topic.partitions().len());
     let count = i32::try_from(count).ok().filter(|count| *count > 0).ok_or_else(|| {
-        format!(
+        AskError::broker(format_args!(
             "the cluster shows no topic {OFFSETS_TOPIC}: no group has committed yet, or the user may not describe it"
-        )
+        ))
     })?;
     match group {
         None => Ok((0..count).collect()),
@@ -132,14 +133,13 @@ fn partitions(client: &Client, group: Option<&str>) -> Result<Vec<i32>, String> 
 }
 
 /// Where each log partition starts, and ends at present.
-fn ranges(client: &Client, partitions: &[i32]) -> Result<BTreeMap<i32, (i64, i64)>, String> {
-    let first = ends::log_ends(client, Spec::Earliest, partitions, TIMEOUT)?;
-    let last = ends::log_ends(client, Spec::LatestCommitted, partitions, TIMEOUT)?;
+fn ranges(client: &Client, partitions: &[i32]) -> Result<BTreeMap<i32, (i64, i64)>, AskError> {
+    let first = log_ends(client, Spec::Earliest, partitions, TIMEOUT)?;
+    let last = log_ends(client, Spec::LatestCommitted, partitions, TIMEOUT)?;
     let range = |partition: &i32| {
-        let of = |ends: &Ends| match ends.get(partition) {
-            Some(Ok(offset)) => Ok(*offset),
-            Some(Err(error)) => Err(format!("partition {partition} of {OFFSETS_TOPIC}: {error}")),
-            None => Err(format!("partition {partition} of {OFFSETS_TOPIC}: no answer")),
+        let of = |ends: &LogEnds| {
+            let end = ends.get(partition).cloned().unwrap_or(Err(AskError::NoAnswer));
+            end.map_err(|error| error.in_log_partition(*partition))
         };
         Ok((*partition, (of(&first)?, of(&last)?)))
     };

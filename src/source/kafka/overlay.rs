@@ -10,24 +10,29 @@
 //! Without open transactions this asks nothing and holds no connection.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, mpsc},
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        mpsc::{self, SyncSender},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
 use tokio_util::sync::CancellationToken;
 
-mod ask;
+mod asks;
 mod freeze;
 mod look;
-pub(super) mod pace;
 mod range;
 
+use asks::{Asks, Waiting};
 use freeze::Freezes;
-use look::Look;
+use look::{Look, Shards};
 
 use super::{
-    client::Client,
+    client::{Client, Connector},
+    coordinator::TIMEOUT,
     ffi::{Admin, ReplyContent, Spec},
     identity::Identity,
     now,
@@ -39,31 +44,34 @@ use crate::{
         Store,
         cluster::Cluster,
         ends::{Answer, EndKind},
-        overlay::{Overlay as Requests, Settle},
+        live::Settle,
     },
 };
 
 /// How often it looks whether a partition is frozen.
 const TICK: Duration = Duration::from_millis(50);
-/// Bound of one question.
-const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the consumer is kept for the next transaction.
 const LINGER: Duration = Duration::from_secs(10);
 /// How soon a failed attempt is repeated.
 const RETRY: Duration = Duration::from_secs(1);
+/// Requests that wait, and as many more that were not taken yet. Beyond, callers are told at once that it is too many.
+const ROOM: usize = 1024;
 
 /// The overlay of one cluster.
 #[derive(Debug)]
-pub struct Overlay {
+pub(super) struct Overlay {
     store: Arc<Store>,
     cluster: Arc<Cluster>,
     settings: config::Transactions,
+    connector: Connector,
     identity: Arc<Identity>,
     requests: mpsc::Receiver<Settle>,
     freezes: Freezes,
     stable: StableOffsets,
-    look: Option<Look>,
-    waiting: Vec<ask::Waiting>,
+    /// While something is frozen or awaited, and a little longer. The two have a client each: a broker answers nothing else on
+    /// a connection while a fetch waits there.
+    look: Option<(Look, Asks)>,
+    waiting: Vec<Waiting>,
     next_try: Instant,
 }
 
@@ -74,51 +82,43 @@ struct StableOffsets {
     pending: Option<Instant>,
 }
 
-/// Where requests go in.
-#[derive(Debug)]
-struct Sender(mpsc::Sender<Settle>);
-
-impl Requests for Sender {
-    fn settle(&self, request: Settle) {
-        // A request that nobody takes is dropped, and so its sender told.
-        let _ = self.0.send(request);
-    }
-}
-
 impl Overlay {
-    /// An overlay that asks for stable offsets by way of `client`.
-    #[must_use]
+    /// Makes an overlay that asks for stable offsets through `client`. Returns it, and where requests go in with the number
+    /// that has room.
     pub(super) fn new(
-        store: Arc<Store>,
-        cluster: Arc<Cluster>,
-        (client, identity): (&Client, Arc<Identity>),
+        (store, cluster): (Arc<Store>, Arc<Cluster>),
+        (client, connector, identity): (&Client, Connector, Arc<Identity>),
         settings: config::Transactions,
-    ) -> Self {
-        let (sender, requests) = mpsc::channel();
-        cluster.set_overlay(Box::new(Sender(sender)));
-        Self {
+    ) -> (Self, (SyncSender<Settle>, usize)) {
+        let (sender, requests) = mpsc::sync_channel(ROOM);
+        let overlay = Self {
             stable: StableOffsets { admin: Admin::new(client), pending: None },
             store,
             cluster,
             settings,
+            connector,
             identity,
             requests,
             freezes: Freezes::default(),
             look: None,
             waiting: vec![],
             next_try: now(),
-        }
+        };
+        (overlay, (sender, 2 * ROOM))
     }
 
     /// Looks until the token is cancelled. Blocks: give it a thread.
-    pub fn run(mut self, stop: &CancellationToken) {
+    pub(super) fn run(mut self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
-            if self.look.is_none()
+            let room = ROOM.saturating_sub(self.waiting.len());
+            if self.look.is_none() && room == 0 {
+                thread::park_timeout(TICK);
+            } else if self.look.is_none()
                 && let Ok(request) = self.requests.recv_timeout(TICK)
             {
-                self.waiting.push(ask::Waiting::new(request));
+                self.waiting.push(Waiting::new(request));
             }
-            self.waiting.extend(self.requests.try_iter().map(ask::Waiting::new));
+            self.waiting.extend(self.requests.try_iter().take(room).map(Waiting::new));
             self.find_frozen();
             self.look_behind();
         }
@@ -178,23 +178,26 @@ impl Overlay {
     /// Reads what is frozen, asks coordinators, and shows what they say.
     fn look_behind(&mut self) {
         let now = now();
-        let shards: BTreeMap<i32, _> =
-            self.cluster.shards().into_iter().map(|shard| (shard.key.log_partition, shard)).collect();
+        let shards: Shards = self.cluster.shards().into_iter().map(|shard| (shard.key.log_partition, shard)).collect();
         let frozen = shards.keys().copied().filter(|number| self.freezes.is_frozen(*number));
-        let wanted: Vec<i32> = frozen.chain(self.waiting.iter().map(|waiting| waiting.request.log_partition)).collect();
+        let awaited = self.waiting.iter().map(|waiting| waiting.request.log_partition);
+        let wanted: BTreeSet<i32> = frozen.chain(awaited).collect();
         if self.look.is_none() && !wanted.is_empty() && now >= self.next_try {
-            match Look::new(&self.store, &self.cluster, &self.settings, now) {
-                Ok(look) => self.look = Some(look),
+            match Look::new(&self.store, &self.cluster, &self.connector, now) {
+                Ok(look) => {
+                    let asks = Asks::new(Arc::clone(&self.cluster), self.connector.clone(), &self.settings, now);
+                    self.look = Some((look, asks));
+                }
                 Err(error) => {
                     self.next_try = now + RETRY;
-                    tracing::warn!(cluster = &*self.cluster.name, error, "cannot look behind a transaction");
+                    tracing::warn!(cluster = &*self.cluster.name, %error, "cannot look behind a transaction");
                     self.waiting.drain(..).for_each(|waiting| waiting.tell(Err(error.clone())));
                 }
             }
         }
-        let Some(look) = &mut self.look else { return };
+        let Some((look, asks)) = &mut self.look else { return };
         look.choose(&shards, &wanted, now);
-        let busy = look.is_asking() || !self.waiting.is_empty();
+        let busy = asks.is_asking() || !self.waiting.is_empty();
         look.read(if busy { Duration::from_millis(1) } else { TICK / 2 });
         for (number, shard) in &shards {
             if self.freezes.is_frozen(*number) {
@@ -205,10 +208,10 @@ impl Overlay {
         if !self.identity.holds(&look.client) {
             return;
         }
-        look.take_answers(&shards, &mut self.waiting, now);
-        look.ask(&mut self.waiting, now);
-        self.waiting =
-            std::mem::take(&mut self.waiting).into_iter().filter_map(|waiting| waiting.judge(&shards, look)).collect();
+        asks.take_answers(&shards, &mut look.ranges, &mut self.waiting, now);
+        asks.ask(&mut look.ranges, &mut self.waiting, now);
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        self.waiting = waiting.filter_map(|waiting| waiting.judge(&shards, &look.ranges, asks, now)).collect();
         if look.is_idle_for(LINGER, now) && self.waiting.is_empty() {
             self.look = None;
         }

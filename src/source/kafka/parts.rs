@@ -4,14 +4,23 @@
 //! when another cluster answers at the same addresses. So the parts end when one of them notices, all clients go, what
 //! is known of the cluster is dropped, and new parts start as after the start of the process.
 
-use std::{sync::Arc, thread};
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{ends::Poller, identity::Identity, listener::Listener, overlay::Overlay, tail::Tails};
+pub use super::threads::PartFault;
+use super::{
+    client::Connector, ffi, homes::Asker, identity::Identity, listener::Listener, live::Live, overlay::Overlay,
+    poller::Poller, tail::Tails, threads,
+};
 use crate::{
     config,
-    store::{Store, cluster::Cluster},
+    model::Name,
+    store::{
+        Store,
+        cluster::{Cluster, Fault},
+        live::AskError,
+    },
 };
 
 /// What the parts need to know.
@@ -23,8 +32,17 @@ pub struct Settings {
     pub transactions: config::Transactions,
 }
 
-/// A part that runs, and its name.
-type Running = (&'static str, thread::JoinHandle<Result<(), String>>);
+/// A part of a source ended that should not.
+#[derive(Debug, thiserror::Error)]
+#[error("{cluster}/{part}: {cause}")]
+pub struct PartError {
+    /// Name of the cluster.
+    pub cluster: Name,
+    /// Name of the part, as `listener`.
+    pub part: &'static str,
+    /// Why it ended.
+    pub cause: PartFault,
+}
 
 /// Reads one cluster, whichever answers at its addresses.
 #[derive(Debug)]
@@ -32,48 +50,59 @@ pub struct Source {
     store: Arc<Store>,
     cluster: Arc<Cluster>,
     settings: Settings,
-    /// Cancelled when the parts are to end.
+    /// Cancelled when the process ends.
     stop: CancellationToken,
     parts: Parts,
 }
 
 #[derive(Debug)]
 struct Parts {
+    cluster: Name,
     identity: Arc<Identity>,
     poller: Poller,
     listener: Listener,
+    homes: Asker,
     overlay: Option<Overlay>,
     tails: Option<Tails>,
 }
 
 impl Source {
-    /// A source that reads until `stop` is cancelled, and the client configuration checked.
+    /// Makes a source that reads until `stop` is cancelled, which is the end of the process, and checks the client
+    /// configuration. Where the cluster was read before, by a source that failed, its data stays until it is loaded again.
     ///
     /// # Errors
-    /// What librdkafka says of the configuration.
+    /// The part whose client cannot be made.
     pub fn new(
         store: Arc<Store>,
         cluster: Arc<Cluster>,
         settings: Settings,
         stop: CancellationToken,
-    ) -> Result<Self, String> {
-        let parts = Parts::new(&store, &cluster, &settings, stop.child_token())?;
+    ) -> Result<Self, PartError> {
+        ffi::keep_openssl_at_exit();
+        let parts = Parts::new(&store, &cluster, &settings, &stop)?;
         Ok(Self { store, cluster, settings, stop, parts })
     }
 
     /// Reads until the token given to [`Source::new`] is cancelled. Blocks: give it a thread.
     ///
     /// # Errors
-    /// A part that died.
-    pub fn run(self) -> Result<(), String> {
+    /// The part that ended.
+    pub fn run(self) -> Result<(), PartError> {
         let Self { store, cluster, settings, stop, mut parts } = self;
         loop {
             let identity = Arc::clone(&parts.identity);
-            parts.run()?;
+            cluster.set_fault(Fault::Restart, None, &store.clock);
+            parts.run(&stop)?;
             if stop.is_cancelled() {
                 return Ok(());
             }
-            let Some((before, now)) = identity.change() else { return Err("a part ended".to_owned()) };
+            let Some((before, now)) = identity.change() else {
+                return Err(PartError {
+                    cluster: Name::clone(&cluster.name),
+                    part: "source",
+                    cause: PartFault::Exited,
+                });
+            };
             tracing::warn!(
                 cluster = &*cluster.name,
                 before,
@@ -81,7 +110,7 @@ impl Source {
                 "another Kafka cluster answers; dropping what was read of the one before, and loading anew"
             );
             store.forget(&cluster, format!("another Kafka cluster answers: id {now:?}, before {before:?}; loading it"));
-            parts = Parts::new(&store, &cluster, &settings, stop.child_token())?;
+            parts = Parts::new(&store, &cluster, &settings, &stop)?;
         }
     }
 }
@@ -91,60 +120,69 @@ impl Parts {
         store: &Arc<Store>,
         cluster: &Arc<Cluster>,
         settings: &Settings,
-        stop: CancellationToken,
-    ) -> Result<Self, String> {
-        let identity = Arc::new(Identity::new(stop));
-        let poller = Poller::new(Arc::clone(store), Arc::clone(cluster), settings.lag.clone(), Arc::clone(&identity))?;
-        let listener = Listener::new(Arc::clone(store), Arc::clone(cluster), Arc::clone(&identity))?;
-        let transactions = &settings.transactions;
-        let overlay = transactions.enabled.then(|| poller.overlay(transactions.clone()));
-        let tails = settings.lag.look_for_markers.then(|| Tails::new(Arc::clone(cluster)));
-        Ok(Self { identity, poller, listener, overlay, tails })
+        stop: &CancellationToken,
+    ) -> Result<Self, PartError> {
+        let failed =
+            |part| move |error: AskError| PartError { cluster: Name::clone(&cluster.name), part, cause: error.into() };
+        let (identity, connector) =
+            (Arc::new(Identity::new(stop.child_token())), Connector::new(&cluster.config, stop.clone()));
+        let both = || (Arc::clone(store), Arc::clone(cluster));
+        let poller = Poller::new(both(), settings.lag.clone(), &connector, Arc::clone(&identity));
+        let poller = poller.map_err(failed("poller"))?;
+        let listener = Listener::new(both(), connector.clone(), Arc::clone(&identity)).map_err(failed("listener"))?;
+        let (mut overlay, mut requests) = (None, None);
+        if settings.transactions.enabled {
+            let clients = (poller.client(), connector.clone(), Arc::clone(&identity));
+            let (part, sender) = Overlay::new(both(), clients, settings.transactions.clone());
+            (overlay, requests) = (Some(part), Some(sender));
+        }
+        cluster.set_source(Arc::new(Live::new(poller.client().clone(), connector.clone(), requests)));
+        let tails = settings.lag.look_for_markers.then(|| Tails::new(Arc::clone(cluster), connector.clone()));
+        let homes = Asker::new(Arc::clone(cluster), connector);
+        Ok(Self { cluster: Name::clone(&cluster.name), identity, poller, listener, homes, overlay, tails })
     }
 
     /// Runs until the parts are told to end, or one ends: then all do, and their clients are gone.
-    fn run(self) -> Result<(), String> {
-        let Self { identity, poller, listener, overlay, tails } = self;
+    fn run(self, end: &CancellationToken) -> Result<(), PartError> {
+        let Self { cluster, identity, poller, listener, homes, overlay, tails } = self;
         let stop = identity.stop();
-        let mut threads = vec![
-            start("listener", stop, move |stop| listener.run(stop))?,
-            start("poller", stop, move |stop| {
-                poller.run(stop);
-                Ok(())
-            })?,
+        let mut parts: Vec<(&'static str, Part)> = vec![
+            ("listener", Box::new(move |stop: &CancellationToken| listener.run(stop))),
+            ("poller", forever(move |stop| poller.run(stop))),
+            ("homes", forever(move |stop| homes.run(stop))),
         ];
-        if let Some(overlay) = overlay {
-            threads.push(start("overlay", stop, move |stop| {
-                overlay.run(stop);
-                Ok(())
-            })?);
+        parts.extend(overlay.map(|overlay| ("overlay", forever(move |stop| overlay.run(stop)))));
+        parts.extend(tails.map(|tails| ("tails", forever(move |stop| tails.run(stop)))));
+        let (mut running, mut failed) = (vec![], vec![]);
+        for (name, part) in parts {
+            match threads::spawn(format!("{cluster}/{name}"), stop, part) {
+                Ok(thread) => running.push((name, thread)),
+                Err(fault) => {
+                    stop.cancel();
+                    failed.push((name, fault));
+                }
+            }
         }
-        if let Some(tails) = tails {
-            threads.push(start("tails", stop, move |stop| {
-                tails.run(stop);
-                Ok(())
-            })?);
-        }
-        let ended = threads.into_iter().map(|(name, thread)| match thread.join() {
-            Ok(result) => result.map_err(|error| format!("{name}: {error}")),
-            Err(_) => Err(format!("{name} panicked")),
-        });
         // All are joined, whatever the first says.
-        ended.collect::<Vec<_>>().into_iter().collect()
+        for (name, thread) in running {
+            let is_told = || end.is_cancelled() || identity.change().is_some();
+            let ended = threads::join(thread).and_then(|()| if is_told() { Ok(()) } else { Err(PartFault::Exited) });
+            failed.extend(ended.err().map(|fault| (name, fault)));
+        }
+        // A part that failed is the reason why the others exited.
+        match failed.into_iter().min_by_key(|(_, fault)| matches!(fault, PartFault::Exited)) {
+            None => Ok(()),
+            Some((part, cause)) => Err(PartError { cluster, part, cause }),
+        }
     }
 }
 
-/// Starts a part on a thread of its own. When it ends, also by a panic, the others are told to.
-fn start(
-    name: &'static str,
-    stop: &CancellationToken,
-    part: impl FnOnce(&CancellationToken) -> Result<(), String> + Send + 'static,
-) -> Result<Running, String> {
-    let stop = stop.clone();
-    let run = move || {
-        let _end = stop.clone().drop_guard();
-        part(&stop)
-    };
-    let thread = thread::Builder::new().name(name.to_owned()).spawn(run);
-    Ok((name, thread.map_err(|error| format!("cannot start a thread: {error}"))?))
+type Part = Box<dyn FnOnce(&CancellationToken) -> Result<(), PartFault> + Send>;
+
+/// A part that tries again what goes wrong, and never fails.
+fn forever(run: impl FnOnce(&CancellationToken) + Send + 'static) -> Part {
+    Box::new(move |stop: &CancellationToken| {
+        run(stop);
+        Ok(())
+    })
 }

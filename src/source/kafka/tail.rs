@@ -14,16 +14,17 @@ use hashbrown::HashMap;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    client,
-    ffi::{Content, Fetcher},
+    client::{Client, Connector},
+    ffi::{Content, Fetcher, describe},
     now,
-    overlay::pace::Pace,
+    pace::Pace,
 };
 use crate::{
     clock::Ticks,
     model::Name,
     store::{
         cluster::Cluster,
+        live::AskError,
         silent::{LONGEST, Tail},
     },
 };
@@ -76,8 +77,11 @@ impl Found {
 
 /// Looks at the tails of one cluster.
 #[derive(Debug)]
-pub struct Tails {
+pub(super) struct Tails {
     cluster: Arc<Cluster>,
+    connector: Connector,
+    /// Kept from one round to the next, until a look fails: the client may know too little of a topic that was made anew.
+    client: Option<Client>,
     found: BTreeMap<(Name, i32), Found>,
     refused: HashMap<Name, Instant>,
     pace: Pace,
@@ -85,13 +89,13 @@ pub struct Tails {
 
 impl Tails {
     /// Nothing was looked at yet.
-    #[must_use]
-    pub fn new(cluster: Arc<Cluster>) -> Self {
-        Self { cluster, found: BTreeMap::new(), refused: HashMap::new(), pace: Pace::new(PACE, now()) }
+    pub(super) fn new(cluster: Arc<Cluster>, connector: Connector) -> Self {
+        let (found, refused) = (BTreeMap::new(), HashMap::new());
+        Self { cluster, connector, client: None, found, refused, pace: Pace::new(PACE, now()) }
     }
 
     /// Looks until the token is cancelled. Blocks: give it a thread.
-    pub fn run(mut self, stop: &CancellationToken) {
+    pub(super) fn run(mut self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             let waiting = self.cluster.tails.waiting();
             let due: Vec<Tail> = waiting.into_iter().filter(|tail| self.is_due(tail)).collect();
@@ -100,6 +104,13 @@ impl Tails {
             }
             self.publish();
             std::thread::park_timeout(TICK);
+        }
+    }
+
+    fn client(&mut self) -> Result<Client, AskError> {
+        match &self.client {
+            Some(client) => Ok(client.clone()),
+            None => Ok(self.client.insert(self.connector.connect()?).clone()),
         }
     }
 
@@ -120,8 +131,8 @@ impl Tails {
     }
 
     fn look_at(&mut self, due: &[Tail], stop: &CancellationToken) {
-        let connected = client::connect(&self.cluster.config);
-        let Ok(client) = connected.inspect_err(|error| tracing::debug!(error, "cannot look at ends")) else { return };
+        let client = self.client().inspect_err(|error| tracing::debug!(%error, "cannot look at ends"));
+        let Ok(client) = client else { return };
         for (topic, partition, from) in due {
             let moment = now();
             self.refused.retain(|_, until| *until > moment);
@@ -149,9 +160,10 @@ impl Tails {
                         cluster = &*self.cluster.name,
                         topic = &**topic,
                         partition,
-                        error,
+                        %error,
                         "cannot look at the end"
                     );
+                    self.client = None;
                     self.refused.insert(Name::clone(topic), now() + REFUSED);
                 }
             }
@@ -174,8 +186,8 @@ impl Tails {
 }
 
 /// Reads committed records from an offset on: is there none before the end?
-fn look(client: &client::Client, topic: &str, partition: i32, from: i64, end: i64) -> Result<bool, String> {
-    let mut fetcher = Fetcher::new(client, topic, 16).ok_or("librdkafka refuses the topic")?;
+fn look(client: &Client, topic: &str, partition: i32, from: i64, end: i64) -> Result<bool, AskError> {
+    let mut fetcher = Fetcher::new(client, topic, 16)?;
     fetcher.start_at(partition, from)?;
     let until = now() + TIMEOUT;
     while now() < until {
@@ -185,9 +197,12 @@ fn look(client: &client::Client, topic: &str, partition: i32, from: i64, end: i6
             Content::Record { .. } => Ok(false),
             // An end before is that of an open transaction.
             Content::End => Ok(first.offset() >= end),
-            Content::Reset => Err("the offset is not in the log".to_owned()),
-            Content::Failure(error) => Err(super::ffi::describe(error)),
+            Content::Reset => Err(AskError::broker("the offset is not in the log")),
+            Content::Failure(error) => Err(AskError::broker(describe(error))),
         };
     }
-    Err("no answer".to_owned())
+    Err(AskError::Timeout { after: TIMEOUT })
 }
+
+#[cfg(test)]
+mod tests;

@@ -156,6 +156,7 @@ impl Directory {
         if self.len().is_multiple_of(BLOCK) {
             self.blocks.push(Arc::default());
         }
+        kit.copies.add(&id, kit.epoch);
         if let Some(block) = self.blocks.last_mut() {
             make_mut(block, &kit.held).groups.push(Arc::new(GroupView::new(id)));
         }
@@ -173,6 +174,7 @@ impl Directory {
             return;
         }
         let Some(last) = self.len().checked_sub(1).and_then(|last| u32::try_from(last).ok()) else { return };
+        kit.copies.remove(id, kit.epoch);
         if let Some(group) = self.view(at) {
             leave_group(group, kit);
         }
@@ -196,7 +198,10 @@ impl Directory {
 
     /// Leaves all groups to those who still read them.
     pub(super) fn leave(&self, kit: &Kit) {
-        self.views().for_each(|group| leave_group(group, kit));
+        for group in self.views() {
+            kit.copies.remove(&group.id, kit.epoch);
+            leave_group(group, kit);
+        }
     }
 
     fn unlink(&mut self, kit: &Kit, at: u32) {

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use super::{
     super::{
         event::{Event, EventKind},
-        group::{Commit, Rare, Row},
+        group::Stored,
     },
     Now, Shard, State,
 };
@@ -38,7 +38,7 @@ struct Early {
     /// Offset of the record that is shown.
     log_offset: i64,
     /// What the key is by the reader's records alone.
-    by_reader: Option<(Row, Rare)>,
+    by_reader: Option<Stored>,
 }
 
 /// A borrowed key.
@@ -48,17 +48,6 @@ struct Key<'a>(&'a str, &'a str, i32);
 impl Equivalent<(Name, Name, i32)> for Key<'_> {
     fn equivalent(&self, key: &(Name, Name, i32)) -> bool {
         *self.0 == *key.0 && *self.1 == *key.1 && self.2 == key.2
-    }
-}
-
-fn commit<'a>(row: &Row, rare: &'a Rare) -> Commit<'a> {
-    Commit {
-        committed_offset: row.committed_offset,
-        committed_at: row.committed_at,
-        leader_epoch: row.leader_epoch,
-        metadata: rare.metadata.as_deref().unwrap_or_default(),
-        expires_at: rare.expires_at,
-        topic_id: rare.topic_id,
     }
 }
 
@@ -82,7 +71,7 @@ impl Shard {
             None => {
                 let at = state.groups.find(&self.kit, event.group);
                 let known = at.and_then(|at| state.groups.get(&self.kit, at, topic, partition));
-                let by_reader = known.map(|(_, entry)| (*entry.row, entry.rare.cloned().unwrap_or_default()));
+                let by_reader = known.map(|(_, entry)| Stored { row: *entry.row, rare: entry.rare.cloned() });
                 let key = (self.names.intern(event.group), self.names.intern(topic), partition);
                 state.ahead.keys.insert(key, Early { log_offset: event.log_offset, by_reader });
             }
@@ -115,7 +104,7 @@ impl Shard {
         }
         let (topic, partition, record) = match &event.kind {
             EventKind::Commit { topic, partition, commit } => {
-                (*topic, *partition, Some((Row::of(commit, *partition, event.log_offset, now.ticks), Rare::of(commit))))
+                (*topic, *partition, Some(Stored::of(commit, *partition, event.log_offset, now.ticks)))
             }
             EventKind::Delete { topic, partition } => (*topic, *partition, None),
             EventKind::Classic(_) | EventKind::Piece(..) => return false,
@@ -142,10 +131,10 @@ impl Shard {
         let passed: Vec<_> = state.ahead.keys.extract_if(|_, early| early.log_offset < offset).collect();
         for ((group, topic, partition), early) in passed {
             let kind = match &early.by_reader {
-                Some((row, rare)) => EventKind::Commit { topic: &topic, partition, commit: commit(row, rare) },
+                Some(stored) => EventKind::Commit { topic: &topic, partition, commit: stored.commit() },
                 None => EventKind::Delete { topic: &topic, partition },
             };
-            let log_offset = early.by_reader.as_ref().map_or(early.log_offset, |(row, _)| row.log_offset);
+            let log_offset = early.by_reader.as_ref().map_or(early.log_offset, |stored| stored.row.log_offset);
             self.show(&mut state, &Event { log_offset, at: now.wall, group: &group, kind }, &now);
         }
         let shown: Vec<_> = state.ahead.members.extract_if(|_, last| *last < offset).collect();

@@ -1,14 +1,20 @@
 //! What readers get of a shard.
 
+use std::sync::Arc;
+
+use hashbrown::HashSet;
+
 use super::super::{
     commits::Rings,
     event::ShardKey,
     group::{Rare, Row},
-    homes::Hidden,
     membership::log::Members,
 };
 use super::directory::Groups;
 use crate::{clock::Ticks, model::Name};
+
+/// Groups whose records in a shard are not shown.
+pub type Hidden = Arc<HashSet<Name>>;
 
 /// One committed offset, copied out. `entry` is `None` where the group has no such key.
 #[derive(Clone, Debug)]

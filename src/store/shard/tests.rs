@@ -3,13 +3,13 @@ use itertools::Itertools as _;
 
 use crate::{
     model::{Name, SOURCE_KAFKA, log_partition_for},
-    store::group::{CHUNK_ROWS, Commit, Rare, Row},
+    store::group::{CHUNK_ROWS, Commit, Row},
 };
 
 fn shard() -> Shard {
     let key = ShardKey { cluster: "c".into(), source: SOURCE_KAFKA.into(), log_partition: 0 };
     let limits = Limits { commits_kept: 1000, watch_queue: 16 };
-    Shard::new(key, 1, Arc::default(), Arc::default(), Clock::manual(1_000), limits)
+    Shard::new(key, Kit::default(), Arc::default(), Clock::manual(1_000), limits)
 }
 
 fn commit(log_offset: i64, group: &str, partition: i32, offset: i64) -> Event<'_> {
@@ -37,6 +37,31 @@ fn the_last_record_wins_even_if_its_offset_is_lower() {
     let shard = shard();
     shard.apply(&[commit(0, "g", 0, 50), commit(1, "g", 0, 7)], 0);
     assert_eq!(offset(&shard, "g", 0), Some(7));
+}
+
+#[test]
+fn a_record_below_one_that_was_applied_never_moves_a_key_back() {
+    for live_from in [0, i64::MAX] {
+        let shard = shard();
+        let all = [commit(0, "g", 0, 1), commit(1, "h", 0, 1), commit(2, "g", 0, 2), delete(3, "h", 0)];
+        let news = [commit(4, "g", 0, 4), commit(5, "h", 0, 5)];
+        shard.apply(&all, live_from);
+        let shown = |shard: &Shard| (offset(shard, "g", 0), offset(shard, "h", 0), shard.pin().sequence);
+        let before = shown(&shard);
+        assert_eq!((before.0, before.1), (Some(2), None));
+        // A second reader brings the same records, from the start and one by one.
+        shard.apply(&all, live_from);
+        all.iter().for_each(|event| shard.apply(std::slice::from_ref(event), live_from));
+        assert_eq!(shown(&shard), before);
+        // It goes on, and the first comes after it; a batch in the wrong order changes nothing either.
+        shard.apply(&[&all[2..], &news].concat(), live_from);
+        let after = shown(&shard);
+        assert_eq!((after.0, after.1), (Some(4), Some(5)));
+        shard.apply(&[&news[..], &all].concat(), live_from);
+        assert_eq!(shown(&shard), after);
+        shard.apply(&[commit(9, "g", 0, 9), commit(8, "g", 0, 8), commit(7, "h", 0, 7)], live_from);
+        assert_eq!((offset(&shard, "g", 0), offset(&shard, "h", 0)), (Some(9), Some(5)));
+    }
 }
 
 #[test]
@@ -112,8 +137,8 @@ fn replayed_commits_are_no_news() {
     assert_eq!(shard.group("g").unwrap().live_commits, 1);
 }
 
-fn offset_of(side: Option<&(Row, Option<Rare>)>) -> Option<i64> {
-    side.map(|(row, _)| row.committed_offset)
+fn offset_of(side: Option<&Stored>) -> Option<i64> {
+    side.map(|stored| stored.row.committed_offset)
 }
 
 #[test]
@@ -247,17 +272,17 @@ fn a_change_out_of_the_order_of_the_log_needs_a_full_resync() {
 #[test]
 fn what_only_a_pin_holds_is_counted_until_it_is_gone() {
     let shard = shard();
-    let all: Vec<_> = (0..3000).map(|partition| commit(0, "g", partition, 1)).collect();
+    let all: Vec<_> = (0..3000).map(|partition| commit(partition.into(), "g", partition, 1)).collect();
     shard.apply(&all, 0);
     let held = Arc::clone(&shard.kit.held);
     let (first, second) = (shard.pin(), shard.pin());
     assert_eq!(held.bytes(), 0, "shared with the shard");
-    shard.apply(&[commit(1, "g", 5, 2), commit(2, "g", 6, 2)], 0);
+    shard.apply(&[commit(3001, "g", 5, 2), commit(3002, "g", 6, 2)], 0);
     let chunk = CHUNK_ROWS * size_of::<Row>();
     let one = held.bytes();
     assert!((chunk..chunk + 1024).contains(&one), "a chunk and the group's list of them: {one}");
     let third = shard.pin();
-    shard.apply(&[commit(3, "g", 7, 3)], 0);
+    shard.apply(&[commit(3003, "g", 7, 3)], 0);
     assert!((one + chunk..2 * (chunk + 1024)).contains(&held.bytes()));
     drop(first);
     drop(third);
@@ -269,9 +294,9 @@ fn what_only_a_pin_holds_is_counted_until_it_is_gone() {
 #[test]
 fn a_shard_that_is_gone_is_all_its_readers() {
     let shard = shard();
-    shard.apply(&[commit(0, "g", 0, 1), commit(0, "h", 0, 1)], 0);
+    shard.apply(&[commit(0, "g", 0, 1), commit(1, "h", 0, 1)], 0);
     let (view, held) = (shard.pin(), Arc::clone(&shard.kit.held));
-    shard.apply(&[delete(1, "h", 0)], 0);
+    shard.apply(&[delete(2, "h", 0)], 0);
     let deleted = held.bytes();
     assert!(deleted > 0);
     drop(shard);

@@ -1,15 +1,20 @@
 //! Questions to the cluster, answered through a queue.
 
 use std::{
-    ffi::{CStr, c_char, c_void},
+    ffi::{CStr, CString, c_char, c_void},
     fmt,
     ptr::NonNull,
     time::Duration,
 };
 
-use rdkafka::{bindings as sys, error::RDKafkaErrorCode, types::RDKafkaRespErr};
+use rdkafka::bindings as sys;
 
-use super::{super::client::Client, CommittedOffset, Queue, handle, millis, text};
+use super::{
+    super::client::Client,
+    Queue,
+    event::{Event, Reply},
+    handle, millis,
+};
 
 /// Which offsets [`Admin::list_offsets`] asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,45 +28,11 @@ pub(in super::super) enum Spec {
 
 /// Asks questions; each has a number that comes back with its answer.
 pub(in super::super) struct Admin {
-    pub(super) queue: Queue,
+    queue: Queue,
 }
 
 // SAFETY: librdkafka's handles may be used from any thread.
 unsafe impl Send for Admin {}
-
-/// An answer of [`Admin::poll`].
-#[derive(Debug)]
-pub(in super::super) struct Reply {
-    pub(in super::super) number: usize,
-    pub(in super::super) content: Result<ReplyContent, String>,
-    /// Of a failure.
-    pub(in super::super) code: RDKafkaErrorCode,
-}
-
-#[derive(Debug)]
-pub(in super::super) enum ReplyContent {
-    Offsets(Vec<ListedOffset>),
-    /// Topic ids, as Kafka's 16 bytes.
-    TopicIds(Vec<(String, [u8; 16])>),
-    /// What a group has committed.
-    Committed(Vec<CommittedOffset>),
-    Groups(ListedGroups),
-}
-
-/// What brokers say when they are asked for groups: how many, and the errors of those that do not tell.
-#[derive(Debug)]
-pub(in super::super) struct ListedGroups {
-    pub(in super::super) groups: usize,
-    pub(in super::super) errors: Vec<RDKafkaErrorCode>,
-}
-
-/// An offset; `Err` where the partition failed. An offset below 0 is a failure whatever the code.
-#[derive(Debug)]
-pub(in super::super) struct ListedOffset {
-    pub(in super::super) topic: String,
-    pub(in super::super) partition: i32,
-    pub(in super::super) result: Result<(i64, i32), RDKafkaErrorCode>,
-}
 
 impl Admin {
     pub(in super::super) fn new(client: &Client) -> Self {
@@ -136,6 +107,61 @@ impl Admin {
         }
     }
 
+    /// Asks the group's coordinator what is committed: of some keys, or of all (`None`). `stable`: a key with a
+    /// transaction under way fails with UNSTABLE_OFFSET_COMMIT. Returns false for names that C cannot take.
+    ///
+    /// The client must have a group of its own, see `Connector::connect_asking`. It sets no limit to the time: the caller
+    /// drops the client when it has waited for long enough, and whenever a coordinator fails, since librdkafka would go on
+    /// asking that broker.
+    pub(in super::super) fn committed(
+        &self,
+        number: usize,
+        group: &str,
+        keys: Option<&[(&str, i32)]>,
+        stable: bool,
+    ) -> bool {
+        let Ok(group) = CString::new(group) else { return false };
+        let keys = keys.map(|keys| {
+            keys.iter()
+                .filter_map(|(topic, partition)| Some((CString::new(*topic).ok()?, *partition)))
+                .collect::<Vec<_>>()
+        });
+        if keys.as_ref().is_some_and(Vec::is_empty) {
+            return false;
+        }
+        let options =
+            Options::new(&self.queue.client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
+        options.set(number, UNLIMITED);
+        // SAFETY: options and queue are live; the list is ours, copied by `new` and destroyed here; the question is
+        // ours, copied by the call and destroyed here. An error of the option would be ours, too.
+        unsafe {
+            let error = sys::rd_kafka_AdminOptions_set_require_stable_offsets(options.0.as_ptr(), i32::from(stable));
+            if !error.is_null() {
+                sys::rd_kafka_error_destroy(error);
+            }
+            let mut list = std::ptr::null_mut();
+            if let Some(keys) = &keys {
+                list = sys::rd_kafka_topic_partition_list_new(i32::try_from(keys.len()).unwrap_or(i32::MAX));
+                for (topic, partition) in keys {
+                    sys::rd_kafka_topic_partition_list_add(list, topic.as_ptr(), *partition);
+                }
+            }
+            let mut question = sys::rd_kafka_ListConsumerGroupOffsets_new(group.as_ptr(), list);
+            if !list.is_null() {
+                sys::rd_kafka_topic_partition_list_destroy(list);
+            }
+            sys::rd_kafka_ListConsumerGroupOffsets(
+                handle(&self.queue.client),
+                &raw mut question,
+                1,
+                options.0.as_ptr(),
+                self.queue.pointer.as_ptr(),
+            );
+            sys::rd_kafka_ListConsumerGroupOffsets_destroy(question);
+        }
+        true
+    }
+
     /// Waits for an answer, at most `timeout`. Serves logs and errors of the client, too.
     pub(in super::super) fn poll(&self, timeout: Duration) -> Option<Reply> {
         self.queue.client.serve();
@@ -160,16 +186,21 @@ impl fmt::Debug for Admin {
 /// which the leaders become known (`rd_kafka_topic_partition_list_query_leaders_async_worker`): a matter of milliseconds.
 const LEAST_TIMEOUT: Duration = Duration::from_secs(1);
 
-pub(super) struct Options(pub(super) NonNull<sys::rd_kafka_AdminOptions_t>);
+/// The longest timeout that librdkafka takes. librdkafka 2.12 aborts the process when a question has timed out before its
+/// coordinator was found, and the coordinator is found afterwards (`rd_kafka_admin_coord_request` then uses what it has
+/// freed): a broker that is away for longer than a timeout is enough.
+const UNLIMITED: Duration = Duration::from_secs(3600);
+
+struct Options(NonNull<sys::rd_kafka_AdminOptions_t>);
 
 impl Options {
-    pub(super) fn new(client: &Client, operation: sys::rd_kafka_admin_op_t) -> Self {
+    fn new(client: &Client, operation: sys::rd_kafka_admin_op_t) -> Self {
         // SAFETY: the handle is live; the call allocates and does not fail.
         let pointer = unsafe { sys::rd_kafka_AdminOptions_new(handle(client), operation) };
         Self(NonNull::new(pointer).unwrap_or(NonNull::dangling()))
     }
 
-    pub(super) fn set(&self, number: usize, timeout: Duration) {
+    fn set(&self, number: usize, timeout: Duration) {
         let timeout = timeout.max(LEAST_TIMEOUT);
         // SAFETY: the options are live. A timeout out of range leaves the default; no text wanted.
         unsafe {
@@ -183,103 +214,5 @@ impl Drop for Options {
     fn drop(&mut self) {
         // SAFETY: owned, and destroyed once.
         unsafe { sys::rd_kafka_AdminOptions_destroy(self.0.as_ptr()) };
-    }
-}
-
-pub(super) struct Event(pub(super) NonNull<sys::rd_kafka_event_t>);
-
-impl Event {
-    fn content(&self) -> Result<ReplyContent, String> {
-        let event = self.0.as_ptr();
-        // SAFETY: the event is live; results are read only from events of their type.
-        unsafe {
-            if sys::rd_kafka_event_error(event) != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-                return Err(text(sys::rd_kafka_event_error_string(event)));
-            }
-            match sys::rd_kafka_event_type(event) {
-                sys::RD_KAFKA_EVENT_LISTOFFSETS_RESULT => Ok(ReplyContent::Offsets(self.offsets())),
-                sys::RD_KAFKA_EVENT_DESCRIBETOPICS_RESULT => Ok(ReplyContent::TopicIds(self.topic_ids())),
-                sys::RD_KAFKA_EVENT_LISTCONSUMERGROUPOFFSETS_RESULT => self.committed().map(ReplyContent::Committed),
-                sys::RD_KAFKA_EVENT_LISTCONSUMERGROUPS_RESULT => Ok(ReplyContent::Groups(self.groups())),
-                other => Err(format!("unexpected event {other}")),
-            }
-        }
-    }
-
-    /// For events of type LISTOFFSETS_RESULT.
-    unsafe fn offsets(&self) -> Vec<ListedOffset> {
-        let mut count = 0;
-        // SAFETY: the result and its array live as long as the event; the call writes the count.
-        unsafe {
-            let result = sys::rd_kafka_event_ListOffsets_result(self.0.as_ptr());
-            let infos = sys::rd_kafka_ListOffsets_result_infos(result, &raw mut count);
-            array(infos, count)
-                .iter()
-                .map(|info| {
-                    let partition = sys::rd_kafka_ListOffsetsResultInfo_topic_partition(*info);
-                    let found = &*partition;
-                    let epoch = sys::rd_kafka_topic_partition_get_leader_epoch(partition);
-                    let result = match found.err {
-                        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR if found.offset >= 0 => Ok((found.offset, epoch)),
-                        // A leader that failed leaves "no error" and offset -1001.
-                        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Err(RDKafkaErrorCode::OperationTimedOut),
-                        error => Err(error.into()),
-                    };
-                    ListedOffset { topic: text(found.topic), partition: found.partition, result }
-                })
-                .collect()
-        }
-    }
-
-    /// For events of type LISTCONSUMERGROUPS_RESULT.
-    unsafe fn groups(&self) -> ListedGroups {
-        let (mut groups, mut failures) = (0, 0);
-        // SAFETY: the result and its arrays live as long as the event; the calls write the counts.
-        unsafe {
-            let result = sys::rd_kafka_event_ListConsumerGroups_result(self.0.as_ptr());
-            sys::rd_kafka_ListConsumerGroups_result_valid(result, &raw mut groups);
-            let errors = sys::rd_kafka_ListConsumerGroups_result_errors(result, &raw mut failures);
-            let errors = array(errors, failures).iter().map(|error| sys::rd_kafka_error_code(*error).into()).collect();
-            ListedGroups { groups, errors }
-        }
-    }
-
-    /// For events of type DESCRIBETOPICS_RESULT.
-    unsafe fn topic_ids(&self) -> Vec<(String, [u8; 16])> {
-        let mut count = 0;
-        // SAFETY: the result and its array live as long as the event; the call writes the count.
-        unsafe {
-            let result = sys::rd_kafka_event_DescribeTopics_result(self.0.as_ptr());
-            let topics = sys::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
-            array(topics, count)
-                .iter()
-                .filter_map(|topic| {
-                    let id = NonNull::new(sys::rd_kafka_TopicDescription_topic_id(*topic).cast_mut())?;
-                    let high = sys::rd_kafka_Uuid_most_significant_bits(id.as_ptr());
-                    let low = sys::rd_kafka_Uuid_least_significant_bits(id.as_ptr());
-                    let mut bytes = [0; 16];
-                    let (first, second) = bytes.split_at_mut(8);
-                    first.copy_from_slice(&high.to_be_bytes());
-                    second.copy_from_slice(&low.to_be_bytes());
-                    Some((text(sys::rd_kafka_TopicDescription_name(*topic)), bytes))
-                })
-                .collect()
-        }
-    }
-}
-
-/// A C array as a slice; empty for null.
-pub(super) unsafe fn array<'a, T>(pointer: *mut T, count: usize) -> &'a [T] {
-    if pointer.is_null() {
-        return &[];
-    }
-    // SAFETY: the caller got pointer and count from one call, and holds their owner.
-    unsafe { std::slice::from_raw_parts(pointer, count) }
-}
-
-impl Drop for Event {
-    fn drop(&mut self) {
-        // SAFETY: owned, and destroyed once.
-        unsafe { sys::rd_kafka_event_destroy(self.0.as_ptr()) };
     }
 }

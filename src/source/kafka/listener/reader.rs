@@ -16,19 +16,19 @@ use super::super::{
     client::Client,
     ffi::{Batch, Content, Fetcher, Message, describe},
     identity::Identity,
-    now, rights,
+    now,
+    records::offset_event,
+    rights,
 };
+use super::Moved;
 use crate::{
-    decode::{
-        self, Record,
-        schema::{OffsetCommitKey, OffsetCommitValue},
-    },
+    decode::{self, Record},
     model::{Name, OFFSETS_TOPIC},
     store::{
         Store,
         cluster::Cluster,
         event::{Event, EventKind},
-        group::Commit,
+        live::AskError,
         membership,
         shard::Shard,
     },
@@ -40,7 +40,7 @@ const BATCH: usize = 1024;
 const RUN: usize = 256;
 /// Longest wait for messages before looking at commands.
 const WAIT: Duration = Duration::from_millis(50);
-/// How soon a partition is tried again that may not be read.
+/// How soon a partition is tried again that could not be started, or may not be read.
 const RETRY: Duration = Duration::from_secs(2);
 /// How often a kind of bad record is logged at most.
 const LOG_EVERY: Duration = Duration::from_secs(60);
@@ -73,32 +73,31 @@ pub(super) struct Reader {
     identity: Arc<Identity>,
     fetcher: Fetcher,
     commands: mpsc::Receiver<Command>,
-    moved: mpsc::Sender<i32>,
+    moved: Moved,
     partitions: HashMap<i32, Load>,
-    /// Partitions that may not be read, and when that is tried again.
-    refused: HashMap<i32, Instant>,
+    /// Partitions that could not be started, or may not be read, and when that is tried again.
+    failed: HashMap<i32, Instant>,
     logged: Logged,
 }
 
 impl Reader {
     pub(super) fn new(
-        store: &Arc<Store>,
-        cluster: &Arc<Cluster>,
+        (store, cluster): (Arc<Store>, Arc<Cluster>),
         (client, identity): (Client, Arc<Identity>),
         commands: mpsc::Receiver<Command>,
-        moved: mpsc::Sender<i32>,
-    ) -> Result<Self, String> {
-        let fetcher = Fetcher::new(&client, OFFSETS_TOPIC, BATCH).ok_or("librdkafka refuses the topic")?;
+        moved: Moved,
+    ) -> Result<Self, AskError> {
+        let fetcher = Fetcher::new(&client, OFFSETS_TOPIC, BATCH)?;
         Ok(Self {
-            store: Arc::clone(store),
-            cluster: Arc::clone(cluster),
+            store,
+            cluster,
             client,
             identity,
             fetcher,
             commands,
             moved,
             partitions: HashMap::new(),
-            refused: HashMap::new(),
+            failed: HashMap::new(),
             logged: Logged::default(),
         })
     }
@@ -107,7 +106,7 @@ impl Reader {
         while !stop.is_cancelled() {
             loop {
                 match self.commands.try_recv() {
-                    Ok(Command::Start(load)) => self.start(load),
+                    Ok(Command::Start(load)) => self.start(load, now()),
                     Ok(Command::Stop(partition)) => {
                         self.fetcher.stop(partition);
                         self.partitions.remove(&partition);
@@ -117,7 +116,7 @@ impl Reader {
                     Err(mpsc::TryRecvError::Disconnected) => return,
                 }
             }
-            self.retry_refused();
+            self.retry_failed(now());
             self.fetcher.serve();
             let batch = self.fetcher.fetch(WAIT);
             // Fetched by topic id, so the metadata that names the topic came before.
@@ -129,7 +128,7 @@ impl Reader {
                 cluster: &self.cluster,
                 partitions: &mut self.partitions,
                 logged: &mut self.logged,
-                refused: &mut self.refused,
+                failed: &mut self.failed,
                 moved: vec![],
             };
             applier.apply_batch(&batch);
@@ -138,26 +137,28 @@ impl Reader {
             for partition in moved {
                 self.fetcher.stop(partition);
                 self.partitions.remove(&partition);
-                // The listener outlives its readers.
-                let _ = self.moved.send(partition);
+                self.moved.lock().insert(partition);
             }
         }
     }
 
-    /// librdkafka tells once that a partition may not be read, and nothing when it may be again and has not moved.
-    fn retry_refused(&mut self) {
-        let due: Vec<i32> = self.refused.iter().filter(|(_, at)| now() >= **at).map(|(number, _)| *number).collect();
+    /// Starts partitions again that could not be started, or may not be read: librdkafka tells that once, and nothing when
+    /// the partition may be read again and has not moved.
+    fn retry_failed(&mut self, now: Instant) {
+        let due: Vec<i32> = self.failed.iter().filter(|(_, at)| now >= **at).map(|(number, _)| *number).collect();
         for partition in due {
-            self.refused.remove(&partition);
-            let refused = self.partitions.get(&partition).filter(|load| load.shard.progress.is_refused()).cloned();
-            if let Some(load) = refused {
-                self.start(load);
-                self.refused.insert(partition, now() + RETRY);
+            self.failed.remove(&partition);
+            let Some(load) = self.partitions.get(&partition).cloned() else { continue };
+            if load.shard.progress.is_refused() {
+                self.start(load, now);
+                self.failed.insert(partition, now + RETRY);
+            } else if !self.fetcher.is_started(partition) {
+                self.start(load, now);
             }
         }
     }
 
-    fn start(&mut self, load: Load) {
+    fn start(&mut self, load: Load, now: Instant) {
         let partition = load.shard.key.log_partition;
         self.fetcher.stop(partition);
         // What was applied need not be read again.
@@ -165,7 +166,8 @@ impl Reader {
         let started =
             if applied < 0 { self.fetcher.start(partition) } else { self.fetcher.start_at(partition, applied) };
         if let Err(error) = started {
-            load.shard.progress.set_error(Some(error));
+            load.shard.progress.set_error(Some(error.to_string()));
+            self.failed.insert(partition, now + RETRY);
         }
         self.partitions.insert(partition, load);
     }
@@ -177,7 +179,7 @@ struct Applier<'a> {
     cluster: &'a Cluster,
     partitions: &'a mut HashMap<i32, Load>,
     logged: &'a mut Logged,
-    refused: &'a mut HashMap<i32, Instant>,
+    failed: &'a mut HashMap<i32, Instant>,
     moved: Vec<i32>,
 }
 
@@ -231,7 +233,7 @@ impl Applier<'_> {
     fn note_failure(&mut self, partition: i32, shard: &Shard, error: RDKafkaRespErr) {
         if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED {
             shard.progress.refuse(rights::cannot_read(&self.cluster.config));
-            self.refused.entry(partition).or_insert_with(|| now() + RETRY);
+            self.failed.entry(partition).or_insert_with(|| now() + RETRY);
         } else {
             shard.progress.set_error(Some(describe(error)));
         }
@@ -290,33 +292,13 @@ impl Applier<'_> {
     }
 }
 
-/// Returns the event of an offset record: a commit, or the removal of the offset. A committed offset below 0 removes the
-/// offset too, because Kafka's clients and tools take it for none (`ListConsumerGroupOffsetsHandler`).
-pub(in super::super) fn offset_event<'m>(
-    key: &OffsetCommitKey<'m>,
-    value: Option<&OffsetCommitValue<'m>>,
-) -> EventKind<'m> {
-    let (topic, partition) = (key.topic, key.partition);
-    let Some(value) = value.filter(|value| value.offset >= 0) else { return EventKind::Delete { topic, partition } };
-    let commit = Commit {
-        committed_offset: value.offset,
-        committed_at: value.commit_timestamp,
-        leader_epoch: value.leader_epoch,
-        metadata: value.metadata,
-        expires_at: (value.expire_timestamp >= 0).then_some(value.expire_timestamp),
-        topic_id: value.topic_id.known(),
-    };
-    EventKind::Commit { topic, partition, commit }
-}
-
 /// When each kind of bad record was last logged, and how many were not since.
 #[derive(Debug, Default)]
 struct Logged(HashMap<&'static str, (Instant, u64)>);
 
 impl Logged {
-    #[expect(clippy::disallowed_methods, reason = "a rate limit of the log, part of no answer")]
     fn bad_record(&mut self, cluster: &Name, log_partition: i32, log_offset: i64, error: &decode::DecodeError) {
-        let now = Instant::now();
+        let now = now();
         let (last, silent) = self.0.entry(error.fault().name()).or_insert((now, 0));
         if *last != now && now.duration_since(*last) < LOG_EVERY {
             *silent += 1;
@@ -329,30 +311,4 @@ impl Logged {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::Uuid;
-
-    #[test]
-    fn a_committed_offset_below_zero_removes_the_offset() {
-        let key = OffsetCommitKey { group: "g", topic: "t", partition: 3 };
-        let value = |offset| OffsetCommitValue {
-            offset,
-            leader_epoch: 4,
-            metadata: "m",
-            commit_timestamp: 5,
-            expire_timestamp: -1,
-            topic_id: Uuid::ZERO,
-        };
-        let is_deletion = |value: Option<&OffsetCommitValue<'_>>| match offset_event(&key, value) {
-            EventKind::Delete { topic, partition } => (topic, partition) == ("t", 3),
-            _ => false,
-        };
-        for offset in [-1, -2, i64::MIN] {
-            assert!(is_deletion(Some(&value(offset))), "{offset}");
-        }
-        assert!(is_deletion(None));
-        let EventKind::Commit { commit, .. } = offset_event(&key, Some(&value(0))) else { panic!("no commit") };
-        assert_eq!((commit.committed_offset, commit.committed_at), (0, 5));
-    }
-}
+mod tests;

@@ -1,19 +1,40 @@
-//! New clients for the poll threads, and loads that make no progress.
+//! The poll threads of a listener, new clients for them, and loads that make no progress.
 //!
 //! A client of librdkafka keeps what it knows of a topic's partitions, and may not get over a topic that was made anew,
 //! or a log that was lost. A new client knows nothing.
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
+    sync::{
+        Arc,
+        mpsc::{self, SyncSender},
+    },
     thread,
     time::{Duration, Instant},
 };
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Command, Listener, Load, Shard, Threads, client, now};
-use crate::store::impediment::Impediment;
+use super::{
+    super::{
+        client::Client,
+        threads::{self, PartFault, Thread},
+    },
+    Command, Fault, Listener, Load, Shard, now,
+    reader::Reader,
+};
+
+/// Commands that a poll thread has not taken yet. Beyond, the listener waits: a poll thread takes them every 50 ms.
+const COMMANDS: usize = 256;
+
+/// A poll thread, as the listener sees it.
+#[derive(Debug)]
+pub(super) struct PollThread {
+    pub(super) client: Client,
+    /// Dropped to end the thread.
+    commands: SyncSender<Command>,
+    pub(super) thread: Thread,
+}
 
 /// A load that has not moved for so long makes no progress.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
@@ -52,7 +73,7 @@ impl Listener {
             loads.extend(self.rebuilding.values().flatten().map(Arc::clone));
         }
         if loads.is_empty() {
-            self.cluster.impede(Impediment::Stalled, None, &self.store.clock);
+            self.cluster.set_fault(Fault::Stalled, None, &self.store.clock);
         }
         let stalled = self.loads.note(&loads, now());
         for shard in &stalled {
@@ -66,20 +87,57 @@ impl Listener {
             if let Some(shown) = self.cluster.shard(number) {
                 shown.progress.set_error(Some(reason.clone()));
             }
-            self.cluster.impede(Impediment::Stalled, Some(reason), &self.store.clock);
+            self.cluster.set_fault(Fault::Stalled, Some(reason), &self.store.clock);
         }
         self.renew |= !stalled.is_empty();
     }
 
-    /// Replaces the poll threads and all clients. Partitions go on where they are; loads aside begin again.
-    pub(super) fn renew_readers(&mut self, stop: &CancellationToken, threads: &mut Threads) -> Result<(), String> {
-        // A reader ends when it can be told no more.
-        self.readers.clear();
-        for thread in threads.drain(..) {
-            thread::JoinHandle::join(thread).map_err(|_| "a poll thread panicked".to_owned())?;
+    /// Starts the poll threads, each with a client.
+    pub(super) fn spawn_readers(&mut self, stop: &CancellationToken) -> Result<(), PartFault> {
+        let wanted = match self.cluster.config.poll_threads {
+            0 => thread::available_parallelism().map_or(2, usize::from).min(4),
+            threads => threads,
+        };
+        for number in 0..wanted {
+            let client = self.connector.connect()?;
+            let (sender, commands) = mpsc::sync_channel(COMMANDS);
+            let both = (Arc::clone(&self.store), Arc::clone(&self.cluster));
+            let clients = (client.clone(), Arc::clone(&self.identity));
+            let reader = Reader::new(both, clients, commands, Arc::clone(&self.moved))?;
+            let name = format!("{}/poll-{number}", self.cluster.name);
+            // A poll thread ends alone when its client is renewed.
+            let thread = threads::spawn(name, &stop.child_token(), move |stop| {
+                reader.run(stop);
+                Ok(())
+            })?;
+            self.readers.push(PollThread { client, commands: sender, thread });
         }
-        self.client = client::connect(&self.cluster.config)?;
-        self.spawn_readers(stop, threads)?;
+        Ok(())
+    }
+
+    /// Ends the poll threads and waits for them.
+    pub(super) fn end_readers(&mut self) -> Result<(), PartFault> {
+        let end = |PollThread { commands, thread, .. }| {
+            drop(commands);
+            thread
+        };
+        let ending: Vec<Thread> = self.readers.drain(..).map(end).collect();
+        // All are joined, whatever the first says.
+        ending.into_iter().map(threads::join).collect::<Vec<_>>().into_iter().collect()
+    }
+
+    /// To the reader that owns the partition.
+    pub(super) fn send(&self, log_partition: i32, command: Command) {
+        let partition = usize::try_from(log_partition).unwrap_or(0);
+        let reader = partition.checked_rem(self.readers.len()).and_then(|index| self.readers.get(index));
+        if let Some(reader) = reader {
+            // A reader that is gone is noticed by its thread.
+            let _ = reader.commands.send(command);
+        }
+    }
+
+    /// Goes on with new poll threads: partitions where they are; loads aside begin again.
+    pub(super) fn resume(&mut self) {
         for number in 0..self.started {
             match (self.rebuilding.get_mut(&number), self.cluster.shard(number)) {
                 (Some(aside), _) => *aside = None,
@@ -90,40 +148,8 @@ impl Listener {
                 (None, None) => {}
             }
         }
-        self.renew = false;
-        Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        clock::Clock,
-        store::{event::ShardKey, shard::Limits},
-    };
-
-    fn shard(log_partition: i32) -> Arc<Shard> {
-        let key = ShardKey { cluster: "c".into(), source: "kafka".into(), log_partition };
-        let limits = Limits { commits_kept: 1, watch_queue: 1 };
-        Arc::new(Shard::new(key, 1, Arc::default(), Arc::default(), Clock::manual(0), limits))
-    }
-
-    #[test]
-    fn a_load_that_does_not_move_for_half_a_minute_is_told_and_one_that_moves_is_not() {
-        let (still, moving) = (shard(0), shard(1));
-        let both = [Arc::clone(&still), Arc::clone(&moving)];
-        let (start, mut loads) = (now(), Loads::default());
-        let mut told = |seconds| {
-            moving.set_applied(i64::try_from(seconds).unwrap());
-            let stalled = loads.note(&both, start + Duration::from_secs(seconds));
-            stalled.iter().map(|shard| shard.key.log_partition).collect::<Vec<_>>()
-        };
-        assert_eq!((told(0), told(29)), (vec![], vec![]));
-        assert_eq!(told(30), [0]);
-        assert_eq!(told(59), [0_i32; 0], "not again at once");
-        assert_eq!(told(60), [0]);
-        still.set_applied(7);
-        assert_eq!((told(91), told(120)), (vec![], vec![]), "it moved");
-    }
-}
+mod tests;

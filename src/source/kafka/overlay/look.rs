@@ -1,31 +1,26 @@
 //! The consumer that reads behind transactions, and what it found.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use hashbrown::HashMap;
-
 use super::{
     super::{
-        client::{self, Client},
-        ffi::{Admin, Content, Fetcher, Message},
-        listener,
+        client::{Client, Connector},
+        ffi::{Content, Fetcher, Message},
+        records::offset_event,
     },
-    ask::Ask,
-    pace::Pace,
     range::{Budget, Range},
 };
 use crate::{
-    config,
     decode::{
         self, Record,
         wire::{Context, Reader, Wire as _},
     },
-    model::{Millis, Name, OFFSETS_TOPIC},
-    store::{Store, cluster::Cluster, event::Event, shard::Shard},
+    model::{Millis, OFFSETS_TOPIC},
+    store::{Store, cluster::Cluster, event::Event, live::AskError, shard::Shard},
 };
 
 /// Messages of one fetch.
@@ -41,20 +36,12 @@ pub(super) type Shards = BTreeMap<i32, Arc<Shard>>;
 /// One consumer for all partitions that are frozen.
 #[derive(Debug)]
 pub(super) struct Look {
-    pub(super) cluster: Arc<Cluster>,
+    cluster: Arc<Cluster>,
     store: Arc<Store>,
     pub(super) client: Client,
-    pub(super) admin: Admin,
     fetcher: Fetcher,
     pub(super) ranges: BTreeMap<i32, Looked>,
     budget: Budget,
-    pub(super) pace: Pace,
-    pub(super) asks: HashMap<usize, Ask>,
-    pub(super) next_number: usize,
-    /// Groups whose coordinator refuses to tell, and until when they are not asked.
-    pub(super) refused: HashMap<Name, Instant>,
-    /// A coordinator failed.
-    pub(super) failed: bool,
     idle_since: Instant,
 }
 
@@ -71,30 +58,23 @@ impl Look {
     pub(super) fn new(
         store: &Arc<Store>,
         cluster: &Arc<Cluster>,
-        settings: &config::Transactions,
+        connector: &Connector,
         now: Instant,
-    ) -> Result<Self, String> {
-        let client = client::connect_uncommitted(&cluster.config)?;
+    ) -> Result<Self, AskError> {
+        let client = connector.connect_uncommitted()?;
         Ok(Self {
             cluster: Arc::clone(cluster),
             store: Arc::clone(store),
-            // A client of its own: a broker answers nothing else on a connection while a fetch waits there.
-            admin: Admin::new(&client::connect_asking(&cluster.config)?),
-            fetcher: Fetcher::new(&client, OFFSETS_TOPIC, BATCH).ok_or("librdkafka refuses the topic")?,
+            fetcher: Fetcher::new(&client, OFFSETS_TOPIC, BATCH)?,
             client,
             ranges: BTreeMap::new(),
             budget: Budget { left: BYTES },
-            pace: Pace::new(settings.calls_per_second, now),
-            asks: HashMap::new(),
-            next_number: 0,
-            refused: HashMap::new(),
-            failed: false,
             idle_since: now,
         })
     }
 
     /// Starts the partitions that are wanted, and lets go of those that are done with.
-    pub(super) fn choose(&mut self, shards: &Shards, wanted: &[i32], now: Instant) {
+    pub(super) fn choose(&mut self, shards: &Shards, wanted: &BTreeSet<i32>, now: Instant) {
         self.client.serve();
         for number in wanted {
             let Some(shard) = shards.get(number) else { continue };
@@ -111,7 +91,9 @@ impl Look {
                     let looked = Looked { range: Range::new(from), epoch: shard.epoch, applied: from, wanted_at: now };
                     self.ranges.insert(*number, looked);
                 }
-                Err(error) => tracing::warn!(cluster = &*self.cluster.name, error, "cannot look behind a transaction"),
+                Err(error) => {
+                    tracing::warn!(cluster = &*self.cluster.name, %error, "cannot look behind a transaction");
+                }
             }
         }
         let mut done = vec![];
@@ -204,7 +186,7 @@ fn take(
         return Some(());
     }
     let Ok(Record::OffsetCommit { key, value, .. }) = decode::decode(key, value) else { return None };
-    let kind = listener::offset_event(&key, value.as_ref().map(|value| &value.value));
+    let kind = offset_event(&key, value.as_ref().map(|value| &value.value));
     if config.groups.accepts(key.group) && config.topics.accepts(key.topic) {
         let event = Event { log_offset, at, group: key.group, kind };
         let before = looked.range.overflowed;

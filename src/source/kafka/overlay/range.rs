@@ -12,16 +12,16 @@ use crate::{
     model::{Millis, Name},
     store::{
         event::{Event, EventKind},
-        group::Commit,
+        group::Stored,
+        live::Committed,
         names::Names,
-        overlay::Committed,
     },
 };
 
 /// Records kept of a key: the newest.
 const PER_KEY: usize = 32;
 /// What a record costs beside itself: its part of the maps.
-const OVERHEAD: usize = 128;
+const OVERHEAD: usize = 192;
 
 /// A committed key of a group.
 pub(super) type TopicPartition = (Name, i32);
@@ -37,56 +37,20 @@ pub(super) struct Budget {
 pub(super) struct Kept {
     pub(super) log_offset: i64,
     at: Millis,
-    commit: Option<Owned>,
-}
-
-#[derive(Debug)]
-struct Owned {
-    committed: Committed,
-    committed_at: Millis,
-    expires_at: Option<Millis>,
-    topic_id: Option<crate::model::Uuid>,
+    commit: Option<Stored>,
 }
 
 impl Kept {
-    fn of(event: &Event<'_>) -> Option<Self> {
-        let commit = match &event.kind {
-            EventKind::Commit { commit, .. } => Some(Owned {
-                committed: Committed {
-                    offset: commit.committed_offset,
-                    leader_epoch: commit.leader_epoch,
-                    metadata: commit.metadata.to_owned(),
-                },
-                committed_at: commit.committed_at,
-                expires_at: commit.expires_at,
-                topic_id: commit.topic_id,
-            }),
-            EventKind::Delete { .. } => None,
-            EventKind::Classic(_) | EventKind::Piece(..) => return None,
-        };
-        Some(Self { log_offset: event.log_offset, at: event.at, commit })
-    }
-
     fn bytes(&self) -> usize {
-        size_of::<Self>() + OVERHEAD + self.commit.as_ref().map_or(0, |commit| commit.committed.metadata.len())
+        let rare = self.commit.as_ref().and_then(|commit| commit.rare.as_ref());
+        size_of::<Self>() + OVERHEAD + rare.and_then(|rare| rare.metadata.as_ref()).map_or(0, |text| text.len())
     }
 
     /// As the reader would bring it.
     pub(super) fn event<'a>(&'a self, group: &'a str, (topic, partition): (&'a str, i32)) -> Event<'a> {
         let kind = match &self.commit {
             None => EventKind::Delete { topic, partition },
-            Some(commit) => EventKind::Commit {
-                topic,
-                partition,
-                commit: Commit {
-                    committed_offset: commit.committed.offset,
-                    committed_at: commit.committed_at,
-                    leader_epoch: commit.committed.leader_epoch,
-                    metadata: &commit.committed.metadata,
-                    expires_at: commit.expires_at,
-                    topic_id: commit.topic_id,
-                },
-            },
+            Some(commit) => EventKind::Commit { topic, partition, commit: commit.commit() },
         };
         Event { log_offset: self.log_offset, at: self.at, group, kind }
     }
@@ -94,7 +58,7 @@ impl Kept {
     fn is(&self, answer: Option<&Committed>) -> bool {
         match (&self.commit, answer) {
             (None, None) => true,
-            (Some(commit), Some(answer)) => commit.committed.is_what(answer),
+            (Some(commit), Some(answer)) => answer.is(&commit.row, commit.rare.as_ref()),
             _ => false,
         }
     }
@@ -129,6 +93,8 @@ pub(super) struct Range {
     /// Records were left out: there are too many.
     pub(super) overflowed: bool,
     groups: HashMap<Name, Group>,
+    /// The records that are kept, in the order of the log.
+    order: BTreeMap<i64, (Name, TopicPartition)>,
     due: VecDeque<Name>,
     first: Option<(i64, Millis)>,
     bytes: usize,
@@ -136,7 +102,15 @@ pub(super) struct Range {
 
 impl Range {
     pub(super) fn new(from: i64) -> Self {
-        Self { read: from, overflowed: false, groups: HashMap::new(), due: VecDeque::new(), first: None, bytes: 0 }
+        Self {
+            read: from,
+            overflowed: false,
+            groups: HashMap::new(),
+            order: BTreeMap::new(),
+            due: VecDeque::new(),
+            first: None,
+            bytes: 0,
+        }
     }
 
     /// Notes that a record is there.
@@ -152,11 +126,14 @@ impl Range {
 
     /// Keeps a commit or a tombstone, if there is room. Returns how many records were left out.
     pub(super) fn keep(&mut self, event: &Event<'_>, names: &Names, budget: &mut Budget) -> u64 {
-        let (topic, partition) = match &event.kind {
-            EventKind::Commit { topic, partition, .. } | EventKind::Delete { topic, partition } => (*topic, *partition),
+        let (topic, partition, commit) = match &event.kind {
+            EventKind::Commit { topic, partition, commit } => {
+                (*topic, *partition, Some(Stored::of(commit, *partition, event.log_offset, 0)))
+            }
+            EventKind::Delete { topic, partition } => (*topic, *partition, None),
             EventKind::Classic(_) | EventKind::Piece(..) => return 0,
         };
-        let Some(kept) = Kept::of(event) else { return 0 };
+        let kept = Kept { log_offset: event.log_offset, at: event.at, commit };
         let bytes = kept.bytes();
         if bytes > budget.left {
             self.overflowed = true;
@@ -164,12 +141,14 @@ impl Range {
         }
         budget.left -= bytes;
         self.bytes += bytes;
-        let group = self.groups.entry(names.intern(event.group)).or_default();
-        let key = group.keys.entry((names.intern(topic), partition)).or_default();
+        let (group, key) = (names.intern(event.group), (names.intern(topic), partition));
+        self.order.insert(event.log_offset, (Name::clone(&group), key.clone()));
+        let key = self.groups.entry(group).or_default().keys.entry(key).or_default();
         key.kept.push_back(kept);
         if key.kept.len() > PER_KEY
             && let Some(oldest) = key.kept.pop_front()
         {
+            self.order.remove(&oldest.log_offset);
             self.bytes -= oldest.bytes();
             budget.left += oldest.bytes();
         }
@@ -249,9 +228,9 @@ impl Range {
         self.groups.get(group)?.keys.get(key)?.kept.iter().rev().find(|kept| kept.is(answer))
     }
 
-    /// The keys with records, of all groups or of one.
-    pub(super) fn keys(&self) -> impl Iterator<Item = (&Name, Vec<TopicPartition>)> {
-        self.groups.iter().map(|(name, group)| (name, group.keys.keys().cloned().collect()))
+    /// The groups and keys with records.
+    pub(super) fn keys(&self) -> impl Iterator<Item = (Name, Vec<TopicPartition>)> {
+        self.groups.iter().map(|(name, group)| (Name::clone(name), group.keys.keys().cloned().collect()))
     }
 
     /// Whether there are records of a key.
@@ -259,26 +238,30 @@ impl Range {
         self.groups.get(group).is_some_and(|group| group.keys.contains_key(key))
     }
 
-    /// Forgets what the reader has applied.
-    pub(super) fn prune(&mut self, applied: i64, budget: &mut Budget) {
-        let mut freed = 0;
-        let mut first: Option<(i64, Millis)> = self.first.filter(|(offset, _)| *offset >= applied);
-        for group in self.groups.values_mut() {
-            for key in group.keys.values_mut() {
-                while key.kept.front().is_some_and(|kept| kept.log_offset < applied) {
-                    freed += key.kept.pop_front().map_or(0, |kept| kept.bytes());
-                }
-                if let Some(kept) = key.kept.front() {
-                    let this = (kept.log_offset, kept.at);
-                    first = Some(first.map_or(this, |first| first.min(this)));
-                }
+    /// Forgets what the reader has applied. Takes a step for each record that it forgets. Returns how many.
+    pub(super) fn prune(&mut self, applied: i64, budget: &mut Budget) -> usize {
+        let mut steps = 0;
+        while let Some(record) = self.order.first_entry().filter(|record| *record.key() < applied) {
+            let (group, key) = record.remove();
+            steps += 1;
+            let Some(of) = self.groups.get_mut(&group) else { continue };
+            let Some(records) = of.keys.get_mut(&key) else { continue };
+            let freed = records.kept.pop_front().map_or(0, |kept| kept.bytes());
+            self.bytes -= freed;
+            budget.left += freed;
+            if records.kept.is_empty() {
+                of.keys.remove(&key);
             }
-            group.keys.retain(|_, key| !key.kept.is_empty());
+            if of.keys.is_empty() {
+                self.groups.remove(&group);
+            }
         }
-        self.groups.retain(|_, group| !group.keys.is_empty());
-        self.first = first;
-        self.bytes -= freed;
-        budget.left += freed;
+        if self.first.is_some_and(|(offset, _)| offset < applied) {
+            let next = self.order.first_key_value();
+            let kept = next.and_then(|(_, (group, key))| self.groups.get(group)?.keys.get(key)?.kept.front());
+            self.first = kept.map(|kept| (kept.log_offset, kept.at));
+        }
+        steps
     }
 
     /// Gives its memory back.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::store::group::Commit;
 
 fn event<'a>(log_offset: i64, group: &'a str, offset: Option<i64>, metadata: &'a str) -> Event<'a> {
     let kind = match offset {
@@ -117,4 +118,18 @@ fn what_the_reader_has_applied_is_forgotten_and_the_next_transaction_dates_from_
     assert_eq!(look.range.first_at(), Some(130));
     assert!(!look.range.has("h", &("t".into(), 0)) && look.range.has("g", &("t".into(), 0)));
     assert_eq!(look.means(Some((5, 3, ""))), None);
+}
+
+#[test]
+fn forgetting_takes_a_step_for_each_record_however_often_the_reader_moves() {
+    const RECORDS: i64 = 5_000;
+    let mut look = Look::new(64 << 20);
+    let groups: Vec<String> = (0..RECORDS).map(|number| format!("g{number}")).collect();
+    for (at, group) in (10..).zip(&groups) {
+        look.read(&[event(at, group, Some(1), "")]);
+    }
+    // The reader replays what lay behind the transaction, record by record.
+    let steps: usize = (10..=10 + RECORDS).map(|applied| look.range.prune(applied, &mut look.budget)).sum();
+    assert_eq!(steps, groups.len());
+    assert_eq!((look.budget.left, look.range.keys().count(), look.range.first_at()), (64 << 20, 0, None));
 }

@@ -1,32 +1,40 @@
-//! Why a listing of topics does not show `__consumer_offsets`.
+//! Why a listing of topics does not show `__consumer_offsets`, or a topic that groups committed to.
 //!
-//! A listing leaves out topics that the user may not describe, so a missing right looks like a fresh cluster. Asked by
-//! name, the broker says which it is. Brokers of some services hide the topic even then: groups without the topic that
-//! keeps their commits tell so.
+//! A listing leaves out topics that the user may not describe, so a missing right looks like a missing topic. Asked by
+//! name, the broker says which it is: UNKNOWN_TOPIC_OR_PARTITION or TOPIC_AUTHORIZATION_FAILED. Brokers of some services
+//! hide `__consumer_offsets` even then: groups without the topic that keeps their commits tell so.
 
-use rdkafka::{consumer::Consumer as _, error::RDKafkaErrorCode, metadata::MetadataTopic, types::RDKafkaRespErr};
+use std::time::{Duration, Instant};
 
-use super::{Pending, Poller, Question, Reply, ReplyContent};
+use hashbrown::{HashMap, HashSet};
+use rdkafka::{error::RDKafkaErrorCode, metadata::MetadataTopic, types::RDKafkaRespErr};
+
+use super::{
+    super::{
+        client::Client,
+        ffi::{ListedGroups, Reply, ReplyContent},
+        now, rights,
+    },
+    Pending, Poller, Question,
+};
 use crate::{
-    model::OFFSETS_TOPIC,
-    source::kafka::{ffi::ListedGroups, now, rights},
-    store::impediment::Impediment,
+    clock::Ticks,
+    config,
+    model::{Name, OFFSETS_TOPIC},
+    store::cluster::{Cluster, Fault},
 };
 
 impl Poller {
     /// Notes how many partitions `__consumer_offsets` has, or asks why the listing does not show it.
     pub(super) fn look_for_log(&mut self, partitions: Option<usize>) {
         let Some(partitions) = partitions else { return self.look_for_absent_log() };
-        self.cluster.impede(Impediment::Describe, None, &self.store.clock);
+        self.cluster.set_fault(Fault::Describe, None, &self.store.clock);
         self.cluster.set_health(|health| health.log_partitions = i32::try_from(partitions).ok());
     }
 
     /// Asks for the topic by name, and for groups where there is none.
     fn look_for_absent_log(&mut self) {
-        // Not created by asking: allow.auto.create.topics is false.
-        let Ok(metadata) = self.client.fetch_metadata(Some(OFFSETS_TOPIC), self.settings.request_timeout) else {
-            return;
-        };
+        let Ok(metadata) = self.client.metadata(Some(OFFSETS_TOPIC), self.settings.request_timeout) else { return };
         let topic = metadata.topics().iter().find(|topic| topic.name() == OFFSETS_TOPIC);
         match topic.and_then(MetadataTopic::error) {
             Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) => {
@@ -71,12 +79,12 @@ impl Poller {
     /// What was read before stays, as the last that is known: nothing says that it is gone.
     fn refuse_log(&self, reason: String) {
         self.cluster.ends.set_refused(&OFFSETS_TOPIC.into(), true, self.store.clock.ticks());
-        self.cluster.impede(Impediment::Describe, Some(reason), &self.store.clock);
+        self.cluster.set_fault(Fault::Describe, Some(reason), &self.store.clock);
     }
 
     fn note_no_log(&mut self) {
         self.cluster.ends.set_refused(&OFFSETS_TOPIC.into(), false, self.store.clock.ticks());
-        self.cluster.impede(Impediment::Describe, None, &self.store.clock);
+        self.cluster.set_fault(Fault::Describe, None, &self.store.clock);
         if self.cluster.health().log_partitions.is_none() {
             tracing::info!(
                 cluster = &*self.cluster.name,
@@ -118,20 +126,44 @@ fn judge(listed: &ListedGroups) -> Found {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Topics asked for after one listing: each is a request of its own.
+const AT_ONCE: usize = 20;
+/// How long an answer holds.
+const HOLDS: Duration = Duration::from_secs(300);
 
-    #[test]
-    fn no_topic_is_a_fresh_cluster_only_where_all_brokers_list_no_group() {
-        let judge = |groups, errors: &[RDKafkaErrorCode]| judge(&ListedGroups { groups, errors: errors.to_vec() });
-        assert_eq!(judge(0, &[]), Found::Fresh);
-        assert_eq!(judge(0, &[RDKafkaErrorCode::UnsupportedFeature]), Found::Fresh, "a broker without the request");
-        for error in [RDKafkaErrorCode::BrokerTransportFailure, RDKafkaErrorCode::CoordinatorLoadInProgress] {
-            assert_eq!(judge(0, &[error]), Found::Nothing, "{error:?}");
-            assert_eq!(judge(2, &[error]), Found::Groups, "{error:?}");
+/// When each missing topic was last asked for.
+#[derive(Debug, Default)]
+pub(super) struct Missing(HashMap<Name, Instant>);
+
+impl Missing {
+    /// Asks for some of the topics that are missing.
+    pub(super) fn check(&mut self, client: &Client, cluster: &Cluster, settings: &config::Lag, ticks: Ticks) {
+        let missing = missing(cluster);
+        let now = now();
+        self.0.retain(|name, asked| missing.contains(name) && now.duration_since(*asked) < HOLDS);
+        let due: Vec<Name> = missing.into_iter().filter(|name| !self.0.contains_key(name)).take(AT_ONCE).collect();
+        for name in due {
+            let Ok(metadata) = client.metadata(Some(&name), settings.request_timeout) else { return };
+            let error = metadata.topics().iter().find(|topic| *topic.name() == *name).and_then(|topic| topic.error());
+            let refused = error == Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+            cluster.ends.set_refused(&name, refused, ticks);
+            self.0.insert(name, now);
         }
-        let refused = RDKafkaErrorCode::ClusterAuthorizationFailed;
-        assert_eq!(judge(0, &[RDKafkaErrorCode::OperationTimedOut, refused]), Found::Refused(refused));
     }
 }
+
+/// Topics with commits that the last listing did not show.
+fn missing(cluster: &Cluster) -> HashSet<Name> {
+    let ends = cluster.ends.current();
+    let mut missing = HashSet::new();
+    for shard in cluster.shards() {
+        for group in shard.pin().groups.iter() {
+            let names = group.topic_counts().map(|(name, _)| name);
+            missing.extend(names.filter(|name| !ends.is_listed(name)).cloned());
+        }
+    }
+    missing
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,8 +5,8 @@
 //! partitions; in chunks, since librdkafka's cost per question is quadratic.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    ffi::{CStr, CString},
+    collections::BTreeSet,
+    ffi::CStr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,23 +17,16 @@ use tokio_util::sync::CancellationToken;
 
 mod absent;
 mod ids;
-mod missing;
-mod placement;
-mod probe;
-mod same;
+mod metadata;
 
+use absent::Missing;
 use ids::IdRounds;
-use missing::Missing;
-use probe::Probe;
-pub(super) use probe::log_ends;
 
 use super::{
-    client::{self, Client},
-    coordinator::Coordinators,
-    ffi::{self, Admin, Reply, ReplyContent, Spec},
+    client::{Client, Connector},
+    ffi::{Admin, Reply, ReplyContent, Spec},
     identity::Identity,
     now,
-    overlay::Overlay,
 };
 use crate::{
     clock::Ticks,
@@ -41,8 +34,9 @@ use crate::{
     model::Millis,
     store::{
         Store,
-        cluster::Cluster,
-        ends::{Answer, EndError, EndKind, TopicMetadata},
+        cluster::{Cluster, Fault},
+        ends::{Answer, EndError, EndKind},
+        live::AskError,
     },
 };
 
@@ -57,7 +51,7 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// Polls one cluster until the token is cancelled.
 #[derive(Debug)]
-pub struct Poller {
+pub(super) struct Poller {
     cluster: Arc<Cluster>,
     store: Arc<Store>,
     settings: config::Lag,
@@ -122,20 +116,15 @@ struct Round {
 }
 
 impl Poller {
-    /// A poller, and the client configuration checked.
-    ///
-    /// # Errors
-    /// What librdkafka says of the configuration.
+    /// Makes a poller, and checks the client configuration.
     pub(super) fn new(
-        store: Arc<Store>,
-        cluster: Arc<Cluster>,
+        (store, cluster): (Arc<Store>, Arc<Cluster>),
         settings: config::Lag,
+        connector: &Connector,
         identity: Arc<Identity>,
-    ) -> Result<Self, String> {
-        let client = client::connect(&cluster.config)?;
+    ) -> Result<Self, AskError> {
+        let client = connector.connect()?;
         let now = now();
-        cluster.set_log_ends(Box::new(Probe { client: client.clone() }));
-        cluster.set_coordinator(Box::new(Coordinators::new(cluster.config.clone())));
         Ok(Self {
             admin: Admin::new(&client),
             cluster,
@@ -155,15 +144,13 @@ impl Poller {
         })
     }
 
-    /// The part that looks behind open transactions; it asks by this poller's client.
-    #[must_use]
-    pub fn overlay(&self, settings: config::Transactions) -> Overlay {
-        let clients = (&self.client, Arc::clone(&self.identity));
-        Overlay::new(Arc::clone(&self.store), Arc::clone(&self.cluster), clients, settings)
+    /// The client that asks for log ends.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
     }
 
     /// Polls until the token is cancelled. Blocks: give it a thread.
-    pub fn run(mut self, stop: &CancellationToken) {
+    pub(super) fn run(mut self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             self.ask();
             self.take_answers();
@@ -195,83 +182,15 @@ impl Poller {
         }
     }
 
-    /// Returns when to do it again.
-    fn refresh_metadata(&mut self) -> Duration {
-        let asked = self.store.clock.ticks();
-        let failures = self.client.context().failures();
-        // All topics: asking for one by name could create it on old brokers.
-        match self.client.fetch_metadata(None, self.settings.request_timeout) {
-            Ok(metadata) => {
-                if !self.identity.holds(&self.client) {
-                    return RETRY;
-                }
-                self.failures = failures;
-                let listed = metadata.topics().iter().filter(|topic| topic.error().is_none());
-                let topics: Vec<TopicMetadata> = listed
-                    .filter(|topic| self.wants(topic.name()))
-                    .map(|topic| TopicMetadata {
-                        name: self.store.names().intern(topic.name()),
-                        leaders: placement::leaders(topic),
-                    })
-                    .collect();
-                self.cluster.placement.store(placement::of(&metadata, &topics));
-                let log_partitions = topics.iter().find(|topic| &*topic.name == crate::model::OFFSETS_TOPIC);
-                let log_partitions = log_partitions.map(|topic| topic.leaders.len());
-                if self.cluster.ends.set_topics(topics, asked, &self.cluster.applied()) {
-                    self.due.ids = now();
-                }
-                let ticks = self.store.clock.ticks();
-                self.missing.check(&self.client, &self.cluster, &self.settings, ticks);
-                self.look_for_log(log_partitions);
-                self.replan();
-                let cluster_id = self.client.client().fetch_cluster_id(Duration::ZERO);
-                let controller = ffi::controller(&self.client);
-                self.succeed();
-                self.cluster.set_health(|health| {
-                    health.brokers = i32::try_from(metadata.brokers().len()).ok();
-                    health.cluster_id = cluster_id.or(health.cluster_id.take());
-                    health.controller = controller.or(health.controller);
-                });
-                self.settings.metadata_interval
-            }
-            Err(error) => {
-                self.client.serve();
-                let reason = self.client.context().last_error().unwrap_or_else(|| error.to_string());
-                self.fail(&reason);
-                // What was answered before says nothing of now.
-                self.round = Round { since: self.store.clock.ticks(), ..Round::default() };
-                RETRY
-            }
+    /// Whether the answers that were just taken are of the cluster that is read. After a lost connection another may
+    /// answer: metadata tells which.
+    fn is_same_cluster(&mut self) -> bool {
+        self.client.serve();
+        if self.client.context().failures() != self.failures {
+            let interval = self.refresh_metadata();
+            self.due.metadata = now() + interval;
         }
-    }
-
-    fn wants(&self, topic: &str) -> bool {
-        topic == crate::model::OFFSETS_TOPIC || self.cluster.config.topics.accepts(topic)
-    }
-
-    fn replan(&mut self) {
-        let ends = self.cluster.ends.current();
-        let mut by_leader: BTreeMap<i32, Vec<TopicPartition>> = BTreeMap::new();
-        let before = std::mem::take(&mut self.plan);
-        for topic in ends.topics() {
-            let Ok(name) = CString::new(topic.name.as_bytes()) else { continue };
-            let name: Arc<CStr> = name.into();
-            for (partition, number) in topic.partitions.iter().zip(0..) {
-                if let Some(leader) = partition.leader {
-                    by_leader.entry(leader).or_default().push((Arc::clone(&name), number));
-                }
-            }
-            self.plan.topics.push(name);
-        }
-        for (leader, partitions) in by_leader {
-            self.plan.chunks.extend(partitions.chunks(CHUNK).map(|chunk| (leader, chunk.to_vec())));
-        }
-        let partitions = |plan: &Plan| plan.chunks.iter().map(|(_, chunk)| chunk.len()).sum::<usize>();
-        if partitions(&before) != partitions(&self.plan) || before.topics != self.plan.topics {
-            // New partitions need not wait for the next round.
-            let now = now();
-            self.due = Due { metadata: self.due.metadata, high: now, low: now, ids: now };
-        }
+        self.client.context().failures() == self.failures && self.identity.holds(&self.client)
     }
 
     /// Asks every leader that does not still owe the answer to the question before.
@@ -350,7 +269,7 @@ impl Poller {
             Err(error) => {
                 if kind == EndKind::High {
                     self.round.failed += 1;
-                    self.round.last_error = Some(error);
+                    self.round.last_error = Some(error.to_string());
                 }
                 return vec![];
             }
@@ -402,11 +321,12 @@ impl Poller {
             tracing::info!(cluster = &*self.cluster.name, "the cluster answers");
         }
         self.client.context().succeeded();
-        self.cluster.succeeded();
+        self.cluster.succeeded(&self.store.clock);
     }
 
     fn fail(&self, reason: &str) {
-        if self.cluster.health().last_error.as_deref() != Some(reason) {
+        let known = self.cluster.health().faults.get(&Fault::Unreachable).cloned();
+        if known.as_deref() != Some(reason) {
             tracing::warn!(cluster = &*self.cluster.name, reason, "cannot reach the cluster; trying again");
         }
         self.cluster.failed(reason.to_owned(), &self.store.clock);

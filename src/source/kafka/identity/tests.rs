@@ -1,0 +1,16 @@
+use super::*;
+
+#[test]
+fn another_cluster_id_stops_all_clients_for_good() {
+    let stop = CancellationToken::new();
+    let identity = Identity::new(stop.clone());
+    assert!(identity.is_first(None), "no metadata yet");
+    for _ in 0..2 {
+        assert!(identity.is_first(Some("a".to_owned())));
+    }
+    assert!(identity.is_first(None), "a broker that tells none");
+    assert_eq!((identity.change(), stop.is_cancelled()), (None, false));
+    assert!(!identity.is_first(Some("b".to_owned())));
+    assert!(!identity.is_first(Some("a".to_owned())), "the source is given up");
+    assert_eq!((identity.change(), stop.is_cancelled()), (Some(("a", "b")), true));
+}

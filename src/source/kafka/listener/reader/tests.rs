@@ -1,0 +1,50 @@
+use std::collections::BTreeMap;
+
+use super::{super::super::client::Connector, *};
+use crate::{
+    clock::Clock,
+    config::{Config, Flags, Sources},
+    model::SOURCE_KAFKA,
+    store::{cut::Settings, event::ShardKey},
+};
+
+/// A reader of a cluster that nothing answers for.
+fn reader() -> Reader {
+    let flags = Flags { bootstrap_servers: Some("127.0.0.1:1".to_owned()), ..Flags::default() };
+    let sources = Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
+    let config = Config::load(sources).unwrap().config.clusters.remove(0);
+    let clock = Clock::manual(0);
+    let client = Connector::new(&config, CancellationToken::new()).connect().unwrap();
+    let cluster = Arc::new(Cluster::new(config, &clock));
+    let settings = Settings { window: 1, active_within: 1, commits_kept: 1, watch_queue: 1 };
+    let store = Arc::new(Store::new(vec![Arc::clone(&cluster)], clock, settings));
+    let identity = Arc::new(Identity::new(CancellationToken::new()));
+    Reader::new((store, cluster), (client, identity), mpsc::sync_channel(1).1, Moved::default()).unwrap()
+}
+
+#[test]
+fn a_partition_whose_start_failed_is_tried_again_until_it_starts() {
+    let (mut reader, start) = (reader(), now());
+    let load = |reader: &Reader, log_partition| {
+        let cluster = Name::clone(&reader.cluster.name);
+        let shard = reader.store.new_shard(ShardKey { cluster, source: SOURCE_KAFKA.into(), log_partition });
+        Load { shard, live_from: 0, aside: false }
+    };
+    // librdkafka starts no partition of a negative number.
+    let bad = load(&reader, -1);
+    reader.start(bad.clone(), start);
+    reader.start(load(&reader, 0), start);
+    assert!(bad.shard.progress.last_error().is_some());
+    let waiting = |reader: &Reader| reader.failed.iter().map(|(number, at)| (*number, *at)).collect::<Vec<_>>();
+    assert_eq!(waiting(&reader), [(-1, start + RETRY)]);
+    reader.retry_failed(start + RETRY / 2);
+    assert_eq!(waiting(&reader), [(-1, start + RETRY)], "not due yet");
+    reader.retry_failed(start + RETRY);
+    assert_eq!(waiting(&reader), [(-1, start + 2 * RETRY)], "tried again, and failed again");
+    // It has started meanwhile.
+    let good = Load { shard: load(&reader, 1).shard, ..bad };
+    reader.start(good, start);
+    reader.failed.insert(1, start);
+    reader.retry_failed(start);
+    assert_eq!(waiting(&reader), [(-1, start + 2 * RETRY)]);
+}

@@ -1,0 +1,92 @@
+//! Answers callers that want to know the present state of the cluster.
+
+use std::{
+    ffi::CStr,
+    sync::mpsc::{SyncSender, TrySendError},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+
+use super::{
+    client::{Client, Connector},
+    coordinator::Coordinators,
+    ffi::{Admin, ListedOffset, ReplyContent, Spec},
+    now,
+};
+use crate::store::live::{AskError, CommittedKey, LiveSource, LogEnds, Settle};
+
+/// How long a failed request to a broker is waited for beyond its timeout.
+const GRACE: Duration = Duration::from_secs(1);
+/// Longest wait for librdkafka's events.
+const TICK: Duration = Duration::from_millis(50);
+
+/// What is asked on behalf of callers that wait.
+#[derive(Debug)]
+pub(super) struct Live {
+    client: Client,
+    coordinators: Mutex<Coordinators<()>>,
+    /// To the overlay, if it is enabled, with the number of requests that fit in.
+    overlay: Option<(SyncSender<Settle>, usize)>,
+}
+
+impl Live {
+    /// Asks for log ends through `client`.
+    pub(super) fn new(client: Client, connector: Connector, overlay: Option<(SyncSender<Settle>, usize)>) -> Self {
+        Self { client, coordinators: Mutex::new(Coordinators::new(connector)), overlay }
+    }
+}
+
+impl LiveSource for Live {
+    fn log_ends(&self, log_partitions: &[i32], timeout: Duration) -> Result<LogEnds, AskError> {
+        log_ends(&self.client, Spec::Latest, log_partitions, timeout)
+    }
+
+    fn log_partitions(&self, timeout: Duration) -> Result<Option<i32>, AskError> {
+        self.client.refresh_log_metadata(timeout).map(|count| i32::try_from(count).ok())
+    }
+
+    fn committed(&self, group: &str, timeout: Duration) -> Result<Vec<CommittedKey>, AskError> {
+        self.coordinators.lock().committed(group, timeout)
+    }
+
+    fn rest(&self) {
+        // Nor should the client go on looking for its coordinator, which makes `__consumer_offsets` where it was deleted.
+        self.coordinators.lock().disconnect();
+    }
+
+    fn settle(&self, request: Settle) {
+        let Some((overlay, room)) = &self.overlay else { return };
+        match overlay.try_send(request) {
+            // The caller tries again later: it must not wait for those before it.
+            Err(TrySendError::Full(request)) => drop(request.done.send(Err(AskError::Busy { waiting: *room }))),
+            // The overlay has ended: its callers are told by the drop of their request.
+            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+        }
+    }
+}
+
+/// Asks for offsets of partitions of `__consumer_offsets`, and waits.
+pub(super) fn log_ends(
+    client: &Client,
+    spec: Spec,
+    log_partitions: &[i32],
+    timeout: Duration,
+) -> Result<LogEnds, AskError> {
+    let admin = Admin::new(client);
+    let partitions: Vec<(&CStr, i32)> = log_partitions.iter().map(|number| (c"__consumer_offsets", *number)).collect();
+    admin.list_offsets(0, spec, &partitions, timeout);
+    let deadline = now() + timeout + GRACE;
+    loop {
+        match admin.poll(TICK).map(|reply| reply.content) {
+            Some(Ok(ReplyContent::Offsets(listed))) => {
+                let end = |of: ListedOffset| (of.partition, of.result.map(|(end, _)| end).map_err(AskError::broker));
+                return Ok(listed.into_iter().map(end).collect());
+            }
+            Some(Ok(_)) => return Err(AskError::NoAnswer),
+            Some(Err(error)) => return Err(error),
+            None if now() > deadline => return Err(AskError::Timeout { after: timeout }),
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,20 @@
+use super::*;
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a start to count from")]
+fn no_second_sees_more_calls_than_are_allowed() {
+    let start = Instant::now();
+    let mut pace = Pace::new(50, start);
+    let at = |millis: u64| start + Duration::from_millis(millis);
+    // Idle for a while first: nothing is saved up.
+    let mut take = |millis: &u64| {
+        let free = pace.is_free(at(*millis));
+        if free {
+            pace.count(at(*millis));
+        }
+        free
+    };
+    let taken: Vec<u64> = (5_000..8_000).filter(|millis| take(millis)).collect();
+    assert_eq!(taken.len(), 150);
+    assert!(taken.iter().all(|from| taken.iter().filter(|at| (*from..from + 1000).contains(at)).count() <= 50));
+}

@@ -1,0 +1,148 @@
+//! Takes over metadata: topics, their leaders, brokers and replicas.
+
+use std::{
+    collections::BTreeMap,
+    ffi::{CStr, CString},
+    sync::Arc,
+    time::Duration,
+};
+
+use hashbrown::HashMap;
+use rdkafka::{
+    consumer::Consumer as _,
+    metadata::{Metadata, MetadataPartition, MetadataTopic},
+};
+
+use super::{
+    super::{ffi, now},
+    CHUNK, Due, Plan, Poller, RETRY, Round, TopicPartition,
+};
+use crate::{
+    model::{Name, OFFSETS_TOPIC},
+    store::{
+        ends::TopicMetadata,
+        placement::{Broker, Placement, Replicas},
+    },
+};
+
+impl Poller {
+    /// Returns when to do it again.
+    pub(super) fn refresh_metadata(&mut self) -> Duration {
+        let asked = self.store.clock.ticks();
+        let failures = self.client.context().failures();
+        // All topics: asking for one by name could create it on old brokers.
+        match self.client.metadata(None, self.settings.request_timeout) {
+            Ok(metadata) => {
+                if !self.identity.holds(&self.client) {
+                    return RETRY;
+                }
+                self.failures = failures;
+                let listed = metadata.topics().iter().filter(|topic| topic.error().is_none());
+                let topics: Vec<TopicMetadata> = listed
+                    .filter(|topic| self.wants(topic.name()))
+                    .map(|topic| TopicMetadata {
+                        name: self.store.names().intern(topic.name()),
+                        leaders: leaders(topic),
+                    })
+                    .collect();
+                self.cluster.placement.store(placement(&metadata, &topics));
+                let log_partitions = topics.iter().find(|topic| &*topic.name == OFFSETS_TOPIC);
+                let log_partitions = log_partitions.map(|topic| topic.leaders.len());
+                if self.cluster.ends.set_topics(topics, asked, &self.cluster.applied()) {
+                    self.due.ids = now();
+                }
+                let ticks = self.store.clock.ticks();
+                self.missing.check(&self.client, &self.cluster, &self.settings, ticks);
+                self.look_for_log(log_partitions);
+                self.replan();
+                let cluster_id = self.client.client().fetch_cluster_id(Duration::ZERO);
+                let controller = ffi::controller(&self.client);
+                self.succeed();
+                self.cluster.set_health(|health| {
+                    health.brokers = i32::try_from(metadata.brokers().len()).ok();
+                    health.cluster_id = cluster_id.or(health.cluster_id.take());
+                    health.controller = controller.or(health.controller);
+                });
+                self.settings.metadata_interval
+            }
+            Err(error) => {
+                self.fail(&error.to_string());
+                // What was answered before says nothing of now.
+                self.round = Round { since: self.store.clock.ticks(), ..Round::default() };
+                RETRY
+            }
+        }
+    }
+
+    fn wants(&self, topic: &str) -> bool {
+        topic == OFFSETS_TOPIC || self.cluster.config.topics.accepts(topic)
+    }
+
+    fn replan(&mut self) {
+        let ends = self.cluster.ends.current();
+        let mut by_leader: BTreeMap<i32, Vec<TopicPartition>> = BTreeMap::new();
+        let before = std::mem::take(&mut self.plan);
+        for topic in ends.topics() {
+            let Ok(name) = CString::new(topic.name.as_bytes()) else { continue };
+            let name: Arc<CStr> = name.into();
+            for (partition, number) in topic.partitions.iter().zip(0..) {
+                if let Some(leader) = partition.leader {
+                    by_leader.entry(leader).or_default().push((Arc::clone(&name), number));
+                }
+            }
+            self.plan.topics.push(name);
+        }
+        for (leader, partitions) in by_leader {
+            self.plan.chunks.extend(partitions.chunks(CHUNK).map(|chunk| (leader, chunk.to_vec())));
+        }
+        let partitions = |plan: &Plan| plan.chunks.iter().map(|(_, chunk)| chunk.len()).sum::<usize>();
+        if partitions(&before) != partitions(&self.plan) || before.topics != self.plan.topics {
+            // New partitions need not wait for the next round.
+            let now = now();
+            self.due = Due { metadata: self.due.metadata, high: now, low: now, ids: now };
+        }
+    }
+}
+
+/// The brokers, and the replicas of the topics that are taken in.
+fn placement(metadata: &Metadata, topics: &[TopicMetadata]) -> Arc<Placement> {
+    let broker = |broker: &rdkafka::metadata::MetadataBroker| Broker {
+        id: broker.id(),
+        host: broker.host().to_owned(),
+        port: broker.port(),
+    };
+    let mut brokers: Vec<Broker> = metadata.brokers().iter().map(broker).collect();
+    brokers.sort_by_key(|broker| broker.id);
+    let names: HashMap<&str, &Name> = topics.iter().map(|topic| (&*topic.name, &topic.name)).collect();
+    let topics = metadata.topics().iter().filter_map(|topic| {
+        let mut all = vec![Replicas::default(); topic.partitions().len()];
+        for partition in topic.partitions() {
+            if let Some(place) = usize::try_from(partition.id()).ok().and_then(|id| all.get_mut(id)) {
+                *place = replicas(partition);
+            }
+        }
+        Some((Name::clone(names.get(topic.name())?), all))
+    });
+    Arc::new(Placement { topics: topics.collect(), brokers })
+}
+
+fn replicas(partition: &MetadataPartition) -> Replicas {
+    let count = |list: &[i32]| u16::try_from(list.len()).unwrap_or(u16::MAX);
+    Replicas {
+        count: count(partition.replicas()),
+        in_sync: count(partition.isr()),
+        is_preferred_leader: partition.replicas().first() == Some(&partition.leader()),
+    }
+}
+
+/// Leader of each partition, by number.
+fn leaders(topic: &MetadataTopic) -> Vec<Option<i32>> {
+    let mut leaders = vec![None; topic.partitions().len()];
+    for partition in topic.partitions() {
+        let place = usize::try_from(partition.id()).ok().and_then(|id| leaders.get_mut(id));
+        if let Some(place) = place {
+            *place = Some(partition.leader()).filter(|leader| *leader >= 0);
+        }
+    }
+    leaders
+}

@@ -1,0 +1,22 @@
+use rdkafka::consumer::Consumer as _;
+
+use super::*;
+use crate::{
+    clock::Clock,
+    config::{Config, Flags, Sources},
+};
+
+#[test]
+fn one_client_serves_all_rounds_until_a_look_fails() {
+    let flags = Flags { bootstrap_servers: Some("127.0.0.1:1".to_owned()), ..Flags::default() };
+    let sources = Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
+    let config = Config::load(sources).unwrap().config.clusters.remove(0);
+    let connector = Connector::new(&config, CancellationToken::new());
+    let cluster = Arc::new(Cluster::new(config, &Clock::manual(0)));
+    let mut tails = Tails::new(cluster, connector);
+    assert!(tails.client.is_none(), "nothing to look at yet");
+    let (first, second) = (tails.client().unwrap(), tails.client().unwrap());
+    assert!(Arc::ptr_eq(first.context(), second.context()));
+    tails.client = None;
+    assert!(!Arc::ptr_eq(first.context(), tails.client().unwrap().context()));
+}

@@ -1,0 +1,148 @@
+//! The present ends of log partitions, for readers that want the latest.
+//!
+//! Readers share round trips, one lane a leader, and one for how many log partitions there are: who comes while a question
+//! is out joins the next, since the one that is out may have been answered before the reader came.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::future::try_join_all;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::Cluster;
+use crate::{
+    model::{Name, OFFSETS_TOPIC},
+    store::live::{AskError, LiveSource, LogEnds},
+};
+
+/// How long one question may take: a broker that does not answer within this is as good as away. The same for all, since a
+/// question is shared; callers give up earlier if they have to.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// By question that is out, the round that is asked next.
+#[derive(Debug, Default)]
+pub(super) struct Lanes(Mutex<HashMap<Question, Option<Round>>>);
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Question {
+    /// The ends of log partitions of a leader.
+    Ends(Option<i32>),
+    /// How many log partitions there are. The answer is told under number 0.
+    Count,
+}
+
+#[derive(Debug)]
+struct Round {
+    partitions: BTreeSet<i32>,
+    answer: watch::Sender<Option<Arc<LogEnds>>>,
+}
+
+impl Cluster {
+    /// Asks for the high watermarks of log partitions, each leader once.
+    ///
+    /// # Errors
+    /// Why a partition's is not known.
+    ///
+    /// # Cancel safety
+    /// Holds nothing; the answer to a question that is out is dropped.
+    pub async fn present_ends(self: &Arc<Self>, partitions: Vec<i32>) -> Result<BTreeMap<i32, i64>, AskError> {
+        let mut by_leader: BTreeMap<Option<i32>, Vec<i32>> = BTreeMap::new();
+        let ends = self.ends.current();
+        let topic = ends.topic(OFFSETS_TOPIC);
+        for number in partitions {
+            let place = usize::try_from(number).ok();
+            let known = topic.zip(place).and_then(|(topic, place)| topic.partitions.get(place));
+            by_leader.entry(known.and_then(|known| known.leader)).or_default().push(number);
+        }
+        let answers = by_leader.into_iter().map(|(leader, partitions)| {
+            let answer = self.join(Question::Ends(leader), &partitions);
+            async move {
+                let answer = answered(answer).await?;
+                let end = |number: &i32| {
+                    let end = answer.get(number).cloned().unwrap_or(Err(AskError::NoAnswer));
+                    end.map(|end| (*number, end)).map_err(|error| error.in_log_partition(*number))
+                };
+                partitions.iter().map(end).collect::<Result<Vec<_>, AskError>>()
+            }
+        });
+        Ok(try_join_all(answers).await?.into_iter().flatten().collect())
+    }
+
+    /// Asks how many log partitions there are. `None` where the source does not tell.
+    ///
+    /// # Errors
+    /// Why the cluster does not answer.
+    ///
+    /// # Cancel safety
+    /// As [`Cluster::present_ends`].
+    pub async fn present_log_partitions(self: &Arc<Self>) -> Result<Option<i32>, AskError> {
+        let answer = answered(self.join(Question::Count, &[])).await?;
+        let count = answer.get(&0).cloned().transpose()?;
+        Ok(count.and_then(|count| i32::try_from(count).ok()))
+    }
+
+    /// Joins the next question of its kind, and sees to it that it is asked.
+    fn join(self: &Arc<Self>, question: Question, partitions: &[i32]) -> watch::Receiver<Option<Arc<LogEnds>>> {
+        let mut lanes = self.lanes.0.lock();
+        let free = !lanes.contains_key(&question);
+        let new = || Round { partitions: BTreeSet::new(), answer: watch::Sender::new(None) };
+        let round = lanes.entry(question).or_default().get_or_insert_with(new);
+        round.partitions.extend(partitions);
+        let answer = round.answer.subscribe();
+        if free {
+            let cluster = Arc::clone(self);
+            tokio::task::spawn_blocking(move || cluster.ask_rounds(question));
+        }
+        answer
+    }
+
+    /// Asks until no caller waits for an answer.
+    fn ask_rounds(&self, question: Question) {
+        loop {
+            let mut lanes = self.lanes.0.lock();
+            let Some(round) = lanes.get_mut(&question).and_then(Option::take) else {
+                lanes.remove(&question);
+                return;
+            };
+            drop(lanes);
+            let partitions: Vec<i32> = match question {
+                Question::Ends(_) => round.partitions.into_iter().collect(),
+                Question::Count => vec![0],
+            };
+            let answer = ask(self.source().as_deref(), &self.name, question, &partitions);
+            let all = |error: AskError| partitions.iter().map(|number| (*number, Err(error.clone()))).collect();
+            round.answer.send_replace(Some(Arc::new(answer.unwrap_or_else(all))));
+        }
+    }
+}
+
+fn ask(
+    source: Option<&dyn LiveSource>,
+    cluster: &Name,
+    question: Question,
+    partitions: &[i32],
+) -> Result<LogEnds, AskError> {
+    match (question, source) {
+        (Question::Ends(_), Some(source)) => source.log_ends(partitions, ASK_TIMEOUT),
+        (Question::Ends(_), None) => Err(AskError::NotConnected { cluster: Name::clone(cluster) }),
+        (Question::Count, Some(source)) => {
+            let count = source.log_partitions(ASK_TIMEOUT)?;
+            Ok(count.map(|count| (0, Ok(i64::from(count)))).into_iter().collect())
+        }
+        (Question::Count, None) => Ok(LogEnds::new()),
+    }
+}
+
+async fn answered(mut answer: watch::Receiver<Option<Arc<LogEnds>>>) -> Result<Arc<LogEnds>, AskError> {
+    let answer = answer.wait_for(Option::is_some).await.map_err(|_| AskError::NoAnswer)?;
+    answer.clone().ok_or(AskError::NoAnswer)
+}
+
+#[cfg(test)]
+mod tests;

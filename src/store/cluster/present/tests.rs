@@ -1,0 +1,51 @@
+use std::sync::mpsc;
+
+use super::*;
+use crate::{clock::Clock, config};
+
+/// Tells which partitions it is asked for, and answers when told.
+#[derive(Debug)]
+struct Fake {
+    asked: Mutex<mpsc::Sender<Vec<i32>>>,
+    answers: Mutex<mpsc::Receiver<i64>>,
+}
+
+impl LiveSource for Fake {
+    fn log_ends(&self, log_partitions: &[i32], _: Duration) -> Result<LogEnds, AskError> {
+        self.asked.lock().send(log_partitions.to_vec()).unwrap();
+        let end = self.answers.lock().recv().unwrap();
+        Ok(log_partitions.iter().map(|number| (*number, Ok(end))).collect())
+    }
+}
+
+fn config() -> config::Cluster {
+    let flags = config::Flags { bootstrap_servers: Some("h:1".to_owned()), ..config::Flags::default() };
+    let sources = config::Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
+    config::Config::load(sources).unwrap().config.clusters.remove(0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_while_a_question_is_out_joins_the_next() {
+    let (asked, questions) = mpsc::channel();
+    let (answers, answered) = mpsc::channel();
+    let cluster = Arc::new(Cluster::new(config(), &Clock::manual(0)));
+    cluster.set_source(Arc::new(Fake { asked: Mutex::new(asked), answers: Mutex::new(answered) }));
+    macro_rules! asking {
+        ($numbers:expr) => {{
+            let cluster = Arc::clone(&cluster);
+            let mut asking = Box::pin(async move { cluster.present_ends($numbers).await });
+            assert!(futures::poll!(&mut asking).is_pending(), "joined, and waits");
+            asking
+        }};
+    }
+    let first = asking!(vec![1]);
+    assert_eq!(questions.recv().unwrap(), [1]);
+    let second = asking!(vec![2, 1]);
+    let third = asking!(vec![3]);
+    answers.send(10).unwrap();
+    assert_eq!(first.await.unwrap(), [(1, 10)].into());
+    assert_eq!(questions.recv().unwrap(), [1, 2, 3], "one question for both");
+    answers.send(20).unwrap();
+    assert_eq!(second.await.unwrap(), [(1, 20), (2, 20)].into());
+    assert_eq!(third.await.unwrap(), [(3, 20)].into());
+}

@@ -1,0 +1,167 @@
+//! Questions about the present state of a cluster, which only its source can answer.
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use tokio::sync::oneshot;
+
+use super::group::{Rare, Row};
+use crate::model::Name;
+
+/// Answers questions about the present state of a cluster. All but [`LiveSource::settle`] block: not for async code.
+pub trait LiveSource: Send + Sync + fmt::Debug {
+    /// Returns the high watermark of each log partition, within `timeout`.
+    ///
+    /// # Errors
+    /// Why the cluster does not answer.
+    fn log_ends(&self, log_partitions: &[i32], timeout: Duration) -> Result<LogEnds, AskError>;
+
+    /// Returns how many log partitions there are, or `None` where the source does not tell.
+    ///
+    /// # Errors
+    /// Why the cluster does not answer.
+    fn log_partitions(&self, _timeout: Duration) -> Result<Option<i32>, AskError> {
+        Ok(None)
+    }
+
+    /// Returns everything that a group has committed, as its coordinator tells it.
+    ///
+    /// # Errors
+    /// Why the coordinator does not tell.
+    fn committed(&self, group: &str, _timeout: Duration) -> Result<Vec<CommittedKey>, AskError> {
+        Err(AskError::NotAsked { group: Name::from(group) })
+    }
+
+    /// Closes connections to coordinators: none is asked for a while.
+    fn rest(&self) {}
+
+    /// Takes a request to show what lies behind an open transaction. The request's sender is dropped when the log
+    /// partition is gone.
+    fn settle(&self, _request: Settle) {}
+}
+
+/// The end of each log partition, or why it is not known.
+pub type LogEnds = BTreeMap<i32, Result<i64, AskError>>;
+
+/// A topic, a partition, and the committed offset.
+pub type CommittedKey = (String, i32, Committed);
+
+/// A committed offset as the group's coordinator tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The offset.
+    pub offset: i64,
+    /// Epoch of the last consumed record; -1 is unknown.
+    pub leader_epoch: i32,
+    /// Text of the client.
+    pub metadata: String,
+}
+
+impl Committed {
+    /// Whether this is the commit of a row. Brokers before 2.1 tell no epoch.
+    #[must_use]
+    pub fn is(&self, row: &Row, rare: Option<&Rare>) -> bool {
+        let metadata = rare.and_then(|rare| rare.metadata.as_deref()).unwrap_or_default();
+        let (offset, leader_epoch) = (row.committed_offset, row.leader_epoch);
+        self.offset == offset
+            && self.metadata == metadata
+            && (self.leader_epoch == leader_epoch || self.leader_epoch < 0)
+    }
+}
+
+/// A request to show what a log partition holds below an offset, whatever transaction is open.
+#[derive(Debug)]
+pub struct Settle {
+    /// Partition of `__consumer_offsets`.
+    pub log_partition: i32,
+    /// High watermark up to which records are shown.
+    pub target: i64,
+    /// Only this (group, topic, partition).
+    pub key: Option<(Name, Name, i32)>,
+    /// Told when the shard shows it. A transaction that is not decided is waited for.
+    pub done: oneshot::Sender<Result<(), AskError>>,
+}
+
+/// Why a source does not answer a question.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// Nothing reads the cluster.
+    #[error("cluster {cluster} is not connected")]
+    NotConnected {
+        /// Name of the cluster.
+        cluster: Name,
+    },
+    /// No broker of the cluster can be reached.
+    #[error("cluster {cluster} cannot be reached: {reason}")]
+    Unreachable {
+        /// Name of the cluster.
+        cluster: Name,
+        /// The last failure.
+        reason: String,
+    },
+    /// The source does not ask coordinators.
+    #[error("the coordinator of group {group:?} is not asked")]
+    NotAsked {
+        /// Id of the group.
+        group: Name,
+    },
+    /// The client cannot be made, or does not take the request.
+    #[error("{reason}")]
+    Client {
+        /// The client's words.
+        reason: String,
+    },
+    /// A broker did not answer, or answered with an error.
+    #[error("{reason}")]
+    Broker {
+        /// The error's words.
+        reason: String,
+    },
+    /// There was no answer in time.
+    #[error("no answer from the cluster within {after:?}")]
+    Timeout {
+        /// The time that was allowed.
+        after: Duration,
+    },
+    /// The answer is not of the kind that was asked for, or not about what was asked for.
+    #[error("the answer does not say it")]
+    NoAnswer,
+    /// More commits than fit into memory lie behind an open transaction.
+    #[error("too many commits behind an open transaction to keep them all")]
+    TooManyCommits,
+    /// Too many callers wait for what lies behind open transactions.
+    #[error("{waiting} requests wait already for commits behind open transactions; try again later")]
+    Busy {
+        /// How many requests wait.
+        waiting: usize,
+    },
+    /// A log partition could not be asked about.
+    #[error("log partition {log_partition}: {cause}")]
+    LogPartition {
+        /// Partition of `__consumer_offsets`.
+        log_partition: i32,
+        /// Why.
+        cause: Arc<AskError>,
+    },
+    /// The coordinator of a group does not tell.
+    #[error("the coordinator of group {group:?} refuses to tell: {cause}")]
+    Coordinator {
+        /// Id of the group.
+        group: Name,
+        /// Why.
+        cause: Arc<AskError>,
+    },
+}
+
+impl AskError {
+    /// A broker's error, in its words.
+    #[must_use]
+    pub fn broker(error: impl fmt::Display) -> Self {
+        Self::Broker { reason: error.to_string() }
+    }
+
+    /// The error of one log partition.
+    #[must_use]
+    pub fn in_log_partition(self, log_partition: i32) -> Self {
+        Self::LogPartition { log_partition, cause: Arc::new(self) }
+    }
+}
