@@ -14,8 +14,7 @@ async fn no_rule_is_begun_once_the_statement_is_to_end() {
     let errors = || {
         let analyzed = state.analyzer().rules.iter().map(|rule| rule.analyze(plan.clone(), &config).err());
         let optimized = state.optimizers().iter().map(|rule| rule.rewrite(plan.clone(), &state).err());
-        let physical =
-            state.physical_optimizers().iter().map(|rule| rule.optimize(Arc::clone(&empty), &config).err());
+        let physical = state.physical_optimizers().iter().map(|rule| rule.optimize(Arc::clone(&empty), &config).err());
         analyzed
             .chain(optimized)
             .chain(physical)
