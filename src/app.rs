@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 mod supervise;
 
-pub use supervise::Fault;
+pub use supervise::PartFailure;
 
 use crate::{
     access::{Access, AccessError},
@@ -99,7 +99,7 @@ pub enum AppError {
         part: String,
         /// How.
         #[source]
-        fault: Fault,
+        fault: PartFailure,
     },
 }
 
@@ -197,11 +197,11 @@ impl App {
         }
         if let Some(archive) = archive {
             let (writer, stop) = (archive::Writer::new(archive, Arc::clone(&store)), stop_sources.clone());
-            parts.start("history", on_thread("history", move || writer.run_until(&stop).map_err(Fault::failed)));
+            parts.start("history", on_thread("history", move || writer.run_until(&stop).map_err(PartFailure::failed)));
         }
         parts.start(HEALTH, health.run(Arc::clone(&store), config.server.ready_after, stop.clone()).map(Ok));
         let files = access.clone().follow(stop_sources.clone());
-        parts.start("tokens and certificates", async { files.await.map_err(Fault::failed) });
+        parts.start("tokens and certificates", async { files.await.map_err(PartFailure::failed) });
         parts.start(CONNECTIONS, server.run().map(Ok));
         say_listening(&access, address);
 
@@ -215,7 +215,7 @@ impl App {
         match ended {
             None => Ok(()),
             Some(Ended { part, result }) => {
-                let fault = result.err().unwrap_or(Fault::Exited);
+                let fault = result.err().unwrap_or(PartFailure::Exited);
                 Err(AppError::Part { part: fault.part().unwrap_or(part), fault })
             }
         }
@@ -269,7 +269,7 @@ fn sample(
                         sampler.sample();
                         sampler
                     });
-                    sampler = sample.await.map_err(Fault::failed)?;
+                    sampler = sample.await.map_err(PartFailure::failed)?;
                 }
             }
         };
@@ -360,5 +360,22 @@ mod tests {
         }
         server.auth.tokens_file = Some(tokens);
         assert!(!exposed(&server, "0.0.0.0:1"));
+    }
+
+    #[test]
+    fn the_address_file_is_replaced_as_a_whole_and_no_link_is_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, victim) = (dir.path().join("address"), dir.path().join("victim"));
+        fs::write(&victim, "precious").unwrap();
+        // The name that was used aside, and the file itself.
+        for name in ["address.new", "address"] {
+            std::os::unix::fs::symlink(&victim, dir.path().join(name)).unwrap();
+        }
+        write_address(Some(&path), "127.0.0.1:8088".parse().unwrap()).unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "127.0.0.1:8088");
+        assert!(fs::symlink_metadata(&path).unwrap().is_file());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3, "nothing is left aside");
+        assert!(write_address(Some(&dir.path().join("none/address")), "127.0.0.1:1".parse().unwrap()).is_err());
     }
 }

@@ -49,15 +49,18 @@ pub enum Error {
 /// Bytes of an error's text as gRPC sends it: clients refuse trailers of more than 8 KiB.
 const MAX_TEXT: usize = 4096;
 
+/// What a cut text ends with: a space, and three bytes of UTF-8 that are sent as three each.
+const CUT: &str = " …";
+
 /// A text, cut where it is too long. What is not printable ASCII is sent as three bytes for each of its own.
 fn short(text: &str) -> Cow<'_, str> {
     let mut sent = 0;
     let is_over = |character: char| {
         sent += if matches!(character, ' '..='~') { 1 } else { 3 * character.len_utf8() };
-        sent > MAX_TEXT - 8
+        sent > MAX_TEXT - 10
     };
     match text.find(is_over) {
-        Some(end) => Cow::Owned(format!("{} …", text.get(..end).unwrap_or_default())),
+        Some(end) => Cow::Owned(format!("{}{CUT}", text.get(..end).unwrap_or_default())),
         None => Cow::Borrowed(text),
     }
 }

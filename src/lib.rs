@@ -36,8 +36,9 @@
 //! 7. A slow or hostile client costs only itself. All work that walks many rows passes one admission ([`work`]), which is
 //!    bounded, fair to each client, and runs on threads that give way to all others. A reader that keeps old data too
 //!    long, or too much of it, is ended itself; a watch that lags gets a resync and catches up.
-//! 8. A part that dies ends the process with its name and exit code 70; a cluster that cannot be
-//!    reached is shown failing, retried, and its data marked stale; so is one whose log may not be read. When another
+//! 8. A part of the server, or of the only cluster, that ends, ends the process with its name and exit code 70; a part of one
+//!    cluster among several is started again, and the cluster shown failing. A cluster that cannot be reached is shown failing,
+//!    retried, and its data marked stale; so is one whose log may not be read. When another
 //!    Kafka cluster answers at the same addresses, all that is known of the one before is dropped.
 //! 9. Nothing is deleted by guess: tombstones decide, and retention is the broker's business. Where a group has records in
 //!    a log partition that its id does not give, coordinators tell whether they are shown ([`store::homes`]).

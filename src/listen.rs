@@ -143,7 +143,6 @@ fn http(limits: &Limits) -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(u32::try_from(limits.http2_max_streams).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(limits.http2_max_resets)
-        .max_local_error_reset_streams(limits.http2_max_resets)
         .max_header_list_size(u32::try_from(header_bytes).unwrap_or(u32::MAX))
         .keep_alive_interval(limits.http2_ping_interval)
         .keep_alive_timeout(limits.http2_ping_timeout);
@@ -161,6 +160,7 @@ impl Shared {
         self.table.counters.accept();
         let is_short = self.descriptors.is_scarce(stream);
         if is_short {
+            self.table.counters.shortage();
             self.complain("file descriptors are short");
         }
         let connection = self.table.admit(peer, is_short, Instant::now());
@@ -178,6 +178,7 @@ impl Shared {
             // Of the connection, which is gone.
             io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused => {}
             _ => {
+                self.table.counters.shortage();
                 self.complain(&format!("cannot accept a connection: {error}"));
                 self.table.make_room();
                 tokio::time::sleep(PAUSE).await;
@@ -187,7 +188,6 @@ impl Shared {
 
     /// Logs a shortage, once in a while.
     fn complain(&self, what: &str) {
-        let total = self.table.counters.shortage();
         let now = Instant::now();
         let mut complained = self.complained.lock();
         if complained.is_some_and(|at| now.duration_since(at) < COMPLAIN_EVERY) {
@@ -197,7 +197,6 @@ impl Shared {
         drop(complained);
         tracing::warn!(
             what,
-            connections_affected = total,
             open_files_limit = self.descriptors.limit,
             "no room for a new connection; closing the oldest idle one (section `server.limits`, `ulimit -n`)"
         );

@@ -210,7 +210,8 @@ impl OffsetService for Service {
 
     async fn get_offset(&self, request: Request<proto::GetOffsetRequest>) -> Reply<proto::GetOffsetResponse> {
         let deadline = deadline(request.metadata());
-        self.reply(offsets::get_offset(&self.shared, request.into_inner(), deadline).await)
+        let answer = offsets::get_offset(&self.shared, request.into_inner(), deadline).await;
+        self.reply(answer.inspect(|answer| call::note_rows(answer.entries.len())))
     }
 
     async fn sql(&self, request: Request<proto::SqlRequest>) -> Reply<Self::SqlStream> {
@@ -225,7 +226,8 @@ impl OffsetService for Service {
         let deadline = deadline(request.metadata());
         let request = request.into_inner();
         call::note_cluster(&request.cluster);
-        self.reply(consumers::get_consumer(&self.shared, request, deadline).await)
+        let answer = consumers::get_consumer(&self.shared, request, deadline).await;
+        self.reply(answer.inspect(|answer| call::note_rows(answer.consumers.len())))
     }
 
     async fn get_active_consumer(
@@ -235,7 +237,8 @@ impl OffsetService for Service {
         let deadline = deadline(request.metadata());
         let request = request.into_inner();
         call::note_cluster(&request.cluster);
-        self.reply(active::get_active_consumer(&self.shared, request, deadline).await)
+        let answer = active::get_active_consumer(&self.shared, request, deadline).await;
+        self.reply(answer.inspect(|answer| call::note_rows(answer.consumers.len())))
     }
 
     async fn watch(&self, request: Request<proto::WatchRequest>) -> Reply<Self::WatchStream> {

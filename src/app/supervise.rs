@@ -36,7 +36,7 @@ const STEADY: Duration = Duration::from_secs(300);
 
 /// Why a part ended that should not.
 #[derive(Debug, thiserror::Error)]
-pub enum Fault {
+pub enum PartFailure {
     /// It returned.
     #[error("exited unexpectedly")]
     Exited,
@@ -54,7 +54,7 @@ pub enum Fault {
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-impl Fault {
+impl PartFailure {
     /// An error that ended a part.
     pub(super) fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Failed(error.into())
@@ -70,20 +70,21 @@ impl Fault {
 }
 
 /// A part that runs, until it ends.
-pub(super) type Run = BoxFuture<'static, Result<(), Fault>>;
+pub(super) type Run = BoxFuture<'static, Result<(), PartFailure>>;
 
 /// Runs something on a thread of its own.
-pub(super) fn on_thread(name: &str, work: impl FnOnce() -> Result<(), Fault> + Send + 'static) -> Run {
+pub(super) fn on_thread(name: &str, work: impl FnOnce() -> Result<(), PartFailure> + Send + 'static) -> Run {
     let (sender, ended) = oneshot::channel();
     let run = move || {
-        let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(Fault::Panicked(said(&*panic))));
+        let result =
+            catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(PartFailure::Panicked(said(&*panic))));
         // At the end of the process nothing waits any more.
         let _ = sender.send(result);
     };
     let started = thread::Builder::new().name(name.to_owned()).spawn(run);
     async move {
-        started.map_err(Fault::Thread)?;
-        ended.await.unwrap_or(Err(Fault::Exited))
+        started.map_err(PartFailure::Thread)?;
+        ended.await.unwrap_or(Err(PartFailure::Exited))
     }
     .boxed()
 }
@@ -97,7 +98,7 @@ fn said(panic: &(dyn Any + Send)) -> String {
 /// A part of the server that ended, and how.
 pub(super) struct Ended {
     pub(super) part: String,
-    pub(super) result: Result<(), Fault>,
+    pub(super) result: Result<(), PartFailure>,
 }
 
 /// All parts.
@@ -117,11 +118,11 @@ impl Supervisor {
     }
 
     /// Starts a part of the server itself.
-    pub(super) fn start(&mut self, part: &str, run: impl Future<Output = Result<(), Fault>> + Send + 'static) {
+    pub(super) fn start(&mut self, part: &str, run: impl Future<Output = Result<(), PartFailure>> + Send + 'static) {
         let (name, part) = (part.to_owned(), part.to_owned());
         let task = self.running.spawn(async move {
             let result = AssertUnwindSafe(run).catch_unwind().await;
-            Ended { part: name, result: result.unwrap_or_else(|panic| Err(Fault::Panicked(said(&*panic)))) }
+            Ended { part: name, result: result.unwrap_or_else(|panic| Err(PartFailure::Panicked(said(&*panic)))) }
         });
         self.pending.push((part, task));
     }
@@ -197,15 +198,15 @@ async fn keep_running(
     part: String,
     mut start: impl FnMut() -> Run + Send + 'static,
     stop: CancellationToken,
-) -> Result<(), Fault> {
+) -> Result<(), PartFailure> {
     let mut pause = FIRST_PAUSE;
     loop {
         let began = Instant::now();
         cluster.set_fault(cluster::Fault::Restart, None, &clock);
         let ended = AssertUnwindSafe(start()).catch_unwind().await;
-        let fault = match ended.unwrap_or_else(|panic| Err(Fault::Panicked(said(&*panic)))) {
+        let fault = match ended.unwrap_or_else(|panic| Err(PartFailure::Panicked(said(&*panic)))) {
             result if stop.is_cancelled() => return result,
-            Ok(()) => Fault::Exited,
+            Ok(()) => PartFailure::Exited,
             Err(fault) => fault,
         };
         if began.elapsed() >= STEADY {

@@ -112,9 +112,9 @@ impl Connections {
         self.cut.get(reason as usize).map(|total| total.fetch_add(1, Ordering::Relaxed));
     }
 
-    /// Counts a connection that came while file descriptors were short, and returns how many did.
-    pub fn shortage(&self) -> u64 {
-        self.shortages.fetch_add(1, Ordering::Relaxed) + 1
+    /// Counts a connection that came while file descriptors were short.
+    pub fn shortage(&self) {
+        self.shortages.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn write(&self, page: &mut Page<'_>) {

@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use tempfile::TempDir;
 
 use crate::hostile;
-use crate::server::Server;
 use crate::support::kafka;
 
 const MIB: u64 = 1 << 20;
@@ -150,7 +149,7 @@ fn too_much(statements: &[String]) -> Vec<String> {
             found.push(format!("{} MiB, {} {body}\n  for {statement:.300}", grown / MIB, answer.status));
         }
     }
-    println!("{log}");
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), log.as_bytes());
     server.stop_cleanly();
     found
 }

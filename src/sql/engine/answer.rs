@@ -9,7 +9,7 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use tokio::runtime::Handle;
 
 use super::{SqlError, work::Work};
-use crate::{config, store::cut::Snapshot, work::Inbox};
+use crate::{call, config, store::cut::Snapshot, work::Inbox};
 
 /// Rows of a batch that are written sooner than they are handed to another thread.
 const FEW_ROWS: usize = 64;
@@ -61,7 +61,10 @@ impl Answer {
     /// No batch is lost.
     pub async fn next(&mut self) -> Option<Result<RecordBatch, SqlError>> {
         match self.work.in_time(self.batches.next()).await {
-            Ok(Some(batch)) => Some(Ok(batch)),
+            Ok(Some(batch)) => {
+                call::note_rows(batch.num_rows());
+                Some(Ok(batch))
+            }
             // All that there is was taken; or it was dropped, since the statement failed.
             Ok(None) => self.work.outcome().await?.err().map(Err),
             Err(late) => Some(Err(late)),
