@@ -196,6 +196,10 @@ fn plain(text: &str) -> String {
     if let Some((call, _)) = text.split_once(MISMATCH).and_then(|(_, rest)| rest.split_once("'.")) {
         return format!("no function takes these arguments: {call}");
     }
+    // As the parser of regular expressions draws them, in several lines.
+    if let Some(reason) = text.lines().find_map(|line| line.trim().strip_prefix("error: ")) {
+        return format!("regular expression: {reason}");
+    }
     match tree(text) {
         Some(Tree { before, name, place }) => format!("{before} {name}{place}"),
         None => text.lines().next().unwrap_or_default().to_owned(),

@@ -340,7 +340,7 @@ fn grouping_by_names_gives_the_groups_that_are_given_without_its_help() {
          JOIN (SELECT topic, count(*) AS n FROM lag GROUP BY topic) USING (topic)",
         "SELECT topic, max(topic) FROM lag GROUP BY topic",
         "SELECT topic, count(DISTINCT lag) FROM lag GROUP BY topic",
-        "SELECT topic, cluster, count(*) FROM lag GROUP BY ROLLUP (topic, cluster)",
+        "SELECT cluster, topic, count(*) FROM lag GROUP BY ROLLUP (cluster, topic)",
     ] {
         for both in [both, &one] {
             assert_eq!(sorted(lines(&both.ours(sql))), sorted(lines(&both.theirs(sql))), "{sql}");

@@ -2,7 +2,7 @@
 
 use super::Definition;
 
-pub(super) const ALL: &[Definition] = &[RELATIONS, ACTIVE_CONSUMERS, CONSUMERS, STOPPED_GROUPS];
+pub(in super::super) const ALL: &[Definition] = &[RELATIONS, ACTIVE_CONSUMERS, CONSUMERS, STOPPED_GROUPS];
 
 /// Group → topic → owner.
 ///
