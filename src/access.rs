@@ -15,9 +15,11 @@ use axum::{
     middleware::{Next, from_fn_with_state},
     response::Response,
 };
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{task::JoinError, time::timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+mod error;
 mod file;
 mod names;
 mod origin;
@@ -25,7 +27,7 @@ mod revocable;
 mod tls;
 mod tokens;
 
-pub use tls::TlsListener;
+pub use error::{AccessError, FileError};
 
 use crate::{config, error::Error, rpc, web};
 use file::FromFiles;
@@ -35,8 +37,8 @@ use tokens::Tokens;
 /// What of a request is read although it is refused, and for how long.
 const DRAINED_BYTES: usize = 64 * 1024;
 const DRAINED_FOR: Duration = Duration::from_secs(2);
-/// Time between two looks at the files.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Time between two checks of the files.
+const RELOAD_EVERY: Duration = Duration::from_secs(2);
 
 /// The tokens and the certificate in force.
 #[derive(Clone)]
@@ -58,28 +60,31 @@ impl Access {
     ///
     /// # Errors
     /// All that is wrong with them.
-    pub fn new(server: &config::Server) -> Result<Self, String> {
+    pub fn new(server: &config::Server) -> Result<Self, AccessError> {
         let tokens = server.auth.tokens_file.clone().map(tokens).transpose();
-        let tokens = tokens.map_err(|error| format!("server.auth.tokens_file: {error}"));
-        let tls = tls::settings(&server.tls).map_err(|error| format!("server.tls: {error}"));
-        match (tokens, tls) {
-            (Ok(tokens), Ok(tls)) => Ok(Self {
-                guard: Arc::new(Guard::new(server, tokens.is_some(), tls.is_some())),
-                tokens: tokens.map(Arc::new),
-                tls: tls.map(Arc::new),
-                client_certificates: server.tls.client_ca.is_some(),
-            }),
-            (tokens, tls) => Err([tokens.err(), tls.err()].into_iter().flatten().collect::<Vec<_>>().join("\n")),
-        }
+        let (tokens, tls) = match (tokens, tls::settings(&server.tls)) {
+            (Ok(tokens), Ok(tls)) => (tokens, tls),
+            (Err(tokens), Ok(_)) => return Err(AccessError::Tokens(tokens)),
+            (Ok(_), Err(tls)) => return Err(AccessError::Tls(tls)),
+            (Err(tokens), Err(tls)) => {
+                return Err(AccessError::Both { tokens: Box::new(tokens), tls: Box::new(tls) });
+            }
+        };
+        Ok(Self {
+            guard: Arc::new(Guard::new(server, tokens.is_some(), tls.is_some())),
+            tokens: tokens.map(Arc::new),
+            tls: tls.map(Arc::new),
+            client_certificates: server.tls.client_ca.is_some(),
+        })
     }
 
-    /// Whether whoever reaches the port may ask everything.
+    /// Whether every client that reaches the port may ask everything.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.tokens.is_none() && !self.client_certificates
     }
 
-    /// Whether tokens are wanted.
+    /// Whether requests need a token.
     #[must_use]
     pub fn wants_tokens(&self) -> bool {
         self.tokens.is_some()
@@ -101,45 +106,39 @@ impl Access {
         router.layer(from_fn_with_state(Arc::clone(&self.guard), check_origin))
     }
 
-    /// The listener with TLS, or the plain one back.
-    ///
-    /// # Errors
-    /// The listener, where there is to be no TLS.
-    pub fn listener(&self, tcp: TcpListener) -> Result<TlsListener, TcpListener> {
-        match &self.tls {
-            Some(settings) => Ok(TlsListener::new(tcp, Arc::clone(settings))),
-            None => Err(tcp),
-        }
+    /// Accepts TLS with the certificate in force; `None` where there is no TLS.
+    #[must_use]
+    pub fn tls(&self) -> Option<TlsAcceptor> {
+        self.tls.as_ref().map(|settings| TlsAcceptor::from(settings.get()))
     }
 
-    /// Looks whether files have changed, until it is stopped.
+    /// Reloads files that have changed, until it is stopped.
     ///
     /// # Errors
-    /// A look that panicked.
-    pub async fn follow(self, stop: CancellationToken) -> Result<(), String> {
+    /// A reload that panicked.
+    pub async fn follow(self, stop: CancellationToken) -> Result<(), JoinError> {
         loop {
             tokio::select! {
-                () = tokio::time::sleep(LOOK_EVERY), if self.wants_tokens() || self.encrypts() => {}
+                () = tokio::time::sleep(RELOAD_EVERY), if self.wants_tokens() || self.encrypts() => {}
                 () = stop.cancelled() => return Ok(()),
             }
             let access = self.clone();
-            let look = tokio::task::spawn_blocking(move || {
-                access.tokens.iter().for_each(|tokens| tokens.look());
-                access.tls.iter().for_each(|tls| tls.look());
+            let reload = tokio::task::spawn_blocking(move || {
+                access.tokens.iter().for_each(|tokens| tokens.reload());
+                access.tls.iter().for_each(|tls| tls.reload());
             });
-            look.await.map_err(|error| error.to_string())?;
+            reload.await?;
         }
     }
 }
 
-fn tokens(path: PathBuf) -> Result<FromFiles<Tokens>, String> {
-    let name = path.display().to_string();
-    FromFiles::new("tokens", vec![path], move |contents, former| {
-        Tokens::parse(contents.first().map_or(&[], Vec::as_slice), former).map_err(|error| format!("{name}: {error}"))
+fn tokens(path: PathBuf) -> Result<FromFiles<Tokens>, FileError> {
+    FromFiles::new("tokens", vec![path.clone()], move |contents, former| {
+        Tokens::parse(&path, contents.first().map_or(&[], Vec::as_slice), former)
     })
 }
 
-/// Whoever shows a token is let through, and the token goes with the request as `Bearer`.
+/// Checks the token of a request, and hands it on as `Bearer`.
 async fn check(State(tokens): State<Arc<FromFiles<Tokens>>>, mut request: Request, next: Next) -> Response {
     let shown = tokens::shown(request.headers());
     if let Some((token, revoked)) = shown.as_ref().and_then(|token| Some((token, tokens.get().accept(token)?))) {

@@ -2,17 +2,28 @@
 //!
 //! [`App::build`] checks everything that can be wrong before anything runs, and binds the port.
 //! [`App::run`] starts the parts, and ends when asked or when a part dies. A clean stop goes from
-//! the outside in: no new connections, streams end, then the readers, then the store is let go.
+//! the outside in: no new connections, streams end, then the readers, then the store is let go. One grace period counts
+//! for all of it.
 
-use std::{fmt::Write as _, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fs::{self, OpenOptions},
+    hash::{BuildHasher as _, RandomState},
+    io::{self, Write as _},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use axum::{Router, serve::ListenerExt as _};
-use futures::{FutureExt as _, future::BoxFuture};
-use tokio::{net::TcpListener, task::JoinSet};
+use futures::FutureExt as _;
+use tokio::{net::TcpListener, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+mod supervise;
+
+pub use supervise::PartFailure;
+
 use crate::{
-    access::Access,
+    access::{Access, AccessError},
     audit,
     clock::{Clock, ticks},
     config::Config,
@@ -20,12 +31,20 @@ use crate::{
         self, Sampler,
         archive::{self, Archive},
     },
-    rpc::{self, Health, Service},
+    listen,
+    metrics::Connections,
+    rpc::{self, Health, RoutesError, Service},
     source::kafka::parts::{self, PartError, Source},
     sql::Engine,
     store::{Store, cluster::Cluster, cut::Settings},
     web::{self, Web},
 };
+use supervise::{Ended, Run, Supervisor, on_thread};
+
+/// The part that serves connections.
+const CONNECTIONS: &str = "connections";
+/// The part that reports readiness to the health service.
+const HEALTH: &str = "health";
 
 /// Why the server cannot start, or did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -39,33 +58,48 @@ pub enum AppError {
         reason: String,
     },
     /// Tokens or certificates cannot be used.
-    #[error("{0}")]
-    Access(String),
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {error}{hint}")]
     Listen {
         /// The address.
         address: String,
         /// Why.
+        #[source]
         error: io::Error,
         /// What to do.
         hint: &'static str,
     },
     /// The address file cannot be written.
-    #[error("cannot write the address to {path}: {error}")]
+    #[error("cannot write the address to {}: {error}", path.display())]
     AddressFile {
         /// Where to.
-        path: String,
+        path: PathBuf,
         /// Why.
+        #[source]
         error: io::Error,
     },
-    /// A part of the server died.
-    #[error("{part} ended: {reason}")]
-    Part {
-        /// Which.
-        part: String,
+    /// A runtime of threads cannot be started.
+    #[error("cannot start the threads of {part}: {error}")]
+    Threads {
+        /// For what.
+        part: &'static str,
         /// Why.
-        reason: String,
+        #[source]
+        error: io::Error,
+    },
+    /// The gRPC services cannot be built.
+    #[error(transparent)]
+    Routes(#[from] RoutesError),
+    /// A part of the server, or of the only cluster, ended.
+    #[error("part {part:?} {fault}")]
+    Part {
+        /// Which, as `east/listener`.
+        part: String,
+        /// How.
+        #[source]
+        fault: PartFailure,
     },
 }
 
@@ -75,10 +109,9 @@ pub struct App {
     config: Config,
     store: Arc<Store>,
     archive: Option<Arc<Archive>>,
-    listener: TcpListener,
     address: SocketAddr,
     access: Access,
-    router: Router,
+    server: listen::Server,
     health: Health,
     sources: Vec<Source>,
     stop_sources: CancellationToken,
@@ -91,7 +124,7 @@ impl App {
     /// # Errors
     /// What is wrong, in words for the operator.
     pub async fn build(config: Config, clock: Clock, stop: CancellationToken) -> Result<Self, AppError> {
-        let access = Access::new(&config.server).map_err(AppError::Access)?;
+        let access = Access::new(&config.server)?;
         let clusters: Vec<_> =
             config.clusters.iter().map(|cluster| Arc::new(Cluster::new(cluster.clone(), &clock))).collect();
         let settings = Settings {
@@ -101,31 +134,32 @@ impl App {
             watch_queue: config.server.watch_queue,
         };
         let store = Arc::new(Store::new(clusters, clock, settings));
-        let part = |part: &str, reason: String| AppError::Part { part: part.to_owned(), reason };
-        let archive =
-            Archive::new(config.history.clone()).map_err(|error| part("the store of history", error.to_string()))?;
+        let threads = |part| move |error| AppError::Threads { part, error };
+        let archive = Archive::new(config.history.clone()).map_err(threads("the history store"))?;
         // Ends after the front, so that calls under way still see a live store.
         let stop_sources = CancellationToken::new();
         let mut sources = vec![];
         for cluster in store.clusters() {
             archive.iter().for_each(|archive| cluster.set_older(Box::new(Arc::clone(archive))));
+            let settings = source_settings(&config);
+            let source = Source::new(Arc::clone(&store), Arc::clone(cluster), settings, stop_sources.clone());
             let bad = |error: PartError| AppError::Cluster {
                 cluster: cluster.name.to_string(),
                 reason: error.cause.to_string(),
             };
-            let settings = parts::Settings { lag: config.lag.clone(), transactions: config.transactions.clone() };
-            let source = Source::new(Arc::clone(&store), Arc::clone(cluster), settings, stop_sources.clone());
             sources.push(source.map_err(bad)?);
         }
-        let part = |reason| part("the SQL engine", reason);
-        let engine = Engine::new(Arc::clone(&store), config.sql.clone()).map_err(|error| part(error.to_string()))?;
+        let engine = Engine::new(Arc::clone(&store), config.sql.clone()).map_err(threads("SQL"))?;
         let engine = Arc::new(engine);
         let service = Service::new(Arc::clone(&engine), config.server.clone(), config.history.step, stop.clone());
-        let (grpc, health) = rpc::routes(service.clone()).map_err(part)?;
-        let web = Web::new(engine, service, config.server.ready_after, stop.clone());
+        let (grpc, health) = rpc::routes(service.clone())?;
+        let connections = Arc::new(Connections::default());
+        let web = Web::new(engine, service, config.server.ready_after, Arc::clone(&connections), stop.clone());
         let router = access.protect(grpc.merge(web::routes(web)));
-        let (listener, address) = bind(&config.server.listen).await?;
-        Ok(Self { config, store, archive, listener, address, access, router, health, sources, stop_sources, stop })
+        let (tcp, address) = bind(&config.server.listen).await?;
+        let limits = config.server.limits.clone();
+        let server = listen::Server::new(tcp, access.clone(), router, limits, connections, stop.clone());
+        Ok(Self { config, store, archive, address, access, server, health, sources, stop_sources, stop })
     }
 
     /// Where it listens.
@@ -149,80 +183,123 @@ impl App {
     /// Runs until the token given to [`App::build`] is cancelled.
     ///
     /// # Errors
-    /// The part that died.
+    /// The part that ended.
     pub async fn run(self) -> Result<(), AppError> {
-        let stop = self.stop;
-        // Bound already: who comes now waits. First, since what is started below must be stopped again.
-        write_address(self.config.server.address_file.as_deref(), self.address)?;
-        let stop_readers = self.stop_sources;
-        let mut parts = Parts::default();
-        for source in self.sources {
-            let run = move || source.run().map_err(|error| error.to_string());
-            parts.spawn_blocking("the source of a cluster", run);
+        let Self { config, store, archive, address, access, server, health, sources, stop_sources, stop } = self;
+        // Bound already: clients that come now wait. First, since what is started below must be stopped again.
+        write_address(config.server.address_file.as_deref(), address)?;
+        let has_several = store.clusters().len() > 1;
+        let mut parts = Supervisor::new(store.clock.clone(), has_several, stop_sources.clone());
+        for (cluster, source) in store.clusters().iter().zip(sources) {
+            parts.start_of(cluster, "source", read(source, &store, cluster, &config, &stop_sources));
+            parts.start_of(cluster, "sampler", sample(&store, cluster, &config, &stop_sources));
+            parts.start_of(cluster, "audit", compare(&store, cluster, &config, &stop_sources));
         }
-        let settings = history::Settings::new(&self.config.history, &self.config.lag);
-        let sampler = |cluster| Sampler::new(Arc::clone(&self.store), Arc::clone(cluster), settings);
-        let samplers = self.store.clusters().iter().map(sampler).collect();
-        parts.spawn("the sampler", sample(samplers, self.config.lag.sample_interval, stop_readers.clone()));
-        if let Some(archive) = self.archive {
-            let (writer, stop) = (archive::Writer::new(archive, Arc::clone(&self.store)), stop_readers.clone());
-            parts.spawn_blocking("the writer of history", move || {
-                writer.run_until(&stop).map_err(|error| error.to_string())
-            });
+        if let Some(archive) = archive {
+            let (writer, stop) = (archive::Writer::new(archive, Arc::clone(&store)), stop_sources.clone());
+            parts.start("history", on_thread("history", move || writer.run_until(&stop).map_err(PartFailure::failed)));
         }
-        for cluster in self.store.clusters() {
-            let (store, cluster) = (Arc::clone(&self.store), Arc::clone(cluster));
-            let audit = audit::run(store, cluster, self.config.audit.clone(), stop_readers.clone());
-            parts.spawn("the audit", async {
-                audit.await;
-                Ok(())
-            });
-        }
-        let health = self.health.run(Arc::clone(&self.store), self.config.server.ready_after, stop.clone());
-        parts.spawn("the health service", async {
-            health.await;
-            Ok(())
-        });
-        parts.spawn("the look at tokens and certificates", self.access.clone().follow(stop_readers.clone()));
-        let server = serve(&self.access, self.listener, self.router, stop.clone());
-        parts.spawn("the server", async { server.await.map_err(|error| error.to_string()) });
-        say_listening(&self.access, self.address);
+        parts.start(HEALTH, health.run(Arc::clone(&store), config.server.ready_after, stop.clone()).map(Ok));
+        let files = access.clone().follow(stop_sources.clone());
+        parts.start("tokens and certificates", async { files.await.map_err(PartFailure::failed) });
+        parts.start(CONNECTIONS, server.run().map(Ok));
+        say_listening(&access, address);
 
-        let died = parts.until(&stop).await;
+        let ended = parts.until(&stop).await;
         stop.cancel();
-        let grace = self.config.server.shutdown_grace;
-        parts.drain(&["the server", "the health service"], grace).await;
-        stop_readers.cancel();
-        parts.drain(&[], grace).await;
-        died
+        let (now, grace) = (Instant::now(), config.server.shutdown_grace);
+        // Clients that do not end leave some of the time to the readers.
+        parts.drain(&[CONNECTIONS, HEALTH], now + grace * 3 / 4).await;
+        stop_sources.cancel();
+        parts.drain(&[], now + grace).await;
+        match ended {
+            None => Ok(()),
+            Some(Ended { part, result }) => {
+                let fault = result.err().unwrap_or(PartFailure::Exited);
+                Err(AppError::Part { part: fault.part().unwrap_or(part), fault })
+            }
+        }
     }
 }
 
-/// Serves until it is stopped and the requests under way have ended.
-fn serve(
-    access: &Access,
-    tcp: TcpListener,
-    router: Router,
-    stop: CancellationToken,
-) -> BoxFuture<'static, io::Result<()>> {
-    match access.listener(tcp) {
-        Ok(tls) => axum::serve(tls, router).with_graceful_shutdown(stop.cancelled_owned()).into_future().boxed(),
-        Err(tcp) => {
-            // Answers are small: do not wait for more to send.
-            let tcp = tcp.tap_io(|stream| drop(stream.set_nodelay(true)));
-            axum::serve(tcp, router).with_graceful_shutdown(stop.cancelled_owned()).into_future().boxed()
-        }
+fn source_settings(config: &Config) -> parts::Settings {
+    parts::Settings { lag: config.lag.clone(), transactions: config.transactions.clone() }
+}
+
+/// Reads a cluster, first with the source that was built; started again, with a new one.
+fn read(
+    first: Source,
+    store: &Arc<Store>,
+    cluster: &Arc<Cluster>,
+    config: &Config,
+    stop: &CancellationToken,
+) -> impl FnMut() -> Run + Send + use<> {
+    let (store, cluster, stop) = (Arc::clone(store), Arc::clone(cluster), stop.clone());
+    let (settings, mut first) = (source_settings(config), Some(first));
+    move || {
+        let (store, cluster, stop) = (Arc::clone(&store), Arc::clone(&cluster), stop.clone());
+        let (settings, built) = (settings.clone(), first.take());
+        on_thread(&format!("{}/source", cluster.name), move || {
+            let anew = || Source::new(store, cluster, settings, stop);
+            Ok(built.map_or_else(anew, Ok).and_then(Source::run)?)
+        })
+    }
+}
+
+/// Takes samples of a cluster while it is loaded.
+fn sample(
+    store: &Arc<Store>,
+    cluster: &Arc<Cluster>,
+    config: &Config,
+    stop: &CancellationToken,
+) -> impl FnMut() -> Run + Send + use<> {
+    let (store, cluster, stop) = (Arc::clone(store), Arc::clone(cluster), stop.clone());
+    let (settings, interval) = (history::Settings::new(&config.history, &config.lag), config.lag.sample_interval);
+    move || {
+        let mut sampler = Sampler::new(Arc::clone(&store), Arc::clone(&cluster), settings);
+        let stop = stop.clone();
+        let samples = async move {
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(interval) => {}
+                    () = stop.cancelled() => return Ok(()),
+                }
+                if sampler.cluster().health().ready {
+                    let sample = tokio::task::spawn_blocking(move || {
+                        sampler.sample();
+                        sampler
+                    });
+                    sampler = sample.await.map_err(PartFailure::failed)?;
+                }
+            }
+        };
+        samples.boxed()
+    }
+}
+
+/// Compares a cluster with what its coordinators say.
+fn compare(
+    store: &Arc<Store>,
+    cluster: &Arc<Cluster>,
+    config: &Config,
+    stop: &CancellationToken,
+) -> impl FnMut() -> Run + Send + use<> {
+    let (store, cluster, stop) = (Arc::clone(store), Arc::clone(cluster), stop.clone());
+    let settings = config.audit.clone();
+    move || {
+        let (store, cluster) = (Arc::clone(&store), Arc::clone(&cluster));
+        audit::run(store, cluster, settings.clone(), stop.clone()).map(Ok).boxed()
     }
 }
 
 fn say_listening(access: &Access, address: SocketAddr) {
     tracing::info!(%address, tls = access.encrypts(), "listening");
     if is_exposed(access, address) {
-        tracing::warn!(%address, "whoever reaches this address can read every offset; `server.auth.tokens_file` wants tokens");
+        tracing::warn!(%address, "listening on a public address without authentication; set `server.auth.tokens_file`");
     }
 }
 
-/// Whether others than this machine's may ask everything.
+/// Whether clients of other machines may ask everything.
 fn is_exposed(access: &Access, address: SocketAddr) -> bool {
     access.is_open() && !address.ip().to_canonical().is_loopback()
 }
@@ -243,103 +320,16 @@ async fn bind(listen: &str) -> Result<(TcpListener, SocketAddr), AppError> {
     Ok((listener, address))
 }
 
-fn write_address(path: Option<&std::path::Path>, address: SocketAddr) -> Result<(), AppError> {
+/// Writes the address aside and renames the file: a reader that waits for it never reads half of it. The name aside
+/// cannot be guessed, and must not exist: a link that another user put there is not followed.
+fn write_address(path: Option<&Path>, address: SocketAddr) -> Result<(), AppError> {
     let Some(path) = path else { return Ok(()) };
-    // Written aside and renamed: who waits for the file never reads half of it.
-    let aside = path.with_extension("new");
-    std::fs::write(&aside, address.to_string())
-        .and_then(|()| std::fs::rename(&aside, path))
-        .map_err(|error| AppError::AddressFile { path: path.display().to_string(), error })
-}
-
-/// Takes samples of all clusters that are loaded.
-async fn sample(mut samplers: Vec<Sampler>, interval: Duration, stop: CancellationToken) -> Result<(), String> {
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(interval) => {}
-            () = stop.cancelled() => return Ok(()),
-        }
-        let look = tokio::task::spawn_blocking(move || {
-            let loaded = samplers.iter_mut().filter(|sampler| sampler.cluster().health().ready);
-            loaded.for_each(Sampler::sample);
-            samplers
-        });
-        samplers = look.await.map_err(|error| error.to_string())?;
-    }
-}
-
-/// The parts of the server, by name.
-#[derive(Default)]
-struct Parts {
-    running: JoinSet<(&'static str, Result<(), String>)>,
-    pending: Vec<&'static str>,
-}
-
-impl Parts {
-    fn spawn(&mut self, name: &'static str, part: impl Future<Output = Result<(), String>> + Send + 'static) {
-        self.pending.push(name);
-        self.running.spawn(async move { (name, part.await) });
-    }
-
-    fn spawn_blocking(&mut self, name: &'static str, part: impl FnOnce() -> Result<(), String> + Send + 'static) {
-        self.pending.push(name);
-        self.running.spawn_blocking(move || (name, part()));
-    }
-
-    fn ended(&mut self, name: &'static str) {
-        if let Some(at) = self.pending.iter().position(|pending| *pending == name) {
-            self.pending.remove(at);
-        }
-    }
-
-    /// Until a stop is asked for, or a part ends that should not.
-    async fn until(&mut self, stop: &CancellationToken) -> Result<(), AppError> {
-        let ended = tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            ended = self.running.join_next() => ended,
-        };
-        let (part, reason) = match ended {
-            Some(Ok((name, result))) => {
-                self.ended(name);
-                (name, result.err().unwrap_or_else(|| "it should run for ever".to_owned()))
-            }
-            Some(Err(error)) => ("a part", error.to_string()),
-            None => ("everything", "no part runs".to_owned()),
-        };
-        // A stop that came at the same moment is the reason, not an accident.
-        if stop.is_cancelled() {
-            return Ok(());
-        }
-        Err(AppError::Part { part: part.to_owned(), reason })
-    }
-
-    /// Waits for the named parts (none named: all), at most `grace`, and names who did not end.
-    async fn drain(&mut self, names: &[&str], grace: Duration) {
-        let waited = |pending: &[&'static str]| {
-            pending.iter().filter(|name| names.is_empty() || names.contains(name)).copied().collect::<Vec<_>>()
-        };
-        let drained = tokio::time::timeout(grace, async {
-            while !waited(&self.pending).is_empty() {
-                match self.running.join_next().await {
-                    Some(Ok((name, result))) => {
-                        self.ended(name);
-                        if let Err(error) = result {
-                            tracing::warn!(part = name, error, "ended badly");
-                        }
-                    }
-                    Some(Err(error)) => tracing::warn!(%error, "a part panicked"),
-                    None => break,
-                }
-            }
-        });
-        if drained.await.is_err() {
-            let mut late = String::new();
-            for name in waited(&self.pending) {
-                let _ = write!(late, "{}{name}", if late.is_empty() { "" } else { ", " });
-            }
-            tracing::warn!(late, "did not end within the grace period (setting `server.shutdown_grace`)");
-        }
-    }
+    let aside = path.with_extension(format!("{:016x}", RandomState::new().hash_one(std::process::id())));
+    let written = OpenOptions::new().write(true).create_new(true).open(&aside).and_then(|mut file| {
+        let renamed = file.write_all(address.to_string().as_bytes()).and_then(|()| fs::rename(&aside, path));
+        renamed.inspect_err(|_| drop(fs::remove_file(&aside)))
+    });
+    written.map_err(|error| AppError::AddressFile { path: path.to_owned(), error })
 }
 
 #[cfg(test)]
@@ -370,5 +360,22 @@ mod tests {
         }
         server.auth.tokens_file = Some(tokens);
         assert!(!exposed(&server, "0.0.0.0:1"));
+    }
+
+    #[test]
+    fn the_address_file_is_replaced_as_a_whole_and_no_link_is_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, victim) = (dir.path().join("address"), dir.path().join("victim"));
+        fs::write(&victim, "precious").unwrap();
+        // The name that was used aside, and the file itself.
+        for name in ["address.new", "address"] {
+            std::os::unix::fs::symlink(&victim, dir.path().join(name)).unwrap();
+        }
+        write_address(Some(&path), "127.0.0.1:8088".parse().unwrap()).unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "127.0.0.1:8088");
+        assert!(fs::symlink_metadata(&path).unwrap().is_file());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3, "nothing is left aside");
+        assert!(write_address(Some(&dir.path().join("none/address")), "127.0.0.1:1".parse().unwrap()).is_err());
     }
 }

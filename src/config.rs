@@ -15,12 +15,12 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-// Keys, origins and problems; kinds of values; the file; flags and environment; the layers put together; properties of
+// Flags and environment; keys, origins and problems; kinds of values; the file; the layers put together; properties of
 // librdkafka; the macro of a section; the table of settings.
+mod sources;
 mod error;
 mod value;
 mod file;
-mod sources;
 mod resolve;
 mod kafka;
 mod section;
@@ -30,7 +30,7 @@ pub use error::{ConfigError, ConfigErrors, Origin};
 pub use kafka::Properties;
 pub use resolve::EffectiveValue;
 pub use settings::{Audit, Auth, Cluster, History, Http, Lag, Limits, NameFilter, Server, Sql, Tls, Transactions};
-pub use sources::{CheckProperty, Flags, NotAProperty, Property, Sources};
+pub use sources::{CheckProperty, Flags, NotAProperty, Property, PropertyError, Sources};
 
 use error::{Key, Problem, quoted};
 use resolve::Resolver;

@@ -1,13 +1,15 @@
 //! The errors of the public interface: one table from what happened to the gRPC code and the HTTP
 //! status (contract §3).
 
-use std::{
-    borrow::Cow,
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::{borrow::Cow, time::Duration};
 
-use crate::{freshness::Stale, sql::SqlError, store::Unready};
+use crate::{
+    call,
+    freshness::Stale,
+    sql::SqlError,
+    store::Unready,
+    work::{Ended, Refused},
+};
 
 /// Why a call failed, in words for its caller.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -47,15 +49,18 @@ pub enum Error {
 /// Bytes of an error's text as gRPC sends it: clients refuse trailers of more than 8 KiB.
 const MAX_TEXT: usize = 4096;
 
+/// What a cut text ends with: a space, and three bytes of UTF-8 that are sent as three each.
+const CUT: &str = " …";
+
 /// A text, cut where it is too long. What is not printable ASCII is sent as three bytes for each of its own.
 fn short(text: &str) -> Cow<'_, str> {
     let mut sent = 0;
     let is_over = |character: char| {
         sent += if matches!(character, ' '..='~') { 1 } else { 3 * character.len_utf8() };
-        sent > MAX_TEXT - 8
+        sent > MAX_TEXT - 10
     };
     match text.find(is_over) {
-        Some(end) => Cow::Owned(format!("{} …", text.get(..end).unwrap_or_default())),
+        Some(end) => Cow::Owned(format!("{}{CUT}", text.get(..end).unwrap_or_default())),
         None => Cow::Borrowed(text),
     }
 }
@@ -83,11 +88,10 @@ pub enum GrpcCode {
 }
 
 impl Error {
-    /// A bug: logs `what` under a new id, and tells the caller only the id.
+    /// A bug: logs `what` under the id of the call, and tells the client only the id.
     #[must_use]
     pub fn internal(what: &str) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let id = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let id = call::current_id();
         tracing::error!(id, what, "internal error");
         Self::Internal(id)
     }
@@ -189,6 +193,28 @@ impl From<Stale> for Error {
     }
 }
 
+impl From<Ended> for Error {
+    fn from(error: Ended) -> Self {
+        let text = error.to_string();
+        match error {
+            Ended::Deadline(_) | Ended::Stalled { .. } => Self::Deadline(text),
+            Ended::Retained { .. } | Ended::Unread { .. } => Self::Busy(text),
+            // Seen by no client.
+            Ended::Disconnected | Ended::Cancelled => Self::Unavailable(text),
+        }
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(error: Refused) -> Self {
+        match error {
+            Refused::Full { .. } | Refused::Abandoned(_) => Self::Busy(error.to_string()),
+            Refused::Ended(ended) => ended.into(),
+            Refused::Panicked | Refused::Threads(_) => Self::internal(&error.to_string()),
+        }
+    }
+}
+
 impl From<SqlError> for Error {
     fn from(error: SqlError) -> Self {
         let text = error.to_string();
@@ -197,6 +223,7 @@ impl From<SqlError> for Error {
             SqlError::Limit { .. } => Self::Exhausted(text),
             SqlError::Busy { .. } => Self::Busy(text),
             SqlError::Deadline(_) | SqlError::Stalled(_) => Self::Deadline(text),
+            SqlError::Refused(refused) => refused.into(),
             SqlError::Unready(unready) => unready.into(),
             SqlError::Stale(stale) => stale.into(),
             SqlError::ShuttingDown => Self::Unavailable(text),

@@ -33,10 +33,12 @@
 //!    and the end-of-partition offset, so that control records, compacted tails and empty
 //!    partitions count. A cluster is ready when each reached the end captured once at the start.
 //! 6. Memory is bounded by the number of live keys plus fixed budgets.
-//! 7. A slow or hostile client costs only itself: SQL has memory, a queue and threads of its own, which
-//!    give way to all others; who reads too slowly is ended, a watcher that lags is told so and catches up.
-//! 8. A part that dies ends the process with its name and exit code 70; a cluster that cannot be
-//!    reached is shown failing, retried, and its data marked stale; so is one whose log may not be read. When another
+//! 7. A slow or hostile client costs only itself. All work that walks many rows passes one admission ([`work`]), which is
+//!    bounded, fair to each client, and runs on threads that give way to all others. A reader that keeps old data too
+//!    long, or too much of it, is ended itself; a watch that lags gets a resync and catches up.
+//! 8. A part of the server, or of the only cluster, that ends, ends the process with its name and exit code 70; a part of one
+//!    cluster among several is started again, and the cluster shown failing. A cluster that cannot be reached is shown failing,
+//!    retried, and its data marked stale; so is one whose log may not be read. When another
 //!    Kafka cluster answers at the same addresses, all that is known of the one before is dropped.
 //! 9. Nothing is deleted by guess: tombstones decide, and retention is the broker's business. Where a group has records in
 //!    a log partition that its id does not give, coordinators tell whether they are shown ([`store::homes`]).
@@ -57,8 +59,10 @@
 //! |---|---|
 //! | [`model`] | vocabulary: names, ids, times, why something is not known |
 //! | [`clock`] | time, injected |
+//! | [`call`] | the call that a task works for: its id and its span |
 //! | [`decode`] | bytes → typed records |
 //! | [`config`] | settings: flag > environment > file > default |
+//! | [`work`] | admission of work that walks many rows: turns, threads, cancellation |
 //! | [`store`] | shards, log ends, cuts |
 //! | [`source`] | where offsets come from |
 //! | [`lag`] | commit × log end → lag, time lag, status |
@@ -71,14 +75,17 @@
 //! | [`error`] | public errors and their codes |
 //! | [`rpc`], [`metrics`], [`web`] | gRPC, Prometheus, HTTP |
 //! | [`access`] | who may ask: tokens, TLS, web origins |
+//! | [`listen`] | connections: accepted within limits, with or without TLS, and their requests |
 //! | [`app`] | the server: built, run and stopped in order |
 //! | [`demo`] | an embedded Kafka with a workload |
 //! | [`cli`] | the command line |
 
 pub mod model;
 pub mod clock;
+pub mod call;
 pub mod decode;
 pub mod config;
+pub mod work;
 pub mod store;
 pub mod source;
 pub mod lag;
@@ -93,6 +100,7 @@ pub mod rpc;
 pub mod metrics;
 pub mod web;
 pub mod access;
+pub mod listen;
 pub mod app;
 pub mod demo;
 pub mod cli;

@@ -3,16 +3,22 @@
 //! What is not known has no sample; it is never 0. A dialect is a table of families: their names and labels are those of
 //! the exporter that it stands in for, so that boards and alerts made for that one find what they ask for.
 
+use std::sync::Arc;
+
 use regex::{Regex, RegexBuilder};
 
+mod connections;
 mod dialects;
 mod family;
 mod own;
 mod page;
 
+pub use connections::{Closed, Connections, Cut as RequestCut};
+
 use crate::{
     error::Error,
-    store::{Store, cut::Cut},
+    store::{Store, cut::Cut, held::Pin},
+    work::Cancel,
 };
 use dialects::{DIALECTS, Dialect};
 use page::Page;
@@ -46,6 +52,7 @@ pub struct Scrape {
     cluster: String,
     wanted: Wanted,
     is_open_metrics: bool,
+    connections: Option<Arc<Connections>>,
 }
 
 /// Which rows are of interest.
@@ -82,7 +89,13 @@ impl Scrape {
             store.cluster(&cluster)?;
         }
         let wanted = Wanted { group: regex("group", parameters.group)?, topic: regex("topic", parameters.topic)? };
-        Ok(Self { dialect, cluster, wanted, is_open_metrics })
+        Ok(Self { dialect, cluster, wanted, is_open_metrics, connections: None })
+    }
+
+    /// Also writes the counters of connections, where the dialect has the server's own.
+    #[must_use]
+    pub fn with_connections(self, connections: Arc<Connections>) -> Self {
+        Self { connections: Some(connections), ..self }
     }
 
     /// Of the answer.
@@ -91,17 +104,24 @@ impl Scrape {
         if self.is_open_metrics { OPEN_METRICS } else { PROMETHEUS }
     }
 
-    /// Writes the metrics of the moment, in pieces of some 64 KiB. `send` takes a piece, and says whether anybody still
+    /// Pins what is to be written, for a scrape that ends with `cancel`.
+    #[must_use]
+    pub fn pin(&self, store: &Store, cancel: &Cancel) -> Pin<Cut> {
+        // That the cluster exists was checked.
+        let none = |_| store.held().pin(Cut::empty(store), cancel);
+        store.pin_cut(&self.cluster, false, cancel).unwrap_or_else(none)
+    }
+
+    /// Writes the metrics of a cut, in pieces of some 64 KiB. `send` takes a piece, and says whether anybody still
     /// reads.
-    pub fn write(&self, store: &Store, send: &mut dyn FnMut(String) -> bool) {
+    pub fn write(&self, store: &Store, cut: &Cut, send: &mut dyn FnMut(String) -> bool) {
         let mut page = Page::new(send, self.is_open_metrics);
         if self.dialect.has_own {
             own::write(&mut page, store);
+            self.connections.iter().for_each(|connections| connections.write(&mut page));
         }
-        // That the cluster exists was checked.
-        let cut = store.cut(&self.cluster, false).unwrap_or_else(|_| Cut::empty(store));
         for family in self.dialect.families {
-            family.write(&mut page, &cut, &self.wanted);
+            family.write(&mut page, cut, &self.wanted);
         }
         page.finish();
     }

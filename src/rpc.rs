@@ -1,7 +1,8 @@
 //! The gRPC interface: proto in, proto out, and nothing that SQL or the store do not do already.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
+use prost::Message;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, metadata::MetadataMap};
@@ -20,9 +21,16 @@ mod server;
 mod sql;
 mod watch;
 
-pub use server::{Health, problem, routes, trailers, unimplemented};
+pub use server::{Health, RoutesError, problem, routes, trailers, unimplemented};
 
-use crate::{config, error::Error, sql::Engine, status, store::Store};
+use crate::{
+    call, config,
+    error::Error,
+    sql::Engine,
+    status,
+    store::{Store, cut::Cut, held::Pin},
+    work::{Admission, Cancel, Client, Kind, Limits},
+};
 use proto::offset_service_server::OffsetService;
 
 /// The `OffsetService`.
@@ -39,7 +47,6 @@ struct Shared {
     history_step: Duration,
     consumers: consumers::Kept,
     watches: Arc<Semaphore>,
-    histories: Arc<Semaphore>,
     stop: CancellationToken,
 }
 
@@ -48,6 +55,13 @@ impl Service {
     #[must_use]
     pub fn new(engine: Arc<Engine>, server: config::Server, history_step: Duration, stop: CancellationToken) -> Self {
         let watches = Arc::new(Semaphore::new(server.max_watches));
+        for (kind, running) in [
+            (Kind::Page, server.concurrent_pages),
+            (Kind::History, server.concurrent_histories),
+            (Kind::Scrape, server.concurrent_scrapes),
+        ] {
+            engine.admission().limit(kind, Limits { running, waiting: server.call_queue });
+        }
         Self {
             shared: Arc::new(Shared {
                 engine,
@@ -55,7 +69,6 @@ impl Service {
                 history_step,
                 consumers: consumers::Kept::default(),
                 watches,
-                histories: Arc::new(Semaphore::new(history::AT_ONCE)),
                 stop,
             }),
         }
@@ -69,8 +82,83 @@ impl Service {
         offsets::query(self.store(), request, None).await
     }
 
+    /// How long a call or scrape may take.
+    #[must_use]
+    pub fn call_timeout(&self) -> Duration {
+        self.shared.server.call_timeout
+    }
+
+    /// How long its client may read nothing.
+    #[must_use]
+    pub fn stall_timeout(&self) -> Duration {
+        self.shared.server.stall_timeout
+    }
+
     fn store(&self) -> &Arc<Store> {
         self.shared.engine.store()
+    }
+
+    /// A page, counted until its client has read it.
+    fn reply<T: Message>(&self, page: Result<T, Error>) -> Reply<T> {
+        let page = page.map_err(to_status)?;
+        let counted = self.store().work().unread.count(Client::current(), page.encoded_len());
+        let mut response = Response::new(page);
+        response.extensions_mut().insert(counted);
+        Ok(response)
+    }
+}
+
+/// A walk over many rows that has its turn: what it reads, and what ends it.
+struct Walk {
+    cut: Pin<Cut>,
+    shared: Arc<Shared>,
+}
+
+impl Walk {
+    fn cancel(&self) -> &Cancel {
+        self.cut.cancel()
+    }
+}
+
+impl Deref for Walk {
+    type Target = Cut;
+
+    fn deref(&self) -> &Cut {
+        &self.cut
+    }
+}
+
+impl Shared {
+    fn store(&self) -> &Arc<Store> {
+        self.engine.store()
+    }
+
+    fn admission(&self) -> &Admission {
+        self.engine.admission()
+    }
+
+    /// Walks over rows of a cluster, or of all of them, once the call has its turn. It ends with the caller's deadline or
+    /// the server's, and when the caller leaves. `what` names it for operators.
+    async fn walk<T: Send + 'static>(
+        self: &Arc<Self>,
+        (kind, what): (Kind, &'static str),
+        deadline: Option<Duration>,
+        (cluster, allow_partial): (&str, bool),
+        walk: impl FnOnce(&Walk) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let own = self.server.call_timeout;
+        // A little less than the caller waits, so that it hears the reason.
+        let cancel = Cancel::within(deadline.map_or(own, |deadline| own.min(deadline - deadline / 20)));
+        let job = self.admission().admit(kind, what, &cancel).await?;
+        let (unread, limit) = (&self.store().work().unread, self.server.max_unread_bytes);
+        while unread.of(job.client()) >= limit {
+            job.aside(unread.room(job.client(), limit)).await?;
+        }
+        // Here, since the threads that walk give way to others, which must not wait for their locks.
+        let cut = self.store().pin_cut(cluster, allow_partial, &cancel)?;
+        cut.require_loaded()?;
+        let reads = Walk { cut, shared: Arc::clone(self) };
+        job.run(move |_| walk(&reads)).await?
     }
 }
 
@@ -115,13 +203,15 @@ impl OffsetService for Service {
     type WatchStream = watch::Stream;
 
     async fn query(&self, request: Request<proto::QueryRequest>) -> Reply<proto::QueryResponse> {
-        let deadline = deadline(request.metadata());
-        offsets::query(self.store(), request.into_inner(), deadline).await.map(Response::new).map_err(to_status)
+        let (deadline, request) = (deadline(request.metadata()), request.into_inner());
+        call::note_cluster(&request.cluster);
+        offsets::query(self.store(), request, deadline).await.map(Response::new).map_err(to_status)
     }
 
     async fn get_offset(&self, request: Request<proto::GetOffsetRequest>) -> Reply<proto::GetOffsetResponse> {
         let deadline = deadline(request.metadata());
-        offsets::get_offset(self.store(), request.into_inner(), deadline).await.map(Response::new).map_err(to_status)
+        let answer = offsets::get_offset(&self.shared, request.into_inner(), deadline).await;
+        self.reply(answer.inspect(|answer| call::note_rows(answer.entries.len())))
     }
 
     async fn sql(&self, request: Request<proto::SqlRequest>) -> Reply<Self::SqlStream> {
@@ -133,18 +223,22 @@ impl OffsetService for Service {
     }
 
     async fn get_consumer(&self, request: Request<proto::GetConsumerRequest>) -> Reply<proto::GetConsumerResponse> {
-        let (shared, request) = (Arc::clone(&self.shared), request.into_inner());
-        let work = move || consumers::get_consumer(shared.engine.store(), &shared.consumers, request);
-        offsets::off_thread(work).await.map(Response::new).map_err(to_status)
+        let deadline = deadline(request.metadata());
+        let request = request.into_inner();
+        call::note_cluster(&request.cluster);
+        let answer = consumers::get_consumer(&self.shared, request, deadline).await;
+        self.reply(answer.inspect(|answer| call::note_rows(answer.consumers.len())))
     }
 
     async fn get_active_consumer(
         &self,
         request: Request<proto::GetActiveConsumerRequest>,
     ) -> Reply<proto::GetActiveConsumerResponse> {
-        let (store, request) = (Arc::clone(self.store()), request.into_inner());
-        let work = move || active::get_active_consumer(&store, request);
-        offsets::off_thread(work).await.map(Response::new).map_err(to_status)
+        let deadline = deadline(request.metadata());
+        let request = request.into_inner();
+        call::note_cluster(&request.cluster);
+        let answer = active::get_active_consumer(&self.shared, request, deadline).await;
+        self.reply(answer.inspect(|answer| call::note_rows(answer.consumers.len())))
     }
 
     async fn watch(&self, request: Request<proto::WatchRequest>) -> Reply<Self::WatchStream> {
@@ -153,16 +247,12 @@ impl OffsetService for Service {
             let limit = self.shared.server.max_watches;
             to_status(Error::Busy(format!("{limit} watches are open (setting `server.max_watches`)")))
         })?;
-        let store = Arc::clone(self.store());
-        watch::watch(store, request.into_inner(), permit, self.shared.stop.clone())
-            .map(Response::new)
-            .map_err(to_status)
+        watch::watch(&self.shared, request.into_inner(), permit).map(Response::new).map_err(to_status)
     }
 
     async fn get_history(&self, request: Request<proto::GetHistoryRequest>) -> Reply<proto::GetHistoryResponse> {
         let deadline = deadline(request.metadata());
-        let answer = history::call(Arc::clone(&self.shared), request.into_inner(), deadline);
-        answer.await.map(Response::new).map_err(to_status)
+        self.reply(history::get_history(&self.shared, request.into_inner(), deadline).await)
     }
 
     async fn get_status(&self, _: Request<proto::GetStatusRequest>) -> Reply<proto::GetStatusResponse> {

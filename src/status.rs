@@ -9,7 +9,6 @@ use crate::{
         cluster::{Cluster, Health},
         ends::{EndError, Ends},
         shard::Shard,
-        threads::SILENT_AFTER,
     },
 };
 
@@ -156,7 +155,7 @@ fn log_partition(
 ///
 /// Each cluster must be loaded, or have been failing for `ready_after` (unless it is `required`):
 /// one dead cluster must not keep the healthy ones out of service. One must be loaded in any case.
-/// And a thread that runs SQL must answer, if there are any; long statements keep none from answering.
+/// And the server must admit new statements and calls, see [`crate::work`].
 #[must_use]
 pub fn awaited(store: &Store, ready_after: Duration) -> Vec<String> {
     let now = store.clock.ticks();
@@ -175,8 +174,9 @@ pub fn awaited(store: &Store, ready_after: Duration) -> Vec<String> {
     if awaited.is_empty() && !loaded {
         awaited.extend(store.clusters().iter().map(|cluster| describe(cluster, &cluster.health())));
     }
-    if store.sql_answering().is_none() {
-        awaited.push(format!("SQL: no thread has answered for {} s; a restart helps", SILENT_AFTER.as_secs()));
+    let work = store.work().status();
+    if work.is_full() {
+        awaited.push(format!("work that does not end; restart the server: {}", work.abandoned.join("; ")));
     }
     awaited
 }

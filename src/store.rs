@@ -7,7 +7,7 @@
 //!   it; what is shown ahead of the reader never outlives what the reader brings;
 //! * no lock is held across an `.await`, nor for more than a few hundred records;
 //! * nothing is deleted by guess: tombstones decide;
-//! * what a writer replaces while a reader holds it is counted as held by readers alone.
+//! * what a writer replaces while a reader pins it is counted as retained, and the reader that retains too much is ended.
 
 use std::sync::{
     Arc,
@@ -34,21 +34,20 @@ pub mod progress;
 pub mod samples;
 pub mod shard;
 pub mod silent;
-pub mod threads;
 pub mod windows;
 
 use cluster::Cluster;
 use cut::{ClusterCut, Cut, Settings};
 use event::ShardKey;
 use group::Kit;
-use held::Held;
+use held::{Held, Pin};
 use names::Names;
 use shard::{Limits, Shard};
-use threads::{Answering, Threads};
 
 use crate::{
     clock::Clock,
     model::{Millis, Name},
+    work::{Board, Cancel},
 };
 
 /// `offsets.topic.num.partitions` unless the operator of Kafka says otherwise.
@@ -61,7 +60,7 @@ pub struct Store {
     pub clock: Clock,
     names: Arc<Names>,
     held: Arc<Held>,
-    sql_threads: Arc<Threads>,
+    work: Board,
     clusters: Vec<Arc<Cluster>>,
     epochs: AtomicU64,
     cuts: AtomicU64,
@@ -109,7 +108,7 @@ impl Store {
             clock,
             names: Arc::default(),
             held: Arc::default(),
-            sql_threads: Arc::default(),
+            work: Board::default(),
             clusters,
             epochs: AtomicU64::new(1),
             cuts: AtomicU64::new(0),
@@ -147,16 +146,10 @@ impl Store {
         &self.held
     }
 
-    /// The threads that run SQL.
+    /// How the server's own work does.
     #[must_use]
-    pub fn sql_threads(&self) -> &Arc<Threads> {
-        &self.sql_threads
-    }
-
-    /// How many threads run SQL, and how many of them do not answer.
-    #[must_use]
-    pub fn sql_answering(&self) -> Answering {
-        self.sql_threads.answering(self.clock.ticks())
+    pub fn work(&self) -> &Board {
+        &self.work
     }
 
     /// A new shard that no reader sees until [`Store::publish`]: to load, or to rebuild aside.
@@ -260,9 +253,17 @@ impl Store {
         let (taken_at, taken) = (self.clock.now(), self.clock.ticks());
         let id = self.snapshot_id(taken_at);
         let unready = unready.filter(|_| clusters.is_empty());
-        let (started_at, held_bytes, sql_threads) = (self.started_at, self.held.bytes(), self.sql_answering());
+        let (started_at, held_bytes, work) = (self.started_at, self.held.bytes(), self.work.status());
         let settings = self.settings;
-        Ok(Cut { id, taken_at, taken, settings, started_at, held_bytes, sql_threads, clusters, unloaded, unready })
+        Ok(Cut { id, taken_at, taken, settings, started_at, held_bytes, work, clusters, unloaded, unready })
+    }
+
+    /// Pins a cut of what [`Store::cut`] takes, for work that ends with `cancel`.
+    ///
+    /// # Errors
+    /// A cluster was named that does not exist.
+    pub fn pin_cut(&self, wanted: &str, allow_partial: bool, cancel: &Cancel) -> Result<Pin<Cut>, Unready> {
+        Ok(self.held.pin(self.cut(wanted, allow_partial)?, cancel))
     }
 }
 

@@ -10,14 +10,9 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use futures::Stream;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::{
-    runtime::Handle,
-    sync::{Semaphore, mpsc},
-    time::timeout,
-};
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 mod accept;
@@ -30,11 +25,12 @@ use coding::Packer;
 
 use crate::{
     error::Error,
-    metrics,
+    metrics::{self, Connections},
     rpc::{self, Service, proto},
     sql::Engine,
     status,
     store::Store,
+    work::{Cancel, Kind, outbox},
 };
 
 /// What the handlers share.
@@ -43,15 +39,21 @@ pub struct Web {
     engine: Arc<Engine>,
     service: Service,
     ready_after: Duration,
+    connections: Arc<Connections>,
     stop: CancellationToken,
-    scrapes: Arc<Semaphore>,
 }
 
 impl Web {
     /// Handlers over an engine and the RPC service.
     #[must_use]
-    pub fn new(engine: Arc<Engine>, service: Service, ready_after: Duration, stop: CancellationToken) -> Self {
-        Self { engine, service, ready_after, stop, scrapes: Arc::new(Semaphore::new(SCRAPES)) }
+    pub fn new(
+        engine: Arc<Engine>,
+        service: Service,
+        ready_after: Duration,
+        connections: Arc<Connections>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { engine, service, ready_after, connections, stop }
     }
 
     fn store(&self) -> &Arc<Store> {
@@ -62,12 +64,8 @@ impl Web {
 /// Bytes of a request, as of a gRPC message: parameters may be longer than a statement.
 const BODY_BYTES: usize = 4 * 1024 * 1024;
 
-/// Pieces of metrics that are written before the reader takes them.
-const PIECES_AHEAD: usize = 4;
-/// A reader of metrics that takes no piece for so long is left: what it reads is kept for it.
-const STALLED_AFTER: Duration = Duration::from_secs(60);
-/// Scrapes at once; the others wait.
-const SCRAPES: usize = 4;
+/// Bytes of metrics that are written before the client reads them.
+const UNREAD_BYTES: usize = 256 * 1024;
 
 /// All HTTP routes, and the answer to what is none.
 pub fn routes(web: Web) -> Router {
@@ -129,29 +127,50 @@ async fn metrics(
     let parameters = parameters.map_err(|error| Error::Invalid(error.body_text()));
     let scrape_of = |Query(parameters)| metrics::Scrape::new(web.store(), parameters, is_open_metrics);
     let what = match parameters.and_then(scrape_of) {
-        Ok(what) => what,
+        Ok(scrape) => scrape.with_connections(Arc::clone(&web.connections)),
         Err(error) => return problem(&error),
     };
     let content_type = what.content_type();
-    let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
-    let Ok(scrape) = Arc::clone(&web.scrapes).acquire_owned().await else {
-        return problem(&Error::internal("no scrapes any more"));
-    };
-    // Writing takes CPU for many partitions: not on the threads that serve RPCs.
-    let (store, runtime) = (Arc::clone(web.store()), Handle::current());
-    let mut packer = Packer::new(&headers);
+    let packer = Packer::new(&headers);
     let coding = packer.headers();
-    tokio::task::spawn_blocking(move || {
+    match scrape(&web, what, packer).await {
+        Ok(pieces) => ([(header::CONTENT_TYPE, content_type)], coding, Body::from_stream(pieces)).into_response(),
+        Err(error) => problem(&error),
+    }
+}
+
+type Piece = io::Result<Vec<u8>>;
+
+/// The pieces of a scrape, once it has its turn. Dropping them ends it.
+async fn scrape(web: &Web, what: metrics::Scrape, packer: Packer) -> Result<impl Stream<Item = Piece> + use<>, Error> {
+    let (store, patience) = (Arc::clone(web.store()), web.service.stall_timeout());
+    let cancel = Cancel::within(web.service.call_timeout());
+    let job = web.engine.admission().admit(Kind::Scrape, "/metrics", &cancel).await?;
+    let cut = what.pin(&store, &cancel);
+    let (outbox, pieces) = outbox(UNREAD_BYTES, &store.work().unread.bytes);
+    let writer = job.clone();
+    let task = job.spawn(async move {
+        let mut packer = packer;
         // Writing into memory does not fail; where it did, the answer breaks off.
-        let send = |piece: io::Result<Vec<u8>>| {
-            let sending = async { timeout(STALLED_AFTER, sender.send(piece)).await.is_ok_and(|sent| sent.is_ok()) };
-            runtime.block_on(sending)
+        let send = |piece: Piece| {
+            writer.cancel().check()?;
+            let bytes = piece.as_ref().map_or(0, Vec::len);
+            writer.send_blocking(&outbox, piece, bytes, patience)
         };
-        what.write(&store, &mut |piece| send(packer.pack(piece.into_bytes())));
-        send(packer.finish());
-        drop(scrape);
-    });
-    ([(header::CONTENT_TYPE, content_type)], coding, Body::from_stream(ReceiverStream::new(pieces))).into_response()
+        let mut sent = Ok(());
+        what.write(&store, &cut, &mut |piece| {
+            sent = send(packer.pack(piece.into_bytes()));
+            sent.is_ok()
+        });
+        match sent.and_then(|()| send(packer.finish())) {
+            Ok(()) => outbox.complete(),
+            Err(error) => outbox.fail(Err(io::Error::other(error))),
+        }
+    })?;
+    Ok(futures::stream::poll_fn(move |context| {
+        let _running = &task;
+        pieces.poll_next(context)
+    }))
 }
 
 /// gRPC callers of a service that is not there get their own kind of answer; who reads HTML, the dashboard, which says

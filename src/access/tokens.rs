@@ -1,6 +1,6 @@
 //! The tokens that are accepted, and how a request shows one.
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 use base64::{
     Engine as _, alphabet,
@@ -10,10 +10,13 @@ use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use subtle::ConstantTimeEq as _;
 use tokio_util::sync::CancellationToken;
 
-use super::file::{Digest, digest};
+use super::{
+    error::FileError,
+    file::{Digest, digest},
+};
 
-const SHORTEST: usize = 16;
-const LONGEST: usize = 512;
+pub(super) const SHORTEST: usize = 16;
+pub(super) const LONGEST: usize = 512;
 
 /// Arrow's client in Go, and so ADBC, leaves out the padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -38,22 +41,21 @@ impl fmt::Debug for Tokens {
 }
 
 impl Tokens {
-    /// One a line; empty lines and those that begin with # say nothing. Those of the former tokens that are not among them
-    /// are revoked.
+    /// Reads one token a line; empty lines and those that begin with # are skipped. Those of the previous tokens that are
+    /// not among them are revoked.
     ///
     /// # Errors
     /// The line that is no token, by its number: it may be one with a typing error.
-    pub(super) fn parse(file: &[u8], former: Option<&Self>) -> Result<Self, String> {
+    pub(super) fn parse(path: &Path, file: &[u8], former: Option<&Self>) -> Result<Self, FileError> {
         let mut tokens = vec![];
+        let path = || path.to_owned();
         for (number, line) in (1..).zip(file.split(|byte| *byte == b'\n')) {
             let line = line.trim_ascii();
             if line.is_empty() || line.starts_with(b"#") {
                 continue;
             }
             if !(SHORTEST..=LONGEST).contains(&line.len()) || !line.iter().all(u8::is_ascii_graphic) {
-                return Err(format!(
-                    "line {number}: a token is {SHORTEST} to {LONGEST} visible ASCII characters without spaces"
-                ));
+                return Err(FileError::Token { path: path(), line: number });
             }
             let digest = digest(line);
             // Given twice it is one token all the same, which is revoked once.
@@ -62,7 +64,7 @@ impl Tokens {
             }
         }
         if tokens.is_empty() {
-            return Err("holds no token".to_owned());
+            return Err(FileError::NoToken { path: path() });
         }
         let former = former.map_or(&[][..], |former| &former.0);
         let gone = former.iter().filter(|token| !tokens.contains(&token.digest));
@@ -74,7 +76,7 @@ impl Tokens {
         Ok(Self(tokens.into_iter().map(token).collect()))
     }
 
-    /// Nothing for what is no token; for one, what is cancelled when it is revoked. All are compared, each in the same time.
+    /// Returns the token's revocation handle, or `None`. Compares against every token in constant time.
     pub(super) fn accept(&self, token: &[u8]) -> Option<CancellationToken> {
         let given = digest(token);
         self.0.iter().fold(None, |found, known| {
@@ -113,10 +115,14 @@ mod tests {
 
     use super::*;
 
+    fn parse(file: &[u8], former: Option<&Tokens>) -> Result<Tokens, FileError> {
+        Tokens::parse(Path::new("tokens"), file, former)
+    }
+
     #[test]
     fn a_file_holds_a_token_a_line_and_comments() {
         let file = b"# rotated in May\n\n  first-token-0123456\r\nsecond/token+=~!\"#:@ \n";
-        let tokens = Tokens::parse(file, None).unwrap();
+        let tokens = parse(file, None).unwrap();
         assert_eq!(format!("{tokens:?}"), "2 tokens");
         for good in [&b"first-token-0123456"[..], b"second/token+=~!\"#:@"] {
             assert!(tokens.accept(good).is_some());
@@ -126,13 +132,13 @@ mod tests {
         {
             assert!(tokens.accept(bad).is_none(), "{bad:?}");
         }
-        assert!(Tokens::parse(&[b'x'; 512], None).unwrap().accept(&[b'x'; 512]).is_some());
+        assert!(parse(&[b'x'; 512], None).unwrap().accept(&[b'x'; 512]).is_some());
     }
 
     #[test]
     fn a_token_that_is_in_the_file_no_more_is_revoked_and_no_other() {
         let [a, b, c] = ["first-token-0123456", "second-token-012345", "third-token-0123456"];
-        let parse = |text: String, former| Tokens::parse(text.as_bytes(), former);
+        let parse = |text: String, former| parse(text.as_bytes(), former);
         let first = parse(format!("{a}\n{b}\n{a}"), None).unwrap();
         let (of_a, of_b) = (first.accept(a.as_bytes()).unwrap(), first.accept(b.as_bytes()).unwrap());
         assert!(parse("short".to_owned(), Some(&first)).is_err());
@@ -146,11 +152,12 @@ mod tests {
     #[test]
     fn a_bad_line_is_named_by_its_number_and_never_quoted() {
         for bad in ["hunter2", "hunter2 hunter2 hunter2", "hunter2-hunter2-hünter2", &"hunter2".repeat(100)] {
-            let error = Tokens::parse(format!("# one\ngood-token-good-token\n{bad}\n").as_bytes(), None).unwrap_err();
-            assert!(error.starts_with("line 3: ") && !error.contains("hunter2"), "{error}");
+            let error =
+                parse(format!("# one\ngood-token-good-token\n{bad}\n").as_bytes(), None).unwrap_err().to_string();
+            assert!(error.starts_with("tokens: line 3: ") && !error.contains("hunter2"), "{error}");
         }
         for empty in ["", "\n\n", "# only-a-comment-here\n"] {
-            assert_eq!(Tokens::parse(empty.as_bytes(), None).unwrap_err(), "holds no token");
+            assert_eq!(parse(empty.as_bytes(), None).unwrap_err().to_string(), "tokens: holds no token");
         }
     }
 

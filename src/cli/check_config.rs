@@ -34,7 +34,7 @@ pub(super) fn run(args: &CheckConfigArgs, env: &BTreeMap<String, String>, out: &
         out.write_all(example().as_bytes())?;
     } else {
         let loaded = args.config.load(env)?;
-        Access::new(&loaded.config.server).map_err(Failure::Usage)?;
+        Access::new(&loaded.config.server).map_err(|error| Failure::Usage(error.to_string()))?;
         write(out, &loaded.effective)?;
     }
     out.flush()?;

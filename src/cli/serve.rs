@@ -11,7 +11,7 @@ use std::{
 
 use clap::Args;
 use tokio::{
-    runtime::{Builder, Runtime},
+    runtime::Builder,
     signal::unix::{SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
@@ -129,18 +129,15 @@ fn check_property() -> Option<&'static CheckProperty> {
 /// Runs the server until it is stopped.
 pub(super) fn serve(args: &ServeArgs, env: &BTreeMap<String, String>) -> Result<ExitCode, Failure> {
     let config = args.config.load(env)?.config;
-    let runtime = runtime()?;
-    runtime.block_on(async {
+    run(async {
         let stop = stop_on_signal()?;
         App::build(config, Clock::system(), stop).await?.run().await.map_err(Failure::from)
-    })?;
-    Ok(ExitCode::SUCCESS)
+    })
 }
 
 /// Runs the mock cluster, its workload, and the server on it, until it is stopped.
 pub(super) fn demo(args: &DemoArgs, env: &BTreeMap<String, String>) -> Result<ExitCode, Failure> {
-    let runtime = runtime()?;
-    runtime.block_on(async {
+    run(async {
         let stop = stop_on_signal()?;
         // Ends after the server, which would otherwise complain that its Kafka is gone.
         let stop_workload = CancellationToken::new();
@@ -169,8 +166,7 @@ pub(super) fn demo(args: &DemoArgs, env: &BTreeMap<String, String>) -> Result<Ex
         stop_workload.cancel();
         tokio::task::spawn_blocking(move || drop(demo)).await.map_err(internal)?;
         ended
-    })?;
-    Ok(ExitCode::SUCCESS)
+    })
 }
 
 const DEMO_SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
@@ -199,27 +195,41 @@ fn say_what_to_try(access: &Access, address: SocketAddr, out: &mut impl Write) -
 /// Of the default address.
 const DEFAULT_PORT: u16 = 8088;
 
-fn runtime() -> Result<Runtime, Failure> {
-    Builder::new_multi_thread().enable_all().build().map_err(|error| Failure::Internal(error.into()))
+/// Time that work on other threads has to end after the server.
+const LEFTOVERS: Duration = Duration::from_secs(1);
+
+/// Runs the server. What does not end with it is left behind: the process must end.
+fn run(server: impl Future<Output = Result<(), Failure>>) -> Result<ExitCode, Failure> {
+    let runtime = Builder::new_multi_thread().enable_all().build().map_err(|error| Failure::Internal(error.into()))?;
+    let ended = runtime.block_on(server);
+    runtime.shutdown_timeout(LEFTOVERS);
+    ended.map(|()| ExitCode::SUCCESS)
 }
 
 fn internal(error: impl std::error::Error + Send + Sync + 'static) -> Failure {
     Failure::Internal(error.into())
 }
 
-/// A token that SIGINT and SIGTERM cancel.
+/// A token that SIGINT and SIGTERM cancel. The second signal ends the process at once.
 fn stop_on_signal() -> Result<CancellationToken, Failure> {
     let stop = CancellationToken::new();
     let token = stop.clone();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tracing::info!("stopping");
+        let mut signal = async || {
+            tokio::select! {
+                _ = terminate.recv() => SignalKind::terminate(),
+                _ = interrupt.recv() => SignalKind::interrupt(),
+            }
+        };
+        signal().await;
+        tracing::info!("stopping; a second signal ends the process at once");
         token.cancel();
+        let again = signal().await;
+        tracing::warn!("second signal: ending at once");
+        // As shells report a process that a signal ended.
+        std::process::exit(128 + again.as_raw_value());
     });
     Ok(stop)
 }
@@ -229,7 +239,7 @@ impl From<AppError> for Failure {
         match error {
             AppError::Cluster { .. } | AppError::Access(_) => Self::Usage(error.to_string()),
             AppError::Listen { .. } | AppError::AddressFile { .. } => Self::Command(error.to_string()),
-            AppError::Part { .. } => internal(error),
+            AppError::Threads { .. } | AppError::Routes(_) | AppError::Part { .. } => internal(error),
         }
     }
 }

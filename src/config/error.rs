@@ -2,6 +2,8 @@
 
 use std::{fmt, io, path::PathBuf};
 
+use super::sources::PropertyError;
+
 /// The path of a setting in the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key(pub(super) Vec<String>);
@@ -147,9 +149,8 @@ pub(super) enum Problem {
     NoVariable(String),
     #[error("cannot be set: {why}")]
     Reserved { why: &'static str },
-    /// librdkafka's message.
-    #[error("{0}")]
-    Refused(String),
+    #[error(transparent)]
+    Refused(PropertyError),
     /// librdkafka's message may hold the secret.
     #[error("librdkafka refuses it")]
     SecretRefused,

@@ -152,10 +152,10 @@ impl Layers {
             return;
         }
         if let Some(check) = resolver.sources.check_property
-            && let Err(message) = check(key, &value)
+            && let Err(error) = check(key, &value)
         {
             let secret = hidden || is_secret(key);
-            let problem = if secret { Problem::SecretRefused } else { Problem::Refused(message) };
+            let problem = if secret { Problem::SecretRefused } else { Problem::Refused(error) };
             resolver.error_at(origin, Some(&full), problem);
             return;
         }

@@ -34,6 +34,8 @@ section! {
         pub concurrent_scrapes: usize = Positive("2"), "each keeps a core busy; Prometheus sends one each 15 s or so";
         /// Calls of each of these kinds that wait for their turn. When there are more, the client with the most waits in vain.
         pub call_queue: usize = Count("1000"), "a waiting call takes a few KiB";
+        /// Bytes of pages that one client address may leave unread; its calls wait then.
+        pub max_unread_bytes: usize = Bytes("32MiB"), "ten of the largest pages";
         /// Time that each of these calls may take.
         pub call_timeout: Duration = Time("60s"), "callers give up earlier";
         /// Time that a client may read nothing while data is kept for it that has changed since: the current entries of a

@@ -2,8 +2,13 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
 
-/// Asks librdkafka whether it knows a property and takes the value, without making a client. The error is its message.
-pub type CheckProperty = dyn Fn(&str, &str) -> Result<(), String>;
+/// librdkafka's message about a property that it refuses. It may quote the value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct PropertyError(pub String);
+
+/// Asks librdkafka whether it knows a property and takes the value, without making a client.
+pub type CheckProperty = dyn Fn(&str, &str) -> Result<(), PropertyError>;
 
 /// The layers.
 #[derive(Clone, Copy)]

@@ -12,8 +12,9 @@ fn load(file: &str, env: &[(&str, &str)], flags: Flags) -> Result<Loaded, Vec<St
     fs::write(&path, file).unwrap();
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let flags = Flags { config: Some(path), ..flags };
-    let check: &CheckProperty = &|key, value| {
-        if key.starts_with("nonsense") { Err(format!("No such configuration property: {key} {value}")) } else { Ok(()) }
+    let check: &CheckProperty = &|key, value| match key.starts_with("nonsense") {
+        true => Err(PropertyError(format!("No such configuration property: {key} {value}"))),
+        false => Ok(()),
     };
     let dir = format!("{}/", dir.path().display());
     Config::load(Sources { flags: &flags, env: &env, check_property: Some(check) })

@@ -213,5 +213,5 @@ pub(super) const GROUPS: &[GroupSpec] = &[
     // Exactly once: all partitions at each transaction's end, with what Kafka Streams notes beside them.
     GroupSpec { metadata: "AgAAAaH9OJsm", ..group("stock-levels", &["inventory"], Broker(Protocol::Streams, 1)) },
     group("loyalty-migration", &["user-profiles"], Classic(0, "range")).does(Abandoned, seconds(5)),
-    group("console-consumer", &["emails"], Classic(0, "range")).does(Console, seconds(5)),
+    group("console-consumer", &["emails"], Classic(1, "range")).does(Console, seconds(5)),
 ];

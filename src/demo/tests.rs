@@ -1,6 +1,6 @@
 //! The scenario, and the cluster that it runs on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
@@ -14,7 +14,7 @@ use super::{
     *,
 };
 use crate::{
-    decode::{Record, decode, group},
+    decode::{Record, decode, group, kind},
     model::{OFFSETS_TOPIC, log_partition_for},
 };
 
@@ -165,6 +165,26 @@ fn the_group_that_rewinds_does_so_in_every_window_so_that_its_status_rests() {
         assert!(tick - rewound < WINDOW, "not since tick {rewound}, at {tick}");
     }
     assert!(rewound > 0);
+}
+
+#[test]
+fn a_console_consumer_comes_under_a_new_name_with_a_member_and_is_deleted_when_it_leaves() {
+    let mut account = Account::new();
+    let (mut seen, mut most) = (BTreeSet::new(), 0);
+    for _ in 0..HISTORY {
+        account.tick();
+        let described = |key: &&Vec<u8>| kind(Some(key)).unwrap() == 2;
+        let groups = account.keys.keys().filter(described).map(|key| group(Some(key)).unwrap());
+        let consoles: Vec<&str> = groups.filter(|group| group.starts_with("console-consumer")).collect();
+        most = consoles.len().max(most);
+        seen.extend(consoles.into_iter().map(str::to_owned));
+    }
+    assert_eq!(most, 1);
+    assert!(seen.len() > 2, "{seen:?}");
+    // Whatever is left belongs to the one that is there.
+    let left =
+        account.keys.keys().filter_map(|key| group(Some(key))).filter(|group| group.starts_with("console-consumer"));
+    assert!(left.collect::<BTreeSet<_>>().len() <= 1);
 }
 
 #[test]

@@ -193,9 +193,10 @@ impl<'a> Reader<'a> {
     ) -> Result<(Vec<Track>, Reserved), ReadError> {
         let Some(series) = series else { return Ok(<_>::default()) };
         let samples = self.cluster.samples.next().saturating_sub(from) as usize + 1;
-        let lines = series.lines().iter().filter(|line| wanted(line)).count();
-        let mut reserved = self.patience.reserve(lines * (size_of::<Track>() + samples * size_of::<(Index, i64)>()))?;
-        let tracks = series.read(from, wanted);
+        let mut tracks = series.tracks(from, wanted);
+        let most = tracks.len() * (size_of::<Track>() + samples * size_of::<(Index, i64)>());
+        let mut reserved = self.patience.reserve(most)?;
+        series.fill(from, &mut tracks);
         reserved.resize(tracks.iter().map(Track::bytes).sum())?;
         Ok((tracks, reserved))
     }

@@ -1,5 +1,7 @@
 //! The server itself.
 
+use std::sync::atomic::Ordering;
+
 use super::page::Page;
 use crate::{
     status,
@@ -9,6 +11,7 @@ use crate::{
         ends::to_f64,
         overlay::{Counter, Counters},
     },
+    work::Load,
 };
 
 fn flag(value: bool) -> f64 {
@@ -19,7 +22,7 @@ fn number(partition: &status::LogPartitionStatus) -> String {
     partition.log_partition.map(|number| number.to_string()).unwrap_or_default()
 }
 
-fn count(value: u64) -> f64 {
+pub(super) fn count(value: u64) -> f64 {
     to_f64(i64::try_from(value).unwrap_or(i64::MAX))
 }
 
@@ -53,22 +56,56 @@ pub(super) fn write(page: &mut Page<'_>, store: &Store) {
     let held = "offsetd_held_bytes";
     page.family(held, "gauge", "Memory of old versions, which only readers under way still see.");
     page.sample(held, &[], count(store.held().bytes() as u64));
-    sql_threads(page, store);
+    work(page, store);
     history_store(page, store);
     overlay(page, store);
     audit(page, store);
     progress(page, store);
 }
 
-fn sql_threads(page: &mut Page<'_>, store: &Store) {
-    let answering = store.sql_answering();
-    let silent = "Of these, those that have not answered for 10 seconds.";
+fn work(page: &mut Page<'_>, store: &Store) {
+    let status = store.work().status();
+    for (name, kind, help, value) in [
+        (
+            "offsetd_sql_threads",
+            "gauge",
+            "Threads that run statements, pages and scrapes, or wait for some.",
+            status.threads,
+        ),
+        (
+            "offsetd_sql_threads_silent",
+            "gauge",
+            "Statements and calls that were cancelled and did not end: at most 4.",
+            status.abandoned.len(),
+        ),
+    ] {
+        page.family(name, kind, help);
+        page.sample(name, &[], count(value as u64));
+    }
     for (name, help, value) in [
-        ("offsetd_sql_threads", "Threads that run SQL.", answering.threads),
-        ("offsetd_sql_threads_silent", silent, answering.silent),
+        ("offsetd_unread_bytes", "Bytes of answers that are ready and not read yet.", &*store.work().unread.bytes),
+        ("offsetd_watches", "Watches that are open.", &store.work().watches),
     ] {
         page.family(name, "gauge", help);
-        page.sample(name, &[], count(value as u64));
+        page.sample(name, &[], count(value.load(Ordering::Relaxed) as u64));
+    }
+    let abandoned = "offsetd_work_abandoned_total";
+    page.family(abandoned, "counter", "Statements and calls that did not end within 2 s of their cancellation.");
+    page.sample(abandoned, &[], count(status.abandoned_total));
+    type Value = fn(&Load) -> u64;
+    let families: [(&str, &str, &str, Value); 4] = [
+        ("offsetd_work_running", "gauge", "Statements and calls that run.", |of| of.running as u64),
+        ("offsetd_work_waiting", "gauge", "Statements and calls that wait for their turn.", |of| of.waiting as u64),
+        ("offsetd_work_unread", "gauge", "Answers that wait for their client to read.", |of| of.unread as u64),
+        ("offsetd_work_refused_total", "counter", "Statements and calls that were refused for want of room.", |of| {
+            of.refused
+        }),
+    ];
+    for (name, kind, help, value) in families {
+        page.family(name, kind, help);
+        for load in &status.load {
+            page.sample(name, &[("kind", load.kind.as_str())], count(value(load)));
+        }
     }
 }
 

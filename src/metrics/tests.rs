@@ -1,6 +1,9 @@
 //! Every dialect over a small store: names, labels, escapes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::*;
 use crate::{
@@ -77,7 +80,8 @@ fn parameters(dialect: &str) -> Parameters {
 fn page(store: &Store, parameters: Parameters, is_open_metrics: bool) -> String {
     let scrape = Scrape::new(store, parameters, is_open_metrics).unwrap();
     let mut page = String::new();
-    scrape.write(store, &mut |piece| {
+    let cut = scrape.pin(store, &Cancel::within(Duration::MAX));
+    scrape.write(store, &cut, &mut |piece: String| {
         page.push_str(&piece);
         true
     });

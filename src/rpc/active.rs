@@ -1,8 +1,9 @@
 //! GetActiveConsumer: active groups, and the edges of their graph.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
+    Shared, Walk,
     consumers::Search,
     entry,
     paging::{self, PageSize, Tokens},
@@ -12,41 +13,49 @@ use crate::{
     error::Error,
     facts::{facts, group_fact, is_active, sorted_groups},
     model::{Millis, shown},
-    store::{
-        Store,
-        cut::{Cut, GroupCut},
-    },
+    store::cut::{Cut, GroupCut},
+    work::Kind,
 };
 
 const DEFAULT_WITHIN: Millis = 5 * 60 * 1000;
 
-pub(super) fn get_active_consumer(
-    store: &Arc<Store>,
+pub(super) async fn get_active_consumer(
+    shared: &Arc<Shared>,
     request: proto::GetActiveConsumerRequest,
+    deadline: Option<Duration>,
 ) -> Result<proto::GetActiveConsumerResponse, Error> {
+    let cluster = request.cluster.clone();
+    let from = (&*cluster, request.allow_partial);
+    shared.walk((Kind::Page, "GetActiveConsumer"), deadline, from, move |walk| page(walk, request)).await
+}
+
+fn page(walk: &Walk, request: proto::GetActiveConsumerRequest) -> Result<proto::GetActiveConsumerResponse, Error> {
     let size = paging::size(request.page_size)?;
     let within = within(request.within)?;
     let tokens =
         Tokens::new(&proto::GetActiveConsumerRequest { page_size: 0, page_token: String::new(), ..request.clone() });
     let after: Option<(String, String)> = tokens.read(&request.page_token)?;
-    let cut = store.cut(&request.cluster, request.allow_partial)?.require_loaded()?;
     let after = after.as_ref().map_or(("", ""), |after| (after.0.as_str(), after.1.as_str()));
     let search = Search::new(&request.search)?;
-    let active = sorted_groups(&cut, after)
-        .filter(|group| (&*group.cluster.cluster.name, &*group.group.id) > after)
-        .filter(|group| search.matches(*group))
-        .map(|group| group_fact(&cut, group))
-        .filter(|fact| is_active(fact.members, fact.quiet, within));
+    let due = |group: &GroupCut<'_>| (&*group.cluster.cluster.name, &*group.group.id) > after;
     let (mut page, mut consumers, mut edges, mut room) = (vec![], vec![], vec![], PageSize::new(size));
     let mut more = false;
-    for fact in active {
+    for group in sorted_groups(walk, after).filter(due) {
+        walk.cancel().check()?;
+        if !search.matches(group) {
+            continue;
+        }
+        let fact = group_fact(walk, group);
+        if !is_active(fact.members, fact.quiet, within) {
+            continue;
+        }
         if room.is_full() {
             more = true;
             break;
         }
         let consumer = entry::consumer(&fact);
         room.add(&consumer);
-        let of_group = edges_of(&cut, fact.group, within);
+        let of_group = edges_of(walk, fact.group, within);
         // Edges take bytes, but are no items of the page.
         of_group.iter().for_each(|edge| room.add_bytes(edge));
         consumers.push(consumer);
@@ -57,7 +66,7 @@ pub(super) fn get_active_consumer(
         .last()
         .filter(|_| more)
         .map(|last| tokens.write((last.cluster.cluster.name.to_string(), last.group.id.to_string())));
-    let snapshot = cut.snapshot();
+    let snapshot = walk.snapshot();
     Ok(proto::GetActiveConsumerResponse {
         edges,
         consumers,

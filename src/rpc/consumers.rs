@@ -1,9 +1,9 @@
 //! GetConsumer.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{
-    entry,
+    Shared, Walk, entry,
     paging::{self, GroupKey, PageSize, Rankings, Tokens, Walks},
     proto,
 };
@@ -12,10 +12,10 @@ use crate::{
     facts::{GroupFact, Sums, bare_group, group_fact, group_sums, sorted_groups},
     model::Name,
     store::{
-        Store,
-        cut::{ClusterCut, Cut, GroupCut},
+        cut::{ClusterCut, GroupCut},
         group::ReadAhead,
     },
+    work::{Ended, Kind},
 };
 
 mod order;
@@ -84,29 +84,36 @@ pub(super) struct Kept {
     rankings: Rankings,
 }
 
-pub(super) fn get_consumer(
-    store: &Arc<Store>,
-    kept: &Kept,
+pub(super) async fn get_consumer(
+    shared: &Arc<Shared>,
     request: proto::GetConsumerRequest,
+    deadline: Option<Duration>,
 ) -> Result<proto::GetConsumerResponse, Error> {
+    let cluster = request.cluster.clone();
+    let from = (&*cluster, request.allow_partial);
+    shared.walk((Kind::Page, "GetConsumer"), deadline, from, move |walk| page(walk, request)).await
+}
+
+fn page(walk: &Walk, request: proto::GetConsumerRequest) -> Result<proto::GetConsumerResponse, Error> {
+    let (kept, clock) = (&walk.shared.consumers, &walk.shared.store().clock);
     let size = paging::size(request.page_size)?;
     let order = Order::new(&request.order_by)?;
     let whole = proto::GetConsumerRequest { page_size: 0, page_token: String::new(), ..request.clone() };
     let tokens = Tokens::new(&whole);
     let next: Option<Next> = tokens.read(&request.page_token)?;
-    let cut = store.cut(&request.cluster, request.allow_partial)?.require_loaded()?;
     let asked = Asked::new(&request)?;
-    let all = cut.clusters.iter().map(ClusterCut::group_count).sum();
+    let all = walk.clusters.iter().map(ClusterCut::group_count).sum();
+    let ranking = || kept.rankings.get(clock, walk, whole, || rank(walk, &asked, &order));
     let (consumers, next, total) = match next {
         Some(Next::Walk(id, from)) => {
-            let keys = kept.walks.find(&store.clock, id)?;
-            let Page { facts, end } = ranked(&cut, &keys, from, size);
+            let keys = kept.walks.find(clock, id)?;
+            let Page { facts, end } = ranked(walk, &keys, from, size)?;
             (consumers(&facts), keys.get(end).map(|_| Next::Walk(id, end)), keys.len())
         }
         None if !order.is_default() => {
-            let keys = kept.rankings.get(&store.clock, &cut, whole, || rank(&cut, &asked, &order));
-            let Page { facts, end } = ranked(&cut, &keys, 0, size);
-            let next = keys.get(end).map(|_| Next::Walk(kept.walks.keep(&store.clock, Arc::clone(&keys)), end));
+            let keys = ranking()?;
+            let Page { facts, end } = ranked(walk, &keys, 0, size)?;
+            let next = keys.get(end).map(|_| Next::Walk(kept.walks.keep(clock, Arc::clone(&keys)), end));
             // The ranking may be of a moment ago, what is shown is of now.
             let facts = order.sort(facts.into_iter().map(|fact| (order.value(&fact), fact)).collect());
             (consumers(&facts), next, keys.len())
@@ -115,19 +122,19 @@ pub(super) fn get_consumer(
         after => {
             let after = if let Some(Next::After(cluster, group)) = &after { (&**cluster, &**group) } else { ("", "") };
             if asked.is_all() {
-                let (consumers, next) = by_id(&cut, after, size);
+                let (consumers, next) = by_id(walk, after, size)?;
                 (consumers, next, all)
             } else {
-                let keys = kept.rankings.get(&store.clock, &cut, whole, || rank(&cut, &asked, &order));
+                let keys = ranking()?;
                 let from = keys.partition_point(|key| (&*key.0, &*key.1) <= after);
-                let Page { facts, end } = ranked(&cut, &keys, from, size);
+                let Page { facts, end } = ranked(walk, &keys, from, size)?;
                 let last = keys.get(end).and_then(|_| keys.get(end.checked_sub(1)?));
                 let next = last.map(|last| Next::After(last.0.to_string(), last.1.to_string()));
                 (consumers(&facts), next, keys.len())
             }
         }
     };
-    let snapshot = cut.snapshot();
+    let snapshot = walk.snapshot();
     Ok(proto::GetConsumerResponse {
         consumers,
         next_page_token: next.map(|next| tokens.write(next)).unwrap_or_default(),
@@ -142,20 +149,21 @@ fn consumers(facts: &[GroupFact<'_>]) -> Vec<proto::Consumer> {
 }
 
 /// A page of all groups, in the order of cluster and id, which needs no more than the groups on it; and what comes next.
-fn by_id(cut: &Cut, after: (&str, &str), size: usize) -> (Vec<proto::Consumer>, Option<Next>) {
+fn by_id(walk: &Walk, after: (&str, &str), size: usize) -> Result<(Vec<proto::Consumer>, Option<Next>), Ended> {
     let (mut consumers, mut room) = (vec![], PageSize::new(size));
     let due = |group: &GroupCut<'_>| (&*group.cluster.cluster.name, &*group.group.id) > after;
-    for group in sorted_groups(cut, after).filter(due) {
+    for group in sorted_groups(walk, after).filter(due) {
+        walk.cancel().check()?;
         if room.is_full() {
             let next =
                 consumers.last().map(|last: &proto::Consumer| Next::After(last.cluster.clone(), last.group_id.clone()));
-            return (consumers, next);
+            return Ok((consumers, next));
         }
-        let consumer = entry::consumer(&group_fact(cut, group));
+        let consumer = entry::consumer(&group_fact(walk, group));
         room.add(&consumer);
         consumers.push(consumer);
     }
-    (consumers, None)
+    Ok((consumers, None))
 }
 
 fn key(group: &GroupCut<'_>) -> GroupKey {
@@ -163,14 +171,23 @@ fn key(group: &GroupCut<'_>) -> GroupKey {
 }
 
 /// All groups that are asked for, in the order.
-fn rank(cut: &Cut, asked: &Asked<'_>, order: &Order) -> Vec<GroupKey> {
-    let groups = |cluster| ClusterCut::unordered_groups(cluster, ReadAhead::Offsets);
-    let found = cut.clusters.iter().flat_map(groups).filter(|group| asked.takes(*group));
+fn rank(walk: &Walk, asked: &Asked<'_>, order: &Order) -> Result<Vec<GroupKey>, Ended> {
     let sums = Sums { seconds: order.needs_seconds(), status: order.needs_status() || asked.needs_status() };
     let needs_facts = asked.needs_facts() || !order.is_default();
-    let fact = |group| if needs_facts { group_sums(cut, group, sums) } else { bare_group(group) };
-    let facts = found.map(fact).filter(|fact| asked.takes_fact(fact));
-    order.sort(facts.map(|fact| (order.value(&fact), fact.group)).collect()).iter().map(key).collect()
+    let mut found = vec![];
+    for cluster in &walk.clusters {
+        for group in cluster.unordered_groups(ReadAhead::Offsets) {
+            walk.cancel().check()?;
+            if !asked.takes(group) {
+                continue;
+            }
+            let fact = if needs_facts { group_sums(walk, group, sums) } else { bare_group(group) };
+            if asked.takes_fact(&fact) {
+                found.push((order.value(&fact), group));
+            }
+        }
+    }
+    Ok(order.sort(found).iter().map(key).collect())
 }
 
 /// A page of a kept order.
@@ -180,19 +197,20 @@ struct Page<'a> {
     end: usize,
 }
 
-fn ranked<'a>(cut: &'a Cut, keys: &[GroupKey], from: usize, size: usize) -> Page<'a> {
+fn ranked<'a>(walk: &'a Walk, keys: &[GroupKey], from: usize, size: usize) -> Result<Page<'a>, Ended> {
     let (mut facts, mut room, mut end) = (vec![], PageSize::new(size), from);
     for (cluster, group) in keys.get(from..).unwrap_or_default() {
         if room.is_full() {
             break;
         }
+        walk.cancel().check()?;
         end += 1;
         // A group of a kept order may be gone by now.
-        if let Some(group) = cut.cluster(cluster).and_then(|cluster| cluster.group(group)) {
-            let fact = group_fact(cut, group);
+        if let Some(group) = walk.cluster(cluster).and_then(|cluster| cluster.group(group)) {
+            let fact = group_fact(walk, group);
             room.add(&entry::consumer(&fact));
             facts.push(fact);
         }
     }
-    Page { facts, end }
+    Ok(Page { facts, end })
 }

@@ -4,13 +4,11 @@ use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use prost_types::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio_util::sync::CancellationToken;
 
 use super::{
-    Shared, entry,
+    Shared, Walk, entry,
     filter::{Filter, NameFilter},
     known,
-    offsets::off_thread,
     paging::{self, PageSize, Tokens},
     proto::{self, HistoryBy},
 };
@@ -27,6 +25,7 @@ use crate::{
         cut::{ClusterCut, Cut},
         older::{FixedBudget, Patience, ReadError},
     },
+    work::Kind,
 };
 
 /// Memory that a call may read samples into.
@@ -39,10 +38,6 @@ const DEFAULT_SPAN: Millis = 3_600_000;
 const DEFAULT_SAMPLES: u64 = 361;
 /// Samples of a series that any step may give.
 const MAX_SAMPLES: Millis = 10_000;
-/// Calls that read at once; the others wait. Each may look at every key there is.
-pub(super) const AT_ONCE: usize = 4;
-/// How long a call may take when the caller sets no deadline.
-const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// From, to and step, the same for all pages of a walk.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -115,51 +110,35 @@ struct Next {
     first: Position,
 }
 
-/// Ends with the call's deadline, and when nobody waits for the answer any more.
-pub(super) async fn call(
-    shared: Arc<Shared>,
+pub(super) async fn get_history(
+    shared: &Arc<Shared>,
     request: proto::GetHistoryRequest,
     deadline: Option<Duration>,
 ) -> Result<proto::GetHistoryResponse, Error> {
-    let gone = CancellationToken::new();
-    let _guard = gone.clone().drop_guard();
-    // A little less than the caller waits, who is to hear the reason.
-    let timeout = deadline.map_or(TIMEOUT, |deadline| deadline - deadline / 20);
-    let patience = Patience::within(timeout, gone);
-    let turn = Arc::clone(&shared.histories).acquire_owned();
-    let Ok(turn) = tokio::time::timeout(timeout, turn).await else {
-        return Err(Error::Busy(format!("{AT_ONCE} calls read the history, and none ended in time")));
-    };
-    let turn = turn.map_err(|_| Error::internal("no turns any more"))?;
-    off_thread(move || {
-        let _turn = turn;
-        get_history(shared.engine.store(), shared.history_step, request, patience)
-    })
-    .await
+    let filter = Filter::new(request.filter.clone())?;
+    let cluster = filter.named_cluster().to_owned();
+    let from = (&*cluster, request.allow_partial);
+    shared.walk((Kind::History, "GetHistory"), deadline, from, move |walk| page(walk, request, filter)).await
 }
 
-fn get_history(
-    store: &Store,
-    kept_step: Duration,
-    request: proto::GetHistoryRequest,
-    patience: Patience,
-) -> Result<proto::GetHistoryResponse, Error> {
+fn page(walk: &Walk, request: proto::GetHistoryRequest, filter: Filter) -> Result<proto::GetHistoryResponse, Error> {
+    let (store, kept_step) = (walk.shared.store(), walk.shared.history_step);
     let size = paging::size_within(request.page_size, DEFAULT_SERIES, MAX_SERIES)?;
     let tokens = Tokens::new(&proto::GetHistoryRequest { page_size: 0, page_token: String::new(), ..request.clone() });
     let next: Option<Next> = tokens.read(&request.page_token)?;
     let span = Span::new(&request, store.clock.now(), kept_step, oldest(store))?;
     let (span, first) = next.map_or((span, None), |next| (next.span, Some(next.first)));
     let by = known("by", request.by)?;
-    let filter = Filter::new(request.filter)?;
     if filter.with_lag_only {
         return Err(Error::Invalid("filter.with_lag_only: a lag comes and goes within a series".to_owned()));
     }
-    let cut = store.cut(filter.named_cluster(), request.allow_partial)?.require_loaded()?;
+    let cancel = walk.cancel();
+    let patience = Patience::new(cancel.deadline(), cancel.token().clone());
     let room = PageSize::new(size);
     let mut page = Page { filter, span, by, first, patience, room, series: vec![], next: None };
-    page.fill(&cut)?;
+    page.fill(walk)?;
     let token = page.next.map(|first| tokens.write(Next { span, first }));
-    let snapshot = cut.snapshot();
+    let snapshot = walk.snapshot();
     Ok(proto::GetHistoryResponse {
         series: page.series,
         next_page_token: token.unwrap_or_default(),
@@ -310,6 +289,8 @@ fn sums(picks: &[Pick]) -> Sums {
 
 #[cfg(test)]
 mod tests {
+    use tokio_util::sync::CancellationToken;
+
     use super::{super::Service, *};
     use crate::{
         history::tests::{config, lab},
@@ -379,53 +360,42 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_call_ends_with_its_deadline_and_when_nobody_waits_for_it() {
-        let lab = lab(usize::MAX);
-        let reads = CancellationToken::new();
-        lab.cluster().set_older(Box::new(Endless(reads.clone())));
-        let by = [HistoryBy::Partition, HistoryBy::Cluster];
-        let end = |patience: Patience, by: HistoryBy| {
-            let request = proto::GetHistoryRequest { by: by.into(), ..request(Some(0), Some(5), None) };
-            get_history(&lab.store, Duration::from_secs(10), request, patience)
-        };
-        for by in by {
-            let error = end(Patience::within(Duration::from_millis(20), CancellationToken::new()), by).unwrap_err();
-            assert!(matches!(&error, Error::Deadline(text) if text.contains("narrow")), "{error:?}");
-            let gone = CancellationToken::new();
-            let patience = Patience::within(Duration::from_secs(86_400), gone.clone());
-            std::thread::scope(|scope| {
-                let call = scope.spawn(|| end(patience, by));
-                while !reads.is_cancelled() {
-                    std::thread::yield_now();
-                }
-                gone.cancel();
-                assert!(call.join().unwrap().is_err());
-            });
-        }
+    fn service(store: &Arc<Store>) -> Service {
+        let config = config();
+        let server = crate::config::Server { concurrent_histories: 2, ..config.server };
+        let engine = Arc::new(Engine::new(Arc::clone(store), config.sql).unwrap());
+        Service::new(engine, server, config.history.step, CancellationToken::new())
+    }
+
+    fn running(service: &Service) -> usize {
+        let load = service.shared.store().work().status().load;
+        load.iter().find(|load| load.kind == Kind::History).unwrap().running
     }
 
     #[tokio::test]
-    async fn calls_beyond_a_few_wait_for_their_turn() {
+    async fn a_call_ends_with_its_deadline_and_when_its_caller_leaves_and_others_wait_for_their_turn() {
         let lab = lab(usize::MAX);
-        lab.cluster().set_older(Box::new(Endless(CancellationToken::new())));
-        let config = config();
-        let engine = Arc::new(Engine::new(Arc::clone(&lab.store), config.sql).unwrap());
-        let service = Service::new(engine, config.server, config.history.step, CancellationToken::new());
-        let ask = |millis: u64| {
-            let request = proto::GetHistoryRequest { by: HistoryBy::Cluster.into(), ..request(Some(0), Some(5), None) };
-            call(Arc::clone(&service.shared), request, Some(Duration::from_millis(millis)))
+        let reads = CancellationToken::new();
+        lab.cluster().set_older(Box::new(Endless(reads.clone())));
+        let service = service(&lab.store);
+        let ask = |by: HistoryBy, millis: u64| {
+            let (shared, request) = (Arc::clone(&service.shared), request(Some(0), Some(5), None));
+            let request = proto::GetHistoryRequest { by: by.into(), ..request };
+            async move { get_history(&shared, request, Some(Duration::from_millis(millis))).await }
         };
-        let turns = || service.shared.histories.available_permits();
-        let readers: Vec<_> = (0..AT_ONCE).map(|_| tokio::spawn(ask(3_600_000))).collect();
-        while turns() > 0 {
+        for by in [HistoryBy::Partition, HistoryBy::Cluster] {
+            let error = ask(by, 20).await.unwrap_err();
+            assert!(matches!(&error, Error::Deadline(_)), "{error:?}");
+        }
+        let readers: Vec<_> = (0..2).map(|_| tokio::spawn(ask(HistoryBy::Cluster, 3_600_000))).collect();
+        while running(&service) < 2 || !reads.is_cancelled() {
             tokio::task::yield_now().await;
         }
-        let error = ask(20).await.unwrap_err();
-        assert!(matches!(&error, Error::Busy(text) if text.contains("none ended")), "{error:?}");
+        // Both run: the next one waits in vain.
+        let error = ask(HistoryBy::Cluster, 20).await.unwrap_err();
+        assert!(matches!(&error, Error::Deadline(_)), "{error:?}");
         readers.iter().for_each(tokio::task::JoinHandle::abort);
-        // Nobody waits for them any more, and others may read.
-        while turns() < AT_ONCE {
+        while running(&service) > 0 {
             tokio::task::yield_now().await;
         }
     }

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    Shared, Walk,
     entry::{self, Key},
     filter::Filter,
     known,
@@ -18,8 +19,10 @@ use crate::{
     store::{
         Store,
         cluster::Cluster,
+        cut::Cut,
         shard::{Found, Shard},
     },
+    work::Kind,
 };
 
 /// How long LATEST may take when the caller sets no deadline.
@@ -115,7 +118,7 @@ fn point_snapshot(store: &Store, cluster: &Cluster) -> proto::Snapshot {
 type Position = (String, String, String, i32);
 
 pub(super) async fn get_offset(
-    store: &Arc<Store>,
+    shared: &Arc<Shared>,
     request: proto::GetOffsetRequest,
     deadline: Option<Duration>,
 ) -> Result<proto::GetOffsetResponse, Error> {
@@ -124,40 +127,39 @@ pub(super) async fn get_offset(
     let after: Option<Position> = tokens.read(&request.page_token)?;
     let is_latest = known::<Freshness>("freshness", request.freshness)? == Freshness::Latest;
     let filter = Filter::new(request.filter)?;
+    let cluster = filter.named_cluster().to_owned();
     // Later pages of a walk are as fresh as the first.
     if is_latest && after.is_none() {
-        match filter.named_cluster() {
+        let store = shared.store();
+        match &*cluster {
             "" => freshness::wait_for_all(store, patience(deadline)).await?,
             name => freshness::wait_for(store.cluster(name)?, Scope::Cluster, patience(deadline)).await?,
         }
     }
-    let store = Arc::clone(store);
-    let allow_partial = request.allow_partial;
-    off_thread(move || page(&store, &filter, allow_partial, size, &tokens, after.as_ref())).await
-}
-
-/// Runs what takes CPU for many groups, so that the threads that serve other calls stay free.
-pub(super) async fn off_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(Error::internal(&error.to_string())))
+    let from = (&*cluster, request.allow_partial);
+    let page = move |walk: &Walk| page(walk, &filter, size, &tokens, after.as_ref());
+    shared.walk((Kind::Page, "GetOffset"), deadline, from, page).await
 }
 
 fn page(
-    store: &Store,
+    walk: &Walk,
     filter: &Filter,
-    allow_partial: bool,
     size: usize,
     tokens: &Tokens,
     after: Option<&Position>,
 ) -> Result<proto::GetOffsetResponse, Error> {
-    let cut = store.cut(filter.named_cluster(), allow_partial)?.require_loaded()?;
+    let cut: &Cut = walk;
     let from = after.map_or(("", ""), |after| (after.0.as_str(), after.1.as_str()));
-    let groups = sorted_groups(&cut, from)
-        .filter(|group| filter.cluster.accepts(&group.cluster.cluster.name) && filter.group.accepts(&group.group.id));
     let (mut entries, mut room, mut more) = (vec![], PageSize::new(size), false);
-    'groups: for group in groups.filter(|group| filter.accepts_source(&group.shard.key.source)) {
-        for fact in sorted_facts(&cut, group) {
+    'groups: for group in sorted_groups(cut, from) {
+        walk.cancel().check()?;
+        if !filter.cluster.accepts(&group.cluster.cluster.name)
+            || !filter.group.accepts(&group.group.id)
+            || !filter.accepts_source(&group.shard.key.source)
+        {
+            continue;
+        }
+        for fact in sorted_facts(cut, group) {
             let key = (&*group.cluster.cluster.name, &*group.group.id, &**fact.entry.topic, fact.entry.row.partition);
             let seen = after.is_some_and(|last| key <= (last.0.as_str(), &last.1, &last.2, last.3));
             let lagging = !filter.with_lag_only || fact.lag().lag.is_ok_and(|lag| lag > 0);

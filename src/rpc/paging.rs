@@ -4,6 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hashbrown::DefaultHashBuilder;
+use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
 use prost::Message;
 use serde::{Deserialize, Serialize};
@@ -57,7 +58,12 @@ pub(super) struct PageSize {
 impl PageSize {
     /// An empty message with room for at most `items`.
     pub(super) fn new(items: usize) -> Self {
-        Self { items, bytes: MAX_MESSAGE_BYTES }
+        Self::within(items, MAX_MESSAGE_BYTES)
+    }
+
+    /// An empty message with room for at most so many items, and so many bytes or one item.
+    pub(super) fn within(items: usize, bytes: usize) -> Self {
+        Self { items, bytes: bytes.min(MAX_MESSAGE_BYTES) }
     }
 
     /// Takes the room of an item.
@@ -176,43 +182,49 @@ const RANKING_TICKS: Ticks = 10;
 /// Rankings kept at once.
 const RANKINGS: usize = 4;
 
-/// Orders of groups by columns that move, shared by calls of one moment: dashboards ask again and again, and it takes
-/// a look at every offset.
+/// Orders of groups by columns that move, shared by calls of one moment: dashboards ask again and again, and an order takes
+/// a walk over every offset.
 #[derive(Debug, Default)]
-pub(super) struct Rankings(Mutex<VecDeque<Ranking>>);
+pub(super) struct Rankings(Mutex<VecDeque<Arc<Ranking>>>);
 
 #[derive(Debug)]
 struct Ranking {
     request: GetConsumerRequest,
     taken: Ticks,
     groups: Vec<GroupSet>,
-    keys: Arc<Vec<GroupKey>>,
+    /// Made by the first call, outside of the lock; calls that ask for the same wait for it.
+    keys: OnceCell<Arc<Vec<GroupKey>>>,
 }
 
 impl Rankings {
     /// The ranking that a request asks for: one of at most a second ago, unless a group came or went since.
-    pub(super) fn get(
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub(super) fn get<E>(
         &self,
         clock: &Clock,
         cut: &Cut,
         request: GetConsumerRequest,
-        make: impl FnOnce() -> Vec<GroupKey>,
-    ) -> Arc<Vec<GroupKey>> {
+        make: impl FnOnce() -> Result<Vec<GroupKey>, E>,
+    ) -> Result<Arc<Vec<GroupKey>>, E> {
         let taken = clock.ticks();
         let groups: Vec<GroupSet> =
             cut.clusters.iter().flat_map(|cluster| cluster.shards.iter().map(|shard| shard.groups.set())).collect();
-        let mut kept = self.0.lock();
-        kept.retain(|ranking| taken.saturating_sub(ranking.taken) <= RANKING_TICKS);
-        if let Some(ranking) = kept.iter().find(|kept| kept.request == request && kept.groups == groups) {
-            return Arc::clone(&ranking.keys);
-        }
-        // While the lock is held: others who ask the same wait for the answer.
-        let keys = Arc::new(make());
-        if kept.len() >= RANKINGS {
-            kept.pop_front();
-        }
-        kept.push_back(Ranking { request, taken, groups, keys: Arc::clone(&keys) });
-        keys
+        let ranking = {
+            let mut kept = self.0.lock();
+            kept.retain(|ranking| taken.saturating_sub(ranking.taken) <= RANKING_TICKS);
+            let known = kept.iter().find(|kept| kept.request == request && kept.groups == groups);
+            known.map(Arc::clone).unwrap_or_else(|| {
+                if kept.len() >= RANKINGS {
+                    kept.pop_front();
+                }
+                let ranking = Arc::new(Ranking { request, taken, groups, keys: OnceCell::new() });
+                kept.push_back(Arc::clone(&ranking));
+                ranking
+            })
+        };
+        ranking.keys.get_or_try_init(|| make().map(Arc::new)).map(Arc::clone)
     }
 }
 
@@ -245,5 +257,25 @@ mod tests {
         assert_eq!(walks.find(&clock, id).unwrap().len(), 1);
         clock.advance(2_000);
         assert!(walks.find(&clock, id).is_err());
+    }
+
+    #[test]
+    fn a_ranking_that_is_being_made_keeps_no_other_waiting() {
+        let (rankings, clock) = (Rankings::default(), Clock::manual(0));
+        let store = crate::store::Store::new(vec![], clock.clone(), *crate::history::tests::lab(1).store.settings());
+        let cut = Cut::empty(&store);
+        let get = |search: &str, make: &dyn Fn() -> Result<Vec<GroupKey>, ()>| {
+            let request = GetConsumerRequest { search: search.into(), ..Default::default() };
+            rankings.get(&clock, &cut, request, make).map(|keys| keys.len())
+        };
+        let none = || Ok(vec![]);
+        let made = get("slow", &|| {
+            assert_eq!(get("quick", &none), Ok(0), "while the other is being made");
+            Err(())
+        });
+        assert_eq!(made, Err(()));
+        // One that failed is made again.
+        assert_eq!(get("slow", &none), Ok(0));
+        assert_eq!(get("slow", &|| panic!("it is kept")), Ok(0));
     }
 }

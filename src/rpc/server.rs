@@ -1,7 +1,12 @@
 //! The gRPC services as routes of the one port: OffsetService, health, reflection, each also as
 //! gRPC-Web; and Flight SQL.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use arrow_flight::flight_service_server::FlightServiceServer;
 use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
@@ -12,7 +17,7 @@ use tonic_web::GrpcWebLayer;
 use tower::Layer as _;
 
 use super::{Service, flight::Front, proto};
-use crate::{error::Error, status, store::Store};
+use crate::{error::Error, status, store::Store, work::UnreadAnswer};
 use proto::offset_service_server::OffsetServiceServer;
 
 /// Requests larger than this are refused; no request needs as much.
@@ -26,19 +31,24 @@ pub struct Health {
     reporter: HealthReporter,
 }
 
+/// The descriptors of the services cannot be read, which is a bug.
+#[derive(Debug, thiserror::Error)]
+#[error("the descriptors of the gRPC services cannot be read: {0}")]
+pub struct RoutesError(#[from] tonic_reflection::server::Error);
+
 /// All gRPC routes, without a fallback.
 ///
 /// # Errors
 /// Descriptors that cannot be read, which is a bug.
-pub fn routes(service: Service) -> Result<(axum::Router, Health), String> {
+pub fn routes(service: Service) -> Result<(axum::Router, Health), RoutesError> {
     let (reporter, health) = tonic_health::server::health_reporter();
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let reflection_v1 = reflection().build_v1().map_err(|error| error.to_string())?;
-    let reflection_v1alpha = reflection().build_v1alpha().map_err(|error| error.to_string())?;
+    let reflection_v1 = reflection().build_v1()?;
+    let reflection_v1alpha = reflection().build_v1alpha()?;
     let flight = FlightServiceServer::new(Front::new(&service))
         .max_decoding_message_size(MAX_REQUEST_BYTES)
         .send_compressed(tonic::codec::CompressionEncoding::Gzip)
@@ -54,7 +64,40 @@ pub fn routes(service: Service) -> Result<(axum::Router, Health), String> {
         .add_service(web.layer(reflection_v1))
         .add_service(web.layer(reflection_v1alpha))
         .add_service(flight);
-    Ok((routes.into_axum_router().reset_fallback(), Health { reporter }))
+    let routes = routes.into_axum_router().reset_fallback();
+    Ok((routes.layer(axum::middleware::map_response(hold)), Health { reporter }))
+}
+
+/// Holds the count of a page until its body is dropped.
+async fn hold(mut response: axum::response::Response) -> axum::response::Response {
+    let Some(counted) = response.extensions_mut().remove::<UnreadAnswer>() else { return response };
+    response.map(|body| axum::body::Body::new(Counted { body, _counted: counted }))
+}
+
+/// A body that is counted as unread.
+struct Counted {
+    body: axum::body::Body,
+    _counted: UnreadAnswer,
+}
+
+impl http_body::Body for Counted {
+    type Data = axum::body::Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// What a request says that it holds, when it is a call by gRPC or gRPC-Web.

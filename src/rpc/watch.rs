@@ -15,46 +15,43 @@ use futures::{
 use tokio::sync::{
     OwnedSemaphorePermit,
     broadcast::error::{RecvError, TryRecvError},
-    mpsc,
 };
-use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
 use tonic::Status;
+use tracing::{Instrument as _, Span};
 
 use super::{
+    Shared,
     entry::{self, Key},
     filter::Filter,
-    paging::PageSize,
     proto, to_status,
 };
 use crate::{
     error::Error,
     store::{
-        Store,
         cluster::Cluster,
         event::{Change, ShardKey},
-        group::Stored,
+        group::{ReadAhead, Stored},
         shard::{Hidden, Shard, ShardView},
     },
+    work::outbox,
 };
 
+mod client;
 mod statuses;
+
+use client::{Client, Open, Over, Pinned};
 
 pub(super) type Stream = Pin<Box<dyn futures::Stream<Item = Result<proto::WatchResponse, Status>> + Send>>;
 
 /// Changes of one message.
 const BATCH: usize = 500;
-/// Messages made before the reader takes them.
-const AHEAD: usize = 8;
-
-type Responses = mpsc::Sender<Result<proto::WatchResponse, Status>>;
 
 pub(super) fn watch(
-    store: Arc<Store>,
+    shared: &Shared,
     request: proto::WatchRequest,
     permit: OwnedSemaphorePermit,
-    stop: CancellationToken,
 ) -> Result<Stream, Error> {
+    let (store, server, stop) = (Arc::clone(shared.store()), &shared.server, shared.stop.clone());
     let filter = Arc::new(Filter::new(request.filter)?);
     if filter.with_lag_only {
         return Err(Error::Invalid("filter.with_lag_only: a watch shows commits, not moving log ends".to_owned()));
@@ -70,71 +67,66 @@ pub(super) fn watch(
     {
         return Err(error.clone().into());
     }
-    let (sender, receiver) = mpsc::channel(AHEAD);
-    let statuses = request.include_status_changes.then(|| statuses::follow(&clusters, &filter, &sender));
-    let commits = run(clusters, filter, request.include_current, sender);
-    let watch = async move {
-        tokio::join!(commits, OptionFuture::from(statuses));
-    };
-    // The work is part of the stream: it ends with the connection, and needs no task of its own.
-    let mut watch = Box::pin(async move {
+    let (outbox, inbox) = outbox(server.watch_bytes, &store.work().unread.bytes);
+    let client = Arc::new(Client::new(outbox, store, server));
+    let statuses = request.include_status_changes.then(|| statuses::follow(&clusters, &filter, &client));
+    // A task of its own: a stream that the client does not read is not polled, and could not end by itself.
+    let task = async move {
         let _permit = permit;
-        tokio::select! {
-            () = watch => None,
-            () = stop.cancelled() => Some(Err(to_status(Error::Unavailable("the server is shutting down".to_owned())))),
-        }
-    });
-    let mut responses = ReceiverStream::new(receiver);
-    let mut ended = false;
-    Ok(Box::pin(futures::stream::poll_fn(move |context| {
-        use std::task::Poll;
-        if !ended && let Poll::Ready(last) = watch.as_mut().poll(context) {
-            ended = true;
-            if last.is_some() {
-                return Poll::Ready(last);
-            }
-        }
-        responses.poll_next_unpin(context)
-    })))
+        let _open = Open::new(client.store());
+        let commits = run(clusters, filter, request.include_current, &client);
+        let statuses = async { OptionFuture::from(statuses).await.unwrap_or(Ok(())) };
+        let watch = async { tokio::try_join!(commits, statuses) };
+        let error = tokio::select! {
+            over = watch => match over {
+                Ok(_) | Err(Over::Disconnected) => return,
+                Err(Over::Ended(ended)) => Error::from(ended),
+            },
+            () = stop.cancelled() => Error::Unavailable("the server is shutting down".to_owned()),
+        };
+        client.outbox.fail(Err(to_status(error)));
+    };
+    tokio::spawn(task.instrument(Span::current()));
+    Ok(Box::pin(futures::stream::poll_fn(move |context| inbox.poll_next(context))))
 }
 
 /// Watches every shard of the clusters, those that come later included.
-async fn run(clusters: Vec<Arc<Cluster>>, filter: Arc<Filter>, include_current: bool, responses: Responses) {
+async fn run(
+    clusters: Vec<Arc<Cluster>>,
+    filter: Arc<Filter>,
+    include_current: bool,
+    client: &Client,
+) -> Result<(), Over> {
     // Before the shards are read: one that comes in between is noticed.
     let mut changes: futures::stream::SelectAll<_> = clusters
         .iter()
         .map(|cluster| tokio_stream::wrappers::WatchStream::from_changes(cluster.watch_health()))
         .collect();
     let mut current = vec![];
-    for cluster in &clusters {
-        for shard in cluster.shards() {
-            current.push(Follower::new(&shard, &filter));
+    for shard in clusters.iter().flat_map(|cluster| cluster.shards()) {
+        let (follower, view) = Follower::new(&shard, &filter);
+        // One after the other: no more than one is pinned.
+        if include_current {
+            follower.send_entries(&client.pin(view), -1, client).await?;
         }
+        current.push(follower);
     }
     if include_current {
-        for (follower, view) in &current {
-            if follower.send_entries(view, -1, &responses).await.is_err() {
-                return;
-            }
-        }
-        let complete = proto::WatchResponse { current_complete: true, ..proto::WatchResponse::default() };
-        if responses.send(Ok(complete)).await.is_err() {
-            return;
-        }
+        client.send(proto::WatchResponse { current_complete: true, ..proto::WatchResponse::default() }).await?;
     }
     let mut followed = futures::stream::FuturesUnordered::new();
     let mut shards = HashMap::new();
-    for (follower, _) in current {
+    for follower in current {
         let (key, version) = (follower.shard.key.clone(), follower.version());
-        let (follow, abort) = abortable(follower.follow(&responses));
+        let (follow, abort) = abortable(follower.follow(client));
         shards.insert(key, (version, abort));
         followed.push(follow);
     }
     loop {
         tokio::select! {
-            Some(_) = followed.next(), if !followed.is_empty() => {}
+            Some(ended) = followed.next(), if !followed.is_empty() => if let Ok(Err(over)) = ended { return Err(over) },
             Some(_) = changes.next() => {}
-            () = responses.closed() => return,
+            () = client.outbox.closed() => return Err(Over::Disconnected),
         }
         let gone: Vec<ShardKey> = shards.keys().filter(|key| !is_there(&clusters, key)).cloned().collect();
         for key in gone {
@@ -143,32 +135,27 @@ async fn run(clusters: Vec<Arc<Cluster>>, filter: Arc<Filter>, include_current: 
             // Nothing follows: all of it is gone.
             let position = shard_position(&key, epoch + 1, 0);
             let resync = proto::Resync { position: Some(position), missed: None, full: true };
-            let response = proto::WatchResponse { resync: Some(resync), ..proto::WatchResponse::default() };
-            if responses.send(Ok(response)).await.is_err() {
-                return;
-            }
+            client.send(proto::WatchResponse { resync: Some(resync), ..proto::WatchResponse::default() }).await?;
         }
-        for cluster in &clusters {
-            for shard in cluster.shards() {
-                let before = shards.get(&shard.key);
-                if before.is_some_and(|((epoch, hidden), _)| *epoch == shard.epoch && *hidden == shard.hidden()) {
-                    continue;
-                }
-                let rebuilt = before.is_some();
-                before.iter().for_each(|(_, abort)| abort.abort());
-                // A shard that came later, was rebuilt, or shows other groups: all of it is news to the watcher.
-                let (follower, view) = Follower::new(&shard, &filter);
-                if rebuilt && follower.resync(None, &view, true, &responses).await.is_err() {
-                    return;
-                }
-                if follower.send_entries(&view, -1, &responses).await.is_err() {
-                    return;
-                }
-                let version = follower.version();
-                let (follow, abort) = abortable(follower.follow(&responses));
-                shards.insert(shard.key.clone(), (version, abort));
-                followed.push(follow);
+        for shard in clusters.iter().flat_map(|cluster| cluster.shards()) {
+            let before = shards.get(&shard.key);
+            if before.is_some_and(|((epoch, hidden), _)| *epoch == shard.epoch && *hidden == shard.hidden()) {
+                continue;
             }
+            let rebuilt = before.is_some();
+            before.iter().for_each(|(_, abort)| abort.abort());
+            // A shard that came later, was rebuilt, or shows other groups: all of it is news to the watcher.
+            client.outbox.room().await.map_err(|_| Over::Disconnected)?;
+            let (follower, view) = Follower::new(&shard, &filter);
+            if rebuilt {
+                follower.resync(None, true, view, -1, client).await?;
+            } else {
+                follower.send_entries(&client.pin(view), -1, client).await?;
+            }
+            let version = follower.version();
+            let (follow, abort) = abortable(follower.follow(client));
+            shards.insert(shard.key.clone(), (version, abort));
+            followed.push(follow);
         }
     }
 }
@@ -189,9 +176,6 @@ struct Follower {
     hidden: Hidden,
 }
 
-/// The reader has gone.
-struct Gone;
-
 impl Follower {
     fn new(shard: &Arc<Shard>, filter: &Arc<Filter>) -> (Self, Arc<ShardView>) {
         let (view, changes) = shard.subscribe();
@@ -211,20 +195,18 @@ impl Follower {
         (self.shard.epoch, Hidden::clone(&self.hidden))
     }
 
-    /// Until the reader goes.
-    async fn follow(mut self, responses: &Responses) {
+    /// Until the shard is replaced, or the client leaves.
+    async fn follow(mut self, client: &Client) -> Result<(), Over> {
         loop {
             let first = match self.changes.recv().await {
                 Ok(change) => change,
-                Err(RecvError::Closed) => return,
+                Err(RecvError::Closed) => return Ok(()),
                 Err(RecvError::Lagged(_)) => {
-                    if self.catch_up(responses).await.is_err() {
-                        return;
-                    }
+                    self.catch_up(client).await?;
                     continue;
                 }
             };
-            let (mut changes, mut size, mut lagged) = (vec![], PageSize::new(BATCH), false);
+            let (mut changes, mut size, mut lagged) = (vec![], client.message(), false);
             let mut next = Some(first);
             while let Some(change) = next {
                 self.sequence = change.sequence;
@@ -244,48 +226,52 @@ impl Follower {
                 };
             }
             let response = proto::WatchResponse { changes, ..proto::WatchResponse::default() };
-            if !response.changes.is_empty() && responses.send(Ok(response)).await.is_err() {
-                return;
+            if !response.changes.is_empty() {
+                client.send(response).await?;
             }
-            if lagged && self.catch_up(responses).await.is_err() {
-                return;
+            if lagged {
+                self.catch_up(client).await?;
             }
         }
     }
 
     /// Changes were missed: says how many, and sends what the keys are now.
-    async fn catch_up(&mut self, responses: &Responses) -> Result<(), Gone> {
+    async fn catch_up(&mut self, client: &Client) -> Result<(), Over> {
+        // A client that does not read keeps no state.
+        client.outbox.room().await.map_err(|_| Over::Disconnected)?;
         let (view, changes) = self.shard.subscribe();
         self.changes = changes;
         let missed = view.sequence.saturating_sub(self.sequence);
         let full = view.last_full > self.sequence;
-        self.resync(Some(missed), &view, full, responses).await?;
         let after = if full { -1 } else { self.log_offset };
-        self.send_entries(&view, after, responses).await?;
         self.sequence = view.sequence;
         self.log_offset = view.last_offset;
-        Ok(())
+        self.resync(Some(missed), full, view, after, client).await
     }
 
+    /// Says that changes were missed, and sends the current entries whose record lies after `after`.
     async fn resync(
         &self,
         missed: Option<u64>,
-        view: &ShardView,
         full: bool,
-        responses: &Responses,
-    ) -> Result<(), Gone> {
-        let resync = proto::Resync { position: Some(position(view, view.sequence)), missed, full };
+        view: Arc<ShardView>,
+        after: i64,
+        client: &Client,
+    ) -> Result<(), Over> {
+        let view = client.pin(view);
+        let resync = proto::Resync { position: Some(position(&view, view.sequence)), missed, full };
         let response = proto::WatchResponse { resync: Some(resync), ..proto::WatchResponse::default() };
-        responses.send(Ok(response)).await.map_err(|_| Gone)
+        client.send_pinned(response, &view).await?;
+        self.send_entries(&view, after, client).await
     }
 
     /// Current entries whose record lies after `after`.
-    async fn send_entries(&self, view: &ShardView, after: i64, responses: &Responses) -> Result<(), Gone> {
+    async fn send_entries(&self, view: &Pinned, after: i64, client: &Client) -> Result<(), Over> {
         if !self.filter.accepts_source(&view.key.source) {
             return Ok(());
         }
-        let (mut changes, mut size) = (vec![], PageSize::new(BATCH));
-        let shown = view.groups.iter().filter(|group| !view.hidden.contains(&group.id));
+        let (mut changes, mut size) = (vec![], client.message());
+        let shown = view.groups.unordered(ReadAhead::Offsets).filter(|group| !view.hidden.contains(&group.id));
         for group in shown.filter(|group| self.filter.group.accepts(&group.id)) {
             for at in group.entries().filter(|at| at.row.log_offset > after) {
                 if !self.filter.accepts_key(at.topic, at.row.partition) {
@@ -301,18 +287,18 @@ impl Follower {
                 size.add(&change);
                 changes.push(change);
                 if size.is_full() {
-                    size = PageSize::new(BATCH);
+                    size = client.message();
                     let changes = std::mem::take(&mut changes);
-                    let response = proto::WatchResponse { changes, ..proto::WatchResponse::default() };
-                    responses.send(Ok(response)).await.map_err(|_| Gone)?;
+                    client.send_pinned(proto::WatchResponse { changes, ..Default::default() }, view).await?;
                 }
             }
+            // Many groups may have nothing to send.
+            tokio::task::consume_budget().await;
         }
         if changes.is_empty() {
             return Ok(());
         }
-        let response = proto::WatchResponse { changes, ..proto::WatchResponse::default() };
-        responses.send(Ok(response)).await.map_err(|_| Gone)
+        client.send_pinned(proto::WatchResponse { changes, ..Default::default() }, view).await
     }
 
     fn change(&self, change: &Change) -> Option<proto::OffsetChange> {

@@ -7,8 +7,14 @@ use datafusion::{common::DataFusionError, sql::sqlparser::parser::ParserError};
 use itertools::Itertools as _;
 use regex::Regex;
 
-use super::limits::memory::ALL_MEMORY;
-use crate::{freshness::Stale, store::Unready};
+use crate::{
+    freshness::Stale,
+    store::Unready,
+    work::{Ended, Refused},
+};
+
+/// Tells that the cap for all statements is reached, not that of one.
+pub(super) const ALL_MEMORY: &str = "memory of all statements";
 
 /// Why a statement failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -41,6 +47,9 @@ pub enum SqlError {
     /// The reader took nothing for longer than it may.
     #[error("no rows were taken for {0:?}, while the statement kept the state it reads (setting `sql.stall_timeout`)")]
     Stalled(std::time::Duration),
+    /// It was not admitted, or was ended.
+    #[error(transparent)]
+    Refused(Refused),
     /// A cluster is unknown or not loaded.
     #[error(transparent)]
     Unready(#[from] Unready),
@@ -53,6 +62,18 @@ pub enum SqlError {
     /// A bug.
     #[error("{0}")]
     Internal(String),
+}
+
+impl From<Refused> for SqlError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Ended(Ended::Deadline(after)) => Self::Deadline(after),
+            Refused::Panicked => Self::Internal("the statement panicked".to_owned()),
+            Refused::Full { .. } | Refused::Abandoned(_) | Refused::Ended(_) | Refused::Threads(_) => {
+                Self::Refused(refused)
+            }
+        }
+    }
 }
 
 /// What the engine was doing with a statement.

@@ -1,5 +1,6 @@
 //! Bounds of a statement: what it may cost in text, planning, time and memory, and what ends it.
 
+pub(super) mod functions;
 pub(super) mod memory;
 pub(super) mod planning;
 pub(super) mod reading;
@@ -7,10 +8,14 @@ pub(super) mod spelling;
 pub(super) mod statement;
 pub(super) mod stop;
 
-mod joins;
+mod account;
+mod condition;
+mod guard;
+mod holding;
+mod operators;
 mod subqueries;
-mod windows;
+mod width;
 
-pub(super) use joins::Stoppable;
+pub(super) use operators::Guards;
 pub(super) use reading::{Memory, Reading};
 pub(super) use stop::Stop;

@@ -29,7 +29,7 @@ use tokio::task::unconstrained;
 use super::{
     error::SqlError,
     limits::{spelling, statement as limits},
-    output,
+    output, views,
 };
 use crate::config;
 
@@ -42,7 +42,7 @@ const MAX_PARAMETERS: usize = 1024;
 /// It is wrong, more than a query, or over a limit.
 pub(super) fn logical(session: &SessionState, sql: &str, settings: &config::Sql) -> Result<LogicalPlan, SqlError> {
     let parsed = parse(session, &spelling::plain(sql)?)?;
-    limits::parsed(&parsed, settings)?;
+    limits::parsed(&parsed, settings, &views::relations)?;
     let plan = at_once(session.statement_to_plan(parsed))?.map_err(|error| SqlError::planning(&error))?;
     let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     options.verify_plan(&plan).map_err(|_| SqlError::NotReadOnly("the statement is refused".to_owned()))?;

@@ -256,7 +256,7 @@ impl ExecutionPlan for LiveScanExec {
         // A batch is made when it is asked for, and what was read for the one before is gone by then.
         let memory = Memory::of(&context);
         let batches = stream! {
-            let Reading { cut, stop } = &*reading;
+            let Reading { cut, stop, .. } = &*reading;
             let places = found.partitions.get(partition).map_or(&[][..], Vec::as_slice);
             let units = places::read(cut, places, &question.wanted, rows);
             for batch in table.batches(units, &question, &stop.patience().with_budget(memory)) {

@@ -20,7 +20,7 @@ use datafusion::{
 
 use super::{
     functions,
-    limits::{Reading, Stoppable, planning},
+    limits::{Guards, Reading, planning},
     scan::LiveTable,
     tables,
     views::{self, View},
@@ -53,9 +53,10 @@ impl Sessions {
             .with_object_store_registry(Arc::new(NoStores))
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
             .build()?;
-        let builder = planning::rules(language(settings.target_partitions, settings.max_value_bytes))
-            .with_physical_optimizer_rule(Arc::new(Stoppable::new(settings)))
-            .with_runtime_env(Arc::new(runtime.clone()));
+        let builder =
+            planning::rules(language(settings.target_partitions, settings.max_value_bytes), settings.max_value_bytes)
+                .with_physical_optimizer_rule(Arc::new(Guards::new(settings)))
+                .with_runtime_env(Arc::new(runtime.clone()));
         let state = with_tables(builder, views::all())?;
         Ok(Self { template: Box::new(move || state.clone()), runtime })
     }

@@ -1,7 +1,10 @@
 //! One cut: what a query sees. Per log partition one prefix of its log, and per cluster one version
 //! of the log ends. Between log partitions nothing is promised, as Kafka promises nothing.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, OnceLock},
+};
 
 use hashbrown::HashSet;
 use itertools::Itertools as _;
@@ -11,16 +14,17 @@ use super::{
     cluster::{Cluster, Health},
     ends::Ends,
     group::{GroupView, ReadAhead},
+    held::Retains,
     homes::Layout,
     membership::{Assigned, GroupKind, Member, TopicRef},
     samples::Samples,
     shard::ShardView,
-    threads::Answering,
     windows::Windows,
 };
 use crate::{
     clock::Ticks,
     model::{Millis, Name, OFFSETS_TOPIC, log_partition_for},
+    work::Status,
 };
 
 /// A cluster's part of a cut.
@@ -38,7 +42,13 @@ pub struct ClusterCut {
     pub windows: Arc<Windows>,
     /// Samples over time.
     pub samples: Arc<Samples>,
-    /// Which copies of groups are shown.
+    /// Which copies of groups are shown: found by the first reader that asks, since it looks at every group.
+    shown: OnceLock<Shown>,
+}
+
+/// Which copies of groups are shown.
+#[derive(Debug)]
+struct Shown {
     layout: Arc<Layout>,
     /// Copies that are older than another of their group, as (log partition, id).
     older: HashSet<(i32, Name)>,
@@ -111,9 +121,21 @@ impl ClusterCut {
         windows: Arc<Windows>,
         samples: Arc<Samples>,
     ) -> Self {
-        let layout = cluster.homes.layout(&shards);
-        let older = layout.older_copies(&shards).into_iter().collect();
-        Self { cluster, health, shards, ends, windows, samples, layout, older }
+        Self { cluster, health, shards, ends, windows, samples, shown: OnceLock::new() }
+    }
+
+    fn copies(&self) -> &Shown {
+        self.shown.get_or_init(|| {
+            let layout = self.cluster.homes.layout(&self.shards);
+            let older = layout.older_copies(&self.shards).into_iter().collect();
+            Shown { layout, older }
+        })
+    }
+
+    /// Bytes that only readers keep of it.
+    #[must_use]
+    pub fn retained(&self) -> usize {
+        self.shards.iter().map(|shard| shard.groups.retained()).sum()
     }
 
     /// Groups of a shard, ordered by id, each once in the cluster.
@@ -138,7 +160,8 @@ impl ClusterCut {
     /// How many groups there are.
     #[must_use]
     pub fn group_count(&self) -> usize {
-        let hidden = self.layout.hidden.values().map(|ids| ids.len()).sum::<usize>() + self.older.len();
+        let Shown { layout, older } = self.copies();
+        let hidden = layout.hidden.values().map(|ids| ids.len()).sum::<usize>() + older.len();
         self.shards.iter().map(|shard| shard.groups.len()).sum::<usize>().saturating_sub(hidden)
     }
 
@@ -183,14 +206,14 @@ impl ClusterCut {
     #[must_use]
     pub fn may_hold(&self, shard: &ShardView, homes: &BTreeSet<i32>) -> bool {
         let here = shard.key.log_partition;
-        homes.contains(&here) || self.layout.astray.contains(&here)
+        homes.contains(&here) || self.copies().layout.astray.contains(&here)
     }
 
     /// The same, with the log partition that the id's hash names.
     fn group_at<'a>(&'a self, shard: &'a ShardView, id: &str, home: Option<i32>) -> Option<GroupCut<'a>> {
         let here = shard.key.log_partition;
         // Most shards need not be looked through.
-        if home != Some(here) && !self.layout.astray.contains(&here) {
+        if home != Some(here) && !self.copies().layout.astray.contains(&here) {
             return None;
         }
         let group = shard.groups.get(id)?;
@@ -220,13 +243,15 @@ impl ClusterCut {
     }
 
     fn shows_all(&self) -> bool {
-        self.layout.hidden.is_empty() && self.older.is_empty()
+        let Shown { layout, older } = self.copies();
+        layout.hidden.is_empty() && older.is_empty()
     }
 
     fn is_hidden(&self, shard: &ShardView, id: &Name) -> bool {
         let here = shard.key.log_partition;
-        self.layout.hidden.get(&here).is_some_and(|ids| ids.contains(id))
-            || (!self.older.is_empty() && self.older.contains(&(here, Name::clone(id))))
+        let Shown { layout, older } = self.copies();
+        layout.hidden.get(&here).is_some_and(|ids| ids.contains(id))
+            || (!older.is_empty() && older.contains(&(here, Name::clone(id))))
     }
 }
 
@@ -258,8 +283,8 @@ pub struct Cut {
     pub started_at: Millis,
     /// What only readers kept alive.
     pub held_bytes: usize,
-    /// The threads that run SQL.
-    pub sql_threads: Answering,
+    /// How the server's own work did.
+    pub work: Status,
     /// Clusters in the answer.
     pub clusters: Vec<ClusterCut>,
     /// Clusters that are not loaded yet: not to be read but by tables about the server itself.
@@ -294,6 +319,12 @@ pub struct ClusterSnapshot {
     pub stale_since: Option<Millis>,
 }
 
+impl Retains for Cut {
+    fn retained(&self) -> usize {
+        self.clusters.iter().chain(&self.unloaded).map(ClusterCut::retained).sum()
+    }
+}
+
 impl Cut {
     /// A cut without clusters.
     #[must_use]
@@ -305,7 +336,7 @@ impl Cut {
             settings: *store.settings(),
             started_at: store.started_at(),
             held_bytes: store.held().bytes(),
-            sql_threads: store.sql_answering(),
+            work: store.work().status(),
             clusters: vec![],
             unloaded: vec![],
             unready: None,
@@ -333,11 +364,8 @@ impl Cut {
     ///
     /// # Errors
     /// Why the cluster that was named, or the first of them, is not loaded.
-    pub fn require_loaded(self) -> Result<Self, Unready> {
-        match &self.unready {
-            Some(unready) => Err(unready.clone()),
-            None => Ok(self),
-        }
+    pub fn require_loaded(&self) -> Result<(), Unready> {
+        self.unready.clone().map_or(Ok(()), Err)
     }
 
     /// A cluster by its name.

@@ -6,32 +6,74 @@
 
 use std::{
     mem,
+    ops::Deref,
     sync::{
-        Arc, OnceLock,
-        atomic::{AtomicUsize, Ordering},
+        Arc, OnceLock, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use once_cell::race::OnceBox;
+use parking_lot::Mutex;
+
+use crate::work::{Cancel, Ended};
 
 /// What the two counters of an `Arc` take.
 const COUNTERS: usize = 2 * size_of::<usize>();
 
-/// The bytes of a store that only readers keep alive.
-#[derive(Default)]
+/// How often a pin that was ended is looked for again.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The bytes of a store that only readers retain, and the pins that retain them.
+#[derive(Debug, Default)]
 pub struct Held {
     bytes: AtomicUsize,
-    cap: OnceLock<Cap>,
+    cap: OnceLock<usize>,
+    pins: Mutex<Vec<Pinned>>,
+    /// Somebody is ending pins.
+    relieves: AtomicBool,
 }
 
-struct Cap {
-    bytes: usize,
-    exceeded: Box<dyn Fn() + Send + Sync>,
+#[derive(Clone, Debug)]
+struct Pinned {
+    value: Weak<dyn Retains>,
+    cancel: Cancel,
 }
 
-impl std::fmt::Debug for Held {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Held").field("bytes", &self.bytes()).finish_non_exhaustive()
+/// What readers pin.
+pub trait Retains: Send + Sync + std::fmt::Debug + 'static {
+    /// Bytes of it that its writer has replaced since: it walks all of it to find out.
+    fn retained(&self) -> usize;
+}
+
+/// A reader's hold on a part of the store. What its writers replace meanwhile is retained for it, and counted. Its work
+/// ends with its handle: at its deadline, or when it retains the most while all pins together retain too much.
+#[derive(Debug)]
+pub struct Pin<T> {
+    value: Arc<T>,
+    cancel: Cancel,
+}
+
+impl<T> Pin<T> {
+    /// What is pinned.
+    #[must_use]
+    pub fn shared(&self) -> &Arc<T> {
+        &self.value
+    }
+
+    /// What ends the reader's work.
+    #[must_use]
+    pub fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+}
+
+impl<T> Deref for Pin<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
     }
 }
 
@@ -42,17 +84,62 @@ impl Held {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Calls `exceeded` whenever there come to be more while there are more than `bytes`. On the thread of the writer,
-    /// which holds a lock: it must be quick. Only the first call of this has an effect.
-    pub fn cap(&self, bytes: usize, exceeded: impl Fn() + Send + Sync + 'static) {
-        let _ = self.cap.set(Cap { bytes, exceeded: Box::new(exceeded) });
+    /// Sets how many there may be. Beyond it, the reader that retains the most is ended, and no other. Only the first call
+    /// of this has an effect.
+    pub fn set_cap(&self, bytes: usize) {
+        let _ = self.cap.set(bytes);
     }
 
-    fn add(&self, bytes: usize) {
-        let now = self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
-        if let Some(cap) = self.cap.get().filter(|cap| now > cap.bytes) {
-            (cap.exceeded)();
+    /// Pins a value for a reader.
+    #[must_use]
+    pub fn pin<T: Retains>(&self, value: impl Into<Arc<T>>, cancel: &Cancel) -> Pin<T> {
+        let value = value.into();
+        let pinned: Weak<dyn Retains> = Arc::<T>::downgrade(&value);
+        let mut pins = self.pins.lock();
+        pins.retain(|pin| pin.value.strong_count() > 0);
+        pins.push(Pinned { value: pinned, cancel: cancel.clone() });
+        Pin { value, cancel: cancel.clone() }
+    }
+
+    fn is_exceeded(&self) -> bool {
+        self.cap.get().is_some_and(|cap| self.bytes() > *cap)
+    }
+
+    /// On the thread of a writer, which holds a lock: it must be quick.
+    fn add(self: &Arc<Self>, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if self.is_exceeded() && !self.relieves.swap(true, Ordering::AcqRel) {
+            let held = Arc::clone(self);
+            let relief = move || {
+                held.relieve();
+                held.relieves.store(false, Ordering::Release);
+            };
+            if let Err(error) = std::thread::Builder::new().name("pins".to_owned()).spawn(relief) {
+                tracing::warn!(%error, "cannot end readers that retain too much");
+                self.relieves.store(false, Ordering::Release);
+            }
         }
+    }
+
+    /// Ends the reader that retains the most, and waits until it lets go, until there are no more bytes than the cap.
+    fn relieve(&self) {
+        while let Some(cap) = self.cap.get().filter(|_| self.is_exceeded()) {
+            let Some((bytes, cancel)) = self.greatest() else { return };
+            if cancel.reason().is_none() {
+                cancel.end(Ended::Retained { bytes, cap: *cap });
+            }
+            // One at a time, since it takes a moment until it has let go. While it has not, no other is ended for it.
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// The pin that retains the most; the oldest of several.
+    fn greatest(&self) -> Option<(usize, Cancel)> {
+        // Not while the lock is held: it takes a look at everything that is pinned.
+        let pins = self.pins.lock().clone();
+        let retained = pins.iter().rev().filter_map(|pin| Some((pin.value.upgrade()?.retained(), pin)));
+        let (bytes, pin) = retained.max_by_key(|(bytes, _)| *bytes).filter(|(bytes, _)| *bytes > 0)?;
+        Some((bytes, pin.cancel.clone()))
     }
 }
 
@@ -72,6 +159,13 @@ impl Drop for Claim {
 /// Room for the mark of a version; a copy is not marked.
 #[derive(Debug, Default)]
 pub(super) struct Mark(OnceBox<Claim>);
+
+impl Mark {
+    /// What the version counts for, if only readers retain it.
+    pub(super) fn bytes(&self) -> usize {
+        self.0.get().map_or(0, |claim| claim.bytes)
+    }
+}
 
 impl Clone for Mark {
     fn clone(&self) -> Self {
@@ -165,20 +259,42 @@ mod tests {
         assert_eq!(held.bytes(), 0, "the writer's own was never counted");
     }
 
+    impl Retains for Vec<Arc<Text>> {
+        fn retained(&self) -> usize {
+            self.iter().map(|text| text.mark.bytes()).sum()
+        }
+    }
+
+    fn until(what: &str, holds: impl Fn() -> bool) {
+        #[expect(clippy::disallowed_methods, reason = "bounds a wait")]
+        let begun = std::time::Instant::now();
+        while !holds() {
+            assert!(begun.elapsed().as_secs() < 60, "waited for {what}");
+            std::thread::yield_now();
+        }
+    }
+
     #[test]
-    fn more_than_the_cap_is_told_each_time() {
-        let (held, told) = (Arc::new(Held::default()), Arc::new(AtomicUsize::new(0)));
-        let tell = Arc::clone(&told);
-        held.cap(2 * BARE, move || {
-            tell.fetch_add(1, Ordering::Relaxed);
-        });
-        let versions: Vec<_> = (0..4).map(|_| text(0)).collect();
-        let told = |_| {
-            leave(versions.get(held.bytes() / BARE).unwrap(), &held);
-            told.load(Ordering::Relaxed)
-        };
-        assert_eq!((0..4).map(told).collect::<Vec<_>>(), [0, 0, 1, 2]);
-        drop(versions);
+    fn beyond_the_cap_the_reader_that_retains_the_most_is_ended_and_no_other() {
+        let held = Arc::new(Held::default());
+        held.set_cap(3 * BARE);
+        let endless = || Cancel::within(Duration::MAX);
+        let [innocent, first, most] = [endless(), endless(), endless()];
+        let mut versions: Vec<_> = (0..4).map(|_| text(0)).collect();
+        // The first has read for the longest; what it reads does not change.
+        let pin = |texts: &[Arc<Text>], cancel| -> Pin<Vec<Arc<Text>>> { held.pin(texts.to_vec(), cancel) };
+        let _innocent = pin(&[text(0)], &innocent);
+        let (first_pin, most_pin) = (pin(&versions[..1], &first), pin(&versions, &most));
+        for version in &mut versions {
+            make_mut(version, &held);
+        }
+        assert_eq!((first_pin.retained(), most_pin.retained()), (BARE, 4 * BARE));
+        until("one to be ended", || most.reason().is_some());
+        assert_eq!(most.reason(), Some(Ended::Retained { bytes: 4 * BARE, cap: 3 * BARE }));
+        drop(most_pin);
+        until("its bytes to be let go", || held.bytes() == BARE);
+        assert_eq!((innocent.reason(), first.reason()), (None, None));
+        drop(first_pin);
         assert_eq!(held.bytes(), 0);
     }
 }

@@ -1,8 +1,10 @@
-//! The dashboard: what the build of `clients/web` left, embedded. Assets are there compressed only, and their names hold
-//! a hash of what is in them.
+//! The dashboard: the files that the build of `clients/web` made, embedded. Assets are embedded compressed only, and their
+//! names hold a hash of their content. A response refers to the embedded bytes and copies none.
+
+use std::borrow::Cow;
 
 use axum::{
-    body::Body,
+    body::{Body, Bytes},
     extract::Path,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -53,7 +55,10 @@ pub(super) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Respo
 }
 
 fn body(file: EmbeddedFile) -> Body {
-    Body::from(file.data.into_owned())
+    match file.data {
+        Cow::Borrowed(data) => Body::from(Bytes::from_static(data)),
+        Cow::Owned(data) => Body::from(data),
+    }
 }
 
 fn content_type(name: &str) -> &'static str {
@@ -81,6 +86,13 @@ mod tests {
             assert_ne!(content_type(brotli), "application/octet-stream", "{brotli}");
         }
         assert_eq!(assets.iter().filter(|name| name.ends_with(".br")).count() * 2, assets.len(), "{assets:?}");
+    }
+
+    #[test]
+    fn no_request_copies_a_file() {
+        for name in Dist::iter() {
+            assert!(matches!(Dist::get(&name).unwrap().data, Cow::Borrowed(_)), "{name}");
+        }
     }
 
     #[test]

@@ -67,7 +67,7 @@ const fn benchmark(name: &'static str, about: &'static str, run: fn(&mut Report)
     Benchmark { name, about, run }
 }
 
-const BENCHMARKS: [Benchmark; 16] = [
+const BENCHMARKS: [Benchmark; 17] = [
     benchmark("store/parts", "one record, key or call: decode, apply, pin, read", store::micro::run),
     benchmark("store/growth", "the same with 8 times as many keys", store::growth::run),
     benchmark("store/busy", "a writer beside scans and beside queries", store::busy::run),
@@ -75,6 +75,7 @@ const BENCHMARKS: [Benchmark; 16] = [
     benchmark("serving/export", "a million offsets over Flight SQL, beside prebuilt batches", serving::exports),
     benchmark("serving/watch", "one change, to 1,000 readers of Watch", serving::fan_out),
     benchmark("serving/query", "Query beside 16 SQL clients and 50,000 commits/s", serving::mixed),
+    benchmark("serving/pages", "Query beside pages all the time and clients that do not read", serving::heavy),
     benchmark("history/sample", "one sample of a million offsets", history::sample),
     benchmark("history/sum", "12 samples of a million offsets as one series", history::sum),
     benchmark("history/memory", "bytes of the samples of one offset", history::memory),

@@ -17,7 +17,10 @@ use futures::{StreamExt, TryStreamExt, stream};
 use offsetd::model::Millis;
 use offsetd::rpc::proto::offset_service_client::OffsetServiceClient;
 use offsetd::rpc::proto::string_filter::Match;
-use offsetd::rpc::proto::{OffsetFilter, QueryRequest, SqlRequest, StringFilter, WatchRequest};
+use offsetd::rpc::proto::{
+    GetActiveConsumerRequest, GetConsumerRequest, GetOffsetRequest, OffsetFilter, QueryRequest, SqlRequest,
+    StringFilter, WatchRequest,
+};
 use offsetd::rpc::{self, Service};
 use offsetd::sql::{Engine, Statement};
 use offsetd::store::Store;
@@ -241,6 +244,72 @@ pub(crate) fn mixed(report: &mut Report) {
         report.row(&format!("Query {what} beside 16 SQL clients, and alone"), "s", beside, alone, beside / alone, goal);
     }
 }
+
+/// Asks for pages one after another until told to stop.
+fn page(channel: Channel, client: usize, stop: Arc<AtomicBool>, asked: Arc<AtomicU64>) -> Task {
+    Box::pin(async move {
+        let mut stub = OffsetServiceClient::new(channel).max_decoding_message_size(64 << 20);
+        let mut number = client;
+        while !stop.load(Ordering::Relaxed) {
+            number += 1;
+            // Each of another order, which no call before it has made.
+            let search = format!("service-{}", number % 1000);
+            let answered = match number % 3 {
+                0 => stub.get_offset(GetOffsetRequest { page_size: 10_000, ..Default::default() }).await.map(drop),
+                1 => {
+                    let request = GetConsumerRequest { search, order_by: "lag desc".to_owned(), ..Default::default() };
+                    stub.get_consumer(request).await.map(drop)
+                }
+                _ => {
+                    stub.get_active_consumer(GetActiveConsumerRequest { search, ..Default::default() }).await.map(drop)
+                }
+            };
+            assert!(answered.is_ok() || answered.unwrap_err().code() == tonic::Code::ResourceExhausted);
+            asked.fetch_add(1, Ordering::Relaxed);
+        }
+    })
+}
+
+/// Point queries beside clients that ask for pages all the time, and others that do not read what they asked for.
+pub(crate) fn heavy(report: &mut Report) {
+    if !report.wants(&format!("Query p99 beside {HEAVY}")) {
+        return;
+    }
+    let store = million();
+    let (server, clients) = (runtime(), runtime());
+    let (_engine, router) = service(&store);
+    let queries = server.block_on(serve(router.clone()));
+    let pages = server.block_on(serve(router.clone()));
+    let unread: Vec<Channel> = (0..5).map(|_| server.block_on(serve(router.clone()))).collect();
+    let (mut alone, mut beside, asked) = (vec![], vec![], Arc::new(AtomicU64::new(0)));
+    for _ in 0..3 {
+        alone.extend(clients.block_on(query(&queries, MIXED_FOR)));
+        let not_read = clients.block_on(async {
+            let mut statements = vec![];
+            for channel in &unread[1..] {
+                let statement = "SELECT * FROM lag".to_owned();
+                let mut stub = OffsetServiceClient::new(channel.clone());
+                statements.push(stub.sql(SqlRequest { statement, ..SqlRequest::default() }).await.unwrap());
+            }
+            let request = WatchRequest { include_current: true, ..WatchRequest::default() };
+            (statements, OffsetServiceClient::new(unread[0].clone()).watch(request).await.unwrap())
+        });
+        let stop = Arc::new(AtomicBool::new(false));
+        let ask = |client| clients.spawn(page(pages.clone(), client, Arc::clone(&stop), Arc::clone(&asked)));
+        let tasks: Vec<_> = (0..CLIENTS).map(ask).collect();
+        beside.extend(clients.block_on(query(&queries, MIXED_FOR)));
+        stop.store(true, Ordering::Relaxed);
+        clients.block_on(futures::future::join_all(tasks)).into_iter().for_each(Result::unwrap);
+        drop(not_read);
+    }
+    println!("  ({} and {} queries, {} pages)", alone.len(), beside.len(), asked.load(Ordering::Relaxed));
+    for (what, part, goal) in [("p50", 0.5, Goal::None), ("p99", 0.99, Goal::AtMost(3.0))] {
+        let (alone, beside) = (quantile(&mut alone, part).as_secs_f64(), quantile(&mut beside, part).as_secs_f64());
+        report.row(&format!("Query {what} beside {HEAVY}, and alone"), "s", beside, alone, beside / alone, goal);
+    }
+}
+
+const HEAVY: &str = "16 clients of pages, 4 unread statements and an unread watch";
 
 /// Readers of one group, all of them told of each change.
 struct Readers {

@@ -14,6 +14,7 @@ use offsetd::store::Store;
 use offsetd::store::event::{Event, EventKind};
 use offsetd::store::group::Commit;
 use offsetd::store::shard::Shard;
+use offsetd::work::{Ended, Refused};
 use tokio::runtime::Runtime;
 
 use crate::made::{self, Committed};
@@ -270,7 +271,7 @@ fn kept(store: &Store, groups: usize) -> usize {
 }
 
 #[test]
-fn beyond_the_cap_on_old_versions_the_oldest_statement_is_ended_and_no_other() {
+fn beyond_the_cap_on_old_versions_the_statement_that_retains_the_most_is_ended_and_no_other() {
     let (store, clock) = filled();
     // Copies have no room to spare: from here on the same touches keep the same.
     kept(&store, GROUPS);
@@ -286,7 +287,8 @@ fn beyond_the_cap_on_old_versions_the_oldest_statement_is_ended_and_no_other() {
     assert!(lab.store.held().bytes() > 0, "the newer one keeps what it reads");
     // What it had made before may still come.
     let told = std::iter::from_fn(|| lab.next(&mut oldest)).find_map(Result::err).unwrap();
-    let SqlError::Busy { setting: "sql.max_held_bytes", .. } = told else { panic!("{told}") };
+    assert!(matches!(told, SqlError::Refused(Refused::Ended(Ended::Retained { .. }))), "{told}");
+    assert!(told.to_string().contains("sql.max_held_bytes"), "{told}");
     let mut rows = 0;
     while let Some(batch) = lab.next(&mut newer) {
         rows += batch.unwrap().num_rows();
@@ -297,7 +299,7 @@ fn beyond_the_cap_on_old_versions_the_oldest_statement_is_ended_and_no_other() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn threads_of_sql_leave_the_cores_to_others() {
+fn threads_of_statements_leave_the_cores_to_others() {
     let lab = Lab::new(|_| ());
     lab.row("SELECT count(*) FROM offsets");
     let read = |file: std::path::PathBuf| std::fs::read_to_string(file).unwrap_or_default();
@@ -306,8 +308,8 @@ fn threads_of_sql_leave_the_cores_to_others() {
         |stat: &str| stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(16)?.parse::<i32>().ok());
     until("each to say so", || {
         let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
-        let sql: Vec<_> = tasks.filter(|task| read(task.join("comm")).trim() == "sql").collect();
-        sql.len() >= 2 && sql.iter().filter_map(|task| nice(&read(task.join("stat")))).all(|nice| nice == 5)
+        let sql: Vec<_> = tasks.filter(|task| read(task.join("comm")).trim() == "work").collect();
+        sql.len() >= 2 && sql.iter().filter_map(|task| nice(&read(task.join("stat")))).all(|nice| nice == 10)
     });
 }
 

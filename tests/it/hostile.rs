@@ -30,10 +30,15 @@ const SHORT: Duration = Duration::from_secs(3);
 const ENDLESS: &str = "SELECT count(*) FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 50) d \
                        WHERE a.position + b.position + c.position + d.position < 0";
 
-/// A cluster of 3,000 offsets and a server of its own process that reads it.
-fn server(dir: &TempDir, kafka: &offsetd::demo::cluster::MockKafka) -> Server {
+/// A cluster of 100 offsets of each group, and a server of its own process that reads it.
+pub(crate) fn server(
+    dir: &TempDir,
+    kafka: &offsetd::demo::cluster::MockKafka,
+    groups: usize,
+    settings: &str,
+) -> Server {
     let writer = kafka.writer();
-    for group in 0..30 {
+    for group in 0..groups {
         for partition in 0..100 {
             let name = format!("group-{group}");
             writer.commit(&Commit::new(&name, "orders", partition, 5, 1_767_225_600_000)).unwrap();
@@ -42,8 +47,7 @@ fn server(dir: &TempDir, kafka: &offsetd::demo::cluster::MockKafka) -> Server {
     writer.flush().unwrap();
     let config = dir.path().join("offsetd.toml");
     let text = format!(
-        "[clusters.default]\nbootstrap_servers = \"{}\"\n[sql]\ntimeout = \"2min\"\nmemory_per_query = \"64MiB\"\n\
-         memory_total = \"128MiB\"\nthreads = {THREADS}\n",
+        "[clusters.default]\nbootstrap_servers = \"{}\"\n[sql]\nthreads = {THREADS}\n{settings}",
         kafka.bootstrap_servers()
     );
     std::fs::write(&config, text).unwrap();
@@ -166,6 +170,22 @@ fn refused() -> Vec<(String, &'static str)> {
     add("SELECT array_agg(group_id) OVER (ORDER BY partition) FROM lag".to_owned(), "window");
     add("SELECT string_agg(group_id, ',') OVER (ORDER BY partition) FROM lag".to_owned(), "window");
     add("SELECT 1 FROM lag GROUP BY CUBE (cluster, source, topic), CUBE (status, group_id)".to_owned(), "CUBE");
+    let columns = list(|at| format!("partition + {at}"), 20);
+    add(format!("SELECT count(*) FROM lag GROUP BY CUBE ({columns})"), "grouping sets");
+    add(
+        "SELECT count(*) FROM lag WHERE regexp_like(repeat(group_id, 1000), '(.{0,200}[a-f]){20}zz')".to_owned(),
+        "regular expression",
+    );
+    add(
+        "SELECT count(*) FROM lag WHERE repeat(group_id, 1000) ~ '(.{0,20}[a-f]){20}zz'".to_owned(),
+        "regexp_like may take",
+    );
+    add(
+        "SELECT array_has_any(x, y) FROM (SELECT array_agg(a.partition) x, array_agg(a.partition + 1000) y \
+         FROM lag a JOIN lag b ON a.partition = b.partition)"
+            .to_owned(),
+        "array_has_any may take",
+    );
     add(
         "SELECT count(*) FROM lag a, lag b, lag c WHERE a.lag < b.lag AND b.lag < c.lag".to_owned(),
         "sql.max_join_product",
@@ -371,7 +391,8 @@ impl<'a> Asked<'a> {
 #[test]
 fn hostile_statements_end_within_time_and_memory_and_harm_no_other() {
     let (dir, kafka) = (TempDir::new().unwrap(), kafka(4));
-    let server = server(&dir, &kafka);
+    let settings = "timeout = \"2min\"\nmemory_per_query = \"64MiB\"\nmemory_total = \"128MiB\"\n";
+    let server = server(&dir, &kafka, 30, settings);
     let asked = Asked::new(&server);
     asked.all_threads_answer("nothing");
     assert_eq!(server.sql_value("SELECT count(*) AS n FROM lag"), 3_000);
@@ -444,12 +465,13 @@ fn long_statements_that_give_way_to_nobody_leave_the_server_ready() {
     let request = || SqlRequest { statement: ENDLESS.to_owned(), ..SqlRequest::default() };
     let running: Vec<_> = (0..THREADS).map(|_| lab.spawn_sql(request())).collect();
     for _ in 0..10 {
-        // Longer than a thread may take no step.
+        // Longer than cancelled work may take to end.
         clock.advance(11_000);
         until("the server to be ready", || lab.get("/readyz").status == 200);
         let silent = || lab.get("/metrics").text().contains("\noffsetd_sql_threads_silent 0\n");
         until("no thread to be silent", silent);
-        assert!(lab.get("/metrics").text().contains("\noffsetd_sql_threads 2\n"));
+        let running = format!("\noffsetd_work_running{{kind=\"statement\"}} {THREADS}\n");
+        assert!(lab.get("/metrics").text().contains(&running));
     }
     assert!(running.iter().all(|task| !task.is_finished()), "they still run");
     running.iter().for_each(tokio::task::JoinHandle::abort);

@@ -98,10 +98,13 @@ fn a_module_uses_only_those_above_it_in_the_map() {
 }
 
 /// Modules with import cycles among their submodules that are still to be cut: the module, and the submodules.
-const CYCLES: [(&str, &[&str]); 3] = [
+const CYCLES: [(&str, &[&str]); 6] = [
+    ("access", &["error", "file", "tokens"]),
+    ("listen", &["connection", "response", "table"]),
     ("rpc::flight::parameters", &["check", "layout"]),
-    ("sql", &["arithmetic", "error", "functions", "limits", "scan", "session", "sums", "tables", "views"]),
+    ("sql", &["session", "tables", "views"]),
     ("sql::engine", &["answer", "work"]),
+    ("work", &["admission", "job", "lane"]),
 ];
 
 /// A module: the names from the root to it.

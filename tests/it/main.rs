@@ -9,6 +9,8 @@
 )]
 
 mod access;
+mod bounds;
+mod connections;
 mod consistency;
 mod cookbook;
 mod decode;
@@ -20,6 +22,7 @@ mod kafka;
 mod layers;
 #[path = "../made.rs"]
 mod made;
+mod memory;
 mod overflow;
 mod process;
 mod program;

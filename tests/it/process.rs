@@ -57,6 +57,11 @@ impl Process {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
+    /// Forgets the most memory: only what it holds from now on counts.
+    pub(crate) fn reset_peak_memory(&self) {
+        fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").unwrap();
+    }
+
     /// An error, with the end of the log, when the process has ended.
     pub(crate) fn check_alive(&mut self) -> Result<(), String> {
         match self.child.try_wait().unwrap() {

@@ -37,10 +37,16 @@ fn unpacked(mut answer: ureq::http::Response<ureq::Body>) -> Answer {
 impl Server {
     /// Runs `offsetd ARGS… --listen 127.0.0.1:0 --address-file …` and waits until it accepts connections.
     pub(crate) fn start(args: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_offsetd"));
+        command.args(args);
+        Self::launch(command)
+    }
+
+    /// Runs a command that ends in arguments of offsetd, and waits until it accepts connections.
+    pub(crate) fn launch(mut command: Command) -> Self {
         let dir = TempDir::new().unwrap();
         let address_file = dir.path().join("address");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_offsetd"));
-        command.args(args).args(["--listen", "127.0.0.1:0", "--address-file"]).arg(&address_file);
+        command.args(["--listen", "127.0.0.1:0", "--address-file"]).arg(&address_file);
         let mut process = Process::spawn("offsetd", &mut command, None, dir.path().join("log"));
         let address = wait_for("offsetd's address", LIMIT, || {
             process.check_alive().unwrap();
@@ -132,6 +138,11 @@ impl Server {
         self.process.peak_memory()
     }
 
+    /// Forgets the most memory: only what it holds from now on counts.
+    pub(crate) fn reset_peak_memory(&self) {
+        self.process.reset_peak_memory();
+    }
+
     /// Holds the process still until [`Server::resume`].
     pub(crate) fn pause(&self) {
         self.process.signal("STOP");
@@ -139,6 +150,16 @@ impl Server {
 
     pub(crate) fn resume(&self) {
         self.process.signal("CONT");
+    }
+
+    /// Sends a signal, as `INT`.
+    pub(crate) fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait_exit(&mut self) -> ExitStatus {
+        self.process.wait_exit(LIMIT)
     }
 
     /// Stops it as an operator would (SIGTERM).

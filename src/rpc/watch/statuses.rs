@@ -5,30 +5,33 @@ use std::sync::Arc;
 use futures::{StreamExt as _, stream::SelectAll};
 use tokio_stream::wrappers::WatchStream;
 
-use super::{BATCH, Responses};
+use super::{
+    BATCH,
+    client::{Client, Over},
+};
 use crate::{
     rpc::{entry, filter::Filter, proto},
     store::{cluster::Cluster, samples::StatusChange},
 };
 
-/// Sends what is noticed from now on, until the reader goes.
+/// Sends what is noticed from now on, until the client leaves.
 pub(super) fn follow(
     clusters: &[Arc<Cluster>],
     filter: &Arc<Filter>,
-    responses: &Responses,
-) -> impl Future<Output = ()> + Send + use<> {
+    client: &Arc<Client>,
+) -> impl Future<Output = Result<(), Over>> + Send + use<> {
     // Before the newest is looked up: a change that comes in between is noticed.
     let mut noticed: SelectAll<_> =
         clusters.iter().map(|cluster| WatchStream::from_changes(cluster.samples.watch_changes())).collect();
     let newest = |cluster: &Arc<Cluster>| cluster.samples.current().changes.last().map_or(0, |last| last.sequence);
     let mut sent: Vec<(Arc<Cluster>, u64)> =
         clusters.iter().map(|cluster| (Arc::clone(cluster), newest(cluster))).collect();
-    let (filter, responses) = (Arc::clone(filter), responses.clone());
+    let (filter, client) = (Arc::clone(filter), Arc::clone(client));
     async move {
         loop {
             tokio::select! {
-                noticed = noticed.next() => if noticed.is_none() { return },
-                () = responses.closed() => return,
+                noticed = noticed.next() => if noticed.is_none() { return Ok(()) },
+                () = client.outbox.closed() => return Err(Over::Disconnected),
             }
             for (cluster, sent) in &mut sent {
                 let samples = cluster.samples.current();
@@ -38,9 +41,7 @@ pub(super) fn follow(
                 *sent = samples.changes.last().map_or(*sent, |last| last.sequence);
                 for status_changes in changes.chunks(BATCH).map(<[_]>::to_vec) {
                     let response = proto::WatchResponse { status_changes, ..proto::WatchResponse::default() };
-                    if responses.send(Ok(response)).await.is_err() {
-                        return;
-                    }
+                    client.send(response).await?;
                 }
             }
         }

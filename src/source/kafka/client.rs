@@ -55,12 +55,12 @@ const FIXED: &[(&str, &str)] = &[
 ///
 /// # Errors
 /// What librdkafka says.
-pub fn check_property(key: &str, value: &str) -> Result<(), String> {
+pub fn check_property(key: &str, value: &str) -> Result<(), config::PropertyError> {
     let mut settings = ClientConfig::new();
     settings.set(key, value);
     settings.create_native_config().map(drop).map_err(|error| match error {
-        KafkaError::ClientConfig(_, reason, ..) => reason,
-        other => other.to_string(),
+        KafkaError::ClientConfig(_, reason, ..) => config::PropertyError(reason),
+        other => config::PropertyError(other.to_string()),
     })
 }
 

@@ -9,8 +9,8 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use datafusion::common::ScalarValue;
 use tokio::runtime::Handle;
 
-use super::{SqlError, feed::Fed, work::Work};
-use crate::{config, store::cut::Snapshot};
+use super::{SqlError, work::Work};
+use crate::{call, config, store::cut::Snapshot, work::Inbox};
 
 /// Rows of a batch that are written sooner than they are handed to another thread.
 const FEW_ROWS: usize = 64;
@@ -62,7 +62,7 @@ pub(super) type SharedStats = Arc<parking_lot::Mutex<Stats>>;
 pub struct Answer {
     /// Columns of the batches: plain Utf8 for text, nanoseconds for times.
     pub schema: SchemaRef,
-    pub(super) batches: Fed,
+    pub(super) batches: Inbox<RecordBatch>,
     pub(super) stats: SharedStats,
     pub(super) started: Instant,
     pub(super) work: Work<()>,
@@ -79,7 +79,10 @@ impl Answer {
     /// No batch is lost.
     pub async fn next(&mut self) -> Option<Result<RecordBatch, SqlError>> {
         match self.work.in_time(self.batches.next()).await {
-            Ok(Some(batch)) => Some(Ok(batch)),
+            Ok(Some(batch)) => {
+                call::note_rows(batch.num_rows());
+                Some(Ok(batch))
+            }
             // All that there is was taken; or it was dropped, since the statement failed.
             Ok(None) => self.work.outcome().await?.err().map(Err),
             Err(late) => Some(Err(late)),

@@ -1,82 +1,44 @@
-//! Work for a statement on the engine's threads: with a place among those that run or wait, within its deadline, and
-//! no longer than somebody waits for it.
+//! A statement as a piece of admitted work ([`crate::work`]).
 
-use std::{
-    future::poll_fn,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Instant,
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+
+use super::{
+    super::limits::{Reading, statement as check},
+    Engine, Shared, SqlError, Statement, Stop,
+};
+use crate::{
+    freshness,
+    store::{cut::Cut, held::Pin},
+    work::{Cancel, Ended, Job, Kind, Outbox, Refused, SendError, Task, Unsent},
 };
 
-use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle, time::timeout_at};
+/// Bytes of a statement that name it for operators.
+const NAME_BYTES: usize = 80;
 
-use super::{super::limits::statement as check, Engine, Shared, SqlError, Statement, Stop};
-use crate::store::threads;
-
-/// Work under way. Dropping it ends it.
-#[derive(Debug)]
-pub(super) struct Work<T> {
-    /// `None` once it was told.
-    outcome: Option<oneshot::Receiver<Result<T, SqlError>>>,
-    deadline: tokio::time::Instant,
-    stop: Stop,
-    task: JoinHandle<()>,
-}
-
-impl<T> Drop for Work<T> {
-    fn drop(&mut self) {
-        self.stop.end(SqlError::Invalid("nobody waits for the statement any more".to_owned()));
-        self.task.abort();
-    }
-}
-
-impl<T> Work<T> {
-    /// Waits for something that the work does, no longer than until its deadline.
-    ///
-    /// # Cancel safety
-    /// That of the future.
-    pub(super) async fn in_time<F: Future>(&self, future: F) -> Result<F::Output, SqlError> {
-        // The task may be deep in a computation that does not look up.
-        timeout_at(self.deadline, future).await.map_err(|_| SqlError::Deadline(self.stop.timeout()))
-    }
-
-    /// How it ended; `None` when that was told before.
-    ///
-    /// # Cancel safety
-    /// Nothing is lost.
-    pub(super) async fn outcome(&mut self) -> Option<Result<T, SqlError>> {
-        let ended = timeout_at(self.deadline, self.outcome.as_mut()?).await;
-        self.outcome = None;
-        Some(match ended {
-            Ok(outcome) => outcome.unwrap_or(Err(SqlError::ShuttingDown)),
-            Err(_) => Err(SqlError::Deadline(self.stop.timeout())),
-        })
-    }
-}
-
-/// What work for a statement goes by.
+/// A statement that has its turn and its cut.
 pub(super) struct Turn {
     pub(super) stop: Stop,
-    /// Where the call came from.
-    pub(super) caller: Handle,
-    /// Given up with the work, before its end is told: who runs the statement next finds the place free.
-    _place: Place,
+    pub(super) job: Job,
+    pub(super) cut: Arc<Cut>,
 }
 
 impl Engine {
-    /// Checks a statement, and takes its place among those that run or wait.
-    #[expect(clippy::disallowed_methods, reason = "bounds the run, part of no answer")]
-    pub(super) fn admit(&self, statement: &Statement) -> Result<Turn, SqlError> {
-        let own = self.shared.settings.timeout;
-        let timeout = statement.timeout.map_or(own, |timeout| timeout.min(own));
-        let stop = Stop::new(Instant::now() + timeout, timeout);
-        // Here and not on the engine's threads, which may all be busy.
-        check::tokens(&statement.sql, &self.shared.settings)?;
-        let place = self.shared.place()?;
-        Ok(Turn { stop, caller: Handle::current(), _place: place })
+    /// Checks a statement, waits for its turn, and pins its cut.
+    pub(super) async fn admit(&self, statement: &Statement) -> Result<Turn, SqlError> {
+        let Shared { store, settings, .. } = &*self.shared;
+        let timeout = statement.timeout.map_or(settings.timeout, |timeout| timeout.min(settings.timeout));
+        let cancel = Cancel::within(timeout);
+        check::tokens(&statement.sql, settings)?;
+        if statement.latest {
+            // A little less than the statement may take, so that the reason is told.
+            freshness::wait_for_all(store, timeout - timeout / 20).await?;
+        }
+        let job = self.admission.admit(Kind::Statement, name(&statement.sql), &cancel).await?;
+        // Here, since the threads that run statements give way to others, which must not wait for their locks.
+        let cut: Pin<Cut> = store.pin_cut("", statement.allow_partial, &cancel)?;
+        Ok(Turn { stop: Stop::new(cancel), job, cut: Arc::clone(cut.shared()) })
     }
 
     /// Starts what there is to do for a statement.
@@ -90,60 +52,119 @@ impl Engine {
         T: Send + 'static,
         F: Future<Output = Result<T, SqlError>> + Send + 'static,
     {
-        let (sender, outcome) = oneshot::channel();
-        let (stop, stopped) = (turn.stop.clone(), turn.stop.clone());
-        let work = stop.clone().scope(work(Arc::clone(&self.shared), statement, turn));
-        let run = async move {
-            let mut work = pin!(work);
-            let stepwise = poll_fn(|context| {
-                threads::step();
-                work.as_mut().poll(context)
-            });
-            let outcome = tokio::select! {
-                outcome = stepwise => outcome,
-                reason = stopped.ended() => Err(reason),
-            };
-            // Nobody may wait any more.
-            let _ = sender.send(outcome);
-        };
-        let task = self.threads()?.spawn(run);
-        Ok(Work { outcome: Some(outcome), deadline: stop.deadline().into(), stop, task })
+        let (stop, job) = (turn.stop.clone(), turn.job.clone());
+        let task = job.spawn(stop.clone().scope(work(Arc::clone(&self.shared), statement, turn)))?;
+        Ok(Work { task: Some(task), stop })
     }
 }
 
-impl Shared {
-    /// A place among those that run or wait.
-    fn place(&self) -> Result<Place, SqlError> {
-        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let place = Place(Arc::clone(&self.waiting));
-        let queue = self.settings.queue + self.settings.concurrency;
-        if before >= queue {
-            let what = format!("{queue} statements are running or waiting already");
-            return Err(SqlError::Busy { what, setting: "sql.queue" });
+/// The start of a statement, in one line.
+fn name(sql: &str) -> String {
+    let name: String = sql.split_whitespace().flat_map(|word| [word, " "]).flat_map(str::chars).collect();
+    let end = name.char_indices().map(|(at, _)| at).find(|at| *at >= NAME_BYTES);
+    name.get(..end.unwrap_or(name.len())).unwrap_or_default().trim_end().to_owned()
+}
+
+/// Work under way. Dropping it cancels it.
+#[derive(Debug)]
+pub(super) struct Work<T> {
+    /// `None` once its outcome was told.
+    task: Option<Task<Result<T, SqlError>>>,
+    stop: Stop,
+}
+
+impl<T> Work<T> {
+    /// Waits for something that the work does, no longer than it may take.
+    ///
+    /// # Cancel safety
+    /// That of the future.
+    pub(super) async fn in_time<F: Future>(&self, future: F) -> Result<F::Output, SqlError> {
+        tokio::select! {
+            biased;
+            output = future => Ok(output),
+            // It may be deep in a computation that does not look at its handle.
+            reason = self.stop.ended() => Err(reason),
         }
-        Ok(place)
+    }
+
+    /// How it ended; `None` when that was told before.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(super) async fn outcome(&mut self) -> Option<Result<T, SqlError>> {
+        let outcome = self.task.as_mut()?.output().await;
+        self.task = None;
+        Some(outcome.unwrap_or_else(|refused| Err(self.stop.reason().unwrap_or_else(|| refused.into()))))
     }
 }
 
-/// Counts a statement as running or waiting while it lives.
-pub(super) struct Place(Arc<AtomicUsize>);
+impl Turn {
+    /// What sessions and plans carry. While a part of a plan has it, the statement counts as running.
+    pub(super) fn reading(&self) -> Reading {
+        Reading { cut: Arc::clone(&self.cut), stop: self.stop.clone(), _job: Some(self.job.clone()) }
+    }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+    /// Hands a batch to the client, which others do not wait for.
+    pub(super) async fn send(
+        &self,
+        outbox: &Outbox<RecordBatch>,
+        batch: RecordBatch,
+        patience: std::time::Duration,
+    ) -> Result<(), SqlError> {
+        let bytes = batch.get_array_memory_size();
+        self.job.send(outbox, batch, bytes, patience).await.map_err(|error| match error {
+            SendError::Unsent(Unsent::Stalled(after)) => SqlError::Stalled(after),
+            SendError::Unsent(Unsent::Disconnected) => Refused::Ended(Ended::Disconnected).into(),
+            SendError::Ended(ended) => self.stop.reason().unwrap_or_else(|| Refused::Ended(ended).into()),
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Barrier, mpsc};
+    use std::{
+        sync::{
+            atomic::{AtomicUsize, Ordering},
+            mpsc,
+        },
+        time::{Duration, Instant},
+    };
 
-    use super::{super::config, *};
+    use parking_lot::Mutex;
+
+    use super::*;
     use crate::{
+        config,
         history::tests::{self, lab},
         status,
-        store::threads::{Answering, SILENT_AFTER},
+        store::older::{Older, OlderSamples, OlderStatus, Question, ReadError},
+        work::MOST_ABANDONED,
     };
+
+    #[test]
+    fn a_statement_is_named_by_its_start_in_one_line() {
+        assert_eq!(name("SELECT  1\n FROM x"), "SELECT 1 FROM x");
+        assert_eq!(name(&"ä ".repeat(100)).len(), 80);
+    }
+
+    /// A store of samples that answers once it is released, although the statement that asked was cancelled.
+    #[derive(Debug)]
+    struct Stuck {
+        asked: Arc<AtomicUsize>,
+        released: Mutex<mpsc::Receiver<()>>,
+    }
+
+    impl OlderSamples for Stuck {
+        fn ask(&self, _: Question) -> Result<Option<Older>, ReadError> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            let _ = self.released.lock().recv();
+            Ok(None)
+        }
+
+        fn status(&self) -> OlderStatus {
+            OlderStatus::default()
+        }
+    }
 
     fn until(what: &str, holds: impl Fn() -> bool) {
         #[expect(clippy::disallowed_methods, reason = "bounds a wait")]
@@ -154,46 +175,53 @@ mod tests {
         }
     }
 
-    /// Parks a thread of the engine until what is given is dropped.
-    fn park(engine: &Engine) -> mpsc::Sender<()> {
-        let (release, released) = mpsc::channel();
-        let begun = Arc::new(Barrier::new(2));
-        let parked = Arc::clone(&begun);
-        engine.threads().unwrap().spawn(async move {
-            parked.wait();
-            let _ = released.recv();
-        });
-        begun.wait();
-        release
+    async fn rows(engine: &Engine, sql: &str) -> Result<String, SqlError> {
+        let statement = Statement { sql: sql.to_owned(), ..Statement::default() };
+        let mut answer = engine.run(statement).await?;
+        let mut batches = vec![];
+        while let Some(batch) = answer.next().await {
+            batches.push(batch?);
+        }
+        Ok(arrow::util::pretty::pretty_format_batches(&batches).unwrap().to_string())
     }
 
     #[tokio::test]
-    async fn the_server_is_not_ready_while_no_sql_thread_answers_and_single_ones_are_counted() {
+    async fn statements_that_cannot_be_ended_are_abandoned_and_named_and_others_run() {
         let lab = lab(usize::MAX);
-        let settings = config::Sql { threads: 2, ..tests::config().sql };
-        let engine = Engine::new(Arc::clone(&lab.store), settings).unwrap();
-        let answering = || lab.store.sql_answering();
-        until("two threads", || answering().threads == 2);
-        let awaited = || status::awaited(&lab.store, SILENT_AFTER);
-        let longer = i64::try_from(SILENT_AFTER.as_millis()).unwrap() + 1000;
-        lab.clock.advance(longer);
-        assert_eq!((answering().silent, awaited()), (0, vec![]), "nothing to do");
-
-        let first = park(&engine);
-        lab.clock.advance(longer);
-        assert_eq!((answering(), awaited()), (Answering { threads: 2, silent: 1 }, vec![]));
-        let sql = "SELECT sql_threads, silent_sql_threads FROM server WHERE now() IS NOT NULL".to_owned();
-        let mut answer = engine.run(Statement { sql, ..Statement::default() }).await.unwrap();
-        let batch = answer.next().await.unwrap().unwrap();
-        let shown = arrow::util::pretty::pretty_format_batches(&[batch]).unwrap().to_string();
-        assert!(shown.contains("| 2           | 1                  |"), "{shown}");
-        drop(answer);
-
-        let second = park(&engine);
-        lab.clock.advance(longer);
-        assert!(answering().is_none());
-        assert!(awaited().iter().any(|reason| reason.starts_with("SQL: no thread has answered for 10 s")));
-        drop((first, second));
-        until("the threads to answer again", || answering().silent == 0 && awaited().is_empty());
+        let (release, released) = mpsc::channel();
+        let asked = Arc::<AtomicUsize>::default();
+        let stuck = Stuck { asked: Arc::clone(&asked), released: Mutex::new(released) };
+        lab.cluster().set_older(Box::new(stuck));
+        let settings = config::Sql { concurrency: 1, queue: 8, ..tests::config().sql };
+        let engine = Arc::new(Engine::new(Arc::clone(&lab.store), settings).unwrap());
+        let (abandoned, awaited) =
+            (|| lab.store.work().status().abandoned, || status::awaited(&lab.store, Duration::ZERO));
+        for number in 1..=MOST_ABANDONED {
+            let (engine_of_client, before) = (Arc::clone(&engine), asked.load(Ordering::Relaxed));
+            let stuck = "SELECT count(lag), 'abc' FROM history";
+            let client = tokio::spawn(async move { rows(&engine_of_client, stuck).await });
+            while asked.load(Ordering::Relaxed) == before {
+                tokio::task::yield_now().await;
+            }
+            // The client leaves.
+            client.abort();
+            assert!(client.await.unwrap_err().is_cancelled());
+            assert_eq!(awaited(), Vec::<String>::new());
+            until("its threads to be abandoned", || {
+                lab.clock.advance(500);
+                abandoned().len() == number
+            });
+            if number == 1 {
+                let shown = rows(&engine, "SELECT silent_sql_threads, abandoned_work FROM server").await.unwrap();
+                assert!(shown.contains("statement: SELECT count(lag), 'abc' FROM history (for "), "{shown}");
+            }
+        }
+        let error = rows(&engine, "SELECT 1").await.unwrap_err().to_string();
+        assert!(error.starts_with("no threads are left for new work: 4 do not end: statement: SELECT"), "{error}");
+        assert!(awaited()[0].starts_with("work that does not end; restart the server: statement: SELECT"));
+        drop(release);
+        until("the threads to come back", || abandoned().is_empty());
+        assert!(rows(&engine, "SELECT 1").await.unwrap().contains("| 1 "), "it runs again");
+        assert_eq!(awaited(), Vec::<String>::new());
     }
 }

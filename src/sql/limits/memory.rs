@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use super::super::error::SqlError;
+use super::super::error::{ALL_MEMORY, SqlError};
 use super::Stop;
 use crate::config;
 use datafusion::{
@@ -13,8 +13,8 @@ use datafusion::{
     execution::memory_pool::{MemoryPool, MemoryReservation},
 };
 
-/// The cap for all is reached, not that of the statement.
-pub(crate) const ALL_MEMORY: &str = "memory of all statements";
+/// The name under which guards reserve memory.
+pub(crate) const GUARD: &str = "guard";
 
 /// The pool of one statement.
 #[derive(Debug)]
@@ -39,6 +39,14 @@ impl std::fmt::Display for QueryPool {
     }
 }
 
+/// What a reservation counts for. An operator that puts what it has kept together in one piece holds it twice meanwhile:
+/// the groups of an aggregate, the build side of a join. Sorts reserve the second time themselves.
+fn weighed(reservation: &MemoryReservation, bytes: usize) -> usize {
+    let name = reservation.consumer().name();
+    let is_copied = name != GUARD && (name.contains("AggregateStream") || name.contains("Join"));
+    if is_copied { bytes.saturating_mul(2) } else { bytes }
+}
+
 /// Adds within a limit.
 fn try_add(counter: &AtomicUsize, bytes: usize, limit: usize) -> bool {
     let add = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= limit);
@@ -51,7 +59,8 @@ impl MemoryPool for QueryPool {
     }
 
     /// Joins grow without asking, and are stopped for it where they look next.
-    fn grow(&self, _: &MemoryReservation, additional: usize) {
+    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        let additional = weighed(reservation, additional);
         let used = self.used.fetch_add(additional, Ordering::Relaxed).saturating_add(additional);
         let all = self.all.fetch_add(additional, Ordering::Relaxed).saturating_add(additional);
         if used > self.limit {
@@ -61,12 +70,14 @@ impl MemoryPool for QueryPool {
         }
     }
 
-    fn shrink(&self, _: &MemoryReservation, bytes: usize) {
+    fn shrink(&self, reservation: &MemoryReservation, bytes: usize) {
+        let bytes = weighed(reservation, bytes);
         self.used.fetch_sub(bytes, Ordering::Relaxed);
         self.all.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    fn try_grow(&self, _: &MemoryReservation, additional: usize) -> Result<()> {
+    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
+        let additional = weighed(reservation, additional);
         if !try_add(&self.used, additional, self.limit) {
             return Err(DataFusionError::ResourcesExhausted("memory of the statement".to_owned()));
         }

@@ -19,16 +19,20 @@ use datafusion::{
     physical_plan::ExecutionPlan,
 };
 
-use super::{super::arithmetic::CheckedArithmetic, Stop};
+use super::{super::arithmetic::CheckedArithmetic, Stop, functions};
 
 type Logical = dyn OptimizerRule + Send + Sync;
 type Analyzing = dyn AnalyzerRule + Send + Sync;
 type Physical = dyn PhysicalOptimizerRule + Send + Sync;
 
 /// DataFusion's own rules, which end with the statement. After the analysis, which tells the types, the one that checks
-/// arithmetic.
-pub(crate) fn rules(builder: SessionStateBuilder) -> SessionStateBuilder {
-    let checked: Arc<Analyzing> = Arc::new(ApplyFunctionRewrites::new(vec![Arc::new(CheckedArithmetic)]));
+/// arithmetic and bounds expressions.
+pub(crate) fn rules(builder: SessionStateBuilder, max_value_bytes: usize) -> SessionStateBuilder {
+    let rewrites = ApplyFunctionRewrites::new(vec![
+        Arc::new(CheckedArithmetic),
+        Arc::new(functions::Bounding::new(max_value_bytes)),
+    ]);
+    let checked: Arc<Analyzing> = Arc::new(rewrites);
     let analysis = Analyzer::new().rules.into_iter().chain(iter::once(checked));
     builder
         .with_analyzer_rules(analysis.map(|rule| Arc::new(Watched(rule)) as _).collect())
@@ -94,36 +98,4 @@ impl PhysicalOptimizerRule for Watched<Physical> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::{Duration, Instant};
-
-    use datafusion::{arrow::datatypes::Schema, common::config::ConfigOptions, physical_plan::empty::EmptyExec};
-
-    use super::*;
-    use crate::sql::error::SqlError;
-
-    #[tokio::test]
-    async fn no_rule_is_begun_once_the_statement_is_to_end() {
-        #[expect(clippy::disallowed_methods, reason = "a test")]
-        let stop = Stop::new(Instant::now() + Duration::from_secs(3600), Duration::ZERO);
-        let state = rules(SessionStateBuilder::new()).build();
-        let (plan, config) = (LogicalPlan::default(), ConfigOptions::default());
-        let empty: Arc<dyn ExecutionPlan> = Arc::new(EmptyExec::new(Arc::new(Schema::empty())));
-        let errors = || {
-            let analyzed = state.analyzer().rules.iter().map(|rule| rule.analyze(plan.clone(), &config).err());
-            let optimized = state.optimizers().iter().map(|rule| rule.rewrite(plan.clone(), &state).err());
-            let physical =
-                state.physical_optimizers().iter().map(|rule| rule.optimize(Arc::clone(&empty), &config).err());
-            analyzed
-                .chain(optimized)
-                .chain(physical)
-                .map(|error| error.map(|error| SqlError::from_datafusion(&error)))
-                .collect::<Vec<_>>()
-        };
-        let before = stop.clone().scope(async { errors() }).await;
-        assert!(before.len() > 40 && before.iter().all(Option::is_none), "{before:?}");
-        stop.end(SqlError::ShuttingDown);
-        let after = stop.clone().scope(async { errors() }).await;
-        assert!(after.iter().all(|error| matches!(error, Some(SqlError::ShuttingDown))), "{after:?}");
-    }
-}
+mod tests;

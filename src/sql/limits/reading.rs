@@ -13,13 +13,18 @@ use datafusion::{
 
 use super::super::error::SqlError;
 use super::Stop;
-use crate::store::{cut::Cut, older::Budget};
+use crate::{
+    store::{cut::Cut, older::Budget},
+    work::Job,
+};
 
 /// The cut that a statement reads, and what ends it.
 #[derive(Debug)]
 pub(crate) struct Reading {
     pub(crate) cut: Arc<Cut>,
     pub(crate) stop: Stop,
+    /// The statement's turn and threads.
+    pub(crate) _job: Option<Job>,
 }
 
 impl Reading {

@@ -13,7 +13,7 @@ use datafusion::{
     sql::{
         parser::Statement as ParsedStatement,
         sqlparser::{
-            ast::{Query, Statement as SqlStatement, TableFactor, Visit as _, Visitor, visit_relations},
+            ast::{self, Query, Statement as SqlStatement, TableFactor, Visit as _, Visitor, visit_relations},
             dialect::GenericDialect,
             keywords::Keyword,
             tokenizer::{Token, Tokenizer},
@@ -21,10 +21,7 @@ use datafusion::{
     },
 };
 
-use super::{
-    super::{error::SqlError, views},
-    subqueries,
-};
+use super::{super::error::SqlError, subqueries};
 use crate::config;
 
 fn limit(number: usize, max: usize, what: &str, setting: &'static str) -> Result<(), SqlError> {
@@ -108,16 +105,25 @@ fn kind(token: &Token, before: &Token) -> Kind {
     }
 }
 
-/// Refuses what is more than a query, and what grows too large once its common table expressions are copied in.
-pub(crate) fn parsed(statement: &ParsedStatement, settings: &config::Sql) -> Result<(), SqlError> {
+/// Refuses what is more than a query, and what grows too large once its common table expressions are copied in; `of` tells
+/// how many relations the name of a table or a view stands for.
+pub(crate) fn parsed(
+    statement: &ParsedStatement,
+    settings: &config::Sql,
+    of: &dyn Fn(&str) -> usize,
+) -> Result<(), SqlError> {
     read_only(statement)?;
     match statement {
-        ParsedStatement::Explain(explain) => parsed(&explain.statement, settings),
+        ParsedStatement::Explain(explain) => parsed(&explain.statement, settings, of),
         ParsedStatement::Statement(statement) => {
             if let ControlFlow::Break(clause) = statement.visit(&mut Ignored) {
                 return Err(SqlError::Invalid(format!("{clause} is not supported")));
             }
-            let relations = weigh(statement, &views::relations);
+            if let ControlFlow::Break(sets) = statement.visit(&mut GroupingSets) {
+                let text = format!("GROUP BY makes {sets} grouping sets, {MAX_GROUPING_SETS} are allowed");
+                return Err(SqlError::Invalid(text));
+            }
+            let relations = weigh(statement, of);
             limit(relations, settings.max_relations, "relations, with those of views and WITH", "sql.max_relations")
         }
         _ => Ok(()),
@@ -144,6 +150,27 @@ fn read_only(statement: &ParsedStatement) -> Result<(), SqlError> {
         ParsedStatement::Reset(_) => "RESET".to_owned(),
     };
     Err(SqlError::NotReadOnly(format!("{verb} is refused")))
+}
+
+/// Grouping sets of a statement: each row is in all of them, and each is planned. Those of a CUBE of eight columns.
+const MAX_GROUPING_SETS: usize = 256;
+
+/// Looks for a CUBE, a ROLLUP or a list of grouping sets that makes too many.
+struct GroupingSets;
+
+impl Visitor for GroupingSets {
+    type Break = usize;
+
+    fn pre_visit_expr(&mut self, expression: &ast::Expr) -> ControlFlow<usize> {
+        let sets = match expression {
+            ast::Expr::Cube(columns) => 1_usize.checked_shl(columns.len().try_into().unwrap_or(u32::MAX)),
+            ast::Expr::Rollup(columns) => columns.len().checked_add(1),
+            ast::Expr::GroupingSets(sets) => Some(sets.len()),
+            _ => Some(0),
+        };
+        let sets = sets.unwrap_or(usize::MAX);
+        if sets > MAX_GROUPING_SETS { ControlFlow::Break(sets) } else { ControlFlow::Continue(()) }
+    }
 }
 
 /// Looks for clauses that the planner would pass over in silence, and give another answer than was asked for.

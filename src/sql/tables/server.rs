@@ -37,10 +37,17 @@ impl Table for Server {
             .int64("held_bytes", "Memory of old versions, which only readers under way still see", |cut| {
                 super::whole(cut.held_bytes)
             })
-            .int64("sql_threads", "Threads that run SQL", |cut| super::whole(cut.sql_threads.threads))
-            .int64("silent_sql_threads", "Of these, those that have not answered for 10 s", |cut| {
-                super::whole(cut.sql_threads.silent)
+            .int64("sql_threads", "Threads that run statements, pages and scrapes, or wait for some", |cut| {
+                super::whole(cut.work.threads)
             })
+            .int64("silent_sql_threads", "Statements and calls that were cancelled and did not end: at most 4", |cut| {
+                super::whole(cut.work.abandoned.len())
+            })
+            .optional_string(
+                "abandoned_work",
+                "Each of these statements and calls, and for how long it should have ended, one a line; NULL when there is none",
+                |cut| (!cut.work.abandoned.is_empty()).then(|| cut.work.abandoned.join("\n")),
+            )
             .optional_int64(
                 "history_unreadable_files",
                 "Files of the history store that cannot be read: they are neither read nor deleted; NULL without a store",

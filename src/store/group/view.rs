@@ -90,6 +90,11 @@ impl GroupView {
         }
     }
 
+    /// Bytes that only readers keep of it.
+    pub(in super::super) fn retained(&self) -> usize {
+        self.mark.bytes() + self.chunks.iter().map(|chunk| chunk.mark.bytes()).sum::<usize>()
+    }
+
     /// The log partition that Kafka chooses for the group, of so many.
     #[must_use]
     pub fn home(&self, log_partitions: i32) -> Option<i32> {

@@ -119,10 +119,22 @@ impl Series {
     /// Returns the values of the lines that are wanted, at samples from `from` on.
     #[must_use]
     pub fn read(&self, from: Index, wanted: impl Fn(&Line) -> bool) -> Vec<Track> {
+        let mut tracks = self.tracks(from, wanted);
+        self.fill(from, &mut tracks);
+        tracks
+    }
+
+    /// Returns the lines that are wanted, to [fill](Self::fill).
+    #[must_use]
+    pub fn tracks(&self, from: Index, wanted: impl Fn(&Line) -> bool) -> Vec<Track> {
         let start = |line: &Line| Track { line: line.clone(), values: vec![(from.max(line.since), 0)] };
-        let mut tracks: Vec<Track> = self.lines.iter().filter(|line| wanted(line)).map(start).collect();
+        self.lines.iter().filter(|line| wanted(line)).map(start).collect()
+    }
+
+    /// Adds the values of lines at samples from `from` on.
+    pub fn fill(&self, from: Index, tracks: &mut [Track]) {
         let places: HashMap<u32, usize> = tracks.iter().zip(0..).map(|(track, at)| (track.line.id, at)).collect();
-        for run in self.runs().filter(|run| run.last() > from) {
+        for run in self.runs().filter(|run| run.last() > from && !places.is_empty()) {
             run.read(&mut |index, line, by| {
                 let place = if index > from { places.get(&line) } else { None };
                 if let Some(track) = place.and_then(|at| tracks.get_mut(*at)) {
@@ -130,14 +142,13 @@ impl Series {
                 }
             });
         }
-        for track in &mut tracks {
+        for track in tracks {
             // From the newest value back, by what led to each.
             let mut value = track.line.last;
             for (_, known) in track.values.iter_mut().rev() {
                 value = value.wrapping_sub(std::mem::replace(known, value));
             }
         }
-        tracks
     }
 
     /// Returns whether there is something older than a sample to drop.

@@ -35,10 +35,10 @@ impl Version for Block {
     }
 }
 
-/// Ids in byte order.
+/// Ids in byte order, sorted by the first reader that asks for it: never under the lock of the shard.
 #[derive(Debug, Default)]
 struct Order {
-    sorted: Vec<u32>,
+    sorted: OnceLock<Vec<u32>>,
     /// Groups whose home is elsewhere, of so many log partitions; unknown until they are asked for.
     strays: ArcSwapOption<Strays>,
 }
@@ -65,8 +65,8 @@ pub(super) struct Directory {
     blocks: Vec<Arc<Block>>,
     indexes: Vec<Index>,
     by_id: HashTable<u32>,
-    /// Known once it was asked for.
-    order: OnceLock<Arc<Order>>,
+    /// Shared with the readers of this set of groups.
+    order: Arc<Order>,
     /// The group that was looked for last: commits come in runs.
     last: u32,
     /// Committed offsets of all groups.
@@ -78,6 +78,7 @@ pub(super) struct Directory {
 pub struct Groups {
     blocks: Vec<Arc<Block>>,
     order: Arc<Order>,
+    len: usize,
     offsets: usize,
 }
 
@@ -161,7 +162,7 @@ impl Directory {
             make_mut(block, &kit.held).groups.push(Arc::new(GroupView::new(id)));
         }
         self.indexes.push(Index::default());
-        self.order.take();
+        self.forget_order();
         let blocks = &self.blocks;
         self.by_id.insert_unique(hash, at, |at| id_hash(kit, blocks, *at));
         at
@@ -192,7 +193,7 @@ impl Directory {
             let blocks = &self.blocks;
             self.by_id.insert_unique(id_hash(kit, blocks, at), at, |at| id_hash(kit, blocks, *at));
         }
-        self.order.take();
+        self.forget_order();
         self.last = 0;
     }
 
@@ -210,16 +211,16 @@ impl Directory {
         }
     }
 
-    /// The groups as they are now, put in order if need be.
+    /// The set of groups is another.
+    fn forget_order(&mut self) {
+        if self.order.sorted.get().is_some() || Arc::strong_count(&self.order) > 1 {
+            self.order = Arc::default();
+        }
+    }
+
+    /// The groups as they are now.
     pub(super) fn groups(&self) -> Groups {
-        let order = self.order.get_or_init(|| {
-            let mut named: Vec<(&str, u32)> =
-                self.blocks.iter().flat_map(|block| &block.groups).map(|group| &*group.id).zip(0..).collect();
-            named.sort_unstable();
-            let sorted = named.into_iter().map(|(_, at)| at).collect();
-            Arc::new(Order { sorted, strays: ArcSwapOption::empty() })
-        });
-        Groups { blocks: self.blocks.clone(), order: Arc::clone(order), offsets: self.offsets }
+        Groups { blocks: self.blocks.clone(), order: Arc::clone(&self.order), len: self.len(), offsets: self.offsets }
     }
 
     /// Gives back the room that was kept for growing, of what nobody reads now.
@@ -239,7 +240,7 @@ impl Groups {
     /// How many.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.order.sorted.len()
+        self.len
     }
 
     /// Their committed offsets.
@@ -251,7 +252,31 @@ impl Groups {
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.order.sorted.is_empty()
+        self.len == 0
+    }
+
+    /// Bytes that only readers keep of it.
+    #[must_use]
+    pub fn retained(&self) -> usize {
+        let block =
+            |block: &Arc<Block>| block.mark.bytes() + block.groups.iter().map(|group| group.retained()).sum::<usize>();
+        self.blocks.iter().map(block).sum()
+    }
+
+    /// Whether a reader has asked for the order.
+    #[cfg(test)]
+    pub(super) fn is_sorted(&self) -> bool {
+        self.order.sorted.get().is_some()
+    }
+
+    /// The places of the groups in the order of their ids.
+    fn sorted(&self) -> &[u32] {
+        self.order.sorted.get_or_init(|| {
+            let mut named: Vec<(&str, u32)> =
+                self.blocks.iter().flat_map(|block| &block.groups).map(|group| &*group.id).zip(0..).collect();
+            named.sort_unstable();
+            named.into_iter().map(|(_, at)| at).collect()
+        })
     }
 
     fn at(&self, at: u32) -> Option<&Arc<GroupView>> {
@@ -260,7 +285,7 @@ impl Groups {
 
     /// All, ordered by id in byte order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<GroupView>> {
-        self.order.sorted.iter().filter_map(|at| self.at(*at))
+        self.sorted().iter().filter_map(|at| self.at(*at))
     }
 
     /// All, as they lie in memory: scattered, so that a block's groups are looked at together first, which takes a
@@ -274,8 +299,8 @@ impl Groups {
 
     /// Those from an id on, in order.
     pub fn starting_at(&self, id: &str) -> impl Iterator<Item = &Arc<GroupView>> + use<'_> {
-        let from = self.order.sorted.partition_point(|at| self.at(*at).is_some_and(|group| &*group.id < id));
-        self.order.sorted.get(from..).unwrap_or_default().iter().filter_map(|at| self.at(*at))
+        let from = self.sorted().partition_point(|at| self.at(*at).is_some_and(|group| &*group.id < id));
+        self.sorted().get(from..).unwrap_or_default().iter().filter_map(|at| self.at(*at))
     }
 
     /// Which groups these are.
@@ -287,8 +312,8 @@ impl Groups {
     /// Those whose ids start with a prefix, in order.
     pub fn with_prefix(&self, prefix: &str) -> impl Iterator<Item = &Arc<GroupView>> + use<'_> {
         let id = |at: &u32| self.at(*at).map_or("", |group| &*group.id);
-        let from = self.order.sorted.partition_point(|at| id(at) < prefix);
-        let rest = self.order.sorted.get(from..).unwrap_or_default();
+        let from = self.sorted().partition_point(|at| id(at) < prefix);
+        let rest = self.sorted().get(from..).unwrap_or_default();
         let length = rest.partition_point(|at| id(at).starts_with(prefix));
         rest.iter().take(length).filter_map(|at| self.at(*at))
     }
@@ -297,8 +322,9 @@ impl Groups {
     #[must_use]
     pub fn get(&self, id: &str) -> Option<&Arc<GroupView>> {
         let order = |at: &u32| self.at(*at).map_or("", |group| &*group.id).cmp(id);
-        let at = self.order.sorted.binary_search_by(order).ok()?;
-        self.at(*self.order.sorted.get(at)?)
+        let sorted = self.sorted();
+        let at = sorted.binary_search_by(order).ok()?;
+        self.at(*sorted.get(at)?)
     }
 
     /// Ids of groups whose home is not `home`, of so many log partitions: there are some after

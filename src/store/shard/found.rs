@@ -8,6 +8,7 @@ use super::super::{
     commits::Rings,
     event::ShardKey,
     group::{Rare, Row},
+    held::Retains,
     membership::log::Members,
 };
 use super::directory::Groups;
@@ -42,6 +43,12 @@ pub struct FoundEntry {
     pub row: Row,
     /// Its rare fields, if any.
     pub rare: Option<Rare>,
+}
+
+impl Retains for ShardView {
+    fn retained(&self) -> usize {
+        self.groups.retained()
+    }
 }
 
 /// The shard at one moment: one prefix of its log.

@@ -75,6 +75,26 @@ fn a_tombstone_removes_one_offset_and_the_last_one_the_group() {
 }
 
 #[test]
+fn a_pin_sorts_nothing_under_the_lock_and_its_readers_share_the_order() {
+    let shard = shard();
+    shard.apply(&[commit(0, "b", 0, 1), commit(1, "a", 0, 1)], 0);
+    let ids = |view: &ShardView| view.groups.iter().map(|group| group.id.to_string()).collect::<Vec<_>>();
+    let before = shard.pin();
+    assert!(!before.groups.is_sorted());
+    assert_eq!(ids(&before), ["a", "b"]);
+    // Until a group comes or goes, the order is that of later pins, too.
+    shard.apply(&[commit(2, "b", 1, 1)], 0);
+    assert!(shard.pin().groups.is_sorted());
+    shard.apply(&[commit(3, "c", 0, 1), delete(4, "a", 0)], 0);
+    let after = shard.pin();
+    assert!(!after.groups.is_sorted());
+    assert_eq!(
+        (ids(&after), ids(&before)),
+        (vec!["b".to_owned(), "c".to_owned()], vec!["a".to_owned(), "b".to_owned()])
+    );
+}
+
+#[test]
 fn a_membership_tombstone_leaves_the_offsets() {
     let shard = shard();
     let members = |log_offset, members| Event { log_offset, at: 0, group: "g", kind: EventKind::Classic(members) };

@@ -1,0 +1,160 @@
+//! The call that a task works for: its id, which the client's error and all log lines name, and its span.
+//!
+//! The front door makes a [`Call`] for each request and polls handler and response body inside it. Work that moves to
+//! another thread takes [`Span::current`] along, and its log lines stay in the span.
+
+use std::{
+    fmt,
+    hash::{BuildHasher as _, RandomState},
+    net::SocketAddr,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tracing::{Instrument as _, Span, field::Empty};
+
+tokio::task_local! {
+    static CURRENT: Call;
+}
+
+/// A request under way.
+#[derive(Clone, Debug)]
+pub struct Call {
+    id: Arc<str>,
+    peer: SocketAddr,
+    span: Span,
+    rows: Arc<AtomicU64>,
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// As the client wished.
+    Ok,
+    /// With a status of HTTP from 400 on.
+    Http(u16),
+    /// With a status of gRPC other than 0.
+    Grpc(u16),
+    /// The client went away before the end of the response.
+    Cancelled,
+    /// The response broke off.
+    Broken,
+    /// The client did not read the response.
+    Unread,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ok => f.write_str("ok"),
+            Self::Http(status) => write!(f, "http {status}"),
+            Self::Grpc(code) => write!(f, "grpc {code}"),
+            Self::Cancelled => f.write_str("cancelled"),
+            Self::Broken => f.write_str("broken"),
+            Self::Unread => f.write_str("unread"),
+        }
+    }
+}
+
+impl Call {
+    /// A call of a client, by the method of gRPC or by method and path of HTTP.
+    #[must_use]
+    pub fn new(peer: SocketAddr, method: &str) -> Self {
+        let id = new_id();
+        let span = tracing::info_span!(
+            "call",
+            id = &*id,
+            %peer,
+            method,
+            cluster = Empty,
+            rows = Empty,
+            duration_ms = Empty,
+            outcome = Empty
+        );
+        Self { id, peer, span, rows: Arc::default() }
+    }
+
+    /// The id, as in the client's error.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Polls a future inside the call.
+    pub fn scope<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
+        CURRENT.scope(self.clone(), future.instrument(self.span.clone()))
+    }
+
+    /// Runs something inside the call.
+    pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.span.in_scope(|| CURRENT.sync_scope(self.clone(), work))
+    }
+
+    /// Notes the end of the call in its span, and in the log at level debug.
+    pub fn end(&self, duration: Duration, outcome: Outcome) {
+        let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        self.span.record("rows", self.rows.load(Ordering::Relaxed));
+        self.span.record("duration_ms", milliseconds);
+        self.span.record("outcome", tracing::field::display(outcome));
+        self.span.in_scope(|| tracing::debug!("call ended"));
+    }
+}
+
+/// Notes the cluster that the current call names.
+pub fn note_cluster(cluster: &str) {
+    if !cluster.is_empty() {
+        let _ = CURRENT.try_with(|call| {
+            call.span.record("cluster", cluster);
+        });
+    }
+}
+
+/// Adds to the rows or entries that the current call has returned.
+pub fn note_rows(rows: usize) {
+    let _ = CURRENT.try_with(|call| call.rows.fetch_add(rows as u64, Ordering::Relaxed));
+}
+
+/// The address that the current call comes from.
+#[must_use]
+pub fn current_peer() -> Option<SocketAddr> {
+    CURRENT.try_with(|call| call.peer).ok()
+}
+
+/// The id of the current call; outside of one, a new id.
+#[must_use]
+pub fn current_id() -> String {
+    CURRENT.try_with(|call| call.id().to_owned()).unwrap_or_else(|_| new_id().to_string())
+}
+
+/// Unique in this process, and very likely so among the last ones on this machine.
+fn new_id() -> Arc<str> {
+    static PROCESS: OnceLock<u32> = OnceLock::new();
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    #[expect(clippy::cast_possible_truncation, reason = "32 random bits are enough")]
+    let process = PROCESS.get_or_init(|| RandomState::new().hash_one(()) as u32);
+    format!("{process:08x}-{}", NEXT.fetch_add(1, Ordering::Relaxed)).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_id_of_a_call_is_seen_by_all_that_works_for_it_and_by_nothing_else() {
+        let call = |method| Call::new("127.0.0.1:1".parse().unwrap(), method);
+        let (one, other) = (call("GET /one"), call("GET /other"));
+        assert_ne!(one.id(), other.id());
+        let nested = async {
+            tokio::task::yield_now().await;
+            note_rows(2);
+            current_id()
+        };
+        assert_eq!(one.scope(nested).await, one.id());
+        assert_eq!(other.run(current_id), other.id());
+        assert_eq!((one.rows.load(Ordering::Relaxed), other.rows.load(Ordering::Relaxed)), (2, 0));
+        assert_ne!(current_id(), current_id());
+    }
+}

@@ -1,0 +1,356 @@
+//! Connections: accepted within limits, with or without TLS, and the requests that they carry.
+//!
+//! One task accepts. Each connection is a task of its own and an entry in the [`table`], which knows what the connection
+//! waits for and since when; once in a while all entries are compared with the limits of time. When there is no room,
+//! the connection that is the least loss is closed. A request runs inside its [`Call`].
+//!
+//! Limits of HTTP itself are left to hyper: bytes of a header, streams and resets of HTTP/2, pings.
+
+use std::{
+    convert::Infallible, error::Error as StdError, io, net::SocketAddr, os::fd::AsRawFd as _, pin::pin, sync::Arc,
+    time::Duration,
+};
+
+use axum::{Router, body::Body, extract::Request, http::header::CONTENT_TYPE, response::Response};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto::Builder,
+};
+use parking_lot::Mutex;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+use tower::Service as _;
+
+mod connection;
+mod handshakes;
+mod request;
+mod response;
+mod table;
+
+use crate::{
+    access::Access,
+    call::Call,
+    config::Limits,
+    metrics::{Closed, Connections},
+};
+use connection::{Connection, Watched};
+use handshakes::Handshakes;
+use request::RequestBody;
+use response::{Guard, ResponseBody};
+use table::Table;
+
+/// The least that hyper takes as the limit of a header.
+const LEAST_HEADER_BYTES: usize = 8 * 1024;
+/// Pause after a connection could not be accepted.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Time between two log lines about the same shortage.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+/// Characters of a method or path in the log.
+const METHOD_CHARS: usize = 200;
+
+/// What serves the port.
+pub struct Server {
+    tcp: TcpListener,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    access: Access,
+    router: Router,
+    table: Arc<Table>,
+    handshakes: Handshakes,
+    http: Builder<TokioExecutor>,
+    descriptors: Descriptors,
+    complained: Mutex<Option<Instant>>,
+    stop: CancellationToken,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("tcp", &self.tcp).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// A server of a bound port. Once `stop` is cancelled, it accepts no connections and lets the open ones end.
+    #[must_use]
+    pub fn new(
+        tcp: TcpListener,
+        access: Access,
+        router: Router,
+        limits: Limits,
+        counters: Arc<Connections>,
+        stop: CancellationToken,
+    ) -> Self {
+        let shared = Shared {
+            http: http(&limits),
+            handshakes: Handshakes::new(limits.max_handshakes),
+            descriptors: Descriptors::new(limits.reserved_descriptors),
+            table: Arc::new(Table::new(limits, counters)),
+            access,
+            router,
+            complained: Mutex::default(),
+            stop,
+        };
+        Self { tcp, shared: Arc::new(shared) }
+    }
+
+    /// Serves until it is stopped and the open connections have ended. Dropping it closes them.
+    pub async fn run(self) {
+        let Self { tcp, shared } = self;
+        let mut connections = JoinSet::new();
+        let mut sweep = interval(sweep_interval(&shared.table.limits));
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = shared.stop.cancelled() => break,
+                now = sweep.tick() => shared.table.sweep(now),
+                Some(_) = connections.join_next() => {}
+                accepted = tcp.accept() => match accepted {
+                    Ok((stream, peer)) => {
+                        if let Some(connection) = shared.admit(&stream, peer) {
+                            connections.spawn(serve(Arc::clone(&shared), stream, connection));
+                        }
+                    }
+                    Err(error) => shared.cannot_accept(&error).await,
+                },
+            }
+        }
+        drop(tcp);
+        while !connections.is_empty() {
+            tokio::select! {
+                now = sweep.tick() => shared.table.sweep(now),
+                _ = connections.join_next() => {}
+            }
+        }
+    }
+}
+
+/// How HTTP is spoken.
+fn http(limits: &Limits) -> Builder<TokioExecutor> {
+    let header_bytes = limits.max_header_bytes.max(LEAST_HEADER_BYTES);
+    let mut builder = Builder::new(TokioExecutor::new());
+    // The table watches over the time of a header, which HTTP/2 and TLS have, too.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(header_bytes);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(u32::try_from(limits.http2_max_streams).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(limits.http2_max_resets)
+        .max_header_list_size(u32::try_from(header_bytes).unwrap_or(u32::MAX))
+        .keep_alive_interval(limits.http2_ping_interval)
+        .keep_alive_timeout(limits.http2_ping_timeout);
+    builder
+}
+
+/// A fraction of the shortest limit.
+fn sweep_interval(limits: &Limits) -> Duration {
+    let shortest = limits.header_timeout.min(limits.idle_timeout).min(limits.write_timeout);
+    (shortest / 8).clamp(Duration::from_millis(20), Duration::from_secs(1))
+}
+
+impl Shared {
+    fn admit(&self, stream: &TcpStream, peer: SocketAddr) -> Option<Arc<Connection>> {
+        self.table.counters.accept();
+        let is_short = self.descriptors.is_scarce(stream);
+        if is_short {
+            self.table.counters.shortage();
+            self.complain("file descriptors are short");
+        }
+        let connection = self.table.admit(peer, is_short, Instant::now());
+        if connection.is_none() {
+            tracing::debug!(%peer, "connection refused");
+            if !is_short {
+                self.complain("all connections that the server allows are busy");
+            }
+        }
+        connection
+    }
+
+    async fn cannot_accept(&self, error: &io::Error) {
+        match error.kind() {
+            // Of the connection, which is gone.
+            io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused => {}
+            _ => {
+                self.table.counters.shortage();
+                self.complain(&format!("cannot accept a connection: {error}"));
+                self.table.make_room();
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+
+    /// Logs a shortage, once in a while.
+    fn complain(&self, what: &str) {
+        let now = Instant::now();
+        let mut complained = self.complained.lock();
+        if complained.is_some_and(|at| now.duration_since(at) < COMPLAIN_EVERY) {
+            return;
+        }
+        *complained = Some(now);
+        drop(complained);
+        tracing::warn!(
+            what,
+            open_files_limit = self.descriptors.limit,
+            "no room for a new connection; closing the oldest idle one (section `server.limits`, `ulimit -n`)"
+        );
+    }
+}
+
+/// Serves a connection until it ends, or is closed for a limit.
+async fn serve(shared: Arc<Shared>, stream: TcpStream, connection: Arc<Connection>) {
+    let _entry = Entry(Arc::clone(&connection));
+    // Answers are small: do not wait for more to send.
+    drop(stream.set_nodelay(true));
+    let closing = connection.closing.clone();
+    let served = async {
+        match shared.access.tls() {
+            None => speak(&shared, stream, &connection).await,
+            Some(tls) => {
+                let handshake = async {
+                    // Clients that send nothing take no place. `readable` returns at once for a new connection.
+                    if stream.peek(&mut [0]).await? == 0 {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                    connection.heard();
+                    let place = shared.handshakes.place(connection.address).await;
+                    let accepted = tls.accept(stream).await;
+                    drop(place);
+                    accepted
+                };
+                let accepted = tokio::select! {
+                    accepted = handshake => accepted,
+                    () = shared.stop.cancelled() => return,
+                };
+                match accepted {
+                    Ok(stream) => speak(&shared, stream, &connection).await,
+                    Err(error) => {
+                        tracing::debug!(peer = %connection.peer, %error, "TLS handshake failed");
+                        shared.table.counters.close(Closed::Handshake);
+                    }
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = closing.cancelled() => {}
+        () = served => {}
+    }
+}
+
+/// Takes the connection out of the table when it ends.
+struct Entry(Arc<Connection>);
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.0.table.remove(self.0.id);
+    }
+}
+
+/// Speaks HTTP on a connection until it ends.
+async fn speak<S>(shared: &Arc<Shared>, stream: S, connection: &Arc<Connection>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(|request| {
+        let (shared, connection) = (Arc::clone(shared), Arc::clone(connection));
+        async move { Ok::<_, Infallible>(respond(&shared, &connection, request).await) }
+    });
+    let io = TokioIo::new(Watched::new(stream, Arc::clone(connection)));
+    let mut http = pin!(shared.http.serve_connection(io, service));
+    let mut is_ending = false;
+    let ended = loop {
+        tokio::select! {
+            ended = http.as_mut() => break ended,
+            () = shared.stop.cancelled(), if !is_ending => {
+                is_ending = true;
+                http.as_mut().graceful_shutdown();
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(peer = %connection.peer, error = &*error, "connection failed");
+        if let Some(reason) = reason(&*error) {
+            shared.table.counters.close(reason);
+        }
+    }
+}
+
+/// The limit that ended a connection, if one did.
+fn reason(error: &(dyn StdError + Send + Sync + 'static)) -> Option<Closed> {
+    let error = error.downcast_ref::<hyper::Error>()?;
+    if error.is_timeout() {
+        Some(Closed::Ping)
+    } else if error.is_parse_too_large() {
+        Some(Closed::HeaderBytes)
+    } else if error.is_parse() {
+        Some(Closed::Protocol)
+    } else {
+        None
+    }
+}
+
+/// Responds to a request, inside its call.
+async fn respond(
+    shared: &Shared,
+    connection: &Arc<Connection>,
+    request: hyper::Request<Incoming>,
+) -> Response<ResponseBody> {
+    let method = request.method().clone();
+    let is_call =
+        request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    let call = Call::new(connection.peer, &named(&request, is_call));
+    let guard = Guard::begin(call.clone(), connection);
+    let request: Request = request.map(|inner| {
+        Body::new(RequestBody {
+            inner,
+            limit: shared.table.limits.body_timeout,
+            is_by_part: is_call,
+            deadline: None,
+            counters: Arc::clone(&shared.table.counters),
+        })
+    });
+    let mut router = shared.router.clone();
+    let response = call.scope(async move { router.call(request).await }).await.unwrap_or_else(|never| match never {});
+    guard.respond(&method, response)
+}
+
+/// What is called: a method of gRPC, or method and path.
+fn named(request: &hyper::Request<Incoming>, is_call: bool) -> String {
+    let path = request.uri().path();
+    let name = if is_call { path.trim_start_matches('/').to_owned() } else { format!("{} {path}", request.method()) };
+    if name.len() <= METHOD_CHARS { name } else { name.chars().take(METHOD_CHARS).collect() }
+}
+
+/// How many file descriptors the process may have.
+struct Descriptors {
+    /// `None` where the system does not tell it as Linux does.
+    limit: Option<u64>,
+    reserved: u64,
+}
+
+impl Descriptors {
+    fn new(reserved: usize) -> Self {
+        let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+        let limit = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        // Some are left for connections, however few there are.
+        let reserved = limit.map_or(reserved as u64, |limit: u64| (reserved as u64).min(limit / 2));
+        Self { limit, reserved }
+    }
+
+    /// Whether fewer than the reserved ones are free. The system gives the lowest free number: all below are taken.
+    fn is_scarce(&self, stream: &TcpStream) -> bool {
+        let number = u64::try_from(stream.as_raw_fd()).unwrap_or(0);
+        self.limit.is_some_and(|limit| number + self.reserved >= limit)
+    }
+}
+
+#[cfg(test)]
+mod tests;

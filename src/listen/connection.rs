@@ -1,0 +1,251 @@
+//! One connection: what it waits for, and since when.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{response::Underway, table::Table};
+use crate::{config::Limits, metrics::Closed};
+
+/// The first bytes of HTTP/2 (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A connection in the table.
+pub(super) struct Connection {
+    pub(super) id: u64,
+    pub(super) peer: SocketAddr,
+    /// The client address that limits count by.
+    pub(super) address: IpAddr,
+    pub(super) table: Arc<Table>,
+    /// Cancelled when the server closes the connection.
+    pub(super) closing: CancellationToken,
+    state: Mutex<State>,
+}
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The first byte.
+    Silent,
+    /// The rest of a request's header.
+    Header,
+    /// The next request.
+    Idle,
+    /// The end of a request.
+    Busy,
+}
+
+struct State {
+    phase: Phase,
+    since: Instant,
+    /// Bytes of the preface that the connection began with; `None` once other bytes came.
+    preface: Option<usize>,
+    /// Since when the socket takes no bytes although there are some.
+    blocked_since: Option<Instant>,
+    calls: Vec<Arc<Underway>>,
+    /// Cancelled streams of the current second.
+    resets: usize,
+    resets_since: Instant,
+}
+
+impl State {
+    fn is_http2(&self) -> bool {
+        self.preface == Some(PREFACE.len())
+    }
+
+    fn enter(&mut self, phase: Phase, now: Instant) {
+        (self.phase, self.since) = (phase, now);
+    }
+}
+
+impl Connection {
+    pub(super) fn new(id: u64, peer: SocketAddr, table: Arc<Table>, now: Instant) -> Self {
+        let state = State {
+            phase: Phase::Silent,
+            since: now,
+            preface: Some(0),
+            blocked_since: None,
+            calls: vec![],
+            resets: 0,
+            resets_since: now,
+        };
+        let (address, closing) = (network(peer.ip()), CancellationToken::new());
+        Self { id, peer, address, table, closing, state: Mutex::new(state) }
+    }
+
+    /// Closes the connection, unless that is under way.
+    pub(super) fn close(&self, reason: Closed) {
+        if !self.closing.is_cancelled() {
+            self.table.counters.close(reason);
+            tracing::debug!(peer = %self.peer, reason = reason.name(), "connection closed");
+            self.closing.cancel();
+        }
+    }
+
+    /// What it waits for, and since when.
+    pub(super) fn phase(&self) -> (Phase, Instant) {
+        let state = self.state.lock();
+        (state.phase, state.since)
+    }
+
+    /// The client has sent something, which may be the beginning of a TLS handshake.
+    pub(super) fn heard(&self) {
+        let mut state = self.state.lock();
+        if state.phase == Phase::Silent {
+            // Since the connection was accepted: a client that sends a byte now and then gains no time.
+            state.phase = Phase::Header;
+            drop(state);
+            self.table.heard(self.id);
+        }
+    }
+
+    fn read(&self, bytes: &[u8], now: Instant) {
+        self.heard();
+        let mut state = self.state.lock();
+        if let Some(matched) = state.preface.filter(|matched| *matched < PREFACE.len()) {
+            let rest = PREFACE.get(matched..).unwrap_or_default();
+            let length = rest.len().min(bytes.len());
+            state.preface = (rest.get(..length) == bytes.get(..length)).then_some(matched + length);
+            if state.is_http2() {
+                state.enter(Phase::Idle, now);
+            }
+        }
+        // Frames of HTTP/2 that open no stream are no header: pings, windows.
+        if state.phase == Phase::Idle && !state.is_http2() {
+            state.enter(Phase::Header, now);
+        }
+    }
+
+    fn wrote(&self, progress: bool, now: Instant) {
+        let mut state = self.state.lock();
+        state.blocked_since = if progress { None } else { state.blocked_since.or(Some(now)) };
+    }
+
+    /// A request begins.
+    pub(super) fn begin(&self, call: Arc<Underway>, now: Instant) {
+        let mut state = self.state.lock();
+        state.enter(Phase::Busy, now);
+        state.calls.push(call);
+    }
+
+    /// A request ended; `cancelled` by the client, perhaps.
+    pub(super) fn end(&self, call: &Arc<Underway>, cancelled: bool, now: Instant) {
+        let mut state = self.state.lock();
+        state.calls.retain(|other| !Arc::ptr_eq(other, call));
+        if state.calls.is_empty() {
+            state.enter(Phase::Idle, now);
+        }
+        if cancelled && state.is_http2() {
+            if now.duration_since(state.resets_since) >= SECOND {
+                (state.resets, state.resets_since) = (0, now);
+            }
+            state.resets += 1;
+            if state.resets > self.table.limits.http2_max_resets {
+                drop(state);
+                self.close(Closed::Resets);
+            }
+        }
+    }
+
+    /// Ends responses that the client does not read, and the connection if it exceeds a limit.
+    pub(super) fn enforce(&self, limits: &Limits, now: Instant) {
+        let state = self.state.lock();
+        let (phase, since, blocked) = (state.phase, state.since, state.blocked_since);
+        let calls = state.calls.clone();
+        drop(state);
+        let is_over = |since: Instant, limit: Duration| now.duration_since(since) >= limit;
+        let unread = calls.iter().filter(|call| call.end_if_unread(limits.write_timeout, now)).count();
+        let exceeded = match phase {
+            Phase::Silent | Phase::Header if is_over(since, limits.header_timeout) => Some(Closed::Header),
+            Phase::Idle if is_over(since, limits.idle_timeout) => Some(Closed::Idle),
+            // Other streams of the connection may be read.
+            Phase::Busy if unread > 0 && unread == calls.len() => Some(Closed::Unread),
+            Phase::Silent | Phase::Header | Phase::Idle | Phase::Busy => None,
+        };
+        let blocked = blocked.filter(|since| is_over(*since, limits.write_timeout)).map(|_| Closed::Unread);
+        if let Some(reason) = exceeded.or(blocked) {
+            self.close(reason);
+        }
+    }
+}
+
+/// The address that limits count by: a client of IPv6 has a network of its own.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+    }
+}
+
+/// A stream that tells its connection what is read and written.
+pub(super) struct Watched<S> {
+    stream: S,
+    connection: Arc<Connection>,
+}
+
+impl<S> Watched<S> {
+    pub(super) fn new(stream: S, connection: Arc<Connection>) -> Self {
+        Self { stream, connection }
+    }
+
+    fn wrote<T>(&self, written: Poll<T>) -> Poll<T> {
+        self.connection.wrote(written.is_ready(), Instant::now());
+        written
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        match buffer.filled().get(before..) {
+            Some(bytes) if !bytes.is_empty() => self.connection.read(bytes, Instant::now()),
+            Some(_) | None => {}
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.wrote(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.wrote(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Over TLS, bytes that were taken may wait here.
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.wrote(flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let ended = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.wrote(ended)
+    }
+}

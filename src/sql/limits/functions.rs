@@ -1,0 +1,309 @@
+//! Functions of text and lists, called only where the time and the bytes of a call are bounded.
+//!
+//! They allocate where no memory pool sees it, and do not give way. So what a call would cost is computed from the sizes of
+//! its arguments, row by row: a row that costs too much is refused, and many rows are done in slices, between which the
+//! statement can end.
+
+use std::{
+    hash::{Hash, Hasher},
+    ops::Range,
+    sync::Arc,
+};
+
+use arrow::{
+    array::Array as _,
+    compute::concat,
+    datatypes::{DataType, FieldRef},
+};
+use datafusion::{
+    common::Result,
+    logical_expr::{
+        ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+        simplify::{ExprSimplifyResult, SimplifyContext},
+    },
+};
+
+use super::{
+    super::error::SqlError,
+    account::{self, Account},
+    width::{self, Rows},
+};
+
+mod pattern;
+mod rewrite;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use rewrite::Bounding;
+use rewrite::Held;
+pub(crate) use table::names;
+use table::{Bound, Steps, bound};
+
+/// Bytes that the results of one call for one batch may have.
+const RESULT_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes of arguments that one slice reads: a function may copy a constant for each row.
+const SLICE_BYTES: usize = 4 * 1024 * 1024;
+/// Steps of one slice, of a few nanoseconds each.
+const SLICE_STEPS: usize = 1 << 26;
+/// Steps of one row.
+const ROW_STEPS: usize = 1 << 28;
+
+/// The function, within its bounds if it has any.
+pub(crate) fn bounded(function: Arc<ScalarUDF>, max_value_bytes: usize) -> Arc<ScalarUDF> {
+    match bound(function.name()) {
+        Some(bound) => Arc::new(Bounded { inner: function, bound, max: max_value_bytes }.into()),
+        None => function,
+    }
+}
+
+/// Whether calls of a function are charged to the account of an operator.
+pub(crate) fn is_bounded(function: &ScalarUDF) -> bool {
+    function.inner().is::<Bounded>() || function.inner().is::<Held>()
+}
+
+/// A function with bounds.
+#[derive(Debug)]
+struct Bounded {
+    inner: Arc<ScalarUDF>,
+    bound: Bound,
+    /// Bytes of a value that it makes.
+    max: usize,
+}
+
+impl PartialEq for Bounded {
+    fn eq(&self, other: &Self) -> bool {
+        self.inner == other.inner && self.max == other.max
+    }
+}
+
+impl Eq for Bounded {}
+
+impl Hash for Bounded {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.inner.hash(state);
+    }
+}
+
+impl ScalarUDFImpl for Bounded {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.inner.aliases()
+    }
+
+    fn display_name(&self, args: &[Expr]) -> Result<String> {
+        #[expect(deprecated, reason = "the function's own")]
+        self.inner.display_name(args)
+    }
+
+    fn schema_name(&self, args: &[Expr]) -> Result<String> {
+        self.inner.schema_name(args)
+    }
+
+    fn signature(&self) -> &Signature {
+        self.inner.signature()
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        self.inner.return_type(types)
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        self.inner.return_field_from_args(args)
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        self.inner.coerce_types(types)
+    }
+
+    /// Not where the function would be replaced by another call of it, or by an operator, without bounds.
+    fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
+        match self.bound.steps {
+            Steps::Bytes | Steps::Product if !self.bound.grows => self.inner.simplify(args, info),
+            _ => Ok(ExprSimplifyResult::Original(args)),
+        }
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.inner.documentation()
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        account::check_stop()?;
+        let call = Call::new(self, &args)?;
+        let is_charged = width::varies(args.return_field.data_type());
+        let account = Account::current().filter(|_| is_charged);
+        let (slices, expected) = call.slices()?;
+        if let Some(account) = &account {
+            account.charge(expected)?;
+        }
+        let value = match slices {
+            None => self.inner.invoke_with_args(args)?,
+            Some(slices) => ColumnarValue::Array(self.call_in_slices(&args, slices)?),
+        };
+        if let Some(account) = &account {
+            let bytes = size(&value);
+            account.charge(bytes.saturating_sub(expected))?;
+            account.give_back(expected.saturating_sub(bytes));
+        }
+        Ok(value)
+    }
+}
+
+fn size(value: &ColumnarValue) -> usize {
+    match value {
+        ColumnarValue::Array(array) => array.get_array_memory_size(),
+        ColumnarValue::Scalar(scalar) => scalar.size(),
+    }
+}
+
+impl Bounded {
+    fn call_in_slices(&self, args: &ScalarFunctionArgs, slices: Vec<Range<usize>>) -> Result<arrow::array::ArrayRef> {
+        let mut results = Vec::with_capacity(slices.len());
+        for rows in slices {
+            account::check_stop()?;
+            let of_slice = |value: &ColumnarValue| match value {
+                ColumnarValue::Array(array) => ColumnarValue::Array(array.slice(rows.start, rows.len())),
+                ColumnarValue::Scalar(scalar) => ColumnarValue::Scalar(scalar.clone()),
+            };
+            let result = self.inner.invoke_with_args(ScalarFunctionArgs {
+                args: args.args.iter().map(of_slice).collect(),
+                arg_fields: args.arg_fields.clone(),
+                number_rows: rows.len(),
+                return_field: Arc::clone(&args.return_field),
+                config_options: Arc::clone(&args.config_options),
+            })?;
+            results.push(result.into_array(rows.len())?);
+        }
+        Ok(concat(&results.iter().map(AsRef::as_ref).collect::<Vec<_>>())?)
+    }
+}
+
+/// The sizes of the arguments of a call.
+struct Call<'a> {
+    function: &'a Bounded,
+    bytes: Vec<Rows>,
+    /// Of lists.
+    items: Vec<Rows>,
+    numbers: Vec<Rows>,
+    /// Steps for a byte of text.
+    pattern: usize,
+    rows: usize,
+}
+
+/// The cost of one row, or of several.
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    /// Bytes of the arguments.
+    read: usize,
+    steps: usize,
+    /// Bytes of the result.
+    result: usize,
+}
+
+impl Cost {
+    fn plus(self, other: Self) -> Self {
+        let Self { read, steps, result } = self;
+        Self {
+            read: read.saturating_add(other.read),
+            steps: steps.saturating_add(other.steps),
+            result: result.saturating_add(other.result),
+        }
+    }
+
+    fn times(self, rows: usize) -> Self {
+        let Self { read, steps, result } = self;
+        Self { read: read.saturating_mul(rows), steps: steps.saturating_mul(rows), result: result.saturating_mul(rows) }
+    }
+
+    fn fits_slice(self) -> bool {
+        self.read <= SLICE_BYTES && self.steps <= SLICE_STEPS
+    }
+}
+
+impl<'a> Call<'a> {
+    fn new(function: &'a Bounded, args: &ScalarFunctionArgs) -> Result<Self> {
+        let all_scalar = args.args.iter().all(|value| matches!(value, ColumnarValue::Scalar(_)));
+        let rows = if all_scalar { 1 } else { args.number_rows };
+        let (mut bytes, mut items, mut numbers) = (vec![], vec![], vec![]);
+        for value in &args.args {
+            let array = width::array(value)?;
+            let of_rows = |sizes: Rows| match value {
+                ColumnarValue::Scalar(_) => Rows::All(sizes.greatest()),
+                ColumnarValue::Array(_) => sizes,
+            };
+            bytes.push(of_rows(Rows::bytes(array.as_ref())));
+            items.push(of_rows(Rows::leaves(array.as_ref())));
+            numbers.push(of_rows(Rows::numbers(&array)?));
+        }
+        let pattern = match function.bound.steps {
+            Steps::Regex => pattern::steps(&args.args)?,
+            Steps::Bytes | Steps::Product => 0,
+        };
+        Ok(Self { function, bytes, items, numbers, pattern, rows })
+    }
+
+    /// The ranges of rows to call the function for, or `None` for all at once; and the bytes of the result.
+    fn slices(&self) -> Result<(Option<Vec<Range<usize>>>, usize)> {
+        // No row costs more than one with the greatest of all sizes.
+        let most = self.cost(Rows::greatest);
+        let all = most.times(self.rows);
+        if all.fits_slice() && all.result <= RESULT_BYTES && !self.is_too_long(most) {
+            return Ok((None, all.result));
+        }
+        let (mut slices, mut start, mut slice, mut whole) = (vec![], 0, Cost::default(), Cost::default());
+        for row in 0..self.rows {
+            let cost = self.cost(|sizes| sizes.at(row));
+            self.check_row(cost)?;
+            whole = whole.plus(cost);
+            if row > start && !slice.plus(cost).fits_slice() {
+                slices.push(start..row);
+                (start, slice) = (row, Cost::default());
+            }
+            slice = slice.plus(cost);
+        }
+        if self.function.bound.grows && whole.result > RESULT_BYTES {
+            let (name, rows, bytes) = (self.function.name(), self.rows, whole.result);
+            let what = format!("{rows} values of {name} may have {bytes} bytes, {RESULT_BYTES} together are allowed");
+            return Err(SqlError::Limit { what, setting: "sql.max_value_bytes" }.into_datafusion());
+        }
+        slices.push(start..self.rows);
+        Ok((Some(slices).filter(|slices| slices.len() > 1), whole.result))
+    }
+
+    fn cost(&self, size: impl Fn(&Rows) -> usize) -> Cost {
+        let bytes: Vec<usize> = self.bytes.iter().map(&size).collect();
+        let numbers: Vec<usize> = self.numbers.iter().map(&size).collect();
+        let read = bytes.iter().fold(0, |sum: usize, bytes| sum.saturating_add(*bytes));
+        let steps = match self.function.bound.steps {
+            Steps::Bytes => read,
+            Steps::Regex => bytes.first().map_or(0, |text| text.saturating_add(1).saturating_mul(self.pattern)),
+            Steps::Product => {
+                let of = |sizes: &[Rows]| sizes.iter().take(2).map(&size).fold(1, usize::saturating_mul);
+                // To compare two items takes a call, and bytes are compared many at once.
+                of(&self.items).saturating_mul(16).max(of(&self.bytes) / 8)
+            }
+        };
+        Cost { read, steps, result: (self.function.bound.result)(&bytes, &numbers) }
+    }
+
+    fn is_too_long(&self, cost: Cost) -> bool {
+        self.function.bound.grows && cost.result > self.function.max
+    }
+
+    /// Refuses a row that costs too much.
+    fn check_row(&self, cost: Cost) -> Result<()> {
+        let (name, max) = (self.function.name(), self.function.max);
+        let what = if self.is_too_long(cost) {
+            format!("a value of {name} may have {} bytes, {max} are allowed", cost.result)
+        } else if cost.steps > ROW_STEPS {
+            format!("{name} may take {} steps for values of {} bytes, {ROW_STEPS} are allowed", cost.steps, cost.read)
+        } else {
+            return Ok(());
+        };
+        Err(SqlError::Limit { what, setting: "sql.max_value_bytes" }.into_datafusion())
+    }
+}

@@ -1,0 +1,60 @@
+//! The cost of a regular expression.
+
+use arrow::{
+    array::{Array as _, AsArray as _},
+    compute::cast,
+    datatypes::DataType,
+};
+use datafusion::{common::Result, logical_expr::ColumnarValue};
+use regex::{Error, RegexBuilder};
+
+use super::super::{super::error::SqlError, width};
+
+/// Bytes of a state of a compiled expression.
+const STATE_BYTES: usize = 32;
+/// Bytes of the smallest and of the largest compiled expression that are told apart.
+const SMALLEST: usize = 4 * 1024;
+const LARGEST: usize = 1024 * 1024;
+
+/// Steps that a regular expression, which is the second of some arguments, may take for a byte of text.
+///
+/// # Errors
+/// It is too large, or not the same for all rows.
+pub(super) fn steps(args: &[ColumnarValue]) -> Result<usize> {
+    let Some(pattern) = args.get(1) else { return Ok(0) };
+    let is_constant = |value: &ColumnarValue| match value {
+        ColumnarValue::Array(array) => array.len() <= 1,
+        ColumnarValue::Scalar(_) => true,
+    };
+    if !is_constant(pattern) {
+        let what = "a regular expression must be the same for all rows".to_owned();
+        return Err(SqlError::Invalid(what).into_datafusion());
+    }
+    // The other texts may be flags; case folding is the one that makes an expression larger.
+    let is_text = |value: &ColumnarValue| value.data_type().is_string() && is_constant(value);
+    let ignores_case = args
+        .iter()
+        .skip(2)
+        .filter(|value| is_text(value))
+        .map(text)
+        .any(|text| text.is_ok_and(|text| text.is_some_and(|text| text.contains('i'))));
+    let Some(pattern) = text(pattern)? else { return Ok(0) };
+    let mut bytes = SMALLEST;
+    while let Err(Error::CompiledTooBig(_)) =
+        RegexBuilder::new(&pattern).case_insensitive(ignores_case).size_limit(bytes).build()
+    {
+        bytes *= 2;
+        if bytes > LARGEST {
+            let what = format!("the regular expression has more than {LARGEST} bytes once it is compiled");
+            return Err(SqlError::Invalid(what).into_datafusion());
+        }
+    }
+    // A faulty expression is left to the function to explain.
+    Ok(bytes / STATE_BYTES)
+}
+
+/// The first text of a value.
+fn text(value: &ColumnarValue) -> Result<Option<String>> {
+    let texts = cast(&width::array(value)?, &DataType::Utf8)?;
+    Ok(texts.as_string::<i32>().iter().next().flatten().map(str::to_owned))
+}

@@ -1,0 +1,146 @@
+//! The bounds of each function.
+
+/// How large a result may be, by the bytes and the numbers of its arguments.
+type Result = fn(&[usize], &[usize]) -> usize;
+
+/// What a function may cost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bound {
+    pub(crate) steps: Steps,
+    pub(crate) result: Result,
+    /// Its result may be much larger than its arguments.
+    pub(crate) grows: bool,
+}
+
+/// The steps that a function takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Steps {
+    /// One for each byte of its arguments.
+    Bytes,
+    /// In the worst case it compares each item, or byte, of the first argument with each of the second.
+    Product,
+    /// In the worst case one for each byte of the text and each state of the regular expression.
+    Regex,
+}
+
+/// Functions with results of a fixed size, which take no more steps than they are given bytes.
+const PLAIN: &[&str] = &[
+    "array_dims",
+    "array_length",
+    "array_ndims",
+    "ascii",
+    "bit_length",
+    "cardinality",
+    "character_length",
+    "chr",
+    "empty",
+    "octet_length",
+    "starts_with",
+    "to_hex",
+];
+
+/// Functions with results no larger than their first argument, but for a small factor.
+const LINEAR: &[&str] = &[
+    "array_any_value",
+    "array_distinct",
+    "array_element",
+    "array_except",
+    "array_has",
+    "array_intersect",
+    "array_max",
+    "array_min",
+    "array_pop_back",
+    "array_pop_front",
+    "array_position",
+    "array_positions",
+    "array_remove",
+    "array_remove_all",
+    "array_reverse",
+    "array_slice",
+    "array_sort",
+    "flatten",
+    "initcap",
+    "left",
+    "lower",
+    "reverse",
+    "right",
+    "substr",
+    "upper",
+];
+
+/// The same, which compare each part of the first argument with each of the second.
+const COMPARING: &[&str] = &[
+    "array_has_all",
+    "array_has_any",
+    "btrim",
+    "contains",
+    "ends_with",
+    "find_in_set",
+    "like",
+    "ilike",
+    "ltrim",
+    "rtrim",
+    "split_part",
+    "strpos",
+    "substr_index",
+    "translate",
+];
+
+/// Functions of regular expressions, with results no larger than their first argument.
+const REGEX: &[&str] = &["regexp_count", "regexp_instr", "regexp_like", "regexp_match"];
+
+/// Functions that make large from small.
+const GROWING: &[(&str, Steps, Result)] = &[
+    // A number is written out.
+    ("||", Steps::Bytes, |bytes, _| sum(bytes).saturating_add(32 * bytes.len())),
+    ("concat", Steps::Bytes, |bytes, _| sum(bytes)),
+    ("concat_ws", Steps::Bytes, |bytes, _| sum(bytes).saturating_add(at(bytes, 0).saturating_mul(bytes.len()))),
+    ("make_array", Steps::Bytes, |bytes, _| sum(bytes).saturating_add(8 * bytes.len())),
+    ("repeat", Steps::Bytes, |bytes, numbers| at(bytes, 0).saturating_mul(at(numbers, 1))),
+    ("lpad", Steps::Bytes, |bytes, numbers| at(bytes, 0).saturating_add(at(numbers, 1).saturating_mul(4))),
+    ("rpad", Steps::Bytes, |bytes, numbers| at(bytes, 0).saturating_add(at(numbers, 1).saturating_mul(4))),
+    ("replace", Steps::Product, |bytes, _| replaced(at(bytes, 0), at(bytes, 2))),
+    ("regexp_replace", Steps::Regex, |bytes, _| replaced(at(bytes, 0), at(bytes, 2))),
+    // A sign of the format becomes a date in words.
+    ("to_char", Steps::Bytes, |bytes, _| at(bytes, 1).saturating_mul(32)),
+];
+
+fn sum(bytes: &[usize]) -> usize {
+    bytes.iter().fold(0, |sum: usize, bytes| sum.saturating_add(*bytes))
+}
+
+fn at(values: &[usize], index: usize) -> usize {
+    values.get(index).copied().unwrap_or(0)
+}
+
+/// Every byte, and the end, may be replaced.
+fn replaced(text: usize, by: usize) -> usize {
+    text.saturating_add((text.saturating_add(1)).saturating_mul(by))
+}
+
+/// A letter in the other case may have three times as many bytes, and a position more than the item at it.
+fn like_first(bytes: &[usize], _: &[usize]) -> usize {
+    at(bytes, 0).saturating_mul(3).saturating_add(16)
+}
+
+/// The bounds of a function; `None` for one that needs none.
+pub(crate) fn bound(name: &str) -> Option<Bound> {
+    let linear = |steps| Some(Bound { steps, result: like_first, grows: false });
+    if LINEAR.contains(&name) {
+        return linear(Steps::Bytes);
+    }
+    if COMPARING.contains(&name) {
+        return linear(Steps::Product);
+    }
+    if REGEX.contains(&name) {
+        return linear(Steps::Regex);
+    }
+    let (_, steps, result) = *GROWING.iter().find(|(growing, ..)| *growing == name)?;
+    Some(Bound { steps, result, grows: true })
+}
+
+/// All names, also of functions that need no bounds.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    let lists = [PLAIN, LINEAR, COMPARING, REGEX].into_iter().flatten().copied();
+    lists.chain(GROWING.iter().map(|(name, ..)| *name))
+}

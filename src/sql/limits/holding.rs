@@ -1,0 +1,296 @@
+//! The bytes that each kind of operator may hold and DataFusion does not reserve for it.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, OnceLock},
+};
+
+use arrow::array::{Array as _, ArrayRef, RecordBatch};
+use datafusion::{
+    common::{Result, tree_node::TreeNode as _, tree_node::TreeNodeRecursion},
+    execution::{
+        TaskContext,
+        memory_pool::{MemoryConsumer, MemoryReservation},
+    },
+    physical_expr::{PhysicalExpr, scalar_subquery::ScalarSubqueryExpr, window::StandardWindowExpr},
+    physical_plan::{
+        ExecutionPlan, ExecutionPlanProperties as _,
+        aggregates::AggregateExec,
+        coalesce_partitions::CoalescePartitionsExec,
+        filter::FilterExec,
+        joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec, PiecewiseMergeJoinExec, SortMergeJoinExec},
+        repartition::RepartitionExec,
+        scalar_subquery::ScalarSubqueryExec,
+        sorts::sort_preserving_merge::SortPreservingMergeExec,
+        unnest::UnnestExec,
+        windows::{BoundedWindowAggExec, WindowAggExec, WindowUDFExpr},
+    },
+};
+use parking_lot::Mutex;
+
+use super::{
+    super::{error::SqlError, table::BATCH_ROWS},
+    memory::GUARD,
+    width::{self, Rows},
+};
+
+/// Rows of a batch that a join makes: each copies a row of either side, however wide.
+pub(crate) const JOIN_ROWS: usize = 2048;
+
+/// Batches of one partition that wait for their reader: in a channel, and as the one that it is at.
+const WAITING: usize = 2;
+
+/// What a kind of operator holds.
+#[derive(Debug)]
+pub(crate) enum Kind {
+    /// Batches whose rows may all be copies of the widest rows that went in.
+    Copies,
+    /// Rows of several batches, until they are enough for one.
+    Gathered,
+    /// The same, for each of its outputs.
+    Dealt,
+    /// Batches that wait for their reader.
+    Waiting,
+    /// All that went in, so often, and a value of each function for each row.
+    Everything { times: usize, values: Vec<Vec<Arc<dyn PhysicalExpr>>> },
+    /// The other columns of a row, for each item of the lists in these columns.
+    Lists(Vec<usize>),
+    /// The values of subqueries, which are the inputs but the first, for each row of a batch in so many expressions.
+    Values(usize),
+    /// All groups in one batch, of which it gives slices.
+    Slices,
+    /// A batch.
+    Batch,
+}
+
+impl Kind {
+    /// That of an operator.
+    pub(crate) fn of(plan: &dyn ExecutionPlan) -> Self {
+        if is_join(plan) {
+            return Self::Copies;
+        }
+        if plan.is::<RepartitionExec>() {
+            return Self::Dealt;
+        }
+        if plan.is::<FilterExec>() {
+            return Self::Gathered;
+        }
+        if plan.is::<CoalescePartitionsExec>() || plan.is::<SortPreservingMergeExec>() {
+            return Self::Waiting;
+        }
+        if plan.is::<AggregateExec>() {
+            return Self::Slices;
+        }
+        if let Some(unnest) = plan.downcast_ref::<UnnestExec>() {
+            return Self::Lists(unnest.list_column_indices().iter().map(|list| list.index_in_input_schema).collect());
+        }
+        if plan.is::<ScalarSubqueryExec>() {
+            return Self::Values(uses(plan));
+        }
+        let windows = match (plan.downcast_ref::<WindowAggExec>(), plan.downcast_ref::<BoundedWindowAggExec>()) {
+            // One kind puts its whole input together in one piece at the end; the other keeps as much of it as its frames
+            // reach back, which may be all.
+            (Some(window), _) => Some((2, window.window_expr())),
+            (_, Some(window)) => Some((1, window.window_expr())),
+            (None, None) => None,
+        };
+        windows.map_or(Self::Batch, |(times, windows)| {
+            let values = windows.iter().map(|window| {
+                let standard = window.as_any().downcast_ref::<StandardWindowExpr>();
+                let function = standard
+                    .and_then(|standard| standard.get_standard_func_expr().as_any().downcast_ref::<WindowUDFExpr>());
+                // Also the default of lead and lag, which is none of its expressions.
+                function.map_or_else(|| window.expressions(), |function| function.args().to_vec())
+            });
+            Self::Everything { times, values: values.collect() }
+        })
+    }
+}
+
+/// Whether an operator puts rows of two inputs together.
+pub(crate) fn is_join(plan: &dyn ExecutionPlan) -> bool {
+    plan.is::<NestedLoopJoinExec>()
+        || plan.is::<CrossJoinExec>()
+        || plan.is::<HashJoinExec>()
+        || plan.is::<SortMergeJoinExec>()
+        || plan.is::<PiecewiseMergeJoinExec>()
+}
+
+/// How often the steps of a plan name the value of a subquery.
+fn uses(plan: &dyn ExecutionPlan) -> usize {
+    let mut found = 0;
+    let _ = plan.apply_expressions(&mut |expression| {
+        expression.apply(|expression| {
+            found += usize::from(expression.is::<ScalarSubqueryExpr>());
+            Ok(TreeNodeRecursion::Continue)
+        })
+    });
+    plan.children().into_iter().fold(found, |found, input| found + uses(input.as_ref()))
+}
+
+/// What one operator holds, over all its partitions.
+#[derive(Debug)]
+pub(crate) struct Holding {
+    name: String,
+    pub(crate) kind: Kind,
+    partitions: usize,
+    /// Bytes of constants that are copied for each row.
+    pub(crate) constants: usize,
+    seen: Mutex<Seen>,
+    reservation: OnceLock<MemoryReservation>,
+}
+
+/// What went into an operator.
+#[derive(Debug, Default)]
+struct Seen {
+    rows: usize,
+    bytes: usize,
+    /// Of each input, or of each function's values.
+    widest: Vec<usize>,
+    /// Partitions that have ended.
+    finished: usize,
+}
+
+impl Seen {
+    /// Whether a value is wider than all before.
+    fn widen(&mut self, at: usize, width: usize) -> bool {
+        if self.widest.len() <= at {
+            self.widest.resize(at + 1, 0);
+        }
+        self.widest.get_mut(at).is_some_and(|widest| {
+            let is_wider = width > *widest;
+            *widest = width.max(*widest);
+            is_wider
+        })
+    }
+
+    fn width(&self) -> usize {
+        self.widest.iter().fold(0, |sum, width| sum.saturating_add(*width))
+    }
+}
+
+impl Holding {
+    pub(crate) fn new(plan: &dyn ExecutionPlan, constants: usize) -> Self {
+        let partitions = plan.output_partitioning().partition_count();
+        Self {
+            name: plan.name().to_owned(),
+            kind: Kind::of(plan),
+            partitions,
+            constants,
+            seen: Mutex::default(),
+            reservation: OnceLock::new(),
+        }
+    }
+
+    /// Gives back what is reserved, once the rows of all partitions have come out.
+    pub(crate) fn finish(&self) {
+        let mut seen = self.seen.lock();
+        seen.finished += 1;
+        if let (true, Some(reservation)) = (seen.finished == self.partitions, self.reservation.get()) {
+            reservation.free();
+        }
+    }
+
+    /// Reserves what the operator may hold once it has a batch of one of its inputs.
+    pub(crate) fn admit(&self, input: usize, batch: &RecordBatch, context: &TaskContext) -> Result<()> {
+        let mut seen = self.seen.lock();
+        let bytes = match &self.kind {
+            Kind::Copies => {
+                if !seen.widen(input, width::widest(batch.columns())) {
+                    return Ok(());
+                }
+                // The rows of one batch, and of the next while they are put together.
+                seen.width().saturating_mul(2 * JOIN_ROWS * self.partitions)
+            }
+            Kind::Dealt => {
+                seen.bytes = seen.bytes.saturating_add(slice_bytes(batch)?);
+                seen.widen(input, width::widest(batch.columns()));
+                seen.bytes.min(seen.width().saturating_mul(BATCH_ROWS * self.partitions))
+            }
+            Kind::Values(uses) => {
+                if input == 0 || !seen.widen(input, width::widest(batch.columns())) {
+                    return Ok(());
+                }
+                // It is kept in any case, and copied by what names it.
+                seen.width().saturating_mul(1 + uses * BATCH_ROWS * self.partitions)
+            }
+            Kind::Everything { times, values } => {
+                seen.rows += batch.num_rows();
+                seen.bytes = seen.bytes.saturating_add(slice_bytes(batch)?.saturating_mul(*times));
+                for (at, function) in values.iter().enumerate() {
+                    seen.widen(at, widest_of(function, batch)?);
+                }
+                seen.bytes.saturating_add(seen.rows.saturating_mul(seen.width()))
+            }
+            Kind::Lists(columns) => {
+                let unnested = unnested_bytes(columns, batch);
+                seen.bytes = unnested.saturating_mul(self.partitions);
+                seen.bytes
+            }
+            Kind::Gathered | Kind::Waiting | Kind::Slices | Kind::Batch => return Ok(()),
+        };
+        let reservation = self.reservation.get_or_init(|| MemoryConsumer::new(GUARD).register(context.memory_pool()));
+        let width = seen.width();
+        reservation.try_resize(bytes).map_err(|error| match SqlError::from_datafusion(&error) {
+            SqlError::Limit { setting, .. } if width > 0 => {
+                let what = format!("{}: values of {width} bytes would be copied for too many rows", self.name);
+                SqlError::Limit { what, setting }.into_datafusion()
+            }
+            other => other.into_datafusion(),
+        })
+    }
+}
+
+/// The bytes of the widest value of a function's arguments.
+fn widest_of(function: &[Arc<dyn PhysicalExpr>], batch: &RecordBatch) -> Result<usize> {
+    let mut widest = 16;
+    for value in function {
+        if width::varies(&value.data_type(batch.schema_ref())?) {
+            let value = width::array(&value.evaluate(batch)?)?;
+            widest = widest.max(Rows::bytes(value.as_ref()).greatest());
+        }
+    }
+    Ok(widest)
+}
+
+/// The bytes of a batch of which other rows may be in the same buffers.
+pub(crate) fn slice_bytes(batch: &RecordBatch) -> Result<usize> {
+    let bytes = batch.columns().iter().map(|column| column.to_data().get_slice_memory_size());
+    Ok(bytes.sum::<Result<usize, _>>()?)
+}
+
+/// The most bytes that a batch takes once the lists of some columns are rows.
+fn unnested_bytes(lists: &[usize], batch: &RecordBatch) -> usize {
+    let is_list = |at: usize| lists.contains(&at);
+    let columns = || batch.columns().iter().enumerate();
+    let others: Vec<&ArrayRef> = columns().filter(|(at, _)| !is_list(*at)).map(|(_, column)| column).collect();
+    let items = columns().filter(|(at, _)| is_list(*at)).map(|(_, column)| Rows::leaves(column.as_ref()).greatest());
+    let bytes = columns().filter(|(at, _)| is_list(*at)).map(|(_, column)| column.get_array_memory_size());
+    let rows = items.max().unwrap_or(0).max(JOIN_ROWS.min(batch.num_rows()));
+    width::widest(others).saturating_mul(rows).saturating_add(bytes.sum())
+}
+
+/// Bytes that are reserved for batches while they wait, those before the last given back.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    reservation: MemoryReservation,
+    batches: VecDeque<usize>,
+    most: usize,
+}
+
+impl Waiting {
+    pub(crate) fn new(holding: &Holding, context: &TaskContext) -> Self {
+        let most = if matches!(holding.kind, Kind::Waiting) { WAITING } else { 1 };
+        let reservation = MemoryConsumer::new(GUARD).register(context.memory_pool());
+        Self { reservation, batches: VecDeque::with_capacity(most), most }
+    }
+
+    /// Reserves the bytes of a batch that is handed on.
+    pub(crate) fn hand_on(&mut self, bytes: usize) -> Result<()> {
+        if self.batches.len() == self.most {
+            self.batches.pop_front();
+        }
+        self.batches.push_back(bytes);
+        self.reservation.try_resize(self.batches.iter().sum())
+    }
+}

@@ -1,0 +1,169 @@
+//! The rule that puts guards around the operators of a plan that hold more than DataFusion reserves for them, and refuses
+//! plans that cannot end in time.
+
+use std::sync::Arc;
+
+use datafusion::{
+    common::{
+        Result, ScalarValue,
+        config::ConfigOptions,
+        tree_node::{Transformed, TransformedResult as _, TreeNode as _, TreeNodeRecursion},
+    },
+    physical_expr::{
+        ScalarFunctionExpr,
+        expressions::{InListExpr, Literal},
+    },
+    physical_optimizer::PhysicalOptimizerRule,
+    physical_plan::{
+        ExecutionPlan,
+        execution_plan::replace_children_if_necessary,
+        filter::FilterExec,
+        joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder},
+        statistics::{StatisticsArgs, StatisticsContext},
+        union::UnionExec,
+    },
+};
+
+use super::{
+    super::{error::SqlError, table::BATCH_ROWS},
+    Stop, condition, functions,
+    guard::{GuardExec, Place},
+    holding::{Holding, Kind},
+};
+use crate::config;
+
+/// Constants of so many bytes are not worth a guard.
+const SHORT: usize = 256;
+
+/// Puts guards into plans.
+#[derive(Debug)]
+pub(crate) struct Guards {
+    max_product: usize,
+    max_literals: usize,
+}
+
+impl Guards {
+    pub(crate) fn new(settings: &config::Sql) -> Self {
+        // A literal is copied for each row of a batch.
+        let max_literals = settings.memory_per_query / 4 / BATCH_ROWS;
+        Self { max_product: settings.max_join_product, max_literals }
+    }
+
+    fn visit(&self, plan: Arc<dyn ExecutionPlan>, stop: &Stop) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
+        let constants = self.constants(plan.as_ref())?;
+        let holding = Holding::new(plan.as_ref(), constants);
+        if matches!(holding.kind, Kind::Batch) && constants <= SHORT && !calls(plan.as_ref())? {
+            return Ok(Transformed::no(plan));
+        }
+        self.check_product(plan.as_ref())?;
+        let holding = Arc::new(holding);
+        let inputs = plan.children().into_iter().enumerate();
+        let inputs =
+            inputs.map(|(at, input)| GuardExec::around(Arc::clone(input), Place::Input(at), &holding)).collect();
+        let plan = replace_children_if_necessary(plan, inputs)?;
+        let plan: Arc<dyn ExecutionPlan> = if let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>() {
+            let filter = join.filter().map(|filter| condition::checked(filter, stop));
+            Arc::new(NestedLoopJoinExecBuilder::from(join).with_filter(filter).build()?)
+        } else if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
+            let filter = join.filter().map(|filter| condition::checked(filter, stop));
+            join.builder().with_filter(filter).build_exec()?
+        } else {
+            plan
+        };
+        Ok(Transformed::yes(GuardExec::around(plan, Place::Output, &holding)))
+    }
+
+    /// Refuses a join that compares too many pairs of rows, which it does in one go for each batch.
+    fn check_product(&self, join: &dyn ExecutionPlan) -> Result<()> {
+        if !is_nested_loop(join) {
+            return Ok(());
+        }
+        let product = join.children().iter().map(|input| most_rows(input.as_ref())).fold(1, u128::saturating_mul);
+        if product <= self.max_product as u128 {
+            return Ok(());
+        }
+        let what = format!("a join without an equality would compare {product} pairs of rows");
+        Err(SqlError::Limit { what, setting: "sql.max_join_product" }.into_datafusion())
+    }
+
+    /// The bytes of constants that an operator copies for each row.
+    fn constants(&self, plan: &dyn ExecutionPlan) -> Result<usize> {
+        // They compare with constants, and a scan does nothing else.
+        if plan.is::<FilterExec>() || plan.children().is_empty() {
+            return Ok(0);
+        }
+        let mut bytes = 0_usize;
+        plan.apply_expressions(&mut |expression| {
+            expression.apply(|expression| {
+                if expression.is::<InListExpr>() {
+                    return Ok(TreeNodeRecursion::Jump);
+                }
+                if let Some(literal) = expression.downcast_ref::<Literal>() {
+                    bytes = bytes.saturating_add(literal.value().size().saturating_sub(size_of::<ScalarValue>()) + 8);
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })?;
+        if bytes <= self.max_literals {
+            return Ok(bytes);
+        }
+        let what =
+            format!("constants of {bytes} bytes would be copied for each row, {} are allowed", self.max_literals);
+        Err(SqlError::Limit { what, setting: "sql.memory_per_query" }.into_datafusion())
+    }
+}
+
+/// Whether an operator calls functions whose cost or result is bounded.
+fn calls(plan: &dyn ExecutionPlan) -> Result<bool> {
+    let mut found = false;
+    plan.apply_expressions(&mut |expression| {
+        expression.apply(|expression| {
+            let call = expression.downcast_ref::<ScalarFunctionExpr>();
+            found |= call.is_some_and(|call| functions::is_bounded(call.fun()));
+            Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        })
+    })?;
+    Ok(found)
+}
+
+fn is_nested_loop(plan: &dyn ExecutionPlan) -> bool {
+    plan.is::<NestedLoopJoinExec>() || plan.is::<CrossJoinExec>()
+}
+
+/// Rows that a plan gives at most, where it can be told from those of the tables. Estimates of what a filter
+/// leaves are not believed.
+fn most_rows(plan: &dyn ExecutionPlan) -> u128 {
+    let inputs: Vec<u128> = plan.children().into_iter().map(|input| most_rows(input.as_ref())).collect();
+    let rows = if is_nested_loop(plan) {
+        inputs.into_iter().fold(1, u128::saturating_mul)
+    } else if plan.is::<UnionExec>() {
+        inputs.into_iter().fold(0, u128::saturating_add)
+    } else if inputs.is_empty() {
+        let statistics = StatisticsContext::new().compute(plan, &StatisticsArgs::new());
+        let rows = statistics.ok().and_then(|statistics| statistics.num_rows.get_value().copied());
+        rows.map_or(UNKNOWN_ROWS, |rows| rows as u128)
+    } else {
+        inputs.into_iter().max().unwrap_or(0)
+    };
+    plan.fetch().map_or(rows, |fetch| rows.min(fetch as u128))
+}
+
+/// Of tables that cannot tell, which are the small ones.
+const UNKNOWN_ROWS: u128 = 10_000;
+
+impl PhysicalOptimizerRule for Guards {
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
+        let stop = Stop::current()?;
+        let plan = plan.transform_up(|plan| self.visit(plan, &stop)).data()?;
+        let end = Arc::new(Holding::new(plan.as_ref(), 0));
+        Ok(GuardExec::around(plan, Place::End, &end))
+    }
+
+    fn name(&self) -> &'static str {
+        "guards"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}

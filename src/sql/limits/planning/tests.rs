@@ -1,0 +1,29 @@
+use std::time::Duration;
+
+use datafusion::{arrow::datatypes::Schema, common::config::ConfigOptions, physical_plan::empty::EmptyExec};
+
+use super::*;
+use crate::{sql::error::SqlError, work::Cancel};
+
+#[tokio::test]
+async fn no_rule_is_begun_once_the_statement_is_to_end() {
+    let stop = Stop::new(Cancel::within(Duration::from_secs(3600)));
+    let state = rules(SessionStateBuilder::new(), usize::MAX).build();
+    let (plan, config) = (LogicalPlan::default(), ConfigOptions::default());
+    let empty: Arc<dyn ExecutionPlan> = Arc::new(EmptyExec::new(Arc::new(Schema::empty())));
+    let errors = || {
+        let analyzed = state.analyzer().rules.iter().map(|rule| rule.analyze(plan.clone(), &config).err());
+        let optimized = state.optimizers().iter().map(|rule| rule.rewrite(plan.clone(), &state).err());
+        let physical = state.physical_optimizers().iter().map(|rule| rule.optimize(Arc::clone(&empty), &config).err());
+        analyzed
+            .chain(optimized)
+            .chain(physical)
+            .map(|error| error.map(|error| SqlError::from_datafusion(&error)))
+            .collect::<Vec<_>>()
+    };
+    let before = stop.clone().scope(async { errors() }).await;
+    assert!(before.len() > 40 && before.iter().all(Option::is_none), "{before:?}");
+    stop.end(SqlError::ShuttingDown);
+    let after = stop.clone().scope(async { errors() }).await;
+    assert!(after.iter().all(|error| matches!(error, Some(SqlError::ShuttingDown))), "{after:?}");
+}

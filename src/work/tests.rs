@@ -1,0 +1,215 @@
+//! Admission with a clock that the tests move.
+
+use std::{
+    sync::{Arc, mpsc},
+    time::{Duration, Instant},
+};
+
+use super::*;
+use crate::{call::Call, clock::Clock};
+
+struct Lab {
+    admission: Admission,
+    board: Board,
+    clock: Clock,
+}
+
+impl Lab {
+    fn new(running: usize, waiting: usize) -> Self {
+        let clock = Clock::manual(0);
+        let board = Board::default();
+        let admission = Admission::for_test(clock.clone(), &board);
+        admission.limit(Kind::Page, Limits { running, waiting });
+        admission.limit(Kind::Scrape, Limits { running: 1, waiting: 0 });
+        Self { admission, board, clock }
+    }
+
+    async fn admit(&self, client: u8) -> Result<Job, Refused> {
+        let cancel = endless();
+        call(client).scope(self.admission.admit(Kind::Page, "GetOffset", &cancel)).await
+    }
+
+    /// Asks for a turn without waiting for it.
+    fn ask(&self, client: u8) -> tokio::task::JoinHandle<Result<Job, Refused>> {
+        let admission = self.admission.clone();
+        tokio::spawn(call(client).scope(async move { admission.admit(Kind::Page, "GetOffset", &endless()).await }))
+    }
+
+    fn status(&self) -> Status {
+        self.board.status()
+    }
+
+    fn load(&self) -> (usize, usize, usize) {
+        let load = self.status().load[Kind::Page as usize];
+        (load.running, load.waiting, load.unread)
+    }
+}
+
+fn call(client: u8) -> Call {
+    Call::new(([10, 0, 0, client], 1).into(), "Test")
+}
+
+fn endless() -> Cancel {
+    Cancel::within(Duration::MAX)
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    #[expect(clippy::disallowed_methods, reason = "bounds a wait")]
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed().as_secs() < 60, "waited for {what}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn so_much_runs_and_so_much_waits_and_more_is_refused() {
+    let lab = Lab::new(2, 1);
+    let (first, second) = (lab.admit(1).await.unwrap(), lab.admit(1).await.unwrap());
+    let third = lab.ask(1);
+    until("the third to wait", || lab.load() == (2, 1, 0)).await;
+    let refused = lab.admit(1).await.unwrap_err();
+    assert_eq!(refused.to_string(), "3 pages are running or waiting already (setting `server.call_queue`)");
+    assert_eq!(lab.status().load[Kind::Page as usize].refused, 1);
+    // Another kind has turns of its own.
+    lab.admission.admit(Kind::Scrape, "/metrics", &endless()).await.unwrap();
+    drop(first);
+    let third = third.await.unwrap().unwrap();
+    assert_eq!(lab.load(), (2, 0, 0));
+    drop((second, third));
+    assert_eq!(lab.load(), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn a_client_with_many_requests_delays_only_itself() {
+    let lab = Lab::new(1, 600);
+    let running = lab.admit(1).await.unwrap();
+    let many: Vec<_> = (0..600).map(|_| lab.ask(1)).collect();
+    until("all to wait", || lab.load() == (1, 600, 0)).await;
+    // The queue is full: the one with the most makes room.
+    let other = lab.ask(2);
+    until("one to be refused", || many.iter().any(tokio::task::JoinHandle::is_finished)).await;
+    assert_eq!(lab.load(), (1, 600, 0));
+    drop(running);
+    // One of the first client's, then the other's.
+    let mut served = 0;
+    let mut many = many.into_iter();
+    while !other.is_finished() {
+        if let Ok(job) = many.next().unwrap().await.unwrap() {
+            served += 1;
+            drop(job);
+            tokio::task::yield_now().await;
+        }
+    }
+    other.await.unwrap().unwrap();
+    assert!(served <= 2, "{served}");
+}
+
+#[tokio::test]
+async fn work_whose_client_left_gives_its_place_in_the_queue() {
+    let lab = Lab::new(1, 1);
+    let running = lab.admit(1).await.unwrap();
+    let gone = lab.ask(1);
+    until("it to wait", || lab.load() == (1, 1, 0)).await;
+    gone.abort();
+    assert!(gone.await.unwrap_err().is_cancelled());
+    let next = lab.ask(1);
+    tokio::task::yield_now().await;
+    drop(running);
+    next.await.unwrap().unwrap();
+    let late = Cancel::within(Duration::ZERO);
+    let _running = lab.admit(1).await.unwrap();
+    let refused = lab.admission.admit(Kind::Page, "late", &late).await.unwrap_err();
+    assert!(matches!(refused, Refused::Ended(Ended::Deadline(_))), "{refused}");
+}
+
+#[tokio::test]
+async fn a_walk_ends_when_its_client_leaves() {
+    let lab = Lab::new(1, 0);
+    let job = lab.admit(1).await.unwrap();
+    let (begun, begins) = mpsc::channel();
+    let call = tokio::spawn(job.run(move |job| {
+        begun.send(()).unwrap();
+        while job.cancel().check().is_ok() {
+            std::thread::yield_now();
+        }
+    }));
+    tokio::task::spawn_blocking(move || begins.recv().unwrap()).await.unwrap();
+    assert_eq!(lab.load(), (1, 0, 0));
+    call.abort();
+    until("it to end", || lab.load() == (0, 0, 0)).await;
+}
+
+#[tokio::test]
+async fn a_panic_is_told_and_costs_no_turn() {
+    let lab = Lab::new(1, 0);
+    let walked = lab.admit(1).await.unwrap().run(|_| panic!("a test")).await;
+    assert!(matches!(walked, Err::<(), _>(Refused::Panicked)));
+    until("the turn to be free", || lab.load() == (0, 0, 0)).await;
+    assert_eq!(lab.admit(1).await.unwrap().run(|_| 5).await.unwrap(), 5);
+}
+
+#[tokio::test]
+async fn work_that_waits_for_its_reader_gives_up_its_turn() {
+    let lab = Lab::new(1, 0);
+    let (outbox, inbox) = outbox(1, &Arc::default());
+    let job = lab.admit(1).await.unwrap();
+    let call = tokio::spawn(job.run(move |job| {
+        (0..3).try_for_each(|item| job.send_blocking(&outbox, item, 1, Duration::from_secs(3600))).unwrap();
+        outbox.complete();
+    }));
+    until("it to wait for its reader", || lab.load() == (0, 0, 1)).await;
+    let other = lab.admit(2).await.expect("the turn that was given up");
+    assert_eq!(inbox.next().await, Some(0));
+    until("it to wait for its turn", || lab.load() == (1, 1, 1)).await;
+    drop(other);
+    assert_eq!((inbox.next().await, inbox.next().await, inbox.next().await), (Some(1), Some(2), None));
+    call.await.unwrap().unwrap();
+    until("all to have ended", || lab.load() == (0, 0, 0)).await;
+}
+
+#[tokio::test]
+async fn work_that_does_not_end_is_abandoned_and_named() {
+    let lab = Lab::new(1, 10);
+    let mut stuck = vec![];
+    for number in 1..=MOST_ABANDONED {
+        let job = lab.admit(1).await.unwrap();
+        let cancel = job.cancel().clone();
+        let (release, released) = mpsc::channel::<()>();
+        let (begun, begins) = mpsc::channel();
+        stuck.push(release);
+        let call = tokio::spawn(job.run(move |_| {
+            begun.send(()).unwrap();
+            let _ = released.recv();
+        }));
+        tokio::task::spawn_blocking(move || begins.recv().unwrap()).await.unwrap();
+        cancel.end(Ended::Cancelled);
+        assert!(matches!(call.await.unwrap(), Err(Refused::Ended(Ended::Cancelled))), "its client does not wait");
+        lab.admission.look();
+        lab.clock.advance(1_900);
+        lab.admission.look();
+        assert_eq!((lab.load().0, lab.status().abandoned.len()), (1, number - 1), "it may still end");
+        lab.clock.advance(200);
+        lab.admission.look();
+        assert_eq!((lab.load().0, lab.status().abandoned.len()), (0, number), "others take its turn");
+    }
+    assert!(lab.status().is_full());
+    let refused = lab.admit(1).await.unwrap_err().to_string();
+    lab.admission.admit(Kind::Scrape, "/metrics", &endless()).await.expect("a scrape, which tells operators");
+    assert!(refused.starts_with("no threads are left for new work: 4 do not end: page: GetOffset (for "), "{refused}");
+    stuck.clear();
+    until("them to come back", || lab.status().abandoned.is_empty()).await;
+    assert_eq!(lab.admit(1).await.unwrap().run(|_| 5).await.unwrap(), 5);
+    assert_eq!(lab.status().abandoned_total, 4);
+}
+
+#[tokio::test]
+async fn a_board_shows_an_admission_and_none_when_it_is_gone() {
+    let board = Board::default();
+    assert_eq!(board.status(), Status::default());
+    let admission = Admission::new(Clock::system(), 2, &board).unwrap();
+    admission.admit(Kind::Statement, "SELECT 1", &endless()).await.unwrap().run(|_| ()).await.unwrap();
+    until("its threads", || board.status().threads == 2).await;
+    drop(admission);
+    until("it to be gone", || board.status() == Status::default()).await;
+}

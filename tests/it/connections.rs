@@ -1,0 +1,411 @@
+//! Limits on connections: what slow, silent and hostile clients cost, and that others are served meanwhile.
+
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Command;
+
+use offsetd::demo::cluster::MockKafka;
+use offsetd::demo::records::Commit;
+use offsetd::rpc::proto::{QueryRequest, WatchRequest, offset_service_client::OffsetServiceClient};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+use crate::process::wait_for;
+use crate::server::Server;
+use crate::support::{Answer, LIMIT, Lab, Setup, kafka, until};
+
+const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const GET: &str = "GET /livez HTTP/1.1\r\nhost: localhost\r\n";
+
+/// A configuration with one cluster and more.
+fn config(dir: &TempDir, kafka: &MockKafka, more: &str) -> String {
+    let path = dir.path().join("offsetd.toml");
+    let text = format!("{more}\n[clusters.a]\nbootstrap_servers = '{}'\n", kafka.bootstrap_servers());
+    fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// A Kafka with one commit, and the program on it.
+fn serve(more: &str) -> (MockKafka, Server, TempDir) {
+    begin(more, "exec")
+}
+
+/// The same, by way of a shell that runs something first.
+fn begin(more: &str, first: &str) -> (MockKafka, Server, TempDir) {
+    let (kafka, dir) = (kafka(1), TempDir::new().unwrap());
+    let writer = kafka.writer();
+    writer.commit(&Commit::new("billing", "orders", 0, 90, 1_700_000_000_000)).unwrap();
+    writer.flush().unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("{first} \"$@\""), "sh", env!("CARGO_BIN_EXE_offsetd"), "serve", "--config"]);
+    command.arg(config(&dir, &kafka, more)).env("RUST_LOG", "info,librdkafka=error,offsetd::call=debug");
+    let mut server = Server::launch(command);
+    server.wait_ready();
+    (kafka, server, dir)
+}
+
+fn connect(server: &Server) -> TcpStream {
+    let stream = TcpStream::connect(server.address().parse::<SocketAddr>().unwrap()).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream
+}
+
+/// Asks on a connection of its own, as probes do.
+fn ask(server: &Server, request: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(server.address().parse::<SocketAddr>().unwrap())?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+fn get(server: &Server, path: &str) -> String {
+    ask(server, &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")).unwrap()
+}
+
+/// Both probes and a point query, each on a new connection.
+fn assert_serves(server: &Server, runtime: &Runtime) {
+    for path in ["/livez", "/readyz"] {
+        let answer = get(server, path);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+    }
+    let answer = runtime.block_on(async {
+        let mut client = OffsetServiceClient::new(channel(server).await);
+        let request = QueryRequest { group_id: "billing".into(), topic: "orders".into(), ..QueryRequest::default() };
+        client.query(request).await.unwrap().into_inner()
+    });
+    assert_eq!(answer.entry.unwrap().committed_offset, 90);
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+}
+
+async fn channel(server: &Server) -> Channel {
+    let endpoint = Endpoint::from_shared(format!("http://{}", server.address())).unwrap();
+    endpoint.initial_stream_window_size(16_384).connect().await.unwrap()
+}
+
+/// The value of a metric, by its name with labels.
+fn metric(server: &Server, name: &str) -> f64 {
+    let answer = server.get("/metrics");
+    let line = answer.body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
+    line.unwrap_or_else(|| panic!("no {name}")).parse().unwrap()
+}
+
+fn closed(server: &Server, reason: &str) -> f64 {
+    metric(server, &format!("offsetd_connections_closed_total{{reason=\"{reason}\"}}"))
+}
+
+fn is_closed(stream: &mut TcpStream) -> bool {
+    stream.set_nonblocking(true).unwrap();
+    match stream.read(&mut [0; 1024]) {
+        Ok(0) => true,
+        Err(error) => error.kind() == io::ErrorKind::ConnectionReset,
+        Ok(_) => false,
+    }
+}
+
+/// How many connections this process and the server may have, of those that a test wants.
+fn affordable(wanted: usize) -> usize {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let limit: usize = line.split_whitespace().next().unwrap().parse().unwrap_or(usize::MAX);
+    wanted.min(limit / 4)
+}
+
+#[test]
+fn thousands_of_half_open_and_idle_connections_are_closed_in_time_and_keep_nobody_from_being_served() {
+    let (_kafka, server, _dir) = serve("[server.limits]\nheader_timeout = '4s'\nidle_timeout = '4s'");
+    let (runtime, each) = (runtime(), affordable(2_000));
+    let halves = ["", "GET /liv", GET, "PRI * HTTP"];
+    let mut all: Vec<TcpStream> = vec![];
+    for number in 0..each {
+        let mut stream = connect(&server);
+        // A connection that made room already may refuse it.
+        let _ = stream.write_all(halves[number % halves.len()].as_bytes());
+        all.push(stream);
+        if number % 500 == 0 {
+            assert_serves(&server, &runtime);
+        }
+    }
+    for number in 0..each {
+        let mut stream = connect(&server);
+        stream.write_all(format!("{GET}\r\n").as_bytes()).unwrap();
+        assert_eq!(stream.read(&mut [0; 12]).unwrap(), 12, "an answer");
+        all.push(stream);
+        if number % 500 == 0 {
+            assert_serves(&server, &runtime);
+        }
+    }
+    assert_serves(&server, &runtime);
+    assert!(metric(&server, "offsetd_connections") <= 2_000.0);
+    until("all to be closed", || {
+        all.retain_mut(|stream| !is_closed(stream));
+        all.is_empty()
+    });
+    assert!(closed(&server, "idle_timeout") + closed(&server, "header_timeout") > 0.0);
+    assert_serves(&server, &runtime);
+    server.stop_cleanly();
+}
+
+#[test]
+fn descriptors_that_run_out_cost_idle_connections_and_nobody_else() {
+    let (_kafka, server, _dir) = begin("", "ulimit -n 256 && exec");
+    let runtime = runtime();
+    let mut silent: Vec<TcpStream> = (0..affordable(400)).map(|_| connect(&server)).collect();
+    for _ in 0..3 {
+        assert_serves(&server, &runtime);
+    }
+    assert!(server.log().contains("no room for a new connection"), "{}", server.log());
+    assert!(metric(&server, "offsetd_descriptor_shortages_total") > 0.0);
+    assert!(closed(&server, "made_room") > 0.0);
+    until("the oldest to be closed", || is_closed(&mut silent[0]));
+    drop(silent);
+    let shortages = || metric(&server, "offsetd_descriptor_shortages_total");
+    until("descriptors to be free", || {
+        let before = shortages();
+        assert_serves(&server, &runtime);
+        (shortages() - before).abs() < f64::EPSILON
+    });
+    server.stop_cleanly();
+}
+
+#[test]
+fn a_body_that_does_not_come_and_a_header_that_does_not_end_are_answered() {
+    let (_kafka, server, _dir) = serve("[server.limits]\nbody_timeout = '300ms'\nmax_header_bytes = '8KiB'");
+    let head = "POST /v1/sql HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 100\r\n\r\n";
+    let answer = ask(&server, &format!("{head}SELECT 1")).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("server.limits.body_timeout"), "{answer}");
+    assert!(metric(&server, "offsetd_requests_cut_total{reason=\"body_timeout\"}") > 0.0);
+    let answer = ask(&server, &format!("{GET}x: {}", "y".repeat(10_000))).unwrap_or_default();
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+    assert!(closed(&server, "header_bytes") > 0.0);
+    server.stop_cleanly();
+}
+
+#[test]
+fn a_client_that_cancels_calls_without_end_loses_its_connection() {
+    let (_kafka, server, _dir) = serve("[server.limits]\nhttp2_max_resets = 20");
+    let runtime = runtime();
+    until("the connection to be closed", || {
+        runtime.block_on(async {
+            let channel = channel(&server).await;
+            for _ in 0..100 {
+                // Dropped as soon as it has begun.
+                let _ = OffsetServiceClient::new(channel.clone()).watch(WatchRequest::default()).await;
+            }
+        });
+        closed(&server, "resets") > 0.0
+    });
+    assert_serves(&server, &runtime);
+    server.stop_cleanly();
+}
+
+/// A server with so many commits that its metrics are longer than what is written ahead.
+fn large() -> Lab {
+    let lab = Setup::default().ready(&kafka(1));
+    for number in 0..6_000 {
+        lab.commit(&format!("a-group-with-a-long-name-{number}"), "orders", 0, number);
+    }
+    lab.settle();
+    lab
+}
+
+#[test]
+fn scrapes_that_nobody_reads_hold_no_place() {
+    let lab = large();
+    let unread: Vec<_> = (0..8)
+        .map(|_| {
+            let request = http::Request::get(lab.url("/metrics")).body(tonic::body::Body::empty()).unwrap();
+            let response = lab.block_on(async {
+                let mut channel = lab.channel();
+                std::future::poll_fn(|cx| tower::Service::poll_ready(&mut channel, cx)).await.unwrap();
+                tower::Service::call(&mut channel, request).await.unwrap()
+            });
+            assert_eq!(response.status().as_u16(), 200);
+            response
+        })
+        .collect();
+    for _ in 0..3 {
+        let answer = lab.get("/metrics");
+        assert!(answer.status == 200 && answer.body.len() > 2 << 20, "{} bytes", answer.body.len());
+    }
+    drop(unread);
+    lab.stop_cleanly();
+}
+
+#[test]
+fn a_response_that_nobody_reads_ends() {
+    let (kafka, server, _dir) = serve("[server.limits]\nwrite_timeout = '500ms'");
+    let writer = kafka.writer();
+    for number in 0..3_000 {
+        writer.commit(&Commit::new(&format!("group-{number}"), "orders", 0, number, 1_700_000_000_000)).unwrap();
+    }
+    writer.flush().unwrap();
+    until("the commits", || get(&server, "/metrics").matches("group-").count() >= 3_000);
+    let runtime = runtime();
+    // Over HTTP/2, the window is full long before the socket is.
+    let unread = runtime.block_on(async {
+        let mut channel = channel(&server).await;
+        let uri = format!("http://{}/metrics", server.address());
+        std::future::poll_fn(|cx| tower::Service::poll_ready(&mut channel, cx)).await.unwrap();
+        let request = http::Request::get(uri).body(tonic::body::Body::empty()).unwrap();
+        tower::Service::call(&mut channel, request).await.unwrap()
+    });
+    until("the end of the response", || metric(&server, "offsetd_requests_cut_total{reason=\"write_timeout\"}") > 0.0);
+    until("the end of the connection", || closed(&server, "write_timeout") > 0.0);
+    drop(unread);
+    server.stop_cleanly();
+}
+
+/// Clients that would not let a server end: half a request, a response that is not read, a Watch of gRPC's health.
+fn stuck(server: &Server, runtime: &Runtime) -> impl Sized + use<> {
+    let mut half = connect(server);
+    half.write_all(b"POST /v1/sql HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\nSELECT").unwrap();
+    let mut unread = connect(server);
+    let statement = "SELECT repeat('x', 100000) FROM columns a, columns b";
+    let head = format!("POST /v1/sql HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", statement.len());
+    unread.write_all(format!("{head}{statement}").as_bytes()).unwrap();
+    unread.read_exact(&mut [0]).unwrap();
+    let watch = runtime.block_on(async {
+        let mut client = HealthClient::new(channel(server).await);
+        let mut watch = client.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+        watch.message().await.unwrap().unwrap();
+        (client, watch)
+    });
+    (half, unread, watch)
+}
+
+#[test]
+fn a_stop_takes_one_grace_period_whatever_clients_do() {
+    let (_kafka, mut server, _dir) = serve("[server]\nshutdown_grace = '2s'");
+    let runtime = runtime();
+    let _stuck = stuck(&server, &runtime);
+    server.signal("TERM");
+    assert_eq!(server.wait_exit().code(), Some(0));
+    // Once: what was given up is not waited for again.
+    let log = server.log();
+    assert_eq!(log.matches("did not end within the grace period").count(), 1, "{log}");
+    assert!(log.contains("connections"), "{log}");
+}
+
+#[test]
+fn a_second_signal_ends_the_process_at_once() {
+    let (_kafka, mut server, _dir) = serve("[server]\nshutdown_grace = '1h'");
+    let runtime = runtime();
+    let _stuck = stuck(&server, &runtime);
+    server.signal("INT");
+    wait_for("the stop to begin", LIMIT, || {
+        let log = server.log();
+        if log.contains("stopping") { Ok(()) } else { Err(log) }
+    });
+    server.signal("INT");
+    assert_eq!(server.wait_exit().code(), Some(130));
+}
+
+#[test]
+fn a_token_file_that_becomes_a_pipe_changes_nothing_and_lets_the_process_end() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("tokens");
+    fs::write(&path, "token-of-the-tests-1\n").unwrap();
+    let (_kafka, server, _dir) = serve(&format!("[server.auth]\ntokens_file = '{}'", path.display()));
+    replace_by_pipe(&path);
+    wait_for("a word about it", LIMIT, || {
+        let log = server.log();
+        if log.contains("keeping the previous version") { Ok(()) } else { Err(log) }
+    });
+    assert!(server.log().contains("not a regular file"), "{}", server.log());
+    let request = "GET /v1/query?group_id=billing&topic=orders&partition=0 HTTP/1.1\r\nhost: localhost\r\n\
+                   connection: close\r\nauthorization: Bearer token-of-the-tests-1\r\n\r\n";
+    assert!(ask(&server, request).unwrap().starts_with("HTTP/1.1 200"));
+    server.stop_cleanly();
+}
+
+fn replace_by_pipe(path: &Path) {
+    let aside = path.with_extension("pipe");
+    assert!(Command::new("mkfifo").arg(&aside).status().unwrap().success());
+    fs::rename(aside, path).unwrap();
+}
+
+#[test]
+fn one_id_leads_from_a_response_to_the_lines_of_the_log() {
+    let (_kafka, server, _dir) = serve("");
+    let header = |answer: &str| {
+        let line = answer.lines().find_map(|line| line.strip_prefix("offsetd-call: "));
+        line.unwrap_or_else(|| panic!("{answer}")).to_owned()
+    };
+    let query = header(&get(&server, "/v1/query?cluster=a&group_id=billing&topic=orders&partition=0"));
+    let sql = "/v1/sql HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 30\r\n\r\n";
+    let sql = header(&ask(&server, &format!("POST {sql}SELECT * FROM offsets LIMIT 10")).unwrap());
+    let bad = header(&get(&server, "/v1/query?group_id=billing&topic=orders&partition=x"));
+    let rpc = runtime().block_on(async {
+        let mut client = OffsetServiceClient::new(channel(&server).await);
+        let request = QueryRequest { cluster: "a".into(), group_id: "none".into(), ..QueryRequest::default() };
+        let status = client.query(request).await.unwrap_err();
+        status.metadata().get("offsetd-call").unwrap().to_str().unwrap().to_owned()
+    });
+    for (id, fields) in [
+        (&query, ["GET /v1/query", "outcome=ok", "peer=127.0.0.1"]),
+        (&sql, ["POST /v1/sql", "outcome=ok", "rows=1"]),
+        (&bad, ["GET /v1/query", "outcome=http 400", "duration_ms="]),
+        (&rpc, ["offsetd.v1.OffsetService/Query", "outcome=grpc 5", "cluster=\"a\""]),
+    ] {
+        let line = wait_for("a line of the log", LIMIT, || {
+            let log = server.log();
+            let line = log.lines().find(|line| line.contains(&format!("id=\"{id}\""))).map(str::to_owned);
+            line.ok_or(log)
+        });
+        assert!(fields.iter().all(|field| line.contains(field)), "{fields:?}: {line}");
+    }
+    server.stop_cleanly();
+}
+
+/// The name of the largest asset in gzip, and its bytes.
+fn asset() -> (String, usize) {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/web/dist/assets");
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let largest = files.filter(|path| path.extension().is_some_and(|kind| kind == "gz"));
+    let largest = largest.max_by_key(|path| path.metadata().unwrap().len()).unwrap();
+    let bytes = usize::try_from(largest.metadata().unwrap().len()).unwrap();
+    (largest.file_stem().unwrap().to_str().unwrap().to_owned(), bytes)
+}
+
+#[test]
+fn a_response_in_pieces_is_as_long_as_it_says() {
+    let lab = Lab::new(1);
+    let (name, bytes) = asset();
+    assert!(bytes > 70_000, "{bytes}");
+    let answer: Answer = lab.get(&format!("/assets/{name}"));
+    assert_eq!((answer.status, answer.header("content-length")), (200, &*bytes.to_string()));
+    assert_eq!(answer.body.len(), bytes);
+}
+
+#[test]
+fn assets_that_nobody_reads_take_no_memory() {
+    let (_kafka, server, _dir) = serve("");
+    let (runtime, (name, bytes)) = (runtime(), asset());
+    let before = server.peak_memory();
+    let unread = runtime.block_on(async {
+        let mut unread = vec![];
+        for _ in 0..20 {
+            let mut channel = channel(&server).await;
+            for _ in 0..100 {
+                let uri = format!("http://{}/assets/{name}", server.address());
+                let request = http::Request::get(uri).body(tonic::body::Body::empty()).unwrap();
+                std::future::poll_fn(|cx| tower::Service::poll_ready(&mut channel, cx)).await.unwrap();
+                unread.push(tower::Service::call(&mut channel, request).await.unwrap());
+            }
+        }
+        unread
+    });
+    let grown = server.peak_memory() - before;
+    assert!(grown < unread.len() as u64 * bytes as u64 / 3, "{} MiB", grown >> 20);
+    drop(unread);
+    server.stop_cleanly();
+}
