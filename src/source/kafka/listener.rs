@@ -375,3 +375,6 @@ impl Listener {
         error.map_or(Ok(()), Err)
     }
 }
+
+#[cfg(test)]
+mod tests;

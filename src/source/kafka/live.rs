@@ -90,3 +90,6 @@ pub(super) fn log_ends(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

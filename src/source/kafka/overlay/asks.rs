@@ -263,8 +263,14 @@ impl Asks {
         }
     }
 
+    fn note_answered(&mut self, ask: &Ask) {
+        if ask.stable {
+            self.awaited.remove(&(ask.log_partition, Name::clone(&ask.group)));
+        }
+    }
+
     fn again(&mut self, ask: &Ask, ranges: &mut Ranges, waiting: &mut [Waiting], now: Instant) {
-        self.awaited.remove(&(ask.log_partition, Name::clone(&ask.group)));
+        self.note_answered(ask);
         for needs in waiting.iter_mut().filter_map(|waiting| waiting.needs_of(ask)) {
             needs.put_off(&ask.group, now + RETRY / 4);
         }
@@ -276,7 +282,7 @@ impl Asks {
     /// Takes the answers that are there.
     pub(super) fn take_answers(&mut self, shards: &Shards, ranges: &mut Ranges, waiting: &mut [Waiting], now: Instant) {
         while let Some((number, ask, answer)) = self.coordinators.take(Duration::ZERO) {
-            self.awaited.remove(&(ask.log_partition, Name::clone(&ask.group)));
+            self.note_answered(&ask);
             match answer {
                 Answer::Committed(answers) => {
                     if let (Some(shard), Some(looked)) =

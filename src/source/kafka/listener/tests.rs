@@ -1,0 +1,29 @@
+use super::*;
+use crate::{
+    clock::Clock,
+    config::{Config, Flags, Sources},
+    store::cut::Settings,
+};
+
+#[test]
+fn a_source_that_is_started_again_keeps_what_was_read_until_it_is_loaded_again() {
+    let flags = Flags { bootstrap_servers: Some("127.0.0.1:1".to_owned()), ..Flags::default() };
+    let sources = Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
+    let config = Config::load(sources).unwrap().config.clusters.remove(0);
+    let clock = Clock::manual(0);
+    let connector = Connector::new(&config, CancellationToken::new());
+    let cluster = Arc::new(Cluster::new(config, &clock));
+    let settings = Settings { window: 1, active_within: 1, commits_kept: 1, watch_queue: 1 };
+    let store = Arc::new(Store::new(vec![Arc::clone(&cluster)], clock, settings));
+    let listener = || {
+        let identity = Arc::new(Identity::new(CancellationToken::new()));
+        Listener::new((Arc::clone(&store), Arc::clone(&cluster)), connector.clone(), identity).unwrap()
+    };
+    let first = listener();
+    assert_eq!((first.started, first.rebuilding.len()), (0, 0));
+    (0..3).for_each(|number| store.publish(&store.new_shard(first.key(number))));
+    let again = listener();
+    assert_eq!(again.started, 3, "none is published empty");
+    assert!(again.rebuilding.len() == 3 && again.rebuilding.values().all(Option::is_none), "all are loaded aside");
+    assert_eq!(cluster.shards().len(), 3);
+}

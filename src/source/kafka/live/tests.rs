@@ -1,0 +1,29 @@
+use std::{collections::BTreeMap, sync::mpsc};
+
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::config::{Config, Flags, Sources};
+
+#[test]
+fn a_request_beyond_what_the_overlay_takes_is_refused_at_once() {
+    let flags = Flags { bootstrap_servers: Some("127.0.0.1:1".to_owned()), ..Flags::default() };
+    let sources = Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
+    let config = Config::load(sources).unwrap().config.clusters.remove(0);
+    let connector = Connector::new(&config, CancellationToken::new());
+    let (sender, requests) = mpsc::sync_channel(1);
+    let live = Live::new(connector.connect().unwrap(), connector, Some((sender, 1)));
+    let settle = || {
+        let (done, told) = oneshot::channel();
+        live.settle(Settle { log_partition: 0, target: 9, key: None, done });
+        told
+    };
+    let (mut first, mut second) = (settle(), settle());
+    assert!(first.try_recv().is_err(), "it waits");
+    assert_eq!(second.try_recv().unwrap(), Err(AskError::Busy { waiting: 1 }));
+    // There is room again.
+    drop(requests.recv().unwrap());
+    let mut third = settle();
+    assert!(third.try_recv().is_err() && requests.try_recv().is_ok());
+}
