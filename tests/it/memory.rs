@@ -164,15 +164,10 @@ fn statements_that_took_gigabytes_stay_within_the_limit() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
+/// `tests/all slow` runs more.
 #[test]
 fn wide_values_times_rows_stay_within_the_limit() {
-    let found = too_much(&generated(0..40));
-    assert!(found.is_empty(), "{}", found.join("\n"));
-}
-
-#[test]
-#[ignore = "takes minutes: tests/all slow"]
-fn many_wide_values_times_rows_stay_within_the_limit() {
-    let found = too_much(&generated(1000..1600));
+    let seeds = if std::env::var_os("OFFSETD_SLOW_TESTS").is_some() { 600 } else { 40 };
+    let found = too_much(&generated(0..seeds));
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
