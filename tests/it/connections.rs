@@ -18,7 +18,6 @@ use crate::process::wait_for;
 use crate::server::Server;
 use crate::support::{Answer, LIMIT, Lab, Setup, kafka, until};
 
-const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const GET: &str = "GET /livez HTTP/1.1\r\nhost: localhost\r\n";
 
 /// A configuration with one cluster and more.
