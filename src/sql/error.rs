@@ -190,9 +190,13 @@ fn own(error: &DataFusionError) -> Option<SqlError> {
 /// Begins the part of the planner's text that tells which function does not take its arguments.
 const MISMATCH: &str = "No function matches the given name and argument types '";
 
+/// Begins the text of an error of the engine's own that the engine repeats in an error about the statement.
+const EXCUSE: &str = "Internal error: ";
+
 /// A text of the engine for the author of a statement: in one line, without the list of all functions of a name, and
 /// without the engine's tree of the statement.
 fn plain(text: &str) -> String {
+    let text = &text.replace(EXCUSE, "");
     if let Some((call, _)) = text.split_once(MISMATCH).and_then(|(_, rest)| rest.split_once("'.")) {
         return format!("no function takes these arguments: {call}");
     }

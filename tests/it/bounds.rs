@@ -119,7 +119,9 @@ fn clients_that_do_not_read_delay_no_other() {
     let watch = clients.block_on(unread_watch(&lab));
     until("the watch to be open", || metric(&lab, "offsetd_watches") == 1);
     assert_answers(&lab);
-    assert!(metric(&lab, "offsetd_unread_bytes") < 4 * (1 << 20), "what is not read is bounded");
+    // A batch of each statement may be larger than the limit. The answers have more than 60 MiB.
+    let unread = metric(&lab, "offsetd_unread_bytes");
+    assert!(unread < 24 << 20, "what is not read is bounded: {unread}");
     assert_eq!(work(&lab, "running", "statement"), 0);
     drop((statements, scrapes, watch));
     until("them to end with their connections", || {

@@ -34,12 +34,15 @@ fn serve(more: &str) -> (MockKafka, Server, TempDir) {
 }
 
 /// The same, by way of a shell that runs something first.
+/// Closes descriptors that a mock cluster of another test has opened: librdkafka lets child processes inherit them.
+const CLOSE: &str = "for fd in /proc/$$/fd/*; do fd=${fd##*/}; ((fd < 3)) || exec {fd}>&-; done;";
+
 fn begin(more: &str, first: &str) -> (MockKafka, Server, TempDir) {
     let (kafka, dir) = (kafka(1), TempDir::new().unwrap());
     let writer = kafka.writer();
     writer.commit(&Commit::new("billing", "orders", 0, 90, 1_700_000_000_000)).unwrap();
     writer.flush().unwrap();
-    let mut command = Command::new("sh");
+    let mut command = Command::new("bash");
     command.args(["-c", &format!("{first} \"$@\""), "sh", env!("CARGO_BIN_EXE_offsetd"), "serve", "--config"]);
     command.arg(config(&dir, &kafka, more)).env("RUST_LOG", "info,librdkafka=error,offsetd::call=debug");
     let mut server = Server::launch(command);
@@ -155,7 +158,7 @@ fn thousands_of_half_open_and_idle_connections_are_closed_in_time_and_keep_nobod
 
 #[test]
 fn descriptors_that_run_out_cost_idle_connections_and_nobody_else() {
-    let (_kafka, server, _dir) = begin("", "ulimit -n 256 && exec");
+    let (_kafka, server, _dir) = begin("", &format!("{CLOSE} ulimit -n 256 && exec"));
     let runtime = runtime();
     let mut silent: Vec<TcpStream> = (0..affordable(400)).map(|_| connect(&server)).collect();
     for _ in 0..3 {

@@ -1,7 +1,7 @@
 //! One statement sees one cut, whatever writers do meanwhile; and what old cuts keep from being forgotten has bounds.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use arrow::array::{Array as _, AsArray as _, RecordBatch};
@@ -53,9 +53,11 @@ fn shard(store: &Store, group: &str) -> Arc<Shard> {
     cluster.shard(log_partition_for(group, shards).unwrap()).unwrap()
 }
 
-/// Applies to one group, as one batch of its log partition.
-fn apply(store: &Store, group: &str, changes: &[(usize, Option<i64>)], log_offset: i64) {
-    let event = |(partition, offset): &(usize, Option<i64>)| event(group, *partition, *offset, log_offset);
+/// Applies to one group, as one batch of its log partition, behind everything that was applied before.
+fn apply(store: &Store, group: &str, changes: &[(usize, Option<i64>)]) {
+    static LOG_OFFSET: AtomicI64 = AtomicI64::new(1 << 32);
+    let next = || LOG_OFFSET.fetch_add(1, Ordering::Relaxed);
+    let event = |(partition, offset): &(usize, Option<i64>)| event(group, *partition, *offset, next());
     let events: Vec<_> = changes.iter().map(event).collect();
     shard(store, group).apply(&events, 0);
 }
@@ -96,13 +98,13 @@ fn write(store: &Store, clock: &Clock, stop: &AtomicBool) {
                 found.entry.unwrap().row.committed_offset
             };
             if from != to {
-                apply(store, &name(group), &[(from, Some(offset(from) - 1)), (to, Some(offset(to) + 1))], at);
+                apply(store, &name(group), &[(from, Some(offset(from) - 1)), (to, Some(offset(to) + 1))]);
             }
         }
         let guest = format!("guest-{}", step % 50);
         let changes = if step % 100 < 50 { [(0, Some(at)), (1, Some(at))] } else { [(0, None), (1, None)] };
-        apply(store, &guest, &changes, at);
-        apply(store, "progress", &[(0, Some(at))], at);
+        apply(store, &guest, &changes);
+        apply(store, "progress", &[(0, Some(at))]);
         if step % 10 == 0 {
             move_ends(store, step, clock);
         }
@@ -232,17 +234,20 @@ fn every_answer_agrees_with_itself_while_a_writer_runs_at_full_speed() {
     assert!(distinct > seen.len() / 2, "the writer ran: {distinct} states in {} answers", seen.len());
 }
 
-/// Many batches, which nobody takes.
+/// Bytes that a statement makes ahead of its reader.
+const UNREAD: usize = 64 * 1024;
+/// Many batches, more than a statement makes ahead.
 const LONG: &str = "SELECT a.group_id, b.topic FROM offsets a, offsets b";
 
 fn touch(lab: &Lab, group: usize) {
-    apply(&lab.store, &name(group), &[(0, Some(1))], 1);
+    apply(&lab.store, &name(group), &[(0, Some(1))]);
 }
 
 #[test]
 fn a_reader_that_takes_nothing_is_told_and_its_cut_let_go() {
     let lab = Lab::new(|sql| {
         sql.stall_timeout = Duration::from_secs(1);
+        sql.max_unread_bytes = UNREAD;
         sql.concurrency = 1;
         sql.queue = 0;
     });
@@ -263,7 +268,7 @@ fn a_reader_that_takes_nothing_is_told_and_its_cut_let_go() {
 /// What a reader keeps once so many groups were touched.
 fn kept(store: &Store, groups: usize) -> usize {
     let cut = store.cut("", false).unwrap();
-    (0..groups).for_each(|group| apply(store, &name(group), &[(0, Some(1))], 1));
+    (0..groups).for_each(|group| apply(store, &name(group), &[(0, Some(1))]));
     let kept = store.held().bytes();
     drop(cut);
     assert_eq!(store.held().bytes(), 0);
@@ -277,7 +282,7 @@ fn beyond_the_cap_on_old_versions_the_statement_that_retains_the_most_is_ended_a
     kept(&store, GROUPS);
     let (five, six) = (kept(&store, 5), kept(&store, 6));
     assert!(0 < five && five < six);
-    let lab = Lab::on(store, clock, |sql| sql.max_held_bytes = five);
+    let lab = Lab::on(store, clock, |sql| (sql.max_held_bytes, sql.max_unread_bytes) = (five, UNREAD));
     let mut oldest = lab.start(LONG);
     (0..5).for_each(|group| touch(&lab, group));
     assert_eq!(lab.store.held().bytes(), five, "only the first statement keeps them");

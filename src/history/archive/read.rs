@@ -79,14 +79,15 @@ struct Reading {
 }
 
 impl Reading {
-    /// Waits for work on the caller's thread.
+    /// Waits for work on the caller's thread, which may be one of a runtime.
     fn wait<T>(&self, work: impl Future<Output = T>) -> Result<T, ReadError> {
-        self.handle.block_on(async {
+        let waiting = async {
             tokio::select! {
                 done = work => Ok(done),
                 () = self.patience.over() => Err(ReadError::Stopped),
             }
-        })
+        };
+        tokio::task::block_in_place(|| self.handle.block_on(waiting))
     }
 
     /// Notes that a file is not read to its end.

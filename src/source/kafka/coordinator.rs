@@ -35,8 +35,10 @@ pub(super) struct Coordinators<Q> {
 /// The answer to a request.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// What is committed; nothing, where there is no such group.
+    /// The committed offsets.
     Committed(Vec<CommittedOffset>),
+    /// The coordinator knows no such group, so nothing is committed; or another broker is its coordinator by now.
+    NoGroup(AskError),
     /// The coordinator may not be asked about the group.
     Refused(AskError),
     /// The coordinator did not tell.
@@ -88,7 +90,7 @@ impl<Q> Coordinators<Q> {
                 Ok(ReplyContent::Committed(answer)) => Answer::Committed(answer),
                 Ok(_) => Answer::Failed(AskError::NoAnswer),
                 Err(error) => match reply.code {
-                    RDKafkaErrorCode::GroupIdNotFound => Answer::Committed(vec![]),
+                    RDKafkaErrorCode::GroupIdNotFound => Answer::NoGroup(error),
                     RDKafkaErrorCode::GroupAuthorizationFailed | RDKafkaErrorCode::InvalidGroupId => {
                         Answer::Refused(error)
                     }
@@ -161,7 +163,9 @@ impl Coordinators<()> {
         while now().duration_since(start) <= timeout {
             match self.take(TICK) {
                 Some((.., Answer::Committed(answer))) => return Ok(answer),
-                Some((.., Answer::Refused(error) | Answer::Failed(error))) => return Err(error),
+                Some((.., Answer::NoGroup(error) | Answer::Refused(error) | Answer::Failed(error))) => {
+                    return Err(error);
+                }
                 None => {}
             }
         }

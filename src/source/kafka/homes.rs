@@ -290,7 +290,8 @@ impl Asker {
     /// What an answer says of a copy. An error tells nothing.
     fn judge(&self, answer: &Answer, copy: &Copy) -> Option<Told> {
         let answer = match answer {
-            Answer::Committed(answer) => answer,
+            Answer::Committed(answer) => answer.as_slice(),
+            Answer::NoGroup(_) => &[],
             Answer::Refused(_) => return None,
             Answer::Failed(error) => {
                 tracing::debug!(cluster = &*self.cluster.name, group = &*copy.0, %error, "a coordinator did not answer");

@@ -156,7 +156,7 @@ fn a_limit_of_the_server_names_its_setting() {
         .with("SQL_MAX_ROWS", "100")
         .with("SQL_MAX_BYTES", "20KiB")
         .with("SQL_MAX_STATEMENT_BYTES", "500B")
-        .with("SQL_MEMORY_PER_QUERY", "2MiB")
+        .with("SQL_MEMORY_PER_QUERY", "16MiB")
         .ready(&kafka(1));
     let exhausted = |statement: &str, setting: &str| {
         let (code, text) = lab.sql_error(statement);

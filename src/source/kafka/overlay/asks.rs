@@ -283,24 +283,24 @@ impl Asks {
     pub(super) fn take_answers(&mut self, shards: &Shards, ranges: &mut Ranges, waiting: &mut [Waiting], now: Instant) {
         while let Some((number, ask, answer)) = self.coordinators.take(Duration::ZERO) {
             self.note_answered(&ask);
-            match answer {
-                Answer::Committed(answers) => {
-                    if let (Some(shard), Some(looked)) =
-                        (shards.get(&ask.log_partition), ranges.get_mut(&ask.log_partition))
-                    {
-                        self.take_answer(number, &ask, answers, (&**shard, looked), waiting, now);
-                    }
-                }
+            let answers = match answer {
+                Answer::Committed(answers) => answers,
+                Answer::NoGroup(_) => vec![],
                 Answer::Refused(error) => {
                     self.cluster.overlay_counters.failures.add(1);
                     self.refused.insert(Name::clone(&ask.group), now + REFUSED);
                     fail(waiting, &ask, &error);
+                    continue;
                 }
                 Answer::Failed(error) => {
                     self.cluster.overlay_counters.failures.add(1);
                     tracing::debug!(cluster = &*self.cluster.name, group = &*ask.group, %error, "a coordinator did not answer");
                     self.again(&ask, ranges, waiting, now);
+                    continue;
                 }
+            };
+            if let (Some(shard), Some(looked)) = (shards.get(&ask.log_partition), ranges.get_mut(&ask.log_partition)) {
+                self.take_answer(number, &ask, answers, (&**shard, looked), waiting, now);
             }
         }
     }
