@@ -73,9 +73,9 @@ impl Cancel {
         Self(Arc::new(Inner { reason: OnceLock::new(), ended: CancellationToken::new(), deadline, timeout }))
     }
 
-    /// Ends the work for a reason, unless it has ended.
+    /// Ends the work for a reason, unless it has ended. Past the deadline, the deadline is the reason.
     pub fn end(&self, reason: Ended) {
-        let _ = self.0.reason.set(reason);
+        let _ = self.0.reason.set(self.reason().unwrap_or(reason));
         self.0.ended.cancel();
     }
 
@@ -143,6 +143,7 @@ mod tests {
     #[tokio::test]
     async fn without_a_reason_work_ends_at_its_deadline() {
         let cancel = Cancel::within(Duration::ZERO);
+        cancel.end(Ended::Disconnected);
         assert_eq!(
             (cancel.check(), cancel.ended().await),
             (Err(Ended::Deadline(Duration::ZERO)), Ended::Deadline(Duration::ZERO))

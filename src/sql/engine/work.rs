@@ -93,8 +93,10 @@ impl<T> Work<T> {
     /// Nothing is lost.
     pub(super) async fn outcome(&mut self) -> Option<Result<T, SqlError>> {
         let outcome = self.task.as_mut()?.output().await;
+        let outcome = outcome.unwrap_or_else(|refused| Err(self.stop.reason().unwrap_or_else(|| refused.into())));
+        // Cancels the work, which is over.
         self.task = None;
-        Some(outcome.unwrap_or_else(|refused| Err(self.stop.reason().unwrap_or_else(|| refused.into()))))
+        Some(outcome)
     }
 }
 
