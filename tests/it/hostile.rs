@@ -51,7 +51,10 @@ pub(crate) fn server(
         kafka.bootstrap_servers()
     );
     std::fs::write(&config, text).unwrap();
-    let mut server = Server::start(&["serve", "--config", config.to_str().unwrap()]);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_offsetd"));
+    // What is freed goes back at once, so that a statement is not measured with what those before have freed.
+    command.args(["serve", "--config"]).arg(config).env("MALLOC_CONF", "dirty_decay_ms:0,muzzy_decay_ms:0");
+    let mut server = Server::launch(command);
     server.wait_ready();
     server
 }

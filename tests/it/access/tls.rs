@@ -191,6 +191,8 @@ fn a_handshake_that_has_begun_stays_while_silent_clients_come_and_go() {
     // Slow: half of its first message comes before the flood, half after it.
     let (first, rest) = hello.split_at(hello.len() / 2);
     stream.write_all(first).unwrap();
+    // Accepted later and answered: by then the server has seen the first half.
+    assert!(secured.status("ca.pem", &[]).status.success());
     let connect = || TcpStream::connect(secured.address()).unwrap();
     let mut silent: Vec<TcpStream> = (0..90).map(|_| connect()).collect();
     until("the first half to be read", || {
