@@ -52,8 +52,8 @@
 //! A module uses only those above it; a test reads the `use` lines. `rdkafka` occurs only in
 //! [`source::kafka`] and [`demo`], `tonic` only in [`rpc`] and [`cli`], `unsafe` only in
 //! `source/kafka/ffi.rs`. A new SQL table is a file in `sql/tables/`, a view an entry of
-//! `sql/views/definitions.rs`; a
-//! new record type is a schema in [`decode::schema`]; a new offset store is a file in `source/`.
+//! `sql/views/definitions.rs`; a new record type is a schema in [`decode::schema`]; a new offset store is a file in
+//! `source/`.
 //!
 //! | module | what |
 //! |---|---|
