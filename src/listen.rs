@@ -1,6 +1,6 @@
 //! Connections: accepted within limits, with or without TLS, and the requests that they carry.
 //!
-//! One task accepts. Each connection is a task of its own and an entry in the [`table`], which knows what the connection
+//! One task accepts. Each connection is a task of its own and an entry in the `table`, which knows what the connection
 //! waits for and since when; once in a while all entries are compared with the limits of time. When there is no room,
 //! the connection that is the least loss is closed. A request runs inside its [`Call`].
 //!

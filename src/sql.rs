@@ -3,7 +3,7 @@
 //! Each statement reads one cut, so that all its tables, joined or not, show one moment, and `now()`
 //! is that moment. It runs on threads of the engine's own ([`Engine`]), with a deadline, a cap on
 //! memory, and a bounded number of statements at once. Scans are the only steps of a plan that read
-//! the store ([`scan`]); guards that end a plan in time stand between DataFusion's own steps.
+//! the store (`scan`); guards that end a plan in time stand between DataFusion's own steps.
 
 mod arithmetic;
 mod catalog;

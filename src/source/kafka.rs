@@ -1,9 +1,9 @@
 //! A Kafka cluster: `__consumer_offsets` into the shards, log ends and topic ids beside them.
 //!
-//! The [`parts`] of a cluster, each with threads of its own: the [`poller`], which knows the topics and log ends and
-//! whether the cluster can be reached; the [`listener`] with its poll threads, each with its own client and slice of the
-//! log partitions; [`homes`], which asks which copies of groups count; the [`overlay`], which shows commits ahead of open
-//! transactions; and the [`tail`] reader, which finds markers of transactions at the ends of data topics. [`live`]
+//! The [`parts`] of a cluster, each with threads of its own: the `poller`, which knows the topics and log ends and
+//! whether the cluster can be reached; the `listener` with its poll threads, each with its own client and slice of the
+//! log partitions; `homes`, which asks which copies of groups count; the `overlay`, which shows commits ahead of open
+//! transactions; and the `tail` reader, which finds markers of transactions at the ends of data topics. `live`
 //! answers callers that want the present state. When another Kafka cluster answers, all of them are replaced. Nothing is
 //! committed, no group is joined.
 

@@ -1,4 +1,4 @@
-//! The functions that statements may call: an allow-list. Those of text and lists have bounds, see [`limits::functions`].
+//! The functions that statements may call: an allow-list. Those of text and lists have bounds, see `limits::functions`.
 
 use std::sync::Arc;
 
