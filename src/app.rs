@@ -54,7 +54,7 @@ pub enum AppError {
     Cluster {
         /// Which cluster.
         cluster: String,
-        /// What librdkafka says.
+        /// The error that librdkafka reports.
         reason: String,
     },
     /// Tokens or certificates cannot be used.

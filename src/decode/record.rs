@@ -52,7 +52,7 @@ macro_rules! records {
                 $name {
                     /// What it is about.
                     key: $key,
-                    /// What is so from now on.
+                    /// The new value; `None` for a tombstone.
                     value: Option<Versioned<$value>>,
                 },
             )*

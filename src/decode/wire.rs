@@ -18,7 +18,7 @@ pub use reader::Reader;
 /// Kafka refuses longer strings, in compact form too (`MessageDataGenerator`).
 const MAX_STRING_BYTES: usize = 0x7fff;
 
-/// What decides the layout of a field.
+/// The context that decides the layout of a field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Context {
     /// Version of the value.

@@ -93,7 +93,7 @@ impl<'a> Page<'a> {
     }
 }
 
-/// What a sample says.
+/// The value of a sample.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Value {
     Integer(i64),

@@ -118,7 +118,7 @@ impl Flight {
         let query = any.and_then(|any| any.unpack::<TicketStatementQuery>().ok().flatten());
         match query.and_then(|query| Handle::read(&query.statement_handle).ok()) {
             Some(handle) if self.running.cancel(handle.execution) => CancelStatus::Cancelled,
-            // Nothing runs: it has ended, or nobody redeemed the ticket, which holds nothing.
+            // No statement runs: it has ended, or the ticket was never redeemed, and an unredeemed ticket holds nothing.
             _ => CancelStatus::NotCancellable,
         }
     }

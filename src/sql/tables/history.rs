@@ -228,7 +228,7 @@ impl Building {
     }
 }
 
-/// What becomes of rows.
+/// Rows that are being collected into batches.
 struct Rows<'a> {
     schema: &'a SchemaRef,
     question: &'a Question,
