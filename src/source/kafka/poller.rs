@@ -44,6 +44,8 @@ use crate::{
 const CHUNK: usize = 125;
 /// How soon a failed attempt is repeated.
 const RETRY: Duration = Duration::from_secs(1);
+/// The longest wait before the questions for ends are repeated.
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// How long more answers are waited for after the first.
 const GATHER: Duration = Duration::from_millis(20);
 /// Longest wait for an answer before looking at what else is due.
@@ -61,6 +63,7 @@ pub(super) struct Poller {
     pending: HashMap<usize, Pending>,
     next_number: usize,
     due: Due,
+    again: Again,
     round: Round,
     ids: IdRounds,
     missing: Missing,
@@ -78,6 +81,34 @@ struct Due {
     high: Instant,
     low: Instant,
     ids: Instant,
+}
+
+/// When the questions for ends are repeated after one that failed: a leader that has just come does not tell them yet.
+#[derive(Debug, Default)]
+struct Again {
+    at: Option<Instant>,
+    last: Option<Instant>,
+    wait: Duration,
+}
+
+impl Again {
+    /// Plans one repetition. The wait doubles while repetitions fail, too.
+    fn plan(&mut self, now: Instant) {
+        if self.at.is_none() {
+            let fails_again = self.last.is_some_and(|last| now < last + self.wait);
+            self.wait = if fails_again { (self.wait * 2).min(LONGEST_RETRY) } else { RETRY };
+            self.at = Some(now + self.wait);
+        }
+    }
+
+    /// Whether it is time.
+    fn take(&mut self, now: Instant) -> bool {
+        let is_due = self.at.take_if(|at| now >= *at).is_some();
+        if is_due {
+            self.last = Some(now);
+        }
+        is_due
+    }
 }
 
 /// As librdkafka takes it.
@@ -135,6 +166,7 @@ impl Poller {
             pending: HashMap::new(),
             next_number: 0,
             due: Due { metadata: now, high: now, low: now, ids: now },
+            again: Again::default(),
             round: Round::default(),
             ids: IdRounds::default(),
             missing: Missing::default(),
@@ -163,6 +195,9 @@ impl Poller {
             let interval = self.refresh_metadata();
             // It may have taken a while.
             self.due.metadata = self::now() + interval;
+        }
+        if self.again.take(now) {
+            (self.due.high, self.due.low) = (now, now);
         }
         if now >= self.due.high {
             self.due.high = now + self.settings.poll_interval;
@@ -267,6 +302,7 @@ impl Poller {
             Ok(ReplyContent::Offsets(listed)) => listed,
             Ok(_) => return vec![],
             Err(error) => {
+                self.again.plan(now());
                 if kind == EndKind::High {
                     self.round.failed += 1;
                     self.round.last_error = Some(error.to_string());
@@ -293,7 +329,10 @@ impl Poller {
                     self.round.last_error.get_or_insert_with(|| error.to_string());
                     match error {
                         RDKafkaErrorCode::TopicAuthorizationFailed => EndError::NotAuthorized,
-                        error => EndError::Other(error as i32),
+                        error => {
+                            self.again.plan(now());
+                            EndError::Other(error as i32)
+                        }
                     }
                 });
                 // A leader that does not answer says nothing of its partitions: what was known stays,
@@ -343,3 +382,6 @@ fn is_moved(error: RDKafkaErrorCode) -> bool {
             | RDKafkaErrorCode::OperationTimedOut
     )
 }
+
+#[cfg(test)]
+mod tests;
