@@ -66,7 +66,7 @@ pub(super) fn best<'a, T>(headers: &HeaderMap, offers: &'a [T], media: impl Fn(&
 }
 
 /// The weight of a range in thousandths; 1 where none is given or it is no number.
-fn weight(parameters: &str) -> u16 {
+pub(super) fn weight(parameters: &str) -> u16 {
     let of = |parameter: &str| {
         let (name, value) = parameter.split_once('=')?;
         name.trim().eq_ignore_ascii_case("q").then(|| value.trim().parse::<f32>().ok()).flatten()

@@ -7,15 +7,14 @@ use std::{
 
 use flate2::{Compression, write::GzEncoder};
 
-use super::{HeaderMap, header};
+use super::{HeaderMap, accept::weight, header};
 
 /// Whether a client takes a coding. Who does not say is not known to take any.
 pub(super) fn takes(headers: &HeaderMap, coding: &str) -> bool {
     let accepted = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     accepted.flat_map(|value| value.split(',')).any(|each| {
-        let (name, weight) = each.split_once(';').unwrap_or((each, "q=1"));
-        let weight = weight.trim().strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok());
-        name.trim().eq_ignore_ascii_case(coding) && weight.is_none_or(|weight| weight > 0.0)
+        let (name, parameters) = each.split_once(';').unwrap_or((each, ""));
+        name.trim().eq_ignore_ascii_case(coding) && weight(parameters) > 0
     })
 }
 

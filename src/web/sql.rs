@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Body, Bytes, Deserialize, Error, HeaderMap, IntoResponse as _, Query, QueryRejection, Response, State, StatusCode,
-    Value, Web, accept, coding::Packer, header, json, problem,
+    Value, Web, accept, coding::Packer, header, is_latest, json, problem,
 };
 use crate::sql::{Answer, ScalarValue, SqlError, Statement, output::JsonRows};
 
@@ -163,11 +163,7 @@ fn statement(headers: &HeaderMap, body: &Bytes) -> Result<Statement, Error> {
     }
     let request: Request = serde_json::from_str(text)
         .map_err(|error| Error::Invalid(format!("the body is not {{\"statement\": …}}: {error}")))?;
-    let latest = match request.freshness.to_ascii_lowercase().as_str() {
-        "" | "any" => false,
-        "latest" => true,
-        other => return Err(Error::Invalid(format!("freshness {other:?} is neither any nor latest"))),
-    };
+    let latest = is_latest(&request.freshness)?;
     Ok(Statement {
         sql: request.statement,
         parameters: request.parameters.into_iter().map(scalar).collect::<Result<_, _>>()?,
