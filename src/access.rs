@@ -64,11 +64,7 @@ impl Access {
         let tokens = server.auth.tokens_file.clone().map(tokens).transpose();
         let (tokens, tls) = match (tokens, tls::settings(&server.tls)) {
             (Ok(tokens), Ok(tls)) => (tokens, tls),
-            (Err(tokens), Ok(_)) => return Err(AccessError::Tokens(tokens)),
-            (Ok(_), Err(tls)) => return Err(AccessError::Tls(tls)),
-            (Err(tokens), Err(tls)) => {
-                return Err(AccessError::Both { tokens: Box::new(tokens), tls: Box::new(tls) });
-            }
+            (tokens, tls) => return Err(AccessError { tokens: tokens.err(), tls: tls.err() }),
         };
         Ok(Self {
             guard: Arc::new(Guard::new(server, tokens.is_some(), tls.is_some())),

@@ -176,6 +176,21 @@ fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, F
     runtime.map_err(|error| Failure::Internal(error.into()))?.block_on(command)
 }
 
+/// Writes an answer as JSON, or as `text` writes it.
+fn show<W: Write>(
+    mut out: W,
+    style: Style,
+    answer: &impl Serialize,
+    text: impl FnOnce(&mut W) -> io::Result<()>,
+) -> Result<(), Failure> {
+    match style {
+        Style::Text => text(&mut out)?,
+        Style::Json => write_json(&mut out, answer)?,
+    }
+    out.flush()?;
+    Ok(())
+}
+
 /// Writes a message as JSON on a line.
 fn write_json(out: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer(&mut *out, &view(message))?;

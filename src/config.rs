@@ -106,17 +106,17 @@ impl Config {
 
 /// Returns the names of the clusters: those of the file, or the one that flags or the environment give.
 fn clusters(resolver: &mut Resolver<'_>) -> Vec<String> {
-    let mut names: BTreeSet<String> = resolver.file_children("clusters");
-    let given = resolver.single_cluster();
-    match given.servers {
+    let mut names: BTreeSet<String> = resolver.document.children("clusters");
+    let (servers, name) = resolver.single_cluster();
+    match servers {
         Some((origin, _)) if !names.is_empty() => resolver.error_at(origin, None, Problem::SecondDefinition),
         Some((origin, servers)) => {
-            let name = given.name.map_or_else(|| "default".to_owned(), |(_, name)| name);
+            let name = name.map_or_else(|| "default".to_owned(), |(_, name)| name);
             resolver.set(Key::from("clusters").child(&name).child("bootstrap_servers"), origin, servers);
             names.insert(name);
         }
         None => {
-            if let Some((origin, _)) = given.name {
+            if let Some((origin, _)) = name {
                 resolver.error_at(origin, None, Problem::NameOnly);
             }
             // A file that could not be read may define some.

@@ -5,10 +5,11 @@
 //! Nothing here knows the server: it is a Kafka like any other, read by the same listener. Tests use the cluster without
 //! the workload.
 
-use std::{fmt, thread, time::Duration};
+use std::{fmt, time::Duration};
 
 use tokio::{
-    sync::oneshot,
+    runtime::Handle,
+    task::{JoinHandle, spawn_blocking},
     time::{MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
@@ -17,13 +18,12 @@ use crate::{clock::Clock, model::Millis};
 
 pub mod cluster;
 pub mod records;
-mod error;
 mod group;
 mod scenario;
 mod tick;
 
+pub use cluster::DemoError;
 use cluster::MockKafka;
-pub use error::DemoError;
 use group::Group;
 use scenario::{BACKLOG, GROUPS, HISTORY, TICK_MS, TOPICS, TopicSpec};
 use tick::{Event, Random, Tick, Topic};
@@ -38,7 +38,7 @@ const LOG_PARTITIONS: i32 = 50;
 /// dropping waits for librdkafka's threads.
 pub struct Demo {
     kafka: MockKafka,
-    ended: oneshot::Receiver<Result<(), DemoError>>,
+    workload: JoinHandle<Result<(), DemoError>>,
 }
 
 impl fmt::Debug for Demo {
@@ -48,8 +48,8 @@ impl fmt::Debug for Demo {
 }
 
 impl Demo {
-    /// Starts the cluster, writes five minutes of history for the listener to load, and goes on from there in a thread until
-    /// `stop`. Blocks while it writes the history, about a second.
+    /// Starts the cluster, writes five minutes of history for the listener to load, and goes on from there until `stop`.
+    /// Blocks while it writes the history, about a second. To be called within a tokio runtime.
     ///
     /// # Errors
     /// [`DemoError`].
@@ -61,14 +61,9 @@ impl Demo {
         }
         let clock = Clock::system();
         let workload = with_history(clock.now(), &kafka)?;
-        let (tell, ended) = oneshot::channel();
         let writer = kafka.writer();
-        let run = move || {
-            // The receiver may be gone, when no task waits for the end.
-            let _ = tell.send(run(workload, &writer, &clock, &stop));
-        };
-        thread::Builder::new().name("demo".to_owned()).spawn(run).map_err(DemoError::Start)?;
-        Ok(Self { kafka, ended })
+        let workload = spawn_blocking(move || run(workload, &writer, &clock, &stop));
+        Ok(Self { kafka, workload })
     }
 
     /// Where clients connect: `host:port,…`.
@@ -85,7 +80,7 @@ impl Demo {
     /// # Cancel safety
     /// Safe: called again, it goes on waiting.
     pub async fn ended(&mut self) -> Result<(), DemoError> {
-        (&mut self.ended).await.unwrap_or(Err(DemoError::Panicked))
+        (&mut self.workload).await.unwrap_or(Err(DemoError::Panicked))
     }
 }
 
@@ -151,8 +146,7 @@ fn write(events: Vec<Event>, kafka: &MockKafka) -> Result<(), DemoError> {
 }
 
 fn run(mut workload: Workload, kafka: &MockKafka, clock: &Clock, stop: &CancellationToken) -> Result<(), DemoError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(DemoError::Start)?;
-    runtime.block_on(async {
+    Handle::current().block_on(async {
         let mut ticks = interval(Duration::from_millis(TICK_MS));
         // After a suspended machine wakes up, missed ticks are not made up for.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

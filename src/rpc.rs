@@ -26,7 +26,7 @@ pub use server::{Health, RoutesError, problem, routes, trailers, unimplemented};
 use crate::{
     call, config,
     error::Error,
-    sql::Engine,
+    sql::{Engine, SqlError},
     status,
     store::{Store, cut::Cut, held::Pin},
     work::{Admission, Cancel, Client, Kind, Limits},
@@ -100,7 +100,7 @@ impl Service {
 
     /// A page, counted until its client has read it.
     fn reply<T: Message>(&self, page: Result<T, Error>) -> Reply<T> {
-        let page = page.map_err(to_status)?;
+        let page = page?;
         let counted = self.store().work().unread.count(Client::current(), page.encoded_len());
         let mut response = Response::new(page);
         response.extensions_mut().insert(counted);
@@ -146,6 +146,7 @@ impl Shared {
         (cluster, allow_partial): (&str, bool),
         walk: impl FnOnce(&Walk) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
+        call::note_cluster(cluster);
         let own = self.server.call_timeout;
         // A little less than the caller waits, so that it hears the reason.
         let cancel = Cancel::within(deadline.map_or(own, |deadline| own.min(deadline - deadline / 20)));
@@ -167,16 +168,24 @@ fn known<T: TryFrom<i32>>(field: &str, value: i32) -> Result<T, Error> {
     T::try_from(value).map_err(|_| Error::Invalid(format!("{field}: {value} has no meaning")))
 }
 
-/// The error as a gRPC status, with a hint when to try again.
-fn to_status(error: Error) -> Status {
-    let (code, _) = error.codes();
-    let mut status = Status::new(tonic::Code::from_i32(code as i32), error.to_string());
-    if let Some(after) = error.retry_after()
-        && let Ok(value) = after.as_millis().to_string().parse()
-    {
-        status.metadata_mut().insert("retry-after-ms", value);
+/// With a hint when to try again.
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let (code, _) = error.codes();
+        let mut status = Self::new(tonic::Code::from_i32(code as i32), error.to_string());
+        if let Some(after) = error.retry_after()
+            && let Ok(value) = after.as_millis().to_string().parse()
+        {
+            status.metadata_mut().insert("retry-after-ms", value);
+        }
+        status
     }
-    status
+}
+
+impl From<SqlError> for Status {
+    fn from(error: SqlError) -> Self {
+        Error::from(error).into()
+    }
 }
 
 /// The caller's deadline: the `grpc-timeout` header (gRPC over HTTP/2, "Timeout").
@@ -205,7 +214,7 @@ impl OffsetService for Service {
     async fn query(&self, request: Request<proto::QueryRequest>) -> Reply<proto::QueryResponse> {
         let (deadline, request) = (deadline(request.metadata()), request.into_inner());
         call::note_cluster(&request.cluster);
-        offsets::query(self.store(), request, deadline).await.map(Response::new).map_err(to_status)
+        Ok(Response::new(offsets::query(self.store(), request, deadline).await?))
     }
 
     async fn get_offset(&self, request: Request<proto::GetOffsetRequest>) -> Reply<proto::GetOffsetResponse> {
@@ -216,17 +225,15 @@ impl OffsetService for Service {
 
     async fn sql(&self, request: Request<proto::SqlRequest>) -> Reply<Self::SqlStream> {
         let deadline = deadline(request.metadata());
-        sql::run(Arc::clone(&self.shared.engine), request.into_inner(), deadline, self.shared.stop.clone())
-            .await
-            .map(Response::new)
-            .map_err(to_status)
+        let (engine, stop) = (Arc::clone(&self.shared.engine), self.shared.stop.clone());
+        Ok(Response::new(sql::run(engine, request.into_inner(), deadline, stop).await?))
     }
 
     async fn get_consumer(&self, request: Request<proto::GetConsumerRequest>) -> Reply<proto::GetConsumerResponse> {
-        let deadline = deadline(request.metadata());
-        let request = request.into_inner();
-        call::note_cluster(&request.cluster);
-        let answer = consumers::get_consumer(&self.shared, request, deadline).await;
+        let (deadline, request) = (deadline(request.metadata()), request.into_inner());
+        let from = (&*request.cluster.clone(), request.allow_partial);
+        let page = move |walk: &Walk| consumers::page(walk, &request);
+        let answer = self.shared.walk((Kind::Page, "GetConsumer"), deadline, from, page).await;
         self.reply(answer.inspect(|answer| call::note_rows(answer.consumers.len())))
     }
 
@@ -234,10 +241,10 @@ impl OffsetService for Service {
         &self,
         request: Request<proto::GetActiveConsumerRequest>,
     ) -> Reply<proto::GetActiveConsumerResponse> {
-        let deadline = deadline(request.metadata());
-        let request = request.into_inner();
-        call::note_cluster(&request.cluster);
-        let answer = active::get_active_consumer(&self.shared, request, deadline).await;
+        let (deadline, request) = (deadline(request.metadata()), request.into_inner());
+        let from = (&*request.cluster.clone(), request.allow_partial);
+        let page = move |walk: &Walk| active::page(walk, &request);
+        let answer = self.shared.walk((Kind::Page, "GetActiveConsumer"), deadline, from, page).await;
         self.reply(answer.inspect(|answer| call::note_rows(answer.consumers.len())))
     }
 
@@ -245,9 +252,9 @@ impl OffsetService for Service {
         let watches = Arc::clone(&self.shared.watches);
         let permit = watches.try_acquire_owned().map_err(|_| {
             let limit = self.shared.server.max_watches;
-            to_status(Error::Busy(format!("{limit} watches are open (setting `server.max_watches`)")))
+            Error::Busy(format!("{limit} watches are open (setting `server.max_watches`)"))
         })?;
-        watch::watch(&self.shared, request.into_inner(), permit).map(Response::new).map_err(to_status)
+        Ok(Response::new(watch::watch(&self.shared, request.into_inner(), permit)?))
     }
 
     async fn get_history(&self, request: Request<proto::GetHistoryRequest>) -> Reply<proto::GetHistoryResponse> {

@@ -212,28 +212,4 @@ pub fn resident_bytes() -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        clock::Clock,
-        config::{Config, Flags, Sources},
-        store::cluster::Fault,
-    };
-
-    #[test]
-    fn a_cluster_whose_log_was_not_found_yet_is_awaited_and_says_so() {
-        let flags = Flags { bootstrap_servers: Some("h:1".to_owned()), ..Flags::default() };
-        let sources = Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
-        let clock = Clock::manual(0);
-        let cluster = Cluster::new(Config::load(sources).unwrap().config.clusters.remove(0), &clock);
-        let state = || super::sources(&cluster, &cluster.health(), &cluster.ends.current()).remove(0);
-        // Brokers answer, and whether there is a log is not known.
-        cluster.succeeded(&clock);
-        let words = "no answer yet whether there is a topic __consumer_offsets";
-        assert!(describe(&cluster, &cluster.health()).ends_with(words));
-        assert_eq!((state().state, state().behind()), ("loading", None));
-        cluster.set_fault(Fault::Describe, Some("not authorized".to_owned()), &clock);
-        assert!(describe(&cluster, &cluster.health()).ends_with("not authorized"));
-        assert_eq!((state().state, state().last_error.as_deref()), ("failing", Some("not authorized")));
-    }
-}
+mod tests;

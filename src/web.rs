@@ -207,6 +207,15 @@ pub fn is_page(path: &str) -> bool {
     assets::PAGES.contains(&path)
 }
 
+/// Whether a request asks for what was committed this very moment.
+fn is_latest(freshness: &str) -> Result<bool, Error> {
+    match freshness.to_ascii_lowercase().as_str() {
+        "" | "any" => Ok(false),
+        "latest" => Ok(true),
+        other => Err(Error::Invalid(format!("freshness {other:?} is neither any nor latest"))),
+    }
+}
+
 /// An error as JSON, with its status.
 pub fn problem(error: &Error) -> Response {
     let (_, status) = error.codes();

@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
-use super::error::FileError;
+use super::error::{FileError, FileFault};
 
 /// Bytes of a file that are read at most: many thousand tokens, or a long chain of certificates.
 const LONGEST: u64 = 4 * 1024 * 1024;
@@ -103,72 +103,19 @@ fn read(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, FileError> {
 
 /// Reads a regular file. Opening never waits: a pipe in the place of the file would wait for a writer for ever.
 fn read_file(path: &Path) -> Result<Vec<u8>, FileError> {
-    let failed = |error| FileError::Read { path: path.to_owned(), error };
+    let failed = |error| FileFault::Read(error).of(path);
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
     if !file.metadata().map_err(failed)?.is_file() {
-        return Err(FileError::NotRegular { path: path.to_owned() });
+        return Err(FileFault::NotRegular.of(path));
     }
     let mut content = vec![];
     // One byte more tells that there are more.
     let length = file.take(LONGEST + 1).read_to_end(&mut content).map_err(failed)?;
     if length as u64 > LONGEST {
-        return Err(FileError::TooLong { path: path.to_owned(), limit: LONGEST });
+        return Err(FileFault::TooLong(LONGEST).of(path));
     }
     Ok(content)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{fs, process::Command};
-
-    use super::*;
-
-    fn first(contents: &[Vec<u8>], _: Option<&Vec<u8>>) -> Result<Vec<u8>, FileError> {
-        Ok(contents[0].clone())
-    }
-
-    #[test]
-    fn only_regular_files_of_a_reasonable_length_are_read_and_reading_never_waits() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = |name: &str| dir.path().join(name);
-        fs::write(path("tokens"), "old").unwrap();
-        let value = FromFiles::new("n", vec![path("tokens")], first).unwrap();
-        let made = Command::new("mkfifo").arg(path("pipe")).status().unwrap();
-        assert!(made.success());
-        fs::write(path("long"), vec![b'x'; usize::try_from(LONGEST).unwrap() + 1]).unwrap();
-        fs::rename(path("pipe"), path("tokens")).unwrap();
-        // Without a writer: this would wait for ever.
-        value.reload();
-        assert_eq!(*value.get(), b"old");
-        let error = |name: &str| FromFiles::new("n", vec![path(name)], first).err().unwrap().to_string();
-        assert!(error("tokens").ends_with("it is not a regular file"), "{}", error("tokens"));
-        assert!(error("").ends_with("it is not a regular file"), "{}", error(""));
-        assert!(error("long").ends_with("it is longer than 4194304 bytes"), "{}", error("long"));
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_used_leaves_the_previous_value() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("number");
-        fs::write(&path, "1").unwrap();
-        let parse = |contents: &[Vec<u8>], _: Option<&i32>| {
-            let text = String::from_utf8_lossy(&contents[0]).into_owned();
-            text.parse::<i32>().map_err(|_| FileError::NoToken { path: PathBuf::new() })
-        };
-        assert!(FromFiles::new("n", vec![dir.path().join("none")], parse).is_err());
-        let number = FromFiles::new("n", vec![path.clone()], parse).unwrap();
-        let reload = || {
-            number.reload();
-            *number.get()
-        };
-        assert_eq!(reload(), 1);
-        fs::write(&path, "x").unwrap();
-        assert_eq!((reload(), reload()), (1, 1));
-        fs::write(&path, "2").unwrap();
-        assert_eq!(reload(), 2);
-        fs::remove_file(&path).unwrap();
-        assert_eq!(reload(), 2);
-        fs::write(&path, "3").unwrap();
-        assert_eq!(reload(), 3);
-    }
-}
+mod tests;

@@ -12,7 +12,10 @@ use tokio_rustls::rustls::{
     server::WebPkiClientVerifier,
 };
 
-use super::{error::FileError, file::FromFiles};
+use super::{
+    error::{FileError, FileFault},
+    file::FromFiles,
+};
 use crate::config;
 
 pub(super) type Settings = FromFiles<ServerConfig>;
@@ -38,12 +41,9 @@ type File<'a> = (&'a Path, &'a [u8]);
 
 /// No error of the PEM parsers is passed on: it may quote a line.
 fn server_config(cert: File<'_>, key: File<'_>, authorities: Option<File<'_>>) -> Result<ServerConfig, FileError> {
-    let unusable = |path: &Path| {
-        let path = path.to_owned();
-        |error| FileError::Unusable { path, error: Box::new(error) }
-    };
+    let unusable = |path| move |error| FileFault::Unusable(Box::new(error)).of(path);
     let chain = certificates(cert)?;
-    let private = PrivateKeyDer::from_pem_slice(key.1).map_err(|_| FileError::NoKey { path: key.0.to_owned() })?;
+    let private = PrivateKeyDer::from_pem_slice(key.1).map_err(|_| FileFault::NoKey.of(key.0))?;
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -56,16 +56,13 @@ fn server_config(cert: File<'_>, key: File<'_>, authorities: Option<File<'_>>) -
                 roots.add(certificate).map_err(unusable(file.0))?;
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-            let verifier =
-                verifier.map_err(|error| FileError::Authorities { path: file.0.to_owned(), error: Box::new(error) })?;
+            let verifier = verifier.map_err(|error| FileFault::Authorities(Box::new(error)).of(file.0))?;
             builder.with_client_cert_verifier(verifier)
         }
     };
     let mut config = builder.with_single_cert(chain, private).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => {
-            FileError::OtherKey { key: key.0.to_owned(), certificate: cert.0.to_owned() }
-        }
-        error => FileError::Unusable { path: cert.0.to_owned(), error: Box::new(error) },
+        rustls::Error::InconsistentKeys(_) => FileFault::OtherKey(cert.0.to_owned()).of(key.0),
+        error => unusable(cert.0)(error),
     })?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
@@ -74,5 +71,5 @@ fn server_config(cert: File<'_>, key: File<'_>, authorities: Option<File<'_>>) -
 fn certificates((path, pem): File<'_>) -> Result<Vec<CertificateDer<'static>>, FileError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let found = found.ok().filter(|found| !found.is_empty());
-    found.ok_or_else(|| FileError::NoCertificate { path: path.to_owned() })
+    found.ok_or_else(|| FileFault::NoCertificate.of(path))
 }

@@ -8,9 +8,8 @@ use serde_json::{Value, json};
 use super::{
     Failure, ServerArgs, Style,
     connect::{Client, call_failed, connect},
-    output,
+    output, show,
     text::{ColumnOf, Kind, Table, count, or_dash, time},
-    write_json,
 };
 use crate::rpc::proto::{Consumer, ConsumerEdge, GetActiveConsumerRequest, GetConsumerRequest, Snapshot};
 
@@ -60,13 +59,7 @@ struct Found {
 pub(super) async fn run(args: &GroupsArgs) -> Result<(), Failure> {
     let mut client = connect(&args.server).await?;
     let found = if args.active { active(&mut client, args).await? } else { all(&mut client, args).await? };
-    let mut out = output();
-    match args.format {
-        Style::Text => write_text(&mut out, &found, args.active)?,
-        Style::Json => write_json(&mut out, &found.to_json(args.active))?,
-    }
-    out.flush()?;
-    Ok(())
+    show(output(), args.format, &found.to_json(args.active), |out| write_text(out, &found, args.active))
 }
 
 async fn all(client: &mut Client, args: &GroupsArgs) -> Result<Found, Failure> {

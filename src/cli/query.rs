@@ -7,9 +7,8 @@ use clap::Args;
 use super::{
     Failure, ServerArgs, Style,
     connect::{call_failed, connect},
-    output,
+    output, show,
     text::{fields, time},
-    write_json,
 };
 use crate::rpc::json;
 use crate::rpc::proto::{Freshness, OffsetEntry, QueryRequest, QueryResponse};
@@ -55,25 +54,15 @@ pub(super) async fn run(args: &QueryArgs) -> Result<(), Failure> {
         ..QueryRequest::default()
     };
     let answer = client.query(request).await.map_err(call_failed)?.into_inner();
-    let mut out = output();
-    write(&mut out, &answer, args.format)?;
-    out.flush()?;
-    Ok(())
+    show(output(), args.format, &answer, |out| write(out, &answer))
 }
 
-fn write(out: &mut impl Write, answer: &QueryResponse, style: Style) -> std::io::Result<()> {
+fn write(out: &mut impl Write, answer: &QueryResponse) -> std::io::Result<()> {
     let entry = answer.entry.clone().unwrap_or_default();
-    match style {
-        Style::Json => write_json(out, answer),
-        Style::Text => {
-            write_text(out, &entry)?;
-            let clusters = answer.snapshot.iter().flat_map(|snapshot| &snapshot.clusters);
-            let stale = clusters.filter(|c| c.cluster == entry.cluster).find_map(|c| time(c.stale_since.as_ref()));
-            stale.map_or(Ok(()), |since| {
-                writeln!(out, "The cluster is not reachable since {since}: this is the last known.")
-            })
-        }
-    }
+    write_text(out, &entry)?;
+    let clusters = answer.snapshot.iter().flat_map(|snapshot| &snapshot.clusters);
+    let stale = clusters.filter(|c| c.cluster == entry.cluster).find_map(|c| time(c.stale_since.as_ref()));
+    stale.map_or(Ok(()), |since| writeln!(out, "The cluster is not reachable since {since}: this is the last known."))
 }
 
 fn write_text(out: &mut impl Write, entry: &OffsetEntry) -> std::io::Result<()> {

@@ -1,7 +1,7 @@
 //! `offsetd sql`: one statement, or a prompt.
 
 use std::{
-    io::{self, IsTerminal as _, Read as _, Write},
+    io::{self, IsTerminal as _, Write},
     time::Duration,
 };
 
@@ -119,10 +119,8 @@ pub(super) fn run(args: SqlArgs) -> Result<(), Failure> {
 }
 
 fn read_statement() -> Result<String, Failure> {
-    let mut text = String::new();
-    let read = io::stdin().lock().read_to_string(&mut text);
-    read.map_err(|error| Failure::Command(format!("cannot read the statement from stdin: {error}")))?;
-    Ok(text)
+    io::read_to_string(io::stdin())
+        .map_err(|error| Failure::Command(format!("cannot read the statement from stdin: {error}")))
 }
 
 impl SqlArgs {

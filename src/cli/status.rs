@@ -7,9 +7,8 @@ use clap::Args;
 use super::{
     Failure, ServerArgs, Style,
     connect::{call_failed, connect},
-    output,
+    output, show,
     text::{ColumnOf, Kind, Table, count, duration, escape, fields, or_dash, time},
-    write_json,
 };
 use crate::rpc::proto::{ClusterStatus, GetStatusRequest, GetStatusResponse, HistoryStore, LogPartitionStatus};
 
@@ -36,13 +35,7 @@ pub struct StatusArgs {
 pub(super) async fn run(args: &StatusArgs) -> Result<(), Failure> {
     let mut client = connect(&args.server).await?;
     let status = client.get_status(GetStatusRequest {}).await.map_err(call_failed)?.into_inner();
-    let mut out = output();
-    match args.format {
-        Style::Text => write_text(&mut out, &status, args.partitions)?,
-        Style::Json => write_json(&mut out, &status)?,
-    }
-    out.flush()?;
-    Ok(())
+    show(output(), args.format, &status, |out| write_text(out, &status, args.partitions))
 }
 
 fn write_text(out: &mut impl Write, status: &GetStatusResponse, partitions: bool) -> std::io::Result<()> {

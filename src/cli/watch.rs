@@ -4,6 +4,10 @@ use std::io::Write;
 
 use clap::Args;
 use serde_json::json;
+use tokio::signal::{
+    ctrl_c,
+    unix::{SignalKind, signal},
+};
 
 use super::{
     Failure, ServerArgs, Style,
@@ -51,22 +55,16 @@ pub struct WatchArgs {
 pub(super) async fn run(args: &WatchArgs) -> Result<(), Failure> {
     tokio::select! {
         ended = follow(args) => ended,
-        () = stopped() => Ok(()),
+        stopped = stopped() => Ok(stopped?),
     }
 }
 
 /// SIGINT or SIGTERM.
-async fn stopped() {
-    #[cfg(unix)]
-    if let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminate.recv() => {}
-        }
-        return;
-    }
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
+async fn stopped() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = ctrl_c() => interrupted,
+        _ = terminate.recv() => Ok(()),
     }
 }
 

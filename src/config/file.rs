@@ -46,8 +46,6 @@ impl Leaf {
 pub(super) struct Document {
     /// Values with their lines. The resolver takes out what it reads; what remains is unknown.
     pub(super) leaves: BTreeMap<Key, (Leaf, usize)>,
-    /// Names below each top-level table.
-    children: BTreeMap<String, BTreeSet<String>>,
     /// Syntax errors with their lines.
     pub(super) errors: Vec<(String, Option<usize>)>,
 }
@@ -60,19 +58,14 @@ impl Document {
             let line = error.span().map(|span| line_of(text, span.start));
             document.errors.push((error.message().replace('\n', ", "), line));
         }
-        for (section, value) in table.get_ref() {
-            if let Some(table) = value.get_ref().as_table() {
-                let names = table.keys().map(|name| name.get_ref().to_string()).collect();
-                document.children.insert(section.get_ref().to_string(), names);
-            }
-        }
         document.flatten(text, &Key::default(), table.get_ref());
         document
     }
 
-    /// The names below a top-level table.
+    /// The names below a top-level table that was not read yet.
     pub(super) fn children(&self, section: &str) -> BTreeSet<String> {
-        self.children.get(section).cloned().unwrap_or_default()
+        let below = self.leaves.keys().filter(|key| key.0.first().is_some_and(|name| name == section));
+        below.filter_map(|key| key.0.get(1).cloned()).collect()
     }
 
     fn flatten(&mut self, text: &str, parent: &Key, table: &DeTable<'_>) {

@@ -24,11 +24,8 @@ pub struct EffectiveValue {
     pub origin: Origin,
 }
 
-/// The cluster that flags or the environment define.
-pub(super) struct SingleCluster {
-    pub(super) servers: Option<(Origin, String)>,
-    pub(super) name: Option<(Origin, String)>,
-}
+/// A value and where it was given.
+type Given = (Origin, String);
 
 pub(super) struct Resolver<'a> {
     pub(super) sources: Sources<'a>,
@@ -36,7 +33,7 @@ pub(super) struct Resolver<'a> {
     path: PathBuf,
     /// Variables not read so far.
     pub(super) env_left: BTreeSet<&'a str>,
-    set: BTreeMap<Key, (Origin, String)>,
+    set: BTreeMap<Key, Given>,
     asked: BTreeSet<Key>,
     errors: Vec<ConfigError>,
     effective: Vec<EffectiveValue>,
@@ -83,7 +80,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// Returns an environment variable that is set and not empty.
-    fn env(&self, name: &str) -> Option<(Origin, String)> {
+    fn env(&self, name: &str) -> Option<Given> {
         let value = self.sources.env.get(name).filter(|value| !value.is_empty())?;
         Some((Origin::Env(name.to_owned()), value.clone()))
     }
@@ -92,18 +89,13 @@ impl<'a> Resolver<'a> {
         Origin::File { path: self.path.clone(), line: Some(line) }
     }
 
-    pub(super) fn file_children(&self, section: &str) -> BTreeSet<String> {
-        self.document.children(section)
-    }
-
-    pub(super) fn single_cluster(&self) -> SingleCluster {
+    /// Returns the servers and the name of the cluster that flags or the environment define.
+    pub(super) fn single_cluster(&self) -> (Option<Given>, Option<Given>) {
         let flag = |name, value: &Option<String>| value.clone().map(|value| (Origin::Flag(name), value));
         let flags = self.sources.flags;
-        SingleCluster {
-            servers: flag("--bootstrap-servers", &flags.bootstrap_servers)
-                .or_else(|| self.env("OFFSETD_BOOTSTRAP_SERVERS")),
-            name: flag("--cluster-name", &flags.cluster_name).or_else(|| self.env("OFFSETD_CLUSTER_NAME")),
-        }
+        let servers = flag("--bootstrap-servers", &flags.bootstrap_servers);
+        let name = flag("--cluster-name", &flags.cluster_name);
+        (servers.or_else(|| self.env("OFFSETD_BOOTSTRAP_SERVERS")), name.or_else(|| self.env("OFFSETD_CLUSTER_NAME")))
     }
 
     /// Sets a value that takes precedence over environment and file.
@@ -169,7 +161,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// Takes a value out of the file, as text.
-    fn file_text(&mut self, key: &Key, setting: &Setting) -> Option<(Origin, String)> {
+    fn file_text(&mut self, key: &Key, setting: &Setting) -> Option<Given> {
         let (leaf, line) = self.document.leaves.remove(key)?;
         let origin = self.line(line);
         let text = match (leaf, setting.form) {

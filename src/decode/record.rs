@@ -79,8 +79,8 @@ macro_rules! records {
         #[allow(clippy::extra_unused_lifetimes, reason = "the rows below use it")]
         pub(super) fn generate<$lt>(kind: i16, source: &mut Source<'_>) -> Option<(Vec<u8>, Vec<u8>)> {
             match kind {
-                0 | 1 => Some(generate_record::<OffsetCommitKey<'_>, OffsetCommitValue<'_>>(kind, source)),
-                $( $kind => Some(generate_record::<$key, $value>(kind, source)), )*
+                0 | 1 => Some(record::<OffsetCommitKey<'_>, OffsetCommitValue<'_>>(kind, source)),
+                $( $kind => Some(record::<$key, $value>(kind, source)), )*
                 _ => None,
             }
         }
@@ -143,25 +143,25 @@ records! {
     /// A consumer group. A tombstone removes it, but not its offsets.
     3 ConsumerGroupMetadata(GroupKey<'a>, ConsumerGroupMetadataValue);
     /// Topics of a consumer group, until Kafka 4.0. A tombstone says nothing of the group.
-    4 ConsumerGroupPartitionMetadata(GroupKey<'a>, ConsumerGroupPartitionMetadataValue<'a>);
+    4 ConsumerGroupPartitionMetadata(GroupKey<'a>, GroupPartitionMetadataValue<'a>);
     /// A member of a consumer group.
     5 ConsumerGroupMemberMetadata(MemberKey<'a>, ConsumerGroupMemberMetadataValue<'a>);
     /// How current the target assignment of a consumer group is.
-    6 ConsumerGroupTargetAssignmentMetadata(GroupKey<'a>, ConsumerGroupTargetAssignmentMetadataValue);
+    6 ConsumerGroupTargetAssignmentMetadata(GroupKey<'a>, TargetAssignmentMetadataValue);
     /// What a member of a consumer group should own.
-    7 ConsumerGroupTargetAssignmentMember(MemberKey<'a>, ConsumerGroupTargetAssignmentMemberValue<'a>);
+    7 ConsumerGroupTargetAssignmentMember(MemberKey<'a>, TargetAssignmentMemberValue<'a>);
     /// What a member of a consumer group owns.
     8 ConsumerGroupCurrentMemberAssignment(MemberKey<'a>, ConsumerGroupCurrentMemberAssignmentValue<'a>);
     /// Topics of a share group, in Kafka 4.0.
-    9 ShareGroupPartitionMetadata(GroupKey<'a>, ShareGroupPartitionMetadataValue<'a>);
+    9 ShareGroupPartitionMetadata(GroupKey<'a>, GroupPartitionMetadataValue<'a>);
     /// A member of a share group.
     10 ShareGroupMemberMetadata(MemberKey<'a>, ShareGroupMemberMetadataValue<'a>);
     /// A share group.
     11 ShareGroupMetadata(GroupKey<'a>, ShareGroupMetadataValue);
     /// How current the target assignment of a share group is.
-    12 ShareGroupTargetAssignmentMetadata(GroupKey<'a>, ShareGroupTargetAssignmentMetadataValue);
+    12 ShareGroupTargetAssignmentMetadata(GroupKey<'a>, TargetAssignmentMetadataValue);
     /// What a member of a share group should read.
-    13 ShareGroupTargetAssignmentMember(MemberKey<'a>, ShareGroupTargetAssignmentMemberValue<'a>);
+    13 ShareGroupTargetAssignmentMember(MemberKey<'a>, TargetAssignmentMemberValue<'a>);
     /// What a member of a share group reads.
     14 ShareGroupCurrentMemberAssignment(MemberKey<'a>, ShareGroupCurrentMemberAssignmentValue<'a>);
     /// Topics for which a share group has state.
@@ -175,7 +175,7 @@ records! {
     /// A member of a streams group.
     19 StreamsGroupMemberMetadata(MemberKey<'a>, StreamsGroupMemberMetadataValue<'a>);
     /// How current the target assignment of a streams group is.
-    20 StreamsGroupTargetAssignmentMetadata(GroupKey<'a>, StreamsGroupTargetAssignmentMetadataValue);
+    20 StreamsGroupTargetAssignmentMetadata(GroupKey<'a>, TargetAssignmentMetadataValue);
     /// What a member of a streams group should run.
     21 StreamsGroupTargetAssignmentMember(MemberKey<'a>, StreamsGroupTargetAssignmentMemberValue<'a>);
     /// What a member of a streams group runs.
@@ -185,22 +185,7 @@ records! {
 }
 
 #[cfg(test)]
-use super::wire::generate::{Generate, Source};
-
-#[cfg(test)]
-fn generate_record<'a, K: Generate<'a>, V: Message<'a> + Generate<'a>>(
-    kind: i16,
-    source: &mut Source<'_>,
-) -> (Vec<u8>, Vec<u8>) {
-    let (mut key, mut value) = (kind.to_be_bytes().to_vec(), vec![]);
-    K::generate(source, &mut key, Context::default());
-    let versions = V::VERSIONS;
-    let count = u8::try_from(versions.end() - versions.start() + 1).unwrap();
-    let version = versions.start() + i16::from(source.below(count));
-    version.write(&mut value, Context::default());
-    V::generate(source, &mut value, V::context(version).unwrap());
-    (key, value)
-}
+use super::wire::tests::generate::{Source, record};
 
 type Bytes = (Vec<u8>, Option<Vec<u8>>);
 

@@ -139,14 +139,14 @@ macro_rules! schema {
         }
 
         #[cfg(test)]
-        impl<$lt> $crate::decode::wire::generate::Generate<$lt> for $this {
+        impl<$lt> $crate::decode::wire::tests::generate::Generate<$lt> for $this {
             fn generate(
-                source: &mut $crate::decode::wire::generate::Source<'_>,
+                source: &mut $crate::decode::wire::tests::generate::Source<'_>,
                 out: &mut Vec<u8>,
                 context: $crate::decode::wire::Context,
             ) {
                 #[allow(unused_imports)]
-                use $crate::decode::wire::generate::Generate;
+                use $crate::decode::wire::tests::generate::Generate;
                 $( if ($versions).contains(&context.version) {
                     <$type>::generate(source, out, context);
                 } )*
@@ -183,13 +183,11 @@ macro_rules! schema {
 
 mod classic;
 mod consumer;
-mod offset;
 mod share;
 mod streams;
 
 pub use classic::*;
 pub use consumer::*;
-pub use offset::*;
 pub use share::*;
 pub use streams::*;
 

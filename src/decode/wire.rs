@@ -258,6 +258,4 @@ impl<'a, T: Wire<'a>> Wire<'a> for Late<T> {
 }
 
 #[cfg(test)]
-pub(super) mod generate;
-#[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -23,13 +23,10 @@ use rdkafka::{
     types::RDKafkaErrorCode,
 };
 
-use super::{
-    error::DemoError,
-    records::{Commit, GroupDescription},
-};
+use super::records::{Commit, GroupDescription};
 use crate::{
     config::Config,
-    decode::group,
+    decode::{Fault, group},
     model::{Millis, OFFSETS_TOPIC, log_partition_for},
 };
 
@@ -47,6 +44,35 @@ pub fn suit(config: &mut Config, fetch_wait_ms: &str) {
     for cluster in &mut config.clusters {
         cluster.topic_ids = false;
         cluster.kafka.insert("fetch.wait.max.ms".to_owned(), fetch_wait_ms.to_owned());
+    }
+}
+
+/// A failure of the embedded Kafka or its workload.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// librdkafka refuses, or a record was not delivered.
+    #[error("the embedded Kafka cannot {action}")]
+    Kafka {
+        /// The action that failed.
+        action: &'static str,
+        /// The cause.
+        #[source]
+        source: KafkaError,
+    },
+    /// Written before [`create_offsets_topic`](MockKafka::create_offsets_topic).
+    #[error("the embedded Kafka has no topic {OFFSETS_TOPIC} yet")]
+    NoOffsetsTopic,
+    /// A value version that does not exist.
+    #[error("no such record layout")]
+    Layout(#[from] Fault),
+    /// The workload panicked.
+    #[error("the demo's workload panicked")]
+    Panicked,
+}
+
+impl DemoError {
+    fn kafka(action: &'static str) -> impl FnOnce(KafkaError) -> Self {
+        move |source| Self::Kafka { action, source }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A group of the demo: what it commits and who its members are, tick by tick.
 
 use super::{
-    error::DemoError,
+    cluster::DemoError,
     records::{self, Commit, GroupDescription, assignment, subscription},
     scenario::{
         ABANDONED_MS, BACKLOG, BEHIND, Behaviour, CONSOLE, GroupSpec, Membership, Protocol, REBALANCE,

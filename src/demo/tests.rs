@@ -327,6 +327,8 @@ fn what_is_written_to_the_cluster_is_read_back_in_the_partition_of_its_group() {
 #[test]
 fn every_record_of_the_demo_decodes_and_stands_where_kafka_puts_it() {
     let stop = CancellationToken::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _entered = runtime.enter();
     let mut demo = Demo::start(stop.clone()).unwrap();
     let (mut records, mut groups, mut tombstones) = (0, 0, 0);
     for (partition, key, value) in read_all(&demo.kafka, LOG_PARTITIONS) {
@@ -338,5 +340,5 @@ fn every_record_of_the_demo_decodes_and_stands_where_kafka_puts_it() {
     }
     assert!(records > 5000 && groups > 50 && tombstones > 5, "{records} {groups} {tombstones}");
     stop.cancel();
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(demo.ended()).unwrap();
+    runtime.block_on(demo.ended()).unwrap();
 }

@@ -1,6 +1,6 @@
 //! A tick of the workload: what groups read of it, and what they write.
 
-use super::{error::DemoError, records::Commit, scenario::TopicSpec};
+use super::{cluster::DemoError, records::Commit, scenario::TopicSpec};
 use crate::model::{Millis, Uuid};
 
 /// Something that a tick writes.

@@ -13,12 +13,8 @@ use crate::{
     },
 };
 
-/// The log ends of a topic at the last sample.
-#[derive(Debug)]
-struct KnownTopic {
-    /// By partition: when the log was first seen, and its end.
-    ends: Vec<(Ticks, Option<i64>)>,
-}
+/// The log ends of a topic at the last sample, by partition: when the log was first seen, and its end.
+type KnownTopic = Vec<(Ticks, Option<i64>)>;
 
 /// The log ends of a cluster at the last sample.
 #[derive(Debug, Default)]
@@ -42,24 +38,23 @@ impl KnownEnds {
             let known = before.as_ref().and_then(|before| before.get(&topic.name));
             let value = |(at, partition): (usize, &Partition)| {
                 let value = ends.value(*partition);
-                match (get(&value), known.and_then(|known| known.ends.get(at))) {
+                match (get(&value), known.and_then(|known| known.get(at))) {
                     // That the log is another one is told with its first end.
                     (None, Some((since, _))) => (*since, None),
                     (end, _) => (value.since, end),
                 }
             };
-            let now = KnownTopic { ends: topic.partitions.iter().enumerate().map(value).collect() };
-            if before.is_some() {
-                let sample = Sample { topic, now: &now, before: known, index };
-                if let Some(changed) = sample.write(series.get(&topic.name)) {
-                    next.insert(Name::clone(&topic.name), changed);
-                }
+            let now: KnownTopic = topic.partitions.iter().enumerate().map(value).collect();
+            if before.is_some()
+                && let Some(changed) = changed(topic, &now, known, index, series.get(&topic.name))
+            {
+                next.insert(Name::clone(&topic.name), changed);
             }
             topics.insert(Name::clone(&topic.name), now);
         }
         for (name, gone) in before.iter().flatten().filter(|(name, _)| !topics.contains_key(*name)) {
             let mut writer = Writer::new(series.get(name), index, true);
-            for ((_, end), partition) in gone.ends.iter().zip(0..) {
+            for ((_, end), partition) in gone.iter().zip(0..) {
                 end.iter().for_each(|end| writer.gone((name, partition), *end));
             }
             next.extend(writer.finish().map(|series| (Name::clone(name), series)));
@@ -69,46 +64,38 @@ impl KnownEnds {
     }
 }
 
-/// A sample of one topic.
-struct Sample<'a> {
-    topic: &'a Topic,
-    now: &'a KnownTopic,
-    before: Option<&'a KnownTopic>,
+/// The lines of a topic with another sample, if they changed.
+fn changed(
+    topic: &Topic,
+    now: &KnownTopic,
+    before: Option<&KnownTopic>,
     index: Index,
-}
-
-impl Sample<'_> {
-    /// The lines, if they changed.
-    fn write(&self, series: Option<&Arc<Series>>) -> Option<Arc<Series>> {
-        let is_same = self.before.is_some_and(|before| before.ends == self.now.ends);
-        if is_same {
-            return None;
-        }
-        let mut writer = Writer::new(series, self.index, true);
-        let topic = &self.topic.name;
-        // A topic of this name that has come again.
-        let again = self.before.is_none() && series.is_some();
-        for (at, (since, end)) in self.now.ends.iter().enumerate() {
-            let key = (topic, i32::try_from(at).unwrap_or(i32::MAX));
-            let known = self.before.and_then(|before| before.ends.get(at));
-            let before = known.and_then(|(_, end)| *end);
-            let is_other = known.is_some_and(|(known, _)| known != since);
-            match (*end, before) {
-                (Some(end), Some(before)) if is_other || end < before => writer.renew(key, end, Some(before)),
-                (Some(end), None) if again || is_other => writer.renew(key, end, None),
-                (Some(end), before) => writer.note(key, end, Some(before)),
-                (None, Some(before)) => writer.gone(key, before),
-                (None, None) => {}
-            }
-        }
-        if let Some(before) = self.before {
-            // Partitions that are no more.
-            for ((_, end), partition) in before.ends.iter().zip(0..).skip(self.now.ends.len()) {
-                end.iter().for_each(|end| writer.gone((topic, partition), *end));
-            }
-        }
-        writer.finish()
+    series: Option<&Arc<Series>>,
+) -> Option<Arc<Series>> {
+    if before == Some(now) {
+        return None;
     }
+    let mut writer = Writer::new(series, index, true);
+    // A topic of this name that has come again.
+    let again = before.is_none() && series.is_some();
+    for ((since, end), partition) in now.iter().zip(0..) {
+        let key = (&topic.name, partition);
+        let known = usize::try_from(partition).ok().and_then(|at| before?.get(at));
+        let before = known.and_then(|(_, end)| *end);
+        let is_other = known.is_some_and(|(known, _)| known != since);
+        match (*end, before) {
+            (Some(end), Some(before)) if is_other || end < before => writer.renew(key, end, Some(before)),
+            (Some(end), None) if again || is_other => writer.renew(key, end, None),
+            (Some(end), before) => writer.note(key, end, Some(before)),
+            (None, Some(before)) => writer.gone(key, before),
+            (None, None) => {}
+        }
+    }
+    // Partitions that are no more.
+    for ((_, end), partition) in before.into_iter().flatten().zip(0..).skip(now.len()) {
+        end.iter().for_each(|end| writer.gone((&topic.name, partition), *end));
+    }
+    writer.finish()
 }
 
 /// Adds the silent tails of all partitions to samples: the offsets before log ends that are given to no reader.

@@ -118,25 +118,21 @@ impl Connections {
     }
 
     pub(super) fn write(&self, page: &mut Page<'_>) {
-        page.family("offsetd_connections", "gauge", "Open connections.");
-        page.sample("offsetd_connections", &[], count(self.open.load(Ordering::Relaxed) as u64));
+        let load = |counter: &AtomicU64| count(counter.load(Ordering::Relaxed));
+        let open = count(self.open.load(Ordering::Relaxed) as u64);
+        page.single("offsetd_connections", "gauge", "Open connections.", open);
+        page.single("offsetd_connections_accepted_total", "counter", "Connections accepted.", load(&self.accepted));
         let shortages = "Connections that came while less than `server.limits.reserved_descriptors` were free.";
-        for (name, help, value) in [
-            ("offsetd_connections_accepted_total", "Connections accepted.", &self.accepted),
-            ("offsetd_descriptor_shortages_total", shortages, &self.shortages),
-        ] {
-            page.family(name, "counter", help);
-            page.sample(name, &[], count(value.load(Ordering::Relaxed)));
-        }
+        page.single("offsetd_descriptor_shortages_total", "counter", shortages, load(&self.shortages));
         let closed = "offsetd_connections_closed_total";
         page.family(closed, "counter", "Connections that the server closed, by the limit that they exceeded.");
         for (reason, total) in Closed::ALL.iter().zip(&self.closed) {
-            page.sample(closed, &[("reason", reason.name())], count(total.load(Ordering::Relaxed)));
+            page.sample(closed, &[("reason", reason.name())], load(total));
         }
         let cut = "offsetd_requests_cut_total";
         page.family(cut, "counter", "Requests that the server ended, by the limit that they exceeded.");
         for (reason, total) in Cut::ALL.iter().zip(&self.cut) {
-            page.sample(cut, &[("reason", reason.name())], count(total.load(Ordering::Relaxed)));
+            page.sample(cut, &[("reason", reason.name())], load(total));
         }
     }
 }

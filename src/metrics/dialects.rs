@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{
-    family::{Family, Text},
+    family::{Family, Over, Text},
     page::Value,
 };
 use crate::{facts::Fact, store::cut::ClusterCut};
@@ -43,6 +43,14 @@ pub(super) const DIALECTS: &[Dialect] = &[
     },
     Dialect { name: "burrow", names_clusters: true, has_own: false, families: burrow::FAMILIES },
 ];
+
+const fn gauge(name: &'static str, help: &'static str, over: Over) -> Family {
+    Family { name, kind: "gauge", help, over }
+}
+
+const fn counter(name: &'static str, help: &'static str, over: Over) -> Family {
+    Family { name, kind: "counter", help, over }
+}
 
 fn number<'r>(number: i32) -> Text<'r> {
     Cow::Owned(number.to_string())

@@ -1,25 +1,98 @@
-//! The server itself.
+//! The server itself: tables of families.
 
 use std::sync::atomic::Ordering;
 
 use super::page::Page;
 use crate::{
-    status,
-    store::{
-        Store,
-        audit::Audit,
-        ends::to_f64,
-        overlay::{Counter, Counters},
-    },
+    status::{self, LogPartitionStatus},
+    store::{Store, cluster::Cluster, ends::to_f64},
     work::Load,
 };
 
+/// Name, kind and help of a family, and its value for a row.
+type Family<T> = (&'static str, &'static str, &'static str, fn(&T) -> f64);
+
+/// Families with a sample for each cluster.
+const CLUSTERS: [Family<Cluster>; 17] = [
+    ("offsetd_cluster_reachable", "gauge", "The last attempt to reach the cluster succeeded.", |of| {
+        flag(of.health().reachable)
+    }),
+    ("offsetd_cluster_ready", "gauge", "The cluster is loaded.", |of| flag(of.health().ready)),
+    ("offsetd_load_progress_ratio", "gauge", "Of the initial load, 0 to 1.", Cluster::progress),
+    ("offsetd_offsets", "gauge", "Committed offsets held.", |of| {
+        count(of.shards().iter().map(|shard| shard.len().1 as u64).sum())
+    }),
+    ("offsetd_groups", "gauge", "Groups held.", |of| count(of.shards().iter().map(|shard| shard.len().0 as u64).sum())),
+    ("offsetd_history_bytes", "gauge", "Memory of samples over time.", |of| count(of.samples.current().bytes as u64)),
+    ("offsetd_history_samples", "gauge", "Samples in memory.", |of| count(of.samples.current().moments().len() as u64)),
+    (
+        "offsetd_history_dropped_samples_total",
+        "counter",
+        "Samples dropped before their time, to stay within `history.max_bytes`.",
+        |of| count(of.samples.current().dropped),
+    ),
+    (
+        "offsetd_transaction_calls_total",
+        "counter",
+        "Questions to coordinators about commits behind open transactions.",
+        |of| count(of.overlay_counters.calls.get()),
+    ),
+    ("offsetd_transaction_failures_total", "counter", "Of these, failed.", |of| {
+        count(of.overlay_counters.failures.get())
+    }),
+    (
+        "offsetd_transaction_looks_total",
+        "counter",
+        "Questions for last stable offsets of log partitions that stand still.",
+        |of| count(of.overlay_counters.looks.get()),
+    ),
+    ("offsetd_transaction_shown_total", "counter", "Commits and deletions shown before a transaction ended.", |of| {
+        count(of.overlay_counters.shown.get())
+    }),
+    ("offsetd_transaction_dropped_total", "counter", "Records behind transactions left out for want of room.", |of| {
+        count(of.overlay_counters.dropped.get())
+    }),
+    ("offsetd_audit_groups_total", "counter", "Groups compared with what their coordinators say.", |of| {
+        count(of.audit.groups.get())
+    }),
+    ("offsetd_audit_offsets_total", "counter", "Committed offsets compared.", |of| count(of.audit.keys.get())),
+    ("offsetd_audit_skipped_total", "counter", "Groups that could not be compared.", |of| {
+        count(of.audit.skipped.get())
+    }),
+    ("offsetd_audit_differences_total", "counter", "Differences that outlived a second look.", |of| {
+        count(of.audit.found.get())
+    }),
+];
+
+/// Families with a sample for each kind of work.
+const KINDS_OF_WORK: [Family<Load>; 4] = [
+    ("offsetd_work_running", "gauge", "Statements and calls that run.", |of| count(of.running as u64)),
+    ("offsetd_work_waiting", "gauge", "Statements and calls that wait for their turn.", |of| count(of.waiting as u64)),
+    ("offsetd_work_unread", "gauge", "Answers that wait for their client to read.", |of| count(of.unread as u64)),
+    ("offsetd_work_refused_total", "counter", "Statements and calls that were refused for want of room.", |of| {
+        count(of.refused)
+    }),
+];
+
+/// The same as [`Family`], where the value may be unknown.
+type PartitionFamily = (&'static str, &'static str, &'static str, fn(&LogPartitionStatus) -> Option<f64>);
+
+/// Families with a sample for each log partition of which the value is known.
+const LOG_PARTITIONS: [PartitionFamily; 6] = [
+    ("offsetd_log_records_total", "counter", "Records of __consumer_offsets read.", |of| Some(count(of.records))),
+    ("offsetd_log_tombstones_total", "counter", "Of these, deletions.", |of| Some(count(of.tombstones))),
+    ("offsetd_log_left_over_records_total", "counter", "Good records with bytes after their end.", |of| {
+        Some(count(of.with_left_over))
+    }),
+    ("offsetd_log_position", "gauge", "The next offset to apply.", |of| of.position.map(to_f64)),
+    ("offsetd_log_open_transaction_since_seconds", "gauge", "Since when a transaction holds readers back.", |of| {
+        of.open_transaction_since.map(|at| to_f64(at) / 1000.0)
+    }),
+    ("offsetd_log_behind", "gauge", "High watermark less position.", |of| of.behind().map(to_f64)),
+];
+
 fn flag(value: bool) -> f64 {
     f64::from(u8::from(value))
-}
-
-fn number(partition: &status::LogPartitionStatus) -> String {
-    partition.log_partition.map(|number| number.to_string()).unwrap_or_default()
 }
 
 pub(super) fn count(value: u64) -> f64 {
@@ -30,81 +103,35 @@ pub(super) fn write(page: &mut Page<'_>, store: &Store) {
     page.family("offsetd_build_info", "gauge", "Version of the server.");
     let build = [("version", env!("CARGO_PKG_VERSION")), ("revision", env!("OFFSETD_GIT_REVISION"))];
     page.sample("offsetd_build_info", &build, 1.0);
-    let clusters = store.clusters();
-    let mut gauge = |name: &str, help: &str, value: &dyn Fn(&crate::store::cluster::Cluster) -> f64| {
-        page.family(name, "gauge", help);
-        for cluster in clusters {
+    for (name, kind, help, value) in CLUSTERS {
+        page.family(name, kind, help);
+        for cluster in store.clusters() {
             page.sample(name, &[("cluster", &cluster.name)], value(cluster));
         }
-    };
-    gauge("offsetd_cluster_reachable", "The last attempt to reach the cluster succeeded.", &|of| {
-        flag(of.health().reachable)
-    });
-    gauge("offsetd_cluster_ready", "The cluster is loaded.", &|of| flag(of.health().ready));
-    gauge("offsetd_load_progress_ratio", "Of the initial load, 0 to 1.", &|of| of.progress());
-    gauge("offsetd_offsets", "Committed offsets held.", &|of| {
-        count(of.shards().iter().map(|shard| shard.len().1 as u64).sum())
-    });
-    gauge("offsetd_groups", "Groups held.", &|of| count(of.shards().iter().map(|shard| shard.len().0 as u64).sum()));
-    gauge("offsetd_history_bytes", "Memory of samples over time.", &|of| count(of.samples.current().bytes as u64));
-    gauge("offsetd_history_samples", "Samples in memory.", &|of| count(of.samples.current().moments().len() as u64));
-    let dropped = "offsetd_history_dropped_samples_total";
-    page.family(dropped, "counter", "Samples dropped before their time, to stay within `history.max_bytes`.");
-    for cluster in clusters {
-        page.sample(dropped, &[("cluster", &cluster.name)], count(cluster.samples.current().dropped));
     }
-    let held = "offsetd_held_bytes";
-    page.family(held, "gauge", "Memory of old versions, which only readers under way still see.");
-    page.sample(held, &[], count(store.held().bytes() as u64));
+    let held = "Memory of old versions, which only readers under way still see.";
+    page.single("offsetd_held_bytes", "gauge", held, count(store.held().bytes() as u64));
     work(page, store);
     history_store(page, store);
-    overlay(page, store);
-    audit(page, store);
     progress(page, store);
 }
 
 fn work(page: &mut Page<'_>, store: &Store) {
-    let status = store.work().status();
-    for (name, kind, help, value) in [
-        (
-            "offsetd_sql_threads",
-            "gauge",
-            "Threads that run statements, pages and scrapes, or wait for some.",
-            status.threads,
-        ),
-        (
-            "offsetd_sql_threads_silent",
-            "gauge",
-            "Statements and calls that were cancelled and did not end: at most 4.",
-            status.abandoned.len(),
-        ),
-    ] {
-        page.family(name, kind, help);
-        page.sample(name, &[], count(value as u64));
-    }
-    for (name, help, value) in [
-        ("offsetd_unread_bytes", "Bytes of answers that are ready and not read yet.", &*store.work().unread.bytes),
-        ("offsetd_watches", "Watches that are open.", &store.work().watches),
-    ] {
-        page.family(name, "gauge", help);
-        page.sample(name, &[], count(value.load(Ordering::Relaxed) as u64));
-    }
-    let abandoned = "offsetd_work_abandoned_total";
-    page.family(abandoned, "counter", "Statements and calls that did not end within 2 s of their cancellation.");
-    page.sample(abandoned, &[], count(status.abandoned_total));
-    type Value = fn(&Load) -> u64;
-    let families: [(&str, &str, &str, Value); 4] = [
-        ("offsetd_work_running", "gauge", "Statements and calls that run.", |of| of.running as u64),
-        ("offsetd_work_waiting", "gauge", "Statements and calls that wait for their turn.", |of| of.waiting as u64),
-        ("offsetd_work_unread", "gauge", "Answers that wait for their client to read.", |of| of.unread as u64),
-        ("offsetd_work_refused_total", "counter", "Statements and calls that were refused for want of room.", |of| {
-            of.refused
-        }),
-    ];
-    for (name, kind, help, value) in families {
+    let (work, status) = (store.work(), store.work().status());
+    let (unread, watches) = (work.unread.bytes.load(Ordering::Relaxed), work.watches.load(Ordering::Relaxed));
+    let threads = "Threads that run statements, pages and scrapes, or wait for some.";
+    let silent = "Statements and calls that were cancelled and did not end: at most 4.";
+    let abandoned = "Statements and calls that did not end within 2 s of their cancellation.";
+    let unread_help = "Bytes of answers that are ready and not read yet.";
+    page.single("offsetd_sql_threads", "gauge", threads, count(status.threads as u64));
+    page.single("offsetd_sql_threads_silent", "gauge", silent, count(status.abandoned.len() as u64));
+    page.single("offsetd_unread_bytes", "gauge", unread_help, count(unread as u64));
+    page.single("offsetd_watches", "gauge", "Watches that are open.", count(watches as u64));
+    page.single("offsetd_work_abandoned_total", "counter", abandoned, count(status.abandoned_total));
+    for (name, kind, help, value) in KINDS_OF_WORK {
         page.family(name, kind, help);
         for load in &status.load {
-            page.sample(name, &[("kind", load.kind.as_str())], count(value(load)));
+            page.sample(name, &[("kind", load.kind.as_str())], value(load));
         }
     }
 }
@@ -113,105 +140,45 @@ fn work(page: &mut Page<'_>, store: &Store) {
 fn history_store(page: &mut Page<'_>, store: &Store) {
     let Some(older) = store.clusters().iter().find_map(|cluster| cluster.older()) else { return };
     let status = older.status();
-    page.family("offsetd_history_store_up", "gauge", "The last attempt to store samples succeeded.");
-    page.sample("offsetd_history_store_up", &[], flag(status.last_error.is_none()));
+    let up = flag(status.last_error.is_none());
+    page.single("offsetd_history_store_up", "gauge", "The last attempt to store samples succeeded.", up);
     for (name, kind, help, value) in [
         ("offsetd_history_store_failures_total", "counter", "Attempts to store samples that failed.", status.failures),
         ("offsetd_history_store_files_total", "counter", "Files of samples written.", status.files),
         ("offsetd_history_store_skipped_files", "gauge", "Files in the store that cannot be read.", status.unreadable),
     ] {
-        page.family(name, kind, help);
-        page.sample(name, &[], count(value));
-    }
-}
-
-fn overlay(page: &mut Page<'_>, store: &Store) {
-    type Value = fn(&Counters) -> &Counter;
-    let families: [(&str, &str, Value); 5] = [
-        (
-            "offsetd_transaction_calls_total",
-            "Questions to coordinators about commits behind open transactions.",
-            |of| &of.calls,
-        ),
-        ("offsetd_transaction_failures_total", "Of these, failed.", |of| &of.failures),
-        (
-            "offsetd_transaction_looks_total",
-            "Questions for last stable offsets of log partitions that stand still.",
-            |of| &of.looks,
-        ),
-        ("offsetd_transaction_shown_total", "Commits and deletions shown before a transaction ended.", |of| &of.shown),
-        ("offsetd_transaction_dropped_total", "Records behind transactions left out for want of room.", |of| {
-            &of.dropped
-        }),
-    ];
-    for (name, help, value) in families {
-        page.family(name, "counter", help);
-        for cluster in store.clusters() {
-            page.sample(name, &[("cluster", &cluster.name)], count(value(&cluster.overlay_counters).get()));
-        }
-    }
-}
-
-fn audit(page: &mut Page<'_>, store: &Store) {
-    type Value = fn(&Audit) -> &Counter;
-    let families: [(&str, &str, Value); 4] = [
-        ("offsetd_audit_groups_total", "Groups compared with what their coordinators say.", |of| &of.groups),
-        ("offsetd_audit_offsets_total", "Committed offsets compared.", |of| &of.keys),
-        ("offsetd_audit_skipped_total", "Groups that could not be compared.", |of| &of.skipped),
-        ("offsetd_audit_differences_total", "Differences that outlived a second look.", |of| &of.found),
-    ];
-    for (name, help, value) in families {
-        page.family(name, "counter", help);
-        for cluster in store.clusters() {
-            page.sample(name, &[("cluster", &cluster.name)], count(value(&cluster.audit).get()));
-        }
+        page.single(name, kind, help, count(value));
     }
 }
 
 fn progress(page: &mut Page<'_>, store: &Store) {
-    let partitions: Vec<_> = store
-        .clusters()
+    let of_cluster = |cluster: &'_ Cluster| status::log_partitions(cluster, &cluster.health(), &cluster.ends.current());
+    let statuses: Vec<_> = store.clusters().iter().map(|cluster| (&*cluster.name, of_cluster(cluster))).collect();
+    let number = |of: &LogPartitionStatus| of.log_partition.map(|number| number.to_string()).unwrap_or_default();
+    let partitions: Vec<(&str, String, &LogPartitionStatus)> = statuses
         .iter()
-        .map(|cluster| (&*cluster.name, status::log_partitions(cluster, &cluster.health(), &cluster.ends.current())))
+        .flat_map(|(cluster, statuses)| statuses.iter().map(move |of| (*cluster, number(of), of)))
         .collect();
-    let mut each = |name: &str, kind: &str, help: &str, value: &dyn Fn(&status::LogPartitionStatus) -> Option<f64>| {
+    for (name, kind, help, value) in LOG_PARTITIONS {
         page.family(name, kind, help);
-        for (cluster, partitions) in &partitions {
-            for partition in partitions {
-                if let Some(value) = value(partition) {
-                    let number = number(partition);
-                    page.sample(name, &[("cluster", cluster), ("log_partition", &number)], value);
-                }
+        for (cluster, number, of) in &partitions {
+            if let Some(value) = value(of) {
+                page.sample(name, &[("cluster", cluster), ("log_partition", number)], value);
             }
         }
-    };
-    each("offsetd_log_records_total", "counter", "Records of __consumer_offsets read.", &|of| Some(count(of.records)));
-    each("offsetd_log_tombstones_total", "counter", "Of these, deletions.", &|of| Some(count(of.tombstones)));
-    each("offsetd_log_left_over_records_total", "counter", "Good records with bytes after their end.", &|of| {
-        Some(count(of.with_left_over))
-    });
-    each("offsetd_log_position", "gauge", "The next offset to apply.", &|of| of.position.map(to_f64));
-    each(
-        "offsetd_log_open_transaction_since_seconds",
-        "gauge",
-        "Since when a transaction holds readers back.",
-        &|of| of.open_transaction_since.map(|at| to_f64(at) / 1000.0),
-    );
-    each("offsetd_log_behind", "gauge", "High watermark less position.", &|of| of.behind().map(to_f64));
+    }
     let (errors, unknown) = ("offsetd_decode_errors_total", "offsetd_unknown_records_total");
     page.family(errors, "counter", "Records that did not decode, by fault.");
-    for (cluster, of) in partitions.iter().flat_map(|(cluster, all)| all.iter().map(move |of| (cluster, of))) {
-        let number = number(of);
+    for (cluster, number, of) in &partitions {
         for (fault, total) in &of.decode_errors {
-            page.sample(errors, &[("cluster", cluster), ("log_partition", &number), ("fault", fault)], count(*total));
+            page.sample(errors, &[("cluster", cluster), ("log_partition", number), ("fault", fault)], count(*total));
         }
     }
     page.family(unknown, "counter", "Records of types that are not known, by type.");
-    for (cluster, of) in partitions.iter().flat_map(|(cluster, all)| all.iter().map(move |of| (cluster, of))) {
-        let number = number(of);
+    for (cluster, number, of) in &partitions {
         for (kind, total) in &of.unknown_types {
             let kind = kind.to_string();
-            page.sample(unknown, &[("cluster", cluster), ("log_partition", &number), ("type", &kind)], count(*total));
+            page.sample(unknown, &[("cluster", cluster), ("log_partition", number), ("type", &kind)], count(*total));
         }
     }
 }

@@ -1,9 +1,9 @@
 //! GetActiveConsumer: active groups, and the edges of their graph.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::collections::BTreeMap;
 
 use super::{
-    Shared, Walk,
+    Walk,
     consumers::Search,
     entry,
     paging::{self, PageSize, Tokens},
@@ -14,22 +14,14 @@ use crate::{
     facts::{facts, group_fact, is_active, sorted_groups},
     model::{Millis, shown},
     store::cut::{Cut, GroupCut},
-    work::Kind,
 };
 
 const DEFAULT_WITHIN: Millis = 5 * 60 * 1000;
 
-pub(super) async fn get_active_consumer(
-    shared: &Arc<Shared>,
-    request: proto::GetActiveConsumerRequest,
-    deadline: Option<Duration>,
+pub(super) fn page(
+    walk: &Walk,
+    request: &proto::GetActiveConsumerRequest,
 ) -> Result<proto::GetActiveConsumerResponse, Error> {
-    let cluster = request.cluster.clone();
-    let from = (&*cluster, request.allow_partial);
-    shared.walk((Kind::Page, "GetActiveConsumer"), deadline, from, move |walk| page(walk, request)).await
-}
-
-fn page(walk: &Walk, request: proto::GetActiveConsumerRequest) -> Result<proto::GetActiveConsumerResponse, Error> {
     let size = paging::size(request.page_size)?;
     let within = within(request.within)?;
     let tokens =

@@ -1,9 +1,9 @@
 //! GetConsumer.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    Shared, Walk, entry,
+    Walk, entry,
     paging::{self, GroupKey, PageSize, Rankings, Tokens, Walks},
     proto,
 };
@@ -15,7 +15,7 @@ use crate::{
         cut::{ClusterCut, GroupCut},
         group::ReadAhead,
     },
-    work::{Ended, Kind},
+    work::Ended,
 };
 
 mod order;
@@ -84,24 +84,14 @@ pub(super) struct Kept {
     rankings: Rankings,
 }
 
-pub(super) async fn get_consumer(
-    shared: &Arc<Shared>,
-    request: proto::GetConsumerRequest,
-    deadline: Option<Duration>,
-) -> Result<proto::GetConsumerResponse, Error> {
-    let cluster = request.cluster.clone();
-    let from = (&*cluster, request.allow_partial);
-    shared.walk((Kind::Page, "GetConsumer"), deadline, from, move |walk| page(walk, request)).await
-}
-
-fn page(walk: &Walk, request: proto::GetConsumerRequest) -> Result<proto::GetConsumerResponse, Error> {
+pub(super) fn page(walk: &Walk, request: &proto::GetConsumerRequest) -> Result<proto::GetConsumerResponse, Error> {
     let (kept, clock) = (&walk.shared.consumers, &walk.shared.store().clock);
     let size = paging::size(request.page_size)?;
     let order = Order::new(&request.order_by)?;
     let whole = proto::GetConsumerRequest { page_size: 0, page_token: String::new(), ..request.clone() };
     let tokens = Tokens::new(&whole);
     let next: Option<Next> = tokens.read(&request.page_token)?;
-    let asked = Asked::new(&request)?;
+    let asked = Asked::new(request)?;
     let all = walk.clusters.iter().map(ClusterCut::group_count).sum();
     let ranking = || kept.rankings.get(clock, walk, whole, || rank(walk, &asked, &order));
     let (consumers, next, total) = match next {

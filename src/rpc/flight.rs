@@ -6,32 +6,27 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use arrow::datatypes::Schema;
+use arrow::{array::RecordBatch, datatypes::Schema, error::ArrowError, ipc::writer::IpcWriteOptions};
 use arrow_flight::{
     Action, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightDescriptor, FlightEndpoint,
-    FlightInfo, HandshakeRequest, HandshakeResponse, Ticket,
+    FlightInfo, HandshakeRequest, HandshakeResponse, IpcMessage, SchemaAsIpc, Ticket,
     encode::FlightDataEncoderBuilder,
     error::FlightError,
     flight_service_server::FlightService,
     sql::{
-        ActionBeginSavepointRequest, ActionBeginSavepointResult, ActionBeginTransactionRequest,
-        ActionBeginTransactionResult, ActionCancelQueryRequest, ActionCancelQueryResult,
-        ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest, ActionCreatePreparedStatementResult,
-        ActionCreatePreparedSubstraitPlanRequest, ActionEndSavepointRequest, ActionEndTransactionRequest, Any,
-        CommandGetCatalogs, CommandGetCrossReference, CommandGetDbSchemas, CommandGetExportedKeys,
-        CommandGetImportedKeys, CommandGetPrimaryKeys, CommandGetSqlInfo, CommandGetTableTypes, CommandGetTables,
-        CommandGetXdbcTypeInfo, CommandPreparedStatementQuery, CommandPreparedStatementUpdate, CommandStatementIngest,
-        CommandStatementQuery, CommandStatementSubstraitPlan, CommandStatementUpdate, DoPutPreparedStatementResult,
-        ProstMessageExt, SqlInfo, TicketStatementQuery,
+        ActionCancelQueryRequest, ActionCancelQueryResult, ActionClosePreparedStatementRequest,
+        ActionCreatePreparedStatementRequest, ActionCreatePreparedStatementResult, Any, Command,
+        CommandPreparedStatementQuery, CommandStatementQuery, DoPutPreparedStatementResult, ProstMessageExt as _,
+        SqlInfo, TicketStatementQuery,
         server::{DoPutError, FlightSqlService, PeekableFlightDataStream},
     },
 };
+use async_stream::try_stream;
 use futures::{TryStreamExt as _, stream};
-use prost::Message as _;
+use prost::{Message as _, bytes::Bytes};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
-mod data;
 mod front;
 mod handle;
 mod info;
@@ -40,16 +35,15 @@ mod parameters;
 mod running;
 mod session;
 
-use data::{Batches, ipc, name};
 pub(super) use front::Front;
 use handle::Handle;
-use metadata::Lookup;
 use running::Running;
 
-use super::{Reply, Service, deadline, to_status};
+use super::{Reply, Service, deadline};
 use crate::{
     error::Error,
     sql::{Engine, SqlError, Statement},
+    store::cut::Snapshot,
 };
 
 type Rows = <Flight as FlightService>::DoGetStream;
@@ -72,43 +66,44 @@ impl Flight {
     /// What a statement will give, and the ticket to run it with.
     async fn statement_info(&self, handle: Handle, request: Request<FlightDescriptor>) -> Reply<FlightInfo> {
         let deadline = deadline(request.metadata());
-        let statement = handle.clone().statement(deadline).await.map_err(to_status)?;
-        let description = self.engine.describe(statement).await.map_err(|error| to_status(error.into()))?;
+        let statement = handle.clone().statement(deadline).await?;
+        let description = self.engine.describe(statement).await?;
         let ticket = TicketStatementQuery { statement_handle: handle.ticket().bytes() };
-        flight_info(&description.schema, &ticket, request.into_inner())
+        flight_info(&description.schema, &ticket.as_any(), request.into_inner())
     }
 
     /// Runs the statement of a ticket.
     async fn redeem(&self, handle: &[u8], metadata: &MetadataMap) -> Reply<Rows> {
-        let handle = Handle::read(handle).map_err(to_status)?;
+        let handle = Handle::read(handle)?;
         let running = self.running.start(handle.execution);
-        let statement = handle.statement(deadline(metadata)).await.map_err(to_status)?;
-        let answer = tokio::select! {
-            answer = self.engine.run(statement) => answer.map_err(|error| to_status(error.into()))?,
+        let statement = handle.statement(deadline(metadata)).await?;
+        let mut answer = tokio::select! {
+            answer = self.engine.run(statement) => answer?,
             () = running.token.cancelled() => return Err(cancelled()),
         };
-        let (schema, snapshot) = (Arc::clone(&answer.schema), answer.stats().snapshot);
-        let batches = Batches { answer, running, stop: self.stop.clone(), done: false };
+        let (schema, snapshot, stop) = (Arc::clone(&answer.schema), answer.stats().snapshot, self.stop.clone());
         // Pulled by the connection: a client that goes drops the answer, which cancels the statement.
-        let batches = stream::unfold(batches, |mut batches| async move {
-            let batch = batches.next().await?;
-            Some((batch.map_err(FlightError::from), batches))
-        });
+        let batches = try_stream! {
+            loop {
+                let next = tokio::select! {
+                    next = answer.next() => next.transpose().map_err(Status::from),
+                    () = running.token.cancelled() => Err(cancelled()),
+                    () = stop.cancelled() => Err(SqlError::ShuttingDown.into()),
+                };
+                let Some(batch) = next? else { break };
+                yield batch;
+            }
+        };
+        let batches = batches.map_err(|status: Status| FlightError::from(status));
         let data = FlightDataEncoderBuilder::new().with_schema(schema).build(batches);
         let mut response: Response<Rows> = Response::new(Box::pin(data.map_err(Status::from)));
         name(response.metadata_mut(), &snapshot);
         Ok(response)
     }
 
-    fn lookup_info(&self, command: impl Lookup, request: Request<FlightDescriptor>) -> Reply<FlightInfo> {
-        let rows = command.clone().rows(&self.engine).map_err(|error| to_status(metadata::bug(&error)))?;
-        flight_info(&rows.schema(), &command, request.into_inner())
-    }
-
-    fn lookup(&self, command: impl Lookup) -> Reply<Rows> {
-        let rows = command.rows(&self.engine).map_err(|error| to_status(metadata::bug(&error)))?;
-        let data = FlightDataEncoderBuilder::new().with_schema(rows.schema()).build(stream::iter([Ok(rows)]));
-        Ok(Response::new(Box::pin(data.map_err(Status::from))))
+    /// All rows of the answer to a command about the tables; `None` for any other command.
+    fn lookup(&self, command: &Command) -> Result<Option<RecordBatch>, Status> {
+        metadata::rows(command.clone(), &self.engine).map_err(|error| metadata::bug(&error).into())
     }
 
     /// Ends the execution of a FlightInfo, if it runs.
@@ -125,23 +120,37 @@ impl Flight {
 }
 
 /// One endpoint without location, which is this server by the connection that there is.
-fn flight_info(schema: &Schema, ticket: &impl ProstMessageExt, descriptor: FlightDescriptor) -> Reply<FlightInfo> {
-    let ticket = Ticket::new(ticket.as_any().encode_to_vec());
+fn flight_info(schema: &Schema, ticket: &Any, descriptor: FlightDescriptor) -> Reply<FlightInfo> {
+    let ticket = Ticket::new(ticket.encode_to_vec());
     let info = FlightInfo::new()
         .try_with_schema(schema)
-        .map_err(|error| to_status(Error::internal(&error.to_string())))?
+        .map_err(|error| Error::internal(&error.to_string()))?
         .with_descriptor(descriptor)
         .with_endpoint(FlightEndpoint::new().with_ticket(ticket))
         .with_ordered(true);
     Ok(Response::new(info))
 }
 
-fn cancelled() -> Status {
-    Status::cancelled("the statement was cancelled")
+/// Says what was read, as the headers of `POST /v1/sql` do.
+fn name(metadata: &mut MetadataMap, snapshot: &Snapshot) {
+    let incomplete = snapshot.incomplete.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    for (key, value) in [("offsetd-snapshot", &snapshot.id), ("offsetd-incomplete-clusters", &incomplete)] {
+        // Names of clusters are plain (`config`).
+        if let Ok(value) = value.parse() {
+            metadata.insert(key, value);
+        }
+    }
 }
 
-fn refused<T>(what: &str) -> Result<T, Status> {
-    Err(to_status(SqlError::NotReadOnly(format!("{what} is refused")).into()))
+/// A schema as an answer to prepare carries it.
+fn ipc(schema: &Schema) -> Result<Bytes, Status> {
+    let message = SchemaAsIpc::new(schema, &IpcWriteOptions::default()).try_into();
+    let IpcMessage(bytes) = message.map_err(|error: ArrowError| Error::internal(&error.to_string()))?;
+    Ok(bytes)
+}
+
+fn cancelled() -> Status {
+    Status::cancelled("the statement was cancelled")
 }
 
 #[tonic::async_trait]
@@ -156,7 +165,7 @@ impl FlightSqlService for Flight {
         let bearer = format!("Bearer {token}").parse();
         let answer = HandshakeResponse { protocol_version: 0, payload: token.into() };
         let mut response: Response<Handshakes> = Response::new(Box::pin(stream::iter([Ok(answer)])));
-        let bearer = bearer.map_err(|_| to_status(Error::Invalid("the token is not text".to_owned())))?;
+        let bearer = bearer.map_err(|_| Error::Invalid("the token is not text".to_owned()))?;
         response.metadata_mut().insert("authorization", bearer);
         Ok(response)
     }
@@ -174,16 +183,8 @@ impl FlightSqlService for Flight {
         query: CommandPreparedStatementQuery,
         request: Request<FlightDescriptor>,
     ) -> Reply<FlightInfo> {
-        let handle = Handle::read(&query.prepared_statement_handle).map_err(to_status)?;
+        let handle = Handle::read(&query.prepared_statement_handle)?;
         self.statement_info(handle, request).await
-    }
-
-    async fn get_flight_info_substrait_plan(
-        &self,
-        _: CommandStatementSubstraitPlan,
-        _: Request<FlightDescriptor>,
-    ) -> Reply<FlightInfo> {
-        refused("a Substrait plan")
     }
 
     async fn do_get_statement(&self, ticket: TicketStatementQuery, request: Request<Ticket>) -> Reply<Rows> {
@@ -206,7 +207,7 @@ impl FlightSqlService for Flight {
         let handle = Handle::new(query.query);
         let timeout = deadline(request.metadata());
         let unbound = Statement { sql: handle.sql.clone(), timeout, ..Statement::default() };
-        let description = self.engine.describe(unbound).await.map_err(|error| to_status(error.into()))?;
+        let description = self.engine.describe(unbound).await?;
         Ok(ActionCreatePreparedStatementResult {
             prepared_statement_handle: handle.bytes(),
             dataset_schema: ipc(&description.schema)?,
@@ -219,9 +220,9 @@ impl FlightSqlService for Flight {
         query: CommandPreparedStatementQuery,
         request: Request<PeekableFlightDataStream>,
     ) -> Result<DoPutPreparedStatementResult, Status> {
-        let handle = Handle::read(&query.prepared_statement_handle).map_err(to_status)?;
+        let handle = Handle::read(&query.prepared_statement_handle)?;
         let row = parameters::read(request.into_inner()).await?;
-        let bound = handle.bound(row.as_ref()).map_err(to_status)?;
+        let bound = handle.bound(row.as_ref())?;
         Ok(DoPutPreparedStatementResult { prepared_statement_handle: Some(bound.bytes()) })
     }
 
@@ -238,129 +239,24 @@ impl FlightSqlService for Flight {
         query: ActionCancelQueryRequest,
         _: Request<Action>,
     ) -> Result<ActionCancelQueryResult, Status> {
-        let info = FlightInfo::decode(&*query.info)
-            .map_err(|_| to_status(Error::Invalid("the FlightInfo cannot be read".to_owned())))?;
+        let info =
+            FlightInfo::decode(&*query.info).map_err(|_| Error::Invalid("the FlightInfo cannot be read".to_owned()))?;
         // CancelResult counts like CancelStatus (FlightSql.proto).
         Ok(ActionCancelQueryResult { result: self.cancel(&info).into() })
     }
 
     async fn do_action_fallback(&self, request: Request<Action>) -> Reply<<Self as FlightService>::DoActionStream> {
         let action = request.into_inner();
-        let invalid = |text: String| to_status(Error::Invalid(text));
         let body = if action.r#type == "CancelFlightInfo" {
             let request = CancelFlightInfoRequest::decode(&*action.body)
-                .map_err(|_| invalid("not a CancelFlightInfoRequest".to_owned()))?;
+                .map_err(|_| Error::Invalid("not a CancelFlightInfoRequest".to_owned()))?;
             CancelFlightInfoResult::new(self.cancel(&request.info.unwrap_or_default())).encode_to_vec()
         } else if let Some(answer) = session::act(&action) {
-            answer.map_err(to_status)?
+            answer?
         } else {
-            return Err(invalid(format!("no such action: {:?}", action.r#type)));
+            return Err(Error::Invalid(format!("no such action: {:?}", action.r#type)).into());
         };
         Ok(Response::new(Box::pin(stream::iter([Ok(arrow_flight::Result::new(body))]))))
-    }
-
-    async fn get_flight_info_catalogs(&self, c: CommandGetCatalogs, r: Request<FlightDescriptor>) -> Reply<FlightInfo> {
-        self.lookup_info(c, r)
-    }
-
-    async fn do_get_catalogs(&self, c: CommandGetCatalogs, _: Request<Ticket>) -> Reply<Rows> {
-        self.lookup(c)
-    }
-
-    async fn get_flight_info_schemas(&self, c: CommandGetDbSchemas, r: Request<FlightDescriptor>) -> Reply<FlightInfo> {
-        self.lookup_info(c, r)
-    }
-
-    async fn do_get_schemas(&self, c: CommandGetDbSchemas, _: Request<Ticket>) -> Reply<Rows> {
-        self.lookup(c)
-    }
-
-    async fn get_flight_info_tables(&self, c: CommandGetTables, r: Request<FlightDescriptor>) -> Reply<FlightInfo> {
-        self.lookup_info(c, r)
-    }
-
-    async fn do_get_tables(&self, c: CommandGetTables, _: Request<Ticket>) -> Reply<Rows> {
-        self.lookup(c)
-    }
-
-    async fn get_flight_info_table_types(
-        &self,
-        c: CommandGetTableTypes,
-        r: Request<FlightDescriptor>,
-    ) -> Reply<FlightInfo> {
-        self.lookup_info(c, r)
-    }
-
-    async fn do_get_table_types(&self, c: CommandGetTableTypes, _: Request<Ticket>) -> Reply<Rows> {
-        self.lookup(c)
-    }
-
-    async fn get_flight_info_sql_info(&self, c: CommandGetSqlInfo, r: Request<FlightDescriptor>) -> Reply<FlightInfo> {
-        self.lookup_info(c, r)
-    }
-
-    async fn do_get_sql_info(&self, c: CommandGetSqlInfo, _: Request<Ticket>) -> Reply<Rows> {
-        self.lookup(c)
-    }
-
-    async fn get_flight_info_xdbc_type_info(
-        &self,
-        c: CommandGetXdbcTypeInfo,
-        r: Request<FlightDescriptor>,
-    ) -> Reply<FlightInfo> {
-        self.lookup_info(c, r)
-    }
-
-    async fn do_get_xdbc_type_info(&self, c: CommandGetXdbcTypeInfo, _: Request<Ticket>) -> Reply<Rows> {
-        self.lookup(c)
-    }
-
-    async fn get_flight_info_primary_keys(
-        &self,
-        c: CommandGetPrimaryKeys,
-        r: Request<FlightDescriptor>,
-    ) -> Reply<FlightInfo> {
-        self.lookup_info(c, r)
-    }
-
-    async fn do_get_primary_keys(&self, c: CommandGetPrimaryKeys, _: Request<Ticket>) -> Reply<Rows> {
-        self.lookup(c)
-    }
-
-    async fn get_flight_info_exported_keys(
-        &self,
-        c: CommandGetExportedKeys,
-        r: Request<FlightDescriptor>,
-    ) -> Reply<FlightInfo> {
-        self.lookup_info(c, r)
-    }
-
-    async fn do_get_exported_keys(&self, c: CommandGetExportedKeys, _: Request<Ticket>) -> Reply<Rows> {
-        self.lookup(c)
-    }
-
-    async fn get_flight_info_imported_keys(
-        &self,
-        c: CommandGetImportedKeys,
-        r: Request<FlightDescriptor>,
-    ) -> Reply<FlightInfo> {
-        self.lookup_info(c, r)
-    }
-
-    async fn do_get_imported_keys(&self, c: CommandGetImportedKeys, _: Request<Ticket>) -> Reply<Rows> {
-        self.lookup(c)
-    }
-
-    async fn get_flight_info_cross_reference(
-        &self,
-        c: CommandGetCrossReference,
-        r: Request<FlightDescriptor>,
-    ) -> Reply<FlightInfo> {
-        self.lookup_info(c, r)
-    }
-
-    async fn do_get_cross_reference(&self, c: CommandGetCrossReference, _: Request<Ticket>) -> Reply<Rows> {
-        self.lookup(c)
     }
 
     async fn do_put_error_callback(
@@ -368,75 +264,7 @@ impl FlightSqlService for Flight {
         _: Request<PeekableFlightDataStream>,
         error: DoPutError,
     ) -> Reply<<Self as FlightService>::DoPutStream> {
-        Err(to_status(Error::Invalid(error.to_string())))
-    }
-
-    async fn do_put_statement_update(
-        &self,
-        _: CommandStatementUpdate,
-        _: Request<PeekableFlightDataStream>,
-    ) -> Result<i64, Status> {
-        refused("an update")
-    }
-
-    async fn do_put_prepared_statement_update(
-        &self,
-        _: CommandPreparedStatementUpdate,
-        _: Request<PeekableFlightDataStream>,
-    ) -> Result<i64, Status> {
-        refused("an update")
-    }
-
-    async fn do_put_statement_ingest(
-        &self,
-        _: CommandStatementIngest,
-        _: Request<PeekableFlightDataStream>,
-    ) -> Result<i64, Status> {
-        refused("ingesting rows")
-    }
-
-    async fn do_put_substrait_plan(
-        &self,
-        _: CommandStatementSubstraitPlan,
-        _: Request<PeekableFlightDataStream>,
-    ) -> Result<i64, Status> {
-        refused("a Substrait plan")
-    }
-
-    async fn do_action_create_prepared_substrait_plan(
-        &self,
-        _: ActionCreatePreparedSubstraitPlanRequest,
-        _: Request<Action>,
-    ) -> Result<ActionCreatePreparedStatementResult, Status> {
-        refused("a Substrait plan")
-    }
-
-    async fn do_action_begin_transaction(
-        &self,
-        _: ActionBeginTransactionRequest,
-        _: Request<Action>,
-    ) -> Result<ActionBeginTransactionResult, Status> {
-        refused("a transaction")
-    }
-
-    async fn do_action_end_transaction(
-        &self,
-        _: ActionEndTransactionRequest,
-        _: Request<Action>,
-    ) -> Result<(), Status> {
-        refused("a transaction")
-    }
-
-    async fn do_action_begin_savepoint(
-        &self,
-        _: ActionBeginSavepointRequest,
-        _: Request<Action>,
-    ) -> Result<ActionBeginSavepointResult, Status> {
-        refused("a savepoint")
-    }
-
-    async fn do_action_end_savepoint(&self, _: ActionEndSavepointRequest, _: Request<Action>) -> Result<(), Status> {
-        refused("a savepoint")
+        Err(Error::Invalid(error.to_string()).into())
     }
 
     /// Of no use: the answer to GetSqlInfo is fixed.

@@ -1,15 +1,11 @@
 //! The gRPC services as routes of the one port: OffsetService, health, reflection, each also as
 //! gRPC-Web; and Flight SQL.
 
-use std::{
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use arrow_flight::flight_service_server::FlightServiceServer;
 use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
+use http_body_util::BodyExt as _;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, service::Routes};
 use tonic_health::{ServingStatus, server::HealthReporter};
@@ -71,33 +67,11 @@ pub fn routes(service: Service) -> Result<(axum::Router, Health), RoutesError> {
 /// Holds the count of a page until its body is dropped.
 async fn hold(mut response: axum::response::Response) -> axum::response::Response {
     let Some(counted) = response.extensions_mut().remove::<UnreadAnswer>() else { return response };
-    response.map(|body| axum::body::Body::new(Counted { body, _counted: counted }))
-}
-
-/// A body that is counted as unread.
-struct Counted {
-    body: axum::body::Body,
-    _counted: UnreadAnswer,
-}
-
-impl http_body::Body for Counted {
-    type Data = axum::body::Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.body.size_hint()
-    }
+    let held = move |frame| {
+        let _held = &counted;
+        frame
+    };
+    response.map(|body| axum::body::Body::new(body.map_frame(held)))
 }
 
 /// What a request says that it holds, when it is a call by gRPC or gRPC-Web.
@@ -114,7 +88,7 @@ pub fn unimplemented(headers: &HeaderMap) -> Option<axum::response::Response> {
 /// The error as the whole answer to a call; nothing when the request is no call.
 #[must_use]
 pub fn problem(headers: &HeaderMap, error: &Error) -> Option<axum::response::Response> {
-    refused(headers, || super::to_status(error.clone()))
+    refused(headers, || error.clone().into())
 }
 
 /// The error as the end of an answer that has begun; nothing where it cannot end so, as in gRPC-Web.
@@ -122,7 +96,7 @@ pub fn problem(headers: &HeaderMap, error: &Error) -> Option<axum::response::Res
 pub fn trailers(headers: &HeaderMap, error: &Error) -> Option<HeaderMap> {
     call(headers).filter(|kind| !kind.as_bytes().starts_with(b"application/grpc-web"))?;
     let mut trailers = HeaderMap::new();
-    super::to_status(error.clone()).add_header(&mut trailers).ok().map(|()| trailers)
+    Status::from(error.clone()).add_header(&mut trailers).ok().map(|()| trailers)
 }
 
 fn refused(headers: &HeaderMap, status: impl FnOnce() -> Status) -> Option<axum::response::Response> {

@@ -3,14 +3,16 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef, ipc::writer::StreamWriter};
+use async_stream::try_stream;
+use futures::TryStreamExt as _;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{entry, known, proto, to_status};
+use super::{entry, known, proto};
 use crate::{
     error::Error,
-    sql::{Answer, Engine, ScalarValue, SqlError, Statement, output},
+    sql::{Engine, ScalarValue, SqlError, Statement, Stats, output},
 };
 use proto::{SqlFormat, sql_response::Message, sql_value::Value};
 
@@ -34,18 +36,38 @@ pub(super) async fn run(
         latest,
         timeout: deadline,
     };
-    let answer = engine.run(statement).await?;
+    let mut answer = engine.run(statement).await?;
     let encoder = Arc::new(Mutex::new(Encoder::new(format, &answer.schema)?));
-    let state = State { answer, encoder, stop, step: Step::Schema };
     // Pulled by the connection: a client that goes drops the answer, which cancels the statement.
-    Ok(Box::pin(futures::stream::unfold(state, |mut state| async move {
-        let message = state.next().await?;
-        if message.is_err() {
-            state.step = Step::Done;
+    let messages = try_stream! {
+        let schema = encoder.lock().schema(&answer.schema);
+        yield Message::Schema(schema);
+        loop {
+            let next = tokio::select! {
+                next = answer.next() => next.transpose(),
+                () = stop.cancelled() => Err(SqlError::ShuttingDown),
+            };
+            let Some(batch) = next? else { break };
+            let encoder = Arc::clone(&encoder);
+            let write = move |batch: Option<&RecordBatch>| batch.map(|batch| encoder.lock().batch(batch)).transpose();
+            yield Message::Batch(answer.write(Some(batch), write).await??.unwrap_or_default());
         }
-        let message = message.map(|message| proto::SqlResponse { message: Some(message) });
-        Some((message.map_err(to_status), state))
-    })))
+        let end = encoder.lock().finish();
+        yield Message::Stats(stats(&answer.stats(), end?));
+    };
+    let response = |message| proto::SqlResponse { message: Some(message) };
+    Ok(Box::pin(messages.map_ok(response).map_err(|error: Error| error.into())))
+}
+
+fn stats(stats: &Stats, arrow_ipc: Vec<u8>) -> proto::SqlStats {
+    proto::SqlStats {
+        rows: i64::try_from(stats.rows).unwrap_or(i64::MAX),
+        elapsed: stats.elapsed.try_into().ok(),
+        truncated: stats.truncated,
+        incomplete_clusters: entry::incomplete(&stats.snapshot),
+        snapshot: Some(entry::snapshot(&stats.snapshot)),
+        arrow_ipc,
+    }
 }
 
 fn scalar(value: proto::SqlValue) -> ScalarValue {
@@ -59,63 +81,6 @@ fn scalar(value: proto::SqlValue) -> ScalarValue {
             let nanos = at.seconds.checked_mul(1_000_000_000).and_then(|nanos| nanos.checked_add(at.nanos.into()));
             ScalarValue::TimestampNanosecond(nanos, None)
         }
-    }
-}
-
-struct State {
-    answer: Answer,
-    encoder: Arc<Mutex<Encoder>>,
-    stop: CancellationToken,
-    step: Step,
-}
-
-enum Step {
-    Schema,
-    Batches,
-    Done,
-}
-
-impl State {
-    async fn next(&mut self) -> Option<Result<Message, Error>> {
-        match self.step {
-            Step::Schema => {
-                self.step = Step::Batches;
-                Some(Ok(Message::Schema(self.encoder.lock().schema(&self.answer.schema))))
-            }
-            Step::Batches => {
-                let next = tokio::select! {
-                    next = self.answer.next() => next,
-                    () = self.stop.cancelled() => Some(Err(SqlError::ShuttingDown)),
-                };
-                match next {
-                    Some(Ok(batch)) => Some(self.batch(batch).await.map(Message::Batch)),
-                    Some(Err(error)) => Some(Err(error.into())),
-                    None => {
-                        self.step = Step::Done;
-                        Some(self.stats().map(Message::Stats))
-                    }
-                }
-            }
-            Step::Done => None,
-        }
-    }
-
-    async fn batch(&self, batch: RecordBatch) -> Result<proto::SqlBatch, Error> {
-        let encoder = Arc::clone(&self.encoder);
-        let write = move |batch: Option<&RecordBatch>| batch.map(|batch| encoder.lock().batch(batch)).transpose();
-        Ok(self.answer.write(Some(batch), write).await??.unwrap_or_default())
-    }
-
-    fn stats(&mut self) -> Result<proto::SqlStats, Error> {
-        let stats = self.answer.stats();
-        Ok(proto::SqlStats {
-            rows: i64::try_from(stats.rows).unwrap_or(i64::MAX),
-            elapsed: stats.elapsed.try_into().ok(),
-            truncated: stats.truncated,
-            incomplete_clusters: entry::incomplete(&stats.snapshot),
-            snapshot: Some(entry::snapshot(&stats.snapshot)),
-            arrow_ipc: self.encoder.lock().finish()?,
-        })
     }
 }
 

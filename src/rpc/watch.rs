@@ -23,7 +23,7 @@ use super::{
     Shared,
     entry::{self, Key},
     filter::Filter,
-    proto, to_status,
+    proto,
 };
 use crate::{
     error::Error,
@@ -84,7 +84,7 @@ pub(super) fn watch(
             },
             () = stop.cancelled() => Error::Unavailable("the server is shutting down".to_owned()),
         };
-        client.outbox.fail(Err(to_status(error)));
+        client.outbox.fail(Err(error.into()));
     };
     tokio::spawn(task.instrument(Span::current()));
     Ok(Box::pin(futures::stream::poll_fn(move |context| inbox.poll_next(context))))

@@ -1,6 +1,6 @@
 //! `GET /v1/query`: the Query call as JSON.
 
-use super::{Deserialize, Error, IntoResponse as _, Json, Query, Response, State, Web, problem, proto};
+use super::{Deserialize, Error, IntoResponse as _, Json, Query, Response, State, Web, is_latest, problem, proto};
 
 use crate::rpc::json as to_json;
 
@@ -29,11 +29,7 @@ impl Parameters {
             })
         };
         let partition = need("partition", self.partition)?;
-        let freshness = match self.freshness.to_ascii_lowercase().as_str() {
-            "" | "any" => proto::Freshness::Any,
-            "latest" => proto::Freshness::Latest,
-            other => return Err(Error::Invalid(format!("freshness {other:?} is neither any nor latest"))),
-        };
+        let latest = is_latest(&self.freshness)?;
         Ok(proto::QueryRequest {
             cluster: self.cluster,
             group_id: need("group_id", self.group_id)?,
@@ -42,7 +38,7 @@ impl Parameters {
                 .parse()
                 .map_err(|_| Error::Invalid(format!("partition {partition:?} is not a number")))?,
             source: self.source,
-            freshness: freshness.into(),
+            freshness: if latest { proto::Freshness::Latest } else { proto::Freshness::Any }.into(),
             allow_partial: self.allow_partial,
         })
     }

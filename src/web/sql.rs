@@ -1,21 +1,18 @@
 //! `POST /v1/sql`: a statement in, rows out as they are made.
 
-use std::{
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::sync::Arc;
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef, error::ArrowError, ipc::writer::StreamWriter};
-use axum::{body::HttpBody, extract::rejection::BytesRejection};
-use futures::StreamExt as _;
+use async_stream::stream;
+use axum::extract::rejection::BytesRejection;
 use http_body::Frame;
+use http_body_util::StreamBody;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Body, Bytes, Deserialize, Error, HeaderMap, IntoResponse as _, Query, QueryRejection, Response, State, StatusCode,
-    Value, Web, accept, coding::Packer, header, json, problem,
+    Value, Web, accept, coding::Packer, header, is_latest, json, problem,
 };
 use crate::sql::{Answer, ScalarValue, SqlError, Statement, output::JsonRows};
 
@@ -135,37 +132,24 @@ async fn run(web: &Web, guard: bool, headers: &HeaderMap, body: &Bytes) -> Resul
     } else {
         set(header::TRAILER, TRUNCATED.to_string());
     }
-    let head = futures::stream::once(async { Ok(Frame::data(head.into())) });
-    let body = Body::new(Frames(head.chain(stream(rows, web.stop.clone())).boxed()));
-    Ok((headers, body).into_response())
-}
-
-/// What comes after the head, and last the trailer.
-fn stream(rows: Rows, stop: CancellationToken) -> impl futures::Stream<Item = Result<Frame<Bytes>, Error>> {
-    futures::stream::unfold((Some(rows), stop), async |(rows, stop)| {
-        let mut rows = rows?;
-        if rows.ended {
-            let truncated = if rows.answer.stats().truncated { "true" } else { "false" };
-            let trailer = (TRUNCATED, header::HeaderValue::from_static(truncated));
-            return Some((Ok(Frame::trailers(HeaderMap::from_iter([trailer]))), (None, stop)));
+    // Pulled by the connection, as the rows are read.
+    let stop = web.stop.clone();
+    let frames = stream! {
+        yield Ok(Frame::data(Bytes::from(head)));
+        while !rows.ended {
+            match rows.next_until(&stop).await {
+                Ok(bytes) => yield Ok(Frame::data(bytes)),
+                Err(error) => {
+                    yield rows.failed(error).map(Frame::data);
+                    return;
+                }
+            }
         }
-        Some(match rows.next_until(&stop).await {
-            Ok(bytes) => (Ok(Frame::data(bytes)), (Some(rows), stop)),
-            Err(error) => (rows.failed(error).map(Frame::data), (None, stop)),
-        })
-    })
-}
-
-/// A body of frames.
-struct Frames(futures::stream::BoxStream<'static, Result<Frame<Bytes>, Error>>);
-
-impl HttpBody for Frames {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        self.0.poll_next_unpin(context)
-    }
+        let truncated = if rows.answer.stats().truncated { "true" } else { "false" };
+        let trailer = (TRUNCATED, header::HeaderValue::from_static(truncated));
+        yield Ok(Frame::trailers(HeaderMap::from_iter([trailer])));
+    };
+    Ok((headers, Body::new(StreamBody::new(frames))).into_response())
 }
 
 /// The body as a statement: JSON when it says so, else text.
@@ -179,11 +163,7 @@ fn statement(headers: &HeaderMap, body: &Bytes) -> Result<Statement, Error> {
     }
     let request: Request = serde_json::from_str(text)
         .map_err(|error| Error::Invalid(format!("the body is not {{\"statement\": …}}: {error}")))?;
-    let latest = match request.freshness.to_ascii_lowercase().as_str() {
-        "" | "any" => false,
-        "latest" => true,
-        other => return Err(Error::Invalid(format!("freshness {other:?} is neither any nor latest"))),
-    };
+    let latest = is_latest(&request.freshness)?;
     Ok(Statement {
         sql: request.statement,
         parameters: request.parameters.into_iter().map(scalar).collect::<Result<_, _>>()?,

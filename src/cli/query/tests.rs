@@ -5,7 +5,7 @@ fn text(entry: OffsetEntry, style: Style) -> String {
     let mut out = Vec::new();
     let answer =
         QueryResponse { entry: Some(entry), snapshot: Some(Snapshot { id: "s1".to_owned(), ..Snapshot::default() }) };
-    write(&mut out, &answer, style).unwrap();
+    show(&mut out, style, &answer, |out| write(out, &answer)).unwrap();
     String::from_utf8(out).unwrap()
 }
 

@@ -23,8 +23,9 @@ schema! {
 }
 
 schema! {
-    /// Value of type 4 (`ConsumerGroupPartitionMetadataValue.json`), until Kafka 4.0.
-    ConsumerGroupPartitionMetadataValue<'a> {
+    /// Value of types 4 (`ConsumerGroupPartitionMetadataValue.json`), until Kafka 4.0, and 9
+    /// (`ShareGroupPartitionMetadataValue.json`), in Kafka 4.0 only.
+    GroupPartitionMetadataValue<'a> {
         /// The subscribed topics.
         "topics" topics: Array<'a, TopicMetadata<'a>>, 0..;
     }
@@ -104,8 +105,9 @@ schema! {
 }
 
 schema! {
-    /// Value of type 6 (`ConsumerGroupTargetAssignmentMetadataValue.json`).
-    ConsumerGroupTargetAssignmentMetadataValue {
+    /// Value of types 6, 12 and 20 (`ConsumerGroupTargetAssignmentMetadataValue.json`, and those of share and streams
+    /// groups).
+    TargetAssignmentMetadataValue {
         /// Group epoch that the target assignment was computed for.
         "assignmentEpoch" assignment_epoch: i32, 0..;
         tags {
@@ -117,8 +119,8 @@ schema! {
 }
 
 schema! {
-    /// Value of type 7 (`ConsumerGroupTargetAssignmentMemberValue.json`).
-    ConsumerGroupTargetAssignmentMemberValue<'a> {
+    /// Value of types 7 and 13 (`ConsumerGroupTargetAssignmentMemberValue.json`, `ShareGroupTargetAssignmentMemberValue.json`).
+    TargetAssignmentMemberValue<'a> {
         /// What the member should own.
         "topicPartitions" topic_partitions: Array<'a, TopicPartition<'a>>, 0..;
     }

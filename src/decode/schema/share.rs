@@ -1,19 +1,10 @@
 //! Types 9 to 15: share groups (KIP-932). Their progress is not in this topic.
 
-use super::{TopicMetadata, TopicPartition};
+use super::TopicPartition;
 use crate::{
     decode::wire::{Array, Late},
     model::Uuid,
 };
-
-schema! {
-    /// Value of type 9 (`ShareGroupPartitionMetadataValue.json`), Kafka 4.0 only.
-    ShareGroupPartitionMetadataValue<'a> {
-        /// The subscribed topics.
-        "topics" topics: Array<'a, TopicMetadata<'a>>, 0..;
-    }
-    versions 0..=0, flexible 0;
-}
 
 schema! {
     /// Value of type 10 (`ShareGroupMemberMetadataValue.json`).
@@ -37,28 +28,6 @@ schema! {
         "epoch" epoch: i32, 0..;
         /// Of the subscribed topics. Kafka 4.0 wrote none, under the same version.
         "metadataHash" metadata_hash: Late<i64>, 0..;
-    }
-    versions 0..=0, flexible 0;
-}
-
-schema! {
-    /// Value of type 12 (`ShareGroupTargetAssignmentMetadataValue.json`).
-    ShareGroupTargetAssignmentMetadataValue {
-        /// Group epoch that the target assignment was computed for.
-        "assignmentEpoch" assignment_epoch: i32, 0..;
-        tags {
-            /// When, in ms; 0 is unknown (KIP-1263).
-            "assignmentTimestamp" 0 assignment_timestamp: i64, 0.., or 0;
-        }
-    }
-    versions 0..=0, flexible 0;
-}
-
-schema! {
-    /// Value of type 13 (`ShareGroupTargetAssignmentMemberValue.json`).
-    ShareGroupTargetAssignmentMemberValue<'a> {
-        /// What the member should read.
-        "topicPartitions" topic_partitions: Array<'a, TopicPartition<'a>>, 0..;
     }
     versions 0..=0, flexible 0;
 }

@@ -91,19 +91,6 @@ schema! {
 }
 
 schema! {
-    /// Value of type 20 (`StreamsGroupTargetAssignmentMetadataValue.json`).
-    StreamsGroupTargetAssignmentMetadataValue {
-        /// Group epoch that the target assignment was computed for.
-        "assignmentEpoch" assignment_epoch: i32, 0..;
-        tags {
-            /// When, in ms; 0 is unknown (KIP-1263).
-            "assignmentTimestamp" 0 assignment_timestamp: i64, 0.., or 0;
-        }
-    }
-    versions 0..=0, flexible 0;
-}
-
-schema! {
     /// Value of type 21 (`StreamsGroupTargetAssignmentMemberValue.json`).
     StreamsGroupTargetAssignmentMemberValue<'a> {
         /// Tasks that the member should run.

@@ -1,6 +1,6 @@
 //! Types 3 to 23: what is refused, what is told apart.
 
-use super::{record::generate, wire::generate::Source, *};
+use super::{record::generate, wire::tests::generate::Source, *};
 
 fn group_key(kind: u8) -> Vec<u8> {
     [&[0, kind], &bytes("00026731")[..]].concat()

@@ -1,3 +1,5 @@
+pub(in crate::decode) mod generate;
+
 use super::*;
 
 #[test]

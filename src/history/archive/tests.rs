@@ -42,9 +42,8 @@ fn store_with(archive: &Arc<Archive>, rows: &[Row], mut times: Vec<Millis>) {
     archive.runtime().unwrap().block_on(put(&*store, &file.path, bytes)).unwrap();
 }
 
-fn tidy(archive: &Arc<Archive>, now: Millis) -> Result<(), String> {
-    let tidied = archive.runtime().unwrap().block_on(archive.tidy(&"c".into(), now, &CancellationToken::new()));
-    tidied.map_err(|error| error.to_string())
+fn tidy(archive: &Arc<Archive>, now: Millis) -> Result<(), ArchiveError> {
+    archive.runtime().unwrap().block_on(archive.tidy(&"c".into(), now, &CancellationToken::new()))
 }
 
 /// The answer of a store that does not fail.

@@ -1,7 +1,7 @@
 //! Burrow, as of `core/internal/httpserver/prometheus.go` in version 1.9.
 
 use super::{
-    super::family::{Family, Over, group, offset, partition},
+    super::family::{group, offset, partition},
     *,
 };
 use crate::model::Status;
@@ -15,10 +15,6 @@ const PARTITION: &[partition::Label] = &[
     ("topic", |row| Cow::Borrowed(&row.topic.name)),
     ("partition", |row| number(row.number)),
 ];
-
-const fn gauge(name: &'static str, help: &'static str, over: Over) -> Family {
-    Family { name, kind: "gauge", help, over }
-}
 
 /// Burrow's numbers: 1 OK, 2 WARN, 3 ERR, 4 STOP, 5 STALL, 6 REWIND. No sample where nothing is known.
 fn status(status: Status) -> Option<Value> {

@@ -2,7 +2,7 @@
 //! nothing is committed for; here a partition without a commit has no series.
 
 use super::{
-    super::family::{Family, Over, broker, group, group_topic, offset, partition, topic},
+    super::family::{broker, group, group_topic, offset, partition, topic},
     *,
 };
 
@@ -21,10 +21,6 @@ const GROUP_TOPIC: &[group_topic::Label] =
     &[("consumergroup", |row| Cow::Borrowed(&row.group.group.id)), ("topic", |row| Cow::Borrowed(row.topic))];
 const SHARED: &[offset::Label] = &[("consumergroup", group_of), ("topic", topic_of)];
 const OWN: &[offset::Label] = &[("partition", partition_of)];
-
-const fn gauge(name: &'static str, help: &'static str, over: Over) -> Family {
-    Family { name, kind: "gauge", help, over }
-}
 
 pub(super) const FAMILIES: &[Family] = &[
     gauge(

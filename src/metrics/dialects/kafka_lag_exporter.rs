@@ -1,7 +1,7 @@
 //! Kafka Lag Exporter, as of `Metrics.scala` in version 0.8. Where a value is missing, it says NaN.
 
 use super::{
-    super::family::{Family, Over, cluster, group, group_topic, offset, partition},
+    super::family::{cluster, group, group_topic, offset, partition},
     *,
 };
 
@@ -25,10 +25,6 @@ const OWN: &[offset::Label] = &[
     ("consumer_id", |fact| Cow::Borrowed(fact.owner().map_or("", |owner| &owner.member_id))),
     ("client_id", |fact| Cow::Borrowed(fact.owner().map_or("", |owner| &owner.client_id))),
 ];
-
-const fn gauge(name: &'static str, help: &'static str, over: Over) -> Family {
-    Family { name, kind: "gauge", help, over }
-}
 
 fn count(value: Option<i64>) -> Option<Value> {
     Some(value.map_or(Value::Float(f64::NAN), integer))

@@ -2,7 +2,7 @@
 //! messages. What metadata does not tell (racks, the broker's version, configurations) is an empty label.
 
 use super::{
-    super::family::{Family, Over, TopicRow, broker, cluster, group, group_topic, offset, partition, topic},
+    super::family::{TopicRow, broker, cluster, group, group_topic, offset, partition, topic},
     *,
 };
 use crate::{
@@ -57,14 +57,6 @@ const GROUP_TOPIC: &[group_topic::Label] =
     &[("group_id", |row| Cow::Borrowed(&row.group.group.id)), ("topic_name", |row| Cow::Borrowed(row.topic))];
 const SHARED: &[offset::Label] = &[("group_id", group_of), ("topic_name", topic_of)];
 const OWN: &[offset::Label] = &[("partition_id", partition_of)];
-
-const fn gauge(name: &'static str, help: &'static str, over: Over) -> Family {
-    Family { name, kind: "gauge", help, over }
-}
-
-const fn counter(name: &'static str, help: &'static str, over: Over) -> Family {
-    Family { name, kind: "counter", help, over }
-}
 
 /// The sum over all partitions, if each is known.
 fn sum(row: &TopicRow<'_>, get: fn(&EndValue) -> i64) -> Option<Value> {

@@ -1,10 +1,7 @@
 //! This project's own.
 
 use super::{
-    super::{
-        family::{Family, Over, offset, partition},
-        page::Value,
-    },
+    super::family::{offset, partition},
     *,
 };
 use crate::{model::shown, store::ends::to_f64};
@@ -21,11 +18,11 @@ const WITH_STATUS: &[offset::Label] =
     &[("partition", partition_of), ("status", |fact| Cow::Borrowed(fact.status().as_str()))];
 
 const fn of_partition(name: &'static str, help: &'static str, get: partition::Get) -> Family {
-    Family { name, kind: "gauge", help, over: Over::Partition(PARTITION, get) }
+    gauge(name, help, Over::Partition(PARTITION, get))
 }
 
 const fn of_offset(name: &'static str, help: &'static str, own: &'static [offset::Label], get: offset::Get) -> Family {
-    Family { name, kind: "gauge", help, over: Over::Offset(SHARED, own, get) }
+    gauge(name, help, Over::Offset(SHARED, own, get))
 }
 
 pub(super) const FAMILIES: &[Family] = &[

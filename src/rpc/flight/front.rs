@@ -1,14 +1,19 @@
-//! The calls of Arrow Flight around Flight SQL: adds GetSchema, and gives malformed commands the
-//! code that they have everywhere.
+//! The calls of Arrow Flight around Flight SQL: answers commands about the tables, adds GetSchema,
+//! and gives what is malformed or refused the code that it has everywhere.
 
 use arrow_flight::{
     Action, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest, PollInfo, SchemaResult,
-    Ticket, flight_service_server::FlightService,
+    Ticket,
+    encode::FlightDataEncoderBuilder,
+    flight_service_server::FlightService,
+    sql::{Any, Command},
 };
+use futures::{TryStreamExt as _, stream};
+use prost::Message as _;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::{super::Reply, super::Service, Flight};
-use crate::error::Error;
+use super::{super::Reply, super::Service, Flight, flight_info};
+use crate::{error::Error, sql::SqlError};
 
 /// The service as it is served.
 #[derive(Clone, Debug)]
@@ -20,13 +25,31 @@ impl Front {
     }
 }
 
-/// `arrow-flight` calls what it cannot decode an internal error, in Rust's debug form.
-fn malformed(status: Status) -> Status {
-    let own = status.message().starts_with("internal error ");
-    if status.code() == Code::Internal && !own {
-        return super::to_status(Error::Invalid("not a command of Flight SQL".to_owned()));
+/// The command of a descriptor or a ticket.
+fn command(bytes: &[u8]) -> Result<Command, Status> {
+    let command = Any::decode(bytes).ok().and_then(|any| Command::try_from(any).ok());
+    match command {
+        None | Some(Command::Unknown(_)) => Err(malformed()),
+        Some(command) => Ok(command),
     }
-    status
+}
+
+fn malformed() -> Status {
+    Error::Invalid("not a command of Flight SQL".to_owned()).into()
+}
+
+/// What `arrow-flight` answers by itself, in the words and codes of this server: it calls what it cannot decode an
+/// internal error, and what [`Flight`] leaves out, as it changes something or is no SQL, unimplemented.
+fn own(what: &str) -> impl FnOnce(Status) -> Status {
+    move |status| match status.code() {
+        Code::Internal if !status.message().starts_with("internal error ") => malformed(),
+        Code::Unimplemented => SqlError::NotReadOnly(format!("{what} is refused")).into(),
+        _ => status,
+    }
+}
+
+fn name(command: &Command) -> &str {
+    command.type_url().rsplit('.').next().unwrap_or_default()
 }
 
 #[tonic::async_trait]
@@ -48,7 +71,11 @@ impl FlightService for Front {
     }
 
     async fn get_flight_info(&self, request: Request<FlightDescriptor>) -> Reply<FlightInfo> {
-        self.0.get_flight_info(request).await.map_err(malformed)
+        let command = command(&request.get_ref().cmd)?;
+        match self.0.lookup(&command)? {
+            Some(rows) => flight_info(&rows.schema(), &command.into_any(), request.into_inner()),
+            None => self.0.get_flight_info(request).await.map_err(own(name(&command))),
+        }
     }
 
     async fn poll_flight_info(&self, request: Request<FlightDescriptor>) -> Reply<PollInfo> {
@@ -61,11 +88,16 @@ impl FlightService for Front {
     }
 
     async fn do_get(&self, request: Request<Ticket>) -> Reply<Self::DoGetStream> {
-        self.0.do_get(request).await.map_err(malformed)
+        let command = command(&request.get_ref().ticket)?;
+        let Some(rows) = self.0.lookup(&command)? else {
+            return self.0.do_get(request).await.map_err(own(name(&command)));
+        };
+        let data = FlightDataEncoderBuilder::new().with_schema(rows.schema()).build(stream::iter([Ok(rows)]));
+        Ok(Response::new(Box::pin(data.map_err(Status::from))))
     }
 
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Reply<Self::DoPutStream> {
-        self.0.do_put(request).await.map_err(malformed)
+        self.0.do_put(request).await.map_err(own("an update"))
     }
 
     async fn do_exchange(&self, request: Request<Streaming<FlightData>>) -> Reply<Self::DoExchangeStream> {
@@ -73,7 +105,8 @@ impl FlightService for Front {
     }
 
     async fn do_action(&self, request: Request<Action>) -> Reply<Self::DoActionStream> {
-        self.0.do_action(request).await.map_err(malformed)
+        let action = request.get_ref().r#type.clone();
+        self.0.do_action(request).await.map_err(own(&action))
     }
 
     async fn list_actions(&self, request: Request<Empty>) -> Reply<Self::ListActionsStream> {

@@ -1,6 +1,6 @@
 //! What the server can do (`SqlInfo`), and its types: fixed answers.
 
-use std::{collections::HashMap, sync::OnceLock};
+use std::collections::HashMap;
 
 use arrow::datatypes::DataType;
 use arrow_flight::{
@@ -14,6 +14,8 @@ use arrow_flight::{
     },
 };
 
+use once_cell::sync::OnceCell;
+
 use crate::sql::functions;
 
 /// Words that DataFusion reserves beyond SQL-92.
@@ -22,17 +24,12 @@ const KEYWORDS: &[&str] =
 
 /// The answer to GetSqlInfo.
 pub(super) fn sql() -> Result<&'static SqlInfoData, FlightError> {
-    static INFO: OnceLock<SqlInfoData> = OnceLock::new();
-    if let Some(info) = INFO.get() {
-        return Ok(info);
-    }
-    let mut info = SqlInfoDataBuilder::new();
-    server(&mut info);
-    language(&mut info);
-    support(&mut info);
-    limits(&mut info);
-    let info = info.build()?;
-    Ok(INFO.get_or_init(|| info))
+    static INFO: OnceCell<SqlInfoData> = OnceCell::new();
+    INFO.get_or_try_init(|| {
+        let mut info = SqlInfoDataBuilder::new();
+        [server, language, support, limits].into_iter().for_each(|append| append(&mut info));
+        info.build()
+    })
 }
 
 /// A bitmask of the enum's values.
@@ -187,10 +184,11 @@ pub(super) fn type_name(kind: &DataType) -> &'static str {
 
 /// The answer to GetXdbcTypeInfo: the types that columns have.
 pub(super) fn types() -> Result<&'static XdbcTypeInfoData, FlightError> {
-    static TYPES: OnceLock<XdbcTypeInfoData> = OnceLock::new();
-    if let Some(types) = TYPES.get() {
-        return Ok(types);
-    }
+    static TYPES: OnceCell<XdbcTypeInfoData> = OnceCell::new();
+    TYPES.get_or_try_init(build_types)
+}
+
+fn build_types() -> Result<XdbcTypeInfoData, FlightError> {
     let mut types = XdbcTypeInfoDataBuilder::new();
     for (name, kind, size) in [
         ("BOOLEAN", X::XdbcBit, 1),
@@ -225,6 +223,5 @@ pub(super) fn types() -> Result<&'static XdbcTypeInfoData, FlightError> {
             interval_precision: None,
         });
     }
-    let types = types.build()?;
-    Ok(TYPES.get_or_init(|| types))
+    types.build()
 }

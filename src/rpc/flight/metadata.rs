@@ -9,105 +9,77 @@ use arrow::{
 };
 use arrow_flight::{
     error::FlightError,
-    sql::{
-        CommandGetCatalogs, CommandGetCrossReference, CommandGetDbSchemas, CommandGetExportedKeys,
-        CommandGetImportedKeys, CommandGetPrimaryKeys, CommandGetSqlInfo, CommandGetTableTypes, CommandGetTables,
-        CommandGetXdbcTypeInfo, ProstMessageExt,
-    },
+    sql::{Command, CommandGetTables},
 };
 
 use super::info;
-use crate::sql::{CATALOG, COMMENT, Engine, SCHEMA, TableDescription};
+use crate::{
+    error::Error,
+    sql::{CATALOG, COMMENT, Engine, SCHEMA, TableDescription},
+};
 
 const TABLE: &str = "TABLE";
 const VIEW: &str = "VIEW";
 
-/// A command about the tables.
-pub(super) trait Lookup: ProstMessageExt + Clone {
-    /// All of its answer.
-    fn rows(self, engine: &Engine) -> Result<RecordBatch, FlightError>;
-}
-
-impl Lookup for CommandGetCatalogs {
-    fn rows(self, _: &Engine) -> Result<RecordBatch, FlightError> {
-        let mut catalogs = self.into_builder();
-        catalogs.append(CATALOG);
-        catalogs.build()
-    }
-}
-
-impl Lookup for CommandGetDbSchemas {
-    fn rows(self, _: &Engine) -> Result<RecordBatch, FlightError> {
-        let mut schemas = self.into_builder();
-        schemas.append(CATALOG, SCHEMA);
-        schemas.build()
-    }
-}
-
-impl Lookup for CommandGetTables {
-    fn rows(mut self, engine: &Engine) -> Result<RecordBatch, FlightError> {
-        // Grafana's sources ask for the name of other systems.
-        for kind in &mut self.table_types {
-            if kind.eq_ignore_ascii_case(TABLE) || kind.eq_ignore_ascii_case("BASE TABLE") {
-                TABLE.clone_into(kind);
-            } else if kind.eq_ignore_ascii_case(VIEW) {
-                VIEW.clone_into(kind);
-            }
+/// All rows of the answer to a command about the tables; `None` for any other command.
+pub(super) fn rows(command: Command, engine: &Engine) -> Result<Option<RecordBatch>, FlightError> {
+    let rows = match command {
+        Command::CommandGetCatalogs(command) => {
+            let mut catalogs = command.into_builder();
+            catalogs.append(CATALOG);
+            catalogs.build()
         }
-        let mut tables = self.into_builder();
-        for table in engine.tables() {
-            let kind = if table.is_view { VIEW } else { TABLE };
-            tables.append(CATALOG, SCHEMA, table.name, kind, &described(&table))?;
+        Command::CommandGetDbSchemas(command) => {
+            let mut schemas = command.into_builder();
+            schemas.append(CATALOG, SCHEMA);
+            schemas.build()
         }
-        tables.build()
-    }
-}
-
-impl Lookup for CommandGetTableTypes {
-    fn rows(self, _: &Engine) -> Result<RecordBatch, FlightError> {
-        let mut types = self.into_builder();
-        types.append(TABLE);
-        types.append(VIEW);
-        types.build()
-    }
-}
-
-impl Lookup for CommandGetSqlInfo {
-    fn rows(self, _: &Engine) -> Result<RecordBatch, FlightError> {
-        self.into_builder(info::sql()?).build()
-    }
-}
-
-impl Lookup for CommandGetXdbcTypeInfo {
-    fn rows(self, _: &Engine) -> Result<RecordBatch, FlightError> {
-        self.into_builder(info::types()?).build()
-    }
-}
-
-impl Lookup for CommandGetPrimaryKeys {
-    fn rows(self, _: &Engine) -> Result<RecordBatch, FlightError> {
-        Ok(none([
-            ("catalog_name", DataType::Utf8, true),
-            ("db_schema_name", DataType::Utf8, true),
-            ("table_name", DataType::Utf8, false),
-            ("column_name", DataType::Utf8, false),
-            ("key_name", DataType::Utf8, true),
-            ("key_sequence", DataType::Int32, false),
-        ]))
-    }
-}
-
-macro_rules! foreign_keys {
-    ($($command:ty),+) => {$(
-        impl Lookup for $command {
-            fn rows(self, _: &Engine) -> Result<RecordBatch, FlightError> {
-                Ok(foreign_keys())
-            }
+        Command::CommandGetTables(command) => tables(command, engine),
+        Command::CommandGetTableTypes(command) => {
+            let mut types = command.into_builder();
+            types.append(TABLE);
+            types.append(VIEW);
+            types.build()
         }
-    )+};
+        Command::CommandGetSqlInfo(command) => command.into_builder(info::sql()?).build(),
+        Command::CommandGetXdbcTypeInfo(command) => command.into_builder(info::types()?).build(),
+        Command::CommandGetPrimaryKeys(_) => Ok(primary_keys()),
+        Command::CommandGetExportedKeys(_)
+        | Command::CommandGetImportedKeys(_)
+        | Command::CommandGetCrossReference(_) => Ok(foreign_keys()),
+        _ => return Ok(None),
+    };
+    rows.map(Some)
 }
 
-foreign_keys!(CommandGetExportedKeys, CommandGetImportedKeys, CommandGetCrossReference);
+fn tables(mut command: CommandGetTables, engine: &Engine) -> Result<RecordBatch, FlightError> {
+    // Grafana's sources ask for the name of other systems.
+    for kind in &mut command.table_types {
+        if kind.eq_ignore_ascii_case(TABLE) || kind.eq_ignore_ascii_case("BASE TABLE") {
+            TABLE.clone_into(kind);
+        } else if kind.eq_ignore_ascii_case(VIEW) {
+            VIEW.clone_into(kind);
+        }
+    }
+    let mut tables = command.into_builder();
+    for table in engine.tables() {
+        let kind = if table.is_view { VIEW } else { TABLE };
+        tables.append(CATALOG, SCHEMA, table.name, kind, &described(&table))?;
+    }
+    tables.build()
+}
+
+/// Tables have no primary keys.
+fn primary_keys() -> RecordBatch {
+    none([
+        ("catalog_name", DataType::Utf8, true),
+        ("db_schema_name", DataType::Utf8, true),
+        ("table_name", DataType::Utf8, false),
+        ("column_name", DataType::Utf8, false),
+        ("key_name", DataType::Utf8, true),
+        ("key_sequence", DataType::Int32, false),
+    ])
+}
 
 /// Tables have no foreign keys.
 fn foreign_keys() -> RecordBatch {
@@ -160,12 +132,12 @@ fn described(table: &TableDescription) -> Schema {
 }
 
 /// Words for a failure that only a bug makes.
-pub(super) fn bug(error: &FlightError) -> crate::error::Error {
+pub(super) fn bug(error: &FlightError) -> Error {
     match error {
         // A pattern that a client made up.
         FlightError::Arrow(ArrowError::InvalidArgumentError(text) | ArrowError::ComputeError(text)) => {
-            crate::error::Error::Invalid(text.clone())
+            Error::Invalid(text.clone())
         }
-        other => crate::error::Error::internal(&other.to_string()),
+        other => Error::internal(&other.to_string()),
     }
 }

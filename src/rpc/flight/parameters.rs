@@ -12,7 +12,7 @@ mod layout;
 
 use check::{Check, Refused};
 
-use crate::{error::Error, rpc::to_status};
+use crate::error::Error;
 
 /// Maximum number of messages of a DoPut: a schema, dictionaries and one row.
 const MAX_MESSAGES: usize = 16;
@@ -59,7 +59,7 @@ fn tonic_error(status: Status) -> FlightError {
 }
 
 fn invalid(why: &str) -> Status {
-    to_status(Error::Invalid(format!("the parameters cannot be read: {why}")))
+    Error::Invalid(format!("the parameters cannot be read: {why}")).into()
 }
 
 /// What the messages of one DoPut may still take.

@@ -161,7 +161,7 @@ fn a_file_that_the_disk_does_not_return_is_told_and_keeps_the_others_from_nothin
             let (expected, store) = (all_rows(&archive), Faulty::of(&archive));
             *store.broken.lock() = Some(file.clone());
             for _ in 0..3 {
-                assert!(tidy(&archive, NOW).unwrap_err().contains("Input/output error"));
+                assert!(tidy(&archive, NOW).unwrap_err().to_string().contains("Input/output error"));
             }
             assert!(archive.status().skipped[&file].contains("Input/output error"));
             let (without, found) = (copy(dir.path(), Some(&file)), all_rows(&archive));
@@ -255,7 +255,7 @@ fn a_full_disk_keeps_a_merge_from_nothing_but_itself() {
     let kept = |row: &Row| row.at >= START + 2 * DAY;
     let expected: Vec<Row> = all_rows(&archive).into_iter().filter(kept).collect();
     for _ in 0..3 {
-        assert!(tidy(&archive, now).unwrap_err().contains("No space left"));
+        assert!(tidy(&archive, now).unwrap_err().to_string().contains("No space left"));
         assert_eq!(all_rows(&archive), expected, "what is too old is deleted, and nothing else");
         assert_eq!(files(dir.path()).len(), 9, "nothing of the merge is left");
     }
@@ -273,7 +273,7 @@ fn a_folder_that_can_only_be_read_is_read_and_told() {
         let store = Faulty::of(&archive);
         store.read_only.store(true, Ordering::Relaxed);
         let told = tidy(&archive, NOW);
-        assert!(state == STATES - 1 || told.unwrap_err().contains("Read-only"), "state {state}");
+        assert!(state == STATES - 1 || told.unwrap_err().to_string().contains("Read-only"), "state {state}");
         assert_eq!((all_rows(&archive), files(dir.path())), (expected.clone(), before));
         store.read_only.store(false, Ordering::Relaxed);
         (0..3).for_each(|_| tidy(&archive, NOW).unwrap());

@@ -1,7 +1,10 @@
 //! Bytes of any schema, made up from a source of randomness: each schema writes itself.
 
-use super::*;
-use crate::decode::consumer_protocol::{Embedded, Payload};
+use super::super::*;
+use crate::decode::{
+    consumer_protocol::{Embedded, Payload},
+    schema::Message,
+};
 
 /// Randomness that a test can shrink: bytes, and zeros when they are used up.
 #[derive(Debug)]
@@ -109,4 +112,19 @@ impl<'a, T: Generate<'a>> Generate<'a> for Late<T> {
             T::generate(source, out, context);
         }
     }
+}
+
+/// The bytes of a record of a type: its key and its value, in one of its versions.
+pub(in crate::decode) fn record<'a, K: Generate<'a>, V: Message<'a> + Generate<'a>>(
+    kind: i16,
+    source: &mut Source<'_>,
+) -> (Vec<u8>, Vec<u8>) {
+    let (mut key, mut value) = (kind.to_be_bytes().to_vec(), vec![]);
+    K::generate(source, &mut key, Context::default());
+    let versions = V::VERSIONS;
+    let count = u8::try_from(versions.end() - versions.start() + 1).unwrap();
+    let version = versions.start() + i16::from(source.below(count));
+    version.write(&mut value, Context::default());
+    V::generate(source, &mut value, V::context(version).unwrap());
+    (key, value)
 }

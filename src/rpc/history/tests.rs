@@ -1,0 +1,110 @@
+use tokio_util::sync::CancellationToken;
+
+use super::{super::Service, *};
+use crate::{
+    history::tests::{config, lab},
+    sql::Engine,
+    store::older::{Archived, Older, OlderSamples, OlderStatus, Question, Reserved},
+};
+
+fn request(from: Option<i64>, to: Option<i64>, step: Option<i64>) -> proto::GetHistoryRequest {
+    let time = |at: i64| Timestamp { seconds: at, nanos: 0 };
+    proto::GetHistoryRequest {
+        from: from.map(time),
+        to: to.map(time),
+        step: step.map(|seconds| prost_types::Duration { seconds, nanos: 0 }),
+        ..proto::GetHistoryRequest::default()
+    }
+}
+
+fn span(from: Option<i64>, to: Option<i64>, step: Option<i64>) -> Result<(Millis, Millis, Millis), Error> {
+    let span = Span::new(&request(from, to, step), 10_000_000, Duration::from_secs(10), None);
+    span.map(|span| (span.from, span.to, span.step))
+}
+
+#[test]
+fn times_that_are_not_given_are_those_of_the_last_hour() {
+    assert_eq!(span(None, None, None).unwrap(), (6_400_000, 10_000_000, 10_000));
+    assert_eq!(span(Some(6401), None, None).unwrap(), (6_401_000, 10_000_000, 10_000));
+    assert_eq!(span(None, Some(4000), Some(60)).unwrap(), (400_000, 4_000_000, 60_000));
+    assert_eq!(span(Some(5), Some(5), None).unwrap(), (5000, 5000, 10_000));
+    let week = span(Some(0), Some(604_800), None).unwrap();
+    assert!(week.2 % 10_000 == 0 && 604_800_000 / week.2 <= 360, "{week:?}");
+    assert_eq!(span(Some(6400), Some(10_000), None).unwrap().2, 10_000);
+    let a_little_more = Span::new(&request(Some(6399), None, None), 10_000_000, Duration::from_secs(10), None);
+    assert_eq!(a_little_more.unwrap().step, 10_000);
+    // A week, of which there is an hour.
+    let short = Span::new(&request(Some(0), None, None), 10_000_000, Duration::from_secs(10), Some(6_400_000));
+    assert_eq!(short.unwrap().step, 10_000);
+}
+
+#[test]
+fn times_that_make_no_sense_are_refused() {
+    assert!(span(Some(6), Some(5), None).unwrap_err().to_string().contains("after to"));
+    for step in [0, -1] {
+        assert!(span(None, None, Some(step)).unwrap_err().to_string().contains("at least 1 ms"));
+    }
+    assert!(span(Some(0), Some(604_800), Some(1)).unwrap_err().to_string().contains("longer"));
+    assert!(span(Some(i64::MAX), None, None).unwrap_err().to_string().contains("not a time"));
+}
+
+/// A store whose keys never end.
+#[derive(Debug)]
+struct Endless(CancellationToken);
+
+impl OlderSamples for Endless {
+    fn ask(&self, _: Question) -> Result<Option<Older>, ReadError> {
+        let asked = self.0.clone();
+        let key = move |number: u64| {
+            asked.cancel();
+            let (group, topic) = (format!("{number:020}").into(), "t".into());
+            let (rows, reserved) = (vec![], Reserved::default());
+            Ok(Archived { group, topic, partition: 0, rows, stands_for: 1, reserved })
+        };
+        Ok(Some(Older { times: vec![0], keys: Box::new((0..).map(key)) }))
+    }
+
+    fn status(&self) -> OlderStatus {
+        OlderStatus::default()
+    }
+}
+
+fn service(store: &Arc<Store>) -> Service {
+    let config = config();
+    let server = crate::config::Server { concurrent_histories: 2, ..config.server };
+    let engine = Arc::new(Engine::new(Arc::clone(store), config.sql).unwrap());
+    Service::new(engine, server, config.history.step, CancellationToken::new())
+}
+
+fn running(service: &Service) -> usize {
+    let load = service.shared.store().work().status().load;
+    load.iter().find(|load| load.kind == Kind::History).unwrap().running
+}
+
+#[tokio::test]
+async fn a_call_ends_with_its_deadline_and_when_its_caller_leaves_and_others_wait_for_their_turn() {
+    let lab = lab(usize::MAX);
+    let reads = CancellationToken::new();
+    lab.cluster().set_older(Box::new(Endless(reads.clone())));
+    let service = service(&lab.store);
+    let ask = |by: HistoryBy, millis: u64| {
+        let (shared, request) = (Arc::clone(&service.shared), request(Some(0), Some(5), None));
+        let request = proto::GetHistoryRequest { by: by.into(), ..request };
+        async move { get_history(&shared, request, Some(Duration::from_millis(millis))).await }
+    };
+    for by in [HistoryBy::Partition, HistoryBy::Cluster] {
+        let error = ask(by, 20).await.unwrap_err();
+        assert!(matches!(&error, Error::Deadline(_)), "{error:?}");
+    }
+    let readers: Vec<_> = (0..2).map(|_| tokio::spawn(ask(HistoryBy::Cluster, 3_600_000))).collect();
+    while running(&service) < 2 || !reads.is_cancelled() {
+        tokio::task::yield_now().await;
+    }
+    // Both run: the next one waits in vain.
+    let error = ask(HistoryBy::Cluster, 20).await.unwrap_err();
+    assert!(matches!(&error, Error::Deadline(_)), "{error:?}");
+    readers.iter().for_each(tokio::task::JoinHandle::abort);
+    while running(&service) > 0 {
+        tokio::task::yield_now().await;
+    }
+}

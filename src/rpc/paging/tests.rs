@@ -1,0 +1,48 @@
+use super::*;
+
+#[test]
+fn a_token_belongs_to_its_request() {
+    let request = GetConsumerRequest { search: "a".into(), ..Default::default() };
+    let token = Tokens::new(&request).write("next");
+    assert_eq!(Tokens::new(&request).read::<String>(&token).unwrap().as_deref(), Some("next"));
+    let other = GetConsumerRequest { search: "b".into(), ..Default::default() };
+    assert!(Tokens::new(&other).read::<String>(&token).is_err());
+    assert!(Tokens::new(&request).read::<String>("garbage").is_err());
+    assert_eq!(Tokens::new(&request).read::<String>("").unwrap(), None);
+}
+
+#[test]
+fn page_sizes_are_bounded() {
+    assert_eq!((size(0).unwrap(), size(7).unwrap(), size(1_000_000).unwrap()), (1000, 7, 10_000));
+    assert!(size(-1).is_err());
+}
+
+#[test]
+fn a_walk_is_kept_for_a_minute() {
+    let (walks, clock) = (Walks::default(), Clock::manual(0));
+    let id = walks.keep(&clock, Arc::new(vec![("c".into(), "g".into())]));
+    clock.advance(59_000);
+    assert_eq!(walks.find(&clock, id).unwrap().len(), 1);
+    clock.advance(2_000);
+    assert!(walks.find(&clock, id).is_err());
+}
+
+#[test]
+fn a_ranking_that_is_being_made_keeps_no_other_waiting() {
+    let (rankings, clock) = (Rankings::default(), Clock::manual(0));
+    let store = crate::store::Store::new(vec![], clock.clone(), *crate::history::tests::lab(1).store.settings());
+    let cut = Cut::empty(&store);
+    let get = |search: &str, make: &dyn Fn() -> Result<Vec<GroupKey>, ()>| {
+        let request = GetConsumerRequest { search: search.into(), ..Default::default() };
+        rankings.get(&clock, &cut, request, make).map(|keys| keys.len())
+    };
+    let none = || Ok(vec![]);
+    let made = get("slow", &|| {
+        assert_eq!(get("quick", &none), Ok(0), "while the other is being made");
+        Err(())
+    });
+    assert_eq!(made, Err(()));
+    // One that failed is made again.
+    assert_eq!(get("slow", &none), Ok(0));
+    assert_eq!(get("slow", &|| panic!("it is kept")), Ok(0));
+}
