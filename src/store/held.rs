@@ -290,7 +290,9 @@ mod tests {
         }
         assert_eq!((first_pin.retained(), most_pin.retained()), (BARE, 4 * BARE));
         until("one to be ended", || most.reason().is_some());
-        assert_eq!(most.reason(), Some(Ended::Retained { bytes: 4 * BARE, cap: 3 * BARE }));
+        // The version that exceeds the cap is counted a moment before it is marked as retained.
+        let reasons = [3, 4].map(|versions| Some(Ended::Retained { bytes: versions * BARE, cap: 3 * BARE }));
+        assert!(reasons.contains(&most.reason()), "{:?}", most.reason());
         drop(most_pin);
         until("its bytes to be let go", || held.bytes() == BARE);
         assert_eq!((innocent.reason(), first.reason()), (None, None));
