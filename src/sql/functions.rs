@@ -8,9 +8,10 @@ use datafusion::{
     execution::SessionStateDefaults,
     logical_expr::{
         AggregateUDF, ColumnarValue, Expr, ExprSchemable as _, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-        Volatility,
-        planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawDictionaryExpr},
+        Volatility, WindowFunctionDefinition,
+        planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawDictionaryExpr, RawWindowExpr},
     },
+    logical_expr_common::signature::Arity,
     sql::sqlparser::ast::BinaryOperator,
 };
 
@@ -154,6 +155,19 @@ impl ExprPlanner for Planner {
 
     fn plan_make_map(&self, _: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
         Err(DataFusionError::Plan("there are no maps".to_owned()))
+    }
+
+    /// DataFusion 55.2 panics at first_value(), last_value() and nth_value(), whose signatures allow no arguments.
+    fn plan_window(&self, expr: RawWindowExpr) -> Result<PlannerResult<RawWindowExpr>> {
+        let (name, signature) = match &expr.func_def {
+            WindowFunctionDefinition::AggregateUDF(function) => (function.name(), function.signature()),
+            WindowFunctionDefinition::WindowUDF(function) => (function.name(), function.signature()),
+        };
+        let takes_none = matches!(signature.type_signature.arity(), Arity::Fixed(0) | Arity::Variable);
+        if expr.args.is_empty() && !takes_none {
+            return Err(DataFusionError::Plan(format!("{name} takes arguments")));
+        }
+        Ok(PlannerResult::Original(expr))
     }
 
     fn plan_overlay(&self, _: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
