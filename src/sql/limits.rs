@@ -6,10 +6,8 @@ pub(super) mod planning;
 pub(super) mod reading;
 pub(super) mod spelling;
 pub(super) mod statement;
-pub(super) mod stop;
 
-mod account;
-mod condition;
+pub(super) mod account;
 mod guard;
 mod holding;
 mod operators;
@@ -17,5 +15,4 @@ mod subqueries;
 mod width;
 
 pub(super) use operators::Guards;
-pub(super) use reading::{Memory, Reading};
-pub(super) use stop::Stop;
+pub(super) use reading::{Memory, Reading, check};

@@ -3,15 +3,7 @@
 //! Nothing here is async: the tables are in memory, so that planning waits for nothing, and the compiler takes minutes to
 //! prove that a future that holds a plan may be sent to another thread.
 
-use std::{
-    collections::HashMap,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll, Wake, Waker},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::{
@@ -24,6 +16,7 @@ use datafusion::{
         sqlparser::dialect::GenericDialect,
     },
 };
+use futures::FutureExt as _;
 use tokio::task::unconstrained;
 
 use super::{
@@ -157,32 +150,13 @@ fn converted(value: ScalarValue, kind: &DataType) -> ScalarValue {
     }
 }
 
-/// Runs a future that waits for nothing but itself, on this thread and to its end.
-///
-/// The thread belongs to the runtime, and must not be parked here: what is woken by the runtime later, as by tokio's
-/// cooperative budget, would never be woken. Without that budget, and as the tables are at hand, planning never waits.
+/// The output of a future that waits for nothing: the tables are in memory, and tokio's cooperative budget is lifted.
 ///
 /// # Errors
-/// It waits for something else, which is a bug.
+/// It waits, which is a bug.
 fn at_once<F: Future>(future: F) -> Result<F::Output, SqlError> {
-    let woken = Arc::new(Woken(AtomicBool::new(true)));
-    let waker = Waker::from(Arc::clone(&woken));
-    let mut future = pin!(unconstrained(future));
-    while woken.0.swap(false, Ordering::AcqRel) {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return Ok(output);
-        }
-    }
-    Err(SqlError::Internal("planning waits for something outside of it".to_owned()))
-}
-
-/// Whether a future is to be polled again.
-struct Woken(AtomicBool);
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::Release);
-    }
+    let waits = || SqlError::Internal("planning waits for something outside of it".to_owned());
+    unconstrained(future).now_or_never().ok_or_else(waits)
 }
 
 #[cfg(test)]

@@ -27,12 +27,12 @@ use datafusion::{
 
 use super::{
     error::SqlError,
-    limits::{Memory, Reading},
+    limits::{Memory, Reading, check},
     places::{self, Place},
     table::{AnyTable, BATCH_ROWS, By, Question},
     wanted::Wanted,
 };
-use crate::store::cut::Cut;
+use crate::store::{cut::Cut, older::Bounds};
 
 /// A table of the catalog. It is planned by the cut that the session's [`Reading`] names.
 #[derive(Debug)]
@@ -256,18 +256,19 @@ impl ExecutionPlan for LiveScanExec {
         // A batch is made when it is asked for, and what was read for the one before is gone by then.
         let memory = Memory::of(&context);
         let batches = stream! {
-            let Reading { cut, stop, .. } = &*reading;
+            let (cut, cancel) = (&reading.cut, reading.job.cancel());
+            let bounds = Bounds { cancel: cancel.clone(), budget: Some(memory) };
             let places = found.partitions.get(partition).map_or(&[][..], Vec::as_slice);
             let units = places::read(cut, places, &question.wanted, rows);
-            for batch in table.batches(units, &question, &stop.patience().with_budget(memory)) {
-                match stop.check().and(batch) {
+            for batch in table.batches(units, &question, &bounds) {
+                match check(cancel).and(batch) {
                     Ok(batch) if batch.num_rows() == 0 => {}
                     batch => yield batch,
                 }
                 tokio::task::consume_budget().await;
             }
             // Who waits for a store ends when the statement does, as if there was no more.
-            if let Err(error) = stop.check() {
+            if let Err(error) = check(cancel) {
                 yield Err(error);
             }
         };

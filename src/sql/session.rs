@@ -52,11 +52,11 @@ impl Sessions {
     }
 
     /// The session of a statement.
-    pub(super) fn session(&self, reading: Reading) -> SessionState {
+    pub(super) fn session(&self, reading: &Arc<Reading>) -> SessionState {
         let mut state = (self.template)();
         let now = DateTime::<Utc>::from_timestamp_millis(reading.cut.taken_at);
         state.execution_props_mut().query_execution_start_time = now;
-        state.config_mut().set_extension(Arc::new(reading));
+        state.config_mut().set_extension(Arc::clone(reading));
         state
     }
 

@@ -18,7 +18,7 @@ use datafusion::common::Result;
 use super::wanted::Wanted;
 use crate::store::{
     cut::{ClusterCut, Cut, GroupCut},
-    older::Patience,
+    older::Bounds,
 };
 
 mod columns;
@@ -118,8 +118,8 @@ pub(super) trait AnyTable: fmt::Debug + Send + Sync {
     fn order(&self) -> &'static [&'static str];
     fn schema(&self) -> SchemaRef;
     fn count(&self, unit: Unit<'_>) -> Option<usize>;
-    /// The rows of units that answer a question, for a statement that has some patience with what waits.
-    fn batches<'a>(&'a self, units: Units<'a>, question: &'a Question, patience: &Patience) -> Batches<'a>;
+    /// The rows of units that answer a question, for a statement with some bounds.
+    fn batches<'a>(&'a self, units: Units<'a>, question: &'a Question, bounds: &Bounds) -> Batches<'a>;
 }
 
 /// A table with its columns made.
@@ -170,7 +170,7 @@ impl<T: Table> AnyTable for Typed<T> {
         T::count(unit)
     }
 
-    fn batches<'a>(&'a self, units: Units<'a>, question: &'a Question, _: &Patience) -> Batches<'a> {
+    fn batches<'a>(&'a self, units: Units<'a>, question: &'a Question, _: &Bounds) -> Batches<'a> {
         Box::new(Filling::new(self, question).batches(units))
     }
 }

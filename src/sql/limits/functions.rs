@@ -35,8 +35,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use rewrite::Bounding;
 use rewrite::Held;
+pub(crate) use rewrite::{Bounding, checked};
 pub(crate) use table::names;
 use table::{Bound, Steps, bound};
 
@@ -132,7 +132,7 @@ impl ScalarUDFImpl for Bounded {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        account::check_stop()?;
+        account::check_current()?;
         let call = Call::new(self, &args)?;
         let is_charged = width::varies(args.return_field.data_type());
         let account = Account::current().filter(|_| is_charged);
@@ -164,7 +164,7 @@ impl Bounded {
     fn call_in_slices(&self, args: &ScalarFunctionArgs, slices: Vec<Range<usize>>) -> Result<arrow::array::ArrayRef> {
         let mut results = Vec::with_capacity(slices.len());
         for rows in slices {
-            account::check_stop()?;
+            account::check_current()?;
             let of_slice = |value: &ColumnarValue| match value {
                 ColumnarValue::Array(array) => ColumnarValue::Array(array.slice(rows.start, rows.len())),
                 ColumnarValue::Scalar(scalar) => ColumnarValue::Scalar(scalar.clone()),

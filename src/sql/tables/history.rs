@@ -22,7 +22,7 @@ use super::super::{
 use crate::{
     history::joined::{Ages, Joined, Key, Pick, Wanted},
     model::{Millis, Name, SOURCE_KAFKA, nanos},
-    store::older::{Patience, Point, ReadError},
+    store::older::{Bounds, Point, ReadError},
 };
 
 const AGE: &str = "lag_seconds";
@@ -93,10 +93,10 @@ impl AnyTable for HistoryTable {
         None
     }
 
-    fn batches<'a>(&'a self, units: Units<'a>, question: &'a Question, patience: &Patience) -> Batches<'a> {
-        let patience = patience.clone();
+    fn batches<'a>(&'a self, units: Units<'a>, question: &'a Question, bounds: &Bounds) -> Batches<'a> {
+        let bounds = bounds.clone();
         let times = question.wanted.times();
-        let mut keys = units.flat_map(move |unit| keys(unit, question, &times, patience.clone())).fuse();
+        let mut keys = units.flat_map(move |unit| keys(unit, question, &times, bounds.clone())).fuse();
         let mut rows = Rows { schema: &self.schema, question, left: question.limit.unwrap_or(usize::MAX) };
         let mut sampled: Option<Sampled<'a>> = None;
         Box::new(std::iter::from_fn(move || {
@@ -136,7 +136,7 @@ fn keys<'a>(
     unit: Unit<'a>,
     question: &'a Question,
     times: &RangeInclusive<Millis>,
-    patience: Patience,
+    bounds: Bounds,
 ) -> impl Iterator<Item = Result<Sampled<'a>, ReadError>> + Send + use<'a> {
     let of = &question.wanted;
     let wanted = Wanted {
@@ -145,7 +145,7 @@ fn keys<'a>(
         prefix: of.groups.prefix().to_owned(),
         first: String::new(),
         ages: of.needs(&[AGE]),
-        patience,
+        bounds,
     };
     // Not while others wait for the thread.
     let waits = unit.cluster.cluster.older().is_some();
