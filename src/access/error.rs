@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use tokio_rustls::rustls;
 
-use super::tokens::{LONGEST, SHORTEST};
+use super::{LONGEST, SHORTEST};
 
 /// Why the server cannot start with these tokens and certificates.
 #[derive(Debug, thiserror::Error)]

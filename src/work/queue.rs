@@ -8,7 +8,7 @@ use std::{
 use crate::call;
 
 /// The origin of a request. Requests of one address share their turns; of an IPv6 address, those of its /64 network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Client(Option<IpAddr>);
 
 impl Client {
