@@ -3,8 +3,6 @@
 //! DataFusion's own operators wrap around. They are replaced once the types of a statement are known, and before the
 //! optimiser computes constants with them. Floats, times and intervals keep DataFusion's operators, which do not wrap.
 
-use std::sync::LazyLock;
-
 use arrow::{
     array::{Array, ArrayRef, AsArray as _, Datum},
     compute::{
@@ -43,14 +41,11 @@ impl FunctionRewrite for CheckedArithmetic {
     fn rewrite(&self, expression: Expr, schema: &DFSchema, _: &ConfigOptions) -> Result<Transformed<Expr>> {
         let exact = |operand: &Expr| Ok::<_, datafusion::error::DataFusionError>(is_exact(&operand.get_type(schema)?));
         match expression {
-            Expr::BinaryExpr(BinaryExpr { left, op, right })
-                if Checked::of(op).is_some() && exact(&left)? && exact(&right)? =>
-            {
-                let checked = Checked::of(op).map(|checked| checked.call(vec![*left, *right]));
-                checked.map(Transformed::yes).ok_or_else(|| internal("an operator is not known"))
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) if wraps(op) && exact(&left)? && exact(&right)? => {
+                Ok(Transformed::yes(Checked::function(Some(op)).call(vec![*left, *right])))
             }
             Expr::Negative(operand) if exact(&operand)? && !operand.get_type(schema)?.is_unsigned_integer() => {
-                Ok(Transformed::yes(NEGATE.call(vec![*operand])))
+                Ok(Transformed::yes(Checked::function(None).call(vec![*operand])))
             }
             other => Ok(Transformed::no(other)),
         }
@@ -62,16 +57,20 @@ fn is_exact(kind: &DataType) -> bool {
     kind.is_integer() || kind.is_decimal()
 }
 
+fn wraps(operator: Operator) -> bool {
+    matches!(
+        operator,
+        Operator::Plus
+            | Operator::Minus
+            | Operator::Multiply
+            | Operator::BitwiseShiftLeft
+            | Operator::BitwiseShiftRight
+    )
+}
+
 fn internal(what: &str) -> datafusion::error::DataFusionError {
     SqlError::Internal(what.to_owned()).into_datafusion()
 }
-
-static PLUS: LazyLock<ScalarUDF> = LazyLock::new(|| Checked::function(Some(Operator::Plus)));
-static MINUS: LazyLock<ScalarUDF> = LazyLock::new(|| Checked::function(Some(Operator::Minus)));
-static MULTIPLY: LazyLock<ScalarUDF> = LazyLock::new(|| Checked::function(Some(Operator::Multiply)));
-static SHIFT_LEFT: LazyLock<ScalarUDF> = LazyLock::new(|| Checked::function(Some(Operator::BitwiseShiftLeft)));
-static SHIFT_RIGHT: LazyLock<ScalarUDF> = LazyLock::new(|| Checked::function(Some(Operator::BitwiseShiftRight)));
-static NEGATE: LazyLock<ScalarUDF> = LazyLock::new(|| Checked::function(None));
 
 /// An operator as a function.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -85,18 +84,6 @@ impl Checked {
     fn function(operator: Option<Operator>) -> ScalarUDF {
         let operands = if operator.is_some() { 2 } else { 1 };
         ScalarUDF::from(Self { operator, signature: Signature::any(operands, Volatility::Immutable) })
-    }
-
-    /// The function in place of an operator that wraps.
-    fn of(operator: Operator) -> Option<&'static ScalarUDF> {
-        match operator {
-            Operator::Plus => Some(&PLUS),
-            Operator::Minus => Some(&MINUS),
-            Operator::Multiply => Some(&MULTIPLY),
-            Operator::BitwiseShiftLeft => Some(&SHIFT_LEFT),
-            Operator::BitwiseShiftRight => Some(&SHIFT_RIGHT),
-            _ => None,
-        }
     }
 }
 
