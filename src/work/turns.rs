@@ -78,13 +78,9 @@ struct State {
     abandoned_total: u64,
 }
 
+/// In the order of [`Kind::ALL`].
 #[derive(Debug)]
-struct Lanes {
-    statements: Lane,
-    pages: Lane,
-    histories: Lane,
-    scrapes: Lane,
-}
+struct Lanes([Lane; Kind::ALL.len()]);
 
 /// Work under way.
 #[derive(Debug)]
@@ -98,11 +94,12 @@ struct Watched {
 
 impl Lanes {
     fn of(&mut self, kind: Kind) -> &mut Lane {
+        let [statements, pages, histories, scrapes] = &mut self.0;
         match kind {
-            Kind::Statement => &mut self.statements,
-            Kind::Page => &mut self.pages,
-            Kind::History => &mut self.histories,
-            Kind::Scrape => &mut self.scrapes,
+            Kind::Statement => statements,
+            Kind::Page => pages,
+            Kind::History => histories,
+            Kind::Scrape => scrapes,
         }
     }
 }
@@ -121,9 +118,7 @@ impl State {
 
 impl Shared {
     pub(super) fn new(clock: Clock, threads: usize, wake: Option<SyncSender<()>>) -> Self {
-        let [statements, pages, histories, scrapes] = Kind::ALL.map(Lane::new);
-        let lanes = Lanes { statements, pages, histories, scrapes };
-        let state = State { lanes, idle: vec![], jobs: vec![], abandoned_total: 0 };
+        let state = State { lanes: Lanes(Kind::ALL.map(Lane::new)), idle: vec![], jobs: vec![], abandoned_total: 0 };
         let (running_threads, writers) = Default::default();
         Self { state: Mutex::new(state), clock, threads, running_threads, writers, wake }
     }
@@ -134,8 +129,8 @@ impl Shared {
         let mut state = self.state.lock();
         let changed = change(&mut state);
         let State { lanes, jobs, .. } = &mut *state;
-        for kind in Kind::ALL {
-            while lanes.of(kind).give_turn(self, jobs, &mut unneeded) {}
+        for lane in &mut lanes.0 {
+            while lane.give_turn(self, jobs, &mut unneeded) {}
         }
         drop(state);
         // Dropped last, since a job that ends takes the lock.
@@ -260,7 +255,7 @@ impl Shared {
         let mut state = self.state.lock();
         Status {
             threads: self.running_threads.load(Ordering::Relaxed),
-            load: Kind::ALL.into_iter().map(|kind| state.lanes.of(kind).load()).collect(),
+            load: state.lanes.0.iter().map(Lane::load).collect(),
             abandoned: state.abandoned(self.clock.ticks()),
             abandoned_total: state.abandoned_total,
         }
