@@ -14,15 +14,15 @@ use tokio::sync::oneshot;
 use super::{
     catalog,
     error::SqlError,
-    limits::{self, Reading, account::planning, memory::QueryPool},
-    output, plan, scan,
+    limits::{Reading, account::planning, memory::QueryPool},
+    output, plan,
     session::Sessions,
     tables::TableDescription,
 };
 use crate::{
     config, freshness,
     store::{Store, cut::Cut, held::Pin},
-    work::{Admission, Cancel, Job, Kind, Limits, Outbox, Patience, Task, outbox},
+    work::{Admission, Cancel, Kind, Limits, Outbox, Patience, Task, outbox},
 };
 
 mod answer;
@@ -120,12 +120,11 @@ impl Engine {
         outcome(&mut self.spawn(reading, describe)?).await.unwrap_or(Err(SqlError::ShuttingDown))
     }
 
-    /// Checks a statement, waits for its turn, and pins its cut.
+    /// Waits for a statement's turn, and pins its cut.
     async fn admit(&self, statement: &Statement) -> Result<Arc<Reading>, SqlError> {
         let Shared { store, settings, .. } = &*self.shared;
         let timeout = statement.timeout.map_or(settings.timeout, |timeout| timeout.min(settings.timeout));
         let cancel = Cancel::within(timeout);
-        limits::statement::tokens(&statement.sql, settings)?;
         if statement.latest {
             // A little less than the statement may take, so that the reason is told.
             freshness::wait_for_all(store, timeout - timeout / 20).await?;
@@ -186,14 +185,9 @@ struct Planned {
     stats: SharedStats,
 }
 
-/// Batches under way, with the schema that they are given in.
-struct Started {
-    stream: SendableRecordBatchStream,
-    schema: SchemaRef,
-}
-
 /// The way of a statement that was admitted.
 impl Shared {
+    /// Plans a statement and sends batches until the end or a limit. While its client does not read, others have the turn.
     async fn answer(
         &self,
         statement: Statement,
@@ -202,49 +196,11 @@ impl Shared {
         outbox: Outbox<RecordBatch>,
     ) -> Result<(), SqlError> {
         let max_rows = statement.max_rows;
-        let started = self.start(statement, reading)?;
+        let (mut stream, schema) = self.start(statement, reading)?;
         let stats = Stats { rows: 0, elapsed: Duration::ZERO, truncated: false, snapshot: reading.cut.snapshot() };
         let stats = Arc::new(parking_lot::Mutex::new(stats));
         // The client may have gone, which ends the statement all the same.
-        let _ = planned.send(Planned { schema: Arc::clone(&started.schema), stats: Arc::clone(&stats) });
-        self.stream(started, max_rows, &stats, &reading.job, &outbox).await?;
-        outbox.complete();
-        Ok(())
-    }
-
-    /// Plans the statement, and starts the plan. Not async: see [`plan`].
-    fn start(&self, statement: Statement, reading: &Arc<Reading>) -> Result<Started, SqlError> {
-        let session = self.sessions.session(reading);
-        let logical = plan::logical(&session, &statement.sql, &self.settings)?;
-        scan::check_loaded(&logical, &reading.cut)?;
-        let (bound, schema) = plan::bind(&session, logical, statement.parameters)?;
-        let physical = plan::physical(&session, &bound)?;
-        let memory = QueryPool::new(&self.settings, Arc::clone(&self.memory), reading.job.cancel().clone());
-        let stream = execute_stream(physical, self.sessions.task(&session, Arc::new(memory)));
-        let stream = stream.map_err(|error| SqlError::from_datafusion(&error))?;
-        Ok(Started { stream, schema })
-    }
-
-    /// Plans the statement, and tells what its plan gives and needs.
-    fn describe(&self, statement: Statement, reading: &Arc<Reading>) -> Result<Description, SqlError> {
-        let session = self.sessions.session(reading);
-        let logical = plan::logical(&session, &statement.sql, &self.settings)?;
-        scan::check_loaded(&logical, &reading.cut)?;
-        let parameters = plan::parameters(&logical)?;
-        let (_, schema) = plan::bind(&session, logical, statement.parameters)?;
-        Ok(Description { schema, parameters })
-    }
-
-    /// Sends batches until the end or a limit. While the client does not read, others have the turn.
-    async fn stream(
-        &self,
-        started: Started,
-        max_rows: Option<usize>,
-        stats: &SharedStats,
-        job: &Job,
-        outbox: &Outbox<RecordBatch>,
-    ) -> Result<(), SqlError> {
-        let Started { mut stream, schema } = started;
+        let _ = planned.send(Planned { schema: Arc::clone(&schema), stats: Arc::clone(&stats) });
         let patience = Patience { after: self.settings.stall_timeout, setting: "sql.stall_timeout" };
         let mut size = Size::new(max_rows, &self.settings);
         while let Some(batch) = stream.next().await {
@@ -252,16 +208,41 @@ impl Shared {
             let (batch, last) = size.admit(output::to_wire(&batch, &schema)?)?;
             {
                 let mut stats = stats.lock();
-                stats.rows = size.rows;
-                stats.truncated = last;
+                (stats.rows, stats.truncated) = (size.rows, last);
             }
             let bytes = batch.get_array_memory_size();
-            job.send(outbox, batch, bytes, patience).await?;
+            reading.job.send(&outbox, batch, bytes, patience).await?;
             if last {
                 break;
             }
         }
+        outbox.complete();
         Ok(())
+    }
+
+    /// Plans the statement, and starts the plan. Not async: see [`plan`].
+    fn start(
+        &self,
+        statement: Statement,
+        reading: &Arc<Reading>,
+    ) -> Result<(SendableRecordBatchStream, SchemaRef), SqlError> {
+        let session = self.sessions.session(reading);
+        let logical = plan::logical(&session, &statement.sql, &self.settings)?;
+        let (bound, schema) = plan::bind(&session, logical, statement.parameters)?;
+        let physical = plan::physical(&session, &bound)?;
+        let memory = QueryPool::new(&self.settings, Arc::clone(&self.memory), reading.job.cancel().clone());
+        let stream = execute_stream(physical, self.sessions.task(&session, Arc::new(memory)));
+        let stream = stream.map_err(|error| SqlError::from_datafusion(&error))?;
+        Ok((stream, schema))
+    }
+
+    /// Plans the statement, and tells what its plan gives and needs.
+    fn describe(&self, statement: Statement, reading: &Arc<Reading>) -> Result<Description, SqlError> {
+        let session = self.sessions.session(reading);
+        let logical = plan::logical(&session, &statement.sql, &self.settings)?;
+        let parameters = plan::parameters(&logical)?;
+        let (_, schema) = plan::bind(&session, logical, statement.parameters)?;
+        Ok(Description { schema, parameters })
     }
 }
 

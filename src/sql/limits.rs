@@ -4,14 +4,13 @@ pub(super) mod functions;
 pub(super) mod memory;
 pub(super) mod planning;
 pub(super) mod reading;
-pub(super) mod spelling;
 pub(super) mod statement;
+pub(super) mod tokens;
 
 pub(super) mod account;
 mod guard;
 mod holding;
 mod operators;
-mod subqueries;
 mod width;
 
 pub(super) use operators::Guards;

@@ -13,7 +13,7 @@ use datafusion::{
     physical_plan::ExecutionPlan,
     sql::{
         parser::{DFParserBuilder, Statement as Parsed},
-        sqlparser::dialect::GenericDialect,
+        sqlparser::{dialect::GenericDialect, tokenizer::TokenWithSpan},
     },
 };
 use futures::FutureExt as _;
@@ -22,7 +22,7 @@ use tokio::task::unconstrained;
 use super::{
     catalog,
     error::SqlError,
-    limits::{spelling, statement as limits},
+    limits::{statement as limits, tokens::tokens},
     output,
 };
 use crate::config;
@@ -35,7 +35,7 @@ const MAX_PARAMETERS: usize = 1024;
 /// # Errors
 /// It is wrong, more than a query, or over a limit.
 pub(super) fn logical(session: &SessionState, sql: &str, settings: &config::Sql) -> Result<LogicalPlan, SqlError> {
-    let parsed = parse(session, &spelling::plain(sql)?)?;
+    let parsed = parse(session, tokens(sql, settings)?)?;
     limits::parsed(&parsed, settings, &catalog::relations)?;
     let plan = at_once(session.statement_to_plan(parsed))?.map_err(|error| SqlError::planning(&error))?;
     let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
@@ -44,9 +44,9 @@ pub(super) fn logical(session: &SessionState, sql: &str, settings: &config::Sql)
     Ok(plan)
 }
 
-fn parse(session: &SessionState, sql: &str) -> Result<Parsed, SqlError> {
+fn parse(session: &SessionState, tokens: Vec<TokenWithSpan>) -> Result<Parsed, SqlError> {
     let recursion = session.config_options().sql_parser.recursion_limit.get();
-    let parser = DFParserBuilder::new(sql).with_dialect(&GenericDialect {}).with_recursion_limit(recursion).build();
+    let parser = DFParserBuilder::new(tokens).with_dialect(&GenericDialect {}).with_recursion_limit(recursion).build();
     let parsed = parser.and_then(|mut parser| parser.parse_statements());
     let mut statements = parsed.map_err(|error| SqlError::planning(&error))?;
     if statements.len() > 1 {
