@@ -202,17 +202,13 @@ impl HttpBody for ResponseBody {
         progress.outcome != Some(Outcome::Unread) && progress.is_at_end()
     }
 
+    /// Asked before the first piece, when nothing is left of another.
     fn size_hint(&self) -> SizeHint {
         let progress = self.0.0.progress.lock();
-        let rest = progress.rest.len() as u64;
-        let mut hint = progress.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
-        if rest > 0 {
-            let (lower, upper) = (hint.lower().saturating_add(rest), hint.upper());
-            if let Some(upper) = upper {
-                hint.set_upper(upper.saturating_add(rest));
-            }
-            hint.set_lower(lower);
+        match &progress.body {
+            Some(body) if progress.rest.is_empty() => body.size_hint(),
+            Some(_) => SizeHint::default(),
+            None => SizeHint::with_exact(progress.rest.len() as u64),
         }
-        hint
     }
 }

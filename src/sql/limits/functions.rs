@@ -230,7 +230,7 @@ impl<'a> Call<'a> {
         let rows = if all_scalar { 1 } else { args.number_rows };
         let (mut bytes, mut items, mut numbers) = (vec![], vec![], vec![]);
         for value in &args.args {
-            let array = width::array(value)?;
+            let array = value.to_array(1)?;
             let of_rows = |sizes: Rows| match value {
                 ColumnarValue::Scalar(_) => Rows::All(sizes.greatest()),
                 ColumnarValue::Array(_) => sizes,
