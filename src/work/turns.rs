@@ -64,7 +64,7 @@ pub(super) struct Shared {
     /// Threads of a piece of work.
     threads: usize,
     running_threads: Arc<AtomicUsize>,
-    /// See [`Admission::threads`].
+    /// See [`Shared::writers`].
     writers: Mutex<Option<Place>>,
     /// Wakes the watchdog. `None` in tests, which look themselves.
     wake: Option<SyncSender<()>>,
