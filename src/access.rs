@@ -34,6 +34,10 @@ use file::FromFiles;
 use origin::Guard;
 use tokens::Tokens;
 
+/// Characters of a token.
+const SHORTEST: usize = 16;
+const LONGEST: usize = 512;
+
 /// What of a request is read although it is refused, and for how long.
 const DRAINED_BYTES: usize = 64 * 1024;
 const DRAINED_FOR: Duration = Duration::from_secs(2);

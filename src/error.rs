@@ -198,7 +198,8 @@ impl From<Ended> for Error {
         let text = error.to_string();
         match error {
             Ended::Deadline(_) | Ended::Stalled { .. } => Self::Deadline(text),
-            Ended::Retained { .. } | Ended::Unread { .. } => Self::Busy(text),
+            Ended::Retained { .. } | Ended::Unread { .. } | Ended::Memory { of_all: true } => Self::Busy(text),
+            Ended::Memory { of_all: false } => Self::Exhausted(text),
             // Seen by no client.
             Ended::Disconnected | Ended::Cancelled => Self::Unavailable(text),
         }
@@ -222,7 +223,7 @@ impl From<SqlError> for Error {
             SqlError::Invalid(_) | SqlError::NotReadOnly(_) => Self::Invalid(text),
             SqlError::Limit { .. } => Self::Exhausted(text),
             SqlError::Busy { .. } => Self::Busy(text),
-            SqlError::Deadline(_) | SqlError::Stalled(_) => Self::Deadline(text),
+            SqlError::Deadline(_) => Self::Deadline(text),
             SqlError::Refused(refused) => refused.into(),
             SqlError::Unready(unready) => unready.into(),
             SqlError::Stale(stale) => stale.into(),

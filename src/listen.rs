@@ -205,7 +205,7 @@ impl Shared {
 
 /// Serves a connection until it ends, or is closed for a limit.
 async fn serve(shared: Arc<Shared>, stream: TcpStream, connection: Arc<Connection>) {
-    let _entry = Entry(Arc::clone(&connection));
+    let _entry = Entry(Arc::clone(&shared.table), connection.id);
     // Answers are small: do not wait for more to send.
     drop(stream.set_nodelay(true));
     let closing = connection.closing.clone();
@@ -219,7 +219,7 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream, connection: Arc<Connectio
                         return Err(io::ErrorKind::UnexpectedEof.into());
                     }
                     connection.heard();
-                    let place = shared.handshakes.place(connection.address).await;
+                    let place = shared.handshakes.place(connection.client).await;
                     let accepted = tls.accept(stream).await;
                     drop(place);
                     accepted
@@ -245,11 +245,11 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream, connection: Arc<Connectio
 }
 
 /// Takes the connection out of the table when it ends.
-struct Entry(Arc<Connection>);
+struct Entry(Arc<Table>, u64);
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.0.table.remove(self.0.id);
+        self.0.remove(self.1);
     }
 }
 

@@ -30,7 +30,7 @@ use crate::{
     sql::Engine,
     status,
     store::Store,
-    work::{Cancel, Kind, outbox},
+    work::{Cancel, Kind, Patience, outbox},
 };
 
 /// What the handlers share.
@@ -143,7 +143,8 @@ type Piece = io::Result<Vec<u8>>;
 
 /// The pieces of a scrape, once it has its turn. Dropping them ends it.
 async fn scrape(web: &Web, what: metrics::Scrape, packer: Packer) -> Result<impl Stream<Item = Piece> + use<>, Error> {
-    let (store, patience) = (Arc::clone(web.store()), web.service.stall_timeout());
+    let store = Arc::clone(web.store());
+    let patience = Patience { after: web.service.stall_timeout(), setting: "server.stall_timeout" };
     let cancel = Cancel::within(web.service.call_timeout());
     let job = web.engine.admission().admit(Kind::Scrape, "/metrics", &cancel).await?;
     let cut = what.pin(&store, &cancel);

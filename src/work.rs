@@ -13,22 +13,24 @@ use std::{fmt, io, sync::Arc};
 mod admission;
 mod cancel;
 mod job;
-mod lane;
 mod outbox;
 mod place;
 mod queue;
+mod turns;
 mod unread;
 
 #[cfg(test)]
 mod tests;
 
-pub use admission::{Admission, Board, MOST_ABANDONED, Status};
+pub use admission::{Admission, Board};
 pub use cancel::{Cancel, Ended};
-pub use job::{Job, SendError, Task};
-pub use lane::Load;
-pub use outbox::{Inbox, Outbox, Unsent, outbox};
+pub use job::{Job, Task};
+pub use outbox::{Inbox, Outbox, Patience, outbox};
 pub use queue::Client;
 pub use unread::{Unread, UnreadAnswer};
+
+/// Pieces of work that may keep their threads although they were ended; with so many, nothing new is admitted.
+pub const MOST_ABANDONED: usize = 4;
 
 /// What is admitted together. Kinds do not take each other's turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +82,42 @@ pub struct Limits {
     pub running: usize,
     /// Pieces that wait for their turn.
     pub waiting: usize,
+}
+
+/// How much work of a kind there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Its kind.
+    pub kind: Kind,
+    /// Pieces that run.
+    pub running: usize,
+    /// Pieces that wait for their turn.
+    pub waiting: usize,
+    /// Pieces that wait for their client to read.
+    pub unread: usize,
+    /// Pieces that were refused since the start.
+    pub refused: u64,
+}
+
+/// How the server's own work does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Threads that run work or wait for some.
+    pub threads: usize,
+    /// By kind.
+    pub load: Vec<Load>,
+    /// What does not end, each with the time since it should have.
+    pub abandoned: Vec<String>,
+    /// How much did not end in time since the start.
+    pub abandoned_total: u64,
+}
+
+impl Status {
+    /// Whether nothing new is admitted.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.abandoned.len() >= MOST_ABANDONED
+    }
 }
 
 /// Why work was not done.

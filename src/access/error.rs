@@ -7,7 +7,7 @@ use std::{
 
 use tokio_rustls::rustls;
 
-use super::tokens::{LONGEST, SHORTEST};
+use super::{LONGEST, SHORTEST};
 
 /// Why the server cannot start with these tokens and certificates.
 #[derive(Debug, thiserror::Error)]

@@ -11,12 +11,10 @@ use subtle::ConstantTimeEq as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    LONGEST, SHORTEST,
     error::{FileError, FileFault},
     file::{Digest, digest},
 };
-
-pub(super) const SHORTEST: usize = 16;
-pub(super) const LONGEST: usize = 512;
 
 /// Arrow's client in Go, and so ADBC, leaves out the padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(

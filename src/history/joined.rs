@@ -8,7 +8,7 @@ use crate::{
     store::{
         cut::ClusterCut,
         ends::to_f64,
-        older::{Archived, ArchivedKeys, Older, Patience, Point, Question, ReadError, Reserved},
+        older::{Archived, ArchivedKeys, Bounds, Older, Point, Question, ReadError, Reserved},
         samples::{Index, Moment},
         silent::LONGEST,
     },
@@ -179,15 +179,15 @@ pub struct Wanted {
     /// The keys are to tell ages.
     pub ages: bool,
     /// What bounds the read.
-    pub patience: Patience,
+    pub bounds: Bounds,
 }
 
 impl Wanted {
     /// All groups at some times, without a bound.
     #[must_use]
     pub fn all(times: RangeInclusive<Millis>) -> Self {
-        let (groups, prefix, first, ages, patience) = Default::default();
-        Self { times, groups, prefix, first, ages, patience }
+        let (groups, prefix, first, ages, bounds) = Default::default();
+        Self { times, groups, prefix, first, ages, bounds }
     }
 }
 
@@ -197,7 +197,7 @@ type HasGroup<'a> = Box<dyn Fn(&str) -> bool + Send + 'a>;
 /// The keys of a cluster, one by one.
 pub struct Joined<'a> {
     reader: Reader<'a>,
-    patience: Patience,
+    bounds: Bounds,
     /// The samples that are looked at, in order.
     pub picks: Vec<Pick>,
     has_group: HasGroup<'a>,
@@ -235,7 +235,7 @@ impl<'a> Joined<'a> {
         thin: impl FnOnce(Vec<Pick>) -> Vec<Pick>,
     ) -> Result<Self, ReadError> {
         let samples = &cluster.samples;
-        let Wanted { times, mut groups, prefix, first, ages, patience } = wanted;
+        let Wanted { times, mut groups, prefix, first, ages, bounds } = wanted;
         groups.iter_mut().for_each(|groups| groups.sort_unstable());
         // Where memory begins.
         let seam = samples.moments().next().map_or(Millis::MAX, |(_, oldest)| oldest.at);
@@ -245,7 +245,7 @@ impl<'a> Joined<'a> {
             groups,
             prefix,
             first: first.clone(),
-            patience: patience.clone(),
+            bounds: bounds.clone(),
         };
         let store = cluster.cluster.older().filter(|_| !question.times.is_empty());
         let older = store.map(|store| store.ask(question)).transpose()?.flatten();
@@ -258,14 +258,14 @@ impl<'a> Joined<'a> {
             Pick::Kept(index, _) => Some(*index),
             Pick::Older(_) => None,
         });
-        let reader = Reader::new(cluster, first_kept.unwrap_or(0), patience.clone()).with_ages(ages);
+        let reader = Reader::new(cluster, first_kept.unwrap_or(0), bounds.clone()).with_ages(ages);
         let is_wanted = |id: &str| *id >= *first && has_group(id);
         let groups: VecDeque<Name> = first_kept.map(|_| reader.groups(is_wanted)).unwrap_or_default().into();
         let bytes = groups.len() * size_of::<Name>() + (picks.len() + older_times.len()) * size_of::<Pick>();
-        let reserved = patience.reserve(bytes)?;
+        let reserved = bounds.reserve(bytes)?;
         let mut joined = Self {
             reader,
-            patience,
+            bounds,
             picks,
             has_group: Box::new(has_group),
             groups,
@@ -287,7 +287,7 @@ impl<'a> Joined<'a> {
     /// The read was stopped, or is over its budget.
     pub fn next_key(&mut self, wanted: impl Fn(&str, i32) -> bool) -> Result<Option<(Name, Key)>, ReadError> {
         loop {
-            self.patience.check()?;
+            self.bounds.check()?;
             self.fill(&wanted)?;
             let kept = self.kept.peek().map(|key| (&self.group, &key.topic, key.partition));
             let older = self.older_next.as_ref().map(|key| (&key.group, &key.topic, key.partition));

@@ -12,7 +12,7 @@ use crate::{
         ends::{Answer, EndKind, IdsSeen, TopicMetadata},
         event::{Event, EventKind, ShardKey},
         group::Commit,
-        older::Patience,
+        older::Bounds,
         shard::Shard,
     },
 };
@@ -128,7 +128,7 @@ impl Lab {
 
     fn read<T>(&self, group: &str, key: (&str, i32), get: impl Fn(crate::store::older::Point) -> T) -> Vec<Option<T>> {
         let cut = self.store.cut("", false).unwrap();
-        let mut reader = Reader::new(&cut.clusters[0], 0, Patience::default());
+        let mut reader = Reader::new(&cut.clusters[0], 0, Bounds::default());
         reader.begin(&group.into(), |topic, partition| (topic, partition) == key).unwrap();
         let keys = reader.next_keys().unwrap();
         let samples = &cut.clusters[0].samples;
@@ -170,7 +170,7 @@ fn what_is_deleted_stays_until_its_samples_go() {
     lab.sample();
     assert_eq!(lab.committed("g", KEY), [Some(5), Some(6), None]);
     let cut = lab.store.cut("", false).unwrap();
-    assert_eq!(Reader::new(&cut.clusters[0], 0, Patience::default()).groups(|_| true), [Name::from("g")]);
+    assert_eq!(Reader::new(&cut.clusters[0], 0, Bounds::default()).groups(|_| true), [Name::from("g")]);
     drop(cut);
     (0..361).for_each(|_| lab.sample());
     let samples = lab.cluster().samples.current();

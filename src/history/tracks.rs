@@ -13,7 +13,7 @@ use crate::{
     store::{
         cut::{ClusterCut, GroupCut},
         ends::to_f64,
-        older::{Patience, Point, ReadError, Reserved},
+        older::{Bounds, Point, ReadError, Reserved},
         samples::{Index, Line, Samples, Series, Track},
     },
 };
@@ -80,7 +80,7 @@ pub struct Reader<'a> {
     /// Whether keys tell when log ends passed offsets, see [`Reader::with_ages`].
     ages: bool,
     newest: Ticks,
-    patience: Patience,
+    bounds: Bounds,
     /// By topic and block of partitions.
     logs: HashMap<(Name, i32), Arc<Logs>>,
     logs_kept: usize,
@@ -111,12 +111,12 @@ pub struct Key {
 impl<'a> Reader<'a> {
     /// Returns a reader; `from` is moved to the oldest sample there is.
     #[must_use]
-    pub fn new(cluster: &'a ClusterCut, from: Index, patience: Patience) -> Self {
+    pub fn new(cluster: &'a ClusterCut, from: Index, bounds: Bounds) -> Self {
         let samples = &cluster.samples;
         let newest = samples.newest().map_or(0, |newest| newest.ticks);
         let from = from.max(samples.first());
         let (logs, logs_kept, pending, reserved, series) = Default::default();
-        Self { cluster, from, ages: false, newest, patience, logs, logs_kept, pending, reserved, series }
+        Self { cluster, from, ages: false, newest, bounds, logs, logs_kept, pending, reserved, series }
     }
 
     /// Returns one whose keys tell, too, when log ends passed offsets, by all samples there are.
@@ -141,7 +141,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// The read was stopped, or is over its budget.
     pub fn begin(&mut self, group: &Name, wanted: impl Fn(&str, i32) -> bool) -> Result<(), ReadError> {
-        self.patience.check()?;
+        self.bounds.check()?;
         self.series = self.cluster.samples.groups.get(group).map(|series| &**series);
         let lines = self.series.into_iter().flat_map(Series::lines).map(|line| (&line.topic, line.partition));
         self.pending = lines
@@ -154,7 +154,7 @@ impl<'a> Reader<'a> {
             self.pending.entry((Name::clone(topic), partition)).or_insert(Values::Constant(value));
         }
         // Nodes of the map are not all full.
-        self.reserved = self.patience.reserve(2 * self.pending.len() * size_of::<((Name, i32), Values)>())?;
+        self.reserved = self.bounds.reserve(2 * self.pending.len() * size_of::<((Name, i32), Values)>())?;
         Ok(())
     }
 
@@ -163,7 +163,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// The read was stopped, or is over its budget.
     pub fn next_keys(&mut self) -> Result<Vec<Key>, ReadError> {
-        self.patience.check()?;
+        self.bounds.check()?;
         let next = self.cluster.samples.next();
         let most = (AT_ONCE / (next.saturating_sub(self.from) as usize).max(1)).max(1);
         let mut found: BTreeMap<(Name, i32), Values> =
@@ -195,7 +195,7 @@ impl<'a> Reader<'a> {
         let samples = self.cluster.samples.next().saturating_sub(from) as usize + 1;
         let mut tracks = series.tracks(from, wanted);
         let most = tracks.len() * (size_of::<Track>() + samples * size_of::<(Index, i64)>());
-        let mut reserved = self.patience.reserve(most)?;
+        let mut reserved = self.bounds.reserve(most)?;
         series.fill(from, &mut tracks);
         reserved.resize(tracks.iter().map(Track::bytes).sum())?;
         Ok((tracks, reserved))

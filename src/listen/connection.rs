@@ -1,8 +1,9 @@
 //! One connection: what it waits for, and since when.
 
 use std::{
+    collections::BTreeMap,
     io,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -16,8 +17,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{response::Underway, table::Table};
-use crate::{config::Limits, metrics::Closed};
+use crate::{
+    config::Limits,
+    metrics::{Closed, Connections},
+    work::Client,
+};
 
 /// The first bytes of HTTP/2 (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -27,12 +31,24 @@ const SECOND: Duration = Duration::from_secs(1);
 pub(super) struct Connection {
     pub(super) id: u64,
     pub(super) peer: SocketAddr,
-    /// The client address that limits count by.
-    pub(super) address: IpAddr,
-    pub(super) table: Arc<Table>,
+    /// Whom limits count by.
+    pub(super) client: Client,
+    pub(super) counters: Arc<Connections>,
+    silent: Arc<Silent>,
+    /// Streams that its client may cancel in a second.
+    max_resets: usize,
     /// Cancelled when the server closes the connection.
     pub(super) closing: CancellationToken,
     state: Mutex<State>,
+}
+
+/// The connections that have sent nothing, by age.
+pub(super) type Silent = Mutex<BTreeMap<u64, Client>>;
+
+/// A request of a connection.
+pub(super) trait Request: Send + Sync {
+    /// Ends the response if its client has not taken a piece for so long, and returns whether it was ended so.
+    fn end_if_unread(&self, limit: Duration, now: Instant) -> bool;
 }
 
 /// What a connection waits for.
@@ -55,7 +71,7 @@ struct State {
     preface: Option<usize>,
     /// Since when the socket takes no bytes although there are some.
     blocked_since: Option<Instant>,
-    calls: Vec<Arc<Underway>>,
+    calls: Vec<Arc<dyn Request>>,
     /// Cancelled streams of the current second.
     resets: usize,
     resets_since: Instant,
@@ -72,7 +88,13 @@ impl State {
 }
 
 impl Connection {
-    pub(super) fn new(id: u64, peer: SocketAddr, table: Arc<Table>, now: Instant) -> Self {
+    pub(super) fn new(
+        id: u64,
+        peer: SocketAddr,
+        (counters, silent): (&Arc<Connections>, &Arc<Silent>),
+        max_resets: usize,
+        now: Instant,
+    ) -> Self {
         let state = State {
             phase: Phase::Silent,
             since: now,
@@ -82,14 +104,17 @@ impl Connection {
             resets: 0,
             resets_since: now,
         };
-        let (address, closing) = (network(peer.ip()), CancellationToken::new());
-        Self { id, peer, address, table, closing, state: Mutex::new(state) }
+        let client = Client::at(peer.ip());
+        silent.lock().insert(id, client);
+        let (counters, silent) = (Arc::clone(counters), Arc::clone(silent));
+        let (closing, state) = (CancellationToken::new(), Mutex::new(state));
+        Self { id, peer, client, counters, silent, max_resets, closing, state }
     }
 
     /// Closes the connection, unless that is under way.
     pub(super) fn close(&self, reason: Closed) {
         if !self.closing.is_cancelled() {
-            self.table.counters.close(reason);
+            self.counters.close(reason);
             tracing::debug!(peer = %self.peer, reason = reason.name(), "connection closed");
             self.closing.cancel();
         }
@@ -108,7 +133,7 @@ impl Connection {
             // Since the connection was accepted: a client that sends a byte now and then gains no time.
             state.phase = Phase::Header;
             drop(state);
-            self.table.heard(self.id);
+            self.silent.lock().remove(&self.id);
         }
     }
 
@@ -135,14 +160,14 @@ impl Connection {
     }
 
     /// A request begins.
-    pub(super) fn begin(&self, call: Arc<Underway>, now: Instant) {
+    pub(super) fn begin(&self, call: Arc<dyn Request>, now: Instant) {
         let mut state = self.state.lock();
         state.enter(Phase::Busy, now);
         state.calls.push(call);
     }
 
     /// A request ended; `cancelled` by the client, perhaps.
-    pub(super) fn end(&self, call: &Arc<Underway>, cancelled: bool, now: Instant) {
+    pub(super) fn end(&self, call: &Arc<dyn Request>, cancelled: bool, now: Instant) {
         let mut state = self.state.lock();
         state.calls.retain(|other| !Arc::ptr_eq(other, call));
         if state.calls.is_empty() {
@@ -153,7 +178,7 @@ impl Connection {
                 (state.resets, state.resets_since) = (0, now);
             }
             state.resets += 1;
-            if state.resets > self.table.limits.http2_max_resets {
+            if state.resets > self.max_resets {
                 drop(state);
                 self.close(Closed::Resets);
             }
@@ -179,14 +204,6 @@ impl Connection {
         if let Some(reason) = exceeded.or(blocked) {
             self.close(reason);
         }
-    }
-}
-
-/// The address that limits count by: a client of IPv6 has a network of its own.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
     }
 }
 

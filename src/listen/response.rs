@@ -17,7 +17,7 @@ use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::connection::Connection;
+use super::connection::{Connection, Request};
 use crate::{
     call::{Call, Outcome},
     error::Error,
@@ -53,9 +53,8 @@ struct Progress {
     content_type: Option<HeaderValue>,
 }
 
-impl Underway {
-    /// Ends the response if its client has not taken a piece for so long, and returns whether it was ended so.
-    pub(super) fn end_if_unread(&self, limit: Duration, now: Instant) -> bool {
+impl Request for Underway {
+    fn end_if_unread(&self, limit: Duration, now: Instant) -> bool {
         // Locked, it is being read.
         let Some(mut progress) = self.progress.try_lock() else { return false };
         if progress.outcome == Some(Outcome::Unread) {
@@ -67,7 +66,7 @@ impl Underway {
         progress.outcome = Some(Outcome::Unread);
         let freed = (progress.body.take(), mem::take(&mut progress.rest));
         drop(progress);
-        self.connection.table.counters.cut(RequestCut::Unread);
+        self.connection.counters.cut(RequestCut::Unread);
         self.call.run(|| drop(freed));
         true
     }
@@ -80,7 +79,7 @@ impl Guard {
     pub(super) fn begin(call: Call, connection: &Arc<Connection>) -> Self {
         let (begun, connection) = (Instant::now(), Arc::clone(connection));
         let underway = Arc::new(Underway { call, connection, begun, progress: Mutex::default() });
-        underway.connection.begin(Arc::clone(&underway), begun);
+        underway.connection.begin(Arc::<Underway>::clone(&underway), begun);
         Self(underway)
     }
 
@@ -121,7 +120,8 @@ impl Drop for Guard {
             None if has_ended => Outcome::Ok,
             Some(_) | None => Outcome::Cancelled,
         };
-        self.0.connection.end(&self.0, outcome == Outcome::Cancelled, now);
+        let call: Arc<dyn Request> = Arc::<Underway>::clone(&self.0);
+        self.0.connection.end(&call, outcome == Outcome::Cancelled, now);
         self.0.call.end(now.duration_since(self.0.begun), outcome);
     }
 }
@@ -202,17 +202,13 @@ impl HttpBody for ResponseBody {
         progress.outcome != Some(Outcome::Unread) && progress.is_at_end()
     }
 
+    /// Asked before the first piece, when nothing is left of another.
     fn size_hint(&self) -> SizeHint {
         let progress = self.0.0.progress.lock();
-        let rest = progress.rest.len() as u64;
-        let mut hint = progress.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
-        if rest > 0 {
-            let (lower, upper) = (hint.lower().saturating_add(rest), hint.upper());
-            if let Some(upper) = upper {
-                hint.set_upper(upper.saturating_add(rest));
-            }
-            hint.set_lower(lower);
+        match &progress.body {
+            Some(body) if progress.rest.is_empty() => body.size_hint(),
+            Some(_) => SizeHint::default(),
+            None => SizeHint::with_exact(progress.rest.len() as u64),
         }
-        hint
     }
 }

@@ -23,9 +23,9 @@ use crate::{
         Store,
         cluster::Cluster,
         cut::{ClusterCut, Cut},
-        older::{FixedBudget, Patience, ReadError},
+        older::{Bounds, FixedBudget, ReadError},
     },
-    work::Kind,
+    work::{Cancel, Kind},
 };
 
 /// Memory that a call may read samples into.
@@ -132,10 +132,9 @@ fn page(walk: &Walk, request: proto::GetHistoryRequest, filter: Filter) -> Resul
     if filter.with_lag_only {
         return Err(Error::Invalid("filter.with_lag_only: a lag comes and goes within a series".to_owned()));
     }
-    let cancel = walk.cancel();
-    let patience = Patience::new(cancel.deadline(), cancel.token().clone());
+    let cancel = walk.cancel().clone();
     let room = PageSize::new(size);
-    let mut page = Page { filter, span, by, first, patience, room, series: vec![], next: None };
+    let mut page = Page { filter, span, by, first, cancel, room, series: vec![], next: None };
     page.fill(walk)?;
     let token = page.next.map(|first| tokens.write(Next { span, first }));
     let snapshot = walk.snapshot();
@@ -153,7 +152,7 @@ struct Page {
     span: Span,
     by: HistoryBy,
     first: Option<Position>,
-    patience: Patience,
+    cancel: Cancel,
     room: PageSize,
     series: Vec<proto::HistorySeries>,
     next: Option<Position>,
@@ -179,9 +178,9 @@ impl Page {
     fn cluster(&mut self, cluster: &ClusterCut) -> Result<(), Error> {
         let name = &*cluster.cluster.name;
         let first = self.first.as_ref().filter(|first| *first.0 == *name).map(|first| first.1.clone());
-        let patience = self.patience.clone().with_budget(Arc::new(FixedBudget::new(MEMORY)));
+        let bounds = Bounds { cancel: self.cancel.clone(), budget: Some(Arc::new(FixedBudget::new(MEMORY))) };
         let first = first.unwrap_or_default();
-        let wanted = Wanted { first, ages: true, patience, ..Wanted::all(self.span.includes()) };
+        let wanted = Wanted { first, ages: true, bounds, ..Wanted::all(self.span.includes()) };
         let wanted = match &self.filter.group {
             NameFilter::Exact(group) => Wanted { groups: Some(vec![group.clone()]), ..wanted },
             NameFilter::Prefix(prefix) => Wanted { prefix: prefix.clone(), ..wanted },

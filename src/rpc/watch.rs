@@ -33,13 +33,13 @@ use crate::{
         group::{ReadAhead, Stored},
         shard::{Hidden, Shard, ShardView},
     },
-    work::outbox,
+    work::{Ended, outbox},
 };
 
 mod client;
 mod statuses;
 
-use client::{Client, Open, Over, Pinned};
+use client::{Client, Open, Pinned};
 
 pub(super) type Stream = Pin<Box<dyn futures::Stream<Item = Result<proto::WatchResponse, Status>> + Send>>;
 
@@ -79,8 +79,8 @@ pub(super) fn watch(
         let watch = async { tokio::try_join!(commits, statuses) };
         let error = tokio::select! {
             over = watch => match over {
-                Ok(_) | Err(Over::Disconnected) => return,
-                Err(Over::Ended(ended)) => Error::from(ended),
+                Ok(_) | Err(Ended::Disconnected) => return,
+                Err(ended) => Error::from(ended),
             },
             () = stop.cancelled() => Error::Unavailable("the server is shutting down".to_owned()),
         };
@@ -96,7 +96,7 @@ async fn run(
     filter: Arc<Filter>,
     include_current: bool,
     client: &Client,
-) -> Result<(), Over> {
+) -> Result<(), Ended> {
     // Before the shards are read: one that comes in between is noticed.
     let mut changes: futures::stream::SelectAll<_> = clusters
         .iter()
@@ -126,7 +126,7 @@ async fn run(
         tokio::select! {
             Some(ended) = followed.next(), if !followed.is_empty() => if let Ok(Err(over)) = ended { return Err(over) },
             Some(_) = changes.next() => {}
-            () = client.outbox.closed() => return Err(Over::Disconnected),
+            () = client.outbox.closed() => return Err(Ended::Disconnected),
         }
         let gone: Vec<ShardKey> = shards.keys().filter(|key| !is_there(&clusters, key)).cloned().collect();
         for key in gone {
@@ -145,7 +145,7 @@ async fn run(
             let rebuilt = before.is_some();
             before.iter().for_each(|(_, abort)| abort.abort());
             // A shard that came later, was rebuilt, or shows other groups: all of it is news to the watcher.
-            client.outbox.room().await.map_err(|_| Over::Disconnected)?;
+            client.outbox.room().await?;
             let (follower, view) = Follower::new(&shard, &filter);
             if rebuilt {
                 follower.resync(None, true, view, -1, client).await?;
@@ -196,7 +196,7 @@ impl Follower {
     }
 
     /// Until the shard is replaced, or the client leaves.
-    async fn follow(mut self, client: &Client) -> Result<(), Over> {
+    async fn follow(mut self, client: &Client) -> Result<(), Ended> {
         loop {
             let first = match self.changes.recv().await {
                 Ok(change) => change,
@@ -236,9 +236,9 @@ impl Follower {
     }
 
     /// Changes were missed: says how many, and sends what the keys are now.
-    async fn catch_up(&mut self, client: &Client) -> Result<(), Over> {
+    async fn catch_up(&mut self, client: &Client) -> Result<(), Ended> {
         // A client that does not read keeps no state.
-        client.outbox.room().await.map_err(|_| Over::Disconnected)?;
+        client.outbox.room().await?;
         let (view, changes) = self.shard.subscribe();
         self.changes = changes;
         let missed = view.sequence.saturating_sub(self.sequence);
@@ -257,7 +257,7 @@ impl Follower {
         view: Arc<ShardView>,
         after: i64,
         client: &Client,
-    ) -> Result<(), Over> {
+    ) -> Result<(), Ended> {
         let view = client.pin(view);
         let resync = proto::Resync { position: Some(position(&view, view.sequence)), missed, full };
         let response = proto::WatchResponse { resync: Some(resync), ..proto::WatchResponse::default() };
@@ -266,7 +266,7 @@ impl Follower {
     }
 
     /// Current entries whose record lies after `after`.
-    async fn send_entries(&self, view: &Pinned, after: i64, client: &Client) -> Result<(), Over> {
+    async fn send_entries(&self, view: &Pinned, after: i64, client: &Client) -> Result<(), Ended> {
         if !self.filter.accepts_source(&view.key.source) {
             return Ok(());
         }

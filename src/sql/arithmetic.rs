@@ -3,10 +3,8 @@
 //! DataFusion's own operators wrap around. They are replaced once the types of a statement are known, and before the
 //! optimiser computes constants with them. Floats, times and intervals keep DataFusion's operators, which do not wrap.
 
-use std::sync::LazyLock;
-
 use arrow::{
-    array::{Array, ArrayRef, AsArray as _, Datum},
+    array::{Array, ArrayRef, AsArray as _},
     compute::{
         CastOptions, cast_with_options,
         kernels::{
@@ -20,13 +18,13 @@ use arrow::{
     error::ArrowError,
 };
 use datafusion::{
-    common::{DFSchema, Result, ScalarValue, config::ConfigOptions, tree_node::Transformed},
+    common::{DFSchema, Result, config::ConfigOptions, tree_node::Transformed},
+    functions::utils::make_scalar_function,
     logical_expr::{
         BinaryExpr, ColumnarValue, Expr, ExprSchemable as _, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
         ScalarUDFImpl, Signature, Volatility, expr_rewriter::FunctionRewrite,
     },
     logical_expr_common::type_coercion::binary::BinaryTypeCoercer,
-    physical_expr_common::datum::apply,
 };
 
 use super::error::SqlError;
@@ -43,14 +41,11 @@ impl FunctionRewrite for CheckedArithmetic {
     fn rewrite(&self, expression: Expr, schema: &DFSchema, _: &ConfigOptions) -> Result<Transformed<Expr>> {
         let exact = |operand: &Expr| Ok::<_, datafusion::error::DataFusionError>(is_exact(&operand.get_type(schema)?));
         match expression {
-            Expr::BinaryExpr(BinaryExpr { left, op, right })
-                if Checked::of(op).is_some() && exact(&left)? && exact(&right)? =>
-            {
-                let checked = Checked::of(op).map(|checked| checked.call(vec![*left, *right]));
-                checked.map(Transformed::yes).ok_or_else(|| internal("an operator is not known"))
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) if wraps(op) && exact(&left)? && exact(&right)? => {
+                Ok(Transformed::yes(Checked::function(Some(op)).call(vec![*left, *right])))
             }
             Expr::Negative(operand) if exact(&operand)? && !operand.get_type(schema)?.is_unsigned_integer() => {
-                Ok(Transformed::yes(NEGATE.call(vec![*operand])))
+                Ok(Transformed::yes(Checked::function(None).call(vec![*operand])))
             }
             other => Ok(Transformed::no(other)),
         }
@@ -62,16 +57,20 @@ fn is_exact(kind: &DataType) -> bool {
     kind.is_integer() || kind.is_decimal()
 }
 
+fn wraps(operator: Operator) -> bool {
+    matches!(
+        operator,
+        Operator::Plus
+            | Operator::Minus
+            | Operator::Multiply
+            | Operator::BitwiseShiftLeft
+            | Operator::BitwiseShiftRight
+    )
+}
+
 fn internal(what: &str) -> datafusion::error::DataFusionError {
     SqlError::Internal(what.to_owned()).into_datafusion()
 }
-
-static PLUS: LazyLock<ScalarUDF> = LazyLock::new(|| Checked::function(Some(Operator::Plus)));
-static MINUS: LazyLock<ScalarUDF> = LazyLock::new(|| Checked::function(Some(Operator::Minus)));
-static MULTIPLY: LazyLock<ScalarUDF> = LazyLock::new(|| Checked::function(Some(Operator::Multiply)));
-static SHIFT_LEFT: LazyLock<ScalarUDF> = LazyLock::new(|| Checked::function(Some(Operator::BitwiseShiftLeft)));
-static SHIFT_RIGHT: LazyLock<ScalarUDF> = LazyLock::new(|| Checked::function(Some(Operator::BitwiseShiftRight)));
-static NEGATE: LazyLock<ScalarUDF> = LazyLock::new(|| Checked::function(None));
 
 /// An operator as a function.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -87,16 +86,16 @@ impl Checked {
         ScalarUDF::from(Self { operator, signature: Signature::any(operands, Volatility::Immutable) })
     }
 
-    /// The function in place of an operator that wraps.
-    fn of(operator: Operator) -> Option<&'static ScalarUDF> {
-        match operator {
-            Operator::Plus => Some(&PLUS),
-            Operator::Minus => Some(&MINUS),
-            Operator::Multiply => Some(&MULTIPLY),
-            Operator::BitwiseShiftLeft => Some(&SHIFT_LEFT),
-            Operator::BitwiseShiftRight => Some(&SHIFT_RIGHT),
-            _ => None,
-        }
+    fn compute(&self, operands: &[ArrayRef]) -> Result<ArrayRef> {
+        let result = match (self.operator, operands) {
+            (Some(Operator::Plus), [left, right]) => fitting(add(left, right)?),
+            (Some(Operator::Minus), [left, right]) => fitting(sub(left, right)?),
+            (Some(Operator::Multiply), [left, right]) => fitting(mul(left, right)?),
+            (Some(operator), [left, right]) => shift(operator == Operator::BitwiseShiftLeft, left, right),
+            (None, [operand]) => fitting(neg(operand)?),
+            _ => return Err(internal("an operator has two operands")),
+        };
+        Ok(result?)
     }
 }
 
@@ -143,30 +142,8 @@ impl ScalarUDFImpl for Checked {
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let result = match (self.operator, arguments.args.as_slice()) {
-            (Some(Operator::Plus), [left, right]) => apply(left, right, |left, right| fitting(add(left, right)?)),
-            (Some(Operator::Minus), [left, right]) => apply(left, right, |left, right| fitting(sub(left, right)?)),
-            (Some(Operator::Multiply), [left, right]) => apply(left, right, |left, right| fitting(mul(left, right)?)),
-            (Some(operator), [left, right]) => {
-                apply(left, right, |left, right| shift(operator == Operator::BitwiseShiftLeft, left, right))
-            }
-            (None, [operand]) => each(operand, |operand| fitting(neg(operand)?)),
-            _ => Err(internal("an operator has two operands")),
-        };
-        result.map_err(|error| overflow(&error))
-    }
-}
-
-fn each(
-    operand: &ColumnarValue,
-    compute: impl Fn(&dyn Array) -> Result<ArrayRef, ArrowError>,
-) -> Result<ColumnarValue> {
-    match operand {
-        ColumnarValue::Array(array) => Ok(ColumnarValue::Array(compute(array.as_ref())?)),
-        ColumnarValue::Scalar(scalar) => {
-            let array = compute(scalar.to_array()?.as_ref())?;
-            Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(array.as_ref(), 0)?))
-        }
+        let compute = make_scalar_function(|operands| self.compute(operands), vec![]);
+        compute(&arguments.args).map_err(|error| overflow(&error))
     }
 }
 
@@ -197,22 +174,12 @@ pub(super) fn fitting(array: ArrayRef) -> Result<ArrayRef, ArrowError> {
 }
 
 /// Shifts by 0 to 63 places; a bit that is shifted out on the left is an overflow.
-fn shift(left: bool, value: &dyn Datum, places: &dyn Datum) -> Result<ArrayRef, ArrowError> {
+fn shift(left: bool, value: &ArrayRef, places: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     let exact = CastOptions { safe: false, ..CastOptions::default() };
-    let ((value, is_one), (places, is_one_place)) = (value.get(), places.get());
-    let rows = if is_one { places.len() } else { value.len() };
-    let spread = |array: &dyn Array, is_one: bool, kind: &DataType| {
-        let array = cast_with_options(array, kind, &exact)?;
-        if !is_one {
-            return Ok(array);
-        }
-        let scalar = ScalarValue::try_from_array(&array, 0);
-        scalar.and_then(|scalar| scalar.to_array_of_size(rows)).map_err(|error| ArrowError::ExternalError(error.into()))
-    };
     // Wide enough for 64 bits that move by 63 places.
     let wide = DataType::Decimal128(38, 0);
-    let values = spread(value, is_one, &wide)?;
-    let places = spread(places, is_one_place, &DataType::Int64)?;
+    let values = cast_with_options(value, &wide, &exact)?;
+    let places = cast_with_options(places, &DataType::Int64, &exact)?;
     let bits = i64::try_from(value.data_type().primitive_width().unwrap_or_default() * 8).unwrap_or(i64::MAX);
     let moved = |value: i128, places: i64| match places {
         places if !(0..bits).contains(&places) => {

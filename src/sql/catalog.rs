@@ -1,4 +1,4 @@
-//! The catalog: all tables, and the views, each planned once.
+//! What every session understands: the dialect, its options and functions, all tables, and the views, each planned once.
 
 use std::sync::{Arc, LazyLock};
 
@@ -7,22 +7,28 @@ use datafusion::{
         CatalogProvider as _, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider as _, view::ViewTable,
     },
     common::Result,
-    execution::{SessionState, SessionStateBuilder},
+    execution::{SessionState, SessionStateBuilder, SessionStateDefaults},
+    prelude::SessionConfig,
 };
 
 use super::{
-    language::{self, CATALOG, SCHEMA},
+    functions,
     scan::LiveTable,
     table::AnyTable,
     tables::{self, TableDescription},
     views::{DEFINITIONS, View},
 };
 
+/// The one catalog.
+pub const CATALOG: &str = "offsetd";
+/// The schema of the tables.
+pub const SCHEMA: &str = "public";
+
 /// All views, each after those that it reads.
 static VIEWS: LazyLock<Vec<View>> = LazyLock::new(|| {
     let mut views = vec![];
     for definition in DEFINITIONS {
-        let state = register(language::session(1, usize::MAX), &views);
+        let state = register(language(1, usize::MAX), &views);
         match state.and_then(|state| View::new(definition, &state)) {
             Ok(view) => views.push(view),
             Err(error) => tracing::error!(view = definition.name, %error, "a view is left out"),
@@ -47,23 +53,54 @@ fn register(builder: SessionStateBuilder, views: &[View]) -> Result<SessionState
         schema.register_table(table.name().to_owned(), Arc::new(LiveTable(table)))?;
     }
     for view in views {
-        let table = ViewTable::new(view.plan().clone(), Some(view.sql().to_owned()));
-        schema.register_table(view.name().to_owned(), Arc::new(table))?;
+        let table = ViewTable::new(view.plan.clone(), Some(view.definition.sql.to_owned()));
+        schema.register_table(view.definition.name.to_owned(), Arc::new(table))?;
     }
     catalog.register_schema(SCHEMA, Arc::new(schema))?;
     state.catalog_list().register_catalog(CATALOG.to_owned(), Arc::new(catalog));
     Ok(state)
 }
 
+/// A session without tables: its options and functions.
+pub(super) fn language(target_partitions: usize, max_value_bytes: usize) -> SessionStateBuilder {
+    let mut config = SessionConfig::new()
+        .with_create_default_catalog_and_schema(false)
+        .with_default_catalog_and_schema(CATALOG, SCHEMA)
+        .with_information_schema(true)
+        .with_target_partitions(target_partitions.max(1));
+    let options = config.options_mut();
+    options.sql_parser.map_string_types_to_utf8view = false;
+    options.sql_parser.collect_spans = true;
+    options.execution.collect_statistics = true;
+    options.execution.enable_recursive_ctes = false;
+    // It takes comments for a part of the types: a UNION of columns with different ones would be refused.
+    options.execution.skip_physical_aggregate_schema_check = true;
+    // Scans of live tables have their partitions already; small inputs are not worth shuffling.
+    options.optimizer.enable_round_robin_repartition = false;
+    // No scan looks at what a filter becomes under way.
+    options.optimizer.enable_dynamic_filter_pushdown = false;
+    options.optimizer.enable_topk_dynamic_filter_pushdown = false;
+    options.optimizer.enable_join_dynamic_filter_pushdown = false;
+    options.optimizer.enable_aggregate_dynamic_filter_pushdown = false;
+    // A scan that gives its rows in order needs no sort, and nothing to stand in for its memory.
+    options.execution.sort_pushdown_buffer_capacity = 1024 * 1024;
+    SessionStateBuilder::new()
+        .with_config(config)
+        .with_expr_planners(functions::planners(max_value_bytes))
+        .with_scalar_functions(functions::scalar(max_value_bytes))
+        .with_aggregate_functions(functions::aggregates())
+        .with_window_functions(SessionStateDefaults::default_window_functions())
+}
+
 /// How many tables a name stands for.
 pub(super) fn relations(name: &str) -> usize {
-    VIEWS.iter().find(|view| view.name() == name).map_or(1, View::relations)
+    VIEWS.iter().find(|view| view.definition.name == name).map_or(1, |view| view.relations)
 }
 
 /// All tables and views, by name.
 pub(super) fn described() -> Vec<TableDescription> {
     let table = |table: Arc<dyn AnyTable>| (table.name(), table.comment(), table.schema(), false);
-    let view = |view: &View| (view.name(), view.comment(), view.schema(), true);
+    let view = |view: &View| (view.definition.name, view.definition.comment, view.schema(), true);
     let all = tables::all().into_iter().map(table).chain(VIEWS.iter().map(view));
     let all = all.map(|(name, comment, schema, is_view)| TableDescription { name, comment, schema, is_view });
     let mut all: Vec<_> = all.collect();

@@ -14,23 +14,24 @@ use tokio::sync::oneshot;
 use super::{
     catalog,
     error::SqlError,
-    limits::{Stop, memory::QueryPool},
-    output, plan, scan,
+    limits::{Reading, account::planning, memory::QueryPool},
+    output, plan,
     session::Sessions,
     tables::TableDescription,
 };
 use crate::{
-    config,
-    store::Store,
-    work::{Admission, Kind, Limits, Outbox, outbox},
+    config, freshness,
+    store::{Store, cut::Cut, held::Pin},
+    work::{Admission, Cancel, Kind, Limits, Outbox, Patience, Task, outbox},
 };
 
 mod answer;
-mod work;
 
 pub use answer::{Answer, Description, Stats};
 use answer::{SharedStats, Size};
-use work::Turn;
+
+/// Bytes of a statement that name it for operators.
+const NAME_BYTES: usize = 80;
 
 /// A statement to run.
 #[derive(Clone, Debug, Default)]
@@ -94,18 +95,18 @@ impl Engine {
     #[expect(clippy::disallowed_methods, reason = "measures the run, part of no answer")]
     pub async fn run(&self, statement: Statement) -> Result<Answer, SqlError> {
         let started = Instant::now();
-        let turn = self.admit(&statement).await?;
+        let reading = self.admit(&statement).await?;
         let unread = &self.shared.store.work().unread.bytes;
         let (outbox, batches) = outbox(self.shared.settings.max_unread_bytes, unread);
         let threads = self.admission.threads()?;
         let (planned, plan) = oneshot::channel();
-        let mut work = self.work(statement, turn, |shared, statement, turn| async move {
-            shared.answer(statement, planned, outbox, &turn).await
-        })?;
-        match work.in_time(plan).await? {
-            Ok(Planned { schema, stats }) => Ok(Answer { schema, batches, stats, started, work, threads }),
+        let answer =
+            |shared: Arc<Shared>, reading| async move { shared.answer(statement, &reading, planned, outbox).await };
+        let mut task = self.spawn(reading, answer)?;
+        match task.cancel().in_time(plan).await? {
+            Ok(Planned { schema, stats }) => Ok(Answer { schema, batches, stats, started, task, threads }),
             // It failed before there was a plan.
-            Err(_) => Err(work.outcome().await.and_then(Result::err).unwrap_or(SqlError::ShuttingDown)),
+            Err(_) => Err(outcome(&mut task).await.and_then(Result::err).unwrap_or(SqlError::ShuttingDown)),
         }
     }
 
@@ -114,10 +115,39 @@ impl Engine {
     /// # Errors
     /// Why it cannot be run, as far as planning tells.
     pub async fn describe(&self, statement: Statement) -> Result<Description, SqlError> {
-        let turn = self.admit(&statement).await?;
-        let describe = |shared: Arc<Shared>, statement, turn| async move { shared.describe(statement, &turn) };
-        let mut work = self.work(statement, turn, describe)?;
-        work.outcome().await.unwrap_or(Err(SqlError::ShuttingDown))
+        let reading = self.admit(&statement).await?;
+        let describe = |shared: Arc<Shared>, reading| async move { shared.describe(statement, &reading) };
+        outcome(&mut self.spawn(reading, describe)?).await.unwrap_or(Err(SqlError::ShuttingDown))
+    }
+
+    /// Waits for a statement's turn, and pins its cut.
+    async fn admit(&self, statement: &Statement) -> Result<Arc<Reading>, SqlError> {
+        let Shared { store, settings, .. } = &*self.shared;
+        let timeout = statement.timeout.map_or(settings.timeout, |timeout| timeout.min(settings.timeout));
+        let cancel = Cancel::within(timeout);
+        if statement.latest {
+            // A little less than the statement may take, so that the reason is told.
+            freshness::wait_for_all(store, timeout - timeout / 20).await?;
+        }
+        let job = self.admission.admit(Kind::Statement, name(&statement.sql), &cancel).await?;
+        // Here, since the threads that run statements give way to others, which must not wait for their locks.
+        let cut: Pin<Cut> = store.pin_cut("", statement.allow_partial, &cancel)?;
+        Ok(Arc::new(Reading { cut: Arc::clone(cut.shared()), job }))
+    }
+
+    /// Starts what there is to do for a statement.
+    fn spawn<T, F>(
+        &self,
+        reading: Arc<Reading>,
+        work: impl FnOnce(Arc<Shared>, Arc<Reading>) -> F,
+    ) -> Result<Task<Result<T, SqlError>>, SqlError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, SqlError>> + Send + 'static,
+    {
+        let job = reading.job.clone();
+        let work = planning(job.cancel().clone(), work(Arc::clone(&self.shared), reading));
+        Ok(job.spawn(work)?)
     }
 
     /// All tables and views, by name, with their columns as a query gives them.
@@ -134,85 +164,87 @@ impl Engine {
     }
 }
 
+/// The start of a statement, in one line, which names it for operators.
+fn name(sql: &str) -> String {
+    let name: String = sql.split_whitespace().flat_map(|word| [word, " "]).flat_map(str::chars).collect();
+    let end = name.char_indices().map(|(at, _)| at).find(|at| *at >= NAME_BYTES);
+    name.get(..end.unwrap_or(name.len())).unwrap_or_default().trim_end().to_owned()
+}
+
+/// How the work for a statement ended; `None` when that was told before.
+///
+/// # Cancel safety
+/// Nothing is lost.
+async fn outcome<T>(task: &mut Task<Result<T, SqlError>>) -> Option<Result<T, SqlError>> {
+    Some(task.output().await?.unwrap_or_else(|refused| Err(refused.into())))
+}
+
 /// What is told of an answer before its first row.
 struct Planned {
     schema: SchemaRef,
     stats: SharedStats,
 }
 
-/// Batches under way, with the schema that they are given in.
-struct Started {
-    stream: SendableRecordBatchStream,
-    schema: SchemaRef,
-}
-
-/// The way of a statement that was admitted ([`Engine::admit`]).
+/// The way of a statement that was admitted.
 impl Shared {
+    /// Plans a statement and sends batches until the end or a limit. While its client does not read, others have the turn.
     async fn answer(
         &self,
         statement: Statement,
+        reading: &Arc<Reading>,
         planned: oneshot::Sender<Planned>,
         outbox: Outbox<RecordBatch>,
-        turn: &Turn,
     ) -> Result<(), SqlError> {
         let max_rows = statement.max_rows;
-        let started = self.start(statement, turn)?;
-        let stats = Stats { rows: 0, elapsed: Duration::ZERO, truncated: false, snapshot: turn.cut.snapshot() };
+        let (mut stream, schema) = self.start(statement, reading)?;
+        let stats = Stats { rows: 0, elapsed: Duration::ZERO, truncated: false, snapshot: reading.cut.snapshot() };
         let stats = Arc::new(parking_lot::Mutex::new(stats));
         // The client may have gone, which ends the statement all the same.
-        let _ = planned.send(Planned { schema: Arc::clone(&started.schema), stats: Arc::clone(&stats) });
-        self.stream(started, max_rows, &stats, turn, &outbox).await?;
-        outbox.complete();
-        Ok(())
-    }
-
-    /// Plans the statement, and starts the plan. Not async: see [`plan`].
-    fn start(&self, statement: Statement, turn: &Turn) -> Result<Started, SqlError> {
-        let session = self.sessions.session(turn.reading());
-        let logical = plan::logical(&session, &statement.sql, &self.settings)?;
-        scan::check_loaded(&logical, &turn.cut)?;
-        let (bound, schema) = plan::bind(&session, logical, statement.parameters)?;
-        let physical = plan::physical(&session, &bound)?;
-        let memory = QueryPool::new(&self.settings, Arc::clone(&self.memory), turn.stop.clone());
-        let stream = execute_stream(physical, self.sessions.task(&session, Arc::new(memory)));
-        let stream = stream.map_err(|error| SqlError::from_datafusion(&error))?;
-        Ok(Started { stream, schema })
-    }
-
-    /// Plans the statement, and tells what its plan gives and needs.
-    fn describe(&self, statement: Statement, turn: &Turn) -> Result<Description, SqlError> {
-        let session = self.sessions.session(turn.reading());
-        let logical = plan::logical(&session, &statement.sql, &self.settings)?;
-        scan::check_loaded(&logical, &turn.cut)?;
-        let parameters = plan::parameters(&logical)?;
-        let (_, schema) = plan::bind(&session, logical, statement.parameters)?;
-        Ok(Description { schema, parameters })
-    }
-
-    /// Sends batches until the end or a limit.
-    async fn stream(
-        &self,
-        started: Started,
-        max_rows: Option<usize>,
-        stats: &SharedStats,
-        turn: &Turn,
-        outbox: &Outbox<RecordBatch>,
-    ) -> Result<(), SqlError> {
-        let Started { mut stream, schema } = started;
+        let _ = planned.send(Planned { schema: Arc::clone(&schema), stats: Arc::clone(&stats) });
+        let patience = Patience { after: self.settings.stall_timeout, setting: "sql.stall_timeout" };
         let mut size = Size::new(max_rows, &self.settings);
         while let Some(batch) = stream.next().await {
             let batch = batch.map_err(|error| SqlError::from_datafusion(&error))?;
             let (batch, last) = size.admit(output::to_wire(&batch, &schema)?)?;
             {
                 let mut stats = stats.lock();
-                stats.rows = size.rows;
-                stats.truncated = last;
+                (stats.rows, stats.truncated) = (size.rows, last);
             }
-            turn.send(outbox, batch, self.settings.stall_timeout).await?;
+            let bytes = batch.get_array_memory_size();
+            reading.job.send(&outbox, batch, bytes, patience).await?;
             if last {
                 break;
             }
         }
+        outbox.complete();
         Ok(())
     }
+
+    /// Plans the statement, and starts the plan. Not async: see [`plan`].
+    fn start(
+        &self,
+        statement: Statement,
+        reading: &Arc<Reading>,
+    ) -> Result<(SendableRecordBatchStream, SchemaRef), SqlError> {
+        let session = self.sessions.session(reading);
+        let logical = plan::logical(&session, &statement.sql, &self.settings)?;
+        let (bound, schema) = plan::bind(&session, logical, statement.parameters)?;
+        let physical = plan::physical(&session, &bound)?;
+        let memory = QueryPool::new(&self.settings, Arc::clone(&self.memory), reading.job.cancel().clone());
+        let stream = execute_stream(physical, self.sessions.task(&session, Arc::new(memory)));
+        let stream = stream.map_err(|error| SqlError::from_datafusion(&error))?;
+        Ok((stream, schema))
+    }
+
+    /// Plans the statement, and tells what its plan gives and needs.
+    fn describe(&self, statement: Statement, reading: &Arc<Reading>) -> Result<Description, SqlError> {
+        let session = self.sessions.session(reading);
+        let logical = plan::logical(&session, &statement.sql, &self.settings)?;
+        let parameters = plan::parameters(&logical)?;
+        let (_, schema) = plan::bind(&session, logical, statement.parameters)?;
+        Ok(Description { schema, parameters })
+    }
 }
+
+#[cfg(test)]
+mod tests;

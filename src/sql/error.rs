@@ -44,9 +44,6 @@ pub enum SqlError {
     /// The deadline of the call or of the server passed.
     #[error("the statement took longer than {0:?} (setting `sql.timeout`, or the call's deadline)")]
     Deadline(std::time::Duration),
-    /// The reader took nothing for longer than it may.
-    #[error("no rows were taken for {0:?}, while the statement kept the state it reads (setting `sql.stall_timeout`)")]
-    Stalled(std::time::Duration),
     /// It was not admitted, or was ended.
     #[error(transparent)]
     Refused(Refused),
@@ -68,11 +65,19 @@ impl From<Refused> for SqlError {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::Ended(Ended::Deadline(after)) => Self::Deadline(after),
+            Refused::Ended(Ended::Memory { of_all: false }) => Self::memory(),
+            Refused::Ended(Ended::Memory { of_all: true }) => Self::all_memory(),
             Refused::Panicked => Self::Internal("the statement panicked".to_owned()),
             Refused::Full { .. } | Refused::Abandoned(_) | Refused::Ended(_) | Refused::Threads(_) => {
                 Self::Refused(refused)
             }
         }
+    }
+}
+
+impl From<Ended> for SqlError {
+    fn from(ended: Ended) -> Self {
+        Refused::Ended(ended).into()
     }
 }
 

@@ -2,15 +2,21 @@
 
 use std::sync::Arc;
 
-use arrow::{array::AsArray as _, compute::kernels::concat_elements::concat_elements_utf8, datatypes::DataType};
+use arrow::{
+    array::{ArrayRef, AsArray as _},
+    compute::{cast, kernels::concat_elements::concat_elements_utf8},
+    datatypes::DataType,
+};
 use datafusion::{
-    common::{DFSchema, DataFusionError, Result, ScalarValue},
+    common::{DFSchema, DataFusionError, Result},
     execution::SessionStateDefaults,
+    functions::utils::make_scalar_function,
     logical_expr::{
         AggregateUDF, ColumnarValue, Expr, ExprSchemable as _, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-        Volatility,
-        planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawDictionaryExpr},
+        Volatility, WindowFunctionDefinition,
+        planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawDictionaryExpr, RawWindowExpr},
     },
+    logical_expr_common::signature::Arity,
     sql::sqlparser::ast::BinaryOperator,
 };
 
@@ -156,6 +162,19 @@ impl ExprPlanner for Planner {
         Err(DataFusionError::Plan("there are no maps".to_owned()))
     }
 
+    /// DataFusion 55.2 panics at first_value(), last_value() and nth_value(), whose signatures allow no arguments.
+    fn plan_window(&self, expr: RawWindowExpr) -> Result<PlannerResult<RawWindowExpr>> {
+        let (name, signature) = match &expr.func_def {
+            WindowFunctionDefinition::AggregateUDF(function) => (function.name(), function.signature()),
+            WindowFunctionDefinition::WindowUDF(function) => (function.name(), function.signature()),
+        };
+        let takes_none = matches!(signature.type_signature.arity(), Arity::Fixed(0) | Arity::Variable);
+        if expr.args.is_empty() && !takes_none {
+            return Err(DataFusionError::Plan(format!("{name} takes arguments")));
+        }
+        Ok(PlannerResult::Original(expr))
+    }
+
     fn plan_overlay(&self, _: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
         Err(DataFusionError::Plan("there is no function overlay".to_owned()))
     }
@@ -181,16 +200,13 @@ impl ScalarUDFImpl for Joined {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let is_scalar = args.args.iter().all(|value| matches!(value, ColumnarValue::Scalar(_)));
-        let rows = if is_scalar { 1 } else { args.number_rows };
-        let texts = |value: &ColumnarValue| value.cast_to(&DataType::Utf8, None)?.to_array(rows);
-        let [left, right] = args.args.as_slice() else {
-            return Err(DataFusionError::Plan("|| takes two texts".to_owned()));
+        let join = |values: &[ArrayRef]| {
+            let [left, right] = values else {
+                return Err(DataFusionError::Plan("|| takes two texts".to_owned()));
+            };
+            let (left, right) = (cast(left, &DataType::Utf8)?, cast(right, &DataType::Utf8)?);
+            Ok(Arc::new(concat_elements_utf8(left.as_string::<i32>(), right.as_string::<i32>())?) as ArrayRef)
         };
-        let joined = concat_elements_utf8(texts(left)?.as_string::<i32>(), texts(right)?.as_string::<i32>())?;
-        if is_scalar {
-            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&joined, 0)?));
-        }
-        Ok(ColumnarValue::Array(Arc::new(joined)))
+        make_scalar_function(join, vec![])(&args.args)
     }
 }

@@ -4,18 +4,14 @@ pub(super) mod functions;
 pub(super) mod memory;
 pub(super) mod planning;
 pub(super) mod reading;
-pub(super) mod spelling;
 pub(super) mod statement;
-pub(super) mod stop;
+pub(super) mod tokens;
 
-mod account;
-mod condition;
+pub(super) mod account;
 mod guard;
 mod holding;
 mod operators;
-mod subqueries;
 mod width;
 
 pub(super) use operators::Guards;
-pub(super) use reading::{Memory, Reading};
-pub(super) use stop::Stop;
+pub(super) use reading::{Memory, Reading, check};

@@ -122,17 +122,22 @@ impl JsonRows {
     /// # Errors
     /// A type that has no text form; those of `out`.
     pub fn csv(&self, batch: &RecordBatch, header: bool, out: &mut impl std::io::Write) -> Result<(), ArrowError> {
-        let flat = self.flatten(batch)?;
+        let schema = batch.schema();
         if header {
-            let schema = flat.schema();
             let names = schema.fields().iter().map(|field| self.csv_text(field.name()));
             writeln!(out, "{}", names.collect::<Vec<_>>().join(","))?;
         }
+        // Lists and structs have no form in CSV but text.
+        let flat = schema.fields().iter().zip(batch.columns()).map(|(field, column)| match column.data_type() {
+            kind if kind.is_nested() => self.texts(field, column),
+            _ => Ok(Arc::clone(column)),
+        });
+        let flat = flat.collect::<Result<Vec<_>, _>>()?;
         let options = FormatOptions::default().with_timestamp_format(Some(TIMESTAMP));
-        let columns = flat.columns().iter().map(|column| ArrayFormatter::try_new(column, &options));
+        let columns = flat.iter().map(|column| ArrayFormatter::try_new(column, &options));
         let columns = columns.collect::<Result<Vec<_>, _>>()?;
-        for row in 0..flat.num_rows() {
-            for (at, (column, values)) in columns.iter().zip(flat.columns()).enumerate() {
+        for row in 0..batch.num_rows() {
+            for (at, (column, values)) in columns.iter().zip(&flat).enumerate() {
                 if at > 0 {
                     out.write_all(b",")?;
                 }
@@ -159,24 +164,7 @@ impl JsonRows {
         }
     }
 
-    /// A batch with lists and structs, which CSV has no form for, as JSON text.
-    ///
-    /// # Errors
-    /// A type that has no JSON form.
-    fn flatten(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-        if !batch.columns().iter().any(|column| column.data_type().is_nested()) {
-            return Ok(batch.clone());
-        }
-        let (mut fields, mut columns) = (Vec::new(), Vec::new());
-        for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-            let nested = column.data_type().is_nested();
-            columns.push(if nested { self.texts(field, column)? } else { Arc::clone(column) });
-            let kind = if nested { DataType::Utf8 } else { field.data_type().clone() };
-            fields.push(field.as_ref().clone().with_data_type(kind));
-        }
-        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
-    }
-
+    /// Values as JSON text.
     fn texts(&self, field: &FieldRef, column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
         let mut encoder = make_encoder(field, column.as_ref(), &self.options)?;
         let (mut texts, mut text) = (StringBuilder::new(), Vec::new());

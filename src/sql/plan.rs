@@ -3,15 +3,7 @@
 //! Nothing here is async: the tables are in memory, so that planning waits for nothing, and the compiler takes minutes to
 //! prove that a future that holds a plan may be sent to another thread.
 
-use std::{
-    collections::HashMap,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll, Wake, Waker},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::{
@@ -21,15 +13,16 @@ use datafusion::{
     physical_plan::ExecutionPlan,
     sql::{
         parser::{DFParserBuilder, Statement as Parsed},
-        sqlparser::dialect::GenericDialect,
+        sqlparser::{dialect::GenericDialect, tokenizer::TokenWithSpan},
     },
 };
+use futures::FutureExt as _;
 use tokio::task::unconstrained;
 
 use super::{
     catalog,
     error::SqlError,
-    limits::{spelling, statement as limits},
+    limits::{statement as limits, tokens::tokens},
     output,
 };
 use crate::config;
@@ -42,7 +35,7 @@ const MAX_PARAMETERS: usize = 1024;
 /// # Errors
 /// It is wrong, more than a query, or over a limit.
 pub(super) fn logical(session: &SessionState, sql: &str, settings: &config::Sql) -> Result<LogicalPlan, SqlError> {
-    let parsed = parse(session, &spelling::plain(sql)?)?;
+    let parsed = parse(session, tokens(sql, settings)?)?;
     limits::parsed(&parsed, settings, &catalog::relations)?;
     let plan = at_once(session.statement_to_plan(parsed))?.map_err(|error| SqlError::planning(&error))?;
     let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
@@ -51,9 +44,9 @@ pub(super) fn logical(session: &SessionState, sql: &str, settings: &config::Sql)
     Ok(plan)
 }
 
-fn parse(session: &SessionState, sql: &str) -> Result<Parsed, SqlError> {
+fn parse(session: &SessionState, tokens: Vec<TokenWithSpan>) -> Result<Parsed, SqlError> {
     let recursion = session.config_options().sql_parser.recursion_limit.get();
-    let parser = DFParserBuilder::new(sql).with_dialect(&GenericDialect {}).with_recursion_limit(recursion).build();
+    let parser = DFParserBuilder::new(tokens).with_dialect(&GenericDialect {}).with_recursion_limit(recursion).build();
     let parsed = parser.and_then(|mut parser| parser.parse_statements());
     let mut statements = parsed.map_err(|error| SqlError::planning(&error))?;
     if statements.len() > 1 {
@@ -157,32 +150,13 @@ fn converted(value: ScalarValue, kind: &DataType) -> ScalarValue {
     }
 }
 
-/// Runs a future that waits for nothing but itself, on this thread and to its end.
-///
-/// The thread belongs to the runtime, and must not be parked here: what is woken by the runtime later, as by tokio's
-/// cooperative budget, would never be woken. Without that budget, and as the tables are at hand, planning never waits.
+/// The output of a future that waits for nothing: the tables are in memory, and tokio's cooperative budget is lifted.
 ///
 /// # Errors
-/// It waits for something else, which is a bug.
+/// It waits, which is a bug.
 fn at_once<F: Future>(future: F) -> Result<F::Output, SqlError> {
-    let woken = Arc::new(Woken(AtomicBool::new(true)));
-    let waker = Waker::from(Arc::clone(&woken));
-    let mut future = pin!(unconstrained(future));
-    while woken.0.swap(false, Ordering::AcqRel) {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return Ok(output);
-        }
-    }
-    Err(SqlError::Internal("planning waits for something outside of it".to_owned()))
-}
-
-/// Whether a future is to be polled again.
-struct Woken(AtomicBool);
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::Release);
-    }
+    let waits = || SqlError::Internal("planning waits for something outside of it".to_owned());
+    unconstrained(future).now_or_never().ok_or_else(waits)
 }
 
 #[cfg(test)]

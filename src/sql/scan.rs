@@ -9,10 +9,9 @@ use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
     common::{DFSchema, Result, Statistics, stats::Precision, tree_node::TreeNodeRecursion},
-    datasource::source_as_provider,
     execution::{SendableRecordBatchStream, TaskContext, context::ExecutionProps},
     logical_expr::{
-        Expr, LogicalPlan, TableProviderFilterPushDown, TableType, expr_rewriter::unnormalize_col,
+        Expr, TableProviderFilterPushDown, TableType, expr_rewriter::unnormalize_col,
         physical_planning_context::PhysicalPlanningContext,
     },
     physical_expr::{
@@ -27,14 +26,15 @@ use datafusion::{
 
 use super::{
     error::SqlError,
-    limits::{Memory, Reading},
+    limits::{Memory, Reading, check},
     places::{self, Place},
     table::{AnyTable, BATCH_ROWS, By, Question},
     wanted::Wanted,
 };
-use crate::store::cut::Cut;
+use crate::store::{cut::Cut, older::Bounds};
 
-/// A table of the catalog. It is planned by the cut that the session's [`Reading`] names.
+/// A table of the catalog. It is planned by the cut that the session's [`Reading`] names; a table of data is refused while no
+/// cluster is loaded.
 #[derive(Debug)]
 pub(super) struct LiveTable(pub(super) Arc<dyn AnyTable>);
 
@@ -79,40 +79,18 @@ impl TableProvider for LiveTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        let reading = Reading::of_session(state.config())?;
+        if let Some(unready) = reading.cut.unready.as_ref().filter(|_| !self.0.shows_unloaded()) {
+            return Err(SqlError::from(unready.clone()).into_datafusion());
+        }
         let columns = projection.cloned().unwrap_or_else(|| (0..self.0.schema().fields().len()).collect());
         let schema = Arc::new(self.0.schema().project(&columns)?);
         let names = schema.fields().iter().map(|field| field.name().clone()).collect();
         let wanted = Wanted::new(&self.conditions(&filters.iter().collect::<Vec<_>>())?, names);
         let question = Question { wanted, columns, schema, limit };
         let partitions = state.config_options().execution.target_partitions;
-        let reading = Reading::of_session(state.config())?;
         Ok(Arc::new(LiveScanExec::new(Arc::clone(&self.0), question, partitions, &reading.cut)))
     }
-}
-
-/// Refuses a plan that reads data of a cut without a cluster that is loaded.
-///
-/// # Errors
-/// No cluster is loaded.
-pub(super) fn check_loaded(plan: &LogicalPlan, cut: &Cut) -> Result<(), SqlError> {
-    let Some(unready) = &cut.unready else { return Ok(()) };
-    let reads_data = reads_data(plan).map_err(|error| SqlError::planning(&error))?;
-    if reads_data { Err(unready.clone().into()) } else { Ok(()) }
-}
-
-/// Whether a plan reads a table whose rows a cluster lacks while it is loading.
-fn reads_data(plan: &LogicalPlan) -> Result<bool> {
-    let mut found = false;
-    plan.apply_with_subqueries(|step| {
-        if let LogicalPlan::TableScan(scan) = step
-            && let Ok(provider) = source_as_provider(&scan.source)
-            && let Some(LiveTable(table)) = provider.downcast_ref()
-        {
-            found |= !table.shows_unloaded();
-        }
-        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-    })?;
-    Ok(found)
 }
 
 /// Reads a table.
@@ -256,18 +234,19 @@ impl ExecutionPlan for LiveScanExec {
         // A batch is made when it is asked for, and what was read for the one before is gone by then.
         let memory = Memory::of(&context);
         let batches = stream! {
-            let Reading { cut, stop, .. } = &*reading;
+            let (cut, cancel) = (&reading.cut, reading.job.cancel());
+            let bounds = Bounds { cancel: cancel.clone(), budget: Some(memory) };
             let places = found.partitions.get(partition).map_or(&[][..], Vec::as_slice);
             let units = places::read(cut, places, &question.wanted, rows);
-            for batch in table.batches(units, &question, &stop.patience().with_budget(memory)) {
-                match stop.check().and(batch) {
+            for batch in table.batches(units, &question, &bounds) {
+                match check(cancel).and(batch) {
                     Ok(batch) if batch.num_rows() == 0 => {}
                     batch => yield batch,
                 }
                 tokio::task::consume_budget().await;
             }
             // Who waits for a store ends when the statement does, as if there was no more.
-            if let Err(error) = stop.check() {
+            if let Err(error) = check(cancel) {
                 yield Err(error);
             }
         };

@@ -17,7 +17,7 @@ use datafusion::{
 };
 
 use super::{
-    catalog, language,
+    catalog,
     limits::{Guards, Reading, planning},
 };
 use crate::config;
@@ -43,7 +43,7 @@ impl Sessions {
             .with_object_store_registry(Arc::new(NoStores))
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
             .build()?;
-        let language = language::session(settings.target_partitions, settings.max_value_bytes);
+        let language = catalog::language(settings.target_partitions, settings.max_value_bytes);
         let builder = planning::rules(language, settings.max_value_bytes)
             .with_physical_optimizer_rule(Arc::new(Guards::new(settings)))
             .with_runtime_env(Arc::new(runtime.clone()));
@@ -52,11 +52,11 @@ impl Sessions {
     }
 
     /// The session of a statement.
-    pub(super) fn session(&self, reading: Reading) -> SessionState {
+    pub(super) fn session(&self, reading: &Arc<Reading>) -> SessionState {
         let mut state = (self.template)();
         let now = DateTime::<Utc>::from_timestamp_millis(reading.cut.taken_at);
         state.execution_props_mut().query_execution_start_time = now;
-        state.config_mut().set_extension(Arc::new(reading));
+        state.config_mut().set_extension(Arc::clone(reading));
         state
     }
 

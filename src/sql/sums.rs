@@ -19,13 +19,12 @@ use datafusion::{
         utils::{AggregateOrderSensitivity, format_state_name},
     },
 };
-use hashbrown::HashMap;
 
 use super::error::SqlError;
 
 mod accumulators;
 
-use accumulators::{Distinct, Outcome, Total, Totals};
+use accumulators::{Outcome, Total, Totals};
 
 /// Digits of decimals of which so many can be added that no sum of rows in memory overflows.
 const MEAN_DIGITS: u8 = 60;
@@ -104,8 +103,7 @@ impl AggregateUDFImpl for Exact {
     fn accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         match self.adding(arguments.return_field.data_type(), arguments.is_distinct) {
             None => self.inner.accumulator(arguments),
-            Some(adding) if arguments.is_distinct => Ok(adding.distinct(self.outcome(&arguments))),
-            Some(adding) => Ok(adding.total(self.outcome(&arguments))),
+            Some(adding) => Ok(adding.total(self.outcome(&arguments), arguments.is_distinct)),
         }
     }
 
@@ -146,8 +144,7 @@ impl AggregateUDFImpl for Exact {
 /// How values of a type are added.
 trait Adding: Sync {
     fn wide(&self) -> DataType;
-    fn total(&self, outcome: Outcome) -> Box<dyn Accumulator>;
-    fn distinct(&self, outcome: Outcome) -> Box<dyn Accumulator>;
+    fn total(&self, outcome: Outcome, is_distinct: bool) -> Box<dyn Accumulator>;
     fn totals(&self, outcome: Outcome) -> Box<dyn GroupsAccumulator>;
 }
 
@@ -156,12 +153,8 @@ impl<T: Term> Adding for PhantomData<T> {
         T::Wide::DATA_TYPE
     }
 
-    fn total(&self, outcome: Outcome) -> Box<dyn Accumulator> {
-        Box::new(Total::<T> { outcome, sum: Default::default(), count: 0 })
-    }
-
-    fn distinct(&self, outcome: Outcome) -> Box<dyn Accumulator> {
-        Box::new(Distinct::<T> { outcome, counts: HashMap::new() })
+    fn total(&self, outcome: Outcome, is_distinct: bool) -> Box<dyn Accumulator> {
+        Box::new(Total::<T>::new(outcome, is_distinct))
     }
 
     fn totals(&self, outcome: Outcome) -> Box<dyn GroupsAccumulator> {

@@ -4,29 +4,24 @@
 //! lets it skip. The adapter takes them a batch at a time, and builds only the columns that are asked for.
 
 use std::{
+    collections::VecDeque,
     fmt,
     ops::{ControlFlow, Range},
     sync::Arc,
 };
 
-use arrow::{
-    array::RecordBatch,
-    datatypes::{Schema, SchemaRef},
-};
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use datafusion::common::Result;
 
 use super::wanted::Wanted;
 use crate::store::{
     cut::{ClusterCut, Cut, GroupCut},
-    older::Patience,
+    older::Bounds,
 };
 
 mod columns;
-mod filling;
 
-pub(super) use columns::Columns;
-use columns::{Column, Start};
-use filling::Filling;
+pub(super) use columns::{Columns, Layout, Rows};
 
 /// Field metadata key of a column's comment.
 pub const COMMENT: &str = "comment";
@@ -68,7 +63,7 @@ impl By {
 pub(super) type Flow = ControlFlow<Result<()>>;
 
 /// A table.
-pub(super) trait Table: Send + Sync + 'static {
+pub(super) trait Table: Sized + Send + Sync + 'static {
     /// What a row borrows from the cut.
     type Row<'a>: Send;
     const NAME: &'static str;
@@ -118,20 +113,16 @@ pub(super) trait AnyTable: fmt::Debug + Send + Sync {
     fn order(&self) -> &'static [&'static str];
     fn schema(&self) -> SchemaRef;
     fn count(&self, unit: Unit<'_>) -> Option<usize>;
-    /// The rows of units that answer a question, for a statement that has some patience with what waits.
-    fn batches<'a>(&'a self, units: Units<'a>, question: &'a Question, patience: &Patience) -> Batches<'a>;
+    /// The rows of units that answer a question, for a statement with some bounds.
+    fn batches<'a>(&'a self, units: Units<'a>, question: &'a Question, bounds: &Bounds) -> Batches<'a>;
 }
 
 /// A table with its columns made.
-pub(super) struct Typed<T: Table> {
-    starts: Vec<Start<T>>,
-    schema: SchemaRef,
-}
+pub(super) struct Typed<T: Table>(Layout<T>);
 
 impl<T: Table> Typed<T> {
     pub(super) fn new() -> Self {
-        let Columns { fields, starts } = T::columns();
-        Self { starts, schema: Arc::new(Schema::new(fields)) }
+        Self(T::columns().into())
     }
 }
 
@@ -163,20 +154,71 @@ impl<T: Table> AnyTable for Typed<T> {
     }
 
     fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
+        Arc::clone(&self.0.schema)
     }
 
     fn count(&self, unit: Unit<'_>) -> Option<usize> {
         T::count(unit)
     }
 
-    fn batches<'a>(&'a self, units: Units<'a>, question: &'a Question, _: &Patience) -> Batches<'a> {
-        Box::new(Filling::new(self, question).batches(units))
+    fn batches<'a>(&'a self, units: Units<'a>, question: &'a Question, _: &Bounds) -> Batches<'a> {
+        let left = question.limit.unwrap_or(usize::MAX);
+        let mut filling = Filling { layout: &self.0, question, rows: vec![], left, done: VecDeque::new() };
+        let mut units = units.fuse();
+        Box::new(std::iter::from_fn(move || {
+            while filling.done.is_empty() && filling.left > 0 {
+                let read = match units.next() {
+                    Some(unit) => filling.read(unit),
+                    None => filling.finish().map(|()| filling.left = 0),
+                };
+                if let Err(error) = read {
+                    filling.left = 0;
+                    return Some(Err(error));
+                }
+            }
+            filling.done.pop_front().map(Ok)
+        }))
     }
 }
 
-impl<T: Table> Typed<T> {
-    fn start(&self, columns: &[usize], rows: usize) -> Vec<Column<T>> {
-        columns.iter().filter_map(|column| self.starts.get(*column)).map(|start| start(rows)).collect()
+/// Batches in the making.
+struct Filling<'a, T: Table> {
+    layout: &'a Layout<T>,
+    question: &'a Question,
+    /// Rows of the next batch.
+    rows: Vec<T::Row<'a>>,
+    /// Rows that may still be given.
+    left: usize,
+    done: VecDeque<RecordBatch>,
+}
+
+impl<'a, T: Table> Filling<'a, T> {
+    /// Takes the rows of a unit, until there are enough.
+    fn read(&mut self, unit: Unit<'a>) -> Result<()> {
+        let question = self.question;
+        let take = |row| {
+            self.rows.push(row);
+            if self.rows.len() < BATCH_ROWS.min(self.left) {
+                return Flow::Continue(());
+            }
+            match self.finish() {
+                Ok(()) if self.left > 0 => Flow::Continue(()),
+                ended => Flow::Break(ended),
+            }
+        };
+        match T::rows(unit, &question.wanted, take) {
+            Flow::Break(ended) => ended,
+            Flow::Continue(()) => Ok(()),
+        }
+    }
+
+    /// Ends the batch, if it has rows.
+    fn finish(&mut self) -> Result<()> {
+        if !self.rows.is_empty() {
+            self.done.push_back(self.layout.batch(&self.rows, self.question)?);
+            self.left -= self.rows.len();
+            self.rows.clear();
+        }
+        Ok(())
     }
 }

@@ -32,10 +32,10 @@ pub(super) struct Definition {
 /// A view.
 #[derive(Debug)]
 pub(super) struct View {
-    definition: &'static Definition,
-    plan: LogicalPlan,
+    pub(super) definition: &'static Definition,
+    pub(super) plan: LogicalPlan,
     /// Tables that its plan reads.
-    relations: usize,
+    pub(super) relations: usize,
 }
 
 impl Definition {
@@ -72,26 +72,6 @@ impl View {
             Ok(TreeNodeRecursion::Continue)
         })?;
         Ok(Self { definition, plan, relations })
-    }
-
-    pub(super) fn name(&self) -> &'static str {
-        self.definition.name
-    }
-
-    pub(super) fn comment(&self) -> &'static str {
-        self.definition.comment
-    }
-
-    pub(super) fn sql(&self) -> &'static str {
-        self.definition.sql
-    }
-
-    pub(super) fn plan(&self) -> &LogicalPlan {
-        &self.plan
-    }
-
-    pub(super) fn relations(&self) -> usize {
-        self.relations
     }
 
     pub(super) fn schema(&self) -> SchemaRef {

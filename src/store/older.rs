@@ -8,12 +8,12 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
 };
 
-use tokio_util::sync::CancellationToken;
-
-use crate::model::{Millis, Name};
+use crate::{
+    model::{Millis, Name},
+    work::Cancel,
+};
 
 /// Why a read of samples ends early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -99,53 +99,22 @@ impl Drop for Reserved {
     }
 }
 
-/// Deadline, cancellation and memory budget of a read of samples. The default has none of them.
+/// What bounds a read of samples. The default has no bounds.
 #[derive(Clone, Debug, Default)]
-pub struct Patience {
-    until: Option<Instant>,
-    gone: CancellationToken,
-    budget: Option<Arc<dyn Budget>>,
+pub struct Bounds {
+    /// What ends it.
+    pub cancel: Cancel,
+    /// Its memory; `None` is without a limit.
+    pub budget: Option<Arc<dyn Budget>>,
 }
 
-impl Patience {
-    /// Until a time, or until the token is cancelled.
-    #[must_use]
-    pub fn new(until: Instant, gone: CancellationToken) -> Self {
-        Self { until: Some(until), gone, budget: None }
-    }
-
-    /// For so long, or until the token is cancelled.
-    #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "bounds the wait, part of no answer")]
-    pub fn within(timeout: Duration, gone: CancellationToken) -> Self {
-        Self { until: Instant::now().checked_add(timeout), gone, budget: None }
-    }
-
-    /// Until the token is cancelled.
-    #[must_use]
-    pub fn until_cancelled(gone: CancellationToken) -> Self {
-        Self { until: None, gone, budget: None }
-    }
-
-    /// The same, with a memory budget.
-    #[must_use]
-    pub fn with_budget(self, budget: Arc<dyn Budget>) -> Self {
-        Self { budget: Some(budget), ..self }
-    }
-
-    /// Returns whether the deadline passed or the read was cancelled.
-    #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "bounds the wait, part of no answer")]
-    pub fn is_over(&self) -> bool {
-        self.gone.is_cancelled() || self.until.is_some_and(|until| Instant::now() >= until)
-    }
-
-    /// Fails once the deadline passed or the read was cancelled.
+impl Bounds {
+    /// Fails once the read must end.
     ///
     /// # Errors
     /// [`ReadError::Stopped`]
     pub fn check(&self) -> Result<(), ReadError> {
-        if self.is_over() { Err(ReadError::Stopped) } else { Ok(()) }
+        self.cancel.check().map_err(|_| ReadError::Stopped)
     }
 
     /// Reserves bytes of the budget.
@@ -155,15 +124,6 @@ impl Patience {
     pub fn reserve(&self, bytes: usize) -> Result<Reserved, ReadError> {
         let mut reserved = Reserved { budget: self.budget.clone(), bytes: 0 };
         reserved.resize(bytes).map(|()| reserved)
-    }
-
-    /// Waits until the deadline passes or the read is cancelled.
-    pub async fn over(&self) {
-        let gone = self.gone.cancelled();
-        match self.until {
-            Some(until) => tokio::time::timeout_at(until.into(), gone).await.unwrap_or_default(),
-            None => gone.await,
-        }
     }
 }
 
@@ -192,7 +152,7 @@ pub struct Question {
     /// Only groups from this id on.
     pub first: String,
     /// What bounds the read.
-    pub patience: Patience,
+    pub bounds: Bounds,
 }
 
 /// A key and what it was: a row holds until the next, for a while.

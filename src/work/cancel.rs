@@ -44,6 +44,12 @@ pub enum Ended {
         /// Key in the configuration.
         setting: &'static str,
     },
+    /// It needs more memory than it may use.
+    #[error("more memory is needed than {} may use", if *.of_all { "all work together" } else { "one piece of work" })]
+    Memory {
+        /// The limit is that of all work of its kind together.
+        of_all: bool,
+    },
     /// It was cancelled for a reason that its owner knows.
     #[error("cancelled")]
     Cancelled,
@@ -62,15 +68,32 @@ struct Inner {
     timeout: Duration,
 }
 
+impl Default for Cancel {
+    /// For work without a deadline.
+    fn default() -> Self {
+        Self::until(CancellationToken::new())
+    }
+}
+
 impl Cancel {
     /// For work that may take so long from now on.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "bounds the work, part of no answer")]
     pub fn within(timeout: Duration) -> Self {
+        Self::new(timeout, CancellationToken::new())
+    }
+
+    /// For work that ends when a token is cancelled.
+    #[must_use]
+    pub fn until(token: CancellationToken) -> Self {
+        Self::new(Duration::MAX, token)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "bounds the work, part of no answer")]
+    fn new(timeout: Duration, ended: CancellationToken) -> Self {
         // A century where the time cannot be represented.
         let now = Instant::now();
         let deadline = now.checked_add(timeout).unwrap_or(now + Duration::from_secs(3_155_760_000));
-        Self(Arc::new(Inner { reason: OnceLock::new(), ended: CancellationToken::new(), deadline, timeout }))
+        Self(Arc::new(Inner { reason: OnceLock::new(), ended, deadline, timeout }))
     }
 
     /// Ends the work for a reason, unless it has ended. Past the deadline, the deadline is the reason.
@@ -83,8 +106,11 @@ impl Cancel {
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "bounds the work, part of no answer")]
     pub fn reason(&self) -> Option<Ended> {
-        let reason = self.0.reason.get().cloned();
-        reason.or_else(|| (Instant::now() >= self.0.deadline).then(|| self.late()))
+        match self.0.reason.get() {
+            Some(reason) => Some(reason.clone()),
+            None if Instant::now() >= self.0.deadline => Some(self.late()),
+            None => self.0.ended.is_cancelled().then_some(Ended::Cancelled),
+        }
     }
 
     /// Fails once the work must end. Loops over many rows call it every few thousand.
@@ -100,26 +126,23 @@ impl Cancel {
     /// # Cancel safety
     /// Nothing is lost.
     pub async fn ended(&self) -> Ended {
-        let ended = timeout_at(self.0.deadline.into(), self.0.ended.cancelled()).await;
-        ended.ok().and_then(|()| self.0.reason.get().cloned()).unwrap_or_else(|| self.late())
+        let _ = timeout_at(self.0.deadline.into(), self.0.ended.cancelled()).await;
+        self.reason().unwrap_or_else(|| self.late())
     }
 
-    /// When the work must be done.
-    #[must_use]
-    pub fn deadline(&self) -> Instant {
-        self.0.deadline
-    }
-
-    /// The time that the work was given.
-    #[must_use]
-    pub fn timeout(&self) -> Duration {
-        self.0.timeout
-    }
-
-    /// Cancelled when the work is ended for a reason; not by the deadline.
-    #[must_use]
-    pub fn token(&self) -> &CancellationToken {
-        &self.0.ended
+    /// Waits for something, no longer than the work may take.
+    ///
+    /// # Errors
+    /// The work must end.
+    ///
+    /// # Cancel safety
+    /// That of the future.
+    pub async fn in_time<F: Future>(&self, future: F) -> Result<F::Output, Ended> {
+        tokio::select! {
+            biased;
+            output = future => Ok(output),
+            ended = self.ended() => Err(ended),
+        }
     }
 
     fn late(&self) -> Ended {
@@ -128,26 +151,4 @@ impl Cancel {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn the_first_reason_counts() {
-        let cancel = Cancel::within(Duration::from_secs(3600));
-        assert_eq!(cancel.check(), Ok(()));
-        cancel.clone().end(Ended::Disconnected);
-        cancel.end(Ended::Cancelled);
-        assert_eq!((cancel.check(), cancel.ended().await), (Err(Ended::Disconnected), Ended::Disconnected));
-    }
-
-    #[tokio::test]
-    async fn without_a_reason_work_ends_at_its_deadline() {
-        let cancel = Cancel::within(Duration::ZERO);
-        cancel.end(Ended::Disconnected);
-        assert_eq!(
-            (cancel.check(), cancel.ended().await),
-            (Err(Ended::Deadline(Duration::ZERO)), Ended::Deadline(Duration::ZERO))
-        );
-        assert_eq!(Cancel::within(Duration::MAX).check(), Ok(()));
-    }
-}
+mod tests;

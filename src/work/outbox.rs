@@ -13,6 +13,8 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::timeout};
 
+use super::Ended;
+
 /// The maker's end. Dropped before [`Outbox::complete`], it takes back what was not read, so that a client that does not
 /// read holds nothing.
 #[derive(Debug)]
@@ -41,15 +43,13 @@ struct State<T> {
     all: Arc<AtomicUsize>,
 }
 
-/// Why something was not sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unsent {
-    /// The reader left.
-    #[error("the client disconnected")]
-    Disconnected,
-    /// The reader read nothing for so long.
-    #[error("the client read nothing for {0:?}")]
-    Stalled(Duration),
+/// How long a reader may read nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// The time.
+    pub after: Duration,
+    /// Key in the configuration.
+    pub setting: &'static str,
 }
 
 /// A way for items of at most `max_bytes` together, or for one that is larger. They are also counted in `all`.
@@ -80,21 +80,26 @@ impl<T> Outbox<T> {
         Ok(())
     }
 
-    /// Waits until there is room for an item, at most `patience` after the reader took the one before.
+    /// Waits until there is room for an item; with patience, at most so long after the reader took the one before.
     ///
     /// # Errors
     /// The reader left, or read nothing for so long.
-    pub async fn send(&self, item: T, bytes: usize, patience: Duration) -> Result<(), Unsent> {
+    pub async fn send(&self, item: T, bytes: usize, patience: Option<Patience>) -> Result<(), Ended> {
         let mut item = item;
         loop {
             // Before the look: what is read in between is noticed.
             let read = self.0.read.notified();
             item = match self.try_send(item, bytes) {
                 Ok(()) => return Ok(()),
-                Err(None) => return Err(Unsent::Disconnected),
+                Err(None) => return Err(Ended::Disconnected),
                 Err(Some(item)) => item,
             };
-            timeout(patience, read).await.map_err(|_| Unsent::Stalled(patience))?;
+            match patience {
+                None => read.await,
+                Some(Patience { after, setting }) => {
+                    timeout(after, read).await.map_err(|_| Ended::Stalled { after, setting })?;
+                }
+            }
         }
     }
 
@@ -105,20 +110,9 @@ impl<T> Outbox<T> {
     ///
     /// # Cancel safety
     /// Holds nothing.
-    pub async fn room(&self) -> Result<(), Unsent> {
-        loop {
-            let read = self.0.read.notified();
-            {
-                let state = self.0.state.lock();
-                if state.closed {
-                    return Err(Unsent::Disconnected);
-                }
-                if state.bytes < self.0.max_bytes {
-                    return Ok(());
-                }
-            }
-            read.await;
-        }
+    pub async fn room(&self) -> Result<(), Ended> {
+        let has_room = |state: &State<T>| (state.bytes < self.0.max_bytes).then_some(Ok(()));
+        self.until(|state| if state.closed { Some(Err(Ended::Disconnected)) } else { has_room(state) }).await
     }
 
     /// Waits until the reader leaves.
@@ -126,12 +120,18 @@ impl<T> Outbox<T> {
     /// # Cancel safety
     /// Holds nothing.
     pub async fn closed(&self) {
+        self.until(|state| state.closed.then_some(())).await;
+    }
+
+    /// Waits for a state, which is looked at whenever something was read.
+    async fn until<S>(&self, look: impl Fn(&State<T>) -> Option<S>) -> S {
         loop {
             let read = self.0.read.notified();
-            if self.0.state.lock().closed {
-                return;
+            let seen = look(&self.0.state.lock());
+            match seen {
+                Some(seen) => return seen,
+                None => read.await,
             }
-            read.await;
         }
     }
 
@@ -215,59 +215,4 @@ impl<T> Drop for Inbox<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LONG: Duration = Duration::from_secs(3600);
-
-    #[tokio::test]
-    async fn a_reader_gets_every_item_of_a_complete_answer() {
-        let (outbox, inbox) = outbox(10, &Arc::default());
-        outbox.send(1, 4, LONG).await.unwrap();
-        outbox.send(2, 6, LONG).await.unwrap();
-        assert_eq!(outbox.try_send(3, 1), Err(Some(3)), "there is no room");
-        let sending = tokio::spawn(async move {
-            outbox.send(3, 100, LONG).await.unwrap();
-            outbox.complete();
-        });
-        let mut read = vec![];
-        while let Some(item) = inbox.next().await {
-            read.push(item);
-        }
-        assert_eq!(read, [1, 2, 3], "one that is larger than the room passes alone");
-        sending.await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_reader_that_stalls_is_told_and_holds_nothing() {
-        let (outbox, inbox) = outbox(1, &Arc::default());
-        let item = Arc::new(());
-        outbox.send(Some(Arc::clone(&item)), 1, LONG).await.unwrap();
-        let stalled = outbox.send(None, 1, Duration::from_millis(1)).await;
-        assert_eq!(stalled, Err(Unsent::Stalled(Duration::from_millis(1))));
-        assert_eq!(Arc::strong_count(&item), 2);
-        outbox.fail(None);
-        assert_eq!(Arc::strong_count(&item), 1);
-        assert_eq!((inbox.next().await, inbox.next().await), (Some(None), None));
-    }
-
-    #[tokio::test]
-    async fn what_is_not_complete_is_taken_back() {
-        let all = Arc::default();
-        let (outbox, inbox) = outbox(10, &all);
-        outbox.send(1, 7, LONG).await.unwrap();
-        assert_eq!(all.load(Ordering::Relaxed), 7);
-        drop(outbox);
-        assert_eq!((inbox.next().await, all.load(Ordering::Relaxed)), (None, 0));
-    }
-
-    #[tokio::test]
-    async fn a_maker_learns_that_its_reader_left() {
-        let (outbox, inbox) = outbox(1, &Arc::default());
-        outbox.send(1, 1, LONG).await.unwrap();
-        let sending = tokio::spawn(async move { (outbox.send(2, 1, LONG).await, outbox.closed().await) });
-        tokio::task::yield_now().await;
-        drop(inbox);
-        assert_eq!(sending.await.unwrap(), (Err(Unsent::Disconnected), ()));
-    }
-}
+mod tests;

@@ -155,7 +155,8 @@ async fn work_that_waits_for_its_reader_gives_up_its_turn() {
     let (outbox, inbox) = outbox(1, &Arc::default());
     let job = lab.admit(1).await.unwrap();
     let call = tokio::spawn(job.run(move |job| {
-        (0..3).try_for_each(|item| job.send_blocking(&outbox, item, 1, Duration::from_secs(3600))).unwrap();
+        let patience = Patience { after: Duration::from_secs(3600), setting: "x" };
+        (0..3).try_for_each(|item| job.send_blocking(&outbox, item, 1, patience)).unwrap();
         outbox.complete();
     }));
     until("it to wait for its reader", || lab.load() == (0, 0, 1)).await;

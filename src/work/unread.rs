@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
+use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -15,7 +16,7 @@ use super::Client;
 pub struct Unread {
     /// Of all answers, those of statements, scrapes and watches included.
     pub bytes: Arc<AtomicUsize>,
-    clients: Mutex<Vec<(Client, usize)>>,
+    clients: Mutex<HashMap<Client, usize>>,
     read: Notify,
 }
 
@@ -35,18 +36,14 @@ impl Unread {
     #[must_use]
     pub fn count(self: &Arc<Self>, client: Client, bytes: usize) -> UnreadAnswer {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let mut clients = self.clients.lock();
-        match clients.iter_mut().find(|(other, _)| *other == client) {
-            Some((_, counted)) => *counted += bytes,
-            None => clients.push((client, bytes)),
-        }
+        *self.clients.lock().entry(client).or_default() += bytes;
         UnreadAnswer(Arc::new(Counted { unread: Arc::clone(self), client, bytes }))
     }
 
     /// Bytes of whole answers that a client has not read.
     #[must_use]
     pub fn of(&self, client: Client) -> usize {
-        self.clients.lock().iter().find(|(other, _)| *other == client).map_or(0, |(_, bytes)| *bytes)
+        self.clients.lock().get(&client).copied().unwrap_or(0)
     }
 
     /// Waits until they are fewer than `limit`.
@@ -69,34 +66,14 @@ impl Drop for Counted {
         let Unread { bytes, clients, read } = &*self.unread;
         bytes.fetch_sub(self.bytes, Ordering::Relaxed);
         let mut clients = clients.lock();
-        clients.iter_mut().filter(|(client, _)| *client == self.client).for_each(|(_, bytes)| *bytes -= self.bytes);
-        clients.retain(|(_, bytes)| *bytes > 0);
+        if let Some(unread) = clients.get_mut(&self.client) {
+            *unread -= self.bytes;
+        }
+        clients.retain(|_, unread| *unread > 0);
         drop(clients);
         read.notify_waiters();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_client_waits_for_itself_and_not_for_others() {
-        let unread = Arc::<Unread>::default();
-        let client = |number: u8| Client::at([10, 0, 0, number].into());
-        let first = unread.count(client(1), 60);
-        let second = unread.count(client(1), 60);
-        unread.room(client(2), 100).await;
-        let waits = tokio::spawn({
-            let unread = Arc::clone(&unread);
-            async move { unread.room(client(1), 100).await }
-        });
-        tokio::task::yield_now().await;
-        assert!(!waits.is_finished());
-        drop(first);
-        waits.await.unwrap();
-        assert_eq!((unread.of(client(1)), unread.bytes.load(Ordering::Relaxed)), (60, 60));
-        drop(second);
-        assert_eq!((unread.of(client(1)), unread.bytes.load(Ordering::Relaxed)), (0, 0));
-    }
-}
+mod tests;

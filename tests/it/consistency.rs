@@ -260,7 +260,7 @@ fn a_reader_that_takes_nothing_is_told_and_its_cut_let_go() {
         lab.runtime.block_on(lab.engine.run(statement)).is_ok()
     });
     let told = std::iter::from_fn(|| lab.next(&mut stalled)).find_map(Result::err).unwrap();
-    assert!(matches!(told, SqlError::Stalled(_)), "{told}");
+    assert!(matches!(told, SqlError::Refused(Refused::Ended(Ended::Stalled { .. }))), "{told}");
     assert!(told.to_string().contains("sql.stall_timeout"), "{told}");
     assert!(lab.next(&mut stalled).is_none());
 }

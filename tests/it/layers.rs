@@ -97,16 +97,6 @@ fn a_module_uses_only_those_above_it_in_the_map() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Modules with import cycles among their submodules that are still to be cut: the module, and the submodules.
-const CYCLES: [(&str, &[&str]); 6] = [
-    ("access", &["error", "file", "tokens"]),
-    ("listen", &["connection", "response", "table"]),
-    ("rpc::flight::parameters", &["check", "layout"]),
-    ("sql", &["session", "tables", "views"]),
-    ("sql::engine", &["answer", "work"]),
-    ("work", &["admission", "job", "lane"]),
-];
-
 /// A module: the names from the root to it.
 type Module = Vec<String>;
 
@@ -259,10 +249,6 @@ fn submodules_of_a_module_do_not_use_each_other_in_a_circle() {
     for (module, uses) in uses.iter().filter(|(module, _)| !module.is_empty()) {
         found.extend(cycles(uses).into_iter().map(|cycle| (module.join("::"), cycle)));
     }
-    let is_known = |(module, cycle): &(String, Vec<String>)| {
-        CYCLES.iter().any(|(of, names)| of == module && cycle.iter().all(|name| names.contains(&name.as_str())))
-    };
-    found.retain(|cycle| !is_known(cycle));
     assert!(found.is_empty(), "{found:#?}");
 }
 

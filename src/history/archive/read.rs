@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     model::{Millis, Name},
-    store::older::{Archived, Older, Patience, Point, Question, ReadError, Reserved},
+    store::older::{Archived, Bounds, Older, Point, Question, ReadError, Reserved},
 };
 
 /// Rows of a file that are read at a time: at least, and at most.
@@ -70,7 +70,7 @@ struct Reading {
     archive: Arc<Archive>,
     cluster: Name,
     handle: Handle,
-    patience: Patience,
+    bounds: Bounds,
     /// Whether the status tells how it went.
     tells: bool,
     failed: Option<String>,
@@ -81,13 +81,8 @@ struct Reading {
 impl Reading {
     /// Waits for work on the caller's thread, which may be one of a runtime.
     fn wait<T>(&self, work: impl Future<Output = T>) -> Result<T, ReadError> {
-        let waiting = async {
-            tokio::select! {
-                done = work => Ok(done),
-                () = self.patience.over() => Err(ReadError::Stopped),
-            }
-        };
-        tokio::task::block_in_place(|| self.handle.block_on(waiting))
+        let done = tokio::task::block_in_place(|| self.handle.block_on(self.bounds.cancel.in_time(work)));
+        done.map_err(|_| ReadError::Stopped)
     }
 
     /// Notes that a file is not read to its end.
@@ -161,9 +156,9 @@ impl Walk {
     }
 
     fn next_key(&mut self) -> Result<Option<Archived>, ReadError> {
-        self.reading.patience.check()?;
+        self.reading.bounds.check()?;
         let Some(Reverse((group, topic, partition, _))) = self.heads.peek().cloned() else { return Ok(None) };
-        let (mut rows, mut reserved) = (vec![], self.reading.patience.reserve(0)?);
+        let (mut rows, mut reserved) = (vec![], self.reading.bounds.reserve(0)?);
         while let Some(Reverse(head)) = self.heads.peek()
             && (&head.0, &head.1, head.2) == (&group, &topic, partition)
         {
@@ -255,11 +250,11 @@ impl Archive {
         store: &Arc<dyn ObjectStore>,
         cluster: Name,
         files: Vec<Stored>,
-        patience: Patience,
+        bounds: Bounds,
     ) -> Result<Walk, ArchiveError> {
         let times = Millis::MIN..=Millis::MAX;
         let (groups, prefix, first) = Default::default();
-        let question = Question { cluster, times, groups, prefix, first, patience };
+        let question = Question { cluster, times, groups, prefix, first, bounds };
         Ok(self.open(self.reading(&question, false)?, store, files, &Arc::new(Asked(question)))?)
     }
 
@@ -268,7 +263,7 @@ impl Archive {
             archive: Arc::clone(self),
             cluster: Name::clone(&question.cluster),
             handle: self.runtime()?.handle().clone(),
-            patience: question.patience.clone(),
+            bounds: question.bounds.clone(),
             tells,
             failed: None,
             is_outdated: false,
@@ -346,8 +341,8 @@ impl FileReader {
         let permit = opening.acquire().await;
         let (mut builder, times) = inspect::open(&store, &file).await?;
         drop(permit);
-        let patience = asked.0.patience.clone();
-        let _metadata = patience.reserve(builder.metadata().memory_size())?;
+        let bounds = asked.0.bounds.clone();
+        let _metadata = bounds.reserve(builder.metadata().memory_size())?;
         let mut check = RowCheck::new(Arc::clone(&times));
         if sender.send(Told::Times(times)).await.is_err() {
             return Ok(());
@@ -356,7 +351,7 @@ impl FileReader {
         let groups = asked.row_groups(&mut builder).await.map_err(failure)?;
         let sizes =
             groups.iter().filter_map(|at| builder.metadata().row_groups().get(*at)?.compressed_size().try_into().ok());
-        let _row_group = patience.reserve(sizes.max().unwrap_or(0))?;
+        let _row_group = bounds.reserve(sizes.max().unwrap_or(0))?;
         if let Some(pages) = asked.pages(builder.metadata(), &groups) {
             builder = builder.with_row_selection(pages);
         }
@@ -367,7 +362,7 @@ impl FileReader {
         while let Some(batch) = rows.next().await {
             let rows = file::rows(&batch.map_err(failure)?).ok_or(Damage::Foreign)?;
             check.check(&rows)?;
-            let reserved = patience.reserve(file::memory(&rows))?;
+            let reserved = bounds.reserve(file::memory(&rows))?;
             if sender.send(Told::Rows(rows, reserved)).await.is_err() {
                 break;
             }

@@ -7,7 +7,10 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::store::older::{FixedBudget, Patience};
+use crate::{
+    store::older::{Bounds, FixedBudget},
+    work::Cancel,
+};
 
 mod damage;
 mod faults;
@@ -57,8 +60,8 @@ fn compact(archive: &Arc<Archive>, now: Millis) {
 }
 
 fn question(times: std::ops::RangeInclusive<Millis>) -> Question {
-    let (groups, prefix, first, patience) = Default::default();
-    Question { cluster: "c".into(), times, groups, prefix, first, patience }
+    let (groups, prefix, first, bounds) = Default::default();
+    Question { cluster: "c".into(), times, groups, prefix, first, bounds }
 }
 
 /// What keys were at the times that were found.
@@ -201,18 +204,17 @@ fn a_walk_begins_where_it_is_told_and_ends_when_nobody_waits() {
         |question: Question| -> Vec<String> { ask(&archive, question).1.map(|key| key.group.to_string()).collect() };
     assert_eq!(groups(Question { first: "b".to_owned(), ..question(START..=START) }), ["b", "c"]);
     let gone = CancellationToken::new();
-    let patience = Patience::within(Duration::from_secs(3600), gone.clone());
-    let mut older = archive.ask(Question { patience: patience.clone(), ..question(START..=START) }).unwrap().unwrap();
+    let bounds = Bounds { cancel: Cancel::until(gone.clone()), budget: None };
+    let mut older = archive.ask(Question { bounds: bounds.clone(), ..question(START..=START) }).unwrap().unwrap();
     assert_eq!(older.times, [START]);
     gone.cancel();
     let next = older.keys.next().unwrap();
     assert_eq!(next.map(drop), Err(ReadError::Stopped));
     assert!(older.keys.next().is_none());
-    assert!(patience.is_over());
-    let stopped = archive.ask(Question { patience, ..question(START..=START) });
+    assert!(bounds.check().is_err());
+    let stopped = archive.ask(Question { bounds, ..question(START..=START) });
     assert_eq!(stopped.map(drop), Err(ReadError::Stopped));
-    assert!(!Patience::default().is_over());
-    assert!(Patience::within(Duration::ZERO, CancellationToken::new()).is_over());
+    assert!(Bounds::default().check().is_ok());
 }
 
 #[test]
@@ -375,8 +377,8 @@ fn a_read_of_the_store_is_over_its_budget_or_gives_all_of_it_back() {
     let groups = many_groups(&archive);
     let read = |bytes: usize| -> std::result::Result<(usize, usize), ReadError> {
         let budget = Arc::new(FixedBudget::new(bytes));
-        let patience = Patience::default().with_budget(Arc::<FixedBudget>::clone(&budget));
-        let older = archive.ask(Question { patience, ..question(START..=START + HOUR) })?.unwrap();
+        let bounds = Bounds { budget: Some(Arc::<FixedBudget>::clone(&budget) as _), ..Bounds::default() };
+        let older = archive.ask(Question { bounds, ..question(START..=START + HOUR) })?.unwrap();
         let (mut keys, mut most) = (0, 0);
         for key in older.keys {
             key?;

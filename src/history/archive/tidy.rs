@@ -19,7 +19,8 @@ use super::{
 };
 use crate::{
     model::{Millis, Name},
-    store::older::{Archived, Patience},
+    store::older::{Archived, Bounds},
+    work::Cancel,
 };
 
 fn key(of: &Archived) -> (&str, &str, i32) {
@@ -82,8 +83,8 @@ impl Round {
 
     /// Reads all keys of files, until the round is stopped. Blocks: not for async code.
     pub(super) fn walk(&self, files: Vec<Stored>) -> Result<Walk, ArchiveError> {
-        let patience = Patience::until_cancelled(self.stop.clone());
-        self.archive.walk_all(&self.store, Name::clone(&self.cluster), files, patience)
+        let bounds = Bounds { cancel: Cancel::until(self.stop.clone()), budget: None };
+        self.archive.walk_all(&self.store, Name::clone(&self.cluster), files, bounds)
     }
 
     /// Reads files to their end, and returns whether `whole` has all rows of `parts`. Blocks: not for async code.

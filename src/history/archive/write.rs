@@ -11,7 +11,7 @@ use crate::{
     store::{
         Store,
         cluster::Cluster,
-        older::{Patience, ReadError},
+        older::{Bounds, ReadError},
         pin,
         samples::{Index, Moment},
     },
@@ -173,7 +173,7 @@ impl Tidier {
 /// Returns what keys were at a sample: all that were there, or those that were something else at sample `from`.
 fn rows(cluster: &Arc<Cluster>, from: Option<Index>, index: Index, at: Millis) -> Result<Vec<Row>, ReadError> {
     let cut = pin(cluster);
-    let mut reader = Reader::new(&cut, from.unwrap_or(index), Patience::default());
+    let mut reader = Reader::new(&cut, from.unwrap_or(index), Bounds::default());
     let mut rows = vec![];
     for group in reader.groups(|_| true) {
         reader.begin(&group, |_, _| true)?;

@@ -222,8 +222,8 @@ fn a_read_is_over_its_budget_or_gives_all_of_it_back() {
     let cut = lab.store.cut("", false).unwrap();
     let read = |bytes: usize| -> Result<usize, ReadError> {
         let budget = Arc::new(FixedBudget::new(bytes));
-        let patience = Patience::default().with_budget(Arc::<FixedBudget>::clone(&budget));
-        let wanted = Wanted { ages: true, patience, ..Wanted::all(0..=i64::MAX) };
+        let bounds = Bounds { budget: Some(Arc::<FixedBudget>::clone(&budget) as _), ..Bounds::default() };
+        let wanted = Wanted { ages: true, bounds, ..Wanted::all(0..=i64::MAX) };
         let mut joined = Joined::new(&cut.clusters[0], wanted, |_| true, |picks| picks)?;
         let mut keys = vec![];
         while let Some(key) = joined.next_key(|_, _| true)? {

@@ -10,7 +10,7 @@ use tonic::Status;
 mod check;
 mod layout;
 
-use check::{Check, Refused};
+use check::Check;
 
 use crate::error::Error;
 
@@ -20,6 +20,40 @@ const MAX_MESSAGES: usize = 16;
 const MAX_BYTES: usize = 1 << 20;
 /// Maximum number of characters of the decoder's message in an error: it quotes names of fields.
 const MAX_MESSAGE: usize = 300;
+
+/// Why a message is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum Refused {
+    #[error("more than {0} messages")]
+    Messages(usize),
+    #[error("more than {0} bytes")]
+    Bytes(usize),
+    #[error("a message has no valid header")]
+    Header,
+    #[error("bad schema: {0}")]
+    Schema(&'static str),
+    #[error("a second schema")]
+    SecondSchema,
+    #[error("a batch comes before the schema")]
+    NoSchema,
+    #[error("more than {0} columns")]
+    Columns(usize),
+    #[error(
+        "a column has the type {0}, which parameters do not have: send numbers, text, bytes, times, booleans, or lists of \
+         these"
+    )]
+    Type(&'static str),
+    #[error("a batch is compressed: send it uncompressed")]
+    Compressed,
+    #[error("one row of parameters is one execution: bind one row at a time")]
+    Rows,
+    #[error("a batch does not have the columns of the schema")]
+    Shape,
+    #[error("a batch claims more values than it has bytes for")]
+    Length,
+    #[error("a batch claims bytes that did not come")]
+    Buffer,
+}
 
 /// Returns the row of parameters, or `None` when there is none.
 ///

@@ -1,9 +1,6 @@
 //! What a watch sends to its client.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use prost::Message as _;
 use tonic::Status;
@@ -13,7 +10,7 @@ use crate::{
     config,
     rpc::{paging::PageSize, proto},
     store::{Store, held::Pin, shard::ShardView},
-    work::{Cancel, Ended, Outbox, Unsent},
+    work::{Cancel, Ended, Outbox, Patience},
 };
 
 /// Messages that the bytes of a watch have room for.
@@ -24,20 +21,12 @@ const STALLS: u32 = 10;
 /// What a shard was when it was subscribed to, kept while it is sent.
 pub(super) type Pinned = Pin<ShardView>;
 
-/// Why a watch ends.
-pub(super) enum Over {
-    /// The client left.
-    Disconnected,
-    /// It read nothing, or retained too much.
-    Ended(Ended),
-}
-
 /// What is sent to a client that watches.
 pub(super) struct Client {
     pub(super) outbox: Outbox<Result<proto::WatchResponse, Status>>,
     store: Arc<Store>,
     message_bytes: usize,
-    stall: Duration,
+    patience: Patience,
 }
 
 impl Client {
@@ -46,7 +35,8 @@ impl Client {
         store: Arc<Store>,
         server: &config::Server,
     ) -> Self {
-        Self { outbox, store, message_bytes: server.watch_bytes / MESSAGES, stall: server.stall_timeout }
+        let patience = Patience { after: server.stall_timeout, setting: "server.stall_timeout" };
+        Self { outbox, store, message_bytes: server.watch_bytes / MESSAGES, patience }
     }
 
     pub(super) fn store(&self) -> &Arc<Store> {
@@ -54,21 +44,15 @@ impl Client {
     }
 
     /// Sends a message when there is room for it, however long that takes.
-    pub(super) async fn send(&self, response: proto::WatchResponse) -> Result<(), Over> {
+    pub(super) async fn send(&self, response: proto::WatchResponse) -> Result<(), Ended> {
         let bytes = response.encoded_len();
-        self.outbox.send(Ok(response), bytes, Duration::MAX).await.map_err(|_| Over::Disconnected)
+        self.outbox.send(Ok(response), bytes, None).await
     }
 
     /// Sends a message while a state is pinned for the client, which must read in time.
-    pub(super) async fn send_pinned(&self, response: proto::WatchResponse, pin: &Pinned) -> Result<(), Over> {
+    pub(super) async fn send_pinned(&self, response: proto::WatchResponse, pin: &Pinned) -> Result<(), Ended> {
         let bytes = response.encoded_len();
-        tokio::select! {
-            sent = self.outbox.send(Ok(response), bytes, self.stall) => sent.map_err(|unsent| match unsent {
-                Unsent::Disconnected => Over::Disconnected,
-                Unsent::Stalled(after) => Over::Ended(Ended::Stalled { after, setting: "server.stall_timeout" }),
-            }),
-            ended = pin.cancel().ended() => Err(Over::Ended(ended)),
-        }
+        pin.cancel().in_time(self.outbox.send(Ok(response), bytes, Some(self.patience))).await?
     }
 
     pub(super) fn message(&self) -> PageSize {
@@ -77,7 +61,7 @@ impl Client {
 
     /// Pins what a shard was when it was subscribed to.
     pub(super) fn pin(&self, view: Arc<ShardView>) -> Pinned {
-        self.store.held().pin(view, &Cancel::within(self.stall.saturating_mul(STALLS)))
+        self.store.held().pin(view, &Cancel::within(self.patience.after.saturating_mul(STALLS)))
     }
 }
 

@@ -5,13 +5,11 @@ use std::sync::Arc;
 use futures::{StreamExt as _, stream::SelectAll};
 use tokio_stream::wrappers::WatchStream;
 
-use super::{
-    BATCH,
-    client::{Client, Over},
-};
+use super::{BATCH, client::Client};
 use crate::{
     rpc::{entry, filter::Filter, proto},
     store::{cluster::Cluster, samples::StatusChange},
+    work::Ended,
 };
 
 /// Sends what is noticed from now on, until the client leaves.
@@ -19,7 +17,7 @@ pub(super) fn follow(
     clusters: &[Arc<Cluster>],
     filter: &Arc<Filter>,
     client: &Arc<Client>,
-) -> impl Future<Output = Result<(), Over>> + Send + use<> {
+) -> impl Future<Output = Result<(), Ended>> + Send + use<> {
     // Before the newest is looked up: a change that comes in between is noticed.
     let mut noticed: SelectAll<_> =
         clusters.iter().map(|cluster| WatchStream::from_changes(cluster.samples.watch_changes())).collect();
@@ -31,7 +29,7 @@ pub(super) fn follow(
         loop {
             tokio::select! {
                 noticed = noticed.next() => if noticed.is_none() { return Ok(()) },
-                () = client.outbox.closed() => return Err(Over::Disconnected),
+                () = client.outbox.closed() => return Err(Ended::Disconnected),
             }
             for (cluster, sent) in &mut sent {
                 let samples = cluster.samples.current();

@@ -8,8 +8,12 @@ use std::{
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use tokio::runtime::Handle;
 
-use super::{SqlError, work::Work};
-use crate::{call, config, store::cut::Snapshot, work::Inbox};
+use super::{SqlError, outcome};
+use crate::{
+    call, config,
+    store::cut::Snapshot,
+    work::{Inbox, Task},
+};
 
 /// Rows of a batch that are written sooner than they are handed to another thread.
 const FEW_ROWS: usize = 64;
@@ -47,7 +51,7 @@ pub struct Answer {
     pub(super) batches: Inbox<RecordBatch>,
     pub(super) stats: SharedStats,
     pub(super) started: Instant,
-    pub(super) work: Work<()>,
+    pub(super) task: Task<Result<(), SqlError>>,
     pub(super) threads: Handle,
 }
 
@@ -60,14 +64,14 @@ impl Answer {
     /// # Cancel safety
     /// No batch is lost.
     pub async fn next(&mut self) -> Option<Result<RecordBatch, SqlError>> {
-        match self.work.in_time(self.batches.next()).await {
+        match self.task.cancel().in_time(self.batches.next()).await {
             Ok(Some(batch)) => {
                 call::note_rows(batch.num_rows());
                 Some(Ok(batch))
             }
             // All that there is was taken; or it was dropped, since the statement failed.
-            Ok(None) => self.work.outcome().await?.err().map(Err),
-            Err(late) => Some(Err(late)),
+            Ok(None) => outcome(&mut self.task).await?.err().map(Err),
+            Err(ended) => Some(Err(ended.into())),
         }
     }
 

@@ -13,10 +13,24 @@ use datafusion::{
     },
 };
 
-use super::{Reading, Stop, memory::GUARD};
+use super::{
+    memory::GUARD,
+    reading::{Reading, check},
+};
+use crate::work::Cancel;
 
 thread_local! {
     static CURRENT: RefCell<Option<Arc<Account>>> = const { RefCell::new(None) };
+}
+
+tokio::task_local! {
+    /// What ends the statement that a task plans: DataFusion's rules are told nothing of it.
+    static PLANNED: Cancel;
+}
+
+/// Runs the work of a task that plans a statement.
+pub(crate) async fn planning<F: Future>(cancel: Cancel, work: F) -> F::Output {
+    PLANNED.scope(cancel, work).await
 }
 
 /// The bytes that one operator holds in one of its partitions.
@@ -26,7 +40,7 @@ pub(crate) struct Account {
     reservation: MemoryReservation,
     /// Rows that wait until they are enough for a batch.
     gathered: MemoryReservation,
-    stop: Stop,
+    cancel: Cancel,
 }
 
 impl Account {
@@ -39,7 +53,7 @@ impl Account {
         Ok(Arc::new(Self {
             reservation: reservation(),
             gathered: reservation(),
-            stop: Reading::of(context)?.stop.clone(),
+            cancel: Reading::of(context)?.job.cancel().clone(),
         }))
     }
 
@@ -93,14 +107,13 @@ impl Account {
     }
 }
 
-/// Fails once the statement that this thread works for is to end.
+/// Fails once the statement that this thread plans or runs must end.
 ///
 /// # Errors
-/// Why it is to end.
-pub(crate) fn check_stop() -> Result<()> {
+/// Why it must end.
+pub(crate) fn check_current() -> Result<()> {
     match Account::current() {
-        Some(account) => account.stop.check(),
-        // A constant, which is computed while the statement is planned.
-        None => Stop::current().map_or(Ok(()), |stop| stop.check()),
+        Some(account) => check(&account.cancel),
+        None => PLANNED.try_with(check).unwrap_or(Ok(())),
     }
 }

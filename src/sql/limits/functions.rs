@@ -35,8 +35,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use rewrite::Bounding;
 use rewrite::Held;
+pub(crate) use rewrite::{Bounding, checked};
 pub(crate) use table::names;
 use table::{Bound, Steps, bound};
 
@@ -132,7 +132,7 @@ impl ScalarUDFImpl for Bounded {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        account::check_stop()?;
+        account::check_current()?;
         let call = Call::new(self, &args)?;
         let is_charged = width::varies(args.return_field.data_type());
         let account = Account::current().filter(|_| is_charged);
@@ -164,7 +164,7 @@ impl Bounded {
     fn call_in_slices(&self, args: &ScalarFunctionArgs, slices: Vec<Range<usize>>) -> Result<arrow::array::ArrayRef> {
         let mut results = Vec::with_capacity(slices.len());
         for rows in slices {
-            account::check_stop()?;
+            account::check_current()?;
             let of_slice = |value: &ColumnarValue| match value {
                 ColumnarValue::Array(array) => ColumnarValue::Array(array.slice(rows.start, rows.len())),
                 ColumnarValue::Scalar(scalar) => ColumnarValue::Scalar(scalar.clone()),
@@ -230,7 +230,7 @@ impl<'a> Call<'a> {
         let rows = if all_scalar { 1 } else { args.number_rows };
         let (mut bytes, mut items, mut numbers) = (vec![], vec![], vec![]);
         for value in &args.args {
-            let array = width::array(value)?;
+            let array = value.to_array(1)?;
             let of_rows = |sizes: Rows| match value {
                 ColumnarValue::Scalar(_) => Rows::All(sizes.greatest()),
                 ColumnarValue::Array(_) => sizes,

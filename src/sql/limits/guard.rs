@@ -21,11 +21,12 @@ use datafusion::{
 use futures::{StreamExt as _, stream::poll_fn};
 
 use super::{
-    Reading, Stop,
     account::Account,
     holding::{Holding, JOIN_ROWS, Kind, Waiting, slice_bytes},
+    reading::{Reading, check},
     width,
 };
+use crate::work::Cancel;
 
 /// Bytes of a batch that is sent to a client, unless one row has more.
 const SENT_BYTES: usize = 4 * 1024 * 1024;
@@ -96,7 +97,7 @@ impl ExecutionPlan for GuardExec {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let guarded = Guarded {
-            stop: Reading::of(&context)?.stop.clone(),
+            cancel: Reading::of(&context)?.job.cancel().clone(),
             account: Account::new(&context)?,
             waiting: Waiting::new(&self.holding, &context),
             context: self.context(&context),
@@ -146,7 +147,7 @@ impl GuardExec {
 
 /// A stream with its guard.
 struct Guarded {
-    stop: Stop,
+    cancel: Cancel,
     /// That of the operator, at its output.
     account: Arc<Account>,
     waiting: Waiting,
@@ -164,7 +165,7 @@ impl Guarded {
         task: &mut Context<'_>,
     ) -> Poll<Option<Result<RecordBatch>>> {
         if let Some(piece) = self.pieces.pop_front() {
-            return Poll::Ready(Some(self.stop.check().map(|()| piece)));
+            return Poll::Ready(Some(check(&self.cancel).map(|()| piece)));
         }
         let next = match self.place {
             Place::Input(_) => {
@@ -183,7 +184,7 @@ impl Guarded {
                 next.map(|batch| batch.and_then(|batch| self.give(batch)))
             }
         };
-        Poll::Ready(next.map(|batch| self.stop.check().and(batch)))
+        Poll::Ready(next.map(|batch| check(&self.cancel).and(batch)))
     }
 
     /// A batch that goes into the operator.

@@ -246,7 +246,7 @@ fn widest_of(function: &[Arc<dyn PhysicalExpr>], batch: &RecordBatch) -> Result<
     let mut widest = 16;
     for value in function {
         if width::varies(&value.data_type(batch.schema_ref())?) {
-            let value = width::array(&value.evaluate(batch)?)?;
+            let value = value.evaluate(batch)?.to_array(1)?;
             widest = widest.max(Rows::bytes(value.as_ref()).greatest());
         }
     }

@@ -5,9 +5,11 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use super::super::error::{ALL_MEMORY, SqlError};
-use super::Stop;
-use crate::config;
+use super::super::error::ALL_MEMORY;
+use crate::{
+    config,
+    work::{Cancel, Ended},
+};
 use datafusion::{
     common::{DataFusionError, Result},
     execution::memory_pool::{MemoryPool, MemoryReservation},
@@ -23,13 +25,13 @@ pub(crate) struct QueryPool {
     limit: usize,
     all: Arc<AtomicUsize>,
     all_limit: usize,
-    stop: Stop,
+    cancel: Cancel,
 }
 
 impl QueryPool {
-    pub(crate) fn new(settings: &config::Sql, all: Arc<AtomicUsize>, stop: Stop) -> Self {
+    pub(crate) fn new(settings: &config::Sql, all: Arc<AtomicUsize>, cancel: Cancel) -> Self {
         let (limit, all_limit) = (settings.memory_per_query, settings.memory_total);
-        Self { used: AtomicUsize::new(0), limit, all, all_limit, stop }
+        Self { used: AtomicUsize::new(0), limit, all, all_limit, cancel }
     }
 }
 
@@ -64,9 +66,9 @@ impl MemoryPool for QueryPool {
         let used = self.used.fetch_add(additional, Ordering::Relaxed).saturating_add(additional);
         let all = self.all.fetch_add(additional, Ordering::Relaxed).saturating_add(additional);
         if used > self.limit {
-            self.stop.end(SqlError::memory());
+            self.cancel.end(Ended::Memory { of_all: false });
         } else if all > self.all_limit {
-            self.stop.end(SqlError::all_memory());
+            self.cancel.end(Ended::Memory { of_all: true });
         }
     }
 

@@ -26,7 +26,7 @@ use datafusion::{
 
 use super::{
     super::{error::SqlError, table::BATCH_ROWS},
-    Stop, condition, functions,
+    functions,
     guard::{GuardExec, Place},
     holding::{Holding, Kind},
 };
@@ -49,7 +49,7 @@ impl Guards {
         Self { max_product: settings.max_join_product, max_literals }
     }
 
-    fn visit(&self, plan: Arc<dyn ExecutionPlan>, stop: &Stop) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
+    fn visit(&self, plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
         let constants = self.constants(plan.as_ref())?;
         let holding = Holding::new(plan.as_ref(), constants);
         if matches!(holding.kind, Kind::Batch) && constants <= SHORT && !calls(plan.as_ref())? {
@@ -62,10 +62,10 @@ impl Guards {
             inputs.map(|(at, input)| GuardExec::around(Arc::clone(input), Place::Input(at), &holding)).collect();
         let plan = replace_children_if_necessary(plan, inputs)?;
         let plan: Arc<dyn ExecutionPlan> = if let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>() {
-            let filter = join.filter().map(|filter| condition::checked(filter, stop));
+            let filter = join.filter().map(functions::checked).transpose()?;
             Arc::new(NestedLoopJoinExecBuilder::from(join).with_filter(filter).build()?)
         } else if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
-            let filter = join.filter().map(|filter| condition::checked(filter, stop));
+            let filter = join.filter().map(functions::checked).transpose()?;
             join.builder().with_filter(filter).build_exec()?
         } else {
             plan
@@ -153,8 +153,7 @@ const UNKNOWN_ROWS: u128 = 10_000;
 
 impl PhysicalOptimizerRule for Guards {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
-        let stop = Stop::current()?;
-        let plan = plan.transform_up(|plan| self.visit(plan, &stop)).data()?;
+        let plan = plan.transform_up(|plan| self.visit(plan)).data()?;
         let end = Arc::new(Holding::new(plan.as_ref(), 0));
         Ok(GuardExec::around(plan, Place::End, &end))
     }

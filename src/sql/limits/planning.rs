@@ -19,7 +19,7 @@ use datafusion::{
     physical_plan::ExecutionPlan,
 };
 
-use super::{super::arithmetic::CheckedArithmetic, Stop, functions};
+use super::{super::arithmetic::CheckedArithmetic, account::check_current, functions};
 
 type Logical = dyn OptimizerRule + Send + Sync;
 type Analyzing = dyn AnalyzerRule + Send + Sync;
@@ -48,7 +48,7 @@ struct Watched<R: ?Sized>(Arc<R>);
 
 impl AnalyzerRule for Watched<Analyzing> {
     fn analyze(&self, plan: LogicalPlan, config: &ConfigOptions) -> Result<LogicalPlan> {
-        Stop::current()?.check()?;
+        check_current()?;
         self.0.analyze(plan, config)
     }
 
@@ -68,14 +68,14 @@ impl OptimizerRule for Watched<Logical> {
 
     /// For each step of the plan, where the rule leaves it to the optimiser to go through them.
     fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
-        Stop::current()?.check()?;
+        check_current()?;
         self.0.rewrite(plan, config)
     }
 }
 
 impl PhysicalOptimizerRule for Watched<Physical> {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
-        Stop::current()?.check()?;
+        check_current()?;
         self.0.optimize(plan, config)
     }
 
@@ -84,7 +84,7 @@ impl PhysicalOptimizerRule for Watched<Physical> {
         plan: Arc<dyn ExecutionPlan>,
         context: &dyn PhysicalOptimizerContext,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        Stop::current()?.check()?;
+        check_current()?;
         self.0.optimize_with_context(plan, context)
     }
 

@@ -1,4 +1,4 @@
-//! The cut that a statement reads and its cancel handle, as its session and its running plan carry them.
+//! What a statement reads and what ends it, as its session and its running plan carry them.
 
 use std::sync::Arc;
 
@@ -12,19 +12,21 @@ use datafusion::{
 };
 
 use super::super::error::SqlError;
-use super::Stop;
 use crate::{
     store::{cut::Cut, older::Budget},
-    work::Job,
+    work::{Cancel, Job},
 };
 
-/// The cut that a statement reads, and what ends it.
+/// A statement that has its turn and its cut. While a part of its plan has it, the statement counts as running.
 #[derive(Debug)]
 pub(crate) struct Reading {
     pub(crate) cut: Arc<Cut>,
-    pub(crate) stop: Stop,
-    /// The statement's turn and threads.
-    pub(crate) _job: Option<Job>,
+    pub(crate) job: Job,
+}
+
+/// Fails once a statement must end: for what computes without giving way.
+pub(crate) fn check(cancel: &Cancel) -> Result<()> {
+    cancel.check().map_err(|ended| SqlError::from(ended).into_datafusion())
 }
 
 impl Reading {

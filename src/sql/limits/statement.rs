@@ -1,5 +1,5 @@
-//! What is refused before it costs anything: by its tokens before it is parsed, by its relations
-//! before it is planned, by its nodes and expressions before it is optimised.
+//! What is refused before it costs anything: by its relations before it is planned, by its nodes and expressions before
+//! it is optimised.
 //!
 //! The parser and the planner recurse over long chains of operators, and the optimiser takes more
 //! than linear time; common table expressions are copied wherever they are named.
@@ -9,101 +9,17 @@ use std::{collections::HashMap, ops::ControlFlow};
 use arrow::datatypes::DataType;
 use datafusion::{
     common::{Result, tree_node::TreeNode as _, tree_node::TreeNodeRecursion},
-    logical_expr::{Expr, LogicalPlan, Operator, expr::WindowFunctionDefinition},
+    logical_expr::{
+        Expr, LogicalPlan, Operator, expr::WindowFunctionDefinition, logical_plan::Subquery, utils::split_conjunction,
+    },
     sql::{
         parser::Statement as ParsedStatement,
-        sqlparser::{
-            ast::{self, Query, Statement as SqlStatement, TableFactor, Visit as _, Visitor, visit_relations},
-            dialect::GenericDialect,
-            keywords::Keyword,
-            tokenizer::{Token, Tokenizer},
-        },
+        sqlparser::ast::{self, Query, Statement as SqlStatement, TableFactor, Visit as _, Visitor, visit_relations},
     },
 };
 
-use super::{super::error::SqlError, subqueries};
+use super::{super::error::SqlError, tokens::limit};
 use crate::config;
-
-fn limit(number: usize, max: usize, what: &str, setting: &'static str) -> Result<(), SqlError> {
-    if number <= max {
-        return Ok(());
-    }
-    Err(SqlError::Limit { what: format!("the statement has more than {max} {what}"), setting })
-}
-
-/// Counts tokens, operators, set operations and joins. A text that has no tokens is left to the parser to explain.
-pub(crate) fn tokens(sql: &str, settings: &config::Sql) -> Result<(), SqlError> {
-    let bytes = settings.max_statement_bytes;
-    if sql.len() > bytes {
-        let what = format!("the statement has {} bytes, {bytes} are allowed", sql.len());
-        return Err(SqlError::Limit { what, setting: "sql.max_statement_bytes" });
-    }
-    let Ok(tokens) = Tokenizer::new(&GenericDialect {}, sql).tokenize() else { return Ok(()) };
-    let tokens: Vec<&Token> = tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_))).collect();
-    limit(tokens.len(), settings.max_tokens, "words and signs", "sql.max_tokens")?;
-    let (mut operators, mut sets, mut joins, mut groupings) = (0, 0, 0, 0);
-    let mut before = &Token::EOF;
-    for token in tokens {
-        match kind(token, before) {
-            Kind::Operator => operators += 1,
-            Kind::Set => sets += 1,
-            Kind::Join => joins += 1,
-            Kind::Grouping => groupings += 1,
-            Kind::Other => {}
-        }
-        before = token;
-    }
-    limit(operators, settings.max_operators, "operators", "sql.max_operators")?;
-    limit(sets, settings.max_set_operations, "set operations", "sql.max_set_operations")?;
-    limit(joins, settings.max_joins, "joins", "sql.max_joins")?;
-    if groupings > 1 {
-        return Err(SqlError::Invalid("one CUBE, ROLLUP or GROUPING SETS at a time: they multiply".to_owned()));
-    }
-    Ok(())
-}
-
-enum Kind {
-    Operator,
-    Set,
-    Join,
-    Grouping,
-    Other,
-}
-
-/// What makes a tree deeper or wider. A minus before a number of a list is none.
-fn kind(token: &Token, before: &Token) -> Kind {
-    let operand = match before {
-        Token::Word(word) => word.keyword == Keyword::NoKeyword,
-        before => matches!(before, Token::Number(..) | Token::SingleQuotedString(_) | Token::RParen | Token::RBracket),
-    };
-    match token {
-        Token::Word(word) if word.quote_style.is_none() => match word.keyword {
-            Keyword::AND | Keyword::OR | Keyword::XOR | Keyword::NOT | Keyword::LIKE | Keyword::ILIKE => Kind::Operator,
-            Keyword::SIMILAR | Keyword::RLIKE | Keyword::REGEXP | Keyword::IS | Keyword::BETWEEN => Kind::Operator,
-            Keyword::IN | Keyword::WHEN | Keyword::COLLATE | Keyword::AT | Keyword::OVER | Keyword::DIV => {
-                Kind::Operator
-            }
-            Keyword::UNION | Keyword::INTERSECT | Keyword::EXCEPT | Keyword::MINUS => Kind::Set,
-            Keyword::JOIN | Keyword::APPLY => Kind::Join,
-            Keyword::CUBE | Keyword::ROLLUP | Keyword::SETS => Kind::Grouping,
-            _ => Kind::Other,
-        },
-        Token::Word(_)
-        | Token::Number(..)
-        | Token::SingleQuotedString(_)
-        | Token::DoubleQuotedString(_)
-        | Token::Placeholder(_)
-        | Token::Comma
-        | Token::Period
-        | Token::LParen
-        | Token::RParen
-        | Token::RBracket
-        | Token::SemiColon
-        | Token::EOF => Kind::Other,
-        Token::Minus | Token::Plus if !operand => Kind::Other,
-        _ => Kind::Operator,
-    }
-}
 
 /// Refuses what is more than a query, and what grows too large once its common table expressions are copied in. `of` says
 /// how many tables a name stands for.
@@ -270,7 +186,7 @@ pub(crate) fn plan(plan: &LogicalPlan, settings: &config::Sql) -> Result<()> {
         if node.schema().fields().iter().any(|field| is_too_deep(field.data_type(), 3)) {
             return Err(SqlError::Invalid("lists are nested too deep".to_owned()).into_datafusion());
         }
-        subqueries::check(node)?;
+        check_subqueries(node)?;
         node.apply_expressions(|expression| expression.apply(check))
     })?;
     let copies = growth(plan);
@@ -362,4 +278,45 @@ fn is_costly(data_type: &DataType) -> bool {
         DataType::List(item) | DataType::LargeList(item) => is_costly(item.data_type()),
         _ => false,
     }
+}
+
+/// Refuses IN and EXISTS with a UNION that are a part of a condition, as beside OR, or a value. DataFusion joins such a
+/// subquery to mark rows by it; where that is a UNION it loses rows, or refuses for names that nobody wrote. A wrong answer
+/// is worse than none.
+fn check_subqueries(step: &LogicalPlan) -> Result<()> {
+    let is_filter = matches!(step, LogicalPlan::Filter(_));
+    step.apply_expressions(|expression| {
+        // A condition of its own is a join that keeps rows, or leaves them out: there is nothing wrong with those.
+        let parts = if is_filter { split_conjunction(expression) } else { vec![expression] };
+        for part in parts.into_iter().filter(|part| !(is_filter && is_whole(part))) {
+            part.apply(|inner| match subquery(inner).map(|subquery| has_union(&subquery.subquery)).transpose()? {
+                Some(true) => Err(SqlError::Invalid(MARKED_UNION.to_owned()).into_datafusion()),
+                _ => Ok(TreeNodeRecursion::Continue),
+            })?;
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(())
+}
+
+const MARKED_UNION: &str =
+    "IN and EXISTS beside OR, or as a value, take no UNION: write one for each of its parts, with OR between them";
+
+fn is_whole(condition: &Expr) -> bool {
+    match condition {
+        Expr::Not(inner) => is_whole(inner),
+        condition => subquery(condition).is_some(),
+    }
+}
+
+fn subquery(expression: &Expr) -> Option<&Subquery> {
+    match expression {
+        Expr::InSubquery(inner) => Some(&inner.subquery),
+        Expr::Exists(inner) => Some(&inner.subquery),
+        _ => None,
+    }
+}
+
+fn has_union(plan: &LogicalPlan) -> Result<bool> {
+    plan.exists(|step| Ok(matches!(step, LogicalPlan::Union(_))))
 }

@@ -1,13 +1,11 @@
 //! The bytes of values, row by row.
 
-use std::sync::Arc;
-
 use arrow::{
     array::{Array, ArrayRef, AsArray as _},
     datatypes::{ArrowDictionaryKeyType, DataType, Int64Type},
     downcast_dictionary_array,
 };
-use datafusion::{common::Result, logical_expr::ColumnarValue};
+use datafusion::common::Result;
 
 /// The bytes of a value beside those of its text or its items.
 const FIXED: usize = 16;
@@ -127,12 +125,4 @@ pub(crate) fn varies(kind: &DataType) -> bool {
 /// The bytes of the widest row of some columns, or more.
 pub(crate) fn widest<'a>(columns: impl IntoIterator<Item = &'a ArrayRef>) -> usize {
     columns.into_iter().map(|column| Rows::bytes(column.as_ref()).greatest() + FIXED).sum()
-}
-
-/// The array that a value is, or one with the value alone.
-pub(crate) fn array(value: &ColumnarValue) -> Result<ArrayRef> {
-    match value {
-        ColumnarValue::Array(array) => Ok(Arc::clone(array)),
-        ColumnarValue::Scalar(scalar) => scalar.to_array(),
-    }
 }

@@ -18,17 +18,6 @@ async fn what_is_run_at_once_never_parks_the_thread() {
     assert!(matches!(at_once(taken), Err(SqlError::Internal(_))), "the future is never woken");
 }
 
-#[tokio::test]
-async fn what_gives_way_to_others_is_polled_again() {
-    let mut times = 0;
-    let given = at_once(std::future::poll_fn(|context| {
-        times += 1;
-        context.waker().wake_by_ref();
-        if times < 5 { Poll::Pending } else { Poll::Ready(()) }
-    }));
-    assert!(given.is_ok() && times == 5);
-}
-
 #[test]
 fn a_value_takes_another_type_only_if_it_loses_nothing() {
     let int = |value| ScalarValue::Int64(Some(value));

@@ -1,9 +1,6 @@
 //! Sums under way: of everything, of what differs, and of many groups.
 
-use std::{
-    fmt::{self, Debug, Formatter},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use arrow::{
     array::{Array as _, ArrayRef, ArrowNativeTypeOp, AsArray as _, BooleanArray, PrimitiveArray, UInt64Array},
@@ -68,36 +65,57 @@ fn both<T: Term>(states: &[ArrayRef]) -> Result<(&PrimitiveArray<T::Wide>, &UInt
     }
 }
 
-/// A sum, also over a window that moves.
+/// A sum of all values, or of those that differ; also over a window that moves.
+#[derive(Debug)]
 pub(super) struct Total<T: Term> {
-    pub(super) outcome: Outcome,
-    pub(super) sum: Wide<T>,
-    pub(super) count: u64,
+    outcome: Outcome,
+    sum: Wide<T>,
+    count: u64,
+    /// How often each value is there, where only those that differ count.
+    seen: Option<HashMap<Wide<T>, u64>>,
 }
 
-impl<T: Term> Debug for Total<T> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Total").field("outcome", &self.outcome).finish_non_exhaustive()
+impl<T: Term> Total<T> {
+    pub(super) fn new(outcome: Outcome, is_distinct: bool) -> Self {
+        Self { outcome, sum: Default::default(), count: 0, seen: is_distinct.then(HashMap::new) }
+    }
+
+    fn add(&mut self, value: Wide<T>) -> Result<()> {
+        if let Some(seen) = &mut self.seen {
+            let times = seen.entry(value).or_default();
+            *times += 1;
+            if *times > 1 {
+                return Ok(());
+            }
+        }
+        self.sum = self.sum.add_checked(value)?;
+        self.count += 1;
+        Ok(())
+    }
+
+    fn remove(&mut self, value: Wide<T>) -> Result<()> {
+        if let Some(seen) = &mut self.seen {
+            match seen.get_mut(&value) {
+                Some(times) if *times > 1 => {
+                    *times -= 1;
+                    return Ok(());
+                }
+                _ => seen.remove(&value),
+            };
+        }
+        self.sum = self.sum.sub_checked(value)?;
+        self.count = self.count.saturating_sub(1);
+        Ok(())
     }
 }
 
 impl<T: Term> Accumulator for Total<T> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let values = only(values)?.as_primitive::<T>();
-        if values.null_count() == 0 {
-            self.sum = values.values().iter().try_fold(self.sum, |sum, value| sum.add_checked(T::widen(*value)))?;
-        } else {
-            self.sum = values.iter().flatten().try_fold(self.sum, |sum, value| sum.add_checked(T::widen(value)))?;
-        }
-        self.count += (values.len() - values.null_count()) as u64;
-        Ok(())
+        only(values)?.as_primitive::<T>().iter().flatten().try_for_each(|value| self.add(T::widen(value)))
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let values = only(values)?.as_primitive::<T>();
-        self.sum = values.iter().flatten().try_fold(self.sum, |sum, value| sum.sub_checked(T::widen(value)))?;
-        self.count = self.count.saturating_sub((values.len() - values.null_count()) as u64);
-        Ok(())
+        only(values)?.as_primitive::<T>().iter().flatten().try_for_each(|value| self.remove(T::widen(value)))
     }
 
     fn supports_retract_batch(&self) -> bool {
@@ -109,11 +127,21 @@ impl<T: Term> Accumulator for Total<T> {
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        if let Some(seen) = &self.seen {
+            let values = PrimitiveArray::<T::Wide>::from_iter_values(seen.keys().copied());
+            return Ok(vec![SingleRowListArrayBuilder::new(Arc::new(values)).build_list_scalar()]);
+        }
         let sum = ScalarValue::new_primitive::<T::Wide>(Some(self.sum), &T::Wide::DATA_TYPE)?;
         Ok(vec![sum, ScalarValue::from(self.count)])
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        if self.seen.is_some() {
+            let mut lists = only(states)?.as_list::<i32>().iter().flatten();
+            return lists.try_for_each(|list| {
+                list.as_primitive::<T::Wide>().iter().flatten().try_for_each(|value| self.add(value))
+            });
+        }
         let (sums, counts) = both::<T>(states)?;
         self.sum = sums.iter().flatten().try_fold(self.sum, ArrowNativeTypeOp::add_checked)?;
         self.count += counts.iter().flatten().sum::<u64>();
@@ -121,69 +149,7 @@ impl<T: Term> Accumulator for Total<T> {
     }
 
     fn size(&self) -> usize {
-        size_of_val(self)
-    }
-}
-
-/// A sum of what differs, also over a window that moves.
-pub(super) struct Distinct<T: Term> {
-    pub(super) outcome: Outcome,
-    /// How often each value is there.
-    pub(super) counts: HashMap<Wide<T>, u64>,
-}
-
-impl<T: Term> Debug for Distinct<T> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Distinct").field("outcome", &self.outcome).finish_non_exhaustive()
-    }
-}
-
-impl<T: Term> Accumulator for Distinct<T> {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        for value in only(values)?.as_primitive::<T>().iter().flatten() {
-            *self.counts.entry(T::widen(value)).or_default() += 1;
-        }
-        Ok(())
-    }
-
-    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        for value in only(values)?.as_primitive::<T>().iter().flatten().map(T::widen) {
-            if let Some(count) = self.counts.get_mut(&value) {
-                *count -= 1;
-                if *count == 0 {
-                    self.counts.remove(&value);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn supports_retract_batch(&self) -> bool {
-        true
-    }
-
-    fn evaluate(&mut self) -> Result<ScalarValue> {
-        let zero = Wide::<T>::default();
-        let sum = self.counts.keys().try_fold(zero, |sum, value| sum.add_checked(*value))?;
-        self.outcome.scalar::<T>(sum, self.counts.len() as u64)
-    }
-
-    fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let values = PrimitiveArray::<T::Wide>::from_iter_values(self.counts.keys().copied());
-        Ok(vec![SingleRowListArrayBuilder::new(Arc::new(values)).build_list_scalar()])
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        for values in only(states)?.as_list::<i32>().iter().flatten() {
-            for value in values.as_primitive::<T::Wide>().iter().flatten() {
-                *self.counts.entry(value).or_default() += 1;
-            }
-        }
-        Ok(())
-    }
-
-    fn size(&self) -> usize {
-        size_of_val(self) + self.counts.allocation_size()
+        size_of_val(self) + self.seen.as_ref().map_or(0, HashMap::allocation_size)
     }
 }
 

@@ -5,24 +5,17 @@
 
 use std::{ops::RangeInclusive, sync::Arc};
 
-use arrow::{
-    array::{
-        ArrayRef, Float64Builder, Int32Builder, Int64Builder, RecordBatch, RecordBatchOptions, StringBuilder,
-        TimestampNanosecondBuilder,
-    },
-    datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
-};
-use datafusion::common::Result as SqlResult;
+use arrow::datatypes::SchemaRef;
 
 use super::super::{
     error::SqlError,
-    table::{AnyTable, BATCH_ROWS, Batches, By, COMMENT, Question, Unit, Units},
+    table::{AnyTable, BATCH_ROWS, Batches, By, Columns, Layout, Question, Rows, Unit, Units},
     wanted::TIME,
 };
 use crate::{
     history::joined::{Ages, Joined, Key, Pick, Wanted},
     model::{Millis, Name, SOURCE_KAFKA, nanos},
-    store::older::{Patience, Point, ReadError},
+    store::older::{Bounds, Point, ReadError},
 };
 
 const AGE: &str = "lag_seconds";
@@ -31,36 +24,55 @@ const AT_ONCE: usize = 32;
 /// Samples, beyond which keys are taken one by one.
 const MOST_AT_ONCE: usize = 1000;
 
-/// Name, comment, type, and whether it may be NULL.
-const COLUMNS: [(&str, &str, DataType, bool); 10] = [
-    (TIME, "When (UTC)", DataType::Timestamp(TimeUnit::Nanosecond, None), false),
-    ("cluster", "Name that the operator gave the cluster", DataType::Utf8, false),
-    ("source", "Where the offset was read; kafka is __consumer_offsets", DataType::Utf8, false),
-    ("group_id", "Consumer group, also one that is gone", DataType::Utf8, false),
-    ("topic", "Topic name", DataType::Utf8, false),
-    ("partition", "Partition of the topic", DataType::Int32, false),
-    ("committed_offset", "The next offset that the group would read", DataType::Int64, false),
-    ("log_end_offset", "High watermark of the partition", DataType::Int64, true),
-    ("lag", "Records not committed then, those deleted unread included; NULL when unknown", DataType::Int64, true),
-    (
-        AGE,
-        "Age of the oldest unread record then (s), by the log ends of earlier samples; NULL when unknown",
-        DataType::Float64,
-        true,
-    ),
-];
-
-#[derive(Debug)]
-pub(super) struct HistoryTable {
-    schema: SchemaRef,
+/// A sample of a key.
+pub(super) struct Row<'a> {
+    /// When, in nanoseconds.
+    at: i64,
+    cluster: &'a str,
+    group: Name,
+    topic: Name,
+    partition: i32,
+    point: Point,
+    age: Option<f64>,
 }
+
+/// The rows of the table.
+pub(super) struct Samples;
+
+impl Rows for Samples {
+    type Row<'a> = Row<'a>;
+}
+
+pub(super) struct HistoryTable(Layout<Samples>);
 
 impl HistoryTable {
     pub(super) fn new() -> Self {
-        let field = |(name, comment, of, nullable): (&str, &str, DataType, bool)| {
-            Field::new(name, of, nullable).with_metadata([(COMMENT.to_owned(), comment.to_owned())].into())
-        };
-        Self { schema: Arc::new(Schema::new(COLUMNS.map(field).to_vec())) }
+        let columns = Columns::<Samples>::default()
+            .times(TIME, "When (UTC)", false, |row| Some(row.at))
+            .text("cluster", "Name that the operator gave the cluster", |row| row.cluster)
+            .text("source", "Where the offset was read; kafka is __consumer_offsets", |_| SOURCE_KAFKA)
+            .text("group_id", "Consumer group, also one that is gone", |row| &row.group)
+            .text("topic", "Topic name", |row| &row.topic)
+            .int32("partition", "Partition of the topic", |row| row.partition)
+            .int64("committed_offset", "The next offset that the group would read", |row| row.point.committed_offset)
+            .optional_int64("log_end_offset", "High watermark of the partition", |row| row.point.log_end_offset)
+            .optional_int64(
+                "lag",
+                "Records not committed then, those deleted unread included; NULL when unknown",
+                |row| row.point.lag,
+            )
+            .optional_float(
+                AGE,
+                "Age of the oldest unread record then (s), by the log ends of earlier samples; NULL when unknown",
+                |row| row.age,
+            );
+        Self(columns.into())
+    }
+}
+
+impl std::fmt::Debug for HistoryTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("HistoryTable").finish_non_exhaustive()
     }
 }
 
@@ -86,36 +98,39 @@ impl AnyTable for HistoryTable {
     }
 
     fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
+        Arc::clone(&self.0.schema)
     }
 
     fn count(&self, _: Unit<'_>) -> Option<usize> {
         None
     }
 
-    fn batches<'a>(&'a self, units: Units<'a>, question: &'a Question, patience: &Patience) -> Batches<'a> {
-        let patience = patience.clone();
+    fn batches<'a>(&'a self, units: Units<'a>, question: &'a Question, bounds: &Bounds) -> Batches<'a> {
+        let bounds = bounds.clone();
         let times = question.wanted.times();
-        let mut keys = units.flat_map(move |unit| keys(unit, question, &times, patience.clone())).fuse();
-        let mut rows = Rows { schema: &self.schema, question, left: question.limit.unwrap_or(usize::MAX) };
+        let mut keys = units.flat_map(move |unit| keys(unit, question, &times, bounds.clone())).fuse();
+        let mut left = question.limit.unwrap_or(usize::MAX);
         let mut sampled: Option<Sampled<'a>> = None;
         Box::new(std::iter::from_fn(move || {
-            let mut columns = Building::default();
-            while rows.left > 0 && columns.rows < BATCH_ROWS {
-                if sampled.as_mut().is_some_and(|sampled| columns.append(sampled)) {
-                    continue;
+            let (mut rows, room) = (vec![], left.min(BATCH_ROWS));
+            while rows.len() < room {
+                let more = sampled.iter_mut().flat_map(Sampled::rows).take(room - rows.len());
+                rows.extend(more);
+                if rows.len() == room {
+                    break;
                 }
                 match keys.next() {
                     Some(Ok(next)) => sampled = Some(next),
                     Some(Err(ReadError::OverBudget)) => {
-                        rows.left = 0;
+                        left = 0;
                         return Some(Err(SqlError::memory().into_datafusion()));
                     }
                     // The scan tells why the statement was stopped.
                     Some(Err(ReadError::Stopped)) | None => break,
                 }
             }
-            (columns.rows > 0).then(|| rows.batch(columns))
+            left -= rows.len();
+            (!rows.is_empty()).then(|| self.0.batch(&rows, question))
         }))
     }
 }
@@ -131,12 +146,28 @@ struct Sampled<'a> {
     shown: usize,
 }
 
+impl<'a> Sampled<'a> {
+    /// The samples that were not shown yet.
+    fn rows(&mut self) -> impl Iterator<Item = Row<'a>> + use<'_, 'a> {
+        let Self { cluster, group, key, ages, picks, shown } = self;
+        std::iter::from_fn(move || {
+            loop {
+                let pick = *picks.get(*shown)?;
+                *shown += 1;
+                let (Some(point), Some(at)) = (key.at(pick), nanos(pick.at())) else { continue };
+                let (group, topic, partition) = (Name::clone(group), Name::clone(&key.topic), key.partition);
+                return Some(Row { at, cluster, group, topic, partition, point, age: ages.at(key, pick, point) });
+            }
+        })
+    }
+}
+
 /// Returns the keys of a cluster that are wanted. An error is the last item.
 fn keys<'a>(
     unit: Unit<'a>,
     question: &'a Question,
     times: &RangeInclusive<Millis>,
-    patience: Patience,
+    bounds: Bounds,
 ) -> impl Iterator<Item = Result<Sampled<'a>, ReadError>> + Send + use<'a> {
     let of = &question.wanted;
     let wanted = Wanted {
@@ -145,7 +176,7 @@ fn keys<'a>(
         prefix: of.groups.prefix().to_owned(),
         first: String::new(),
         ages: of.needs(&[AGE]),
-        patience,
+        bounds,
     };
     // Not while others wait for the thread.
     let waits = unit.cluster.cluster.older().is_some();
@@ -177,73 +208,6 @@ fn keys<'a>(
 /// Does what may wait for a store.
 fn patient<T>(waits: bool, work: impl FnOnce() -> T) -> T {
     if waits { tokio::task::block_in_place(work) } else { work() }
-}
-
-/// Columns of a batch.
-#[derive(Default)]
-struct Building {
-    rows: usize,
-    sampled_at: TimestampNanosecondBuilder,
-    texts: [StringBuilder; 4],
-    partition: Int32Builder,
-    committed_offset: Int64Builder,
-    log_end_offset: Int64Builder,
-    lag: Int64Builder,
-    lag_seconds: Float64Builder,
-}
-
-impl Building {
-    /// Appends samples of a key until the batch is full. Returns whether there was one more.
-    fn append(&mut self, sampled: &mut Sampled<'_>) -> bool {
-        let Sampled { cluster, group, key, ages, picks, shown } = sampled;
-        let before = *shown;
-        for pick in picks.iter().skip(before) {
-            if self.rows >= BATCH_ROWS {
-                break;
-            }
-            *shown += 1;
-            let (Some(point), Some(at)) = (key.at(*pick), nanos(pick.at())) else { continue };
-            let Point { committed_offset, log_end_offset, lag } = point;
-            self.sampled_at.append_value(at);
-            let texts = [*cluster, SOURCE_KAFKA, &**group, &*key.topic];
-            self.texts.iter_mut().zip(texts).for_each(|(builder, text)| builder.append_value(text));
-            self.partition.append_value(key.partition);
-            self.committed_offset.append_value(committed_offset);
-            self.log_end_offset.append_option(log_end_offset);
-            self.lag.append_option(lag);
-            self.lag_seconds.append_option(ages.at(key, *pick, point));
-            self.rows += 1;
-        }
-        *shown > before
-    }
-
-    fn finish(mut self) -> Vec<ArrayRef> {
-        let mut arrays: Vec<ArrayRef> = vec![Arc::new(self.sampled_at.finish())];
-        arrays.extend(self.texts.iter_mut().map(|text| Arc::new(text.finish()) as ArrayRef));
-        arrays.push(Arc::new(self.partition.finish()));
-        let numbers = [&mut self.committed_offset, &mut self.log_end_offset, &mut self.lag];
-        arrays.extend(numbers.map(|number| Arc::new(number.finish()) as ArrayRef));
-        arrays.push(Arc::new(self.lag_seconds.finish()));
-        arrays
-    }
-}
-
-/// Rows that are being collected into batches.
-struct Rows<'a> {
-    schema: &'a SchemaRef,
-    question: &'a Question,
-    /// Rows that may still be given.
-    left: usize,
-}
-
-impl Rows<'_> {
-    fn batch(&mut self, columns: Building) -> SqlResult<RecordBatch> {
-        let options = RecordBatchOptions::new().with_row_count(Some(columns.rows));
-        let batch = RecordBatch::try_new_with_options(Arc::clone(self.schema), columns.finish(), &options)?;
-        let batch = batch.slice(0, batch.num_rows().min(self.left));
-        self.left -= batch.num_rows();
-        Ok(batch.project(&self.question.columns)?)
-    }
 }
 
 #[cfg(test)]

@@ -258,8 +258,8 @@ fn a_store_that_does_not_answer_is_not_waited_for_longer_than_somebody_waits() {
     let dir = TempDir::new().unwrap();
     let archive = archive(dir.path());
     Faulty::of(&archive).silent.store(true, Ordering::Relaxed);
-    let patience = Patience::within(Duration::from_millis(50), CancellationToken::new());
-    let stopped = archive.ask(Question { patience, ..question(0..=1) });
+    let bounds = Bounds { cancel: Cancel::within(Duration::from_millis(50)), budget: None };
+    let stopped = archive.ask(Question { bounds, ..question(0..=1) });
     assert_eq!(stopped.map(drop), Err(ReadError::Stopped));
 }
 

@@ -6,44 +6,13 @@
 use arrow::ipc::{self, MessageHeader, root_as_message};
 use arrow_flight::FlightData;
 
-use super::layout::{Column, Plain, columns};
+use super::{
+    Refused,
+    layout::{Column, Plain, columns},
+};
 
 /// Maximum number of values of a list that take no bytes of their own.
 const MAX_NULLS: i64 = 1024;
-
-/// Why a message is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refused {
-    #[error("more than {0} messages")]
-    Messages(usize),
-    #[error("more than {0} bytes")]
-    Bytes(usize),
-    #[error("a message has no valid header")]
-    Header,
-    #[error("bad schema: {0}")]
-    Schema(&'static str),
-    #[error("a second schema")]
-    SecondSchema,
-    #[error("a batch comes before the schema")]
-    NoSchema,
-    #[error("more than {0} columns")]
-    Columns(usize),
-    #[error(
-        "a column has the type {0}, which parameters do not have: send numbers, text, bytes, times, booleans, or lists of \
-         these"
-    )]
-    Type(&'static str),
-    #[error("a batch is compressed: send it uncompressed")]
-    Compressed,
-    #[error("one row of parameters is one execution: bind one row at a time")]
-    Rows,
-    #[error("a batch does not have the columns of the schema")]
-    Shape,
-    #[error("a batch claims more values than it has bytes for")]
-    Length,
-    #[error("a batch claims bytes that did not come")]
-    Buffer,
-}
 
 /// The check of the messages of one DoPut, in their order.
 #[derive(Debug, Default)]

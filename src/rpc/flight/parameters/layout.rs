@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use arrow::ipc::{Decimal, Endianness, Field, Int, KeyValue, Schema, TimeUnit, Type};
 
-use super::check::Refused;
+use super::Refused;
 
 /// Maximum number of columns, which is that of placeholders (`$1` to `$1024`).
 const MAX_COLUMNS: usize = 1024;

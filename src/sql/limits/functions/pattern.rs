@@ -8,7 +8,7 @@ use arrow::{
 use datafusion::{common::Result, logical_expr::ColumnarValue};
 use regex::{Error, RegexBuilder};
 
-use super::super::{super::error::SqlError, width};
+use super::super::super::error::SqlError;
 
 /// Bytes of a state of a compiled expression.
 const STATE_BYTES: usize = 32;
@@ -55,6 +55,6 @@ pub(super) fn steps(args: &[ColumnarValue]) -> Result<usize> {
 
 /// The first text of a value.
 fn text(value: &ColumnarValue) -> Result<Option<String>> {
-    let texts = cast(&width::array(value)?, &DataType::Utf8)?;
+    let texts = cast(&value.to_array(1)?, &DataType::Utf8)?;
     Ok(texts.as_string::<i32>().iter().next().flatten().map(str::to_owned))
 }

@@ -12,10 +12,15 @@ use datafusion::{
         BinaryExpr, Cast, ColumnarValue, Expr, ExprSchemable as _, Like, Operator, ReturnFieldArgs, ScalarFunctionArgs,
         ScalarUDF, ScalarUDFImpl, Signature, Volatility, expr_rewriter::FunctionRewrite, lit, not,
     },
+    physical_expr::ScalarFunctionExpr,
     physical_expr_common::datum::apply,
+    physical_plan::joins::utils::JoinFilter,
 };
 
-use super::{super::width, Account, bounded, size};
+use super::{
+    super::{account::check_current, width},
+    Account, bounded, size,
+};
 
 /// Puts functions with bounds in place of expressions.
 #[derive(Debug)]
@@ -32,7 +37,7 @@ impl Bounding {
             let signature = Signature::any(2, Volatility::Immutable);
             bounded(Arc::new(Pattern { ignores_case, signature }.into()), max_value_bytes)
         };
-        let held = ScalarUDF::from(Held { signature: Signature::any(1, Volatility::Immutable) });
+        let held = ScalarUDF::from(Held::new());
         let regex = bounded(datafusion::functions::regex::regexp_like(), max_value_bytes);
         Self { like: pattern(false), ilike: pattern(true), regex, held }
     }
@@ -149,10 +154,28 @@ impl ScalarUDFImpl for Pattern {
     }
 }
 
-/// Gives its argument back, and charges its bytes to the operator at work.
+/// The condition of a join, which fails once the statement must end: a join may evaluate it for ever without giving a
+/// batch.
+///
+/// # Errors
+/// It is no condition.
+pub(crate) fn checked(filter: &JoinFilter) -> Result<JoinFilter> {
+    let held = Arc::new(ScalarUDF::from(Held::new()));
+    let (condition, schema) = (Arc::clone(filter.expression()), filter.schema());
+    let condition = ScalarFunctionExpr::try_new(held, vec![condition], schema, Arc::default())?;
+    Ok(JoinFilter::new(Arc::new(condition), filter.column_indices().to_vec(), Arc::clone(schema)))
+}
+
+/// Gives its argument back, and charges its bytes to the operator at work, unless all values of its type have the same.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Held {
     signature: Signature,
+}
+
+impl Held {
+    fn new() -> Self {
+        Self { signature: Signature::any(1, Volatility::Immutable) }
+    }
 }
 
 impl ScalarUDFImpl for Held {
@@ -174,9 +197,10 @@ impl ScalarUDFImpl for Held {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        check_current()?;
         let value = args.args.into_iter().next();
         let value = value.ok_or_else(|| DataFusionError::Plan("held takes a value".to_owned()))?;
-        if let Some(account) = Account::current() {
+        if let Some(account) = Account::current().filter(|_| width::varies(&value.data_type())) {
             account.charge(size(&value))?;
         }
         Ok(value)

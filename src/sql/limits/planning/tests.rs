@@ -1,13 +1,14 @@
-use std::time::Duration;
-
 use datafusion::{arrow::datatypes::Schema, common::config::ConfigOptions, physical_plan::empty::EmptyExec};
 
 use super::*;
-use crate::{sql::error::SqlError, work::Cancel};
+use crate::{
+    sql::{error::SqlError, limits::account::planning},
+    work::{Cancel, Ended, Refused},
+};
 
 #[tokio::test]
 async fn no_rule_is_begun_once_the_statement_is_to_end() {
-    let stop = Stop::new(Cancel::within(Duration::from_secs(3600)));
+    let cancel = Cancel::default();
     let state = rules(SessionStateBuilder::new(), usize::MAX).build();
     let (plan, config) = (LogicalPlan::default(), ConfigOptions::default());
     let empty: Arc<dyn ExecutionPlan> = Arc::new(EmptyExec::new(Arc::new(Schema::empty())));
@@ -21,9 +22,12 @@ async fn no_rule_is_begun_once_the_statement_is_to_end() {
             .map(|error| error.map(|error| SqlError::from_datafusion(&error)))
             .collect::<Vec<_>>()
     };
-    let before = stop.clone().scope(async { errors() }).await;
+    let before = planning(cancel.clone(), async { errors() }).await;
     assert!(before.len() > 40 && before.iter().all(Option::is_none), "{before:?}");
-    stop.end(SqlError::ShuttingDown);
-    let after = stop.clone().scope(async { errors() }).await;
-    assert!(after.iter().all(|error| matches!(error, Some(SqlError::ShuttingDown))), "{after:?}");
+    cancel.end(Ended::Disconnected);
+    let after = planning(cancel.clone(), async { errors() }).await;
+    assert!(
+        after.iter().all(|error| matches!(error, Some(SqlError::Refused(Refused::Ended(Ended::Disconnected))))),
+        "{after:?}"
+    );
 }

@@ -21,19 +21,20 @@ fn moving() -> Lab {
 }
 
 /// The rows of the batches of the whole table.
-fn read(lab: &Lab, patience: &Patience) -> SqlResult<Vec<usize>> {
+fn read(lab: &Lab, bounds: &Bounds) -> datafusion::common::Result<Vec<usize>> {
     let (table, cut) = (HistoryTable::new(), lab.store.cut("", false).unwrap());
     let unit = Unit { cut: &cut, cluster: &cut.clusters[0], group: None, offsets: 0..0 };
-    let columns = COLUMNS.map(|(name, ..)| name.to_owned()).into();
+    let columns = table.schema().fields().iter().map(|field| field.name().clone()).collect();
     let wanted = super::super::super::wanted::Wanted::new(&[], columns);
-    let question = Question { wanted, columns: (0..COLUMNS.len()).collect(), schema: table.schema(), limit: None };
-    let batches = table.batches(Box::new(std::iter::once(unit)), &question, patience);
+    let question =
+        Question { wanted, columns: (0..table.schema().fields().len()).collect(), schema: table.schema(), limit: None };
+    let batches = table.batches(Box::new(std::iter::once(unit)), &question, bounds);
     batches.map(|batch| batch.map(|batch| batch.num_rows())).collect()
 }
 
 #[test]
 fn batches_are_bounded_whatever_a_key_holds() {
-    let rows = read(&moving(), &Patience::default()).unwrap();
+    let rows = read(&moving(), &Bounds::default()).unwrap();
     assert_eq!(rows.iter().sum::<usize>(), usize::try_from(KEYS).unwrap() * SAMPLES);
     assert!(rows.iter().all(|rows| *rows <= BATCH_ROWS), "{rows:?}");
 }
@@ -42,8 +43,8 @@ fn batches_are_bounded_whatever_a_key_holds() {
 fn a_statement_that_reads_more_samples_than_its_memory_holds_is_told_so() {
     let lab = moving();
     let budget = Arc::new(FixedBudget::new(100_000));
-    let patience = Patience::default().with_budget(Arc::<FixedBudget>::clone(&budget));
-    let error = SqlError::from_datafusion(&read(&lab, &patience).unwrap_err());
+    let bounds = Bounds { budget: Some(Arc::<FixedBudget>::clone(&budget) as _), ..Bounds::default() };
+    let error = SqlError::from_datafusion(&read(&lab, &bounds).unwrap_err());
     assert!(matches!(&error, SqlError::Limit { setting: "sql.memory_per_query", .. }), "{error}");
     assert!(budget.reserve(100_000), "all of it was given back");
 }

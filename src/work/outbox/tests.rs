@@ -1,0 +1,52 @@
+use super::*;
+
+#[tokio::test]
+async fn a_reader_gets_every_item_of_a_complete_answer() {
+    let (outbox, inbox) = outbox(10, &Arc::default());
+    outbox.send(1, 4, None).await.unwrap();
+    outbox.send(2, 6, None).await.unwrap();
+    assert_eq!(outbox.try_send(3, 1), Err(Some(3)), "there is no room");
+    let sending = tokio::spawn(async move {
+        outbox.send(3, 100, None).await.unwrap();
+        outbox.complete();
+    });
+    let mut read = vec![];
+    while let Some(item) = inbox.next().await {
+        read.push(item);
+    }
+    assert_eq!(read, [1, 2, 3], "one that is larger than the room passes alone");
+    sending.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reader_that_stalls_is_told_and_holds_nothing() {
+    let (outbox, inbox) = outbox(1, &Arc::default());
+    let item = Arc::new(());
+    outbox.send(Some(Arc::clone(&item)), 1, None).await.unwrap();
+    let stalled = outbox.send(None, 1, Some(Patience { after: Duration::from_millis(1), setting: "x" })).await;
+    assert_eq!(stalled, Err(Ended::Stalled { after: Duration::from_millis(1), setting: "x" }));
+    assert_eq!(Arc::strong_count(&item), 2);
+    outbox.fail(None);
+    assert_eq!(Arc::strong_count(&item), 1);
+    assert_eq!((inbox.next().await, inbox.next().await), (Some(None), None));
+}
+
+#[tokio::test]
+async fn what_is_not_complete_is_taken_back() {
+    let all = Arc::default();
+    let (outbox, inbox) = outbox(10, &all);
+    outbox.send(1, 7, None).await.unwrap();
+    assert_eq!(all.load(Ordering::Relaxed), 7);
+    drop(outbox);
+    assert_eq!((inbox.next().await, all.load(Ordering::Relaxed)), (None, 0));
+}
+
+#[tokio::test]
+async fn a_maker_learns_that_its_reader_left() {
+    let (outbox, inbox) = outbox(1, &Arc::default());
+    outbox.send(1, 1, None).await.unwrap();
+    let sending = tokio::spawn(async move { (outbox.send(2, 1, None).await, outbox.closed().await) });
+    tokio::task::yield_now().await;
+    drop(inbox);
+    assert_eq!(sending.await.unwrap(), (Err(Ended::Disconnected), ()));
+}
