@@ -6,6 +6,11 @@ use regex::Regex;
 
 use super::error::BadValue;
 
+mod login;
+
+pub(super) use login::{Extensions, HttpUrl, MethodName, SecretText};
+pub use login::{OauthMethod, Secret};
+
 /// A row of the table of settings.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Setting {
@@ -36,6 +41,8 @@ pub(super) enum Form {
     TextOrArray,
     /// true or false.
     Bool,
+    /// A string, `{ file = "PATH" }` or `{ env = "NAME" }`.
+    Secret,
 }
 
 /// A kind of value.
