@@ -14,6 +14,7 @@ macro_rules! on_each_release {
 mod audit;
 mod broker;
 mod compare;
+mod doctor;
 mod driver;
 mod facts;
 mod faults;
