@@ -23,6 +23,8 @@ mod growth;
 mod identity;
 mod lag;
 mod log;
+mod login;
+mod oauth;
 mod proxy;
 mod rights;
 mod time;
