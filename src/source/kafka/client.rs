@@ -266,7 +266,7 @@ impl Events {
         let logged = self.last_logged.lock().clone().filter(|_| broker.ends_with("brokers are down"));
         Some(match logged {
             None => broker,
-            Some(logged) if logged.contains("in state UP") => format!("{broker}: {logged}"),
+            Some(logged) if has_worked(&logged) => format!("{broker}: {logged}"),
             Some(logged) => format!("{broker}: {logged}; {CLOSED}"),
         })
     }
@@ -284,6 +284,13 @@ impl Events {
     pub(super) fn succeeded(&self) {
         *self.last_error.lock() = None;
     }
+}
+
+/// Whether a logged failure is of a connection that had worked for a while, and so had the right protocol. A broker that
+/// wants a login closes a connection without one a moment after it was made.
+fn has_worked(logged: &str) -> bool {
+    let up = logged.split_once("(after ").and_then(|(_, rest)| rest.split_once("ms in state UP"));
+    up.and_then(|(millis, _)| millis.parse::<u64>().ok()).is_some_and(|millis| millis >= 1000)
 }
 
 impl ClientContext for Events {

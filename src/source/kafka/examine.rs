@@ -42,14 +42,14 @@ pub fn examine(cluster: &config::Cluster, clock: &Clock) -> Report {
     skip(
         &mut report,
         "offsetd cannot log in",
-        &["advertised", "log", "read_log", "topics", "groups", "cluster", "clock", "mode"],
+        &["advertised", "log", "read_log", "topics", "group_list", "groups", "cluster", "clock", "mode"],
     );
     report
 }
 
 fn examine_rights(report: &mut Report, cluster: &config::Cluster, client: &super::client::Client, now: Millis) {
     rights::topics(report, cluster, client);
-    let group = rights::groups(report, cluster, client);
+    let group = rights::groups(report, client);
     match log::examine(report, cluster, client, now, group) {
         true => report.add(Check::works("mode", "", "log: offsets are read from __consumer_offsets")),
         false => {

@@ -36,7 +36,7 @@ pub(super) fn topics(report: &mut Report, cluster: &config::Cluster, client: &Cl
 }
 
 /// Groups: returns the name of one that is visible.
-pub(super) fn groups(report: &mut Report, _: &config::Cluster, client: &Client) -> Option<String> {
+pub(super) fn groups(report: &mut Report, client: &Client) -> Option<String> {
     let listed = client.fetch_group_list(None, TIMEOUT);
     match listed {
         Ok(listed) => {
