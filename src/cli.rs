@@ -19,6 +19,7 @@ use crate::rpc::json::view;
 mod check_config;
 mod connect;
 mod decode;
+mod doctor;
 mod failure;
 mod groups;
 mod query;
@@ -31,6 +32,7 @@ mod watch;
 pub use check_config::CheckConfigArgs;
 pub use connect::ServerArgs;
 pub use decode::DecodeArgs;
+pub use doctor::{DoctorArgs, DoctorFormat};
 pub use failure::Failure;
 pub use groups::GroupsArgs;
 pub use query::QueryArgs;
@@ -108,6 +110,9 @@ pub enum Command {
     /// Check the configuration and show every value that is in force, and where it came from.
     #[command(after_help = check_config::EXAMPLES)]
     CheckConfig(CheckConfigArgs),
+    /// Connect to each cluster, and show what works, what does not, and what to do about it.
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(DoctorArgs),
 }
 
 /// How rows and objects are shown by commands other than `sql`.
@@ -148,6 +153,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         // The two that run the server; the rest are clients or need no server.
         Command::Demo(demo) => return serve::demo(&demo, &env),
         Command::Serve(serve) => return serve::serve(&serve, &env),
+        Command::Doctor(doctor) => return doctor::run(&doctor, &env, &mut output()),
         Command::Sql(sql) => sql::run(sql)?,
         Command::Query(query) => block_on(query::run(&query))?,
         Command::Groups(groups) => block_on(groups::run(&groups))?,

@@ -16,7 +16,7 @@
 use std::{collections::BTreeSet, fmt::Write as _};
 
 // Flags and environment; keys, origins and problems; kinds of values; the file; the layers put together; properties of
-// librdkafka; the macro of a section; the table of settings.
+// librdkafka; the macro of a section; how to log in by OAUTHBEARER; the table of settings.
 mod sources;
 mod error;
 mod value;
@@ -24,13 +24,16 @@ mod file;
 mod resolve;
 mod kafka;
 mod section;
+mod oauth;
 mod settings;
 
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use kafka::Properties;
+pub use oauth::{AwsVariables, Oauth};
 pub use resolve::EffectiveValue;
 pub use settings::{Audit, Auth, Cluster, History, Http, Lag, Limits, NameFilter, Server, Sql, Tls, Transactions};
 pub use sources::{CheckProperty, Flags, NotAProperty, Property, PropertyError, Sources};
+pub use value::{OauthMethod, Secret};
 
 use error::{Key, Problem, quoted};
 use resolve::Resolver;
@@ -81,8 +84,10 @@ impl Config {
         let mut config = Self::resolve(&mut resolver, &Key::default());
         for name in names {
             let key = Key::from("clusters").child(&name);
-            let cluster = Cluster::resolve(&mut resolver, &key);
+            let mut cluster = Cluster::resolve(&mut resolver, &key);
             let kafka = Properties::resolve(&mut resolver, &key.child("kafka"));
+            cluster.oauth.check(&mut resolver, &key, &kafka);
+            cluster.oauth.aws = AwsVariables::of(resolver.sources.env);
             config.clusters.push(Cluster { name, kafka, ..cluster });
         }
         config.check(&mut resolver);
@@ -176,7 +181,7 @@ fn write_section(out: &mut String, section: &Key, settings: &[Setting]) {
         let default = match (setting.key, setting.form) {
             ("bootstrap_servers", _) => quoted("localhost:9092"),
             (_, Form::Integer | Form::Bool) => setting.default.to_owned(),
-            (_, Form::Text | Form::TextOrInteger | Form::TextOrArray) => quoted(setting.default),
+            (_, Form::Text | Form::TextOrInteger | Form::TextOrArray | Form::Secret) => quoted(setting.default),
         };
         let _ = writeln!(out, "#{}", setting.doc);
         let _ = writeln!(out, "# Why: {}.", setting.why);

@@ -67,8 +67,9 @@ fn log(
     env: &BTreeMap<String, String>,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
-    // Of the environment only secrets: the rest would configure a server.
-    let env = env.iter().filter(|(name, _)| name.starts_with("OFFSETD_CLUSTERS_DEFAULT_KAFKA_"));
+    // Of the environment only what logs in: the rest would configure a server.
+    let ours = ["OFFSETD_CLUSTERS_DEFAULT_KAFKA_", "OFFSETD_CLUSTERS_DEFAULT_OAUTH_", "AWS_", "HOME"];
+    let env = env.iter().filter(|(name, _)| ours.iter().any(|prefix| name.starts_with(prefix)));
     let env = env.map(|(name, value)| (name.clone(), value.clone())).collect();
     let flags =
         Flags { bootstrap_servers: Some(bootstrap_servers.to_owned()), kafka: args.kafka.clone(), ..Flags::default() };

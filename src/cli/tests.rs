@@ -17,7 +17,10 @@ fn the_definition_of_the_command_line_is_sound() {
 fn every_command_has_help_with_examples() {
     let mut command = Args::command();
     let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
-    assert_eq!(names, ["demo", "serve", "sql", "query", "groups", "watch", "status", "decode", "check-config"]);
+    assert_eq!(
+        names,
+        ["demo", "serve", "sql", "query", "groups", "watch", "status", "decode", "check-config", "doctor"]
+    );
     for sub in command.get_subcommands_mut() {
         let help = sub.render_long_help().to_string();
         let name = format!("offsetd {}", sub.get_name());

@@ -112,6 +112,13 @@ pub(super) enum BadValue {
     Scheme(String),
     #[error("{0}")]
     Pattern(String),
+    #[error("{0}")]
+    Url(String),
+    /// The text is not shown, since it contains the password.
+    #[error("it contains a user name or password; use client_id and client_secret")]
+    UrlCredentials,
+    #[error("{0:?} is not NAME=VALUE, with letters only in the name, and a name other than auth")]
+    Extension(String),
     #[error("{0:?} is not a host name")]
     HostName(String),
     #[error("{0:?} is not an origin")]
@@ -160,6 +167,12 @@ pub(super) enum Problem {
     Below { other: &'static str },
     #[error("is missing: TLS needs a certificate and its key")]
     IncompleteTls,
+    #[error("is missing: oauth.method = \"{0}\" needs it")]
+    OauthMissing(&'static str),
+    #[error("is not used by oauth.method = \"{0}\"; remove it")]
+    OauthUnused(&'static str),
+    #[error("is set without oauth.method; allowed methods: client_credentials, file, msk_iam")]
+    OauthNoMethod,
     #[error("defines a cluster, and so does [clusters.*] of the file: leave one of them out")]
     SecondDefinition,
     #[error("names the cluster of --bootstrap-servers, which is not given")]

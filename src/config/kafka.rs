@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    fmt, fs,
+    fmt,
     ops::{Deref, DerefMut},
 };
 
@@ -64,12 +64,14 @@ const OWN: [(&str, &str); 17] = [
 /// What may be written as a value.
 const ALLOWED: &str = "a string, a number, true or false, { file = \"PATH\" } or { env = \"NAME\" }";
 
-/// Properties that end like a reference.
-const NOT_REFERENCES: [&str; 3] = [
-    "sasl.oauthbearer.assertion.private.key.file",
-    "sasl.oauthbearer.assertion.file",
-    "sasl.oauthbearer.assertion.jwt.template.file",
-];
+/// Why a property cannot be set; `None` if it can.
+fn reserved(key: &str) -> Option<&'static str> {
+    // librdkafka's own OIDC client is not in this build. `sasl.oauthbearer.config` is for its unsecured tokens.
+    if key.starts_with("sasl.oauthbearer.") && key != "sasl.oauthbearer.config" {
+        return Some("offsetd gets the tokens of OAUTHBEARER itself; see the settings of [clusters.NAME.oauth]");
+    }
+    OWN.iter().find(|(own, _)| own == &key).map(|(_, why)| *why)
+}
 
 /// A value, where it was given, and whether it must not be shown.
 struct Given {
@@ -120,9 +122,9 @@ impl Layers {
                     continue;
                 }
             };
-            match reference(&path) {
+            match reference(&path).filter(|(name, _)| reserved(name).is_none()) {
                 None => self.add(resolver, &path, value, origin, false),
-                Some((name, kind)) => match follow(resolver, kind, &value) {
+                Some((name, kind)) => match resolver.follow(kind, &value) {
                     Ok(value) => self.add(resolver, name, value, origin, true),
                     Err(problem) => resolver.error_at(origin, Some(&self.section.child(name)), problem),
                 },
@@ -147,7 +149,7 @@ impl Layers {
     /// Adds a value. Later layers take precedence over earlier ones; within the file, a property is given once.
     fn add(&mut self, resolver: &mut Resolver<'_>, key: &str, value: String, origin: Origin, hidden: bool) {
         let full = self.section.child(key);
-        if let Some((_, why)) = OWN.iter().find(|(own, _)| own == &key) {
+        if let Some(why) = reserved(key) {
             resolver.error_at(origin, Some(&full), Problem::Reserved { why });
             return;
         }
@@ -169,16 +171,5 @@ impl Layers {
 /// `sasl.password.file` is property `sasl.password` in a file.
 fn reference(path: &str) -> Option<(&str, &str)> {
     let (name, kind) = path.rsplit_once('.')?;
-    (matches!(kind, "file" | "env") && !NOT_REFERENCES.contains(&path)).then_some((name, kind))
-}
-
-fn follow(resolver: &Resolver<'_>, kind: &str, at: &str) -> Result<String, Problem> {
-    let value = if kind == "file" {
-        fs::read_to_string(at).map_err(|cause| Problem::Unreadable { path: at.into(), cause })?
-    } else {
-        resolver.sources.env.get(at).cloned().ok_or_else(|| Problem::NoVariable(at.to_owned()))?
-    };
-    // Editors and `echo` end a file with a line end that is no part of the secret.
-    let value = value.strip_suffix('\n').map_or(value.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
-    Ok(value.to_owned())
+    matches!(kind, "file" | "env").then_some((name, kind))
 }

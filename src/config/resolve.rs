@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    error::{ConfigError, ConfigErrors, Key, Origin, Problem, quoted},
+    error::{BadValue, ConfigError, ConfigErrors, Key, Origin, Problem, quoted},
     file::{Document, Leaf},
     sources::Sources,
     value::{Form, Kind, Setting},
@@ -142,6 +142,7 @@ impl<'a> Resolver<'a> {
             match K::parse(&text) {
                 Ok(value) => counts = Some((value, origin)),
                 Err(cause) => {
+                    let text = if cause == BadValue::UrlCredentials { "***".to_owned() } else { text };
                     self.error_at(origin, Some(&key), Problem::BadValue { text, cause, allowed: setting.allowed });
                 }
             }
@@ -160,12 +161,50 @@ impl<'a> Resolver<'a> {
         value
     }
 
+    /// Reads the secret that `{ file = "PATH" }` or `{ env = "NAME" }` refers to.
+    ///
+    /// # Errors
+    /// The file cannot be read, or there is no such variable.
+    pub(super) fn follow(&self, kind: &str, at: &str) -> Result<String, Problem> {
+        let value = if kind == "file" {
+            fs::read_to_string(at).map_err(|cause| Problem::Unreadable { path: at.into(), cause })?
+        } else {
+            self.sources.env.get(at).cloned().ok_or_else(|| Problem::NoVariable(at.to_owned()))?
+        };
+        // Editors and `echo` end a file with a line end that is no part of the secret.
+        let value = value.strip_suffix('\n').map_or(value.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+        Ok(value.to_owned())
+    }
+
+    /// Takes the reference to a secret out of the file, and reads the secret.
+    fn file_secret(&mut self, key: &Key) -> Option<Given> {
+        let reference = |kind| Some((kind, self.document.leaves.remove(&key.child(kind))?));
+        let (kind, (leaf, line)) = ["file", "env"].into_iter().find_map(reference)?;
+        let origin = self.line(line);
+        let followed = match leaf {
+            Leaf::Text(at) => self.follow(kind, &at),
+            leaf => Err(Problem::WrongType { found: leaf.type_name(), allowed: "a string" }),
+        };
+        match followed {
+            Ok(secret) => Some((origin, secret)),
+            Err(problem) => {
+                self.error_at(origin, Some(key), problem);
+                None
+            }
+        }
+    }
+
     /// Takes a value out of the file, as text.
     fn file_text(&mut self, key: &Key, setting: &Setting) -> Option<Given> {
+        if setting.form == Form::Secret
+            && let Some(secret) = self.file_secret(key)
+        {
+            return Some(secret);
+        }
         let (leaf, line) = self.document.leaves.remove(key)?;
         let origin = self.line(line);
         let text = match (leaf, setting.form) {
-            (Leaf::Text(text), Form::Text | Form::TextOrInteger | Form::TextOrArray)
+            (Leaf::Text(text), Form::Text | Form::TextOrInteger | Form::TextOrArray | Form::Secret)
             | (Leaf::Integer(text), Form::Integer | Form::TextOrInteger) => text,
             (Leaf::Bool(value), Form::Bool) => value.to_string(),
             (Leaf::Texts(texts), Form::TextOrArray) => texts.join(","),

@@ -7,7 +7,7 @@ use std::{path::PathBuf, time::Duration};
 
 use regex::Regex;
 
-use super::{kafka::Properties, section::section};
+use super::{kafka::Properties, oauth::Oauth, section::section};
 
 section! {
     /// `[server]`: the listener, and limits of the process.
@@ -149,6 +149,8 @@ section! {
         pub groups: NameFilter,
         /// Topics to take in.
         pub topics: NameFilter,
+        /// How to log in by OAUTHBEARER.
+        pub oauth: Oauth,
     }
     with {
         /// `[A-Za-z0-9_.-]`, 1 to 64 of them.

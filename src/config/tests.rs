@@ -197,8 +197,7 @@ fn properties_come_from_all_layers_and_secrets_are_never_shown() {
     let file = format!(
         "[clusters.'eu.prod']\nbootstrap_servers = 'a:1'\n[clusters.'eu.prod'.kafka]\n\
          sasl.password = {{ file = '{}' }}\n'ssl.key.password' = 'hunter3'\nsasl.username = {{ env = 'USER_NAME' }}\n\
-         security.protocol = 'SASL_SSL'\nsocket.timeout.ms = 1000\nsocket.keepalive.enable = true\n\
-         sasl.oauthbearer.assertion.private.key.file = '/k'\n",
+         security.protocol = 'SASL_SSL'\nsocket.timeout.ms = 1000\nsocket.keepalive.enable = true\n",
         secret.display()
     );
     let env = [
@@ -206,15 +205,13 @@ fn properties_come_from_all_layers_and_secrets_are_never_shown() {
         ("OFFSETD_CLUSTERS_EU_PROD_KAFKA_SSL_KEY_PEM", "hunter5"),
         ("OFFSETD_CLUSTERS_EU_PROD_KAFKA_SOCKET_TIMEOUT_MS", "2000"),
     ];
-    let kafka = vec!["sasl.oauthbearer.client.secret=hunter6".parse().unwrap(), "client.id=x=y".parse().unwrap()];
+    let kafka = vec!["ssl.keystore.password=hunter6".parse().unwrap(), "client.id=x=y".parse().unwrap()];
     let flags = Flags { kafka, ..Flags::default() };
     assert!(!format!("{flags:?}").contains("hunter"));
     let loaded = load(&file, &env, flags).unwrap();
     let kafka = &loaded.config.clusters[0].kafka;
     let expected = [
         ("client.id", "x=y"),
-        ("sasl.oauthbearer.assertion.private.key.file", "/k"),
-        ("sasl.oauthbearer.client.secret", "hunter6"),
         ("sasl.password", "hunter2"),
         ("sasl.username", "hunter4"),
         ("security.protocol", "SASL_SSL"),
@@ -222,6 +219,7 @@ fn properties_come_from_all_layers_and_secrets_are_never_shown() {
         ("socket.timeout.ms", "2000"),
         ("ssl.key.password", "hunter3"),
         ("ssl.key.pem", "hunter5"),
+        ("ssl.keystore.password", "hunter6"),
     ];
     assert_eq!(kafka.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>(), expected);
     assert!(!format!("{loaded:?}").contains("hunter"), "{loaded:?}");

@@ -6,6 +6,10 @@ use regex::Regex;
 
 use super::error::BadValue;
 
+mod login;
+
+pub use login::{OauthMethod, Secret};
+
 /// A row of the table of settings.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Setting {
@@ -36,6 +40,8 @@ pub(super) enum Form {
     TextOrArray,
     /// true or false.
     Bool,
+    /// A string, `{ file = "PATH" }` or `{ env = "NAME" }`.
+    Secret,
 }
 
 /// A kind of value.
@@ -93,6 +99,13 @@ kinds! {
     Bytes: usize, TextOrInteger, bytes, bytes_text,
         "bytes as an integer from 1, or with a unit, as \"64KiB\", \"256MiB\" or \"1GiB\"";
     Flag: bool, Bool, |text: &str| text.parse().map_err(|_| BadValue::NotAllowed), text, "true or false";
+    MethodName: OauthMethod, Text, login::method, |method: &OauthMethod| text(&method.name()),
+        "\"client_credentials\", \"file\", \"msk_iam\", or \"\" for none";
+    SecretText: Secret, Secret, |text: &str| Ok(Secret(text.to_owned())), login::secret_text,
+        "a string, { file = \"PATH\" }, { env = \"NAME\" }, or \"\" for none";
+    HttpUrl: String, Text, login::http_url, text, "a URL, as \"https://login.example.org/oauth2/token\", or \"\" for none";
+    Extensions: Vec<String>, TextOrArray, |text| each(text, login::extension), list_text,
+        "NAME=VALUE, several separated by commas or as an array, or \"\" for none";
 }
 
 fn text(value: &impl ToString) -> Option<String> {

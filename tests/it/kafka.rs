@@ -14,6 +14,7 @@ macro_rules! on_each_release {
 mod audit;
 mod broker;
 mod compare;
+mod doctor;
 mod driver;
 mod facts;
 mod faults;
@@ -22,6 +23,8 @@ mod growth;
 mod identity;
 mod lag;
 mod log;
+mod login;
+mod oauth;
 mod proxy;
 mod rights;
 mod time;

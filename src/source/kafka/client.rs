@@ -4,7 +4,7 @@ use std::{
     fmt,
     ops::Deref,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -51,6 +51,9 @@ const FIXED: &[(&str, &str)] = &[
     ("isolation.level", "read_committed"),
 ];
 
+/// What clients that log in by `[clusters.NAME.oauth]` are set to, below what the operator sets.
+const OAUTH_DEFAULTS: &[(&str, &str)] = &[("security.protocol", "SASL_SSL"), ("sasl.mechanisms", "OAUTHBEARER")];
+
 /// Whether librdkafka knows a property and takes its value.
 ///
 /// # Errors
@@ -64,17 +67,33 @@ pub fn check_property(key: &str, value: &str) -> Result<(), config::PropertyErro
     })
 }
 
+/// Gives the clients of a cluster what they log in with.
+pub(super) trait Login: fmt::Debug + Send + Sync {
+    /// Gives it to a client, now and again whenever it changes, for as long as the client lives.
+    ///
+    /// # Errors
+    /// It cannot be given at all.
+    fn attach(&self, client: &Client) -> Result<(), AskError>;
+}
+
 /// Makes the clients of one source.
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
     config: Arc<config::Cluster>,
     ending: CancellationToken,
+    /// For clusters whose clients do not log in by properties alone.
+    login: Option<Arc<dyn Login>>,
 }
 
 impl Connector {
     /// Makes clients of a cluster. Once `ending` is cancelled, the process ends, and clients are left to it.
     pub(super) fn new(config: &config::Cluster, ending: CancellationToken) -> Self {
-        Self { config: Arc::new(config.clone()), ending }
+        Self { config: Arc::new(config.clone()), ending, login: None }
+    }
+
+    /// Lets clients log in by `login`.
+    pub(super) fn with_login(self, login: Arc<dyn Login>) -> Self {
+        Self { login: Some(login), ..self }
     }
 
     /// A client.
@@ -100,14 +119,19 @@ impl Connector {
         settings.set_log_level(RDKafkaLogLevel::Info);
         let operator = self.config.kafka.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let fixed = FIXED.iter().chain(more).copied();
-        for (key, value) in CLIENT_DEFAULTS.iter().copied().chain(operator).chain(fixed) {
+        let oauth = if self.config.oauth.is_used() { OAUTH_DEFAULTS } else { &[] }.iter().copied();
+        for (key, value) in CLIENT_DEFAULTS.iter().copied().chain(oauth).chain(operator).chain(fixed) {
             settings.set(key, value);
         }
         settings.set("bootstrap.servers", &self.config.bootstrap_servers);
         let events = Events { cluster: self.config.name.clone(), ..Events::default() };
         let consumer: Result<BaseConsumer<Events>, _> = settings.create_with_context(events);
         let consumer = Arc::new(consumer.map_err(|error| AskError::Client { reason: error.to_string() })?);
-        Ok(Client { consumer, ending: self.ending.clone() })
+        let client = Client { consumer, ending: self.ending.clone(), _login: self.login.clone() };
+        if let Some(login) = &self.login {
+            login.attach(&client)?;
+        }
+        Ok(client)
     }
 }
 
@@ -116,9 +140,35 @@ impl Connector {
 pub(super) struct Client {
     consumer: Arc<BaseConsumer<Events>>,
     ending: CancellationToken,
+    /// Held, so that what the client logs in with is renewed until the client is gone.
+    _login: Option<Arc<dyn Login>>,
+}
+
+/// A client that may be gone.
+#[derive(Debug)]
+pub(super) struct WeakClient {
+    consumer: Weak<BaseConsumer<Events>>,
+    ending: CancellationToken,
+}
+
+impl WeakClient {
+    /// Returns whether the client is still in use.
+    pub(super) fn is_alive(&self) -> bool {
+        self.consumer.strong_count() > 0
+    }
+
+    /// Returns the client, unless it is gone.
+    pub(super) fn upgrade(&self) -> Option<Client> {
+        Some(Client { consumer: self.consumer.upgrade()?, ending: self.ending.clone(), _login: None })
+    }
 }
 
 impl Client {
+    /// Returns a handle that does not keep the client.
+    pub(super) fn downgrade(&self) -> WeakClient {
+        WeakClient { consumer: Arc::downgrade(&self.consumer), ending: self.ending.clone() }
+    }
+
     /// Serves the logs and errors that wait, without waiting for more.
     pub(super) fn serve(&self) {
         loop {
@@ -173,11 +223,31 @@ impl fmt::Debug for Client {
     }
 }
 
+/// What to do about errors that do not say it themselves: a part of librdkafka's text, and the advice.
+const ADVICE: [(&str, &str); 5] = [
+    (
+        "invalid_token",
+        "the broker refuses the token: check its audience, issuer, scope and expiry against the broker's settings",
+    ),
+    ("certificate verify failed", "check ssl.ca.location, and that the certificate is for this host"),
+    ("alert bad certificate", CLIENT_CERTIFICATE),
+    ("certificate required", CLIENT_CERTIFICATE),
+    ("PLAINTEXT broker listener", "check security.protocol and the port"),
+];
+/// What to do where brokers close connections during the login without a word.
+const CLOSED: &str = "check security.protocol and the port";
+const CLIENT_CERTIFICATE: &str =
+    "the broker wants another client certificate, or one at all: check ssl.certificate.location and ssl.key.location";
+
 /// Takes librdkafka's logs and errors.
 #[derive(Debug, Default)]
 pub(super) struct Events {
     cluster: String,
     last_error: Mutex<Option<String>>,
+    /// The last failure of a broker that was logged.
+    last_logged: Mutex<Option<String>>,
+    /// Why there is nothing to log in with.
+    login_failure: Mutex<Option<String>>,
     /// Counts logs and errors.
     served: AtomicU64,
     /// Counts lost connections and other failures of brokers.
@@ -185,9 +255,25 @@ pub(super) struct Events {
 }
 
 impl Events {
-    /// The last thing that went wrong with a broker, as long as nothing succeeded since. librdkafka does not repeat it.
+    /// The last thing that went wrong with a broker, as long as nothing succeeded since. librdkafka does not repeat it. Where
+    /// there is nothing to log in with, this is the cause, whatever brokers say.
     pub(super) fn last_error(&self) -> Option<String> {
-        self.last_error.lock().clone()
+        let broker = self.last_error.lock().clone()?;
+        if let Some(failure) = self.login_failure.lock().clone() {
+            return Some(failure);
+        }
+        // A broker that closes a connection is logged, and is no error of its own.
+        let logged = self.last_logged.lock().clone().filter(|_| broker.ends_with("brokers are down"));
+        Some(match logged {
+            None => broker,
+            Some(logged) if has_worked(&logged) => format!("{broker}: {logged}"),
+            Some(logged) => format!("{broker}: {logged}; {CLOSED}"),
+        })
+    }
+
+    /// Notes why there is nothing to log in with, or that there is.
+    pub(super) fn set_login_failure(&self, failure: Option<String>) {
+        *self.login_failure.lock() = failure;
     }
 
     /// How often a broker has failed: a connection was lost, or could not be made. As of the last [`Client::serve`].
@@ -200,11 +286,21 @@ impl Events {
     }
 }
 
+/// Whether a logged failure is of a connection that had worked for a while, and so had the right protocol. A broker that
+/// wants a login closes a connection without one a moment after it was made.
+fn has_worked(logged: &str) -> bool {
+    let up = logged.split_once("(after ").and_then(|(_, rest)| rest.split_once("ms in state UP"));
+    up.and_then(|(millis, _)| millis.parse::<u64>().ok()).is_some_and(|millis| millis >= 1000)
+}
+
 impl ClientContext for Events {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.served.fetch_add(1, Ordering::Relaxed);
         // A connection that the broker closed is logged and is no error.
-        self.failures.fetch_add(u64::from(facility == "FAIL"), Ordering::Relaxed);
+        if facility == "FAIL" {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+            *self.last_logged.lock() = Some(message.to_owned());
+        }
         // librdkafka repeats a broker's failures; what matters of them is shown by `status`.
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
@@ -225,7 +321,8 @@ impl ClientContext for Events {
         let mut last = self.last_error.lock();
         let all_down = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
         if last.is_none() || !all_down {
-            *last = Some(reason.to_owned());
+            let advice = ADVICE.iter().find(|(part, _)| reason.contains(part)).map(|(_, advice)| *advice);
+            *last = Some(advice.map_or_else(|| reason.to_owned(), |advice| format!("{reason}; {advice}")));
         }
     }
 

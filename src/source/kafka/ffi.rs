@@ -23,10 +23,14 @@ use super::client::Client;
 use crate::store::live::AskError;
 
 mod admin;
+mod describe;
 mod event;
+mod token;
 
 pub(super) use admin::{Admin, Spec};
+pub(super) use describe::may_describe_cluster;
 pub(super) use event::{CommittedOffset, ListedGroups, ListedOffset, Reply, ReplyContent};
+pub(super) use token::{Bearer, set_token, set_token_failure};
 
 fn handle(client: &Client) -> *mut sys::rd_kafka_t {
     client.client().native_ptr()

@@ -6,9 +6,10 @@ use rdkafka::consumer::Consumer as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    client::{Client, Connector},
+    client::Client,
     ffi::{Content, Fetcher, Message, Spec, describe},
     live::log_ends,
+    oauth,
 };
 use crate::{
     config,
@@ -61,7 +62,7 @@ pub fn read(
     scope: Scope<'_>,
     mut each: impl FnMut(&mut dyn Iterator<Item = LogRecord<'_>>) -> ControlFlow<()>,
 ) -> Result<(), AskError> {
-    let client = Connector::new(cluster, CancellationToken::new()).connect()?;
+    let client = oauth::connector(cluster, CancellationToken::new()).connect()?;
     let partitions = partitions(&client, scope.group)?;
     let mut open = ranges(&client, &partitions)?;
     if !scope.follow {

@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use super::threads::PartFault;
 use super::{
-    client::Connector, ffi, homes::Asker, identity::Identity, listener::Listener, live::Live, overlay::Overlay,
-    poller::Poller, tail::Tails, threads,
+    ffi, homes::Asker, identity::Identity, listener::Listener, live::Live, oauth, overlay::Overlay, poller::Poller,
+    tail::Tails, threads,
 };
 use crate::{
     config,
@@ -125,7 +125,7 @@ impl Parts {
         let failed =
             |part| move |error: AskError| PartError { cluster: Name::clone(&cluster.name), part, cause: error.into() };
         let (identity, connector) =
-            (Arc::new(Identity::new(stop.child_token())), Connector::new(&cluster.config, stop.clone()));
+            (Arc::new(Identity::new(stop.child_token())), oauth::connector(&cluster.config, stop.clone()));
         let both = || (Arc::clone(store), Arc::clone(cluster));
         let poller = Poller::new(both(), settings.lag.clone(), &connector, Arc::clone(&identity));
         let poller = poller.map_err(failed("poller"))?;

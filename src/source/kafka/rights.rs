@@ -33,7 +33,8 @@ fn read_log(cluster: &config::Cluster) -> String {
     grant(cluster, &format!("--operation Read --topic {OFFSETS_TOPIC}"))
 }
 
-fn grant(cluster: &config::Cluster, right: &str) -> String {
+/// The command that grants a right.
+pub(super) fn grant(cluster: &config::Cluster, right: &str) -> String {
     format!(
         "grant the right: kafka-acls.sh --bootstrap-server {} --add --allow-principal 'User:{}' {right}",
         cluster.bootstrap_servers,

@@ -44,9 +44,16 @@ impl Release {
         let mut java = Command::new("java");
         // Short-lived, beside others on few cores: what starts fast and stays small.
         java.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+        // Kafka 4 reads keys of OAUTHBEARER only from URLs that are allowed.
+        java.arg(format!("-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={}", keys_url()));
         java.args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", &path, class]);
         java
     }
+}
+
+/// Where brokers read the public keys that verify tokens.
+pub(crate) fn keys_url() -> String {
+    format!("file://{}/tests/fixtures/oauth/jwks.json", env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Returns the folder of the prepared releases. It lies in cargo's target folder, which the build names: `OUT_DIR` is
@@ -152,6 +159,18 @@ super.users=User:ANONYMOUS
         );
         let mut broker = Self::formatted(release, [port, controller], Some(Slot::take()), &properties, &[]);
         broker.users_port = Some(users_port);
+        broker.start();
+        broker
+    }
+
+    /// With listeners of its own, which `properties` names; PLAINTEXT on `port` is among them.
+    pub(crate) fn with_listeners(
+        release: Release,
+        ports: [u16; 2],
+        properties: &str,
+        format_arguments: &[&str],
+    ) -> Self {
+        let mut broker = Self::formatted(release, ports, Some(Slot::take()), properties, format_arguments);
         broker.start();
         broker
     }

@@ -18,7 +18,7 @@ const LOG: &str = "__consumer_offsets";
 const FRESH: &str = "no group has committed yet";
 
 impl Driver {
-    fn grant(&mut self, user: &str, operation: &str, resource: &str, name: &str) {
+    pub(super) fn grant(&mut self, user: &str, operation: &str, resource: &str, name: &str) {
         self.ask(&right("grant", user, operation, resource, name));
     }
 

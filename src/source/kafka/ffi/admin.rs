@@ -191,16 +191,16 @@ const LEAST_TIMEOUT: Duration = Duration::from_secs(1);
 /// freed): a broker that is away for longer than a timeout is enough.
 const UNLIMITED: Duration = Duration::from_secs(3600);
 
-struct Options(NonNull<sys::rd_kafka_AdminOptions_t>);
+pub(super) struct Options(pub(super) NonNull<sys::rd_kafka_AdminOptions_t>);
 
 impl Options {
-    fn new(client: &Client, operation: sys::rd_kafka_admin_op_t) -> Self {
+    pub(super) fn new(client: &Client, operation: sys::rd_kafka_admin_op_t) -> Self {
         // SAFETY: the handle is live; the call allocates and does not fail.
         let pointer = unsafe { sys::rd_kafka_AdminOptions_new(handle(client), operation) };
         Self(NonNull::new(pointer).unwrap_or(NonNull::dangling()))
     }
 
-    fn set(&self, number: usize, timeout: Duration) {
+    pub(super) fn set(&self, number: usize, timeout: Duration) {
         let timeout = timeout.max(LEAST_TIMEOUT);
         // SAFETY: the options are live. A timeout out of range leaves the default; no text wanted.
         unsafe {

@@ -155,7 +155,7 @@ impl Event {
 }
 
 /// A C array as a slice; empty for null.
-unsafe fn array<'a, T>(pointer: *mut T, count: usize) -> &'a [T] {
+pub(super) unsafe fn array<'a, T>(pointer: *mut T, count: usize) -> &'a [T] {
     if pointer.is_null() {
         return &[];
     }

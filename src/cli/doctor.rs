@@ -1,0 +1,141 @@
+//! `offsetd doctor`: connects to each cluster, and tells what works, what does not, and what to do.
+
+use std::{collections::BTreeMap, io::Write, process::ExitCode};
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::{
+    Failure,
+    serve::ClusterArgs,
+    text::{escape, width},
+};
+use crate::{
+    clock::Clock,
+    source::kafka::examine::{Outcome, Report, examine},
+};
+
+pub(super) const EXAMPLES: &str = "\
+Checks: dns and tcp for each of bootstrap_servers; tls (which certificate, until when); version of the broker; sasl (the \
+login, also where there is none); advertised (the names that brokers give themselves); topics, group_list and groups (what the \
+user may describe); log and read_log (__consumer_offsets); clock; mode; cluster. Nothing is written, and no group joined.
+
+Results: ok, failed (needed), warning (offsetd works without it, less well), skipped. Exit status: 0 if nothing failed, else 1.
+
+Examples:
+  offsetd doctor --bootstrap-servers kafka:9092
+  offsetd doctor --config offsetd.toml --format json";
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// What `serve` would be given.
+    #[command(flatten)]
+    pub config: ClusterArgs,
+    /// How the result is shown.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: DoctorFormat,
+}
+
+/// How the result is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum DoctorFormat {
+    /// For people.
+    #[default]
+    Table,
+    /// One JSON object.
+    Json,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    ok: bool,
+    clusters: Vec<ShownCluster<'a>>,
+}
+
+#[derive(Serialize)]
+struct ShownCluster<'a> {
+    cluster: &'a str,
+    bootstrap_servers: &'a str,
+    ok: bool,
+    checks: Vec<ShownCheck<'a>>,
+}
+
+#[derive(Serialize)]
+struct ShownCheck<'a> {
+    check: &'static str,
+    object: &'a str,
+    result: &'static str,
+    found: &'a str,
+    remedy: Option<&'a str>,
+}
+
+/// Examines all clusters, one after the other.
+///
+/// # Errors
+/// A bad configuration, or output that cannot be written.
+pub(super) fn run(
+    args: &DoctorArgs,
+    env: &BTreeMap<String, String>,
+    out: &mut impl Write,
+) -> Result<ExitCode, Failure> {
+    let config = args.config.load(env)?.config;
+    let clock = Clock::system();
+    let mut reports = vec![];
+    for cluster in &config.clusters {
+        let report = examine(cluster, &clock);
+        if args.format == DoctorFormat::Table {
+            table(out, &cluster.name, &cluster.bootstrap_servers, &report)?;
+            out.flush()?;
+        }
+        reports.push((cluster, report));
+    }
+    let ok = reports.iter().all(|(_, report)| report.is_good());
+    if args.format == DoctorFormat::Json {
+        let clusters = reports.iter().map(|(cluster, report)| ShownCluster {
+            cluster: &cluster.name,
+            bootstrap_servers: &cluster.bootstrap_servers,
+            ok: report.is_good(),
+            checks: checks(report),
+        });
+        serde_json::to_writer_pretty(&mut *out, &Shown { ok, clusters: clusters.collect() })
+            .map_err(std::io::Error::from)?;
+        out.write_all(b"\n")?;
+        out.flush()?;
+    }
+    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn checks(report: &Report) -> Vec<ShownCheck<'_>> {
+    let shown = report.checks.iter().map(|check| ShownCheck {
+        check: check.name,
+        object: &check.object,
+        result: check.outcome.word(),
+        found: &check.found,
+        remedy: check.remedy.as_deref(),
+    });
+    shown.collect()
+}
+
+/// Writes a line for each check, and what to do below it.
+fn table(out: &mut impl Write, name: &str, servers: &str, report: &Report) -> std::io::Result<()> {
+    writeln!(out, "cluster {} ({})", escape(name), escape(servers))?;
+    let objects: Vec<_> = report.checks.iter().map(|check| escape(&check.object)).collect();
+    let wide = objects.iter().map(|object| width(object)).max().unwrap_or(0);
+    for (check, object) in report.checks.iter().zip(&objects) {
+        let pad = " ".repeat(wide.saturating_sub(width(object)));
+        writeln!(out, "  {:<8} {:<11} {object}{pad}  {}", check.outcome.word(), check.name, escape(&check.found))?;
+        if let Some(remedy) = &check.remedy {
+            writeln!(out, "           → {}", escape(remedy))?;
+        }
+    }
+    let failed = report.checks.iter().filter(|check| check.outcome == Outcome::Failed).count();
+    match failed {
+        0 => writeln!(out, "  everything that is needed works\n"),
+        1 => writeln!(out, "  1 check failed\n"),
+        count => writeln!(out, "  {count} checks failed\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+use std::net::TcpListener;
+
+use super::*;
+
+/// Runs the command; returns whether it succeeded, and what it wrote.
+fn doctor(servers: &str, format: DoctorFormat) -> (bool, String) {
+    let config = ClusterArgs { bootstrap_servers: Some(servers.to_owned()), ..ClusterArgs::default() };
+    let mut out = vec![];
+    let code = run(&DoctorArgs { config, format }, &BTreeMap::new(), &mut out).unwrap();
+    (code == ExitCode::SUCCESS, String::from_utf8(out).unwrap())
+}
+
+fn closed_port() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+#[test]
+fn a_broker_that_is_down_is_told_with_what_to_do_and_the_rest_is_skipped() {
+    let server = closed_port();
+    let (ok, text) = doctor(&server, DoctorFormat::Table);
+    assert!(!ok, "{text}");
+    for part in [
+        "  ok       dns         127.0.0.1",
+        "  failed   tcp",
+        "→ check the port",
+        "  skipped  read_log",
+        "1 check failed",
+    ] {
+        assert!(text.contains(part), "{part}:\n{text}");
+    }
+    let (ok, text) = doctor(&server, DoctorFormat::Json);
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert!(!ok && json["ok"] == false && json["clusters"][0]["cluster"] == "default", "{text}");
+    let checks = json["clusters"][0]["checks"].as_array().unwrap();
+    let tcp = checks.iter().find(|check| check["check"] == "tcp").unwrap();
+    assert!(tcp["result"] == "failed" && tcp["object"] == server && tcp["remedy"].is_string(), "{tcp}");
+}
+
+#[test]
+fn a_name_that_does_not_exist_fails_at_dns() {
+    let (ok, text) = doctor("no-such-host.invalid:9092", DoctorFormat::Table);
+    assert!(!ok && text.contains("failed   dns") && !text.contains("tcp   "), "{text}");
+}
+
+#[test]
+fn a_server_that_closes_connections_without_a_word_is_taken_to_speak_another_protocol() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = listener.local_addr().unwrap().to_string();
+    // As a broker that wants TLS or a login does. Ends with the test's process.
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = std::io::Read::read(&mut stream, &mut [0; 64]);
+        }
+    });
+    let (ok, text) = doctor(&server, DoctorFormat::Table);
+    assert!(!ok, "{text}");
+    for part in [
+        "ok       tcp",
+        "warning  version",
+        "failed   sasl",
+        "check security.protocol and the port",
+        "→ set security.protocol",
+    ] {
+        assert!(text.contains(part), "{part}:\n{text}");
+    }
+}

@@ -1,0 +1,97 @@
+//! What a certificate says of itself (X.509, DER): whose it is, and until when.
+//!
+//! The certificate is a stranger's: every length is checked, and what is not understood is left out.
+
+use chrono::{NaiveDateTime, TimeZone as _, Utc};
+
+use crate::model::Millis;
+
+/// What is shown of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Certificate {
+    /// The common name of the subject; empty where there is none.
+    pub(super) subject: String,
+    pub(super) not_before: Millis,
+    pub(super) not_after: Millis,
+}
+
+const SEQUENCE: u8 = 0x30;
+const SET: u8 = 0x31;
+const OBJECT_ID: u8 = 0x06;
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
+/// The version, which the first certificates did not have.
+const VERSION: u8 = 0xa0;
+/// 2.5.4.3
+const COMMON_NAME: [u8; 3] = [0x55, 0x04, 0x03];
+
+impl Certificate {
+    /// Reads a certificate; `None` for what is none.
+    pub(super) fn read(der: &[u8]) -> Option<Self> {
+        let mut certificate = Reader(Reader(der).expect(SEQUENCE)?);
+        let mut fields = Reader(certificate.expect(SEQUENCE)?);
+        if fields.0.first() == Some(&VERSION) {
+            fields.next()?;
+        }
+        // Serial number, algorithm, issuer.
+        for _ in 0..3 {
+            fields.next()?;
+        }
+        let mut validity = Reader(fields.expect(SEQUENCE)?);
+        let (not_before, not_after) = (time(validity.next()?)?, time(validity.next()?)?);
+        let subject = common_name(fields.expect(SEQUENCE)?).unwrap_or_default();
+        Some(Self { subject, not_before, not_after })
+    }
+}
+
+fn common_name(names: &[u8]) -> Option<String> {
+    let mut names = Reader(names);
+    loop {
+        let mut pair = Reader(Reader(names.expect(SET)?).expect(SEQUENCE)?);
+        if pair.expect(OBJECT_ID)? == COMMON_NAME {
+            return Some(String::from_utf8_lossy(pair.next()?.1).into_owned());
+        }
+    }
+}
+
+fn time((tag, value): (u8, &[u8])) -> Option<Millis> {
+    let text = std::str::from_utf8(value).ok()?.strip_suffix('Z')?;
+    let text = match tag {
+        GENERALIZED_TIME => text.to_owned(),
+        // RFC 5280: years from 50 on are of the last century.
+        UTC_TIME => format!("{}{text}", if text.get(..2)?.parse::<u8>().ok()? < 50 { "20" } else { "19" }),
+        _ => return None,
+    };
+    let at = NaiveDateTime::parse_from_str(&text, "%Y%m%d%H%M%S").ok()?;
+    Some(Utc.from_utc_datetime(&at).timestamp_millis())
+}
+
+/// Reads values one after the other.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    /// Returns the tag and the content of the next value.
+    fn next(&mut self) -> Option<(u8, &'a [u8])> {
+        let (tag, rest) = self.0.split_first()?;
+        let (first, mut rest) = rest.split_first()?;
+        let length = if *first < 0x80 {
+            usize::from(*first)
+        } else {
+            // Longer than 16 MiB is no certificate.
+            let count = usize::from(*first & 0x7f);
+            let (bytes, after) = rest.split_at_checked(count).filter(|_| (1..=3).contains(&count))?;
+            rest = after;
+            bytes.iter().fold(0, |length, byte| (length << 8) | usize::from(*byte))
+        };
+        let (content, rest) = rest.split_at_checked(length)?;
+        self.0 = rest;
+        Some((*tag, content))
+    }
+
+    fn expect(&mut self, tag: u8) -> Option<&'a [u8]> {
+        self.next().filter(|(found, _)| *found == tag).map(|(_, content)| content)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! `__consumer_offsets`: whether it is there, may be read, and is written by brokers whose clocks are right.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use rdkafka::{error::RDKafkaErrorCode, metadata::Metadata, types::RDKafkaRespErr};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    super::{
+        client::Client,
+        ffi::{Content, Fetcher, describe},
+        now, oauth,
+        rights::{cannot_describe, grant},
+    },
+    TIMEOUT,
+    report::{Check, Report},
+    rights,
+};
+use crate::{
+    config,
+    model::{Millis, OFFSETS_TOPIC},
+    store::live::AskError,
+};
+
+/// librdkafka's offset of the last record before the end.
+const LAST_RECORD: i64 = -2001;
+const BATCH: usize = 100;
+const WAIT: Duration = Duration::from_millis(100);
+/// Difference of clocks from which commits look as if they were of another time.
+const SKEW: Millis = 5_000;
+
+/// What the last records of the log say.
+#[derive(Default)]
+struct Tail {
+    newest: Option<Millis>,
+    refusal: Option<RDKafkaRespErr>,
+    silent: usize,
+}
+
+/// Examines the log, and what only makes sense where it exists. Returns whether it can be read.
+pub(super) fn examine(
+    report: &mut Report,
+    cluster: &config::Cluster,
+    client: &Client,
+    at: Millis,
+    group: Option<String>,
+) -> bool {
+    let partitions = match client.metadata(Some(OFFSETS_TOPIC), TIMEOUT).map(|metadata| partitions(&metadata)) {
+        Ok(Ok(partitions)) => partitions,
+        Ok(Err(error)) => return absent(report, cluster, error, group.is_some()),
+        Err(error) => {
+            report.add(Check::fails("log", OFFSETS_TOPIC, error.to_string(), ""));
+            return false;
+        }
+    };
+    report.add(Check::works("log", OFFSETS_TOPIC, format!("{} partitions", partitions.len())));
+    let good = match read(client, &partitions) {
+        Ok(tail) => judge(report, cluster, &tail, at),
+        Err(error) => {
+            report.add(Check::fails("read_log", OFFSETS_TOPIC, error.to_string(), ""));
+            false
+        }
+    };
+    // Looking for a coordinator would create the log.
+    match oauth::connector(cluster, CancellationToken::new()).connect_asking() {
+        Ok(asking) => rights::group(report, cluster, &asking, group.as_deref().unwrap_or("offsetd")),
+        Err(error) => report.add(Check::fails("groups", "", error.to_string(), "")),
+    }
+    good
+}
+
+fn partitions(metadata: &Metadata) -> Result<Vec<i32>, RDKafkaErrorCode> {
+    let topic = metadata.topics().iter().find(|topic| topic.name() == OFFSETS_TOPIC);
+    let topic = topic.ok_or(RDKafkaErrorCode::UnknownTopicOrPartition)?;
+    match topic.error() {
+        Some(error) => Err(error.into()),
+        None => Ok(topic.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect()),
+    }
+}
+
+/// Reports why the log is not seen. A log that nobody has written to is no failure.
+fn absent(report: &mut Report, cluster: &config::Cluster, error: RDKafkaErrorCode, has_groups: bool) -> bool {
+    let unknown = error == RDKafkaErrorCode::UnknownTopicOrPartition || error == RDKafkaErrorCode::UnknownTopic;
+    let good = unknown && !has_groups;
+    if good {
+        report.add(Check::works("log", OFFSETS_TOPIC, "it does not exist yet: no group has committed"));
+    } else if unknown || error == RDKafkaErrorCode::TopicAuthorizationFailed {
+        let command = grant(cluster, &format!("--operation Read --topic {OFFSETS_TOPIC}"));
+        let found = cannot_describe(cluster);
+        // The command is told once.
+        let found = found.split("; ").next().unwrap_or_default();
+        report.add(Check::fails("log", OFFSETS_TOPIC, found, command));
+    } else {
+        report.add(Check::fails("log", OFFSETS_TOPIC, error.to_string(), ""));
+    }
+    for name in ["read_log", "groups", "clock"] {
+        report.add(Check::skipped(name, "__consumer_offsets is not there, or not visible"));
+    }
+    good
+}
+
+/// Reads the last record of each partition.
+fn read(client: &Client, partitions: &[i32]) -> Result<Tail, AskError> {
+    let mut fetcher = Fetcher::new(client, OFFSETS_TOPIC, BATCH)?;
+    for partition in partitions {
+        fetcher.start_at(*partition, LAST_RECORD)?;
+    }
+    let mut open: BTreeSet<i32> = partitions.iter().copied().collect();
+    let mut tail = Tail::default();
+    let until = now() + TIMEOUT;
+    while !open.is_empty() && tail.refusal.is_none() && now() < until {
+        fetcher.serve();
+        for message in fetcher.fetch(WAIT).messages() {
+            match message.content() {
+                Content::Record { .. } => tail.newest = tail.newest.max(message.timestamp()),
+                Content::End | Content::Reset => {
+                    open.remove(&message.partition());
+                }
+                Content::Failure(error) => tail.refusal = Some(error),
+            }
+        }
+    }
+    tail.silent = open.len();
+    Ok(tail)
+}
+
+/// Returns whether the log can be read.
+fn judge(report: &mut Report, cluster: &config::Cluster, tail: &Tail, at: Millis) -> bool {
+    let refused = match tail.refusal {
+        Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) => {
+            let found = format!("not authorized to read {OFFSETS_TOPIC} (TOPIC_AUTHORIZATION_FAILED)");
+            let command = grant(cluster, &format!("--operation Read --topic {OFFSETS_TOPIC}"));
+            Some(Check::fails("read_log", OFFSETS_TOPIC, found, command))
+        }
+        Some(error) => Some(Check::fails("read_log", OFFSETS_TOPIC, describe(error), "")),
+        None if tail.silent > 0 => {
+            let found = format!("{} partitions do not answer within {} s", tail.silent, TIMEOUT.as_secs());
+            Some(Check::fails("read_log", OFFSETS_TOPIC, found, "check that each partition has a leader"))
+        }
+        None => None,
+    };
+    let good = refused.is_none();
+    report.add(refused.unwrap_or_else(|| Check::works("read_log", OFFSETS_TOPIC, "every partition can be read")));
+    report.add(match tail.newest {
+        None => Check::skipped("clock", "there is no record whose time could be compared"),
+        Some(newest) if newest - at > SKEW => {
+            let found = format!("a broker's clock is {} s ahead of this machine's", (newest - at) / 1000);
+            Check::fails("clock", "", found, "set the clocks by NTP: times of commits and lag in seconds are wrong")
+                .not_needed()
+        }
+        Some(newest) => {
+            let age = (at - newest).max(0) / 1000;
+            Check::works("clock", "", format!("the newest record is {age} s old, and none is from the future"))
+        }
+    });
+    good
+}

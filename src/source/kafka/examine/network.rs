@@ -1,0 +1,118 @@
+//! DNS and TCP.
+
+use std::{
+    net::{SocketAddr, TcpStream, ToSocketAddrs as _},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use super::report::{Check, Report};
+use crate::config;
+
+/// Bound of a name's resolution and of a connection.
+const TIMEOUT: Duration = Duration::from_secs(5);
+const KAFKA_PORT: u16 = 9092;
+/// Most addresses of one name that are tried.
+const ADDRESSES: usize = 4;
+
+/// A server that accepts connections.
+#[derive(Clone, Debug)]
+pub(super) struct Server {
+    /// `host:port`
+    pub(super) name: String,
+    pub(super) host: String,
+    pub(super) address: SocketAddr,
+}
+
+impl Server {
+    /// Connects anew.
+    pub(super) fn connect(&self) -> std::io::Result<TcpStream> {
+        let stream = TcpStream::connect_timeout(&self.address, TIMEOUT)?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
+        Ok(stream)
+    }
+}
+
+/// Tries the servers that the configuration names. Returns the first that accepts connections. One of several that does not
+/// is a warning.
+pub(super) fn examine(report: &mut Report, cluster: &config::Cluster) -> Option<Server> {
+    let mut checks = vec![];
+    let mut first = None;
+    for server in cluster.bootstrap_servers.split(',') {
+        let found = try_server(server, &mut checks);
+        first = first.or(found);
+    }
+    let needed = first.is_none();
+    checks.into_iter().for_each(|check| report.add(if needed { check } else { check.not_needed() }));
+    first
+}
+
+fn try_server(server: &str, checks: &mut Vec<Check>) -> Option<Server> {
+    let (host, port) = parts(server);
+    let name = format!("{host}:{port}");
+    let addresses = match resolve(host.clone(), port) {
+        Ok(addresses) => addresses,
+        Err(error) => {
+            let remedy = "check the name in bootstrap_servers, and the DNS server of this machine";
+            checks.push(Check::fails("dns", host, error, remedy));
+            return None;
+        }
+    };
+    let listed: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
+    checks.push(Check::works("dns", host.clone(), listed.join(", ")));
+    match reach(&addresses) {
+        Ok(address) => {
+            checks.push(Check::works("tcp", name.clone(), format!("{address} accepts connections")));
+            Some(Server { name, host, address })
+        }
+        Err(error) => {
+            let remedy = "check the port in bootstrap_servers, the firewall, and that the broker runs";
+            checks.push(Check::fails("tcp", name, error, remedy));
+            None
+        }
+    }
+}
+
+/// Connects to a broker by the name that it gives itself. Returns what is wrong.
+pub(super) fn reach_broker(host: &str, port: u16) -> Result<(), String> {
+    reach(&resolve(host.to_owned(), port)?).map(drop)
+}
+
+fn reach(addresses: &[SocketAddr]) -> Result<SocketAddr, String> {
+    let mut failure = "it has no address".to_owned();
+    for address in addresses {
+        match TcpStream::connect_timeout(address, TIMEOUT) {
+            Ok(_) => return Ok(*address),
+            Err(error) => failure = format!("{address}: {error}"),
+        }
+    }
+    Err(failure)
+}
+
+/// Resolves a name, for a limited time: the system's own resolver may take minutes.
+fn resolve(host: String, port: u16) -> Result<Vec<SocketAddr>, String> {
+    let (sender, receiver) = mpsc::channel();
+    let name = host.clone();
+    let run = move || {
+        let found = (name.as_str(), port).to_socket_addrs().map(|found| found.take(ADDRESSES).collect::<Vec<_>>());
+        // The receiver is gone when the time is over.
+        let _ = sender.send(found.map_err(|error| error.to_string()));
+    };
+    thread::Builder::new().name("dns".to_owned()).spawn(run).map_err(|error| error.to_string())?;
+    receiver.recv_timeout(TIMEOUT).unwrap_or_else(|_| Err(format!("no answer within {} s", TIMEOUT.as_secs())))
+}
+
+/// Splits `PROTOCOL://host:port`; protocol and port may be missing.
+fn parts(server: &str) -> (String, u16) {
+    let address = server.split_once("://").map_or(server, |(_, address)| address);
+    let (host, port) = match address.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, port.parse().unwrap_or(KAFKA_PORT)),
+        _ => (address, KAFKA_PORT),
+    };
+    (host.trim_matches(['[', ']']).to_owned(), port)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+//! What the user may see of topics, groups and the cluster.
+
+use rdkafka::consumer::Consumer as _;
+
+use super::{
+    super::{client::Client, ffi, now, rights::grant},
+    TIMEOUT,
+    report::{Check, Report},
+};
+use crate::{config, model::OFFSETS_TOPIC};
+
+/// Topics: brokers leave out those that the user may not describe, and do not say so.
+pub(super) fn topics(report: &mut Report, cluster: &config::Cluster, client: &Client) {
+    let all = || grant(cluster, "--operation Describe --topic '*'");
+    let check = match client.metadata(None, TIMEOUT) {
+        Err(error) => Check::fails("topics", "", error.to_string(), ""),
+        Ok(metadata) => {
+            let visible = metadata.topics().iter().filter(|topic| !topic.name().starts_with("__"));
+            match visible.count() {
+                0 => Check::fails(
+                    "topics",
+                    "",
+                    "no topic is visible: either there is none, or the right is missing",
+                    all(),
+                ),
+                count => Check::works(
+                    "topics",
+                    "",
+                    format!("{count} topics are visible; those without the right are hidden"),
+                ),
+            }
+        }
+    };
+    // Without it, lag is not known; committed offsets are.
+    report.add(check.not_needed());
+}
+
+/// Groups: returns the name of one that is visible.
+pub(super) fn groups(report: &mut Report, client: &Client) -> Option<String> {
+    let listed = client.fetch_group_list(None, TIMEOUT);
+    match listed {
+        Ok(listed) => {
+            let groups = listed.groups();
+            let first = groups.first().map(|group| group.name().to_owned());
+            report.add(Check::works("group_list", "", format!("{} groups are listed", groups.len())));
+            first
+        }
+        Err(error) => {
+            client.serve();
+            let reason = client.context().last_error().unwrap_or_else(|| error.to_string());
+            report.add(Check::fails("group_list", "", reason, "").not_needed());
+            None
+        }
+    }
+}
+
+/// A group: coordinators are asked about groups behind open transactions, and by the audit. `client` is one that may ask
+/// coordinators, since the log exists.
+pub(super) fn group(report: &mut Report, cluster: &config::Cluster, client: &Client, group: &str) {
+    let admin = ffi::Admin::new(client);
+    let refused = |found: String| Check::fails("groups", "", found, grant(cluster, "--operation Describe --group '*'"));
+    let check = if admin.committed(0, group, None, false) {
+        let until = now() + TIMEOUT;
+        let reply = loop {
+            match admin.poll(until.saturating_duration_since(now())) {
+                None if now() < until => continue,
+                reply => break reply,
+            }
+        };
+        match reply.map(|reply| reply.content) {
+            Some(Ok(_)) => Check::works("groups", "", format!("the offsets of group {group:?} can be asked for")),
+            Some(Err(error)) => refused(error.to_string()),
+            None => refused(format!("the coordinator of group {group:?} does not answer")),
+        }
+    } else {
+        Check::skipped("groups", "no group whose name can be asked for")
+    };
+    report.add(check);
+}
+
+/// The cluster.
+pub(super) fn cluster(report: &mut Report, cluster: &config::Cluster, client: &Client) {
+    let check = match ffi::may_describe_cluster(client, TIMEOUT) {
+        Ok(true) => Check::works("cluster", "", "the cluster may be described, and all groups be listed"),
+        Ok(false) => {
+            let found = format!(
+                "only groups with a right of their own are listed, which matters where {OFFSETS_TOPIC} is hidden"
+            );
+            Check::fails("cluster", "", found, grant(cluster, "--operation Describe --cluster"))
+        }
+        Err(error) => Check::fails("cluster", "", error.to_string(), ""),
+    };
+    report.add(check.not_needed());
+}

@@ -1,0 +1,99 @@
+//! Which version of Kafka a broker is: brokers answer ApiVersions before a login, but name no version.
+
+use std::{fmt, io};
+
+use super::{
+    network::Server,
+    report::{Check, Report},
+    tls::Stream,
+};
+
+/// ApiVersions version 0 with correlation id 1 and client id `offsetd`, with its length before it.
+const REQUEST: &[u8] = b"\0\0\0\x11\0\x12\0\0\0\0\0\x01\0\x07offsetd";
+/// Longest answer that is read. Real ones have less than a KiB.
+const LONGEST: usize = 64 * 1024;
+/// Key of Fetch.
+const FETCH: i16 = 1;
+/// The oldest Kafka whose records and requests offsetd reads.
+const OLDEST_FETCH: i16 = 4;
+
+/// Newest version of Fetch that a release speaks, newest first.
+const RELEASES: [(i16, &str); 11] = [
+    (18, "4.1 or later"),
+    (17, "3.9 or 4.0"),
+    (16, "3.7 or 3.8"),
+    (15, "3.5 or 3.6"),
+    (13, "3.1 to 3.4"),
+    (12, "2.7 to 3.0"),
+    (11, "2.3 to 2.6"),
+    (10, "2.1 or 2.2"),
+    (8, "2.0"),
+    (7, "1.1"),
+    (OLDEST_FETCH, "0.11 or 1.0"),
+];
+
+/// Why there is no answer.
+#[derive(Debug)]
+enum Silence {
+    Io(io::Error),
+    Nonsense,
+}
+
+impl fmt::Display for Silence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => write!(f, "no answer to ApiVersions: {error}"),
+            Self::Nonsense => f.write_str("the answer to ApiVersions makes no sense"),
+        }
+    }
+}
+
+/// Asks a broker what it speaks.
+pub(super) fn examine(report: &mut Report, server: &Server, mut stream: Box<dyn Stream>) {
+    let name = server.name.clone();
+    let check = match ask(&mut *stream) {
+        // librdkafka's login tells more.
+        Err(silence) => {
+            let remedy = "check that the port is Kafka's, and that security.protocol is the one of that port";
+            Check::fails("version", name, silence.to_string(), remedy).not_needed()
+        }
+        Ok(newest) => match release(newest) {
+            Some(release) => Check::works("version", name, format!("Kafka {release} (Fetch up to version {newest})")),
+            None => {
+                let found = format!("older than Kafka 0.11 (Fetch up to version {newest})");
+                Check::fails("version", name, found, "offsetd needs Kafka 0.11 or later")
+            }
+        },
+    };
+    report.add(check);
+}
+
+fn release(newest_fetch: i16) -> Option<&'static str> {
+    RELEASES.iter().find(|(fetch, _)| newest_fetch >= *fetch).map(|(_, release)| *release)
+}
+
+/// Returns the newest version of Fetch.
+fn ask(stream: &mut dyn Stream) -> Result<i16, Silence> {
+    stream.write_all(REQUEST).and_then(|()| stream.flush()).map_err(Silence::Io)?;
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).map_err(Silence::Io)?;
+    let length = usize::try_from(i32::from_be_bytes(length)).ok().filter(|length| *length <= LONGEST);
+    let mut answer = vec![0; length.ok_or(Silence::Nonsense)?];
+    stream.read_exact(&mut answer).map_err(Silence::Io)?;
+    newest_fetch(&answer).ok_or(Silence::Nonsense)
+}
+
+/// Reads an answer: correlation id, error, and for each API its key, oldest and newest version.
+fn newest_fetch(answer: &[u8]) -> Option<i16> {
+    let (head, apis) = answer.split_at_checked(10)?;
+    if !head.starts_with(&[0, 0, 0, 1, 0, 0]) {
+        return None;
+    }
+    let (apis, _) = apis.as_chunks::<6>();
+    apis.iter().find_map(|[k0, k1, _, _, n0, n1]| {
+        (i16::from_be_bytes([*k0, *k1]) == FETCH).then(|| i16::from_be_bytes([*n0, *n1]))
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+//! Tokens of SASL/OAUTHBEARER, given to clients.
+
+use std::ffi::{CString, c_char};
+
+use rdkafka::{bindings as sys, types::RDKafkaRespErr};
+
+use super::{super::client::Client, handle, text};
+use crate::{model::Millis, store::live::AskError};
+
+/// A token as librdkafka wants it.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Bearer<'a> {
+    /// Printable ASCII: librdkafka quotes a token with other bytes in its error.
+    pub(in super::super) token: &'a str,
+    /// Shown in librdkafka's debug log only.
+    pub(in super::super) principal: &'a str,
+    pub(in super::super) expires_at: Millis,
+    /// Names and values by turns.
+    pub(in super::super) extensions: &'a [String],
+}
+
+/// Gives a client the token for its next logins. Connections that are open stay.
+///
+/// # Errors
+/// librdkafka does not take the token.
+pub(in super::super) fn set_token(client: &Client, bearer: Bearer<'_>) -> Result<(), AskError> {
+    let c_text = |text: &str| {
+        CString::new(text).map_err(|_| AskError::Client { reason: "the token contains a zero byte".to_owned() })
+    };
+    let (token, principal) = (c_text(bearer.token)?, c_text(bearer.principal)?);
+    let extensions: Vec<CString> = bearer.extensions.iter().map(|text| c_text(text)).collect::<Result<_, _>>()?;
+    let mut pointers: Vec<*const c_char> = extensions.iter().map(|text| text.as_ptr()).collect();
+    let mut message: [c_char; 512] = [0; 512];
+    // SAFETY: the handle is live; the strings are ours and copied by the call, which ends its message in a zero byte.
+    let code = unsafe {
+        sys::rd_kafka_oauthbearer_set_token(
+            handle(client),
+            token.as_ptr(),
+            bearer.expires_at,
+            principal.as_ptr(),
+            pointers.as_mut_ptr(),
+            pointers.len(),
+            message.as_mut_ptr(),
+            message.len(),
+        )
+    };
+    match code {
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+        _ => Err(AskError::Client { reason: text(message.as_ptr()) }),
+    }
+}
+
+/// Tells a client why there is no new token. The client reports it as an error, once for each reason, and keeps the token
+/// that it has.
+pub(in super::super) fn set_token_failure(client: &Client, reason: &str) {
+    let Ok(reason) = CString::new(reason.replace('\0', " ")) else { return };
+    // SAFETY: the handle is live; the text is ours and copied by the call.
+    unsafe { sys::rd_kafka_oauthbearer_set_token_failure(handle(client), reason.as_ptr()) };
+}

@@ -1,0 +1,141 @@
+//! `client_credentials`: tokens from a token endpoint (RFC 6749, section 4.4).
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use reqwest::{
+    Url,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
+};
+use serde::Deserialize;
+use url::form_urlencoded;
+
+use super::{
+    assertion::SigningKey,
+    error::{TokenError, shown},
+    http::{Answer, Http, send, shown_url},
+    token::Token,
+};
+use crate::{
+    clock::Clock,
+    config::{self, Secret},
+    model::Millis,
+};
+
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+/// Lifetime of a token of which nothing is known.
+const ELSE_LIFE: Millis = 5 * 60 * 1000;
+
+/// A token endpoint, and how to ask it.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    http: Http,
+    url: Url,
+    client_id: String,
+    proof: Proof,
+    scope: String,
+}
+
+/// What the client proves itself by.
+#[derive(Debug)]
+enum Proof {
+    Secret(Secret),
+    Key(Box<SigningKey>),
+}
+
+/// A successful answer.
+#[derive(Deserialize)]
+struct Granted {
+    access_token: String,
+    /// Seconds; a string at some endpoints.
+    expires_in: Option<serde_json::Value>,
+}
+
+/// A refusal.
+#[derive(Deserialize)]
+struct Refusal {
+    error: String,
+    error_description: Option<String>,
+}
+
+impl Endpoint {
+    /// Reads what is asked by.
+    ///
+    /// # Errors
+    /// The key or the certificates cannot be used.
+    pub(super) fn new(oauth: &config::Oauth) -> Result<Self, TokenError> {
+        let bad = |_| TokenError::BadAnswer { url: oauth.token_endpoint.clone(), what: "it is no URL" };
+        let url = Url::parse(&oauth.token_endpoint).map_err(bad)?;
+        let is_local = matches!(url.host_str(), Some("127.0.0.1" | "[::1]" | "localhost"));
+        if url.scheme() == "http" && !is_local {
+            tracing::warn!(
+                url = shown_url(&url),
+                "token endpoint without TLS: the secret is sent unencrypted; use https"
+            );
+        }
+        let proof = if oauth.private_key.is_empty() {
+            Proof::Secret(oauth.client_secret.clone())
+        } else {
+            Proof::Key(Box::new(SigningKey::from_pem(&oauth.private_key.0)?))
+        };
+        let (client_id, scope) = (oauth.client_id.clone(), oauth.scope.clone());
+        Ok(Self { http: Http::new(oauth.ca.as_deref())?, url, client_id, proof, scope })
+    }
+
+    /// Asks for a token.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) async fn token(&self, clock: &Clock) -> Result<Token, TokenError> {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.append_pair("grant_type", "client_credentials");
+        if !self.scope.is_empty() {
+            form.append_pair("scope", &self.scope);
+        }
+        let mut request = self.http.post(self.url.clone()).header(ACCEPT, "application/json");
+        // What must not be shown, should the endpoint echo it.
+        let (sent, secret);
+        match &self.proof {
+            Proof::Secret(client_secret) => {
+                // Not percent-encoded, unlike RFC 6749 has it: as Kafka's own clients do, and as servers expect.
+                sent = STANDARD.encode(format!("{}:{}", self.client_id, client_secret.0));
+                secret = client_secret.0.as_str();
+                request = request.header(AUTHORIZATION, format!("Basic {sent}"));
+            }
+            Proof::Key(key) => {
+                sent = key.assert(&self.client_id, self.url.as_str(), clock.now())?;
+                secret = "";
+                form.append_pair("client_id", &self.client_id);
+                form.append_pair("client_assertion_type", ASSERTION_TYPE);
+                form.append_pair("client_assertion", &sent);
+            }
+        }
+        let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form.finish());
+        let answer = send(request, &self.url).await?;
+        self.read(&answer, &[&sent, secret], clock.now())
+    }
+
+    fn read(&self, answer: &Answer, secrets: &[&str], now: Millis) -> Result<Token, TokenError> {
+        let url = || shown_url(&self.url);
+        if answer.status != 200 {
+            let text = serde_json::from_str::<Refusal>(&answer.body).map_or_else(
+                |_| answer.body.clone(),
+                |refusal| match refusal.error_description {
+                    Some(description) => format!("{}: {description}", refusal.error),
+                    None => refusal.error,
+                },
+            );
+            return Err(TokenError::Refused { url: url(), status: answer.status, answer: shown(&text, secrets) });
+        }
+        // The parser's message would quote the answer.
+        let granted: Granted = serde_json::from_str(&answer.body)
+            .map_err(|_| TokenError::BadAnswer { url: url(), what: "no JSON with access_token" })?;
+        let seconds = granted.expires_in.and_then(|value| match value {
+            serde_json::Value::String(text) => text.trim().parse::<f64>().ok(),
+            value => value.as_f64(),
+        });
+        let life = seconds.map(|seconds| (seconds * 1000.0) as Millis);
+        Token::new(&granted.access_token, life, ELSE_LIFE, now)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+//! URLs signed with the credentials of AWS (Signature Version 4, in the query).
+//! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html>
+
+use chrono::DateTime;
+use object_store::aws::AwsCredential;
+use ring::{digest, hmac};
+
+use crate::model::Millis;
+
+/// A GET request to be signed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request<'a> {
+    /// `http` or `https`.
+    pub(super) scheme: &'a str,
+    /// With the port, unless it is the scheme's own.
+    pub(super) host: &'a str,
+    /// As it is in the URL.
+    pub(super) path: &'a str,
+    pub(super) query: &'a [(&'a str, &'a str)],
+    pub(super) region: &'a str,
+    pub(super) service: &'a str,
+    /// Seconds that the URL is good for.
+    pub(super) expires: u32,
+    /// SHA-256 of the body in hex, or what the service takes in its place.
+    pub(super) payload: &'a str,
+}
+
+/// SHA-256 of nothing, in hex.
+pub(super) const NO_PAYLOAD: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+
+/// Returns the URL of a request, signed.
+pub(super) fn presign(request: &Request<'_>, credential: &AwsCredential, now: Millis) -> String {
+    let at = DateTime::from_timestamp_millis(now).unwrap_or_default();
+    let (date, time) = (at.format("%Y%m%d").to_string(), at.format("%Y%m%dT%H%M%SZ").to_string());
+    let scope = format!("{date}/{}/{}/aws4_request", request.region, request.service);
+    let identity = format!("{}/{scope}", credential.key_id);
+    let expires = request.expires.to_string();
+    let mut query = request.query.to_vec();
+    query.extend([
+        ("X-Amz-Algorithm", ALGORITHM),
+        ("X-Amz-Credential", identity.as_str()),
+        ("X-Amz-Date", time.as_str()),
+        ("X-Amz-Expires", expires.as_str()),
+        ("X-Amz-SignedHeaders", "host"),
+    ]);
+    query.extend(credential.token.as_deref().map(|token| ("X-Amz-Security-Token", token)));
+    let mut query: Vec<[String; 2]> = query.into_iter().map(|(name, value)| [encoded(name), encoded(value)]).collect();
+    query.sort_unstable();
+    let query = query.iter().map(|pair| pair.join("=")).collect::<Vec<_>>().join("&");
+
+    let Request { scheme, host, path, payload, .. } = request;
+    let canonical = format!("GET\n{path}\n{query}\nhost:{host}\n\nhost\n{payload}");
+    let digest = hex(digest::digest(&digest::SHA256, canonical.as_bytes()).as_ref());
+    let message = format!("{ALGORITHM}\n{time}\n{scope}\n{digest}");
+    let secret = format!("AWS4{}", credential.secret_key);
+    let parts = [date.as_str(), request.region, request.service, "aws4_request", &message];
+    let signature = parts.into_iter().fold(secret.into_bytes(), |key, part| {
+        hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), part.as_bytes()).as_ref().to_vec()
+    });
+    format!("{scheme}://{host}{path}?{query}&X-Amz-Signature={}", hex(&signature))
+}
+
+/// Percent-encodes all but unreserved characters.
+fn encoded(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        other => format!("%{other:02X}"),
+    };
+    text.bytes().map(encode).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests;
