@@ -9,6 +9,7 @@ use crate::{
         cluster::{Cluster, Health},
         ends::{EndError, Ends},
         shard::Shard,
+        source::Source,
     },
 };
 
@@ -85,10 +86,10 @@ impl LogPartitionStatus {
 
 /// The source of a cluster by log partition: one entry without a number until partitions are known.
 #[must_use]
-pub fn sources(cluster: &Cluster, health: &Health, ends: &Ends) -> Vec<LogPartitionStatus> {
-    let partitions = log_partitions(cluster, health, ends);
+pub fn sources(source: &Source, health: &Health, ends: &Ends) -> Vec<LogPartitionStatus> {
+    let partitions = log_partitions(source, health, ends);
     // None is known and none exists: there is nothing to say.
-    if partitions.is_empty() && health.log_partitions != Some(0) {
+    if partitions.is_empty() && health.shards != Some(0) {
         return vec![LogPartitionStatus::unknown(health)];
     }
     partitions
@@ -96,13 +97,13 @@ pub fn sources(cluster: &Cluster, health: &Health, ends: &Ends) -> Vec<LogPartit
 
 /// The log partitions of a cluster, by number.
 #[must_use]
-pub fn log_partitions(cluster: &Cluster, health: &Health, ends: &Ends) -> Vec<LogPartitionStatus> {
+pub fn log_partitions(source: &Source, health: &Health, ends: &Ends) -> Vec<LogPartitionStatus> {
     let topic = ends.topic(OFFSETS_TOPIC);
-    cluster
+    source
         .shards()
         .iter()
         .map(|shard| {
-            let number = usize::try_from(shard.key.log_partition).ok();
+            let number = shard.key.partition().and_then(|number| usize::try_from(number).ok());
             let partition = topic.zip(number).and_then(|(topic, number)| topic.partitions.get(number));
             let value = partition.map(|partition| ends.value(*partition));
             // Of a log that may not be read, or without a leader, nothing is known now.
@@ -120,7 +121,7 @@ fn log_partition(
     last_stable_offset: Option<i64>,
 ) -> LogPartitionStatus {
     let progress = &shard.progress;
-    let (position, target) = (shard.applied(), progress.target());
+    let (position, target) = (shard.applied().0, progress.target());
     // A right that is missing for the topic is the reason for each partition.
     let last_error = progress.last_error().filter(|_| !health.is_refused());
     let state = if last_error.is_some() || !health.reachable || health.is_refused() {
@@ -133,8 +134,8 @@ fn log_partition(
     // What was applied is stable, whatever was last asked.
     let reached = |known: Option<i64>| known.map(|offset| offset.max(position));
     LogPartitionStatus {
-        source: Name::clone(&shard.key.source),
-        log_partition: Some(shard.key.log_partition),
+        source: Name::clone(&shard.key.source.name),
+        log_partition: shard.key.partition(),
         state,
         position: (position >= 0).then_some(position),
         target,
@@ -185,17 +186,17 @@ pub fn awaited(store: &Store, ready_after: Duration) -> Vec<String> {
 #[must_use]
 pub fn fresh(store: &Store) -> Vec<String> {
     let is_fresh = |cluster: &&Arc<Cluster>| {
-        cluster.health().ready && cluster.shards().iter().all(|shard| shard.progress.records() == 0)
+        cluster.health().ready && cluster.own.shards().iter().all(|shard| shard.progress.records() == 0)
     };
     let note = |cluster: &Arc<Cluster>| format!("cluster {}: no group has committed yet", cluster.name);
     store.clusters().iter().filter(is_fresh).map(note).collect()
 }
 
 fn describe(cluster: &Cluster, health: &Health) -> String {
-    let progress = cluster.progress();
+    let progress = cluster.own.progress();
     match &health.last_error {
         Some(error) => format!("cluster {}: {error}", cluster.name),
-        None if health.log_partitions.is_none() => {
+        None if health.shards.is_none() => {
             format!("cluster {}: no answer yet whether there is a topic {OFFSETS_TOPIC}", cluster.name)
         }
         None if progress >= 1.0 => format!("cluster {}: read; asking brokers for topics and log ends", cluster.name),
@@ -217,6 +218,7 @@ mod tests {
     use crate::{
         clock::Clock,
         config::{Config, Flags, Sources},
+        source::kafka::Log,
         store::cluster::Fault,
     };
 
@@ -225,8 +227,8 @@ mod tests {
         let flags = Flags { bootstrap_servers: Some("h:1".to_owned()), ..Flags::default() };
         let sources = Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
         let clock = Clock::manual(0);
-        let cluster = Cluster::new(Config::load(sources).unwrap().config.clusters.remove(0), &clock);
-        let state = || super::sources(&cluster, &cluster.health(), &cluster.ends.current()).remove(0);
+        let (cluster, _) = Log::open(Config::load(sources).unwrap().config.clusters.remove(0), &clock);
+        let state = || super::sources(&cluster.own, &cluster.health(), &cluster.ends.current()).remove(0);
         // Brokers answer, and whether there is a log is not known.
         cluster.succeeded(&clock);
         let words = "no answer yet whether there is a topic __consumer_offsets";

@@ -139,7 +139,7 @@ macro_rules! write_rows {
 impl Family {
     pub(super) fn write(&self, page: &mut Page<'_>, cut: &Cut, wanted: &Wanted) {
         page.family(self.name, self.kind, self.help);
-        let clusters = cut.clusters.iter();
+        let clusters = cut.own();
         match self.over {
             Over::Nothing => {}
             Over::Cluster(labels, get) => write_rows!(page, self.name, labels, get, clusters),

@@ -1,16 +1,12 @@
 //! The server itself.
 
-use std::sync::atomic::Ordering;
+use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use super::page::Page;
 use crate::{
+    model::Name,
     status,
-    store::{
-        Store,
-        audit::Audit,
-        ends::to_f64,
-        overlay::{Counter, Counters},
-    },
+    store::{Store, audit::Audit, counter::Counter, ends::to_f64},
     work::Load,
 };
 
@@ -41,24 +37,30 @@ pub(super) fn write(page: &mut Page<'_>, store: &Store) {
         flag(of.health().reachable)
     });
     gauge("offsetd_cluster_ready", "The cluster is loaded.", &|of| flag(of.health().ready));
-    gauge("offsetd_load_progress_ratio", "Of the initial load, 0 to 1.", &|of| of.progress());
+    gauge("offsetd_load_progress_ratio", "Of the initial load, 0 to 1.", &|of| of.own.progress());
     gauge("offsetd_offsets", "Committed offsets held.", &|of| {
-        count(of.shards().iter().map(|shard| shard.len().1 as u64).sum())
+        count(of.own.shards().iter().map(|shard| shard.len().1 as u64).sum())
     });
-    gauge("offsetd_groups", "Groups held.", &|of| count(of.shards().iter().map(|shard| shard.len().0 as u64).sum()));
-    gauge("offsetd_history_bytes", "Memory of samples over time.", &|of| count(of.samples.current().bytes as u64));
-    gauge("offsetd_history_samples", "Samples in memory.", &|of| count(of.samples.current().moments().len() as u64));
+    gauge("offsetd_groups", "Groups held.", &|of| {
+        count(of.own.shards().iter().map(|shard| shard.len().0 as u64).sum())
+    });
+    gauge("offsetd_history_bytes", "Memory of samples over time.", &|of| count(of.own.samples.current().bytes as u64));
+    gauge(
+        "offsetd_history_samples",
+        "Samples in memory.",
+        &|of| count(of.own.samples.current().moments().len() as u64),
+    );
     let dropped = "offsetd_history_dropped_samples_total";
     page.family(dropped, "counter", "Samples dropped before their time, to stay within `history.max_bytes`.");
     for cluster in clusters {
-        page.sample(dropped, &[("cluster", &cluster.name)], count(cluster.samples.current().dropped));
+        page.sample(dropped, &[("cluster", &cluster.name)], count(cluster.own.samples.current().dropped));
     }
     let held = "offsetd_held_bytes";
     page.family(held, "gauge", "Memory of old versions, which only readers under way still see.");
     page.sample(held, &[], count(store.held().bytes() as u64));
     work(page, store);
     history_store(page, store);
-    overlay(page, store);
+    counters(page, store);
     audit(page, store);
     progress(page, store);
 }
@@ -125,29 +127,19 @@ fn history_store(page: &mut Page<'_>, store: &Store) {
     }
 }
 
-fn overlay(page: &mut Page<'_>, store: &Store) {
-    type Value = fn(&Counters) -> &Counter;
-    let families: [(&str, &str, Value); 5] = [
-        (
-            "offsetd_transaction_calls_total",
-            "Questions to coordinators about commits behind open transactions.",
-            |of| &of.calls,
-        ),
-        ("offsetd_transaction_failures_total", "Of these, failed.", |of| &of.failures),
-        (
-            "offsetd_transaction_looks_total",
-            "Questions for last stable offsets of log partitions that stand still.",
-            |of| &of.looks,
-        ),
-        ("offsetd_transaction_shown_total", "Commits and deletions shown before a transaction ended.", |of| &of.shown),
-        ("offsetd_transaction_dropped_total", "Records behind transactions left out for want of room.", |of| {
-            &of.dropped
-        }),
-    ];
-    for (name, help, value) in families {
+/// What sources count beside what all of them have.
+fn counters(page: &mut Page<'_>, store: &Store) {
+    let mut families: BTreeMap<&str, (&str, Vec<(Name, u64)>)> = BTreeMap::new();
+    for cluster in store.clusters() {
+        for count in cluster.own.latest().counters() {
+            let (_, samples) = families.entry(count.name).or_insert((count.help, vec![]));
+            samples.push((Name::clone(&cluster.name), count.value));
+        }
+    }
+    for (name, (help, samples)) in families {
         page.family(name, "counter", help);
-        for cluster in store.clusters() {
-            page.sample(name, &[("cluster", &cluster.name)], count(value(&cluster.overlay_counters).get()));
+        for (cluster, value) in samples {
+            page.sample(name, &[("cluster", &cluster)], count(value));
         }
     }
 }
@@ -163,7 +155,7 @@ fn audit(page: &mut Page<'_>, store: &Store) {
     for (name, help, value) in families {
         page.family(name, "counter", help);
         for cluster in store.clusters() {
-            page.sample(name, &[("cluster", &cluster.name)], count(value(&cluster.audit).get()));
+            page.sample(name, &[("cluster", &cluster.name)], count(value(&cluster.own.audit).get()));
         }
     }
 }
@@ -172,7 +164,9 @@ fn progress(page: &mut Page<'_>, store: &Store) {
     let partitions: Vec<_> = store
         .clusters()
         .iter()
-        .map(|cluster| (&*cluster.name, status::log_partitions(cluster, &cluster.health(), &cluster.ends.current())))
+        .map(|cluster| {
+            (&*cluster.name, status::log_partitions(&cluster.own, &cluster.health(), &cluster.ends.current()))
+        })
         .collect();
     let mut each = |name: &str, kind: &str, help: &str, value: &dyn Fn(&status::LogPartitionStatus) -> Option<f64>| {
         page.family(name, kind, help);

@@ -131,8 +131,8 @@ impl Tokens {
     }
 }
 
-/// (cluster, group id).
-pub(super) type GroupKey = (Name, Name);
+/// (cluster, group id, source).
+pub(super) type GroupKey = (Name, Name, Name);
 
 /// The orders of walks over columns that move, kept for a while.
 #[derive(Debug, Default)]
@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn a_walk_is_kept_for_a_minute() {
         let (walks, clock) = (Walks::default(), Clock::manual(0));
-        let id = walks.keep(&clock, Arc::new(vec![("c".into(), "g".into())]));
+        let id = walks.keep(&clock, Arc::new(vec![("c".into(), "g".into(), "kafka".into())]));
         clock.advance(59_000);
         assert_eq!(walks.find(&clock, id).unwrap().len(), 1);
         clock.advance(2_000);

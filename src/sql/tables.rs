@@ -123,7 +123,7 @@ fn of_offset<T: Table>(
     Columns::default()
         .text(CLUSTER.0, CLUSTER.1, move |row| &offset(row).0.cluster.cluster.name)
         .text("source", "Where the offset was read; kafka is __consumer_offsets", move |row| {
-            &offset(row).0.shard.key.source
+            &offset(row).0.shard.key.source.name
         })
         .text(GROUP_ID.0, GROUP_ID.1, move |row| &offset(row).0.group.id)
         .text("topic", "Topic name", move |row| offset(row).1.topic)

@@ -2,7 +2,11 @@
 
 use std::cmp::Ordering;
 
-use crate::{error::Error, facts::GroupFact, store::cut::GroupCut};
+use crate::{
+    error::Error,
+    facts::{GroupFact, coordinator},
+    store::cut::GroupCut,
+};
 
 /// A value that groups are ordered by.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
@@ -58,7 +62,7 @@ const COLUMNS: [(&str, Get); 20] = [
     // From good to bad.
     ("status", |fact| number(fact.status as u8)),
     ("members_stale_since", |fact| number(fact.group.group.members_stale_since()?)),
-    ("coordinator", |fact| number(fact.group.coordinator()?)),
+    ("coordinator", |fact| number(coordinator(fact.group)?)),
 ];
 
 /// A column of the SQL table `groups`, and a direction.

@@ -16,10 +16,12 @@ use super::{
 use crate::{
     config,
     model::Name,
+    source::kafka::Log,
+    source::kafka::ask::AskError,
     store::{
         Store,
         cluster::{Cluster, Fault},
-        live::AskError,
+        writer::SourceWriter,
     },
 };
 
@@ -49,6 +51,7 @@ pub struct PartError {
 pub struct Source {
     store: Arc<Store>,
     cluster: Arc<Cluster>,
+    log: Arc<Log>,
     settings: Settings,
     /// Cancelled when the process ends.
     stop: CancellationToken,
@@ -74,13 +77,13 @@ impl Source {
     /// The part whose client cannot be made.
     pub fn new(
         store: Arc<Store>,
-        cluster: Arc<Cluster>,
+        (cluster, log): (Arc<Cluster>, Arc<Log>),
         settings: Settings,
         stop: CancellationToken,
     ) -> Result<Self, PartError> {
         ffi::keep_openssl_at_exit();
-        let parts = Parts::new(&store, &cluster, &settings, &stop)?;
-        Ok(Self { store, cluster, settings, stop, parts })
+        let parts = Parts::new(&SourceWriter::own(&store, &cluster), &log, &settings, &stop)?;
+        Ok(Self { store, cluster, log, settings, stop, parts })
     }
 
     /// Reads until the token given to [`Source::new`] is cancelled. Blocks: give it a thread.
@@ -88,7 +91,7 @@ impl Source {
     /// # Errors
     /// The part that ended.
     pub fn run(self) -> Result<(), PartError> {
-        let Self { store, cluster, settings, stop, mut parts } = self;
+        let Self { store, cluster, log, settings, stop, mut parts } = self;
         loop {
             let identity = Arc::clone(&parts.identity);
             cluster.set_fault(Fault::Restart, None, &store.clock);
@@ -110,24 +113,25 @@ impl Source {
                 "another Kafka cluster answers; dropping what was read of the one before, and loading anew"
             );
             store.forget(&cluster, format!("another Kafka cluster answers: id {now:?}, before {before:?}; loading it"));
-            parts = Parts::new(&store, &cluster, &settings, &stop)?;
+            parts = Parts::new(&SourceWriter::own(&store, &cluster), &log, &settings, &stop)?;
         }
     }
 }
 
 impl Parts {
     fn new(
-        store: &Arc<Store>,
-        cluster: &Arc<Cluster>,
+        writer: &SourceWriter,
+        log: &Arc<Log>,
         settings: &Settings,
         stop: &CancellationToken,
     ) -> Result<Self, PartError> {
+        let cluster = writer.cluster();
         let failed =
             |part| move |error: AskError| PartError { cluster: Name::clone(&cluster.name), part, cause: error.into() };
         let (identity, connector) =
             (Arc::new(Identity::new(stop.child_token())), Connector::new(&cluster.config, stop.clone()));
-        let both = || (Arc::clone(store), Arc::clone(cluster));
-        let poller = Poller::new(both(), settings.lag.clone(), &connector, Arc::clone(&identity));
+        let both = || (writer.clone(), Arc::clone(log));
+        let poller = Poller::new(writer.clone(), settings.lag.clone(), &connector, Arc::clone(&identity));
         let poller = poller.map_err(failed("poller"))?;
         let listener = Listener::new(both(), connector.clone(), Arc::clone(&identity)).map_err(failed("listener"))?;
         let (mut overlay, mut requests) = (None, None);
@@ -136,9 +140,9 @@ impl Parts {
             let (part, sender) = Overlay::new(both(), clients, settings.transactions.clone());
             (overlay, requests) = (Some(part), Some(sender));
         }
-        cluster.set_source(Arc::new(Live::new(poller.client().clone(), connector.clone(), requests)));
+        log.set_live(Arc::new(Live::new(poller.client().clone(), connector.clone(), requests)));
         let tails = settings.lag.look_for_markers.then(|| Tails::new(Arc::clone(cluster), connector.clone()));
-        let homes = Asker::new(Arc::clone(cluster), connector);
+        let homes = Asker::new((Arc::clone(cluster), Arc::clone(log)), connector);
         Ok(Self { cluster: Name::clone(&cluster.name), identity, poller, listener, homes, overlay, tails })
     }
 

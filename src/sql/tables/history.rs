@@ -21,7 +21,7 @@ use super::super::{
 };
 use crate::{
     history::joined::{Ages, Joined, Key, Pick, Wanted},
-    model::{Millis, Name, SOURCE_KAFKA, nanos},
+    model::{Millis, Name, nanos},
     store::older::{Patience, Point, ReadError},
 };
 
@@ -74,7 +74,7 @@ impl AnyTable for HistoryTable {
     }
 
     fn by(&self) -> By {
-        By::Cluster
+        By::Source
     }
 
     fn shows_unloaded(&self) -> bool {
@@ -123,6 +123,7 @@ impl AnyTable for HistoryTable {
 /// A key and the samples to show of it.
 struct Sampled<'a> {
     cluster: &'a str,
+    source: &'a str,
     group: Name,
     key: Key,
     ages: Ages,
@@ -152,7 +153,7 @@ fn keys<'a>(
     let mut joined = patient(waits, || Joined::new(unit.cluster, wanted, |id| of.groups.includes(id), |picks| picks));
     let picks: Arc<[Pick]> = joined.as_mut().map(|joined| std::mem::take(&mut joined.picks)).unwrap_or_default().into();
     let at_once = if picks.len() > MOST_AT_ONCE { 1 } else { AT_ONCE };
-    let cluster = &*unit.cluster.cluster.name;
+    let (cluster, source) = (&*unit.cluster.cluster.name, &*unit.cluster.source.id.name);
     let has_key = |topic: &str, partition| of.topics.includes(topic) && of.has_partition(partition);
     let (mut ready, mut failed) = (vec![].into_iter(), false);
     let keys = std::iter::from_fn(move || {
@@ -170,7 +171,7 @@ fn keys<'a>(
     });
     keys.map(move |next| {
         let (group, key) = next?;
-        Ok(Sampled { cluster, group, key, ages: Ages::default(), picks: Arc::clone(&picks), shown: 0 })
+        Ok(Sampled { cluster, source, group, key, ages: Ages::default(), picks: Arc::clone(&picks), shown: 0 })
     })
 }
 
@@ -195,7 +196,7 @@ struct Building {
 impl Building {
     /// Appends samples of a key until the batch is full. Returns whether there was one more.
     fn append(&mut self, sampled: &mut Sampled<'_>) -> bool {
-        let Sampled { cluster, group, key, ages, picks, shown } = sampled;
+        let Sampled { cluster, source, group, key, ages, picks, shown } = sampled;
         let before = *shown;
         for pick in picks.iter().skip(before) {
             if self.rows >= BATCH_ROWS {
@@ -205,7 +206,7 @@ impl Building {
             let (Some(point), Some(at)) = (key.at(*pick), nanos(pick.at())) else { continue };
             let Point { committed_offset, log_end_offset, lag } = point;
             self.sampled_at.append_value(at);
-            let texts = [*cluster, SOURCE_KAFKA, &**group, &*key.topic];
+            let texts = [*cluster, *source, &**group, &*key.topic];
             self.texts.iter_mut().zip(texts).for_each(|(builder, text)| builder.append_value(text));
             self.partition.append_value(key.partition);
             self.committed_offset.append_value(committed_offset);

@@ -30,10 +30,10 @@ impl Table for Offsets {
                 Some(row.entry.rare?.topic_id?.to_string())
             })
             .optional_int32("log_partition", "Partition of __consumer_offsets that holds the commit", |row| {
-                Some(row.group.shard.key.log_partition)
+                row.group.shard.key.partition()
             })
             .optional_int64("log_offset", "Offset of the commit's record in __consumer_offsets", |row| {
-                Some(row.entry.row.log_offset)
+                row.group.shard.key.offset(row.entry.row.revision)
             })
     }
 

@@ -14,7 +14,7 @@ impl Table for Sources {
     type Row<'a> = Row<'a>;
     const NAME: &'static str = "sources";
     const COMMENT: &'static str = "How far offsetd has read each log partition, and what it met";
-    const BY: By = By::Cluster;
+    const BY: By = By::Source;
     const SHOWS_UNLOADED: bool = true;
 
     fn columns() -> Columns<Self> {
@@ -49,7 +49,7 @@ impl Table for Sources {
 
     fn rows<'a>(unit: Unit<'a>, _: &'a Wanted, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
         let cluster = &*unit.cluster.cluster.name;
-        let sources = crate::status::sources(&unit.cluster.cluster, &unit.cluster.health, &unit.cluster.ends);
+        let sources = crate::status::sources(&unit.cluster.source, &unit.cluster.health, &unit.cluster.ends);
         sources.into_iter().map(move |partition| Row { cluster, partition }).try_for_each(take)
     }
 }

@@ -14,7 +14,7 @@ impl Table for StatusChanges {
     type Row<'a> = Row<'a>;
     const NAME: &'static str = "status_changes";
     const COMMENT: &'static str = "Changes of the status of groups in the last 24 h, as samples noticed them";
-    const BY: By = By::Cluster;
+    const BY: By = By::Source;
 
     fn columns() -> Columns<Self> {
         Columns::<Self>::default()
