@@ -15,7 +15,6 @@ mod ffi;
 mod homes;
 mod identity;
 mod listener;
-mod lanes;
 mod latest;
 mod live;
 pub mod log;

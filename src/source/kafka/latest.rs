@@ -22,7 +22,6 @@ use tokio::sync::oneshot;
 use super::{
     ask::{AskError, LiveSource, Settle},
     counters::Counters,
-    lanes::Lanes,
     verdicts::LogHomes,
 };
 use crate::{
@@ -38,6 +37,10 @@ use crate::{
     },
 };
 
+mod lanes;
+
+use lanes::Lanes;
+
 /// A shard that does not follow for so long may be held back by an open transaction.
 const HELD_BACK: Duration = Duration::from_millis(250);
 
@@ -49,7 +52,7 @@ pub struct Log {
     pub(crate) homes: Arc<LogHomes>,
     /// What looking behind transactions cost.
     pub(super) counters: Counters,
-    pub(super) lanes: Lanes,
+    lanes: Lanes,
     live: RwLock<Option<Arc<dyn LiveSource>>>,
 }
 

@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{
-    ask::{AskError, LiveSource, LogEnds},
-    latest::Log,
+    super::ask::{AskError, LiveSource, LogEnds},
+    Log,
 };
 use crate::{
     model::{Name, OFFSETS_TOPIC},
