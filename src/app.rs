@@ -34,12 +34,15 @@ use crate::{
     listen,
     metrics::Connections,
     rpc::{self, Health, RoutesError, Service},
-    source::kafka::{
-        Log,
-        parts::{self, PartError, Source},
+    source::{
+        Source as _,
+        kafka::{
+            Log,
+            parts::{self, KafkaSource, PartError},
+        },
     },
     sql::Engine,
-    store::{self, Store, cluster::Cluster, cut::Settings},
+    store::{self, Store, cluster::Cluster, cut::Settings, writer::SourceWriter},
     web::{self, Web},
 };
 use supervise::{Ended, Run, Supervisor, on_thread};
@@ -117,7 +120,7 @@ pub struct App {
     server: listen::Server,
     health: Health,
     logs: Vec<Arc<Log>>,
-    sources: Vec<Source>,
+    sources: Vec<KafkaSource>,
     stop_sources: CancellationToken,
     stop: CancellationToken,
 }
@@ -146,7 +149,8 @@ impl App {
         for (cluster, log) in store.clusters().iter().zip(&logs) {
             archive.iter().for_each(|archive| cluster.set_older(Box::new(Arc::clone(archive))));
             let settings = source_settings(&config);
-            let source = Source::new(Arc::clone(&store), pair(cluster, log), settings, stop_sources.clone());
+            let writer = SourceWriter::own(&store, cluster);
+            let source = KafkaSource::new(&writer, Arc::clone(log), settings, &stop_sources);
             let bad = |error: PartError| AppError::Cluster {
                 cluster: cluster.name.to_string(),
                 reason: error.cause.to_string(),
@@ -236,20 +240,20 @@ fn source_settings(config: &Config) -> parts::Settings {
 
 /// Reads a cluster, first with the source that was built; started again, with a new one.
 fn read(
-    first: Source,
+    first: KafkaSource,
     store: &Arc<Store>,
     (cluster, log): (Arc<Cluster>, Arc<Log>),
     config: &Config,
     stop: &CancellationToken,
 ) -> impl FnMut() -> Run + Send + use<> {
-    let (store, stop) = (Arc::clone(store), stop.clone());
+    let (writer, stop) = (SourceWriter::own(store, &cluster), stop.clone());
     let (settings, mut first) = (source_settings(config), Some(first));
     move || {
-        let (store, cluster, log, stop) = (Arc::clone(&store), Arc::clone(&cluster), Arc::clone(&log), stop.clone());
+        let (writer, log, stop) = (writer.clone(), Arc::clone(&log), stop.clone());
         let (settings, built) = (settings.clone(), first.take());
         on_thread(&format!("{}/source", cluster.name), move || {
-            let anew = || Source::new(store, (cluster, log), settings, stop);
-            Ok(built.map_or_else(anew, Ok).and_then(Source::run)?)
+            let source = built.map_or_else(|| KafkaSource::new(&writer, log, settings, &stop), Ok)?;
+            Ok(Box::new(source).run(writer, &stop)?)
         })
     }
 }

@@ -7,7 +7,7 @@ use itertools::Itertools as _;
 
 use crate::{
     lag::{self, Lag, RATE_OVER, StatusContext},
-    model::{Millis, OFFSETS_TOPIC, Status, shown},
+    model::{Millis, OFFSETS_TOPIC, SourceKind, Status, shown},
     store::{
         cut::{ClusterCut, Cut, GroupCut},
         ends::{Topic, to_f64},
@@ -87,6 +87,12 @@ impl<'a> Fact<'a> {
         quiet(self.cut, self.group, &self.entry)
     }
 
+    /// See [`observed_at`].
+    #[must_use]
+    pub fn observed_at(&self) -> Option<Millis> {
+        observed_at(self.cut, self.group, &self.entry)
+    }
+
     /// Whether the partition has an owner now, or was committed within the setting.
     #[must_use]
     pub fn is_active(&self) -> bool {
@@ -133,6 +139,14 @@ impl<'a> Fact<'a> {
 #[must_use]
 pub fn quiet(cut: &Cut, group: GroupCut<'_>, entry: &Entry<'_>) -> Millis {
     lag::quiet(entry.row, group.shard.load_began, cut.taken, cut.taken_at)
+}
+
+/// When a value was first seen, where the source is looked at again and again; a log tells when it was committed instead.
+#[must_use]
+pub fn observed_at(cut: &Cut, group: GroupCut<'_>, entry: &Entry<'_>) -> Option<Millis> {
+    let seen = entry.row.applied.max(group.shard.load_began);
+    let ago = Millis::from(cut.taken.saturating_sub(seen)).saturating_mul(100);
+    (group.shard.key.kind == SourceKind::Table).then(|| cut.taken_at.saturating_sub(ago))
 }
 
 /// Makes facts of a group's entries: what is looked up once for all of them.

@@ -38,7 +38,7 @@ pub enum SourceKind {
 
 /// Position of a fact in the order of its shard: the offset of its record in a log, else the number of the change. Rises
 /// strictly within a shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(pub i64);
 
 impl Revision {

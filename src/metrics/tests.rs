@@ -195,7 +195,10 @@ fn values_are_those_of_the_dialect() {
              member_host=\"\",consumer_id=\"\",client_id=\"\"} NaN",
         ),
         ("burrow", "burrow_kafka_consumer_status{cluster=\"east\",consumer_group=\"audit\"} 1"),
-        ("offsetd", "offsetd_consumer_lag{cluster=\"east\",group_id=\"billing\",topic=\"orders\",partition=\"0\"} 10"),
+        (
+            "offsetd",
+            "offsetd_consumer_lag{cluster=\"east\",source=\"kafka\",group_id=\"billing\",topic=\"orders\",partition=\"0\"} 10",
+        ),
     ];
     for (dialect, line) in expected {
         let page = page(&store, parameters(dialect), false);

@@ -85,6 +85,7 @@ pub(super) fn from_fact(fact: &Fact<'_>) -> proto::OffsetEntry {
     let key = Key { shard: &group.shard.key, group: &group.group.id, topic: fact.entry.topic };
     let mut entry = committed(key, fact.entry.row, fact.entry.rare);
     derived(&mut entry, fact.lag(), fact.lag_seconds(), fact.status(), fact.owner());
+    entry.observed_at = fact.observed_at().and_then(timestamp);
     entry
 }
 
@@ -134,6 +135,7 @@ pub(super) fn consumer(fact: &GroupFact<'_>) -> proto::Consumer {
     proto::Consumer {
         cluster: fact.group.cluster.cluster.name.to_string(),
         group_id: fact.group.group.id.to_string(),
+        source: fact.group.cluster.source.id.name.to_string(),
         kind: fact.kind.to_owned(),
         state: fact.state.to_owned(),
         topics,

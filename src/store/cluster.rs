@@ -78,7 +78,7 @@ impl Cluster {
             others.sort_by(|left, right| left.id.cmp(&right.id));
             others
         });
-        self.own.set_health(|_| ());
+        self.own.wake();
     }
 
     /// The sources: the cluster's own first.

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::watch;
 
 use super::{
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, Ticks},
-    model::{Millis, SourceId, SourceKind},
+    model::{Millis, Name, SourceId, SourceKind},
 };
 
 mod health;
@@ -41,11 +41,36 @@ pub enum Kind {
     Table,
 }
 
+/// How the last complete look at a store went.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// Offsets that the store held.
+    pub entries: u64,
+    /// Keys that the layout does not explain.
+    pub unmatched: u64,
+    /// Keys that say no offset.
+    pub malformed: u64,
+    /// Keys that the layout explains in several ways.
+    pub ambiguous: u64,
+    /// Keys that the store refuses to show.
+    pub forbidden: u64,
+    /// The last key that was no row, never its value.
+    pub last_rejected: Option<String>,
+    /// When it ended.
+    pub read_at: Millis,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// How often the store is read, if that does not take long.
+    pub interval: Duration,
+}
+
 /// A source and everything known of it.
 #[derive(Debug)]
 pub struct Source {
     /// Which source.
     pub id: SourceId,
+    /// What keeps the offsets, for people: the kind in the source's settings.
+    pub store: Name,
     /// Samples of commits, for status and rates.
     pub windows: ArcSwap<Windows>,
     /// Samples of committed offsets and log ends over time.
@@ -54,6 +79,8 @@ pub struct Source {
     pub audit: Audit,
     kind: Kind,
     latest: Arc<dyn Latest>,
+    /// Of a table.
+    reading: ArcSwapOption<Reading>,
     shards: ArcSwap<BTreeMap<i32, Arc<Shard>>>,
     health: watch::Sender<Arc<Health>>,
     pub(super) copies: Arc<Copies>,
@@ -64,14 +91,16 @@ pub struct Source {
 impl Source {
     /// A source of which nothing is known yet.
     #[must_use]
-    pub fn new(id: SourceId, kind: Kind, latest: Arc<dyn Latest>, clock: &Clock) -> Self {
+    pub fn new((id, store): (SourceId, Name), kind: Kind, latest: Arc<dyn Latest>, clock: &Clock) -> Self {
         let source = Self {
             id,
+            store,
             windows: ArcSwap::default(),
             samples: SamplesBoard::default(),
             audit: Audit::default(),
             kind,
             latest,
+            reading: ArcSwapOption::empty(),
             shards: ArcSwap::default(),
             health: watch::Sender::default(),
             copies: Arc::default(),
@@ -120,6 +149,16 @@ impl Source {
         &self.latest
     }
 
+    /// How the last look at the store went, where it is looked at as a whole.
+    #[must_use]
+    pub fn reading(&self) -> Option<Arc<Reading>> {
+        self.reading.load_full()
+    }
+
+    pub(super) fn set_reading(&self, reading: Reading) {
+        self.reading.store(Some(Arc::new(reading)));
+    }
+
     /// How it does now.
     #[must_use]
     pub fn health(&self) -> Arc<Health> {
@@ -142,6 +181,11 @@ impl Source {
             *health = Arc::new(changed);
             is_news
         });
+    }
+
+    /// Wakes those that watch the health: something beside it is new.
+    pub(super) fn wake(&self) {
+        self.health.send_modify(|_| ());
     }
 
     /// The shards, by number.
@@ -235,7 +279,7 @@ impl Source {
             changed |= shard.set_hidden(hidden.get(at));
         }
         if changed {
-            self.health.send_modify(|_| ());
+            self.wake();
         }
     }
 
@@ -260,7 +304,7 @@ impl Source {
             change(&mut shards);
             shards
         });
-        self.health.send_modify(|_| ());
+        self.wake();
     }
 
     /// Time of the newest fact.

@@ -8,7 +8,7 @@ use super::{
     event::{Applied, Event},
     names::Names,
     shard::Shard,
-    source::{Fault, Source},
+    source::{Fault, Reading, Source},
 };
 use crate::{
     clock::{Clock, Ticks},
@@ -95,6 +95,22 @@ impl SourceWriter {
     /// Notes that something fails, or with `None` that it does no longer. What was read before is stale meanwhile.
     pub fn failed(&self, fault: Fault, reason: Option<String>) {
         self.source.set_fault(fault, reason, &self.store.clock);
+    }
+
+    /// Notes that the store was read, and how that went.
+    pub fn succeeded(&self, reading: Reading) {
+        self.source.set_reading(reading);
+        self.source.succeeded(&self.store.clock);
+    }
+
+    /// Notes that the store could not be read: its rows go stale from the first failure on.
+    pub fn unreachable(&self, error: String) {
+        self.source.failed(error, &self.store.clock);
+    }
+
+    /// Drops everything known of the Kafka cluster, since another one answers at its addresses.
+    pub fn forget_cluster(&self, error: String) {
+        self.store.forget(&self.cluster, error);
     }
 
     /// Notes that everything that there was at the start is applied: readers are answered from now on.

@@ -51,6 +51,7 @@ pub(super) fn follow(
 fn to_proto(source: &Source, change: &StatusChange) -> proto::StatusChange {
     proto::StatusChange {
         cluster: source.id.cluster.to_string(),
+        source: source.id.name.to_string(),
         group_id: change.group.to_string(),
         from: change.from.as_str().to_owned(),
         to: change.to.as_str().to_owned(),

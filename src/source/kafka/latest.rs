@@ -73,11 +73,17 @@ impl Log {
         });
         let id = SourceId { cluster: Name::from(config.name.as_str()), name: SOURCE_KAFKA.into() };
         let homes: Arc<dyn Homes> = Arc::<LogHomes>::clone(&log.homes);
-        let latest = Arc::new(LatestOfLog(Arc::clone(&log)));
-        let cluster = Arc::new(Cluster::new(config, Source::new(id, Kind::Log(homes), latest, clock)));
+        let latest = Self::latest(&log);
+        let cluster =
+            Arc::new(Cluster::new(config, Source::new((id, SOURCE_KAFKA.into()), Kind::Log(homes), latest, clock)));
         // Just made.
         let _ = log.cluster.set(Arc::downgrade(&cluster));
         (cluster, log)
+    }
+
+    /// What answers callers that want the latest of the log.
+    pub(super) fn latest(log: &Arc<Self>) -> Arc<dyn Latest> {
+        Arc::new(LatestOfLog(Arc::clone(log)))
     }
 
     /// Sets what answers questions about the present state of the log.

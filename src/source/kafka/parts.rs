@@ -16,13 +16,11 @@ use super::{
 use crate::{
     config,
     model::Name,
-    source::kafka::Log,
-    source::kafka::ask::AskError,
-    store::{
-        Store,
-        cluster::{Cluster, Fault},
-        writer::SourceWriter,
+    source::{
+        Source,
+        kafka::{Log, ask::AskError},
     },
+    store::{cluster::Fault, latest::Latest, writer::SourceWriter},
 };
 
 /// What the parts need to know.
@@ -48,13 +46,9 @@ pub struct PartError {
 
 /// Reads one cluster, whichever answers at its addresses.
 #[derive(Debug)]
-pub struct Source {
-    store: Arc<Store>,
-    cluster: Arc<Cluster>,
+pub struct KafkaSource {
     log: Arc<Log>,
     settings: Settings,
-    /// Cancelled when the process ends.
-    stop: CancellationToken,
     parts: Parts,
 }
 
@@ -69,33 +63,38 @@ struct Parts {
     tails: Option<Tails>,
 }
 
-impl Source {
+impl KafkaSource {
     /// Makes a source that reads until `stop` is cancelled, which is the end of the process, and checks the client
     /// configuration. Where the cluster was read before, by a source that failed, its data stays until it is loaded again.
     ///
     /// # Errors
     /// The part whose client cannot be made.
     pub fn new(
-        store: Arc<Store>,
-        (cluster, log): (Arc<Cluster>, Arc<Log>),
+        writer: &SourceWriter,
+        log: Arc<Log>,
         settings: Settings,
-        stop: CancellationToken,
+        stop: &CancellationToken,
     ) -> Result<Self, PartError> {
         ffi::keep_openssl_at_exit();
-        let parts = Parts::new(&SourceWriter::own(&store, &cluster), &log, &settings, &stop)?;
-        Ok(Self { store, cluster, log, settings, stop, parts })
+        let parts = Parts::new(writer, &log, &settings, stop)?;
+        Ok(Self { log, settings, parts })
+    }
+}
+
+impl Source for KafkaSource {
+    type Error = PartError;
+
+    fn latest(&self) -> Arc<dyn Latest> {
+        Log::latest(&self.log)
     }
 
-    /// Reads until the token given to [`Source::new`] is cancelled. Blocks: give it a thread.
-    ///
-    /// # Errors
-    /// The part that ended.
-    pub fn run(self) -> Result<(), PartError> {
-        let Self { store, cluster, log, settings, stop, mut parts } = self;
+    fn run(self: Box<Self>, writer: SourceWriter, stop: &CancellationToken) -> Result<(), PartError> {
+        let Self { log, settings, mut parts } = *self;
+        let cluster = Arc::clone(writer.cluster());
         loop {
             let identity = Arc::clone(&parts.identity);
-            cluster.set_fault(Fault::Restart, None, &store.clock);
-            parts.run(&stop)?;
+            writer.failed(Fault::Restart, None);
+            parts.run(stop)?;
             if stop.is_cancelled() {
                 return Ok(());
             }
@@ -112,8 +111,9 @@ impl Source {
                 now,
                 "another Kafka cluster answers; dropping what was read of the one before, and loading anew"
             );
-            store.forget(&cluster, format!("another Kafka cluster answers: id {now:?}, before {before:?}; loading it"));
-            parts = Parts::new(&SourceWriter::own(&store, &cluster), &log, &settings, &stop)?;
+            let reason = format!("another Kafka cluster answers: id {now:?}, before {before:?}; loading it");
+            writer.forget_cluster(reason);
+            parts = Parts::new(&writer, &log, &settings, stop)?;
         }
     }
 }

@@ -20,6 +20,7 @@ impl Table for Commits {
     fn columns() -> Columns<Self> {
         Columns::<Self>::default()
             .text("cluster", "Name that the operator gave the cluster", |row| &row.shard.key.source.cluster)
+            .text(super::SOURCE.0, super::SOURCE.1, |row| &row.shard.key.source.name)
             .text("group_id", "Consumer group", |row| &row.event.group)
             .text("topic", "Topic name", |row| &row.event.topic)
             .int32("partition", "Partition of the topic", |row| row.event.partition)

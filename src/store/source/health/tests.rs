@@ -22,7 +22,7 @@ impl Latest for Silent {
 
 fn source(clock: &Clock) -> Source {
     let id = SourceId { cluster: "c".into(), name: "own".into() };
-    Source::new(id, Kind::Table, Arc::new(Silent), clock)
+    Source::new((id, "test".into()), Kind::Table, Arc::new(Silent), clock)
 }
 
 #[test]
