@@ -129,7 +129,8 @@ fn history_store(page: &mut Page<'_>, store: &Store) {
 
 /// What sources count beside what all of them have.
 fn counters(page: &mut Page<'_>, store: &Store) {
-    let mut families: BTreeMap<&str, (&str, Vec<(Name, u64)>)> = BTreeMap::new();
+    type Samples = Vec<(Name, u64)>;
+    let mut families: BTreeMap<&str, (&str, Samples)> = BTreeMap::new();
     for cluster in store.clusters() {
         for count in cluster.own.latest().counters() {
             let (_, samples) = families.entry(count.name).or_insert((count.help, vec![]));
