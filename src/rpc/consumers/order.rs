@@ -41,7 +41,7 @@ fn number(number: impl Into<i64>) -> Option<Value<'static>> {
 }
 
 /// The columns of the SQL table `groups`; a test checks that these are all.
-const COLUMNS: [(&str, Get); 20] = [
+const COLUMNS: [(&str, Get); 21] = [
     ("cluster", |fact| Some(Value::Text(&fact.group.cluster.cluster.name))),
     ("source", |fact| Some(Value::Text(&fact.group.cluster.source.id.name))),
     ("group_id", |fact| Some(Value::Text(&fact.group.group.id))),
