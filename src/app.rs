@@ -34,9 +34,15 @@ use crate::{
     listen,
     metrics::Connections,
     rpc::{self, Health, RoutesError, Service},
-    source::kafka::parts::{self, PartError, Source},
+    source::{
+        Source as _,
+        kafka::{
+            Log,
+            parts::{self, KafkaSource, PartError},
+        },
+    },
     sql::Engine,
-    store::{Store, cluster::Cluster, cut::Settings},
+    store::{self, Store, cluster::Cluster, cut::Settings, writer::SourceWriter},
     web::{self, Web},
 };
 use supervise::{Ended, Run, Supervisor, on_thread};
@@ -113,7 +119,8 @@ pub struct App {
     access: Access,
     server: listen::Server,
     health: Health,
-    sources: Vec<Source>,
+    logs: Vec<Arc<Log>>,
+    sources: Vec<KafkaSource>,
     stop_sources: CancellationToken,
     stop: CancellationToken,
 }
@@ -125,8 +132,8 @@ impl App {
     /// What is wrong, in words for the operator.
     pub async fn build(config: Config, clock: Clock, stop: CancellationToken) -> Result<Self, AppError> {
         let access = Access::new(&config.server)?;
-        let clusters: Vec<_> =
-            config.clusters.iter().map(|cluster| Arc::new(Cluster::new(cluster.clone(), &clock))).collect();
+        let (clusters, logs): (Vec<_>, Vec<_>) =
+            config.clusters.iter().map(|cluster| Log::open(cluster.clone(), &clock)).unzip();
         let settings = Settings {
             window: ticks(config.lag.sample_interval) * u32::try_from(config.lag.window).unwrap_or(10),
             active_within: i64::try_from(config.lag.active_within.as_millis()).unwrap_or(i64::MAX),
@@ -139,10 +146,11 @@ impl App {
         // Ends after the front, so that calls under way still see a live store.
         let stop_sources = CancellationToken::new();
         let mut sources = vec![];
-        for cluster in store.clusters() {
+        for (cluster, log) in store.clusters().iter().zip(&logs) {
             archive.iter().for_each(|archive| cluster.set_older(Box::new(Arc::clone(archive))));
             let settings = source_settings(&config);
-            let source = Source::new(Arc::clone(&store), Arc::clone(cluster), settings, stop_sources.clone());
+            let writer = SourceWriter::own(&store, cluster);
+            let source = KafkaSource::new(&writer, Arc::clone(log), settings, &stop_sources);
             let bad = |error: PartError| AppError::Cluster {
                 cluster: cluster.name.to_string(),
                 reason: error.cause.to_string(),
@@ -159,7 +167,7 @@ impl App {
         let (tcp, address) = bind(&config.server.listen).await?;
         let limits = config.server.limits.clone();
         let server = listen::Server::new(tcp, access.clone(), router, limits, connections, stop.clone());
-        Ok(Self { config, store, archive, address, access, server, health, sources, stop_sources, stop })
+        Ok(Self { config, store, archive, address, access, server, health, logs, sources, stop_sources, stop })
     }
 
     /// Where it listens.
@@ -185,15 +193,15 @@ impl App {
     /// # Errors
     /// The part that ended.
     pub async fn run(self) -> Result<(), AppError> {
-        let Self { config, store, archive, address, access, server, health, sources, stop_sources, stop } = self;
+        let Self { config, store, archive, address, access, server, health, logs, sources, stop_sources, stop } = self;
         // Bound already: clients that come now wait. First, since what is started below must be stopped again.
         write_address(config.server.address_file.as_deref(), address)?;
         let has_several = store.clusters().len() > 1;
         let mut parts = Supervisor::new(store.clock.clone(), has_several, stop_sources.clone());
-        for (cluster, source) in store.clusters().iter().zip(sources) {
-            parts.start_of(cluster, "source", read(source, &store, cluster, &config, &stop_sources));
-            parts.start_of(cluster, "sampler", sample(&store, cluster, &config, &stop_sources));
-            parts.start_of(cluster, "audit", compare(&store, cluster, &config, &stop_sources));
+        for ((cluster, log), source) in store.clusters().iter().zip(&logs).zip(sources) {
+            parts.start_of(cluster, "source", read(source, &store, pair(cluster, log), &config, &stop_sources));
+            parts.start_of(cluster, "sampler", sample(&store, (cluster, &cluster.own), &config, &stop_sources));
+            parts.start_of(cluster, "audit", compare(&store, pair(cluster, log), &config, &stop_sources));
         }
         if let Some(archive) = archive {
             let (writer, stop) = (archive::Writer::new(archive, Arc::clone(&store)), stop_sources.clone());
@@ -222,41 +230,45 @@ impl App {
     }
 }
 
+fn pair(cluster: &Arc<Cluster>, log: &Arc<Log>) -> (Arc<Cluster>, Arc<Log>) {
+    (Arc::clone(cluster), Arc::clone(log))
+}
+
 fn source_settings(config: &Config) -> parts::Settings {
     parts::Settings { lag: config.lag.clone(), transactions: config.transactions.clone() }
 }
 
 /// Reads a cluster, first with the source that was built; started again, with a new one.
 fn read(
-    first: Source,
+    first: KafkaSource,
     store: &Arc<Store>,
-    cluster: &Arc<Cluster>,
+    (cluster, log): (Arc<Cluster>, Arc<Log>),
     config: &Config,
     stop: &CancellationToken,
 ) -> impl FnMut() -> Run + Send + use<> {
-    let (store, cluster, stop) = (Arc::clone(store), Arc::clone(cluster), stop.clone());
+    let (writer, stop) = (SourceWriter::own(store, &cluster), stop.clone());
     let (settings, mut first) = (source_settings(config), Some(first));
     move || {
-        let (store, cluster, stop) = (Arc::clone(&store), Arc::clone(&cluster), stop.clone());
+        let (writer, log, stop) = (writer.clone(), Arc::clone(&log), stop.clone());
         let (settings, built) = (settings.clone(), first.take());
         on_thread(&format!("{}/source", cluster.name), move || {
-            let anew = || Source::new(store, cluster, settings, stop);
-            Ok(built.map_or_else(anew, Ok).and_then(Source::run)?)
+            let source = built.map_or_else(|| KafkaSource::new(&writer, log, settings, &stop), Ok)?;
+            Ok(Box::new(source).run(writer, &stop)?)
         })
     }
 }
 
-/// Takes samples of a cluster while it is loaded.
+/// Takes samples of a source while it is loaded.
 fn sample(
     store: &Arc<Store>,
-    cluster: &Arc<Cluster>,
+    (cluster, source): (&Arc<Cluster>, &Arc<store::source::Source>),
     config: &Config,
     stop: &CancellationToken,
 ) -> impl FnMut() -> Run + Send + use<> {
-    let (store, cluster, stop) = (Arc::clone(store), Arc::clone(cluster), stop.clone());
+    let (store, cluster, source, stop) = (Arc::clone(store), Arc::clone(cluster), Arc::clone(source), stop.clone());
     let (settings, interval) = (history::Settings::new(&config.history, &config.lag), config.lag.sample_interval);
     move || {
-        let mut sampler = Sampler::new(Arc::clone(&store), Arc::clone(&cluster), settings);
+        let mut sampler = Sampler::new(Arc::clone(&store), (Arc::clone(&cluster), Arc::clone(&source)), settings);
         let stop = stop.clone();
         let samples = async move {
             loop {
@@ -264,7 +276,7 @@ fn sample(
                     () = tokio::time::sleep(interval) => {}
                     () = stop.cancelled() => return Ok(()),
                 }
-                if sampler.cluster().health().ready {
+                if sampler.source().health().ready {
                     let sample = tokio::task::spawn_blocking(move || {
                         sampler.sample();
                         sampler
@@ -280,15 +292,15 @@ fn sample(
 /// Compares a cluster with what its coordinators say.
 fn compare(
     store: &Arc<Store>,
-    cluster: &Arc<Cluster>,
+    (cluster, log): (Arc<Cluster>, Arc<Log>),
     config: &Config,
     stop: &CancellationToken,
 ) -> impl FnMut() -> Run + Send + use<> {
-    let (store, cluster, stop) = (Arc::clone(store), Arc::clone(cluster), stop.clone());
+    let (store, stop) = (Arc::clone(store), stop.clone());
     let settings = config.audit.clone();
     move || {
-        let (store, cluster) = (Arc::clone(&store), Arc::clone(&cluster));
-        audit::run(store, cluster, settings.clone(), stop.clone()).map(Ok).boxed()
+        let (store, read) = (Arc::clone(&store), pair(&cluster, &log));
+        audit::run(store, read, settings.clone(), stop.clone()).map(Ok).boxed()
     }
 }
 

@@ -14,13 +14,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config,
-    model::Name,
+    model::{Name, Revision},
+    source::kafka::{AskError, Committed, CommittedKey, Log},
     store::{
         Store,
         audit::AuditKey,
         cluster::Cluster,
         group::{Entry, GroupView},
-        live::{AskError, Committed, CommittedKey},
         shard::Shard,
     },
 };
@@ -45,16 +45,21 @@ const PATIENCE: Patience = Patience { follow: TIMEOUT, again: Duration::from_sec
 type Found = (AuditKey, Option<i64>, Option<i64>);
 
 /// Audits a cluster until the token is cancelled.
-pub async fn run(store: Arc<Store>, cluster: Arc<Cluster>, settings: config::Audit, stop: CancellationToken) {
+pub async fn run(
+    store: Arc<Store>,
+    (cluster, log): (Arc<Cluster>, Arc<Log>),
+    settings: config::Audit,
+    stop: CancellationToken,
+) {
     tokio::select! {
-        () = rounds(&store, &cluster, &settings) => {}
+        () = rounds(&store, (&cluster, &log), &settings) => {}
         () = stop.cancelled() => {}
     }
     // Off, it has nothing to do until the end.
     stop.cancelled().await;
 }
 
-async fn rounds(store: &Store, cluster: &Arc<Cluster>, settings: &config::Audit) {
+async fn rounds(store: &Store, (cluster, log): (&Arc<Cluster>, &Arc<Log>), settings: &config::Audit) {
     if !settings.enabled {
         return;
     }
@@ -67,20 +72,20 @@ async fn rounds(store: &Store, cluster: &Arc<Cluster>, settings: &config::Audit)
         for group in groups(cluster) {
             tokio::time::sleep(between).await;
             if cluster.health().ready && cluster.health().reachable {
-                audit(store, cluster, &group, PATIENCE).await;
+                audit(store, (cluster, log), &group, PATIENCE).await;
             }
         }
-        if let Some(source) = cluster.source() {
+        if let Some(live) = log.live() {
             // Closing connections may block; nothing depends on whether it succeeds.
-            let _ = tokio::task::spawn_blocking(move || source.rest()).await;
+            let _ = tokio::task::spawn_blocking(move || live.rest()).await;
         }
     }
 }
 
 /// The groups of a cluster, and those that once differed.
 fn groups(cluster: &Cluster) -> Vec<Name> {
-    let mut groups = cluster.audit.groups_with_differences();
-    for shard in cluster.shards() {
+    let mut groups = cluster.own.audit.groups_with_differences();
+    for shard in cluster.own.shards() {
         groups.extend(shard.pin().groups.iter().filter(|group| !group.is_empty()).map(|group| Name::clone(&group.id)));
     }
     groups.sort();
@@ -89,25 +94,25 @@ fn groups(cluster: &Cluster) -> Vec<Name> {
 }
 
 /// Looks at a group, and once more at what differs.
-async fn audit(store: &Store, cluster: &Arc<Cluster>, group: &Name, patience: Patience) {
-    let Some((keys, first)) = compare(cluster, group, patience).await else {
-        cluster.audit.skipped.add(1);
+async fn audit(store: &Store, (cluster, log): (&Arc<Cluster>, &Arc<Log>), group: &Name, patience: Patience) {
+    let Some((keys, first)) = compare((cluster, log), group, patience).await else {
+        cluster.own.audit.skipped.add(1);
         return;
     };
     let mut found = vec![];
     if !first.is_empty() {
         tokio::time::sleep(patience.again).await;
         // Brokers may have restarted: readers see what coordinators tell as soon as these have been asked.
-        let _ = tokio::time::timeout(patience.follow, cluster.homes.refresh()).await;
-        let Some((_, second)) = compare(cluster, group, patience).await else {
-            cluster.audit.skipped.add(1);
+        let _ = tokio::time::timeout(patience.follow, log.homes.refresh()).await;
+        let Some((_, second)) = compare((cluster, log), group, patience).await else {
+            cluster.own.audit.skipped.add(1);
             return;
         };
         found.extend(second.into_iter().filter(|(key, ..)| first.iter().any(|(other, ..)| other == key)));
     }
-    cluster.audit.groups.add(1);
-    cluster.audit.keys.add(keys as u64);
-    for (group, topic, partition) in cluster.audit.set(group, store.clock.now(), found) {
+    cluster.own.audit.groups.add(1);
+    cluster.own.audit.keys.add(keys as u64);
+    for (group, topic, partition) in cluster.own.audit.set(group, store.clock.now(), found) {
         tracing::warn!(
             cluster = &*cluster.name,
             group = &*group,
@@ -119,30 +124,33 @@ async fn audit(store: &Store, cluster: &Arc<Cluster>, group: &Name, patience: Pa
 }
 
 /// Compares a group once. `None`: it cannot be compared now. Returns how many keys, and what differs.
-async fn compare(cluster: &Arc<Cluster>, group: &Name, patience: Patience) -> Option<(usize, Vec<Found>)> {
+async fn compare(
+    (cluster, log): (&Arc<Cluster>, &Arc<Log>),
+    group: &Name,
+    patience: Patience,
+) -> Option<(usize, Vec<Found>)> {
     let before = shown(cluster, group);
-    let shards = cluster.shards_with_group(group);
+    let shards = cluster.own.shards_with_group(group);
     if shards.is_empty() || shards.iter().any(|shard| shard.progress.open_transaction_since().is_some()) {
         return None;
     }
-    let answer = ask(cluster, group).await;
+    let answer = ask(cluster, log, group).await;
     let answer =
         answer.inspect_err(|error| tracing::debug!(cluster = &*cluster.name, group = &**group, %error, "cannot audit"));
     let answer = answer.ok()?;
-    let ends = cluster.present_ends(shards.iter().map(|shard| shard.key.log_partition).collect()).await.ok()?;
+    let ends = log.present_ends(cluster, shards.iter().map(|shard| shard.key.number).collect()).await.ok()?;
     let follow = shards.iter().map(|shard| {
-        let end = ends.get(&shard.key.log_partition).copied().unwrap_or(0);
-        shard.wait_applied(end)
+        let end = ends.get(&shard.key.number).copied().unwrap_or(0);
+        shard.wait_applied(Revision(end))
     });
     tokio::time::timeout(patience.follow, futures::future::join_all(follow)).await.ok()?;
     // A shard that was loaded again is another.
-    let is_same =
-        |shard: &Arc<Shard>| cluster.shard(shard.key.log_partition).is_some_and(|now| now.epoch == shard.epoch);
+    let is_same = |shard: &Arc<Shard>| cluster.own.shard(shard.key.number).is_some_and(|now| now.epoch == shard.epoch);
     if !shards.iter().all(is_same) {
         return None;
     }
     let after = shown(cluster, group);
-    let place = |shown: &Option<(Arc<Shard>, Arc<GroupView>)>| shown.as_ref().map(|(shard, _)| shard.key.log_partition);
+    let place = |shown: &Option<(Arc<Shard>, Arc<GroupView>)>| shown.as_ref().map(|(shard, _)| shard.key.number);
     if before.is_some() && place(&before) != place(&after) {
         // Shown from elsewhere since.
         return None;
@@ -154,16 +162,16 @@ async fn compare(cluster: &Arc<Cluster>, group: &Name, patience: Patience) -> Op
     Some(differences(group, view(before).as_deref(), &answer, view(after).as_deref(), is_listed))
 }
 
-async fn ask(cluster: &Arc<Cluster>, group: &Name) -> Result<Vec<CommittedKey>, AskError> {
+async fn ask(cluster: &Cluster, log: &Log, group: &Name) -> Result<Vec<CommittedKey>, AskError> {
     let not_connected = || AskError::NotConnected { cluster: Name::clone(&cluster.name) };
-    let (source, group) = (cluster.source().ok_or_else(not_connected)?, Name::clone(group));
-    let ask = tokio::task::spawn_blocking(move || source.committed(&group, TIMEOUT));
+    let (live, group) = (log.live().ok_or_else(not_connected)?, Name::clone(group));
+    let ask = tokio::task::spawn_blocking(move || live.committed(&group, TIMEOUT));
     ask.await.unwrap_or(Err(AskError::NoAnswer))
 }
 
 /// What readers see of a group, and the shard that it is shown from.
 fn shown(cluster: &Cluster, group: &str) -> Option<(Arc<Shard>, Arc<GroupView>)> {
-    let shard = cluster.shard_of_group(group)?;
+    let shard = cluster.own.shard_of_group(group)?;
     let view = shard.group(group)?;
     Some((shard, view))
 }
@@ -191,7 +199,7 @@ fn differences(
     keys.dedup();
     let differs = |key: &(Name, i32)| {
         let (ours, theirs) = (after.get(key), theirs.get(key));
-        let at = |entry: Option<&Entry<'_>>| entry.map(|entry| entry.row.log_offset);
+        let at = |entry: Option<&Entry<'_>>| entry.map(|entry| entry.row.revision);
         let moved = at(before.get(key)) != at(ours);
         let same = match (ours, theirs) {
             (None, None) => true,

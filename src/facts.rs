@@ -1,11 +1,13 @@
 //! What is derived from a cut: lag, owner and status of an offset, and the sums of a group. The
 //! same for SQL, RPCs and metrics.
 
-use std::{cell::OnceCell, ops::ControlFlow};
+use std::{cell::OnceCell, ops::ControlFlow, sync::Arc};
+
+use itertools::Itertools as _;
 
 use crate::{
     lag::{self, Lag, RATE_OVER, StatusContext},
-    model::{Millis, Status, shown},
+    model::{Millis, OFFSETS_TOPIC, SourceKind, Status, shown},
     store::{
         cut::{ClusterCut, Cut, GroupCut},
         ends::{Topic, to_f64},
@@ -51,8 +53,7 @@ impl<'a> Fact<'a> {
     #[inline]
     fn find_lag(&self) -> Lag {
         let Entry { row, rare, .. } = self.entry;
-        let log_partition = self.group.shard.key.log_partition;
-        lag::lag(row, rare, log_partition, self.topic, &self.group.cluster.ends, self.cut.taken)
+        lag::lag(row, rare, &self.group.shard.key, self.topic, &self.group.cluster.ends, self.cut.taken)
     }
 
     /// Age of the oldest unread record, estimated.
@@ -84,6 +85,12 @@ impl<'a> Fact<'a> {
     #[must_use]
     pub fn quiet(&self) -> Millis {
         quiet(self.cut, self.group, &self.entry)
+    }
+
+    /// See [`observed_at`].
+    #[must_use]
+    pub fn observed_at(&self) -> Option<Millis> {
+        observed_at(self.cut, self.group, &self.entry)
     }
 
     /// Whether the partition has an owner now, or was committed within the setting.
@@ -134,6 +141,14 @@ pub fn quiet(cut: &Cut, group: GroupCut<'_>, entry: &Entry<'_>) -> Millis {
     lag::quiet(entry.row, group.shard.load_began, cut.taken, cut.taken_at)
 }
 
+/// When a value was first seen, where the source is looked at again and again; a log tells when it was committed instead.
+#[must_use]
+pub fn observed_at(cut: &Cut, group: GroupCut<'_>, entry: &Entry<'_>) -> Option<Millis> {
+    let seen = entry.row.applied.max(group.shard.load_began);
+    let ago = Millis::from(cut.taken.saturating_sub(seen)).saturating_mul(100);
+    (group.shard.key.kind == SourceKind::Table).then(|| cut.taken_at.saturating_sub(ago))
+}
+
 /// Makes facts of a group's entries: what is looked up once for all of them.
 #[derive(Debug)]
 pub struct Deriver<'a> {
@@ -176,6 +191,13 @@ pub fn sorted_facts<'a>(cut: &'a Cut, group: GroupCut<'a>) -> Vec<Fact<'a>> {
         (left.entry.topic, left.entry.row.partition).cmp(&(right.entry.topic, right.entry.row.partition))
     });
     facts
+}
+
+/// Broker id of a group's coordinator: the leader of the group's partition of `__consumer_offsets`.
+#[must_use]
+pub fn coordinator(group: GroupCut<'_>) -> Option<i32> {
+    let log = group.cluster.ends.topic(OFFSETS_TOPIC)?;
+    log.partitions.get(usize::try_from(group.shard.key.partition()?).ok()?)?.leader
 }
 
 /// A group with its sums.
@@ -292,15 +314,23 @@ pub fn is_active(members: i32, quiet: Option<Millis>, within: Millis) -> bool {
     members > 0 || quiet.is_some_and(|quiet| quiet <= within)
 }
 
-/// The groups of a cut from a cluster and id on, ordered by cluster and id. Boxed: its type would take minutes to compile.
+/// The groups of a cut from a cluster and id on, ordered by cluster, id and source. Boxed: its type would take minutes to compile.
 pub fn sorted_groups<'a>(cut: &'a Cut, from: (&str, &str)) -> Box<dyn Iterator<Item = GroupCut<'a>> + 'a> {
-    let mut clusters: Vec<&'a ClusterCut> =
-        cut.clusters.iter().filter(|cluster| &*cluster.cluster.name >= from.0).collect();
+    let mut clusters: Vec<&'a ClusterCut> = cut.own().filter(|cluster| &*cluster.cluster.name >= from.0).collect();
     clusters.sort_by_key(|cluster| &cluster.cluster.name);
     let first = from.1.to_owned();
     let begun = from.0.to_owned();
-    let groups = move |cluster: &'a ClusterCut| {
-        cluster.groups_from(if *begun == *cluster.cluster.name { first.as_str() } else { "" })
+    let groups = move |cluster: &'a ClusterCut| -> Box<dyn Iterator<Item = GroupCut<'a>> + 'a> {
+        let first = if *begun == *cluster.cluster.name { first.as_str() } else { "" };
+        let of_cluster = |other: &&ClusterCut| Arc::ptr_eq(&other.cluster, &cluster.cluster);
+        let mut sources: Vec<&ClusterCut> = cut.clusters.iter().filter(of_cluster).collect();
+        if let [only] = *sources {
+            return only.groups_from(first);
+        }
+        sources.sort_by_key(|source| &source.source.id.name);
+        // Of equal ones, the source that stands first comes first.
+        let groups = sources.into_iter().map(|source| source.groups_from(first));
+        Box::new(groups.kmerge_by(|left, right| left.group.id < right.group.id))
     };
     Box::new(clusters.into_iter().flat_map(groups))
 }

@@ -22,6 +22,7 @@ use crate::{
         pin,
         samples::{Index, Moment, Samples, Series, Writer},
         silent::{LONGEST, Tail},
+        source::Source,
         windows::{GroupWindows, KeyWindow, Windows},
     },
 };
@@ -65,11 +66,12 @@ impl Settings {
     }
 }
 
-/// Takes the samples of one cluster.
+/// Takes the samples of one source, with the log ends that its groups are about.
 #[derive(Debug)]
 pub struct Sampler {
     store: Arc<Store>,
     cluster: Arc<Cluster>,
+    source: Arc<Source>,
     settings: Settings,
     /// When it last looked.
     looked: Option<Moment>,
@@ -83,16 +85,16 @@ pub struct Sampler {
 impl Sampler {
     /// A sampler that has seen nothing yet.
     #[must_use]
-    pub fn new(store: Arc<Store>, cluster: Arc<Cluster>, settings: Settings) -> Self {
+    pub fn new(store: Arc<Store>, (cluster, source): (Arc<Cluster>, Arc<Source>), settings: Settings) -> Self {
         let (ends, starts, statuses) = Default::default();
         let incarnation = *cluster.incarnation();
-        Self { store, cluster, settings, looked: None, ends, starts, statuses, incarnation }
+        Self { store, cluster, source, settings, looked: None, ends, starts, statuses, incarnation }
     }
 
-    /// The cluster.
+    /// The source.
     #[must_use]
-    pub fn cluster(&self) -> &Arc<Cluster> {
-        &self.cluster
+    pub fn source(&self) -> &Arc<Source> {
+        &self.source
     }
 
     /// Looks at every committed offset: the next windows, a sample where one is due, and where a look for markers of
@@ -100,7 +102,7 @@ impl Sampler {
     pub fn sample(&mut self) {
         let moment = Moment { ticks: self.store.clock.ticks(), at: self.store.clock.now() };
         self.forget_another_cluster();
-        let cut = pin(&self.cluster);
+        let cut = pin(&self.cluster, &self.source);
         let is_due = cut.health.reachable && self.is_due(&cut.samples, moment.ticks);
         let window = self.store.settings().window;
         let mut look = Look {
@@ -129,9 +131,9 @@ impl Sampler {
             // Another Kafka cluster took its place during the look.
             return;
         }
-        self.cluster.tails.set(std::mem::take(&mut look.tails).into_iter());
+        self.cluster.tails.set(&self.source.id.name, std::mem::take(&mut look.tails).into_iter());
         self.publish(&cut.samples, series, &look, moment);
-        self.cluster.windows.store(Arc::new(Windows { groups: windows }));
+        self.source.windows.store(Arc::new(Windows { groups: windows }));
         self.looked = Some(moment);
     }
 
@@ -174,7 +176,7 @@ impl Sampler {
             next.push(moment);
         }
         next.trim(moment.ticks.saturating_sub(self.settings.memory_for), self.settings.max_bytes);
-        self.cluster.samples.publish(next);
+        self.source.samples.publish(next);
     }
 }
 
@@ -209,7 +211,7 @@ impl Look<'_> {
         let context = StatusContext { load_began: group.shard.load_began, ..self.context };
         for (position, entry) in view.entries().enumerate() {
             let topic = topics.get(entry.topic_index).copied().flatten().map(|topic| &**topic);
-            let lag = lag::lag(entry.row, entry.rare, group.shard.key.log_partition, topic, ends, self.now);
+            let lag = lag::lag(entry.row, entry.rare, &group.shard.key, topic, ends, self.now);
             if lag.lag.is_ok_and(|lag| (1..=LONGEST).contains(&lag)) {
                 self.note_tail(&entry, topic);
             }

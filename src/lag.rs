@@ -7,6 +7,7 @@ use crate::{
     model::{LagUnknown, Millis, Status, shown},
     store::{
         ends::{EndError, EndValue, Ends, Partition, Topic, to_f64},
+        event::{Applied, ShardKey},
         group::{GroupView, Rare, Row},
         silent,
         windows::KeyWindow,
@@ -64,7 +65,7 @@ impl Lag {
 /// Lag of a commit. `topic` is the topic of that name in `ends`; `now` is the cut's time.
 #[must_use]
 #[inline]
-pub fn lag(row: &Row, rare: Option<&Rare>, log_partition: i32, topic: Option<&Topic>, ends: &Ends, now: Ticks) -> Lag {
+pub fn lag(row: &Row, rare: Option<&Rare>, shard: &ShardKey, topic: Option<&Topic>, ends: &Ends, now: Ticks) -> Lag {
     let unknown = |reason, log_since, log_start, log_end| Lag {
         log_start,
         log_end,
@@ -85,7 +86,7 @@ pub fn lag(row: &Row, rare: Option<&Rare>, log_partition: i32, topic: Option<&To
     };
     let value = ends.value(*partition);
     let (log_start, log_end) = (known(value.log_start), known(value.log_end));
-    if is_earlier(row, rare, log_partition, topic, &value) {
+    if is_earlier(row, rare, shard, topic, &value) {
         return unknown(LagUnknown::TopicRecreated, value.since, log_start, log_end);
     }
     let Some(end) = self::log_end(&value, now) else {
@@ -127,13 +128,11 @@ fn is_lost(value: &EndValue, now: Ticks) -> bool {
 /// The commit belongs to an earlier topic of the same name: by its topic id; else by what was
 /// applied when the earlier id was last seen; else by a leader epoch that the present topic, which
 /// started at 0, has not reached.
-fn is_earlier(row: &Row, rare: Option<&Rare>, log_partition: i32, topic: &Topic, value: &EndValue) -> bool {
+fn is_earlier(row: &Row, rare: Option<&Rare>, shard: &ShardKey, topic: &Topic, value: &EndValue) -> bool {
     if let (Some(committed), Some(present)) = (rare.and_then(|rare| rare.topic_id), topic.id) {
         return committed != present;
     }
-    let seen_before = |earlier: &std::collections::BTreeMap<i32, i64>| {
-        earlier.get(&log_partition).is_some_and(|applied| row.log_offset < *applied)
-    };
+    let seen_before = |earlier: &Applied| earlier.get(shard).is_some_and(|applied| { row.revision } < *applied);
     topic.earlier.as_deref().is_some_and(seen_before)
         || (value.leader_epoch >= 0 && row.leader_epoch > value.leader_epoch && value.observed > row.applied)
 }

@@ -14,17 +14,21 @@
 //!          of an hour ago ► history::archive ────► Parquet, and back by store::older
 //! ```
 //!
-//! A group's records all lie in one partition of `__consumer_offsets`, so a **shard** is one log
-//! partition of one cluster. The thread that fetched a batch decodes it from borrowed bytes and
+//! Offsets come from **sources**: each Kafka cluster has its own, a log, and may have others beside it, whose stores are
+//! listed again and again ([`source::polled`]). A group is named by (cluster, source, group_id). A source has **shards**,
+//! each ordered by **revisions**. A group's records all lie in one partition of `__consumer_offsets`, so a shard of the log
+//! is one of its partitions and a revision the offset of a record; a listed source has one shard, and numbers the changes
+//! that it finds. The thread that fetched a batch decodes it from borrowed bytes and
 //! applies it to its own shards; there is no queue between. Readers take a **cut**: one prefix of
-//! each log partition and one version of the log ends, immutable, for the whole statement or call.
+//! each shard and one version of the log ends, immutable, for the whole statement or call.
 //!
 //! # Invariants
 //!
 //! 1. Decoding never does I/O, never panics, allocates nothing that grows with what a record
 //!    claims, and one bad record never stops a partition.
-//! 2. A shard has one reader and moves only forward in log offset; the highest record offset wins: a record below one that
-//!    was applied is dropped, whichever reader brings it.
+//! 2. A shard has one reader and moves only forward in its revisions; the highest revision wins: a fact below one that
+//!    was applied is dropped, whichever reader brings it. The store does not know what a source is: it is written through
+//!    [`store::writer::SourceWriter`] alone.
 //!    What lies behind an open transaction may be shown early, as the group's coordinator tells it;
 //!    once the reader has passed the record, the log alone decides.
 //! 3. A query sees one cut. Its two tables never disagree, and `now()` is the cut's time.
@@ -41,7 +45,8 @@
 //!    retried, and its data marked stale; so is one whose log may not be read. When another
 //!    Kafka cluster answers at the same addresses, all that is known of the one before is dropped.
 //! 9. Nothing is deleted by guess: tombstones decide, and retention is the broker's business. Where a group has records in
-//!    a log partition that its id does not give, coordinators tell whether they are shown ([`store::homes`]).
+//!    a log partition that its id does not give, coordinators tell whether they are shown ([`store::homes`]). A listing deletes what it does not show only if
+//!    it is complete.
 //! 10. Nothing is written to the clusters: no group, no commit, no topic; and to a disk only where a folder is set.
 //! 11. What the store of older samples does, or fails to do, is felt by history alone.
 //! 12. A file of samples is deleted only after it, and the file that replaces it, was read to its end; what cannot be read
@@ -53,7 +58,7 @@
 //! [`source::kafka`] and [`demo`], `tonic` only in [`rpc`] and [`cli`], `unsafe` only in
 //! `source/kafka/ffi.rs`. A new SQL table is a file in `sql/tables/`, a view an entry of
 //! `sql/views/definitions.rs`; a new record type is a schema in [`decode::schema`]; a new offset store is a file in
-//! `source/`.
+//! `source/` that implements [`source::polled::Listing`] or [`source::Source`].
 //!
 //! | module | what |
 //! |---|---|

@@ -17,6 +17,7 @@ pub use connections::{Closed, Connections, Cut as RequestCut};
 
 use crate::{
     error::Error,
+    model::SOURCE_KAFKA,
     store::{Store, cut::Cut, held::Pin},
     work::Cancel,
 };
@@ -39,6 +40,8 @@ pub struct Parameters {
     pub dialect: Option<String>,
     /// Only this cluster.
     pub cluster: Option<String>,
+    /// Only groups whose offsets are kept there. Default: all; `kafka` in a dialect that does not name sources.
+    pub source: Option<String>,
     /// Only groups whose id matches this regular expression, anywhere.
     pub group: Option<String>,
     /// Only topics whose name matches this one.
@@ -58,11 +61,16 @@ pub struct Scrape {
 /// Which rows are of interest.
 #[derive(Clone, Debug, Default)]
 struct Wanted {
+    source: Option<String>,
     group: Option<Regex>,
     topic: Option<Regex>,
 }
 
 impl Wanted {
+    fn has_source(&self, name: &str) -> bool {
+        self.source.as_ref().is_none_or(|source| *source == *name)
+    }
+
     fn has_group(&self, id: &str) -> bool {
         self.group.as_ref().is_none_or(|regex| regex.is_match(id))
     }
@@ -88,7 +96,10 @@ impl Scrape {
         if !cluster.is_empty() || !dialect.names_clusters {
             store.cluster(&cluster)?;
         }
-        let wanted = Wanted { group: regex("group", parameters.group)?, topic: regex("topic", parameters.topic)? };
+        // A dialect that has the server's own metrics is this project's, and names the source of each group.
+        let source = parameters.source.or_else(|| (!dialect.has_own).then(|| SOURCE_KAFKA.to_owned()));
+        let wanted =
+            Wanted { source, group: regex("group", parameters.group)?, topic: regex("topic", parameters.topic)? };
         Ok(Self { dialect, cluster, wanted, is_open_metrics, connections: None })
     }
 

@@ -18,6 +18,42 @@ pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 /// The value of the `source` column for offsets read from `__consumer_offsets`.
 pub const SOURCE_KAFKA: &str = "kafka";
 
+/// Names a source of offsets: where they are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SourceId {
+    /// The name that the operator gave the Kafka cluster whose topics the offsets are about.
+    pub cluster: Name,
+    /// [`SOURCE_KAFKA`], or the name of another offset store.
+    pub name: Name,
+}
+
+/// How a source keeps its offsets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SourceKind {
+    /// In a partitioned log: a shard is a partition, a revision the offset of a record.
+    Log,
+    /// As a table of present values: one shard, whose changes are numbered as they are found.
+    Table,
+}
+
+/// Position of a fact in the order of its shard: the offset of its record in a log, else the number of the change. Rises
+/// strictly within a shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision(pub i64);
+
+impl Revision {
+    /// Before every fact.
+    pub const NONE: Self = Self(-1);
+    /// After every fact.
+    pub const MAX: Self = Self(i64::MAX);
+
+    /// The least revision after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
 /// A Kafka UUID: topic ids. All zero means "none" (`Uuid.ZERO_UUID`).
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Uuid(pub [u8; 16]);

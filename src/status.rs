@@ -3,12 +3,13 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
-    model::{Millis, Name, OFFSETS_TOPIC, SOURCE_KAFKA},
+    model::{Millis, Name, OFFSETS_TOPIC, SourceKind},
     store::{
         Store,
         cluster::{Cluster, Health},
         ends::{EndError, Ends},
         shard::Shard,
+        source::{Reading, Source},
     },
 };
 
@@ -22,6 +23,12 @@ pub const GIT_REVISION: &str = env!("OFFSETD_GIT_REVISION");
 pub struct LogPartitionStatus {
     /// `kafka`, or the name of another offset store.
     pub source: Name,
+    /// What keeps the offsets.
+    pub kind: Name,
+    /// How they are read, of a Kafka cluster: `log`.
+    pub mode: Option<&'static str>,
+    /// How the last look went, where the source is looked at as a whole.
+    pub reading: Option<Arc<Reading>>,
     /// Partition of `__consumer_offsets`; `None` stands for all, while it is not known how many there are.
     pub log_partition: Option<i32>,
     /// `loading`, `live` or `failing`.
@@ -62,9 +69,12 @@ impl LogPartitionStatus {
 
 impl LogPartitionStatus {
     /// Of a cluster whose log partitions are not known yet.
-    fn unknown(health: &Health) -> Self {
+    fn unknown(source: &Source, health: &Health) -> Self {
         Self {
-            source: SOURCE_KAFKA.into(),
+            source: Name::clone(&source.id.name),
+            kind: Name::clone(&source.store),
+            mode: mode(source),
+            reading: source.reading(),
             log_partition: None,
             state: if health.reachable && health.faults.is_empty() { "loading" } else { "failing" },
             position: None,
@@ -85,56 +95,73 @@ impl LogPartitionStatus {
 
 /// The source of a cluster by log partition: one entry without a number until partitions are known.
 #[must_use]
-pub fn sources(cluster: &Cluster, health: &Health, ends: &Ends) -> Vec<LogPartitionStatus> {
-    let partitions = log_partitions(cluster, health, ends);
+pub fn sources(source: &Source, health: &Health, ends: &Ends) -> Vec<LogPartitionStatus> {
+    let partitions = log_partitions(source, health, ends);
     // None is known and none exists: there is nothing to say.
-    if partitions.is_empty() && health.log_partitions != Some(0) {
-        return vec![LogPartitionStatus::unknown(health)];
+    if partitions.is_empty() && health.shards != Some(0) {
+        return vec![LogPartitionStatus::unknown(source, health)];
     }
     partitions
 }
 
 /// The log partitions of a cluster, by number.
 #[must_use]
-pub fn log_partitions(cluster: &Cluster, health: &Health, ends: &Ends) -> Vec<LogPartitionStatus> {
+pub fn log_partitions(source: &Source, health: &Health, ends: &Ends) -> Vec<LogPartitionStatus> {
     let topic = ends.topic(OFFSETS_TOPIC);
-    cluster
+    source
         .shards()
         .iter()
         .map(|shard| {
-            let number = usize::try_from(shard.key.log_partition).ok();
+            let number = shard.key.partition().and_then(|number| usize::try_from(number).ok());
             let partition = topic.zip(number).and_then(|(topic, number)| topic.partitions.get(number));
             let value = partition.map(|partition| ends.value(*partition));
             // Of a log that may not be read, or without a leader, nothing is known now.
             let is_unknown = health.is_refused() || value.is_some_and(|of| of.error == Some(EndError::NoLeader));
             let known = |offset: Option<i64>| offset.filter(|offset| *offset >= 0 && !is_unknown);
-            log_partition(shard, health, known(value.map(|of| of.log_end)), known(value.map(|of| of.last_stable)))
+            log_partition(
+                (source, shard),
+                health,
+                known(value.map(|of| of.log_end)),
+                known(value.map(|of| of.last_stable)),
+            )
         })
         .collect()
 }
 
+/// How a source is read, where there are several ways.
+fn mode(source: &Source) -> Option<&'static str> {
+    (source.kind() == SourceKind::Log).then_some("log")
+}
+
 fn log_partition(
-    shard: &Arc<Shard>,
+    (source, shard): (&Source, &Arc<Shard>),
     health: &Health,
     end_offset: Option<i64>,
     last_stable_offset: Option<i64>,
 ) -> LogPartitionStatus {
     let progress = &shard.progress;
-    let (position, target) = (shard.applied(), progress.target());
+    let (position, target) = (shard.applied().0, progress.target());
     // A right that is missing for the topic is the reason for each partition.
     let last_error = progress.last_error().filter(|_| !health.is_refused());
+    let is_loaded = match source.kind() {
+        SourceKind::Log => target.is_some_and(|target| position >= target),
+        SourceKind::Table => health.ready,
+    };
     let state = if last_error.is_some() || !health.reachable || health.is_refused() {
         "failing"
-    } else if target.is_none_or(|target| position < target) {
-        "loading"
-    } else {
+    } else if is_loaded {
         "live"
+    } else {
+        "loading"
     };
     // What was applied is stable, whatever was last asked.
     let reached = |known: Option<i64>| known.map(|offset| offset.max(position));
     LogPartitionStatus {
-        source: Name::clone(&shard.key.source),
-        log_partition: Some(shard.key.log_partition),
+        source: Name::clone(&shard.key.source.name),
+        kind: Name::clone(&source.store),
+        mode: mode(source),
+        reading: source.reading(),
+        log_partition: shard.key.partition(),
         state,
         position: (position >= 0).then_some(position),
         target,
@@ -185,17 +212,17 @@ pub fn awaited(store: &Store, ready_after: Duration) -> Vec<String> {
 #[must_use]
 pub fn fresh(store: &Store) -> Vec<String> {
     let is_fresh = |cluster: &&Arc<Cluster>| {
-        cluster.health().ready && cluster.shards().iter().all(|shard| shard.progress.records() == 0)
+        cluster.health().ready && cluster.own.shards().iter().all(|shard| shard.progress.records() == 0)
     };
     let note = |cluster: &Arc<Cluster>| format!("cluster {}: no group has committed yet", cluster.name);
     store.clusters().iter().filter(is_fresh).map(note).collect()
 }
 
 fn describe(cluster: &Cluster, health: &Health) -> String {
-    let progress = cluster.progress();
+    let progress = cluster.own.progress();
     match &health.last_error {
         Some(error) => format!("cluster {}: {error}", cluster.name),
-        None if health.log_partitions.is_none() => {
+        None if health.shards.is_none() => {
             format!("cluster {}: no answer yet whether there is a topic {OFFSETS_TOPIC}", cluster.name)
         }
         None if progress >= 1.0 => format!("cluster {}: read; asking brokers for topics and log ends", cluster.name),

@@ -1,9 +1,10 @@
 //! The state: shards of committed offsets and members, log ends, and cuts of them.
 //!
-//! A shard is one partition of `__consumer_offsets`, written by the poll thread that reads it. The shards of a cluster
-//! are a map that is replaced whole when a log partition appears or is rebuilt. Invariants:
+//! A cluster has sources of offsets, and a source shards, each written by one thread. The shards of a source are a map
+//! that is replaced whole when one appears or is rebuilt. What a source is, and in which way it is read, is not known
+//! here: it writes through a [`writer::SourceWriter`], and answers as [`latest::Latest`]. Invariants:
 //!
-//! * a shard moves only forward in log offset: a record below one that was applied is dropped, whichever reader brings
+//! * a shard moves only forward in its revisions: a fact below one that was applied is dropped, whichever reader brings
 //!   it; what is shown ahead of the reader never outlives what the reader brings;
 //! * no lock is held across an `.await`, nor for more than a few hundred records;
 //! * nothing is deleted by guess: tombstones decide;
@@ -18,23 +19,25 @@ pub mod audit;
 pub mod cluster;
 pub mod commits;
 pub mod copies;
+pub mod counter;
 pub mod cut;
 pub mod ends;
 pub mod event;
 pub mod group;
 pub mod held;
 pub mod homes;
-pub mod live;
+pub mod latest;
 pub mod membership;
 pub mod names;
 pub mod older;
-pub mod overlay;
 pub mod placement;
 pub mod progress;
 pub mod samples;
 pub mod shard;
 pub mod silent;
+pub mod source;
 pub mod windows;
+pub mod writer;
 
 use cluster::Cluster;
 use cut::{ClusterCut, Cut, Settings};
@@ -43,15 +46,16 @@ use group::Kit;
 use held::{Held, Pin};
 use names::Names;
 use shard::{Limits, Shard};
+use source::Source;
 
 use crate::{
     clock::Clock,
-    model::{Millis, Name},
+    model::{Millis, Name, SourceId},
     work::{Board, Cancel},
 };
 
-/// `offsets.topic.num.partitions` unless the operator of Kafka says otherwise.
-const USUAL_LOG_PARTITIONS: usize = 50;
+/// Shards among which the commits that are kept are shared: as many as the log of a Kafka cluster usually has.
+const USUAL_SHARDS: usize = 50;
 
 /// Everything that offsetd knows.
 #[derive(Debug)]
@@ -154,29 +158,24 @@ impl Store {
 
     /// A new shard that no reader sees until [`Store::publish`]: to load, or to rebuild aside.
     #[must_use]
-    pub fn new_shard(&self, key: ShardKey) -> Arc<Shard> {
+    fn new_shard(&self, key: ShardKey) -> Arc<Shard> {
         let epoch = self.epochs.fetch_add(1, Ordering::Relaxed);
-        let limits = Limits {
-            commits_kept: self.settings.commits_kept / USUAL_LOG_PARTITIONS,
-            watch_queue: self.settings.watch_queue,
-        };
-        let copies = self.find(&key.cluster).map(|cluster| Arc::clone(&cluster.copies)).unwrap_or_default();
+        let limits =
+            Limits { commits_kept: self.settings.commits_kept / USUAL_SHARDS, watch_queue: self.settings.watch_queue };
+        let copies = self.source(&key.source).map(|source| Arc::clone(&source.copies)).unwrap_or_default();
         let kit = Kit::new(epoch, Arc::clone(&self.held), copies);
         Arc::new(Shard::new(key, kit, Arc::clone(&self.names), self.clock.clone(), limits))
     }
 
     /// Shows a shard to readers, in the place of the one before.
-    pub fn publish(&self, shard: &Arc<Shard>) {
-        if let Some(cluster) = self.find(&shard.key.cluster) {
-            cluster.put(Arc::clone(shard));
+    fn publish(&self, shard: &Arc<Shard>) {
+        if let Some(source) = self.source(&shard.key.source) {
+            source.put(Arc::clone(shard));
         }
     }
 
-    /// Takes a shard away whose log partition is no more.
-    pub fn retire(&self, key: &ShardKey) {
-        if let Some(cluster) = self.find(&key.cluster) {
-            cluster.remove(key.log_partition);
-        }
+    fn source(&self, id: &SourceId) -> Option<Arc<Source>> {
+        self.find(&id.cluster)?.source(&id.name)
     }
 
     /// Drops everything known of the Kafka cluster that was read under this name, since another one answers at its
@@ -216,8 +215,9 @@ impl Store {
         }
         Err(Unready::Loading {
             name: Name::clone(&cluster.name),
-            percent: cluster.progress() * 100.0,
+            percent: cluster.own.progress() * 100.0,
             remaining: cluster
+                .own
                 .remaining(self.clock.ticks())
                 .map_or_else(String::new, |left| format!(", about {} s left", left.as_secs() + 1)),
             error: health.last_error.as_ref().map_or_else(String::new, |error| format!("; {error}")),
@@ -245,9 +245,15 @@ impl Store {
             match self.check_loaded(cluster) {
                 Err(error) if !allow_partial => {
                     unready.get_or_insert(error);
-                    unloaded.push(pin(cluster));
+                    unloaded.extend(cluster.sources().iter().map(|source| pin(cluster, source)));
                 }
-                Ok(()) | Err(_) => clusters.push(pin(cluster)),
+                Ok(()) | Err(_) => {
+                    for source in cluster.sources() {
+                        // A source beside the cluster's own is optional: the cluster is read without it.
+                        let is_shown = allow_partial || source.health().ready;
+                        if is_shown { &mut clusters } else { &mut unloaded }.push(pin(cluster, &source));
+                    }
+                }
             }
         }
         let (taken_at, taken) = (self.clock.now(), self.clock.ticks());
@@ -267,15 +273,15 @@ impl Store {
     }
 }
 
-/// A cluster's part of a cut, loaded or not.
+/// A source's part of a cut, loaded or not.
 #[must_use]
-pub fn pin(cluster: &Arc<Cluster>) -> ClusterCut {
+pub fn pin(cluster: &Arc<Cluster>, source: &Arc<Source>) -> ClusterCut {
     // Held until all is pinned: all of it is of one Kafka cluster.
     let incarnation = cluster.incarnation();
-    let health = cluster.health();
+    let health = source.health();
     // Shards first: a log end observed after a commit was pinned may only be newer than it.
-    let shards = cluster.pin_shards();
-    let (ends, windows, samples) = (cluster.ends.current(), cluster.windows.load_full(), cluster.samples.current());
+    let shards = source.pin_shards();
+    let (ends, windows, samples) = (cluster.ends.current(), source.windows.load_full(), source.samples.current());
     drop(incarnation);
-    ClusterCut::new(Arc::clone(cluster), health, shards, ends, windows, samples)
+    ClusterCut::new((Arc::clone(cluster), Arc::clone(source)), health, shards, ends, windows, samples)
 }

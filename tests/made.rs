@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use offsetd::clock::Clock;
 use offsetd::config::{self, Config, Flags, Sources};
-use offsetd::model::{Millis, log_partition_for};
+use offsetd::model::{Millis, Revision, log_partition_for};
+use offsetd::source::kafka::Log;
 use offsetd::store::Store;
 use offsetd::store::cluster::Cluster;
 use offsetd::store::cut::Settings;
 use offsetd::store::ends::{Answer, EndKind, TopicMetadata};
-use offsetd::store::event::{Event, EventKind, ShardKey};
+use offsetd::store::event::{Event, EventKind};
 use offsetd::store::group::Commit;
+use offsetd::store::writer::SourceWriter;
 
 /// Events that a poll thread applies at a time.
 const AT_ONCE: usize = 256;
@@ -37,33 +39,32 @@ pub(crate) struct Committed {
 pub(crate) fn store(clusters: &[&str], log_partitions: i32, clock: Clock) -> Arc<Store> {
     let of = |name: &&str| {
         let config = config::Cluster { name: (*name).to_owned(), ..config().clusters.remove(0) };
-        let cluster = Cluster::new(config, &clock);
+        let (cluster, _) = Log::open(config, &clock);
         cluster.set_health(|health| {
             health.ready = true;
             health.reachable = true;
             health.faults.clear();
         });
-        Arc::new(cluster)
+        cluster
     };
     let settings = Settings { window: 1000, active_within: 300_000, commits_kept: 1_000_000, watch_queue: 4096 };
     let store = Arc::new(Store::new(clusters.iter().map(of).collect(), clock.clone(), settings));
     for cluster in store.clusters() {
-        for log_partition in 0..log_partitions {
-            let key = ShardKey { cluster: Arc::clone(&cluster.name), source: "kafka".into(), log_partition };
-            store.publish(&store.new_shard(key));
-        }
+        let writer = SourceWriter::own(&store, cluster);
+        (0..log_partitions).for_each(|number| writer.publish(&writer.new_shard(number)));
     }
     store
 }
 
 /// Commits, as the log would have them; `live`: as news.
-pub(crate) fn commit(cluster: &Cluster, commits: &[Committed], live: bool) {
+pub(crate) fn commit(store: &Arc<Store>, cluster: &Arc<Cluster>, commits: &[Committed], live: bool) {
     let mut by_shard: BTreeMap<i32, Vec<Event<'_>>> = BTreeMap::new();
-    let shards = i32::try_from(cluster.shards().len()).unwrap();
+    let writer = SourceWriter::own(store, cluster);
+    let shards = i32::try_from(cluster.own.shards().len()).unwrap();
     for each in commits {
         let log_partition = log_partition_for(&each.group, shards).unwrap();
         let events = by_shard.entry(log_partition).or_default();
-        let next = cluster.shard(log_partition).unwrap().applied().max(0);
+        let next = cluster.own.shard(log_partition).unwrap().applied().0.max(0);
         let commit = Commit {
             committed_offset: each.offset,
             committed_at: each.at,
@@ -73,17 +74,17 @@ pub(crate) fn commit(cluster: &Cluster, commits: &[Committed], live: bool) {
             topic_id: None,
         };
         events.push(Event {
-            log_offset: next + i64::try_from(events.len()).unwrap(),
+            revision: Revision(next + i64::try_from(events.len()).unwrap()),
             at: each.at,
             group: &each.group,
             kind: EventKind::Commit { topic: &each.topic, partition: each.partition, commit },
         });
     }
     for (log_partition, events) in by_shard {
-        let shard = cluster.shard(log_partition).unwrap();
-        let live_from = if live { 0 } else { i64::MAX };
+        let shard = writer.shard(log_partition).unwrap();
+        let live_from = if live { Revision(0) } else { Revision::MAX };
         events.chunks(AT_ONCE).for_each(|events| shard.apply(events, live_from));
-        shard.set_applied(events.last().unwrap().log_offset + 1);
+        shard.reached(events.last().unwrap().revision.next());
     }
 }
 

@@ -5,14 +5,13 @@ use parking_lot::Mutex;
 use super::*;
 use crate::{
     clock::Clock,
-    model::{SOURCE_KAFKA, log_partition_for},
+    model::{Revision, log_partition_for},
+    source::kafka::{LiveSource, LogEnds, Told, Verdicts},
     store::{
         cut::Settings,
-        event::{Event, EventKind, ShardKey},
+        event::{Event, EventKind},
         group::Commit,
-        homes::{Told, Verdicts},
-        live::{LiveSource, LogEnds},
-        shard::Shard,
+        writer::{ShardWriter, SourceWriter},
     },
 };
 
@@ -38,9 +37,10 @@ impl LiveSource for Fake {
 }
 
 struct Audited {
-    store: Store,
+    store: Arc<Store>,
     cluster: Arc<Cluster>,
-    shards: Vec<Arc<Shard>>,
+    log: Arc<Log>,
+    shards: Vec<ShardWriter>,
     kafka: Arc<Kafka>,
 }
 
@@ -54,25 +54,21 @@ impl Audited {
         let sources = config::Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
         let config = config::Config::load(sources).unwrap().config.clusters.remove(0);
         let clock = Clock::manual(1_000);
-        let cluster = Arc::new(Cluster::new(config, &clock));
+        let (cluster, log) = Log::open(config, &clock);
         let settings = Settings { window: 100, active_within: 1, commits_kept: 1, watch_queue: 16 };
-        let store = Store::new(vec![Arc::clone(&cluster)], clock, settings);
+        let store = Arc::new(Store::new(vec![Arc::clone(&cluster)], clock, settings));
         let kafka = Arc::new(Kafka::default());
-        cluster.set_source(Arc::new(Fake(Arc::clone(&kafka))));
-        let key = |log_partition| ShardKey {
-            cluster: Name::clone(&cluster.name),
-            source: SOURCE_KAFKA.into(),
-            log_partition,
-        };
-        let shards: Vec<Arc<Shard>> = (0..count).map(|number| store.new_shard(key(number))).collect();
+        log.set_live(Arc::new(Fake(Arc::clone(&kafka))));
+        let writer = SourceWriter::own(&store, &cluster);
+        let shards: Vec<ShardWriter> = (0..count).map(|number| writer.new_shard(number)).collect();
         for shard in &shards {
-            store.publish(shard);
-            shard.set_applied(0);
+            writer.publish(shard);
+            shard.reached(Revision(0));
         }
-        Self { store, cluster, shards, kafka }
+        Self { store, cluster, log, shards, kafka }
     }
 
-    fn shard(&self) -> &Shard {
+    fn shard(&self) -> &ShardWriter {
         &self.shards[0]
     }
 
@@ -91,8 +87,9 @@ impl Audited {
             topic_id: None,
         };
         let kind = EventKind::Commit { topic: "t", partition, commit };
-        self.shards[shard].apply(&[Event { log_offset, at: 1, group: "g", kind }], 0);
-        self.shards[shard].set_applied(log_offset + 1);
+        let event = Event { revision: Revision(log_offset), at: 1, group: "g", kind };
+        self.shards[shard].apply(&[event], Revision(0));
+        self.shards[shard].reached(Revision(log_offset + 1));
     }
 
     fn coordinator_says(&self, offsets: &[(i32, i64)]) {
@@ -105,9 +102,9 @@ impl Audited {
     /// (partition, ours, theirs) of what is listed after one more audit.
     async fn audit(&self) -> Vec<(i32, Option<i64>, Option<i64>)> {
         let patience = Patience { follow: Duration::from_millis(20), again: Duration::ZERO };
-        audit(&self.store, &self.cluster, &"g".into(), patience).await;
-        let listed = self.cluster.audit.differences();
-        listed.into_iter().map(|(key, of)| (key.2, of.committed_offset, of.kafka_offset)).collect()
+        audit(&self.store, (&self.cluster, &self.log), &"g".into(), patience).await;
+        let listed = self.cluster.own.audit.differences();
+        listed.into_iter().map(|(key, of)| (key.2, of.committed_offset, of.their_offset)).collect()
     }
 }
 
@@ -123,15 +120,15 @@ async fn what_the_coordinator_tells_otherwise_is_listed_until_it_is_resolved() {
     audited.coordinator_says(&[(0, 5), (1, 9), (3, 1)]);
     let expected = [(1, Some(6), Some(9)), (2, Some(7), None), (3, None, Some(1))];
     assert_eq!(audited.audit().await, expected);
-    let first = audited.cluster.audit.differences()[0].1.first_seen_at;
+    let first = audited.cluster.own.audit.differences()[0].1.first_seen_at;
     audited.store.clock.advance(500);
     assert_eq!(audited.audit().await, expected);
-    let (_, again) = audited.cluster.audit.differences().remove(0);
+    let (_, again) = audited.cluster.own.audit.differences().remove(0);
     assert_eq!((again.first_seen_at, again.checked_at), (first, first + 500));
-    assert_eq!(audited.cluster.audit.found.get(), 3, "each counted once");
+    assert_eq!(audited.cluster.own.audit.found.get(), 3, "each counted once");
     audited.coordinator_says(&[(0, 5), (1, 6), (2, 7)]);
     assert_eq!(audited.audit().await, []);
-    let counters = &audited.cluster.audit;
+    let counters = &audited.cluster.own.audit;
     assert_eq!((counters.groups.get(), counters.keys.get(), counters.skipped.get()), (4, 3 + 4 + 4 + 3, 0));
 }
 
@@ -149,7 +146,7 @@ async fn a_group_that_cannot_be_compared_is_passed_over() {
     audited.shard().progress.set_open_transaction_since(None);
     *audited.kafka.refuses.lock() = true;
     assert_eq!(audited.audit().await, []);
-    assert_eq!(audited.cluster.audit.skipped.get(), 3);
+    assert_eq!(audited.cluster.own.audit.skipped.get(), 3);
     *audited.kafka.refuses.lock() = false;
     assert_eq!(audited.audit().await, [(0, Some(5), Some(6))]);
 }
@@ -195,7 +192,7 @@ async fn after_growth_the_audit_is_silent_about_right_rows_and_loud_about_wrong_
         verdicts.set_log_partitions(5, &[Some(1); 5]);
         verdicts.set_log_partitions(8, &[Some(1); 8]);
         verdicts.tell(class(&verdicts), told);
-        audited.cluster.homes.set(verdicts);
+        audited.log.homes.set(verdicts);
     };
     tell(Told::Elsewhere);
     assert_eq!(audited.audit().await, []);
@@ -207,5 +204,5 @@ async fn after_growth_the_audit_is_silent_about_right_rows_and_loud_about_wrong_
     audited.commit_in(EARLIER, 2, 2, 7);
     audited.coordinator_says(&[(0, 5), (1, 6), (2, 7)]);
     assert_eq!(audited.audit().await, [(0, Some(9), Some(5)), (1, None, Some(6)), (2, None, Some(7))]);
-    assert_eq!(audited.cluster.audit.skipped.get(), 0);
+    assert_eq!(audited.cluster.own.audit.skipped.get(), 0);
 }

@@ -26,7 +26,7 @@ impl Lab {
 
     /// What the sampler noticed.
     fn changes(&self) -> Vec<(Status, Status)> {
-        self.cluster().samples.current().changes.iter().map(|change| (change.from, change.to)).collect()
+        self.cluster().own.samples.current().changes.iter().map(|change| (change.from, change.to)).collect()
     }
 }
 

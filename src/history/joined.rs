@@ -247,7 +247,7 @@ impl<'a> Joined<'a> {
             first: first.clone(),
             bounds: bounds.clone(),
         };
-        let store = cluster.cluster.older().filter(|_| !question.times.is_empty());
+        let store = cluster.cluster.older().filter(|_| cluster.is_own() && !question.times.is_empty());
         let older = store.map(|store| store.ask(question)).transpose()?.flatten();
         let Older { times: older_times, keys: older } =
             older.unwrap_or_else(|| Older { times: vec![], keys: Box::new(std::iter::empty()) });

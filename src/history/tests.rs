@@ -6,14 +6,15 @@ use super::{tracks::Reader, *};
 use crate::{
     clock::Clock,
     config::{Config, Flags, Sources},
-    model::Uuid,
+    model::{Revision, Uuid},
+    source::kafka::Log,
     store::{
         cut,
         ends::{Answer, EndKind, IdsSeen, TopicMetadata},
-        event::{Event, EventKind, ShardKey},
+        event::{Event, EventKind},
         group::Commit,
         older::Bounds,
-        shard::Shard,
+        writer::{ShardWriter, SourceWriter},
     },
 };
 
@@ -24,7 +25,7 @@ pub(crate) struct Lab {
     pub(crate) clock: Clock,
     pub(crate) store: Arc<Store>,
     pub(crate) sampler: Sampler,
-    shard: Arc<Shard>,
+    shard: ShardWriter,
     next: i64,
 }
 
@@ -38,17 +39,17 @@ pub(crate) fn config() -> Config {
 pub(crate) fn lab(max_bytes: usize) -> Lab {
     let config = config();
     let clock = Clock::manual(1_700_000_000_000);
-    let cluster = Cluster::new(config.clusters[0].clone(), &clock);
+    let (cluster, _) = Log::open(config.clusters[0].clone(), &clock);
     cluster.set_health(|health| (health.ready, health.reachable) = (true, true));
     let settings = cut::Settings { window: 1000, active_within: 1, commits_kept: 1, watch_queue: 16 };
-    let store = Arc::new(Store::new(vec![Arc::new(cluster)], clock.clone(), settings));
+    let store = Arc::new(Store::new(vec![cluster], clock.clone(), settings));
     let cluster = Arc::clone(&store.clusters()[0]);
-    let key = ShardKey { cluster: Name::clone(&cluster.name), source: "kafka".into(), log_partition: 0 };
-    let shard = store.new_shard(key);
-    store.publish(&shard);
+    let writer = SourceWriter::own(&store, &cluster);
+    let shard = writer.new_shard(0);
+    writer.publish(&shard);
     let settings = Settings { max_bytes, ..Settings::new(&config.history, &config.lag) };
     assert_eq!((settings.step, settings.memory_for), (100, 36_000));
-    let sampler = Sampler::new(Arc::clone(&store), cluster, settings);
+    let sampler = Sampler::new(Arc::clone(&store), (Arc::clone(&cluster), Arc::clone(&cluster.own)), settings);
     Lab { clock, store, sampler, shard, next: 0 }
 }
 
@@ -82,9 +83,9 @@ impl Lab {
                 },
             },
         };
-        let event = Event { log_offset: self.next, at: self.clock.now(), group, kind };
+        let event = Event { revision: Revision(self.next), at: self.clock.now(), group, kind };
         self.next += 1;
-        self.shard.apply(&[event], if live { 0 } else { i64::MAX });
+        self.shard.apply(&[event], if live { Revision(0) } else { Revision::MAX });
     }
 
     pub(crate) fn commit(&mut self, group: &str, key: (&str, i32), offset: i64) {
@@ -109,7 +110,7 @@ impl Lab {
     }
 
     pub(crate) fn cluster(&self) -> &Arc<Cluster> {
-        self.sampler.cluster()
+        &self.store.clusters()[0]
     }
 
     pub(crate) fn sample(&mut self) {
@@ -145,7 +146,7 @@ fn a_key_is_known_from_the_first_sample_on() {
     lab.apply("g", KEY, Some(5), false);
     lab.sample();
     lab.sample();
-    assert!(lab.cluster().samples.current().groups.is_empty(), "what is replayed and does not move costs nothing");
+    assert!(lab.cluster().own.samples.current().groups.is_empty(), "what is replayed and does not move costs nothing");
     lab.commit("g", ("orders", 1), 7);
     lab.sample();
     lab.commit("g", KEY, 8);
@@ -173,7 +174,7 @@ fn what_is_deleted_stays_until_its_samples_go() {
     assert_eq!(Reader::new(&cut.clusters[0], 0, Bounds::default()).groups(|_| true), [Name::from("g")]);
     drop(cut);
     (0..361).for_each(|_| lab.sample());
-    let samples = lab.cluster().samples.current();
+    let samples = lab.cluster().own.samples.current();
     assert_eq!(samples.moments().len(), 361, "an hour, both ends included");
     assert!(samples.groups.is_empty());
 }
@@ -188,7 +189,7 @@ fn a_cluster_out_of_reach_has_no_samples() {
     lab.cluster().set_health(|health| health.reachable = true);
     lab.commit("g", KEY, 9);
     lab.sample();
-    let at: Vec<_> = lab.cluster().samples.current().moments().map(|(_, moment)| moment.ticks).collect();
+    let at: Vec<_> = lab.cluster().own.samples.current().moments().map(|(_, moment)| moment.ticks).collect();
     assert_eq!(at, [100, 800]);
     assert_eq!(lab.committed("g", KEY), [Some(5), Some(9)]);
 }
@@ -271,17 +272,17 @@ fn memory_stays_within_its_bounds_and_the_oldest_go_first() {
             lab.commit(&format!("g{group}"), KEY, round * 1000 + round * round % 97);
         }
         lab.sample();
-        let samples = lab.cluster().samples.current();
+        let samples = lab.cluster().own.samples.current();
         assert!(samples.bytes <= 100_000, "{}", samples.bytes);
     }
-    let samples = lab.cluster().samples.current();
+    let samples = lab.cluster().own.samples.current();
     assert!(samples.dropped > 0 && samples.moments().len() < 300 && samples.moments().len() > 20);
     let committed = lab.committed("g7", KEY);
     let newest = 299_000 + 299 * 299 % 97;
     assert_eq!(committed.last(), Some(&Some(newest)));
     assert!(committed.iter().all(Option::is_some));
     (0..361).for_each(|_| lab.sample());
-    assert!(lab.cluster().samples.current().groups.is_empty(), "what does not move any more costs nothing");
+    assert!(lab.cluster().own.samples.current().groups.is_empty(), "what does not move any more costs nothing");
 }
 
 #[test]
@@ -304,7 +305,7 @@ fn samples_in_between_lose_no_change() {
 fn a_group_reaches_every_status() {
     let mut lab = lab(usize::MAX);
     lab.topics(&[("orders", 1)]);
-    let status = |lab: &Lab| lab.cluster().samples.current().changes.last().map_or(Status::Ok, |change| change.to);
+    let status = |lab: &Lab| lab.cluster().own.samples.current().changes.last().map_or(Status::Ok, |change| change.to);
     let (mut end, mut committed) = (10, 10);
     lab.end("orders", 0, end);
     lab.commit("g", KEY, committed);
@@ -362,14 +363,14 @@ fn a_change_of_status_is_noticed() {
     lab.end("orders", 0, 10);
     lab.commit("g", KEY, 10);
     lab.sample();
-    let mut watch = lab.cluster().samples.watch_changes();
+    let mut watch = lab.cluster().own.samples.watch_changes();
     lab.commit("g", KEY, 4);
     lab.clock.advance(100_000);
     lab.commit("g", KEY, 3);
     lab.sample();
     assert!(watch.has_changed().unwrap());
     watch.mark_unchanged();
-    let samples = lab.cluster().samples.current();
+    let samples = lab.cluster().own.samples.current();
     let changes: Vec<_> = samples.changes.iter().map(|change| (&*change.group, change.from, change.to)).collect();
     assert_eq!(changes, [("g", Status::Ok, Status::Rewind)]);
     assert_eq!(samples.changes[0].at, lab.clock.now());

@@ -2,12 +2,17 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    model::Uuid,
+    model::{Revision, SourceId, SourceKind, Uuid},
     store::{
         ends::{Answer, EndKind, EndsBoard, IdsSeen, TopicMetadata},
         group::Rare,
     },
 };
+
+fn shard() -> ShardKey {
+    let source = SourceId { cluster: "c".into(), name: "kafka".into() };
+    ShardKey { source, kind: SourceKind::Log, number: 0 }
+}
 
 /// One partition whose end grew by 10 a second, up to `end`, sampled each second until `now`.
 fn growing(now: Ticks, end: i64) -> Arc<Ends> {
@@ -40,7 +45,7 @@ fn commit(offset: i64) -> Row {
         partition: 0,
         committed_offset: offset,
         committed_at: START,
-        log_offset: 0,
+        revision: Revision(0),
         leader_epoch: -1,
         interval_ms: 0,
         applied: 0,
@@ -48,7 +53,7 @@ fn commit(offset: i64) -> Row {
 }
 
 fn lag_of(row: &Row, ends: &Ends, now: Ticks) -> Lag {
-    lag(row, None, 0, ends.topic("t").map(|topic| &**topic), ends, now)
+    lag(row, None, &shard(), ends.topic("t").map(|topic| &**topic), ends, now)
 }
 
 #[test]
@@ -92,8 +97,8 @@ fn a_commit_of_another_topic_id_or_a_later_epoch_is_of_a_recreated_topic() {
     let ends = board.current();
     let topic = ends.topic("t").map(|topic| &**topic);
     let with = |id| Rare { topic_id: Some(Uuid([id; 16])), ..Rare::default() };
-    assert_eq!(lag(&commit(1), Some(&with(2)), 0, topic, &ends, 10).lag, Err(LagUnknown::TopicRecreated));
-    assert_eq!(lag(&commit(1), Some(&with(1)), 0, topic, &ends, 10).lag, Ok(499));
+    assert_eq!(lag(&commit(1), Some(&with(2)), &shard(), topic, &ends, 10).lag, Err(LagUnknown::TopicRecreated));
+    assert_eq!(lag(&commit(1), Some(&with(1)), &shard(), topic, &ends, 10).lag, Ok(499));
     assert_eq!(lag_of(&Row { leader_epoch: 4, ..commit(1) }, &ends, 10).lag, Err(LagUnknown::TopicRecreated));
     assert_eq!(lag_of(&Row { leader_epoch: 3, ..commit(1) }, &ends, 10).lag, Ok(499));
 }
@@ -102,19 +107,19 @@ fn a_commit_of_another_topic_id_or_a_later_epoch_is_of_a_recreated_topic() {
 fn commits_applied_before_the_id_changed_are_of_the_earlier_topic() {
     let board = board();
     board.set_ids(&[("t".into(), Uuid([1; 16]))].into(), &IdsSeen::default(), 0);
-    let before = IdsSeen { asked: Some(0), applied: [(0, 50)].into() };
+    let before = IdsSeen { asked: Some(0), applied: [(shard(), Revision(50))].into() };
     board.set_ids(&[("t".into(), Uuid([2; 16]))].into(), &before, 5);
     observe(&board, 500, 10);
     let ends = board.current();
-    assert_eq!(lag_of(&Row { log_offset: 49, ..commit(1) }, &ends, 10).lag, Err(LagUnknown::TopicRecreated));
-    assert_eq!(lag_of(&Row { log_offset: 50, ..commit(1) }, &ends, 10).lag, Ok(499));
+    assert_eq!(lag_of(&Row { revision: Revision(49), ..commit(1) }, &ends, 10).lag, Err(LagUnknown::TopicRecreated));
+    assert_eq!(lag_of(&Row { revision: Revision(50), ..commit(1) }, &ends, 10).lag, Ok(499));
 }
 
 #[test]
 fn unknown_ends_are_unknown_and_never_zero() {
     let ends = board().current();
     assert_eq!(lag_of(&commit(1), &ends, 10).lag, Err(LagUnknown::EndUnknown));
-    assert_eq!(lag(&commit(1), None, 0, None, &ends, 10).lag, Err(LagUnknown::EndUnknown));
+    assert_eq!(lag(&commit(1), None, &shard(), None, &ends, 10).lag, Err(LagUnknown::EndUnknown));
     let board = board();
     observe(&board, 500, 10);
     let slot = board.current().topic("t").unwrap().partitions[0].slot;

@@ -78,6 +78,10 @@ fn cluster_of<'r>(fact: &'r Fact<'_>) -> Text<'r> {
     name(fact.group().cluster)
 }
 
+fn source_of<'r>(fact: &'r Fact<'_>) -> Text<'r> {
+    Cow::Borrowed(&fact.group().cluster.source.id.name)
+}
+
 fn group_of<'r>(fact: &'r Fact<'_>) -> Text<'r> {
     Cow::Borrowed(&fact.group().group.id)
 }

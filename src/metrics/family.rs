@@ -139,7 +139,7 @@ macro_rules! write_rows {
 impl Family {
     pub(super) fn write(&self, page: &mut Page<'_>, cut: &Cut, wanted: &Wanted) {
         page.family(self.name, self.kind, self.help);
-        let clusters = cut.clusters.iter();
+        let clusters = cut.own();
         match self.over {
             Over::Nothing => {}
             Over::Cluster(labels, get) => write_rows!(page, self.name, labels, get, clusters),
@@ -189,8 +189,9 @@ fn topics<'a>(cluster: &'a ClusterCut, wanted: &Wanted) -> impl Iterator<Item = 
     topics.map(move |topic| TopicRow { cluster, topic })
 }
 
-fn groups<'a>(cut: &'a Cut, wanted: &Wanted) -> impl Iterator<Item = GroupCut<'a>> {
-    let groups = cut.clusters.iter().flat_map(ClusterCut::groups);
+fn groups<'a>(cut: &'a Cut, wanted: &'a Wanted) -> impl Iterator<Item = GroupCut<'a>> {
+    let sources = cut.clusters.iter().filter(|cut| wanted.has_source(&cut.source.id.name));
+    let groups = sources.flat_map(ClusterCut::groups);
     groups.filter(|group| wanted.has_group(&group.group.id))
 }
 

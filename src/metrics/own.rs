@@ -1,9 +1,10 @@
 //! The server itself: tables of families.
 
-use std::sync::atomic::Ordering;
+use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use super::page::Page;
 use crate::{
+    model::Name,
     status::{self, LogPartitionStatus},
     store::{Store, cluster::Cluster, ends::to_f64},
     work::Load,
@@ -13,54 +14,39 @@ use crate::{
 type Family<T> = (&'static str, &'static str, &'static str, fn(&T) -> f64);
 
 /// Families with a sample for each cluster.
-const CLUSTERS: [Family<Cluster>; 17] = [
+const CLUSTERS: [Family<Cluster>; 12] = [
     ("offsetd_cluster_reachable", "gauge", "The last attempt to reach the cluster succeeded.", |of| {
         flag(of.health().reachable)
     }),
     ("offsetd_cluster_ready", "gauge", "The cluster is loaded.", |of| flag(of.health().ready)),
-    ("offsetd_load_progress_ratio", "gauge", "Of the initial load, 0 to 1.", Cluster::progress),
+    ("offsetd_load_progress_ratio", "gauge", "Of the initial load, 0 to 1.", |of| of.own.progress()),
     ("offsetd_offsets", "gauge", "Committed offsets held.", |of| {
-        count(of.shards().iter().map(|shard| shard.len().1 as u64).sum())
+        count(of.own.shards().iter().map(|shard| shard.len().1 as u64).sum())
     }),
-    ("offsetd_groups", "gauge", "Groups held.", |of| count(of.shards().iter().map(|shard| shard.len().0 as u64).sum())),
-    ("offsetd_history_bytes", "gauge", "Memory of samples over time.", |of| count(of.samples.current().bytes as u64)),
-    ("offsetd_history_samples", "gauge", "Samples in memory.", |of| count(of.samples.current().moments().len() as u64)),
+    ("offsetd_groups", "gauge", "Groups held.", |of| {
+        count(of.own.shards().iter().map(|shard| shard.len().0 as u64).sum())
+    }),
+    ("offsetd_history_bytes", "gauge", "Memory of samples over time.", |of| {
+        count(of.own.samples.current().bytes as u64)
+    }),
+    ("offsetd_history_samples", "gauge", "Samples in memory.", |of| {
+        count(of.own.samples.current().moments().len() as u64)
+    }),
     (
         "offsetd_history_dropped_samples_total",
         "counter",
         "Samples dropped before their time, to stay within `history.max_bytes`.",
-        |of| count(of.samples.current().dropped),
+        |of| count(of.own.samples.current().dropped),
     ),
-    (
-        "offsetd_transaction_calls_total",
-        "counter",
-        "Questions to coordinators about commits behind open transactions.",
-        |of| count(of.overlay_counters.calls.get()),
-    ),
-    ("offsetd_transaction_failures_total", "counter", "Of these, failed.", |of| {
-        count(of.overlay_counters.failures.get())
-    }),
-    (
-        "offsetd_transaction_looks_total",
-        "counter",
-        "Questions for last stable offsets of log partitions that stand still.",
-        |of| count(of.overlay_counters.looks.get()),
-    ),
-    ("offsetd_transaction_shown_total", "counter", "Commits and deletions shown before a transaction ended.", |of| {
-        count(of.overlay_counters.shown.get())
-    }),
-    ("offsetd_transaction_dropped_total", "counter", "Records behind transactions left out for want of room.", |of| {
-        count(of.overlay_counters.dropped.get())
-    }),
     ("offsetd_audit_groups_total", "counter", "Groups compared with what their coordinators say.", |of| {
-        count(of.audit.groups.get())
+        count(of.own.audit.groups.get())
     }),
-    ("offsetd_audit_offsets_total", "counter", "Committed offsets compared.", |of| count(of.audit.keys.get())),
+    ("offsetd_audit_offsets_total", "counter", "Committed offsets compared.", |of| count(of.own.audit.keys.get())),
     ("offsetd_audit_skipped_total", "counter", "Groups that could not be compared.", |of| {
-        count(of.audit.skipped.get())
+        count(of.own.audit.skipped.get())
     }),
     ("offsetd_audit_differences_total", "counter", "Differences that outlived a second look.", |of| {
-        count(of.audit.found.get())
+        count(of.own.audit.found.get())
     }),
 ];
 
@@ -113,6 +99,7 @@ pub(super) fn write(page: &mut Page<'_>, store: &Store) {
     page.single("offsetd_held_bytes", "gauge", held, count(store.held().bytes() as u64));
     work(page, store);
     history_store(page, store);
+    counters(page, store);
     progress(page, store);
 }
 
@@ -151,8 +138,27 @@ fn history_store(page: &mut Page<'_>, store: &Store) {
     }
 }
 
+/// What sources count beside what all of them have.
+fn counters(page: &mut Page<'_>, store: &Store) {
+    type Samples = Vec<(Name, u64)>;
+    let mut families: BTreeMap<&str, (&str, Samples)> = BTreeMap::new();
+    for cluster in store.clusters() {
+        for count in cluster.own.latest().counters() {
+            let (_, samples) = families.entry(count.name).or_insert((count.help, vec![]));
+            samples.push((Name::clone(&cluster.name), count.value));
+        }
+    }
+    for (name, (help, samples)) in families {
+        page.family(name, "counter", help);
+        for (cluster, value) in samples {
+            page.sample(name, &[("cluster", &cluster)], count(value));
+        }
+    }
+}
+
 fn progress(page: &mut Page<'_>, store: &Store) {
-    let of_cluster = |cluster: &'_ Cluster| status::log_partitions(cluster, &cluster.health(), &cluster.ends.current());
+    let of_cluster =
+        |cluster: &'_ Cluster| status::log_partitions(&cluster.own, &cluster.health(), &cluster.ends.current());
     let statuses: Vec<_> = store.clusters().iter().map(|cluster| (&*cluster.name, of_cluster(cluster))).collect();
     let number = |of: &LogPartitionStatus| of.log_partition.map(|number| number.to_string()).unwrap_or_default();
     let partitions: Vec<(&str, String, &LogPartitionStatus)> = statuses

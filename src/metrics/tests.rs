@@ -9,35 +9,38 @@ use super::*;
 use crate::{
     clock::Clock,
     config::{Config, Flags, Sources},
+    model::Revision,
+    source::kafka::Log,
     store::{
         cluster::Cluster,
         cut::Settings,
         ends::{Answer, EndKind, TopicMetadata},
-        event::{Event, EventKind, ShardKey},
+        event::{Event, EventKind},
         group::Commit,
         placement::{Broker, Placement, Replicas},
+        writer::SourceWriter,
     },
 };
 
 /// Of a group that no one should have.
 const EVIL: &str = "a\"b\\c\nd";
 
-fn store(clusters: &[&str]) -> Store {
+fn store(clusters: &[&str]) -> std::sync::Arc<Store> {
     let flags = Flags { bootstrap_servers: Some("127.0.0.1:9".to_owned()), ..Flags::default() };
     let config = Config::load(Sources { flags: &flags, env: &BTreeMap::new(), check_property: None }).unwrap().config;
     let clock = Clock::manual(1_700_000_000_000);
     let of = |name: &&str| {
         let config = crate::config::Cluster { name: (*name).to_owned(), ..config.clusters[0].clone() };
-        std::sync::Arc::new(Cluster::new(config, &clock))
+        Log::open(config, &clock).0
     };
     let settings = Settings { window: 1000, active_within: 1, commits_kept: 1, watch_queue: 16 };
-    let store = Store::new(clusters.iter().map(of).collect(), clock, settings);
+    let store = std::sync::Arc::new(Store::new(clusters.iter().map(of).collect(), clock, settings));
     store.clusters().iter().for_each(|cluster| fill(&store, cluster));
     store
 }
 
 /// Three groups of a topic of two partitions, of which one has an end.
-fn fill(store: &Store, cluster: &Cluster) {
+fn fill(store: &std::sync::Arc<Store>, cluster: &std::sync::Arc<Cluster>) {
     cluster.set_health(|health| {
         (health.ready, health.reachable) = (true, true);
         (health.brokers, health.controller) = (Some(1), Some(7));
@@ -54,10 +57,10 @@ fn fill(store: &Store, cluster: &Cluster) {
         let answers = [Answer { slot: 0, result: Ok((offset, 0)) }];
         cluster.ends.observe(kind, &answers, 0, store.clock.now());
     }
-    let key = ShardKey { cluster: std::sync::Arc::clone(&cluster.name), source: "kafka".into(), log_partition: 0 };
-    let shard = store.new_shard(key);
-    store.publish(&shard);
-    for (log_offset, (group, partition, committed_offset)) in
+    let writer = SourceWriter::own(store, cluster);
+    let shard = writer.new_shard(0);
+    writer.publish(&shard);
+    for (revision, (group, partition, committed_offset)) in
         (0..).zip([("billing", 0, 90), ("billing", 1, 5), ("audit", 0, 100), (EVIL, 0, 40)])
     {
         let commit = Commit {
@@ -69,7 +72,8 @@ fn fill(store: &Store, cluster: &Cluster) {
             topic_id: None,
         };
         let kind = EventKind::Commit { topic: "orders", partition, commit };
-        shard.apply(&[Event { log_offset, at: store.clock.now(), group, kind }], 0);
+        let event = Event { revision: Revision(revision), at: store.clock.now(), group, kind };
+        shard.apply(&[event], Revision(0));
     }
 }
 
@@ -191,7 +195,10 @@ fn values_are_those_of_the_dialect() {
              member_host=\"\",consumer_id=\"\",client_id=\"\"} NaN",
         ),
         ("burrow", "burrow_kafka_consumer_status{cluster=\"east\",consumer_group=\"audit\"} 1"),
-        ("offsetd", "offsetd_consumer_lag{cluster=\"east\",group_id=\"billing\",topic=\"orders\",partition=\"0\"} 10"),
+        (
+            "offsetd",
+            "offsetd_consumer_lag{cluster=\"east\",source=\"kafka\",group_id=\"billing\",topic=\"orders\",partition=\"0\"} 10",
+        ),
     ];
     for (dialect, line) in expected {
         let page = page(&store, parameters(dialect), false);

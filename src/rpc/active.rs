@@ -12,7 +12,7 @@ use super::{
 use crate::{
     error::Error,
     facts::{facts, group_fact, is_active, sorted_groups},
-    model::{Millis, shown},
+    model::{Millis, SourceId, shown},
     store::cut::{Cut, GroupCut},
 };
 
@@ -26,13 +26,16 @@ pub(super) fn page(
     let within = within(request.within)?;
     let tokens =
         Tokens::new(&proto::GetActiveConsumerRequest { page_size: 0, page_token: String::new(), ..request.clone() });
-    let after: Option<(String, String)> = tokens.read(&request.page_token)?;
-    let after = after.as_ref().map_or(("", ""), |after| (after.0.as_str(), after.1.as_str()));
+    let after: Option<(String, String, String)> = tokens.read(&request.page_token)?;
+    let after = after.as_ref().map_or(("", "", ""), |after| (after.0.as_str(), after.1.as_str(), after.2.as_str()));
     let search = Search::new(&request.search)?;
-    let due = |group: &GroupCut<'_>| (&*group.cluster.cluster.name, &*group.group.id) > after;
+    let due = |group: &GroupCut<'_>| {
+        let cut = group.cluster;
+        (&*cut.cluster.name, &*group.group.id, &*cut.source.id.name) > after
+    };
     let (mut page, mut consumers, mut edges, mut room) = (vec![], vec![], vec![], PageSize::new(size));
     let mut more = false;
-    for group in sorted_groups(walk, after).filter(due) {
+    for group in sorted_groups(walk, (after.0, after.1)).filter(due) {
         walk.cancel().check()?;
         if !search.matches(group) {
             continue;
@@ -54,10 +57,10 @@ pub(super) fn page(
         edges.extend(of_group);
         page.push(fact.group);
     }
-    let next = page
-        .last()
-        .filter(|_| more)
-        .map(|last| tokens.write((last.cluster.cluster.name.to_string(), last.group.id.to_string())));
+    let next = page.last().filter(|_| more).map(|last| {
+        let SourceId { cluster, name } = &last.cluster.source.id;
+        tokens.write((cluster.to_string(), last.group.id.to_string(), name.to_string()))
+    });
     let snapshot = walk.snapshot();
     Ok(proto::GetActiveConsumerResponse {
         edges,
@@ -84,6 +87,7 @@ fn edges_of(cut: &Cut, group: GroupCut<'_>, within: Millis) -> Vec<proto::Consum
         edge: proto::ConsumerEdge {
             cluster: group.cluster.cluster.name.to_string(),
             group_id: group.group.id.to_string(),
+            source: group.cluster.source.id.name.to_string(),
             topic: topic.to_owned(),
             owner,
             ..proto::ConsumerEdge::default()

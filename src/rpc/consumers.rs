@@ -27,7 +27,7 @@ pub(super) use search::Search;
 /// Where the next page starts: after a key, or at a place of a walk whose order is kept.
 #[derive(serde::Serialize, serde::Deserialize)]
 enum Next {
-    After(String, String),
+    After(String, String, String),
     Walk(u64, usize),
 }
 
@@ -110,16 +110,19 @@ pub(super) fn page(walk: &Walk, request: &proto::GetConsumerRequest) -> Result<p
         }
         // The key tells where the next page starts.
         after => {
-            let after = if let Some(Next::After(cluster, group)) = &after { (&**cluster, &**group) } else { ("", "") };
+            let after = match &after {
+                Some(Next::After(cluster, group, source)) => (&**cluster, &**group, &**source),
+                _ => ("", "", ""),
+            };
             if asked.is_all() {
                 let (consumers, next) = by_id(walk, after, size)?;
                 (consumers, next, all)
             } else {
                 let keys = ranking()?;
-                let from = keys.partition_point(|key| (&*key.0, &*key.1) <= after);
+                let from = keys.partition_point(|key| (&*key.0, &*key.1, &*key.2) <= after);
                 let Page { facts, end } = ranked(walk, &keys, from, size)?;
                 let last = keys.get(end).and_then(|_| keys.get(end.checked_sub(1)?));
-                let next = last.map(|last| Next::After(last.0.to_string(), last.1.to_string()));
+                let next = last.map(|last| Next::After(last.0.to_string(), last.1.to_string(), last.2.to_string()));
                 (consumers(&facts), next, keys.len())
             }
         }
@@ -139,25 +142,31 @@ fn consumers(facts: &[GroupFact<'_>]) -> Vec<proto::Consumer> {
 }
 
 /// A page of all groups, in the order of cluster and id, which needs no more than the groups on it; and what comes next.
-fn by_id(walk: &Walk, after: (&str, &str), size: usize) -> Result<(Vec<proto::Consumer>, Option<Next>), Ended> {
+fn by_id(walk: &Walk, after: (&str, &str, &str), size: usize) -> Result<(Vec<proto::Consumer>, Option<Next>), Ended> {
     let (mut consumers, mut room) = (vec![], PageSize::new(size));
-    let due = |group: &GroupCut<'_>| (&*group.cluster.cluster.name, &*group.group.id) > after;
-    for group in sorted_groups(walk, after).filter(due) {
+    let due = |group: &GroupCut<'_>| {
+        let source = &*group.cluster.source.id.name;
+        (&*group.cluster.cluster.name, &*group.group.id, source) > after
+    };
+    let mut last = None;
+    for group in sorted_groups(walk, (after.0, after.1)).filter(due) {
         walk.cancel().check()?;
         if room.is_full() {
-            let next =
-                consumers.last().map(|last: &proto::Consumer| Next::After(last.cluster.clone(), last.group_id.clone()));
+            let next = last.map(|(cluster, group, source): GroupKey| {
+                Next::After(cluster.to_string(), group.to_string(), source.to_string())
+            });
             return Ok((consumers, next));
         }
         let consumer = entry::consumer(&group_fact(walk, group));
         room.add(&consumer);
+        last = Some(key(&group));
         consumers.push(consumer);
     }
     Ok((consumers, None))
 }
 
 fn key(group: &GroupCut<'_>) -> GroupKey {
-    (Name::clone(&group.cluster.cluster.name), Name::clone(&group.group.id))
+    (Name::clone(&group.cluster.cluster.name), Name::clone(&group.group.id), Name::clone(&group.cluster.source.id.name))
 }
 
 /// All groups that are asked for, in the order.
@@ -189,14 +198,14 @@ struct Page<'a> {
 
 fn ranked<'a>(walk: &'a Walk, keys: &[GroupKey], from: usize, size: usize) -> Result<Page<'a>, Ended> {
     let (mut facts, mut room, mut end) = (vec![], PageSize::new(size), from);
-    for (cluster, group) in keys.get(from..).unwrap_or_default() {
+    for (cluster, group, source) in keys.get(from..).unwrap_or_default() {
         if room.is_full() {
             break;
         }
         walk.cancel().check()?;
         end += 1;
         // A group of a kept order may be gone by now.
-        if let Some(group) = walk.cluster(cluster).and_then(|cluster| cluster.group(group)) {
+        if let Some(group) = walk.source(cluster, source).and_then(|cluster| cluster.group(group)) {
             let fact = group_fact(walk, group);
             room.add(&entry::consumer(&fact));
             facts.push(fact);

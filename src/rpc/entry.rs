@@ -46,8 +46,8 @@ pub(super) struct Key<'a> {
 /// The committed offset, without lag.
 pub(super) fn committed(key: Key<'_>, row: &Row, rare: Option<&Rare>) -> proto::OffsetEntry {
     proto::OffsetEntry {
-        cluster: key.shard.cluster.to_string(),
-        source: key.shard.source.to_string(),
+        cluster: key.shard.source.cluster.to_string(),
+        source: key.shard.source.name.to_string(),
         group_id: key.group.to_owned(),
         topic: key.topic.to_owned(),
         partition: row.partition,
@@ -57,8 +57,8 @@ pub(super) fn committed(key: Key<'_>, row: &Row, rare: Option<&Rare>) -> proto::
         metadata: rare.and_then(|rare| rare.metadata.as_deref()).unwrap_or_default().to_owned(),
         expires_at: rare.and_then(|rare| rare.expires_at).and_then(timestamp),
         topic_id: rare.and_then(|rare| rare.topic_id).map(|id| id.to_string()),
-        log_partition: Some(key.shard.log_partition),
-        log_offset: Some(row.log_offset),
+        log_partition: key.shard.partition(),
+        log_offset: key.shard.offset(row.revision),
         ..proto::OffsetEntry::default()
     }
 }
@@ -85,6 +85,7 @@ pub(super) fn from_fact(fact: &Fact<'_>) -> proto::OffsetEntry {
     let key = Key { shard: &group.shard.key, group: &group.group.id, topic: fact.entry.topic };
     let mut entry = committed(key, fact.entry.row, fact.entry.rare);
     derived(&mut entry, fact.lag(), fact.lag_seconds(), fact.status(), fact.owner());
+    entry.observed_at = fact.observed_at().and_then(timestamp);
     entry
 }
 
@@ -134,6 +135,7 @@ pub(super) fn consumer(fact: &GroupFact<'_>) -> proto::Consumer {
     proto::Consumer {
         cluster: fact.group.cluster.cluster.name.to_string(),
         group_id: fact.group.group.id.to_string(),
+        source: fact.group.cluster.source.id.name.to_string(),
         kind: fact.kind.to_owned(),
         state: fact.state.to_owned(),
         topics,
@@ -155,20 +157,20 @@ pub(super) fn consumer(fact: &GroupFact<'_>) -> proto::Consumer {
 pub(super) fn cluster_status(store: &Store, cluster: &Arc<Cluster>) -> proto::ClusterStatus {
     let health = cluster.health();
     let ends = cluster.ends.current();
-    let samples = cluster.samples.current();
-    let sizes =
-        cluster.shards().iter().map(|shard| shard.len()).fold((0, 0), |sum, len| (sum.0 + len.0, sum.1 + len.1));
+    let (own, samples) = (&cluster.own, cluster.own.samples.current());
+    let shards = cluster.sources().into_iter().flat_map(|source| source.shards());
+    let sizes = shards.map(|shard| shard.len()).fold((0, 0), |sum, len| (sum.0 + len.0, sum.1 + len.1));
     proto::ClusterStatus {
         cluster: cluster.name.to_string(),
         bootstrap_servers: cluster.config.bootstrap_servers.clone(),
-        progress: cluster.progress(),
-        remaining: cluster.remaining(store.clock.ticks()).and_then(|left| left.try_into().ok()),
-        log_partitions: status::log_partitions(cluster, &health, &ends).iter().filter_map(log_partition).collect(),
+        progress: own.progress(),
+        remaining: own.remaining(store.clock.ticks()).and_then(|left| left.try_into().ok()),
+        log_partitions: status::log_partitions(own, &health, &ends).iter().filter_map(log_partition).collect(),
         groups: u64::try_from(sizes.0).unwrap_or(u64::MAX),
         offsets: u64::try_from(sizes.1).unwrap_or(u64::MAX),
-        audited_groups: cluster.audit.groups.get(),
-        audited_offsets: cluster.audit.keys.get(),
-        audit_differences: u64::try_from(cluster.audit.differences().len()).unwrap_or(u64::MAX),
+        audited_groups: own.audit.groups.get(),
+        audited_offsets: own.audit.keys.get(),
+        audit_differences: u64::try_from(own.audit.differences().len()).unwrap_or(u64::MAX),
         history_since: samples.moments().next().and_then(|(_, oldest)| timestamp(oldest.at)),
         history_bytes: u64::try_from(samples.bytes).unwrap_or(u64::MAX),
         history_dropped_samples: samples.dropped,

@@ -18,7 +18,7 @@ use crate::{
         joined::{Ages, Joined, Pick, Wanted},
         thin::{Sample, Sums, last_of_each},
     },
-    model::{Millis, Name, SOURCE_KAFKA},
+    model::{Millis, Name, SourceId},
     store::{
         Store,
         cluster::Cluster,
@@ -92,7 +92,7 @@ impl Span {
 
 /// When the oldest sample was taken; `None` where there is a store of older ones.
 fn oldest(store: &Store) -> Option<Millis> {
-    let first = |cluster: &Arc<Cluster>| Some(cluster.samples.current().moments().next()?.1.at);
+    let first = |cluster: &Arc<Cluster>| Some(cluster.own.samples.current().moments().next()?.1.at);
     let stored = store.clusters().iter().any(|cluster| cluster.older().is_some());
     if stored { None } else { store.clusters().iter().filter_map(first).min() }
 }
@@ -101,8 +101,8 @@ fn millis(time: Timestamp) -> Option<Millis> {
     time.seconds.checked_mul(1000)?.checked_add(Millis::from(time.nanos) / 1_000_000)
 }
 
-/// The first series of the next page: cluster, group, topic, partition, as far as series are told apart.
-type Position = (String, String, String, i32);
+/// The first series of the next page: cluster, source, group, topic, partition, as far as series are told apart.
+type Position = (String, String, String, String, i32);
 
 #[derive(Serialize, Deserialize)]
 struct Next {
@@ -160,24 +160,25 @@ struct Page {
 
 impl Page {
     fn fill(&mut self, cut: &Cut) -> Result<(), Error> {
-        let mut clusters: Vec<&ClusterCut> =
-            cut.clusters.iter().filter(|cluster| self.filter.cluster.accepts(&cluster.cluster.name)).collect();
-        clusters.sort_by(|left, right| left.cluster.name.cmp(&right.cluster.name));
-        if !self.filter.accepts_source(SOURCE_KAFKA) {
-            return Ok(());
-        }
-        for cluster in clusters {
-            let name = &cluster.cluster.name;
-            if self.next.is_none() && self.first.as_ref().is_none_or(|first| **name >= *first.0) {
-                self.cluster(cluster)?;
+        let accepts = |cut: &&ClusterCut| {
+            self.filter.cluster.accepts(&cut.cluster.name) && self.filter.accepts_source(&cut.source.id.name)
+        };
+        let mut sources: Vec<&ClusterCut> = cut.clusters.iter().filter(accepts).collect();
+        sources.sort_by(|left, right| left.source.id.cmp(&right.source.id));
+        for source in sources {
+            let SourceId { cluster, name } = &source.source.id;
+            let is_due = |first: &Position| (&**cluster, &**name) >= (&*first.0, &*first.1);
+            if self.next.is_none() && self.first.as_ref().is_none_or(is_due) {
+                self.source(source)?;
             }
         }
         Ok(())
     }
 
-    fn cluster(&mut self, cluster: &ClusterCut) -> Result<(), Error> {
-        let name = &*cluster.cluster.name;
-        let first = self.first.as_ref().filter(|first| *first.0 == *name).map(|first| first.1.clone());
+    fn source(&mut self, cluster: &ClusterCut) -> Result<(), Error> {
+        let id = &cluster.source.id;
+        let is_here = |first: &&Position| *first.0 == *id.cluster && *first.1 == *id.name;
+        let first = self.first.as_ref().filter(is_here).map(|first| first.2.clone());
         let bounds = Bounds { cancel: self.cancel.clone(), budget: Some(Arc::new(FixedBudget::new(MEMORY))) };
         let first = first.unwrap_or_default();
         let wanted = Wanted { first, ages: true, bounds, ..Wanted::all(self.span.includes()) };
@@ -195,7 +196,7 @@ impl Page {
         loop {
             let next = joined.next_key(|topic, partition| self.filter.accepts_key(topic, partition));
             let Some((group, key)) = next.map_err(ended_early)? else { break };
-            let place = self.place(name, &group, &key.topic, key.partition);
+            let place = self.place(id, &group, &key.topic, key.partition);
             if series.as_ref().is_some_and(|(building, _)| *building != place) {
                 series.take().into_iter().for_each(|(place, sums)| self.push(place, sums.finish()));
                 if self.next.is_some() {
@@ -216,13 +217,14 @@ impl Page {
     }
 
     /// Of the series to which a key belongs.
-    fn place(&self, cluster: &str, group: &Name, topic: &Name, partition: i32) -> Position {
-        let (cluster, group, topic) = (cluster.to_owned(), || group.to_string(), || topic.to_string());
+    fn place(&self, source: &SourceId, group: &Name, topic: &Name, partition: i32) -> Position {
+        let (cluster, name) = (source.cluster.to_string(), source.name.to_string());
+        let (group, topic) = (|| group.to_string(), || topic.to_string());
         match self.by {
-            HistoryBy::Cluster => (cluster, String::new(), String::new(), 0),
-            HistoryBy::Group => (cluster, group(), String::new(), 0),
-            HistoryBy::Topic => (cluster, group(), topic(), 0),
-            HistoryBy::Unspecified | HistoryBy::Partition => (cluster, group(), topic(), partition),
+            HistoryBy::Cluster => (cluster, name, String::new(), String::new(), 0),
+            HistoryBy::Group => (cluster, name, group(), String::new(), 0),
+            HistoryBy::Topic => (cluster, name, group(), topic(), 0),
+            HistoryBy::Unspecified | HistoryBy::Partition => (cluster, name, group(), topic(), partition),
         }
     }
 
@@ -239,10 +241,10 @@ impl Page {
             return;
         }
         let is_partition = matches!(self.by, HistoryBy::Unspecified | HistoryBy::Partition);
-        let (cluster, group_id, topic, partition) = place;
+        let (cluster, source, group_id, topic, partition) = place;
         let series = proto::HistorySeries {
             cluster,
-            source: SOURCE_KAFKA.to_owned(),
+            source,
             group_id,
             topic,
             partition: is_partition.then_some(partition),

@@ -12,15 +12,15 @@ use super::{
 };
 use crate::{
     error::Error,
-    facts::{sorted_facts, sorted_groups},
+    facts::{Fact, sorted_facts, sorted_groups},
     freshness::{self, Scope},
     lag::{self, StatusContext},
-    model::SOURCE_KAFKA,
     store::{
         Store,
         cluster::Cluster,
-        cut::Cut,
+        cut::{Cut, GroupCut},
         shard::{Found, Shard},
+        source::Source,
     },
     work::Kind,
 };
@@ -37,7 +37,7 @@ pub(super) async fn query(
     if !request.allow_partial {
         store.check_loaded(cluster)?;
     }
-    if !matches!(&*request.source, "" | SOURCE_KAFKA) {
+    if !request.source.is_empty() && cluster.source(&request.source).is_none() {
         return Err(Error::NotFound(format!("no source {:?} in cluster {:?}", request.source, cluster.name)));
     }
     if known::<Freshness>("freshness", request.freshness)? == Freshness::Latest {
@@ -45,15 +45,40 @@ pub(super) async fn query(
         freshness::wait_for(cluster, scope, patience(deadline)).await?;
     }
     // After the wait: a shard may have been replaced meanwhile.
-    let found = cluster.shard_of_group(&request.group_id).and_then(|shard| {
-        let found = shard.get(&request.group_id, &request.topic, request.partition)?;
-        Some((shard, found))
-    });
-    let Some((shard, found)) = found else {
+    let Some((source, shard, found)) = find(cluster, &request)? else {
         return Err(Error::NotFound(format!("no group {:?} in cluster {:?}", request.group_id, cluster.name)));
     };
-    let entry = point(store, cluster, &shard, &found, &request)?;
+    let entry = point(store, (cluster, &source), &shard, &found, &request)?;
     Ok(proto::QueryResponse { entry: Some(entry), snapshot: Some(point_snapshot(store, cluster)) })
+}
+
+/// Where a group is, and the offset that is asked for if it has that.
+type Place = (Arc<Source>, Arc<Shard>, Found);
+
+/// The key in the source that is named; without a name in the cluster's own, else in the only one that has it. The group,
+/// where no source has the key.
+fn find(cluster: &Cluster, request: &proto::QueryRequest) -> Result<Option<Place>, Error> {
+    let get = |source: &Arc<Source>| {
+        let shard = source.shard_of_group(&request.group_id)?;
+        let found = shard.get(&request.group_id, &request.topic, request.partition)?;
+        Some((Arc::clone(source), shard, found))
+    };
+    if !request.source.is_empty() {
+        return Ok(cluster.source(&request.source).and_then(|source| get(&source)));
+    }
+    let own = get(&cluster.own);
+    if own.as_ref().is_some_and(|(.., found)| found.entry.is_some()) {
+        return Ok(own);
+    }
+    let places: Vec<Place> = cluster.sources().iter().skip(1).filter_map(get).collect();
+    let (mut with_key, others): (Vec<Place>, Vec<Place>) =
+        places.into_iter().partition(|(.., found)| found.entry.is_some());
+    if with_key.len() > 1 {
+        let names: Vec<&str> = with_key.iter().map(|(source, ..)| &*source.id.name).collect();
+        let names = names.join(", ");
+        return Err(Error::Invalid(format!("source: several sources have this offset, name one of them: {names}")));
+    }
+    Ok(with_key.pop().or(own).or_else(|| others.into_iter().next()))
 }
 
 /// How long to wait for the latest: a little less than the caller does, who is to hear the reason.
@@ -63,7 +88,7 @@ fn patience(deadline: Option<Duration>) -> Duration {
 
 fn point(
     store: &Store,
-    cluster: &Cluster,
+    (cluster, source): (&Cluster, &Source),
     shard: &Shard,
     found: &Found,
     request: &proto::QueryRequest,
@@ -77,10 +102,10 @@ fn point(
         }));
     };
     let ends = cluster.ends.current();
-    let windows = cluster.windows.load();
+    let windows = source.windows.load();
     let (now, now_at) = (store.clock.ticks(), store.clock.now());
     let topic = ends.topic(&at.topic).map(|topic| &**topic);
-    let lag = lag::lag(&at.row, at.rare.as_ref(), shard.key.log_partition, topic, &ends, now);
+    let lag = lag::lag(&at.row, at.rare.as_ref(), &shard.key, topic, &ends, now);
     let window = windows.group(&found.group).and_then(|windows| windows.at(at.position, at.topic_index, &at.row));
     let context = StatusContext {
         ends: &ends,
@@ -108,14 +133,14 @@ fn point_snapshot(store: &Store, cluster: &Cluster) -> proto::Snapshot {
         clusters: vec![proto::ClusterSnapshot {
             cluster: cluster.name.to_string(),
             complete: health.ready,
-            newest_record_at: cluster.newest_record_at().and_then(entry::timestamp),
+            newest_record_at: cluster.own.newest_record_at().and_then(entry::timestamp),
             stale_since: health.stale_since.and_then(entry::timestamp),
         }],
     }
 }
 
-/// The last key of the page before.
-type Position = (String, String, String, i32);
+/// The last key of the page before: cluster, group, topic, partition, source.
+type Position = (String, String, String, i32, String);
 
 pub(super) async fn get_offset(
     shared: &Arc<Shared>,
@@ -133,12 +158,28 @@ pub(super) async fn get_offset(
         let store = shared.store();
         match &*cluster {
             "" => freshness::wait_for_all(store, patience(deadline)).await?,
-            name => freshness::wait_for(store.cluster(name)?, Scope::Cluster, patience(deadline)).await?,
+            name => freshness::wait_for(store.cluster(name)?, Scope::All, patience(deadline)).await?,
         }
     }
     let from = (&*cluster, request.allow_partial);
     let page = move |walk: &Walk| page(walk, &filter, size, &tokens, after.as_ref());
     shared.walk((Kind::Page, "GetOffset"), deadline, from, page).await
+}
+
+fn is_of(group: &GroupCut<'_>, cluster: &str) -> bool {
+    *group.cluster.cluster.name == *cluster
+}
+
+/// The facts of a group id in several sources, ordered by topic, partition and source.
+fn facts_of_sources<'a>(cut: &'a Cut, groups: &[GroupCut<'a>]) -> Vec<Fact<'a>> {
+    let mut facts: Vec<Fact<'a>> = groups.iter().flat_map(|group| sorted_facts(cut, *group)).collect();
+    if groups.len() > 1 {
+        // Stable: the sources come in their order.
+        facts.sort_by(|left, right| {
+            (left.entry.topic, left.entry.row.partition).cmp(&(right.entry.topic, right.entry.row.partition))
+        });
+    }
+    facts
 }
 
 fn page(
@@ -151,17 +192,21 @@ fn page(
     let cut: &Cut = walk;
     let from = after.map_or(("", ""), |after| (after.0.as_str(), after.1.as_str()));
     let (mut entries, mut room, mut more) = (vec![], PageSize::new(size), false);
-    'groups: for group in sorted_groups(cut, from) {
+    let mut groups = sorted_groups(cut, from).peekable();
+    'groups: while let Some(group) = groups.next() {
         walk.cancel().check()?;
-        if !filter.cluster.accepts(&group.cluster.cluster.name)
-            || !filter.group.accepts(&group.group.id)
-            || !filter.accepts_source(&group.shard.key.source)
-        {
+        let same = |other: &GroupCut<'_>| other.group.id == group.group.id && is_of(other, &group.cluster.cluster.name);
+        let mut of_sources = vec![group];
+        of_sources.extend(std::iter::from_fn(|| groups.next_if(same)));
+        let (cluster, id) = (&*group.cluster.cluster.name, &*group.group.id);
+        of_sources.retain(|group| filter.accepts_source(&group.shard.key.source.name));
+        if !filter.cluster.accepts(cluster) || !filter.group.accepts(id) {
             continue;
         }
-        for fact in sorted_facts(cut, group) {
-            let key = (&*group.cluster.cluster.name, &*group.group.id, &**fact.entry.topic, fact.entry.row.partition);
-            let seen = after.is_some_and(|last| key <= (last.0.as_str(), &last.1, &last.2, last.3));
+        for fact in facts_of_sources(cut, &of_sources) {
+            let source = &*fact.group().shard.key.source.name;
+            let key = (cluster, id, &**fact.entry.topic, fact.entry.row.partition, source);
+            let seen = after.is_some_and(|last| key <= (last.0.as_str(), &last.1, &last.2, last.3, &last.4));
             let lagging = !filter.with_lag_only || fact.lag().lag.is_ok_and(|lag| lag > 0);
             if seen || !lagging || !filter.accepts_key(key.2, key.3) {
                 continue;
@@ -176,7 +221,8 @@ fn page(
         }
     }
     let next = entries.last().filter(|_| more).map(|last: &proto::OffsetEntry| {
-        let position: Position = (last.cluster.clone(), last.group_id.clone(), last.topic.clone(), last.partition);
+        let (cluster, group, topic) = (last.cluster.clone(), last.group_id.clone(), last.topic.clone());
+        let position: Position = (cluster, group, topic, last.partition, last.source.clone());
         tokens.write(position)
     });
     let snapshot = cut.snapshot();

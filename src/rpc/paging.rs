@@ -131,8 +131,8 @@ impl Tokens {
     }
 }
 
-/// (cluster, group id).
-pub(super) type GroupKey = (Name, Name);
+/// (cluster, group id, source).
+pub(super) type GroupKey = (Name, Name, Name);
 
 /// The orders of walks over columns that move, kept for a while.
 #[derive(Debug, Default)]

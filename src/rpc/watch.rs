@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     error::Error,
+    model::Revision,
     store::{
         cluster::Cluster,
         event::{Change, ShardKey},
@@ -100,14 +101,15 @@ async fn run(
     // Before the shards are read: one that comes in between is noticed.
     let mut changes: futures::stream::SelectAll<_> = clusters
         .iter()
-        .map(|cluster| tokio_stream::wrappers::WatchStream::from_changes(cluster.watch_health()))
+        .flat_map(|cluster| cluster.sources())
+        .map(|source| tokio_stream::wrappers::WatchStream::from_changes(source.watch_health()))
         .collect();
     let mut current = vec![];
-    for shard in clusters.iter().flat_map(|cluster| cluster.shards()) {
+    for shard in shards_of(&clusters) {
         let (follower, view) = Follower::new(&shard, &filter);
         // One after the other: no more than one is pinned.
         if include_current {
-            follower.send_entries(&client.pin(view), -1, client).await?;
+            follower.send_entries(&client.pin(view), Revision::NONE, client).await?;
         }
         current.push(follower);
     }
@@ -137,7 +139,7 @@ async fn run(
             let resync = proto::Resync { position: Some(position), missed: None, full: true };
             client.send(proto::WatchResponse { resync: Some(resync), ..proto::WatchResponse::default() }).await?;
         }
-        for shard in clusters.iter().flat_map(|cluster| cluster.shards()) {
+        for shard in shards_of(&clusters) {
             let before = shards.get(&shard.key);
             if before.is_some_and(|((epoch, hidden), _)| *epoch == shard.epoch && *hidden == shard.hidden()) {
                 continue;
@@ -148,9 +150,9 @@ async fn run(
             client.outbox.room().await?;
             let (follower, view) = Follower::new(&shard, &filter);
             if rebuilt {
-                follower.resync(None, true, view, -1, client).await?;
+                follower.resync(None, true, view, Revision::NONE, client).await?;
             } else {
-                follower.send_entries(&client.pin(view), -1, client).await?;
+                follower.send_entries(&client.pin(view), Revision::NONE, client).await?;
             }
             let version = follower.version();
             let (follow, abort) = abortable(follower.follow(client));
@@ -160,8 +162,14 @@ async fn run(
     }
 }
 
+fn shards_of(clusters: &[Arc<Cluster>]) -> impl Iterator<Item = Arc<Shard>> {
+    clusters.iter().flat_map(|cluster| cluster.sources()).flat_map(|source| source.shards())
+}
+
 fn is_there(clusters: &[Arc<Cluster>], key: &ShardKey) -> bool {
-    clusters.iter().any(|cluster| cluster.name == key.cluster && cluster.shard(key.log_partition).is_some())
+    let source = clusters.iter().find(|cluster| cluster.name == key.source.cluster);
+    let shard = source.and_then(|cluster| cluster.source(&key.source.name)).and_then(|of| of.shard(key.number));
+    shard.is_some_and(|shard| shard.key == *key)
 }
 
 /// Follows one shard.
@@ -169,9 +177,9 @@ struct Follower {
     shard: Arc<Shard>,
     changes: tokio::sync::broadcast::Receiver<Arc<Change>>,
     filter: Arc<Filter>,
-    /// Number of the last change delivered or skipped, and the offset of its record.
+    /// Number of the last change delivered or skipped, and its revision.
     sequence: u64,
-    log_offset: i64,
+    revision: Revision,
     /// Groups that were not shown from the shard when this began.
     hidden: Hidden,
 }
@@ -184,7 +192,7 @@ impl Follower {
             changes,
             filter: Arc::clone(filter),
             sequence: view.sequence,
-            log_offset: view.last_offset,
+            revision: view.last,
             hidden: Hidden::clone(&view.hidden),
         };
         (follower, view)
@@ -210,7 +218,7 @@ impl Follower {
             let mut next = Some(first);
             while let Some(change) = next {
                 self.sequence = change.sequence;
-                self.log_offset = change.log_offset;
+                self.revision = change.revision;
                 if let Some(change) = self.change(&change) {
                     size.add(&change);
                     changes.push(change);
@@ -243,9 +251,9 @@ impl Follower {
         self.changes = changes;
         let missed = view.sequence.saturating_sub(self.sequence);
         let full = view.last_full > self.sequence;
-        let after = if full { -1 } else { self.log_offset };
+        let after = if full { Revision::NONE } else { self.revision };
         self.sequence = view.sequence;
-        self.log_offset = view.last_offset;
+        self.revision = view.last;
         self.resync(Some(missed), full, view, after, client).await
     }
 
@@ -255,7 +263,7 @@ impl Follower {
         missed: Option<u64>,
         full: bool,
         view: Arc<ShardView>,
-        after: i64,
+        after: Revision,
         client: &Client,
     ) -> Result<(), Ended> {
         let view = client.pin(view);
@@ -266,14 +274,14 @@ impl Follower {
     }
 
     /// Current entries whose record lies after `after`.
-    async fn send_entries(&self, view: &Pinned, after: i64, client: &Client) -> Result<(), Ended> {
-        if !self.filter.accepts_source(&view.key.source) {
+    async fn send_entries(&self, view: &Pinned, after: Revision, client: &Client) -> Result<(), Ended> {
+        if !self.filter.accepts_source(&view.key.source.name) {
             return Ok(());
         }
         let (mut changes, mut size) = (vec![], client.message());
         let shown = view.groups.unordered(ReadAhead::Offsets).filter(|group| !view.hidden.contains(&group.id));
         for group in shown.filter(|group| self.filter.group.accepts(&group.id)) {
-            for at in group.entries().filter(|at| at.row.log_offset > after) {
+            for at in group.entries().filter(|at| { at.row.revision } > after) {
                 if !self.filter.accepts_key(at.topic, at.row.partition) {
                     continue;
                 }
@@ -302,7 +310,7 @@ impl Follower {
     }
 
     fn change(&self, change: &Change) -> Option<proto::OffsetChange> {
-        let wanted = self.filter.accepts_source(&self.shard.key.source)
+        let wanted = self.filter.accepts_source(&self.shard.key.source.name)
             && self.filter.accepts_key(&change.topic, change.partition)
             && self.filter.group.accepts(&change.group);
         let key = Key { shard: &self.shard.key, group: &change.group, topic: &change.topic };
@@ -322,9 +330,9 @@ fn position(view: &ShardView, sequence: u64) -> proto::ShardPosition {
 
 fn shard_position(key: &ShardKey, epoch: u64, sequence: u64) -> proto::ShardPosition {
     proto::ShardPosition {
-        cluster: key.cluster.to_string(),
-        source: key.source.to_string(),
-        log_partition: key.log_partition,
+        cluster: key.source.cluster.to_string(),
+        source: key.source.name.to_string(),
+        log_partition: key.number,
         epoch,
         sequence,
     }

@@ -8,13 +8,16 @@
 //! cluster step by step, for `offsetd doctor`. When another Kafka cluster answers, all of them are replaced. Nothing is
 //! committed, no group is joined.
 
+mod ask;
 mod client;
 mod coordinator;
+mod counters;
 pub mod examine;
 mod ffi;
 mod homes;
 mod identity;
 mod listener;
+mod latest;
 mod live;
 pub mod log;
 mod oauth;
@@ -26,8 +29,16 @@ mod records;
 mod rights;
 mod tail;
 mod threads;
+mod verdicts;
 
+pub use ask::AskError;
+pub(crate) use ask::{Committed, CommittedKey};
+#[cfg(test)]
+pub(crate) use ask::{LiveSource, LogEnds};
 pub use client::{CLIENT_DEFAULTS, check_property};
+pub use latest::Log;
+#[cfg(test)]
+pub(crate) use verdicts::{Told, Verdicts};
 
 #[expect(clippy::disallowed_methods, reason = "when to ask is not part of any answer")]
 fn now() -> std::time::Instant {

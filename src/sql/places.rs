@@ -28,6 +28,9 @@ pub(super) fn wanted(cut: &Cut, table: &dyn AnyTable, wanted: &Wanted) -> (Vec<P
     let clusters = clusters.take(if table.by() == By::Server { 1 } else { usize::MAX });
     let (mut places, mut all) = (vec![], 0);
     for (cluster, of) in clusters {
+        if table.by() == By::Cluster && !of.is_own() {
+            continue;
+        }
         let is_wanted = wanted.clusters.includes(&of.cluster.name);
         if !table.by().is_by_group() {
             all += 1;

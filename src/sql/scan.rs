@@ -106,6 +106,7 @@ pub(super) struct LiveScanExec {
 #[derive(Debug)]
 struct Found {
     clusters: usize,
+    several_sources: bool,
     all_places: usize,
     /// The places of each partition that may hold rows of the answer.
     partitions: Vec<Vec<Place>>,
@@ -128,7 +129,7 @@ impl Found {
         places.sort_by_key(|place| std::cmp::Reverse(places::weight(cut, *place)));
         let dealt = |partition| places.iter().skip(partition).step_by(partitions).copied().collect();
         let partitions = (0..partitions).map(dealt).collect();
-        Self { clusters: cut.clusters.len(), all_places, partitions, rows }
+        Self { clusters: cut.own().count(), several_sources: cut.has_several_sources(), all_places, partitions, rows }
     }
 }
 
@@ -159,7 +160,10 @@ impl LiveScanExec {
         let wanted = &self.question.wanted;
         let one_cluster = self.found.clusters == 1;
         let is_one = |column: &str| wanted.is_one(column) || (column == "cluster" && one_cluster);
-        let mut own = self.table.order().iter().filter(|column| !is_one(column));
+        // Within a group, rows of one source are in order, and those of the next follow.
+        let is_mixed = self.found.several_sources && self.table.by().is_by_group();
+        let is_kept = |column: &&&str| !is_mixed || matches!(**column, "cluster" | "group_id");
+        let mut own = self.table.order().iter().take_while(is_kept).filter(|column| !is_one(column));
         order.iter().all(|sort| {
             let column = sort.expr.downcast_ref::<Column>().map(Column::name);
             let ascends = !sort.options.descending;
@@ -171,7 +175,7 @@ impl LiveScanExec {
 impl DisplayAs for LiveScanExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let units = match self.table.by() {
-            By::Server | By::Cluster => "clusters",
+            By::Server | By::Cluster | By::Source => "clusters",
             By::Group | By::Offset => "shards",
         };
         let Question { wanted, limit, .. } = &*self.question;

@@ -47,6 +47,8 @@ pub(super) enum By {
     /// Nothing: it says the same whatever the cluster.
     Server,
     Cluster,
+    /// Sources of clusters.
+    Source,
     Group,
     /// Committed offsets of groups: a large group is read in parts.
     Offset,

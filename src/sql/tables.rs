@@ -103,17 +103,19 @@ fn whole(number: impl TryInto<i64>) -> i64 {
 }
 
 const CLUSTER: (&str, &str) = ("cluster", "Name that the operator gave the cluster");
+const SOURCE: (&str, &str) = ("source", "Where the group's offsets are kept; kafka is the cluster itself");
+const OBSERVED_AT: &str =
+    "When a look at the store first saw this value (UTC); NULL of a log, which tells committed_at";
 const GROUP_ID: (&str, &str) = ("group_id", "Consumer group");
 
 /// The columns that tables about groups begin with.
 fn of_group<T: Table>(
     group: impl for<'r, 'a> Fn(&'r T::Row<'a>) -> GroupCut<'r> + Copy + Send + Sync + 'static,
 ) -> Columns<T> {
-    Columns::default().text(CLUSTER.0, CLUSTER.1, move |row| &group(row).cluster.cluster.name).text(
-        GROUP_ID.0,
-        GROUP_ID.1,
-        move |row| &group(row).group.id,
-    )
+    Columns::default()
+        .text(CLUSTER.0, CLUSTER.1, move |row| &group(row).cluster.cluster.name)
+        .text(SOURCE.0, SOURCE.1, move |row| &group(row).cluster.source.id.name)
+        .text(GROUP_ID.0, GROUP_ID.1, move |row| &group(row).group.id)
 }
 
 /// The columns that tables about committed offsets begin with.
@@ -122,9 +124,7 @@ fn of_offset<T: Table>(
 ) -> Columns<T> {
     Columns::default()
         .text(CLUSTER.0, CLUSTER.1, move |row| &offset(row).0.cluster.cluster.name)
-        .text("source", "Where the offset was read; kafka is __consumer_offsets", move |row| {
-            &offset(row).0.shard.key.source
-        })
+        .text(SOURCE.0, SOURCE.1, move |row| &offset(row).0.cluster.source.id.name)
         .text(GROUP_ID.0, GROUP_ID.1, move |row| &offset(row).0.group.id)
         .text("topic", "Topic name", move |row| offset(row).1.topic)
         .int32("partition", "Partition of the topic", move |row| offset(row).1.row.partition)

@@ -2,6 +2,7 @@ use super::*;
 use crate::{
     clock::Clock,
     config::{Config, Flags, Sources},
+    source::kafka::Log,
     store::cluster::Fault,
 };
 
@@ -10,8 +11,8 @@ fn a_cluster_whose_log_was_not_found_yet_is_awaited_and_says_so() {
     let flags = Flags { bootstrap_servers: Some("h:1".to_owned()), ..Flags::default() };
     let sources = Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
     let clock = Clock::manual(0);
-    let cluster = Cluster::new(Config::load(sources).unwrap().config.clusters.remove(0), &clock);
-    let state = || super::sources(&cluster, &cluster.health(), &cluster.ends.current()).remove(0);
+    let (cluster, _) = Log::open(Config::load(sources).unwrap().config.clusters.remove(0), &clock);
+    let state = || super::sources(&cluster.own, &cluster.health(), &cluster.ends.current()).remove(0);
     // Brokers answer, and whether there is a log is not known.
     cluster.succeeded(&clock);
     let words = "no answer yet whether there is a topic __consumer_offsets";

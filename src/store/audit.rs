@@ -1,10 +1,10 @@
-//! What the audit found: committed offsets that Kafka's coordinators tell otherwise.
+//! What the audit found: committed offsets that are not what is kept at the source.
 
 use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
 
-use super::overlay::Counter;
+use super::counter::Counter;
 use crate::model::{Millis, Name};
 
 /// (group, topic, partition).
@@ -16,7 +16,7 @@ pub struct Difference {
     /// The offset here; `None` where there is none.
     pub committed_offset: Option<i64>,
     /// The offset there.
-    pub kafka_offset: Option<i64>,
+    pub their_offset: Option<i64>,
     /// When it was first seen.
     pub first_seen_at: Millis,
     /// When it was last seen.
@@ -56,12 +56,12 @@ impl Audit {
             others
         });
         let mut new = vec![];
-        for (key, committed_offset, kafka_offset) in found {
+        for (key, committed_offset, their_offset) in found {
             let first_seen_at = before.get(&key).map_or(now, |before| before.first_seen_at);
             if !before.contains_key(&key) {
                 new.push(key.clone());
             }
-            differences.insert(key, Difference { committed_offset, kafka_offset, first_seen_at, checked_at: now });
+            differences.insert(key, Difference { committed_offset, their_offset, first_seen_at, checked_at: now });
         }
         self.found.add(new.len() as u64);
         new

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use crate::model::{Millis, Name};
+use crate::model::{Millis, Name, Revision};
 
 /// Events of a block: what a write after a pin copies at most.
 const BLOCK: usize = 256;
@@ -22,8 +22,8 @@ pub struct CommitEvent {
     pub previous_offset: Option<i64>,
     /// When the coordinator handled it; of a deletion, the time of its record.
     pub committed_at: Millis,
-    /// Offset of the record in `__consumer_offsets`.
-    pub log_offset: i64,
+    /// Where it stands in the order of its shard.
+    pub revision: Revision,
     /// When this process applied it.
     pub applied_at: Millis,
     /// Number of the change in its shard.

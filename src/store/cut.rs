@@ -1,5 +1,5 @@
-//! One cut: what a query sees. Per log partition one prefix of its log, and per cluster one version
-//! of the log ends. Between log partitions nothing is promised, as Kafka promises nothing.
+//! One cut: what a query sees. Per shard one prefix of its order, and per cluster one version of the log ends. Between
+//! shards nothing is promised, as Kafka promises nothing.
 
 use std::{
     collections::BTreeSet,
@@ -19,22 +19,25 @@ use super::{
     membership::{Assigned, GroupKind, Member, TopicRef},
     samples::Samples,
     shard::ShardView,
+    source::Source,
     windows::Windows,
 };
 use crate::{
     clock::Ticks,
-    model::{Millis, Name, OFFSETS_TOPIC, log_partition_for},
+    model::{Millis, Name},
     work::Status,
 };
 
-/// A cluster's part of a cut.
+/// A part of a cut: one source of a cluster, with the log ends of the cluster.
 #[derive(Debug)]
 pub struct ClusterCut {
     /// The live cluster: its name, settings and counters.
     pub cluster: Arc<Cluster>,
-    /// How it was when the cut was made.
+    /// The source.
+    pub source: Arc<Source>,
+    /// How the source was when the cut was made.
     pub health: Arc<Health>,
-    /// The shards, by log partition.
+    /// The shards, by number.
     pub shards: Vec<Arc<ShardView>>,
     /// Log ends.
     pub ends: Arc<Ends>,
@@ -50,7 +53,7 @@ pub struct ClusterCut {
 #[derive(Debug)]
 struct Shown {
     layout: Arc<Layout>,
-    /// Copies that are older than another of their group, as (log partition, id).
+    /// Copies that are older than another of their group, as (shard, id).
     older: HashSet<(i32, Name)>,
 }
 
@@ -100,33 +103,25 @@ impl<'a> GroupCut<'a> {
         let id = self.cluster.ends.topic(topic).and_then(|topic| topic.id);
         self.group.membership()?.owner(topic, id, partition)
     }
-
-    /// Broker id of the coordinator: the leader of the group's partition of `__consumer_offsets`.
-    #[must_use]
-    pub fn coordinator(&self) -> Option<i32> {
-        let log = self.cluster.ends.topic(OFFSETS_TOPIC)?;
-        let number = usize::try_from(self.shard.key.log_partition).ok()?;
-        log.partitions.get(number)?.leader
-    }
 }
 
 impl ClusterCut {
     /// Joins the parts.
     #[must_use]
     pub fn new(
-        cluster: Arc<Cluster>,
+        (cluster, source): (Arc<Cluster>, Arc<Source>),
         health: Arc<Health>,
         shards: Vec<Arc<ShardView>>,
         ends: Arc<Ends>,
         windows: Arc<Windows>,
         samples: Arc<Samples>,
     ) -> Self {
-        Self { cluster, health, shards, ends, windows, samples, shown: OnceLock::new() }
+        Self { cluster, source, health, shards, ends, windows, samples, shown: OnceLock::new() }
     }
 
     fn copies(&self) -> &Shown {
         self.shown.get_or_init(|| {
-            let layout = self.cluster.homes.layout(&self.shards);
+            let layout = self.source.layout(&self.shards);
             let older = layout.older_copies(&self.shards).into_iter().collect();
             Shown { layout, older }
         })
@@ -196,22 +191,28 @@ impl ClusterCut {
         self.group_at(shard, id, self.home_of(id))
     }
 
-    /// The log partition that the hash of a group's id names.
+    /// Whether the source is the cluster's own: what is told of a cluster once is told with it.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        Arc::ptr_eq(&self.source, &self.cluster.own)
+    }
+
+    /// The shard that is to hold a group.
     #[must_use]
     pub fn home_of(&self, id: &str) -> Option<i32> {
-        log_partition_for(id, self.log_partitions())
+        self.source.home(id, self.shards.len())
     }
 
     /// Whether a shard may have groups whose homes are these; most need not be looked through.
     #[must_use]
     pub fn may_hold(&self, shard: &ShardView, homes: &BTreeSet<i32>) -> bool {
-        let here = shard.key.log_partition;
+        let here = shard.key.number;
         homes.contains(&here) || self.copies().layout.astray.contains(&here)
     }
 
-    /// The same, with the log partition that the id's hash names.
+    /// The same, with the home of the group.
     fn group_at<'a>(&'a self, shard: &'a ShardView, id: &str, home: Option<i32>) -> Option<GroupCut<'a>> {
-        let here = shard.key.log_partition;
+        let here = shard.key.number;
         // Most shards need not be looked through.
         if home != Some(here) && !self.copies().layout.astray.contains(&here) {
             return None;
@@ -228,12 +229,8 @@ impl ClusterCut {
     /// A group by its id.
     #[must_use]
     pub fn group(&self, id: &str) -> Option<GroupCut<'_>> {
-        let home = log_partition_for(id, self.log_partitions());
+        let home = self.home_of(id);
         self.shards.iter().find_map(|shard| self.group_at(shard, id, home))
-    }
-
-    fn log_partitions(&self) -> i32 {
-        i32::try_from(self.shards.len()).unwrap_or(i32::MAX)
     }
 
     /// Committed offsets of a shard, if that is known without looking at its groups.
@@ -248,7 +245,7 @@ impl ClusterCut {
     }
 
     fn is_hidden(&self, shard: &ShardView, id: &Name) -> bool {
-        let here = shard.key.log_partition;
+        let here = shard.key.number;
         let Shown { layout, older } = self.copies();
         layout.hidden.get(&here).is_some_and(|ids| ids.contains(id))
             || (!older.is_empty() && older.contains(&(here, Name::clone(id))))
@@ -262,9 +259,9 @@ pub struct Settings {
     pub window: Ticks,
     /// A group that committed within so many milliseconds is active.
     pub active_within: Millis,
-    /// Commits that the rings keep, of all log partitions together.
+    /// Commits that the rings keep, of all shards together.
     pub commits_kept: usize,
-    /// Changes of a log partition that a watcher may lag behind.
+    /// Changes of a shard that a watcher may lag behind.
     pub watch_queue: usize,
 }
 
@@ -285,9 +282,9 @@ pub struct Cut {
     pub held_bytes: usize,
     /// How the server's own work did.
     pub work: Status,
-    /// Clusters in the answer.
+    /// Sources in the answer, by cluster: the cluster's own first.
     pub clusters: Vec<ClusterCut>,
-    /// Clusters that are not loaded yet: not to be read but by tables about the server itself.
+    /// Sources that are not loaded yet: not to be read but by tables about the server itself.
     pub unloaded: Vec<ClusterCut>,
     /// Why there is no cluster to read, if there is none.
     pub unready: Option<Unready>,
@@ -313,7 +310,7 @@ pub struct ClusterSnapshot {
     pub cluster: Name,
     /// The initial load is done.
     pub complete: bool,
-    /// Time of the newest record of the log.
+    /// Time of the newest record of its own source.
     pub newest_record_at: Option<Millis>,
     /// Since when its data is the last known.
     pub stale_since: Option<Millis>,
@@ -349,14 +346,19 @@ impl Cut {
         let cluster = |cut: &ClusterCut| ClusterSnapshot {
             cluster: Name::clone(&cut.cluster.name),
             complete: cut.health.ready,
-            newest_record_at: cut.cluster.newest_record_at(),
+            newest_record_at: cut.source.newest_record_at(),
             stale_since: cut.health.stale_since,
         };
         Snapshot {
             id: self.id.clone(),
             taken_at: self.taken_at,
-            clusters: self.clusters.iter().map(cluster).collect(),
-            incomplete: self.unloaded.iter().map(|cut| Name::clone(&cut.cluster.name)).collect(),
+            clusters: self.clusters.iter().filter(|cut| cut.is_own()).map(cluster).collect(),
+            incomplete: self
+                .unloaded
+                .iter()
+                .filter(|cut| cut.is_own())
+                .map(|cut| Name::clone(&cut.cluster.name))
+                .collect(),
         }
     }
 
@@ -368,9 +370,20 @@ impl Cut {
         self.unready.clone().map_or(Ok(()), Err)
     }
 
-    /// A cluster by its name.
+    /// One part for each cluster: that of its own source.
+    pub fn own(&self) -> impl Iterator<Item = &ClusterCut> {
+        self.clusters.iter().filter(|cluster| cluster.is_own())
+    }
+
+    /// A source of a cluster, by their names.
     #[must_use]
-    pub fn cluster(&self, name: &str) -> Option<&ClusterCut> {
-        self.clusters.iter().find(|cluster| &*cluster.cluster.name == name)
+    pub fn source(&self, cluster: &str, source: &str) -> Option<&ClusterCut> {
+        self.clusters.iter().find(|cut| *cut.cluster.name == *cluster && *cut.source.id.name == *source)
+    }
+
+    /// Whether some cluster has several sources: groups of the same id may then lie side by side.
+    #[must_use]
+    pub fn has_several_sources(&self) -> bool {
+        self.own().count() < self.clusters.len()
     }
 }

@@ -13,6 +13,8 @@ use crate::{
     model::{Name, OFFSETS_TOPIC, Uuid},
 };
 
+use super::event::Applied;
+
 mod board;
 mod slots;
 mod value;
@@ -45,7 +47,7 @@ pub struct Topic {
     pub partitions: Vec<Partition>,
     /// What the shards had applied when an earlier topic of this name was last seen: commits below
     /// belong to it.
-    pub earlier: Option<Arc<BTreeMap<i32, i64>>>,
+    pub earlier: Option<Arc<Applied>>,
     /// The brokers refuse to tell anything of it (ACL): there are groups on it, and no partitions.
     pub refused: bool,
     /// The metadata refresh that first missed the topic.
@@ -99,7 +101,7 @@ pub struct Ends {
     /// Every leader has answered, or failed, once.
     pub loaded: bool,
     /// Topics that were deleted, with what the shards had applied then.
-    deleted: Arc<BTreeMap<Name, Arc<BTreeMap<i32, i64>>>>,
+    deleted: Arc<BTreeMap<Name, Arc<Applied>>>,
 }
 
 impl Ends {

@@ -1,30 +1,47 @@
 //! What goes into a shard, and what comes out of it for watchers.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     group::{Commit, Stored},
     membership::{GroupKind, Membership, piece::Piece},
 };
-use crate::model::{Millis, Name};
+use crate::model::{Millis, Name, Revision, SourceId, SourceKind};
 
 /// Names a shard: where in the world its facts were read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ShardKey {
-    /// The name that the operator gave the cluster.
-    pub cluster: Name,
-    /// `kafka`, or the name of another offset store.
-    pub source: Name,
-    /// Partition of `__consumer_offsets`.
-    pub log_partition: i32,
+    /// The source.
+    pub source: SourceId,
+    /// What revisions of the shard are: a source that is read in another way has other shards.
+    pub kind: SourceKind,
+    /// Its number in the source: of a log, the partition.
+    pub number: i32,
 }
 
-/// What a record of the log says, in the order of the log.
+impl ShardKey {
+    /// Partition of the log, where the source is one.
+    #[must_use]
+    pub fn partition(&self) -> Option<i32> {
+        (self.kind == SourceKind::Log).then_some(self.number)
+    }
+
+    /// Offset in the log, where the source is one.
+    #[must_use]
+    pub fn offset(&self, revision: Revision) -> Option<i64> {
+        (self.kind == SourceKind::Log).then_some(revision.0)
+    }
+}
+
+/// How far shards are applied.
+pub type Applied = BTreeMap<ShardKey, Revision>;
+
+/// A fact of a source, in the order of its shard.
 #[derive(Clone, Debug)]
 pub struct Event<'a> {
-    /// Offset of the record.
-    pub log_offset: i64,
-    /// Time of the record.
+    /// Where it stands.
+    pub revision: Revision,
+    /// Time of the record, or when the change was found.
     pub at: Millis,
     /// Whose.
     pub group: &'a str,
@@ -62,8 +79,8 @@ pub enum EventKind<'a> {
 pub struct Change {
     /// Counts the changes of the shard, from 1.
     pub sequence: u64,
-    /// Offset of the record that made the change.
-    pub log_offset: i64,
+    /// Of the fact that made the change.
+    pub revision: Revision,
     /// Group id.
     pub group: Name,
     /// Topic name.

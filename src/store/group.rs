@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     clock::Ticks,
-    model::{Millis, Name, Uuid},
+    model::{Millis, Name, Revision, Uuid},
 };
 
 mod index;
@@ -43,8 +43,8 @@ pub struct Row {
     pub committed_offset: i64,
     /// When the coordinator handled the commit.
     pub committed_at: Millis,
-    /// Offset of the record in `__consumer_offsets`.
-    pub log_offset: i64,
+    /// Where the commit stands in the order of its shard.
+    pub revision: Revision,
     /// Epoch of the last consumed record; -1 is unknown.
     pub leader_epoch: i32,
     /// Time between the last commits, smoothed, in ms; 0 is unknown. By the times in the records.
@@ -75,8 +75,8 @@ pub struct Stored {
 
 impl Stored {
     /// Of a commit that was not put into a group yet: without topic and interval.
-    pub(crate) fn of(commit: &Commit<'_>, partition: i32, log_offset: i64, applied: Ticks) -> Self {
-        let (row, rare) = (Row::of(commit, partition, log_offset, applied), Rare::of(commit));
+    pub(crate) fn of(commit: &Commit<'_>, partition: i32, revision: Revision, applied: Ticks) -> Self {
+        let (row, rare) = (Row::of(commit, partition, revision, applied), Rare::of(commit));
         Self { row, rare: Some(rare).filter(|rare| !rare.is_empty()) }
     }
 
@@ -96,13 +96,13 @@ impl Stored {
 
 impl Row {
     /// Of a commit that was not put into a group yet: without topic and interval.
-    pub(super) fn of(commit: &Commit<'_>, partition: i32, log_offset: i64, applied: Ticks) -> Self {
+    pub(super) fn of(commit: &Commit<'_>, partition: i32, revision: Revision, applied: Ticks) -> Self {
         Self {
             topic: 0,
             partition,
             committed_offset: commit.committed_offset,
             committed_at: commit.committed_at,
-            log_offset,
+            revision,
             leader_epoch: commit.leader_epoch,
             interval_ms: 0,
             applied,
@@ -193,13 +193,13 @@ pub(super) struct Replayed<'a> {
     pub(super) topic: &'a str,
     pub(super) partition: i32,
     pub(super) commit: &'a Commit<'a>,
-    pub(super) log_offset: i64,
+    pub(super) revision: Revision,
 }
 
 /// Where a commit was read, and when.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seen {
-    pub(super) log_offset: i64,
+    pub(super) revision: Revision,
     /// [`Row::applied`].
     pub(super) applied: Ticks,
     /// On the wall clock.

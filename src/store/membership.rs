@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use hashbrown::HashMap;
 
-use crate::model::{Millis, Name, Uuid};
+use crate::model::{Millis, Name, Revision, Uuid};
 
 pub mod classic;
 pub mod decoded;
@@ -178,7 +178,7 @@ pub struct Membership {
     /// Topic names that the group's own records tell.
     pub topic_names: Option<Arc<[(Uuid, Name)]>>,
     /// Offset of the group's record in `__consumer_offsets`; -1 without one.
-    pub log_offset: i64,
+    pub revision: Revision,
     owners: OnceLock<Box<Owners>>,
 }
 

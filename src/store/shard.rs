@@ -1,4 +1,4 @@
-//! One log partition of one cluster: its groups, written by one poll thread in log order.
+//! One shard of a source: its groups, written by one thread in the order of revisions.
 
 use std::sync::{
     Arc, OnceLock,
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, Ticks},
-    model::{Millis, Name},
+    model::{Millis, Name, Revision},
 };
 
 mod directory;
@@ -40,11 +40,11 @@ struct State {
     commits: Rings,
     sequence: u64,
     last_full: u64,
-    last_offset: i64,
-    /// Greatest log offset of a change.
-    highest: i64,
-    /// Records below were handed to [`Shard::apply`].
-    read_to: i64,
+    last: Revision,
+    /// Greatest revision of a change.
+    highest: Revision,
+    /// Facts below were handed to [`Shard::apply`].
+    read_to: Revision,
     ahead: Ahead,
     changes: Option<broadcast::Sender<Arc<Change>>>,
     /// Groups whose present records lie in another shard, or nowhere.
@@ -62,16 +62,16 @@ pub struct Limits {
     pub watch_queue: usize,
 }
 
-/// A shard, written by its poll thread; readers copy under its lock or pin a view.
+/// A shard, written by one thread; readers copy under its lock or pin a view.
 #[derive(Debug)]
 pub struct Shard {
     /// Which shard.
     pub key: ShardKey,
     /// Rises when the shard is rebuilt.
     pub epoch: u64,
-    /// Counters, and how far the log was applied.
+    /// Counters, and the range of the load.
     pub progress: Progress,
-    applied: watch::Sender<i64>,
+    applied: watch::Sender<Revision>,
     /// When `applied` last moved.
     applied_at: AtomicU32,
     /// Something is shown ahead of the reader.
@@ -91,7 +91,7 @@ impl Shard {
             key,
             epoch: kit.epoch,
             progress: Progress::default(),
-            applied: watch::Sender::new(-1),
+            applied: watch::Sender::new(Revision::NONE),
             applied_at: AtomicU32::new(0),
             has_ahead: AtomicBool::new(false),
             state: RwLock::new(State {
@@ -99,9 +99,9 @@ impl Shard {
                 commits: Rings::new(limits.commits_kept),
                 sequence: 0,
                 last_full: 0,
-                last_offset: -1,
-                highest: -1,
-                read_to: -1,
+                last: Revision::NONE,
+                highest: Revision::NONE,
+                read_to: Revision::NONE,
                 ahead: Ahead::default(),
                 changes: None,
                 hidden: Hidden::default(),
@@ -114,10 +114,10 @@ impl Shard {
         }
     }
 
-    /// Applies events in log order, under one hold of the lock: the caller passes at most a few
+    /// Applies events in the order of revisions, under one hold of the lock: the caller passes at most a few
     /// hundred at a time. Events below `live_from` are replayed: no news, so kept out of the ring. An event below one that
     /// was applied is dropped: no key goes back, also where two readers bring the same records.
-    pub fn apply(&self, events: &[Event<'_>], live_from: i64) {
+    pub fn apply(&self, events: &[Event<'_>], live_from: Revision) {
         if events.is_empty() {
             return;
         }
@@ -126,13 +126,14 @@ impl Shard {
         let is_quiet = state.changes.is_none() && state.ahead.is_empty();
         let kind = |event: &Event<'_>| {
             let is_commit = matches!(event.kind, EventKind::Commit { .. });
-            is_quiet && is_commit && event.log_offset < live_from
+            is_quiet && is_commit && event.revision < live_from
         };
         let alike = |left: &Event<'_>, right: &Event<'_>| {
-            kind(left) == kind(right) && left.group == right.group && left.log_offset < right.log_offset
+            kind(left) == kind(right) && left.group == right.group && left.revision < right.revision
         };
         for run in events.chunk_by(alike) {
-            let known = run.partition_point(|event| event.log_offset < state.read_to);
+            // The highest revision wins: what lies below one that was applied is dropped.
+            let known = run.partition_point(|event| event.revision < state.read_to);
             let run = run.get(known..).unwrap_or_default();
             if run.first().is_some_and(kind) {
                 self.replay(&mut state, run, &now);
@@ -142,13 +143,13 @@ impl Shard {
         }
     }
 
-    fn apply_each(&self, state: &mut State, events: &[Event<'_>], live_from: i64, now: &Now) {
+    fn apply_each(&self, state: &mut State, events: &[Event<'_>], live_from: Revision, now: &Now) {
         for event in events {
-            state.read_to = event.log_offset + 1;
+            state.read_to = event.revision.next();
             if self.holds_back(state, event, now) {
                 continue;
             }
-            let live = event.log_offset >= live_from;
+            let live = event.revision >= live_from;
             match &event.kind {
                 EventKind::Commit { topic, partition, commit } => {
                     self.commit(state, event, (topic, *partition), commit, now, live);
@@ -163,7 +164,7 @@ impl Shard {
                 }
                 EventKind::Piece(kind, piece) => {
                     let change = |group: &mut Group<'_>| {
-                        group.apply_piece(*kind, Piece::clone(piece), event.log_offset);
+                        group.apply_piece(*kind, Piece::clone(piece), event.revision);
                     };
                     self.members(state, event, piece.is_tombstone(), change);
                 }
@@ -175,22 +176,22 @@ impl Shard {
         Now { ticks: self.clock.ticks(), wall: self.clock.now() }
     }
 
-    /// Declares the log applied up to, not including, `offset`. Moves only forward.
-    pub fn set_applied(&self, offset: i64) {
-        self.hand_back(offset);
+    /// Declares the source applied up to, not including, `revision`. Moves only forward.
+    pub fn set_applied(&self, revision: Revision) {
+        self.hand_back(revision);
         self.applied_at.store(self.clock.ticks(), Ordering::Relaxed);
         self.applied.send_if_modified(|applied| {
-            let forward = offset > *applied;
+            let forward = revision > *applied;
             if forward {
-                *applied = offset;
+                *applied = revision;
             }
             forward
         });
     }
 
-    /// The next offset of the log to apply; -1 before anything is known.
+    /// The least revision that is not applied; [`Revision::NONE`] before anything is known.
     #[must_use]
-    pub fn applied(&self) -> i64 {
+    pub fn applied(&self) -> Revision {
         *self.applied.borrow()
     }
 
@@ -200,14 +201,14 @@ impl Shard {
         self.applied_at.load(Ordering::Relaxed) < at
     }
 
-    /// Waits until the log is applied up to `offset`. Never returns for a shard that was replaced:
+    /// Waits until the source is applied up to `revision`. Never returns for a shard that was replaced:
     /// bound it by a deadline.
     ///
     /// # Cancel safety
     /// Holds nothing.
-    pub async fn wait_applied(&self, offset: i64) {
+    pub async fn wait_applied(&self, revision: Revision) {
         // The sender lives as long as self.
-        let _ = self.applied.subscribe().wait_for(|applied| *applied >= offset).await;
+        let _ = self.applied.subscribe().wait_for(|applied| *applied >= revision).await;
     }
 
     /// The shard as it is now: the same view until something is written. The first costs a fraction of a microsecond for
@@ -310,7 +311,7 @@ impl Shard {
             groups: state.groups.groups(),
             commits: state.commits.clone(),
             last_full: state.last_full,
-            last_offset: state.last_offset,
+            last: state.last,
             hidden: Hidden::clone(&state.hidden),
         };
         Arc::clone(state.view.get_or_init(|| Arc::new(view())))
@@ -337,8 +338,7 @@ impl Shard {
         let Some(mut group) = self.group_mut(state, event.group) else { return };
         let old_rare = watched.then(|| group.get(key.0, key.1).and_then(|entry| entry.rare.cloned()));
         let intern = |name: &str| self.names.intern(name);
-        let (place, old) =
-            group.commit(key, commit, Seen { log_offset: event.log_offset, applied, at: now.wall }, intern);
+        let (place, old) = group.commit(key, commit, Seen { revision: event.revision, applied, at: now.wall }, intern);
         if live {
             group.count_live();
         }
@@ -347,7 +347,7 @@ impl Shard {
         let id = Name::clone(&group.view.id);
         let change = Change {
             sequence: 0,
-            log_offset: event.log_offset,
+            revision: event.revision,
             group: id,
             topic,
             partition: key.1,
@@ -368,8 +368,8 @@ impl Shard {
         let id = Name::clone(&group.view.id);
         let Some(row) = group.remove(key.0, key.1) else { return };
         state.groups.count_deleted();
-        let (log_offset, partition, old) = (event.log_offset, key.1, Some(Stored { row, rare }));
-        let change = Change { sequence: 0, log_offset, group: id, topic, partition, old, new: None };
+        let (revision, partition, old) = (event.revision, key.1, Some(Stored { row, rare }));
+        let change = Change { sequence: 0, revision, group: id, topic, partition, old, new: None };
         record(state, change, event.at, now, live);
         state.groups.drop_if_gone(&self.kit, event.group);
     }
@@ -406,12 +406,12 @@ fn record(state: &mut State, mut change: Change, at: Millis, now: &Now, live: bo
         return;
     }
     state.sequence += 1;
-    state.last_offset = change.log_offset;
+    state.last = change.revision;
     change.sequence = state.sequence;
-    if change.new.is_none() || change.log_offset < state.highest {
+    if change.new.is_none() || change.revision < state.highest {
         state.last_full = state.sequence;
     }
-    state.highest = state.highest.max(change.log_offset);
+    state.highest = state.highest.max(change.revision);
     if live {
         state.commits.push(CommitEvent {
             group: Name::clone(&change.group),
@@ -420,7 +420,7 @@ fn record(state: &mut State, mut change: Change, at: Millis, now: &Now, live: bo
             committed_offset: change.new.as_ref().map(|new| new.row.committed_offset),
             previous_offset: change.old.as_ref().map(|old| old.row.committed_offset),
             committed_at: change.new.as_ref().map_or(at, |new| new.row.committed_at),
-            log_offset: change.log_offset,
+            revision: change.revision,
             applied_at: now.wall,
             sequence: state.sequence,
         });

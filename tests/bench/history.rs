@@ -46,7 +46,7 @@ impl Lab {
             memory_for: offsetd::clock::ticks(memory),
             ..Settings::new(&config.history, &config.lag)
         };
-        let sampler = Sampler::new(Arc::clone(&store), cluster, settings);
+        let sampler = Sampler::new(Arc::clone(&store), (Arc::clone(&cluster), Arc::clone(&cluster.own)), settings);
         Self { clock, store, sampler, groups, offsets: vec![1_000_000; groups * PARTITIONS], random: 7 }
     }
 
@@ -71,7 +71,7 @@ impl Lab {
                     metadata: "",
                 });
             }
-            made::commit(&self.store.clusters()[0], &commits, true);
+            made::commit(&self.store, &self.store.clusters()[0], &commits, true);
         }
     }
 
@@ -84,7 +84,7 @@ impl Lab {
 
     #[expect(clippy::cast_precision_loss, reason = "a figure to show")]
     fn bytes_per_key(&self) -> f64 {
-        self.store.clusters()[0].samples.current().bytes as f64 / self.offsets.len() as f64
+        self.store.clusters()[0].own.samples.current().bytes as f64 / self.offsets.len() as f64
     }
 }
 
@@ -114,7 +114,7 @@ pub(crate) fn sum(report: &mut Report) {
             lab.sample();
         }
         report.each(what, lab.offsets.len(), || {
-            let cut = pin(&lab.store.clusters()[0]);
+            let cut = pin(&lab.store.clusters()[0], &lab.store.clusters()[0].own);
             let mut joined =
                 Joined::new(&cut, Wanted { ages: true, ..Wanted::all(0..=i64::MAX) }, |_| true, |picks| picks).unwrap();
             let picks = std::mem::take(&mut joined.picks);
@@ -183,7 +183,7 @@ pub(crate) fn week(report: &mut Report) {
         runtime.block_on(writer.look());
     }
     let read = || {
-        let cut = pin(&cluster);
+        let cut = pin(&cluster, &cluster.own);
         let groups = Some(vec!["service-7-consumer".to_owned()]);
         let wanted = Wanted { groups, ..Wanted::all(0..=i64::MAX) };
         let mut joined = Joined::new(&cut, wanted, |id| id == "service-7-consumer", |picks| picks).unwrap();

@@ -41,7 +41,7 @@ pub(crate) fn million() -> Arc<Store> {
             metadata: "",
         };
         let commits: Vec<Committed> = (0..TOPICS_READ * PARTITIONS).map(key).collect();
-        made::commit(cluster, &commits, false);
+        made::commit(&store, cluster, &commits, false);
     }
     store
 }

@@ -11,11 +11,12 @@ use std::sync::Arc;
 use offsetd::clock::Clock;
 use offsetd::config;
 use offsetd::model::Millis;
+use offsetd::model::Revision;
 use offsetd::sql::{Engine, Statement};
 use offsetd::store::Store;
 use offsetd::store::event::{Event, EventKind};
 use offsetd::store::group::Commit;
-use offsetd::store::shard::Shard;
+use offsetd::store::writer::{ShardWriter, SourceWriter};
 use tokio::runtime::Runtime;
 
 use crate::made;
@@ -34,12 +35,12 @@ fn event<'a>(group: &'a str, topic: &'a str, partition: usize, number: i64) -> E
         topic_id: None,
     };
     let kind = EventKind::Commit { topic, partition: i32::try_from(partition).unwrap(), commit };
-    Event { log_offset: number, at: AT, group, kind }
+    Event { revision: Revision(number), at: AT, group, kind }
 }
 
 fn deletion<'a>(group: &'a str, topic: &'a str, partition: usize, number: i64) -> Event<'a> {
     let kind = EventKind::Delete { topic, partition: i32::try_from(partition).unwrap() };
-    Event { log_offset: number, at: AT, group, kind }
+    Event { revision: Revision(number), at: AT, group, kind }
 }
 
 fn names(what: &str, numbers: Range<usize>) -> Vec<String> {
@@ -47,9 +48,9 @@ fn names(what: &str, numbers: Range<usize>) -> Vec<String> {
 }
 
 /// A cluster with one log partition and nothing in it.
-fn empty() -> (Arc<Store>, Arc<Shard>) {
+fn empty() -> (Arc<Store>, ShardWriter) {
     let store = made::store(&["bench"], 1, Clock::system());
-    let shard = store.clusters()[0].shard(0).unwrap();
+    let shard = SourceWriter::own(&store, &store.clusters()[0]).shard(0).unwrap();
     (store, shard)
 }
 
@@ -70,7 +71,7 @@ impl Keys {
     }
 
     /// A commit of every key, as news.
-    fn commit(&self, shard: &Shard, first: i64) {
+    fn commit(&self, shard: &ShardWriter, first: i64) {
         let each = |number: usize| {
             let group = &self.groups[number / self.partitions];
             event(group, "orders", number % self.partitions, first + i64::try_from(number).unwrap())
@@ -78,7 +79,7 @@ impl Keys {
         self.apply(shard, each);
     }
 
-    fn delete(&self, shard: &Shard, first: i64) {
+    fn delete(&self, shard: &ShardWriter, first: i64) {
         let each = |number: usize| {
             let group = &self.groups[number / self.partitions];
             deletion(group, "orders", number % self.partitions, first + i64::try_from(number).unwrap())
@@ -86,13 +87,13 @@ impl Keys {
         self.apply(shard, each);
     }
 
-    fn apply<'a>(&'a self, shard: &Shard, each: impl Fn(usize) -> Event<'a>) {
+    fn apply<'a>(&'a self, shard: &ShardWriter, each: impl Fn(usize) -> Event<'a>) {
         for from in (0..self.len()).step_by(RUN) {
             let events: Vec<_> = (from..self.len().min(from + RUN)).map(&each).collect();
-            shard.apply(&events, 0);
+            shard.apply(&events, Revision(0));
         }
-        let next = self.len().checked_sub(1).map_or(0, |last| each(last).log_offset + 1);
-        shard.set_applied(next);
+        let next = self.len().checked_sub(1).map_or(0, |last| each(last).revision.0 + 1);
+        shard.reached(Revision(next));
     }
 }
 

@@ -8,12 +8,12 @@ use arrow::array::{Array as _, AsArray as _, RecordBatch};
 use arrow::datatypes::Int64Type;
 use offsetd::clock::Clock;
 use offsetd::config;
-use offsetd::model::log_partition_for;
+use offsetd::model::{Revision, log_partition_for};
 use offsetd::sql::{Answer, Engine, SqlError, Statement};
 use offsetd::store::Store;
 use offsetd::store::event::{Event, EventKind};
 use offsetd::store::group::Commit;
-use offsetd::store::shard::Shard;
+use offsetd::store::writer::{ShardWriter, SourceWriter};
 use offsetd::work::{Ended, Refused};
 use tokio::runtime::Runtime;
 
@@ -30,7 +30,7 @@ fn name(group: usize) -> String {
     format!("group-{group}")
 }
 
-fn event<'a>(group: &'a str, partition: usize, offset: Option<i64>, log_offset: i64) -> Event<'a> {
+fn event<'a>(group: &'a str, partition: usize, offset: Option<i64>, revision: i64) -> Event<'a> {
     let (topic, partition) = ("t", i32::try_from(partition).unwrap());
     let commit = |committed_offset| Commit {
         committed_offset,
@@ -44,22 +44,22 @@ fn event<'a>(group: &'a str, partition: usize, offset: Option<i64>, log_offset: 
         Some(offset) => EventKind::Commit { topic, partition, commit: commit(offset) },
         None => EventKind::Delete { topic, partition },
     };
-    Event { log_offset, at: NOW, group, kind }
+    Event { revision: Revision(revision), at: NOW, group, kind }
 }
 
-fn shard(store: &Store, group: &str) -> Arc<Shard> {
+fn shard(store: &Arc<Store>, group: &str) -> ShardWriter {
     let cluster = &store.clusters()[0];
-    let shards = i32::try_from(cluster.shards().len()).unwrap();
-    cluster.shard(log_partition_for(group, shards).unwrap()).unwrap()
+    let shards = i32::try_from(cluster.own.shards().len()).unwrap();
+    SourceWriter::own(store, cluster).shard(log_partition_for(group, shards).unwrap()).unwrap()
 }
 
 /// Applies to one group, as one batch of its log partition, behind everything that was applied before.
-fn apply(store: &Store, group: &str, changes: &[(usize, Option<i64>)]) {
+fn apply(store: &Arc<Store>, group: &str, changes: &[(usize, Option<i64>)]) {
     static LOG_OFFSET: AtomicI64 = AtomicI64::new(1 << 32);
     let next = || LOG_OFFSET.fetch_add(1, Ordering::Relaxed);
     let event = |(partition, offset): &(usize, Option<i64>)| event(group, *partition, *offset, next());
     let events: Vec<_> = changes.iter().map(event).collect();
-    shard(store, group).apply(&events, 0);
+    shard(store, group).apply(&events, Revision(0));
 }
 
 /// Moves the log ends about, at one sum.
@@ -80,13 +80,13 @@ fn filled() -> (Arc<Store>, Clock) {
         at: NOW,
         metadata: "",
     };
-    made::commit(&store.clusters()[0], &keys.map(commit).collect::<Vec<_>>(), true);
+    made::commit(&store, &store.clusters()[0], &keys.map(commit).collect::<Vec<_>>(), true);
     move_ends(&store, 0, &clock);
     (store, clock)
 }
 
 /// Moves offsets within each group, and lets keys and groups come and go, as fast as it can.
-fn write(store: &Store, clock: &Clock, stop: &AtomicBool) {
+fn write(store: &Arc<Store>, clock: &Clock, stop: &AtomicBool) {
     for step in 1.. {
         let at = i64::try_from(step).unwrap();
         for group in 0..GROUPS {
@@ -266,7 +266,7 @@ fn a_reader_that_takes_nothing_is_told_and_its_cut_let_go() {
 }
 
 /// What a reader keeps once so many groups were touched.
-fn kept(store: &Store, groups: usize) -> usize {
+fn kept(store: &Arc<Store>, groups: usize) -> usize {
     let cut = store.cut("", false).unwrap();
     (0..groups).for_each(|group| apply(store, &name(group), &[(0, Some(1))]));
     let kept = store.held().bytes();

@@ -292,6 +292,21 @@ fn libraries_stay_behind_the_modules_that_wrap_them() {
 }
 
 #[test]
+fn the_store_does_not_know_what_a_source_is() {
+    let word = Regex::new(r"(?i)kafka|log_partition|overlay").unwrap();
+    let mut seen = 0;
+    let mut named = vec![];
+    for (file, text) in sources().iter().filter(|(file, _)| module(file) == "store") {
+        seen += 1;
+        let code = code(text);
+        let lines = code.lines().filter(|line| word.is_match(line));
+        named.extend(lines.map(|line| format!("{}: {}", file.display(), line.trim())));
+    }
+    assert!(seen > 30, "only {seen} files of the store found");
+    assert!(named.is_empty(), "{}", named.join("\n"));
+}
+
+#[test]
 fn files_can_be_read_in_one_sitting() {
     let long: Vec<String> = sources()
         .into_iter()

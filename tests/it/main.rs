@@ -33,6 +33,7 @@ mod replan;
 mod recorded;
 mod rpc;
 mod server;
+mod sources;
 mod sql;
 mod support;
 mod types;

@@ -178,7 +178,7 @@ fn the_tables_have_the_columns_that_users_rely_on() {
     for (table, expected) in [
         (
             "offsets",
-            "cluster source group_id topic partition committed_offset committed_at leader_epoch metadata expires_at topic_id log_partition log_offset",
+            "cluster source group_id topic partition committed_offset committed_at leader_epoch metadata expires_at topic_id log_partition log_offset observed_at",
         ),
         (
             "partitions",
@@ -186,34 +186,34 @@ fn the_tables_have_the_columns_that_users_rely_on() {
         ),
         (
             "lag",
-            "cluster source group_id topic partition committed_offset committed_at log_start_offset log_end_offset lag lag_seconds lag_unknown consume_rate status member_id client_id client_host catch_up_seconds active",
+            "cluster source group_id topic partition committed_offset committed_at log_start_offset log_end_offset lag lag_seconds lag_unknown consume_rate status member_id client_id client_host catch_up_seconds active observed_at",
         ),
         (
             "groups",
-            "cluster group_id kind state protocol_type protocol epoch leader_member_id members topics partitions lag max_lag max_lag_seconds unknown_lag_partitions last_committed_at active status members_stale_since coordinator",
+            "cluster source group_id kind state protocol_type protocol epoch leader_member_id members topics partitions lag max_lag max_lag_seconds unknown_lag_partitions last_committed_at active status members_stale_since coordinator",
         ),
         (
             "members",
-            "cluster group_id member_id instance_id client_id client_host rack_id session_timeout_ms rebalance_timeout_ms member_epoch state subscribed_topics subscribed_topic_regex assigned_partitions",
+            "cluster source group_id member_id instance_id client_id client_host rack_id session_timeout_ms rebalance_timeout_ms member_epoch state subscribed_topics subscribed_topic_regex assigned_partitions",
         ),
         (
             "consumers",
-            "cluster group_id kind state coordinator topics active_topics partitions members active_members lag max_lag_seconds unknown_lag_partitions status last_committed_at active",
+            "cluster source group_id kind state coordinator topics active_topics partitions members active_members lag max_lag_seconds unknown_lag_partitions status last_committed_at active",
         ),
         (
             "active_consumers",
-            "cluster group_id topic partitions member_id instance_id client_id client_host lag unknown_lag_partitions last_committed_at",
+            "cluster source group_id topic partitions member_id instance_id client_id client_host lag unknown_lag_partitions last_committed_at",
         ),
-        ("assignments", "cluster group_id member_id topic partition kind"),
+        ("assignments", "cluster source group_id member_id topic partition kind"),
         ("audit", "cluster group_id topic partition committed_offset kafka_offset first_seen_at checked_at"),
         ("topics", "cluster topic topic_id partitions internal groups active_groups log_end_offset_sum produce_rate"),
         (
             "commits",
-            "cluster group_id topic partition committed_offset previous_offset committed_at log_partition log_offset kind",
+            "cluster source group_id topic partition committed_offset previous_offset committed_at log_partition log_offset kind",
         ),
         (
             "sources",
-            "cluster source log_partition state position target end_offset last_stable_offset open_transaction_since behind records tombstones decode_errors unknown_types last_record_at last_error",
+            "cluster source log_partition state position target end_offset last_stable_offset open_transaction_since behind records tombstones decode_errors unknown_types last_record_at last_error kind mode entries unmatched malformed ambiguous forbidden last_rejected last_read_at read_seconds interval_seconds",
         ),
         (
             "history",
@@ -223,8 +223,8 @@ fn the_tables_have_the_columns_that_users_rely_on() {
             "retention",
             "cluster source group_id topic partition committed_offset committed_at log_start_offset margin log_start_rate consume_rate loss_seconds expires_at",
         ),
-        ("status_changes", "cluster group_id from_status to_status at"),
-        ("stopped_groups", "cluster group_id state members lag max_lag_seconds last_committed_at"),
+        ("status_changes", "cluster source group_id from_status to_status at"),
+        ("stopped_groups", "cluster source group_id state members lag max_lag_seconds last_committed_at"),
         (
             "clusters",
             "cluster bootstrap_servers cluster_id brokers controller reachable ready last_error history_error progress remaining_seconds history_written_to stale_since history_since history_bytes audited_groups audit_differences",

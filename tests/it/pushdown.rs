@@ -55,7 +55,7 @@ fn filled() -> Arc<Store> {
                 }
             }
         }
-        made::commit(cluster, &commits, true);
+        made::commit(&store, cluster, &commits, true);
     }
     store
 }

@@ -45,7 +45,7 @@ impl Lab {
                     metadata: "",
                 })
                 .collect();
-            made::commit(cluster, &commits, true);
+            made::commit(&self.store, cluster, &commits, true);
         }
     }
 

@@ -6,13 +6,16 @@ use std::{
 };
 
 use super::*;
-use crate::config::{Config, Flags, Sources};
+use crate::{
+    config::{Config, Flags, Sources},
+    source::kafka::Log,
+};
 
 fn cluster(name: &str, clock: &Clock) -> Arc<Cluster> {
     let flags =
         Flags { bootstrap_servers: Some("h:1".to_owned()), cluster_name: Some(name.to_owned()), ..Flags::default() };
     let sources = Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
-    Arc::new(Cluster::new(Config::load(sources).unwrap().config.clusters.remove(0), clock))
+    Log::open(Config::load(sources).unwrap().config.clusters.remove(0), clock).0
 }
 
 /// A part that fails the first times, as `fault` does, and then runs until `stop`.

@@ -106,7 +106,7 @@ impl Archive {
     async fn write_due(&self, store: &Store, known: &mut HashMap<Name, Written>) {
         let step = Millis::try_from(self.settings.store_step.as_millis()).unwrap_or(Millis::MAX);
         for cluster in store.clusters() {
-            let Some((index, moment)) = cluster.samples.current().moments().next_back() else { continue };
+            let Some((index, moment)) = cluster.own.samples.current().moments().next_back() else { continue };
             let before = known.get(&cluster.name).copied().unwrap_or_default();
             let is_due =
                 index > before.index && (before.index == 0 || moment.at.abs_diff(before.at) >= step.unsigned_abs());
@@ -172,7 +172,7 @@ impl Tidier {
 
 /// Returns what keys were at a sample: all that were there, or those that were something else at sample `from`.
 fn rows(cluster: &Arc<Cluster>, from: Option<Index>, index: Index, at: Millis) -> Result<Vec<Row>, ReadError> {
-    let cut = pin(cluster);
+    let cut = pin(cluster, &cluster.own);
     let mut reader = Reader::new(&cut, from.unwrap_or(index), Bounds::default());
     let mut rows = vec![];
     for group in reader.groups(|_| true) {

@@ -101,7 +101,7 @@ fn markers_before_the_end_have_no_age() {
     lab.cluster().ends.sample(lab.clock.ticks());
     lab.sample();
     lab.end("orders", 0, 500);
-    assert!(lab.cluster().samples.current().tails.is_empty());
+    assert!(lab.cluster().own.samples.current().tails.is_empty());
     assert!(ages(&lab).iter().all(|age| *age == Some(0.0)));
 }
 

@@ -21,7 +21,7 @@ fn bytes_of_a_key(nth: usize, noise: u64) -> usize {
         }
         lab.sample();
     }
-    lab.cluster().samples.current().bytes / offsets.len()
+    lab.cluster().own.samples.current().bytes / offsets.len()
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::{
     *,
 };
 use crate::{
-    facts::GroupFact,
+    facts::{GroupFact, coordinator},
     store::{
         ends::EndValue,
         membership::{GroupState, Member},
@@ -51,7 +51,7 @@ const GROUP_INFO: &[group::Label] = &[
         Cow::Borrowed(row.group.group.membership().and_then(|of| of.protocol_type.as_deref()).unwrap_or_default())
     }),
     ("state", |row| Cow::Borrowed(row.state)),
-    ("coordinator_id", |row| row.group.coordinator().map_or(Cow::Borrowed(""), number)),
+    ("coordinator_id", |row| coordinator(row.group).map_or(Cow::Borrowed(""), number)),
 ];
 const GROUP_TOPIC: &[group_topic::Label] =
     &[("group_id", |row| Cow::Borrowed(&row.group.group.id)), ("topic_name", |row| Cow::Borrowed(row.topic))];
@@ -83,7 +83,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "kminion_exporter_offset_consumer_records_consumed_total",
         "The number of offset records that have been consumed by the internal offset consumer",
         Over::Cluster(&[], |row| {
-            let records: u64 = row.cluster.shards().iter().map(|shard| shard.progress.records()).sum();
+            let records: u64 = row.source.shards().iter().map(|shard| shard.progress.records()).sum();
             i64::try_from(records).ok().map(integer)
         }),
     ),

@@ -12,7 +12,9 @@ const PARTITION: &[partition::Label] = &[
     ("partition", |row| number(row.number)),
 ];
 
-const SHARED: &[offset::Label] = &[("cluster", cluster_of), ("group_id", group_of), ("topic", topic_of)];
+const SHARED: &[offset::Label] =
+    &[("cluster", cluster_of), ("source", source_of), ("group_id", group_of), ("topic", topic_of)];
+
 const OWN: &[offset::Label] = &[("partition", partition_of)];
 const WITH_STATUS: &[offset::Label] =
     &[("partition", partition_of), ("status", |fact| Cow::Borrowed(fact.status().as_str()))];

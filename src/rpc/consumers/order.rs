@@ -2,7 +2,11 @@
 
 use std::cmp::Ordering;
 
-use crate::{error::Error, facts::GroupFact, store::cut::GroupCut};
+use crate::{
+    error::Error,
+    facts::{GroupFact, coordinator},
+    store::cut::GroupCut,
+};
 
 /// A value that groups are ordered by.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
@@ -37,8 +41,9 @@ fn number(number: impl Into<i64>) -> Option<Value<'static>> {
 }
 
 /// The columns of the SQL table `groups`; a test checks that these are all.
-const COLUMNS: [(&str, Get); 20] = [
+const COLUMNS: [(&str, Get); 21] = [
     ("cluster", |fact| Some(Value::Text(&fact.group.cluster.cluster.name))),
+    ("source", |fact| Some(Value::Text(&fact.group.cluster.source.id.name))),
     ("group_id", |fact| Some(Value::Text(&fact.group.group.id))),
     ("kind", |fact| Some(Value::Text(fact.kind))),
     ("state", |fact| Some(Value::Text(fact.state))),
@@ -58,7 +63,7 @@ const COLUMNS: [(&str, Get); 20] = [
     // From good to bad.
     ("status", |fact| number(fact.status as u8)),
     ("members_stale_since", |fact| number(fact.group.group.members_stale_since()?)),
-    ("coordinator", |fact| number(fact.group.coordinator()?)),
+    ("coordinator", |fact| number(coordinator(fact.group)?)),
 ];
 
 /// A column of the SQL table `groups`, and a direction.

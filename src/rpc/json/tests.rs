@@ -50,7 +50,7 @@ fn an_offset_has_every_field_under_its_name() {
         "committed_at": AT_TEXT, "leader_epoch": null, "metadata": "", "expires_at": null, "topic_id": null,
         "log_start_offset": null, "log_end_offset": null, "lag": 3, "lag_unknown": null, "lag_seconds": 0.5, "status": "",
         "owner": {"member_id": "m", "instance_id": null, "client_id": "c", "client_host": ""},
-        "log_partition": null, "log_offset": BIG_TEXT,
+        "log_partition": null, "log_offset": BIG_TEXT, "observed_at": null,
     });
     let snapshot_json = json!({"id": "s", "taken_at": AT_TEXT, "clusters": [
         {"cluster": "east", "complete": true, "newest_record_at": null, "stale_since": AT_TEXT}]});
@@ -74,13 +74,13 @@ fn a_group_and_its_edges_have_every_field_under_its_name() {
         "cluster": "", "group_id": "", "kind": "", "state": "", "protocol_type": null, "protocol": null, "epoch": 7,
         "topics": [{"topic": "t", "partitions": 4}], "members": 0, "lag": BIG_TEXT, "max_lag": null,
         "max_lag_seconds": null, "unknown_lag_partitions": 0, "last_committed_at": AT_TEXT, "active": false, "status": "",
-        "members_stale_since": null,
+        "members_stale_since": null, "source": "",
     });
     assert_eq!(view(&group), group_json);
     let edge = ConsumerEdge { partitions: vec![0, 2], lag: Some(1), ..ConsumerEdge::default() };
     let edge_json = json!({
         "cluster": "", "group_id": "", "topic": "", "owner": null, "partitions": [0, 2], "lag": 1,
-        "last_committed_at": null,
+        "last_committed_at": null, "source": "",
     });
     assert_eq!(view(&edge), edge_json);
 }

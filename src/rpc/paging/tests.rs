@@ -20,7 +20,7 @@ fn page_sizes_are_bounded() {
 #[test]
 fn a_walk_is_kept_for_a_minute() {
     let (walks, clock) = (Walks::default(), Clock::manual(0));
-    let id = walks.keep(&clock, Arc::new(vec![("c".into(), "g".into())]));
+    let id = walks.keep(&clock, Arc::new(vec![("c".into(), "g".into(), "kafka".into())]));
     clock.advance(59_000);
     assert_eq!(walks.find(&clock, id).unwrap().len(), 1);
     clock.advance(2_000);

@@ -8,7 +8,7 @@ use tokio_stream::wrappers::WatchStream;
 use super::{BATCH, client::Client};
 use crate::{
     rpc::{entry, filter::Filter, proto},
-    store::{cluster::Cluster, samples::StatusChange},
+    store::{cluster::Cluster, samples::StatusChange, source::Source},
     work::Ended,
 };
 
@@ -18,12 +18,12 @@ pub(super) fn follow(
     filter: &Arc<Filter>,
     client: &Arc<Client>,
 ) -> impl Future<Output = Result<(), Ended>> + Send + use<> {
+    let sources: Vec<Arc<Source>> = clusters.iter().flat_map(|cluster| cluster.sources()).collect();
     // Before the newest is looked up: a change that comes in between is noticed.
     let mut noticed: SelectAll<_> =
-        clusters.iter().map(|cluster| WatchStream::from_changes(cluster.samples.watch_changes())).collect();
-    let newest = |cluster: &Arc<Cluster>| cluster.samples.current().changes.last().map_or(0, |last| last.sequence);
-    let mut sent: Vec<(Arc<Cluster>, u64)> =
-        clusters.iter().map(|cluster| (Arc::clone(cluster), newest(cluster))).collect();
+        sources.iter().map(|source| WatchStream::from_changes(source.samples.watch_changes())).collect();
+    let newest = |source: &Arc<Source>| source.samples.current().changes.last().map_or(0, |last| last.sequence);
+    let mut sent: Vec<(Arc<Source>, u64)> = sources.iter().map(|source| (Arc::clone(source), newest(source))).collect();
     let (filter, client) = (Arc::clone(filter), Arc::clone(client));
     async move {
         loop {
@@ -31,11 +31,11 @@ pub(super) fn follow(
                 noticed = noticed.next() => if noticed.is_none() { return Ok(()) },
                 () = client.outbox.closed() => return Err(Ended::Disconnected),
             }
-            for (cluster, sent) in &mut sent {
-                let samples = cluster.samples.current();
+            for (source, sent) in &mut sent {
+                let samples = source.samples.current();
                 let is_new = |change: &&StatusChange| change.sequence > *sent && filter.group.accepts(&change.group);
                 let changes: Vec<_> =
-                    samples.changes.iter().filter(is_new).map(|change| to_proto(cluster, change)).collect();
+                    samples.changes.iter().filter(is_new).map(|change| to_proto(source, change)).collect();
                 *sent = samples.changes.last().map_or(*sent, |last| last.sequence);
                 for status_changes in changes.chunks(BATCH).map(<[_]>::to_vec) {
                     let response = proto::WatchResponse { status_changes, ..proto::WatchResponse::default() };
@@ -46,9 +46,10 @@ pub(super) fn follow(
     }
 }
 
-fn to_proto(cluster: &Cluster, change: &StatusChange) -> proto::StatusChange {
+fn to_proto(source: &Source, change: &StatusChange) -> proto::StatusChange {
     proto::StatusChange {
-        cluster: cluster.name.to_string(),
+        cluster: source.id.cluster.to_string(),
+        source: source.id.name.to_string(),
         group_id: change.group.to_string(),
         from: change.from.as_str().to_owned(),
         to: change.to.as_str().to_owned(),

@@ -20,7 +20,8 @@ use rdkafka::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{config, model::OFFSETS_TOPIC, store::live::AskError};
+use super::ask::AskError;
+use crate::{config, model::OFFSETS_TOPIC};
 
 /// What every client here is set to, below what the operator sets. Why, where it is not plain:
 pub const CLIENT_DEFAULTS: &[(&str, &str)] = &[

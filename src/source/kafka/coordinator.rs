@@ -12,7 +12,7 @@ use super::{
     ffi::{Admin, CommittedOffset, ReplyContent},
     now,
 };
-use crate::store::live::{AskError, CommittedKey};
+use crate::source::kafka::ask::{AskError, CommittedKey};
 
 /// How long a coordinator has to answer.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);

@@ -20,7 +20,7 @@ use std::{
 use rdkafka::{bindings as sys, consumer::Consumer as _, types::RDKafkaRespErr};
 
 use super::client::Client;
-use crate::store::live::AskError;
+use crate::source::kafka::ask::AskError;
 
 mod admin;
 mod describe;

@@ -1,5 +1,5 @@
 //! Asks coordinators which copies of groups still count after `__consumer_offsets` has grown (see
-//! [`crate::store::homes`]).
+//! [`super::verdicts`]).
 //!
 //! Where no group has records outside of the log partition that its id gives, this asks nothing and holds no connection.
 //! Else one group of each class of copies is asked for every second while the copies count, and every minute after.
@@ -17,14 +17,16 @@ use super::{
     client::Connector,
     coordinator::{Answer, Coordinators},
     ffi::CommittedOffset,
+    latest::Log,
     now,
+    verdicts::{Class, Told, Verdicts, strays_of},
 };
 use crate::{
     model::{Name, OFFSETS_TOPIC, Uuid, java_hash, log_partition_of},
     store::{
         cluster::Cluster,
         group::GroupView,
-        homes::{Class, Told, Verdicts, group_in},
+        homes::{Homes as _, group_in},
         shard::{GroupSet, ShardView},
     },
 };
@@ -51,6 +53,7 @@ type Copy = (Name, i32);
 #[derive(Debug)]
 pub(super) struct Asker {
     cluster: Arc<Cluster>,
+    log: Arc<Log>,
     coordinators: Coordinators<Question>,
     topic_id: Option<Uuid>,
     /// What `classes` was made of.
@@ -78,9 +81,10 @@ struct Round {
 
 impl Asker {
     /// Nothing was asked yet.
-    pub(super) fn new(cluster: Arc<Cluster>, connector: Connector) -> Self {
+    pub(super) fn new((cluster, log): (Arc<Cluster>, Arc<Log>), connector: Connector) -> Self {
         Self {
             cluster,
+            log,
             coordinators: Coordinators::new(connector),
             topic_id: None,
             seen: Default::default(),
@@ -101,8 +105,8 @@ impl Asker {
 
     fn turn(&mut self) {
         let now = now();
-        let wanted = self.cluster.homes.wanted();
-        let is_new = self.serving.is_none() && !self.cluster.homes.is_done(wanted);
+        let wanted = self.log.homes.wanted();
+        let is_new = self.serving.is_none() && !self.log.homes.is_done(wanted);
         if is_new || now >= self.next_look {
             self.next_look = now + INTERVAL;
             self.look(now);
@@ -121,7 +125,7 @@ impl Asker {
             let is_known = self.next_look > now;
             let waits = !is_known || !self.coordinators.is_answered_from(first) || self.has_due(now);
             if !waits || now >= until {
-                self.cluster.homes.set_done(number);
+                self.log.homes.set_done(number);
                 self.serving = None;
             }
         }
@@ -129,9 +133,9 @@ impl Asker {
 
     /// Finds the copies outside of their groups' homes, and tells the shards which are not shown.
     fn look(&mut self, now: Instant) {
-        let shards = self.cluster.pin_shards();
+        let shards = self.cluster.own.pin_shards();
         let ends = self.cluster.ends.current();
-        let mut verdicts = Verdicts::clone(&self.cluster.homes.verdicts());
+        let mut verdicts = Verdicts::clone(&self.log.homes.verdicts());
         if let Some(topic) = ends.topic(OFFSETS_TOPIC) {
             if topic.id.is_some() && self.topic_id.is_some() && topic.id != self.topic_id {
                 verdicts = Verdicts::default();
@@ -146,7 +150,7 @@ impl Asker {
             verdicts.keep(|class| self.classes.contains_key(class));
             verdicts.unsettled = self.classes.keys().any(|class| verdicts.told(class) != Some(Told::Elsewhere));
             self.seen = (groups, verdicts.clone());
-            self.cluster.homes.set(verdicts);
+            self.log.homes.set(verdicts);
         }
         self.rounds.retain(|class, round| self.classes.contains_key(class) || round.open > 0);
         for class in self.classes.keys() {
@@ -155,15 +159,15 @@ impl Asker {
         if self.classes.is_empty() && self.coordinators.len() == 0 {
             self.coordinators.disconnect();
         }
-        self.cluster.set_hidden(&self.cluster.homes.layout(&shards).hidden_in(&shards));
+        self.cluster.own.set_hidden(&self.log.homes.layout(&shards).hidden_in(&shards));
     }
 
     fn classify(&mut self, shards: &[Arc<ShardView>], verdicts: &mut Verdicts) {
         self.classes.clear();
         let count = i32::try_from(shards.len()).unwrap_or(i32::MAX);
         let stray = |shard: &Arc<ShardView>| {
-            let at = shard.key.log_partition;
-            let ids = shard.groups.strays(at, count);
+            let at = shard.key.number;
+            let ids = strays_of(shard, count);
             ids.iter().map(|id| (Name::clone(id), at)).collect::<Vec<Copy>>()
         };
         let strays: Vec<Copy> = shards.iter().flat_map(stray).collect();
@@ -184,7 +188,7 @@ impl Asker {
 
     /// Asks again about every class that may count.
     fn ask_again(&mut self, now: Instant) {
-        let verdicts = self.cluster.homes.verdicts();
+        let verdicts = self.log.homes.verdicts();
         for (class, round) in &mut self.rounds {
             if verdicts.told(class) != Some(Told::Elsewhere) {
                 *round = Round { count: round.count, ..Round::new(now) };
@@ -266,7 +270,7 @@ impl Asker {
     }
 
     fn tell(&mut self, class: Class, told: Told) {
-        let verdicts = self.cluster.homes.verdicts();
+        let verdicts = self.log.homes.verdicts();
         if verdicts.told(&class) == Some(told) && verdicts.is_told(&class) {
             return;
         }
@@ -281,7 +285,7 @@ impl Asker {
         );
         let mut verdicts = Verdicts::clone(&verdicts);
         verdicts.tell(class, told);
-        self.cluster.homes.set(verdicts);
+        self.log.homes.set(verdicts);
         // What follows for readers and other classes is seen by a look.
         self.seen = Default::default();
         self.next_look = self::now();
@@ -298,7 +302,7 @@ impl Asker {
                 return None;
             }
         };
-        let shards = self.cluster.pin_shards();
+        let shards = self.cluster.own.pin_shards();
         let home = i32::try_from(shards.len()).ok().and_then(|count| log_partition_of(java_hash(&copy.0), count));
         let home = home.and_then(|home| group_in(&shards, home, &copy.0));
         told(answer, group_in(&shards, copy.1, &copy.0), home)
@@ -331,7 +335,7 @@ fn samples(cluster: &Cluster, copies: &[Copy], round: usize) -> Vec<Copy> {
     let all = copies.iter().skip(start).step_by(step).chain(copies.iter().take(SAMPLES));
     let mut found: Vec<Copy> = vec![];
     for copy in all {
-        let group = cluster.shard(copy.1).and_then(|shard| shard.group(&copy.0));
+        let group = cluster.own.shard(copy.1).and_then(|shard| shard.group(&copy.0));
         if group.is_some_and(|group| !group.is_empty()) && !found.contains(copy) {
             found.push(copy.clone());
         }

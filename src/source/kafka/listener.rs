@@ -25,14 +25,14 @@ use super::{
 };
 use crate::{
     clock::{Ticks, ticks},
-    model::{Name, OFFSETS_TOPIC, SOURCE_KAFKA, Uuid},
+    model::{OFFSETS_TOPIC, Revision, Uuid},
+    source::kafka::Log,
+    source::kafka::ask::AskError,
     store::{
-        Store,
         cluster::{Cluster, Fault},
         ends::DELETED_AFTER,
-        event::ShardKey,
-        live::AskError,
         shard::Shard,
+        writer::SourceWriter,
     },
 };
 
@@ -52,7 +52,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The listener of one cluster.
 #[derive(Debug)]
 pub(super) struct Listener {
-    store: Arc<Store>,
+    writer: SourceWriter,
+    log: Arc<Log>,
     cluster: Arc<Cluster>,
     connector: Connector,
     client: Client,
@@ -83,25 +84,27 @@ impl Listener {
     /// Makes a listener, and checks the client configuration. Log partitions that were read before, by a source that
     /// failed, are loaded again, aside.
     pub(super) fn new(
-        (store, cluster): (Arc<Store>, Arc<Cluster>),
+        (writer, log): (SourceWriter, Arc<Log>),
         connector: Connector,
         identity: Arc<Identity>,
     ) -> Result<Self, AskError> {
         let client = connector.connect()?;
-        let last_look = store.clock.ticks();
-        let known = cluster.shards();
+        let cluster = Arc::clone(writer.cluster());
+        let last_look = writer.clock().ticks();
+        let known = cluster.own.shards();
         Ok(Self {
-            store,
+            writer,
+            log,
             cluster,
             connector,
             client,
             identity,
             readers: vec![],
             moved: Moved::default(),
-            rebuilding: known.iter().map(|shard| (shard.key.log_partition, None)).collect(),
+            rebuilding: known.iter().map(|shard| (shard.key.number, None)).collect(),
             loads: Loads::default(),
             renew: false,
-            started: known.last().map_or(0, |shard| shard.key.log_partition + 1),
+            started: known.last().map_or(0, |shard| shard.key.number + 1),
             fewer: None,
             topic_id: None,
             away_since: None,
@@ -119,7 +122,7 @@ impl Listener {
                 if failure.is_some() {
                     self.next_try = now() + RETRY;
                 }
-                self.cluster.set_fault(Fault::Start, failure.map(|error| error.to_string()), &self.store.clock);
+                self.writer.failed(Fault::Start, failure.map(|error| error.to_string()));
             }
             self.judge_rights();
             self.judge();
@@ -141,7 +144,7 @@ impl Listener {
             self.end_readers()?;
             self.client = self.connector.connect()?;
         }
-        let known = self.cluster.health().log_partitions.unwrap_or(0);
+        let known = self.cluster.health().shards.unwrap_or(0);
         if self.readers.is_empty() && known.max(self.started) > 0 {
             self.spawn_readers(stop)?;
         }
@@ -165,10 +168,10 @@ impl Listener {
             return Err(error);
         }
         for load in &loads {
-            self.store.publish(&load.shard);
+            self.writer.publish(&load.shard);
         }
         for load in loads {
-            self.send(load.shard.key.log_partition, Command::Start(load));
+            self.send(load.shard.key.number, Command::Start(load));
         }
         tracing::info!(
             cluster = &*self.cluster.name,
@@ -192,7 +195,7 @@ impl Listener {
     /// Asks where partitions start and end, once, and makes an empty shard for each that is told; the error is of
     /// another.
     fn capture(&self, partitions: &[i32]) -> Result<(Vec<Load>, Option<AskError>), AskError> {
-        let asked = self.store.clock.ticks();
+        let asked = self.writer.clock().ticks();
         let first = log_ends(&self.client, Spec::Earliest, partitions, TIMEOUT)?;
         let last = log_ends(&self.client, Spec::LatestCommitted, partitions, TIMEOUT)?;
         let (mut loads, mut error) = (vec![], None);
@@ -209,19 +212,15 @@ impl Listener {
                 }
                 (None, Ok(_)) => continue,
             };
-            let shard = self.store.new_shard(self.key(partition));
-            shard.progress.set_load(start, end, asked);
+            let shard = self.writer.new_shard(partition);
+            shard.target(Revision(start), Revision(end), asked);
             if start >= end {
                 // Nothing to read, whatever the number.
-                shard.set_applied(end);
+                shard.reached(Revision(end));
             }
-            loads.push(Load { shard, live_from: end, aside: false });
+            loads.push(Load { shard, live_from: Revision(end), aside: false });
         }
         Ok((loads, error))
-    }
-
-    fn key(&self, log_partition: i32) -> ShardKey {
-        ShardKey { cluster: Name::clone(&self.cluster.name), source: SOURCE_KAFKA.into(), log_partition }
     }
 
     /// Declares the cluster loaded once every partition reached its target and log ends are known.
@@ -229,38 +228,36 @@ impl Listener {
         let health = self.cluster.health();
         if health.ready
             || health.is_refused()
-            || health.log_partitions != Some(self.started)
+            || health.shards != Some(self.started)
             || !self.cluster.ends.current().loaded
         {
             return;
         }
-        let reached = |shard: &Arc<Shard>| shard.progress.target().is_some_and(|target| shard.applied() >= target);
-        if self.cluster.shards().iter().all(reached) {
+        let reached = |shard: &Arc<Shard>| shard.progress.target().is_some_and(|target| shard.applied().0 >= target);
+        if self.cluster.own.shards().iter().all(reached) {
             // Which copies of groups count is known before the first answer.
-            let asked = *self.homes_asked.get_or_insert_with(|| self.cluster.homes.want());
-            if !self.cluster.homes.is_done(asked) {
+            let asked = *self.homes_asked.get_or_insert_with(|| self.log.homes.want());
+            if !self.log.homes.is_done(asked) {
                 return;
             }
-            self.cluster.shards().iter().for_each(|shard| shard.shrink());
-            tracing::info!(cluster = &*self.cluster.name, "loaded");
-            self.cluster.set_health(|health| health.ready = true);
+            self.writer.loaded();
         }
     }
 
     /// Notes whether some partition may not be read.
     fn judge_rights(&self) {
-        let current = self.cluster.shards();
+        let current = self.cluster.own.shards();
         let aside = self.rebuilding.values().flatten();
         let refused = current.iter().chain(aside).any(|shard| shard.progress.is_refused());
         let reason = refused.then(|| rights::cannot_read(&self.cluster.config));
-        self.cluster.set_fault(Fault::Read, reason, &self.store.clock);
+        self.writer.failed(Fault::Read, reason);
     }
 
     /// Whether nothing was read for so long, since the cluster was out of reach or this process stood
     /// still, that a value and then its tombstone may have come and gone. `None` while out of reach.
     fn was_away(&mut self) -> Option<bool> {
         let health = self.cluster.health();
-        let now = self.store.clock.ticks();
+        let now = self.writer.clock().ticks();
         let still_since = std::mem::replace(&mut self.last_look, now);
         if !health.reachable || health.is_refused() {
             self.away_since = self.away_since.or(health.failing_since).or(Some(still_since));
@@ -277,9 +274,9 @@ impl Listener {
         let ends = self.cluster.ends.current();
         let Some(topic) = ends.topic(OFFSETS_TOPIC) else { return };
         for (partition, number) in topic.partitions.iter().zip(0..) {
-            let Some(shard) = self.cluster.shard(number) else { continue };
+            let Some(shard) = self.cluster.own.shard(number) else { continue };
             let value = ends.value(*partition);
-            let moved = value.log_end >= 0 && value.log_end < shard.applied();
+            let moved = value.log_end >= 0 && value.log_end < shard.applied().0;
             let is_beyond =
                 |shard: &Shard| value.log_end >= 0 && shard.progress.is_beyond(value.log_end, value.observed);
             // What was applied after the end was asked for may lie beyond it.
@@ -304,7 +301,7 @@ impl Listener {
     /// them: the topic was deleted, or made anew with fewer.
     fn look_for_lost_partitions(&mut self) {
         let health = self.cluster.health();
-        let (Some(count), Some(refreshed)) = (health.log_partitions, self.cluster.ends.current().refreshed()) else {
+        let (Some(count), Some(refreshed)) = (health.shards, self.cluster.ends.current().refreshed()) else {
             return;
         };
         if !health.reachable || count >= self.started {
@@ -331,7 +328,7 @@ impl Listener {
         for number in count..self.started {
             self.send(number, Command::Stop(number));
             self.rebuilding.remove(&number);
-            self.store.retire(&self.key(number));
+            self.writer.retire(number);
         }
         (self.started, self.fewer) = (count, None);
     }
@@ -356,7 +353,7 @@ impl Listener {
             self.rebuilding.insert(partition, None);
         }
         let swapped = |partition: &i32, shard: &mut Option<Arc<Shard>>| {
-            let current = self.cluster.shard(*partition);
+            let current = self.cluster.own.shard(*partition);
             shard.is_none() || current.map(|shard| shard.epoch) != shard.as_ref().map(|shard| shard.epoch)
         };
         self.rebuilding.retain(swapped);
@@ -367,8 +364,8 @@ impl Listener {
         }
         let (loads, error) = self.capture(&waiting)?;
         for load in loads {
-            let number = load.shard.key.log_partition;
-            self.rebuilding.insert(number, Some(Arc::clone(&load.shard)));
+            let number = load.shard.key.number;
+            self.rebuilding.insert(number, Some(Arc::clone(load.shard.shard())));
             self.send(number, Command::Start(Load { aside: true, ..load }));
         }
         // Those that were told go on.

@@ -14,7 +14,7 @@ use super::{
     ffi::{Admin, ListedOffset, ReplyContent, Spec},
     now,
 };
-use crate::store::live::{AskError, CommittedKey, LiveSource, LogEnds, Settle};
+use crate::source::kafka::ask::{AskError, CommittedKey, LiveSource, LogEnds, Settle};
 
 /// How long a failed request to a broker is waited for beyond its timeout.
 const GRACE: Duration = Duration::from_secs(1);

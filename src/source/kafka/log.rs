@@ -14,7 +14,7 @@ use super::{
 use crate::{
     config,
     model::{Millis, OFFSETS_TOPIC, log_partition_for},
-    store::live::{AskError, LogEnds},
+    source::kafka::ask::{AskError, LogEnds},
 };
 
 /// Bound of each question.

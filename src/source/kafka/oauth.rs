@@ -31,7 +31,7 @@ use super::{
     client::{Client, Connector, Login, WeakClient},
     ffi::{Bearer, set_token, set_token_failure},
 };
-use crate::{clock::Clock, config, store::live::AskError};
+use crate::{clock::Clock, config, source::kafka::AskError};
 use error::TokenError;
 use method::Method;
 use token::Token;

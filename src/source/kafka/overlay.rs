@@ -40,11 +40,12 @@ use super::{
 use crate::{
     config,
     model::OFFSETS_TOPIC,
+    source::kafka::Log,
+    source::kafka::ask::Settle,
     store::{
-        Store,
         cluster::Cluster,
         ends::{Answer, EndKind},
-        live::Settle,
+        writer::SourceWriter,
     },
 };
 
@@ -60,7 +61,8 @@ const ROOM: usize = 1024;
 /// The overlay of one cluster.
 #[derive(Debug)]
 pub(super) struct Overlay {
-    store: Arc<Store>,
+    writer: SourceWriter,
+    log: Arc<Log>,
     cluster: Arc<Cluster>,
     settings: config::Transactions,
     connector: Connector,
@@ -86,14 +88,16 @@ impl Overlay {
     /// Makes an overlay that asks for stable offsets through `client`. Returns it, and where requests go in with the number
     /// that has room.
     pub(super) fn new(
-        (store, cluster): (Arc<Store>, Arc<Cluster>),
+        (writer, log): (SourceWriter, Arc<Log>),
         (client, connector, identity): (&Client, Connector, Arc<Identity>),
         settings: config::Transactions,
     ) -> (Self, (SyncSender<Settle>, usize)) {
         let (sender, requests) = mpsc::sync_channel(ROOM);
+        let cluster = Arc::clone(writer.cluster());
         let overlay = Self {
             stable: StableOffsets { admin: Admin::new(client), pending: None },
-            store,
+            writer,
+            log,
             cluster,
             settings,
             connector,
@@ -133,10 +137,10 @@ impl Overlay {
         let ends = self.cluster.ends.current();
         let Some(topic) = ends.topic(OFFSETS_TOPIC) else { return };
         let mut candidates = vec![];
-        self.freezes.retain(|number| self.cluster.shard(number).is_some());
+        self.freezes.retain(|number| self.cluster.own.shard(number).is_some());
         for (partition, number) in topic.partitions.iter().zip(0..) {
-            let Some(shard) = self.cluster.shard(number) else { continue };
-            if self.freezes.look(number, shard.applied(), ends.value(*partition).log_end, now) {
+            let Some(shard) = self.cluster.own.shard(number) else { continue };
+            if self.freezes.look(number, shard.applied().0, ends.value(*partition).log_end, now) {
                 candidates.push((c"__consumer_offsets", number));
             }
             if !self.freezes.is_frozen(number) {
@@ -147,7 +151,7 @@ impl Overlay {
         let waits = self.stable.pending.is_some_and(|sent| now.duration_since(sent) < TIMEOUT + RETRY);
         if !candidates.is_empty() && !waits {
             self.stable.pending = Some(now);
-            self.cluster.overlay_counters.looks.add(1);
+            self.log.counters.looks.add(1);
             self.stable.admin.list_offsets(0, Spec::LatestCommitted, &candidates, TIMEOUT);
         }
     }
@@ -172,20 +176,25 @@ impl Overlay {
                 );
             }
         }
-        self.cluster.ends.observe(EndKind::Stable, &answers, self.store.clock.ticks(), self.store.clock.now());
+        self.cluster.ends.observe(EndKind::Stable, &answers, self.writer.clock().ticks(), self.writer.clock().now());
     }
 
     /// Reads what is frozen, asks coordinators, and shows what they say.
     fn look_behind(&mut self) {
         let now = now();
-        let shards: Shards = self.cluster.shards().into_iter().map(|shard| (shard.key.log_partition, shard)).collect();
+        let shards: Shards = self.cluster.own.shards().into_iter().map(|shard| (shard.key.number, shard)).collect();
         let frozen = shards.keys().copied().filter(|number| self.freezes.is_frozen(*number));
         let awaited = self.waiting.iter().map(|waiting| waiting.request.log_partition);
         let wanted: BTreeSet<i32> = frozen.chain(awaited).collect();
         if self.look.is_none() && !wanted.is_empty() && now >= self.next_try {
-            match Look::new(&self.store, &self.cluster, &self.connector, now) {
+            match Look::new((&self.writer, &self.log), &self.connector, now) {
                 Ok(look) => {
-                    let asks = Asks::new(Arc::clone(&self.cluster), self.connector.clone(), &self.settings, now);
+                    let asks = Asks::new(
+                        (Arc::clone(&self.cluster), Arc::clone(&self.log)),
+                        self.connector.clone(),
+                        &self.settings,
+                        now,
+                    );
                     self.look = Some((look, asks));
                 }
                 Err(error) => {
@@ -202,7 +211,7 @@ impl Overlay {
         for (number, shard) in &shards {
             if self.freezes.is_frozen(*number) {
                 let since = look.first_at(*number).or(shard.progress.open_transaction_since());
-                shard.progress.set_open_transaction_since(since.or_else(|| Some(self.store.clock.now())));
+                shard.progress.set_open_transaction_since(since.or_else(|| Some(self.writer.clock().now())));
             }
         }
         if !self.identity.holds(&look.client) {

@@ -16,11 +16,11 @@ use super::{
 use crate::{
     config,
     model::Name,
-    store::{
-        Store,
-        cluster::{Cluster, Fault},
-        live::AskError,
+    source::{
+        Source,
+        kafka::{Log, ask::AskError},
     },
+    store::{cluster::Fault, latest::Latest, writer::SourceWriter},
 };
 
 /// What the parts need to know.
@@ -46,12 +46,9 @@ pub struct PartError {
 
 /// Reads one cluster, whichever answers at its addresses.
 #[derive(Debug)]
-pub struct Source {
-    store: Arc<Store>,
-    cluster: Arc<Cluster>,
+pub struct KafkaSource {
+    log: Arc<Log>,
     settings: Settings,
-    /// Cancelled when the process ends.
-    stop: CancellationToken,
     parts: Parts,
 }
 
@@ -66,33 +63,38 @@ struct Parts {
     tails: Option<Tails>,
 }
 
-impl Source {
+impl KafkaSource {
     /// Makes a source that reads until `stop` is cancelled, which is the end of the process, and checks the client
     /// configuration. Where the cluster was read before, by a source that failed, its data stays until it is loaded again.
     ///
     /// # Errors
     /// The part whose client cannot be made.
     pub fn new(
-        store: Arc<Store>,
-        cluster: Arc<Cluster>,
+        writer: &SourceWriter,
+        log: Arc<Log>,
         settings: Settings,
-        stop: CancellationToken,
+        stop: &CancellationToken,
     ) -> Result<Self, PartError> {
         ffi::keep_openssl_at_exit();
-        let parts = Parts::new(&store, &cluster, &settings, &stop)?;
-        Ok(Self { store, cluster, settings, stop, parts })
+        let parts = Parts::new(writer, &log, &settings, stop)?;
+        Ok(Self { log, settings, parts })
+    }
+}
+
+impl Source for KafkaSource {
+    type Error = PartError;
+
+    fn latest(&self) -> Arc<dyn Latest> {
+        Log::latest(&self.log)
     }
 
-    /// Reads until the token given to [`Source::new`] is cancelled. Blocks: give it a thread.
-    ///
-    /// # Errors
-    /// The part that ended.
-    pub fn run(self) -> Result<(), PartError> {
-        let Self { store, cluster, settings, stop, mut parts } = self;
+    fn run(self: Box<Self>, writer: SourceWriter, stop: &CancellationToken) -> Result<(), PartError> {
+        let Self { log, settings, mut parts } = *self;
+        let cluster = Arc::clone(writer.cluster());
         loop {
             let identity = Arc::clone(&parts.identity);
-            cluster.set_fault(Fault::Restart, None, &store.clock);
-            parts.run(&stop)?;
+            writer.failed(Fault::Restart, None);
+            parts.run(stop)?;
             if stop.is_cancelled() {
                 return Ok(());
             }
@@ -109,25 +111,27 @@ impl Source {
                 now,
                 "another Kafka cluster answers; dropping what was read of the one before, and loading anew"
             );
-            store.forget(&cluster, format!("another Kafka cluster answers: id {now:?}, before {before:?}; loading it"));
-            parts = Parts::new(&store, &cluster, &settings, &stop)?;
+            let reason = format!("another Kafka cluster answers: id {now:?}, before {before:?}; loading it");
+            writer.forget_cluster(reason);
+            parts = Parts::new(&writer, &log, &settings, stop)?;
         }
     }
 }
 
 impl Parts {
     fn new(
-        store: &Arc<Store>,
-        cluster: &Arc<Cluster>,
+        writer: &SourceWriter,
+        log: &Arc<Log>,
         settings: &Settings,
         stop: &CancellationToken,
     ) -> Result<Self, PartError> {
+        let cluster = writer.cluster();
         let failed =
             |part| move |error: AskError| PartError { cluster: Name::clone(&cluster.name), part, cause: error.into() };
         let (identity, connector) =
             (Arc::new(Identity::new(stop.child_token())), oauth::connector(&cluster.config, stop.clone()));
-        let both = || (Arc::clone(store), Arc::clone(cluster));
-        let poller = Poller::new(both(), settings.lag.clone(), &connector, Arc::clone(&identity));
+        let both = || (writer.clone(), Arc::clone(log));
+        let poller = Poller::new(writer.clone(), settings.lag.clone(), &connector, Arc::clone(&identity));
         let poller = poller.map_err(failed("poller"))?;
         let listener = Listener::new(both(), connector.clone(), Arc::clone(&identity)).map_err(failed("listener"))?;
         let (mut overlay, mut requests) = (None, None);
@@ -136,9 +140,9 @@ impl Parts {
             let (part, sender) = Overlay::new(both(), clients, settings.transactions.clone());
             (overlay, requests) = (Some(part), Some(sender));
         }
-        cluster.set_source(Arc::new(Live::new(poller.client().clone(), connector.clone(), requests)));
+        log.set_live(Arc::new(Live::new(poller.client().clone(), connector.clone(), requests)));
         let tails = settings.lag.look_for_markers.then(|| Tails::new(Arc::clone(cluster), connector.clone()));
-        let homes = Asker::new(Arc::clone(cluster), connector);
+        let homes = Asker::new((Arc::clone(cluster), Arc::clone(log)), connector);
         Ok(Self { cluster: Name::clone(&cluster.name), identity, poller, listener, homes, overlay, tails })
     }
 

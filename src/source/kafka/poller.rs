@@ -32,11 +32,11 @@ use crate::{
     clock::Ticks,
     config,
     model::Millis,
+    source::kafka::ask::AskError,
     store::{
-        Store,
         cluster::{Cluster, Fault},
         ends::{Answer, EndError, EndKind},
-        live::AskError,
+        writer::SourceWriter,
     },
 };
 
@@ -55,7 +55,7 @@ const TICK: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(super) struct Poller {
     cluster: Arc<Cluster>,
-    store: Arc<Store>,
+    writer: SourceWriter,
     settings: config::Lag,
     client: Client,
     admin: Admin,
@@ -149,17 +149,18 @@ struct Round {
 impl Poller {
     /// Makes a poller, and checks the client configuration.
     pub(super) fn new(
-        (store, cluster): (Arc<Store>, Arc<Cluster>),
+        writer: SourceWriter,
         settings: config::Lag,
         connector: &Connector,
         identity: Arc<Identity>,
     ) -> Result<Self, AskError> {
         let client = connector.connect()?;
+        let cluster = Arc::clone(writer.cluster());
         let now = now();
         Ok(Self {
             admin: Admin::new(&client),
             cluster,
-            store,
+            writer,
             settings,
             client,
             plan: Plan::default(),
@@ -203,13 +204,13 @@ impl Poller {
             self.due.high = now + self.settings.poll_interval;
             self.judge_round();
             self.ask_ends(EndKind::High);
-            self.cluster.ends.sample(self.store.clock.ticks());
+            self.cluster.ends.sample(self.writer.clock().ticks());
         }
         if now >= self.due.low {
             self.due.low = now + self.settings.start_interval;
             self.ask_ends(EndKind::Start);
             self.ask_ends(EndKind::Stable);
-            self.asked_low = !self.plan.topics.is_empty() || self.cluster.health().log_partitions.is_some();
+            self.asked_low = !self.plan.topics.is_empty() || self.cluster.health().shards.is_some();
         }
         if now >= self.due.ids && self.cluster.config.topic_ids {
             self.due.ids = now + self.settings.topic_id_interval;
@@ -241,7 +242,7 @@ impl Poller {
             .filter(|pending| pending.kind == Question::Ends(kind))
             .map(|pending| pending.leader)
             .collect();
-        let sent = (self.store.clock.ticks(), self.store.clock.now());
+        let sent = (self.writer.clock().ticks(), self.writer.clock().now());
         for (leader, partitions) in self.plan.chunks.iter().filter(|(leader, _)| !owing.contains(leader)) {
             self.next_number += 1;
             let partitions: Vec<(&CStr, i32)> = partitions.iter().map(|(topic, number)| (&**topic, *number)).collect();
@@ -291,7 +292,7 @@ impl Poller {
 
     /// Loaded once the first questions of every kind were answered, or failed where others were not.
     fn judge_loaded(&self) {
-        let asked = self.cluster.health().log_partitions.is_some() && self.pending.is_empty();
+        let asked = self.cluster.health().shards.is_some() && self.pending.is_empty();
         if asked && self.asked_low && (self.round.answered > 0 || self.plan.chunks.is_empty()) {
             self.cluster.ends.set_loaded();
         }
@@ -360,7 +361,7 @@ impl Poller {
             tracing::info!(cluster = &*self.cluster.name, "the cluster answers");
         }
         self.client.context().succeeded();
-        self.cluster.succeeded(&self.store.clock);
+        self.cluster.succeeded(self.writer.clock());
     }
 
     fn fail(&self, reason: &str) {
@@ -368,7 +369,7 @@ impl Poller {
         if known.as_deref() != Some(reason) {
             tracing::warn!(cluster = &*self.cluster.name, reason, "cannot reach the cluster; trying again");
         }
-        self.cluster.failed(reason.to_owned(), &self.store.clock);
+        self.cluster.failed(reason.to_owned(), self.writer.clock());
     }
 }
 

@@ -22,9 +22,9 @@ use super::{
 use crate::{
     clock::Ticks,
     model::Name,
+    source::kafka::ask::AskError,
     store::{
         cluster::Cluster,
-        live::AskError,
         silent::{LONGEST, Tail},
     },
 };

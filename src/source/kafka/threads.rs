@@ -4,7 +4,7 @@ use std::{any::Any, io, thread};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::store::live::AskError;
+use crate::source::kafka::ask::AskError;
 
 /// Why a part of a source ended.
 #[derive(Debug, thiserror::Error)]

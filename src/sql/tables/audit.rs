@@ -16,7 +16,7 @@ impl Table for AuditTable {
     const NAME: &'static str = "audit";
     const COMMENT: &'static str =
         "Committed offsets that Kafka's coordinators tell otherwise, seen twice; empty when all is well";
-    const BY: By = By::Cluster;
+    const BY: By = By::Source;
 
     fn columns() -> Columns<Self> {
         Columns::<Self>::default()
@@ -28,7 +28,7 @@ impl Table for AuditTable {
                 row.difference.committed_offset
             })
             .optional_int64("kafka_offset", "What the coordinator says; the same where only metadata differs", |row| {
-                row.difference.kafka_offset
+                row.difference.their_offset
             })
             .time("first_seen_at", "When it was first seen (UTC)", |row| Some(row.difference.first_seen_at))
             .time("checked_at", "When it was last seen (UTC)", |row| Some(row.difference.checked_at))
@@ -37,6 +37,7 @@ impl Table for AuditTable {
     fn rows<'a>(unit: Unit<'a>, _: &'a Wanted, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
         let cluster = &unit.cluster.cluster;
         cluster
+            .own
             .audit
             .differences()
             .into_iter()

@@ -36,9 +36,9 @@ impl Table for Clusters {
             .optional_string("history_error", "What fails where older samples are stored; NULL when nothing", |row| {
                 row.of.cluster.older().and_then(|older| older.status().last_error)
             })
-            .float("progress", "How much of the load is done, from 0 to 1", |row| row.of.cluster.progress())
+            .float("progress", "How much of the load is done, from 0 to 1", |row| row.of.source.progress())
             .optional_float("remaining_seconds", "Estimated time to the end of the load (s)", |row| {
-                row.of.cluster.remaining(row.cut.taken).map(|left| left.as_secs_f64())
+                row.of.source.remaining(row.cut.taken).map(|left| left.as_secs_f64())
             })
             .time("history_written_to", "Up to when samples are stored; NULL without a store", |row| {
                 row.of.cluster.older().and_then(|older| older.status().written_to)
@@ -49,10 +49,10 @@ impl Table for Clusters {
             })
             .int64("history_bytes", "Memory of the samples", |row| super::whole(row.of.samples.bytes))
             .int64("audited_groups", "Groups that were compared with what coordinators say", |row| {
-                super::whole(row.of.cluster.audit.groups.get())
+                super::whole(row.of.source.audit.groups.get())
             })
             .int64("audit_differences", "Differences that there are now: see audit", |row| {
-                super::whole(row.of.cluster.audit.differences().len())
+                super::whole(row.of.source.audit.differences().len())
             })
     }
 

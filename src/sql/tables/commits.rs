@@ -15,19 +15,22 @@ impl Table for Commits {
     const NAME: &'static str = "commits";
     const COMMENT: &'static str =
         "The last commits and deletions seen since the load; rewinds and deletions of the last 24 h";
-    const BY: By = By::Cluster;
+    const BY: By = By::Source;
 
     fn columns() -> Columns<Self> {
         Columns::<Self>::default()
-            .text("cluster", "Name that the operator gave the cluster", |row| &row.shard.key.cluster)
+            .text("cluster", "Name that the operator gave the cluster", |row| &row.shard.key.source.cluster)
+            .text(super::SOURCE.0, super::SOURCE.1, |row| &row.shard.key.source.name)
             .text("group_id", "Consumer group", |row| &row.event.group)
             .text("topic", "Topic name", |row| &row.event.topic)
             .int32("partition", "Partition of the topic", |row| row.event.partition)
             .optional_int64("committed_offset", "The offset; NULL for a tombstone", |row| row.event.committed_offset)
             .optional_int64("previous_offset", "The offset before, if there was one", |row| row.event.previous_offset)
             .time("committed_at", "When the coordinator handled it (UTC)", |row| Some(row.event.committed_at))
-            .int32("log_partition", "Partition of __consumer_offsets", |row| row.shard.key.log_partition)
-            .int64("log_offset", "Offset of the record in __consumer_offsets", |row| row.event.log_offset)
+            .optional_int32("log_partition", "Partition of __consumer_offsets", |row| row.shard.key.partition())
+            .optional_int64("log_offset", "Offset of the record in __consumer_offsets", |row| {
+                row.shard.key.offset(row.event.revision)
+            })
             .text("kind", "commit or tombstone", |row| {
                 if row.event.committed_offset.is_some() { "commit" } else { "tombstone" }
             })
@@ -41,7 +44,7 @@ impl Table for Commits {
             .filter(|row| wanted.groups.includes(&row.event.group) && wanted.topics.includes(&row.event.topic))
             .filter(|row| wanted.has_partition(row.event.partition))
             .collect();
-        rows.sort_by_key(|row| std::cmp::Reverse((row.event.applied_at, row.event.log_offset)));
+        rows.sort_by_key(|row| std::cmp::Reverse((row.event.applied_at, row.event.revision)));
         rows.into_iter().try_for_each(take)
     }
 

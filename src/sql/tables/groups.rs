@@ -2,7 +2,7 @@
 
 use super::{By, Columns, Flow, Table, Unit, Wanted};
 use crate::{
-    facts::{GroupFact, Sums, bare_group, group_sums},
+    facts::{GroupFact, Sums, bare_group, coordinator, group_sums},
     store::membership::Membership,
 };
 
@@ -50,7 +50,7 @@ impl Table for Groups {
                 "Since when an open transaction hides what became of the members (UTC)",
                 |row| row.group.group.members_stale_since(),
             )
-            .optional_int32("coordinator", "Broker id of the group's coordinator", |row| row.group.coordinator())
+            .optional_int32("coordinator", "Broker id of the group's coordinator", |row| coordinator(row.group))
     }
 
     fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted, take: impl FnMut(GroupFact<'a>) -> Flow) -> Flow {

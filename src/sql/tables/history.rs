@@ -14,7 +14,7 @@ use super::super::{
 };
 use crate::{
     history::joined::{Ages, Joined, Key, Pick, Wanted},
-    model::{Millis, Name, SOURCE_KAFKA, nanos},
+    model::{Millis, Name, nanos},
     store::older::{Bounds, Point, ReadError},
 };
 
@@ -29,6 +29,7 @@ pub(super) struct Row<'a> {
     /// When, in nanoseconds.
     at: i64,
     cluster: &'a str,
+    source: &'a str,
     group: Name,
     topic: Name,
     partition: i32,
@@ -50,7 +51,7 @@ impl HistoryTable {
         let columns = Columns::<Samples>::default()
             .times(TIME, "When (UTC)", false, |row| Some(row.at))
             .text("cluster", "Name that the operator gave the cluster", |row| row.cluster)
-            .text("source", "Where the offset was read; kafka is __consumer_offsets", |_| SOURCE_KAFKA)
+            .text("source", "Where the offset was read; kafka is __consumer_offsets", |row| row.source)
             .text("group_id", "Consumer group, also one that is gone", |row| &row.group)
             .text("topic", "Topic name", |row| &row.topic)
             .int32("partition", "Partition of the topic", |row| row.partition)
@@ -86,7 +87,7 @@ impl AnyTable for HistoryTable {
     }
 
     fn by(&self) -> By {
-        By::Cluster
+        By::Source
     }
 
     fn shows_unloaded(&self) -> bool {
@@ -138,6 +139,7 @@ impl AnyTable for HistoryTable {
 /// A key and the samples to show of it.
 struct Sampled<'a> {
     cluster: &'a str,
+    source: &'a str,
     group: Name,
     key: Key,
     ages: Ages,
@@ -149,14 +151,23 @@ struct Sampled<'a> {
 impl<'a> Sampled<'a> {
     /// The samples that were not shown yet.
     fn rows(&mut self) -> impl Iterator<Item = Row<'a>> + use<'_, 'a> {
-        let Self { cluster, group, key, ages, picks, shown } = self;
+        let Self { cluster, source, group, key, ages, picks, shown } = self;
         std::iter::from_fn(move || {
             loop {
                 let pick = *picks.get(*shown)?;
                 *shown += 1;
                 let (Some(point), Some(at)) = (key.at(pick), nanos(pick.at())) else { continue };
                 let (group, topic, partition) = (Name::clone(group), Name::clone(&key.topic), key.partition);
-                return Some(Row { at, cluster, group, topic, partition, point, age: ages.at(key, pick, point) });
+                return Some(Row {
+                    at,
+                    cluster,
+                    source,
+                    group,
+                    topic,
+                    partition,
+                    point,
+                    age: ages.at(key, pick, point),
+                });
             }
         })
     }
@@ -183,7 +194,7 @@ fn keys<'a>(
     let mut joined = patient(waits, || Joined::new(unit.cluster, wanted, |id| of.groups.includes(id), |picks| picks));
     let picks: Arc<[Pick]> = joined.as_mut().map(|joined| std::mem::take(&mut joined.picks)).unwrap_or_default().into();
     let at_once = if picks.len() > MOST_AT_ONCE { 1 } else { AT_ONCE };
-    let cluster = &*unit.cluster.cluster.name;
+    let (cluster, source) = (&*unit.cluster.cluster.name, &*unit.cluster.source.id.name);
     let has_key = |topic: &str, partition| of.topics.includes(topic) && of.has_partition(partition);
     let (mut ready, mut failed) = (vec![].into_iter(), false);
     let keys = std::iter::from_fn(move || {
@@ -201,7 +212,7 @@ fn keys<'a>(
     });
     keys.map(move |next| {
         let (group, key) = next?;
-        Ok(Sampled { cluster, group, key, ages: Ages::default(), picks: Arc::clone(&picks), shown: 0 })
+        Ok(Sampled { cluster, source, group, key, ages: Ages::default(), picks: Arc::clone(&picks), shown: 0 })
     })
 }
 

@@ -38,6 +38,7 @@ impl Table for LagTable {
             .boolean("active", "The partition has an owner now, or was committed within lag.active_within", |row| {
                 row.is_active()
             })
+            .time("observed_at", super::OBSERVED_AT, |row| row.observed_at())
     }
 
     fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted, mut take: impl FnMut(Fact<'a>) -> Flow) -> Flow {

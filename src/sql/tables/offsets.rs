@@ -1,11 +1,18 @@
 //! `offsets`: what is committed.
 
 use super::{By, Columns, Flow, Table, Unit, Wanted};
-use crate::store::{cut::GroupCut, group::Entry};
+use crate::{
+    facts::observed_at,
+    store::{
+        cut::{Cut, GroupCut},
+        group::Entry,
+    },
+};
 
 pub(super) struct Offsets;
 
 pub(super) struct Row<'a> {
+    cut: &'a Cut,
     group: GroupCut<'a>,
     entry: Entry<'a>,
 }
@@ -30,16 +37,18 @@ impl Table for Offsets {
                 Some(row.entry.rare?.topic_id?.to_string())
             })
             .optional_int32("log_partition", "Partition of __consumer_offsets that holds the commit", |row| {
-                Some(row.group.shard.key.log_partition)
+                row.group.shard.key.partition()
             })
             .optional_int64("log_offset", "Offset of the commit's record in __consumer_offsets", |row| {
-                Some(row.entry.row.log_offset)
+                row.group.shard.key.offset(row.entry.row.revision)
             })
+            .time("observed_at", super::OBSERVED_AT, |row| observed_at(row.cut, row.group, &row.entry))
     }
 
     fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted, mut take: impl FnMut(Row<'a>) -> Flow) -> Flow {
         let Some(group) = unit.group else { return Flow::Continue(()) };
-        super::entries(&unit, wanted, |_, entry| take(Row { group, entry }))
+        let cut = unit.cut;
+        super::entries(&unit, wanted, |_, entry| take(Row { cut, group, entry }))
     }
 
     fn count(unit: Unit<'_>) -> Option<usize> {

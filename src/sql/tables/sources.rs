@@ -13,8 +13,8 @@ pub(super) struct Row<'a> {
 impl Table for Sources {
     type Row<'a> = Row<'a>;
     const NAME: &'static str = "sources";
-    const COMMENT: &'static str = "How far offsetd has read each log partition, and what it met";
-    const BY: By = By::Cluster;
+    const COMMENT: &'static str = "How far offsetd has read each source, of a log each partition, and what it met";
+    const BY: By = By::Source;
     const SHOWS_UNLOADED: bool = true;
 
     fn columns() -> Columns<Self> {
@@ -45,11 +45,40 @@ impl Table for Sources {
             })
             .time("last_record_at", "Time of the last record read (UTC)", |row| row.partition.last_record_at)
             .optional_string("last_error", "What keeps it from being read", |row| row.partition.last_error.clone())
+            .text("kind", "What keeps the offsets", |row| &row.partition.kind)
+            .optional_text("mode", "How a Kafka cluster is read: log", |row| row.partition.mode)
+            .optional_int64("entries", "Offsets that the last complete look at a store found", |row| {
+                Some(super::whole(row.partition.reading.as_ref()?.entries))
+            })
+            .optional_int64("unmatched", "Of that look: keys that the layout does not explain", |row| {
+                Some(super::whole(row.partition.reading.as_ref()?.unmatched))
+            })
+            .optional_int64("malformed", "Of that look: keys that say no offset", |row| {
+                Some(super::whole(row.partition.reading.as_ref()?.malformed))
+            })
+            .optional_int64("ambiguous", "Of that look: keys that the layout explains in several ways", |row| {
+                Some(super::whole(row.partition.reading.as_ref()?.ambiguous))
+            })
+            .optional_int64("forbidden", "Of that look: keys that the store refuses to show", |row| {
+                Some(super::whole(row.partition.reading.as_ref()?.forbidden))
+            })
+            .optional_string("last_rejected", "The last key that is no row; never its value", |row| {
+                row.partition.reading.as_ref()?.last_rejected.clone()
+            })
+            .time("last_read_at", "When the store was last read to its end (UTC)", |row| {
+                Some(row.partition.reading.as_ref()?.read_at)
+            })
+            .optional_float("read_seconds", "How long that took (s)", |row| {
+                Some(row.partition.reading.as_ref()?.seconds)
+            })
+            .optional_float("interval_seconds", "How often the store is read (s)", |row| {
+                Some(row.partition.reading.as_ref()?.interval.as_secs_f64())
+            })
     }
 
     fn rows<'a>(unit: Unit<'a>, _: &'a Wanted, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
         let cluster = &*unit.cluster.cluster.name;
-        let sources = crate::status::sources(&unit.cluster.cluster, &unit.cluster.health, &unit.cluster.ends);
+        let sources = crate::status::sources(&unit.cluster.source, &unit.cluster.health, &unit.cluster.ends);
         sources.into_iter().map(move |partition| Row { cluster, partition }).try_for_each(take)
     }
 }

@@ -1,5 +1,7 @@
 //! `topics`: one row per topic, with who reads it.
 
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 
 use super::{By, Columns, Flow, Table, Unit, Wanted};
@@ -46,7 +48,7 @@ impl Table for Topics {
             .optional_string("topic_id", "Topic incarnation", |row| row.topic.id.map(|id| id.to_string()))
             .int32("partitions", "Partitions", |row| i32::try_from(row.topic.partitions.len()).unwrap_or(i32::MAX))
             .boolean("internal", "One of Kafka's own", |row| row.topic.is_internal())
-            .int32("groups", "Groups with a committed offset", |row| row.groups)
+            .int32("groups", "Groups with a committed offset, of all sources", |row| row.groups)
             .int32("active_groups", "Of these, the active ones", |row| row.active_groups)
             .optional_int64("log_end_offset_sum", "Sum of the high watermarks", |row| row.log_end_offset_sum())
             .optional_float("produce_rate", "Records per second, over the last minute", |row| row.produce_rate())
@@ -74,7 +76,8 @@ impl Table for Topics {
 /// Groups and active groups of each topic.
 fn readers(unit: Unit<'_>) -> HashMap<&Name, (i32, i32)> {
     let mut readers: HashMap<&Name, (i32, i32)> = HashMap::new();
-    for group in unit.cluster.groups() {
+    let is_here = |cut: &&ClusterCut| Arc::ptr_eq(&cut.cluster, &unit.cluster.cluster);
+    for group in unit.cut.clusters.iter().filter(is_here).flat_map(ClusterCut::groups) {
         let members = group.group.membership().map_or(0, |membership| membership.members.len());
         let last = group.group.entries().map(|entry| quiet(unit.cut, group, &entry)).min();
         let members = i32::try_from(members).unwrap_or(i32::MAX);

@@ -13,24 +13,25 @@ const RELATIONS: Definition = Definition {
     comment: "One row per group, topic and member that holds partitions of it, active or not",
     sql: "\
 WITH held AS (
-    SELECT cluster, group_id, topic, partition, member_id, committed_offset, lag, committed_at, active FROM lag
+    SELECT cluster, source, group_id, topic, partition, member_id, committed_offset, lag, committed_at, active FROM lag
     UNION ALL
-    SELECT cluster, group_id, topic, partition, member_id, NULL, NULL, NULL, true FROM assignments WHERE kind = 'current'
+    SELECT cluster, source, group_id, topic, partition, member_id, NULL, NULL, NULL, true FROM assignments WHERE kind = 'current'
 ), edges AS (
-    SELECT cluster, group_id, topic, member_id, CAST(count(DISTINCT partition) AS INT) AS partitions, sum(lag) AS lag,
+    SELECT cluster, source, group_id, topic, member_id, CAST(count(DISTINCT partition) AS INT) AS partitions, sum(lag) AS lag,
            CAST(count(committed_offset) - count(lag) AS INT) AS unknown_lag_partitions,
            max(committed_at) AS last_committed_at, bool_or(active) AS active
-    FROM held GROUP BY cluster, group_id, topic, member_id
+    FROM held GROUP BY cluster, source, group_id, topic, member_id
 )
-SELECT e.cluster, e.group_id, e.topic, e.partitions, e.member_id, m.instance_id, m.client_id, m.client_host,
+SELECT e.cluster, e.source, e.group_id, e.topic, e.partitions, e.member_id, m.instance_id, m.client_id, m.client_host,
        e.lag, e.unknown_lag_partitions, e.last_committed_at, e.active
 FROM edges e
-LEFT JOIN members m ON m.cluster = e.cluster AND m.group_id = e.group_id AND m.member_id = e.member_id",
+LEFT JOIN members m ON m.cluster = e.cluster AND m.source = e.source AND m.group_id = e.group_id AND m.member_id = e.member_id",
     columns: RELATIONS_COLUMNS,
 };
 
 const RELATIONS_COLUMNS: &[(&str, &str)] = &[
     ("cluster", "Name that the operator gave the cluster"),
+    ("source", "Where the group's offsets are kept; kafka is the cluster itself"),
     ("group_id", "Consumer group"),
     ("topic", "Topic that the group committed to, or the member holds partitions of"),
     ("partitions", "Partitions of the topic that the member holds; those without an owner where member_id is NULL"),
@@ -49,7 +50,7 @@ const ACTIVE_CONSUMERS: Definition = Definition {
     name: "active_consumers",
     comment: "One row per group, topic and member that holds partitions of it or committed them lately: edges group → topic → owner",
     sql: "\
-SELECT cluster, group_id, topic, partitions, member_id, instance_id, client_id, client_host,
+SELECT cluster, source, group_id, topic, partitions, member_id, instance_id, client_id, client_host,
        lag, unknown_lag_partitions, last_committed_at
 FROM relations WHERE active",
     columns: ACTIVE_COLUMNS,
@@ -67,27 +68,29 @@ const CONSUMERS: Definition = Definition {
     comment: "One row per consumer group: what it reads, who reads, and how far behind it is",
     sql: "\
 WITH reads AS (
-    SELECT cluster, group_id, topic, false AS held FROM offsets
+    SELECT cluster, source, group_id, topic, false AS held FROM offsets
     UNION ALL
-    SELECT cluster, group_id, topic, true FROM assignments WHERE kind = 'current'
+    SELECT cluster, source, group_id, topic, true FROM assignments WHERE kind = 'current'
 ), by_topic AS (
-    SELECT cluster, group_id, topic, bool_or(held) AS active FROM reads GROUP BY cluster, group_id, topic
+    SELECT cluster, source, group_id, topic, bool_or(held) AS active FROM reads
+    GROUP BY cluster, source, group_id, topic
 ), t AS (
-    SELECT cluster, group_id, count(*) AS topics, count(*) FILTER (WHERE active) AS active_topics
-    FROM by_topic GROUP BY cluster, group_id
+    SELECT cluster, source, group_id, count(*) AS topics, count(*) FILTER (WHERE active) AS active_topics
+    FROM by_topic GROUP BY cluster, source, group_id
 ), m AS (
-    SELECT cluster, group_id, count(*) AS active_members
-    FROM members WHERE assigned_partitions > 0 GROUP BY cluster, group_id
+    SELECT cluster, source, group_id, count(*) AS active_members
+    FROM members WHERE assigned_partitions > 0 GROUP BY cluster, source, group_id
 )
-SELECT g.cluster, g.group_id, g.kind, g.state, g.coordinator,
+SELECT g.cluster, g.source, g.group_id, g.kind, g.state, g.coordinator,
        CAST(coalesce(t.topics, 0) AS INT) AS topics, CAST(coalesce(t.active_topics, 0) AS INT) AS active_topics,
        g.partitions, g.members, CAST(coalesce(m.active_members, 0) AS INT) AS active_members,
        g.lag, g.max_lag_seconds, g.unknown_lag_partitions, g.status, g.last_committed_at, g.active
 FROM groups g
-LEFT JOIN t ON t.cluster = g.cluster AND t.group_id = g.group_id
-LEFT JOIN m ON m.cluster = g.cluster AND m.group_id = g.group_id",
+LEFT JOIN t ON t.cluster = g.cluster AND t.source = g.source AND t.group_id = g.group_id
+LEFT JOIN m ON m.cluster = g.cluster AND m.source = g.source AND m.group_id = g.group_id",
     columns: &[
         ("cluster", "Name that the operator gave the cluster"),
+        ("source", "Where the group's offsets are kept; kafka is the cluster itself"),
         ("group_id", "Consumer group"),
         ("kind", "classic, consumer, share, streams or simple (offsets only)"),
         ("state", "As Kafka's tools spell it, as far as the log proves it"),
@@ -111,10 +114,11 @@ const STOPPED_GROUPS: Definition = Definition {
     name: "stopped_groups",
     comment: "One row per group of which a partition has a lag, and no commit for longer than is usual",
     sql: "\
-SELECT cluster, group_id, state, members, lag, max_lag_seconds, last_committed_at
+SELECT cluster, source, group_id, state, members, lag, max_lag_seconds, last_committed_at
 FROM groups WHERE status = 'stopped'",
     columns: &[
         ("cluster", "Name that the operator gave the cluster"),
+        ("source", "Where the group's offsets are kept; kafka is the cluster itself"),
         ("group_id", "Consumer group"),
         ("state", "As Kafka's tools spell it, as far as the log proves it"),
         ("members", "Members"),

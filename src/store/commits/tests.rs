@@ -8,7 +8,7 @@ fn event(number: i64, previous: Option<i64>) -> CommitEvent {
         committed_offset: Some(number),
         previous_offset: previous,
         committed_at: number,
-        log_offset: number,
+        revision: Revision(number),
         applied_at: number,
         sequence: number.unsigned_abs(),
     }
@@ -22,7 +22,7 @@ fn commits_stay_for_a_minute_and_within_the_capacity() {
     (5000..200_000).for_each(|at| rings.push(event(at, None)));
     let kept = rings.iter().count();
     assert!((9_000..=10_000 + BLOCK).contains(&kept), "{kept}");
-    assert_eq!(rings.iter().last().unwrap().log_offset, 199_999);
+    assert_eq!(rings.iter().last().unwrap().revision, Revision(199_999));
 }
 
 #[test]

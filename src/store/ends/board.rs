@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
+use super::super::event::Applied;
 use super::{
     DELETED_AFTER, Ends, SAMPLE_SPAN, Sample, Topic, TopicMetadata,
     slots::Slots,
@@ -31,8 +32,8 @@ const SAMPLE_SPACING: Ticks = 8;
 pub struct IdsSeen {
     /// When it was asked for.
     pub asked: Option<Ticks>,
-    /// What the shards had applied by then, by log partition.
-    pub applied: BTreeMap<i32, i64>,
+    /// What the shards had applied by then.
+    pub applied: Applied,
 }
 
 /// Publishes versions of [`Ends`].
@@ -63,7 +64,7 @@ impl EndsBoard {
     /// What the shards have `applied` when a topic is found deleted belongs to it, and not to a later one of its name.
     /// `now` is when the answer was asked for. Returns whether a topic that was missing is listed again: it may have been
     /// made anew.
-    pub fn set_topics(&self, listed: Vec<TopicMetadata>, now: Ticks, applied: &BTreeMap<i32, i64>) -> bool {
+    pub fn set_topics(&self, listed: Vec<TopicMetadata>, now: Ticks, applied: &Applied) -> bool {
         let mut returned = false;
         self.update(|ends, free| {
             let mut topics = BTreeMap::new();

@@ -1,4 +1,13 @@
 use super::*;
+use crate::{
+    model::{Revision, SourceId, SourceKind},
+    store::event::ShardKey,
+};
+
+fn shard(number: i32) -> ShardKey {
+    let source = SourceId { cluster: "c".into(), name: "own".into() };
+    ShardKey { source, kind: SourceKind::Log, number }
+}
 
 fn topic(name: &str, partitions: usize) -> TopicMetadata {
     TopicMetadata { name: name.into(), leaders: vec![Some(1); partitions] }
@@ -56,14 +65,14 @@ fn a_new_topic_id_forgets_the_ends_and_remembers_whose_commits_were_before() {
     let slot = board.current().topic("t").unwrap().partitions[0].slot;
     board.set_ids(&[("t".into(), Uuid([1; 16]))].into(), &IdsSeen::default(), 0);
     board.observe(EndKind::High, &[Answer { slot, result: Ok((7, 0)) }], 1, 100);
-    let before = IdsSeen { asked: Some(0), applied: [(3, 99)].into() };
+    let before = IdsSeen { asked: Some(0), applied: [(shard(3), Revision(99))].into() };
     board.set_ids(&[("t".into(), Uuid([2; 16]))].into(), &before, 9);
     let ends = board.current();
     let topic = ends.topic("t").unwrap();
     let value = ends.value(topic.partitions[0]);
     assert_eq!((value.log_end, value.observed, value.since), (-1, 0, 9));
     assert_eq!(value.absent_at, Some(0), "the old id was seen then");
-    assert_eq!(topic.earlier.as_ref().unwrap()[&3], 99);
+    assert_eq!(topic.earlier.as_ref().unwrap()[&shard(3)], Revision(99));
 }
 
 #[test]
@@ -95,17 +104,17 @@ fn samples_reach_an_hour_back_and_stay_few() {
 #[test]
 fn what_was_committed_to_a_deleted_topic_is_not_of_a_later_one_of_its_name() {
     let board = board(&[("t", 1)]);
-    board.set_topics(vec![], 50, &[(7, 10)].into());
-    board.set_topics(vec![], 160, &[(7, 20)].into());
+    board.set_topics(vec![], 50, &[(shard(7), Revision(10))].into());
+    board.set_topics(vec![], 160, &[(shard(7), Revision(20))].into());
     assert!(board.current().topic("t").is_none());
-    board.set_topics(vec![topic("t", 1)], 170, &[(7, 30)].into());
+    board.set_topics(vec![topic("t", 1)], 170, &[(shard(7), Revision(30))].into());
     let earlier = board.current().topic("t").unwrap().earlier.clone();
-    assert_eq!(earlier.unwrap()[&7], 20, "what was applied when it was found deleted");
+    assert_eq!(earlier.unwrap()[&shard(7)], Revision(20), "what was applied when it was found deleted");
     // A later refresh and the new id change nothing of that.
-    board.set_topics(vec![topic("t", 1)], 180, &[(7, 40)].into());
-    let before = IdsSeen { asked: Some(175), applied: [(7, 35)].into() };
+    board.set_topics(vec![topic("t", 1)], 180, &[(shard(7), Revision(40))].into());
+    let before = IdsSeen { asked: Some(175), applied: [(shard(7), Revision(35))].into() };
     board.set_ids(&[("t".into(), Uuid([1; 16]))].into(), &before, 185);
-    assert_eq!(board.current().topic("t").unwrap().earlier.as_ref().unwrap()[&7], 20);
+    assert_eq!(board.current().topic("t").unwrap().earlier.as_ref().unwrap()[&shard(7)], Revision(20));
 }
 
 /// Polls a partition each second: ends by second.

@@ -3,8 +3,8 @@ use crate::store::held::make_mut;
 use std::{collections::BTreeMap, ops::ControlFlow};
 
 /// Long after any time that a commit tells here.
-fn seen(log_offset: i64) -> Seen {
-    Seen { log_offset, applied: 0, at: Millis::MAX }
+fn seen(revision: i64) -> Seen {
+    Seen { revision: Revision(revision), applied: 0, at: Millis::MAX }
 }
 
 fn commit(offset: i64) -> Commit<'static> {

@@ -7,7 +7,7 @@ use std::{
 
 use super::{CHUNK_ROWS, Chunk, Rare, Row, Topic, place_of};
 use crate::{
-    model::{Millis, Name, Uuid, java_hash, log_partition_of},
+    model::{Millis, Name, Uuid, java_hash},
     store::{
         held::{Mark, Version},
         membership::{Membership, log::Members},
@@ -95,10 +95,10 @@ impl GroupView {
         self.mark.bytes() + self.chunks.iter().map(|chunk| chunk.mark.bytes()).sum::<usize>()
     }
 
-    /// The log partition that Kafka chooses for the group, of so many.
+    /// Hash of the id, by which a log places groups: [`java_hash`].
     #[must_use]
-    pub fn home(&self, log_partitions: i32) -> Option<i32> {
-        log_partition_of(self.hash, log_partitions)
+    pub fn hash(&self) -> i32 {
+        self.hash
     }
 
     /// Who is in the group; `None` for a simple group.

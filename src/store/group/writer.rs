@@ -7,7 +7,7 @@ use super::{
     smoothed_interval,
 };
 use crate::{
-    model::{Millis, Name},
+    model::{Millis, Name, Revision},
     store::{
         held::{leave, make_mut},
         membership::{GroupKind, Membership, piece::Piece},
@@ -41,7 +41,7 @@ impl Group<'_> {
         seen: Seen,
         intern: impl FnOnce(&str) -> Name,
     ) -> (u32, Option<Row>) {
-        let mut row = Row::of(commit, partition, seen.log_offset, seen.applied);
+        let mut row = Row::of(commit, partition, seen.revision, seen.applied);
         let rare = Rare::of(commit);
         row.topic = self.topic(topic, intern);
         let known = self.index.row(self.view, &self.kit.hasher, row.topic, partition);
@@ -67,8 +67,8 @@ impl Group<'_> {
         intern: impl Fn(&str) -> Name,
     ) -> usize {
         let (mut commits, mut new) = (commits.peekable(), 0);
-        while let Some(Replayed { topic, partition, commit, log_offset }) = commits.next() {
-            let seen = Seen { log_offset, applied: 0, at };
+        while let Some(Replayed { topic, partition, commit, revision }) = commits.next() {
+            let seen = Seen { revision, applied: 0, at };
             let (_, before) = self.commit((topic, partition), commit, seen, &intern);
             new += usize::from(before.is_none());
             self.replay_in_order(&mut commits, at);
@@ -92,13 +92,13 @@ impl Group<'_> {
         }
         let chunk = make_mut(chunk, &self.kit.held);
         let (mut last_topic, mut taken) = (0, 0);
-        while let Some(Replayed { partition, commit, log_offset, .. }) =
+        while let Some(Replayed { partition, commit, revision, .. }) =
             commits.next_if(|next| is(chunk.rows.get(at), next))
         {
             let Some(row) = chunk.rows.get_mut(at) else { break };
             last_topic = row.topic;
             let interval_ms = smoothed_interval(row, commit.committed_at, seen_at);
-            *row = Row { topic: last_topic, interval_ms, ..Row::of(commit, partition, log_offset, 0) };
+            *row = Row { topic: last_topic, interval_ms, ..Row::of(commit, partition, revision, 0) };
             chunk.set_rare(at, Rare::of(commit));
             at += 1;
             taken += 1;
@@ -131,8 +131,8 @@ impl Group<'_> {
     }
 
     /// Takes over a record of a group of another kind.
-    pub(in super::super) fn apply_piece(&mut self, kind: GroupKind, piece: Piece, log_offset: i64) {
-        self.view.members.apply(kind, piece, log_offset);
+    pub(in super::super) fn apply_piece(&mut self, kind: GroupKind, piece: Piece, revision: Revision) {
+        self.view.members.apply(kind, piece, revision);
     }
 
     /// Notes since when the membership is not known; `None`: it is known again.

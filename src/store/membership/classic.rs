@@ -5,12 +5,12 @@ use std::sync::OnceLock;
 use super::{Assigned, GroupKind, GroupState, Member, Membership, More, NO_MORE, TopicRef};
 use crate::{
     decode::schema::{GroupMetadataValue, MemberMetadata},
-    model::Name,
+    model::{Name, Revision},
 };
 
 /// From a record of type 2. A payload that does not decode leaves a member with an unknown
 /// assignment, never without its group.
-pub fn membership(value: &GroupMetadataValue<'_>, log_offset: i64, intern: &impl Fn(&str) -> Name) -> Membership {
+pub fn membership(value: &GroupMetadataValue<'_>, revision: Revision, intern: &impl Fn(&str) -> Name) -> Membership {
     let mut members: Vec<Member> = value.members.map(|each| member(&each, value, intern));
     members.sort_by(|left, right| left.member_id.cmp(&right.member_id));
     Membership {
@@ -27,7 +27,7 @@ pub fn membership(value: &GroupMetadataValue<'_>, log_offset: i64, intern: &impl
         state_at: (value.current_state_timestamp >= 0).then_some(value.current_state_timestamp),
         members: members.into(),
         topic_names: None,
-        log_offset,
+        revision,
         owners: OnceLock::new(),
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use super::{GroupKind, Membership, modern::Modern, piece::Piece};
+use crate::model::Revision;
 
 /// Everything that records of one group tell of its members; nothing, of a simple group. Cheap to clone, and small: most
 /// groups have but one record.
@@ -36,16 +37,16 @@ impl Members {
     }
 
     /// Takes over a record of another type.
-    pub fn apply(&mut self, kind: GroupKind, piece: Piece, log_offset: i64) {
+    pub fn apply(&mut self, kind: GroupKind, piece: Piece, revision: Revision) {
         let others = Arc::make_mut(self.others.get_or_insert_default());
         others.current = OnceLock::new();
         match others.modern.iter_mut().find(|modern| modern.kind == kind) {
-            Some(modern) => modern.apply(piece, log_offset),
+            Some(modern) => modern.apply(piece, revision),
             // Of what compaction removed: normal (KAFKA-17306).
             None if piece.is_tombstone() => {}
             None => {
                 let mut modern = Modern::new(kind);
-                modern.apply(piece, log_offset);
+                modern.apply(piece, revision);
                 others.modern.push(modern);
             }
         }
@@ -66,9 +67,9 @@ impl Members {
     }
 
     fn newest(&self, modern: &[Modern]) -> Option<Arc<Membership>> {
-        let modern = modern.iter().filter(|modern| modern.is_group()).max_by_key(|modern| modern.log_offset());
+        let modern = modern.iter().filter(|modern| modern.is_group()).max_by_key(|modern| modern.revision());
         match (&self.classic, modern) {
-            (Some(classic), Some(modern)) if modern.log_offset() < classic.log_offset => Some(Arc::clone(classic)),
+            (Some(classic), Some(modern)) if modern.revision() < classic.revision => Some(Arc::clone(classic)),
             (_, Some(modern)) => Some(Arc::new(modern.membership())),
             (classic, None) => classic.clone(),
         }

@@ -9,14 +9,14 @@ use super::{
     Assigned, GroupKind, GroupState, Member, Membership, More, TopicRef,
     piece::{About, Current, Head, Holding, Piece, Topology},
 };
-use crate::model::{Name, Uuid};
+use crate::model::{Name, Revision, Uuid};
 
 /// The records of one group of one kind, as they are in the log.
 #[derive(Clone, Debug)]
 pub struct Modern {
     /// Which protocol.
     pub kind: GroupKind,
-    head: Option<(Head, i64)>,
+    head: Option<(Head, Revision)>,
     assignment_epoch: Option<i32>,
     members: BTreeMap<Name, Arc<Records>>,
     regexes: BTreeMap<Name, Arc<[Name]>>,
@@ -60,16 +60,16 @@ impl Modern {
         self.head.is_some() || !self.members.is_empty() || self.assignment_epoch.is_some()
     }
 
-    /// Offset of the group-level record; -1 without one.
+    /// Revision of the group-level record.
     #[must_use]
-    pub fn log_offset(&self) -> i64 {
-        self.head.as_ref().map_or(-1, |(_, offset)| *offset)
+    pub fn revision(&self) -> Revision {
+        self.head.as_ref().map_or(Revision::NONE, |(_, revision)| *revision)
     }
 
     /// Takes over a record.
-    pub fn apply(&mut self, piece: Piece, log_offset: i64) {
+    pub fn apply(&mut self, piece: Piece, revision: Revision) {
         match piece {
-            Piece::Group(Some(head)) => self.head = Some((head, log_offset)),
+            Piece::Group(Some(head)) => self.head = Some((head, revision)),
             // The group is gone, with whatever lost its tombstone.
             Piece::Group(None) => *self = Self::new(self.kind),
             Piece::AssignmentEpoch(epoch) => self.assignment_epoch = epoch,
@@ -109,7 +109,7 @@ impl Modern {
             state_at: None,
             members: members.into(),
             topic_names: self.topic_names.clone(),
-            log_offset: self.log_offset(),
+            revision: self.revision(),
             owners: OnceLock::new(),
         }
     }

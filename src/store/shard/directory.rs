@@ -39,13 +39,13 @@ impl Version for Block {
 #[derive(Debug, Default)]
 struct Order {
     sorted: OnceLock<Vec<u32>>,
-    /// Groups whose home is elsewhere, of so many log partitions; unknown until they are asked for.
+    /// Groups whose home is elsewhere, of so many shards; unknown until they are asked for.
     strays: ArcSwapOption<Strays>,
 }
 
 #[derive(Debug)]
 struct Strays {
-    log_partitions: i32,
+    shards: i32,
     ids: Arc<[Name]>,
 }
 
@@ -327,17 +327,17 @@ impl Groups {
         self.at(*sorted.get(at)?)
     }
 
-    /// Ids of groups whose home is not `home`, of so many log partitions: there are some after
-    /// `__consumer_offsets` grew, and in copied topics.
+    /// Ids of groups whose home is elsewhere, by the hash of the id and the number of shards. Kept until groups come or go
+    /// or that number is another.
     #[must_use]
-    pub fn strays(&self, home: i32, log_partitions: i32) -> Arc<[Name]> {
+    pub fn strays(&self, shards: i32, is_home: impl Fn(i32) -> bool) -> Arc<[Name]> {
         let kept = self.order.strays.load();
-        if let Some(kept) = kept.as_ref().filter(|kept| kept.log_partitions == log_partitions) {
+        if let Some(kept) = kept.as_ref().filter(|kept| kept.shards == shards) {
             return Arc::clone(&kept.ids);
         }
-        let strays = self.iter().filter(|group| group.home(log_partitions) != Some(home));
+        let strays = self.iter().filter(|group| !is_home(group.hash()));
         let ids: Arc<[Name]> = strays.map(|group| Name::clone(&group.id)).collect();
-        self.order.strays.store(Some(Arc::new(Strays { log_partitions, ids: Arc::clone(&ids) })));
+        self.order.strays.store(Some(Arc::new(Strays { shards, ids: Arc::clone(&ids) })));
         ids
     }
 }

@@ -16,14 +16,14 @@ use super::{
     },
     Now, Shard, State,
 };
-use crate::model::{Millis, Name};
+use crate::model::{Millis, Name, Revision};
 
 /// What is shown ahead of the reader, and what hides members.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
     keys: HashMap<(Name, Name, i32), Early>,
     /// By group, the last record about its members that the reader has not come to.
-    members: HashMap<Name, i64>,
+    members: HashMap<Name, Revision>,
 }
 
 impl Ahead {
@@ -35,8 +35,8 @@ impl Ahead {
 /// A key that is shown early.
 #[derive(Debug)]
 struct Early {
-    /// Offset of the record that is shown.
-    log_offset: i64,
+    /// Of the record that is shown.
+    revision: Revision,
     /// What the key is by the reader's records alone.
     by_reader: Option<Stored>,
 }
@@ -61,19 +61,19 @@ impl Shard {
         };
         let now = self.moment();
         let mut state = self.write();
-        if event.log_offset < state.read_to || event.log_offset < self.applied() {
+        if event.revision < state.read_to || event.revision < self.applied() {
             return false;
         }
         match state.ahead.keys.get_mut(&Key(event.group, topic, partition)) {
-            Some(early) if early.log_offset == event.log_offset => return false,
+            Some(early) if early.revision == event.revision => return false,
             // What the coordinator says later holds, also where its record lies before.
-            Some(early) => early.log_offset = event.log_offset,
+            Some(early) => early.revision = event.revision,
             None => {
                 let at = state.groups.find(&self.kit, event.group);
                 let known = at.and_then(|at| state.groups.get(&self.kit, at, topic, partition));
                 let by_reader = known.map(|(_, entry)| Stored { row: *entry.row, rare: entry.rare.cloned() });
                 let key = (self.names.intern(event.group), self.names.intern(topic), partition);
-                state.ahead.keys.insert(key, Early { log_offset: event.log_offset, by_reader });
+                state.ahead.keys.insert(key, Early { revision: event.revision, by_reader });
             }
         }
         self.has_ahead.store(true, Ordering::Release);
@@ -82,9 +82,9 @@ impl Shard {
     }
 
     /// Notes that a record about a group's members lies ahead of the reader.
-    pub fn hide_members(&self, group: &str, log_offset: i64, at: Millis) {
+    pub fn hide_members(&self, group: &str, revision: Revision, at: Millis) {
         let mut state = self.write();
-        if log_offset < state.read_to || log_offset < self.applied() {
+        if revision < state.read_to || revision < self.applied() {
             return;
         }
         let Some(place) = state.groups.find(&self.kit, group) else { return };
@@ -92,8 +92,8 @@ impl Shard {
         let since = group.view.members_stale_since().map_or(at, |since| since.min(at));
         group.set_members_stale_since(Some(since));
         let id = Name::clone(&group.view.id);
-        let last = state.ahead.members.entry(id).or_insert(log_offset);
-        *last = (*last).max(log_offset);
+        let last = state.ahead.members.entry(id).or_insert(revision);
+        *last = (*last).max(revision);
         self.has_ahead.store(true, Ordering::Release);
     }
 
@@ -104,40 +104,40 @@ impl Shard {
         }
         let (topic, partition, record) = match &event.kind {
             EventKind::Commit { topic, partition, commit } => {
-                (*topic, *partition, Some(Stored::of(commit, *partition, event.log_offset, now.ticks)))
+                (*topic, *partition, Some(Stored::of(commit, *partition, event.revision, now.ticks)))
             }
             EventKind::Delete { topic, partition } => (*topic, *partition, None),
             EventKind::Classic(_) | EventKind::Piece(..) => return false,
         };
         let key = Key(event.group, topic, partition);
         let Some(early) = state.ahead.keys.get_mut(&key) else { return false };
-        if event.log_offset < early.log_offset {
+        if event.revision < early.revision {
             early.by_reader = record;
             return true;
         }
-        let confirmed = event.log_offset == early.log_offset;
+        let confirmed = event.revision == early.revision;
         state.ahead.keys.remove(&key);
         confirmed
     }
 
-    /// The reader has passed `offset`: from here on its records alone decide about what lies before.
-    pub(super) fn hand_back(&self, offset: i64) {
+    /// The reader has passed `reached`: from here on its records alone decide about what lies before.
+    pub(super) fn hand_back(&self, reached: Revision) {
         if !self.has_ahead.load(Ordering::Acquire) {
             return;
         }
         let now = self.moment();
         let mut state = self.write();
-        state.read_to = state.read_to.max(offset);
-        let passed: Vec<_> = state.ahead.keys.extract_if(|_, early| early.log_offset < offset).collect();
+        state.read_to = state.read_to.max(reached);
+        let passed: Vec<_> = state.ahead.keys.extract_if(|_, early| early.revision < reached).collect();
         for ((group, topic, partition), early) in passed {
             let kind = match &early.by_reader {
                 Some(stored) => EventKind::Commit { topic: &topic, partition, commit: stored.commit() },
                 None => EventKind::Delete { topic: &topic, partition },
             };
-            let log_offset = early.by_reader.as_ref().map_or(early.log_offset, |stored| stored.row.log_offset);
-            self.show(&mut state, &Event { log_offset, at: now.wall, group: &group, kind }, &now);
+            let revision = early.by_reader.as_ref().map_or(early.revision, |stored| stored.row.revision);
+            self.show(&mut state, &Event { revision, at: now.wall, group: &group, kind }, &now);
         }
-        let shown: Vec<_> = state.ahead.members.extract_if(|_, last| *last < offset).collect();
+        let shown: Vec<_> = state.ahead.members.extract_if(|_, last| *last < reached).collect();
         for (id, _) in shown {
             let at = state.groups.find(&self.kit, &id);
             if let Some(mut group) = at.and_then(|at| state.groups.group_mut(&self.kit, at)) {

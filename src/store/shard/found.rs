@@ -12,7 +12,10 @@ use super::super::{
     membership::log::Members,
 };
 use super::directory::Groups;
-use crate::{clock::Ticks, model::Name};
+use crate::{
+    clock::Ticks,
+    model::{Name, Revision},
+};
 
 /// Groups whose records in a shard are not shown.
 pub type Hidden = Arc<HashSet<Name>>;
@@ -51,7 +54,7 @@ impl Retains for ShardView {
     }
 }
 
-/// The shard at one moment: one prefix of its log.
+/// The shard at one moment: one prefix of its order.
 #[derive(Debug)]
 pub struct ShardView {
     /// Which shard.
@@ -66,10 +69,10 @@ pub struct ShardView {
     pub groups: Groups,
     /// The last commits.
     pub commits: Rings,
-    /// Number of the last change that a log offset does not name: a deletion, or one out of order.
+    /// Number of the last change that a revision does not name: a deletion, or one out of order.
     pub last_full: u64,
-    /// Offset of the record of the last change; -1 before any.
-    pub last_offset: i64,
+    /// Revision of the last change.
+    pub last: Revision,
     /// Groups that are not shown from here, as far as was known.
     pub hidden: Hidden,
 }

@@ -16,16 +16,16 @@ impl Shard {
         let Some(mut group) = self.group_mut(state, first.group) else { return };
         let commits = run.iter().filter_map(|event| match &event.kind {
             EventKind::Commit { topic, partition, commit } => {
-                Some(Replayed { topic, partition: *partition, commit, log_offset: event.log_offset })
+                Some(Replayed { topic, partition: *partition, commit, revision: event.revision })
             }
             EventKind::Delete { .. } | EventKind::Classic(_) | EventKind::Piece(..) => None,
         });
         let new = group.replay(commits, now.wall, |name| self.names.intern(name));
         state.groups.count_new(new);
         state.sequence += run.len() as u64;
-        state.read_to = last.log_offset + 1;
-        state.last_offset = last.log_offset;
-        state.highest = last.log_offset;
+        state.read_to = last.revision.next();
+        state.last = last.revision;
+        state.highest = last.revision;
     }
 }
 

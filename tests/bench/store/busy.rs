@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use offsetd::model::Revision;
 use offsetd::rpc::Service;
 use offsetd::rpc::proto::QueryRequest;
 use offsetd::store::Store;
-use offsetd::store::shard::Shard;
+use offsetd::store::writer::ShardWriter;
 use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 
@@ -40,7 +41,7 @@ pub(crate) fn run(report: &mut Report) {
 
 /// Commits per second, as fast as it goes.
 #[expect(clippy::cast_precision_loss, reason = "a few millions")]
-fn apply_rate(shard: &Shard, keys: &Keys) -> f64 {
+fn apply_rate(shard: &ShardWriter, keys: &Keys) -> f64 {
     let (started, mut rounds) = (Instant::now(), 0);
     while started.elapsed() < FOR {
         keys.commit(shard, 1);
@@ -75,7 +76,7 @@ type Until<'a> = &'a (dyn Fn(&AtomicBool) + Sync);
 fn writer_beside(
     report: &mut Report,
     names: [&str; 2],
-    (shard, keys): (&Shard, &Keys),
+    (shard, keys): (&ShardWriter, &Keys),
     readers: Until<'_>,
     others: Until<'_>,
 ) {
@@ -163,7 +164,7 @@ impl<'a> Asker<'a> {
 }
 
 /// How long runs of commits and pins take, while there are queries.
-fn beside_queries(shard: &Shard, keys: &Keys, asker: &Asker<'_>) -> (Vec<Duration>, Vec<Duration>) {
+fn beside_queries(shard: &ShardWriter, keys: &Keys, asker: &Asker<'_>) -> (Vec<Duration>, Vec<Duration>) {
     /// Commits that come together.
     const TOGETHER: usize = 20;
     let stop = AtomicBool::new(false);
@@ -173,7 +174,7 @@ fn beside_queries(shard: &Shard, keys: &Keys, asker: &Asker<'_>) -> (Vec<Duratio
             paced(COMMITS_PER_SECOND / TOGETHER as u64, &stop, |number| {
                 let first = usize::try_from(number).unwrap() * TOGETHER;
                 let of = |at: usize| event(&keys.groups[0], "orders", (first + at) * 31 % KEYS, 1);
-                shard.apply(&(0..TOGETHER).map(of).collect::<Vec<_>>(), 0);
+                shard.apply(&(0..TOGETHER).map(of).collect::<Vec<_>>(), Revision(0));
             })
         });
         let reader = scope.spawn(|| paced(100, &stop, |_| drop(shard.pin())));
@@ -195,7 +196,7 @@ fn short_lived(report: &mut Report) {
             let groups = names("console-consumer", first..first + HALF);
             let commits = groups.iter().map(|group| event(group, "orders", 0, 1));
             let deletions = groups.iter().map(|group| deletion(group, "orders", 0, 2));
-            shard.apply(&commits.chain(deletions).collect::<Vec<_>>(), i64::MAX);
+            shard.apply(&commits.chain(deletions).collect::<Vec<_>>(), Revision::MAX);
         }
     };
     pass(0, SHORT_LIVED / 100);

@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use tokio::runtime::Builder;
 
+use offsetd::model::Revision;
+
 use super::{Keys, empty, engine, event, rows};
 use crate::kafka::this_program;
 use crate::kafka::used::Used;
@@ -78,7 +80,7 @@ fn costs(size: usize) -> Costs {
     drop(shard.pin());
     let group = &keys.groups[0];
     let changed_pin = |_| {
-        shard.apply(&[event(group, "orders", 0, 7)], 0);
+        shard.apply(&[event(group, "orders", 0, 7)], Revision(0));
         drop(shard.pin());
     };
     let pin = of_each(PINS * keys.groups.len(), &mut || (0..PINS).for_each(changed_pin));

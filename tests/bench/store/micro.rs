@@ -5,6 +5,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use offsetd::decode::{Record, decode};
+use offsetd::model::Revision;
 use offsetd::rpc::Service;
 use offsetd::rpc::proto::offset_service_server::OffsetService as _;
 use offsetd::rpc::proto::{GetOffsetRequest, QueryRequest};
@@ -72,7 +73,7 @@ fn pinning(report: &mut Report) {
         report.each(what, TIMES, || {
             for number in 0..TIMES {
                 if is_new {
-                    shard.apply(&[event(&keys.groups[number % GROUPS], "orders", 0, 7)], 0);
+                    shard.apply(&[event(&keys.groups[number % GROUPS], "orders", 0, 7)], Revision(0));
                 }
                 black_box(shard.pin());
             }
@@ -85,7 +86,7 @@ fn pinning(report: &mut Report) {
             for number in 0..TIMES {
                 let pinned = held.then(|| shard.pin());
                 let group = &keys.groups[number % GROUPS];
-                shard.apply(&[event(group, "orders", number % PARTITIONS, 7)], 0);
+                shard.apply(&[event(group, "orders", number % PARTITIONS, 7)], Revision(0));
                 drop(black_box(pinned));
             }
         });

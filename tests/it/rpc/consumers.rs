@@ -10,7 +10,7 @@ use super::{assert_fails, shop};
 use crate::support::{Lab, Setup, kafka};
 
 /// The columns of the SQL table `groups`.
-const COLUMNS: &str = "cluster, group_id, kind, state, protocol_type, protocol, epoch, leader_member_id, members, topics, \
+const COLUMNS: &str = "cluster, source, group_id, kind, state, protocol_type, protocol, epoch, leader_member_id, members, topics, \
                        partitions, lag, max_lag, max_lag_seconds, unknown_lag_partitions, last_committed_at, active, status, members_stale_since, coordinator";
 
 fn get(lab: &Lab, request: GetConsumerRequest) -> Result<GetConsumerResponse, Status> {

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     config,
     model::{Millis, OFFSETS_TOPIC},
-    store::live::AskError,
+    source::kafka::AskError,
 };
 
 /// librdkafka's offset of the last record before the end.

@@ -9,7 +9,7 @@ use super::{
     network::reach_broker,
     report::{Check, Report},
 };
-use crate::{config, store::live::AskError};
+use crate::{config, source::kafka::AskError};
 
 /// Most brokers that are tried one by one.
 const BROKERS: usize = 20;

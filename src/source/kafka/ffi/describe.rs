@@ -11,7 +11,7 @@ use super::{
     event::{Event, array},
     handle, millis, text,
 };
-use crate::store::live::AskError;
+use crate::source::kafka::AskError;
 
 /// Returns whether the user may describe the cluster. Blocks, and serves neither logs nor errors.
 ///

@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 use rdkafka::{bindings as sys, error::RDKafkaErrorCode, types::RDKafkaRespErr};
 
 use super::text;
-use crate::store::live::{AskError, Committed};
+use crate::source::kafka::ask::{AskError, Committed};
 
 /// An answer to a request of an `Admin`.
 #[derive(Debug)]

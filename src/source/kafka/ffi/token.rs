@@ -5,7 +5,7 @@ use std::ffi::{CString, c_char};
 use rdkafka::{bindings as sys, types::RDKafkaRespErr};
 
 use super::{super::client::Client, handle, text};
-use crate::{model::Millis, store::live::AskError};
+use crate::{model::Millis, source::kafka::AskError};
 
 /// A token as librdkafka wants it.
 #[derive(Clone, Copy)]

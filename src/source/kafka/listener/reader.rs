@@ -23,14 +23,14 @@ use super::super::{
 use super::Moved;
 use crate::{
     decode::{self, Record},
-    model::{Name, OFFSETS_TOPIC},
+    model::{Name, OFFSETS_TOPIC, Revision},
+    source::kafka::ask::AskError,
     store::{
-        Store,
         cluster::Cluster,
         event::{Event, EventKind},
-        live::AskError,
         membership,
         shard::Shard,
+        writer::{ShardWriter, SourceWriter},
     },
 };
 
@@ -49,9 +49,9 @@ const LOG_EVERY: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub(super) struct Load {
     /// An empty shard.
-    pub(super) shard: Arc<Shard>,
+    pub(super) shard: ShardWriter,
     /// The end captured at the start: records from there on are news.
-    pub(super) live_from: i64,
+    pub(super) live_from: Revision,
     /// Readers keep the shard before until this one is loaded.
     pub(super) aside: bool,
 }
@@ -67,7 +67,7 @@ pub(super) enum Command {
 /// A poll thread's state.
 #[derive(Debug)]
 pub(super) struct Reader {
-    store: Arc<Store>,
+    writer: SourceWriter,
     cluster: Arc<Cluster>,
     client: Client,
     identity: Arc<Identity>,
@@ -82,14 +82,15 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new(
-        (store, cluster): (Arc<Store>, Arc<Cluster>),
+        writer: SourceWriter,
         (client, identity): (Client, Arc<Identity>),
         commands: mpsc::Receiver<Command>,
         moved: Moved,
     ) -> Result<Self, AskError> {
         let fetcher = Fetcher::new(&client, OFFSETS_TOPIC, BATCH)?;
+        let cluster = Arc::clone(writer.cluster());
         Ok(Self {
-            store,
+            writer,
             cluster,
             client,
             identity,
@@ -124,7 +125,7 @@ impl Reader {
                 return;
             }
             let mut applier = Applier {
-                store: &self.store,
+                writer: &self.writer,
                 cluster: &self.cluster,
                 partitions: &mut self.partitions,
                 logged: &mut self.logged,
@@ -159,10 +160,10 @@ impl Reader {
     }
 
     fn start(&mut self, load: Load, now: Instant) {
-        let partition = load.shard.key.log_partition;
+        let partition = load.shard.key.number;
         self.fetcher.stop(partition);
         // What was applied need not be read again.
-        let applied = load.shard.applied();
+        let applied = load.shard.applied().0;
         let started =
             if applied < 0 { self.fetcher.start(partition) } else { self.fetcher.start_at(partition, applied) };
         if let Err(error) = started {
@@ -175,7 +176,7 @@ impl Reader {
 
 /// What applying a batch needs, beside the fetcher that owns the batch.
 struct Applier<'a> {
-    store: &'a Store,
+    writer: &'a SourceWriter,
     cluster: &'a Cluster,
     partitions: &'a mut HashMap<i32, Load>,
     logged: &'a mut Logged,
@@ -222,11 +223,11 @@ impl Applier<'_> {
         load.shard.progress.count(seen.records, seen.tombstones, last_record_at);
         if seen.applied >= 0 {
             load.shard.progress.set_error(None);
-            load.shard.set_applied(seen.applied);
+            load.shard.reached(Revision(seen.applied));
         }
         if load.aside && load.shard.applied() >= load.live_from {
-            self.store.publish(&load.shard);
-            self.partitions.insert(load.shard.key.log_partition, Load { aside: false, ..load });
+            self.writer.publish(&load.shard);
+            self.partitions.insert(load.shard.key.number, Load { aside: false, ..load });
         }
     }
 
@@ -247,7 +248,7 @@ impl Applier<'_> {
         key: Option<&'m [u8]>,
         value: Option<&'m [u8]>,
     ) -> Option<Event<'m>> {
-        let log_offset = message.offset();
+        let revision = Revision(message.offset());
         let decoded = decode::decode_counted(key, value).inspect(|(_, left)| {
             if *left > 0 {
                 shard.progress.left_over();
@@ -258,9 +259,9 @@ impl Applier<'_> {
                 (key.group, offset_event(&key, value.as_ref().map(|value| &value.value)))
             }
             Ok(Record::GroupMetadata { key, value }) => {
-                let intern = |text: &str| self.store.names().intern(text);
+                let intern = |text: &str| self.writer.names().intern(text);
                 let members =
-                    value.map(|value| Arc::new(membership::classic::membership(&value.value, log_offset, &intern)));
+                    value.map(|value| Arc::new(membership::classic::membership(&value.value, revision, &intern)));
                 (key.group, EventKind::Classic(members))
             }
             Ok(Record::Unknown { kind }) => {
@@ -268,14 +269,14 @@ impl Applier<'_> {
                 return None;
             }
             Ok(record) => {
-                let intern = |text: &str| self.store.names().intern(text);
+                let intern = |text: &str| self.writer.names().intern(text);
                 let (group, kind, piece) = membership::decoded::piece(&record, &intern)?;
                 (group, EventKind::Piece(kind, Box::new(piece)))
             }
             Err(error) => {
                 shard.progress.decode_error(error.fault());
-                let partition = shard.key.log_partition;
-                self.logged.bad_record(&self.cluster.name, partition, log_offset, &error);
+                let partition = shard.key.number;
+                self.logged.bad_record(&self.cluster.name, partition, message.offset(), &error);
                 return None;
             }
         };
@@ -288,7 +289,7 @@ impl Applier<'_> {
                 EventKind::Commit { topic, .. } | EventKind::Delete { topic, .. } => config.topics.accepts(topic),
                 EventKind::Classic(_) | EventKind::Piece(..) => true,
             };
-        wanted.then_some(Event { log_offset, at, group, kind })
+        wanted.then_some(Event { revision, at, group, kind })
     }
 }
 

@@ -23,6 +23,7 @@ use super::{
     Command, Fault, Listener, Load, Shard, now,
     reader::Reader,
 };
+use crate::model::Revision;
 
 /// Commands that a poll thread has not taken yet. Beyond, the listener waits: a poll thread takes them every 50 ms.
 const COMMANDS: usize = 256;
@@ -49,7 +50,7 @@ impl Loads {
         let mut stalled = vec![];
         let mut next = BTreeMap::new();
         for shard in loads {
-            let (key, applied) = ((shard.key.log_partition, shard.epoch), shard.applied());
+            let (key, applied) = ((shard.key.number, shard.epoch), shard.applied().0);
             let since = self.0.get(&key).filter(|(before, _)| *before == applied).map_or(now, |(_, since)| *since);
             let is_stalled = now.duration_since(since) >= STALLED_AFTER;
             if is_stalled {
@@ -66,28 +67,28 @@ impl Listener {
     /// Shows loads that make no progress as failing, and has them tried with new clients.
     pub(super) fn look_for_stalled_loads(&mut self) {
         let health = self.cluster.health();
-        let is_loading = |shard: &Arc<Shard>| shard.progress.target().is_some_and(|target| shard.applied() < target);
+        let is_loading = |shard: &Arc<Shard>| shard.progress.target().is_some_and(|target| shard.applied().0 < target);
         let mut loads: Vec<Arc<Shard>> = vec![];
         if health.reachable && !health.is_refused() {
-            loads.extend(self.cluster.shards().into_iter().filter(is_loading));
+            loads.extend(self.cluster.own.shards().into_iter().filter(is_loading));
             loads.extend(self.rebuilding.values().flatten().map(Arc::clone));
         }
         if loads.is_empty() {
-            self.cluster.set_fault(Fault::Stalled, None, &self.store.clock);
+            self.writer.failed(Fault::Stalled, None);
         }
         let stalled = self.loads.note(&loads, now());
         for shard in &stalled {
-            let (number, applied) = (shard.key.log_partition, shard.applied());
+            let (number, applied) = (shard.key.number, shard.applied().0);
             let reason = format!(
                 "loading log partition {number} makes no progress: offset {applied} of {} for {} s; connecting anew",
                 shard.progress.target().unwrap_or(applied),
                 STALLED_AFTER.as_secs()
             );
             // Readers see the shard before it, if it is loaded aside.
-            if let Some(shown) = self.cluster.shard(number) {
+            if let Some(shown) = self.cluster.own.shard(number) {
                 shown.progress.set_error(Some(reason.clone()));
             }
-            self.cluster.set_fault(Fault::Stalled, Some(reason), &self.store.clock);
+            self.writer.failed(Fault::Stalled, Some(reason));
         }
         self.renew |= !stalled.is_empty();
     }
@@ -101,9 +102,8 @@ impl Listener {
         for number in 0..wanted {
             let client = self.connector.connect()?;
             let (sender, commands) = mpsc::sync_channel(COMMANDS);
-            let both = (Arc::clone(&self.store), Arc::clone(&self.cluster));
             let clients = (client.clone(), Arc::clone(&self.identity));
-            let reader = Reader::new(both, clients, commands, Arc::clone(&self.moved))?;
+            let reader = Reader::new(self.writer.clone(), clients, commands, Arc::clone(&self.moved))?;
             let name = format!("{}/poll-{number}", self.cluster.name);
             // A poll thread ends alone when its client is renewed.
             let thread = threads::spawn(name, &stop.child_token(), move |stop| {
@@ -139,10 +139,10 @@ impl Listener {
     /// Goes on with new poll threads: partitions where they are; loads aside begin again.
     pub(super) fn resume(&mut self) {
         for number in 0..self.started {
-            match (self.rebuilding.get_mut(&number), self.cluster.shard(number)) {
+            match (self.rebuilding.get_mut(&number), self.writer.shard(number)) {
                 (Some(aside), _) => *aside = None,
                 (None, Some(shard)) => {
-                    let live_from = shard.progress.target().unwrap_or(shard.applied());
+                    let live_from = shard.progress.target().map_or(shard.applied(), Revision);
                     self.send(number, Command::Start(Load { shard, live_from, aside: false }));
                 }
                 (None, None) => {}

@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     clock::Clock,
     config::{Config, Flags, Sources},
-    store::cut::Settings,
+    store::{Store, cut::Settings},
 };
 
 #[test]
@@ -12,18 +12,19 @@ fn a_source_that_is_started_again_keeps_what_was_read_until_it_is_loaded_again()
     let config = Config::load(sources).unwrap().config.clusters.remove(0);
     let clock = Clock::manual(0);
     let connector = Connector::new(&config, CancellationToken::new());
-    let cluster = Arc::new(Cluster::new(config, &clock));
+    let (cluster, log) = Log::open(config, &clock);
     let settings = Settings { window: 1, active_within: 1, commits_kept: 1, watch_queue: 1 };
     let store = Arc::new(Store::new(vec![Arc::clone(&cluster)], clock, settings));
+    let writer = SourceWriter::own(&store, &cluster);
     let listener = || {
         let identity = Arc::new(Identity::new(CancellationToken::new()));
-        Listener::new((Arc::clone(&store), Arc::clone(&cluster)), connector.clone(), identity).unwrap()
+        Listener::new((writer.clone(), Arc::clone(&log)), connector.clone(), identity).unwrap()
     };
     let first = listener();
     assert_eq!((first.started, first.rebuilding.len()), (0, 0));
-    (0..3).for_each(|number| store.publish(&store.new_shard(first.key(number))));
+    (0..3).for_each(|number| writer.publish(&writer.new_shard(number)));
     let again = listener();
     assert_eq!(again.started, 3, "none is published empty");
     assert!(again.rebuilding.len() == 3 && again.rebuilding.values().all(Option::is_none), "all are loaded aside");
-    assert_eq!(cluster.shards().len(), 3);
+    assert_eq!(cluster.own.shards().len(), 3);
 }

@@ -23,11 +23,9 @@ use super::{
 use crate::{
     config,
     model::Name,
-    store::{
-        cluster::Cluster,
-        live::{AskError, Committed, Settle},
-        shard::Shard,
-    },
+    source::kafka::Log,
+    source::kafka::ask::{AskError, Committed, Settle},
+    store::{cluster::Cluster, shard::Shard},
 };
 
 /// How long a group is not asked about whose coordinator refuses to tell.
@@ -52,6 +50,7 @@ struct Ask {
 #[derive(Debug)]
 pub(super) struct Asks {
     cluster: Arc<Cluster>,
+    log: Arc<Log>,
     coordinators: Coordinators<Ask>,
     pace: Pace,
     /// Groups of log partitions about which callers have an answer to come.
@@ -160,7 +159,7 @@ impl Waiting {
             }
         }
         let answered = self.needs.as_ref().is_some_and(|needs| needs.groups.is_empty());
-        if answered || shard.applied() >= self.request.target {
+        if answered || shard.applied().0 >= self.request.target {
             self.tell(Ok(()));
             return None;
         }
@@ -188,13 +187,14 @@ fn needs(request: &Settle, looked: &Looked, from: usize, now: Instant) -> Result
 
 impl Asks {
     pub(super) fn new(
-        cluster: Arc<Cluster>,
+        (cluster, log): (Arc<Cluster>, Arc<Log>),
         connector: Connector,
         settings: &config::Transactions,
         now: Instant,
     ) -> Self {
         Self {
             cluster,
+            log,
             coordinators: Coordinators::new(connector),
             pace: Pace::new(settings.calls_per_second, now),
             awaited: HashSet::new(),
@@ -210,7 +210,7 @@ impl Asks {
     pub(super) fn ask(&mut self, ranges: &mut Ranges, waiting: &mut [Waiting], now: Instant) {
         self.refused.retain(|_, until| *until > now);
         for ask in self.coordinators.renew(now) {
-            self.cluster.overlay_counters.failures.add(1);
+            self.log.counters.failures.add(1);
             self.again(&ask, ranges, waiting, now);
         }
         while self.pace.is_free(now)
@@ -249,7 +249,7 @@ impl Asks {
     }
 
     fn send(&mut self, ask: Ask, ranges: &mut Ranges, waiting: &mut [Waiting], now: Instant) {
-        self.cluster.overlay_counters.calls.add(1);
+        self.log.counters.calls.add(1);
         if let Some(looked) = ranges.get_mut(&ask.log_partition) {
             looked.range.asked(&ask.group, &ask.keys);
         }
@@ -287,13 +287,13 @@ impl Asks {
                 Answer::Committed(answers) => answers,
                 Answer::NoGroup(_) => vec![],
                 Answer::Refused(error) => {
-                    self.cluster.overlay_counters.failures.add(1);
+                    self.log.counters.failures.add(1);
                     self.refused.insert(Name::clone(&ask.group), now + REFUSED);
                     fail(waiting, &ask, &error);
                     continue;
                 }
                 Answer::Failed(error) => {
-                    self.cluster.overlay_counters.failures.add(1);
+                    self.log.counters.failures.add(1);
                     tracing::debug!(cluster = &*self.cluster.name, group = &*ask.group, %error, "a coordinator did not answer");
                     self.again(&ask, ranges, waiting, now);
                     continue;
@@ -328,7 +328,7 @@ impl Asks {
                 settled.push(key.clone());
             }
         }
-        self.cluster.overlay_counters.shown.add(shown);
+        self.log.counters.shown.add(shown);
         // What was not read yet will come, and with it the next request.
         if !ask.stable {
             return;

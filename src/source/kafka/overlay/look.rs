@@ -19,8 +19,10 @@ use crate::{
         self, Record,
         wire::{Context, Reader, Wire as _},
     },
-    model::{Millis, OFFSETS_TOPIC},
-    store::{Store, cluster::Cluster, event::Event, live::AskError, shard::Shard},
+    model::{Millis, OFFSETS_TOPIC, Revision},
+    source::kafka::Log,
+    source::kafka::ask::AskError,
+    store::{cluster::Cluster, event::Event, shard::Shard, writer::SourceWriter},
 };
 
 /// Messages of one fetch.
@@ -37,7 +39,8 @@ pub(super) type Shards = BTreeMap<i32, Arc<Shard>>;
 #[derive(Debug)]
 pub(super) struct Look {
     cluster: Arc<Cluster>,
-    store: Arc<Store>,
+    log: Arc<Log>,
+    writer: SourceWriter,
     pub(super) client: Client,
     fetcher: Fetcher,
     pub(super) ranges: BTreeMap<i32, Looked>,
@@ -56,15 +59,15 @@ pub(super) struct Looked {
 
 impl Look {
     pub(super) fn new(
-        store: &Arc<Store>,
-        cluster: &Arc<Cluster>,
+        (writer, log): (&SourceWriter, &Arc<Log>),
         connector: &Connector,
         now: Instant,
     ) -> Result<Self, AskError> {
         let client = connector.connect_uncommitted()?;
         Ok(Self {
-            cluster: Arc::clone(cluster),
-            store: Arc::clone(store),
+            cluster: Arc::clone(writer.cluster()),
+            log: Arc::clone(log),
+            writer: writer.clone(),
             fetcher: Fetcher::new(&client, OFFSETS_TOPIC, BATCH)?,
             client,
             ranges: BTreeMap::new(),
@@ -82,7 +85,7 @@ impl Look {
                 looked.wanted_at = now;
                 continue;
             }
-            let from = shard.applied();
+            let from = shard.applied().0;
             if from < 0 {
                 continue;
             }
@@ -102,7 +105,7 @@ impl Look {
                 done.push(*number);
                 continue;
             };
-            let applied = shard.applied();
+            let applied = shard.applied().0;
             if applied > looked.applied {
                 looked.applied = applied;
                 looked.range.prune(applied, &mut self.budget);
@@ -145,7 +148,8 @@ impl Look {
                 Content::Record { key, value } => {
                     let at = message.timestamp().unwrap_or(0);
                     looked.range.saw(message.offset(), at);
-                    let into = Into { store: &self.store, cluster: &self.cluster, budget: &mut self.budget };
+                    let into =
+                        Into { writer: &self.writer, log: &self.log, cluster: &self.cluster, budget: &mut self.budget };
                     take(into, looked, message, key, value, at);
                 }
                 Content::End => looked.range.read = looked.range.read.max(message.offset()),
@@ -159,7 +163,8 @@ impl Look {
 }
 
 struct Into<'a> {
-    store: &'a Store,
+    writer: &'a SourceWriter,
+    log: &'a Log,
     cluster: &'a Cluster,
     budget: &'a mut Budget,
 }
@@ -174,23 +179,23 @@ fn take(
     at: Millis,
 ) -> Option<()> {
     let config = &into.cluster.config;
-    let log_offset = message.offset();
+    let revision = Revision(message.offset());
     if decode::kind(key).ok()? > 1 {
         // Every key starts with the group, whatever the type.
         let mut reader = Reader::new(key?.get(2..)?);
         let group = <&str>::read(&mut reader, Context::default()).ok()?;
-        let shard = into.cluster.shard(message.partition())?;
+        let shard = into.cluster.own.shard(message.partition())?;
         if config.groups.accepts(group) {
-            shard.hide_members(group, log_offset, at);
+            shard.hide_members(group, revision, at);
         }
         return Some(());
     }
     let Ok(Record::OffsetCommit { key, value, .. }) = decode::decode(key, value) else { return None };
     let kind = offset_event(&key, value.as_ref().map(|value| &value.value));
     if config.groups.accepts(key.group) && config.topics.accepts(key.topic) {
-        let event = Event { log_offset, at, group: key.group, kind };
+        let event = Event { revision, at, group: key.group, kind };
         let before = looked.range.overflowed;
-        let dropped = looked.range.keep(&event, into.store.names(), into.budget);
+        let dropped = looked.range.keep(&event, into.writer.names(), into.budget);
         if looked.range.overflowed && !before {
             let log_partition = message.partition();
             tracing::warn!(
@@ -199,7 +204,7 @@ fn take(
                 "more commits behind an open transaction than fit into memory: the rest shows when it ends"
             );
         }
-        into.cluster.overlay_counters.dropped.add(dropped);
+        into.log.counters.dropped.add(dropped);
     }
     Some(())
 }

@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, VecDeque};
 use hashbrown::HashMap;
 
 use crate::{
-    model::{Millis, Name},
+    model::{Millis, Name, Revision},
+    source::kafka::ask::Committed,
     store::{
         event::{Event, EventKind},
         group::Stored,
-        live::Committed,
         names::Names,
     },
 };
@@ -52,7 +52,7 @@ impl Kept {
             None => EventKind::Delete { topic, partition },
             Some(commit) => EventKind::Commit { topic, partition, commit: commit.commit() },
         };
-        Event { log_offset: self.log_offset, at: self.at, group, kind }
+        Event { revision: Revision(self.log_offset), at: self.at, group, kind }
     }
 
     fn is(&self, answer: Option<&Committed>) -> bool {
@@ -128,12 +128,12 @@ impl Range {
     pub(super) fn keep(&mut self, event: &Event<'_>, names: &Names, budget: &mut Budget) -> u64 {
         let (topic, partition, commit) = match &event.kind {
             EventKind::Commit { topic, partition, commit } => {
-                (*topic, *partition, Some(Stored::of(commit, *partition, event.log_offset, 0)))
+                (*topic, *partition, Some(Stored::of(commit, *partition, event.revision, 0)))
             }
             EventKind::Delete { topic, partition } => (*topic, *partition, None),
             EventKind::Classic(_) | EventKind::Piece(..) => return 0,
         };
-        let kept = Kept { log_offset: event.log_offset, at: event.at, commit };
+        let kept = Kept { log_offset: event.revision.0, at: event.at, commit };
         let bytes = kept.bytes();
         if bytes > budget.left {
             self.overflowed = true;
@@ -142,7 +142,7 @@ impl Range {
         budget.left -= bytes;
         self.bytes += bytes;
         let (group, key) = (names.intern(event.group), (names.intern(topic), partition));
-        self.order.insert(event.log_offset, (Name::clone(&group), key.clone()));
+        self.order.insert(event.revision.0, (Name::clone(&group), key.clone()));
         let key = self.groups.entry(group).or_default().keys.entry(key).or_default();
         key.kept.push_back(kept);
         if key.kept.len() > PER_KEY

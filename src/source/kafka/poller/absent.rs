@@ -28,8 +28,8 @@ impl Poller {
     /// Notes how many partitions `__consumer_offsets` has, or asks why the listing does not show it.
     pub(super) fn look_for_log(&mut self, partitions: Option<usize>) {
         let Some(partitions) = partitions else { return self.look_for_absent_log() };
-        self.cluster.set_fault(Fault::Describe, None, &self.store.clock);
-        self.cluster.set_health(|health| health.log_partitions = i32::try_from(partitions).ok());
+        self.cluster.set_fault(Fault::Describe, None, self.writer.clock());
+        self.cluster.set_health(|health| health.shards = i32::try_from(partitions).ok());
     }
 
     /// Asks for the topic by name, and for groups where there is none.
@@ -51,7 +51,7 @@ impl Poller {
             return;
         }
         self.next_number += 1;
-        let sent = (self.store.clock.ticks(), self.store.clock.now());
+        let sent = (self.writer.clock().ticks(), self.writer.clock().now());
         self.admin.list_groups(self.next_number, self.settings.request_timeout);
         self.pending.insert(self.next_number, Pending { kind: Question::Groups, leader: -1, sent });
     }
@@ -78,14 +78,14 @@ impl Poller {
 
     /// What was read before stays, as the last that is known: nothing says that it is gone.
     fn refuse_log(&self, reason: String) {
-        self.cluster.ends.set_refused(&OFFSETS_TOPIC.into(), true, self.store.clock.ticks());
-        self.cluster.set_fault(Fault::Describe, Some(reason), &self.store.clock);
+        self.cluster.ends.set_refused(&OFFSETS_TOPIC.into(), true, self.writer.clock().ticks());
+        self.cluster.set_fault(Fault::Describe, Some(reason), self.writer.clock());
     }
 
     fn note_no_log(&mut self) {
-        self.cluster.ends.set_refused(&OFFSETS_TOPIC.into(), false, self.store.clock.ticks());
-        self.cluster.set_fault(Fault::Describe, None, &self.store.clock);
-        if self.cluster.health().log_partitions.is_none() {
+        self.cluster.ends.set_refused(&OFFSETS_TOPIC.into(), false, self.writer.clock().ticks());
+        self.cluster.set_fault(Fault::Describe, None, self.writer.clock());
+        if self.cluster.health().shards.is_none() {
             tracing::info!(
                 cluster = &*self.cluster.name,
                 "no group has committed yet: there is no topic {OFFSETS_TOPIC}, and brokers list no groups"
@@ -93,7 +93,7 @@ impl Poller {
             // What it waits for to be loaded.
             self.due.low = now();
         }
-        self.cluster.set_health(|health| health.log_partitions = Some(0));
+        self.cluster.set_health(|health| health.shards = Some(0));
     }
 }
 
@@ -156,7 +156,7 @@ impl Missing {
 fn missing(cluster: &Cluster) -> HashSet<Name> {
     let ends = cluster.ends.current();
     let mut missing = HashSet::new();
-    for shard in cluster.shards() {
+    for shard in cluster.sources().iter().flat_map(|source| source.shards()) {
         for group in shard.pin().groups.iter() {
             let names = group.topic_counts().map(|(name, _)| name);
             missing.extend(names.filter(|name| !ends.is_listed(name)).cloned());

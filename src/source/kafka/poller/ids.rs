@@ -1,6 +1,6 @@
 //! Topic ids: asking for them, and which answer another one is compared with.
 
-use std::{collections::BTreeMap, ffi::CStr, time::Duration};
+use std::{ffi::CStr, time::Duration};
 
 use hashbrown::HashMap;
 
@@ -8,7 +8,7 @@ use super::{Pending, Poller, Question, Reply, ReplyContent, now};
 use crate::{
     clock::Ticks,
     model::{Name, Uuid},
-    store::ends::IdsSeen,
+    store::{ends::IdsSeen, event::Applied},
 };
 
 /// Topics of a question for ids.
@@ -25,7 +25,7 @@ pub(super) struct IdRounds {
 
 impl IdRounds {
     /// Notes an answer to a question sent at `asked`. Returns the round before that question.
-    pub(super) fn answered(&mut self, asked: Ticks, applied: BTreeMap<i32, i64>) -> &IdsSeen {
+    pub(super) fn answered(&mut self, asked: Ticks, applied: Applied) -> &IdsSeen {
         if self.last.asked != Some(asked) {
             self.before = std::mem::replace(&mut self.last, IdsSeen { asked: Some(asked), applied });
         }
@@ -38,7 +38,7 @@ impl Poller {
         if self.pending.values().any(|pending| pending.kind == Question::Ids) {
             return;
         }
-        let sent = (self.store.clock.ticks(), self.store.clock.now());
+        let sent = (self.writer.clock().ticks(), self.writer.clock().now());
         for topics in self.plan.topics.chunks(ID_CHUNK) {
             self.next_number += 1;
             let topics: Vec<&CStr> = topics.iter().map(|topic| &**topic).collect();
@@ -54,10 +54,10 @@ impl Poller {
         };
         let ids: HashMap<Name, Uuid> = ids
             .into_iter()
-            .filter_map(|(topic, id)| Some((self.store.names().intern(&topic), Uuid(id).known()?)))
+            .filter_map(|(topic, id)| Some((self.writer.names().intern(&topic), Uuid(id).known()?)))
             .collect();
-        let before = self.ids.answered(asked, self.cluster.applied());
-        if self.cluster.ends.set_ids(&ids, before, self.store.clock.ticks()) {
+        let before = self.ids.answered(asked, self.writer.applied());
+        if self.cluster.ends.set_ids(&ids, before, self.writer.clock().ticks()) {
             let now = now();
             (self.due.high, self.due.low) = (now, now);
         }

@@ -28,7 +28,7 @@ use crate::{
 impl Poller {
     /// Returns when to do it again.
     pub(super) fn refresh_metadata(&mut self) -> Duration {
-        let asked = self.store.clock.ticks();
+        let asked = self.writer.clock().ticks();
         let failures = self.client.context().failures();
         // All topics: asking for one by name could create it on old brokers.
         match self.client.metadata(None, self.settings.request_timeout) {
@@ -41,17 +41,17 @@ impl Poller {
                 let topics: Vec<TopicMetadata> = listed
                     .filter(|topic| self.wants(topic.name()))
                     .map(|topic| TopicMetadata {
-                        name: self.store.names().intern(topic.name()),
+                        name: self.writer.names().intern(topic.name()),
                         leaders: leaders(topic),
                     })
                     .collect();
                 self.cluster.placement.store(placement(&metadata, &topics));
                 let log_partitions = topics.iter().find(|topic| &*topic.name == OFFSETS_TOPIC);
                 let log_partitions = log_partitions.map(|topic| topic.leaders.len());
-                if self.cluster.ends.set_topics(topics, asked, &self.cluster.applied()) {
+                if self.cluster.ends.set_topics(topics, asked, &self.writer.applied()) {
                     self.due.ids = now();
                 }
-                let ticks = self.store.clock.ticks();
+                let ticks = self.writer.clock().ticks();
                 self.missing.check(&self.client, &self.cluster, &self.settings, ticks);
                 self.look_for_log(log_partitions);
                 self.replan();
@@ -68,7 +68,7 @@ impl Poller {
             Err(error) => {
                 self.fail(&error.to_string());
                 // What was answered before says nothing of now.
-                self.round = Round { since: self.store.clock.ticks(), ..Round::default() };
+                self.round = Round { since: self.writer.clock().ticks(), ..Round::default() };
                 RETRY
             }
         }

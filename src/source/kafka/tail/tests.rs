@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     clock::Clock,
     config::{Config, Flags, Sources},
+    source::kafka::Log,
 };
 
 #[test]
@@ -12,7 +13,7 @@ fn one_client_serves_all_rounds_until_a_look_fails() {
     let sources = Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
     let config = Config::load(sources).unwrap().config.clusters.remove(0);
     let connector = Connector::new(&config, CancellationToken::new());
-    let cluster = Arc::new(Cluster::new(config, &Clock::manual(0)));
+    let (cluster, _) = Log::open(config, &Clock::manual(0));
     let mut tails = Tails::new(cluster, connector);
     assert!(tails.client.is_none(), "nothing to look at yet");
     let (first, second) = (tails.client().unwrap(), tails.client().unwrap());

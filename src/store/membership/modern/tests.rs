@@ -9,14 +9,14 @@ fn name(text: &str) -> Name {
 }
 
 /// A test vector of the record format, as key and value.
-fn apply(members: &mut Members, log_offset: i64, key: &str, value: Option<&str>) {
+fn apply(members: &mut Members, revision: i64, key: &str, value: Option<&str>) {
     let digits = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
     let bytes = |hex: &str| -> Vec<u8> { hex.as_bytes().chunks(2).map(digits).collect() };
     let (key, value) = (bytes(key), value.map(bytes));
     let record = decode(Some(&key), value.as_deref()).unwrap();
     let (group, kind, piece) = decoded::piece(&record, &name).unwrap();
     assert_eq!(group, "g1");
-    members.apply(kind, piece, log_offset);
+    members.apply(kind, piece, Revision(revision));
 }
 
 const UUID: Uuid = Uuid(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff_u128.to_be_bytes());
@@ -61,7 +61,7 @@ fn a_consumer_group_goes_through_the_states_that_its_broker_derives() {
     apply(&mut members, 6, "00080002673100026d31", Some(OWNS_0_1));
     assert_eq!(state(&members), "Stable");
     let membership = members.current().unwrap();
-    assert_eq!((membership.kind, membership.epoch, membership.log_offset), (GroupKind::Consumer, Some(5), 1));
+    assert_eq!((membership.kind, membership.epoch, membership.revision), (GroupKind::Consumer, Some(5), Revision(1)));
     assert_eq!(
         (membership.protocol_type.as_deref(), membership.protocol.as_deref()),
         (Some("consumer"), Some("uniform"))
@@ -111,9 +111,9 @@ fn a_regular_expression_subscribes_to_the_topics_that_it_found() {
 
 #[test]
 fn a_group_that_changes_its_kind_is_what_its_newest_group_record_says() {
-    let classic = |log_offset| {
+    let classic = |revision| {
         let value = crate::decode::schema::GroupMetadataValue { protocol_type: "consumer", ..Default::default() };
-        Some(Arc::new(classic::membership(&value, log_offset, &name)))
+        Some(Arc::new(classic::membership(&value, Revision(revision), &name)))
     };
     let kind = |members: &Members| members.current().map(|current| current.kind);
     let mut members = Members::default();

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     clock::Clock,
-    model::SOURCE_KAFKA,
+    model::{Revision, SourceId, SourceKind},
     store::{
         event::ShardKey,
         group::{Commit, Kit, Rare},
@@ -41,11 +41,11 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 
 fn events(steps: &[Step]) -> Vec<Event<'static>> {
     let all = steps.iter().flat_map(|step| step.partitions.clone().map(move |partition| (step, partition)));
-    let event = |(log_offset, (step, partition)): (i64, (&Step, i32))| {
+    let event = |(revision, (step, partition)): (i64, (&Step, i32))| {
         let topic = NAMES[step.topic];
         let commit = Commit {
-            committed_offset: log_offset * 10,
-            committed_at: log_offset * log_offset % 977,
+            committed_offset: revision * 10,
+            committed_at: revision * revision % 977,
             leader_epoch: partition,
             metadata: if step.metadata { "m" } else { "" },
             expires_at: None,
@@ -55,13 +55,14 @@ fn events(steps: &[Step]) -> Vec<Event<'static>> {
             true => EventKind::Delete { topic, partition },
             false => EventKind::Commit { topic, partition, commit },
         };
-        Event { log_offset, at: 0, group: NAMES[step.group], kind }
+        Event { revision: Revision(revision), at: 0, group: NAMES[step.group], kind }
     };
     (0..).zip(all).map(event).collect()
 }
 
 fn shard() -> Shard {
-    let key = ShardKey { cluster: "c".into(), source: SOURCE_KAFKA.into(), log_partition: 0 };
+    let source = SourceId { cluster: "c".into(), name: "own".into() };
+    let key = ShardKey { source, kind: SourceKind::Log, number: 0 };
     let limits = Limits { commits_kept: 0, watch_queue: 1 };
     Shard::new(key, Kit::default(), Arc::default(), Clock::manual(1_000), limits)
 }
@@ -73,7 +74,7 @@ fn contents(groups: &Groups) -> Contents {
     let of = |(group, entry): (String, crate::store::group::Entry<'_>)| {
         let row = *entry.row;
         let what =
-            [row.committed_offset, row.committed_at, row.log_offset, row.leader_epoch.into(), row.interval_ms.into()];
+            [row.committed_offset, row.committed_at, row.revision.0, row.leader_epoch.into(), row.interval_ms.into()];
         ((group, entry.topic.to_string(), row.partition), (what, entry.rare.cloned()))
     };
     entries.map(of).collect()
@@ -85,10 +86,10 @@ proptest! {
     fn a_load_leaves_what_the_same_commits_one_by_one_leave(steps in prop::collection::vec(step(), 1..40), run in 1..300_usize) {
         let (loaded, live) = (shard(), shard());
         let all = events(&steps);
-        all.iter().for_each(|event| live.apply(std::slice::from_ref(event), 0));
+        all.iter().for_each(|event| live.apply(std::slice::from_ref(event), Revision(0)));
         let mut pins = vec![];
         for (run, step) in all.chunks(run).zip(steps.iter().cycle()) {
-            loaded.apply(run, i64::MAX);
+            loaded.apply(run, Revision(i64::MAX));
             if step.pinned {
                 let pin = loaded.pin();
                 pins.push((contents(&pin.groups), pin));
@@ -98,7 +99,7 @@ proptest! {
         prop_assert_eq!(contents(&loaded.groups), contents(&live.groups));
         prop_assert_eq!(loaded.groups.offsets(), live.groups.offsets());
         prop_assert_eq!(loaded.groups.offsets(), loaded.groups.iter().map(|group| group.len()).sum::<usize>());
-        prop_assert_eq!((loaded.sequence, loaded.last_offset), (live.sequence, live.last_offset));
+        prop_assert_eq!((loaded.sequence, loaded.last), (live.sequence, live.last));
         for (then, pin) in pins {
             prop_assert_eq!(contents(&pin.groups), then);
         }

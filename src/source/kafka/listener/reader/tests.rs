@@ -4,8 +4,8 @@ use super::{super::super::client::Connector, *};
 use crate::{
     clock::Clock,
     config::{Config, Flags, Sources},
-    model::SOURCE_KAFKA,
-    store::{cut::Settings, event::ShardKey},
+    source::kafka::Log,
+    store::{Store, cut::Settings},
 };
 
 /// A reader of a cluster that nothing answers for.
@@ -15,20 +15,20 @@ fn reader() -> Reader {
     let config = Config::load(sources).unwrap().config.clusters.remove(0);
     let clock = Clock::manual(0);
     let client = Connector::new(&config, CancellationToken::new()).connect().unwrap();
-    let cluster = Arc::new(Cluster::new(config, &clock));
+    let (cluster, _) = Log::open(config, &clock);
     let settings = Settings { window: 1, active_within: 1, commits_kept: 1, watch_queue: 1 };
     let store = Arc::new(Store::new(vec![Arc::clone(&cluster)], clock, settings));
     let identity = Arc::new(Identity::new(CancellationToken::new()));
-    Reader::new((store, cluster), (client, identity), mpsc::sync_channel(1).1, Moved::default()).unwrap()
+    Reader::new(SourceWriter::own(&store, &cluster), (client, identity), mpsc::sync_channel(1).1, Moved::default())
+        .unwrap()
 }
 
 #[test]
 fn a_partition_whose_start_failed_is_tried_again_until_it_starts() {
     let (mut reader, start) = (reader(), now());
     let load = |reader: &Reader, log_partition| {
-        let cluster = Name::clone(&reader.cluster.name);
-        let shard = reader.store.new_shard(ShardKey { cluster, source: SOURCE_KAFKA.into(), log_partition });
-        Load { shard, live_from: 0, aside: false }
+        let shard = reader.writer.new_shard(log_partition);
+        Load { shard, live_from: Revision(0), aside: false }
     };
     // librdkafka starts no partition of a negative number.
     let bad = load(&reader, -1);

@@ -1,11 +1,13 @@
 use super::*;
 use crate::{
     clock::Clock,
+    model::{SourceId, SourceKind},
     store::{event::ShardKey, group::Kit, shard::Limits},
 };
 
-fn shard(log_partition: i32) -> Arc<Shard> {
-    let key = ShardKey { cluster: "c".into(), source: "kafka".into(), log_partition };
+fn shard(number: i32) -> Arc<Shard> {
+    let source = SourceId { cluster: "c".into(), name: "kafka".into() };
+    let key = ShardKey { source, kind: SourceKind::Log, number };
     let limits = Limits { commits_kept: 1, watch_queue: 1 };
     Arc::new(Shard::new(key, Kit::default(), Arc::default(), Clock::manual(0), limits))
 }
@@ -16,14 +18,14 @@ fn a_load_that_does_not_move_for_half_a_minute_is_told_and_one_that_moves_is_not
     let both = [Arc::clone(&still), Arc::clone(&moving)];
     let (start, mut loads) = (now(), Loads::default());
     let mut told = |seconds| {
-        moving.set_applied(i64::try_from(seconds).unwrap());
+        moving.set_applied(Revision(i64::try_from(seconds).unwrap()));
         let stalled = loads.note(&both, start + Duration::from_secs(seconds));
-        stalled.iter().map(|shard| shard.key.log_partition).collect::<Vec<_>>()
+        stalled.iter().map(|shard| shard.key.number).collect::<Vec<_>>()
     };
     assert_eq!((told(0), told(29)), (vec![], vec![]));
     assert_eq!(told(30), [0]);
     assert_eq!(told(59), [0_i32; 0], "not again at once");
     assert_eq!(told(60), [0]);
-    still.set_applied(7);
+    still.set_applied(Revision(7));
     assert_eq!((told(91), told(120)), (vec![], vec![]), "it moved");
 }

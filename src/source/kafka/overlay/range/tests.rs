@@ -17,7 +17,7 @@ fn event<'a>(log_offset: i64, group: &'a str, offset: Option<i64>, metadata: &'a
             },
         },
     };
-    Event { log_offset, at: log_offset * 10, group, kind }
+    Event { revision: Revision(log_offset), at: log_offset * 10, group, kind }
 }
 
 struct Look {
@@ -50,7 +50,7 @@ impl Look {
 }
 
 fn event_offset(event: &Event<'_>) -> i64 {
-    event.log_offset
+    event.revision.0
 }
 
 #[test]

@@ -1,14 +1,19 @@
-//! Questions about the present state of a cluster, which only its source can answer.
+//! Questions about the present state of a log, and why they have no answer.
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
-use super::group::{Rare, Row};
-use crate::model::Name;
+use crate::{
+    model::Name,
+    store::{
+        group::{Rare, Row},
+        latest::SourceError,
+    },
+};
 
 /// Answers questions about the present state of a cluster. All but [`LiveSource::settle`] block: not for async code.
-pub trait LiveSource: Send + Sync + fmt::Debug {
+pub(crate) trait LiveSource: Send + Sync + fmt::Debug {
     /// Returns the high watermark of each log partition, within `timeout`.
     ///
     /// # Errors
@@ -40,26 +45,26 @@ pub trait LiveSource: Send + Sync + fmt::Debug {
 }
 
 /// The end of each log partition, or why it is not known.
-pub type LogEnds = BTreeMap<i32, Result<i64, AskError>>;
+pub(crate) type LogEnds = BTreeMap<i32, Result<i64, AskError>>;
 
 /// A topic, a partition, and the committed offset.
-pub type CommittedKey = (String, i32, Committed);
+pub(crate) type CommittedKey = (String, i32, Committed);
 
 /// A committed offset as the group's coordinator tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Committed {
+pub(crate) struct Committed {
     /// The offset.
-    pub offset: i64,
+    pub(crate) offset: i64,
     /// Epoch of the last consumed record; -1 is unknown.
-    pub leader_epoch: i32,
+    pub(crate) leader_epoch: i32,
     /// Text of the client.
-    pub metadata: String,
+    pub(crate) metadata: String,
 }
 
 impl Committed {
     /// Whether this is the commit of a row. Brokers before 2.1 tell no epoch.
     #[must_use]
-    pub fn is(&self, row: &Row, rare: Option<&Rare>) -> bool {
+    pub(crate) fn is(&self, row: &Row, rare: Option<&Rare>) -> bool {
         let metadata = rare.and_then(|rare| rare.metadata.as_deref()).unwrap_or_default();
         let (offset, leader_epoch) = (row.committed_offset, row.leader_epoch);
         self.offset == offset
@@ -70,15 +75,15 @@ impl Committed {
 
 /// A request to show what a log partition holds below an offset, whatever transaction is open.
 #[derive(Debug)]
-pub struct Settle {
+pub(crate) struct Settle {
     /// Partition of `__consumer_offsets`.
-    pub log_partition: i32,
+    pub(crate) log_partition: i32,
     /// High watermark up to which records are shown.
-    pub target: i64,
+    pub(crate) target: i64,
     /// Only this (group, topic, partition).
-    pub key: Option<(Name, Name, i32)>,
+    pub(crate) key: Option<(Name, Name, i32)>,
     /// Told when the shard shows it. A transaction that is not decided is waited for.
-    pub done: oneshot::Sender<Result<(), AskError>>,
+    pub(crate) done: oneshot::Sender<Result<(), AskError>>,
 }
 
 /// Why a source does not answer a question.
@@ -163,5 +168,11 @@ impl AskError {
     #[must_use]
     pub fn in_log_partition(self, log_partition: i32) -> Self {
         Self::LogPartition { log_partition, cause: Arc::new(self) }
+    }
+}
+
+impl From<AskError> for SourceError {
+    fn from(error: AskError) -> Self {
+        Self::Unreachable { reason: error.to_string() }
     }
 }

@@ -1,8 +1,8 @@
-//! What works and what fails in reading a cluster.
+//! What works and what fails in reading a source.
 
 use std::collections::BTreeMap;
 
-use super::Cluster;
+use super::Source;
 use crate::{
     clock::{Clock, Ticks},
     model::Millis,
@@ -45,7 +45,7 @@ impl Fault {
     }
 }
 
-/// How a cluster does. Copied into every cut.
+/// How a source does, and the cluster whose own it is. Copied into every cut.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Health {
     /// Kafka's own id of the cluster.
@@ -56,16 +56,16 @@ pub struct Health {
     pub controller: Option<i32>,
     /// The last attempt to reach it succeeded.
     pub reachable: bool,
-    /// Loaded once: every log partition reached its target, and log ends were fetched. Not while a right is missing.
+    /// Loaded once: every shard reached its target, and log ends were fetched. Not while a right is missing.
     pub ready: bool,
-    /// The worst of [`Health::faults`], with the name of its part. [`Cluster::set_health`] keeps it up to date.
+    /// The worst of [`Health::faults`], with the name of its part. [`Source::set_health`] keeps it up to date.
     pub last_error: Option<String>,
     /// Since when something fails, and the data may be the last known.
     pub stale_since: Option<Millis>,
     /// The same, on the steady clock.
     pub failing_since: Option<Ticks>,
-    /// Partitions of `__consumer_offsets`; `None` before the first metadata.
-    pub log_partitions: Option<i32>,
+    /// How many shards there are to be; `None` before that is known.
+    pub shards: Option<i32>,
     /// What fails now.
     pub faults: BTreeMap<Fault, String>,
 }
@@ -102,7 +102,7 @@ impl Health {
     }
 }
 
-impl Cluster {
+impl Source {
     /// Notes that a broker answered.
     pub fn succeeded(&self, clock: &Clock) {
         if self.health().reachable {
@@ -131,8 +131,15 @@ impl Cluster {
             return;
         }
         match &reason {
-            Some(reason) => tracing::warn!(cluster = &*self.name, reason, "cannot read the log of commits"),
-            None => tracing::info!(cluster = &*self.name, "can read the log of commits again"),
+            Some(reason) => tracing::warn!(
+                cluster = &*self.id.cluster,
+                source = &*self.id.name,
+                reason,
+                "cannot read committed offsets"
+            ),
+            None => {
+                tracing::info!(cluster = &*self.id.cluster, source = &*self.id.name, "can read committed offsets again")
+            }
         }
         self.set_health(|health| health.set_fault(fault, reason, clock));
     }

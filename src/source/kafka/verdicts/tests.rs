@@ -1,14 +1,15 @@
 use super::*;
 use crate::{
     clock::Clock,
-    model::{SOURCE_KAFKA, log_partition_for},
+    model::{Millis, Revision, log_partition_for},
+    source::kafka::Log,
     store::{
         Store,
         cluster::Cluster,
         cut::Settings,
-        event::{Event, EventKind, ShardKey},
+        event::{Event, EventKind},
         group::Commit,
-        shard::Shard,
+        writer::{ShardWriter, SourceWriter},
     },
 };
 
@@ -102,9 +103,10 @@ fn copies_left_behind_by_an_earlier_growth_stay_hidden_when_it_grows_again() {
 }
 
 struct Grown {
-    store: Store,
+    store: Arc<Store>,
     cluster: Arc<Cluster>,
-    shards: Vec<Arc<Shard>>,
+    log: Arc<Log>,
+    shards: Vec<ShardWriter>,
 }
 
 impl Grown {
@@ -114,19 +116,15 @@ impl Grown {
         let sources = crate::config::Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
         let config = crate::config::Config::load(sources).unwrap().config.clusters.remove(0);
         let clock = Clock::manual(1_000);
-        let cluster = Arc::new(Cluster::new(config, &clock));
+        let (cluster, log) = Log::open(config, &clock);
         cluster.set_health(|health| health.ready = true);
         let settings = Settings { window: 100, active_within: 1, commits_kept: 1, watch_queue: 16 };
-        let store = Store::new(vec![Arc::clone(&cluster)], clock, settings);
-        let key = |log_partition| ShardKey {
-            cluster: Name::clone(&cluster.name),
-            source: SOURCE_KAFKA.into(),
-            log_partition,
-        };
-        let shards: Vec<Arc<Shard>> = (0..NOW).map(|number| store.new_shard(key(number))).collect();
-        shards.iter().for_each(|shard| store.publish(shard));
-        cluster.homes.set(verdicts());
-        Self { store, cluster, shards }
+        let store = Arc::new(Store::new(vec![Arc::clone(&cluster)], clock, settings));
+        let writer = SourceWriter::own(&store, &cluster);
+        let shards: Vec<ShardWriter> = (0..NOW).map(|number| writer.new_shard(number)).collect();
+        shards.iter().for_each(|shard| writer.publish(shard));
+        log.homes.set(verdicts());
+        Self { store, cluster, log, shards }
     }
 
     fn commit(&self, at: usize, group: &str, committed_at: Millis, partitions: i32) {
@@ -139,36 +137,32 @@ impl Grown {
                 expires_at: None,
                 topic_id: None,
             };
-            let log_offset = committed_at + i64::from(partition);
+            let revision = Revision(committed_at + i64::from(partition));
             let kind = EventKind::Commit { topic: "t", partition, commit };
-            self.shards[at].apply(&[Event { log_offset, at: committed_at, group, kind }], 0);
+            self.shards[at].apply(&[Event { revision, at: committed_at, group, kind }], Revision(0));
         }
     }
 
     fn delete(&self, at: usize, group: &str, log_offset: i64) {
         let kind = EventKind::Delete { topic: "t", partition: 0 };
-        self.shards[at].apply(&[Event { log_offset, at: 0, group, kind }], 0);
+        self.shards[at].apply(&[Event { revision: Revision(log_offset), at: 0, group, kind }], Revision(0));
     }
 
     fn tell(&self, id: &str, at: i32, told: Told) {
-        let mut verdicts = Verdicts::clone(&self.cluster.homes.verdicts());
+        let mut verdicts = Verdicts::clone(&self.log.homes.verdicts());
         verdicts.tell(class_of(&verdicts, id, at), told);
-        self.cluster.homes.set(verdicts);
+        self.log.homes.set(verdicts);
     }
 
     /// The log partition that shows a group and its rows, the same by every door.
     fn shown(&self, id: &str) -> Option<(i32, usize)> {
         let cut = self.store.cut("", false).unwrap();
         let cluster = &cut.clusters[0];
-        let all: Vec<(i32, usize)> = cluster
-            .groups()
-            .filter(|of| *of.group.id == *id)
-            .map(|of| (of.shard.key.log_partition, of.group.len()))
-            .collect();
+        let all: Vec<(i32, usize)> =
+            cluster.groups().filter(|of| *of.group.id == *id).map(|of| (of.shard.key.number, of.group.len())).collect();
         assert!(all.len() <= 1, "{id} is shown from {all:?}");
-        let by_id = cluster.group(id).map(|of| (of.shard.key.log_partition, of.group.len()));
-        let point =
-            self.cluster.shard_of_group(id).map(|shard| (shard.key.log_partition, shard.group(id).unwrap().len()));
+        let by_id = cluster.group(id).map(|of| (of.shard.key.number, of.group.len()));
+        let point = self.cluster.own.shard_of_group(id).map(|shard| (shard.key.number, shard.group(id).unwrap().len()));
         assert_eq!((all.first().copied(), by_id), (point, point));
         assert_eq!(cluster.group_count(), cluster.groups().count());
         point
@@ -204,8 +198,8 @@ fn what_happens_to_a_copy_that_is_not_shown_is_no_news() {
     assert!(changes.try_recv().is_ok());
     grown.commit(7, &id, 20, 1);
     let hide = || {
-        let shards = grown.cluster.pin_shards();
-        grown.cluster.set_hidden(&grown.cluster.homes.layout(&shards).hidden_in(&shards));
+        let shards = grown.cluster.own.pin_shards();
+        grown.cluster.own.set_hidden(&grown.log.homes.layout(&shards).hidden_in(&shards));
     };
     let mut health = grown.cluster.watch_health();
     health.borrow_and_update();
@@ -226,7 +220,7 @@ fn what_happens_to_a_copy_that_is_not_shown_is_no_news() {
 
 #[tokio::test]
 async fn a_reader_of_the_latest_waits_until_coordinators_were_asked() {
-    let homes = Homes::default();
+    let homes = LogHomes::default();
     homes.refresh().await;
     homes.set(Verdicts { unsettled: true, ..verdicts() });
     let mut waits = Box::pin(homes.refresh());

@@ -28,12 +28,12 @@ fn config() -> config::Cluster {
 async fn who_comes_while_a_question_is_out_joins_the_next() {
     let (asked, questions) = mpsc::channel();
     let (answers, answered) = mpsc::channel();
-    let cluster = Arc::new(Cluster::new(config(), &Clock::manual(0)));
-    cluster.set_source(Arc::new(Fake { asked: Mutex::new(asked), answers: Mutex::new(answered) }));
+    let (cluster, log) = Log::open(config(), &Clock::manual(0));
+    log.set_live(Arc::new(Fake { asked: Mutex::new(asked), answers: Mutex::new(answered) }));
     macro_rules! asking {
         ($numbers:expr) => {{
-            let cluster = Arc::clone(&cluster);
-            let mut asking = Box::pin(async move { cluster.present_ends($numbers).await });
+            let (cluster, log) = (Arc::clone(&cluster), Arc::clone(&log));
+            let mut asking = Box::pin(async move { log.present_ends(&cluster, $numbers).await });
             assert!(futures::poll!(&mut asking).is_pending(), "joined, and waits");
             asking
         }};

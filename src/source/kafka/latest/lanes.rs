@@ -14,10 +14,13 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::Cluster;
+use super::{
+    super::ask::{AskError, LiveSource, LogEnds},
+    Log,
+};
 use crate::{
     model::{Name, OFFSETS_TOPIC},
-    store::live::{AskError, LiveSource, LogEnds},
+    store::cluster::Cluster,
 };
 
 /// How long one question may take: a broker that does not answer within this is as good as away. The same for all, since a
@@ -43,7 +46,7 @@ struct Round {
     answer: watch::Sender<Option<Arc<LogEnds>>>,
 }
 
-impl Cluster {
+impl Log {
     /// Asks for the high watermarks of log partitions, each leader once.
     ///
     /// # Errors
@@ -51,9 +54,13 @@ impl Cluster {
     ///
     /// # Cancel safety
     /// Holds nothing; the answer to a question that is out is dropped.
-    pub async fn present_ends(self: &Arc<Self>, partitions: Vec<i32>) -> Result<BTreeMap<i32, i64>, AskError> {
+    pub(crate) async fn present_ends(
+        self: &Arc<Self>,
+        cluster: &Arc<Cluster>,
+        partitions: Vec<i32>,
+    ) -> Result<BTreeMap<i32, i64>, AskError> {
         let mut by_leader: BTreeMap<Option<i32>, Vec<i32>> = BTreeMap::new();
-        let ends = self.ends.current();
+        let ends = cluster.ends.current();
         let topic = ends.topic(OFFSETS_TOPIC);
         for number in partitions {
             let place = usize::try_from(number).ok();
@@ -61,7 +68,7 @@ impl Cluster {
             by_leader.entry(known.and_then(|known| known.leader)).or_default().push(number);
         }
         let answers = by_leader.into_iter().map(|(leader, partitions)| {
-            let answer = self.join(Question::Ends(leader), &partitions);
+            let answer = self.join(cluster, Question::Ends(leader), &partitions);
             async move {
                 let answer = answered(answer).await?;
                 let end = |number: &i32| {
@@ -80,15 +87,23 @@ impl Cluster {
     /// Why the cluster does not answer.
     ///
     /// # Cancel safety
-    /// As [`Cluster::present_ends`].
-    pub async fn present_log_partitions(self: &Arc<Self>) -> Result<Option<i32>, AskError> {
-        let answer = answered(self.join(Question::Count, &[])).await?;
+    /// As [`Log::present_ends`].
+    pub(crate) async fn present_log_partitions(
+        self: &Arc<Self>,
+        cluster: &Arc<Cluster>,
+    ) -> Result<Option<i32>, AskError> {
+        let answer = answered(self.join(cluster, Question::Count, &[])).await?;
         let count = answer.get(&0).cloned().transpose()?;
         Ok(count.and_then(|count| i32::try_from(count).ok()))
     }
 
     /// Joins the next question of its kind, and sees to it that it is asked.
-    fn join(self: &Arc<Self>, question: Question, partitions: &[i32]) -> watch::Receiver<Option<Arc<LogEnds>>> {
+    fn join(
+        self: &Arc<Self>,
+        cluster: &Arc<Cluster>,
+        question: Question,
+        partitions: &[i32],
+    ) -> watch::Receiver<Option<Arc<LogEnds>>> {
         let mut lanes = self.lanes.0.lock();
         let free = !lanes.contains_key(&question);
         let new = || Round { partitions: BTreeSet::new(), answer: watch::Sender::new(None) };
@@ -96,14 +111,14 @@ impl Cluster {
         round.partitions.extend(partitions);
         let answer = round.answer.subscribe();
         if free {
-            let cluster = Arc::clone(self);
-            tokio::task::spawn_blocking(move || cluster.ask_rounds(question));
+            let (log, name) = (Arc::clone(self), Name::clone(&cluster.name));
+            tokio::task::spawn_blocking(move || log.ask_rounds(&name, question));
         }
         answer
     }
 
     /// Asks until no caller waits for an answer.
-    fn ask_rounds(&self, question: Question) {
+    fn ask_rounds(&self, cluster: &Name, question: Question) {
         loop {
             let mut lanes = self.lanes.0.lock();
             let Some(round) = lanes.get_mut(&question).and_then(Option::take) else {
@@ -115,7 +130,7 @@ impl Cluster {
                 Question::Ends(_) => round.partitions.into_iter().collect(),
                 Question::Count => vec![0],
             };
-            let answer = ask(self.source().as_deref(), &self.name, question, &partitions);
+            let answer = ask(self.live().as_deref(), cluster, question, &partitions);
             let all = |error: AskError| partitions.iter().map(|number| (*number, Err(error.clone()))).collect();
             round.answer.send_replace(Some(Arc::new(answer.unwrap_or_else(all))));
         }

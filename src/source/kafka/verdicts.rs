@@ -1,0 +1,331 @@
+//! Which log partition holds the present records of a group.
+//!
+//! A broker counts the partitions of `__consumer_offsets` when it starts, and hashes group ids over that number until it
+//! stops. After the topic has grown, brokers therefore use the earlier number until each has restarted, and records of
+//! one group may lie in two partitions. A *stray copy* lies in a partition that the present number does not give for the
+//! group. Nothing in the log says whether it still counts: the coordinators are asked, one group for each [`Class`] of
+//! copies, and [`Verdicts`] holds what they told. Until they have told, a stray copy is shown unless there is a copy at
+//! the group's home.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arc_swap::ArcSwap;
+use hashbrown::{HashMap, HashSet};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::{
+    model::{Name, java_hash, log_partition_for, log_partition_of},
+    store::{
+        homes::{Homes, Layout, group_in},
+        shard::{GroupSet, ShardView},
+    },
+};
+
+/// Earlier numbers of log partitions that are told apart.
+const EARLIER_KEPT: usize = 8;
+
+/// Copies that the same brokers decide about in the same way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Class {
+    /// Leader of the log partition that holds the copy.
+    pub(crate) leader: i32,
+    /// Leader of the log partition that the present number gives.
+    pub(crate) home_leader: i32,
+    /// Earlier number of log partitions that places the group there; 0 when none does.
+    pub(crate) earlier: i32,
+    /// Only this group, which has a copy at its home as well.
+    pub(crate) group: Option<Name>,
+}
+
+/// What coordinators show of a class of copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// The copies.
+    Here,
+    /// What the log partition holds that the present number gives; nothing, where it holds nothing.
+    Elsewhere,
+}
+
+/// What is known of the number of log partitions that brokers use.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Verdicts {
+    log_partitions: i32,
+    /// Earlier numbers of log partitions, the newest first.
+    earlier: Vec<i32>,
+    /// The last known leader of each log partition.
+    leaders: Vec<i32>,
+    told: HashMap<Class, Told>,
+    /// By broker, the number of log partitions that it uses at least.
+    least: HashMap<i32, i32>,
+    /// There are stray copies that may count.
+    pub(crate) unsettled: bool,
+}
+
+impl Verdicts {
+    /// Takes over the number of log partitions and their leaders. What was told holds for one number only.
+    pub(crate) fn set_log_partitions(&mut self, count: i32, leaders: &[Option<i32>]) {
+        if count < self.log_partitions {
+            // Made anew.
+            *self = Self::default();
+        }
+        if count != self.log_partitions {
+            self.told.clear();
+            let before = std::mem::replace(&mut self.log_partitions, count);
+            self.add_earlier(before);
+        }
+        self.leaders.resize(leaders.len(), -1);
+        for (known, leader) in self.leaders.iter_mut().zip(leaders) {
+            *known = leader.unwrap_or(*known);
+        }
+    }
+
+    fn add_earlier(&mut self, count: i32) {
+        if count > 0 && !self.earlier.contains(&count) && self.earlier.len() < EARLIER_KEPT {
+            self.earlier.push(count);
+            self.earlier.sort_unstable_by(|left, right| right.cmp(left));
+        }
+    }
+
+    /// Finds earlier numbers of log partitions that explain where copies of groups, given as (hash, log partition),
+    /// lie: those that explain most come first.
+    pub(crate) fn explain(&mut self, copies: &[(i32, i32)]) {
+        let mut left: Vec<(i32, i32)> = copies.to_vec();
+        left.retain(|(hash, at)| self.earlier_of(*hash, *at) == 0);
+        while !left.is_empty() && self.earlier.len() < EARLIER_KEPT {
+            let explains = |count: i32| left.iter().filter(|copy| places(copy.0, count, copy.1)).count();
+            let best = (1..self.log_partitions).map(|count| (explains(count), count)).max();
+            let Some((_, count)) = best.filter(|(explained, _)| *explained > 0) else { return };
+            self.add_earlier(count);
+            left.retain(|(hash, at)| !places(*hash, count, *at));
+        }
+    }
+
+    fn earlier_of(&self, hash: i32, at: i32) -> i32 {
+        self.earlier.iter().copied().find(|count| places(hash, *count, at)).unwrap_or(0)
+    }
+
+    fn leader(&self, log_partition: i32) -> i32 {
+        usize::try_from(log_partition).ok().and_then(|at| self.leaders.get(at)).copied().unwrap_or(-1)
+    }
+
+    /// The class of a copy. `None` while the number of log partitions is another.
+    #[must_use]
+    pub(crate) fn class(&self, hash: i32, at: i32, log_partitions: i32, group: Option<Name>) -> Option<Class> {
+        let home = log_partition_of(hash, self.log_partitions).filter(|_| log_partitions == self.log_partitions)?;
+        let (leader, home_leader) = (self.leader(at), self.leader(home));
+        Some(Class { leader, home_leader, earlier: self.earlier_of(hash, at), group })
+    }
+
+    /// What is known of a class.
+    #[must_use]
+    pub(crate) fn told(&self, class: &Class) -> Option<Told> {
+        let told = self.told.get(class).copied();
+        told.or_else(|| (class.group.is_none() && self.is_left(class)).then_some(Told::Elsewhere))
+    }
+
+    /// Whether coordinators were asked about the class itself.
+    #[must_use]
+    pub(crate) fn is_told(&self, class: &Class) -> bool {
+        self.told.contains_key(class)
+    }
+
+    /// Whether the brokers of a class are known to use another number, whatever they told of other classes.
+    fn is_left(&self, class: &Class) -> bool {
+        let least = |broker: i32| self.least.get(&broker).copied().unwrap_or(0);
+        let newest = self.earlier.first() == Some(&class.earlier);
+        least(class.home_leader) == self.log_partitions
+            || (class.earlier > 0 && !newest && least(class.leader) > class.earlier)
+    }
+
+    /// Notes what coordinators told.
+    pub(crate) fn tell(&mut self, class: Class, told: Told) {
+        if told == Told::Elsewhere && class.group.is_none() {
+            self.least.insert(class.home_leader, self.log_partitions);
+        }
+        self.told.insert(class, told);
+    }
+
+    /// Keeps only what was told of classes that there still are.
+    pub(crate) fn keep(&mut self, is_there: impl Fn(&Class) -> bool) {
+        self.told.retain(|class, _| is_there(class));
+    }
+
+    /// Of the copies of a group, those that may be shown: none, one, or several of which the newest is. `strays` are the
+    /// log partitions of stray copies; the home's copy, if it is there, comes first.
+    #[must_use]
+    pub(crate) fn candidates(&self, id: &str, strays: &[i32], home: Option<i32>, log_partitions: i32) -> Vec<i32> {
+        let hash = java_hash(id);
+        let told = |at: &i32| self.class(hash, *at, log_partitions, None).and_then(|class| self.told(&class));
+        let here: Vec<i32> = strays.iter().copied().filter(|at| told(at) == Some(Told::Here)).collect();
+        let Some(home) = home else {
+            let maybe = strays.iter().copied().filter(|at| told(at) != Some(Told::Elsewhere));
+            return if here.is_empty() { maybe.collect() } else { here };
+        };
+        let of_group = |at: &i32| {
+            let class = self.class(hash, *at, log_partitions, Some(Name::from(id)))?;
+            self.told.get(&class).copied()
+        };
+        if let Some(told_here) = here.iter().find(|at| of_group(at) == Some(Told::Here)) {
+            return vec![*told_here];
+        }
+        let open = here.into_iter().filter(|at| of_group(at).is_none());
+        std::iter::once(home).chain(open).collect()
+    }
+
+    fn has_here(&self) -> bool {
+        self.told.values().any(|told| *told == Told::Here)
+    }
+}
+
+fn places(hash: i32, count: i32, at: i32) -> bool {
+    log_partition_of(hash, count) == Some(at)
+}
+
+/// Which copies of groups readers see in shards.
+fn layout(shards: &[Arc<ShardView>], verdicts: &Verdicts) -> Layout {
+    let count = i32::try_from(shards.len()).unwrap_or(i32::MAX);
+    let mut strays: HashMap<Name, Vec<i32>> = HashMap::new();
+    let mut layout = Layout::default();
+    for shard in shards {
+        let here = shard.key.number;
+        let ids = strays_of(shard, count);
+        layout.astray.extend((!ids.is_empty()).then_some(here));
+        ids.iter().for_each(|id| strays.entry(Name::clone(id)).or_default().push(here));
+    }
+    let mut hidden: BTreeMap<i32, HashSet<Name>> = BTreeMap::new();
+    for (id, strays) in strays {
+        let home = log_partition_for(&id, count);
+        let home = home.filter(|home| group_in(shards, *home, &id).is_some());
+        let candidates = verdicts.candidates(&id, &strays, home, count);
+        for at in strays.into_iter().chain(home).filter(|at| !candidates.contains(at)) {
+            hidden.entry(at).or_default().insert(Name::clone(&id));
+        }
+        if candidates.len() > 1 {
+            layout.contested.push((id, candidates));
+        }
+    }
+    layout.hidden = hidden.into_iter().map(|(at, ids)| (at, Arc::new(ids))).collect();
+    layout
+}
+
+/// Ids of the groups of a shard whose home is elsewhere, of so many log partitions: there are some after
+/// `__consumer_offsets` grew, and in copied topics.
+pub(super) fn strays_of(shard: &ShardView, count: i32) -> Arc<[Name]> {
+    shard.groups.strays(count, |hash| log_partition_of(hash, count) == Some(shard.key.number))
+}
+
+/// The layout of one set of groups, kept until groups come or go or coordinators tell something new.
+#[derive(Debug)]
+struct Kept {
+    groups: Vec<GroupSet>,
+    verdicts: Arc<Verdicts>,
+    layout: Arc<Layout>,
+}
+
+/// The homes of the groups of one log.
+#[derive(Debug, Default)]
+pub(crate) struct LogHomes {
+    verdicts: ArcSwap<Verdicts>,
+    kept: Mutex<Option<Kept>>,
+    /// Number of the last request to ask coordinators now, and of the last that was answered.
+    wanted: watch::Sender<u64>,
+    done: watch::Sender<u64>,
+}
+
+impl Homes for LogHomes {
+    fn home(&self, group: &str, shards: i32) -> Option<i32> {
+        log_partition_for(group, shards)
+    }
+
+    fn home_is_enough(&self) -> bool {
+        !self.verdicts.load().has_here()
+    }
+
+    fn is_unsettled(&self) -> bool {
+        self.verdicts.load().unsettled
+    }
+
+    fn candidates(&self, group: &str, strays: &[i32], home: Option<i32>, shards: i32) -> Vec<i32> {
+        self.verdicts.load().candidates(group, strays, home, shards)
+    }
+
+    fn layout(&self, shards: &[Arc<ShardView>]) -> Arc<Layout> {
+        let verdicts = self.verdicts();
+        let groups: Vec<GroupSet> = shards.iter().map(|shard| shard.groups.set()).collect();
+        if let Some(kept) = &*self.kept.lock()
+            && Arc::ptr_eq(&kept.verdicts, &verdicts)
+            && kept.groups == groups
+        {
+            return Arc::clone(&kept.layout);
+        }
+        let layout = Arc::new(layout(shards, &verdicts));
+        *self.kept.lock() = Some(Kept { groups, verdicts, layout: Arc::clone(&layout) });
+        layout
+    }
+
+    fn forget(&self) {
+        self.set(Verdicts::default());
+    }
+}
+
+impl LogHomes {
+    /// What is known.
+    #[must_use]
+    pub(crate) fn verdicts(&self) -> Arc<Verdicts> {
+        self.verdicts.load_full()
+    }
+
+    /// Publishes what is known.
+    pub(crate) fn set(&self, verdicts: Verdicts) {
+        if **self.verdicts.load() != verdicts {
+            self.verdicts.store(Arc::new(verdicts));
+        }
+    }
+
+    /// Requests that coordinators are asked now. Returns the number of the request.
+    pub(crate) fn want(&self) -> u64 {
+        let mut number = 0;
+        self.wanted.send_modify(|wanted| {
+            *wanted += 1;
+            number = *wanted;
+        });
+        number
+    }
+
+    /// Number of the last request.
+    #[must_use]
+    pub(crate) fn wanted(&self) -> u64 {
+        *self.wanted.borrow()
+    }
+
+    /// Whether a request was answered.
+    #[must_use]
+    pub(crate) fn is_done(&self, number: u64) -> bool {
+        *self.done.borrow() >= number
+    }
+
+    /// Declares a request, and those before it, answered.
+    pub(crate) fn set_done(&self, number: u64) {
+        self.done.send_if_modified(|done| {
+            let forward = number > *done;
+            *done = number.max(*done);
+            forward
+        });
+    }
+
+    /// Waits until coordinators were asked about every stray copy that may count, if there are any.
+    ///
+    /// # Cancel safety
+    /// Holds nothing.
+    pub(crate) async fn refresh(&self) {
+        if self.verdicts.load().unsettled {
+            let number = self.want();
+            // The sender lives as long as self.
+            let _ = self.done.subscribe().wait_for(|done| *done >= number).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,230 @@
+//! One listing of a store, compared with the shard as it goes.
+
+use std::sync::Arc;
+
+use hashbrown::{Equivalent, HashMap};
+
+use crate::{
+    model::{Millis, Name, Revision},
+    store::{
+        event::{Event, EventKind},
+        group::Commit,
+        shard::{FoundEntry, ShardView},
+        writer::{ShardWriter, SourceWriter},
+    },
+};
+
+/// Changes that are applied together.
+const TOGETHER: usize = 256;
+/// Longest text of a key that was rejected, in bytes.
+const LONGEST_KEY: usize = 200;
+
+/// An offset that a store holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Listed<'a> {
+    /// Group id.
+    pub group: &'a str,
+    /// Topic name.
+    pub topic: &'a str,
+    /// Partition of the topic.
+    pub partition: i32,
+    /// The next offset that the group will read.
+    pub committed_offset: i64,
+    /// When it was committed, if the store tells.
+    pub committed_at: Option<Millis>,
+    /// Text beside it.
+    pub metadata: &'a str,
+}
+
+/// Why something that a store holds is no row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejected {
+    /// The layout does not say what it is.
+    Unmatched,
+    /// It says no offset.
+    Malformed,
+    /// The layout says several things of it.
+    Ambiguous,
+    /// The store refuses to show it.
+    Forbidden,
+}
+
+/// A listing under way.
+#[derive(Debug)]
+pub struct Round<'a> {
+    writer: &'a SourceWriter,
+    shard: &'a ShardWriter,
+    /// As it was when the listing began. Nothing is deleted before it ends, so that places stay what they are.
+    before: Arc<ShardView>,
+    /// By group, the places of its offsets that were listed.
+    listed: HashMap<Name, Vec<bool>>,
+    /// Changes that are not applied yet; `None` is a deletion. The last of a key counts.
+    changes: HashMap<Key, Option<Change>>,
+    next: Revision,
+    live_from: Revision,
+    seen: Seen,
+}
+
+/// What a listing showed.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) entries: u64,
+    pub(super) deletions: u64,
+    pub(super) unmatched: u64,
+    pub(super) malformed: u64,
+    pub(super) ambiguous: u64,
+    pub(super) forbidden: u64,
+    pub(super) last_rejected: Option<String>,
+    pub(super) reached: Revision,
+}
+
+type Key = (Name, Name, i32);
+
+#[derive(Debug)]
+struct Change {
+    committed_offset: i64,
+    committed_at: Millis,
+    metadata: Name,
+}
+
+/// A borrowed key.
+#[derive(Hash)]
+struct KeyRef<'a>(&'a str, &'a str, i32);
+
+impl Equivalent<Key> for KeyRef<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        *self.0 == *key.0 && *self.1 == *key.1 && self.2 == key.2
+    }
+}
+
+impl<'a> Round<'a> {
+    /// A listing begins. `live`: what is found is news.
+    pub(super) fn new(writer: &'a SourceWriter, shard: &'a ShardWriter, live: bool) -> Self {
+        Self {
+            writer,
+            shard,
+            before: shard.pin(),
+            listed: HashMap::new(),
+            changes: HashMap::new(),
+            next: shard.applied().max(Revision(0)),
+            live_from: if live { Revision(0) } else { Revision::MAX },
+            seen: Seen::default(),
+        }
+    }
+
+    /// Takes an offset that the store holds. Of several for one key, the last counts.
+    pub fn found(&mut self, listed: &Listed<'_>) {
+        let config = &self.writer.cluster().config;
+        if !config.groups.accepts(listed.group) || !config.topics.accepts(listed.topic) {
+            return;
+        }
+        self.seen.entries += 1;
+        let known = self.shard.get(listed.group, listed.topic, listed.partition).and_then(|found| found.entry);
+        if let Some(known) = &known {
+            self.mark(listed.group, known.position);
+        }
+        let is_pending = self.changes.contains_key(&KeyRef(listed.group, listed.topic, listed.partition));
+        if !is_pending && known.is_some_and(|known| is_same(&known, listed)) {
+            return;
+        }
+        let intern = |text: &str| self.writer.names().intern(text);
+        let key = (intern(listed.group), intern(listed.topic), listed.partition);
+        let (committed_offset, metadata) = (listed.committed_offset, Name::from(listed.metadata));
+        let change = Change { committed_offset, committed_at: listed.committed_at.unwrap_or(0), metadata };
+        self.changes.insert(key, Some(change));
+        if self.changes.len() >= TOGETHER {
+            self.apply();
+        }
+    }
+
+    /// Counts something that is no row. `key` is shown to operators, so it must not hold the value.
+    pub fn reject(&mut self, why: Rejected, key: &str) {
+        let count = match why {
+            Rejected::Unmatched => &mut self.seen.unmatched,
+            Rejected::Malformed => &mut self.seen.malformed,
+            Rejected::Ambiguous => &mut self.seen.ambiguous,
+            Rejected::Forbidden => &mut self.seen.forbidden,
+        };
+        *count += 1;
+        let end = key.floor_char_boundary(LONGEST_KEY);
+        self.seen.last_rejected = key.get(..end).map(str::to_owned);
+    }
+
+    /// The listing ends; `complete`: what it did not show is deleted.
+    pub(super) fn finish(mut self, complete: bool) -> Seen {
+        self.apply();
+        if complete {
+            self.delete_missing();
+        }
+        self.seen.reached = self.next;
+        self.seen
+    }
+
+    fn mark(&mut self, group: &str, position: usize) {
+        let places = match self.listed.get_mut(group) {
+            Some(places) => places,
+            None => self.listed.entry(self.writer.names().intern(group)).or_default(),
+        };
+        if places.len() <= position {
+            places.resize(position + 1, false);
+        }
+        if let Some(place) = places.get_mut(position) {
+            *place = true;
+        }
+    }
+
+    fn delete_missing(&mut self) {
+        let before = Arc::clone(&self.before);
+        for group in before.groups.iter() {
+            let places = self.listed.get(&group.id).cloned().unwrap_or_default();
+            for (position, entry) in group.entries().enumerate() {
+                if places.get(position) != Some(&true) {
+                    self.changes.insert((Name::clone(&group.id), Name::clone(entry.topic), entry.row.partition), None);
+                    self.seen.deletions += 1;
+                }
+                if self.changes.len() >= TOGETHER {
+                    self.apply();
+                }
+            }
+        }
+        self.apply();
+    }
+
+    /// Applies what was found so far, group by group.
+    fn apply(&mut self) {
+        let mut changes: Vec<(Key, Option<Change>)> = self.changes.drain().collect();
+        changes.sort_unstable_by(|left, right| left.0.cmp(&right.0));
+        let at = self.writer.clock().now();
+        let mut events = Vec::with_capacity(changes.len());
+        for ((group, topic, partition), change) in &changes {
+            let partition = *partition;
+            let kind = match change {
+                None => EventKind::Delete { topic, partition },
+                Some(change) => EventKind::Commit { topic, partition, commit: change.commit() },
+            };
+            events.push(Event { revision: self.next, at, group, kind });
+            self.next = self.next.next();
+        }
+        self.shard.apply(&events, self.live_from);
+    }
+}
+
+impl Change {
+    fn commit(&self) -> Commit<'_> {
+        Commit {
+            committed_offset: self.committed_offset,
+            committed_at: self.committed_at,
+            leader_epoch: -1,
+            metadata: &self.metadata,
+            expires_at: None,
+            topic_id: None,
+        }
+    }
+}
+
+/// Whether a row says what is listed. A store that tells when it was committed may tell of a commit of the same offset.
+fn is_same(known: &FoundEntry, listed: &Listed<'_>) -> bool {
+    let metadata = known.rare.as_ref().and_then(|rare| rare.metadata.as_deref()).unwrap_or_default();
+    let (offset, at) = (known.row.committed_offset, known.row.committed_at);
+    offset == listed.committed_offset && metadata == listed.metadata && at == listed.committed_at.unwrap_or(0)
+}

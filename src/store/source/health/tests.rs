@@ -1,0 +1,72 @@
+use super::*;
+use futures::{FutureExt as _, future::BoxFuture};
+use std::sync::Arc;
+
+use crate::{
+    model::{Revision, SourceId},
+    store::{
+        latest::{Latest, Scope, SourceError},
+        source::Kind,
+    },
+};
+
+/// Of which nothing is ever asked.
+#[derive(Debug)]
+struct Silent;
+
+impl Latest for Silent {
+    fn reach<'a>(&'a self, _: &'a Scope) -> BoxFuture<'a, Result<Vec<(i32, Revision)>, SourceError>> {
+        async { Ok(vec![]) }.boxed()
+    }
+}
+
+fn source(clock: &Clock) -> Source {
+    let id = SourceId { cluster: "c".into(), name: "own".into() };
+    Source::new((id, "test".into()), Kind::Table, Arc::new(Silent), clock)
+}
+
+#[test]
+fn a_missing_right_makes_a_cluster_stale_and_not_ready_whatever_brokers_answer() {
+    let clock = Clock::manual(5);
+    let source = source(&clock);
+    source.succeeded(&clock);
+    source.set_health(|health| health.ready = true);
+    source.set_fault(Fault::Read, Some("may not read".to_owned()), &clock);
+    source.set_fault(Fault::Describe, Some("may not describe".to_owned()), &clock);
+    source.succeeded(&clock);
+    let health = source.health();
+    assert!(!health.ready && health.reachable && health.is_refused());
+    assert_eq!((health.last_error.as_deref(), health.stale_since), (Some("may not describe"), Some(clock.now())));
+
+    source.failed("away".to_owned(), &clock);
+    source.set_fault(Fault::Describe, None, &clock);
+    assert_eq!(source.health().last_error.as_deref(), Some("poller: away"), "out of reach: that comes first");
+    source.succeeded(&clock);
+    assert_eq!(source.health().last_error.as_deref(), Some("may not read"));
+
+    source.set_fault(Fault::Read, None, &clock);
+    let health = source.health();
+    assert_eq!((health.last_error.as_deref(), health.stale_since, health.failing_since), (None, None, None));
+    assert!(!health.ready, "until the readers have caught up");
+}
+
+#[test]
+fn a_part_neither_clears_nor_replaces_the_error_of_another() {
+    let clock = Clock::manual(5);
+    let source = source(&clock);
+    let shown = || source.health().last_error.clone();
+    assert_eq!(shown().as_deref(), Some("not connected yet"));
+    source.succeeded(&clock);
+    assert_eq!(shown(), None);
+    source.set_fault(Fault::Start, Some("log partition 3: no leader".to_owned()), &clock);
+    // The poller goes on to reach the cluster.
+    source.succeeded(&clock);
+    assert_eq!(shown().as_deref(), Some("listener: log partition 3: no leader"));
+    assert!(source.health().failing_since.is_some());
+    source.failed("connection refused".to_owned(), &clock);
+    assert_eq!(shown().as_deref(), Some("poller: connection refused"), "the worst is shown");
+    source.succeeded(&clock);
+    assert_eq!(shown().as_deref(), Some("listener: log partition 3: no leader"));
+    source.set_fault(Fault::Start, None, &clock);
+    assert_eq!((shown(), source.health().failing_since), (None, None));
+}
