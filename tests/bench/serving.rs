@@ -147,7 +147,7 @@ fn write(store: &Arc<Store>, stop: &AtomicBool) -> u64 {
         if commits.is_empty() {
             std::thread::sleep(Duration::from_millis(1));
         } else {
-            made::commit(&store, cluster, &commits, true);
+            made::commit(store, cluster, &commits, true);
         }
     }
     written
@@ -366,7 +366,7 @@ fn change(store: &Arc<Store>) {
     let at = store.clock.now();
     let commit =
         Committed { group: "watched".to_owned(), topic: "live".to_owned(), partition: 0, offset: at, at, metadata: "" };
-    made::commit(&store, &store.clusters()[0], &[commit], true);
+    made::commit(store, &store.clusters()[0], &[commit], true);
 }
 
 /// One change, until the last of a thousand readers has it, beside one reader.
