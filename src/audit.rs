@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config,
-    model::{Name, Revision},
+    model::{Name, Revision, SourceKind},
     source::kafka::{AskError, Committed, CommittedKey, Log},
     store::{
         Store,
@@ -71,7 +71,8 @@ async fn rounds(store: &Store, (cluster, log): (&Arc<Cluster>, &Arc<Log>), setti
         wait = settings.interval;
         for group in groups(cluster) {
             tokio::time::sleep(between).await;
-            if cluster.health().ready && cluster.health().reachable {
+            let is_log = cluster.own.kind() == SourceKind::Log;
+            if is_log && cluster.health().ready && cluster.health().reachable {
                 audit(store, (cluster, log), &group, PATIENCE).await;
             }
         }

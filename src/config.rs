@@ -31,8 +31,11 @@ pub use error::{ConfigError, ConfigErrors, Origin};
 pub use kafka::Properties;
 pub use oauth::{AwsVariables, Oauth};
 pub use resolve::EffectiveValue;
-pub use settings::{Audit, Auth, Cluster, History, Http, Lag, Limits, NameFilter, Server, Sql, Tls, Transactions};
+pub use settings::{
+    Admin, Audit, Auth, Cluster, History, Http, Lag, Limits, NameFilter, Server, Sql, Tls, Transactions,
+};
 pub use sources::{CheckProperty, Flags, NotAProperty, Property, PropertyError, Sources};
+pub use value::ReadMode;
 pub use value::{OauthMethod, Secret};
 
 use error::{Key, Problem, quoted};

@@ -7,7 +7,7 @@ use crate::{
     call,
     freshness::Stale,
     sql::SqlError,
-    store::Unready,
+    store::{Unready, latest::SourceError},
     work::{Ended, Refused},
 };
 
@@ -187,7 +187,10 @@ impl From<Unready> for Error {
 impl From<Stale> for Error {
     fn from(error: Stale) -> Self {
         match error {
-            Stale::Unreachable(_) => Self::Unavailable(error.to_string()),
+            Stale::Unreachable(SourceError::Busy { .. }) => Self::Busy(error.to_string()),
+            Stale::Unreachable(SourceError::Unreachable { .. } | SourceError::Forbidden { .. }) => {
+                Self::Unavailable(error.to_string())
+            }
             Stale::Deadline { .. } => Self::Deadline(error.to_string()),
         }
     }

@@ -209,8 +209,8 @@ pub struct GroupFact<'a> {
     pub kind: &'static str,
     /// As Kafka's tools spell it.
     pub state: &'static str,
-    /// Members.
-    pub members: i32,
+    /// Members. `None` when nobody tells.
+    pub members: Option<i32>,
     /// Topics with a committed offset.
     pub topics: i32,
     /// Partitions with a committed offset.
@@ -242,7 +242,11 @@ pub fn bare_group(group: GroupCut<'_>) -> GroupFact<'_> {
         group,
         kind: membership.map_or(SIMPLE, |membership| membership.kind.as_str()),
         state: membership.map_or(GroupState::Empty, |membership| membership.state).as_str(),
-        members: membership.map_or(0, |membership| count(membership.members.len())),
+        members: match membership {
+            Some(membership) if !membership.are_members_known => None,
+            Some(membership) => Some(count(membership.members.len())),
+            None => Some(0),
+        },
         topics: count(group.group.topic_counts().count()),
         partitions: count(group.group.len()),
         lag: None,
@@ -304,7 +308,7 @@ pub fn group_sums<'a>(cut: &'a Cut, group: GroupCut<'a>, sums: Sums) -> GroupFac
     let _ = group.group.each_entry(0..usize::MAX, add);
     // Only the partitions without lag are known: that says nothing of the greatest.
     fact.max_lag_seconds = fact.max_lag_seconds.filter(|max| *max > 0.0 || !unknown_seconds);
-    fact.active = is_active(fact.members, fact.quiet, cut.settings.active_within);
+    fact.active = is_active(fact.members.unwrap_or(0), fact.quiet, cut.settings.active_within);
     fact
 }
 

@@ -7,7 +7,7 @@ use std::{path::PathBuf, time::Duration};
 
 use regex::Regex;
 
-use super::{kafka::Properties, oauth::Oauth, section::section};
+use super::{kafka::Properties, oauth::Oauth, section::section, value::ReadMode};
 
 section! {
     /// `[server]`: the listener, and limits of the process.
@@ -134,6 +134,9 @@ section! {
     pub struct Cluster {
         /// Brokers to start from, as host:port,host:port.
         pub bootstrap_servers: String = Servers(""), "there is no default: it must be given";
+        /// How committed offsets are read: log, by the topic __consumer_offsets; admin, by Kafka's Admin API, group by
+        /// group; auto, by the log, and by the Admin API where the log may not be read.
+        pub mode: ReadMode = Mode("auto"), "the log tells everything at once; managed Kafka hides it";
         /// Readiness waits for this cluster however long it fails.
         pub required: bool = Flag("false"), "one dead cluster must not keep nine healthy ones out of service";
         /// Threads that read __consumer_offsets. 0: as many as cores, at most 4.
@@ -149,6 +152,8 @@ section! {
         pub groups: NameFilter,
         /// Topics to take in.
         pub topics: NameFilter,
+        /// How the Admin API is used.
+        pub admin: Admin,
         /// How to log in by OAUTHBEARER.
         pub oauth: Oauth,
     }
@@ -157,6 +162,20 @@ section! {
         pub name: String,
         /// Properties of librdkafka, beyond those that offsetd sets itself.
         pub kafka: Properties,
+    }
+}
+
+section! {
+    /// `[clusters.NAME.admin]`: how Kafka's Admin API is used where committed offsets are read by it.
+    #[derive(Clone, Debug)]
+    pub struct Admin {
+        /// Requests a second to the coordinators of groups.
+        pub calls_per_second: usize = Positive("50"), "1,000 groups in a round of 20 s; a small broker does not notice it";
+        /// Time between two listings of the groups.
+        pub list_interval: Duration = Time("5s"), "one request a broker; new and deleted groups are seen then";
+        /// The longest time between two looks at a group that does not move; longer where calls_per_second does not allow
+        /// it.
+        pub max_interval: Duration = Time("60s"), "a group that moves is looked at every second";
     }
 }
 

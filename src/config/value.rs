@@ -99,6 +99,7 @@ kinds! {
     Bytes: usize, TextOrInteger, bytes, bytes_text,
         "bytes as an integer from 1, or with a unit, as \"64KiB\", \"256MiB\" or \"1GiB\"";
     Flag: bool, Bool, |text: &str| text.parse().map_err(|_| BadValue::NotAllowed), text, "true or false";
+    Mode: ReadMode, Text, mode, mode_text, "\"auto\", \"log\" or \"admin\"";
     MethodName: OauthMethod, Text, login::method, |method: &OauthMethod| text(&method.name()),
         "\"client_credentials\", \"file\", \"msk_iam\", or \"\" for none";
     SecretText: Secret, Secret, |text: &str| Ok(Secret(text.to_owned())), login::secret_text,
@@ -246,6 +247,28 @@ fn bytes_text(bytes: &usize) -> Option<String> {
     let shown =
         |(suffix, unit): &(&str, usize)| bytes.is_multiple_of(*unit).then(|| format!("{}{suffix}", bytes / unit));
     UNITS.iter().take(3).find_map(shown).or_else(|| Some(format!("{bytes}B")))
+}
+
+/// How the offsets of a Kafka cluster are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadMode {
+    /// By the log; where that may not be read, by the Admin API.
+    #[default]
+    Auto,
+    /// By the log `__consumer_offsets` alone.
+    Log,
+    /// By the Admin API alone.
+    Admin,
+}
+
+const MODES: [(&str, ReadMode); 3] = [("auto", ReadMode::Auto), ("log", ReadMode::Log), ("admin", ReadMode::Admin)];
+
+fn mode(text: &str) -> Result<ReadMode, BadValue> {
+    MODES.iter().find(|(name, _)| *name == text).map(|(_, mode)| *mode).ok_or(BadValue::NotAllowed)
+}
+
+fn mode_text(mode: &ReadMode) -> Option<String> {
+    MODES.iter().find(|(_, known)| known == mode).map(|(name, _)| (*name).to_owned())
 }
 
 #[cfg(test)]

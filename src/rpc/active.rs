@@ -41,7 +41,7 @@ pub(super) fn page(
             continue;
         }
         let fact = group_fact(walk, group);
-        if !is_active(fact.members, fact.quiet, within) {
+        if !is_active(fact.members.unwrap_or(0), fact.quiet, within) {
             continue;
         }
         if room.is_full() {

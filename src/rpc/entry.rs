@@ -139,7 +139,7 @@ pub(super) fn consumer(fact: &GroupFact<'_>) -> proto::Consumer {
         kind: fact.kind.to_owned(),
         state: fact.state.to_owned(),
         topics,
-        members: fact.members,
+        members: fact.members.unwrap_or(0),
         lag: fact.lag,
         unknown_lag_partitions: fact.unknown_lag_partitions,
         last_committed_at: fact.last_committed_at.and_then(timestamp),

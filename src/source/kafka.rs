@@ -8,6 +8,7 @@
 //! cluster step by step, for `offsetd doctor`. When another Kafka cluster answers, all of them are replaced. Nothing is
 //! committed, no group is joined.
 
+mod admin;
 mod ask;
 mod client;
 mod coordinator;
@@ -27,6 +28,7 @@ pub mod parts;
 mod poller;
 mod records;
 mod rights;
+mod switch;
 mod tail;
 mod threads;
 mod verdicts;

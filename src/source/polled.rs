@@ -126,7 +126,7 @@ impl<L: Listing> Polled<L> {
         match result {
             Ok(_) => ticks(self.interval).max(took.saturating_mul(REST)),
             Err(SourceError::Forbidden { .. }) => LONGEST_PAUSE,
-            Err(SourceError::Unreachable { .. }) => {
+            Err(SourceError::Unreachable { .. } | SourceError::Busy { .. }) => {
                 let doubled = FIRST_PAUSE.saturating_mul(1 << self.failures.saturating_sub(1).min(6));
                 doubled.min(LONGEST_PAUSE)
             }

@@ -198,10 +198,18 @@ const MISMATCH: &str = "No function matches the given name and argument types '"
 /// Begins the text of an error of the engine's own that the engine repeats in an error about the statement.
 const EXCUSE: &str = "Internal error: ";
 
+/// Begins the reason in an error that the engine repeats in another.
+const REASON: &str = "Error during planning: ";
+
+/// How the engine prints the type of a time without a zone, after its unit.
+const NO_ZONE: &str = ", None)";
+
 /// A text of the engine for the author of a statement: in one line, without the list of all functions of a name, and
 /// without the engine's tree of the statement.
 fn plain(text: &str) -> String {
-    let text = &text.replace(EXCUSE, "");
+    let text = &text.replace(EXCUSE, "").replace(NO_ZONE, ")");
+    // The reason, where the engine repeats it in an error about the call.
+    let text = text.rsplit(REASON).next().unwrap_or_default();
     if let Some((call, _)) = text.split_once(MISMATCH).and_then(|(_, rest)| rest.split_once("'.")) {
         return format!("no function takes these arguments: {call}");
     }

@@ -55,6 +55,12 @@ pub enum SourceError {
         /// Why.
         reason: String,
     },
+    /// It cannot tell in time, for there is too much to ask for.
+    #[error("{reason}")]
+    Busy {
+        /// What, and what to do.
+        reason: String,
+    },
     /// It refuses to be read; it is tried again seldom.
     #[error("{reason}")]
     Forbidden {

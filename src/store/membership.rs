@@ -14,6 +14,9 @@ pub mod decoded;
 pub mod log;
 pub mod modern;
 pub mod piece;
+mod told;
+
+pub use told::{Told, ToldMember};
 
 /// The protocol of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,7 +47,7 @@ impl GroupKind {
 /// The `kind` of a group that only has offsets.
 pub const SIMPLE: &str = "simple";
 
-/// State of a group, as Kafka's tools spell it, as far as the log proves it.
+/// State of a group, as Kafka's tools spell it, as far as the log proves it or its coordinator tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupState {
     /// No members.
@@ -57,6 +60,14 @@ pub enum GroupState {
     Reconciling,
     /// Members with assignments.
     Stable,
+    /// Members are joining; a log does not tell it.
+    PreparingRebalance,
+    /// Members wait for their assignments; a log does not tell it.
+    CompletingRebalance,
+    /// The coordinator has removed it.
+    Dead,
+    /// Nobody tells.
+    Unknown,
 }
 
 impl GroupState {
@@ -69,7 +80,27 @@ impl GroupState {
             Self::Assigning => "Assigning",
             Self::Reconciling => "Reconciling",
             Self::Stable => "Stable",
+            Self::PreparingRebalance => "PreparingRebalance",
+            Self::CompletingRebalance => "CompletingRebalance",
+            Self::Dead => "Dead",
+            Self::Unknown => "Unknown",
         }
+    }
+
+    /// The state that Kafka spells so.
+    #[must_use]
+    pub fn told(name: &str) -> Self {
+        let states = [
+            Self::Empty,
+            Self::NotReady,
+            Self::Assigning,
+            Self::Reconciling,
+            Self::Stable,
+            Self::PreparingRebalance,
+            Self::CompletingRebalance,
+            Self::Dead,
+        ];
+        states.into_iter().find(|state| state.as_str() == name).unwrap_or(Self::Unknown)
     }
 }
 
@@ -175,6 +206,8 @@ pub struct Membership {
     pub state_at: Option<Millis>,
     /// Members, ordered by member id.
     pub members: Box<[Member]>,
+    /// Whether anybody tells who the members are.
+    pub are_members_known: bool,
     /// Topic names that the group's own records tell.
     pub topic_names: Option<Arc<[(Uuid, Name)]>>,
     /// Offset of the group's record in `__consumer_offsets`; -1 without one.

@@ -41,6 +41,13 @@ pub enum Kind {
     Table,
 }
 
+/// How a source is read now, and answers readers of the latest.
+#[derive(Debug)]
+struct Access {
+    kind: Kind,
+    latest: Arc<dyn Latest>,
+}
+
 /// How the last complete look at a store went.
 #[derive(Clone, Debug)]
 pub struct Reading {
@@ -77,8 +84,7 @@ pub struct Source {
     pub samples: SamplesBoard,
     /// What the audit found.
     pub audit: Audit,
-    kind: Kind,
-    latest: Arc<dyn Latest>,
+    access: ArcSwap<Access>,
     /// Of a table.
     reading: ArcSwapOption<Reading>,
     shards: ArcSwap<BTreeMap<i32, Arc<Shard>>>,
@@ -98,8 +104,7 @@ impl Source {
             windows: ArcSwap::default(),
             samples: SamplesBoard::default(),
             audit: Audit::default(),
-            kind,
-            latest,
+            access: ArcSwap::from_pointee(Access { kind, latest }),
             reading: ArcSwapOption::empty(),
             shards: ArcSwap::default(),
             health: watch::Sender::default(),
@@ -116,7 +121,7 @@ impl Source {
         self.change_shards(BTreeMap::clear);
         self.forget_samples();
         self.audit.clear();
-        if let Kind::Log(homes) = &self.kind {
+        if let Kind::Log(homes) = &self.access.load().kind {
             homes.forget();
         }
         self.started.store(clock.ticks(), Ordering::Relaxed);
@@ -131,7 +136,7 @@ impl Source {
     /// How it keeps its offsets.
     #[must_use]
     pub fn kind(&self) -> SourceKind {
-        match self.kind {
+        match self.access.load().kind {
             Kind::Log(_) => SourceKind::Log,
             Kind::Table => SourceKind::Table,
         }
@@ -145,8 +150,14 @@ impl Source {
 
     /// What answers callers that want the latest.
     #[must_use]
-    pub fn latest(&self) -> &Arc<dyn Latest> {
-        &self.latest
+    pub fn latest(&self) -> Arc<dyn Latest> {
+        Arc::clone(&self.access.load().latest)
+    }
+
+    /// Goes on to be read in another way: what was read before is dropped, and what follows is as after the start.
+    pub fn read_anew(&self, kind: Kind, latest: Arc<dyn Latest>, reason: String, clock: &Clock) {
+        self.forget(reason, clock);
+        self.access.store(Arc::new(Access { kind, latest }));
     }
 
     /// How the last look at the store went, where it is looked at as a whole.
@@ -210,7 +221,8 @@ impl Source {
     #[must_use]
     pub fn shard_of_group(&self, group: &str) -> Option<Arc<Shard>> {
         let shards = self.shards.load();
-        let Kind::Log(homes) = &self.kind else { return shards.values().next().map(Arc::clone) };
+        let access = self.access.load();
+        let Kind::Log(homes) = &access.kind else { return shards.values().next().map(Arc::clone) };
         let copies = self.copies.of(group);
         let count = i32::try_from(shards.len()).ok()?;
         let home = homes.home(group, count).and_then(|home| shards.get(&home));
@@ -244,7 +256,7 @@ impl Source {
     #[must_use]
     pub fn shards_written_by(&self, group: &str) -> Vec<Arc<Shard>> {
         let shards = self.shards.load();
-        let is_settled = match &self.kind {
+        let is_settled = match &self.access.load().kind {
             Kind::Log(homes) => !homes.is_unsettled(),
             Kind::Table => true,
         };
@@ -257,7 +269,7 @@ impl Source {
     /// The shard that is to hold a group, of so many.
     #[must_use]
     pub fn home(&self, group: &str, shards: usize) -> Option<i32> {
-        match &self.kind {
+        match &self.access.load().kind {
             Kind::Log(homes) => homes.home(group, i32::try_from(shards).ok()?),
             Kind::Table => Some(0),
         }
@@ -266,7 +278,7 @@ impl Source {
     /// Which copies in these shards readers see.
     #[must_use]
     pub fn layout(&self, shards: &[Arc<ShardView>]) -> Arc<Layout> {
-        match &self.kind {
+        match &self.access.load().kind {
             Kind::Log(homes) => homes.layout(shards),
             Kind::Table => Arc::default(),
         }

@@ -11,6 +11,7 @@ macro_rules! on_each_release {
     };
 }
 
+mod admin;
 mod audit;
 mod broker;
 mod compare;

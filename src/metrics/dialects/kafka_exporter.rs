@@ -95,7 +95,7 @@ pub(super) const FAMILIES: &[Family] = &[
     gauge(
         "kafka_consumergroup_members",
         "Amount of members in a consumer group",
-        Over::BareGroup(GROUP, |row| Some(integer(row.members.into()))),
+        Over::BareGroup(GROUP, |row| row.members.map(|members| integer(members.into()))),
     ),
     gauge(
         "kafka_consumergroupzookeeper_lag_zookeeper",

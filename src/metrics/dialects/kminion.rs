@@ -118,7 +118,7 @@ pub(super) const FAMILIES: &[Family] = &[
     gauge(
         "kminion_kafka_consumer_group_members",
         "Consumer Group member count metrics.",
-        Over::BareGroup(GROUP, |row| Some(integer(row.members.into()))),
+        Over::BareGroup(GROUP, |row| row.members.map(|members| integer(members.into()))),
     ),
     gauge(
         "kminion_kafka_consumer_group_empty_members",

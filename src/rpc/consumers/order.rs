@@ -51,7 +51,7 @@ const COLUMNS: [(&str, Get); 21] = [
     ("protocol", |fact| fact.group.group.membership()?.protocol.as_deref().map(Value::Text)),
     ("epoch", |fact| number(fact.group.group.membership()?.epoch?)),
     ("leader_member_id", |fact| fact.group.group.membership()?.leader_member_id.as_deref().map(Value::Text)),
-    ("members", |fact| number(fact.members)),
+    ("members", |fact| number(fact.members.unwrap_or(0))),
     ("topics", |fact| number(fact.topics)),
     ("partitions", |fact| number(fact.partitions)),
     ("lag", |fact| number(fact.lag?)),

@@ -1,4 +1,5 @@
-//! Asks the coordinators of groups what is committed: for the overlay, the homes of groups, and the audit.
+//! Asks the coordinators of groups what is committed, and who the members are: for the overlay, the homes of groups, the
+//! audit, and the admin source.
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +10,7 @@ use rdkafka::error::RDKafkaErrorCode;
 
 use super::{
     client::Connector,
-    ffi::{Admin, CommittedOffset, ReplyContent},
+    ffi::{Admin, CommittedOffset, DescribedGroup, ListedGroups, NamedGroup, ReplyContent},
     now,
 };
 use crate::source::kafka::ask::{AskError, CommittedKey};
@@ -37,6 +38,10 @@ pub(super) struct Coordinators<Q> {
 pub(super) enum Answer {
     /// The committed offsets.
     Committed(Vec<CommittedOffset>),
+    /// The groups that there are.
+    Listed(ListedGroups),
+    /// The state and the members of each group.
+    Described(Vec<(String, Result<DescribedGroup, RDKafkaErrorCode>)>),
     /// The coordinator knows no such group, so nothing is committed; or another broker is its coordinator by now.
     NoGroup(AskError),
     /// The coordinator may not be asked about the group.
@@ -64,6 +69,44 @@ impl<Q> Coordinators<Q> {
         purpose: Q,
         now: Instant,
     ) -> Result<(), (Q, AskError)> {
+        let sent = |admin: &Admin, number| admin.committed(number, group, keys, stable);
+        let refused = || format!("librdkafka refuses the group {group:?} or its keys");
+        self.send(purpose, now, sent, refused)
+    }
+
+    /// Asks which groups there are.
+    ///
+    /// # Errors
+    /// As [`Coordinators::ask`].
+    pub(super) fn list(&mut self, purpose: Q, now: Instant) -> Result<(), (Q, AskError)> {
+        let sent = |admin: &Admin, number| {
+            admin.list_groups(number, TIMEOUT);
+            true
+        };
+        self.send(purpose, now, sent, String::new)
+    }
+
+    /// Asks for the states and the members of groups.
+    ///
+    /// # Errors
+    /// As [`Coordinators::ask`].
+    pub(super) fn describe(&mut self, groups: &[&str], purpose: Q, now: Instant) -> Result<(), (Q, AskError)> {
+        let sent = |admin: &Admin, number| admin.describe_groups(number, groups);
+        self.send(purpose, now, sent, || "librdkafka refuses the names of groups".to_owned())
+    }
+
+    /// Asks for the groups of all protocols, and waits. Nothing is told before something else was asked.
+    pub(super) fn all_groups(&self, timeout: Duration) -> Result<Vec<NamedGroup>, AskError> {
+        self.admin.as_ref().map_or(Ok(vec![]), |admin| admin.all_groups(timeout))
+    }
+
+    fn send(
+        &mut self,
+        purpose: Q,
+        now: Instant,
+        send: impl FnOnce(&Admin, usize) -> bool,
+        refused: impl FnOnce() -> String,
+    ) -> Result<(), (Q, AskError)> {
         let admin: &Admin = match &self.admin {
             Some(admin) => admin,
             None => match self.connector.connect_asking() {
@@ -73,9 +116,8 @@ impl<Q> Coordinators<Q> {
         };
         let number = self.next_number;
         self.next_number += 1;
-        if !admin.committed(number, group, keys, stable) {
-            let reason = format!("librdkafka refuses the group {group:?} or its keys");
-            return Err((purpose, AskError::Client { reason }));
+        if !send(admin, number) {
+            return Err((purpose, AskError::Client { reason: refused() }));
         }
         self.pending.insert(number, (purpose, now));
         Ok(())
@@ -88,7 +130,9 @@ impl<Q> Coordinators<Q> {
             let Some((purpose, _)) = self.pending.remove(&reply.number) else { continue };
             let answer = match reply.content {
                 Ok(ReplyContent::Committed(answer)) => Answer::Committed(answer),
-                Ok(_) => Answer::Failed(AskError::NoAnswer),
+                Ok(ReplyContent::Groups(listed)) => Answer::Listed(listed),
+                Ok(ReplyContent::Described(groups)) => Answer::Described(groups),
+                Ok(ReplyContent::Offsets(_) | ReplyContent::TopicIds(_)) => Answer::Failed(AskError::NoAnswer),
                 Err(error) => match reply.code {
                     RDKafkaErrorCode::GroupIdNotFound => Answer::NoGroup(error),
                     RDKafkaErrorCode::GroupAuthorizationFailed | RDKafkaErrorCode::InvalidGroupId => {
@@ -166,6 +210,7 @@ impl Coordinators<()> {
                 Some((.., Answer::NoGroup(error) | Answer::Refused(error) | Answer::Failed(error))) => {
                     return Err(error);
                 }
+                Some((.., Answer::Listed(_) | Answer::Described(_))) => return Err(AskError::NoAnswer),
                 None => {}
             }
         }

@@ -29,7 +29,11 @@ mod token;
 
 pub(super) use admin::{Admin, Spec};
 pub(super) use describe::may_describe_cluster;
-pub(super) use event::{CommittedOffset, ListedGroups, ListedOffset, Reply, ReplyContent};
+#[cfg(test)]
+pub(super) use event::ListedGroup;
+pub(super) use event::{
+    CommittedOffset, DescribedGroup, DescribedMember, ListedGroups, ListedOffset, Reply, ReplyContent,
+};
 pub(super) use token::{Bearer, set_token, set_token_failure};
 
 fn handle(client: &Client) -> *mut sys::rd_kafka_t {
@@ -60,6 +64,15 @@ pub(super) fn controller(client: &Client) -> Option<i32> {
 pub(super) fn describe(error: RDKafkaRespErr) -> String {
     // SAFETY: returns a static string for any code.
     text(unsafe { sys::rd_kafka_err2str(error) })
+}
+
+/// A group of any protocol, as a broker lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NamedGroup {
+    pub(super) id: String,
+    /// `consumer`, `connect`, `share`, `streams`, …; empty where only offsets are committed.
+    pub(super) protocol_type: String,
+    pub(super) state: String,
 }
 
 unsafe extern "C" {

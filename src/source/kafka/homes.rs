@@ -296,7 +296,7 @@ impl Asker {
         let answer = match answer {
             Answer::Committed(answer) => answer.as_slice(),
             Answer::NoGroup(_) => &[],
-            Answer::Refused(_) => return None,
+            Answer::Refused(_) | Answer::Listed(_) | Answer::Described(_) => return None,
             Answer::Failed(error) => {
                 tracing::debug!(cluster = &*self.cluster.name, group = &*copy.0, %error, "a coordinator did not answer");
                 return None;

@@ -20,14 +20,15 @@ use parking_lot::RwLock;
 use tokio::sync::oneshot;
 
 use super::{
+    admin,
     ask::{AskError, LiveSource, Settle},
     counters::Counters,
     verdicts::LogHomes,
 };
 use crate::{
     clock::Clock,
-    config,
-    model::{Name, Revision, SOURCE_KAFKA, SourceId},
+    config::{self, ReadMode},
+    model::{Name, Revision, SOURCE_KAFKA, SourceId, SourceKind},
     store::{
         cluster::{Cluster, Fault},
         homes::Homes,
@@ -53,12 +54,21 @@ pub struct Log {
     /// What looking behind transactions cost.
     pub(super) counters: Counters,
     lanes: Lanes,
+    /// Where offsets are read by the Admin API: what readers want of it.
+    pub(super) requests: Arc<admin::Requests>,
     live: RwLock<Option<Arc<dyn LiveSource>>>,
 }
 
 /// The [`Latest`] of a log.
 #[derive(Debug)]
 struct LatestOfLog(Arc<Log>);
+
+impl admin::GroupCount for Log {
+    fn groups(&self) -> usize {
+        let cluster = self.cluster.get().and_then(Weak::upgrade);
+        cluster.map_or(0, |cluster| cluster.own.shards().iter().map(|shard| shard.len().0).sum())
+    }
+}
 
 impl Log {
     /// Makes a cluster whose own source is the log of its groups, and of which nothing is known yet.
@@ -69,21 +79,37 @@ impl Log {
             homes: Arc::default(),
             counters: Counters::default(),
             lanes: Lanes::default(),
+            requests: Arc::new(admin::Requests::new(config.admin.clone())),
             live: RwLock::default(),
         });
         let id = SourceId { cluster: Name::from(config.name.as_str()), name: SOURCE_KAFKA.into() };
-        let homes: Arc<dyn Homes> = Arc::<LogHomes>::clone(&log.homes);
-        let latest = Self::latest(&log);
-        let cluster =
-            Arc::new(Cluster::new(config, Source::new((id, SOURCE_KAFKA.into()), Kind::Log(homes), latest, clock)));
+        let kind = if config.mode == ReadMode::Admin { SourceKind::Table } else { SourceKind::Log };
+        let (kind, latest) = log.reading(kind);
+        let source = Source::new((id, SOURCE_KAFKA.into()), kind, latest, clock);
+        let cluster = Arc::new(Cluster::new(config, source));
         // Just made.
         let _ = log.cluster.set(Arc::downgrade(&cluster));
         (cluster, log)
     }
 
-    /// What answers callers that want the latest of the log.
-    pub(super) fn latest(log: &Arc<Self>) -> Arc<dyn Latest> {
-        Arc::new(LatestOfLog(Arc::clone(log)))
+    /// Returns how offsets are read: by the log, or as a table of what coordinators tell.
+    pub(super) fn reading(self: &Arc<Self>, kind: SourceKind) -> (Kind, Arc<dyn Latest>) {
+        match kind {
+            SourceKind::Log => {
+                let homes: Arc<dyn Homes> = Arc::<LogHomes>::clone(&self.homes);
+                (Kind::Log(homes), Arc::new(LatestOfLog(Arc::clone(self))))
+            }
+            SourceKind::Table => {
+                let count: Arc<dyn admin::GroupCount> = Arc::<Self>::clone(self);
+                (Kind::Table, Arc::new(admin::LatestOfAdmin::new(Arc::clone(&self.requests), count)))
+            }
+        }
+    }
+
+    /// What answers callers that want the latest, in the way in which offsets are read now.
+    pub(super) fn latest(self: &Arc<Self>) -> Arc<dyn Latest> {
+        let kind = self.cluster.get().and_then(Weak::upgrade).map_or(SourceKind::Log, |cluster| cluster.own.kind());
+        self.reading(kind).1
     }
 
     /// Sets what answers questions about the present state of the log.

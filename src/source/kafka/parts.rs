@@ -10,12 +10,20 @@ use tokio_util::sync::CancellationToken;
 
 pub use super::threads::PartFault;
 use super::{
-    ffi, homes::Asker, identity::Identity, listener::Listener, live::Live, oauth, overlay::Overlay, poller::Poller,
-    tail::Tails, threads,
+    admin, ffi, homes,
+    identity::Identity,
+    listener::Listener,
+    live::Live,
+    oauth,
+    overlay::Overlay,
+    poller::Poller,
+    switch::{self, Switch},
+    tail::Tails,
+    threads,
 };
 use crate::{
-    config,
-    model::Name,
+    config::{self, ReadMode},
+    model::{Name, SourceKind},
     source::{
         Source,
         kafka::{Log, ask::AskError},
@@ -57,10 +65,24 @@ struct Parts {
     cluster: Name,
     identity: Arc<Identity>,
     poller: Poller,
-    listener: Listener,
-    homes: Asker,
-    overlay: Option<Overlay>,
+    reader: Reader,
     tails: Option<Tails>,
+    /// Looks whether offsets are to be read in the other way.
+    switch: Option<Switch>,
+}
+
+#[derive(Debug)]
+struct LogReader {
+    listener: Listener,
+    homes: homes::Asker,
+    overlay: Option<Overlay>,
+}
+
+/// The parts that read committed offsets.
+#[derive(Debug)]
+enum Reader {
+    Log(Box<LogReader>),
+    Admin(Box<admin::Asker>),
 }
 
 impl KafkaSource {
@@ -85,18 +107,23 @@ impl Source for KafkaSource {
     type Error = PartError;
 
     fn latest(&self) -> Arc<dyn Latest> {
-        Log::latest(&self.log)
+        self.log.latest()
     }
 
     fn run(self: Box<Self>, writer: SourceWriter, stop: &CancellationToken) -> Result<(), PartError> {
         let Self { log, settings, mut parts } = *self;
         let cluster = Arc::clone(writer.cluster());
         loop {
-            let identity = Arc::clone(&parts.identity);
+            let (identity, switched) = (Arc::clone(&parts.identity), parts.switch.as_ref().map(Switch::result));
             writer.failed(Fault::Restart, None);
             parts.run(stop)?;
             if stop.is_cancelled() {
                 return Ok(());
+            }
+            if let Some(reason) = switched.and_then(|switched| switched.get().cloned()) {
+                switch::to_other(&cluster, &log, reason, writer.clock());
+                parts = Parts::new(&writer, &log, &settings, stop)?;
+                continue;
             }
             let Some((before, now)) = identity.change() else {
                 return Err(PartError {
@@ -133,29 +160,47 @@ impl Parts {
         let both = || (writer.clone(), Arc::clone(log));
         let poller = Poller::new(writer.clone(), settings.lag.clone(), &connector, Arc::clone(&identity));
         let poller = poller.map_err(failed("poller"))?;
-        let listener = Listener::new(both(), connector.clone(), Arc::clone(&identity)).map_err(failed("listener"))?;
-        let (mut overlay, mut requests) = (None, None);
-        if settings.transactions.enabled {
-            let clients = (poller.client(), connector.clone(), Arc::clone(&identity));
-            let (part, sender) = Overlay::new(both(), clients, settings.transactions.clone());
-            (overlay, requests) = (Some(part), Some(sender));
-        }
-        log.set_live(Arc::new(Live::new(poller.client().clone(), connector.clone(), requests)));
         let tails = settings.lag.look_for_markers.then(|| Tails::new(Arc::clone(cluster), connector.clone()));
-        let homes = Asker::new((Arc::clone(cluster), Arc::clone(log)), connector);
-        Ok(Self { cluster: Name::clone(&cluster.name), identity, poller, listener, homes, overlay, tails })
+        let switch = || Switch::new(Arc::clone(cluster), connector.clone());
+        let switch = (cluster.config.mode == ReadMode::Auto).then(switch);
+        let reader = match cluster.own.kind() {
+            SourceKind::Table => {
+                let (asked, writer) = (log.requests.open(), admin::Writer::new(writer.clone()));
+                Reader::Admin(Box::new(admin::Asker::new(connector, cluster.config.admin.clone(), writer, asked)))
+            }
+            SourceKind::Log => {
+                let listener = Listener::new(both(), connector.clone(), Arc::clone(&identity));
+                let listener = listener.map_err(failed("listener"))?;
+                let (mut overlay, mut requests) = (None, None);
+                if settings.transactions.enabled {
+                    let clients = (poller.client(), connector.clone(), Arc::clone(&identity));
+                    let (part, sender) = Overlay::new(both(), clients, settings.transactions.clone());
+                    (overlay, requests) = (Some(part), Some(sender));
+                }
+                log.set_live(Arc::new(Live::new(poller.client().clone(), connector.clone(), requests)));
+                let homes = homes::Asker::new((Arc::clone(cluster), Arc::clone(log)), connector);
+                Reader::Log(Box::new(LogReader { listener, homes, overlay }))
+            }
+        };
+
+        Ok(Self { cluster: Name::clone(&cluster.name), identity, poller, reader, tails, switch })
     }
 
     /// Runs until the parts are told to end, or one ends: then all do, and their clients are gone.
     fn run(self, end: &CancellationToken) -> Result<(), PartError> {
-        let Self { cluster, identity, poller, listener, homes, overlay, tails } = self;
-        let stop = identity.stop();
-        let mut parts: Vec<(&'static str, Part)> = vec![
-            ("listener", Box::new(move |stop: &CancellationToken| listener.run(stop))),
-            ("poller", forever(move |stop| poller.run(stop))),
-            ("homes", forever(move |stop| homes.run(stop))),
-        ];
-        parts.extend(overlay.map(|overlay| ("overlay", forever(move |stop| overlay.run(stop)))));
+        let Self { cluster, identity, poller, reader, tails, switch } = self;
+        let (stop, switched) = (identity.stop(), switch.as_ref().map(Switch::result));
+        let mut parts: Vec<(&'static str, Part)> = vec![("poller", forever(move |stop| poller.run(stop)))];
+        match reader {
+            Reader::Log(reader) => {
+                let LogReader { listener, homes, overlay } = *reader;
+                parts.push(("listener", Box::new(move |stop: &CancellationToken| listener.run(stop))));
+                parts.push(("homes", forever(move |stop| homes.run(stop))));
+                parts.extend(overlay.map(|overlay| ("overlay", forever(move |stop| overlay.run(stop)))));
+            }
+            Reader::Admin(asker) => parts.push(("admin", forever(move |stop| asker.run(stop)))),
+        }
+        parts.extend(switch.map(|switch| ("mode", forever(move |stop| switch.run(stop)))));
         parts.extend(tails.map(|tails| ("tails", forever(move |stop| tails.run(stop)))));
         let (mut running, mut failed) = (vec![], vec![]);
         for (name, part) in parts {
@@ -169,7 +214,8 @@ impl Parts {
         }
         // All are joined, whatever the first says.
         for (name, thread) in running {
-            let is_told = || end.is_cancelled() || identity.change().is_some();
+            let is_switched = || switched.as_ref().is_some_and(|switched| switched.get().is_some());
+            let is_told = || end.is_cancelled() || identity.change().is_some() || is_switched();
             let ended = threads::join(thread).and_then(|()| if is_told() { Ok(()) } else { Err(PartFault::Exited) });
             failed.extend(ended.err().map(|fault| (name, fault)));
         }

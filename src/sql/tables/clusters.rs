@@ -3,7 +3,10 @@
 use std::iter;
 
 use super::{By, Columns, Flow, Table, Unit, Wanted};
-use crate::store::cut::{ClusterCut, Cut};
+use crate::{
+    model::SourceKind,
+    store::cut::{ClusterCut, Cut},
+};
 
 pub(super) struct Clusters;
 
@@ -32,6 +35,12 @@ impl Table for Clusters {
                 "Loaded: every log partition reached the end captured at the start. Not while a right is missing",
                 |row| row.of.health.ready,
             )
+            .text("mode", "How committed offsets are read: log, or admin (Kafka's Admin API)", |row| {
+                mode(row.of.source.kind())
+            })
+            .optional_text("mode_reason", "Why in this way, where it was not the first choice", |row| {
+                row.of.health.mode_reason.as_deref()
+            })
             .optional_text("last_error", "What the last failure said", |row| row.of.health.last_error.as_deref())
             .optional_string("history_error", "What fails where older samples are stored; NULL when nothing", |row| {
                 row.of.cluster.older().and_then(|older| older.status().last_error)
@@ -62,5 +71,12 @@ impl Table for Clusters {
 
     fn count(_: Unit<'_>) -> Option<usize> {
         Some(1)
+    }
+}
+
+fn mode(kind: SourceKind) -> &'static str {
+    match kind {
+        SourceKind::Log => "log",
+        SourceKind::Table => "admin",
     }
 }

@@ -35,7 +35,7 @@ impl Table for Groups {
             )
             .optional_int32("epoch", "Generation (classic) or epoch (KIP-848)", |row| membership(row)?.epoch)
             .optional_text("leader_member_id", "Member that leads", |row| membership(row)?.leader_member_id.as_deref())
-            .int32("members", "Members", |row| row.members)
+            .optional_int32("members", "Members; NULL where nobody tells", |row| row.members)
             .int32("topics", "Topics with a committed offset", |row| row.topics)
             .int32("partitions", "Partitions with a committed offset", |row| row.partitions)
             .optional_int64("lag", "Sum of the known lags", |row| row.lag)

@@ -26,6 +26,7 @@ pub fn membership(value: &GroupMetadataValue<'_>, revision: Revision, intern: &i
         }),
         state_at: (value.current_state_timestamp >= 0).then_some(value.current_state_timestamp),
         members: members.into(),
+        are_members_known: true,
         topic_names: None,
         revision,
         owners: OnceLock::new(),

@@ -108,6 +108,7 @@ impl Modern {
             leader_member_id: None,
             state_at: None,
             members: members.into(),
+            are_members_known: true,
             topic_names: self.topic_names.clone(),
             revision: self.revision(),
             owners: OnceLock::new(),

@@ -66,6 +66,8 @@ pub struct Health {
     pub failing_since: Option<Ticks>,
     /// How many shards there are to be; `None` before that is known.
     pub shards: Option<i32>,
+    /// Why it is read in the way that it is, where that was not the first choice.
+    pub mode_reason: Option<String>,
     /// What fails now.
     pub faults: BTreeMap<Fault, String>,
 }

@@ -32,7 +32,7 @@ fn right(what: &str, user: &str, operation: &str, resource: &str, name: &str) ->
 }
 
 fn serve_as(broker: &Broker, user: &str) -> (TempDir, Server) {
-    serve(&format!("{OFTEN}{}", broker.cluster_of_user(user)))
+    serve(&format!("{OFTEN}{}", broker.cluster_of_user(user).replacen('\n', "\nmode = \"log\"\n", 1)))
 }
 
 fn status(server: &Server) -> String {

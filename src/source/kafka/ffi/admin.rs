@@ -10,10 +10,10 @@ use std::{
 use rdkafka::bindings as sys;
 
 use super::{
-    super::client::Client,
-    Queue,
-    event::{Event, Reply},
-    handle, millis,
+    super::{ask::AskError, client::Client},
+    NamedGroup, Queue, describe,
+    event::{Event, Reply, array},
+    handle, millis, text,
 };
 
 /// Which offsets [`Admin::list_offsets`] asks for.
@@ -105,6 +105,50 @@ impl Admin {
                 self.queue.pointer.as_ptr(),
             );
         }
+    }
+
+    /// Asks for the groups of all protocols, which [`Admin::list_groups`] does not tell. librdkafka asks each broker for its
+    /// groups, and then about all of them in one request (ListGroups and DescribeGroups, version 0). Blocks.
+    pub(in super::super) fn all_groups(&self, timeout: Duration) -> Result<Vec<NamedGroup>, AskError> {
+        let mut list = std::ptr::null();
+        // SAFETY: the handle is live; the call writes the list, which is ours to destroy, also where only some brokers
+        // told.
+        unsafe {
+            let client = handle(&self.queue.client);
+            let error = sys::rd_kafka_list_groups(client, std::ptr::null(), &raw mut list, millis(timeout));
+            let Some(listed) = list.as_ref() else { return Err(AskError::broker(describe(error))) };
+            let count = usize::try_from(listed.group_cnt).unwrap_or(0);
+            let group = |group: &sys::rd_kafka_group_info| NamedGroup {
+                id: text(group.group),
+                protocol_type: text(group.protocol_type),
+                state: text(group.state),
+            };
+            let groups = array(listed.groups, count).iter().map(group).collect();
+            sys::rd_kafka_group_list_destroy(list);
+            Ok(groups)
+        }
+    }
+
+    /// Asks the coordinators of groups for their states and members. The time is unlimited as in [`Admin::committed`], and
+    /// the same holds for the client. Returns false for names that C cannot take.
+    pub(in super::super) fn describe_groups(&self, number: usize, groups: &[&str]) -> bool {
+        let names: Result<Vec<CString>, _> = groups.iter().map(|group| CString::new(*group)).collect();
+        let Ok(names) = names else { return false };
+        let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
+        let options =
+            Options::new(&self.queue.client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS);
+        options.set(number, UNLIMITED);
+        // SAFETY: client, options and queue are live; the call copies the names.
+        unsafe {
+            sys::rd_kafka_DescribeConsumerGroups(
+                handle(&self.queue.client),
+                pointers.as_mut_ptr(),
+                pointers.len(),
+                options.0.as_ptr(),
+                self.queue.pointer.as_ptr(),
+            );
+        }
+        true
     }
 
     /// Asks the group's coordinator what is committed: of some keys, or of all (`None`). `stable`: a key with a

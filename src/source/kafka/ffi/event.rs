@@ -24,13 +24,48 @@ pub(in super::super) enum ReplyContent {
     /// What a group has committed.
     Committed(Vec<CommittedOffset>),
     Groups(ListedGroups),
+    Described(Vec<(String, Result<DescribedGroup, RDKafkaErrorCode>)>),
 }
 
-/// The number of groups that brokers list, and the errors of those that do not tell.
+/// The groups that brokers list, and the errors of brokers that do not tell. librdkafka 2.12 leaves out groups whose
+/// protocol type is neither empty nor `consumer` (`rd_kafka_ListConsumerGroupsResponse_parse`).
 #[derive(Debug)]
 pub(in super::super) struct ListedGroups {
-    pub(in super::super) groups: usize,
+    pub(in super::super) groups: Vec<ListedGroup>,
     pub(in super::super) errors: Vec<RDKafkaErrorCode>,
+}
+
+/// A group that a broker lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in super::super) struct ListedGroup {
+    pub(in super::super) id: String,
+    /// As Kafka spells it; `Unknown` for the states of KIP-848 that librdkafka 2.12 does not know.
+    pub(in super::super) state: String,
+}
+
+/// A group as its coordinator describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in super::super) struct DescribedGroup {
+    /// As Kafka spells it, or `Unknown` as in [`ListedGroup`].
+    pub(in super::super) state: String,
+    /// Of KIP-848; else classic.
+    pub(in super::super) is_modern: bool,
+    /// Its members, if any, use no protocol: it only has offsets.
+    pub(in super::super) is_simple: bool,
+    pub(in super::super) assignor: String,
+    pub(in super::super) members: Vec<DescribedMember>,
+}
+
+/// A member as the coordinator describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in super::super) struct DescribedMember {
+    pub(in super::super) member_id: String,
+    pub(in super::super) instance_id: Option<String>,
+    pub(in super::super) client_id: String,
+    pub(in super::super) host: String,
+    pub(in super::super) assigned: Vec<(String, i32)>,
+    /// Only KIP-848 groups have one.
+    pub(in super::super) target: Option<Vec<(String, i32)>>,
 }
 
 /// An offset; `Err` where the partition failed. An offset below 0 is a failure whatever the code.
@@ -66,6 +101,7 @@ impl Event {
                 sys::RD_KAFKA_EVENT_DESCRIBETOPICS_RESULT => Ok(ReplyContent::TopicIds(self.topic_ids())),
                 sys::RD_KAFKA_EVENT_LISTCONSUMERGROUPOFFSETS_RESULT => self.committed().map(ReplyContent::Committed),
                 sys::RD_KAFKA_EVENT_LISTCONSUMERGROUPS_RESULT => Ok(ReplyContent::Groups(self.groups())),
+                sys::RD_KAFKA_EVENT_DESCRIBECONSUMERGROUPS_RESULT => Ok(ReplyContent::Described(self.described())),
                 _ => Err(AskError::NoAnswer),
             }
         }
@@ -119,14 +155,37 @@ impl Event {
 
     /// For events of type LISTCONSUMERGROUPS_RESULT.
     unsafe fn groups(&self) -> ListedGroups {
-        let (mut groups, mut failures) = (0, 0);
+        let (mut count, mut failures) = (0, 0);
         // SAFETY: the result and its arrays live as long as the event; the calls write the counts.
         unsafe {
             let result = sys::rd_kafka_event_ListConsumerGroups_result(self.0.as_ptr());
-            sys::rd_kafka_ListConsumerGroups_result_valid(result, &raw mut groups);
+            let listed = sys::rd_kafka_ListConsumerGroups_result_valid(result, &raw mut count);
+            let groups = array(listed, count).iter().map(|group| ListedGroup {
+                id: text(sys::rd_kafka_ConsumerGroupListing_group_id(*group)),
+                state: state(sys::rd_kafka_ConsumerGroupListing_state(*group)),
+            });
             let errors = sys::rd_kafka_ListConsumerGroups_result_errors(result, &raw mut failures);
             let errors = array(errors, failures).iter().map(|error| sys::rd_kafka_error_code(*error).into()).collect();
-            ListedGroups { groups, errors }
+            ListedGroups { groups: groups.collect(), errors }
+        }
+    }
+
+    /// For events of type DESCRIBECONSUMERGROUPS_RESULT.
+    unsafe fn described(&self) -> Vec<(String, Result<DescribedGroup, RDKafkaErrorCode>)> {
+        let mut count = 0;
+        // SAFETY: the result, its groups and their members live as long as the event; the call writes the count.
+        unsafe {
+            let result = sys::rd_kafka_event_DescribeConsumerGroups_result(self.0.as_ptr());
+            let groups = sys::rd_kafka_DescribeConsumerGroups_result_groups(result, &raw mut count);
+            let describe = |group: &*const sys::rd_kafka_ConsumerGroupDescription_t| {
+                let error = sys::rd_kafka_error_code(sys::rd_kafka_ConsumerGroupDescription_error(*group));
+                let result = match error {
+                    RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(described(*group)),
+                    error => Err(error.into()),
+                };
+                (text(sys::rd_kafka_ConsumerGroupDescription_group_id(*group)), result)
+            };
+            array(groups, count).iter().map(describe).collect()
         }
     }
 
@@ -184,4 +243,51 @@ unsafe fn committed(element: &sys::rd_kafka_topic_partition_t) -> CommittedOffse
         error => Err(error.into()),
     };
     CommittedOffset { topic, partition: element.partition, result }
+}
+
+/// Kafka's name of a state.
+unsafe fn state(state: sys::rd_kafka_consumer_group_state_t) -> String {
+    // SAFETY: returns a static string for any state.
+    text(unsafe { sys::rd_kafka_consumer_group_state_name(state) })
+}
+
+/// The group must be live.
+unsafe fn described(group: *const sys::rd_kafka_ConsumerGroupDescription_t) -> DescribedGroup {
+    // SAFETY: the caller holds the event that the group and its members belong to; member numbers are below the count.
+    unsafe {
+        let modern = sys::rd_kafka_consumer_group_type_t::RD_KAFKA_CONSUMER_GROUP_TYPE_CONSUMER;
+        let members = (0..sys::rd_kafka_ConsumerGroupDescription_member_count(group)).map(|number| {
+            let member = sys::rd_kafka_ConsumerGroupDescription_member(group, number);
+            let instance_id = sys::rd_kafka_MemberDescription_group_instance_id(member);
+            DescribedMember {
+                member_id: text(sys::rd_kafka_MemberDescription_consumer_id(member)),
+                instance_id: (!instance_id.is_null()).then(|| text(instance_id)),
+                client_id: text(sys::rd_kafka_MemberDescription_client_id(member)),
+                host: text(sys::rd_kafka_MemberDescription_host(member)),
+                assigned: partitions(sys::rd_kafka_MemberDescription_assignment(member)).unwrap_or_default(),
+                target: partitions(sys::rd_kafka_MemberDescription_target_assignment(member)),
+            }
+        });
+        DescribedGroup {
+            state: state(sys::rd_kafka_ConsumerGroupDescription_state(group)),
+            is_simple: sys::rd_kafka_ConsumerGroupDescription_is_simple_consumer_group(group) != 0,
+            is_modern: sys::rd_kafka_ConsumerGroupDescription_type(group) == modern,
+            assignor: text(sys::rd_kafka_ConsumerGroupDescription_partition_assignor(group)),
+            members: members.collect(),
+        }
+    }
+}
+
+/// The partitions of an assignment, which must be live; `None` for null.
+unsafe fn partitions(assignment: *const sys::rd_kafka_MemberAssignment_t) -> Option<Vec<(String, i32)>> {
+    if assignment.is_null() {
+        return None;
+    }
+    // SAFETY: the caller holds the event that the assignment belongs to.
+    unsafe {
+        let list = sys::rd_kafka_MemberAssignment_partitions(assignment).as_ref()?;
+        let count = usize::try_from(list.cnt).unwrap_or(0);
+        let elements = array(list.elems, count).iter();
+        Some(elements.map(|element| (text(element.topic), element.partition)).collect())
+    }
 }

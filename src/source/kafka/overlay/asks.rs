@@ -286,6 +286,8 @@ impl Asks {
             let answers = match answer {
                 Answer::Committed(answers) => answers,
                 Answer::NoGroup(_) => vec![],
+                // Not asked for here.
+                Answer::Listed(_) | Answer::Described(_) => continue,
                 Answer::Refused(error) => {
                     self.log.counters.failures.add(1);
                     self.refused.insert(Name::clone(&ask.group), now + REFUSED);

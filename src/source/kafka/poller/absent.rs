@@ -20,13 +20,17 @@ use super::{
 use crate::{
     clock::Ticks,
     config,
-    model::{Name, OFFSETS_TOPIC},
+    model::{Name, OFFSETS_TOPIC, SourceKind},
     store::cluster::{Cluster, Fault},
 };
 
 impl Poller {
     /// Notes how many partitions `__consumer_offsets` has, or asks why the listing does not show it.
     pub(super) fn look_for_log(&mut self, partitions: Option<usize>) {
+        if self.cluster.own.kind() == SourceKind::Table {
+            // Committed offsets are read by the Admin API.
+            return;
+        }
         let Some(partitions) = partitions else { return self.look_for_absent_log() };
         self.cluster.set_fault(Fault::Describe, None, self.writer.clock());
         self.cluster.set_health(|health| health.shards = i32::try_from(partitions).ok());
@@ -61,14 +65,14 @@ impl Poller {
         let listed = match reply.content {
             Ok(ReplyContent::Groups(listed)) => listed,
             Ok(_) => return,
-            Err(_) => ListedGroups { groups: 0, errors: vec![reply.code] },
+            Err(_) => ListedGroups { groups: vec![], errors: vec![reply.code] },
         };
         if self.cluster.ends.current().is_listed(OFFSETS_TOPIC) {
             return;
         }
         match judge(&listed) {
             Found::Nothing => {}
-            Found::Groups => self.refuse_log(rights::hidden(&self.cluster.config, listed.groups)),
+            Found::Groups => self.refuse_log(rights::hidden(&self.cluster.config, listed.groups.len())),
             Found::Refused(error) => {
                 self.refuse_log(rights::cannot_list_groups(&self.cluster.config, &error.to_string()));
             }
@@ -115,7 +119,7 @@ fn judge(listed: &ListedGroups) -> Found {
     let fails = |error: &RDKafkaErrorCode| {
         !matches!(error, RDKafkaErrorCode::UnsupportedFeature | RDKafkaErrorCode::UnsupportedVersion)
     };
-    if listed.groups > 0 {
+    if !listed.groups.is_empty() {
         Found::Groups
     } else if let Some(error) = listed.errors.iter().find(refused) {
         Found::Refused(*error)

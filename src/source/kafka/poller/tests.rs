@@ -2,7 +2,7 @@ use super::*;
 
 #[test]
 fn a_failed_question_is_repeated_soon_and_less_often_while_it_goes_on_to_fail() {
-    let (start, mut again) = (Instant::now(), Again::default());
+    let (start, mut again) = (now(), Again::default());
     let after = |seconds| start + Duration::from_secs(seconds);
     let mut repeated = vec![];
     for second in 0..200 {
@@ -21,7 +21,7 @@ fn a_failed_question_is_repeated_soon_and_less_often_while_it_goes_on_to_fail() 
 
 #[test]
 fn a_failure_long_after_another_is_repeated_soon() {
-    let (start, mut again) = (Instant::now(), Again::default());
+    let (start, mut again) = (now(), Again::default());
     let after = |seconds| start + Duration::from_secs(seconds);
     again.plan(after(0));
     assert!(!again.take(after(0)));

@@ -1,0 +1,72 @@
+//! Members of groups as the Admin API tells them.
+
+use super::super::ffi::{DescribedGroup, DescribedMember, NamedGroup};
+use crate::{
+    model::{Name, Revision},
+    store::membership::{Assigned, GroupKind, GroupState, Membership, Told, ToldMember, TopicRef},
+};
+
+/// The membership that a coordinator describes. `None` for groups that only have offsets.
+pub(super) fn membership(
+    group: &DescribedGroup,
+    revision: Revision,
+    intern: &impl Fn(&str) -> Name,
+) -> Option<Membership> {
+    if group.is_simple {
+        return None;
+    }
+    let kind = if group.is_modern { GroupKind::Consumer } else { GroupKind::Classic };
+    let mut members: Vec<ToldMember> = group.members.iter().map(|each| member(each, intern)).collect();
+    members.sort_by(|left, right| left.member_id.cmp(&right.member_id));
+    let protocol = (!group.assignor.is_empty()).then(|| intern(&group.assignor));
+    let told = Told {
+        kind,
+        state: GroupState::told(&group.state),
+        // What librdkafka describes, for it leaves other protocols out.
+        protocol_type: Some(intern("consumer")),
+        protocol,
+        members: Some(members),
+    };
+    Some(told.membership(revision))
+}
+
+/// Of a group of another protocol, only its kind and state are told.
+pub(super) fn of_other_protocol(group: &NamedGroup, revision: Revision) -> Option<Membership> {
+    let kind = match &*group.protocol_type {
+        "" => return None,
+        "share" => GroupKind::Share,
+        "streams" => GroupKind::Streams,
+        _ => GroupKind::Classic,
+    };
+    let told = Told {
+        kind,
+        state: GroupState::told(&group.state),
+        protocol_type: Some(Name::from(&*group.protocol_type)),
+        protocol: None,
+        members: None,
+    };
+    Some(told.membership(revision))
+}
+
+fn member(member: &DescribedMember, intern: &impl Fn(&str) -> Name) -> ToldMember {
+    ToldMember {
+        member_id: Name::from(&*member.member_id),
+        instance_id: member.instance_id.as_deref().map(intern),
+        client_id: intern(&member.client_id),
+        client_host: intern(&member.host),
+        assigned: assigned(&member.assigned, intern),
+        target: member.target.as_deref().map(|target| assigned(target, intern)),
+    }
+}
+
+/// Partitions by topic, in order.
+fn assigned(partitions: &[(String, i32)], intern: &impl Fn(&str) -> Name) -> Vec<Assigned> {
+    let mut partitions: Vec<&(String, i32)> = partitions.iter().collect();
+    partitions.sort();
+    let of_topic = |chunk: &[&(String, i32)]| {
+        let topic = chunk.first().map(|(topic, _)| intern(topic))?;
+        let partitions = chunk.iter().map(|(_, partition)| *partition).collect();
+        Some(Assigned { topic: TopicRef::Name(topic), partitions })
+    };
+    partitions.chunk_by(|left, right| left.0 == right.0).filter_map(of_topic).collect()
+}

@@ -1,0 +1,89 @@
+//! Memberships that a coordinator describes, for sources that do not read the log.
+
+use std::sync::OnceLock;
+
+use super::{Assigned, GroupKind, GroupState, Member, Membership, More, NO_MORE};
+use crate::model::{Name, Revision};
+
+/// A group as its coordinator describes it.
+#[derive(Debug)]
+pub struct Told {
+    /// Protocol of the group.
+    pub kind: GroupKind,
+    /// Its state.
+    pub state: GroupState,
+    /// `consumer`, `connect`, …
+    pub protocol_type: Option<Name>,
+    /// The assignor.
+    pub protocol: Option<Name>,
+    /// The members, ordered by member id; `None` when nobody tells.
+    pub members: Option<Vec<ToldMember>>,
+}
+
+/// A member as the coordinator describes it.
+#[derive(Debug)]
+pub struct ToldMember {
+    /// Member id.
+    pub member_id: Name,
+    /// group.instance.id of a static member.
+    pub instance_id: Option<Name>,
+    /// client.id.
+    pub client_id: Name,
+    /// As the broker recorded it.
+    pub client_host: Name,
+    /// What the member owns.
+    pub assigned: Vec<Assigned>,
+    /// What it should own; `None` where that is not told apart.
+    pub target: Option<Vec<Assigned>>,
+}
+
+impl Told {
+    /// As a membership, found at a revision.
+    #[must_use]
+    pub fn membership(self, revision: Revision) -> Membership {
+        Membership {
+            kind: self.kind,
+            state: self.state,
+            protocol_type: self.protocol_type,
+            protocol: self.protocol,
+            epoch: None,
+            leader_member_id: None,
+            state_at: None,
+            are_members_known: self.members.is_some(),
+            members: self.members.unwrap_or_default().into_iter().map(ToldMember::member).collect(),
+            topic_names: None,
+            revision,
+            owners: OnceLock::new(),
+        }
+    }
+}
+
+impl ToldMember {
+    fn member(self) -> Member {
+        let more = More { instance_id: self.instance_id, target: self.target, ..NO_MORE.clone() };
+        Member {
+            member_id: self.member_id,
+            client_id: self.client_id,
+            client_host: self.client_host,
+            session_timeout_ms: None,
+            rebalance_timeout_ms: None,
+            epoch: None,
+            subscribed_topics: None,
+            assigned: Some(self.assigned.into()),
+            more: more.boxed(),
+        }
+    }
+}
+
+impl Membership {
+    /// Whether both tell the same.
+    #[must_use]
+    pub fn is_alike(&self, other: &Self) -> bool {
+        self.kind == other.kind
+            && self.state == other.state
+            && self.protocol_type == other.protocol_type
+            && self.protocol == other.protocol
+            && self.are_members_known == other.are_members_known
+            && self.members == other.members
+    }
+}
