@@ -23,17 +23,17 @@ use super::client::Client;
 use crate::source::kafka::ask::AskError;
 
 mod admin;
-mod describe;
+mod operations;
 mod event;
 mod token;
 
 pub(super) use admin::{Admin, Spec};
-pub(super) use describe::may_describe_cluster;
 #[cfg(test)]
 pub(super) use event::ListedGroup;
 pub(super) use event::{
     CommittedOffset, DescribedGroup, DescribedMember, ListedGroups, ListedOffset, Reply, ReplyContent,
 };
+pub(super) use operations::may_describe_cluster;
 pub(super) use token::{Bearer, set_token, set_token_failure};
 
 fn handle(client: &Client) -> *mut sys::rd_kafka_t {
