@@ -227,7 +227,7 @@ fn the_tables_have_the_columns_that_users_rely_on() {
         ("stopped_groups", "cluster source group_id state members lag max_lag_seconds last_committed_at"),
         (
             "clusters",
-            "cluster bootstrap_servers cluster_id brokers controller reachable ready last_error history_error progress remaining_seconds history_written_to stale_since history_since history_bytes audited_groups audit_differences",
+            "cluster bootstrap_servers cluster_id brokers controller reachable ready last_error history_error progress remaining_seconds history_written_to stale_since history_since history_bytes audited_groups audit_differences mode mode_reason",
         ),
         (
             "server",

@@ -35,12 +35,6 @@ impl Table for Clusters {
                 "Loaded: every log partition reached the end captured at the start. Not while a right is missing",
                 |row| row.of.health.ready,
             )
-            .text("mode", "How committed offsets are read: log, or admin (Kafka's Admin API)", |row| {
-                mode(row.of.source.kind())
-            })
-            .optional_text("mode_reason", "Why in this way, where it was not the first choice", |row| {
-                row.of.health.mode_reason.as_deref()
-            })
             .optional_text("last_error", "What the last failure said", |row| row.of.health.last_error.as_deref())
             .optional_string("history_error", "What fails where older samples are stored; NULL when nothing", |row| {
                 row.of.cluster.older().and_then(|older| older.status().last_error)
@@ -62,6 +56,12 @@ impl Table for Clusters {
             })
             .int64("audit_differences", "Differences that there are now: see audit", |row| {
                 super::whole(row.of.source.audit.differences().len())
+            })
+            .text("mode", "How committed offsets are read: log, or admin (Kafka's Admin API)", |row| {
+                mode(row.of.source.kind())
+            })
+            .optional_text("mode_reason", "Why in this way, where it was not the first choice", |row| {
+                row.of.health.mode_reason.as_deref()
             })
     }
 
