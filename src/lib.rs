@@ -18,9 +18,10 @@
 //! listed again and again ([`source::polled`]). A group is named by (cluster, source, group_id). A source has **shards**,
 //! each ordered by **revisions**. A group's records all lie in one partition of `__consumer_offsets`, so a shard of the log
 //! is one of its partitions and a revision the offset of a record; a listed source has one shard, and numbers the changes
-//! that it finds. The thread that fetched a batch decodes it from borrowed bytes and
-//! applies it to its own shards; there is no queue between. Readers take a **cut**: one prefix of
-//! each shard and one version of the log ends, immutable, for the whole statement or call.
+//! that it finds. Where the log may not be read, the cluster's own source is such a table, filled by Kafka's Admin API
+//! (`source::kafka::admin`). The thread that fetched a batch decodes it from borrowed bytes and applies it to its own
+//! shards; there is no queue between. Readers take a **cut**: one prefix of each shard and one version of the log ends,
+//! immutable, for the whole statement or call.
 //!
 //! # Invariants
 //!
@@ -45,8 +46,9 @@
 //!    retried, and its data marked stale; so is one whose log may not be read. When another
 //!    Kafka cluster answers at the same addresses, all that is known of the one before is dropped.
 //! 9. Nothing is deleted by guess: tombstones decide, and retention is the broker's business. Where a group has records in
-//!    a log partition that its id does not give, coordinators tell whether they are shown ([`store::homes`]). A listing deletes what it does not show only if
-//!    it is complete.
+//!    a log partition that its id does not give, coordinators tell whether they are shown ([`store::homes`]). A listing
+//!    deletes what it does not show only if it is complete; a group that brokers list no longer, only if its coordinator
+//!    knows no offsets of it.
 //! 10. Nothing is written to the clusters: no group, no commit, no topic; and to a disk only where a folder is set.
 //! 11. What the store of older samples does, or fails to do, is felt by history alone.
 //! 12. A file of samples is deleted only after it, and the file that replaces it, was read to its end; what cannot be read

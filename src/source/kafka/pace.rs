@@ -20,9 +20,9 @@ impl Pace {
         now >= self.next
     }
 
-    /// Counts a call.
-    pub(in super::super) fn count(&mut self, now: Instant) {
-        self.next = now + self.between;
+    /// Counts calls that go at once.
+    pub(in super::super) fn count(&mut self, calls: u32, now: Instant) {
+        self.next = now + self.between * calls;
     }
 }
 

@@ -28,6 +28,11 @@ pub(super) fn cannot_list_groups(cluster: &config::Cluster, error: &str) -> Stri
     )
 }
 
+/// The coordinator of a group that was shown refuses to tell of it, and brokers list no group.
+pub(super) fn cannot_describe_groups(cluster: &config::Cluster, error: &str) -> String {
+    format!("not authorized to describe groups ({error}); {}", grant(cluster, "--operation Describe --group '*'"))
+}
+
 fn read_log(cluster: &config::Cluster) -> String {
     // READ implies DESCRIBE.
     grant(cluster, &format!("--operation Read --topic {OFFSETS_TOPIC}"))

@@ -145,7 +145,7 @@ impl Tails {
             if stop.is_cancelled() {
                 return;
             }
-            self.pace.count(now());
+            self.pace.count(1, now());
             let Some(log) = self.log(topic, *partition) else { continue };
             match look(&client, topic, *partition, *from, log.end) {
                 Ok(silent) => {

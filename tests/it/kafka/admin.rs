@@ -91,6 +91,16 @@ fn the_admin_api_tells_what_the_log_tells() {
     let answer = by_admin.get("/v1/query?group_id=new&topic=orders&partition=1&freshness=latest");
     let entry: Value = serde_json::from_str(&answer.body).unwrap();
     assert_eq!(entry["entry"]["committed_offset"], 9, "{answer:?}");
+
+    // Brokers leave groups out that a user may not describe: that is said, and deletes nothing.
+    driver.revoke("hidden", "DESCRIBE", "group", "*");
+    let refused = "SELECT last_error LIKE 'not authorized to describe groups%' AS refused, ready FROM clusters";
+    wait_for("the missing right", LIMIT, || is(&hidden, refused, json!([{"refused": true, "ready": false}])));
+    driver.grant("hidden", "DESCRIBE", "group", "*");
+    let healthy = json!([{"last_error": null, "ready": true}]);
+    wait_for("the right to count", LIMIT, || is(&hidden, "SELECT last_error, ready FROM clusters", healthy.clone()));
+    equal(&by_log, &hidden, OFFSETS);
+    assert_eq!(hidden.sql_value("SELECT count(*) FROM commits WHERE kind = 'tombstone' AND group_id <> 'simple'"), 0);
     for server in [by_log, by_admin, hidden] {
         server.stop_cleanly();
     }

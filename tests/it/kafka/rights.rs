@@ -22,7 +22,7 @@ impl Driver {
         self.ask(&right("grant", user, operation, resource, name));
     }
 
-    fn revoke(&mut self, user: &str, operation: &str, resource: &str, name: &str) {
+    pub(super) fn revoke(&mut self, user: &str, operation: &str, resource: &str, name: &str) {
         self.ask(&right("revoke", user, operation, resource, name));
     }
 }

@@ -16,7 +16,7 @@ use super::{
         ask::AskError,
         client::Connector,
         coordinator::{Answer, Coordinators},
-        ffi::{ListedGroups, NamedGroup},
+        ffi::{CommittedOffset, ListedGroups, NamedGroup},
         now,
         pace::Pace,
     },
@@ -40,6 +40,8 @@ const NAMES_INTERVAL: Duration = Duration::from_secs(60);
 const NAMES_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often members are asked for although the state of their group is the same.
 const MEMBERS_INTERVAL: Duration = Duration::from_secs(60);
+/// Groups that brokers list no longer, asked about after one listing.
+const UNLISTED_AT_ONCE: usize = 20;
 /// One of so many questions is about members, if some are due.
 const SHARE_OF_MEMBERS: u32 = 5;
 /// Requests that describing a group takes: librdkafka asks by KIP-848 first, then by the classic protocol.
@@ -58,6 +60,8 @@ struct Waiting {
 enum Question {
     Groups,
     Committed(Name),
+    /// Of a group that brokers list no longer: it is gone, or the user may not describe it any more.
+    Unlisted(Name),
     Members(Name),
 }
 
@@ -87,6 +91,8 @@ pub(in super::super) struct Asker {
     waiting: Vec<Waiting>,
     /// Groups of the first listing that were not answered yet; `None` before it.
     first: Option<HashSet<Name>>,
+    /// Groups that brokers list no longer, and about which there is an answer to come.
+    unlisted: HashSet<Name>,
 }
 
 #[derive(Debug)]
@@ -117,6 +123,7 @@ impl Asker {
             requests,
             waiting: vec![],
             first: None,
+            unlisted: HashSet::new(),
         }
     }
 
@@ -169,7 +176,7 @@ impl Asker {
             let Some(question) = self.next(now) else { return };
             self.asked = self.asked.wrapping_add(1);
             let calls = if matches!(question, Question::Members(_)) { CALLS_OF_MEMBERS } else { 1 };
-            (0..calls).for_each(|_| self.pace.count(now));
+            self.pace.count(calls, now);
             self.send(question, now);
         }
     }
@@ -189,7 +196,7 @@ impl Asker {
     fn send(&mut self, question: Question, now: Instant) {
         let sent = match &question {
             Question::Groups => self.coordinators.list(question, now),
-            Question::Committed(group) => {
+            Question::Committed(group) | Question::Unlisted(group) => {
                 let group = Name::clone(group);
                 self.coordinators.ask(&group, None, false, question, now)
             }
@@ -211,6 +218,8 @@ impl Asker {
                 self.offsets.failed(&group, now);
                 self.tell(&group, usize::MAX, Some(error));
             }
+            // Asked again after the next listing.
+            Question::Unlisted(group) => drop(self.unlisted.remove(&group)),
             Question::Members(group) => self.members.failed(&group, now),
         }
     }
@@ -228,6 +237,12 @@ impl Asker {
                 (Question::Committed(group), Answer::NoGroup(_)) => {
                     let moved = self.writer.offsets(&group, &[]);
                     self.answered(&group, number, moved);
+                }
+                (Question::Unlisted(group), Answer::Committed(keys)) => self.take_unlisted(&group, &keys),
+                (Question::Unlisted(group), Answer::NoGroup(_)) => self.take_unlisted(&group, &[]),
+                (Question::Unlisted(group), Answer::Refused(error)) if self.listed.states.is_empty() => {
+                    self.unlisted.remove(&group);
+                    self.writer.refused(&error.to_string());
                 }
                 (Question::Members(group), Answer::Described(described)) => {
                     let described = described.into_iter().next().map(|(_, described)| described);
@@ -252,6 +267,16 @@ impl Asker {
         }
     }
 
+    /// A group without offsets that brokers do not list is gone.
+    fn take_unlisted(&mut self, group: &Name, keys: &[CommittedOffset]) {
+        self.unlisted.remove(group);
+        if keys.iter().all(|key| key.result == Ok(None)) {
+            self.writer.gone(group);
+        } else {
+            self.writer.offsets(group, keys);
+        }
+    }
+
     fn answered(&mut self, group: &Name, number: usize, moved: bool) {
         self.offsets.answered(group, moved, now());
         if let Some(first) = &mut self.first {
@@ -264,6 +289,9 @@ impl Asker {
     fn judge_loaded(&mut self) {
         if self.first.as_ref().is_some_and(HashSet::is_empty) && self.writer.are_ends_loaded() {
             self.first = None;
+            self.writer.loaded();
+        }
+        if self.writer.is_allowed_again() {
             self.writer.loaded();
         }
     }
@@ -297,7 +325,9 @@ impl Asker {
             let reason = listed.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
             return self.writer.failed(Fault::Read, Some(reason));
         }
-        self.writer.failed(Fault::Read, None);
+        if !listed.groups.is_empty() {
+            self.writer.failed(Fault::Read, None);
+        }
         let states: HashMap<Name, String> =
             listed.groups.into_iter().map(|group| (self.writer.name(&group.id), group.state)).collect();
         let changed: Vec<Name> = states
@@ -322,14 +352,27 @@ impl Asker {
         let names: HashSet<Name> = self.listed.names().filter(|name| self.writer.accepts(name)).cloned().collect();
         self.members.set_groups(&names, now);
         for gone in self.offsets.set_groups(&names, now) {
-            self.writer.gone(&gone);
             if let Some(first) = &mut self.first {
                 first.remove(&gone);
             }
             self.tell(&gone, usize::MAX, None);
         }
+        if self.listed.is_complete {
+            self.ask_unlisted(&names, now);
+        }
         if self.listed.is_complete && !self.writer.is_loaded() {
             self.first.get_or_insert(names);
+        }
+    }
+
+    /// Asks about groups that are shown and not listed: without the right to describe a group, brokers list it no longer.
+    fn ask_unlisted(&mut self, names: &HashSet<Name>, now: Instant) {
+        let room = UNLISTED_AT_ONCE.saturating_sub(self.unlisted.len());
+        let is_new = |group: &Name| !names.contains(group) && !self.unlisted.contains(group);
+        let groups: Vec<Name> = self.writer.groups().filter(is_new).take(room).collect();
+        for group in groups {
+            self.unlisted.insert(Name::clone(&group));
+            self.send(Question::Unlisted(group), now);
         }
     }
 

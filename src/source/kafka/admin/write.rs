@@ -5,7 +5,10 @@ use std::sync::Arc;
 use hashbrown::HashSet;
 
 use super::{
-    super::ffi::{CommittedOffset, DescribedGroup, NamedGroup},
+    super::{
+        ffi::{CommittedOffset, DescribedGroup, NamedGroup},
+        rights,
+    },
     members,
 };
 use crate::{
@@ -63,6 +66,13 @@ impl Writer {
         self.door.cluster().config.groups.accepts(group)
     }
 
+    /// The groups that readers see.
+    pub(super) fn groups(&self) -> impl Iterator<Item = Name> {
+        let view = self.shard.pin();
+        let groups: Vec<Name> = view.groups.iter().map(|group| Name::clone(&group.id)).collect();
+        groups.into_iter()
+    }
+
     /// Up to where everything that was found is applied.
     pub(super) fn revision(&self) -> Revision {
         self.next
@@ -71,6 +81,12 @@ impl Writer {
     /// Whether readers are answered already.
     pub(super) fn is_loaded(&self) -> bool {
         self.is_loaded
+    }
+
+    /// Whether a right that was missing since readers were answered is there again.
+    pub(super) fn is_allowed_again(&self) -> bool {
+        let health = self.door.source().health();
+        self.is_loaded && !health.ready && !health.is_refused()
     }
 
     /// Notes that all groups were looked at once.
@@ -82,6 +98,12 @@ impl Writer {
     /// Whether log ends were fetched, which readers need, too.
     pub(super) fn are_ends_loaded(&self) -> bool {
         self.door.cluster().ends.current().loaded
+    }
+
+    /// Notes that no group may be described any more.
+    pub(super) fn refused(&self, error: &str) {
+        let reason = rights::cannot_describe_groups(&self.door.cluster().config, error);
+        self.door.failed(Fault::Read, Some(reason));
     }
 
     /// Notes what fails, or does no longer.

@@ -216,7 +216,7 @@ impl Asks {
         while self.pace.is_free(now)
             && let Some(ask) = self.next_awaited(waiting, now).or_else(|| self.next_due(ranges))
         {
-            self.pace.count(now);
+            self.pace.count(1, now);
             self.send(ask, ranges, waiting, now);
         }
     }
