@@ -15,7 +15,11 @@ mod log;
 
 pub use report::{Check, Outcome, Report};
 
-use crate::{clock::Clock, config, model::Millis};
+use crate::{
+    clock::Clock,
+    config::{self, ReadMode},
+    model::Millis,
+};
 
 /// Bound of one question.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,12 +54,24 @@ pub fn examine(cluster: &config::Cluster, clock: &Clock) -> Report {
 fn examine_rights(report: &mut Report, cluster: &config::Cluster, client: &super::client::Client, now: Millis) {
     rights::topics(report, cluster, client);
     let group = rights::groups(report, client);
-    match log::examine(report, cluster, client, now, group) {
-        true => report.add(Check::works("mode", "", "log: offsets are read from __consumer_offsets")),
-        false => {
-            report.add(Check::fails("mode", "", "__consumer_offsets cannot be read", "see the checks log and read_log"))
+    let sees_groups = group.is_some();
+    let reads_log = log::examine(report, cluster, client, now, group);
+    let check = match (cluster.mode, reads_log, sees_groups) {
+        (ReadMode::Auto | ReadMode::Log, true, _) => {
+            Check::works("mode", "", "log: offsets are read from __consumer_offsets")
         }
-    }
+        (ReadMode::Auto | ReadMode::Admin, _, true) => {
+            report.does_not_need(&["log", "read_log"]);
+            Check::works("mode", "", "admin: coordinators are asked for offsets, group by group")
+        }
+        (ReadMode::Admin, _, false) => {
+            Check::fails("mode", "", "no group is listed", "grant the right to describe groups, or wait for a group")
+        }
+        (ReadMode::Auto | ReadMode::Log, false, _) => {
+            Check::fails("mode", "", "__consumer_offsets cannot be read", "see the checks log and read_log")
+        }
+    };
+    report.add(check);
     rights::cluster(report, cluster, client);
 }
 

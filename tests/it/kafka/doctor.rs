@@ -51,7 +51,7 @@ impl Diagnosis {
 
 #[test]
 fn each_missing_right_is_told_with_the_command_that_grants_it() {
-    let broker = Broker::with_users(Release::of("4.1"), &["nobody", "describer", "reader", "all"]);
+    let broker = Broker::with_users(Release::of("4.1"), &["nobody", "describer", "reader", "groups", "all"]);
     let mut driver = Driver::of(&broker);
     driver.topic("orders", 2, 10);
     driver.alter("g", "orders", 0, 4, "");
@@ -81,6 +81,13 @@ fn each_missing_right_is_told_with_the_command_that_grants_it() {
     reader.grants("groups", "reader", "--operation Describe --group '*'");
     assert_eq!(reader.results(&["clock", "mode"]), ["ok", "ok"]);
     assert!(!reader.succeeded);
+
+    // The log is hidden, and the Admin API is not.
+    driver.grant("groups", "DESCRIBE", "group", "*");
+    let groups = Diagnosis::of(&broker, "groups");
+    assert_eq!(groups.results(&["log", "read_log", "mode"]), ["warning", "skipped", "ok"]);
+    assert!(groups.check("mode")["found"].as_str().unwrap().starts_with("admin: "), "{}", groups.check("mode"));
+    assert!(groups.succeeded, "{:#?}", groups.checks);
 
     let all = Diagnosis::of(&broker, "all");
     assert_eq!(all.results(&of_log), ["ok", "ok", "ok", "ok", "warning"]);
