@@ -1,8 +1,8 @@
-//! Offsets by Kafka's Admin API, for clusters whose `__consumer_offsets` nobody may read.
+//! Reads committed offsets by Kafka's Admin API, for clusters that do not allow clients to read `__consumer_offsets`.
 //!
-//! Groups are listed every few seconds; each is asked for what it has committed, those that move more often, at a bounded
-//! pace ([`schedule`]). Its coordinator tells no time of a commit, no expiry, no topic id and no generation, and of groups
-//! of other protocols than classic and KIP-848 no members: these are not known here.
+//! The asker lists the groups every few seconds, and requests the committed offsets of each group at a bounded rate; groups
+//! that commit are requested more often ([`schedule`]). The API does not return the time, expiry or topic id of a commit, nor
+//! the generation of a group; librdkafka does not return the members of share and streams groups.
 
 mod asker;
 mod members;
@@ -21,9 +21,7 @@ use futures::{FutureExt as _, future::BoxFuture};
 use parking_lot::RwLock;
 use tokio::sync::oneshot;
 
-use super::ask::AskError;
 use crate::{
-    config,
     model::{Name, Revision},
     store::latest::{Latest, Scope, SourceError},
 };
@@ -31,34 +29,28 @@ use crate::{
 pub(super) use asker::Asker;
 pub(super) use write::{SHARD, Writer};
 
-/// Readers that wait for the latest at once.
+/// Capacity of the queue of requests.
 const ROOM: usize = 1000;
-/// How long readers of all groups wait at most: where a round takes longer, they are refused.
+/// Requests for all groups are refused if they would take longer than this.
 const LONGEST_ROUND: Duration = Duration::from_secs(10);
 
-/// A reader that wants the latest of a group, or of all.
+/// A request for the latest offsets of one group, or of all groups.
 #[derive(Debug)]
 pub(super) struct Wanted {
     /// `None`: of all groups.
     group: Option<Name>,
-    /// Told the revision up to which the answers are applied.
-    done: oneshot::Sender<Result<Revision, AskError>>,
+    /// Receives the revision up to which the responses are applied.
+    done: oneshot::Sender<Result<Revision, SourceError>>,
 }
 
-/// The way from readers to the part that asks, which may be started again.
-#[derive(Debug)]
+/// The queue from readers to the asker. It outlives the asker, which may be restarted.
+#[derive(Debug, Default)]
 pub(super) struct Requests {
-    settings: config::Admin,
     asker: RwLock<Option<SyncSender<Wanted>>>,
 }
 
 impl Requests {
-    /// Nobody takes requests yet.
-    pub(super) fn new(settings: config::Admin) -> Self {
-        Self { settings, asker: RwLock::default() }
-    }
-
-    /// Gives the requests from now on to a new part.
+    /// Returns the receiver of all requests from now on.
     pub(super) fn open(&self) -> Receiver<Wanted> {
         let (sender, receiver) = sync_channel(ROOM);
         *self.asker.write() = Some(sender);
@@ -67,61 +59,30 @@ impl Requests {
 
     fn send(&self, wanted: Wanted) -> Result<(), SourceError> {
         let asker = self.asker.read().clone();
-        let gone = || SourceError::Unreachable { reason: "the cluster is not asked yet".to_owned() };
+        let gone = || SourceError::Unreachable { reason: "the cluster is not connected yet".to_owned() };
         asker.ok_or_else(gone)?.try_send(wanted).map_err(|error| match error {
-            TrySendError::Full(_) => {
-                SourceError::Busy { reason: format!("{ROOM} readers wait already for the latest; try again later") }
-            }
+            TrySendError::Full(_) => SourceError::Busy {
+                reason: format!("{ROOM} requests for the latest offsets are waiting; try again later"),
+            },
             TrySendError::Disconnected(_) => gone(),
         })
     }
 }
 
-/// What answers readers of the latest: groups are asked for them ahead of all others.
+/// The [`Latest`] of a cluster that is read by the Admin API.
 #[derive(Debug)]
-pub(super) struct LatestOfAdmin {
-    requests: Arc<Requests>,
-    count: Arc<dyn GroupCount>,
-}
-
-/// How many groups there are.
-pub(super) trait GroupCount: Send + Sync + std::fmt::Debug {
-    /// As of the last listing.
-    fn groups(&self) -> usize;
-}
-
-impl LatestOfAdmin {
-    /// Asks by way of `requests`.
-    pub(super) fn new(requests: Arc<Requests>, count: Arc<dyn GroupCount>) -> Self {
-        Self { requests, count }
-    }
-
-    fn check(&self, scope: &Scope) -> Result<(), SourceError> {
-        let (groups, calls) = (self.count.groups(), self.requests.settings.calls_per_second);
-        let seconds = groups.div_ceil(calls.max(1));
-        match scope {
-            Scope::All if seconds as u64 > LONGEST_ROUND.as_secs() => Err(SourceError::Busy {
-                reason: format!(
-                    "to ask for the latest of {groups} groups takes {seconds} s at admin.calls_per_second = {calls}; \
-                     ask for one group, or raise that setting"
-                ),
-            }),
-            Scope::All | Scope::Key(..) => Ok(()),
-        }
-    }
-}
+pub(super) struct LatestOfAdmin(pub(super) Arc<Requests>);
 
 impl Latest for LatestOfAdmin {
     fn reach<'a>(&'a self, scope: &'a Scope) -> BoxFuture<'a, Result<Vec<(i32, Revision)>, SourceError>> {
         async move {
-            self.check(scope)?;
             let group = match scope {
                 Scope::Key(group, ..) => Some(Name::clone(group)),
                 Scope::All => None,
             };
             let (done, told) = oneshot::channel();
-            self.requests.send(Wanted { group, done })?;
-            let stopped = |_| SourceError::Unreachable { reason: "the source was started again".to_owned() };
+            self.0.send(Wanted { group, done })?;
+            let stopped = |_| SourceError::Unreachable { reason: "the source was restarted".to_owned() };
             Ok(vec![(SHARD, told.await.map_err(stopped)??)])
         }
         .boxed()

@@ -54,7 +54,7 @@ pub struct Log {
     /// What looking behind transactions cost.
     pub(super) counters: Counters,
     lanes: Lanes,
-    /// Where offsets are read by the Admin API: what readers want of it.
+    /// Requests of readers to the Admin API, if offsets are read by it.
     pub(super) requests: Arc<admin::Requests>,
     live: RwLock<Option<Arc<dyn LiveSource>>>,
 }
@@ -62,13 +62,6 @@ pub struct Log {
 /// The [`Latest`] of a log.
 #[derive(Debug)]
 struct LatestOfLog(Arc<Log>);
-
-impl admin::GroupCount for Log {
-    fn groups(&self) -> usize {
-        let cluster = self.cluster.get().and_then(Weak::upgrade);
-        cluster.map_or(0, |cluster| cluster.own.shards().iter().map(|shard| shard.len().0).sum())
-    }
-}
 
 impl Log {
     /// Makes a cluster whose own source is the log of its groups, and of which nothing is known yet.
@@ -79,7 +72,7 @@ impl Log {
             homes: Arc::default(),
             counters: Counters::default(),
             lanes: Lanes::default(),
-            requests: Arc::new(admin::Requests::new(config.admin.clone())),
+            requests: Arc::default(),
             live: RwLock::default(),
         });
         let id = SourceId { cluster: Name::from(config.name.as_str()), name: SOURCE_KAFKA.into() };
@@ -92,17 +85,14 @@ impl Log {
         (cluster, log)
     }
 
-    /// Returns how offsets are read: by the log, or as a table of what coordinators tell.
+    /// Returns the kind of the source, and its [`Latest`]: of the log, or of the Admin API.
     pub(super) fn reading(self: &Arc<Self>, kind: SourceKind) -> (Kind, Arc<dyn Latest>) {
         match kind {
             SourceKind::Log => {
                 let homes: Arc<dyn Homes> = Arc::<LogHomes>::clone(&self.homes);
                 (Kind::Log(homes), Arc::new(LatestOfLog(Arc::clone(self))))
             }
-            SourceKind::Table => {
-                let count: Arc<dyn admin::GroupCount> = Arc::<Self>::clone(self);
-                (Kind::Table, Arc::new(admin::LatestOfAdmin::new(Arc::clone(&self.requests), count)))
-            }
+            SourceKind::Table => (Kind::Table, Arc::new(admin::LatestOfAdmin(Arc::clone(&self.requests)))),
         }
     }
 

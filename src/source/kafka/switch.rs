@@ -1,5 +1,5 @@
-//! Which way offsets are read where the operator leaves that open: by the log; where it may not be read, by the Admin API,
-//! until it may.
+//! Switches between the log and the Admin API in `mode = "auto"`: to the Admin API when the log is not readable, and back
+//! when it is.
 
 use std::{
     ops::ControlFlow,
@@ -27,7 +27,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// How often the log is tried again that could not be read.
 const TRY_AGAIN: Duration = Duration::from_secs(600);
 
-/// Why the other way is taken; set once it is.
+/// The reason for a switch; set when it happens.
 pub(super) type Switched = Arc<OnceLock<String>>;
 
 /// How long brokers have to list groups.
@@ -35,7 +35,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// How often groups are asked for while the log may not be read.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
-/// Looks whether offsets are to be read in the other way, and ends the parts then.
+/// Decides when to switch, and ends the parts then.
 #[derive(Debug)]
 pub(super) struct Switch {
     cluster: Arc<Cluster>,
@@ -114,7 +114,7 @@ impl Switch {
     }
 }
 
-/// Goes over to the other way: what was read before is dropped.
+/// Switches to the other mode, and drops everything read before.
 pub(super) fn to_other(cluster: &Cluster, log: &Arc<Log>, reason: String, clock: &Clock) {
     let (kind, name) = match cluster.own.kind() {
         SourceKind::Log => (SourceKind::Table, "the Admin API"),

@@ -1,4 +1,5 @@
-//! Asks coordinators what groups have committed and who their members are, at a bounded pace, and writes it to the store.
+//! The asker: requests committed offsets and members of groups from their coordinators at a bounded rate, and writes them
+//! to the store.
 
 use std::{
     mem,
@@ -20,14 +21,14 @@ use super::{
         now,
         pace::Pace,
     },
-    Wanted,
+    LONGEST_ROUND, Wanted,
     schedule::Schedule,
     write::Writer,
 };
 use crate::{
     config,
     model::{Name, Revision},
-    store::source::Fault,
+    store::{latest::SourceError, source::Fault},
 };
 
 /// Longest wait for an answer before looking at what else is due.
@@ -53,7 +54,7 @@ struct Waiting {
     groups: HashSet<Name>,
     /// Answers to questions below this number were perhaps given before the reader asked.
     from: usize,
-    done: oneshot::Sender<Result<Revision, AskError>>,
+    done: oneshot::Sender<Result<Revision, SourceError>>,
 }
 
 #[derive(Debug)]
@@ -142,6 +143,12 @@ impl Asker {
 
     fn take_requests(&mut self) {
         while let Ok(wanted) = self.requests.try_recv() {
+            let refusal = wanted.group.is_none().then(|| self.refusal()).flatten();
+            if let Some(refusal) = refusal {
+                // The reader may have gone.
+                let _ = wanted.done.send(Err(refusal));
+                continue;
+            }
             let groups: HashSet<Name> = match &wanted.group {
                 Some(group) => [Name::clone(group)].into(),
                 None => self.listed.names().cloned().collect(),
@@ -161,6 +168,18 @@ impl Asker {
             }
         }
         self.waiting.retain(|waiting| !waiting.done.is_closed());
+    }
+
+    /// Returns why the latest offsets of all groups are not requested, if that takes too long.
+    fn refusal(&self) -> Option<SourceError> {
+        let (groups, calls) = (self.listed.names().count(), self.settings.calls_per_second);
+        let seconds = groups.div_ceil(calls.max(1));
+        (seconds as u64 > LONGEST_ROUND.as_secs()).then(|| SourceError::Busy {
+            reason: format!(
+                "reading the latest offsets of {groups} groups takes {seconds} s at admin.calls_per_second = {calls}; \
+                 request one group, or raise this setting"
+            ),
+        })
     }
 
     fn ask(&mut self, now: Instant) {
@@ -305,7 +324,7 @@ impl Asker {
                     let cause = Arc::new(error.clone());
                     let error = AskError::Coordinator { group: Name::clone(group), cause };
                     // The reader may have gone.
-                    let _ = waiting.done.send(Err(error));
+                    let _ = waiting.done.send(Err(error.into()));
                     continue;
                 }
                 waiting.groups.remove(group);

@@ -55,7 +55,7 @@ fn advertised(report: &mut Report, brokers: &[(String, i32)]) {
             all_good = false;
             let remedy =
                 "check advertised.listeners of the broker, and that this machine can resolve and reach the name";
-            report.add(Check::fails("advertised", format!("{host}:{port}"), error, remedy));
+            report.add(Check::fails("advertised", format!("{host}:{port}"), error.to_string(), remedy));
         }
     }
     if all_good {

@@ -1,6 +1,7 @@
 //! DNS and TCP.
 
 use std::{
+    io,
     net::{SocketAddr, TcpStream, ToSocketAddrs as _},
     sync::mpsc,
     thread,
@@ -56,7 +57,7 @@ fn try_server(server: &str, checks: &mut Vec<Check>) -> Option<Server> {
         Ok(addresses) => addresses,
         Err(error) => {
             let remedy = "check the name in bootstrap_servers, and the DNS server of this machine";
-            checks.push(Check::fails("dns", host, error, remedy));
+            checks.push(Check::fails("dns", host, error.to_string(), remedy));
             return None;
         }
     };
@@ -69,39 +70,62 @@ fn try_server(server: &str, checks: &mut Vec<Check>) -> Option<Server> {
         }
         Err(error) => {
             let remedy = "check the port in bootstrap_servers, the firewall, and that the broker runs";
-            checks.push(Check::fails("tcp", name, error, remedy));
+            checks.push(Check::fails("tcp", name, error.to_string(), remedy));
             None
         }
     }
 }
 
-/// Connects to a broker by the name that it gives itself. Returns what is wrong.
-pub(super) fn reach_broker(host: &str, port: u16) -> Result<(), String> {
+/// Why a server cannot be reached.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unreachable {
+    /// The name is not resolved.
+    #[error(transparent)]
+    Resolver(#[from] io::Error),
+    /// The resolver does not answer.
+    #[error("no answer within {} s", TIMEOUT.as_secs())]
+    Timeout,
+    /// The name has no address.
+    #[error("it has no address")]
+    NoAddress,
+    /// The last of the addresses does not accept connections.
+    #[error("{address}: {cause}")]
+    Refused {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+}
+
+/// Connects to a broker by its advertised name.
+pub(super) fn reach_broker(host: &str, port: u16) -> Result<(), Unreachable> {
     reach(&resolve(host.to_owned(), port)?).map(drop)
 }
 
-fn reach(addresses: &[SocketAddr]) -> Result<SocketAddr, String> {
-    let mut failure = "it has no address".to_owned();
+/// Returns the first address that accepts connections.
+fn reach(addresses: &[SocketAddr]) -> Result<SocketAddr, Unreachable> {
+    let mut failure = Unreachable::NoAddress;
     for address in addresses {
         match TcpStream::connect_timeout(address, TIMEOUT) {
             Ok(_) => return Ok(*address),
-            Err(error) => failure = format!("{address}: {error}"),
+            Err(cause) => failure = Unreachable::Refused { address: *address, cause },
         }
     }
     Err(failure)
 }
 
 /// Resolves a name, for a limited time: the system's own resolver may take minutes.
-fn resolve(host: String, port: u16) -> Result<Vec<SocketAddr>, String> {
+fn resolve(host: String, port: u16) -> Result<Vec<SocketAddr>, Unreachable> {
     let (sender, receiver) = mpsc::channel();
-    let name = host.clone();
     let run = move || {
-        let found = (name.as_str(), port).to_socket_addrs().map(|found| found.take(ADDRESSES).collect::<Vec<_>>());
-        // The receiver is gone when the time is over.
-        let _ = sender.send(found.map_err(|error| error.to_string()));
+        let found = (host.as_str(), port).to_socket_addrs().map(|found| found.take(ADDRESSES).collect::<Vec<_>>());
+        // The receiver is gone after the timeout.
+        let _ = sender.send(found);
     };
-    thread::Builder::new().name("dns".to_owned()).spawn(run).map_err(|error| error.to_string())?;
-    receiver.recv_timeout(TIMEOUT).unwrap_or_else(|_| Err(format!("no answer within {} s", TIMEOUT.as_secs())))
+    thread::Builder::new().name("dns".to_owned()).spawn(run)?;
+    Ok(receiver.recv_timeout(TIMEOUT).map_err(|_| Unreachable::Timeout)??)
 }
 
 /// Splits `PROTOCOL://host:port`; protocol and port may be missing.
