@@ -9,7 +9,7 @@ use crate::{
     lag::{self, Lag, RATE_OVER, StatusContext},
     model::{Millis, OFFSETS_TOPIC, SourceKind, Status, shown},
     store::{
-        cut::{ClusterCut, Cut, GroupCut},
+        cut::{Cut, GroupCut, SourceCut},
         ends::{Topic, to_f64},
         group::Entry,
         membership::{GroupState, Member, SIMPLE},
@@ -320,14 +320,14 @@ pub fn is_active(members: i32, quiet: Option<Millis>, within: Millis) -> bool {
 
 /// The groups of a cut from a cluster and id on, ordered by cluster, id and source. Boxed: its type would take minutes to compile.
 pub fn sorted_groups<'a>(cut: &'a Cut, from: (&str, &str)) -> Box<dyn Iterator<Item = GroupCut<'a>> + 'a> {
-    let mut clusters: Vec<&'a ClusterCut> = cut.own().filter(|cluster| &*cluster.cluster.name >= from.0).collect();
+    let mut clusters: Vec<&'a SourceCut> = cut.own().filter(|cluster| &*cluster.cluster.name >= from.0).collect();
     clusters.sort_by_key(|cluster| &cluster.cluster.name);
     let first = from.1.to_owned();
     let begun = from.0.to_owned();
-    let groups = move |cluster: &'a ClusterCut| -> Box<dyn Iterator<Item = GroupCut<'a>> + 'a> {
+    let groups = move |cluster: &'a SourceCut| -> Box<dyn Iterator<Item = GroupCut<'a>> + 'a> {
         let first = if *begun == *cluster.cluster.name { first.as_str() } else { "" };
-        let of_cluster = |other: &&ClusterCut| Arc::ptr_eq(&other.cluster, &cluster.cluster);
-        let mut sources: Vec<&ClusterCut> = cut.clusters.iter().filter(of_cluster).collect();
+        let of_cluster = |other: &&SourceCut| Arc::ptr_eq(&other.cluster, &cluster.cluster);
+        let mut sources: Vec<&SourceCut> = cut.clusters.iter().filter(of_cluster).collect();
         if let [only] = *sources {
             return only.groups_from(first);
         }

@@ -16,7 +16,7 @@ use crate::{
     store::{
         Store,
         cluster::Cluster,
-        cut::{ClusterCut, GroupCut},
+        cut::{GroupCut, SourceCut},
         ends::{EndValue, Ends, Topic},
         group::Entry,
         pin,
@@ -185,7 +185,7 @@ type Earlier<'a> = HashMap<(&'a str, i32), Option<i64>>;
 
 /// One look at all offsets.
 struct Look<'a> {
-    cut: &'a ClusterCut,
+    cut: &'a SourceCut,
     now: Ticks,
     /// When the look before was.
     looked: Option<Moment>,

@@ -40,7 +40,7 @@ pub mod windows;
 pub mod writer;
 
 use cluster::Cluster;
-use cut::{ClusterCut, Cut, Settings};
+use cut::{Cut, Settings, SourceCut};
 use event::ShardKey;
 use group::Kit;
 use held::{Held, Pin};
@@ -275,7 +275,7 @@ impl Store {
 
 /// A source's part of a cut, loaded or not.
 #[must_use]
-pub fn pin(cluster: &Arc<Cluster>, source: &Arc<Source>) -> ClusterCut {
+pub fn pin(cluster: &Arc<Cluster>, source: &Arc<Source>) -> SourceCut {
     // Held until all is pinned: all of it is of one Kafka cluster.
     let incarnation = cluster.incarnation();
     let health = source.health();
@@ -283,5 +283,5 @@ pub fn pin(cluster: &Arc<Cluster>, source: &Arc<Source>) -> ClusterCut {
     let shards = source.pin_shards();
     let (ends, windows, samples) = (cluster.ends.current(), source.windows.load_full(), source.samples.current());
     drop(incarnation);
-    ClusterCut::new((Arc::clone(cluster), Arc::clone(source)), health, shards, ends, windows, samples)
+    SourceCut::new((Arc::clone(cluster), Arc::clone(source)), health, shards, ends, windows, samples)
 }

@@ -6,7 +6,7 @@ use super::tracks::{self, Passed, Reader, before, between};
 use crate::{
     model::{Millis, Name},
     store::{
-        cut::ClusterCut,
+        cut::SourceCut,
         ends::to_f64,
         older::{Archived, ArchivedKeys, Bounds, Older, Point, Question, ReadError, Reserved},
         samples::{Index, Moment},
@@ -229,7 +229,7 @@ impl<'a> Joined<'a> {
     /// # Errors
     /// The read was stopped, or is over its budget.
     pub fn new(
-        cluster: &'a ClusterCut,
+        cluster: &'a SourceCut,
         wanted: Wanted,
         has_group: impl Fn(&str) -> bool + Send + 'a,
         thin: impl FnOnce(Vec<Pick>) -> Vec<Pick>,

@@ -11,7 +11,7 @@ use crate::{
     lag::MOST_EXTRAPOLATED,
     model::{Millis, Name},
     store::{
-        cut::{ClusterCut, GroupCut},
+        cut::{GroupCut, SourceCut},
         ends::to_f64,
         older::{Bounds, Point, ReadError, Reserved},
         samples::{Index, Line, Samples, Series, Track},
@@ -75,7 +75,7 @@ pub enum Passed {
 /// Reads the samples of a cluster from one on.
 #[derive(Debug)]
 pub struct Reader<'a> {
-    cluster: &'a ClusterCut,
+    cluster: &'a SourceCut,
     from: Index,
     /// Whether keys tell when log ends passed offsets, see [`Reader::with_ages`].
     ages: bool,
@@ -111,7 +111,7 @@ pub struct Key {
 impl<'a> Reader<'a> {
     /// Returns a reader; `from` is moved to the oldest sample there is.
     #[must_use]
-    pub fn new(cluster: &'a ClusterCut, from: Index, bounds: Bounds) -> Self {
+    pub fn new(cluster: &'a SourceCut, from: Index, bounds: Bounds) -> Self {
         let samples = &cluster.samples;
         let newest = samples.newest().map_or(0, |newest| newest.ticks);
         let from = from.max(samples.first());
@@ -389,7 +389,7 @@ pub struct StartRates {
 impl StartRates {
     /// Returns the rates of a topic.
     #[must_use]
-    pub fn new(cluster: &ClusterCut, topic: &str) -> Self {
+    pub fn new(cluster: &SourceCut, topic: &str) -> Self {
         let samples = &cluster.samples;
         let (first, newest) = (samples.moments().next().map(|(_, moment)| moment), samples.newest());
         let known = samples.moments().len() > 1;

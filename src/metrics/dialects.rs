@@ -6,7 +6,7 @@ use super::{
     family::{Family, Over, Text},
     page::Value,
 };
-use crate::{facts::Fact, store::cut::ClusterCut};
+use crate::{facts::Fact, store::cut::SourceCut};
 
 mod burrow;
 mod kafka_exporter;
@@ -70,7 +70,7 @@ fn flag(value: bool) -> Value {
 }
 
 /// Name of a cluster.
-fn name(cluster: &ClusterCut) -> Text<'_> {
+fn name(cluster: &SourceCut) -> Text<'_> {
     Cow::Borrowed(&cluster.cluster.name)
 }
 

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     facts::{Fact, GroupFact, bare_group, facts, group_fact},
     store::{
-        cut::{ClusterCut, Cut, GroupCut},
+        cut::{Cut, GroupCut, SourceCut},
         ends::{EndValue, Partition, Topic},
         membership::Member,
         placement::{Broker, Replicas},
@@ -30,19 +30,19 @@ pub(super) type Text<'r> = Cow<'r, str>;
 
 /// A broker of a cluster.
 pub(super) struct BrokerRow<'a> {
-    pub(super) cluster: &'a ClusterCut,
+    pub(super) cluster: &'a SourceCut,
     pub(super) broker: &'a Broker,
 }
 
 /// A topic of a cluster.
 pub(super) struct TopicRow<'a> {
-    pub(super) cluster: &'a ClusterCut,
+    pub(super) cluster: &'a SourceCut,
     pub(super) topic: &'a Topic,
 }
 
 /// A partition of a topic.
 pub(super) struct PartitionRow<'a> {
-    pub(super) cluster: &'a ClusterCut,
+    pub(super) cluster: &'a SourceCut,
     pub(super) topic: &'a Topic,
     pub(super) number: i32,
     pub(super) partition: Partition,
@@ -88,7 +88,7 @@ macro_rules! rows {
 
 rows! {
     /// Of a cluster.
-    cluster(&'a ClusterCut);
+    cluster(&'a SourceCut);
     /// Of a broker.
     broker(BrokerRow<'a>);
     /// Of a topic.
@@ -184,14 +184,14 @@ impl Family {
     }
 }
 
-fn topics<'a>(cluster: &'a ClusterCut, wanted: &Wanted) -> impl Iterator<Item = TopicRow<'a>> {
+fn topics<'a>(cluster: &'a SourceCut, wanted: &Wanted) -> impl Iterator<Item = TopicRow<'a>> {
     let topics = cluster.ends.topics().filter(|topic| wanted.has_topic(&topic.name));
     topics.map(move |topic| TopicRow { cluster, topic })
 }
 
 fn groups<'a>(cut: &'a Cut, wanted: &'a Wanted) -> impl Iterator<Item = GroupCut<'a>> {
     let sources = cut.clusters.iter().filter(|cut| wanted.has_source(&cut.source.id.name));
-    let groups = sources.flat_map(ClusterCut::groups);
+    let groups = sources.flat_map(SourceCut::groups);
     groups.filter(|group| wanted.has_group(&group.group.id))
 }
 

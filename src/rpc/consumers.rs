@@ -12,7 +12,7 @@ use crate::{
     facts::{GroupFact, Sums, bare_group, group_fact, group_sums, sorted_groups},
     model::Name,
     store::{
-        cut::{ClusterCut, GroupCut},
+        cut::{GroupCut, SourceCut},
         group::ReadAhead,
     },
     work::Ended,
@@ -92,7 +92,7 @@ pub(super) fn page(walk: &Walk, request: &proto::GetConsumerRequest) -> Result<p
     let tokens = Tokens::new(&whole);
     let next: Option<Next> = tokens.read(&request.page_token)?;
     let asked = Asked::new(request)?;
-    let all = walk.clusters.iter().map(ClusterCut::group_count).sum();
+    let all = walk.clusters.iter().map(SourceCut::group_count).sum();
     let ranking = || kept.rankings.get(clock, walk, whole, || rank(walk, &asked, &order));
     let (consumers, next, total) = match next {
         Some(Next::Walk(id, from)) => {

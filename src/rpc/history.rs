@@ -22,7 +22,7 @@ use crate::{
     store::{
         Store,
         cluster::Cluster,
-        cut::{ClusterCut, Cut},
+        cut::{Cut, SourceCut},
         older::{Bounds, FixedBudget, ReadError},
     },
     work::{Cancel, Kind},
@@ -160,10 +160,10 @@ struct Page {
 
 impl Page {
     fn fill(&mut self, cut: &Cut) -> Result<(), Error> {
-        let accepts = |cut: &&ClusterCut| {
+        let accepts = |cut: &&SourceCut| {
             self.filter.cluster.accepts(&cut.cluster.name) && self.filter.accepts_source(&cut.source.id.name)
         };
-        let mut sources: Vec<&ClusterCut> = cut.clusters.iter().filter(accepts).collect();
+        let mut sources: Vec<&SourceCut> = cut.clusters.iter().filter(accepts).collect();
         sources.sort_by(|left, right| left.source.id.cmp(&right.source.id));
         for source in sources {
             let SourceId { cluster, name } = &source.source.id;
@@ -175,7 +175,7 @@ impl Page {
         Ok(())
     }
 
-    fn source(&mut self, cluster: &ClusterCut) -> Result<(), Error> {
+    fn source(&mut self, cluster: &SourceCut) -> Result<(), Error> {
         let id = &cluster.source.id;
         let is_here = |first: &&Position| *first.0 == *id.cluster && *first.1 == *id.name;
         let first = self.first.as_ref().filter(is_here).map(|first| first.2.clone());

@@ -7,7 +7,7 @@ use super::{
     wanted::Wanted,
 };
 use crate::store::{
-    cut::{ClusterCut, Cut, GroupCut},
+    cut::{Cut, GroupCut, SourceCut},
     group::ReadAhead,
     shard::ShardView,
 };
@@ -47,7 +47,7 @@ pub(super) fn wanted(cut: &Cut, table: &dyn AnyTable, wanted: &Wanted) -> (Vec<P
 }
 
 /// The shards of a cluster that have groups that are wanted: few are looked into where the groups are named.
-fn shards<'a>(cluster: &'a ClusterCut, wanted: &'a Wanted) -> impl Iterator<Item = usize> + 'a {
+fn shards<'a>(cluster: &'a SourceCut, wanted: &'a Wanted) -> impl Iterator<Item = usize> + 'a {
     let homes: Option<BTreeSet<i32>> =
         wanted.groups.list().map(|ids| ids.filter_map(|id| cluster.home_of(id)).collect());
     let has_wanted = move |shard: &ShardView| match &homes {
@@ -59,11 +59,11 @@ fn shards<'a>(cluster: &'a ClusterCut, wanted: &'a Wanted) -> impl Iterator<Item
     shards.filter(move |(_, shard)| has_wanted(shard)).map(|(at, _)| at)
 }
 
-fn cluster(cut: &Cut, place: Place) -> Option<&ClusterCut> {
+fn cluster(cut: &Cut, place: Place) -> Option<&SourceCut> {
     cut.clusters.get(place.cluster).or_else(|| cut.unloaded.get(place.cluster.checked_sub(cut.clusters.len())?))
 }
 
-fn shard(cluster: &ClusterCut, place: Place) -> Option<&ShardView> {
+fn shard(cluster: &SourceCut, place: Place) -> Option<&ShardView> {
     Some(&**cluster.shards.get(place.shard?)?)
 }
 
@@ -111,7 +111,7 @@ fn parts(unit: Unit<'_>, rows: usize) -> impl Iterator<Item = Unit<'_>> + Send {
 
 /// The groups of a shard that are wanted: one look-up each where they are named. In order by id if that is wanted.
 fn groups<'a>(
-    cluster: &'a ClusterCut,
+    cluster: &'a SourceCut,
     shard: &'a ShardView,
     wanted: &'a Wanted,
 ) -> Box<dyn Iterator<Item = GroupCut<'a>> + Send + 'a> {

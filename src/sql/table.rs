@@ -15,7 +15,7 @@ use datafusion::common::Result;
 
 use super::wanted::Wanted;
 use crate::store::{
-    cut::{ClusterCut, Cut, GroupCut},
+    cut::{Cut, GroupCut, SourceCut},
     older::Bounds,
 };
 
@@ -34,7 +34,7 @@ pub(super) const BATCH_ROWS: usize = 8192;
 #[derive(Clone, Debug)]
 pub(super) struct Unit<'a> {
     pub(super) cut: &'a Cut,
-    pub(super) cluster: &'a ClusterCut,
+    pub(super) cluster: &'a SourceCut,
     /// For tables that are read group by group.
     pub(super) group: Option<GroupCut<'a>>,
     /// Positions of the offsets, for tables that are read offset by offset.

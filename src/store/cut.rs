@@ -30,7 +30,7 @@ use crate::{
 
 /// A part of a cut: one source of a cluster, with the log ends of the cluster.
 #[derive(Debug)]
-pub struct ClusterCut {
+pub struct SourceCut {
     /// The live cluster: its name, settings and counters.
     pub cluster: Arc<Cluster>,
     /// The source.
@@ -61,7 +61,7 @@ struct Shown {
 #[derive(Clone, Copy, Debug)]
 pub struct GroupCut<'a> {
     /// The cluster.
-    pub cluster: &'a ClusterCut,
+    pub cluster: &'a SourceCut,
     /// The shard.
     pub shard: &'a ShardView,
     /// The group.
@@ -105,7 +105,7 @@ impl<'a> GroupCut<'a> {
     }
 }
 
-impl ClusterCut {
+impl SourceCut {
     /// Joins the parts.
     #[must_use]
     pub fn new(
@@ -283,9 +283,9 @@ pub struct Cut {
     /// How the server's own work did.
     pub work: Status,
     /// Sources in the answer, by cluster: the cluster's own first.
-    pub clusters: Vec<ClusterCut>,
+    pub clusters: Vec<SourceCut>,
     /// Sources that are not loaded yet: not to be read but by tables about the server itself.
-    pub unloaded: Vec<ClusterCut>,
+    pub unloaded: Vec<SourceCut>,
     /// Why there is no cluster to read, if there is none.
     pub unready: Option<Unready>,
 }
@@ -318,7 +318,7 @@ pub struct ClusterSnapshot {
 
 impl Retains for Cut {
     fn retained(&self) -> usize {
-        self.clusters.iter().chain(&self.unloaded).map(ClusterCut::retained).sum()
+        self.clusters.iter().chain(&self.unloaded).map(SourceCut::retained).sum()
     }
 }
 
@@ -343,7 +343,7 @@ impl Cut {
     /// What answers say of this cut.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let cluster = |cut: &ClusterCut| ClusterSnapshot {
+        let cluster = |cut: &SourceCut| ClusterSnapshot {
             cluster: Name::clone(&cut.cluster.name),
             complete: cut.health.ready,
             newest_record_at: cut.source.newest_record_at(),
@@ -371,13 +371,13 @@ impl Cut {
     }
 
     /// One part for each cluster: that of its own source.
-    pub fn own(&self) -> impl Iterator<Item = &ClusterCut> {
+    pub fn own(&self) -> impl Iterator<Item = &SourceCut> {
         self.clusters.iter().filter(|cluster| cluster.is_own())
     }
 
     /// A source of a cluster, by their names.
     #[must_use]
-    pub fn source(&self, cluster: &str, source: &str) -> Option<&ClusterCut> {
+    pub fn source(&self, cluster: &str, source: &str) -> Option<&SourceCut> {
         self.clusters.iter().find(|cut| *cut.cluster.name == *cluster && *cut.source.id.name == *source)
     }
 

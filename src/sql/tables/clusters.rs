@@ -5,14 +5,14 @@ use std::iter;
 use super::{By, Columns, Flow, Table, Unit, Wanted};
 use crate::{
     model::SourceKind,
-    store::cut::{ClusterCut, Cut},
+    store::cut::{Cut, SourceCut},
 };
 
 pub(super) struct Clusters;
 
 pub(super) struct Row<'a> {
     cut: &'a Cut,
-    of: &'a ClusterCut,
+    of: &'a SourceCut,
 }
 
 impl Table for Clusters {

@@ -4,7 +4,7 @@ use super::{By, Columns, Flow, Table, Unit, Wanted};
 use crate::{
     lag::RATE_OVER,
     store::{
-        cut::ClusterCut,
+        cut::SourceCut,
         ends::{EndError, EndValue, Partition, Topic},
     },
 };
@@ -12,7 +12,7 @@ use crate::{
 pub(super) struct Partitions;
 
 pub(super) struct Row<'a> {
-    cluster: &'a ClusterCut,
+    cluster: &'a SourceCut,
     topic: &'a Topic,
     number: i32,
     partition: Partition,

@@ -9,13 +9,13 @@ use crate::{
     facts::{is_active, quiet},
     lag::RATE_OVER,
     model::Name,
-    store::{cut::ClusterCut, ends::Topic},
+    store::{cut::SourceCut, ends::Topic},
 };
 
 pub(super) struct Topics;
 
 pub(super) struct Row<'a> {
-    cluster: &'a ClusterCut,
+    cluster: &'a SourceCut,
     topic: &'a Topic,
     groups: i32,
     active_groups: i32,
@@ -76,8 +76,8 @@ impl Table for Topics {
 /// Groups and active groups of each topic.
 fn readers(unit: Unit<'_>) -> HashMap<&Name, (i32, i32)> {
     let mut readers: HashMap<&Name, (i32, i32)> = HashMap::new();
-    let is_here = |cut: &&ClusterCut| Arc::ptr_eq(&cut.cluster, &unit.cluster.cluster);
-    for group in unit.cut.clusters.iter().filter(is_here).flat_map(ClusterCut::groups) {
+    let is_here = |cut: &&SourceCut| Arc::ptr_eq(&cut.cluster, &unit.cluster.cluster);
+    for group in unit.cut.clusters.iter().filter(is_here).flat_map(SourceCut::groups) {
         let members = group.group.membership().map_or(0, |membership| membership.members.len());
         let last = group.group.entries().map(|entry| quiet(unit.cut, group, &entry)).min();
         let members = i32::try_from(members).unwrap_or(i32::MAX);
