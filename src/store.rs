@@ -281,7 +281,8 @@ pub fn pin(cluster: &Arc<Cluster>, source: &Arc<Source>) -> SourceCut {
     let health = source.health();
     // Shards first: a log end observed after a commit was pinned may only be newer than it.
     let shards = source.pin_shards();
-    let (ends, windows, samples) = (cluster.ends.current(), source.windows.load_full(), source.samples.current());
+    let of_cluster = (cluster.ends.current(), cluster.placement.load_full());
+    let (windows, samples) = (source.windows.load_full(), source.samples.current());
     drop(incarnation);
-    SourceCut::new((Arc::clone(cluster), Arc::clone(source)), health, shards, ends, windows, samples)
+    SourceCut::new((Arc::clone(cluster), Arc::clone(source)), health, shards, of_cluster, windows, samples)
 }

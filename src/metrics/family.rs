@@ -145,8 +145,7 @@ impl Family {
             Over::Cluster(labels, get) => write_rows!(page, self.name, labels, get, clusters),
             Over::Broker(labels, get) => {
                 for cluster in clusters {
-                    let placement = cluster.cluster.placement.load();
-                    let rows = placement.brokers.iter().map(|broker| BrokerRow { cluster, broker });
+                    let rows = cluster.placement.brokers.iter().map(|broker| BrokerRow { cluster, broker });
                     write_rows!(page, self.name, labels, get, rows);
                 }
             }
@@ -155,7 +154,6 @@ impl Family {
             }
             Over::Partition(labels, get) => {
                 for cluster in clusters {
-                    let placement = cluster.cluster.placement.load();
                     for row in topics(cluster, wanted) {
                         let partitions = row.topic.partitions.iter().zip(0..).map(|(partition, number)| PartitionRow {
                             cluster,
@@ -163,7 +161,7 @@ impl Family {
                             number,
                             partition: *partition,
                             value: cluster.ends.value(*partition),
-                            replicas: placement.replicas(&row.topic.name, number),
+                            replicas: cluster.placement.replicas(&row.topic.name, number),
                         });
                         write_rows!(page, self.name, labels, get, partitions);
                     }

@@ -41,16 +41,17 @@ fn store(clusters: &[&str]) -> std::sync::Arc<Store> {
 
 /// Three groups of a topic of two partitions, of which one has an end.
 fn fill(store: &std::sync::Arc<Store>, cluster: &std::sync::Arc<Cluster>) {
-    cluster.set_health(|health| {
-        (health.ready, health.reachable) = (true, true);
-        (health.brokers, health.controller) = (Some(1), Some(7));
-        health.cluster_id = Some("id".to_owned());
-    });
+    cluster.set_health(|health| (health.ready, health.reachable) = (true, true));
     let brokers =
         [(7, "kafka"), (8, "fd00::8")].map(|(id, host)| Broker { id, host: host.to_owned(), port: 9092 }).into();
     let replicas = vec![Replicas { count: 3, in_sync: 2, is_preferred_leader: true }; 2];
     let topics = [("orders".into(), replicas)].into_iter().collect();
-    cluster.placement.store(std::sync::Arc::new(Placement { brokers, topics }));
+    cluster.placement.store(std::sync::Arc::new(Placement {
+        cluster_id: Some("id".to_owned()),
+        controller: Some(7),
+        brokers,
+        topics,
+    }));
     let listed = vec![TopicMetadata { name: "orders".into(), leaders: vec![Some(7); 2] }];
     cluster.ends.set_topics(listed, 0, &BTreeMap::new());
     for (kind, offset) in [(EndKind::Start, 1), (EndKind::High, 100)] {

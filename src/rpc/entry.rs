@@ -156,7 +156,7 @@ pub(super) fn consumer(fact: &GroupFact<'_>) -> proto::Consumer {
 
 pub(super) fn cluster_status(store: &Store, cluster: &Arc<Cluster>) -> proto::ClusterStatus {
     let health = cluster.health();
-    let ends = cluster.ends.current();
+    let (ends, placement) = (cluster.ends.current(), cluster.placement.load());
     let (own, samples) = (&cluster.own, cluster.own.samples.current());
     let shards = cluster.sources().into_iter().flat_map(|source| source.shards());
     let sizes = shards.map(|shard| shard.len()).fold((0, 0), |sum, len| (sum.0 + len.0, sum.1 + len.1));
@@ -174,9 +174,9 @@ pub(super) fn cluster_status(store: &Store, cluster: &Arc<Cluster>) -> proto::Cl
         history_since: samples.moments().next().and_then(|(_, oldest)| timestamp(oldest.at)),
         history_bytes: u64::try_from(samples.bytes).unwrap_or(u64::MAX),
         history_dropped_samples: samples.dropped,
-        cluster_id: health.cluster_id.clone(),
-        brokers: health.brokers,
-        controller: health.controller,
+        cluster_id: placement.cluster_id.clone(),
+        brokers: placement.broker_count(),
+        controller: placement.controller,
         reachable: health.reachable,
         ready: health.ready,
         last_error: health.last_error.clone(),

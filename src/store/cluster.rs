@@ -22,7 +22,7 @@ pub struct Cluster {
     pub config: config::Cluster,
     /// Topics and log ends.
     pub ends: EndsBoard,
-    /// Brokers, and replicas of partitions.
+    /// Its id, its brokers, and the replicas of partitions.
     pub placement: ArcSwap<Placement>,
     /// Short tails that nobody reads: of markers, perhaps.
     pub tails: Tails,
@@ -120,7 +120,7 @@ impl Cluster {
 
     /// Notes that no broker could be reached: the data goes stale from the first failure on.
     pub fn failed(&self, error: String, clock: &Clock) {
-        self.own.failed(error, clock);
+        self.own.failed(Fault::Unreachable, error, clock);
     }
 
     /// Notes that something fails, or with `None` that it does no longer.

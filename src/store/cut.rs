@@ -17,6 +17,7 @@ use super::{
     held::Retains,
     homes::Layout,
     membership::{Assigned, GroupKind, Member, TopicRef},
+    placement::Placement,
     samples::Samples,
     shard::ShardView,
     source::Source,
@@ -41,6 +42,8 @@ pub struct SourceCut {
     pub shards: Vec<Arc<ShardView>>,
     /// Log ends.
     pub ends: Arc<Ends>,
+    /// Brokers of the cluster, and replicas of partitions.
+    pub placement: Arc<Placement>,
     /// Samples of commits, for status and rates.
     pub windows: Arc<Windows>,
     /// Samples over time.
@@ -112,11 +115,11 @@ impl SourceCut {
         (cluster, source): (Arc<Cluster>, Arc<Source>),
         health: Arc<Health>,
         shards: Vec<Arc<ShardView>>,
-        ends: Arc<Ends>,
+        (ends, placement): (Arc<Ends>, Arc<Placement>),
         windows: Arc<Windows>,
         samples: Arc<Samples>,
     ) -> Self {
-        Self { cluster, source, health, shards, ends, windows, samples, shown: OnceLock::new() }
+        Self { cluster, source, health, shards, ends, placement, windows, samples, shown: OnceLock::new() }
     }
 
     fn copies(&self) -> &Shown {

@@ -1,4 +1,4 @@
-//! Where partitions lie: brokers, and the replicas of each partition, as the last metadata tells it.
+//! What the last metadata tells of a Kafka cluster: its id, its brokers, and the replicas of each partition.
 
 use hashbrown::HashMap;
 
@@ -29,6 +29,10 @@ pub struct Replicas {
 /// Of one cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Placement {
+    /// Kafka's own id of the cluster.
+    pub cluster_id: Option<String>,
+    /// Broker id of the controller.
+    pub controller: Option<i32>,
     /// By id.
     pub brokers: Vec<Broker>,
     /// By topic and number of the partition.
@@ -36,6 +40,12 @@ pub struct Placement {
 }
 
 impl Placement {
+    /// How many brokers there are; `None` before any metadata came.
+    #[must_use]
+    pub fn broker_count(&self) -> Option<i32> {
+        i32::try_from(self.brokers.len()).ok().filter(|count| *count > 0)
+    }
+
     /// The replicas of a partition, if known.
     #[must_use]
     pub fn replicas(&self, topic: &str, partition: i32) -> Option<Replicas> {

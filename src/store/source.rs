@@ -187,7 +187,7 @@ impl Source {
         self.health.send_if_modified(|health| {
             let mut changed = Health::clone(health);
             change(&mut changed);
-            changed.describe_faults();
+            changed.describe_faults(&self.id.name);
             let is_news = changed != **health;
             *health = Arc::new(changed);
             is_news

@@ -105,7 +105,7 @@ impl SourceWriter {
 
     /// Notes that the store could not be read: its rows go stale from the first failure on.
     pub fn unreachable(&self, error: String) {
-        self.source.failed(error, &self.store.clock);
+        self.source.failed(Fault::Store, error, &self.store.clock);
     }
 
     /// Drops everything known of the Kafka cluster, since another one answers at its addresses.

@@ -26,7 +26,7 @@ pub(super) const FAMILIES: &[Family] = &[
     gauge(
         "kafka_brokers",
         "Number of Brokers in the Kafka Cluster.",
-        Over::Cluster(&[], |row| row.health.brokers.map(|count| integer(count.into()))),
+        Over::Cluster(&[], |row| row.placement.broker_count().map(|count| integer(count.into()))),
     ),
     gauge("kafka_broker_info", "Information about the Kafka Broker.", Over::Broker(BROKER, |_| Some(integer(1)))),
     gauge(

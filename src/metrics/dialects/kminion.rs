@@ -14,16 +14,16 @@ use crate::{
 };
 
 const CLUSTER: &[cluster::Label] = &[
-    ("broker_count", |row| row.health.brokers.map_or(Cow::Borrowed(""), number)),
-    ("cluster_id", |row| Cow::Borrowed(row.health.cluster_id.as_deref().unwrap_or_default())),
+    ("broker_count", |row| row.placement.broker_count().map_or(Cow::Borrowed(""), number)),
+    ("cluster_id", |row| Cow::Borrowed(row.placement.cluster_id.as_deref().unwrap_or_default())),
     ("cluster_version", |_| Cow::Borrowed("")),
-    ("controller_id", |row| row.health.controller.map_or(Cow::Borrowed(""), number)),
+    ("controller_id", |row| row.placement.controller.map_or(Cow::Borrowed(""), number)),
 ];
 const BROKER: &[broker::Label] = &[
     ("address", |row| Cow::Borrowed(&row.broker.host)),
     ("broker_id", |row| number(row.broker.id)),
     ("is_controller", |row| {
-        Cow::Borrowed(if row.cluster.health.controller == Some(row.broker.id) { "true" } else { "false" })
+        Cow::Borrowed(if row.cluster.placement.controller == Some(row.broker.id) { "true" } else { "false" })
     }),
     ("port", |row| number(row.broker.port)),
     ("rack_id", |_| Cow::Borrowed("")),
@@ -33,8 +33,7 @@ const TOPIC_INFO: &[topic::Label] = &[
     ("topic_name", |row| Cow::Borrowed(&row.topic.name)),
     ("partition_count", |row| Cow::Owned(row.topic.partitions.len().to_string())),
     ("replication_factor", |row| {
-        let placement = row.cluster.cluster.placement.load();
-        let replicas = placement.replicas(&row.topic.name, 0);
+        let replicas = row.cluster.placement.replicas(&row.topic.name, 0);
         Cow::Owned(replicas.map_or_else(String::new, |replicas| replicas.count.to_string()))
     }),
     ("cleanup_policy", |_| Cow::Borrowed("")),

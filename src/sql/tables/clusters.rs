@@ -26,9 +26,9 @@ impl Table for Clusters {
         Columns::<Self>::default()
             .text("cluster", "Name that the operator gave the cluster", |row| &row.of.cluster.name)
             .text("bootstrap_servers", "As configured", |row| &row.of.cluster.config.bootstrap_servers)
-            .optional_text("cluster_id", "Kafka's own id", |row| row.of.health.cluster_id.as_deref())
-            .optional_int32("brokers", "Brokers", |row| row.of.health.brokers)
-            .optional_int32("controller", "Broker id of the controller", |row| row.of.health.controller)
+            .optional_text("cluster_id", "Kafka's own id", |row| row.of.placement.cluster_id.as_deref())
+            .optional_int32("brokers", "Brokers", |row| row.of.placement.broker_count())
+            .optional_int32("controller", "Broker id of the controller", |row| row.of.placement.controller)
             .boolean("reachable", "The last attempt to reach it succeeded", |row| row.of.health.reachable)
             .boolean(
                 "ready",

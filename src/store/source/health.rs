@@ -17,6 +17,8 @@ pub enum Fault {
     Unread,
     /// The poller reaches no broker.
     Unreachable,
+    /// The store that keeps the offsets, outside of Kafka, cannot be read.
+    Store,
     /// The user may not describe `__consumer_offsets`, or it is hidden from the user.
     Describe,
     /// The user may not read `__consumer_offsets`.
@@ -28,11 +30,12 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Returns the text for operators: with the part's name, unless the text names the cause itself.
-    fn describe(self, reason: &str) -> String {
+    /// Returns the text for operators: with the name of the part or source, unless the text names the cause itself.
+    fn describe(self, source: &str, reason: &str) -> String {
         match self {
             Self::Restart | Self::Unread | Self::Describe | Self::Read => reason.to_owned(),
             Self::Unreachable => format!("poller: {reason}"),
+            Self::Store => format!("{source}: {reason}"),
             Self::Start | Self::Stalled => format!("listener: {reason}"),
         }
     }
@@ -40,20 +43,14 @@ impl Fault {
     fn is_refusal(self) -> bool {
         match self {
             Self::Describe | Self::Read => true,
-            Self::Restart | Self::Unread | Self::Unreachable | Self::Start | Self::Stalled => false,
+            Self::Restart | Self::Unread | Self::Unreachable | Self::Store | Self::Start | Self::Stalled => false,
         }
     }
 }
 
-/// How a source does, and the cluster whose own it is. Copied into every cut.
+/// How a source does. Copied into every cut.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Health {
-    /// Kafka's own id of the cluster.
-    pub cluster_id: Option<String>,
-    /// Brokers in the last metadata.
-    pub brokers: Option<i32>,
-    /// Broker id of the controller.
-    pub controller: Option<i32>,
     /// The last attempt to reach it succeeded.
     pub reachable: bool,
     /// Loaded once: every shard reached its target, and log ends were fetched. Not while a right is missing.
@@ -85,8 +82,9 @@ impl Health {
         self.faults.keys().any(|fault| fault.is_refusal())
     }
 
-    pub(super) fn describe_faults(&mut self) {
-        self.last_error = self.faults.first_key_value().map(|(fault, reason)| fault.describe(reason));
+    pub(super) fn describe_faults(&mut self, source: &str) {
+        let worst = self.faults.first_key_value();
+        self.last_error = worst.map(|(fault, reason)| fault.describe(source, reason));
     }
 
     fn set_fault(&mut self, fault: Fault, reason: Option<String>, clock: &Clock) {
@@ -105,7 +103,7 @@ impl Health {
 }
 
 impl Source {
-    /// Notes that a broker answered.
+    /// Notes that a broker, or the store, answered.
     pub fn succeeded(&self, clock: &Clock) {
         if self.health().reachable {
             return;
@@ -114,15 +112,17 @@ impl Source {
             health.reachable = true;
             health.set_fault(Fault::Unread, None, clock);
             health.set_fault(Fault::Unreachable, None, clock);
+            health.set_fault(Fault::Store, None, clock);
         });
     }
 
-    /// Notes that no broker could be reached: the data goes stale from the first failure on.
-    pub fn failed(&self, error: String, clock: &Clock) {
+    /// Notes that no broker, or not the store, could be reached, as `fault` says: the data goes stale from the first
+    /// failure on.
+    pub fn failed(&self, fault: Fault, error: String, clock: &Clock) {
         self.set_health(|health| {
             health.reachable = false;
             health.set_fault(Fault::Unread, None, clock);
-            health.set_fault(Fault::Unreachable, Some(error), clock);
+            health.set_fault(fault, Some(error), clock);
         });
     }
 

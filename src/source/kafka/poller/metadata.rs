@@ -45,7 +45,7 @@ impl Poller {
                         leaders: leaders(topic),
                     })
                     .collect();
-                self.cluster.placement.store(placement(&metadata, &topics));
+                self.cluster.placement.store(self.placement(&metadata, &topics));
                 let log_partitions = topics.iter().find(|topic| &*topic.name == OFFSETS_TOPIC);
                 let log_partitions = log_partitions.map(|topic| topic.leaders.len());
                 if self.cluster.ends.set_topics(topics, asked, &self.writer.applied()) {
@@ -55,14 +55,7 @@ impl Poller {
                 self.missing.check(&self.client, &self.cluster, &self.settings, ticks);
                 self.look_for_log(log_partitions);
                 self.replan();
-                let cluster_id = self.client.client().fetch_cluster_id(Duration::ZERO);
-                let controller = ffi::controller(&self.client);
                 self.succeed();
-                self.cluster.set_health(|health| {
-                    health.brokers = i32::try_from(metadata.brokers().len()).ok();
-                    health.cluster_id = cluster_id.or(health.cluster_id.take());
-                    health.controller = controller.or(health.controller);
-                });
                 self.settings.metadata_interval
             }
             Err(error) => {
@@ -72,6 +65,31 @@ impl Poller {
                 RETRY
             }
         }
+    }
+
+    /// The cluster's id, its brokers, and the replicas of the topics that are taken in. What is not told now stays as it was.
+    fn placement(&self, metadata: &Metadata, topics: &[TopicMetadata]) -> Arc<Placement> {
+        let broker = |broker: &rdkafka::metadata::MetadataBroker| Broker {
+            id: broker.id(),
+            host: broker.host().to_owned(),
+            port: broker.port(),
+        };
+        let mut brokers: Vec<Broker> = metadata.brokers().iter().map(broker).collect();
+        brokers.sort_by_key(|broker| broker.id);
+        let names: HashMap<&str, &Name> = topics.iter().map(|topic| (&*topic.name, &topic.name)).collect();
+        let topics = metadata.topics().iter().filter_map(|topic| {
+            let mut all = vec![Replicas::default(); topic.partitions().len()];
+            for partition in topic.partitions() {
+                if let Some(place) = usize::try_from(partition.id()).ok().and_then(|id| all.get_mut(id)) {
+                    *place = replicas(partition);
+                }
+            }
+            Some((Name::clone(names.get(topic.name())?), all))
+        });
+        let before = self.cluster.placement.load();
+        let cluster_id = self.client.client().fetch_cluster_id(Duration::ZERO).or_else(|| before.cluster_id.clone());
+        let controller = ffi::controller(&self.client).or(before.controller);
+        Arc::new(Placement { cluster_id, controller, brokers, topics: topics.collect() })
     }
 
     fn wants(&self, topic: &str) -> bool {
@@ -102,28 +120,6 @@ impl Poller {
             self.due = Due { metadata: self.due.metadata, high: now, low: now, ids: now };
         }
     }
-}
-
-/// The brokers, and the replicas of the topics that are taken in.
-fn placement(metadata: &Metadata, topics: &[TopicMetadata]) -> Arc<Placement> {
-    let broker = |broker: &rdkafka::metadata::MetadataBroker| Broker {
-        id: broker.id(),
-        host: broker.host().to_owned(),
-        port: broker.port(),
-    };
-    let mut brokers: Vec<Broker> = metadata.brokers().iter().map(broker).collect();
-    brokers.sort_by_key(|broker| broker.id);
-    let names: HashMap<&str, &Name> = topics.iter().map(|topic| (&*topic.name, &topic.name)).collect();
-    let topics = metadata.topics().iter().filter_map(|topic| {
-        let mut all = vec![Replicas::default(); topic.partitions().len()];
-        for partition in topic.partitions() {
-            if let Some(place) = usize::try_from(partition.id()).ok().and_then(|id| all.get_mut(id)) {
-                *place = replicas(partition);
-            }
-        }
-        Some((Name::clone(names.get(topic.name())?), all))
-    });
-    Arc::new(Placement { topics: topics.collect(), brokers })
 }
 
 fn replicas(partition: &MetadataPartition) -> Replicas {

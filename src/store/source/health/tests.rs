@@ -38,7 +38,7 @@ fn a_missing_right_makes_a_cluster_stale_and_not_ready_whatever_brokers_answer()
     assert!(!health.ready && health.reachable && health.is_refused());
     assert_eq!((health.last_error.as_deref(), health.stale_since), (Some("may not describe"), Some(clock.now())));
 
-    source.failed("away".to_owned(), &clock);
+    source.failed(Fault::Unreachable, "away".to_owned(), &clock);
     source.set_fault(Fault::Describe, None, &clock);
     assert_eq!(source.health().last_error.as_deref(), Some("poller: away"), "out of reach: that comes first");
     source.succeeded(&clock);
@@ -63,7 +63,7 @@ fn a_part_neither_clears_nor_replaces_the_error_of_another() {
     source.succeeded(&clock);
     assert_eq!(shown().as_deref(), Some("listener: log partition 3: no leader"));
     assert!(source.health().failing_since.is_some());
-    source.failed("connection refused".to_owned(), &clock);
+    source.failed(Fault::Unreachable, "connection refused".to_owned(), &clock);
     assert_eq!(shown().as_deref(), Some("poller: connection refused"), "the worst is shown");
     source.succeeded(&clock);
     assert_eq!(shown().as_deref(), Some("listener: log partition 3: no leader"));
