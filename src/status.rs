@@ -1,9 +1,13 @@
 //! How the server itself does: progress of each log partition, and readiness.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::{
-    model::{Millis, Name, OFFSETS_TOPIC, SourceKind},
+    model::{Millis, Name, OFFSETS_TOPIC, SOURCE_KAFKA, SourceKind},
     store::{
         Store,
         cluster::{Cluster, Health},
@@ -25,7 +29,7 @@ pub struct LogPartitionStatus {
     pub source: Name,
     /// What keeps the offsets.
     pub kind: Name,
-    /// How they are read, of a Kafka cluster: `log`.
+    /// How they are read, of a Kafka cluster: `log` or `admin`.
     pub mode: Option<&'static str>,
     /// How the last look went, where the source is looked at as a whole.
     pub reading: Option<Arc<Reading>>,
@@ -73,7 +77,7 @@ impl LogPartitionStatus {
         Self {
             source: Name::clone(&source.id.name),
             kind: Name::clone(&source.store),
-            mode: mode(source),
+            mode: own_mode(source),
             reading: source.reading(),
             log_partition: None,
             state: if health.reachable && health.faults.is_empty() { "loading" } else { "failing" },
@@ -128,9 +132,25 @@ pub fn log_partitions(source: &Source, health: &Health, ends: &Ends) -> Vec<LogP
         .collect()
 }
 
-/// How a source is read, where there are several ways.
-fn mode(source: &Source) -> Option<&'static str> {
-    (source.kind() == SourceKind::Log).then_some("log")
+/// How committed offsets of a Kafka cluster are read, by what its own source is.
+#[must_use]
+pub fn mode(kind: SourceKind) -> &'static str {
+    match kind {
+        SourceKind::Log => "log",
+        SourceKind::Table => "admin",
+    }
+}
+
+/// The same, of a source that is the cluster's own.
+fn own_mode(source: &Source) -> Option<&'static str> {
+    (*source.id.name == *SOURCE_KAFKA).then(|| mode(source.kind()))
+}
+
+/// The state of a source: of a log, that of the worst of its partitions.
+#[must_use]
+pub fn state(source: &Source, health: &Health, ends: &Ends) -> &'static str {
+    let states: BTreeSet<&str> = sources(source, health, ends).iter().map(|of| of.state).collect();
+    ["failing", "loading"].into_iter().find(|state| states.contains(state)).unwrap_or("live")
 }
 
 fn log_partition(
@@ -159,7 +179,7 @@ fn log_partition(
     LogPartitionStatus {
         source: Name::clone(&shard.key.source.name),
         kind: Name::clone(&source.store),
-        mode: mode(source),
+        mode: own_mode(source),
         reading: source.reading(),
         log_partition: shard.key.partition(),
         state,

@@ -1,12 +1,20 @@
 //! The server itself: tables of families.
 
-use std::{collections::BTreeMap, sync::atomic::Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+};
 
 use super::page::Page;
 use crate::{
-    model::Name,
+    model::SourceId,
     status::{self, LogPartitionStatus},
-    store::{Store, cluster::Cluster, ends::to_f64},
+    store::{
+        Store,
+        cluster::Cluster,
+        ends::to_f64,
+        source::{Reading, Source},
+    },
     work::Load,
 };
 
@@ -14,30 +22,11 @@ use crate::{
 type Family<T> = (&'static str, &'static str, &'static str, fn(&T) -> f64);
 
 /// Families with a sample for each cluster.
-const CLUSTERS: [Family<Cluster>; 12] = [
+const CLUSTERS: [Family<Cluster>; 6] = [
     ("offsetd_cluster_reachable", "gauge", "The last attempt to reach the cluster succeeded.", |of| {
         flag(of.health().reachable)
     }),
     ("offsetd_cluster_ready", "gauge", "The cluster is loaded.", |of| flag(of.health().ready)),
-    ("offsetd_load_progress_ratio", "gauge", "Of the initial load, 0 to 1.", |of| of.own.progress()),
-    ("offsetd_offsets", "gauge", "Committed offsets held.", |of| {
-        count(of.own.shards().iter().map(|shard| shard.len().1 as u64).sum())
-    }),
-    ("offsetd_groups", "gauge", "Groups held.", |of| {
-        count(of.own.shards().iter().map(|shard| shard.len().0 as u64).sum())
-    }),
-    ("offsetd_history_bytes", "gauge", "Memory of samples over time.", |of| {
-        count(of.own.samples.current().bytes as u64)
-    }),
-    ("offsetd_history_samples", "gauge", "Samples in memory.", |of| {
-        count(of.own.samples.current().moments().len() as u64)
-    }),
-    (
-        "offsetd_history_dropped_samples_total",
-        "counter",
-        "Samples dropped before their time, to stay within `history.max_bytes`.",
-        |of| count(of.own.samples.current().dropped),
-    ),
     ("offsetd_audit_groups_total", "counter", "Groups compared with what their coordinators say.", |of| {
         count(of.own.audit.groups.get())
     }),
@@ -48,6 +37,44 @@ const CLUSTERS: [Family<Cluster>; 12] = [
     ("offsetd_audit_differences_total", "counter", "Differences that outlived a second look.", |of| {
         count(of.own.audit.found.get())
     }),
+];
+
+/// Families with a sample for each source of a cluster.
+const SOURCES: [Family<Source>; 8] = [
+    ("offsetd_source_reachable", "gauge", "The last attempt to read the source succeeded.", |of| {
+        flag(of.health().reachable)
+    }),
+    ("offsetd_source_ready", "gauge", "The source is loaded.", |of| flag(of.health().ready)),
+    ("offsetd_load_progress_ratio", "gauge", "Of the initial load, 0 to 1.", |of| of.progress()),
+    ("offsetd_offsets", "gauge", "Committed offsets held.", |of| {
+        count(of.shards().iter().map(|shard| shard.len().1 as u64).sum())
+    }),
+    ("offsetd_groups", "gauge", "Groups held.", |of| count(of.shards().iter().map(|shard| shard.len().0 as u64).sum())),
+    ("offsetd_history_bytes", "gauge", "Memory of samples over time.", |of| count(of.samples.current().bytes as u64)),
+    ("offsetd_history_samples", "gauge", "Samples in memory.", |of| count(of.samples.current().moments().len() as u64)),
+    (
+        "offsetd_history_dropped_samples_total",
+        "counter",
+        "Samples dropped before their time, to stay within `history.max_bytes`.",
+        |of| count(of.samples.current().dropped),
+    ),
+];
+
+/// Families with a sample for each source that is read as a whole: of its last complete read.
+const READINGS: [Family<Reading>; 7] = [
+    ("offsetd_source_entries", "gauge", "Offsets that the last complete read found.", |of| count(of.entries)),
+    ("offsetd_source_unmatched", "gauge", "Of that read: keys that the layout does not explain.", |of| {
+        count(of.unmatched)
+    }),
+    ("offsetd_source_malformed", "gauge", "Of that read: keys that say no offset.", |of| count(of.malformed)),
+    ("offsetd_source_ambiguous", "gauge", "Of that read: keys that the layout explains in several ways.", |of| {
+        count(of.ambiguous)
+    }),
+    ("offsetd_source_forbidden", "gauge", "Of that read: keys that the store refuses to show.", |of| {
+        count(of.forbidden)
+    }),
+    ("offsetd_source_last_read_timestamp_seconds", "gauge", "When that read ended.", |of| to_f64(of.read_at) / 1000.0),
+    ("offsetd_source_read_seconds", "gauge", "How long that read took.", |of| of.seconds),
 ];
 
 /// Families with a sample for each kind of work.
@@ -95,12 +122,27 @@ pub(super) fn write(page: &mut Page<'_>, store: &Store) {
             page.sample(name, &[("cluster", &cluster.name)], value(cluster));
         }
     }
+    let sources: Vec<Arc<Source>> = store.clusters().iter().flat_map(|cluster| cluster.sources()).collect();
+    for (name, kind, help, value) in SOURCES {
+        page.family(name, kind, help);
+        sources.iter().for_each(|source| page.sample(name, &of_source(&source.id), value(source)));
+    }
+    for (name, kind, help, value) in READINGS {
+        page.family(name, kind, help);
+        for (source, reading) in sources.iter().filter_map(|source| Some((source, source.reading()?))) {
+            page.sample(name, &of_source(&source.id), value(&reading));
+        }
+    }
     let held = "Memory of old versions, which only readers under way still see.";
     page.single("offsetd_held_bytes", "gauge", held, count(store.held().bytes() as u64));
     work(page, store);
     history_store(page, store);
     counters(page, store);
     progress(page, store);
+}
+
+fn of_source(id: &SourceId) -> [(&str, &str); 2] {
+    [("cluster", &id.cluster), ("source", &id.name)]
 }
 
 fn work(page: &mut Page<'_>, store: &Store) {
@@ -140,18 +182,18 @@ fn history_store(page: &mut Page<'_>, store: &Store) {
 
 /// What sources count beside what all of them have.
 fn counters(page: &mut Page<'_>, store: &Store) {
-    type Samples = Vec<(Name, u64)>;
+    type Samples = Vec<(SourceId, u64)>;
     let mut families: BTreeMap<&str, (&str, Samples)> = BTreeMap::new();
-    for cluster in store.clusters() {
-        for count in cluster.own.latest().counters() {
+    for source in store.clusters().iter().flat_map(|cluster| cluster.sources()) {
+        for count in source.latest().counters() {
             let (_, samples) = families.entry(count.name).or_insert((count.help, vec![]));
-            samples.push((Name::clone(&cluster.name), count.value));
+            samples.push((source.id.clone(), count.value));
         }
     }
     for (name, (help, samples)) in families {
         page.family(name, "counter", help);
-        for (cluster, value) in samples {
-            page.sample(name, &[("cluster", &cluster)], count(value));
+        for (source, value) in samples {
+            page.sample(name, &of_source(&source), count(value));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::iter;
 
 use super::{By, Columns, Flow, Table, Unit, Wanted};
 use crate::{
-    model::SourceKind,
+    status,
     store::cut::{Cut, SourceCut},
 };
 
@@ -58,7 +58,7 @@ impl Table for Clusters {
                 super::whole(row.of.source.audit.differences().len())
             })
             .text("mode", "How committed offsets are read: log, or admin (Kafka's Admin API)", |row| {
-                mode(row.of.source.kind())
+                status::mode(row.of.source.kind())
             })
             .optional_text("mode_reason", "Why in this way, where it was not the first choice", |row| {
                 row.of.health.mode_reason.as_deref()
@@ -71,12 +71,5 @@ impl Table for Clusters {
 
     fn count(_: Unit<'_>) -> Option<usize> {
         Some(1)
-    }
-}
-
-fn mode(kind: SourceKind) -> &'static str {
-    match kind {
-        SourceKind::Log => "log",
-        SourceKind::Table => "admin",
     }
 }

@@ -20,8 +20,12 @@ impl Table for Sources {
     fn columns() -> Columns<Self> {
         Columns::<Self>::default()
             .text("cluster", "Name that the operator gave the cluster", |row| row.cluster)
-            .text("source", "kafka is __consumer_offsets", |row| &row.partition.source)
-            .optional_int32("log_partition", "Partition of __consumer_offsets", |row| row.partition.log_partition)
+            .text("source", "Where offsets are kept; kafka is the cluster itself", |row| &row.partition.source)
+            .optional_int32(
+                "log_partition",
+                "Partition of __consumer_offsets; NULL of a source that is no log",
+                |row| row.partition.log_partition,
+            )
             .text("state", "loading, live or failing", |row| row.partition.state)
             .optional_int64("position", "The next offset to apply", |row| row.partition.position)
             .optional_int64("target", "The end captured at the start", |row| row.partition.target)
@@ -46,7 +50,9 @@ impl Table for Sources {
             .time("last_record_at", "Time of the last record read (UTC)", |row| row.partition.last_record_at)
             .optional_string("last_error", "What keeps it from being read", |row| row.partition.last_error.clone())
             .text("kind", "What keeps the offsets", |row| &row.partition.kind)
-            .optional_text("mode", "How a Kafka cluster is read: log", |row| row.partition.mode)
+            .optional_text("mode", "How a Kafka cluster is read: log, or admin (Kafka's Admin API)", |row| {
+                row.partition.mode
+            })
             .optional_int64("entries", "Offsets that the last complete look at a store found", |row| {
                 Some(super::whole(row.partition.reading.as_ref()?.entries))
             })
