@@ -11,11 +11,13 @@ use std::{collections::HashMap, pin::Pin, sync::Arc};
 use futures::{
     StreamExt as _,
     future::{OptionFuture, abortable},
+    stream::SelectAll,
 };
 use tokio::sync::{
     OwnedSemaphorePermit,
     broadcast::error::{RecvError, TryRecvError},
 };
+use tokio_stream::wrappers::WatchStream;
 use tonic::Status;
 use tracing::{Instrument as _, Span};
 
@@ -29,10 +31,11 @@ use crate::{
     error::Error,
     model::Revision,
     store::{
-        cluster::Cluster,
+        cluster::{Cluster, Health},
         event::{Change, ShardKey},
         group::{ReadAhead, Stored},
         shard::{Hidden, Shard, ShardView},
+        source::Source,
     },
     work::{Ended, outbox},
 };
@@ -99,11 +102,8 @@ async fn run(
     client: &Client,
 ) -> Result<(), Ended> {
     // Before the shards are read: one that comes in between is noticed.
-    let mut changes: futures::stream::SelectAll<_> = clusters
-        .iter()
-        .flat_map(|cluster| cluster.sources())
-        .map(|source| tokio_stream::wrappers::WatchStream::from_changes(source.watch_health()))
-        .collect();
+    let mut sources = Sources::default();
+    sources.follow(&clusters);
     let mut current = vec![];
     for shard in shards_of(&clusters) {
         let (follower, view) = Follower::new(&shard, &filter);
@@ -127,7 +127,7 @@ async fn run(
     loop {
         tokio::select! {
             Some(ended) = followed.next(), if !followed.is_empty() => if let Ok(Err(over)) = ended { return Err(over) },
-            Some(_) = changes.next() => {}
+            Some(_) = sources.changes.next() => sources.follow(&clusters),
             () = client.outbox.closed() => return Err(Ended::Disconnected),
         }
         let gone: Vec<ShardKey> = shards.keys().filter(|key| !is_there(&clusters, key)).cloned().collect();
@@ -159,6 +159,24 @@ async fn run(
             shards.insert(shard.key.clone(), (version, abort));
             followed.push(follow);
         }
+    }
+}
+
+/// The sources whose sets of shards are followed. A cluster's own also tells that others were added.
+#[derive(Default)]
+struct Sources {
+    known: Vec<Arc<Source>>,
+    changes: SelectAll<WatchStream<Arc<Health>>>,
+}
+
+impl Sources {
+    /// Follows those that are new; those that are gone are followed no longer.
+    fn follow(&mut self, clusters: &[Arc<Cluster>]) {
+        let all: Vec<Arc<Source>> = clusters.iter().flat_map(|cluster| cluster.sources()).collect();
+        let is_new = |source: &&Arc<Source>| !self.known.iter().any(|known| Arc::ptr_eq(known, source));
+        let new = all.iter().filter(is_new).map(|source| WatchStream::from_changes(source.watch_health()));
+        self.changes.extend(new);
+        self.known = all;
     }
 }
 

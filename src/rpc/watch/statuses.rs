@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use futures::{StreamExt as _, stream::SelectAll};
+use futures::{
+    StreamExt as _,
+    stream::{BoxStream, SelectAll},
+};
 use tokio_stream::wrappers::WatchStream;
 
 use super::{BATCH, client::Client};
@@ -18,22 +21,21 @@ pub(super) fn follow(
     filter: &Arc<Filter>,
     client: &Arc<Client>,
 ) -> impl Future<Output = Result<(), Ended>> + Send + use<> {
-    let sources: Vec<Arc<Source>> = clusters.iter().flat_map(|cluster| cluster.sources()).collect();
-    // Before the newest is looked up: a change that comes in between is noticed.
-    let mut noticed: SelectAll<_> =
-        sources.iter().map(|source| WatchStream::from_changes(source.samples.watch_changes())).collect();
-    let newest = |source: &Arc<Source>| source.samples.current().changes.last().map_or(0, |last| last.sequence);
-    let mut sent: Vec<(Arc<Source>, u64)> = sources.iter().map(|source| (Arc::clone(source), newest(source))).collect();
+    let mut followed = Followed::new(clusters);
     let (filter, client) = (Arc::clone(filter), Arc::clone(client));
     async move {
         loop {
             tokio::select! {
-                noticed = noticed.next() => if noticed.is_none() { return Ok(()) },
+                noticed = followed.noticed.next() => if noticed.is_none() { return Ok(()) },
                 () = client.outbox.closed() => return Err(Ended::Disconnected),
             }
-            for (source, sent) in &mut sent {
+            followed.add(|_| 0);
+            for (source, sent) in &mut followed.sources {
                 let samples = source.samples.current();
-                let is_new = |change: &&StatusChange| change.sequence > *sent && filter.group.accepts(&change.group);
+                let is_wanted = filter.accepts_source(&source.id.name);
+                let is_new = |change: &&StatusChange| {
+                    is_wanted && change.sequence > *sent && filter.group.accepts(&change.group)
+                };
                 let changes: Vec<_> =
                     samples.changes.iter().filter(is_new).map(|change| to_proto(source, change)).collect();
                 *sent = samples.changes.last().map_or(*sent, |last| last.sequence);
@@ -41,6 +43,38 @@ pub(super) fn follow(
                     let response = proto::WatchResponse { status_changes, ..proto::WatchResponse::default() };
                     client.send(response).await?;
                 }
+            }
+        }
+    }
+}
+
+/// The sources whose groups are followed.
+struct Followed {
+    clusters: Vec<Arc<Cluster>>,
+    /// Each with the number of the last change that was sent.
+    sources: Vec<(Arc<Source>, u64)>,
+    /// Wakes for a change of a status, and for a source that was added.
+    noticed: SelectAll<BoxStream<'static, ()>>,
+}
+
+impl Followed {
+    fn new(clusters: &[Arc<Cluster>]) -> Self {
+        let added = clusters.iter().map(|cluster| WatchStream::from_changes(cluster.watch_health()).map(drop).boxed());
+        let mut followed = Self { clusters: clusters.to_vec(), sources: vec![], noticed: added.collect() };
+        followed.add(|source| source.samples.current().changes.last().map_or(0, |last| last.sequence));
+        followed
+    }
+
+    /// Adds the sources that are new; `sent` tells from which change on. Those that are gone are followed no longer.
+    fn add(&mut self, sent: impl Fn(&Source) -> u64) {
+        let all: Vec<Arc<Source>> = self.clusters.iter().flat_map(|cluster| cluster.sources()).collect();
+        self.sources.retain(|(known, _)| all.iter().any(|source| Arc::ptr_eq(known, source)));
+        for source in all {
+            if !self.sources.iter().any(|(known, _)| Arc::ptr_eq(known, &source)) {
+                // Before the number is looked up: a change that comes in between is noticed.
+                self.noticed.push(WatchStream::from_changes(source.samples.watch_changes()).map(drop).boxed());
+                let sent = sent(&source);
+                self.sources.push((source, sent));
             }
         }
     }
