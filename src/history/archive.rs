@@ -1,9 +1,10 @@
 //! Older samples, as Parquet in a folder or on S3, for this server and for any other reader.
 //!
 //! `cluster=NAME/date=YYYY-MM-DD/FROM-TO.parquet`, where FROM and TO are the times of the first and the last sample in
-//! milliseconds. A file holds rows for the keys that moved at its samples, and at the first sample of an hour for all, so
-//! that what a key was is told by its last row, at most an hour back; a row without committed_offset says that the key is
-//! gone. Rows are sorted by group, topic, partition and time. A file is there whole or not at all, and is never replaced.
+//! milliseconds; `FROM-TO.SOURCE.parquet` for a source beside the cluster's own. A file is of one source, which its column
+//! `source` names. It holds rows for the keys that moved at its samples, and at the first sample of an hour for all, so that
+//! what a key was is told by its last row, at most an hour back; a row without committed_offset says that the key is gone.
+//! Rows are sorted by group, topic, partition and time. A file is there whole or not at all, and is never replaced.
 //! The files of an hour become one, and those of a day (`compact`); a row that several files hold is one row.
 //!
 //! Names of files are claims: a file counts once its content agrees with its name (`inspect`), and nothing is deleted
@@ -21,7 +22,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     config,
-    model::{Millis, Name},
+    model::{Millis, Name, SOURCE_KAFKA, SourceId},
     store::older::{Archived, Older, OlderSamples, OlderStatus, Point, Question, ReadError},
 };
 use folder::Version;
@@ -76,8 +77,8 @@ impl Work {
 #[derive(Debug, Default)]
 struct State {
     status: OlderStatus,
-    /// What has failed, of which cluster, and not succeeded since.
-    failing: BTreeMap<(Name, Work), String>,
+    /// What has failed, of which source, and not succeeded since.
+    failing: BTreeMap<(SourceId, Work), String>,
     known: known::Known,
     /// Merged files that do not have all rows of the files of their time.
     differing: BTreeMap<Path, Version>,
@@ -86,7 +87,9 @@ struct State {
 impl State {
     /// The status names all that fails.
     fn tell(&mut self) {
-        let each = |((cluster, work), error): (&(Name, Work), &String)| format!("{} {cluster}: {error}", work.name());
+        let each = |((source, work), error): (&(SourceId, Work), &String)| {
+            format!("{} {}: {error}", work.name(), name_of(source))
+        };
         let failing: Vec<String> = self.failing.iter().map(each).collect();
         self.status.last_error = (!failing.is_empty()).then(|| failing.join("; "));
     }
@@ -130,21 +133,23 @@ impl Archive {
         Ok(Some(Arc::new(Self { settings, store, state, runtime: Some(runtime) })))
     }
 
-    fn failed(&self, cluster: &Name, work: Work, error: &impl ToString) {
+    fn failed(&self, source: &SourceId, work: Work, error: &impl ToString) {
         let error = error.to_string();
         let state = &mut *self.state.lock();
         state.status.failures += 1;
-        let known = state.failing.insert((Name::clone(cluster), work), error.clone());
+        let known = state.failing.insert((source.clone(), work), error.clone());
         if known.as_ref() != Some(&error) {
-            tracing::warn!(%cluster, work = work.name(), error, "the history store fails");
+            let of = name_of(source);
+            tracing::warn!(of, work = work.name(), error, "the history store fails");
         }
         state.tell();
     }
 
-    fn succeeded(&self, cluster: &Name, work: Work) {
+    fn succeeded(&self, source: &SourceId, work: Work) {
         let state = &mut *self.state.lock();
-        if state.failing.remove(&(Name::clone(cluster), work)).is_some() {
-            tracing::info!(%cluster, work = work.name(), "the history store works again");
+        if state.failing.remove(&(source.clone(), work)).is_some() {
+            let of = name_of(source);
+            tracing::info!(of, work = work.name(), "the history store works again");
             state.tell();
         }
     }
@@ -173,12 +178,12 @@ impl Archive {
 
 impl OlderSamples for Arc<Archive> {
     fn ask(&self, question: Question) -> Result<Option<Older>, ReadError> {
-        let cluster = Name::clone(&question.cluster);
+        let source = question.source.clone();
         match self.walk(question) {
             Ok(older) => Ok(Some(older)),
             Err(ArchiveError::Read(error)) => Err(error),
             Err(error) => {
-                self.failed(&cluster, Work::Read, &error);
+                self.failed(&source, Work::Read, &error);
                 Ok(None)
             }
         }
@@ -196,6 +201,12 @@ impl Drop for Archive {
             runtime.shutdown_background();
         }
     }
+}
+
+/// What a failure is about, for operators: the cluster, and the source where it is not the cluster's own.
+fn name_of(source: &SourceId) -> String {
+    let SourceId { cluster, name } = source;
+    if **name == *SOURCE_KAFKA { cluster.to_string() } else { format!("{cluster}, source {name}") }
 }
 
 fn connect(settings: &config::History) -> Result<Arc<dyn ObjectStore>, ArchiveError> {

@@ -240,14 +240,14 @@ impl<'a> Joined<'a> {
         // Where memory begins.
         let seam = samples.moments().next().map_or(Millis::MAX, |(_, oldest)| oldest.at);
         let question = Question {
-            cluster: Name::clone(&cluster.cluster.name),
+            source: cluster.source.id.clone(),
             times: *times.start()..=(*times.end()).min(seam.saturating_sub(1)),
             groups,
             prefix,
             first: first.clone(),
             bounds: bounds.clone(),
         };
-        let store = cluster.cluster.older().filter(|_| cluster.is_own() && !question.times.is_empty());
+        let store = cluster.cluster.older().filter(|_| !question.times.is_empty());
         let older = store.map(|store| store.ask(question)).transpose()?.flatten();
         let Older { times: older_times, keys: older } =
             older.unwrap_or_else(|| Older { times: vec![], keys: Box::new(std::iter::empty()) });

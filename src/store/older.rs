@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    model::{Millis, Name},
+    model::{Millis, Name, SourceId},
     work::Cancel,
 };
 
@@ -141,8 +141,8 @@ pub struct Point {
 /// Which samples are wanted.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// Name of the cluster.
-    pub cluster: Name,
+    /// The source whose groups are asked about.
+    pub source: SourceId,
     /// Times of samples.
     pub times: RangeInclusive<Millis>,
     /// Only these groups, in order; `None`: all.

@@ -13,7 +13,7 @@ use parquet::{
     },
 };
 
-use super::{STANDS_FOR, file, object::Builder};
+use super::{STANDS_FOR, file::Places, object::Builder};
 use crate::{model::Millis, store::older::Question};
 
 /// What is asked for.
@@ -44,12 +44,14 @@ impl Asked {
 
     /// The row groups that can hold what is wanted: by statistics, then, for a few groups, by bloom filters.
     pub(super) async fn row_groups(&self, builder: &mut Builder) -> Result<Vec<usize>, ParquetError> {
+        let place = Places::of(builder.schema()).group;
         let all = builder.metadata().row_groups().iter().enumerate();
-        let by_statistics: Vec<usize> = all.filter(|(_, group)| self.can_hold(group)).map(|(at, _)| at).collect();
+        let by_statistics: Vec<usize> =
+            all.filter(|(_, group)| self.can_hold(group, place)).map(|(at, _)| at).collect();
         let Some(groups) = self.0.groups.as_ref().filter(|groups| groups.len() <= 16) else { return Ok(by_statistics) };
         let mut kept = vec![];
         for at in by_statistics {
-            let bloom = builder.get_row_group_column_bloom_filter(at, file::GROUP).await?;
+            let bloom = builder.get_row_group_column_bloom_filter(at, place).await?;
             if bloom.is_none_or(|bloom| groups.iter().any(|group| bloom.check(group.as_str()))) {
                 kept.push(at);
             }
@@ -57,21 +59,22 @@ impl Asked {
         Ok(kept)
     }
 
-    fn can_hold(&self, group: &RowGroupMetaData) -> bool {
-        let statistics = group.columns().get(file::GROUP).and_then(|column| column.statistics());
+    fn can_hold(&self, group: &RowGroupMetaData, place: usize) -> bool {
+        let statistics = group.columns().get(place).and_then(|column| column.statistics());
         let bounds = statistics.and_then(|known| Some((known.min_bytes_opt()?, known.max_bytes_opt()?)));
         bounds.is_none_or(|(least, greatest)| self.can_be_in(least, greatest))
     }
 
-    /// The rows of these row groups that can be wanted, by the statistics of their pages; `None`: it has none.
-    pub(super) fn pages(&self, of: &ParquetMetaData, groups: &[usize]) -> Option<RowSelection> {
+    /// The rows of these row groups that can be wanted, by the statistics of their pages; `None`: it has none. `place` is that
+    /// of `group_id`.
+    pub(super) fn pages(&self, of: &ParquetMetaData, place: usize, groups: &[usize]) -> Option<RowSelection> {
         let mut all = vec![];
         for at in groups {
             let rows = of.row_groups().get(*at)?.num_rows();
-            let ColumnIndexMetaData::BYTE_ARRAY(index) = of.column_index()?.get(*at)?.get(file::GROUP)? else {
+            let ColumnIndexMetaData::BYTE_ARRAY(index) = of.column_index()?.get(*at)?.get(place)? else {
                 return None;
             };
-            let pages = of.offset_index()?.get(*at)?.get(file::GROUP)?.page_locations();
+            let pages = of.offset_index()?.get(*at)?.get(place)?.page_locations();
             if u64::try_from(pages.len()) != Ok(index.num_pages()) {
                 return None;
             }

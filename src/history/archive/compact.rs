@@ -2,7 +2,7 @@
 //!
 //! The files that are merged stay: [`tidy`](super::tidy) deletes them at a later round, once the merged file was read back.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use object_store::{MultipartUpload, ObjectStoreExt as _, PutPayload};
 use tokio::runtime::Handle;
@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use super::{
     ArchiveError, DAY, KEYFRAME, Row, file, file::Sheet, folder::Stored, inspect::Inspected, read::Walk, tidy::Round,
 };
-use crate::model::Millis;
+use crate::model::{Millis, Name};
 
 /// Bytes of a file that is made of others: beyond that they stay as they are.
 const MOST_BYTES: u64 = 4 << 30;
@@ -22,7 +22,10 @@ const PART: usize = 8 << 20;
 impl Round {
     /// Merges the files of hours and days that are over.
     pub(super) async fn merge_all(&self, files: &[Inspected], errors: &mut Vec<ArchiveError>) {
-        for files in groups(files, self.now) {
+        let sources: BTreeSet<&Name> = files.iter().map(|inspected| &inspected.file.source).collect();
+        let of_source = |source: &Name| files.iter().filter(|inspected| inspected.file.source == *source).collect();
+        let of_sources: Vec<Vec<&Inspected>> = sources.into_iter().map(of_source).collect();
+        for files in of_sources.iter().flat_map(|files| groups(files, self.now)) {
             errors.extend(self.merge(&files).await.err());
             if self.stop.is_cancelled() {
                 return;
@@ -32,8 +35,9 @@ impl Round {
 
     async fn merge(&self, files: &[Stored]) -> Result<(), ArchiveError> {
         let (from, to) = (files.iter().map(|file| file.from).min(), files.iter().map(|file| file.to).max());
-        let (Some(from), Some(to)) = (from, to) else { return Ok(()) };
-        let merged = Stored::new(&self.cluster, from, to);
+        let (Some(first), Some(from), Some(to)) = (files.first(), from, to) else { return Ok(()) };
+        let source = self.source(first);
+        let merged = Stored::new(&source, from, to);
         // No file is replaced: neither one that cannot be read, nor one that others of its time were written after.
         match self.store.head(&merged.path).await {
             Ok(_) => return Ok(()),
@@ -44,7 +48,7 @@ impl Round {
         let upload = self.store.put_multipart(&merged.path).await?;
         let merging = move || {
             let mut upload = Upload { upload, waiting: vec![], handle };
-            let sent = round.walk(files).and_then(|walk| upload.send(walk));
+            let sent = round.walk(source.clone(), files).and_then(|walk| upload.send(&source.name, walk));
             if sent.is_err() {
                 // What cannot be aborted is cleaned up at a later round.
                 if let Err(error) = upload.handle.block_on(upload.upload.abort()) {
@@ -57,8 +61,8 @@ impl Round {
     }
 }
 
-/// The groups of files that become one file each.
-fn groups(files: &[Inspected], now: Millis) -> Vec<Vec<Stored>> {
+/// The groups of files of one source that become one file each.
+fn groups(files: &[&Inspected], now: Millis) -> Vec<Vec<Stored>> {
     let files: Vec<Stored> = files.iter().map(|inspected| inspected.file.clone()).collect();
     let day = |file: &Stored| file.from.div_euclid(DAY);
     let large = files.chunk_by(|left, right| day(left) == day(right)).filter(|files| bytes(files) > MOST_BYTES);
@@ -89,8 +93,8 @@ struct Upload {
 
 impl Upload {
     /// Sends the rows of files as one file, key by key: no more than a few of them are in memory.
-    fn send(&mut self, mut walk: Walk) -> Result<(), ArchiveError> {
-        let mut sheet = Sheet::new(&walk.times)?;
+    fn send(&mut self, source: &str, mut walk: Walk) -> Result<(), ArchiveError> {
+        let mut sheet = Sheet::new(source, &walk.times)?;
         let mut rows: Vec<Row> = vec![];
         for key in walk.by_ref() {
             rows.extend(Row::of(&key?));

@@ -30,12 +30,14 @@ pub(super) const BATCH: usize = 8192;
 const PAGE: usize = 4096;
 /// Key of the file's metadata: times of its samples, separated by commas.
 const TIMES: &str = "offsetd.samples";
+/// The first column.
+const SOURCE: &str = "source";
 
-/// The columns, in order. `cluster` and the date are in the path.
+/// The columns, in order. `cluster` and the date are in the path. Without the first, a file is of the cluster's own source.
 pub(super) fn schema() -> SchemaRef {
     let time = DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
     Arc::new(Schema::new(vec![
-        Field::new("source", DataType::Utf8, false),
+        Field::new(SOURCE, DataType::Utf8, false),
         Field::new("group_id", DataType::Utf8, false),
         Field::new("topic", DataType::Utf8, false),
         Field::new("partition", DataType::Int32, false),
@@ -46,10 +48,20 @@ pub(super) fn schema() -> SchemaRef {
     ]))
 }
 
-/// Place of `group_id` among the columns.
-pub(super) const GROUP: usize = 1;
-/// Place of `sampled_at`.
-pub(super) const TIME: usize = 4;
+/// Places of columns in a file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Places {
+    pub(super) group: usize,
+    pub(super) time: usize,
+}
+
+impl Places {
+    /// In a file with or without the first column.
+    pub(super) fn of(file: &Schema) -> Self {
+        let group = usize::from(file.fields().first().is_some_and(|first| first.name() == SOURCE));
+        Self { group, time: group + 3 }
+    }
+}
 
 fn properties() -> Result<WriterProperties, parquet::errors::ParquetError> {
     let sorted = |column_idx| SortingColumn { column_idx, descending: false, nulls_first: false };
@@ -66,9 +78,9 @@ fn properties() -> Result<WriterProperties, parquet::errors::ParquetError> {
         .build())
 }
 
-/// Returns a file of rows, which are in order; `times` are those of its samples.
-pub(super) fn write(rows: &[Row], times: &[Millis]) -> Result<Vec<u8>, ArchiveError> {
-    let mut sheet = Sheet::new(times)?;
+/// Returns a file of rows of a source, which are in order; `times` are those of its samples.
+pub(super) fn write(source: &str, rows: &[Row], times: &[Millis]) -> Result<Vec<u8>, ArchiveError> {
+    let mut sheet = Sheet::new(source, times)?;
     for rows in rows.chunks(BATCH) {
         sheet.add(rows)?;
     }
@@ -77,23 +89,24 @@ pub(super) fn write(rows: &[Row], times: &[Millis]) -> Result<Vec<u8>, ArchiveEr
 
 /// A file that is being written.
 pub(super) struct Sheet {
+    source: String,
     writer: ArrowWriter<Vec<u8>>,
     schema: SchemaRef,
 }
 
 impl Sheet {
     /// Returns an empty one with the times of its samples.
-    pub(super) fn new(times: &[Millis]) -> Result<Self, ArchiveError> {
+    pub(super) fn new(source: &str, times: &[Millis]) -> Result<Self, ArchiveError> {
         let times: Vec<String> = times.iter().map(Millis::to_string).collect();
         let metadata: HashMap<String, String> = [(TIMES.to_owned(), times.join(","))].into();
         let schema = Arc::new(Schema::clone(&schema()).with_metadata(metadata));
         let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties()?))?;
-        Ok(Self { writer, schema })
+        Ok(Self { source: source.to_owned(), writer, schema })
     }
 
     /// Adds rows, which come after those that are there.
     pub(super) fn add(&mut self, rows: &[Row]) -> Result<(), ArchiveError> {
-        Ok(self.writer.write(&batch(rows, &self.schema)?)?)
+        Ok(self.writer.write(&batch(&self.source, rows, &self.schema)?)?)
     }
 
     /// Takes the bytes that are ready.
@@ -107,12 +120,12 @@ impl Sheet {
     }
 }
 
-fn batch(rows: &[Row], schema: &SchemaRef) -> Result<RecordBatch, arrow::error::ArrowError> {
+fn batch(of: &str, rows: &[Row], schema: &SchemaRef) -> Result<RecordBatch, arrow::error::ArrowError> {
     let (mut source, mut group, mut topic) = (StringBuilder::new(), StringBuilder::new(), StringBuilder::new());
     let (mut partition, mut at) = (Int32Builder::new(), TimestampMillisecondBuilder::new().with_timezone("UTC"));
     let (mut committed, mut end, mut lag) = (Int64Builder::new(), Int64Builder::new(), Int64Builder::new());
     for row in rows {
-        source.append_value(SOURCE_KAFKA);
+        source.append_value(of);
         group.append_value(&row.group);
         topic.append_value(&row.topic);
         partition.append_value(row.partition);
@@ -142,19 +155,28 @@ pub(super) fn times(of: &Schema) -> Option<Vec<Millis>> {
         ours.name() == theirs.name() && ours.data_type() == theirs.data_type()
     };
     let ours = schema();
-    let same = ours.fields().len() == of.fields().len() && ours.fields().iter().zip(of.fields()).all(is_same);
+    let ours = ours.fields().iter().skip(1 - Places::of(of).group);
+    let same = ours.len() == of.fields().len() && ours.zip(of.fields()).all(is_same);
     let times = of.metadata().get(TIMES).filter(|_| same)?;
     times.split(',').map(|at| at.parse().ok()).collect()
 }
 
-/// The rows of a batch with these columns.
-pub(super) fn rows(batch: &RecordBatch) -> Option<Vec<Row>> {
+/// The rows of a batch with these columns, if all are of a source.
+pub(super) fn rows(source: &str, batch: &RecordBatch) -> Option<Vec<Row>> {
+    let Places { group, time } = Places::of(&batch.schema());
     let text = |at: usize| batch.columns().get(at)?.as_string_opt::<i32>();
     let number = |at: usize| batch.columns().get(at)?.as_primitive_opt::<Int64Type>();
-    let (groups, topics) = (text(GROUP)?, text(2)?);
-    let partitions = batch.columns().get(3)?.as_primitive_opt::<Int32Type>()?;
-    let times = batch.columns().get(TIME)?.as_primitive_opt::<TimestampMillisecondType>()?;
-    let (committed, ends, lags) = (number(5)?, number(6)?, number(7)?);
+    let is_of_source = match group {
+        0 => source == SOURCE_KAFKA,
+        _ => text(0)?.iter().all(|of| of == Some(source)),
+    };
+    if !is_of_source {
+        return None;
+    }
+    let (groups, topics) = (text(group)?, text(group + 1)?);
+    let partitions = batch.columns().get(group + 2)?.as_primitive_opt::<Int32Type>()?;
+    let times = batch.columns().get(time)?.as_primitive_opt::<TimestampMillisecondType>()?;
+    let (committed, ends, lags) = (number(time + 1)?, number(time + 2)?, number(time + 3)?);
     let mut rows: Vec<Row> = Vec::with_capacity(batch.num_rows());
     // Most rows have the names of the one before.
     let name = |text: &str, before: Option<&Name>| match before {

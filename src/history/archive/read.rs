@@ -24,13 +24,13 @@ use super::{
     Archive, ArchiveError, Row, STANDS_FOR, Work,
     asked::Asked,
     error::{Damage, Failure},
-    file,
+    file::{self, Places},
     folder::{self, Stored},
     inspect::{self, RowCheck},
     known::Found,
 };
 use crate::{
-    model::{Millis, Name},
+    model::{Millis, Name, SourceId},
     store::older::{Archived, Bounds, Older, Point, Question, ReadError, Reserved},
 };
 
@@ -68,7 +68,7 @@ type Head = Reverse<(Name, Name, i32, usize)>;
 /// For what files are read, and how that went.
 struct Reading {
     archive: Arc<Archive>,
-    cluster: Name,
+    source: SourceId,
     handle: Handle,
     bounds: Bounds,
     /// Whether the status tells how it went.
@@ -101,7 +101,7 @@ impl Reading {
 
     fn tell(&self, error: &str) {
         if self.tells {
-            self.archive.failed(&self.cluster, Work::Read, &error);
+            self.archive.failed(&self.source, Work::Read, &error);
         }
     }
 
@@ -189,7 +189,7 @@ impl Iterator for Walk {
         let next = self.next_key().transpose();
         self.is_over = !matches!(next, Some(Ok(_)));
         if next.is_none() && self.reading.tells && self.reading.failed.is_none() {
-            self.reading.archive.succeeded(&self.reading.cluster, Work::Read);
+            self.reading.archive.succeeded(&self.reading.source, Work::Read);
         }
         next
     }
@@ -229,11 +229,12 @@ impl Archive {
         store: &Arc<dyn ObjectStore>,
         asked: &Asked,
     ) -> Result<Vec<Stored>, ArchiveError> {
-        let cluster = &asked.0.cluster;
+        let SourceId { cluster, name } = &asked.0.source;
         let listed = reading.wait(folder::list(&**store, cluster))??;
         self.note_listed(cluster, &listed);
         let (from, to) = (asked.earliest(), *asked.0.times.end());
-        let is_wanted = |file: &Stored| file.to >= from && file.from <= to && !self.is_unreadable(file);
+        let is_in_time = |file: &Stored| file.to >= from && file.from <= to;
+        let is_wanted = |file: &Stored| file.source == *name && is_in_time(file) && !self.is_unreadable(file);
         let wanted: Vec<Stored> = listed.files.into_iter().filter(is_wanted).collect();
         if wanted.len() > MOST_FILES {
             return Err(ArchiveError::TooManyFiles { count: wanted.len(), most: MOST_FILES });
@@ -241,27 +242,27 @@ impl Archive {
         Ok(wanted)
     }
 
-    /// Returns all keys of some files, for the work on the files themselves. Blocks: not for async code.
+    /// Returns all keys of some files of a source, for the work on the files themselves. Blocks: not for async code.
     ///
     /// # Errors
     /// The runtime is gone, or the read ended early.
     pub(super) fn walk_all(
         self: &Arc<Self>,
         store: &Arc<dyn ObjectStore>,
-        cluster: Name,
+        source: SourceId,
         files: Vec<Stored>,
         bounds: Bounds,
     ) -> Result<Walk, ArchiveError> {
         let times = Millis::MIN..=Millis::MAX;
         let (groups, prefix, first) = Default::default();
-        let question = Question { cluster, times, groups, prefix, first, bounds };
+        let question = Question { source, times, groups, prefix, first, bounds };
         Ok(self.open(self.reading(&question, false)?, store, files, &Arc::new(Asked(question)))?)
     }
 
     fn reading(self: &Arc<Self>, question: &Question, tells: bool) -> Result<Reading, ArchiveError> {
         Ok(Reading {
             archive: Arc::clone(self),
-            cluster: Name::clone(&question.cluster),
+            source: question.source.clone(),
             handle: self.runtime()?.handle().clone(),
             bounds: question.bounds.clone(),
             tells,
@@ -343,6 +344,7 @@ impl FileReader {
         drop(permit);
         let bounds = asked.0.bounds.clone();
         let _metadata = bounds.reserve(builder.metadata().memory_size())?;
+        let places = Places::of(builder.schema());
         let mut check = RowCheck::new(Arc::clone(&times));
         if sender.send(Told::Times(times)).await.is_err() {
             return Ok(());
@@ -352,15 +354,15 @@ impl FileReader {
         let sizes =
             groups.iter().filter_map(|at| builder.metadata().row_groups().get(*at)?.compressed_size().try_into().ok());
         let _row_group = bounds.reserve(sizes.max().unwrap_or(0))?;
-        if let Some(pages) = asked.pages(builder.metadata(), &groups) {
+        if let Some(pages) = asked.pages(builder.metadata(), places.group, &groups) {
             builder = builder.with_row_selection(pages);
         }
-        let mask = ProjectionMask::leaves(builder.parquet_schema(), [file::GROUP, file::TIME]);
+        let mask = ProjectionMask::leaves(builder.parquet_schema(), [places.group, places.time]);
         let filter = RowFilter::new(vec![Box::new(ArrowPredicateFn::new(mask, move |batch| Ok(asked.rows(&batch))))]);
         let rows = builder.with_row_groups(groups).with_row_filter(filter).with_batch_size(at_once);
         let mut rows = pin!(rows.build().map_err(failure)?);
         while let Some(batch) = rows.next().await {
-            let rows = file::rows(&batch.map_err(failure)?).ok_or(Damage::Foreign)?;
+            let rows = file::rows(&file.source, &batch.map_err(failure)?).ok_or(Damage::Foreign)?;
             check.check(&rows)?;
             let reserved = bounds.reserve(file::memory(&rows))?;
             if sender.send(Told::Rows(rows, reserved)).await.is_err() {

@@ -15,6 +15,7 @@ use crate::{
 mod damage;
 mod faults;
 mod kills;
+mod sources;
 
 const HOUR: Millis = 3_600_000;
 const START: Millis = 1_767_225_600_000;
@@ -24,6 +25,11 @@ fn archive(folder: &FilePath) -> Arc<Archive> {
     let env = [("OFFSETD_HISTORY_STORE".to_owned(), folder.display().to_string())].into();
     let sources = config::Sources { flags: &flags, env: &env, check_property: None };
     Archive::new(config::Config::load(sources).unwrap().config.history).unwrap().unwrap()
+}
+
+/// The own source of the cluster of these tests.
+fn source() -> SourceId {
+    SourceId { cluster: "c".into(), name: SOURCE_KAFKA.into() }
 }
 
 fn row(group: &str, partition: i32, at: Millis, committed: Option<i64>) -> Row {
@@ -40,8 +46,8 @@ fn store(archive: &Arc<Archive>, rows: &[Row]) {
 fn store_with(archive: &Arc<Archive>, rows: &[Row], mut times: Vec<Millis>) {
     times.sort_unstable();
     times.dedup();
-    let file = folder::Stored::new("c", times[0], *times.last().unwrap());
-    let (bytes, store) = (file::write(rows, &times).unwrap(), archive.store().unwrap());
+    let file = folder::Stored::new(&source(), times[0], *times.last().unwrap());
+    let (bytes, store) = (file::write(SOURCE_KAFKA, rows, &times).unwrap(), archive.store().unwrap());
     archive.runtime().unwrap().block_on(put(&*store, &file.path, bytes)).unwrap();
 }
 
@@ -61,7 +67,7 @@ fn compact(archive: &Arc<Archive>, now: Millis) {
 
 fn question(times: std::ops::RangeInclusive<Millis>) -> Question {
     let (groups, prefix, first, bounds) = Default::default();
-    Question { cluster: "c".into(), times, groups, prefix, first, bounds }
+    Question { source: source(), times, groups, prefix, first, bounds }
 }
 
 /// What keys were at the times that were found.

@@ -18,7 +18,7 @@ use super::{
     read::Walk,
 };
 use crate::{
-    model::{Millis, Name},
+    model::{Millis, Name, SourceId},
     store::older::{Archived, Bounds},
     work::Cancel,
 };
@@ -81,15 +81,21 @@ impl Round {
         self.merge_all(&files, errors).await;
     }
 
-    /// Reads all keys of files, until the round is stopped. Blocks: not for async code.
-    pub(super) fn walk(&self, files: Vec<Stored>) -> Result<Walk, ArchiveError> {
-        let bounds = Bounds { cancel: Cancel::until(self.stop.clone()), budget: None };
-        self.archive.walk_all(&self.store, Name::clone(&self.cluster), files, bounds)
+    /// The source of a file.
+    pub(super) fn source(&self, file: &Stored) -> SourceId {
+        SourceId { cluster: Name::clone(&self.cluster), name: Name::clone(&file.source) }
     }
 
-    /// Reads files to their end, and returns whether `whole` has all rows of `parts`. Blocks: not for async code.
+    /// Reads all keys of files of one source, until the round is stopped. Blocks: not for async code.
+    pub(super) fn walk(&self, source: SourceId, files: Vec<Stored>) -> Result<Walk, ArchiveError> {
+        let bounds = Bounds { cancel: Cancel::until(self.stop.clone()), budget: None };
+        self.archive.walk_all(&self.store, source, files, bounds)
+    }
+
+    /// Reads files of one source to their end, and returns whether `whole` has all rows of `parts`. Blocks: not for async code.
     fn has_all(&self, whole: Stored, parts: Vec<Stored>) -> Result<bool, ArchiveError> {
-        let (mut whole, mut parts) = (self.walk(vec![whole])?, self.walk(parts)?);
+        let source = self.source(&whole);
+        let (mut whole, mut parts) = (self.walk(source.clone(), vec![whole])?, self.walk(source, parts)?);
         let mut known = whole.next().transpose()?;
         let mut has_all = true;
         for part in parts.by_ref() {
@@ -133,7 +139,7 @@ impl Round {
 
     async fn delete_expired(&self, file: Stored) -> Result<(), ArchiveError> {
         let (round, read) = (self.clone(), file.clone());
-        let reading = move || round.walk(vec![read])?.read_all();
+        let reading = move || round.walk(round.source(&read), vec![read])?.read_all();
         tokio::task::spawn_blocking(reading).await??;
         self.delete(&file).await
     }

@@ -7,13 +7,14 @@ use tokio_util::sync::CancellationToken;
 use super::{Archive, ArchiveError, KEYFRAME, Row, Work, file, folder::Stored, put};
 use crate::{
     history::tracks::Reader,
-    model::{Millis, Name},
+    model::{Millis, Name, SourceId},
     store::{
         Store,
         cluster::Cluster,
         older::{Bounds, ReadError},
         pin,
         samples::{Index, Moment},
+        source::Source,
     },
 };
 
@@ -27,7 +28,7 @@ const TIDY_AGAIN: Millis = 60_000;
 /// How long a merge may take to end, and to abort what it has sent, when the server stops.
 const STOP_WITHIN: Duration = Duration::from_secs(3);
 
-/// How far a cluster was written.
+/// How far a source was written.
 #[derive(Clone, Copy, Debug, Default)]
 struct Written {
     index: Index,
@@ -36,12 +37,12 @@ struct Written {
     hour: Option<Millis>,
 }
 
-/// Writes the samples of all clusters.
+/// Writes the samples of all sources.
 #[derive(Debug)]
 pub struct Writer {
     archive: Arc<Archive>,
     store: Arc<Store>,
-    written: HashMap<Name, Written>,
+    written: HashMap<SourceId, Written>,
     tidier: Tidier,
 }
 
@@ -103,33 +104,35 @@ impl Writer {
 }
 
 impl Archive {
-    async fn write_due(&self, store: &Store, known: &mut HashMap<Name, Written>) {
+    async fn write_due(&self, store: &Store, known: &mut HashMap<SourceId, Written>) {
         let step = Millis::try_from(self.settings.store_step.as_millis()).unwrap_or(Millis::MAX);
-        for cluster in store.clusters() {
-            let Some((index, moment)) = cluster.own.samples.current().moments().next_back() else { continue };
-            let before = known.get(&cluster.name).copied().unwrap_or_default();
+        let sources =
+            store.clusters().iter().flat_map(|cluster| cluster.sources().into_iter().map(move |of| (cluster, of)));
+        for (cluster, source) in sources {
+            let Some((index, moment)) = source.samples.current().moments().next_back() else { continue };
+            let before = known.get(&source.id).copied().unwrap_or_default();
             let is_due =
                 index > before.index && (before.index == 0 || moment.at.abs_diff(before.at) >= step.unsigned_abs());
             if is_due {
-                let written = match self.write(cluster, index, moment, before).await {
+                let written = match self.write((cluster, &source), index, moment, before).await {
                     Ok(written) => {
-                        self.succeeded(&cluster.name, Work::Write);
+                        self.succeeded(&source.id, Work::Write);
                         written
                     }
                     // Not at once again: the next sample is soon enough.
                     Err(error) => {
-                        self.failed(&cluster.name, Work::Write, &error);
+                        self.failed(&source.id, Work::Write, &error);
                         Written { index, hour: None, ..before }
                     }
                 };
-                known.insert(Name::clone(&cluster.name), written);
+                known.insert(source.id.clone(), written);
             }
         }
     }
 
     async fn write(
         &self,
-        cluster: &Arc<Cluster>,
+        (cluster, source): (&Arc<Cluster>, &Arc<Source>),
         index: Index,
         moment: Moment,
         before: Written,
@@ -137,9 +140,9 @@ impl Archive {
         let store = self.store()?;
         let hour = moment.at.div_euclid(KEYFRAME);
         let all = before.hour != Some(hour);
-        let (source, from) = (Arc::clone(cluster), if all { None } else { Some(before.index) });
-        let file = Stored::new(&cluster.name, moment.at, moment.at);
-        let writing = move || file::write(&rows(&source, from, index, moment.at)?, &[moment.at]);
+        let (of, from) = ((Arc::clone(cluster), Arc::clone(source)), if all { None } else { Some(before.index) });
+        let file = Stored::new(&source.id, moment.at, moment.at);
+        let writing = move || file::write(&of.1.id.name, &rows(&of, from, index, moment.at)?, &[moment.at]);
         let bytes = tokio::task::spawn_blocking(writing).await??;
         put(&*store, &file.path, bytes).await?;
         let status = &mut self.state.lock().status;
@@ -157,10 +160,10 @@ impl Tidier {
             let mut rest = TIDY_EVERY;
             for cluster in self.store.clusters() {
                 match self.archive.tidy(&cluster.name, now, stop).await {
-                    Ok(()) => self.archive.succeeded(&cluster.name, Work::Tidy),
+                    Ok(()) => self.archive.succeeded(&cluster.own.id, Work::Tidy),
                     Err(_) if stop.is_cancelled() => return,
                     Err(error) => {
-                        self.archive.failed(&cluster.name, Work::Tidy, &error);
+                        self.archive.failed(&cluster.own.id, Work::Tidy, &error);
                         rest = TIDY_AGAIN;
                     }
                 }
@@ -171,8 +174,13 @@ impl Tidier {
 }
 
 /// Returns what keys were at a sample: all that were there, or those that were something else at sample `from`.
-fn rows(cluster: &Arc<Cluster>, from: Option<Index>, index: Index, at: Millis) -> Result<Vec<Row>, ReadError> {
-    let cut = pin(cluster, &cluster.own);
+fn rows(
+    (cluster, source): &(Arc<Cluster>, Arc<Source>),
+    from: Option<Index>,
+    index: Index,
+    at: Millis,
+) -> Result<Vec<Row>, ReadError> {
+    let cut = pin(cluster, source);
     let mut reader = Reader::new(&cut, from.unwrap_or(index), Bounds::default());
     let mut rows = vec![];
     for group in reader.groups(|_| true) {

@@ -70,10 +70,10 @@ fn damages(file: &str, good: &[u8]) -> Vec<(&'static str, Vec<u8>, Shows)> {
         ("zeros", vec![0; good.len()], Shows::WhenOpened),
         ("a text", b"hello".to_vec(), Shows::WhenOpened),
         ("a foreign table", foreign(), Shows::WhenOpened),
-        ("samples of other times", file::write(&elsewhere, &[START - 1]).unwrap(), Shows::WhenOpened),
-        ("rows of other times", file::write(&elsewhere, &times).unwrap(), Shows::WhenRead),
+        ("samples of other times", file::write(SOURCE_KAFKA, &elsewhere, &[START - 1]).unwrap(), Shows::WhenOpened),
+        ("rows of other times", file::write(SOURCE_KAFKA, &elsewhere, &times).unwrap(), Shows::WhenRead),
         ("damaged pages", flipped(good.to_vec()), Shows::WhenRead),
-        ("no rows", file::write(&[], &times).unwrap(), Shows::Never),
+        ("no rows", file::write(SOURCE_KAFKA, &[], &times).unwrap(), Shows::Never),
     ]
 }
 

@@ -189,8 +189,8 @@ impl Kept {
 
     /// What is read of the store.
     fn stored(&self) -> Vec<Option<i64>> {
-        let cluster = Name::clone(&self.lab.cluster().name);
-        let read = read(&self.archive, Question { cluster, ..question(0..=Millis::MAX) });
+        let source = self.lab.cluster().own.id.clone();
+        let read = read(&self.archive, Question { source, ..question(0..=Millis::MAX) });
         read.into_iter().next().map(|(_, _, values)| values).unwrap_or_default()
     }
 }
@@ -223,8 +223,8 @@ fn what_fails_is_told_until_that_very_work_succeeds() {
     let error = status.last_error.unwrap();
     assert!(error.starts_with("merging and deleting default: ") && error.contains("denied"), "{error}");
     assert_eq!(status.files, 1, "it can be written");
-    let cluster = Name::clone(&kept.lab.cluster().name);
-    assert!(kept.archive.ask(Question { cluster, ..question(0..=Millis::MAX) }).unwrap().is_none());
+    let source = kept.lab.cluster().own.id.clone();
+    assert!(kept.archive.ask(Question { source, ..question(0..=Millis::MAX) }).unwrap().is_none());
     store.full.store(true, Ordering::Relaxed);
     let error = kept.error();
     for work in ["reading default: ", "writing default: ", "merging and deleting default: "] {

@@ -288,7 +288,7 @@ fn a_server_that_is_stopped_in_a_merge_aborts_it() {
 #[test]
 fn a_file_that_is_there_is_never_replaced() {
     let (dir, archive, _) = with_sample();
-    let (before, path) = (all_rows(&archive), folder::Stored::new("c", START, START).path);
+    let (before, path) = (all_rows(&archive), folder::Stored::new(&source(), START, START).path);
     let (store, runtime) = (archive.store().unwrap(), archive.runtime().unwrap());
     assert!(runtime.block_on(put(&*store, &path, b"PAR1".to_vec())).is_err());
     assert!(runtime.block_on(store.put_multipart(&path)).is_err());
