@@ -53,6 +53,31 @@ fn boards_and_alerts_ask_for_metrics_that_are_served() {
     assert!(asked.len() > 15 && missing.is_empty(), "{missing:?}");
 }
 
+/// Of metrics with a series for each source, nothing is summed over two of them.
+#[test]
+fn boards_and_alerts_keep_sources_apart() {
+    let by_source = Regex::new(r"\boffsetd_(consumer|source)_|\boffsetd_(groups|offsets|history_bytes)\b").unwrap();
+    let grouped = Regex::new(r"\b(sum|max|min|avg|count) by \(([a-z_, ]+)\)").unwrap();
+    let ungrouped = Regex::new(r"\b(sum|max|min|avg|count) ?\(").unwrap();
+    let (_, alerts) = file("alerts.yaml");
+    let rules = alerts.lines().filter_map(|line| line.trim().strip_prefix("expr: ").map(str::to_owned));
+    let boards: Vec<Value> =
+        ["groups.json", "server.json"].map(|name| serde_json::from_str(&file(name).1).unwrap()).into();
+    let panels = boards.iter().flat_map(|board| board["panels"].as_array().unwrap());
+    let targets = panels.flat_map(|panel| panel["targets"].as_array().unwrap());
+    let expressions = targets.map(|target| target["expr"].as_str().unwrap().to_owned()).chain(rules);
+    let (mut groups, mut all) = (0, 0);
+    for expression in expressions.filter(|expression| by_source.is_match(expression)) {
+        all += 1;
+        assert!(!ungrouped.is_match(&expression), "{expression}");
+        for labels in grouped.captures_iter(&expression).map(|found| found[2].to_owned()) {
+            groups += 1;
+            assert!(labels.split(", ").any(|label| label == "source"), "{expression}");
+        }
+    }
+    assert!(groups >= 9 && all >= 15, "{groups} of {all}");
+}
+
 #[test]
 fn every_alert_has_an_expression_a_severity_and_a_summary() {
     let (_, alerts) = file("alerts.yaml");
