@@ -4,6 +4,7 @@ import { demo, launch, stage, summary } from "./harness.mjs";
 import { numbers } from "./numbers.mjs";
 import { origin } from "./origin.mjs";
 import { several } from "./several.mjs";
+import { sources } from "./sources.mjs";
 import { sql } from "./sql.mjs";
 import { away, staged, token } from "./stage.mjs";
 
@@ -19,6 +20,7 @@ try {
   await numbers(browser, great);
   await staged(browser, great, GROUPS);
   await away(browser, great);
+  await sources(browser, great);
   await token(browser);
   await pages(browser, small);
   await screenshots(browser, small);

@@ -4,7 +4,7 @@
 //! `stage ADDRESS_FILE GROUPS`, then a command a line on stdin, each answered by a line once it is done:
 //! `commit PARTITION OFFSET TOPIC GROUP` (separated by tabs, the group as JSON), `down` and `up` (the brokers), `stop` and
 //! `start` (the server, on the same port), `freeze LOG_PARTITION` and `thaw LOG_PARTITION` (as an open transaction does,
-//! since an hour ago). It ends with its stdin.
+//! since an hour ago), `source` (another source of offsets, until the server stops). It ends with its stdin.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,11 @@ use offsetd::{
         cluster::{MockKafka, suit},
         records::{Commit, GroupDescription, Member, assignment, subscription},
     },
-    store::Store,
+    source::{
+        Source as _, add_table,
+        polled::{Listed, Listing, Polled, Rejected, Round},
+    },
+    store::{Store, latest::SourceError},
 };
 use tokio::{runtime::Runtime, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -80,6 +84,11 @@ fn main() -> Result<(), Failure> {
                 let since = (*what == "freeze").then(|| clock.now() - 3_600_000);
                 server.as_ref().map_or(Ok(()), |server| server.freeze(partition.parse()?, since))?;
             }
+            ["source"] => {
+                writer.group(&described("job", clock.now(), vec![member("worker", &[0, 1])]), 3)?;
+                writer.flush()?;
+                server.as_ref().map_or(Ok(()), |server| server.add_source(&clock))?;
+            }
             ["down"] => kafka.mock()?.broker_down(1)?,
             ["up"] => kafka.mock()?.broker_up(1)?,
             ["stop"] => server.take().map_or(Ok(()), |server| server.stop(&runtime))?,
@@ -100,27 +109,9 @@ fn fill(writer: &MockKafka, groups: i32, now: i64) -> Result<(), Failure> {
     for (group, offset) in NASTY.iter().copied().chain([long.as_str()]).zip(900..) {
         writer.commit(&Commit::new(group, "orders", 0, offset, now))?;
     }
-    let member = |name: &str, partitions: &[i32]| Member {
-        id: format!("{name}-id"),
-        instance_id: None,
-        client_id: name.to_owned(),
-        client_host: "/10.0.0.1".to_owned(),
-        rebalance_timeout_ms: 300_000,
-        session_timeout_ms: 45_000,
-        subscription: subscription(1, &["orders"]),
-        assignment: assignment(1, &[("orders", partitions)]),
-    };
     for group in NASTY {
-        let described = GroupDescription {
-            group: group.to_owned(),
-            protocol_type: "consumer".to_owned(),
-            generation: 1,
-            protocol: Some("range".to_owned()),
-            leader: Some("<b>one</b>-id".to_owned()),
-            at: now,
-            members: vec![member("<b>one</b>", &[0, 1, 2]), member("two", &[3, 4, 5])],
-        };
-        writer.group(&described, 3)?;
+        let members = vec![member("<b>one</b>", &[0, 1, 2]), member("two", &[3, 4, 5])];
+        writer.group(&described(group, now, members), 3)?;
     }
     for partition in 0..WIDE {
         writer.commit(&Commit::new("wide-reader", "wide", partition, 0, now))?;
@@ -130,6 +121,48 @@ fn fill(writer: &MockKafka, groups: i32, now: i64) -> Result<(), Failure> {
         writer.commit(&Commit::new(&id, "orders", group % 6, i64::from(group % 1000), now))?;
     }
     Ok(writer.flush()?)
+}
+
+/// A member that reads partitions of orders.
+fn member(name: &str, partitions: &[i32]) -> Member {
+    Member {
+        id: format!("{name}-id"),
+        instance_id: None,
+        client_id: name.to_owned(),
+        client_host: "/10.0.0.1".to_owned(),
+        rebalance_timeout_ms: 300_000,
+        session_timeout_ms: 45_000,
+        subscription: subscription(1, &["orders"]),
+        assignment: assignment(1, &[("orders", partitions)]),
+    }
+}
+
+/// A group whose first member leads.
+fn described(group: &str, at: i64, members: Vec<Member>) -> GroupDescription {
+    GroupDescription {
+        group: group.to_owned(),
+        protocol_type: "consumer".to_owned(),
+        generation: 1,
+        protocol: Some("range".to_owned()),
+        leader: members.first().map(|member| member.id.clone()),
+        at,
+        members,
+    }
+}
+
+/// What another source holds: a group that Kafka has, too, one of which Kafka has the members, and a key that is no offset.
+#[derive(Debug)]
+struct Elsewhere;
+
+impl Listing for Elsewhere {
+    fn list(&mut self, round: &mut Round<'_>) -> Result<bool, SourceError> {
+        for (group, committed_offset) in [("..", 500), ("job", 400)] {
+            let (topic, partition) = ("orders", 0);
+            round.found(&Listed { group, topic, partition, committed_offset, committed_at: None, metadata: "" });
+        }
+        round.reject(Rejected::Malformed, "orders:broken");
+        Ok(true)
+    }
 }
 
 struct Server {
@@ -165,6 +198,15 @@ impl Server {
         let stop = CancellationToken::new();
         let app = runtime.block_on(App::build(config, Clock::system(), stop.clone()))?;
         Ok(Self { address: app.address(), store: Arc::clone(app.store()), stop, running: runtime.spawn(app.run()) })
+    }
+
+    fn add_source(&self, clock: &Clock) -> Result<(), Failure> {
+        let polled = Polled::new(Elsewhere, Duration::from_secs(1));
+        let cluster = self.store.clusters().first().ok_or("no cluster")?;
+        let writer = add_table((&self.store, cluster), ("redis", "redis"), &polled, clock);
+        let stop = self.stop.clone();
+        std::thread::spawn(move || Box::new(polled).run(writer, &stop));
+        Ok(())
     }
 
     fn freeze(&self, log_partition: i32, since: Option<i64>) -> Result<(), Failure> {

@@ -25,6 +25,12 @@ class Connection {
     document.addEventListener("visibilitychange", () => void (document.hidden || this.reachable()));
   }
 
+  /** The names of the sources of offsets of a cluster, or of all of them. */
+  sources(cluster = ""): string[] {
+    const clusters = (this.status?.clusters ?? []).filter((one) => cluster === "" || one.cluster === cluster);
+    return [...new Set(clusters.flatMap((one) => one.sources.map((of) => of.source)))];
+  }
+
   /** Asks. */
   reachable(): Promise<boolean> {
     this.#asking ??= this.#ask().finally(() => (this.#asking = undefined));

@@ -7,6 +7,8 @@ export interface Node {
   kind: "group" | "topic" | "owner";
   cluster: string;
   name: string;
+  /** Of a group, and of an owner: where the group's offsets are kept. */
+  source?: string;
   /** Of a group. */
   status?: string;
   /** Of an owner: whose. */
@@ -44,7 +46,7 @@ function add(left: bigint | undefined, right: bigint | undefined): bigint | unde
 }
 
 export function graph(consumers: Consumer[], relations: ConsumerEdge[]): Graph {
-  const status = new Map(consumers.map((group) => [key(group.cluster, group.groupId), group.status]));
+  const status = new Map(consumers.map((group) => [key(group.cluster, group.source, group.groupId), group.status]));
   const nodes = new Map<string, Node>();
   const reads = new Map<string, Edge>();
   const owns = new Map<string, Edge>();
@@ -58,14 +60,14 @@ export function graph(consumers: Consumer[], relations: ConsumerEdge[]): Graph {
     const known = edges.get(key(from, to));
     edges.set(key(from, to), { from, to, lag: add(known?.lag, lag), status: of });
   };
-  for (const { cluster, groupId, topic, owner, lag } of relations) {
-    const of = status.get(key(cluster, groupId)) ?? "unknown";
-    const group = node("group", cluster, groupId, groupId, { status: of });
+  for (const { cluster, source, groupId, topic, owner, lag } of relations) {
+    const of = status.get(key(cluster, source, groupId)) ?? "unknown";
+    const group = node("group", cluster, groupId, key(source, groupId), { status: of, source });
     const at = node("topic", cluster, topic, topic);
     join(reads, group, at, lag, of);
     if (!owner) continue;
     const name = `${owner.clientId || owner.memberId} ${owner.clientHost.replace(/^\//, "")}`;
-    const member = node("owner", cluster, name, key(groupId, owner.memberId), { group: groupId });
+    const member = node("owner", cluster, name, key(source, groupId, owner.memberId), { group: groupId, source });
     join(owns, at, member, lag, of);
     owners.set(at, (owners.get(at) ?? new Set()).add(member));
   }

@@ -17,6 +17,7 @@ export interface Sample {
 
 export interface Series {
   cluster: string;
+  source: string;
   group: string;
   topic: string;
   samples: Sample[];
@@ -26,6 +27,8 @@ export interface Wanted {
   by: "topic" | "group" | "cluster";
   /** Empty: all. */
   cluster?: string;
+  /** Likewise. */
+  source?: string;
   groups?: string[];
   topic?: string;
   /** Milliseconds. */
@@ -46,11 +49,12 @@ export function begin(series: Series[], from: number, to: number): number {
   return Math.max(from, first);
 }
 
-/** One series for each topic, group or cluster that has samples. */
+/** One series for each topic, group, or source of a cluster that has samples. */
 export async function history(wanted: Wanted, signal?: AbortSignal): Promise<Series[]> {
-  const { by, cluster, groups, topic, from, to } = wanted;
+  const { by, cluster, source, groups, topic, from, to } = wanted;
   const filter = {
     ...(cluster && { cluster: exact(cluster) }),
+    ...(source && { sources: [source] }),
     ...(topic && { topic: exact(topic) }),
     ...(groups && { groupId: { match: { case: "regex" as const, value: exactly(groups) } } }),
   };
@@ -66,6 +70,6 @@ export async function history(wanted: Wanted, signal?: AbortSignal): Promise<Ser
       const records = lag === undefined ? undefined : Number(lag);
       samples.push({ at, lag: records, seconds: maxLagSeconds, consumed: consumeRate, produced: produceRate });
     }
-    return { cluster: of.cluster, group: of.groupId, topic: of.topic, samples };
+    return { cluster: of.cluster, source: of.source, group: of.groupId, topic: of.topic, samples };
   });
 }

@@ -5,11 +5,17 @@
 export const PAGES = ["/", "/consumers", "/active", "/group", "/topics", "/topic", "/sql", "/server"] as const;
 /** Those that are about all clusters, or the one in the query. */
 const LISTS = ["/", "/consumers", "/active", "/topics", "/server"];
+/** Of these, those that may be about one source of offsets. */
+const BY_SOURCE = ["/", "/consumers", "/active"];
+/** The source that is the cluster itself: what is not said otherwise. */
+export const OWN = "kafka";
 
 class Router {
   url = $state.raw(new URL(location.href));
   /** The cluster that the lists were last asked about: what is about one thing leads back to it. */
   #cluster = $state("");
+  /** Likewise the source. */
+  #source = $state("");
 
   constructor() {
     this.#show(location.href);
@@ -25,14 +31,18 @@ class Router {
     return this.url.searchParams.get(name) ?? "";
   }
 
-  /** The path of a list, about the same cluster. */
+  /** The path of a list, about the same cluster and source. */
   list(path: string): string {
-    return this.#cluster && LISTS.includes(path) ? `${path}?${new URLSearchParams({ cluster: this.#cluster })}` : path;
+    const cluster = LISTS.includes(path) ? this.#cluster : "";
+    const source = BY_SOURCE.includes(path) ? this.#source : "";
+    const query = new URLSearchParams({ ...(cluster && { cluster }), ...(source && { source }) });
+    return query.size ? `${path}?${query}` : path;
   }
 
   #show(href: string): void {
     this.url = new URL(href);
     if (LISTS.includes(this.path)) this.#cluster = this.get("cluster");
+    if (BY_SOURCE.includes(this.path)) this.#source = this.get("source");
   }
 
   go(href: string): void {
@@ -66,8 +76,8 @@ class Router {
 
 export const router = new Router();
 
-export function groupPath(cluster: string, id: string): string {
-  return `/group?${new URLSearchParams({ cluster, id })}`;
+export function groupPath(cluster: string, source: string, id: string): string {
+  return `/group?${new URLSearchParams({ cluster, ...(source !== OWN && { source }), id })}`;
 }
 
 export function topicPath(cluster: string, name: string): string {

@@ -24,8 +24,8 @@ export function groupsLike(search: string): string {
   return `(${has("group_id", search)} OR ${reads(`offsets WHERE ${topic}`)} OR ${reads(held)})`;
 }
 
-/** A group in all clusters. */
-export const GROUP = "cluster || '/' || group_id";
+/** A group in all clusters and sources. */
+export const GROUP = "cluster || '/' || source || '/' || group_id";
 
 const STATUSES = "['data_lost', 'stopped', 'stalled', 'rewind', 'lagging', 'unknown', 'ok']";
 
@@ -48,11 +48,12 @@ export function samples(condition: string | undefined, from: number, to?: number
   return `FROM history${where(condition, `sampled_at >= ${timestamp(from)}`, to !== undefined && `sampled_at <= ${timestamp(to)}`)}`;
 }
 
-/** What charts over time show, a line for each cluster or group. */
-export function overTime(samples: string, by = "cluster"): string {
+/** What charts over time show, a line for each source of a cluster, or for each group. */
+export function overTime(samples: string, by = ["cluster", "source"]): string {
+  const line = by.map((_, at) => at + 2).join(", ");
   return (
-    `SELECT sampled_at, ${by}, sum(committed_offset) AS committed_offset, sum(log_end_offset) AS log_end_offset,\n` +
-    `       sum(lag) AS lag, ${OLDEST}\n${samples}\nGROUP BY 1, 2 ORDER BY 1, 2`
+    `SELECT sampled_at, ${by.join(", ")}, sum(committed_offset) AS committed_offset, sum(log_end_offset) AS log_end_offset,\n` +
+    `       sum(lag) AS lag, ${OLDEST}\n${samples}\nGROUP BY 1, ${line} ORDER BY 1, ${line}`
   );
 }
 
