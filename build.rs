@@ -6,7 +6,7 @@ use prost::Message as _;
 use tonic_prost_build::{Builder, FileDescriptorSet};
 
 /// Messages that are also shown as JSON, by `src/rpc/json.rs`.
-const JSON: [&str; 15] = [
+const JSON: [&str; 16] = [
     "ClusterSnapshot",
     "ClusterStatus",
     "Consumer",
@@ -21,6 +21,7 @@ const JSON: [&str; 15] = [
     "Resync",
     "ShardPosition",
     "Snapshot",
+    "SourceStatus",
     "TopicPartitions",
 ];
 

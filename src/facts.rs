@@ -6,12 +6,14 @@ use std::{cell::OnceCell, ops::ControlFlow, sync::Arc};
 use itertools::Itertools as _;
 
 use crate::{
+    clock::Ticks,
     lag::{self, Lag, RATE_OVER, StatusContext},
-    model::{Millis, OFFSETS_TOPIC, SourceKind, Status, shown},
+    model::{Millis, Name, OFFSETS_TOPIC, SourceKind, Status, shown},
     store::{
         cut::{Cut, GroupCut, SourceCut},
         ends::{Topic, to_f64},
-        group::Entry,
+        event::ShardKey,
+        group::{Entry, GroupView, Row},
         membership::{GroupState, Member, SIMPLE},
         windows::{GroupWindows, KeyWindow},
     },
@@ -27,6 +29,8 @@ pub struct Fact<'a> {
     pub entry: Entry<'a>,
     cut: &'a Cut,
     group: GroupCut<'a>,
+    /// Whose members own partitions, see [`Cut::readers_of`].
+    readers: &'a GroupView,
     topic: Option<&'a Topic>,
     windows: Option<&'a GroupWindows>,
     position: usize,
@@ -131,7 +135,14 @@ impl<'a> Fact<'a> {
     #[must_use]
     pub fn owner(&self) -> Option<&'a Member> {
         let id = self.topic.and_then(|topic| topic.id);
-        self.group.group.membership()?.owner(self.entry.topic, id, self.entry.row.partition)
+        self.readers.membership()?.owner(self.entry.topic, id, self.entry.row.partition)
+    }
+
+    /// The source that knows the owner, if it is not the one that keeps the offset.
+    #[must_use]
+    pub fn owner_source(&self) -> Option<&'a Name> {
+        let is_lent = !std::ptr::eq(self.readers, &**self.group.group);
+        (is_lent && self.owner().is_some()).then(|| &self.group.cluster.cluster.own.id.name)
     }
 }
 
@@ -144,9 +155,14 @@ pub fn quiet(cut: &Cut, group: GroupCut<'_>, entry: &Entry<'_>) -> Millis {
 /// When a value was first seen, where the source is looked at again and again; a log tells when it was committed instead.
 #[must_use]
 pub fn observed_at(cut: &Cut, group: GroupCut<'_>, entry: &Entry<'_>) -> Option<Millis> {
-    let seen = entry.row.applied.max(group.shard.load_began);
-    let ago = Millis::from(cut.taken.saturating_sub(seen)).saturating_mul(100);
-    (group.shard.key.kind == SourceKind::Table).then(|| cut.taken_at.saturating_sub(ago))
+    first_seen(entry.row, (&group.shard.key, group.shard.load_began), (cut.taken, cut.taken_at))
+}
+
+/// The same, of a row in a shard, with the shard's key and when its load began; `now` is told by both clocks.
+#[must_use]
+pub fn first_seen(row: &Row, shard: (&ShardKey, Ticks), now: (Ticks, Millis)) -> Option<Millis> {
+    let ago = Millis::from(now.0.saturating_sub(row.applied.max(shard.1))).saturating_mul(100);
+    (shard.0.kind == SourceKind::Table).then(|| now.1.saturating_sub(ago))
 }
 
 /// Makes facts of a group's entries: what is looked up once for all of them.
@@ -154,6 +170,7 @@ pub fn observed_at(cut: &Cut, group: GroupCut<'_>, entry: &Entry<'_>) -> Option<
 pub struct Deriver<'a> {
     cut: &'a Cut,
     group: GroupCut<'a>,
+    readers: &'a GroupView,
     topics: Vec<Option<&'a Topic>>,
     windows: Option<&'a GroupWindows>,
 }
@@ -164,16 +181,17 @@ impl<'a> Deriver<'a> {
     pub fn new(cut: &'a Cut, group: GroupCut<'a>) -> Self {
         let names = group.group.topic_names();
         let topics = names.map(|name| group.cluster.ends.topic(name).map(|topic| &**topic)).collect();
-        Self { cut, group, topics, windows: group.cluster.windows.group(&group.group.id) }
+        let (readers, windows) = (cut.readers_of(group), group.cluster.windows.group(&group.group.id));
+        Self { cut, group, readers, topics, windows }
     }
 
     /// The fact of the entry at a position.
     #[must_use]
     #[inline]
     pub fn fact(&self, position: usize, entry: Entry<'a>) -> Fact<'a> {
-        let Self { cut, group, windows, .. } = *self;
+        let Self { cut, group, readers, windows, .. } = *self;
         let topic = self.topics.get(entry.topic_index).copied().flatten();
-        Fact { entry, cut, group, topic, windows, position, lag: OnceCell::new() }
+        Fact { entry, cut, group, readers, topic, windows, position, lag: OnceCell::new() }
     }
 }
 
@@ -203,6 +221,7 @@ pub fn coordinator(group: GroupCut<'_>) -> Option<i32> {
 /// A group with its sums.
 #[derive(Clone, Debug)]
 pub struct GroupFact<'a> {
+    cut: &'a Cut,
     /// The group.
     pub group: GroupCut<'a>,
     /// `classic`, …, or `simple` for a group that only has offsets.
@@ -227,25 +246,47 @@ pub struct GroupFact<'a> {
     pub last_committed_at: Option<Millis>,
     /// Milliseconds since the newest commit, see [`lag::quiet`].
     pub quiet: Option<Millis>,
-    /// Committed within the setting, or has members.
+    /// Committed within the setting, or has members: of its own, or of the group of the same id that owns for it.
     pub active: bool,
     /// The worst of its partitions'; `unknown` without any.
     pub status: Status,
 }
 
+impl<'a> GroupFact<'a> {
+    /// Whether members read for it, see [`Cut::readers_of`].
+    #[must_use]
+    pub fn has_readers(&self) -> bool {
+        self.cut.readers_of(self.group).has_members()
+    }
+
+    /// See [`Cut::keepers_of`].
+    pub fn keepers(&self) -> impl Iterator<Item = &'a Name> + use<'a> {
+        self.cut.keepers_of(self.group)
+    }
+
+    /// Their names, separated by commas.
+    #[must_use]
+    pub fn offsets_kept_in(&self) -> Option<String> {
+        let names = self.keepers().join(", ");
+        (!names.is_empty()).then_some(names)
+    }
+}
+
 /// A group without the sums over its offsets, which are as of a group that has none.
 #[must_use]
-pub fn bare_group(group: GroupCut<'_>) -> GroupFact<'_> {
+pub fn bare_group<'a>(cut: &'a Cut, group: GroupCut<'a>) -> GroupFact<'a> {
     let membership = group.group.membership();
     let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
     GroupFact {
+        cut,
         group,
         kind: membership.map_or(SIMPLE, |membership| membership.kind.as_str()),
         state: membership.map_or(GroupState::Empty, |membership| membership.state).as_str(),
         members: match membership {
             Some(membership) if !membership.are_members_known => None,
             Some(membership) => Some(count(membership.members.len())),
-            None => Some(0),
+            // Who keeps only offsets may not know who reads.
+            None => group.cluster.is_own().then_some(0),
         },
         topics: count(group.group.topic_counts().count()),
         partitions: count(group.group.len()),
@@ -278,7 +319,7 @@ pub fn group_fact<'a>(cut: &'a Cut, group: GroupCut<'a>) -> GroupFact<'a> {
 /// The same, with what is not asked for as in [`bare_group`].
 #[must_use]
 pub fn group_sums<'a>(cut: &'a Cut, group: GroupCut<'a>, sums: Sums) -> GroupFact<'a> {
-    let mut fact = bare_group(group);
+    let mut fact = bare_group(cut, group);
     let mut unknown_seconds = false;
     let deriver = Deriver::new(cut, group);
     let add = |position, entry: Entry<'a>| {
@@ -308,14 +349,14 @@ pub fn group_sums<'a>(cut: &'a Cut, group: GroupCut<'a>, sums: Sums) -> GroupFac
     let _ = group.group.each_entry(0..usize::MAX, add);
     // Only the partitions without lag are known: that says nothing of the greatest.
     fact.max_lag_seconds = fact.max_lag_seconds.filter(|max| *max > 0.0 || !unknown_seconds);
-    fact.active = is_active(fact.members.unwrap_or(0), fact.quiet, cut.settings.active_within);
+    fact.active = is_active(fact.has_readers(), fact.quiet, cut.settings.active_within);
     fact
 }
 
 /// Whether a group committed within `within`, or has members. `quiet` is the time since its newest commit.
 #[must_use]
-pub fn is_active(members: i32, quiet: Option<Millis>, within: Millis) -> bool {
-    members > 0 || quiet.is_some_and(|quiet| quiet <= within)
+pub fn is_active(has_members: bool, quiet: Option<Millis>, within: Millis) -> bool {
+    has_members || quiet.is_some_and(|quiet| quiet <= within)
 }
 
 /// The groups of a cut from a cluster and id on, ordered by cluster, id and source. Boxed: its type would take minutes to compile.

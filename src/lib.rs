@@ -18,10 +18,11 @@
 //! listed again and again ([`source::polled`]). A group is named by (cluster, source, group_id). A source has **shards**,
 //! each ordered by **revisions**. A group's records all lie in one partition of `__consumer_offsets`, so a shard of the log
 //! is one of its partitions and a revision the offset of a record; a listed source has one shard, and numbers the changes
-//! that it finds. Where the log may not be read, the cluster's own source is such a table, filled by Kafka's Admin API
-//! (`source::kafka::admin`). The thread that fetched a batch decodes it from borrowed bytes and applies it to its own
-//! shards; there is no queue between. Readers take a **cut**: one prefix of each shard and one version of the log ends,
-//! immutable, for the whole statement or call.
+//! that it finds. A source that does not know who reads takes owners from the group of the same id that the cluster
+//! itself keeps; the two stay two groups. Where the log may not be read, the cluster's own source is such a table, filled
+//! by Kafka's Admin API (`source::kafka::admin`). The thread that fetched a batch decodes it from borrowed bytes and
+//! applies it to its own shards; there is no queue between. Readers take a **cut**: one prefix of each shard and one
+//! version of the log ends, immutable, for the whole statement or call.
 //!
 //! # Invariants
 //!

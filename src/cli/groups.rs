@@ -135,7 +135,7 @@ const GROUPS: [ColumnOf<Consumer>; 11] = [
     (Kind::Text, "kind", |group| group.kind.clone()),
     (Kind::Text, "state", |group| group.state.clone()),
     (Kind::Text, "status", |group| group.status.clone()),
-    (Kind::Number, "members", |group| group.members.to_string()),
+    (Kind::Number, "members", |group| or_dash(group.members)),
     (Kind::Number, "topics", |group| group.topics.len().to_string()),
     (Kind::Number, "partitions", |group| {
         group.topics.iter().map(|topic| i64::from(topic.partitions)).sum::<i64>().to_string()

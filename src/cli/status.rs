@@ -10,7 +10,9 @@ use super::{
     output, show,
     text::{ColumnOf, Kind, Table, count, duration, escape, fields, or_dash, time},
 };
-use crate::rpc::proto::{ClusterStatus, GetStatusRequest, GetStatusResponse, HistoryStore, LogPartitionStatus};
+use crate::rpc::proto::{
+    ClusterStatus, GetStatusRequest, GetStatusResponse, HistoryStore, LogPartitionStatus, SourceStatus,
+};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -52,6 +54,9 @@ fn write_text(out: &mut impl Write, status: &GetStatusResponse, partitions: bool
     for cluster in &status.clusters {
         writeln!(out, "\ncluster {}", escape(&cluster.cluster))?;
         write_cluster(out, cluster)?;
+        if cluster.sources.len() > 1 {
+            Table::write_all(out, &SOURCES, &cluster.sources)?;
+        }
         if partitions {
             Table::write_all(out, &PARTITIONS, &cluster.log_partitions)?;
         }
@@ -95,6 +100,7 @@ fn write_cluster(out: &mut impl Write, cluster: &ClusterStatus) -> std::io::Resu
             ("  cluster_id", cluster.cluster_id.clone()),
             ("  brokers", cluster.brokers.map(|brokers| brokers.to_string())),
             ("  controller", cluster.controller.map(|controller| controller.to_string())),
+            ("  mode", mode(cluster)),
             ("  reachable", Some(reachable)),
             ("  ready", Some(ready)),
             ("  groups", Some(groups(cluster))),
@@ -105,6 +111,13 @@ fn write_cluster(out: &mut impl Write, cluster: &ClusterStatus) -> std::io::Resu
             ("  last_error", cluster.last_error.clone()),
         ],
     )
+}
+
+/// How its offsets are read, and why where that was not the first choice.
+fn mode(cluster: &ClusterStatus) -> Option<String> {
+    let own = cluster.sources.first()?;
+    let reason = own.mode_reason.as_ref().map_or_else(String::new, |reason| format!(": {}", escape(reason)));
+    own.mode.as_ref().map(|mode| format!("{mode}{reason}"))
 }
 
 /// How many groups there are; if none, whether any has committed.
@@ -154,6 +167,21 @@ fn counts(partitions: &[LogPartitionStatus]) -> String {
         sum(|p| p.unknown_types),
     )
 }
+
+const SOURCES: [ColumnOf<SourceStatus>; 12] = [
+    (Kind::Text, "source", |source| source.source.clone()),
+    (Kind::Text, "kind", |source| source.kind.clone()),
+    (Kind::Text, "state", |source| source.state.clone()),
+    (Kind::Number, "groups", |source| source.groups.to_string()),
+    (Kind::Number, "offsets", |source| source.offsets.to_string()),
+    (Kind::Number, "unmatched", |source| or_dash(source.unmatched)),
+    (Kind::Number, "malformed", |source| or_dash(source.malformed)),
+    (Kind::Number, "ambiguous", |source| or_dash(source.ambiguous)),
+    (Kind::Number, "forbidden", |source| or_dash(source.forbidden)),
+    (Kind::Text, "last_rejected", |source| or_dash(source.last_rejected.as_ref())),
+    (Kind::Text, "last_read_at", |source| or_dash(time(source.last_read_at.as_ref()))),
+    (Kind::Text, "last_error", |source| or_dash(source.last_error.as_ref())),
+];
 
 const PARTITIONS: [ColumnOf<LogPartitionStatus>; 12] = [
     (Kind::Number, "log_partition", |partition| partition.log_partition.to_string()),

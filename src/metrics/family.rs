@@ -168,7 +168,7 @@ impl Family {
                 }
             }
             Over::BareGroup(labels, get) => {
-                write_rows!(page, self.name, labels, get, groups(cut, wanted).map(bare_group));
+                write_rows!(page, self.name, labels, get, groups(cut, wanted).map(|group| bare_group(cut, group)));
             }
             Over::Group(labels, get) => {
                 write_rows!(page, self.name, labels, get, groups(cut, wanted).map(|group| group_fact(cut, group)));

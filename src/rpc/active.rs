@@ -37,11 +37,13 @@ pub(super) fn page(
     let mut more = false;
     for group in sorted_groups(walk, (after.0, after.1)).filter(due) {
         walk.cancel().check()?;
-        if !search.matches(group) {
+        let source = &*group.cluster.source.id.name;
+        let is_wanted = request.sources.is_empty() || request.sources.iter().any(|wanted| wanted == source);
+        if !is_wanted || !search.matches(group) {
             continue;
         }
         let fact = group_fact(walk, group);
-        if !is_active(fact.members.unwrap_or(0), fact.quiet, within) {
+        if !is_active(fact.has_readers(), fact.quiet, within) {
             continue;
         }
         if room.is_full() {
@@ -100,7 +102,7 @@ fn edges_of(cut: &Cut, group: GroupCut<'_>, within: Millis) -> Vec<proto::Consum
         let member = owner.map(|owner| owner.member_id.to_string()).unwrap_or_default();
         let Edge { edge, is_active, last_committed_at } = edges
             .entry((fact.entry.topic.to_string(), member))
-            .or_insert_with(|| new(fact.entry.topic, owner.map(entry::owner)));
+            .or_insert_with(|| new(fact.entry.topic, entry::owner_of(&fact)));
         *is_active |= owner.is_some() || fact.quiet() <= within;
         edge.partitions.push(fact.entry.row.partition);
         if let Ok(lag) = fact.lag().lag {

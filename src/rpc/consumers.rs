@@ -12,7 +12,7 @@ use crate::{
     facts::{GroupFact, Sums, bare_group, group_fact, group_sums, sorted_groups},
     model::Name,
     store::{
-        cut::{GroupCut, SourceCut},
+        cut::{Cut, GroupCut, SourceCut},
         group::ReadAhead,
     },
     work::Ended,
@@ -46,8 +46,11 @@ impl<'r> Asked<'r> {
 
     /// Whether it takes all groups.
     fn is_all(&self) -> bool {
-        let proto::GetConsumerRequest { statuses, kinds, active, .. } = self.request;
-        self.ids.is_empty() && self.search.is_empty() && statuses.is_empty() && kinds.is_empty() && active.is_none()
+        let proto::GetConsumerRequest { statuses, kinds, active, sources, .. } = self.request;
+        self.ids.is_empty()
+            && self.search.is_empty()
+            && [statuses, kinds, sources].iter().all(|among| among.is_empty())
+            && active.is_none()
     }
 
     /// Whether [`Asked::takes`] does not say all.
@@ -66,9 +69,10 @@ impl<'r> Asked<'r> {
     }
 
     /// By what stays as it is, mostly.
-    fn takes(&self, group: GroupCut<'_>) -> bool {
-        (self.ids.is_empty() || self.ids.contains(&*group.group.id))
-            && (self.request.kinds.is_empty() || is_among(&self.request.kinds, bare_group(group).kind))
+    fn takes(&self, cut: &Cut, group: GroupCut<'_>) -> bool {
+        is_among(&self.request.sources, &group.cluster.source.id.name)
+            && (self.ids.is_empty() || self.ids.contains(&*group.group.id))
+            && (self.request.kinds.is_empty() || is_among(&self.request.kinds, bare_group(cut, group).kind))
             && self.search.matches(group)
     }
 }
@@ -177,10 +181,10 @@ fn rank(walk: &Walk, asked: &Asked<'_>, order: &Order) -> Result<Vec<GroupKey>, 
     for cluster in &walk.clusters {
         for group in cluster.unordered_groups(ReadAhead::Offsets) {
             walk.cancel().check()?;
-            if !asked.takes(group) {
+            if !asked.takes(walk, group) {
                 continue;
             }
-            let fact = if needs_facts { group_sums(walk, group, sums) } else { bare_group(group) };
+            let fact = if needs_facts { group_sums(walk, group, sums) } else { bare_group(walk, group) };
             if asked.takes_fact(&fact) {
                 found.push((order.value(&fact), group));
             }

@@ -6,16 +6,18 @@ use super::proto;
 use crate::{
     facts::{Fact, GroupFact},
     lag::Lag,
-    model::{LagUnknown, Millis, Status, shown},
+    model::{LagUnknown, Millis, SOURCE_KAFKA, Status, shown},
     status,
     store::{
         Store,
         cluster::Cluster,
         cut::Snapshot,
+        ends::Ends,
         event::ShardKey,
         group::{Rare, Row},
         membership::Member,
         older::OlderSamples,
+        source::Source,
     },
 };
 
@@ -28,11 +30,17 @@ pub(super) fn timestamp(at: Millis) -> Option<prost_types::Timestamp> {
 
 pub(super) fn owner(member: &Member) -> proto::Owner {
     proto::Owner {
+        source: None,
         member_id: member.member_id.to_string(),
         instance_id: member.more().instance_id.as_ref().map(ToString::to_string),
         client_id: member.client_id.to_string(),
         client_host: member.client_host.to_string(),
     }
+}
+
+pub(super) fn owner_of(fact: &Fact<'_>) -> Option<proto::Owner> {
+    let source = fact.owner_source().map(ToString::to_string);
+    fact.owner().map(|member| proto::Owner { source, ..owner(member) })
 }
 
 /// Which offset an entry is about.
@@ -69,7 +77,7 @@ pub(super) fn derived(
     lag: &Lag,
     seconds: Option<f64>,
     status: Status,
-    member: Option<&Member>,
+    owner: Option<proto::Owner>,
 ) {
     entry.log_start_offset = lag.log_start;
     entry.log_end_offset = lag.log_end;
@@ -77,14 +85,14 @@ pub(super) fn derived(
     entry.lag_unknown = lag.lag.err().map_or(0, |reason| lag_unknown(reason) as i32);
     entry.lag_seconds = seconds;
     status.as_str().clone_into(&mut entry.status);
-    entry.owner = member.map(owner);
+    entry.owner = owner;
 }
 
 pub(super) fn from_fact(fact: &Fact<'_>) -> proto::OffsetEntry {
     let group = fact.group();
     let key = Key { shard: &group.shard.key, group: &group.group.id, topic: fact.entry.topic };
     let mut entry = committed(key, fact.entry.row, fact.entry.rare);
-    derived(&mut entry, fact.lag(), fact.lag_seconds(), fact.status(), fact.owner());
+    derived(&mut entry, fact.lag(), fact.lag_seconds(), fact.status(), owner_of(fact));
     entry.observed_at = fact.observed_at().and_then(timestamp);
     entry
 }
@@ -139,7 +147,7 @@ pub(super) fn consumer(fact: &GroupFact<'_>) -> proto::Consumer {
         kind: fact.kind.to_owned(),
         state: fact.state.to_owned(),
         topics,
-        members: fact.members.unwrap_or(0),
+        members: fact.members,
         lag: fact.lag,
         unknown_lag_partitions: fact.unknown_lag_partitions,
         last_committed_at: fact.last_committed_at.and_then(timestamp),
@@ -151,6 +159,7 @@ pub(super) fn consumer(fact: &GroupFact<'_>) -> proto::Consumer {
         max_lag: fact.max_lag,
         max_lag_seconds: fact.max_lag_seconds,
         members_stale_since: fact.group.group.members_stale_since().and_then(timestamp),
+        offsets_kept_in: fact.offsets_kept_in(),
     }
 }
 
@@ -181,6 +190,36 @@ pub(super) fn cluster_status(store: &Store, cluster: &Arc<Cluster>) -> proto::Cl
         ready: health.ready,
         last_error: health.last_error.clone(),
         stale_since: health.stale_since.and_then(timestamp),
+        sources: cluster.sources().iter().map(|source| source_status(source, &ends)).collect(),
+    }
+}
+
+fn source_status(source: &Source, ends: &Ends) -> proto::SourceStatus {
+    let (health, reading, kind) = (source.health(), source.reading(), source.kind());
+    let reading = reading.as_deref();
+    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    let sizes = source.shards().iter().map(|shard| shard.len()).fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
+    proto::SourceStatus {
+        source: source.id.name.to_string(),
+        kind: source.store.to_string(),
+        mode: (*source.id.name == *SOURCE_KAFKA).then(|| status::mode(kind).to_owned()),
+        mode_reason: health.mode_reason.clone(),
+        state: status::state(source, &health, ends).to_owned(),
+        reachable: health.reachable,
+        ready: health.ready,
+        last_error: health.last_error.clone(),
+        stale_since: health.stale_since.and_then(timestamp),
+        groups: count(sizes.0),
+        offsets: count(sizes.1),
+        entries: reading.map(|of| of.entries),
+        unmatched: reading.map(|of| of.unmatched),
+        malformed: reading.map(|of| of.malformed),
+        ambiguous: reading.map(|of| of.ambiguous),
+        forbidden: reading.map(|of| of.forbidden),
+        last_rejected: reading.and_then(|of| of.last_rejected.clone()),
+        last_read_at: reading.and_then(|of| timestamp(of.read_at)),
+        read_seconds: reading.map(|of| of.seconds),
+        interval_seconds: reading.map(|of| of.interval.as_secs_f64()),
     }
 }
 

@@ -21,9 +21,9 @@ use crate::{
     model::{Millis, Name, SourceId},
     store::{
         Store,
-        cluster::Cluster,
         cut::{Cut, SourceCut},
         older::{Bounds, FixedBudget, ReadError},
+        source::Source,
     },
     work::{Cancel, Kind},
 };
@@ -92,9 +92,9 @@ impl Span {
 
 /// When the oldest sample was taken; `None` where there is a store of older ones.
 fn oldest(store: &Store) -> Option<Millis> {
-    let first = |cluster: &Arc<Cluster>| Some(cluster.own.samples.current().moments().next()?.1.at);
+    let first = |source: Arc<Source>| Some(source.samples.current().moments().next()?.1.at);
     let stored = store.clusters().iter().any(|cluster| cluster.older().is_some());
-    if stored { None } else { store.clusters().iter().filter_map(first).min() }
+    if stored { None } else { store.clusters().iter().flat_map(|cluster| cluster.sources()).filter_map(first).min() }
 }
 
 fn millis(time: Timestamp) -> Option<Millis> {

@@ -12,13 +12,14 @@ use super::{
 };
 use crate::{
     error::Error,
-    facts::{Fact, sorted_facts, sorted_groups},
+    facts::{Fact, first_seen, sorted_facts, sorted_groups},
     freshness::{self, Scope},
     lag::{self, StatusContext},
     store::{
         Store,
         cluster::Cluster,
         cut::{Cut, GroupCut},
+        membership::Membership,
         shard::{Found, Shard},
         source::Source,
     },
@@ -115,12 +116,33 @@ fn point(
         load_began: shard.progress.load_began(),
     };
     let status = lag::status(&at.row, &lag, window, context);
-    let members = found.members.current();
-    let owner = members.and_then(|of| of.owner(&at.topic, topic.and_then(|topic| topic.id), at.row.partition));
+    let id = topic.and_then(|topic| topic.id);
+    let owner = owner(cluster, source, found, |of| of.owner(&at.topic, id, at.row.partition).map(entry::owner));
     let key = Key { shard: &shard.key, group: &found.group, topic: &at.topic };
     let mut entry = entry::committed(key, &at.row, at.rare.as_ref());
     entry::derived(&mut entry, &lag, lag.seconds(&ends, now), status, owner);
+    let seen = first_seen(&at.row, (&shard.key, context.load_began), (now, now_at));
+    entry.observed_at = seen.and_then(entry::timestamp);
     Ok(entry)
+}
+
+/// The owner, by the members of the group; where the source does not know any, by those of the group of the same id that the
+/// cluster itself keeps.
+fn owner(
+    cluster: &Cluster,
+    source: &Source,
+    found: &Found,
+    find: impl Fn(&Membership) -> Option<proto::Owner>,
+) -> Option<proto::Owner> {
+    if let Some(members) = found.members.current() {
+        return find(members);
+    }
+    if source.id == cluster.own.id {
+        return None;
+    }
+    let same = cluster.own.shard_of_group(&found.group)?.group(&found.group)?;
+    let source = Some(cluster.own.id.name.to_string());
+    find(same.membership()?).map(|owner| proto::Owner { source, ..owner })
 }
 
 /// A point is read under its shard's lock: its snapshot is the present.

@@ -384,6 +384,28 @@ impl Cut {
         self.clusters.iter().find(|cut| *cut.cluster.name == *cluster && *cut.source.id.name == *source)
     }
 
+    /// The group whose members read what a group commits: itself, or, where its source does not know who reads, the group
+    /// of the same id that the cluster itself keeps, if that has members.
+    #[must_use]
+    pub fn readers_of<'a>(&'a self, group: GroupCut<'a>) -> &'a GroupView {
+        if group.cluster.is_own() || group.group.membership().is_some() {
+            return group.group;
+        }
+        let is_own = |cut: &&SourceCut| cut.is_own() && Arc::ptr_eq(&cut.cluster, &group.cluster.cluster);
+        let same = self.clusters.iter().find(is_own).and_then(|own| own.group(&group.group.id));
+        same.map_or(group.group, |same| if same.group.has_members() { same.group } else { group.group })
+    }
+
+    /// The sources that keep the offsets of a group which the cluster itself knows only by its members, by name.
+    pub fn keepers_of<'a>(&'a self, group: GroupCut<'a>) -> impl Iterator<Item = &'a Name> {
+        let is_half = group.cluster.is_own() && group.group.is_empty() && group.group.has_members();
+        let others = self.clusters.iter().filter(move |cut| is_half && !cut.is_own());
+        let others = others.filter(move |cut| Arc::ptr_eq(&cut.cluster, &group.cluster.cluster));
+        others
+            .filter(move |cut| cut.group(&group.group.id).is_some_and(|same| !same.group.is_empty()))
+            .map(|cut| &cut.source.id.name)
+    }
+
     /// Whether some cluster has several sources: groups of the same id may then lie side by side.
     #[must_use]
     pub fn has_several_sources(&self) -> bool {

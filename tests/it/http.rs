@@ -236,7 +236,9 @@ fn query_is_the_call_as_json() {
         "committed_offset": 90, "leader_epoch": 3, "metadata": "", "expires_at": null, "topic_id": null,
         "log_start_offset": 0, "log_end_offset": 100, "lag": 10, "lag_unknown": null,
         "log_partition": lab.writer.log_partition("billing").unwrap(),
-        "owner": {"member_id": "c1-id", "instance_id": "c1-instance", "client_id": "c1", "client_host": "/10.0.0.1"},
+        "owner": {
+            "member_id": "c1-id", "instance_id": "c1-instance", "client_id": "c1", "client_host": "/10.0.0.1", "source": null,
+        },
     });
     for (name, value) in expected.as_object().unwrap() {
         assert_eq!(&entry[name], value, "{name}");

@@ -186,11 +186,11 @@ fn the_tables_have_the_columns_that_users_rely_on() {
         ),
         (
             "lag",
-            "cluster source group_id topic partition committed_offset committed_at log_start_offset log_end_offset lag lag_seconds lag_unknown consume_rate status member_id client_id client_host catch_up_seconds active observed_at",
+            "cluster source group_id topic partition committed_offset committed_at log_start_offset log_end_offset lag lag_seconds lag_unknown consume_rate status member_id client_id client_host catch_up_seconds active observed_at owner_source",
         ),
         (
             "groups",
-            "cluster source group_id kind state protocol_type protocol epoch leader_member_id members topics partitions lag max_lag max_lag_seconds unknown_lag_partitions last_committed_at active status members_stale_since coordinator",
+            "cluster source group_id kind state protocol_type protocol epoch leader_member_id members topics partitions lag max_lag max_lag_seconds unknown_lag_partitions last_committed_at active status members_stale_since coordinator offsets_kept_in",
         ),
         (
             "members",
@@ -198,7 +198,7 @@ fn the_tables_have_the_columns_that_users_rely_on() {
         ),
         (
             "consumers",
-            "cluster source group_id kind state coordinator topics active_topics partitions members active_members lag max_lag_seconds unknown_lag_partitions status last_committed_at active",
+            "cluster source group_id kind state coordinator topics active_topics partitions members active_members lag max_lag_seconds unknown_lag_partitions status last_committed_at active offsets_kept_in",
         ),
         (
             "active_consumers",

@@ -4,13 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use offsetd::clock::Clock;
+use offsetd::metrics::{Parameters, Scrape};
+use offsetd::model::{Revision, log_partition_for};
+use offsetd::rpc::Service;
+use offsetd::rpc::proto::{self, offset_service_server::OffsetService as _};
 use offsetd::source::polled::{Listed, Listing, Polled, Rejected, Round};
 use offsetd::source::{Source as _, add_table};
 use offsetd::sql::{Engine, Statement};
 use offsetd::store::Store;
+use offsetd::store::event::{Event, EventKind};
 use offsetd::store::latest::SourceError;
+use offsetd::store::membership::{Assigned, GroupKind, GroupState, Told, ToldMember, TopicRef};
+use offsetd::store::writer::SourceWriter;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
 
 use crate::made::{self, Committed};
 use crate::pushdown::lines;
@@ -18,13 +26,15 @@ use crate::support::until;
 
 const NOW: i64 = 1_767_225_600_000;
 
-/// Holds the same group as Kafka, one of its own, and a key that nobody understands.
+/// Holds the same groups as Kafka, one of its own, and a key that nobody understands.
 #[derive(Debug)]
 struct Held;
 
 impl Listing for Held {
     fn list(&mut self, round: &mut Round<'_>) -> Result<bool, SourceError> {
-        for (group, partition, committed_offset) in [("both", 0, 40), ("both", 1, 41), ("elsewhere", 0, 42)] {
+        for (group, partition, committed_offset) in
+            [("both", 0, 40), ("both", 1, 41), ("elsewhere", 0, 42), ("job", 0, 43)]
+        {
             let topic = "orders";
             round.found(&Listed { group, topic, partition, committed_offset, committed_at: None, metadata: "m" });
         }
@@ -33,9 +43,37 @@ impl Listing for Held {
     }
 }
 
+/// A member of a group that Kafka knows, which reads partitions of orders.
+fn join(store: &Arc<Store>, group: &str, partitions: &[i32]) {
+    let cluster = &store.clusters()[0];
+    let number = log_partition_for(group, 4).unwrap();
+    let shard = SourceWriter::own(store, cluster).shard(number).unwrap();
+    let revision = shard.applied().max(Revision(0));
+    let member = ToldMember {
+        member_id: format!("{group}-1").into(),
+        instance_id: None,
+        client_id: "reader".into(),
+        client_host: "/10.0.0.1".into(),
+        assigned: vec![Assigned { topic: TopicRef::Name("orders".into()), partitions: partitions.into() }],
+        target: None,
+    };
+    let told = Told {
+        kind: GroupKind::Classic,
+        state: GroupState::Stable,
+        protocol_type: None,
+        protocol: None,
+        members: Some(vec![member]),
+    };
+    let kind = EventKind::Classic(Some(Arc::new(told.membership(revision))));
+    shard.apply(&[Event { revision, at: NOW, group, kind }], Revision(0));
+    shard.reached(revision.next());
+}
+
 struct Lab {
+    clock: Clock,
+    store: Arc<Store>,
     runtime: Runtime,
-    engine: Engine,
+    engine: Arc<Engine>,
     stop: CancellationToken,
     reading: Option<std::thread::JoinHandle<()>>,
 }
@@ -63,6 +101,8 @@ impl Lab {
             metadata: "",
         };
         made::commit(&store, cluster, &[of_kafka("both", 0, 90), of_kafka("both", 1, 91), of_kafka("g", 0, 92)], true);
+        join(&store, "both", &[0]);
+        join(&store, "job", &[0, 1]);
         let polled = Polled::new(Held, Duration::from_secs(10));
         let writer = add_table((&store, cluster), ("redis", "redis"), &polled, &clock);
         let source = Arc::clone(writer.source());
@@ -70,9 +110,18 @@ impl Lab {
         let token = stop.clone();
         let reading = std::thread::spawn(move || Box::new(polled).run(writer, &token).unwrap());
         until("the store to be read", || source.health().ready);
-        let engine = Engine::new(Arc::clone(&store), made::config().sql).unwrap();
+        let engine = Arc::new(Engine::new(Arc::clone(&store), made::config().sql).unwrap());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        Self { runtime, engine, stop, reading: Some(reading) }
+        Self { clock, store, runtime, engine, stop, reading: Some(reading) }
+    }
+
+    fn service(&self) -> Service {
+        Service::new(Arc::clone(&self.engine), made::config().server, Duration::from_secs(10), self.stop.clone())
+    }
+
+    /// The answer of a call.
+    fn call<'a, T>(&self, call: impl Future<Output = Result<Response<T>, Status>> + 'a) -> T {
+        self.runtime.block_on(call).unwrap().into_inner()
     }
 
     /// The rows, in the order in which they came.
@@ -101,13 +150,20 @@ fn a_group_of_two_sources_is_two_groups_in_every_table() {
     let groups = "SELECT source, group_id, partitions, lag FROM groups";
     assert_eq!(
         lab.sorted(groups),
-        ["|kafka|both|2|19|", "|kafka|g|1|8|", "|redis|both|2|119|", "|redis|elsewhere|1|58|"]
+        [
+            "|kafka|both|2|19|",
+            "|kafka|g|1|8|",
+            "|kafka|job|0||",
+            "|redis|both|2|119|",
+            "|redis|elsewhere|1|58|",
+            "|redis|job|1|57|"
+        ]
     );
     assert_eq!(lab.sorted("SELECT source, lag FROM consumers WHERE group_id = 'both'"), ["|kafka|19|", "|redis|119|"]);
-    assert_eq!(lab.rows("SELECT count(*) FROM offsets"), ["|6|"]);
+    assert_eq!(lab.rows("SELECT count(*) FROM offsets"), ["|7|"]);
     assert_eq!(lab.sorted("SELECT cluster FROM clusters"), ["|east|"]);
     assert_eq!(lab.sorted("SELECT count(*) FROM partitions"), ["|2|"]);
-    assert_eq!(lab.rows("SELECT groups FROM topics"), ["|4|"], "topics count the groups of all sources");
+    assert_eq!(lab.rows("SELECT groups FROM topics"), ["|5|"], "topics count the groups of all sources");
 }
 
 #[test]
@@ -128,6 +184,171 @@ fn where_a_log_alone_knows_a_value_others_have_none() {
     assert_eq!(lab.sorted(log), ["|kafka|false|false|false|true|", "|redis|true|true|true|false|"]);
     let source = "SELECT kind, mode, log_partition, state, entries, malformed, last_rejected, interval_seconds \
                   FROM sources WHERE source = 'redis'";
-    assert_eq!(lab.rows(source), ["|redis|||live|3|1|offset:orders:broken|10.0|"]);
+    assert_eq!(lab.rows(source), ["|redis|||live|4|1|offset:orders:broken|10.0|"]);
     assert_eq!(lab.rows("SELECT DISTINCT kind, mode, entries FROM sources WHERE source = 'kafka'"), ["|kafka|log||"]);
+}
+
+#[test]
+fn rows_of_a_source_that_knows_no_owners_take_them_from_the_same_group_of_the_cluster() {
+    let lab = Lab::new();
+    // Long after all commits: only who has an owner is active.
+    lab.clock.advance(3_600_000);
+    let owners = "SELECT source, group_id, partition, member_id, client_id, client_host, owner_source, active FROM lag";
+    assert_eq!(
+        lab.sorted(owners),
+        [
+            "|kafka|both|0|both-1|reader|/10.0.0.1||true|",
+            "|kafka|both|1|||||false|",
+            "|kafka|g|0|||||false|",
+            "|redis|both|0|both-1|reader|/10.0.0.1|kafka|true|",
+            "|redis|both|1|||||false|",
+            "|redis|elsewhere|0|||||false|",
+            "|redis|job|0|job-1|reader|/10.0.0.1|kafka|true|",
+        ]
+    );
+    let groups = "SELECT source, group_id, members, active, offsets_kept_in FROM groups";
+    assert_eq!(
+        lab.sorted(groups),
+        [
+            "|kafka|both|1|true||",
+            "|kafka|g|0|false||",
+            "|kafka|job|1|true|redis|",
+            "|redis|both||true||",
+            "|redis|elsewhere||false||",
+            "|redis|job||true||",
+        ]
+    );
+    assert_eq!(
+        lab.sorted("SELECT source, active_members, offsets_kept_in FROM consumers WHERE group_id = 'job'"),
+        ["|kafka|1|redis|", "|redis|||"]
+    );
+    let edges = "SELECT source, group_id, topic, partitions, member_id, client_host, lag FROM active_consumers";
+    assert_eq!(
+        lab.sorted(edges),
+        [
+            "|kafka|both|orders|1|both-1|/10.0.0.1|10|",
+            "|kafka|job|orders|2|job-1|/10.0.0.1||",
+            "|redis|both|orders|1|both-1|/10.0.0.1|60|",
+            "|redis|job|orders|1|job-1|/10.0.0.1|57|",
+        ]
+    );
+    assert_eq!(lab.rows("SELECT groups, active_groups FROM topics"), ["|5|3|"]);
+}
+
+#[test]
+fn calls_tell_whose_members_own_what_another_source_keeps() {
+    let lab = Lab::new();
+    let service = lab.service();
+    let owner = |entry: proto::OffsetEntry| entry.owner.map(|owner| (owner.member_id, owner.source));
+    let lent = Some(("job-1".to_owned(), Some("kafka".to_owned())));
+    let (group_id, topic) = ("job".to_owned(), "orders".to_owned());
+    let query = proto::QueryRequest { group_id, topic, ..<_>::default() };
+    let found = lab.call(service.query(Request::new(query))).entry.unwrap();
+    assert_eq!((&*found.source, found.committed_offset), ("redis", 43));
+    assert!(found.observed_at.is_some());
+    assert_eq!(owner(found), lent);
+    let entries = lab.call(service.get_offset(Request::new(<_>::default()))).entries;
+    let owners: Vec<_> = entries.into_iter().map(|entry| (entry.source.clone(), owner(entry))).collect();
+    let own = Some(("both-1".to_owned(), None));
+    assert!(owners.contains(&("redis".to_owned(), lent)) && owners.contains(&("kafka".to_owned(), own)), "{owners:?}");
+    let sources = vec!["redis".to_owned()];
+    let request = proto::GetConsumerRequest { sources: sources.clone(), ..<_>::default() };
+    let chosen = lab.call(service.get_consumer(Request::new(request)));
+    let told: Vec<_> = chosen.consumers.iter().map(|of| (&*of.group_id, of.members, of.active)).collect();
+    assert_eq!(
+        (chosen.total, &*told),
+        (3, &[("both", None, true), ("elsewhere", None, true), ("job", None, true)][..])
+    );
+    let request = proto::GetActiveConsumerRequest { sources, ..<_>::default() };
+    let chosen = lab.call(service.get_active_consumer(Request::new(request)));
+    assert!(chosen.consumers.len() == 3 && chosen.edges.iter().all(|edge| edge.source == "redis"));
+    let consumers = lab.call(service.get_consumer(Request::new(<_>::default()))).consumers;
+    let kept: Vec<_> =
+        consumers.into_iter().filter_map(|of| Some((of.source, of.group_id, of.offsets_kept_in?))).collect();
+    assert_eq!(kept, [("kafka".to_owned(), "job".to_owned(), "redis".to_owned())]);
+    lab.clock.advance(3_600_000);
+    let edges = lab.call(service.get_active_consumer(Request::new(<_>::default()))).edges;
+    let of_redis = edges.into_iter().filter(|edge| edge.source == "redis");
+    let sources: Vec<_> = of_redis.map(|edge| (edge.group_id, edge.owner.unwrap().source.unwrap())).collect();
+    assert_eq!(sources, [("both".to_owned(), "kafka".to_owned()), ("job".to_owned(), "kafka".to_owned())]);
+}
+
+#[test]
+fn status_and_metrics_tell_of_each_source() {
+    let lab = Lab::new();
+    let clusters = lab.call(lab.service().get_status(Request::new(proto::GetStatusRequest {}))).clusters;
+    let told: Vec<_> = clusters[0]
+        .sources
+        .iter()
+        .map(|of| (&*of.source, &*of.kind, of.mode.as_deref(), &*of.state, of.groups, of.offsets, of.malformed))
+        .collect();
+    // No log partition has a target: nothing was loaded.
+    let kafka = ("kafka", "kafka", Some("log"), "loading", 3, 3, None);
+    assert_eq!(told, [kafka, ("redis", "redis", None, "live", 3, 4, Some(1))]);
+    let cancel = offsetd::work::Cancel::default();
+    let mut page = String::new();
+    let scrape = Scrape::new(&lab.store, Parameters::default(), false).unwrap();
+    scrape.write(&lab.store, &scrape.pin(&lab.store, &cancel), &mut |text| {
+        page.push_str(&text);
+        true
+    });
+    for line in [
+        "offsetd_groups{cluster=\"east\",source=\"kafka\"} 3",
+        "offsetd_groups{cluster=\"east\",source=\"redis\"} 3",
+        "offsetd_offsets{cluster=\"east\",source=\"redis\"} 4",
+        "offsetd_source_ready{cluster=\"east\",source=\"redis\"} 1",
+        "offsetd_source_malformed{cluster=\"east\",source=\"redis\"} 1",
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line} not in\n{page}");
+    }
+    assert!(!page.contains("offsetd_source_malformed{cluster=\"east\",source=\"kafka\"}"), "a log has no such read");
+}
+
+#[test]
+fn dialects_of_peers_show_the_cluster_alone_unless_a_source_is_named() {
+    let lab = Lab::new();
+    let page = |source: Option<&str>| {
+        let dialect = Some("kminion".to_owned());
+        let parameters = Parameters { dialect, source: source.map(str::to_owned), ..Parameters::default() };
+        let scrape = Scrape::new(&lab.store, parameters, false).unwrap();
+        let mut page = String::new();
+        scrape.write(&lab.store, &scrape.pin(&lab.store, &offsetd::work::Cancel::default()), &mut |text| {
+            page.push_str(&text);
+            true
+        });
+        page
+    };
+    let (own, redis) = (page(None), page(Some("redis")));
+    let has = |page: &str, group: &str| page.contains(&format!("group_id=\"{group}\""));
+    assert!(has(&own, "g") && !has(&own, "elsewhere"), "{own}");
+    assert!(has(&redis, "elsewhere") && !has(&redis, "g"), "{redis}");
+}
+
+#[test]
+fn a_watch_that_runs_notices_a_source_that_is_added() {
+    use futures::StreamExt as _;
+    let lab = Lab::new();
+    let request = proto::WatchRequest { include_current: true, ..<_>::default() };
+    let mut changes = lab.call(lab.service().watch(Request::new(request)));
+    let mut next = |wanted: &str| {
+        lab.runtime.block_on(async {
+            loop {
+                let response = changes.next().await.unwrap().unwrap();
+                let new = response.changes.into_iter().filter_map(|change| change.new);
+                let found: Vec<_> = new.filter(|entry| entry.source == wanted).map(|entry| entry.group_id).collect();
+                if !found.is_empty() {
+                    break found;
+                }
+            }
+        })
+    };
+    assert!(next("redis").contains(&"elsewhere".to_owned()));
+    let polled = Polled::new(Held, Duration::from_secs(10));
+    let cluster = &lab.store.clusters()[0];
+    let writer = add_table((&lab.store, cluster), ("later", "redis"), &polled, &lab.clock);
+    let token = lab.stop.clone();
+    let reading = std::thread::spawn(move || Box::new(polled).run(writer, &token).unwrap());
+    assert!(!next("later").is_empty());
+    lab.stop.cancel();
+    reading.join().unwrap();
 }

@@ -8,7 +8,7 @@ fn found() -> Found {
         kind: "classic".to_owned(),
         state: "Stable".to_owned(),
         topics: vec![TopicPartitions { topic: "events".to_owned(), partitions: 4 }],
-        members: 1,
+        members: Some(1),
         lag: Some(12),
         unknown_lag_partitions: 1,
         status: "ok".to_owned(),
@@ -18,7 +18,7 @@ fn found() -> Found {
         member_id: "m1".to_owned(),
         client_id: "c1".to_owned(),
         client_host: "/h".to_owned(),
-        instance_id: None,
+        ..Owner::default()
     };
     let owned = ConsumerEdge {
         topic: "events".to_owned(),

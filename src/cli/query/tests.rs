@@ -23,7 +23,7 @@ fn what_is_known_stands_below_each_other() {
             client_id: "c".to_owned(),
             client_host: "/h".to_owned(),
             member_id: "m".to_owned(),
-            instance_id: None,
+            ..Owner::default()
         }),
         ..OffsetEntry::default()
     };

@@ -74,6 +74,32 @@ fn a_log_that_may_not_be_read_is_an_unknown_number_behind_and_a_fresh_one_is_sai
 }
 
 #[test]
+fn the_mode_and_every_source_of_a_cluster_are_shown() {
+    let reason = Some("may not read".to_owned());
+    let own = SourceStatus {
+        source: "kafka".to_owned(),
+        mode: Some("admin".to_owned()),
+        mode_reason: reason,
+        ..<_>::default()
+    };
+    let (source, kind, state) = ("cache".to_owned(), "redis".to_owned(), "failing".to_owned());
+    let (malformed, last_error) = (Some(3), Some("cache: connection refused".to_owned()));
+    let cache = SourceStatus { source, kind, state, offsets: 42, malformed, last_error, ..<_>::default() };
+    let text = |sources: Vec<SourceStatus>| {
+        let (mut out, mut status) = (Vec::new(), status());
+        status.clusters[0].sources = sources;
+        write_text(&mut out, &status, false).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let both = text(vec![own.clone(), cache]);
+    assert!(both.contains("admin: may not read\n"), "{both}");
+    let words: Vec<&str> = both.lines().last().unwrap().split_whitespace().collect();
+    let counts = ["0", "42", "-", "3", "-", "-", "-", "-"];
+    assert_eq!(words, [&["cache", "redis", "failing"][..], &counts, &["cache:", "connection", "refused"]].concat());
+    assert!(!text(vec![own]).contains("malformed"), "without others, the cluster itself says all");
+}
+
+#[test]
 fn every_partition_is_shown_when_asked_for() {
     let mut out = Vec::new();
     write_text(&mut out, &status(), true).unwrap();

@@ -41,7 +41,7 @@ fn number(number: impl Into<i64>) -> Option<Value<'static>> {
 }
 
 /// The columns of the SQL table `groups`; a test checks that these are all.
-const COLUMNS: [(&str, Get); 21] = [
+const COLUMNS: [(&str, Get); 22] = [
     ("cluster", |fact| Some(Value::Text(&fact.group.cluster.cluster.name))),
     ("source", |fact| Some(Value::Text(&fact.group.cluster.source.id.name))),
     ("group_id", |fact| Some(Value::Text(&fact.group.group.id))),
@@ -51,7 +51,7 @@ const COLUMNS: [(&str, Get); 21] = [
     ("protocol", |fact| fact.group.group.membership()?.protocol.as_deref().map(Value::Text)),
     ("epoch", |fact| number(fact.group.group.membership()?.epoch?)),
     ("leader_member_id", |fact| fact.group.group.membership()?.leader_member_id.as_deref().map(Value::Text)),
-    ("members", |fact| number(fact.members.unwrap_or(0))),
+    ("members", |fact| number(fact.members?)),
     ("topics", |fact| number(fact.topics)),
     ("partitions", |fact| number(fact.partitions)),
     ("lag", |fact| number(fact.lag?)),
@@ -64,6 +64,7 @@ const COLUMNS: [(&str, Get); 21] = [
     ("status", |fact| number(fact.status as u8)),
     ("members_stale_since", |fact| number(fact.group.group.members_stale_since()?)),
     ("coordinator", |fact| number(coordinator(fact.group)?)),
+    ("offsets_kept_in", |fact| fact.keepers().next().map(|name| Value::Text(name))),
 ];
 
 /// A column of the SQL table `groups`, and a direction.

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use super::*;
 use crate::rpc::proto::{
     ClusterSnapshot, ClusterStatus, Consumer, ConsumerEdge, GetStatusResponse, HistoryStore, LogPartitionStatus,
-    OffsetChange, Owner, QueryResponse, Resync, ShardPosition, Snapshot, TopicPartitions,
+    OffsetChange, Owner, QueryResponse, Resync, ShardPosition, Snapshot, SourceStatus, TopicPartitions,
 };
 
 const BIG: i64 = 1 << 53;
@@ -49,7 +49,7 @@ fn an_offset_has_every_field_under_its_name() {
         "cluster": "", "source": "", "group_id": "g", "topic": "", "partition": 0, "committed_offset": BIG_TEXT,
         "committed_at": AT_TEXT, "leader_epoch": null, "metadata": "", "expires_at": null, "topic_id": null,
         "log_start_offset": null, "log_end_offset": null, "lag": 3, "lag_unknown": null, "lag_seconds": 0.5, "status": "",
-        "owner": {"member_id": "m", "instance_id": null, "client_id": "c", "client_host": ""},
+        "owner": {"member_id": "m", "instance_id": null, "client_id": "c", "client_host": "", "source": null},
         "log_partition": null, "log_offset": BIG_TEXT, "observed_at": null,
     });
     let snapshot_json = json!({"id": "s", "taken_at": AT_TEXT, "clusters": [
@@ -72,9 +72,9 @@ fn a_group_and_its_edges_have_every_field_under_its_name() {
     let group = Consumer { topics, lag: Some(BIG), last_committed_at: AT, epoch: Some(7), ..Consumer::default() };
     let group_json = json!({
         "cluster": "", "group_id": "", "kind": "", "state": "", "protocol_type": null, "protocol": null, "epoch": 7,
-        "topics": [{"topic": "t", "partitions": 4}], "members": 0, "lag": BIG_TEXT, "max_lag": null,
+        "topics": [{"topic": "t", "partitions": 4}], "members": null, "lag": BIG_TEXT, "max_lag": null,
         "max_lag_seconds": null, "unknown_lag_partitions": 0, "last_committed_at": AT_TEXT, "active": false, "status": "",
-        "members_stale_since": null, "source": "",
+        "members_stale_since": null, "source": "", "offsets_kept_in": null,
     });
     assert_eq!(view(&group), group_json);
     let edge = ConsumerEdge { partitions: vec![0, 2], lag: Some(1), ..ConsumerEdge::default() };
@@ -92,6 +92,7 @@ fn the_status_has_every_field_under_its_name_but_memory() {
         remaining: Some(prost_types::Duration { seconds: 61, nanos: 500_000_000 }),
         progress: 0.5,
         log_partitions: vec![partition],
+        sources: vec![SourceStatus { last_read_at: AT, read_seconds: Some(0.5), ..SourceStatus::default() }],
         history_since: AT,
         ..ClusterStatus::default()
     };
@@ -109,12 +110,18 @@ fn the_status_has_every_field_under_its_name_but_memory() {
         "last_stable_offset": null, "records": BIG_TEXT, "tombstones": 0, "decode_errors": 0, "unknown_types": 0,
         "open_transaction_since": null, "last_record_at": null, "last_error": null,
     });
+    let source_json = json!({
+        "source": "", "kind": "", "mode": null, "mode_reason": null, "state": "", "reachable": false, "ready": false,
+        "last_error": null, "stale_since": null, "groups": 0, "offsets": 0, "entries": null, "unmatched": null,
+        "malformed": null, "ambiguous": null, "forbidden": null, "last_rejected": null, "last_read_at": AT_TEXT,
+        "read_seconds": 0.5, "interval_seconds": null,
+    });
     let cluster_json = json!({
         "cluster": "", "bootstrap_servers": "", "cluster_id": null, "brokers": null, "controller": null,
         "reachable": false, "ready": false, "progress": 0.5, "remaining_seconds": 61.5, "last_error": null,
         "stale_since": null, "groups": 0, "offsets": 0, "audited_groups": 0, "audited_offsets": 0,
         "audit_differences": 0, "history_since": AT_TEXT, "history_bytes": 0, "history_dropped_samples": 0,
-        "log_partitions": [partition_json],
+        "log_partitions": [partition_json], "sources": [source_json],
     });
     let status_json = json!({
         "ready": false, "awaited": [], "version": "", "git_revision": "", "started_at": null, "clusters": [cluster_json],

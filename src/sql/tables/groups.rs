@@ -51,12 +51,17 @@ impl Table for Groups {
                 |row| row.group.group.members_stale_since(),
             )
             .optional_int32("coordinator", "Broker id of the group's coordinator", |row| coordinator(row.group))
+            .optional_string(
+                "offsets_kept_in",
+                "Of a group that has members and no offsets here: the sources that keep its offsets, by group id",
+                |row| row.offsets_kept_in(),
+            )
     }
 
     fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted, take: impl FnMut(GroupFact<'a>) -> Flow) -> Flow {
         let sums = Sums { seconds: wanted.needs(&["max_lag_seconds"]), status: wanted.needs(&["status"]) };
         let all = wanted.needs(&SUMS);
-        let fact = move |group| if all { group_sums(unit.cut, group, sums) } else { bare_group(group) };
+        let fact = move |group| if all { group_sums(unit.cut, group, sums) } else { bare_group(unit.cut, group) };
         unit.group.into_iter().map(fact).try_for_each(take)
     }
 

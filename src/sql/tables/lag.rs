@@ -39,6 +39,11 @@ impl Table for LagTable {
                 row.is_active()
             })
             .time("observed_at", super::OBSERVED_AT, |row| row.observed_at())
+            .optional_text(
+                "owner_source",
+                "The source that knows the owner, by the same group_id; NULL where it is the row's own, or nobody owns it",
+                |row| row.owner_source().map(|source| &**source),
+            )
     }
 
     fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted, mut take: impl FnMut(Fact<'a>) -> Flow) -> Flow {

@@ -78,10 +78,9 @@ fn readers(unit: Unit<'_>) -> HashMap<&Name, (i32, i32)> {
     let mut readers: HashMap<&Name, (i32, i32)> = HashMap::new();
     let is_here = |cut: &&SourceCut| Arc::ptr_eq(&cut.cluster, &unit.cluster.cluster);
     for group in unit.cut.clusters.iter().filter(is_here).flat_map(SourceCut::groups) {
-        let members = group.group.membership().map_or(0, |membership| membership.members.len());
         let last = group.group.entries().map(|entry| quiet(unit.cut, group, &entry)).min();
-        let members = i32::try_from(members).unwrap_or(i32::MAX);
-        let active = is_active(members, last, unit.cut.settings.active_within);
+        let has_members = unit.cut.readers_of(group).has_members();
+        let active = is_active(has_members, last, unit.cut.settings.active_within);
         for (topic, _) in group.group.topic_counts() {
             let (groups, active_groups) = readers.entry(topic).or_default();
             *groups += 1;

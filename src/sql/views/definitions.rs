@@ -7,25 +7,29 @@ pub(in super::super) const ALL: &[Definition] = &[RELATIONS, ACTIVE_CONSUMERS, C
 /// Group → topic → owner.
 ///
 /// The two plain counts also keep DataFusion from grouping by partition first to count distinct ones, which would hold
-/// a row for each offset.
+/// a row for each offset. A store of offsets may not know who reads: its owners are members of the group of the same id in
+/// another source.
 const RELATIONS: Definition = Definition {
     name: "relations",
     comment: "One row per group, topic and member that holds partitions of it, active or not",
     sql: "\
 WITH held AS (
-    SELECT cluster, source, group_id, topic, partition, member_id, committed_offset, lag, committed_at, active FROM lag
+    SELECT cluster, source, group_id, topic, partition, member_id, coalesce(owner_source, source) AS members_of,
+           committed_offset, lag, committed_at, active
+    FROM lag
     UNION ALL
-    SELECT cluster, source, group_id, topic, partition, member_id, NULL, NULL, NULL, true FROM assignments WHERE kind = 'current'
+    SELECT cluster, source, group_id, topic, partition, member_id, source AS members_of, NULL, NULL, NULL, true
+    FROM assignments WHERE kind = 'current'
 ), edges AS (
-    SELECT cluster, source, group_id, topic, member_id, CAST(count(DISTINCT partition) AS INT) AS partitions, sum(lag) AS lag,
+    SELECT cluster, source, group_id, topic, member_id, members_of, CAST(count(DISTINCT partition) AS INT) AS partitions, sum(lag) AS lag,
            CAST(count(committed_offset) - count(lag) AS INT) AS unknown_lag_partitions,
            max(committed_at) AS last_committed_at, bool_or(active) AS active
-    FROM held GROUP BY cluster, source, group_id, topic, member_id
+    FROM held GROUP BY cluster, source, group_id, topic, member_id, members_of
 )
 SELECT e.cluster, e.source, e.group_id, e.topic, e.partitions, e.member_id, m.instance_id, m.client_id, m.client_host,
        e.lag, e.unknown_lag_partitions, e.last_committed_at, e.active
 FROM edges e
-LEFT JOIN members m ON m.cluster = e.cluster AND m.source = e.source AND m.group_id = e.group_id AND m.member_id = e.member_id",
+LEFT JOIN members m ON m.cluster = e.cluster AND m.source = e.members_of AND m.group_id = e.group_id AND m.member_id = e.member_id",
     columns: RELATIONS_COLUMNS,
 };
 
@@ -83,8 +87,9 @@ WITH reads AS (
 )
 SELECT g.cluster, g.source, g.group_id, g.kind, g.state, g.coordinator,
        CAST(coalesce(t.topics, 0) AS INT) AS topics, CAST(coalesce(t.active_topics, 0) AS INT) AS active_topics,
-       g.partitions, g.members, CAST(coalesce(m.active_members, 0) AS INT) AS active_members,
-       g.lag, g.max_lag_seconds, g.unknown_lag_partitions, g.status, g.last_committed_at, g.active
+       g.partitions, g.members,
+       CAST(CASE WHEN g.members IS NOT NULL THEN coalesce(m.active_members, 0) END AS INT) AS active_members,
+       g.lag, g.max_lag_seconds, g.unknown_lag_partitions, g.status, g.last_committed_at, g.active, g.offsets_kept_in
 FROM groups g
 LEFT JOIN t ON t.cluster = g.cluster AND t.source = g.source AND t.group_id = g.group_id
 LEFT JOIN m ON m.cluster = g.cluster AND m.source = g.source AND m.group_id = g.group_id",
@@ -98,7 +103,7 @@ LEFT JOIN m ON m.cluster = g.cluster AND m.source = g.source AND m.group_id = g.
         ("topics", "Topics that the group committed to or holds partitions of"),
         ("active_topics", "Of these, topics of which a member holds partitions"),
         ("partitions", "Partitions with a committed offset"),
-        ("members", "Members"),
+        ("members", "Members; NULL where nobody tells"),
         ("active_members", "Of these, members that hold partitions"),
         ("lag", "Sum of the known lags"),
         ("max_lag_seconds", "Greatest known time lag of a partition (s)"),
@@ -106,6 +111,10 @@ LEFT JOIN m ON m.cluster = g.cluster AND m.source = g.source AND m.group_id = g.
         ("status", "The worst of its partitions"),
         ("last_committed_at", "The newest commit (UTC)"),
         ("active", "Committed lately, or has members"),
+        (
+            "offsets_kept_in",
+            "Of a group that has members and no offsets here: the sources that keep its offsets, by group id",
+        ),
     ],
 };
 

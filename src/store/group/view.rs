@@ -107,6 +107,12 @@ impl GroupView {
         self.members.current().map(|current| &**current)
     }
 
+    /// Whether it is known to have members.
+    #[must_use]
+    pub fn has_members(&self) -> bool {
+        self.membership().is_some_and(|membership| !membership.members.is_empty())
+    }
+
     /// Since when an open transaction hides what became of the members.
     #[must_use]
     pub fn members_stale_since(&self) -> Option<Millis> {

@@ -11,7 +11,7 @@ use crate::support::{Lab, Setup, kafka};
 
 /// The columns of the SQL table `groups`.
 const COLUMNS: &str = "cluster, source, group_id, kind, state, protocol_type, protocol, epoch, leader_member_id, members, topics, \
-                       partitions, lag, max_lag, max_lag_seconds, unknown_lag_partitions, last_committed_at, active, status, members_stale_since, coordinator";
+                       partitions, lag, max_lag, max_lag_seconds, unknown_lag_partitions, last_committed_at, active, status, members_stale_since, coordinator, offsets_kept_in";
 
 fn get(lab: &Lab, request: GetConsumerRequest) -> Result<GetConsumerResponse, Status> {
     lab.block_on(lab.client().get_consumer(request)).map(tonic::Response::into_inner)
@@ -74,19 +74,22 @@ fn a_group_is_told_with_its_topics_members_and_sums() {
     assert_eq!((answer.total, &*answer.next_page_token, answer.incomplete_clusters.len()), (5, "", 0));
     assert!(answer.snapshot.unwrap().clusters[0].complete);
     let [audit, billing, gone, idle, members_only]: [Consumer; 5] = answer.consumers.try_into().unwrap();
-    assert_eq!((&*billing.kind, &*billing.state, billing.members, billing.active), ("classic", "Stable", 2, true));
+    assert_eq!(
+        (&*billing.kind, &*billing.state, billing.members, billing.active),
+        ("classic", "Stable", Some(2), true)
+    );
     assert_eq!((billing.protocol_type.as_deref(), billing.protocol.as_deref()), (Some("consumer"), Some("range")));
     assert_eq!((billing.epoch, billing.lag, billing.max_lag), (Some(4), Some(16), Some(10)));
     let topics: Vec<_> = billing.topics.iter().map(|of| (&*of.topic, of.partitions)).collect();
     assert_eq!(topics, [("orders", 2), ("payments", 1)]);
     assert!(billing.last_committed_at.is_some());
-    assert_eq!((&*audit.kind, &*audit.state, audit.members, audit.active), ("simple", "Empty", 0, true));
+    assert_eq!((&*audit.kind, &*audit.state, audit.members, audit.active), ("simple", "Empty", Some(0), true));
     assert_eq!((audit.lag, audit.max_lag_seconds, &*audit.status), (Some(0), Some(0.0), "ok"));
     assert_eq!((audit.epoch, audit.protocol_type, audit.protocol), (None, None, None));
     assert_eq!((gone.lag, gone.max_lag, gone.unknown_lag_partitions, &*gone.status), (None, None, 1, "unknown"));
     assert_eq!((&*idle.kind, &*idle.state, idle.active, &*idle.status), ("classic", "Empty", false, "stopped"));
     assert_eq!((idle.protocol, idle.lag), (None, Some(17)));
-    assert_eq!((members_only.members, members_only.active, members_only.topics.len()), (1, true, 0));
+    assert_eq!((members_only.members, members_only.active, members_only.topics.len()), (Some(1), true, 0));
     assert_eq!((members_only.lag, members_only.last_committed_at), (None, None));
 }
 
