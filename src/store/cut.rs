@@ -19,7 +19,7 @@ use super::{
     membership::{Assigned, GroupKind, Member, TopicRef},
     samples::Samples,
     shard::ShardView,
-    source::Source,
+    source::{Kind, Source},
     windows::Windows,
 };
 use crate::{
@@ -37,6 +37,8 @@ pub struct ClusterCut {
     pub source: Arc<Source>,
     /// How the source was when the cut was made.
     pub health: Arc<Health>,
+    /// How the source was read then.
+    kind: Kind,
     /// The shards, by number.
     pub shards: Vec<Arc<ShardView>>,
     /// Log ends.
@@ -111,17 +113,17 @@ impl ClusterCut {
     pub fn new(
         (cluster, source): (Arc<Cluster>, Arc<Source>),
         health: Arc<Health>,
-        shards: Vec<Arc<ShardView>>,
+        (kind, shards): (Kind, Vec<Arc<ShardView>>),
         ends: Arc<Ends>,
         windows: Arc<Windows>,
         samples: Arc<Samples>,
     ) -> Self {
-        Self { cluster, source, health, shards, ends, windows, samples, shown: OnceLock::new() }
+        Self { cluster, source, health, kind, shards, ends, windows, samples, shown: OnceLock::new() }
     }
 
     fn copies(&self) -> &Shown {
         self.shown.get_or_init(|| {
-            let layout = self.source.layout(&self.shards);
+            let layout = self.kind.layout(&self.shards);
             let older = layout.older_copies(&self.shards).into_iter().collect();
             Shown { layout, older }
         })
@@ -200,7 +202,7 @@ impl ClusterCut {
     /// The shard that is to hold a group.
     #[must_use]
     pub fn home_of(&self, id: &str) -> Option<i32> {
-        self.source.home(id, self.shards.len())
+        self.kind.home(id, self.shards.len())
     }
 
     /// Whether a shard may have groups whose homes are these; most need not be looked through.

@@ -70,6 +70,9 @@ pub struct Health {
     pub mode_reason: Option<String>,
     /// What fails now.
     pub faults: BTreeMap<Fault, String>,
+    /// Where a right is missing, it is to be read in another way: until that is loaded, or refused as well, what was read
+    /// stays shown, as stale.
+    pub has_other_way: bool,
 }
 
 impl Health {
@@ -89,12 +92,20 @@ impl Health {
         self.last_error = self.faults.first_key_value().map(|(fault, reason)| fault.describe(reason));
     }
 
+    /// Takes over how a source does that was read in another way, and is loaded.
+    pub(super) fn adopt(&mut self, loaded: &Self, reason: String, clock: &Clock) {
+        for fault in [Fault::Describe, Fault::Read, Fault::Start, Fault::Stalled] {
+            self.set_fault(fault, None, clock);
+        }
+        (self.ready, self.shards, self.mode_reason) = (true, loaded.shards, Some(reason));
+    }
+
     fn set_fault(&mut self, fault: Fault, reason: Option<String>, clock: &Clock) {
         match reason {
             Some(reason) => drop(self.faults.insert(fault, reason)),
             None => drop(self.faults.remove(&fault)),
         }
-        self.ready &= !self.is_refused();
+        self.ready &= !self.is_refused() || self.has_other_way;
         if self.faults.is_empty() {
             (self.stale_since, self.failing_since) = (None, None);
         } else {
