@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
-    model::{Millis, Name, OFFSETS_TOPIC, SourceKind},
+    model::{Millis, Name, OFFSETS_TOPIC, SOURCE_KAFKA, SourceKind},
     store::{
         Store,
         cluster::{Cluster, Health},
@@ -25,7 +25,7 @@ pub struct LogPartitionStatus {
     pub source: Name,
     /// What keeps the offsets.
     pub kind: Name,
-    /// How they are read, of a Kafka cluster: `log`.
+    /// How they are read, of a Kafka cluster: `log` or `admin`.
     pub mode: Option<&'static str>,
     /// How the last look went, where the source is looked at as a whole.
     pub reading: Option<Arc<Reading>>,
@@ -130,7 +130,10 @@ pub fn log_partitions(source: &Source, health: &Health, ends: &Ends) -> Vec<LogP
 
 /// How a source is read, where there are several ways.
 fn mode(source: &Source) -> Option<&'static str> {
-    (source.kind() == SourceKind::Log).then_some("log")
+    match source.kind() {
+        SourceKind::Log => Some("log"),
+        SourceKind::Table => (&*source.id.name == SOURCE_KAFKA).then_some("admin"),
+    }
 }
 
 fn log_partition(

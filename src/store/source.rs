@@ -10,6 +10,7 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use hashbrown::HashMap;
 use tokio::sync::watch;
 
 use super::{
@@ -21,7 +22,7 @@ use super::{
     latest::Latest,
     samples::SamplesBoard,
     shard::{Hidden, Shard, ShardView},
-    windows::Windows,
+    windows::{Replaced, Windows},
 };
 use crate::{
     clock::{Clock, Ticks},
@@ -191,13 +192,13 @@ impl Source {
 
     /// Shows what was read aside, in the place of what is shown, in one step. This is a replay: nothing is told as a commit
     /// or a deletion, since what happened meanwhile, and when, is not known.
-    pub(super) fn adopt(&self, aside: &Self, reason: String, clock: &Clock) {
+    pub(super) fn adopt(&self, (aside, replaced): (&Self, Replaced), reason: String, clock: &Clock) {
         let (read, health) = (aside.access.load_full(), aside.health());
         self.access.store(read);
         self.reading.store(aside.reading.load_full());
         self.audit.clear();
         // Windows know rows by their places, which are others now.
-        self.windows.store(Arc::default());
+        self.windows.store(Arc::new(Windows { groups: HashMap::new(), replaced: Some(replaced) }));
         self.set_health(|own| own.adopt(&health, reason, clock));
     }
 

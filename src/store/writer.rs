@@ -2,18 +2,23 @@
 
 use std::{ops::Deref, sync::Arc};
 
+use hashbrown::HashMap;
+
 use super::{
     Store,
     cluster::Cluster,
     event::{Applied, Event},
-    names::Names,
-    shard::Shard,
+    group::GroupView,
     latest::Latest,
+    names::Names,
+    pin,
+    shard::Shard,
     source::{Fault, Kind, Reading, Source},
+    windows::Replaced,
 };
 use crate::{
     clock::{Clock, Ticks},
-    model::Revision,
+    model::{Name, Revision},
 };
 
 /// Writes for one source: all that a source gets of the store.
@@ -97,7 +102,12 @@ impl SourceWriter {
 
     /// Shows everything that was read aside, in the place of all that is shown, in one step.
     pub fn adopt(&self, aside: &Self, reason: String) {
-        self.source.adopt(&aside.source, reason, &self.store.clock);
+        let groups = |source| -> HashMap<Name, Arc<GroupView>> {
+            let cut = pin(&self.cluster, source);
+            cut.groups().map(|group| (Name::clone(&group.group.id), Arc::clone(group.group))).collect()
+        };
+        let replaced = Replaced::between(&groups(&self.source), &groups(&aside.source));
+        self.cluster.adopt((&aside.source, replaced), reason, &self.store.clock);
     }
 
     /// Takes a shard away that is no more, with its groups: no deletions are told.

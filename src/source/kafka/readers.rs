@@ -1,13 +1,14 @@
 //! The parts that read committed offsets: from the log, or by the Admin API.
 
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Log, admin, homes,
+    Log, admin,
     ask::AskError,
     client::Connector,
+    homes,
     identity::Identity,
     listener::{Listener, Shards},
     overlay::Overlay,
@@ -42,7 +43,7 @@ impl Reader {
         connector: &Connector,
         identity: &Arc<Identity>,
         known: Shards,
-        requests: mpsc::Receiver<admin::Wanted>,
+        requests: admin::Inbox,
     ) -> Result<Self, AskError> {
         match writer.source().kind() {
             SourceKind::Table => {

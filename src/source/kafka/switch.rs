@@ -6,7 +6,7 @@
 
 use std::{
     ops::ControlFlow,
-    sync::{Arc, OnceLock, mpsc},
+    sync::{Arc, OnceLock},
     thread,
     time::{Duration, Instant},
 };
@@ -140,10 +140,13 @@ impl Decider {
             // What coordinators told before may hold no longer.
             self.log.homes.forget();
         }
-        // No reader asks for the latest of it.
-        let (_, requests) = mpsc::sync_channel(1);
-        let reader =
-            Reader::new((&aside, &self.log), &self.connector, &self.identity, Shards::LoadAgain, requests)?;
+        let reader = Reader::new(
+            (&aside, &self.log),
+            &self.connector,
+            &self.identity,
+            Shards::LoadAgain,
+            self.log.requests.closed(),
+        )?;
         let mut threads = vec![];
         for (part, run) in reader.parts() {
             let name = format!("{}/aside-{part}", self.writer.cluster().name);

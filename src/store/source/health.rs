@@ -25,13 +25,15 @@ pub enum Fault {
     Start,
     /// A load makes no progress.
     Stalled,
+    /// Brokers do not answer a request of the Admin API.
+    Unanswered,
 }
 
 impl Fault {
     /// Returns the text for operators: with the part's name, unless the text names the cause itself.
     fn describe(self, reason: &str) -> String {
         match self {
-            Self::Restart | Self::Unread | Self::Describe | Self::Read => reason.to_owned(),
+            Self::Restart | Self::Unread | Self::Describe | Self::Read | Self::Unanswered => reason.to_owned(),
             Self::Unreachable => format!("poller: {reason}"),
             Self::Start | Self::Stalled => format!("listener: {reason}"),
         }
@@ -40,7 +42,7 @@ impl Fault {
     fn is_refusal(self) -> bool {
         match self {
             Self::Describe | Self::Read => true,
-            Self::Restart | Self::Unread | Self::Unreachable | Self::Start | Self::Stalled => false,
+            Self::Restart | Self::Unread | Self::Unreachable | Self::Start | Self::Stalled | Self::Unanswered => false,
         }
     }
 }
@@ -94,7 +96,7 @@ impl Health {
 
     /// Takes over how a source does that was read in another way, and is loaded.
     pub(super) fn adopt(&mut self, loaded: &Self, reason: String, clock: &Clock) {
-        for fault in [Fault::Describe, Fault::Read, Fault::Start, Fault::Stalled] {
+        for fault in [Fault::Describe, Fault::Read, Fault::Start, Fault::Stalled, Fault::Unanswered] {
             self.set_fault(fault, None, clock);
         }
         (self.ready, self.shards, self.mode_reason) = (true, loaded.shards, Some(reason));
