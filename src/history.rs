@@ -23,7 +23,7 @@ use crate::{
         samples::{Index, Moment, Samples, Series, Writer},
         silent::{LONGEST, Tail},
         source::Source,
-        windows::{GroupWindows, KeyWindow, Windows},
+        windows::{GroupWindows, KeyWindow, Replaced, Windows},
     },
 };
 
@@ -115,7 +115,7 @@ impl Sampler {
             tails: BTreeSet::new(),
         };
         let (mut windows, mut series) = (HashMap::new(), HashMap::new());
-        self.statuses.begin();
+        self.statuses.begin(cut.windows.replaced.is_some());
         for group in cut.groups() {
             let id = &group.group.id;
             let (next, status) = look.group(group, &mut series);
@@ -127,13 +127,13 @@ impl Sampler {
         look.vanished(&mut series);
         let cluster = Arc::clone(&self.cluster);
         let incarnation = cluster.incarnation();
-        if *incarnation != self.incarnation {
-            // Another Kafka cluster took its place during the look.
+        if *incarnation != self.incarnation || !Arc::ptr_eq(&self.source.windows.load(), &cut.windows) {
+            // Another Kafka cluster took its place during the look, or it is read in another way.
             return;
         }
         self.cluster.tails.set(&self.source.id.name, std::mem::take(&mut look.tails).into_iter());
         self.publish(&cut.samples, series, &look, moment);
-        self.source.windows.store(Arc::new(Windows { groups: windows }));
+        self.source.windows.store(Arc::new(Windows { groups: windows, replaced: None }));
         self.looked = Some(moment);
     }
 
@@ -203,7 +203,8 @@ impl Look<'_> {
         let before = self.cut.windows.groups.get(&view.id);
         let known = self.cut.samples.groups.get(&view.id);
         let is_live = view.live_commits > 0;
-        let mut writer = (is_live || known.is_some()).then(|| Writer::new(known, self.index, self.is_due));
+        let mut writer = (is_live || known.is_some() || self.is_replaced(&view.id))
+            .then(|| Writer::new(known, self.index, self.is_due));
         let topics: Vec<_> = view.topic_names().map(|name| ends.topic(name)).collect();
         let mut windows = Vec::with_capacity(if is_live { view.len() } else { 0 });
         let earlier = if is_live && before.is_none() { self.earlier(group) } else { Earlier::new() };
@@ -217,7 +218,7 @@ impl Look<'_> {
             }
             let window = before.and_then(|before| before.get(position, &entry));
             if let Some(writer) = &mut writer {
-                let before = self.before(&entry, window, &earlier);
+                let before = self.before(&view.id, &entry, window, &earlier);
                 writer.note((entry.topic, entry.row.partition), entry.row.committed_offset, before);
             }
             let next = is_live.then(|| {
@@ -228,12 +229,25 @@ impl Look<'_> {
             worst = worst.max(lag::status(entry.row, &lag, next.as_ref(), context));
             windows.extend(next);
         }
+        if let Some(writer) = &mut writer {
+            self.note_gone(&view.id, writer);
+        }
         self.keep(&view.id, writer, known, series);
         (GroupWindows(windows), worst)
     }
 
     /// What an offset was at the look before, as [`Writer::note`] wants it.
-    fn before(&self, entry: &Entry<'_>, window: Option<&KeyWindow>, earlier: &Earlier<'_>) -> Option<Option<i64>> {
+    fn before(
+        &self,
+        group: &Name,
+        entry: &Entry<'_>,
+        window: Option<&KeyWindow>,
+        earlier: &Earlier<'_>,
+    ) -> Option<Option<i64>> {
+        let replaced = self.cut.windows.replaced.as_ref();
+        if let Some(before) = replaced.and_then(|of| of.before(group, entry.topic, entry.row.partition)) {
+            return Some(before);
+        }
         match (window, self.looked) {
             (Some(window), _) => Some(Some(window.committed_offset)),
             (None, Some(looked)) if entry.row.applied >= looked.ticks => {
@@ -267,12 +281,27 @@ impl Look<'_> {
         }
     }
 
+    fn is_replaced(&self, group: &str) -> bool {
+        self.cut.windows.replaced.as_ref().is_some_and(|replaced| replaced.has(group))
+    }
+
+    /// Notes the offsets of a group that are gone since the source is read in another way.
+    fn note_gone(&self, group: &str, writer: &mut Writer) {
+        for (topic, partition, offset) in self.cut.windows.replaced.iter().flat_map(|replaced| replaced.gone(group)) {
+            writer.gone((topic, partition), offset);
+        }
+    }
+
     /// The lines of groups that are no more end.
     fn vanished(&self, series: &mut HashMap<Name, Arc<Series>>) {
-        for (id, known) in &self.cut.samples.groups {
+        let known = &self.cut.samples.groups;
+        let replaced = self.cut.windows.replaced.iter().flat_map(Replaced::groups);
+        let replaced = replaced.filter(|id| !known.contains_key(*id) && self.cut.group(id).is_none());
+        for id in known.keys().chain(replaced) {
             if !series.contains_key(id) {
-                let writer = Writer::new(Some(known), self.index, self.is_due);
-                self.keep(id, Some(writer), Some(known), series);
+                let mut writer = Writer::new(known.get(id), self.index, self.is_due);
+                self.note_gone(id, &mut writer);
+                self.keep(id, Some(writer), known.get(id), series);
             }
         }
     }

@@ -156,7 +156,7 @@ impl Store {
         &self.work
     }
 
-    /// A new shard that no reader sees until [`Store::publish`]: to load, or to rebuild aside.
+    /// A new shard that no reader sees until it is published: to load, or to rebuild aside.
     #[must_use]
     fn new_shard(&self, key: ShardKey) -> Arc<Shard> {
         let epoch = self.epochs.fetch_add(1, Ordering::Relaxed);
@@ -165,13 +165,6 @@ impl Store {
         let copies = self.source(&key.source).map(|source| Arc::clone(&source.copies)).unwrap_or_default();
         let kit = Kit::new(epoch, Arc::clone(&self.held), copies);
         Arc::new(Shard::new(key, kit, Arc::clone(&self.names), self.clock.clone(), limits))
-    }
-
-    /// Shows a shard to readers, in the place of the one before.
-    fn publish(&self, shard: &Arc<Shard>) {
-        if let Some(source) = self.source(&shard.key.source) {
-            source.put(Arc::clone(shard));
-        }
     }
 
     fn source(&self, id: &SourceId) -> Option<Arc<Source>> {
@@ -280,9 +273,9 @@ pub fn pin(cluster: &Arc<Cluster>, source: &Arc<Source>) -> SourceCut {
     let incarnation = cluster.incarnation();
     let health = source.health();
     // Shards first: a log end observed after a commit was pinned may only be newer than it.
-    let shards = source.pin_shards();
+    let (kind, shards) = source.pin();
     let of_cluster = (cluster.ends.current(), cluster.placement.load_full());
     let (windows, samples) = (source.windows.load_full(), source.samples.current());
     drop(incarnation);
-    SourceCut::new((Arc::clone(cluster), Arc::clone(source)), health, shards, of_cluster, windows, samples)
+    SourceCut::new((Arc::clone(cluster), Arc::clone(source)), health, (kind, shards), of_cluster, windows, samples)
 }

@@ -176,6 +176,8 @@ section! {
         /// The longest time between two looks at a group that does not move; longer where calls_per_second does not allow
         /// it.
         pub max_interval: Duration = Time("60s"), "a group that moves is looked at every second";
+        /// Time between two tries to read the log, where it was refused and `mode` is "auto".
+        pub log_interval: Duration = Time("10min"), "rights change seldom; once it can be read, it is";
     }
 }
 

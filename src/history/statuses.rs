@@ -30,8 +30,11 @@ impl Statuses {
         *self = Self { sequence: self.sequence, ..Self::default() };
     }
 
-    /// A look begins.
-    pub(super) fn begin(&mut self) {
+    /// A look begins. `anew`: what groups were before says nothing.
+    pub(super) fn begin(&mut self, anew: bool) {
+        if anew {
+            self.known.clear();
+        }
         self.next = HashMap::with_capacity(self.known.len());
         self.found.clear();
     }

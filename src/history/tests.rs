@@ -20,6 +20,7 @@ use crate::{
 
 mod another_cluster;
 mod memory;
+mod read_anew;
 
 pub(crate) struct Lab {
     pub(crate) clock: Clock,

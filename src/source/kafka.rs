@@ -5,7 +5,7 @@
 //! log partitions; `homes`, which asks which copies of groups count; the `overlay`, which shows commits ahead of open
 //! transactions; and the `tail` reader, which finds markers of transactions at the ends of data topics. `live`
 //! answers callers that want the present state. If the log is not readable, `admin` reads committed offsets by the Admin
-//! API instead of listener, homes and overlay; `switch` decides between them. `oauth` obtains the tokens that clients log in with. [`examine`] tries a
+//! API instead of listener, homes and overlay; the `readers` are the ones or the other, and `switch` decides between them. `oauth` obtains the tokens that clients log in with. [`examine`] tries a
 //! cluster step by step, for `offsetd doctor`. When another Kafka cluster answers, all of them are replaced. Nothing is
 //! committed, no group is joined.
 
@@ -27,6 +27,7 @@ mod overlay;
 mod pace;
 pub mod parts;
 mod poller;
+mod readers;
 mod records;
 mod rights;
 mod switch;

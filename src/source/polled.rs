@@ -30,7 +30,7 @@ use crate::{
 
 mod round;
 
-pub use round::{Listed, Rejected, Round};
+pub use round::{Listed, Rejected, Round, Seen};
 
 /// Longest wait before a stop is noticed.
 const TICK: Duration = Duration::from_millis(50);

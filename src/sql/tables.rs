@@ -131,7 +131,7 @@ fn of_offset<T: Table>(
         .int64("committed_offset", "The next offset that the group will read", move |row| {
             offset(row).1.row.committed_offset
         })
-        .time("committed_at", "When the coordinator handled the commit (UTC)", move |row| {
+        .time("committed_at", "When the coordinator handled the commit (UTC); not told by the Admin API", move |row| {
             Some(offset(row).1.row.committed_at)
         })
 }

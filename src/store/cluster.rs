@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::{
     ends::EndsBoard, event::Applied, older::OlderSamples, placement::Placement, silent::Tails, source::Source,
+    windows::Replaced,
 };
 use crate::{clock::Clock, config, model::Name};
 
@@ -67,6 +68,12 @@ impl Cluster {
         self.placement.store(Arc::default());
         self.tails.clear();
         *incarnation += 1;
+    }
+
+    /// Shows what was read of the cluster's own source aside. No cut sees a part of it beside a part of what was shown.
+    pub(super) fn adopt(&self, aside: (&Source, Replaced), reason: String, clock: &Clock) {
+        let _none_is_pinned = self.incarnation.write();
+        self.own.adopt(aside, reason, clock);
     }
 
     /// Adds a source of offsets that are kept elsewhere, in the place of one of the same name.

@@ -20,7 +20,7 @@ use super::{
     placement::Placement,
     samples::Samples,
     shard::ShardView,
-    source::Source,
+    source::{Kind, Source},
     windows::Windows,
 };
 use crate::{
@@ -38,6 +38,8 @@ pub struct SourceCut {
     pub source: Arc<Source>,
     /// How the source was when the cut was made.
     pub health: Arc<Health>,
+    /// How the source was read then.
+    kind: Kind,
     /// The shards, by number.
     pub shards: Vec<Arc<ShardView>>,
     /// Log ends.
@@ -114,17 +116,18 @@ impl SourceCut {
     pub fn new(
         (cluster, source): (Arc<Cluster>, Arc<Source>),
         health: Arc<Health>,
-        shards: Vec<Arc<ShardView>>,
+        (kind, shards): (Kind, Vec<Arc<ShardView>>),
         (ends, placement): (Arc<Ends>, Arc<Placement>),
         windows: Arc<Windows>,
         samples: Arc<Samples>,
     ) -> Self {
-        Self { cluster, source, health, shards, ends, placement, windows, samples, shown: OnceLock::new() }
+        let shown = OnceLock::new();
+        Self { cluster, source, health, kind, shards, ends, placement, windows, samples, shown }
     }
 
     fn copies(&self) -> &Shown {
         self.shown.get_or_init(|| {
-            let layout = self.source.layout(&self.shards);
+            let layout = self.kind.layout(&self.shards);
             let older = layout.older_copies(&self.shards).into_iter().collect();
             Shown { layout, older }
         })
@@ -203,7 +206,7 @@ impl SourceCut {
     /// The shard that is to hold a group.
     #[must_use]
     pub fn home_of(&self, id: &str) -> Option<i32> {
-        self.source.home(id, self.shards.len())
+        self.kind.home(id, self.shards.len())
     }
 
     /// Whether a shard may have groups whose homes are these; most need not be looked through.

@@ -53,6 +53,17 @@ pub struct Row {
     pub applied: Ticks,
 }
 
+impl Row {
+    /// Whether the row says what a store or a coordinator tells of its key. `leader_epoch`: -1 where that is not told.
+    #[must_use]
+    pub fn says(&self, rare: Option<&Rare>, committed_offset: i64, leader_epoch: i32, metadata: &str) -> bool {
+        let (offset, epoch) = (self.committed_offset, self.leader_epoch);
+        offset == committed_offset
+            && (leader_epoch < 0 || epoch == leader_epoch)
+            && rare.and_then(|rare| rare.metadata.as_deref()).unwrap_or_default() == metadata
+    }
+}
+
 /// What few commits carry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rare {

@@ -10,6 +10,7 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use hashbrown::HashMap;
 use tokio::sync::watch;
 
 use super::{
@@ -21,7 +22,7 @@ use super::{
     latest::Latest,
     samples::SamplesBoard,
     shard::{Hidden, Shard, ShardView},
-    windows::Windows,
+    windows::{Replaced, Windows},
 };
 use crate::{
     clock::{Clock, Ticks},
@@ -41,11 +42,32 @@ pub enum Kind {
     Table,
 }
 
-/// How a source is read now, and answers readers of the latest.
-#[derive(Debug)]
+impl Kind {
+    /// The shard that is to hold a group, of so many.
+    #[must_use]
+    pub fn home(&self, group: &str, shards: usize) -> Option<i32> {
+        match self {
+            Self::Log(homes) => homes.home(group, i32::try_from(shards).ok()?),
+            Self::Table => Some(0),
+        }
+    }
+
+    /// Which copies in these shards readers see.
+    #[must_use]
+    pub fn layout(&self, shards: &[Arc<ShardView>]) -> Arc<Layout> {
+        match self {
+            Self::Log(homes) => homes.layout(shards),
+            Self::Table => Arc::default(),
+        }
+    }
+}
+
+/// How a source is read now, what answers readers of the latest, and what was read in this way.
+#[derive(Clone, Debug)]
 struct Access {
     kind: Kind,
     latest: Arc<dyn Latest>,
+    shards: BTreeMap<i32, Arc<Shard>>,
 }
 
 /// How the last complete look at a store went.
@@ -87,7 +109,6 @@ pub struct Source {
     access: ArcSwap<Access>,
     /// Of a table.
     reading: ArcSwapOption<Reading>,
-    shards: ArcSwap<BTreeMap<i32, Arc<Shard>>>,
     health: watch::Sender<Arc<Health>>,
     pub(super) copies: Arc<Copies>,
     /// When the load began.
@@ -104,9 +125,8 @@ impl Source {
             windows: ArcSwap::default(),
             samples: SamplesBoard::default(),
             audit: Audit::default(),
-            access: ArcSwap::from_pointee(Access { kind, latest }),
+            access: ArcSwap::from_pointee(Access { kind, latest, shards: BTreeMap::new() }),
             reading: ArcSwapOption::empty(),
-            shards: ArcSwap::default(),
             health: watch::Sender::default(),
             copies: Arc::default(),
             started: AtomicU32::new(clock.ticks()),
@@ -117,7 +137,10 @@ impl Source {
 
     /// Drops everything known of it: what follows is as after the start.
     pub(super) fn forget(&self, error: String, clock: &Clock) {
-        self.set_health(|health| *health = Health::unread(error, clock));
+        self.set_health(|health| {
+            let has_other_way = health.has_other_way;
+            *health = Health { has_other_way, ..Health::unread(error, clock) };
+        });
         self.change_shards(BTreeMap::clear);
         self.forget_samples();
         self.audit.clear();
@@ -157,7 +180,26 @@ impl Source {
     /// Goes on to be read in another way: what was read before is dropped, and what follows is as after the start.
     pub fn read_anew(&self, kind: Kind, latest: Arc<dyn Latest>, reason: String, clock: &Clock) {
         self.forget(reason, clock);
-        self.access.store(Arc::new(Access { kind, latest }));
+        self.access.store(Arc::new(Access { kind, latest, shards: BTreeMap::new() }));
+    }
+
+    /// A source of the same name that is read in another way, aside: no reader sees it until [`Source::adopt`].
+    pub(super) fn aside(&self, kind: Kind, latest: Arc<dyn Latest>, clock: &Clock) -> Self {
+        let mut aside = Self::new((self.id.clone(), Name::clone(&self.store)), kind, latest, clock);
+        aside.copies = Arc::clone(&self.copies);
+        aside
+    }
+
+    /// Shows what was read aside, in the place of what is shown, in one step. This is a replay: nothing is told as a commit
+    /// or a deletion, since what happened meanwhile, and when, is not known.
+    pub(super) fn adopt(&self, (aside, replaced): (&Self, Replaced), reason: String, clock: &Clock) {
+        let (read, health) = (aside.access.load_full(), aside.health());
+        self.access.store(read);
+        self.reading.store(aside.reading.load_full());
+        self.audit.clear();
+        // Windows know rows by their places, which are others now.
+        self.windows.store(Arc::new(Windows { groups: HashMap::new(), replaced: Some(replaced) }));
+        self.set_health(|own| own.adopt(&health, reason, clock));
     }
 
     /// How the last look at the store went, where it is looked at as a whole.
@@ -202,26 +244,33 @@ impl Source {
     /// The shards, by number.
     #[must_use]
     pub fn shards(&self) -> Vec<Arc<Shard>> {
-        self.shards.load().values().map(Arc::clone).collect()
+        self.access.load().shards.values().map(Arc::clone).collect()
     }
 
     /// The shards as they are now, by number.
     #[must_use]
     pub fn pin_shards(&self) -> Vec<Arc<ShardView>> {
-        self.shards.load().values().map(|shard| shard.pin()).collect()
+        self.pin().1
+    }
+
+    /// How the source is read, and the shards as they are now: both of one moment.
+    #[must_use]
+    pub fn pin(&self) -> (Kind, Vec<Arc<ShardView>>) {
+        let access = self.access.load();
+        (access.kind.clone(), access.shards.values().map(|shard| shard.pin()).collect())
     }
 
     /// A shard by its number.
     #[must_use]
     pub fn shard(&self, number: i32) -> Option<Arc<Shard>> {
-        self.shards.load().get(&number).map(Arc::clone)
+        self.access.load().shards.get(&number).map(Arc::clone)
     }
 
     /// The shard that readers are shown a group from. `None` when no copy of the group counts.
     #[must_use]
     pub fn shard_of_group(&self, group: &str) -> Option<Arc<Shard>> {
-        let shards = self.shards.load();
         let access = self.access.load();
+        let shards = &access.shards;
         let Kind::Log(homes) = &access.kind else { return shards.values().next().map(Arc::clone) };
         let copies = self.copies.of(group);
         let count = i32::try_from(shards.len()).ok()?;
@@ -246,8 +295,9 @@ impl Source {
     /// The home of a group, and the shards with copies of it.
     #[must_use]
     pub fn shards_with_group(&self, group: &str) -> Vec<Arc<Shard>> {
-        let (shards, copies) = (self.shards.load(), self.copies.of(group));
-        let home = self.home(group, shards.len());
+        let (access, copies) = (self.access.load(), self.copies.of(group));
+        let shards = &access.shards;
+        let home = access.kind.home(group, shards.len());
         let has = |(at, shard): &(&i32, &Arc<Shard>)| Some(**at) == home || copies.contains(shard.epoch);
         shards.iter().filter(has).map(|(_, shard)| Arc::clone(shard)).collect()
     }
@@ -255,39 +305,22 @@ impl Source {
     /// The shards that a commit of a group may be written to: all, while that is not settled.
     #[must_use]
     pub fn shards_written_by(&self, group: &str) -> Vec<Arc<Shard>> {
-        let shards = self.shards.load();
-        let is_settled = match &self.access.load().kind {
+        let access = self.access.load();
+        let shards = &access.shards;
+        let is_settled = match &access.kind {
             Kind::Log(homes) => !homes.is_unsettled(),
             Kind::Table => true,
         };
-        match self.home(group, shards.len()).and_then(|home| shards.get(&home)) {
+        match access.kind.home(group, shards.len()).and_then(|home| shards.get(&home)) {
             Some(home) if is_settled && self.copies.of(group).contains(home.epoch) => vec![Arc::clone(home)],
             _ => shards.values().map(Arc::clone).collect(),
-        }
-    }
-
-    /// The shard that is to hold a group, of so many.
-    #[must_use]
-    pub fn home(&self, group: &str, shards: usize) -> Option<i32> {
-        match &self.access.load().kind {
-            Kind::Log(homes) => homes.home(group, i32::try_from(shards).ok()?),
-            Kind::Table => Some(0),
-        }
-    }
-
-    /// Which copies in these shards readers see.
-    #[must_use]
-    pub fn layout(&self, shards: &[Arc<ShardView>]) -> Arc<Layout> {
-        match &self.access.load().kind {
-            Kind::Log(homes) => homes.layout(shards),
-            Kind::Table => Arc::default(),
         }
     }
 
     /// Tells the shards which copies are not shown; watchers are woken where that changed.
     pub fn set_hidden(&self, hidden: &BTreeMap<i32, Hidden>) {
         let mut changed = false;
-        for (at, shard) in &**self.shards.load() {
+        for (at, shard) in &self.access.load().shards {
             changed |= shard.set_hidden(hidden.get(at));
         }
         if changed {
@@ -297,7 +330,7 @@ impl Source {
 
     /// How far each shard is applied.
     pub fn applied(&self) -> Applied {
-        self.shards.load().values().map(|shard| (shard.key.clone(), shard.applied())).collect()
+        self.access.load().shards.values().map(|shard| (shard.key.clone(), shard.applied())).collect()
     }
 
     /// Takes a shard away that is no more.
@@ -311,10 +344,10 @@ impl Source {
     }
 
     fn change_shards(&self, change: impl Fn(&mut BTreeMap<i32, Arc<Shard>>)) {
-        self.shards.rcu(|shards| {
-            let mut shards = BTreeMap::clone(shards);
-            change(&mut shards);
-            shards
+        self.access.rcu(|access| {
+            let mut access = Access::clone(access);
+            change(&mut access.shards);
+            access
         });
         self.wake();
     }
@@ -322,7 +355,7 @@ impl Source {
     /// Time of the newest fact.
     #[must_use]
     pub fn newest_record_at(&self) -> Option<Millis> {
-        self.shards.load().values().filter_map(|shard| shard.progress.last_record_at()).max()
+        self.access.load().shards.values().filter_map(|shard| shard.progress.last_record_at()).max()
     }
 
     /// Of the initial load, 0 to 1. 1 when there is nothing to load.

@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 
 use super::{
     ends::to_f64,
-    group::{Entry, Row},
+    group::{Entry, GroupView, Row},
 };
 use crate::{clock::Ticks, model::Name};
 
@@ -144,6 +144,77 @@ impl GroupWindows {
 pub struct Windows {
     /// By group id.
     pub groups: HashMap<Name, Arc<GroupWindows>>,
+    /// Since the last sample, the source is read in another way: what offsets were before that are others now.
+    pub replaced: Option<Replaced>,
+}
+
+/// Offsets that were replaced without a commit, by group, topic and partition: what they were, and whether they are gone.
+/// Those that are new were not there.
+#[derive(Debug, Default)]
+pub struct Replaced(HashMap<Name, HashMap<(Name, i32), Before>>);
+
+/// An offset before it was replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// `None`: it was not there.
+    pub committed_offset: Option<i64>,
+    /// It is not there now.
+    pub is_gone: bool,
+}
+
+impl Replaced {
+    /// What differs between all groups before and after.
+    #[must_use]
+    pub fn between(before: &HashMap<Name, Arc<GroupView>>, after: &HashMap<Name, Arc<GroupView>>) -> Self {
+        let offsets = |group: Option<&Arc<GroupView>>| -> HashMap<(Name, i32), i64> {
+            let entries = group.into_iter().flat_map(|group| group.entries());
+            entries.map(|at| ((Name::clone(at.topic), at.row.partition), at.row.committed_offset)).collect()
+        };
+        let mut replaced = Self::default();
+        for id in before.keys().chain(after.keys().filter(|id| !before.contains_key(*id))) {
+            let (were, are) = (offsets(before.get(id)), offsets(after.get(id)));
+            let gone = were
+                .iter()
+                .filter(|(key, _)| !are.contains_key(*key))
+                .map(|(key, offset)| (key.clone(), Before { committed_offset: Some(*offset), is_gone: true }));
+            let others = are.iter().filter(|(key, offset)| were.get(*key) != Some(*offset));
+            let others = others
+                .map(|(key, _)| (key.clone(), Before { committed_offset: were.get(key).copied(), is_gone: false }));
+            replaced.enter(id, gone.chain(others));
+        }
+        replaced
+    }
+
+    fn enter(&mut self, group: &Name, offsets: impl Iterator<Item = ((Name, i32), Before)>) {
+        let offsets: HashMap<(Name, i32), Before> = offsets.collect();
+        if !offsets.is_empty() {
+            self.0.insert(Name::clone(group), offsets);
+        }
+    }
+
+    /// The groups of which offsets were replaced.
+    pub fn groups(&self) -> impl Iterator<Item = &Name> {
+        self.0.keys()
+    }
+
+    /// Whether offsets of a group were replaced.
+    #[must_use]
+    pub fn has(&self, group: &str) -> bool {
+        self.0.contains_key(group)
+    }
+
+    /// The offsets of a group that are gone, as (topic, partition, offset).
+    pub fn gone(&self, group: &str) -> impl Iterator<Item = (&Name, i32, i64)> {
+        let gone = self.0.get(group).into_iter().flatten().filter(|(_, before)| before.is_gone);
+        gone.filter_map(|((topic, partition), before)| Some((topic, *partition, before.committed_offset?)))
+    }
+
+    /// What an offset was before; `None` where it was not replaced, or by the same.
+    #[must_use]
+    pub fn before(&self, group: &str, topic: &Name, partition: i32) -> Option<Option<i64>> {
+        let offsets = self.0.get(group)?;
+        Some(offsets.get(&(Name::clone(topic), partition))?.committed_offset)
+    }
 }
 
 impl Windows {

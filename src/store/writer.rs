@@ -2,17 +2,23 @@
 
 use std::{ops::Deref, sync::Arc};
 
+use hashbrown::HashMap;
+
 use super::{
     Store,
     cluster::Cluster,
     event::{Applied, Event},
+    group::GroupView,
+    latest::Latest,
     names::Names,
+    pin,
     shard::Shard,
-    source::{Fault, Reading, Source},
+    source::{Fault, Kind, Reading, Source},
+    windows::Replaced,
 };
 use crate::{
     clock::{Clock, Ticks},
-    model::Revision,
+    model::{Name, Revision},
 };
 
 /// Writes for one source: all that a source gets of the store.
@@ -84,7 +90,24 @@ impl SourceWriter {
 
     /// Shows a shard to readers, in the place of the one before.
     pub fn publish(&self, shard: &ShardWriter) {
-        self.store.publish(&shard.0);
+        self.source.put(Arc::clone(&shard.0));
+    }
+
+    /// Makes a writer of the same source, read in another way, that no reader sees until [`SourceWriter::adopt`].
+    #[must_use]
+    pub fn aside(&self, kind: Kind, latest: Arc<dyn Latest>) -> Self {
+        let source = Arc::new(self.source.aside(kind, latest, &self.store.clock));
+        Self { source, ..self.clone() }
+    }
+
+    /// Shows everything that was read aside, in the place of all that is shown, in one step.
+    pub fn adopt(&self, aside: &Self, reason: String) {
+        let groups = |source| -> HashMap<Name, Arc<GroupView>> {
+            let cut = pin(&self.cluster, source);
+            cut.groups().map(|group| (Name::clone(&group.group.id), Arc::clone(group.group))).collect()
+        };
+        let replaced = Replaced::between(&groups(&self.source), &groups(&aside.source));
+        self.cluster.adopt((&aside.source, replaced), reason, &self.store.clock);
     }
 
     /// Takes a shard away that is no more, with its groups: no deletions are told.
@@ -99,8 +122,13 @@ impl SourceWriter {
 
     /// Notes that the store was read, and how that went.
     pub fn succeeded(&self, reading: Reading) {
-        self.source.set_reading(reading);
+        self.set_reading(reading);
         self.source.succeeded(&self.store.clock);
+    }
+
+    /// Notes how the last complete look at the store went.
+    pub fn set_reading(&self, reading: Reading) {
+        self.source.set_reading(reading);
     }
 
     /// Notes that the store could not be read: its rows go stale from the first failure on.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use offsetd::model::Millis;
 use serde_json::Value;
 
+mod admin;
 mod asked;
 #[allow(dead_code, reason = "shared with the tests, which use more of it")]
 #[path = "../it/kafka/broker.rs"]
@@ -48,6 +49,11 @@ fn now() -> Millis {
 /// Measures the load of this name.
 pub(crate) fn load(report: &mut Report, name: &str) {
     measure(report, LOADS.iter().find(|load| load.name == name).unwrap());
+}
+
+/// Measures a round of the Admin API over the load of this name.
+pub(crate) fn admin(report: &mut Report, name: &str) {
+    admin::run(report, LOADS.iter().find(|load| load.name == name).unwrap());
 }
 
 /// Measures a cluster of 100,000 partitions.

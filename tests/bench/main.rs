@@ -67,7 +67,7 @@ const fn benchmark(name: &'static str, about: &'static str, run: fn(&mut Report)
     Benchmark { name, about, run }
 }
 
-const BENCHMARKS: [Benchmark; 17] = [
+const BENCHMARKS: [Benchmark; 19] = [
     benchmark("store/parts", "one record, key or call: decode, apply, pin, read", store::micro::run),
     benchmark("store/growth", "the same with 8 times as many keys", store::growth::run),
     benchmark("store/busy", "a writer beside scans and beside queries", store::busy::run),
@@ -84,6 +84,10 @@ const BENCHMARKS: [Benchmark; 17] = [
     benchmark("kafka/T", "the same, each commit in a batch of its own", |report| kafka::load(report, "T")),
     benchmark("kafka/W", "the same of 65,000 groups", |report| kafka::load(report, "W")),
     benchmark("kafka/L", "the same of a million offsets", |report| kafka::load(report, "L")),
+    benchmark("admin/S", "a round of 50 groups by the Admin API, beside AdminClient", |report| {
+        kafka::admin(report, "S")
+    }),
+    benchmark("admin/W", "the same of 65,000 groups", |report| kafka::admin(report, "W")),
     benchmark("kafka/partitions", "log ends of 100,000 partitions", kafka::partitions),
 ];
 

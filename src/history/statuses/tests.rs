@@ -4,7 +4,7 @@ use super::*;
 fn a_change_is_told_once_and_for_a_day() {
     let mut statuses = Statuses::default();
     let mut look = |status: Option<Status>, at| {
-        statuses.begin();
+        statuses.begin(false);
         status.into_iter().for_each(|status| statuses.note(&"g".into(), status));
         statuses.finish(at)
     };

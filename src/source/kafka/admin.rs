@@ -7,6 +7,7 @@
 mod asker;
 mod members;
 mod schedule;
+mod tally;
 mod write;
 
 use std::{
@@ -23,7 +24,10 @@ use tokio::sync::oneshot;
 
 use crate::{
     model::{Name, Revision},
-    store::latest::{Latest, Scope, SourceError},
+    store::{
+        counter::Counter,
+        latest::{Count, Latest, Scope, SourceError},
+    },
 };
 
 pub(super) use asker::Asker;
@@ -47,14 +51,28 @@ pub(super) struct Wanted {
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     asker: RwLock<Option<SyncSender<Wanted>>>,
+    calls: Arc<Counter>,
+}
+
+/// The end of the queue that an asker has.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    wanted: Receiver<Wanted>,
+    /// Counts requests to coordinators.
+    calls: Arc<Counter>,
 }
 
 impl Requests {
-    /// Returns the receiver of all requests from now on.
-    pub(super) fn open(&self) -> Receiver<Wanted> {
-        let (sender, receiver) = sync_channel(ROOM);
+    /// Returns the end that gets all requests from now on.
+    pub(super) fn open(&self) -> Inbox {
+        let (sender, wanted) = sync_channel(ROOM);
         *self.asker.write() = Some(sender);
-        receiver
+        Inbox { wanted, calls: Arc::clone(&self.calls) }
+    }
+
+    /// Returns an end that gets no requests: readers do not see what its asker reads.
+    pub(super) fn closed(&self) -> Inbox {
+        Inbox { wanted: sync_channel(1).1, calls: Arc::clone(&self.calls) }
     }
 
     fn send(&self, wanted: Wanted) -> Result<(), SourceError> {
@@ -86,5 +104,13 @@ impl Latest for LatestOfAdmin {
             Ok(vec![(SHARD, told.await.map_err(stopped)??)])
         }
         .boxed()
+    }
+
+    fn counters(&self) -> Vec<Count> {
+        vec![Count {
+            name: "offsetd_admin_calls_total",
+            help: "Requests about groups to their coordinators, where committed offsets are read by the Admin API.",
+            value: self.0.calls.get(),
+        }]
     }
 }

@@ -65,11 +65,7 @@ impl Committed {
     /// Whether this is the commit of a row. Brokers before 2.1 tell no epoch.
     #[must_use]
     pub(crate) fn is(&self, row: &Row, rare: Option<&Rare>) -> bool {
-        let metadata = rare.and_then(|rare| rare.metadata.as_deref()).unwrap_or_default();
-        let (offset, leader_epoch) = (row.committed_offset, row.leader_epoch);
-        self.offset == offset
-            && self.metadata == metadata
-            && (self.leader_epoch == leader_epoch || self.leader_epoch < 0)
+        row.says(rare, self.offset, self.leader_epoch, &self.metadata)
     }
 }
 

@@ -28,6 +28,8 @@ use crate::{
         group::GroupView,
         homes::{Homes as _, group_in},
         shard::{GroupSet, ShardView},
+        source::Source,
+        writer::SourceWriter,
     },
 };
 
@@ -53,6 +55,7 @@ type Copy = (Name, i32);
 #[derive(Debug)]
 pub(super) struct Asker {
     cluster: Arc<Cluster>,
+    source: Arc<Source>,
     log: Arc<Log>,
     coordinators: Coordinators<Question>,
     topic_id: Option<Uuid>,
@@ -81,10 +84,11 @@ struct Round {
 
 impl Asker {
     /// Nothing was asked yet.
-    pub(super) fn new((cluster, log): (Arc<Cluster>, Arc<Log>), connector: Connector) -> Self {
+    pub(super) fn new((writer, log): (&SourceWriter, &Arc<Log>), connector: Connector) -> Self {
         Self {
-            cluster,
-            log,
+            cluster: Arc::clone(writer.cluster()),
+            source: Arc::clone(writer.source()),
+            log: Arc::clone(log),
             coordinators: Coordinators::new(connector),
             topic_id: None,
             seen: Default::default(),
@@ -116,7 +120,7 @@ impl Asker {
             self.ask_again(now);
         }
         self.take_answers(now);
-        match self.cluster.health().reachable {
+        match self.source.health().reachable {
             true => self.ask(now),
             false => self.reconnect(now),
         }
@@ -133,7 +137,7 @@ impl Asker {
 
     /// Finds the copies outside of their groups' homes, and tells the shards which are not shown.
     fn look(&mut self, now: Instant) {
-        let shards = self.cluster.own.pin_shards();
+        let shards = self.source.pin_shards();
         let ends = self.cluster.ends.current();
         let mut verdicts = Verdicts::clone(&self.log.homes.verdicts());
         if let Some(topic) = ends.topic(OFFSETS_TOPIC) {
@@ -159,7 +163,7 @@ impl Asker {
         if self.classes.is_empty() && self.coordinators.len() == 0 {
             self.coordinators.disconnect();
         }
-        self.cluster.own.set_hidden(&self.log.homes.layout(&shards).hidden_in(&shards));
+        self.source.set_hidden(&self.log.homes.layout(&shards).hidden_in(&shards));
     }
 
     fn classify(&mut self, shards: &[Arc<ShardView>], verdicts: &mut Verdicts) {
@@ -198,7 +202,7 @@ impl Asker {
     }
 
     fn has_due(&self, now: Instant) -> bool {
-        self.cluster.health().reachable
+        self.source.health().reachable
             && self.rounds.iter().any(|(class, round)| round.is_due(now) && self.classes.contains_key(class))
     }
 
@@ -233,7 +237,7 @@ impl Asker {
     fn ask_about(&mut self, class: &Class, now: Instant) {
         let copies = self.classes.get(class).map_or(&[][..], Vec::as_slice);
         let Some(round) = self.rounds.get_mut(class) else { return };
-        let samples = samples(&self.cluster, copies, round.count);
+        let samples = samples(&self.source, copies, round.count);
         *round = Round { count: round.count + 1, ..Round::new(now + INTERVAL) };
         // Without samples nothing is committed, and so nothing is told.
         for copy in samples {
@@ -302,7 +306,7 @@ impl Asker {
                 return None;
             }
         };
-        let shards = self.cluster.own.pin_shards();
+        let shards = self.source.pin_shards();
         let home = i32::try_from(shards.len()).ok().and_then(|count| log_partition_of(java_hash(&copy.0), count));
         let home = home.and_then(|home| group_in(&shards, home, &copy.0));
         told(answer, group_in(&shards, copy.1, &copy.0), home)
@@ -329,13 +333,13 @@ impl Round {
 }
 
 /// Some of the copies that have committed offsets: spread over all, and others in each round.
-fn samples(cluster: &Cluster, copies: &[Copy], round: usize) -> Vec<Copy> {
+fn samples(source: &Source, copies: &[Copy], round: usize) -> Vec<Copy> {
     let step = (copies.len() / SAMPLES).max(1);
     let start = round % step;
     let all = copies.iter().skip(start).step_by(step).chain(copies.iter().take(SAMPLES));
     let mut found: Vec<Copy> = vec![];
     for copy in all {
-        let group = cluster.own.shard(copy.1).and_then(|shard| shard.group(&copy.0));
+        let group = source.shard(copy.1).and_then(|shard| shard.group(&copy.0));
         if group.is_some_and(|group| !group.is_empty()) && !found.contains(copy) {
             found.push(copy.clone());
         }

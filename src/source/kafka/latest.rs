@@ -186,6 +186,10 @@ impl Log {
             match cluster.own.shard(number) {
                 // The partition is gone, and so are its groups.
                 None => return Ok(None),
+                Some(now) if now.key != shard.key => {
+                    let reason = "committed offsets are read by the Admin API since; ask again".to_owned();
+                    return Err(AskError::Client { reason });
+                }
                 Some(now) if now.epoch != shard.epoch => {
                     // Loaded again, since the log moved: the target was of the log before.
                     let ends = self.present_ends(cluster, vec![number]).await?;

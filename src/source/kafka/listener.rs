@@ -29,9 +29,10 @@ use crate::{
     source::kafka::Log,
     source::kafka::ask::AskError,
     store::{
-        cluster::{Cluster, Fault},
+        cluster::Cluster,
         ends::DELETED_AFTER,
         shard::Shard,
+        source::{Fault, Source},
         writer::SourceWriter,
     },
 };
@@ -55,6 +56,7 @@ pub(super) struct Listener {
     writer: SourceWriter,
     log: Arc<Log>,
     cluster: Arc<Cluster>,
+    source: Arc<Source>,
     connector: Connector,
     client: Client,
     identity: Arc<Identity>,
@@ -77,33 +79,44 @@ pub(super) struct Listener {
     homes_asked: Option<u64>,
 }
 
+/// What becomes of shards that were read before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shards {
+    /// They are loaded again, aside: what read them failed, or there are none.
+    LoadAgain,
+    /// They are read on from where they are.
+    GoOn,
+}
+
 /// Numbers of log partitions: each once, so that there are never more than partitions.
 type Moved = Arc<Mutex<BTreeSet<i32>>>;
 
 impl Listener {
-    /// Makes a listener, and checks the client configuration. Log partitions that were read before, by a source that
-    /// failed, are loaded again, aside.
+    /// Makes a listener, and checks the client configuration.
     pub(super) fn new(
         (writer, log): (SourceWriter, Arc<Log>),
         connector: Connector,
         identity: Arc<Identity>,
+        shards: Shards,
     ) -> Result<Self, AskError> {
         let client = connector.connect()?;
-        let cluster = Arc::clone(writer.cluster());
+        let (cluster, source) = (Arc::clone(writer.cluster()), Arc::clone(writer.source()));
         let last_look = writer.clock().ticks();
-        let known = cluster.own.shards();
+        let (known, goes_on) = (source.shards(), shards == Shards::GoOn);
         Ok(Self {
             writer,
             log,
             cluster,
+            source,
             connector,
             client,
             identity,
             readers: vec![],
             moved: Moved::default(),
-            rebuilding: known.iter().map(|shard| (shard.key.number, None)).collect(),
+            rebuilding: known.iter().filter(|_| !goes_on).map(|shard| (shard.key.number, None)).collect(),
             loads: Loads::default(),
-            renew: false,
+            // The first poll threads begin where the shards are.
+            renew: goes_on,
             started: known.last().map_or(0, |shard| shard.key.number + 1),
             fewer: None,
             topic_id: None,
@@ -144,7 +157,7 @@ impl Listener {
             self.end_readers()?;
             self.client = self.connector.connect()?;
         }
-        let known = self.cluster.health().shards.unwrap_or(0);
+        let known = self.source.health().shards.unwrap_or(0);
         if self.readers.is_empty() && known.max(self.started) > 0 {
             self.spawn_readers(stop)?;
         }
@@ -225,7 +238,7 @@ impl Listener {
 
     /// Declares the cluster loaded once every partition reached its target and log ends are known.
     fn judge(&mut self) {
-        let health = self.cluster.health();
+        let health = self.source.health();
         if health.ready
             || health.is_refused()
             || health.shards != Some(self.started)
@@ -234,7 +247,7 @@ impl Listener {
             return;
         }
         let reached = |shard: &Arc<Shard>| shard.progress.target().is_some_and(|target| shard.applied().0 >= target);
-        if self.cluster.own.shards().iter().all(reached) {
+        if self.source.shards().iter().all(reached) {
             // Which copies of groups count is known before the first answer.
             let asked = *self.homes_asked.get_or_insert_with(|| self.log.homes.want());
             if !self.log.homes.is_done(asked) {
@@ -246,7 +259,7 @@ impl Listener {
 
     /// Notes whether some partition may not be read.
     fn judge_rights(&self) {
-        let current = self.cluster.own.shards();
+        let current = self.source.shards();
         let aside = self.rebuilding.values().flatten();
         let refused = current.iter().chain(aside).any(|shard| shard.progress.is_refused());
         let reason = refused.then(|| rights::cannot_read(&self.cluster.config));
@@ -256,7 +269,7 @@ impl Listener {
     /// Whether nothing was read for so long, since the cluster was out of reach or this process stood
     /// still, that a value and then its tombstone may have come and gone. `None` while out of reach.
     fn was_away(&mut self) -> Option<bool> {
-        let health = self.cluster.health();
+        let health = self.source.health();
         let now = self.writer.clock().ticks();
         let still_since = std::mem::replace(&mut self.last_look, now);
         if !health.reachable || health.is_refused() {
@@ -274,7 +287,7 @@ impl Listener {
         let ends = self.cluster.ends.current();
         let Some(topic) = ends.topic(OFFSETS_TOPIC) else { return };
         for (partition, number) in topic.partitions.iter().zip(0..) {
-            let Some(shard) = self.cluster.own.shard(number) else { continue };
+            let Some(shard) = self.source.shard(number) else { continue };
             let value = ends.value(*partition);
             let moved = value.log_end >= 0 && value.log_end < shard.applied().0;
             let is_beyond =
@@ -300,7 +313,7 @@ impl Listener {
     /// Partitions that two metadata refreshes do not show, far enough apart, are no more, and neither is what lay in
     /// them: the topic was deleted, or made anew with fewer.
     fn look_for_lost_partitions(&mut self) {
-        let health = self.cluster.health();
+        let health = self.source.health();
         let (Some(count), Some(refreshed)) = (health.shards, self.cluster.ends.current().refreshed()) else {
             return;
         };
@@ -353,7 +366,7 @@ impl Listener {
             self.rebuilding.insert(partition, None);
         }
         let swapped = |partition: &i32, shard: &mut Option<Arc<Shard>>| {
-            let current = self.cluster.own.shard(*partition);
+            let current = self.source.shard(*partition);
             shard.is_none() || current.map(|shard| shard.epoch) != shard.as_ref().map(|shard| shard.epoch)
         };
         self.rebuilding.retain(swapped);

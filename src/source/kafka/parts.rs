@@ -10,14 +10,15 @@ use tokio_util::sync::CancellationToken;
 
 pub use super::threads::PartFault;
 use super::{
-    admin, ffi, homes,
+    ffi,
     identity::Identity,
-    listener::Listener,
+    listener::Shards,
     live::Live,
     oauth,
     overlay::Overlay,
     poller::Poller,
-    switch::{self, Switch},
+    readers::{Part, Reader, forever},
+    switch::Decider,
     tail::Tails,
     threads,
 };
@@ -68,21 +69,7 @@ struct Parts {
     reader: Reader,
     tails: Option<Tails>,
     /// Looks whether offsets are to be read in the other way.
-    switch: Option<Switch>,
-}
-
-#[derive(Debug)]
-struct LogReader {
-    listener: Listener,
-    homes: homes::Asker,
-    overlay: Option<Overlay>,
-}
-
-/// The parts that read committed offsets.
-#[derive(Debug)]
-enum Reader {
-    Log(Box<LogReader>),
-    Admin(Box<admin::Asker>),
+    switch: Option<Decider>,
 }
 
 impl KafkaSource {
@@ -98,7 +85,7 @@ impl KafkaSource {
         stop: &CancellationToken,
     ) -> Result<Self, PartError> {
         ffi::keep_openssl_at_exit();
-        let parts = Parts::new(writer, &log, &settings, stop)?;
+        let parts = Parts::new((writer, &log), &settings, Shards::LoadAgain, stop)?;
         Ok(Self { log, settings, parts })
     }
 }
@@ -114,15 +101,15 @@ impl Source for KafkaSource {
         let Self { log, settings, mut parts } = *self;
         let cluster = Arc::clone(writer.cluster());
         loop {
-            let (identity, switched) = (Arc::clone(&parts.identity), parts.switch.as_ref().map(Switch::result));
+            let (identity, switched) = (Arc::clone(&parts.identity), parts.switch.as_ref().map(Decider::result));
             writer.failed(Fault::Restart, None);
             parts.run(stop)?;
             if stop.is_cancelled() {
                 return Ok(());
             }
-            if let Some(reason) = switched.and_then(|switched| switched.get().cloned()) {
-                switch::to_other(&cluster, &log, reason, writer.clock());
-                parts = Parts::new(&writer, &log, &settings, stop)?;
+            if let Some(switch) = switched.as_ref().and_then(|switched| switched.get()) {
+                switch.apply(&writer, &log);
+                parts = Parts::new((&writer, &log), &settings, switch.shards(), stop)?;
                 continue;
             }
             let Some((before, now)) = identity.change() else {
@@ -140,16 +127,16 @@ impl Source for KafkaSource {
             );
             let reason = format!("another Kafka cluster answers: id {now:?}, before {before:?}; loading it");
             writer.forget_cluster(reason);
-            parts = Parts::new(&writer, &log, &settings, stop)?;
+            parts = Parts::new((&writer, &log), &settings, Shards::LoadAgain, stop)?;
         }
     }
 }
 
 impl Parts {
     fn new(
-        writer: &SourceWriter,
-        log: &Arc<Log>,
+        (writer, log): (&SourceWriter, &Arc<Log>),
         settings: &Settings,
+        known: Shards,
         stop: &CancellationToken,
     ) -> Result<Self, PartError> {
         let cluster = writer.cluster();
@@ -157,49 +144,35 @@ impl Parts {
             |part| move |error: AskError| PartError { cluster: Name::clone(&cluster.name), part, cause: error.into() };
         let (identity, connector) =
             (Arc::new(Identity::new(stop.child_token())), oauth::connector(&cluster.config, stop.clone()));
-        let both = || (writer.clone(), Arc::clone(log));
         let poller = Poller::new(writer.clone(), settings.lag.clone(), &connector, Arc::clone(&identity));
         let poller = poller.map_err(failed("poller"))?;
         let tails = settings.lag.look_for_markers.then(|| Tails::new(Arc::clone(cluster), connector.clone()));
-        let switch = || Switch::new(Arc::clone(cluster), connector.clone());
-        let switch = (cluster.config.mode == ReadMode::Auto).then(switch);
-        let reader = match cluster.own.kind() {
-            SourceKind::Table => {
-                let (asked, writer) = (log.requests.open(), admin::Writer::new(writer.clone()));
-                Reader::Admin(Box::new(admin::Asker::new(connector, cluster.config.admin.clone(), writer, asked)))
+        let is_auto = cluster.config.mode == ReadMode::Auto;
+        let switch = is_auto.then(|| Decider::new((writer, log), connector.clone(), Arc::clone(&identity)));
+        let is_log = writer.source().kind() == SourceKind::Log;
+        writer.source().set_health(|health| health.has_other_way = is_auto && is_log);
+        let requests = log.requests.open();
+        let reader = Reader::new((writer, log), &connector, &identity, known, requests);
+        let mut reader = reader.map_err(failed("listener"))?;
+        if let Reader::Log(reader) = &mut reader {
+            let mut requests = None;
+            if settings.transactions.enabled {
+                let clients = (poller.client(), connector.clone(), Arc::clone(&identity));
+                let both = (writer.clone(), Arc::clone(log));
+                let (part, sender) = Overlay::new(both, clients, settings.transactions.clone());
+                (reader.overlay, requests) = (Some(part), Some(sender));
             }
-            SourceKind::Log => {
-                let listener = Listener::new(both(), connector.clone(), Arc::clone(&identity));
-                let listener = listener.map_err(failed("listener"))?;
-                let (mut overlay, mut requests) = (None, None);
-                if settings.transactions.enabled {
-                    let clients = (poller.client(), connector.clone(), Arc::clone(&identity));
-                    let (part, sender) = Overlay::new(both(), clients, settings.transactions.clone());
-                    (overlay, requests) = (Some(part), Some(sender));
-                }
-                log.set_live(Arc::new(Live::new(poller.client().clone(), connector.clone(), requests)));
-                let homes = homes::Asker::new((Arc::clone(cluster), Arc::clone(log)), connector);
-                Reader::Log(Box::new(LogReader { listener, homes, overlay }))
-            }
-        };
-
+            log.set_live(Arc::new(Live::new(poller.client().clone(), connector, requests)));
+        }
         Ok(Self { cluster: Name::clone(&cluster.name), identity, poller, reader, tails, switch })
     }
 
     /// Runs until the parts are told to end, or one ends: then all do, and their clients are gone.
     fn run(self, end: &CancellationToken) -> Result<(), PartError> {
         let Self { cluster, identity, poller, reader, tails, switch } = self;
-        let (stop, switched) = (identity.stop(), switch.as_ref().map(Switch::result));
+        let (stop, switched) = (identity.stop(), switch.as_ref().map(Decider::result));
         let mut parts: Vec<(&'static str, Part)> = vec![("poller", forever(move |stop| poller.run(stop)))];
-        match reader {
-            Reader::Log(reader) => {
-                let LogReader { listener, homes, overlay } = *reader;
-                parts.push(("listener", Box::new(move |stop: &CancellationToken| listener.run(stop))));
-                parts.push(("homes", forever(move |stop| homes.run(stop))));
-                parts.extend(overlay.map(|overlay| ("overlay", forever(move |stop| overlay.run(stop)))));
-            }
-            Reader::Admin(asker) => parts.push(("admin", forever(move |stop| asker.run(stop)))),
-        }
+        parts.extend(reader.parts());
         parts.extend(switch.map(|switch| ("mode", forever(move |stop| switch.run(stop)))));
         parts.extend(tails.map(|tails| ("tails", forever(move |stop| tails.run(stop)))));
         let (mut running, mut failed) = (vec![], vec![]);
@@ -225,14 +198,4 @@ impl Parts {
             Some((part, cause)) => Err(PartError { cluster, part, cause }),
         }
     }
-}
-
-type Part = Box<dyn FnOnce(&CancellationToken) -> Result<(), PartFault> + Send>;
-
-/// A part that tries again what goes wrong, and never fails.
-fn forever(run: impl FnOnce(&CancellationToken) + Send + 'static) -> Part {
-    Box::new(move |stop: &CancellationToken| {
-        run(stop);
-        Ok(())
-    })
 }

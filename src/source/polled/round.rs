@@ -1,4 +1,4 @@
-//! One listing of a store, compared with the shard as it goes.
+//! One listing of a store, or of a group of it, compared with the shard as it goes.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::{
     model::{Millis, Name, Revision},
     store::{
         event::{Event, EventKind},
-        group::Commit,
+        group::{Commit, GroupView},
         shard::{FoundEntry, ShardView},
         writer::{ShardWriter, SourceWriter},
     },
@@ -54,8 +54,9 @@ pub enum Rejected {
 pub struct Round<'a> {
     writer: &'a SourceWriter,
     shard: &'a ShardWriter,
-    /// As it was when the listing began. Nothing is deleted before it ends, so that places stay what they are.
-    before: Arc<ShardView>,
+    /// The groups that are listed, as they were when the listing began. Nothing is deleted before it ends, so that places
+    /// stay what they are.
+    before: Before,
     /// By group, the places of its offsets that were listed.
     listed: HashMap<Name, Vec<bool>>,
     /// Changes that are not applied yet; `None` is a deletion. The last of a key counts.
@@ -65,17 +66,34 @@ pub struct Round<'a> {
     seen: Seen,
 }
 
+/// What a listing is compared with.
+#[derive(Debug)]
+enum Before {
+    All(Arc<ShardView>),
+    One(Option<Arc<GroupView>>),
+}
+
 /// What a listing showed.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
-    pub(super) entries: u64,
-    pub(super) deletions: u64,
-    pub(super) unmatched: u64,
-    pub(super) malformed: u64,
-    pub(super) ambiguous: u64,
-    pub(super) forbidden: u64,
-    pub(super) last_rejected: Option<String>,
-    pub(super) reached: Revision,
+pub struct Seen {
+    /// Offsets.
+    pub entries: u64,
+    /// Of those that were known, how many changed, are new, or are gone.
+    pub changes: u64,
+    /// Of these, gone.
+    pub deletions: u64,
+    /// By [`Rejected`].
+    pub unmatched: u64,
+    /// By [`Rejected`].
+    pub malformed: u64,
+    /// By [`Rejected`].
+    pub ambiguous: u64,
+    /// By [`Rejected`].
+    pub forbidden: u64,
+    /// The last key that is no row.
+    pub last_rejected: Option<String>,
+    /// Up to where it is applied.
+    pub reached: Revision,
 }
 
 type Key = (Name, Name, i32);
@@ -84,6 +102,7 @@ type Key = (Name, Name, i32);
 struct Change {
     committed_offset: i64,
     committed_at: Millis,
+    leader_epoch: i32,
     metadata: Name,
 }
 
@@ -98,12 +117,23 @@ impl Equivalent<Key> for KeyRef<'_> {
 }
 
 impl<'a> Round<'a> {
-    /// A listing begins. `live`: what is found is news.
-    pub(super) fn new(writer: &'a SourceWriter, shard: &'a ShardWriter, live: bool) -> Self {
+    /// A listing of all groups begins. `live`: what is found is news.
+    #[must_use]
+    pub fn new(writer: &'a SourceWriter, shard: &'a ShardWriter, live: bool) -> Self {
+        Self::compared((writer, shard), Before::All(shard.pin()), live)
+    }
+
+    /// A listing of one group begins: nothing is told of the others.
+    #[must_use]
+    pub fn of_group(writer: &'a SourceWriter, shard: &'a ShardWriter, group: &str, live: bool) -> Self {
+        Self::compared((writer, shard), Before::One(shard.group(group)), live)
+    }
+
+    fn compared((writer, shard): (&'a SourceWriter, &'a ShardWriter), before: Before, live: bool) -> Self {
         Self {
             writer,
             shard,
-            before: shard.pin(),
+            before,
             listed: HashMap::new(),
             changes: HashMap::new(),
             next: shard.applied().max(Revision(0)),
@@ -114,8 +144,12 @@ impl<'a> Round<'a> {
 
     /// Takes an offset that the store holds. Of several for one key, the last counts.
     pub fn found(&mut self, listed: &Listed<'_>) {
-        let config = &self.writer.cluster().config;
-        if !config.groups.accepts(listed.group) || !config.topics.accepts(listed.topic) {
+        self.committed(listed, -1);
+    }
+
+    /// The same of a store that tells the epoch of the last consumed record, or -1.
+    pub fn committed(&mut self, listed: &Listed<'_>, leader_epoch: i32) {
+        if !self.accepts(listed.group, listed.topic) {
             return;
         }
         self.seen.entries += 1;
@@ -124,17 +158,50 @@ impl<'a> Round<'a> {
             self.mark(listed.group, known.position);
         }
         let is_pending = self.changes.contains_key(&KeyRef(listed.group, listed.topic, listed.partition));
-        if !is_pending && known.is_some_and(|known| is_same(&known, listed)) {
+        if !is_pending && known.is_some_and(|known| is_same(&known, listed, leader_epoch)) {
             return;
         }
         let intern = |text: &str| self.writer.names().intern(text);
         let key = (intern(listed.group), intern(listed.topic), listed.partition);
         let (committed_offset, metadata) = (listed.committed_offset, Name::from(listed.metadata));
-        let change = Change { committed_offset, committed_at: listed.committed_at.unwrap_or(0), metadata };
+        let committed_at = listed.committed_at.unwrap_or(0);
+        let change = Change { committed_offset, committed_at, leader_epoch, metadata };
         self.changes.insert(key, Some(change));
         if self.changes.len() >= TOGETHER {
             self.apply();
         }
+    }
+
+    /// Takes note of an offset that the store does not tell now: a row of it stays as it is.
+    pub fn not_told(&mut self, group: &str, topic: &str, partition: i32, why: Rejected) {
+        if !self.accepts(group, topic) {
+            return;
+        }
+        if let Some(known) = self.shard.get(group, topic, partition).and_then(|found| found.entry) {
+            self.mark(group, known.position);
+        }
+        self.reject(why, &format!("{group}/{topic}/{partition}"));
+    }
+
+    /// Takes note of an offset that the store says to hold no more.
+    pub fn gone(&mut self, group: &str, topic: &str, partition: i32) {
+        let Some(known) = self.shard.get(group, topic, partition).and_then(|found| found.entry) else { return };
+        self.mark(group, known.position);
+        self.changes.insert((self.writer.names().intern(group), known.topic, partition), None);
+        self.seen.deletions += 1;
+    }
+
+    /// The rows that were not listed so far, as (group, topic, partition).
+    #[must_use]
+    pub fn missing(&self) -> Vec<(Name, Name, i32)> {
+        let mut missing = vec![];
+        for group in self.before.groups() {
+            let listed = self.listed.get(&group.id).map_or(&[][..], Vec::as_slice);
+            let entries = group.entries().enumerate().filter(|(position, _)| listed.get(*position) != Some(&true));
+            let key = |topic: &Name, partition| (Name::clone(&group.id), Name::clone(topic), partition);
+            missing.extend(entries.map(|(_, entry)| key(entry.topic, entry.row.partition)));
+        }
+        missing
     }
 
     /// Counts something that is no row. `key` is shown to operators, so it must not hold the value.
@@ -151,13 +218,20 @@ impl<'a> Round<'a> {
     }
 
     /// The listing ends; `complete`: what it did not show is deleted.
-    pub(super) fn finish(mut self, complete: bool) -> Seen {
+    #[must_use]
+    pub fn finish(mut self, complete: bool) -> Seen {
         self.apply();
         if complete {
             self.delete_missing();
         }
         self.seen.reached = self.next;
         self.seen
+    }
+
+    /// Whether the operator wants to see the offset.
+    fn accepts(&self, group: &str, topic: &str) -> bool {
+        let config = &self.writer.cluster().config;
+        config.groups.accepts(group) && config.topics.accepts(topic)
     }
 
     fn mark(&mut self, group: &str, position: usize) {
@@ -174,17 +248,11 @@ impl<'a> Round<'a> {
     }
 
     fn delete_missing(&mut self) {
-        let before = Arc::clone(&self.before);
-        for group in before.groups.iter() {
-            let places = self.listed.get(&group.id).cloned().unwrap_or_default();
-            for (position, entry) in group.entries().enumerate() {
-                if places.get(position) != Some(&true) {
-                    self.changes.insert((Name::clone(&group.id), Name::clone(entry.topic), entry.row.partition), None);
-                    self.seen.deletions += 1;
-                }
-                if self.changes.len() >= TOGETHER {
-                    self.apply();
-                }
+        for (group, topic, partition) in self.missing() {
+            self.changes.insert((group, topic, partition), None);
+            self.seen.deletions += 1;
+            if self.changes.len() >= TOGETHER {
+                self.apply();
             }
         }
         self.apply();
@@ -194,6 +262,7 @@ impl<'a> Round<'a> {
     fn apply(&mut self) {
         let mut changes: Vec<(Key, Option<Change>)> = self.changes.drain().collect();
         changes.sort_unstable_by(|left, right| left.0.cmp(&right.0));
+        self.seen.changes += changes.len() as u64;
         let at = self.writer.clock().now();
         let mut events = Vec::with_capacity(changes.len());
         for ((group, topic, partition), change) in &changes {
@@ -214,7 +283,7 @@ impl Change {
         Commit {
             committed_offset: self.committed_offset,
             committed_at: self.committed_at,
-            leader_epoch: -1,
+            leader_epoch: self.leader_epoch,
             metadata: &self.metadata,
             expires_at: None,
             topic_id: None,
@@ -222,9 +291,18 @@ impl Change {
     }
 }
 
+impl Before {
+    fn groups(&self) -> Box<dyn Iterator<Item = &Arc<GroupView>> + '_> {
+        match self {
+            Self::All(view) => Box::new(view.groups.iter()),
+            Self::One(group) => Box::new(group.iter()),
+        }
+    }
+}
+
 /// Whether a row says what is listed. A store that tells when it was committed may tell of a commit of the same offset.
-fn is_same(known: &FoundEntry, listed: &Listed<'_>) -> bool {
-    let metadata = known.rare.as_ref().and_then(|rare| rare.metadata.as_deref()).unwrap_or_default();
-    let (offset, at) = (known.row.committed_offset, known.row.committed_at);
-    offset == listed.committed_offset && metadata == listed.metadata && at == listed.committed_at.unwrap_or(0)
+fn is_same(known: &FoundEntry, listed: &Listed<'_>, leader_epoch: i32) -> bool {
+    let at = known.row.committed_at;
+    at == listed.committed_at.unwrap_or(0)
+        && known.row.says(known.rare.as_ref(), listed.committed_offset, leader_epoch, listed.metadata)
 }

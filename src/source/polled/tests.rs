@@ -191,6 +191,40 @@ fn what_is_no_row_is_counted_and_its_key_is_shown_within_bounds() {
     assert_eq!(seen.last_rejected.map(|key| key.len()), Some(200));
 }
 
+#[test]
+fn a_listing_of_one_group_says_nothing_of_others_and_what_it_does_not_tell_stays_until_it_is_gone() {
+    let mut lab = Lab::new();
+    lab.poll(Answer::Complete(held(&[("g", 0, 1), ("g", 1, 2), ("g", 2, 3), ("h", 0, 5)]))).unwrap();
+    let listed = |partition, committed_offset| Listed {
+        group: "g",
+        topic: "t",
+        partition,
+        committed_offset,
+        committed_at: None,
+        metadata: "",
+    };
+    let mut round = Round::of_group(&lab.writer, &lab.shard, "g", true);
+    round.found(&listed(0, 1));
+    round.not_told("g", "t", 1, Rejected::Forbidden);
+    round.not_told("g", "other", 1, Rejected::Malformed);
+    assert_eq!(round.missing(), [("g".into(), "t".into(), 2)]);
+    let seen = round.finish(false);
+    assert_eq!((seen.changes, seen.forbidden, seen.malformed), (0, 1, 1));
+    assert_eq!(seen.last_rejected.as_deref(), Some("g/other/1"));
+
+    let mut round = Round::of_group(&lab.writer, &lab.shard, "g", true);
+    round.found(&listed(0, 4));
+    round.gone("g", "t", 2);
+    round.gone("g", "t", 9);
+    let seen = round.finish(false);
+    assert_eq!((seen.changes, seen.deletions), (2, 1));
+    assert_eq!(lab.held(), held(&[("g", 0, 4), ("g", 1, 2), ("h", 0, 5)]));
+    // All that a complete listing of the group does not show is gone; of the other group it shows nothing.
+    lab.shard.reached(seen.reached);
+    let seen = Round::of_group(&lab.writer, &lab.shard, "g", true).finish(true);
+    assert_eq!((seen.deletions, lab.held()), (2, held(&[("h", 0, 5)])));
+}
+
 #[tokio::test]
 async fn a_caller_that_wants_the_latest_gets_a_listing_that_began_after_it_asked() {
     let Lab { listing, polled, writer, store, cluster, .. } = Lab::new();

@@ -33,8 +33,12 @@ impl Table for Groups {
                 "The assignor; of KIP-848 groups the one that members name, else NULL: the broker decides",
                 |row| membership(row)?.protocol.as_deref(),
             )
-            .optional_int32("epoch", "Generation (classic) or epoch (KIP-848)", |row| membership(row)?.epoch)
-            .optional_text("leader_member_id", "Member that leads", |row| membership(row)?.leader_member_id.as_deref())
+            .optional_int32("epoch", "Generation (classic) or epoch (KIP-848); not told by the Admin API", |row| {
+                membership(row)?.epoch
+            })
+            .optional_text("leader_member_id", "Member that leads; not told by the Admin API", |row| {
+                membership(row)?.leader_member_id.as_deref()
+            })
             .optional_int32("members", "Members; NULL where nobody tells", |row| row.members)
             .int32("topics", "Topics with a committed offset", |row| row.topics)
             .int32("partitions", "Partitions with a committed offset", |row| row.partitions)
@@ -42,7 +46,9 @@ impl Table for Groups {
             .optional_int64("max_lag", "Greatest known lag of a partition", |row| row.max_lag)
             .optional_float("max_lag_seconds", "Greatest known time lag of a partition (s)", |row| row.max_lag_seconds)
             .int32("unknown_lag_partitions", "Partitions whose lag is not known", |row| row.unknown_lag_partitions)
-            .time("last_committed_at", "The newest commit (UTC)", |row| row.last_committed_at)
+            .time("last_committed_at", "The newest commit (UTC); not told by the Admin API", |row| {
+                row.last_committed_at
+            })
             .boolean("active", "Committed lately, or has members", |row| row.active)
             .text("status", "The worst of its partitions", |row| row.status.as_str())
             .time(

@@ -25,27 +25,35 @@ impl Table for Members {
             })
             .text("client_id", "client.id", |row| &row.member.client_id)
             .text("client_host", "Host, as the broker recorded it", |row| &row.member.client_host)
-            .optional_text("rack_id", "client.rack", |row| row.member.more().rack_id.as_deref())
-            .optional_int64("session_timeout_ms", "Session timeout, in ms", |row| {
+            .optional_text("rack_id", "client.rack; not told by the Admin API", |row| {
+                row.member.more().rack_id.as_deref()
+            })
+            .optional_int64("session_timeout_ms", "Session timeout, in ms; not told by the Admin API", |row| {
                 row.member.session_timeout_ms.map(i64::from)
             })
-            .optional_int64("rebalance_timeout_ms", "How long the member may take to rejoin, in ms", |row| {
-                row.member.rebalance_timeout_ms.map(i64::from)
-            })
+            .optional_int64(
+                "rebalance_timeout_ms",
+                "How long the member may take to rejoin, in ms; not told by the Admin API",
+                |row| row.member.rebalance_timeout_ms.map(i64::from),
+            )
             .optional_int32(
                 "member_epoch",
-                "Epoch that the member has reached; a classic group has its generation",
+                "Epoch that the member has reached; a classic group has its generation; not told by the Admin API",
                 |row| row.member.epoch,
             )
-            .optional_text("state", "State of the member, of KIP-848, share and streams groups", |row| {
-                row.member.more().state
-            })
-            .text_list("subscribed_topics", "Topics that the member asks for", |row| {
+            .optional_text(
+                "state",
+                "State of the member, of KIP-848, share and streams groups; not told by the Admin API",
+                |row| row.member.more().state,
+            )
+            .text_list("subscribed_topics", "Topics that the member asks for; not told by the Admin API", |row| {
                 row.member.subscribed_topics.as_deref()
             })
-            .optional_text("subscribed_topic_regex", "Regular expression that the member subscribes to", |row| {
-                row.member.more().subscribed_topic_regex.as_deref()
-            })
+            .optional_text(
+                "subscribed_topic_regex",
+                "Regular expression that the member subscribes to; not told by the Admin API",
+                |row| row.member.more().subscribed_topic_regex.as_deref(),
+            )
             .optional_int32("assigned_partitions", "Partitions that the member owns", |row| {
                 let assigned = row.group.assigned(row.member.assigned.as_ref()?);
                 i32::try_from(assigned.map(|(_, partitions)| partitions.len()).sum::<usize>()).ok()

@@ -32,16 +32,22 @@ impl Table for Offsets {
             .text("metadata", "Opaque text of the client, often empty", |row| {
                 row.entry.rare.and_then(|rare| rare.metadata.as_deref()).unwrap_or_default()
             })
-            .time("expires_at", "Only for commits with a retention of their own", |row| row.entry.rare?.expires_at)
-            .optional_string("topic_id", "Topic incarnation of the commit", |row| {
+            .time("expires_at", "Only for commits with a retention of their own; not told by the Admin API", |row| {
+                row.entry.rare?.expires_at
+            })
+            .optional_string("topic_id", "Topic incarnation of the commit; not told by the Admin API", |row| {
                 Some(row.entry.rare?.topic_id?.to_string())
             })
-            .optional_int32("log_partition", "Partition of __consumer_offsets that holds the commit", |row| {
-                row.group.shard.key.partition()
-            })
-            .optional_int64("log_offset", "Offset of the commit's record in __consumer_offsets", |row| {
-                row.group.shard.key.offset(row.entry.row.revision)
-            })
+            .optional_int32(
+                "log_partition",
+                "Partition of __consumer_offsets that holds the commit; not told by the Admin API",
+                |row| row.group.shard.key.partition(),
+            )
+            .optional_int64(
+                "log_offset",
+                "Offset of the commit's record in __consumer_offsets; not told by the Admin API",
+                |row| row.group.shard.key.offset(row.entry.row.revision),
+            )
             .time("observed_at", super::OBSERVED_AT, |row| observed_at(row.cut, row.group, &row.entry))
     }
 

@@ -50,9 +50,7 @@ impl Table for Sources {
             .time("last_record_at", "Time of the last record read (UTC)", |row| row.partition.last_record_at)
             .optional_string("last_error", "What keeps it from being read", |row| row.partition.last_error.clone())
             .text("kind", "What keeps the offsets", |row| &row.partition.kind)
-            .optional_text("mode", "How a Kafka cluster is read: log, or admin (Kafka's Admin API)", |row| {
-                row.partition.mode
-            })
+            .optional_text("mode", "How a Kafka cluster is read: log or admin", |row| row.partition.mode)
             .optional_int64("entries", "Offsets that the last complete look at a store found", |row| {
                 Some(super::whole(row.partition.reading.as_ref()?.entries))
             })
@@ -74,12 +72,16 @@ impl Table for Sources {
             .time("last_read_at", "When the store was last read to its end (UTC)", |row| {
                 Some(row.partition.reading.as_ref()?.read_at)
             })
-            .optional_float("read_seconds", "How long that took (s)", |row| {
-                Some(row.partition.reading.as_ref()?.seconds)
-            })
-            .optional_float("interval_seconds", "How often the store is read (s)", |row| {
-                Some(row.partition.reading.as_ref()?.interval.as_secs_f64())
-            })
+            .optional_float(
+                "read_seconds",
+                "How long that took (s); of the Admin API, the time of a round of all groups",
+                |row| Some(row.partition.reading.as_ref()?.seconds),
+            )
+            .optional_float(
+                "interval_seconds",
+                "How often the store is read (s): of the Admin API, each group, as seldom as any",
+                |row| Some(row.partition.reading.as_ref()?.interval.as_secs_f64()),
+            )
     }
 
     fn rows<'a>(unit: Unit<'a>, _: &'a Wanted, take: impl FnMut(Row<'a>) -> Flow) -> Flow {

@@ -27,13 +27,15 @@ pub enum Fault {
     Start,
     /// A load makes no progress.
     Stalled,
+    /// Brokers do not answer a request of the Admin API.
+    Unanswered,
 }
 
 impl Fault {
     /// Returns the text for operators: with the name of the part or source, unless the text names the cause itself.
     fn describe(self, source: &str, reason: &str) -> String {
         match self {
-            Self::Restart | Self::Unread | Self::Describe | Self::Read => reason.to_owned(),
+            Self::Restart | Self::Unread | Self::Describe | Self::Read | Self::Unanswered => reason.to_owned(),
             Self::Unreachable => format!("poller: {reason}"),
             Self::Store => format!("{source}: {reason}"),
             Self::Start | Self::Stalled => format!("listener: {reason}"),
@@ -43,7 +45,13 @@ impl Fault {
     fn is_refusal(self) -> bool {
         match self {
             Self::Describe | Self::Read => true,
-            Self::Restart | Self::Unread | Self::Unreachable | Self::Store | Self::Start | Self::Stalled => false,
+            Self::Restart
+            | Self::Unread
+            | Self::Unreachable
+            | Self::Store
+            | Self::Start
+            | Self::Stalled
+            | Self::Unanswered => false,
         }
     }
 }
@@ -67,6 +75,9 @@ pub struct Health {
     pub mode_reason: Option<String>,
     /// What fails now.
     pub faults: BTreeMap<Fault, String>,
+    /// Where a right is missing, it is to be read in another way: until that is loaded, or refused as well, what was read
+    /// stays shown, as stale.
+    pub has_other_way: bool,
 }
 
 impl Health {
@@ -87,12 +98,20 @@ impl Health {
         self.last_error = worst.map(|(fault, reason)| fault.describe(source, reason));
     }
 
+    /// Takes over how a source does that was read in another way, and is loaded.
+    pub(super) fn adopt(&mut self, loaded: &Self, reason: String, clock: &Clock) {
+        for fault in [Fault::Describe, Fault::Read, Fault::Start, Fault::Stalled, Fault::Unanswered] {
+            self.set_fault(fault, None, clock);
+        }
+        (self.ready, self.shards, self.mode_reason) = (true, loaded.shards, Some(reason));
+    }
+
     fn set_fault(&mut self, fault: Fault, reason: Option<String>, clock: &Clock) {
         match reason {
             Some(reason) => drop(self.faults.insert(fault, reason)),
             None => drop(self.faults.remove(&fault)),
         }
-        self.ready &= !self.is_refused();
+        self.ready &= !self.is_refused() || self.has_other_way;
         if self.faults.is_empty() {
             (self.stale_since, self.failing_since) = (None, None);
         } else {

@@ -65,7 +65,7 @@ fn oldest(clients: &Clients) -> f64 {
 }
 
 /// The one number that a statement gives.
-fn number(clients: &Clients, statement: &str) -> f64 {
+pub(super) fn number(clients: &Clients, statement: &str) -> f64 {
     clients.runtime.block_on(async {
         let request =
             SqlRequest { statement: statement.to_owned(), format: SqlFormat::Json.into(), ..SqlRequest::default() };

@@ -34,6 +34,15 @@ pub(crate) fn this_program() -> PathBuf {
 impl Served {
     /// Starts it with more settings, and waits until it is ready.
     pub(crate) fn start(bootstrap_servers: &str, settings: &[(&str, &str)]) -> Self {
+        let started = Instant::now();
+        let mut served = Self::launch(bootstrap_servers, settings);
+        poll(POLL_READY, || (get(&served.address, "/readyz", |_| ()).0 == 200).then_some(()));
+        (served.ready_after, served.used) = (started.elapsed(), served.used());
+        served
+    }
+
+    /// Starts it with more settings, and waits until it listens.
+    pub(crate) fn launch(bootstrap_servers: &str, settings: &[(&str, &str)]) -> Self {
         let dir = TempDir::new().unwrap();
         let file = dir.path().join("address");
         let mut command = Command::new(this_program());
@@ -45,9 +54,7 @@ impl Served {
         let address = poll(POLL, || std::fs::read_to_string(&file).ok().filter(|text| text.contains(':')));
         let listening_after = started.elapsed();
         let address = address.trim().to_owned();
-        poll(POLL_READY, || (get(&address, "/readyz", |_| ()).0 == 200).then_some(()));
-        let ready_after = started.elapsed();
-        Self { process, _dir: dir, address, listening_after, ready_after, used: Used::of(pid) }
+        Self { process, _dir: dir, address, listening_after, ready_after: Duration::ZERO, used: Used::of(pid) }
     }
 
     pub(crate) fn used(&mut self) -> Used {

@@ -1,15 +1,21 @@
 //! Offsets by the Admin API, beside the log of the same broker.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
+use offsetd::demo::cluster::MockKafka;
 use serde_json::{Value, json};
 
 use super::broker::{Broker, Release};
 use super::consumers_of_every_kind;
 use super::driver::Driver;
 use super::faults::{OFTEN, is, serve};
-use crate::process::wait_for;
+use super::proxy::Proxy;
+use crate::process::{Process, wait_for};
 use crate::server::Server;
+
+on_each_release! { the_admin_api_tells_what_the_log_tells }
 
 const LIMIT: Duration = Duration::from_secs(90);
 
@@ -22,7 +28,32 @@ const LAG: &str = "SELECT group_id, topic, partition, committed_offset, lag, log
 const GROUPS: &str = "SELECT group_id, kind, state, members, topics, partitions, lag FROM groups \
     WHERE kind IN ('classic', 'consumer', 'simple') ORDER BY 1";
 const MEMBERS: &str = "SELECT group_id, member_id, client_id, client_host FROM members ORDER BY 1, 2";
+/// What the API does not tell, by table: NULL, and its comment in `columns` says so.
+const UNTOLD: [(&str, &[&str]); 3] = [
+    ("offsets", &["committed_at", "expires_at", "topic_id", "log_partition", "log_offset"]),
+    ("groups", &["epoch", "leader_member_id", "last_committed_at"]),
+    (
+        "members",
+        &[
+            "rack_id",
+            "session_timeout_ms",
+            "rebalance_timeout_ms",
+            "member_epoch",
+            "state",
+            "subscribed_topics",
+            "subscribed_topic_regex",
+        ],
+    ),
+];
+const LOG: &str = "__consumer_offsets";
+const MODE: &str = "SELECT mode FROM clusters";
 const ASSIGNMENTS: &str = "SELECT group_id, member_id, topic, partition FROM assignments ORDER BY 1, 2, 3, 4";
+
+const EMPTY: &str = "SELECT kind, state, members FROM groups WHERE group_id = 'kip-848'";
+
+fn mode(mode: &str) -> Value {
+    json!([{"mode": mode}])
+}
 
 fn with_mode(cluster: &str, mode: &str) -> String {
     format!("{OFTEN}{}", cluster.replacen('\n', &format!("\nmode = \"{mode}\"\n"), 1))
@@ -38,9 +69,7 @@ fn equal(by_log: &Server, by_admin: &Server, statement: &str) {
     });
 }
 
-#[test]
-fn the_admin_api_tells_what_the_log_tells() {
-    let release = Release::of("4.1");
+fn the_admin_api_tells_what_the_log_tells(release: Release) {
     let broker = Broker::with_users(release, &["all", "hidden"]);
     let mut driver = Driver::of(&broker);
     for user in ["all", "hidden"] {
@@ -50,7 +79,7 @@ fn the_admin_api_tells_what_the_log_tells() {
         }
     }
     driver.grant("all", "READ", "topic", "*");
-    let consuming = consumers_of_every_kind(release, &mut driver);
+    let mut consuming = consumers_of_every_kind(release, &mut driver);
     driver.alter("simple", "orders", 0, 3, "a text");
     driver.wait_caught_up(&consuming);
 
@@ -61,20 +90,21 @@ fn the_admin_api_tells_what_the_log_tells() {
     for server in [&mut by_log, &mut by_admin, &mut hidden] {
         server.wait_ready();
     }
-    let mode = |mode: &str| json!([{"mode": mode}]);
-    wait_for("the log", LIMIT, || is(&by_log, "SELECT mode FROM clusters", mode("log")));
+    wait_for("the log", LIMIT, || is(&by_log, MODE, mode("log")));
     for server in [&by_admin, &hidden] {
-        wait_for("the Admin API", LIMIT, || is(server, "SELECT mode FROM clusters", mode("admin")));
+        wait_for("the Admin API", LIMIT, || is(server, MODE, mode("admin")));
         for statement in [OFFSETS, LAG, GROUPS, MEMBERS, ASSIGNMENTS] {
             equal(&by_log, server, statement);
         }
     }
     let reason = hidden.sql_value("SELECT mode_reason FROM clusters");
     assert!(reason.as_str().is_some_and(|reason| reason.contains("not authorized")), "{reason}");
-    let untold = "SELECT count(committed_at), count(log_partition), count(log_offset), count(expires_at) FROM offsets";
-    let none = by_admin.sql(untold).remove(0);
-    assert!(none.as_object().unwrap().values().all(|count| count == 0), "{none}");
+    what_is_not_told_is_null_and_said(&by_admin);
     assert!(by_admin.sql_value("SELECT count(observed_at) FROM offsets").as_i64() > Some(0));
+    let sources = "SELECT mode, entries = (SELECT count(*) FROM offsets) AS all, forbidden, malformed, \
+        read_seconds >= 0 AND interval_seconds > 0 AND last_read_at IS NOT NULL AS told FROM sources";
+    let whole = json!([{"mode": "admin", "all": true, "forbidden": 0, "malformed": 0, "told": true}]);
+    wait_for("how the round went", LIMIT, || is(&by_admin, sources, whole.clone()));
 
     // What changes: a commit, a new group, a deleted offset and a deleted group.
     driver.ask(&json!({"do": "traffic", "name": "traffic", "topics": ["orders", "a.b-c_d"]}));
@@ -82,7 +112,14 @@ fn the_admin_api_tells_what_the_log_tells() {
     driver.ask(&json!({"do": "delete_group", "group": "simple"}));
     driver.stop("traffic");
     driver.wait_caught_up(&consuming);
-    for statement in [OFFSETS, LAG, GROUPS] {
+    if consuming.iter().any(|(group, _)| *group == "kip-848") {
+        driver.stop("new-1");
+        consuming.retain(|(group, _)| *group != "kip-848");
+        wait_for("no member", LIMIT, || {
+            is(&by_admin, EMPTY, json!([{"kind": "consumer", "state": "Empty", "members": 0}]))
+        });
+    }
+    for statement in [OFFSETS, LAG, GROUPS, MEMBERS] {
         equal(&by_log, &by_admin, statement);
         equal(&by_log, &hidden, statement);
     }
@@ -91,6 +128,8 @@ fn the_admin_api_tells_what_the_log_tells() {
     let answer = by_admin.get("/v1/query?group_id=new&topic=orders&partition=1&freshness=latest");
     let entry: Value = serde_json::from_str(&answer.body).unwrap();
     assert_eq!(entry["entry"]["committed_offset"], 9, "{answer:?}");
+
+    half_an_answer_is_marked_and_deletes_nothing(&mut driver, &by_log, &hidden);
 
     // Brokers leave groups out that a user may not describe: that is said, and deletes nothing.
     driver.revoke("hidden", "DESCRIBE", "group", "*");
@@ -104,4 +143,188 @@ fn the_admin_api_tells_what_the_log_tells() {
     for server in [by_log, by_admin, hidden] {
         server.stop_cleanly();
     }
+}
+
+fn what_is_not_told_is_null_and_said(server: &Server) {
+    for (table, columns) in UNTOLD {
+        let counts: Vec<String> = columns.iter().map(|column| format!("count({column}) AS {column}")).collect();
+        let told = server.sql(&format!("SELECT {} FROM {table}", counts.join(", "))).remove(0);
+        assert!(told.as_object().unwrap().values().all(|count| count == 0), "{table}: {told}");
+        let said = format!(
+            "SELECT column_name FROM columns WHERE table_name = '{table}' \
+             AND comment LIKE '%; not told by the Admin API' ORDER BY position"
+        );
+        let mut said: Vec<Value> = server.sql(&said).into_iter().map(|row| row["column_name"].clone()).collect();
+        let mut untold: Vec<Value> = columns.iter().map(|column| json!(column)).collect();
+        said.sort_by_key(Value::to_string);
+        untold.sort_by_key(Value::to_string);
+        assert_eq!(said, untold, "{table}");
+    }
+}
+
+/// Coordinators leave out the offsets of a topic that the user may not describe.
+fn half_an_answer_is_marked_and_deletes_nothing(driver: &mut Driver, by_log: &Server, by_admin: &Server) {
+    const TOMBSTONES: &str = "SELECT count(*) AS n FROM commits WHERE kind = 'tombstone' AND topic = 'orders'";
+    let rows = by_admin.sql_value("SELECT count(*) FROM offsets WHERE topic = 'orders'");
+    let tombstones = by_admin.sql(TOMBSTONES);
+    driver.revoke("hidden", "READ", "topic", "orders");
+    let marked = "SELECT forbidden, last_rejected LIKE '%/orders/%' AS named FROM sources";
+    let all = json!([{"forbidden": rows, "named": true}]);
+    wait_for("the rows to be marked", LIMIT, || is(by_admin, marked, all.clone()));
+    // The other half goes on.
+    driver.alter("half", "idle", 0, 1, "");
+    let half = "SELECT committed_offset FROM offsets WHERE group_id = 'half'";
+    wait_for("the other topic", LIMIT, || is(by_admin, half, json!([{"committed_offset": 1}])));
+    assert_eq!(by_admin.sql(TOMBSTONES), tombstones, "what is not told is not deleted");
+    equal(by_log, by_admin, OFFSETS);
+    driver.grant("hidden", "READ", "topic", "orders");
+    let unmarked = "SELECT forbidden, last_rejected FROM sources";
+    wait_for("no marks", LIMIT, || is(by_admin, unmarked, json!([{"forbidden": 0, "last_rejected": null}])));
+    // What is really gone is deleted.
+    driver.ask(&json!({"do": "delete_offsets", "group": "half", "offsets": [{"topic": "idle", "partition": 0}]}));
+    wait_for("the deleted offset", LIMIT, || is(by_admin, half, json!([])));
+    assert_eq!(by_admin.sql(TOMBSTONES), tombstones);
+}
+
+#[test]
+fn a_switch_keeps_the_rows_until_the_other_way_is_loaded_and_tells_no_commits() {
+    const GROUPS: usize = 12;
+    let broker = Broker::with_users(Release::of("4.1"), &["u"]);
+    let mut driver = Driver::of(&broker);
+    driver.topic("orders", 2, 10);
+    driver.grant("u", "DESCRIBE", "group", "*");
+    driver.grant("u", "READ", "topic", "orders");
+    for number in 0..GROUPS {
+        driver.alter(&format!("g{number}"), "orders", 0, 3, "a text");
+    }
+    // So slow that a round takes seconds.
+    let admin = "[clusters.c.admin]\ncalls_per_second = 4\nlist_interval = \"1s\"\nlog_interval = \"1s\"\n";
+    let (_config, mut server) = serve(&format!("{}{admin}", with_mode(&broker.cluster_of_user("u"), "auto")));
+    server.wait_ready();
+    assert_eq!(Value::from(server.sql(MODE)), mode("admin"));
+    let watched = tempfile::tempdir().unwrap();
+    let mut watch = std::process::Command::new(env!("CARGO_BIN_EXE_offsetd"));
+    watch.args(["watch", "--include-current", "--server", &format!("http://{}", server.address())]);
+    let log = watched.path().join("log");
+    let _watch = Process::spawn("watch", &mut watch, None, log.clone());
+    let seen = |part: &str| {
+        let text = std::fs::read_to_string(&log).unwrap();
+        if text.contains(part) { Ok(()) } else { Err(text) }
+    };
+    wait_for("the watch", LIMIT, || seen("these were the current offsets"));
+
+    let rows = server.sql(OFFSETS);
+    assert_eq!(rows.len(), GROUPS);
+    let done = AtomicBool::new(false);
+    let stale = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let (server, done, stale) = (&server, &done, &stale);
+        let asker = scope.spawn(move || {
+            wait_for("the switches", 4 * LIMIT, || {
+                let found = server.try_sql(OFFSETS).unwrap_or_else(|error| panic!("not answered: {error}"));
+                assert_eq!(found, rows, "rows are there all the time");
+                let of = server.sql("SELECT stale_since IS NOT NULL AS stale, ready, mode FROM clusters").remove(0);
+                assert_eq!(of["ready"], true, "{of}");
+                stale.fetch_or(of["stale"] == true && of["mode"] == "log", Ordering::Relaxed);
+                if done.load(Ordering::Relaxed) { Ok(()) } else { Err("not done".to_owned()) }
+            });
+        });
+        let work = || {
+            for _ in 0..2 {
+                driver.grant("u", "READ", "topic", LOG);
+                wait_for("the log", LIMIT, || is(server, MODE, mode("log")));
+                let told = "SELECT count(log_partition) = count(*) AS all, count(committed_at) > 0 AS at FROM offsets";
+                assert_eq!(Value::from(server.sql(told)), json!([{"all": true, "at": true}]));
+                driver.revoke("u", "READ", "topic", LOG);
+                wait_for("the Admin API", LIMIT, || is(server, MODE, mode("admin")));
+                wait_for("no failure", LIMIT, || {
+                    is(
+                        server,
+                        "SELECT last_error, stale_since FROM clusters",
+                        json!([{"last_error": null, "stale_since": null}]),
+                    )
+                });
+            }
+        };
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        done.store(true, Ordering::Relaxed);
+        asker.join().unwrap();
+        result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+    assert!(stale.load(Ordering::Relaxed), "while the Admin API is read aside, the rows of the log are stale");
+    assert_eq!(server.sql_value("SELECT count(*) FROM commits"), 0, "a switch is no news");
+    assert_eq!(server.sql_value("SELECT count(*) FROM status_changes"), 0);
+    wait_for("the watch to be told", LIMIT, || seen("resync"));
+    let text = std::fs::read_to_string(&log).unwrap();
+    assert!(!text.contains("deleted") && !text.contains("(new)") && text.contains("(current)"), "{text}");
+
+    // It goes on by either way.
+    let latest = |server: &Server, offset: i64| {
+        let answer = server.get("/v1/query?group_id=g1&topic=orders&partition=0&freshness=latest");
+        let entry: Value = serde_json::from_str(&answer.body).unwrap();
+        assert_eq!(entry["entry"]["committed_offset"], offset, "{answer:?}");
+    };
+    driver.alter("g1", "orders", 0, 5, "");
+    latest(&server, 5);
+    driver.grant("u", "READ", "topic", LOG);
+    wait_for("the log", LIMIT, || is(&server, MODE, mode("log")));
+    driver.alter("g1", "orders", 0, 6, "");
+    latest(&server, 6);
+    wait_for("the watch to see it", LIMIT, || seen("5 → 6"));
+    let news = "SELECT group_id, committed_offset FROM commits";
+    assert_eq!(Value::from(server.sql(news)), json!([{"group_id": "g1", "committed_offset": 6}]));
+    server.stop_cleanly();
+}
+
+#[test]
+fn what_fails_is_told_with_the_reason_and_rows_stay() {
+    // Credentials that are refused.
+    let broker = Broker::with_users(Release::of("4.1"), &["u"]);
+    let bad = broker.cluster_of_user("u").replace("\"sasl.password\" = \"u\"", "\"sasl.password\" = \"other\"");
+    let (_config, server) = serve(&with_mode(&bad, "admin"));
+    wait_error(&server, "Authentication failed");
+    server.stop_cleanly();
+    drop(broker);
+
+    // Brokers that do not know a call: the mock cluster lists no groups.
+    let kafka = MockKafka::start(1).unwrap();
+    let cluster = format!("[clusters.c]\nbootstrap_servers = {:?}\n", kafka.bootstrap_servers());
+    let (_config, server) = serve(&with_mode(&cluster, "admin"));
+    wait_error(&server, "brokers do not list groups");
+    server.stop_cleanly();
+    drop(kafka);
+
+    // A broker that answers nothing any more.
+    let proxy = Proxy::new();
+    let (broker, address) = Broker::started_behind(Release::of("4.1"), &proxy.address());
+    proxy.lead_to(&broker.bootstrap_servers());
+    let mut driver = Driver::at(broker.release, &address);
+    driver.topic("orders", 1, 10);
+    driver.alter("g", "orders", 0, 3, "");
+    let cluster = format!("[clusters.c]\nbootstrap_servers = {:?}\n", proxy.address());
+    let (_config, mut server) = serve(&with_mode(&cluster, "admin"));
+    server.wait_ready();
+    let rows = server.sql(OFFSETS);
+    assert_eq!(rows.len(), 1);
+    proxy.stand_still();
+    wait_for("the cluster to be unreachable", LIMIT, || {
+        is(&server, "SELECT reachable FROM clusters", json!([{"reachable": false}]))
+    });
+    let answer = server.get("/v1/query?group_id=g&topic=orders&partition=0&freshness=latest");
+    assert_ne!(answer.status, 200, "{answer:?}");
+    assert_eq!(server.sql(OFFSETS), rows, "rows stay");
+    driver.alter("g", "orders", 0, 4, "");
+    proxy.go_on();
+    let state = "SELECT committed_offset, reachable, last_error FROM offsets JOIN clusters USING (cluster)";
+    let healthy = json!([{"committed_offset": 4, "reachable": true, "last_error": null}]);
+    wait_for("the cluster to answer", LIMIT, || is(&server, state, healthy.clone()));
+    server.stop_cleanly();
+}
+
+fn wait_error(server: &Server, part: &str) {
+    let state = format!("SELECT last_error LIKE '%{part}%' AS told, ready FROM clusters");
+    wait_for(part, LIMIT, || match is(server, &state, json!([{"told": true, "ready": false}])) {
+        Ok(()) => Ok(()),
+        Err(_) => Err(server.sql_value("SELECT last_error FROM clusters").to_string()),
+    });
 }

@@ -38,8 +38,13 @@ impl Release {
         self.0
     }
 
+    /// Where its jars and classes are.
+    pub(crate) fn dir(self) -> PathBuf {
+        kafka_dir().join(self.0)
+    }
+
     pub(crate) fn java(self, class: &str) -> Command {
-        let dir = kafka_dir().join(self.0);
+        let dir = self.dir();
         let path = format!("{0}/classes:{0}/libs/*", dir.display());
         let mut java = Command::new("java");
         // Short-lived, beside others on few cores: what starts fast and stays small.
@@ -289,6 +294,12 @@ inter.broker.listener.name=DIRECT
     pub(crate) fn lose(&self, topic: &str, partition: i32) {
         assert!(self.process.is_none(), "the broker runs");
         fs::remove_dir_all(self.dir.path().join(format!("data/{topic}-{partition}"))).unwrap();
+    }
+
+    /// The process, while it is up.
+    #[allow(dead_code, reason = "benchmarks use it")]
+    pub(crate) fn pid(&mut self) -> u32 {
+        self.process.as_mut().unwrap().child().id()
     }
 
     /// Where it listens.

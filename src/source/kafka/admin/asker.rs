@@ -3,7 +3,7 @@
 
 use std::{
     mem,
-    sync::{Arc, mpsc::Receiver},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -17,13 +17,14 @@ use super::{
         ask::AskError,
         client::Connector,
         coordinator::{Answer, Coordinators},
-        ffi::{CommittedOffset, ListedGroups, NamedGroup},
+        ffi::{CommittedOffset, NamedGroup},
         now,
         pace::Pace,
     },
-    LONGEST_ROUND, Wanted,
+    Inbox, LONGEST_ROUND,
     schedule::Schedule,
-    write::Writer,
+    tally::Tally,
+    write::{Taken, Writer},
 };
 use crate::{
     config,
@@ -31,18 +32,18 @@ use crate::{
     store::{latest::SourceError, source::Fault},
 };
 
+mod listing;
+
 /// Longest wait for an answer before looking at what else is due.
 const TICK: Duration = Duration::from_millis(20);
 /// Questions without an answer at once.
 const AT_ONCE: usize = 8;
 /// How often the groups of all protocols are asked for, which librdkafka's listing leaves out.
 const NAMES_INTERVAL: Duration = Duration::from_secs(60);
-/// How long brokers have to tell them.
-const NAMES_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often members are asked for although the state of their group is the same.
 const MEMBERS_INTERVAL: Duration = Duration::from_secs(60);
-/// Groups that brokers list no longer, asked about after one listing.
-const UNLISTED_AT_ONCE: usize = 20;
+/// How long a group that brokers list no longer is not asked about again, if its coordinator refuses to tell.
+const REFUSED: Duration = Duration::from_secs(60);
 /// One of so many questions is about members, if some are due.
 const SHARE_OF_MEMBERS: u32 = 5;
 /// Requests that describing a group takes: librdkafka asks by KIP-848 first, then by the classic protocol.
@@ -60,10 +61,26 @@ struct Waiting {
 #[derive(Debug)]
 enum Question {
     Groups,
-    Committed(Name),
-    /// Of a group that brokers list no longer: it is gone, or the user may not describe it any more.
-    Unlisted(Name),
+    Committed(Offsets),
     Members(Name),
+}
+
+/// A question for the offsets of a group.
+#[derive(Debug)]
+struct Offsets {
+    group: Name,
+    /// Only of these: an answer about all of them left them out.
+    untold: Option<Vec<(Name, i32)>>,
+    /// The answer about all of them brought changes.
+    has_moved: bool,
+    /// Brokers list the group; else it is gone, or the user may not describe it any more.
+    is_listed: bool,
+}
+
+impl Offsets {
+    fn all(group: Name, is_listed: bool) -> Self {
+        Self { group, untold: None, has_moved: false, is_listed }
+    }
 }
 
 /// The groups that there are, as brokers tell.
@@ -88,12 +105,11 @@ pub(in super::super) struct Asker {
     listed: Listed,
     due: Due,
     asked: u32,
-    requests: Receiver<Wanted>,
+    inbox: Inbox,
     waiting: Vec<Waiting>,
-    /// Groups of the first listing that were not answered yet; `None` before it.
-    first: Option<HashSet<Name>>,
-    /// Groups that brokers list no longer, and about which there is an answer to come.
-    unlisted: HashSet<Name>,
+    tally: Tally,
+    /// Groups that brokers list no longer, and until when they are not asked about again.
+    unlisted: HashMap<Name, Instant>,
 }
 
 #[derive(Debug)]
@@ -104,12 +120,7 @@ struct Due {
 
 impl Asker {
     /// Nothing was asked yet.
-    pub(in super::super) fn new(
-        connector: Connector,
-        settings: config::Admin,
-        writer: Writer,
-        requests: Receiver<Wanted>,
-    ) -> Self {
+    pub(in super::super) fn new(connector: Connector, settings: config::Admin, writer: Writer, inbox: Inbox) -> Self {
         let now = now();
         Self {
             coordinators: Coordinators::new(connector),
@@ -121,10 +132,10 @@ impl Asker {
             listed: Listed::default(),
             due: Due { groups: now, names: now },
             asked: 0,
-            requests,
+            inbox,
             waiting: vec![],
-            first: None,
-            unlisted: HashSet::new(),
+            tally: Tally::new(now),
+            unlisted: HashMap::new(),
         }
     }
 
@@ -134,7 +145,7 @@ impl Asker {
             self.take_requests();
             self.ask(now());
             self.take_answers();
-            self.judge_loaded();
+            self.judge_round(now());
             for question in self.coordinators.renew(now()) {
                 self.failed(question, &AskError::NoAnswer);
             }
@@ -142,7 +153,7 @@ impl Asker {
     }
 
     fn take_requests(&mut self) {
-        while let Ok(wanted) = self.requests.try_recv() {
+        while let Ok(wanted) = self.inbox.wanted.try_recv() {
             let refusal = wanted.group.is_none().then(|| self.refusal()).flatten();
             if let Some(refusal) = refusal {
                 // The reader may have gone.
@@ -157,7 +168,7 @@ impl Asker {
             for group in &groups {
                 // A group that no listing has shown may have come since: its coordinator tells.
                 if !self.offsets.hurry(group) {
-                    self.send(Question::Committed(Name::clone(group)), now());
+                    self.send(Question::Committed(Offsets::all(Name::clone(group), true)), now());
                 }
             }
             if groups.is_empty() {
@@ -191,8 +202,10 @@ impl Asker {
             self.due.names = now + NAMES_INTERVAL;
             self.look_for_other_protocols();
         }
-        while self.pace.is_free(now) && self.coordinators.len() < AT_ONCE {
-            let Some(question) = self.next(now) else { return };
+        while self.coordinators.len() < AT_ONCE {
+            // Each call takes a while of its own.
+            let now = self::now();
+            let Some(question) = self.pace.is_free(now).then(|| self.next(now)).flatten() else { return };
             self.asked = self.asked.wrapping_add(1);
             let calls = if matches!(question, Question::Members(_)) { CALLS_OF_MEMBERS } else { 1 };
             self.pace.count(calls, now);
@@ -207,17 +220,20 @@ impl Asker {
             return Some(Question::Members(group));
         }
         if let Some(group) = self.offsets.next(now) {
-            return Some(Question::Committed(group));
+            return Some(Question::Committed(Offsets::all(group, true)));
         }
         self.members.next(now).map(Question::Members)
     }
 
     fn send(&mut self, question: Question, now: Instant) {
+        self.inbox.calls.add(1);
         let sent = match &question {
             Question::Groups => self.coordinators.list(question, now),
-            Question::Committed(group) | Question::Unlisted(group) => {
-                let group = Name::clone(group);
-                self.coordinators.ask(&group, None, false, question, now)
+            Question::Committed(offsets) => {
+                let (group, untold) = (Name::clone(&offsets.group), offsets.untold.clone());
+                let keys: Option<Vec<(&str, i32)>> =
+                    untold.as_ref().map(|keys| keys.iter().map(|(topic, partition)| (&**topic, *partition)).collect());
+                self.coordinators.ask(&group, keys.as_deref(), false, question, now)
             }
             Question::Members(group) => {
                 let group = Name::clone(group);
@@ -232,13 +248,15 @@ impl Asker {
     fn failed(&mut self, question: Question, error: &AskError) {
         let now = now();
         match question {
-            Question::Groups => tracing::debug!(%error, "brokers do not list groups"),
-            Question::Committed(group) => {
+            Question::Groups => {
+                self.writer.failed(Fault::Unanswered, Some(format!("brokers do not list groups: {error}")));
+            }
+            Question::Committed(Offsets { group, is_listed: true, .. }) => {
                 self.offsets.failed(&group, now);
                 self.tell(&group, usize::MAX, Some(error));
             }
             // Asked again after the next listing.
-            Question::Unlisted(group) => drop(self.unlisted.remove(&group)),
+            Question::Committed(Offsets { group, is_listed: false, .. }) => drop(self.unlisted.insert(group, now)),
             Question::Members(group) => self.members.failed(&group, now),
         }
     }
@@ -249,20 +267,13 @@ impl Asker {
             wait = Duration::ZERO;
             match (question, answer) {
                 (Question::Groups, Answer::Listed(listed)) => self.take_groups(listed),
-                (Question::Committed(group), Answer::Committed(keys)) => {
-                    let moved = self.writer.offsets(&group, &keys);
-                    self.answered(&group, number, moved);
+                (Question::Committed(asked), Answer::Committed(keys)) => self.take_offsets(number, asked, &keys),
+                (Question::Committed(asked), Answer::NoGroup(_)) => {
+                    let seen = self.writer.no_offsets(&asked.group);
+                    let taken = Taken { seen, untold: vec![] };
+                    self.take_all(number, &asked, &taken);
                 }
-                (Question::Committed(group), Answer::NoGroup(_)) => {
-                    let moved = self.writer.offsets(&group, &[]);
-                    self.answered(&group, number, moved);
-                }
-                (Question::Unlisted(group), Answer::Committed(keys)) => self.take_unlisted(&group, &keys),
-                (Question::Unlisted(group), Answer::NoGroup(_)) => self.take_unlisted(&group, &[]),
-                (Question::Unlisted(group), Answer::Refused(error)) if self.listed.states.is_empty() => {
-                    self.unlisted.remove(&group);
-                    self.writer.refused(&error.to_string());
-                }
+                (Question::Committed(asked), Answer::Refused(error)) => self.take_refusal(asked, &error),
                 (Question::Members(group), Answer::Described(described)) => {
                     let described = described.into_iter().next().map(|(_, described)| described);
                     let moved = match described {
@@ -286,31 +297,59 @@ impl Asker {
         }
     }
 
-    /// A group without offsets that brokers do not list is gone.
-    fn take_unlisted(&mut self, group: &Name, keys: &[CommittedOffset]) {
+    /// Takes over what a coordinator tells of a group. Offsets that it leaves out are deleted, or of topics that the user
+    /// may not describe: asked about them by name, it tells which.
+    fn take_offsets(&mut self, number: usize, asked: Offsets, keys: &[CommittedOffset]) {
+        let taken = self.writer.offsets(&asked.group, keys, asked.untold.is_some());
+        if taken.untold.is_empty() {
+            return self.take_all(number, &asked, &taken);
+        }
+        let has_moved = asked.has_moved || taken.seen.changes > 0;
+        let now = now();
+        self.pace.count(1, now);
+        self.send(Question::Committed(Offsets { untold: Some(taken.untold), has_moved, ..asked }), now);
+    }
+
+    /// Everything is told that the coordinator tells of a group.
+    fn take_all(&mut self, number: usize, asked: &Offsets, taken: &Taken) {
+        let group = &asked.group;
+        self.tally.reject(group, &taken.seen);
+        if asked.is_listed {
+            let now = now();
+            self.offsets.answered(group, asked.has_moved || taken.seen.changes > 0, now);
+            self.tally.answered(group, now);
+            return self.tell(group, number, None);
+        }
+        // A group without offsets that brokers do not list is gone.
         self.unlisted.remove(group);
-        if keys.iter().all(|key| key.result == Ok(None)) {
-            self.writer.gone(group);
-        } else {
-            self.writer.offsets(group, keys);
+        if self.writer.offsets_of(group) == 0 {
+            self.writer.no_members(group);
+            self.tally.forget(group);
         }
     }
 
-    fn answered(&mut self, group: &Name, number: usize, moved: bool) {
-        self.offsets.answered(group, moved, now());
-        if let Some(first) = &mut self.first {
-            first.remove(group);
+    /// What was known of a group stays that the user may not describe any more.
+    fn take_refusal(&mut self, asked: Offsets, error: &AskError) {
+        self.tally.refused(&asked.group, self.writer.offsets_of(&asked.group));
+        if asked.is_listed {
+            return self.failed(Question::Committed(asked), error);
         }
-        self.tell(group, number, None);
+        self.unlisted.insert(asked.group, now() + REFUSED);
+        if self.listed.states.is_empty() {
+            self.writer.refused(&error.to_string());
+        }
     }
 
-    /// Loaded once every group of the first listing was answered, and log ends are known.
-    fn judge_loaded(&mut self) {
-        if self.first.as_ref().is_some_and(HashSet::is_empty) && self.writer.are_ends_loaded() {
-            self.first = None;
-            self.writer.loaded();
+    /// Notes how the round goes. Loaded once every group of the first listing was answered, and log ends are known.
+    fn judge_round(&mut self, now: Instant) {
+        let is_busy = self.coordinators.len() > 0 || self.offsets.is_due(now);
+        self.tally.pass(is_busy, now);
+        let names = || self.listed.names().filter(|name| self.writer.accepts(name)).cloned().collect();
+        if let Some(reading) = self.tally.finish(names, self.settings.max_interval) {
+            self.writer.read(reading);
         }
-        if self.writer.is_allowed_again() {
+        let is_new = !self.writer.is_loaded() && self.tally.is_first_done() && self.writer.are_ends_loaded();
+        if is_new || self.writer.is_allowed_again() {
             self.writer.loaded();
         }
     }
@@ -334,80 +373,6 @@ impl Asker {
                 }
             }
             self.waiting.push(waiting);
-        }
-    }
-
-    /// Takes over a listing. What brokers do not tell stays as it was.
-    fn take_groups(&mut self, listed: ListedGroups) {
-        let is_complete = listed.errors.is_empty();
-        if !is_complete && listed.groups.is_empty() {
-            let reason = listed.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            return self.writer.failed(Fault::Read, Some(reason));
-        }
-        if !listed.groups.is_empty() {
-            self.writer.failed(Fault::Read, None);
-        }
-        let states: HashMap<Name, String> =
-            listed.groups.into_iter().map(|group| (self.writer.name(&group.id), group.state)).collect();
-        let changed: Vec<Name> = states
-            .iter()
-            .filter(|(name, state)| self.listed.states.get(*name) != Some(*state))
-            .map(|(name, _)| Name::clone(name))
-            .collect();
-        if is_complete {
-            self.listed.states = states;
-        } else {
-            self.listed.states.extend(states);
-        }
-        self.listed.is_complete |= is_complete;
-        self.set_groups();
-        for group in &changed {
-            self.members.hurry(group);
-        }
-    }
-
-    fn set_groups(&mut self) {
-        let now = now();
-        let names: HashSet<Name> = self.listed.names().filter(|name| self.writer.accepts(name)).cloned().collect();
-        self.members.set_groups(&names, now);
-        for gone in self.offsets.set_groups(&names, now) {
-            if let Some(first) = &mut self.first {
-                first.remove(&gone);
-            }
-            self.tell(&gone, usize::MAX, None);
-        }
-        if self.listed.is_complete {
-            self.ask_unlisted(&names, now);
-        }
-        if self.listed.is_complete && !self.writer.is_loaded() {
-            self.first.get_or_insert(names);
-        }
-    }
-
-    /// Asks about groups that are shown and not listed: without the right to describe a group, brokers list it no longer.
-    fn ask_unlisted(&mut self, names: &HashSet<Name>, now: Instant) {
-        let room = UNLISTED_AT_ONCE.saturating_sub(self.unlisted.len());
-        let is_new = |group: &Name| !names.contains(group) && !self.unlisted.contains(group);
-        let groups: Vec<Name> = self.writer.groups().filter(is_new).take(room).collect();
-        for group in groups {
-            self.unlisted.insert(Name::clone(&group));
-            self.send(Question::Unlisted(group), now);
-        }
-    }
-
-    /// Asks for groups of protocols that the listing leaves out.
-    fn look_for_other_protocols(&mut self) {
-        match self.coordinators.all_groups(NAMES_TIMEOUT) {
-            Ok(groups) => {
-                let names = groups.into_iter().map(|group| (self.writer.name(&group.id), group));
-                let is_other = |name: &Name| !self.listed.states.contains_key(name);
-                self.listed.others = names.filter(|(name, _)| is_other(name)).collect();
-                self.set_groups();
-                for group in self.listed.others.values() {
-                    self.writer.other_protocol(group);
-                }
-            }
-            Err(error) => tracing::debug!(%error, "brokers do not list the groups of all protocols"),
         }
     }
 }

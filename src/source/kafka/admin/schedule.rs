@@ -87,6 +87,11 @@ impl Schedule {
         Some(name)
     }
 
+    /// Whether a group is due.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        !self.urgent.is_empty() || self.next_due(now).is_some()
+    }
+
     /// An urgent group whose answer is not under way: that one may have been given before the reader asked.
     fn next_urgent(&mut self) -> Option<Name> {
         let is_free = |name: &Name| self.groups.get(name).is_some_and(|group| group.due.is_some());

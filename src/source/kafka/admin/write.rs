@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashSet;
+use rdkafka::error::RDKafkaErrorCode;
 
 use super::{
     super::{
@@ -12,31 +12,33 @@ use super::{
     members,
 };
 use crate::{
-    clock::Clock,
-    model::{Millis, Name, Revision},
+    model::{Name, Revision},
+    source::polled::{Listed, Rejected, Round, Seen},
     store::{
         event::{Event, EventKind},
-        group::{Commit, GroupView},
         membership::Membership,
-        source::Fault,
+        source::{Fault, Reading},
         writer::{ShardWriter, SourceWriter},
     },
 };
 
-/// Facts that are applied under one hold of the shard's lock.
-const AT_ONCE: usize = 256;
 /// The number of the source's only shard.
 pub(in super::super) const SHARD: i32 = 0;
-/// The Admin API tells no time of a commit: `OffsetCommitRequest.DEFAULT_TIMESTAMP`.
-const NO_TIME: Millis = -1;
 
 /// Writes one shard, whose revisions count the changes that were found.
 #[derive(Debug)]
 pub(in super::super) struct Writer {
     door: SourceWriter,
     shard: ShardWriter,
-    next: Revision,
     is_loaded: bool,
+}
+
+/// What an answer about the offsets of a group led to.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) seen: Seen,
+    /// Rows of which the answer says nothing: their offsets are deleted, or of topics that the user may not describe.
+    pub(super) untold: Vec<(Name, i32)>,
 }
 
 impl Writer {
@@ -47,18 +49,13 @@ impl Writer {
             door.publish(&shard);
             shard
         });
-        let next = shard.applied().max(Revision(0));
         door.source().set_health(|health| health.shards = Some(1));
-        Self { is_loaded: door.source().health().ready, door, shard, next }
+        Self { is_loaded: door.source().health().ready, door, shard }
     }
 
     /// The name, kept once.
     pub(super) fn name(&self, name: &str) -> Name {
         self.door.names().intern(name)
-    }
-
-    fn clock(&self) -> &Clock {
-        self.door.clock()
     }
 
     /// Whether the operator wants to see the group.
@@ -67,15 +64,18 @@ impl Writer {
     }
 
     /// The groups that readers see.
-    pub(super) fn groups(&self) -> impl Iterator<Item = Name> {
-        let view = self.shard.pin();
-        let groups: Vec<Name> = view.groups.iter().map(|group| Name::clone(&group.id)).collect();
-        groups.into_iter()
+    pub(super) fn groups(&self) -> Vec<Name> {
+        self.shard.pin().groups.iter().map(|group| Name::clone(&group.id)).collect()
+    }
+
+    /// How many offsets a group has.
+    pub(super) fn offsets_of(&self, group: &str) -> usize {
+        self.shard.group(group).map_or(0, |group| group.len())
     }
 
     /// Up to where everything that was found is applied.
     pub(super) fn revision(&self) -> Revision {
-        self.next
+        self.shard.applied().max(Revision(0))
     }
 
     /// Whether readers are answered already.
@@ -111,58 +111,66 @@ impl Writer {
         self.door.failed(fault, reason);
     }
 
-    /// Takes over all that a group has committed. A partition that the coordinator does not tell keeps what was known.
-    /// Returns whether something changed.
-    pub(super) fn offsets(&mut self, group: &Name, answer: &[CommittedOffset]) -> bool {
-        let view = self.shard.group(group);
-        let mut events = vec![];
-        let mut told = HashSet::new();
-        let topics = &self.door.cluster().config.topics;
-        for key in answer.iter().filter(|key| topics.accepts(&key.topic)) {
-            let committed = match &key.result {
-                Ok(Some(committed)) => committed,
-                Ok(None) => continue,
-                Err(_) => {
-                    told.insert((&*key.topic, key.partition));
-                    continue;
+    /// Notes how the last round went: its time in seconds, and the interval at which groups are looked at are given.
+    pub(super) fn read(&self, reading: Reading) {
+        let (entries, read_at) = (self.shard.len().1 as u64, self.door.clock().now());
+        self.door.set_reading(Reading { entries, read_at, ..reading });
+    }
+
+    /// Takes over what a coordinator tells of all offsets of a group, or (`by_name`) of some that it was asked about.
+    pub(super) fn offsets(&self, group: &Name, answer: &[CommittedOffset], by_name: bool) -> Taken {
+        let mut round = Round::of_group(&self.door, &self.shard, group, self.is_loaded);
+        for CommittedOffset { topic, partition, result } in answer {
+            let partition = *partition;
+            match result {
+                Ok(Some(committed)) => {
+                    let (committed_offset, metadata) = (committed.offset, &*committed.metadata);
+                    // The Admin API tells no time of a commit.
+                    let listed = Listed { group, topic, partition, committed_offset, committed_at: None, metadata };
+                    round.committed(&listed, committed.leader_epoch);
                 }
-            };
-            told.insert((&*key.topic, key.partition));
-            let found = self.shard.get(group, &key.topic, key.partition).and_then(|found| found.entry);
-            if found.is_some_and(|entry| committed.is(&entry.row, entry.rare.as_ref())) {
-                continue;
+                Ok(None) if by_name => round.gone(group, topic, partition),
+                Ok(None) => {}
+                Err(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                    round.not_told(group, topic, partition, Rejected::Forbidden);
+                }
+                Err(_) => round.not_told(group, topic, partition, Rejected::Malformed),
             }
-            let commit = Commit {
-                committed_offset: committed.offset,
-                committed_at: NO_TIME,
-                leader_epoch: committed.leader_epoch,
-                metadata: &committed.metadata,
-                expires_at: None,
-                topic_id: None,
-            };
-            events.push(EventKind::Commit { topic: &key.topic, partition: key.partition, commit });
         }
-        let entries = view.iter().flat_map(|view| view.entries());
-        let gone = entries.filter(|entry| !told.contains(&(&**entry.topic, entry.row.partition)));
-        events.extend(gone.map(|entry| EventKind::Delete { topic: entry.topic, partition: entry.row.partition }));
-        let changed = !events.is_empty();
-        self.apply(group, events);
-        changed
+        let missing = if by_name { vec![] } else { round.missing() };
+        let untold = missing.into_iter().map(|(_, topic, partition)| (topic, partition)).collect();
+        Taken { seen: self.finish(round, false), untold }
+    }
+
+    /// Removes the offsets of a group that its coordinator does not know.
+    pub(super) fn no_offsets(&self, group: &Name) -> Seen {
+        self.finish(Round::of_group(&self.door, &self.shard, group, self.is_loaded), true)
+    }
+
+    fn finish(&self, round: Round<'_>, complete: bool) -> Seen {
+        let seen = round.finish(complete);
+        self.shard.reached(seen.reached);
+        seen
     }
 
     /// Takes over the state and the members of a group. Returns whether they changed.
-    pub(super) fn members(&mut self, group: &Name, described: &DescribedGroup) -> bool {
-        let membership = members::membership(described, self.next, &|name| self.name(name));
+    pub(super) fn members(&self, group: &Name, described: &DescribedGroup) -> bool {
+        let membership = members::membership(described, self.revision(), &|name| self.name(name));
         self.set_members(group, membership)
     }
 
     /// Takes over a group of a protocol that librdkafka does not describe: its kind and its state.
-    pub(super) fn other_protocol(&mut self, group: &NamedGroup) {
-        let (name, membership) = (self.name(&group.id), members::of_other_protocol(group, self.next));
+    pub(super) fn other_protocol(&self, group: &NamedGroup) {
+        let (name, membership) = (self.name(&group.id), members::of_other_protocol(group, self.revision()));
         self.set_members(&name, membership);
     }
 
-    fn set_members(&mut self, group: &Name, membership: Option<Membership>) -> bool {
+    /// Removes the members of a group that brokers list no longer.
+    pub(super) fn no_members(&self, group: &Name) {
+        self.set_members(group, None);
+    }
+
+    fn set_members(&self, group: &Name, membership: Option<Membership>) -> bool {
         let view = self.shard.group(group);
         let is_same = match (view.as_ref().and_then(|view| view.membership()), &membership) {
             (None, None) => true,
@@ -170,36 +178,11 @@ impl Writer {
             _ => false,
         };
         if !is_same {
-            self.apply(group, vec![EventKind::Classic(membership.map(Arc::new))]);
+            let (revision, at) = (self.revision(), self.door.clock().now());
+            let event = Event { revision, at, group, kind: EventKind::Classic(membership.map(Arc::new)) };
+            self.shard.apply(&[event], Revision(0));
+            self.shard.reached(revision.next());
         }
         !is_same
-    }
-
-    /// Removes a group that brokers list no longer.
-    pub(super) fn gone(&mut self, group: &Name) {
-        let view = self.shard.group(group);
-        let entries = view.iter().flat_map(|view: &Arc<GroupView>| view.entries());
-        let mut events: Vec<EventKind<'_>> =
-            entries.map(|entry| EventKind::Delete { topic: entry.topic, partition: entry.row.partition }).collect();
-        events.push(EventKind::Classic(None));
-        self.apply(group, events);
-    }
-
-    fn apply(&mut self, group: &Name, events: Vec<EventKind<'_>>) {
-        let at = self.clock().now();
-        let events: Vec<Event<'_>> = events
-            .into_iter()
-            .map(|kind| {
-                let revision = self.next;
-                self.next = Revision(revision.0 + 1);
-                Event { revision, at, group, kind }
-            })
-            .collect();
-        // What stood at the start is no news.
-        let live_from = if self.is_loaded { Revision(0) } else { Revision(i64::MAX) };
-        for events in events.chunks(AT_ONCE) {
-            self.shard.apply(events, live_from);
-        }
-        self.shard.reached(self.next);
     }
 }

@@ -66,11 +66,11 @@ impl Loads {
 impl Listener {
     /// Shows loads that make no progress as failing, and has them tried with new clients.
     pub(super) fn look_for_stalled_loads(&mut self) {
-        let health = self.cluster.health();
+        let health = self.source.health();
         let is_loading = |shard: &Arc<Shard>| shard.progress.target().is_some_and(|target| shard.applied().0 < target);
         let mut loads: Vec<Arc<Shard>> = vec![];
         if health.reachable && !health.is_refused() {
-            loads.extend(self.cluster.own.shards().into_iter().filter(is_loading));
+            loads.extend(self.source.shards().into_iter().filter(is_loading));
             loads.extend(self.rebuilding.values().flatten().map(Arc::clone));
         }
         if loads.is_empty() {
@@ -85,7 +85,7 @@ impl Listener {
                 STALLED_AFTER.as_secs()
             );
             // Readers see the shard before it, if it is loaded aside.
-            if let Some(shown) = self.cluster.own.shard(number) {
+            if let Some(shown) = self.source.shard(number) {
                 shown.progress.set_error(Some(reason.clone()));
             }
             self.writer.failed(Fault::Stalled, Some(reason));

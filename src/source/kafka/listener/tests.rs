@@ -16,15 +16,17 @@ fn a_source_that_is_started_again_keeps_what_was_read_until_it_is_loaded_again()
     let settings = Settings { window: 1, active_within: 1, commits_kept: 1, watch_queue: 1 };
     let store = Arc::new(Store::new(vec![Arc::clone(&cluster)], clock, settings));
     let writer = SourceWriter::own(&store, &cluster);
-    let listener = || {
+    let listener = |shards| {
         let identity = Arc::new(Identity::new(CancellationToken::new()));
-        Listener::new((writer.clone(), Arc::clone(&log)), connector.clone(), identity).unwrap()
+        Listener::new((writer.clone(), Arc::clone(&log)), connector.clone(), identity, shards).unwrap()
     };
-    let first = listener();
+    let first = listener(Shards::LoadAgain);
     assert_eq!((first.started, first.rebuilding.len()), (0, 0));
     (0..3).for_each(|number| writer.publish(&writer.new_shard(number)));
-    let again = listener();
+    let again = listener(Shards::LoadAgain);
     assert_eq!(again.started, 3, "none is published empty");
     assert!(again.rebuilding.len() == 3 && again.rebuilding.values().all(Option::is_none), "all are loaded aside");
     assert_eq!(cluster.own.shards().len(), 3);
+    let goes_on = listener(Shards::GoOn);
+    assert!(goes_on.started == 3 && goes_on.rebuilding.is_empty() && goes_on.renew, "none is loaded again");
 }

@@ -7,6 +7,7 @@ use crate::{
     store::{
         latest::{Latest, Scope, SourceError},
         source::Kind,
+        windows::Replaced,
     },
 };
 
@@ -69,4 +70,25 @@ fn a_part_neither_clears_nor_replaces_the_error_of_another() {
     assert_eq!(shown().as_deref(), Some("listener: log partition 3: no leader"));
     source.set_fault(Fault::Start, None, &clock);
     assert_eq!((shown(), source.health().failing_since), (None, None));
+}
+
+#[test]
+fn a_source_with_another_way_stays_ready_and_stale_until_that_way_is_loaded() {
+    let clock = Clock::manual(5);
+    let source = source(&clock);
+    source.succeeded(&clock);
+    source.set_health(|health| (health.ready, health.has_other_way) = (true, true));
+    source.set_fault(Fault::Read, Some("may not read".to_owned()), &clock);
+    let health = source.health();
+    assert!(health.ready && health.is_refused() && health.stale_since.is_some());
+    let aside = source.aside(Kind::Table, Arc::new(Silent), &clock);
+    aside.set_health(|health| (health.ready, health.shards) = (true, Some(1)));
+    source.adopt((&aside, Replaced::default()), "may not read".to_owned(), &clock);
+    let health = source.health();
+    assert!(health.ready && !health.is_refused() && health.stale_since.is_none() && health.last_error.is_none());
+    assert_eq!((health.shards, health.mode_reason.as_deref()), (Some(1), Some("may not read")));
+    // Without another way, a missing right is the end of it.
+    source.set_health(|health| health.has_other_way = false);
+    source.set_fault(Fault::Read, Some("may not read".to_owned()), &clock);
+    assert!(!source.health().ready);
 }

@@ -1,0 +1,110 @@
+//! Which groups there are, as brokers list them.
+
+use std::time::{Duration, Instant};
+
+use hashbrown::{HashMap, HashSet};
+use rdkafka::error::RDKafkaErrorCode;
+
+use super::{Asker, Offsets, Question, REFUSED, now};
+use crate::{model::Name, source::kafka::ffi::ListedGroups, store::source::Fault};
+
+/// How long brokers have to tell the groups of all protocols.
+const NAMES_TIMEOUT: Duration = Duration::from_secs(10);
+/// Groups that brokers list no longer, asked about after one listing.
+const UNLISTED_AT_ONCE: usize = 20;
+/// What to do where brokers do not know a request.
+const TOO_OLD: &str = "; the brokers are too old to list groups: set mode = \"log\"";
+
+impl Asker {
+    /// Takes over a listing. What brokers do not tell stays as it was.
+    pub(super) fn take_groups(&mut self, listed: ListedGroups) {
+        let is_complete = listed.errors.is_empty();
+        if !is_complete && listed.groups.is_empty() {
+            return self.note_no_listing(&listed.errors);
+        }
+        self.writer.failed(Fault::Unanswered, None);
+        if !listed.groups.is_empty() {
+            self.writer.failed(Fault::Read, None);
+        }
+        let states: HashMap<Name, String> =
+            listed.groups.into_iter().map(|group| (self.writer.name(&group.id), group.state)).collect();
+        let changed: Vec<Name> = states
+            .iter()
+            .filter(|(name, state)| self.listed.states.get(*name) != Some(*state))
+            .map(|(name, _)| Name::clone(name))
+            .collect();
+        if is_complete {
+            self.listed.states = states;
+        } else {
+            self.listed.states.extend(states);
+        }
+        self.listed.is_complete |= is_complete;
+        self.set_groups();
+        for group in &changed {
+            self.members.hurry(group);
+        }
+    }
+
+    fn set_groups(&mut self) {
+        let now = now();
+        let names: HashSet<Name> = self.listed.names().filter(|name| self.writer.accepts(name)).cloned().collect();
+        self.members.set_groups(&names, now);
+        for gone in self.offsets.set_groups(&names, now) {
+            self.tally.forget(&gone);
+            self.tell(&gone, usize::MAX, None);
+        }
+        if self.listed.is_complete {
+            self.ask_unlisted(&names, now);
+        }
+        if self.listed.is_complete {
+            self.tally.listed(&names);
+        }
+    }
+
+    /// No broker lists groups.
+    fn note_no_listing(&self, errors: &[RDKafkaErrorCode]) {
+        let reason = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let is_unknown = |error: &RDKafkaErrorCode| {
+            matches!(error, RDKafkaErrorCode::UnsupportedFeature | RDKafkaErrorCode::UnsupportedVersion)
+        };
+        let fault = match errors {
+            [RDKafkaErrorCode::ClusterAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed, ..] => {
+                Fault::Read
+            }
+            _ => Fault::Unanswered,
+        };
+        let advice = if errors.iter().any(is_unknown) { TOO_OLD } else { "" };
+        self.writer.failed(fault, Some(format!("brokers do not list groups: {reason}{advice}")));
+    }
+
+    /// Asks about groups that are shown and not listed: without the right to describe a group, brokers list it no longer.
+    fn ask_unlisted(&mut self, names: &HashSet<Name>, now: Instant) {
+        self.unlisted.retain(|group, _| !names.contains(group));
+        let is_due =
+            |group: &Name| !names.contains(group) && self.unlisted.get(group).is_none_or(|until| *until <= now);
+        let mut groups: Vec<Name> = self.writer.groups().into_iter().filter(is_due).collect();
+        // Those that were never asked about first, then those that were asked about longest ago.
+        groups.sort_by_key(|group| self.unlisted.get(group).copied());
+        groups.truncate(UNLISTED_AT_ONCE);
+        for group in groups {
+            self.unlisted.insert(Name::clone(&group), now + REFUSED);
+            self.send(Question::Committed(Offsets::all(group, false)), now);
+        }
+    }
+
+    /// Asks for groups of protocols that the listing leaves out.
+    pub(super) fn look_for_other_protocols(&mut self) {
+        match self.coordinators.all_groups(NAMES_TIMEOUT) {
+            Ok(groups) => {
+                let names = groups.into_iter().map(|group| (self.writer.name(&group.id), group));
+                let is_other = |name: &Name| !self.listed.states.contains_key(name);
+                self.listed.others = names.filter(|(name, _)| is_other(name)).collect();
+                self.set_groups();
+                for group in self.listed.others.values() {
+                    self.writer.other_protocol(group);
+                }
+            }
+            Err(error) => tracing::debug!(%error, "brokers do not list the groups of all protocols"),
+        }
+    }
+}
