@@ -91,7 +91,7 @@ pub(super) fn write(page: &mut Page<'_>, store: &Store) {
     page.sample("offsetd_build_info", &build, 1.0);
     for (name, kind, help, value) in CLUSTERS {
         page.family(name, kind, help);
-        for cluster in store.clusters() {
+        for cluster in &*store.clusters() {
             page.sample(name, &[("cluster", &cluster.name)], value(cluster));
         }
     }
@@ -125,7 +125,8 @@ fn work(page: &mut Page<'_>, store: &Store) {
 
 /// Of the store of older samples, if there is one.
 fn history_store(page: &mut Page<'_>, store: &Store) {
-    let Some(older) = store.clusters().iter().find_map(|cluster| cluster.older()) else { return };
+    let clusters = store.clusters();
+    let Some(older) = clusters.iter().find_map(|cluster| cluster.older()) else { return };
     let status = older.status();
     let up = flag(status.last_error.is_none());
     page.single("offsetd_history_store_up", "gauge", "The last attempt to store samples succeeded.", up);
@@ -142,7 +143,7 @@ fn history_store(page: &mut Page<'_>, store: &Store) {
 fn counters(page: &mut Page<'_>, store: &Store) {
     type Samples = Vec<(Name, u64)>;
     let mut families: BTreeMap<&str, (&str, Samples)> = BTreeMap::new();
-    for cluster in store.clusters() {
+    for cluster in &*store.clusters() {
         for count in cluster.own.latest().counters() {
             let (_, samples) = families.entry(count.name).or_insert((count.help, vec![]));
             samples.push((Name::clone(&cluster.name), count.value));
@@ -159,7 +160,8 @@ fn counters(page: &mut Page<'_>, store: &Store) {
 fn progress(page: &mut Page<'_>, store: &Store) {
     let of_cluster =
         |cluster: &'_ Cluster| status::log_partitions(&cluster.own, &cluster.health(), &cluster.ends.current());
-    let statuses: Vec<_> = store.clusters().iter().map(|cluster| (&*cluster.name, of_cluster(cluster))).collect();
+    let clusters = store.clusters();
+    let statuses: Vec<_> = clusters.iter().map(|cluster| (&*cluster.name, of_cluster(cluster))).collect();
     let number = |of: &LogPartitionStatus| of.log_partition.map(|number| number.to_string()).unwrap_or_default();
     let partitions: Vec<(&str, String, &LogPartitionStatus)> = statuses
         .iter()

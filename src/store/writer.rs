@@ -73,7 +73,7 @@ impl SourceWriter {
     /// Makes an empty shard that no reader sees until [`SourceWriter::publish`]: to load, or to rebuild aside.
     #[must_use]
     pub fn new_shard(&self, number: i32) -> ShardWriter {
-        ShardWriter(self.store.new_shard(self.source.key(number)))
+        ShardWriter(self.store.new_shard(&self.source, number))
     }
 
     /// Goes on writing a shard that readers see.
@@ -84,7 +84,7 @@ impl SourceWriter {
 
     /// Shows a shard to readers, in the place of the one before.
     pub fn publish(&self, shard: &ShardWriter) {
-        self.store.publish(&shard.0);
+        self.source.put(Arc::clone(&shard.0));
     }
 
     /// Takes a shard away that is no more, with its groups: no deletions are told.
@@ -104,8 +104,8 @@ impl SourceWriter {
     }
 
     /// Notes that the store could not be read: its rows go stale from the first failure on.
-    pub fn unreachable(&self, error: String) {
-        self.source.failed(error, &self.store.clock);
+    pub fn unreachable(&self, error: &str) {
+        self.source.store_failed(error, &self.store.clock);
     }
 
     /// Drops everything known of the Kafka cluster, since another one answers at its addresses.

@@ -105,7 +105,7 @@ impl Writer {
 impl Archive {
     async fn write_due(&self, store: &Store, known: &mut HashMap<Name, Written>) {
         let step = Millis::try_from(self.settings.store_step.as_millis()).unwrap_or(Millis::MAX);
-        for cluster in store.clusters() {
+        for cluster in &*store.clusters() {
             let Some((index, moment)) = cluster.own.samples.current().moments().next_back() else { continue };
             let before = known.get(&cluster.name).copied().unwrap_or_default();
             let is_due =
@@ -155,7 +155,7 @@ impl Tidier {
         let now = self.store.clock.now();
         if self.tidied.is_none_or(|(tidied, rest)| now.abs_diff(tidied) >= rest.unsigned_abs()) {
             let mut rest = TIDY_EVERY;
-            for cluster in self.store.clusters() {
+            for cluster in &*self.store.clusters() {
                 match self.archive.tidy(&cluster.name, now, stop).await {
                     Ok(()) => self.archive.succeeded(&cluster.name, Work::Tidy),
                     Err(_) if stop.is_cancelled() => return,

@@ -5,30 +5,38 @@ use std::sync::Arc;
 use futures::{StreamExt as _, stream::SelectAll};
 use tokio_stream::wrappers::WatchStream;
 
-use super::{BATCH, client::Client};
+use super::{BATCH, client::Client, watched::Watched};
 use crate::{
     rpc::{entry, filter::Filter, proto},
-    store::{cluster::Cluster, samples::StatusChange, source::Source},
+    store::{samples::StatusChange, source::Source},
     work::Ended,
 };
 
 /// Sends what is noticed from now on, until the client leaves.
 pub(super) fn follow(
-    clusters: &[Arc<Cluster>],
+    watched: Watched,
     filter: &Arc<Filter>,
     client: &Arc<Client>,
 ) -> impl Future<Output = Result<(), Ended>> + Send + use<> {
-    let sources: Vec<Arc<Source>> = clusters.iter().flat_map(|cluster| cluster.sources()).collect();
     // Before the newest is looked up: a change that comes in between is noticed.
-    let mut noticed: SelectAll<_> =
-        sources.iter().map(|source| WatchStream::from_changes(source.samples.watch_changes())).collect();
+    let mut come_or_go = watched.changes();
+    let sources = watched.sources();
+    let mut noticed = changes(&sources);
     let newest = |source: &Arc<Source>| source.samples.current().changes.last().map_or(0, |last| last.sequence);
     let mut sent: Vec<(Arc<Source>, u64)> = sources.iter().map(|source| (Arc::clone(source), newest(source))).collect();
     let (filter, client) = (Arc::clone(filter), Arc::clone(client));
     async move {
         loop {
             tokio::select! {
-                noticed = noticed.next() => if noticed.is_none() { return Ok(()) },
+                Some(_) = noticed.next() => {}
+                Ok(()) = come_or_go.changed() => {
+                    let sources = watched.sources();
+                    noticed = changes(&sources);
+                    sent.retain(|(known, _)| sources.iter().any(|source| Arc::ptr_eq(source, known)));
+                    let is_new = |source: &Arc<Source>| !sent.iter().any(|(known, _)| Arc::ptr_eq(source, known));
+                    let new: Vec<_> = sources.iter().filter(|source| is_new(source)).map(|of| (Arc::clone(of), 0)).collect();
+                    sent.extend(new);
+                }
                 () = client.outbox.closed() => return Err(Ended::Disconnected),
             }
             for (source, sent) in &mut sent {
@@ -44,6 +52,10 @@ pub(super) fn follow(
             }
         }
     }
+}
+
+fn changes(sources: &[Arc<Source>]) -> SelectAll<WatchStream<u64>> {
+    sources.iter().map(|source| WatchStream::from_changes(source.samples.watch_changes())).collect()
 }
 
 fn to_proto(source: &Source, change: &StatusChange) -> proto::StatusChange {

@@ -17,6 +17,8 @@ pub enum Fault {
     Unread,
     /// The poller reaches no broker.
     Unreachable,
+    /// A store beside the cluster cannot be read.
+    Store,
     /// The user may not describe `__consumer_offsets`, or it is hidden from the user.
     Describe,
     /// The user may not read `__consumer_offsets`.
@@ -31,7 +33,7 @@ impl Fault {
     /// Returns the text for operators: with the part's name, unless the text names the cause itself.
     fn describe(self, reason: &str) -> String {
         match self {
-            Self::Restart | Self::Unread | Self::Describe | Self::Read => reason.to_owned(),
+            Self::Restart | Self::Unread | Self::Store | Self::Describe | Self::Read => reason.to_owned(),
             Self::Unreachable => format!("poller: {reason}"),
             Self::Start | Self::Stalled => format!("listener: {reason}"),
         }
@@ -40,7 +42,7 @@ impl Fault {
     fn is_refusal(self) -> bool {
         match self {
             Self::Describe | Self::Read => true,
-            Self::Restart | Self::Unread | Self::Unreachable | Self::Start | Self::Stalled => false,
+            Self::Restart | Self::Unread | Self::Unreachable | Self::Store | Self::Start | Self::Stalled => false,
         }
     }
 }
@@ -105,7 +107,7 @@ impl Health {
 }
 
 impl Source {
-    /// Notes that a broker answered.
+    /// Notes that a broker, or the store, answered.
     pub fn succeeded(&self, clock: &Clock) {
         if self.health().reachable {
             return;
@@ -114,6 +116,21 @@ impl Source {
             health.reachable = true;
             health.set_fault(Fault::Unread, None, clock);
             health.set_fault(Fault::Unreachable, None, clock);
+            health.set_fault(Fault::Store, None, clock);
+        });
+    }
+
+    /// Notes that the store beside the cluster cannot be read: the data goes stale from the first failure on.
+    pub(in crate::store) fn store_failed(&self, error: &str, clock: &Clock) {
+        let reason = format!("{}: {error}", self.id.name);
+        if self.health().faults.get(&Fault::Store) == Some(&reason) {
+            return;
+        }
+        tracing::warn!(cluster = &*self.id.cluster, source = &*self.id.name, error, "cannot read committed offsets");
+        self.set_health(|health| {
+            health.reachable = false;
+            health.set_fault(Fault::Unread, None, clock);
+            health.set_fault(Fault::Store, Some(reason), clock);
         });
     }
 
