@@ -15,37 +15,31 @@ use std::{
 };
 
 use futures::FutureExt as _;
-use tokio::{net::TcpListener, time::Instant};
+use tokio::{net::TcpListener, sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+mod parts;
+mod reload;
 mod supervise;
 
+pub use reload::{Load, Reload};
 pub use supervise::PartFailure;
 
 use crate::{
     access::{Access, AccessError},
-    audit,
     clock::{Clock, ticks},
     config::Config,
-    history::{
-        self, Sampler,
-        archive::{self, Archive},
-    },
+    history::archive::{self, Archive},
     listen,
     metrics::Connections,
     rpc::{self, Health, RoutesError, Service},
-    source::{
-        Source as _,
-        kafka::{
-            Log,
-            parts::{self, KafkaSource, PartError},
-        },
-    },
     sql::Engine,
-    store::{self, Store, cluster::Cluster, cut::Settings, writer::SourceWriter},
+    store::{Store, cut::Settings},
     web::{self, Web},
 };
-use supervise::{Ended, Run, Supervisor, on_thread};
+use parts::{Context, Members};
+use reload::{Change, Follower};
+use supervise::{Ended, Supervisor, on_thread};
 
 /// The part that serves connections.
 const CONNECTIONS: &str = "connections";
@@ -112,16 +106,13 @@ pub enum AppError {
 /// A server that is bound, but does not run yet.
 #[derive(Debug)]
 pub struct App {
-    config: Config,
     store: Arc<Store>,
-    archive: Option<Arc<Archive>>,
+    members: Members,
+    reload: Option<Reload>,
     address: SocketAddr,
     access: Access,
     server: listen::Server,
     health: Health,
-    logs: Vec<Arc<Log>>,
-    sources: Vec<KafkaSource>,
-    stop_sources: CancellationToken,
     stop: CancellationToken,
 }
 
@@ -132,31 +123,20 @@ impl App {
     /// What is wrong, in words for the operator.
     pub async fn build(config: Config, clock: Clock, stop: CancellationToken) -> Result<Self, AppError> {
         let access = Access::new(&config.server)?;
-        let (clusters, logs): (Vec<_>, Vec<_>) =
-            config.clusters.iter().map(|cluster| Log::open(cluster.clone(), &clock)).unzip();
         let settings = Settings {
             window: ticks(config.lag.sample_interval) * u32::try_from(config.lag.window).unwrap_or(10),
             active_within: i64::try_from(config.lag.active_within.as_millis()).unwrap_or(i64::MAX),
             commits_kept: config.server.commits_kept,
             watch_queue: config.server.watch_queue,
         };
-        let store = Arc::new(Store::new(clusters, clock, settings));
+        let store = Arc::new(Store::new(vec![], clock, settings));
         let threads = |part| move |error| AppError::Threads { part, error };
         let archive = Archive::new(config.history.clone()).map_err(threads("the history store"))?;
         // Ends after the front, so that calls under way still see a live store.
         let stop_sources = CancellationToken::new();
-        let mut sources = vec![];
-        for (cluster, log) in store.clusters().iter().zip(&logs) {
-            archive.iter().for_each(|archive| cluster.set_older(Box::new(Arc::clone(archive))));
-            let settings = source_settings(&config);
-            let writer = SourceWriter::own(&store, cluster);
-            let source = KafkaSource::new(&writer, Arc::clone(log), settings, &stop_sources);
-            let bad = |error: PartError| AppError::Cluster {
-                cluster: cluster.name.to_string(),
-                reason: error.cause.to_string(),
-            };
-            sources.push(source.map_err(bad)?);
-        }
+        let context = Context { store: Arc::clone(&store), archive, config: config.clone(), stop: stop_sources };
+        let mut members = Members::new(context);
+        members.set(&config.clusters, &config.sources)?;
         let engine = Engine::new(Arc::clone(&store), config.sql.clone()).map_err(threads("SQL"))?;
         let engine = Arc::new(engine);
         let service = Service::new(Arc::clone(&engine), config.server.clone(), config.history.step, stop.clone());
@@ -167,7 +147,13 @@ impl App {
         let (tcp, address) = bind(&config.server.listen).await?;
         let limits = config.server.limits.clone();
         let server = listen::Server::new(tcp, access.clone(), router, limits, connections, stop.clone());
-        Ok(Self { config, store, archive, address, access, server, health, logs, sources, stop_sources, stop })
+        Ok(Self { store, members, reload: None, address, access, server, health, stop })
+    }
+
+    /// Follows the configuration file, too: clusters and sources come and go with it.
+    #[must_use]
+    pub fn following(self, reload: Reload) -> Self {
+        Self { reload: Some(reload), ..self }
     }
 
     /// Where it listens.
@@ -193,36 +179,49 @@ impl App {
     /// # Errors
     /// The part that ended.
     pub async fn run(self) -> Result<(), AppError> {
-        let Self { config, store, archive, address, access, server, health, logs, sources, stop_sources, stop } = self;
+        let Self { store, mut members, reload, address, access, server, health, stop } = self;
+        let Context { config, archive, stop: stop_sources, .. } = &members.context;
+        let (config, archive, stop_sources) = (config.server.clone(), archive.clone(), stop_sources.clone());
         // Bound already: clients that come now wait. First, since what is started below must be stopped again.
-        write_address(config.server.address_file.as_deref(), address)?;
-        let has_several = store.clusters().len() > 1;
-        let mut parts = Supervisor::new(store.clock.clone(), has_several, stop_sources.clone());
-        for ((cluster, log), source) in store.clusters().iter().zip(&logs).zip(sources) {
-            parts.start_of(cluster, "source", read(source, &store, pair(cluster, log), &config, &stop_sources));
-            parts.start_of(cluster, "sampler", sample(&store, (cluster, &cluster.own), &config, &stop_sources));
-            parts.start_of(cluster, "audit", compare(&store, pair(cluster, log), &config, &stop_sources));
-        }
+        write_address(config.address_file.as_deref(), address)?;
+        let mut parts = Supervisor::new(store.clock.clone());
+        members.start(&mut parts);
         if let Some(archive) = archive {
             let (writer, stop) = (archive::Writer::new(archive, Arc::clone(&store)), stop_sources.clone());
             parts.start("history", on_thread("history", move || writer.run_until(&stop).map_err(PartFailure::failed)));
         }
-        parts.start(HEALTH, health.run(Arc::clone(&store), config.server.ready_after, stop.clone()).map(Ok));
+        parts.start(HEALTH, health.run(Arc::clone(&store), config.ready_after, stop.clone()).map(Ok));
         let files = access.clone().follow(stop_sources.clone());
         parts.start("tokens and certificates", async { files.await.map_err(PartFailure::failed) });
+        let follower = reload.as_ref().map(|reload| Follower::new(reload, &store));
+        let mut changes = follower.map(|(follower, changes)| {
+            parts.start("configuration", follower.run(stop_sources.clone()));
+            changes
+        });
         parts.start(CONNECTIONS, server.run().map(Ok));
         say_listening(&access, address);
 
-        let ended = parts.until(&stop).await;
+        let mut effective = reload.map(|reload| reload.effective).unwrap_or_default();
+        let ended = loop {
+            tokio::select! {
+                ended = parts.until(&stop) => break ended,
+                Some((loaded, applied)) = next(&mut changes) => {
+                    let result = reload::apply(&mut members, &mut effective, loaded);
+                    members.start(&mut parts);
+                    // The follower may have been told to stop.
+                    let _ = applied.send(result);
+                }
+            }
+        };
         stop.cancel();
-        let (now, grace) = (Instant::now(), config.server.shutdown_grace);
+        let (now, grace) = (Instant::now(), config.shutdown_grace);
         // Clients that do not end leave some of the time to the readers.
         parts.drain(&[CONNECTIONS, HEALTH], now + grace * 3 / 4).await;
         stop_sources.cancel();
         parts.drain(&[], now + grace).await;
         match ended {
             None => Ok(()),
-            Some(Ended { part, result }) => {
+            Some(Ended { part, result, .. }) => {
                 let fault = result.err().unwrap_or(PartFailure::Exited);
                 Err(AppError::Part { part: fault.part().unwrap_or(part), fault })
             }
@@ -230,77 +229,11 @@ impl App {
     }
 }
 
-fn pair(cluster: &Arc<Cluster>, log: &Arc<Log>) -> (Arc<Cluster>, Arc<Log>) {
-    (Arc::clone(cluster), Arc::clone(log))
-}
-
-fn source_settings(config: &Config) -> parts::Settings {
-    parts::Settings { lag: config.lag.clone(), transactions: config.transactions.clone() }
-}
-
-/// Reads a cluster, first with the source that was built; started again, with a new one.
-fn read(
-    first: KafkaSource,
-    store: &Arc<Store>,
-    (cluster, log): (Arc<Cluster>, Arc<Log>),
-    config: &Config,
-    stop: &CancellationToken,
-) -> impl FnMut() -> Run + Send + use<> {
-    let (writer, stop) = (SourceWriter::own(store, &cluster), stop.clone());
-    let (settings, mut first) = (source_settings(config), Some(first));
-    move || {
-        let (writer, log, stop) = (writer.clone(), Arc::clone(&log), stop.clone());
-        let (settings, built) = (settings.clone(), first.take());
-        on_thread(&format!("{}/source", cluster.name), move || {
-            let source = built.map_or_else(|| KafkaSource::new(&writer, log, settings, &stop), Ok)?;
-            Ok(Box::new(source).run(writer, &stop)?)
-        })
-    }
-}
-
-/// Takes samples of a source while it is loaded.
-fn sample(
-    store: &Arc<Store>,
-    (cluster, source): (&Arc<Cluster>, &Arc<store::source::Source>),
-    config: &Config,
-    stop: &CancellationToken,
-) -> impl FnMut() -> Run + Send + use<> {
-    let (store, cluster, source, stop) = (Arc::clone(store), Arc::clone(cluster), Arc::clone(source), stop.clone());
-    let (settings, interval) = (history::Settings::new(&config.history, &config.lag), config.lag.sample_interval);
-    move || {
-        let mut sampler = Sampler::new(Arc::clone(&store), (Arc::clone(&cluster), Arc::clone(&source)), settings);
-        let stop = stop.clone();
-        let samples = async move {
-            loop {
-                tokio::select! {
-                    () = tokio::time::sleep(interval) => {}
-                    () = stop.cancelled() => return Ok(()),
-                }
-                if sampler.source().health().ready {
-                    let sample = tokio::task::spawn_blocking(move || {
-                        sampler.sample();
-                        sampler
-                    });
-                    sampler = sample.await.map_err(PartFailure::failed)?;
-                }
-            }
-        };
-        samples.boxed()
-    }
-}
-
-/// Compares a cluster with what its coordinators say.
-fn compare(
-    store: &Arc<Store>,
-    (cluster, log): (Arc<Cluster>, Arc<Log>),
-    config: &Config,
-    stop: &CancellationToken,
-) -> impl FnMut() -> Run + Send + use<> {
-    let (store, stop) = (Arc::clone(store), stop.clone());
-    let settings = config.audit.clone();
-    move || {
-        let (store, read) = (Arc::clone(&store), pair(&cluster, &log));
-        audit::run(store, read, settings.clone(), stop.clone()).map(Ok).boxed()
+/// The next configuration; none ever where no file is followed.
+async fn next(changes: &mut Option<mpsc::Receiver<Change>>) -> Option<Change> {
+    match changes {
+        Some(changes) => changes.recv().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -16,27 +16,29 @@
 use std::{collections::BTreeSet, fmt::Write as _};
 
 // Flags and environment; keys, origins and problems; kinds of values; the file; the layers put together; properties of
-// librdkafka; the macro of a section; how to log in by OAUTHBEARER; the table of settings.
-mod sources;
-mod error;
-mod value;
+// librdkafka; the macro of a section; how to log in by OAUTHBEARER; the table of settings; sources of offsets.
+mod layers;
+pub(crate) mod error;
+pub(crate) mod value;
 mod file;
-mod resolve;
+pub(crate) mod resolve;
 mod kafka;
-mod section;
+pub(crate) mod section;
 mod oauth;
 mod settings;
+mod source;
 
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use kafka::Properties;
+pub use layers::{CheckProperty, Flags, NotAProperty, Property, PropertyError, Sources};
 pub use oauth::{AwsVariables, Oauth};
-pub use resolve::EffectiveValue;
+pub use resolve::{EffectiveValue, Values};
 pub use settings::{
     Admin, Audit, Auth, Cluster, History, Http, Lag, Limits, NameFilter, Server, Sql, Tls, Transactions,
 };
-pub use sources::{CheckProperty, Flags, NotAProperty, Property, PropertyError, Sources};
-pub use value::ReadMode;
-pub use value::{OauthMethod, Secret};
+pub(crate) use source::KindSettings;
+pub use source::{Own, Source, SourceForm};
+pub use value::{OauthMethod, OffsetIs, ReadMode, Secret};
 
 use error::{Key, Problem, quoted};
 use resolve::Resolver;
@@ -64,7 +66,18 @@ section! {
     with {
         /// The clusters to watch; never empty, names are unique.
         pub clusters: Vec<Cluster>,
+        /// Offsets that are kept elsewhere; names are unique, and each names a cluster.
+        pub sources: Vec<Source>,
     }
+}
+
+/// What is known elsewhere when a configuration is read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known<'a> {
+    /// The kinds of sources.
+    pub kinds: &'a [SourceForm],
+    /// The text of the file, where it was read before.
+    pub file: Option<&'a str>,
 }
 
 /// A configuration, and where each value of it came from.
@@ -77,22 +90,32 @@ pub struct Loaded {
 }
 
 impl Config {
-    /// Reads the file, if any, and puts the layers together.
+    /// Reads the file, if any, and puts the layers together. No kind of source is known.
     ///
     /// # Errors
     /// All errors of all layers.
     pub fn load(sources: Sources<'_>) -> Result<Loaded, ConfigErrors> {
-        let mut resolver = Resolver::new(sources);
+        Self::load_with(sources, Known::default())
+    }
+
+    /// Reads the file, if any, and puts the layers together.
+    ///
+    /// # Errors
+    /// All errors of all layers.
+    pub fn load_with(sources: Sources<'_>, known: Known<'_>) -> Result<Loaded, ConfigErrors> {
+        let mut resolver = Resolver::new(sources, known.file);
         let names = clusters(&mut resolver);
         let mut config = Self::resolve(&mut resolver, &Key::default());
-        for name in names {
+        for name in names.clone() {
             let key = Key::from("clusters").child(&name);
             let mut cluster = Cluster::resolve(&mut resolver, &key);
             let kafka = Properties::resolve(&mut resolver, &key.child("kafka"));
             cluster.oauth.check(&mut resolver, &key, &kafka);
             cluster.oauth.aws = AwsVariables::of(resolver.sources.env);
+            cluster.values = resolver.values(&key);
             config.clusters.push(Cluster { name, kafka, ..cluster });
         }
+        config.sources = source::sources(&mut resolver, &names, known.kinds);
         config.check(&mut resolver);
         Ok(Loaded { config, effective: resolver.finish()? })
     }
@@ -134,12 +157,17 @@ fn clusters(resolver: &mut Resolver<'_>) -> Vec<String> {
         }
     }
     for name in &names {
-        let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-        if !(1..=64).contains(&name.len()) || !name.chars().all(valid) {
+        if !is_name(name) {
             resolver.error(&Key::from("clusters").child(name), Problem::ClusterName);
         }
     }
     names.into_iter().collect()
+}
+
+/// Returns whether a cluster or source may be called so.
+fn is_name(name: &str) -> bool {
+    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    (1..=64).contains(&name.len()) && name.chars().all(valid)
 }
 
 const HEAD: &str = "\
@@ -160,9 +188,14 @@ const KAFKA: &str = "\
 # security.protocol = \"SASL_SSL\"
 ";
 
+const SOURCES: &str = "
+# Offsets that are kept elsewhere, one section a source: its name is what `source` shows. None is read unless it is set, so
+# that these sections, one for each kind, are comments.
+";
+
 /// Returns `offsetd.toml` with every setting at its default, documented.
 #[must_use]
-pub fn example() -> String {
+pub fn example(kinds: &[SourceForm]) -> String {
     let mut out = HEAD.to_owned();
     Config::visit(&Key::default(), &mut |key, settings| write_section(&mut out, key, settings));
     out.push_str("\n# One section a cluster; its name is what `cluster` shows in every answer.");
@@ -171,7 +204,33 @@ pub fn example() -> String {
     });
     out.push('\n');
     out.push_str(KAFKA);
+    out.push_str(SOURCES);
+    for kind in kinds {
+        let key = Key::from("sources").child(kind.name);
+        write_kind(&mut out, &key, kind);
+    }
     out
+}
+
+/// Writes the section of a kind of source, as comments: its lines begin with `#` and no space.
+fn write_kind(out: &mut String, section: &Key, kind: &SourceForm) {
+    let mut live = String::new();
+    write_section(&mut live, section, source::Source::SETTINGS);
+    live.push_str("\n");
+    let mut own = String::new();
+    (kind.visit)(section, &mut |key, settings| write_section(&mut own, key, settings));
+    // The same section goes on.
+    live.push_str(own.trim_start().strip_prefix(&format!("[{section}]\n")).unwrap_or(&own));
+    for line in live.trim_start().lines() {
+        let name = line.split_once(" = ").map_or("", |(name, _)| name);
+        let example = kind.examples.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
+        let example = if name == "kind" { Some(kind.name) } else { example };
+        let _ = match example {
+            _ if line.is_empty() || line.starts_with('#') => writeln!(out, "{line}"),
+            Some(example) => writeln!(out, "#{name} = {}", quoted(example)),
+            None => writeln!(out, "#{line}"),
+        };
+    }
 }
 
 fn write_section(out: &mut String, section: &Key, settings: &[Setting]) {

@@ -31,8 +31,9 @@ pub enum Stale {
 /// # Cancel safety
 /// Holds nothing.
 pub async fn wait_for_all(store: &Store, timeout: Duration) -> Result<(), Stale> {
-    let clusters = store.clusters().iter().filter(|cluster| cluster.health().ready);
-    try_join_all(clusters.map(|cluster| wait_for(cluster, Scope::All, timeout))).await?;
+    let clusters = store.clusters();
+    let loaded = clusters.iter().filter(|cluster| cluster.health().ready);
+    try_join_all(loaded.map(|cluster| wait_for(cluster, Scope::All, timeout))).await?;
     Ok(())
 }
 
@@ -50,11 +51,26 @@ pub async fn wait_for(cluster: &Arc<Cluster>, scope: Scope, timeout: Duration) -
         let health = source.health();
         Arc::ptr_eq(source, &cluster.own) || (health.ready && health.reachable)
     });
-    let reached = try_join_all(sources.iter().map(|source| follow(source, &scope)));
+    wait_for_sources(&sources, &scope, timeout).await
+}
+
+/// Waits until a source shows what it holds now, at most `timeout`.
+///
+/// # Errors
+/// Why it does not.
+///
+/// # Cancel safety
+/// As [`wait_for_all`].
+pub async fn wait_for_source(source: &Arc<Source>, scope: &Scope, timeout: Duration) -> Result<(), Stale> {
+    wait_for_sources(std::slice::from_ref(source), scope, timeout).await
+}
+
+async fn wait_for_sources(sources: &[Arc<Source>], scope: &Scope, timeout: Duration) -> Result<(), Stale> {
+    let reached = try_join_all(sources.iter().map(|source| follow(source, scope)));
     match tokio::time::timeout(timeout, reached).await {
         Ok(result) => result.map(drop).map_err(Stale::Unreachable),
         Err(_) => {
-            let reason = sources.iter().find_map(|source| source.latest().held_up(&scope));
+            let reason = sources.iter().find_map(|source| source.latest().held_up(scope));
             let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
             Err(Stale::Deadline { after: timeout, reason })
         }

@@ -152,6 +152,13 @@ impl Status {
     }
 }
 
+/// Returns whether Kafka allows a topic of this name (`Topic.validate`).
+#[must_use]
+pub fn is_topic_name(name: &str) -> bool {
+    let is_valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=249).contains(&name.len()) && name != "." && name != ".." && name.bytes().all(is_valid)
+}
+
 /// `String.hashCode` of Java: over UTF-16 code units, wrapping at 32 bits.
 #[must_use]
 pub fn java_hash(text: &str) -> i32 {

@@ -201,14 +201,16 @@ fn log_partition(
 /// What readiness still waits for; empty when the server is ready.
 ///
 /// Each cluster must be loaded, or have been failing for `ready_after` (unless it is `required`):
-/// one dead cluster must not keep the healthy ones out of service. One must be loaded in any case.
+/// one dead cluster must not keep the healthy ones out of service. A source beside a cluster's own must be loaded if it is
+/// `required`. One of all must be loaded in any case.
 /// And the server must admit new statements and calls, see [`crate::work`].
 #[must_use]
 pub fn awaited(store: &Store, ready_after: Duration) -> Vec<String> {
     let now = store.clock.ticks();
     let mut awaited = vec![];
     let mut loaded = false;
-    for cluster in store.clusters() {
+    let clusters = store.clusters();
+    for cluster in &*clusters {
         let health = cluster.health();
         loaded |= health.ready;
         let failing_for =
@@ -217,9 +219,16 @@ pub fn awaited(store: &Store, ready_after: Duration) -> Vec<String> {
         if !health.ready && !given_up {
             awaited.push(describe(cluster, &health));
         }
+        for source in cluster.sources().iter().skip(1) {
+            let health = source.health();
+            loaded |= health.ready;
+            if source.required && !health.ready {
+                awaited.push(describe_source(source, &health));
+            }
+        }
     }
     if awaited.is_empty() && !loaded {
-        awaited.extend(store.clusters().iter().map(|cluster| describe(cluster, &cluster.health())));
+        awaited.extend(clusters.iter().map(|cluster| describe(cluster, &cluster.health())));
     }
     let work = store.work().status();
     if work.is_full() {
@@ -235,7 +244,13 @@ pub fn fresh(store: &Store) -> Vec<String> {
         cluster.health().ready && cluster.own.shards().iter().all(|shard| shard.progress.records() == 0)
     };
     let note = |cluster: &Arc<Cluster>| format!("cluster {}: no group has committed yet", cluster.name);
-    store.clusters().iter().filter(is_fresh).map(note).collect()
+    let clusters = store.clusters();
+    clusters.iter().filter(is_fresh).map(note).collect()
+}
+
+fn describe_source(source: &Source, health: &Health) -> String {
+    let reason = health.last_error.as_deref().unwrap_or("not read yet");
+    format!("source {}/{}: {reason}", source.id.cluster, source.id.name)
 }
 
 fn describe(cluster: &Cluster, health: &Health) -> String {

@@ -39,18 +39,21 @@ pub mod source;
 pub mod windows;
 pub mod writer;
 
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
 use cluster::Cluster;
 use cut::{Cut, Settings, SourceCut};
-use event::ShardKey;
 use group::Kit;
 use held::{Held, Pin};
 use names::Names;
 use shard::{Limits, Shard};
 use source::Source;
+use writer::SourceWriter;
 
 use crate::{
     clock::Clock,
-    model::{Millis, Name, SourceId},
+    model::{Millis, Name},
     work::{Board, Cancel},
 };
 
@@ -65,11 +68,23 @@ pub struct Store {
     names: Arc<Names>,
     held: Arc<Held>,
     work: Board,
-    clusters: Vec<Arc<Cluster>>,
+    clusters: ArcSwap<Vec<Arc<Cluster>>>,
+    /// Wakes when clusters or sources come or go.
+    changed: watch::Sender<()>,
+    config: ArcSwap<ConfigState>,
     epochs: AtomicU64,
     cuts: AtomicU64,
     settings: Settings,
     started_at: Millis,
+}
+
+/// Which configuration is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigState {
+    /// When it was read.
+    pub loaded_at: Millis,
+    /// What is wrong with a newer one, which is not in force for that.
+    pub error: Option<String>,
 }
 
 /// Why a cluster cannot answer.
@@ -92,7 +107,7 @@ pub enum Unready {
     /// The initial load is not done.
     #[error("cluster {name:?} is not loaded yet: {percent:.0} % read{remaining}{error}")]
     Loading {
-        /// The cluster.
+        /// The cluster; of a source beside the cluster's own, as `east/redis`.
         name: Name,
         /// Progress of the load.
         percent: f64,
@@ -107,23 +122,67 @@ impl Store {
     /// A store for some clusters, empty.
     #[must_use]
     pub fn new(clusters: Vec<Arc<Cluster>>, clock: Clock, settings: Settings) -> Self {
+        let clock_now = clock.now();
         Self {
-            started_at: clock.now(),
+            started_at: clock_now,
             clock,
             names: Arc::default(),
             held: Arc::default(),
             work: Board::default(),
-            clusters,
+            clusters: ArcSwap::from_pointee(clusters),
+            changed: watch::Sender::default(),
+            config: ArcSwap::from_pointee(ConfigState { loaded_at: clock_now, error: None }),
             epochs: AtomicU64::new(1),
             cuts: AtomicU64::new(0),
             settings,
         }
     }
 
-    /// The clusters, in the order of the configuration.
+    /// The clusters, in the order of the configuration, as they are now.
     #[must_use]
-    pub fn clusters(&self) -> &[Arc<Cluster>] {
-        &self.clusters
+    pub fn clusters(&self) -> Arc<Vec<Arc<Cluster>>> {
+        self.clusters.load_full()
+    }
+
+    /// Shows these clusters from now on. Rows of those that are not among them go, and no deletions are told.
+    pub fn set_clusters(&self, clusters: Vec<Arc<Cluster>>) {
+        self.clusters.store(Arc::new(clusters));
+        self.changed.send_replace(());
+    }
+
+    /// Adds a source to a cluster, in the place of one of the same name. Returns the door through which it is to write.
+    pub fn add_source(self: &Arc<Self>, cluster: &Arc<Cluster>, source: Arc<Source>) -> SourceWriter {
+        cluster.add_source(&source);
+        self.changed.send_replace(());
+        SourceWriter::new(self, cluster, &source)
+    }
+
+    /// Takes a source away. Its rows go, and no deletions are told.
+    pub fn remove_source(&self, cluster: &Cluster, source: &Arc<Source>) {
+        cluster.remove_source(source);
+        self.changed.send_replace(());
+    }
+
+    /// Wakes whenever clusters or sources come or go.
+    #[must_use]
+    pub fn watch_sources(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Which configuration is in force.
+    #[must_use]
+    pub fn config(&self) -> Arc<ConfigState> {
+        self.config.load_full()
+    }
+
+    /// Notes that a configuration is in force since now.
+    pub fn set_config_loaded(&self) {
+        self.config.store(Arc::new(ConfigState { loaded_at: self.clock.now(), error: None }));
+    }
+
+    /// Notes what is wrong with a newer configuration, or with `None` that nothing is.
+    pub fn set_config_error(&self, error: Option<String>) {
+        self.config.rcu(|state| ConfigState { loaded_at: state.loaded_at, error: error.clone() });
     }
 
     /// What counts as active, and how long a window is.
@@ -156,19 +215,14 @@ impl Store {
         &self.work
     }
 
-    /// A new shard that no reader sees until it is published: to load, or to rebuild aside.
+    /// A new shard of a source that no reader sees until it is put there: to load, or to rebuild aside.
     #[must_use]
-    fn new_shard(&self, key: ShardKey) -> Arc<Shard> {
+    fn new_shard(&self, source: &Source, number: i32) -> Arc<Shard> {
         let epoch = self.epochs.fetch_add(1, Ordering::Relaxed);
         let limits =
             Limits { commits_kept: self.settings.commits_kept / USUAL_SHARDS, watch_queue: self.settings.watch_queue };
-        let copies = self.source(&key.source).map(|source| Arc::clone(&source.copies)).unwrap_or_default();
-        let kit = Kit::new(epoch, Arc::clone(&self.held), copies);
-        Arc::new(Shard::new(key, kit, Arc::clone(&self.names), self.clock.clone(), limits))
-    }
-
-    fn source(&self, id: &SourceId) -> Option<Arc<Source>> {
-        self.find(&id.cluster)?.source(&id.name)
+        let kit = Kit::new(epoch, Arc::clone(&self.held), Arc::clone(&source.copies));
+        Arc::new(Shard::new(source.key(number), kit, Arc::clone(&self.names), self.clock.clone(), limits))
     }
 
     /// Drops everything known of the Kafka cluster that was read under this name, since another one answers at its
@@ -177,23 +231,24 @@ impl Store {
         cluster.forget(error, &self.clock);
     }
 
-    fn find(&self, name: &str) -> Option<&Arc<Cluster>> {
-        self.clusters.iter().find(|cluster| &*cluster.name == name)
-    }
-
-    fn known(&self) -> String {
-        self.clusters.iter().map(|cluster| format!("{:?}", cluster.name)).collect::<Vec<_>>().join(", ")
+    fn known(clusters: &[Arc<Cluster>]) -> String {
+        clusters.iter().map(|cluster| format!("{:?}", cluster.name)).collect::<Vec<_>>().join(", ")
     }
 
     /// The cluster of that name; the only one for the empty name.
     ///
     /// # Errors
     /// [`Unready::Unknown`], [`Unready::Ambiguous`].
-    pub fn cluster(&self, name: &str) -> Result<&Arc<Cluster>, Unready> {
-        match (name, &*self.clusters) {
-            ("", [only]) => Ok(only),
-            ("", _) => Err(Unready::Ambiguous { known: self.known() }),
-            _ => self.find(name).ok_or_else(|| Unready::Unknown { name: name.to_owned(), known: self.known() }),
+    pub fn cluster(&self, name: &str) -> Result<Arc<Cluster>, Unready> {
+        let clusters = self.clusters.load();
+        match (name, &***clusters) {
+            ("", [only]) => Ok(Arc::clone(only)),
+            ("", _) => Err(Unready::Ambiguous { known: Self::known(&clusters) }),
+            _ => {
+                let found = clusters.iter().find(|cluster| &*cluster.name == name);
+                let unknown = || Unready::Unknown { name: name.to_owned(), known: Self::known(&clusters) };
+                found.map(Arc::clone).ok_or_else(unknown)
+            }
         }
     }
 
@@ -202,15 +257,22 @@ impl Store {
     /// # Errors
     /// [`Unready::Loading`].
     pub fn check_loaded(&self, cluster: &Cluster) -> Result<(), Unready> {
-        let health = cluster.health();
+        self.check_source(&cluster.own, Name::clone(&cluster.name))
+    }
+
+    /// Refuses a source that is not loaded, by the name that is shown.
+    ///
+    /// # Errors
+    /// [`Unready::Loading`].
+    pub fn check_source(&self, source: &Source, name: Name) -> Result<(), Unready> {
+        let health = source.health();
         if health.ready {
             return Ok(());
         }
         Err(Unready::Loading {
-            name: Name::clone(&cluster.name),
-            percent: cluster.own.progress() * 100.0,
-            remaining: cluster
-                .own
+            name,
+            percent: source.progress() * 100.0,
+            remaining: source
                 .remaining(self.clock.ticks())
                 .map_or_else(String::new, |left| format!(", about {} s left", left.as_secs() + 1)),
             error: health.last_error.as_ref().map_or_else(String::new, |error| format!("; {error}")),
@@ -229,32 +291,27 @@ impl Store {
     /// # Errors
     /// A cluster was named that does not exist.
     pub fn cut(&self, wanted: &str, allow_partial: bool) -> Result<Cut, Unready> {
-        let wanted: Vec<&Arc<Cluster>> = match wanted {
-            "" => self.clusters.iter().collect(),
-            name => vec![self.cluster(name)?],
+        let wanted = match wanted {
+            "" => self.clusters(),
+            name => Arc::new(vec![self.cluster(name)?]),
         };
         let (mut clusters, mut unloaded, mut unready) = (vec![], vec![], None);
-        for cluster in wanted {
-            match self.check_loaded(cluster) {
-                Err(error) if !allow_partial => {
-                    unready.get_or_insert(error);
-                    unloaded.extend(cluster.sources().iter().map(|source| pin(cluster, source)));
-                }
-                Ok(()) | Err(_) => {
-                    for source in cluster.sources() {
-                        // A source beside the cluster's own is optional: the cluster is read without it.
-                        let is_shown = allow_partial || source.health().ready;
-                        if is_shown { &mut clusters } else { &mut unloaded }.push(pin(cluster, &source));
-                    }
-                }
+        for cluster in &*wanted {
+            if let Err(error) = self.check_loaded(cluster) {
+                unready.get_or_insert(error);
+            }
+            for source in cluster.sources() {
+                // Each by itself: offsets that are kept elsewhere are shown without the cluster's own, and the other way.
+                let is_shown = allow_partial || source.health().ready;
+                if is_shown { &mut clusters } else { &mut unloaded }.push(pin(cluster, &source));
             }
         }
         let (taken_at, taken) = (self.clock.now(), self.clock.ticks());
         let id = self.snapshot_id(taken_at);
-        let unready = unready.filter(|_| clusters.is_empty());
+        let unready = unready.filter(|_| clusters.is_empty() && !allow_partial);
         let (started_at, held_bytes, work) = (self.started_at, self.held.bytes(), self.work.status());
-        let settings = self.settings;
-        Ok(Cut { id, taken_at, taken, settings, started_at, held_bytes, work, clusters, unloaded, unready })
+        let (settings, config) = (self.settings, self.config());
+        Ok(Cut { id, taken_at, taken, settings, config, started_at, held_bytes, work, clusters, unloaded, unready })
     }
 
     /// Pins a cut of what [`Store::cut`] takes, for work that ends with `cancel`.

@@ -49,7 +49,7 @@ pub(crate) fn store(clusters: &[&str], log_partitions: i32, clock: Clock) -> Arc
     };
     let settings = Settings { window: 1000, active_within: 300_000, commits_kept: 1_000_000, watch_queue: 4096 };
     let store = Arc::new(Store::new(clusters.iter().map(of).collect(), clock.clone(), settings));
-    for cluster in store.clusters() {
+    for cluster in &*store.clusters() {
         let writer = SourceWriter::own(&store, cluster);
         (0..log_partitions).for_each(|number| writer.publish(&writer.new_shard(number)));
     }

@@ -1,11 +1,13 @@
 //! The parts of the server, by name.
 //!
 //! A part of the server itself, or of the only cluster, must not end: with it ends the process. A part of one cluster
-//! among several, as `east/listener`, is started again after a pause, and its cluster is shown failing meanwhile. Parts
+//! among several, as `east/listener`, or of a source beside a cluster's own, as `east/redis`, is started again after a
+//! pause, and the source is shown failing meanwhile. Parts of a cluster or source that is removed end with it. Parts
 //! that block run on named threads of the operating system; those of tokio's blocking pool are few, and for short work.
 
 use std::{
     any::Any,
+    collections::HashMap,
     io, mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -16,7 +18,7 @@ use std::{
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::{
     sync::oneshot,
-    task::{AbortHandle, JoinSet},
+    task::{AbortHandle, Id, JoinSet},
     time::{Instant, sleep, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
@@ -24,7 +26,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::Clock,
     source::kafka::parts::PartError,
-    store::cluster::{self, Cluster},
+    store::{
+        Store,
+        source::{Fault, Source},
+    },
 };
 
 /// The pause before the first restart; each further one takes twice as long.
@@ -99,70 +104,104 @@ fn said(panic: &(dyn Any + Send)) -> String {
 pub(super) struct Ended {
     pub(super) part: String,
     pub(super) result: Result<(), PartFailure>,
+    /// It was told to.
+    is_told: bool,
+}
+
+/// The source that a part belongs to.
+#[derive(Clone)]
+pub(super) struct Owner {
+    store: Arc<Store>,
+    source: Arc<Source>,
+    /// It is the own source of its cluster.
+    is_own: bool,
+    /// Ends the part, which is not started again after it.
+    stop: CancellationToken,
+}
+
+impl Owner {
+    pub(super) fn new(store: &Arc<Store>, source: &Arc<Source>, is_own: bool, stop: &CancellationToken) -> Self {
+        Self { store: Arc::clone(store), source: Arc::clone(source), is_own, stop: stop.clone() }
+    }
+
+    /// Whether the server has nothing to do without it.
+    fn is_essential(&self) -> bool {
+        self.is_own && self.store.clusters().len() <= 1
+    }
 }
 
 /// All parts.
 pub(super) struct Supervisor {
     running: JoinSet<Ended>,
-    pending: Vec<(String, AbortHandle)>,
+    pending: HashMap<Id, (String, AbortHandle)>,
     clock: Clock,
-    /// Parts of clusters are not started again after it.
-    stop: CancellationToken,
-    restarts: bool,
 }
 
 impl Supervisor {
-    /// No parts yet. `restarts`: whether parts of a cluster are started again, since there are several clusters.
-    pub(super) fn new(clock: Clock, restarts: bool, stop: CancellationToken) -> Self {
-        Self { running: JoinSet::new(), pending: vec![], clock, stop, restarts }
+    /// No parts yet.
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { running: JoinSet::new(), pending: HashMap::new(), clock }
     }
 
     /// Starts a part of the server itself.
     pub(super) fn start(&mut self, part: &str, run: impl Future<Output = Result<(), PartFailure>> + Send + 'static) {
+        // Nothing tells it to end but the end of the server.
+        self.start_until(part, run, CancellationToken::new());
+    }
+
+    /// Starts a part that may end once `stop` is cancelled.
+    fn start_until(
+        &mut self,
+        part: &str,
+        run: impl Future<Output = Result<(), PartFailure>> + Send + 'static,
+        stop: CancellationToken,
+    ) {
         let (name, part) = (part.to_owned(), part.to_owned());
         let task = self.running.spawn(async move {
             let result = AssertUnwindSafe(run).catch_unwind().await;
-            Ended { part: name, result: result.unwrap_or_else(|panic| Err(PartFailure::Panicked(said(&*panic)))) }
+            let result = result.unwrap_or_else(|panic| Err(PartFailure::Panicked(said(&*panic))));
+            Ended { part: name, result, is_told: stop.is_cancelled() }
         });
-        self.pending.push((part, task));
+        self.pending.insert(task.id(), (part, task));
     }
 
-    /// Starts a part of a cluster. `start` is called again after each failure.
-    pub(super) fn start_of(
-        &mut self,
-        cluster: &Arc<Cluster>,
-        part: &str,
-        mut start: impl FnMut() -> Run + Send + 'static,
-    ) {
-        let name = format!("{}/{part}", cluster.name);
-        if self.restarts {
-            let run = keep_running(Arc::clone(cluster), self.clock.clone(), name.clone(), start, self.stop.clone());
-            self.start(&name, run);
-        } else {
-            self.start(&name, start());
-        }
+    /// Starts a part of a source. `start` is called again after each failure, unless the server has nothing to do
+    /// without the part.
+    pub(super) fn start_of(&mut self, owner: &Owner, part: &str, start: impl FnMut() -> Run + Send + 'static) {
+        let name = format!("{}/{part}", owner.source.id.cluster);
+        let run = keep_running(owner.clone(), self.clock.clone(), name.clone(), start);
+        self.start_until(&name, run, owner.stop.clone());
     }
 
-    /// Waits until a stop is asked for (`None`), or a part ends.
+    /// Waits until a stop is asked for (`None`), or a part ends that was not told to.
+    ///
+    /// # Cancel safety
+    /// Loses nothing.
     pub(super) async fn until(&mut self, stop: &CancellationToken) -> Option<Ended> {
-        let ended = tokio::select! {
-            () = stop.cancelled() => None,
-            ended = self.next() => ended,
-        };
-        // A stop that comes at the same moment is the reason.
-        ended.filter(|_| !stop.is_cancelled())
+        loop {
+            let ended = tokio::select! {
+                () = stop.cancelled() => None,
+                ended = self.next() => ended,
+            };
+            match ended {
+                Some(Ended { is_told: true, part, result }) => match result {
+                    Ok(()) => tracing::debug!(part, "ended"),
+                    Err(fault) => tracing::warn!(part, %fault, "ended badly"),
+                },
+                // A stop that comes at the same moment is the reason.
+                ended => return ended.filter(|_| !stop.is_cancelled()),
+            }
+        }
     }
 
     /// The next part that ends; `None` when there is none left.
     async fn next(&mut self) -> Option<Ended> {
-        let ended = match self.running.join_next().await? {
-            Ok(ended) => ended,
+        let (id, ended) = match self.running.join_next_with_id().await? {
+            Ok((id, ended)) => (id, ended),
             // Aborted.
-            Err(_) => return Some(Ended { part: String::new(), result: Ok(()) }),
+            Err(error) => (error.id(), Ended { part: String::new(), result: Ok(()), is_told: true }),
         };
-        if let Some(at) = self.pending.iter().position(|(part, _)| *part == ended.part) {
-            self.pending.swap_remove(at);
-        }
+        self.pending.remove(&id);
         Some(ended)
     }
 
@@ -171,9 +210,9 @@ impl Supervisor {
     pub(super) async fn drain(&mut self, names: &[&str], deadline: Instant) {
         let is_waited_for = |part: &str| names.is_empty() || names.contains(&part);
         let drained = timeout_at(deadline, async {
-            while self.pending.iter().any(|(part, _)| is_waited_for(part)) {
+            while self.pending.values().any(|(part, _)| is_waited_for(part)) {
                 match self.next().await {
-                    Some(Ended { part, result: Err(fault) }) => tracing::warn!(part, %fault, "ended badly"),
+                    Some(Ended { part, result: Err(fault), .. }) => tracing::warn!(part, %fault, "ended badly"),
                     Some(Ended { result: Ok(()), .. }) => {}
                     None => break,
                 }
@@ -182,30 +221,32 @@ impl Supervisor {
         if drained.await.is_ok() {
             return;
         }
-        let (late, pending) = mem::take(&mut self.pending).into_iter().partition(|(part, _)| is_waited_for(part));
+        let (late, pending) = mem::take(&mut self.pending).into_iter().partition(|(_, (part, _))| is_waited_for(part));
         self.pending = pending;
-        let late: Vec<(String, AbortHandle)> = late;
-        let parts = late.iter().map(|(part, _)| part.as_str()).collect::<Vec<_>>().join(", ");
+        let late: HashMap<Id, (String, AbortHandle)> = late;
+        let mut names: Vec<&str> = late.values().map(|(part, _)| part.as_str()).collect();
+        names.sort_unstable();
+        let parts = names.join(", ");
         tracing::warn!(parts, "did not end within the grace period (setting `server.shutdown_grace`)");
-        late.iter().for_each(|(_, task)| task.abort());
+        late.values().for_each(|(_, task)| task.abort());
     }
 }
 
-/// Runs a part of one cluster among several until it is stopped.
+/// Runs a part of a source until it is stopped, or fails and the server has nothing to do without it.
 async fn keep_running(
-    cluster: Arc<Cluster>,
+    owner: Owner,
     clock: Clock,
     part: String,
     mut start: impl FnMut() -> Run + Send + 'static,
-    stop: CancellationToken,
 ) -> Result<(), PartFailure> {
+    let (source, stop) = (&owner.source, &owner.stop);
     let mut pause = FIRST_PAUSE;
     loop {
         let began = Instant::now();
-        cluster.set_fault(cluster::Fault::Restart, None, &clock);
+        source.set_fault(Fault::Restart, None, &clock);
         let ended = AssertUnwindSafe(start()).catch_unwind().await;
         let fault = match ended.unwrap_or_else(|panic| Err(PartFailure::Panicked(said(&*panic)))) {
-            result if stop.is_cancelled() => return result,
+            result if stop.is_cancelled() || owner.is_essential() => return result,
             Ok(()) => PartFailure::Exited,
             Err(fault) => fault,
         };
@@ -214,7 +255,7 @@ async fn keep_running(
         }
         let part = fault.part().unwrap_or_else(|| part.clone());
         tracing::error!(part, %fault, pause_s = pause.as_secs(), "a part ended; starting it again after a pause");
-        cluster.set_fault(cluster::Fault::Restart, Some(format!("{part}: {fault}")), &clock);
+        source.set_fault(Fault::Restart, Some(format!("{part}: {fault}")), &clock);
         tokio::select! {
             () = sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
             () = stop.cancelled() => return Ok(()),

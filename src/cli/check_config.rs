@@ -8,6 +8,7 @@ use super::{Failure, serve::ClusterArgs, text::width};
 use crate::{
     access::Access,
     config::{EffectiveValue, example},
+    source,
 };
 
 pub(super) const EXAMPLES: &str = "\
@@ -31,7 +32,7 @@ pub struct CheckConfigArgs {
 
 pub(super) fn run(args: &CheckConfigArgs, env: &BTreeMap<String, String>, out: &mut impl Write) -> Result<(), Failure> {
     if args.example {
-        out.write_all(example().as_bytes())?;
+        out.write_all(example(&source::forms()).as_bytes())?;
     } else {
         let loaded = args.config.load(env)?;
         Access::new(&loaded.config.server).map_err(|error| Failure::Usage(error.to_string()))?;

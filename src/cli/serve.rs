@@ -2,10 +2,12 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     io::{self, Write},
     net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
+    sync::Arc,
     time::Duration,
 };
 
@@ -19,11 +21,11 @@ use tokio_util::sync::CancellationToken;
 use super::Failure;
 use crate::{
     access::Access,
-    app::{App, AppError},
+    app::{App, AppError, Load, Reload},
     clock::Clock,
-    config::{CheckProperty, Config, ConfigErrors, Flags, Loaded, Property, Sources},
+    config::{CheckProperty, Config, ConfigErrors, Flags, Known, Loaded, Property, Sources},
     demo::{Demo, cluster},
-    source::kafka,
+    source::{self, kafka},
 };
 
 pub(super) const DEMO_EXAMPLES: &str = "\
@@ -89,14 +91,29 @@ pub struct ClusterArgs {
 }
 
 impl ClusterArgs {
+    /// The configuration file, if one is named.
+    fn file(&self, env: &BTreeMap<String, String>) -> Option<PathBuf> {
+        let named = env.get("OFFSETD_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+        self.config.clone().or(named)
+    }
+
     /// The configuration that these arguments, the environment and the file make.
     ///
     /// # Errors
     /// All that is wrong.
     pub fn load(&self, env: &BTreeMap<String, String>) -> Result<Loaded, ConfigErrors> {
+        self.load_text(env, None)
+    }
+
+    /// The same, with the text of the file where it was read already.
+    ///
+    /// # Errors
+    /// All that is wrong.
+    pub fn load_text(&self, env: &BTreeMap<String, String>, file: Option<&str>) -> Result<Loaded, ConfigErrors> {
         let Self { bootstrap_servers, cluster_name, config, listen, address_file, kafka } = self.clone();
         let flags = Flags { config, bootstrap_servers, cluster_name, listen, address_file, kafka };
-        Config::load(Sources { flags: &flags, env, check_property: check_property() })
+        let known = Known { kinds: &source::forms(), file };
+        Config::load_with(Sources { flags: &flags, env, check_property: check_property() }, known)
     }
 }
 
@@ -128,10 +145,20 @@ fn check_property() -> Option<&'static CheckProperty> {
 
 /// Runs the server until it is stopped.
 pub(super) fn serve(args: &ServeArgs, env: &BTreeMap<String, String>) -> Result<ExitCode, Failure> {
-    let config = args.config.load(env)?.config;
+    let file = args.config.file(env);
+    let text = file.as_ref().and_then(|path| fs::read_to_string(path).ok());
+    let loaded = args.config.load_text(env, text.as_deref())?;
+    let (arguments, env) = (args.config.clone(), env.clone());
+    let load: Arc<Load> = Arc::new(move |text| arguments.load_text(&env, Some(text)));
+    let reload = file.zip(text).map(|(path, text)| Reload { path, text, effective: loaded.effective, load });
     run(async {
         let stop = stop_on_signal()?;
-        App::build(config, Clock::system(), stop).await?.run().await.map_err(Failure::from)
+        let app = App::build(loaded.config, Clock::system(), stop).await?;
+        let app = match reload {
+            Some(reload) => app.following(reload),
+            None => app,
+        };
+        app.run().await.map_err(Failure::from)
     })
 }
 

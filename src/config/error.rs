@@ -2,14 +2,14 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use super::sources::PropertyError;
+use super::layers::PropertyError;
 
 /// The path of a setting in the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key(pub(super) Vec<String>);
+pub(crate) struct Key(pub(super) Vec<String>);
 
 impl Key {
-    pub(super) fn child(&self, name: &str) -> Self {
+    pub(crate) fn child(&self, name: &str) -> Self {
         let mut path = self.0.clone();
         path.push(name.to_owned());
         Self(path)
@@ -90,7 +90,7 @@ impl fmt::Display for Origin {
 
 /// Why a text is not a value of its kind.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub(super) enum BadValue {
+pub(crate) enum BadValue {
     /// The list of allowed values says it all.
     #[error("")]
     NotAllowed,
@@ -119,6 +119,8 @@ pub(super) enum BadValue {
     UrlCredentials,
     #[error("{0:?} is not NAME=VALUE, with letters only in the name, and a name other than auth")]
     Extension(String),
+    #[error("a topic's name is made of A-Z, a-z, 0-9, '_', '.' and '-', at most 249 of them")]
+    Topic,
     #[error("{0:?} is not a host name")]
     HostName(String),
     #[error("{0:?} is not an origin")]
@@ -149,7 +151,7 @@ pub(super) enum Problem {
     #[error("unknown key; allowed {place}: {}", names.join(", "))]
     UnknownKey { place: String, names: Vec<String> },
     #[error(
-        "no setting has this name (OFFSETD_ + the key in capitals, as OFFSETD_SQL_TIMEOUT; a cluster must be in the file)"
+        "no setting has this name (OFFSETD_ + the key in capitals, as OFFSETD_SQL_TIMEOUT; a cluster or source must be in the file)"
     )]
     UnknownVariable,
     #[error("the environment has no {0}")]
@@ -184,6 +186,18 @@ pub(super) enum Problem {
     NoCluster,
     #[error("a cluster's name is made of A-Z, a-z, 0-9, '_', '.' and '-', at most 64 of them")]
     ClusterName,
+    #[error("a source's name is made of A-Z, a-z, 0-9, '_', '.' and '-', at most 64 of them")]
+    SourceName,
+    #[error("is the name of each cluster's own offsets; choose another name")]
+    SourceKafka,
+    #[error("no kind of source is called {kind:?}; allowed: {kinds}")]
+    UnknownKind { kind: String, kinds: String },
+    #[error("not given, and the name {name:?} is no kind of source; allowed: {kinds}")]
+    NoKind { name: String, kinds: String },
+    #[error("not given; name one of the clusters: {clusters}")]
+    WhichCluster { clusters: String },
+    #[error("there is no cluster {cluster:?}; there are: {clusters}")]
+    UnknownCluster { cluster: String, clusters: String },
 }
 
 fn in_brackets(cause: &BadValue) -> String {

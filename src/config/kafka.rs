@@ -12,8 +12,8 @@ use std::{
 use super::{
     error::{Key, Origin, Problem, quoted},
     file::Leaf,
+    layers::{is_secret, shown},
     resolve::Resolver,
-    sources::{is_secret, shown},
 };
 
 /// Properties of librdkafka. `Debug` shows their names only: any value may come from a secret's file.
@@ -99,6 +99,7 @@ impl Properties {
         }
         for (key, given) in &properties.given {
             let value = if given.hidden { "***" } else { shown(key, &given.value) };
+            resolver.note(section.child(key), given.value.clone());
             resolver.effective(&section.child(key), Some(quoted(value)), given.origin.clone());
         }
         Self(properties.given.into_iter().map(|(key, given)| (key, given.value)).collect())

@@ -1,17 +1,21 @@
 //! Puts the layers together: flag > environment > file > default, and keeps where each value came from.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fmt, fs,
     path::PathBuf,
 };
 
 use super::{
     error::{BadValue, ConfigError, ConfigErrors, Key, Origin, Problem, quoted},
     file::{Document, Leaf},
-    sources::Sources,
+    layers::Sources,
     value::{Form, Kind, Setting},
 };
+
+/// Sections of which the file may have several, each with a name.
+const NAMED: [&str; 2] = ["clusters", "sources"];
 
 /// A setting's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,10 +28,20 @@ pub struct EffectiveValue {
     pub origin: Origin,
 }
 
+/// Values of a section by their keys, as texts, secrets included: they tell whether any has changed. `Debug` shows none.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Values(BTreeMap<String, String>);
+
+impl fmt::Debug for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Values").finish_non_exhaustive()
+    }
+}
+
 /// A value and where it was given.
 type Given = (Origin, String);
 
-pub(super) struct Resolver<'a> {
+pub(crate) struct Resolver<'a> {
     pub(super) sources: Sources<'a>,
     pub(super) document: Document,
     path: PathBuf,
@@ -37,10 +51,13 @@ pub(super) struct Resolver<'a> {
     asked: BTreeSet<Key>,
     errors: Vec<ConfigError>,
     effective: Vec<EffectiveValue>,
+    values: BTreeMap<Key, String>,
+    origins: BTreeMap<Key, Origin>,
 }
 
 impl<'a> Resolver<'a> {
-    pub(super) fn new(sources: Sources<'a>) -> Self {
+    /// Reads the layers; the file too, unless its text is given.
+    pub(super) fn new(sources: Sources<'a>, text: Option<&str>) -> Self {
         let env_left = sources.env.keys().map(String::as_str).collect();
         let mut resolver = Self {
             sources,
@@ -51,11 +68,13 @@ impl<'a> Resolver<'a> {
             asked: BTreeSet::new(),
             errors: Vec::new(),
             effective: Vec::new(),
+            values: BTreeMap::new(),
+            origins: BTreeMap::new(),
         };
         let given = sources.flags.config.clone().map(|path| (Origin::Flag("--config"), path));
         let named = || resolver.env("OFFSETD_CONFIG").map(|(origin, path)| (origin, path.into()));
         if let Some((origin, path)) = given.or_else(named) {
-            resolver.read_file(origin, path);
+            resolver.read_file(origin, path, text);
         }
         let server = Key::from("server");
         if let Some(listen) = &sources.flags.listen {
@@ -68,8 +87,8 @@ impl<'a> Resolver<'a> {
         resolver
     }
 
-    fn read_file(&mut self, origin: Origin, path: PathBuf) {
-        match fs::read_to_string(&path) {
+    fn read_file(&mut self, origin: Origin, path: PathBuf, text: Option<&str>) {
+        match text.map_or_else(|| fs::read_to_string(&path).map(Cow::Owned), |text| Ok(Cow::Borrowed(text))) {
             Ok(text) => self.document = Document::parse(&text),
             Err(cause) => self.error_at(origin, None, Problem::Unreadable { path: path.clone(), cause }),
         }
@@ -123,24 +142,59 @@ impl<'a> Resolver<'a> {
         self.error_at(Origin::Default, Some(key), problem);
     }
 
+    /// Notes a problem of a setting, at the place in the file where it stands, if it stands there.
+    pub(super) fn error_of(&mut self, key: &Key, problem: Problem) {
+        let origin = self.origins.get(key).cloned().unwrap_or(Origin::Default);
+        self.error_at(origin, Some(key), problem);
+    }
+
+    /// Notes the text of a value that may not be shown, or is shown otherwise.
+    pub(super) fn note(&mut self, key: Key, text: String) {
+        self.values.insert(key, text);
+    }
+
+    /// Returns the values of a section, as far as it was read.
+    pub(super) fn values(&self, section: &Key) -> Values {
+        let ours = self.values.iter().filter(|(key, _)| key.0.starts_with(&section.0));
+        Values(ours.map(|(key, text)| (key.to_string(), text.clone())).collect())
+    }
+
+    /// Passes over what else is given of a section.
+    pub(super) fn forget(&mut self, section: &Key) {
+        self.document.leaves.retain(|key, _| !key.0.starts_with(&section.0));
+        let prefix = section.env_name() + "_";
+        self.env_left.retain(|name| !name.starts_with(&prefix));
+    }
+
+    /// Shows what stands for a setting that is not given.
+    pub(super) fn amend(&mut self, key: &Key, text: &str) {
+        let key = key.to_string();
+        for shown in self.effective.iter_mut().filter(|shown| shown.key == key) {
+            shown.value = Some(quoted(text));
+        }
+    }
+
     pub(super) fn effective(&mut self, key: &Key, value: Option<String>, origin: Origin) {
         self.effective.push(EffectiveValue { key: key.to_string(), value, origin });
     }
 
     /// Returns the value that counts. Each layer is checked, also where another one takes precedence.
-    pub(super) fn get<K: Kind>(&mut self, section: &Key, setting: &Setting) -> K::Value {
+    pub(crate) fn get<K: Kind>(&mut self, section: &Key, setting: &Setting) -> K::Value {
         let key = section.child(setting.key);
         let env_name = key.env_name();
         let env = self.sources.env.get(&env_name).map(|value| (Origin::Env(env_name.clone()), value.clone()));
         self.env_left.remove(env_name.as_str());
         let layers = [self.file_text(&key, setting), env, self.set.get(&key).cloned()];
         self.expect(key.clone());
-        let mut counts = None;
+        let (mut counts, mut raw) = (None, None);
         let mut given = false;
         for (origin, text) in layers.into_iter().flatten() {
             given = true;
             match K::parse(&text) {
-                Ok(value) => counts = Some((value, origin)),
+                Ok(value) => {
+                    counts = Some((value, origin));
+                    raw = Some(text);
+                }
                 Err(cause) => {
                     let text = if cause == BadValue::UrlCredentials { "***".to_owned() } else { text };
                     self.error_at(origin, Some(&key), Problem::BadValue { text, cause, allowed: setting.allowed });
@@ -156,7 +210,12 @@ impl<'a> Resolver<'a> {
             (default.unwrap_or_default(), Origin::Default)
         });
         let bare = matches!(setting.form, Form::Integer | Form::Bool);
-        let shown = K::show(&value).map(|text| if bare { text } else { quoted(&text) });
+        let shown = K::show(&value);
+        // A secret is not shown.
+        let text = if setting.form == Form::Secret { raw } else { shown.clone() };
+        self.note(key.clone(), text.unwrap_or_default());
+        self.origins.insert(key.clone(), origin.clone());
+        let shown = shown.map(|text| if bare { text } else { quoted(&text) });
         self.effective(&key, shown, origin);
         value
     }
@@ -224,7 +283,7 @@ impl<'a> Resolver<'a> {
     pub(super) fn finish(mut self) -> Result<Vec<EffectiveValue>, ConfigErrors> {
         for (key, (leaf, line)) in std::mem::take(&mut self.document.leaves) {
             let section = self.asked.iter().any(|asked| asked.0.len() > key.0.len() && asked.0.starts_with(&key.0));
-            if leaf == Leaf::EmptyTable && (section || key.0 == ["clusters"]) {
+            if leaf == Leaf::EmptyTable && (section || matches!(&*key.0, [only] if NAMED.contains(&only.as_str()))) {
                 continue;
             }
             let problem = if section { Problem::Section } else { self.unknown_key(&key) };
@@ -240,7 +299,7 @@ impl<'a> Resolver<'a> {
     /// those of a service that is called `offsetd-server` must not stop the process.
     fn looks_like_setting(&self, name: &str) -> bool {
         let Some(rest) = name.strip_prefix("OFFSETD_") else { return false };
-        let mut sections = self.asked.iter().filter_map(|key| key.0.first()).map(String::as_str).chain(["clusters"]);
+        let mut sections = self.asked.iter().filter_map(|key| key.0.first()).map(String::as_str).chain(NAMED);
         let section = sections.any(|section| name.starts_with(&(Key::from(section).env_name() + "_")));
         let is_url = || self.sources.env.get(name).is_some_and(|value| value.contains("://"));
         let service = rest.ends_with("_SERVICE_HOST")
@@ -260,7 +319,7 @@ impl<'a> Resolver<'a> {
             names = below.filter_map(|asked| asked.0.get(depth)).map(String::as_str).collect();
         }
         if depth == 0 {
-            names.insert("clusters");
+            names.extend(NAMED);
         }
         let place = if depth == 0 {
             "at the top".to_owned()

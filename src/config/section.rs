@@ -4,7 +4,7 @@
 use super::{error::Key, resolve::Resolver, value::Setting};
 
 /// A section of the configuration.
-pub(super) trait Section: Sized {
+pub(crate) trait Section: Sized {
     /// Its settings, in order.
     const SETTINGS: &'static [Setting];
 
@@ -88,4 +88,4 @@ macro_rules! setting {
     };
 }
 
-pub(super) use {section, setting};
+pub(crate) use {section, setting};

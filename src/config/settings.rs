@@ -7,7 +7,7 @@ use std::{path::PathBuf, time::Duration};
 
 use regex::Regex;
 
-use super::{kafka::Properties, oauth::Oauth, section::section, value::ReadMode};
+use super::{kafka::Properties, oauth::Oauth, resolve::Values, section::section, value::ReadMode};
 
 section! {
     /// `[server]`: the listener, and limits of the process.
@@ -162,6 +162,8 @@ section! {
         pub name: String,
         /// Properties of librdkafka, beyond those that offsetd sets itself.
         pub kafka: Properties,
+        /// All values, to tell whether any has changed.
+        pub values: Values,
     }
 }
 

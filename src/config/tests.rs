@@ -2,6 +2,8 @@ use std::{collections::BTreeMap, fs, time::Duration};
 
 use super::*;
 
+mod sources;
+
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/config/offsetd.toml");
 const MULTI: &str = include_str!("../../tests/fixtures/config/multi.toml");
 
@@ -37,14 +39,6 @@ fn effective<'a>(loaded: &'a Loaded, key: &str) -> &'a EffectiveValue {
 
 fn servers(servers: &str) -> Flags {
     Flags { bootstrap_servers: Some(servers.to_owned()), ..Flags::default() }
-}
-
-#[test]
-fn the_example_file_is_the_table_of_settings() {
-    if std::env::var_os("UPDATE_EXAMPLE").is_some() {
-        fs::write(EXAMPLE, example()).unwrap();
-    }
-    assert_eq!(fs::read_to_string(EXAMPLE).unwrap(), example(), "UPDATE_EXAMPLE=1 writes it");
 }
 
 #[test]
@@ -118,7 +112,7 @@ nonsense.password = 'hunter2'
         "offsetd.toml:5: sql.timeout: bad value \"3 parsecs\"",
         "offsetd.toml:6: sql.max_rows: bad value \"0\"; allowed: an integer from 1",
         "sql.memory_total: must not be below",
-        "offsetd.toml:8: histories: unknown key; allowed at the top: audit, clusters, history, lag, server, sql, transactions",
+        "offsetd.toml:8: histories: unknown key; allowed at the top: audit, clusters, history, lag, server, sources, sql, transactions",
         "lag.poll_interval.x: unknown key",
         "OFFSETD_SQL_TIMEOT: no setting",
         "OFFSETD_LAG_WINDOW: lag.window: bad value \"many\"",

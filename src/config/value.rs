@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use regex::Regex;
 
 use super::error::BadValue;
+use crate::model::is_topic_name;
 
 mod login;
 
@@ -12,24 +13,24 @@ pub use login::{OauthMethod, Secret};
 
 /// A row of the table of settings.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Setting {
+pub(crate) struct Setting {
     /// Name in its section.
-    pub(super) key: &'static str,
+    pub(crate) key: &'static str,
     /// The default, as text.
-    pub(super) default: &'static str,
+    pub(crate) default: &'static str,
     /// Meaning and unit.
-    pub(super) doc: &'static str,
+    pub(crate) doc: &'static str,
     /// Why the default is what it is.
-    pub(super) why: &'static str,
+    pub(crate) why: &'static str,
     /// What may be written.
-    pub(super) allowed: &'static str,
+    pub(crate) allowed: &'static str,
     /// How TOML writes it.
-    pub(super) form: Form,
+    pub(crate) form: Form,
 }
 
 /// How TOML writes a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     /// A string.
     Text,
     /// An integer.
@@ -45,7 +46,7 @@ pub(super) enum Form {
 }
 
 /// A kind of value.
-pub(super) trait Kind {
+pub(crate) trait Kind {
     type Value: Default;
     /// What may be written, for errors and the example file.
     const ALLOWED: &'static str;
@@ -62,7 +63,7 @@ pub(super) trait Kind {
 /// A row a kind: its name and type, how TOML writes it, how it is read and shown, and what may be written.
 macro_rules! kinds {
     ($( $name:ident: $value:ty, $form:ident, $parse:expr, $show:expr, $allowed:literal; )+) => {$(
-        pub(super) struct $name;
+        pub(crate) struct $name;
 
         impl Kind for $name {
             type Value = $value;
@@ -84,6 +85,7 @@ kinds! {
     Address: String, Text, address, text,
         "\"host:port\", as \"127.0.0.1:8088\", \"[::1]:8088\" or \"0.0.0.0:0\"";
     Servers: String, Text, servers, text, "\"host:port\", several separated by commas";
+    NeededPath: PathBuf, Text, needed_path, |path: &PathBuf| text(&path.display()), "a path";
     OptionalPath: Option<PathBuf>, Text, optional_path, optional_path_text, "a path, or \"\" for none";
     Text: String, Text, |text: &str| Ok(text.to_owned()), text, "a text, or \"\" for none";
     Folder: String, Text, folder, text, "a path, \"s3://bucket/prefix\", or \"\" for none";
@@ -99,6 +101,8 @@ kinds! {
     Bytes: usize, TextOrInteger, bytes, bytes_text,
         "bytes as an integer from 1, or with a unit, as \"64KiB\", \"256MiB\" or \"1GiB\"";
     Flag: bool, Bool, |text: &str| text.parse().map_err(|_| BadValue::NotAllowed), text, "true or false";
+    TopicName: String, Text, topic, text, "the name of a topic, or \"\" for none";
+    WhichOffset: OffsetIs, Text, which_offset, which_offset_text, "\"next\" or \"last\"";
     Mode: ReadMode, Text, mode, mode_text, "\"auto\", \"log\" or \"admin\"";
     MethodName: OauthMethod, Text, login::method, |method: &OauthMethod| text(&method.name()),
         "\"client_credentials\", \"file\", \"msk_iam\", or \"\" for none";
@@ -146,6 +150,10 @@ fn host_port(text: &str, port_needed: bool) -> Result<(), BadValue> {
         Some(port) if port.parse::<u16>().is_err() => Err(BadValue::Port),
         _ => Ok(()),
     }
+}
+
+fn needed_path(text: &str) -> Result<PathBuf, BadValue> {
+    if text.is_empty() { Err(BadValue::Empty) } else { Ok(text.into()) }
 }
 
 fn optional_path(text: &str) -> Result<Option<PathBuf>, BadValue> {
@@ -269,6 +277,30 @@ fn mode(text: &str) -> Result<ReadMode, BadValue> {
 
 fn mode_text(mode: &ReadMode) -> Option<String> {
     MODES.iter().find(|(_, known)| known == mode).map(|(name, _)| (*name).to_owned())
+}
+
+/// What a store keeps of a partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OffsetIs {
+    /// The offset that is read next.
+    #[default]
+    Next,
+    /// The offset that was processed last.
+    Last,
+}
+
+const OFFSETS: [(&str, OffsetIs); 2] = [("next", OffsetIs::Next), ("last", OffsetIs::Last)];
+
+fn which_offset(text: &str) -> Result<OffsetIs, BadValue> {
+    OFFSETS.iter().find(|(name, _)| *name == text).map(|(_, is)| *is).ok_or(BadValue::NotAllowed)
+}
+
+fn which_offset_text(is: &OffsetIs) -> Option<String> {
+    OFFSETS.iter().find(|(_, known)| known == is).map(|(name, _)| (*name).to_owned())
+}
+
+fn topic(text: &str) -> Result<String, BadValue> {
+    if text.is_empty() || is_topic_name(text) { Ok(text.to_owned()) } else { Err(BadValue::Topic) }
 }
 
 #[cfg(test)]

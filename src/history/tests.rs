@@ -110,8 +110,8 @@ impl Lab {
         ends.observe(kind, &[Answer { slot, result: Ok((offset, 0)) }], self.clock.ticks(), self.clock.now());
     }
 
-    pub(crate) fn cluster(&self) -> &Arc<Cluster> {
-        &self.store.clusters()[0]
+    pub(crate) fn cluster(&self) -> Arc<Cluster> {
+        Arc::clone(&self.store.clusters()[0])
     }
 
     pub(crate) fn sample(&mut self) {

@@ -118,7 +118,7 @@ pub(super) fn write(page: &mut Page<'_>, store: &Store) {
     page.sample("offsetd_build_info", &build, 1.0);
     for (name, kind, help, value) in CLUSTERS {
         page.family(name, kind, help);
-        for cluster in store.clusters() {
+        for cluster in &*store.clusters() {
             page.sample(name, &[("cluster", &cluster.name)], value(cluster));
         }
     }
@@ -167,7 +167,8 @@ fn work(page: &mut Page<'_>, store: &Store) {
 
 /// Of the store of older samples, if there is one.
 fn history_store(page: &mut Page<'_>, store: &Store) {
-    let Some(older) = store.clusters().iter().find_map(|cluster| cluster.older()) else { return };
+    let clusters = store.clusters();
+    let Some(older) = clusters.iter().find_map(|cluster| cluster.older()) else { return };
     let status = older.status();
     let up = flag(status.last_error.is_none());
     page.single("offsetd_history_store_up", "gauge", "The last attempt to store samples succeeded.", up);
@@ -201,7 +202,8 @@ fn counters(page: &mut Page<'_>, store: &Store) {
 fn progress(page: &mut Page<'_>, store: &Store) {
     let of_cluster =
         |cluster: &'_ Cluster| status::log_partitions(&cluster.own, &cluster.health(), &cluster.ends.current());
-    let statuses: Vec<_> = store.clusters().iter().map(|cluster| (&*cluster.name, of_cluster(cluster))).collect();
+    let clusters = store.clusters();
+    let statuses: Vec<_> = clusters.iter().map(|cluster| (&*cluster.name, of_cluster(cluster))).collect();
     let number = |of: &LogPartitionStatus| of.log_partition.map(|number| number.to_string()).unwrap_or_default();
     let partitions: Vec<(&str, String, &LogPartitionStatus)> = statuses
         .iter()

@@ -77,6 +77,11 @@ impl Filter {
         self.sources.is_empty() || self.sources.iter().any(|wanted| wanted == source)
     }
 
+    /// Whether only some sources are asked for.
+    pub(super) fn names_sources(&self) -> bool {
+        !self.sources.is_empty()
+    }
+
     pub(super) fn accepts_key(&self, topic: &str, partition: i32) -> bool {
         (self.partitions.is_empty() || self.partitions.contains(&partition)) && self.topic.accepts(topic)
     }

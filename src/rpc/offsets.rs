@@ -34,16 +34,21 @@ pub(super) async fn query(
     request: proto::QueryRequest,
     deadline: Option<Duration>,
 ) -> Result<proto::QueryResponse, Error> {
-    let cluster = store.cluster(&request.cluster)?;
-    if !request.allow_partial {
-        store.check_loaded(cluster)?;
-    }
-    if !request.source.is_empty() && cluster.source(&request.source).is_none() {
-        return Err(Error::NotFound(format!("no source {:?} in cluster {:?}", request.source, cluster.name)));
+    let cluster = &store.cluster(&request.cluster)?;
+    let named = if request.source.is_empty() { None } else { Some(named_source(cluster, &request.source)?) };
+    match &named {
+        _ if request.allow_partial => {}
+        Some(source) if !Arc::ptr_eq(source, &cluster.own) => {
+            store.check_source(source, format!("{}/{}", cluster.name, source.id.name).into())?;
+        }
+        _ => store.check_loaded(cluster)?,
     }
     if known::<Freshness>("freshness", request.freshness)? == Freshness::Latest {
         let scope = Scope::Key((&*request.group_id).into(), (&*request.topic).into(), request.partition);
-        freshness::wait_for(cluster, scope, patience(deadline)).await?;
+        match &named {
+            Some(source) => freshness::wait_for_source(source, &scope, patience(deadline)).await?,
+            None => freshness::wait_for(cluster, scope, patience(deadline)).await?,
+        }
     }
     // After the wait: a shard may have been replaced meanwhile.
     let Some((source, shard, found)) = find(cluster, &request)? else {
@@ -51,6 +56,11 @@ pub(super) async fn query(
     };
     let entry = point(store, (cluster, &source), &shard, &found, &request)?;
     Ok(proto::QueryResponse { entry: Some(entry), snapshot: Some(point_snapshot(store, cluster)) })
+}
+
+fn named_source(cluster: &Cluster, name: &str) -> Result<Arc<Source>, Error> {
+    let none = || Error::NotFound(format!("no source {name:?} in cluster {:?}", cluster.name));
+    cluster.source(name).ok_or_else(none)
 }
 
 /// Where a group is, and the offset that is asked for if it has that.
@@ -180,7 +190,7 @@ pub(super) async fn get_offset(
         let store = shared.store();
         match &*cluster {
             "" => freshness::wait_for_all(store, patience(deadline)).await?,
-            name => freshness::wait_for(store.cluster(name)?, Scope::All, patience(deadline)).await?,
+            name => freshness::wait_for(&store.cluster(name)?, Scope::All, patience(deadline)).await?,
         }
     }
     let from = (&*cluster, request.allow_partial);

@@ -31,6 +31,7 @@ use crate::{
     error::Error,
     model::Revision,
     store::{
+        Store, Unready,
         cluster::{Cluster, Health},
         event::{Change, ShardKey},
         group::{ReadAhead, Stored},
@@ -42,8 +43,10 @@ use crate::{
 
 mod client;
 mod statuses;
+mod watched;
 
 use client::{Client, Open, Pinned};
+use watched::Watched;
 
 pub(super) type Stream = Pin<Box<dyn futures::Stream<Item = Result<proto::WatchResponse, Status>> + Send>>;
 
@@ -60,11 +63,8 @@ pub(super) fn watch(
     if filter.with_lag_only {
         return Err(Error::Invalid("filter.with_lag_only: a watch shows commits, not moving log ends".to_owned()));
     }
-    let clusters: Vec<Arc<Cluster>> = match filter.named_cluster() {
-        "" => store.clusters().iter().filter(|cluster| filter.cluster.accepts(&cluster.name)).cloned().collect(),
-        name => vec![Arc::clone(store.cluster(name)?)],
-    };
-    let checks: Vec<_> = clusters.iter().map(|cluster| store.check_loaded(cluster)).collect();
+    let watched = Watched::new(&store, &filter)?;
+    let checks: Vec<_> = watched.clusters().iter().map(|cluster| check_loaded(&store, cluster)).collect();
     if !request.allow_partial
         && let Some(Err(error)) = checks.first()
         && checks.iter().all(Result::is_err)
@@ -73,15 +73,18 @@ pub(super) fn watch(
     }
     let (outbox, inbox) = outbox(server.watch_bytes, &store.work().unread.bytes);
     let client = Arc::new(Client::new(outbox, store, server));
-    let statuses = request.include_status_changes.then(|| statuses::follow(&clusters, &filter, &client));
+    let statuses = request.include_status_changes.then(|| statuses::follow(watched.clone(), &filter, &client));
     // A task of its own: a stream that the client does not read is not polled, and could not end by itself.
     let task = async move {
         let _permit = permit;
         let _open = Open::new(client.store());
-        let commits = run(clusters, filter, request.include_current, &client);
+        let commits = run(&watched, filter, request.include_current, &client);
         let statuses = async { OptionFuture::from(statuses).await.unwrap_or(Ok(())) };
         let watch = async { tokio::try_join!(commits, statuses) };
         let error = tokio::select! {
+            // First: what is gone is not told as deleted.
+            biased;
+            error = watched.gone() => error,
             over = watch => match over {
                 Ok(_) | Err(Ended::Disconnected) => return,
                 Err(ended) => Error::from(ended),
@@ -94,18 +97,27 @@ pub(super) fn watch(
     Ok(Box::pin(futures::stream::poll_fn(move |context| inbox.poll_next(context))))
 }
 
+/// Refuses a cluster of which no source is loaded.
+fn check_loaded(store: &Store, cluster: &Cluster) -> Result<(), Unready> {
+    let is_loaded = cluster.sources().iter().any(|source| source.health().ready);
+    if is_loaded { Ok(()) } else { store.check_loaded(cluster) }
+}
+
+/// Wakes when the health or the shards of a source change.
+type Changes = SelectAll<WatchStream<Arc<Health>>>;
+
+fn changes(sources: &[Arc<Source>]) -> Changes {
+    sources.iter().map(|source| WatchStream::from_changes(source.watch_health())).collect()
+}
+
 /// Watches every shard of the clusters, those that come later included.
-async fn run(
-    clusters: Vec<Arc<Cluster>>,
-    filter: Arc<Filter>,
-    include_current: bool,
-    client: &Client,
-) -> Result<(), Ended> {
-    // Before the shards are read: one that comes in between is noticed.
-    let mut sources = Sources::default();
-    sources.follow(&clusters);
+async fn run(watched: &Watched, filter: Arc<Filter>, include_current: bool, client: &Client) -> Result<(), Ended> {
+    // Before the sources and shards are read: what comes in between is noticed.
+    let mut come_or_go = watched.changes();
+    let mut sources = watched.sources();
+    let mut changes = self::changes(&sources);
     let mut current = vec![];
-    for shard in shards_of(&clusters) {
+    for shard in shards_of(&sources) {
         let (follower, view) = Follower::new(&shard, &filter);
         // One after the other: no more than one is pinned.
         if include_current {
@@ -127,10 +139,14 @@ async fn run(
     loop {
         tokio::select! {
             Some(ended) = followed.next(), if !followed.is_empty() => if let Ok(Err(over)) = ended { return Err(over) },
-            Some(_) = sources.changes.next() => sources.follow(&clusters),
+            Some(_) = changes.next() => {}
+            Ok(()) = come_or_go.changed() => {
+                sources = watched.sources();
+                changes = self::changes(&sources);
+            }
             () = client.outbox.closed() => return Err(Ended::Disconnected),
         }
-        let gone: Vec<ShardKey> = shards.keys().filter(|key| !is_there(&clusters, key)).cloned().collect();
+        let gone: Vec<ShardKey> = shards.keys().filter(|key| !is_there(&sources, key)).cloned().collect();
         for key in gone {
             let Some(((epoch, _), abort)) = shards.remove(&key) else { continue };
             abort.abort();
@@ -139,7 +155,7 @@ async fn run(
             let resync = proto::Resync { position: Some(position), missed: None, full: true };
             client.send(proto::WatchResponse { resync: Some(resync), ..proto::WatchResponse::default() }).await?;
         }
-        for shard in shards_of(&clusters) {
+        for shard in shards_of(&sources) {
             let before = shards.get(&shard.key);
             if before.is_some_and(|((epoch, hidden), _)| *epoch == shard.epoch && *hidden == shard.hidden()) {
                 continue;
@@ -162,31 +178,12 @@ async fn run(
     }
 }
 
-/// The sources whose sets of shards are followed. A cluster's own also tells that others were added.
-#[derive(Default)]
-struct Sources {
-    known: Vec<Arc<Source>>,
-    changes: SelectAll<WatchStream<Arc<Health>>>,
+fn shards_of(sources: &[Arc<Source>]) -> impl Iterator<Item = Arc<Shard>> {
+    sources.iter().flat_map(|source| source.shards())
 }
 
-impl Sources {
-    /// Follows those that are new; those that are gone are followed no longer.
-    fn follow(&mut self, clusters: &[Arc<Cluster>]) {
-        let all: Vec<Arc<Source>> = clusters.iter().flat_map(|cluster| cluster.sources()).collect();
-        let is_new = |source: &&Arc<Source>| !self.known.iter().any(|known| Arc::ptr_eq(known, source));
-        let new = all.iter().filter(is_new).map(|source| WatchStream::from_changes(source.watch_health()));
-        self.changes.extend(new);
-        self.known = all;
-    }
-}
-
-fn shards_of(clusters: &[Arc<Cluster>]) -> impl Iterator<Item = Arc<Shard>> {
-    clusters.iter().flat_map(|cluster| cluster.sources()).flat_map(|source| source.shards())
-}
-
-fn is_there(clusters: &[Arc<Cluster>], key: &ShardKey) -> bool {
-    let source = clusters.iter().find(|cluster| cluster.name == key.source.cluster);
-    let shard = source.and_then(|cluster| cluster.source(&key.source.name)).and_then(|of| of.shard(key.number));
+fn is_there(sources: &[Arc<Source>], key: &ShardKey) -> bool {
+    let shard = sources.iter().find(|source| source.id == key.source).and_then(|source| source.shard(key.number));
     shard.is_some_and(|shard| shard.key == *key)
 }
 

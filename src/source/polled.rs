@@ -66,11 +66,11 @@ pub struct Polled<L> {
 }
 
 /// Told when a listing that began after the request is applied: up to which revision.
-type Request = oneshot::Sender<Result<Revision, SourceError>>;
+pub(super) type Request = oneshot::Sender<Result<Revision, SourceError>>;
 
 /// Asks for a listing now.
 #[derive(Debug)]
-struct Asker(SyncSender<Request>);
+pub(super) struct Asker(pub(super) SyncSender<Request>);
 
 impl<L: Listing> Polled<L> {
     /// A source that is listed every `interval`, or more seldom if that takes long.
@@ -115,7 +115,7 @@ impl<L: Listing> Polled<L> {
             }
             Err(error) => {
                 self.failures = self.failures.saturating_add(1);
-                writer.unreachable(error.to_string());
+                writer.unreachable(&error.to_string());
                 Err(error)
             }
         }

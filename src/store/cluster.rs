@@ -77,7 +77,7 @@ impl Cluster {
     }
 
     /// Adds a source of offsets that are kept elsewhere, in the place of one of the same name.
-    pub fn add_source(&self, source: &Arc<Source>) {
+    pub(super) fn add_source(&self, source: &Arc<Source>) {
         self.others.rcu(|others| {
             let mut others = Vec::clone(others);
             others.retain(|other| other.id != source.id);
@@ -85,7 +85,15 @@ impl Cluster {
             others.sort_by(|left, right| left.id.cmp(&right.id));
             others
         });
-        self.own.wake();
+    }
+
+    /// Takes a source away, with all its groups: no deletions are told.
+    pub(super) fn remove_source(&self, source: &Arc<Source>) {
+        self.others.rcu(|others| {
+            let mut others = Vec::clone(others);
+            others.retain(|other| !Arc::ptr_eq(other, source));
+            others
+        });
     }
 
     /// The sources: the cluster's own first.

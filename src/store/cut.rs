@@ -10,7 +10,7 @@ use hashbrown::HashSet;
 use itertools::Itertools as _;
 
 use super::{
-    Store, Unready,
+    ConfigState, Store, Unready,
     cluster::{Cluster, Health},
     ends::Ends,
     group::{GroupView, ReadAhead},
@@ -282,6 +282,8 @@ pub struct Cut {
     pub taken: Ticks,
     /// What counts as active, and how long a window is.
     pub settings: Settings,
+    /// Which configuration was in force.
+    pub config: Arc<ConfigState>,
     /// When the store was made.
     pub started_at: Millis,
     /// What only readers kept alive.
@@ -337,6 +339,7 @@ impl Cut {
             taken_at: store.clock.now(),
             taken: store.clock.ticks(),
             settings: *store.settings(),
+            config: store.config(),
             started_at: store.started_at(),
             held_bytes: store.held().bytes(),
             work: store.work().status(),

@@ -100,6 +100,8 @@ pub struct Source {
     pub id: SourceId,
     /// What keeps the offsets, for people: the kind in the source's settings.
     pub store: Name,
+    /// Readiness waits for it, however long it fails; of a cluster's own source, the cluster says so.
+    pub required: bool,
     /// Samples of commits, for status and rates.
     pub windows: ArcSwap<Windows>,
     /// Samples of committed offsets and log ends over time.
@@ -122,6 +124,7 @@ impl Source {
         let source = Self {
             id,
             store,
+            required: false,
             windows: ArcSwap::default(),
             samples: SamplesBoard::default(),
             audit: Audit::default(),
@@ -133,6 +136,12 @@ impl Source {
         };
         source.set_health(|health| *health = Health::unread("not connected yet".to_owned(), clock));
         source
+    }
+
+    /// The same, whether or not readiness waits for it.
+    #[must_use]
+    pub fn required(self, required: bool) -> Self {
+        Self { required, ..self }
     }
 
     /// Drops everything known of it: what follows is as after the start.
@@ -175,6 +184,11 @@ impl Source {
     #[must_use]
     pub fn latest(&self) -> Arc<dyn Latest> {
         Arc::clone(&self.access.load().latest)
+    }
+
+    /// Sets what answers callers that want the latest.
+    pub fn set_latest(&self, latest: Arc<dyn Latest>) {
+        self.access.rcu(|access| Access { kind: access.kind.clone(), latest: Arc::clone(&latest) });
     }
 
     /// Goes on to be read in another way: what was read before is dropped, and what follows is as after the start.

@@ -79,7 +79,7 @@ impl SourceWriter {
     /// Makes an empty shard that no reader sees until [`SourceWriter::publish`]: to load, or to rebuild aside.
     #[must_use]
     pub fn new_shard(&self, number: i32) -> ShardWriter {
-        ShardWriter(self.store.new_shard(self.source.key(number)))
+        ShardWriter(self.store.new_shard(&self.source, number))
     }
 
     /// Goes on writing a shard that readers see.

@@ -210,7 +210,8 @@ impl Server {
     }
 
     fn freeze(&self, log_partition: i32, since: Option<i64>) -> Result<(), Failure> {
-        let shards = self.store.clusters().iter().flat_map(|cluster| cluster.own.shards());
+        let clusters = self.store.clusters();
+        let shards = clusters.iter().flat_map(|cluster| cluster.own.shards());
         let shard = shards.into_iter().find(|shard| shard.key.number == log_partition);
         shard.ok_or("no such log partition")?.progress.set_open_transaction_since(since);
         Ok(())

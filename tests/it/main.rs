@@ -20,6 +20,7 @@ mod hostile;
 mod http;
 mod kafka;
 mod layers;
+mod live;
 #[path = "../made.rs"]
 mod made;
 mod memory;

@@ -231,7 +231,7 @@ fn the_tables_have_the_columns_that_users_rely_on() {
         ),
         (
             "server",
-            "version git_revision started_at uptime_seconds resident_bytes held_bytes sql_threads silent_sql_threads abandoned_work history_unreadable_files history_unreadable",
+            "version git_revision started_at uptime_seconds resident_bytes held_bytes sql_threads silent_sql_threads abandoned_work history_unreadable_files history_unreadable config_loaded_at config_error",
         ),
     ] {
         assert_eq!(columns(table), expected, "{table}");

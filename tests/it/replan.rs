@@ -31,7 +31,7 @@ impl Lab {
 
     /// Commits that every group makes, for some groups.
     fn commit(&self, groups: std::ops::Range<usize>, offset: i64) {
-        for cluster in self.store.clusters() {
+        for cluster in &*self.store.clusters() {
             let topics = ["orders", "payments"].map(|topic| (topic.to_owned(), 3));
             made::ends(cluster, &topics, |topic, _| offset + i64::try_from(topic.len()).unwrap(), &self.clock);
             let keys = groups.clone().flat_map(|group| (0..6).map(move |key| (group, key)));

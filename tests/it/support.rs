@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use offsetd::app::{App, AppError};
+use offsetd::app::{App, AppError, Reload};
 use offsetd::clock::Clock;
-use offsetd::config::{Config, Flags, Sources};
+use offsetd::config::{Config, ConfigErrors, Flags, Known, Loaded, Sources};
 use offsetd::demo::cluster::{MockKafka, suit};
 use offsetd::demo::records::{Commit, GroupDescription, Member, assignment, subscription};
 use offsetd::rpc::proto::offset_service_client::OffsetServiceClient;
@@ -16,6 +17,7 @@ use offsetd::rpc::proto::{
     GetOffsetRequest, GetStatusResponse, OffsetEntry, QueryRequest, QueryResponse, SqlFormat, SqlRequest, SqlSchema,
     SqlStats, sql_response::Message,
 };
+use offsetd::source;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -74,11 +76,17 @@ impl Setup {
 
     /// Starts the server, and does not wait until it is ready.
     pub(crate) fn start(self, kafka: &MockKafka) -> Lab {
-        let config = self.config(kafka.bootstrap_servers());
+        let load = self.loader(kafka.bootstrap_servers());
+        let loaded = load(None).unwrap_or_else(|errors| panic!("{errors}"));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let stop = CancellationToken::new();
-        let build = App::build(config, self.clock.clone(), stop.clone());
-        let app = runtime.block_on(build).unwrap_or_else(|error| panic!("{error}"));
+        let build = App::build(loaded.config, self.clock.clone(), stop.clone());
+        let mut app = runtime.block_on(build).unwrap_or_else(|error| panic!("{error}"));
+        if let Some(path) = self.config_file {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let load = Arc::new(move |text: &str| load(Some(text)));
+            app = app.following(Reload { path, text, effective: loaded.effective, load });
+        }
         let address = app.address();
         let app = runtime.spawn(app.run());
         // Small windows: a reader that stops reading is felt soon.
@@ -110,7 +118,8 @@ impl Setup {
         lab
     }
 
-    fn config(&self, bootstrap_servers: &str) -> Config {
+    /// Puts the configuration together, of the text of the file where that is given.
+    fn loader(&self, bootstrap_servers: &str) -> impl Fn(Option<&str>) -> Result<Loaded, ConfigErrors> + use<> {
         let env: BTreeMap<String, String> =
             self.settings.iter().map(|(name, value)| (format!("OFFSETD_{name}"), value.clone())).collect();
         let own = self.config_file.is_none().then(|| bootstrap_servers.to_owned());
@@ -120,13 +129,15 @@ impl Setup {
             listen: Some("127.0.0.1:0".to_owned()),
             ..Flags::default()
         };
-        let loaded = Config::load(Sources { flags: &flags, env: &env, check_property: None });
-        let mut config = loaded.unwrap_or_else(|errors| panic!("{errors}")).config;
-        suit(&mut config, "10");
-        for cluster in &mut config.clusters {
-            cluster.kafka.insert("reconnect.backoff.max.ms".to_owned(), "200".to_owned());
+        move |text| {
+            let known = Known { kinds: &source::forms(), file: text };
+            let mut loaded = Config::load_with(Sources { flags: &flags, env: &env, check_property: None }, known)?;
+            suit(&mut loaded.config, "10");
+            for cluster in &mut loaded.config.clusters {
+                cluster.kafka.insert("reconnect.backoff.max.ms".to_owned(), "200".to_owned());
+            }
+            Ok(loaded)
         }
-        config
     }
 }
 

@@ -9,6 +9,7 @@ use super::*;
 use crate::{
     config::{Config, Flags, Sources},
     source::kafka::Log,
+    store::{cluster::Cluster, cut::Settings},
 };
 
 fn cluster(name: &str, clock: &Clock) -> Arc<Cluster> {
@@ -16,6 +17,16 @@ fn cluster(name: &str, clock: &Clock) -> Arc<Cluster> {
         Flags { bootstrap_servers: Some("h:1".to_owned()), cluster_name: Some(name.to_owned()), ..Flags::default() };
     let sources = Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
     Log::open(Config::load(sources).unwrap().config.clusters.remove(0), clock).0
+}
+
+fn store(clusters: &[&str], clock: &Clock) -> Arc<Store> {
+    let settings = Settings { window: 1, active_within: 1, commits_kept: 100, watch_queue: 1 };
+    let clusters = clusters.iter().map(|name| cluster(name, clock)).collect();
+    Arc::new(Store::new(clusters, clock.clone(), settings))
+}
+
+fn own(store: &Arc<Store>, name: &str, stop: &CancellationToken) -> Owner {
+    Owner::new(store, &store.cluster(name).unwrap().own, true, stop)
 }
 
 /// A part that fails the first times, as `fault` does, and then runs until `stop`.
@@ -36,12 +47,13 @@ fn failing(times: usize, runs: &Arc<AtomicUsize>, stop: &CancellationToken) -> i
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_part_of_one_cluster_of_several_is_started_again_and_its_cluster_shown_failing() {
     let (clock, stop) = (Clock::system(), CancellationToken::new());
-    let (east, west) = (cluster("east", &clock), cluster("west", &clock));
+    let store = store(&["east", "west"], &clock);
+    let (east, west) = (store.cluster("east").unwrap(), store.cluster("west").unwrap());
     [&east, &west].iter().for_each(|cluster| cluster.succeeded(&clock));
     let (of_east, of_west) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let mut parts = Supervisor::new(clock, true, stop.clone());
-    parts.start_of(&east, "listener", failing(2, &of_east, &stop));
-    parts.start_of(&west, "listener", failing(0, &of_west, &stop));
+    let mut parts = Supervisor::new(clock);
+    parts.start_of(&own(&store, "east", &stop), "listener", failing(2, &of_east, &stop));
+    parts.start_of(&own(&store, "west", &stop), "listener", failing(0, &of_west, &stop));
     let mut health = east.watch_health();
     let shown = health.wait_for(|health| health.last_error.is_some()).await.unwrap().last_error.clone().unwrap();
     assert_eq!(shown, "east/listener: panicked: the part panics");
@@ -64,17 +76,67 @@ async fn a_part_of_one_cluster_of_several_is_started_again_and_its_cluster_shown
 async fn a_part_of_the_only_cluster_ends_the_process_with_its_name() {
     let (clock, stop) = (Clock::system(), CancellationToken::new());
     let runs = Arc::new(AtomicUsize::new(0));
-    let mut parts = Supervisor::new(clock.clone(), false, stop.clone());
-    parts.start_of(&cluster("east", &clock), "listener", failing(1, &runs, &stop));
+    let store = store(&["east"], &clock);
+    let mut parts = Supervisor::new(clock);
+    parts.start_of(&own(&store, "east", &stop), "listener", failing(1, &runs, &stop));
     let ended = parts.until(&stop).await.unwrap();
     assert_eq!((ended.part.as_str(), runs.load(Ordering::SeqCst)), ("east/listener", 1));
     assert_eq!(ended.result.unwrap_err().to_string(), "panicked: the part panics");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_of_a_source_beside_the_only_cluster_is_started_again_and_that_source_alone_shown_failing() {
+    let (clock, stop) = (Clock::system(), CancellationToken::new());
+    let store = store(&["east"], &clock);
+    let east = store.cluster("east").unwrap();
+    let id = crate::model::SourceId { cluster: "east".into(), name: "redis".into() };
+    let kind = crate::store::source::Kind::Table;
+    let source = Arc::new(Source::new((id, "redis".into()), kind, east.own.latest(), &clock));
+    [&east.own, &source].iter().for_each(|source| source.succeeded(&clock));
+    let runs = Arc::new(AtomicUsize::new(0));
+    let mut parts = Supervisor::new(clock);
+    parts.start_of(&Owner::new(&store, &source, false, &stop), "redis", failing(1, &runs, &stop));
+    let mut health = source.watch_health();
+    let shown = async {
+        let failed = health.wait_for(|health| health.last_error.is_some()).await.unwrap().last_error.clone();
+        health.wait_for(|health| health.last_error.is_none()).await.unwrap();
+        stop.cancel();
+        failed
+    };
+    let (ended, shown) = tokio::join!(parts.until(&stop), shown);
+    assert!(ended.is_none() && east.health().last_error.is_none());
+    assert_eq!(shown.as_deref(), Some("east/redis: panicked: the part panics"));
+}
+
+#[tokio::test]
+async fn whether_a_cluster_is_the_only_one_is_decided_when_its_part_fails() {
+    let (clock, stop) = (Clock::system(), CancellationToken::new());
+    let store = store(&["east", "west"], &clock);
+    let (runs, fail) = (Arc::new(AtomicUsize::new(0)), CancellationToken::new());
+    let mut parts = Supervisor::new(clock);
+    let of_east = own(&store, "east", &stop);
+    let west = CancellationToken::new();
+    let until_told = |told: CancellationToken| move || told.clone().cancelled_owned().map(Ok).boxed();
+    parts.start_of(&own(&store, "west", &west), "source", until_told(west.clone()));
+    parts.start_of(&of_east, "source", {
+        let (runs, fail) = (Arc::clone(&runs), fail.clone());
+        move || {
+            runs.fetch_add(1, Ordering::SeqCst);
+            fail.clone().cancelled_owned().map(|()| Err(PartFailure::Panicked("x".to_owned()))).boxed()
+        }
+    });
+    // West is removed: its part ends, and the process goes on.
+    store.set_clusters(vec![store.cluster("east").unwrap()]);
+    west.cancel();
+    fail.cancel();
+    let ended = parts.until(&stop).await;
+    assert_eq!((ended.unwrap().part.as_str(), runs.load(Ordering::SeqCst)), ("east/source", 1));
+}
+
 #[tokio::test]
 async fn a_part_of_the_server_ends_the_process_also_where_clusters_are_restarted() {
     let stop = CancellationToken::new();
-    let mut parts = Supervisor::new(Clock::system(), true, stop.clone());
+    let mut parts = Supervisor::new(Clock::system());
     parts.start("history", on_thread("history", || Ok(())));
     let ended = parts.until(&stop).await.unwrap();
     assert_eq!((ended.part.as_str(), ended.result.is_ok()), ("history", true));
@@ -83,7 +145,7 @@ async fn a_part_of_the_server_ends_the_process_also_where_clusters_are_restarted
 #[tokio::test]
 async fn parts_that_do_not_end_in_time_are_ended_and_not_waited_for_again() {
     let stop = CancellationToken::new();
-    let mut parts = Supervisor::new(Clock::system(), false, stop.clone());
+    let mut parts = Supervisor::new(Clock::system());
     let dropped = CancellationToken::new();
     let guard = dropped.clone().drop_guard();
     parts.start("stuck", async move {

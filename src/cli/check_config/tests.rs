@@ -39,3 +39,49 @@ fn a_bad_configuration_is_status_64_with_all_errors() {
     assert_eq!(failure.code(), 64);
     assert_eq!(failure.to_string().lines().count(), 4, "{failure}");
 }
+
+const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/config/offsetd.toml");
+
+#[test]
+fn the_example_file_is_the_table_of_settings() {
+    let example = example(&source::forms());
+    if std::env::var_os("UPDATE_EXAMPLE").is_some() {
+        std::fs::write(EXAMPLE, &example).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(EXAMPLE).unwrap(), example, "UPDATE_EXAMPLE=1 writes it");
+}
+
+#[test]
+fn every_kind_of_source_in_the_example_file_can_be_uncommented() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("offsetd.toml");
+    let uncomment = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if rest.starts_with(|first: char| first == '[' || first.is_ascii_lowercase()) => format!("{rest}\n"),
+        _ => format!("{line}\n"),
+    };
+    let text: String = std::fs::read_to_string(EXAMPLE).unwrap().lines().map(uncomment).collect();
+    std::fs::write(&path, text).unwrap();
+    let args = ClusterArgs { config: Some(path), ..ClusterArgs::default() };
+    let loaded = args.load(&BTreeMap::new()).unwrap_or_else(|errors| panic!("{errors}"));
+    let kinds: Vec<&str> = loaded.config.sources.iter().map(|source| source.kind.as_str()).collect();
+    let forms: Vec<&str> = source::forms().iter().map(|form| form.name).collect();
+    assert_eq!(kinds, forms);
+    assert!(loaded.config.sources.iter().all(|config| source::open(config).is_some()));
+}
+
+#[test]
+fn sources_are_shown_with_what_stands_for_settings_that_are_not_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("offsetd.toml");
+    std::fs::write(&path, "[clusters.east]\nbootstrap_servers = 'h:1'\n[sources.import]\nfile = 'o.ndjson'\n").unwrap();
+    let args = ClusterArgs { config: Some(path), ..ClusterArgs::default() };
+    let text = check(args, &[("OFFSETD_SOURCES_IMPORT_INTERVAL", "2s")]).unwrap();
+    for line in [
+        "sources.import.kind = \"import\" ",
+        "sources.import.cluster = \"east\" ",
+        "sources.import.file = \"o.ndjson\" ",
+        "sources.import.interval = \"2s\" ",
+    ] {
+        assert!(text.lines().any(|shown| shown.starts_with(line)), "{line} not in\n{text}");
+    }
+}

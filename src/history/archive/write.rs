@@ -106,8 +106,8 @@ impl Writer {
 impl Archive {
     async fn write_due(&self, store: &Store, known: &mut HashMap<SourceId, Written>) {
         let step = Millis::try_from(self.settings.store_step.as_millis()).unwrap_or(Millis::MAX);
-        let sources =
-            store.clusters().iter().flat_map(|cluster| cluster.sources().into_iter().map(move |of| (cluster, of)));
+        let clusters = store.clusters();
+        let sources = clusters.iter().flat_map(|cluster| cluster.sources().into_iter().map(move |of| (cluster, of)));
         for (cluster, source) in sources {
             let Some((index, moment)) = source.samples.current().moments().next_back() else { continue };
             let before = known.get(&source.id).copied().unwrap_or_default();
@@ -158,7 +158,7 @@ impl Tidier {
         let now = self.store.clock.now();
         if self.tidied.is_none_or(|(tidied, rest)| now.abs_diff(tidied) >= rest.unsigned_abs()) {
             let mut rest = TIDY_EVERY;
-            for cluster in self.store.clusters() {
+            for cluster in &*self.store.clusters() {
                 match self.archive.tidy(&cluster.name, now, stop).await {
                     Ok(()) => self.archive.succeeded(&cluster.own.id, Work::Tidy),
                     Err(_) if stop.is_cancelled() => return,

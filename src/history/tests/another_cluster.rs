@@ -11,7 +11,7 @@ fn nothing_of_the_cluster_before_is_left_and_samples_are_numbered_on() {
     lab.sample();
     lab.commit("g", KEY, 5);
     lab.sample();
-    let cluster = Arc::clone(lab.cluster());
+    let cluster = lab.cluster();
     let next = cluster.own.samples.current().next();
     lab.store.forget(&cluster, "another cluster answers".to_owned());
     let cut = pin(&cluster, &cluster.own);

@@ -2,35 +2,44 @@
 
 use std::sync::Arc;
 
-use futures::{
-    StreamExt as _,
-    stream::{BoxStream, SelectAll},
-};
+use futures::{StreamExt as _, stream::SelectAll};
 use tokio_stream::wrappers::WatchStream;
 
-use super::{BATCH, client::Client};
+use super::{BATCH, client::Client, watched::Watched};
 use crate::{
     rpc::{entry, filter::Filter, proto},
-    store::{cluster::Cluster, samples::StatusChange, source::Source},
+    store::{samples::StatusChange, source::Source},
     work::Ended,
 };
 
 /// Sends what is noticed from now on, until the client leaves.
 pub(super) fn follow(
-    clusters: &[Arc<Cluster>],
+    watched: Watched,
     filter: &Arc<Filter>,
     client: &Arc<Client>,
 ) -> impl Future<Output = Result<(), Ended>> + Send + use<> {
-    let mut followed = Followed::new(clusters);
+    // Before the newest is looked up: a change that comes in between is noticed.
+    let mut come_or_go = watched.changes();
+    let sources = watched.sources();
+    let mut noticed = changes(&sources);
+    let newest = |source: &Arc<Source>| source.samples.current().changes.last().map_or(0, |last| last.sequence);
+    let mut sent: Vec<(Arc<Source>, u64)> = sources.iter().map(|source| (Arc::clone(source), newest(source))).collect();
     let (filter, client) = (Arc::clone(filter), Arc::clone(client));
     async move {
         loop {
             tokio::select! {
-                noticed = followed.noticed.next() => if noticed.is_none() { return Ok(()) },
+                Some(_) = noticed.next() => {}
+                Ok(()) = come_or_go.changed() => {
+                    let sources = watched.sources();
+                    noticed = changes(&sources);
+                    sent.retain(|(known, _)| sources.iter().any(|source| Arc::ptr_eq(source, known)));
+                    let is_new = |source: &Arc<Source>| !sent.iter().any(|(known, _)| Arc::ptr_eq(source, known));
+                    let new: Vec<_> = sources.iter().filter(|source| is_new(source)).map(|of| (Arc::clone(of), 0)).collect();
+                    sent.extend(new);
+                }
                 () = client.outbox.closed() => return Err(Ended::Disconnected),
             }
-            followed.add(|_| 0);
-            for (source, sent) in &mut followed.sources {
+            for (source, sent) in &mut sent {
                 let samples = source.samples.current();
                 let is_wanted = filter.accepts_source(&source.id.name);
                 let is_new = |change: &&StatusChange| {
@@ -48,36 +57,8 @@ pub(super) fn follow(
     }
 }
 
-/// The sources whose groups are followed.
-struct Followed {
-    clusters: Vec<Arc<Cluster>>,
-    /// Each with the number of the last change that was sent.
-    sources: Vec<(Arc<Source>, u64)>,
-    /// Wakes for a change of a status, and for a source that was added.
-    noticed: SelectAll<BoxStream<'static, ()>>,
-}
-
-impl Followed {
-    fn new(clusters: &[Arc<Cluster>]) -> Self {
-        let added = clusters.iter().map(|cluster| WatchStream::from_changes(cluster.watch_health()).map(drop).boxed());
-        let mut followed = Self { clusters: clusters.to_vec(), sources: vec![], noticed: added.collect() };
-        followed.add(|source| source.samples.current().changes.last().map_or(0, |last| last.sequence));
-        followed
-    }
-
-    /// Adds the sources that are new; `sent` tells from which change on. Those that are gone are followed no longer.
-    fn add(&mut self, sent: impl Fn(&Source) -> u64) {
-        let all: Vec<Arc<Source>> = self.clusters.iter().flat_map(|cluster| cluster.sources()).collect();
-        self.sources.retain(|(known, _)| all.iter().any(|source| Arc::ptr_eq(known, source)));
-        for source in all {
-            if !self.sources.iter().any(|(known, _)| Arc::ptr_eq(known, &source)) {
-                // Before the number is looked up: a change that comes in between is noticed.
-                self.noticed.push(WatchStream::from_changes(source.samples.watch_changes()).map(drop).boxed());
-                let sent = sent(&source);
-                self.sources.push((source, sent));
-            }
-        }
-    }
+fn changes(sources: &[Arc<Source>]) -> SelectAll<WatchStream<u64>> {
+    sources.iter().map(|source| WatchStream::from_changes(source.samples.watch_changes())).collect()
 }
 
 fn to_proto(source: &Source, change: &StatusChange) -> proto::StatusChange {

@@ -107,6 +107,13 @@ impl Log {
         *self.live.write() = Some(live);
     }
 
+    /// Lets go of the clients, since the cluster is not read any more.
+    pub(crate) fn disconnect(&self) {
+        let live = self.live.write().take();
+        // Outside of the lock: closing a client blocks.
+        drop(live);
+    }
+
     /// Returns what answers questions about the present state of the log, once it is read.
     pub(crate) fn live(&self) -> Option<Arc<dyn LiveSource>> {
         self.live.read().clone()

@@ -62,6 +62,12 @@ impl Table for Server {
                     (!lines.is_empty()).then(|| lines.join("\n"))
                 },
             )
+            .time("config_loaded_at", "When the configuration in force was read (UTC)", |cut| Some(cut.config.loaded_at))
+            .optional_string(
+                "config_error",
+                "What is wrong with the configuration file as it is now, so that the one before stays in force; NULL when nothing is",
+                |cut| cut.config.error.clone(),
+            )
     }
 
     fn rows<'a>(unit: Unit<'a>, _: &'a Wanted, take: impl FnMut(&'a Cut) -> Flow) -> Flow {

@@ -1,0 +1,267 @@
+//! Clusters and their sources, with the parts that read them. They come and go with the configuration; what does not change
+//! in it is not touched.
+
+use std::{mem, sync::Arc};
+
+use futures::FutureExt as _;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    AppError,
+    supervise::{Owner, PartFailure, Run, Supervisor, on_thread},
+};
+use crate::{
+    audit,
+    config::{self, Config},
+    history::{self, Sampler, archive::Archive},
+    model::Name,
+    source::{
+        self, Reader, Source as _,
+        kafka::{
+            Log,
+            parts::{self, KafkaSource, PartError},
+        },
+    },
+    store::{Store, cluster::Cluster, source::Source, writer::SourceWriter},
+};
+
+/// What the parts are made with. Of the configuration, the clusters and sources are not used.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) store: Arc<Store>,
+    pub(super) archive: Option<Arc<Archive>>,
+    pub(super) config: Config,
+    /// Ends all parts.
+    pub(super) stop: CancellationToken,
+}
+
+/// The clusters that are read.
+#[derive(Debug)]
+pub(super) struct Members {
+    pub(super) context: Context,
+    clusters: Vec<Member>,
+}
+
+/// A cluster that is read.
+#[derive(Debug)]
+struct Member {
+    config: config::Cluster,
+    cluster: Arc<Cluster>,
+    log: Arc<Log>,
+    /// Reads it once it is started.
+    first: Option<KafkaSource>,
+    sources: Vec<MemberSource>,
+    stop: CancellationToken,
+}
+
+/// A source that is read beside a cluster's own.
+#[derive(Debug)]
+struct MemberSource {
+    config: config::Source,
+    writer: SourceWriter,
+    first: Option<Reader>,
+    stop: CancellationToken,
+}
+
+impl Members {
+    /// None yet.
+    pub(super) fn new(context: Context) -> Self {
+        Self { context, clusters: vec![] }
+    }
+
+    /// Reads these clusters and sources from now on, once [`Members::start`] was called.
+    ///
+    /// # Errors
+    /// A cluster cannot be read with its settings. Then nothing has changed.
+    pub(super) fn set(&mut self, clusters: &[config::Cluster], sources: &[config::Source]) -> Result<(), AppError> {
+        let is_kept = |config: &config::Cluster| self.clusters.iter().any(|member| member.is(config));
+        let new = clusters.iter().filter(|config| !is_kept(config));
+        let mut new = new.map(|config| self.context.open(config)).collect::<Result<Vec<_>, _>>()?;
+
+        let mut before = mem::take(&mut self.clusters);
+        for config in clusters {
+            for members in [&mut before, &mut new] {
+                if let Some(at) = members.iter().position(|member| member.is(config)) {
+                    self.clusters.push(members.swap_remove(at));
+                }
+            }
+        }
+        for member in &mut self.clusters {
+            member.set_sources(sources, &self.context.store);
+        }
+        self.context.store.set_clusters(self.clusters.iter().map(|member| Arc::clone(&member.cluster)).collect());
+        for member in before {
+            tracing::info!(cluster = &*member.cluster.name, "no longer reading this cluster as it was configured");
+            member.stop.cancel();
+        }
+        Ok(())
+    }
+
+    /// Starts the parts of what was added.
+    pub(super) fn start(&mut self, parts: &mut Supervisor) {
+        for member in &mut self.clusters {
+            member.start(&self.context, parts);
+        }
+    }
+}
+
+impl Context {
+    fn open(&self, config: &config::Cluster) -> Result<Member, AppError> {
+        let (cluster, log) = Log::open(config.clone(), &self.store.clock);
+        self.archive.iter().for_each(|archive| cluster.set_older(Box::new(Arc::clone(archive))));
+        let (writer, stop) = (SourceWriter::own(&self.store, &cluster), self.stop.child_token());
+        let first = KafkaSource::new(&writer, Arc::clone(&log), self.settings(), &stop);
+        let bad =
+            |error: PartError| AppError::Cluster { cluster: cluster.name.to_string(), reason: error.cause.to_string() };
+        let first = Some(first.map_err(bad)?);
+        Ok(Member { config: config.clone(), cluster, log, first, sources: vec![], stop })
+    }
+
+    fn settings(&self) -> parts::Settings {
+        parts::Settings { lag: self.config.lag.clone(), transactions: self.config.transactions.clone() }
+    }
+}
+
+impl Member {
+    fn is(&self, config: &config::Cluster) -> bool {
+        self.config.name == config.name && self.config.values == config.values
+    }
+
+    /// Keeps the sources that are among these, stops the others, and adds those that are new.
+    fn set_sources(&mut self, sources: &[config::Source], store: &Arc<Store>) {
+        let wanted = || sources.iter().filter(|config| config.cluster == self.config.name);
+        self.sources.retain(|member| {
+            let is_kept = wanted().any(|config| member.is(config));
+            if !is_kept {
+                let (cluster, source) = (&*self.cluster.name, &*member.config.name);
+                tracing::info!(cluster, source, "no longer reading this source as it was configured");
+                member.stop.cancel();
+                store.remove_source(&self.cluster, member.writer.source());
+            }
+            is_kept
+        });
+        for config in wanted() {
+            if self.sources.iter().any(|member| member.is(config)) {
+                continue;
+            }
+            // The configuration knows no other kinds.
+            let Some(reader) = source::open(config) else { continue };
+            let writer = source::add((store, &self.cluster), config, &reader);
+            let stop = self.stop.child_token();
+            self.sources.push(MemberSource { config: config.clone(), writer, first: Some(reader), stop });
+        }
+    }
+
+    fn start(&mut self, context: &Context, parts: &mut Supervisor) {
+        let Context { store, config, .. } = context;
+        let (cluster, stop) = (&self.cluster, &self.stop);
+        if let Some(first) = self.first.take() {
+            tracing::info!(cluster = &*cluster.name, servers = self.config.bootstrap_servers, "reading");
+            let owner = Owner::new(store, &cluster.own, true, stop);
+            let read_by = (Arc::clone(cluster), Arc::clone(&self.log));
+            parts.start_of(&owner, "source", read(first, store, read_by.clone(), context.settings(), stop));
+            parts.start_of(&owner, "sampler", sample(store, (cluster, &cluster.own), config, stop));
+            parts.start_of(&owner, "audit", compare(store, read_by, config, stop));
+        }
+        for member in &mut self.sources {
+            let Some(first) = member.first.take() else { continue };
+            let (source, stop) = (Arc::clone(member.writer.source()), &member.stop);
+            tracing::info!(cluster = &*cluster.name, source = &*source.id.name, kind = &*source.store, "reading");
+            let owner = Owner::new(store, &source, false, stop);
+            let name = Name::clone(&source.id.name);
+            parts.start_of(&owner, &name, member.read(first));
+            parts.start_of(&owner, &format!("{name}/sampler"), sample(store, (cluster, &source), config, stop));
+        }
+    }
+}
+
+impl MemberSource {
+    fn is(&self, config: &config::Source) -> bool {
+        let same = |config: &config::Source| (config.name.clone(), config.kind.clone(), config.cluster.clone());
+        same(&self.config) == same(config) && self.config.values == config.values
+    }
+
+    /// Reads the source, first as it was made; started again, made anew.
+    fn read(&self, first: Reader) -> impl FnMut() -> Run + Send + use<> {
+        let (config, writer, stop) = (self.config.clone(), self.writer.clone(), self.stop.clone());
+        let mut first = Some(first);
+        move || {
+            let reader = first.take().or_else(|| source::open(&config));
+            let (writer, stop) = (writer.clone(), stop.clone());
+            on_thread(&format!("{}/{}", config.cluster, config.name), move || {
+                let reader = reader.ok_or(PartFailure::Exited)?;
+                reader.run(writer, &stop).map_err(PartFailure::failed)
+            })
+        }
+    }
+}
+
+/// Reads a cluster, first with the source that was built; started again, with a new one.
+fn read(
+    first: KafkaSource,
+    store: &Arc<Store>,
+    (cluster, log): (Arc<Cluster>, Arc<Log>),
+    settings: parts::Settings,
+    stop: &CancellationToken,
+) -> impl FnMut() -> Run + Send + use<> {
+    let (writer, stop, mut first) = (SourceWriter::own(store, &cluster), stop.clone(), Some(first));
+    move || {
+        let (writer, log, stop) = (writer.clone(), Arc::clone(&log), stop.clone());
+        let (settings, built) = (settings.clone(), first.take());
+        on_thread(&format!("{}/source", cluster.name), move || {
+            let source = built.map_or_else(|| KafkaSource::new(&writer, Arc::clone(&log), settings, &stop), Ok)?;
+            let ended = Box::new(source).run(writer, &stop);
+            if stop.is_cancelled() {
+                // Here, and not where the last reader of the cluster lets go of it: closing a client blocks.
+                log.disconnect();
+            }
+            Ok(ended?)
+        })
+    }
+}
+
+/// Takes samples of a source while it is loaded.
+fn sample(
+    store: &Arc<Store>,
+    (cluster, source): (&Arc<Cluster>, &Arc<Source>),
+    config: &Config,
+    stop: &CancellationToken,
+) -> impl FnMut() -> Run + Send + use<> {
+    let (store, cluster, source, stop) = (Arc::clone(store), Arc::clone(cluster), Arc::clone(source), stop.clone());
+    let (settings, interval) = (history::Settings::new(&config.history, &config.lag), config.lag.sample_interval);
+    move || {
+        let mut sampler = Sampler::new(Arc::clone(&store), (Arc::clone(&cluster), Arc::clone(&source)), settings);
+        let stop = stop.clone();
+        let samples = async move {
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(interval) => {}
+                    () = stop.cancelled() => return Ok(()),
+                }
+                if sampler.source().health().ready {
+                    let sample = tokio::task::spawn_blocking(move || {
+                        sampler.sample();
+                        sampler
+                    });
+                    sampler = sample.await.map_err(PartFailure::failed)?;
+                }
+            }
+        };
+        samples.boxed()
+    }
+}
+
+/// Compares a cluster with what its coordinators say.
+fn compare(
+    store: &Arc<Store>,
+    (cluster, log): (Arc<Cluster>, Arc<Log>),
+    config: &Config,
+    stop: &CancellationToken,
+) -> impl FnMut() -> Run + Send + use<> {
+    let (store, stop) = (Arc::clone(store), stop.clone());
+    let settings = config.audit.clone();
+    move || {
+        let (store, read) = (Arc::clone(&store), (Arc::clone(&cluster), Arc::clone(&log)));
+        audit::run(store, read, settings.clone(), stop.clone()).map(Ok).boxed()
+    }
+}

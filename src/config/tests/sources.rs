@@ -1,0 +1,131 @@
+//! Sections of sources, of kinds that the configuration is told of.
+
+use super::*;
+
+section! {
+    /// Settings of a kind for tests.
+    #[derive(Clone, Debug)]
+    pub struct Shelf {
+        /// Where it stands.
+        pub place: String = Servers(""), "it stands somewhere";
+        /// What opens it.
+        pub secret: Secret = SecretText(""), "it is locked";
+    }
+    sections {
+        /// Nested.
+        pub auth: Auth,
+    }
+}
+
+impl KindSettings for Shelf {
+    const KIND: &'static str = "shelf";
+    const EXAMPLES: &'static [(&'static str, &'static str)] = &[("place", "h:1")];
+}
+
+const KINDS: [SourceForm; 1] = [SourceForm::of::<Shelf>()];
+const CLUSTERS: &str = "[clusters.east]\nbootstrap_servers = 'a:1'\n[clusters.west]\nbootstrap_servers = 'b:1'\n";
+
+fn load(file: &str, env: &[(&str, &str)]) -> Result<Loaded, Vec<String>> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("offsetd.toml");
+    let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let flags = Flags { config: Some(path.clone()), ..Flags::default() };
+    // The file is not there: what is given is read.
+    let known = Known { kinds: &KINDS, file: Some(file) };
+    let prefix = format!("{}:", path.display());
+    Config::load_with(Sources { flags: &flags, env: &env, check_property: None }, known)
+        .map_err(|errors| errors.0.iter().map(|error| error.to_string().replace(&prefix, "")).collect())
+}
+
+#[test]
+fn a_source_has_the_settings_of_all_and_those_of_its_kind() {
+    let file = "[clusters.east]\nbootstrap_servers = 'a:1'\n[sources.shelf]\nplace = 'h:1'\n\
+                [sources.second]\nkind = 'shelf'\nplace = 'h:2'\noffset_is = 'last'\nrequired = true\nauth.tokens_file = 't'\n";
+    let loaded = load(file, &[("OFFSETD_SOURCES_SHELF_GROUP", "g")]).unwrap_or_else(|errors| panic!("{errors:#?}"));
+    let [second, shelf] = &*loaded.config.sources else { panic!("{:?}", loaded.config.sources) };
+    let place = |source: &Source| source.own.get::<Shelf>().map(|own| own.place.clone());
+    assert_eq!((shelf.kind.as_str(), shelf.cluster.as_str(), shelf.group.as_str()), ("shelf", "east", "g"));
+    assert_eq!((place(shelf).as_deref(), place(second).as_deref()), (Some("h:1"), Some("h:2")));
+    assert_eq!((shelf.required, second.required), (false, true));
+    assert_eq!((shelf.next(5), second.next(5), second.next(-1), shelf.next(i64::MAX)), (Some(5), Some(6), None, None));
+    assert!(second.own.get::<Auth>().is_none(), "settings are those of the kind");
+    let shown = |key| effective(&loaded, key).value.clone().unwrap();
+    assert_eq!((shown("sources.shelf.kind"), shown("sources.shelf.cluster")), ("\"shelf\"".into(), "\"east\"".into()));
+    assert_eq!(effective(&loaded, "sources.shelf.group").origin.to_string(), "env OFFSETD_SOURCES_SHELF_GROUP");
+}
+
+#[test]
+fn every_error_of_sources_is_told_where_it_stands() {
+    let file = format!(
+        "{CLUSTERS}[sources.shelf]\nplace = 'h:1'\n[sources.a]\nkind = 'attic'\nwhatever = 1\n[sources.b]\ncluster = 'east'\n\
+         [sources.c]\nkind = 'shelf'\ncluster = 'north'\nplace = 'h:1'\n[sources.d]\nkind = 'shelf'\ncluster = 'west'\ncolour = 'red'\n\
+         [sources.kafka]\nkind = 'shelf'\ncluster = 'west'\nplace = 'h:1'\noffset_is = 'first'\ntopic = 'a b'\n\
+         [sources.'e f']\nkind = 'shelf'\ncluster = 'west'\nplace = 'h:1'\n"
+    );
+    let errors = load(&file, &[("OFFSETD_SOURCES_SHELF_PLASE", "h:1")]).unwrap_err();
+    let expected = [
+        "sources.shelf.cluster: not given; name one of the clusters: east, west",
+        "8: sources.a.kind: no kind of source is called \"attic\"; allowed: shelf",
+        "sources.a.cluster: not given",
+        "sources.b.kind: not given, and the name \"b\" is no kind of source; allowed: shelf",
+        "14: sources.c.cluster: there is no cluster \"north\"; there are: east, west",
+        "sources.d.place: not given",
+        "19: sources.d.colour: unknown key; allowed in [sources.d]: auth, cluster, group, kind, offset_is, place, required, secret, topic",
+        "sources.kafka: is the name of each cluster's own offsets",
+        "24: sources.kafka.offset_is: bad value \"first\"; allowed: \"next\" or \"last\"",
+        "25: sources.kafka.topic: bad value \"a b\" (a topic's name",
+        "sources.\"e f\": a source's name is made of",
+        "OFFSETD_SOURCES_SHELF_PLASE: no setting has this name",
+    ];
+    for text in expected {
+        assert!(errors.iter().any(|error| error.trim_start().contains(text)), "{text}\nnot in {errors:#?}");
+    }
+    assert_eq!(errors.len(), expected.len(), "{errors:#?}");
+}
+
+#[test]
+fn two_sources_of_one_name_are_an_error() {
+    let errors = load(&format!("{CLUSTERS}[sources.shelf]\nplace = 'h:1'\n[sources.shelf]\nplace = 'h:2'\n"), &[]);
+    let errors = errors.unwrap_err();
+    assert!(errors.iter().any(|error| error.starts_with("7: not TOML: duplicate key")), "{errors:#?}");
+}
+
+#[test]
+fn values_tell_whether_a_section_changed_also_by_a_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("secret");
+    let file = format!(
+        "{CLUSTERS}kafka.sasl.password = {{ file = '{0}' }}\n[sources.shelf]\ncluster = 'east'\nplace = 'h:1'\n\
+         secret = {{ file = '{0}' }}\n",
+        secret.display()
+    );
+    fs::write(&secret, "hunter2").unwrap();
+    let before = load(&file, &[]).unwrap().config;
+    fs::write(&secret, "hunter3").unwrap();
+    let after = load(&file, &[]).unwrap().config;
+    assert!(!format!("{after:?}").contains("hunter"), "{after:?}");
+    let values = |config: &Config, at: usize| config.clusters[at].values.clone();
+    assert!(values(&before, 0) == values(&after, 0), "nothing of east changed");
+    assert!(values(&before, 1) != values(&after, 1), "the password of west changed");
+    assert!(before.sources[0].values != after.sources[0].values, "the secret of the source changed");
+    // Written otherwise, it is the same.
+    let again = load(&file.replace("'h:1'", "\"h:1\"\nrequired = false"), &[]).unwrap().config;
+    assert!(again.sources[0].values == after.sources[0].values);
+}
+
+#[test]
+fn sections_of_sources_in_the_example_file_are_comments_that_can_be_read() {
+    let example = example(&KINDS);
+    let uncomment = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if !rest.starts_with([' ', '#']) && !rest.is_empty() => rest.to_owned(),
+        _ => line.to_owned(),
+    };
+    let text: Vec<String> = example.lines().map(uncomment).collect();
+    assert!(load(&example, &[]).unwrap().config.sources.is_empty());
+    let loaded = load(&text.join("\n"), &[]).unwrap_or_else(|errors| panic!("{errors:#?}\n{example}"));
+    let shelf = loaded.config.sources[0].own.get::<Shelf>().unwrap();
+    assert_eq!(shelf.place, "h:1");
+    let settings = loaded.effective.iter().filter(|value| value.key.starts_with("sources."));
+    let defaults: Vec<_> = settings.filter(|value| !matches!(value.origin, Origin::File { .. })).collect();
+    assert!(defaults.is_empty(), "every setting is in the example: {defaults:#?}");
+}

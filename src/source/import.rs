@@ -1,0 +1,157 @@
+//! Offsets from a file to which another program appends lines of JSON.
+//!
+//! The file is followed as a log: what is in it at the start is replayed, and each line that is appended is a commit, or a
+//! deletion. When the file is replaced or truncated, reading goes on at the new start, and what was read before stays.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        mpsc::{self, Receiver},
+    },
+    time::Duration,
+};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Configured, Source,
+    polled::{Asker, Request},
+};
+use crate::{
+    clock::ticks,
+    config::{self, KindSettings, section::section},
+    model::Revision,
+    store::{
+        latest::{Latest, SourceError},
+        writer::{ShardWriter, SourceWriter},
+    },
+};
+
+mod line;
+mod replay;
+mod tail;
+
+use replay::Follower;
+use tail::Tail;
+
+section! {
+    /// `[sources.NAME]` of kind import: offsets that another program appends to a file.
+    #[derive(Clone, Debug)]
+    pub struct Import {
+        /// File of JSON objects, one a line of at most 64 KiB: group_id, topic, partition, committed_offset; also committed_at
+        /// (RFC 3339, or milliseconds since 1970) and metadata, if known. "deleted": true removes the offset. Lines that
+        /// are appended later are commits; when the file is replaced or truncated, reading goes on at its new start.
+        pub file: PathBuf = NeededPath(""), "there is no default: it must be given";
+        /// Time between two looks at the file.
+        pub interval: Duration = Time("1s"), "a look at a file that does not change costs microseconds";
+    }
+}
+
+impl KindSettings for Import {
+    const KIND: &'static str = "import";
+    const EXAMPLES: &'static [(&'static str, &'static str)] = &[("file", "/var/lib/offsetd/offsets.ndjson")];
+}
+
+impl Configured for Import {
+    type Source = ImportSource;
+
+    fn open(&self, common: &config::Source) -> ImportSource {
+        let (sender, requests) = mpsc::sync_channel(WAITING);
+        ImportSource { settings: self.clone(), common: common.clone(), requests, latest: Arc::new(Asker(sender)) }
+    }
+
+    fn examine(&self) -> Result<String, SourceError> {
+        let (_, metadata) = tail::open(&self.file).map_err(|error| error.of_source(&self.file))?;
+        Ok(format!("{} can be read, {} bytes", self.file.display(), metadata.len()))
+    }
+}
+
+/// Longest wait before a stop is noticed.
+const TICK: Duration = Duration::from_millis(50);
+/// Callers that wait for a look. Beyond, they are told at once that it is too many.
+const WAITING: usize = 1024;
+/// The number of the only shard.
+const SHARD: i32 = 0;
+
+/// Follows a file.
+#[derive(Debug)]
+pub struct ImportSource {
+    settings: Import,
+    common: config::Source,
+    requests: Receiver<Request>,
+    latest: Arc<Asker>,
+}
+
+impl Source for ImportSource {
+    type Error = SourceError;
+
+    fn latest(&self) -> Arc<dyn Latest> {
+        Arc::<Asker>::clone(&self.latest)
+    }
+
+    fn run(self: Box<Self>, writer: SourceWriter, stop: &CancellationToken) -> Result<(), SourceError> {
+        let Self { settings, common, requests, .. } = *self;
+        let shard = writer.shard(SHARD).unwrap_or_else(|| {
+            let shard = writer.new_shard(SHARD);
+            writer.publish(&shard);
+            shard
+        });
+        let (mut tail, mut follower) = (Tail::new(settings.file.clone()), Follower::new(&writer, &shard, &common));
+        let (mut due, mut waiting): (_, Vec<Request>) = (0, vec![]);
+        while !stop.is_cancelled() {
+            if writer.clock().ticks() < due && waiting.is_empty() {
+                waiting.extend(requests.recv_timeout(TICK));
+                continue;
+            }
+            // A caller that asks during the look waits for the next.
+            waiting.extend(requests.try_iter().take(WAITING));
+            let Some(result) = look(&mut tail, &mut follower, (&writer, &shard), &settings, stop) else { break };
+            for request in waiting.drain(..) {
+                // The caller may have gone.
+                let _ = request.send(result.clone());
+            }
+            due = writer.clock().ticks().saturating_add(ticks(settings.interval).max(1));
+        }
+        Ok(())
+    }
+}
+
+/// Reads what is new to its end. `None` when it is told to stop meanwhile.
+fn look(
+    tail: &mut Tail,
+    follower: &mut Follower<'_>,
+    (writer, shard): (&SourceWriter, &ShardWriter),
+    settings: &Import,
+    stop: &CancellationToken,
+) -> Option<Result<Revision, SourceError>> {
+    let begun = writer.clock().ticks();
+    loop {
+        let read = tail.read(&mut |piece| follower.take(piece));
+        let reached = follower.flush();
+        shard.reached(reached);
+        match read {
+            Ok(end) => {
+                if end.is_loaded {
+                    follower.loaded();
+                }
+                if end.is_reached {
+                    let took = writer.clock().ticks().saturating_sub(begun);
+                    writer.succeeded(follower.reading(took, settings.interval));
+                    return Some(Ok(reached));
+                }
+            }
+            Err(error) => {
+                let error = error.of_source(&settings.file);
+                writer.unreachable(&error.to_string());
+                return Some(Err(error));
+            }
+        }
+        if stop.is_cancelled() {
+            return None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! A line of the file: an offset, or its deletion.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+use crate::{
+    config,
+    model::{Millis, is_topic_name, shown},
+};
+
+/// What a line says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Line<'a> {
+    pub(super) group: Cow<'a, str>,
+    pub(super) topic: Cow<'a, str>,
+    pub(super) partition: i32,
+    /// `None`: the offset is deleted.
+    pub(super) commit: Option<Commit<'a>>,
+}
+
+/// What is committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Commit<'a> {
+    pub(super) committed_offset: i64,
+    pub(super) committed_at: Option<Millis>,
+    pub(super) metadata: Cow<'a, str>,
+}
+
+/// Why a line says nothing. No text of the line is shown: it may be anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum BadLine {
+    #[error("longer than 64 KiB")]
+    TooLong,
+    #[error("without a line end, in a file that was replaced or truncated")]
+    Unfinished,
+    #[error("not a JSON object (column {0})")]
+    NotJson(usize),
+    #[error("a field occurs twice, or has a value of another type (column {0})")]
+    Type(usize),
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    #[error("{0} is out of range")]
+    OutOfRange(&'static str),
+}
+
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow)]
+    group_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    topic: Option<Cow<'a, str>>,
+    partition: Option<i32>,
+    committed_offset: Option<i64>,
+    committed_at: Option<At>,
+    #[serde(borrow)]
+    metadata: Option<Cow<'a, str>>,
+    deleted: Option<bool>,
+}
+
+/// A time: milliseconds, or RFC 3339.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum At {
+    Millis(Millis),
+    Text(String),
+}
+
+impl At {
+    fn millis(&self) -> Option<Millis> {
+        let millis = match self {
+            Self::Millis(millis) => *millis,
+            Self::Text(text) => chrono::DateTime::parse_from_rfc3339(text).ok()?.timestamp_millis(),
+        };
+        shown(millis)
+    }
+}
+
+/// Reads a line. `None` for one that is blank.
+///
+/// # Errors
+/// Why it says nothing.
+pub(super) fn parse<'a>(bytes: &'a [u8], source: &config::Source) -> Result<Option<Line<'a>>, BadLine> {
+    let bytes = bytes.trim_ascii();
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    // An array would be taken for the fields in their order.
+    if !bytes.starts_with(b"{") {
+        return Err(BadLine::NotJson(1));
+    }
+    let fields: Fields<'a> = serde_json::from_slice(bytes).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => BadLine::Type(error.column()),
+        _ => BadLine::NotJson(error.column()),
+    })?;
+    let group = fields.group_id.unwrap_or_else(|| Cow::Owned(source.group.clone()));
+    let topic = fields.topic.unwrap_or_else(|| Cow::Owned(source.topic.clone()));
+    if group.is_empty() {
+        return Err(BadLine::Missing("group_id"));
+    }
+    if topic.is_empty() {
+        return Err(BadLine::Missing("topic"));
+    }
+    if !is_topic_name(&topic) {
+        return Err(BadLine::OutOfRange("topic"));
+    }
+    let partition = fields.partition.ok_or(BadLine::Missing("partition"))?;
+    if partition < 0 {
+        return Err(BadLine::OutOfRange("partition"));
+    }
+    let commit = if fields.deleted == Some(true) {
+        None
+    } else {
+        let offset = fields.committed_offset.ok_or(BadLine::Missing("committed_offset"))?;
+        let at = fields.committed_at.map(|at| at.millis().ok_or(BadLine::OutOfRange("committed_at")));
+        Some(Commit {
+            committed_offset: source.next(offset).ok_or(BadLine::OutOfRange("committed_offset"))?,
+            committed_at: at.transpose()?,
+            metadata: fields.metadata.unwrap_or_default(),
+        })
+    };
+    Ok(Some(Line { group, topic, partition, commit }))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+//! Lines into the shard.
+
+use std::time::Duration;
+
+use super::{
+    line::{self, BadLine, Line},
+    tail::Piece,
+};
+use crate::{
+    clock::Ticks,
+    config,
+    model::{Millis, Name, Revision},
+    store::{
+        event::{Event, EventKind},
+        group,
+        source::Reading,
+        writer::{ShardWriter, SourceWriter},
+    },
+};
+
+/// Lines that are applied together.
+const TOGETHER: usize = 256;
+
+/// Applies lines in their order, and counts them.
+pub(super) struct Follower<'a> {
+    writer: &'a SourceWriter,
+    shard: &'a ShardWriter,
+    source: &'a config::Source,
+    pending: Vec<Owned>,
+    next: Revision,
+    is_loaded: bool,
+    /// Lines of the present file that say nothing.
+    malformed: u64,
+    last_rejected: Option<String>,
+}
+
+/// A line, kept until others come to be applied with it.
+struct Owned {
+    group: Name,
+    topic: Name,
+    partition: i32,
+    commit: Option<(i64, Option<Millis>, Name)>,
+}
+
+impl<'a> Follower<'a> {
+    pub(super) fn new(writer: &'a SourceWriter, shard: &'a ShardWriter, source: &'a config::Source) -> Self {
+        let next = shard.applied().max(Revision(0));
+        let (pending, last_rejected) = (Vec::with_capacity(TOGETHER), None);
+        shard.target(Revision(0), Revision(0), writer.clock().ticks());
+        Self { writer, shard, source, pending, next, is_loaded: false, malformed: 0, last_rejected }
+    }
+
+    /// Takes a part of the file.
+    pub(super) fn take(&mut self, piece: Piece<'_>) {
+        match piece {
+            // What is wrong with the file before is of no interest any more.
+            Piece::Start => (self.malformed, self.last_rejected) = (0, None),
+            Piece::TooLong(number) => self.reject(number, BadLine::TooLong),
+            Piece::Unfinished(number) => self.reject(number, BadLine::Unfinished),
+            Piece::Line(number, bytes) => match line::parse(bytes, self.source) {
+                Ok(line) => line.iter().for_each(|line| self.add(line)),
+                Err(error) => self.reject(number, error),
+            },
+        }
+    }
+
+    fn reject(&mut self, number: u64, error: BadLine) {
+        self.malformed += 1;
+        self.last_rejected = Some(format!("line {number}: {error}"));
+    }
+
+    fn add(&mut self, line: &Line<'_>) {
+        let config = &self.writer.cluster().config;
+        if !config.groups.accepts(&line.group) || !config.topics.accepts(&line.topic) {
+            return;
+        }
+        let commit = line.commit.as_ref();
+        let commit = commit.map(|of| (of.committed_offset, of.committed_at, Name::from(&*of.metadata)));
+        let names = self.writer.names();
+        let (group, topic) = (names.intern(&line.group), names.intern(&line.topic));
+        self.pending.push(Owned { group, topic, partition: line.partition, commit });
+        if self.pending.len() >= TOGETHER {
+            self.flush();
+        }
+    }
+
+    /// Applies what was taken so far. Returns up to which revision.
+    pub(super) fn flush(&mut self) -> Revision {
+        let at = self.writer.clock().now();
+        let mut events = Vec::with_capacity(self.pending.len());
+        for line in &self.pending {
+            let (topic, partition) = (&*line.topic, line.partition);
+            let kind = match &line.commit {
+                None => EventKind::Delete { topic, partition },
+                Some((committed_offset, committed_at, metadata)) => EventKind::Commit {
+                    topic,
+                    partition,
+                    commit: group::Commit {
+                        committed_offset: *committed_offset,
+                        committed_at: committed_at.unwrap_or(0),
+                        leader_epoch: -1,
+                        metadata,
+                        expires_at: None,
+                        topic_id: None,
+                    },
+                },
+            };
+            events.push(Event { revision: self.next, at, group: &line.group, kind });
+            self.next = self.next.next();
+        }
+        self.shard.apply(&events, if self.is_loaded { Revision(0) } else { Revision::MAX });
+        let deletions = self.pending.iter().filter(|line| line.commit.is_none()).count() as u64;
+        let last = if events.is_empty() { None } else { Some(at) };
+        self.shard.progress.count(events.len() as u64, deletions, last);
+        drop(events);
+        self.pending.clear();
+        self.next
+    }
+
+    /// What comes from now on is news.
+    pub(super) fn loaded(&mut self) {
+        if !self.is_loaded {
+            self.is_loaded = true;
+            self.writer.loaded();
+        }
+    }
+
+    /// How the last look went.
+    pub(super) fn reading(&self, took: Ticks, interval: Duration) -> Reading {
+        Reading {
+            entries: self.shard.len().1 as u64,
+            unmatched: 0,
+            malformed: self.malformed,
+            ambiguous: 0,
+            forbidden: 0,
+            last_rejected: self.last_rejected.clone(),
+            read_at: self.writer.clock().now(),
+            seconds: f64::from(took) / 10.0,
+            interval,
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! The lines of a file that grows, is replaced and is truncated.
+
+use std::{
+    fs::{File, Metadata, OpenOptions},
+    io,
+    os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use crate::store::latest::SourceError;
+
+/// Bytes of the longest line.
+pub(super) const LONGEST_LINE: usize = 64 * 1024;
+/// Bytes that are read at once.
+const CHUNK: usize = 64 * 1024;
+/// Bytes that one call reads: readers of progress, and a stop, wait for no more.
+const AT_MOST: usize = 64 * CHUNK;
+/// Bytes before the position that are compared to see whether the file was written anew.
+const REMEMBERED: usize = 256;
+
+/// A part of the file.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Piece<'a> {
+    /// A file begins: the first one, one in its place, or the same that was truncated.
+    Start,
+    /// A line, without its end.
+    Line(u64, &'a [u8]),
+    /// A line longer than [`LONGEST_LINE`].
+    TooLong(u64),
+    /// The last line of a file that was replaced or truncated, without a line end.
+    Unfinished(u64),
+}
+
+/// How far a call came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct End {
+    /// At the present end of the file.
+    pub(super) is_reached: bool,
+    /// At the end that the file had when it was first opened, or further.
+    pub(super) is_loaded: bool,
+}
+
+/// Why a file cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TailError {
+    #[error("cannot be read: {0}")]
+    Io(#[from] io::Error),
+    #[error("is not a regular file")]
+    NotRegular,
+}
+
+impl TailError {
+    /// The same, as every source tells it.
+    pub(super) fn of_source(&self, path: &Path) -> SourceError {
+        let reason = format!("{} {self}", path.display());
+        match self {
+            Self::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => SourceError::Forbidden { reason },
+            Self::Io(_) | Self::NotRegular => SourceError::Unreachable { reason },
+        }
+    }
+}
+
+/// A file that is followed by its path.
+#[derive(Debug)]
+pub(super) struct Tail {
+    path: PathBuf,
+    opened: Option<Opened>,
+    /// Length of the file when it was first opened.
+    load_to: Option<u64>,
+}
+
+/// Which file, and its state when it was last looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Look {
+    id: (u64, u64),
+    length: u64,
+    changed: (i64, i64),
+}
+
+impl Look {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            id: (metadata.dev(), metadata.ino()),
+            length: metadata.len(),
+            changed: (metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Opened {
+    file: File,
+    look: Look,
+    position: u64,
+    /// Number of the last line that ended.
+    line: u64,
+    /// The line that has not ended.
+    partial: Vec<u8>,
+    /// It is too long: what follows of it is passed over.
+    is_too_long: bool,
+    /// The last bytes before the position.
+    before: Vec<u8>,
+}
+
+/// Opens a regular file. Opening never waits: a pipe in its place would wait for a writer.
+pub(super) fn open(path: &Path) -> Result<(File, Metadata), TailError> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_file() { Ok((file, metadata)) } else { Err(TailError::NotRegular) }
+}
+
+impl Tail {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, opened: None, load_to: None }
+    }
+
+    /// Reads on, a few megabytes at most. A file that is replaced is read to its end first.
+    ///
+    /// # Errors
+    /// Why there is no file to read. What was still read of the one before was handed over.
+    pub(super) fn read(&mut self, each: &mut dyn FnMut(Piece<'_>)) -> Result<End, TailError> {
+        let found = open(&self.path);
+        if let Some(opened) = &mut self.opened {
+            let is_replaced = found.as_ref().is_ok_and(|(_, metadata)| Look::of(metadata).id != opened.look.id);
+            if is_replaced || found.is_err() {
+                if !opened.read_on(each)? {
+                    return Ok(End { is_reached: false, is_loaded: false });
+                }
+                if is_replaced {
+                    opened.finish(each);
+                    self.opened = None;
+                }
+            }
+        }
+        let (file, metadata) = found?;
+        let look = Look::of(&metadata);
+        let opened = match &mut self.opened {
+            Some(opened) => {
+                if opened.is_written_anew(look)? {
+                    opened.finish(each);
+                    opened.begin(each);
+                }
+                opened.look = look;
+                opened
+            }
+            None => {
+                let opened = self.opened.insert(Opened::new(file, look));
+                opened.begin(each);
+                opened
+            }
+        };
+        let load_to = *self.load_to.get_or_insert(look.length);
+        let is_reached = opened.read_on(each)?;
+        Ok(End { is_reached, is_loaded: is_reached || opened.position >= load_to })
+    }
+}
+
+impl Opened {
+    fn new(file: File, look: Look) -> Self {
+        Self { file, look, position: 0, line: 0, partial: vec![], is_too_long: false, before: vec![] }
+    }
+
+    fn begin(&mut self, each: &mut dyn FnMut(Piece<'_>)) {
+        (self.position, self.line, self.is_too_long) = (0, 0, false);
+        self.partial.clear();
+        self.before.clear();
+        each(Piece::Start);
+    }
+
+    /// Says that the last line will not end.
+    fn finish(&mut self, each: &mut dyn FnMut(Piece<'_>)) {
+        if self.is_too_long || !self.partial.is_empty() {
+            each(Piece::Unfinished(self.line + 1));
+        }
+    }
+
+    /// Whether the file does not hold any more what was read of it.
+    fn is_written_anew(&self, look: Look) -> io::Result<bool> {
+        if look.length < self.position {
+            return Ok(true);
+        }
+        if look == self.look || self.before.is_empty() {
+            return Ok(false);
+        }
+        let mut now = vec![0; self.before.len()];
+        let at = self.position.saturating_sub(self.before.len() as u64);
+        match self.file.read_exact_at(&mut now, at) {
+            Ok(()) => Ok(now != self.before),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads on, a few megabytes at most. Returns whether that was all.
+    fn read_on(&mut self, each: &mut dyn FnMut(Piece<'_>)) -> io::Result<bool> {
+        let (mut chunk, mut left) = (vec![0; CHUNK], AT_MOST);
+        while left > 0 {
+            let read = match self.file.read_at(&mut chunk, self.position) {
+                Ok(0) => return Ok(true),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            let bytes = chunk.get(..read).unwrap_or_default();
+            self.position += read as u64;
+            self.remember(bytes);
+            self.split(bytes, each);
+            left = left.saturating_sub(read);
+        }
+        Ok(false)
+    }
+
+    fn remember(&mut self, bytes: &[u8]) {
+        self.before.extend_from_slice(bytes.get(bytes.len().saturating_sub(REMEMBERED)..).unwrap_or_default());
+        let surplus = self.before.len().saturating_sub(REMEMBERED);
+        self.before.drain(..surplus);
+    }
+
+    fn split(&mut self, bytes: &[u8], each: &mut dyn FnMut(Piece<'_>)) {
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let (part, is_ended) = part.strip_suffix(b"\n").map_or((part, false), |part| (part, true));
+            self.is_too_long |= self.partial.len() + part.len() > LONGEST_LINE;
+            if self.is_too_long {
+                self.partial.clear();
+            } else if !is_ended || !self.partial.is_empty() {
+                self.partial.extend_from_slice(part);
+            }
+            if !is_ended {
+                continue;
+            }
+            self.line += 1;
+            if self.is_too_long {
+                each(Piece::TooLong(self.line));
+            } else {
+                let line = if self.partial.is_empty() { part } else { &self.partial };
+                each(Piece::Line(self.line, line));
+            }
+            self.is_too_long = false;
+            self.partial.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,195 @@
+use std::{
+    collections::BTreeMap,
+    fs::{self, OpenOptions},
+    io::Write as _,
+};
+
+use super::*;
+use crate::{
+    clock::Clock,
+    config::{Config, Flags, Known, Loaded, Sources},
+    source::{self, kafka::Log},
+    store::{Store, cut::Settings, latest::Scope},
+};
+
+struct Lab {
+    dir: tempfile::TempDir,
+    writer: SourceWriter,
+    stop: CancellationToken,
+    reading: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Lab {
+    /// A source that follows a file with this content.
+    fn new(content: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("offsets.ndjson");
+        fs::write(&path, content).unwrap();
+        let Loaded { mut config, .. } = load(&path.display().to_string());
+        let clock = Clock::system();
+        let (cluster, _) = Log::open(config.clusters.remove(0), &clock);
+        let settings = Settings { window: 1, active_within: 1, commits_kept: 10_000, watch_queue: 16 };
+        let store = Arc::new(Store::new(vec![Arc::clone(&cluster)], clock, settings));
+        let section = config.sources.remove(0);
+        let reader = source::open(&section).unwrap();
+        let writer = source::add((&store, &cluster), &section, &reader);
+        let mut lab = Self { dir, writer, stop: CancellationToken::new(), reading: None };
+        lab.run(reader);
+        lab
+    }
+
+    fn run(&mut self, reader: source::Reader) {
+        let (writer, stop) = (self.writer.clone(), self.stop.clone());
+        self.reading = Some(std::thread::spawn(move || reader.run(writer, &stop).unwrap()));
+    }
+
+    /// Reads again, as after a failure of the part.
+    fn restart(&mut self) {
+        self.stop.cancel();
+        self.reading.take().unwrap().join().unwrap();
+        self.stop = CancellationToken::new();
+        let section = load(&self.path().display().to_string()).config.sources.remove(0);
+        self.run(source::open(&section).unwrap());
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("offsets.ndjson")
+    }
+
+    fn append(&self, text: &str) {
+        OpenOptions::new().append(true).create(true).open(self.path()).unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Waits until the file is read as it is now.
+    async fn settle(&self) -> Result<(), SourceError> {
+        let source = self.writer.source();
+        for (number, revision) in source.latest().reach(&Scope::All).await? {
+            source.shard(number).unwrap().wait_applied(revision).await;
+        }
+        Ok(())
+    }
+
+    /// Group and offset of each row.
+    fn rows(&self) -> Vec<(String, i64)> {
+        let view = self.writer.source().shard(SHARD).unwrap().pin();
+        let mut rows = vec![];
+        for group in view.groups.iter() {
+            rows.extend(group.entries().map(|at| (group.id.to_string(), at.row.committed_offset)));
+        }
+        rows
+    }
+
+    /// Group and offset of each commit since the load; no offset is a deletion.
+    fn news(&self) -> Vec<(String, Option<i64>)> {
+        let view = self.writer.source().shard(SHARD).unwrap().pin();
+        let mut events: Vec<_> = view.commits.iter().collect();
+        events.sort_by_key(|event| event.revision);
+        events.iter().map(|event| (event.group.to_string(), event.committed_offset)).collect()
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        let ended = self.reading.take().map(std::thread::JoinHandle::join);
+        assert!(std::thread::panicking() || ended.is_none_or(|ended| ended.is_ok()));
+    }
+}
+
+fn load(path: &str) -> Loaded {
+    let flags = Flags { config: Some("offsetd.toml".into()), ..Flags::default() };
+    let file = format!(
+        "[clusters.a]\nbootstrap_servers = 'h:1'\ngroups.deny = '^hidden'\n\
+         [sources.import]\nfile = '{path}'\ninterval = '365days'\n"
+    );
+    let known = Known { kinds: &source::forms(), file: Some(&file) };
+    Config::load_with(Sources { flags: &flags, env: &BTreeMap::new(), check_property: None }, known).unwrap()
+}
+
+fn line(group: &str, offset: i64) -> String {
+    format!("{{\"group_id\":\"{group}\",\"topic\":\"t\",\"partition\":0,\"committed_offset\":{offset}}}\n")
+}
+
+fn deleted(group: &str) -> String {
+    format!("{{\"group_id\":\"{group}\",\"topic\":\"t\",\"partition\":0,\"deleted\":true}}\n")
+}
+
+fn row(group: &str, offset: i64) -> (String, i64) {
+    (group.to_owned(), offset)
+}
+
+#[tokio::test]
+async fn what_is_there_at_the_start_is_replayed_and_appended_lines_are_commits_and_deletions() {
+    let lab = Lab::new(&(line("g", 1) + &line("h", 5) + &line("g", 2) + &line("hidden", 1)));
+    lab.settle().await.unwrap();
+    assert!(lab.writer.source().health().ready);
+    assert_eq!((lab.rows(), lab.news()), (vec![row("g", 2), row("h", 5)], vec![]));
+    lab.append(&(line("g", 3) + &deleted("h") + &deleted("never")));
+    lab.settle().await.unwrap();
+    assert_eq!(lab.rows(), [row("g", 3)]);
+    assert_eq!(lab.news(), [("g".to_owned(), Some(3)), ("h".to_owned(), None)]);
+}
+
+#[tokio::test]
+async fn a_file_that_is_replaced_or_truncated_deletes_nothing() {
+    let lab = Lab::new(&(line("g", 1) + &line("h", 5)));
+    lab.settle().await.unwrap();
+    fs::rename(lab.path(), lab.dir.path().join("old")).unwrap();
+    lab.append(&line("g", 2));
+    lab.settle().await.unwrap();
+    assert_eq!((lab.rows(), lab.news()), (vec![row("g", 2), row("h", 5)], vec![("g".to_owned(), Some(2))]));
+    fs::write(lab.path(), line("i", 1)).unwrap();
+    lab.settle().await.unwrap();
+    assert_eq!(lab.rows(), [row("g", 2), row("h", 5), row("i", 1)]);
+}
+
+#[tokio::test]
+async fn lines_that_say_nothing_are_counted_and_the_last_is_named_by_its_number() {
+    let lab = Lab::new(&(line("g", 1) + "{\"password\":\"hunter2\"\n\n" + &line("h", 2) + "[]\n"));
+    lab.settle().await.unwrap();
+    let reading = lab.writer.source().reading().unwrap();
+    assert_eq!((reading.entries, reading.malformed), (2, 2));
+    assert_eq!(reading.last_rejected.as_deref(), Some("line 5: not a JSON object (column 1)"));
+    fs::write(lab.path(), line("g", 3)).unwrap();
+    lab.settle().await.unwrap();
+    let reading = lab.writer.source().reading().unwrap();
+    assert_eq!((reading.malformed, reading.last_rejected.as_deref()), (0, None), "they are counted for each file");
+}
+
+#[tokio::test]
+async fn rows_of_a_file_that_is_gone_stay_stale_and_the_reason_names_the_source() {
+    let lab = Lab::new(&line("g", 1));
+    lab.settle().await.unwrap();
+    fs::remove_file(lab.path()).unwrap();
+    let error = lab.settle().await.unwrap_err();
+    let health = lab.writer.source().health();
+    assert_eq!(health.last_error, Some(format!("import: {error}")));
+    assert!(error.to_string().contains("cannot be read: No such file"), "{error}");
+    assert!(health.ready && !health.reachable && health.stale_since.is_some());
+    assert_eq!(lab.rows(), [row("g", 1)]);
+    lab.append(&line("g", 2));
+    lab.settle().await.unwrap();
+    let health = lab.writer.source().health();
+    assert_eq!((health.last_error.as_deref(), health.stale_since, lab.rows()), (None, None, vec![row("g", 2)]));
+}
+
+#[tokio::test]
+async fn a_source_that_is_started_again_tells_nothing_twice_and_loses_nothing() {
+    let mut lab = Lab::new(&line("g", 1));
+    lab.settle().await.unwrap();
+    lab.append(&line("g", 2));
+    lab.settle().await.unwrap();
+    let news = lab.news();
+    lab.restart();
+    lab.append(&deleted("g"));
+    // The door that answers is the new reader's.
+    while lab.settle().await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    lab.append(&line("h", 4));
+    lab.settle().await.unwrap();
+    assert_eq!(lab.rows(), [row("h", 4)]);
+    assert_eq!(lab.news()[..news.len()], news);
+    let since: Vec<_> = lab.news().split_off(news.len());
+    assert!(since.ends_with(&[("h".to_owned(), Some(4))]) && !since.contains(&("g".to_owned(), Some(1))), "{since:?}");
+}
