@@ -320,7 +320,8 @@ pub fn is_active(members: i32, quiet: Option<Millis>, within: Millis) -> bool {
 
 /// The groups of a cut from a cluster and id on, ordered by cluster, id and source. Boxed: its type would take minutes to compile.
 pub fn sorted_groups<'a>(cut: &'a Cut, from: (&str, &str)) -> Box<dyn Iterator<Item = GroupCut<'a>> + 'a> {
-    let mut clusters: Vec<&'a ClusterCut> = cut.own().filter(|cluster| &*cluster.cluster.name >= from.0).collect();
+    let mut clusters: Vec<&'a ClusterCut> =
+        cut.each_cluster().filter(|cluster| &*cluster.cluster.name >= from.0).collect();
     clusters.sort_by_key(|cluster| &cluster.cluster.name);
     let first = from.1.to_owned();
     let begun = from.0.to_owned();

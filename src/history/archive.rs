@@ -22,7 +22,10 @@ use tokio::runtime::{Builder, Runtime};
 use crate::{
     config,
     model::{Millis, Name},
-    store::older::{Archived, Older, OlderSamples, OlderStatus, Point, Question, ReadError},
+    store::{
+        cluster::Cluster,
+        older::{Archived, Older, OlderSamples, OlderStatus, Point, Question, ReadError},
+    },
 };
 use folder::Version;
 
@@ -139,6 +142,16 @@ impl Archive {
             tracing::warn!(%cluster, work = work.name(), error, "the history store fails");
         }
         state.tell();
+    }
+
+    /// Forgets what failed for clusters that are not among these.
+    fn forget_failures_of_others(&self, clusters: &[Arc<Cluster>]) {
+        let state = &mut *self.state.lock();
+        let before = state.failing.len();
+        state.failing.retain(|(name, _), _| clusters.iter().any(|cluster| cluster.name == *name));
+        if state.failing.len() != before {
+            state.tell();
+        }
     }
 
     fn succeeded(&self, cluster: &Name, work: Work) {

@@ -1,6 +1,10 @@
 //! Writes a sample every so often, and keeps the folder in order.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use tokio_util::sync::CancellationToken;
 
@@ -28,8 +32,10 @@ const TIDY_AGAIN: Millis = 60_000;
 const STOP_WITHIN: Duration = Duration::from_secs(3);
 
 /// How far a cluster was written.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Written {
+    /// Whose samples were written: those of another of the same name are numbered anew.
+    of: Weak<Cluster>,
     index: Index,
     at: Millis,
     /// The hour in which all keys were written last.
@@ -105,13 +111,18 @@ impl Writer {
 impl Archive {
     async fn write_due(&self, store: &Store, known: &mut HashMap<Name, Written>) {
         let step = Millis::try_from(self.settings.store_step.as_millis()).unwrap_or(Millis::MAX);
-        for cluster in &*store.clusters() {
+        let clusters = store.clusters();
+        // What failed for a cluster that is no more fails no longer.
+        known.retain(|name, _| clusters.iter().any(|cluster| cluster.name == *name));
+        self.forget_failures_of_others(&clusters);
+        for cluster in &*clusters {
             let Some((index, moment)) = cluster.own.samples.current().moments().next_back() else { continue };
-            let before = known.get(&cluster.name).copied().unwrap_or_default();
+            let is_same = |written: &&Written| std::ptr::eq(written.of.as_ptr(), Arc::as_ptr(cluster));
+            let before = known.get(&cluster.name).filter(is_same).cloned().unwrap_or_default();
             let is_due =
                 index > before.index && (before.index == 0 || moment.at.abs_diff(before.at) >= step.unsigned_abs());
             if is_due {
-                let written = match self.write(cluster, index, moment, before).await {
+                let written = match self.write(cluster, index, moment, &before).await {
                     Ok(written) => {
                         self.succeeded(&cluster.name, Work::Write);
                         written
@@ -119,7 +130,7 @@ impl Archive {
                     // Not at once again: the next sample is soon enough.
                     Err(error) => {
                         self.failed(&cluster.name, Work::Write, &error);
-                        Written { index, hour: None, ..before }
+                        Written { of: Arc::downgrade(cluster), index, hour: None, ..before }
                     }
                 };
                 known.insert(Name::clone(&cluster.name), written);
@@ -132,7 +143,7 @@ impl Archive {
         cluster: &Arc<Cluster>,
         index: Index,
         moment: Moment,
-        before: Written,
+        before: &Written,
     ) -> Result<Written, ArchiveError> {
         let store = self.store()?;
         let hour = moment.at.div_euclid(KEYFRAME);
@@ -145,7 +156,7 @@ impl Archive {
         let status = &mut self.state.lock().status;
         status.files += 1;
         status.written_to = status.written_to.max(Some(moment.at));
-        Ok(Written { index, at: moment.at, hour: Some(hour) })
+        Ok(Written { of: Arc::downgrade(cluster), index, at: moment.at, hour: Some(hour) })
     }
 }
 

@@ -86,8 +86,7 @@ enum Reader {
 }
 
 impl KafkaSource {
-    /// Makes a source that reads until `stop` is cancelled, which is the end of the process, and checks the client
-    /// configuration. Where the cluster was read before, by a source that failed, its data stays until it is loaded again.
+    /// Makes a source that reads until `stop` is cancelled, and checks the client configuration. Where the cluster was read before, by a source that failed, its data stays until it is loaded again.
     ///
     /// # Errors
     /// The part whose client cannot be made.
