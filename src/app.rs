@@ -214,6 +214,8 @@ impl App {
             }
         };
         stop.cancel();
+        // The follower waits for what it handed over no longer.
+        drop(changes);
         let (now, grace) = (Instant::now(), config.shutdown_grace);
         // Clients that do not end leave some of the time to the readers.
         parts.drain(&[CONNECTIONS, HEALTH], now + grace * 3 / 4).await;

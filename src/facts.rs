@@ -361,7 +361,8 @@ pub fn is_active(has_members: bool, quiet: Option<Millis>, within: Millis) -> bo
 
 /// The groups of a cut from a cluster and id on, ordered by cluster, id and source. Boxed: its type would take minutes to compile.
 pub fn sorted_groups<'a>(cut: &'a Cut, from: (&str, &str)) -> Box<dyn Iterator<Item = GroupCut<'a>> + 'a> {
-    let mut clusters: Vec<&'a SourceCut> = cut.own().filter(|cluster| &*cluster.cluster.name >= from.0).collect();
+    let mut clusters: Vec<&'a SourceCut> =
+        cut.each_cluster().filter(|cluster| &*cluster.cluster.name >= from.0).collect();
     clusters.sort_by_key(|cluster| &cluster.cluster.name);
     let first = from.1.to_owned();
     let begun = from.0.to_owned();

@@ -24,6 +24,9 @@
 //! applies it to its own shards; there is no queue between. Readers take a **cut**: one prefix of each shard and one
 //! version of the log ends, immutable, for the whole statement or call.
 //!
+//! Clusters and sources come and go with the configuration file, which is read again while the server runs ([`app`]). What
+//! does not change in it keeps its shards; what is removed goes with its rows, and no deletions are told.
+//!
 //! # Invariants
 //!
 //! 1. Decoding never does I/O, never panics, allocates nothing that grows with what a record
@@ -43,7 +46,7 @@
 //!    bounded, fair to each client, and runs on threads that give way to all others. A reader that keeps old data too
 //!    long, or too much of it, is ended itself; a watch that lags gets a resync and catches up.
 //! 8. A part of the server, or of the only cluster, that ends, ends the process with its name and exit code 70; a part of one
-//!    cluster among several is started again, and the cluster shown failing. A cluster that cannot be reached is shown failing,
+//!    cluster among several, or of a source beside a cluster's own, is started again, and its source shown failing. A cluster that cannot be reached is shown failing,
 //!    retried, and its data marked stale; so is one whose log may not be read. When another
 //!    Kafka cluster answers at the same addresses, all that is known of the one before is dropped.
 //! 9. Nothing is deleted by guess: tombstones decide, and retention is the broker's business. Where a group has records in
@@ -61,7 +64,7 @@
 //! [`source::kafka`] and [`demo`], `tonic` only in [`rpc`] and [`cli`], `unsafe` only in
 //! `source/kafka/ffi.rs`. A new SQL table is a file in `sql/tables/`, a view an entry of
 //! `sql/views/definitions.rs`; a new record type is a schema in [`decode::schema`]; a new offset store is a file in
-//! `source/` that implements [`source::polled::Listing`] or [`source::Source`].
+//! `source/` that implements [`source::polled::Listing`] or [`source::Source`], and a line in the list of kinds there.
 //!
 //! | module | what |
 //! |---|---|

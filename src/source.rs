@@ -28,7 +28,10 @@ pub mod kafka;
 pub mod polled;
 
 /// The kinds of sources that the configuration can name.
-const KINDS: &[Kind] = &[Kind::of::<import::Import>()];
+#[rustfmt::skip]
+const KINDS: &[Kind] = &[
+    Kind::of::<import::Import>(),
+];
 
 /// Reads committed offsets from where they are kept.
 pub trait Source: Send + 'static {

@@ -103,20 +103,22 @@ impl Follower {
                 self.away = self.away.saturating_add(1);
                 // Once; and not at the first look: a file that is replaced may be away for a moment.
                 if self.away == 2 {
-                    self.reject(String::new(), &error.to_string());
+                    self.reject(None, &error.to_string());
                 }
                 return None;
             }
         };
         self.away = 0;
-        if !self.is_asked && text == self.text {
-            self.seen = None;
-            if self.rejected.take().is_some() {
-                self.store.set_config_error(None);
-            }
+        // Also what is in force, if a signal has found something wrong beside the file.
+        if !self.is_asked && self.rejected.as_ref() == Some(&text) {
             return None;
         }
-        if !self.is_asked && self.rejected.as_ref() == Some(&text) {
+        if !self.is_asked && text == self.text {
+            self.seen = None;
+            self.rejected = None;
+            if self.store.config().error.is_some() {
+                self.store.set_config_error(None);
+            }
             return None;
         }
         if self.seen.as_ref() != Some(&text) {
@@ -137,19 +139,20 @@ impl Follower {
                 let _ = self.changes.send((loaded, sender)).await;
                 match applied.await {
                     Ok(Ok(())) => (self.text, self.rejected) = (text, None),
-                    Ok(Err(error)) => self.reject(text, &error.to_string()),
+                    Ok(Err(error)) => self.reject(Some(text), &error.to_string()),
                     Err(_) => {}
                 }
             }
-            Err(errors) => self.reject(text, &errors.to_string()),
+            Err(errors) => self.reject(Some(text), &errors.to_string()),
         }
         Ok(())
     }
 
-    fn reject(&mut self, text: String, error: &str) {
+    /// Notes what is wrong with a text, or with `None` that there is none.
+    fn reject(&mut self, text: Option<String>, error: &str) {
         tracing::error!(error, "the configuration was not reloaded; the one before stays in force");
         self.store.set_config_error(Some(error.to_owned()));
-        self.rejected = Some(text);
+        self.rejected = text;
     }
 }
 

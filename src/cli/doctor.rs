@@ -12,13 +12,18 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    source::kafka::examine::{Outcome, Report, examine},
+    config,
+    source::{
+        self,
+        kafka::examine::{Outcome, Report, examine},
+    },
 };
 
 pub(super) const EXAMPLES: &str = "\
 Checks: dns and tcp for each of bootstrap_servers; tls (which certificate, until when); version of the broker; sasl (the \
 login, also where there is none); advertised (the names that brokers give themselves); topics, group_list and groups (what the \
-user may describe); log and read_log (__consumer_offsets); clock; mode; cluster. Nothing is written, and no group joined.
+user may describe); log and read_log (__consumer_offsets); clock; mode; cluster. Then each source beside the clusters' own: \
+whether it can be read. Nothing is written, and no group joined.
 
 Results: ok, failed (needed), warning (offsetd works without it, less well), skipped. Exit status: 0 if nothing failed, else 1.
 
@@ -51,6 +56,37 @@ pub enum DoctorFormat {
 struct Shown<'a> {
     ok: bool,
     clusters: Vec<ShownCluster<'a>>,
+    sources: Vec<ShownSource<'a>>,
+}
+
+/// A source beside a cluster's own: whether it can be read.
+#[derive(Serialize)]
+struct ShownSource<'a> {
+    source: &'a str,
+    kind: &'a str,
+    cluster: &'a str,
+    ok: bool,
+    found: String,
+}
+
+impl<'a> ShownSource<'a> {
+    /// Tries to read it.
+    fn examine(config: &'a config::Source) -> Self {
+        // The configuration knows no other kinds.
+        let result = source::examine(config).map(|result| result.map_err(|error| error.to_string()));
+        let (ok, found) = match result.unwrap_or_else(|| Err("no such kind".to_owned())) {
+            Ok(found) => (true, found),
+            Err(error) => (false, error),
+        };
+        Self { source: &config.name, kind: &config.kind, cluster: &config.cluster, ok, found }
+    }
+
+    fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
+        let Self { source, kind, cluster, ok, found } = self;
+        writeln!(out, "source {} ({kind}, of cluster {})", escape(source), escape(cluster))?;
+        let outcome = if *ok { Outcome::Works } else { Outcome::Failed };
+        writeln!(out, "  {:<8} {}\n", outcome.word(), escape(found))
+    }
 }
 
 #[derive(Serialize)]
@@ -90,7 +126,12 @@ pub(super) fn run(
         }
         reports.push((cluster, report));
     }
-    let ok = reports.iter().all(|(_, report)| report.is_good());
+    let sources: Vec<ShownSource<'_>> = config.sources.iter().map(ShownSource::examine).collect();
+    let ok = reports.iter().all(|(_, report)| report.is_good()) && sources.iter().all(|source| source.ok);
+    if args.format == DoctorFormat::Table {
+        sources.iter().try_for_each(|source| source.write(out))?;
+        out.flush()?;
+    }
     if args.format == DoctorFormat::Json {
         let clusters = reports.iter().map(|(cluster, report)| ShownCluster {
             cluster: &cluster.name,
@@ -98,7 +139,7 @@ pub(super) fn run(
             ok: report.is_good(),
             checks: checks(report),
         });
-        serde_json::to_writer_pretty(&mut *out, &Shown { ok, clusters: clusters.collect() })
+        serde_json::to_writer_pretty(&mut *out, &Shown { ok, clusters: clusters.collect(), sources })
             .map_err(std::io::Error::from)?;
         out.write_all(b"\n")?;
         out.flush()?;

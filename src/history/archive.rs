@@ -23,7 +23,10 @@ use tokio::runtime::{Builder, Runtime};
 use crate::{
     config,
     model::{Millis, Name, SOURCE_KAFKA, SourceId},
-    store::older::{Archived, Older, OlderSamples, OlderStatus, Point, Question, ReadError},
+    store::{
+        older::{Archived, Older, OlderSamples, OlderStatus, Point, Question, ReadError},
+        source::Source,
+    },
 };
 use folder::Version;
 
@@ -143,6 +146,16 @@ impl Archive {
             tracing::warn!(of, work = work.name(), error, "the history store fails");
         }
         state.tell();
+    }
+
+    /// Forgets what failed for sources that are not among these.
+    fn forget_failures_of_others(&self, sources: &[Arc<Source>]) {
+        let state = &mut *self.state.lock();
+        let before = state.failing.len();
+        state.failing.retain(|(id, _), _| sources.iter().any(|source| source.id == *id));
+        if state.failing.len() != before {
+            state.tell();
+        }
     }
 
     fn succeeded(&self, source: &SourceId, work: Work) {

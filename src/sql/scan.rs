@@ -129,7 +129,13 @@ impl Found {
         places.sort_by_key(|place| std::cmp::Reverse(places::weight(cut, *place)));
         let dealt = |partition| places.iter().skip(partition).step_by(partitions).copied().collect();
         let partitions = (0..partitions).map(dealt).collect();
-        Self { clusters: cut.own().count(), several_sources: cut.has_several_sources(), all_places, partitions, rows }
+        Self {
+            clusters: cut.each_cluster().count(),
+            several_sources: cut.has_several_sources(),
+            all_places,
+            partitions,
+            rows,
+        }
     }
 }
 

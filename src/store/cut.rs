@@ -384,6 +384,12 @@ impl Cut {
         self.clusters.iter().filter(|cluster| cluster.is_own())
     }
 
+    /// One part for each cluster, of whichever source.
+    pub fn each_cluster(&self) -> impl Iterator<Item = &SourceCut> {
+        // The sources of a cluster stand together.
+        self.clusters.iter().dedup_by(|left, right| Arc::ptr_eq(&left.cluster, &right.cluster))
+    }
+
     /// A source of a cluster, by their names.
     #[must_use]
     pub fn source(&self, cluster: &str, source: &str) -> Option<&SourceCut> {
@@ -415,6 +421,6 @@ impl Cut {
     /// Whether some cluster has several sources: groups of the same id may then lie side by side.
     #[must_use]
     pub fn has_several_sources(&self) -> bool {
-        self.own().count() < self.clusters.len()
+        self.each_cluster().count() < self.clusters.len()
     }
 }

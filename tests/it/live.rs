@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use offsetd::demo::cluster::MockKafka;
 use offsetd::demo::records::Commit;
-use offsetd::rpc::proto::{OffsetFilter, QueryRequest, QueryResponse, WatchRequest, WatchResponse};
+use offsetd::rpc::proto::{
+    Freshness, GetOffsetRequest, OffsetFilter, QueryRequest, QueryResponse, WatchRequest, WatchResponse,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tonic::{Code, Status, Streaming};
@@ -182,7 +184,7 @@ fn offsets_of_a_file_are_shown_beside_those_of_kafka_in_every_interface() {
     assert_eq!(offset(&lab, ("east", "import", "both")), ("import".to_owned(), 40));
     assert_eq!(offset(&lab, ("", "", "elsewhere")), ("import".to_owned(), 42), "else the only one that has it");
     let metrics = lab.get("/metrics");
-    let is_ours = |line: &&str| line.contains("group=\"elsewhere\"") && line.contains("source=\"import\"");
+    let is_ours = |line: &&str| line.contains("group_id=\"elsewhere\"") && line.contains("source=\"import\"");
     assert!(metrics.text().lines().any(|line| is_ours(&line)), "{}", metrics.text());
 
     let mut watch = Watch::start(&lab, OffsetFilter { sources: vec!["import".to_owned()], ..OffsetFilter::default() });
@@ -213,6 +215,19 @@ fn a_source_shows_its_offsets_without_its_cluster_and_says_why_there_is_no_lag()
     wait_rows(&lab, "SELECT group_id, committed_offset, lag, lag_unknown FROM lag", &[row]);
     assert_eq!(lab.sql("SELECT 1 FROM lag").stats.incomplete_clusters, ["dead"]);
     assert_eq!(offset(&lab, ("dead", "import", "g")), ("import".to_owned(), 42));
+    files.append(&line("g", 43));
+    let request = QueryRequest {
+        source: "import".to_owned(),
+        group_id: "g".to_owned(),
+        topic: "orders".to_owned(),
+        freshness: Freshness::Latest.into(),
+        ..QueryRequest::default()
+    };
+    let entry = lab.block_on(lab.client().query(request)).unwrap().into_inner().entry.unwrap();
+    assert_eq!(entry.committed_offset, 43, "the latest of a source does not ask the cluster");
+    let answer = lab.block_on(lab.client().get_offset(GetOffsetRequest::default())).unwrap().into_inner();
+    let entries: Vec<_> = answer.entries.iter().map(|entry| (&*entry.source, entry.committed_offset)).collect();
+    assert_eq!((entries, answer.incomplete_clusters), (vec![("import", 43)], vec!["dead".to_owned()]));
     let status = query(&lab, ("dead", "", "g")).unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "whether Kafka has the key is not known: {status}");
 }
@@ -331,17 +346,17 @@ fn what_is_wrong_in_the_file_is_shown_and_leaves_everything_in_force() {
 }
 
 #[test]
-fn a_signal_reads_the_configuration_again_with_the_secrets_that_it_refers_to() {
-    let (kafka, files) = (orders("g", 90), Files::new());
+fn a_signal_reads_secrets_again_and_clients_end_with_their_cluster() {
+    let (kafka, other, files) = (orders("g", 90), orders("h", 80), Files::new());
     let secret = files.0.path().join("secret");
     fs::write(&secret, "hunter2").unwrap();
-    let east = cluster("east", kafka.bootstrap_servers());
     let off = "[audit]\nenabled = false\n[transactions]\nenabled = false\n";
-    files.configure(&format!(
-        "{off}{east}topic_ids = false\nkafka.sasl.password = {{ file = '{}' }}\n{}",
+    let east = format!(
+        "{off}{}topic_ids = false\nkafka.sasl.password = {{ file = '{}' }}\n",
+        cluster("east", kafka.bootstrap_servers()),
         secret.display(),
-        cluster("west", NOBODY)
-    ));
+    );
+    files.configure(&east);
     let config = files.config().display().to_string();
     let server = Server::start(&["serve", "--config", &config]);
     let epoch = |server: &Server| server.sql_value("SELECT config_loaded_at FROM server");
@@ -354,5 +369,19 @@ fn a_signal_reads_the_configuration_again_with_the_secrets_that_it_refers_to() {
     until("east to be read again", is_read);
     let log = server.log();
     assert!(log.contains("no longer reading this cluster as it was configured") && !log.contains("hunter"), "{log}");
+
+    // Each client of librdkafka has a thread of this name.
+    let clients = || server.threads().iter().filter(|name| name.trim() == "rdk:main").count();
+    let is_settled = |count: usize| (0..20).all(|_| clients() == count && server.try_sql("SELECT 1").is_ok());
+    let mut alone = 0;
+    until("the clients of east alone", || {
+        alone = clients();
+        alone > 0 && is_settled(alone)
+    });
+    files.configure(&(east.clone() + &cluster("west", other.bootstrap_servers()) + "topic_ids = false\n"));
+    until("west to be read", || server.try_sql("SELECT 1 FROM offsets").is_ok_and(|rows| rows.len() == 2));
+    assert!(clients() > alone);
+    files.configure(&east);
+    until("the clients of west to end", || clients() == alone);
     server.stop_cleanly();
 }

@@ -70,6 +70,13 @@ impl Process {
         }
     }
 
+    /// The names of its threads.
+    pub(crate) fn threads(&self) -> Vec<String> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        // One may end meanwhile.
+        threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("comm")).ok()).collect()
+    }
+
     /// Asks for a clean stop.
     pub(crate) fn terminate(&self) {
         self.signal("TERM");

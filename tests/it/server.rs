@@ -128,6 +128,11 @@ impl Server {
         }
     }
 
+    /// The names of its threads.
+    pub(crate) fn threads(&self) -> Vec<String> {
+        self.process.threads()
+    }
+
     /// The end of what it has logged.
     pub(crate) fn log(&self) -> String {
         self.process.log_tail()

@@ -47,7 +47,7 @@ fn a_text_that_is_wrong_is_told_once_and_what_is_in_force_again_clears_it() {
     let mut lab = Lab::new("a");
     lab.look("b");
     let text = lab.look("b").unwrap();
-    lab.follower.reject(text, "bad");
+    lab.follower.reject(Some(text), "bad");
     assert_eq!(lab.error().as_deref(), Some("bad"));
     assert_eq!((lab.look("b"), lab.look("b")), (None, None), "it is not tried again");
     assert_eq!((lab.look("a"), lab.error()), (None, None), "the file says what is in force");
@@ -59,6 +59,9 @@ fn a_signal_reads_again_what_did_not_change() {
     lab.follower.is_asked = true;
     assert_eq!((lab.look("a"), lab.look("a").as_deref()), (None, Some("a")));
     assert_eq!((lab.look("a"), lab.look("a")), (None, None));
+    lab.follower.reject(Some("a".to_owned()), "a secret is gone");
+    lab.look("a");
+    assert_eq!(lab.error().as_deref(), Some("a secret is gone"), "until it is read again");
 }
 
 #[test]
@@ -72,6 +75,8 @@ fn a_file_that_is_away_for_a_moment_is_no_error_and_one_that_stays_away_is() {
     assert_eq!(lab.error(), None);
     lab.away();
     assert!(lab.error().unwrap().contains("is not a regular file"));
+    lab.look("");
+    assert!(lab.look("").is_some(), "an empty file is another one");
     assert_eq!((lab.look("a"), lab.error()), (None, None));
 }
 

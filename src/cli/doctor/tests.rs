@@ -64,3 +64,29 @@ fn a_server_that_closes_connections_without_a_word_is_taken_to_speak_another_pro
         assert!(text.contains(part), "{part}:\n{text}");
     }
 }
+
+#[test]
+fn sources_are_tried_after_the_clusters() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, offsets) = (dir.path().join("offsetd.toml"), dir.path().join("offsets"));
+    let text = format!(
+        "[clusters.east]\nbootstrap_servers = '{}'\n[sources.import]\nfile = '{}'\n",
+        closed_port(),
+        offsets.display()
+    );
+    std::fs::write(&path, text).unwrap();
+    let doctor = |format| {
+        let config = ClusterArgs { config: Some(path.clone()), ..ClusterArgs::default() };
+        let mut out = vec![];
+        run(&DoctorArgs { config, format }, &BTreeMap::new(), &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let text = doctor(DoctorFormat::Table);
+    assert!(text.contains("source import (import, of cluster east)\n  failed   "), "{text}");
+    assert!(text.contains("cannot be read: No such file"), "{text}");
+    std::fs::write(&offsets, "abc").unwrap();
+    let text = doctor(DoctorFormat::Table);
+    assert!(text.contains(&format!("  ok       {} can be read, 3 bytes", offsets.display())), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&doctor(DoctorFormat::Json)).unwrap();
+    assert!(json["sources"][0]["ok"] == true && json["sources"][0]["kind"] == "import", "{json}");
+}

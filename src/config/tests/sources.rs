@@ -4,6 +4,7 @@ use super::*;
 
 section! {
     /// Settings of a kind for tests.
+    #[expect(unreachable_pub, reason = "sections are public")]
     #[derive(Clone, Debug)]
     pub struct Shelf {
         /// Where it stands.
@@ -49,6 +50,8 @@ fn a_source_has_the_settings_of_all_and_those_of_its_kind() {
     assert_eq!((shelf.required, second.required), (false, true));
     assert_eq!((shelf.next(5), second.next(5), second.next(-1), shelf.next(i64::MAX)), (Some(5), Some(6), None, None));
     assert!(second.own.get::<Auth>().is_none(), "settings are those of the kind");
+    let tokens = |source: &Source| source.own.get::<Shelf>().unwrap().auth.tokens_file.clone();
+    assert_eq!((tokens(shelf), tokens(second)), (None, Some("t".into())));
     let shown = |key| effective(&loaded, key).value.clone().unwrap();
     assert_eq!((shown("sources.shelf.kind"), shown("sources.shelf.cluster")), ("\"shelf\"".into(), "\"east\"".into()));
     assert_eq!(effective(&loaded, "sources.shelf.group").origin.to_string(), "env OFFSETD_SOURCES_SHELF_GROUP");
@@ -104,6 +107,7 @@ fn values_tell_whether_a_section_changed_also_by_a_secret() {
     fs::write(&secret, "hunter3").unwrap();
     let after = load(&file, &[]).unwrap().config;
     assert!(!format!("{after:?}").contains("hunter"), "{after:?}");
+    assert_eq!(after.sources[0].own.get::<Shelf>().unwrap().secret.0, "hunter3");
     let values = |config: &Config, at: usize| config.clusters[at].values.clone();
     assert!(values(&before, 0) == values(&after, 0), "nothing of east changed");
     assert!(values(&before, 1) != values(&after, 1), "the password of west changed");
@@ -111,6 +115,17 @@ fn values_tell_whether_a_section_changed_also_by_a_secret() {
     // Written otherwise, it is the same.
     let again = load(&file.replace("'h:1'", "\"h:1\"\nrequired = false"), &[]).unwrap().config;
     assert!(again.sources[0].values == after.sources[0].values);
+}
+
+#[test]
+fn a_cluster_of_flags_is_the_same_whatever_the_file_says_of_other_things() {
+    let flags = Flags { config: Some("offsetd.toml".into()), ..servers("f:1") };
+    let values = |file: &str| {
+        let known = Known { kinds: &KINDS, file: Some(file) };
+        let sources = Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
+        Config::load_with(sources, known).unwrap().config.clusters[0].values.clone()
+    };
+    assert!(values("") == values("[sql]\ntimeout = '1s'\n[sources.shelf]\nplace = 'h:1'\n"));
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! Writes a sample every so often, and keeps the folder in order.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use tokio_util::sync::CancellationToken;
 
@@ -29,8 +33,10 @@ const TIDY_AGAIN: Millis = 60_000;
 const STOP_WITHIN: Duration = Duration::from_secs(3);
 
 /// How far a source was written.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Written {
+    /// Whose samples were written: those of another of the same name are numbered anew.
+    of: Weak<Source>,
     index: Index,
     at: Millis,
     /// The hour in which all keys were written last.
@@ -108,13 +114,19 @@ impl Archive {
         let step = Millis::try_from(self.settings.store_step.as_millis()).unwrap_or(Millis::MAX);
         let clusters = store.clusters();
         let sources = clusters.iter().flat_map(|cluster| cluster.sources().into_iter().map(move |of| (cluster, of)));
+        let sources: Vec<(&Arc<Cluster>, Arc<Source>)> = sources.collect();
+        // What failed for a source that is no more fails no longer.
+        let all: Vec<Arc<Source>> = sources.iter().map(|(_, source)| Arc::clone(source)).collect();
+        known.retain(|id, _| all.iter().any(|source| source.id == *id));
+        self.forget_failures_of_others(&all);
         for (cluster, source) in sources {
             let Some((index, moment)) = source.samples.current().moments().next_back() else { continue };
-            let before = known.get(&source.id).copied().unwrap_or_default();
+            let is_same = |written: &&Written| std::ptr::eq(written.of.as_ptr(), Arc::as_ptr(&source));
+            let before = known.get(&source.id).filter(is_same).cloned().unwrap_or_default();
             let is_due =
                 index > before.index && (before.index == 0 || moment.at.abs_diff(before.at) >= step.unsigned_abs());
             if is_due {
-                let written = match self.write((cluster, &source), index, moment, before).await {
+                let written = match self.write((cluster, &source), index, moment, &before).await {
                     Ok(written) => {
                         self.succeeded(&source.id, Work::Write);
                         written
@@ -122,7 +134,7 @@ impl Archive {
                     // Not at once again: the next sample is soon enough.
                     Err(error) => {
                         self.failed(&source.id, Work::Write, &error);
-                        Written { index, hour: None, ..before }
+                        Written { of: Arc::downgrade(&source), index, hour: None, ..before }
                     }
                 };
                 known.insert(source.id.clone(), written);
@@ -135,7 +147,7 @@ impl Archive {
         (cluster, source): (&Arc<Cluster>, &Arc<Source>),
         index: Index,
         moment: Moment,
-        before: Written,
+        before: &Written,
     ) -> Result<Written, ArchiveError> {
         let store = self.store()?;
         let hour = moment.at.div_euclid(KEYFRAME);
@@ -148,7 +160,7 @@ impl Archive {
         let status = &mut self.state.lock().status;
         status.files += 1;
         status.written_to = status.written_to.max(Some(moment.at));
-        Ok(Written { index, at: moment.at, hour: Some(hour) })
+        Ok(Written { of: Arc::downgrade(source), index, at: moment.at, hour: Some(hour) })
     }
 }
 

@@ -17,8 +17,8 @@ pub(super) struct Watched {
     filter: Arc<Filter>,
     /// The cluster that the filter names: without it the watch ends.
     named: Option<Arc<Cluster>>,
-    /// The filter names sources, and there were some of them.
-    has_sources: bool,
+    /// The sources that the filter names, as they were: without any of them the watch ends.
+    named_sources: Vec<Arc<Source>>,
 }
 
 impl Watched {
@@ -31,9 +31,9 @@ impl Watched {
             "" => None,
             name => Some(store.cluster(name)?),
         };
-        let watched = Self { store: Arc::clone(store), filter: Arc::clone(filter), named, has_sources: false };
-        let has_sources = watched.filter.names_sources() && !watched.sources().is_empty();
-        Ok(Self { has_sources, ..watched })
+        let watched = Self { store: Arc::clone(store), filter: Arc::clone(filter), named, named_sources: vec![] };
+        let named_sources = if filter.names_sources() { watched.sources() } else { vec![] };
+        Ok(Self { named_sources, ..watched })
     }
 
     /// The clusters as they are now.
@@ -68,7 +68,9 @@ impl Watched {
                 let text = format!("cluster {:?} was removed from the configuration, or changed in it", named.name);
                 return Error::NotFound(text);
             }
-            if self.has_sources && self.sources().is_empty() {
+            let sources = self.sources();
+            let is_gone = |named: &Arc<Source>| !sources.iter().any(|source| Arc::ptr_eq(source, named));
+            if !self.named_sources.is_empty() && self.named_sources.iter().all(is_gone) {
                 let text = "the sources of the filter were removed from the configuration, or changed in it";
                 return Error::NotFound(text.to_owned());
             }

@@ -73,8 +73,7 @@ struct Parts {
 }
 
 impl KafkaSource {
-    /// Makes a source that reads until `stop` is cancelled, which is the end of the process, and checks the client
-    /// configuration. Where the cluster was read before, by a source that failed, its data stays until it is loaded again.
+    /// Makes a source that reads until `stop` is cancelled, and checks the client configuration. Where the cluster was read before, by a source that failed, its data stays until it is loaded again.
     ///
     /// # Errors
     /// The part whose client cannot be made.
