@@ -234,23 +234,7 @@ fn a_switch_keeps_the_rows_until_the_other_way_is_loaded_and_tells_no_commits() 
                 if done.load(Ordering::Relaxed) { Ok(()) } else { Err("not done".to_owned()) }
             });
         });
-        let work = || {
-            for _ in 0..2 {
-                driver.grant("u", "READ", "topic", LOG);
-                wait_for("the log", LIMIT, || is(server, MODE, mode("log")));
-                let told = "SELECT count(log_partition) = count(*) AS all, count(committed_at) > 0 AS at FROM offsets";
-                assert_eq!(Value::from(server.sql(told)), json!([{"all": true, "at": true}]));
-                driver.revoke("u", "READ", "topic", LOG);
-                wait_for("the Admin API", LIMIT, || is(server, MODE, mode("admin")));
-                wait_for("no failure", LIMIT, || {
-                    is(
-                        server,
-                        "SELECT last_error, stale_since FROM clusters",
-                        json!([{"last_error": null, "stale_since": null}]),
-                    )
-                });
-            }
-        };
+        let work = || switch_twice(&mut driver, server);
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
         done.store(true, Ordering::Relaxed);
         asker.join().unwrap();
@@ -266,6 +250,21 @@ fn a_switch_keeps_the_rows_until_the_other_way_is_loaded_and_tells_no_commits() 
     it_goes_on_by_either_way(&mut driver, &server);
     wait_for("the watch to see it", LIMIT, || seen("5 → 6"));
     server.stop_cleanly();
+}
+
+/// Lets the user read the log, and forbids it again.
+fn switch_twice(driver: &mut Driver, server: &Server) {
+    let told = "SELECT count(log_partition) = count(*) AS all, count(committed_at) > 0 AS at FROM offsets";
+    let healthy = json!([{"last_error": null, "stale_since": null}]);
+    for _ in 0..2 {
+        driver.grant("u", "READ", "topic", LOG);
+        wait_for("the log", LIMIT, || is(server, MODE, mode("log")));
+        assert_eq!(Value::from(server.sql(told)), json!([{"all": true, "at": true}]));
+        driver.revoke("u", "READ", "topic", LOG);
+        wait_for("the Admin API", LIMIT, || is(server, MODE, mode("admin")));
+        let state = "SELECT last_error, stale_since FROM clusters";
+        wait_for("no failure", LIMIT, || is(server, state, healthy.clone()));
+    }
 }
 
 fn it_goes_on_by_either_way(driver: &mut Driver, server: &Server) {
