@@ -46,8 +46,10 @@
 //!    bounded, fair to each client, and runs on threads that give way to all others. A reader that keeps old data too
 //!    long, or too much of it, is ended itself; a watch that lags gets a resync and catches up.
 //! 8. A part of the server, or of the only cluster, that ends, ends the process with its name and exit code 70; a part of one
-//!    cluster among several, or of a source beside a cluster's own, is started again, and its source shown failing. A cluster that cannot be reached is shown failing,
-//!    retried, and its data marked stale; so is one whose log may not be read. When another
+//!    cluster among several, or of a source beside a cluster's own, is started again, and its source shown failing. A
+//!    cluster that cannot be reached is shown failing, retried, and its data marked stale; so is one whose log may not be
+//!    read, until it is loaded in another way, aside: then all that is shown is replaced in one step, without commits or
+//!    deletions. When another
 //!    Kafka cluster answers at the same addresses, all that is known of the one before is dropped.
 //! 9. Nothing is deleted by guess: tombstones decide, and retention is the broker's business. Where a group has records in
 //!    a log partition that its id does not give, coordinators tell whether they are shown ([`store::homes`]). A listing

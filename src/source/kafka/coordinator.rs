@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -125,8 +126,13 @@ impl<Q> Coordinators<Q> {
 
     /// Waits for an answer, at most `wait`. Returns the number of the request, what it was for, and the answer.
     pub(super) fn take(&mut self, wait: Duration) -> Option<(usize, Q, Answer)> {
+        let Some(admin) = &self.admin else {
+            // Nothing was asked: nothing comes.
+            thread::park_timeout(wait);
+            return None;
+        };
         loop {
-            let reply = self.admin.as_ref()?.poll(wait)?;
+            let reply = admin.poll(wait)?;
             let Some((purpose, _)) = self.pending.remove(&reply.number) else { continue };
             let answer = match reply.content {
                 Ok(ReplyContent::Committed(answer)) => Answer::Committed(answer),

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rdkafka::error::RDKafkaErrorCode;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -108,11 +109,12 @@ impl Decider {
         let Some(refusal) = refusal else {
             return self.is_log_readable().then(|| "the log can be read again".to_owned());
         };
-        if self.sees_groups() {
-            return Some(refusal);
+        match self.sees_groups() {
+            Some(true) => return Some(refusal),
+            // Neither way is allowed, or nothing is there.
+            Some(false) => self.source().set_health(|health| health.ready = false),
+            None => {}
         }
-        // Neither way is allowed, or nothing is there.
-        self.source().set_health(|health| health.ready = false);
         None
     }
 
@@ -173,8 +175,10 @@ impl Decider {
         let partitions = match aside.kind() {
             SourceKind::Table => Some(1),
             SourceKind::Log => {
+                // Of a topic that the last listing did not show, nothing is known: not that it is empty.
                 let ends = self.writer.cluster().ends.current();
-                ends.topic(OFFSETS_TOPIC).and_then(|topic| i32::try_from(topic.partitions.len()).ok())
+                let topic = ends.topic(OFFSETS_TOPIC).filter(|_| ends.is_listed(OFFSETS_TOPIC));
+                topic.and_then(|topic| i32::try_from(topic.partitions.len()).ok()).filter(|count| *count > 0)
             }
         };
         aside.set_health(|health| (health.reachable, health.shards) = (is_reachable, partitions));
@@ -186,19 +190,23 @@ impl Decider {
         [Fault::Describe, Fault::Read].iter().find_map(|fault| health.faults.get(fault).cloned())
     }
 
-    /// Whether brokers list a group. Without the right to describe any they list none, as if there were none.
-    fn sees_groups(&self) -> bool {
-        let Ok(client) = self.connector.connect() else { return false };
+    /// Whether brokers list a group; `None` where they do not answer. Without the right to describe any they list none, as
+    /// if there were none.
+    fn sees_groups(&self) -> Option<bool> {
+        let client = self.connector.connect().ok()?;
         let (admin, until) = (Admin::new(&client), now() + TIMEOUT);
         admin.list_groups(0, TIMEOUT);
         while now() < until {
             match admin.poll(TICK).map(|reply| reply.content) {
-                Some(Ok(ReplyContent::Groups(listed))) => return !listed.groups.is_empty(),
-                Some(_) => return false,
+                Some(Ok(ReplyContent::Groups(listed))) => {
+                    let has_groups = !listed.groups.is_empty();
+                    return (has_groups || listed.errors.iter().all(is_refusal)).then_some(has_groups);
+                }
+                Some(_) => return None,
                 None => {}
             }
         }
-        false
+        None
     }
 
     /// Whether records come out of the log.
@@ -231,6 +239,10 @@ impl Switch {
     pub(super) fn shards(&self) -> Shards {
         if self.aside.is_some() { Shards::GoOn } else { Shards::LoadAgain }
     }
+}
+
+fn is_refusal(error: &RDKafkaErrorCode) -> bool {
+    matches!(error, RDKafkaErrorCode::ClusterAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed)
 }
 
 fn other(kind: SourceKind) -> SourceKind {

@@ -78,17 +78,17 @@ enum Before {
 pub struct Seen {
     /// Offsets.
     pub entries: u64,
-    /// Of those that were known, how many changed, are new, or are gone.
+    /// Offsets that are new, are others, or are gone.
     pub changes: u64,
     /// Of these, gone.
     pub deletions: u64,
-    /// By [`Rejected`].
+    /// See [`Rejected::Unmatched`].
     pub unmatched: u64,
-    /// By [`Rejected`].
+    /// See [`Rejected::Malformed`].
     pub malformed: u64,
-    /// By [`Rejected`].
+    /// See [`Rejected::Ambiguous`].
     pub ambiguous: u64,
-    /// By [`Rejected`].
+    /// See [`Rejected::Forbidden`].
     pub forbidden: u64,
     /// The last key that is no row.
     pub last_rejected: Option<String>,
@@ -183,7 +183,7 @@ impl<'a> Round<'a> {
         self.reject(why, &format!("{group}/{topic}/{partition}"));
     }
 
-    /// Takes note of an offset that the store says to hold no more.
+    /// Takes note of an offset that the store says to hold no more: of a listing that shows only some, and is not complete.
     pub fn gone(&mut self, group: &str, topic: &str, partition: i32) {
         let Some(known) = self.shard.get(group, topic, partition).and_then(|found| found.entry) else { return };
         self.mark(group, known.position);

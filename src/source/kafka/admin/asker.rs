@@ -16,7 +16,7 @@ use super::{
     super::{
         ask::AskError,
         client::Connector,
-        coordinator::{Answer, Coordinators},
+        coordinator::{Answer, Coordinators, TIMEOUT},
         ffi::{CommittedOffset, NamedGroup},
         now,
         pace::Pace,
@@ -147,7 +147,7 @@ impl Asker {
             self.take_answers();
             self.judge_round(now());
             for question in self.coordinators.renew(now()) {
-                self.failed(question, &AskError::NoAnswer);
+                self.failed(question, &AskError::Timeout { after: TIMEOUT });
             }
         }
     }
@@ -253,6 +253,7 @@ impl Asker {
             }
             Question::Committed(Offsets { group, is_listed: true, .. }) => {
                 self.offsets.failed(&group, now);
+                self.tally.unanswered(&group, self.writer.offsets_of(&group));
                 self.tell(&group, usize::MAX, Some(error));
             }
             // Asked again after the next listing.
@@ -313,13 +314,17 @@ impl Asker {
     /// Everything is told that the coordinator tells of a group.
     fn take_all(&mut self, number: usize, asked: &Offsets, taken: &Taken) {
         let group = &asked.group;
-        self.tally.reject(group, &taken.seen);
         if asked.is_listed {
-            let now = now();
-            self.offsets.answered(group, asked.has_moved || taken.seen.changes > 0, now);
-            self.tally.answered(group, now);
+            // Of a group that only a reader has named, nothing is kept.
+            if self.offsets.has(group) {
+                let now = now();
+                self.offsets.answered(group, asked.has_moved || taken.seen.changes > 0, now);
+                self.tally.answered(group, now);
+                self.tally.reject(group, &taken.seen);
+            }
             return self.tell(group, number, None);
         }
+        self.tally.reject(group, &taken.seen);
         // A group without offsets that brokers do not list is gone.
         self.unlisted.remove(group);
         if self.writer.offsets_of(group) == 0 {
@@ -330,13 +335,17 @@ impl Asker {
 
     /// What was known of a group stays that the user may not describe any more.
     fn take_refusal(&mut self, asked: Offsets, error: &AskError) {
-        self.tally.refused(&asked.group, self.writer.offsets_of(&asked.group));
+        let (group, is_known) = (Name::clone(&asked.group), !asked.is_listed || self.offsets.has(&asked.group));
         if asked.is_listed {
-            return self.failed(Question::Committed(asked), error);
+            self.failed(Question::Committed(asked), error);
+        } else {
+            self.unlisted.insert(asked.group, now() + REFUSED);
+            if self.listed.states.is_empty() {
+                self.writer.refused(&error.to_string());
+            }
         }
-        self.unlisted.insert(asked.group, now() + REFUSED);
-        if self.listed.states.is_empty() {
-            self.writer.refused(&error.to_string());
+        if is_known {
+            self.tally.refused(&group, self.writer.offsets_of(&group));
         }
     }
 

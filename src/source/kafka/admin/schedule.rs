@@ -87,6 +87,11 @@ impl Schedule {
         Some(name)
     }
 
+    /// Whether there is such a group.
+    pub(super) fn has(&self, name: &Name) -> bool {
+        self.groups.contains_key(name)
+    }
+
     /// Whether a group is due.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         !self.urgent.is_empty() || self.next_due(now).is_some()

@@ -97,6 +97,12 @@ impl Tally {
         self.last_rejected = Some(group.to_string());
     }
 
+    /// Notes that the coordinator of a group does not answer.
+    pub(super) fn unanswered(&mut self, group: &Name, offsets: usize) {
+        self.set_rejected(group, Counts { forbidden: 0, malformed: offsets as u64 });
+        self.last_rejected = Some(group.to_string());
+    }
+
     fn set_rejected(&mut self, group: &Name, counts: Counts) {
         let before = if counts == Counts::default() {
             self.rejected.remove(group)
