@@ -22,6 +22,7 @@ mod decode;
 mod doctor;
 mod failure;
 mod groups;
+mod help;
 mod query;
 mod serve;
 mod sql;
@@ -35,6 +36,7 @@ pub use decode::DecodeArgs;
 pub use doctor::{DoctorArgs, DoctorFormat};
 pub use failure::Failure;
 pub use groups::GroupsArgs;
+pub use help::{CompletionsArgs, HelpArgs, ManArgs};
 pub use query::QueryArgs;
 pub use serve::{ClusterArgs, DemoArgs, ServeArgs};
 pub use sql::{Format, SqlArgs};
@@ -55,15 +57,15 @@ Examples:
   offsetd groups --active
   offsetd watch --group orders
 
-`offsetd COMMAND --help` shows more. Exit status: 0, or 1 when a command fails, 64 for bad usage or configuration, \
-70 for an internal failure.";
+`offsetd COMMAND --help` shows more; `offsetd help sources|sizing|permissions` shows a guide. Exit status: 0, or 1 when a \
+command fails, 2 for a bad line of the input of `decode`, 64 for bad usage or configuration, 70 for an internal failure.";
 
 /// Live Kafka consumer offsets: SQL, gRPC, HTTP and Prometheus over `__consumer_offsets`.
 #[derive(Debug, Parser)]
-#[command(name = "offsetd", version = VERSION, after_help = EXAMPLES, arg_required_else_help = true)]
+#[command(name = "offsetd", version = VERSION, after_help = EXAMPLES, arg_required_else_help = true, disable_help_subcommand = true)]
 pub struct Args {
-    /// How log lines are written to stderr; RUST_LOG says which.
-    #[arg(long, global = true, value_enum, default_value_t, env = "OFFSETD_LOG_FORMAT")]
+    /// Format of log lines (stderr). Set RUST_LOG to choose the level, as RUST_LOG=debug.
+    #[arg(long, global = true, value_enum, default_value_t, env = "OFFSETD_LOG_FORMAT", help_heading = "Logging")]
     pub log_format: LogFormat,
     /// What to do.
     #[command(subcommand)]
@@ -113,6 +115,15 @@ pub enum Command {
     /// Connect to each cluster, and show what works, what does not, and what to do about it.
     #[command(after_help = doctor::EXAMPLES)]
     Doctor(DoctorArgs),
+    /// Show the help of a command, or a guide: sources, sizing, permissions.
+    #[command(after_help = help::EXAMPLES)]
+    Help(HelpArgs),
+    /// Write completions for a shell to standard output.
+    #[command(after_help = help::COMPLETIONS_EXAMPLES)]
+    Completions(CompletionsArgs),
+    /// Write man pages to a directory.
+    #[command(after_help = help::MAN_EXAMPLES)]
+    Man(ManArgs),
 }
 
 /// How rows and objects are shown by commands other than `sql`.
@@ -161,6 +172,9 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Status(status) => block_on(status::run(&status))?,
         Command::Decode(decode) => decode::run(&decode, &env)?,
         Command::CheckConfig(check) => check_config::run(&check, &env, &mut output())?,
+        Command::Help(help) => help::run(&help, &mut output())?,
+        Command::Completions(completions) => help::completions(&completions, &mut output())?,
+        Command::Man(man) => help::man(&man, &mut output())?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -19,7 +19,21 @@ fn every_command_has_help_with_examples() {
     let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
     assert_eq!(
         names,
-        ["demo", "serve", "sql", "query", "groups", "watch", "status", "decode", "check-config", "doctor"]
+        [
+            "demo",
+            "serve",
+            "sql",
+            "query",
+            "groups",
+            "watch",
+            "status",
+            "decode",
+            "check-config",
+            "doctor",
+            "help",
+            "completions",
+            "man"
+        ]
     );
     for sub in command.get_subcommands_mut() {
         let help = sub.render_long_help().to_string();
