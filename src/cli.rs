@@ -14,15 +14,17 @@ use std::{
 use clap::{Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
-use crate::rpc::json::view;
+use crate::rpc::{json::view, proto::Freshness};
 
 mod check_config;
 mod connect;
 mod decode;
 mod doctor;
 mod failure;
+mod group;
 mod groups;
 mod help;
+mod profile;
 mod query;
 mod serve;
 mod sql;
@@ -31,16 +33,18 @@ mod text;
 mod watch;
 
 pub use check_config::CheckConfigArgs;
-pub use connect::ServerArgs;
 pub use decode::DecodeArgs;
 pub use doctor::{DoctorArgs, DoctorFormat};
 pub use failure::Failure;
+pub use group::GroupArgs;
 pub use groups::GroupsArgs;
 pub use help::{CompletionsArgs, HelpArgs, ManArgs};
+pub use profile::ServerArgs;
 pub use query::QueryArgs;
 pub use serve::{ClusterArgs, DemoArgs, ServeArgs};
 pub use sql::{Format, SqlArgs};
 pub use status::StatusArgs;
+pub use text::wants_colour;
 pub use watch::WatchArgs;
 
 /// Version and git revision.
@@ -55,6 +59,7 @@ Examples:
   offsetd serve --bootstrap-servers localhost:9092
   offsetd sql \"SELECT group_id, topic, sum(lag) FROM lag GROUP BY 1, 2 ORDER BY 3 DESC\"
   offsetd groups --active
+  offsetd group orders
   offsetd watch --group orders
 
 `offsetd COMMAND --help` shows more; `offsetd help sources|sizing|permissions` shows a guide. Exit status: 0, or 1 when a \
@@ -97,6 +102,9 @@ pub enum Command {
     /// Show one committed offset with its lag.
     #[command(after_help = query::EXAMPLES)]
     Query(QueryArgs),
+    /// Show a consumer group: each partition with its offset, lag, status and owner.
+    #[command(after_help = group::EXAMPLES)]
+    Group(GroupArgs),
     /// List consumer groups.
     #[command(after_help = groups::EXAMPLES)]
     Groups(GroupsArgs),
@@ -146,6 +154,22 @@ impl Args {
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
     {
+        // A statement may begin with a comment, which is no option.
+        let is_comment = |argument: &OsString| {
+            argument
+                .to_str()
+                .and_then(|text| text.strip_prefix("--"))
+                .is_some_and(|rest| rest.starts_with(char::is_whitespace))
+        };
+        let args = args.into_iter().map(|argument| {
+            let argument: OsString = argument.into();
+            if !is_comment(&argument) {
+                return argument;
+            }
+            let mut shifted = OsString::from(" ");
+            shifted.push(argument);
+            shifted
+        });
         Self::try_parse_from(args).map_err(|error| {
             // There is no other place for a message that cannot be written.
             let _ = error.print();
@@ -167,6 +191,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Doctor(doctor) => return doctor::run(&doctor, &env, &mut output()),
         Command::Sql(sql) => sql::run(sql)?,
         Command::Query(query) => block_on(query::run(&query))?,
+        Command::Group(group) => block_on(group::run(&group))?,
         Command::Groups(groups) => block_on(groups::run(&groups))?,
         Command::Watch(watch) => block_on(watch::run(&watch))?,
         Command::Status(status) => block_on(status::run(&status))?,
@@ -194,6 +219,10 @@ fn output() -> BufWriter<Stdout> {
 fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| Failure::Internal(error.into()))?.block_on(command)
+}
+
+fn freshness(latest: bool) -> Freshness {
+    if latest { Freshness::Latest } else { Freshness::Any }
 }
 
 /// Writes an answer as JSON, or as `text` writes it.
