@@ -14,14 +14,17 @@ use std::{
 use clap::{Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
-use crate::rpc::json::view;
+use crate::rpc::{json::view, proto::Freshness};
 
 mod check_config;
 mod connect;
 mod decode;
 mod doctor;
 mod failure;
+mod group;
 mod groups;
+mod help;
+mod profile;
 mod query;
 mod serve;
 mod sql;
@@ -30,15 +33,18 @@ mod text;
 mod watch;
 
 pub use check_config::CheckConfigArgs;
-pub use connect::ServerArgs;
 pub use decode::DecodeArgs;
 pub use doctor::{DoctorArgs, DoctorFormat};
 pub use failure::Failure;
+pub use group::GroupArgs;
 pub use groups::GroupsArgs;
+pub use help::{CompletionsArgs, HelpArgs, ManArgs};
+pub use profile::ServerArgs;
 pub use query::QueryArgs;
 pub use serve::{ClusterArgs, DemoArgs, ServeArgs};
 pub use sql::{Format, SqlArgs};
 pub use status::StatusArgs;
+pub use text::wants_colour;
 pub use watch::WatchArgs;
 
 /// Version and git revision.
@@ -53,17 +59,18 @@ Examples:
   offsetd serve --bootstrap-servers localhost:9092
   offsetd sql \"SELECT group_id, topic, sum(lag) FROM lag GROUP BY 1, 2 ORDER BY 3 DESC\"
   offsetd groups --active
+  offsetd group orders
   offsetd watch --group orders
 
-`offsetd COMMAND --help` shows more. Exit status: 0, or 1 when a command fails, 64 for bad usage or configuration, \
-70 for an internal failure.";
+`offsetd COMMAND --help` shows more; `offsetd help sources|sizing|permissions` shows a guide. Exit status: 0, or 1 when a \
+command fails, 2 for a bad line of the input of `decode`, 64 for bad usage or configuration, 70 for an internal failure.";
 
 /// Live Kafka consumer offsets: SQL, gRPC, HTTP and Prometheus over `__consumer_offsets`.
 #[derive(Debug, Parser)]
-#[command(name = "offsetd", version = VERSION, after_help = EXAMPLES, arg_required_else_help = true)]
+#[command(name = "offsetd", version = VERSION, after_help = EXAMPLES, arg_required_else_help = true, disable_help_subcommand = true)]
 pub struct Args {
-    /// How log lines are written to stderr; RUST_LOG says which.
-    #[arg(long, global = true, value_enum, default_value_t, env = "OFFSETD_LOG_FORMAT")]
+    /// Format of log lines (stderr). Set RUST_LOG to choose the level, as RUST_LOG=debug.
+    #[arg(long, global = true, value_enum, default_value_t, env = "OFFSETD_LOG_FORMAT", help_heading = "Logging")]
     pub log_format: LogFormat,
     /// What to do.
     #[command(subcommand)]
@@ -95,6 +102,9 @@ pub enum Command {
     /// Show one committed offset with its lag.
     #[command(after_help = query::EXAMPLES)]
     Query(QueryArgs),
+    /// Show a consumer group: each partition with its offset, lag, status and owner.
+    #[command(after_help = group::EXAMPLES)]
+    Group(GroupArgs),
     /// List consumer groups.
     #[command(after_help = groups::EXAMPLES)]
     Groups(GroupsArgs),
@@ -113,6 +123,15 @@ pub enum Command {
     /// Connect to each cluster, and show what works, what does not, and what to do about it.
     #[command(after_help = doctor::EXAMPLES)]
     Doctor(DoctorArgs),
+    /// Show the help of a command, or a guide: sources, sizing, permissions.
+    #[command(after_help = help::EXAMPLES)]
+    Help(HelpArgs),
+    /// Write completions for a shell to standard output.
+    #[command(after_help = help::COMPLETIONS_EXAMPLES)]
+    Completions(CompletionsArgs),
+    /// Write man pages to a directory.
+    #[command(after_help = help::MAN_EXAMPLES)]
+    Man(ManArgs),
 }
 
 /// How rows and objects are shown by commands other than `sql`.
@@ -135,6 +154,22 @@ impl Args {
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
     {
+        // A statement may begin with a comment, which is no option.
+        let is_comment = |argument: &OsString| {
+            argument
+                .to_str()
+                .and_then(|text| text.strip_prefix("--"))
+                .is_some_and(|rest| rest.starts_with(char::is_whitespace))
+        };
+        let args = args.into_iter().map(|argument| {
+            let argument: OsString = argument.into();
+            if !is_comment(&argument) {
+                return argument;
+            }
+            let mut shifted = OsString::from(" ");
+            shifted.push(argument);
+            shifted
+        });
         Self::try_parse_from(args).map_err(|error| {
             // There is no other place for a message that cannot be written.
             let _ = error.print();
@@ -156,11 +191,15 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Doctor(doctor) => return doctor::run(&doctor, &env, &mut output()),
         Command::Sql(sql) => sql::run(sql)?,
         Command::Query(query) => block_on(query::run(&query))?,
+        Command::Group(group) => block_on(group::run(&group))?,
         Command::Groups(groups) => block_on(groups::run(&groups))?,
         Command::Watch(watch) => block_on(watch::run(&watch))?,
         Command::Status(status) => block_on(status::run(&status))?,
         Command::Decode(decode) => decode::run(&decode, &env)?,
         Command::CheckConfig(check) => check_config::run(&check, &env, &mut output())?,
+        Command::Help(help) => help::run(&help, &mut output())?,
+        Command::Completions(completions) => help::completions(&completions, &mut output())?,
+        Command::Man(man) => help::man(&man, &mut output())?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -180,6 +219,10 @@ fn output() -> BufWriter<Stdout> {
 fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| Failure::Internal(error.into()))?.block_on(command)
+}
+
+fn freshness(latest: bool) -> Freshness {
+    if latest { Freshness::Latest } else { Freshness::Any }
 }
 
 /// Writes an answer as JSON, or as `text` writes it.

@@ -24,9 +24,10 @@ fn log_to_stderr(format: LogFormat) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_ansi(std::io::stderr().is_terminal() && cli::wants_colour());
     match format {
         LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
+        // The message and the fields stand at the top, where collectors of logs expect them.
+        LogFormat::Json => log.json().flatten_event(true).init(),
     }
 }

@@ -12,6 +12,7 @@ mod dialects;
 mod family;
 mod own;
 mod page;
+mod process;
 
 pub use connections::{Closed, Connections, Cut as RequestCut};
 
@@ -129,6 +130,7 @@ impl Scrape {
         let mut page = Page::new(send, self.is_open_metrics);
         if self.dialect.has_own {
             own::write(&mut page, store);
+            process::write(&mut page);
             self.connections.iter().for_each(|connections| connections.write(&mut page));
         }
         for family in self.dialect.families {

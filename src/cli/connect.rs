@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use clap::Args;
 use tonic::{
     Code, Request, Status,
     metadata::{Ascii, MetadataValue},
@@ -15,8 +14,10 @@ use tonic::{
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 
-use super::Failure;
+use super::{Failure, ServerArgs, profile};
 use crate::rpc::proto::offset_service_client::OffsetServiceClient;
+
+mod plain;
 
 /// Answers come in batches of a few MiB; this only bounds what a broken server can make a client hold.
 const MAX_MESSAGE_BYTES: usize = 1 << 30;
@@ -30,43 +31,6 @@ const SYSTEM_CA_FILES: [&str; 4] = [
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
-
-/// Which server to ask.
-#[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Server")]
-pub struct ServerArgs {
-    /// The server's URL, http:// or https://.
-    #[arg(long, value_name = "URL", env = "OFFSETD_SERVER", default_value = "http://127.0.0.1:8088")]
-    pub server: String,
-    /// Token to identify with.
-    #[arg(long, env = "OFFSETD_TOKEN", hide_env_values = true)]
-    pub token: Option<Token>,
-    /// PEM file with the certificates to trust for https. Default: the system's.
-    #[arg(long, value_name = "PATH", env = "OFFSETD_CA_CERT")]
-    pub ca_cert: Option<PathBuf>,
-    /// PEM file with a certificate to identify with, for servers that want one.
-    #[arg(long, value_name = "PATH", env = "OFFSETD_CLIENT_CERT", requires = "client_key")]
-    pub client_cert: Option<PathBuf>,
-    /// PEM file with the private key of that certificate.
-    #[arg(long, value_name = "PATH", env = "OFFSETD_CLIENT_KEY", requires = "client_cert")]
-    pub client_key: Option<PathBuf>,
-}
-
-/// A secret: `Debug` hides it.
-#[derive(Clone)]
-pub struct Token(String);
-
-impl From<String> for Token {
-    fn from(token: String) -> Self {
-        Self(token)
-    }
-}
-
-impl std::fmt::Debug for Token {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
-}
 
 /// A client that is connected.
 pub(super) type Client = OffsetServiceClient<InterceptedService<Channel, Bearer>>;
@@ -89,8 +53,10 @@ impl Interceptor for Bearer {
 /// # Errors
 /// Bad arguments, or no server there, with what to do.
 pub(super) async fn connect(args: &ServerArgs) -> Result<Client, Failure> {
-    let url = url(&args.server);
-    let bad = |error: &dyn std::fmt::Display| Failure::Usage(format!("--server {}: {error}", args.server));
+    let args = &args.resolve()?;
+    let server = args.server.as_deref().unwrap_or(profile::DEFAULT_SERVER);
+    let url = url(server);
+    let bad = |error: &dyn std::fmt::Display| Failure::Usage(format!("--server {server}: {error}"));
     let mut endpoint = Endpoint::from_shared(url.clone())
         .map_err(|error| bad(&error))?
         .user_agent(concat!("offsetd/", env!("CARGO_PKG_VERSION")))
@@ -105,15 +71,19 @@ pub(super) async fn connect(args: &ServerArgs) -> Result<Client, Failure> {
     }
     let token = match &args.token {
         None => None,
-        Some(Token(token)) => {
-            let mut value: MetadataValue<Ascii> = format!("Bearer {token}")
+        Some(token) => {
+            let mut value: MetadataValue<Ascii> = format!("Bearer {}", token.as_str())
                 .parse()
                 .map_err(|_| Failure::Usage("--token: holds characters that no header can carry".to_owned()))?;
             value.set_sensitive(true);
             Some(value)
         }
     };
-    let channel = endpoint.connect().await.map_err(|error| unreachable(&url, &error))?;
+    let connected = match endpoint.uri().scheme_str() {
+        Some("http") => endpoint.connect_with_connector(tower::service_fn(plain::connect)).await,
+        _ => endpoint.connect().await,
+    };
+    let channel = connected.map_err(|error| unreachable(&url, &error))?;
     Ok(OffsetServiceClient::with_interceptor(channel, Bearer(token)).max_decoding_message_size(MAX_MESSAGE_BYTES))
 }
 
@@ -127,6 +97,13 @@ fn unreachable(url: &str, error: &(dyn std::error::Error + 'static)) -> Failure 
             return Failure::Command(format!("no server at {url}: {start} ({why})"));
         }
         source = cause.source();
+    }
+    // The error of rustls about an answer that is not TLS.
+    if why.contains("InvalidContentType") {
+        return Failure::Command(format!(
+            "the server does not speak TLS: use {}",
+            url.replacen("https://", "http://", 1)
+        ));
     }
     let hint = if why.contains("certificate") { " (--ca-cert names the certificates to trust)" } else { "" };
     Failure::Command(format!("cannot connect to {url}: {why}{hint}"))
@@ -174,7 +151,7 @@ pub(super) fn call_failed(status: Status) -> Failure {
     let message = match std::error::Error::source(&status) {
         Some(_) if is_timeout(&status) => "there was no answer within --timeout".to_owned(),
         // The connection broke; tonic's own message is only "transport error" or the like.
-        Some(source) => format!("the connection to the server failed: {}", causes(source)),
+        Some(source) => broken(&causes(source)),
         None if status.message().is_empty() => status.code().description().to_owned(),
         None => status.message().to_owned(),
     };
@@ -187,6 +164,19 @@ pub(super) fn call_failed(status: Status) -> Failure {
         }
         _ => message,
     })
+}
+
+/// What a broken connection means: what the connection itself said about TLS, or all that is known.
+fn broken(why: &str) -> String {
+    if let Some(at) = why.find(plain::HINT) {
+        return why.get(at..).unwrap_or(why).to_owned();
+    }
+    // How a server ends a handshake without the certificate that it wants: by an alert, which may get lost.
+    let is_cut =
+        ["CertificateRequired", "operation was canceled", "connection closed"].iter().any(|text| why.contains(text));
+    let hint =
+        if is_cut { "; if the server wants a client certificate, give --client-cert and --client-key" } else { "" };
+    format!("the connection to the server failed: {why}{hint}")
 }
 
 fn is_timeout(status: &Status) -> bool {

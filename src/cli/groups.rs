@@ -9,7 +9,7 @@ use super::{
     Failure, ServerArgs, Style,
     connect::{Client, call_failed, connect},
     output, show,
-    text::{ColumnOf, Kind, Table, count, or_dash, time},
+    text::{ColumnOf, Expanded, Kind, Layout, Table, count, escape, or_dash, time},
 };
 use crate::rpc::proto::{Consumer, ConsumerEdge, GetActiveConsumerRequest, GetConsumerRequest, Snapshot};
 
@@ -26,7 +26,7 @@ pub struct GroupsArgs {
     /// Only groups with this in their name or in that of a topic.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub search: String,
-    /// Only groups that commit or have members, with topics and owners.
+    /// Only groups with members or recent commits; also lists topics and members.
     #[arg(long)]
     pub active: bool,
     /// With --active: time since the last commit, as 10min. Default: 5min.
@@ -38,6 +38,9 @@ pub struct GroupsArgs {
     /// A column of the SQL table `groups`, as 'lag desc'.
     #[arg(long, value_name = "COLUMN", default_value = "", hide_default_value = true, conflicts_with = "active")]
     pub order_by: String,
+    /// Show every column, also where the table does not fit the terminal.
+    #[arg(long)]
+    pub wide: bool,
     /// How to show them.
     #[arg(long, value_enum, default_value_t)]
     pub format: Style,
@@ -59,7 +62,8 @@ struct Found {
 pub(super) async fn run(args: &GroupsArgs) -> Result<(), Failure> {
     let mut client = connect(&args.server).await?;
     let found = if args.active { active(&mut client, args).await? } else { all(&mut client, args).await? };
-    show(output(), args.format, &found.to_json(args.active), |out| write_text(out, &found, args.active))
+    let layout = Layout::of_output(if args.wide { Expanded::Off } else { Expanded::Auto });
+    show(output(), args.format, &found.to_json(args.active), |out| write_text(out, &found, args.active, layout))
 }
 
 async fn all(client: &mut Client, args: &GroupsArgs) -> Result<Found, Failure> {
@@ -116,25 +120,42 @@ impl Found {
     }
 }
 
-fn write_text(out: &mut impl Write, found: &Found, active: bool) -> std::io::Result<()> {
-    Table::write_all(out, &GROUPS, &found.groups)?;
+fn write_text(out: &mut impl Write, found: &Found, active: bool, layout: Layout) -> std::io::Result<()> {
+    let mut clusters: Vec<&str> = found.groups.iter().map(|group| group.cluster.as_str()).collect();
+    clusters.dedup();
+    // One cluster is named once, below.
+    let cluster = if layout.expanded == Expanded::Off { &[][..] } else { &clusters[..] };
+    let one = match cluster {
+        [one] => Some(*one),
+        _ => None,
+    };
+    let shown = |name: &str| one.is_none() || name != "cluster";
+    let groups: Vec<ColumnOf<Consumer>> = GROUPS.into_iter().filter(|(_, name, _)| shown(name)).collect();
+    Table::write_fitting(out, &groups, &found.groups, layout, &OPTIONAL_OF_GROUPS)?;
     if active {
         writeln!(out)?;
-        Table::write_all(out, &EDGES, &found.edges)?;
+        let edges: Vec<ColumnOf<ConsumerEdge>> = EDGES.into_iter().filter(|(_, name, _)| shown(name)).collect();
+        Table::write_fitting(out, &edges, &found.edges, layout, &OPTIONAL_OF_EDGES)?;
     }
-    write!(out, "({})", count(i128::try_from(found.groups.len()).unwrap_or(i128::MAX), "group"))?;
+    write!(out, "({}", count(i128::try_from(found.groups.len()).unwrap_or(i128::MAX), "group"))?;
+    one.map_or(Ok(()), |cluster| write!(out, " of cluster {}", escape(cluster)))?;
+    write!(out, ")")?;
     for cluster in &found.incomplete_clusters {
-        write!(out, "; {} is not loaded yet and left out", super::text::escape(cluster))?;
+        write!(out, "; {} is not loaded yet and left out", escape(cluster))?;
     }
     writeln!(out)
 }
+
+/// The columns that are left out where they do not fit, the first ones first.
+const OPTIONAL_OF_GROUPS: [&str; 6] = ["partitions", "last_committed_at", "topics", "kind", "max_lag_s", "state"];
+const OPTIONAL_OF_EDGES: [&str; 2] = ["member_id", "client_host"];
 
 const GROUPS: [ColumnOf<Consumer>; 11] = [
     (Kind::Text, "cluster", |group| group.cluster.clone()),
     (Kind::Text, "group_id", |group| group.group_id.clone()),
     (Kind::Text, "kind", |group| group.kind.clone()),
     (Kind::Text, "state", |group| group.state.clone()),
-    (Kind::Text, "status", |group| group.status.clone()),
+    (Kind::Status, "status", |group| group.status.clone()),
     (Kind::Number, "members", |group| or_dash(group.members)),
     (Kind::Number, "topics", |group| group.topics.len().to_string()),
     (Kind::Number, "partitions", |group| {
@@ -146,7 +167,7 @@ const GROUPS: [ColumnOf<Consumer>; 11] = [
         or_dash(group.lag.map(|lag| format!("{at_least}{lag}")))
     }),
     (Kind::Number, "max_lag_s", |group| or_dash(group.max_lag_seconds.map(|seconds| format!("{seconds:.1}")))),
-    (Kind::Text, "last_committed_at", |group| or_dash(time(group.last_committed_at.as_ref()))),
+    (Kind::Whole, "last_committed_at", |group| or_dash(time(group.last_committed_at.as_ref()))),
 ];
 
 const EDGES: [ColumnOf<ConsumerEdge>; 8] = [

@@ -7,11 +7,11 @@ use clap::Args;
 use super::{
     Failure, ServerArgs, Style,
     connect::{call_failed, connect},
-    output, show,
+    freshness, output, show,
     text::{fields, time},
 };
 use crate::rpc::json;
-use crate::rpc::proto::{Freshness, OffsetEntry, QueryRequest, QueryResponse};
+use crate::rpc::proto::{OffsetEntry, QueryRequest, QueryResponse};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -50,7 +50,7 @@ pub(super) async fn run(args: &QueryArgs) -> Result<(), Failure> {
         group_id: args.group.clone(),
         topic: args.topic.clone(),
         partition: args.partition,
-        freshness: if args.latest { Freshness::Latest } else { Freshness::Any }.into(),
+        freshness: freshness(args.latest).into(),
         ..QueryRequest::default()
     };
     let answer = client.query(request).await.map_err(call_failed)?.into_inner();
@@ -62,7 +62,9 @@ fn write(out: &mut impl Write, answer: &QueryResponse) -> std::io::Result<()> {
     write_text(out, &entry)?;
     let clusters = answer.snapshot.iter().flat_map(|snapshot| &snapshot.clusters);
     let stale = clusters.filter(|c| c.cluster == entry.cluster).find_map(|c| time(c.stale_since.as_ref()));
-    stale.map_or(Ok(()), |since| writeln!(out, "The cluster is not reachable since {since}: this is the last known."))
+    stale.map_or(Ok(()), |since| {
+        writeln!(out, "The cluster has been unreachable since {since}: this is the last known state.")
+    })
 }
 
 fn write_text(out: &mut impl Write, entry: &OffsetEntry) -> std::io::Result<()> {

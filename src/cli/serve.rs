@@ -3,9 +3,9 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::{self, Write},
-    net::SocketAddr,
-    path::PathBuf,
+    io::{self, IsTerminal as _, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
     time::Duration,
@@ -35,12 +35,13 @@ Examples:
 
 Then, in another terminal:
   offsetd sql \"SELECT group_id, topic, sum(lag) FROM lag GROUP BY 1, 2 ORDER BY 3 DESC\"
-  offsetd groups --active
+  offsetd group payment-reconciler
   offsetd watch";
 
 pub(super) const SERVE_EXAMPLES: &str = "\
 Every setting is also an environment variable, as OFFSETD_SQL_TIMEOUT for sql.timeout; a flag goes before it, and it \
-before the file. `offsetd check-config` shows what is in force, `offsetd check-config --example` every setting.
+before the file. `offsetd check-config` shows what is in force, `offsetd check-config --example` every setting. Without \
+--config and --bootstrap-servers, and their variables, /etc/offsetd/offsetd.toml is read if it exists.
 
 Examples:
   offsetd serve --bootstrap-servers localhost:9092
@@ -50,7 +51,7 @@ Examples:
 /// Arguments of `demo`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct DemoArgs {
-    /// Address to serve on. Port 0 takes a free one.
+    /// Address to serve on. Port 0: any free port.
     #[arg(long, value_name = "HOST:PORT")]
     pub listen: Option<String>,
     /// File to write the bound address to, once connections are accepted.
@@ -75,10 +76,11 @@ pub struct ClusterArgs {
     /// Name of that cluster [env: OFFSETD_CLUSTER_NAME] [default: default].
     #[arg(long, value_name = "NAME")]
     pub cluster_name: Option<String>,
-    /// Configuration file, for several clusters and everything else [env: OFFSETD_CONFIG].
+    /// Configuration file, for several clusters and everything else [env: OFFSETD_CONFIG] [default:
+    /// /etc/offsetd/offsetd.toml, if it exists and no --bootstrap-servers are given].
     #[arg(long, value_name = "PATH")]
     pub config: Option<PathBuf>,
-    /// Address to serve on [env: OFFSETD_SERVER_LISTEN] [default: 127.0.0.1:8088]. Port 0 takes a free one.
+    /// Address to serve on [env: OFFSETD_SERVER_LISTEN] [default: 127.0.0.1:8088]. Port 0: any free port.
     #[arg(long, value_name = "HOST:PORT")]
     pub listen: Option<String>,
     /// File to write the bound address to, once connections are accepted.
@@ -91,10 +93,10 @@ pub struct ClusterArgs {
 }
 
 impl ClusterArgs {
-    /// The configuration file, if one is named.
+    /// The configuration file: that which is named, or else that of the machine, if there is one.
     fn file(&self, env: &BTreeMap<String, String>) -> Option<PathBuf> {
         let named = env.get("OFFSETD_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
-        self.config.clone().or(named)
+        self.config.clone().or(named).or_else(|| self.system_file(env, Path::new(SYSTEM_FILE)))
     }
 
     /// The configuration that these arguments, the environment and the file make.
@@ -111,11 +113,22 @@ impl ClusterArgs {
     /// All that is wrong.
     pub fn load_text(&self, env: &BTreeMap<String, String>, file: Option<&str>) -> Result<Loaded, ConfigErrors> {
         let Self { bootstrap_servers, cluster_name, config, listen, address_file, kafka } = self.clone();
+        let config = config.or_else(|| self.system_file(env, Path::new(SYSTEM_FILE)));
         let flags = Flags { config, bootstrap_servers, cluster_name, listen, address_file, kafka };
         let known = Known { kinds: &source::forms(), file };
         Config::load_with(Sources { flags: &flags, env, check_property: check_property() }, known)
     }
+
+    /// The configuration of the machine, if it exists and neither a file nor brokers are given.
+    fn system_file(&self, env: &BTreeMap<String, String>, file: &Path) -> Option<PathBuf> {
+        let given = self.config.is_some() || self.bootstrap_servers.is_some();
+        let given = given || ["OFFSETD_CONFIG", "OFFSETD_BOOTSTRAP_SERVERS"].iter().any(|name| env.contains_key(*name));
+        (!given && file.is_file()).then(|| file.to_owned())
+    }
 }
+
+/// The configuration of the machine.
+const SYSTEM_FILE: &str = "/etc/offsetd/offsetd.toml";
 
 impl DemoArgs {
     /// The configuration of the demo: one cluster, `demo`. The environment sets limits, but no other cluster and no
@@ -145,6 +158,9 @@ fn check_property() -> Option<&'static CheckProperty> {
 
 /// Runs the server until it is stopped.
 pub(super) fn serve(args: &ServeArgs, env: &BTreeMap<String, String>) -> Result<ExitCode, Failure> {
+    if let Some(file) = args.config.system_file(env, Path::new(SYSTEM_FILE)) {
+        tracing::info!(file = %file.display(), "reading the configuration of this machine, since no --config is given");
+    }
     let file = args.config.file(env);
     let text = file.as_ref().and_then(|path| fs::read_to_string(path).ok());
     let loaded = args.config.load_text(env, text.as_deref())?;
@@ -158,6 +174,10 @@ pub(super) fn serve(args: &ServeArgs, env: &BTreeMap<String, String>) -> Result<
             Some(reload) => app.following(reload),
             None => app,
         };
+        if io::stdout().is_terminal() {
+            // Without a reader of stdout the server runs all the same.
+            let _ = writeln!(io::stdout(), "Dashboard: {}", dashboard(app.access(), app.address()));
+        }
         app.run().await.map_err(Failure::from)
     })
 }
@@ -202,19 +222,34 @@ const DEMO_WINDOW: usize = 20;
 /// Each sample finds new log ends: with old ones, a commit would look as if the group caught up.
 const DEMO_POLL_INTERVAL: Duration = Duration::from_millis(400);
 
+/// The URL of the dashboard, for a browser on this machine where the server listens on all addresses.
+fn dashboard(access: &Access, mut address: SocketAddr) -> String {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        IpAddr::V4(_) | IpAddr::V6(_) => {}
+    }
+    format!("{}://{address}/", if access.encrypts() { "https" } else { "http" })
+}
+
 fn say_what_to_try(access: &Access, address: SocketAddr, out: &mut impl Write) -> io::Result<()> {
-    let url = format!("{}://{address}", if access.encrypts() { "https" } else { "http" });
+    let dashboard = dashboard(access, address);
+    let url = dashboard.trim_end_matches('/');
     let program = std::env::args().next().unwrap_or_else(|| "offsetd".to_owned());
     let server =
         if address.port() == DEFAULT_PORT && !access.encrypts() { String::new() } else { format!(" --server {url}") };
-    writeln!(out, "offsetd is serving a mock Kafka cluster on {url} (gRPC, HTTP, /metrics). Ctrl-C stops it.\n")?;
+    writeln!(out, "Dashboard: {dashboard}\n")?;
+    writeln!(
+        out,
+        "The data is that of a mock Kafka cluster. gRPC, HTTP and /metrics have the same address. Ctrl-C stops it.\n"
+    )?;
     let needed = [(access.wants_tokens(), "OFFSETD_TOKEN"), (access.encrypts(), "OFFSETD_CA_CERT")];
     let needed: Vec<&str> = needed.into_iter().filter(|(needed, _)| *needed).map(|(_, name)| name).collect();
     let with = if needed.is_empty() { String::new() } else { format!(", with {} set", needed.join(" and ")) };
     writeln!(out, "Try in another terminal{with}:\n")?;
-    let sql = "SELECT group_id, lag, max_lag_seconds, status, active_members FROM consumers ORDER BY lag DESC NULLS LAST LIMIT 10";
+    let sql = "SELECT group_id, lag, max_lag_seconds, status, active_members FROM consumers ORDER BY lag DESC LIMIT 10";
     writeln!(out, "  {program} sql{server} \"{sql}\"")?;
-    writeln!(out, "  {program} groups{server} --active")?;
+    writeln!(out, "  {program} group{server} payment-reconciler")?;
     writeln!(out, "  {program} watch{server}\n")?;
     out.flush()
 }

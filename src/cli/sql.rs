@@ -1,46 +1,54 @@
-//! `offsetd sql`: one statement, or a prompt.
+//! `offsetd sql`: statements of the command line, of files or of a pipe, or a prompt.
 
 use std::{
-    io::{self, IsTerminal as _, Write},
+    io::{self, IsTerminal as _},
+    path::PathBuf,
     time::Duration,
 };
 
 use clap::{Args, ValueEnum};
 use tonic::Request;
 
-use super::{
-    Failure, ServerArgs, block_on,
-    connect::{Client, call_failed, connect},
-    output,
-    text::{Expanded, Layout, count, elapsed, escape},
-};
-use crate::rpc::proto::{
-    Freshness, SqlFormat, SqlRequest, SqlStats, SqlValue, sql_response::Message, sql_value::Value,
-};
+use super::{Failure, ServerArgs};
+use crate::rpc::proto::{SqlFormat, SqlRequest, SqlValue, sql_value::Value};
 
+mod answer;
+mod command;
 mod complete;
+mod editor;
 mod format;
 mod input;
+mod pager;
+mod problem;
 mod prompt;
+mod session;
 
-use format::Renderer;
+use session::{Next, Session};
 
 pub(super) const EXAMPLES: &str = "\
-Without a statement: a prompt on a terminal (\\? shows its commands), else the statement is read from stdin.
+Without a statement: a prompt on a terminal (\\? shows its commands), else statements are read from stdin. Several \
+statements are separated by semicolons; they run in order, up to the first that fails. Commands of the prompt work in \
+every input, as \\d, \\watch or \\copy; a line that starts with one ends with it.
 
 Examples:
   offsetd sql \"SELECT group_id, topic, sum(lag) FROM lag GROUP BY 1, 2 ORDER BY 3 DESC\"
   offsetd sql 'SELECT * FROM offsets WHERE group_id = $1' --param orders --format json
   offsetd sql 'SELECT * FROM lag' --format parquet > lag.parquet
-  offsetd sql < report.sql --format csv --timeout 5min";
+  offsetd sql -c '\\d lag' -c 'SELECT count(*) FROM lag'
+  offsetd sql -f report.sql --timeout 5min
+  offsetd sql < report.sql";
 
 /// Arguments of `sql`.
 #[derive(Debug, Args)]
 pub struct SqlArgs {
-    /// One read-only statement.
-    // A statement may begin with a comment.
-    #[arg(allow_hyphen_values = true, value_parser = statement)]
+    /// Read-only statements, separated by semicolons.
     pub statement: Option<String>,
+    /// The same; may be given several times.
+    #[arg(short = 'c', long = "command", value_name = "SQL", conflicts_with = "statement")]
+    pub commands: Vec<String>,
+    /// File with statements; - is standard input. May be given several times.
+    #[arg(short = 'f', long = "file", value_name = "PATH", conflicts_with_all = ["statement", "commands"])]
+    pub files: Vec<PathBuf>,
     /// How the answer is written.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -51,7 +59,7 @@ pub struct SqlArgs {
     #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(i64).range(1..))]
     pub max_rows: Option<i64>,
     /// Give up after this time, as 30s.
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "30s", value_parser = humantime::parse_duration)]
     pub timeout: Option<Duration>,
     /// Ask Kafka first, so that every commit that was acknowledged before is in the answer.
     #[arg(long)]
@@ -79,48 +87,38 @@ pub enum Format {
     Parquet,
 }
 
-/// An argument that looks like an option, in place of a statement.
-#[derive(Debug, thiserror::Error)]
-#[error("no such option; see --help")]
-struct NoSuchOption;
-
-fn statement(text: &str) -> Result<String, NoSuchOption> {
-    match text.strip_prefix('-').map(|rest| rest.strip_prefix('-').map(|rest| rest.starts_with(char::is_whitespace))) {
-        None | Some(Some(true)) => Ok(text.to_owned()),
-        Some(None | Some(false)) => Err(NoSuchOption),
-    }
-}
-
 pub(super) fn run(args: SqlArgs) -> Result<(), Failure> {
     let binary = matches!(args.format, Format::Arrow | Format::Parquet);
     if binary && io::stdout().is_terminal() {
         let problem = "--format arrow and parquet are not for terminals: redirect the output to a file";
         return Err(Failure::Usage(problem.to_owned()));
     }
-    let statement = match &args.statement {
-        Some(statement) => statement.clone(),
-        None if io::stdin().is_terminal() && io::stdout().is_terminal() => return prompt::run(&args),
-        None => read_statement()?,
-    };
-    let statement = statement.trim().trim_end_matches(';').trim_end();
-    if statement.is_empty() {
+    // A thread of its own cancels statements and answers pings while the user types or reads.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Internal(error.into()))?;
+    let commands: Vec<&String> = args.statement.iter().chain(&args.commands).collect();
+    let is_script = !commands.is_empty() || !args.files.is_empty();
+    if !is_script && io::stdin().is_terminal() && io::stdout().is_terminal() {
+        return prompt::run(&args, &runtime);
+    }
+    let mut session = Session::new(&args, &runtime, None);
+    for command in commands {
+        if session.script(None, command.as_bytes())? == Next::Leave {
+            return Ok(());
+        }
+    }
+    for file in &args.files {
+        if session.file(file)? == Next::Leave {
+            return Ok(());
+        }
+    }
+    if !is_script {
+        session.script(None, io::stdin().lock())?;
+    }
+    if !session.has_run() {
         return Err(Failure::Usage("no statement given: try `offsetd sql 'SELECT * FROM groups'`".to_owned()));
     }
-    block_on(async {
-        let mut client = connect(&args.server).await?;
-        let show = Show {
-            format: args.format,
-            layout: Layout::of_output(Expanded::Auto),
-            timing: true,
-            whole: "--format csv",
-        };
-        execute(&mut client, args.request(statement), output(), &show).await.map(drop)
-    })
-}
-
-fn read_statement() -> Result<String, Failure> {
-    io::read_to_string(io::stdin())
-        .map_err(|error| Failure::Command(format!("cannot read the statement from stdin: {error}")))
+    Ok(())
 }
 
 impl SqlArgs {
@@ -131,7 +129,7 @@ impl SqlArgs {
             parameters: self.params.iter().map(|text| parameter(text)).collect(),
             format: SqlFormat::ArrowIpc.into(),
             max_rows: self.max_rows.unwrap_or(0),
-            freshness: if self.latest { Freshness::Latest } else { Freshness::Any }.into(),
+            freshness: super::freshness(self.latest).into(),
             allow_partial: false,
         });
         if let Some(timeout) = self.timeout {
@@ -172,92 +170,6 @@ fn parameter(text: &str) -> SqlValue {
         _ => float().map_or_else(|| Value::StringValue(text.to_owned()), Value::DoubleValue),
     };
     SqlValue { value: Some(value) }
-}
-
-/// How an answer is shown.
-struct Show {
-    format: Format,
-    layout: Layout,
-    /// Whether the elapsed time is shown.
-    timing: bool,
-    /// The option or command that shows values that a table shortens.
-    whole: &'static str,
-}
-
-/// Runs a statement and writes its answer as it comes. Returns the number of rows.
-///
-/// # Cancel safety
-/// Dropped half-way, the server stops the statement; what was written stays written.
-async fn execute<W: Write + Send>(
-    client: &mut Client,
-    request: Request<SqlRequest>,
-    out: W,
-    show: &Show,
-) -> Result<i64, Failure> {
-    let mut answer = client.sql(request).await.map_err(call_failed)?.into_inner();
-    let mut renderer = Renderer::new(show.format, show.layout, out);
-    let mut stats = None;
-    loop {
-        let message = match answer.message().await {
-            Ok(Some(message)) => message,
-            Ok(None) => break,
-            Err(status) => {
-                // What came before the error is shown; the exit status says that it is not all.
-                renderer.abandon()?;
-                return Err(call_failed(status));
-            }
-        };
-        match message.message {
-            Some(Message::Schema(schema)) => renderer.bytes(schema.arrow_ipc)?,
-            Some(Message::Batch(batch)) => renderer.bytes(batch.arrow_ipc)?,
-            Some(Message::Stats(mut last)) => {
-                renderer.bytes(std::mem::take(&mut last.arrow_ipc))?;
-                stats = Some(last);
-            }
-            None => {}
-        }
-    }
-    let stats = stats.ok_or_else(|| Failure::Command("the answer broke off: it is not complete".to_owned()))?;
-    let (mut out, shortened) = renderer.finish()?;
-    match show.format {
-        Format::Table => writeln!(out, "{}", footer(&stats, show, shortened))?,
-        // Data only on stdout.
-        _ => warn(&stats)?,
-    }
-    out.flush()?;
-    Ok(stats.rows)
-}
-
-fn footer(stats: &SqlStats, show: &Show, shortened: bool) -> String {
-    let mut text = count(stats.rows, "row");
-    if stats.truncated {
-        text.push_str(", cut off by --max-rows");
-    }
-    let took = stats.elapsed.as_ref().and_then(super::text::duration);
-    if let (true, Some(took)) = (show.timing, took) {
-        text = format!("{text}, {}", elapsed(took));
-    }
-    let mut footer = format!("({text})");
-    let shortened = shortened.then(|| format!("shortened to fit: {} shows all", show.whole));
-    for note in shortened.into_iter().chain(missing(stats)) {
-        footer.push_str("; ");
-        footer.push_str(&note);
-    }
-    footer
-}
-
-/// Clusters that are not in the answer.
-fn missing(stats: &SqlStats) -> Option<String> {
-    let names: Vec<_> = stats.incomplete_clusters.iter().map(|name| escape(name)).collect();
-    (!names.is_empty()).then(|| format!("not loaded yet and left out: {}", names.join(", ")))
-}
-
-fn warn(stats: &SqlStats) -> io::Result<()> {
-    let mut err = io::stderr();
-    if stats.truncated {
-        writeln!(err, "offsetd: the answer is cut off by --max-rows")?;
-    }
-    missing(stats).map_or(Ok(()), |missing| writeln!(err, "offsetd: {missing}"))
 }
 
 #[cfg(test)]

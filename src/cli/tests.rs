@@ -19,7 +19,22 @@ fn every_command_has_help_with_examples() {
     let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
     assert_eq!(
         names,
-        ["demo", "serve", "sql", "query", "groups", "watch", "status", "decode", "check-config", "doctor"]
+        [
+            "demo",
+            "serve",
+            "sql",
+            "query",
+            "group",
+            "groups",
+            "watch",
+            "status",
+            "decode",
+            "check-config",
+            "doctor",
+            "help",
+            "completions",
+            "man"
+        ]
     );
     for sub in command.get_subcommands_mut() {
         let help = sub.render_long_help().to_string();
@@ -76,7 +91,20 @@ fn arguments_reach_their_commands() {
     let Command::Query(query) = parse("offsetd query g t 3 --latest --server http://x:1").unwrap().command else {
         panic!()
     };
-    assert_eq!((query.partition, query.latest, query.server.server.as_str()), (3, true, "http://x:1"));
+    assert_eq!((query.partition, query.latest, query.server.server.as_deref()), (3, true, Some("http://x:1")));
+}
+
+#[test]
+fn a_statement_may_begin_with_a_comment_and_a_misspelt_option_is_named() {
+    for option in [&[][..], &["-c"]] {
+        let line = [&["offsetd", "sql"], option, &["-- Who is behind?\nSELECT 1"]].concat();
+        let Command::Sql(sql) = Args::parse_from(line).unwrap().command else { panic!() };
+        let given = sql.statement.iter().chain(&sql.commands).next().unwrap();
+        assert_eq!(given, " -- Who is behind?\nSELECT 1");
+    }
+    let error = parse("offsetd sql --fromat csv x").unwrap_err().to_string();
+    assert!(error.contains("unexpected argument '--fromat'") && error.contains("--format"), "{error}");
+    assert!(parse("offsetd sql -f a.sql -f b.sql").is_ok() && parse("offsetd sql -c x -f y").is_err());
 }
 
 #[test]

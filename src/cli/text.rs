@@ -11,6 +11,7 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 mod table;
 
+pub use self::table::wants_colour;
 pub(super) use self::table::{Column, ColumnOf, Expanded, Kind, Layout, Table};
 pub(super) use crate::rpc::json::{duration, time};
 

@@ -71,6 +71,7 @@ pub(super) fn language(target_partitions: usize, max_value_bytes: usize) -> Sess
     let options = config.options_mut();
     options.sql_parser.map_string_types_to_utf8view = false;
     options.sql_parser.collect_spans = true;
+    options.sql_parser.default_null_ordering = "nulls_last".to_owned();
     options.execution.collect_statistics = true;
     options.execution.enable_recursive_ctes = false;
     // It takes comments for a part of the types: a UNION of columns with different ones would be refused.

@@ -23,7 +23,7 @@ use super::{
     catalog,
     error::SqlError,
     limits::{statement as limits, tokens::tokens},
-    output,
+    names, output,
 };
 use crate::config;
 
@@ -35,8 +35,9 @@ const MAX_PARAMETERS: usize = 1024;
 /// # Errors
 /// It is wrong, more than a query, or over a limit.
 pub(super) fn logical(session: &SessionState, sql: &str, settings: &config::Sql) -> Result<LogicalPlan, SqlError> {
-    let parsed = parse(session, tokens(sql, settings)?)?;
+    let mut parsed = parse(session, tokens(sql, settings)?)?;
     limits::parsed(&parsed, settings, &catalog::relations)?;
+    names::name_columns(&mut parsed);
     let plan = at_once(session.statement_to_plan(parsed))?.map_err(|error| SqlError::planning(&error))?;
     let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     options.verify_plan(&plan).map_err(|_| SqlError::NotReadOnly("the statement is refused".to_owned()))?;

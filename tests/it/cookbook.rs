@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::process::wait_for;
+use crate::program::{offsetd, stdout};
 use crate::support::{LIMIT, Lab, Setup, kafka, stable_group};
 
 /// 2026-01-01T12:00:00Z
@@ -20,7 +21,7 @@ const DAY: i64 = 86_400_000;
 fn statements(heading: &str) -> Vec<(String, String)> {
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     let (_, section) = readme.split_once(&format!("\n{heading}\n")).expect(heading);
-    let section = section.split("\n## ").next().unwrap();
+    let section = section.split("\n## ").next().unwrap().split("\n### ").next().unwrap();
     let blocks = section.split("```sql\n").skip(1).map(|block| block.split("```").next().unwrap());
     let statements = blocks.flat_map(|block| block.split_terminator(';')).map(str::trim);
     let parts = statements.filter(|text| !text.is_empty()).map(|text| {
@@ -90,7 +91,7 @@ fn answers() -> Vec<(&'static str, Value)> {
     let nightly = json!([{"group_id": "nightly", "lag": 6, "last_committed_at": "2025-12-30T12:00:00Z"}]);
     vec![
         (
-            "Who is behind, and since when?",
+            "Which groups are behind, and since when?",
             json!([
                 {"cluster": "east", "group_id": "billing", "topic": "orders", "lag": 20, "since": "lately"},
                 {"cluster": "east", "group_id": "nightly", "topic": "payments", "lag": 6, "since": null},
@@ -99,7 +100,10 @@ fn answers() -> Vec<(&'static str, Value)> {
             ]),
         ),
         ("Which groups have stopped?", nightly.clone()),
-        ("Which topics does nobody read?", json!([{"topic": "archive", "log_end_offset_sum": 3, "produce_rate": 0.0}])),
+        (
+            "Which topics have no consumers?",
+            json!([{"topic": "archive", "log_end_offset_sum": 3, "produce_rate": 0.0}]),
+        ),
         (
             "Which groups read a topic?",
             json!([
@@ -109,7 +113,7 @@ fn answers() -> Vec<(&'static str, Value)> {
             ]),
         ),
         (
-            "Who owns a partition?",
+            "Which member owns a partition?",
             json!([{"cluster": "east", "group_id": "billing", "member_id": "c1-id", "client_id": "c1",
                     "client_host": "/10.0.0.1"}]),
         ),
@@ -127,7 +131,7 @@ fn answers() -> Vec<(&'static str, Value)> {
                     "previous_offset": 50, "committed_offset": 20}]),
         ),
         (
-            "Who went back, began anew or deleted an offset, and by how much?",
+            "Which offsets were reset or deleted, and by how much?",
             json!([{"committed_at": now, "group_id": "replay", "topic": "orders", "partition": 1, "kind": "commit",
                     "previous_offset": 50, "committed_offset": 20, "back": 30}]),
         ),
@@ -160,7 +164,7 @@ fn every_statement_of_the_cookbook_answers_its_question() {
                 *since = json!("lately");
             }
         }
-        if question == "Who is behind, and since when?" {
+        if question == "Which groups are behind, and since when?" {
             rows.sort_by_key(|row| (row["since"].is_null(), row["cluster"].to_string(), row["group_id"].to_string()));
         }
         assert_eq!(&Value::Array(rows), expected, "{question}\n{statement}");
@@ -170,9 +174,28 @@ fn every_statement_of_the_cookbook_answers_its_question() {
 #[test]
 fn what_the_readme_asks_about_time_has_an_answer() {
     let lab = Lab::new(1);
-    let statements = statements("## Time");
+    let statements = statements("### Over time");
     assert!(statements.len() > 2);
     for (question, statement) in statements {
         assert_eq!(lab.sql(&statement).rows, Vec::<Value>::new(), "{question}");
+    }
+}
+
+#[test]
+fn the_readme_stays_short_and_names_commands_and_files_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    assert!(readme.lines().count() <= 200, "{} lines", readme.lines().count());
+    for link in readme.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
+        assert!(link.starts_with("http") || root.join(link).exists(), "{link}");
+    }
+    let help = stdout(&offsetd(&["help"], ""));
+    let mentioned = readme.split("offsetd ").skip(1).filter_map(|rest| rest.split([' ', '`', '\n', '|']).next());
+    // The first words of a command line, not of a sentence.
+    let commands = "serve doctor sql group groups query watch status check-config completions man help";
+    let commands: Vec<&str> = mentioned.filter(|word| commands.split(' ').any(|command| command == *word)).collect();
+    assert!(commands.len() > 10, "{commands:?}");
+    for command in commands {
+        assert!(help.contains(&format!("\n  {command} ")), "{command}");
     }
 }

@@ -33,6 +33,7 @@ mod replan;
 #[path = "../recorded.rs"]
 mod recorded;
 mod rpc;
+mod script;
 mod server;
 mod sources;
 mod sql;

@@ -12,7 +12,11 @@ use offsetd::demo::{
 };
 use serde_json::{Value, json};
 
-use crate::{process::wait_for, server::Server, support::kafka};
+use crate::{
+    process::{Process, wait_for},
+    server::Server,
+    support::kafka,
+};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -54,6 +58,11 @@ fn the_demo_answers_every_command_of_the_readme() {
     assert!(query.contains("committed_offset:") && query.contains("owner:"), "{query}");
     let groups = stdout(&offsetd(&["groups", "--active", "--search", "fraud", "--server", &url], ""));
     assert!(groups.contains("fraud-detection") && groups.contains("payments"), "{groups}");
+    let group = stdout(&offsetd(&["group", "payment-reconciler", "--server", &url], ""));
+    assert!(
+        group.starts_with("payment-reconciler on cluster demo\nclassic group") && group.contains("committed_offset"),
+        "{group}"
+    );
     let status = stdout(&offsetd(&["status", "--server", &url], ""));
     assert!(status.contains("ready:       yes") && status.contains("50 live"), "{status}");
     server.stop_cleanly();
@@ -301,7 +310,8 @@ fn what_the_demo_suggests_works_when_pasted() {
         let text = std::fs::read_to_string(&said).unwrap();
         let commands: Vec<String> =
             text.lines().filter(|line| line.starts_with("  ")).map(|line| line.trim().to_owned()).collect();
-        if commands.len() == 3 { Ok(commands) } else { Err(text) }
+        let is_first = text.starts_with("Dashboard: http://127.0.0.1:");
+        if commands.len() == 3 && is_first { Ok(commands) } else { Err(text) }
     });
     for command in commands.iter().filter(|command| !command.contains(" watch")) {
         wait_for("the command to succeed", LIMIT, || {
@@ -314,6 +324,29 @@ fn what_the_demo_suggests_works_when_pasted() {
     assert!(String::from_utf8_lossy(&first.stdout).contains(" → "), "{first:?}");
     demo.kill().unwrap();
     demo.wait().unwrap();
+}
+
+#[test]
+fn a_server_on_a_terminal_shows_the_dashboards_url_and_json_logs_are_flat() {
+    let (kafka, dir) = (kafka(1), tempfile::TempDir::new().unwrap());
+    let shown = dir.path().join("shown");
+    let mut command = Command::new("python3");
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/terminal.py")).args(["100", env!("CARGO_BIN_EXE_offsetd")]);
+    command.args(["serve", "--bootstrap-servers", kafka.bootstrap_servers(), "--listen", "127.0.0.1:0"]);
+    command.args(["--log-format", "json"]);
+    let mut process = Process::spawn("offsetd", &mut command, None, shown.clone());
+    wait_for("the URL and a line of the log", LIMIT, || {
+        let text = std::fs::read_to_string(&shown).unwrap();
+        let is_line = |line: &str| {
+            let line: Option<Value> = serde_json::from_str(line.trim()).ok();
+            line.is_some_and(|line| line["message"].is_string() && line["level"] == "INFO" && line["fields"].is_null())
+        };
+        let is_shown = text.contains("Dashboard: http://127.0.0.1:") && text.lines().any(is_line);
+        if is_shown { Ok(()) } else { Err(text) }
+    });
+    // Ctrl-C.
+    process.child().stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
+    assert_eq!(process.wait_exit(LIMIT).code(), Some(0));
 }
 
 /// What `decode` says of the log of a cluster.

@@ -30,12 +30,18 @@ struct Terminal {
 impl Terminal {
     /// `home` keeps the history.
     fn open(lab: &Lab, home: &Path, columns: u16) -> Self {
+        Self::with(lab, home, columns, &[("PAGER", "")])
+    }
+
+    /// With variables of the environment.
+    fn with(lab: &Lab, home: &Path, columns: u16, env: &[(&str, &str)]) -> Self {
         let dir = TempDir::new().unwrap();
         let log = dir.path().join("shown");
         let relay = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/terminal.py");
         let mut command = Command::new("python3");
         command.arg(relay).arg(columns.to_string()).arg(env!("CARGO_BIN_EXE_offsetd"));
         command.args(["sql", "--server", &lab.url("")]).env("TERM", "xterm").env("XDG_STATE_HOME", home);
+        command.env("NO_COLOR", "1").envs(env.iter().copied());
         let process = Process::spawn("the prompt", &mut command, None, log.clone());
         let mut terminal = Self { process, log, seen: 0, _dir: dir };
         terminal.shows("offsetd> ");
@@ -154,18 +160,18 @@ fn tables_fit_the_terminal_or_become_records() {
     assert!(answer.contains("a-group-with-a-name-tha…  orders"), "{answer}");
     assert!(answer.contains("; shortened to fit: \\x shows all"), "{answer}");
     let answer = terminal.line("\\x");
-    assert!(answer.contains("rows are shown as blocks: always"), "{answer}");
+    assert!(answer.contains("expanded display is on"), "{answer}");
     let answer = terminal.line(narrow);
     assert!(answer.contains("─[ 1 ]──") && answer.contains(&format!("group_id          {group}")), "{answer}");
     assert!(!answer.contains("shortened"), "{answer}");
-    assert!(terminal.line("\\x").contains("blocks: where a table does not fit"));
+    assert!(terminal.line("\\x").contains("expanded display is auto"));
     let answer = terminal.line("SELECT * FROM lag;");
     assert!(answer.contains("─[ 1 ]──") && answer.contains("lag_unknown"), "a table that cannot fit: {answer}");
-    assert!(terminal.line("\\x off").contains("blocks: never"));
+    assert!(terminal.line("\\x off").contains("expanded display is off"));
     assert!(terminal.line("SELECT * FROM lag;").contains("group_id      topic"));
     let answer = terminal.line("\\d");
     assert!(answer.contains("consumers         view   One row per con"), "{answer}");
-    assert!(terminal.line("\\d nowhere").contains("no table or view nowhere; \\d shows what there is"));
+    assert!(terminal.line("\\d nowhere").contains("no table or view nowhere; \\d shows tables and views"));
     assert!(!terminal.line("\\timing").is_empty());
     assert!(terminal.line("SELECT 1;").contains("(1 row)\n"));
     terminal.leave("\\q\r");
@@ -203,5 +209,80 @@ fn ctrl_c_stops_a_statement_and_the_history_outlives_the_prompt() {
     terminal.press(UP);
     terminal.shows("+ 2 AS answer;");
     assert!(terminal.line("").contains("42"));
+    terminal.leave(CTRL_D);
+}
+
+#[test]
+fn words_that_people_type_are_understood() {
+    let (lab, home) = (lab("billing"), TempDir::new().unwrap());
+    let mut terminal = Terminal::open(&lab, home.path(), 100);
+    let help = terminal.line("help");
+    assert!(help.contains("\n  statement; ") && help.contains("\\watch [SECONDS]"), "{help}");
+    let answer = terminal.line("SELECT committed_offset FROM ofsets;");
+    let place =
+        "did you mean offsets?\nLINE 1: SELECT committed_offset FROM ofsets\n                                     ^";
+    assert!(answer.contains("no table or view ofsets") && answer.contains(place), "{answer}");
+    let answer = terminal.line("\\d offsets");
+    assert!(answer.contains("bigint") && answer.contains("timestamp") && !answer.contains("Utf8"), "{answer}");
+    let answer = terminal.line("SELECT 1 AS one, 2 AS two \\gx");
+    assert!(answer.contains("─[ 1 ]─") && answer.contains("one  1"), "{answer}");
+    assert!(terminal.line("\\y").contains("no command \\y"));
+    terminal.leave("exit\r");
+    let terminal = Terminal::open(&lab, home.path(), 100);
+    terminal.leave("quit;\r");
+}
+
+#[test]
+fn a_watched_statement_shows_new_commits_until_ctrl_c() {
+    let (lab, home) = (lab("billing"), TempDir::new().unwrap());
+    let mut terminal = Terminal::open(&lab, home.path(), 100);
+    terminal.press("SELECT committed_offset FROM offsets \\watch 0.2\r");
+    terminal.shows("(every 200ms, until Ctrl-C)");
+    terminal.shows("4711");
+    lab.commit("billing", "orders", 0, 5_000);
+    terminal.shows("5000");
+    terminal.press(CTRL_C);
+    terminal.shows("offsetd> ");
+    assert!(terminal.line("SELECT 40 + 2 AS answer;").contains("42"));
+    terminal.leave(CTRL_D);
+}
+
+#[test]
+fn a_long_table_goes_through_the_pager_and_a_short_one_does_not() {
+    let (lab, home) = (lab("billing"), TempDir::new().unwrap());
+    let mut terminal = Terminal::with(&lab, home.path(), 100, &[("PAGER", "sed 's/^/paged: /'")]);
+    let long = "SELECT column_name FROM columns WHERE table_name IN ('lag', 'groups') ORDER BY 1;";
+    let answer = terminal.line(long);
+    assert!(answer.contains("paged: committed_offset") && answer.contains("paged: ("), "{answer}");
+    assert!(!terminal.line("SELECT 1 AS one;").contains("paged: "));
+    assert!(terminal.line("\\pager off").contains("the pager is off"));
+    assert!(!terminal.line(long).contains("paged: "));
+    terminal.leave(CTRL_D);
+    // One that is not there.
+    let mut terminal = Terminal::with(&lab, home.path(), 100, &[("PAGER", "no-such-pager")]);
+    assert!(terminal.line(long).contains("\ncommitted_offset"));
+    terminal.leave(CTRL_D);
+}
+
+#[test]
+fn a_statement_can_be_edited_and_answers_go_to_files() {
+    let (lab, home) = (lab("billing"), TempDir::new().unwrap());
+    let editor = [("PAGER", ""), ("VISUAL", "sed -i 's/4711/40 + 2/; s/$/;/'")];
+    let mut terminal = Terminal::with(&lab, home.path(), 100, &editor);
+    assert!(terminal.line("SELECT 4711 AS answer;").contains("4711"));
+    let answer = terminal.line("\\e");
+    assert!(answer.contains("SELECT 40 + 2 AS answer;") && answer.contains("42"), "{answer}");
+    let (csv, table) = (home.path().join("lag.csv"), home.path().join("out.txt"));
+    let answer = terminal.line(&format!("\\copy (SELECT group_id FROM offsets) to {}", csv.display()));
+    assert!(answer.contains("1 row written to"), "{answer}");
+    assert_eq!(fs::read_to_string(&csv).unwrap(), "group_id\nbilling\n");
+    terminal.line(&format!("\\o {}", table.display()));
+    assert!(!terminal.line("SELECT group_id FROM offsets;").contains("billing\n"));
+    terminal.line("\\o");
+    let written = fs::read_to_string(&table).unwrap();
+    assert!(written.contains("billing\n(1 row"), "{written}");
+    fs::write(home.path().join("report.sql"), "SELECT 'of the script' AS text\n;").unwrap();
+    let answer = terminal.line(&format!("\\i {}", home.path().join("report.sql").display()));
+    assert!(answer.contains("of the script"), "{answer}");
     terminal.leave(CTRL_D);
 }

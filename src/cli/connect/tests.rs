@@ -19,7 +19,7 @@ fn a_server_may_be_given_without_scheme() {
 
 #[tokio::test]
 async fn no_server_there_is_said_with_what_to_do() {
-    let args = |server: &str| ServerArgs { server: server.to_owned(), ..ServerArgs::default() };
+    let args = |server: &str| ServerArgs { server: Some(server.to_owned()), ..ServerArgs::default() };
     let failure = connect(&args("127.0.0.1:1")).await.unwrap_err();
     assert!(failure.to_string().contains("no server at http://127.0.0.1:1: start one with"), "{failure}");
     assert_eq!(failure.code(), 1);

@@ -34,13 +34,13 @@ fn found() -> Found {
 #[test]
 fn groups_and_edges_show_what_is_known() {
     let mut out = Vec::new();
-    write_text(&mut out, &found(), true).unwrap();
+    write_text(&mut out, &found(), true, Layout::default()).unwrap();
     let text = String::from_utf8(out).unwrap();
     let words = |line: usize| text.lines().nth(line).unwrap().split_whitespace().collect::<Vec<_>>();
-    assert_eq!(words(2), ["demo", "orders\\u{7}", "classic", "Stable", "ok", "1", "1", "4", "≥12", "-", "-"]);
+    assert_eq!(words(2), ["orders\\u{7}", "classic", "Stable", "ok", "1", "1", "4", "≥12", "-", "-"]);
     assert_eq!(words(6), ["events", "c1", "/h", "0-2,7", "-", "m1"]);
     assert_eq!(words(7), ["old", "-", "-", "3", "5", "-"]);
-    assert_eq!(text.lines().last(), Some("(1 group); late is not loaded yet and left out"));
+    assert_eq!(text.lines().last(), Some("(1 group of cluster demo); late is not loaded yet and left out"));
 }
 
 #[tokio::test]
@@ -54,7 +54,8 @@ async fn all_pages_are_walked() {
     let mut client = Fake { groups: vec![page("1"), page("2"), page("")], ..Fake::default() }.client(None).await;
     let server = ServerArgs::default();
     let (search, cluster, order_by) = Default::default();
-    let args = GroupsArgs { search, active: false, within: None, cluster, order_by, format: Style::Text, server };
+    let args =
+        GroupsArgs { search, active: false, within: None, cluster, order_by, wide: false, format: Style::Text, server };
     assert_eq!(all(&mut client, &args).await.unwrap().groups.len(), 3);
 }
 
@@ -63,4 +64,24 @@ fn edges_are_in_the_json_of_active_groups_only() {
     assert_eq!(found().to_json(true)["edges"][0]["owner"]["client_id"], "c1");
     assert_eq!(found().to_json(false).get("edges"), None);
     assert_eq!(found().to_json(false)["consumers"][0]["lag"], 12);
+}
+
+#[test]
+fn tables_fit_a_terminal_of_80_columns_and_keep_lag_and_status() {
+    let mut found = found();
+    found.groups[0].group_id = "a-group-with-a-long-name-indeed".to_owned();
+    found.groups[0].last_committed_at = Some(prost_types::Timestamp::default());
+    found.edges[0].owner.as_mut().unwrap().member_id = "m".repeat(50);
+    let shown = |layout: Layout| {
+        let mut out = Vec::new();
+        write_text(&mut out, &found, true, layout).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    for width in [80, 120] {
+        let text = shown(Layout { width: Some(width), ..Layout::default() });
+        assert!(text.lines().all(|line| crate::cli::text::width(line) <= width), "{text}");
+        assert!(text.contains("≥12") && text.contains("ok"), "{text}");
+    }
+    let text = shown(Layout { width: Some(80), expanded: Expanded::Off, ..Layout::default() });
+    assert!(text.contains("cluster") && text.contains("member_id"), "{text}");
 }

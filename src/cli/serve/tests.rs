@@ -15,7 +15,8 @@ fn the_demo_says_how_it_is_reached_with_tls_and_tokens() {
         String::from_utf8(out).unwrap()
     };
     let plain = said(&[]);
-    assert!(plain.contains("on http://127.0.0.1:8088 ") && plain.contains("terminal:"), "{plain}");
+    assert_eq!(plain.lines().next(), Some("Dashboard: http://127.0.0.1:8088/"));
+    assert!(plain.contains("terminal:"), "{plain}");
     assert!(!plain.contains("--server"), "{plain}");
     let secured = said(&[
         ("OFFSETD_SERVER_AUTH_TOKENS_FILE", tokens.display().to_string()),
@@ -41,4 +42,36 @@ fn the_demo_heeds_limits_but_no_configured_cluster() {
     assert_eq!(config.server.listen, "127.0.0.1:0");
     let clusters: Vec<_> = config.clusters.iter().map(|c| (c.name.as_str(), c.bootstrap_servers.as_str())).collect();
     assert_eq!(clusters, [("demo", "127.0.0.1:4711")]);
+}
+
+#[test]
+fn the_configuration_of_the_machine_is_read_only_where_none_is_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, missing) = (dir.path().join("offsetd.toml"), dir.path().join("none.toml"));
+    std::fs::write(&file, "").unwrap();
+    let found = |args: &ClusterArgs, variable: Option<&str>, file: &Path| {
+        let env = variable.iter().map(|name| ((*name).to_owned(), "x".to_owned())).collect();
+        args.system_file(&env, file)
+    };
+    let none = ClusterArgs::default();
+    assert_eq!(found(&none, Some("OFFSETD_SQL_QUEUE"), &file).as_ref(), Some(&file));
+    assert_eq!(found(&none, None, &missing), None);
+    assert_eq!(found(&none, Some("OFFSETD_CONFIG"), &file), None);
+    assert_eq!(found(&none, Some("OFFSETD_BOOTSTRAP_SERVERS"), &file), None);
+    let config = ClusterArgs { config: Some("x".into()), ..ClusterArgs::default() };
+    let servers = ClusterArgs { bootstrap_servers: Some("x:1".to_owned()), ..ClusterArgs::default() };
+    assert_eq!((found(&config, None, &file), found(&servers, None, &file)), (None, None));
+}
+
+#[test]
+fn the_dashboard_of_a_server_on_all_addresses_is_shown_on_this_machine() {
+    let access =
+        Access::new(&DemoArgs::default().load(&BTreeMap::new(), "127.0.0.1:1").unwrap().config.server).unwrap();
+    for (address, url) in [
+        ("0.0.0.0:8088", "http://127.0.0.1:8088/"),
+        ("[::]:1", "http://[::1]:1/"),
+        ("192.0.2.1:8088", "http://192.0.2.1:8088/"),
+    ] {
+        assert_eq!(dashboard(&access, address.parse().unwrap()), url);
+    }
 }

@@ -12,7 +12,7 @@ pub(super) struct Names {
     functions: Vec<String>,
 }
 
-const COMMANDS: &str = "? d q timing x";
+const COMMANDS: &str = "? copy d e g gx i o pager q timing watch x";
 /// Keywords that a statement begins with.
 const BEGINNINGS: &str = "DESCRIBE EXPLAIN SELECT SHOW WITH";
 const KEYWORDS: &str = "ALL ANALYZE AND AS ASC BETWEEN BY CASE CAST CROSS DESC DESCRIBE DISTINCT ELSE END EXCEPT EXISTS \
@@ -53,7 +53,9 @@ fn command_word(names: &Names, command: &str) -> (usize, Vec<String>) {
     let (found, word): (Vec<&str>, _) = match command.rsplit_once(char::is_whitespace) {
         None => (COMMANDS.split(' ').collect(), command),
         Some((name, table)) if name.trim() == "d" => (names.all_tables(), table),
+        Some((name, table)) if name.trim() == "copy" => (names.all_tables(), table),
         Some((name, state)) if name.trim() == "x" => (vec!["auto", "off", "on"], state),
+        Some((name, state)) if ["timing", "pager"].contains(&name.trim()) => (vec!["off", "on"], state),
         Some(_) => (vec![], ""),
     };
     (word.len(), matching(word, found))

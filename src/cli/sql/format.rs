@@ -3,9 +3,9 @@
 use std::{io::Write, sync::Arc};
 
 use arrow::{
-    array::RecordBatch,
+    array::{Array as _, AsArray as _, RecordBatch},
     buffer::Buffer,
-    datatypes::{DataType, FieldRef, SchemaRef},
+    datatypes::{DataType, FieldRef, Float64Type, SchemaRef},
     error::ArrowError,
     ipc::reader::StreamDecoder,
     util::display::{ArrayFormatter, FormatOptions},
@@ -104,6 +104,7 @@ impl<W: Write + Send> Output<W> {
                 let kind = |field: &FieldRef| match field.data_type() {
                     kind if kind.is_numeric() => Kind::Number,
                     kind if kind.is_temporal() || *kind == DataType::Boolean => Kind::Whole,
+                    DataType::Utf8 if field.name() == "status" => Kind::Status,
                     _ => Kind::Text,
                 };
                 let columns = schema.fields().iter().map(|field| Column::new(kind(field), field.name())).collect();
@@ -191,14 +192,40 @@ fn parquet_failed(error: parquet::errors::ParquetError) -> Failure {
 fn write_rows(out: &mut impl Write, table: &mut Table, batch: &RecordBatch) -> Result<(), Failure> {
     let options =
         FormatOptions::new().with_null("NULL").with_timestamp_format(Some(TIMESTAMP)).with_display_error(true);
-    let formatters = batch
-        .columns()
-        .iter()
-        .map(|column| ArrayFormatter::try_new(column.as_ref(), &options))
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut columns = vec![];
+    for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+        let formatter = ArrayFormatter::try_new(column.as_ref(), &options)?;
+        // Seconds come from two clocks and from requests a second apart.
+        let decimals = if field.name().contains("_seconds") { 1 } else { 3 };
+        columns.push((formatter, column.as_primitive_opt::<Float64Type>(), decimals));
+    }
     for row in 0..batch.num_rows() {
-        let cells = formatters.iter().map(|cells| cells.value(row).try_to_string()).collect::<Result<_, _>>()?;
-        table.row(out, cells)?;
+        let cells = columns.iter().map(|(formatter, floats, decimals)| {
+            let float = floats.filter(|floats| floats.is_valid(row)).map(|floats| floats.value(row));
+            float.and_then(|float| rounded(float, *decimals)).map_or_else(|| formatter.value(row).try_to_string(), Ok)
+        });
+        table.row(out, cells.collect::<Result<_, _>>()?)?;
     }
     Ok(())
 }
+
+/// A number as it is known: with so many decimals at most, and small ones with three digits. `None` for numbers that are
+/// shown with all digits, since they are too large or too small for decimals.
+fn rounded(number: f64, decimals: usize) -> Option<String> {
+    let size = number.abs();
+    if !number.is_finite() || size >= 1e15 || (size > 0.0 && size < 1e-6) {
+        return None;
+    }
+    if decimals == 1 || size == 0.0 {
+        return Some(format!("{:.1}", number + 0.0));
+    }
+    // 0.00123 is 1.23e-3: as many zeros as the exponent says, and three digits.
+    let zeros = format!("{size:e}").rsplit_once("e-").and_then(|(_, zeros)| zeros.parse::<usize>().ok());
+    let decimals = zeros.map_or(decimals, |zeros| decimals.max(zeros + 2));
+    let text = format!("{number:.decimals$}");
+    let short = text.trim_end_matches('0');
+    Some(if short.ends_with('.') { format!("{short}0") } else { short.to_owned() })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,45 +1,26 @@
-//! The input of the prompt: statements up to `;` over several lines, and commands that start with `\`.
+//! The input of the prompt and of scripts: statements up to `;` over several lines, and commands that start with `\`.
 
-use crate::{
-    cli::text::Expanded,
-    sql::{
-        GenericDialect,
-        tokenizer::{Token, Tokenizer, Whitespace},
-    },
+use super::command::{Command, How, parse};
+use crate::sql::{
+    GenericDialect,
+    tokenizer::{Token, Tokenizer, Whitespace},
 };
 
 /// An action that a line of input leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Run a statement.
-    Run(String),
+    Run(String, How),
     /// Run a command.
     Command(Command),
-}
-
-/// The commands of the prompt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Command {
-    /// `\q`
-    Quit,
-    /// `\d`
-    Tables,
-    /// `\d TABLE`
-    Columns(String),
-    /// `\x`, and the state that it names.
-    Expanded(Option<Expanded>),
-    /// `\timing`
-    Timing,
-    /// `\?`
-    Help,
-    /// Anything else.
-    Unknown(String),
 }
 
 /// Lines that do not make a whole statement yet.
 #[derive(Debug, Default)]
 pub(super) struct Input {
     text: String,
+    /// The statement that was completed last.
+    last: Option<String>,
 }
 
 impl Input {
@@ -60,55 +41,91 @@ impl Input {
 
     /// Takes a line and returns the steps that it completes.
     pub(super) fn line(&mut self, line: &str) -> Vec<Step> {
-        if !self.is_open()
-            && let Some(command) = line.trim().strip_prefix('\\')
-        {
-            return vec![Step::Command(parse(command))];
+        if !self.is_open() {
+            match line.trim().trim_end_matches(';').trim_end().to_ascii_lowercase().as_str() {
+                "exit" | "quit" => return vec![Step::Command(Command::Quit)],
+                "help" => return vec![Step::Command(Command::Help)],
+                _ => {}
+            }
         }
         if self.is_open() {
             self.text.push('\n');
         }
         self.text.push_str(line);
         let mut steps = Vec::new();
-        while let Some((statement, rest)) = first_statement(&self.text) {
-            if !statement.trim().is_empty() {
-                steps.push(Step::Run(statement.trim().to_owned()));
+        // What ends nothing need not be read again with the lines before it.
+        while line.contains([';', '\\'])
+            && let Some((end, rest)) = first_end(&self.text)
+        {
+            let statement = self.text.get(..end.at).unwrap_or_default().trim().to_owned();
+            if end.is_command {
+                steps.push(self.command(statement, &rest));
+            } else {
+                self.text = rest;
+                if !statement.is_empty() {
+                    steps.push(self.run(statement, How::Shown));
+                }
             }
-            self.text = rest.to_owned();
         }
         if self.text.trim().is_empty() {
             self.text.clear();
         }
         steps
     }
-}
 
-fn parse(command: &str) -> Command {
-    let (name, rest) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
-    match (name, rest.trim().trim_end_matches(';').trim_end()) {
-        ("q" | "quit", _) => Command::Quit,
-        ("d" | "dt", "") => Command::Tables,
-        ("d", table) => Command::Columns(table.to_owned()),
-        ("x", "") => Command::Expanded(None),
-        ("x", "on") => Command::Expanded(Some(Expanded::On)),
-        ("x", "off") => Command::Expanded(Some(Expanded::Off)),
-        ("x", "auto") => Command::Expanded(Some(Expanded::Auto)),
-        ("timing", _) => Command::Timing,
-        ("?" | "h" | "help", _) => Command::Help,
-        _ => Command::Unknown(format!("\\{name}")),
+    /// The statement that has no `;` yet, for the end of a script.
+    pub(super) fn rest(&mut self) -> Option<Step> {
+        let statement = std::mem::take(&mut self.text).trim().to_owned();
+        (!statement.is_empty()).then(|| self.run(statement, How::Shown))
+    }
+
+    fn run(&mut self, statement: String, how: How) -> Step {
+        self.last = Some(statement.clone());
+        Step::Run(statement, how)
+    }
+
+    /// The step of a command behind a statement that may have begun.
+    fn command(&mut self, begun: String, command: &str) -> Step {
+        let command = parse(command);
+        let statement = if begun.is_empty() { self.last.clone() } else { Some(begun.clone()) };
+        let how = match command {
+            Command::Go(how) => how,
+            Command::Edit(_) => {
+                self.text.clear();
+                return Step::Command(Command::Edit(statement.unwrap_or_default()));
+            }
+            other => {
+                // The statement goes on below the command.
+                self.text = begun;
+                return Step::Command(other);
+            }
+        };
+        self.text.clear();
+        match statement {
+            Some(statement) => self.run(statement, how),
+            None => Step::Command(Command::Wrong("no statement has been given yet".to_owned())),
+        }
     }
 }
 
-/// Splits at the first `;` that is not in a string, a quoted name or a comment.
-fn first_statement(text: &str) -> Option<(&str, &str)> {
+/// Where a statement ends, in bytes.
+struct End {
+    at: usize,
+    /// At a `\`, not at a `;`.
+    is_command: bool,
+}
+
+/// The first `;` or `\` that is not in a string, a quoted name or a comment, and the text behind it.
+fn first_end(text: &str) -> Option<(End, String)> {
     let mut tokens = vec![];
     // A string or comment that is still open ends the tokens with an error.
     let _ = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location_into_buf(&mut tokens);
-    let end = tokens.iter().find(|token| token.token == Token::SemiColon)?.span.start;
-    let (line, column) = (usize::try_from(end.line).ok()?, usize::try_from(end.column).ok()?);
+    let end = tokens.iter().find(|token| matches!(token.token, Token::SemiColon | Token::Backslash))?;
+    let (line, column) = (usize::try_from(end.span.start.line).ok()?, usize::try_from(end.span.start.column).ok()?);
     let above: usize = text.split_inclusive('\n').take(line.checked_sub(1)?).map(str::len).sum();
     let (at, _) = text.get(above..)?.char_indices().nth(column.checked_sub(1)?)?;
-    Some((text.get(..above + at)?, text.get(above + at + 1..)?))
+    let at = above + at;
+    Some((End { at, is_command: end.token == Token::Backslash }, text.get(at + 1..)?.to_owned()))
 }
 
 /// The words and signs of the statement that the text ends in; qualified names are one word. `None` if it ends in a string,

@@ -11,10 +11,17 @@ use arrow::{
 use serde_json::{Value as Json, json};
 use tonic::Status;
 
-use super::*;
+use super::{
+    answer::{Show, execute},
+    format::Renderer,
+    *,
+};
 use crate::{
-    cli::{tests::fake::Fake, text::width},
-    rpc::proto::{SqlBatch, SqlResponse, SqlSchema},
+    cli::{
+        tests::fake::Fake,
+        text::{Expanded, Layout, width},
+    },
+    rpc::proto::{Freshness, SqlBatch, SqlResponse, SqlSchema, SqlStats, sql_response::Message},
 };
 
 fn batch() -> RecordBatch {
@@ -192,6 +199,8 @@ fn answer(stats: SqlStats) -> Vec<Result<SqlResponse, Status>> {
 fn args() -> SqlArgs {
     SqlArgs {
         statement: None,
+        commands: vec![],
+        files: vec![],
         format: Format::Table,
         params: vec![],
         max_rows: None,
@@ -230,7 +239,7 @@ async fn a_table_that_was_shortened_says_so_and_a_record_is_whole() {
     let mut client = fake.client(None).await;
     let mut shown = async |expanded, width| {
         let mut out = vec![];
-        let layout = Layout { width: Some(width), expanded };
+        let layout = Layout { width: Some(width), expanded, colour: false };
         let show = Show { format: Format::Table, layout, timing: false, whole: "\\x" };
         execute(&mut client, args().request("SELECT"), &mut out, &show).await.unwrap();
         String::from_utf8(out).unwrap()

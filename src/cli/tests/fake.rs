@@ -33,7 +33,7 @@ impl Fake {
             .serve_with_incoming(TcpListenerStream::new(listener));
         tokio::spawn(serve);
         let args = ServerArgs {
-            server: format!("http://{address}"),
+            server: Some(format!("http://{address}")),
             token: token.map(|token| token.to_owned().into()),
             ..ServerArgs::default()
         };

@@ -32,14 +32,24 @@ pub(in crate::cli) struct Layout {
     /// Columns of the terminal that is written to.
     pub(in crate::cli) width: Option<usize>,
     pub(in crate::cli) expanded: Expanded,
+    /// Whether words have colours.
+    pub(in crate::cli) colour: bool,
 }
 
 impl Layout {
     /// For standard output.
     pub(in crate::cli) fn of_output(expanded: Expanded) -> Self {
-        let size = terminal_size::terminal_size_of(io::stdout());
-        Self { width: size.map(|(width, _)| width.0.into()), expanded }
+        // Unit tests write to no terminal, also where they are started on one.
+        let size = terminal_size::terminal_size_of(io::stdout()).filter(|_| !cfg!(test));
+        Self { width: size.map(|(width, _)| width.0.into()), expanded, colour: size.is_some() && wants_colour() }
     }
+}
+
+/// Whether the environment allows colours (<https://no-color.org>).
+#[must_use]
+pub fn wants_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// What a column holds.
@@ -48,6 +58,8 @@ pub(in crate::cli) enum Kind {
     Text,
     /// Text that would have another meaning when shortened: a time.
     Whole,
+    /// The status of a group or partition, coloured.
+    Status,
     /// Aligned to the right, never shortened.
     Number,
 }
@@ -101,12 +113,35 @@ impl Table {
         Self { form: Form::Texts, ..Self::new(vec![], Layout::default()) }
     }
 
-    /// Writes a table of these rows that shortens nothing.
+    /// Writes a table of these rows that fits the terminal.
     pub(in crate::cli) fn write_all<T>(out: &mut impl Write, columns: &[ColumnOf<T>], rows: &[T]) -> io::Result<()> {
-        let names = columns.iter().map(|(kind, name, _)| Column::new(*kind, name)).collect();
-        let mut table = Self::new(names, Layout::default());
+        Self::write_fitting(out, columns, rows, Layout::of_output(Expanded::Auto), &[])
+    }
+
+    /// Writes a table of these rows. Of the optional columns, the first ones are left out until it fits; with
+    /// [`Expanded::Off`], all are shown.
+    pub(in crate::cli) fn write_fitting<T>(
+        out: &mut impl Write,
+        columns: &[ColumnOf<T>],
+        rows: &[T],
+        layout: Layout,
+        optional: &[&str],
+    ) -> io::Result<()> {
+        let mut shown: Vec<&ColumnOf<T>> = columns.iter().collect();
+        let mut optional = optional.iter();
+        let mut table = loop {
+            let names = shown.iter().map(|(kind, name, _)| Column::new(*kind, name)).collect();
+            let table = Self::new(names, layout);
+            let cells = |row: &T| shown.iter().map(|(_, _, cell)| escape(&cell(row)).into_owned()).collect::<Row>();
+            let first: Vec<Row> = rows.iter().take(MEASURED).map(cells).collect();
+            if layout.expanded != Expanded::Auto || table.level(&table.widths(&first)).is_some() {
+                break table;
+            }
+            let Some(left_out) = optional.next() else { break table };
+            shown.retain(|column| column.1 != *left_out);
+        };
         for row in rows {
-            table.row(out, columns.iter().map(|(_, _, cell)| cell(row)).collect())?;
+            table.row(out, shown.iter().map(|(_, _, cell)| cell(row)).collect())?;
         }
         table.finish(out)
     }
@@ -134,9 +169,8 @@ impl Table {
     pub(in crate::cli) fn finish(&mut self, out: &mut impl Write) -> io::Result<()> {
         let Form::Open(rows) = &mut self.form else { return Ok(()) };
         let rows = std::mem::take(rows);
-        let names: Row = self.columns.iter().map(|column| column.name.clone()).collect();
-        let widest = |at: usize| rows.iter().chain([&names]).filter_map(|row| Some(width(row.get(at)?))).max();
-        let widths: Vec<usize> = (0..names.len()).map(|at| widest(at).unwrap_or(0)).collect();
+        let names = self.names();
+        let widths = self.widths(&rows);
         self.form = match (self.layout.expanded, self.level(&widths)) {
             (Expanded::On, _) | (Expanded::Auto, None) => Form::Records(0),
             (Expanded::Off, None) => self.aligned(&widths, LEAST),
@@ -144,7 +178,7 @@ impl Table {
         };
         if let Form::Aligned(widths) = &self.form {
             let names: Row = names.iter().zip(widths).map(|(name, (wide, _))| shorten(name, *wide).into()).collect();
-            self.write_line(out, widths, &names)?;
+            self.write_line(out, widths, &names, false)?;
             let rules: Row = widths.iter().map(|(wide, _)| "─".repeat(*wide)).collect();
             writeln!(out, "{}", rules.join(GAP))?;
         }
@@ -154,6 +188,17 @@ impl Table {
     /// Whether any value was shortened.
     pub(in crate::cli) fn shortened(&self) -> bool {
         self.shortened
+    }
+
+    fn names(&self) -> Row {
+        self.columns.iter().map(|column| column.name.clone()).collect()
+    }
+
+    /// The width of each column that its name and these rows take.
+    fn widths(&self, rows: &[Row]) -> Vec<usize> {
+        let names = self.names();
+        let widest = |at: usize| rows.iter().chain([&names]).filter_map(|row| Some(width(row.get(at)?))).max();
+        (0..names.len()).map(|at| widest(at).unwrap_or(0)).collect()
     }
 
     /// The columns that a table takes whose texts are no wider than `level`.
@@ -187,7 +232,7 @@ impl Table {
         if let Form::Aligned(widths) = &self.form {
             let fitting = cells.iter().zip(widths).map(|(cell, (_, limit))| shorten(cell, *limit).into());
             let fitting: Row = fitting.collect();
-            self.write_line(out, widths, &fitting)?;
+            self.write_line(out, widths, &fitting, self.layout.colour)?;
             self.shortened |= fitting != *cells;
             return Ok(());
         }
@@ -198,14 +243,19 @@ impl Table {
         writeln!(out, "{title}{}", "─".repeat(rule))?;
         let names = self.columns.iter().map(|column| width(&column.name)).max().unwrap_or(0);
         let mut lines = self.columns.iter().zip(cells);
-        lines.try_for_each(|(column, cell)| writeln!(out, "{}{GAP}{cell}", pad(&column.name, names, Kind::Text)))
+        lines.try_for_each(|(column, cell)| {
+            let cell = column.coloured(cell.clone(), cell, self.layout.colour);
+            writeln!(out, "{}{GAP}{cell}", pad(&column.name, names, Kind::Text))
+        })
     }
 
-    fn write_line(&self, out: &mut impl Write, widths: &[(usize, usize)], cells: &Row) -> io::Result<()> {
+    fn write_line(&self, out: &mut impl Write, widths: &[(usize, usize)], cells: &Row, colour: bool) -> io::Result<()> {
         let columns = self.columns.iter().zip(widths).zip(cells).enumerate();
         let padded = columns.map(|(at, ((column, (wide, _)), cell))| {
             let is_last = at + 1 == self.columns.len();
-            if is_last && column.kind != Kind::Number { cell.clone() } else { pad(cell, *wide, column.kind) }
+            let padded =
+                if is_last && column.kind != Kind::Number { cell.clone() } else { pad(cell, *wide, column.kind) };
+            column.coloured(padded, cell, colour)
         });
         writeln!(out, "{}", padded.collect::<Row>().join(GAP))
     }
@@ -214,6 +264,20 @@ impl Table {
 impl Column {
     fn fitted(&self, wide: usize, level: usize) -> usize {
         if self.kind == Kind::Text { wide.min(level) } else { wide }
+    }
+
+    /// The padded cell, in the colour of its status.
+    fn coloured(&self, padded: String, cell: &str, colour: bool) -> String {
+        let code = match cell {
+            "ok" => "32",
+            "lagging" | "rewind" => "33",
+            "stalled" | "stopped" | "data_lost" => "31",
+            _ => "",
+        };
+        if !colour || self.kind != Kind::Status || code.is_empty() {
+            return padded;
+        }
+        padded.replacen(cell, &format!("\u{1b}[{code}m{cell}\u{1b}[0m"), 1)
     }
 }
 

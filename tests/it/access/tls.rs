@@ -24,7 +24,7 @@ use super::TOKEN;
 use crate::process::wait_for;
 use crate::program::offsetd;
 use crate::server::Server;
-use crate::support::{LIMIT, until};
+use crate::support::{LIMIT, Setup, kafka, until};
 
 pub(super) fn fixture(name: &str) -> String {
     format!("{}/tests/fixtures/tls/{name}", env!("CARGO_MANIFEST_DIR"))
@@ -161,6 +161,23 @@ fn a_client_without_tls_is_refused_at_once() {
 }
 
 #[test]
+fn a_client_that_takes_the_wrong_scheme_is_told_the_right_one() {
+    let secured = Secured::start("");
+    for command in [&["status"][..], &["sql", "SELECT 1"], &["groups"]] {
+        let url = format!("http://{}", secured.address());
+        let output = offsetd(&[command, &["--server", &url, "--token", TOKEN]].concat(), "");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(&format!("use https://{}", secured.address())), "{said}");
+    }
+    let open = Setup::default().ready(&kafka(1));
+    let url = open.url("").replacen("http://", "https://", 1);
+    let output = offsetd(&["status", "--server", &url, "--ca-cert", &fixture("ca.pem")], "");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains(&format!("does not speak TLS: use {}", open.url(""))), "{said}");
+}
+
+#[test]
 fn clients_that_say_nothing_block_nobody() {
     let secured = Secured::start("");
     let silent: Vec<TcpStream> = (0..400).map(|_| TcpStream::connect(secured.address()).unwrap()).collect();
@@ -221,6 +238,8 @@ fn a_client_without_the_certificate_that_is_wanted_is_refused() {
     for output in [secured.status("ca.pem", &[]), with("server")] {
         assert_eq!(output.status.code(), Some(1), "{output:?}");
     }
+    let said = String::from_utf8(secured.status("ca.pem", &[]).stderr).unwrap();
+    assert!(said.contains("--client-cert"), "{said}");
     for older in [false, true] {
         let answer = block_on(livez(secured.address(), older));
         assert!(answer.is_err(), "{answer:?}");

@@ -79,9 +79,9 @@ fn nothing_is_offered_within_strings_and_comments() {
 
 #[test]
 fn commands_and_their_tables_too() {
-    assert_eq!(at("\\|"), "? d q timing x");
+    assert_eq!(at("\\|"), "? copy d e g gx i o pager q timing watch x");
     assert_eq!(at("\\t|"), "timing");
     assert_eq!(at("\\d t|"), "topics");
     assert_eq!(at("\\x o|"), "off on");
-    assert_eq!(at("\\timing o|"), "");
+    assert_eq!(at("\\timing o|"), "off on");
 }

@@ -1,7 +1,10 @@
+use std::time::Duration;
+
 use super::*;
+use crate::cli::text::Expanded;
 
 fn run(statement: &str) -> Step {
-    Step::Run(statement.to_owned())
+    Step::Run(statement.to_owned(), How::Shown)
 }
 
 #[test]
@@ -28,7 +31,7 @@ fn semicolons_in_strings_names_and_comments_end_nothing() {
 }
 
 #[test]
-fn commands_start_with_a_backslash_outside_of_statements() {
+fn commands_start_with_a_backslash_and_leave_a_statement_as_it_is() {
     let mut input = Input::default();
     let mut command = |text: &str| match input.line(text).pop() {
         Some(Step::Command(command)) => command,
@@ -37,13 +40,46 @@ fn commands_start_with_a_backslash_outside_of_statements() {
     assert_eq!(command("\\q"), Command::Quit);
     assert_eq!(command(" \\d "), Command::Tables);
     assert_eq!(command("\\d lag;"), Command::Columns("lag".to_owned()));
-    assert_eq!(command("\\timing"), Command::Timing);
+    assert_eq!(command("\\timing"), Command::Timing(None));
     assert_eq!(command("\\?"), Command::Help);
     assert_eq!(command("\\x"), Command::Expanded(None));
     assert_eq!(command("\\x auto;"), Command::Expanded(Some(Expanded::Auto)));
-    assert_eq!(command("\\x y"), Command::Unknown("\\x".to_owned()));
-    input.line("SELECT");
-    assert!(input.line("\\q").is_empty(), "in a statement it is text");
+    assert_eq!(command("\\i it's; \\here.sql"), Command::Include("it's; \\here.sql".into()));
+    for word in ["exit", "quit;", " EXIT "] {
+        assert_eq!(command(word), Command::Quit);
+    }
+    assert_eq!(command("help"), Command::Help);
+    assert!(!input.is_open());
+    input.line("SELECT 1");
+    assert_eq!(input.line("\\d"), [Step::Command(Command::Tables)]);
+    assert!(input.line("exit").is_empty(), "in a statement it is text");
+    input.clear();
+    input.line("SELECT 1");
+    assert_eq!(input.line("+ 2; \\q"), [run("SELECT 1\n+ 2"), Step::Command(Command::Quit)]);
+}
+
+#[test]
+fn a_statement_may_end_in_a_command_and_be_run_again() {
+    let mut input = Input::default();
+    assert_eq!(input.line("\\g"), [Step::Command(Command::Wrong("no statement has been given yet".to_owned()))]);
+    assert_eq!(input.line("SELECT '\\g' \\gx"), [Step::Run("SELECT '\\g'".to_owned(), How::Expanded)]);
+    let every = How::Every(Duration::from_secs(3));
+    assert_eq!(input.line("\\watch 3"), [Step::Run("SELECT '\\g'".to_owned(), every)]);
+    assert_eq!(input.line("SELECT 2;"), [run("SELECT 2")]);
+    assert_eq!(input.line("\\g out.txt"), [Step::Run("SELECT 2".to_owned(), How::To("out.txt".into()))]);
+    assert_eq!(input.line("\\e"), [Step::Command(Command::Edit("SELECT 2".to_owned()))]);
+    input.line("SELECT 3");
+    assert_eq!(input.line("\\e"), [Step::Command(Command::Edit("SELECT 3".to_owned()))]);
+    assert!(!input.is_open());
+}
+
+#[test]
+fn the_last_statement_of_a_script_needs_no_semicolon() {
+    let mut input = Input::default();
+    assert_eq!(input.line("SELECT 1;"), [run("SELECT 1")]);
+    assert_eq!(input.rest(), None);
+    assert!(input.line("SELECT 2").is_empty());
+    assert_eq!((input.rest(), input.is_open()), (Some(run("SELECT 2")), false));
 }
 
 #[test]

@@ -14,7 +14,7 @@ fn table(layout: Layout, rows: &[[&str; 3]]) -> (String, bool) {
 }
 
 fn fit(width: usize, expanded: Expanded) -> Layout {
-    Layout { width: Some(width), expanded }
+    Layout { width: Some(width), expanded, colour: false }
 }
 
 #[test]

@@ -1,0 +1,112 @@
+//! Connections without TLS, which tell when the server speaks TLS.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+/// Starts the text of the errors below.
+pub(super) const HINT: &str = "the server ";
+
+/// The type of the first byte of a TLS alert. HTTP/2 begins with the length of a frame of at most 16 KiB, so with 0.
+const TLS_ALERT: u8 = 0x15;
+
+/// A connection, watched until the server has sent its first byte.
+pub(super) struct Plain {
+    stream: TcpStream,
+    /// Where a TLS server would be reached.
+    https: String,
+    has_answered: bool,
+}
+
+/// Connects without TLS.
+///
+/// # Errors
+/// Those of TCP.
+pub(super) async fn connect(uri: Uri) -> io::Result<TokioIo<Plain>> {
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let port = uri.port_u16().unwrap_or(80);
+    let stream = TcpStream::connect((host, port)).await?;
+    stream.set_nodelay(true)?;
+    let https = format!("https://{}:{port}", uri.host().unwrap_or_default());
+    Ok(TokioIo::new(Plain { stream, https, has_answered: false }))
+}
+
+impl Plain {
+    fn speaks_tls(&self) -> io::Error {
+        io::Error::other(format!("{HINT}speaks TLS: use {}", self.https))
+    }
+
+    /// An error before the first answer: a TLS server closes connections that begin with something else, and what it sent
+    /// may be lost.
+    fn unanswered(&self, error: &io::Error) -> io::Error {
+        let text =
+            format!("{HINT}closed the connection before it answered ({error}); if it speaks TLS, use {}", self.https);
+        io::Error::new(error.kind(), text)
+    }
+
+    /// Hides an error of writing before the first answer: reading finds the same, with what the server sent, and HTTP/2
+    /// tells its callers only of that.
+    fn written(&self, polled: Poll<io::Result<usize>>, bytes: usize) -> Poll<io::Result<usize>> {
+        match polled {
+            Poll::Ready(Err(_)) if !self.has_answered => Poll::Ready(Ok(bytes)),
+            polled => polled,
+        }
+    }
+}
+
+impl AsyncRead for Plain {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if self.has_answered || polled.is_pending() {
+            return polled;
+        }
+        let first = buf.filled().get(before).copied();
+        Poll::Ready(match (polled, first) {
+            (Poll::Ready(Err(error)), _) => Err(self.unanswered(&error)),
+            (_, Some(TLS_ALERT)) => Err(self.speaks_tls()),
+            (_, None) => Err(self.unanswered(&io::ErrorKind::UnexpectedEof.into())),
+            (_, Some(_)) => {
+                self.has_answered = true;
+                Ok(())
+            }
+        })
+    }
+}
+
+impl AsyncWrite for Plain {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.written(polled, buf.len())
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.written(polled, bufs.iter().map(|buf| buf.len()).sum())
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,124 @@
+//! `offsetd help`: guides longer than the help of a command, completions for shells, and man pages.
+
+use std::{fs, io::Write, path::PathBuf};
+
+use clap::{Args, Command, CommandFactory as _};
+use clap_complete::Shell;
+
+use super::{Failure, text::count};
+
+pub(super) const EXAMPLES: &str = "\
+Guides: sources (where offsets come from), sizing (memory, CPU and disk), permissions (ACLs of Kafka).
+
+Examples:
+  offsetd help
+  offsetd help sql
+  offsetd help permissions";
+
+pub(super) const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  offsetd completions bash > ~/.local/share/bash-completion/completions/offsetd
+  offsetd completions zsh > \"${fpath[1]}/_offsetd\"
+  offsetd completions fish > ~/.config/fish/completions/offsetd.fish";
+
+pub(super) const MAN_EXAMPLES: &str = "\
+Examples:
+  offsetd man ~/.local/share/man/man1";
+
+/// The guides by name.
+const GUIDES: [(&str, &str); 3] = [
+    ("sources", include_str!("help/sources.txt")),
+    ("sizing", include_str!("help/sizing.txt")),
+    ("permissions", include_str!("help/permissions.txt")),
+];
+
+/// Arguments of `help`.
+#[derive(Debug, Args)]
+pub struct HelpArgs {
+    /// A command or a guide: sources, sizing, permissions.
+    #[arg(value_name = "COMMAND|GUIDE")]
+    pub name: Option<String>,
+}
+
+/// Arguments of `completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// Name of the shell.
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Directory to write the pages to; it is created if it does not exist.
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+}
+
+/// Writes a guide or the help of a command.
+///
+/// # Errors
+/// [`Failure::Usage`] for an unknown name.
+pub(super) fn run(args: &HelpArgs, out: &mut impl Write) -> Result<(), Failure> {
+    let mut command = built();
+    let text = match &args.name {
+        None => command.render_long_help().to_string(),
+        Some(name) => match GUIDES.iter().find(|(guide, _)| guide == name) {
+            Some((_, text)) => (*text).to_owned(),
+            None => {
+                let unknown = || {
+                    Failure::Usage(format!("no command or guide {name:?}; guides are sources, sizing and permissions"))
+                };
+                command.find_subcommand_mut(name).ok_or_else(unknown)?.render_long_help().to_string()
+            }
+        },
+    };
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
+/// Writes the completions for a shell.
+///
+/// # Errors
+/// [`Failure::Output`].
+pub(super) fn completions(args: &CompletionsArgs, out: &mut impl Write) -> Result<(), Failure> {
+    // The generator panics where it cannot write.
+    let mut script = vec![];
+    clap_complete::generate(args.shell, &mut super::Args::command(), "offsetd", &mut script);
+    out.write_all(&script)?;
+    out.flush()?;
+    Ok(())
+}
+
+/// Writes a man page for the program and one for each command.
+///
+/// # Errors
+/// [`Failure::Command`] with the path that cannot be written.
+pub(super) fn man(args: &ManArgs, out: &mut impl Write) -> Result<(), Failure> {
+    let cannot =
+        |error: std::io::Error| Failure::Command(format!("cannot write man pages to {}: {error}", args.dir.display()));
+    fs::create_dir_all(&args.dir).map_err(cannot)?;
+    let command = built();
+    let pages: Vec<&Command> = std::iter::once(&command).chain(command.get_subcommands()).collect();
+    for page in &pages {
+        let man = clap_mangen::Man::new((*page).clone());
+        let mut text = vec![];
+        man.render(&mut text).map_err(cannot)?;
+        fs::write(args.dir.join(man.get_filename()), text).map_err(cannot)?;
+    }
+    writeln!(out, "{} in {}", count(i128::try_from(pages.len()).unwrap_or(i128::MAX), "page"), args.dir.display())?;
+    out.flush()?;
+    Ok(())
+}
+
+/// The command line with the full names of its commands.
+fn built() -> Command {
+    let mut command = super::Args::command();
+    command.build();
+    command
+}
+
+#[cfg(test)]
+mod tests;

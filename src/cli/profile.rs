@@ -1,0 +1,182 @@
+//! Profiles of the client commands: servers and how to reach them, from `~/.config/offsetd/config.toml`.
+//!
+//! A token is sent only to the server of its own profile: a server that is named otherwise gets nothing from the file.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use serde::Deserialize;
+
+use super::Failure;
+
+/// The profile that is used where neither a profile nor a server is given.
+const DEFAULT: &str = "default";
+
+/// The server of the default profile, if the file has none.
+pub(super) const DEFAULT_SERVER: &str = "http://127.0.0.1:8088";
+
+/// Which server to ask.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Server")]
+pub struct ServerArgs {
+    /// The server's URL, http:// or https://. Default: that of the profile, or http://127.0.0.1:8088.
+    #[arg(long, value_name = "URL", env = "OFFSETD_SERVER")]
+    pub server: Option<String>,
+    /// Section [profiles.NAME] of ~/.config/offsetd/config.toml, with server, token or token_file, ca_cert, client_cert and
+    /// client_key. Default: "default", if the file has it and no --server is given.
+    #[arg(long, value_name = "NAME", env = "OFFSETD_PROFILE")]
+    pub profile: Option<String>,
+    /// Token to identify with.
+    #[arg(long, env = "OFFSETD_TOKEN", hide_env_values = true)]
+    pub token: Option<Token>,
+    /// PEM file with the certificates to trust for https. Default: the system's.
+    #[arg(long, value_name = "PATH", env = "OFFSETD_CA_CERT")]
+    pub ca_cert: Option<PathBuf>,
+    /// PEM file with a certificate to identify with, for servers that want one.
+    #[arg(long, value_name = "PATH", env = "OFFSETD_CLIENT_CERT", requires = "client_key")]
+    pub client_cert: Option<PathBuf>,
+    /// PEM file with the private key of that certificate.
+    #[arg(long, value_name = "PATH", env = "OFFSETD_CLIENT_KEY", requires = "client_cert")]
+    pub client_key: Option<PathBuf>,
+}
+
+/// A secret: `Debug` hides it.
+#[derive(Clone, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Token(String);
+
+impl Token {
+    /// The secret itself.
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Token {
+    fn from(token: String) -> Self {
+        Self(token)
+    }
+}
+
+impl ServerArgs {
+    /// The arguments with the server that is asked, and its token and certificates.
+    ///
+    /// # Errors
+    /// Those of the profile.
+    pub(super) fn resolve(&self) -> Result<Self, Failure> {
+        resolve(self, path().as_deref())
+    }
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// The file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Profiles {
+    #[serde(default)]
+    profiles: BTreeMap<String, Profile>,
+}
+
+/// A server and how to reach it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Profile {
+    server: Option<String>,
+    token: Option<Token>,
+    token_file: Option<PathBuf>,
+    ca_cert: Option<PathBuf>,
+    client_cert: Option<PathBuf>,
+    client_key: Option<PathBuf>,
+}
+
+/// The arguments with a server: their own, or that of a profile with its token and certificates. Flags take precedence.
+///
+/// # Errors
+/// A file that cannot be read or is wrong, or a profile that it does not have.
+fn resolve(args: &ServerArgs, file: Option<&Path>) -> Result<ServerArgs, Failure> {
+    let asked = args.profile.as_deref().filter(|name| !name.is_empty());
+    match (&args.server, asked) {
+        (Some(_), None) => return Ok(args.clone()),
+        (Some(server), Some(profile)) => {
+            let problem = format!(
+                "--profile {profile} and --server {server} (or OFFSETD_PROFILE and OFFSETD_SERVER) exclude each other: \
+                 unset one"
+            );
+            return Err(Failure::Usage(problem));
+        }
+        (None, _) => {}
+    }
+    let shown = file.map_or_else(|| "~/.config/offsetd/config.toml".to_owned(), |file| file.display().to_string());
+    let profiles = file.map(read).transpose()?.unwrap_or_default().profiles;
+    let profile = match (profiles.get(asked.unwrap_or(DEFAULT)), asked) {
+        (Some(profile), _) => profile.clone(),
+        (None, None) => Profile::default(),
+        (None, Some(name)) => {
+            let known: Vec<&str> = profiles.keys().map(String::as_str).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            return Err(Failure::Usage(format!("no profile {name:?} in {shown}; there are: {known}")));
+        }
+    };
+    let token = match (&profile.token, &profile.token_file) {
+        (Some(_), Some(_)) => return Err(Failure::Usage(format!("{shown}: give either token or token_file"))),
+        (token, None) => token.clone(),
+        (None, Some(path)) => Some(first_line(&home(path))?.into()),
+    };
+    Ok(ServerArgs {
+        profile: None,
+        server: Some(profile.server.unwrap_or_else(|| DEFAULT_SERVER.to_owned())),
+        token: args.token.clone().or(token),
+        ca_cert: args.ca_cert.clone().or(profile.ca_cert.as_deref().map(home)),
+        client_cert: args.client_cert.clone().or(profile.client_cert.as_deref().map(home)),
+        client_key: args.client_key.clone().or(profile.client_key.as_deref().map(home)),
+    })
+}
+
+/// `$XDG_CONFIG_HOME/offsetd/config.toml`, or below `~/.config`.
+fn path() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let config = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")))?;
+    Some(config.join("offsetd").join("config.toml"))
+}
+
+/// The profiles of a file; none if it does not exist.
+fn read(file: &Path) -> Result<Profiles, Failure> {
+    let text = match fs::read_to_string(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Profiles::default()),
+        text => text.map_err(|error| cannot_read(file, &error))?,
+    };
+    toml::from_str(&text).map_err(|error| {
+        // The excerpt of the file that toml adds could show a token.
+        let line = error.span().map_or(1, |span| 1 + text.get(..span.start).unwrap_or_default().matches('\n').count());
+        Failure::Usage(format!("{}: line {line}: {}", file.display(), error.message()))
+    })
+}
+
+fn first_line(file: &Path) -> Result<String, Failure> {
+    let text = fs::read_to_string(file).map_err(|error| cannot_read(file, &error))?;
+    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+}
+
+fn cannot_read(file: &Path, error: &io::Error) -> Failure {
+    Failure::Usage(format!("cannot read {}: {error}", file.display()))
+}
+
+/// A path with `~` replaced by the user's home.
+fn home(path: &Path) -> PathBuf {
+    match (path.strip_prefix("~"), std::env::var_os("HOME")) {
+        (Ok(rest), Some(home)) => Path::new(&home).join(rest),
+        _ => path.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

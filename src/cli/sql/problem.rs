@@ -1,0 +1,82 @@
+//! The errors of a statement at the prompt: with the place in its text, and with names that were meant.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use crate::cli::text::width;
+
+/// Characters of a long line that are shown before the place, and of all.
+const BEFORE: usize = 40;
+const SHOWN: usize = 76;
+
+/// How the server names a place in a statement.
+#[expect(clippy::unwrap_used, reason = "a constant pattern, which the tests compile")]
+static PLACE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?i),? at line:? (\d+),? column:? (\d+)").unwrap());
+
+/// How the server names a table that does not exist.
+#[expect(clippy::unwrap_used, reason = "a constant pattern, which the tests compile")]
+static NO_TABLE: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"table '(?:offsetd\.)?(?:public\.)?([^']+)' not found").unwrap());
+
+/// The error with the line of the statement that it is about, and a caret below the place.
+pub(super) fn located(statement: &str, error: &str) -> String {
+    let excerpt = || {
+        let place = PLACE.captures(error)?;
+        let number = |at: usize| place.get(at)?.as_str().parse::<usize>().ok()?.checked_sub(1);
+        let (line, column) = (number(1)?, number(2)?);
+        let text = statement.lines().nth(line)?;
+        let whole = place.get(0)?.range();
+        let message = format!("{}{}", error.get(..whole.start)?, error.get(whole.end..)?);
+        let start = column.saturating_sub(BEFORE);
+        // A tab is wider than the character that stands for it below.
+        let shown: String = text.chars().skip(start).take(SHOWN).map(|c| if c == '\t' { ' ' } else { c }).collect();
+        let before: String = shown.chars().take(column - start).collect();
+        let label = format!("LINE {}: {}", line + 1, if start > 0 { "…" } else { "" });
+        let blanks = " ".repeat(width(&label) + width(&before));
+        let more = if text.chars().count() > start + SHOWN { "…" } else { "" };
+        Some(format!("{message}\n{label}{shown}{more}\n{blanks}^"))
+    };
+    excerpt().unwrap_or_else(|| error.to_owned())
+}
+
+/// The table that an error says does not exist.
+pub(super) fn missing_table(error: &str) -> Option<&str> {
+    Some(NO_TABLE.captures(error)?.get(1)?.as_str())
+}
+
+/// The error about a missing table in plain words, with the table that was meant.
+pub(super) fn no_table(error: &str, tables: &[String]) -> String {
+    let (Some(missing), Some(all)) = (missing_table(error), NO_TABLE.find(error)) else { return error.to_owned() };
+    let meant = tables.iter().map(|table| (distance(missing, table), table)).min();
+    let hint = match meant {
+        Some((distance, table)) if distance <= 2.max(missing.chars().count() / 3) => format!("; did you mean {table}?"),
+        _ => "; \\d shows tables and views".to_owned(),
+    };
+    let (before, after) = (error.get(..all.start()).unwrap_or_default(), error.get(all.end()..).unwrap_or_default());
+    format!("{before}no table or view {missing}{after}{hint}")
+}
+
+/// Letters to add, drop, change or swap with the next one to turn one word into the other.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.to_lowercase().chars().collect(), b.to_lowercase().chars().collect());
+    let mut before: Vec<usize> = vec![];
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, to) in b.iter().enumerate() {
+            let get = |row: &[usize], at: usize| row.get(at).copied().unwrap_or(usize::MAX / 2);
+            let mut least = (get(&last, j) + usize::from(from != to)).min(get(&last, j + 1) + 1).min(get(&row, j) + 1);
+            let is_swapped = i > 0 && j > 0 && a.get(i - 1) == Some(to) && b.get(j - 1) == Some(from);
+            if is_swapped {
+                least = least.min(get(&before, j - 1) + 1);
+            }
+            row.push(least);
+        }
+        before = std::mem::replace(&mut last, row);
+    }
+    last.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

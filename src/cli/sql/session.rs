@@ -1,0 +1,397 @@
+//! Runs the steps of the prompt and of scripts.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, BufWriter, IsTerminal as _, Write},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::Deserialize;
+use tokio::{runtime::Runtime, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tonic::Request;
+
+use super::{
+    Format, SqlArgs,
+    answer::{Show, execute},
+    command::{Command, Copy, HELP, How},
+    editor,
+    input::{Input, Step},
+    pager::Paged,
+    problem, request,
+};
+use crate::{
+    cli::{
+        Failure,
+        connect::{Client, connect},
+        group::rows,
+        output,
+        text::{Expanded, Layout, count, escape, now},
+    },
+    rpc::proto::{SqlRequest, SqlValue, sql_value::Value},
+};
+
+const TABLES: &str = "SELECT DISTINCT table_name AS name, CASE table_type WHEN 'VIEW' THEN 'view' ELSE 'table' END AS kind, \
+                      table_comment AS comment \
+                      FROM columns JOIN information_schema.tables USING (table_name) \
+                      WHERE table_schema = 'public' ORDER BY name";
+
+/// Types by their names in SQL.
+const COLUMNS: &str = "SELECT column_name AS name, \
+                       CASE WHEN data_type = 'Utf8' THEN 'text' WHEN data_type = 'Boolean' THEN 'boolean' \
+                       WHEN data_type = 'Int32' THEN 'integer' WHEN data_type = 'Int64' THEN 'bigint' \
+                       WHEN data_type = 'Float64' THEN 'double' WHEN data_type LIKE 'Timestamp%' THEN 'timestamp' \
+                       WHEN data_type LIKE 'List%Utf8%' THEN 'text[]' WHEN data_type LIKE 'List%Int32%' THEN 'integer[]' \
+                       ELSE data_type END AS type, \
+                       CASE WHEN nullable THEN 'yes' ELSE 'no' END AS nullable, comment \
+                       FROM columns WHERE table_name = $1 ORDER BY position";
+
+const NAMES: &str = "SELECT DISTINCT table_name FROM columns";
+
+/// Scripts that may include each other.
+const MAX_DEPTH: usize = 16;
+
+/// What comes after a step.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Go,
+    Leave,
+    /// The prompt goes on with this text.
+    Edit(String),
+}
+
+/// The state that commands change.
+pub(super) struct Session<'a> {
+    args: &'a SqlArgs,
+    runtime: &'a Runtime,
+    client: Option<Client>,
+    /// Whether the steps come from the prompt, which goes on after an error and after Ctrl-C.
+    is_prompt: bool,
+    timing: bool,
+    expanded: Expanded,
+    pager: bool,
+    /// Where answers go instead of standard output.
+    file: Option<Target>,
+    /// Whether standard output has an answer.
+    has_answer: bool,
+    /// Statements and commands so far.
+    steps: usize,
+    depth: usize,
+}
+
+/// A file that answers are written to.
+struct Target {
+    path: PathBuf,
+    file: BufWriter<File>,
+    has_answer: bool,
+}
+
+impl<'a> Session<'a> {
+    /// A session that connects with its first statement, unless it is given a client.
+    pub(super) fn new(args: &'a SqlArgs, runtime: &'a Runtime, prompt: Option<Client>) -> Self {
+        Self {
+            args,
+            runtime,
+            is_prompt: prompt.is_some(),
+            client: prompt,
+            timing: true,
+            expanded: Expanded::Auto,
+            pager: true,
+            file: None,
+            has_answer: false,
+            steps: 0,
+            depth: 0,
+        }
+    }
+
+    /// Whether there was any statement or command.
+    pub(super) fn has_run(&self) -> bool {
+        self.steps > 0
+    }
+
+    /// Runs a script up to its first error, which is named by the script and the line.
+    pub(super) fn script(&mut self, name: Option<&str>, script: impl BufRead) -> Result<Next, Failure> {
+        let mut input = Input::default();
+        let mut number = 0;
+        let at = |number: usize, failure| match name {
+            Some(name) => placed(failure, &format!("{name}: line {number}: ")),
+            None => failure,
+        };
+        for line in script.lines() {
+            number += 1;
+            let line = line.map_err(|error| {
+                Failure::Command(format!(
+                    "cannot read the statements from {}: {error}",
+                    name.unwrap_or("standard input")
+                ))
+            })?;
+            for step in input.line(&line) {
+                if self.step(step).map_err(|failure| at(number, failure))? == Next::Leave {
+                    return Ok(Next::Leave);
+                }
+            }
+        }
+        match input.rest() {
+            Some(step) => self.step(step).map_err(|failure| at(number, failure)),
+            None => Ok(Next::Go),
+        }
+    }
+
+    /// Runs a script of a file; `-` is standard input.
+    pub(super) fn file(&mut self, path: &Path) -> Result<Next, Failure> {
+        if path.as_os_str() == "-" {
+            return self.script(None, io::stdin().lock());
+        }
+        let name = escape(&path.display().to_string()).into_owned();
+        let file = File::open(path).map_err(|error| Failure::Command(format!("cannot read {name}: {error}")))?;
+        if self.depth >= MAX_DEPTH {
+            return Err(Failure::Command(format!("{name}: more than {MAX_DEPTH} scripts include each other")));
+        }
+        self.depth += 1;
+        let ended = self.script(Some(&name), BufReader::new(file));
+        self.depth -= 1;
+        ended
+    }
+
+    pub(super) fn step(&mut self, step: Step) -> Result<Next, Failure> {
+        self.steps += 1;
+        match step {
+            Step::Run(statement, how) => self.run(&statement, how)?,
+            Step::Command(command) => return self.command(command),
+        }
+        Ok(Next::Go)
+    }
+
+    fn command(&mut self, command: Command) -> Result<Next, Failure> {
+        let mut err = io::stderr();
+        match command {
+            Command::Quit => return Ok(Next::Leave),
+            Command::Tables => drop(self.answer(request(TABLES, vec![]), self.expanded)?),
+            Command::Columns(table) => self.columns(table)?,
+            Command::Expanded(state) => {
+                let other = if self.expanded == Expanded::On { Expanded::Auto } else { Expanded::On };
+                self.expanded = state.unwrap_or(other);
+                let state = match self.expanded {
+                    Expanded::Auto => "auto: only when a table is too wide",
+                    Expanded::On => "on",
+                    Expanded::Off => "off",
+                };
+                writeln!(err, "expanded display is {state}")?;
+            }
+            Command::Timing(state) => {
+                self.timing = state.unwrap_or(!self.timing);
+                writeln!(err, "timing is {}", if self.timing { "on" } else { "off" })?;
+            }
+            Command::Pager(state) => {
+                self.pager = state.unwrap_or(!self.pager);
+                writeln!(err, "the pager is {}", if self.pager { "on" } else { "off" })?;
+            }
+            Command::Help => err.write_all(HELP.as_bytes())?,
+            Command::Include(file) => {
+                // An included script ends itself, not the one above it.
+                self.file(&file)?;
+            }
+            Command::Output(None) => self.file = None,
+            Command::Output(Some(path)) => self.file = Some(Target::create(path)?),
+            Command::Copy(copy) => self.copy(copy)?,
+            Command::Edit(statement) if self.is_prompt => return Ok(Next::Edit(editor::edit(&statement)?)),
+            Command::Edit(_) => return Err(Failure::Command("\\e works at the prompt only".to_owned())),
+            Command::Go(_) => {}
+            Command::Wrong(problem) => return Err(Failure::Command(problem)),
+        }
+        Ok(Next::Go)
+    }
+
+    fn run(&mut self, statement: &str, how: How) -> Result<(), Failure> {
+        let ended = match how {
+            How::Shown => self.answer(self.args.request(statement), self.expanded).map(drop),
+            How::Expanded => self.answer(self.args.request(statement), Expanded::On).map(drop),
+            How::To(path) => {
+                let format = self.args.format;
+                self.write_to(Target::create(path)?, format, statement)
+            }
+            How::Every(pause) => self.watch(statement, pause),
+        };
+        ended.map_err(|failure| self.explained(statement, failure))
+    }
+
+    /// Runs a statement again and again, until Ctrl-C.
+    fn watch(&mut self, statement: &str, pause: Duration) -> Result<(), Failure> {
+        let is_screen = io::stdout().is_terminal() && self.file.is_none();
+        let pager = std::mem::replace(&mut self.pager, false);
+        let stop = CancellationToken::new();
+        // Without a prompt, the signal ends the process.
+        let listener = self.is_prompt.then(|| {
+            let stop = stop.clone();
+            self.runtime.spawn(async move {
+                // Without signals, the watch goes on.
+                if tokio::signal::ctrl_c().await.is_ok() {
+                    stop.cancel();
+                }
+            })
+        });
+        let every = humantime::format_duration(pause);
+        let ended = loop {
+            if self.args.format == Format::Table {
+                // On a terminal each answer takes the place of the one before it.
+                let clear = if is_screen { "\u{1b}[2J\u{1b}[H" } else { "" };
+                writeln!(io::stdout(), "{clear}{} (every {every}, until Ctrl-C)\n", now())?;
+            }
+            if let Err(failure) = self.answer(self.args.request(statement), self.expanded) {
+                break Err(failure);
+            }
+            let waited = self.runtime.block_on(async { tokio::time::timeout(pause, stop.cancelled()).await });
+            if waited.is_ok() {
+                break Ok(());
+            }
+        };
+        listener.iter().for_each(JoinHandle::abort);
+        self.pager = pager;
+        ended
+    }
+
+    fn copy(&mut self, copy: Copy) -> Result<(), Failure> {
+        let Copy { statement, to, format } = copy;
+        let target = Target::create(to)?;
+        self.write_to(target, format, &statement).map_err(|failure| self.explained(&statement, failure))
+    }
+
+    /// Runs a statement and writes the answer to a file of its own.
+    fn write_to(&mut self, mut target: Target, format: Format, statement: &str) -> Result<(), Failure> {
+        let show = Show { format, layout: Layout::default(), timing: false, whole: "" };
+        let (path, request) = (target.path.clone(), self.args.request(statement));
+        let rows = self.execute(request, &mut target.file, &show, false).map_err(|failure| target.failed(failure))?;
+        writeln!(io::stderr(), "{} written to {}", count(rows, "row"), escape(&path.display().to_string()))?;
+        Ok(())
+    }
+
+    fn columns(&mut self, table: String) -> Result<(), Failure> {
+        let name = SqlValue { value: Some(Value::StringValue(table.clone())) };
+        let known = self.names()?;
+        if !known.contains(&table) {
+            let error = format!("table '{table}' not found");
+            return Err(Failure::Command(problem::no_table(&error, &known)));
+        }
+        self.answer(request(COLUMNS, vec![name]), self.expanded).map(drop)
+    }
+
+    /// Runs a statement and shows its answer. Returns the number of rows.
+    fn answer(&mut self, request: Request<SqlRequest>, expanded: Expanded) -> Result<i64, Failure> {
+        let format = self.args.format;
+        if let Some(mut target) = self.file.take() {
+            let show =
+                Show { format, layout: Layout { expanded, ..Layout::default() }, timing: self.timing, whole: "" };
+            let answered = one_answer(format, target.has_answer).and_then(|()| {
+                target.has_answer = true;
+                self.execute(request, &mut target.file, &show, false)
+            });
+            let answered = answered.map_err(|failure| target.failed(failure));
+            self.file = Some(target);
+            return answered;
+        }
+        if !self.is_prompt {
+            one_answer(format, self.has_answer)?;
+            self.has_answer = true;
+        }
+        let whole = if self.is_prompt { "\\x" } else { "--format csv" };
+        let show = Show { format, layout: Layout::of_output(expanded), timing: self.timing, whole };
+        let paged = (self.pager && format == Format::Table).then(Paged::of_output).flatten();
+        let Some(mut paged) = paged else { return self.execute(request, output(), &show, false) };
+        let answered = self.execute(request, &mut paged, &show, true);
+        let is_left = paged.is_left();
+        paged.finish()?;
+        match answered {
+            Err(Failure::Output(_)) if is_left => Ok(0),
+            answered => answered,
+        }
+    }
+
+    fn execute(
+        &mut self,
+        request: Request<SqlRequest>,
+        out: impl Write + Send,
+        show: &Show,
+        is_paged: bool,
+    ) -> Result<i64, Failure> {
+        // A script is ended by the signal itself, unless a pager has the terminal.
+        let catches = self.is_prompt || is_paged;
+        let runtime = self.runtime;
+        let client = self.client()?;
+        runtime.block_on(async {
+            let stopped = async { if catches { tokio::signal::ctrl_c().await } else { std::future::pending().await } };
+            tokio::select! {
+                result = execute(client, request, out, show) => result,
+                _ = stopped => Err(Failure::Command("stopped".to_owned())),
+            }
+        })
+    }
+
+    fn client(&mut self) -> Result<&mut Client, Failure> {
+        let client = match self.client.take() {
+            Some(client) => client,
+            None => self.runtime.block_on(connect(&self.args.server))?,
+        };
+        Ok(self.client.insert(client))
+    }
+
+    /// The error of a statement, with its place, and with the table that was meant.
+    fn explained(&mut self, statement: &str, failure: Failure) -> Failure {
+        let Failure::Command(error) = failure else { return failure };
+        let named = match problem::missing_table(&error) {
+            // Without the names, the error is not worse than it was.
+            Some(_) => self.names().map_or_else(|_| error.clone(), |names| problem::no_table(&error, &names)),
+            None => error,
+        };
+        Failure::Command(problem::located(statement, &named))
+    }
+
+    /// The names of all tables and views.
+    fn names(&mut self) -> Result<Vec<String>, Failure> {
+        #[derive(Deserialize)]
+        struct Named {
+            table_name: String,
+        }
+        let runtime = self.runtime;
+        let named: Vec<Named> = runtime.block_on(rows(self.client()?, request(NAMES, vec![]).into_inner()))?;
+        Ok(named.into_iter().map(|named| named.table_name).collect())
+    }
+}
+
+impl Target {
+    fn create(path: PathBuf) -> Result<Self, Failure> {
+        let failed = |error| Failure::Command(format!("cannot write {}: {error}", escape(&path.display().to_string())));
+        let file = BufWriter::new(File::create(&path).map_err(failed)?);
+        Ok(Self { path, file, has_answer: false })
+    }
+
+    /// A failure to write, which is that of this file and not of standard output.
+    fn failed(&self, failure: Failure) -> Failure {
+        match failure {
+            Failure::Output(error) => {
+                Failure::Command(format!("cannot write {}: {error}", escape(&self.path.display().to_string())))
+            }
+            failure => failure,
+        }
+    }
+}
+
+/// The second answer in a format whose readers take the rows of both for one table.
+fn one_answer(format: Format, has_answer: bool) -> Result<(), Failure> {
+    match format {
+        Format::Csv | Format::Arrow | Format::Parquet if has_answer => Err(Failure::Usage(
+            "several answers do not fit into one output in this format: use --format ndjson, or \\o FILE or \\copy for each"
+                .to_owned(),
+        )),
+        Format::Csv | Format::Arrow | Format::Parquet | Format::Table | Format::Json | Format::Ndjson => Ok(()),
+    }
+}
+
+/// The failure, with its place in a script.
+fn placed(failure: Failure, place: &str) -> Failure {
+    match failure {
+        Failure::Command(text) => Failure::Command(format!("{place}{text}")),
+        Failure::Usage(text) => Failure::Usage(format!("{place}{text}")),
+        other => other,
+    }
+}
