@@ -50,7 +50,7 @@ pub(super) fn session(builder: SessionStateBuilder) -> Result<SessionState> {
 fn register(builder: SessionStateBuilder, views: &[View]) -> Result<SessionState> {
     let (state, schema, catalog) = (builder.build(), MemorySchemaProvider::new(), MemoryCatalogProvider::new());
     for table in tables::all() {
-        schema.register_table(table.name().to_owned(), Arc::new(LiveTable(table)))?;
+        schema.register_table(table.name.to_owned(), Arc::new(LiveTable(table)))?;
     }
     for view in views {
         let table = ViewTable::new(view.plan.clone(), Some(view.definition.sql.to_owned()));
@@ -99,7 +99,7 @@ pub(super) fn relations(name: &str) -> usize {
 
 /// All tables and views, by name.
 pub(super) fn described() -> Vec<TableDescription> {
-    let table = |table: Arc<dyn AnyTable>| (table.name(), table.comment(), table.schema(), false);
+    let table = |table: Arc<AnyTable>| (table.name, table.comment, Arc::clone(&table.schema), false);
     let view = |view: &View| (view.definition.name, view.definition.comment, view.schema(), true);
     let all = tables::all().into_iter().map(table).chain(VIEWS.iter().map(view));
     let all = all.map(|(name, comment, schema, is_view)| TableDescription { name, comment, schema, is_view });
