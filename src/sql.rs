@@ -10,6 +10,7 @@ mod catalog;
 mod engine;
 mod error;
 mod limits;
+mod own;
 mod places;
 mod plan;
 mod scan;

@@ -28,7 +28,7 @@ pub const SCHEMA: &str = "public";
 static VIEWS: LazyLock<Vec<View>> = LazyLock::new(|| {
     let mut views = vec![];
     for definition in DEFINITIONS {
-        let state = register(language(1, usize::MAX), &views);
+        let state = register(language(1), &views);
         match state.and_then(|state| View::new(definition, &state)) {
             Ok(view) => views.push(view),
             Err(error) => tracing::error!(view = definition.name, %error, "a view is left out"),
@@ -62,7 +62,7 @@ fn register(builder: SessionStateBuilder, views: &[View]) -> Result<SessionState
 }
 
 /// A session without tables: its options and functions.
-pub(super) fn language(target_partitions: usize, max_value_bytes: usize) -> SessionStateBuilder {
+pub(super) fn language(target_partitions: usize) -> SessionStateBuilder {
     let mut config = SessionConfig::new()
         .with_create_default_catalog_and_schema(false)
         .with_default_catalog_and_schema(CATALOG, SCHEMA)
@@ -86,8 +86,8 @@ pub(super) fn language(target_partitions: usize, max_value_bytes: usize) -> Sess
     options.execution.sort_pushdown_buffer_capacity = 1024 * 1024;
     SessionStateBuilder::new()
         .with_config(config)
-        .with_expr_planners(functions::planners(max_value_bytes))
-        .with_scalar_functions(functions::scalar(max_value_bytes))
+        .with_expr_planners(functions::planners())
+        .with_scalar_functions(functions::scalar())
         .with_aggregate_functions(functions::aggregates())
         .with_window_functions(SessionStateDefaults::default_window_functions())
 }

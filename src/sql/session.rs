@@ -43,7 +43,7 @@ impl Sessions {
             .with_object_store_registry(Arc::new(NoStores))
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
             .build()?;
-        let language = catalog::language(settings.target_partitions, settings.max_value_bytes);
+        let language = catalog::language(settings.target_partitions);
         let builder = planning::rules(language, settings.max_value_bytes)
             .with_physical_optimizer_rule(Arc::new(Guards::new(settings)))
             .with_runtime_env(Arc::new(runtime.clone()));
