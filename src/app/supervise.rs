@@ -214,6 +214,7 @@ async fn keep_running(
         }
         let part = fault.part().unwrap_or_else(|| part.clone());
         tracing::error!(part, %fault, pause_s = pause.as_secs(), "a part ended; starting it again after a pause");
+        cluster.note_restart(&part);
         cluster.set_fault(cluster::Fault::Restart, Some(format!("{part}: {fault}")), &clock);
         tokio::select! {
             () = sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),

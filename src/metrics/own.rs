@@ -95,6 +95,15 @@ pub(super) fn write(page: &mut Page<'_>, store: &Store) {
             page.sample(name, &[("cluster", &cluster.name)], value(cluster));
         }
     }
+    let restarts = "offsetd_part_restarts_total";
+    page.family(
+        restarts,
+        "counter",
+        "Parts of a cluster among several, such as east/listener, that ended and were started again.",
+    );
+    for (part, times) in store.clusters().iter().flat_map(|cluster| cluster.restarts()) {
+        page.sample(restarts, &[("part", &part)], count(times));
+    }
     let held = "Memory of old versions, which only readers under way still see.";
     page.single("offsetd_held_bytes", "gauge", held, count(store.held().bytes() as u64));
     work(page, store);

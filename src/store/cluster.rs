@@ -1,9 +1,12 @@
 //! One cluster: its topics and log ends, and the sources of offsets on them.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 use arc_swap::ArcSwap;
-use parking_lot::{RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 
 use super::{
@@ -32,6 +35,8 @@ pub struct Cluster {
     others: ArcSwap<Vec<Arc<Source>>>,
     older: OnceLock<Box<dyn OlderSamples>>,
     incarnation: RwLock<u64>,
+    /// How often each part was started again, by its name.
+    restarts: Mutex<BTreeMap<String, u64>>,
 }
 
 impl Cluster {
@@ -48,7 +53,19 @@ impl Cluster {
             others: ArcSwap::default(),
             older: OnceLock::new(),
             incarnation: RwLock::new(0),
+            restarts: Mutex::default(),
         }
+    }
+
+    /// Notes that a part, as `east/listener`, ended and is started again.
+    pub fn note_restart(&self, part: &str) {
+        *self.restarts.lock().entry(part.to_owned()).or_default() += 1;
+    }
+
+    /// How often each part was started again.
+    #[must_use]
+    pub fn restarts(&self) -> BTreeMap<String, u64> {
+        self.restarts.lock().clone()
     }
 
     /// The Kafka cluster that is read: a number that rises when another one takes its place. While the guard is held,
