@@ -1,4 +1,5 @@
-//! The call that a task works for: its id, which the client's error and all log lines name, and its span.
+//! The call that a task works for: its id, which the client's error and all log lines name, and its span. A SQL statement
+//! has a span inside that of its call.
 //!
 //! The front door makes a [`Call`] for each request and polls handler and response body inside it. Work that moves to
 //! another thread takes [`Span::current`] along, and its log lines stay in the span.
@@ -95,12 +96,37 @@ impl Call {
 
     /// Notes the end of the call in its span, and in the log at level debug.
     pub fn end(&self, duration: Duration, outcome: Outcome) {
-        let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        self.span.record("rows", self.rows.load(Ordering::Relaxed));
-        self.span.record("duration_ms", milliseconds);
-        self.span.record("outcome", tracing::field::display(outcome));
+        record(&self.span, self.rows.load(Ordering::Relaxed), duration, &outcome);
         self.span.in_scope(|| tracing::debug!("call ended"));
     }
+}
+
+fn record(span: &Span, rows: u64, duration: Duration, outcome: &dyn fmt::Display) {
+    span.record("rows", rows);
+    span.record("duration_ms", u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
+    span.record("outcome", tracing::field::display(outcome));
+}
+
+/// The span of a SQL statement that the current call runs. It is named by the start of its text, as method.
+#[must_use]
+pub fn statement_span(name: &str) -> Span {
+    let (id, peer) = (current_id(), current_peer().map(tracing::field::display));
+    tracing::info_span!(
+        "statement",
+        id,
+        peer,
+        method = name,
+        cluster = Empty,
+        rows = Empty,
+        duration_ms = Empty,
+        outcome = Empty
+    )
+}
+
+/// Notes the end of a statement in its span, and in the log at level debug.
+pub fn end_statement(span: &Span, rows: usize, duration: Duration, outcome: &dyn fmt::Display) {
+    record(span, rows as u64, duration, outcome);
+    span.in_scope(|| tracing::debug!("statement ended"));
 }
 
 /// Notes the cluster that the current call names.

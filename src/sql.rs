@@ -11,6 +11,7 @@ mod engine;
 mod error;
 mod limits;
 mod names;
+mod own;
 mod places;
 mod plan;
 mod scan;

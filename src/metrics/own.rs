@@ -133,6 +133,15 @@ pub(super) fn write(page: &mut Page<'_>, store: &Store) {
             page.sample(name, &of_source(&source.id), value(&reading));
         }
     }
+    let restarts = "offsetd_part_restarts_total";
+    page.family(
+        restarts,
+        "counter",
+        "Parts of a cluster among several, such as east/listener, that ended and were started again.",
+    );
+    for (part, times) in sources.iter().flat_map(|source| source.restarts()) {
+        page.sample(restarts, &[("part", &part)], count(times));
+    }
     let held = "Memory of old versions, which only readers under way still see.";
     page.single("offsetd_held_bytes", "gauge", held, count(store.held().bytes() as u64));
     work(page, store);

@@ -260,3 +260,14 @@ fn what_is_asked_for_wrongly_is_refused() {
     assert!(error(parameters("kminion")).contains("name the cluster"), "its series do not tell clusters apart");
     assert!(Scrape::new(&store, Parameters { cluster: Some("east".into()), ..parameters("kminion") }, false).is_ok());
 }
+
+#[test]
+fn restarts_of_each_part_are_counted() {
+    let store = store(&["east", "west"]);
+    (0..2).for_each(|_| store.clusters()[0].own.note_restart("east/listener"));
+    store.clusters()[1].own.note_restart("west/poller");
+    let page = page(&store, Parameters::default(), false);
+    let samples: Vec<&str> = page.lines().filter(|line| line.starts_with("offsetd_part_restarts_total")).collect();
+    let expected = ["{part=\"east/listener\"} 2", "{part=\"west/poller\"} 1"];
+    assert_eq!(samples, expected.map(|sample| format!("offsetd_part_restarts_total{sample}")));
+}

@@ -143,7 +143,7 @@ fn look(
             }
             Err(error) => {
                 let error = error.of_source(&settings.file);
-                writer.unreachable(&error.to_string());
+                writer.unreachable(error.to_string());
                 return Some(Err(error));
             }
         }

@@ -115,7 +115,7 @@ impl<L: Listing> Polled<L> {
             }
             Err(error) => {
                 self.failures = self.failures.saturating_add(1);
-                writer.unreachable(&error.to_string());
+                writer.unreachable(error.to_string());
                 Err(error)
             }
         }

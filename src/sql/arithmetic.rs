@@ -4,7 +4,7 @@
 //! optimiser computes constants with them. Floats, times and intervals keep DataFusion's operators, which do not wrap.
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray as _},
+    array::{Array, ArrayRef, AsArray as _, new_null_array},
     compute::{
         CastOptions, cast_with_options,
         kernels::{
@@ -12,22 +12,17 @@ use arrow::{
             numeric::{add, mul, neg, sub},
         },
     },
-    datatypes::{
-        DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, DecimalType, Field, FieldRef, Int64Type,
-    },
+    datatypes::{DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, DecimalType, Int64Type},
     error::ArrowError,
 };
 use datafusion::{
     common::{DFSchema, Result, config::ConfigOptions, tree_node::Transformed},
     functions::utils::make_scalar_function,
-    logical_expr::{
-        BinaryExpr, ColumnarValue, Expr, ExprSchemable as _, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
-        ScalarUDFImpl, Signature, Volatility, expr_rewriter::FunctionRewrite,
-    },
+    logical_expr::{BinaryExpr, ColumnarValue, Expr, ExprSchemable as _, Operator, expr_rewriter::FunctionRewrite},
     logical_expr_common::type_coercion::binary::BinaryTypeCoercer,
 };
 
-use super::error::SqlError;
+use super::{error::SqlError, own::Own};
 
 /// Puts checked operators in place of DataFusion's.
 #[derive(Debug)]
@@ -41,11 +36,14 @@ impl FunctionRewrite for CheckedArithmetic {
     fn rewrite(&self, expression: Expr, schema: &DFSchema, _: &ConfigOptions) -> Result<Transformed<Expr>> {
         let exact = |operand: &Expr| Ok::<_, datafusion::error::DataFusionError>(is_exact(&operand.get_type(schema)?));
         match expression {
-            Expr::BinaryExpr(BinaryExpr { left, op, right }) if wraps(op) && exact(&left)? && exact(&right)? => {
-                Ok(Transformed::yes(Checked::function(Some(op)).call(vec![*left, *right])))
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+                match WRAPPING.iter().find(|(_, operator)| *operator == op) {
+                    Some((name, _)) if exact(&left)? && exact(&right)? => Ok(checked(name, vec![*left, *right])),
+                    _ => Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right }))),
+                }
             }
             Expr::Negative(operand) if exact(&operand)? && !operand.get_type(schema)?.is_unsigned_integer() => {
-                Ok(Transformed::yes(Checked::function(None).call(vec![*operand])))
+                Ok(checked("-", vec![*operand]))
             }
             other => Ok(Transformed::no(other)),
         }
@@ -57,94 +55,44 @@ fn is_exact(kind: &DataType) -> bool {
     kind.is_integer() || kind.is_decimal()
 }
 
-fn wraps(operator: Operator) -> bool {
-    matches!(
-        operator,
-        Operator::Plus
-            | Operator::Minus
-            | Operator::Multiply
-            | Operator::BitwiseShiftLeft
-            | Operator::BitwiseShiftRight
-    )
+/// The operators that wrap, by name. The unary minus has the name of the other one.
+const WRAPPING: [(&str, Operator); 5] = [
+    ("+", Operator::Plus),
+    ("-", Operator::Minus),
+    ("*", Operator::Multiply),
+    ("<<", Operator::BitwiseShiftLeft),
+    (">>", Operator::BitwiseShiftRight),
+];
+
+/// A checked operator in place of one that wraps.
+fn checked(name: &'static str, operands: Vec<Expr>) -> Transformed<Expr> {
+    let function = Own { is_operator: true, ..Own::of(name, operands.len(), result, compute) };
+    Transformed::yes(function.function().call(operands))
 }
 
-fn internal(what: &str) -> datafusion::error::DataFusionError {
-    SqlError::Internal(what.to_owned()).into_datafusion()
-}
-
-/// An operator as a function.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Checked {
-    /// `None` is the unary minus.
-    operator: Option<Operator>,
-    signature: Signature,
-}
-
-impl Checked {
-    fn function(operator: Option<Operator>) -> ScalarUDF {
-        let operands = if operator.is_some() { 2 } else { 1 };
-        ScalarUDF::from(Self { operator, signature: Signature::any(operands, Volatility::Immutable) })
+fn result(name: &'static str, operands: &[DataType]) -> Result<DataType> {
+    let operator = WRAPPING.iter().find(|(known, _)| *known == name).map(|(_, operator)| operator);
+    match (operator, operands) {
+        (Some(operator), [left, right]) => BinaryTypeCoercer::new(left, operator, right).get_result_type(),
+        (_, [operand]) => Ok(operand.clone()),
+        _ => Err(SqlError::Internal("an operator has two operands".to_owned()).into_datafusion()),
     }
+}
 
-    fn compute(&self, operands: &[ArrayRef]) -> Result<ArrayRef> {
-        let result = match (self.operator, operands) {
-            (Some(Operator::Plus), [left, right]) => fitting(add(left, right)?),
-            (Some(Operator::Minus), [left, right]) => fitting(sub(left, right)?),
-            (Some(Operator::Multiply), [left, right]) => fitting(mul(left, right)?),
-            (Some(operator), [left, right]) => shift(operator == Operator::BitwiseShiftLeft, left, right),
-            (None, [operand]) => fitting(neg(operand)?),
-            _ => return Err(internal("an operator has two operands")),
+fn compute(name: &'static str, operands: &[ColumnarValue]) -> Result<ColumnarValue> {
+    let of_arrays = |operands: &[ArrayRef]| {
+        let result = match (name, operands) {
+            ("+", [left, right]) => add(left, right).and_then(fitting),
+            ("-", [left, right]) => sub(left, right).and_then(fitting),
+            ("*", [left, right]) => mul(left, right).and_then(fitting),
+            (name, [left, right]) => shift(name == "<<", left, right),
+            (_, operands) => operands
+                .first()
+                .map_or_else(|| Ok(new_null_array(&DataType::Null, 0)), |operand| neg(operand).and_then(fitting)),
         };
         Ok(result?)
-    }
-}
-
-impl ScalarUDFImpl for Checked {
-    fn name(&self) -> &'static str {
-        match self.operator {
-            Some(Operator::Plus) => "+",
-            Some(Operator::Multiply) => "*",
-            Some(Operator::BitwiseShiftLeft) => "<<",
-            Some(Operator::BitwiseShiftRight) => ">>",
-            _ => "-",
-        }
-    }
-
-    /// That of the operator, which names the column of an answer.
-    fn schema_name(&self, operands: &[Expr]) -> Result<String> {
-        let names: Vec<String> = operands.iter().map(|operand| operand.schema_name().to_string()).collect();
-        match names.as_slice() {
-            [operand] => Ok(format!("(- {operand})")),
-            names => Ok(names.join(&format!(" {} ", self.name()))),
-        }
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, operands: &[DataType]) -> Result<DataType> {
-        match (self.operator, operands) {
-            (Some(operator), [left, right]) => BinaryTypeCoercer::new(left, &operator, right).get_result_type(),
-            (None, [operand]) => Ok(operand.clone()),
-            _ => Err(internal("an operator has two operands")),
-        }
-    }
-
-    fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
-        let kinds: Vec<DataType> = arguments.arg_fields.iter().map(|field| field.data_type().clone()).collect();
-        let nullable = arguments.arg_fields.iter().any(|field| field.is_nullable());
-        Ok(Field::new(self.name(), self.return_type(&kinds)?, nullable).into())
-    }
-
-    fn is_strict(&self) -> bool {
-        true
-    }
-
-    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let compute = make_scalar_function(|operands| self.compute(operands), vec![]);
-        compute(&arguments.args).map_err(|error| overflow(&error))
-    }
+    };
+    make_scalar_function(of_arrays, vec![])(operands).map_err(|error| overflow(&error))
 }
 
 /// The error with the word that tells its kind.
@@ -159,7 +107,7 @@ fn overflow(error: &datafusion::error::DataFusionError) -> datafusion::error::Da
 ///
 /// # Errors
 /// A value has too many digits.
-pub(super) fn fitting(array: ArrayRef) -> Result<ArrayRef, ArrowError> {
+fn fitting(array: ArrayRef) -> Result<ArrayRef, ArrowError> {
     fn check<T: DecimalType>(array: &dyn Array, precision: u8) -> Result<(), ArrowError> {
         array.as_primitive::<T>().validate_decimal_precision(precision)
     }

@@ -28,7 +28,7 @@ pub const SCHEMA: &str = "public";
 static VIEWS: LazyLock<Vec<View>> = LazyLock::new(|| {
     let mut views = vec![];
     for definition in DEFINITIONS {
-        let state = register(language(1, usize::MAX), &views);
+        let state = register(language(1), &views);
         match state.and_then(|state| View::new(definition, &state)) {
             Ok(view) => views.push(view),
             Err(error) => tracing::error!(view = definition.name, %error, "a view is left out"),
@@ -50,7 +50,7 @@ pub(super) fn session(builder: SessionStateBuilder) -> Result<SessionState> {
 fn register(builder: SessionStateBuilder, views: &[View]) -> Result<SessionState> {
     let (state, schema, catalog) = (builder.build(), MemorySchemaProvider::new(), MemoryCatalogProvider::new());
     for table in tables::all() {
-        schema.register_table(table.name().to_owned(), Arc::new(LiveTable(table)))?;
+        schema.register_table(table.name.to_owned(), Arc::new(LiveTable(table)))?;
     }
     for view in views {
         let table = ViewTable::new(view.plan.clone(), Some(view.definition.sql.to_owned()));
@@ -62,7 +62,7 @@ fn register(builder: SessionStateBuilder, views: &[View]) -> Result<SessionState
 }
 
 /// A session without tables: its options and functions.
-pub(super) fn language(target_partitions: usize, max_value_bytes: usize) -> SessionStateBuilder {
+pub(super) fn language(target_partitions: usize) -> SessionStateBuilder {
     let mut config = SessionConfig::new()
         .with_create_default_catalog_and_schema(false)
         .with_default_catalog_and_schema(CATALOG, SCHEMA)
@@ -87,8 +87,8 @@ pub(super) fn language(target_partitions: usize, max_value_bytes: usize) -> Sess
     options.execution.sort_pushdown_buffer_capacity = 1024 * 1024;
     SessionStateBuilder::new()
         .with_config(config)
-        .with_expr_planners(functions::planners(max_value_bytes))
-        .with_scalar_functions(functions::scalar(max_value_bytes))
+        .with_expr_planners(functions::planners())
+        .with_scalar_functions(functions::scalar())
         .with_aggregate_functions(functions::aggregates())
         .with_window_functions(SessionStateDefaults::default_window_functions())
 }
@@ -100,7 +100,7 @@ pub(super) fn relations(name: &str) -> usize {
 
 /// All tables and views, by name.
 pub(super) fn described() -> Vec<TableDescription> {
-    let table = |table: Arc<dyn AnyTable>| (table.name(), table.comment(), table.schema(), false);
+    let table = |table: Arc<AnyTable>| (table.name, table.comment, Arc::clone(&table.schema), false);
     let view = |view: &View| (view.definition.name, view.definition.comment, view.schema(), true);
     let all = tables::all().into_iter().map(table).chain(VIEWS.iter().map(view));
     let all = all.map(|(name, comment, schema, is_view)| TableDescription { name, comment, schema, is_view });

@@ -3,13 +3,14 @@
 
 use std::{
     sync::{Arc, atomic::AtomicUsize},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use datafusion::{common::ScalarValue, execution::SendableRecordBatchStream, physical_plan::execute_stream};
 use futures::StreamExt as _;
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
+use tracing::{Instrument as _, Span};
 
 use super::{
     catalog,
@@ -22,13 +23,13 @@ use super::{
 use crate::{
     config, freshness,
     store::{Store, cut::Cut, held::Pin},
-    work::{Admission, Cancel, Kind, Limits, Outbox, Patience, Task, outbox},
+    work::{Admission, Cancel, Inbox, Kind, Limits, Outbox, Patience, Task, outbox},
 };
 
 mod answer;
 
 pub use answer::{Answer, Description, Stats};
-use answer::{SharedStats, Size};
+use answer::{Ending, SharedStats, Size};
 
 /// Bytes of a statement that name it for operators.
 const NAME_BYTES: usize = 80;
@@ -92,9 +93,15 @@ impl Engine {
     ///
     /// # Errors
     /// Why it cannot be run; what fails later comes with the batches.
-    #[expect(clippy::disallowed_methods, reason = "measures the run, part of no answer")]
     pub async fn run(&self, statement: Statement) -> Result<Answer, SqlError> {
-        let started = Instant::now();
+        let mut ending = Ending::new(&name(&statement.sql));
+        let span = ending.span.clone();
+        let started = self.start(statement).instrument(span).await;
+        let (Planned { schema, stats }, batches, task, threads) = started.map_err(|error| ending.fail(error))?;
+        Ok(Answer { schema, batches, stats, ending, task, threads })
+    }
+
+    async fn start(&self, statement: Statement) -> Result<Started, SqlError> {
         let reading = self.admit(&statement).await?;
         let unread = &self.shared.store.work().unread.bytes;
         let (outbox, batches) = outbox(self.shared.settings.max_unread_bytes, unread);
@@ -104,7 +111,7 @@ impl Engine {
             |shared: Arc<Shared>, reading| async move { shared.answer(statement, &reading, planned, outbox).await };
         let mut task = self.spawn(reading, answer)?;
         match task.cancel().in_time(plan).await? {
-            Ok(Planned { schema, stats }) => Ok(Answer { schema, batches, stats, started, task, threads }),
+            Ok(planned) => Ok((planned, batches, task, threads)),
             // It failed before there was a plan.
             Err(_) => Err(outcome(&mut task).await.and_then(Result::err).unwrap_or(SqlError::ShuttingDown)),
         }
@@ -132,6 +139,11 @@ impl Engine {
         let job = self.admission.admit(Kind::Statement, name(&statement.sql), &cancel).await?;
         // Here, since the threads that run statements give way to others, which must not wait for their locks.
         let cut: Pin<Cut> = store.pin_cut("", statement.allow_partial, &cancel)?;
+        let mut clusters = cut.own();
+        if let (Some(only), None) = (clusters.next(), clusters.next()) {
+            Span::current().record("cluster", &*only.cluster.name);
+        }
+        drop(clusters);
         Ok(Arc::new(Reading { cut: Arc::clone(cut.shared()), job }))
     }
 
@@ -185,6 +197,9 @@ struct Planned {
     stats: SharedStats,
 }
 
+/// A statement under way, with the threads that write its batches.
+type Started = (Planned, Inbox<RecordBatch>, Task<Result<(), SqlError>>, Handle);
+
 /// The way of a statement that was admitted.
 impl Shared {
     /// Plans a statement and sends batches until the end or a limit. While its client does not read, others have the turn.
@@ -197,6 +212,7 @@ impl Shared {
     ) -> Result<(), SqlError> {
         let max_rows = statement.max_rows;
         let (mut stream, schema) = self.start(statement, reading)?;
+        tracing::debug!("statement planned");
         let stats = Stats { rows: 0, elapsed: Duration::ZERO, truncated: false, snapshot: reading.cut.snapshot() };
         let stats = Arc::new(parking_lot::Mutex::new(stats));
         // The client may have gone, which ends the statement all the same.

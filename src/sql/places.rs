@@ -22,17 +22,17 @@ pub(super) struct Place {
 
 /// The places of a table that can hold what is wanted, that is the right clusters, and shards that have such groups; and
 /// how many there are in all.
-pub(super) fn wanted(cut: &Cut, table: &dyn AnyTable, wanted: &Wanted) -> (Vec<Place>, usize) {
-    let unloaded = if table.shows_unloaded() { &*cut.unloaded } else { &[] };
+pub(super) fn wanted(cut: &Cut, table: &AnyTable, wanted: &Wanted) -> (Vec<Place>, usize) {
+    let unloaded = if table.shows_unloaded { &*cut.unloaded } else { &[] };
     let clusters = cut.clusters.iter().chain(unloaded).enumerate();
-    let clusters = clusters.take(if table.by() == By::Server { 1 } else { usize::MAX });
+    let clusters = clusters.take(if table.by == By::Server { 1 } else { usize::MAX });
     let (mut places, mut all) = (vec![], 0);
     for (cluster, of) in clusters {
-        if table.by() == By::Cluster && !of.is_own() {
+        if table.by == By::Cluster && !of.is_own() {
             continue;
         }
         let is_wanted = wanted.clusters.includes(&of.cluster.name);
-        if !table.by().is_by_group() {
+        if !table.by.is_by_group() {
             all += 1;
             places.extend(is_wanted.then_some(Place { cluster, shard: None }));
             continue;
@@ -73,10 +73,10 @@ pub(super) fn weight(cut: &Cut, place: Place) -> usize {
 }
 
 /// How many rows a table has in a place: of the groups that are named, if any are.
-pub(super) fn count(cut: &Cut, place: Place, wanted: &Wanted, table: &dyn AnyTable) -> Option<usize> {
+pub(super) fn count(cut: &Cut, place: Place, wanted: &Wanted, table: &AnyTable) -> Option<usize> {
     let all = || cluster(cut, place).and_then(|cluster| cluster.offsets_of(shard(cluster, place)?));
-    let known = (table.by() == By::Offset && wanted.groups.is_any()).then(all).flatten();
-    known.or_else(|| units(cut, place, wanted).map(|unit| table.count(unit)).sum())
+    let known = (table.by == By::Offset && wanted.groups.is_any()).then(all).flatten();
+    known.or_else(|| units(cut, place, wanted).map(|unit| (table.count)(unit)).sum())
 }
 
 /// The units of a place that are wanted, ordered by group if that is wanted.

@@ -36,12 +36,12 @@ use crate::store::{cut::Cut, older::Bounds};
 /// A table of the catalog. It is planned by the cut that the session's [`Reading`] names; a table of data is refused while no
 /// cluster is loaded.
 #[derive(Debug)]
-pub(super) struct LiveTable(pub(super) Arc<dyn AnyTable>);
+pub(super) struct LiveTable(pub(super) Arc<AnyTable>);
 
 impl LiveTable {
     /// The conditions over the table's columns.
     fn conditions(&self, filters: &[&Expr]) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
-        let (schema, properties) = (DFSchema::try_from(self.0.schema())?, ExecutionProps::new());
+        let (schema, properties) = (DFSchema::try_from(Arc::clone(&self.0.schema))?, ExecutionProps::new());
         let context = PhysicalPlanningContext::default();
         let plain = filters.iter().map(|filter| unnormalize_col(Expr::clone(filter)));
         plain.map(|filter| create_physical_expr(&filter, &schema, &properties, &context)).collect()
@@ -51,7 +51,7 @@ impl LiveTable {
 #[async_trait]
 impl TableProvider for LiveTable {
     fn schema(&self) -> SchemaRef {
-        self.0.schema()
+        Arc::clone(&self.0.schema)
     }
 
     fn table_type(&self) -> TableType {
@@ -64,7 +64,7 @@ impl TableProvider for LiveTable {
                 return Ok(TableProviderFilterPushDown::Unsupported);
             }
             let wanted = Wanted::new(&self.conditions(&[filter])?, [].into());
-            Ok(match wanted.is_whole_units(self.0.by().is_by_group()) {
+            Ok(match wanted.is_whole_units(self.0.by.is_by_group()) {
                 true => TableProviderFilterPushDown::Exact,
                 false => TableProviderFilterPushDown::Inexact,
             })
@@ -80,11 +80,11 @@ impl TableProvider for LiveTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let reading = Reading::of_session(state.config())?;
-        if let Some(unready) = reading.cut.unready.as_ref().filter(|_| !self.0.shows_unloaded()) {
+        if let Some(unready) = reading.cut.unready.as_ref().filter(|_| !self.0.shows_unloaded) {
             return Err(SqlError::from(unready.clone()).into_datafusion());
         }
-        let columns = projection.cloned().unwrap_or_else(|| (0..self.0.schema().fields().len()).collect());
-        let schema = Arc::new(self.0.schema().project(&columns)?);
+        let columns = projection.cloned().unwrap_or_else(|| (0..self.0.schema.fields().len()).collect());
+        let schema = Arc::new(self.0.schema.project(&columns)?);
         let names = schema.fields().iter().map(|field| field.name().clone()).collect();
         let wanted = Wanted::new(&self.conditions(&filters.iter().collect::<Vec<_>>())?, names);
         let question = Question { wanted, columns, schema, limit };
@@ -96,7 +96,7 @@ impl TableProvider for LiveTable {
 /// Reads a table.
 #[derive(Clone, Debug)]
 pub(super) struct LiveScanExec {
-    table: Arc<dyn AnyTable>,
+    table: Arc<AnyTable>,
     question: Arc<Question>,
     found: Arc<Found>,
     properties: Arc<PlanProperties>,
@@ -115,11 +115,11 @@ struct Found {
 }
 
 impl Found {
-    fn new(table: &dyn AnyTable, wanted: &Wanted, target_partitions: usize, cut: &Cut) -> Self {
+    fn new(table: &AnyTable, wanted: &Wanted, target_partitions: usize, cut: &Cut) -> Self {
         let (mut places, all_places) = places::wanted(cut, table, wanted);
         let count: Option<usize> = places.iter().map(|place| places::count(cut, *place, wanted, table)).sum();
         let rows = match count {
-            Some(rows) if wanted.is_whole_units(table.by().is_by_group()) => Precision::Exact(rows),
+            Some(rows) if wanted.is_whole_units(table.by.is_by_group()) => Precision::Exact(rows),
             Some(rows) => Precision::Inexact(rows),
             None => Precision::Absent,
         };
@@ -140,8 +140,8 @@ impl Found {
 }
 
 impl LiveScanExec {
-    fn new(table: Arc<dyn AnyTable>, question: Question, target_partitions: usize, cut: &Cut) -> Self {
-        let found = Found::new(table.as_ref(), &question.wanted, target_partitions, cut);
+    fn new(table: Arc<AnyTable>, question: Question, target_partitions: usize, cut: &Cut) -> Self {
+        let found = Found::new(&table, &question.wanted, target_partitions, cut);
         let properties = PlanProperties::new(
             EquivalenceProperties::new(Arc::clone(&question.schema)),
             Partitioning::UnknownPartitioning(found.partitions.len()),
@@ -167,9 +167,9 @@ impl LiveScanExec {
         let one_cluster = self.found.clusters == 1;
         let is_one = |column: &str| wanted.is_one(column) || (column == "cluster" && one_cluster);
         // Within a group, rows of one source are in order, and those of the next follow.
-        let is_mixed = self.found.several_sources && self.table.by().is_by_group();
+        let is_mixed = self.found.several_sources && self.table.by.is_by_group();
         let is_kept = |column: &&&str| !is_mixed || matches!(**column, "cluster" | "group_id");
-        let mut own = self.table.order().iter().take_while(is_kept).filter(|column| !is_one(column));
+        let mut own = self.table.order.iter().take_while(is_kept).filter(|column| !is_one(column));
         order.iter().all(|sort| {
             let column = sort.expr.downcast_ref::<Column>().map(Column::name);
             let ascends = !sort.options.descending;
@@ -180,16 +180,16 @@ impl LiveScanExec {
 
 impl DisplayAs for LiveScanExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = match self.table.by() {
+        let units = match self.table.by {
             By::Server | By::Cluster | By::Source => "clusters",
             By::Group | By::Offset => "shards",
         };
         let Question { wanted, limit, .. } = &*self.question;
         let places: usize = self.found.partitions.iter().map(Vec::len).sum();
-        write!(f, "LiveScanExec: table={}, {units}={places}/{}", self.table.name(), self.found.all_places)?;
+        write!(f, "LiveScanExec: table={}, {units}={places}/{}", self.table.name, self.found.all_places)?;
         f.write_str(&wanted.describe())?;
         if wanted.sorted {
-            write!(f, ", order=[{}]", self.table.order().join(", "))?;
+            write!(f, ", order=[{}]", self.table.order.join(", "))?;
         }
         limit.map_or(Ok(()), |limit| write!(f, ", limit={limit}"))
     }
@@ -240,7 +240,7 @@ impl ExecutionPlan for LiveScanExec {
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let reading = Reading::of(&context)?;
         let (table, question, found) = (Arc::clone(&self.table), Arc::clone(&self.question), Arc::clone(&self.found));
-        let rows = if table.by() == By::Offset { BATCH_ROWS } else { usize::MAX };
+        let rows = if table.by == By::Offset { BATCH_ROWS } else { usize::MAX };
         // A batch is made when it is asked for, and what was read for the one before is gone by then.
         let memory = Memory::of(&context);
         let batches = stream! {
@@ -248,7 +248,7 @@ impl ExecutionPlan for LiveScanExec {
             let bounds = Bounds { cancel: cancel.clone(), budget: Some(memory) };
             let places = found.partitions.get(partition).map_or(&[][..], Vec::as_slice);
             let units = places::read(cut, places, &question.wanted, rows);
-            for batch in table.batches(units, &question, &bounds) {
+            for batch in (table.scan)(units, &question, &bounds) {
                 match check(cancel).and(batch) {
                     Ok(batch) if batch.num_rows() == 0 => {}
                     batch => yield batch,

@@ -1,11 +1,14 @@
 //! Sessions that plan and run statements: the tables over a cut, and nothing that writes, reads files or reaches beyond the
 //! process.
 
-use std::sync::Arc;
+use std::{any::Any, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use datafusion::{
-    common::{DataFusionError, Result},
+    common::{
+        DataFusionError, Result,
+        runtime::{JoinSetTracer, set_join_set_tracer},
+    },
     execution::{
         SessionState, TaskContext,
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
@@ -15,6 +18,8 @@ use datafusion::{
     },
     object_store::ObjectStore,
 };
+use futures::{FutureExt as _, future::BoxFuture};
+use tracing::{Instrument as _, Span};
 
 use super::{
     catalog,
@@ -39,11 +44,13 @@ impl std::fmt::Debug for Sessions {
 
 impl Sessions {
     pub(super) fn new(settings: &config::Sql) -> Result<Self> {
+        // Again where there are several engines, as in tests.
+        let _ = set_join_set_tracer(&InSpan);
         let runtime = RuntimeEnvBuilder::new()
             .with_object_store_registry(Arc::new(NoStores))
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
             .build()?;
-        let language = catalog::language(settings.target_partitions, settings.max_value_bytes);
+        let language = catalog::language(settings.target_partitions);
         let builder = planning::rules(language, settings.max_value_bytes)
             .with_physical_optimizer_rule(Arc::new(Guards::new(settings)))
             .with_runtime_env(Arc::new(runtime.clone()));
@@ -64,6 +71,22 @@ impl Sessions {
     pub(super) fn task(&self, session: &SessionState, memory: Arc<dyn MemoryPool>) -> Arc<TaskContext> {
         let runtime = RuntimeEnv { memory_pool: memory, ..self.runtime.clone() };
         Arc::new(TaskContext::from(session).with_runtime(Arc::new(runtime)))
+    }
+}
+
+/// Runs the tasks that a plan starts in the span of its statement.
+struct InSpan;
+
+type Output = Box<dyn Any + Send>;
+
+impl JoinSetTracer for InSpan {
+    fn trace_future(&self, future: BoxFuture<'static, Output>) -> BoxFuture<'static, Output> {
+        future.in_current_span().boxed()
+    }
+
+    fn trace_block(&self, work: Box<dyn FnOnce() -> Output + Send>) -> Box<dyn FnOnce() -> Output + Send> {
+        let span = Span::current();
+        Box::new(move || span.in_scope(work))
     }
 }
 

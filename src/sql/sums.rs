@@ -1,39 +1,44 @@
 //! `sum`, and `avg` of durations, that fail where the result does not fit its type.
 //!
-//! DataFusion's wrap around. These add in a wider type, so that the result does not depend on the order of the values, and
-//! check it once at the end. Sums of floats, and averages of numbers, are DataFusion's.
+//! DataFusion's wrap around. Here they add in a wider type, of which so many values fit that no sum of rows in memory
+//! overflows: so the result does not depend on the order of the values, and is checked once at the end. Sums of floats, and
+//! averages of numbers, are left as they are.
 
-use std::{fmt::Debug, hash::Hash, marker::PhantomData, sync::Arc};
+use std::sync::Arc;
 
-use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type,
-    DurationMicrosecondType, DurationMillisecondType, DurationNanosecondType, DurationSecondType, Field, FieldRef,
-    Int64Type, IntervalDayTimeType, IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType, TimeUnit,
-    UInt64Type, i256,
+use arrow::{
+    array::{Array as _, ArrayRef, AsArray as _, BooleanArray},
+    compute::{CastOptions, cast_with_options},
+    datatypes::{DataType, Decimal128Type, Field, FieldRef, Int64Type},
 };
 use datafusion::{
-    common::Result,
+    common::{Result, ScalarValue},
     logical_expr::{
-        Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, ReversedUDAF, SetMonotonicity, Signature,
+        Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, ReversedUDAF, SetMonotonicity,
+        Signature,
         function::{AccumulatorArgs, StateFieldsArgs},
-        utils::{AggregateOrderSensitivity, format_state_name},
+        utils::AggregateOrderSensitivity,
     },
 };
 
 use super::error::SqlError;
 
-mod accumulators;
+/// Digits of decimals of which so many can be added.
+const MOST_DIGITS: u8 = 60;
 
-use accumulators::{Outcome, Total, Totals};
-
-/// Digits of decimals of which so many can be added that no sum of rows in memory overflows.
-const MEAN_DIGITS: u8 = 60;
-
-/// DataFusion's `sum` or `avg` with accumulators that do not wrap.
+/// DataFusion's `sum` or `avg` over values of a wider type.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Exact {
     inner: Arc<AggregateUDF>,
     is_mean: bool,
+}
+
+/// The type that values are added in, that of the sum or average of these, and that of the result.
+#[derive(Clone, Debug)]
+struct Kinds {
+    added: DataType,
+    outcome: FieldRef,
+    result: DataType,
 }
 
 impl Exact {
@@ -47,14 +52,39 @@ impl Exact {
         Arc::new(AggregateUDF::from(Self { inner: function, is_mean }))
     }
 
-    /// How values are added, where that is not left to DataFusion.
-    fn adding(&self, kind: &DataType, is_distinct: bool) -> Option<&'static dyn Adding> {
-        let is_ours = !self.is_mean || (!is_distinct && matches!(kind, DataType::Duration(_)));
-        adding(kind).filter(|_| is_ours)
+    /// How values are added whose result has a type; `None` where that is left to DataFusion.
+    fn kinds(&self, result: &FieldRef, is_distinct: bool) -> Result<Option<Kinds>> {
+        let kind = result.data_type();
+        let added = match kind {
+            DataType::Duration(_) if !self.is_mean || !is_distinct => DataType::Decimal128(38, 0),
+            _ if self.is_mean => return Ok(None),
+            DataType::Int64 | DataType::UInt64 => DataType::Decimal128(38, 0),
+            DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) => DataType::Decimal128(38, *scale),
+            DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale) => DataType::Decimal256(76, *scale),
+            _ => return Ok(None),
+        };
+        let outcome = self.inner.return_type(std::slice::from_ref(&added))?;
+        let outcome = Arc::new(result.as_ref().clone().with_data_type(outcome));
+        Ok(Some(Kinds { added, outcome, result: kind.clone() }))
     }
 
-    fn outcome(&self, arguments: &AccumulatorArgs<'_>) -> Outcome {
-        Outcome { kind: arguments.return_field.data_type().clone(), is_mean: self.is_mean }
+    /// Makes an accumulator by `make`, or, where values are added in a wider type, one of that type inside of `Wide`.
+    fn make<A, B>(
+        &self,
+        arguments: AccumulatorArgs<'_>,
+        make: impl Fn(&AggregateUDF, AccumulatorArgs<'_>) -> Result<A>,
+        wrap: impl Fn(Wide<A>) -> B,
+    ) -> Result<B>
+    where
+        A: Into<B>,
+    {
+        let Some(kinds) = self.kinds(&arguments.return_field, arguments.is_distinct)? else {
+            return Ok(make(&self.inner, arguments)?.into());
+        };
+        let fields = [Arc::new(Field::new("value", kinds.added.clone(), true))];
+        let return_field = Arc::clone(&kinds.outcome);
+        let inner = make(&self.inner, AccumulatorArgs { return_field, expr_fields: &fields, ..arguments })?;
+        Ok(wrap(Wide { inner, kinds }))
     }
 }
 
@@ -76,56 +106,39 @@ impl AggregateUDFImpl for Exact {
     }
 
     fn return_type(&self, kinds: &[DataType]) -> Result<DataType> {
-        if let (true, [DataType::Decimal256(digits, _)]) = (self.is_mean, kinds)
-            && *digits > MEAN_DIGITS
-        {
-            let what = format!("avg takes decimals of at most {MEAN_DIGITS} digits, this one has {digits}");
-            return Err(SqlError::Invalid(what).into_datafusion());
+        let refuse = |what: String| Err(SqlError::Invalid(format!("{} {what}", self.name())).into_datafusion());
+        match kinds {
+            [DataType::Decimal256(digits, _)] if *digits > MOST_DIGITS => refuse(format!(
+                "takes decimals of at most {MOST_DIGITS} digits, this one has {digits}: it may overflow"
+            )),
+            [DataType::Interval(_)] => refuse("takes no intervals, which have no fixed length".to_owned()),
+            kinds => self.inner.return_type(kinds),
         }
-        self.inner.return_type(kinds)
     }
 
     fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
-        let Some(adding) = self.adding(arguments.return_type(), arguments.is_distinct) else {
+        let Some(kinds) = self.kinds(&arguments.return_field, arguments.is_distinct)? else {
             return self.inner.state_fields(arguments);
         };
-        let wide = adding.wide();
-        if arguments.is_distinct {
-            let (name, item) = (format_state_name(arguments.name, "distinct"), Field::new_list_field(wide, true));
-            return Ok(vec![Field::new_list(name, item, false).into()]);
-        }
-        Ok(vec![
-            Field::new(format_state_name(arguments.name, "sum"), wide, false).into(),
-            Field::new(format_state_name(arguments.name, "count"), DataType::UInt64, false).into(),
-        ])
+        let fields = [Arc::new(Field::new("value", kinds.added, true))];
+        let arguments = StateFieldsArgs { input_fields: &fields, return_field: kinds.outcome, ..arguments };
+        self.inner.state_fields(arguments)
     }
 
     fn accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        match self.adding(arguments.return_field.data_type(), arguments.is_distinct) {
-            None => self.inner.accumulator(arguments),
-            Some(adding) => Ok(adding.total(self.outcome(&arguments), arguments.is_distinct)),
-        }
+        self.make(arguments, |inner, arguments| inner.accumulator(arguments), |wide| Box::new(wide) as _)
     }
 
     fn create_sliding_accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        match self.adding(arguments.return_field.data_type(), arguments.is_distinct) {
-            Some(_) => self.accumulator(arguments),
-            None => self.inner.create_sliding_accumulator(arguments),
-        }
+        self.make(arguments, |inner, arguments| inner.create_sliding_accumulator(arguments), |wide| Box::new(wide) as _)
     }
 
     fn groups_accumulator_supported(&self, arguments: AccumulatorArgs<'_>) -> bool {
-        match self.adding(arguments.return_field.data_type(), arguments.is_distinct) {
-            Some(_) => !arguments.is_distinct,
-            None => self.inner.groups_accumulator_supported(arguments),
-        }
+        !arguments.is_distinct && self.inner.groups_accumulator_supported(arguments)
     }
 
     fn create_groups_accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
-        match self.adding(arguments.return_field.data_type(), false) {
-            Some(adding) => Ok(adding.totals(self.outcome(&arguments))),
-            None => self.inner.create_groups_accumulator(arguments),
-        }
+        self.make(arguments, |inner, arguments| inner.create_groups_accumulator(arguments), |wide| Box::new(wide) as _)
     }
 
     fn reverse_expr(&self) -> ReversedUDAF {
@@ -141,71 +154,103 @@ impl AggregateUDFImpl for Exact {
     }
 }
 
-/// How values of a type are added.
-trait Adding: Sync {
-    fn wide(&self) -> DataType;
-    fn total(&self, outcome: Outcome, is_distinct: bool) -> Box<dyn Accumulator>;
-    fn totals(&self, outcome: Outcome) -> Box<dyn GroupsAccumulator>;
+/// An accumulator of a wider type. Its state is of that type.
+#[derive(Debug)]
+struct Wide<A> {
+    inner: A,
+    kinds: Kinds,
 }
 
-impl<T: Term> Adding for PhantomData<T> {
-    fn wide(&self) -> DataType {
-        T::Wide::DATA_TYPE
+const EXACT: CastOptions<'_> = CastOptions { safe: false, format_options: arrow::util::display::FormatOptions::new() };
+
+impl<A> Wide<A> {
+    fn widen(&self, values: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
+        let widen = |values: &ArrayRef| match values.data_type() {
+            // The cast checks what always fits, value by value.
+            DataType::Int64 => {
+                let wide = values.as_primitive::<Int64Type>().unary::<_, Decimal128Type>(i128::from);
+                Ok(Arc::new(wide.with_data_type(self.kinds.added.clone())) as ArrayRef)
+            }
+            DataType::Duration(_) => {
+                let numbers = cast_with_options(values, &DataType::Int64, &EXACT)?;
+                Ok(cast_with_options(&numbers, &self.kinds.added, &EXACT)?)
+            }
+            _ => Ok(cast_with_options(values, &self.kinds.added, &EXACT)?),
+        };
+        values.iter().map(widen).collect()
     }
 
-    fn total(&self, outcome: Outcome, is_distinct: bool) -> Box<dyn Accumulator> {
-        Box::new(Total::<T>::new(outcome, is_distinct))
+    fn narrow(&self, outcome: &ArrayRef) -> Result<ArrayRef> {
+        let result = &self.kinds.result;
+        let narrow = match result {
+            DataType::Duration(_) => cast_with_options(outcome, &DataType::Int64, &EXACT)
+                .and_then(|numbers| cast_with_options(&numbers, result, &EXACT)),
+            _ => cast_with_options(outcome, result, &EXACT),
+        };
+        narrow.map_err(|_| SqlError::overflow(&format!("a sum does not fit {result}")).into_datafusion())
+    }
+}
+
+impl Accumulator for Wide<Box<dyn Accumulator>> {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.inner.update_batch(&self.widen(values)?)
     }
 
-    fn totals(&self, outcome: Outcome) -> Box<dyn GroupsAccumulator> {
-        Box::new(Totals::<T> { outcome, groups: vec![] })
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.inner.retract_batch(&self.widen(values)?)
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        self.inner.supports_retract_batch()
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        let outcome = self.inner.evaluate()?.to_array()?;
+        ScalarValue::try_from_array(&self.narrow(&outcome)?, 0)
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        self.inner.state()
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.inner.merge_batch(states)
+    }
+
+    fn size(&self) -> usize {
+        self.inner.size()
     }
 }
 
-/// A type of values to add, and one in which as many as there can be are added.
-trait Term: ArrowPrimitiveType + Debug + Sync {
-    type Wide: ArrowPrimitiveType<Native: Hash + Eq> + Debug;
-    fn widen(value: Self::Native) -> Wide<Self>;
-    /// `None` where it does not fit.
-    fn narrow(value: Wide<Self>) -> Option<Self::Native>;
-}
+impl GroupsAccumulator for Wide<Box<dyn GroupsAccumulator>> {
+    fn update_batch(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[usize],
+        filter: Option<&BooleanArray>,
+        all_groups: usize,
+    ) -> Result<()> {
+        self.inner.update_batch(&self.widen(values)?, groups, filter, all_groups)
+    }
 
-type Wide<T> = <<T as Term>::Wide as ArrowPrimitiveType>::Native;
+    fn merge_batch(&mut self, states: &[ArrayRef], groups: &[usize], all_groups: usize) -> Result<()> {
+        self.inner.merge_batch(states, groups, all_groups)
+    }
 
-macro_rules! terms {
-    ($($kind:pat, $term:ident, $wide:ty, $widen:expr, $narrow:expr;)*) => {
-        $(impl Term for $term {
-            type Wide = $wide;
-            fn widen(value: Self::Native) -> Wide<Self> {
-                $widen(value)
-            }
-            fn narrow(value: Wide<Self>) -> Option<Self::Native> {
-                $narrow(value)
-            }
-        })*
+    fn evaluate(&mut self, which: EmitTo) -> Result<ArrayRef> {
+        let outcome = self.inner.evaluate(which)?;
+        self.narrow(&outcome)
+    }
 
-        /// How values of a type are added; `None` where that is left to DataFusion.
-        fn adding(kind: &DataType) -> Option<&'static dyn Adding> {
-            match kind {
-                $($kind => Some(&PhantomData::<$term>),)*
-                _ => None,
-            }
-        }
-    };
-}
+    fn state(&mut self, which: EmitTo) -> Result<Vec<ArrayRef>> {
+        self.inner.state(which)
+    }
 
-terms! {
-    DataType::Int64, Int64Type, Decimal128Type, i128::from, |wide| i64::try_from(wide).ok();
-    DataType::UInt64, UInt64Type, Decimal128Type, i128::from, |wide| u64::try_from(wide).ok();
-    DataType::Decimal32(..), Decimal32Type, Decimal128Type, i128::from, |wide| i32::try_from(wide).ok();
-    DataType::Decimal64(..), Decimal64Type, Decimal128Type, i128::from, |wide| i64::try_from(wide).ok();
-    DataType::Decimal128(..), Decimal128Type, Decimal256Type, i256::from_i128, i256::to_i128;
-    DataType::Decimal256(..), Decimal256Type, Decimal256Type, |value| value, Some;
-    DataType::Duration(TimeUnit::Second), DurationSecondType, Decimal128Type, i128::from, |wide| i64::try_from(wide).ok();
-    DataType::Duration(TimeUnit::Millisecond), DurationMillisecondType, Decimal128Type, i128::from, |wide| i64::try_from(wide).ok();
-    DataType::Duration(TimeUnit::Microsecond), DurationMicrosecondType, Decimal128Type, i128::from, |wide| i64::try_from(wide).ok();
-    DataType::Duration(TimeUnit::Nanosecond), DurationNanosecondType, Decimal128Type, i128::from, |wide| i64::try_from(wide).ok();
-    DataType::Interval(IntervalUnit::YearMonth), IntervalYearMonthType, Decimal128Type, i128::from, |wide| i32::try_from(wide).ok();
-    DataType::Interval(IntervalUnit::DayTime), IntervalDayTimeType, IntervalDayTimeType, |value| value, Some;
-    DataType::Interval(IntervalUnit::MonthDayNano), IntervalMonthDayNanoType, IntervalMonthDayNanoType, |value| value, Some;
+    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+        self.inner.convert_to_state(&self.widen(values)?, filter)
+    }
+
+    fn size(&self) -> usize {
+        self.inner.size()
+    }
 }

@@ -106,86 +106,72 @@ pub(super) type Units<'a> = Box<dyn Iterator<Item = Unit<'a>> + Send + 'a>;
 /// Batches as they are made; some may be empty.
 pub(super) type Batches<'a> = Box<dyn Iterator<Item = Result<RecordBatch>> + Send + 'a>;
 
+/// Gives the rows of units that answer a question, for a statement with some bounds.
+type Scan = dyn for<'a> Fn(Units<'a>, &'a Question, &Bounds) -> Batches<'a> + Send + Sync;
+
 /// A [`Table`] without its types, for the catalog.
-pub(super) trait AnyTable: fmt::Debug + Send + Sync {
-    fn name(&self) -> &'static str;
-    fn comment(&self) -> &'static str;
-    fn by(&self) -> By;
-    fn shows_unloaded(&self) -> bool;
-    fn order(&self) -> &'static [&'static str];
-    fn schema(&self) -> SchemaRef;
-    fn count(&self, unit: Unit<'_>) -> Option<usize>;
-    /// The rows of units that answer a question, for a statement with some bounds.
-    fn batches<'a>(&'a self, units: Units<'a>, question: &'a Question, bounds: &Bounds) -> Batches<'a>;
+pub(super) struct AnyTable {
+    pub(super) name: &'static str,
+    pub(super) comment: &'static str,
+    pub(super) by: By,
+    pub(super) shows_unloaded: bool,
+    pub(super) order: &'static [&'static str],
+    pub(super) schema: SchemaRef,
+    pub(super) count: fn(Unit<'_>) -> Option<usize>,
+    pub(super) scan: Box<Scan>,
 }
 
-/// A table with its columns made.
-pub(super) struct Typed<T: Table>(Layout<T>);
-
-impl<T: Table> Typed<T> {
-    pub(super) fn new() -> Self {
-        Self(T::columns().into())
-    }
+/// Makes a [`Scan`] of a closure, whose lifetimes are inferred only here.
+pub(super) fn by(
+    scan: impl for<'a> Fn(Units<'a>, &'a Question, &Bounds) -> Batches<'a> + Send + Sync + 'static,
+) -> Box<Scan> {
+    Box::new(scan)
 }
 
-impl<T: Table> fmt::Debug for Typed<T> {
+impl fmt::Debug for AnyTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Typed").field("name", &T::NAME).finish_non_exhaustive()
+        f.debug_struct("AnyTable").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-impl<T: Table> AnyTable for Typed<T> {
-    fn name(&self) -> &'static str {
-        T::NAME
+impl AnyTable {
+    pub(super) fn of<T: Table>() -> Arc<Self> {
+        let layout = Arc::new(Layout::from(T::columns()));
+        Arc::new(Self {
+            name: T::NAME,
+            comment: T::COMMENT,
+            by: T::BY,
+            shows_unloaded: T::SHOWS_UNLOADED,
+            order: T::ORDER,
+            schema: Arc::clone(&layout.schema),
+            count: T::count,
+            scan: by(move |units, question, _| scan::<T>(Arc::clone(&layout), units, question)),
+        })
     }
+}
 
-    fn comment(&self) -> &'static str {
-        T::COMMENT
-    }
-
-    fn by(&self) -> By {
-        T::BY
-    }
-
-    fn shows_unloaded(&self) -> bool {
-        T::SHOWS_UNLOADED
-    }
-
-    fn order(&self) -> &'static [&'static str] {
-        T::ORDER
-    }
-
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.0.schema)
-    }
-
-    fn count(&self, unit: Unit<'_>) -> Option<usize> {
-        T::count(unit)
-    }
-
-    fn batches<'a>(&'a self, units: Units<'a>, question: &'a Question, _: &Bounds) -> Batches<'a> {
-        let left = question.limit.unwrap_or(usize::MAX);
-        let mut filling = Filling { layout: &self.0, question, rows: vec![], left, done: VecDeque::new() };
-        let mut units = units.fuse();
-        Box::new(std::iter::from_fn(move || {
-            while filling.done.is_empty() && filling.left > 0 {
-                let read = match units.next() {
-                    Some(unit) => filling.read(unit),
-                    None => filling.finish().map(|()| filling.left = 0),
-                };
-                if let Err(error) = read {
-                    filling.left = 0;
-                    return Some(Err(error));
-                }
+fn scan<'a, T: Table>(layout: Arc<Layout<T>>, units: Units<'a>, question: &'a Question) -> Batches<'a> {
+    let left = question.limit.unwrap_or(usize::MAX);
+    let mut filling = Filling { layout, question, rows: vec![], left, done: VecDeque::new() };
+    let mut units = units.fuse();
+    Box::new(std::iter::from_fn(move || {
+        while filling.done.is_empty() && filling.left > 0 {
+            let read = match units.next() {
+                Some(unit) => filling.read(unit),
+                None => filling.finish().map(|()| filling.left = 0),
+            };
+            if let Err(error) = read {
+                filling.left = 0;
+                return Some(Err(error));
             }
-            filling.done.pop_front().map(Ok)
-        }))
-    }
+        }
+        filling.done.pop_front().map(Ok)
+    }))
 }
 
 /// Batches in the making.
 struct Filling<'a, T: Table> {
-    layout: &'a Layout<T>,
+    layout: Arc<Layout<T>>,
     question: &'a Question,
     /// Rows of the next batch.
     rows: Vec<T::Row<'a>>,

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use arrow::datatypes::SchemaRef;
 
 use super::{
-    table::{AnyTable, By, Columns, Flow, Table, Typed, Unit},
+    table::{AnyTable, By, Columns, Flow, Table, Unit},
     wanted::Wanted,
 };
 use crate::store::{cut::GroupCut, group::Entry};
@@ -28,24 +28,24 @@ mod status_changes;
 mod topics;
 
 /// All tables, by name.
-pub(super) fn all() -> Vec<Arc<dyn AnyTable>> {
+pub(super) fn all() -> Vec<Arc<AnyTable>> {
     vec![
-        Arc::new(Typed::<assignments::Assignments>::new()),
-        Arc::new(Typed::<audit::AuditTable>::new()),
-        Arc::new(Typed::<clusters::Clusters>::new()),
-        Arc::new(Typed::<columns::ColumnsTable>::new()),
-        Arc::new(Typed::<commits::Commits>::new()),
-        Arc::new(Typed::<groups::Groups>::new()),
-        Arc::new(history::HistoryTable::new()),
-        Arc::new(Typed::<lag::LagTable>::new()),
-        Arc::new(Typed::<members::Members>::new()),
-        Arc::new(Typed::<offsets::Offsets>::new()),
-        Arc::new(Typed::<partitions::Partitions>::new()),
-        Arc::new(Typed::<retention::Retention>::new()),
-        Arc::new(Typed::<server::Server>::new()),
-        Arc::new(Typed::<sources::Sources>::new()),
-        Arc::new(Typed::<status_changes::StatusChanges>::new()),
-        Arc::new(Typed::<topics::Topics>::new()),
+        AnyTable::of::<assignments::Assignments>(),
+        AnyTable::of::<audit::AuditTable>(),
+        AnyTable::of::<clusters::Clusters>(),
+        AnyTable::of::<columns::ColumnsTable>(),
+        AnyTable::of::<commits::Commits>(),
+        AnyTable::of::<groups::Groups>(),
+        history::table(),
+        AnyTable::of::<lag::LagTable>(),
+        AnyTable::of::<members::Members>(),
+        AnyTable::of::<offsets::Offsets>(),
+        AnyTable::of::<partitions::Partitions>(),
+        AnyTable::of::<retention::Retention>(),
+        AnyTable::of::<server::Server>(),
+        AnyTable::of::<sources::Sources>(),
+        AnyTable::of::<status_changes::StatusChanges>(),
+        AnyTable::of::<topics::Topics>(),
     ]
 }
 

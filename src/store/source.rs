@@ -11,6 +11,7 @@ use std::{
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use hashbrown::HashMap;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{
@@ -115,6 +116,8 @@ pub struct Source {
     pub(super) copies: Arc<Copies>,
     /// When the load began.
     started: AtomicU32,
+    /// How often each part was started again, by its name.
+    restarts: Mutex<BTreeMap<String, u64>>,
 }
 
 impl Source {
@@ -133,6 +136,7 @@ impl Source {
             health: watch::Sender::default(),
             copies: Arc::default(),
             started: AtomicU32::new(clock.ticks()),
+            restarts: Mutex::default(),
         };
         source.set_health(|health| *health = Health::unread("not connected yet".to_owned(), clock));
         source
@@ -142,6 +146,17 @@ impl Source {
     #[must_use]
     pub fn required(self, required: bool) -> Self {
         Self { required, ..self }
+    }
+
+    /// Notes that a part, as `east/listener`, ended and is started again.
+    pub fn note_restart(&self, part: &str) {
+        *self.restarts.lock().entry(part.to_owned()).or_default() += 1;
+    }
+
+    /// How often each part was started again.
+    #[must_use]
+    pub fn restarts(&self) -> BTreeMap<String, u64> {
+        self.restarts.lock().clone()
     }
 
     /// Drops everything known of it: what follows is as after the start.
@@ -188,7 +203,7 @@ impl Source {
 
     /// Sets what answers callers that want the latest.
     pub fn set_latest(&self, latest: Arc<dyn Latest>) {
-        self.access.rcu(|access| Access { kind: access.kind.clone(), latest: Arc::clone(&latest) });
+        self.access.rcu(|access| Access { latest: Arc::clone(&latest), ..Access::clone(access) });
     }
 
     /// Goes on to be read in another way: what was read before is dropped, and what follows is as after the start.

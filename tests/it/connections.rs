@@ -8,9 +8,10 @@ use std::process::Command;
 
 use offsetd::demo::cluster::MockKafka;
 use offsetd::demo::records::Commit;
-use offsetd::rpc::proto::{QueryRequest, WatchRequest, offset_service_client::OffsetServiceClient};
+use offsetd::rpc::proto::{GetConsumerRequest, QueryRequest, WatchRequest, offset_service_client::OffsetServiceClient};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
@@ -33,18 +34,24 @@ fn serve(more: &str) -> (MockKafka, Server, TempDir) {
     begin(more, "exec")
 }
 
-/// The same, by way of a shell that runs something first.
 /// Closes descriptors that a mock cluster of another test has opened: librdkafka lets child processes inherit them.
 const CLOSE: &str = "for fd in /proc/$$/fd/*; do fd=${fd##*/}; ((fd < 3)) || exec {fd}>&-; done;";
 
+/// The same as [`serve`], by way of a shell that runs something first.
 fn begin(more: &str, first: &str) -> (MockKafka, Server, TempDir) {
-    let (kafka, dir) = (kafka(1), TempDir::new().unwrap());
+    begin_on(kafka(1), more, first)
+}
+
+fn begin_on(kafka: MockKafka, more: &str, first: &str) -> (MockKafka, Server, TempDir) {
+    let dir = TempDir::new().unwrap();
     let writer = kafka.writer();
     writer.commit(&Commit::new("billing", "orders", 0, 90, 1_700_000_000_000)).unwrap();
     writer.flush().unwrap();
     let mut command = Command::new("bash");
     command.args(["-c", &format!("{first} \"$@\""), "sh", env!("CARGO_BIN_EXE_offsetd"), "serve", "--config"]);
-    command.arg(config(&dir, &kafka, more)).env("RUST_LOG", "info,librdkafka=error,offsetd::call=debug");
+    command
+        .arg(config(&dir, &kafka, more))
+        .env("RUST_LOG", "info,librdkafka=error,offsetd::call=debug,offsetd::sql=debug");
     let mut server = Server::launch(command);
     server.wait_ready();
     (kafka, server, dir)
@@ -174,6 +181,85 @@ fn descriptors_that_run_out_cost_idle_connections_and_nobody_else() {
         let before = shortages();
         assert_serves(&server, &runtime);
         (shortages() - before).abs() < f64::EPSILON
+    });
+    server.stop_cleanly();
+}
+
+/// A sample of the server's own metrics, without those of groups.
+fn own_metric(server: &Server, name: &str) -> f64 {
+    let page = get(server, "/metrics?group=%5Enone%24");
+    let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
+    line.unwrap_or_else(|| panic!("no {name}")).parse().unwrap()
+}
+
+#[test]
+fn everything_at_once_keeps_no_probe_and_no_query_from_its_answer() {
+    const GROUPS: i64 = 65_000;
+    let (kafka, server, _dir) = begin_on(kafka(8), "", &format!("{CLOSE} ulimit -n 1024 && exec"));
+    for number in 0..GROUPS {
+        let group = format!("group-{number}");
+        kafka.writer().commit(&Commit::new(&group, "orders", 0, number, 1_700_000_000_000)).unwrap();
+    }
+    kafka.writer().flush().unwrap();
+    until("all groups", || own_metric(&server, "offsetd_groups{cluster=\"a\"}") > 64_999.0);
+    let (probing, clients) = (runtime(), runtime());
+    // A watch that nobody reads, and 600 clients that ask for all groups, again and again.
+    let watch = clients.block_on(async {
+        let request = WatchRequest { include_current: true, ..WatchRequest::default() };
+        OffsetServiceClient::new(channel(&server).await).watch(request).await.unwrap()
+    });
+    let asking: Vec<_> = (0..600)
+        .scan(None, |shared, number| {
+            if number % 50 == 0 {
+                *shared = Some(clients.block_on(channel(&server)));
+            }
+            shared.clone()
+        })
+        .map(|channel| {
+            let mut client = OffsetServiceClient::new(channel);
+            clients.spawn(async move {
+                loop {
+                    let request = GetConsumerRequest { order_by: "lag desc".into(), ..GetConsumerRequest::default() };
+                    if let Err(status) = client.get_consumer(request).await {
+                        // There were too many, or its turn did not come in time.
+                        let is_told = matches!(status.code(), Code::ResourceExhausted | Code::DeadlineExceeded);
+                        assert!(is_told, "{status}");
+                        tokio::task::yield_now().await;
+                    }
+                }
+            })
+        })
+        .collect();
+    until("pages to be made and refused", || {
+        own_metric(&server, "offsetd_work_running{kind=\"page\"}") > 0.0
+            && own_metric(&server, "offsetd_work_refused_total{kind=\"page\"}") > 0.0
+    });
+    assert_serves(&server, &probing);
+    // More connections than there are descriptors: half of them never finish a request, the others rest after one.
+    let mut silent = vec![];
+    for number in 0..affordable(4_000) {
+        let mut stream = connect(&server);
+        let request = if number % 2 == 0 { GET.to_owned() } else { format!("{GET}\r\n") };
+        // A connection that made room already may refuse it.
+        let _ = stream.write_all(request.as_bytes());
+        silent.push(stream);
+        if number % 500 == 0 {
+            assert_serves(&server, &probing);
+        }
+    }
+    for _ in 0..3 {
+        assert_serves(&server, &probing);
+    }
+    assert!(own_metric(&server, "offsetd_descriptor_shortages_total") > 0.0);
+    assert!(asking.iter().all(|client| !client.is_finished()), "the clients are answered, or told that it is too much");
+    asking.iter().for_each(tokio::task::JoinHandle::abort);
+    drop((silent, watch, asking, clients));
+    until("descriptors to be free, and all work to end", || {
+        let before = own_metric(&server, "offsetd_descriptor_shortages_total");
+        assert_serves(&server, &probing);
+        let has_room = (own_metric(&server, "offsetd_descriptor_shortages_total") - before).abs() < f64::EPSILON;
+        let work = ["offsetd_work_running{kind=\"page\"}", "offsetd_work_waiting{kind=\"page\"}", "offsetd_watches"];
+        has_room && work.iter().all(|name| own_metric(&server, name) == 0.0)
     });
     server.stop_cleanly();
 }
@@ -345,6 +431,8 @@ fn one_id_leads_from_a_response_to_the_lines_of_the_log() {
     let query = header(&get(&server, "/v1/query?cluster=a&group_id=billing&topic=orders&partition=0"));
     let sql = "/v1/sql HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 30\r\n\r\n";
     let sql = header(&ask(&server, &format!("POST {sql}SELECT * FROM offsets LIMIT 10")).unwrap());
+    let wrong = "/v1/sql HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 15\r\n\r\n";
+    let wrong = header(&ask(&server, &format!("POST {wrong}SELECT sum('x')")).unwrap());
     let bad = header(&get(&server, "/v1/query?group_id=billing&topic=orders&partition=x"));
     let rpc = runtime().block_on(async {
         let mut client = OffsetServiceClient::new(channel(&server).await);
@@ -352,15 +440,19 @@ fn one_id_leads_from_a_response_to_the_lines_of_the_log() {
         let status = client.query(request).await.unwrap_err();
         status.metadata().get("offsetd-call").unwrap().to_str().unwrap().to_owned()
     });
-    for (id, fields) in [
-        (&query, ["GET /v1/query", "outcome=ok", "peer=127.0.0.1"]),
-        (&sql, ["POST /v1/sql", "outcome=ok", "rows=1"]),
-        (&bad, ["GET /v1/query", "outcome=http 400", "duration_ms="]),
-        (&rpc, ["offsetd.v1.OffsetService/Query", "outcome=grpc 5", "cluster=\"a\""]),
+    for (id, of, fields) in [
+        (&query, "call ended", ["GET /v1/query", "outcome=ok", "peer=127.0.0.1"]),
+        (&sql, "call ended", ["POST /v1/sql", "outcome=ok", "rows=1"]),
+        (&sql, "statement ended", ["method=\"SELECT * FROM offsets LIMIT 10\" cluster=\"a\"", "outcome=ok", "rows=1"]),
+        // Of a thread that runs statements.
+        (&sql, "statement planned", ["POST /v1/sql", "statement{id=", "method=\"SELECT * FROM offsets LIMIT 10\""]),
+        (&wrong, "statement ended", ["rows=0", "peer=127.0.0.1", "outcome=no function takes these arguments"]),
+        (&bad, "call ended", ["GET /v1/query", "outcome=http 400", "duration_ms="]),
+        (&rpc, "call ended", ["offsetd.v1.OffsetService/Query", "outcome=grpc 5", "cluster=\"a\""]),
     ] {
         let line = wait_for("a line of the log", LIMIT, || {
-            let log = server.log();
-            let line = log.lines().find(|line| line.contains(&format!("id=\"{id}\""))).map(str::to_owned);
+            let (log, id) = (server.log(), format!("id=\"{id}\""));
+            let line = log.lines().find(|line| line.contains(&id) && line.contains(of)).map(str::to_owned);
             line.ok_or(log)
         });
         assert!(fields.iter().all(|field| line.contains(field)), "{fields:?}: {line}");

@@ -185,6 +185,13 @@ fn refused() -> Vec<(String, &'static str)> {
             .to_owned(),
         "array_has_any may take",
     );
+    // The operator stands for the function.
+    add(
+        "SELECT x @> y FROM (SELECT array_agg(a.partition) x, array_agg(a.partition + 1000) y \
+         FROM lag a JOIN lag b ON a.partition = b.partition)"
+            .to_owned(),
+        "array_has_all may take",
+    );
     add(
         "SELECT count(*) FROM lag a, lag b, lag c WHERE a.lag < b.lag AND b.lag < c.lag".to_owned(),
         "sql.max_join_product",

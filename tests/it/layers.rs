@@ -307,6 +307,32 @@ fn the_store_does_not_know_what_a_source_is() {
 }
 
 #[test]
+fn the_files_that_contributing_names_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join(".github/CONTRIBUTING.md")).unwrap();
+    let path = Regex::new(r"`((?:src|tests|proto|\.ci|\.github)/[\w./-]+|README\.md)`").unwrap();
+    let named: BTreeSet<&str> = path.captures_iter(&text).map(|captures| captures.get(1).unwrap().as_str()).collect();
+    assert!(named.len() > 20, "{named:?}");
+    // Those of a new table, source or record type are not there yet.
+    let is_new = |name: &&&str| name.contains("NAME") || name.contains("GROUP");
+    let missing: Vec<_> = named.iter().filter(|name| !is_new(name) && !root.join(name).exists()).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn no_queue_is_without_a_bound() {
+    let unbounded = Regex::new(r"mpsc::channel(::<[^>]*>)?\(\)|unbounded(_channel)?\(").unwrap();
+    let is_test = |file: &Path| file.ends_with("tests.rs") || file.components().any(|part| part.as_os_str() == "tests");
+    let mut found = vec![];
+    for (file, text) in sources().iter().filter(|(file, _)| !is_test(file)) {
+        let code = code(text);
+        let lines = code.lines().filter(|line| unbounded.is_match(line));
+        found.extend(lines.map(|line| format!("{}: {}", file.display(), line.trim())));
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
 fn files_can_be_read_in_one_sitting() {
     let long: Vec<String> = sources()
         .into_iter()

@@ -85,9 +85,6 @@ fn sums() -> Vec<String> {
         format!("SELECT sum({MOST}) OVER () FROM lag"),
         format!("SELECT sum({MOST}) OVER (ORDER BY group_id) FROM lag"),
         format!("SELECT sum({MOST}) OVER (ORDER BY group_id ROWS 1 PRECEDING) FROM lag"),
-        format!(
-            "SELECT sum(DISTINCT {MOST} - lag) OVER (ORDER BY lag ROWS BETWEEN 5 PRECEDING AND 5 FOLLOWING) FROM lag WHERE lag >= 0"
-        ),
         format!("SELECT sum(x) FROM (SELECT {MOST} AS x UNION ALL SELECT 1)"),
         "SELECT sum(18446744073709551615) FROM lag".to_owned(),
         "SELECT topic, sum(18446744073709551615) FROM lag GROUP BY topic".to_owned(),
@@ -96,9 +93,7 @@ fn sums() -> Vec<String> {
     for most in [
         format!("CAST('{}' AS DECIMAL(38, 0))", "9".repeat(38)),
         format!("CAST('{}' AS DECIMAL(38, 10))", "9".repeat(28)),
-        format!("CAST('{}' AS DECIMAL(76, 0))", "9".repeat(76)),
         "TIMESTAMP '2200-01-01' - TIMESTAMP '2000-01-01'".to_owned(),
-        "INTERVAL '2000000000' MONTH".to_owned(),
     ] {
         all.push(format!("SELECT sum({most}) FROM lag"));
         all.push(format!("SELECT topic, sum({most}) FROM lag GROUP BY topic"));
@@ -137,6 +132,9 @@ fn casts_and_times_out_of_range_are_refused() {
         "SELECT INTERVAL '2000000000' MONTH + INTERVAL '2000000000' MONTH",
         "SELECT -9223372036854775808 / -1",
         "SELECT avg(CAST('1' AS DECIMAL(76, 0))) FROM lag",
+        "SELECT sum(CAST('1' AS DECIMAL(76, 0))) FROM lag",
+        "SELECT sum(INTERVAL '2000000000' MONTH) FROM lag",
+        "SELECT sum(DISTINCT lag) OVER (ORDER BY lag ROWS BETWEEN 5 PRECEDING AND 5 FOLLOWING) FROM lag",
         "SELECT 1 / 0",
     ] {
         let answer = both.try_ours(sql);

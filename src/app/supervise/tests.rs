@@ -67,6 +67,7 @@ async fn a_part_of_one_cluster_of_several_is_started_again_and_its_cluster_shown
     let (ended, ()) = tokio::join!(parts.until(&asked), third_run);
     assert!(ended.is_none(), "the process goes on");
     assert_eq!((of_west.load(Ordering::SeqCst), west.health().last_error.as_deref()), (1, None));
+    assert_eq!((east.own.restarts(), west.own.restarts()), ([("east/listener".to_owned(), 2)].into(), BTreeMap::new()));
     stop.cancel();
     parts.drain(&[], Instant::now() + Duration::from_secs(60)).await;
     assert!(parts.pending.is_empty());

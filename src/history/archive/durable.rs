@@ -7,6 +7,7 @@
 use std::{
     fs::{self, DirEntry, File, Metadata, TryLockError},
     io::{self, ErrorKind, Seek as _, SeekFrom, Write as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path as FilePath, PathBuf},
     sync::Arc,
 };
@@ -24,6 +25,8 @@ use super::folder;
 
 /// Temporary files of one name that may lie in the way.
 const MOST_TEMPORARY: u32 = 1000;
+/// How often a folder is read again because it changes meanwhile.
+const MOST_READS: usize = 100;
 const WRITTEN: PutResult = PutResult { e_tag: None, version: None };
 
 /// A local folder.
@@ -50,25 +53,48 @@ impl Folder {
         Ok(Self { store: LocalFileSystem::new_with_prefix(&root)?, root })
     }
 
-    /// Reads the entries of a prefix and of the folders in it, but none deeper.
-    fn entries(root: PathBuf, prefix: &Path) -> Result<Vec<ObjectMeta>> {
-        let path = prefix.parts().fold(root, |path, part| path.join(part.as_ref()));
-        let mut found = vec![];
+    /// Returns the entries as they were at one time.
+    ///
+    /// While a folder is read, a file may be merged into another one and deleted, so that neither is found. Then an entry
+    /// is gone before it is described, or the next read finds other entries.
+    fn list_steadily(root: &FilePath, prefix: &Path) -> Result<Vec<ObjectMeta>> {
+        let mut known: Option<Vec<Path>> = None;
+        for _ in 0..MOST_READS {
+            let entries = Self::entries(root, prefix)?;
+            let paths = entries.as_ref().map(|entries| entries.iter().map(|entry| entry.location.clone()).collect());
+            if let (Some(entries), true) = (entries, paths.is_some() && known == paths) {
+                return Ok(entries);
+            }
+            known = paths;
+        }
+        Err(Error::Generic { store: "history folder", source: "it changes while it is read".into() })
+    }
+
+    /// Reads the entries of a prefix and of the folders in it, but none deeper. `None`: one of them is gone meanwhile.
+    fn entries(root: &FilePath, prefix: &Path) -> Result<Option<Vec<ObjectMeta>>> {
+        let path = prefix.parts().fold(root.to_owned(), |path, part| path.join(part.as_ref()));
+        let (mut found, mut is_complete) = (vec![], true);
+        let mut described = |of: &Path, entry: &DirEntry| {
+            let described = describe(of, entry);
+            is_complete &= described.is_some() || fs::symlink_metadata(entry.path()).is_ok();
+            described
+        };
         for entry in read_folder(&path).map_err(|error| failure(&path, error))? {
-            let Some((location, metadata)) = describe(prefix, &entry) else { continue };
+            let Some((location, metadata)) = described(prefix, &entry) else { continue };
             if !metadata.is_dir() {
                 found.extend(object(location, &metadata));
                 continue;
             }
             match read_folder(&entry.path()) {
                 Ok(inner) => found.extend(inner.iter().filter_map(|entry| {
-                    let (location, metadata) = describe(&location, entry)?;
+                    let (location, metadata) = described(&location, entry)?;
                     object(location, &metadata)
                 })),
                 Err(_) => found.extend(object(location, &metadata)),
             }
         }
-        Ok(found)
+        found.sort_by(|left, right| left.location.cmp(&right.location));
+        Ok(is_complete.then_some(found))
     }
 }
 
@@ -162,10 +188,11 @@ impl Temporary {
             match File::options().write(true).create_new(true).open(&path) {
                 Ok(file) => {
                     // Where a file system has no locks, `clean` gets none either, and deletes nothing.
-                    if let Err(TryLockError::WouldBlock) = file.try_lock() {
-                        return Err(ErrorKind::WouldBlock.into());
+                    let is_locked = !matches!(file.try_lock(), Err(TryLockError::WouldBlock));
+                    // `clean`, also that of another server, may have found the file before it was locked.
+                    if is_locked && file.metadata()?.nlink() > 0 {
+                        return Ok(Self { file, path, name });
                     }
-                    return Ok(Self { file, path, name });
                 }
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
@@ -266,7 +293,7 @@ impl ObjectStore for Folder {
     /// Unlike [`LocalFileSystem::list`], an entry that cannot be read does not end the list.
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         let (root, prefix) = (self.root.clone(), prefix.cloned().unwrap_or_default());
-        let entries = blocking(move || Self::entries(root, &prefix));
+        let entries = blocking(move || Self::list_steadily(&root, &prefix));
         stream::once(entries).map_ok(|entries| stream::iter(entries).map(Ok)).try_flatten().boxed()
     }
 
@@ -296,6 +323,8 @@ pub(super) fn clean(cluster: &FilePath) -> io::Result<usize> {
         for entry in read_folder(&date.path())?.iter().filter(|entry| has_right_name(entry)) {
             match delete_abandoned(entry) {
                 Ok(is_deleted) => deleted += usize::from(is_deleted),
+                // It is complete, or another server cleaned it up.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => {
                     let path = entry.path();
                     failed.get_or_insert(io::Error::new(error.kind(), format!("{}: {error}", path.display())));
@@ -316,3 +345,6 @@ fn delete_abandoned(entry: &DirEntry) -> io::Result<bool> {
         Err(_) => Ok(false),
     }
 }
+
+#[cfg(test)]
+mod tests;

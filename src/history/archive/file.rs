@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Rows of a row group: what a reader of one group has to look through.
-const ROW_GROUP: usize = 65_536;
+pub(super) const ROW_GROUP: usize = 65_536;
 /// Rows that are added at a time.
 pub(super) const BATCH: usize = 8192;
 /// Rows of a page.

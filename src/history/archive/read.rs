@@ -42,8 +42,8 @@ const ALL_AT_ONCE: usize = 1 << 18;
 const OPENING: usize = 32;
 /// Files that are read side by side: many more than there are where hours and days are merged.
 const MOST_FILES: usize = 4096;
-/// How often the files are listed again because one is gone when it is opened.
-const MOST_LISTS: usize = 3;
+/// How often the files are listed for one read: again where one is gone before it was read to its end.
+const MOST_LISTS: usize = 10;
 
 /// What a task says of its file: first the times of its samples.
 enum Told {
@@ -71,11 +71,13 @@ struct Reading {
     source: SourceId,
     handle: Handle,
     bounds: Bounds,
-    /// Whether the status tells how it went.
+    /// Whether the status tells how it went, and files that are gone are looked for again, merged into others.
     tells: bool,
     failed: Option<String>,
-    /// A file was gone when it was opened.
+    /// A file was gone before it was read to its end.
     is_outdated: bool,
+    /// How often the files were listed.
+    lists: usize,
 }
 
 impl Reading {
@@ -87,6 +89,10 @@ impl Reading {
 
     /// Notes that a file is not read to its end.
     fn fail(&mut self, file: &Stored, failure: Failure) -> Result<(), ReadError> {
+        if self.tells && self.lists < MOST_LISTS && matches!(failure, Failure::Gone(_)) {
+            self.is_outdated = true;
+            return Ok(());
+        }
         let why = failure.to_string();
         let note = |found| self.archive.note(&file.path, file.version, found);
         match failure {
@@ -97,6 +103,13 @@ impl Reading {
         }
         self.failed.get_or_insert(why);
         Ok(())
+    }
+
+    /// Notes that the rest of the files is not read.
+    fn fail_all(&mut self, why: &str) {
+        self.is_outdated = false;
+        self.tell(why);
+        self.failed.get_or_insert(why.to_owned());
     }
 
     fn tell(&self, error: &str) {
@@ -128,6 +141,8 @@ impl Reading {
 /// Goes through the keys of files in order.
 pub(super) struct Walk {
     reading: Reading,
+    store: Arc<dyn ObjectStore>,
+    asked: Arc<Asked>,
     cursors: Vec<Cursor>,
     /// The least is the next key.
     heads: BinaryHeap<Head>,
@@ -137,6 +152,53 @@ pub(super) struct Walk {
 }
 
 impl Walk {
+    fn new(reading: Reading, store: Arc<dyn ObjectStore>, question: Question) -> Self {
+        let (cursors, heads, times) = Default::default();
+        Self { reading, store, asked: Arc::new(Asked(question)), cursors, heads, times, is_over: false }
+    }
+
+    /// Opens the files that can hold what is wanted, until none of them is gone when it is opened.
+    fn open_listed(&mut self) -> Result<(), ArchiveError> {
+        loop {
+            self.reading.is_outdated = false;
+            self.reading.lists += 1;
+            let archive = Arc::clone(&self.reading.archive);
+            self.open(archive.files(&self.reading, &self.store, &self.asked)?)?;
+            if !self.reading.is_outdated {
+                return Ok(());
+            }
+        }
+    }
+
+    fn open(&mut self, files: Vec<Stored>) -> Result<(), ReadError> {
+        let opening = Arc::new(Semaphore::new(OPENING));
+        let at_once = (ALL_AT_ONCE / files.len().max(1)).clamp(AT_ONCE.0, AT_ONCE.1);
+        let open = |file: Stored| {
+            let (sender, receiver) = mpsc::channel(1);
+            let (store, asked, opening) = (Arc::clone(&self.store), Arc::clone(&self.asked), Arc::clone(&opening));
+            let task = FileReader { store, file: file.clone(), asked, opening, at_once, sender };
+            self.reading.handle.spawn(task.run());
+            Cursor { file, receiver, rows: vec![].into_iter(), reserved: Reserved::default(), head: None }
+        };
+        self.heads.clear();
+        self.times.clear();
+        self.cursors = files.into_iter().map(open).collect();
+        for cursor in &mut self.cursors {
+            match self.reading.wait(cursor.receiver.recv())? {
+                Some(Told::Times(more)) => {
+                    self.times.extend(&*more);
+                    self.reading.advance(cursor)?;
+                }
+                Some(Told::Failed(failure)) => self.reading.fail(&cursor.file, failure)?,
+                Some(Told::Rows(..)) | None => {}
+            }
+        }
+        self.times.sort_unstable();
+        self.times.dedup();
+        (0..self.cursors.len()).for_each(|place| self.enter(place));
+        Ok(())
+    }
+
     /// Fails if the files were not read to their end, as far as they were read.
     pub(super) fn is_whole(&self) -> Result<(), ArchiveError> {
         self.reading.failed.as_ref().map_or(Ok(()), |why| Err(ArchiveError::Unread(why.clone())))
@@ -155,7 +217,33 @@ impl Walk {
         self.heads.extend(key.map(Reverse));
     }
 
+    /// Returns the next key. If a file is gone meanwhile, that key and those after it are read from the files that there
+    /// are now.
     fn next_key(&mut self) -> Result<Option<Archived>, ReadError> {
+        let mut next = self.merge_next()?;
+        let is_outdated = self.reading.is_outdated;
+        let Some(from) = next.as_ref().filter(|_| is_outdated).map(key) else { return Ok(next) };
+        let first = from.0.to_string();
+        self.asked = Arc::new(Asked(Question { first, ..self.asked.0.clone() }));
+        while self.reading.is_outdated {
+            match self.open_listed() {
+                Ok(()) => {}
+                Err(ArchiveError::Read(error)) => return Err(error),
+                Err(error) => {
+                    self.reading.fail_all(&error.to_string());
+                    break;
+                }
+            }
+            // Those before it were returned.
+            next = self.merge_next()?;
+            while !self.reading.is_outdated && next.as_ref().is_some_and(|next| key(next) < from) {
+                next = self.merge_next()?;
+            }
+        }
+        Ok(next)
+    }
+
+    fn merge_next(&mut self) -> Result<Option<Archived>, ReadError> {
         self.reading.bounds.check()?;
         let Some(Reverse((group, topic, partition, _))) = self.heads.peek().cloned() else { return Ok(None) };
         let (mut rows, mut reserved) = (vec![], self.reading.bounds.reserve(0)?);
@@ -177,6 +265,10 @@ impl Walk {
         rows.dedup_by_key(|(at, _)| *at);
         Ok(Some(Archived { group, topic, partition, rows, stands_for: STANDS_FOR, reserved }))
     }
+}
+
+fn key(of: &Archived) -> (Name, Name, i32) {
+    (Name::clone(&of.group), Name::clone(&of.topic), of.partition)
 }
 
 impl Iterator for Walk {
@@ -201,25 +293,11 @@ impl Archive {
     /// # Errors
     /// The store cannot be listed, or the read ended early.
     pub(super) fn walk(self: &Arc<Self>, question: Question) -> Result<Older, ArchiveError> {
-        let store = self.store()?;
-        let (times, asked) = (question.times.clone(), Arc::new(Asked(question)));
-        let mut lists = 1;
-        loop {
-            let reading = self.reading(&asked.0, true)?;
-            let files = self.files(&reading, &store, &asked)?;
-            let mut walk = self.open(reading, &store, files, &asked)?;
-            if walk.reading.is_outdated {
-                if lists < MOST_LISTS {
-                    lists += 1;
-                    continue;
-                }
-                let why = "files are deleted sooner than they are read";
-                walk.reading.tell(why);
-                walk.reading.failed.get_or_insert(why.to_owned());
-            }
-            walk.times.retain(|at| times.contains(at));
-            return Ok(Older { times: std::mem::take(&mut walk.times), keys: Box::new(walk) });
-        }
+        let times = question.times.clone();
+        let mut walk = Walk::new(self.reading(&question, true)?, self.store()?, question);
+        walk.open_listed()?;
+        walk.times.retain(|at| times.contains(at));
+        Ok(Older { times: std::mem::take(&mut walk.times), keys: Box::new(walk) })
     }
 
     /// Returns the files that can hold what is wanted, without those that cannot be read.
@@ -256,7 +334,9 @@ impl Archive {
         let times = Millis::MIN..=Millis::MAX;
         let (groups, prefix, first) = Default::default();
         let question = Question { source, times, groups, prefix, first, bounds };
-        Ok(self.open(self.reading(&question, false)?, store, files, &Arc::new(Asked(question)))?)
+        let mut walk = Walk::new(self.reading(&question, false)?, Arc::clone(store), question);
+        walk.open(files)?;
+        Ok(walk)
     }
 
     fn reading(self: &Arc<Self>, question: &Question, tells: bool) -> Result<Reading, ArchiveError> {
@@ -268,43 +348,8 @@ impl Archive {
             tells,
             failed: None,
             is_outdated: false,
+            lists: 0,
         })
-    }
-
-    fn open(
-        self: &Arc<Self>,
-        mut reading: Reading,
-        store: &Arc<dyn ObjectStore>,
-        files: Vec<Stored>,
-        asked: &Arc<Asked>,
-    ) -> Result<Walk, ReadError> {
-        let opening = Arc::new(Semaphore::new(OPENING));
-        let at_once = (ALL_AT_ONCE / files.len().max(1)).clamp(AT_ONCE.0, AT_ONCE.1);
-        let open = |file: Stored| {
-            let (sender, receiver) = mpsc::channel(1);
-            let (store, asked, opening) = (Arc::clone(store), Arc::clone(asked), Arc::clone(&opening));
-            let task = FileReader { store, file: file.clone(), asked, opening, at_once, sender };
-            reading.handle.spawn(task.run());
-            Cursor { file, receiver, rows: vec![].into_iter(), reserved: Reserved::default(), head: None }
-        };
-        let mut cursors: Vec<Cursor> = files.into_iter().map(open).collect();
-        let mut times: Vec<Millis> = vec![];
-        for cursor in &mut cursors {
-            match reading.wait(cursor.receiver.recv())? {
-                Some(Told::Times(more)) => {
-                    times.extend(&*more);
-                    reading.advance(cursor)?;
-                }
-                Some(Told::Failed(Failure::Gone(_))) if reading.tells => reading.is_outdated = true,
-                Some(Told::Failed(failure)) => reading.fail(&cursor.file, failure)?,
-                Some(Told::Rows(..)) | None => {}
-            }
-        }
-        times.sort_unstable();
-        times.dedup();
-        let mut walk = Walk { reading, cursors, heads: BinaryHeap::new(), times, is_over: false };
-        (0..walk.cursors.len()).for_each(|place| walk.enter(place));
-        Ok(walk)
     }
 }
 

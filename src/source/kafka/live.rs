@@ -3,10 +3,12 @@
 use std::{
     ffi::CStr,
     sync::mpsc::{SyncSender, TrySendError},
+    thread,
     time::Duration,
 };
 
 use parking_lot::Mutex;
+use rdkafka::error::RDKafkaErrorCode;
 
 use super::{
     client::{Client, Connector},
@@ -18,6 +20,8 @@ use crate::source::kafka::ask::{AskError, CommittedKey, LiveSource, LogEnds, Set
 
 /// How long a failed request to a broker is waited for beyond its timeout.
 const GRACE: Duration = Duration::from_secs(1);
+/// The pause before partitions without a leader are asked for again.
+const AGAIN: Duration = Duration::from_millis(100);
 /// Longest wait for librdkafka's events.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -66,23 +70,44 @@ impl LiveSource for Live {
     }
 }
 
-/// Asks for offsets of partitions of `__consumer_offsets`, and waits.
+/// Asks for offsets of partitions of `__consumer_offsets`, and waits. After a broker was restarted, the client asks the
+/// former leader, or there is none: it is asked again until there is.
 pub(super) fn log_ends(
     client: &Client,
     spec: Spec,
     log_partitions: &[i32],
     timeout: Duration,
 ) -> Result<LogEnds, AskError> {
+    let deadline = now() + timeout;
+    loop {
+        let listed = list_offsets(client, spec, log_partitions, deadline.duration_since(now()))?;
+        let is_passing = |of: &ListedOffset| of.result.is_err_and(is_passing);
+        if !listed.iter().any(is_passing) || now() + AGAIN >= deadline {
+            let end = |of: ListedOffset| (of.partition, of.result.map(|(end, _)| end).map_err(AskError::broker));
+            return Ok(listed.into_iter().map(end).collect());
+        }
+        thread::sleep(AGAIN);
+    }
+}
+
+/// Whether the partition is about to have another leader.
+fn is_passing(error: RDKafkaErrorCode) -> bool {
+    matches!(error, RDKafkaErrorCode::NotLeaderForPartition | RDKafkaErrorCode::LeaderNotAvailable)
+}
+
+fn list_offsets(
+    client: &Client,
+    spec: Spec,
+    log_partitions: &[i32],
+    timeout: Duration,
+) -> Result<Vec<ListedOffset>, AskError> {
     let admin = Admin::new(client);
     let partitions: Vec<(&CStr, i32)> = log_partitions.iter().map(|number| (c"__consumer_offsets", *number)).collect();
     admin.list_offsets(0, spec, &partitions, timeout);
     let deadline = now() + timeout + GRACE;
     loop {
         match admin.poll(TICK).map(|reply| reply.content) {
-            Some(Ok(ReplyContent::Offsets(listed))) => {
-                let end = |of: ListedOffset| (of.partition, of.result.map(|(end, _)| end).map_err(AskError::broker));
-                return Ok(listed.into_iter().map(end).collect());
-            }
+            Some(Ok(ReplyContent::Offsets(listed))) => return Ok(listed),
             Some(Ok(_)) => return Err(AskError::NoAnswer),
             Some(Err(error)) => return Err(error),
             None if now() > deadline => return Err(AskError::Timeout { after: timeout }),

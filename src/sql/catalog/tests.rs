@@ -5,7 +5,7 @@ use super::{
 
 /// Planned over the tables alone.
 fn planned(definition: &'static Definition) -> Result<View> {
-    View::new(definition, &register(language(1, usize::MAX), &[])?)
+    View::new(definition, &register(language(1), &[])?)
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::{
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use tokio::runtime::Handle;
+use tracing::{Instrument as _, Span};
 
 use super::{SqlError, outcome};
 use crate::{
@@ -50,7 +51,7 @@ pub struct Answer {
     pub schema: SchemaRef,
     pub(super) batches: Inbox<RecordBatch>,
     pub(super) stats: SharedStats,
-    pub(super) started: Instant,
+    pub(super) ending: Ending,
     pub(super) task: Task<Result<(), SqlError>>,
     pub(super) threads: Handle,
 }
@@ -67,11 +68,15 @@ impl Answer {
         match self.task.cancel().in_time(self.batches.next()).await {
             Ok(Some(batch)) => {
                 call::note_rows(batch.num_rows());
+                self.ending.rows += batch.num_rows();
                 Some(Ok(batch))
             }
             // All that there is was taken; or it was dropped, since the statement failed.
-            Ok(None) => outcome(&mut self.task).await?.err().map(Err),
-            Err(ended) => Some(Err(ended.into())),
+            Ok(None) => {
+                self.ending.outcome.get_or_insert_with(|| "ok".to_owned());
+                outcome(&mut self.task).await?.err().map(|error| Err(self.ending.fail(error)))
+            }
+            Err(ended) => Some(Err(self.ending.fail(ended.into()))),
         }
     }
 
@@ -88,7 +93,8 @@ impl Answer {
         if batch.as_ref().is_none_or(|batch| batch.num_rows() <= FEW_ROWS) {
             return Ok(write(batch.as_ref()));
         }
-        let written = self.threads.spawn(async move { write(batch.as_ref()) }).await;
+        let writing = async move { write(batch.as_ref()) };
+        let written = self.threads.spawn(writing.instrument(self.ending.span.clone())).await;
         written.map_err(|error| match error.is_panic() {
             true => SqlError::Internal("writing a batch panicked".to_owned()),
             false => SqlError::ShuttingDown,
@@ -98,7 +104,37 @@ impl Answer {
     /// How it went; complete after the last batch.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        Stats { elapsed: self.started.elapsed(), ..self.stats.lock().clone() }
+        Stats { elapsed: self.ending.started.elapsed(), ..self.stats.lock().clone() }
+    }
+}
+
+/// Tells the log how a statement went, once it is dropped.
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub(super) span: Span,
+    started: Instant,
+    rows: usize,
+    /// `None` if the client leaves before the end.
+    outcome: Option<String>,
+}
+
+impl Ending {
+    #[expect(clippy::disallowed_methods, reason = "measures the run, part of no answer")]
+    pub(super) fn new(name: &str) -> Self {
+        Self { span: call::statement_span(name), started: Instant::now(), rows: 0, outcome: None }
+    }
+
+    /// Notes why it failed.
+    pub(super) fn fail(&mut self, error: SqlError) -> SqlError {
+        self.outcome = Some(error.to_string());
+        error
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let outcome = self.outcome.as_deref().unwrap_or("cancelled");
+        call::end_statement(&self.span, self.rows, self.started.elapsed(), &outcome);
     }
 }
 

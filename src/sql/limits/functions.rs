@@ -18,7 +18,7 @@ use arrow::{
 use datafusion::{
     common::Result,
     logical_expr::{
-        ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+        ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
         simplify::{ExprSimplifyResult, SimplifyContext},
     },
 };
@@ -35,7 +35,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use rewrite::Held;
+use rewrite::HELD;
 pub(crate) use rewrite::{Bounding, checked};
 pub(crate) use table::names;
 use table::{Bound, Steps, bound};
@@ -59,7 +59,7 @@ pub(crate) fn bounded(function: Arc<ScalarUDF>, max_value_bytes: usize) -> Arc<S
 
 /// Whether calls of a function are charged to the account of an operator.
 pub(crate) fn is_bounded(function: &ScalarUDF) -> bool {
-    function.inner().is::<Bounded>() || function.inner().is::<Held>()
+    function.inner().is::<Bounded>() || function.name() == HELD
 }
 
 /// A function with bounds.
@@ -90,15 +90,6 @@ impl ScalarUDFImpl for Bounded {
         self.inner.name()
     }
 
-    fn aliases(&self) -> &[String] {
-        self.inner.aliases()
-    }
-
-    fn display_name(&self, args: &[Expr]) -> Result<String> {
-        #[expect(deprecated, reason = "the function's own")]
-        self.inner.display_name(args)
-    }
-
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
         self.inner.schema_name(args)
     }
@@ -125,10 +116,6 @@ impl ScalarUDFImpl for Bounded {
             Steps::Bytes | Steps::Product if !self.bound.grows => self.inner.simplify(args, info),
             _ => Ok(ExprSimplifyResult::Original(args)),
         }
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        self.inner.documentation()
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {

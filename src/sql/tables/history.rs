@@ -5,11 +5,9 @@
 
 use std::{ops::RangeInclusive, sync::Arc};
 
-use arrow::datatypes::SchemaRef;
-
 use super::super::{
     error::SqlError,
-    table::{AnyTable, BATCH_ROWS, Batches, By, Columns, Layout, Question, Rows, Unit, Units},
+    table::{AnyTable, BATCH_ROWS, Batches, By, Columns, Layout, Question, Rows, Unit, Units, by},
     wanted::TIME,
 };
 use crate::{
@@ -44,96 +42,67 @@ impl Rows for Samples {
     type Row<'a> = Row<'a>;
 }
 
-pub(super) struct HistoryTable(Layout<Samples>);
-
-impl HistoryTable {
-    pub(super) fn new() -> Self {
-        let columns = Columns::<Samples>::default()
-            .times(TIME, "When (UTC)", false, |row| Some(row.at))
-            .text("cluster", "Name that the operator gave the cluster", |row| row.cluster)
-            .text("source", "Where the offset was read; kafka is __consumer_offsets", |row| row.source)
-            .text("group_id", "Consumer group, also one that is gone", |row| &row.group)
-            .text("topic", "Topic name", |row| &row.topic)
-            .int32("partition", "Partition of the topic", |row| row.partition)
-            .int64("committed_offset", "The next offset that the group would read", |row| row.point.committed_offset)
-            .optional_int64("log_end_offset", "High watermark of the partition", |row| row.point.log_end_offset)
-            .optional_int64(
-                "lag",
-                "Records not committed then, those deleted unread included; NULL when unknown",
-                |row| row.point.lag,
-            )
-            .optional_float(
-                AGE,
-                "Age of the oldest unread record then (s), by the log ends of earlier samples; NULL when unknown",
-                |row| row.age,
-            );
-        Self(columns.into())
-    }
+/// The table.
+pub(super) fn table() -> Arc<AnyTable> {
+    let layout = Arc::new(Layout::from(columns()));
+    Arc::new(AnyTable {
+        name: "history",
+        comment: "Samples of every committed offset with its log end, as far back as they are kept",
+        by: By::Source,
+        shows_unloaded: false,
+        order: &[],
+        schema: Arc::clone(&layout.schema),
+        count: |_| None,
+        scan: by(move |units, question, bounds| scan(Arc::clone(&layout), units, question, bounds.clone())),
+    })
 }
 
-impl std::fmt::Debug for HistoryTable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("HistoryTable").finish_non_exhaustive()
-    }
+fn columns() -> Columns<Samples> {
+    Columns::<Samples>::default()
+        .times(TIME, "When (UTC)", false, |row| Some(row.at))
+        .text("cluster", "Name that the operator gave the cluster", |row| row.cluster)
+        .text("source", "Where the offset was read; kafka is __consumer_offsets", |row| row.source)
+        .text("group_id", "Consumer group, also one that is gone", |row| &row.group)
+        .text("topic", "Topic name", |row| &row.topic)
+        .int32("partition", "Partition of the topic", |row| row.partition)
+        .int64("committed_offset", "The next offset that the group would read", |row| row.point.committed_offset)
+        .optional_int64("log_end_offset", "High watermark of the partition", |row| row.point.log_end_offset)
+        .optional_int64("lag", "Records not committed then, those deleted unread included; NULL when unknown", |row| {
+            row.point.lag
+        })
+        .optional_float(
+            AGE,
+            "Age of the oldest unread record then (s), by the log ends of earlier samples; NULL when unknown",
+            |row| row.age,
+        )
 }
 
-impl AnyTable for HistoryTable {
-    fn name(&self) -> &'static str {
-        "history"
-    }
-
-    fn comment(&self) -> &'static str {
-        "Samples of every committed offset with its log end, as far back as they are kept"
-    }
-
-    fn by(&self) -> By {
-        By::Source
-    }
-
-    fn shows_unloaded(&self) -> bool {
-        false
-    }
-
-    fn order(&self) -> &'static [&'static str] {
-        &[]
-    }
-
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.0.schema)
-    }
-
-    fn count(&self, _: Unit<'_>) -> Option<usize> {
-        None
-    }
-
-    fn batches<'a>(&'a self, units: Units<'a>, question: &'a Question, bounds: &Bounds) -> Batches<'a> {
-        let bounds = bounds.clone();
-        let times = question.wanted.times();
-        let mut keys = units.flat_map(move |unit| keys(unit, question, &times, bounds.clone())).fuse();
-        let mut left = question.limit.unwrap_or(usize::MAX);
-        let mut sampled: Option<Sampled<'a>> = None;
-        Box::new(std::iter::from_fn(move || {
-            let (mut rows, room) = (vec![], left.min(BATCH_ROWS));
-            while rows.len() < room {
-                let more = sampled.iter_mut().flat_map(Sampled::rows).take(room - rows.len());
-                rows.extend(more);
-                if rows.len() == room {
-                    break;
-                }
-                match keys.next() {
-                    Some(Ok(next)) => sampled = Some(next),
-                    Some(Err(ReadError::OverBudget)) => {
-                        left = 0;
-                        return Some(Err(SqlError::memory().into_datafusion()));
-                    }
-                    // The scan tells why the statement was stopped.
-                    Some(Err(ReadError::Stopped)) | None => break,
-                }
+fn scan<'a>(layout: Arc<Layout<Samples>>, units: Units<'a>, question: &'a Question, bounds: Bounds) -> Batches<'a> {
+    let times = question.wanted.times();
+    let mut keys = units.flat_map(move |unit| keys(unit, question, &times, bounds.clone())).fuse();
+    let mut left = question.limit.unwrap_or(usize::MAX);
+    let mut sampled: Option<Sampled<'a>> = None;
+    Box::new(std::iter::from_fn(move || {
+        let (mut rows, room) = (vec![], left.min(BATCH_ROWS));
+        while rows.len() < room {
+            let more = sampled.iter_mut().flat_map(Sampled::rows).take(room - rows.len());
+            rows.extend(more);
+            if rows.len() == room {
+                break;
             }
-            left -= rows.len();
-            (!rows.is_empty()).then(|| self.0.batch(&rows, question))
-        }))
-    }
+            match keys.next() {
+                Some(Ok(next)) => sampled = Some(next),
+                Some(Err(ReadError::OverBudget)) => {
+                    left = 0;
+                    return Some(Err(SqlError::memory().into_datafusion()));
+                }
+                // The scan tells why the statement was stopped.
+                Some(Err(ReadError::Stopped)) | None => break,
+            }
+        }
+        left -= rows.len();
+        (!rows.is_empty()).then(|| layout.batch(&rows, question))
+    }))
 }
 
 /// A key and the samples to show of it.

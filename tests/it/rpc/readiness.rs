@@ -8,6 +8,7 @@ use offsetd::rpc::proto::{
     ClusterStatus, Freshness, GetActiveConsumerRequest, GetConsumerRequest, GetOffsetRequest, OffsetFilter,
     QueryRequest, SqlRequest, WatchRequest,
 };
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use serde_json::json;
 use tempfile::TempDir;
 use tonic::{Code, Status};
@@ -207,6 +208,16 @@ fn latest_of_a_cluster_out_of_reach_is_unavailable() {
     assert_fails(lab.block_on(lab.client().get_offset(request)), Code::Unavailable, &["latest"]);
     let request = SqlRequest { statement: "SELECT 1 FROM lag".to_owned(), freshness: latest, ..SqlRequest::default() };
     assert_fails(lab.try_sql(request), Code::Unavailable, &["latest"]);
+}
+
+#[test]
+fn latest_waits_until_a_log_partition_has_a_leader_again() {
+    let lab = shop();
+    // Some are for the poller.
+    let moved = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION; 10];
+    lab.kafka.mock().unwrap().request_errors(RDKafkaApiKey::ListOffsets, &moved);
+    let latest = i32::from(Freshness::Latest);
+    assert_eq!(query(&lab, QueryRequest { freshness: latest, ..of("billing", "") }).unwrap(), 90);
 }
 
 /// One cluster that answers, `alive`, and one where nobody is, `dead`.

@@ -333,6 +333,26 @@ fn files_that_are_merged_between_listing_and_opening_are_read_where_they_are_now
 }
 
 #[test]
+fn a_read_goes_on_where_it_was_when_its_files_are_merged_and_deleted_meanwhile() {
+    let dir = TempDir::new().unwrap();
+    let archive = archive(dir.path());
+    for minute in 0..2 {
+        // More than are read at once.
+        let rows = |group| row(&format!("g{group:06}"), 0, START + minute * 60_000, Some(minute));
+        store(&archive, &(0..file::ROW_GROUP + 1000).map(rows).collect::<Vec<_>>());
+    }
+    let expected = all_rows(&archive);
+    let mut keys = ask(&archive, question(0..=Millis::MAX)).1;
+    let mut rows: Vec<Row> = Row::of(&keys.next().unwrap()).collect();
+    let other = super::archive(dir.path());
+    (0..2).for_each(|_| tidy(&other, START + 2 * HOUR).unwrap());
+    assert_eq!(files(dir.path()).len(), 1);
+    rows.extend(keys.flat_map(|key| Row::of(&key).collect::<Vec<_>>()));
+    assert!(rows == expected, "{} rows of {}", rows.len(), expected.len());
+    assert_eq!(archive.status().last_error, None);
+}
+
+#[test]
 fn what_else_lies_in_the_folder_hides_no_history() {
     let dir = folder(1);
     let expected = all_rows(&archive(dir.path()));

@@ -118,7 +118,7 @@ fn reach(addresses: &[SocketAddr]) -> Result<SocketAddr, Unreachable> {
 
 /// Resolves a name, for a limited time: the system's own resolver may take minutes.
 fn resolve(host: String, port: u16) -> Result<Vec<SocketAddr>, Unreachable> {
-    let (sender, receiver) = mpsc::channel();
+    let (sender, receiver) = mpsc::sync_channel(1);
     let run = move || {
         let found = (host.as_str(), port).to_socket_addrs().map(|found| found.take(ADDRESSES).collect::<Vec<_>>());
         // The receiver is gone after the timeout.

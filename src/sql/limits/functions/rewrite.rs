@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use arrow::{
     compute::kernels::comparison::{ilike, like},
-    datatypes::{DataType, Field, FieldRef},
+    datatypes::DataType,
 };
 use datafusion::{
     common::{DFSchema, DataFusionError, Result, ScalarValue, config::ConfigOptions, tree_node::Transformed},
     logical_expr::{
-        BinaryExpr, Cast, ColumnarValue, Expr, ExprSchemable as _, Like, Operator, ReturnFieldArgs, ScalarFunctionArgs,
-        ScalarUDF, ScalarUDFImpl, Signature, Volatility, expr_rewriter::FunctionRewrite, lit, not,
+        BinaryExpr, Cast, ColumnarValue, Expr, ExprSchemable as _, Like, Operator, ScalarUDF,
+        expr_rewriter::FunctionRewrite, lit, not,
     },
     physical_expr::ScalarFunctionExpr,
     physical_expr_common::datum::apply,
@@ -18,9 +18,12 @@ use datafusion::{
 };
 
 use super::{
-    super::{account::check_current, width},
-    Account, bounded, size,
+    super::{super::own::Own, account::check_current, width},
+    Account, bound, bounded, is_bounded, size,
 };
+
+/// The name of the function that charges what is copied.
+pub(super) const HELD: &str = "held";
 
 /// Puts functions with bounds in place of expressions.
 #[derive(Debug)]
@@ -28,18 +31,15 @@ pub(crate) struct Bounding {
     like: Arc<ScalarUDF>,
     ilike: Arc<ScalarUDF>,
     regex: Arc<ScalarUDF>,
-    held: ScalarUDF,
+    held: Arc<ScalarUDF>,
+    max_value_bytes: usize,
 }
 
 impl Bounding {
     pub(crate) fn new(max_value_bytes: usize) -> Self {
-        let pattern = |ignores_case| {
-            let signature = Signature::any(2, Volatility::Immutable);
-            bounded(Arc::new(Pattern { ignores_case, signature }.into()), max_value_bytes)
-        };
-        let held = ScalarUDF::from(Held::new());
         let regex = bounded(datafusion::functions::regex::regexp_like(), max_value_bytes);
-        Self { like: pattern(false), ilike: pattern(true), regex, held }
+        let [like, ilike] = ["like", "ilike"].map(|name| bounded(pattern(name), max_value_bytes));
+        Self { like, ilike, regex, held: held(), max_value_bytes }
     }
 
     fn regex(&self, text: Expr, pattern: Expr, ignores_case: bool, negated: bool) -> Transformed<Expr> {
@@ -80,6 +80,10 @@ impl FunctionRewrite for Bounding {
                 Operator::RegexNotIMatch => self.regex(*left, *right, true, true),
                 _ => Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })),
             },
+            // However it is written: an operator or a subscript stands for some functions.
+            Expr::ScalarFunction(call) if bound(call.name()).is_some() && !is_bounded(&call.func) => {
+                Transformed::yes(bounded(call.func, self.max_value_bytes).call(call.args))
+            }
             expression if copies(&expression, schema)? => Transformed::yes(self.held.call(vec![expression])),
             expression => Transformed::no(expression),
         })
@@ -121,37 +125,15 @@ fn is_simple(like: &Like) -> bool {
 }
 
 /// LIKE, or ILIKE.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Pattern {
-    ignores_case: bool,
-    signature: Signature,
-}
-
-impl ScalarUDFImpl for Pattern {
-    fn name(&self) -> &'static str {
-        if self.ignores_case { "ilike" } else { "like" }
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Boolean)
-    }
-
-    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
-        let nullable = args.arg_fields.iter().any(|field| field.is_nullable());
-        Ok(Arc::new(Field::new(self.name(), DataType::Boolean, nullable)))
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let [text, pattern] = args.args.as_slice() else {
-            return Err(DataFusionError::Plan("LIKE takes a text and a pattern".to_owned()));
-        };
-        let kernel = if self.ignores_case { ilike } else { like };
-        apply(text, pattern, |text, pattern| Ok(Arc::new(kernel(text, pattern)?)))
-    }
+fn pattern(name: &'static str) -> Arc<ScalarUDF> {
+    let compute = |name, operands: &[ColumnarValue]| match operands {
+        [text, pattern] => {
+            let kernel = if name == "ilike" { ilike } else { like };
+            apply(text, pattern, |text, pattern| Ok(Arc::new(kernel(text, pattern)?)))
+        }
+        _ => Err(DataFusionError::Plan("LIKE takes a text and a pattern".to_owned())),
+    };
+    Own::of(name, 2, |_, _| Ok(DataType::Boolean), compute).function()
 }
 
 /// The condition of a join, which fails once the statement must end: a join may evaluate it for ever without giving a
@@ -160,49 +142,24 @@ impl ScalarUDFImpl for Pattern {
 /// # Errors
 /// It is no condition.
 pub(crate) fn checked(filter: &JoinFilter) -> Result<JoinFilter> {
-    let held = Arc::new(ScalarUDF::from(Held::new()));
     let (condition, schema) = (Arc::clone(filter.expression()), filter.schema());
-    let condition = ScalarFunctionExpr::try_new(held, vec![condition], schema, Arc::default())?;
+    let condition = ScalarFunctionExpr::try_new(held(), vec![condition], schema, Arc::default())?;
     Ok(JoinFilter::new(Arc::new(condition), filter.column_indices().to_vec(), Arc::clone(schema)))
 }
 
 /// Gives its argument back, and charges its bytes to the operator at work, unless all values of its type have the same.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct Held {
-    signature: Signature,
-}
-
-impl Held {
-    fn new() -> Self {
-        Self { signature: Signature::any(1, Volatility::Immutable) }
-    }
-}
-
-impl ScalarUDFImpl for Held {
-    fn name(&self) -> &'static str {
-        "held"
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        types.first().cloned().ok_or_else(|| DataFusionError::Plan("held takes a value".to_owned()))
-    }
-
-    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
-        let field = args.arg_fields.first().map(Arc::clone);
-        field.ok_or_else(|| DataFusionError::Plan("held takes a value".to_owned()))
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+fn held() -> Arc<ScalarUDF> {
+    let compute = |_, operands: &[ColumnarValue]| {
         check_current()?;
-        let value = args.args.into_iter().next();
-        let value = value.ok_or_else(|| DataFusionError::Plan("held takes a value".to_owned()))?;
+        let value = operands.first().cloned().ok_or_else(no_value)?;
         if let Some(account) = Account::current().filter(|_| width::varies(&value.data_type())) {
             account.charge(size(&value))?;
         }
         Ok(value)
-    }
+    };
+    Own::of(HELD, 1, |_, kinds| kinds.first().cloned().ok_or_else(no_value), compute).function()
+}
+
+fn no_value() -> DataFusionError {
+    DataFusionError::Plan("held takes a value".to_owned())
 }

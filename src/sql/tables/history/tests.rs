@@ -22,13 +22,17 @@ fn moving() -> Lab {
 
 /// The rows of the batches of the whole table.
 fn read(lab: &Lab, bounds: &Bounds) -> datafusion::common::Result<Vec<usize>> {
-    let (table, cut) = (HistoryTable::new(), lab.store.cut("", false).unwrap());
+    let (table, cut) = (table(), lab.store.cut("", false).unwrap());
     let unit = Unit { cut: &cut, cluster: &cut.clusters[0], group: None, offsets: 0..0 };
-    let columns = table.schema().fields().iter().map(|field| field.name().clone()).collect();
+    let columns = table.schema.fields().iter().map(|field| field.name().clone()).collect();
     let wanted = super::super::super::wanted::Wanted::new(&[], columns);
-    let question =
-        Question { wanted, columns: (0..table.schema().fields().len()).collect(), schema: table.schema(), limit: None };
-    let batches = table.batches(Box::new(std::iter::once(unit)), &question, bounds);
+    let question = Question {
+        wanted,
+        columns: (0..table.schema.fields().len()).collect(),
+        schema: Arc::clone(&table.schema),
+        limit: None,
+    };
+    let batches = (table.scan)(Box::new(std::iter::once(unit)), &question, bounds);
     batches.map(|batch| batch.map(|batch| batch.num_rows())).collect()
 }
 

@@ -1,0 +1,94 @@
+//! Scalar functions of the server's own, each a name, the type of its result and what computes it.
+
+use std::{
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
+use arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::{
+    common::Result,
+    logical_expr::{
+        ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    },
+};
+
+/// A function that takes operands of any type, and is NULL where one of them is.
+#[derive(Debug)]
+pub(super) struct Own {
+    pub(super) name: &'static str,
+    pub(super) signature: Signature,
+    /// It is written between its operands, or before the only one.
+    pub(super) is_operator: bool,
+    /// The type of the result, by the name and the types of the operands.
+    pub(super) result: fn(&'static str, &[DataType]) -> Result<DataType>,
+    pub(super) compute: fn(&'static str, &[ColumnarValue]) -> Result<ColumnarValue>,
+}
+
+impl Own {
+    /// A function of so many operands.
+    pub(super) fn of(
+        name: &'static str,
+        operands: usize,
+        result: fn(&'static str, &[DataType]) -> Result<DataType>,
+        compute: fn(&'static str, &[ColumnarValue]) -> Result<ColumnarValue>,
+    ) -> Self {
+        Self { name, signature: Signature::any(operands, Volatility::Immutable), is_operator: false, result, compute }
+    }
+
+    pub(super) fn function(self) -> Arc<ScalarUDF> {
+        Arc::new(ScalarUDF::from(self))
+    }
+}
+
+impl PartialEq for Own {
+    fn eq(&self, other: &Self) -> bool {
+        (self.name, &self.signature) == (other.name, &other.signature)
+    }
+}
+
+impl Eq for Own {}
+
+impl Hash for Own {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.name, &self.signature).hash(state);
+    }
+}
+
+impl ScalarUDFImpl for Own {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// That of the operator, which names the column of an answer.
+    fn schema_name(&self, operands: &[Expr]) -> Result<String> {
+        let names: Vec<String> = operands.iter().map(|operand| operand.schema_name().to_string()).collect();
+        Ok(match names.as_slice() {
+            names if !self.is_operator => format!("{}({})", self.name, names.join(",")),
+            [operand] => format!("({} {operand})", self.name),
+            names => names.join(&format!(" {} ", self.name)),
+        })
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, operands: &[DataType]) -> Result<DataType> {
+        (self.result)(self.name, operands)
+    }
+
+    fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        let kinds: Vec<DataType> = arguments.arg_fields.iter().map(|field| field.data_type().clone()).collect();
+        let nullable = arguments.arg_fields.iter().any(|field| field.is_nullable());
+        Ok(Field::new(self.name, self.return_type(&kinds)?, nullable).into())
+    }
+
+    fn is_strict(&self) -> bool {
+        true
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        (self.compute)(self.name, &arguments.args)
+    }
+}
