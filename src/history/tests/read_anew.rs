@@ -20,7 +20,7 @@ fn samples_go_on_with_what_changed_meanwhile_and_nothing_is_told_as_a_commit() {
     lab.commit("stays", KEY, 9);
     lab.sample();
 
-    let cluster = Arc::clone(lab.cluster());
+    let cluster = lab.cluster();
     let writer = SourceWriter::own(&lab.store, &cluster);
     let aside = writer.aside(Kind::Table, cluster.own.latest());
     let shard = aside.new_shard(0);
@@ -33,7 +33,7 @@ fn samples_go_on_with_what_changed_meanwhile_and_nothing_is_told_as_a_commit() {
     {
         lab.apply(group, key, Some(offset), false);
     }
-    let shown = |lab: &Lab| pin(lab.cluster(), &lab.cluster().own).groups().count();
+    let shown = |lab: &Lab| pin(&lab.cluster(), &lab.cluster().own).groups().count();
     assert_eq!(shown(&lab), 4, "nothing of it is shown before all of it is");
     writer.adopt(&aside, "the log may not be read".to_owned());
     assert_eq!(cluster.health().mode_reason.as_deref(), Some("the log may not be read"));

@@ -149,7 +149,7 @@ fn samples_of_every_source_are_written_and_read_as_that_source() {
     let dir = TempDir::new().unwrap();
     let archive = archive(dir.path());
     let mut lab = lab(usize::MAX);
-    let cluster = Arc::clone(lab.cluster());
+    let cluster = lab.cluster();
     cluster.set_older(Box::new(Arc::clone(&archive)));
     let id = SourceId { cluster: Name::clone(&cluster.name), name: "redis".into() };
     let added = Arc::new(Source::new((id, "redis".into()), Kind::Table, Arc::new(Silent), &lab.clock));
