@@ -216,7 +216,7 @@ pub fn example(kinds: &[SourceForm]) -> String {
 fn write_kind(out: &mut String, section: &Key, kind: &SourceForm) {
     let mut live = String::new();
     write_section(&mut live, section, source::Source::SETTINGS);
-    live.push_str("\n");
+    live.push('\n');
     let mut own = String::new();
     (kind.visit)(section, &mut |key, settings| write_section(&mut own, key, settings));
     // The same section goes on.

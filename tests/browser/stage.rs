@@ -202,7 +202,8 @@ impl Server {
 
     fn add_source(&self, clock: &Clock) -> Result<(), Failure> {
         let polled = Polled::new(Elsewhere, Duration::from_secs(1));
-        let cluster = self.store.clusters().first().ok_or("no cluster")?;
+        let clusters = self.store.clusters();
+        let cluster = clusters.first().ok_or("no cluster")?;
         let writer = add_table((&self.store, cluster), ("redis", "redis"), &polled, clock);
         let stop = self.stop.clone();
         std::thread::spawn(move || Box::new(polled).run(writer, &stop));

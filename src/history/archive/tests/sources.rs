@@ -153,7 +153,7 @@ fn samples_of_every_source_are_written_and_read_as_that_source() {
     cluster.set_older(Box::new(Arc::clone(&archive)));
     let id = SourceId { cluster: Name::clone(&cluster.name), name: "redis".into() };
     let added = Arc::new(Source::new((id, "redis".into()), Kind::Table, Arc::new(Silent), &lab.clock));
-    cluster.add_source(&added);
+    lab.store.add_source(&cluster, Arc::clone(&added));
     added.set_health(|health| (health.ready, health.reachable) = (true, true));
     let door = SourceWriter::new(&lab.store, &cluster, &added);
     let shard = door.new_shard(0);
