@@ -25,12 +25,16 @@ use crate::{
 
 pub mod import;
 pub mod kafka;
+pub mod layout;
 pub mod polled;
+#[cfg(feature = "store-redis")]
+pub mod redis;
 
 /// The kinds of sources that the configuration can name.
-#[rustfmt::skip]
 const KINDS: &[Kind] = &[
     Kind::of::<import::Import>(),
+    #[cfg(feature = "store-redis")]
+    Kind::of::<redis::Redis>(),
 ];
 
 /// Reads committed offsets from where they are kept.
@@ -57,7 +61,7 @@ trait Configured: KindSettings {
     fn open(&self, common: &config::Source) -> Self::Source;
 
     /// Tries whether it can be read, and tells what is there. May block.
-    fn examine(&self) -> Result<String, SourceError>;
+    fn examine(&self, common: &config::Source) -> Result<String, SourceError>;
 }
 
 /// A kind of source.
@@ -73,7 +77,7 @@ impl Kind {
         Self {
             form: SourceForm::of::<S>(),
             open: |source| source.own.get::<S>().map(|own| Reader::new(own.open(source))),
-            examine: |source| source.own.get::<S>().map(S::examine),
+            examine: |source| source.own.get::<S>().map(|own| own.examine(source)),
         }
     }
 }

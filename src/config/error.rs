@@ -188,6 +188,9 @@ pub(super) enum Problem {
     ClusterName,
     #[error("a source's name is made of A-Z, a-z, 0-9, '_', '.' and '-', at most 64 of them")]
     SourceName,
+    /// A fault that only the kind of source knows.
+    #[error("{0}")]
+    Source(String),
     #[error("is the name of each cluster's own offsets; choose another name")]
     SourceKafka,
     #[error("no kind of source is called {kind:?}; allowed: {kinds}")]

@@ -87,6 +87,15 @@ pub(crate) trait KindSettings: Section + fmt::Debug + Send + Sync + 'static {
     const KIND: &'static str;
     /// Examples of the settings that have no default.
     const EXAMPLES: &'static [(&'static str, &'static str)];
+
+    /// Checks what the settings say together. Returns the setting at fault, and what is wrong.
+    ///
+    /// # Errors
+    /// The first fault.
+    fn check(&self, common: &Source) -> Result<(), (&'static str, String)> {
+        let _ = common;
+        Ok(())
+    }
 }
 
 type Visit = fn(&Key, &mut dyn FnMut(&Key, &[Setting]));
@@ -98,13 +107,19 @@ pub struct SourceForm {
     pub name: &'static str,
     pub(super) examples: &'static [(&'static str, &'static str)],
     pub(super) visit: Visit,
-    resolve: fn(&mut Resolver<'_>, &Key) -> Own,
+    resolve: fn(&mut Resolver<'_>, &Key, &Source) -> Own,
 }
 
 impl SourceForm {
     /// The form of a kind with these settings.
     pub(crate) const fn of<S: KindSettings>() -> Self {
-        let resolve = |resolver: &mut Resolver<'_>, key: &Key| Own(Arc::new(S::resolve(resolver, key)));
+        let resolve = |resolver: &mut Resolver<'_>, key: &Key, common: &Source| {
+            let settings = S::resolve(resolver, key);
+            if let Err((setting, fault)) = settings.check(common) {
+                resolver.error_of(&key.child(setting), Problem::Source(fault));
+            }
+            Own(Arc::new(settings))
+        };
         Self { name: S::KIND, examples: S::EXAMPLES, visit: S::visit, resolve }
     }
 }
@@ -133,7 +148,7 @@ fn source(resolver: &mut Resolver<'_>, name: String, clusters: &[String], kinds:
         resolver.amend(&key.child("kind"), &name);
     }
     match kinds.iter().find(|kind| kind.name == source.kind) {
-        Some(kind) => source.own = (kind.resolve)(resolver, &key),
+        Some(kind) => source.own = (kind.resolve)(resolver, &key, &source),
         None => {
             let kind = key.child("kind");
             let problem = if is_named {

@@ -61,7 +61,7 @@ impl Configured for Import {
         ImportSource { settings: self.clone(), common: common.clone(), requests, latest: Arc::new(Asker(sender)) }
     }
 
-    fn examine(&self) -> Result<String, SourceError> {
+    fn examine(&self, _: &config::Source) -> Result<String, SourceError> {
         let (_, metadata) = tail::open(&self.file).map_err(|error| error.of_source(&self.file))?;
         Ok(format!("{} can be read, {} bytes", self.file.display(), metadata.len()))
     }

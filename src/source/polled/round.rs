@@ -7,6 +7,7 @@ use hashbrown::{Equivalent, HashMap};
 use crate::{
     model::{Millis, Name, Revision},
     store::{
+        ends::Ends,
         event::{Event, EventKind},
         group::{Commit, GroupView},
         shard::{FoundEntry, ShardView},
@@ -140,6 +141,14 @@ impl<'a> Round<'a> {
             live_from: if live { Revision(0) } else { Revision::MAX },
             seen: Seen::default(),
         }
+    }
+
+    /// The topics of the cluster; `None` while they are not known.
+    #[must_use]
+    pub fn topics(&self) -> Option<Arc<Ends>> {
+        let ends = self.writer.cluster().ends.current();
+        let is_known = ends.topics().next().is_some();
+        is_known.then_some(ends)
     }
 
     /// Takes an offset that the store holds. Of several for one key, the last counts.

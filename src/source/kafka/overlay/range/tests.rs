@@ -82,10 +82,10 @@ fn a_group_is_asked_about_once_for_each_new_record() {
     assert_eq!(next(), Some(("h".to_owned(), keys.clone())));
     assert_eq!(next(), None);
     look.read(&[event(14, "h", Some(6), "")]);
-    assert_eq!(look.range.next_due().unwrap().0, "h".into());
+    assert_eq!(&*look.range.next_due().unwrap().0, "h");
     look.range.asked("h", &keys);
     look.range.again("h", &keys);
-    assert_eq!(look.range.next_due().unwrap().0, "h".into(), "the coordinator did not say");
+    assert_eq!(&*look.range.next_due().unwrap().0, "h", "the coordinator did not say");
     look.range.asked("h", &keys);
     look.range.set_unstable("h", &keys, true);
     assert_eq!(look.range.next_due(), Some(("h".into(), keys.clone(), false)), "a transaction is under way");

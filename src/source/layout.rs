@@ -1,0 +1,363 @@
+//! Layouts: where in a store's keys and values the parts of an offset are, as templates.
+//!
+//! A template is an example with names in braces: the key `offset:{topic}:{group}`, the path
+//! `/consumers/{group}/offsets/{topic}/{partition}`, the value `{"topic":"{topic}","offset":"{offset}"}`. A layout has a
+//! template for each text that a store names an offset by (a key and a field, a path, a row and a column), and one for the
+//! value. The whole text must match its template.
+
+use std::{collections::HashMap, fmt};
+
+use super::polled::Listed;
+use crate::{config::OffsetIs, model::Millis};
+
+mod json;
+mod preset;
+mod text;
+mod value;
+
+pub use preset::{Preset, preset};
+pub use text::Template;
+pub use value::Value;
+
+/// Tells whether the cluster has a topic of a name: that decides between the readings of an ambiguous text. `None`: the topics
+/// are not known.
+pub type Topics<'a> = Option<&'a dyn Fn(&str) -> bool>;
+
+/// What a template takes from a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placeholder {
+    /// `{group}`: any text without a line end; in a path without `/`.
+    Group,
+    /// `{topic}`: a name that Kafka allows (`Topic.validate`).
+    Topic,
+    /// `{partition}`: digits.
+    Partition,
+    /// `{offset}`: digits.
+    Offset,
+    /// `{batch}`: digits. Of several entries of one key the one with the greatest batch counts.
+    Batch,
+    /// `{at_ms}`: milliseconds since 1970.
+    AtMillis,
+    /// `{at_s}`: seconds since 1970.
+    AtSeconds,
+    /// `{at}`: a time of RFC 3339.
+    At,
+    /// `{metadata}`: any text without a line end.
+    Metadata,
+    /// `{*}`: ignored.
+    Ignored,
+}
+
+impl Placeholder {
+    const ALL: [Self; 10] = [
+        Self::Group,
+        Self::Topic,
+        Self::Partition,
+        Self::Offset,
+        Self::Batch,
+        Self::AtMillis,
+        Self::AtSeconds,
+        Self::At,
+        Self::Metadata,
+        Self::Ignored,
+    ];
+
+    /// The name between the braces.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Group => "group",
+            Self::Topic => "topic",
+            Self::Partition => "partition",
+            Self::Offset => "offset",
+            Self::Batch => "batch",
+            Self::AtMillis => "at_ms",
+            Self::AtSeconds => "at_s",
+            Self::At => "at",
+            Self::Metadata => "metadata",
+            Self::Ignored => "*",
+        }
+    }
+
+    fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|placeholder| placeholder.name() == name)
+    }
+}
+
+impl fmt::Display for Placeholder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{{{}}}", self.name())
+    }
+}
+
+/// What is wrong with a layout.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LayoutError {
+    /// A name in braces that is not one of [`Placeholder`].
+    #[error("unknown placeholder {{{0}}}; known are {known}", known = Known)]
+    UnknownPlaceholder(String),
+    /// A brace without its partner.
+    #[error("unbalanced brace in {0:?}; write {{{{ or }}}} for a brace itself")]
+    UnbalancedBrace(String),
+    /// Two placeholders with nothing between.
+    #[error("{0} and {1} stand side by side, so that nothing tells where one ends")]
+    Adjacent(Placeholder, Placeholder),
+    /// A placeholder that occurs twice, or is given as a fixed value too.
+    #[error("{0} is given twice")]
+    Twice(Placeholder),
+    /// A part of an offset that nothing gives.
+    #[error("nothing gives {0}; write it in a template{hint}", hint = if matches!(.0, Placeholder::Group | Placeholder::Topic) { ", or set it to a fixed text" } else { "" })]
+    Missing(Placeholder),
+    /// An array of several examples, or a second list beside another.
+    #[error("a template goes through one list: write one element, and one list in each object")]
+    Lists,
+    /// A template of JSON that takes nothing.
+    #[error("the template has no placeholder")]
+    Nothing,
+    /// `list` with a value that is no text.
+    #[error("`list` takes a text value apart; this value is not a text template")]
+    ListOfOther,
+    /// A list without a separator.
+    #[error("`list` is empty; set it to the text between two elements, as \",\"")]
+    NoSeparator,
+}
+
+struct Known;
+
+impl fmt::Display for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, placeholder) in Placeholder::ALL.iter().enumerate() {
+            write!(f, "{}{placeholder}", if at == 0 { "" } else { " " })?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a text is no offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mismatch {
+    /// The template does not match.
+    NoMatch,
+    /// It matches in several ways, and the topics of the cluster do not tell which is meant.
+    Ambiguous,
+}
+
+/// The parts of an offset that one text, or several, told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// Group id.
+    pub group: Option<String>,
+    /// Topic name.
+    pub topic: Option<String>,
+    /// Partition of the topic.
+    pub partition: Option<i32>,
+    /// The offset as it is written.
+    pub offset: Option<i64>,
+    /// Number of the batch.
+    pub batch: Option<i64>,
+    /// When it was committed.
+    pub at: Option<Millis>,
+    /// Text beside the offset.
+    pub metadata: Option<String>,
+}
+
+impl Parts {
+    /// Adds what another text told. A layout takes each part from one text only.
+    fn add(&mut self, other: &Self) {
+        let Self { group, topic, partition, offset, batch, at, metadata } = other;
+        let take = |mine: &mut Option<String>, theirs: &Option<String>| {
+            if let Some(theirs) = theirs {
+                mine.get_or_insert_with(|| theirs.clone());
+            }
+        };
+        take(&mut self.group, group);
+        take(&mut self.topic, topic);
+        take(&mut self.metadata, metadata);
+        self.partition = self.partition.or(*partition);
+        self.offset = self.offset.or(*offset);
+        self.batch = self.batch.or(*batch);
+        self.at = self.at.or(*at);
+    }
+
+    /// Reads the text of a placeholder. `None`: it is not of the placeholder's kind.
+    fn take(&mut self, placeholder: Placeholder, text: &str) -> Option<()> {
+        let digits = || text.bytes().all(|byte| byte.is_ascii_digit()).then_some(text);
+        match placeholder {
+            Placeholder::Group => self.group = Some((!text.is_empty() && is_line(text)).then(|| text.to_owned())?),
+            Placeholder::Topic => self.topic = Some(is_topic(text).then(|| text.to_owned())?),
+            Placeholder::Partition => self.partition = Some(digits()?.parse().ok()?),
+            Placeholder::Offset => self.offset = Some(digits()?.parse().ok()?),
+            Placeholder::Batch => self.batch = Some(digits()?.parse().ok()?),
+            Placeholder::AtMillis => self.at = Some(digits()?.parse().ok()?),
+            Placeholder::AtSeconds => self.at = Some(digits()?.parse::<Millis>().ok()?.checked_mul(1000)?),
+            Placeholder::At => {
+                self.at = Some(chrono::DateTime::parse_from_rfc3339(text).ok()?.timestamp_millis());
+            }
+            Placeholder::Metadata => self.metadata = Some(is_line(text).then(|| text.to_owned())?),
+            Placeholder::Ignored => {}
+        }
+        Some(())
+    }
+}
+
+fn is_line(text: &str) -> bool {
+    !text.contains(['\n', '\r'])
+}
+
+/// Kafka's rule for topic names (`org.apache.kafka.common.internals.Topic`).
+fn is_topic(text: &str) -> bool {
+    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=249).contains(&text.len()) && text != "." && text != ".." && text.bytes().all(is_legal)
+}
+
+/// An offset that a store holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Group id.
+    pub group: String,
+    /// Topic name.
+    pub topic: String,
+    /// Partition of the topic.
+    pub partition: i32,
+    /// The offset of the record that the group reads next.
+    pub committed_offset: i64,
+    /// When it was committed, if the texts tell.
+    pub committed_at: Option<Millis>,
+    /// Text beside it.
+    pub metadata: String,
+    /// Of several entries of a key the one with the greatest batch counts.
+    pub batch: Option<i64>,
+}
+
+impl Entry {
+    /// The entry, for a listing.
+    #[must_use]
+    pub fn listed(&self) -> Listed<'_> {
+        Listed {
+            group: &self.group,
+            topic: &self.topic,
+            partition: self.partition,
+            committed_offset: self.committed_offset,
+            committed_at: self.committed_at,
+            metadata: &self.metadata,
+        }
+    }
+}
+
+/// The greatest batch of each key, in one listing.
+#[derive(Debug, Default)]
+pub struct Greatest(HashMap<(String, String, i32), i64>);
+
+impl Greatest {
+    /// Returns whether the entry is of no earlier batch than those of its key before. Entries without a batch all are.
+    pub fn takes(&mut self, entry: &Entry) -> bool {
+        let Some(batch) = entry.batch else { return true };
+        let key = (entry.group.clone(), entry.topic.clone(), entry.partition);
+        let greatest = self.0.entry(key).or_insert(batch);
+        *greatest = batch.max(*greatest);
+        *greatest == batch
+    }
+}
+
+/// What a layout does not take from the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fixed {
+    /// The group of all offsets.
+    pub group: Option<String>,
+    /// The topic of all offsets.
+    pub topic: Option<String>,
+    /// What the stored offsets mean.
+    pub offset_is: OffsetIs,
+}
+
+/// How a store keeps offsets.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    names: Vec<Template>,
+    value: Value,
+    fixed: Fixed,
+}
+
+impl Layout {
+    /// Checks that the templates give each part of an offset exactly once.
+    ///
+    /// # Errors
+    /// Which part is given twice, or not at all.
+    pub fn new(names: Vec<Template>, value: Value, fixed: Fixed) -> Result<Self, LayoutError> {
+        let mut given: Vec<Placeholder> = names.iter().flat_map(Template::placeholders).collect();
+        given.extend(value.placeholders());
+        given.extend(fixed.group.as_ref().map(|_| Placeholder::Group));
+        given.extend(fixed.topic.as_ref().map(|_| Placeholder::Topic));
+        let count = |wanted: Placeholder| given.iter().filter(|placeholder| **placeholder == wanted).count();
+        for placeholder in Placeholder::ALL.into_iter().filter(|placeholder| *placeholder != Placeholder::Ignored) {
+            if count(placeholder) > 1 {
+                return Err(LayoutError::Twice(placeholder));
+            }
+        }
+        for needed in [Placeholder::Group, Placeholder::Topic, Placeholder::Partition, Placeholder::Offset] {
+            if count(needed) == 0 {
+                return Err(LayoutError::Missing(needed));
+            }
+        }
+        Ok(Self { names, value, fixed })
+    }
+
+    /// The templates of the texts that name an offset, in the order given to [`Layout::new`].
+    #[must_use]
+    pub fn names(&self) -> &[Template] {
+        &self.names
+    }
+
+    /// The template of the value.
+    #[must_use]
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+
+    /// Puts together what the names and the value of an entry told. `None`: a part is not there.
+    #[must_use]
+    pub fn entry(&self, told: &[&Parts]) -> Option<Entry> {
+        let mut parts = Parts { group: self.fixed.group.clone(), topic: self.fixed.topic.clone(), ..Parts::default() };
+        told.iter().for_each(|told| parts.add(told));
+        let committed_offset = match self.fixed.offset_is {
+            OffsetIs::Next => parts.offset?,
+            OffsetIs::Last => parts.offset?.checked_add(1)?,
+        };
+        Some(Entry {
+            group: parts.group?,
+            topic: parts.topic?,
+            partition: parts.partition?,
+            committed_offset,
+            committed_at: parts.at,
+            metadata: parts.metadata.unwrap_or_default(),
+            batch: parts.batch,
+        })
+    }
+
+    /// Reads one entry of a store whole. Sources that meet the same name many times read it once, with the parts of a layout.
+    ///
+    /// # Errors
+    /// The first name that does not match.
+    pub fn read(
+        &self,
+        names: &[&str],
+        value: &[u8],
+        topics: Topics<'_>,
+    ) -> Result<Vec<Result<Entry, Mismatch>>, Mismatch> {
+        let told: Vec<Parts> = self
+            .names
+            .iter()
+            .zip(names)
+            .map(|(template, name)| template.read(name, topics))
+            .collect::<Result<_, _>>()?;
+        let entry = |value: Result<Parts, Mismatch>| {
+            let value = value?;
+            let told: Vec<&Parts> = told.iter().chain([&value]).collect();
+            self.entry(&told).ok_or(Mismatch::NoMatch)
+        };
+        Ok(self.value.read(value, topics).into_iter().map(entry).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests;

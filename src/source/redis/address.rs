@@ -1,0 +1,168 @@
+//! `url`: where a Redis is, alone, as a cluster, or behind sentinels.
+
+/// Redis's port, and a sentinel's.
+const PORT: u16 = 6379;
+const SENTINEL_PORT: u16 = 26379;
+
+/// Where Redis is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Address {
+    pub(super) nodes: Vec<Node>,
+    pub(super) form: Form,
+    pub(super) tls: bool,
+    pub(super) user: Option<String>,
+    pub(super) database: i64,
+}
+
+/// A server.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Node {
+    pub(super) host: String,
+    pub(super) port: u16,
+}
+
+/// How the servers belong together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// The first that answers is read.
+    Single,
+    /// They name the primaries of a cluster; each is read.
+    Cluster,
+    /// They name the primary called so.
+    Sentinel(String),
+}
+
+/// What is wrong with a URL.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// Another scheme, or none.
+    #[error(
+        "expected redis://HOST:PORT/DATABASE; also rediss:// (TLS), redis+cluster://, redis+sentinel://HOST:PORT/NAME"
+    )]
+    Scheme,
+    /// A password, which would be shown wherever the URL is.
+    #[error("a password in a URL is shown in logs; set `password` to a file or a variable of the environment")]
+    Password,
+    /// A host is missing, or a port is no number.
+    #[error("{0:?} is not HOST:PORT")]
+    Node(String),
+    /// The database is no number.
+    #[error("{0:?} is no number of a database")]
+    Database(String),
+    /// A cluster has one database.
+    #[error("a Redis cluster has database 0 only")]
+    ClusterDatabase,
+    /// Sentinels are asked for a name.
+    #[error("name the primary that the sentinels watch: redis+sentinel://HOST:PORT/NAME/DATABASE")]
+    SentinelName,
+}
+
+impl Address {
+    /// Reads a URL.
+    pub(super) fn parse(url: &str) -> Result<Self, AddressError> {
+        let (scheme, rest) = url.split_once("://").ok_or(AddressError::Scheme)?;
+        let (tls, form) = match scheme {
+            "redis" | "valkey" => (false, "single"),
+            "rediss" | "valkeys" => (true, "single"),
+            "redis+cluster" => (false, "cluster"),
+            "rediss+cluster" => (true, "cluster"),
+            "redis+sentinel" => (false, "sentinel"),
+            "rediss+sentinel" => (true, "sentinel"),
+            _ => return Err(AddressError::Scheme),
+        };
+        let (user, rest) = match rest.rsplit_once('@') {
+            None => (None, rest),
+            Some((user, _)) if user.contains(':') => return Err(AddressError::Password),
+            Some((user, rest)) => ((!user.is_empty()).then(|| user.to_owned()), rest),
+        };
+        let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let port = if form == "sentinel" { SENTINEL_PORT } else { PORT };
+        let nodes = hosts.split(',').map(|node| Node::parse(node, port)).collect::<Result<Vec<_>, _>>()?;
+        let number = |text: &str| match text {
+            "" => Ok(0),
+            text => text.parse::<u16>().map(i64::from).map_err(|_| AddressError::Database(text.to_owned())),
+        };
+        let (form, database) = match form {
+            "sentinel" => {
+                let (name, database) = path.split_once('/').unwrap_or((path, ""));
+                if name.is_empty() {
+                    return Err(AddressError::SentinelName);
+                }
+                (Form::Sentinel(name.to_owned()), number(database)?)
+            }
+            "cluster" if number(path)? != 0 => return Err(AddressError::ClusterDatabase),
+            "cluster" => (Form::Cluster, 0),
+            _ => (Form::Single, number(path)?),
+        };
+        Ok(Self { nodes, form, tls, user, database })
+    }
+}
+
+impl Node {
+    fn parse(text: &str, port: u16) -> Result<Self, AddressError> {
+        let bad = || AddressError::Node(text.to_owned());
+        let number = |text: &str| text.parse().map_err(|_| bad());
+        let (host, port) = match text.strip_prefix('[') {
+            Some(rest) => match rest.split_once(']').ok_or_else(bad)? {
+                (host, "") => (host, port),
+                (host, after) => (host, number(after.strip_prefix(':').ok_or_else(bad)?)?),
+            },
+            None => match text.rsplit_once(':') {
+                Some((host, port)) => (host, number(port)?),
+                None => (text, port),
+            },
+        };
+        if host.is_empty() || port == 0 || host.contains(char::is_whitespace) {
+            return Err(bad());
+        }
+        Ok(Self { host: host.to_owned(), port })
+    }
+}
+
+impl std::fmt::Display for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_a_url_is_read() {
+        let read = |url: &str| Address::parse(url).unwrap();
+        let node = |host: &str, port| Node { host: host.to_owned(), port };
+        let single = read("redis://127.0.0.1/2");
+        assert_eq!(
+            (single.nodes, single.form, single.tls, single.database),
+            (vec![node("127.0.0.1", 6379)], Form::Single, false, 2)
+        );
+        let tls = read("rediss://offsetd@[::1]:7000");
+        assert_eq!((tls.nodes, tls.tls, tls.user.as_deref()), (vec![node("::1", 7000)], true, Some("offsetd")));
+        let cluster = read("redis+cluster://a:1,b");
+        assert_eq!((cluster.nodes, cluster.form), (vec![node("a", 1), node("b", 6379)], Form::Cluster));
+        let sentinel = read("redis+sentinel://a,b:5/mymaster/3");
+        assert_eq!((sentinel.nodes, sentinel.database), (vec![node("a", 26379), node("b", 5)], 3));
+        assert_eq!(sentinel.form, Form::Sentinel("mymaster".to_owned()));
+    }
+
+    #[test]
+    fn a_url_that_cannot_be_read_says_what_to_write() {
+        let refused = |url: &str| Address::parse(url).unwrap_err();
+        assert_eq!(refused("127.0.0.1:6379"), AddressError::Scheme);
+        assert_eq!(refused("http://127.0.0.1:6379"), AddressError::Scheme);
+        assert_eq!(refused("redis://u:secret@h"), AddressError::Password);
+        assert!(!refused("redis://u:secret@h").to_string().contains("secret"));
+        assert_eq!(refused("redis://"), AddressError::Node(String::new()));
+        assert_eq!(refused("redis://h:x"), AddressError::Node("h:x".to_owned()));
+        assert_eq!(refused("redis://h:0"), AddressError::Node("h:0".to_owned()));
+        assert_eq!(refused("redis://h/x"), AddressError::Database("x".to_owned()));
+        assert_eq!(refused("redis+cluster://h/1"), AddressError::ClusterDatabase);
+        assert_eq!(refused("redis+sentinel://h"), AddressError::SentinelName);
+    }
+}

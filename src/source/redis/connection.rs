@@ -1,0 +1,174 @@
+//! Connections to Redis: which servers there are, and commands that are sent together.
+
+use std::time::Duration;
+
+use redis::{
+    Client, ClientTlsConfig, Cmd, Connection, ConnectionAddr, ErrorKind, IntoConnectionInfo as _, RedisConnectionInfo,
+    RedisError, ServerErrorKind, TlsCertificates, Value,
+};
+
+use super::address::{Address, Form, Node};
+use crate::store::latest::SourceError;
+
+/// Time in which a server must accept a connection, and answer each command.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How to reach a Redis.
+#[derive(Clone)]
+pub(super) struct Connector {
+    pub(super) address: Address,
+    pub(super) password: Option<String>,
+    /// PEM files: of the roots, and of the client's certificate and key.
+    pub(super) roots: Option<Vec<u8>>,
+    pub(super) identity: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// A connection to one server.
+pub(super) struct Server {
+    pub(super) node: Node,
+    connection: Connection,
+}
+
+impl Connector {
+    /// Connects to each server whose keys are to be read, in a steady order.
+    pub(super) fn connect(&self) -> Result<Vec<Server>, SourceError> {
+        match &self.address.form {
+            Form::Single => Ok(vec![self.first(Ok)?]),
+            Form::Sentinel(name) => {
+                let primary = self.first(|mut server| primary_of(&mut server, name))?;
+                Ok(vec![self.server(&primary, self.address.database).map_err(|error| failed(&primary, &error))?])
+            }
+            Form::Cluster => {
+                let primaries = self.primaries()?;
+                let connect = |node: &Node| self.server(node, 0).map_err(|error| failed(node, &error));
+                primaries.iter().map(connect).collect()
+            }
+        }
+    }
+
+    /// Returns the primaries of a cluster, in order; of a single server nothing.
+    pub(super) fn primaries(&self) -> Result<Vec<Node>, SourceError> {
+        match self.address.form {
+            Form::Cluster => self.first(|mut server| primaries_of(&mut server)),
+            Form::Single | Form::Sentinel(_) => Ok(vec![]),
+        }
+    }
+
+    /// Asks the first of the nodes that answers.
+    fn first<T>(&self, ask: impl Fn(Server) -> Result<T, RedisError>) -> Result<T, SourceError> {
+        let database = if self.address.form == Form::Single { self.address.database } else { 0 };
+        let mut last = SourceError::Unreachable { reason: "no server is named".to_owned() };
+        for node in &self.address.nodes {
+            match self.server(node, database).and_then(&ask) {
+                Ok(answer) => return Ok(answer),
+                Err(error) => last = failed(node, &error),
+            }
+        }
+        Err(last)
+    }
+
+    fn server(&self, node: &Node, database: i64) -> Result<Server, RedisError> {
+        let (host, port) = (node.host.clone(), node.port);
+        let address = match self.address.tls {
+            false => ConnectionAddr::Tcp(host, port),
+            true => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
+        };
+        let mut login = RedisConnectionInfo::default().set_db(database);
+        if let Some(user) = &self.address.user {
+            login = login.set_username(user);
+        }
+        if let Some(password) = &self.password {
+            login = login.set_password(password);
+        }
+        let info = address.into_connection_info()?.set_redis_settings(login);
+        let client = match self.address.tls {
+            false => Client::open(info)?,
+            true => Client::build_with_tls(info, self.certificates())?,
+        };
+        let connection = client.get_connection_with_timeout(PATIENCE)?;
+        connection.set_read_timeout(Some(PATIENCE))?;
+        connection.set_write_timeout(Some(PATIENCE))?;
+        Ok(Server { node: node.clone(), connection })
+    }
+
+    fn certificates(&self) -> TlsCertificates {
+        let client_tls =
+            self.identity.clone().map(|(client_cert, client_key)| ClientTlsConfig { client_cert, client_key });
+        TlsCertificates { client_tls, root_cert: self.roots.clone() }
+    }
+}
+
+impl Server {
+    /// Sends commands together, and returns their answers in order. An answer may be an error of the server's.
+    ///
+    /// # Errors
+    /// The connection is lost, or the server does not answer in time.
+    pub(super) fn ask(&mut self, commands: &[Cmd]) -> Result<Vec<Value>, RedisError> {
+        let packed: Vec<u8> = commands.iter().flat_map(Cmd::get_packed_command).collect();
+        self.connection.send_packed_command(&packed)?;
+        // Not the library's pipeline: after a timeout that waits for each further answer as long again.
+        commands.iter().map(|_| self.connection.recv_response()).collect()
+    }
+
+    /// Sends a command.
+    ///
+    /// # Errors
+    /// As [`Server::ask`], and an error of the server's.
+    pub(super) fn ask_one(&mut self, command: Cmd) -> Result<Value, RedisError> {
+        match self.ask(&[command])?.pop() {
+            Some(Value::ServerError(error)) => Err(error.into()),
+            Some(value) => Ok(value),
+            None => Ok(Value::Nil),
+        }
+    }
+}
+
+/// What went wrong with a server, for operators.
+pub(super) fn failed(node: &Node, error: &RedisError) -> SourceError {
+    let is_refused =
+        matches!(error.kind(), ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm))
+            || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"));
+    let reason = match is_refused {
+        true => format!("Redis at {node} refuses: {error}; check `url` (its user), `password` and the user's rights"),
+        false if error.is_timeout() => format!("Redis at {node} does not answer within {} s", PATIENCE.as_secs()),
+        false => format!("Redis at {node}: {error}"),
+    };
+    if is_refused { SourceError::Forbidden { reason } } else { SourceError::Unreachable { reason } }
+}
+
+/// Asks a sentinel where a primary is.
+fn primary_of(sentinel: &mut Server, name: &str) -> Result<Node, RedisError> {
+    let mut command = redis::cmd("SENTINEL");
+    command.arg("get-master-addr-by-name").arg(name);
+    let answer = sentinel.ask_one(command)?;
+    let (host, port): (String, u16) = redis::from_redis_value(answer).map_err(|_| {
+        RedisError::from((ErrorKind::MasterNameNotFoundBySentinel, "the sentinels watch no primary of this name"))
+    })?;
+    Ok(Node { host, port })
+}
+
+/// Asks a node of a cluster for its primaries (CLUSTER SLOTS: `[[from, to, [host, port, …], replica…], …]`).
+fn primaries_of(server: &mut Server) -> Result<Vec<Node>, RedisError> {
+    let mut command = redis::cmd("CLUSTER");
+    command.arg("SLOTS");
+    let answer = server.ask_one(command)?;
+    let wrong = || RedisError::from((ErrorKind::Parse, "CLUSTER SLOTS answers in a form that is not known"));
+    let Value::Array(ranges) = answer else { return Err(wrong()) };
+    let mut nodes = vec![];
+    for range in ranges {
+        let Value::Array(range) = range else { return Err(wrong()) };
+        let Some(Value::Array(primary)) = range.get(2) else { return Err(wrong()) };
+        let (Some(Value::BulkString(host)), Some(Value::Int(port))) = (primary.first(), primary.get(1)) else {
+            return Err(wrong());
+        };
+        // An empty host is the one that was asked.
+        let host = match String::from_utf8_lossy(host) {
+            host if host.is_empty() => server.node.host.clone(),
+            host => host.into_owned(),
+        };
+        nodes.push(Node { host, port: u16::try_from(*port).map_err(|_| wrong())? });
+    }
+    nodes.sort();
+    nodes.dedup();
+    if nodes.is_empty() { Err(wrong()) } else { Ok(nodes) }
+}

@@ -1,0 +1,277 @@
+//! A walk over all keys of a layout.
+
+use std::sync::Arc;
+
+use redis::{Cmd, ErrorKind, RedisError, Value};
+
+use super::connection::Server;
+use crate::{
+    source::{
+        layout::{Greatest, Layout, Mismatch, Parts, Template},
+        polled::{Rejected, Round},
+    },
+    store::ends::Ends,
+};
+
+/// Keys that a server looks at for one SCAN.
+const SCANNED: usize = 1000;
+/// Fields that are read together.
+const TOGETHER: u64 = 10_000;
+/// Bytes of a string that are read. A longer one is malformed.
+const LONGEST: usize = 64 * 1024;
+/// Strings that are read together.
+const STRINGS: usize = 256;
+/// The templates of a layout, by their place.
+const KEY: usize = 0;
+const FIELD: usize = 1;
+
+/// How the offsets of a layout lie in Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// A hash with a field for each offset.
+    Hash,
+    /// A string for each offset, or for several.
+    String,
+}
+
+/// A walk over the keys of all servers.
+pub(super) struct Scan<'a, 'b> {
+    layout: &'a Layout,
+    form: Form,
+    round: &'a mut Round<'b>,
+    /// `None` while the topics of the cluster are not known.
+    topics: Option<Arc<Ends>>,
+    greatest: Greatest,
+    /// Keys that a server refused to show.
+    pub(super) forbidden: u64,
+    /// A key has moved to another server meanwhile.
+    pub(super) has_moved: bool,
+}
+
+/// A key, and what its name tells.
+struct Key {
+    name: Vec<u8>,
+    parts: Parts,
+}
+
+impl<'a, 'b> Scan<'a, 'b> {
+    pub(super) fn new(layout: &'a Layout, form: Form, round: &'a mut Round<'b>) -> Self {
+        let topics = round.topics();
+        Self { layout, form, round, topics, greatest: Greatest::default(), forbidden: 0, has_moved: false }
+    }
+
+    /// Walks the keys of a server.
+    pub(super) fn read(&mut self, server: &mut Server) -> Result<(), RedisError> {
+        let pattern = self.layout.names().get(KEY).map(Template::glob).unwrap_or_default();
+        keys(server, &pattern, |server, keys| {
+            let keys: Vec<Key> = keys.into_iter().filter_map(|key| self.key(key)).collect();
+            match self.form {
+                Form::Hash => self.hashes(server, &keys),
+                Form::String => self.strings(server, &keys),
+            }
+        })
+    }
+
+    /// Takes a key's name apart.
+    fn key(&mut self, key: Value) -> Option<Key> {
+        let Value::BulkString(name) = key else { return None };
+        let parts = self.name(KEY, &name);
+        let parts = parts.map_err(|mismatch| self.reject(because(mismatch, Rejected::Unmatched), &name, b"")).ok()?;
+        Some(Key { name, parts })
+    }
+
+    /// Takes a name apart by its template.
+    fn name(&self, template: usize, text: &[u8]) -> Result<Parts, Mismatch> {
+        let text = std::str::from_utf8(text).map_err(|_| Mismatch::NoMatch)?;
+        let template = self.layout.names().get(template).ok_or(Mismatch::NoMatch)?;
+        match &self.topics {
+            Some(ends) => template.read(text, Some(&|topic| ends.topic(topic).is_some())),
+            None => template.read(text, None),
+        }
+    }
+
+    fn hashes(&mut self, server: &mut Server, keys: &[Key]) -> Result<(), RedisError> {
+        let lengths = server.ask(&keys.iter().map(|key| command("HLEN", key)).collect::<Vec<_>>())?;
+        let (mut together, mut fields) = (vec![], 0);
+        for (key, length) in keys.iter().zip(lengths) {
+            let length = match self.good(key, length)? {
+                Some(Value::Int(length)) => u64::try_from(length).unwrap_or(0),
+                Some(_) => return Err(unknown("HLEN")),
+                None => continue,
+            };
+            if length > TOGETHER {
+                self.long_hash(server, key)?;
+                continue;
+            }
+            if fields + length > TOGETHER {
+                self.whole_hashes(server, &std::mem::take(&mut together))?;
+                fields = 0;
+            }
+            fields += length;
+            together.push(key);
+        }
+        self.whole_hashes(server, &together)
+    }
+
+    fn whole_hashes(&mut self, server: &mut Server, keys: &[&Key]) -> Result<(), RedisError> {
+        let answers = server.ask(&keys.iter().map(|key| command("HGETALL", key)).collect::<Vec<_>>())?;
+        for (key, answer) in keys.iter().zip(answers) {
+            match self.good(key, answer)? {
+                Some(Value::Array(fields)) => self.fields(key, fields),
+                Some(_) => return Err(unknown("HGETALL")),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a hash with very many fields piece by piece.
+    fn long_hash(&mut self, server: &mut Server, key: &Key) -> Result<(), RedisError> {
+        let mut cursor = b"0".to_vec();
+        loop {
+            let mut command = command("HSCAN", key);
+            command.arg(&cursor).arg("COUNT").arg(SCANNED);
+            let answer = server.ask(&[command])?.pop().unwrap_or_default();
+            let Some(answer) = self.good(key, answer)? else { return Ok(()) };
+            let (next, fields) = page(answer).ok_or_else(|| unknown("HSCAN"))?;
+            self.fields(key, fields);
+            if next == b"0" {
+                return Ok(());
+            }
+            cursor = next;
+        }
+    }
+
+    /// Takes fields and their values, in turn.
+    fn fields(&mut self, key: &Key, fields: Vec<Value>) {
+        let mut fields = fields.into_iter();
+        while let (Some(Value::BulkString(field)), Some(Value::BulkString(value))) = (fields.next(), fields.next()) {
+            match self.name(FIELD, &field) {
+                Ok(parts) => self.value(key, &field, Some(&parts), &value),
+                Err(mismatch) => self.reject(because(mismatch, Rejected::Unmatched), &key.name, &field),
+            }
+        }
+    }
+
+    fn strings(&mut self, server: &mut Server, keys: &[Key]) -> Result<(), RedisError> {
+        for keys in keys.chunks(STRINGS) {
+            let get = |key: &Key| {
+                let mut command = command("GETRANGE", key);
+                command.arg(0).arg(LONGEST);
+                command
+            };
+            let answers = server.ask(&keys.iter().map(get).collect::<Vec<_>>())?;
+            for (key, answer) in keys.iter().zip(answers) {
+                match self.good(key, answer)? {
+                    Some(Value::BulkString(value)) if value.len() > LONGEST => {
+                        self.reject(Rejected::Malformed, &key.name, b"");
+                    }
+                    Some(Value::BulkString(value)) => self.value(key, b"", None, &value),
+                    Some(_) => return Err(unknown("GETRANGE")),
+                    None => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn value(&mut self, key: &Key, field: &[u8], told: Option<&Parts>, value: &[u8]) {
+        let layout = self.layout.value();
+        let values = match &self.topics {
+            Some(ends) => layout.read(value, Some(&|topic| ends.topic(topic).is_some())),
+            None => layout.read(value, None),
+        };
+        for parts in values {
+            let entry = parts.and_then(|parts| {
+                let told: Vec<&Parts> = [&key.parts].into_iter().chain(told).chain([&parts]).collect();
+                self.layout.entry(&told).ok_or(Mismatch::NoMatch)
+            });
+            match entry {
+                Ok(entry) if self.greatest.takes(&entry) => self.round.found(&entry.listed()),
+                // An earlier batch.
+                Ok(_) => {}
+                Err(mismatch) => self.reject(because(mismatch, Rejected::Malformed), &key.name, field),
+            }
+        }
+    }
+
+    /// Returns an answer that tells something of the key. What the server says against one key is counted.
+    fn good(&mut self, key: &Key, answer: Value) -> Result<Option<Value>, RedisError> {
+        let Value::ServerError(error) = answer else { return Ok(Some(answer)) };
+        match error.code() {
+            "NOPERM" => {
+                self.forbidden += 1;
+                self.reject(Rejected::Forbidden, &key.name, b"");
+            }
+            "WRONGTYPE" => self.reject(Rejected::Unmatched, &key.name, b""),
+            "MOVED" | "ASK" | "TRYAGAIN" => self.has_moved = true,
+            _ => return Err(error.into()),
+        }
+        Ok(None)
+    }
+
+    fn reject(&mut self, why: Rejected, key: &[u8], field: &[u8]) {
+        let mut shown = String::from_utf8_lossy(key).into_owned();
+        if !field.is_empty() {
+            shown.push(' ');
+            shown.push_str(&String::from_utf8_lossy(field));
+        }
+        self.round.reject(why, &shown);
+    }
+}
+
+/// Counts the keys of a server that match a pattern of wildcards.
+pub(super) fn count(server: &mut Server, pattern: &str) -> Result<usize, RedisError> {
+    let mut count = 0;
+    keys(server, pattern, |_, keys| {
+        count += keys.len();
+        Ok(())
+    })?;
+    Ok(count)
+}
+
+/// Hands the keys of a server that match a pattern to `each`, some at a time.
+fn keys(
+    server: &mut Server,
+    pattern: &str,
+    mut each: impl FnMut(&mut Server, Vec<Value>) -> Result<(), RedisError>,
+) -> Result<(), RedisError> {
+    let mut cursor = b"0".to_vec();
+    loop {
+        let mut command = redis::cmd("SCAN");
+        command.arg(&cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(SCANNED);
+        let (next, keys) = page(server.ask_one(command)?).ok_or_else(|| unknown("SCAN"))?;
+        each(server, keys)?;
+        if next == b"0" {
+            return Ok(());
+        }
+        cursor = next;
+    }
+}
+
+/// Takes apart what SCAN and HSCAN answer: the cursor of the next page, and this page.
+fn page(answer: Value) -> Option<(Vec<u8>, Vec<Value>)> {
+    let Value::Array(answer) = answer else { return None };
+    match <[Value; 2]>::try_from(answer).ok()? {
+        [Value::BulkString(next), Value::Array(page)] => Some((next, page)),
+        _ => None,
+    }
+}
+
+fn command(name: &str, key: &Key) -> Cmd {
+    let mut command = redis::cmd(name);
+    command.arg(&key.name);
+    command
+}
+
+fn because(mismatch: Mismatch, no_match: Rejected) -> Rejected {
+    match mismatch {
+        Mismatch::NoMatch => no_match,
+        Mismatch::Ambiguous => Rejected::Ambiguous,
+    }
+}
+
+/// A server that is no Redis, or of a later protocol.
+fn unknown(command: &'static str) -> RedisError {
+    RedisError::from((ErrorKind::Parse, "the server answers in a form that is not known", command.to_owned()))
+}
