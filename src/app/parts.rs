@@ -118,7 +118,8 @@ impl Context {
     }
 
     fn settings(&self) -> parts::Settings {
-        parts::Settings { lag: self.config.lag.clone(), transactions: self.config.transactions.clone() }
+        let (lag, transactions) = (self.config.lag.clone(), self.config.transactions.clone());
+        parts::Settings { lag, transactions, ending: self.stop.clone() }
     }
 }
 

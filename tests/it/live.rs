@@ -360,16 +360,8 @@ fn a_signal_reads_secrets_again_and_clients_end_with_their_cluster() {
     let config = files.config().display().to_string();
     let server = Server::start(&["serve", "--config", &config]);
     let epoch = |server: &Server| server.sql_value("SELECT config_loaded_at FROM server");
-    let first = epoch(&server);
     let is_read = || server.try_sql("SELECT group_id FROM offsets").is_ok_and(|rows| rows.len() == 1);
     until("east to be read", is_read);
-    fs::write(&secret, "hunter3").unwrap();
-    server.signal("HUP");
-    until("the configuration to be read again", || epoch(&server) != first);
-    until("east to be read again", is_read);
-    let log = server.log();
-    assert!(log.contains("no longer reading this cluster as it was configured") && !log.contains("hunter"), "{log}");
-
     // Each client of librdkafka has a thread of this name.
     let clients = || server.threads().iter().filter(|name| name.trim() == "rdk:main").count();
     let is_settled = |count: usize| (0..20).all(|_| clients() == count && server.try_sql("SELECT 1").is_ok());
@@ -383,5 +375,13 @@ fn a_signal_reads_secrets_again_and_clients_end_with_their_cluster() {
     assert!(clients() > alone);
     files.configure(&east);
     until("the clients of west to end", || clients() == alone);
+
+    let first = epoch(&server);
+    fs::write(&secret, "hunter3").unwrap();
+    server.signal("HUP");
+    until("the configuration to be read again", || epoch(&server) != first);
+    until("east to be read again", is_read);
+    let log = server.log();
+    assert!(log.contains("no longer reading this cluster as it was configured") && !log.contains("hunter"), "{log}");
     server.stop_cleanly();
 }

@@ -82,6 +82,7 @@ pub(super) trait Login: fmt::Debug + Send + Sync {
 pub(super) struct Connector {
     config: Arc<config::Cluster>,
     ending: CancellationToken,
+    removed: CancellationToken,
     /// For clusters whose clients do not log in by properties alone.
     login: Option<Arc<dyn Login>>,
 }
@@ -89,7 +90,12 @@ pub(super) struct Connector {
 impl Connector {
     /// Makes clients of a cluster. Once `ending` is cancelled, the process ends, and clients are left to it.
     pub(super) fn new(config: &config::Cluster, ending: CancellationToken) -> Self {
-        Self { config: Arc::new(config.clone()), ending, login: None }
+        Self { config: Arc::new(config.clone()), ending, removed: CancellationToken::new(), login: None }
+    }
+
+    /// Lets clients end with their requests once `removed` is cancelled, since the cluster is not read any more.
+    pub(super) fn until_removed(self, removed: CancellationToken) -> Self {
+        Self { removed, ..self }
     }
 
     /// Lets clients log in by `login`.
@@ -128,7 +134,8 @@ impl Connector {
         let events = Events { cluster: self.config.name.clone(), ..Events::default() };
         let consumer: Result<BaseConsumer<Events>, _> = settings.create_with_context(events);
         let consumer = Arc::new(consumer.map_err(|error| AskError::Client { reason: error.to_string() })?);
-        let client = Client { consumer, ending: self.ending.clone(), _login: self.login.clone() };
+        let (ending, removed) = (self.ending.clone(), self.removed.clone());
+        let client = Client { consumer, ending, removed, _login: self.login.clone() };
         if let Some(login) = &self.login {
             login.attach(&client)?;
         }
@@ -141,6 +148,7 @@ impl Connector {
 pub(super) struct Client {
     consumer: Arc<BaseConsumer<Events>>,
     ending: CancellationToken,
+    removed: CancellationToken,
     /// Held, so that what the client logs in with is renewed until the client is gone.
     _login: Option<Arc<dyn Login>>,
 }
@@ -150,6 +158,7 @@ pub(super) struct Client {
 pub(super) struct WeakClient {
     consumer: Weak<BaseConsumer<Events>>,
     ending: CancellationToken,
+    removed: CancellationToken,
 }
 
 impl WeakClient {
@@ -160,14 +169,16 @@ impl WeakClient {
 
     /// Returns the client, unless it is gone.
     pub(super) fn upgrade(&self) -> Option<Client> {
-        Some(Client { consumer: self.consumer.upgrade()?, ending: self.ending.clone(), _login: None })
+        let (ending, removed) = (self.ending.clone(), self.removed.clone());
+        Some(Client { consumer: self.consumer.upgrade()?, ending, removed, _login: None })
     }
 }
 
 impl Client {
     /// Returns a handle that does not keep the client.
     pub(super) fn downgrade(&self) -> WeakClient {
-        WeakClient { consumer: Arc::downgrade(&self.consumer), ending: self.ending.clone() }
+        let (ending, removed) = (self.ending.clone(), self.removed.clone());
+        WeakClient { consumer: Arc::downgrade(&self.consumer), ending, removed }
     }
 
     /// Serves the logs and errors that wait, without waiting for more.
@@ -201,13 +212,35 @@ impl Client {
 
 /// At the end of the process, clients are not destroyed. While connections are lost, librdkafka 2.12 may abort there:
 /// `rd_kafka_destroy` fails requests that still wait for a broker or coordinator, and such a request counts its holders
-/// twice down (assertion `eonce->refcnt > 0`). Nothing is lost: clients here write nothing and are in no group.
+/// twice down (assertion `eonce->refcnt > 0`). Nothing is lost: clients here write nothing and are in no group. A cluster is
+/// often removed because it is down, so that its clients are destroyed once no request can wait any more.
 impl Drop for Client {
     fn drop(&mut self) {
         if self.ending.is_cancelled() {
             std::mem::forget(Arc::clone(&self.consumer));
+        } else if self.removed.is_cancelled() && Arc::strong_count(&self.consumer) == 1 {
+            close_later(Arc::clone(&self.consumer), self.ending.clone());
         }
     }
+}
+
+/// Seconds after which no request waits any more: each has a timeout, and is tried once.
+const REQUESTS_END: u32 = 30;
+
+/// Closes a client once its requests have ended; not at the end of the process.
+fn close_later(consumer: Arc<BaseConsumer<Events>>, ending: CancellationToken) {
+    let close = move || {
+        for _ in 0..REQUESTS_END {
+            std::thread::sleep(Duration::from_secs(1));
+            if ending.is_cancelled() {
+                std::mem::forget(consumer);
+                return;
+            }
+        }
+        drop(consumer);
+    };
+    // Without a thread it is closed at once.
+    let _ = std::thread::Builder::new().name("closing".to_owned()).spawn(close);
 }
 
 impl Deref for Client {

@@ -39,6 +39,8 @@ pub struct Settings {
     pub lag: config::Lag,
     /// Commits behind open transactions.
     pub transactions: config::Transactions,
+    /// Cancelled at the end of the process, when clients are left to it.
+    pub ending: CancellationToken,
 }
 
 /// A part of a source ended that should not.
@@ -142,7 +144,8 @@ impl Parts {
         let failed =
             |part| move |error: AskError| PartError { cluster: Name::clone(&cluster.name), part, cause: error.into() };
         let (identity, connector) =
-            (Arc::new(Identity::new(stop.child_token())), oauth::connector(&cluster.config, stop.clone()));
+            (Arc::new(Identity::new(stop.child_token())), oauth::connector(&cluster.config, settings.ending.clone()));
+        let connector = connector.until_removed(stop.clone());
         let poller = Poller::new(writer.clone(), settings.lag.clone(), &connector, Arc::clone(&identity));
         let poller = poller.map_err(failed("poller"))?;
         let tails = settings.lag.look_for_markers.then(|| Tails::new(Arc::clone(cluster), connector.clone()));
