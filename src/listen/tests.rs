@@ -61,6 +61,20 @@ async fn a_silent_connection_makes_room_then_the_oldest_idle_one_and_never_a_bus
 }
 
 #[tokio::test]
+async fn a_connection_that_was_just_accepted_does_not_make_room_for_those_that_sent_a_byte() {
+    let mut lab = Lab::new();
+    let old = ["10.0.0.1", "10.0.0.1", "10.0.0.2"].map(|of| lab.admit(of).unwrap());
+    old.iter().for_each(|one| one.heard());
+    lab.pass(Duration::from_secs(2));
+    let new = lab.table.admit("10.0.0.3:1".parse().unwrap(), false, lab.now).unwrap();
+    assert!(lab.table.make_room(lab.now));
+    assert!(is_closed(&old[0]) && !is_closed(&new));
+    lab.pass(Duration::from_secs(2));
+    assert!(lab.table.make_room(lab.now));
+    assert!(!is_closed(&old[1]) && is_closed(&new), "it had time to send something");
+}
+
+#[tokio::test]
 async fn an_address_makes_room_for_itself() {
     let mut lab = Lab::new();
     let other = lab.admit("10.0.0.2").unwrap();
@@ -83,7 +97,7 @@ async fn a_new_connection_takes_the_place_of_another_while_descriptors_are_short
     let first = lab.admit("10.0.0.1").unwrap();
     assert!(lab.table.admit("10.0.0.1:1".parse().unwrap(), true, now).is_some());
     assert!(is_closed(&first));
-    assert!(lab.table.make_room() && !lab.table.make_room());
+    assert!(lab.table.make_room(lab.now) && !lab.table.make_room(lab.now));
 }
 
 #[tokio::test]
