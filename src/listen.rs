@@ -180,7 +180,7 @@ impl Shared {
             _ => {
                 self.table.counters.shortage();
                 self.complain(&format!("cannot accept a connection: {error}"));
-                self.table.make_room(Instant::now());
+                self.table.make_room();
                 tokio::time::sleep(PAUSE).await;
             }
         }

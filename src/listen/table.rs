@@ -1,6 +1,6 @@
 //! The open connections: which one makes room for a new one, and which exceed a limit.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -12,9 +12,6 @@ use crate::{
     metrics::{Closed, Connections},
     work::Client,
 };
-
-/// A connection that was accepted so lately may have sent something that was not read yet.
-const FRESH: Duration = Duration::from_secs(1);
 
 pub(super) struct Table {
     pub(super) limits: Limits,
@@ -45,9 +42,9 @@ impl Table {
         let of_client = open.clients.get(&client).copied().unwrap_or(0);
         let is_full = is_short || open.all.len() >= self.limits.max_connections;
         let evicted = if of_client >= self.limits.max_connections_per_address {
-            Some(self.evict(&mut open, Some(client), now))
+            Some(self.evict(&mut open, Some(client), None))
         } else {
-            is_full.then(|| self.evict(&mut open, None, now))
+            is_full.then(|| self.evict(&mut open, None, None))
         };
         let has_room = !matches!(evicted, Some(None));
         let connection = has_room.then(|| {
@@ -70,8 +67,13 @@ impl Table {
     }
 
     /// Closes the oldest idle connection, and returns whether there is one.
-    pub(super) fn make_room(&self, now: Instant) -> bool {
-        let evicted = self.evict(&mut self.open.lock(), None, now);
+    ///
+    /// The newest one is not read yet: if all others have sent a byte, it would be the first to go.
+    pub(super) fn make_room(&self) -> bool {
+        let mut open = self.open.lock();
+        let newest = open.all.last_key_value().map(|(id, _)| *id);
+        let evicted = self.evict(&mut open, None, newest);
+        drop(open);
         evicted.iter().for_each(|evicted| evicted.close(Closed::MadeRoom));
         evicted.is_some()
     }
@@ -101,14 +103,12 @@ impl Table {
         Some(connection)
     }
 
-    /// Takes out the connection that is the least loss, of one client or of any: the oldest that has sent nothing although
-    /// it had time to, else the one that has been without a whole request for the longest. A new connection is silent until
-    /// it is read: if all others have sent a byte, it would be the first to go.
-    fn evict(&self, open: &mut Open, of: Option<Client>, now: Instant) -> Option<Arc<Connection>> {
+    /// Takes out the connection that is the least loss, of one client or of any: the oldest that has sent nothing, unless
+    /// it is `new`, else the one that has been without a whole request for the longest.
+    fn evict(&self, open: &mut Open, of: Option<Client>, new: Option<u64>) -> Option<Arc<Connection>> {
         let is_one = |client: &Client| of.is_none_or(|of| of == *client);
         let silent = self.silent.lock().iter().find(|(_, client)| is_one(client)).map(|(id, _)| *id);
-        let had_time = |id: &u64| open.all.get(id).is_some_and(|one| now >= one.phase().1 + FRESH);
-        let silent = silent.filter(had_time);
+        let silent = silent.filter(|id| Some(*id) != new);
         let id = silent.or_else(|| {
             let candidates = open.all.values().filter(|one| is_one(&one.client));
             let waiting = candidates.filter_map(|one| {
