@@ -42,9 +42,9 @@ impl Table {
         let of_client = open.clients.get(&client).copied().unwrap_or(0);
         let is_full = is_short || open.all.len() >= self.limits.max_connections;
         let evicted = if of_client >= self.limits.max_connections_per_address {
-            Some(self.evict(&mut open, Some(client)))
+            Some(self.evict(&mut open, Some(client), None))
         } else {
-            is_full.then(|| self.evict(&mut open, None))
+            is_full.then(|| self.evict(&mut open, None, None))
         };
         let has_room = !matches!(evicted, Some(None));
         let connection = has_room.then(|| {
@@ -67,8 +67,13 @@ impl Table {
     }
 
     /// Closes the oldest idle connection, and returns whether there is one.
+    ///
+    /// The newest one is not read yet: if all others have sent a byte, it would be the first to go.
     pub(super) fn make_room(&self) -> bool {
-        let evicted = self.evict(&mut self.open.lock(), None);
+        let mut open = self.open.lock();
+        let newest = open.all.last_key_value().map(|(id, _)| *id);
+        let evicted = self.evict(&mut open, None, newest);
+        drop(open);
         evicted.iter().for_each(|evicted| evicted.close(Closed::MadeRoom));
         evicted.is_some()
     }
@@ -98,11 +103,12 @@ impl Table {
         Some(connection)
     }
 
-    /// Takes out the connection that is the least loss, of one client or of any: the oldest that has sent nothing, else
-    /// the one that has been without a whole request for the longest.
-    fn evict(&self, open: &mut Open, of: Option<Client>) -> Option<Arc<Connection>> {
+    /// Takes out the connection that is the least loss, of one client or of any: the oldest that has sent nothing, unless
+    /// it is `new`, else the one that has been without a whole request for the longest.
+    fn evict(&self, open: &mut Open, of: Option<Client>, new: Option<u64>) -> Option<Arc<Connection>> {
         let is_one = |client: &Client| of.is_none_or(|of| of == *client);
         let silent = self.silent.lock().iter().find(|(_, client)| is_one(client)).map(|(id, _)| *id);
+        let silent = silent.filter(|id| Some(*id) != new);
         let id = silent.or_else(|| {
             let candidates = open.all.values().filter(|one| is_one(&one.client));
             let waiting = candidates.filter_map(|one| {

@@ -61,6 +61,20 @@ async fn a_silent_connection_makes_room_then_the_oldest_idle_one_and_never_a_bus
 }
 
 #[tokio::test]
+async fn a_connection_that_was_just_accepted_does_not_make_room_for_those_that_sent_a_byte() {
+    let mut lab = Lab::new();
+    let old = ["10.0.0.1", "10.0.0.1", "10.0.0.2"].map(|of| lab.admit(of).unwrap());
+    old.iter().for_each(|one| one.heard());
+    lab.pass(Duration::from_secs(2));
+    let new = lab.table.admit("10.0.0.3:1".parse().unwrap(), false, lab.now).unwrap();
+    assert!(lab.table.make_room());
+    assert!(is_closed(&old[0]) && !is_closed(&new));
+    let newer = lab.table.admit("10.0.0.3:1".parse().unwrap(), false, lab.now).unwrap();
+    assert!(lab.table.make_room());
+    assert!(!is_closed(&old[1]) && is_closed(&new) && !is_closed(&newer), "a silent one that is not the newest");
+}
+
+#[tokio::test]
 async fn an_address_makes_room_for_itself() {
     let mut lab = Lab::new();
     let other = lab.admit("10.0.0.2").unwrap();

@@ -230,9 +230,9 @@ fn everything_at_once_keeps_no_probe_and_no_query_from_its_answer() {
             })
         })
         .collect();
-    until("pages to be made and refused", || {
+    until("pages to be made, and many to wait", || {
         own_metric(&server, "offsetd_work_running{kind=\"page\"}") > 0.0
-            && own_metric(&server, "offsetd_work_refused_total{kind=\"page\"}") > 0.0
+            && own_metric(&server, "offsetd_work_waiting{kind=\"page\"}") > 100.0
     });
     assert_serves(&server, &probing);
     // More connections than there are descriptors: half of them never finish a request, the others rest after one.
