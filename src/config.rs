@@ -207,6 +207,7 @@ pub fn example(kinds: &[SourceForm]) -> String {
     out.push_str(SOURCES);
     for kind in kinds {
         let key = Key::from("sources").child(kind.name);
+        out.push('\n');
         write_kind(&mut out, &key, kind);
     }
     out

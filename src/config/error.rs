@@ -195,6 +195,8 @@ pub(super) enum Problem {
     SourceKafka,
     #[error("no kind of source is called {kind:?}; allowed: {kinds}")]
     UnknownKind { kind: String, kinds: String },
+    #[error("this build cannot read {kind}; build it with the cargo feature {feature:?}")]
+    KindNotBuilt { kind: &'static str, feature: &'static str },
     #[error("not given, and the name {name:?} is no kind of source; allowed: {kinds}")]
     NoKind { name: String, kinds: String },
     #[error("not given; name one of the clusters: {clusters}")]

@@ -124,6 +124,9 @@ impl SourceForm {
     }
 }
 
+/// Kinds that a build may leave out, and the cargo feature of each.
+const OPTIONAL: [(&str, &str); 1] = [("redis", "store-redis")];
+
 /// Reads the sources of the file. `clusters`: the names that there are.
 pub(super) fn sources(resolver: &mut Resolver<'_>, clusters: &[String], kinds: &[SourceForm]) -> Vec<Source> {
     let names: BTreeSet<String> = resolver.document.children("sources");
@@ -151,7 +154,10 @@ fn source(resolver: &mut Resolver<'_>, name: String, clusters: &[String], kinds:
         Some(kind) => source.own = (kind.resolve)(resolver, &key, &source),
         None => {
             let kind = key.child("kind");
-            let problem = if is_named {
+            let left_out = OPTIONAL.iter().find(|(kind, _)| *kind == source.kind);
+            let problem = if let Some((kind, feature)) = left_out {
+                Problem::KindNotBuilt { kind, feature }
+            } else if is_named {
                 Problem::UnknownKind { kind: source.kind.clone(), kinds: names() }
             } else {
                 Problem::NoKind { name: name.clone(), kinds: names() }

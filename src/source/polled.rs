@@ -30,7 +30,7 @@ use crate::{
 
 mod round;
 
-pub use round::{Listed, Rejected, Round, Seen};
+pub use round::{Listed, Part, Rejected, Round, Seen};
 
 /// Longest wait before a stop is noticed.
 const TICK: Duration = Duration::from_millis(50);
@@ -53,6 +53,50 @@ pub trait Listing: Send + fmt::Debug + 'static {
     /// # Errors
     /// Why the store cannot be read. What was handed over before counts, as of a listing that is not complete.
     fn list(&mut self, round: &mut Round<'_>) -> Result<bool, SourceError>;
+
+    /// How many times longer than the interval the time between two listings is, while the store tells of changes.
+    fn stretch(&self) -> u32 {
+        1
+    }
+
+    /// Waits at most so long for changes that the store tells of, and reads what changed into `parts`. `None`: the store tells of
+    /// none, and was not waited for.
+    fn follow(&mut self, patience: Duration, parts: &Parts<'_>) -> Option<Told> {
+        let _ = (patience, parts);
+        None
+    }
+}
+
+/// What a store told of changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Nothing, or what it told of has been read.
+    Read,
+    /// Something that can only be read with everything.
+    ListAll,
+}
+
+/// Reads parts of a store between two listings.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    writer: &'a SourceWriter,
+    shard: &'a ShardWriter,
+}
+
+impl Parts<'_> {
+    /// Reads a part: `read` hands over all that there is of it, and returns whether that is complete.
+    ///
+    /// # Errors
+    /// As of `read`. What was handed over before counts.
+    pub fn read<E>(&self, part: &Part<'_>, read: impl FnOnce(&mut Round<'_>) -> Result<bool, E>) -> Result<(), E> {
+        let is_loaded = self.writer.source().health().ready;
+        let mut round = Round::of_part(self.writer, self.shard, part, is_loaded);
+        let result = read(&mut round);
+        let seen = round.finish(matches!(result, Ok(true)));
+        self.shard.reached(seen.reached);
+        self.shard.progress.count(seen.changes, seen.deletions, Some(self.writer.clock().now()));
+        result.map(drop)
+    }
 }
 
 /// A source made of listings.
@@ -106,7 +150,7 @@ impl<L: Listing> Polled<L> {
                     last_rejected: seen.last_rejected,
                     read_at: clock.now(),
                     seconds: f64::from(took) / 10.0,
-                    interval: self.interval,
+                    interval: self.interval(),
                 });
                 if is_complete && !is_loaded {
                     writer.loaded();
@@ -121,10 +165,15 @@ impl<L: Listing> Polled<L> {
         }
     }
 
+    /// Time between two listings.
+    fn interval(&self) -> Duration {
+        self.interval * self.listing.stretch()
+    }
+
     /// How long to rest after a listing that took so long.
     fn rest(&self, took: Ticks, result: &Result<Revision, SourceError>) -> Ticks {
         match result {
-            Ok(_) => ticks(self.interval).max(took.saturating_mul(REST)),
+            Ok(_) => ticks(self.interval()).max(took.saturating_mul(REST)),
             Err(SourceError::Forbidden { .. }) => LONGEST_PAUSE,
             Err(SourceError::Unreachable { .. } | SourceError::Busy { .. }) => {
                 let doubled = FIRST_PAUSE.saturating_mul(1 << self.failures.saturating_sub(1).min(6));
@@ -147,13 +196,17 @@ impl<L: Listing> Source for Polled<L> {
             writer.publish(&shard);
             shard
         });
-        let (mut due, mut earliest) = (0, 0);
+        let (mut due, mut earliest, mut earliest_all) = (0, 0, 0);
         let mut waiting: Vec<Request> = vec![];
         while !stop.is_cancelled() {
             let now = writer.clock().ticks();
             let is_due = now >= due || (!waiting.is_empty() && now >= earliest);
             if !is_due {
-                waiting.extend(self.requests.recv_timeout(TICK));
+                match self.listing.follow(TICK, &Parts { writer: &writer, shard: &shard }) {
+                    None => waiting.extend(self.requests.recv_timeout(TICK)),
+                    Some(Told::Read) => {}
+                    Some(Told::ListAll) => due = due.min(earliest_all),
+                }
                 waiting.extend(self.requests.try_iter().take(WAITING));
                 waiting.retain(|request| !request.is_closed());
                 continue;
@@ -167,6 +220,8 @@ impl<L: Listing> Source for Polled<L> {
             }
             let ended = writer.clock().ticks();
             due = ended.saturating_add(self.rest(ended.saturating_sub(now), &result));
+            let pause = if result.is_ok() { ended.saturating_sub(now).saturating_mul(REST) } else { FIRST_PAUSE };
+            earliest_all = ended.saturating_add(pause);
             earliest = if result.is_ok() { ended } else { ended.saturating_add(FIRST_PAUSE) };
         }
         Ok(())

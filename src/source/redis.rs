@@ -1,14 +1,14 @@
 //! Offsets that applications keep in Redis or Valkey: in hashes with a field for each partition, or in strings.
 //!
-//! All keys that match the layout are read again and again. SCAN returns each key that is there throughout, so that a complete
+//! All keys that match the layout are read again and again, and between, those that Redis tells to have changed. SCAN returns each key that is there throughout, so that a complete
 //! walk tells of deletions and expired keys too.
 
-use std::{fs, io, path::PathBuf, time::Duration};
+use std::{fmt, fs, io, path::PathBuf, time::Duration};
 
 use super::{
     Configured,
-    layout::{Fixed, Layout, LayoutError, Preset, Template, Value, preset},
-    polled::{Listing, Polled, Round},
+    layout::{Fixed, Layout, LayoutError, Placeholder, Preset, Template, Value, preset},
+    polled::{self, Listing, Part, Polled, Round, Told},
 };
 use crate::{
     config::{self, KindSettings, Secret, section::section},
@@ -18,10 +18,12 @@ use crate::{
 mod address;
 mod connection;
 mod scan;
+mod tracking;
 
-use address::{Address, AddressError};
-use connection::Connector;
-use scan::{Form, Scan};
+use address::{Address, AddressError, Node};
+use connection::{Connector, Server};
+use scan::{Form, Key, Scan};
+use tracking::{Changed, Tracking};
 
 section! {
     /// `[sources.NAME]` of kind redis: offsets in Redis or Valkey.
@@ -42,7 +44,8 @@ section! {
         pub list: String = Text(""), "most values are one offset";
         /// The layout by name, in the place of key and field: spark-tutorial, gmall, group-hash or streampark.
         pub layout: String = Text(""), "a key, or a layout, must be given";
-        /// Time between two walks over the keys; longer if a walk takes more than a twentieth of it.
+        /// Time between two walks over the keys; longer if a walk takes more than a twentieth of it, and 60 times as long while
+        /// Redis tells of changes (from Redis 6 on, and if the user may use CLIENT TRACKING).
         pub interval: Duration = Time("10s"), "a walk over a million fields takes a second of Redis";
         /// PEM file of the certificates that the server's must be signed by. Empty: those of the system.
         pub ca: Option<PathBuf> = OptionalPath(""), "the system knows public certificates";
@@ -61,7 +64,8 @@ impl KindSettings for Redis {
     fn check(&self, common: &config::Source) -> Result<(), (&'static str, String)> {
         let has_half = self.cert.is_some() != self.cert_key.is_some();
         let identity = if has_half { Err(RedisError::HalfIdentity) } else { Ok(()) };
-        let checked = self.read_layout(common).and_then(|_| Ok(Address::parse(&self.url)?)).and(identity);
+        let address = Address::parse(&self.url).map_err(RedisError::from);
+        let checked = address.and_then(|_| self.read_layout(common)).and(identity);
         checked.map_err(|error| (error.setting(), error.to_string()))
     }
 }
@@ -191,30 +195,57 @@ fn unusable(error: &RedisError) -> SourceError {
     SourceError::Unreachable { reason: format!("{}: {error}", error.setting()) }
 }
 
-/// Reads all keys of a layout.
-#[derive(Debug)]
+/// How many times longer than `interval` the time between two walks is, while Redis tells of changes.
+const STRETCH: u32 = 60;
+
+/// Reads all keys of a layout, and between two walks those that Redis tells to have changed.
 pub struct Keys {
     settings: Redis,
     common: config::Source,
     has_been_read: bool,
+    following: Option<Following>,
+}
+
+/// What is needed to read changed keys.
+struct Following {
+    layout: Layout,
+    form: Form,
+    /// In the same order.
+    servers: Vec<Server>,
+    tracking: Tracking,
+    changed: Vec<Changed>,
 }
 
 impl Keys {
     fn new(settings: &Redis, common: &config::Source) -> Self {
-        Self { settings: settings.clone(), common: common.clone(), has_been_read: false }
+        Self { settings: settings.clone(), common: common.clone(), has_been_read: false, following: None }
+    }
+
+    /// Begins to be told of changes. `None`: Redis does not tell, or the layout does not say of which rows a key is.
+    fn start(&self, connector: &Connector, nodes: &[Node], layout: &Layout) -> Option<Tracking> {
+        let key = layout.names().first()?;
+        let has_group = !self.common.group.is_empty() || key.placeholders().any(|part| part == Placeholder::Group);
+        if !has_group || !key.tells_one_part() {
+            return None;
+        }
+        let started = Tracking::start(connector, nodes, key.prefix());
+        started.map_err(|error| tracing::debug!(%error, "Redis does not tell of changes")).ok()
     }
 }
 
 impl Listing for Keys {
     fn list(&mut self, round: &mut Round<'_>) -> Result<bool, SourceError> {
+        self.following = None;
         let (layout, form) = self.settings.read_layout(&self.common).map_err(|error| unusable(&error))?;
         // Each time, since files of certificates may have changed.
         let connector = self.settings.connector().map_err(|error| unusable(&error))?;
-        let servers = connector.connect()?;
-        let nodes: Vec<_> = servers.iter().map(|server| server.node.clone()).collect();
+        let mut servers = connector.connect()?;
+        let nodes: Vec<Node> = servers.iter().map(|server| server.node.clone()).collect();
+        // Before the walk: what changes during it is told.
+        let tracking = self.start(&connector, &nodes, &layout);
         let mut scan = Scan::new(&layout, form, round);
-        for mut server in servers {
-            scan.read(&mut server).map_err(|error| connection::failed(&server.node, &error))?;
+        for server in &mut servers {
+            scan.read(server).map_err(|error| connection::failed(&server.node, &error))?;
         }
         let (is_forbidden, has_moved) = (scan.forbidden > 0, scan.has_moved);
         // A key that moves between two servers of a cluster meanwhile may be seen at neither.
@@ -223,6 +254,60 @@ impl Listing for Keys {
         // What may not be read any more may still be there.
         let is_complete = is_steady && (!is_forbidden || !self.has_been_read);
         self.has_been_read |= is_complete;
+        self.following = tracking.map(|tracking| Following { layout, form, servers, tracking, changed: vec![] });
         Ok(is_complete)
     }
+
+    fn stretch(&self) -> u32 {
+        if self.following.is_some() { STRETCH } else { 1 }
+    }
+
+    fn follow(&mut self, patience: Duration, parts: &polled::Parts<'_>) -> Option<Told> {
+        let told = self.following.as_mut()?.read(patience, parts, &self.common.group);
+        if told.is_none() {
+            self.following = None;
+        }
+        Some(told.unwrap_or(Told::ListAll))
+    }
 }
+
+impl Following {
+    /// Waits for changes and reads them. `None`: a connection is lost, or a key has moved.
+    fn read(&mut self, patience: Duration, parts: &polled::Parts<'_>, group: &str) -> Option<Told> {
+        self.tracking.wait(patience, &mut self.changed).ok()?;
+        for (server, changed) in self.servers.iter_mut().zip(&mut self.changed) {
+            if std::mem::take(&mut changed.all) {
+                return Some(Told::ListAll);
+            }
+            for name in changed.keys.drain() {
+                let text = std::str::from_utf8(&name).ok();
+                let told = text.map(|text| self.layout.names().first()?.read(text, None).ok());
+                // It does not match, or the topics of the cluster are needed to tell of which rows it is.
+                let Some(told) = told.flatten() else { continue };
+                let key = Key { name, parts: told.clone() };
+                let group = told.group.as_deref().unwrap_or(group);
+                let part = Part { group, topic: told.topic.as_deref(), partition: told.partition };
+                let mut has_moved = false;
+                let read = parts.read(&part, |round| {
+                    let mut scan = Scan::new(&self.layout, self.form, round);
+                    scan.read_key(server, &key)?;
+                    has_moved = scan.has_moved;
+                    Ok::<_, redis::RedisError>(scan.forbidden == 0 && !has_moved)
+                });
+                if read.is_err() || has_moved {
+                    return None;
+                }
+            }
+        }
+        Some(Told::Read)
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

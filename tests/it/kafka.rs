@@ -13,12 +13,12 @@ macro_rules! on_each_release {
 
 mod admin;
 mod audit;
-mod broker;
+pub(crate) mod broker;
 mod compare;
 mod doctor;
 mod driver;
 mod facts;
-mod faults;
+pub(crate) mod faults;
 mod groups;
 mod growth;
 mod identity;

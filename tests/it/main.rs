@@ -37,5 +37,6 @@ mod script;
 mod server;
 mod sources;
 mod sql;
+mod stores;
 mod support;
 mod types;

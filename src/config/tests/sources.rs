@@ -144,3 +144,13 @@ fn sections_of_sources_in_the_example_file_are_comments_that_can_be_read() {
     let defaults: Vec<_> = settings.filter(|value| !matches!(value.origin, Origin::File { .. })).collect();
     assert!(defaults.is_empty(), "every setting is in the example: {defaults:#?}");
 }
+
+#[test]
+fn a_kind_that_the_build_leaves_out_is_told_with_its_feature() {
+    let errors = load(&format!("{CLUSTERS}[sources.redis]\ncluster = 'east'\nurl = 'redis://h'\n"), &[]).unwrap_err();
+    let errors = errors.join("\n");
+    assert!(
+        errors.contains("this build cannot read redis; build it with the cargo feature \"store-redis\""),
+        "{errors}"
+    );
+}

@@ -71,6 +71,22 @@ impl Template {
         })
     }
 
+    /// Whether what it takes says of which rows a text is, so that no two texts are of the same: it takes group, topic and
+    /// partition, and nothing else differs.
+    #[must_use]
+    pub fn tells_one_part(&self) -> bool {
+        self.fields().all(|placeholder| match placeholder {
+            Placeholder::Group | Placeholder::Topic | Placeholder::Partition => true,
+            Placeholder::Offset
+            | Placeholder::Batch
+            | Placeholder::AtMillis
+            | Placeholder::AtSeconds
+            | Placeholder::At
+            | Placeholder::Metadata
+            | Placeholder::Ignored => false,
+        })
+    }
+
     /// The text before the first placeholder. A store need not show what begins otherwise.
     #[must_use]
     pub fn prefix(&self) -> &str {

@@ -50,6 +50,17 @@ pub enum Rejected {
     Forbidden,
 }
 
+/// A part of what a store holds: a group, or of it a topic, or a partition.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    /// Group id.
+    pub group: &'a str,
+    /// Topic name.
+    pub topic: Option<&'a str>,
+    /// Partition.
+    pub partition: Option<i32>,
+}
+
 /// A listing under way.
 #[derive(Debug)]
 pub struct Round<'a> {
@@ -58,6 +69,9 @@ pub struct Round<'a> {
     /// The groups that are listed, as they were when the listing began. Nothing is deleted before it ends, so that places
     /// stay what they are.
     before: Before,
+    /// Of the groups, only this topic and partition are listed.
+    topic: Option<String>,
+    partition: Option<i32>,
     /// By group, the places of its offsets that were listed.
     listed: HashMap<Name, Vec<bool>>,
     /// Changes that are not applied yet; `None` is a deletion. The last of a key counts.
@@ -130,11 +144,21 @@ impl<'a> Round<'a> {
         Self::compared((writer, shard), Before::One(shard.group(group)), live)
     }
 
+    /// A listing of a part of the store begins: nothing is told of the rest.
+    #[must_use]
+    pub fn of_part(writer: &'a SourceWriter, shard: &'a ShardWriter, part: &Part<'_>, live: bool) -> Self {
+        let mut round = Self::of_group(writer, shard, part.group, live);
+        (round.topic, round.partition) = (part.topic.map(str::to_owned), part.partition);
+        round
+    }
+
     fn compared((writer, shard): (&'a SourceWriter, &'a ShardWriter), before: Before, live: bool) -> Self {
         Self {
             writer,
             shard,
             before,
+            topic: None,
+            partition: None,
             listed: HashMap::new(),
             changes: HashMap::new(),
             next: shard.applied().max(Revision(0)),
@@ -206,7 +230,11 @@ impl<'a> Round<'a> {
         let mut missing = vec![];
         for group in self.before.groups() {
             let listed = self.listed.get(&group.id).map_or(&[][..], Vec::as_slice);
-            let entries = group.entries().enumerate().filter(|(position, _)| listed.get(*position) != Some(&true));
+            let entries = group.entries().enumerate().filter(|(position, entry)| {
+                let is_of_part = self.topic.as_deref().is_none_or(|topic| topic == &**entry.topic)
+                    && self.partition.is_none_or(|partition| partition == entry.row.partition);
+                is_of_part && listed.get(*position) != Some(&true)
+            });
             let key = |topic: &Name, partition| (Name::clone(&group.id), Name::clone(topic), partition);
             missing.extend(entries.map(|(_, entry)| key(entry.topic, entry.row.partition)));
         }

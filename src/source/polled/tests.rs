@@ -247,3 +247,27 @@ async fn a_caller_that_wants_the_latest_gets_a_listing_that_began_after_it_asked
     reading.join().unwrap().unwrap();
     assert!(source.latest().reach(&Scope::All).await.is_err(), "nothing reads it any more");
 }
+
+#[test]
+fn a_listing_of_a_part_deletes_nothing_of_the_rest() {
+    let mut lab = Lab::new();
+    let key = |group: &str, topic: &str, partition| (group.to_owned(), topic.to_owned(), partition);
+    let keys = [key("g", "a", 0), key("g", "a", 1), key("g", "b", 0), key("h", "a", 0)];
+    lab.poll(Answer::Complete(keys.iter().cloned().map(|key| (key, 1)).collect())).unwrap();
+    let rows = |lab: &Lab| {
+        keys.iter().filter(|key| lab.shard.get(&key.0, &key.1, key.2).is_some_and(|of| of.entry.is_some())).count()
+    };
+    assert_eq!(rows(&lab), 4);
+    let parts = Parts { writer: &lab.writer, shard: &lab.shard };
+    let of = |topic, partition| Part { group: "g", topic, partition };
+    parts.read(&of(Some("a"), Some(1)), |_| Ok::<_, ()>(false)).unwrap();
+    assert_eq!(rows(&lab), 4, "it was not complete");
+    assert_eq!(parts.read(&of(Some("a"), Some(1)), |_| Err(())), Err(()));
+    assert_eq!(rows(&lab), 4, "it broke off");
+    parts.read(&of(Some("a"), Some(1)), |_| Ok::<_, ()>(true)).unwrap();
+    assert_eq!(rows(&lab), 3);
+    parts.read(&of(Some("b"), None), |_| Ok::<_, ()>(true)).unwrap();
+    assert_eq!(rows(&lab), 2);
+    parts.read(&of(None, None), |_| Ok::<_, ()>(true)).unwrap();
+    assert_eq!(rows(&lab), 1, "another group is another part");
+}

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use redis::{
-    Client, ClientTlsConfig, Cmd, Connection, ConnectionAddr, ErrorKind, IntoConnectionInfo as _, RedisConnectionInfo,
-    RedisError, ServerErrorKind, TlsCertificates, Value,
+    Client, ClientTlsConfig, Cmd, Connection, ConnectionAddr, ErrorKind, IntoConnectionInfo as _, ProtocolVersion,
+    RedisConnectionInfo, RedisError, ServerErrorKind, TlsCertificates, Value,
 };
 
 use super::address::{Address, Form, Node};
@@ -67,13 +67,22 @@ impl Connector {
         Err(last)
     }
 
+    /// Connects to a server of those that [`Connector::connect`] returned, for what it tells by itself.
+    pub(super) fn telling(&self, node: &Node) -> Result<Server, RedisError> {
+        self.speaking(node, self.address.database, ProtocolVersion::RESP3)
+    }
+
     fn server(&self, node: &Node, database: i64) -> Result<Server, RedisError> {
+        self.speaking(node, database, ProtocolVersion::RESP2)
+    }
+
+    fn speaking(&self, node: &Node, database: i64, protocol: ProtocolVersion) -> Result<Server, RedisError> {
         let (host, port) = (node.host.clone(), node.port);
         let address = match self.address.tls {
             false => ConnectionAddr::Tcp(host, port),
             true => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
         };
-        let mut login = RedisConnectionInfo::default().set_db(database);
+        let mut login = RedisConnectionInfo::default().set_db(database).set_protocol(protocol);
         if let Some(user) = &self.address.user {
             login = login.set_username(user);
         }
@@ -104,10 +113,26 @@ impl Server {
     /// # Errors
     /// The connection is lost, or the server does not answer in time.
     pub(super) fn ask(&mut self, commands: &[Cmd]) -> Result<Vec<Value>, RedisError> {
+        if commands.is_empty() {
+            return Ok(vec![]);
+        }
         let packed: Vec<u8> = commands.iter().flat_map(Cmd::get_packed_command).collect();
         self.connection.send_packed_command(&packed)?;
         // Not the library's pipeline: after a timeout that waits for each further answer as long again.
         commands.iter().map(|_| self.connection.recv_response()).collect()
+    }
+
+    /// Waits at most so long for something that the server tells by itself.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub(super) fn told(&mut self, patience: Duration) -> Result<Option<Value>, RedisError> {
+        self.connection.set_read_timeout(Some(patience))?;
+        match self.connection.recv_response() {
+            Ok(told) => Ok(Some(told)),
+            Err(error) if error.is_timeout() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Sends a command.

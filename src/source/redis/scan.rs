@@ -49,9 +49,9 @@ pub(super) struct Scan<'a, 'b> {
 }
 
 /// A key, and what its name tells.
-struct Key {
-    name: Vec<u8>,
-    parts: Parts,
+pub(super) struct Key {
+    pub(super) name: Vec<u8>,
+    pub(super) parts: Parts,
 }
 
 impl<'a, 'b> Scan<'a, 'b> {
@@ -70,6 +70,14 @@ impl<'a, 'b> Scan<'a, 'b> {
                 Form::String => self.strings(server, &keys),
             }
         })
+    }
+
+    /// Reads one key.
+    pub(super) fn read_key(&mut self, server: &mut Server, key: &Key) -> Result<(), RedisError> {
+        match self.form {
+            Form::Hash => self.hashes(server, std::slice::from_ref(key)),
+            Form::String => self.strings(server, std::slice::from_ref(key)),
+        }
     }
 
     /// Takes a key's name apart.

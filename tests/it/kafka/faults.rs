@@ -20,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(90);
 const LOG: &str = "__consumer_offsets";
 
 /// Looks that are rare by default, so that tests are quick.
-pub(super) const OFTEN: &str = "[lag]\nmetadata_interval = \"1s\"\nstart_interval = \"1s\"\n";
+pub(crate) const OFTEN: &str = "[lag]\nmetadata_interval = \"1s\"\nstart_interval = \"1s\"\n";
 
 macro_rules! on_releases {
     ($($module:ident $line:literal { $($test:ident)* })*) => {
@@ -437,7 +437,7 @@ fn properties_reach_librdkafka(release: Release) {
 }
 
 /// The answer to a statement is this.
-pub(super) fn is(server: &Server, sql: &str, expected: Value) -> Result<(), String> {
+pub(crate) fn is(server: &Server, sql: &str, expected: Value) -> Result<(), String> {
     let found = Value::from(server.try_sql(sql)?);
     if found == expected { Ok(()) } else { Err(format!("{found}, not {expected}")) }
 }
@@ -479,7 +479,7 @@ pub(super) fn cluster(broker: &Broker) -> String {
 }
 
 /// A server with this configuration file, as soon as it accepts connections.
-pub(super) fn serve(config: &str) -> (TempDir, Server) {
+pub(crate) fn serve(config: &str) -> (TempDir, Server) {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("offsetd.toml");
     std::fs::write(&path, config).unwrap();

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use offsetd::demo::MockKafka;
+use offsetd::demo::cluster::MockKafka;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -16,7 +16,8 @@ use crate::server::Server;
 use crate::support;
 
 const LIMIT: Duration = Duration::from_secs(60);
-const ROWS: &str = "SELECT group_id, topic, partition, committed_offset FROM offsets WHERE source = 'redis' ORDER BY 1, 2, 3";
+const ROWS: &str =
+    "SELECT group_id, topic, partition, committed_offset FROM offsets WHERE source = 'redis' ORDER BY 1, 2, 3";
 
 /// A `redis-server`, and its folder.
 struct Redis {
@@ -102,17 +103,21 @@ fn row(group: &str, topic: &str, partition: i32, offset: i64) -> Value {
 }
 
 #[test]
-fn hashes_of_the_tutorials_are_shown_with_lag_and_follow_what_changes() {
+fn hashes_of_the_tutorials_are_shown_with_lag_and_follow_what_redis_tells() {
     let redis = Redis::start(&[]);
     redis.fill("HSET offset:orders:billing 0 5 1 7\nHSET offset:a-b:billing 2 1\nHSET offset:orders:gone 0 3\n");
     redis.fill("SET offset:orders:string 5\nHSET other:orders:x 0 1\nHSET offset:orders:bad 0 x 1 -1 2 9223372036854775808 y 5\n");
-    let source = format!("[sources.redis]\nurl = \"{}\"\nkey = \"offset:{{topic}}:{{group}}\"\ninterval = \"100ms\"\n", redis.url());
+    let source = format!(
+        "[sources.redis]\nurl = \"{}\"\nkey = \"offset:{{topic}}:{{group}}\"\ninterval = \"1h\"\n",
+        redis.url()
+    );
     let (_kafka, _folder, server) = with_redis(&source);
     let billing = [row("billing", "a-b", 2, 1), row("billing", "orders", 0, 5), row("billing", "orders", 1, 7)];
     let with = |more: &[Value]| Value::from([&billing[..], more].concat());
     shows(&server, with(&[row("gone", "orders", 0, 3)]));
 
-    let counts = "SELECT kind, state, entries, unmatched, malformed, ambiguous, forbidden FROM sources WHERE source = 'redis'";
+    let counts =
+        "SELECT kind, state, entries, unmatched, malformed, ambiguous, forbidden FROM sources WHERE source = 'redis'";
     let told = json!([{"kind": "redis", "state": "live", "entries": 4, "unmatched": 2, "malformed": 3, "ambiguous": 0, "forbidden": 0}]);
     wait_for("what was read", LIMIT, || is(&server, counts, told.clone()));
     let lag = "SELECT lag, lag_unknown FROM lag WHERE source = 'redis' AND group_id = 'billing' AND topic = 'orders' AND partition = 0";
@@ -123,9 +128,12 @@ fn hashes_of_the_tutorials_are_shown_with_lag_and_follow_what_changes() {
     shows(&server, json!([row("billing", "orders", 0, 6), row("billing", "orders", 1, 7), row("new", "orders", 0, 0)]));
     let deleted = "SELECT group_id, topic, partition, kind FROM commits WHERE source = 'redis' AND kind = 'tombstone' ORDER BY 1, 2, 3";
     let tombstone = |group: &str, topic: &str, partition| json!({"group_id": group, "topic": topic, "partition": partition, "kind": "tombstone"});
-    assert_eq!(Value::from(server.sql(deleted)), json!([tombstone("billing", "a-b", 2), tombstone("gone", "orders", 0)]));
+    assert_eq!(
+        Value::from(server.sql(deleted)),
+        json!([tombstone("billing", "a-b", 2), tombstone("gone", "orders", 0)])
+    );
 
-    // A key that expires is deleted.
+    // With an interval of an hour, all of this is what Redis told. A key that expires is deleted.
     redis.fill("PEXPIRE offset:orders:new 1\n");
     shows(&server, json!([row("billing", "orders", 0, 6), row("billing", "orders", 1, 7)]));
     // All of them.
@@ -147,7 +155,8 @@ fn strings_lists_and_fixed_names_are_read() {
     let (_kafka, _folder, server) = with_redis(&sources);
     shows(&server, json!([row("etl", "orders", 0, 2)]));
     let last = "SELECT source, group_id, topic, partition, committed_offset FROM offsets WHERE source = 'last'";
-    let wanted = json!([{"source": "last", "group_id": "worker", "topic": "a-b", "partition": 0, "committed_offset": 42}]);
+    let wanted =
+        json!([{"source": "last", "group_id": "worker", "topic": "a-b", "partition": 0, "committed_offset": 42}]);
     wait_for("the other source", LIMIT, || is(&server, last, wanted.clone()));
     let malformed = "SELECT source, malformed, last_rejected FROM sources WHERE kind = 'redis' ORDER BY 1";
     let wanted = json!([
@@ -193,12 +202,15 @@ fn a_user_without_rights_is_told_so_and_deletes_nothing() {
     let redis = Redis::start(&[]);
     redis.fill("HSET offset:orders:billing 0 5\nHSET offset:orders:secret 0 6\n");
     redis.fill("ACL SETUSER reader on >right ~offset:* +scan +hlen +hgetall +hscan +getrange +select\n");
-    let source = |password: &str| format!(
-        "[sources.redis]\nurl = \"redis://reader@127.0.0.1:{}\"\npassword = {{ env = \"{password}\" }}\nlayout = \"gmall\"\ninterval = \"100ms\"\n", redis.port
-    );
+    let source = |password: &str| {
+        format!(
+            "[sources.redis]\nurl = \"redis://reader@127.0.0.1:{}\"\npassword = {{ env = \"{password}\" }}\nlayout = \"gmall\"\ninterval = \"100ms\"\n",
+            redis.port
+        )
+    };
     let wrong = source("PATH");
     let (_kafka, _folder, server) = with_redis(&wrong);
-    let failing = "SELECT state, last_error LIKE '%refuses%WRONGPASS%check `url`%' AS told FROM sources WHERE source = 'redis'";
+    let failing = "SELECT state, last_error LIKE '%refuses: Password authentication failed%check `url`%' AS told FROM sources WHERE source = 'redis'";
     wait_for("the refusal", LIMIT, || is(&server, failing, json!([{"state": "failing", "told": true}])));
     server.stop_cleanly();
 
@@ -212,18 +224,35 @@ fn a_user_without_rights_is_told_so_and_deletes_nothing() {
     redis.fill("ACL SETUSER reader resetkeys ~offset:orders:billing\nHSET offset:orders:billing 0 9\n");
     shows(&server, json!([row("billing", "orders", 0, 9), row("secret", "orders", 0, 6)]));
     let forbidden = "SELECT forbidden, last_rejected FROM sources WHERE source = 'redis'";
-    wait_for("what is forbidden", LIMIT, || is(&server, forbidden, json!([{"forbidden": 1, "last_rejected": "offset:orders:secret"}])));
+    wait_for("what is forbidden", LIMIT, || {
+        is(&server, forbidden, json!([{"forbidden": 1, "last_rejected": "offset:orders:secret"}]))
+    });
     server.stop_cleanly();
 }
 
 #[test]
 fn tls_is_spoken_and_a_foreign_certificate_refused() {
-    let tls = |file: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls").join(file).display().to_string();
+    let tls =
+        |file: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls").join(file).display().to_string();
     let secure = free_port().to_string();
-    let options = ["--tls-port", &secure, "--tls-cert-file", &tls("server.pem"), "--tls-key-file", &tls("server.key"), "--tls-ca-cert-file", &tls("ca.pem"), "--tls-auth-clients", "no"];
+    let options = [
+        "--tls-port",
+        &secure,
+        "--tls-cert-file",
+        &tls("server.pem"),
+        "--tls-key-file",
+        &tls("server.key"),
+        "--tls-ca-cert-file",
+        &tls("ca.pem"),
+        "--tls-auth-clients",
+        "no",
+    ];
     let redis = Redis::start(&options);
     redis.fill("HSET offset:orders:billing 0 5\n");
-    let trusting = format!("[sources.redis]\nurl = \"rediss://localhost:{secure}\"\nlayout = \"gmall\"\nca = \"{}\"\n", tls("ca.pem"));
+    let trusting = format!(
+        "[sources.redis]\nurl = \"rediss://localhost:{secure}\"\nlayout = \"gmall\"\nca = \"{}\"\n",
+        tls("ca.pem")
+    );
     let (_kafka, _folder, server) = with_redis(&trusting);
     shows(&server, json!([row("billing", "orders", 0, 5)]));
     server.stop_cleanly();
@@ -237,15 +266,24 @@ fn tls_is_spoken_and_a_foreign_certificate_refused() {
 
 #[test]
 fn every_primary_of_a_cluster_is_read() {
-    let nodes: Vec<Redis> = (0..3).map(|_| Redis::start(&["--cluster-enabled", "yes", "--cluster-port", &free_port().to_string()])).collect();
+    let nodes: Vec<Redis> = (0..3)
+        .map(|_| Redis::start(&["--cluster-enabled", "yes", "--cluster-port", &free_port().to_string()]))
+        .collect();
     let addresses: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
     let mut create = Command::new("redis-cli");
     create.args(["--cluster", "create"]).args(&addresses).args(["--cluster-replicas", "0", "--cluster-yes"]);
     let output = create.output().unwrap();
-    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    wait_for("the cluster", LIMIT, || match nodes.iter().all(|node| node.command(&["CLUSTER", "INFO"]).contains("cluster_state:ok")) {
-        true => Ok(()),
-        false => Err(nodes[0].command(&["CLUSTER", "INFO"])),
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    wait_for("the cluster", LIMIT, || {
+        match nodes.iter().all(|node| node.command(&["CLUSTER", "INFO"]).contains("cluster_state:ok")) {
+            true => Ok(()),
+            false => Err(nodes[0].command(&["CLUSTER", "INFO"])),
+        }
     });
     let groups: Vec<String> = (0..30).map(|number| format!("g{number:02}")).collect();
     for group in &groups {
@@ -253,9 +291,16 @@ fn every_primary_of_a_cluster_is_read() {
     }
     let counts: Vec<bool> = nodes.iter().map(|node| node.command(&["DBSIZE"]).trim() != "0").collect();
     assert_eq!(counts, [true; 3], "keys on each node: otherwise the test tests nothing");
-    let source = format!("[sources.redis]\nurl = \"redis+cluster://{},{}\"\nlayout = \"gmall\"\n", addresses[0], addresses[1]);
+    let source = format!(
+        "[sources.redis]\nurl = \"redis+cluster://{},{}\"\nlayout = \"gmall\"\ninterval = \"1h\"\n",
+        addresses[0], addresses[1]
+    );
     let (_kafka, _folder, server) = with_redis(&source);
     shows(&server, groups.iter().map(|group| row(group, "orders", 0, 5)).collect());
+    for group in &groups {
+        nodes[0].command(&["-c", "HSET", &format!("offset:orders:{group}"), "0", "6"]);
+    }
+    shows(&server, groups.iter().map(|group| row(group, "orders", 0, 6)).collect());
     server.stop_cleanly();
 }
 
@@ -265,11 +310,14 @@ fn sentinels_tell_where_the_primary_is() {
     redis.fill("HSET offset:orders:billing 0 5\n");
     let (folder, port) = (TempDir::new().unwrap(), free_port());
     let file = folder.path().join("sentinel.conf");
-    std::fs::write(&file, format!("port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {} 1\n", redis.port)).unwrap();
+    std::fs::write(&file, format!("port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {} 1\n", redis.port))
+        .unwrap();
     let mut command = Command::new("redis-server");
     command.arg(&file).arg("--sentinel");
     let _sentinel = Process::spawn("sentinel", &mut command, None, folder.path().join("log"));
-    let source = |name: &str| format!("[sources.redis]\nurl = \"redis+sentinel://127.0.0.1:{port}/{name}\"\nlayout = \"gmall\"\n");
+    let source = |name: &str| {
+        format!("[sources.redis]\nurl = \"redis+sentinel://127.0.0.1:{port}/{name}\"\nlayout = \"gmall\"\n")
+    };
     let (_kafka, _folder, server) = with_redis(&source("main"));
     shows(&server, json!([row("billing", "orders", 0, 5)]));
     server.stop_cleanly();
@@ -289,6 +337,10 @@ fn a_statement_that_wants_the_latest_sees_what_was_written_before_it() {
     redis.fill("HSET offset:orders:billing 0 6\n");
     let body = json!({"statement": ROWS, "freshness": "LATEST"}).to_string();
     let answer = server.post("/v1/sql", "application/json", &body);
-    assert_eq!(serde_json::from_str::<Value>(&answer.body).unwrap(), json!([row("billing", "orders", 0, 6)]), "{answer:?}");
+    assert_eq!(
+        serde_json::from_str::<Value>(&answer.body).unwrap(),
+        json!([row("billing", "orders", 0, 6)]),
+        "{answer:?}"
+    );
     server.stop_cleanly();
 }

@@ -1,0 +1,52 @@
+use std::collections::BTreeMap;
+
+use crate::{
+    config::{Config, Flags, Known, Loaded, Sources},
+    source,
+};
+
+fn load(section: &str) -> Result<Loaded, String> {
+    let text = format!("[clusters.east]\nbootstrap_servers = \"h:1\"\n[sources.redis]\n{section}");
+    let flags = Flags { config: Some("offsetd.toml".into()), ..Flags::default() };
+    let sources = Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
+    let known = Known { kinds: &source::forms(), file: Some(&text) };
+    Config::load_with(sources, known).map_err(|errors| errors.to_string())
+}
+
+#[test]
+fn settings_that_do_not_fit_together_are_refused_at_the_setting() {
+    let url = "url = \"redis://h\"\n";
+    for (section, setting, reason) in [
+        ("key = \"offset:{topic}:{group}\"\n".to_owned(), "url", "expected redis://"),
+        (url.to_owned(), "key", "not given; write an example"),
+        (format!("{url}key = \"{{topic}}\"\n"), "key", "nothing gives {group}"),
+        (format!("{url}key = \"{{tpic}}\"\n"), "key", "unknown placeholder {tpic}"),
+        (format!("{url}key = \"{{topic}}:{{group}}\"\ngroup = \"g\"\n"), "key", "{group} is given twice"),
+        (format!("{url}layout = \"storm\"\n"), "layout", "no layout of Redis is called \"storm\""),
+        (format!("{url}layout = \"gmall\"\nkey = \"x\"\n"), "layout", "stands for key and field"),
+        (format!("{url}layout = \"gmall\"\nvalue = \"int64\"\nlist = \",\"\n"), "value", "takes a text value apart"),
+        (format!("{url}layout = \"gmall\"\ncert = \"c.pem\"\n"), "cert_key", "belong together"),
+        ("url = \"redis://u:secret@h\"\nlayout = \"gmall\"\n".to_owned(), "url", "a password in a URL"),
+    ] {
+        let error = load(&section).unwrap_err();
+        assert!(error.contains(&format!("sources.redis.{setting}")) && error.contains(reason), "{section}{error}");
+    }
+    assert!(load(&format!("{url}layout = \"gmall\"\n")).is_ok());
+}
+
+#[test]
+fn a_key_that_names_the_partition_is_a_string() {
+    use super::scan::Form;
+    for (layout, form) in [
+        ("key = \"{topic}:{group}\"", Form::Hash),
+        ("key = \"{topic}:{group}:{partition}\"", Form::String),
+        ("key = \"{group}\"\nfield = \"{topic}-{partition}\"", Form::Hash),
+        ("key = \"{group}\"\nvalue = '{\"{topic}\":{\"{partition}\":\"{offset}\"}}'", Form::String),
+        ("key = \"{topic}:{group}\"\nvalue = \"{partition}:{offset}\"\nlist = \",\"", Form::String),
+    ] {
+        let loaded = load(&format!("url = \"redis://h\"\n{layout}\n")).unwrap();
+        let source = &loaded.config.sources[0];
+        let redis = source.own.get::<super::Redis>().unwrap();
+        assert_eq!(redis.read_layout(source).unwrap().1, form, "{layout}");
+    }
+}
