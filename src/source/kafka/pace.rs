@@ -20,6 +20,11 @@ impl Pace {
         now >= self.next
     }
 
+    /// How long until a call may go.
+    pub(in super::super) fn wait(&self, now: Instant) -> Duration {
+        self.next.saturating_duration_since(now)
+    }
+
     /// Counts calls that go at once.
     pub(in super::super) fn count(&mut self, calls: u32, now: Instant) {
         self.next = now + self.between * calls;

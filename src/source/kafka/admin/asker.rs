@@ -263,7 +263,9 @@ impl Asker {
     }
 
     fn take_answers(&mut self) {
-        let mut wait = TICK;
+        // No longer than until the next call may go: otherwise fewer would go than the setting allows.
+        let until_free = self.pace.wait(now());
+        let mut wait = if until_free.is_zero() { TICK } else { TICK.min(until_free) };
         while let Some((number, question, answer)) = self.coordinators.take(wait) {
             wait = Duration::ZERO;
             match (question, answer) {
