@@ -93,10 +93,10 @@ fn answers() -> Vec<(&'static str, Value)> {
         (
             "Which groups are behind, and since when?",
             json!([
-                {"cluster": "east", "group_id": "billing", "topic": "orders", "lag": 20, "since": "lately"},
-                {"cluster": "east", "group_id": "nightly", "topic": "payments", "lag": 6, "since": null},
-                {"cluster": "east", "group_id": "replay", "topic": "orders", "lag": 30, "since": null},
-                {"cluster": "west", "group_id": "billing", "topic": "orders", "lag": 31, "since": null},
+                {"cluster": "east", "source": "kafka", "group_id": "billing", "topic": "orders", "lag": 20, "since": "lately"},
+                {"cluster": "east", "source": "kafka", "group_id": "nightly", "topic": "payments", "lag": 6, "since": null},
+                {"cluster": "east", "source": "kafka", "group_id": "replay", "topic": "orders", "lag": 30, "since": null},
+                {"cluster": "west", "source": "kafka", "group_id": "billing", "topic": "orders", "lag": 31, "since": null},
             ]),
         ),
         ("Which groups have stopped?", nightly.clone()),
@@ -107,9 +107,9 @@ fn answers() -> Vec<(&'static str, Value)> {
         (
             "Which groups read a topic?",
             json!([
-                {"cluster": "west", "group_id": "billing", "partitions": 1, "lag": 31, "last_committed_at": before},
-                {"cluster": "east", "group_id": "replay", "partitions": 1, "lag": 30, "last_committed_at": now},
-                {"cluster": "east", "group_id": "billing", "partitions": 1, "lag": 20, "last_committed_at": before},
+                {"cluster": "west", "source": "kafka", "group_id": "billing", "partitions": 1, "lag": 31, "last_committed_at": before},
+                {"cluster": "east", "source": "kafka", "group_id": "replay", "partitions": 1, "lag": 30, "last_committed_at": now},
+                {"cluster": "east", "source": "kafka", "group_id": "billing", "partitions": 1, "lag": 20, "last_committed_at": before},
             ]),
         ),
         (
@@ -138,14 +138,14 @@ fn answers() -> Vec<(&'static str, Value)> {
         (
             "How do two clusters compare?",
             json!([
-                {"group_id": "billing", "topic": "orders", "east": 20, "west": 31},
-                {"group_id": "nightly", "topic": "payments", "east": 6, "west": null},
-                {"group_id": "replay", "topic": "orders", "east": 30, "west": null},
+                {"source": "kafka", "group_id": "billing", "topic": "orders", "east": 20, "west": 31},
+                {"source": "kafka", "group_id": "nightly", "topic": "payments", "east": 6, "west": null},
+                {"source": "kafka", "group_id": "replay", "topic": "orders", "east": 30, "west": null},
             ]),
         ),
         (
             "How often do groups commit, and how fast do they read?",
-            json!([{"cluster": "east", "group_id": "replay", "commits_per_second": 0.1, "records_per_second": 0.25}]),
+            json!([{"cluster": "east", "source": "kafka", "group_id": "replay", "commits_per_second": 0.1, "records_per_second": 0.25}]),
         ),
     ]
 }
