@@ -201,7 +201,7 @@ fn everything_at_once_keeps_no_probe_and_no_query_from_its_answer() {
         kafka.writer().commit(&Commit::new(&group, "orders", 0, number, 1_700_000_000_000)).unwrap();
     }
     kafka.writer().flush().unwrap();
-    until("all groups", || own_metric(&server, "offsetd_groups{cluster=\"a\"}") > 64_999.0);
+    until("all groups", || own_metric(&server, "offsetd_groups{cluster=\"a\",source=\"kafka\"}") > 64_999.0);
     let (probing, clients) = (runtime(), runtime());
     // A watch that nobody reads, and 600 clients that ask for all groups, again and again.
     let watch = clients.block_on(async {
