@@ -3,8 +3,8 @@
 //! A source is a file or folder here: it implements [`Source`], or [`polled::Listing`] where it keeps offsets as a table.
 //! It gets a [`SourceWriter`] and nothing else of the store.
 //!
-//! To add a kind that `[sources.NAME]` can have, write its file, with its settings and its [`Configured`], and add its line
-//! to [`KINDS`].
+//! To add a kind that `[sources.NAME]` can have, write its file, with its settings and its `Configured`, and add its line
+//! to `KINDS`.
 
 use std::{fmt, sync::Arc};
 
