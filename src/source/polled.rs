@@ -22,6 +22,7 @@ use crate::{
     clock::{Ticks, ticks},
     model::Revision,
     store::{
+        ends::Ends,
         latest::{Latest, Scope, SourceError},
         source::Reading,
         writer::{ShardWriter, SourceWriter},
@@ -84,6 +85,12 @@ pub struct Parts<'a> {
 }
 
 impl Parts<'_> {
+    /// The topics of the cluster; `None` while they are not known.
+    #[must_use]
+    pub fn topics(&self) -> Option<Arc<Ends>> {
+        round::topics(self.writer)
+    }
+
     /// Reads a part: `read` hands over all that there is of it, and returns whether that is complete.
     ///
     /// # Errors

@@ -247,13 +247,15 @@ impl Listing for Keys {
         for server in &mut servers {
             scan.read(server).map_err(|error| connection::failed(&server.node, &error))?;
         }
-        let (is_forbidden, has_moved) = (scan.forbidden > 0, scan.has_moved);
+        let (is_forbidden, has_moved, is_open) = (scan.forbidden > 0, scan.has_moved, scan.is_open());
         // A key that moves between two servers of a cluster meanwhile may be seen at neither.
         let is_cluster = connector.address.form == address::Form::Cluster;
         let is_steady = !has_moved && (!is_cluster || connector.primaries()? == nodes);
         // What may not be read any more may still be there.
         let is_complete = is_steady && (!is_forbidden || !self.has_been_read);
         self.has_been_read |= is_complete;
+        // Keys that the topics will decide are read by the next walk, which comes soon without tracking.
+        let tracking = tracking.filter(|_| !is_open);
         self.following = tracking.map(|tracking| Following { layout, form, servers, tracking, changed: vec![] });
         Ok(is_complete)
     }
@@ -275,15 +277,18 @@ impl Following {
     /// Waits for changes and reads them. `None`: a connection is lost, or a key has moved.
     fn read(&mut self, patience: Duration, parts: &polled::Parts<'_>, group: &str) -> Option<Told> {
         self.tracking.wait(patience, &mut self.changed).ok()?;
+        let topics = parts.topics();
         for (server, changed) in self.servers.iter_mut().zip(&mut self.changed) {
             if std::mem::take(&mut changed.all) {
                 return Some(Told::ListAll);
             }
             for name in changed.keys.drain() {
                 let text = std::str::from_utf8(&name).ok();
-                let told = text.map(|text| self.layout.names().first()?.read(text, None).ok());
-                // It does not match, or the topics of the cluster are needed to tell of which rows it is.
-                let Some(told) = told.flatten() else { continue };
+                let key = self.layout.names().first();
+                let read =
+                    |(text, key): (_, &Template)| scan::with_topics(topics.as_deref(), |known| key.read(text, known));
+                // A key that is of no row is counted by the next walk.
+                let Some(Ok(told)) = text.zip(key).map(read) else { continue };
                 let key = Key { name, parts: told.clone() };
                 let group = told.group.as_deref().unwrap_or(group);
                 let part = Part { group, topic: told.topic.as_deref(), partition: told.partition };

@@ -170,9 +170,7 @@ impl<'a> Round<'a> {
     /// The topics of the cluster; `None` while they are not known.
     #[must_use]
     pub fn topics(&self) -> Option<Arc<Ends>> {
-        let ends = self.writer.cluster().ends.current();
-        let is_known = ends.topics().next().is_some();
-        is_known.then_some(ends)
+        topics(self.writer)
     }
 
     /// Takes an offset that the store holds. Of several for one key, the last counts.
@@ -335,6 +333,13 @@ impl Before {
             Self::One(group) => Box::new(group.iter()),
         }
     }
+}
+
+/// The topics of the cluster; `None` while they are not known.
+pub(super) fn topics(writer: &SourceWriter) -> Option<Arc<Ends>> {
+    let ends = writer.cluster().ends.current();
+    let is_known = ends.topics().next().is_some();
+    is_known.then_some(ends)
 }
 
 /// Whether a row says what is listed. A store that tells when it was committed may tell of a commit of the same offset.

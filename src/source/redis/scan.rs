@@ -7,7 +7,7 @@ use redis::{Cmd, ErrorKind, RedisError, Value};
 use super::connection::Server;
 use crate::{
     source::{
-        layout::{Greatest, Layout, Mismatch, Parts, Template},
+        layout::{Greatest, Layout, Mismatch, Parts, Template, Topics},
         polled::{Rejected, Round},
     },
     store::ends::Ends,
@@ -44,6 +44,7 @@ pub(super) struct Scan<'a, 'b> {
     greatest: Greatest,
     /// Keys that a server refused to show.
     pub(super) forbidden: u64,
+    is_ambiguous: bool,
     /// A key has moved to another server meanwhile.
     pub(super) has_moved: bool,
 }
@@ -57,7 +58,21 @@ pub(super) struct Key {
 impl<'a, 'b> Scan<'a, 'b> {
     pub(super) fn new(layout: &'a Layout, form: Form, round: &'a mut Round<'b>) -> Self {
         let topics = round.topics();
-        Self { layout, form, round, topics, greatest: Greatest::default(), forbidden: 0, has_moved: false }
+        Self {
+            layout,
+            form,
+            round,
+            topics,
+            greatest: Greatest::default(),
+            forbidden: 0,
+            is_ambiguous: false,
+            has_moved: false,
+        }
+    }
+
+    /// Whether keys were ambiguous that may be no longer once the topics of the cluster are known.
+    pub(super) fn is_open(&self) -> bool {
+        self.topics.is_none() && self.is_ambiguous
     }
 
     /// Walks the keys of a server.
@@ -92,10 +107,7 @@ impl<'a, 'b> Scan<'a, 'b> {
     fn name(&self, template: usize, text: &[u8]) -> Result<Parts, Mismatch> {
         let text = std::str::from_utf8(text).map_err(|_| Mismatch::NoMatch)?;
         let template = self.layout.names().get(template).ok_or(Mismatch::NoMatch)?;
-        match &self.topics {
-            Some(ends) => template.read(text, Some(&|topic| ends.topic(topic).is_some())),
-            None => template.read(text, None),
-        }
+        with_topics(self.topics.as_deref(), |topics| template.read(text, topics))
     }
 
     fn hashes(&mut self, server: &mut Server, keys: &[Key]) -> Result<(), RedisError> {
@@ -185,11 +197,7 @@ impl<'a, 'b> Scan<'a, 'b> {
 
     fn value(&mut self, key: &Key, field: &[u8], told: Option<&Parts>, value: &[u8]) {
         let layout = self.layout.value();
-        let values = match &self.topics {
-            Some(ends) => layout.read(value, Some(&|topic| ends.topic(topic).is_some())),
-            None => layout.read(value, None),
-        };
-        for parts in values {
+        for parts in with_topics(self.topics.as_deref(), |topics| layout.read(value, topics)) {
             let entry = parts.and_then(|parts| {
                 let told: Vec<&Parts> = [&key.parts].into_iter().chain(told).chain([&parts]).collect();
                 self.layout.entry(&told).ok_or(Mismatch::NoMatch)
@@ -219,12 +227,21 @@ impl<'a, 'b> Scan<'a, 'b> {
     }
 
     fn reject(&mut self, why: Rejected, key: &[u8], field: &[u8]) {
+        self.is_ambiguous |= why == Rejected::Ambiguous;
         let mut shown = String::from_utf8_lossy(key).into_owned();
         if !field.is_empty() {
             shown.push(' ');
             shown.push_str(&String::from_utf8_lossy(field));
         }
         self.round.reject(why, &shown);
+    }
+}
+
+/// Reads with the topics of a cluster, if they are known.
+pub(super) fn with_topics<T>(ends: Option<&Ends>, read: impl FnOnce(Topics<'_>) -> T) -> T {
+    match ends {
+        Some(ends) => read(Some(&|topic| ends.topic(topic).is_some())),
+        None => read(None),
     }
 }
 

@@ -174,6 +174,9 @@ fn names_with_the_separator_in_them_are_decided_by_the_topics_of_the_cluster() {
     let source = format!("[sources.redis]\nurl = \"{}\"\nkey = \"{{group}}-{{topic}}\"\n", redis.url());
     let (_kafka, _folder, server) = with_redis(&source);
     shows(&server, json!([row("x", "a-b", 0, 5), row("y", "orders", 0, 6)]));
+    // The next walk comes in ten minutes: this is told.
+    redis.fill("HSET x-a-b 0 7\n");
+    shows(&server, json!([row("x", "a-b", 0, 7), row("y", "orders", 0, 6)]));
     server.stop_cleanly();
 }
 
