@@ -37,7 +37,7 @@ pub use settings::{
     Admin, Audit, Auth, Cluster, History, Http, Lag, Limits, NameFilter, Server, Sql, Tls, Transactions,
 };
 pub(crate) use source::KindSettings;
-pub use source::{Own, Source, SourceForm};
+pub use source::{Own, SettingError, Source, SourceForm};
 pub use value::{OauthMethod, OffsetIs, ReadMode, Secret};
 
 use error::{Key, Problem, quoted};

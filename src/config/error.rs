@@ -190,7 +190,7 @@ pub(super) enum Problem {
     SourceName,
     /// A fault that only the kind of source knows.
     #[error("{0}")]
-    Source(String),
+    Source(Box<dyn std::error::Error + Send + Sync>),
     #[error("is the name of each cluster's own offsets; choose another name")]
     SourceKafka,
     #[error("no kind of source is called {kind:?}; allowed: {kinds}")]

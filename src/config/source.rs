@@ -88,14 +88,23 @@ pub(crate) trait KindSettings: Section + fmt::Debug + Send + Sync + 'static {
     /// Examples of the settings that have no default.
     const EXAMPLES: &'static [(&'static str, &'static str)];
 
-    /// Checks what the settings say together. Returns the setting at fault, and what is wrong.
+    /// Checks what the settings say together.
     ///
     /// # Errors
-    /// The first fault.
-    fn check(&self, common: &Source) -> Result<(), (&'static str, String)> {
+    /// The first setting at fault.
+    fn check(&self, common: &Source) -> Result<(), SettingError> {
         let _ = common;
         Ok(())
     }
+}
+
+/// What is wrong with a setting of a kind.
+#[derive(Debug)]
+pub struct SettingError {
+    /// Which setting.
+    pub setting: &'static str,
+    /// Why.
+    pub cause: Box<dyn std::error::Error + Send + Sync>,
 }
 
 type Visit = fn(&Key, &mut dyn FnMut(&Key, &[Setting]));
@@ -115,8 +124,8 @@ impl SourceForm {
     pub(crate) const fn of<S: KindSettings>() -> Self {
         let resolve = |resolver: &mut Resolver<'_>, key: &Key, common: &Source| {
             let settings = S::resolve(resolver, key);
-            if let Err((setting, fault)) = settings.check(common) {
-                resolver.error_of(&key.child(setting), Problem::Source(fault));
+            if let Err(SettingError { setting, cause }) = settings.check(common) {
+                resolver.error_of(&key.child(setting), Problem::Source(cause));
             }
             Own(Arc::new(settings))
         };

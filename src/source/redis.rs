@@ -11,7 +11,7 @@ use super::{
     polled::{self, Listing, Part, Polled, Round, Told},
 };
 use crate::{
-    config::{self, KindSettings, Secret, section::section},
+    config::{self, KindSettings, Secret, SettingError, section::section},
     store::latest::SourceError,
 };
 
@@ -61,12 +61,10 @@ impl KindSettings for Redis {
     const EXAMPLES: &'static [(&'static str, &'static str)] =
         &[("url", "redis://127.0.0.1:6379/0"), ("key", "offset:{topic}:{group}")];
 
-    fn check(&self, common: &config::Source) -> Result<(), (&'static str, String)> {
-        let has_half = self.cert.is_some() != self.cert_key.is_some();
-        let identity = if has_half { Err(RedisError::HalfIdentity) } else { Ok(()) };
+    fn check(&self, common: &config::Source) -> Result<(), SettingError> {
         let address = Address::parse(&self.url).map_err(RedisError::from);
-        let checked = address.and_then(|_| self.read_layout(common)).and(identity);
-        checked.map_err(|error| (error.setting(), error.to_string()))
+        let checked = address.and_then(|_| self.read_layout(common)).and_then(|_| self.identity());
+        checked.map(drop).map_err(|error| SettingError { setting: error.setting(), cause: error.into() })
     }
 }
 
@@ -163,13 +161,21 @@ impl Redis {
         Ok((setting("key"), setting("field")))
     }
 
+    /// The files of the client's certificate and key.
+    fn identity(&self) -> Result<Option<(&PathBuf, &PathBuf)>, RedisError> {
+        match (&self.cert, &self.cert_key) {
+            (Some(cert), Some(key)) => Ok(Some((cert, key))),
+            (None, None) => Ok(None),
+            (Some(_), None) | (None, Some(_)) => Err(RedisError::HalfIdentity),
+        }
+    }
+
     fn connector(&self) -> Result<Connector, RedisError> {
         let address = Address::parse(&self.url)?;
         let read = |path: &PathBuf| fs::read(path).map_err(|error| RedisError::File { path: path.clone(), error });
-        let identity = match (&self.cert, &self.cert_key) {
-            (Some(cert), Some(key)) => Some((read(cert)?, read(key)?)),
-            (None, None) => None,
-            (Some(_), None) | (None, Some(_)) => return Err(RedisError::HalfIdentity),
+        let identity = match self.identity()? {
+            Some((cert, key)) => Some((read(cert)?, read(key)?)),
+            None => None,
         };
         let password = (!self.password.is_empty()).then(|| self.password.0.clone());
         Ok(Connector { address, password, roots: self.ca.as_ref().map(read).transpose()?, identity })
