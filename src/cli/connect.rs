@@ -171,9 +171,13 @@ fn broken(why: &str) -> String {
     if let Some(at) = why.find(plain::HINT) {
         return why.get(at..).unwrap_or(why).to_owned();
     }
-    // How a server ends a handshake without the certificate that it wants: by an alert, which may get lost.
+    // A server ends the handshake of a client without the certificate that it wants by an alert and a closed connection.
+    // A client that is still writing then may see only that: which error it gets depends on where it was.
+    let why_lower = why.to_lowercase();
     let is_cut =
-        ["CertificateRequired", "operation was canceled", "connection closed"].iter().any(|text| why.contains(text));
+        ["certificaterequired", "operation was canceled", "connection closed", "broken pipe", "connection reset"]
+            .iter()
+            .any(|text| why_lower.contains(text));
     let hint =
         if is_cut { "; if the server wants a client certificate, give --client-cert and --client-key" } else { "" };
     format!("the connection to the server failed: {why}{hint}")

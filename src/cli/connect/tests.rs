@@ -28,3 +28,17 @@ async fn no_server_there_is_said_with_what_to_do() {
         assert_eq!(failure.code(), 64, "{bad}: {failure}");
     }
 }
+
+#[test]
+fn a_connection_that_breaks_off_in_any_way_may_lack_a_client_certificate() {
+    for why in [
+        "received fatal alert: CertificateRequired",
+        "connection error: stream closed because of a broken pipe",
+        "Broken pipe (os error 32)",
+        "Connection reset by peer (os error 104)",
+        "operation was canceled",
+    ] {
+        assert!(broken(why).contains("--client-cert"), "{why}");
+    }
+    assert!(!broken("invalid peer certificate: UnknownIssuer").contains("--client-cert"));
+}
