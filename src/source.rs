@@ -1,10 +1,10 @@
-//! Where offsets come from.
+//! Readers of committed offsets: the Kafka log itself, and the other stores in which applications keep offsets.
 //!
-//! A source is a file or folder here: it implements [`Source`], or [`polled::Listing`] where it keeps offsets as a table.
-//! It gets a [`SourceWriter`] and nothing else of the store.
+//! Each kind of source is a file or folder here. It implements [`Source`], or [`polled::Listing`] if its store can only
+//! be listed. It writes through a [`SourceWriter`] and uses nothing else of the store.
 //!
-//! To add a kind that `[sources.NAME]` can have, write its file, with its settings and its `Configured`, and add its line
-//! to `KINDS`.
+//! To add a kind for `[sources.NAME]`, write its file with its settings and their `Configured` implementation, and add
+//! a line to `KINDS`.
 
 use std::{fmt, sync::Arc};
 
@@ -30,41 +30,41 @@ pub mod polled;
 #[cfg(feature = "store-redis")]
 pub mod redis;
 
-/// The kinds of sources that the configuration can name.
+/// Kinds of sources that the configuration can name.
 const KINDS: &[Kind] = &[
     Kind::of::<import::Import>(),
     #[cfg(feature = "store-redis")]
     Kind::of::<redis::Redis>(),
 ];
 
-/// Reads committed offsets from where they are kept.
+/// A reader of committed offsets.
 pub trait Source: Send + 'static {
-    /// Why it cannot go on.
+    /// An error that ends the reader.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// Returns what answers callers that want the latest.
+    /// Returns the handle by which callers wait until the source has been read up to now.
     fn latest(&self) -> Arc<dyn Latest>;
 
-    /// Reads until `stop` is cancelled. Blocks: give it a thread. What goes wrong with the store is tried again.
+    /// Reads until `stop` is cancelled. Blocks, so it needs a thread of its own. Failures of the store are retried.
     ///
     /// # Errors
-    /// Why it cannot go on.
+    /// Returns an error if the source cannot continue.
     fn run(self: Box<Self>, writer: SourceWriter, stop: &CancellationToken) -> Result<(), Self::Error>;
 }
 
-/// Settings that a source is made of.
+/// Settings from which a source is built.
 trait Configured: KindSettings {
-    /// What they make.
+    /// The source that these settings build.
     type Source: Source;
 
-    /// Makes the source.
+    /// Builds the source.
     fn open(&self, common: &config::Source) -> Self::Source;
 
-    /// Tries whether it can be read, and tells what is there. May block.
+    /// Checks whether the source can be read and returns a description of its content. May block.
     fn examine(&self, common: &config::Source) -> Result<String, SourceError>;
 }
 
-/// A kind of source.
+/// A kind of source, with its constructors.
 #[derive(Clone, Copy)]
 struct Kind {
     form: SourceForm,
@@ -82,25 +82,26 @@ impl Kind {
     }
 }
 
-/// Returns the kinds of sources, for the configuration.
+/// Returns the kinds of sources that the configuration can name.
 #[must_use]
 pub fn forms() -> Vec<SourceForm> {
     KINDS.iter().map(|kind| kind.form).collect()
 }
 
-/// Makes the source that a section of the configuration describes. `None` if no kind is called so.
+/// Builds the source of a `[sources.NAME]` section. Returns `None` if the kind is unknown.
 #[must_use]
 pub fn open(source: &config::Source) -> Option<Reader> {
     (KINDS.iter().find(|kind| kind.form.name == source.kind)?.open)(source)
 }
 
-/// Tries whether a source can be read, and tells what is there. `None` if no kind is called so. May block.
+/// Checks whether a source can be read and returns a description of its content. Returns `None` if the kind is unknown.
+/// May block.
 #[must_use]
 pub fn examine(source: &config::Source) -> Option<Result<String, SourceError>> {
     (KINDS.iter().find(|kind| kind.form.name == source.kind)?.examine)(source)
 }
 
-/// A source of any kind, to be run once.
+/// A source of any kind, ready to run once.
 pub struct Reader {
     latest: Arc<dyn Latest>,
     run: Run,
@@ -108,21 +109,21 @@ pub struct Reader {
 
 type Run = Box<dyn FnOnce(SourceWriter, &CancellationToken) -> Result<(), ReaderError> + Send>;
 
-/// Why a source of any kind cannot go on.
+/// An error that ends a source of any kind.
 pub type ReaderError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Reader {
-    /// Any kind, of a certain one.
+    /// Erases the type of a source.
     fn new(source: impl Source) -> Self {
         let latest = source.latest();
         let run = |writer: SourceWriter, stop: &CancellationToken| Ok(Box::new(source).run(writer, stop)?);
         Self { latest, run: Box::new(run) }
     }
 
-    /// Reads until `stop` is cancelled. Blocks: give it a thread.
+    /// Reads until `stop` is cancelled. Blocks, so it needs a thread of its own.
     ///
     /// # Errors
-    /// Why it cannot go on.
+    /// Returns an error if the source cannot continue.
     pub fn run(self, writer: SourceWriter, stop: &CancellationToken) -> Result<(), ReaderError> {
         writer.source().set_latest(self.latest);
         (self.run)(writer, stop)
@@ -135,7 +136,7 @@ impl fmt::Debug for Reader {
     }
 }
 
-/// Adds a source that keeps its offsets as a table to a cluster. Returns the door through which it is to write.
+/// Adds a source that keeps its offsets as a table to a cluster. Returns the writer of its rows.
 pub fn add_table<S: Source>(
     (store, cluster): (&Arc<Store>, &Arc<Cluster>),
     (name, kind): (&str, &str),
@@ -146,7 +147,7 @@ pub fn add_table<S: Source>(
     store.add_source(cluster, Arc::new(added))
 }
 
-/// Adds the source that a section of the configuration describes to its cluster, to be read by `reader`.
+/// Adds the source of a `[sources.NAME]` section to its cluster. Returns the writer with which `reader` is to run.
 #[must_use]
 pub fn add((store, cluster): (&Arc<Store>, &Arc<Cluster>), config: &config::Source, reader: &Reader) -> SourceWriter {
     let added = table(cluster, (&config.name, &config.kind), Arc::clone(&reader.latest), &store.clock);

@@ -1,7 +1,7 @@
 //! Offsets from a file to which another program appends lines of JSON.
 //!
-//! The file is followed as a log: what is in it at the start is replayed, and each line that is appended is a commit, or a
-//! deletion. When the file is replaced or truncated, reading goes on at the new start, and what was read before stays.
+//! The file is followed like a log: its content at the start is replayed, and each line appended later is a commit or a
+//! deletion. When the file is replaced or truncated, reading restarts at its beginning, and the rows read before stay.
 
 use std::{
     path::PathBuf,
@@ -36,15 +36,16 @@ use replay::Follower;
 use tail::Tail;
 
 section! {
-    /// `[sources.NAME]` of kind import: offsets that another program appends to a file.
+    /// Settings of a `[sources.NAME]` of kind import: offsets that another program appends to a file.
     #[derive(Clone, Debug)]
     pub struct Import {
-        /// File of JSON objects, one a line of at most 64 KiB: group_id, topic, partition, committed_offset; also committed_at
-        /// (RFC 3339, or milliseconds since 1970) and metadata, if known. "deleted": true removes the offset. Lines that
-        /// are appended later are commits; when the file is replaced or truncated, reading goes on at its new start.
-        pub file: PathBuf = NeededPath(""), "there is no default: it must be given";
-        /// Time between two looks at the file.
-        pub interval: Duration = Time("1s"), "a look at a file that does not change costs microseconds";
+        /// File of JSON objects, one per line of at most 64 KiB: group_id, topic, partition, committed_offset; also
+        /// committed_at (RFC 3339, or milliseconds since 1970) and metadata, if known. "deleted": true removes the
+        /// offset. Lines that are appended later are commits. When the file is replaced or truncated, it is read from
+        /// its start again.
+        pub file: PathBuf = NeededPath(""), "no default; required";
+        /// Time between two checks of the file.
+        pub interval: Duration = Time("1s"), "checking an unchanged file costs microseconds";
     }
 }
 
@@ -67,14 +68,14 @@ impl Configured for Import {
     }
 }
 
-/// Longest wait before a stop is noticed.
+/// Longest delay until a cancelled stop token is noticed.
 const TICK: Duration = Duration::from_millis(50);
-/// Callers that wait for a look. Beyond, they are told at once that it is too many.
+/// Maximum number of callers that wait for the next read. Further callers get an error immediately.
 const WAITING: usize = 1024;
-/// The number of the only shard.
+/// Number of the only shard.
 const SHARD: i32 = 0;
 
-/// Follows a file.
+/// A source that follows a file.
 #[derive(Debug)]
 pub struct ImportSource {
     settings: Import,
@@ -104,11 +105,11 @@ impl Source for ImportSource {
                 waiting.extend(requests.recv_timeout(TICK));
                 continue;
             }
-            // A caller that asks during the look waits for the next.
+            // A caller that arrives during this read waits for the next one.
             waiting.extend(requests.try_iter().take(WAITING));
             let Some(result) = look(&mut tail, &mut follower, (&writer, &shard), &settings, stop) else { break };
             for request in waiting.drain(..) {
-                // The caller may have gone.
+                // The caller may have gone away.
                 let _ = request.send(result.clone());
             }
             due = writer.clock().ticks().saturating_add(ticks(settings.interval).max(1));
@@ -117,7 +118,7 @@ impl Source for ImportSource {
     }
 }
 
-/// Reads what is new to its end. `None` when it is told to stop meanwhile.
+/// Reads all new lines. Returns `None` if it is stopped before the end.
 fn look(
     tail: &mut Tail,
     follower: &mut Follower<'_>,

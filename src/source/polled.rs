@@ -1,8 +1,9 @@
-//! Sources that are asked what they hold, again and again: each listing is compared with what is known.
+//! Sources that are listed periodically: each listing is compared with the known rows.
 //!
-//! A store that keeps offsets as a table implements [`Listing`], and [`Polled`] makes a source of it. Each listing becomes
-//! commits and deletions in the source's only shard, numbered in the order in which they were found. A listing that breaks
-//! off, or is not complete, deletes nothing. While the store is down, its rows stay and are shown as stale.
+//! A store that keeps offsets as a table implements [`Listing`], and [`Polled`] makes a [`Source`] of it. The
+//! differences that a listing shows become commits and deletions in the source's only shard, numbered in the order in
+//! which they are found. A listing that fails or is incomplete deletes nothing. While the store is down, its rows stay
+//! and are shown as stale.
 
 use std::{
     fmt,
@@ -33,51 +34,54 @@ mod round;
 
 pub use round::{Listed, Part, Rejected, Round, Seen};
 
-/// Longest wait before a stop is noticed.
+/// Longest delay until a cancelled stop token is noticed.
 const TICK: Duration = Duration::from_millis(50);
-/// The next listing begins no earlier than so many times the length of the last one after it, so that a slow store is read
-/// for a twentieth of the time at most.
+/// Minimum pause after a listing, as a multiple of the time that the listing took. At 20, a slow store spends at most a
+/// twentieth of its time on listings.
 const REST: Ticks = 20;
-/// The first pause after a failure; each further one takes twice as long.
+/// First pause after a failure, in ticks of 0.1 s. Each further failure in a row doubles it.
 const FIRST_PAUSE: Ticks = 10;
-/// The longest pause after failures, and the pause after a refusal.
+/// Longest pause after failures, and the pause after a refusal, in ticks of 0.1 s.
 const LONGEST_PAUSE: Ticks = 600;
-/// Callers that wait for a listing. Beyond, they are told at once that it is too many.
+/// Maximum number of callers that wait for the next listing. Further callers get an error immediately.
 const WAITING: usize = 1024;
-/// The number of the only shard.
+/// Number of the only shard.
 const SHARD: i32 = 0;
 
-/// Lists what a store holds. May block.
+/// A store whose offsets can be listed. Its methods may block.
 pub trait Listing: Send + fmt::Debug + 'static {
-    /// Hands every offset that there is to `round`. Returns whether the listing is complete: what it misses was deleted.
+    /// Passes every offset of the store to `round`. Returns whether the listing is complete; rows that a complete
+    /// listing does not show are deleted.
     ///
     /// # Errors
-    /// Why the store cannot be read. What was handed over before counts, as of a listing that is not complete.
+    /// Returns why the store cannot be read. Offsets passed to `round` before the error are applied, as those of an
+    /// incomplete listing.
     fn list(&mut self, round: &mut Round<'_>) -> Result<bool, SourceError>;
 
-    /// How many times longer than the interval the time between two listings is, while the store tells of changes.
+    /// Returns the factor by which the time between two listings exceeds the interval. It is above 1 while the store
+    /// reports changes itself.
     fn stretch(&self) -> u32 {
         1
     }
 
-    /// Waits at most so long for changes that the store tells of, and reads what changed into `parts`. `None`: the store tells of
-    /// none, and was not waited for.
+    /// Waits at most `patience` for changes that the store reports, and reads the changed offsets into `parts`. Returns
+    /// `None`, without waiting, if the store reports no changes.
     fn follow(&mut self, patience: Duration, parts: &Parts<'_>) -> Option<Told> {
         let _ = (patience, parts);
         None
     }
 }
 
-/// What a store told of changes.
+/// The result of waiting for changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
-    /// Nothing, or what it told of has been read.
+    /// No change was reported, or every reported change has been read.
     Read,
-    /// Something that can only be read with everything.
+    /// A change was reported that only a full listing can read.
     ListAll,
 }
 
-/// Reads parts of a store between two listings.
+/// A reader of parts of a store between two listings.
 #[derive(Clone, Copy, Debug)]
 pub struct Parts<'a> {
     writer: &'a SourceWriter,
@@ -85,16 +89,17 @@ pub struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// The topics of the cluster; `None` while they are not known.
+    /// Returns the topics of the cluster, or `None` while they are not known.
     #[must_use]
     pub fn topics(&self) -> Option<Arc<Ends>> {
         round::topics(self.writer)
     }
 
-    /// Reads a part: `read` hands over all that there is of it, and returns whether that is complete.
+    /// Reads a part of the store. `read` passes every offset of the part to the round, and returns whether it found
+    /// all.
     ///
     /// # Errors
-    /// As of `read`. What was handed over before counts.
+    /// Returns the error of `read`. Offsets found before the error are applied.
     pub fn read<E>(&self, part: &Part<'_>, read: impl FnOnce(&mut Round<'_>) -> Result<bool, E>) -> Result<(), E> {
         let is_loaded = self.writer.source().health().ready;
         let mut round = Round::of_part(self.writer, self.shard, part, is_loaded);
@@ -106,7 +111,7 @@ impl Parts<'_> {
     }
 }
 
-/// A source made of listings.
+/// A source made of a [`Listing`].
 #[derive(Debug)]
 pub struct Polled<L> {
     listing: L,
@@ -116,22 +121,22 @@ pub struct Polled<L> {
     failures: u32,
 }
 
-/// Told when a listing that began after the request is applied: up to which revision.
+/// The reply channel of a caller: it gets the revision up to which a listing that began after the request is applied.
 pub(super) type Request = oneshot::Sender<Result<Revision, SourceError>>;
 
-/// Asks for a listing now.
+/// A handle that requests a listing now.
 #[derive(Debug)]
 pub(super) struct Asker(pub(super) SyncSender<Request>);
 
 impl<L: Listing> Polled<L> {
-    /// A source that is listed every `interval`, or more seldom if that takes long.
+    /// Creates a source that is listed every `interval`, or less often if a listing takes long.
     #[must_use]
     pub fn new(listing: L, interval: Duration) -> Self {
         let (sender, requests) = mpsc::sync_channel(WAITING);
         Self { listing, interval, requests, latest: Arc::new(Asker(sender)), failures: 0 }
     }
 
-    /// Lists once. Returns up to which revision the shard is applied then.
+    /// Lists the store once. Returns the revision up to which the shard is applied.
     fn poll(&mut self, writer: &SourceWriter, shard: &ShardWriter) -> Result<Revision, SourceError> {
         let clock = writer.clock();
         let begun = clock.ticks();
@@ -172,12 +177,12 @@ impl<L: Listing> Polled<L> {
         }
     }
 
-    /// Time between two listings.
+    /// Returns the time between two listings.
     fn interval(&self) -> Duration {
         self.interval * self.listing.stretch()
     }
 
-    /// How long to rest after a listing that took so long.
+    /// Returns the pause after a listing that took `took` ticks.
     fn rest(&self, took: Ticks, result: &Result<Revision, SourceError>) -> Ticks {
         match result {
             Ok(_) => ticks(self.interval()).max(took.saturating_mul(REST)),
@@ -218,11 +223,12 @@ impl<L: Listing> Source for Polled<L> {
                 waiting.retain(|request| !request.is_closed());
                 continue;
             }
-            // Who asks while the listing is under way waits for the next: this one may have read the key already.
+            // A caller that arrives during this listing waits for the next one: this one may already have read the
+            // caller's key.
             waiting.extend(self.requests.try_iter().take(WAITING));
             let result = self.poll(&writer, &shard);
             for request in waiting.drain(..) {
-                // The caller may have gone.
+                // The caller may have gone away.
                 let _ = request.send(result.clone());
             }
             let ended = writer.clock().ticks();
@@ -241,10 +247,10 @@ impl Latest for Asker {
             let (sender, answer) = oneshot::channel();
             let failed = |reason: &str| SourceError::Unreachable { reason: reason.to_owned() };
             self.0.try_send(sender).map_err(|error| match error {
-                TrySendError::Full(_) => failed("too many requests wait for the next listing"),
-                TrySendError::Disconnected(_) => failed("the source is not read any more"),
+                TrySendError::Full(_) => failed("too many requests are waiting for the next listing; retry later"),
+                TrySendError::Disconnected(_) => failed("the source is no longer read"),
             })?;
-            let revision = answer.await.map_err(|_| failed("the source is not read any more"))??;
+            let revision = answer.await.map_err(|_| failed("the source is no longer read"))??;
             Ok(vec![(SHARD, revision)])
         }
         .boxed()

@@ -1,4 +1,4 @@
-//! A line of the file: an offset, or its deletion.
+//! The parser of one line of an import file: an offset, or its deletion.
 
 use std::borrow::Cow;
 
@@ -9,17 +9,17 @@ use crate::{
     model::{Millis, is_topic_name, shown},
 };
 
-/// What a line says.
+/// A parsed line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Line<'a> {
     pub(super) group: Cow<'a, str>,
     pub(super) topic: Cow<'a, str>,
     pub(super) partition: i32,
-    /// `None`: the offset is deleted.
+    /// The commit, or `None` if the offset is deleted.
     pub(super) commit: Option<Commit<'a>>,
 }
 
-/// What is committed.
+/// A committed offset with its time and metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Commit<'a> {
     pub(super) committed_offset: i64,
@@ -27,7 +27,7 @@ pub(super) struct Commit<'a> {
     pub(super) metadata: Cow<'a, str>,
 }
 
-/// Why a line says nothing. No text of the line is shown: it may be anything.
+/// Why a line is rejected. The line's own text is not included, since it may hold anything, such as a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BadLine {
     #[error("longer than 64 KiB")]
@@ -58,7 +58,7 @@ struct Fields<'a> {
     deleted: Option<bool>,
 }
 
-/// A time: milliseconds, or RFC 3339.
+/// A time in milliseconds since 1970, or in RFC 3339.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum At {
@@ -76,16 +76,16 @@ impl At {
     }
 }
 
-/// Reads a line. `None` for one that is blank.
+/// Parses a line. Returns `None` for a blank one.
 ///
 /// # Errors
-/// Why it says nothing.
+/// Returns why the line is rejected.
 pub(super) fn parse<'a>(bytes: &'a [u8], source: &config::Source) -> Result<Option<Line<'a>>, BadLine> {
     let bytes = bytes.trim_ascii();
     if bytes.is_empty() {
         return Ok(None);
     }
-    // An array would be taken for the fields in their order.
+    // Serde would accept an array as the fields in their order.
     if !bytes.starts_with(b"{") {
         return Err(BadLine::NotJson(1));
     }

@@ -1,4 +1,4 @@
-//! Lines into the shard.
+//! Applies the lines of an import file to the source's shard.
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ use crate::{
     },
 };
 
-/// Lines that are applied together.
+/// Number of lines applied in one batch.
 const TOGETHER: usize = 256;
 
-/// Applies lines in their order, and counts them.
+/// Applies lines in their order, and counts the rejected ones.
 pub(super) struct Follower<'a> {
     writer: &'a SourceWriter,
     shard: &'a ShardWriter,
@@ -29,12 +29,12 @@ pub(super) struct Follower<'a> {
     pending: Vec<Owned>,
     next: Revision,
     is_loaded: bool,
-    /// Lines of the present file that say nothing.
+    /// Number of rejected lines of the current file.
     malformed: u64,
     last_rejected: Option<String>,
 }
 
-/// A line, kept until others come to be applied with it.
+/// An owned line that waits for its batch.
 struct Owned {
     group: Name,
     topic: Name,
@@ -50,10 +50,10 @@ impl<'a> Follower<'a> {
         Self { writer, shard, source, pending, next, is_loaded: false, malformed: 0, last_rejected }
     }
 
-    /// Takes a part of the file.
+    /// Processes a part of the file.
     pub(super) fn take(&mut self, piece: Piece<'_>) {
         match piece {
-            // What is wrong with the file before is of no interest any more.
+            // The counters describe the current file only.
             Piece::Start => (self.malformed, self.last_rejected) = (0, None),
             Piece::TooLong(number) => self.reject(number, BadLine::TooLong),
             Piece::Unfinished(number) => self.reject(number, BadLine::Unfinished),
@@ -84,7 +84,7 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Applies what was taken so far. Returns up to which revision.
+    /// Applies the pending lines. Returns the revision up to which the shard is applied.
     pub(super) fn flush(&mut self) -> Revision {
         let at = self.writer.clock().now();
         let mut events = Vec::with_capacity(self.pending.len());
@@ -117,7 +117,7 @@ impl<'a> Follower<'a> {
         self.next
     }
 
-    /// What comes from now on is news.
+    /// Ends the initial load: events applied from now on are reported as commits and deletions.
     pub(super) fn loaded(&mut self) {
         if !self.is_loaded {
             self.is_loaded = true;
@@ -125,7 +125,7 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// How the last look went.
+    /// Returns the statistics of the last read.
     pub(super) fn reading(&self, took: Ticks, interval: Duration) -> Reading {
         Reading {
             entries: self.shard.len().1 as u64,

@@ -1,4 +1,4 @@
-//! The lines of a file that grows, is replaced and is truncated.
+//! Follows a file that grows, is replaced, or is truncated, and splits it into lines.
 
 use std::{
     fs::{File, Metadata, OpenOptions},
@@ -9,34 +9,34 @@ use std::{
 
 use crate::store::latest::SourceError;
 
-/// Bytes of the longest line.
+/// Maximum length of a line in bytes.
 pub(super) const LONGEST_LINE: usize = 64 * 1024;
-/// Bytes that are read at once.
+/// Number of bytes per read system call.
 const CHUNK: usize = 64 * 1024;
-/// Bytes that one call reads: readers of progress, and a stop, wait for no more.
+/// Maximum number of bytes per call of [`Tail::read`], so that progress is published and a stop is noticed soon.
 const AT_MOST: usize = 64 * CHUNK;
-/// Bytes before the position that are compared to see whether the file was written anew.
+/// Number of bytes before the read position that are remembered. If they differ later, the file was rewritten.
 const REMEMBERED: usize = 256;
 
 /// A part of the file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece<'a> {
-    /// A file begins: the first one, one in its place, or the same that was truncated.
+    /// The start of a file: of the first file, of its replacement, or of the same file after it was truncated.
     Start,
-    /// A line, without its end.
+    /// A line by its number, without its line end.
     Line(u64, &'a [u8]),
-    /// A line longer than [`LONGEST_LINE`].
+    /// The number of a line longer than [`LONGEST_LINE`].
     TooLong(u64),
-    /// The last line of a file that was replaced or truncated, without a line end.
+    /// The number of the last line of a replaced or truncated file, if it has no line end.
     Unfinished(u64),
 }
 
-/// How far a call came.
+/// How far a call of [`Tail::read`] came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct End {
-    /// At the present end of the file.
+    /// Whether the current end of the file is reached.
     pub(super) is_reached: bool,
-    /// At the end that the file had when it was first opened, or further.
+    /// Whether the length that the file had when it was first opened is reached.
     pub(super) is_loaded: bool,
 }
 
@@ -50,7 +50,7 @@ pub(super) enum TailError {
 }
 
 impl TailError {
-    /// The same, as every source tells it.
+    /// Converts the error to the type common to all sources.
     pub(super) fn of_source(&self, path: &Path) -> SourceError {
         let reason = format!("{} {self}", path.display());
         match self {
@@ -60,7 +60,7 @@ impl TailError {
     }
 }
 
-/// A file that is followed by its path.
+/// A reader that follows the file at a path.
 #[derive(Debug)]
 pub(super) struct Tail {
     path: PathBuf,
@@ -69,7 +69,7 @@ pub(super) struct Tail {
     load_to: Option<u64>,
 }
 
-/// Which file, and its state when it was last looked at.
+/// Identity, length and modification time of the file when it was last checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Look {
     id: (u64, u64),
@@ -92,17 +92,17 @@ struct Opened {
     file: File,
     look: Look,
     position: u64,
-    /// Number of the last line that ended.
+    /// Number of the last complete line.
     line: u64,
-    /// The line that has not ended.
+    /// The incomplete last line.
     partial: Vec<u8>,
-    /// It is too long: what follows of it is passed over.
+    /// Whether the incomplete line is too long; the rest of it is skipped.
     is_too_long: bool,
-    /// The last bytes before the position.
+    /// The last [`REMEMBERED`] bytes before the position.
     before: Vec<u8>,
 }
 
-/// Opens a regular file. Opening never waits: a pipe in its place would wait for a writer.
+/// Opens a regular file. `O_NONBLOCK` keeps the call from blocking on a named pipe without a writer.
 pub(super) fn open(path: &Path) -> Result<(File, Metadata), TailError> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     let metadata = file.metadata()?;
@@ -114,10 +114,10 @@ impl Tail {
         Self { path, opened: None, load_to: None }
     }
 
-    /// Reads on, a few megabytes at most. A file that is replaced is read to its end first.
+    /// Reads the next part of the file, at most [`AT_MOST`] bytes. A replaced file is read to its end first.
     ///
     /// # Errors
-    /// Why there is no file to read. What was still read of the one before was handed over.
+    /// Returns why the file cannot be read. Lines of the previous file may have been passed to `each` before.
     pub(super) fn read(&mut self, each: &mut dyn FnMut(Piece<'_>)) -> Result<End, TailError> {
         let found = open(&self.path);
         if let Some(opened) = &mut self.opened {
@@ -167,14 +167,14 @@ impl Opened {
         each(Piece::Start);
     }
 
-    /// Says that the last line will not end.
+    /// Reports an incomplete last line, which will never be completed.
     fn finish(&mut self, each: &mut dyn FnMut(Piece<'_>)) {
         if self.is_too_long || !self.partial.is_empty() {
             each(Piece::Unfinished(self.line + 1));
         }
     }
 
-    /// Whether the file does not hold any more what was read of it.
+    /// Returns whether the file no longer holds the bytes that were read from it.
     fn is_written_anew(&self, look: Look) -> io::Result<bool> {
         if look.length < self.position {
             return Ok(true);
@@ -191,7 +191,7 @@ impl Opened {
         }
     }
 
-    /// Reads on, a few megabytes at most. Returns whether that was all.
+    /// Reads the next part of the file, at most [`AT_MOST`] bytes. Returns whether the end is reached.
     fn read_on(&mut self, each: &mut dyn FnMut(Piece<'_>)) -> io::Result<bool> {
         let (mut chunk, mut left) = (vec![0; CHUNK], AT_MOST);
         while left > 0 {

@@ -20,7 +20,7 @@ struct Lab {
 }
 
 impl Lab {
-    /// A source that follows a file with this content.
+    /// Starts a source that follows a file with this content.
     fn new(content: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("offsets.ndjson");
@@ -43,7 +43,7 @@ impl Lab {
         self.reading = Some(std::thread::spawn(move || reader.run(writer, &stop).unwrap()));
     }
 
-    /// Reads again, as after a failure of the part.
+    /// Restarts the reader, as the supervisor does after a failure.
     fn restart(&mut self) {
         self.stop.cancel();
         self.reading.take().unwrap().join().unwrap();
@@ -60,7 +60,7 @@ impl Lab {
         OpenOptions::new().append(true).create(true).open(self.path()).unwrap().write_all(text.as_bytes()).unwrap();
     }
 
-    /// Waits until the file is read as it is now.
+    /// Waits until the current content of the file is applied.
     async fn settle(&self) -> Result<(), SourceError> {
         let source = self.writer.source();
         for (number, revision) in source.latest().reach(&Scope::All).await? {
@@ -69,7 +69,7 @@ impl Lab {
         Ok(())
     }
 
-    /// Group and offset of each row.
+    /// Returns the group and offset of each row.
     fn rows(&self) -> Vec<(String, i64)> {
         let view = self.writer.source().shard(SHARD).unwrap().pin();
         let mut rows = vec![];
@@ -79,7 +79,7 @@ impl Lab {
         rows
     }
 
-    /// Group and offset of each commit since the load; no offset is a deletion.
+    /// Returns the group and offset of each commit since the load; a deletion has no offset.
     fn news(&self) -> Vec<(String, Option<i64>)> {
         let view = self.writer.source().shard(SHARD).unwrap().pin();
         let mut events: Vec<_> = view.commits.iter().collect();
@@ -153,7 +153,7 @@ async fn lines_that_say_nothing_are_counted_and_the_last_is_named_by_its_number(
     fs::write(lab.path(), line("g", 3)).unwrap();
     lab.settle().await.unwrap();
     let reading = lab.writer.source().reading().unwrap();
-    assert_eq!((reading.malformed, reading.last_rejected.as_deref()), (0, None), "they are counted for each file");
+    assert_eq!((reading.malformed, reading.last_rejected.as_deref()), (0, None), "the counters restart with each file");
 }
 
 #[tokio::test]
@@ -182,7 +182,7 @@ async fn a_source_that_is_started_again_tells_nothing_twice_and_loses_nothing() 
     let news = lab.news();
     lab.restart();
     lab.append(&deleted("g"));
-    // The door that answers is the new reader's.
+    // Until the new reader runs, requests fail.
     while lab.settle().await.is_err() {
         tokio::task::yield_now().await;
     }

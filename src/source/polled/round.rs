@@ -1,4 +1,4 @@
-//! One listing of a store, or of a group of it, compared with the shard as it goes.
+//! One listing of a store, or of a part of it, compared with the shard while it is read.
 
 use std::sync::Arc;
 
@@ -15,9 +15,9 @@ use crate::{
     },
 };
 
-/// Changes that are applied together.
+/// Number of changes applied in one batch.
 const TOGETHER: usize = 256;
-/// Longest text of a key that was rejected, in bytes.
+/// Maximum length of the text of a rejected key, in bytes.
 const LONGEST_KEY: usize = 200;
 
 /// An offset that a store holds.
@@ -29,85 +29,85 @@ pub struct Listed<'a> {
     pub topic: &'a str,
     /// Partition of the topic.
     pub partition: i32,
-    /// The next offset that the group will read.
+    /// The offset of the record that the group reads next.
     pub committed_offset: i64,
-    /// When it was committed, if the store tells.
+    /// The commit time, if the store knows it.
     pub committed_at: Option<Millis>,
-    /// Text beside it.
+    /// The metadata text of the commit.
     pub metadata: &'a str,
 }
 
-/// Why something that a store holds is no row.
+/// Why an entry of a store is not a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejected {
-    /// The layout does not say what it is.
+    /// The layout does not match the entry's name.
     Unmatched,
-    /// It says no offset.
+    /// The value holds no offset.
     Malformed,
-    /// The layout says several things of it.
+    /// The layout matches in several ways.
     Ambiguous,
-    /// The store refuses to show it.
+    /// The store refuses access to the entry.
     Forbidden,
 }
 
-/// A part of what a store holds: a group, or of it a topic, or a partition.
+/// A part of a store: a group, a topic of the group, or a partition of that topic.
 #[derive(Clone, Copy, Debug)]
 pub struct Part<'a> {
     /// Group id.
     pub group: &'a str,
-    /// Topic name.
+    /// Topic name; `None` means all topics of the group.
     pub topic: Option<&'a str>,
-    /// Partition.
+    /// Partition of the topic; `None` means all.
     pub partition: Option<i32>,
 }
 
-/// A listing under way.
+/// A listing in progress.
 #[derive(Debug)]
 pub struct Round<'a> {
     writer: &'a SourceWriter,
     shard: &'a ShardWriter,
-    /// The groups that are listed, as they were when the listing began. Nothing is deleted before it ends, so that places
-    /// stay what they are.
+    /// The listed groups as they were when the listing began. Nothing is deleted before the listing ends, so that the
+    /// positions in `listed` stay valid.
     before: Before,
-    /// Of the groups, only this topic and partition are listed.
+    /// The topic that is listed; `None` means all topics of the groups. `partition` likewise.
     topic: Option<String>,
     partition: Option<i32>,
-    /// By group, the places of its offsets that were listed.
+    /// For each group, whether the entry at each position was listed.
     listed: HashMap<Name, Vec<bool>>,
-    /// Changes that are not applied yet; `None` is a deletion. The last of a key counts.
+    /// Changes that are not applied yet; `None` is a deletion. A later change replaces an earlier one of the same key.
     changes: HashMap<Key, Option<Change>>,
     next: Revision,
     live_from: Revision,
     seen: Seen,
 }
 
-/// What a listing is compared with.
+/// The rows with which a listing is compared.
 #[derive(Debug)]
 enum Before {
     All(Arc<ShardView>),
     One(Option<Arc<GroupView>>),
 }
 
-/// What a listing showed.
+/// Statistics of a listing.
 #[derive(Debug, Default)]
 pub struct Seen {
-    /// Offsets.
+    /// Number of offsets that the listing showed.
     pub entries: u64,
-    /// Offsets that are new, are others, or are gone.
+    /// Number of offsets that were added, changed or deleted.
     pub changes: u64,
-    /// Of these, gone.
+    /// Number of deletions among the changes.
     pub deletions: u64,
-    /// See [`Rejected::Unmatched`].
+    /// Number of entries rejected as [`Rejected::Unmatched`].
     pub unmatched: u64,
-    /// See [`Rejected::Malformed`].
+    /// Number of entries rejected as [`Rejected::Malformed`].
     pub malformed: u64,
-    /// See [`Rejected::Ambiguous`].
+    /// Number of entries rejected as [`Rejected::Ambiguous`].
     pub ambiguous: u64,
-    /// See [`Rejected::Forbidden`].
+    /// Number of entries rejected as [`Rejected::Forbidden`].
     pub forbidden: u64,
-    /// The last key that is no row.
+    /// The key rejected last.
     pub last_rejected: Option<String>,
-    /// Up to where it is applied.
+    /// The revision up to which the shard is applied.
     pub reached: Revision,
 }
 
@@ -121,7 +121,7 @@ struct Change {
     metadata: Name,
 }
 
-/// A borrowed key.
+/// A borrowed [`Key`].
 #[derive(Hash)]
 struct KeyRef<'a>(&'a str, &'a str, i32);
 
@@ -132,19 +132,19 @@ impl Equivalent<Key> for KeyRef<'_> {
 }
 
 impl<'a> Round<'a> {
-    /// A listing of all groups begins. `live`: what is found is news.
+    /// Starts a listing of all groups. `live` makes its changes events instead of part of the initial load.
     #[must_use]
     pub fn new(writer: &'a SourceWriter, shard: &'a ShardWriter, live: bool) -> Self {
         Self::compared((writer, shard), Before::All(shard.pin()), live)
     }
 
-    /// A listing of one group begins: nothing is told of the others.
+    /// Starts a listing of one group. The rows of other groups do not change.
     #[must_use]
     pub fn of_group(writer: &'a SourceWriter, shard: &'a ShardWriter, group: &str, live: bool) -> Self {
         Self::compared((writer, shard), Before::One(shard.group(group)), live)
     }
 
-    /// A listing of a part of the store begins: nothing is told of the rest.
+    /// Starts a listing of a part of the store. Other rows do not change.
     #[must_use]
     pub fn of_part(writer: &'a SourceWriter, shard: &'a ShardWriter, part: &Part<'_>, live: bool) -> Self {
         let mut round = Self::of_group(writer, shard, part.group, live);
@@ -167,18 +167,19 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// The topics of the cluster; `None` while they are not known.
+    /// Returns the topics of the cluster, or `None` while they are not known.
     #[must_use]
     pub fn topics(&self) -> Option<Arc<Ends>> {
         topics(self.writer)
     }
 
-    /// Takes an offset that the store holds. Of several for one key, the last counts.
+    /// Records an offset that the store holds. If a key occurs several times, the last occurrence wins.
     pub fn found(&mut self, listed: &Listed<'_>) {
         self.committed(listed, -1);
     }
 
-    /// The same of a store that tells the epoch of the last consumed record, or -1.
+    /// Does the same as [`Round::found`], for a store that knows the leader epoch of the last consumed record (-1 if
+    /// unknown).
     pub fn committed(&mut self, listed: &Listed<'_>, leader_epoch: i32) {
         if !self.accepts(listed.group, listed.topic) {
             return;
@@ -203,7 +204,7 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Takes note of an offset that the store does not tell now: a row of it stays as it is.
+    /// Records that the store holds an offset that it did not return now, so that its row stays as it is.
     pub fn not_told(&mut self, group: &str, topic: &str, partition: i32, why: Rejected) {
         if !self.accepts(group, topic) {
             return;
@@ -214,7 +215,7 @@ impl<'a> Round<'a> {
         self.reject(why, &format!("{group}/{topic}/{partition}"));
     }
 
-    /// Takes note of an offset that the store says to hold no more: of a listing that shows only some, and is not complete.
+    /// Deletes the row of an offset that the store reports as deleted. For listings that are not complete.
     pub fn gone(&mut self, group: &str, topic: &str, partition: i32) {
         let Some(known) = self.shard.get(group, topic, partition).and_then(|found| found.entry) else { return };
         self.mark(group, known.position);
@@ -222,7 +223,7 @@ impl<'a> Round<'a> {
         self.seen.deletions += 1;
     }
 
-    /// The rows that were not listed so far, as (group, topic, partition).
+    /// Returns the rows that were not listed so far, as (group, topic, partition).
     #[must_use]
     pub fn missing(&self) -> Vec<(Name, Name, i32)> {
         let mut missing = vec![];
@@ -239,7 +240,7 @@ impl<'a> Round<'a> {
         missing
     }
 
-    /// Counts something that is no row. `key` is shown to operators, so it must not hold the value.
+    /// Counts an entry that is not a row. `key` is shown to operators, so it must not contain the value.
     pub fn reject(&mut self, why: Rejected, key: &str) {
         let count = match why {
             Rejected::Unmatched => &mut self.seen.unmatched,
@@ -252,7 +253,7 @@ impl<'a> Round<'a> {
         self.seen.last_rejected = key.get(..end).map(str::to_owned);
     }
 
-    /// The listing ends; `complete`: what it did not show is deleted.
+    /// Ends the listing. If `complete`, the rows that it did not show are deleted.
     #[must_use]
     pub fn finish(mut self, complete: bool) -> Seen {
         self.apply();
@@ -263,7 +264,7 @@ impl<'a> Round<'a> {
         self.seen
     }
 
-    /// Whether the operator wants to see the offset.
+    /// Returns whether the cluster's filters of groups and topics accept the offset.
     fn accepts(&self, group: &str, topic: &str) -> bool {
         let config = &self.writer.cluster().config;
         config.groups.accepts(group) && config.topics.accepts(topic)
@@ -293,7 +294,7 @@ impl<'a> Round<'a> {
         self.apply();
     }
 
-    /// Applies what was found so far, group by group.
+    /// Applies the changes collected so far, ordered by group.
     fn apply(&mut self) {
         let mut changes: Vec<(Key, Option<Change>)> = self.changes.drain().collect();
         changes.sort_unstable_by(|left, right| left.0.cmp(&right.0));
@@ -335,14 +336,15 @@ impl Before {
     }
 }
 
-/// The topics of the cluster; `None` while they are not known.
+/// Returns the topics of the cluster, or `None` while they are not known.
 pub(super) fn topics(writer: &SourceWriter) -> Option<Arc<Ends>> {
     let ends = writer.cluster().ends.current();
     let is_known = ends.topics().next().is_some();
     is_known.then_some(ends)
 }
 
-/// Whether a row says what is listed. A store that tells when it was committed may tell of a commit of the same offset.
+/// Returns whether a row equals the listed offset. A store that knows commit times may report a new commit of the same
+/// offset.
 fn is_same(known: &FoundEntry, listed: &Listed<'_>, leader_epoch: i32) -> bool {
     let at = known.row.committed_at;
     at == listed.committed_at.unwrap_or(0)

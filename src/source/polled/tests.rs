@@ -11,14 +11,14 @@ use crate::{
     store::{Store, cluster::Cluster, cut::Settings},
 };
 
-/// What a store holds: by group, topic and partition the offset.
+/// The content of a store: offsets by group, topic and partition.
 type Held = BTreeMap<(String, String, i32), i64>;
 
 #[derive(Clone, Debug)]
 enum Answer {
     Complete(Held),
     Partial(Held),
-    /// After so much was handed over.
+    /// Fails after these offsets were listed.
     Down(Held),
 }
 
@@ -91,7 +91,7 @@ impl Lab {
         rows.collect()
     }
 
-    /// What happened since the load: group, offset; in the order of revisions.
+    /// Returns the group and offset of each event since the load, in the order of revisions.
     fn news(&self) -> Vec<(String, Option<i64>)> {
         let view = self.shard.pin();
         let mut events: Vec<_> = view.commits.iter().collect();
@@ -141,7 +141,7 @@ proptest! {
 fn the_first_complete_listing_is_the_load_and_only_what_changes_later_is_news() {
     let mut lab = Lab::new();
     lab.poll(Answer::Partial(held(&[("g", 0, 1)]))).unwrap();
-    assert!(!lab.writer.source().health().ready, "a part is no load");
+    assert!(!lab.writer.source().health().ready, "an incomplete listing does not end the load");
     lab.poll(Answer::Complete(held(&[("g", 0, 1), ("h", 0, 5)]))).unwrap();
     assert!(lab.writer.source().health().ready);
     assert_eq!(lab.news(), []);
@@ -219,7 +219,7 @@ fn a_listing_of_one_group_says_nothing_of_others_and_what_it_does_not_tell_stays
     let seen = round.finish(false);
     assert_eq!((seen.changes, seen.deletions), (2, 1));
     assert_eq!(lab.held(), held(&[("g", 0, 4), ("g", 1, 2), ("h", 0, 5)]));
-    // All that a complete listing of the group does not show is gone; of the other group it shows nothing.
+    // The complete listing of group g shows no rows, so g's rows are deleted; rows of group h stay.
     lab.shard.reached(seen.reached);
     let seen = Round::of_group(&lab.writer, &lab.shard, "g", true).finish(true);
     assert_eq!((seen.deletions, lab.held()), (2, held(&[("h", 0, 5)])));
@@ -245,7 +245,7 @@ async fn a_caller_that_wants_the_latest_gets_a_listing_that_began_after_it_asked
     assert_eq!(sources, ["kafka", "redis"]);
     stop.cancel();
     reading.join().unwrap().unwrap();
-    assert!(source.latest().reach(&Scope::All).await.is_err(), "nothing reads it any more");
+    assert!(source.latest().reach(&Scope::All).await.is_err(), "the source is no longer read");
 }
 
 #[test]
@@ -261,13 +261,13 @@ fn a_listing_of_a_part_deletes_nothing_of_the_rest() {
     let parts = Parts { writer: &lab.writer, shard: &lab.shard };
     let of = |topic, partition| Part { group: "g", topic, partition };
     parts.read(&of(Some("a"), Some(1)), |_| Ok::<_, ()>(false)).unwrap();
-    assert_eq!(rows(&lab), 4, "it was not complete");
+    assert_eq!(rows(&lab), 4, "the listing was not complete");
     assert_eq!(parts.read(&of(Some("a"), Some(1)), |_| Err(())), Err(()));
-    assert_eq!(rows(&lab), 4, "it broke off");
+    assert_eq!(rows(&lab), 4, "the listing failed");
     parts.read(&of(Some("a"), Some(1)), |_| Ok::<_, ()>(true)).unwrap();
     assert_eq!(rows(&lab), 3);
     parts.read(&of(Some("b"), None), |_| Ok::<_, ()>(true)).unwrap();
     assert_eq!(rows(&lab), 2);
     parts.read(&of(None, None), |_| Ok::<_, ()>(true)).unwrap();
-    assert_eq!(rows(&lab), 1, "another group is another part");
+    assert_eq!(rows(&lab), 1, "rows of another group stay");
 }

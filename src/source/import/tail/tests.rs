@@ -23,7 +23,7 @@ impl Lab {
         file.write_all(text.as_bytes()).unwrap();
     }
 
-    /// What a look finds, `start` for a start, `1:a` for line 1.
+    /// Returns the pieces read until the end: `start` for a start, `1:a` for line 1.
     fn look(&mut self) -> Result<String, TailError> {
         let mut found = vec![];
         loop {
@@ -65,7 +65,7 @@ fn a_file_that_is_replaced_is_read_to_its_end_and_then_the_new_one_from_its_star
     let mut found = vec![];
     let error = lab.tail.read(&mut |piece| found.push(format!("{piece:?}"))).unwrap_err();
     assert!(matches!(error, TailError::Io(_)), "{error}");
-    assert_eq!(found, ["Line(2, [98])"], "what was appended before the file was renamed is not lost");
+    assert_eq!(found, ["Line(2, [98])"], "lines appended before the file was renamed are not lost");
     lab.append("c\n");
     assert_eq!(lab.look().unwrap(), "3 unfinished start 1:c");
 }
@@ -77,7 +77,7 @@ fn a_file_that_is_truncated_or_written_anew_is_read_from_its_start() {
     assert_eq!(lab.look().unwrap(), "start 1:a 2:b");
     fs::write(lab.path(), "c\n").unwrap();
     assert_eq!(lab.look().unwrap(), "start 1:c");
-    // Longer than before: its length alone does not tell.
+    // The new content is longer, so its length alone does not reveal the rewrite.
     fs::write(lab.path(), "d\ne\nf\n").unwrap();
     assert_eq!(lab.look().unwrap(), "start 1:d 2:e 3:f");
     fs::write(lab.path(), "").unwrap();
