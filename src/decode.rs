@@ -1,13 +1,13 @@
-//! Bytes of `__consumer_offsets` → typed records, borrowed from the bytes.
+//! Decodes records of `__consumer_offsets` into typed values that borrow from the record's bytes.
 //!
-//! Pure: no I/O, no clock, no logging, no panic, and no memory (but for the path in an error). Work
-//! is linear in the record's bytes. A new Kafka version is a row in [`schema`], a new record type
-//! one in [`Record`]. The rules are those of Kafka's
+//! Decoding is pure: it does no I/O, reads no clock, writes no log, never panics, and allocates memory only for the
+//! field path of an error. It takes time linear in the size of the record. A new version of a Kafka message is added as
+//! a row in [`schema`], a new record type as a row in [`Record`]. The rules are those of Kafka's
 //! `GroupCoordinatorRecordSerde` and `CoordinatorRecordSerde`:
 //!
-//! * the key starts with the record type, which is never flexible;
-//! * no value is a tombstone; a value starts with a version that is scoped to the type;
-//! * an unknown type is skipped, an unknown version is an error: nothing is guessed.
+//! * The key starts with the record type. Keys never use the flexible encoding.
+//! * A record without a value is a tombstone. A value starts with a version number, which each type counts for itself.
+//! * A record of an unknown type is skipped. An unknown version is an error; its layout is never guessed.
 
 pub mod consumer_protocol;
 pub mod error;
@@ -20,21 +20,21 @@ pub use record::{Record, Versioned};
 use schema::Message;
 use wire::{Context, Reader, Wire};
 
-/// Of types from here on, left over bytes are an error: layouts of the early access, which have the
-/// same version number, are told from the released ones by them.
+/// First record type in which trailing bytes are an error. The early access layouts of these types have the same
+/// version number as the released ones, and trailing bytes are what distinguishes them.
 const STRICT_FROM: i16 = 3;
 
-/// The record's type, which every key starts with.
+/// Returns the type of a record, which is the first field of every key.
 ///
 /// # Errors
-/// A key that is missing or shorter than two bytes.
+/// The key is missing or shorter than two bytes.
 pub fn kind(key: Option<&[u8]>) -> Result<i16, DecodeError> {
     let key = key.ok_or_else(|| DecodeError::new(Fault::NoKey, 0).within("key"))?;
     i16::read(&mut Reader::new(key), Context::default()).map_err(|error| error.within("key"))
 }
 
-/// The group of a record, also of one whose value does not decode: the keys of all types start with
-/// it. `None` if this one does not.
+/// Returns the group id of a record, even if its value cannot be decoded: in every key, the group id follows the type.
+/// Returns `None` if the key has no valid group id.
 #[must_use]
 pub fn group(key: Option<&[u8]>) -> Option<&str> {
     let mut reader = Reader::new(key?);
@@ -45,13 +45,14 @@ pub fn group(key: Option<&[u8]>) -> Option<&str> {
 /// Decodes one record.
 ///
 /// # Errors
-/// What is wrong, in which field, at which byte. Concerns this record alone.
+/// The record is malformed or has an unknown version. The error names the field and the byte, and concerns this record
+/// only.
 pub fn decode<'a>(key: Option<&'a [u8]>, value: Option<&'a [u8]>) -> Result<Record<'a>, DecodeError> {
     decode_counted(key, value).map(|(record, _)| record)
 }
 
-/// Decodes one record, and counts the bytes left over in its key and value. Kafka ignores them; so
-/// does this for types 0 to 2, and refuses the others.
+/// Decodes one record, and returns it with the number of trailing bytes in its key and value. Kafka ignores trailing
+/// bytes. This function accepts them in types 0 to 2 and rejects them in all other types.
 ///
 /// # Errors
 /// As [`decode`].
@@ -59,7 +60,7 @@ pub fn decode_counted<'a>(key: Option<&'a [u8]>, value: Option<&'a [u8]>) -> Res
     record::decode_kind(kind(key)?, key.unwrap_or_default(), value)
 }
 
-/// Key, value, and how many bytes were left over.
+/// The key, the value, and the number of trailing bytes.
 type Parts<K, V> = (K, Option<Versioned<V>>, usize);
 
 fn read_record<'a, K: Wire<'a>, V: Message<'a>>(
@@ -73,7 +74,7 @@ fn read_record<'a, K: Wire<'a>, V: Message<'a>>(
     Ok((key, Some(value), more + left))
 }
 
-/// Key fields are never flexible and have one version.
+/// Reads a key after its type. Keys are never flexible and have a single version.
 fn read_key<'a, T: Wire<'a>>(kind: i16, bytes: &'a [u8]) -> Result<(T, usize), DecodeError> {
     let mut reader = Reader::new(bytes);
     i16::read(&mut reader, Context::default())?;
@@ -97,7 +98,7 @@ fn left_over(kind: i16, reader: &Reader<'_>) -> Result<usize, DecodeError> {
     }
 }
 
-/// Appends the key of a record: its type and fields.
+/// Appends the key of a record: its type, then its fields.
 pub fn write_key<'a>(kind: i16, key: &impl Wire<'a>, out: &mut Vec<u8>) {
     kind.write(out, Context::default());
     key.write(out, Context::default());
@@ -106,7 +107,7 @@ pub fn write_key<'a>(kind: i16, key: &impl Wire<'a>, out: &mut Vec<u8>) {
 /// Appends the value of a record in the layout of `version`.
 ///
 /// # Errors
-/// [`Fault::UnknownVersion`].
+/// [`Fault::UnknownVersion`] if the schema does not describe `version`.
 pub fn write_value<'a, T: Message<'a>>(value: &T, version: i16, out: &mut Vec<u8>) -> Result<(), Fault> {
     let context = T::context(version)?;
     version.write(out, context);

@@ -1,9 +1,9 @@
-//! The embedded consumer protocol: what a member subscribes to and was assigned
+//! Decodes the embedded consumer protocol: the subscriptions and assignments of the members of a group
 //! (`ConsumerProtocolSubscription.json`, `ConsumerProtocolAssignment.json`).
 //!
-//! Written by clients, not by the broker, so it is read leniently: versions above 3 as 3, a missing
-//! tail as defaults (some clients claim v1 without its fields), trailing bytes ignored. It has no
-//! flexible version, even inside a flexible record.
+//! Clients write these bytes, not brokers, so decoding is lenient: a version above 3 is read as version 3, missing
+//! fields at the end have their defaults (some clients declare version 1 without its fields), and trailing bytes are
+//! ignored. The protocol has no flexible version, even inside a flexible record.
 
 use std::marker::PhantomData;
 
@@ -47,21 +47,21 @@ impl<'a> Wire<'a> for TopicPartitions<'a> {
 
 /// A message of the embedded protocol.
 pub trait Payload<'a>: Copy + PartialEq {
-    /// Reads what follows the version.
+    /// Reads the fields that follow the version.
     ///
     /// # Errors
-    /// What is wrong, and at which byte.
+    /// A field is malformed; the error names the byte.
     fn read(version: i16, reader: &mut Reader<'a>) -> Result<Self, DecodeError>;
-    /// Appends version and fields.
+    /// Appends the version and the fields.
     fn write(&self, out: &mut Vec<u8>);
-    /// As JSON, with `version`.
+    /// Serializes the message as a JSON object that includes `version`.
     ///
     /// # Errors
     /// Those of the serializer.
     fn json<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
 }
 
-/// Reads the opaque bytes of the assignor. Some clients end before them.
+/// Reads the opaque bytes of the assignor, or returns `None` at the end of the payload: some clients omit them.
 fn user_data<'a>(reader: &mut Reader<'a>) -> Result<Option<&'a [u8]>, DecodeError> {
     if reader.remaining() == 0 {
         return Ok(None);
@@ -69,20 +69,20 @@ fn user_data<'a>(reader: &mut Reader<'a>) -> Result<Option<&'a [u8]>, DecodeErro
     Wire::read(reader, Context::default()).map_err(|error| error.within("userData"))
 }
 
-/// What a member asks for.
+/// The subscription of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 pub struct Subscription<'a> {
-    /// As the client wrote it; may be above the newest known.
+    /// Version as the client wrote it; may be higher than the newest known version.
     pub version: i16,
     /// Subscribed topics.
     pub topics: Array<'a, &'a str>,
     /// Opaque bytes of the assignor.
     pub user_data: Option<&'a [u8]>,
-    /// Since v1 (KIP-429).
+    /// Partitions that the member owned when it joined; since version 1 (KIP-429).
     pub owned_partitions: Array<'a, TopicPartitions<'a>>,
-    /// Since v2 (KIP-792); -1 is unknown.
+    /// Generation in which the member owned these partitions; since version 2 (KIP-792). -1 means unknown.
     pub generation_id: i32,
-    /// Since v3 (KIP-881).
+    /// Rack of the client; since version 3 (KIP-881).
     pub rack_id: Option<&'a str>,
 }
 
@@ -144,12 +144,12 @@ impl<'a> Payload<'a> for Subscription<'a> {
     }
 }
 
-/// What a member was given.
+/// The assignment of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 pub struct Assignment<'a> {
-    /// As the leader wrote it; all versions have one layout.
+    /// Version as the group leader wrote it. All versions have the same layout.
     pub version: i16,
-    /// The partitions of the member.
+    /// Partitions that are assigned to the member.
     pub assigned_partitions: Array<'a, TopicPartitions<'a>>,
     /// Opaque bytes of the assignor.
     pub user_data: Option<&'a [u8]>,
@@ -179,25 +179,25 @@ impl<'a> Payload<'a> for Assignment<'a> {
     }
 }
 
-/// A byte field that holds the embedded protocol if the group's protocol type is `consumer`.
+/// A byte field that contains a message of the embedded protocol if the group's protocol type is `consumer`.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 pub struct Embedded<'a, T> {
-    /// The bytes as stored.
+    /// The bytes as they are in the record.
     pub bytes: &'a [u8],
     payload: PhantomData<T>,
 }
 
 impl<'a, T: Payload<'a>> Embedded<'a, T> {
-    /// The bytes of an encoded payload.
+    /// Wraps the bytes of an encoded payload.
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, payload: PhantomData }
     }
 
-    /// The payload; `None` when of zero length, which is a member without an assignment.
+    /// Decodes the payload. Returns `None` if it has zero length, as for a member without an assignment.
     ///
     /// # Errors
-    /// What is wrong, and at which byte of the payload. The record around it is good all the same.
+    /// The payload is malformed; the error names the byte of the payload. The enclosing record remains valid.
     pub fn payload(&self) -> Result<Option<T>, DecodeError> {
         if self.bytes.is_empty() {
             return Ok(None);

@@ -1,8 +1,8 @@
-//! What can be wrong with a record, where.
+//! The errors of decoding: the fault, the field and the byte.
 
 use std::fmt;
 
-/// Why one record does not decode. It concerns that record alone.
+/// The reason why one record cannot be decoded. It concerns that record only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecodeError {
     fault: Fault,
@@ -10,45 +10,45 @@ pub struct DecodeError {
     field: String,
 }
 
-/// The kinds of fault, which is also how they are counted and logged.
+/// The kinds of fault. Counters and logs distinguish errors by these kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Fault {
-    /// A record without a key. Kafka's coordinator writes none.
+    /// The record has no key. Kafka's coordinator never writes such a record.
     #[error("the key is missing")]
     NoKey,
-    /// A length, count or fixed field that needs more bytes than there are.
+    /// A length, a count or a field of fixed size needs more bytes than the buffer has left.
     #[error("needs {wanted} more bytes (or elements), {left} left")]
     EndOfBuffer {
-        /// Bytes, or elements of at least a byte.
+        /// Number of bytes, or of array elements, each of which takes at least one byte.
         wanted: usize,
-        /// Bytes left.
+        /// Number of bytes left in the buffer.
         left: usize,
     },
-    /// A negative length other than -1.
+    /// A length is negative and not -1, which stands for null.
     #[error("negative length {0}")]
     NegativeLength(i32),
-    /// A null where the schema has none.
+    /// A field is null, but the schema does not allow null.
     #[error("null is not allowed here")]
     Null,
-    /// More than 0x7fff bytes.
-    #[error("string of {0} bytes, Kafka allows 32767")]
+    /// A string is longer than 32,767 (0x7fff) bytes.
+    #[error("string of {0} bytes is too long; Kafka allows at most 32767 bytes")]
     StringTooLong(usize),
-    /// Not UTF-8.
+    /// A string is not valid UTF-8.
     #[error("not UTF-8")]
     Utf8,
-    /// An unsigned varint of more than 32 bits.
+    /// An unsigned varint has more than 32 bits.
     #[error("varint longer than 32 bits")]
     Varint,
-    /// A value version that this decoder does not know. Never guessed.
+    /// The value has a version that this decoder does not know. Its layout is never guessed.
     #[error("unknown version {0}")]
     UnknownVersion(i16),
-    /// Bytes after the end of the message.
-    #[error("{0} bytes left over")]
+    /// Bytes follow the end of the message.
+    #[error("{0} bytes after the end of the message")]
     Trailing(usize),
 }
 
 impl Fault {
-    /// A short name for counters and rate-limited logs.
+    /// Returns the short name of the fault for counters and rate-limited logs.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -66,31 +66,31 @@ impl Fault {
 }
 
 impl DecodeError {
-    /// A fault at a byte of the key or value; the path is added on the way out.
+    /// Makes an error for a fault at a byte of the key or value. The callers add the field path from the inside out.
     #[must_use]
     pub fn new(fault: Fault, at: usize) -> Self {
         Self { fault, at, field: String::new() }
     }
 
-    /// What is wrong.
+    /// Returns the fault.
     #[must_use]
     pub fn fault(&self) -> Fault {
         self.fault
     }
 
-    /// Byte position in the key or in the value, whichever `field` starts with.
+    /// Returns the byte position in the key or in the value, depending on the first element of the field path.
     #[must_use]
     pub fn at(&self) -> usize {
         self.at
     }
 
-    /// Path of the field, as `value.members[2].clientId`.
+    /// Returns the path of the field, for example `value.members[2].clientId`.
     #[must_use]
     pub fn field(&self) -> &str {
         &self.field
     }
 
-    /// Prefixes the path with the name of the enclosing field.
+    /// Prepends the name of the enclosing field to the path.
     #[must_use]
     #[cold]
     pub fn within(mut self, name: &str) -> Self {
@@ -99,7 +99,7 @@ impl DecodeError {
         self
     }
 
-    /// Prefixes the path with the index in the enclosing array.
+    /// Prepends the index in the enclosing array to the path.
     #[must_use]
     pub fn at_index(self, index: usize) -> Self {
         self.within(&format!("[{index}]"))

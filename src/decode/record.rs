@@ -1,4 +1,4 @@
-//! The record types: one row each.
+//! The record types of `__consumer_offsets`, one row per type in a macro that generates the decoder, encoder and JSON.
 
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
@@ -10,60 +10,60 @@ use super::{
     write_key, write_value,
 };
 
-/// A value with the version that it was written in.
+/// A record's value, together with the layout in which it was written.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Versioned<T> {
     /// The fields.
     pub value: T,
-    /// Its layout.
+    /// The layout: version and encoding.
     pub context: Context,
 }
 
 impl<'a, T: Message<'a>> Versioned<T> {
-    /// A value to be written in the layout of `version`.
+    /// Wraps a value that is to be written in the layout of `version`.
     ///
     /// # Errors
-    /// [`Fault::UnknownVersion`].
+    /// [`Fault::UnknownVersion`] if the schema does not describe `version`.
     pub fn new(value: T, version: i16) -> Result<Self, Fault> {
         let context = Context { embedded: value.embeds(), ..T::context(version)? };
         Ok(Self { value, context })
     }
 }
 
-/// A record, and how many bytes were left over in its key and value together.
+/// A record, and the total number of trailing bytes in its key and value.
 type Decoded<'a> = Result<(Record<'a>, usize), DecodeError>;
 
 macro_rules! records {
     ($lt:lifetime; $( $(#[$doc:meta])* $kind:literal $name:ident($key:ty, $value:ty); )*) => {
-        /// One record. A value of `None` is a tombstone.
+        /// A decoded record. A value of `None` is a tombstone.
         #[derive(Clone, Copy, Debug, PartialEq)]
         pub enum Record<$lt> {
             /// Types 0 and 1: a committed offset.
             OffsetCommit {
-                /// 0 before Kafka 0.9, else 1. Both name the same offset.
+                /// The record type: 0 before Kafka 0.9, 1 since then. Keys of both types identify the same offset.
                 kind: i16,
-                /// Whose offset.
+                /// The group, topic and partition of the offset.
                 key: OffsetCommitKey<$lt>,
-                /// The offset.
+                /// The committed offset; `None` for a tombstone.
                 value: Option<Versioned<OffsetCommitValue<$lt>>>,
             },
             $(
                 $(#[$doc])*
                 $name {
-                    /// What it is about.
+                    /// The group, member or pattern that the record describes.
                     key: $key,
                     /// The new value; `None` for a tombstone.
                     value: Option<Versioned<$value>>,
                 },
             )*
-            /// A type without a schema here: to be counted and skipped.
+            /// A record of a type without a schema. Callers count and skip it.
             Unknown {
-                /// The key's type.
+                /// The record type in the key.
                 kind: i16,
             },
         }
 
-        /// Decodes a record of that type.
+        /// Decodes a record of the given type.
         pub(super) fn decode_kind<$lt>(kind: i16, key: &$lt [u8], value: Option<&$lt [u8]>) -> Decoded<$lt> {
             match kind {
                 0 | 1 => read_record(kind, key, value)
@@ -74,7 +74,7 @@ macro_rules! records {
             }
         }
 
-        /// The bytes of a made up record of that type; nothing if the type has no schema.
+        /// Generates the key and value of a record of the given type. Returns `None` if the type has no schema.
         #[cfg(test)]
         #[allow(clippy::extra_unused_lifetimes, reason = "the rows below use it")]
         pub(super) fn generate<$lt>(kind: i16, source: &mut Source<'_>) -> Option<(Vec<u8>, Vec<u8>)> {
@@ -86,7 +86,7 @@ macro_rules! records {
         }
 
         impl<$lt> Record<$lt> {
-            /// The type, which the key starts with.
+            /// Returns the record type, which is the first field of the key.
             #[must_use]
             pub fn kind(&self) -> i16 {
                 match self {
@@ -95,7 +95,7 @@ macro_rules! records {
                 }
             }
 
-            /// The group that the record belongs to; `None` for an unknown type.
+            /// Returns the id of the group that the record belongs to, or `None` for an unknown type.
             #[must_use]
             pub fn group(&self) -> Option<&$lt str> {
                 match self {
@@ -105,10 +105,11 @@ macro_rules! records {
                 }
             }
 
-            /// The bytes of key and value. An unknown type has lost its own.
+            /// Encodes key and value. For an unknown type only the type itself is encoded, since the other bytes were
+            /// not retained.
             ///
             /// # Errors
-            /// [`Fault::UnknownVersion`] for a context that is not the message's.
+            /// [`Fault::UnknownVersion`] if the schema does not describe the version of the value's context.
             pub fn to_bytes(&self) -> Result<(Vec<u8>, Option<Vec<u8>>), Fault> {
                 match self {
                     Self::OffsetCommit { kind, key, value } => write_record(*kind, key, value),
@@ -142,43 +143,43 @@ records! {
     2 GroupMetadata(GroupMetadataKey<'a>, GroupMetadataValue<'a>);
     /// A consumer group. A tombstone removes it, but not its offsets.
     3 ConsumerGroupMetadata(GroupKey<'a>, ConsumerGroupMetadataValue);
-    /// Topics of a consumer group, until Kafka 4.0. A tombstone says nothing of the group.
+    /// Topics of a consumer group, written until Kafka 4.0. A tombstone does not mean that the group was deleted.
     4 ConsumerGroupPartitionMetadata(GroupKey<'a>, GroupPartitionMetadataValue<'a>);
     /// A member of a consumer group.
     5 ConsumerGroupMemberMetadata(MemberKey<'a>, ConsumerGroupMemberMetadataValue<'a>);
-    /// How current the target assignment of a consumer group is.
+    /// The epoch of the target assignment of a consumer group.
     6 ConsumerGroupTargetAssignmentMetadata(GroupKey<'a>, TargetAssignmentMetadataValue);
-    /// What a member of a consumer group should own.
+    /// The partitions that a member of a consumer group should own (target assignment).
     7 ConsumerGroupTargetAssignmentMember(MemberKey<'a>, TargetAssignmentMemberValue<'a>);
-    /// What a member of a consumer group owns.
+    /// The partitions that a member of a consumer group owns (current assignment).
     8 ConsumerGroupCurrentMemberAssignment(MemberKey<'a>, ConsumerGroupCurrentMemberAssignmentValue<'a>);
-    /// Topics of a share group, in Kafka 4.0.
+    /// Topics of a share group, written by Kafka 4.0 only.
     9 ShareGroupPartitionMetadata(GroupKey<'a>, GroupPartitionMetadataValue<'a>);
     /// A member of a share group.
     10 ShareGroupMemberMetadata(MemberKey<'a>, ShareGroupMemberMetadataValue<'a>);
     /// A share group.
     11 ShareGroupMetadata(GroupKey<'a>, ShareGroupMetadataValue);
-    /// How current the target assignment of a share group is.
+    /// The epoch of the target assignment of a share group.
     12 ShareGroupTargetAssignmentMetadata(GroupKey<'a>, TargetAssignmentMetadataValue);
-    /// What a member of a share group should read.
+    /// The partitions that a member of a share group should read (target assignment).
     13 ShareGroupTargetAssignmentMember(MemberKey<'a>, TargetAssignmentMemberValue<'a>);
-    /// What a member of a share group reads.
+    /// The partitions that a member of a share group reads (current assignment).
     14 ShareGroupCurrentMemberAssignment(MemberKey<'a>, ShareGroupCurrentMemberAssignmentValue<'a>);
     /// Topics for which a share group has state.
     15 ShareGroupStatePartitionMetadata(GroupKey<'a>, ShareGroupStatePartitionMetadataValue<'a>);
-    /// What a pattern of a consumer group resolved to.
+    /// The topics that a regular expression of a consumer group resolved to.
     16 ConsumerGroupRegularExpression(RegexKey<'a>, ConsumerGroupRegularExpressionValue<'a>);
     /// A streams group.
     17 StreamsGroupMetadata(GroupKey<'a>, StreamsGroupMetadataValue<'a>);
-    /// Topics of a streams group; in no release.
+    /// Topics of a streams group. No Kafka release writes this type.
     18 StreamsGroupPartitionMetadata(GroupKey<'a>, StreamsGroupPartitionMetadataValue<'a>);
     /// A member of a streams group.
     19 StreamsGroupMemberMetadata(MemberKey<'a>, StreamsGroupMemberMetadataValue<'a>);
-    /// How current the target assignment of a streams group is.
+    /// The epoch of the target assignment of a streams group.
     20 StreamsGroupTargetAssignmentMetadata(GroupKey<'a>, TargetAssignmentMetadataValue);
-    /// What a member of a streams group should run.
+    /// The tasks that a member of a streams group should run (target assignment).
     21 StreamsGroupTargetAssignmentMember(MemberKey<'a>, StreamsGroupTargetAssignmentMemberValue<'a>);
-    /// What a member of a streams group runs.
+    /// The tasks that a member of a streams group runs (current assignment).
     22 StreamsGroupCurrentMemberAssignment(MemberKey<'a>, StreamsGroupCurrentMemberAssignmentValue<'a>);
     /// The topology of a streams group.
     23 StreamsGroupTopology(GroupKey<'a>, StreamsGroupTopologyValue<'a>);

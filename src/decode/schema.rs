@@ -1,32 +1,32 @@
-//! The schemas of `__consumer_offsets`, one row a field, as in Kafka's `*Key.json` and
-//! `*Value.json`. A new Kafka version is a row here.
+//! The schemas of the records in `__consumer_offsets`, one row per field, as in Kafka's `*Key.json` and `*Value.json`.
+//! When a new Kafka version adds a field, add a row here.
 //!
-//! A row is `"jsonName" field: type, versions;` with `, or default` for the value of versions that
-//! lack the field. Rows under `tags` are tagged fields: tag number first. A struct that may be null
-//! says how null is written: `nullable Byte` where it stands among the fields, `nullable Uvarint`
-//! where it is tagged.
+//! A row is `"jsonName" field: type, versions;`. It ends with `, or default` if versions without the field have a
+//! default other than `Default::default()`. Rows under `tags` are tagged fields; the tag number follows the JSON name.
+//! A struct that may be null declares the encoding of null: `nullable Byte` for an ordinary field, `nullable Uvarint`
+//! for a tagged field.
 
 use super::{
     error::Fault,
     wire::{Context, Wire, write_uvarint},
 };
 
-/// A message with versions of its own: the value of a record.
+/// A message that has its own version numbers: the value of a record.
 pub trait Message<'a>: Wire<'a> {
-    /// Versions that this schema describes.
+    /// The versions that this schema describes.
     const VERSIONS: std::ops::RangeInclusive<i16>;
-    /// First flexible version (KIP-482).
+    /// The first flexible version (KIP-482).
     const FLEXIBLE: i16;
 
-    /// Whether byte fields of this value hold the embedded consumer protocol.
+    /// Returns whether byte fields of this value contain the embedded consumer protocol.
     fn embeds(&self) -> bool {
         false
     }
 
-    /// The layout of `version`.
+    /// Returns the layout of `version`.
     ///
     /// # Errors
-    /// [`Fault::UnknownVersion`].
+    /// [`Fault::UnknownVersion`] if the schema does not describe `version`.
     fn context(version: i16) -> Result<Context, Fault> {
         if !Self::VERSIONS.contains(&version) {
             return Err(Fault::UnknownVersion(version));
@@ -39,7 +39,7 @@ macro_rules! schema {
     ($(#[$doc:meta])* $name:ident<$lt:lifetime> { $($rows:tt)* } $($rest:tt)*) => {
         schema! { @build $lt [<$lt>] [$name<$lt>] $(#[$doc])* $name { $($rows)* } $($rest)* }
     };
-    // Nothing in it is borrowed.
+    // A struct without borrowed fields has no lifetime parameter.
     ($(#[$doc:meta])* $name:ident { $($rows:tt)* } $($rest:tt)*) => {
         schema! { @build 'a [] [$name] $(#[$doc])* $name { $($rows)* } $($rest)* }
     };
@@ -192,7 +192,7 @@ pub use share::*;
 pub use streams::*;
 
 schema! {
-    /// Key of types 3, 4, 6, 9, 11, 12, 15, 17, 18, 20 and 23: a group.
+    /// Key of types 3, 4, 6, 9, 11, 12, 15, 17, 18, 20 and 23, which describe a group.
     GroupKey<'a> {
         /// Group id.
         "groupId" group: &'a str, 0..;
@@ -200,7 +200,7 @@ schema! {
 }
 
 schema! {
-    /// Key of types 5, 7, 8, 10, 13, 14, 19, 21 and 22: a member of a group.
+    /// Key of types 5, 7, 8, 10, 13, 14, 19, 21 and 22, which describe a member of a group.
     MemberKey<'a> {
         /// Group id.
         "groupId" group: &'a str, 0..;
@@ -209,7 +209,7 @@ schema! {
     }
 }
 
-/// Appends a tag section. Tags ascend, as `RawTaggedFieldWriter` wants.
+/// Appends a tag section. The tags must be in ascending order, as `RawTaggedFieldWriter` requires.
 pub(super) fn write_tags(tags: &[(u32, Vec<u8>)], out: &mut Vec<u8>) {
     let length = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
     write_uvarint(length(tags.len()), out);

@@ -1,4 +1,4 @@
-//! The vectors were produced by Kafka 4.2.0-rc1's generated serialisers.
+//! Tests of the decoder with vectors that the generated serializers of Kafka 4.2.0-rc1 produced.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -45,7 +45,7 @@ fn json_of(key: &str, value: Option<&str>) -> Value {
     serde_json::to_value(decode(Some(&key), value.as_deref()).unwrap()).unwrap()
 }
 
-/// Decodes and writes again: the bytes must be the same.
+/// Decodes a record and encodes it again: the bytes must be the same.
 fn round_trip(key: &[u8], value: &[u8]) {
     let again = decode(Some(key), Some(value)).unwrap().to_bytes().unwrap();
     assert_eq!(again, (key.to_vec(), Some(value.to_vec())));
@@ -140,7 +140,7 @@ fn embedded_payloads_of_every_version_decode() {
         ("000100000001000174ffffffff000000010001740000000100000000", 1, -1, None),
         ("000200000001000174ffffffff00000001000174000000010000000000000005", 2, 5, None),
         ("000300000001000174ffffffff0000000100017400000001000000000000000500027231", 3, 5, Some("r1")),
-        // Claims v1 without its fields, as some clients do; and one of the future.
+        // A payload that declares version 1 without its fields, as some clients write it; then a future version.
         ("000100000001000174ffffffff", 1, -1, None),
         ("000900000001000174ffffffff0000000100017400000001000000000000000500027231abcdef", 9, 5, Some("r1")),
     ];
@@ -201,7 +201,7 @@ fn unknown_types_are_named_and_unknown_versions_refused() {
 #[test]
 fn an_error_names_its_field_and_byte() {
     let mut value = bytes(GROUPS[3]);
-    // The length of the member's client id, made negative.
+    // Make the length of the member's client id negative.
     let at = value.windows(3).position(|window| window == [0, 1, b'c']).unwrap();
     value[at] = 0x80;
     let error = decode(Some(&bytes(GROUP_KEY)), Some(&value)).unwrap_err();
@@ -210,7 +210,7 @@ fn an_error_names_its_field_and_byte() {
 
 #[test]
 fn unknown_tags_are_skipped() {
-    // Tag 9 of three bytes before the end of a v4 commit.
+    // An unknown tag 9 of three bytes at the end of a commit of version 4.
     let hex = "0004000000000000002a00000007036d640000018bcfe56800010903aabbcc";
     assert_eq!(json_of(COMMIT_KEY, Some(hex))["value"]["offset"], 42);
 }
@@ -279,7 +279,7 @@ fn a_subscription_that_ends_before_its_user_data_has_none() {
         let mut whole = vec![];
         read.write(&mut whole);
         assert_eq!(Embedded::new(&whole).payload(), Ok(Some(read)));
-        // A cut within a field is no end.
+        // A payload that ends within a field is an error.
         let cut = [&cut[..], &[0, 0]].concat();
         assert!(Embedded::<Subscription<'_>>::new(&cut).payload().is_err());
     }

@@ -1,7 +1,7 @@
-//! Kafka's primitive encodings (format of the message generator, KIP-482), read from borrowed bytes.
+//! Reads and writes Kafka's primitive types in the encoding of Kafka's message generator (KIP-482).
 //!
-//! Nothing here allocates while reading: strings and byte fields borrow, and an array is checked
-//! once and then read again element by element ([`Array`]).
+//! Reading does not allocate: strings and byte fields borrow from the record. An array is validated once and decoded
+//! again, element by element, whenever a caller iterates over it ([`Array`]).
 
 use serde::ser::{Serialize, Serializer};
 
@@ -15,41 +15,41 @@ pub use array::Array;
 use reader::Fixed;
 pub use reader::Reader;
 
-/// Kafka refuses longer strings, in compact form too (`MessageDataGenerator`).
+/// Maximum length of a string in bytes. Kafka rejects longer strings, in the compact form too (`MessageDataGenerator`).
 const MAX_STRING_BYTES: usize = 0x7fff;
 
-/// The context that decides the layout of a field.
+/// The version and encoding that determine the layout of a field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Context {
-    /// Version of the value.
+    /// Version of the record's value.
     pub version: i16,
-    /// Compact lengths and tag sections (KIP-482).
+    /// Whether the layout has compact lengths and tag sections (KIP-482).
     pub flexible: bool,
-    /// Byte fields hold the embedded consumer protocol. Matters to JSON only.
+    /// Whether byte fields contain the embedded consumer protocol. This affects only the JSON form.
     pub embedded: bool,
 }
 
-/// A type with a wire form.
+/// A type that has a binary encoding and a JSON form.
 pub trait Wire<'a>: Copy {
     /// Reads one value.
     ///
     /// # Errors
-    /// What is wrong, and at which byte.
+    /// The bytes are malformed; the error names the byte.
     fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, DecodeError>;
-    /// Appends the bytes that [`Wire::read`] reads.
+    /// Appends the encoded value, in the form that [`Wire::read`] reads.
     fn write(&self, out: &mut Vec<u8>, context: Context);
-    /// As JSON, in the form of the contract's §7.
+    /// Serializes the value as JSON, in the form of the contract's §7.
     ///
     /// # Errors
     /// Those of the serializer.
     fn json<S: Serializer>(&self, context: Context, serializer: S) -> Result<S::Ok, S::Error>;
-    /// Whether the bytes had the field, where its version does not tell.
+    /// Returns whether the record contains the field. False is possible only where the version does not decide it.
     fn is_there(&self) -> bool {
         true
     }
 }
 
-/// A value with its context, to serialize as JSON.
+/// A value with its context, to be serialized as JSON.
 #[derive(Clone, Copy, Debug)]
 pub struct Json<T>(pub T, pub Context);
 
@@ -97,7 +97,7 @@ impl<'a> Wire<'a> for Option<&'a str> {
         if length > MAX_STRING_BYTES {
             return Err(start.fail(Fault::StringTooLong(length)));
         }
-        // As most metadata is.
+        // Fast path: most metadata strings are empty.
         if length == 0 {
             return Ok(Some(""));
         }
@@ -156,7 +156,7 @@ impl<'a> Wire<'a> for &'a [u8] {
     }
 }
 
-/// Lower-case hexadecimal.
+/// Formats bytes as lower-case hexadecimal digits.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
@@ -168,7 +168,7 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 fn write_length(length: Option<usize>, out: &mut Vec<u8>, context: Context, fixed: Fixed) {
-    // Lengths beyond the wire's range cannot be written; readers refuse the truncated form.
+    // A length outside the range of the encoding is capped. A reader rejects the result.
     if context.flexible {
         write_uvarint(length.map_or(0, |length| u32::try_from(length + 1).unwrap_or(u32::MAX)), out);
         return;
@@ -185,7 +185,7 @@ fn write_length(length: Option<usize>, out: &mut Vec<u8>, context: Context, fixe
     }
 }
 
-/// Appends an unsigned varint.
+/// Appends an unsigned varint (`ByteUtils.writeUnsignedVarint`).
 pub fn write_uvarint(mut value: u32, out: &mut Vec<u8>) {
     while value >= 0x80 {
         out.push(value.to_le_bytes()[0] | 0x80);
@@ -194,18 +194,18 @@ pub fn write_uvarint(mut value: u32, out: &mut Vec<u8>) {
     out.push(value.to_le_bytes()[0]);
 }
 
-/// How the null of a struct is written.
+/// The encoding of a struct that may be null.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Null {
-    /// Among the fields: a byte, negative for null (`generateStructReader`).
+    /// As an ordinary field: a byte precedes the struct and is negative for null (`generateStructReader`).
     Byte,
-    /// As a tagged field: an unsigned varint, 0 for null.
+    /// As a tagged field: an unsigned varint precedes the struct and is 0 for null.
     Uvarint,
 }
 
 /// A struct that may be null.
 pub trait Nullable<'a>: Wire<'a> {
-    /// How that is written.
+    /// The encoding of null.
     const NULL: Null;
 }
 
@@ -232,8 +232,8 @@ impl<'a, T: Nullable<'a>> Wire<'a> for Option<T> {
     }
 }
 
-/// The last field of a message that got it without getting a new version. It is not there if
-/// nothing but an empty tag section is left.
+/// The last field of a message, added by Kafka without a new version number. The field is absent if only an empty tag
+/// section (one byte) is left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Late<T>(pub Option<T>);
 

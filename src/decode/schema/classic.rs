@@ -1,4 +1,4 @@
-//! Types 0 to 2: committed offsets, and classic groups.
+//! Schemas of record types 0 to 2: committed offsets and classic groups.
 
 use crate::{
     decode::{
@@ -11,7 +11,7 @@ use crate::{
 schema! {
     /// Key of types 0 and 1 (`OffsetCommitKey.json`, `LegacyOffsetCommitKey.json`).
     OffsetCommitKey<'a> {
-        /// Group id; may be empty.
+        /// Group id. It may be empty.
         "group" group: &'a str, 0..;
         /// Topic name.
         "topic" topic: &'a str, 0..;
@@ -21,21 +21,21 @@ schema! {
 }
 
 schema! {
-    /// Value of types 0 and 1 (`OffsetCommitValue.json`; earlier layouts from the schemas in
+    /// Value of types 0 and 1 (`OffsetCommitValue.json`; the layouts of earlier versions are those of the schemas in
     /// `GroupMetadataManager.scala`).
     OffsetCommitValue<'a> {
         /// The next offset that the group will read.
         "offset" offset: i64, 0..;
-        /// Epoch of the last consumed record; -1 is unknown.
+        /// Leader epoch of the last consumed record; -1 means unknown.
         "leaderEpoch" leader_epoch: i32, 3.., or -1;
-        /// Text of the client.
+        /// Free text that the client attached to the commit.
         "metadata" metadata: &'a str, 0..;
-        /// When the coordinator handled the commit, in ms.
+        /// Time at which the coordinator handled the commit, in ms since the epoch.
         "commitTimestamp" commit_timestamp: i64, 0..;
-        /// When the commit expires, in ms; -1 is by the retention rules.
+        /// Time at which the commit expires, in ms since the epoch; -1 means that the broker's retention applies.
         "expireTimestamp" expire_timestamp: i64, 1..=1, or -1;
         tags {
-            /// Topic incarnation; zero is unknown.
+            /// Id of the topic; zero means unknown.
             "topicId" 0 topic_id: Uuid, 4.., or Uuid::ZERO;
         }
     }
@@ -53,17 +53,17 @@ schema! {
 schema! {
     /// Value of type 2: a classic group (`GroupMetadataValue.json`).
     GroupMetadataValue<'a> {
-        /// `consumer`, `connect`, …; empty is none.
+        /// Protocol type, such as `consumer` or `connect`; empty means none.
         "protocolType" protocol_type: &'a str, 0..;
-        /// Rises by one with each completed rebalance.
+        /// Generation of the group, incremented by each completed rebalance.
         "generation" generation: i32, 0..;
-        /// The chosen assignor; null when empty.
+        /// The selected assignor; null if the group is empty.
         "protocol" protocol: Option<&'a str>, 0..;
-        /// Member id of the leader; null when empty.
+        /// Member id of the leader; null if the group is empty.
         "leader" leader: Option<&'a str>, 0..;
-        /// Time of the last state transition, in ms; -1 is unknown (KIP-211).
+        /// Time of the last state transition, in ms since the epoch; -1 means unknown (KIP-211).
         "currentStateTimestamp" current_state_timestamp: i64, 2.., or -1;
-        /// Empty when the group has no members.
+        /// Members of the group.
         "members" members: Array<'a, MemberMetadata<'a>>, 0..;
     }
     versions 0..=4, flexible 4, embeds |value| value.protocol_type == "consumer";
@@ -78,15 +78,15 @@ schema! {
         "groupInstanceId" group_instance_id: Option<&'a str>, 3..;
         /// client.id.
         "clientId" client_id: &'a str, 0..;
-        /// Java's text of the address, usually with a leading `/`.
+        /// Address of the client as Java prints it, usually with a leading `/`.
         "clientHost" client_host: &'a str, 0..;
-        /// Rebalance timeout in ms; -1 is the session timeout (KIP-62).
+        /// Rebalance timeout in ms; -1 means that the session timeout applies (KIP-62).
         "rebalanceTimeout" rebalance_timeout: i32, 1.., or -1;
         /// Session timeout in ms.
         "sessionTimeout" session_timeout: i32, 0..;
         /// Metadata that the member sent for the selected protocol.
         "subscription" subscription: Embedded<'a, Subscription<'a>>, 0..;
-        /// The leader's assignment; may be of zero length.
+        /// Assignment that the leader computed for the member. It may have zero length.
         "assignment" assignment: Embedded<'a, Assignment<'a>>, 0..;
     }
 }

@@ -1,4 +1,5 @@
-//! Types 9 to 15: share groups (KIP-932). Their progress is not in this topic.
+//! Schemas of record types 9 to 15: share groups (KIP-932). The progress of share groups is not stored in
+//! `__consumer_offsets`.
 
 use super::TopicPartition;
 use crate::{
@@ -13,9 +14,9 @@ schema! {
         "rackId" rack_id: Option<&'a str>, 0..;
         /// client.id.
         "clientId" client_id: &'a str, 0..;
-        /// Java's text of the address, usually with a leading `/`.
+        /// Address of the client as Java prints it, usually with a leading `/`.
         "clientHost" client_host: &'a str, 0..;
-        /// Topics subscribed to.
+        /// Names of the subscribed topics.
         "subscribedTopicNames" subscribed_topic_names: Array<'a, &'a str>, 0..;
     }
     versions 0..=0, flexible 0;
@@ -24,9 +25,9 @@ schema! {
 schema! {
     /// Value of type 11 (`ShareGroupMetadataValue.json`).
     ShareGroupMetadataValue {
-        /// Rises when members, subscriptions or topics change.
+        /// Group epoch, incremented when members, subscriptions or topics change.
         "epoch" epoch: i32, 0..;
-        /// Of the subscribed topics. Kafka 4.0 wrote none, under the same version.
+        /// Hash of the metadata of the subscribed topics. Kafka 4.0 omitted the field under the same version.
         "metadataHash" metadata_hash: Late<i64>, 0..;
     }
     versions 0..=0, flexible 0;
@@ -35,13 +36,13 @@ schema! {
 schema! {
     /// Value of type 14 (`ShareGroupCurrentMemberAssignmentValue.json`).
     ShareGroupCurrentMemberAssignmentValue<'a> {
-        /// Target assignment that the member reached.
+        /// Epoch of the target assignment that the member reached.
         "memberEpoch" member_epoch: i32, 0..;
-        /// The one before.
+        /// The previous member epoch.
         "previousMemberEpoch" previous_member_epoch: i32, 0..;
-        /// As in type 8.
+        /// State, with the same values as in type 8.
         "state" state: i8, 0..;
-        /// What the member reads; not alone.
+        /// Partitions that the member reads. Other members may read them too.
         "assignedPartitions" assigned_partitions: Array<'a, TopicPartition<'a>>, 0..;
     }
     versions 0..=0, flexible 0;
@@ -50,20 +51,20 @@ schema! {
 schema! {
     /// Value of type 15 (`ShareGroupStatePartitionMetadataValue.json`).
     ShareGroupStatePartitionMetadataValue<'a> {
-        /// Topics whose share state is being created.
+        /// Topics with share state that is being created.
         "initializingTopics" initializing_topics: Array<'a, TopicPartitionsInfo<'a>>, 0..;
         /// Topics with share state.
         "initializedTopics" initialized_topics: Array<'a, TopicPartitionsInfo<'a>>, 0..;
-        /// Topics whose share state is being deleted.
+        /// Topics with share state that is being deleted.
         "deletingTopics" deleting_topics: Array<'a, DeletingTopic<'a>>, 0..;
     }
     versions 0..=0, flexible 0;
 }
 
 schema! {
-    /// Partitions of a topic with share state.
+    /// Partitions of one topic that have share state.
     TopicPartitionsInfo<'a> {
-        /// Topic incarnation.
+        /// Id of the topic.
         "topicId" topic_id: Uuid, 0..;
         /// Topic name.
         "topicName" topic_name: &'a str, 0..;
@@ -73,9 +74,9 @@ schema! {
 }
 
 schema! {
-    /// A topic whose share state is being deleted (`TopicInfo` in Kafka).
+    /// A topic with share state that is being deleted (`TopicInfo` in Kafka).
     DeletingTopic<'a> {
-        /// Topic incarnation.
+        /// Id of the topic.
         "topicId" topic_id: Uuid, 0..;
         /// Topic name.
         "topicName" topic_name: &'a str, 0..;

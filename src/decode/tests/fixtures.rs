@@ -1,14 +1,13 @@
-//! Records that Kafka wrote, in tests/fixtures/records: lines of HEXKEY<TAB>HEXVALUE, a header that
-//! says where they come from, and beside them what `offsetd decode` says of each line.
+//! Tests of the decoder with records that Kafka wrote, in tests/fixtures/records. Each file has a header that names the
+//! origin, then lines of HEXKEY<TAB>HEXVALUE. A `.jsonl` file next to it holds the output of `offsetd decode` per line.
 //!
-//! `UPDATE_GOLDEN=1 cargo test --lib decode::` writes the answers again, to be read before they are
-//! committed.
+//! `UPDATE_GOLDEN=1 cargo test --lib decode::` rewrites the `.jsonl` files; review them before you commit them.
 
 use std::{fs, path::PathBuf};
 
 use super::*;
 
-/// Of one file: its name, and keys and values.
+/// The path of a fixture file, and its keys and values.
 pub(super) type Fixture = (PathBuf, Vec<(Vec<u8>, Option<Vec<u8>>)>);
 
 pub(super) fn fixtures() -> Vec<Fixture> {
@@ -57,7 +56,7 @@ fn what_kafka_wrote_is_written_again_to_the_byte() {
     }
 }
 
-/// Kafka 4.1 writes the tagged field of type 5 even when it is null; 4.2 does not, as none before.
+/// Removes the tagged field of type 5 if it is null: only Kafka 4.1 writes it then.
 fn without_null_tag(key: &[u8], mut value: Vec<u8>) -> Vec<u8> {
     if key.starts_with(&[0, 5]) && value.ends_with(&[1, 0, 1, 0]) {
         value.truncate(value.len() - 3);
@@ -77,7 +76,7 @@ fn every_truncation_of_what_kafka_wrote_is_an_error() {
         let whole = decode(Some(&key), Some(&value));
         for end in 0..value.len() {
             let decoded = decode(Some(&key), Some(&value[..end]));
-            // Kafka 4.0's layout of type 11 is what is left of 4.1's, cut in the zeros of its hash.
+            // A type 11 record of Kafka 4.1 that is cut within the zeros of its hash is a valid record of Kafka 4.0.
             let is_shorter_form = end == 7 && value[..2] == [0, 0] && key[..2] == [0, 11] && value[6] == 0;
             assert!(decoded.is_err() || (is_shorter_form && decoded != whole), "{key:?} {value:?} cut at {end}");
         }
@@ -108,6 +107,6 @@ fn every_type_occurs_in_the_fixtures() {
         .collect();
     kinds.sort_unstable();
     kinds.dedup();
-    // 18 is in no release.
+    // No Kafka release writes type 18.
     assert_eq!(kinds, (0..=23).filter(|kind| *kind != 18).collect::<Vec<_>>());
 }

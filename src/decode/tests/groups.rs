@@ -1,4 +1,4 @@
-//! Types 3 to 23: what is refused, what is told apart.
+//! Tests of record types 3 to 23: rejected layouts, and layouts that share a version number.
 
 use super::{record::generate, wire::tests::generate::Source, *};
 
@@ -29,7 +29,7 @@ fn layouts_of_the_early_access_are_refused() {
 #[test]
 fn the_only_version_of_the_newer_types_is_0() {
     for kind in 3..=23 {
-        // With a member or a pattern: of all of these, groups alone have no second string.
+        // Only keys of groups have one string; those of members and patterns have two. One of the two keys fits.
         for key in [group_key(kind), member_key(kind)] {
             let Err(error) = decode(Some(&key), Some(&[0, 1])) else { panic!("{kind}") };
             if error.field() == "value.version" {
@@ -68,7 +68,7 @@ fn a_null_struct_is_null_and_not_left_out() {
     let endpoint = |hex: &str| value(&member_key(19), hex)["userEndpoint"].clone();
     assert_eq!(endpoint("000000000263032f68000493e0000000020270ff0100"), Value::Null);
     assert_eq!(endpoint("000000000263032f68000493e0000000020270010268ffff000100"), json!({"host": "h", "port": 65535}));
-    // Any negative byte is null, and any other is not.
+    // Any negative byte means null, not only -1.
     assert_eq!(endpoint("000000000263032f68000493e0000000020270800100"), Value::Null);
 }
 
@@ -92,13 +92,13 @@ fn a_classic_member_of_a_consumer_group_shows_its_subscription() {
 
 #[test]
 fn unknown_tags_are_skipped_at_every_level_and_known_ones_read_whole() {
-    // Type 8, a tag 5 in the element and one at the end; type 3, a tag 9 before the hash.
+    // Type 8 with an unknown tag 5 in the element and at the end; type 3 with an unknown tag 9 before the hash.
     let topic = "00112233445566778899aabbccddeeff0200000000";
     let hex = format!("000000000005000000040002{topic}010502abcd01010503abcdef");
     assert_eq!(value(&member_key(8), &hex)["assignedPartitions"][0]["partitions"], json!([0]));
     let hex = "000000000005020900000800000000000000ff";
     assert_eq!(value(&group_key(3), hex), json!({"epoch": 5, "metadataHash": 255}));
-    // A payload that is longer or shorter than its field.
+    // The payload of a tag is longer or shorter than its field.
     let error_of = |hex: &str| {
         let error = error(&group_key(3), hex);
         (error.fault().name(), error.field().to_owned(), error.at())
@@ -118,7 +118,7 @@ fn a_tagged_array_may_be_null() {
         value(&member_key(8), &hex)["assignedPartitions"][0]["assignmentEpochs"].clone()
     };
     assert_eq!(epochs("0200000004"), json!([4]));
-    // Null is the default, so that it is left out.
+    // Null is the default, so it is omitted.
     assert_eq!(epochs("00"), Value::Null);
     assert_eq!(epochs("01"), json!([]));
 }
@@ -131,7 +131,7 @@ proptest! {
         let (key, value) = generate(kind, &mut Source::new(&randomness)).unwrap();
         let record = decode(Some(&key), Some(&value)).unwrap();
         let (same_key, shorter) = record.to_bytes().unwrap();
-        // Shorter only by tagged fields that hold their default.
+        // The encoded value can be shorter only by tagged fields that hold their default.
         prop_assert_eq!(same_key, key.clone());
         let shorter = shorter.unwrap();
         prop_assert!(shorter.len() <= value.len());
@@ -140,7 +140,7 @@ proptest! {
         prop_assert_eq!(again.to_bytes().unwrap().1.unwrap(), shorter.clone());
         let json = serde_json::to_value(record).unwrap();
         prop_assert_eq!(&json["type"], &json!(kind));
-        // A value that is cut anywhere is refused; but for type 11, whose older form is shorter.
+        // A value that is cut anywhere is rejected, except type 11, which has a shorter older form.
         for end in (0..shorter.len()).filter(|end| (kind, *end) != (11, 7)) {
             prop_assert!(decode(Some(&key), Some(&shorter[..end])).is_err(), "cut at {}", end);
         }

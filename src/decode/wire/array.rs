@@ -1,4 +1,4 @@
-//! Arrays, lazily.
+//! Array fields that are decoded lazily, element by element.
 
 use std::fmt;
 
@@ -9,8 +9,8 @@ use super::{
     Context, Fixed, Json, Reader, Wire, write_length,
 };
 
-/// An array field: checked when the record is read, then read again by each [`Array::iter`].
-/// That costs no memory, and few readers want the elements.
+/// An array field. It is validated when the record is read, and decoded again by each [`Array::iter`]. This needs no
+/// memory, and few callers need the elements.
 #[derive(Clone, Copy)]
 pub struct Array<'a, T> {
     elements: Elements<'a, T>,
@@ -23,13 +23,13 @@ enum Elements<'a, T> {
 }
 
 impl<'a, T: Wire<'a>> Array<'a, T> {
-    /// An array to be written.
+    /// Makes an array of the given elements, to be written.
     #[must_use]
     pub fn of(items: &'a [T]) -> Self {
         Self { elements: Elements::Items(items) }
     }
 
-    /// Number of elements.
+    /// Returns the number of elements.
     #[must_use]
     pub fn len(&self) -> usize {
         match self.elements {
@@ -38,13 +38,13 @@ impl<'a, T: Wire<'a>> Array<'a, T> {
         }
     }
 
-    /// Whether there are no elements.
+    /// Returns whether the array is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The elements, in order.
+    /// Iterates over the elements in order.
     pub fn iter(&self) -> Iter<'a, T> {
         let position = match self.elements {
             Elements::Wire { reader, .. } => reader,
@@ -53,22 +53,22 @@ impl<'a, T: Wire<'a>> Array<'a, T> {
         Iter { array: *self, position, next: 0 }
     }
 
-    /// What is made of each element, without room to spare: of what is collected there are millions, and `collect` would
-    /// make room for four of anything.
+    /// Collects the converted elements into a `Vec` of exact capacity. Millions of such lists are stored, and `collect`
+    /// would reserve space for at least four elements in each.
     pub fn map<U>(&self, each: impl FnMut(T) -> U) -> Vec<U> {
         let mut list = Vec::with_capacity(self.len());
         list.extend(self.iter().map(each));
         list
     }
 
-    /// The elements, without room to spare.
+    /// Collects the elements into a `Vec` of exact capacity.
     #[must_use]
     pub fn to_vec(&self) -> Vec<T> {
         self.map(|element| element)
     }
 }
 
-/// The elements of an [`Array`].
+/// An iterator over the elements of an [`Array`].
 #[derive(Clone)]
 pub struct Iter<'a, T> {
     array: Array<'a, T>,
@@ -89,7 +89,7 @@ impl<'a, T: Wire<'a>> Iterator for Iter<'a, T> {
         let index = self.next;
         self.next += 1;
         match self.array.elements {
-            // Checked when the array was read, so that reading again cannot fail.
+            // The array was validated when it was read, so decoding again cannot fail.
             Elements::Wire { count, context, .. } if index < count => T::read(&mut self.position, context).ok(),
             Elements::Wire { .. } => None,
             Elements::Items(items) => items.get(index).copied(),
@@ -119,7 +119,7 @@ impl<'a, T: Wire<'a>> Wire<'a> for Option<Array<'a, T>> {
     fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, DecodeError> {
         let start = *reader;
         let Some(count) = reader.length(context, Fixed::I32)? else { return Ok(None) };
-        // Every element takes at least a byte.
+        // Every element takes at least one byte.
         if count > reader.remaining() {
             return Err(start.fail(Fault::EndOfBuffer { wanted: count, left: reader.remaining() }));
         }

@@ -1,4 +1,4 @@
-//! Reading from borrowed bytes.
+//! A cursor over the bytes of one key or value.
 
 use super::{
     super::error::{DecodeError, Fault},
@@ -13,34 +13,34 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Starts at the first byte.
+    /// Starts reading at the first byte.
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0 }
     }
 
-    /// Position of the next byte, from the start of the key or value.
+    /// Returns the position of the next byte, counted from the start of the key or value.
     #[must_use]
     pub fn at(&self) -> usize {
         self.at
     }
 
-    /// Bytes not read yet.
+    /// Returns the number of bytes that are not read yet.
     #[must_use]
     pub fn remaining(&self) -> usize {
         self.bytes.len().saturating_sub(self.at)
     }
 
-    /// An error at the present position.
+    /// Makes an error at the current position.
     #[must_use]
     pub fn fail(&self, fault: Fault) -> DecodeError {
         DecodeError::new(fault, self.at)
     }
 
-    /// The next `len` bytes.
+    /// Reads the next `len` bytes.
     ///
     /// # Errors
-    /// [`Fault::EndOfBuffer`] when fewer are left.
+    /// [`Fault::EndOfBuffer`] if fewer bytes are left.
     #[inline]
     pub fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
         let slice = self
@@ -52,10 +52,10 @@ impl<'a> Reader<'a> {
         Ok(slice)
     }
 
-    /// The next `N` bytes, as an array.
+    /// Reads the next `N` bytes as an array.
     ///
     /// # Errors
-    /// [`Fault::EndOfBuffer`] when fewer are left.
+    /// [`Fault::EndOfBuffer`] if fewer bytes are left.
     #[inline]
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let left = self.remaining();
@@ -65,10 +65,10 @@ impl<'a> Reader<'a> {
         Ok(chunk)
     }
 
-    /// An unsigned varint of at most 5 bytes, not zig-zag (`ByteUtils.readUnsignedVarint`).
+    /// Reads an unsigned varint of at most 5 bytes, without zig-zag encoding (`ByteUtils.readUnsignedVarint`).
     ///
     /// # Errors
-    /// End of the buffer, or a fifth byte that continues or overflows 32 bits.
+    /// The buffer ends, or the fifth byte has its continuation bit set or overflows 32 bits.
     pub fn uvarint(&mut self) -> Result<u32, DecodeError> {
         let start = *self;
         let mut value = 0_u64;
@@ -82,7 +82,7 @@ impl<'a> Reader<'a> {
         Err(start.fail(Fault::Varint))
     }
 
-    /// A length or count: `None` for null. Fixed form is an `i16` or `i32` read by the caller.
+    /// Reads a length or count, or `None` for null: a varint in flexible versions, else an integer of width `fixed`.
     #[inline]
     pub(super) fn length(&mut self, context: Context, fixed: Fixed) -> Result<Option<usize>, DecodeError> {
         if context.flexible {
@@ -99,10 +99,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads all that is left.
+    /// Reads a value that must extend to the end of the buffer.
     ///
     /// # Errors
-    /// Those of `read`, and [`Fault::Trailing`].
+    /// Those of `read`, or [`Fault::Trailing`] if bytes follow the value.
     pub fn whole<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, DecodeError>) -> Result<T, DecodeError> {
         let value = read(self)?;
         match self.remaining() {
@@ -111,11 +111,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Skips a tag section but for the tags that `known` reads. Kafka's readers do not check the
-    /// order of tags, and of a tag that is there twice the last one counts.
+    /// Reads a tag section and passes each tag to `known`, which ignores unknown tags. As in Kafka's readers, tags may
+    /// come in any order, and the last occurrence of a repeated tag wins.
     ///
     /// # Errors
-    /// Whatever `known` says, or a section that does not fit.
+    /// Those of `known`, or a section that is longer than the buffer.
     pub fn tags(
         &mut self,
         mut known: impl FnMut(u32, &mut Reader<'a>) -> Result<(), DecodeError>,
@@ -133,7 +133,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Width of a length in non-flexible versions.
+/// The width of a length in versions that are not flexible.
 #[derive(Clone, Copy)]
 pub(super) enum Fixed {
     I16,

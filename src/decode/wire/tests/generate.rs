@@ -1,4 +1,4 @@
-//! Bytes of any schema, made up from a source of randomness: each schema writes itself.
+//! Generates the bytes of random records: each schema implements [`Generate`] from its own rows.
 
 use super::super::*;
 use crate::decode::{
@@ -6,7 +6,7 @@ use crate::decode::{
     schema::Message,
 };
 
-/// Randomness that a test can shrink: bytes, and zeros when they are used up.
+/// A source of random bytes that proptest can shrink. It returns zeros when its bytes are used up.
 #[derive(Debug)]
 pub(crate) struct Source<'s>(std::slice::Iter<'s, u8>);
 
@@ -15,7 +15,7 @@ impl<'s> Source<'s> {
         Self(bytes.iter())
     }
 
-    /// A number below `limit`.
+    /// Returns a number below `limit`.
     pub(crate) fn below(&mut self, limit: u8) -> u8 {
         self.byte() % limit
     }
@@ -25,7 +25,7 @@ impl<'s> Source<'s> {
     }
 }
 
-/// A type that can write some value of itself.
+/// A type that can write a random value of itself.
 pub(crate) trait Generate<'a>: Wire<'a> {
     fn generate(source: &mut Source<'_>, out: &mut Vec<u8>, context: Context);
 }
@@ -34,7 +34,7 @@ macro_rules! integers {
     ($($type:ty)+) => {$(
         impl<'a> Generate<'a> for $type {
             fn generate(source: &mut Source<'_>, out: &mut Vec<u8>, _: Context) {
-                // Small ones, extreme ones, and any.
+                // Small, extreme and arbitrary numbers.
                 let fill = [0, 0, 0xff, source.byte()][usize::from(source.below(4))];
                 let mut bytes = [fill; size_of::<$type>()];
                 bytes[size_of::<$type>() - 1] = source.byte();
@@ -114,7 +114,7 @@ impl<'a, T: Generate<'a>> Generate<'a> for Late<T> {
     }
 }
 
-/// The bytes of a record of a type: its key and its value, in one of its versions.
+/// Generates the key and the value of a record of a type, in one of its versions.
 pub(in crate::decode) fn record<'a, K: Generate<'a>, V: Message<'a> + Generate<'a>>(
     kind: i16,
     source: &mut Source<'_>,
