@@ -1,9 +1,9 @@
-//! Layouts: where in a store's keys and values the parts of an offset are, as templates.
+//! Layouts: templates that describe where the parts of an offset are in a store's keys and values.
 //!
-//! A template is an example with names in braces: the key `offset:{topic}:{group}`, the path
-//! `/consumers/{group}/offsets/{topic}/{partition}`, the value `{"topic":"{topic}","offset":"{offset}"}`. A layout has a
-//! template for each text that a store names an offset by (a key and a field, a path, a row and a column), and one for the
-//! value. The whole text must match its template.
+//! A template is an example with placeholders in braces: the key `offset:{topic}:{group}`, the path
+//! `/consumers/{group}/offsets/{topic}/{partition}`, the value `{"topic":"{topic}","offset":"{offset}"}`. A layout has
+//! one template for each text that names an offset (a key and a field, a path, or a row and a column), and one for the
+//! value. A template must match its whole text.
 
 use std::{collections::HashMap, fmt};
 
@@ -19,28 +19,28 @@ pub use preset::{Preset, preset};
 pub use text::Template;
 pub use value::Value;
 
-/// Tells whether the cluster has a topic of a name: that decides between the readings of an ambiguous text. `None`: the topics
-/// are not known.
+/// Reports whether the cluster has a topic of a given name, which resolves ambiguous texts. `None` while the topics are
+/// not known.
 pub type Topics<'a> = Option<&'a dyn Fn(&str) -> bool>;
 
-/// What a template takes from a text.
+/// The placeholders of a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placeholder {
-    /// `{group}`: any text without a line end; in a path without `/`.
+    /// `{group}`: any text without a line end; in a path also without `/`.
     Group,
-    /// `{topic}`: a name that Kafka allows (`Topic.validate`).
+    /// `{topic}`: a topic name that Kafka allows (`Topic.validate`).
     Topic,
     /// `{partition}`: digits.
     Partition,
     /// `{offset}`: digits.
     Offset,
-    /// `{batch}`: digits. Of several entries of one key the one with the greatest batch counts.
+    /// `{batch}`: digits. Of several entries of one key, the one with the greatest batch counts.
     Batch,
     /// `{at_ms}`: milliseconds since 1970.
     AtMillis,
     /// `{at_s}`: seconds since 1970.
     AtSeconds,
-    /// `{at}`: a time of RFC 3339.
+    /// `{at}`: an RFC 3339 time.
     At,
     /// `{metadata}`: any text without a line end.
     Metadata,
@@ -62,7 +62,7 @@ impl Placeholder {
         Self::Ignored,
     ];
 
-    /// The name between the braces.
+    /// Returns the name between the braces.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -90,35 +90,35 @@ impl fmt::Display for Placeholder {
     }
 }
 
-/// What is wrong with a layout.
+/// An error in a layout.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
     /// A name in braces that is not one of [`Placeholder`].
-    #[error("unknown placeholder {{{0}}}; known are {known}", known = Known)]
+    #[error("unknown placeholder {{{0}}}; allowed: {known}", known = Known)]
     UnknownPlaceholder(String),
-    /// A brace without its partner.
-    #[error("unbalanced brace in {0:?}; write {{{{ or }}}} for a brace itself")]
+    /// A brace without its counterpart.
+    #[error("unbalanced brace in {0:?}; write {{{{ or }}}} for a literal brace")]
     UnbalancedBrace(String),
-    /// Two placeholders with nothing between.
-    #[error("{0} and {1} stand side by side, so that nothing tells where one ends")]
+    /// Two placeholders without text between them.
+    #[error("{0} and {1} are adjacent, so the end of the first is unknown; put a separator between them")]
     Adjacent(Placeholder, Placeholder),
-    /// A placeholder that occurs twice, or is given as a fixed value too.
-    #[error("{0} is given twice")]
+    /// A placeholder that occurs twice, or that also has a fixed value.
+    #[error("{0} is given twice; remove one")]
     Twice(Placeholder),
-    /// A part of an offset that nothing gives.
-    #[error("nothing gives {0}; write it in a template{hint}", hint = if matches!(.0, Placeholder::Group | Placeholder::Topic) { ", or set it to a fixed text" } else { "" })]
+    /// A part of an offset that neither a template nor a setting gives.
+    #[error("{0} is missing; add it to a template{hint}", hint = if matches!(.0, Placeholder::Group | Placeholder::Topic) { ", or set it to a fixed value" } else { "" })]
     Missing(Placeholder),
-    /// An array of several examples, or a second list beside another.
-    #[error("a template goes through one list: write one element, and one list in each object")]
+    /// An array with several example elements, or a second list in the same object.
+    #[error("only one list is supported; write one example element per array, and one list per object")]
     Lists,
-    /// A template of JSON that takes nothing.
-    #[error("the template has no placeholder")]
+    /// A JSON template without a placeholder.
+    #[error("the template has no placeholder; add one, such as {{offset}}")]
     Nothing,
-    /// `list` with a value that is no text.
-    #[error("`list` takes a text value apart; this value is not a text template")]
+    /// The setting `list` with a value that is not text.
+    #[error("`list` splits text values, but this value is not a text template; remove `list`")]
     ListOfOther,
-    /// A list without a separator.
-    #[error("`list` is empty; set it to the text between two elements, as \",\"")]
+    /// An empty list separator.
+    #[error("`list` is empty; set it to the separator of the elements, such as \",\"")]
     NoSeparator,
 }
 
@@ -133,16 +133,16 @@ impl fmt::Display for Known {
     }
 }
 
-/// Why a text is no offset.
+/// Why a text does not match a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mismatch {
     /// The template does not match.
     NoMatch,
-    /// It matches in several ways, and the topics of the cluster do not tell which is meant.
+    /// The template matches in several ways, and the topics of the cluster do not select one.
     Ambiguous,
 }
 
-/// The parts of an offset that one text, or several, told.
+/// The parts of an offset that one text or several texts gave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parts {
     /// Group id.
@@ -151,18 +151,18 @@ pub struct Parts {
     pub topic: Option<String>,
     /// Partition of the topic.
     pub partition: Option<i32>,
-    /// The offset as it is written.
+    /// The offset as it is stored.
     pub offset: Option<i64>,
-    /// Number of the batch.
+    /// The batch number.
     pub batch: Option<i64>,
-    /// When it was committed.
+    /// The commit time.
     pub at: Option<Millis>,
-    /// Text beside the offset.
+    /// The metadata text of the commit.
     pub metadata: Option<String>,
 }
 
 impl Parts {
-    /// Adds what another text told. A layout takes each part from one text only.
+    /// Adds the parts that another text gave. A layout takes each part from one text only.
     fn add(&mut self, other: &Self) {
         let Self { group, topic, partition, offset, batch, at, metadata } = other;
         let take = |mine: &mut Option<String>, theirs: &Option<String>| {
@@ -179,7 +179,7 @@ impl Parts {
         self.at = self.at.or(*at);
     }
 
-    /// Reads the text of a placeholder. `None`: it is not of the placeholder's kind.
+    /// Stores the text of a placeholder. Returns `None` if the text is not valid for it.
     fn take(&mut self, placeholder: Placeholder, text: &str) -> Option<()> {
         let digits = || text.bytes().all(|byte| byte.is_ascii_digit()).then_some(text);
         match placeholder {
@@ -221,16 +221,16 @@ pub struct Entry {
     pub partition: i32,
     /// The offset of the record that the group reads next.
     pub committed_offset: i64,
-    /// When it was committed, if the texts tell.
+    /// The commit time, if the entry has one.
     pub committed_at: Option<Millis>,
-    /// Text beside it.
+    /// The metadata text of the commit.
     pub metadata: String,
-    /// Of several entries of a key the one with the greatest batch counts.
+    /// The batch number. Of several entries of a key, the one with the greatest batch counts.
     pub batch: Option<i64>,
 }
 
 impl Entry {
-    /// The entry, for a listing.
+    /// Returns the entry in the form that a listing takes.
     #[must_use]
     pub fn listed(&self) -> Listed<'_> {
         Listed {
@@ -244,12 +244,12 @@ impl Entry {
     }
 }
 
-/// The greatest batch of each key, in one listing.
+/// The greatest batch seen for each key during one listing.
 #[derive(Debug, Default)]
 pub struct Greatest(HashMap<(String, String, i32), i64>);
 
 impl Greatest {
-    /// Returns whether the entry is of no earlier batch than those of its key before. Entries without a batch all are.
+    /// Returns whether no entry with a greater batch was seen for the key. Entries without a batch always pass.
     pub fn takes(&mut self, entry: &Entry) -> bool {
         let Some(batch) = entry.batch else { return true };
         let key = (entry.group.clone(), entry.topic.clone(), entry.partition);
@@ -259,18 +259,18 @@ impl Greatest {
     }
 }
 
-/// What a layout does not take from the store.
+/// The parts of all offsets of a source that its settings fix.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fixed {
     /// The group of all offsets.
     pub group: Option<String>,
     /// The topic of all offsets.
     pub topic: Option<String>,
-    /// What the stored offsets mean.
+    /// Whether the stored offset is the next or the last one.
     pub offset_is: OffsetIs,
 }
 
-/// How a store keeps offsets.
+/// How a store keeps offsets: its templates and fixed parts.
 #[derive(Clone, Debug)]
 pub struct Layout {
     names: Vec<Template>,
@@ -279,10 +279,10 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Checks that the templates give each part of an offset exactly once.
+    /// Creates a layout. Each part of an offset must be given exactly once.
     ///
     /// # Errors
-    /// Which part is given twice, or not at all.
+    /// Returns the part that is given twice or is missing.
     pub fn new(names: Vec<Template>, value: Value, fixed: Fixed) -> Result<Self, LayoutError> {
         let mut given: Vec<Placeholder> = names.iter().flat_map(Template::placeholders).collect();
         given.extend(value.placeholders());
@@ -302,19 +302,19 @@ impl Layout {
         Ok(Self { names, value, fixed })
     }
 
-    /// The templates of the texts that name an offset, in the order given to [`Layout::new`].
+    /// Returns the templates of the texts that name an offset, in the order given to [`Layout::new`].
     #[must_use]
     pub fn names(&self) -> &[Template] {
         &self.names
     }
 
-    /// The template of the value.
+    /// Returns the template of the value.
     #[must_use]
     pub fn value(&self) -> &Value {
         &self.value
     }
 
-    /// Puts together what the names and the value of an entry told. `None`: a part is not there.
+    /// Combines the parts that the names and the value of an entry gave. Returns `None` if a part is missing.
     #[must_use]
     pub fn entry(&self, told: &[&Parts]) -> Option<Entry> {
         let mut parts = Parts { group: self.fixed.group.clone(), topic: self.fixed.topic.clone(), ..Parts::default() };
@@ -334,10 +334,11 @@ impl Layout {
         })
     }
 
-    /// Reads one entry of a store whole. Sources that meet the same name many times read it once, with the parts of a layout.
+    /// Parses a whole entry of a store. A source with many entries per name parses the name once and calls
+    /// [`Layout::entry`].
     ///
     /// # Errors
-    /// The first name that does not match.
+    /// Returns the mismatch of the first name that does not match.
     pub fn read(
         &self,
         names: &[&str],

@@ -48,7 +48,7 @@ const WAITING: usize = 1024;
 /// Number of the only shard.
 const SHARD: i32 = 0;
 
-/// A store whose offsets can be listed. Its methods may block.
+/// A store that can list its offsets. Its methods may block.
 pub trait Listing: Send + fmt::Debug + 'static {
     /// Passes every offset of the store to `round`. Returns whether the listing is complete; rows that a complete
     /// listing does not show are deleted.

@@ -1,36 +1,37 @@
-//! Templates of JSON: a document by example.
+//! JSON templates: an example document with placeholders.
 //!
-//! A placeholder as a value takes the value; a number and its digits in quotes are the same. An object whose only key holds
-//! a placeholder goes through all its keys, an array of one element through all its elements. Other texts, numbers and truth values must be equal.
-//! What the template does not name is not looked at.
+//! A placeholder in the place of a value takes that value; a number equals its digits in quotes. An object with a
+//! placeholder as its only key matches every key of an object, and an array of one element matches every element of an
+//! array. Other strings, numbers and booleans must be equal. Parts of the document that the template does not name are
+//! ignored.
 
 use serde_json::Value as Json;
 
 use super::{LayoutError, Mismatch, Parts, Placeholder, Template, Topics};
 
-/// Offsets in one document. More are cut off, as malformed.
+/// Maximum number of offsets in one document. Further ones are ignored.
 const OFFSETS: usize = 100_000;
 
-/// A template of JSON.
+/// A JSON template.
 #[derive(Clone, Debug)]
 pub struct Document(Node);
 
 #[derive(Clone, Debug)]
 enum Node {
-    /// A text or number that is taken apart.
+    /// A string or number that is parsed by a template.
     Text(Box<Template>),
-    /// A value that must be there.
+    /// A value that must be equal.
     Equal(Json),
-    /// Keys of an object.
+    /// Keys of an object, each of which must exist.
     Keys(Vec<(String, Node)>),
-    /// Each key and value of an object.
+    /// Every key and value of an object.
     EachKey(Box<Template>, Box<Node>),
-    /// Each element of an array.
+    /// Every element of an array.
     Each(Box<Node>),
 }
 
 impl Document {
-    /// Makes a template of an example.
+    /// Creates a template from an example.
     pub(super) fn new(example: &Json) -> Result<Self, LayoutError> {
         let node = Node::new(example)?;
         let mut placeholders = vec![];
@@ -47,7 +48,7 @@ impl Document {
         placeholders
     }
 
-    /// Takes the parts of offsets from a document.
+    /// Parses a document into the parts of its offsets.
     pub(super) fn read(&self, document: &[u8], topics: Topics<'_>) -> Vec<Result<Parts, Mismatch>> {
         let Ok(document) = serde_json::from_slice::<Json>(document) else { return vec![Err(Mismatch::NoMatch)] };
         let mut found = vec![];
@@ -143,7 +144,7 @@ impl Node {
         }
     }
 
-    /// Adds what a node without a list tells.
+    /// Adds the parts that a node without a list gives.
     fn take(&self, value: &Json, parts: &mut Parts, topics: Topics<'_>) -> Result<(), Mismatch> {
         match self {
             Self::Text(template) => {
@@ -164,7 +165,7 @@ impl Node {
     }
 }
 
-/// Reads the keys without a list first: what they tell holds for each element of the list.
+/// Reads the keys without a list first, since their parts apply to each element of the list.
 fn read_keys(
     keys: &[(String, Node)],
     values: &serde_json::Map<String, Json>,

@@ -1,15 +1,15 @@
-//! Layouts that many people have, by name.
+//! Named layouts of widely used applications.
 
-/// A layout by name, as templates that a user could have written.
+/// A named layout, expressed as the templates that a user could have written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Preset {
-    /// What `layout` is set to.
+    /// The value of the setting `layout`.
     pub name: &'static str,
     /// The kind of store.
     pub kind: &'static str,
-    /// The settings that it stands for, with their templates.
+    /// The settings that it replaces, with their templates.
     pub settings: &'static [(&'static str, &'static str)],
-    /// Where it comes from.
+    /// The application or publication that uses the layout.
     pub from: &'static str,
 }
 
@@ -74,7 +74,7 @@ pub(super) const PRESETS: [Preset; 9] = [
     },
 ];
 
-/// Returns the preset of a kind of store.
+/// Returns the preset of this name for a kind of store.
 #[must_use]
 pub fn preset(kind: &str, name: &str) -> Option<&'static Preset> {
     PRESETS.iter().find(|preset| preset.kind == kind && preset.name == name)

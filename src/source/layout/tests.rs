@@ -20,30 +20,30 @@ fn a_template_that_says_too_little_or_too_much_is_refused_with_the_reason() {
     let refused = |template: &str| Template::parse(template).unwrap_err().to_string();
     assert_eq!(
         refused("offset:{topics}"),
-        "unknown placeholder {topics}; known are {group} {topic} {partition} {offset} {batch} {at_ms} {at_s} {at} {metadata} {*}"
+        "unknown placeholder {topics}; allowed: {group} {topic} {partition} {offset} {batch} {at_ms} {at_s} {at} {metadata} {*}"
     );
-    assert_eq!(refused("offset:{topic"), "unbalanced brace in \"offset:{topic\"; write {{ or }} for a brace itself");
-    assert_eq!(refused("offset:}"), "unbalanced brace in \"offset:}\"; write {{ or }} for a brace itself");
+    assert_eq!(refused("offset:{topic"), "unbalanced brace in \"offset:{topic\"; write {{ or }} for a literal brace");
+    assert_eq!(refused("offset:}"), "unbalanced brace in \"offset:}\"; write {{ or }} for a literal brace");
     assert_eq!(
         refused("{topic}{group}"),
-        "{topic} and {group} stand side by side, so that nothing tells where one ends"
+        "{topic} and {group} are adjacent, so the end of the first is unknown; put a separator between them"
     );
 
     let layout = |names: &[&str], value: &str, fixed: Fixed| {
         let names = names.iter().map(|name| template(name)).collect();
         Layout::new(names, Value::parse(value, None).unwrap(), fixed).unwrap_err().to_string()
     };
-    assert_eq!(
-        layout(&["{topic}:{group}"], "text", Fixed::default()),
-        "nothing gives {partition}; write it in a template"
-    );
+    assert_eq!(layout(&["{topic}:{group}"], "text", Fixed::default()), "{partition} is missing; add it to a template");
     assert_eq!(
         layout(&["{topic}:{partition}"], "text", Fixed::default()),
-        "nothing gives {group}; write it in a template, or set it to a fixed text"
+        "{group} is missing; add it to a template, or set it to a fixed value"
     );
     let fixed = Fixed { group: Some("g".into()), ..Fixed::default() };
-    assert_eq!(layout(&["{topic}:{group}", "{partition}"], "text", fixed), "{group} is given twice");
-    assert_eq!(layout(&["{topic}:{group}", "{topic}-{partition}"], "text", Fixed::default()), "{topic} is given twice");
+    assert_eq!(layout(&["{topic}:{group}", "{partition}"], "text", fixed), "{group} is given twice; remove one");
+    assert_eq!(
+        layout(&["{topic}:{group}", "{topic}-{partition}"], "text", Fixed::default()),
+        "{topic} is given twice; remove one"
+    );
 
     let value = |value: &str, list: Option<&str>| Value::parse(value, list).unwrap_err();
     assert_eq!(value(r#"{"offset":5}"#, None), LayoutError::Nothing);
@@ -124,10 +124,10 @@ fn topics_of_the_cluster_decide_between_readings() {
     let is = |group: &str, topic: &str| Ok((group.to_owned(), topic.to_owned()));
     assert_eq!(chosen("a-b-c", &["c"]), is("a-b", "c"));
     assert_eq!(chosen("a-b-c", &["b-c"]), is("a", "b-c"));
-    // No topic of the cluster: the longest name.
+    // The cluster has none of the topics, so the longest topic name is chosen.
     assert_eq!(chosen("a-b-c", &["x"]), is("a", "b-c"));
     assert_eq!(chosen("a-b-c", &["c", "b-c"]), Err(Mismatch::Ambiguous));
-    // One reading: no topic is asked for.
+    // A text with one reading needs no topics.
     assert_eq!(chosen("a-b", &[]), is("a", "b"));
     assert_eq!(template("{group}-{*}").read("a-b-c", NO_TOPICS), Err(Mismatch::Ambiguous));
     // The topics are not known yet.
@@ -225,7 +225,7 @@ fn every_preset_is_a_layout() {
     }
 }
 
-/// Templates, and texts that are near to them.
+/// Generates templates, and texts that nearly match them.
 fn near() -> impl Strategy<Value = (String, String)> {
     let piece = prop::sample::select(vec![
         "{group}",
@@ -274,7 +274,7 @@ proptest! {
         let is_topic = |name: &str| knows && name == topic;
         match template(form).read(&text, Some(&is_topic)) {
             Ok(parts) if knows => prop_assert_eq!((parts.group, parts.topic, parts.partition), (Some(group), Some(topic), Some(partition))),
-            // Without the topics of the cluster the longest name is taken.
+            // Without the topics of the cluster, the longest topic name is chosen.
             Ok(parts) => prop_assert!(parts.topic.is_some_and(|read| read.len() >= topic.len())),
             Err(mismatch) => prop_assert_eq!(mismatch, Mismatch::Ambiguous),
         }

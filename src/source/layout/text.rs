@@ -1,23 +1,23 @@
-//! Templates of text.
+//! Text templates, and the search for all readings of an ambiguous text.
 
 use regex::{Captures, Regex};
 
 use super::{LayoutError, Mismatch, Parts, Placeholder, Topics};
 
-/// Readings of one text that are looked at. A text with more is ambiguous.
+/// Maximum number of readings of one text. A text with more is ambiguous.
 const READINGS: usize = 64;
-/// Steps of the search for them.
+/// Maximum number of steps of the search for readings.
 const STEPS: usize = 4096;
-/// Longest text that they are searched in, in bytes. Longer ones with several readings are ambiguous.
+/// Maximum length in bytes of a text that is searched for readings. A longer text with several readings is ambiguous.
 const SEARCHED: usize = 4096;
 
-/// A text with placeholders: `offset:{topic}:{group}`.
+/// A text with placeholders, such as `offset:{topic}:{group}`.
 #[derive(Clone, Debug)]
 pub struct Template {
     pieces: Vec<Piece>,
-    /// Takes as little as it can for each placeholder, from the left.
+    /// Matches as little as possible for each placeholder, from the left.
     shortest: Regex,
-    /// Takes as much as it can. Where both find the same, the text has one reading.
+    /// Matches as much as possible. If both regular expressions agree, the text has only one reading.
     longest: Regex,
     is_path: bool,
 }
@@ -29,18 +29,18 @@ enum Piece {
 }
 
 impl Template {
-    /// Reads a template. `{{` and `}}` stand for braces.
+    /// Parses a template. `{{` and `}}` stand for literal braces.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// Returns the syntax error.
     pub fn parse(template: &str) -> Result<Self, LayoutError> {
         Self::new(template, false)
     }
 
-    /// As [`Template::parse`], of a path: `{group}` and `{*}` do not reach over a `/`.
+    /// Parses the template of a path: unlike with [`Template::parse`], `{group}` and `{*}` do not match a `/`.
     ///
     /// # Errors
-    /// As [`Template::parse`].
+    /// Returns the syntax error.
     pub fn parse_path(template: &str) -> Result<Self, LayoutError> {
         Self::new(template, true)
     }
@@ -59,7 +59,7 @@ impl Template {
         Ok(Self { shortest: compile("?")?, longest: compile("")?, pieces, is_path })
     }
 
-    /// What it takes, but for `{*}`.
+    /// Returns the placeholders, without `{*}`.
     pub fn placeholders(&self) -> impl Iterator<Item = Placeholder> + '_ {
         self.fields().filter(|placeholder| *placeholder != Placeholder::Ignored)
     }
@@ -71,8 +71,8 @@ impl Template {
         })
     }
 
-    /// Whether what it takes says of which rows a text is, so that no two texts are of the same: it takes group, topic and
-    /// partition, and nothing else differs.
+    /// Returns whether no two texts of this template can name the same rows. That is so if it consists of group, topic
+    /// and partition only.
     #[must_use]
     pub fn tells_one_part(&self) -> bool {
         self.fields().all(|placeholder| match placeholder {
@@ -87,7 +87,7 @@ impl Template {
         })
     }
 
-    /// The text before the first placeholder. A store need not show what begins otherwise.
+    /// Returns the text before the first placeholder. Every matching text starts with it.
     #[must_use]
     pub fn prefix(&self) -> &str {
         match self.pieces.first() {
@@ -96,8 +96,8 @@ impl Template {
         }
     }
 
-    /// Returns a pattern of wildcards that matches at least what the template matches, for stores that filter by one: `*`
-    /// for each placeholder, and `\\` before signs that mean something in such patterns.
+    /// Returns a glob pattern that matches at least every text that the template matches, for stores that filter by
+    /// one. Each placeholder becomes `*`, and characters with a meaning in glob patterns are escaped with `\\`.
     #[must_use]
     pub fn glob(&self) -> String {
         let mut glob = String::new();
@@ -115,10 +115,10 @@ impl Template {
         glob
     }
 
-    /// Takes the parts of an offset from a text.
+    /// Parses a text into parts of an offset.
     ///
     /// # Errors
-    /// It does not match, or in several ways.
+    /// Returns whether the text does not match, or matches in several ways.
     pub fn read(&self, text: &str, topics: Topics<'_>) -> Result<Parts, Mismatch> {
         let shortest = self.shortest.captures(text).ok_or(Mismatch::NoMatch)?;
         if self.fields().take(2).count() < 2 {
@@ -139,7 +139,7 @@ impl Template {
         Some(parts)
     }
 
-    /// All ways in which the text matches.
+    /// Returns the parts of every way in which the text matches.
     fn readings(&self, text: &str) -> Result<Vec<Parts>, Mismatch> {
         if text.len() > SEARCHED {
             return Err(Mismatch::Ambiguous);
@@ -151,7 +151,7 @@ impl Template {
 }
 
 impl Piece {
-    /// A group of a regular expression. `lazy` is `?` or nothing.
+    /// Returns the piece as part of a regular expression. `lazy` is `?` or empty.
     fn pattern(&self, is_path: bool, lazy: &str) -> String {
         let placeholder = match self {
             Self::Literal(text) => return regex::escape(text),
@@ -172,12 +172,12 @@ impl Piece {
     }
 }
 
-/// Where the placeholders end.
+/// Returns the end positions of the captured placeholders.
 fn ends<'a>(captures: &'a Captures<'_>) -> impl Iterator<Item = Option<usize>> + 'a {
     captures.iter().map(|capture| capture.map(|capture| capture.end()))
 }
 
-/// A search for all readings of a text.
+/// A search for all readings of a text, by backtracking.
 struct Search {
     is_path: bool,
     found: Vec<Parts>,
@@ -219,7 +219,7 @@ impl Search {
     }
 }
 
-/// Where a placeholder can end: before the literal that follows it, or at the end of the text.
+/// Returns the positions where a placeholder can end: before the literal that follows it, or at the end of the text.
 fn ends_before(rest: &[Piece], text: &str) -> Vec<usize> {
     match rest {
         [Piece::Literal(literal), ..] => (0..text.len())
@@ -229,7 +229,7 @@ fn ends_before(rest: &[Piece], text: &str) -> Vec<usize> {
     }
 }
 
-/// Returns the reading whose topic the cluster has; if it has none of them, the one with the longest topic.
+/// Returns the reading that names a topic of the cluster. If none does, returns the one with the longest topic.
 fn choose(readings: Vec<Parts>, topics: Topics<'_>) -> Result<Parts, Mismatch> {
     let Some(exists) = topics else {
         return <[Parts; 1]>::try_from(readings).map(|[one]| one).map_err(|_| Mismatch::Ambiguous);
@@ -248,7 +248,7 @@ fn choose(readings: Vec<Parts>, topics: Topics<'_>) -> Result<Parts, Mismatch> {
     }
 }
 
-/// Takes a template apart.
+/// Splits a template into literals and placeholders.
 fn pieces(template: &str) -> Result<Vec<Piece>, LayoutError> {
     let unbalanced = || LayoutError::UnbalancedBrace(template.to_owned());
     let (mut pieces, mut literal, mut rest) = (vec![], String::new(), template);

@@ -1,31 +1,31 @@
-//! Values: text, JSON, or integers as bytes.
+//! Parsers of stored values: text, JSON, or big-endian integers.
 
 use super::{LayoutError, Mismatch, Parts, Placeholder, Template, Topics, json::Document};
 
-/// Longest value that is looked at, in bytes: the largest znode of ZooKeeper's default.
+/// Maximum length of a value in bytes: the default maximum size of a ZooKeeper znode.
 const LONGEST: usize = 1 << 20;
-/// Offsets in one list. More are cut off, as malformed.
+/// Maximum number of offsets in one list. Further ones are ignored.
 const ELEMENTS: usize = 100_000;
 
-/// How a value holds an offset.
+/// How a value encodes offsets.
 #[derive(Clone, Debug)]
 pub enum Value {
-    /// A text, white space around it not counted. With a separator, each element of a list.
+    /// A text, trimmed of white space; with a separator, a list of such texts.
     Text(Box<Template>, Option<String>),
-    /// A document of JSON.
+    /// A JSON document.
     Json(Box<Document>),
-    /// Eight bytes, the highest first, as `Bytes.toBytes(long)` of HBase.
+    /// Eight bytes, big-endian, as written by HBase's `Bytes.toBytes(long)`.
     Int64,
-    /// Four bytes, the highest first.
+    /// Four bytes, big-endian.
     Int32,
 }
 
 impl Value {
-    /// Reads the setting `value`: `text` (the default, `{offset}`), `int64`, `int32`, a template of text, or one of JSON.
-    /// `list` is the text between the elements of a list.
+    /// Parses the setting `value`: `text` (the default, which means `{offset}`), `int64`, `int32`, a text template, or
+    /// a JSON template. `list` is the separator of a list's elements.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// Returns why the setting is invalid.
     pub fn parse(value: &str, list: Option<&str>) -> Result<Self, LayoutError> {
         let value = match value {
             "text" => "{offset}",
@@ -52,7 +52,7 @@ impl Value {
         }
     }
 
-    /// Takes the parts of offsets from a value: one for each element of a list.
+    /// Parses a value into the parts of its offsets: one for each element of a list.
     #[must_use]
     pub fn read(&self, value: &[u8], topics: Topics<'_>) -> Vec<Result<Parts, Mismatch>> {
         if value.len() > LONGEST {
@@ -64,7 +64,7 @@ impl Value {
                 let one = |text: &str| template.read(text.trim(), topics);
                 match list {
                     None => vec![one(text)],
-                    // An empty list holds no offset, and is not malformed.
+                    // An empty list has no offsets and is not malformed.
                     Some(_) if text.trim().is_empty() => vec![],
                     Some(separator) => text.trim().split(separator.as_str()).take(ELEMENTS).map(one).collect(),
                 }

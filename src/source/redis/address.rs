@@ -1,10 +1,10 @@
-//! `url`: where a Redis is, alone, as a cluster, or behind sentinels.
+//! The setting `url`: the address of a single Redis, a Redis Cluster, or sentinels.
 
-/// Redis's port, and a sentinel's.
+/// Default port of Redis.
 const PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
 
-/// Where Redis is.
+/// The parsed URL of a Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Address {
     pub(super) nodes: Vec<Node>,
@@ -14,51 +14,51 @@ pub(super) struct Address {
     pub(super) database: i64,
 }
 
-/// A server.
+/// Host and port of a server.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Node {
     pub(super) host: String,
     pub(super) port: u16,
 }
 
-/// How the servers belong together.
+/// The deployment form of the servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Form {
-    /// The first that answers is read.
+    /// The first server that answers is read.
     Single,
-    /// They name the primaries of a cluster; each is read.
+    /// The servers belong to a Redis Cluster; each of its primaries is read.
     Cluster,
-    /// They name the primary called so.
+    /// The servers are sentinels; the primary of this name is read.
     Sentinel(String),
 }
 
-/// What is wrong with a URL.
+/// An error in a URL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// Another scheme, or none.
+    /// The scheme is unknown or missing.
     #[error(
-        "expected redis://HOST:PORT/DATABASE; also rediss:// (TLS), redis+cluster://, redis+sentinel://HOST:PORT/NAME"
+        "expected redis://HOST:PORT/DATABASE, rediss:// (TLS), redis+cluster:// or redis+sentinel://HOST:PORT/NAME"
     )]
     Scheme,
-    /// A password, which would be shown wherever the URL is.
-    #[error("a password in a URL is shown in logs; set `password` to a file or a variable of the environment")]
+    /// The URL contains a password, which would be shown wherever the URL is.
+    #[error("a password in a URL would be shown in logs; set `password` to a file or an environment variable")]
     Password,
-    /// A host is missing, or a port is no number.
-    #[error("{0:?} is not HOST:PORT")]
+    /// A host is missing or a port is invalid.
+    #[error("invalid address {0:?}; expected HOST:PORT")]
     Node(String),
-    /// The database is no number.
-    #[error("{0:?} is no number of a database")]
+    /// The database is not a number.
+    #[error("invalid database {0:?}; expected a number")]
     Database(String),
-    /// A cluster has one database.
-    #[error("a Redis cluster has database 0 only")]
+    /// A database other than 0 in a cluster.
+    #[error("a Redis cluster has only database 0; remove the database")]
     ClusterDatabase,
-    /// Sentinels are asked for a name.
-    #[error("name the primary that the sentinels watch: redis+sentinel://HOST:PORT/NAME/DATABASE")]
+    /// The URL of sentinels names no primary.
+    #[error("the name of the primary is missing; expected redis+sentinel://HOST:PORT/NAME/DATABASE")]
     SentinelName,
 }
 
 impl Address {
-    /// Reads a URL.
+    /// Parses a URL.
     pub(super) fn parse(url: &str) -> Result<Self, AddressError> {
         let (scheme, rest) = url.split_once("://").ok_or(AddressError::Scheme)?;
         let (tls, form) = match scheme {

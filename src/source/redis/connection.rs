@@ -1,4 +1,4 @@
-//! Connections to Redis: which servers there are, and commands that are sent together.
+//! Connections to Redis: discovery of the servers, and pipelined commands.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use redis::{
 use super::address::{Address, Form, Node};
 use crate::store::latest::SourceError;
 
-/// Time in which a server must accept a connection, and answer each command.
+/// Timeout of connecting to a server, and of each reply.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How to reach a Redis.
+/// The settings needed to connect to a Redis.
 #[derive(Clone)]
 pub(super) struct Connector {
     pub(super) address: Address,
     pub(super) password: Option<String>,
-    /// PEM files: of the roots, and of the client's certificate and key.
+    /// PEM file contents: the CA certificates, and the client's certificate and key.
     pub(super) roots: Option<Vec<u8>>,
     pub(super) identity: Option<(Vec<u8>, Vec<u8>)>,
 }
@@ -30,7 +30,7 @@ pub(super) struct Server {
 }
 
 impl Connector {
-    /// Connects to each server whose keys are to be read, in a steady order.
+    /// Connects to each server that holds keys, in a stable order.
     pub(super) fn connect(&self) -> Result<Vec<Server>, SourceError> {
         match &self.address.form {
             Form::Single => Ok(vec![self.first(Ok)?]),
@@ -46,7 +46,7 @@ impl Connector {
         }
     }
 
-    /// Returns the primaries of a cluster, in order; of a single server nothing.
+    /// Returns the primaries of a cluster, in order. Returns an empty list if the address is not a cluster.
     pub(super) fn primaries(&self) -> Result<Vec<Node>, SourceError> {
         match self.address.form {
             Form::Cluster => self.first(|mut server| primaries_of(&mut server)),
@@ -54,10 +54,10 @@ impl Connector {
         }
     }
 
-    /// Asks the first of the nodes that answers.
+    /// Connects to the nodes in order until `ask` succeeds on one, and returns its result.
     fn first<T>(&self, ask: impl Fn(Server) -> Result<T, RedisError>) -> Result<T, SourceError> {
         let database = if self.address.form == Form::Single { self.address.database } else { 0 };
-        let mut last = SourceError::Unreachable { reason: "no server is named".to_owned() };
+        let mut last = SourceError::Unreachable { reason: "the URL names no server".to_owned() };
         for node in &self.address.nodes {
             match self.server(node, database).and_then(&ask) {
                 Ok(answer) => return Ok(answer),
@@ -67,7 +67,7 @@ impl Connector {
         Err(last)
     }
 
-    /// Connects to a server of those that [`Connector::connect`] returned, for what it tells by itself.
+    /// Connects to one of the servers that [`Connector::connect`] returned, with RESP3, which supports push messages.
     pub(super) fn telling(&self, node: &Node) -> Result<Server, RedisError> {
         self.speaking(node, self.address.database, ProtocolVersion::RESP3)
     }
@@ -108,24 +108,24 @@ impl Connector {
 }
 
 impl Server {
-    /// Sends commands together, and returns their answers in order. An answer may be an error of the server's.
+    /// Sends commands as one pipeline and returns their replies in order. A reply may be a server error.
     ///
     /// # Errors
-    /// The connection is lost, or the server does not answer in time.
+    /// Returns an error if the connection is lost or a reply times out.
     pub(super) fn ask(&mut self, commands: &[Cmd]) -> Result<Vec<Value>, RedisError> {
         if commands.is_empty() {
             return Ok(vec![]);
         }
         let packed: Vec<u8> = commands.iter().flat_map(Cmd::get_packed_command).collect();
         self.connection.send_packed_command(&packed)?;
-        // Not the library's pipeline: after a timeout that waits for each further answer as long again.
+        // The library's pipeline is not used: after a timeout, it would wait for each further reply as long again.
         commands.iter().map(|_| self.connection.recv_response()).collect()
     }
 
-    /// Waits at most so long for something that the server tells by itself.
+    /// Waits at most `patience` for a push message.
     ///
     /// # Errors
-    /// The connection is lost.
+    /// Returns an error if the connection is lost.
     pub(super) fn told(&mut self, patience: Duration) -> Result<Option<Value>, RedisError> {
         self.connection.set_read_timeout(Some(patience))?;
         match self.connection.recv_response() {
@@ -135,10 +135,10 @@ impl Server {
         }
     }
 
-    /// Sends a command.
+    /// Sends one command and returns its reply.
     ///
     /// # Errors
-    /// As [`Server::ask`], and an error of the server's.
+    /// Returns the errors of [`Server::ask`], and an error reply of the server.
     pub(super) fn ask_one(&mut self, command: Cmd) -> Result<Value, RedisError> {
         match self.ask(&[command])?.pop() {
             Some(Value::ServerError(error)) => Err(error.into()),
@@ -148,36 +148,39 @@ impl Server {
     }
 }
 
-/// What went wrong with a server, for operators.
+/// Converts the error of a server into a text for operators.
 pub(super) fn failed(node: &Node, error: &RedisError) -> SourceError {
     let is_refused =
         matches!(error.kind(), ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm))
             || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"));
     let reason = match is_refused {
-        true => format!("Redis at {node} refuses: {error}; check `url` (its user), `password` and the user's rights"),
-        false if error.is_timeout() => format!("Redis at {node} does not answer within {} s", PATIENCE.as_secs()),
+        true => {
+            format!("Redis at {node} refused access: {error}; check the user in `url`, its ACL, and `password`")
+        }
+        false if error.is_timeout() => format!("Redis at {node} did not answer within {} s", PATIENCE.as_secs()),
         false => format!("Redis at {node}: {error}"),
     };
     if is_refused { SourceError::Forbidden { reason } } else { SourceError::Unreachable { reason } }
 }
 
-/// Asks a sentinel where a primary is.
+/// Queries a sentinel for the address of a primary.
 fn primary_of(sentinel: &mut Server, name: &str) -> Result<Node, RedisError> {
     let mut command = redis::cmd("SENTINEL");
     command.arg("get-master-addr-by-name").arg(name);
     let answer = sentinel.ask_one(command)?;
     let (host, port): (String, u16) = redis::from_redis_value(answer).map_err(|_| {
-        RedisError::from((ErrorKind::MasterNameNotFoundBySentinel, "the sentinels watch no primary of this name"))
+        RedisError::from((ErrorKind::MasterNameNotFoundBySentinel, "the sentinels monitor no primary of this name"))
     })?;
     Ok(Node { host, port })
 }
 
-/// Asks a node of a cluster for its primaries (CLUSTER SLOTS: `[[from, to, [host, port, …], replica…], …]`).
+/// Queries a node of a cluster for the cluster's primaries (CLUSTER SLOTS: `[[from, to, [host, port, …], replica…],
+/// …]`).
 fn primaries_of(server: &mut Server) -> Result<Vec<Node>, RedisError> {
     let mut command = redis::cmd("CLUSTER");
     command.arg("SLOTS");
     let answer = server.ask_one(command)?;
-    let wrong = || RedisError::from((ErrorKind::Parse, "CLUSTER SLOTS answers in a form that is not known"));
+    let wrong = || RedisError::from((ErrorKind::Parse, "unexpected reply to CLUSTER SLOTS"));
     let Value::Array(ranges) = answer else { return Err(wrong()) };
     let mut nodes = vec![];
     for range in ranges {
@@ -186,7 +189,7 @@ fn primaries_of(server: &mut Server) -> Result<Vec<Node>, RedisError> {
         let (Some(Value::BulkString(host)), Some(Value::Int(port))) = (primary.first(), primary.get(1)) else {
             return Err(wrong());
         };
-        // An empty host is the one that was asked.
+        // An empty host means the queried server.
         let host = match String::from_utf8_lossy(host) {
             host if host.is_empty() => server.node.host.clone(),
             host => host.into_owned(),

@@ -1,4 +1,4 @@
-//! A walk over all keys of a layout.
+//! A scan of all keys of a layout.
 
 use std::sync::Arc;
 
@@ -13,43 +13,43 @@ use crate::{
     store::ends::Ends,
 };
 
-/// Keys that a server looks at for one SCAN.
+/// COUNT of a SCAN: the number of keys that the server examines per call.
 const SCANNED: usize = 1000;
-/// Fields that are read together.
+/// Maximum number of hash fields read in one pipeline.
 const TOGETHER: u64 = 10_000;
-/// Bytes of a string that are read. A longer one is malformed.
+/// Maximum length of a string value in bytes. A longer one is malformed.
 const LONGEST: usize = 64 * 1024;
-/// Strings that are read together.
+/// Number of strings read in one pipeline.
 const STRINGS: usize = 256;
-/// The templates of a layout, by their place.
+/// Indices of a layout's name templates.
 const KEY: usize = 0;
 const FIELD: usize = 1;
 
-/// How the offsets of a layout lie in Redis.
+/// The data type in which Redis holds the offsets of a layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
-    /// A hash with a field for each offset.
+    /// A hash with a field per offset.
     Hash,
-    /// A string for each offset, or for several.
+    /// A string that holds one offset or several.
     String,
 }
 
-/// A walk over the keys of all servers.
+/// A scan of the keys of all servers.
 pub(super) struct Scan<'a, 'b> {
     layout: &'a Layout,
     form: Form,
     round: &'a mut Round<'b>,
-    /// `None` while the topics of the cluster are not known.
+    /// The topics of the cluster, or `None` while they are not known.
     topics: Option<Arc<Ends>>,
     greatest: Greatest,
-    /// Keys that a server refused to show.
+    /// Number of keys that a server refused to show.
     pub(super) forbidden: u64,
     is_ambiguous: bool,
-    /// A key has moved to another server meanwhile.
+    /// Whether a key moved to another server during the scan.
     pub(super) has_moved: bool,
 }
 
-/// A key, and what its name tells.
+/// A key, and the parts of an offset that its name gives.
 pub(super) struct Key {
     pub(super) name: Vec<u8>,
     pub(super) parts: Parts,
@@ -70,12 +70,12 @@ impl<'a, 'b> Scan<'a, 'b> {
         }
     }
 
-    /// Whether keys were ambiguous that may be no longer once the topics of the cluster are known.
+    /// Returns whether a key was ambiguous that may become unambiguous once the topics of the cluster are known.
     pub(super) fn is_open(&self) -> bool {
         self.topics.is_none() && self.is_ambiguous
     }
 
-    /// Walks the keys of a server.
+    /// Scans the keys of a server.
     pub(super) fn read(&mut self, server: &mut Server) -> Result<(), RedisError> {
         let pattern = self.layout.names().get(KEY).map(Template::glob).unwrap_or_default();
         keys(server, &pattern, |server, keys| {
@@ -95,7 +95,7 @@ impl<'a, 'b> Scan<'a, 'b> {
         }
     }
 
-    /// Takes a key's name apart.
+    /// Parses the name of a key. Rejects it if it does not match.
     fn key(&mut self, key: Value) -> Option<Key> {
         let Value::BulkString(name) = key else { return None };
         let parts = self.name(KEY, &name);
@@ -103,7 +103,7 @@ impl<'a, 'b> Scan<'a, 'b> {
         Some(Key { name, parts })
     }
 
-    /// Takes a name apart by its template.
+    /// Parses a name by one of the layout's templates.
     fn name(&self, template: usize, text: &[u8]) -> Result<Parts, Mismatch> {
         let text = std::str::from_utf8(text).map_err(|_| Mismatch::NoMatch)?;
         let template = self.layout.names().get(template).ok_or(Mismatch::NoMatch)?;
@@ -145,7 +145,7 @@ impl<'a, 'b> Scan<'a, 'b> {
         Ok(())
     }
 
-    /// Reads a hash with very many fields piece by piece.
+    /// Reads a hash with more than [`TOGETHER`] fields in pages.
     fn long_hash(&mut self, server: &mut Server, key: &Key) -> Result<(), RedisError> {
         let mut cursor = b"0".to_vec();
         loop {
@@ -162,7 +162,7 @@ impl<'a, 'b> Scan<'a, 'b> {
         }
     }
 
-    /// Takes fields and their values, in turn.
+    /// Parses fields and their values, which alternate.
     fn fields(&mut self, key: &Key, fields: Vec<Value>) {
         let mut fields = fields.into_iter();
         while let (Some(Value::BulkString(field)), Some(Value::BulkString(value))) = (fields.next(), fields.next()) {
@@ -211,7 +211,7 @@ impl<'a, 'b> Scan<'a, 'b> {
         }
     }
 
-    /// Returns an answer that tells something of the key. What the server says against one key is counted.
+    /// Returns a reply with a value. Counts an error that concerns only this key, and returns other errors.
     fn good(&mut self, key: &Key, answer: Value) -> Result<Option<Value>, RedisError> {
         let Value::ServerError(error) = answer else { return Ok(Some(answer)) };
         match error.code() {
@@ -237,7 +237,7 @@ impl<'a, 'b> Scan<'a, 'b> {
     }
 }
 
-/// Reads with the topics of a cluster, if they are known.
+/// Calls `read` with the topics of a cluster, if they are known.
 pub(super) fn with_topics<T>(ends: Option<&Ends>, read: impl FnOnce(Topics<'_>) -> T) -> T {
     match ends {
         Some(ends) => read(Some(&|topic| ends.topic(topic).is_some())),
@@ -245,7 +245,7 @@ pub(super) fn with_topics<T>(ends: Option<&Ends>, read: impl FnOnce(Topics<'_>) 
     }
 }
 
-/// Counts the keys of a server that match a pattern of wildcards.
+/// Counts the keys of a server that match a glob pattern.
 pub(super) fn count(server: &mut Server, pattern: &str) -> Result<usize, RedisError> {
     let mut count = 0;
     keys(server, pattern, |_, keys| {
@@ -255,7 +255,7 @@ pub(super) fn count(server: &mut Server, pattern: &str) -> Result<usize, RedisEr
     Ok(count)
 }
 
-/// Hands the keys of a server that match a pattern to `each`, some at a time.
+/// Passes the keys of a server that match a glob pattern to `each`, page by page.
 fn keys(
     server: &mut Server,
     pattern: &str,
@@ -274,7 +274,7 @@ fn keys(
     }
 }
 
-/// Takes apart what SCAN and HSCAN answer: the cursor of the next page, and this page.
+/// Splits a reply to SCAN or HSCAN into the next cursor and the page.
 fn page(answer: Value) -> Option<(Vec<u8>, Vec<Value>)> {
     let Value::Array(answer) = answer else { return None };
     match <[Value; 2]>::try_from(answer).ok()? {
@@ -296,7 +296,7 @@ fn because(mismatch: Mismatch, no_match: Rejected) -> Rejected {
     }
 }
 
-/// A server that is no Redis, or of a later protocol.
+/// Returns the error for a reply that Redis does not send: the server is another product or a later version.
 fn unknown(command: &'static str) -> RedisError {
-    RedisError::from((ErrorKind::Parse, "the server answers in a form that is not known", command.to_owned()))
+    RedisError::from((ErrorKind::Parse, "unexpected reply of the server", command.to_owned()))
 }

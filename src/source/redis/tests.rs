@@ -18,14 +18,14 @@ fn settings_that_do_not_fit_together_are_refused_at_the_setting() {
     let url = "url = \"redis://h\"\n";
     for (section, setting, reason) in [
         ("key = \"offset:{topic}:{group}\"\n".to_owned(), "url", "expected redis://"),
-        (url.to_owned(), "key", "not given; write an example"),
-        (format!("{url}key = \"{{topic}}\"\n"), "key", "nothing gives {group}"),
+        (url.to_owned(), "key", "missing; set it to a template"),
+        (format!("{url}key = \"{{topic}}\"\n"), "key", "{group} is missing"),
         (format!("{url}key = \"{{tpic}}\"\n"), "key", "unknown placeholder {tpic}"),
         (format!("{url}key = \"{{topic}}:{{group}}\"\ngroup = \"g\"\n"), "key", "{group} is given twice"),
-        (format!("{url}layout = \"storm\"\n"), "layout", "no layout of Redis is called \"storm\""),
-        (format!("{url}layout = \"gmall\"\nkey = \"x\"\n"), "layout", "stands for key and field"),
-        (format!("{url}layout = \"gmall\"\nvalue = \"int64\"\nlist = \",\"\n"), "value", "takes a text value apart"),
-        (format!("{url}layout = \"gmall\"\ncert = \"c.pem\"\n"), "cert_key", "belong together"),
+        (format!("{url}layout = \"storm\"\n"), "layout", "unknown layout \"storm\""),
+        (format!("{url}layout = \"gmall\"\nkey = \"x\"\n"), "layout", "replaces `key` and `field`"),
+        (format!("{url}layout = \"gmall\"\nvalue = \"int64\"\nlist = \",\"\n"), "value", "splits text values"),
+        (format!("{url}layout = \"gmall\"\ncert = \"c.pem\"\n"), "cert_key", "set both or neither"),
         ("url = \"redis://u:secret@h\"\nlayout = \"gmall\"\n".to_owned(), "url", "a password in a URL"),
     ] {
         let error = load(&section).unwrap_err();

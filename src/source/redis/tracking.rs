@@ -1,6 +1,6 @@
-//! What Redis tells of changed keys: `CLIENT TRACKING ON BCAST`, from Redis 6 on.
+//! Change notifications of Redis: `CLIENT TRACKING ON BCAST`, from Redis 6.
 //!
-//! It tells names only, also of keys that expired or were evicted, and of a flush as of everything.
+//! Redis reports the names of changed, expired and evicted keys. It reports a flush as a change of everything.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -11,28 +11,28 @@ use super::{
     connection::{Connector, Server},
 };
 
-/// Changed keys that are remembered. With more, everything is read again.
+/// Maximum number of changed keys that are remembered. Above it, all keys are read again.
 const REMEMBERED: usize = 100_000;
-/// The least that is waited for one server.
+/// Minimum time to wait for one server.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// Connections that changes come by, one for each server.
+/// Connections that receive the notifications, one per server.
 pub(super) struct Tracking(Vec<Server>);
 
-/// What changed on one server.
+/// The changes on one server.
 #[derive(Debug, Default)]
 pub(super) struct Changed {
-    /// Names of keys.
+    /// Names of the changed keys.
     pub(super) keys: HashSet<Vec<u8>>,
-    /// More than their names tell.
+    /// Whether any other key may have changed too.
     pub(super) all: bool,
 }
 
 impl Tracking {
-    /// Asks servers to tell of keys that begin so.
+    /// Enables notifications of keys with this prefix on all servers.
     ///
     /// # Errors
-    /// A server cannot, or may not tell this user.
+    /// Returns an error if a server does not support them, or does not permit them to this user.
     pub(super) fn start(connector: &Connector, nodes: &[Node], prefix: &str) -> Result<Self, RedisError> {
         let start = |node: &Node| {
             let mut server = connector.telling(node)?;
@@ -47,10 +47,10 @@ impl Tracking {
         nodes.iter().map(start).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Waits at most so long for what they tell, and adds it to `changed`, by server.
+    /// Waits at most `patience` for notifications, and adds them to `changed`, by server.
     ///
     /// # Errors
-    /// A connection is lost: something may have changed that was not told.
+    /// Returns an error if a connection is lost: notifications may be lost with it.
     pub(super) fn wait(&mut self, patience: Duration, changed: &mut Vec<Changed>) -> Result<(), RedisError> {
         changed.resize_with(self.0.len(), Changed::default);
         let servers = u32::try_from(self.0.len()).unwrap_or(u32::MAX).max(1);
@@ -74,7 +74,7 @@ impl Changed {
                     Value::BulkString(name) => Some(name),
                     _ => None,
                 })),
-                // A flush.
+                // A flush has no names of keys.
                 _ => self.all = true,
             }
         }

@@ -213,7 +213,7 @@ fn a_user_without_rights_is_told_so_and_deletes_nothing() {
     };
     let wrong = source("PATH");
     let (_kafka, _folder, server) = with_redis(&wrong);
-    let failing = "SELECT state, last_error LIKE '%refuses: Password authentication failed%check `url`%' AS told FROM sources WHERE source = 'redis'";
+    let failing = "SELECT state, last_error LIKE '%refused access: Password authentication failed%check the user in `url`%' AS told FROM sources WHERE source = 'redis'";
     wait_for("the refusal", LIMIT, || is(&server, failing, json!([{"state": "failing", "told": true}])));
     server.stop_cleanly();
 

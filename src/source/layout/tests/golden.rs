@@ -1,8 +1,8 @@
-//! Layouts that people have, as found in public code.
+//! Layouts found in public code, each with an entry and its expected rows.
 
 use super::*;
 
-/// A layout, an entry of a store, and the rows that it gives.
+/// A layout, an entry of a store, and the expected rows.
 struct Case {
     from: &'static str,
     names: &'static [(&'static str, &'static str)],
