@@ -1,7 +1,8 @@
-//! Offsets that applications keep in Redis or Valkey: in hashes with a field for each partition, or in strings.
+//! Offsets that applications keep in Redis or Valkey, in hashes with a field per partition or in strings.
 //!
-//! All keys that match the layout are read again and again, and between, those that Redis tells to have changed. SCAN returns each key that is there throughout, so that a complete
-//! walk tells of deletions and expired keys too.
+//! All keys that match the layout are scanned periodically. In between, the keys that Redis reports as changed are
+//! read. SCAN returns every key that exists from its start to its end, so that a complete scan also shows deleted and
+//! expired keys.
 
 use std::{fmt, fs, io, path::PathBuf, time::Duration};
 
@@ -26,32 +27,35 @@ use scan::{Form, Key, Scan};
 use tracking::{Changed, Tracking};
 
 section! {
-    /// `[sources.NAME]` of kind redis: offsets in Redis or Valkey.
+    /// Settings of a `[sources.NAME]` of kind redis: offsets in Redis or Valkey.
     #[derive(Clone, Debug)]
     pub struct Redis {
-        /// Where it is: redis://USER@HOST:PORT/DATABASE, rediss:// for TLS, redis+cluster://HOST:PORT,HOST:PORT or
-        /// redis+sentinel://HOST:PORT,HOST:PORT/NAME/DATABASE. The user and the database may be left out.
-        pub url: String = Text(""), "there is no default: it must be given";
+        /// URL of the server: redis://USER@HOST:PORT/DATABASE, rediss:// for TLS, redis+cluster://HOST:PORT,HOST:PORT
+        /// or redis+sentinel://HOST:PORT,HOST:PORT/NAME/DATABASE. User and database are optional.
+        pub url: String = Text(""), "no default; required";
         /// Password of the user, or of the server.
-        pub password: Secret = SecretText(""), "servers of tests have none";
-        /// Keys, as a template: an example with {group}, {topic}, {partition} or {*} in the place of what differs.
-        pub key: String = Text(""), "a layout, or a key, must be given";
-        /// Fields of hashes, as a template. Empty: {partition}, or a string where the key names the partition.
-        pub field: String = Text(""), "most layouts have a field for each partition";
-        /// Values: text, int64, int32 (bytes, the highest first), or a template of text or JSON.
-        pub value: String = Text("text"), "offsets are kept as digits";
-        /// What stands between the elements of a value that is a list. Empty: it is none.
+        pub password: Secret = SecretText(""), "test servers often have no password";
+        /// Template of the keys: an example key with {group}, {topic}, {partition} or {*} in the place of the varying
+        /// parts.
+        pub key: String = Text(""), "no default; either key or layout is required";
+        /// Template of the fields of a hash. Empty: {partition}; if the key contains the partition, the key is a
+        /// string.
+        pub field: String = Text(""), "most layouts have a field per partition";
+        /// Form of the values: text, int64, int32 (big-endian bytes), or a template of text or JSON.
+        pub value: String = Text("text"), "most applications store offsets as digits";
+        /// Separator of the elements of a value that is a list. Empty: the value is not a list.
         pub list: String = Text(""), "most values are one offset";
-        /// The layout by name, in the place of key and field: spark-tutorial, gmall, group-hash or streampark.
-        pub layout: String = Text(""), "a key, or a layout, must be given";
-        /// Time between two walks over the keys; longer if a walk takes more than a twentieth of it, and 60 times as long while
-        /// Redis tells of changes (from Redis 6 on, and if the user may use CLIENT TRACKING).
-        pub interval: Duration = Time("10s"), "a walk over a million fields takes a second of Redis";
-        /// PEM file of the certificates that the server's must be signed by. Empty: those of the system.
-        pub ca: Option<PathBuf> = OptionalPath(""), "the system knows public certificates";
-        /// PEM file of the client's certificate, if the server wants one.
-        pub cert: Option<PathBuf> = OptionalPath(""), "few servers want one";
-        /// PEM file of its private key.
+        /// Named layout instead of key and field: spark-tutorial, gmall, group-hash or streampark.
+        pub layout: String = Text(""), "no default; either key or layout is required";
+        /// Time between two scans of the keys; longer if a scan takes more than a twentieth of it, and 60 times longer
+        /// while Redis reports changes itself (from Redis 6, if the user may run CLIENT TRACKING).
+        pub interval: Duration = Time("10s"), "scanning a million fields takes Redis about one second";
+        /// PEM file of the CA certificates that sign the server's certificate. Empty: the CA certificates of the
+        /// system.
+        pub ca: Option<PathBuf> = OptionalPath(""), "the system has the public CA certificates";
+        /// PEM file of the client certificate, if the server requires one.
+        pub cert: Option<PathBuf> = OptionalPath(""), "few servers require one";
+        /// PEM file of the client certificate's private key.
         pub cert_key: Option<PathBuf> = OptionalPath(""), "as for cert";
     }
 }
@@ -90,46 +94,46 @@ impl Configured for Redis {
     }
 }
 
-/// What is wrong with the settings.
+/// An error in the settings.
 #[derive(Debug, thiserror::Error)]
 pub enum RedisError {
-    /// The URL.
+    /// The URL is invalid.
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// A template, or what all of them give together.
+    /// A template is invalid, or the templates together are.
     #[error("{cause}")]
     Layout {
-        /// Which setting.
+        /// The setting at fault.
         setting: &'static str,
-        /// Why.
+        /// The error in the layout.
         #[source]
         cause: LayoutError,
     },
-    /// No layout is called so.
-    #[error("no layout of Redis is called {0:?}; allowed: spark-tutorial, gmall, group-hash, streampark")]
+    /// The setting `layout` has an unknown name.
+    #[error("unknown layout {0:?}; allowed: spark-tutorial, gmall, group-hash, streampark")]
     UnknownLayout(String),
-    /// Neither.
-    #[error("not given; write an example with names in braces, as \"offset:{{topic}}:{{group}}\", or set `layout`")]
+    /// Neither `key` nor `layout` is set.
+    #[error("missing; set it to a template such as \"offset:{{topic}}:{{group}}\", or set `layout`")]
     NoKey,
-    /// Both.
-    #[error("stands for key and field, which are given too; leave one out")]
+    /// Both `layout` and `key` or `field` are set.
+    #[error("replaces `key` and `field`, which are set too; remove either")]
     Both,
-    /// One of the two.
-    #[error("cert and cert_key belong together; one of them is missing")]
+    /// Only one of `cert` and `cert_key` is set.
+    #[error("only one of `cert` and `cert_key` is set; set both or neither")]
     HalfIdentity,
-    /// A certificate.
+    /// A certificate file cannot be read.
     #[error("{}: {error}", path.display())]
     File {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         #[source]
         error: io::Error,
     },
 }
 
 impl Redis {
-    /// Puts the templates together.
+    /// Builds the layout from the templates of the settings.
     fn read_layout(&self, common: &config::Source) -> Result<(Layout, Form), RedisError> {
         let (key, field) = self.templates()?;
         let wrong = |setting| move |cause| RedisError::Layout { setting, cause };
@@ -161,7 +165,7 @@ impl Redis {
         Ok((setting("key"), setting("field")))
     }
 
-    /// The files of the client's certificate and key.
+    /// Returns the paths of the client's certificate and key.
     fn identity(&self) -> Result<Option<(&PathBuf, &PathBuf)>, RedisError> {
         match (&self.cert, &self.cert_key) {
             (Some(cert), Some(key)) => Ok(Some((cert, key))),
@@ -183,7 +187,7 @@ impl Redis {
 }
 
 impl RedisError {
-    /// Which setting is at fault.
+    /// Returns the setting at fault.
     fn setting(&self) -> &'static str {
         match self {
             Self::Address(_) => "url",
@@ -196,15 +200,15 @@ impl RedisError {
     }
 }
 
-/// The settings cannot be used now: a file is not there.
+/// Converts an error of the settings that appears only at run time, such as a missing file.
 fn unusable(error: &RedisError) -> SourceError {
     SourceError::Unreachable { reason: format!("{}: {error}", error.setting()) }
 }
 
-/// How many times longer than `interval` the time between two walks is, while Redis tells of changes.
+/// Factor by which the time between two scans exceeds `interval` while Redis reports changes.
 const STRETCH: u32 = 60;
 
-/// Reads all keys of a layout, and between two walks those that Redis tells to have changed.
+/// A listing of all keys of a layout. Between two listings, it reads the keys that Redis reports as changed.
 pub struct Keys {
     settings: Redis,
     common: config::Source,
@@ -212,11 +216,11 @@ pub struct Keys {
     following: Option<Following>,
 }
 
-/// What is needed to read changed keys.
+/// The state needed to read changed keys.
 struct Following {
     layout: Layout,
     form: Form,
-    /// In the same order.
+    /// The servers, in the order of the connections of `tracking`.
     servers: Vec<Server>,
     tracking: Tracking,
     changed: Vec<Changed>,
@@ -227,7 +231,8 @@ impl Keys {
         Self { settings: settings.clone(), common: common.clone(), has_been_read: false, following: None }
     }
 
-    /// Begins to be told of changes. `None`: Redis does not tell, or the layout does not say of which rows a key is.
+    /// Subscribes to key changes. Returns `None` if Redis does not report them, or if a key name does not identify its
+    /// rows.
     fn start(&self, connector: &Connector, nodes: &[Node], layout: &Layout) -> Option<Tracking> {
         let key = layout.names().first()?;
         let has_group = !self.common.group.is_empty() || key.placeholders().any(|part| part == Placeholder::Group);
@@ -235,7 +240,7 @@ impl Keys {
             return None;
         }
         let started = Tracking::start(connector, nodes, key.prefix());
-        started.map_err(|error| tracing::debug!(%error, "Redis does not tell of changes")).ok()
+        started.map_err(|error| tracing::debug!(%error, "key tracking is unavailable; using scans only")).ok()
     }
 }
 
@@ -243,24 +248,25 @@ impl Listing for Keys {
     fn list(&mut self, round: &mut Round<'_>) -> Result<bool, SourceError> {
         self.following = None;
         let (layout, form) = self.settings.read_layout(&self.common).map_err(|error| unusable(&error))?;
-        // Each time, since files of certificates may have changed.
+        // The certificate files are read each time, since they may have changed.
         let connector = self.settings.connector().map_err(|error| unusable(&error))?;
         let mut servers = connector.connect()?;
         let nodes: Vec<Node> = servers.iter().map(|server| server.node.clone()).collect();
-        // Before the walk: what changes during it is told.
+        // Tracking starts before the scan, so that changes during the scan are reported.
         let tracking = self.start(&connector, &nodes, &layout);
         let mut scan = Scan::new(&layout, form, round);
         for server in &mut servers {
             scan.read(server).map_err(|error| connection::failed(&server.node, &error))?;
         }
         let (is_forbidden, has_moved, is_open) = (scan.forbidden > 0, scan.has_moved, scan.is_open());
-        // A key that moves between two servers of a cluster meanwhile may be seen at neither.
+        // A key that moves between two servers of a cluster during the scan may be missed on both.
         let is_cluster = connector.address.form == address::Form::Cluster;
         let is_steady = !has_moved && (!is_cluster || connector.primaries()? == nodes);
-        // What may not be read any more may still be there.
+        // A key that the user may no longer read may still exist.
         let is_complete = is_steady && (!is_forbidden || !self.has_been_read);
         self.has_been_read |= is_complete;
-        // Keys that the topics will decide are read by the next walk, which comes soon without tracking.
+        // Without tracking, the next scan comes soon. It resolves the keys that are ambiguous until the topics are
+        // known.
         let tracking = tracking.filter(|_| !is_open);
         self.following = tracking.map(|tracking| Following { layout, form, servers, tracking, changed: vec![] });
         Ok(is_complete)
@@ -280,7 +286,7 @@ impl Listing for Keys {
 }
 
 impl Following {
-    /// Waits for changes and reads them. `None`: a connection is lost, or a key has moved.
+    /// Waits for changes and reads them. Returns `None` if a connection is lost or a key has moved.
     fn read(&mut self, patience: Duration, parts: &polled::Parts<'_>, group: &str) -> Option<Told> {
         self.tracking.wait(patience, &mut self.changed).ok()?;
         let topics = parts.topics();
@@ -293,7 +299,7 @@ impl Following {
                 let key = self.layout.names().first();
                 let read =
                     |(text, key): (_, &Template)| scan::with_topics(topics.as_deref(), |known| key.read(text, known));
-                // A key that is of no row is counted by the next walk.
+                // A key that does not match the layout is counted by the next scan.
                 let Some(Ok(told)) = text.zip(key).map(read) else { continue };
                 let key = Key { name, parts: told.clone() };
                 let group = told.group.as_deref().unwrap_or(group);
