@@ -1,11 +1,11 @@
-//! Compiles the .proto with protox (no protoc needed) and records the git revision.
+//! Build script: compiles the .proto file with protox (no protoc needed) and records the git revision.
 
 use std::{env, error::Error, fs, path::PathBuf, process::Command};
 
 use prost::Message as _;
 use tonic_prost_build::{Builder, FileDescriptorSet};
 
-/// Messages that are also shown as JSON, by `src/rpc/json.rs`.
+/// Messages that `src/rpc/json.rs` also shows as JSON.
 const JSON: [&str; 16] = [
     "ClusterSnapshot",
     "ClusterStatus",
@@ -27,7 +27,7 @@ const JSON: [&str; 16] = [
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
-    // Embedded; what is new there is nobody's file yet.
+    // The dashboard is embedded, and cargo does not track files that were added to the directory.
     println!("cargo::rerun-if-changed=clients/web/dist");
     let descriptors = protox::compile(["offsetd/v1/offsets.proto"], ["proto"])?;
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Derives `Serialize` for the messages that are shown as JSON.
+/// Derives `Serialize` for the messages that are also shown as JSON.
 fn json(mut builder: Builder, descriptors: &FileDescriptorSet) -> Builder {
     let messages = descriptors.file.iter().flat_map(|file| &file.message_type);
     for message in messages.filter(|message| JSON.contains(&message.name())) {
@@ -63,7 +63,7 @@ fn json(mut builder: Builder, descriptors: &FileDescriptorSet) -> Builder {
     skipped.into_iter().fold(builder, |builder, field| builder.field_attribute(field, "#[serde(skip)]"))
 }
 
-/// Short commit hash, or "unknown" outside a git checkout (a source archive).
+/// Returns the short commit hash, or "unknown" outside of a git checkout (a source archive).
 fn git_revision() -> String {
     Command::new("git")
         .args(["rev-parse", "--short=12", "HEAD"])

@@ -1,9 +1,9 @@
-//! The server: built, run and stopped in order.
+//! Builds, runs and stops the server.
 //!
-//! [`App::build`] checks everything that can be wrong before anything runs, and binds the port.
-//! [`App::run`] starts the parts, and ends when asked or when a part dies. A clean stop goes from
-//! the outside in: no new connections, streams end, then the readers, then the store is let go. One grace period counts
-//! for all of it.
+//! [`App::build`] validates the whole configuration before anything runs, and binds the port. [`App::run`] starts the
+//! parts and returns when the server is stopped or a part fails. A clean stop proceeds from the outside in: it accepts
+//! no new connections, then ends the streams, then the readers, and drops the store last. One grace period covers all
+//! steps.
 
 use std::{
     fs::{self, OpenOptions},
@@ -41,51 +41,51 @@ use parts::{Context, Members};
 use reload::{Change, Follower};
 use supervise::{Ended, Supervisor, on_thread};
 
-/// The part that serves connections.
+/// Name of the part that serves connections.
 const CONNECTIONS: &str = "connections";
-/// The part that reports readiness to the health service.
+/// Name of the part that reports readiness to the gRPC health service.
 const HEALTH: &str = "health";
 
-/// Why the server cannot start, or did not go on.
+/// The reason why the server cannot start, or why it stopped running.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// The configuration is wrong in a way that only librdkafka knows.
+    /// A setting that only librdkafka can validate is wrong.
     #[error("cluster {cluster:?}: {reason}")]
     Cluster {
-        /// Which cluster.
+        /// Name of the cluster.
         cluster: String,
-        /// The error that librdkafka reports.
+        /// Error message of librdkafka.
         reason: String,
     },
     /// Tokens or certificates cannot be used.
     #[error(transparent)]
     Access(#[from] AccessError),
-    /// The address cannot be listened on.
+    /// The server cannot listen on its address.
     #[error("cannot listen on {address}: {error}{hint}")]
     Listen {
-        /// The address.
+        /// Address from the setting `server.listen`.
         address: String,
-        /// Why.
+        /// Cause reported by the operating system.
         #[source]
         error: io::Error,
-        /// What to do.
+        /// Advice that is appended to the message.
         hint: &'static str,
     },
     /// The address file cannot be written.
     #[error("cannot write the address to {}: {error}", path.display())]
     AddressFile {
-        /// Where to.
+        /// Path of the address file.
         path: PathBuf,
-        /// Why.
+        /// Cause reported by the operating system.
         #[source]
         error: io::Error,
     },
-    /// A runtime of threads cannot be started.
+    /// Threads cannot be started.
     #[error("cannot start the threads of {part}: {error}")]
     Threads {
-        /// For what.
+        /// Part that needs the threads.
         part: &'static str,
-        /// Why.
+        /// Cause reported by the operating system.
         #[source]
         error: io::Error,
     },
@@ -95,15 +95,15 @@ pub enum AppError {
     /// A part of the server, or of the only cluster, ended.
     #[error("part {part:?} {fault}")]
     Part {
-        /// Which, as `east/listener`.
+        /// Name of the part, such as `east/listener`.
         part: String,
-        /// How.
+        /// Reason why it ended.
         #[source]
         fault: PartFailure,
     },
 }
 
-/// A server that is bound, but does not run yet.
+/// A server that has bound its port and does not run yet.
 #[derive(Debug)]
 pub struct App {
     store: Arc<Store>,
@@ -118,9 +118,10 @@ pub struct App {
 
 impl App {
     /// Checks the configuration against librdkafka, and binds the port.
+    /// Validates the configuration, including what only librdkafka can validate, and binds the port.
     ///
     /// # Errors
-    /// What is wrong, in words for the operator.
+    /// The first problem that was found, in words for the operator.
     pub async fn build(config: Config, clock: Clock, stop: CancellationToken) -> Result<Self, AppError> {
         let access = Access::new(&config.server)?;
         let settings = Settings {
@@ -132,7 +133,7 @@ impl App {
         let store = Arc::new(Store::new(vec![], clock, settings));
         let threads = |part| move |error| AppError::Threads { part, error };
         let archive = Archive::new(config.history.clone()).map_err(threads("the history store"))?;
-        // Ends after the front, so that calls under way still see a live store.
+        // Cancelled after `stop`, so that running calls still read a live store.
         let stop_sources = CancellationToken::new();
         let context = Context { store: Arc::clone(&store), archive, config: config.clone(), stop: stop_sources };
         let mut members = Members::new(context);
@@ -150,25 +151,25 @@ impl App {
         Ok(Self { store, members, reload: None, address, access, server, health, stop })
     }
 
-    /// Follows the configuration file, too: clusters and sources come and go with it.
+    /// Also follows the configuration file: clusters and sources are added and removed when it changes.
     #[must_use]
     pub fn following(self, reload: Reload) -> Self {
         Self { reload: Some(reload), ..self }
     }
 
-    /// Where it listens.
+    /// Returns the address that the server listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Tokens and TLS.
+    /// Returns the access rules: tokens, TLS and allowed origins.
     #[must_use]
     pub fn access(&self) -> &Access {
         &self.access
     }
 
-    /// What it serves.
+    /// Returns the store that the server reads from.
     #[must_use]
     pub fn store(&self) -> &Arc<Store> {
         &self.store
@@ -177,12 +178,13 @@ impl App {
     /// Runs until the token given to [`App::build`] is cancelled.
     ///
     /// # Errors
-    /// The part that ended.
+    /// The address file cannot be written, or a part ended.
     pub async fn run(self) -> Result<(), AppError> {
         let Self { store, mut members, reload, address, access, server, health, stop } = self;
         let Context { config, archive, stop: stop_sources, .. } = &members.context;
         let (config, archive, stop_sources) = (config.server.clone(), archive.clone(), stop_sources.clone());
-        // Bound already: clients that come now wait. First, since what is started below must be stopped again.
+        // The port is bound, so new clients wait in the backlog. The file is written first: if that fails, no part has
+        // to be stopped.
         write_address(config.address_file.as_deref(), address)?;
         let mut parts = Supervisor::new(store.clock.clone());
         members.start(&mut parts);
@@ -208,16 +210,16 @@ impl App {
                 Some((loaded, applied)) = next(&mut changes) => {
                     let result = reload::apply(&mut members, &mut effective, loaded);
                     members.start(&mut parts);
-                    // The follower may have been told to stop.
+                    // The follower may have stopped already.
                     let _ = applied.send(result);
                 }
             }
         };
         stop.cancel();
-        // The follower waits for what it handed over no longer.
+        // Ends the follower's wait for the result of a change.
         drop(changes);
         let (now, grace) = (Instant::now(), config.shutdown_grace);
-        // Clients that do not end leave some of the time to the readers.
+        // Clients that do not disconnect must leave a quarter of the grace period to the readers.
         parts.drain(&[CONNECTIONS, HEALTH], now + grace * 3 / 4).await;
         stop_sources.cancel();
         parts.drain(&[], now + grace).await;
@@ -231,7 +233,7 @@ impl App {
     }
 }
 
-/// The next configuration; none ever where no file is followed.
+/// Returns the next configuration; never returns if no file is followed.
 async fn next(changes: &mut Option<mpsc::Receiver<Change>>) -> Option<Change> {
     match changes {
         Some(changes) => changes.recv().await,
@@ -246,7 +248,7 @@ fn say_listening(access: &Access, address: SocketAddr) {
     }
 }
 
-/// Whether clients of other machines may ask everything.
+/// Returns whether clients on other machines can read everything without authentication.
 fn is_exposed(access: &Access, address: SocketAddr) -> bool {
     access.is_open() && !address.ip().to_canonical().is_loopback()
 }
@@ -267,8 +269,8 @@ async fn bind(listen: &str) -> Result<(TcpListener, SocketAddr), AppError> {
     Ok((listener, address))
 }
 
-/// Writes the address aside and renames the file: a reader that waits for it never reads half of it. The name aside
-/// cannot be guessed, and must not exist: a link that another user put there is not followed.
+/// Writes the address to a temporary file and renames it, so that no reader sees a partial file. The temporary name is
+/// random and the file must not exist, so that a symbolic link planted by another user is not followed.
 fn write_address(path: Option<&Path>, address: SocketAddr) -> Result<(), AppError> {
     let Some(path) = path else { return Ok(()) };
     let aside = path.with_extension(format!("{:016x}", RandomState::new().hash_one(std::process::id())));
@@ -314,7 +316,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (path, victim) = (dir.path().join("address"), dir.path().join("victim"));
         fs::write(&victim, "precious").unwrap();
-        // The name that was used aside, and the file itself.
+        // A predictable temporary name, and the file itself.
         for name in ["address.new", "address"] {
             std::os::unix::fs::symlink(&victim, dir.path().join(name)).unwrap();
         }

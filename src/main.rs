@@ -1,12 +1,12 @@
-//! offsetd: live Kafka consumer offsets. See the library for the map.
+//! The offsetd binary: parses the command line, sets up logging and runs the command.
 
 use std::{io::IsTerminal as _, process::ExitCode};
 
 use offsetd::cli::{self, Args, LogFormat};
 use tracing_subscriber::EnvFilter;
 
-// librdkafka allocates in its threads and frees in ours: with glibc's malloc the two fight for one
-// arena. The crate's feature takes over `malloc` of the whole process, so that C uses it, too.
+// librdkafka allocates in its own threads and frees in ours, and with glibc's malloc both would contend for one arena.
+// The crate's feature replaces `malloc` in the whole process, so that C code uses jemalloc, too.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -27,7 +27,7 @@ fn log_to_stderr(format: LogFormat) {
         .with_ansi(std::io::stderr().is_terminal() && cli::wants_colour());
     match format {
         LogFormat::Text => log.init(),
-        // The message and the fields stand at the top, where collectors of logs expect them.
+        // Log collectors expect the message and the fields at the top level.
         LogFormat::Json => log.json().flatten_event(true).init(),
     }
 }

@@ -1,5 +1,7 @@
-//! Clusters and their sources, with the parts that read them. They come and go with the configuration; what does not change
-//! in it is not touched.
+//! The clusters and sources that the server reads, and the parts that read them.
+//!
+//! Clusters and sources are added and removed when the configuration changes. Those whose settings did not change keep
+//! running.
 
 use std::{mem, sync::Arc};
 
@@ -25,36 +27,36 @@ use crate::{
     store::{Store, cluster::Cluster, source::Source, writer::SourceWriter},
 };
 
-/// What the parts are made with. Of the configuration, the clusters and sources are not used.
+/// Shared dependencies of all parts. The clusters and sources of `config` are ignored.
 #[derive(Debug)]
 pub(super) struct Context {
     pub(super) store: Arc<Store>,
     pub(super) archive: Option<Arc<Archive>>,
     pub(super) config: Config,
-    /// Ends all parts.
+    /// Stops all parts.
     pub(super) stop: CancellationToken,
 }
 
-/// The clusters that are read.
+/// The clusters that are being read.
 #[derive(Debug)]
 pub(super) struct Members {
     pub(super) context: Context,
     clusters: Vec<Member>,
 }
 
-/// A cluster that is read.
+/// A cluster that is being read.
 #[derive(Debug)]
 struct Member {
     config: config::Cluster,
     cluster: Arc<Cluster>,
     log: Arc<Log>,
-    /// Reads it once it is started.
+    /// Reader that was built during validation; taken by the first start.
     first: Option<KafkaSource>,
     sources: Vec<MemberSource>,
     stop: CancellationToken,
 }
 
-/// A source that is read beside a cluster's own.
+/// A source that is read in addition to a cluster's own source.
 #[derive(Debug)]
 struct MemberSource {
     config: config::Source,
@@ -64,15 +66,15 @@ struct MemberSource {
 }
 
 impl Members {
-    /// None yet.
+    /// Creates an empty set.
     pub(super) fn new(context: Context) -> Self {
         Self { context, clusters: vec![] }
     }
 
-    /// Reads these clusters and sources from now on, once [`Members::start`] was called.
+    /// Replaces the set of clusters and sources. New ones are read after the next [`Members::start`].
     ///
     /// # Errors
-    /// A cluster cannot be read with its settings. Then nothing has changed.
+    /// The settings of a cluster are invalid. In this case nothing has changed.
     pub(super) fn set(&mut self, clusters: &[config::Cluster], sources: &[config::Source]) -> Result<(), AppError> {
         let is_kept = |config: &config::Cluster| self.clusters.iter().any(|member| member.is(config));
         let new = clusters.iter().filter(|config| !is_kept(config));
@@ -91,13 +93,13 @@ impl Members {
         }
         self.context.store.set_clusters(self.clusters.iter().map(|member| Arc::clone(&member.cluster)).collect());
         for member in before {
-            tracing::info!(cluster = &*member.cluster.name, "no longer reading this cluster as it was configured");
+            tracing::info!(cluster = &*member.cluster.name, "cluster removed or reconfigured; stopped reading it");
             member.stop.cancel();
         }
         Ok(())
     }
 
-    /// Starts the parts of what was added.
+    /// Starts the parts of all clusters and sources that were added.
     pub(super) fn start(&mut self, parts: &mut Supervisor) {
         for member in &mut self.clusters {
             member.start(&self.context, parts);
@@ -128,14 +130,14 @@ impl Member {
         self.config.name == config.name && self.config.values == config.values
     }
 
-    /// Keeps the sources that are among these, stops the others, and adds those that are new.
+    /// Keeps the unchanged sources, stops those that were removed or changed, and adds the new ones.
     fn set_sources(&mut self, sources: &[config::Source], store: &Arc<Store>) {
         let wanted = || sources.iter().filter(|config| config.cluster == self.config.name);
         self.sources.retain(|member| {
             let is_kept = wanted().any(|config| member.is(config));
             if !is_kept {
                 let (cluster, source) = (&*self.cluster.name, &*member.config.name);
-                tracing::info!(cluster, source, "no longer reading this source as it was configured");
+                tracing::info!(cluster, source, "source removed or reconfigured; stopped reading it");
                 member.stop.cancel();
                 store.remove_source(&self.cluster, member.writer.source());
             }
@@ -145,7 +147,7 @@ impl Member {
             if self.sources.iter().any(|member| member.is(config)) {
                 continue;
             }
-            // The configuration knows no other kinds.
+            // The configuration rejects all other kinds.
             let Some(reader) = source::open(config) else { continue };
             let writer = source::add((store, &self.cluster), config, &reader);
             let stop = self.stop.child_token();
@@ -182,7 +184,7 @@ impl MemberSource {
         same(&self.config) == same(config) && self.config.values == config.values
     }
 
-    /// Reads the source, first as it was made; started again, made anew.
+    /// Reads the source. The first run uses the given reader; each restart opens a new one.
     fn read(&self, first: Reader) -> impl FnMut() -> Run + Send + use<> {
         let (config, writer, stop) = (self.config.clone(), self.writer.clone(), self.stop.clone());
         let mut first = Some(first);
@@ -197,7 +199,7 @@ impl MemberSource {
     }
 }
 
-/// Reads a cluster, first with the source that was built; started again, with a new one.
+/// Reads a cluster. The first run uses the given source; each restart builds a new one.
 fn read(
     first: KafkaSource,
     store: &Arc<Store>,
@@ -213,7 +215,8 @@ fn read(
             let source = built.map_or_else(|| KafkaSource::new(&writer, Arc::clone(&log), settings, &stop), Ok)?;
             let ended = Box::new(source).run(writer, &stop);
             if stop.is_cancelled() {
-                // Here, and not where the last reader of the cluster lets go of it: closing a client blocks.
+                // Closing a librdkafka client blocks, so it happens on this thread and not where the last reference is
+                // dropped.
                 log.disconnect();
             }
             Ok(ended?)
@@ -221,7 +224,7 @@ fn read(
     }
 }
 
-/// Takes samples of a source while it is loaded.
+/// Samples a source at each interval once it is ready.
 fn sample(
     store: &Arc<Store>,
     (cluster, source): (&Arc<Cluster>, &Arc<Source>),
@@ -252,7 +255,7 @@ fn sample(
     }
 }
 
-/// Compares a cluster with what its coordinators say.
+/// Compares a cluster's offsets with those that its coordinators return.
 fn compare(
     store: &Arc<Store>,
     (cluster, log): (Arc<Cluster>, Arc<Log>),

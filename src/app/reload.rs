@@ -1,7 +1,7 @@
-//! The configuration file, read again while the server runs: on SIGHUP, and when it changes.
+//! Reloads the configuration file while the server runs: on SIGHUP, and when the file changes.
 //!
-//! A file counts once it was read twice, a second apart, with the same content, so that one that is being written counts for
-//! nothing. What is wrong with it leaves everything as it is.
+//! A text is loaded only after two reads, a second apart, return the same content, so that a half-written file is never
+//! loaded. An invalid configuration changes nothing.
 
 use std::{
     fmt, fs::OpenOptions, io::Read as _, os::unix::fs::OpenOptionsExt as _, path::PathBuf, sync::Arc, time::Duration,
@@ -19,23 +19,23 @@ use crate::{
     store::Store,
 };
 
-/// Time between two looks at the file.
+/// Interval between two reads of the file.
 const BETWEEN: Duration = Duration::from_secs(1);
-/// Bytes of the longest configuration.
+/// Maximum size of the configuration file in bytes.
 const LONGEST: u64 = 4 << 20;
 
-/// Puts a configuration together from the text of its file and what else belongs to it.
+/// Builds a configuration from the text of its file and from all other origins of settings.
 pub type Load = dyn Fn(&str) -> Result<Loaded, ConfigErrors> + Send + Sync;
 
-/// A configuration file, and the configuration that is in force.
+/// A configuration file and the configuration in force.
 pub struct Reload {
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// Its text when it was read at the start.
+    /// Text of the file when the server started.
     pub text: String,
-    /// The values in force, as [`Loaded::effective`].
+    /// Values in force, as in [`Loaded::effective`].
     pub effective: Vec<EffectiveValue>,
-    /// Puts the configuration together again.
+    /// Builds the configuration from a new text.
     pub load: Arc<Load>,
 }
 
@@ -45,29 +45,29 @@ impl fmt::Debug for Reload {
     }
 }
 
-/// Looks at the file until it is stopped.
+/// Polls the configuration file until it is stopped.
 pub(super) struct Follower {
     path: PathBuf,
     load: Arc<Load>,
     store: Arc<Store>,
-    /// Of what is in force, or was handed over to be.
+    /// Text of the configuration that is in force or was sent to be applied.
     text: String,
-    /// The last text that is wrong.
+    /// Last text that was rejected.
     rejected: Option<String>,
-    /// What the last look found, if it is not looked at yet.
+    /// Text of the last read, if it has to be confirmed by a second read.
     seen: Option<String>,
-    /// Looks since the file could last be read.
+    /// Number of reads since the file could last be read.
     away: u32,
-    /// A signal asks for what may have changed beside the text, as files of secrets.
+    /// Whether a signal requested a reload even if the text is unchanged, for example because files of secrets changed.
     is_asked: bool,
     changes: mpsc::Sender<Change>,
 }
 
-/// A configuration to be put in force, and who waits for that.
+/// A configuration to apply, and the sender for the result.
 pub(super) type Change = (Loaded, oneshot::Sender<Result<(), AppError>>);
 
 impl Follower {
-    /// Hands what is read over to the receiver.
+    /// Creates a follower, which sends each loaded configuration to the returned receiver.
     pub(super) fn new(reload: &Reload, store: &Arc<Store>) -> (Self, mpsc::Receiver<Change>) {
         let (changes, receiver) = mpsc::channel(1);
         let (path, load, text) = (reload.path.clone(), Arc::clone(&reload.load), reload.text.clone());
@@ -94,14 +94,15 @@ impl Follower {
         }
     }
 
-    /// Takes what a look found. Returns the text if it is to be loaded.
+    /// Processes the result of a read. Returns the text if it is to be loaded.
     fn look(&mut self, read: Result<String, ReadError>) -> Option<String> {
         let text = match read {
             Ok(text) => text,
             Err(error) => {
                 self.seen = None;
                 self.away = self.away.saturating_add(1);
-                // Once; and not at the first look: a file that is replaced may be away for a moment.
+                // Reported once, and only after the second failure: a file that is being replaced may be missing for a
+                // moment.
                 if self.away == 2 {
                     self.reject(None, &error.to_string());
                 }
@@ -109,7 +110,7 @@ impl Follower {
             }
         };
         self.away = 0;
-        // Also what is in force, if a signal has found something wrong beside the file.
+        // The text in force is rejected, too, if a signal found a problem outside of the text.
         if !self.is_asked && self.rejected.as_ref() == Some(&text) {
             return None;
         }
@@ -135,7 +136,7 @@ impl Follower {
         match loaded {
             Ok(loaded) => {
                 let (sender, applied) = oneshot::channel();
-                // At the end of the process nothing takes it any more.
+                // The receiver is dropped when the server stops.
                 let _ = self.changes.send((loaded, sender)).await;
                 match applied.await {
                     Ok(Ok(())) => (self.text, self.rejected) = (text, None),
@@ -148,15 +149,15 @@ impl Follower {
         Ok(())
     }
 
-    /// Notes what is wrong with a text, or with `None` that there is none.
+    /// Records why a text was rejected; `None` stands for a file that cannot be read.
     fn reject(&mut self, text: Option<String>, error: &str) {
-        tracing::error!(error, "the configuration was not reloaded; the one before stays in force");
+        tracing::error!(error, "configuration not reloaded; keeping the previous one");
         self.store.set_config_error(Some(error.to_owned()));
         self.rejected = text;
     }
 }
 
-/// Why the file cannot be read.
+/// Reason why the file cannot be read.
 #[derive(Debug, thiserror::Error)]
 enum ReadError {
     #[error("cannot read {}: {cause}", path.display())]
@@ -167,7 +168,7 @@ enum ReadError {
 
 fn read(path: &std::path::Path) -> Result<String, ReadError> {
     let failed = |cause| ReadError::Io { path: path.to_owned(), cause };
-    // A pipe in its place would wait for a writer.
+    // Without this flag, opening a pipe would wait for a writer.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() || metadata.len() > LONGEST {
@@ -178,22 +179,22 @@ fn read(path: &std::path::Path) -> Result<String, ReadError> {
     Ok(text)
 }
 
-/// Puts a configuration in force as far as that is possible while the server runs.
+/// Applies the settings of a configuration that can change while the server runs, and logs those that cannot.
 ///
 /// # Errors
-/// A cluster cannot be read with its settings. Then nothing has changed.
+/// The settings of a cluster are invalid. In this case nothing has changed.
 pub(super) fn apply(members: &mut Members, before: &mut Vec<EffectiveValue>, loaded: Loaded) -> Result<(), AppError> {
     members.set(&loaded.config.clusters, &loaded.config.sources)?;
     for key in changed(before, &loaded.effective) {
-        tracing::warn!(setting = key, "changed in the configuration; it is in force after a restart");
+        tracing::warn!(setting = key, "setting changed in the configuration file; restart the server to apply it");
     }
     *before = loaded.effective;
     members.context.store.set_config_loaded();
-    tracing::info!("the configuration was reloaded");
+    tracing::info!("configuration reloaded");
     Ok(())
 }
 
-/// The settings that changed, but for clusters and sources.
+/// Returns the keys of all changed settings except those of clusters and sources.
 fn changed<'a>(before: &'a [EffectiveValue], after: &'a [EffectiveValue]) -> Vec<&'a str> {
     let is_other = |value: &&EffectiveValue| !value.key.starts_with("clusters.") && !value.key.starts_with("sources.");
     let same = |value: &EffectiveValue| before.iter().any(|of| of.key == value.key && of.value == value.value);

@@ -1,9 +1,10 @@
-//! The parts of the server, by name.
+//! Supervises the parts of the server by name.
 //!
-//! A part of the server itself, or of the only cluster, must not end: with it ends the process. A part of one cluster
-//! among several, as `east/listener`, or of a source beside a cluster's own, as `east/redis`, is started again after a
-//! pause, and the source is shown failing meanwhile. Parts of a cluster or source that is removed end with it. Parts
-//! that block run on named threads of the operating system; those of tokio's blocking pool are few, and for short work.
+//! When a part of the server itself, or of the only cluster, ends unexpectedly, the process ends. A part of one cluster
+//! among several (`east/listener`), or of a source in addition to a cluster's own (`east/redis`), is restarted after a
+//! pause; until then its source is shown as failing. The parts of a removed cluster or source end with it. Parts that
+//! block run on named operating system threads, because the threads of tokio's blocking pool are few and meant for
+//! short work.
 
 use std::{
     any::Any,
@@ -32,40 +33,40 @@ use crate::{
     },
 };
 
-/// The pause before the first restart; each further one takes twice as long.
+/// Pause before the first restart. Each further pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// The longest pause before a restart.
+/// Maximum pause before a restart.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// A part that ran for so long starts with the first pause again.
+/// Run time after which the pause of a part starts at [`FIRST_PAUSE`] again.
 const STEADY: Duration = Duration::from_secs(300);
 
-/// Why a part ended that should not.
+/// The reason why a part ended unexpectedly.
 #[derive(Debug, thiserror::Error)]
 pub enum PartFailure {
-    /// It returned.
+    /// The part returned.
     #[error("exited unexpectedly")]
     Exited,
-    /// It panicked.
+    /// The part panicked, with this message.
     #[error("panicked: {0}")]
     Panicked(String),
-    /// Its thread could not be started.
+    /// The thread of the part could not be started.
     #[error("cannot start its thread: {0}")]
     Thread(#[source] io::Error),
-    /// A part of a source ended.
+    /// A part inside a source ended.
     #[error("{}", .0.cause)]
     Source(#[from] PartError),
-    /// It failed.
+    /// The part returned an error.
     #[error("failed: {0}")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl PartFailure {
-    /// An error that ended a part.
+    /// Wraps the error that ended a part.
     pub(super) fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Failed(error.into())
     }
 
-    /// The name of the part inside, where it has one.
+    /// Returns the name of the inner part, if the failure has one.
     pub(super) fn part(&self) -> Option<String> {
         match self {
             Self::Source(error) => Some(format!("{}/{}", error.cluster, error.part)),
@@ -74,16 +75,16 @@ impl PartFailure {
     }
 }
 
-/// A part that runs, until it ends.
+/// A running part; resolves when the part ends.
 pub(super) type Run = BoxFuture<'static, Result<(), PartFailure>>;
 
-/// Runs something on a thread of its own.
+/// Runs a blocking function on its own named thread.
 pub(super) fn on_thread(name: &str, work: impl FnOnce() -> Result<(), PartFailure> + Send + 'static) -> Run {
     let (sender, ended) = oneshot::channel();
     let run = move || {
         let result =
             catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(PartFailure::Panicked(said(&*panic))));
-        // At the end of the process nothing waits any more.
+        // The receiver is dropped when the process ends.
         let _ = sender.send(result);
     };
     let started = thread::Builder::new().name(name.to_owned()).spawn(run);
@@ -94,17 +95,17 @@ pub(super) fn on_thread(name: &str, work: impl FnOnce() -> Result<(), PartFailur
     .boxed()
 }
 
-/// The message of a panic.
+/// Returns the message of a panic.
 fn said(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }
 
-/// A part of the server that ended, and how.
+/// A part that ended, and its result.
 pub(super) struct Ended {
     pub(super) part: String,
     pub(super) result: Result<(), PartFailure>,
-    /// It was told to.
+    /// Whether the part was requested to end.
     is_told: bool,
 }
 
@@ -113,9 +114,9 @@ pub(super) struct Ended {
 pub(super) struct Owner {
     store: Arc<Store>,
     source: Arc<Source>,
-    /// It is the own source of its cluster.
+    /// Whether it is its cluster's own source.
     is_own: bool,
-    /// Ends the part, which is not started again after it.
+    /// Ends the part, which is then not restarted.
     stop: CancellationToken,
 }
 
@@ -124,13 +125,13 @@ impl Owner {
         Self { store: Arc::clone(store), source: Arc::clone(source), is_own, stop: stop.clone() }
     }
 
-    /// Whether the server has nothing to do without it.
+    /// Returns whether the server is useless without this source.
     fn is_essential(&self) -> bool {
         self.is_own && self.store.clusters().len() <= 1
     }
 }
 
-/// All parts.
+/// All running parts.
 pub(super) struct Supervisor {
     running: JoinSet<Ended>,
     pending: HashMap<Id, (String, AbortHandle)>,
@@ -138,14 +139,14 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    /// No parts yet.
+    /// Creates a supervisor without parts.
     pub(super) fn new(clock: Clock) -> Self {
         Self { running: JoinSet::new(), pending: HashMap::new(), clock }
     }
 
     /// Starts a part of the server itself.
     pub(super) fn start(&mut self, part: &str, run: impl Future<Output = Result<(), PartFailure>> + Send + 'static) {
-        // Nothing tells it to end but the end of the server.
+        // Such a part ends only with the server, so its token is never cancelled.
         self.start_until(part, run, CancellationToken::new());
     }
 
@@ -165,18 +166,18 @@ impl Supervisor {
         self.pending.insert(task.id(), (part, task));
     }
 
-    /// Starts a part of a source. `start` is called again after each failure, unless the server has nothing to do
-    /// without the part.
+    /// Starts a part of a source. Calls `start` again after each failure, unless the server is useless without the
+    /// source.
     pub(super) fn start_of(&mut self, owner: &Owner, part: &str, start: impl FnMut() -> Run + Send + 'static) {
         let name = format!("{}/{part}", owner.source.id.cluster);
         let run = keep_running(owner.clone(), self.clock.clone(), name.clone(), start);
         self.start_until(&name, run, owner.stop.clone());
     }
 
-    /// Waits until a stop is asked for (`None`), or a part ends that was not told to.
+    /// Waits until `stop` is cancelled (returns `None`), or a part ends unexpectedly.
     ///
     /// # Cancel safety
-    /// Loses nothing.
+    /// Safe: no ended part is lost.
     pub(super) async fn until(&mut self, stop: &CancellationToken) -> Option<Ended> {
         loop {
             let ended = tokio::select! {
@@ -185,34 +186,36 @@ impl Supervisor {
             };
             match ended {
                 Some(Ended { is_told: true, part, result }) => match result {
-                    Ok(()) => tracing::debug!(part, "ended"),
-                    Err(fault) => tracing::warn!(part, %fault, "ended badly"),
+                    Ok(()) => tracing::debug!(part, "part stopped"),
+                    Err(fault) => tracing::warn!(part, %fault, "part failed while stopping"),
                 },
-                // A stop that comes at the same moment is the reason.
+                // If both happen at the same moment, the stop is the reason.
                 ended => return ended.filter(|_| !stop.is_cancelled()),
             }
         }
     }
 
-    /// The next part that ends; `None` when there is none left.
+    /// Waits for the next part that ends; `None` if no part is left.
     async fn next(&mut self) -> Option<Ended> {
         let (id, ended) = match self.running.join_next_with_id().await? {
             Ok((id, ended)) => (id, ended),
-            // Aborted.
+            // The task was aborted.
             Err(error) => (error.id(), Ended { part: String::new(), result: Ok(()), is_told: true }),
         };
         self.pending.remove(&id);
         Some(ended)
     }
 
-    /// Waits until the named parts have ended (none named: all), but no longer than the deadline. Then those that have
-    /// not are named in the log and ended, if they are no threads.
+    /// Waits until the named parts have ended (all parts if no name is given) or the deadline has passed. The remaining
+    /// ones are logged and aborted; a part that is a thread cannot be aborted and is only abandoned.
     pub(super) async fn drain(&mut self, names: &[&str], deadline: Instant) {
         let is_waited_for = |part: &str| names.is_empty() || names.contains(&part);
         let drained = timeout_at(deadline, async {
             while self.pending.values().any(|(part, _)| is_waited_for(part)) {
                 match self.next().await {
-                    Some(Ended { part, result: Err(fault), .. }) => tracing::warn!(part, %fault, "ended badly"),
+                    Some(Ended { part, result: Err(fault), .. }) => {
+                        tracing::warn!(part, %fault, "part failed while stopping");
+                    }
                     Some(Ended { result: Ok(()), .. }) => {}
                     None => break,
                 }
@@ -227,12 +230,12 @@ impl Supervisor {
         let mut names: Vec<&str> = late.values().map(|(part, _)| part.as_str()).collect();
         names.sort_unstable();
         let parts = names.join(", ");
-        tracing::warn!(parts, "did not end within the grace period (setting `server.shutdown_grace`)");
+        tracing::warn!(parts, "parts did not stop within the grace period (setting `server.shutdown_grace`)");
         late.values().for_each(|(_, task)| task.abort());
     }
 }
 
-/// Runs a part of a source until it is stopped, or fails and the server has nothing to do without it.
+/// Runs a part of a source and restarts it after failures, until it is stopped or the server is useless without it.
 async fn keep_running(
     owner: Owner,
     clock: Clock,
@@ -254,7 +257,7 @@ async fn keep_running(
             pause = FIRST_PAUSE;
         }
         let part = fault.part().unwrap_or_else(|| part.clone());
-        tracing::error!(part, %fault, pause_s = pause.as_secs(), "a part ended; starting it again after a pause");
+        tracing::error!(part, %fault, pause_s = pause.as_secs(), "part ended unexpectedly; restarting after a pause");
         source.note_restart(&part);
         source.set_fault(Fault::Restart, Some(format!("{part}: {fault}")), &clock);
         tokio::select! {

@@ -379,7 +379,7 @@ fn a_stop_takes_one_grace_period_whatever_clients_do() {
     assert_eq!(server.wait_exit().code(), Some(0));
     // Once: what was given up is not waited for again.
     let log = server.log();
-    assert_eq!(log.matches("did not end within the grace period").count(), 1, "{log}");
+    assert_eq!(log.matches("did not stop within the grace period").count(), 1, "{log}");
     assert!(log.contains("connections"), "{log}");
 }
 

@@ -382,6 +382,6 @@ fn a_signal_reads_secrets_again_and_clients_end_with_their_cluster() {
     until("the configuration to be read again", || epoch(&server) != first);
     until("east to be read again", is_read);
     let log = server.log();
-    assert!(log.contains("no longer reading this cluster as it was configured") && !log.contains("hunter"), "{log}");
+    assert!(log.contains("cluster removed or reconfigured; stopped reading it") && !log.contains("hunter"), "{log}");
     server.stop_cleanly();
 }

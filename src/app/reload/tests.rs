@@ -1,3 +1,5 @@
+//! Tests of the reload of the configuration file.
+
 use std::fs;
 
 use super::*;
@@ -18,7 +20,7 @@ impl Lab {
         Self { follower, store }
     }
 
-    /// What is to be loaded after a look that finds this.
+    /// Processes a read that returned `text`; returns the text to load, if any.
     fn look(&mut self, text: &str) -> Option<String> {
         self.follower.look(Ok(text.to_owned()))
     }
@@ -37,7 +39,7 @@ fn a_text_counts_once_two_looks_have_found_it_and_never_while_it_is_written() {
     let mut lab = Lab::new("a");
     assert_eq!((lab.look("a"), lab.look("a")), (None, None), "nothing changed");
     for half in ["b", "bb", "bbb"] {
-        assert_eq!(lab.look(half), None, "half a file counts for nothing");
+        assert_eq!(lab.look(half), None, "a half-written file is ignored");
     }
     assert_eq!(lab.look("bbb").as_deref(), Some("bbb"));
 }
@@ -49,8 +51,8 @@ fn a_text_that_is_wrong_is_told_once_and_what_is_in_force_again_clears_it() {
     let text = lab.look("b").unwrap();
     lab.follower.reject(Some(text), "bad");
     assert_eq!(lab.error().as_deref(), Some("bad"));
-    assert_eq!((lab.look("b"), lab.look("b")), (None, None), "it is not tried again");
-    assert_eq!((lab.look("a"), lab.error()), (None, None), "the file says what is in force");
+    assert_eq!((lab.look("b"), lab.look("b")), (None, None), "it is not loaded again");
+    assert_eq!((lab.look("a"), lab.error()), (None, None), "the text is the one in force");
 }
 
 #[test]
@@ -61,7 +63,7 @@ fn a_signal_reads_again_what_did_not_change() {
     assert_eq!((lab.look("a"), lab.look("a")), (None, None));
     lab.follower.reject(Some("a".to_owned()), "a secret is gone");
     lab.look("a");
-    assert_eq!(lab.error().as_deref(), Some("a secret is gone"), "until it is read again");
+    assert_eq!(lab.error().as_deref(), Some("a secret is gone"), "until the next load succeeds");
 }
 
 #[test]
@@ -76,7 +78,7 @@ fn a_file_that_is_away_for_a_moment_is_no_error_and_one_that_stays_away_is() {
     lab.away();
     assert!(lab.error().unwrap().contains("is not a regular file"));
     lab.look("");
-    assert!(lab.look("").is_some(), "an empty file is another one");
+    assert!(lab.look("").is_some(), "an empty file is a changed file");
     assert_eq!((lab.look("a"), lab.error()), (None, None));
 }
 

@@ -1,4 +1,4 @@
-//! Parts that end, and what becomes of the others.
+//! Tests of parts that end, and of the effect on all other parts.
 
 use std::{
     collections::BTreeMap,
@@ -29,7 +29,7 @@ fn own(store: &Arc<Store>, name: &str, stop: &CancellationToken) -> Owner {
     Owner::new(store, &store.cluster(name).unwrap().own, true, stop)
 }
 
-/// A part that fails the first times, as `fault` does, and then runs until `stop`.
+/// A part that panics in its first `times` runs, and then runs until `stop`.
 fn failing(times: usize, runs: &Arc<AtomicUsize>, stop: &CancellationToken) -> impl FnMut() -> Run + Send + use<> {
     let (runs, stop) = (Arc::clone(runs), stop.clone());
     move || {
@@ -65,7 +65,7 @@ async fn a_part_of_one_cluster_of_several_is_started_again_and_its_cluster_shown
         asked.cancel();
     };
     let (ended, ()) = tokio::join!(parts.until(&asked), third_run);
-    assert!(ended.is_none(), "the process goes on");
+    assert!(ended.is_none(), "the process keeps running");
     assert_eq!((of_west.load(Ordering::SeqCst), west.health().last_error.as_deref()), (1, None));
     assert_eq!((east.own.restarts(), west.own.restarts()), ([("east/listener".to_owned(), 2)].into(), BTreeMap::new()));
     stop.cancel();
@@ -126,7 +126,7 @@ async fn whether_a_cluster_is_the_only_one_is_decided_when_its_part_fails() {
             fail.clone().cancelled_owned().map(|()| Err(PartFailure::Panicked("x".to_owned()))).boxed()
         }
     });
-    // West is removed: its part ends, and the process goes on.
+    // West is removed: its part ends, and the process keeps running.
     store.set_clusters(vec![store.cluster("east").unwrap()]);
     west.cancel();
     fail.cancel();
@@ -158,7 +158,7 @@ async fn parts_that_do_not_end_in_time_are_ended_and_not_waited_for_again() {
     parts.drain(&["stuck"], Instant::now()).await;
     dropped.cancelled().await;
     stop.cancel();
-    // Without a limit that matters: only the other is waited for.
+    // The deadline is far away: only the other part is waited for.
     parts.drain(&[], Instant::now() + Duration::from_secs(600)).await;
     assert!(parts.pending.is_empty());
 }
