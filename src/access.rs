@@ -1,9 +1,9 @@
-//! Who may ask: tokens, TLS, and which web pages.
+//! Access control of the server: tokens, TLS, and the origins of web pages.
 //!
-//! One layer around all that is served, so that nothing can be forgotten: what needs no token is listed
-//! ([`web::holds_no_data`]), and all else, known or not, is refused without one. Tokens and keys are in no log, no error
-//! and no `Debug`. Their files are read again when they change. A token that is gone ends the answers that it was given
-//! for; what a certificate let in goes on.
+//! One layer surrounds all routes, so that a new route cannot be left open by mistake: the paths that need no token are
+//! listed ([`web::holds_no_data`]), and every other path, known or not, is refused without a token. Tokens and keys
+//! never appear in a log, an error or a `Debug` output. Their files are reloaded when they change. Removing a token
+//! ends the responses that it authorized; a connection that a client certificate authorized stays open.
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
@@ -34,17 +34,17 @@ use file::FromFiles;
 use origin::Guard;
 use tokens::Tokens;
 
-/// Characters of a token.
+/// Minimum and maximum length of a token in characters.
 const SHORTEST: usize = 16;
 const LONGEST: usize = 512;
 
-/// What of a request is read although it is refused, and for how long.
+/// Limits for reading the body of a refused request: bytes and time.
 const DRAINED_BYTES: usize = 64 * 1024;
 const DRAINED_FOR: Duration = Duration::from_secs(2);
-/// Time between two checks of the files.
+/// Interval between two checks of the files.
 const RELOAD_EVERY: Duration = Duration::from_secs(2);
 
-/// The tokens and the certificate in force.
+/// The tokens and certificates in force.
 #[derive(Clone)]
 pub struct Access {
     tokens: Option<Arc<FromFiles<Tokens>>>,
@@ -63,7 +63,7 @@ impl Access {
     /// Reads the files of `[server.auth]` and `[server.tls]`.
     ///
     /// # Errors
-    /// All that is wrong with them.
+    /// All problems of these files.
     pub fn new(server: &config::Server) -> Result<Self, AccessError> {
         let tokens = server.auth.tokens_file.clone().map(tokens).transpose();
         let (tokens, tls) = match (tokens, tls::settings(&server.tls)) {
@@ -78,44 +78,44 @@ impl Access {
         })
     }
 
-    /// Whether every client that reaches the port may ask everything.
+    /// Returns whether every client that reaches the port may read everything.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.tokens.is_none() && !self.client_certificates
     }
 
-    /// Whether requests need a token.
+    /// Returns whether requests need a token.
     #[must_use]
     pub fn wants_tokens(&self) -> bool {
         self.tokens.is_some()
     }
 
-    /// Whether there is TLS.
+    /// Returns whether the server speaks TLS.
     #[must_use]
     pub fn encrypts(&self) -> bool {
         self.tls.is_some()
     }
 
-    /// Adds the checks of every request: where it comes from, and its token where tokens are wanted.
+    /// Adds the checks of every request: its origin, and its token if tokens are configured.
     pub fn protect(&self, router: Router) -> Router {
         let router = match &self.tokens {
             Some(tokens) => router.layer(from_fn_with_state(Arc::clone(tokens), check)),
             None => router,
         };
-        // Outermost: the question whether a page may send a request carries no token.
+        // The origin check is the outermost layer, because a preflight request carries no token (Fetch standard).
         router.layer(from_fn_with_state(Arc::clone(&self.guard), check_origin))
     }
 
-    /// Accepts TLS with the certificate in force; `None` where there is no TLS.
+    /// Returns an acceptor with the certificate in force; `None` without TLS.
     #[must_use]
     pub fn tls(&self) -> Option<TlsAcceptor> {
         self.tls.as_ref().map(|settings| TlsAcceptor::from(settings.get()))
     }
 
-    /// Reloads files that have changed, until it is stopped.
+    /// Reloads changed files until `stop` is cancelled.
     ///
     /// # Errors
-    /// A reload that panicked.
+    /// A reload panicked.
     pub async fn follow(self, stop: CancellationToken) -> Result<(), JoinError> {
         loop {
             tokio::select! {
@@ -138,7 +138,7 @@ fn tokens(path: PathBuf) -> Result<FromFiles<Tokens>, FileError> {
     })
 }
 
-/// Checks the token of a request, and hands it on as `Bearer`.
+/// Checks the token of a request and passes it on in the form `Bearer TOKEN`.
 async fn check(State(tokens): State<Arc<FromFiles<Tokens>>>, mut request: Request, next: Next) -> Response {
     let shown = tokens::shown(request.headers());
     if let Some((token, revoked)) = shown.as_ref().and_then(|token| Some((token, tokens.get().accept(token)?))) {
@@ -154,7 +154,7 @@ async fn check(State(tokens): State<Arc<FromFiles<Tokens>>>, mut request: Reques
     refuse(request, &refusal(if shown.is_some() { "the token is not accepted" } else { "a token is needed" })).await
 }
 
-/// Refuses what a web page of another origin sends, and lets those of allowed origins read the responses.
+/// Refuses requests of web pages of other origins, and allows pages of allowed origins to read the responses.
 async fn check_origin(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let origin = guard.shared_with(request.headers());
     let mut response = if let Some(error) = guard.refusal(&request) {
@@ -169,13 +169,13 @@ async fn check_origin(State(guard): State<Arc<Guard>>, request: Request, next: N
     response
 }
 
-/// Answers a request with an error, in the protocol of the request.
+/// Responds to a request with an error, in the protocol of the request.
 async fn refuse(request: Request, error: &Error) -> Response {
     let refused = rpc::problem(request.headers(), error);
-    // A call over HTTP/2 may send without end, and its refusal leaves the connection open.
+    // Over HTTP/2, a call may send an endless body, and a refusal leaves the connection open.
     if refused.is_none() || request.version() != Version::HTTP_2 {
-        // Over HTTP/1 a connection with an unread body is closed, which may take the answer with it (RFC 9112 §9.6), or
-        // meet the next request of a client that keeps its connections.
+        // Over HTTP/1, a connection with an unread body is closed, which can destroy the response (RFC 9112 §9.6) or
+        // the next request of a client that reuses the connection.
         let _ = timeout(DRAINED_FOR, to_bytes(request.into_body(), DRAINED_BYTES)).await;
     }
     refused.unwrap_or_else(|| web::problem(error))

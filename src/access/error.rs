@@ -1,4 +1,4 @@
-//! Why tokens and certificates cannot be used. No content of a file is quoted: it may be a secret.
+//! Errors of token and certificate files. No message quotes the content of a file, which may be a secret.
 
 use std::{
     fmt, io,
@@ -9,12 +9,12 @@ use tokio_rustls::rustls;
 
 use super::{LONGEST, SHORTEST};
 
-/// Why the server cannot start with these tokens and certificates.
+/// The reasons why the server cannot start with its tokens and certificates.
 #[derive(Debug, thiserror::Error)]
 pub struct AccessError {
-    /// What is wrong with the tokens.
+    /// Problem with the tokens.
     pub tokens: Option<FileError>,
-    /// What is wrong with the certificates.
+    /// Problem with the certificates.
     pub tls: Option<FileError>,
 }
 
@@ -30,13 +30,13 @@ impl fmt::Display for AccessError {
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {fault}", path.display())]
 pub struct FileError {
-    /// Which file.
+    /// Path of the file.
     path: PathBuf,
     #[source]
     fault: FileFault,
 }
 
-/// What is wrong with a file of tokens or certificates.
+/// The problem with a file of tokens or certificates.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FileFault {
     #[error("cannot read: {0}")]
@@ -45,7 +45,7 @@ pub(super) enum FileFault {
     NotRegular,
     #[error("cannot read: it is longer than {0} bytes")]
     TooLong(u64),
-    /// By its number, from 1.
+    /// Number of the line, from 1.
     #[error("line {0}: a token is {SHORTEST} to {LONGEST} visible ASCII characters without spaces")]
     Token(usize),
     #[error("holds no token")]
@@ -63,7 +63,7 @@ pub(super) enum FileFault {
 }
 
 impl FileFault {
-    /// The error of a file.
+    /// Adds the path of the file.
     pub(super) fn of(self, path: &Path) -> FileError {
         FileError { path: path.to_owned(), fault: self }
     }

@@ -1,5 +1,5 @@
-//! A value that is made of files, and made again when they change: orchestrators replace the files of secrets and
-//! certificates under a running server.
+//! A value that is built from files and rebuilt when they change: orchestrators replace the files of secrets and
+//! certificates while the server runs.
 
 use std::{
     fs::OpenOptions,
@@ -15,16 +15,16 @@ use sha2::{Digest as _, Sha256};
 
 use super::error::{FileError, FileFault};
 
-/// Bytes of a file that are read at most: many thousand tokens, or a long chain of certificates.
+/// Maximum size of a file in bytes: enough for many thousands of tokens or a long chain of certificates.
 const LONGEST: u64 = 4 * 1024 * 1024;
 
-/// What stands for a secret where it is only to be recognised.
+/// SHA-256 of a secret or a file, for comparisons that do not need the content.
 pub(super) type Digest = [u8; 32];
 
-/// Makes the value of the content of the files, in their order, and of the previous value.
+/// Builds the value from the contents of the files, in their order, and from the previous value.
 type Make<T> = Box<dyn Fn(&[Vec<u8>], Option<&T>) -> Result<T, FileError> + Send + Sync>;
 
-/// A value and the files that it is made of.
+/// A value and the files that it is built from.
 pub(super) struct FromFiles<T> {
     what: &'static str,
     paths: Vec<PathBuf>,
@@ -33,11 +33,11 @@ pub(super) struct FromFiles<T> {
     last: Mutex<Last>,
 }
 
-/// What the last check found.
+/// Result of the last check.
 struct Last {
-    /// Of the files that the value is made of.
+    /// Digests of the files that the current value was built from.
     digests: Vec<Digest>,
-    /// Checks since then that could not make it.
+    /// Number of failed checks since then.
     failed: u32,
 }
 
@@ -45,7 +45,7 @@ impl<T> FromFiles<T> {
     /// Reads the files.
     ///
     /// # Errors
-    /// Which file cannot be read, or what is wrong with them.
+    /// A file cannot be read, or its content is invalid.
     pub(super) fn new(
         what: &'static str,
         paths: Vec<PathBuf>,
@@ -61,7 +61,7 @@ impl<T> FromFiles<T> {
         self.made.load_full()
     }
 
-    /// Reads the files again. If they cannot be used, the previous value stays in force.
+    /// Reads the files again. If they are invalid, the previous value stays in force.
     pub(super) fn reload(&self) {
         let mut last = self.last.lock();
         let made = read(&self.paths).and_then(|contents| {
@@ -80,7 +80,7 @@ impl<T> FromFiles<T> {
             }
             Err(error) => {
                 last.failed = last.failed.saturating_add(1);
-                // Once; and not at the first check, which may see files half written.
+                // Logged once, and only after the second failure: the first check may see half-written files.
                 if last.failed == 2 {
                     tracing::warn!(what = self.what, %error, "reload failed; keeping the previous version");
                 }
@@ -101,7 +101,7 @@ fn read(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, FileError> {
     paths.iter().map(|path| read_file(path)).collect()
 }
 
-/// Reads a regular file. Opening never waits: a pipe in the place of the file would wait for a writer for ever.
+/// Reads a regular file. Opening does not block: opening a pipe in place of the file would wait for a writer.
 fn read_file(path: &Path) -> Result<Vec<u8>, FileError> {
     let failed = |error| FileFault::Read(error).of(path);
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
@@ -109,7 +109,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, FileError> {
         return Err(FileFault::NotRegular.of(path));
     }
     let mut content = vec![];
-    // One byte more tells that there are more.
+    // Reads one byte more than allowed, to detect a longer file.
     let length = file.take(LONGEST + 1).read_to_end(&mut content).map_err(failed)?;
     if length as u64 > LONGEST {
         return Err(FileFault::TooLong(LONGEST).of(path));

@@ -1,9 +1,9 @@
-//! The names of the machine, by which clients reach the server.
+//! The host names of this machine, by which clients reach the server.
 
 use std::fs;
 
-/// Returns the names in lower case: the host of the address that is listened on, the machine's name, its aliases in
-/// `/etc/hosts`, and its name in the domains that the resolver searches. Files that are not there add none.
+/// Returns the names in lower case: the host of the listen address, the machine's name, its aliases in `/etc/hosts`,
+/// and its name in each search domain of the resolver. A missing file adds no names.
 pub(super) fn own(listen: &str) -> Vec<String> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let host = read("/proc/sys/kernel/hostname");

@@ -1,9 +1,10 @@
-//! Refuses what a web page of another origin makes a browser send.
+//! Refuses requests that a browser sends on behalf of a web page of another origin.
 //!
-//! Two checks. *Origin*: a browser says which site a request comes from; a request from another origin is refused unless
-//! `server.http.allowed_origins` names it. *Host*: a page can point its own name at this server (DNS rebinding) and is then
-//! of the same origin; where no token is wanted, a name that public DNS could answer is refused unless
-//! `server.http.allowed_hosts` names it. Programs send none of these headers and only names that they were given.
+//! There are two checks. *Origin*: a browser states which site a request comes from; a request from another origin is
+//! refused unless `server.http.allowed_origins` names it. *Host*: a page can point its own name at this server (DNS
+//! rebinding) and is then of the same origin; if no tokens are configured, a host name that public DNS could resolve is
+//! refused unless `server.http.allowed_hosts` names it. Programs other than browsers send none of these headers, and
+//! reach the server by a name that their operator configured.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -28,20 +29,20 @@ use crate::{config, error::Error, web};
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
-/// Headers that pages of allowed origins may send.
+/// Request headers that pages of allowed origins may send.
 const REQUEST_HEADERS: &str = "authorization, content-type, accept, grpc-timeout, x-grpc-web, x-user-agent";
-/// Headers that pages of allowed origins may read.
+/// Response headers that pages of allowed origins may read.
 const RESPONSE_HEADERS: &str = "grpc-status, grpc-message, grpc-status-details-bin, offsetd-snapshot, \
                                 offsetd-incomplete-clusters, offsetd-truncated, retry-after, retry-after-ms";
-/// Top-level domains that public DNS does not have.
+/// Top-level domains that do not exist in public DNS.
 const PRIVATE_DOMAINS: [&str; 4] = ["localhost", "local", "internal", "svc"];
 
-/// What requests are checked against.
+/// The rules that requests are checked against.
 #[derive(Debug)]
 pub(super) struct Guard {
-    /// Names that this server is reached by; `None`: any.
+    /// Host names of this server; `None` accepts every name.
     hosts: Option<BTreeSet<String>>,
-    /// Origins as browsers write them.
+    /// Allowed origins, in the form in which browsers write them.
     origins: BTreeSet<String>,
     encrypts: bool,
 }
@@ -54,14 +55,14 @@ impl Guard {
         Self { hosts: (!any).then(own), origins: server.http.allowed_origins.iter().cloned().collect(), encrypts }
     }
 
-    /// Why a request is refused, if it is.
+    /// Returns the reason for which a request is refused, if any.
     pub(super) fn refusal(&self, request: &Request) -> Option<Error> {
         let path = request.uri().path();
         if web::is_asset_or_probe(path) {
             return None;
         }
         let hosts = hosts(request);
-        // No browser speaks HTTP/2 without TLS.
+        // Browsers use HTTP/2 only with TLS.
         let from_browser = self.encrypts || request.version() != Version::HTTP_2;
         if from_browser && let Some(host) = hosts.iter().find(|host| !self.is_own_host(host)) {
             return Some(misdirected(host));
@@ -80,7 +81,7 @@ impl Guard {
         is_address(&name) || is_private(&name) || own.contains(&name)
     }
 
-    /// Whether a request comes from a page of this server, of an allowed origin, or of no page.
+    /// Returns whether a request comes from a page of this server, from a page of an allowed origin, or from no page.
     fn is_own_origin(&self, headers: &HeaderMap, hosts: &[String]) -> bool {
         let mut origins = headers.get_all(ORIGIN).iter().peekable();
         let has_origin = origins.peek().is_some();
@@ -98,8 +99,8 @@ impl Guard {
         parse(origin).is_some_and(|origin| self.origins.contains(&origin.origin().ascii_serialization()))
     }
 
-    /// Whether an origin has the name and the port that the request was sent to. Where a proxy adds TLS, its scheme is not
-    /// that of the connection.
+    /// Returns whether an origin has the host and port that the request was sent to. Schemes are not compared on a
+    /// plain connection, because a proxy in front may add TLS.
     fn is_of_hosts(&self, origin: &HeaderValue, hosts: &[String]) -> bool {
         let Some(origin) = parse(origin).filter(|origin| !self.encrypts || origin.scheme() == "https") else {
             return false;
@@ -113,7 +114,7 @@ impl Guard {
         !hosts.is_empty() && hosts.iter().all(same)
     }
 
-    /// The answer to the question of a browser whether a page of an allowed origin may send a request.
+    /// Returns the response to a CORS preflight request of a page of an allowed origin.
     pub(super) fn preflight(&self, request: &Request) -> Option<Response> {
         let asks = request.method() == Method::OPTIONS && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
         if !asks || self.shared_with(request.headers()).is_none() {
@@ -128,12 +129,12 @@ impl Guard {
         Some(response)
     }
 
-    /// The allowed origin that a request comes from.
+    /// Returns the origin of a request, if it is allowed.
     pub(super) fn shared_with(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         headers.get(ORIGIN).filter(|origin| self.allows(origin)).cloned()
     }
 
-    /// Lets the page of an allowed origin read a response.
+    /// Adds the CORS headers that allow a page of an allowed origin to read a response.
     pub(super) fn share(&self, response: &mut Response, origin: Option<HeaderValue>) {
         if self.origins.is_empty() {
             return;
@@ -161,7 +162,8 @@ fn foreign(headers: &HeaderMap) -> Error {
     ))
 }
 
-/// The names that a request was sent to: `:authority` or that of the request line, and `Host`. Empty: none was told.
+/// Returns the host names that a request was sent to: `:authority` or the authority of the request line, and `Host`.
+/// Empty if the request has none.
 fn hosts(request: &Request) -> Vec<String> {
     let authority = request.uri().authority().map(ToString::to_string);
     let headers =
@@ -177,7 +179,7 @@ fn parse(origin: &HeaderValue) -> Option<Url> {
     Url::parse(origin.to_str().ok()?).ok().filter(|url| ["http", "https"].contains(&url.scheme()))
 }
 
-/// A name in lower case, without the dot of the root.
+/// Returns a host name in lower case, without a trailing dot.
 fn normal(host: &str) -> String {
     let host = host.to_ascii_lowercase();
     host.strip_suffix('.').map(str::to_owned).unwrap_or(host)
@@ -186,12 +188,12 @@ fn normal(host: &str) -> String {
 fn is_address(name: &str) -> bool {
     let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
     let bare = bare.split('%').next().unwrap_or(bare);
-    // Browsers and curl take 127.1 as an address; no name ends with a number.
+    // Browsers and curl accept 127.1 as an address. No host name ends with a number.
     let is_number = |label: &str| !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_digit());
     bare.parse::<IpAddr>().is_ok() || name.rsplit('.').next().is_some_and(is_number)
 }
 
-/// Whether public DNS does not answer for a name.
+/// Returns whether public DNS cannot resolve a host name.
 fn is_private(name: &str) -> bool {
     name.rsplit_once('.').is_none_or(|(_, domain)| PRIVATE_DOMAINS.contains(&domain))
 }

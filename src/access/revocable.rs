@@ -1,4 +1,5 @@
-//! Answers that end once the token that they were asked for with is accepted no more: a watch has no end of its own.
+//! Response bodies that end when the token of the request is revoked. This matters for watches, which have no end of
+//! their own.
 
 use std::{
     pin::Pin,
@@ -15,7 +16,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::rpc;
 
-/// The answer, for as long as nothing is revoked.
+/// Wraps a response so that its body ends when `token` is cancelled.
 pub(super) fn revocable(response: Response, token: CancellationToken) -> Response {
     let trailers = rpc::trailers(response.headers(), &super::refusal("the token is not accepted any more"));
     let revoked = Box::pin(token.clone().cancelled_owned());
@@ -23,11 +24,11 @@ pub(super) fn revocable(response: Response, token: CancellationToken) -> Respons
 }
 
 struct Revocable {
-    /// Nothing once it has ended early.
+    /// `None` after an early end.
     body: Option<Body>,
     token: CancellationToken,
     revoked: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// What a stream of gRPC ends with. Others break off.
+    /// Trailers that end a gRPC stream. Other streams are aborted with an error.
     trailers: Option<HeaderMap>,
 }
 
@@ -48,7 +49,7 @@ impl HttpBody for Revocable {
                 return frame;
             }
         }
-        // What it is made from is let go of at once.
+        // Releases the resources of the body immediately.
         this.body = None;
         Poll::Ready(Some(this.trailers.take().map(Frame::trailers).ok_or_else(|| axum::Error::new(Revoked))))
     }

@@ -1,4 +1,4 @@
-//! Certificates and keys of TLS.
+//! Loads the TLS certificates and keys.
 
 use std::{
     path::{Path, PathBuf},
@@ -20,10 +20,10 @@ use crate::config;
 
 pub(super) type Settings = FromFiles<ServerConfig>;
 
-/// Reads certificates and key; `None` when there is to be no TLS.
+/// Reads certificates and key; returns `None` if TLS is not configured.
 ///
 /// # Errors
-/// What is wrong with them.
+/// A file cannot be read, or its content is invalid.
 pub(super) fn settings(tls: &config::Tls) -> Result<Option<Settings>, FileError> {
     let (Some(cert), Some(key)) = (tls.cert.clone(), tls.key.clone()) else { return Ok(None) };
     let authorities = tls.client_ca.clone();
@@ -36,10 +36,10 @@ pub(super) fn settings(tls: &config::Tls) -> Result<Option<Settings>, FileError>
     FromFiles::new("certificate and key", paths, make).map(Some)
 }
 
-/// A file and what is in it.
+/// Path and content of a file.
 type File<'a> = (&'a Path, &'a [u8]);
 
-/// No error of the PEM parsers is passed on: it may quote a line.
+/// Builds the TLS configuration. Errors of the PEM parsers are replaced, because they may quote a line of the file.
 fn server_config(cert: File<'_>, key: File<'_>, authorities: Option<File<'_>>) -> Result<ServerConfig, FileError> {
     let unusable = |path| move |error| FileFault::Unusable(Box::new(error)).of(path);
     let chain = certificates(cert)?;

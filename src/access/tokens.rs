@@ -1,4 +1,4 @@
-//! The tokens that are accepted, and how a request shows one.
+//! The accepted tokens, and how a request presents one.
 
 use std::{fmt, path::Path};
 
@@ -16,7 +16,7 @@ use super::{
     file::{Digest, digest},
 };
 
-/// Arrow's client in Go, and so ADBC, leaves out the padding.
+/// Base64 with optional padding: Arrow's Go client, and so ADBC, omits the padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -25,10 +25,10 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// The tokens of a file.
 pub(super) struct Tokens(Vec<Token>);
 
-/// As a digest: all are of one length, and none is kept.
+/// A token, stored as a digest: digests are of equal length, and the token itself is not kept.
 struct Token {
     digest: Digest,
-    /// Cancelled once it is accepted no more.
+    /// Cancelled when the token is no longer accepted.
     revoked: CancellationToken,
 }
 
@@ -39,11 +39,11 @@ impl fmt::Debug for Tokens {
 }
 
 impl Tokens {
-    /// Reads one token a line; empty lines and those that begin with # are skipped. Those of the previous tokens that are
-    /// not among them are revoked.
+    /// Reads one token per line; empty lines and lines that begin with `#` are skipped. Revokes those previous tokens
+    /// that are missing in the new file.
     ///
     /// # Errors
-    /// The line that is no token, by its number: it may be one with a typing error.
+    /// A line is not a valid token. The error names only its number: the line may be a token with a typing error.
     pub(super) fn parse(path: &Path, file: &[u8], former: Option<&Self>) -> Result<Self, FileError> {
         let mut tokens = vec![];
         for (number, line) in (1..).zip(file.split(|byte| *byte == b'\n')) {
@@ -55,7 +55,7 @@ impl Tokens {
                 return Err(FileFault::Token(number).of(path));
             }
             let digest = digest(line);
-            // Given twice it is one token all the same, which is revoked once.
+            // A token that occurs twice is one token, with one revocation handle.
             if !tokens.contains(&digest) {
                 tokens.push(digest);
             }
@@ -83,7 +83,7 @@ impl Tokens {
     }
 }
 
-/// The token that a request shows: `Bearer TOKEN`, or `Basic` with any user and the token as password.
+/// Returns the token of a request: `Bearer TOKEN`, or `Basic` with any user and the token as password.
 pub(super) fn shown(headers: &HeaderMap) -> Option<Vec<u8>> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, credentials) = value.trim().split_once(' ')?;
@@ -99,7 +99,7 @@ pub(super) fn shown(headers: &HeaderMap) -> Option<Vec<u8>> {
     decoded.get(colon + 1..).map(<[u8]>::to_vec)
 }
 
-/// A token that was accepted, in the one way that is looked for further in.
+/// Returns an accepted token as the `authorization` header that all later layers expect.
 pub(super) fn bearer(token: &[u8]) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_bytes(&[b"Bearer ", token].concat()).ok()?;
     value.set_sensitive(true);

@@ -1,3 +1,5 @@
+//! Tests of values that are built from files.
+
 use std::{fs, process::Command};
 
 use super::*;
@@ -16,7 +18,7 @@ fn only_regular_files_of_a_reasonable_length_are_read_and_reading_never_waits() 
     assert!(made.success());
     fs::write(path("long"), vec![b'x'; usize::try_from(LONGEST).unwrap() + 1]).unwrap();
     fs::rename(path("pipe"), path("tokens")).unwrap();
-    // Without a writer: this would wait for ever.
+    // The pipe has no writer, so a blocking read would never return.
     value.reload();
     assert_eq!(*value.get(), b"old");
     let error = |name: &str| FromFiles::new("n", vec![path(name)], first).err().unwrap().to_string();

@@ -1,3 +1,5 @@
+//! Tests of the host names of a machine.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! Tests of the origin and host checks.
+
 use super::*;
 
 const OWN: &str = "127.0.0.1:8088";
@@ -13,7 +15,7 @@ fn request(method: &str, uri: &str, headers: &[(&str, &str)]) -> Request {
     request.body(Body::empty()).unwrap()
 }
 
-/// The status of the refusal of a statement, or 200.
+/// Returns the HTTP status of the refusal of a request, or 200.
 fn status(guard: &Guard, request: &Request) -> u16 {
     guard.refusal(request).map_or(200, |error| error.codes().1)
 }
@@ -75,7 +77,7 @@ fn only_names_that_a_page_cannot_choose_are_served() {
     assert_eq!(sql(&guard, &[]), 200, "HTTP/1.0 has no Host");
     assert_eq!(sql(&guard, &[("host", OWN), ("host", "evil.example")]), 421);
     let absolute = request("POST", "http://evil.example:8088/v1/sql", &[("host", OWN)]);
-    assert_eq!(status(&guard, &absolute), 421, "the request line goes before Host");
+    assert_eq!(status(&guard, &absolute), 421, "the request line takes precedence over Host");
     let any = Guard { hosts: None, ..self::guard(&[], &[]) };
     assert_eq!(sql(&any, &[("host", "evil.example")]), 200);
 }
@@ -92,7 +94,7 @@ fn any_name_is_served_with_tokens_with_a_star_and_over_http_2_without_tls() {
     assert_eq!(status(&Guard::new(&server, false, true), &call), 421, "browsers speak HTTP/2 with TLS");
     server.http.allowed_hosts = vec!["*".to_owned()];
     assert_eq!(sql(&Guard::new(&server, false, false), &evil), 200);
-    assert_eq!(sql(&Guard::new(&server, false, false), &[evil[0], ("origin", "null")]), 403, "the other check stays");
+    assert_eq!(sql(&Guard::new(&server, false, false), &[evil[0], ("origin", "null")]), 403, "the origin check stays");
 }
 
 fn server() -> config::Server {

@@ -1,3 +1,5 @@
+//! Tests of token files and of the `authorization` header.
+
 use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD};
 
 use super::*;
@@ -31,7 +33,7 @@ fn a_token_that_is_in_the_file_no_more_is_revoked_and_no_other() {
     assert!(of_a.is_cancelled() && !of_b.is_cancelled());
     assert!(second.accept(a.as_bytes()).is_none());
     parse(c.to_owned(), Some(&second)).unwrap();
-    assert!(of_b.is_cancelled(), "through any number of files");
+    assert!(of_b.is_cancelled(), "a handle survives any number of reloads");
 }
 
 #[test]
