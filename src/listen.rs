@@ -1,10 +1,10 @@
-//! Connections: accepted within limits, with or without TLS, and the requests that they carry.
+//! Accepts connections within limits, with or without TLS, and serves their requests.
 //!
-//! One task accepts. Each connection is a task of its own and an entry in the `table`, which knows what the connection
-//! waits for and since when; once in a while all entries are compared with the limits of time. When there is no room,
-//! the connection that is the least loss is closed. A request runs inside its [`Call`].
+//! One task accepts. Each connection is a task of its own and an entry in the `table`, which records what the
+//! connection waits for and since when; at each interval all entries are compared with the time limits. When there is
+//! no room for a new connection, the least valuable one is closed. A request runs inside its [`Call`].
 //!
-//! Limits of HTTP itself are left to hyper: bytes of a header, streams and resets of HTTP/2, pings.
+//! hyper enforces the limits of HTTP itself: bytes of a header, streams and resets of HTTP/2, pings.
 
 use std::{
     convert::Infallible, error::Error as StdError, io, net::SocketAddr, os::fd::AsRawFd as _, pin::pin, sync::Arc,
@@ -45,16 +45,16 @@ use request::RequestBody;
 use response::{Guard, ResponseBody};
 use table::Table;
 
-/// The least that hyper takes as the limit of a header.
+/// Minimum that hyper accepts as the limit of header bytes.
 const LEAST_HEADER_BYTES: usize = 8 * 1024;
-/// Pause after a connection could not be accepted.
+/// Pause after a failed `accept`.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Time between two log lines about the same shortage.
+/// Minimum interval between two log lines about a shortage.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
-/// Characters of a method or path in the log.
+/// Maximum number of characters of a method or path in the log.
 const METHOD_CHARS: usize = 200;
 
-/// What serves the port.
+/// The server of one port.
 pub struct Server {
     tcp: TcpListener,
     shared: Arc<Shared>,
@@ -78,7 +78,8 @@ impl std::fmt::Debug for Server {
 }
 
 impl Server {
-    /// A server of a bound port. Once `stop` is cancelled, it accepts no connections and lets the open ones end.
+    /// Creates a server for a bound port. Once `stop` is cancelled, it accepts no more connections and lets the open
+    /// ones finish.
     #[must_use]
     pub fn new(
         tcp: TcpListener,
@@ -101,7 +102,7 @@ impl Server {
         Self { tcp, shared: Arc::new(shared) }
     }
 
-    /// Serves until it is stopped and the open connections have ended. Dropping it closes them.
+    /// Serves until it is stopped and the open connections have ended. Dropping the future closes them.
     pub async fn run(self) {
         let Self { tcp, shared } = self;
         let mut connections = JoinSet::new();
@@ -132,11 +133,11 @@ impl Server {
     }
 }
 
-/// How HTTP is spoken.
+/// Returns hyper's connection builder with the configured limits.
 fn http(limits: &Limits) -> Builder<TokioExecutor> {
     let header_bytes = limits.max_header_bytes.max(LEAST_HEADER_BYTES);
     let mut builder = Builder::new(TokioExecutor::new());
-    // The table watches over the time of a header, which HTTP/2 and TLS have, too.
+    // The table enforces the time limit of headers, because hyper has none for HTTP/2 and TLS.
     builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(header_bytes);
     builder
         .http2()
@@ -149,7 +150,7 @@ fn http(limits: &Limits) -> Builder<TokioExecutor> {
     builder
 }
 
-/// A fraction of the shortest limit.
+/// Returns the interval between two checks of the time limits: a fraction of the shortest limit.
 fn sweep_interval(limits: &Limits) -> Duration {
     let shortest = limits.header_timeout.min(limits.idle_timeout).min(limits.write_timeout);
     (shortest / 8).clamp(Duration::from_millis(20), Duration::from_secs(1))
@@ -161,13 +162,13 @@ impl Shared {
         let is_short = self.descriptors.is_scarce(stream);
         if is_short {
             self.table.counters.shortage();
-            self.complain("file descriptors are short");
+            self.complain("few file descriptors are free");
         }
         let connection = self.table.admit(peer, is_short, Instant::now());
         if connection.is_none() {
             tracing::debug!(%peer, "connection refused");
             if !is_short {
-                self.complain("all connections that the server allows are busy");
+                self.complain("all allowed connections are busy");
             }
         }
         connection
@@ -175,7 +176,7 @@ impl Shared {
 
     async fn cannot_accept(&self, error: &io::Error) {
         match error.kind() {
-            // Of the connection, which is gone.
+            // These errors concern one connection, which is gone already.
             io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused => {}
             _ => {
                 self.table.counters.shortage();
@@ -186,7 +187,7 @@ impl Shared {
         }
     }
 
-    /// Logs a shortage, once in a while.
+    /// Logs a shortage, at most once per [`COMPLAIN_EVERY`].
     fn complain(&self, what: &str) {
         let now = Instant::now();
         let mut complained = self.complained.lock();
@@ -203,10 +204,10 @@ impl Shared {
     }
 }
 
-/// Serves a connection until it ends, or is closed for a limit.
+/// Serves a connection until it ends or a limit closes it.
 async fn serve(shared: Arc<Shared>, stream: TcpStream, connection: Arc<Connection>) {
     let _entry = Entry(Arc::clone(&shared.table), connection.id);
-    // Answers are small: do not wait for more to send.
+    // Responses are small: Nagle's algorithm would delay them.
     drop(stream.set_nodelay(true));
     let closing = connection.closing.clone();
     let served = async {
@@ -214,7 +215,8 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream, connection: Arc<Connectio
             None => speak(&shared, stream, &connection).await,
             Some(tls) => {
                 let handshake = async {
-                    // Clients that send nothing take no place. `readable` returns at once for a new connection.
+                    // A client that sends nothing must not occupy a handshake slot. `readable` returns immediately for
+                    // a new connection, so the first byte is peeked.
                     if stream.peek(&mut [0]).await? == 0 {
                         return Err(io::ErrorKind::UnexpectedEof.into());
                     }
@@ -244,7 +246,7 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream, connection: Arc<Connectio
     }
 }
 
-/// Takes the connection out of the table when it ends.
+/// Removes the connection from the table when dropped.
 struct Entry(Arc<Table>, u64);
 
 impl Drop for Entry {
@@ -253,7 +255,7 @@ impl Drop for Entry {
     }
 }
 
-/// Speaks HTTP on a connection until it ends.
+/// Serves HTTP on a connection until it ends.
 async fn speak<S>(shared: &Arc<Shared>, stream: S, connection: &Arc<Connection>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -282,7 +284,7 @@ where
     }
 }
 
-/// The limit that ended a connection, if one did.
+/// Returns the limit that ended a connection, if any.
 fn reason(error: &(dyn StdError + Send + Sync + 'static)) -> Option<Closed> {
     let error = error.downcast_ref::<hyper::Error>()?;
     if error.is_timeout() {
@@ -321,16 +323,16 @@ async fn respond(
     guard.respond(&method, response)
 }
 
-/// What is called: a method of gRPC, or method and path.
+/// Returns the name of a request: the gRPC method, or HTTP method and path.
 fn named(request: &hyper::Request<Incoming>, is_call: bool) -> String {
     let path = request.uri().path();
     let name = if is_call { path.trim_start_matches('/').to_owned() } else { format!("{} {path}", request.method()) };
     if name.len() <= METHOD_CHARS { name } else { name.chars().take(METHOD_CHARS).collect() }
 }
 
-/// How many file descriptors the process may have.
+/// The limit of file descriptors of the process.
 struct Descriptors {
-    /// `None` where the system does not tell it as Linux does.
+    /// `None` if `/proc/self/limits` cannot be read, as on systems other than Linux.
     limit: Option<u64>,
     reserved: u64,
 }
@@ -340,12 +342,13 @@ impl Descriptors {
         let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
         let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
         let limit = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-        // Some are left for connections, however few there are.
+        // Half of the descriptors stay available for connections, however low the limit is.
         let reserved = limit.map_or(reserved as u64, |limit: u64| (reserved as u64).min(limit / 2));
         Self { limit, reserved }
     }
 
-    /// Whether fewer than the reserved ones are free. The system gives the lowest free number: all below are taken.
+    /// Returns whether fewer descriptors are free than are reserved. The kernel always assigns the lowest free number,
+    /// so all lower numbers are in use.
     fn is_scarce(&self, stream: &TcpStream) -> bool {
         let number = u64::try_from(stream.as_raw_fd()).unwrap_or(0);
         self.limit.is_some_and(|limit| number + self.reserved >= limit)

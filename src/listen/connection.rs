@@ -1,4 +1,4 @@
-//! One connection: what it waits for, and since when.
+//! A connection: what it waits for, and since when.
 
 use std::{
     collections::BTreeMap,
@@ -23,7 +23,7 @@ use crate::{
     work::Client,
 };
 
-/// The first bytes of HTTP/2 (RFC 9113 §3.4).
+/// The client preface of HTTP/2 (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -31,48 +31,49 @@ const SECOND: Duration = Duration::from_secs(1);
 pub(super) struct Connection {
     pub(super) id: u64,
     pub(super) peer: SocketAddr,
-    /// Whom limits count by.
+    /// Client that the limits count the connection for.
     pub(super) client: Client,
     pub(super) counters: Arc<Connections>,
     silent: Arc<Silent>,
-    /// Streams that its client may cancel in a second.
+    /// Maximum number of streams that the client may cancel per second.
     max_resets: usize,
     /// Cancelled when the server closes the connection.
     pub(super) closing: CancellationToken,
     state: Mutex<State>,
 }
 
-/// The connections that have sent nothing, by age.
+/// The connections that have sent nothing yet, by age.
 pub(super) type Silent = Mutex<BTreeMap<u64, Client>>;
 
 /// A request of a connection.
 pub(super) trait Request: Send + Sync {
-    /// Ends the response if its client has not taken a piece for so long, and returns whether it was ended so.
+    /// Ends the response if its client has not read for `limit`. Returns whether the response has been ended for this
+    /// reason.
     fn end_if_unread(&self, limit: Duration, now: Instant) -> bool;
 }
 
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// The first byte.
+    /// The first byte of the client.
     Silent,
     /// The rest of a request's header.
     Header,
     /// The next request.
     Idle,
-    /// The end of a request.
+    /// The end of a running request.
     Busy,
 }
 
 struct State {
     phase: Phase,
     since: Instant,
-    /// Bytes of the preface that the connection began with; `None` once other bytes came.
+    /// Number of matched bytes of the HTTP/2 preface; `None` if the connection began with other bytes.
     preface: Option<usize>,
-    /// Since when the socket takes no bytes although there are some.
+    /// Time since which the socket has accepted no bytes although some are waiting.
     blocked_since: Option<Instant>,
     calls: Vec<Arc<dyn Request>>,
-    /// Cancelled streams of the current second.
+    /// Number of streams cancelled since `resets_since`, which restarts after a second.
     resets: usize,
     resets_since: Instant,
 }
@@ -111,7 +112,7 @@ impl Connection {
         Self { id, peer, client, counters, silent, max_resets, closing, state }
     }
 
-    /// Closes the connection, unless that is under way.
+    /// Closes the connection, unless it is closing already.
     pub(super) fn close(&self, reason: Closed) {
         if !self.closing.is_cancelled() {
             self.counters.close(reason);
@@ -120,17 +121,17 @@ impl Connection {
         }
     }
 
-    /// What it waits for, and since when.
+    /// Returns what the connection waits for, and since when.
     pub(super) fn phase(&self) -> (Phase, Instant) {
         let state = self.state.lock();
         (state.phase, state.since)
     }
 
-    /// The client has sent something, which may be the beginning of a TLS handshake.
+    /// Records that the client has sent a byte, which may belong to a TLS handshake.
     pub(super) fn heard(&self) {
         let mut state = self.state.lock();
         if state.phase == Phase::Silent {
-            // Since the connection was accepted: a client that sends a byte now and then gains no time.
+            // `since` stays the time of the accept: a client that sends a byte now and then gains no time.
             state.phase = Phase::Header;
             drop(state);
             self.silent.lock().remove(&self.id);
@@ -148,7 +149,7 @@ impl Connection {
                 state.enter(Phase::Idle, now);
             }
         }
-        // Frames of HTTP/2 that open no stream are no header: pings, windows.
+        // On HTTP/2, bytes between requests need not belong to a header: they may be pings or window updates.
         if state.phase == Phase::Idle && !state.is_http2() {
             state.enter(Phase::Header, now);
         }
@@ -159,14 +160,14 @@ impl Connection {
         state.blocked_since = if progress { None } else { state.blocked_since.or(Some(now)) };
     }
 
-    /// A request begins.
+    /// Records the begin of a request.
     pub(super) fn begin(&self, call: Arc<dyn Request>, now: Instant) {
         let mut state = self.state.lock();
         state.enter(Phase::Busy, now);
         state.calls.push(call);
     }
 
-    /// A request ended; `cancelled` by the client, perhaps.
+    /// Records the end of a request, and whether the client cancelled it.
     pub(super) fn end(&self, call: &Arc<dyn Request>, cancelled: bool, now: Instant) {
         let mut state = self.state.lock();
         state.calls.retain(|other| !Arc::ptr_eq(other, call));
@@ -185,7 +186,7 @@ impl Connection {
         }
     }
 
-    /// Ends responses that the client does not read, and the connection if it exceeds a limit.
+    /// Ends responses that the client does not read, and closes the connection if it exceeds a limit.
     pub(super) fn enforce(&self, limits: &Limits, now: Instant) {
         let state = self.state.lock();
         let (phase, since, blocked) = (state.phase, state.since, state.blocked_since);
@@ -196,7 +197,7 @@ impl Connection {
         let exceeded = match phase {
             Phase::Silent | Phase::Header if is_over(since, limits.header_timeout) => Some(Closed::Header),
             Phase::Idle if is_over(since, limits.idle_timeout) => Some(Closed::Idle),
-            // Other streams of the connection may be read.
+            // The connection stays open while other streams of it make progress.
             Phase::Busy if unread > 0 && unread == calls.len() => Some(Closed::Unread),
             Phase::Silent | Phase::Header | Phase::Idle | Phase::Busy => None,
         };
@@ -207,7 +208,7 @@ impl Connection {
     }
 }
 
-/// A stream that tells its connection what is read and written.
+/// A stream that reports its reads and writes to its connection.
 pub(super) struct Watched<S> {
     stream: S,
     connection: Arc<Connection>,
@@ -256,7 +257,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Over TLS, bytes that were taken may wait here.
+        // Over TLS, bytes that were written earlier may still wait here.
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         self.wrote(flushed)
     }

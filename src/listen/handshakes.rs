@@ -1,4 +1,4 @@
-//! Places for TLS handshakes. One client takes at most half of them, so that others find one.
+//! Slots for concurrent TLS handshakes. One client may use at most half of them, so that others find a free one.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ pub(super) struct Handshakes {
     clients: Mutex<HashMap<Client, Arc<Semaphore>>>,
 }
 
-/// A place, which is given back when it is dropped.
+/// A handshake slot, which is released when dropped.
 pub(super) struct Place {
     _of_client: OwnedSemaphorePermit,
     _of_all: OwnedSemaphorePermit,
@@ -25,17 +25,17 @@ impl Handshakes {
         Self { all: Arc::new(Semaphore::new(places)), half: (places / 2).max(1), clients: Mutex::default() }
     }
 
-    /// Waits for a place; `None` never comes, since places are not closed.
+    /// Waits for a slot. Never returns `None`, since the semaphores are never closed.
     pub(super) async fn place(&self, client: Client) -> Option<Place> {
         let own = {
             let mut clients = self.clients.lock();
-            // Those that nothing waits for or holds.
+            // Removes clients that neither hold a slot nor wait for one.
             if clients.len() > self.half {
                 clients.retain(|_, places| Arc::strong_count(places) > 1);
             }
             Arc::clone(clients.entry(client).or_insert_with(|| Arc::new(Semaphore::new(self.half))))
         };
-        // First the own half: what waits for it stands in nobody's way.
+        // The client's own limit comes first, so that a waiting client does not block a shared slot.
         let of_client = own.acquire_owned().await.ok()?;
         let of_all = Arc::clone(&self.all).acquire_owned().await.ok()?;
         Some(Place { _of_client: of_client, _of_all: of_all })

@@ -1,4 +1,4 @@
-//! The body of a request, which must arrive in time.
+//! The body of a request, which must arrive within a time limit.
 
 use std::{
     pin::Pin,
@@ -14,30 +14,30 @@ use tokio::time::{Sleep, sleep};
 
 use crate::metrics::{Connections, RequestCut};
 
-/// A body with a limit of time.
+/// A request body with a time limit.
 pub(super) struct RequestBody {
     pub(super) inner: Incoming,
     pub(super) limit: Duration,
-    /// Whether the limit is for each part: calls of gRPC may be long, and send now and then.
+    /// Whether the limit applies to each frame instead of the whole body: a gRPC call may be long and send rarely.
     pub(super) is_by_part: bool,
-    /// Begins when the body is first waited for.
+    /// Starts when a read of the body first has to wait.
     pub(super) deadline: Option<Pin<Box<Sleep>>>,
     pub(super) counters: Arc<Connections>,
 }
 
-/// Why a body ended early.
+/// The reason why a body ended early.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BodyError {
-    /// It took too long.
+    /// The body took too long.
     #[error(
         "the body of the request did not arrive within {} s (setting `server.limits.body_timeout`)",
         limit.as_secs_f64()
     )]
     Timeout {
-        /// The limit.
+        /// The configured limit.
         limit: Duration,
     },
-    /// The connection broke.
+    /// The connection failed.
     #[error(transparent)]
     Connection(#[from] hyper::Error),
 }

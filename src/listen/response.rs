@@ -1,4 +1,4 @@
-//! A request under way, and the body of its response as the connection reads it.
+//! A running request, and the body of its response as the connection reads it.
 
 use std::{
     mem,
@@ -25,13 +25,13 @@ use crate::{
     rpc,
 };
 
-/// The id of the call, on each response.
+/// Response header with the id of the call.
 const CALL: HeaderName = HeaderName::from_static("offsetd-call");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-/// Bytes that a connection takes at a time: a client that reads slowly has read something soon.
+/// Maximum size of a frame in bytes. Small frames show progress even if the client reads slowly.
 const PIECE: usize = 64 * 1024;
 
-/// A request under way.
+/// A running request.
 pub(super) struct Underway {
     pub(super) call: Call,
     connection: Arc<Connection>,
@@ -42,20 +42,20 @@ pub(super) struct Underway {
 #[derive(Default)]
 struct Progress {
     body: Option<Body>,
-    /// What was read of the body and not handed on.
+    /// Bytes of the body that were read and not passed on yet.
     rest: Bytes,
-    /// Since when the connection has a piece and asks for no other.
+    /// Time since which the connection has a frame and has not polled for the next one.
     handed_at: Option<Instant>,
-    /// How it ended, or will if nothing happens.
+    /// Outcome of the request, or its outcome unless something else happens.
     outcome: Option<Outcome>,
     has_ended: bool,
-    /// What a client of gRPC is told when it has not read for too long.
+    /// Content type of the response, which decides whether an unread response ends with gRPC trailers.
     content_type: Option<HeaderValue>,
 }
 
 impl Request for Underway {
     fn end_if_unread(&self, limit: Duration, now: Instant) -> bool {
-        // Locked, it is being read.
+        // A locked body is being read at this moment.
         let Some(mut progress) = self.progress.try_lock() else { return false };
         if progress.outcome == Some(Outcome::Unread) {
             return true;
@@ -72,7 +72,7 @@ impl Request for Underway {
     }
 }
 
-/// Ends the request when it is dropped.
+/// Ends the request when dropped.
 pub(super) struct Guard(Arc<Underway>);
 
 impl Guard {
@@ -83,7 +83,7 @@ impl Guard {
         Self(underway)
     }
 
-    /// The response, as the connection is to send it.
+    /// Wraps the response for the connection.
     pub(super) fn respond(self, method: &Method, mut response: Response) -> Response<ResponseBody> {
         if let Ok(id) = HeaderValue::from_str(self.0.call.id()) {
             response.headers_mut().insert(CALL, id);
@@ -112,7 +112,7 @@ impl Drop for Guard {
         let now = Instant::now();
         let progress = mem::take(&mut *self.0.progress.lock());
         let (has_ended, outcome) = (progress.has_ended, progress.outcome);
-        // What it is made from is let go of inside the call, as it was made.
+        // The body is dropped inside the call, like all other work of the request.
         self.0.call.run(|| drop(progress));
         let outcome = match outcome {
             Some(outcome @ (Outcome::Unread | Outcome::Broken)) => outcome,
@@ -147,7 +147,7 @@ impl Progress {
         self.rest.is_empty() && self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
-    /// The end of a response that was not read: for gRPC, a status.
+    /// Returns the end of a response that was not read: for gRPC, a status.
     fn unread(&mut self) -> Option<Result<Frame<Bytes>, axum::Error>> {
         if mem::replace(&mut self.has_ended, true) {
             return None;
@@ -177,7 +177,7 @@ impl HttpBody for ResponseBody {
             let Some(body) = &mut progress.body else { return Poll::Ready(None) };
             let frame = ready!(underway.call.run(|| Pin::new(body).poll_frame(cx)));
             match frame.map(|frame| frame.map(Frame::into_data)) {
-                // An empty part may mean "begin the response": it is handed on.
+                // An empty frame may mean "begin the response", so it is passed on.
                 Some(Ok(Ok(data))) if data.is_empty() => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Some(Ok(Ok(data))) => progress.rest = data,
                 Some(Ok(Err(frame))) => {
@@ -202,7 +202,7 @@ impl HttpBody for ResponseBody {
         progress.outcome != Some(Outcome::Unread) && progress.is_at_end()
     }
 
-    /// Asked before the first piece, when nothing is left of another.
+    /// Called before the first frame, when no bytes of a previous frame are left.
     fn size_hint(&self) -> SizeHint {
         let progress = self.0.0.progress.lock();
         match &progress.body {

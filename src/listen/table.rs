@@ -1,4 +1,4 @@
-//! The open connections: which one makes room for a new one, and which exceed a limit.
+//! The table of open connections: chooses which one makes room for a new one, and closes those that exceed a limit.
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
@@ -23,7 +23,7 @@ pub(super) struct Table {
 #[derive(Default)]
 struct Open {
     next: u64,
-    /// By age.
+    /// All connections, by age.
     all: BTreeMap<u64, Arc<Connection>>,
     clients: HashMap<Client, usize>,
 }
@@ -33,8 +33,8 @@ impl Table {
         Self { limits, counters, silent: Arc::default(), open: Mutex::default() }
     }
 
-    /// Takes a new connection in, or returns `None` where there is no room. `is_short`: it may only take the place of
-    /// another.
+    /// Adds a new connection, or returns `None` if there is no room. If `is_short` (few file descriptors are free), the
+    /// connection must replace another one.
     pub(super) fn admit(&self, peer: SocketAddr, is_short: bool, now: Instant) -> Option<Arc<Connection>> {
         let mut open = self.open.lock();
         let id = open.next;
@@ -66,9 +66,10 @@ impl Table {
         connection
     }
 
-    /// Closes the oldest idle connection, and returns whether there is one.
+    /// Closes the oldest idle connection, and returns whether there was one.
     ///
-    /// The newest one is not read yet: if all others have sent a byte, it would be the first to go.
+    /// The newest connection is exempt, because it has not been read yet: if all others have sent a byte, it would be
+    /// closed first.
     pub(super) fn make_room(&self) -> bool {
         let mut open = self.open.lock();
         let newest = open.all.last_key_value().map(|(id, _)| *id);
@@ -78,14 +79,14 @@ impl Table {
         evicted.is_some()
     }
 
-    /// Forgets a connection that ended.
+    /// Removes a connection that has ended.
     pub(super) fn remove(&self, id: u64) {
         let mut open = self.open.lock();
         self.take(&mut open, id);
         self.counters.set_open(open.all.len());
     }
 
-    /// Ends what exceeds a limit of time.
+    /// Closes connections, and ends responses, that exceed a time limit.
     pub(super) fn sweep(&self, now: Instant) {
         let all: Vec<_> = self.open.lock().all.values().map(Arc::clone).collect();
         all.iter().for_each(|connection| connection.enforce(&self.limits, now));
@@ -103,8 +104,8 @@ impl Table {
         Some(connection)
     }
 
-    /// Takes out the connection that is the least loss, of one client or of any: the oldest that has sent nothing, unless
-    /// it is `new`, else the one that has been without a whole request for the longest.
+    /// Removes the least valuable connection, of one client or of any: the oldest one that has sent nothing, except
+    /// `new`; otherwise the one that has waited longest for a complete request.
     fn evict(&self, open: &mut Open, of: Option<Client>, new: Option<u64>) -> Option<Arc<Connection>> {
         let is_one = |client: &Client| of.is_none_or(|of| of == *client);
         let silent = self.silent.lock().iter().find(|(_, client)| is_one(client)).map(|(id, _)| *id);

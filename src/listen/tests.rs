@@ -1,4 +1,4 @@
-//! The table of connections, without sockets: which one makes room, and which exceed a limit.
+//! Tests of the connection table without sockets: which connection makes room, and which ones exceed a limit.
 
 use super::*;
 use crate::{config, listen::connection::Phase};
@@ -26,7 +26,7 @@ impl Lab {
     }
 
     fn admit(&mut self, address: &str) -> Option<Arc<Connection>> {
-        // Requests begin and end at the time of the machine.
+        // Requests begin and end at the machine's time, so the manual time must not be behind it.
         self.now = self.now.max(Instant::now());
         self.table.admit(format!("{address}:1").parse().unwrap(), false, self.now)
     }
@@ -51,9 +51,9 @@ async fn a_silent_connection_makes_room_then_the_oldest_idle_one_and_never_a_bus
     let next = lab.admit("10.0.0.3").unwrap();
     assert!(is_closed(&silent) && !is_closed(&idle));
     next.heard();
-    // Of the address that has the most it may have.
+    // This address already has its maximum number of connections.
     let second = lab.admit("10.0.0.3").unwrap();
-    assert!(is_closed(&other) && !is_closed(&idle), "since when each waits decides");
+    assert!(is_closed(&other) && !is_closed(&idle), "the connection that has waited longest is closed");
     let requests = [lab.busy(&second), lab.busy(&next), lab.busy(&idle)];
     assert!(lab.admit("10.0.0.4").is_none(), "all are busy");
     drop(requests);
@@ -71,7 +71,7 @@ async fn a_connection_that_was_just_accepted_does_not_make_room_for_those_that_s
     assert!(is_closed(&old[0]) && !is_closed(&new));
     let newer = lab.table.admit("10.0.0.3:1".parse().unwrap(), false, lab.now).unwrap();
     assert!(lab.table.make_room());
-    assert!(!is_closed(&old[1]) && is_closed(&new) && !is_closed(&newer), "a silent one that is not the newest");
+    assert!(!is_closed(&old[1]) && is_closed(&new) && !is_closed(&newer), "the newest is exempt");
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn an_address_makes_room_for_itself() {
     let mut lab = Lab::new();
     let other = lab.admit("10.0.0.2").unwrap();
     let own = ["fd00::1", "fd00::2", "fd00::3"].map(|of| lab.admit(&format!("[{of}]")).unwrap());
-    // The network counts, and is at its limit before the table is full.
+    // Addresses of one network count as one client, which reaches its limit before the table is full.
     let table = Arc::clone(&lab.table);
     table.remove(other.id);
     let next = lab.admit("[fd00::4]").unwrap();
@@ -93,7 +93,7 @@ async fn an_address_makes_room_for_itself() {
 async fn a_new_connection_takes_the_place_of_another_while_descriptors_are_short() {
     let mut lab = Lab::new();
     let now = lab.now;
-    assert!(lab.table.admit("10.0.0.1:1".parse().unwrap(), true, now).is_none(), "there is none");
+    assert!(lab.table.admit("10.0.0.1:1".parse().unwrap(), true, now).is_none(), "there is no other connection");
     let first = lab.admit("10.0.0.1").unwrap();
     assert!(lab.table.admit("10.0.0.1:1".parse().unwrap(), true, now).is_some());
     assert!(is_closed(&first));
@@ -108,7 +108,7 @@ async fn a_header_must_come_in_time_and_a_quiet_connection_ends_later() {
     drop(lab.busy(&quiet));
     assert_eq!(quiet.phase().0, Phase::Idle);
     lab.pass(header / 2);
-    // What comes drop by drop gains no time.
+    // A client that sends single bytes gains no time.
     slow.heard();
     assert_eq!((silent.phase().0, slow.phase().0), (Phase::Silent, Phase::Header));
     lab.pass(header / 2);
@@ -130,10 +130,10 @@ async fn a_connection_ends_when_nothing_of_it_is_read_and_one_response_when_othe
     let long: &'static str = Box::leak("x".repeat(100_000).into_boxed_str());
     let (mut unread, waiting) = (respond(lab.busy(&connection), long), lab.busy(&connection));
     let piece = next(&mut unread).await.unwrap().unwrap().into_data().unwrap();
-    assert_eq!(piece.len(), 65_536, "not all at once");
+    assert_eq!(piece.len(), 65_536, "one frame at a time");
     lab.now = Instant::now();
     lab.pass(limit);
-    assert!(!is_closed(&connection), "a handler still works for another request");
+    assert!(!is_closed(&connection), "a handler still works on another request");
     assert!(next(&mut unread).await.unwrap().is_err() && next(&mut unread).await.is_none());
     drop((unread, waiting));
     let mut unread = respond(lab.busy(&connection), long);

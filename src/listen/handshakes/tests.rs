@@ -1,3 +1,5 @@
+//! Tests of the handshake slots.
+
 use futures::FutureExt as _;
 
 use super::*;
@@ -17,5 +19,5 @@ fn one_address_takes_half_of_the_places_and_no_more() {
     for last in 3..100 {
         place(at(last)).unwrap();
     }
-    assert!(handshakes.clients.lock().len() <= 4, "clients that are gone are forgotten");
+    assert!(handshakes.clients.lock().len() <= 4, "clients without slots are removed");
 }
