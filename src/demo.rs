@@ -1,9 +1,9 @@
-//! `offsetd demo`: an embedded Kafka with a workload, so that nothing needs to be installed.
+//! `offsetd demo`: an embedded Kafka cluster with a workload, so that nothing has to be installed.
 //!
-//! librdkafka's mock cluster ([`cluster`]) holds data topics and a `__consumer_offsets` with the bytes that a 4.1 broker
-//! would write ([`records`]). A deterministic workload reads the table of groups and topics in `scenario` and moves them.
-//! Nothing here knows the server: it is a Kafka like any other, read by the same listener. Tests use the cluster without
-//! the workload.
+//! librdkafka's mock cluster ([`cluster`]) holds data topics and a `__consumer_offsets` topic with the bytes that a 4.1
+//! broker would write ([`records`]). A deterministic workload runs the groups and topics that `scenario` defines. The
+//! server does not know about the demo: it reads the cluster with the same listener as any Kafka cluster. Tests use the
+//! cluster without the workload.
 
 use std::{fmt, time::Duration};
 
@@ -28,14 +28,14 @@ use group::Group;
 use scenario::{BACKLOG, GROUPS, HISTORY, TICK_MS, TOPICS, TopicSpec};
 use tick::{Event, Random, Tick, Topic};
 
-/// Brokers of the demo's cluster.
+/// Number of brokers of the demo cluster.
 const BROKERS: i32 = 3;
 
-/// Partitions of its `__consumer_offsets`, as Kafka creates it.
+/// Number of partitions of `__consumer_offsets`, Kafka's default.
 const LOG_PARTITIONS: i32 = 50;
 
-/// A running demo cluster. It is there until this is dropped, so that the server can stop first;
-/// dropping waits for librdkafka's threads.
+/// A running demo cluster. It exists until this value is dropped, so that the server can stop first; dropping waits for
+/// librdkafka's threads.
 pub struct Demo {
     kafka: MockKafka,
     workload: JoinHandle<Result<(), DemoError>>,
@@ -48,11 +48,11 @@ impl fmt::Debug for Demo {
 }
 
 impl Demo {
-    /// Starts the cluster, writes five minutes of history for the listener to load, and goes on from there until `stop`.
-    /// Blocks while it writes the history, about a second. To be called within a tokio runtime.
+    /// Starts the cluster, writes five minutes of history for the listener to load, and continues the workload until
+    /// `stop`. Blocks for about a second while it writes the history. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// [`DemoError`].
+    /// The cluster cannot be started, or a record cannot be written.
     pub fn start(stop: CancellationToken) -> Result<Self, DemoError> {
         let kafka = MockKafka::start(BROKERS)?;
         kafka.create_offsets_topic(LOG_PARTITIONS)?;
@@ -66,28 +66,28 @@ impl Demo {
         Ok(Self { kafka, workload })
     }
 
-    /// Where clients connect: `host:port,…`.
+    /// Returns the bootstrap servers: `host:port,…`.
     #[must_use]
     pub fn bootstrap_servers(&self) -> &str {
         self.kafka.bootstrap_servers()
     }
 
-    /// Waits for the end of the workload, by the token or by a failure. To be awaited once.
+    /// Waits until the workload ends, by the token or by a failure. Must not be awaited again after it has returned.
     ///
     /// # Errors
-    /// Why it ended before it was stopped.
+    /// The workload failed before it was stopped.
     ///
     /// # Cancel safety
-    /// Safe: called again, it goes on waiting.
+    /// Safe: a new call continues to wait.
     pub async fn ended(&mut self) -> Result<(), DemoError> {
         (&mut self.workload).await.unwrap_or(Err(DemoError::Panicked))
     }
 }
 
-/// All topics and groups of the scenario, tick by tick.
+/// The workload: all topics and groups of the scenario, advanced tick by tick.
 ///
-/// Everything depends on the number of the tick and a seed, never on a clock: times are only written into the records. So
-/// the history is the same scenario run at once, and tests can run days of it.
+/// Everything depends on the number of the tick and a seed, never on a clock: times are only written into the records.
+/// So the history is the same scenario without pauses, and tests can run days of it.
 #[derive(Debug)]
 struct Workload {
     tick: u64,
@@ -104,7 +104,8 @@ impl Workload {
         Self { tick: 0, last: 0, random: Random(1), topics: TOPICS.iter().map(topic).collect(), groups }
     }
 
-    /// Runs the next tick and returns what it writes, in order. Times never go back, also when the clock does.
+    /// Runs the next tick and returns the records that it writes, in order. Times never decrease, even if the clock
+    /// does.
     fn tick(&mut self, at: Millis) -> Result<Vec<Event>, DemoError> {
         let Self { tick, last, random, topics, groups } = self;
         let mut events = vec![];
@@ -112,11 +113,11 @@ impl Workload {
             topics.iter_mut().for_each(|topic| topic.grow(&mut events, || BACKLOG));
         }
         *last = at.max(*last);
-        // Groups first: they commit what was there a tick ago, so that a commit never shows before the records that it
-        // covers.
+        // Groups run first and commit the log ends of the previous tick, so that a commit is never visible before the
+        // records that it covers.
         let mut now = Tick { number: *tick, at: *last, topics, random, events: &mut events };
         groups.iter_mut().try_for_each(|group| group.step(&mut now))?;
-        // Not all topics grow at the same tick.
+        // The shift spreads the growth of the topics over different ticks.
         for (topic, shift) in topics.iter_mut().zip(0..) {
             if (*tick + shift).is_multiple_of(topic.spec.every) {
                 topic.grow(&mut events, || random.around(topic.spec.records));
@@ -127,7 +128,7 @@ impl Workload {
     }
 }
 
-/// Writes what the workload would have written by `now`.
+/// Writes the records of the history, up to `now`.
 fn with_history(now: Millis, kafka: &MockKafka) -> Result<Workload, DemoError> {
     let mut workload = Workload::new();
     for tick in 0..HISTORY {
@@ -148,7 +149,7 @@ fn write(events: Vec<Event>, kafka: &MockKafka) -> Result<(), DemoError> {
 fn run(mut workload: Workload, kafka: &MockKafka, clock: &Clock, stop: &CancellationToken) -> Result<(), DemoError> {
     Handle::current().block_on(async {
         let mut ticks = interval(Duration::from_millis(TICK_MS));
-        // After a suspended machine wakes up, missed ticks are not made up for.
+        // Missed ticks are skipped, for example after the machine was suspended.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {

@@ -1,9 +1,10 @@
-//! librdkafka's in-process mock cluster, and what a group coordinator and producers write to it.
+//! librdkafka's in-process mock cluster, and the records that a group coordinator and producers would write to it.
 //!
-//! It speaks Kafka's protocol on local ports, and any client can use it. What it lacks (`rdkafka_mock.c`): topics are
+//! The mock speaks Kafka's protocol on local ports, so any client can use it. Its limits (`rdkafka_mock.c`): topics are
 //! created here, not by clients; topic ids are unknown; nothing is compacted, but each partition keeps its last 5 MiB
-//! ([`KEPT_BYTES`]) or 100,000 batches and drops older ones. A fetch walks all batches of a partition and takes one, and
-//! without news it returns only after the client's `fetch.wait.max.ms`: few large batches are cheap, and many small are not.
+//! ([`KEPT_BYTES`]) or 100,000 batches and drops older ones. A fetch scans all batches of a partition and returns one,
+//! and without new records it returns only after the client's `fetch.wait.max.ms`; so a few large batches are cheap,
+//! and many small ones are not.
 
 use std::{
     fmt,
@@ -30,15 +31,16 @@ use crate::{
     model::{Millis, OFFSETS_TOPIC, log_partition_for},
 };
 
-/// Bytes of batches that the mock keeps of a partition.
+/// Maximum bytes of batches that the mock keeps per partition.
 pub const KEPT_BYTES: usize = 5 << 20;
 
-/// How long [`MockKafka::flush`] waits at most.
+/// Timeout of [`MockKafka::flush`].
 const FLUSH_WITHIN: Duration = Duration::from_secs(60);
 
-/// Turns off the requests that the mock cannot answer. A commit shows at most `fetch_wait_ms` later.
+/// Adapts a configuration to the mock: turns off the requests that it cannot answer. A commit becomes visible at most
+/// `fetch_wait_ms` milliseconds later.
 pub fn suit(config: &mut Config, fetch_wait_ms: &str) {
-    // Its coordinators do not know the contents of the log.
+    // The mock's coordinators do not know the contents of the log.
     config.audit.enabled = false;
     config.transactions.enabled = false;
     for cluster in &mut config.clusters {
@@ -47,23 +49,23 @@ pub fn suit(config: &mut Config, fetch_wait_ms: &str) {
     }
 }
 
-/// A failure of the embedded Kafka or its workload.
+/// A failure of the embedded Kafka cluster or of its workload.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
-    /// librdkafka refuses, or a record was not delivered.
+    /// librdkafka returned an error, or a record was not delivered.
     #[error("the embedded Kafka cannot {action}")]
     Kafka {
-        /// The action that failed.
+        /// Action that failed.
         action: &'static str,
-        /// The cause.
+        /// Error of librdkafka.
         #[source]
         source: KafkaError,
     },
-    /// Written before [`create_offsets_topic`](MockKafka::create_offsets_topic).
+    /// A record was written before [`create_offsets_topic`](MockKafka::create_offsets_topic) was called.
     #[error("the embedded Kafka has no topic {OFFSETS_TOPIC} yet")]
     NoOffsetsTopic,
-    /// A value version that does not exist.
-    #[error("no such record layout")]
+    /// The requested version of a record value does not exist.
+    #[error("cannot encode the record: this version of its layout does not exist")]
     Layout(#[from] Fault),
     /// The workload panicked.
     #[error("the demo's workload panicked")]
@@ -76,24 +78,24 @@ impl DemoError {
     }
 }
 
-/// A mock cluster. It lives as long as one of its clones.
+/// A mock cluster, which exists as long as one of its clones.
 ///
-/// Writing returns when a record is queued, in order per partition; [`MockKafka::flush`] waits until the cluster has all
-/// of them. A record that was not delivered fails the next call. Every method that fails does so with
-/// [`DemoError::Kafka`], and writing to `__consumer_offsets` before it is created with [`DemoError::NoOffsetsTopic`].
+/// A write returns when the record is queued, in order per partition; [`MockKafka::flush`] waits until the cluster has
+/// received all records. A record that was not delivered fails the next call. Every method that fails returns
+/// [`DemoError::Kafka`], or [`DemoError::NoOffsetsTopic`] for a write to `__consumer_offsets` before it is created.
 #[derive(Clone)]
 pub struct MockKafka(Arc<Shared>);
 
-/// The client that owns the cluster is also the one that writes.
+/// State shared by all clones. The producer owns the mock cluster and also writes to it.
 struct Shared {
     producer: ThreadedProducer<Deliveries>,
     bootstrap_servers: String,
-    /// Partitions of `__consumer_offsets`; 0 before it is created.
+    /// Number of partitions of `__consumer_offsets`; 0 before it is created.
     log_partitions: AtomicI32,
     brokers: i32,
 }
 
-/// Remembers the first record that was not delivered.
+/// Callback that stores the error of the first record that was not delivered.
 #[derive(Debug, Default)]
 pub struct Deliveries {
     failed: Mutex<Option<KafkaError>>,
@@ -118,12 +120,12 @@ impl fmt::Debug for MockKafka {
 }
 
 impl MockKafka {
-    /// Starts so many brokers, without any topic.
+    /// Starts a cluster with this number of brokers and without topics.
     pub fn start(brokers: i32) -> Result<Self, DemoError> {
         let producer: ThreadedProducer<Deliveries> = ClientConfig::new()
             .set("client.id", "offsetd-demo")
             .set("test.mock.num.brokers", brokers.to_string())
-            // Records of a key must not overtake each other when one is sent again.
+            // Keeps the order of a key's records when one of them is retried.
             .set("max.in.flight.requests.per.connection", "1")
             .set("queue.buffering.max.messages", "500000")
             .set("enable.metrics.push", "false")
@@ -133,24 +135,25 @@ impl MockKafka {
         Ok(Self(Arc::new(Shared { producer, bootstrap_servers, log_partitions: AtomicI32::new(0), brokers })))
     }
 
-    /// Where clients connect: `host:port,…`.
+    /// Returns the bootstrap servers: `host:port,…`.
     #[must_use]
     pub fn bootstrap_servers(&self) -> &str {
         &self.0.bootstrap_servers
     }
 
-    /// Another handle, to write with.
+    /// Returns another handle to write with.
     #[must_use]
     pub fn writer(&self) -> Self {
         self.clone()
     }
 
-    /// librdkafka's own controls: brokers down, leaders moved, errors injected. Does not fail after the start.
+    /// Returns librdkafka's own controls: stop brokers, move leaders, inject errors. Does not fail after the start.
     pub fn mock(&self) -> Result<MockCluster<'_, Deliveries>, DemoError> {
         mock(&self.0.producer)
     }
 
-    /// Creates a topic, which must not exist yet, replicated to three brokers or as many as there are.
+    /// Creates a topic, which must not exist yet, with a replication factor of 3, or of the number of brokers if
+    /// smaller.
     pub fn create_topic(&self, name: &str, partitions: i32) -> Result<(), DemoError> {
         self.mock()?.create_topic(name, partitions, self.0.brokers.min(3)).map_err(DemoError::kafka("create a topic"))
     }
@@ -162,48 +165,48 @@ impl MockKafka {
         Ok(())
     }
 
-    /// Commits an offset.
+    /// Writes a committed offset.
     pub fn commit(&self, commit: &Commit<'_>) -> Result<(), DemoError> {
         self.log(&commit.key(), Some(&commit.value()?), Some(commit.committed_at))
     }
 
-    /// Deletes a committed offset: a tombstone of type 1.
+    /// Deletes a committed offset with a tombstone of type 1.
     pub fn delete_offset(&self, group: &str, topic: &str, partition: i32) -> Result<(), DemoError> {
         self.log(&Commit::new(group, topic, partition, 0, 0).key(), None, None)
     }
 
-    /// Describes a classic group, in a version of 0 to 4 (brokers write 3).
+    /// Writes the record of a classic group, in a value version of 0 to 4 (brokers write 3).
     pub fn group(&self, group: &GroupDescription, version: i16) -> Result<(), DemoError> {
         self.log(&GroupDescription::key(&group.group), Some(&group.value(version)?), None)
     }
 
-    /// Deletes a group's membership: a tombstone of type 2. Its offsets stay.
+    /// Deletes a group's membership with a tombstone of type 2. Its offsets stay.
     pub fn delete_group(&self, group: &str) -> Result<(), DemoError> {
         self.log(&GroupDescription::key(group), None, None)
     }
 
-    /// Writes a record to `__consumer_offsets`, valid or not, to a partition of the caller's choice.
+    /// Writes any record, valid or not, to a given partition of `__consumer_offsets`.
     pub fn raw(&self, log_partition: i32, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<(), DemoError> {
         self.send(OFFSETS_TOPIC, log_partition, key, value, None)
     }
 
-    /// Appends so many tiny records to a data topic.
+    /// Appends `count` tiny records to a partition of a data topic.
     pub fn produce(&self, topic: &str, partition: i32, count: u32) -> Result<(), DemoError> {
         (0..count).try_for_each(|_| self.send(topic, partition, None, Some(&[]), None))
     }
 
-    /// Waits until the cluster has everything. Fails if it does not answer for a minute.
+    /// Waits until the cluster has received all records. Fails after a minute without an answer.
     pub fn flush(&self) -> Result<(), DemoError> {
         self.0.producer.flush(FLUSH_WITHIN).map_err(DemoError::kafka("take all records"))?;
         self.check()
     }
 
-    /// The partition of `__consumer_offsets` where Kafka puts the group's records.
+    /// Returns the partition of `__consumer_offsets` to which Kafka writes the group's records.
     pub fn log_partition(&self, group: &str) -> Result<i32, DemoError> {
         log_partition_for(group, self.0.log_partitions.load(Ordering::Acquire)).ok_or(DemoError::NoOffsetsTopic)
     }
 
-    /// Writes a record to `__consumer_offsets`, to the partition of the group in its key.
+    /// Writes a record to the partition of `__consumer_offsets` of the group that is named in its key.
     pub(super) fn log(&self, key: &[u8], value: Option<&[u8]>, at: Option<Millis>) -> Result<(), DemoError> {
         let log_partition = self.log_partition(group(Some(key)).unwrap_or_default())?;
         self.send(OFFSETS_TOPIC, log_partition, Some(key), value, at)

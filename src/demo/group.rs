@@ -1,4 +1,4 @@
-//! A group of the demo: what it commits and who its members are, tick by tick.
+//! A group of the demo workload: its commits and its members, tick by tick.
 
 use super::{
     cluster::DemoError,
@@ -12,7 +12,7 @@ use super::{
 
 mod broker;
 
-/// Versions of group records and of subscriptions that current brokers and clients write.
+/// Versions of group records and subscriptions that current brokers and clients write.
 const GROUP_VERSION: i16 = 3;
 const SUBSCRIPTION_VERSION: i16 = 3;
 
@@ -22,7 +22,7 @@ struct Position {
     topic: usize,
     partition: i32,
     offset: i64,
-    /// The log end at the last commit.
+    /// Log end at the last commit.
     end: i64,
 }
 
@@ -30,14 +30,14 @@ struct Position {
 struct Member {
     number: usize,
     id: String,
-    /// In a group that the broker runs, the epoch that it has reached and the one before.
+    /// Member epoch reached, and the one before; used by groups whose protocol the broker runs.
     epoch: i32,
     previous: i32,
-    /// There too, the part of the partitions that it owns.
+    /// Share of the partitions that the member owns; used by the same groups.
     part: Option<Part>,
 }
 
-/// A part of all partitions: its number, and the number of parts.
+/// A share of all partitions: its index and the number of shares.
 type Part = (usize, usize);
 
 /// Partitions by topic.
@@ -47,13 +47,13 @@ type Owned = Vec<(&'static str, Vec<i32>)>;
 pub(super) struct Group {
     spec: &'static GroupSpec,
     id: String,
-    /// Groups do not all commit at the same tick, nor run on the same host.
+    /// Index of the group, which shifts its commits in time and gives it a host of its own.
     number: u64,
     positions: Vec<Position>,
     commits: u64,
     members: Vec<Member>,
     joined: usize,
-    /// Or generation.
+    /// Group epoch, or generation of a classic group.
     epoch: i32,
 }
 
@@ -103,7 +103,7 @@ impl Group {
         own.flat_map(|(topic, of)| positions(topic, of)).collect()
     }
 
-    /// Commits everything, as consumers do by timer, moved or not.
+    /// Commits all partitions, moved or not, as consumers with a commit timer do.
     fn commit(&self, tick: &mut Tick<'_>, at: i64) -> Result<(), DemoError> {
         for position in &self.positions {
             let Some(topic) = tick.topics.get(position.topic) else { continue };
@@ -119,7 +119,7 @@ impl Group {
         Ok(())
     }
 
-    /// Writes the last commits of a group that was left days ago, and that it is empty.
+    /// Writes the last commits of a group that was abandoned days ago, and its empty group record.
     fn abandon(&mut self, tick: &mut Tick<'_>) -> Result<(), DemoError> {
         let left = tick.at - ABANDONED_MS;
         for ago in [10, 5, 0] {
@@ -129,7 +129,8 @@ impl Group {
         self.describe(tick, left)
     }
 
-    /// Lets members of a classic group come and go, and writes the group if any did, or if the mock may forget it.
+    /// Adds and removes members of a classic group. Writes the group if its members changed, or if the mock may soon
+    /// drop its record.
     fn rejoin(&mut self, tick: &mut Tick<'_>) -> Result<(), DemoError> {
         let wanted = self.wanted(tick.number);
         let is_changed = wanted != self.members.len();
@@ -155,7 +156,7 @@ impl Group {
         Ok(())
     }
 
-    /// How many members a classic group should have.
+    /// Returns the number of members that a classic group should have.
     fn wanted(&self, tick: u64) -> usize {
         let turn = usize::try_from(tick / REBALANCE).unwrap_or(0) % REBALANCED_MEMBERS.len();
         match (self.spec.behaviour, self.spec.membership) {
@@ -168,8 +169,8 @@ impl Group {
         }
     }
 
-    /// Lets the oldest members go and new ones join until there are `wanted`, which begins a new epoch. Returns the members
-    /// that left.
+    /// Removes the oldest members and adds new ones until there are `wanted`, which begins a new epoch. Returns the
+    /// removed members.
     fn replace(&mut self, wanted: usize, random: &mut Random) -> Vec<Member> {
         self.epoch += 1;
         let left = self.members.drain(..self.members.len().saturating_sub(wanted)).collect();
@@ -238,7 +239,7 @@ impl Group {
         format!("/10.0.{}.{}", self.number, number % 250 + 1)
     }
 
-    /// The partitions of a part: neighbours in each topic, as the range assignor gives them.
+    /// Returns the partitions of a share: consecutive ones in each topic, as the range assignor assigns them.
     fn portion(&self, topics: &[Topic], part: Option<Part>) -> Owned {
         let Some((index, parts)) = part else { return vec![] };
         let own = topics.iter().filter(|topic| self.spec.topics.contains(&topic.spec.name));
@@ -251,7 +252,7 @@ impl Group {
     }
 }
 
-/// The metadata of a Connect worker, which is opaque to Kafka: a version and its URL.
+/// Returns the metadata of a Connect worker, which is opaque to Kafka: a version and the worker's URL.
 fn worker(number: usize) -> Vec<u8> {
     [&[0, 2], format!("http://10.0.11.{number}:8083/").as_bytes()].concat()
 }
@@ -263,7 +264,8 @@ impl Position {
         let Some(&end) = usize::try_from(self.partition).ok().and_then(|partition| topic.ends.get(partition)) else {
             return;
         };
-        // Records that the group may stay behind; in a slow topic one would be behind for long.
+        // Maximum number of records that the group stays behind. In a slow topic even one record would take long to be
+        // consumed.
         let slack = match behaviour {
             Behaviour::KeepsUp(slack) => slack.min(topic.spec.records / 2),
             Behaviour::Rebalances => 3,

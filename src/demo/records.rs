@@ -1,4 +1,4 @@
-//! What a group coordinator writes, as values that become bytes.
+//! The records that a group coordinator writes to `__consumer_offsets`, as values that are encoded to bytes.
 //!
 //! Defaults are those of a 4.1 broker: commits in version 4, classic groups in version 3.
 
@@ -22,15 +22,15 @@ pub struct Commit<'a> {
     pub topic: &'a str,
     /// Partition of the topic.
     pub partition: i32,
-    /// The next offset that the group will read.
+    /// Committed offset: the next one that the group will read.
     pub offset: i64,
-    /// Epoch of the last consumed record; -1 is unknown. The mock's partitions start at 0.
+    /// Epoch of the last consumed record; -1 is unknown. Partitions of the mock have epoch 0.
     pub leader_epoch: i32,
-    /// Text of the client.
+    /// Text that the client committed with the offset.
     pub metadata: &'a str,
-    /// When the coordinator handled it.
+    /// Time at which the coordinator received the commit.
     pub committed_at: Millis,
-    /// Only in version 1.
+    /// Expiry time, written in version 1 only.
     pub expires_at: Option<Millis>,
     /// Record type: 1, or 0 as before Kafka 0.9.
     pub kind: i16,
@@ -39,7 +39,7 @@ pub struct Commit<'a> {
 }
 
 impl<'a> Commit<'a> {
-    /// As a 4.1 broker writes the commit of a current client.
+    /// Creates a commit as a 4.1 broker writes it for a current client.
     #[must_use]
     pub fn new(group: &'a str, topic: &'a str, partition: i32, offset: i64, committed_at: Millis) -> Self {
         Self {
@@ -56,7 +56,7 @@ impl<'a> Commit<'a> {
         }
     }
 
-    /// Bytes of the key.
+    /// Returns the bytes of the key.
     #[must_use]
     pub fn key(&self) -> Vec<u8> {
         let mut bytes = vec![];
@@ -65,10 +65,10 @@ impl<'a> Commit<'a> {
         bytes
     }
 
-    /// Bytes of the value.
+    /// Returns the bytes of the value.
     ///
     /// # Errors
-    /// [`Fault::UnknownVersion`].
+    /// [`Fault::UnknownVersion`] for a version that does not exist.
     pub fn value(&self) -> Result<Vec<u8>, Fault> {
         let mut bytes = vec![];
         let value = OffsetCommitValue {
@@ -77,7 +77,7 @@ impl<'a> Commit<'a> {
             metadata: self.metadata,
             commit_timestamp: self.committed_at,
             expire_timestamp: self.expires_at.unwrap_or(-1),
-            // A live 4.1 leaves it out.
+            // A 4.1 broker does not write it.
             topic_id: Uuid::ZERO,
         };
         write_value(&value, self.version, &mut bytes)?;
@@ -85,27 +85,27 @@ impl<'a> Commit<'a> {
     }
 }
 
-/// A classic group, with its members.
+/// A classic group with its members.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupDescription {
     /// Group id.
     pub group: String,
-    /// `consumer`, `connect`, …
+    /// Protocol type: `consumer`, `connect`, …
     pub protocol_type: String,
-    /// Rises with each rebalance.
+    /// Generation, which rises with each rebalance.
     pub generation: i32,
-    /// The chosen assignor; `None` when empty.
+    /// Chosen assignor; `None` for an empty group.
     pub protocol: Option<String>,
-    /// Member id of the leader; `None` when empty.
+    /// Member id of the leader; `None` for an empty group.
     pub leader: Option<String>,
     /// Time of the last state transition.
     pub at: Millis,
-    /// None: the group is empty.
+    /// Members; an empty group has none.
     pub members: Vec<Member>,
 }
 
 impl GroupDescription {
-    /// Bytes of the key.
+    /// Returns the bytes of the key.
     #[must_use]
     pub fn key(group: &str) -> Vec<u8> {
         let mut bytes = vec![];
@@ -113,10 +113,10 @@ impl GroupDescription {
         bytes
     }
 
-    /// Bytes of the value in a version of 0 to 4; brokers write 3 since Kafka 2.3.
+    /// Returns the bytes of the value in a version of 0 to 4; brokers write 3 since Kafka 2.3.
     ///
     /// # Errors
-    /// [`Fault::UnknownVersion`].
+    /// [`Fault::UnknownVersion`] for a version that does not exist.
     pub fn value(&self, version: i16) -> Result<Vec<u8>, Fault> {
         let members: Vec<_> = self.members.iter().map(Member::metadata).collect();
         let value = GroupMetadataValue {
@@ -142,15 +142,15 @@ pub struct Member {
     pub instance_id: Option<String>,
     /// `client.id`.
     pub client_id: String,
-    /// Java's text of an address: `/10.0.0.7`.
+    /// Address of the client, formatted as by Java: `/10.0.0.7`.
     pub client_host: String,
-    /// Rebalance timeout.
+    /// Rebalance timeout in milliseconds.
     pub rebalance_timeout_ms: i32,
-    /// Session timeout.
+    /// Session timeout in milliseconds.
     pub session_timeout_ms: i32,
-    /// What the member sent: [`subscription`], unless the protocol type is not `consumer`.
+    /// Bytes that the member sent: [`subscription`] if the protocol type is `consumer`.
     pub subscription: Vec<u8>,
-    /// What the leader gave it: [`assignment`], likewise.
+    /// Bytes that the leader assigned: [`assignment`] if the protocol type is `consumer`.
     pub assignment: Vec<u8>,
 }
 
@@ -169,7 +169,7 @@ impl Member {
     }
 }
 
-/// A subscription of the embedded consumer protocol, version 0 to 3, that owns nothing yet.
+/// Returns a subscription of the embedded consumer protocol, version 0 to 3, without owned partitions.
 #[must_use]
 pub fn subscription(version: i16, topics: &[&str]) -> Vec<u8> {
     let mut bytes = vec![];
@@ -178,7 +178,7 @@ pub fn subscription(version: i16, topics: &[&str]) -> Vec<u8> {
     bytes
 }
 
-/// An assignment of the embedded consumer protocol, version 0 to 3.
+/// Returns an assignment of the embedded consumer protocol, version 0 to 3.
 #[must_use]
 pub fn assignment(version: i16, assigned: &[(&str, &[i32])]) -> Vec<u8> {
     let topics: Vec<_> = assigned

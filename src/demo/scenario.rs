@@ -1,19 +1,21 @@
 //! The scenario of the demo: its topics and groups, and how much they write.
 //!
-//! The mock compacts nothing and keeps 5 MiB of a partition, so all of this is bounded, for a demo that runs for days. A
-//! batch takes 61 bytes, a commit about 75, a data record 8:
+//! The mock compacts nothing and keeps 5 MiB per partition. The amounts below are chosen so that no needed record is
+//! dropped, even if the demo runs for days. A batch takes 61 bytes, a commit about 75, a data record 8:
 //!
-//! * A group commits all its partitions at once, as consumers do by timer. The busiest log partition gets 0.5 KB/s, so a
-//!   record stays for 3 hours at least. Live keys are written again within 30 s, members within 15 minutes ([`REWRITE`]).
-//! * The group that stops ([`STOPPED`]: hours) and the abandoned one have a log partition to themselves, but for a console
-//!   consumer now and then.
-//! * A data partition gets at most 0.4 KB/s, so that it keeps hours of records: far more than the largest lag, which
-//!   [`BEHIND`], [`STUCK`] and [`STOPPED`] bound by ending. The abandoned group's topic gets 7 bytes/s, which is a week.
+//! * A group commits all its partitions at the same time, as consumers with a commit timer do. The busiest log
+//!   partition gets 0.5 KB/s, so a record stays for at least 3 hours. Live keys are rewritten within 30 s, members
+//!   within 15 minutes ([`REWRITE`]).
+//! * The group that stops for hours ([`STOPPED`]) and the abandoned group each have a log partition of their own,
+//!   except for an occasional console consumer.
+//! * A data partition gets at most 0.4 KB/s, so it keeps hours of records: far more than the largest lag, which
+//!   [`BEHIND`], [`STUCK`] and [`STOPPED`] bound, because each of them ends. The abandoned group's topic gets 7
+//!   bytes/s, so it keeps a week.
 //!
-//! In all that is some 45 commits/s and 8 KB/s. The mock's memory grows by some 40 MB an hour and ends below 0.5 GB. A test
-//! runs a day of it and checks the bounds.
+//! In total these are about 45 commits/s and 8 KB/s. The mock's memory grows by about 40 MB per hour and stays below
+//! 0.5 GB. A test runs a day of the scenario and checks the bounds.
 
-/// Length of a tick.
+/// Length of a tick in milliseconds.
 pub(super) const TICK_MS: u64 = 250;
 
 const fn seconds(count: u64) -> u64 {
@@ -24,33 +26,34 @@ const fn minutes(count: u64) -> u64 {
     seconds(60 * count)
 }
 
-/// Ticks that are run at once at the start.
+/// Number of ticks that are run without pauses at the start.
 pub(super) const HISTORY: u64 = minutes(5);
-/// Records of each data partition at the start.
+/// Number of records in each data partition at the start.
 pub(super) const BACKLOG: u32 = 1000;
-/// Ticks after which a classic group is written again.
+/// Ticks after which the record of a classic group is rewritten.
 pub(super) const REWRITE: u64 = minutes(15);
 /// Ticks between changes of members in [`Behaviour::Rebalances`].
 pub(super) const REBALANCE: u64 = seconds(6);
-/// How many members [`Behaviour::Rebalances`] has, in turn.
+/// Number of members of [`Behaviour::Rebalances`], in turn.
 pub(super) const REBALANCED_MEMBERS: [usize; 4] = [2, 3, 4, 3];
-/// Ticks between changes of members in next-generation groups; from a change to its target assignment, and to its end.
+/// Ticks between changes of members in next-generation groups, from a change to its target assignment, and from a
+/// change to its end.
 pub(super) const CHANGES: u64 = seconds(45);
 pub(super) const ASSIGNED_AFTER: u64 = seconds(1);
 pub(super) const SETTLED_AFTER: u64 = seconds(4);
-/// Records that [`Behaviour::Rewinds`] stays behind the end and goes back, and commits in between: more than one in the
-/// window of a status, so that it keeps its status.
+/// Distance to the log end of [`Behaviour::Rewinds`], records of a rewind, and commits between two rewinds: short
+/// enough that every status window contains a rewind, so that the status is stable.
 pub(super) const TRAIL: i64 = 250;
 pub(super) const REWIND: i64 = 200;
 pub(super) const REWIND_EVERY: u64 = 12;
-/// Age of the abandoned group's commits at the start.
+/// Age of the abandoned group's commits at the start, in milliseconds.
 pub(super) const ABANDONED_MS: i64 = 3 * 24 * 3_600_000;
 
-/// A condition that holds for a part of each period.
+/// A condition that holds during a part of each period.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cycle {
     pub(super) period: u64,
-    /// Ticks at the start of each period in which the group does well.
+    /// Ticks at the start of each period in which the group works normally.
     pub(super) well: u64,
 }
 
@@ -60,13 +63,13 @@ impl Cycle {
     }
 }
 
-/// Falls behind, until it gets more capacity.
+/// Cycle of [`Behaviour::FallsBehind`]: falls behind until it gets more capacity.
 pub(super) const BEHIND: Cycle = Cycle { period: minutes(20), well: minutes(2) };
-/// Stuck at a record, until an operator skips it.
+/// Cycle of [`Behaviour::GetsStuck`]: stuck at a record until an operator skips it.
 pub(super) const STUCK: Cycle = Cycle { period: minutes(40), well: minutes(1) };
-/// Stops a few seconds after the history, until an operator starts it again.
+/// Cycle of [`Behaviour::Stops`]: stops a few seconds after the history, until an operator restarts it.
 pub(super) const STOPPED: Cycle = Cycle { period: minutes(4 * 60), well: HISTORY + seconds(12) };
-/// A console consumer runs for a minute and is deleted.
+/// Cycle of [`Behaviour::Console`]: runs for a minute and is deleted.
 pub(super) const CONSOLE: Cycle = Cycle { period: seconds(80), well: seconds(60) };
 
 /// A data topic.
@@ -74,9 +77,9 @@ pub(super) const CONSOLE: Cycle = Cycle { period: seconds(80), well: seconds(60)
 pub(super) struct TopicSpec {
     pub(super) name: &'static str,
     pub(super) partitions: i32,
-    /// Mean of the records that are produced to each partition at a time.
+    /// Mean number of records that are produced to each partition per growth.
     pub(super) records: u32,
-    /// Ticks between.
+    /// Ticks between two growths.
     pub(super) every: u64,
 }
 
@@ -88,7 +91,7 @@ pub(super) const TOPICS: &[TopicSpec] = &[
     topic("orders", 6, 10, seconds(2)),
     topic("payments", 6, 6, seconds(2)),
     topic("shipments", 4, 2, seconds(2)),
-    // Evenly, so that no sample sees the group that falls behind gain on it.
+    // Grows at every tick, so that no sample shows the group that falls behind gaining on the log end.
     topic("clickstream", 4, 5, 1),
     topic("inventory", 3, 4, seconds(2)),
     topic("emails", 3, 1, seconds(2)),
@@ -99,32 +102,32 @@ pub(super) const TOPICS: &[TopicSpec] = &[
 /// How a group consumes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Behaviour {
-    /// Commits the end, or up to so many records before it; the end of slow topics.
+    /// Commits the log end, or an offset up to this many records before it. In slow topics it commits the log end.
     KeepsUp(u32),
     /// Consumes a tenth of the records ([`BEHIND`]).
     FallsBehind,
-    /// Commits the same offset again and again ([`STUCK`]).
+    /// Repeats the same offset in every commit ([`STUCK`]).
     GetsStuck,
     /// Stops committing and loses its members ([`STOPPED`]).
     Stops,
-    /// Trails the end, and goes back every [`REWIND_EVERY`]th commit.
+    /// Trails the log end, and rewinds at every [`REWIND_EVERY`]th commit.
     Rewinds,
-    /// Members come and go ([`REBALANCE`]).
+    /// Gains and loses members ([`REBALANCE`]).
     Rebalances,
-    /// Has not been seen for days.
+    /// Committed for the last time days ago.
     Abandoned,
-    /// A `kafka-console-consumer`, under a new name each time ([`CONSOLE`]).
+    /// A `kafka-console-consumer`, with a new group id in each run ([`CONSOLE`]).
     Console,
 }
 
-/// The protocol of a group, with the number of its members.
+/// The protocol of a group and its number of members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Membership {
-    /// Offsets without a group.
+    /// Offsets without a group record.
     Simple,
-    /// The classic consumer protocol, with this assignor.
+    /// The classic consumer protocol with this assignor.
     Classic(usize, &'static str),
-    /// The same, with `group.instance.id`.
+    /// The same with static members (`group.instance.id`).
     Static(usize, &'static str),
     /// Connect workers, whose metadata is opaque to Kafka.
     Connect(usize),
@@ -135,11 +138,11 @@ pub(super) enum Membership {
 /// Protocols that the broker runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
-    /// KIP-848, subscribed by names; every third member still speaks the classic protocol.
+    /// KIP-848, subscribed by names. Every third member still uses the classic protocol.
     Names,
-    /// KIP-848, subscribed by a pattern.
+    /// KIP-848, subscribed by a regular expression.
     Pattern(&'static str),
-    /// KIP-932: partitions are shared, and nothing is committed.
+    /// KIP-932: partitions are shared, and the group commits no offsets.
     Share,
     /// KIP-1071: tasks of one subtopology.
     Streams,
@@ -152,9 +155,9 @@ pub(super) struct GroupSpec {
     pub(super) topics: &'static [&'static str],
     pub(super) behaviour: Behaviour,
     pub(super) membership: Membership,
-    /// Ticks between commits.
+    /// Ticks between two commits.
     pub(super) every: u64,
-    /// A retention time of its own, as older clients send it.
+    /// Retention time of the group's commits in milliseconds, as older clients send it.
     pub(super) retention_ms: Option<i64>,
     pub(super) metadata: &'static str,
 }
@@ -210,7 +213,7 @@ pub(super) const GROUPS: &[GroupSpec] = &[
     group("order-events", &["orders", "payments"], Broker(Protocol::Names, 2)),
     group("log-shipper", &["clickstream", "audit-log"], Broker(Protocol::Pattern("clickstream|audit-.*"), 2)),
     group("parcel-tracking", &["shipments"], Broker(Protocol::Share, 2)),
-    // Exactly once: all partitions at each transaction's end, with what Kafka Streams notes beside them.
+    // Exactly once: commits all partitions at the end of each transaction, with the metadata that Kafka Streams adds.
     GroupSpec { metadata: "AgAAAaH9OJsm", ..group("stock-levels", &["inventory"], Broker(Protocol::Streams, 1)) },
     group("loyalty-migration", &["user-profiles"], Classic(0, "range")).does(Abandoned, seconds(5)),
     group("console-consumer", &["emails"], Classic(1, "range")).does(Console, seconds(5)),

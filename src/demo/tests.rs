@@ -1,4 +1,4 @@
-//! The scenario, and the cluster that it runs on.
+//! Tests of the scenario, and of the cluster that it runs on.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ use crate::{
     model::{OFFSETS_TOPIC, log_partition_for},
 };
 
-/// Of a batch around its records, and of a record around key and value, at most.
+/// Maximum overhead in bytes of a batch and of a record.
 const BATCH_BYTES: usize = 61;
 const RECORD_BYTES: usize = 12;
 
@@ -47,16 +47,16 @@ struct Key {
     commit: Option<(String, i32, i64, i64)>,
 }
 
-/// Runs without a cluster and keeps account.
+/// Runs the workload without a cluster and accounts for its writes.
 struct Account {
     tick: u64,
     workload: Workload,
     logs: Vec<Log>,
     keys: BTreeMap<Vec<u8>, Key>,
-    /// Log end and bytes a record.
+    /// Log end, and the bytes written, per data partition.
     data: BTreeMap<(String, i32), (i64, Log)>,
     records: u64,
-    /// Largest lag, in bytes of the data partition.
+    /// Largest lag per group, in bytes of the data partition.
     most_lag_bytes: BTreeMap<String, usize>,
 }
 
@@ -106,12 +106,12 @@ impl Account {
         let former = self.keys.get(&key);
         let since = former.map_or(0, |former| former.most_bytes_since.max(written_at - former.written_at));
         if let (Some((.., at)), Some((.., before))) = (&commit, former.and_then(|former| former.commit.as_ref())) {
-            assert!(at >= before, "{group}: commit times go back");
+            assert!(at >= before, "{group}: commit times decrease");
         }
         self.keys.insert(key, Key { written_at, log, most_bytes_since: since, commit });
     }
 
-    /// Takes stock of lags and of keys that were not written for long.
+    /// Updates the largest lags, and the bytes written since each key was last written.
     fn take_stock(&mut self) {
         for (bytes, key) in &mut self.keys {
             key.most_bytes_since = key.most_bytes_since.max(self.logs[key.log].bytes - key.written_at);
@@ -136,7 +136,8 @@ fn a_day_of_the_demo_loses_nothing_that_a_later_reader_needs() {
         }
     }
     account.take_stock();
-    // After a day, an eighth of what is kept: whatever still grows does so for a week.
+    // The limit after a day is an eighth of the retained bytes: a value that still grows then stays below the retention
+    // for a week.
     for (bytes, key) in &account.keys {
         let group = group(Some(bytes)).unwrap();
         assert!(key.most_bytes_since < KEPT_BYTES / 8, "{group} {:?}: {}", key.commit, key.most_bytes_since);
@@ -181,7 +182,7 @@ fn a_console_consumer_comes_under_a_new_name_with_a_member_and_is_deleted_when_i
     }
     assert_eq!(most, 1);
     assert!(seen.len() > 2, "{seen:?}");
-    // Whatever is left belongs to the one that is there.
+    // The remaining keys belong to the console consumer that is still running.
     let left =
         account.keys.keys().filter_map(|key| group(Some(key))).filter(|group| group.starts_with("console-consumer"));
     assert!(left.collect::<BTreeSet<_>>().len() <= 1);
@@ -208,7 +209,7 @@ fn groups_that_are_never_or_seldom_written_again_have_a_log_partition_to_themsel
 fn consumer(bootstrap_servers: &str) -> BaseConsumer {
     ClientConfig::new()
         .set("bootstrap.servers", bootstrap_servers)
-        // assign() wants one; nothing is committed.
+        // assign() requires a group id; nothing is committed.
         .set("group.id", "test")
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
@@ -216,7 +217,7 @@ fn consumer(bootstrap_servers: &str) -> BaseConsumer {
         .unwrap()
 }
 
-/// Partition, key and value of all records of `__consumer_offsets`.
+/// Returns partition, key and value of all records of `__consumer_offsets`.
 fn read_all(kafka: &MockKafka, partitions: i32) -> Vec<(i32, Vec<u8>, Option<Vec<u8>>)> {
     let consumer = consumer(kafka.bootstrap_servers());
     let mut assigned = TopicPartitionList::new();

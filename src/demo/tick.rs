@@ -1,14 +1,14 @@
-//! A tick of the workload: what groups read of it, and what they write.
+//! A tick of the workload: what the groups read, and what they write.
 
 use super::{cluster::DemoError, records::Commit, scenario::TopicSpec};
 use crate::model::{Millis, Uuid};
 
-/// Something that a tick writes.
+/// An event that a tick writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Event {
-    /// A record of `__consumer_offsets`, with its time if it has one.
+    /// A record of `__consumer_offsets`, with its timestamp if it has one.
     Log { key: Vec<u8>, value: Option<Vec<u8>>, at: Option<Millis> },
-    /// So many records of a data topic.
+    /// `count` records of a data topic.
     Data { topic: &'static str, partition: i32, count: u32 },
 }
 
@@ -29,7 +29,7 @@ impl Topic {
     }
 }
 
-/// What a group reads of a tick, and where it writes to.
+/// Input of a group in a tick, and the list that it appends its events to.
 pub(super) struct Tick<'a> {
     pub(super) number: u64,
     /// Time to write into records.
@@ -50,7 +50,7 @@ impl Tick<'_> {
     }
 }
 
-/// A small seeded generator (SplitMix64: Steele, Lea, Flood 2014), so that the demo is the same every time.
+/// A small seeded generator (SplitMix64: Steele, Lea, Flood 2014), so that every run of the demo is the same.
 #[derive(Debug)]
 pub(super) struct Random(pub(super) u64);
 
@@ -62,22 +62,22 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// 0 to `bound` − 1; 0 for a bound of 0.
+    /// Returns a number from 0 to `bound` − 1; 0 for a bound of 0.
     pub(super) fn below(&mut self, bound: u32) -> u32 {
         u32::try_from(self.next() >> 32).unwrap_or(0).checked_rem(bound).unwrap_or(0)
     }
 
-    /// Half to one and a half times `mean`.
+    /// Returns a number between a half and one and a half times `mean`.
     pub(super) fn around(&mut self, mean: u32) -> u32 {
         mean - mean / 2 + self.below(mean / 2 * 2 + 1)
     }
 
-    /// A random UUID as Kafka prints it.
+    /// Returns a random UUID in Kafka's text form.
     pub(super) fn id(&mut self) -> String {
         Uuid((u128::from(self.next()) << 64 | u128::from(self.next())).to_be_bytes()).to_string()
     }
 
-    /// A random UUID as Java prints it.
+    /// Returns a random UUID in Java's text form.
     pub(super) fn uuid(&mut self) -> String {
         let (a, b) = (self.next(), self.next());
         let (b, c) = (b >> 48 & 0x3fff | 0x8000, b & 0xffff_ffff_ffff);

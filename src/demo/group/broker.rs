@@ -1,8 +1,8 @@
-//! Groups whose protocol the broker runs (KIP-848, share, streams).
+//! Demo groups whose protocol the broker runs (KIP-848, share, streams).
 //!
-//! A change of members goes through the states that the records of a 4.1 broker show: the group's epoch rises (Assigning),
-//! a target is computed (Reconciling), the members reach it (Stable). Values are written field by field, in the order of
-//! Kafka's schemas, so that the protocols share what they have in common; tests decode them.
+//! A change of members passes the states that the records of a 4.1 broker show: the group's epoch rises (Assigning), a
+//! target is computed (Reconciling), the members reach it (Stable). Values are written field by field, in the order of
+//! Kafka's schemas, so that the protocols can share code; tests decode them.
 
 use super::{
     super::{
@@ -21,19 +21,19 @@ use crate::{
     model::Uuid,
 };
 
-/// Hash of the topics; its content does not matter, as no reader can check it.
+/// Hash of the topics. Its value does not matter, because no reader can verify it.
 const METADATA_HASH: i64 = 6_467_042_814_127_918_425;
 /// The only subtopology of a streams group.
 const SUBTOPOLOGY: &str = "0";
 const NULL: Option<&str> = None;
 
 impl Group {
-    /// Runs a tick of a group that has `fewest` members or one more. Each change of members writes the whole group, since
-    /// the mock forgets old records.
+    /// Runs a tick of a group that alternates between `fewest` and `fewest + 1` members. Each change of members writes
+    /// the whole group, because the mock drops old records.
     pub(super) fn rebalance(&mut self, protocol: Protocol, fewest: usize, tick: &mut Tick<'_>) {
         let time = tick.number + 20 * self.number;
         let count = self.members.len();
-        // Members of a share group may own the same partitions.
+        // Members of a share group may own the same partitions, so they need not give any up.
         let revokes = |member: &Member| member.part.is_some() && protocol != Protocol::Share;
         match time % CHANGES {
             0 => {
@@ -51,7 +51,7 @@ impl Group {
                     records.target(member, &records.owned(Some((index, count))));
                 }
                 records.target_epoch();
-                // A partition is given up before another member takes it.
+                // A member gives a partition up before another member receives it.
                 for member in self.members.iter().filter(|member| revokes(member)) {
                     records.current(member, 1, &vec![], &records.owned(member.part));
                 }
@@ -74,7 +74,7 @@ impl Group {
     }
 }
 
-/// A value in version 0 of a flexible schema.
+/// A record value in version 0 of a flexible schema.
 struct Value(Vec<u8>);
 
 const FLEXIBLE: Context = Context { version: 0, flexible: true, embedded: false };
@@ -89,19 +89,19 @@ impl Value {
         self
     }
 
-    /// A list of structs.
+    /// Writes an array of structs.
     fn list<T>(mut self, items: &[T], fields: impl Fn(Self, &T) -> Self) -> Self {
         write_uvarint(u32::try_from(items.len() + 1).unwrap_or(u32::MAX), &mut self.0);
         items.iter().fold(self, |value, item| fields(value, item).end())
     }
 
-    /// The end of a struct without tagged fields.
+    /// Ends a struct without tagged fields.
     fn end(mut self) -> Self {
         self.0.push(0);
         self
     }
 
-    /// The end of a member of a consumer group that speaks the classic protocol, which a tagged field tells.
+    /// Ends a member of a consumer group that uses the classic protocol, which is stored in a tagged field.
     fn with_classic(mut self, topics: &[&str]) -> Self {
         let metadata = subscription(SUBSCRIPTION_VERSION, topics);
         let protocols = ["range"];
@@ -136,13 +136,13 @@ impl Records<'_, '_> {
         self.tick.log(bytes, value.map(|value| value.0), None);
     }
 
-    /// Writes a record about the group, of the type that the protocol has for it.
+    /// Writes a record of the group, with the record type of the group's protocol.
     fn of_group(&mut self, [consumer, share, streams]: [i16; 3], value: Value) {
         let kind = self.one_of(consumer, share, streams);
         self.put(kind, &GroupKey { group: self.group.spec.id }, Some(value.end()));
     }
 
-    /// The same, about a member.
+    /// Writes a record of a member, with the record type of the group's protocol.
     fn of_member(&mut self, [consumer, share, streams]: [i16; 3], member: &Member, value: Option<Value>) {
         let kind = self.one_of(consumer, share, streams);
         self.put(kind, &MemberKey { group: self.group.spec.id, member_id: &member.id }, value);
@@ -162,7 +162,7 @@ impl Records<'_, '_> {
 
     fn group(&mut self) {
         let value = Value::new().field(self.group.epoch);
-        // In consumer groups the hash is a tagged field, which may be left out.
+        // In consumer groups, the hash is an optional tagged field.
         let value = if matches!(self.protocol, Protocol::Share | Protocol::Streams) {
             value.field(METADATA_HASH)
         } else {
@@ -171,8 +171,8 @@ impl Records<'_, '_> {
         self.of_group([3, 11, 17], value);
     }
 
-    /// Writes the topics: their ids, or the topology that reads them. Brokers wrote those of consumer groups until Kafka
-    /// 4.0; the demo still does, since the mock returns no ids.
+    /// Writes the topics: their ids, or the topology that reads them. Brokers wrote the topics of consumer groups until
+    /// Kafka 4.0; the demo still does, because the mock returns no topic ids.
     fn topics(&mut self) {
         let all = self.owned(Some((0, 1)));
         let names = self.group.spec.topics;
@@ -186,7 +186,7 @@ impl Records<'_, '_> {
                 let topic = |value: Value, (name, of): &(&str, Vec<i32>)| {
                     value.field(topic_id(name)).field(*name).field(Array::of(of))
                 };
-                // Initializing, initialized, deleting.
+                // The three arrays of the schema: initializing, initialized and deleting topics.
                 Value::new().field(none).list(&all, topic).field(none)
             }
             Protocol::Streams => Value::new().field(0_i32).list(&[SUBTOPOLOGY], |value, id| {
@@ -212,7 +212,7 @@ impl Records<'_, '_> {
                 .field(300_000_i32)
                 .field(0_i32)
                 .field(client_id)
-                // Its endpoint, which is there.
+                // The optional endpoint: a marker byte, then host and port.
                 .field(1_i8)
                 .field(host.trim_start_matches('/'))
                 .field(7070_u16)
@@ -233,7 +233,7 @@ impl Records<'_, '_> {
         self.of_member([5, 10, 19], member, Some(value));
     }
 
-    /// Writes what a member should own.
+    /// Writes the target assignment of a member.
     fn target(&mut self, member: &Member, target: &Owned) {
         let none = Array::<i32>::of(&[]);
         let value = match self.protocol {
@@ -243,20 +243,20 @@ impl Records<'_, '_> {
         self.of_member([7, 13, 21], member, Some(value.end()));
     }
 
-    /// Writes the epoch of the targets.
+    /// Writes the epoch of the target assignment.
     fn target_epoch(&mut self) {
         self.of_group([6, 12, 20], Value::new().field(self.group.epoch));
     }
 
-    /// Writes what a member owns and must give up, and its state as in type 8: 0 is stable, 1 must give up partitions, 2
-    /// waits for those of others.
+    /// Writes the current assignment of a member: its state as in record type 8 (0 stable, 1 must give up partitions, 2
+    /// waits for partitions of others), the partitions it owns, and those it must give up.
     fn current(&mut self, member: &Member, state: i8, owned: &Owned, revoked: &Owned) {
         let none = Array::<i32>::of(&[]);
         let value = Value::new().field(member.epoch).field(member.previous);
         let value = match self.protocol {
             Protocol::Names | Protocol::Pattern(_) => value.field(state).topics(owned).topics(revoked),
             Protocol::Share => value.field(0_i8).topics(owned),
-            // Their states are counted from 1; of active, standby and warm-up tasks there are only the first.
+            // States of streams members start at 1. Of active, standby and warm-up tasks, only active ones exist here.
             Protocol::Streams => {
                 let value = value.field(state + 1).tasks(owned).field(none).field(none);
                 value.tasks(revoked).field(none).field(none)
@@ -265,13 +265,13 @@ impl Records<'_, '_> {
         self.of_member([8, 14, 22], member, Some(value.end()));
     }
 
-    /// Deletes what a member that left owns, should own, and is.
+    /// Deletes the records of a member that left: current assignment, target assignment and metadata.
     fn gone(&mut self, member: &Member) {
         [[8, 14, 22], [7, 13, 21], [5, 10, 19]].into_iter().for_each(|kinds| self.of_member(kinds, member, None));
     }
 }
 
-/// The id of a topic that has none: a hash of its name, so that it is always the same (FNV-1a).
+/// Returns a topic id that is derived from the name (FNV-1a), so that it is the same in every run.
 fn topic_id(name: &str) -> Uuid {
     let basis = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d_u128;
     let step = |hash: u128, byte: u8| (hash ^ u128::from(byte)).wrapping_mul(0x0100_0000_0000_0000_0000_013b);

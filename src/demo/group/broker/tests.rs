@@ -1,3 +1,5 @@
+//! Tests of the demo groups whose protocol the broker runs.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
@@ -12,7 +14,7 @@ use crate::{
 
 type Bytes = (Vec<u8>, Option<Vec<u8>>);
 
-/// The records of the types that the broker's protocols have.
+/// Runs the workload for this many minutes and returns the records of the broker's protocols.
 fn play(minutes: u64) -> Vec<Bytes> {
     let mut workload = Workload::new();
     let ticks = 0..i64::try_from(minutes * 60_000 / TICK_MS).unwrap();
@@ -31,13 +33,13 @@ fn every_type_of_a_4_x_broker_is_played_with_values_and_members_also_with_deleti
         let of = tape.iter().filter(|(_, value)| value.is_none() == deleted);
         of.map(|(key, value)| decode(Some(key), value.as_deref()).unwrap().kind()).collect()
     };
-    // 9 is of Kafka 4.0 only, 18 of none.
+    // Type 9 occurs only in Kafka 4.0, and type 18 in no release.
     let all: Vec<i16> = (3..=23).filter(|kind| ![9, 18].contains(kind)).collect();
     assert_eq!(kinds(false).into_iter().collect::<Vec<_>>(), all);
     assert_eq!(kinds(true).into_iter().collect::<Vec<_>>(), [5, 7, 8, 10, 13, 14, 19, 21, 22]);
 }
 
-/// What a record of type 8 says: state, and partitions owned or still owned.
+/// Returns the state of a record of type 8, and the partitions that are owned or not yet given up.
 fn owned(record: &Record<'_>) -> Option<(i8, Vec<(Uuid, i32)>)> {
     let Record::ConsumerGroupCurrentMemberAssignment { value: Some(value), .. } = record else { return None };
     let value = value.value;
