@@ -1,6 +1,6 @@
 //! The clusters and sources that the server reads, and the parts that read them.
 //!
-//! Clusters and sources are added and removed when the configuration changes. Those whose settings did not change keep
+//! Clusters and sources are added and removed when the configuration changes. Those with unchanged settings keep
 //! running.
 
 use std::{mem, sync::Arc};

@@ -30,7 +30,7 @@ struct Position {
 struct Member {
     number: usize,
     id: String,
-    /// Member epoch reached, and the one before; used by groups whose protocol the broker runs.
+    /// Member epoch reached, and the one before; used by groups of the protocols that the broker runs.
     epoch: i32,
     previous: i32,
     /// Share of the partitions that the member owns; used by the same groups.

@@ -129,7 +129,7 @@ pub(super) enum Membership {
     Classic(usize, &'static str),
     /// The same with static members (`group.instance.id`).
     Static(usize, &'static str),
-    /// Connect workers, whose metadata is opaque to Kafka.
+    /// Connect workers, with metadata that is opaque to Kafka.
     Connect(usize),
     /// A protocol that the broker runs, with this number of members or one more.
     Broker(Protocol, usize),

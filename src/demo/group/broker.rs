@@ -1,4 +1,4 @@
-//! Demo groups whose protocol the broker runs (KIP-848, share, streams).
+//! Demo groups of the protocols that the broker runs (KIP-848, share, streams).
 //!
 //! A change of members passes the states that the records of a 4.1 broker show: the group's epoch rises (Assigning), a
 //! target is computed (Reconciling), the members reach it (Stable). Values are written field by field, in the order of

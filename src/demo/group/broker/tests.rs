@@ -1,4 +1,4 @@
-//! Tests of the demo groups whose protocol the broker runs.
+//! Tests of the demo groups of the protocols that the broker runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
