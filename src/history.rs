@@ -1,8 +1,9 @@
-//! How committed offsets and log ends moved: takes samples, and reads them.
+//! Samples of committed offsets and log ends over time: takes them, keeps them, and reads them.
 //!
-//! A [`Sampler`] looks at all offsets of a cluster at an interval, for status and rates ([`windows`](crate::store::windows)),
-//! and every so often keeps what it saw ([`samples`](crate::store::samples)). What is replayed while loading makes no
-//! sample, and a cluster out of reach none either: then nothing is known.
+//! A [`Sampler`] reads all offsets of a source at an interval. Each round updates the windows from which status and
+//! rates are computed ([`windows`](crate::store::windows)). At a longer interval, a round also stores a sample
+//! ([`samples`](crate::store::samples)). The initial load of a log and an unreachable cluster produce no samples,
+//! because the current offsets are unknown then.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -37,24 +38,25 @@ pub mod tracks;
 use ends::KnownEnds;
 use statuses::Statuses;
 
-/// How long neither the commit nor the end may have moved before a look at what lies between is worth it.
+/// Minimum time for which neither the commit nor the log end has moved before the records in between are inspected for
+/// transaction markers (100 ms ticks).
 const QUIET: Ticks = 20;
 
-/// How often, and how much is kept.
+/// Sampling intervals, and how many samples are retained in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Time between two samples that are kept.
+    /// Time between two stored samples.
     pub step: Ticks,
-    /// Time that they are kept for.
+    /// Time for which samples are retained in memory.
     pub memory_for: Ticks,
-    /// Memory of all of them.
+    /// Memory limit of all samples of a source (bytes).
     pub max_bytes: usize,
-    /// Time between two looks.
+    /// Time between two sampling rounds.
     pub interval: Ticks,
 }
 
 impl Settings {
-    /// As configured.
+    /// Returns the settings of a configuration.
     #[must_use]
     pub fn new(history: &config::History, lag: &config::Lag) -> Self {
         Self {
@@ -66,24 +68,24 @@ impl Settings {
     }
 }
 
-/// Takes the samples of one source, with the log ends that its groups are about.
+/// Takes the samples of one source, and of the log ends of the topics that its groups consume.
 #[derive(Debug)]
 pub struct Sampler {
     store: Arc<Store>,
     cluster: Arc<Cluster>,
     source: Arc<Source>,
     settings: Settings,
-    /// When it last looked.
+    /// Time of the last round; `None` before the first.
     looked: Option<Moment>,
     ends: KnownEnds,
     starts: KnownEnds,
     statuses: Statuses,
-    /// Of the Kafka cluster that was last looked at.
+    /// Number of the Kafka cluster that the last round sampled, see [`Cluster::incarnation`].
     incarnation: u64,
 }
 
 impl Sampler {
-    /// A sampler that has seen nothing yet.
+    /// Returns a sampler that has run no round yet.
     #[must_use]
     pub fn new(store: Arc<Store>, (cluster, source): (Arc<Cluster>, Arc<Source>), settings: Settings) -> Self {
         let (ends, starts, statuses) = Default::default();
@@ -91,14 +93,14 @@ impl Sampler {
         Self { store, cluster, source, settings, looked: None, ends, starts, statuses, incarnation }
     }
 
-    /// The source.
+    /// Returns the source.
     #[must_use]
     pub fn source(&self) -> &Arc<Source> {
         &self.source
     }
 
-    /// Looks at every committed offset: the next windows, a sample where one is due, and where a look for markers of
-    /// transactions is due.
+    /// Runs one round over all committed offsets. It computes the next windows, stores a sample if one is due, and
+    /// selects the partitions to inspect for transaction markers.
     pub fn sample(&mut self) {
         let moment = Moment { ticks: self.store.clock.ticks(), at: self.store.clock.now() };
         self.forget_another_cluster();
@@ -128,7 +130,7 @@ impl Sampler {
         let cluster = Arc::clone(&self.cluster);
         let incarnation = cluster.incarnation();
         if *incarnation != self.incarnation || !Arc::ptr_eq(&self.source.windows.load(), &cut.windows) {
-            // Another Kafka cluster took its place during the look, or it is read in another way.
+            // Discard the round: meanwhile another Kafka cluster replaced this one, or the source's read mode changed.
             return;
         }
         self.cluster.tails.set(&self.source.id.name, std::mem::take(&mut look.tails).into_iter());
@@ -153,8 +155,8 @@ impl Sampler {
             .is_none_or(|newest| now.saturating_sub(newest.ticks).saturating_add(early) >= self.settings.step)
     }
 
-    /// Publishes the next version of the samples, if anything is new. Before the windows: what changed since has a line
-    /// by then.
+    /// Publishes the next version of the samples, if anything changed. The windows are published afterwards: by then,
+    /// each key that changed has a line in the samples.
     fn publish(&mut self, before: &Samples, groups: HashMap<Name, Arc<Series>>, look: &Look<'_>, moment: Moment) {
         let changes = self.statuses.finish(moment.at);
         let lines_changed = groups.len() != before.groups.len()
@@ -180,16 +182,16 @@ impl Sampler {
     }
 }
 
-/// Offsets by topic and partition; `None`: there was none.
+/// Offsets by topic and partition; `None` if there was no offset.
 type Earlier<'a> = HashMap<(&'a str, i32), Option<i64>>;
 
-/// One look at all offsets.
+/// One sampling round over all offsets of a source.
 struct Look<'a> {
     cut: &'a SourceCut,
     now: Ticks,
-    /// When the look before was.
+    /// Time of the previous round.
     looked: Option<Moment>,
-    /// The sample, or the next one if none is due.
+    /// Index of this round's sample, or of the next sample if none is due.
     index: Index,
     is_due: bool,
     context: StatusContext<'a>,
@@ -197,7 +199,8 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// The next windows of a group, none where nothing was committed since the load; its status; and its lines.
+    /// Returns the next windows and the status of a group, and adds its lines to `series`. The windows are empty unless
+    /// the group has committed since the initial load.
     fn group(&mut self, group: GroupCut<'_>, series: &mut HashMap<Name, Arc<Series>>) -> (GroupWindows, Status) {
         let (view, ends) = (group.group, &*self.cut.ends);
         let before = self.cut.windows.groups.get(&view.id);
@@ -236,7 +239,7 @@ impl Look<'_> {
         (GroupWindows(windows), worst)
     }
 
-    /// What an offset was at the look before, as [`Writer::note`] wants it.
+    /// Returns the offset at the previous round, in the form that [`Writer::note`] takes.
     fn before(
         &self,
         group: &Name,
@@ -257,7 +260,7 @@ impl Look<'_> {
         }
     }
 
-    /// What the offsets of a group were before the first commits since the last look.
+    /// Returns the offsets that a group had before its first commits since the previous round.
     fn earlier<'g>(&self, group: GroupCut<'g>) -> Earlier<'g> {
         let mut earlier = Earlier::new();
         let Some(looked) = self.looked else { return earlier };
@@ -285,14 +288,14 @@ impl Look<'_> {
         self.cut.windows.replaced.as_ref().is_some_and(|replaced| replaced.has(group))
     }
 
-    /// Notes the offsets of a group that are gone since the source is read in another way.
+    /// Ends the lines of a group's offsets that disappeared when the source's read mode changed.
     fn note_gone(&self, group: &str, writer: &mut Writer) {
         for (topic, partition, offset) in self.cut.windows.replaced.iter().flat_map(|replaced| replaced.gone(group)) {
             writer.gone((topic, partition), offset);
         }
     }
 
-    /// The lines of groups that are no more end.
+    /// Ends the lines of groups that no longer exist.
     fn vanished(&self, series: &mut HashMap<Name, Arc<Series>>) {
         let known = &self.cut.samples.groups;
         let replaced = self.cut.windows.replaced.iter().flat_map(Replaced::groups);

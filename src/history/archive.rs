@@ -1,17 +1,19 @@
-//! Older samples, as Parquet in a folder or on S3, for this server and for any other reader.
+//! The history store: older samples as Parquet files in a local folder or on S3, readable by this server and by other
+//! tools.
 //!
-//! `cluster=NAME/date=YYYY-MM-DD/FROM-TO.parquet`, where FROM and TO are the times of the first and the last sample in
-//! milliseconds; `FROM-TO.SOURCE.parquet` for a source beside the cluster's own. A file is of one source, which its column
-//! `source` names. It holds rows for the keys that moved at its samples, and at the first sample of an hour for all, so that
-//! what a key was is told by its last row, at most an hour back; a row without committed_offset says that the key is gone.
-//! Rows are sorted by group, topic, partition and time. A file is there whole or not at all, and is never replaced.
-//! The files of an hour become one, and those of a day (`compact`); a row that several files hold is one row.
+//! Files are named `cluster=NAME/date=YYYY-MM-DD/FROM-TO.parquet`, where FROM and TO are the times of the first and the
+//! last sample in milliseconds, or `FROM-TO.SOURCE.parquet` for a source other than the cluster's own. A file belongs
+//! to one source, which its column `source` names. It has rows for the keys that moved at its samples, and for all keys
+//! at the first sample of each hour. Therefore the value of a key at any time is that of its last row, at most an hour
+//! earlier. A row without `committed_offset` marks a deleted key. Rows are sorted by group, topic, partition and time.
+//! A file is created atomically and never replaced. The files of an hour are merged into one, then those of a day
+//! (`compact`); equal rows of several files count once.
 //!
-//! Names of files are claims: a file counts once its content agrees with its name (`inspect`), and nothing is deleted
-//! unless it, and the file that replaces it, was read to its end just before (`tidy`). A file that cannot be read is
-//! named in the status, and left alone.
+//! File names are not trusted: a file is used only if its content agrees with its name (`inspect`). A file is deleted
+//! only after it and the file that replaces it have just been read to the end (`tidy`). An unreadable file is named in
+//! the status and never changed.
 //!
-//! All of it runs on a thread of its own. Whatever fails is noted, and history is what suffers, nothing else.
+//! All work runs on a dedicated thread. Failures are recorded in the status and affect history only.
 
 use std::{collections::BTreeMap, fs, path::Path as FilePath, sync::Arc, time::Duration};
 
@@ -47,18 +49,18 @@ pub use error::ArchiveError;
 pub use write::Writer;
 
 const DAY: Millis = 86_400_000;
-/// All keys are written at least so often.
+/// Maximum time between two samples at which all keys are written.
 pub const KEYFRAME: Millis = 3_600_000;
-/// A row stands for what a key was so long after it, at most: a sample may come late.
+/// Maximum time for which a row stands for the value of its key. Longer than [`KEYFRAME`] because a sample may be late.
 pub const STANDS_FOR: Millis = KEYFRAME + 300_000;
-/// Requests to a store are tried again for so long.
+/// Time for which a failed request to the store is retried.
 const RETRY_FOR: Duration = Duration::from_secs(20);
-/// How the place of a store on S3 begins.
+/// Scheme of a store on S3.
 const S3: &str = "s3://";
-/// Files that cannot be read that are named.
+/// Maximum number of unreadable files named in the status.
 const NAMED: usize = 20;
 
-/// What can fail by itself.
+/// The kinds of work that can fail independently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Work {
     Read,
@@ -76,19 +78,19 @@ impl Work {
     }
 }
 
-/// How it goes.
+/// The state of the store.
 #[derive(Debug, Default)]
 struct State {
     status: OlderStatus,
-    /// What has failed, of which source, and not succeeded since.
+    /// The last error of each source and kind of work, until it succeeds again.
     failing: BTreeMap<(SourceId, Work), String>,
     known: known::Known,
-    /// Merged files that do not have all rows of the files of their time.
+    /// Merged files that lack rows of the files that they should replace.
     differing: BTreeMap<Path, Version>,
 }
 
 impl State {
-    /// The status names all that fails.
+    /// Sets the status to all current failures.
     fn tell(&mut self) {
         let each = |((source, work), error): (&(SourceId, Work), &String)| {
             format!("{} {}: {error}", work.name(), name_of(source))
@@ -98,12 +100,12 @@ impl State {
     }
 }
 
-/// The store of older samples.
+/// The history store.
 pub struct Archive {
     settings: config::History,
     store: Mutex<Option<Arc<dyn ObjectStore>>>,
     state: Mutex<State>,
-    /// `None` only while dropping.
+    /// The runtime of its thread; `None` only while dropping.
     runtime: Option<Runtime>,
 }
 
@@ -113,7 +115,7 @@ impl std::fmt::Debug for Archive {
     }
 }
 
-/// As the file of credentials has them.
+/// The content of the credentials file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Credentials {
@@ -123,10 +125,10 @@ struct Credentials {
 }
 
 impl Archive {
-    /// The archive that is configured, if one is. Nothing is asked of the store yet.
+    /// Returns the configured store, or `None` if none is configured. Sends no request yet.
     ///
     /// # Errors
-    /// When its thread cannot be started.
+    /// The thread of the store cannot be started.
     pub fn new(settings: config::History) -> std::io::Result<Option<Arc<Self>>> {
         if settings.store.is_empty() {
             return Ok(None);
@@ -143,12 +145,12 @@ impl Archive {
         let known = state.failing.insert((source.clone(), work), error.clone());
         if known.as_ref() != Some(&error) {
             let of = name_of(source);
-            tracing::warn!(of, work = work.name(), error, "the history store fails");
+            tracing::warn!(of, work = work.name(), error, "history store failed");
         }
         state.tell();
     }
 
-    /// Forgets what failed for sources that are not among these.
+    /// Drops the failures of sources that are not in the list.
     fn forget_failures_of_others(&self, sources: &[Arc<Source>]) {
         let state = &mut *self.state.lock();
         let before = state.failing.len();
@@ -162,12 +164,12 @@ impl Archive {
         let state = &mut *self.state.lock();
         if state.failing.remove(&(source.clone(), work)).is_some() {
             let of = name_of(source);
-            tracing::info!(of, work = work.name(), "the history store works again");
+            tracing::info!(of, work = work.name(), "history store recovered");
             state.tell();
         }
     }
 
-    /// The store, connected at the first call that can.
+    /// Returns the store, and connects it first if no call has succeeded yet.
     fn store(&self) -> Result<Arc<dyn ObjectStore>, ArchiveError> {
         let mut known = self.store.lock();
         if let Some(store) = &*known {
@@ -178,7 +180,7 @@ impl Archive {
         Ok(store)
     }
 
-    /// The folder of the store, if it is a local one.
+    /// Returns the folder of the store, if it is local.
     fn local_folder(&self) -> Option<&FilePath> {
         let store = &self.settings.store;
         (!store.starts_with(S3)).then_some(FilePath::new(store))
@@ -209,14 +211,14 @@ impl OlderSamples for Arc<Archive> {
 
 impl Drop for Archive {
     fn drop(&mut self) {
-        // Dropping a runtime waits, which async code must not.
+        // Dropping a runtime blocks, which is not allowed in async code.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }
 }
 
-/// What a failure is about, for operators: the cluster, and the source where it is not the cluster's own.
+/// Returns the cluster of a failure, and the source if it is not the cluster's own.
 fn name_of(source: &SourceId) -> String {
     let SourceId { cluster, name } = source;
     if **name == *SOURCE_KAFKA { cluster.to_string() } else { format!("{cluster}, source {name}") }
@@ -251,13 +253,13 @@ fn connect(settings: &config::History) -> Result<Arc<dyn ObjectStore>, ArchiveEr
     Ok(Arc::new(PrefixStore::new(builder.build()?, prefix)))
 }
 
-/// Puts a file, whole or not at all.
+/// Writes a file atomically.
 async fn put(store: &dyn ObjectStore, path: &Path, bytes: Vec<u8>) -> Result<(), ArchiveError> {
     store.put(path, bytes.into()).await?;
     Ok(())
 }
 
-/// A row: what a key was at a sample.
+/// A row: the value of a key at a sample.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     /// Group id.
@@ -266,14 +268,14 @@ pub struct Row {
     pub topic: Name,
     /// Partition of the topic.
     pub partition: i32,
-    /// When.
+    /// Time of the sample.
     pub at: Millis,
-    /// `None`: it is gone.
+    /// Value of the key; `None` if the key was deleted.
     pub point: Option<Point>,
 }
 
 impl Row {
-    /// The rows of a key.
+    /// Returns the rows of a key.
     fn of(key: &Archived) -> impl Iterator<Item = Self> {
         key.rows.iter().map(|(at, point)| Self {
             group: Name::clone(&key.group),

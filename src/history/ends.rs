@@ -1,4 +1,4 @@
-//! Samples of log ends, of log starts, and of silent tails (see [`crate::store::silent`]).
+//! Samples of log ends, log starts and trailing transaction markers (see [`crate::store::silent`]).
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -19,12 +19,12 @@ type KnownTopic = Vec<(Ticks, Option<i64>)>;
 /// The log ends of a cluster at the last sample.
 #[derive(Debug, Default)]
 pub(super) struct KnownEnds {
-    /// `None` before the first sample.
+    /// Log ends by topic; `None` before the first sample.
     topics: Option<HashMap<Name, KnownTopic>>,
 }
 
 impl KnownEnds {
-    /// The lines of topics with another sample.
+    /// Adds a sample and returns the resulting series of all topics.
     pub(super) fn sample(
         &mut self,
         series: &HashMap<Name, Arc<Series>>,
@@ -39,7 +39,7 @@ impl KnownEnds {
             let value = |(at, partition): (usize, &Partition)| {
                 let value = ends.value(*partition);
                 match (get(&value), known.and_then(|known| known.get(at))) {
-                    // That the log is another one is told with its first end.
+                    // A replaced log is recorded together with its first known end.
                     (None, Some((since, _))) => (*since, None),
                     (end, _) => (value.since, end),
                 }
@@ -64,7 +64,7 @@ impl KnownEnds {
     }
 }
 
-/// The lines of a topic with another sample, if they changed.
+/// Returns the series of a topic after another sample, or `None` if it has not changed.
 fn changed(
     topic: &Topic,
     now: &KnownTopic,
@@ -76,7 +76,7 @@ fn changed(
         return None;
     }
     let mut writer = Writer::new(series, index, true);
-    // A topic of this name that has come again.
+    // The topic was deleted and created again under the same name.
     let again = before.is_none() && series.is_some();
     for ((since, end), partition) in now.iter().zip(0..) {
         let key = (&topic.name, partition);
@@ -91,14 +91,15 @@ fn changed(
             (None, None) => {}
         }
     }
-    // Partitions that are no more.
+    // Partitions that no longer exist.
     for ((_, end), partition) in before.into_iter().flatten().zip(0..).skip(now.len()) {
         end.iter().for_each(|end| writer.gone((&topic.name, partition), *end));
     }
     writer.finish()
 }
 
-/// Adds the silent tails of all partitions to samples: the offsets before log ends that are given to no reader.
+/// Adds a sample of the trailing markers of all partitions: the number of offsets before the log end that no consumer
+/// receives.
 pub(super) fn sample_tails(samples: &mut Samples, ends: &Ends, index: Index) {
     let before = Arc::clone(&samples.tails_now);
     let mut all = Tails::new();
@@ -124,7 +125,7 @@ pub(super) fn sample_tails(samples: &mut Samples, ends: &Ends, index: Index) {
     }
 }
 
-/// The tails of a topic, by partition: of those that have one, or had.
+/// Returns the trailing markers of a topic, by partition. Includes partitions that had some at the previous sample.
 fn tails(topic: &Topic, before: Option<&BTreeMap<i32, i64>>, ends: &Ends) -> BTreeMap<i32, i64> {
     let had = |partition: &i32| before.is_some_and(|before| before.contains_key(partition));
     let tails = topic.partitions.iter().zip(0..).map(|(partition, number)| (number, ends.silent_tail(*partition)));

@@ -1,4 +1,5 @@
-//! Samples in memory and those of the history store as one: the older part ends where memory begins.
+//! One ordered view over the samples in memory and those of the history store. The store provides the samples older
+//! than the oldest one in memory.
 
 use std::{cmp::Ordering, collections::VecDeque, iter::Peekable, ops::RangeInclusive, sync::Arc, vec};
 
@@ -14,17 +15,17 @@ use crate::{
     },
 };
 
-/// A sample.
+/// Reference to a sample.
 #[derive(Clone, Copy, Debug)]
 pub enum Pick {
-    /// In a store, by its time.
+    /// A sample in the history store, by its time.
     Older(Millis),
-    /// In memory.
+    /// A sample in memory.
     Kept(Index, Moment),
 }
 
 impl Pick {
-    /// When, on the wall clock.
+    /// Returns the time of the sample on the wall clock.
     #[must_use]
     pub fn at(&self) -> Millis {
         match self {
@@ -33,7 +34,8 @@ impl Pick {
         }
     }
 
-    /// When (ms), on the clock that its age is told by: the steady one, which the store does not have.
+    /// Returns the time from which ages are computed (ms). It is on the steady clock for samples in memory, and on the
+    /// wall clock for stored ones, because the store has no steady clock.
     fn time(&self) -> Millis {
         match self {
             Self::Older(at) => *at,
@@ -41,7 +43,7 @@ impl Pick {
         }
     }
 
-    /// Seconds since another.
+    /// Returns the seconds between an earlier sample and this one.
     #[must_use]
     pub fn since(&self, before: &Self) -> f64 {
         let millis = match (before, self) {
@@ -52,7 +54,7 @@ impl Pick {
     }
 }
 
-/// A key, in memory, in the store, or both.
+/// A key with its samples in memory, in the store, or in both.
 #[derive(Debug)]
 pub struct Key {
     /// Topic name.
@@ -61,22 +63,22 @@ pub struct Key {
     pub partition: i32,
     kept: Option<tracks::Key>,
     older: Option<Archived>,
-    /// The times of the samples in the store.
+    /// The times of the samples read from the store.
     older_times: Arc<Times>,
 }
 
-/// The times of the samples in a store that were asked for, on the wall clock, in order.
+/// The times of the samples read from a store, on the wall clock, in order.
 #[derive(Debug, Default)]
 struct Times {
     all: Vec<Millis>,
-    /// Those before which no sample was taken for several times as long as around them: the server did not run, or the
-    /// clock was set.
+    /// Samples after a gap: the time since the previous sample is much longer than usual there, because the server did
+    /// not run or the clock was set.
     after_gaps: Vec<Millis>,
 }
 
-/// A gap is more than so many times as long as the time between samples around it usually is.
+/// Factor by which the time between two samples must exceed the usual one to count as a gap.
 const GAP: Millis = 3;
-/// So many of those times on either side say what is usual.
+/// Number of steps on either side from which the usual time between samples is computed (their median).
 const AROUND: usize = 4;
 
 impl Times {
@@ -95,12 +97,12 @@ impl Times {
         Self { after_gaps, all }
     }
 
-    /// The last before a time.
+    /// Returns the last sample before a time.
     fn before(&self, time: Millis) -> Option<Millis> {
         self.all.get(self.all.partition_point(|at| *at < time).checked_sub(1)?).copied()
     }
 
-    /// Whether there is a gap between two times.
+    /// Returns whether there is a gap between two times.
     fn has_gap(&self, from: Millis, to: Millis) -> bool {
         let next = self.after_gaps.partition_point(|at| *at <= from);
         self.after_gaps.get(next).is_some_and(|at| *at <= to)
@@ -108,7 +110,7 @@ impl Times {
 }
 
 impl Key {
-    /// What it was at a sample.
+    /// Returns the values at a sample; `None` if the key did not exist.
     #[must_use]
     pub fn at(&self, pick: Pick) -> Option<Point> {
         match pick {
@@ -117,14 +119,15 @@ impl Key {
         }
     }
 
-    /// How many offsets before the log end held nothing to read, and the log start, at a sample in memory.
+    /// Returns the number of trailing markers and the log start at a sample in memory.
     fn of_log(&self, index: Index) -> (i64, Option<i64>) {
         self.kept.as_ref().map_or((0, None), |kept| (kept.silent_tail(index), kept.log_start(index)))
     }
 
-    /// When the log end passed an offset, on the clock of [`Pick::time`], which it is beyond at a sample. A sample in memory
-    /// is told by those in memory, all of them, and one in the store by those there: which others were asked for changes no
-    /// answer, but that in the store there may be none. `None` when nothing can tell.
+    /// Returns when the log end passed an offset that it is beyond at a sample, on the clock of [`Pick::time`]; `None`
+    /// if that is unknown. Samples in memory and in the store are never combined, because their clocks differ. The
+    /// result therefore does not depend on which samples were requested, except that the store has none before the
+    /// first requested one.
     fn passed(&self, pick: Pick, offset: i64) -> Option<f64> {
         match pick {
             Pick::Older(at) => self.passed_in_store(at, offset),
@@ -135,7 +138,7 @@ impl Key {
         }
     }
 
-    /// Whether the store has a gap between two of its samples.
+    /// Returns whether the store has a gap between two of its samples.
     fn has_gap(&self, from: Pick, to: Pick) -> bool {
         match (from, to) {
             (Pick::Older(from), Pick::Older(to)) => self.older_times.has_gap(from, to),
@@ -143,8 +146,9 @@ impl Key {
         }
     }
 
-    /// By the wall clock, which is all that the store has. Nothing can tell across a gap, in which the clock may have been
-    /// set, and where the end went back: the clock was set back there, or the log is another one.
+    /// Returns the same by the wall clock, which is the only clock of the store. The result is unknown across a gap, in
+    /// which the clock may have been set, and where the log end decreased, because the clock was set back or the log
+    /// was replaced.
     fn passed_in_store(&self, to: Millis, offset: i64) -> Option<f64> {
         let rows = self.older.as_ref()?.rows.iter().rev().filter(|(at, _)| *at <= to);
         let mut beyond: Option<(Millis, i64)> = None;
@@ -157,7 +161,7 @@ impl Key {
                 continue;
             }
             let beyond = beyond?;
-            // A row stands until the next: until the last sample before it.
+            // A row holds until the sample before the next row.
             let stood = self.older_times.before(beyond.0).map_or(at, |last| at.max(last));
             return (!self.older_times.has_gap(stood, to)).then(|| between((stood, end), beyond, offset));
         }
@@ -165,25 +169,25 @@ impl Key {
     }
 }
 
-/// Which samples of a cluster are wanted.
+/// A request for samples of a source.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// When, on the wall clock.
+    /// Times of the samples on the wall clock.
     pub times: RangeInclusive<Millis>,
-    /// Only these groups; `None`: all.
+    /// The requested groups; `None` for all.
     pub groups: Option<Vec<String>>,
-    /// Only groups whose id starts so.
+    /// Prefix of the requested group ids.
     pub prefix: String,
-    /// Only groups from this id on.
+    /// The lowest requested group id.
     pub first: String,
-    /// The keys are to tell ages.
+    /// Whether the ages of unread records are computed.
     pub ages: bool,
-    /// What bounds the read.
+    /// Deadline, cancellation and memory budget of the read.
     pub bounds: Bounds,
 }
 
 impl Wanted {
-    /// All groups at some times, without a bound.
+    /// Returns a request for all groups within a time range, without bounds.
     #[must_use]
     pub fn all(times: RangeInclusive<Millis>) -> Self {
         let (groups, prefix, first, ages, bounds) = Default::default();
@@ -191,26 +195,26 @@ impl Wanted {
     }
 }
 
-/// Whether a group is wanted.
+/// Predicate of the requested groups.
 type HasGroup<'a> = Box<dyn Fn(&str) -> bool + Send + 'a>;
 
-/// The keys of a cluster, one by one.
+/// Reader of the keys of a source, in order.
 pub struct Joined<'a> {
     reader: Reader<'a>,
     bounds: Bounds,
-    /// The samples that are looked at, in order.
+    /// The samples to read, in order.
     pub picks: Vec<Pick>,
     has_group: HasGroup<'a>,
-    /// Groups in memory that are still to come.
+    /// Groups in memory that have not been read yet.
     groups: VecDeque<Name>,
-    /// The group in memory that is read.
+    /// The group in memory that is being read.
     group: Name,
     kept: Peekable<vec::IntoIter<tracks::Key>>,
     /// The next key of the store.
     older_next: Option<Archived>,
     older: ArchivedKeys,
     older_times: Arc<Times>,
-    /// The group that was asked for last, and whether it is wanted.
+    /// The last group of the store that was checked, and whether it is requested.
     known: Option<(Name, bool)>,
     /// The memory of groups and times.
     _reserved: Reserved,
@@ -223,11 +227,11 @@ impl std::fmt::Debug for Joined<'_> {
 }
 
 impl<'a> Joined<'a> {
-    /// Returns the samples that are wanted, of groups that `has_group` accepts; `thin` leaves some of them out. Where there
-    /// is a history store, this and what follows may wait for it.
+    /// Returns a reader of the requested samples of the groups that `has_group` accepts. `thin` may drop some of the
+    /// samples. If there is a history store, this and the following calls block until it answers.
     ///
     /// # Errors
-    /// The read was stopped, or is over its budget.
+    /// The read was stopped, or exceeded its budget.
     pub fn new(
         cluster: &'a SourceCut,
         wanted: Wanted,
@@ -237,7 +241,7 @@ impl<'a> Joined<'a> {
         let samples = &cluster.samples;
         let Wanted { times, mut groups, prefix, first, ages, bounds } = wanted;
         groups.iter_mut().for_each(|groups| groups.sort_unstable());
-        // Where memory begins.
+        // The oldest sample in memory; the store is read up to there.
         let seam = samples.moments().next().map_or(Millis::MAX, |(_, oldest)| oldest.at);
         let question = Question {
             source: cluster.source.id.clone(),
@@ -281,10 +285,10 @@ impl<'a> Joined<'a> {
         Ok(joined)
     }
 
-    /// Returns the next key that is wanted, ordered by group, topic and partition.
+    /// Returns the next key that `wanted` accepts, ordered by group, topic and partition.
     ///
     /// # Errors
-    /// The read was stopped, or is over its budget.
+    /// The read was stopped, or exceeded its budget.
     pub fn next_key(&mut self, wanted: impl Fn(&str, i32) -> bool) -> Result<Option<(Name, Key)>, ReadError> {
         loop {
             self.bounds.check()?;
@@ -316,7 +320,7 @@ impl<'a> Joined<'a> {
         }
     }
 
-    /// Reads on in memory until there is a key, or no group any more.
+    /// Reads groups in memory until one has a key, or all are read.
     fn fill(&mut self, wanted: &impl Fn(&str, i32) -> bool) -> Result<(), ReadError> {
         while self.kept.peek().is_none() {
             self.kept = self.reader.next_keys()?.into_iter().peekable();
@@ -334,7 +338,7 @@ impl<'a> Joined<'a> {
         Ok(std::mem::replace(&mut self.older_next, next))
     }
 
-    /// Returns whether a group of the store is wanted: evaluated once for all its keys.
+    /// Returns whether a group of the store is requested. The predicate is evaluated once per group.
     fn has_group(&mut self, id: &Name) -> bool {
         match &self.known {
             Some((known, has)) if known == id => *has,
@@ -347,17 +351,18 @@ impl<'a> Joined<'a> {
     }
 }
 
-/// The ages of one key's oldest unread records, asked for in the order of time.
+/// Computes the ages of one key's oldest unread records. The samples must be passed in the order of time.
 #[derive(Debug, Default)]
 pub struct Ages {
-    /// The last sample asked for, an offset, and when the log end passed it, if anything can tell.
+    /// The last sample, its next offset to read, and when the log end passed that offset, if known.
     passed: Option<(Pick, i64, Option<f64>)>,
 }
 
 impl Ages {
-    /// Returns the seconds since the log end passed what was committed, or the log start; 0 where there was nothing to read.
-    /// `None` when nothing can tell: the end did not move in the samples in memory, or, in the store, it was beyond before
-    /// the first that was asked for, or what is left may be markers of transactions.
+    /// Returns the seconds since the log end passed the committed offset or, if greater, the log start; 0 if nothing
+    /// was unread. `None` if the age is unknown. In memory this is the case if the end did not move in the samples. In
+    /// the store it is the case if the end had passed the offset before the first sample that was read, or if the
+    /// unread offsets may be transaction markers.
     pub fn at(&mut self, key: &Key, pick: Pick, point: Point) -> Option<f64> {
         let Some(lag) = point.lag.filter(|lag| *lag > 0) else {
             self.passed = None;

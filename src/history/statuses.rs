@@ -1,4 +1,4 @@
-//! Notices when the status of a group becomes another.
+//! Detection of status changes of groups.
 
 use std::sync::Arc;
 
@@ -9,12 +9,12 @@ use crate::{
     store::samples::StatusChange,
 };
 
-/// How long a change is remembered.
+/// Time for which a change is retained (ms).
 const KEEP: Millis = 24 * 3_600_000;
-/// Changes that are remembered at most.
+/// Maximum number of retained changes.
 const MOST: usize = 10_000;
 
-/// What the groups of a cluster were at the last look.
+/// The statuses of a source's groups at the last round, and the retained changes.
 #[derive(Debug, Default)]
 pub(super) struct Statuses {
     known: HashMap<Name, Status>,
@@ -25,12 +25,12 @@ pub(super) struct Statuses {
 }
 
 impl Statuses {
-    /// Drops what is known of groups: they are of another Kafka cluster. Changes are numbered on.
+    /// Drops all statuses because they belong to another Kafka cluster. The sequence of the changes continues.
     pub(super) fn forget(&mut self) {
         *self = Self { sequence: self.sequence, ..Self::default() };
     }
 
-    /// A look begins. `anew`: what groups were before says nothing.
+    /// Begins a round. Drops the previous statuses if the flag is set, so that no change is reported against them.
     pub(super) fn begin(&mut self, anew: bool) {
         if anew {
             self.known.clear();
@@ -39,7 +39,7 @@ impl Statuses {
         self.found.clear();
     }
 
-    /// A group and its status. One that was not seen before has none that it could have changed from.
+    /// Records the status of a group. A group without a previous status has not changed.
     pub(super) fn note(&mut self, group: &Name, status: Status) {
         if let Some(before) = self.known.get(group).filter(|before| **before != status) {
             self.found.push((Name::clone(group), *before, status));
@@ -47,7 +47,7 @@ impl Statuses {
         self.next.insert(Name::clone(group), status);
     }
 
-    /// The changes that are remembered, if there are new ones or some too old.
+    /// Ends the round. Returns the retained changes if some were added or have expired.
     pub(super) fn finish(&mut self, at: Millis) -> Option<Arc<Vec<StatusChange>>> {
         self.known = std::mem::take(&mut self.next);
         let is_old = |change: &StatusChange| change.at < at.saturating_sub(KEEP);

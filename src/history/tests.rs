@@ -1,4 +1,4 @@
-//! The sampler over a store that is filled by hand, and what is read of it.
+//! Tests of the sampler and of its reader, over a store that is filled by hand.
 
 use std::collections::BTreeMap;
 
@@ -59,7 +59,7 @@ impl Lab {
         self.apply_at(group, key, offset, self.clock.now(), live);
     }
 
-    /// The same, with the time that the record tells.
+    /// Applies an event like [`Lab::apply`], with the commit time given in the record.
     pub(crate) fn apply_at(
         &mut self,
         group: &str,
@@ -119,7 +119,7 @@ impl Lab {
         self.sampler.sample();
     }
 
-    /// Committed offsets of a key at the samples that there are.
+    /// Returns the committed offsets of a key at all samples in memory.
     pub(crate) fn committed(&self, group: &str, key: (&str, i32)) -> Vec<Option<i64>> {
         self.read(group, key, |point| point.committed_offset)
     }
@@ -147,7 +147,7 @@ fn a_key_is_known_from_the_first_sample_on() {
     lab.apply("g", KEY, Some(5), false);
     lab.sample();
     lab.sample();
-    assert!(lab.cluster().own.samples.current().groups.is_empty(), "what is replayed and does not move costs nothing");
+    assert!(lab.cluster().own.samples.current().groups.is_empty(), "a replayed offset that does not move has no line");
     lab.commit("g", ("orders", 1), 7);
     lab.sample();
     lab.commit("g", KEY, 8);
@@ -156,9 +156,9 @@ fn a_key_is_known_from_the_first_sample_on() {
     assert_eq!(lab.committed("g", KEY), [Some(5), Some(5), Some(5), Some(8), Some(8)]);
     assert_eq!(lab.committed("g", ("orders", 1)), [None, None, Some(7), Some(7), Some(7)]);
     lab.commit("g", KEY, 3);
-    assert_eq!(lab.committed("g", KEY).last(), Some(&Some(8)), "what was not sampled yet does not show");
+    assert_eq!(lab.committed("g", KEY).last(), Some(&Some(8)), "a commit that is not sampled yet is not visible");
     lab.sample();
-    assert_eq!(lab.committed("g", KEY).last(), Some(&Some(3)), "a rewind is a sample as any other");
+    assert_eq!(lab.committed("g", KEY).last(), Some(&Some(3)), "a rewind is sampled like any other commit");
 }
 
 #[test]
@@ -202,17 +202,17 @@ fn lag_is_that_of_the_log_that_was_committed_to() {
     lab.end("orders", 0, 10);
     lab.commit("g", KEY, 4);
     lab.sample();
-    // Read faster than the end was asked for.
+    // The group reads faster than the log end is polled.
     lab.commit("g", KEY, 12);
     lab.sample();
     lab.end("orders", 0, 15);
     lab.sample();
-    // The topic is made anew.
+    // The topic was deleted and created again.
     lab.end("orders", 0, 14);
     lab.sample();
     lab.commit("g", KEY, 1);
     lab.sample();
-    // Beyond the end, which no later answer explains.
+    // Beyond the log end, which no later poll explains.
     lab.commit("g", KEY, 99);
     lab.sample();
     lab.sample();
@@ -232,7 +232,7 @@ fn partitions_that_are_added_begin_when_they_are_seen_and_a_topic_that_comes_aga
     lab.end("orders", 1, 20);
     lab.sample();
     assert_eq!(lab.lags("g", ("orders", 1)), [Some(None), Some(Some(16))]);
-    // Two listings without it, far enough apart.
+    // Two listings without the topic, far enough apart.
     lab.topics(&[]);
     lab.sample();
     lab.topics(&[]);
@@ -283,7 +283,7 @@ fn memory_stays_within_its_bounds_and_the_oldest_go_first() {
     assert_eq!(committed.last(), Some(&Some(newest)));
     assert!(committed.iter().all(Option::is_some));
     (0..361).for_each(|_| lab.sample());
-    assert!(lab.cluster().own.samples.current().groups.is_empty(), "what does not move any more costs nothing");
+    assert!(lab.cluster().own.samples.current().groups.is_empty(), "a key that no longer moves has no line");
 }
 
 #[test]
@@ -298,7 +298,7 @@ fn samples_in_between_lose_no_change() {
     lab.sample();
     lab.sample();
     lab.sample();
-    assert_eq!(lab.committed("g", KEY), [Some(1), Some(2)], "the windows saw it before a sample did");
+    assert_eq!(lab.committed("g", KEY), [Some(1), Some(2)], "the windows hold the offset from before the sample");
     assert_eq!(lab.committed("g", ("orders", 8)), [None, Some(4)]);
 }
 
@@ -312,7 +312,7 @@ fn a_group_reaches_every_status() {
     lab.commit("g", KEY, committed);
     lab.sample();
     let mut seen = vec![status(&lab)];
-    // So many samples with so much produced and committed between; none: no commit.
+    // Takes samples, with this many records produced and read before each; `None`: no commit.
     let mut go = |lab: &mut Lab, samples: usize, produced: i64, read: Option<i64>| {
         for _ in 0..samples {
             end += produced;
@@ -349,7 +349,7 @@ fn a_group_reaches_every_status() {
         Status::Unknown,
     ];
     assert_eq!(seen, [ok, lagging, ok, stalled, rewind, ok, stopped, data_lost, unknown]);
-    // A topic of that name, and a commit to it.
+    // A new topic of that name, and a commit to it.
     lab.topics(&[("orders", 1)]);
     lab.end("orders", 0, 7);
     lab.commit("g", KEY, 7);

@@ -1,27 +1,27 @@
-//! Samples thinned to a step, and sums of them.
+//! Samples reduced to one per time step, and their sums over several keys.
 
 use crate::{model::Millis, store::older::Point};
 
-/// What a series was at one time. Sums, where it is of several keys.
+/// The values of a series at one time; sums if the series has several keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Sample {
-    /// When, on the wall clock.
+    /// Time of the sample on the wall clock.
     pub at: Millis,
-    /// `None`: no key was there.
+    /// Committed offset; `None` if no key existed.
     pub committed_offset: Option<i64>,
-    /// Of the keys whose log end is known.
+    /// Log end offset, over the keys with a known log end.
     pub log_end_offset: Option<i64>,
-    /// Of the keys whose lag is known.
+    /// Lag, over the keys with a known lag.
     pub lag: Option<i64>,
-    /// Greatest known age of the oldest unread record (s).
+    /// Greatest known age of an oldest unread record (s).
     pub max_lag_seconds: Option<f64>,
-    /// Records per second since the sample before.
+    /// Records consumed per second since the previous sample.
     pub consume_rate: Option<f64>,
-    /// The same, of the log ends.
+    /// Records produced per second since the previous sample, from the log ends.
     pub produce_rate: Option<f64>,
 }
 
-/// The last of each step, by their times, which are in order.
+/// Returns the last moment of each step. The moments must be ordered by time.
 pub fn last_of_each<T>(moments: impl Iterator<Item = (T, Millis)>, step: Millis) -> Vec<T> {
     let mut picked: Vec<T> = vec![];
     let mut before = None;
@@ -36,28 +36,28 @@ pub fn last_of_each<T>(moments: impl Iterator<Item = (T, Millis)>, step: Millis)
     picked
 }
 
-/// Sums of keys at the same times.
+/// Sums over keys, at the same times for all keys.
 #[derive(Clone, Debug)]
 pub struct Sums(Vec<Sum>);
 
 #[derive(Clone, Debug)]
 struct Sum {
     sample: Sample,
-    /// Seconds since the sample before.
+    /// Seconds since the previous sample.
     gap: f64,
-    /// Of a key that is behind nobody knows for how long.
+    /// At least one key with lag has an unknown age.
     unknown_age: bool,
 }
 
 impl Sums {
-    /// Sums of nothing, at times with seconds since the one before.
+    /// Returns empty sums at the given times, each with the seconds since the previous one.
     #[must_use]
     pub fn new(times: impl Iterator<Item = (Millis, f64)>) -> Self {
         let sum = |(at, gap)| Sum { sample: Sample { at, ..Sample::default() }, gap, unknown_age: false };
         Self(times.map(sum).collect())
     }
 
-    /// Adds a key: what it was at the sample of a place, and the age of its oldest unread record.
+    /// Adds a key. `at` returns the key's values and the age of its oldest unread record (s) at a position.
     pub fn add(&mut self, mut at: impl FnMut(usize) -> Option<(Point, Option<f64>)>) {
         let mut before: Option<Point> = None;
         for (place, Sum { sample, gap, unknown_age }) in self.0.iter_mut().enumerate() {
@@ -79,11 +79,11 @@ impl Sums {
         }
     }
 
-    /// The samples at which there was any key.
+    /// Returns the samples at which at least one key existed.
     #[must_use]
     pub fn finish(self) -> Vec<Sample> {
         let sample = |Sum { mut sample, unknown_age, .. }: Sum| {
-            // That some keys have read everything says nothing of the greatest.
+            // A maximum of 0 is unknown if the age of a key with lag is unknown.
             sample.max_lag_seconds = sample.max_lag_seconds.filter(|max| *max > 0.0 || !unknown_age);
             sample.committed_offset.map(|_| sample)
         };

@@ -1,6 +1,6 @@
-//! What the samples in memory say of each key: lines where it changed, and its present value where it did not.
+//! Reader of the samples in memory: a line for each key that changed, and the current value for each that did not.
 //!
-//! Values are decoded piece by piece, and their memory is charged to the budget of the read.
+//! Values are decoded in blocks, and their memory is charged to the budget of the read.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -18,23 +18,24 @@ use crate::{
     },
 };
 
-/// Committed offsets that are decoded at a time: keys × samples.
+/// Maximum number of committed offsets decoded at a time: keys × samples.
 const AT_ONCE: usize = 1 << 18;
-/// Partitions of a topic whose log ends are decoded at a time.
+/// Number of partitions of a topic for which log ends are decoded together.
 const PARTITIONS: i32 = 1024;
-/// Log ends that are kept for the next group that reads the same topic: partitions × samples.
+/// Maximum number of log ends cached for other groups that read the same topics: partitions × samples.
 const LOGS_KEPT: usize = 1 << 20;
 
-/// Values of one key, line after line.
+/// The values of one key.
 #[derive(Debug)]
 enum Values {
-    /// At every sample the same.
+    /// The same value at all samples.
     Constant(i64),
     Tracks(Vec<Track>),
 }
 
 impl Values {
-    /// Returns the value at a sample, since when, and since when the log is not that of before.
+    /// Returns the value at a sample, the sample since which it has that value, and the sample since which the log is
+    /// the same.
     fn at(&self, index: Index) -> Option<(Index, i64, Index)> {
         match self {
             Self::Constant(value) => Some((0, *value, 0)),
@@ -46,53 +47,53 @@ impl Values {
     }
 }
 
-/// The logs of some partitions of a topic.
+/// The log ends of a block of partitions of a topic.
 #[derive(Debug)]
 struct Logs {
     samples: Arc<Samples>,
-    /// By partition.
+    /// Log ends by partition.
     ends: BTreeMap<i32, Values>,
-    /// Where ages are wanted.
+    /// Log starts by partition; empty unless ages are computed.
     starts: BTreeMap<i32, Values>,
     tails: BTreeMap<i32, Values>,
     _reserved: Vec<Reserved>,
 }
 
-/// When a log end passed an offset, on the steady clock (ms): the wall clock may have been set meanwhile.
+/// When a log end passed an offset, on the steady clock (ms). The wall clock may have been set in between.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Passed {
-    /// Then.
+    /// The time at which it passed.
     At(f64),
-    /// Before the oldest sample: the log end was beyond it already.
+    /// It passed before the oldest sample.
     Before {
-        /// When the oldest sample was taken, and the end then.
+        /// Time and log end of the oldest sample.
         oldest: (Millis, i64),
-        /// The same of the newest.
+        /// Time and log end of the newest sample.
         newest: (Millis, i64),
     },
 }
 
-/// Reads the samples of a cluster from one on.
+/// Reads the samples of a source, beginning with one of them.
 #[derive(Debug)]
 pub struct Reader<'a> {
     cluster: &'a SourceCut,
     from: Index,
-    /// Whether keys tell when log ends passed offsets, see [`Reader::with_ages`].
+    /// Whether keys return when log ends passed offsets, see [`Reader::with_ages`].
     ages: bool,
     newest: Ticks,
     bounds: Bounds,
-    /// By topic and block of partitions.
+    /// Log ends by topic and block of partitions.
     logs: HashMap<(Name, i32), Arc<Logs>>,
     logs_kept: usize,
-    /// Keys of a group that are still to come, in order.
+    /// Keys of the group that have not been returned yet, in order.
     pending: BTreeMap<(Name, i32), Values>,
-    /// The memory of these.
+    /// The memory of `pending`.
     reserved: Reserved,
     /// The lines of the group.
     series: Option<&'a Series>,
 }
 
-/// A key and what it was.
+/// The samples of a key.
 #[derive(Debug)]
 pub struct Key {
     /// Topic name.
@@ -101,7 +102,7 @@ pub struct Key {
     pub partition: i32,
     committed: Values,
     logs: Arc<Logs>,
-    /// The log end now, of the log that was sampled last.
+    /// The current log end, if the log is still the one that was sampled last.
     end_now: Option<i64>,
     next: Index,
     /// The memory of all keys that were decoded together.
@@ -109,7 +110,7 @@ pub struct Key {
 }
 
 impl<'a> Reader<'a> {
-    /// Returns a reader; `from` is moved to the oldest sample there is.
+    /// Returns a reader. It begins with the oldest sample if `from` is no longer available.
     #[must_use]
     pub fn new(cluster: &'a SourceCut, from: Index, bounds: Bounds) -> Self {
         let samples = &cluster.samples;
@@ -119,13 +120,13 @@ impl<'a> Reader<'a> {
         Self { cluster, from, ages: false, newest, bounds, logs, logs_kept, pending, reserved, series }
     }
 
-    /// Returns one whose keys tell, too, when log ends passed offsets, by all samples there are.
+    /// Makes keys also return when log ends passed offsets, computed from all samples in memory.
     #[must_use]
     pub fn with_ages(self, ages: bool) -> Self {
         Self { ages, ..self }
     }
 
-    /// Returns the ids of all groups, those that are gone included, in order.
+    /// Returns the ids of all groups in order, including groups that no longer exist but have samples.
     #[must_use]
     pub fn groups(&self, wanted: impl Fn(&str) -> bool) -> Vec<Name> {
         let present = self.cluster.groups().map(|group| &group.group.id);
@@ -136,10 +137,10 @@ impl<'a> Reader<'a> {
         ids
     }
 
-    /// Begins with the keys of a group that are wanted.
+    /// Begins to read the keys of a group that `wanted` accepts.
     ///
     /// # Errors
-    /// The read was stopped, or is over its budget.
+    /// The read was stopped, or exceeded its budget.
     pub fn begin(&mut self, group: &Name, wanted: impl Fn(&str, i32) -> bool) -> Result<(), ReadError> {
         self.bounds.check()?;
         self.series = self.cluster.samples.groups.get(group).map(|series| &**series);
@@ -153,15 +154,15 @@ impl<'a> Reader<'a> {
         for (topic, partition, value) in plain.filter(|(topic, partition, _)| wanted(topic, *partition)) {
             self.pending.entry((Name::clone(topic), partition)).or_insert(Values::Constant(value));
         }
-        // Nodes of the map are not all full.
+        // Twice the entries, because the nodes of a B-tree are partly empty.
         self.reserved = self.bounds.reserve(2 * self.pending.len() * size_of::<((Name, i32), Values)>())?;
         Ok(())
     }
 
-    /// Returns some of the keys of the group, ordered by topic and partition; none at its end.
+    /// Returns the next keys of the group, ordered by topic and partition; an empty list at the end.
     ///
     /// # Errors
-    /// The read was stopped, or is over its budget.
+    /// The read was stopped, or exceeded its budget.
     pub fn next_keys(&mut self) -> Result<Vec<Key>, ReadError> {
         self.bounds.check()?;
         let next = self.cluster.samples.next();
@@ -184,7 +185,7 @@ impl<'a> Reader<'a> {
         found.into_iter().map(key).collect()
     }
 
-    /// Returns the values of lines, and their memory.
+    /// Returns the values of lines, and the memory reserved for them.
     fn decode(
         &self,
         series: Option<&Series>,
@@ -201,7 +202,7 @@ impl<'a> Reader<'a> {
         Ok((tracks, reserved))
     }
 
-    /// Returns the logs of a partition and its neighbours.
+    /// Returns the log ends of the block that a partition belongs to.
     fn logs(&mut self, topic: &Name, partition: i32) -> Result<Arc<Logs>, ReadError> {
         let block = partition.div_euclid(PARTITIONS);
         let key = (Name::clone(topic), block);
@@ -233,7 +234,7 @@ impl<'a> Reader<'a> {
         Ok(logs)
     }
 
-    /// Returns what lines say, by partition.
+    /// Returns the values of the lines of a block, by partition.
     fn values(
         &mut self,
         series: Option<&Arc<Series>>,
@@ -250,7 +251,8 @@ impl<'a> Reader<'a> {
         Ok((found, reserved))
     }
 
-    /// Adds the log ends that did not move: as of the newest sample, not as of now. A log that is newer has no samples.
+    /// Adds the log ends that did not move, as of the newest sample. A log that is newer than that sample has no
+    /// samples.
     fn add_plain_ends(&self, topic: &Name, block: i32, ends: &mut BTreeMap<i32, Values>) {
         let of = &self.cluster.ends;
         let partitions = of.topic(topic).into_iter().flat_map(|topic| topic.partitions.iter().zip(0..));
@@ -273,7 +275,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Returns the present offsets of a group as of the newest sample: what they were at all of them, where there is no line.
+/// Returns the current offsets of a group, as of the newest sample. They are the values at all samples of the keys
+/// without a line.
 fn plain(group: GroupCut<'_>, newest: Ticks) -> impl Iterator<Item = (&Name, i32, i64)> {
     let windows = group.cluster.windows.group(&group.group.id);
     let is_live = group.group.live_commits > 0;
@@ -295,14 +298,14 @@ fn add<K: Ord>(found: &mut BTreeMap<K, Values>, key: K, track: Track) {
     }
 }
 
-/// Returns when an end passed an offset, between one time and another at which it was beyond.
+/// Returns when a log end passed an offset, interpolated between two samples around it.
 pub(super) fn between(from: (Millis, i64), to: (Millis, i64), offset: i64) -> f64 {
     let part = to_f64(offset.saturating_sub(from.1)) / to_f64(to.1.saturating_sub(from.1).max(1));
     to_f64(from.0) + part.clamp(0.0, 1.0) * to_f64(to.0.saturating_sub(from.0))
 }
 
-/// The same, before both, as if it had moved at the same rate; `None` where it did not, or would have for much longer than
-/// was seen.
+/// Returns when a log end passed an offset before both samples, extrapolated at the rate between them. `None` if the
+/// end did not move, or if the result would lie too far back (see [`MOST_EXTRAPOLATED`]).
 pub(super) fn before(from: (Millis, i64), to: (Millis, i64), offset: i64) -> Option<f64> {
     let moved = to_f64(to.1.saturating_sub(from.1));
     let took = to_f64(to.0.saturating_sub(from.0));
@@ -311,21 +314,22 @@ pub(super) fn before(from: (Millis, i64), to: (Millis, i64), offset: i64) -> Opt
 }
 
 impl Key {
-    /// Returns what it was at a sample; `None` if it was not there.
+    /// Returns the values at a sample; `None` if the key did not exist.
     #[must_use]
     pub fn at(&self, index: Index) -> Option<Point> {
         let (since, committed_offset, _) = self.committed.at(index)?;
         let ends = self.logs.ends.get(&self.partition);
         let end = ends.and_then(|ends| ends.at(index));
         let lag = end.and_then(|(_, end, renewed)| {
-            // Committed to the topic that was there before.
+            // The commit belongs to the topic that existed before under the same name.
             let is_earlier = since < renewed;
             (!is_earlier).then(|| self.lag(committed_offset, end, index)).flatten()
         });
         Some(Point { committed_offset, log_end_offset: end.map(|(_, end, _)| end), lag })
     }
 
-    /// The log end is a little older than the commit, as the one after it shows; else the lag is unknown.
+    /// Returns the lag. If the log end is lower than the commit, the lag is 0 if the next sample shows that the end was
+    /// only polled before the commit, and unknown otherwise.
     fn lag(&self, committed: i64, end: i64, index: Index) -> Option<i64> {
         if end >= committed {
             return end.checked_sub(committed);
@@ -337,20 +341,20 @@ impl Key {
         after.filter(|after| *after >= committed).map(|_| 0)
     }
 
-    /// Returns the first offset after those that were deleted, at a sample.
+    /// Returns the log start at a sample: the first offset that is not deleted.
     #[must_use]
     pub fn log_start(&self, index: Index) -> Option<i64> {
         self.logs.starts.get(&self.partition)?.at(index).map(|(_, start, _)| start)
     }
 
-    /// Returns how many offsets before the log end held nothing to read, at a sample.
+    /// Returns the number of trailing markers at a sample: offsets before the log end that no consumer receives.
     #[must_use]
     pub fn silent_tail(&self, index: Index) -> i64 {
         self.logs.tails.get(&self.partition).and_then(|tails| tails.at(index)).map_or(0, |(_, tail, _)| tail)
     }
 
-    /// Returns when the log end passed an offset, which it is beyond at a sample: in between two samples, as if it had moved
-    /// steadily. `None` when nothing can tell.
+    /// Returns when the log end passed an offset that it is beyond at a sample, interpolated between samples. `None` if
+    /// that is unknown.
     #[must_use]
     pub fn passed(&self, index: Index, offset: i64) -> Option<Passed> {
         let samples = &self.logs.samples;
@@ -371,18 +375,19 @@ impl Key {
             None if beyond <= samples.first() => {
                 Some(Passed::Before { oldest: (oldest, end), newest: (newest, track.line.last) })
             }
-            // The log came into being between two samples.
+            // The log was created between two samples.
             None => Some(Passed::At(to_f64(to.steady()))),
         }
     }
 }
 
-/// How fast the log starts of one topic advance, over the samples in memory: retention deletes that much.
+/// The rates at which the log starts of one topic advance, over the samples in memory. This is the rate at which
+/// retention deletes records.
 #[derive(Debug)]
 pub struct StartRates {
-    /// Of partitions whose log start moved.
+    /// Rates by partition, of those with a log start that moved (records per second).
     moved: BTreeMap<i32, f64>,
-    /// There are samples far enough apart to say that the others did not.
+    /// Whether there are at least two samples, so that the other rates are 0.
     known: bool,
 }
 
@@ -407,7 +412,7 @@ impl StartRates {
         Self { moved, known }
     }
 
-    /// Returns records per second, if that is known.
+    /// Returns the records deleted per second, if known.
     #[must_use]
     pub fn of(&self, partition: i32) -> Option<f64> {
         self.moved.get(&partition).copied().or(self.known.then_some(0.0))

@@ -1,4 +1,4 @@
-//! What is asked for, and where in a file that can be.
+//! The filter of a read: selects the row groups, pages and rows of a file that can match the request.
 
 use arrow::{
     array::{Array as _, AsArray as _, BooleanArray, RecordBatch},
@@ -16,7 +16,7 @@ use parquet::{
 use super::{STANDS_FOR, file::Places, object::Builder};
 use crate::{model::Millis, store::older::Question};
 
-/// What is asked for.
+/// The filter of a read.
 #[derive(Debug)]
 pub(super) struct Asked(pub(super) Question);
 
@@ -27,7 +27,7 @@ impl Asked {
             && self.0.groups.as_ref().is_none_or(|groups| groups.binary_search_by(|group| (**group).cmp(id)).is_ok())
     }
 
-    /// Whether there can be a group that is wanted between a least and a greatest id.
+    /// Returns whether a requested group can lie between a least and a greatest id.
     fn can_be_in(&self, least: &[u8], greatest: &[u8]) -> bool {
         let prefix = self.0.prefix.as_bytes();
         let begins = greatest >= prefix && (least <= prefix || least.starts_with(prefix));
@@ -37,12 +37,13 @@ impl Asked {
             && self.0.groups.as_ref().is_none_or(|groups| groups.iter().any(is_between))
     }
 
-    /// Rows before the first time may say what a key was then.
+    /// Returns the earliest time of a row that matters: rows before the requested times may hold at the first of them.
     pub(super) fn earliest(&self) -> Millis {
         self.0.times.start().saturating_sub(STANDS_FOR)
     }
 
-    /// The row groups that can hold what is wanted: by statistics, then, for a few groups, by bloom filters.
+    /// Returns the row groups that can contain requested rows, by statistics and, for up to 16 groups, by bloom
+    /// filters.
     pub(super) async fn row_groups(&self, builder: &mut Builder) -> Result<Vec<usize>, ParquetError> {
         let place = Places::of(builder.schema()).group;
         let all = builder.metadata().row_groups().iter().enumerate();
@@ -65,8 +66,8 @@ impl Asked {
         bounds.is_none_or(|(least, greatest)| self.can_be_in(least, greatest))
     }
 
-    /// The rows of these row groups that can be wanted, by the statistics of their pages; `None`: it has none. `place` is that
-    /// of `group_id`.
+    /// Returns the rows of row groups that can be requested, by the statistics of their pages; `None` if the file has
+    /// no such statistics. `place` is the index of the column `group_id`.
     pub(super) fn pages(&self, of: &ParquetMetaData, place: usize, groups: &[usize]) -> Option<RowSelection> {
         let mut all = vec![];
         for at in groups {
@@ -89,7 +90,7 @@ impl Asked {
         Some(all.into())
     }
 
-    /// Which rows of a batch of `group_id` and `sampled_at` are wanted.
+    /// Returns which rows of a batch of `group_id` and `sampled_at` are requested.
     pub(super) fn rows(&self, batch: &RecordBatch) -> BooleanArray {
         let groups = batch.columns().first().and_then(|column| column.as_string_opt::<i32>());
         let times = batch.columns().get(1).and_then(|column| column.as_primitive_opt::<TimestampMillisecondType>());
@@ -99,7 +100,7 @@ impl Asked {
         let times_wanted = self.earliest()..=*self.0.times.end();
         let (mut known, mut is_wanted) = (None, false);
         let each = (0..groups.len()).map(|at| {
-            // Sorted: most rows are of the group of the one before.
+            // Rows are sorted by group, so most have the same group as the row before.
             let group = groups.value(at);
             if known != Some(group) {
                 (known, is_wanted) = (Some(group), self.has_group(group));

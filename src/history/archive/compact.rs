@@ -1,6 +1,6 @@
-//! Makes one file of those of an hour, and, when the day is over, of those of the day.
+//! Merges the files of an hour into one and, when the day is over, those of the day.
 //!
-//! The files that are merged stay: [`tidy`](super::tidy) deletes them at a later round, once the merged file was read back.
+//! The parts remain until [`tidy`](super::tidy) has read the merged file in a later round.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -12,11 +12,11 @@ use super::{
 };
 use crate::model::{Millis, Name};
 
-/// Bytes of a file that is made of others: beyond that they stay as they are.
+/// Maximum size of a merged file (bytes). Larger groups of files are not merged.
 const MOST_BYTES: u64 = 4 << 30;
-/// A sample may be written so long after its time.
+/// Maximum delay between the time of a sample and the writing of its file (ms).
 const LATE: Millis = 300_000;
-/// Bytes of a part that is sent.
+/// Size of an upload part (bytes).
 const PART: usize = 8 << 20;
 
 impl Round {
@@ -38,7 +38,7 @@ impl Round {
         let (Some(first), Some(from), Some(to)) = (files.first(), from, to) else { return Ok(()) };
         let source = self.source(first);
         let merged = Stored::new(&source, from, to);
-        // No file is replaced: neither one that cannot be read, nor one that others of its time were written after.
+        // Never replace a file: it may be unreadable, or newer files of its time may exist.
         match self.store.head(&merged.path).await {
             Ok(_) => return Ok(()),
             Err(object_store::Error::NotFound { .. }) => {}
@@ -50,9 +50,9 @@ impl Round {
             let mut upload = Upload { upload, waiting: vec![], handle };
             let sent = round.walk(source.clone(), files).and_then(|walk| upload.send(&source.name, walk));
             if sent.is_err() {
-                // What cannot be aborted is cleaned up at a later round.
+                // If the abort fails, a later round cleans up.
                 if let Err(error) = upload.handle.block_on(upload.upload.abort()) {
-                    tracing::debug!(path = %merged.path, %error, "the upload of a merged file cannot be aborted");
+                    tracing::debug!(path = %merged.path, %error, "cannot abort the upload of a merged history file");
                 }
             }
             sent
@@ -61,14 +61,15 @@ impl Round {
     }
 }
 
-/// The groups of files of one source that become one file each.
+/// Returns the groups of files of one source to merge.
 fn groups(files: &[&Inspected], now: Millis) -> Vec<Vec<Stored>> {
     let files: Vec<Stored> = files.iter().map(|inspected| inspected.file.clone()).collect();
     let day = |file: &Stored| file.from.div_euclid(DAY);
     let large = files.chunk_by(|left, right| day(left) == day(right)).filter(|files| bytes(files) > MOST_BYTES);
     let large: HashSet<Millis> = large.flatten().map(day).collect();
     let is_past = |until: Millis| until.saturating_add(LATE) <= now;
-    // When the time is over whose files become one: the day, else the hour.
+    // Returns the end of the period that a file is merged into: its day if that is over and not too large, else its
+    // hour.
     let until = |file: &Stored| {
         let of_day = (day(file) + 1) * DAY;
         let is_whole = is_past(of_day) && !large.contains(&day(file));
@@ -83,16 +84,16 @@ fn bytes(files: &[Stored]) -> u64 {
     files.iter().map(|file| file.version.size).sum()
 }
 
-/// A file that is sent in parts.
+/// A file that is uploaded in parts.
 struct Upload {
     upload: Box<dyn MultipartUpload>,
-    /// Bytes that are no part yet.
+    /// Bytes that do not fill a part yet.
     waiting: Vec<u8>,
     handle: Handle,
 }
 
 impl Upload {
-    /// Sends the rows of files as one file, key by key: no more than a few of them are in memory.
+    /// Uploads the rows of files as one file, key by key, so that only a few rows are in memory.
     fn send(&mut self, source: &str, mut walk: Walk) -> Result<(), ArchiveError> {
         let mut sheet = Sheet::new(source, &walk.times)?;
         let mut rows: Vec<Row> = vec![];

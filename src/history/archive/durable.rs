@@ -1,8 +1,8 @@
-//! A local folder as an object store whose files survive a power failure.
+//! A local folder as an object store. Its files survive a power failure.
 //!
-//! A file is written under a temporary name (`NAME#N`), flushed to the disk, and only then linked to its name; then the
-//! folder is flushed. No file is ever replaced. The writer holds a lock on its temporary file, so that a temporary file
-//! without a lock was left by a process that was killed; [`clean`] deletes it.
+//! A file is written under a temporary name (`NAME#N`), flushed to disk, and only then linked to its name; then the
+//! folder is flushed. No file is ever replaced. The writer holds a lock on its temporary file. A temporary file without
+//! a lock was left by a process that was killed, and [`clean`] deletes it.
 
 use std::{
     fs::{self, DirEntry, File, Metadata, TryLockError},
@@ -23,9 +23,9 @@ use parking_lot::Mutex;
 
 use super::folder;
 
-/// Temporary files of one name that may lie in the way.
+/// Maximum number of temporary files of one name.
 const MOST_TEMPORARY: u32 = 1000;
-/// How often a folder is read again because it changes meanwhile.
+/// Maximum number of listings of a folder that keeps changing.
 const MOST_READS: usize = 100;
 const WRITTEN: PutResult = PutResult { e_tag: None, version: None };
 
@@ -43,7 +43,7 @@ impl std::fmt::Display for Folder {
 }
 
 impl Folder {
-    /// Opens a folder, and creates it if it is missing.
+    /// Opens a folder, and creates it if it does not exist.
     ///
     /// # Errors
     /// The folder cannot be created or resolved.
@@ -53,10 +53,10 @@ impl Folder {
         Ok(Self { store: LocalFileSystem::new_with_prefix(&root)?, root })
     }
 
-    /// Returns the entries as they were at one time.
+    /// Returns a consistent list of the entries.
     ///
-    /// While a folder is read, a file may be merged into another one and deleted, so that neither is found. Then an entry
-    /// is gone before it is described, or the next read finds other entries.
+    /// While a folder is listed, another server may merge a file into a new one and delete it, so that the list has
+    /// neither. Therefore the folder is listed until two consecutive lists are equal and each entry still exists.
     fn list_steadily(root: &FilePath, prefix: &Path) -> Result<Vec<ObjectMeta>> {
         let mut known: Option<Vec<Path>> = None;
         for _ in 0..MOST_READS {
@@ -67,10 +67,10 @@ impl Folder {
             }
             known = paths;
         }
-        Err(Error::Generic { store: "history folder", source: "it changes while it is read".into() })
+        Err(Error::Generic { store: "history folder", source: "the folder kept changing while it was listed".into() })
     }
 
-    /// Reads the entries of a prefix and of the folders in it, but none deeper. `None`: one of them is gone meanwhile.
+    /// Lists the entries of a prefix and of its direct subfolders; `None` if an entry was deleted meanwhile.
     fn entries(root: &FilePath, prefix: &Path) -> Result<Option<Vec<ObjectMeta>>> {
         let path = prefix.parts().fold(root.to_owned(), |path, part| path.join(part.as_ref()));
         let (mut found, mut is_complete) = (vec![], true);
@@ -98,7 +98,7 @@ impl Folder {
     }
 }
 
-/// The entries of a folder; none if it does not exist.
+/// Returns the entries of a folder; none if it does not exist.
 fn read_folder(folder: &FilePath) -> io::Result<Vec<DirEntry>> {
     match fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(vec![]),
@@ -106,14 +106,14 @@ fn read_folder(folder: &FilePath) -> io::Result<Vec<DirEntry>> {
     }
 }
 
-/// Location and metadata of an entry; `None` where it is gone by now, or a link to nothing.
+/// Returns the location and metadata of an entry; `None` if it was deleted or is a dangling link.
 fn describe(of: &Path, entry: &DirEntry) -> Option<(Path, Metadata)> {
     let location = of.clone().join(&*entry.file_name().to_string_lossy());
     Some((location, fs::metadata(entry.path()).ok()?))
 }
 
-/// A file, or the contents of a folder that is not read. `None`: a temporary file, or a pipe or device, which reading could
-/// block on.
+/// Returns the object of a file, or a placeholder for a folder that is not listed. `None` for a temporary file, and for
+/// a pipe or device, on which reading could block.
 fn object(location: Path, metadata: &Metadata) -> Option<ObjectMeta> {
     let is_temporary = location.filename().is_some_and(folder::is_temporary);
     let location = match metadata.is_dir() {
@@ -133,7 +133,7 @@ fn failure(path: &FilePath, error: io::Error) -> Error {
     }
 }
 
-/// Does work that waits for the disk, on a thread that may.
+/// Runs disk I/O on the blocking thread pool.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await?
 }
@@ -142,7 +142,7 @@ fn folder_of(path: &FilePath) -> &FilePath {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(FilePath::new("."))
 }
 
-/// Creates a folder, and those that it lies in, and flushes their entries.
+/// Creates a folder and its parents, and flushes their entries to disk.
 fn create_folder(folder: &FilePath) -> io::Result<()> {
     let created = fs::create_dir(folder).or_else(|error| match error.kind() {
         ErrorKind::NotFound => {
@@ -158,16 +158,16 @@ fn create_folder(folder: &FilePath) -> io::Result<()> {
     }
 }
 
-/// Flushes the entries of a folder to the disk.
+/// Flushes the entries of a folder to disk.
 fn flush_folder(folder: &FilePath) -> io::Result<()> {
     match File::open(folder)?.sync_all() {
-        // Some network file systems cannot.
+        // Some network file systems cannot flush a folder.
         Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
         flushed => flushed,
     }
 }
 
-/// A file that has no name yet.
+/// A file that does not have its final name yet.
 #[derive(Debug)]
 struct Temporary {
     file: File,
@@ -187,9 +187,9 @@ impl Temporary {
             let path = PathBuf::from(path);
             match File::options().write(true).create_new(true).open(&path) {
                 Ok(file) => {
-                    // Where a file system has no locks, `clean` gets none either, and deletes nothing.
+                    // On a file system without locks, `clean` gets no lock either and deletes nothing.
                     let is_locked = !matches!(file.try_lock(), Err(TryLockError::WouldBlock));
-                    // `clean`, also that of another server, may have found the file before it was locked.
+                    // `clean`, of this or another server, may have deleted the file before it was locked.
                     if is_locked && file.metadata()?.nlink() > 0 {
                         return Ok(Self { file, path, name });
                     }
@@ -198,7 +198,7 @@ impl Temporary {
                 Err(error) => return Err(error),
             }
         }
-        Err(io::Error::other("too many temporary files"))
+        Err(io::Error::other("too many temporary files of the same name"))
     }
 
     fn write(&mut self, offset: u64, payload: &PutPayload) -> io::Result<()> {
@@ -206,13 +206,16 @@ impl Temporary {
         payload.iter().try_for_each(|bytes| self.file.write_all(bytes))
     }
 
-    /// Gives the file its name, unless another file has it.
+    /// Gives the file its final name.
+    ///
+    /// # Errors
+    /// A file with that name exists, or the file system failed.
     fn publish(&self) -> io::Result<()> {
         self.file.sync_all()?;
         match fs::hard_link(&self.path, &self.name) {
             Ok(()) => fs::remove_file(&self.path)?,
             Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(error),
-            // A file system without hard links.
+            // The file system has no hard links.
             Err(_) if !self.name.try_exists()? => fs::rename(&self.path, &self.name)?,
             Err(error) => return Err(error),
         }
@@ -224,7 +227,7 @@ impl Temporary {
     }
 }
 
-/// A file that is written in parts.
+/// A file that is uploaded in parts.
 #[derive(Debug)]
 struct Upload {
     temporary: Arc<Mutex<Temporary>>,
@@ -267,7 +270,7 @@ impl ObjectStore for Folder {
             let mut temporary = Temporary::create(name.clone()).map_err(|error| failure(&name, error))?;
             let written = temporary.write(0, &payload).and_then(|()| temporary.publish());
             written.map(|()| WRITTEN).map_err(|error| {
-                // What cannot be deleted now is deleted by `clean`.
+                // If the deletion fails, `clean` deletes the file later.
                 let _ = temporary.discard();
                 failure(&name, error)
             })
@@ -290,7 +293,7 @@ impl ObjectStore for Folder {
         self.store.delete_stream(locations)
     }
 
-    /// Unlike [`LocalFileSystem::list`], an entry that cannot be read does not end the list.
+    /// Unlike [`LocalFileSystem::list`], lists the other entries if one cannot be read.
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         let (root, prefix) = (self.root.clone(), prefix.cloned().unwrap_or_default());
         let entries = blocking(move || Self::list_steadily(&root, &prefix));
@@ -306,10 +309,10 @@ impl ObjectStore for Folder {
     }
 }
 
-/// Deletes the temporary files in the date folders of a cluster that no process is writing. Returns how many.
+/// Deletes the abandoned temporary files in the date folders of a cluster. Returns their number.
 ///
 /// # Errors
-/// The first failure, after everything was tried.
+/// The first failure, after all files were tried.
 pub(super) fn clean(cluster: &FilePath) -> io::Result<usize> {
     let (mut deleted, mut failed) = (0, None);
     for date in read_folder(cluster)? {
@@ -323,7 +326,7 @@ pub(super) fn clean(cluster: &FilePath) -> io::Result<usize> {
         for entry in read_folder(&date.path())?.iter().filter(|entry| has_right_name(entry)) {
             match delete_abandoned(entry) {
                 Ok(is_deleted) => deleted += usize::from(is_deleted),
-                // It is complete, or another server cleaned it up.
+                // The file was published, or another server deleted it.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => {
                     let path = entry.path();

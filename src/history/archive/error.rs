@@ -9,45 +9,48 @@ use tokio::task::JoinError;
 
 use crate::store::older::ReadError;
 
-/// Why work of the history store failed.
+/// An error of the history store.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// The object store failed.
     #[error(transparent)]
     Store(#[from] object_store::Error),
-    /// The file of credentials cannot be read.
-    #[error("{}: {cause}", path.display())]
+    /// The credentials file cannot be read.
+    #[error("cannot read the S3 credentials file \"{}\": {cause}", path.display())]
     Credentials {
-        /// The file.
+        /// Path of the credentials file.
         path: PathBuf,
-        /// Why.
+        /// Why it cannot be read.
         cause: io::Error,
     },
-    /// The file of credentials has another form. What it holds is not told.
-    #[error("{}: expected the lines access_key_id, secret_access_key and session_token as TOML", path.display())]
+    /// The credentials file is not valid. The message does not quote its content, which is secret.
+    #[error(
+        "invalid S3 credentials file \"{}\"; use TOML with access_key_id, secret_access_key, optionally session_token",
+        path.display()
+    )]
     CredentialsForm {
-        /// The file.
+        /// Path of the credentials file.
         path: PathBuf,
     },
-    /// A file cannot be written.
+    /// A file cannot be encoded.
     #[error(transparent)]
     Parquet(#[from] ParquetError),
-    /// Rows cannot be put together.
+    /// A batch of rows cannot be built.
     #[error(transparent)]
     Rows(#[from] ArrowError),
     /// Temporary files cannot be deleted.
-    #[error("temporary files: {0}")]
+    #[error("cannot delete temporary files: {0}")]
     Temporary(io::Error),
-    /// More files than are read at a time.
-    #[error("{count} files are not merged yet, more than {most}")]
+    /// The read would need more files than the limit.
+    #[error("the time range has {count} unmerged files, more than {most}; narrow it, or wait until they are merged")]
     TooManyFiles {
-        /// Files.
+        /// Number of files.
         count: usize,
         /// The limit.
         most: usize,
     },
-    /// Files that are to be merged or deleted are not read to their end.
-    #[error("files that are to be merged or deleted cannot be read: {0}")]
+    /// Files to merge or delete could not be read to their end.
+    #[error("cannot read files to merge or delete: {0}")]
     Unread(String),
     /// A task panicked.
     #[error(transparent)]
@@ -55,25 +58,25 @@ pub enum ArchiveError {
     /// A read ended early.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The server stops.
-    #[error("shutting down")]
+    /// The server is shutting down.
+    #[error("the server is shutting down")]
     ShuttingDown,
-    /// Several of them.
+    /// Several errors.
     #[error("{}", .0.iter().map(Self::to_string).collect::<Vec<_>>().join("; "))]
     Several(Vec<Self>),
 }
 
-/// Why a file is not read to its end.
+/// Why a file could not be read to its end.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     #[error("{0} was deleted while it was read")]
     Gone(Path),
-    /// The store does not return it.
+    /// The store could not return it.
     #[error("{0}")]
     Store(ParquetError),
     #[error(transparent)]
     Cancelled(JoinError),
-    /// The store refuses this file.
+    /// The store denies access to this file.
     #[error("{0}")]
     Denied(ParquetError),
     #[error(transparent)]
@@ -82,10 +85,10 @@ pub(super) enum Failure {
     Read(#[from] ReadError),
 }
 
-/// How the content of a file differs from that of a file of samples with its name.
+/// How the content of a file differs from that of a file of samples of its name.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Damage {
-    #[error("not a file of history")]
+    #[error("not a history file")]
     Foreign,
     #[error("the times of its samples are out of order")]
     Times,
@@ -103,7 +106,7 @@ pub(super) enum Damage {
 }
 
 impl Failure {
-    /// Tells why a file could not be read from what the Parquet reader failed with.
+    /// Returns the failure for an error of the Parquet reader.
     pub(super) fn of(path: &Path, error: ParquetError) -> Self {
         let ParquetError::External(cause) = &error else { return Damage::Parquet(error).into() };
         match cause.downcast_ref::<object_store::Error>() {
@@ -116,7 +119,7 @@ impl Failure {
 
 impl From<JoinError> for Failure {
     fn from(error: JoinError) -> Self {
-        // A file that makes the Parquet reader panic is damaged; a task that is cancelled says nothing about its file.
+        // A panic of the Parquet reader means that the file is damaged. A cancelled task says nothing about its file.
         if error.is_panic() { Damage::Panic(error).into() } else { Self::Cancelled(error) }
     }
 }

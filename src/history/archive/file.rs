@@ -1,4 +1,4 @@
-//! The form of a file.
+//! The Parquet schema of a file, and the conversion of rows to and from it.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -22,18 +22,19 @@ use crate::{
     store::older::Point,
 };
 
-/// Rows of a row group: what a reader of one group has to look through.
+/// Number of rows of a row group, which is the least that a reader of one group must examine.
 pub(super) const ROW_GROUP: usize = 65_536;
-/// Rows that are added at a time.
+/// Number of rows added at a time.
 pub(super) const BATCH: usize = 8192;
-/// Rows of a page.
+/// Number of rows of a page.
 const PAGE: usize = 4096;
-/// Key of the file's metadata: times of its samples, separated by commas.
+/// Metadata key of the times of the file's samples, separated by commas.
 const TIMES: &str = "offsetd.samples";
-/// The first column.
+/// Name of the first column.
 const SOURCE: &str = "source";
 
-/// The columns, in order. `cluster` and the date are in the path. Without the first, a file is of the cluster's own source.
+/// Returns the columns, in order. `cluster` and the date are part of the path. A file without the first column belongs
+/// to the cluster's own source.
 pub(super) fn schema() -> SchemaRef {
     let time = DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
     Arc::new(Schema::new(vec![
@@ -48,7 +49,7 @@ pub(super) fn schema() -> SchemaRef {
     ]))
 }
 
-/// Places of columns in a file.
+/// Column indexes in a file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Places {
     pub(super) group: usize,
@@ -56,7 +57,7 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// In a file with or without the first column.
+    /// Returns the indexes in a file with or without the first column.
     pub(super) fn of(file: &Schema) -> Self {
         let group = usize::from(file.fields().first().is_some_and(|first| first.name() == SOURCE));
         Self { group, time: group + 3 }
@@ -78,7 +79,7 @@ fn properties() -> Result<WriterProperties, parquet::errors::ParquetError> {
         .build())
 }
 
-/// Returns a file of rows of a source, which are in order; `times` are those of its samples.
+/// Returns a file of the rows of a source. The rows must be in order; `times` are the times of the samples.
 pub(super) fn write(source: &str, rows: &[Row], times: &[Millis]) -> Result<Vec<u8>, ArchiveError> {
     let mut sheet = Sheet::new(source, times)?;
     for rows in rows.chunks(BATCH) {
@@ -95,7 +96,7 @@ pub(super) struct Sheet {
 }
 
 impl Sheet {
-    /// Returns an empty one with the times of its samples.
+    /// Returns an empty file with the times of its samples.
     pub(super) fn new(source: &str, times: &[Millis]) -> Result<Self, ArchiveError> {
         let times: Vec<String> = times.iter().map(Millis::to_string).collect();
         let metadata: HashMap<String, String> = [(TIMES.to_owned(), times.join(","))].into();
@@ -104,17 +105,17 @@ impl Sheet {
         Ok(Self { source: source.to_owned(), writer, schema })
     }
 
-    /// Adds rows, which come after those that are there.
+    /// Adds rows, which must follow the rows added before.
     pub(super) fn add(&mut self, rows: &[Row]) -> Result<(), ArchiveError> {
         Ok(self.writer.write(&batch(&self.source, rows, &self.schema)?)?)
     }
 
-    /// Takes the bytes that are ready.
+    /// Returns the bytes that are complete.
     pub(super) fn take(&mut self) -> Vec<u8> {
         std::mem::take(self.writer.inner_mut())
     }
 
-    /// Returns the rest of the bytes.
+    /// Returns the remaining bytes.
     pub(super) fn finish(self) -> Result<Vec<u8>, ArchiveError> {
         Ok(self.writer.into_inner()?)
     }
@@ -149,7 +150,7 @@ fn batch(of: &str, rows: &[Row], schema: &SchemaRef) -> Result<RecordBatch, arro
     )
 }
 
-/// The times of a file's samples; `None`: it is not one of this server's.
+/// Returns the times of a file's samples; `None` if the file has another schema.
 pub(super) fn times(of: &Schema) -> Option<Vec<Millis>> {
     let is_same = |(ours, theirs): (&Arc<Field>, &Arc<Field>)| {
         ours.name() == theirs.name() && ours.data_type() == theirs.data_type()
@@ -161,7 +162,7 @@ pub(super) fn times(of: &Schema) -> Option<Vec<Millis>> {
     times.split(',').map(|at| at.parse().ok()).collect()
 }
 
-/// The rows of a batch with these columns, if all are of a source.
+/// Returns the rows of a batch; `None` if the columns differ or a row belongs to another source.
 pub(super) fn rows(source: &str, batch: &RecordBatch) -> Option<Vec<Row>> {
     let Places { group, time } = Places::of(&batch.schema());
     let text = |at: usize| batch.columns().get(at)?.as_string_opt::<i32>();
@@ -178,7 +179,7 @@ pub(super) fn rows(source: &str, batch: &RecordBatch) -> Option<Vec<Row>> {
     let times = batch.columns().get(time)?.as_primitive_opt::<TimestampMillisecondType>()?;
     let (committed, ends, lags) = (number(time + 1)?, number(time + 2)?, number(time + 3)?);
     let mut rows: Vec<Row> = Vec::with_capacity(batch.num_rows());
-    // Most rows have the names of the one before.
+    // Most rows have the same names as the row before.
     let name = |text: &str, before: Option<&Name>| match before {
         Some(before) if **before == *text => Name::clone(before),
         _ => Name::from(text),
@@ -202,7 +203,7 @@ pub(super) fn rows(source: &str, batch: &RecordBatch) -> Option<Vec<Row>> {
     Some(rows)
 }
 
-/// Returns about how many bytes rows take in memory.
+/// Returns the approximate size of rows in memory (bytes).
 pub(super) fn memory(rows: &[Row]) -> usize {
     let names =
         rows.chunk_by(|row, next| Name::ptr_eq(&row.group, &next.group) && Name::ptr_eq(&row.topic, &next.topic));

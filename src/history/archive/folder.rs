@@ -1,4 +1,4 @@
-//! Where files lie, and how they are named.
+//! Paths and names of the files of samples.
 
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt as _;
@@ -6,10 +6,10 @@ use object_store::{ObjectMeta, ObjectStore, path::Path};
 
 use crate::model::{Millis, Name, SOURCE_KAFKA, SourceId};
 
-/// Size and time of a file. A file whose version is another one is a new file.
+/// Size and modification time of a file. A file with another version is a new file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Version {
-    /// Bytes.
+    /// Size in bytes.
     pub(super) size: u64,
     modified: DateTime<Utc>,
 }
@@ -20,7 +20,7 @@ impl Version {
     }
 }
 
-/// A file of samples, as its name describes it.
+/// A file of samples, as described by its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stored {
     pub(super) path: Path,
@@ -28,29 +28,29 @@ pub(super) struct Stored {
     pub(super) source: Name,
     /// Time of the first sample.
     pub(super) from: Millis,
-    /// Time of the last one.
+    /// Time of the last sample.
     pub(super) to: Millis,
-    /// The default, until it is listed.
+    /// Version of the file; the default until the file is listed.
     pub(super) version: Version,
 }
 
-/// Where the files of a cluster lie.
+/// Returns the folder of a cluster.
 pub(super) fn of_cluster(cluster: &str) -> Path {
     Path::from_iter([format!("cluster={cluster}")])
 }
 
-/// The date of a time, as folders are called.
+/// Returns the date of a time, in the form used in folder names.
 fn date(at: Millis) -> String {
     DateTime::from_timestamp_millis(at).map_or_else(|| "unknown".to_owned(), |at| at.format("%Y-%m-%d").to_string())
 }
 
 fn name(source: &str, from: Millis, to: Millis) -> String {
-    // The cluster's own has none, as before there were others.
+    // The cluster's own source has no suffix, for compatibility with files written before there were other sources.
     let source = if source == SOURCE_KAFKA { String::new() } else { format!(".{source}") };
     format!("{from}-{to}{source}.parquet")
 }
 
-/// The source and the times in a name.
+/// Parses the source and the times of a file name.
 fn parse(name: &str) -> Option<(&str, Millis, Millis)> {
     let name = name.strip_suffix(".parquet")?;
     let (times, source) = name.split_once('.').unwrap_or((name, SOURCE_KAFKA));
@@ -59,13 +59,13 @@ fn parse(name: &str) -> Option<(&str, Millis, Millis)> {
     (from <= to).then_some((source, from, to))
 }
 
-/// Whether a name is that of a file that is being written, by this server or by an object store.
+/// Returns whether a file name is that of a temporary file of this server or of an object store.
 pub(super) fn is_temporary(name: &str) -> bool {
     let number = name.split_once('#').map(|(_, number)| number);
     number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Whether a name is that of a file of samples that is being written, in the folder where that file belongs.
+/// Returns whether a file name is that of a temporary file of samples, in the folder to which that file belongs.
 pub(super) fn is_temporary_of(folder: &str, temporary: &str) -> bool {
     let file = temporary.split_once('#').map_or(temporary, |(file, _)| file);
     let belongs = |(source, from, to)| file == name(source, from, to) && folder == format!("date={}", date(from));
@@ -73,14 +73,14 @@ pub(super) fn is_temporary_of(folder: &str, temporary: &str) -> bool {
 }
 
 impl Stored {
-    /// Where a file with samples of these times belongs.
+    /// Returns the file for samples of a time range, at its path.
     pub(super) fn new(source: &SourceId, from: Millis, to: Millis) -> Self {
         let SourceId { cluster, name: source } = source;
         let path = of_cluster(cluster).join(format!("date={}", date(from))).join(name(source, from, to));
         Self { path, source: Name::clone(source), from, to, version: Version::default() }
     }
 
-    /// `None`: the file lies where this server puts none.
+    /// Parses a listed file; `None` if it is not at a path that this server would use.
     fn read(cluster: &Name, meta: &ObjectMeta) -> Option<Self> {
         let (source, from, to) = parse(meta.location.filename()?)?;
         let source = SourceId { cluster: Name::clone(cluster), name: source.into() };
@@ -88,18 +88,18 @@ impl Stored {
         (file.path == meta.location).then_some(file)
     }
 
-    /// Whether another file of the same source reaches over the times of this one.
+    /// Returns whether the time range of another file of the same source covers this one.
     pub(super) fn is_within(&self, other: &Self) -> bool {
         other.source == self.source && other.from <= self.from && self.to <= other.to && self.path != other.path
     }
 }
 
-/// What lies in the folder of a cluster.
+/// The content of a cluster's folder.
 #[derive(Debug, Default)]
 pub(super) struct Listed {
-    /// Files of samples of all sources, by time; the longest first, where several begin together.
+    /// Files of samples of all sources, by first time; of several with the same first time, the longest comes first.
     pub(super) files: Vec<Stored>,
-    /// What has no name of a file of samples.
+    /// Objects with a name or path that is not that of a file of samples.
     pub(super) foreign: Vec<ObjectMeta>,
 }
 

@@ -1,4 +1,4 @@
-//! Checks that the content of a file agrees with its name: a name is only a claim.
+//! Checks that the content of a file agrees with its name. Names are not trusted.
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use super::{
 };
 use crate::model::{Millis, Name};
 
-/// Files that are inspected at a time.
+/// Maximum number of files inspected concurrently.
 const AT_ONCE: usize = 8;
 
-/// Opens a file, and returns the times of its samples, which begin and end as its name says.
+/// Opens a file and returns the times of its samples, after checking that they agree with its name.
 pub(super) async fn open(store: &Arc<dyn ObjectStore>, file: &Stored) -> Result<(Builder, Arc<[Millis]>), Failure> {
     let builder = Object::open(store, file).await.map_err(|error| Failure::of(&file.path, error))?;
     let times = file::times(builder.schema()).ok_or(Damage::Foreign)?;
@@ -31,7 +31,7 @@ pub(super) async fn open(store: &Arc<dyn ObjectStore>, file: &Stored) -> Result<
     Ok((builder, times.into()))
 }
 
-/// Checks the rows of a file, which are read in order.
+/// Checks the rows of a file, in the order in which they are read.
 #[derive(Debug)]
 pub(super) struct RowCheck {
     times: Arc<[Millis]>,
@@ -43,7 +43,7 @@ impl RowCheck {
         Self { times, last: None }
     }
 
-    /// Checks that each row is of a sample of the file, and comes after the row before.
+    /// Checks that each row belongs to a sample of the file and follows the previous row in order.
     pub(super) fn check(&mut self, rows: &[Row]) -> Result<(), Damage> {
         fn order(row: &Row) -> (&str, &str, i32, Millis) {
             (&row.group, &row.topic, row.partition, row.at)
@@ -63,7 +63,7 @@ impl RowCheck {
     }
 }
 
-/// A file whose content agrees with its name.
+/// A file with content that agrees with its name.
 #[derive(Clone, Debug)]
 pub(super) struct Inspected {
     pub(super) file: Stored,
@@ -72,8 +72,8 @@ pub(super) struct Inspected {
 }
 
 impl Archive {
-    /// Lists the files of a cluster, and opens those that are not known yet. Returns those that can be read, in the order
-    /// of [`Listed::files`](super::folder::Listed), and names the others.
+    /// Lists the files of a cluster, and opens those that are not known yet. Returns the readable files in the order of
+    /// [`Listed::files`](super::folder::Listed); the others are named in the status.
     pub(super) async fn inspect(
         &self,
         store: &Arc<dyn ObjectStore>,
@@ -88,7 +88,7 @@ impl Archive {
         Ok(inspected.buffered(AT_ONCE).filter_map(std::future::ready).collect().await)
     }
 
-    /// The times of the samples of a file; `None` if it cannot be read.
+    /// Returns the times of the samples of a file; `None` if the file is unreadable.
     async fn times_of(&self, store: &Arc<dyn ObjectStore>, file: &Stored) -> Option<Arc<[Millis]>> {
         match self.found(file) {
             Some(Found::Samples(times)) => return Some(times),
@@ -96,7 +96,7 @@ impl Archive {
             Some(Found::Denied(_) | Found::Failing(_)) | None => {}
         }
         let (opened, task_file) = (Arc::clone(store), file.clone());
-        // In a task of its own: the Parquet reader may panic.
+        // A separate task, because the Parquet reader may panic.
         let task = tokio::spawn(async move { open(&opened, &task_file).await.map(|(_, times)| times) });
         let found = match task.await.map_err(Failure::from).flatten() {
             Ok(times) => Found::Samples(times),

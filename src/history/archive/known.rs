@@ -1,4 +1,4 @@
-//! What was found in the files of the store. A file that cannot be read is named, and is left alone from then on.
+//! The known state of each file of the store. An unreadable file is named in the status and not changed.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -13,16 +13,16 @@ use super::{
 };
 use crate::{model::Millis, store::older::OlderStatus};
 
-/// What was found in a file.
+/// The result of inspecting a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// The times of its samples, which are those in its name.
+    /// The times of its samples, which agree with its name.
     Samples(Arc<[Millis]>),
-    /// Its content is not that of a file of samples: it is not read again.
+    /// Its content is not that of a file of samples. It is not read again.
     Damaged(String),
-    /// The store refuses it: the next round tries again, and until then it is not read.
+    /// The store denied access to it. It is not read until the next round of merging retries it.
     Denied(String),
-    /// The store failed when it was opened: the next round tries again, and so does each reader.
+    /// The store failed when the file was opened. The next round and each reader retry it.
     Failing(String),
 }
 
@@ -35,7 +35,7 @@ impl Found {
     }
 }
 
-/// What was found in the files that were listed last, of all clusters.
+/// The results for all files of the last listings, of all clusters.
 #[derive(Debug, Default)]
 pub(super) struct Known(BTreeMap<Path, (Version, Found)>);
 
@@ -44,7 +44,7 @@ impl Known {
         self.0.iter().filter_map(|(path, (_, found))| Some((path, found.why()?)))
     }
 
-    /// Names some of the files that cannot be read, and counts all.
+    /// Sets the number of unreadable files, and names some of them.
     fn tell(&self, status: &mut OlderStatus) {
         status.unreadable = self.unreadable().count() as u64;
         let named = self.unreadable().take(NAMED);
@@ -53,19 +53,19 @@ impl Known {
 }
 
 impl Archive {
-    /// What was found in this version of a file.
+    /// Returns the result for this version of a file.
     pub(super) fn found(&self, file: &Stored) -> Option<Found> {
         let state = self.state.lock();
         let (version, found) = state.known.0.get(&file.path)?;
         (*version == file.version).then(|| found.clone())
     }
 
-    /// Whether this version of a file is not to be read.
+    /// Returns whether this version of a file must not be read.
     pub(super) fn is_unreadable(&self, file: &Stored) -> bool {
         matches!(self.found(file), Some(Found::Damaged(_) | Found::Denied(_)))
     }
 
-    /// What the store failed with when a file of a cluster was opened, if it did.
+    /// Returns the error with which the store failed when a file of a cluster was opened, if any.
     pub(super) fn failing(&self, cluster: &str) -> Option<String> {
         let of_cluster = folder::of_cluster(cluster);
         let state = self.state.lock();
@@ -76,18 +76,18 @@ impl Archive {
         })
     }
 
-    /// Whether this version of a file lacks rows that other files have for its samples.
+    /// Returns whether this version of a merged file is known to lack rows of its parts.
     pub(super) fn differs(&self, file: &Stored) -> bool {
         self.state.lock().differing.get(&file.path) == Some(&file.version)
     }
 
-    /// Notes that a file lacks rows that other files have for its samples, so that they are not compared again.
+    /// Records that a merged file lacks rows of its parts, so that they are not compared again.
     pub(super) fn note_difference(&self, file: &Stored) {
-        tracing::warn!(path = %file.path, "a merged file of history lacks rows of files of its time; all of them are kept");
+        tracing::warn!(path = %file.path, "merged history file lacks rows of its parts; keeping all of them");
         self.state.lock().differing.insert(file.path.clone(), file.version);
     }
 
-    /// Notes what was found in a file. One that cannot be read is logged once.
+    /// Records the result of inspecting a file. An unreadable file is logged once.
     pub(super) fn note(&self, path: &Path, version: Version, found: Found) {
         let state = &mut *self.state.lock();
         let why = found.why().map(str::to_owned);
@@ -99,21 +99,22 @@ impl Archive {
         state.known.tell(&mut state.status);
         let named = NAMED as u64;
         match why {
-            None => tracing::info!(%path, "the file of history can be read again"),
+            None => tracing::info!(%path, "history file is readable again"),
             Some(why) if state.status.unreadable <= named => {
-                tracing::warn!(%path, why, "a file of history cannot be read; it is neither read nor deleted");
+                tracing::warn!(%path, why, "history file is unreadable; it is skipped and not deleted");
             }
             Some(_) if state.status.unreadable == named + 1 => {
-                tracing::warn!("more files of history cannot be read; their number is in the table \"server\"");
+                tracing::warn!("more history files are unreadable; their number is server.history_unreadable");
             }
             Some(_) => {}
         }
     }
 
-    /// Notes what lies in the folder of a cluster: files without the name of one, and that others are gone.
+    /// Records a listing of a cluster's folder: foreign files become unreadable, and files that no longer exist are
+    /// dropped.
     pub(super) fn note_listed(&self, cluster: &str, listed: &Listed) {
         for meta in &listed.foreign {
-            let why = "its name or folder is not that of a file of history".to_owned();
+            let why = "its name or folder is not that of a history file".to_owned();
             self.note(&meta.location, Version::of(meta), Found::Damaged(why));
         }
         let files = listed.files.iter().map(|file| &file.path);

@@ -1,4 +1,4 @@
-//! A stored file as the Parquet reader wants it.
+//! A file of the object store, in the form that the Parquet reader reads.
 
 use std::{ops::Range, sync::Arc};
 
@@ -13,10 +13,10 @@ use tokio_util::bytes::Bytes;
 
 use super::folder::Stored;
 
-/// Bytes of the end that are read at once, in the hope that all metadata lies in them.
+/// Number of bytes read from the end of a file in one request; usually they contain all metadata.
 const TAIL: usize = 64 * 1024;
 
-/// What reads an [`Object`].
+/// Builder of the reader of an [`Object`].
 pub(super) type Builder = ParquetRecordBatchStreamBuilder<Object>;
 
 /// A file in a store.
@@ -28,7 +28,7 @@ pub(super) struct Object {
 }
 
 impl Object {
-    /// Begins to read a file.
+    /// Opens a file and reads its metadata.
     pub(super) async fn open(store: &Arc<dyn ObjectStore>, file: &Stored) -> Result<Builder> {
         Builder::new(Self { store: Arc::clone(store), path: file.path.clone(), size: file.version.size }).await
     }

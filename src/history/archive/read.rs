@@ -1,11 +1,12 @@
-//! Reads files: those of the time, of these the pages that can hold a group, of these the rows; and merges them by key.
+//! Reads samples from the files of the history store. It selects the files by time, then the pages that can contain a
+//! requested group, then the rows, and merges the rows of all files by key.
 //!
-//! Each file is read by a task of its own, which is a few rows ahead, until the read ends; a file that cannot be read, or
-//! makes its reader panic, is skipped and named. While a file and the one that replaces it both exist, both are read: a row
-//! that several files hold is one row.
+//! Each file is read by its own task, which reads a few rows ahead. An unreadable file, or one on which the Parquet
+//! reader panics, is skipped and named in the status. While a merged file and its parts both exist, both are read;
+//! equal rows count once.
 //!
-//! Charged to the budget of a read are, of each file, its metadata and its largest row group as it is stored, and the rows
-//! that are ahead. All files together are a fixed number of rows ahead.
+//! The budget of a read is charged with the metadata of each file, its largest row group as stored, and the rows read
+//! ahead. The number of rows read ahead of all files together is limited.
 
 use std::{cmp::Reverse, collections::BinaryHeap, pin::pin, sync::Arc};
 
@@ -34,18 +35,18 @@ use crate::{
     store::older::{Archived, Bounds, Older, Point, Question, ReadError, Reserved},
 };
 
-/// Rows of a file that are read at a time: at least, and at most.
+/// Minimum and maximum number of rows of a file read at a time.
 const AT_ONCE: (usize, usize) = (64, 2048);
-/// Rows that all files together read at a time.
+/// Number of rows of all files together read at a time.
 const ALL_AT_ONCE: usize = 1 << 18;
-/// Files that are opened at a time.
+/// Maximum number of files opened concurrently.
 const OPENING: usize = 32;
-/// Files that are read side by side: many more than there are where hours and days are merged.
+/// Maximum number of files read concurrently. There are far fewer if hours and days are merged.
 const MOST_FILES: usize = 4096;
-/// How often the files are listed for one read: again where one is gone before it was read to its end.
+/// Maximum number of listings for one read. Files are listed again if one was deleted before it was read to its end.
 const MOST_LISTS: usize = 10;
 
-/// What a task says of its file: first the times of its samples.
+/// A message of the task that reads a file. The times of the samples come first.
 enum Told {
     Times(Arc<[Millis]>),
     Rows(Vec<Row>, Reserved),
@@ -57,37 +58,37 @@ struct Cursor {
     file: Stored,
     receiver: mpsc::Receiver<Told>,
     rows: std::vec::IntoIter<Row>,
-    /// The memory of these rows.
+    /// The memory of `rows`.
     reserved: Reserved,
     head: Option<Row>,
 }
 
-/// Group, topic and partition of a cursor's head, and the place of the cursor.
+/// Key of a cursor's next row (group, topic, partition), and the index of the cursor.
 type Head = Reverse<(Name, Name, i32, usize)>;
 
-/// For what files are read, and how that went.
+/// The state of a read.
 struct Reading {
     archive: Arc<Archive>,
     source: SourceId,
     handle: Handle,
     bounds: Bounds,
-    /// Whether the status tells how it went, and files that are gone are looked for again, merged into others.
+    /// Whether failures are reported in the status, and deleted files are searched again among the merged ones.
     tells: bool,
     failed: Option<String>,
-    /// A file was gone before it was read to its end.
+    /// Whether a file was deleted before it was read to its end.
     is_outdated: bool,
     /// How often the files were listed.
     lists: usize,
 }
 
 impl Reading {
-    /// Waits for work on the caller's thread, which may be one of a runtime.
+    /// Blocks the current thread until a future completes or the read is cancelled. The thread may belong to a runtime.
     fn wait<T>(&self, work: impl Future<Output = T>) -> Result<T, ReadError> {
         let done = tokio::task::block_in_place(|| self.handle.block_on(self.bounds.cancel.in_time(work)));
         done.map_err(|_| ReadError::Stopped)
     }
 
-    /// Notes that a file is not read to its end.
+    /// Records that a file could not be read to its end.
     fn fail(&mut self, file: &Stored, failure: Failure) -> Result<(), ReadError> {
         if self.tells && self.lists < MOST_LISTS && matches!(failure, Failure::Gone(_)) {
             self.is_outdated = true;
@@ -105,7 +106,7 @@ impl Reading {
         Ok(())
     }
 
-    /// Notes that the rest of the files is not read.
+    /// Records that the remaining files could not be read.
     fn fail_all(&mut self, why: &str) {
         self.is_outdated = false;
         self.tell(why);
@@ -118,7 +119,7 @@ impl Reading {
         }
     }
 
-    /// Takes the next row of a file as its head; `None` at its end.
+    /// Takes the next row of a file as the head of its cursor; `None` at the end.
     fn advance(&mut self, cursor: &mut Cursor) -> Result<(), ReadError> {
         cursor.head = loop {
             if let Some(row) = cursor.rows.next() {
@@ -138,15 +139,15 @@ impl Reading {
     }
 }
 
-/// Goes through the keys of files in order.
+/// Iterator over the keys of several files, in order.
 pub(super) struct Walk {
     reading: Reading,
     store: Arc<dyn ObjectStore>,
     asked: Arc<Asked>,
     cursors: Vec<Cursor>,
-    /// The least is the next key.
+    /// The keys at the heads of the cursors; the lowest is next.
     heads: BinaryHeap<Head>,
-    /// Times of the files' samples, in order.
+    /// Times of the samples of all files, in order.
     pub(super) times: Vec<Millis>,
     is_over: bool,
 }
@@ -157,7 +158,7 @@ impl Walk {
         Self { reading, store, asked: Arc::new(Asked(question)), cursors, heads, times, is_over: false }
     }
 
-    /// Opens the files that can hold what is wanted, until none of them is gone when it is opened.
+    /// Opens the files that can contain requested rows. Repeats if one of them was deleted before it was opened.
     fn open_listed(&mut self) -> Result<(), ArchiveError> {
         loop {
             self.reading.is_outdated = false;
@@ -199,26 +200,26 @@ impl Walk {
         Ok(())
     }
 
-    /// Fails if the files were not read to their end, as far as they were read.
+    /// Fails if a file could not be read to its end.
     pub(super) fn is_whole(&self) -> Result<(), ArchiveError> {
         self.reading.failed.as_ref().map_or(Ok(()), |why| Err(ArchiveError::Unread(why.clone())))
     }
 
-    /// Reads the rest.
+    /// Reads all remaining keys.
     pub(super) fn read_all(mut self) -> Result<(), ArchiveError> {
         self.try_for_each(|key| key.map(drop))?;
         self.is_whole()
     }
 
-    /// Adds the head of a cursor to those that are merged.
+    /// Adds the head of a cursor to the merge.
     fn enter(&mut self, place: usize) {
         let head = self.cursors.get(place).and_then(|cursor| cursor.head.as_ref());
         let key = head.map(|row| (Name::clone(&row.group), Name::clone(&row.topic), row.partition, place));
         self.heads.extend(key.map(Reverse));
     }
 
-    /// Returns the next key. If a file is gone meanwhile, that key and those after it are read from the files that there
-    /// are now.
+    /// Returns the next key. If a file was deleted meanwhile, this and the following keys are read from the current
+    /// files.
     fn next_key(&mut self) -> Result<Option<Archived>, ReadError> {
         let mut next = self.merge_next()?;
         let is_outdated = self.reading.is_outdated;
@@ -234,7 +235,7 @@ impl Walk {
                     break;
                 }
             }
-            // Those before it were returned.
+            // Skip the keys that were returned already.
             next = self.merge_next()?;
             while !self.reading.is_outdated && next.as_ref().is_some_and(|next| key(next) < from) {
                 next = self.merge_next()?;
@@ -288,7 +289,7 @@ impl Iterator for Walk {
 }
 
 impl Archive {
-    /// Returns keys and what they were. Blocks: not for async code.
+    /// Returns the requested keys and their samples. Blocks; must not be called from async code.
     ///
     /// # Errors
     /// The store cannot be listed, or the read ended early.
@@ -300,7 +301,7 @@ impl Archive {
         Ok(Older { times: std::mem::take(&mut walk.times), keys: Box::new(walk) })
     }
 
-    /// Returns the files that can hold what is wanted, without those that cannot be read.
+    /// Returns the readable files that can contain requested rows.
     fn files(
         &self,
         reading: &Reading,
@@ -320,10 +321,11 @@ impl Archive {
         Ok(wanted)
     }
 
-    /// Returns all keys of some files of a source, for the work on the files themselves. Blocks: not for async code.
+    /// Returns all keys of some files of a source, for merging and deleting. Blocks; must not be called from async
+    /// code.
     ///
     /// # Errors
-    /// The runtime is gone, or the read ended early.
+    /// The runtime has stopped, or the read ended early.
     pub(super) fn walk_all(
         self: &Arc<Self>,
         store: &Arc<dyn ObjectStore>,
@@ -353,20 +355,20 @@ impl Archive {
     }
 }
 
-/// Reads one file.
+/// Task that reads one file.
 #[derive(Clone)]
 struct FileReader {
     store: Arc<dyn ObjectStore>,
     file: Stored,
     asked: Arc<Asked>,
     opening: Arc<Semaphore>,
-    /// Rows that are read at a time.
+    /// Number of rows read at a time.
     at_once: usize,
     sender: mpsc::Sender<Told>,
 }
 
 impl FileReader {
-    /// Reads in a task of its own, so that a panic is no more than an error, until its receiver is gone.
+    /// Reads the file in a nested task, so that a panic becomes an error. Stops when the receiver is dropped.
     async fn run(self) {
         let mut reading = tokio::spawn(self.clone().read());
         let failure = tokio::select! {
@@ -377,11 +379,11 @@ impl FileReader {
             },
             () = self.sender.closed() => return reading.abort(),
         };
-        // Without a receiver, the failure is of no interest.
+        // If the receiver is dropped, the failure does not matter.
         let _ = self.sender.send(Told::Failed(failure)).await;
     }
 
-    /// Sends what the file holds, until its end or until the receiver is gone.
+    /// Sends the content of the file, until its end or until the receiver is dropped.
     async fn read(self) -> Result<(), Failure> {
         let Self { store, file, asked, opening, at_once, sender } = self;
         let permit = opening.acquire().await;

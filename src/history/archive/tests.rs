@@ -1,4 +1,4 @@
-//! Files written and read back, on a folder; and what is in the way.
+//! Tests of the files of the history store in a local folder, and of foreign files in it.
 
 use std::path::Path as FilePath;
 
@@ -27,7 +27,7 @@ fn archive(folder: &FilePath) -> Arc<Archive> {
     Archive::new(config::Config::load(sources).unwrap().config.history).unwrap().unwrap()
 }
 
-/// The own source of the cluster of these tests.
+/// Returns the own source of the cluster of these tests.
 fn source() -> SourceId {
     SourceId { cluster: "c".into(), name: SOURCE_KAFKA.into() }
 }
@@ -37,12 +37,12 @@ fn row(group: &str, partition: i32, at: Millis, committed: Option<i64>) -> Row {
     Row { group: group.into(), topic: "orders".into(), partition, at, point }
 }
 
-/// Puts a file of some rows, of one sample or of several.
+/// Stores a file with rows of one or several samples.
 fn store(archive: &Arc<Archive>, rows: &[Row]) {
     store_with(archive, rows, rows.iter().map(|row| row.at).collect());
 }
 
-/// The same, with the times of its samples.
+/// Stores a file with rows and with the times of its samples.
 fn store_with(archive: &Arc<Archive>, rows: &[Row], mut times: Vec<Millis>) {
     times.sort_unstable();
     times.dedup();
@@ -55,7 +55,7 @@ fn tidy(archive: &Arc<Archive>, now: Millis) -> Result<(), ArchiveError> {
     archive.runtime().unwrap().block_on(archive.tidy(&"c".into(), now, &CancellationToken::new()))
 }
 
-/// The answer of a store that does not fail.
+/// Returns the samples of a store that does not fail.
 fn ask(archive: &Arc<Archive>, question: Question) -> (Vec<Millis>, impl Iterator<Item = Archived>) {
     let older = archive.ask(question).unwrap().unwrap();
     (older.times, older.keys.map(Result::unwrap))
@@ -70,7 +70,7 @@ fn question(times: std::ops::RangeInclusive<Millis>) -> Question {
     Question { source: source(), times, groups, prefix, first, bounds }
 }
 
-/// What keys were at the times that were found.
+/// Returns the committed offsets of all keys at the times that were found.
 fn read(archive: &Arc<Archive>, question: Question) -> Vec<(String, i32, Vec<Option<i64>>)> {
     let (times, keys) = ask(archive, question);
     let keys = keys.map(|key| {
@@ -98,12 +98,12 @@ fn files(folder: &FilePath) -> Vec<String> {
     found
 }
 
-/// All rows of the store.
+/// Returns all rows of the store.
 fn all_rows(archive: &Arc<Archive>) -> Vec<Row> {
     ask(archive, question(0..=Millis::MAX)).1.flat_map(|key| Row::of(&key).collect::<Vec<_>>()).collect()
 }
 
-/// Copies the files of a folder, but for one.
+/// Copies the files of a folder, except one.
 fn copy(from: &FilePath, without: Option<&str>) -> TempDir {
     let to = TempDir::new().unwrap();
     for file in files(from).iter().filter(|file| Some(file.as_str()) != without) {
@@ -129,20 +129,21 @@ fn what_was_written_is_read_minute_by_minute_and_stands_until_the_next_row() {
         ("b".to_owned(), 1, vec![Some(6), Some(6), None]),
     ];
     assert_eq!(all, expected);
-    // The row of a minute before says what it was.
+    // The row of the minute before holds.
     assert_eq!(read(&archive, question(at(1)..=at(1)))[0], ("a".to_owned(), 0, vec![Some(1)]));
     let of = |groups: &[&str]| Some(groups.iter().map(|group| (*group).to_owned()).collect());
     let one = read(&archive, Question { groups: of(&["a", "x"]), ..question(at(0)..=at(2)) });
     assert_eq!(one, expected[..1]);
     assert_eq!(read(&archive, Question { prefix: "b".to_owned(), ..question(at(0)..=at(2)) }), expected[1..]);
-    assert!(read(&archive, question(at(600)..=at(601))).is_empty(), "no row stands for hours");
+    assert!(read(&archive, question(at(600)..=at(601))).is_empty(), "no row holds for hours");
 }
 
 #[test]
 fn every_group_of_a_large_file_is_found() {
     let dir = TempDir::new().unwrap();
     let archive = archive(dir.path());
-    // Longer than what statistics keep of it, and the same so far; in several pages and row groups.
+    // Ids that are longer than the statistics keep, with the same first bytes; the rows fill several pages and row
+    // groups.
     let id = |group: usize| format!("{}{group:03}", "x".repeat(if group < 175 { 100 } else { 1 }));
     let mut rows: Vec<Row> =
         (0..350).flat_map(|group| (0..200).map(move |at| row(&id(group), 0, START + at * 60_000, Some(at)))).collect();
@@ -168,10 +169,10 @@ fn the_files_of_an_hour_become_one_and_say_the_same() {
     }
     let before = read(&archive, question(START..=START + 2 * HOUR));
     compact(&archive, START + HOUR + HOUR / 2);
-    assert_eq!(files(dir.path()).len(), 91, "who reads them now finds them");
+    assert_eq!(files(dir.path()).len(), 91, "current readers still find the parts");
     assert_eq!(read(&archive, question(START..=START + 2 * HOUR)), before);
     compact(&archive, START + HOUR + HOUR / 2);
-    assert_eq!(files(dir.path()).len(), 31, "one of the hour that is over, thirty of the next");
+    assert_eq!(files(dir.path()).len(), 31, "one file for the hour that is over, thirty for the next");
     assert_eq!(read(&archive, question(START..=START + 2 * HOUR)), before);
     assert_eq!(before[0].2.len(), 90);
 }
@@ -180,7 +181,7 @@ fn the_files_of_an_hour_become_one_and_say_the_same() {
 fn the_files_of_a_day_become_one_but_for_those_that_cannot_be_read() {
     let dir = TempDir::new().unwrap();
     let archive = archive(dir.path());
-    // Three days, of which the last is not over: two files an hour.
+    // Two files per hour over three days, of which the last is not over.
     for at in (0..104).map(|half| START + half * HOUR / 2) {
         let rows = |group: i64| row(&format!("g{group:02}"), 0, at, Some(at / 1000 + group));
         store(&archive, &(0..20).map(rows).collect::<Vec<_>>());
@@ -196,7 +197,7 @@ fn the_files_of_a_day_become_one_but_for_those_that_cannot_be_read() {
     }
     let found = files(dir.path());
     let of_day = |day: usize| found.iter().filter(|file| file.contains(&format!("date=2026-01-0{day}"))).count();
-    // The day and the file that cannot be read; the day; hours, the last one not over.
+    // The merged day and the unreadable file; the merged day; the merged hours and the files of the current hour.
     assert_eq!([of_day(1), of_day(2), of_day(3)], [2, 1, 5], "{found:?}");
     assert_eq!(archive.status().last_error, None);
 }
@@ -233,7 +234,7 @@ fn a_crash_between_merging_and_deleting_doubles_nothing() {
     assert_eq!(files(dir.path()).len(), 4);
     assert_eq!(read(&archive, question(START..=START + HOUR)), [("a".to_owned(), 0, vec![Some(0), Some(1), Some(2)])]);
     compact(&archive, START);
-    assert_eq!(files(dir.path()).len(), 1, "what the other stands for is cleared away");
+    assert_eq!(files(dir.path()).len(), 1, "the parts of the merged file are deleted");
 }
 
 #[test]
@@ -253,7 +254,7 @@ fn files_that_are_corrupt_or_foreign_are_skipped_and_named() {
     named.push(bad(START + 1, b"PAR1 but not really PAR1"));
     named.push(bad(START + 2, &good[..good.len() / 2]));
     named.push(bad(START + 3, b""));
-    // Every byte of the body wrong, but for the footer.
+    // Every byte of the first third is wrong, except the magic number; the footer is intact.
     let mut broken = good.clone();
     broken.iter_mut().take(good.len() / 3).skip(4).for_each(|byte| *byte ^= 0x5a);
     bad(START + 4, &broken);
@@ -301,7 +302,7 @@ fn credentials_are_read_from_a_file_and_never_told() {
         ..base
     };
     let error = || connect(&settings).unwrap_err().to_string();
-    assert!(error().contains("credentials"), "there is none yet");
+    assert!(error().contains("credentials"), "the file does not exist yet");
     fs::write(&file, "access_key_id = \"a\"\nsecret_access_key = \"hunter2\"\nmore = 1\n").unwrap();
     assert!(!error().contains("hunter2"));
     fs::write(&file, "access_key_id = \"a\"\nsecret_access_key = \"hunter2\"\n").unwrap();
@@ -357,7 +358,7 @@ proptest! {
             }
         }
         for (rows, number) in files.iter().zip(1..) {
-            // One more sample, so that no two files have one name.
+            // One more sample, so that no two files have the same name.
             store_with(&archive, rows, rows.iter().map(|row| row.at).chain([START - number]).collect());
         }
         let found: Vec<Row> = ask(&archive, question(START..=START + 10)).1.flat_map(|key| Row::of(&key).collect::<Vec<_>>()).collect();
@@ -366,7 +367,8 @@ proptest! {
     }
 }
 
-/// Three samples of some groups in files of their own, more than are read at a time.
+/// Stores three samples of more groups than are read at a time, each sample in its own file. Returns the number of
+/// groups.
 fn many_groups(archive: &Arc<Archive>) -> usize {
     let groups = 3 * file::BATCH / 4;
     for minute in 0..3 {
@@ -390,7 +392,7 @@ fn a_read_of_the_store_is_over_its_budget_or_gives_all_of_it_back() {
             key?;
             (keys, most) = (keys + 1, most.max(budget.used()));
         }
-        // Tasks that read a file may still be about to end.
+        // Tasks may still hold memory shortly after the last key.
         while budget.used() > 0 {
             std::thread::yield_now();
         }
@@ -402,5 +404,5 @@ fn a_read_of_the_store_is_over_its_budget_or_gives_all_of_it_back() {
     for bytes in [0, 1000, 200_000] {
         assert_eq!(read(bytes), Err(ReadError::OverBudget), "{bytes}");
     }
-    assert_eq!(archive.status().last_error, None, "the store did not fail");
+    assert_eq!(archive.status().last_error, None, "an exceeded budget is not a failure of the store");
 }

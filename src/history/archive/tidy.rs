@@ -1,7 +1,7 @@
-//! Keeps the folder of a cluster in order: deletes what is too old or was merged, and merges.
+//! Deletes files that have expired or were merged, and merges files.
 //!
-//! A file is deleted only after it, and the file that replaces it, was read to its end in the same round. Each step runs
-//! whether or not another one fails: on a full disk, deleting is what helps.
+//! A file is deleted only after it and the file that replaces it were read to the end in the same round. Each step runs
+//! even if another one failed: on a full disk, merging fails but deleting helps.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -45,11 +45,11 @@ pub(super) struct Round {
 }
 
 impl Archive {
-    /// Deletes temporary files that were left, files that are too old, and files that were merged at an earlier round, and
-    /// merges those whose hour or day is over.
+    /// Deletes abandoned temporary files, expired files and files merged in an earlier round. Merges the files of hours
+    /// and days that are over.
     ///
     /// # Errors
-    /// All that failed.
+    /// All failures of the round.
     pub(super) async fn tidy(
         self: &Arc<Self>,
         cluster: &Name,
@@ -81,18 +81,19 @@ impl Round {
         self.merge_all(&files, errors).await;
     }
 
-    /// The source of a file.
+    /// Returns the source of a file.
     pub(super) fn source(&self, file: &Stored) -> SourceId {
         SourceId { cluster: Name::clone(&self.cluster), name: Name::clone(&file.source) }
     }
 
-    /// Reads all keys of files of one source, until the round is stopped. Blocks: not for async code.
+    /// Reads all keys of files of one source, until the round is stopped. Blocks; must not be called from async code.
     pub(super) fn walk(&self, source: SourceId, files: Vec<Stored>) -> Result<Walk, ArchiveError> {
         let bounds = Bounds { cancel: Cancel::until(self.stop.clone()), budget: None };
         self.archive.walk_all(&self.store, source, files, bounds)
     }
 
-    /// Reads files of one source to their end, and returns whether `whole` has all rows of `parts`. Blocks: not for async code.
+    /// Reads files of one source to the end, and returns whether `whole` has all rows of `parts`. Blocks; must not be
+    /// called from async code.
     fn has_all(&self, whole: Stored, parts: Vec<Stored>) -> Result<bool, ArchiveError> {
         let source = self.source(&whole);
         let (mut whole, mut parts) = (self.walk(source.clone(), vec![whole])?, self.walk(source, parts)?);
@@ -109,23 +110,23 @@ impl Round {
         parts.is_whole().map(|()| has_all)
     }
 
-    /// Deletes temporary files of writers that were killed. On S3, uploads that were not completed are not listed: a
-    /// lifecycle rule of the bucket has to abort them.
+    /// Deletes temporary files of writers that were killed. On S3, incomplete uploads are not listed; a lifecycle rule
+    /// of the bucket must abort them.
     async fn clean(&self) -> Result<(), ArchiveError> {
         let Some(root) = self.archive.local_folder() else { return Ok(()) };
         let folder = root.join(folder::of_cluster(&self.cluster).as_ref());
         let cleaned = tokio::task::spawn_blocking(move || durable::clean(&folder)).await?;
         let deleted = cleaned.map_err(ArchiveError::Temporary)?;
         if deleted > 0 {
-            tracing::info!(cluster = %self.cluster, deleted, "temporary files of history, left when a server was killed, are deleted");
+            tracing::info!(cluster = %self.cluster, deleted, "deleted temporary history files of killed servers");
         }
         Ok(())
     }
 
-    /// Returns the files whose days are over.
+    /// Returns the expired files.
     ///
-    /// The clock may be wrong by years, and times of samples with it. So a day is kept, whatever the clock says, until
-    /// there are samples of more later days than `keep_for` has.
+    /// The clock, and with it the times of samples, may be wrong by years. Therefore a day is kept, whatever the clock
+    /// reports, until there are samples of more later days than `keep_for` covers.
     fn expired(&self, files: &[Inspected]) -> HashSet<Path> {
         let keep = Millis::try_from(self.archive.settings.keep_for.as_millis()).unwrap_or(Millis::MAX).max(DAY);
         let oldest = self.now.saturating_sub(keep).div_euclid(DAY);
@@ -144,7 +145,7 @@ impl Round {
         self.delete(&file).await
     }
 
-    /// Deletes the files whose rows are all in another file. Returns their paths.
+    /// Deletes each file if another file has all its rows. Returns the paths of the deleted files.
     async fn delete_merged(&self, files: &[Inspected], errors: &mut Vec<ArchiveError>) -> HashSet<Path> {
         let mut deleted = HashSet::new();
         for whole in files {
@@ -166,7 +167,7 @@ impl Round {
         deleted
     }
 
-    /// Deletes files, unless another one lacks a row of theirs. Returns whether they are deleted.
+    /// Deletes files, unless another one lacks a row of theirs. Returns whether they were deleted.
     async fn delete_parts(&self, whole: &Stored, parts: &[Stored]) -> Result<bool, ArchiveError> {
         let (round, read) = (self.clone(), (whole.clone(), parts.to_vec()));
         let has_all = tokio::task::spawn_blocking(move || round.has_all(read.0, read.1)).await??;

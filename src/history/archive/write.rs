@@ -1,4 +1,4 @@
-//! Writes a sample every so often, and keeps the folder in order.
+//! Writes a sample of each source at an interval, and periodically merges and deletes files.
 
 use std::{
     collections::HashMap,
@@ -22,24 +22,24 @@ use crate::{
     },
 };
 
-/// How often it looks whether something is due.
+/// Interval of the check whether work is due.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// How often it tidies.
+/// Time between two rounds of merging and deleting.
 const TIDY_EVERY: Millis = 900_000;
-/// How soon it tries again what failed.
+/// Time after which a failed round is retried.
 const TIDY_AGAIN: Millis = 60_000;
-/// How long a merge may take to end, and to abort what it has sent, when the server stops.
+/// Maximum time for a merge to end or abort its upload when the server stops.
 const STOP_WITHIN: Duration = Duration::from_secs(3);
 
-/// How far a source was written.
+/// Progress of the writing of a source.
 #[derive(Clone, Debug, Default)]
 struct Written {
-    /// Whose samples were written: those of another of the same name are numbered anew.
+    /// The source object that was written. A new source of the same name numbers its samples from the start.
     of: Weak<Source>,
     index: Index,
     at: Millis,
-    /// The hour in which all keys were written last.
+    /// The hour in which all keys were last written.
     hour: Option<Millis>,
 }
 
@@ -52,27 +52,27 @@ pub struct Writer {
     tidier: Tidier,
 }
 
-/// Keeps the folder in order.
+/// Merges and deletes files.
 #[derive(Debug)]
 struct Tidier {
     archive: Arc<Archive>,
     store: Arc<Store>,
-    /// When it tidied last, and how long until it does again.
+    /// When the last round ended, and the time until the next one.
     tidied: Option<(Millis, Millis)>,
 }
 
 impl Writer {
-    /// A writer that has written nothing.
+    /// Returns a writer that has written nothing yet.
     #[must_use]
     pub fn new(archive: Arc<Archive>, store: Arc<Store>) -> Self {
         let tidier = Tidier { archive: Arc::clone(&archive), store: Arc::clone(&store), tidied: None };
         Self { archive, store, written: HashMap::new(), tidier }
     }
 
-    /// Writes until the token is cancelled. Blocks: give it a thread.
+    /// Writes until the token is cancelled. Blocks; must run on its own thread.
     ///
     /// # Errors
-    /// Its own thread is gone.
+    /// The runtime of the store has stopped.
     pub fn run_until(self, stop: &CancellationToken) -> Result<(), ArchiveError> {
         let handle = self.archive.runtime()?.handle().clone();
         let Self { archive, store, mut written, mut tidier } = self;
@@ -82,7 +82,7 @@ impl Writer {
                 archive.write_due(&store, &mut written).await;
             }
         };
-        // Beside it: to merge a day takes its time.
+        // Runs concurrently, because merging a day takes long.
         let tidying = async {
             while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
                 tidier.look(stop).await;
@@ -96,13 +96,13 @@ impl Writer {
                 () = &mut tidying => return,
             }
             if tokio::time::timeout(STOP_WITHIN, tidying).await.is_err() {
-                tracing::warn!("a merge of history does not end; what it has sent may be left in the store");
+                tracing::warn!("merge of history files did not stop in time; an incomplete upload may remain");
             }
         });
         Ok(())
     }
 
-    /// Writes what is due, and tidies. What fails is tried again at the next sample.
+    /// Writes the samples and runs the merges that are due. Failed writes are retried at the next sample.
     pub async fn look(&mut self) {
         self.archive.write_due(&self.store, &mut self.written).await;
         self.tidier.look(&CancellationToken::new()).await;
@@ -115,7 +115,7 @@ impl Archive {
         let clusters = store.clusters();
         let sources = clusters.iter().flat_map(|cluster| cluster.sources().into_iter().map(move |of| (cluster, of)));
         let sources: Vec<(&Arc<Cluster>, Arc<Source>)> = sources.collect();
-        // What failed for a source that is no more fails no longer.
+        // Drop the failures of sources that were removed.
         let all: Vec<Arc<Source>> = sources.iter().map(|(_, source)| Arc::clone(source)).collect();
         known.retain(|id, _| all.iter().any(|source| source.id == *id));
         self.forget_failures_of_others(&all);
@@ -131,7 +131,7 @@ impl Archive {
                         self.succeeded(&source.id, Work::Write);
                         written
                     }
-                    // Not at once again: the next sample is soon enough.
+                    // Wait for the next sample before retrying.
                     Err(error) => {
                         self.failed(&source.id, Work::Write, &error);
                         Written { of: Arc::downgrade(&source), index, hour: None, ..before }
@@ -165,7 +165,7 @@ impl Archive {
 }
 
 impl Tidier {
-    /// Tidies if it is time.
+    /// Runs a round if one is due.
     async fn look(&mut self, stop: &CancellationToken) {
         let now = self.store.clock.now();
         if self.tidied.is_none_or(|(tidied, rest)| now.abs_diff(tidied) >= rest.unsigned_abs()) {
@@ -185,7 +185,7 @@ impl Tidier {
     }
 }
 
-/// Returns what keys were at a sample: all that were there, or those that were something else at sample `from`.
+/// Returns the rows of a sample: all keys, or those that changed since sample `from`.
 fn rows(
     (cluster, source): &(Arc<Cluster>, Arc<Source>),
     from: Option<Index>,
@@ -204,7 +204,7 @@ fn rows(
             }
             for key in keys {
                 let point = key.at(index);
-                // A sample that is not kept any more says nothing.
+                // The values at a sample that was dropped are unknown.
                 let before = from.filter(|from| cut.samples.moment(*from).is_some()).map(|from| key.at(from));
                 let is_news = before.map_or(point.is_some(), |before| before != point);
                 if is_news {

@@ -1,4 +1,4 @@
-//! Ages of unread records, of samples in memory and in a store; bounds of a read.
+//! Tests of the ages of unread records, from samples in memory and in a store, and of the bounds of a read.
 
 use super::{super::tests::*, *};
 use crate::store::{
@@ -8,7 +8,7 @@ use crate::store::{
 
 const START: Millis = 1_700_000_000_000;
 
-/// Of the one key of one group, at all samples.
+/// Returns the ages of the only key at all samples.
 fn ages(lab: &Lab) -> Vec<Option<f64>> {
     let cut = lab.store.cut("", false).unwrap();
     let wanted = Wanted { ages: true, ..Wanted::all(0..=i64::MAX) };
@@ -43,7 +43,7 @@ fn an_age_is_that_of_the_first_unread_record_by_the_ends_around_it() {
     lab.commit("g", KEY, 12);
     lab.sample();
     assert_eq!(ages(&lab), [0.0, 10.0, 20.0, 25.0, 0.0, 48.0].map(Some));
-    // What was deleted is not waited for.
+    // Records before the log start do not count.
     lab.observe(EndKind::Start, "orders", 0, 25);
     lab.sample();
     assert_eq!(ages(&lab).last(), Some(&Some(45.0)));
@@ -58,7 +58,7 @@ fn what_the_samples_begin_with_is_as_old_as_the_rate_says_and_nobody_knows_witho
     lab.sample();
     lab.commit("g", KEY, 15);
     lab.sample();
-    // Ten records in the two steps.
+    // The log end moved by ten records in two samples.
     assert_eq!(ages(&lab), [12.0, 22.0, 15.0].map(Some));
 
     let mut lab = orders(10);
@@ -95,7 +95,8 @@ fn markers_before_the_end_have_no_age() {
     lab.cluster().ends.set_silent([(slot, (101, 102))].into());
     lab.sample();
     assert_eq!(ages(&lab), [20.0, 0.0, 0.0, 50.0, 0.0].map(Some));
-    // The same when the lines of the tail are gone, and the end has moved since the newest sample.
+    // The ages stay the same after the lines of the trailing markers were dropped and the end has moved since the
+    // newest sample.
     (0..400).for_each(|_| lab.sample());
     lab.end("orders", 0, 102);
     lab.cluster().ends.sample(lab.clock.ticks());
@@ -105,7 +106,7 @@ fn markers_before_the_end_have_no_age() {
     assert!(ages(&lab).iter().all(|age| *age == Some(0.0)));
 }
 
-/// A store of one key: the times of its samples, and its rows.
+/// A history store with one key: the times of its samples, and its rows.
 #[derive(Debug)]
 struct Kept(Vec<Millis>, Vec<(Millis, Option<Point>)>);
 
@@ -129,7 +130,7 @@ fn samples_in_memory_are_told_by_memory_and_those_in_the_store_by_the_store() {
     let point = |committed_offset, end| {
         Some(Point { committed_offset, log_end_offset: Some(end), lag: Some(end - committed_offset) })
     };
-    // A row stands until the next: the end was 100 at -180 s, too.
+    // A row holds until the next row, so the log end was also 100 at -180 s.
     let rows = vec![(-240, point(100, 100)), (-120, point(100, 200)), (-60, point(197, 200))];
     let times = [-240, -180, -120, -60].map(|seconds| START + seconds * 1000).into();
     let rows = rows.into_iter().map(|(at, point)| (START + at * 1000, point)).collect();
@@ -139,11 +140,11 @@ fn samples_in_memory_are_told_by_memory_and_those_in_the_store_by_the_store() {
     lab.commit("g", KEY, 250);
     lab.end("orders", 0, 320);
     lab.sample();
-    // The few before the last may be markers; in memory the end moves by 2 a second.
+    // The last three records before the end may be markers. In memory, the end moves by 2 records per second.
     assert_eq!(ages(&lab), [Some(0.0), Some(0.0), Some(60.0), None, Some(75.0), Some(35.0)]);
 }
 
-/// Ages with steps of the wall clock, each before another sample.
+/// Returns the ages at samples before which the wall clock is set ahead by these steps.
 fn ages_over_steps(steps: &[Millis]) -> Vec<Option<f64>> {
     let mut lab = orders(10);
     lab.commit("g", KEY, 10);
@@ -166,7 +167,7 @@ fn ages_are_the_same_whatever_the_wall_clock_does() {
         assert_eq!(ages_over_steps(&[step, step]), right, "{step}");
         assert_eq!(ages_over_steps(&[step, 0]), right, "{step} and back");
     }
-    // Before the samples, too: ten records in the first ten seconds.
+    // The step also has no effect on ages before the first sample: ten records were produced in the first ten seconds.
     for step in [0, hour, -2 * hour, 10 * year] {
         let mut lab = orders(10);
         lab.commit("g", KEY, 4);
@@ -182,7 +183,7 @@ fn ages_are_the_same_whatever_the_wall_clock_does() {
 fn the_store_tells_no_age_across_a_step_of_the_clock() {
     let minute = 60_000;
     let point = |end| Some(Point { committed_offset: 100, log_end_offset: Some(end), lag: Some(end - 100) });
-    // By sample: when it was taken, and the log end.
+    // Samples are given as time (minutes) and log end.
     let told = |samples: &[(Millis, i64)]| {
         let mut rows: Vec<_> = samples.iter().map(|(at, end)| (START + at * minute, point(*end))).collect();
         rows.sort_by_key(|(at, _)| *at);
@@ -195,14 +196,14 @@ fn the_store_tells_no_age_across_a_step_of_the_clock() {
     };
     let steady = [(-9, 100), (-8, 200), (-7, 300), (-6, 400), (-5, 500)];
     assert_eq!(told(&steady), [0.0, 60.0, 120.0, 180.0, 240.0].map(Some));
-    // The clock is an hour ahead after three samples: unknown is better than an hour too much.
+    // After three samples the clock is set an hour ahead. Unknown is better than an age that is an hour too long.
     let ahead = [(-69, 100), (-68, 200), (-67, 300), (-6, 400), (-5, 500)];
     assert_eq!(told(&ahead), [Some(0.0), Some(60.0), Some(120.0), None, None]);
-    // What was passed after the step is known.
+    // Offsets that were passed after the step have an age.
     let after = [(-69, 10), (-68, 20), (-67, 30), (-6, 100), (-5, 200), (-4, 300)];
     let told_after = told(&after);
     assert_eq!(told_after[3..], [0.0, 60.0, 120.0].map(Some));
-    // Back by two and a half minutes: samples of before and after lie among each other.
+    // The clock is set back by two and a half minutes, so that samples from before and after the step interleave.
     let back = told(
         &[(-9, 100), (-8, 200), (-7, 300), (-6, 400)]
             .into_iter()

@@ -1,4 +1,4 @@
-//! Another Kafka cluster takes the place of the one that was sampled.
+//! Tests of a Kafka cluster that is replaced by another one at the same address.
 
 use super::*;
 
@@ -20,7 +20,7 @@ fn nothing_of_the_cluster_before_is_left_and_samples_are_numbered_on() {
     assert!(cut.samples.is_empty() && cut.samples.groups.is_empty() && cut.samples.topics.is_empty());
     assert_eq!(cut.samples.next(), next);
 
-    // A group and a topic of the same names begin anew.
+    // A group and a topic of the same names start with no samples.
     let writer = SourceWriter::own(&lab.store, &cluster);
     lab.shard = writer.new_shard(0);
     writer.publish(&lab.shard);

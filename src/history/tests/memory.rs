@@ -1,12 +1,13 @@
-//! What an hour of samples takes in memory.
+//! Tests of the memory that an hour of samples takes.
 
 use super::*;
 
 const KEYS: i32 = 100;
-/// Of an hour, both ends included, and of a run that is not dropped yet.
+/// Number of samples of an hour, both ends included, plus a run that has not been dropped yet.
 const SAMPLES: usize = 361 + 64;
 
-/// Bytes of a key of a group in an hour; one key in `nth` moves, by 1,000 ± `noise` records a sample.
+/// Returns the bytes per key of a group with an hour of samples. One key in `nth` moves, by 1,000 ± `noise` records per
+/// sample.
 fn bytes_of_a_key(nth: usize, noise: u64) -> usize {
     let (mut lab, mut random) = (lab(usize::MAX), 7_u64);
     let mut offsets = vec![1_000_000_i64; usize::try_from(KEYS).unwrap()];
@@ -26,7 +27,7 @@ fn bytes_of_a_key(nth: usize, noise: u64) -> usize {
 
 #[test]
 fn a_key_that_moves_takes_at_most_two_bytes_a_sample_and_one_that_does_not_takes_nothing() {
-    // A line, and its part of what describes the group, its runs and its samples.
+    // Bytes of a line, and of its share of the group's description, runs and samples.
     let line = 250;
     for (noise, bytes) in [(2, 1), (16, 1), (200, 2)] {
         let found = bytes_of_a_key(1, noise);

@@ -33,7 +33,7 @@ fn a_list_finds_a_file_or_the_one_that_replaces_it() {
         });
         let mut lists = 0;
         while !is_over.load(Ordering::Acquire) {
-            // It may change too often.
+            // The folder may change too often.
             if let Ok(found) = Folder::list_steadily(dir.path(), &Path::from("cluster=c")) {
                 lists += 1;
                 assert!((1..=2).contains(&found.len()), "{found:?}");

@@ -1,5 +1,5 @@
-//! Files that are damaged, foreign, or lie about what they hold: no row of another file is lost, and none of them is
-//! touched.
+//! Tests of files that are damaged, foreign, or hold other content than their name claims. No row of another file is
+//! lost, and none of these files is changed.
 
 use std::sync::atomic::Ordering;
 
@@ -8,9 +8,9 @@ use super::{
     *,
 };
 
-/// Before any merge; when merged files are there beside what they are made of; and when these are gone.
+/// The states of a folder: before any merge, with merged files next to their parts, and with merged files only.
 const STATES: usize = 3;
-/// A part of the second day is over.
+/// The second day has begun and is not over.
 const NOW: Millis = START + 25 * HOUR + HOUR / 2;
 
 fn sample(hours: Millis, minutes: Millis) -> Vec<Row> {
@@ -18,7 +18,7 @@ fn sample(hours: Millis, minutes: Millis) -> Vec<Row> {
     (0..3).map(|group| row(&format!("g{group}"), 0, at, Some(at / 1000 + group))).collect()
 }
 
-/// A folder with samples of a day and of the hours after it.
+/// Returns a folder with samples of a day and of the first hours after it.
 fn folder(state: usize) -> TempDir {
     let dir = TempDir::new().unwrap();
     let archive = archive(dir.path());
@@ -37,22 +37,22 @@ fn foreign() -> Vec<u8> {
     writer.into_inner().unwrap()
 }
 
-/// The times in the name of a file.
+/// Returns the times in the name of a file.
 fn name_of(file: &str) -> [Millis; 2] {
     let (from, to) = file.rsplit('/').next().unwrap().strip_suffix(".parquet").unwrap().split_once('-').unwrap();
     [from, to].map(|at| at.parse().unwrap())
 }
 
-/// When a damage shows.
+/// When a damage is detected.
 #[derive(PartialEq)]
 enum Shows {
     WhenOpened,
     WhenRead,
-    /// It is a file like any other.
+    /// Never: the file is valid.
     Never,
 }
 
-/// What a file may hold instead of its rows.
+/// Returns possible contents of a damaged file, each with a description.
 fn damages(file: &str, good: &[u8]) -> Vec<(&'static str, Vec<u8>, Shows)> {
     let flipped = |mut bytes: Vec<u8>| {
         let end = bytes.len() / 3;
@@ -88,16 +88,16 @@ fn a_damaged_file_costs_no_row_of_another_and_stays_as_it_is() {
                 let case = format!("state {state}: {file} holds {damage}");
                 let copy = copy(dir.path(), None);
                 fs::write(copy.path().join(&file), &bytes).unwrap();
-                // The server starts, and tidies more than once.
+                // The server starts and runs several rounds.
                 let archive = archive(copy.path());
                 (0..3).for_each(|_| drop(tidy(&archive, NOW)));
                 let ours = |rows: Vec<Row>| rows.into_iter().filter(|row| &*row.group != "lie").collect::<Vec<_>>();
-                // A row of a page whose bytes are others may be readable as another row: which ones are right is known.
+                // A damaged page may be readable with other rows, so only the expected rows are compared.
                 let found = ours(all_rows(&archive));
                 assert!(expected.iter().all(|row| found.contains(row)), "{case}: rows are missing");
                 assert_eq!(ours(all_rows(&archive)).len(), expected.len(), "{case}: rows are made up");
                 let is_as_it_was = fs::read(copy.path().join(&file)).is_ok_and(|found| found == bytes);
-                assert!(is_as_it_was || shows == Shows::Never, "{case}: it was touched");
+                assert!(is_as_it_was || shows == Shows::Never, "{case}: the file was changed");
                 let status = archive.status();
                 assert_eq!(status.skipped.contains_key(&file), shows != Shows::Never, "{case}: {status:?}");
             }
@@ -142,7 +142,7 @@ fn a_file_that_must_not_be_read_is_named_and_read_again_once_it_may() {
             assert!(archive.status().skipped[&file].contains("denied"), "{:?}", archive.status());
             assert!(dir.path().join(&file).exists());
             let without = all_rows(&super::archive(copy(dir.path(), Some(&file)).path()));
-            assert_eq!(all_rows(&archive), without, "the others are read");
+            assert_eq!(all_rows(&archive), without, "the other files are read");
             *store.denied.lock() = None;
             (0..3).for_each(|_| tidy(&archive, NOW).unwrap());
             assert_eq!(all_rows(&archive), expected, "state {state}: {file}");
@@ -165,9 +165,9 @@ fn a_file_that_the_disk_does_not_return_is_told_and_keeps_the_others_from_nothin
             }
             assert!(archive.status().skipped[&file].contains("Input/output error"));
             let (without, found) = (copy(dir.path(), Some(&file)), all_rows(&archive));
-            assert_eq!(found, all_rows(&super::archive(without.path())), "the others are read");
+            assert_eq!(found, all_rows(&super::archive(without.path())), "the other files are read");
             assert!(archive.status().last_error.unwrap().starts_with("reading c: "));
-            // The disk does again what it should.
+            // The disk works again.
             *store.broken.lock() = None;
             assert_eq!(all_rows(&archive), expected, "state {state}: {file}");
             (0..3).for_each(|_| tidy(&archive, NOW).unwrap());
@@ -191,10 +191,10 @@ fn more_files_than_are_named_cannot_be_read_and_none_of_them_is_merged_or_delete
     assert_eq!(all_rows(&archive), expected);
     let status = archive.status();
     assert_eq!((status.skipped.len(), status.unreadable), (NAMED, NAMED as u64 + 10));
-    assert_eq!(files(dir.path()).len(), NAMED + 10 + 1, "those that can be read are merged");
+    assert_eq!(files(dir.path()).len(), NAMED + 10 + 1, "the readable files are merged");
 }
 
-/// One sample a day, the last of them now.
+/// Stores one sample a day. Returns the time of the last one.
 fn days(archive: &Arc<Archive>, days: Millis) -> Millis {
     (0..days).for_each(|day| store(archive, &sample(24 * day, 0)));
     START + (days - 1) * DAY
@@ -238,7 +238,7 @@ fn a_clock_that_is_ten_years_ahead_deletes_none_of_the_days_that_are_kept() {
         assert!(of_the_time.clone().all(|row| found.contains(row)), "after {day} days of wrong samples");
         store(&archive, &sample(24 * (7 + ahead + day), 0));
     }
-    // The clock is right again, and time goes on.
+    // The clock is right again, and a day passes.
     tidy(&archive, now + DAY).unwrap();
     let found = all_rows(&archive);
     assert!(expected.iter().filter(|row| row.at >= START + 3 * DAY).all(|row| found.contains(row)));
@@ -256,8 +256,8 @@ fn a_full_disk_keeps_a_merge_from_nothing_but_itself() {
     let expected: Vec<Row> = all_rows(&archive).into_iter().filter(kept).collect();
     for _ in 0..3 {
         assert!(tidy(&archive, now).unwrap_err().to_string().contains("No space left"));
-        assert_eq!(all_rows(&archive), expected, "what is too old is deleted, and nothing else");
-        assert_eq!(files(dir.path()).len(), 9, "nothing of the merge is left");
+        assert_eq!(all_rows(&archive), expected, "only expired files are deleted");
+        assert_eq!(files(dir.path()).len(), 9, "the merge leaves no file");
     }
     store.full.store(false, Ordering::Relaxed);
     (0..2).for_each(|_| tidy(&archive, now).unwrap());
@@ -288,7 +288,7 @@ fn two_servers_that_tidy_one_folder_lose_nothing() {
     let servers = [archive(dir.path()), archive(dir.path())];
     std::thread::scope(|scope| {
         for archive in &servers {
-            // What one of them deletes the other one may miss: it says so, and tries again.
+            // A file deleted by one server may be missed by the other, which then reports an error and retries.
             scope.spawn(move || (0..5).for_each(|_| drop(tidy(archive, NOW))));
         }
         for _ in 0..10 {
@@ -299,7 +299,7 @@ fn two_servers_that_tidy_one_folder_lose_nothing() {
         (0..3).for_each(|_| tidy(archive, NOW).unwrap());
         assert_eq!(all_rows(archive), expected);
     }
-    assert_eq!(files(dir.path()).len(), 3, "a day, an hour, and a sample");
+    assert_eq!(files(dir.path()).len(), 3, "one file each for a day, an hour and a sample");
 }
 
 #[test]
@@ -337,7 +337,7 @@ fn a_read_goes_on_where_it_was_when_its_files_are_merged_and_deleted_meanwhile()
     let dir = TempDir::new().unwrap();
     let archive = archive(dir.path());
     for minute in 0..2 {
-        // More than are read at once.
+        // More than are read at a time.
         let rows = |group| row(&format!("g{group:06}"), 0, START + minute * 60_000, Some(minute));
         store(&archive, &(0..file::ROW_GROUP + 1000).map(rows).collect::<Vec<_>>());
     }

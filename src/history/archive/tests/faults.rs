@@ -1,4 +1,4 @@
-//! Stores that fail: history suffers, says so, and goes on afterwards.
+//! Tests of failing stores: history is incomplete, the status reports the failure, and writing resumes afterwards.
 
 use std::{
     io::{Read as _, Write as _},
@@ -16,7 +16,7 @@ use object_store::{
 use super::*;
 use crate::history::tests::{KEY, Lab, lab};
 
-/// A store on a disk that may be full or read-only, that may not be listed, and of which files may be refused.
+/// A store with a disk that may be full or read-only. Listing may fail or hang, and files may be denied or unreadable.
 #[derive(Debug)]
 pub(super) struct Faulty {
     store: Arc<dyn ObjectStore>,
@@ -24,14 +24,14 @@ pub(super) struct Faulty {
     pub(super) read_only: AtomicBool,
     hidden: AtomicBool,
     silent: AtomicBool,
-    /// The end of the path of a file that must not be read.
+    /// Suffix of the path of a file to which access is denied.
     pub(super) denied: Mutex<Option<String>>,
-    /// The end of the path of a file that the disk does not return.
+    /// Suffix of the path of a file that the disk fails to return.
     pub(super) broken: Mutex<Option<String>>,
     pub(super) after_list: Mutex<Option<Hook>>,
 }
 
-/// Runs once, between the list of files and what is done with it.
+/// A function that runs once, between the listing of files and its use.
 pub(super) struct Hook(pub(super) Box<dyn FnOnce() + Send>);
 
 impl std::fmt::Debug for Hook {
@@ -47,7 +47,7 @@ impl std::fmt::Display for Faulty {
 }
 
 impl Faulty {
-    /// The store of an archive from now on.
+    /// Replaces the store of an archive.
     pub(super) fn of(archive: &Archive) -> Arc<Self> {
         let (store, [full, read_only, hidden, silent]) = (archive.store().unwrap(), Default::default());
         let (denied, broken, after_list) = Default::default();
@@ -125,7 +125,7 @@ impl ObjectStore for Faulty {
     }
 }
 
-/// A disk that is full after a few bytes.
+/// An upload to a disk that is full after a few bytes.
 #[derive(Debug)]
 struct FaultyUpload {
     upload: Box<dyn MultipartUpload>,
@@ -156,7 +156,7 @@ impl MultipartUpload for FaultyUpload {
     }
 }
 
-/// A cluster whose samples an archive keeps.
+/// A cluster and the archive that stores its samples.
 struct Kept {
     lab: Lab,
     archive: Arc<Archive>,
@@ -172,14 +172,18 @@ impl Kept {
         Self { lab, archive, writer, offset: 0 }
     }
 
-    /// A commit and a sample of it, which the writer looks at, a minute later; what the archive says then.
+    /// Commits, takes a sample and runs the writer, a minute later. Returns the status of the archive.
     fn minute(&mut self) -> OlderStatus {
         self.offset += 1;
         self.lab.commit("g", KEY, self.offset);
         self.lab.clock.advance(50_000);
         self.lab.sample();
         self.archive.runtime().unwrap().block_on(self.writer.look());
-        assert_eq!(self.lab.committed("g", KEY).last(), Some(&Some(self.offset)), "memory knows nothing of it");
+        assert_eq!(
+            self.lab.committed("g", KEY).last(),
+            Some(&Some(self.offset)),
+            "memory does not depend on the store"
+        );
         self.archive.status()
     }
 
@@ -187,7 +191,7 @@ impl Kept {
         self.minute().last_error.unwrap()
     }
 
-    /// What is read of the store.
+    /// Returns the committed offsets in the store.
     fn stored(&self) -> Vec<Option<i64>> {
         let source = self.lab.cluster().own.id.clone();
         let read = read(&self.archive, Question { source, ..question(0..=Millis::MAX) });
@@ -210,7 +214,7 @@ fn a_full_disk_is_told_and_history_goes_on_when_there_is_room() {
     store.full.store(false, Ordering::Relaxed);
     let status = kept.minute();
     assert_eq!((status.last_error, status.files), (None, 2));
-    assert_eq!(kept.stored(), [Some(1), Some(4)], "what was then is not made up");
+    assert_eq!(kept.stored(), [Some(1), Some(4)], "the store has no samples of the time at which it failed");
 }
 
 #[test]
@@ -222,7 +226,7 @@ fn what_fails_is_told_until_that_very_work_succeeds() {
     let status = kept.minute();
     let error = status.last_error.unwrap();
     assert!(error.starts_with("merging and deleting default: ") && error.contains("denied"), "{error}");
-    assert_eq!(status.files, 1, "it can be written");
+    assert_eq!(status.files, 1, "writing still works");
     let source = kept.lab.cluster().own.id.clone();
     assert!(kept.archive.ask(Question { source, ..question(0..=Millis::MAX) }).unwrap().is_none());
     store.full.store(true, Ordering::Relaxed);
@@ -233,7 +237,10 @@ fn what_fails_is_told_until_that_very_work_succeeds() {
     store.full.store(false, Ordering::Relaxed);
     store.hidden.store(false, Ordering::Relaxed);
     let error = kept.error();
-    assert!(error.starts_with("reading default: ") && !error.contains(';'), "only that was not tried again: {error}");
+    assert!(
+        error.starts_with("reading default: ") && !error.contains(';'),
+        "only reading was not retried yet: {error}"
+    );
     assert_eq!(kept.stored().len(), 2);
     assert_eq!(kept.minute().last_error, None);
 }

@@ -1,5 +1,5 @@
-//! A server that is killed while it writes, merges or deletes: at the next start all rows are there, each once, and
-//! nothing is left of the work.
+//! Tests of a server that is killed while it writes, merges or deletes. After the next start each row exists once, and
+//! no temporary file is left.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,16 +12,16 @@ use object_store::{
 
 use super::*;
 
-/// What is done of the operation at which a server is killed.
+/// How much of the operation at which the server is killed is performed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Done {
     Nothing,
-    /// Half of the bytes, if it writes any.
+    /// Half of the bytes, if the operation writes any.
     Half,
     All,
 }
 
-/// Where in its life a server is.
+/// Whether a server is still running.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Life {
     Alive,
@@ -29,7 +29,7 @@ enum Life {
     Dead,
 }
 
-/// The store of a server that is killed at an operation: from then on nothing is done any more.
+/// The store of a server that is killed at an operation. All later operations fail.
 #[derive(Debug)]
 struct Mortal {
     store: Arc<dyn ObjectStore>,
@@ -167,7 +167,7 @@ fn kill(folder: &FilePath, most: usize, done: Done, work: impl FnOnce(&Arc<Archi
     life.is_over()
 }
 
-/// Kills a server at each operation of its work; then it starts again, and all rows must be there in so many files.
+/// Kills a server at each operation of its work and restarts it. All rows must then exist, in `left` files.
 fn kill_at_each_operation(prepared: &FilePath, now: Millis, left: usize) {
     let expected = all_rows(&archive(prepared));
     for done in [Done::Nothing, Done::Half, Done::All] {
@@ -175,7 +175,7 @@ fn kill_at_each_operation(prepared: &FilePath, now: Millis, left: usize) {
         loop {
             let dir = copy(prepared, None);
             let was_killed = kill(dir.path(), most, done, |archive| (0..3).for_each(|_| drop(tidy(archive, now))));
-            let case = format!("killed at operation {most}, of which is done: {done:?}");
+            let case = format!("killed at operation {most}, performed: {done:?}");
             let archive = archive(dir.path());
             assert_eq!(all_rows(&archive), expected, "{case}: before the first round");
             (0..3).for_each(|_| tidy(&archive, now).unwrap());
@@ -214,7 +214,7 @@ fn a_kill_at_any_operation_of_a_merge_of_a_day_and_of_deletions_loses_nothing_an
     kill_at_each_operation(dir.path(), START + 2 * DAY, 1);
 }
 
-/// A folder with a sample, and the path of a file in it.
+/// Returns a folder with a sample, its archive, and a function that returns the path of a file in it.
 fn with_sample() -> (TempDir, Arc<Archive>, impl Fn(&str) -> std::path::PathBuf) {
     let dir = TempDir::new().unwrap();
     let archive = archive(dir.path());
@@ -231,7 +231,7 @@ fn temporary_files_of_a_killed_server_are_deleted_at_the_next_start() {
         let name = format!("date=2026-01-01/{START}-{}.parquet#{number}", START + HOUR);
         fs::write(path(&name), vec![0; 1000 * number]).unwrap();
     }
-    // Of another day, and of a server that was killed when the file had its name already.
+    // A file of another day, and one of a server that was killed when the file already had its final name.
     fs::create_dir(path("date=2026-01-02")).unwrap();
     fs::write(path(&format!("date=2026-01-02/{0}-{0}.parquet#7", START + DAY)), "").unwrap();
     let named = path(&format!("date=2026-01-01/{START}-{START}.parquet"));
@@ -245,7 +245,7 @@ fn temporary_files_of_a_killed_server_are_deleted_at_the_next_start() {
 fn only_temporary_files_that_are_the_servers_own_and_not_being_written_are_deleted() {
     let (dir, archive, path) = with_sample();
     let name = |number: u32| format!("date=2026-01-01/{START}-{START}.parquet#{number}");
-    // Another server writes it now.
+    // Another server is writing this file.
     let writing = fs::File::create(path(&name(1))).unwrap();
     writing.lock().unwrap();
     fs::create_dir(path(&name(2))).unwrap();
@@ -257,7 +257,7 @@ fn only_temporary_files_that_are_the_servers_own_and_not_being_written_are_delet
         format!("date=2026-01-01/{START}-{START}.parquet#x"),
         format!("date=2026-01-01/{START}-{START}.parquet#"),
         format!("date=2026-01-01/0{START}-{START}.parquet#1"),
-        // Not where a file of these times belongs.
+        // Not the folder of a file of these times.
         format!("date=2026-01-02/{START}-{START}.parquet#1"),
         format!("{START}-{START}.parquet#1"),
     ] {
@@ -268,7 +268,7 @@ fn only_temporary_files_that_are_the_servers_own_and_not_being_written_are_delet
     assert_eq!(files(dir.path()), before);
     drop(writing);
     tidy(&archive, START).unwrap();
-    assert_eq!(files(dir.path()).len(), before.len() - 1, "its writer is gone");
+    assert_eq!(files(dir.path()).len(), before.len() - 1, "its writer has exited");
 }
 
 #[test]

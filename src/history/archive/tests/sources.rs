@@ -1,4 +1,4 @@
-//! Files of several sources side by side in the folder of one cluster.
+//! Tests of files of several sources in the folder of one cluster.
 
 use arrow::{array::RecordBatch, datatypes::Schema};
 use futures::{FutureExt as _, future::BoxFuture};
@@ -25,7 +25,7 @@ fn redis() -> SourceId {
     SourceId { name: "redis".into(), ..source() }
 }
 
-/// Puts a file of rows of a source, which are of one sample each.
+/// Stores a file with rows of a source, one per sample.
 fn put_of(archive: &Arc<Archive>, source: &SourceId, content: &str, rows: &[Row]) {
     let times: Vec<Millis> = rows.iter().map(|row| row.at).collect();
     let file = folder::Stored::new(source, times[0], *times.last().unwrap());
@@ -77,7 +77,7 @@ proptest! {
             let of_redis = *of.name == *"redis";
             let own = rows.iter().zip(&of_others).filter(|(_, (here, both))| *both || *here == of_redis);
             let own: Vec<Row> = own.map(|(row, _)| row.clone()).collect();
-            // A file for each sample, the keys of which are in order.
+            // One file per sample, with its keys in order.
             for at in START..START + 5 {
                 let at_once: Vec<Row> = own.iter().filter(|row| row.at == at).cloned().collect();
                 let file = folder::Stored::new(&of, at, at);
@@ -130,9 +130,9 @@ fn a_file_without_the_column_is_of_the_cluster_itself() {
     assert_eq!(committed(&archive, source()), [Some(1), Some(2)]);
     let groups = Some(vec!["h".to_owned()]);
     let read = read(&archive, Question { groups, ..question(START..=START) });
-    assert_eq!(read, [("h".to_owned(), 0, vec![Some(2)])], "its columns stand elsewhere");
+    assert_eq!(read, [("h".to_owned(), 0, vec![Some(2)])], "its columns have other indexes");
     assert_eq!(committed(&archive, redis()), []);
-    assert_eq!(archive.status().unreadable, 1, "without the column, its name says otherwise");
+    assert_eq!(archive.status().unreadable, 1, "without the column, the file is not of the source in its name");
 }
 
 #[derive(Debug)]
@@ -177,7 +177,7 @@ fn samples_of_every_source_are_written_and_read_as_that_source() {
     sampler.sample();
     archive.runtime().unwrap().block_on(writer.look());
     assert_eq!((archive.status().files, archive.status().last_error), (2, None));
-    // Long after, memory has none of it.
+    // Long after, when memory no longer has the sample.
     let then = lab.clock.now();
     lab.clock.advance(2 * HOUR);
     lab.sample();
