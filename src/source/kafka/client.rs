@@ -1,4 +1,4 @@
-//! librdkafka clients: configuration, logs and errors.
+//! librdkafka clients: their configuration, logs and errors.
 
 use std::{
     fmt,
@@ -23,26 +23,30 @@ use tokio_util::sync::CancellationToken;
 use super::ask::AskError;
 use crate::{config, model::OFFSETS_TOPIC};
 
-/// What every client here is set to, below what the operator sets. Why, where it is not plain:
+/// Default properties of every client, which the operator may override. Comments give the reason where it is not
+/// obvious.
 pub const CLIENT_DEFAULTS: &[(&str, &str)] = &[
     ("client.id", "offsetd"),
     ("enable.metrics.push", "false"),
     // Small fetches read as fast as large ones and need a quarter of the memory.
     ("fetch.max.bytes", "4194304"),
     ("fetch.message.max.bytes", "1048576"),
-    // The end of a log behind a transaction's marker is told by an empty answer: LATEST waits for it.
+    // librdkafka reports the end of a partition behind a transaction marker only after an empty fetch response.
+    // Requests for the latest offsets wait for that report.
     ("fetch.wait.max.ms", "100"),
-    // Per partition, and there are 50. More reads no faster, and is what the memory of a load peaks with.
+    // The limit is per partition, and the log has 50 by default. A larger queue reads no faster and raises the memory
+    // peak of the initial load.
     ("queued.max.messages.kbytes", "512"),
     ("queued.min.messages", "1000000"),
-    // The default makes a partition pause for a second once its queue is full.
+    // By default, librdkafka pauses a partition for a second once its queue is full.
     ("fetch.queue.backoff.ms", "5"),
     ("reconnect.backoff.max.ms", "2000"),
     ("socket.keepalive.enable", "true"),
     ("topic.metadata.refresh.interval.ms", "30000"),
 ];
 
-/// What no operator may change, since the reader is correct only with these values (`config` refuses others).
+/// Properties that the operator may not change, because the reader is correct only with these values (`config` refuses
+/// others).
 const FIXED: &[(&str, &str)] = &[
     ("allow.auto.create.topics", "false"),
     ("auto.offset.reset", "error"),
@@ -52,13 +56,13 @@ const FIXED: &[(&str, &str)] = &[
     ("isolation.level", "read_committed"),
 ];
 
-/// What clients that log in by `[clusters.NAME.oauth]` are set to, below what the operator sets.
+/// Default properties of clients that log in by `[clusters.NAME.oauth]`, which the operator may override.
 const OAUTH_DEFAULTS: &[(&str, &str)] = &[("security.protocol", "SASL_SSL"), ("sasl.mechanisms", "OAUTHBEARER")];
 
-/// Whether librdkafka knows a property and takes its value.
+/// Checks that librdkafka knows a property and accepts its value.
 ///
 /// # Errors
-/// What librdkafka says.
+/// Returns librdkafka's error text.
 pub fn check_property(key: &str, value: &str) -> Result<(), config::PropertyError> {
     let mut settings = ClientConfig::new();
     settings.set(key, value);
@@ -68,55 +72,57 @@ pub fn check_property(key: &str, value: &str) -> Result<(), config::PropertyErro
     })
 }
 
-/// Gives the clients of a cluster what they log in with.
+/// A provider of login credentials for the clients of a cluster.
 pub(super) trait Login: fmt::Debug + Send + Sync {
-    /// Gives it to a client, now and again whenever it changes, for as long as the client lives.
+    /// Gives the current credentials to a client, and renewed ones as long as the client lives.
     ///
     /// # Errors
-    /// It cannot be given at all.
+    /// Returns an error if the credentials cannot be given.
     fn attach(&self, client: &Client) -> Result<(), AskError>;
 }
 
-/// Makes the clients of one source.
+/// Creates the clients of one source.
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
     config: Arc<config::Cluster>,
     ending: CancellationToken,
     removed: CancellationToken,
-    /// For clusters whose clients do not log in by properties alone.
+    /// Provider of credentials, for clusters on which properties alone do not suffice.
     login: Option<Arc<dyn Login>>,
 }
 
 impl Connector {
-    /// Makes clients of a cluster. Once `ending` is cancelled, the process ends, and clients are left to it.
+    /// Creates a connector for a cluster. Once `ending` is cancelled, the process ends, and clients are not destroyed
+    /// any more.
     pub(super) fn new(config: &config::Cluster, ending: CancellationToken) -> Self {
         Self { config: Arc::new(config.clone()), ending, removed: CancellationToken::new(), login: None }
     }
 
-    /// Lets clients end with their requests once `removed` is cancelled, since the cluster is not read any more.
+    /// Sets the token that is cancelled when the cluster is removed. From then on, clients are closed after their
+    /// requests.
     pub(super) fn until_removed(self, removed: CancellationToken) -> Self {
         Self { removed, ..self }
     }
 
-    /// Lets clients log in by `login`.
+    /// Sets the provider of credentials.
     pub(super) fn with_login(self, login: Arc<dyn Login>) -> Self {
         Self { login: Some(login), ..self }
     }
 
-    /// A client.
+    /// Creates a client.
     pub(super) fn connect(&self) -> Result<Client, AskError> {
         self.connect_with(&[])
     }
 
-    /// A client that may ask coordinators. Only once `__consumer_offsets` exists: looking for a coordinator creates it.
-    /// Without a group of its own, librdkafka crashes on the answer that the coordinator is another
-    /// (`rd_kafka_handle_OffsetFetch` sends its group a note). It looks for the coordinator of that group, which writes
-    /// nothing, and never joins it.
+    /// Creates a client that can query coordinators. Use it only once `__consumer_offsets` exists, since finding a
+    /// coordinator creates that topic. The client has a `group.id`, because librdkafka crashes without one if a broker
+    /// answers NOT_COORDINATOR (`rd_kafka_handle_OffsetFetch` then notifies the client's own group). librdkafka finds
+    /// the coordinator of this group, which writes nothing, and never joins the group.
     pub(super) fn connect_asking(&self) -> Result<Client, AskError> {
         self.connect_with(&[("group.id", "offsetd")])
     }
 
-    /// A client that reads what is not committed yet.
+    /// Creates a client that reads uncommitted records.
     pub(super) fn connect_uncommitted(&self) -> Result<Client, AskError> {
         self.connect_with(&[("isolation.level", "read_uncommitted")])
     }
@@ -143,17 +149,17 @@ impl Connector {
     }
 }
 
-/// A client, shared. The last of its clones closes it.
+/// A shared client. It is closed when its last clone is dropped.
 #[derive(Clone)]
 pub(super) struct Client {
     consumer: Arc<BaseConsumer<Events>>,
     ending: CancellationToken,
     removed: CancellationToken,
-    /// Held, so that what the client logs in with is renewed until the client is gone.
+    /// Keeps the credentials renewed as long as the client lives.
     _login: Option<Arc<dyn Login>>,
 }
 
-/// A client that may be gone.
+/// A handle that does not keep its client alive.
 #[derive(Debug)]
 pub(super) struct WeakClient {
     consumer: Weak<BaseConsumer<Events>>,
@@ -167,7 +173,7 @@ impl WeakClient {
         self.consumer.strong_count() > 0
     }
 
-    /// Returns the client, unless it is gone.
+    /// Returns the client, or `None` if it is closed.
     pub(super) fn upgrade(&self) -> Option<Client> {
         let (ending, removed) = (self.ending.clone(), self.removed.clone());
         Some(Client { consumer: self.consumer.upgrade()?, ending, removed, _login: None })
@@ -175,17 +181,17 @@ impl WeakClient {
 }
 
 impl Client {
-    /// Returns a handle that does not keep the client.
+    /// Returns a handle that does not keep the client alive.
     pub(super) fn downgrade(&self) -> WeakClient {
         let (ending, removed) = (self.ending.clone(), self.removed.clone());
         WeakClient { consumer: Arc::downgrade(&self.consumer), ending, removed }
     }
 
-    /// Serves the logs and errors that wait, without waiting for more.
+    /// Handles all pending logs and errors, without blocking.
     pub(super) fn serve(&self) {
         loop {
             let before = self.context().served.load(Ordering::Relaxed);
-            // A poll ends after each log line as if there were nothing more.
+            // A poll returns after each log line as if nothing else were pending.
             let nothing = self.poll(Duration::ZERO).is_none();
             if nothing && self.context().served.load(Ordering::Relaxed) == before {
                 return;
@@ -193,8 +199,8 @@ impl Client {
         }
     }
 
-    /// Metadata of one topic, or of all. Asking for one does not create it: allow.auto.create.topics is false, but brokers
-    /// before 0.11 do not heed that.
+    /// Returns the metadata of one topic, or of all topics. Requesting one does not create it, since
+    /// allow.auto.create.topics is false; brokers before 0.11 ignore that.
     pub(super) fn metadata(&self, topic: Option<&str>, timeout: Duration) -> Result<Metadata, AskError> {
         self.fetch_metadata(topic, timeout).map_err(|error| {
             self.serve();
@@ -202,7 +208,7 @@ impl Client {
         })
     }
 
-    /// Lets the client look how many log partitions there are now. Returns how many.
+    /// Refreshes the client's metadata of the log. Returns the number of log partitions.
     pub(super) fn refresh_log_metadata(&self, timeout: Duration) -> Result<usize, AskError> {
         let metadata = self.metadata(Some(OFFSETS_TOPIC), timeout)?;
         let topic = metadata.topics().iter().find(|topic| topic.name() == OFFSETS_TOPIC && topic.error().is_none());
@@ -210,10 +216,11 @@ impl Client {
     }
 }
 
-/// At the end of the process, clients are not destroyed. While connections are lost, librdkafka 2.12 may abort there:
-/// `rd_kafka_destroy` fails requests that still wait for a broker or coordinator, and such a request counts its holders
-/// twice down (assertion `eonce->refcnt > 0`). Nothing is lost: clients here write nothing and are in no group. A cluster is
-/// often removed because it is down, so that its clients are destroyed once no request can wait any more.
+/// At the end of the process, clients are leaked instead of destroyed. While connections fail, `rd_kafka_destroy` of
+/// librdkafka 2.12 may abort the process: it fails requests that still wait for a broker or coordinator, and such a
+/// request releases its reference twice (assertion `eonce->refcnt > 0`). Nothing is lost, since these clients write
+/// nothing and are in no group. A removed cluster is often down, so that its clients are destroyed only after all
+/// requests have timed out.
 impl Drop for Client {
     fn drop(&mut self) {
         if self.ending.is_cancelled() {
@@ -224,10 +231,10 @@ impl Drop for Client {
     }
 }
 
-/// Seconds after which no request waits any more: each has a timeout, and is tried once.
+/// Seconds after which no request is pending: each has a timeout and is not retried.
 const REQUESTS_END: u32 = 30;
 
-/// Closes a client once its requests have ended; not at the end of the process.
+/// Closes a client after its requests have timed out, unless the process ends before.
 fn close_later(consumer: Arc<BaseConsumer<Events>>, ending: CancellationToken) {
     let close = move || {
         for _ in 0..REQUESTS_END {
@@ -239,7 +246,7 @@ fn close_later(consumer: Arc<BaseConsumer<Events>>, ending: CancellationToken) {
         }
         drop(consumer);
     };
-    // Without a thread it is closed at once.
+    // If no thread can be started, the client is closed immediately.
     let _ = std::thread::Builder::new().name("closing".to_owned()).spawn(close);
 }
 
@@ -257,46 +264,46 @@ impl fmt::Debug for Client {
     }
 }
 
-/// What to do about errors that do not say it themselves: a part of librdkafka's text, and the advice.
+/// Remedies for errors that do not contain one: a part of librdkafka's text, and the remedy.
 const ADVICE: [(&str, &str); 5] = [
     (
         "invalid_token",
-        "the broker refuses the token: check its audience, issuer, scope and expiry against the broker's settings",
+        "the broker refused the token: check its audience, issuer, scope and expiry against the broker's settings",
     ),
     ("certificate verify failed", "check ssl.ca.location, and that the certificate is for this host"),
     ("alert bad certificate", CLIENT_CERTIFICATE),
     ("certificate required", CLIENT_CERTIFICATE),
     ("PLAINTEXT broker listener", "check security.protocol and the port"),
 ];
-/// What to do where brokers close connections during the login without a word.
+/// Remedy if a broker closes connections during the login without an error.
 const CLOSED: &str = "check security.protocol and the port";
 const CLIENT_CERTIFICATE: &str =
-    "the broker wants another client certificate, or one at all: check ssl.certificate.location and ssl.key.location";
+    "the broker requires a client certificate that it trusts: check ssl.certificate.location and ssl.key.location";
 
-/// Takes librdkafka's logs and errors.
+/// Receiver of librdkafka's logs and errors.
 #[derive(Debug, Default)]
 pub(super) struct Events {
     cluster: String,
     last_error: Mutex<Option<String>>,
-    /// The last failure of a broker that was logged.
+    /// The last logged failure of a broker.
     last_logged: Mutex<Option<String>>,
-    /// Why there is nothing to log in with.
+    /// The reason why no credentials are available.
     login_failure: Mutex<Option<String>>,
-    /// Counts logs and errors.
+    /// Number of logs and errors received.
     served: AtomicU64,
-    /// Counts lost connections and other failures of brokers.
+    /// Number of lost connections and other failures of brokers.
     failures: AtomicU64,
 }
 
 impl Events {
-    /// The last thing that went wrong with a broker, as long as nothing succeeded since. librdkafka does not repeat it. Where
-    /// there is nothing to log in with, this is the cause, whatever brokers say.
+    /// Returns the last error of a broker, unless a request succeeded since; librdkafka does not repeat errors. If no
+    /// credentials are available, returns that reason instead, because it causes the errors of the brokers.
     pub(super) fn last_error(&self) -> Option<String> {
         let broker = self.last_error.lock().clone()?;
         if let Some(failure) = self.login_failure.lock().clone() {
             return Some(failure);
         }
-        // A broker that closes a connection is logged, and is no error of its own.
+        // A broker that closes a connection only causes a log line, not an error.
         let logged = self.last_logged.lock().clone().filter(|_| broker.ends_with("brokers are down"));
         Some(match logged {
             None => broker,
@@ -305,12 +312,12 @@ impl Events {
         })
     }
 
-    /// Notes why there is nothing to log in with, or that there is.
+    /// Sets the reason why no credentials are available; `None` means that they are.
     pub(super) fn set_login_failure(&self, failure: Option<String>) {
         *self.login_failure.lock() = failure;
     }
 
-    /// How often a broker has failed: a connection was lost, or could not be made. As of the last [`Client::serve`].
+    /// Returns how many times connections to brokers were lost or could not be made, as of the last [`Client::serve`].
     pub(super) fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
     }
@@ -320,8 +327,8 @@ impl Events {
     }
 }
 
-/// Whether a logged failure is of a connection that had worked for a while, and so had the right protocol. A broker that
-/// wants a login closes a connection without one a moment after it was made.
+/// Returns whether a logged failure concerns a connection that was up for at least 1 s, so that its protocol is right.
+/// A broker that requires a login closes a connection without one immediately.
 fn has_worked(logged: &str) -> bool {
     let up = logged.split_once("(after ").and_then(|(_, rest)| rest.split_once("ms in state UP"));
     up.and_then(|(millis, _)| millis.parse::<u64>().ok()).is_some_and(|millis| millis >= 1000)
@@ -330,12 +337,12 @@ fn has_worked(logged: &str) -> bool {
 impl ClientContext for Events {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.served.fetch_add(1, Ordering::Relaxed);
-        // A connection that the broker closed is logged and is no error.
+        // A broker that closes a connection only causes a log line, not an error.
         if facility == "FAIL" {
             self.failures.fetch_add(1, Ordering::Relaxed);
             *self.last_logged.lock() = Some(message.to_owned());
         }
-        // librdkafka repeats a broker's failures; what matters of them is shown by `status`.
+        // librdkafka repeats the failures of brokers; `status` shows the relevant ones.
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 tracing::error!(cluster = self.cluster, facility, "{message}");
@@ -351,7 +358,7 @@ impl ClientContext for Events {
     fn error(&self, error: KafkaError, reason: &str) {
         self.served.fetch_add(1, Ordering::Relaxed);
         self.failures.fetch_add(1, Ordering::Relaxed);
-        // "All brokers down" says less than what went wrong with the last of them.
+        // "All brokers down" contains less information than the previous error.
         let mut last = self.last_error.lock();
         let all_down = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
         if last.is_none() || !all_down {

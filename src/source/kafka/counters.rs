@@ -1,36 +1,36 @@
-//! What the transaction overlay of a log cost and did: it shows commits ahead of an open transaction.
+//! Counters of the transaction overlay, which shows commits ahead of an open transaction.
 
 use crate::store::{counter::Counter, latest::Count};
 
 /// Counters of the transaction overlay of one log.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    /// Requests to coordinators.
+    /// Number of requests to coordinators.
     pub(super) calls: Counter,
-    /// Of these, failed.
+    /// Number of those requests that failed.
     pub(super) failures: Counter,
-    /// Commits and deletions shown before their reader came to them.
+    /// Number of commits and deletions shown before the log's reader reached them.
     pub(super) shown: Counter,
-    /// Records behind transactions that were not kept, because there were too many.
+    /// Number of records behind transactions that were dropped because a limit was reached.
     pub(super) dropped: Counter,
-    /// Requests for last stable offsets.
+    /// Number of requests for last stable offsets.
     pub(super) looks: Counter,
 }
 
 impl Counters {
-    /// The counters as metrics.
+    /// Returns the counters as metrics.
     pub(super) fn all(&self) -> Vec<Count> {
         let count = |name, help, counter: &Counter| Count { name, help, value: counter.get() };
         vec![
             count(
                 "offsetd_transaction_calls_total",
-                "Questions to coordinators about commits behind open transactions.",
+                "Requests to coordinators about commits behind open transactions.",
                 &self.calls,
             ),
-            count("offsetd_transaction_failures_total", "Of these, failed.", &self.failures),
+            count("offsetd_transaction_failures_total", "Failed requests to coordinators.", &self.failures),
             count(
                 "offsetd_transaction_looks_total",
-                "Questions for last stable offsets of log partitions that stand still.",
+                "Requests for the last stable offset of log partitions that do not advance.",
                 &self.looks,
             ),
             count(
@@ -40,7 +40,7 @@ impl Counters {
             ),
             count(
                 "offsetd_transaction_dropped_total",
-                "Records behind transactions left out for want of room.",
+                "Records behind open transactions dropped because a limit was reached.",
                 &self.dropped,
             ),
         ]

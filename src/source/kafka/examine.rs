@@ -1,6 +1,6 @@
-//! Examines a cluster step by step, for `offsetd doctor`: what works, what does not, and what to do.
+//! Checks of a cluster for `offsetd doctor`: what works, what fails, and how to fix it.
 //!
-//! Each step has its own timeout. A step is skipped where one before it failed that it builds on.
+//! Each check has its own timeout. A check is skipped if a check on which it depends failed.
 
 use std::time::Duration;
 
@@ -21,21 +21,21 @@ use crate::{
     model::Millis,
 };
 
-/// Bound of one question.
+/// Timeout of one request to the cluster.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Examines a cluster. Blocks, for a minute or so at worst.
+/// Runs all checks of a cluster. Blocks, for about a minute at worst.
 #[must_use]
 pub fn examine(cluster: &config::Cluster, clock: &Clock) -> Report {
     let mut report = Report::default();
     let now = clock.now();
     match network::examine(&mut report, cluster) {
-        None => skip(&mut report, "no broker can be reached", &["tls", "version", "sasl"]),
+        None => skip(&mut report, "no broker is reachable", &["tls", "version", "sasl"]),
         Some(server) => {
             let stream = tls::examine(&mut report, cluster, &server, now);
             match stream {
                 Some(stream) => version::examine(&mut report, &server, stream),
-                None => skip(&mut report, "no connection to ask on", &["version"]),
+                None => skip(&mut report, "no connection to a broker", &["version"]),
             }
             if let Some(client) = login::examine(&mut report, cluster) {
                 examine_rights(&mut report, cluster, &client, now);
@@ -62,13 +62,16 @@ fn examine_rights(report: &mut Report, cluster: &config::Cluster, client: &super
         }
         (ReadMode::Auto | ReadMode::Admin, _, true) => {
             report.does_not_need(&["log", "read_log"]);
-            Check::works("mode", "", "admin: coordinators are asked for offsets, group by group")
+            Check::works("mode", "", "admin: offsets are requested from coordinators, group by group")
         }
-        (ReadMode::Admin, _, false) => {
-            Check::fails("mode", "", "no group is listed", "grant the right to describe groups, or wait for a group")
-        }
+        (ReadMode::Admin, _, false) => Check::fails(
+            "mode",
+            "",
+            "brokers list no groups",
+            "grant the right to describe groups, or wait until a group exists",
+        ),
         (ReadMode::Auto | ReadMode::Log, false, _) => {
-            Check::fails("mode", "", "__consumer_offsets cannot be read", "see the checks log and read_log")
+            Check::fails("mode", "", "__consumer_offsets cannot be read", "fix the checks log and read_log")
         }
     };
     report.add(check);

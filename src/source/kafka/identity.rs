@@ -1,4 +1,4 @@
-//! Which Kafka cluster the clients of one source read.
+//! Detects that the clients of a source reach another Kafka cluster than before.
 
 use std::{sync::OnceLock, time::Duration};
 
@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
 
-/// The Kafka cluster that all clients of a source read: the first that one of them reached.
+/// The Kafka cluster that all clients of a source read: the first one that any of them reached.
 #[derive(Debug)]
 pub(super) struct Identity {
     first: OnceLock<String>,
@@ -16,15 +16,16 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// No client has reached a cluster yet. When one reaches another cluster than the first, `stop` is cancelled.
+    /// Creates an identity without a cluster. `stop` is cancelled when a client reaches another cluster than the first.
     pub(super) fn new(stop: CancellationToken) -> Self {
         Self { first: OnceLock::new(), other: OnceLock::new(), stop }
     }
 
-    /// Whether the client's metadata is of the cluster that the other clients read. A client that has no metadata yet, or
-    /// whose broker tells no id, has shown nothing else. Once a client is of another cluster, the answer is no for all.
+    /// Returns whether the client reads the same cluster as the other clients. A client without metadata, or with a
+    /// broker that reports no cluster id, does not contradict that. Once any client has reached another cluster, this
+    /// returns false for all.
     pub(super) fn holds(&self, client: &Client) -> bool {
-        // Does not ask: the client keeps the id of its newest metadata.
+        // A zero timeout sends no request: the client keeps the id of its newest metadata.
         self.is_first(client.client().fetch_cluster_id(Duration::ZERO))
     }
 
@@ -38,12 +39,12 @@ impl Identity {
         self.other.get().is_none()
     }
 
-    /// The token that ends the parts of the source.
+    /// Returns the token that stops the parts of the source.
     pub(super) fn stop(&self) -> &CancellationToken {
         &self.stop
     }
 
-    /// The ids of the cluster that was read and of the other one that answers now, if one does.
+    /// Returns the cluster ids before and after the change, if another cluster answers now.
     pub(super) fn change(&self) -> Option<(&str, &str)> {
         self.first.get().zip(self.other.get()).map(|(first, other)| (&**first, &**other))
     }

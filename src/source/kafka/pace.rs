@@ -1,8 +1,8 @@
-//! How often coordinators are asked.
+//! A rate limit for requests to coordinators.
 
 use std::time::{Duration, Instant};
 
-/// Lets so many calls a second go, evenly: never more in any second, and none saved up.
+/// Spaces calls evenly: no second has more calls than allowed, and unused calls are not saved up.
 #[derive(Debug)]
 pub(in super::super) struct Pace {
     between: Duration,
@@ -15,17 +15,17 @@ impl Pace {
         Self { between: Duration::from_secs(1) / per_second, next: now }
     }
 
-    /// Whether a call may go now.
+    /// Returns whether a call may be sent now.
     pub(in super::super) fn is_free(&self, now: Instant) -> bool {
         now >= self.next
     }
 
-    /// How long until a call may go.
+    /// Returns the time until a call may be sent.
     pub(in super::super) fn wait(&self, now: Instant) -> Duration {
         self.next.saturating_duration_since(now)
     }
 
-    /// Counts calls that go at once.
+    /// Records calls that are sent together now.
     pub(in super::super) fn count(&mut self, calls: u32, now: Instant) {
         self.next = now + self.between * calls;
     }

@@ -1,8 +1,8 @@
-//! The parts that read one cluster, each with a thread and clients of its own.
+//! The parts that read one cluster, each with its own thread and clients.
 //!
-//! Clients of librdkafka keep what they know of a cluster (topic ids, leader epochs, offsets), and do not let go of it
-//! when another cluster answers at the same addresses. So the parts end when one of them notices, all clients go, what
-//! is known of the cluster is dropped, and new parts start as after the start of the process.
+//! librdkafka clients cache facts about a cluster (topic ids, leader epochs, offsets) and keep them when another
+//! cluster answers at the same addresses. When a part notices another cluster, all parts end, all clients are closed,
+//! the data of the cluster is dropped, and new parts start as after a start of the process.
 
 use std::sync::Arc;
 
@@ -32,30 +32,30 @@ use crate::{
     store::{cluster::Fault, latest::Latest, writer::SourceWriter},
 };
 
-/// What the parts need to know.
+/// Settings of the parts.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Log ends, and markers of transactions.
+    /// Settings of log ends and transaction markers.
     pub lag: config::Lag,
-    /// Commits behind open transactions.
+    /// Settings of the transaction overlay.
     pub transactions: config::Transactions,
-    /// Cancelled at the end of the process, when clients are left to it.
+    /// Cancelled at the end of the process, when clients are not destroyed any more.
     pub ending: CancellationToken,
 }
 
-/// A part of a source ended that should not.
+/// An unexpected end of a part.
 #[derive(Debug, thiserror::Error)]
 #[error("{cluster}/{part}: {cause}")]
 pub struct PartError {
     /// Name of the cluster.
     pub cluster: Name,
-    /// Name of the part, as `listener`.
+    /// Name of the part, such as `listener`.
     pub part: &'static str,
-    /// Why it ended.
+    /// Why the part ended.
     pub cause: PartFault,
 }
 
-/// Reads one cluster, whichever answers at its addresses.
+/// A source that reads the Kafka cluster at the configured addresses.
 #[derive(Debug)]
 pub struct KafkaSource {
     log: Arc<Log>,
@@ -70,15 +70,16 @@ struct Parts {
     poller: Poller,
     reader: Reader,
     tails: Option<Tails>,
-    /// Looks whether offsets are to be read in the other way.
+    /// Decides whether to switch between reading the log and the Admin API.
     switch: Option<Decider>,
 }
 
 impl KafkaSource {
-    /// Makes a source that reads until `stop` is cancelled, and checks the client configuration. Where the cluster was read before, by a source that failed, its data stays until it is loaded again.
+    /// Creates a source that reads until `stop` is cancelled, which checks the client configuration. If a failed source
+    /// read the cluster before, its data stays until it is loaded again.
     ///
     /// # Errors
-    /// The part whose client cannot be made.
+    /// Returns the part for which no client could be created.
     pub fn new(
         writer: &SourceWriter,
         log: Arc<Log>,
@@ -124,9 +125,9 @@ impl Source for KafkaSource {
                 cluster = &*cluster.name,
                 before,
                 now,
-                "another Kafka cluster answers; dropping what was read of the one before, and loading anew"
+                "another Kafka cluster answers; dropping the data of the previous one and reloading"
             );
-            let reason = format!("another Kafka cluster answers: id {now:?}, before {before:?}; loading it");
+            let reason = format!("another Kafka cluster answers: cluster id {now:?} instead of {before:?}; loading it");
             writer.forget_cluster(reason);
             parts = Parts::new((&writer, &log), &settings, Shards::LoadAgain, stop)?;
         }
@@ -169,7 +170,7 @@ impl Parts {
         Ok(Self { cluster: Name::clone(&cluster.name), identity, poller, reader, tails, switch })
     }
 
-    /// Runs until the parts are told to end, or one ends: then all do, and their clients are gone.
+    /// Runs the parts until they are stopped or one ends. Then all end, and their clients are closed.
     fn run(self, end: &CancellationToken) -> Result<(), PartError> {
         let Self { cluster, identity, poller, reader, tails, switch } = self;
         let (stop, switched) = (identity.stop(), switch.as_ref().map(Decider::result));
@@ -187,14 +188,14 @@ impl Parts {
                 }
             }
         }
-        // All are joined, whatever the first says.
+        // All threads are joined, even if an early one failed.
         for (name, thread) in running {
             let is_switched = || switched.as_ref().is_some_and(|switched| switched.get().is_some());
             let is_told = || end.is_cancelled() || identity.change().is_some() || is_switched();
             let ended = threads::join(thread).and_then(|()| if is_told() { Ok(()) } else { Err(PartFault::Exited) });
             failed.extend(ended.err().map(|fault| (name, fault)));
         }
-        // A part that failed is the reason why the others exited.
+        // If one part failed, the others exited because of it.
         match failed.into_iter().min_by_key(|(_, fault)| matches!(fault, PartFault::Exited)) {
             None => Ok(()),
             Some((part, cause)) => Err(PartError { cluster, part, cause }),

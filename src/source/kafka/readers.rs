@@ -1,4 +1,4 @@
-//! The parts that read committed offsets: from the log, or by the Admin API.
+//! The parts that read committed offsets, either from the log or by the Admin API.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use super::{
 };
 use crate::{model::SourceKind, store::writer::SourceWriter};
 
-/// A part: a loop that runs on a thread of its own until it is told to end.
+/// A part: a loop that runs on its own thread until it is stopped.
 pub(super) type Part = Box<dyn FnOnce(&CancellationToken) -> Result<(), PartFault> + Send>;
 
-/// The parts that read committed offsets in the way that their source says.
+/// The parts that read committed offsets in the mode of their source.
 #[derive(Debug)]
 pub(super) enum Reader {
     Log(Box<LogReader>),
@@ -34,10 +34,11 @@ pub(super) struct LogReader {
 }
 
 impl Reader {
-    /// Makes the parts, and checks the client configuration. `known`: what becomes of shards that were read before.
+    /// Creates the parts, which checks the client configuration. `known` decides about the shards that were read
+    /// before.
     ///
     /// # Errors
-    /// The client cannot be made.
+    /// Returns an error if a client cannot be created.
     pub(super) fn new(
         (writer, log): (&SourceWriter, &Arc<Log>),
         connector: &Connector,
@@ -60,7 +61,7 @@ impl Reader {
         }
     }
 
-    /// The parts, each with its name.
+    /// Returns the parts with their names.
     pub(super) fn parts(self) -> Vec<(&'static str, Part)> {
         match self {
             Self::Log(reader) => {
@@ -75,7 +76,7 @@ impl Reader {
     }
 }
 
-/// A part that tries again what goes wrong, and never fails.
+/// Makes a part of a loop that retries its failures and therefore never fails.
 pub(super) fn forever(run: impl FnOnce(&CancellationToken) + Send + 'static) -> Part {
     Box::new(move |stop: &CancellationToken| {
         run(stop);

@@ -1,12 +1,12 @@
-//! What a decoded record means to a shard.
+//! Conversion of decoded offset records into events of the store.
 
 use crate::{
     decode::schema::{OffsetCommitKey, OffsetCommitValue},
     store::{event::EventKind, group::Commit},
 };
 
-/// Returns the event of an offset record: a commit, or the removal of the offset. A committed offset below 0 removes the
-/// offset too, because Kafka's clients and tools take it for none (`ListConsumerGroupOffsetsHandler`).
+/// Returns the event of an offset record: a commit, or the deletion of the offset. A committed offset below 0 is a
+/// deletion too, because Kafka's clients and tools treat it as no offset (`ListConsumerGroupOffsetsHandler`).
 pub(super) fn offset_event<'m>(key: &OffsetCommitKey<'m>, value: Option<&OffsetCommitValue<'m>>) -> EventKind<'m> {
     let (topic, partition) = (key.topic, key.partition);
     let Some(value) = value.filter(|value| value.offset >= 0) else { return EventKind::Delete { topic, partition } };

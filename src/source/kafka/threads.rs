@@ -1,4 +1,4 @@
-//! Named threads of a source. Each runs a loop for as long as the cluster is read.
+//! Named threads of a source, each of which runs a loop until it is stopped.
 
 use std::{any::Any, io, thread};
 
@@ -9,25 +9,25 @@ use crate::source::kafka::ask::AskError;
 /// Why a part of a source ended.
 #[derive(Debug, thiserror::Error)]
 pub enum PartFault {
-    /// A client cannot be made.
+    /// A client could not be created.
     #[error(transparent)]
     Client(#[from] AskError),
-    /// A thread cannot be started.
+    /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
-    /// A bug.
+    /// The part panicked, which is a bug.
     #[error("panicked: {0}")]
     Panicked(String),
-    /// It returned though nothing told it to.
+    /// The part returned without being stopped.
     #[error("exited unexpectedly")]
     Exited,
 }
 
-/// A thread of a source.
+/// The handle of a source's thread.
 pub(super) type Thread = thread::JoinHandle<Result<(), PartFault>>;
 
-/// Starts a loop on a thread of its own. When the loop ends, also by a panic, `stop` is cancelled, so that the other parts
-/// end, too.
+/// Starts a loop on its own thread. When the loop ends, even by a panic, `stop` is cancelled, so that the other parts
+/// end too.
 pub(super) fn spawn(
     name: String,
     stop: &CancellationToken,
@@ -41,7 +41,7 @@ pub(super) fn spawn(
     Ok(thread::Builder::new().name(name).spawn(run)?)
 }
 
-/// Waits until a thread has ended.
+/// Waits until a thread has ended, and returns its result.
 pub(super) fn join(thread: Thread) -> Result<(), PartFault> {
     let text = |panic: Box<dyn Any + Send>| match panic.downcast::<String>() {
         Ok(text) => *text,

@@ -111,7 +111,7 @@ fn every_way_to_log_in_works_and_bad_credentials_are_told_with_the_reason() {
     let authority = ("certificate verify failed", "set ssl.ca.location");
     let protocol = ("check security.protocol and the port", "set security.protocol");
     let unsupported = ("supported mechanisms: OAUTHBEARER", "set sasl.mechanism");
-    let certificate = ("the broker wants another client certificate, or one at all", "set ssl.certificate.location");
+    let certificate = ("the broker requires a client certificate that it trusts", "set ssl.certificate.location");
     let cases: Vec<(&str, &str, Vec<&str>, Told)> = vec![
         ("PLAIN", "SASL", [&plain[..], &[good]].concat(), None),
         ("PLAIN, wrong password", "SASL", [&plain[..], &[bad]].concat(), Some(password)),

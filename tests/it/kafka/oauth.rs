@@ -177,7 +177,7 @@ fn tokens_are_renewed_and_connections_log_in_again_through_every_failure_of_the_
     wait_committed(&server, 3);
 
     endpoint.set(Mode::WrongAudience);
-    wait_failing(&server, "the broker refuses the token: check its audience");
+    wait_failing(&server, "the broker refused the token: check its audience");
     endpoint.set(Mode::Grants);
     wait_committed(&server, 3);
     server.stop_cleanly();

@@ -10,7 +10,7 @@ fn a_client_is_destroyed_when_it_is_dropped_but_not_at_the_end_of_the_process() 
     let config = Config::load(sources).unwrap().config.clusters.remove(0);
     let ending = CancellationToken::new();
     let connector = Connector::new(&config, ending.clone());
-    // librdkafka holds what takes its events until it is destroyed.
+    // librdkafka holds the receiver of its events until the client is destroyed.
     let is_left = |client: Client| {
         let events = Arc::downgrade(client.context());
         drop(client);
@@ -34,13 +34,13 @@ fn brokers_that_close_connections_are_told_with_what_was_logged_of_them() {
     let told = events.last_error().unwrap();
     assert!(told.starts_with("1/1 brokers are down: kafka:9092: Disconnected") && told.ends_with(CLOSED), "{told}");
     events.log(RDKafkaLogLevel::Error, "FAIL", "kafka:9092: Disconnected (after 100ms in state UP)");
-    assert!(events.last_error().unwrap().ends_with(CLOSED), "it wants a login");
+    assert!(events.last_error().unwrap().ends_with(CLOSED), "the broker requires a login");
     events.log(RDKafkaLogLevel::Error, "FAIL", "kafka:9092: Disconnected (after 90000ms in state UP)");
     assert!(events.last_error().unwrap().ends_with("in state UP)"), "a connection that worked had the right protocol");
     events.succeeded();
     events.error(KafkaError::Global(RDKafkaErrorCode::Authentication), "{\"status\":\"invalid_token\"}");
     assert!(events.last_error().unwrap().contains("check its audience"));
-    // Where there is no token, brokers' errors only follow from that.
+    // Without a token, the errors of brokers are only consequences.
     events.set_login_failure(Some("no token".to_owned()));
     assert_eq!(events.last_error().unwrap(), "no token");
     events.succeeded();

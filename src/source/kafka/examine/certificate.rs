@@ -1,15 +1,15 @@
-//! What a certificate says of itself (X.509, DER): whose it is, and until when.
+//! A parser of X.509 certificates (DER) for their common name and validity.
 //!
-//! The certificate is a stranger's: every length is checked, and what is not understood is left out.
+//! The certificate is untrusted input: every length is checked, and unsupported content is skipped.
 
 use chrono::{NaiveDateTime, TimeZone as _, Utc};
 
 use crate::model::Millis;
 
-/// What is shown of a certificate.
+/// The fields of a certificate that are shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Certificate {
-    /// The common name of the subject; empty where there is none.
+    /// The common name of the subject; empty if it has none.
     pub(super) subject: String,
     pub(super) not_before: Millis,
     pub(super) not_after: Millis,
@@ -20,20 +20,20 @@ const SET: u8 = 0x31;
 const OBJECT_ID: u8 = 0x06;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
-/// The version, which the first certificates did not have.
+/// The tag of the version, which X.509 v1 certificates omit.
 const VERSION: u8 = 0xa0;
-/// 2.5.4.3
+/// The OID 2.5.4.3.
 const COMMON_NAME: [u8; 3] = [0x55, 0x04, 0x03];
 
 impl Certificate {
-    /// Reads a certificate; `None` for what is none.
+    /// Parses a certificate. Returns `None` if it is malformed.
     pub(super) fn read(der: &[u8]) -> Option<Self> {
         let mut certificate = Reader(Reader(der).expect(SEQUENCE)?);
         let mut fields = Reader(certificate.expect(SEQUENCE)?);
         if fields.0.first() == Some(&VERSION) {
             fields.next()?;
         }
-        // Serial number, algorithm, issuer.
+        // These are the serial number, the algorithm and the issuer.
         for _ in 0..3 {
             fields.next()?;
         }
@@ -58,7 +58,7 @@ fn time((tag, value): (u8, &[u8])) -> Option<Millis> {
     let text = std::str::from_utf8(value).ok()?.strip_suffix('Z')?;
     let text = match tag {
         GENERALIZED_TIME => text.to_owned(),
-        // RFC 5280: years from 50 on are of the last century.
+        // RFC 5280: two-digit years from 50 on belong to the 20th century.
         UTC_TIME => format!("{}{text}", if text.get(..2)?.parse::<u8>().ok()? < 50 { "20" } else { "19" }),
         _ => return None,
     };
@@ -66,7 +66,7 @@ fn time((tag, value): (u8, &[u8])) -> Option<Millis> {
     Some(Utc.from_utc_datetime(&at).timestamp_millis())
 }
 
-/// Reads values one after the other.
+/// A reader of consecutive DER values.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -77,7 +77,7 @@ impl<'a> Reader<'a> {
         let length = if *first < 0x80 {
             usize::from(*first)
         } else {
-            // Longer than 16 MiB is no certificate.
+            // A certificate is never longer than 16 MiB.
             let count = usize::from(*first & 0x7f);
             let (bytes, after) = rest.split_at_checked(count).filter(|_| (1..=3).contains(&count))?;
             rest = after;

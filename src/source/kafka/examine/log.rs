@@ -1,4 +1,4 @@
-//! `__consumer_offsets`: whether it is there, may be read, and is written by brokers whose clocks are right.
+//! Checks of `__consumer_offsets`: its existence, the right to read it, and the clocks of the brokers that write it.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -22,14 +22,14 @@ use crate::{
     source::kafka::AskError,
 };
 
-/// librdkafka's offset of the last record before the end.
+/// librdkafka's logical offset of the last record before the end (OFFSET_TAIL of 1).
 const LAST_RECORD: i64 = -2001;
 const BATCH: usize = 100;
 const WAIT: Duration = Duration::from_millis(100);
-/// Difference of clocks from which commits look as if they were of another time.
+/// Difference of clocks, in milliseconds, from which commit times are visibly wrong.
 const SKEW: Millis = 5_000;
 
-/// What the last records of the log say.
+/// What reading the last records of the log showed.
 #[derive(Default)]
 struct Tail {
     newest: Option<Millis>,
@@ -37,7 +37,7 @@ struct Tail {
     silent: usize,
 }
 
-/// Examines the log, and what only makes sense where it exists. Returns whether it can be read.
+/// Checks the log, and the groups if the log exists. Returns whether the log can be read.
 pub(super) fn examine(
     report: &mut Report,
     cluster: &config::Cluster,
@@ -61,7 +61,7 @@ pub(super) fn examine(
             false
         }
     };
-    // Looking for a coordinator would create the log.
+    // The log exists here. Otherwise FindCoordinator would make a broker create it.
     match oauth::connector(cluster, CancellationToken::new()).connect_asking() {
         Ok(asking) => rights::group(report, cluster, &asking, group.as_deref().unwrap_or("offsetd")),
         Err(error) => report.add(Check::fails("groups", "", error.to_string(), "")),
@@ -78,23 +78,23 @@ fn partitions(metadata: &Metadata) -> Result<Vec<i32>, RDKafkaErrorCode> {
     }
 }
 
-/// Reports why the log is not seen. A log that nobody has written to is no failure.
+/// Reports why the log is not visible. A log that does not exist because no group has committed is not a failure.
 fn absent(report: &mut Report, cluster: &config::Cluster, error: RDKafkaErrorCode, has_groups: bool) -> bool {
     let unknown = error == RDKafkaErrorCode::UnknownTopicOrPartition || error == RDKafkaErrorCode::UnknownTopic;
     let good = unknown && !has_groups;
     if good {
-        report.add(Check::works("log", OFFSETS_TOPIC, "it does not exist yet: no group has committed"));
+        report.add(Check::works("log", OFFSETS_TOPIC, "the topic does not exist yet, because no group has committed"));
     } else if unknown || error == RDKafkaErrorCode::TopicAuthorizationFailed {
         let command = grant(cluster, &format!("--operation Read --topic {OFFSETS_TOPIC}"));
         let found = cannot_describe(cluster);
-        // The command is told once.
+        // The remedy holds the command, so that it is cut from the text.
         let found = found.split("; ").next().unwrap_or_default();
         report.add(Check::fails("log", OFFSETS_TOPIC, found, command));
     } else {
         report.add(Check::fails("log", OFFSETS_TOPIC, error.to_string(), ""));
     }
     for name in ["read_log", "groups", "clock"] {
-        report.add(Check::skipped(name, "__consumer_offsets is not there, or not visible"));
+        report.add(Check::skipped(name, "__consumer_offsets does not exist or is not visible"));
     }
     good
 }
@@ -124,7 +124,7 @@ fn read(client: &Client, partitions: &[i32]) -> Result<Tail, AskError> {
     Ok(tail)
 }
 
-/// Returns whether the log can be read.
+/// Reports the results of reading. Returns whether the log can be read.
 fn judge(report: &mut Report, cluster: &config::Cluster, tail: &Tail, at: Millis) -> bool {
     let refused = match tail.refusal {
         Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) => {
@@ -134,23 +134,28 @@ fn judge(report: &mut Report, cluster: &config::Cluster, tail: &Tail, at: Millis
         }
         Some(error) => Some(Check::fails("read_log", OFFSETS_TOPIC, describe(error), "")),
         None if tail.silent > 0 => {
-            let found = format!("{} partitions do not answer within {} s", tail.silent, TIMEOUT.as_secs());
+            let found = format!("{} partitions did not answer within {} s", tail.silent, TIMEOUT.as_secs());
             Some(Check::fails("read_log", OFFSETS_TOPIC, found, "check that each partition has a leader"))
         }
         None => None,
     };
     let good = refused.is_none();
-    report.add(refused.unwrap_or_else(|| Check::works("read_log", OFFSETS_TOPIC, "every partition can be read")));
+    report.add(refused.unwrap_or_else(|| Check::works("read_log", OFFSETS_TOPIC, "every partition is readable")));
     report.add(match tail.newest {
-        None => Check::skipped("clock", "there is no record whose time could be compared"),
+        None => Check::skipped("clock", "no record has a time to compare"),
         Some(newest) if newest - at > SKEW => {
             let found = format!("a broker's clock is {} s ahead of this machine's", (newest - at) / 1000);
-            Check::fails("clock", "", found, "set the clocks by NTP: times of commits and lag in seconds are wrong")
-                .not_needed()
+            Check::fails(
+                "clock",
+                "",
+                found,
+                "synchronize the clocks with NTP; commit times and lag in seconds are wrong until then",
+            )
+            .not_needed()
         }
         Some(newest) => {
             let age = (at - newest).max(0) / 1000;
-            Check::works("clock", "", format!("the newest record is {age} s old, and none is from the future"))
+            Check::works("clock", "", format!("the newest record is {age} s old; no record is from the future"))
         }
     });
     good

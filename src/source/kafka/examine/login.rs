@@ -1,4 +1,4 @@
-//! The login, and the brokers that are seen after it.
+//! Checks of the login, and of the addresses that the brokers advertise.
 
 use rdkafka::consumer::Consumer as _;
 use tokio_util::sync::CancellationToken;
@@ -11,10 +11,10 @@ use super::{
 };
 use crate::{config, source::kafka::AskError};
 
-/// Most brokers that are tried one by one.
+/// Maximum number of advertised brokers that are checked.
 const BROKERS: usize = 20;
 
-/// Logs in as the server would. Returns the client.
+/// Logs in with the settings of the server. Returns the client, or `None` if the login failed.
 pub(super) fn examine(report: &mut Report, cluster: &config::Cluster) -> Option<Client> {
     let name = mechanism(cluster);
     let client = match oauth::connector(cluster, CancellationToken::new()).connect() {
@@ -46,7 +46,7 @@ pub(super) fn examine(report: &mut Report, cluster: &config::Cluster) -> Option<
     }
 }
 
-/// Brokers are asked by the names that they give themselves, whatever bootstrap_servers names.
+/// Checks the addresses that the brokers advertise. Clients connect to these, not to those in bootstrap_servers.
 fn advertised(report: &mut Report, brokers: &[(String, i32)]) {
     let mut all_good = true;
     for (host, port) in brokers {
@@ -54,12 +54,12 @@ fn advertised(report: &mut Report, brokers: &[(String, i32)]) {
         if let Err(error) = reached {
             all_good = false;
             let remedy =
-                "check advertised.listeners of the broker, and that this machine can resolve and reach the name";
+                "check advertised.listeners of the broker, and that this machine can resolve and reach that name";
             report.add(Check::fails("advertised", format!("{host}:{port}"), error.to_string(), remedy));
         }
     }
     if all_good {
-        let found = format!("{} brokers can be reached by the names that they give themselves", brokers.len());
+        let found = format!("{} brokers are reachable at their advertised addresses", brokers.len());
         report.add(Check::works("advertised", "", found));
     }
 }
@@ -77,20 +77,23 @@ fn mechanism(cluster: &config::Cluster) -> String {
     property("sasl.username").map_or_else(|| mechanism.to_owned(), |user| format!("{mechanism} as {user}"))
 }
 
-/// What to do about librdkafka's errors: a part of the text, and the advice.
+/// Remedies for librdkafka's errors: a part of the error text, and the remedy.
 const REMEDIES: [(&str, &str); 6] = [
     ("OAUTHBEARER token", "check [clusters.NAME.oauth]"),
     ("invalid_token", "check the audience, issuer and scope of the token in [clusters.NAME.oauth]"),
-    ("certificate verify failed", "set ssl.ca.location to the authority that signed the broker's certificate"),
-    ("client certificate", "set ssl.certificate.location and ssl.key.location to a certificate that the broker trusts"),
-    ("Unsupported SASL mechanism", "set sasl.mechanism to one that the broker offers"),
     (
-        "Authentication failed",
-        "check sasl.username and sasl.password, and that the broker knows the user by this mechanism",
+        "certificate verify failed",
+        "set ssl.ca.location to the certificate of the CA that signed the broker's certificate",
     ),
+    (
+        "client certificate",
+        "set ssl.certificate.location and ssl.key.location to a client certificate that the broker trusts",
+    ),
+    ("Unsupported SASL mechanism", "set sasl.mechanism to a mechanism that the broker offers"),
+    ("Authentication failed", "check sasl.username and sasl.password, and that the user exists for this mechanism"),
 ];
 
-const ELSE: &str = "set security.protocol to the one of this port: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL";
+const ELSE: &str = "set security.protocol to that of the listener: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL";
 
 fn remedy(error: &AskError) -> &'static str {
     let text = error.to_string();

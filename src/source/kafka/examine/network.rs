@@ -1,4 +1,4 @@
-//! DNS and TCP.
+//! Checks of DNS and TCP.
 
 use std::{
     io,
@@ -11,23 +11,23 @@ use std::{
 use super::report::{Check, Report};
 use crate::config;
 
-/// Bound of a name's resolution and of a connection.
+/// Timeout of a name resolution, and of a connection attempt.
 const TIMEOUT: Duration = Duration::from_secs(5);
 const KAFKA_PORT: u16 = 9092;
-/// Most addresses of one name that are tried.
+/// Maximum number of addresses per name that are tried.
 const ADDRESSES: usize = 4;
 
 /// A server that accepts connections.
 #[derive(Clone, Debug)]
 pub(super) struct Server {
-    /// `host:port`
+    /// The address as `host:port`.
     pub(super) name: String,
     pub(super) host: String,
     pub(super) address: SocketAddr,
 }
 
 impl Server {
-    /// Connects anew.
+    /// Opens a new connection.
     pub(super) fn connect(&self) -> std::io::Result<TcpStream> {
         let stream = TcpStream::connect_timeout(&self.address, TIMEOUT)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
@@ -36,8 +36,8 @@ impl Server {
     }
 }
 
-/// Tries the servers that the configuration names. Returns the first that accepts connections. One of several that does not
-/// is a warning.
+/// Checks the servers in `bootstrap_servers`. Returns the first that accepts connections. If one does, failures of the
+/// others are warnings.
 pub(super) fn examine(report: &mut Report, cluster: &config::Cluster) -> Option<Server> {
     let mut checks = vec![];
     let mut first = None;
@@ -76,30 +76,30 @@ fn try_server(server: &str, checks: &mut Vec<Check>) -> Option<Server> {
     }
 }
 
-/// Why a server cannot be reached.
+/// Why a server is not reachable.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unreachable {
-    /// The name is not resolved.
+    /// The name cannot be resolved.
     #[error(transparent)]
     Resolver(#[from] io::Error),
-    /// The resolver does not answer.
-    #[error("no answer within {} s", TIMEOUT.as_secs())]
+    /// The resolver did not answer in time.
+    #[error("the resolver did not answer within {} s", TIMEOUT.as_secs())]
     Timeout,
-    /// The name has no address.
-    #[error("it has no address")]
+    /// The name resolves to no address.
+    #[error("the name has no address")]
     NoAddress,
-    /// The last of the addresses does not accept connections.
+    /// No address accepts connections; this is the error of the last one.
     #[error("{address}: {cause}")]
     Refused {
-        /// The address.
+        /// The address that was tried last.
         address: SocketAddr,
-        /// Why.
+        /// The error of the connection attempt.
         #[source]
         cause: io::Error,
     },
 }
 
-/// Connects to a broker by its advertised name.
+/// Connects to a broker at its advertised address.
 pub(super) fn reach_broker(host: &str, port: u16) -> Result<(), Unreachable> {
     reach(&resolve(host.to_owned(), port)?).map(drop)
 }
@@ -116,7 +116,7 @@ fn reach(addresses: &[SocketAddr]) -> Result<SocketAddr, Unreachable> {
     Err(failure)
 }
 
-/// Resolves a name, for a limited time: the system's own resolver may take minutes.
+/// Resolves a name with a timeout, since the system's resolver may block for minutes.
 fn resolve(host: String, port: u16) -> Result<Vec<SocketAddr>, Unreachable> {
     let (sender, receiver) = mpsc::sync_channel(1);
     let run = move || {
@@ -128,7 +128,7 @@ fn resolve(host: String, port: u16) -> Result<Vec<SocketAddr>, Unreachable> {
     Ok(receiver.recv_timeout(TIMEOUT).map_err(|_| Unreachable::Timeout)??)
 }
 
-/// Splits `PROTOCOL://host:port`; protocol and port may be missing.
+/// Splits `PROTOCOL://host:port`, in which protocol and port are optional.
 fn parts(server: &str) -> (String, u16) {
     let address = server.split_once("://").map_or(server, |(_, address)| address);
     let (host, port) = match address.rsplit_once(':') {

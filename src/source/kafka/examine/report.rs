@@ -1,20 +1,20 @@
-//! What an examination found.
+//! The results of the checks.
 
-/// How a check ended.
+/// The outcome of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It works.
+    /// The check succeeded.
     Works,
-    /// It does not, and offsetd works without it, less well.
+    /// The check failed, and offsetd works with less function.
     Warning,
-    /// It does not work, and is needed.
+    /// The check failed, and offsetd does not work without it.
     Failed,
-    /// It was not tried.
+    /// The check was not run.
     Skipped,
 }
 
 impl Outcome {
-    /// Returns the word that is shown.
+    /// Returns the word that the report shows.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -26,18 +26,18 @@ impl Outcome {
     }
 }
 
-/// What one check found.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// What was checked: `dns`, `tcp` and so on.
+    /// Name of the check, such as `dns` or `tcp`.
     pub name: &'static str,
-    /// What it was checked for, as a broker; empty for the whole cluster.
+    /// Object of the check, such as a broker; empty for the whole cluster.
     pub object: String,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
-    /// What was found.
+    /// Finding, as text.
     pub found: String,
-    /// What to do.
+    /// Remedy, if one is known.
     pub remedy: Option<String>,
 }
 
@@ -65,7 +65,7 @@ impl Check {
         Self { name, object: String::new(), outcome: Outcome::Skipped, found: why.to_owned(), remedy: None }
     }
 
-    /// Makes a failure a warning.
+    /// Turns a failure into a warning.
     pub(super) fn not_needed(self) -> Self {
         match self.outcome {
             Outcome::Failed => Self { outcome: Outcome::Warning, ..self },
@@ -74,10 +74,10 @@ impl Check {
     }
 }
 
-/// What the checks of one cluster found, in the order in which they were made.
+/// The results of a cluster's checks, in the order in which they ran.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// The checks.
+    /// The results.
     pub checks: Vec<Check>,
 }
 
@@ -86,13 +86,13 @@ impl Report {
         self.checks.push(check);
     }
 
-    /// Makes failures of these checks warnings: offsetd goes another way.
+    /// Turns failures of these checks into warnings, because offsetd does not depend on them in the chosen mode.
     pub(super) fn does_not_need(&mut self, names: &[&str]) {
         let is_named = |check: &&mut Check| names.contains(&check.name) && check.outcome == Outcome::Failed;
         self.checks.iter_mut().filter(is_named).for_each(|check| check.outcome = Outcome::Warning);
     }
 
-    /// Returns whether everything that is needed works.
+    /// Returns whether no check failed.
     #[must_use]
     pub fn is_good(&self) -> bool {
         !self.checks.iter().any(|check| check.outcome == Outcome::Failed)

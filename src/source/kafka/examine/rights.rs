@@ -1,4 +1,4 @@
-//! What the user may see of topics, groups and the cluster.
+//! Checks of the user's rights on topics, groups and the cluster.
 
 use rdkafka::consumer::Consumer as _;
 
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{config, model::OFFSETS_TOPIC};
 
-/// Topics: brokers leave out those that the user may not describe, and do not say so.
+/// Checks that topics are visible. Brokers omit topics that the user may not describe, without an error.
 pub(super) fn topics(report: &mut Report, cluster: &config::Cluster, client: &Client) {
     let all = || grant(cluster, "--operation Describe --topic '*'");
     let check = match client.metadata(None, TIMEOUT) {
@@ -20,22 +20,22 @@ pub(super) fn topics(report: &mut Report, cluster: &config::Cluster, client: &Cl
                 0 => Check::fails(
                     "topics",
                     "",
-                    "no topic is visible: either there is none, or the right is missing",
+                    "no topic is visible: either none exists, or the right is missing",
                     all(),
                 ),
                 count => Check::works(
                     "topics",
                     "",
-                    format!("{count} topics are visible; those without the right are hidden"),
+                    format!("{count} topics are visible; topics without the right are not listed"),
                 ),
             }
         }
     };
-    // Without it, lag is not known; committed offsets are.
+    // Without the right, only the lag is unknown; committed offsets are known.
     report.add(check.not_needed());
 }
 
-/// Groups: returns the name of one that is visible.
+/// Checks that groups are listed. Returns the id of one group, if any is visible.
 pub(super) fn groups(report: &mut Report, client: &Client) -> Option<String> {
     let listed = client.fetch_group_list(None, TIMEOUT);
     match listed {
@@ -54,8 +54,8 @@ pub(super) fn groups(report: &mut Report, client: &Client) -> Option<String> {
     }
 }
 
-/// A group: coordinators are asked about groups behind open transactions, and by the audit. `client` is one that may ask
-/// coordinators, since the log exists.
+/// Checks that a coordinator returns the offsets of a group, as the transaction overlay and the audit require. The log
+/// must exist, since `client` finds coordinators.
 pub(super) fn group(report: &mut Report, cluster: &config::Cluster, client: &Client, group: &str) {
     let admin = ffi::Admin::new(client);
     let refused = |found: String| Check::fails("groups", "", found, grant(cluster, "--operation Describe --group '*'"));
@@ -68,24 +68,25 @@ pub(super) fn group(report: &mut Report, cluster: &config::Cluster, client: &Cli
             }
         };
         match reply.map(|reply| reply.content) {
-            Some(Ok(_)) => Check::works("groups", "", format!("the offsets of group {group:?} can be asked for")),
+            Some(Ok(_)) => {
+                Check::works("groups", "", format!("the coordinator of group {group:?} returns its offsets"))
+            }
             Some(Err(error)) => refused(error.to_string()),
-            None => refused(format!("the coordinator of group {group:?} does not answer")),
+            None => refused(format!("the coordinator of group {group:?} did not answer")),
         }
     } else {
-        Check::skipped("groups", "no group whose name can be asked for")
+        Check::skipped("groups", "no group with a valid name exists")
     };
     report.add(check);
 }
 
-/// The cluster.
+/// Checks whether the user may describe the cluster, which includes listing all groups.
 pub(super) fn cluster(report: &mut Report, cluster: &config::Cluster, client: &Client) {
     let check = match ffi::may_describe_cluster(client, TIMEOUT) {
-        Ok(true) => Check::works("cluster", "", "the cluster may be described, and all groups be listed"),
+        Ok(true) => Check::works("cluster", "", "the user may describe the cluster, so all groups are listed"),
         Ok(false) => {
-            let found = format!(
-                "only groups with a right of their own are listed, which matters where {OFFSETS_TOPIC} is hidden"
-            );
+            let found =
+                format!("only groups that the user may describe are listed; this matters if {OFFSETS_TOPIC} is hidden");
             Check::fails("cluster", "", found, grant(cluster, "--operation Describe --cluster"))
         }
         Err(error) => Check::fails("cluster", "", error.to_string(), ""),

@@ -1,4 +1,4 @@
-//! TLS: whether the server speaks it, with which certificate.
+//! Checks of TLS: whether the server supports it, and the validity of its certificate.
 
 use std::{
     io::{Read, Write},
@@ -21,17 +21,17 @@ use super::{
 };
 use crate::{config, model::Millis};
 
-/// A connection that questions can be asked on.
+/// A connection to a broker, with or without TLS.
 pub(super) trait Stream: Read + Write {}
 
 impl<T: Read + Write> Stream for T {}
 
 const DAY: Millis = 24 * 3600 * 1000;
-/// Days ahead of its expiry from which a certificate is a warning.
+/// Number of days before its expiry from which a certificate is reported as a warning.
 const SOON: Millis = 14;
 
-/// Connects, with TLS where the configuration wants it, and looks at the certificate. Whether it is trusted is librdkafka's
-/// business, see the check `sasl`. Returns the connection.
+/// Connects, with TLS if the configuration requires it, and checks the validity of the certificate. Trust is checked by
+/// librdkafka's login (the check `sasl`). Returns the connection.
 pub(super) fn examine(
     report: &mut Report,
     cluster: &config::Cluster,
@@ -53,7 +53,7 @@ pub(super) fn examine(
     }
     match handshake(stream, &server.host, own_certificate(cluster)) {
         Err(error) => {
-            let remedy = "check that the port is one with TLS, or set security.protocol without SSL";
+            let remedy = "check that the port is a TLS port, or set security.protocol without SSL";
             report.add(Check::fails("tls", server.name.clone(), error, remedy));
             None
         }
@@ -69,7 +69,7 @@ pub(super) fn examine(
 fn judge(server: &Server, certificate: Option<&Certificate>, now: Millis) -> Check {
     let name = server.name.clone();
     let Some(Certificate { subject, not_before, not_after }) = certificate else {
-        return Check::works("tls", name, "a certificate that cannot be read");
+        return Check::works("tls", name, "TLS works; the certificate cannot be parsed");
     };
     let day = |at: Millis| DateTime::from_timestamp_millis(at).unwrap_or_default().format("%Y-%m-%d %H:%M UTC");
     let renew = "renew the broker's certificate";
@@ -85,11 +85,11 @@ fn judge(server: &Server, certificate: Option<&Certificate>, now: Millis) -> Che
     if left < SOON { Check::fails("tls", name, found, renew).not_needed() } else { Check::works("tls", name, found) }
 }
 
-/// A certificate chain and its key.
+/// A certificate chain and its private key.
 type Own = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
-/// Returns the client certificate of the configuration, if it is in files that can be read; librdkafka's login says what is
-/// wrong with it.
+/// Returns the client certificate of the configuration, if its files can be read. If they cannot, librdkafka's login
+/// reports the reason.
 fn own_certificate(cluster: &config::Cluster) -> Option<Own> {
     let path = |name: &str| cluster.kafka.get(name);
     let chain =
@@ -106,7 +106,7 @@ fn handshake(
     let look = Look(Arc::clone(&provider));
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| error.to_string())?;
-    // Nothing is sent but a question that anybody may ask.
+    // Skipping verification is safe: only ApiVersions is sent, which contains nothing secret.
     let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(look));
     let config = match own {
         None => builder.with_no_client_auth(),
@@ -122,7 +122,7 @@ fn handshake(
     Ok(stream)
 }
 
-/// Takes every certificate: it is looked at, and nothing is entrusted to the server.
+/// A verifier that accepts every certificate, because the connection is used for checks only and sends nothing secret.
 #[derive(Debug)]
 struct Look(Arc<CryptoProvider>);
 

@@ -1,4 +1,5 @@
-//! Which version of Kafka a broker is: brokers answer ApiVersions before a login, but name no version.
+//! Check of the Kafka version of a broker. Brokers answer ApiVersions before the login, but do not report their
+//! release.
 
 use std::{fmt, io};
 
@@ -8,16 +9,16 @@ use super::{
     tls::Stream,
 };
 
-/// ApiVersions version 0 with correlation id 1 and client id `offsetd`, with its length before it.
+/// An ApiVersions request of version 0 with correlation id 1 and client id `offsetd`, preceded by its length.
 const REQUEST: &[u8] = b"\0\0\0\x11\0\x12\0\0\0\0\0\x01\0\x07offsetd";
-/// Longest answer that is read. Real ones have less than a KiB.
+/// Maximum length of a reply in bytes. Real replies have less than 1 KiB.
 const LONGEST: usize = 64 * 1024;
-/// Key of Fetch.
+/// API key of Fetch.
 const FETCH: i16 = 1;
-/// The oldest Kafka whose records and requests offsetd reads.
+/// Fetch version of the oldest Kafka release that offsetd supports.
 const OLDEST_FETCH: i16 = 4;
 
-/// Newest version of Fetch that a release speaks, newest first.
+/// The newest Fetch version of each release, newest first.
 const RELEASES: [(i16, &str); 11] = [
     (18, "4.1 or later"),
     (17, "3.9 or 4.0"),
@@ -32,7 +33,7 @@ const RELEASES: [(i16, &str); 11] = [
     (OLDEST_FETCH, "0.11 or 1.0"),
 ];
 
-/// Why there is no answer.
+/// Why no version was found.
 #[derive(Debug)]
 enum Silence {
     Io(io::Error),
@@ -43,18 +44,18 @@ impl fmt::Display for Silence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => write!(f, "no answer to ApiVersions: {error}"),
-            Self::Nonsense => f.write_str("the answer to ApiVersions makes no sense"),
+            Self::Nonsense => f.write_str("malformed reply to ApiVersions"),
         }
     }
 }
 
-/// Asks a broker what it speaks.
+/// Requests the API versions of a broker and reports its release.
 pub(super) fn examine(report: &mut Report, server: &Server, mut stream: Box<dyn Stream>) {
     let name = server.name.clone();
     let check = match ask(&mut *stream) {
-        // librdkafka's login tells more.
+        // librdkafka's login reports more details.
         Err(silence) => {
-            let remedy = "check that the port is Kafka's, and that security.protocol is the one of that port";
+            let remedy = "check that the port is a Kafka listener, and that security.protocol is that of the listener";
             Check::fails("version", name, silence.to_string(), remedy).not_needed()
         }
         Ok(newest) => match release(newest) {
@@ -72,7 +73,7 @@ fn release(newest_fetch: i16) -> Option<&'static str> {
     RELEASES.iter().find(|(fetch, _)| newest_fetch >= *fetch).map(|(_, release)| *release)
 }
 
-/// Returns the newest version of Fetch.
+/// Returns the newest version of Fetch that the broker supports.
 fn ask(stream: &mut dyn Stream) -> Result<i16, Silence> {
     stream.write_all(REQUEST).and_then(|()| stream.flush()).map_err(Silence::Io)?;
     let mut length = [0; 4];
@@ -83,7 +84,7 @@ fn ask(stream: &mut dyn Stream) -> Result<i16, Silence> {
     newest_fetch(&answer).ok_or(Silence::Nonsense)
 }
 
-/// Reads an answer: correlation id, error, and for each API its key, oldest and newest version.
+/// Parses a reply: correlation id, error code, and for each API its key, oldest and newest version.
 fn newest_fetch(answer: &[u8]) -> Option<i16> {
     let (head, apis) = answer.split_at_checked(10)?;
     if !head.starts_with(&[0, 0, 0, 1, 0, 0]) {

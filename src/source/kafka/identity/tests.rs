@@ -8,9 +8,9 @@ fn another_cluster_id_stops_all_clients_for_good() {
     for _ in 0..2 {
         assert!(identity.is_first(Some("a".to_owned())));
     }
-    assert!(identity.is_first(None), "a broker that tells none");
+    assert!(identity.is_first(None), "a broker that reports no cluster id");
     assert_eq!((identity.change(), stop.is_cancelled()), (None, false));
     assert!(!identity.is_first(Some("b".to_owned())));
-    assert!(!identity.is_first(Some("a".to_owned())), "the source is given up");
+    assert!(!identity.is_first(Some("a".to_owned())), "the change is permanent");
     assert_eq!((identity.change(), stop.is_cancelled()), (Some(("a", "b")), true));
 }

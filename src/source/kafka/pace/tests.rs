@@ -1,12 +1,12 @@
 use super::*;
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "a start to count from")]
+#[expect(clippy::disallowed_methods, reason = "a start time for the test")]
 fn no_second_sees_more_calls_than_are_allowed() {
     let start = Instant::now();
     let mut pace = Pace::new(50, start);
     let at = |millis: u64| start + Duration::from_millis(millis);
-    // Idle for a while first: nothing is saved up.
+    // The pace is idle at first: unused calls are not saved up.
     let mut take = |millis: &u64| {
         let free = pace.is_free(at(*millis));
         if free {

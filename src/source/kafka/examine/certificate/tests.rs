@@ -10,7 +10,7 @@ fn fixture(name: &str) -> CertificateDer<'static> {
 #[test]
 fn a_certificate_says_whose_it_is_and_until_when() {
     let read = Certificate::read(&fixture("server")).unwrap();
-    // 2020-01-01 and 2120-01-01
+    // The times are 2020-01-01 and 2120-01-01.
     let expected =
         Certificate { subject: "localhost".to_owned(), not_before: 1_577_836_800_000, not_after: 4_733_510_400_000 };
     assert_eq!(read, expected);
