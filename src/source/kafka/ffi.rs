@@ -1,12 +1,13 @@
-//! The calls of librdkafka that rust-rdkafka does not wrap. The only `unsafe` of the project.
+//! Safe wrappers for librdkafka functions that rust-rdkafka does not wrap. The only `unsafe` code of the project.
 //!
-//! * Reading: `rd_kafka_consume_start_queue` needs no consumer group (with a `group.id` librdkafka
-//!   looks for a coordinator, which needs an ACL and creates `__consumer_offsets` on a fresh
-//!   cluster); `rd_kafka_consume_batch_queue` hands over thousands of messages a call.
-//! * Requests: `rd_kafka_ListOffsets`, `rd_kafka_DescribeTopics`, `rd_kafka_ListConsumerGroups` and
-//!   `rd_kafka_ListConsumerGroupOffsets`, asynchronously: answers come to a queue, so that a slow broker delays only its own.
+//! - Reading: `rd_kafka_consume_start_queue` needs no consumer group. With a `group.id`, librdkafka finds a
+//!   coordinator, which needs an ACL and creates `__consumer_offsets` on a fresh cluster.
+//!   `rd_kafka_consume_batch_queue` returns thousands of messages per call.
+//! - Requests: `rd_kafka_ListOffsets`, `rd_kafka_DescribeTopics`, `rd_kafka_ListConsumerGroups` and
+//!   `rd_kafka_ListConsumerGroupOffsets` are asynchronous. Replies arrive in a queue, so that a slow broker delays only
+//!   its own replies.
 //!
-//! Every pointer is owned by one type here, whose `Drop` gives it back.
+//! Every pointer is owned by one type of this module, which releases it in `Drop`.
 
 #![allow(unsafe_code, reason = "C API; see each SAFETY comment")]
 
@@ -44,7 +45,7 @@ fn millis(timeout: Duration) -> i32 {
     i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX)
 }
 
-/// Text of librdkafka, which lives as long as its owner; copied. Empty for null.
+/// Copies a string of librdkafka. Returns an empty string for a null pointer.
 fn text(pointer: *const c_char) -> String {
     if pointer.is_null() {
         return String::new();
@@ -53,24 +54,24 @@ fn text(pointer: *const c_char) -> String {
     unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned()
 }
 
-/// Broker id of the controller, if metadata named one already.
+/// Returns the broker id of the controller, or `None` if no metadata with it has arrived yet.
 pub(super) fn controller(client: &Client) -> Option<i32> {
-    // SAFETY: the handle is live; a timeout of 0 only looks at what is known.
+    // SAFETY: the handle is live; a timeout of 0 sends no request.
     let id = unsafe { sys::rd_kafka_controllerid(handle(client), 0) };
     (id >= 0).then_some(id)
 }
 
-/// librdkafka's text for an error code.
+/// Returns librdkafka's text for an error code.
 pub(super) fn describe(error: RDKafkaRespErr) -> String {
     // SAFETY: returns a static string for any code.
     text(unsafe { sys::rd_kafka_err2str(error) })
 }
 
-/// A group of any protocol, as a broker lists it.
+/// A group of any protocol, as listed by a broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct NamedGroup {
     pub(super) id: String,
-    /// `consumer`, `connect`, `share`, `streams`, …; empty where only offsets are committed.
+    /// The protocol type: `consumer`, `connect`, `share`, `streams`, …; empty if the group only commits offsets.
     pub(super) protocol_type: String,
     pub(super) state: String,
 }
@@ -79,11 +80,11 @@ unsafe extern "C" {
     fn OPENSSL_init_crypto(options: u64, settings: *const c_void) -> c_int;
 }
 
-/// `OPENSSL_INIT_NO_ATEXIT`.
+/// The value of `OPENSSL_INIT_NO_ATEXIT`.
 const NO_CLEANUP_AT_EXIT: u64 = 0x0008_0000;
 
-/// Keeps OpenSSL from cleaning up at the end of the process: clients that are left to it may still use a connection. Has
-/// an effect only before OpenSSL is used first.
+/// Disables OpenSSL's cleanup at the end of the process, since clients that are not destroyed may still use
+/// connections. Has an effect only before the first use of OpenSSL.
 pub(super) fn keep_openssl_at_exit() {
     // SAFETY: may be called from any thread, at any time; no settings are given.
     unsafe { OPENSSL_init_crypto(NO_CLEANUP_AT_EXIT, std::ptr::null()) };
@@ -91,7 +92,7 @@ pub(super) fn keep_openssl_at_exit() {
 
 struct Queue {
     pointer: NonNull<sys::rd_kafka_queue_t>,
-    // Queues must go before their client.
+    // A queue must be destroyed before its client.
     client: Client,
 }
 
@@ -111,7 +112,7 @@ impl Drop for Queue {
     }
 }
 
-/// Reads partitions of one topic into one queue, without a consumer group.
+/// A reader of partitions of one topic through one queue, without a consumer group.
 pub(super) struct Fetcher {
     queue: Queue,
     topic: NonNull<sys::rd_kafka_topic_t>,
@@ -123,10 +124,10 @@ pub(super) struct Fetcher {
 unsafe impl Send for Fetcher {}
 
 impl Fetcher {
-    /// A fetcher that hands over at most `batch` messages a call.
+    /// Creates a fetcher that returns at most `batch` messages per call.
     ///
     /// # Errors
-    /// librdkafka does not take the topic's name.
+    /// Returns an error if librdkafka rejects the topic name.
     pub(super) fn new(client: &Client, topic: &str, batch: usize) -> Result<Self, AskError> {
         let refused = || AskError::Client { reason: format!("librdkafka refuses the topic {topic:?}") };
         let name = CString::new(topic).map_err(|_| refused())?;
@@ -140,12 +141,12 @@ impl Fetcher {
         })
     }
 
-    /// Starts a partition at its first offset.
+    /// Starts reading a partition at its first offset.
     pub(super) fn start(&mut self, partition: i32) -> Result<(), AskError> {
         self.start_at(partition, i64::from(sys::RD_KAFKA_OFFSET_BEGINNING))
     }
 
-    /// Starts a partition at an offset.
+    /// Starts reading a partition at an offset.
     pub(super) fn start_at(&mut self, partition: i32, offset: i64) -> Result<(), AskError> {
         // SAFETY: topic and queue are live and of one client.
         let result = unsafe {
@@ -159,12 +160,12 @@ impl Fetcher {
         Ok(())
     }
 
-    /// Whether a partition was started, and not stopped since.
+    /// Returns whether a partition was started and not stopped since.
     pub(super) fn is_started(&self, partition: i32) -> bool {
         self.started.contains(&partition)
     }
 
-    /// Stops a partition, and drops what is queued of it.
+    /// Stops reading a partition and drops its queued messages.
     pub(super) fn stop(&mut self, partition: i32) {
         if self.is_started(partition) {
             // SAFETY: the topic is live, and the partition was started.
@@ -173,10 +174,10 @@ impl Fetcher {
         }
     }
 
-    /// Waits for messages and events of all started partitions, at most `timeout`.
+    /// Waits at most `timeout` for messages and events of the started partitions, and returns them.
     pub(super) fn fetch(&mut self, timeout: Duration) -> Batch<'_> {
-        // The call waits for a full batch until the timeout: so for the first message alone, then for those that are
-        // there.
+        // The call waits for a full batch until the timeout. Therefore the first message is fetched alone, and then all
+        // messages that are already queued.
         let mut count = self.fill(0, 1, timeout);
         if count > 0 {
             count += self.fill(count, self.buffer.len() - count, Duration::ZERO);
@@ -187,21 +188,21 @@ impl Fetcher {
         Batch { messages }
     }
 
-    /// Fills the buffer from `from` on with at most `room` messages, as far as it goes. Returns how many.
+    /// Fills the buffer from index `from` with at most `room` messages. Returns their number.
     fn fill(&mut self, from: usize, room: usize, timeout: Duration) -> usize {
         let buffer = self.buffer.get_mut(from..).unwrap_or_default();
         let room = room.min(buffer.len());
-        // SAFETY: the buffer has room for as many pointers as the call is told; those it fills are
-        // ours, and the batch destroys them.
+        // SAFETY: the buffer has room for as many pointers as the call may write. The messages that it writes are owned
+        // by us, and the batch destroys them.
         let count = unsafe {
             sys::rd_kafka_consume_batch_queue(self.queue.pointer.as_ptr(), millis(timeout), buffer.as_mut_ptr(), room)
         };
         usize::try_from(count).unwrap_or(0).min(room)
     }
 
-    /// Serves logs and errors of the client, without waiting.
+    /// Handles logs and errors of the client, without blocking.
     pub(super) fn serve(&self) {
-        // Only a group's consumer gets messages this way; ours come through the queue.
+        // Polling the client returns no messages, because it has joined no group; they arrive through the queue.
         self.queue.client.serve();
     }
 }
@@ -223,7 +224,7 @@ impl fmt::Debug for Fetcher {
     }
 }
 
-/// What one fetch gave. Lives until the next one.
+/// The messages of one fetch. Must be dropped before the next fetch.
 pub(super) struct Batch<'a> {
     messages: &'a mut [Message],
 }
@@ -237,7 +238,7 @@ impl Batch<'_> {
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
         for message in &*self.messages {
-            // SAFETY: ours, and destroyed once: the batch is the only owner.
+            // SAFETY: the batch is the only owner of the message, and destroys it once.
             unsafe { sys::rd_kafka_message_destroy(message.0.as_ptr()) };
         }
     }
@@ -247,15 +248,15 @@ impl Drop for Batch<'_> {
 #[repr(transparent)]
 pub(super) struct Message(NonNull<sys::rd_kafka_message_t>);
 
-/// What a [`Message`] is.
+/// The content of a [`Message`].
 pub(super) enum Content<'a> {
     Record {
         key: Option<&'a [u8]>,
         value: Option<&'a [u8]>,
     },
-    /// The reader is at the end: the next offset is the message's.
+    /// The end of the partition is reached; the message's offset is the next one.
     End,
-    /// The next offset is not in the log (any more).
+    /// The next offset is not in the log, or not any more.
     Reset,
     Failure(RDKafkaRespErr),
 }
@@ -274,7 +275,7 @@ impl Message {
         self.raw().offset
     }
 
-    /// Time of the record, in ms.
+    /// Returns the timestamp of the record in milliseconds.
     pub(super) fn timestamp(&self) -> Option<i64> {
         let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
         // SAFETY: the message is live; the call writes the kind.
@@ -296,11 +297,11 @@ impl Message {
     }
 }
 
-/// `None` for null; an empty value is not null.
+/// Returns the bytes, or `None` for a null pointer. An empty value is not null.
 fn bytes<'a>(pointer: *const c_void, length: usize) -> Option<&'a [u8]> {
     if pointer.is_null() {
         return None;
     }
-    // SAFETY: librdkafka gives so many bytes, which live as long as the message.
+    // SAFETY: librdkafka provides `length` bytes, which live as long as the message.
     Some(unsafe { std::slice::from_raw_parts(pointer.cast(), length) })
 }

@@ -1,8 +1,8 @@
-//! Tokens of SASL/OAUTHBEARER: obtained once for each cluster, and given to all of its clients.
+//! SASL/OAUTHBEARER tokens: obtained once per cluster, and given to all of its clients.
 //!
-//! A thread obtains a token when the first client is made, and a new one ahead of its expiry, and gives each to every client
-//! of the cluster. librdkafka's own request for a token is not used: it comes with the events of a client, and many clients
-//! are polled only when there is something to ask; the thread that polls would wait for the token endpoint, too.
+//! A thread obtains a token when the first client is created and renews it before its expiry. It gives each token to
+//! every client of the cluster. librdkafka's own token refresh events are not used: they need a poll of the client, and
+//! many clients are polled only while they have requests. Also, the polling thread would wait for the token endpoint.
 
 use std::{
     fmt,
@@ -36,7 +36,7 @@ use error::TokenError;
 use method::Method;
 use token::Token;
 
-/// Makes clients of a cluster, which log in as its configuration says. Once `ending` is cancelled, the process ends.
+/// Creates a connector for a cluster, with its configured login. Once `ending` is cancelled, the process ends.
 pub(super) fn connector(config: &config::Cluster, ending: CancellationToken) -> Connector {
     let connector = Connector::new(config, ending.clone());
     if config.oauth.is_used() {
@@ -46,23 +46,23 @@ pub(super) fn connector(config: &config::Cluster, ending: CancellationToken) -> 
     }
 }
 
-/// The tokens of one cluster. Dropped, no more are obtained.
+/// The tokens of one cluster. Dropping it stops their renewal.
 struct Tokens {
     config: config::Cluster,
     shared: Arc<Shared>,
     stop: CancellationToken,
-    /// Whether the thread runs.
+    /// Set once the thread is started.
     started: OnceLock<()>,
 }
 
-/// What the thread has obtained, and for whom.
+/// The current token, and the clients that use it.
 #[derive(Default)]
 struct Shared(Mutex<State>);
 
 #[derive(Default)]
 struct State {
     token: Option<Token>,
-    /// Why there is no newer token.
+    /// The reason why the token could not be renewed.
     failure: Option<String>,
     clients: Vec<WeakClient>,
 }
@@ -88,7 +88,7 @@ impl Tokens {
     }
 }
 
-/// Reports the end of the thread that nothing told it to, which is a panic.
+/// Reports an unexpected end of the thread, which is caused by a panic.
 struct End<'a> {
     cluster: &'a str,
     shared: &'a Shared,
@@ -127,7 +127,7 @@ impl fmt::Debug for Tokens {
 }
 
 impl State {
-    /// Gives a client what is known.
+    /// Gives the current token and failure to a client.
     fn give(&self, client: &Client) {
         client.context().set_login_failure(self.failure.clone());
         if let Some(token) = &self.token {
@@ -155,23 +155,23 @@ impl Shared {
             Ok(token) => {
                 let is_known = state.token.as_ref().is_some_and(|known| known.value == token.value);
                 let expires_at = token.expires_at;
-                // Clients that are made later get the new time.
+                // Clients that are created later use the new expiry.
                 state.token = Some(token);
                 if state.failure.take().is_none() && is_known {
                     return;
                 }
-                tracing::debug!(cluster, expires_at, "new token of OAUTHBEARER");
+                tracing::debug!(cluster, expires_at, "obtained an OAUTHBEARER token");
             }
             Err(error) => {
                 let failure = error.to_string();
                 if state.failure.as_ref() == Some(&failure) {
                     return;
                 }
-                tracing::warn!(cluster, "cannot obtain a token of OAUTHBEARER: {failure}");
+                tracing::warn!(cluster, "cannot obtain an OAUTHBEARER token: {failure}");
                 state.failure = Some(failure);
             }
         }
-        // The last handle of a client destroys it, which may take a while: without the lock.
+        // Dropping the last handle of a client destroys it, which may take long. That must not happen under the lock.
         let clients: Vec<Client> = state.clients.iter().filter_map(WeakClient::upgrade).collect();
         clients.iter().for_each(|client| state.give(client));
         drop(state);
@@ -179,13 +179,13 @@ impl Shared {
     }
 }
 
-/// First time between two attempts after a failure; it doubles up to [`LONGEST_RETRY`].
+/// First pause after a failure. It doubles up to [`LONGEST_RETRY`].
 const RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
-/// Bound of one attempt, whatever it asks.
+/// Timeout of one attempt with all of its requests.
 const ATTEMPT: Duration = Duration::from_secs(30);
 
-/// Obtains tokens for ever.
+/// Renews the token until the task is cancelled.
 async fn renew(config: &config::Cluster, shared: &Shared, clock: &Clock) {
     let mut method = None;
     let mut retry = RETRY;
@@ -208,8 +208,8 @@ async fn renew(config: &config::Cluster, shared: &Shared, clock: &Clock) {
     }
 }
 
-/// Obtains a token. What is wrong with certificates or keys may be mended while the process runs, so the method is made anew
-/// until it can be made.
+/// Obtains a token. The method is created again until that succeeds, because certificates or keys may be corrected
+/// while the process runs.
 async fn obtain(method: &mut Option<Method>, config: &config::Cluster, clock: &Clock) -> Result<Token, TokenError> {
     let method = match method {
         Some(method) => method,

@@ -1,4 +1,4 @@
-//! Questions to the cluster, answered through a queue.
+//! Asynchronous requests to the cluster, with their replies through a queue.
 
 use std::{
     ffi::{CStr, CString, c_char, c_void},
@@ -16,7 +16,7 @@ use super::{
     handle, millis, text,
 };
 
-/// Which offsets [`Admin::list_offsets`] asks for.
+/// The offsets that [`Admin::list_offsets`] requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum Spec {
     Earliest,
@@ -26,7 +26,7 @@ pub(in super::super) enum Spec {
     LatestCommitted,
 }
 
-/// Asks questions; each has a number that comes back with its answer.
+/// A sender of requests. Each request has a number that its reply repeats.
 pub(in super::super) struct Admin {
     queue: Queue,
 }
@@ -39,8 +39,8 @@ impl Admin {
         Self { queue: Queue::new(client) }
     }
 
-    /// Asks for offsets. The cost in librdkafka is quadratic: ask for at most some 500 partitions
-    /// at once, of one leader.
+    /// Requests offsets. The cost in librdkafka is quadratic, so that a request should contain at most 500 partitions,
+    /// all of one leader.
     pub(in super::super) fn list_offsets(
         &self,
         number: usize,
@@ -56,8 +56,8 @@ impl Admin {
             Spec::LatestCommitted => (-1, sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED),
         };
         let size = i32::try_from(partitions.len()).unwrap_or(i32::MAX);
-        // SAFETY: options and queue are live; the list is ours, copied by the call and destroyed
-        // here; an element that `add` returns is live while the list is.
+        // SAFETY: options and queue are live. We own the list, which the call copies and which is destroyed here. An
+        // element that `add` returns lives as long as the list.
         unsafe {
             sys::rd_kafka_AdminOptions_set_isolation_level(options.0.as_ptr(), isolation);
             let list = sys::rd_kafka_topic_partition_list_new(size);
@@ -75,12 +75,12 @@ impl Admin {
         }
     }
 
-    /// Asks for topic ids. The mock cluster never answers, old brokers have none.
+    /// Requests topic ids. librdkafka's mock cluster never replies, and old brokers have no topic ids.
     pub(in super::super) fn topic_ids(&self, number: usize, topics: &[&CStr], timeout: Duration) {
         let options = Options::new(&self.queue.client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
         options.set(number, timeout);
         let mut names: Vec<*const c_char> = topics.iter().map(|topic| topic.as_ptr()).collect();
-        // SAFETY: as above; the collection copies the names.
+        // SAFETY: options and queue are live; the collection copies the names and is destroyed here.
         unsafe {
             let collection = sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
             sys::rd_kafka_DescribeTopics(
@@ -93,7 +93,7 @@ impl Admin {
         }
     }
 
-    /// Asks all brokers for the groups that they coordinate and the user may describe.
+    /// Requests from all brokers the groups that they coordinate and that the user may describe.
     pub(in super::super) fn list_groups(&self, number: usize, timeout: Duration) {
         let options = Options::new(&self.queue.client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS);
         options.set(number, timeout);
@@ -107,12 +107,12 @@ impl Admin {
         }
     }
 
-    /// Asks for the groups of all protocols, which [`Admin::list_groups`] does not tell. librdkafka asks each broker for its
-    /// groups, and then about all of them in one request (ListGroups and DescribeGroups, version 0). Blocks.
+    /// Returns the groups of all protocols, unlike [`Admin::list_groups`]. librdkafka requests from each broker its
+    /// groups, and then describes all of them in one request (ListGroups and DescribeGroups, version 0). Blocks.
     pub(in super::super) fn all_groups(&self, timeout: Duration) -> Result<Vec<NamedGroup>, AskError> {
         let mut list = std::ptr::null();
-        // SAFETY: the handle is live; the call writes the list, which is ours to destroy, also where only some brokers
-        // told.
+        // SAFETY: the handle is live. The call writes the list, which we must destroy even if only some brokers
+        // replied.
         unsafe {
             let client = handle(&self.queue.client);
             let error = sys::rd_kafka_list_groups(client, std::ptr::null(), &raw mut list, millis(timeout));
@@ -129,8 +129,8 @@ impl Admin {
         }
     }
 
-    /// Asks the coordinators of groups for their states and members. The time is unlimited as in [`Admin::committed`], and
-    /// the same holds for the client. Returns false for names that C cannot take.
+    /// Requests the states and members of groups from their coordinators. The timeout is unlimited, with the same
+    /// consequences for the client as in [`Admin::committed`]. Returns false if a name contains a zero byte.
     pub(in super::super) fn describe_groups(&self, number: usize, groups: &[&str]) -> bool {
         let names: Result<Vec<CString>, _> = groups.iter().map(|group| CString::new(*group)).collect();
         let Ok(names) = names else { return false };
@@ -151,12 +151,13 @@ impl Admin {
         true
     }
 
-    /// Asks the group's coordinator what is committed: of some keys, or of all (`None`). `stable`: a key with a
-    /// transaction under way fails with UNSTABLE_OFFSET_COMMIT. Returns false for names that C cannot take.
+    /// Requests the committed offsets of a group from its coordinator: of some keys, or of all (`None`). With `stable`,
+    /// a key with a pending transaction fails with UNSTABLE_OFFSET_COMMIT. Returns false if a name contains a zero
+    /// byte.
     ///
-    /// The client must have a group of its own, see `Connector::connect_asking`. It sets no limit to the time: the caller
-    /// drops the client when it has waited for long enough, and whenever a coordinator fails, since librdkafka would go on
-    /// asking that broker.
+    /// The client must have a group of its own, see `Connector::connect_asking`. The request has no timeout. The caller
+    /// drops the client when it has waited long enough, and whenever a coordinator fails, because librdkafka would keep
+    /// sending requests to that broker.
     pub(in super::super) fn committed(
         &self,
         number: usize,
@@ -176,8 +177,8 @@ impl Admin {
         let options =
             Options::new(&self.queue.client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
         options.set(number, UNLIMITED);
-        // SAFETY: options and queue are live; the list is ours, copied by `new` and destroyed here; the question is
-        // ours, copied by the call and destroyed here. An error of the option would be ours, too.
+        // SAFETY: options and queue are live. We own the list, which `new` copies, and the request, which the call
+        // copies; both are destroyed here, as is an error of the option.
         unsafe {
             let error = sys::rd_kafka_AdminOptions_set_require_stable_offsets(options.0.as_ptr(), i32::from(stable));
             if !error.is_null() {
@@ -206,13 +207,13 @@ impl Admin {
         true
     }
 
-    /// Waits for an answer, at most `timeout`. Serves logs and errors of the client, too.
+    /// Waits at most `timeout` for a reply. Also handles logs and errors of the client.
     pub(in super::super) fn poll(&self, timeout: Duration) -> Option<Reply> {
         self.queue.client.serve();
-        // SAFETY: the queue is live; the event is ours, and destroyed by its owner's drop.
+        // SAFETY: the queue is live. We own the event, and its wrapper destroys it.
         let event =
             Event(NonNull::new(unsafe { sys::rd_kafka_queue_poll(self.queue.pointer.as_ptr(), millis(timeout)) })?);
-        // SAFETY: the event is live. The opaque is the number that we set.
+        // SAFETY: the event is live. Its opaque value is the request's number.
         let number = unsafe { sys::rd_kafka_event_opaque(event.0.as_ptr()) } as usize;
         // SAFETY: the event is live.
         let code = unsafe { sys::rd_kafka_event_error(event.0.as_ptr()) }.into();
@@ -226,13 +227,14 @@ impl fmt::Debug for Admin {
     }
 }
 
-/// librdkafka 2.12 may handle a question twice, and touch what it has freed, when the time is up in the very moment in
-/// which the leaders become known (`rd_kafka_topic_partition_list_query_leaders_async_worker`): a matter of milliseconds.
+/// Minimum timeout of a request. librdkafka 2.12 may handle a request twice and use freed memory if the timeout expires
+/// at the moment in which the leaders become known, which takes milliseconds
+/// (`rd_kafka_topic_partition_list_query_leaders_async_worker`).
 const LEAST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The longest timeout that librdkafka takes. librdkafka 2.12 aborts the process when a question has timed out before its
-/// coordinator was found, and the coordinator is found afterwards (`rd_kafka_admin_coord_request` then uses what it has
-/// freed): a broker that is away for longer than a timeout is enough.
+/// The longest timeout that librdkafka accepts. librdkafka 2.12 aborts the process if a request times out before its
+/// coordinator is found and the coordinator is found later (`rd_kafka_admin_coord_request` uses freed memory). A broker
+/// that is down for longer than the timeout is enough to cause that.
 const UNLIMITED: Duration = Duration::from_secs(3600);
 
 pub(super) struct Options(pub(super) NonNull<sys::rd_kafka_AdminOptions_t>);
@@ -246,7 +248,7 @@ impl Options {
 
     pub(super) fn set(&self, number: usize, timeout: Duration) {
         let timeout = timeout.max(LEAST_TIMEOUT);
-        // SAFETY: the options are live. A timeout out of range leaves the default; no text wanted.
+        // SAFETY: the options are live. A timeout out of range leaves the default; no error text is requested.
         unsafe {
             sys::rd_kafka_AdminOptions_set_opaque(self.0.as_ptr(), number as *mut c_void);
             sys::rd_kafka_AdminOptions_set_request_timeout(self.0.as_ptr(), millis(timeout), std::ptr::null_mut(), 0);

@@ -1,4 +1,4 @@
-//! Answers of the cluster, read from librdkafka's events.
+//! Replies of the cluster, parsed from librdkafka's events.
 
 use std::ptr::NonNull;
 
@@ -7,56 +7,56 @@ use rdkafka::{bindings as sys, error::RDKafkaErrorCode, types::RDKafkaRespErr};
 use super::text;
 use crate::source::kafka::ask::{AskError, Committed};
 
-/// An answer to a request of an `Admin`.
+/// A reply to a request of an `Admin`.
 #[derive(Debug)]
 pub(in super::super) struct Reply {
     pub(in super::super) number: usize,
     pub(in super::super) content: Result<ReplyContent, AskError>,
-    /// Of a failure.
+    /// The error code of a failed request.
     pub(in super::super) code: RDKafkaErrorCode,
 }
 
 #[derive(Debug)]
 pub(in super::super) enum ReplyContent {
     Offsets(Vec<ListedOffset>),
-    /// Topic ids, as Kafka's 16 bytes.
+    /// Topic ids, each as 16 bytes in Kafka's order.
     TopicIds(Vec<(String, [u8; 16])>),
-    /// What a group has committed.
+    /// The committed offsets of a group.
     Committed(Vec<CommittedOffset>),
     Groups(ListedGroups),
     Described(Vec<(String, Result<DescribedGroup, RDKafkaErrorCode>)>),
 }
 
-/// The groups that brokers list, and the errors of brokers that do not tell. librdkafka 2.12 leaves out groups whose
-/// protocol type is neither empty nor `consumer` (`rd_kafka_ListConsumerGroupsResponse_parse`).
+/// The groups that brokers list, and the errors of brokers that failed. librdkafka 2.12 omits groups with a protocol
+/// type other than empty or `consumer` (`rd_kafka_ListConsumerGroupsResponse_parse`).
 #[derive(Debug)]
 pub(in super::super) struct ListedGroups {
     pub(in super::super) groups: Vec<ListedGroup>,
     pub(in super::super) errors: Vec<RDKafkaErrorCode>,
 }
 
-/// A group that a broker lists.
+/// A group, as listed by a broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) struct ListedGroup {
     pub(in super::super) id: String,
-    /// As Kafka spells it; `Unknown` for the states of KIP-848 that librdkafka 2.12 does not know.
+    /// The state, as Kafka spells it; `Unknown` for the states of KIP-848 that librdkafka 2.12 does not know.
     pub(in super::super) state: String,
 }
 
-/// A group as its coordinator describes it.
+/// A group, as described by its coordinator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) struct DescribedGroup {
-    /// As Kafka spells it, or `Unknown` as in [`ListedGroup`].
+    /// The state, as Kafka spells it, or `Unknown` as in [`ListedGroup`].
     pub(in super::super) state: String,
-    /// Of KIP-848; else classic.
+    /// Whether the group is of KIP-848 instead of the classic protocol.
     pub(in super::super) is_modern: bool,
-    /// Its members, if any, use no protocol: it only has offsets.
+    /// Whether its members, if any, use no protocol, so that the group only has offsets.
     pub(in super::super) is_simple: bool,
     pub(in super::super) assignor: String,
     pub(in super::super) members: Vec<DescribedMember>,
 }
 
-/// A member as the coordinator describes it.
+/// A member, as described by the coordinator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) struct DescribedMember {
     pub(in super::super) member_id: String,
@@ -64,11 +64,11 @@ pub(in super::super) struct DescribedMember {
     pub(in super::super) client_id: String,
     pub(in super::super) host: String,
     pub(in super::super) assigned: Vec<(String, i32)>,
-    /// Only KIP-848 groups have one.
+    /// The target assignment, which only KIP-848 groups have.
     pub(in super::super) target: Option<Vec<(String, i32)>>,
 }
 
-/// An offset; `Err` where the partition failed. An offset below 0 is a failure whatever the code.
+/// An offset with its leader epoch, or the error of its partition. An offset below 0 is an error, whatever the code.
 #[derive(Debug)]
 pub(in super::super) struct ListedOffset {
     pub(in super::super) topic: String,
@@ -76,16 +76,16 @@ pub(in super::super) struct ListedOffset {
     pub(in super::super) result: Result<(i64, i32), RDKafkaErrorCode>,
 }
 
-/// What the coordinator has of a key.
+/// The committed offset of a key, as returned by the coordinator.
 #[derive(Clone, Debug, PartialEq)]
 pub(in super::super) struct CommittedOffset {
     pub(in super::super) topic: String,
     pub(in super::super) partition: i32,
-    /// `None`: nothing is committed.
+    /// The commit, `None` if the key has none, or the error of the key.
     pub(in super::super) result: Result<Option<Committed>, RDKafkaErrorCode>,
 }
 
-/// An event that is ours to destroy.
+/// An event that we own and must destroy.
 pub(super) struct Event(pub(super) NonNull<sys::rd_kafka_event_t>);
 
 impl Event {
@@ -107,7 +107,7 @@ impl Event {
         }
     }
 
-    /// For events of type LISTOFFSETS_RESULT.
+    /// Must be called on events of type LISTOFFSETS_RESULT only.
     unsafe fn offsets(&self) -> Vec<ListedOffset> {
         let mut count = 0;
         // SAFETY: the result and its array live as long as the event; the call writes the count.
@@ -122,7 +122,7 @@ impl Event {
                     let epoch = sys::rd_kafka_topic_partition_get_leader_epoch(partition);
                     let result = match found.err {
                         RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR if found.offset >= 0 => Ok((found.offset, epoch)),
-                        // A leader that failed leaves "no error" and offset -1001.
+                        // If the leader failed, librdkafka returns the offset -1001 without an error.
                         RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Err(RDKafkaErrorCode::OperationTimedOut),
                         error => Err(error.into()),
                     };
@@ -132,7 +132,7 @@ impl Event {
         }
     }
 
-    /// For events of type LISTCONSUMERGROUPOFFSETS_RESULT.
+    /// Must be called on events of type LISTCONSUMERGROUPOFFSETS_RESULT only.
     unsafe fn committed(&self) -> Result<Vec<CommittedOffset>, AskError> {
         let mut count = 0;
         // SAFETY: the result, its groups and their partitions live as long as the event; the call writes the count.
@@ -153,7 +153,7 @@ impl Event {
         }
     }
 
-    /// For events of type LISTCONSUMERGROUPS_RESULT.
+    /// Must be called on events of type LISTCONSUMERGROUPS_RESULT only.
     unsafe fn groups(&self) -> ListedGroups {
         let (mut count, mut failures) = (0, 0);
         // SAFETY: the result and its arrays live as long as the event; the calls write the counts.
@@ -170,7 +170,7 @@ impl Event {
         }
     }
 
-    /// For events of type DESCRIBECONSUMERGROUPS_RESULT.
+    /// Must be called on events of type DESCRIBECONSUMERGROUPS_RESULT only.
     unsafe fn described(&self) -> Vec<(String, Result<DescribedGroup, RDKafkaErrorCode>)> {
         let mut count = 0;
         // SAFETY: the result, its groups and their members live as long as the event; the call writes the count.
@@ -189,7 +189,7 @@ impl Event {
         }
     }
 
-    /// For events of type DESCRIBETOPICS_RESULT.
+    /// Must be called on events of type DESCRIBETOPICS_RESULT only.
     unsafe fn topic_ids(&self) -> Vec<(String, [u8; 16])> {
         let mut count = 0;
         // SAFETY: the result and its array live as long as the event; the call writes the count.
@@ -213,12 +213,12 @@ impl Event {
     }
 }
 
-/// A C array as a slice; empty for null.
+/// Returns a C array as a slice; an empty one for a null pointer.
 pub(super) unsafe fn array<'a, T>(pointer: *mut T, count: usize) -> &'a [T] {
     if pointer.is_null() {
         return &[];
     }
-    // SAFETY: the caller got pointer and count from one call, and holds their owner.
+    // SAFETY: the caller got pointer and count from one call, and keeps their owner alive.
     unsafe { std::slice::from_raw_parts(pointer, count) }
 }
 
@@ -229,9 +229,9 @@ impl Drop for Event {
     }
 }
 
-/// The element must be live.
+/// Converts an element of a list, which must be live.
 unsafe fn committed(element: &sys::rd_kafka_topic_partition_t) -> CommittedOffset {
-    // SAFETY: the caller holds the list that the element, its topic and its metadata belong to.
+    // SAFETY: the caller keeps the list alive to which the element, its topic and its metadata belong.
     let (topic, metadata, epoch) = unsafe {
         let metadata = array(element.metadata.cast::<u8>(), element.metadata_size);
         let epoch = sys::rd_kafka_topic_partition_get_leader_epoch(element);
@@ -245,15 +245,16 @@ unsafe fn committed(element: &sys::rd_kafka_topic_partition_t) -> CommittedOffse
     CommittedOffset { topic, partition: element.partition, result }
 }
 
-/// Kafka's name of a state.
+/// Returns Kafka's name of a group state.
 unsafe fn state(state: sys::rd_kafka_consumer_group_state_t) -> String {
     // SAFETY: returns a static string for any state.
     text(unsafe { sys::rd_kafka_consumer_group_state_name(state) })
 }
 
-/// The group must be live.
+/// Converts the description of a group, which must be live.
 unsafe fn described(group: *const sys::rd_kafka_ConsumerGroupDescription_t) -> DescribedGroup {
-    // SAFETY: the caller holds the event that the group and its members belong to; member numbers are below the count.
+    // SAFETY: the caller keeps the event alive to which the group and its members belong. Member indices are below the
+    // count.
     unsafe {
         let modern = sys::rd_kafka_consumer_group_type_t::RD_KAFKA_CONSUMER_GROUP_TYPE_CONSUMER;
         let members = (0..sys::rd_kafka_ConsumerGroupDescription_member_count(group)).map(|number| {
@@ -278,12 +279,12 @@ unsafe fn described(group: *const sys::rd_kafka_ConsumerGroupDescription_t) -> D
     }
 }
 
-/// The partitions of an assignment, which must be live; `None` for null.
+/// Returns the partitions of an assignment, which must be live, or `None` for a null pointer.
 unsafe fn partitions(assignment: *const sys::rd_kafka_MemberAssignment_t) -> Option<Vec<(String, i32)>> {
     if assignment.is_null() {
         return None;
     }
-    // SAFETY: the caller holds the event that the assignment belongs to.
+    // SAFETY: the caller keeps the event alive to which the assignment belongs.
     unsafe {
         let list = sys::rd_kafka_MemberAssignment_partitions(assignment).as_ref()?;
         let count = usize::try_from(list.cnt).unwrap_or(0);

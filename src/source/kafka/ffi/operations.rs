@@ -1,4 +1,4 @@
-//! What a user may do to the cluster.
+//! The operations that the user may perform on the cluster.
 
 use std::{ptr::NonNull, time::Duration};
 
@@ -13,16 +13,16 @@ use super::{
 };
 use crate::source::kafka::AskError;
 
-/// Returns whether the user may describe the cluster. Blocks, and serves neither logs nor errors.
+/// Returns whether the user may describe the cluster. Blocks, and handles neither logs nor errors meanwhile.
 ///
 /// # Errors
-/// There is no answer in time.
+/// Returns an error if there is no reply in time.
 pub(in super::super) fn may_describe_cluster(client: &Client, timeout: Duration) -> Result<bool, AskError> {
     let queue = Queue::new(client);
     let options = Options::new(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER);
     options.set(0, timeout);
-    // SAFETY: client, options and queue are live; an error of the option is ours. The event is ours, and destroyed by its
-    // owner's drop; the result and its array live as long as the event; the call writes the count.
+    // SAFETY: client, options and queue are live. We own an error of the option, and the event, which its wrapper
+    // destroys. The result and its array live as long as the event; the call writes the count.
     unsafe {
         let error = sys::rd_kafka_AdminOptions_set_include_authorized_operations(options.0.as_ptr(), 1);
         if !error.is_null() {

@@ -1,4 +1,4 @@
-//! Tokens of SASL/OAUTHBEARER, given to clients.
+//! SASL/OAUTHBEARER tokens for librdkafka clients.
 
 use std::ffi::{CString, c_char};
 
@@ -7,22 +7,22 @@ use rdkafka::{bindings as sys, types::RDKafkaRespErr};
 use super::{super::client::Client, handle, text};
 use crate::{model::Millis, source::kafka::AskError};
 
-/// A token as librdkafka wants it.
+/// A token in the form that librdkafka requires.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Bearer<'a> {
-    /// Printable ASCII: librdkafka quotes a token with other bytes in its error.
+    /// The token. Must be printable ASCII, because librdkafka quotes a token with other bytes in its error.
     pub(in super::super) token: &'a str,
-    /// Shown in librdkafka's debug log only.
+    /// The principal, which appears only in librdkafka's debug log.
     pub(in super::super) principal: &'a str,
     pub(in super::super) expires_at: Millis,
-    /// Names and values by turns.
+    /// SASL extensions, as alternating names and values.
     pub(in super::super) extensions: &'a [String],
 }
 
-/// Gives a client the token for its next logins. Connections that are open stay.
+/// Sets the token for the next logins of a client. Open connections stay.
 ///
 /// # Errors
-/// librdkafka does not take the token.
+/// Returns an error if librdkafka rejects the token.
 pub(in super::super) fn set_token(client: &Client, bearer: Bearer<'_>) -> Result<(), AskError> {
     let c_text = |text: &str| {
         CString::new(text).map_err(|_| AskError::Client { reason: "the token contains a zero byte".to_owned() })
@@ -31,7 +31,7 @@ pub(in super::super) fn set_token(client: &Client, bearer: Bearer<'_>) -> Result
     let extensions: Vec<CString> = bearer.extensions.iter().map(|text| c_text(text)).collect::<Result<_, _>>()?;
     let mut pointers: Vec<*const c_char> = extensions.iter().map(|text| text.as_ptr()).collect();
     let mut message: [c_char; 512] = [0; 512];
-    // SAFETY: the handle is live; the strings are ours and copied by the call, which ends its message in a zero byte.
+    // SAFETY: the handle is live. We own the strings, which the call copies; it ends its message with a zero byte.
     let code = unsafe {
         sys::rd_kafka_oauthbearer_set_token(
             handle(client),
@@ -50,10 +50,10 @@ pub(in super::super) fn set_token(client: &Client, bearer: Bearer<'_>) -> Result
     }
 }
 
-/// Tells a client why there is no new token. The client reports it as an error, once for each reason, and keeps the token
-/// that it has.
+/// Reports to a client why there is no new token. The client emits that as an error, once per reason, and keeps its
+/// current token.
 pub(in super::super) fn set_token_failure(client: &Client, reason: &str) {
     let Ok(reason) = CString::new(reason.replace('\0', " ")) else { return };
-    // SAFETY: the handle is live; the text is ours and copied by the call.
+    // SAFETY: the handle is live. We own the text, which the call copies.
     unsafe { sys::rd_kafka_oauthbearer_set_token_failure(handle(client), reason.as_ptr()) };
 }

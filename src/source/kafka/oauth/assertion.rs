@@ -1,4 +1,4 @@
-//! A signed JWT in place of a client secret (RFC 7523, section 2.2).
+//! Signed JWTs that replace a client secret (RFC 7523, section 2.2).
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::{
@@ -11,10 +11,10 @@ use tokio_rustls::rustls::pki_types::{PrivateKeyDer, pem::PemObject as _};
 use super::error::TokenError;
 use crate::model::Millis;
 
-/// Seconds that an assertion is good for.
+/// Lifetime of an assertion in seconds.
 const LIFE: i64 = 300;
 
-/// What signs.
+/// A private key that signs assertions.
 #[derive(Debug)]
 pub(super) enum SigningKey {
     Rsa(RsaKeyPair),
@@ -22,10 +22,10 @@ pub(super) enum SigningKey {
 }
 
 impl SigningKey {
-    /// Reads a private key.
+    /// Parses a private key.
     ///
     /// # Errors
-    /// It is none, or of another kind. The text says nothing of the key.
+    /// Returns an error if the text is not a private key of a supported kind. The error does not contain the key.
     pub(super) fn from_pem(pem: &str) -> Result<Self, TokenError> {
         let bad = |what| TokenError::Key { what };
         let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| bad("no private key (PEM) found"))?;
@@ -42,10 +42,10 @@ impl SigningKey {
         }
     }
 
-    /// Makes an assertion for a client at an endpoint.
+    /// Creates an assertion for a client at an endpoint.
     ///
     /// # Errors
-    /// The key cannot sign.
+    /// Returns an error if signing fails.
     pub(super) fn assert(&self, client_id: &str, endpoint: &str, now: Millis) -> Result<String, TokenError> {
         let random = SystemRandom::new();
         let failed = |_| TokenError::Key { what: "signing failed" };

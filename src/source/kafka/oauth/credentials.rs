@@ -1,5 +1,5 @@
-//! Credentials of AWS: from a profile, or in the order of AWS's own tools (environment, web identity, container, instance),
-//! and then of the role that is assumed with them.
+//! AWS credentials: from a profile, or from the sources of AWS's default provider chain (environment, web identity,
+//! container, instance); optionally of a role that is assumed with them.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{config::Oauth, model::Millis};
 
-/// Variables that say where credentials come from. Others of object_store's would change requests to S3.
+/// Environment variables that select credentials. Other variables of object_store would change its S3 requests.
 const VARIABLES: [&str; 11] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
@@ -32,7 +32,7 @@ const VARIABLES: [&str; 11] = [
     "AWS_METADATA_ENDPOINT",
 ];
 
-/// Where credentials come from.
+/// A source of AWS credentials.
 #[derive(Debug)]
 pub(super) struct Credentials {
     base: Base,
@@ -42,7 +42,7 @@ pub(super) struct Credentials {
 #[derive(Debug)]
 enum Base {
     Profile(ProfileFiles, String),
-    /// object_store's provider, which keeps credentials until they expire.
+    /// object_store's provider, which caches credentials until they expire.
     Provider(AwsCredentialProvider),
 }
 
@@ -51,25 +51,25 @@ enum Base {
 struct Role {
     arn: String,
     region: String,
-    /// Of the Security Token Service.
+    /// The URL of the Security Token Service.
     endpoint: Url,
     http: Http,
 }
 
 impl Credentials {
-    /// Decides where they come from.
+    /// Selects the source of the credentials.
     ///
     /// # Errors
-    /// The settings contradict each other.
+    /// Returns an error if the settings contradict each other.
     pub(super) fn new(oauth: &Oauth, region: &str) -> Result<Self, TokenError> {
         let role = if oauth.role_arn.is_empty() { None } else { Some(Role::new(oauth, region)?) };
         Ok(Self { base: Base::new(oauth, region)?, role })
     }
 
-    /// Returns credentials that are good now.
+    /// Returns credentials that are currently valid.
     ///
     /// # Errors
-    /// There are none.
+    /// Returns an error if no credentials can be obtained.
     pub(super) async fn get(&self, now: Millis) -> Result<AwsCredential, TokenError> {
         let own = match &self.base {
             Base::Profile(files, name) => files.read(name)?,
@@ -96,7 +96,8 @@ impl Base {
         let given = |name| oauth.aws.get(name).is_some();
         let other = ["AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"];
         let named = oauth.aws.get("AWS_PROFILE");
-        // Keys in the environment win over a profile, and a profile over what the machine is.
+        // Keys in the environment take precedence over a profile, and a profile over the roles of the container or
+        // instance.
         if !given("AWS_ACCESS_KEY_ID")
             && let Some(name) = named
         {
@@ -122,11 +123,11 @@ impl Role {
     fn new(oauth: &Oauth, region: &str) -> Result<Self, TokenError> {
         let given = oauth.aws.get("AWS_ENDPOINT_URL_STS").map(str::to_owned);
         let url = given.unwrap_or_else(|| format!("https://sts.{region}.amazonaws.com/"));
-        let endpoint = Url::parse(&url).map_err(|_| TokenError::BadAnswer { url, what: "it is no URL" })?;
+        let endpoint = Url::parse(&url).map_err(|_| TokenError::BadAnswer { url, what: "it is not a URL" })?;
         Ok(Self { arn: oauth.role_arn.clone(), region: region.to_owned(), endpoint, http: Http::new(None)? })
     }
 
-    /// Asks for the credentials of the role, by one call.
+    /// Requests the credentials of the role with one AssumeRole call.
     async fn assume(&self, own: &AwsCredential, now: Millis) -> Result<AwsCredential, TokenError> {
         let host = self.endpoint.host_str().unwrap_or_default();
         let host = self.endpoint.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
@@ -147,7 +148,7 @@ impl Role {
             payload: NO_PAYLOAD,
         };
         let bad = |what| TokenError::BadAnswer { url: shown_url(&self.endpoint), what };
-        let url = Url::parse(&presign(&request, own, now)).map_err(|_| bad("it is no URL"))?;
+        let url = Url::parse(&presign(&request, own, now)).map_err(|_| bad("it is not a URL"))?;
         let answer = send(self.http.get(url.clone()), &url).await?;
         let value = |name| element(&answer.body, name);
         if answer.status != 200 {
@@ -163,12 +164,12 @@ impl Role {
             (Some(key_id), Some(secret_key), Some(token)) => {
                 Ok(AwsCredential { key_id, secret_key, token: Some(token) })
             }
-            _ => Err(bad("no credentials in it")),
+            _ => Err(bad("it contains no credentials")),
         }
     }
 }
 
-/// Returns the text of the first element of this name. What is read so has neither attributes nor entities.
+/// Returns the text of the first element of this name. Sufficient for elements without attributes and entities.
 fn element(xml: &str, name: &str) -> Option<String> {
     let (_, rest) = xml.split_once(&format!("<{name}>"))?;
     let (text, _) = rest.split_once(&format!("</{name}>"))?;

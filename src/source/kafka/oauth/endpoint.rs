@@ -1,4 +1,4 @@
-//! `client_credentials`: tokens from a token endpoint (RFC 6749, section 4.4).
+//! The method `client_credentials`: tokens from a token endpoint (RFC 6749, section 4.4).
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use reqwest::{
@@ -21,10 +21,10 @@ use crate::{
 };
 
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-/// Lifetime of a token of which nothing is known.
+/// Assumed lifetime, in milliseconds, of a token without one in its response.
 const ELSE_LIFE: Millis = 5 * 60 * 1000;
 
-/// A token endpoint, and how to ask it.
+/// A token endpoint, with the settings of its requests.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     http: Http,
@@ -34,22 +34,22 @@ pub(super) struct Endpoint {
     scope: String,
 }
 
-/// What the client proves itself by.
+/// The client's authentication at the endpoint.
 #[derive(Debug)]
 enum Proof {
     Secret(Secret),
     Key(Box<SigningKey>),
 }
 
-/// A successful answer.
+/// The body of a successful response.
 #[derive(Deserialize)]
 struct Granted {
     access_token: String,
-    /// Seconds; a string at some endpoints.
+    /// Lifetime in seconds; some endpoints send it as a string.
     expires_in: Option<serde_json::Value>,
 }
 
-/// A refusal.
+/// The body of an error response.
 #[derive(Deserialize)]
 struct Refusal {
     error: String,
@@ -57,12 +57,12 @@ struct Refusal {
 }
 
 impl Endpoint {
-    /// Reads what is asked by.
+    /// Creates an endpoint from the settings.
     ///
     /// # Errors
-    /// The key or the certificates cannot be used.
+    /// Returns an error if the key or the certificates are unusable.
     pub(super) fn new(oauth: &config::Oauth) -> Result<Self, TokenError> {
-        let bad = |_| TokenError::BadAnswer { url: oauth.token_endpoint.clone(), what: "it is no URL" };
+        let bad = |_| TokenError::BadAnswer { url: oauth.token_endpoint.clone(), what: "it is not a URL" };
         let url = Url::parse(&oauth.token_endpoint).map_err(bad)?;
         let is_local = matches!(url.host_str(), Some("127.0.0.1" | "[::1]" | "localhost"));
         if url.scheme() == "http" && !is_local {
@@ -80,10 +80,10 @@ impl Endpoint {
         Ok(Self { http: Http::new(oauth.ca.as_deref())?, url, client_id, proof, scope })
     }
 
-    /// Asks for a token.
+    /// Requests a token.
     ///
     /// # Errors
-    /// There is none.
+    /// Returns why there is no token.
     pub(super) async fn token(&self, clock: &Clock) -> Result<Token, TokenError> {
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.append_pair("grant_type", "client_credentials");
@@ -91,11 +91,12 @@ impl Endpoint {
             form.append_pair("scope", &self.scope);
         }
         let mut request = self.http.post(self.url.clone()).header(ACCEPT, "application/json");
-        // What must not be shown, should the endpoint echo it.
+        // The secrets that an error must not show if the endpoint echoes them.
         let (sent, secret);
         match &self.proof {
             Proof::Secret(client_secret) => {
-                // Not percent-encoded, unlike RFC 6749 has it: as Kafka's own clients do, and as servers expect.
+                // Id and secret are not percent-encoded, contrary to RFC 6749. Kafka's own clients do the same, and
+                // servers expect it.
                 sent = STANDARD.encode(format!("{}:{}", self.client_id, client_secret.0));
                 secret = client_secret.0.as_str();
                 request = request.header(AUTHORIZATION, format!("Basic {sent}"));
@@ -125,9 +126,9 @@ impl Endpoint {
             );
             return Err(TokenError::Refused { url: url(), status: answer.status, answer: shown(&text, secrets) });
         }
-        // The parser's message would quote the answer.
+        // The parser's error would quote the response.
         let granted: Granted = serde_json::from_str(&answer.body)
-            .map_err(|_| TokenError::BadAnswer { url: url(), what: "no JSON with access_token" })?;
+            .map_err(|_| TokenError::BadAnswer { url: url(), what: "it is not JSON with access_token" })?;
         let seconds = granted.expires_in.and_then(|value| match value {
             serde_json::Value::String(text) => text.trim().parse::<f64>().ok(),
             value => value.as_f64(),

@@ -1,17 +1,17 @@
-//! Why there is no token. No error holds a secret.
+//! Errors of obtaining a token. No error contains a secret.
 
 use std::{io, path::PathBuf, time::Duration};
 
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TokenError {
-    /// The request did not get an answer.
+    /// The request got no response.
     #[error("{url}: no answer: {reason}")]
     NoAnswer { url: String, reason: String },
-    /// The endpoint does not give a token.
+    /// The endpoint refused to issue a token.
     #[error("{url}: refused with HTTP status {status}: {answer}")]
     Refused { url: String, status: u16, answer: String },
-    /// The endpoint's answer makes no sense.
+    /// The endpoint's response is malformed.
     #[error("{url}: unusable answer: {what}")]
     BadAnswer { url: String, what: &'static str },
     /// A file cannot be read.
@@ -20,39 +20,39 @@ pub(super) enum TokenError {
     /// A file is larger than any token or certificate.
     #[error("{} is larger than {limit} bytes", path.display())]
     LargeFile { path: PathBuf, limit: u64 },
-    /// The file `ca` holds no certificate that can be used.
+    /// The file of the setting `ca` contains no usable certificate.
     #[error("oauth.ca: {} holds no usable certificate (PEM)", path.display())]
     Authorities { path: PathBuf },
-    /// The HTTP client cannot be made.
-    #[error("cannot make an HTTP client: {reason}")]
+    /// The HTTP client cannot be created.
+    #[error("cannot create an HTTP client: {reason}")]
     HttpClient { reason: String },
-    /// The token cannot be used.
+    /// The token is unusable.
     #[error("the token is unusable: {what}")]
     Token { what: &'static str },
-    /// The private key cannot be used.
+    /// The private key is unusable.
     #[error("oauth.private_key: {what}; use PEM with an RSA key, or with a P-256 key in PKCS #8")]
     Key { what: &'static str },
-    /// The region of an MSK cluster is not known.
-    #[error("oauth.region: not set, and neither bootstrap_servers nor AWS_REGION names a region")]
+    /// The region of an MSK cluster is unknown.
+    #[error("oauth.region: not set, and neither bootstrap_servers nor AWS_REGION names a region; set it")]
     NoRegion,
-    /// A profile of AWS has no keys.
+    /// An AWS profile has no keys.
     #[error("AWS profile {name:?}: {what}")]
     Profile { name: String, what: &'static str },
-    /// AWS's credentials cannot be obtained.
-    #[error("cannot obtain credentials of AWS: {reason}")]
+    /// AWS credentials cannot be obtained.
+    #[error("cannot obtain AWS credentials: {reason}")]
     Credentials { reason: String },
     /// The thread that obtains tokens has panicked; its message is in the log.
     #[error("the thread that obtains tokens exited unexpectedly; restart offsetd, and report this")]
     Exited,
-    /// The attempt took too long.
+    /// The attempt timed out.
     #[error("no token within {} s", limit.as_secs())]
     TooLong { limit: Duration },
 }
 
-/// Longest text of another program that is shown, in characters.
+/// Maximum number of characters of another program's text that are shown.
 const LONGEST_TEXT: usize = 300;
 
-/// Returns what another program says, as it may be shown: without secrets and control characters, and not for ever.
+/// Returns the text of another program in a form that may be shown: shortened, without secrets and control characters.
 pub(super) fn shown(text: &str, secrets: &[&str]) -> String {
     let hidden = secrets
         .iter()
@@ -67,12 +67,12 @@ pub(super) fn shown(text: &str, secrets: &[&str]) -> String {
     if short.is_empty() { "an empty answer".to_owned() } else { short.to_owned() }
 }
 
-/// An error with its causes.
+/// Returns the text of an error with its causes.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     let mut text = error.to_string();
     for cause in causes.take(8).map(ToString::to_string) {
-        // Some errors say what their cause says.
+        // Some errors already contain the text of their cause.
         if !text.ends_with(&cause) {
             text = format!("{text}: {cause}");
         }

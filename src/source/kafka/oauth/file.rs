@@ -1,4 +1,4 @@
-//! `file`: a token that something else writes to a file, and renews there.
+//! The method `file`: a token in a file that another program writes and renews.
 
 use std::{fs::File, io::Read as _, path::Path};
 
@@ -8,21 +8,21 @@ use super::{
 };
 use crate::model::Millis;
 
-/// Lifetime of a token that does not say when it expires. It is read again long before.
+/// Assumed lifetime, in milliseconds, of a token without an expiry. The file is read again long before it ends.
 const ELSE_LIFE: Millis = 60 * 60 * 1000;
 
 /// Reads the token.
 ///
 /// # Errors
-/// There is none that can be used.
+/// Returns an error if the file contains no usable token.
 pub(super) fn token(path: &Path, now: Millis) -> Result<Token, TokenError> {
     Token::new(read(path)?.trim(), None, ELSE_LIFE, now)
 }
 
-/// Reads a small text.
+/// Reads a small text file.
 ///
 /// # Errors
-/// It cannot be read, or is not small.
+/// Returns an error if the file cannot be read or is too large.
 pub(super) fn read(path: &Path) -> Result<String, TokenError> {
     let failed = |cause| TokenError::File { path: path.to_owned(), cause };
     let limit = LONGEST as u64;

@@ -1,5 +1,7 @@
-//! Requests to token endpoints, which may be slow, broken or hostile: an answer is bounded in time and size, redirections are
-//! not followed (they would carry the secret to another host), and no answer is shown as it is.
+//! HTTP requests to token endpoints, which may be slow, broken or hostile.
+//!
+//! A response is limited in time and size. Redirects are not followed, since they would send the secret to another
+//! host. The text of a response is never shown unfiltered.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -7,27 +9,27 @@ use reqwest::{Certificate, Client, RequestBuilder, Url, redirect::Policy};
 
 use super::error::{TokenError, chain};
 
-/// Bound of a request, its answer included.
+/// Timeout of a request, including its response.
 const TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest answer.
+/// Maximum size of a response body in bytes.
 const LONGEST: usize = 128 * 1024;
 
-/// A client for token endpoints.
+/// An HTTP client for token endpoints.
 #[derive(Debug)]
 pub(super) struct Http(Client);
 
-/// An answer.
+/// An HTTP response.
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) body: String,
 }
 
 impl Http {
-    /// Makes a client that trusts the certificates in `ca`, or else those of the system.
+    /// Creates a client that trusts the CA certificates in `ca`, or else those of the system.
     ///
     /// # Errors
-    /// The file is of no use.
+    /// Returns an error if the file is unusable.
     pub(super) fn new(ca: Option<&Path>) -> Result<Self, TokenError> {
         let mut client = Client::builder()
             .redirect(Policy::none())
@@ -56,15 +58,15 @@ impl Http {
     }
 }
 
-/// Returns a URL as it is shown: parameters may be secret.
+/// Returns a URL without its query, which may contain secrets.
 pub(super) fn shown_url(url: &Url) -> String {
     format!("{}{}", url.origin().ascii_serialization(), url.path())
 }
 
-/// Sends a request to `url`, and waits for the whole answer.
+/// Sends a request to `url` and reads the whole response.
 ///
 /// # Errors
-/// There is none, in time or of a reasonable size.
+/// Returns an error if there is no response in time or if it is too large.
 pub(super) async fn send(request: RequestBuilder, url: &Url) -> Result<Answer, TokenError> {
     let failed =
         |error: reqwest::Error| TokenError::NoAnswer { url: shown_url(url), reason: chain(&error.without_url()) };

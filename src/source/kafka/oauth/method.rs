@@ -1,4 +1,4 @@
-//! The ways to obtain a token.
+//! The methods of obtaining a token.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -8,10 +8,10 @@ use crate::{
     config::{self, OauthMethod},
 };
 
-/// Time between two looks at a file with a token.
+/// Time between two reads of a token file.
 const FILE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A way to obtain a token.
+/// A configured method of obtaining a token.
 #[derive(Debug)]
 pub(super) struct Method {
     kind: Kind,
@@ -26,10 +26,10 @@ enum Kind {
 }
 
 impl Method {
-    /// Makes the way that a cluster is configured with.
+    /// Creates the method that a cluster is configured with.
     ///
     /// # Errors
-    /// A certificate, key or region is of no use.
+    /// Returns an error if a certificate, key or region is unusable.
     pub(super) fn new(cluster: &config::Cluster) -> Result<Self, TokenError> {
         let oauth = &cluster.oauth;
         let kind = match oauth.method {
@@ -43,7 +43,7 @@ impl Method {
     /// Obtains a token.
     ///
     /// # Errors
-    /// There is none.
+    /// Returns why there is no token.
     pub(super) async fn token(&self, clock: &Clock) -> Result<Token, TokenError> {
         let token = match &self.kind {
             Kind::Endpoint(endpoint) => endpoint.token(clock).await?,
@@ -53,7 +53,7 @@ impl Method {
         Ok(token.with_extensions(&self.extensions))
     }
 
-    /// Returns the longest time until the next attempt.
+    /// Returns the maximum time until the next attempt.
     pub(super) fn longest_wait(&self) -> Duration {
         if matches!(self.kind, Kind::File(_)) { FILE_INTERVAL } else { Duration::MAX }
     }

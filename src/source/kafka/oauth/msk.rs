@@ -1,4 +1,4 @@
-//! `msk_iam`: tokens for Amazon MSK, which are URLs signed with the credentials of AWS.
+//! The method `msk_iam`: tokens for Amazon MSK, which are URLs signed with AWS credentials.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use object_store::aws::AwsCredential;
@@ -11,10 +11,10 @@ use super::{
 };
 use crate::{clock::Clock, config, model::Millis};
 
-/// Seconds that a token is good for; MSK takes no more.
+/// Lifetime of a token in seconds; the maximum that MSK accepts.
 const LIFE: u32 = 900;
 
-/// How to log in to an MSK cluster.
+/// The login to an MSK cluster.
 #[derive(Debug)]
 pub(super) struct Msk {
     region: String,
@@ -22,10 +22,10 @@ pub(super) struct Msk {
 }
 
 impl Msk {
-    /// Decides on region and credentials.
+    /// Determines the region and the source of the credentials.
     ///
     /// # Errors
-    /// One of them is not known.
+    /// Returns an error if either is unknown.
     pub(super) fn new(cluster: &config::Cluster) -> Result<Self, TokenError> {
         let oauth = &cluster.oauth;
         let given = Some(oauth.region.as_str()).filter(|region| !region.is_empty());
@@ -38,7 +38,7 @@ impl Msk {
     /// Signs a token.
     ///
     /// # Errors
-    /// There are no credentials.
+    /// Returns an error if no credentials can be obtained.
     pub(super) async fn token(&self, clock: &Clock) -> Result<Token, TokenError> {
         let credential = self.credentials.get(clock.now()).await?;
         let now = clock.now();
@@ -46,7 +46,7 @@ impl Msk {
     }
 }
 
-/// Returns the region in the name of a broker of MSK: `b-1.NAME.ID.c2.kafka.REGION.amazonaws.com`.
+/// Returns the region in the host name of an MSK broker: `b-1.NAME.ID.c2.kafka.REGION.amazonaws.com`.
 fn region_of(server: &str) -> Option<&str> {
     let labels: Vec<&str> = server.split([':', '/']).find(|part| part.contains(".amazonaws."))?.split('.').collect();
     let at = labels.iter().position(|label| ["kafka", "kafka-serverless"].contains(label))?;
@@ -65,7 +65,7 @@ fn signed(region: &str, credential: &AwsCredential, now: Millis) -> String {
         expires: LIFE,
         payload: NO_PAYLOAD,
     };
-    // The broker logs the agent, which is no part of what is signed.
+    // The broker logs the user agent, which is not signed.
     let agent = concat!("&User-Agent=offsetd%2F", env!("CARGO_PKG_VERSION"));
     URL_SAFE_NO_PAD.encode(presign(&request, credential, now) + agent)
 }

@@ -1,4 +1,4 @@
-//! Profiles of AWS's own tools: `~/.aws/credentials` and `~/.aws/config`.
+//! Profiles of AWS's own tools, in `~/.aws/credentials` and `~/.aws/config`.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -7,7 +7,7 @@ use object_store::aws::AwsCredential;
 use super::{error::TokenError, file};
 use crate::config::AwsVariables;
 
-/// The files that hold profiles.
+/// The paths of the profile files.
 #[derive(Debug)]
 pub(super) struct ProfileFiles {
     credentials: Option<PathBuf>,
@@ -15,7 +15,7 @@ pub(super) struct ProfileFiles {
 }
 
 impl ProfileFiles {
-    /// Returns where AWS's own tools would look for them.
+    /// Returns the paths that AWS's own tools would use.
     pub(super) fn of(aws: &AwsVariables) -> Self {
         let home = |name: &str| aws.get("HOME").map(|home| PathBuf::from(home).join(".aws").join(name));
         let given = |variable: &str, name: &str| aws.get(variable).map(PathBuf::from).or_else(|| home(name));
@@ -25,15 +25,15 @@ impl ProfileFiles {
         }
     }
 
-    /// Returns whether there is a file with this profile's keys.
+    /// Returns whether the keys of this profile can be read.
     pub(super) fn has(&self, name: &str) -> bool {
         self.read(name).is_ok()
     }
 
-    /// Reads the keys of a profile; those in the file of credentials take precedence. They may change at any time.
+    /// Reads the keys of a profile; those in the credentials file take precedence. The files may change at any time.
     ///
     /// # Errors
-    /// There are none.
+    /// Returns why the profile has no keys.
     pub(super) fn read(&self, name: &str) -> Result<AwsCredential, TokenError> {
         let missing = |what| TokenError::Profile { name: name.to_owned(), what };
         let in_config = if name == "default" { name.to_owned() } else { format!("profile {name}") };
@@ -50,9 +50,9 @@ impl ProfileFiles {
             (Some(key_id), Some(secret_key), token) => Ok(AwsCredential { key_id, secret_key, token }),
             (Some(_), None, _) => Err(missing("it has no aws_secret_access_key")),
             (None, ..) if !values.is_empty() => Err(missing(
-                "it has no aws_access_key_id; single sign-on, processes and other profiles are not supported",
+                "it has no aws_access_key_id; single sign-on, credential_process and source_profile are not supported",
             )),
-            (None, ..) => Err(unreadable.unwrap_or_else(|| missing("there is no such profile"))),
+            (None, ..) => Err(unreadable.unwrap_or_else(|| missing("the profile does not exist"))),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! URLs signed with the credentials of AWS (Signature Version 4, in the query).
+//! URLs signed with AWS credentials (Signature Version 4, in the query).
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html>
 
 use chrono::DateTime;
@@ -7,30 +7,30 @@ use ring::{digest, hmac};
 
 use crate::model::Millis;
 
-/// A GET request to be signed.
+/// A GET request to sign.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Request<'a> {
     /// `http` or `https`.
     pub(super) scheme: &'a str,
-    /// With the port, unless it is the scheme's own.
+    /// The host, with its port unless that is the default of the scheme.
     pub(super) host: &'a str,
-    /// As it is in the URL.
+    /// The path, encoded as in the URL.
     pub(super) path: &'a str,
     pub(super) query: &'a [(&'a str, &'a str)],
     pub(super) region: &'a str,
     pub(super) service: &'a str,
-    /// Seconds that the URL is good for.
+    /// Lifetime of the URL in seconds.
     pub(super) expires: u32,
-    /// SHA-256 of the body in hex, or what the service takes in its place.
+    /// SHA-256 of the body in hexadecimal, or the placeholder that the service accepts.
     pub(super) payload: &'a str,
 }
 
-/// SHA-256 of nothing, in hex.
+/// SHA-256 of an empty body, in hexadecimal.
 pub(super) const NO_PAYLOAD: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
-/// Returns the URL of a request, signed.
+/// Returns the signed URL of a request.
 pub(super) fn presign(request: &Request<'_>, credential: &AwsCredential, now: Millis) -> String {
     let at = DateTime::from_timestamp_millis(now).unwrap_or_default();
     let (date, time) = (at.format("%Y%m%d").to_string(), at.format("%Y%m%dT%H%M%SZ").to_string());
@@ -62,7 +62,7 @@ pub(super) fn presign(request: &Request<'_>, credential: &AwsCredential, now: Mi
     format!("{scheme}://{host}{path}?{query}&X-Amz-Signature={}", hex(&signature))
 }
 
-/// Percent-encodes all but unreserved characters.
+/// Percent-encodes all bytes except unreserved characters.
 fn encoded(text: &str) -> String {
     let encode = |byte: u8| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),

@@ -1,4 +1,4 @@
-//! Also a server of canned answers for the tests of the submodules.
+//! Tests of token renewal, and an HTTP server with canned responses for the tests of the submodules.
 
 use std::{
     io::{Read, Write},
@@ -18,19 +18,19 @@ use super::{
     *,
 };
 
-/// A connection of a server.
+/// A server-side connection.
 trait Stream: Read + Write {}
 
 impl<T: Read + Write> Stream for T {}
 
-/// Answers one request after the other, each on a connection of its own. Returns its URL, and the requests once all answers
-/// are given.
+/// Serves one response per connection, in order. Returns the server's URL, and a handle that returns the requests after
+/// the last response.
 pub(super) fn answering(answers: Vec<String>) -> (String, JoinHandle<Vec<String>>) {
     let (address, server) = serving(answers, |stream| Box::new(stream));
     (format!("http://{address}"), server)
 }
 
-/// As [`answering`], with TLS and the certificate of the tests.
+/// Does the same as [`answering`], with TLS and the test certificate.
 pub(super) fn answering_securely(answers: Vec<String>) -> (String, JoinHandle<Vec<String>>) {
     let chain = CertificateDer::pem_file_iter(tls_fixture("server.pem")).unwrap().collect::<Result<_, _>>().unwrap();
     let key = PrivateKeyDer::from_pem_file(tls_fixture("server.key")).unwrap();
@@ -58,7 +58,7 @@ fn serving(
     let serve = move |answer: String| {
         let mut stream = secure(listener.accept().unwrap().0);
         let (mut request, mut buffer) = (String::new(), [0; 4096]);
-        // A client that does not trust the server hangs up.
+        // A client that does not trust the server closes the connection.
         while let Ok(count) = stream.read(&mut buffer)
             && count > 0
         {
@@ -71,14 +71,14 @@ fn serving(
                 break;
             }
         }
-        // The client may hang up before the end of an answer that is too long.
+        // The client may close the connection before the end of a response that is too long.
         let _ = stream.write_all(answer.as_bytes()).and_then(|()| stream.flush());
         request
     };
     (address, thread::spawn(move || answers.into_iter().map(serve).collect()))
 }
 
-/// An answer with this status, for example `200 OK`.
+/// Returns a response with this status, for example `200 OK`.
 pub(super) fn answer(status: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
 }
@@ -93,7 +93,7 @@ fn text_of_others_is_shown_without_secrets_and_control_characters_and_cut() {
     assert_eq!(shown(" \n", &[]), "an empty answer");
     let long = shown(&"ä".repeat(1000), &[]);
     assert_eq!(long.chars().count(), 301);
-    // A secret at the cut is hidden before the text is cut.
+    // A secret at the limit is hidden before the text is shortened.
     assert!(!shown(&format!("{}hunter2", "x".repeat(296)), &["hunter2"]).contains("hun"));
 }
 

@@ -1,4 +1,4 @@
-//! A token, and what a JWT says of itself.
+//! A token, and the claims that a JWT contains.
 
 use std::{fmt, time::Duration};
 
@@ -8,30 +8,30 @@ use serde::Deserialize;
 use super::error::TokenError;
 use crate::model::Millis;
 
-/// Longest token. Brokers take less: `sasl.server.max.receive.size` is 512 KiB.
+/// Maximum length of a token in bytes. Brokers accept at most `sasl.server.max.receive.size`, by default 512 KiB.
 pub(super) const LONGEST: usize = 64 * 1024;
-/// Longest lifetime that is believed.
+/// Maximum lifetime that is accepted, in milliseconds.
 const LONGEST_LIFE: Millis = 30 * 24 * 3600 * 1000;
-/// Shortest time between two requests.
+/// Minimum time between two requests for a token.
 const LEAST_WAIT: Duration = Duration::from_secs(1);
 
-/// A token. `Debug` hides it.
+/// A token. Its `Debug` output hides the value.
 #[derive(Clone)]
 pub(super) struct Token {
     pub(super) value: String,
     pub(super) principal: String,
     pub(super) obtained_at: Millis,
     pub(super) expires_at: Millis,
-    /// Names and values by turns.
+    /// SASL extensions, as alternating names and values.
     pub(super) extensions: Vec<String>,
 }
 
 impl Token {
-    /// Checks a token. `life` is the time that it is good for; where that is not known, the token itself may say so, or else
-    /// it is taken to be good for `else_life`.
+    /// Creates a token after validation. `life` is its lifetime in milliseconds. If that is unknown, the expiry is
+    /// taken from the token itself, or else calculated from `else_life`.
     ///
     /// # Errors
-    /// It cannot be used.
+    /// Returns why the token is unusable.
     pub(super) fn new(value: &str, life: Option<Millis>, else_life: Millis, now: Millis) -> Result<Self, TokenError> {
         if value.is_empty() {
             return Err(TokenError::Token { what: "it is empty" });
@@ -52,14 +52,14 @@ impl Token {
         Ok(Self { value: value.to_owned(), principal, obtained_at: now, expires_at, extensions: vec![] })
     }
 
-    /// Returns it with SASL extensions, as NAME=VALUE.
+    /// Returns the token with SASL extensions, each given as NAME=VALUE.
     pub(super) fn with_extensions(self, extensions: &[String]) -> Self {
         let pairs = extensions.iter().filter_map(|extension| extension.split_once('='));
         Self { extensions: pairs.flat_map(|(name, value)| [name.to_owned(), value.to_owned()]).collect(), ..self }
     }
 
-    /// Returns the time until another is to be obtained: at three quarters of its life. librdkafka logs in again at nine
-    /// tenths of the time that the broker grants, which ends with the token at the latest.
+    /// Returns the time until the token must be renewed, after three quarters of its lifetime. librdkafka logs in again
+    /// after nine tenths of the time that the broker grants, which ends no later than the token.
     pub(super) fn renew_in(&self, now: Millis) -> Duration {
         let life = self.expires_at.saturating_sub(self.obtained_at);
         let at = self.obtained_at.saturating_add(life / 4 * 3);
@@ -73,7 +73,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Claims of a JWT, which brokers verify and this program believes. Empty for other tokens.
+/// Claims of a JWT, empty for other tokens. Only brokers verify the signature.
 #[derive(Default, Deserialize)]
 struct Claims {
     exp: Option<f64>,

@@ -38,7 +38,7 @@ fn keys_in_the_environment_win_over_a_profile_and_a_profile_over_the_machine() {
     let set = Oauth { profile: "dev".to_owned(), ..oauth(&[KEYS[0], KEYS[1], file]) };
     assert_eq!(get(&set), of("dev", "s", None));
     let wrong = Oauth { profile: "prod".to_owned(), ..oauth(&[KEYS[0], KEYS[1], file]) };
-    assert!(get(&wrong).unwrap_err().contains("\"prod\": there is no such profile"));
+    assert!(get(&wrong).unwrap_err().contains("\"prod\": the profile does not exist"));
 }
 
 const CREDENTIALS: &str = r#"{"Code": "Success", "AccessKeyId": "AKID", "SecretAccessKey": "s", "Token": "t",

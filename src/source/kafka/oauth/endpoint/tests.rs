@@ -20,7 +20,7 @@ fn oauth(url: &str) -> config::Oauth {
     }
 }
 
-/// What an endpoint's answer leads to, and the request that it got.
+/// Returns the token that an endpoint's response leads to, and the request.
 fn ask(answer: String, change: impl FnOnce(&mut config::Oauth)) -> (Result<Token, String>, String) {
     let (url, server) = answering(vec![answer]);
     let mut oauth = oauth(&url);
@@ -77,8 +77,8 @@ fn a_refusal_says_what_the_endpoint_answered_and_never_the_secret() {
 #[test]
 fn an_answer_that_makes_no_sense_is_refused_and_not_quoted() {
     for (reply, reason) in [
-        (answer("200 OK", "{\"token\": \"hunter3\"}"), "no JSON with access_token"),
-        (answer("200 OK", "hunter3"), "no JSON with access_token"),
+        (answer("200 OK", "{\"token\": \"hunter3\"}"), "not JSON with access_token"),
+        (answer("200 OK", "hunter3"), "not JSON with access_token"),
         (answer("200 OK", &"x".repeat(200_000)), "longer than 128 KiB"),
         (answer("200 OK", r#"{"access_token": "hunter3\u0001"}"#), "characters other than ASCII"),
         (answer("200 OK", r#"{"access_token": "hunter3", "expires_in": -1}"#), "expired already"),
@@ -91,7 +91,7 @@ fn an_answer_that_makes_no_sense_is_refused_and_not_quoted() {
 
 #[test]
 fn a_redirection_is_not_followed() {
-    // To a server that would answer: the secret must not go there.
+    // The redirect leads to a server that would respond; the secret must not be sent there.
     let (other, _server) = answering(vec![answer("200 OK", r#"{"access_token": "abc"}"#)]);
     let redirect = format!("HTTP/1.1 307 Temporary Redirect\r\nlocation: {other}\r\ncontent-length: 0\r\n\r\n");
     assert!(error(redirect).contains("HTTP status 307"));
@@ -119,7 +119,7 @@ fn the_secret_is_sent_only_to_an_endpoint_that_the_given_authority_vouches_for()
     let (token, request) = ask(Some("ca.pem"));
     assert_eq!(token.unwrap(), "abc");
     assert!(request.contains("authorization: Basic "), "{request}");
-    // None: the authorities of the system.
+    // Without a CA file, the CA certificates of the system are used.
     for authority in [Some("other-ca.pem"), None] {
         let (token, request) = ask(authority);
         let error = token.unwrap_err();

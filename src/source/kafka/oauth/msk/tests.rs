@@ -14,8 +14,8 @@ fn the_region_is_read_from_names_of_msk_only() {
     }
 }
 
-/// The form that AWS's own signer gives (aws-msk-iam-sasl-signer). Its signature is that of a second implementation of
-/// Signature Version 4, which gives AWS's published signatures, too.
+/// The expected form is that of AWS's own signer (aws-msk-iam-sasl-signer). The expected signature comes from a second
+/// implementation of Signature Version 4, which also reproduces AWS's published signatures.
 #[test]
 fn a_token_is_the_signed_url_without_padding_and_with_the_agent_after_the_signature() {
     let own = str::to_owned;

@@ -27,7 +27,7 @@ fn keys_come_from_either_file_and_the_file_of_credentials_takes_precedence() {
 fn a_profile_without_keys_is_told_from_one_that_is_not_there() {
     let (_dir, files) = files("[half]\naws_access_key_id = A\n", "[profile sso]\nsso_session = x\n");
     let error = |name: &str| files.read(name).unwrap_err().to_string();
-    assert!(error("prod").contains("\"prod\": there is no such profile"), "{}", error("prod"));
+    assert!(error("prod").contains("\"prod\": the profile does not exist"), "{}", error("prod"));
     assert!(error("half").contains("no aws_secret_access_key"), "{}", error("half"));
     assert!(error("sso").contains("single sign-on"), "{}", error("sso"));
 }

@@ -1,6 +1,6 @@
 use super::*;
 
-/// AWS's published examples use these keys.
+/// Returns credentials with the keys of AWS's published examples.
 fn credential(key_id: &str, secret_key: &str, token: Option<&str>) -> AwsCredential {
     let own = str::to_owned;
     AwsCredential { key_id: own(key_id), secret_key: own(secret_key), token: token.map(own) }
@@ -10,7 +10,7 @@ fn signature(url: &str) -> &str {
     url.rsplit_once("&X-Amz-Signature=").unwrap().1
 }
 
-/// 2015-08-30T12:36:00Z
+/// The time 2015-08-30T12:36:00Z.
 const TEST_SUITE_TIME: Millis = 1_440_938_160_000;
 const TEST_SUITE_KEY: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 const TEST_SUITE: Request<'_> = Request {
@@ -26,11 +26,11 @@ const TEST_SUITE: Request<'_> = Request {
 
 #[test]
 fn signatures_are_those_of_aws_published_test_suite() {
-    // get-vanilla-with-session-token
+    // Test get-vanilla-with-session-token.
     let token = "6e86291e8372ff2a2260956d9b8aae1d763fbf315fa00fa31553b73ebf194267";
     let url = presign(&TEST_SUITE, &credential("AKIDEXAMPLE", TEST_SUITE_KEY, Some(token)), TEST_SUITE_TIME);
     assert_eq!(signature(&url), "7ff2b50b376cb4d151970630573d6291dc128cc5c2a12ffb237f73cc53f67b6c", "{url}");
-    // get-vanilla-query-unreserved
+    // Test get-vanilla-query-unreserved.
     let unreserved = "-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let request = Request { query: &[(unreserved, unreserved)], ..TEST_SUITE };
     let url = presign(&request, &credential("AKIDEXAMPLE", TEST_SUITE_KEY, None), TEST_SUITE_TIME);
