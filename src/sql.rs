@@ -1,9 +1,8 @@
-//! SQL over the store: a statement in, a stream of Arrow batches out. Knows no transport.
+//! SQL over the store: takes a statement and returns a stream of Arrow batches. It does not depend on a transport.
 //!
-//! Each statement reads one cut, so that all its tables, joined or not, show one moment, and `now()`
-//! is that moment. It runs on threads of the engine's own ([`Engine`]), with a deadline, a cap on
-//! memory, and a bounded number of statements at once. Scans are the only steps of a plan that read
-//! the store (`scan`); guards that end a plan in time stand between DataFusion's own steps.
+//! A statement reads one cut, so that all of its tables show the same time, and `now()` is that time. It runs on
+//! threads of the engine ([`Engine`]) with a deadline and a memory limit; the number of running statements is limited.
+//! Only scans read the store (`scan`). Between DataFusion's operators, guards end a plan in time.
 
 mod arithmetic;
 mod catalog;

@@ -1,12 +1,14 @@
-//! Admission of work that walks many rows: SQL statements, scrapes, and calls that give pages.
+//! Admission control for work that reads many rows: SQL statements, scrapes, and calls that return pages.
 //!
-//! All of it passes one [`Admission`], which bounds for each [`Kind`] how much runs and how much waits. Clients take turns,
-//! so that one with many requests delays only itself. Each piece of work runs on threads of its own, which give way to point
-//! queries, probes and the threads that read Kafka. It ends with its [`Cancel`] handle: at its deadline, when
-//! its client disconnects, or when it retains too much. While it waits for its client to read, it gives up its turn.
+//! One [`Admission`] limits, for each [`Kind`], how many jobs run and how many wait. Jobs are queued by client, and
+//! clients are served round robin, so that a client with many requests delays only itself. Each job runs on its own
+//! threads, whose priority is lower than that of point queries, probes and the threads that read Kafka. Its [`Cancel`]
+//! handle ends it: at the deadline, when the client disconnects, or when it retains too much memory. While a job waits
+//! for its client to read, another job may run.
 //!
-//! Work that does not look at its handle, for instance a long regular expression, cannot be ended. Two seconds after it
-//! should have, its threads are abandoned: they get the lowest priority, others take their place, and operators are told.
+//! A job that does not check its handle, for instance in a slow regular expression, cannot be ended. Two seconds after
+//! the cancellation its threads are abandoned: they get the lowest priority, new threads replace them, and the status
+//! and a log line name the job.
 
 use std::{fmt, io, sync::Arc};
 
@@ -29,27 +31,27 @@ pub use outbox::{Inbox, Outbox, Patience, outbox};
 pub use queue::Client;
 pub use unread::{Unread, UnreadAnswer};
 
-/// Pieces of work that may keep their threads although they were ended; with so many, nothing new is admitted.
+/// Number of abandoned jobs at which no new work is admitted, scrapes excepted.
 pub const MOST_ABANDONED: usize = 4;
 
-/// What is admitted together. Kinds do not take each other's turns.
+/// The kinds of work. Each kind has its own limits and queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A SQL statement.
     Statement,
-    /// A call that gives a page: GetOffset, GetConsumer, GetActiveConsumer.
+    /// A call that returns one page: GetOffset, GetConsumer, GetActiveConsumer.
     Page,
-    /// GetHistory, which may wait for a store of samples.
+    /// A GetHistory call, which may wait for the history store.
     History,
     /// A scrape of `/metrics`.
     Scrape,
 }
 
 impl Kind {
-    /// All, in the order of their declaration.
+    /// All kinds, in the order of their declaration.
     pub const ALL: [Self; 4] = [Self::Statement, Self::Page, Self::History, Self::Scrape];
 
-    /// As metrics and errors name it.
+    /// Returns the name that metrics and errors use.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -60,7 +62,7 @@ impl Kind {
         }
     }
 
-    /// The setting that bounds how much of it waits.
+    /// Returns the setting that limits how many jobs of this kind wait.
     fn setting(self) -> &'static str {
         match self {
             Self::Statement => "sql.queue",
@@ -75,74 +77,74 @@ impl fmt::Display for Kind {
     }
 }
 
-/// How much work of a kind is admitted.
+/// Limits of one kind of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Pieces that run at a time.
+    /// Maximum number of running jobs.
     pub running: usize,
-    /// Pieces that wait for their turn.
+    /// Maximum number of jobs that wait to run.
     pub waiting: usize,
 }
 
-/// How much work of a kind there is.
+/// Current load of one kind of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Load {
-    /// Its kind.
+    /// The kind of the work.
     pub kind: Kind,
-    /// Pieces that run.
+    /// Jobs that are running.
     pub running: usize,
-    /// Pieces that wait for their turn.
+    /// Jobs that wait to run.
     pub waiting: usize,
-    /// Pieces that wait for their client to read.
+    /// Jobs that wait for their client to read.
     pub unread: usize,
-    /// Pieces that were refused since the start.
+    /// Jobs refused since the server started.
     pub refused: u64,
 }
 
-/// How the server's own work does.
+/// State of the admission, for metrics and status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// Threads that run work or wait for some.
+    /// Threads of jobs, idle ones included.
     pub threads: usize,
-    /// By kind.
+    /// Load by kind, in the order of [`Kind::ALL`].
     pub load: Vec<Load>,
-    /// What does not end, each with the time since it should have.
+    /// Abandoned jobs that are still running, each with the seconds since its cancellation.
     pub abandoned: Vec<String>,
-    /// How much did not end in time since the start.
+    /// Jobs abandoned since the server started.
     pub abandoned_total: u64,
 }
 
 impl Status {
-    /// Whether nothing new is admitted.
+    /// Returns whether new work is refused because too many jobs are abandoned.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.abandoned.len() >= MOST_ABANDONED
     }
 }
 
-/// Why work was not done.
+/// The reason why a job was not done.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Refused {
-    /// Too much of its kind runs and waits already.
-    #[error("{limit} {kind}s are running or waiting already (setting `{setting}`)")]
+    /// The limits of the kind are reached.
+    #[error("{limit} requests of kind \"{kind}\" are already running or waiting; retry later, or raise `{setting}`")]
     Full {
-        /// Its kind.
+        /// The kind of the job.
         kind: Kind,
-        /// Pieces of work that may run or wait.
+        /// Maximum number of jobs that may run or wait.
         limit: usize,
-        /// Key in the configuration.
+        /// The setting that limits the waiting jobs.
         setting: &'static str,
     },
-    /// Too much work does not end.
-    #[error("no threads are left for new work: {} do not end: {}", .0.len(), .0.join("; "))]
+    /// Too many abandoned jobs are still running.
+    #[error("no new work is admitted: {} cancelled jobs are still running: {}", .0.len(), .0.join("; "))]
     Abandoned(Vec<String>),
-    /// It was ended.
+    /// The job was ended.
     #[error(transparent)]
     Ended(#[from] Ended),
-    /// It panicked.
-    #[error("the work panicked")]
+    /// The job panicked.
+    #[error("the job panicked")]
     Panicked,
-    /// No threads could be started for it.
-    #[error("cannot start threads: {0}")]
+    /// The threads of the job cannot be started.
+    #[error("cannot start threads for the job: {0}")]
     Threads(Arc<io::Error>),
 }

@@ -1,7 +1,8 @@
-//! Arithmetic of integers and decimals that fails where the result does not fit its type.
+//! Integer and decimal arithmetic that fails when the result does not fit its type.
 //!
-//! DataFusion's own operators wrap around. They are replaced once the types of a statement are known, and before the
-//! optimiser computes constants with them. Floats, times and intervals keep DataFusion's operators, which do not wrap.
+//! DataFusion's operators wrap around. They are replaced after the types of a statement are known, and before the
+//! optimizer evaluates constant expressions. Floats, times and intervals keep DataFusion's operators, which do not
+//! wrap.
 
 use arrow::{
     array::{Array, ArrayRef, AsArray as _, new_null_array},
@@ -24,7 +25,7 @@ use datafusion::{
 
 use super::{error::SqlError, own::Own};
 
-/// Puts checked operators in place of DataFusion's.
+/// A rewrite rule that replaces DataFusion's operators with checked ones.
 #[derive(Debug)]
 pub(super) struct CheckedArithmetic;
 
@@ -50,12 +51,12 @@ impl FunctionRewrite for CheckedArithmetic {
     }
 }
 
-/// Whether values of a type are integers or decimals.
+/// Returns whether values of a type are integers or decimals.
 fn is_exact(kind: &DataType) -> bool {
     kind.is_integer() || kind.is_decimal()
 }
 
-/// The operators that wrap, by name. The unary minus has the name of the other one.
+/// The operators that wrap around, by name. The unary minus shares the name of the binary one.
 const WRAPPING: [(&str, Operator); 5] = [
     ("+", Operator::Plus),
     ("-", Operator::Minus),
@@ -64,21 +65,23 @@ const WRAPPING: [(&str, Operator); 5] = [
     (">>", Operator::BitwiseShiftRight),
 ];
 
-/// A checked operator in place of one that wraps.
+/// Returns a call of the checked operator.
 fn checked(name: &'static str, operands: Vec<Expr>) -> Transformed<Expr> {
     let function = Own { is_operator: true, ..Own::of(name, operands.len(), result, compute) };
     Transformed::yes(function.function().call(operands))
 }
 
+/// Returns the result type of a checked operator.
 fn result(name: &'static str, operands: &[DataType]) -> Result<DataType> {
     let operator = WRAPPING.iter().find(|(known, _)| *known == name).map(|(_, operator)| operator);
     match (operator, operands) {
         (Some(operator), [left, right]) => BinaryTypeCoercer::new(left, operator, right).get_result_type(),
         (_, [operand]) => Ok(operand.clone()),
-        _ => Err(SqlError::Internal("an operator has two operands".to_owned()).into_datafusion()),
+        _ => Err(SqlError::Internal("a binary operator needs two operands".to_owned()).into_datafusion()),
     }
 }
 
+/// Evaluates a checked operator.
 fn compute(name: &'static str, operands: &[ColumnarValue]) -> Result<ColumnarValue> {
     let of_arrays = |operands: &[ArrayRef]| {
         let result = match (name, operands) {
@@ -95,7 +98,7 @@ fn compute(name: &'static str, operands: &[ColumnarValue]) -> Result<ColumnarVal
     make_scalar_function(of_arrays, vec![])(operands).map_err(|error| overflow(&error))
 }
 
-/// The error with the word that tells its kind.
+/// Returns the error with the word "overflow" in its text.
 fn overflow(error: &datafusion::error::DataFusionError) -> datafusion::error::DataFusionError {
     match SqlError::from_datafusion(error) {
         SqlError::Invalid(text) => SqlError::overflow(&text).into_datafusion(),
@@ -103,9 +106,11 @@ fn overflow(error: &datafusion::error::DataFusionError) -> datafusion::error::Da
     }
 }
 
-/// The array, if its decimals have no more digits than their type: arrow checks only whether they fit the bytes.
+/// Returns the array if its decimals have no more digits than their type allows. Arrow checks only that they fit the
+/// bytes.
 ///
 /// # Errors
+///
 /// A value has too many digits.
 fn fitting(array: ArrayRef) -> Result<ArrayRef, ArrowError> {
     fn check<T: DecimalType>(array: &dyn Array, precision: u8) -> Result<(), ArrowError> {
@@ -121,10 +126,10 @@ fn fitting(array: ArrayRef) -> Result<ArrayRef, ArrowError> {
     Ok(array)
 }
 
-/// Shifts by 0 to 63 places; a bit that is shifted out on the left is an overflow.
+/// Shifts by 0 to 63 places. Losing a bit on the left is an overflow.
 fn shift(left: bool, value: &ArrayRef, places: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     let exact = CastOptions { safe: false, ..CastOptions::default() };
-    // Wide enough for 64 bits that move by 63 places.
+    // 128 bits hold a 64-bit value shifted by 63 places.
     let wide = DataType::Decimal128(38, 0);
     let values = cast_with_options(value, &wide, &exact)?;
     let places = cast_with_options(places, &DataType::Int64, &exact)?;

@@ -1,4 +1,4 @@
-//! What every session understands: the dialect, its options and functions, all tables, and the views, each planned once.
+//! The catalog of every session: SQL options, functions, all tables, and the views, each of which is planned once.
 
 use std::sync::{Arc, LazyLock};
 
@@ -19,34 +19,34 @@ use super::{
     views::{DEFINITIONS, View},
 };
 
-/// The one catalog.
+/// Name of the catalog.
 pub const CATALOG: &str = "offsetd";
-/// The schema of the tables.
+/// Name of the schema that holds the tables.
 pub const SCHEMA: &str = "public";
 
-/// All views, each after those that it reads.
+/// All views, each after the views that it reads.
 static VIEWS: LazyLock<Vec<View>> = LazyLock::new(|| {
     let mut views = vec![];
     for definition in DEFINITIONS {
         let state = register(language(1), &views);
         match state.and_then(|state| View::new(definition, &state)) {
             Ok(view) => views.push(view),
-            Err(error) => tracing::error!(view = definition.name, %error, "a view is left out"),
+            Err(error) => tracing::error!(view = definition.name, %error, "cannot plan a view; it is not available"),
         }
     }
     views
 });
 
-/// A session with all tables and views.
+/// Returns a session with all tables and views.
 ///
 /// # Errors
-/// DataFusion refuses a table.
+/// DataFusion rejects a table.
 pub(super) fn session(builder: SessionStateBuilder) -> Result<SessionState> {
     tables::describe(described);
     register(builder, &VIEWS)
 }
 
-/// A session with all tables and some views.
+/// Returns a session with all tables and the given views.
 fn register(builder: SessionStateBuilder, views: &[View]) -> Result<SessionState> {
     let (state, schema, catalog) = (builder.build(), MemorySchemaProvider::new(), MemoryCatalogProvider::new());
     for table in tables::all() {
@@ -61,7 +61,7 @@ fn register(builder: SessionStateBuilder, views: &[View]) -> Result<SessionState
     Ok(state)
 }
 
-/// A session without tables: its options and functions.
+/// Returns a session without tables: only its options and functions.
 pub(super) fn language(target_partitions: usize) -> SessionStateBuilder {
     let mut config = SessionConfig::new()
         .with_create_default_catalog_and_schema(false)
@@ -74,16 +74,17 @@ pub(super) fn language(target_partitions: usize) -> SessionStateBuilder {
     options.sql_parser.default_null_ordering = "nulls_last".to_owned();
     options.execution.collect_statistics = true;
     options.execution.enable_recursive_ctes = false;
-    // It takes comments for a part of the types: a UNION of columns with different ones would be refused.
+    // The check compares field metadata as part of the type, so that a UNION of columns with different comments would
+    // fail.
     options.execution.skip_physical_aggregate_schema_check = true;
-    // Scans of live tables have their partitions already; small inputs are not worth shuffling.
+    // Scans of live tables are partitioned already, and small inputs are not worth a repartition.
     options.optimizer.enable_round_robin_repartition = false;
-    // No scan looks at what a filter becomes under way.
+    // No scan uses filters that are computed while the statement runs.
     options.optimizer.enable_dynamic_filter_pushdown = false;
     options.optimizer.enable_topk_dynamic_filter_pushdown = false;
     options.optimizer.enable_join_dynamic_filter_pushdown = false;
     options.optimizer.enable_aggregate_dynamic_filter_pushdown = false;
-    // A scan that gives its rows in order needs no sort, and nothing to stand in for its memory.
+    // A scan that returns its rows in order needs no sort and no memory for one.
     options.execution.sort_pushdown_buffer_capacity = 1024 * 1024;
     SessionStateBuilder::new()
         .with_config(config)
@@ -93,12 +94,12 @@ pub(super) fn language(target_partitions: usize) -> SessionStateBuilder {
         .with_window_functions(SessionStateDefaults::default_window_functions())
 }
 
-/// How many tables a name stands for.
+/// Returns the number of tables that a name stands for: more than one for a view.
 pub(super) fn relations(name: &str) -> usize {
     VIEWS.iter().find(|view| view.definition.name == name).map_or(1, |view| view.relations)
 }
 
-/// All tables and views, by name.
+/// Returns the descriptions of all tables and views, ordered by name.
 pub(super) fn described() -> Vec<TableDescription> {
     let table = |table: Arc<AnyTable>| (table.name, table.comment, Arc::clone(&table.schema), false);
     let view = |view: &View| (view.definition.name, view.definition.comment, view.schema(), true);

@@ -1,5 +1,7 @@
-//! The one way of a statement: it is admitted, takes a cut, is planned, runs, and streams its answer. A bounded number run
-//! at once, each within a deadline, a cap on memory and a cap on its answer, on threads of its own ([`crate::work`]).
+//! The engine: admits a statement, takes a cut, plans and runs the statement, and streams its answer.
+//!
+//! The number of running statements is limited. Each has a deadline, a memory limit, a limit on its answer, and its own
+//! threads ([`crate::work`]).
 
 use std::{
     sync::{Arc, atomic::AtomicUsize},
@@ -31,7 +33,7 @@ mod answer;
 pub use answer::{Answer, Description, Stats};
 use answer::{Ending, SharedStats, Size};
 
-/// Bytes of a statement that name it for operators.
+/// Maximum bytes of the name of a statement in logs and the status.
 const NAME_BYTES: usize = 80;
 
 /// A statement to run.
@@ -39,15 +41,15 @@ const NAME_BYTES: usize = 80;
 pub struct Statement {
     /// One read-only statement.
     pub sql: String,
-    /// Values of `$1`, `$2`, …
+    /// Values of the parameters `$1`, `$2`, …
     pub parameters: Vec<ScalarValue>,
-    /// Stop after so many rows, and say so.
+    /// Maximum number of rows; if there are more, the answer is cut and marked as truncated.
     pub max_rows: Option<usize>,
-    /// Also read clusters that are still loading.
+    /// Whether to read clusters that are still loading.
     pub allow_partial: bool,
-    /// First wait until everything acknowledged before is applied.
+    /// Whether to wait until everything that Kafka acknowledged before the call is applied.
     pub latest: bool,
-    /// The caller's deadline; the server's own holds as well.
+    /// The caller's timeout; the shorter of this one and the server's applies.
     pub timeout: Option<Duration>,
 }
 
@@ -58,20 +60,22 @@ pub struct Engine {
     admission: Admission,
 }
 
+/// The parts of an engine that running statements use.
 #[derive(Debug)]
 struct Shared {
     store: Arc<Store>,
     settings: config::Sql,
     sessions: Sessions,
+    /// Bytes that all running statements have reserved.
     memory: Arc<AtomicUsize>,
 }
 
 impl Engine {
-    /// An engine, with an admission for its statements and for other work. The first one of a store bounds what its
-    /// readers retain.
+    /// Creates an engine, with an admission for its statements and for other work. The first engine of a store sets the
+    /// limit on the bytes that readers retain.
     ///
     /// # Errors
-    /// When threads cannot be started.
+    /// Threads cannot be started, or DataFusion rejects the tables.
     pub fn new(store: Arc<Store>, settings: config::Sql) -> std::io::Result<Self> {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let threads = if settings.threads == 0 { cores.min(settings.target_partitions) } else { settings.threads };
@@ -83,7 +87,7 @@ impl Engine {
         Ok(Self { shared: Arc::new(shared), admission })
     }
 
-    /// Admits statements, and other work that walks many rows.
+    /// Returns the admission for statements and for other work that reads many rows.
     #[must_use]
     pub fn admission(&self) -> &Admission {
         &self.admission
@@ -92,7 +96,7 @@ impl Engine {
     /// Plans a statement and starts it.
     ///
     /// # Errors
-    /// Why it cannot be run; what fails later comes with the batches.
+    /// The statement was refused or cannot be planned. Later errors are returned with the batches.
     pub async fn run(&self, statement: Statement) -> Result<Answer, SqlError> {
         let mut ending = Ending::new(&name(&statement.sql));
         let span = ending.span.clone();
@@ -101,6 +105,7 @@ impl Engine {
         Ok(Answer { schema, batches, stats, ending, task, threads })
     }
 
+    /// Admits and plans a statement, and starts it on the threads of its job.
     async fn start(&self, statement: Statement) -> Result<Started, SqlError> {
         let reading = self.admit(&statement).await?;
         let unread = &self.shared.store.work().unread.bytes;
@@ -112,32 +117,33 @@ impl Engine {
         let mut task = self.spawn(reading, answer)?;
         match task.cancel().in_time(plan).await? {
             Ok(planned) => Ok((planned, batches, task, threads)),
-            // It failed before there was a plan.
+            // The statement failed before it was planned.
             Err(_) => Err(outcome(&mut task).await.and_then(Result::err).unwrap_or(SqlError::ShuttingDown)),
         }
     }
 
-    /// Plans a statement, within the same limits as [`Engine::run`], and does not run it.
+    /// Plans a statement within the limits of [`Engine::run`] without running it.
     ///
     /// # Errors
-    /// Why it cannot be run, as far as planning tells.
+    /// The statement was refused or cannot be planned.
     pub async fn describe(&self, statement: Statement) -> Result<Description, SqlError> {
         let reading = self.admit(&statement).await?;
         let describe = |shared: Arc<Shared>, reading| async move { shared.describe(statement, &reading) };
         outcome(&mut self.spawn(reading, describe)?).await.unwrap_or(Err(SqlError::ShuttingDown))
     }
 
-    /// Waits for a statement's turn, and pins its cut.
+    /// Waits until the statement may run, and pins its cut.
     async fn admit(&self, statement: &Statement) -> Result<Arc<Reading>, SqlError> {
         let Shared { store, settings, .. } = &*self.shared;
         let timeout = statement.timeout.map_or(settings.timeout, |timeout| timeout.min(settings.timeout));
         let cancel = Cancel::within(timeout);
         if statement.latest {
-            // A little less than the statement may take, so that the reason is told.
+            // The wait gets 95% of the timeout, so that it can report why the data is not fresh before the statement
+            // times out.
             freshness::wait_for_all(store, timeout - timeout / 20).await?;
         }
         let job = self.admission.admit(Kind::Statement, name(&statement.sql), &cancel).await?;
-        // Here, since the threads that run statements give way to others, which must not wait for their locks.
+        // The cut is taken on this thread: job threads have a low priority and would keep the store's locks too long.
         let cut: Pin<Cut> = store.pin_cut("", statement.allow_partial, &cancel)?;
         let mut clusters = cut.own();
         if let (Some(only), None) = (clusters.next(), clusters.next()) {
@@ -147,7 +153,7 @@ impl Engine {
         Ok(Arc::new(Reading { cut: Arc::clone(cut.shared()), job }))
     }
 
-    /// Starts what there is to do for a statement.
+    /// Starts planning or running a statement on the threads of its job.
     fn spawn<T, F>(
         &self,
         reading: Arc<Reading>,
@@ -162,28 +168,28 @@ impl Engine {
         Ok(job.spawn(work)?)
     }
 
-    /// All tables and views, by name, with their columns as a query gives them.
+    /// Returns all tables and views by name, with their columns as an answer declares them.
     #[must_use]
     pub fn tables(&self) -> Vec<TableDescription> {
         let described = catalog::described().into_iter();
         described.map(|table| TableDescription { schema: output::wire_schema(&table.schema), ..table }).collect()
     }
 
-    /// The store that is read.
+    /// Returns the store that statements read.
     #[must_use]
     pub fn store(&self) -> &Arc<Store> {
         &self.shared.store
     }
 }
 
-/// The start of a statement, in one line, which names it for operators.
+/// Returns the first bytes of a statement on one line, as its name in logs and the status.
 fn name(sql: &str) -> String {
     let name: String = sql.split_whitespace().flat_map(|word| [word, " "]).flat_map(str::chars).collect();
     let end = name.char_indices().map(|(at, _)| at).find(|at| *at >= NAME_BYTES);
     name.get(..end.unwrap_or(name.len())).unwrap_or_default().trim_end().to_owned()
 }
 
-/// How the work for a statement ended; `None` when that was told before.
+/// Returns the outcome of a statement's task; `None` if it was returned before.
 ///
 /// # Cancel safety
 /// Nothing is lost.
@@ -191,18 +197,19 @@ async fn outcome<T>(task: &mut Task<Result<T, SqlError>>) -> Option<Result<T, Sq
     Some(task.output().await?.unwrap_or_else(|refused| Err(refused.into())))
 }
 
-/// What is told of an answer before its first row.
+/// The part of an answer that is known before its first row.
 struct Planned {
     schema: SchemaRef,
     stats: SharedStats,
 }
 
-/// A statement under way, with the threads that write its batches.
+/// A started statement: its plan, its batches, its task, and the threads that encode its batches.
 type Started = (Planned, Inbox<RecordBatch>, Task<Result<(), SqlError>>, Handle);
 
-/// The way of a statement that was admitted.
+/// The steps of an admitted statement.
 impl Shared {
-    /// Plans a statement and sends batches until the end or a limit. While its client does not read, others have the turn.
+    /// Plans a statement and sends batches until the end or a limit. While the client does not read, other statements
+    /// may run.
     async fn answer(
         &self,
         statement: Statement,
@@ -215,7 +222,7 @@ impl Shared {
         tracing::debug!("statement planned");
         let stats = Stats { rows: 0, elapsed: Duration::ZERO, truncated: false, snapshot: reading.cut.snapshot() };
         let stats = Arc::new(parking_lot::Mutex::new(stats));
-        // The client may have gone, which ends the statement all the same.
+        // If the client has disconnected, its cancel handle ends the statement.
         let _ = planned.send(Planned { schema: Arc::clone(&schema), stats: Arc::clone(&stats) });
         let patience = Patience { after: self.settings.stall_timeout, setting: "sql.stall_timeout" };
         let mut size = Size::new(max_rows, &self.settings);
@@ -236,7 +243,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Plans the statement, and starts the plan. Not async: see [`plan`].
+    /// Plans the statement and starts its plan. It is not async for the reason given in [`plan`].
     fn start(
         &self,
         statement: Statement,
@@ -252,7 +259,7 @@ impl Shared {
         Ok((stream, schema))
     }
 
-    /// Plans the statement, and tells what its plan gives and needs.
+    /// Plans the statement, and returns its columns and parameters.
     fn describe(&self, statement: Statement, reading: &Arc<Reading>) -> Result<Description, SqlError> {
         let session = self.sessions.session(reading);
         let logical = plan::logical(&session, &statement.sql, &self.settings)?;

@@ -1,4 +1,4 @@
-//! What can go wrong with a statement, in words for its author.
+//! The errors of statements, with texts for the author of the statement.
 
 use std::{error::Error as StdError, sync::LazyLock};
 
@@ -13,50 +13,50 @@ use crate::{
     work::{Ended, Refused},
 };
 
-/// The cap on the memory of all statements is reached, not that of the statement.
+/// The text with which the memory pool reports that all statements together, not one of them, exceed their limit.
 pub(super) const ALL_MEMORY: &str = "memory of all statements";
 
-/// Why a statement failed.
+/// The reason why a statement failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum SqlError {
-    /// The statement is wrong: syntax, a name, a type, a parameter.
+    /// The statement is wrong: a syntax error, an unknown name, a wrong type or parameter.
     #[error("{0}")]
     Invalid(String),
-    /// The statement is more than a query.
+    /// The statement does more than read.
     #[error("{0}; offsetd is read-only: SELECT, WITH, SHOW TABLES, SHOW COLUMNS, DESCRIBE and EXPLAIN are allowed")]
     NotReadOnly(String),
-    /// A limit of the server, with its setting.
+    /// A limit on one statement was exceeded.
     #[error("{what} (setting `{setting}`)")]
     Limit {
-        /// Which limit, and how large.
+        /// The limit and its value.
         what: String,
-        /// Key in the configuration.
+        /// The setting of the limit.
         setting: &'static str,
     },
-    /// A limit of the server that others are using up now; it may be free again in a moment.
+    /// A limit on all statements together was exceeded; a retry may succeed.
     #[error("{what} (setting `{setting}`)")]
     Busy {
-        /// Which limit, and how large.
+        /// The limit and its value.
         what: String,
-        /// Key in the configuration.
+        /// The setting of the limit.
         setting: &'static str,
     },
     /// The deadline of the call or of the server passed.
     #[error("the statement took longer than {0:?} (setting `sql.timeout`, or the call's deadline)")]
     Deadline(std::time::Duration),
-    /// It was not admitted, or was ended.
+    /// The statement was not admitted, or was ended.
     #[error(transparent)]
     Refused(Refused),
     /// A cluster is unknown or not loaded.
     #[error(transparent)]
     Unready(#[from] Unready),
-    /// The latest was asked for, and is not to be had.
+    /// The latest data was requested and is not available in time.
     #[error(transparent)]
     Stale(#[from] Stale),
-    /// The server is stopping.
+    /// The server is shutting down.
     #[error("the server is shutting down")]
     ShuttingDown,
-    /// A bug.
+    /// A bug in offsetd or DataFusion.
     #[error("{0}")]
     Internal(String),
 }
@@ -81,26 +81,28 @@ impl From<Ended> for SqlError {
     }
 }
 
-/// What the engine was doing with a statement.
+/// The phase of a statement in which an error occurred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// It has seen the statement, and no rows.
+    /// The statement is parsed and planned; no rows were read.
     Planning,
+    /// The plan runs.
     Running,
 }
 
 impl SqlError {
-    /// The error of a statement that cannot be planned. What the planner takes for a bug of its own is a statement whose
-    /// types do not fit together, or one that uses what does not exist: no row was read yet.
+    /// Returns the error of a statement that cannot be planned. An internal error of the planner is reported as an
+    /// error in the statement: its types do not match, or it uses something that does not exist.
     pub(super) fn planning(error: &DataFusionError) -> Self {
         Self::classify(error, Phase::Planning)
     }
 
-    /// The error of a statement that fails while it runs.
+    /// Returns the error of a statement that fails while it runs.
     pub(super) fn from_datafusion(error: &DataFusionError) -> Self {
         Self::classify(error, Phase::Running)
     }
 
+    /// Maps an error of DataFusion to one of ours.
     fn classify(error: &DataFusionError, phase: Phase) -> Self {
         if let Some(own) = own(error) {
             return own;
@@ -136,9 +138,9 @@ impl SqlError {
                 },
             },
             DataFusionError::ExecutionJoin(error) if error.is_cancelled() => Self::ShuttingDown,
-            // A panic.
+            // The task panicked.
             DataFusionError::ExecutionJoin(error) => Self::Internal(error.to_string()),
-            // Nothing but a regular expression is looked at by others while a statement is planned.
+            // While a statement is planned, only regular expressions are parsed by other libraries.
             DataFusionError::External(error) if phase == Phase::Planning || error.is::<regex::Error>() => {
                 whole(error.to_string())
             }
@@ -148,7 +150,7 @@ impl SqlError {
             | DataFusionError::External(_)
             | DataFusionError::Substrait(_)
             | DataFusionError::Ffi(_)
-            // Never the root.
+            // These are never the root of an error.
             | DataFusionError::Context(..)
             | DataFusionError::Diagnostic(..)
             | DataFusionError::Collection(_)
@@ -156,31 +158,31 @@ impl SqlError {
         }
     }
 
-    /// The statement's memory is used up.
+    /// Returns the error for a statement that exceeds its own memory limit.
     pub(super) fn memory() -> Self {
         let what = "the statement needs more memory than one statement may use".to_owned();
         Self::Limit { what, setting: "sql.memory_per_query" }
     }
 
-    /// The memory of all statements is used up.
+    /// Returns the error for statements that together exceed their memory limit.
     pub(super) fn all_memory() -> Self {
         let what = "all statements together need more memory than they may use".to_owned();
         Self::Busy { what, setting: "sql.memory_total" }
     }
 
-    /// A result does not fit its type.
+    /// Returns the error for a result that does not fit its type. Its text always contains "overflow".
     pub(super) fn overflow(text: &str) -> Self {
         let is_named = text.to_ascii_lowercase().contains("overflow");
         Self::Invalid(if is_named { text.to_owned() } else { format!("overflow: {text}") })
     }
 
-    /// For code that can only give an error of the engine's.
+    /// Converts the error, for code that must return an error of DataFusion.
     pub(super) fn into_datafusion(self) -> DataFusionError {
         DataFusionError::External(Box::new(self))
     }
 }
 
-/// The error of our own that an error of the engine was made from, however it is wrapped.
+/// Returns the error of ours that an error of DataFusion wraps, at any depth.
 fn own(error: &DataFusionError) -> Option<SqlError> {
     let mut next: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(error) = next {
@@ -192,28 +194,28 @@ fn own(error: &DataFusionError) -> Option<SqlError> {
     None
 }
 
-/// Begins the part of the planner's text that tells which function does not take its arguments.
+/// Precedes the call in the planner's text about arguments that no function accepts.
 const MISMATCH: &str = "No function matches the given name and argument types '";
 
-/// Begins the text of an error of the engine's own that the engine repeats in an error about the statement.
+/// Precedes an internal error of DataFusion that it repeats in an error about the statement.
 const EXCUSE: &str = "Internal error: ";
 
-/// Begins the reason in an error that the engine repeats in another.
+/// Precedes the reason in an error that DataFusion repeats in another one.
 const REASON: &str = "Error during planning: ";
 
-/// How the engine prints the type of a time without a zone, after its unit.
+/// The end of DataFusion's name of a time type without a zone, after its unit.
 const NO_ZONE: &str = ", None)";
 
-/// A text of the engine for the author of a statement: in one line, without the list of all functions of a name, and
-/// without the engine's tree of the statement.
+/// Returns a text of DataFusion for the author of a statement: one line, without the list of all overloads of a
+/// function, and without the debug output of a syntax tree.
 fn plain(text: &str) -> String {
     let text = &text.replace(EXCUSE, "").replace(NO_ZONE, ")");
-    // The reason, where the engine repeats it in an error about the call.
+    // Keeps the reason only, where DataFusion repeats it in an error about the call.
     let text = text.rsplit(REASON).next().unwrap_or_default();
     if let Some((call, _)) = text.split_once(MISMATCH).and_then(|(_, rest)| rest.split_once("'.")) {
         return format!("no function takes these arguments: {call}");
     }
-    // As the parser of regular expressions draws them, in several lines.
+    // The regex parser reports errors in several lines.
     if let Some(reason) = text.lines().find_map(|line| line.trim().strip_prefix("error: ")) {
         return format!("regular expression: {reason}");
     }
@@ -223,15 +225,16 @@ fn plain(text: &str) -> String {
     }
 }
 
-/// A text with a part of a statement in the form in which Rust prints values for programmers, as `Collate { expr: …`.
+/// A text that contains a part of a statement in Rust's debug format, for instance `Collate { expr: …`.
 struct Tree<'a> {
     before: &'a str,
-    /// Its root in words, as `COLLATE`.
+    /// The root of the part in SQL words, for instance `COLLATE`.
     name: String,
-    /// Where in the statement it stands, if that is told.
+    /// The place in the statement, or an empty text.
     place: &'a str,
 }
 
+/// Splits a text that contains debug output; `None` if it contains none.
 fn tree(text: &str) -> Option<Tree<'_>> {
     static ROOT: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\b([A-Z]\w*)(\([A-Z]\w*)* \{").ok());
     let found = ROOT.as_ref()?.captures(text)?;
@@ -247,7 +250,7 @@ fn tree(text: &str) -> Option<Tree<'_>> {
     Some(Tree { before: text.get(..whole.start())?.trim_end(), name, place })
 }
 
-/// The text of an error that a value or a type of the statement is the cause of.
+/// Returns the text of an error that a value or a type in the statement caused, or `None` for other errors.
 fn arrow_text(error: &ArrowError) -> Option<String> {
     match error {
         ArrowError::ComputeError(text)
@@ -273,6 +276,7 @@ fn arrow_text(error: &ArrowError) -> Option<String> {
     }
 }
 
+/// Returns the text of a syntax error.
 fn parser_text(error: &ParserError) -> String {
     match error {
         ParserError::TokenizerError(text) | ParserError::ParserError(text) => format!("syntax error: {}", plain(text)),

@@ -1,4 +1,4 @@
-//! The functions that statements may call: an allow-list. Those of text and lists have bounds, see `limits::functions`.
+//! The functions that statements may call: an allow-list. `limits::functions` bounds those of text and lists.
 
 use std::sync::Arc;
 
@@ -30,13 +30,13 @@ use super::{limits, own::Own, sums::Exact};
 /// Names of functions.
 pub type Names = &'static [&'static str];
 
-/// Of numbers.
+/// Numeric functions.
 pub const NUMBERS: Names = &[
     "abs", "acos", "asin", "atan", "atan2", "cbrt", "ceil", "cos", "degrees", "exp", "floor", "gcd", "isnan", "iszero",
     "lcm", "ln", "log", "log10", "log2", "nanvl", "pi", "power", "radians", "random", "round", "signum", "sin", "sqrt",
     "tan", "trunc", "greatest", "least",
 ];
-/// Of times.
+/// Time functions.
 pub const TIMES: Names = &[
     "current_date",
     "current_time",
@@ -55,10 +55,10 @@ pub const TIMES: Names = &[
     "to_timestamp_seconds",
     "to_unixtime",
 ];
-/// Of anything.
+/// Functions of values of any type.
 pub const OTHERS: Names = &["arrow_typeof", "coalesce", "get_field", "nullif", "nvl", "nvl2", "uuid", "version"];
 
-/// Aggregates; those that collect values take their memory from the statement's.
+/// Aggregate functions. Those that collect values reserve memory from the statement's limit.
 const AGGREGATES: &str = "\
     any_value approx_distinct approx_median approx_percentile_cont array_agg avg bit_and bit_or bit_xor bool_and bool_or \
     corr count covar_pop covar_samp first_value grouping last_value max median min nth_value percentile_cont regr_slope \
@@ -67,7 +67,7 @@ const AGGREGATES: &str = "\
 /// Functions that are written as operators.
 const OPERATORS: Names = &["||", "like", "ilike"];
 
-/// Functions of text.
+/// Returns the names of the text functions.
 #[must_use]
 pub fn text() -> Vec<&'static str> {
     let is_of_lists = |name: &str| {
@@ -76,7 +76,7 @@ pub fn text() -> Vec<&'static str> {
     limits::functions::names().filter(|name| !is_of_lists(name)).collect()
 }
 
-/// The scalar functions. The analysis gives them their bounds, as it does to those that stand for an operator.
+/// Returns the scalar functions. A rule of the analyzer bounds them, and also the functions behind operators.
 pub(super) fn scalar() -> Vec<Arc<ScalarUDF>> {
     let known: Vec<&str> =
         [NUMBERS, TIMES, OTHERS].into_iter().flatten().copied().chain(limits::functions::names()).collect();
@@ -84,13 +84,13 @@ pub(super) fn scalar() -> Vec<Arc<ScalarUDF>> {
     functions.filter(|function| known.contains(&function.name())).collect()
 }
 
-/// The aggregates.
+/// Returns the aggregate functions.
 pub(super) fn aggregates() -> Vec<Arc<AggregateUDF>> {
     let functions = SessionStateDefaults::default_aggregate_functions().into_iter();
     functions.filter(|function| AGGREGATES.split(' ').any(|name| name == function.name())).map(Exact::of).collect()
 }
 
-/// Planners of what is written without a name: `||`, `[1, 2]`. Nothing plans structs.
+/// Returns the planners of expressions without a function name, such as `||` and `[1, 2]`. Structs have no planner.
 pub(super) fn planners() -> Vec<Arc<dyn ExprPlanner>> {
     vec![
         Arc::new(Planner),
@@ -103,6 +103,7 @@ pub(super) fn planners() -> Vec<Arc<dyn ExprPlanner>> {
     ]
 }
 
+/// Plans `||`, and rejects maps and window functions without arguments.
 #[derive(Debug)]
 struct Planner;
 
@@ -112,14 +113,14 @@ impl ExprPlanner for Planner {
             return Ok(PlannerResult::Original(expr));
         }
         if expr.left.get_type(schema)?.is_nested() || expr.right.get_type(schema)?.is_nested() {
-            return Err(DataFusionError::Plan("|| joins texts, not lists".to_owned()));
+            return Err(DataFusionError::Plan("the operator || concatenates text, not lists".to_owned()));
         }
         let joined = Own::of("||", 2, |_, _| Ok(DataType::Utf8), joined).function();
         Ok(PlannerResult::Planned(joined.call(vec![expr.left, expr.right])))
     }
 
     fn plan_make_map(&self, _: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
-        Err(DataFusionError::Plan("there are no maps".to_owned()))
+        Err(DataFusionError::Plan("maps are not supported".to_owned()))
     }
 
     /// DataFusion 55.2 panics at first_value(), last_value() and nth_value(), whose signatures allow no arguments.
@@ -130,17 +131,17 @@ impl ExprPlanner for Planner {
         };
         let takes_none = matches!(signature.type_signature.arity(), Arity::Fixed(0) | Arity::Variable);
         if expr.args.is_empty() && !takes_none {
-            return Err(DataFusionError::Plan(format!("{name} takes arguments")));
+            return Err(DataFusionError::Plan(format!("{name} requires arguments")));
         }
         Ok(PlannerResult::Original(expr))
     }
 }
 
-/// `||`.
+/// Evaluates `||`.
 fn joined(_: &'static str, operands: &[ColumnarValue]) -> Result<ColumnarValue> {
     let join = |values: &[ArrayRef]| {
         let [left, right] = values else {
-            return Err(DataFusionError::Plan("|| takes two texts".to_owned()));
+            return Err(DataFusionError::Plan("the operator || requires two texts".to_owned()));
         };
         let (left, right) = (cast(left, &DataType::Utf8)?, cast(right, &DataType::Utf8)?);
         Ok(Arc::new(concat_elements_utf8(left.as_string::<i32>(), right.as_string::<i32>())?) as ArrayRef)

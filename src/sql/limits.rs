@@ -1,4 +1,4 @@
-//! Bounds of a statement: what it may cost in text, planning, time and memory, and what ends it.
+//! Limits of a statement on text size, planning work, run time and memory, and the code that enforces them.
 
 pub(super) mod functions;
 pub(super) mod memory;

@@ -1,4 +1,4 @@
-//! Names of columns that a statement does not name: their text in the statement, as `sum(lag)`.
+//! Names of answer columns without an alias: the text of the expression, for instance `sum(lag)`.
 
 use std::{collections::BTreeMap, ops::ControlFlow};
 
@@ -7,17 +7,19 @@ use datafusion::sql::{
     sqlparser::ast::{Expr, Ident, Query, SelectItem, SetExpr, VisitMut as _, VisitorMut},
 };
 
-/// Characters of a name.
+/// Maximum characters of a name.
 const LONGEST: usize = 64;
 
-/// Names the columns of each SELECT. The engine's own names show how it plans: `sum(lag.lag)`, `Int64(1)`.
+/// Adds an alias to the unnamed columns of each SELECT. DataFusion's own names expose its plan: `sum(lag.lag)`,
+/// `Int64(1)`.
 pub(super) fn name_columns(parsed: &mut Parsed) {
     if let Parsed::Statement(statement) = parsed {
-        // It never breaks.
+        // The visitor never breaks.
         let _ = statement.visit(&mut Names);
     }
 }
 
+/// The visitor that names the columns of every query.
 struct Names;
 
 impl VisitorMut for Names {
@@ -29,6 +31,7 @@ impl VisitorMut for Names {
     }
 }
 
+/// Names the columns of the SELECTs of one query.
 fn body(set: &mut SetExpr) {
     match set {
         SetExpr::Select(select) => name(&mut select.projection),
@@ -36,11 +39,12 @@ fn body(set: &mut SetExpr) {
             body(left);
             body(right);
         }
-        // A query is visited itself.
+        // The visitor reaches nested queries itself.
         _ => {}
     }
 }
 
+/// Names the columns of one SELECT.
 fn name(items: &mut [SelectItem]) {
     let names: Vec<Option<String>> = items.iter().map(text).collect();
     let mut times: BTreeMap<&str, usize> = BTreeMap::new();
@@ -48,7 +52,7 @@ fn name(items: &mut [SelectItem]) {
         *times.entry(name).or_default() += 1;
     }
     for (item, name) in items.iter_mut().zip(&names) {
-        // Columns of the same name keep the engine's names, which tell them apart or are refused.
+        // Columns with the same text keep DataFusion's names, which are distinct, or which DataFusion rejects.
         let Some(name) = name.as_deref().filter(|name| times.get(name) == Some(&1)) else { continue };
         if let SelectItem::UnnamedExpr(expr) = item {
             let alias = Ident::with_quote('"', name);
@@ -57,13 +61,13 @@ fn name(items: &mut [SelectItem]) {
     }
 }
 
-/// The name of an expression that has none; a column has one.
+/// Returns the name of an expression without an alias; `None` for a column, which has a name.
 fn text(item: &SelectItem) -> Option<String> {
     match item {
         SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_)) => None,
         SelectItem::UnnamedExpr(expr) => {
             let text = expr.to_string();
-            // It may become several columns.
+            // `unnest` may expand to several columns.
             if text.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("unnest(")) {
                 return None;
             }

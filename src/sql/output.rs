@@ -1,4 +1,4 @@
-//! Batches as clients can read them: plain types on the wire, and JSON.
+//! The format of answers: the types on the wire, JSON and CSV.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -16,17 +16,18 @@ use arrow::{
 
 use super::error::SqlError;
 
-/// RFC 3339: times are UTC and carry no zone.
+/// The RFC 3339 format of times. Times are UTC, without a zone in their type.
 pub const TIMESTAMP: &str = "%Y-%m-%dT%H:%M:%S%.fZ";
 
-/// The schema of an answer: text as Utf8 and times as nanoseconds without zone, which is what every
-/// client reads, whatever form the engine computed them in.
+/// Returns the schema of an answer: text as Utf8 and times as nanoseconds without zone, which every client can read,
+/// regardless of the types that the engine used.
 #[must_use]
 pub fn wire_schema(schema: &Schema) -> SchemaRef {
     let field = |field: &Arc<Field>| field.as_ref().clone().with_data_type(wire_type(field.data_type()));
     Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
 }
 
+/// Returns the wire type of a type of the engine.
 fn wire_type(data_type: &DataType) -> DataType {
     match data_type {
         DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
@@ -37,39 +38,41 @@ fn wire_type(data_type: &DataType) -> DataType {
     }
 }
 
-/// A batch in its wire schema.
+/// Converts a batch to its wire schema.
 ///
 /// # Errors
-/// A time that nanoseconds do not hold; the schema is not that of the batch, which is a bug.
+///
+/// A time does not fit into 64 bits of nanoseconds, or the batch does not match the schema, which is a bug.
 pub fn to_wire(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, SqlError> {
     let columns = batch.columns().iter().zip(schema.fields());
     let columns = columns.map(|(column, field)| lossless(column, field.data_type())).collect::<Result<_, _>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
-        .map_err(|error| SqlError::Internal(format!("the answer is not as announced: {error}")))
+        .map_err(|error| SqlError::Internal(format!("the answer does not match its declared schema: {error}")))
 }
 
-/// The same values in the form that [`wire_type`] gives their type, and in no other type.
+/// Converts a column to its [`wire_type`] without loss, and to no other type.
 fn lossless(column: &ArrayRef, kind: &DataType) -> Result<ArrayRef, SqlError> {
     let is = column.data_type();
     if is == kind {
         return Ok(Arc::clone(column));
     }
     if wire_type(is) != *kind {
-        return Err(SqlError::Internal(format!("a column of the answer is {is}, and was announced as {kind}")));
+        return Err(SqlError::Internal(format!("a column of the answer is {is} but was declared as {kind}")));
     }
     let exact = CastOptions { safe: false, ..CastOptions::default() };
     cast_with_options(column, kind, &exact).map_err(|error| match is {
-        DataType::Timestamp(..) => SqlError::overflow("a time is not within the years 1677 to 2262"),
+        DataType::Timestamp(..) => SqlError::overflow("a time is outside of the years 1677 to 2262"),
         _ => SqlError::Internal(error.to_string()),
     })
 }
 
-/// Rows as JSON, in the form of `POST /v1/sql`: 64-bit integers as numbers below 2^53, else strings; NULL as null;
-/// times RFC 3339.
+/// Encodes rows as JSON in the format of `POST /v1/sql`: 64-bit integers as numbers below 2^53 and as strings above;
+/// NULL as null; times in RFC 3339. Also encodes CSV.
 #[derive(Debug)]
 pub struct JsonRows {
     options: EncoderOptions,
+    /// Whether CSV text that a spreadsheet would run as a formula is marked with an apostrophe.
     guard: bool,
 }
 
@@ -80,7 +83,7 @@ impl Default for JsonRows {
 }
 
 impl JsonRows {
-    /// A writer for any batch.
+    /// Creates an encoder for batches of any schema.
     #[must_use]
     pub fn new() -> Self {
         let options = EncoderOptions::default()
@@ -90,16 +93,17 @@ impl JsonRows {
         Self { options, guard: false }
     }
 
-    /// Marks in CSV, where a guard is wanted, text that a spreadsheet would take for a formula.
+    /// Sets whether CSV text that a spreadsheet would run as a formula is marked with an apostrophe.
     #[must_use]
     pub fn guarded(self, guard: bool) -> Self {
         Self { guard, ..self }
     }
 
-    /// Hands over each row as an object.
+    /// Calls `write` with each row as a JSON object.
     ///
     /// # Errors
-    /// A type that has no JSON form; those of `write`.
+    ///
+    /// A type has no JSON form, or `write` fails.
     pub fn each(
         &self,
         batch: &RecordBatch,
@@ -117,17 +121,18 @@ impl JsonRows {
         Ok(())
     }
 
-    /// Writes rows as CSV: NULL is nothing, an empty text is `""`, lists and structs are JSON.
+    /// Writes rows as CSV: NULL as an empty field, empty text as `""`, lists and structs as JSON.
     ///
     /// # Errors
-    /// A type that has no text form; those of `out`.
+    ///
+    /// A type has no text form, or writing to `out` fails.
     pub fn csv(&self, batch: &RecordBatch, header: bool, out: &mut impl std::io::Write) -> Result<(), ArrowError> {
         let schema = batch.schema();
         if header {
             let names = schema.fields().iter().map(|field| self.csv_text(field.name()));
             writeln!(out, "{}", names.collect::<Vec<_>>().join(","))?;
         }
-        // Lists and structs have no form in CSV but text.
+        // CSV has no form of its own for lists and structs.
         let flat = schema.fields().iter().zip(batch.columns()).map(|(field, column)| match column.data_type() {
             kind if kind.is_nested() => self.texts(field, column),
             _ => Ok(Arc::clone(column)),
@@ -154,17 +159,17 @@ impl JsonRows {
         Ok(())
     }
 
-    /// A text as CSV writes it.
+    /// Returns a text as a CSV field.
     fn csv_text<'a>(&self, text: &'a str) -> Cow<'a, str> {
         if self.guard && is_formula(text) {
-            // In quotes always: some programs take off an apostrophe that stands without.
+            // Always quoted, since some programs remove an unquoted apostrophe.
             Cow::Owned(format!("\"'{}\"", text.replace('"', "\"\"")))
         } else {
             csv_field(text)
         }
     }
 
-    /// Values as JSON text.
+    /// Returns the values of a column as JSON text.
     fn texts(&self, field: &FieldRef, column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
         let mut encoder = make_encoder(field, column.as_ref(), &self.options)?;
         let (mut texts, mut text) = (StringBuilder::new(), Vec::new());
@@ -181,7 +186,7 @@ impl JsonRows {
     }
 }
 
-/// Quoted where it must be (RFC 4180), and where it is empty: nothing at all is NULL.
+/// Quotes a field where RFC 4180 requires it, and where it is empty, since an unquoted empty field is NULL.
 fn csv_field(text: &str) -> Cow<'_, str> {
     if text.is_empty() || text.contains([',', '"', '\n', '\r']) {
         Cow::Owned(format!("\"{}\"", text.replace('"', "\"\"")))
@@ -190,12 +195,13 @@ fn csv_field(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether a spreadsheet may take a text for a formula (OWASP, "CSV Injection"), also behind white space.
+/// Returns whether a spreadsheet may run a text as a formula (OWASP, "CSV Injection"), including after white space.
 fn is_formula(text: &str) -> bool {
     let signs = ['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
     text.starts_with(['\t', '\r', '\n']) || text.trim_start().starts_with(signs)
 }
 
+/// Encodes 64-bit integers from 2^53 on as strings, since JSON readers would round them.
 #[derive(Debug)]
 struct ExactIntegers;
 

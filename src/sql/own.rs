@@ -1,4 +1,4 @@
-//! Scalar functions of the server's own, each a name, the type of its result and what computes it.
+//! Scalar functions of offsetd: each has a name, a result type and an implementation.
 
 use std::{
     hash::{Hash, Hasher},
@@ -13,20 +13,21 @@ use datafusion::{
     },
 };
 
-/// A function that takes operands of any type, and is NULL where one of them is.
+/// A function of operands of any type. Its result is NULL if an operand is NULL.
 #[derive(Debug)]
 pub(super) struct Own {
     pub(super) name: &'static str,
     pub(super) signature: Signature,
-    /// It is written between its operands, or before the only one.
+    /// Whether it is an operator: it is written between its two operands, or before its only one.
     pub(super) is_operator: bool,
-    /// The type of the result, by the name and the types of the operands.
+    /// Returns the result type for the name and the types of the operands.
     pub(super) result: fn(&'static str, &[DataType]) -> Result<DataType>,
+    /// Evaluates the function.
     pub(super) compute: fn(&'static str, &[ColumnarValue]) -> Result<ColumnarValue>,
 }
 
 impl Own {
-    /// A function of so many operands.
+    /// Returns a function with the given number of operands.
     pub(super) fn of(
         name: &'static str,
         operands: usize,
@@ -36,6 +37,7 @@ impl Own {
         Self { name, signature: Signature::any(operands, Volatility::Immutable), is_operator: false, result, compute }
     }
 
+    /// Returns the function for DataFusion.
     pub(super) fn function(self) -> Arc<ScalarUDF> {
         Arc::new(ScalarUDF::from(self))
     }
@@ -60,7 +62,7 @@ impl ScalarUDFImpl for Own {
         self.name
     }
 
-    /// That of the operator, which names the column of an answer.
+    /// Returns the text of the call, which names the column of an answer.
     fn schema_name(&self, operands: &[Expr]) -> Result<String> {
         let names: Vec<String> = operands.iter().map(|operand| operand.schema_name().to_string()).collect();
         Ok(match names.as_slice() {

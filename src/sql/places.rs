@@ -1,4 +1,4 @@
-//! Where the rows of a table stand in a cut: clusters, and shards of clusters.
+//! The parts of a cut that a scan reads: clusters, or shards of clusters.
 
 use std::{collections::BTreeSet, iter};
 
@@ -12,16 +12,16 @@ use crate::store::{
     shard::ShardView,
 };
 
-/// A part of a cut that is read as a whole or skipped.
+/// A part of a cut that a scan reads as a whole or skips.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     cluster: usize,
-    /// For tables that are read group by group.
+    /// The shard, for tables that are read by group.
     shard: Option<usize>,
 }
 
-/// The places of a table that can hold what is wanted, that is the right clusters, and shards that have such groups; and
-/// how many there are in all.
+/// Returns the parts that may contain rows of a scan: matching clusters, or their shards with matching groups. Also
+/// returns the number of all parts.
 pub(super) fn wanted(cut: &Cut, table: &AnyTable, wanted: &Wanted) -> (Vec<Place>, usize) {
     let unloaded = if table.shows_unloaded { &*cut.unloaded } else { &[] };
     let clusters = cut.clusters.iter().chain(unloaded).enumerate();
@@ -46,7 +46,8 @@ pub(super) fn wanted(cut: &Cut, table: &AnyTable, wanted: &Wanted) -> (Vec<Place
     (places, all)
 }
 
-/// The shards of a cluster that have groups that are wanted: few are looked into where the groups are named.
+/// Returns the shards of a cluster that contain matching groups. If the groups are named, only shards that may hold
+/// them are searched.
 fn shards<'a>(cluster: &'a SourceCut, wanted: &'a Wanted) -> impl Iterator<Item = usize> + 'a {
     let homes: Option<BTreeSet<i32>> =
         wanted.groups.list().map(|ids| ids.filter_map(|id| cluster.home_of(id)).collect());
@@ -67,19 +68,19 @@ fn shard(cluster: &SourceCut, place: Place) -> Option<&ShardView> {
     Some(&**cluster.shards.get(place.shard?)?)
 }
 
-/// How much there is to read, roughly.
+/// Returns an estimate of the work to read a part.
 pub(super) fn weight(cut: &Cut, place: Place) -> usize {
     cluster(cut, place).and_then(|cluster| shard(cluster, place)).map_or(1, |shard| shard.groups.len())
 }
 
-/// How many rows a table has in a place: of the groups that are named, if any are.
+/// Returns the number of rows of a table in a part, counting only the matching groups; `None` if it is not known.
 pub(super) fn count(cut: &Cut, place: Place, wanted: &Wanted, table: &AnyTable) -> Option<usize> {
     let all = || cluster(cut, place).and_then(|cluster| cluster.offsets_of(shard(cluster, place)?));
     let known = (table.by == By::Offset && wanted.groups.is_any()).then(all).flatten();
     known.or_else(|| units(cut, place, wanted).map(|unit| (table.count)(unit)).sum())
 }
 
-/// The units of a place that are wanted, ordered by group if that is wanted.
+/// Returns the units of a part that match; ordered by group if the scan is sorted.
 pub(super) fn units<'a>(cut: &'a Cut, place: Place, wanted: &'a Wanted) -> Units<'a> {
     let Some(cluster) = cluster(cut, place) else { return Box::new(iter::empty()) };
     let unit = move |group: Option<GroupCut<'a>>| Unit { cut, cluster, group, offsets: 0..usize::MAX };
@@ -89,8 +90,8 @@ pub(super) fn units<'a>(cut: &'a Cut, place: Place, wanted: &'a Wanted) -> Units
     }
 }
 
-/// The units of several places that are wanted: in parts of at most `rows` offsets, or, if that is
-/// wanted, ordered by cluster and group.
+/// Returns the units of several parts that match: split so that each has at most `rows` offsets, or, if the scan is
+/// sorted, ordered by cluster and group.
 pub(super) fn read<'a>(cut: &'a Cut, places: &'a [Place], wanted: &'a Wanted, rows: usize) -> Units<'a> {
     let units = places.iter().flat_map(move |place| units(cut, *place, wanted));
     if !wanted.sorted {
@@ -101,6 +102,7 @@ pub(super) fn read<'a>(cut: &'a Cut, places: &'a [Place], wanted: &'a Wanted, ro
     Box::new(units.into_iter())
 }
 
+/// Splits a unit so that each part has at most `rows` offsets.
 fn parts(unit: Unit<'_>, rows: usize) -> impl Iterator<Item = Unit<'_>> + Send {
     let parts = unit.group.map_or(1, |group| group.group.len_at_most().div_ceil(rows).max(1));
     (0..parts).map(move |part| {
@@ -109,7 +111,8 @@ fn parts(unit: Unit<'_>, rows: usize) -> impl Iterator<Item = Unit<'_>> + Send {
     })
 }
 
-/// The groups of a shard that are wanted: one look-up each where they are named. In order by id if that is wanted.
+/// Returns the groups of a shard that match, with one lookup per group if they are named; ordered by id if the scan is
+/// sorted.
 fn groups<'a>(
     cluster: &'a SourceCut,
     shard: &'a ShardView,

@@ -1,7 +1,7 @@
-//! From the text of a statement to its plan.
+//! Planning: from the text of a statement to a physical plan.
 //!
-//! Nothing here is async: the tables are in memory, so that planning waits for nothing, and the compiler takes minutes to
-//! prove that a future that holds a plan may be sent to another thread.
+//! Nothing here is async. The tables are in memory, so planning never waits; and the compiler takes minutes to prove
+//! that a future that contains a plan is `Send`.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -27,20 +27,21 @@ use super::{
 };
 use crate::config;
 
-/// The highest `$N`: parameters are described one by one.
+/// The highest allowed `$N`: a description has one field for each parameter.
 const MAX_PARAMETERS: usize = 1024;
 
-/// The plan of a statement whose parameters may be open.
+/// Returns the logical plan of a statement, whose parameters may be unbound.
 ///
 /// # Errors
-/// It is wrong, more than a query, or over a limit.
+///
+/// The statement is wrong, does more than read, or exceeds a limit.
 pub(super) fn logical(session: &SessionState, sql: &str, settings: &config::Sql) -> Result<LogicalPlan, SqlError> {
     let mut parsed = parse(session, tokens(sql, settings)?)?;
     limits::parsed(&parsed, settings, &catalog::relations)?;
     names::name_columns(&mut parsed);
     let plan = at_once(session.statement_to_plan(parsed))?.map_err(|error| SqlError::planning(&error))?;
     let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    options.verify_plan(&plan).map_err(|_| SqlError::NotReadOnly("the statement is refused".to_owned()))?;
+    options.verify_plan(&plan).map_err(|_| SqlError::NotReadOnly("the statement does more than read".to_owned()))?;
     limits::plan(&plan, settings).map_err(|error| SqlError::planning(&error))?;
     Ok(plan)
 }
@@ -51,26 +52,28 @@ fn parse(session: &SessionState, tokens: Vec<TokenWithSpan>) -> Result<Parsed, S
     let parsed = parser.and_then(|mut parser| parser.parse_statements());
     let mut statements = parsed.map_err(|error| SqlError::planning(&error))?;
     if statements.len() > 1 {
-        return Err(SqlError::Invalid("one statement at a time: there is more after the first".to_owned()));
+        return Err(SqlError::Invalid("one statement at a time: more text follows the first statement".to_owned()));
     }
-    statements.pop_front().ok_or_else(|| SqlError::Invalid("there is no statement".to_owned()))
+    statements.pop_front().ok_or_else(|| SqlError::Invalid("the statement is empty".to_owned()))
 }
 
-/// A plan that can be run.
+/// Returns the physical plan of a logical plan.
 ///
 /// # Errors
-/// Why there is none, as optimising it tells.
+///
+/// The reason why the plan cannot be optimized.
 pub(super) fn physical(session: &SessionState, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, SqlError> {
     at_once(session.create_physical_plan(plan))?.map_err(|error| SqlError::planning(&error))
 }
 
-/// `$1` to the highest that occurs, with the types that a plan asks for; text where it takes any.
+/// Returns the parameters from `$1` to the highest one, with the types that the plan requires; text where it accepts
+/// any type.
 pub(super) fn parameters(plan: &LogicalPlan) -> Result<SchemaRef, SqlError> {
     let mut fields = vec![];
     for (name, kind) in kinds(plan)? {
         let number = name.strip_prefix('$').and_then(|digits| digits.parse::<usize>().ok());
         let Some(number) = number.filter(|number| (1..=MAX_PARAMETERS).contains(number)) else {
-            return Err(SqlError::Invalid(format!("parameter {name}: parameters are $1 to ${MAX_PARAMETERS}, or ?")));
+            return Err(SqlError::Invalid(format!("unknown parameter {name}; use $1 to ${MAX_PARAMETERS}, or ?")));
         };
         if fields.len() < number {
             fields.resize(number, DataType::Utf8);
@@ -85,16 +88,17 @@ pub(super) fn parameters(plan: &LogicalPlan) -> Result<SchemaRef, SqlError> {
     Ok(output::wire_schema(&schema))
 }
 
+/// The types of the parameters by name; `None` where the plan accepts any type.
 type Kinds = HashMap<String, Option<DataType>>;
 
 fn kinds(plan: &LogicalPlan) -> Result<Kinds, SqlError> {
     plan.get_parameter_types().map_err(|error| SqlError::planning(&error))
 }
 
-/// A plan with its parameters, and the schema of its answer.
+/// Binds the parameters of a plan, and returns it with the schema of its answer.
 ///
-/// Where the statement tells a parameter's type, the schema is the same with any value: a value
-/// takes that type if it loses nothing by it, and what could be NULL by a parameter still may.
+/// If the statement determines the type of a parameter, the schema does not depend on the value: the value is converted
+/// to that type if nothing is lost, and a column that a parameter may make NULL stays nullable.
 pub(super) fn bind(
     session: &SessionState,
     plan: LogicalPlan,
@@ -121,7 +125,7 @@ pub(super) fn bind(
     Ok((plan, schema))
 }
 
-/// The plan with NULL for each parameter, which the analysis takes where it may refuse a parameter without a type.
+/// Returns the plan with NULL for each parameter, since the analyzer may reject a parameter without a type.
 fn without_values(plan: &LogicalPlan, kinds: &Kinds) -> Result<LogicalPlan, SqlError> {
     if kinds.is_empty() {
         return Ok(plan.clone());
@@ -135,13 +139,14 @@ fn without_values(plan: &LogicalPlan, kinds: &Kinds) -> Result<LogicalPlan, SqlE
     plan.map_err(|error| SqlError::planning(&error))
 }
 
-/// The schema of a plan's answer. The planner types a CASE or a UNION by its first branch; the analysis, by all.
+/// Returns the schema of a plan's answer. The planner takes the type of a CASE or UNION from its first branch, the
+/// analyzer from all branches.
 fn answer_schema(session: &SessionState, plan: &LogicalPlan) -> Result<SchemaRef, SqlError> {
     let analysed = session.analyzer().execute_and_check(plan.clone(), session.config_options(), |_, _| {});
     Ok(output::wire_schema(analysed.map_err(|error| SqlError::planning(&error))?.schema().as_arrow()))
 }
 
-/// The value in another type, if it is the same there.
+/// Converts a value to another type if nothing is lost, or returns it unchanged.
 fn converted(value: ScalarValue, kind: &DataType) -> ScalarValue {
     let there = value.cast_to(kind);
     let back = there.as_ref().ok().and_then(|there| there.cast_to(&value.data_type()).ok());
@@ -151,12 +156,13 @@ fn converted(value: ScalarValue, kind: &DataType) -> ScalarValue {
     }
 }
 
-/// The output of a future that waits for nothing: the tables are in memory, and tokio's cooperative budget is lifted.
+/// Returns the output of a future that never waits: the tables are in memory, and tokio's cooperative budget is
+/// disabled.
 ///
 /// # Errors
-/// It waits, which is a bug.
+/// The future waits, which is a bug.
 fn at_once<F: Future>(future: F) -> Result<F::Output, SqlError> {
-    let waits = || SqlError::Internal("planning waits for something outside of it".to_owned());
+    let waits = || SqlError::Internal("planning did not finish in one step".to_owned());
     unconstrained(future).now_or_never().ok_or_else(waits)
 }
 

@@ -1,5 +1,6 @@
-//! The plan node that reads a table: skips what the conditions rule out, stops at a limit, and gives the table's order
-//! where the statement wants it. Conditions that say more than which clusters and groups are left to DataFusion's filter.
+//! The plan node that reads a table. It skips the clusters, shards and groups that the conditions exclude, stops at a
+//! limit, and returns rows in the table's order if the statement needs it. DataFusion's filter evaluates all other
+//! conditions.
 
 use std::{fmt, sync::Arc};
 
@@ -33,13 +34,13 @@ use super::{
 };
 use crate::store::{cut::Cut, older::Bounds};
 
-/// A table of the catalog. It is planned by the cut that the session's [`Reading`] names; a table of data is refused while no
-/// cluster is loaded.
+/// A table of the catalog. A scan is planned over the cut of the session's [`Reading`]. A table of Kafka data fails
+/// while no cluster is loaded.
 #[derive(Debug)]
 pub(super) struct LiveTable(pub(super) Arc<AnyTable>);
 
 impl LiveTable {
-    /// The conditions over the table's columns.
+    /// Returns the conditions as physical expressions over the table's columns.
     fn conditions(&self, filters: &[&Expr]) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
         let (schema, properties) = (DFSchema::try_from(Arc::clone(&self.0.schema))?, ExecutionProps::new());
         let context = PhysicalPlanningContext::default();
@@ -93,7 +94,7 @@ impl TableProvider for LiveTable {
     }
 }
 
-/// Reads a table.
+/// The plan node.
 #[derive(Clone, Debug)]
 pub(super) struct LiveScanExec {
     table: Arc<AnyTable>,
@@ -102,19 +103,23 @@ pub(super) struct LiveScanExec {
     properties: Arc<PlanProperties>,
 }
 
-/// The parts of a cut that a scan reads.
+/// The parts of a cut that a scan reads, and statistics about them.
 #[derive(Debug)]
 struct Found {
+    /// Clusters of the cut.
     clusters: usize,
+    /// Whether a cluster has several sources.
     several_sources: bool,
+    /// Number of parts before pruning.
     all_places: usize,
-    /// The places of each partition that may hold rows of the answer.
+    /// The parts of each partition that may contain rows of the answer.
     partitions: Vec<Vec<Place>>,
-    /// Rows, without the limit.
+    /// Number of rows, without the limit.
     rows: Precision<usize>,
 }
 
 impl Found {
+    /// Finds the parts that may contain rows, and distributes them over the partitions.
     fn new(table: &AnyTable, wanted: &Wanted, target_partitions: usize, cut: &Cut) -> Self {
         let (mut places, all_places) = places::wanted(cut, table, wanted);
         let count: Option<usize> = places.iter().map(|place| places::count(cut, *place, wanted, table)).sum();
@@ -125,7 +130,7 @@ impl Found {
         };
         let weight = || places.iter().map(|place| places::weight(cut, *place)).sum();
         let partitions = target_partitions.min(places.len()).min(count.unwrap_or_else(weight) / BATCH_ROWS).max(1);
-        // The heaviest places are dealt out first.
+        // The largest parts are distributed first.
         places.sort_by_key(|place| std::cmp::Reverse(places::weight(cut, *place)));
         let dealt = |partition| places.iter().skip(partition).step_by(partitions).copied().collect();
         let partitions = (0..partitions).map(dealt).collect();
@@ -152,7 +157,7 @@ impl LiveScanExec {
         Self { table, question: Arc::new(question), found: Arc::new(found), properties: Arc::new(properties) }
     }
 
-    /// The same rows, each partition's in an order.
+    /// Returns a scan of the same rows whose partitions are each in the given order.
     fn ordered(&self, order: &[PhysicalSortExpr]) -> Self {
         let mut question = Question::clone(&self.question);
         question.wanted.sorted = true;
@@ -161,12 +166,12 @@ impl LiveScanExec {
         Self { question: Arc::new(question), properties: Arc::new(properties), ..self.clone() }
     }
 
-    /// Whether the table's order, but for columns of one value, begins so.
+    /// Returns whether the table's order starts with `order`, ignoring columns that have a single value.
     fn gives(&self, order: &[PhysicalSortExpr]) -> bool {
         let wanted = &self.question.wanted;
         let one_cluster = self.found.clusters == 1;
         let is_one = |column: &str| wanted.is_one(column) || (column == "cluster" && one_cluster);
-        // Within a group, rows of one source are in order, and those of the next follow.
+        // In a group of several sources, rows are ordered within each source only.
         let is_mixed = self.found.several_sources && self.table.by.is_by_group();
         let is_kept = |column: &&&str| !is_mixed || matches!(**column, "cluster" | "group_id");
         let mut own = self.table.order.iter().take_while(is_kept).filter(|column| !is_one(column));
@@ -223,7 +228,7 @@ impl ExecutionPlan for LiveScanExec {
         self.question.limit
     }
 
-    /// A limit around this one narrows it; none and a wider one leave it as it is.
+    /// Lowers the limit of the scan; a higher limit, or none, does not change it.
     fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
         let limit = self.question.limit.into_iter().chain(limit).min();
         let question = Question { limit, ..Question::clone(&self.question) };
@@ -241,7 +246,7 @@ impl ExecutionPlan for LiveScanExec {
         let reading = Reading::of(&context)?;
         let (table, question, found) = (Arc::clone(&self.table), Arc::clone(&self.question), Arc::clone(&self.found));
         let rows = if table.by == By::Offset { BATCH_ROWS } else { usize::MAX };
-        // A batch is made when it is asked for, and what was read for the one before is gone by then.
+        // Batches are created on demand, and the memory of the previous one is free by then.
         let memory = Memory::of(&context);
         let batches = stream! {
             let (cut, cancel) = (&reading.cut, reading.job.cancel());
@@ -255,7 +260,7 @@ impl ExecutionPlan for LiveScanExec {
                 }
                 tokio::task::consume_budget().await;
             }
-            // Who waits for a store ends when the statement does, as if there was no more.
+            // A scan that waits for the history store ends without an error when the statement is cancelled.
             if let Err(error) = check(cancel) {
                 yield Err(error);
             }
@@ -268,7 +273,7 @@ impl ExecutionPlan for LiveScanExec {
             (None, 1) => self.found.rows,
             (None, _) if partition.is_none() => self.found.rows,
             (Some(limit), 1) => self.found.rows.map(|rows| rows.min(limit)),
-            // Each partition stops at the limit by itself.
+            // Each partition stops at the limit on its own.
             _ => Precision::Absent,
         };
         Ok(Arc::new(Statistics::new_unknown(&self.schema()).with_num_rows(rows)))

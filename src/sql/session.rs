@@ -1,5 +1,5 @@
-//! Sessions that plan and run statements: the tables over a cut, and nothing that writes, reads files or reaches beyond the
-//! process.
+//! Sessions that plan and run statements. They see the tables of a cut, and nothing that writes, reads files or
+//! connects to other systems.
 
 use std::{any::Any, sync::Arc};
 
@@ -27,12 +27,12 @@ use super::{
 };
 use crate::config;
 
-/// Makes the session of each statement.
+/// Creates the session of each statement.
 pub(super) struct Sessions {
-    /// What all sessions have in common: making it takes longer than planning most statements. It is behind a closure,
-    /// since the compiler takes minutes to prove that a future that holds the type may be sent to another thread.
+    /// The common part of all sessions, since creating it takes longer than planning most statements. It is behind a
+    /// closure, since the compiler takes minutes to prove that a future that contains the type is `Send`.
     template: Box<dyn Fn() -> SessionState + Send + Sync>,
-    /// But for the memory.
+    /// The runtime of all statements, without its memory pool.
     runtime: RuntimeEnv,
 }
 
@@ -43,8 +43,9 @@ impl std::fmt::Debug for Sessions {
 }
 
 impl Sessions {
+    /// Creates the common part of all sessions.
     pub(super) fn new(settings: &config::Sql) -> Result<Self> {
-        // Again where there are several engines, as in tests.
+        // Fails if another engine of the process has set it, as in tests.
         let _ = set_join_set_tracer(&InSpan);
         let runtime = RuntimeEnvBuilder::new()
             .with_object_store_registry(Arc::new(NoStores))
@@ -58,7 +59,7 @@ impl Sessions {
         Ok(Self { template: Box::new(move || state.clone()), runtime })
     }
 
-    /// The session of a statement.
+    /// Returns the session of a statement.
     pub(super) fn session(&self, reading: &Arc<Reading>) -> SessionState {
         let mut state = (self.template)();
         let now = DateTime::<Utc>::from_timestamp_millis(reading.cut.taken_at);
@@ -67,7 +68,7 @@ impl Sessions {
         state
     }
 
-    /// What the plan of a session runs with.
+    /// Returns the context in which the plan of a session runs.
     pub(super) fn task(&self, session: &SessionState, memory: Arc<dyn MemoryPool>) -> Arc<TaskContext> {
         let runtime = RuntimeEnv { memory_pool: memory, ..self.runtime.clone() };
         Arc::new(TaskContext::from(session).with_runtime(Arc::new(runtime)))
@@ -90,7 +91,7 @@ impl JoinSetTracer for InSpan {
     }
 }
 
-/// Refuses every URL: the default registry would serve files.
+/// An object store registry that rejects every URL; the default one would read local files.
 #[derive(Debug)]
 struct NoStores;
 
@@ -100,6 +101,6 @@ impl ObjectStoreRegistry for NoStores {
     }
 
     fn get_store(&self, url: &url::Url) -> Result<Arc<dyn ObjectStore>> {
-        Err(DataFusionError::Plan(format!("no access to {url}")))
+        Err(DataFusionError::Plan(format!("cannot read \"{url}\": statements read only the tables of offsetd")))
     }
 }

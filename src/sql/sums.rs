@@ -1,8 +1,8 @@
-//! `sum`, and `avg` of durations, that fail where the result does not fit its type.
+//! `sum`, and `avg` of durations, that fail when the result does not fit its type.
 //!
-//! DataFusion's wrap around. Here they add in a wider type, of which so many values fit that no sum of rows in memory
-//! overflows: so the result does not depend on the order of the values, and is checked once at the end. Sums of floats, and
-//! averages of numbers, are left as they are.
+//! DataFusion's own functions wrap around. These add in a wider type, which no sum of rows in memory can overflow. The
+//! result is checked once at the end, so it does not depend on the order of the values. Sums of floats and averages of
+//! numbers are unchanged.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use datafusion::{
 
 use super::error::SqlError;
 
-/// Digits of decimals of which so many can be added.
+/// Maximum digits of a decimal whose sum cannot overflow 76 digits.
 const MOST_DIGITS: u8 = 60;
 
 /// DataFusion's `sum` or `avg` over values of a wider type.
@@ -33,16 +33,19 @@ pub(super) struct Exact {
     is_mean: bool,
 }
 
-/// The type that values are added in, that of the sum or average of these, and that of the result.
+/// The types of a checked sum.
 #[derive(Clone, Debug)]
 struct Kinds {
+    /// The type in which values are added.
     added: DataType,
+    /// The type of the sum or average of such values.
     outcome: FieldRef,
+    /// The type of the result.
     result: DataType,
 }
 
 impl Exact {
-    /// In place of `sum` and `avg`; any other function as it is.
+    /// Replaces `sum` and `avg`, and returns any other function unchanged.
     pub(super) fn of(function: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
         let is_mean = match function.name() {
             "sum" => false,
@@ -52,7 +55,7 @@ impl Exact {
         Arc::new(AggregateUDF::from(Self { inner: function, is_mean }))
     }
 
-    /// How values are added whose result has a type; `None` where that is left to DataFusion.
+    /// Returns the types for a result type; `None` if DataFusion's function is used unchanged.
     fn kinds(&self, result: &FieldRef, is_distinct: bool) -> Result<Option<Kinds>> {
         let kind = result.data_type();
         let added = match kind {
@@ -68,7 +71,7 @@ impl Exact {
         Ok(Some(Kinds { added, outcome, result: kind.clone() }))
     }
 
-    /// Makes an accumulator by `make`, or, where values are added in a wider type, one of that type inside of `Wide`.
+    /// Creates an accumulator with `make`; if values are added in a wider type, one of that type inside [`Wide`].
     fn make<A, B>(
         &self,
         arguments: AccumulatorArgs<'_>,
@@ -108,10 +111,10 @@ impl AggregateUDFImpl for Exact {
     fn return_type(&self, kinds: &[DataType]) -> Result<DataType> {
         let refuse = |what: String| Err(SqlError::Invalid(format!("{} {what}", self.name())).into_datafusion());
         match kinds {
-            [DataType::Decimal256(digits, _)] if *digits > MOST_DIGITS => refuse(format!(
-                "takes decimals of at most {MOST_DIGITS} digits, this one has {digits}: it may overflow"
-            )),
-            [DataType::Interval(_)] => refuse("takes no intervals, which have no fixed length".to_owned()),
+            [DataType::Decimal256(digits, _)] if *digits > MOST_DIGITS => {
+                refuse(format!("accepts decimals of at most {MOST_DIGITS} digits; one of {digits} digits may overflow"))
+            }
+            [DataType::Interval(_)] => refuse("does not accept intervals, which have no fixed length".to_owned()),
             kinds => self.inner.return_type(kinds),
         }
     }
@@ -154,19 +157,21 @@ impl AggregateUDFImpl for Exact {
     }
 }
 
-/// An accumulator of a wider type. Its state is of that type.
+/// An accumulator over a wider type. Its state has that type.
 #[derive(Debug)]
 struct Wide<A> {
     inner: A,
     kinds: Kinds,
 }
 
+/// A cast that fails when a value does not fit.
 const EXACT: CastOptions<'_> = CastOptions { safe: false, format_options: arrow::util::display::FormatOptions::new() };
 
+/// Converts values to the type in which they are added.
 impl<A> Wide<A> {
     fn widen(&self, values: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
         let widen = |values: &ArrayRef| match values.data_type() {
-            // The cast checks what always fits, value by value.
+            // Without the cast's check of each value, since every value fits.
             DataType::Int64 => {
                 let wide = values.as_primitive::<Int64Type>().unary::<_, Decimal128Type>(i128::from);
                 Ok(Arc::new(wide.with_data_type(self.kinds.added.clone())) as ArrayRef)
@@ -180,6 +185,7 @@ impl<A> Wide<A> {
         values.iter().map(widen).collect()
     }
 
+    /// Converts an outcome to the result type.
     fn narrow(&self, outcome: &ArrayRef) -> Result<ArrayRef> {
         let result = &self.kinds.result;
         let narrow = match result {
@@ -187,7 +193,7 @@ impl<A> Wide<A> {
                 .and_then(|numbers| cast_with_options(&numbers, result, &EXACT)),
             _ => cast_with_options(outcome, result, &EXACT),
         };
-        narrow.map_err(|_| SqlError::overflow(&format!("a sum does not fit {result}")).into_datafusion())
+        narrow.map_err(|_| SqlError::overflow(&format!("the sum does not fit {result}")).into_datafusion())
     }
 }
 

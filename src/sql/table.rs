@@ -1,7 +1,7 @@
-//! What a table is, and the one adapter that makes a DataFusion table of it.
+//! The definition of a table, and the adapter that turns it into a DataFusion table.
 //!
-//! A table names its columns and gives the rows of a unit, one by one, leaving out what [`Wanted`]
-//! lets it skip. The adapter takes them a batch at a time, and builds only the columns that are asked for.
+//! A table names its columns, and returns the rows of a unit one by one; it may skip rows that the scan predicate
+//! ([`Wanted`]) excludes. The adapter collects them into batches and builds only the requested columns.
 
 use std::{
     collections::VecDeque,
@@ -26,90 +26,96 @@ pub(super) use columns::{Columns, Layout, Rows};
 /// Field metadata key of a column's comment.
 pub const COMMENT: &str = "comment";
 
-/// Rows of a batch.
+/// Maximum rows of a batch.
 pub(super) const BATCH_ROWS: usize = 8192;
 
-/// What a table's rows are read from, a unit at a time: a cluster, a group of it, or some of a
-/// group's offsets.
+/// A unit of a table's data, which is read at a time: a cluster, a group, or some offsets of a group.
 #[derive(Clone, Debug)]
 pub(super) struct Unit<'a> {
     pub(super) cut: &'a Cut,
     pub(super) cluster: &'a SourceCut,
-    /// For tables that are read group by group.
+    /// The group, for tables that are read by group.
     pub(super) group: Option<GroupCut<'a>>,
-    /// Positions of the offsets, for tables that are read offset by offset.
+    /// Positions of the offsets, for tables that are read by offset.
     pub(super) offsets: Range<usize>,
 }
 
-/// What a table is divided by.
+/// The unit by which a table is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum By {
-    /// Nothing: it says the same whatever the cluster.
+    /// One unit for the whole server: the rows do not depend on the cluster.
     Server,
+    /// One unit for each cluster.
     Cluster,
-    /// Sources of clusters.
+    /// One unit for each source of each cluster.
     Source,
+    /// One unit for each group.
     Group,
-    /// Committed offsets of groups: a large group is read in parts.
+    /// One or more units for each group: a large group is split by offsets.
     Offset,
 }
 
 impl By {
-    /// Units are groups or parts of them.
+    /// Returns whether units are groups or parts of them.
     pub(super) fn is_by_group(self) -> bool {
         matches!(self, Self::Group | Self::Offset)
     }
 }
 
-/// Whether to go on; breaks when there are enough rows, or with an error.
+/// Whether to continue; breaks when there are enough rows, or with an error.
 pub(super) type Flow = ControlFlow<Result<()>>;
 
 /// A table.
 pub(super) trait Table: Sized + Send + Sync + 'static {
-    /// What a row borrows from the cut.
+    /// A row, which may borrow from the cut.
     type Row<'a>: Send;
+    /// Name of the table.
     const NAME: &'static str;
+    /// Meaning of a row.
     const COMMENT: &'static str;
+    /// The unit by which the table is read.
     const BY: By;
-    /// Also clusters that are not loaded: for tables about the server itself.
+    /// Whether rows of clusters that are not loaded are included, for tables about the server itself.
     const SHOWS_UNLOADED: bool = false;
-    /// The columns by which rows come ordered, in byte order and without NULLs, when
-    /// [`Wanted::sorted`] asks for it; `cluster` first, then `group_id` where units are groups.
+    /// The columns by which rows are ordered, in byte order and without NULLs, if [`Wanted::sorted`] is set: `cluster`
+    /// first, then `group_id` if units are groups.
     const ORDER: &'static [&'static str] = &[];
 
+    /// Returns the columns.
     fn columns() -> Columns<Self>;
 
-    /// Gives the rows of a unit, at least those that are wanted, until `take` breaks. Rows are handed over and not
-    /// asked for: a scan is then one loop, where iterators in iterators took several times as long.
+    /// Calls `take` with the rows of a unit, at least with those that match, until it breaks. A callback makes the scan
+    /// one loop; nested iterators took several times as long.
     fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted, take: impl FnMut(Self::Row<'a>) -> Flow) -> Flow;
 
-    /// How many rows [`Table::rows`] gives when everything is wanted, if that is known for less.
+    /// Returns the number of rows that [`Table::rows`] returns without a predicate, if counting is cheaper than
+    /// reading.
     fn count(_unit: Unit<'_>) -> Option<usize> {
         None
     }
 }
 
-/// What a scan asks of a table.
+/// A scan request: what a scan must return.
 #[derive(Clone, Debug)]
 pub(super) struct Question {
     pub(super) wanted: Wanted,
-    /// Positions in the table of the columns to give.
+    /// Positions of the requested columns in the table.
     pub(super) columns: Vec<usize>,
-    /// Of these columns.
+    /// Schema of these columns.
     pub(super) schema: SchemaRef,
-    /// At most so many rows.
+    /// Maximum number of rows.
     pub(super) limit: Option<usize>,
 }
 
-/// Units to read, one after another.
+/// Units to read, in order.
 pub(super) type Units<'a> = Box<dyn Iterator<Item = Unit<'a>> + Send + 'a>;
-/// Batches as they are made; some may be empty.
+/// Batches, created on demand; some may be empty.
 pub(super) type Batches<'a> = Box<dyn Iterator<Item = Result<RecordBatch>> + Send + 'a>;
 
-/// Gives the rows of units that answer a question, for a statement with some bounds.
+/// Returns the rows of units for a scan request, within the bounds of a statement.
 type Scan = dyn for<'a> Fn(Units<'a>, &'a Question, &Bounds) -> Batches<'a> + Send + Sync;
 
-/// A [`Table`] without its types, for the catalog.
+/// A [`Table`] without its type parameters, for the catalog.
 pub(super) struct AnyTable {
     pub(super) name: &'static str,
     pub(super) comment: &'static str,
@@ -121,7 +127,7 @@ pub(super) struct AnyTable {
     pub(super) scan: Box<Scan>,
 }
 
-/// Makes a [`Scan`] of a closure, whose lifetimes are inferred only here.
+/// Boxes a closure as a [`Scan`]; the compiler infers its lifetimes only here.
 pub(super) fn by(
     scan: impl for<'a> Fn(Units<'a>, &'a Question, &Bounds) -> Batches<'a> + Send + Sync + 'static,
 ) -> Box<Scan> {
@@ -135,6 +141,7 @@ impl fmt::Debug for AnyTable {
 }
 
 impl AnyTable {
+    /// Returns a table for the catalog.
     pub(super) fn of<T: Table>() -> Arc<Self> {
         let layout = Arc::new(Layout::from(T::columns()));
         Arc::new(Self {
@@ -150,6 +157,7 @@ impl AnyTable {
     }
 }
 
+/// Scans a table that is read by unit.
 fn scan<'a, T: Table>(layout: Arc<Layout<T>>, units: Units<'a>, question: &'a Question) -> Batches<'a> {
     let left = question.limit.unwrap_or(usize::MAX);
     let mut filling = Filling { layout, question, rows: vec![], left, done: VecDeque::new() };
@@ -169,19 +177,20 @@ fn scan<'a, T: Table>(layout: Arc<Layout<T>>, units: Units<'a>, question: &'a Qu
     }))
 }
 
-/// Batches in the making.
+/// The batches that a scan is building.
 struct Filling<'a, T: Table> {
     layout: Arc<Layout<T>>,
     question: &'a Question,
     /// Rows of the next batch.
     rows: Vec<T::Row<'a>>,
-    /// Rows that may still be given.
+    /// Rows that may still be returned.
     left: usize,
+    /// Complete batches.
     done: VecDeque<RecordBatch>,
 }
 
 impl<'a, T: Table> Filling<'a, T> {
-    /// Takes the rows of a unit, until there are enough.
+    /// Adds the rows of a unit, until there are enough.
     fn read(&mut self, unit: Unit<'a>) -> Result<()> {
         let question = self.question;
         let take = |row| {
@@ -200,7 +209,7 @@ impl<'a, T: Table> Filling<'a, T> {
         }
     }
 
-    /// Ends the batch, if it has rows.
+    /// Completes the current batch, if it has rows.
     fn finish(&mut self) -> Result<()> {
         if !self.rows.is_empty() {
             self.done.push_back(self.layout.batch(&self.rows, self.question)?);

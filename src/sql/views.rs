@@ -1,5 +1,5 @@
-//! Views: statements that have a name, and a comment for each column. Each is planned once, over the tables and the views
-//! before it; a statement that reads it takes its plan over.
+//! Views: named statements with a comment for each column. Each is planned once, over the tables and the views before
+//! it; a statement that reads a view uses its plan.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -18,33 +18,34 @@ mod definitions;
 
 pub(super) use definitions::ALL as DEFINITIONS;
 
-/// What is written down of a view.
+/// The definition of a view.
 #[derive(Debug)]
 pub(super) struct Definition {
     pub(super) name: &'static str,
     pub(super) comment: &'static str,
-    /// Reads tables, and the views before this one.
+    /// The statement. It reads tables, and views defined before this one.
     pub(super) sql: &'static str,
-    /// Its columns in order, and what they mean.
+    /// Its columns in order, with their comments.
     pub(super) columns: &'static [(&'static str, &'static str)],
 }
 
-/// A view.
+/// A planned view.
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) definition: &'static Definition,
     pub(super) plan: LogicalPlan,
-    /// Tables that its plan reads.
+    /// Number of tables that its plan reads.
     pub(super) relations: usize,
 }
 
 impl Definition {
-    /// The plan of the view's statement, with its comments.
+    /// Plans the view's statement, and adds the comments to its columns.
     async fn plan(&self, state: &SessionState) -> Result<LogicalPlan> {
         let plan = state.statement_to_plan(state.sql_to_statement(self.sql, &Dialect::Generic)?).await?;
         let names = plan.schema().fields().iter().map(|field| field.name().as_str());
         if !names.eq(self.columns.iter().map(|(name, _)| *name)) {
-            return Err(DataFusionError::Plan(format!("view {}: the columns are not those described", self.name)));
+            let text = format!("view \"{}\": its columns do not match their descriptions", self.name);
+            return Err(DataFusionError::Plan(text));
         }
         let column = |(at, (name, comment)): (usize, &(&str, &str))| {
             let metadata = FieldMetadata::from(BTreeMap::from([(COMMENT.to_owned(), (*comment).to_owned())]));
@@ -56,15 +57,15 @@ impl Definition {
 }
 
 impl View {
-    /// Plans a view in a session that has what it reads.
+    /// Plans a view in a session that contains the tables and views that it reads.
     ///
     /// # Errors
-    /// Its statement is wrong, or has other columns than those described.
+    /// The statement is wrong, or its columns do not match their descriptions.
     pub(super) fn new(definition: &'static Definition, state: &SessionState) -> Result<Self> {
-        // Nothing is waited for: there is nothing but memory.
+        // Planning never waits, since all tables are in memory.
         let plan = definition.plan(state).now_or_never();
-        let plan = plan.unwrap_or_else(|| Err(DataFusionError::Internal("planning waits".to_owned())))?;
-        // The planner types a CASE or a UNION by its first branch; the analysis, by all.
+        let plan = plan.unwrap_or_else(|| Err(DataFusionError::Internal("planning did not finish".to_owned())))?;
+        // The planner takes the type of a CASE or UNION from its first branch, the analyzer from all branches.
         let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
         let mut relations = 0;
         plan.apply_with_subqueries(|step| {

@@ -1,7 +1,6 @@
-//! What a statement's conditions let a table skip.
+//! The scan predicate: which rows of a table the conditions of a statement can match.
 //!
-//! What is kept here prunes: rows outside cannot satisfy the conditions. The scan then evaluates the
-//! whole of the conditions on the rows that are left.
+//! It only prunes: rows outside of it cannot match. DataFusion evaluates the complete conditions on the remaining rows.
 
 use std::{collections::BTreeSet, ops::RangeInclusive, sync::Arc};
 
@@ -18,27 +17,27 @@ use datafusion::{
 
 use crate::model::{Millis, Name};
 
-/// The column of samples by whose time those are chosen that are looked at.
+/// The column whose conditions limit the samples that are read.
 pub(super) const TIME: &str = "sampled_at";
 
-/// Which rows and columns of a table are of interest.
+/// The rows and columns of a table that a statement needs.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Wanted {
     pub(super) clusters: Names,
     pub(super) groups: Names,
     pub(super) topics: Names,
     partitions: Option<BTreeSet<i32>>,
-    /// Bounds of [`TIME`], both included.
+    /// Bounds of [`TIME`], both inclusive.
     times: Option<(Millis, Millis)>,
-    /// The columns that are looked at.
+    /// The columns that the statement uses.
     columns: BTreeSet<String>,
-    /// Rows are to come in the table's order.
+    /// Whether rows must be returned in the table's order.
     pub(super) sorted: bool,
-    /// The conditions say nothing but which clusters and groups.
+    /// Whether the conditions only name clusters and groups.
     only_places: bool,
 }
 
-/// Names that are wanted: all, some, those that start with a prefix.
+/// A set of names: all, some, or those with a prefix.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Names {
     among: Option<BTreeSet<String>>,
@@ -50,27 +49,28 @@ impl Names {
         self.among.as_ref().is_none_or(|names| names.contains(name)) && name.starts_with(&self.prefix)
     }
 
-    /// Which of a list are wanted; `None`: all.
+    /// Returns which names of a list match; `None` if all do.
     pub(super) fn mask<'a>(&self, names: impl Iterator<Item = &'a Name>) -> Option<Vec<bool>> {
         (!self.is_any()).then(|| names.map(|name| self.includes(name)).collect())
     }
 
-    /// The names, in order, when only some are of interest.
+    /// Returns the named names in order; `None` if names are not enumerated.
     pub(super) fn list(&self) -> Option<impl Iterator<Item = &str>> {
         let names = self.among.as_ref()?;
         Some(names.iter().map(String::as_str).filter(|name| name.starts_with(&self.prefix)))
     }
 
-    /// What every name that is wanted starts with.
+    /// Returns the prefix of every matching name; empty if there is none.
     pub(super) fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// The only one that is wanted.
+    /// Returns whether exactly one name can match.
     fn is_one(&self) -> bool {
         self.among.as_ref().is_some_and(|names| names.len() == 1)
     }
 
+    /// Returns whether every name matches.
     pub(super) fn is_any(&self) -> bool {
         self.among.is_none() && self.prefix.is_empty()
     }
@@ -83,7 +83,7 @@ impl Names {
         if prefix.starts_with(&self.prefix) {
             prefix.clone_into(&mut self.prefix);
         } else if !self.prefix.starts_with(prefix) {
-            // No name has both.
+            // No name starts with both prefixes.
             self.restrict(BTreeSet::new());
         }
     }
@@ -102,8 +102,8 @@ impl Names {
 }
 
 impl Wanted {
-    /// What the conjunction of `filters` guarantees, however its conditions are spelt. `columns` are
-    /// those that the statement looks at.
+    /// Returns what the conjunction of `filters` guarantees, however the conditions are written. `columns` are the
+    /// columns that the statement uses.
     pub(super) fn new(filters: &[Arc<dyn PhysicalExpr>], columns: BTreeSet<String>) -> Self {
         let mut wanted = Self { columns, ..Self::default() };
         for guarantee in filters.iter().flat_map(LiteralGuarantee::analyze) {
@@ -112,7 +112,7 @@ impl Wanted {
             }
         }
         let conditions = filters.iter().flat_map(split_conjunction);
-        // The scan gives no other rows, so that nobody looks at such a condition again.
+        // The scan is exact for such conditions, so DataFusion does not evaluate them again.
         let is_known = |names: &Names| names.among.is_some();
         wanted.only_places = conditions.clone().all(|condition| match place(condition) {
             Some("cluster") => is_known(&wanted.clusters),
@@ -163,23 +163,23 @@ impl Wanted {
         }
     }
 
-    /// The times of samples that are of interest.
+    /// Returns the time range of the samples that may match.
     pub(super) fn times(&self) -> RangeInclusive<Millis> {
         let (from, to) = self.times.unwrap_or((Millis::MIN, Millis::MAX));
         from..=to
     }
 
-    /// Whether a partition of a topic is of interest.
+    /// Returns whether a partition of a topic may match.
     pub(super) fn has_partition(&self, partition: i32) -> bool {
         self.partitions.as_ref().is_none_or(|partitions| partitions.contains(&partition))
     }
 
-    /// Whether any of the columns is looked at.
+    /// Returns whether the statement uses any of the columns.
     pub(super) fn needs(&self, columns: &[&str]) -> bool {
         columns.iter().any(|column| self.columns.contains(*column))
     }
 
-    /// Whether a column can have but one value.
+    /// Returns whether a column can have only one value.
     pub(super) fn is_one(&self, column: &str) -> bool {
         match column {
             "cluster" => self.clusters.is_one(),
@@ -190,12 +190,12 @@ impl Wanted {
         }
     }
 
-    /// All rows of the units that are named are wanted. `by_group`: units are groups, else clusters.
+    /// Returns whether all rows of the named units match. `by_group`: units are groups, otherwise clusters.
     pub(super) fn is_whole_units(&self, by_group: bool) -> bool {
         self.only_places && (by_group || self.groups.is_any())
     }
 
-    /// For EXPLAIN: empty when everything is wanted.
+    /// Describes the predicate for EXPLAIN; empty if every row matches.
     pub(super) fn describe(&self) -> String {
         let mut text = self.clusters.describe("clusters");
         text.push_str(&self.groups.describe("groups"));
@@ -208,6 +208,7 @@ impl Wanted {
     }
 }
 
+/// Intersects the known values with others.
 fn restrict<T: Ord>(known: &mut Option<BTreeSet<T>>, mut values: BTreeSet<T>) {
     if let Some(before) = known {
         values.retain(|value| before.contains(value));
@@ -237,7 +238,7 @@ fn literal(expression: &Arc<dyn PhysicalExpr>) -> Option<&ScalarValue> {
     expression.downcast_ref::<Literal>().map(Literal::value)
 }
 
-/// The column of a condition that says which cluster or group, and no more.
+/// Returns the column of a condition that only names clusters or groups.
 fn place(condition: &Arc<dyn PhysicalExpr>) -> Option<&str> {
     let is_text = |expression| literal(expression).and_then(text).is_some();
     let name = if let Some(list) = condition.downcast_ref::<InListExpr>() {
@@ -246,7 +247,7 @@ fn place(condition: &Arc<dyn PhysicalExpr>) -> Option<&str> {
         let binary = condition.downcast_ref::<BinaryExpr>()?;
         match binary.op() {
             Operator::Eq if is_text(binary.right()) => column(binary.left()),
-            // A short list comes as alternatives.
+            // DataFusion turns a short IN list into alternatives.
             Operator::Or => place(binary.left()).filter(|left| place(binary.right()) == Some(*left)),
             _ => None,
         }
@@ -254,8 +255,8 @@ fn place(condition: &Arc<dyn PhysicalExpr>) -> Option<&str> {
     name.filter(|name| matches!(*name, "cluster" | "group_id"))
 }
 
-/// Of a condition that compares [`TIME`] with a constant: the operator, as if the constant stood to the right, and the
-/// constant. Samples have whole milliseconds.
+/// Returns the operator and the constant of a condition that compares [`TIME`] with a constant, as if the constant were
+/// on the right. Samples have whole milliseconds.
 fn bound(condition: &Arc<dyn PhysicalExpr>) -> Option<(Operator, Millis)> {
     let binary = condition.downcast_ref::<BinaryExpr>()?;
     let (operator, other) = if column(binary.left()) == Some(TIME) {
@@ -271,7 +272,7 @@ fn bound(condition: &Arc<dyn PhysicalExpr>) -> Option<(Operator, Millis)> {
     }
 }
 
-/// Column and prefix of `column LIKE 'prefix%…'`.
+/// Returns the column and the prefix of `column LIKE 'prefix%…'`.
 fn prefix(condition: &Arc<dyn PhysicalExpr>) -> Option<(&str, String)> {
     let like = condition.downcast_ref::<LikeExpr>().filter(|like| !like.negated() && !like.case_insensitive())?;
     let pattern = literal(like.pattern()).and_then(text)?;

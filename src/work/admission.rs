@@ -1,4 +1,4 @@
-//! The admission of work, and the board that shows it.
+//! Admission of jobs, and the board on which their status is read.
 
 use std::{
     sync::{
@@ -18,25 +18,26 @@ use super::{
 };
 use crate::clock::Clock;
 
-/// How often work under way is looked at.
+/// Interval at which the watchdog checks running jobs.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Admits work. Clones are the same admission.
+/// Admits jobs. Clones share one admission.
 #[derive(Clone, Debug)]
 pub struct Admission(Arc<Shared>);
 
-/// Where the status of the work can be read by those that admit none.
+/// The status of the admission, for readers that admit no work themselves.
 #[derive(Debug, Default)]
 pub struct Board {
+    /// The admission, once there is one.
     admission: Mutex<Weak<Shared>>,
-    /// Answers that are ready and not read yet.
+    /// Bytes of answers that clients have not read yet.
     pub unread: Arc<Unread>,
-    /// Watches that are open.
+    /// Open watches.
     pub watches: AtomicUsize,
 }
 
 impl Board {
-    /// The status; empty before there is an admission.
+    /// Returns the status; the default before there is an admission.
     #[must_use]
     pub fn status(&self) -> Status {
         let shared = self.admission.lock().upgrade();
@@ -45,10 +46,10 @@ impl Board {
 }
 
 impl Admission {
-    /// An admission that gives each piece of work so many threads, shown on a board.
+    /// Creates an admission that gives each job `threads` threads and publishes its status on `board`.
     ///
     /// # Errors
-    /// Its own thread cannot be started.
+    /// The watchdog's thread cannot be started.
     pub fn new(clock: Clock, threads: usize, board: &Board) -> std::io::Result<Self> {
         let (wake, woken) = sync_channel(1);
         let shared = Arc::new(Shared::new(clock, threads, Some(wake)));
@@ -58,6 +59,7 @@ impl Admission {
         Ok(Self(shared))
     }
 
+    /// Creates an admission without a watchdog: tests call [`Admission::look`] instead.
     #[cfg(test)]
     pub(super) fn for_test(clock: Clock, board: &Board) -> Self {
         let shared = Arc::new(Shared::new(clock, 1, None));
@@ -65,32 +67,34 @@ impl Admission {
         Self(shared)
     }
 
+    /// Does one round of the watchdog.
     #[cfg(test)]
     pub(super) fn look(&self) {
         self.0.look();
     }
 
-    /// Sets how much work of a kind is admitted.
+    /// Sets the limits of one kind of work.
     pub fn limit(&self, kind: Kind, limits: Limits) {
         self.0.limit(kind, limits);
     }
 
-    /// Waits for a turn of the current client, no longer than `cancel` allows. `what` names the work for operators.
+    /// Waits until the job may run, at most until `cancel` ends it. `what` names the job in logs and the status.
     ///
     /// # Errors
-    /// Too much work is there already, or it was ended first.
+    /// The queue of the kind is full, too many jobs are abandoned, or the job was ended while it waited.
     ///
     /// # Cancel safety
-    /// Gives up its place in the queue.
+    /// Leaves the queue.
     pub async fn admit(&self, kind: Kind, what: impl Into<String>, cancel: &Cancel) -> Result<Job, Refused> {
         let (sender, turn) = oneshot::channel();
         let client = Client::current();
         self.0.enter(kind, Waiter { client, what: what.into(), cancel: cancel.clone(), turn: sender });
-        // The sender goes only with the admission.
+        // The sender is dropped only with the admission.
         cancel.in_time(turn).await?.unwrap_or(Err(Refused::Ended(Ended::Cancelled))).map(Job)
     }
 
-    /// Threads for short pieces of work on what admitted work gave, which give way to others as well.
+    /// Returns threads for short tasks on the results of jobs, such as encoding. Their priority is as low as that of
+    /// jobs.
     ///
     /// # Errors
     /// The threads cannot be started.
@@ -99,7 +103,7 @@ impl Admission {
     }
 }
 
-/// Looks at work under way while there is some.
+/// Runs the watchdog: checks the jobs at an interval while there are any, and ends with the admission.
 fn watch(shared: &Weak<Shared>, woken: &Receiver<()>) {
     let mut has_work = true;
     loop {

@@ -1,4 +1,4 @@
-//! What ends work under way.
+//! Cancellation of running work: by a deadline, or for a reason.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -8,81 +8,83 @@ use std::{
 use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
-/// Why work was ended before it was done.
+/// The reason why work was ended before it was done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Ended {
-    /// Its deadline passed.
-    #[error("not done within {0:?} (the call's deadline, or the server's)")]
+    /// The deadline passed.
+    #[error("not done within {0:?}, the deadline of the call or of the server")]
     Deadline(Duration),
-    /// Its client disconnected.
+    /// The client disconnected.
     #[error("the client disconnected")]
     Disconnected,
-    /// Its client read nothing for so long.
+    /// The client read nothing within the allowed time.
     #[error("the client read nothing for {after:?} (setting `{setting}`)")]
     Stalled {
-        /// The time that was allowed.
+        /// The allowed time.
         after: Duration,
-        /// Key in the configuration.
+        /// The setting of the allowed time.
         setting: &'static str,
     },
-    /// It retained more memory than any other reader when all together retained too much.
+    /// The readers together retained too much, and this one retained the most.
     #[error(
-        "readers retain more than {cap} bytes of replaced data, and this one retains the most of them, {bytes} bytes \
+        "readers retain more than {cap} bytes of replaced data, and this one retains the most, {bytes} bytes \
          (setting `sql.max_held_bytes`)"
     )]
     Retained {
-        /// Bytes that it retained.
+        /// Bytes that this reader retained.
         bytes: usize,
-        /// Bytes that all may retain.
+        /// Bytes that all readers together may retain.
         cap: usize,
     },
-    /// Too many answers wait for their clients.
-    #[error("{paused} answers wait for their client to read (setting `{setting}`)")]
+    /// Too many answers wait for their clients to read.
+    #[error("{paused} answers are waiting for this client to read (setting `{setting}`)")]
     Unread {
-        /// How many.
+        /// Answers of this client that wait.
         paused: usize,
-        /// Key in the configuration.
+        /// The setting that limits them.
         setting: &'static str,
     },
-    /// It needs more memory than it may use.
-    #[error("more memory is needed than {} may use", if *.of_all { "all work together" } else { "one piece of work" })]
+    /// The work needs more memory than it may use.
+    #[error("the memory limit of {} is exceeded", if *.of_all { "all jobs together" } else { "one job" })]
     Memory {
-        /// The limit is that of all work of its kind together.
+        /// Whether the limit of all jobs of the kind was exceeded, rather than that of one job.
         of_all: bool,
     },
-    /// It was cancelled for a reason that its owner knows.
+    /// The owner of the work cancelled it.
     #[error("cancelled")]
     Cancelled,
 }
 
-/// Ends work: by its deadline, or for a reason. All clones end together.
+/// The cancel handle of running work: a deadline, and a reason to end earlier. Clones share both.
 #[derive(Clone, Debug)]
 pub struct Cancel(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// The first that was given.
+    /// The first reason given.
     reason: OnceLock<Ended>,
+    /// Cancelled when the work must end before its deadline.
     ended: CancellationToken,
     deadline: Instant,
+    /// The time allowed from the start, for the error text.
     timeout: Duration,
 }
 
 impl Default for Cancel {
-    /// For work without a deadline.
+    /// Returns a handle without a deadline.
     fn default() -> Self {
         Self::until(CancellationToken::new())
     }
 }
 
 impl Cancel {
-    /// For work that may take so long from now on.
+    /// Returns a handle whose deadline is `timeout` from now.
     #[must_use]
     pub fn within(timeout: Duration) -> Self {
         Self::new(timeout, CancellationToken::new())
     }
 
-    /// For work that ends when a token is cancelled.
+    /// Returns a handle that ends the work when `token` is cancelled.
     #[must_use]
     pub fn until(token: CancellationToken) -> Self {
         Self::new(Duration::MAX, token)
@@ -90,19 +92,19 @@ impl Cancel {
 
     #[expect(clippy::disallowed_methods, reason = "bounds the work, part of no answer")]
     fn new(timeout: Duration, ended: CancellationToken) -> Self {
-        // A century where the time cannot be represented.
+        // A deadline that cannot be represented is replaced by one in a century.
         let now = Instant::now();
         let deadline = now.checked_add(timeout).unwrap_or(now + Duration::from_secs(3_155_760_000));
         Self(Arc::new(Inner { reason: OnceLock::new(), ended, deadline, timeout }))
     }
 
-    /// Ends the work for a reason, unless it has ended. Past the deadline, the deadline is the reason.
+    /// Ends the work for a reason, unless it was ended before. After the deadline, the deadline is the reason.
     pub fn end(&self, reason: Ended) {
         let _ = self.0.reason.set(self.reason().unwrap_or(reason));
         self.0.ended.cancel();
     }
 
-    /// Returns why the work must end, if it must.
+    /// Returns why the work must end, or `None` while it may run.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "bounds the work, part of no answer")]
     pub fn reason(&self) -> Option<Ended> {
@@ -113,10 +115,10 @@ impl Cancel {
         }
     }
 
-    /// Fails once the work must end. Loops over many rows call it every few thousand.
+    /// Fails once the work must end. A loop over many rows calls it every few thousand rows.
     ///
     /// # Errors
-    /// The reason.
+    /// The reason why the work must end.
     pub fn check(&self) -> Result<(), Ended> {
         self.reason().map_or(Ok(()), Err)
     }
@@ -130,13 +132,13 @@ impl Cancel {
         self.reason().unwrap_or_else(|| self.late())
     }
 
-    /// Waits for something, no longer than the work may take.
+    /// Waits for a future, at most until the work must end.
     ///
     /// # Errors
-    /// The work must end.
+    /// The reason why the work must end.
     ///
     /// # Cancel safety
-    /// That of the future.
+    /// As cancel safe as the future.
     pub async fn in_time<F: Future>(&self, future: F) -> Result<F::Output, Ended> {
         tokio::select! {
             biased;

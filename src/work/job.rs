@@ -1,4 +1,4 @@
-//! A piece of work that has its turn.
+//! A job: admitted work, its threads, and its cancel handle.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -12,21 +12,22 @@ use tracing::{Instrument as _, Span};
 
 use super::{Cancel, Client, Ended, Outbox, Patience, Refused, place::Place, turns::Inner};
 
-/// A client that reads this soon is waited for without giving up the turn.
+/// A job keeps its slot for this time while it waits for its client to read.
 const SOON: Duration = Duration::from_millis(20);
 
-/// A piece of work that was admitted. It counts until its last clone is dropped; whatever works for it holds one.
+/// An admitted job. It occupies its slot until the last clone is dropped, so every task that works for it holds a
+/// clone.
 #[derive(Clone, Debug)]
 pub struct Job(pub(super) Arc<Inner>);
 
 impl Job {
-    /// Whom it works for.
+    /// Returns the client of the job.
     #[must_use]
     pub fn client(&self) -> Client {
         self.0.client
     }
 
-    /// What ends it.
+    /// Returns the cancel handle of the job.
     #[must_use]
     pub fn cancel(&self) -> &Cancel {
         &self.0.cancel
@@ -42,21 +43,22 @@ impl Job {
         let job = self.clone();
         let run = async move {
             let Ok(output) = job.cancel().in_time(work).await else { return };
-            // Before its end is told, so that the client finds the turn free; unless something still works for it.
+            // The slot is freed before the output is sent, so that the client's next request finds it free. A task that
+            // still works for the job keeps it.
             if Arc::strong_count(&job.0) == 1 {
                 job.0.shared.done(&job.0);
             }
             let _ = sender.send(output);
         };
-        // Its log lines name the call that it works for.
+        // The task's log lines carry the span of the call.
         let task = threads.spawn(run.instrument(Span::current()));
         Ok(Task { output: Some(output), cancel: self.cancel().clone(), task: task.abort_handle() })
     }
 
-    /// Runs a walk on the job's threads. It must look at the handle now and then.
+    /// Runs blocking code on the job's threads. It must check the cancel handle every few thousand rows.
     ///
     /// # Errors
-    /// It was ended, or panicked.
+    /// The job was ended, or it panicked.
     pub async fn run<T: Send + 'static>(self, walk: impl FnOnce(&Self) -> T + Send + 'static) -> Result<T, Refused> {
         let job = self.clone();
         let mut task = self.spawn(async move { walk(&job) })?;
@@ -64,22 +66,24 @@ impl Job {
         task.output().await.unwrap_or(Err(Refused::Ended(Ended::Cancelled)))
     }
 
+    /// Returns the job's threads, and starts them on the first call.
     fn threads(&self) -> Result<Handle, Refused> {
         let handle = |place: &Option<Place>| place.as_ref().and_then(Place::handle).cloned();
         if let Some(threads) = handle(&self.0.place.lock()) {
             return Ok(threads);
         }
-        // Not while the place is locked: the admission locks itself first.
+        // The job's own lock is not held here, since the admission locks itself before a job.
         let new = self.0.shared.place()?;
         let mut place = self.0.place.lock();
         place.get_or_insert(new);
         handle(&place).ok_or(Refused::Ended(Ended::Cancelled))
     }
 
-    /// Hands an item to the client. The turn is given up while the client reads nothing, as long as it may.
+    /// Sends an item to the client. The slot is given up while the client reads nothing, for at most the time of
+    /// `patience`.
     ///
     /// # Errors
-    /// The client left or did not read in time, or the work was ended.
+    /// The client disconnected or did not read in time, or the job was ended.
     pub async fn send<T>(&self, outbox: &Outbox<T>, item: T, bytes: usize, patience: Patience) -> Result<(), Ended> {
         let mut sending = pin!(outbox.send(item, bytes, Some(patience)));
         match timeout(SOON, sending.as_mut()).await {
@@ -88,22 +92,22 @@ impl Job {
         }
     }
 
-    /// Gives up the turn while something waits for the client.
+    /// Gives up the slot while a future waits for the client, and takes a slot again afterwards.
     ///
     /// # Errors
-    /// The work was ended.
+    /// The job was ended.
     pub async fn aside<F: Future>(&self, waits: F) -> Result<F::Output, Ended> {
         self.0.shared.pause(&self.0)?;
         let output = self.cancel().in_time(waits).await?;
         let turn = self.cancel().in_time(self.0.shared.resume(&self.0)).await?;
-        // The sender goes only with the admission.
+        // The sender is dropped only with the admission.
         turn.map(|()| output).map_err(|_| Ended::Cancelled)
     }
 
-    /// The same for a walk, on one of the job's threads.
+    /// Does the same as [`Job::send`] in blocking code on one of the job's threads.
     ///
     /// # Errors
-    /// As [`Job::send`].
+    /// Those of [`Job::send`].
     pub fn send_blocking<T>(&self, outbox: &Outbox<T>, item: T, bytes: usize, patience: Patience) -> Result<(), Ended> {
         match outbox.try_send(item, bytes) {
             Ok(()) => Ok(()),
@@ -116,23 +120,23 @@ impl Job {
 /// A future that runs on a job's threads. Dropping it cancels the job.
 #[derive(Debug)]
 pub struct Task<T> {
-    /// `None` once it was told.
+    /// The receiver of the output; `None` after the output was returned.
     output: Option<oneshot::Receiver<T>>,
     cancel: Cancel,
     task: AbortHandle,
 }
 
 impl<T> Task<T> {
-    /// What ends the job, which may be deep in a computation that does not look at it.
+    /// Returns the cancel handle of the job, which ends even a job that does not check it.
     #[must_use]
     pub fn cancel(&self) -> &Cancel {
         &self.cancel
     }
 
-    /// Waits for its output, no longer than the job may take; `None` when that was told before.
+    /// Waits for the output, at most until the job must end. Returns `None` if the output was returned before.
     ///
     /// # Errors
-    /// It was ended, or panicked.
+    /// The job was ended, or it panicked.
     ///
     /// # Cancel safety
     /// Nothing is lost.

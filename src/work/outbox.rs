@@ -1,4 +1,4 @@
-//! What was made for a client and is not read yet: a bounded number of bytes.
+//! A queue between the writer and the reader of an answer, bounded in bytes.
 
 use std::{
     collections::VecDeque,
@@ -15,44 +15,49 @@ use tokio::{sync::Notify, time::timeout};
 
 use super::Ended;
 
-/// The maker's end. Dropped before [`Outbox::complete`], it takes back what was not read, so that a client that does not
-/// read holds nothing.
+/// The writing end. Dropping it before [`Outbox::complete`] discards the unread items, so that a client that does not
+/// read retains no memory.
 #[derive(Debug)]
 pub struct Outbox<T>(Arc<Shared<T>>);
 
-/// The reader's end.
+/// The reading end.
 #[derive(Debug)]
 pub struct Inbox<T>(Arc<Shared<T>>);
 
 #[derive(Debug)]
 struct Shared<T> {
     state: Mutex<State<T>>,
-    /// Something was read, or the reader left.
+    /// Notified when an item was read or the reader was dropped.
     read: Notify,
+    /// Maximum bytes of unread items; one item may be larger.
     max_bytes: usize,
 }
 
 #[derive(Debug)]
 struct State<T> {
+    /// Unread items, each with its bytes.
     items: VecDeque<(T, usize)>,
+    /// Bytes of the unread items.
     bytes: usize,
-    /// There is nothing more to come, or nobody reads.
+    /// Whether the writer completed the answer or the reader was dropped.
     closed: bool,
+    /// The task that waits for the next item.
     reader: Option<Waker>,
-    /// Bytes in all outboxes.
+    /// Unread bytes of all outboxes.
     all: Arc<AtomicUsize>,
 }
 
-/// How long a reader may read nothing.
+/// The time after which a client that reads nothing is disconnected.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// The time.
+    /// The time without a read.
     pub after: Duration,
-    /// Key in the configuration.
+    /// The setting of the time.
     pub setting: &'static str,
 }
 
-/// A way for items of at most `max_bytes` together, or for one that is larger. They are also counted in `all`.
+/// Returns both ends of a queue for unread items of at most `max_bytes` bytes, or for one larger item. `all` counts
+/// their bytes as well.
 #[must_use]
 pub fn outbox<T>(max_bytes: usize, all: &Arc<AtomicUsize>) -> (Outbox<T>, Inbox<T>) {
     let state = State { items: VecDeque::new(), bytes: 0, closed: false, reader: None, all: Arc::clone(all) };
@@ -61,10 +66,10 @@ pub fn outbox<T>(max_bytes: usize, all: &Arc<AtomicUsize>) -> (Outbox<T>, Inbox<
 }
 
 impl<T> Outbox<T> {
-    /// Hands over an item if there is room for it.
+    /// Queues an item if there is room for it.
     ///
     /// # Errors
-    /// The item; `None` when the reader left.
+    /// The item when there is no room; `None` when the reader was dropped.
     pub fn try_send(&self, item: T, bytes: usize) -> Result<(), Option<T>> {
         let mut state = self.0.state.lock();
         if state.closed {
@@ -80,14 +85,14 @@ impl<T> Outbox<T> {
         Ok(())
     }
 
-    /// Waits until there is room for an item; with patience, at most so long after the reader took the one before.
+    /// Queues an item as soon as there is room. `patience` limits the time between two reads of the reader.
     ///
     /// # Errors
-    /// The reader left, or read nothing for so long.
+    /// The reader was dropped, or read nothing for the time of `patience`.
     pub async fn send(&self, item: T, bytes: usize, patience: Option<Patience>) -> Result<(), Ended> {
         let mut item = item;
         loop {
-            // Before the look: what is read in between is noticed.
+            // Registered before the queue is checked, so that a read in between is not missed.
             let read = self.0.read.notified();
             item = match self.try_send(item, bytes) {
                 Ok(()) => return Ok(()),
@@ -103,27 +108,27 @@ impl<T> Outbox<T> {
         }
     }
 
-    /// Waits until there is room for something.
+    /// Waits until there is room for an item.
     ///
     /// # Errors
-    /// The reader left.
+    /// The reader was dropped.
     ///
     /// # Cancel safety
-    /// Holds nothing.
+    /// Nothing is lost.
     pub async fn room(&self) -> Result<(), Ended> {
         let has_room = |state: &State<T>| (state.bytes < self.0.max_bytes).then_some(Ok(()));
         self.until(|state| if state.closed { Some(Err(Ended::Disconnected)) } else { has_room(state) }).await
     }
 
-    /// Waits until the reader leaves.
+    /// Waits until the answer is complete or the reader was dropped.
     ///
     /// # Cancel safety
-    /// Holds nothing.
+    /// Nothing is lost.
     pub async fn closed(&self) {
         self.until(|state| state.closed.then_some(())).await;
     }
 
-    /// Waits for a state, which is looked at whenever something was read.
+    /// Waits until `look` returns a value; it is called again after every read.
     async fn until<S>(&self, look: impl Fn(&State<T>) -> Option<S>) -> S {
         loop {
             let read = self.0.read.notified();
@@ -135,14 +140,14 @@ impl<T> Outbox<T> {
         }
     }
 
-    /// Says that there is no more.
+    /// Marks the answer as complete: no item follows.
     pub fn complete(&self) {
         let mut state = self.0.state.lock();
         state.closed = true;
         state.wake();
     }
 
-    /// Takes back what was not read, and hands over a last item instead.
+    /// Discards the unread items, and queues `last` as the last item.
     pub fn fail(&self, last: T) {
         let mut state = self.0.state.lock();
         state.clear();
@@ -157,7 +162,7 @@ impl<T> Outbox<T> {
 impl<T> Drop for Outbox<T> {
     fn drop(&mut self) {
         let mut state = self.0.state.lock();
-        // Not complete: what was not read goes.
+        // The answer is incomplete, so the unread items are discarded.
         if !state.closed {
             state.clear();
             state.closed = true;
@@ -178,7 +183,7 @@ impl<T> State<T> {
 }
 
 impl<T> Inbox<T> {
-    /// The next item; `None` after the last, and after a failure.
+    /// Polls the next item: `None` after the last one, and after a failure.
     pub fn poll_next(&self, context: &Context<'_>) -> Poll<Option<T>> {
         let mut state = self.0.state.lock();
         if let Some((item, bytes)) = state.items.pop_front() {
@@ -195,7 +200,7 @@ impl<T> Inbox<T> {
         Poll::Pending
     }
 
-    /// The next item; `None` after the last, and after a failure.
+    /// Waits for the next item: `None` after the last one, and after a failure.
     ///
     /// # Cancel safety
     /// No item is lost.

@@ -1,4 +1,4 @@
-//! Threads that run one piece of work.
+//! The threads of one job.
 
 use std::{
     io,
@@ -12,23 +12,25 @@ use parking_lot::Mutex;
 use thread_priority::{ThreadId, ThreadPriority, thread_native_id};
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// Room for a planner's recursion over a long statement.
+/// Stack size of a thread. A planner recurses deeply over a long statement.
 const STACK_BYTES: usize = 64 * 1024 * 1024;
 
-/// Of 99: on Linux, a niceness of 10. Threads with it take every core that is idle. Four of them on a busy core, which
-/// the defaults allow, take three tenths of it: point queries, probes and threads that read Kafka go first.
+/// Priority of the threads, on a scale of 0 to 99. On Linux, 22 is a niceness of 10: the threads use every idle core,
+/// and four of them (the default) on a busy core get about 30% of it, so that point queries, probes and the threads
+/// that read Kafka run first.
 const PRIORITY: u8 = 22;
 
-/// A runtime whose threads give way to all others.
+/// A runtime whose threads have a lower priority than all others of the process.
 #[derive(Debug)]
 pub(super) struct Place {
-    /// `None` only while dropping.
+    /// The runtime; `None` only while dropping.
     runtime: Option<Runtime>,
+    /// Native ids of the threads that are running.
     threads: Arc<Mutex<Vec<ThreadId>>>,
 }
 
 impl Place {
-    /// Starts so many threads, counted in `running` until each ends.
+    /// Starts `threads` threads. `running` counts them until they end.
     pub(super) fn new(threads: usize, running: &Arc<AtomicUsize>) -> io::Result<Self> {
         let all = Arc::<Mutex<Vec<ThreadId>>>::default();
         let (started, stopped) = ((Arc::clone(&all), Arc::clone(running)), (Arc::clone(&all), Arc::clone(running)));
@@ -51,49 +53,52 @@ impl Place {
         Ok(Self { runtime: Some(runtime), threads: all })
     }
 
+    /// Returns a handle for starting futures on the threads.
     pub(super) fn handle(&self) -> Option<&Handle> {
         self.runtime.as_ref().map(Runtime::handle)
     }
 
-    /// Lets its threads run only when nothing else would, until they come back and end.
+    /// Gives the threads the lowest priority, and lets them end on their own.
     pub(super) fn abandon(self) {
         let threads = Arc::clone(&self.threads);
-        // On a thread of its own, since it lowers the priority of the thread that it is called on as well.
+        // Done on a separate thread, since lowering a priority also lowers that of the calling thread.
         let lowered = std::thread::Builder::new().name("work-lower".to_owned()).spawn(move || lower(&threads));
         if let Err(error) = lowered {
-            tracing::warn!(%error, "abandoned threads keep their priority");
+            tracing::warn!(%error, "cannot lower the priority of abandoned threads");
         }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // Dropping a runtime waits for its threads, which async code must not.
+        // Dropping a runtime would block until its threads end, which async code must not do.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }
 }
 
+/// Lowers the priority of the current thread.
 fn give_way() {
     let priority = PRIORITY.try_into().map_or(ThreadPriority::Min, ThreadPriority::Crossplatform);
     if let Err(error) = priority.set_for_current() {
-        tracing::debug!(?error, "statements and calls run with the priority of everything else");
+        tracing::debug!(?error, "cannot lower the priority of a job's thread");
     }
 }
 
-/// Gives threads the lowest priority there is.
+/// Gives the threads the lowest priority of the operating system.
 #[cfg(target_os = "linux")]
 fn lower(threads: &Mutex<Vec<ThreadId>>) {
     use thread_priority::{NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy};
     let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-    // While the lock is held, none of them ends.
+    // No thread ends while the lock is held, so that the ids are valid.
     for thread in &*threads.lock() {
         if let Err(error) = set_thread_priority_and_policy(*thread, ThreadPriority::Min, idle) {
-            tracing::debug!(?error, "an abandoned thread keeps its priority");
+            tracing::debug!(?error, "cannot lower the priority of an abandoned thread");
         }
     }
 }
 
+/// Does nothing: only Linux lets a thread change the priority of another thread.
 #[cfg(not(target_os = "linux"))]
 fn lower(_: &Mutex<Vec<ThreadId>>) {}

@@ -1,4 +1,4 @@
-//! Work that waits for its turn: in the order of arrival for each client, and client after client.
+//! The queue of waiting jobs: first come, first served for each client, and round robin over the clients.
 
 use std::{
     collections::VecDeque,
@@ -7,12 +7,12 @@ use std::{
 
 use crate::call;
 
-/// The origin of a request. Requests of one address share their turns; of an IPv6 address, those of its /64 network.
+/// The origin of a request, for fairness: an IPv4 address or a /64 network of IPv6.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Client(Option<IpAddr>);
 
 impl Client {
-    /// The client at an address.
+    /// Returns the client with this address.
     #[must_use]
     pub fn at(address: IpAddr) -> Self {
         Self(Some(match address.to_canonical() {
@@ -21,17 +21,17 @@ impl Client {
         }))
     }
 
-    /// The client of the current call; one client for all work outside of calls.
+    /// Returns the client of the current call. All work outside of calls belongs to one client, the default.
     #[must_use]
     pub fn current() -> Self {
         call::current_peer().map(|peer| Self::at(peer.ip())).unwrap_or_default()
     }
 }
 
-/// A queue that serves its clients in turn.
+/// A queue that serves its clients round robin.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
-    /// The client whose turn is next comes first. None is empty.
+    /// The clients with their waiters; the client that is served next comes first, and none is without waiters.
     clients: VecDeque<(Client, VecDeque<T>)>,
 }
 
@@ -42,10 +42,12 @@ impl<T> Default for Queue<T> {
 }
 
 impl<T> Queue<T> {
+    /// Returns the number of waiters of all clients.
     pub(super) fn len(&self) -> usize {
         self.clients.iter().map(|(_, waiting)| waiting.len()).sum()
     }
 
+    /// Adds a waiter at the end of its client's waiters.
     pub(super) fn push(&mut self, client: Client, waiter: T) {
         match self.clients.iter_mut().find(|(other, _)| *other == client) {
             Some((_, waiting)) => waiting.push_back(waiter),
@@ -53,7 +55,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Takes the next waiter; its client goes to the end.
+    /// Removes the next waiter and moves its client to the end.
     pub(super) fn pop(&mut self) -> Option<T> {
         let (client, mut waiting) = self.clients.pop_front()?;
         let next = waiting.pop_front();
@@ -63,13 +65,13 @@ impl<T> Queue<T> {
         next
     }
 
-    /// Removes waiters that no longer wait.
+    /// Removes the waiters for which `waits` is false.
     pub(super) fn retain(&mut self, waits: impl Fn(&T) -> bool) {
         self.clients.iter_mut().for_each(|(_, waiting)| waiting.retain(&waits));
         self.clients.retain(|(_, waiting)| !waiting.is_empty());
     }
 
-    /// Removes the last waiter of the client with the most, if it has at least two more than `client`.
+    /// Removes the last waiter of the client with the most waiters, if that client has at least two more than `client`.
     pub(super) fn make_room(&mut self, client: Client) -> Option<T> {
         let own = self.clients.iter().find(|(other, _)| *other == client).map_or(0, |(_, waiting)| waiting.len());
         let (_, most) = self.clients.iter_mut().max_by_key(|(_, waiting)| waiting.len())?;

@@ -1,4 +1,4 @@
-//! Admission with a clock that the tests move.
+//! Tests of the admission, with a manual clock.
 
 use std::{
     sync::{Arc, mpsc},
@@ -29,7 +29,7 @@ impl Lab {
         call(client).scope(self.admission.admit(Kind::Page, "GetOffset", &cancel)).await
     }
 
-    /// Asks for a turn without waiting for it.
+    /// Requests a slot without waiting for it.
     fn ask(&self, client: u8) -> tokio::task::JoinHandle<Result<Job, Refused>> {
         let admission = self.admission.clone();
         tokio::spawn(call(client).scope(async move { admission.admit(Kind::Page, "GetOffset", &endless()).await }))
@@ -69,9 +69,11 @@ async fn so_much_runs_and_so_much_waits_and_more_is_refused() {
     let third = lab.ask(1);
     until("the third to wait", || lab.load() == (2, 1, 0)).await;
     let refused = lab.admit(1).await.unwrap_err();
-    assert_eq!(refused.to_string(), "3 pages are running or waiting already (setting `server.call_queue`)");
+    let expected =
+        "3 requests of kind \"page\" are already running or waiting; retry later, or raise `server.call_queue`";
+    assert_eq!(refused.to_string(), expected);
     assert_eq!(lab.status().load[Kind::Page as usize].refused, 1);
-    // Another kind has turns of its own.
+    // Another kind has its own limits.
     lab.admission.admit(Kind::Scrape, "/metrics", &endless()).await.unwrap();
     drop(first);
     let third = third.await.unwrap().unwrap();
@@ -86,12 +88,12 @@ async fn a_client_with_many_requests_delays_only_itself() {
     let running = lab.admit(1).await.unwrap();
     let many: Vec<_> = (0..600).map(|_| lab.ask(1)).collect();
     until("all to wait", || lab.load() == (1, 600, 0)).await;
-    // The queue is full: the one with the most makes room.
+    // The queue is full, so the client with the most waiters makes room.
     let other = lab.ask(2);
     until("one to be refused", || many.iter().any(tokio::task::JoinHandle::is_finished)).await;
     assert_eq!(lab.load(), (1, 600, 0));
     drop(running);
-    // One of the first client's, then the other's.
+    // One waiter of the first client is served, then that of the second client.
     let mut served = 0;
     let mut many = many.into_iter();
     while !other.is_finished() {
@@ -160,7 +162,7 @@ async fn work_that_waits_for_its_reader_gives_up_its_turn() {
         outbox.complete();
     }));
     until("it to wait for its reader", || lab.load() == (0, 0, 1)).await;
-    let other = lab.admit(2).await.expect("the turn that was given up");
+    let other = lab.admit(2).await.expect("the slot of the paused job is free");
     assert_eq!(inbox.next().await, Some(0));
     until("it to wait for its turn", || lab.load() == (1, 1, 1)).await;
     drop(other);
@@ -185,19 +187,20 @@ async fn work_that_does_not_end_is_abandoned_and_named() {
         }));
         tokio::task::spawn_blocking(move || begins.recv().unwrap()).await.unwrap();
         cancel.end(Ended::Cancelled);
-        assert!(matches!(call.await.unwrap(), Err(Refused::Ended(Ended::Cancelled))), "its client does not wait");
+        assert!(matches!(call.await.unwrap(), Err(Refused::Ended(Ended::Cancelled))), "the client does not wait");
         lab.admission.look();
         lab.clock.advance(1_900);
         lab.admission.look();
-        assert_eq!((lab.load().0, lab.status().abandoned.len()), (1, number - 1), "it may still end");
+        assert_eq!((lab.load().0, lab.status().abandoned.len()), (1, number - 1), "not abandoned before 2 s");
         lab.clock.advance(200);
         lab.admission.look();
-        assert_eq!((lab.load().0, lab.status().abandoned.len()), (0, number), "others take its turn");
+        assert_eq!((lab.load().0, lab.status().abandoned.len()), (0, number), "an abandoned job is not running");
     }
     assert!(lab.status().is_full());
     let refused = lab.admit(1).await.unwrap_err().to_string();
-    lab.admission.admit(Kind::Scrape, "/metrics", &endless()).await.expect("a scrape, which tells operators");
-    assert!(refused.starts_with("no threads are left for new work: 4 do not end: page: GetOffset (for "), "{refused}");
+    lab.admission.admit(Kind::Scrape, "/metrics", &endless()).await.expect("scrapes are admitted");
+    let expected = "no new work is admitted: 4 cancelled jobs are still running: page: GetOffset (for ";
+    assert!(refused.starts_with(expected), "{refused}");
     stuck.clear();
     until("them to come back", || lab.status().abandoned.is_empty()).await;
     assert_eq!(lab.admit(1).await.unwrap().run(|_| 5).await.unwrap(), 5);

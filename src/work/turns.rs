@@ -1,4 +1,4 @@
-//! Which pieces of work have their turn, wait for one or gave it up, and the threads of each.
+//! The state of all jobs: which run, wait or are paused, and the threads of each.
 
 use std::{
     sync::{
@@ -15,28 +15,30 @@ use tokio::{runtime::Handle, sync::oneshot};
 use super::{Cancel, Client, Ended, Kind, Limits, Load, MOST_ABANDONED, Refused, Status, place::Place, queue::Queue};
 use crate::clock::{Clock, Ticks, ticks};
 
-/// How long work may take to end.
+/// Time after its cancellation in which a job must end before it is abandoned.
 const TIME_TO_END: Duration = Duration::from_secs(2);
-/// Threads that wait for work, in sets.
+/// Maximum number of idle thread sets that are kept for later jobs.
 const IDLE: usize = 4;
 
-/// Has no turn any more.
+/// The job occupies no slot any more.
 pub(super) const DONE: u8 = 0;
-/// Counts as running.
+/// The job occupies a slot.
 pub(super) const RUNNING: u8 = 1;
-/// Gave up its turn while its client reads.
+/// The job gave up its slot while its client reads.
 pub(super) const PAUSED: u8 = 2;
 
+/// An admitted job.
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) shared: Arc<Shared>,
     pub(super) kind: Kind,
     pub(super) client: Client,
-    /// Names it for operators.
+    /// The name of the job in logs and the status.
     pub(super) what: String,
     pub(super) cancel: Cancel,
-    /// [`DONE`], [`RUNNING`] or [`PAUSED`]; changed under the lock of the admission.
+    /// One of [`DONE`], [`RUNNING`] and [`PAUSED`]; changed only under the lock of the admission.
     pub(super) turn: AtomicU8,
+    /// The job's threads; `None` before it starts a task, and after it was abandoned.
     pub(super) place: Mutex<Option<Place>>,
 }
 
@@ -57,38 +59,42 @@ impl Drop for Inner {
     }
 }
 
+/// The admission.
 #[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
     clock: Clock,
-    /// Threads of a piece of work.
+    /// Number of threads of each job.
     threads: usize,
+    /// Threads of all jobs, idle ones included.
     running_threads: Arc<AtomicUsize>,
     /// See [`Shared::writers`].
     writers: Mutex<Option<Place>>,
-    /// Wakes the watchdog. `None` in tests, which look themselves.
+    /// Wakes the watchdog; `None` in tests, which call [`Shared::look`] themselves.
     wake: Option<SyncSender<()>>,
 }
 
 #[derive(Debug)]
 struct State {
     lanes: Lanes,
+    /// Threads of ended jobs, kept for later ones.
     idle: Vec<Place>,
+    /// All jobs, abandoned ones included.
     jobs: Vec<Watched>,
     abandoned_total: u64,
 }
 
-/// In the order of [`Kind::ALL`].
+/// The slots and queues of each kind, in the order of [`Kind::ALL`].
 #[derive(Debug)]
 struct Lanes([Lane; Kind::ALL.len()]);
 
-/// Work under way.
+/// A job as the watchdog sees it.
 #[derive(Debug)]
 struct Watched {
     job: Weak<Inner>,
-    /// When it was first seen to be over.
+    /// The first time the watchdog saw that the job must end.
     over_since: Option<Ticks>,
-    /// What it is, if its threads were abandoned.
+    /// The name of the job, if its threads were abandoned.
     abandoned: Option<String>,
 }
 
@@ -105,7 +111,7 @@ impl Lanes {
 }
 
 impl State {
-    /// Those that still do not end.
+    /// Returns the abandoned jobs that are still running, with the seconds since their cancellation.
     fn abandoned(&mut self, now: Ticks) -> Vec<String> {
         self.jobs.retain(|watched| watched.job.strong_count() > 0);
         let text = |of: &Watched| {
@@ -123,7 +129,7 @@ impl Shared {
         Self { state: Mutex::new(state), clock, threads, running_threads, writers, wake }
     }
 
-    /// Changes the state, and lets work run that has its turn then.
+    /// Changes the state, and then starts the jobs for which slots are free.
     fn change<T>(self: &Arc<Self>, change: impl FnOnce(&mut State) -> T) -> T {
         let mut unneeded = vec![];
         let mut state = self.state.lock();
@@ -133,17 +139,18 @@ impl Shared {
             while lane.give_turn(self, jobs, &mut unneeded) {}
         }
         drop(state);
-        // Dropped last, since a job that ends takes the lock.
+        // Jobs are dropped after the lock is released, since dropping a job takes the lock.
         drop(unneeded);
         changed
     }
 
+    /// Queues a job, or refuses it.
     pub(super) fn enter(self: &Arc<Self>, kind: Kind, waiter: Waiter) {
         let now = self.clock.ticks();
         let refused = self.change(|state| {
             let abandoned = state.abandoned(now);
             let lane = state.lanes.of(kind);
-            // Scrapes tell operators about it.
+            // Scrapes are admitted, since they report the abandoned jobs.
             if abandoned.len() >= MOST_ABANDONED && kind != Kind::Scrape {
                 lane.refused += 1;
                 return Some((waiter, Refused::Abandoned(abandoned)));
@@ -154,18 +161,18 @@ impl Shared {
         if let Some((waiter, why)) = refused {
             let _ = waiter.turn.send(Err(why));
         }
-        // Full: the watchdog wakes anyway.
+        // A full channel means that the watchdog is about to wake.
         let _ = self.wake.as_ref().map(|wake| wake.try_send(()));
     }
 
-    /// Takes idle threads, or starts some.
+    /// Returns idle threads, or starts new ones.
     pub(super) fn place(&self) -> Result<Place, Refused> {
         let idle = self.state.lock().idle.pop();
         let place = idle.map_or_else(|| Place::new(self.threads, &self.running_threads), Ok);
         place.map_err(|error| Refused::Threads(Arc::new(error)))
     }
 
-    /// A job has ended, and so has all that worked for it.
+    /// Frees the slot and the threads of a job whose last clone was dropped.
     pub(super) fn end(self: &Arc<Self>, kind: Kind, client: Client, turn: u8, place: Option<Place>) {
         if turn == DONE && place.is_none() {
             return;
@@ -180,16 +187,17 @@ impl Shared {
         });
     }
 
-    /// Gives up a job's turn for good.
+    /// Frees a job's slot.
     pub(super) fn done(self: &Arc<Self>, job: &Inner) {
         self.change(|state| state.lanes.of(job.kind).leave(job.set_turn(DONE), job.client));
     }
 
-    /// Gives up a job's turn while its client reads.
+    /// Gives up a job's slot while its client reads.
     pub(super) fn pause(self: &Arc<Self>, job: &Inner) -> Result<(), Ended> {
         self.change(|state| {
             let lane = state.lanes.of(job.kind);
-            // Half for each client: the answers that one does not read keep no other from giving up its turn.
+            // Half of the limit for each client, so that a client that does not read cannot keep other clients' jobs
+            // from pausing.
             let of_client = lane.paused.iter().filter(|client| **client == job.client).count();
             if lane.paused.len() >= lane.size() || of_client >= lane.size().div_ceil(2) {
                 return Err(Ended::Unread { paused: of_client, setting: job.kind.setting() });
@@ -202,14 +210,14 @@ impl Shared {
         })
     }
 
-    /// Asks for the turn that a job gave up.
+    /// Requests a slot for a paused job.
     pub(super) fn resume(self: &Arc<Self>, job: &Arc<Inner>) -> oneshot::Receiver<()> {
         let (sender, turn) = oneshot::channel();
         self.change(|state| state.lanes.of(job.kind).resuming.push(job.client, (sender, Arc::downgrade(job))));
         turn
     }
 
-    /// Abandons work that should have ended. Returns whether there is work under way.
+    /// Abandons the jobs that did not end in time. Returns whether any other job is running or paused.
     pub(super) fn look(self: &Arc<Self>) -> bool {
         let now = self.clock.ticks();
         let (mut unneeded, mut places) = (vec![], vec![]);
@@ -223,7 +231,7 @@ impl Shared {
                     lanes.of(job.kind).leave(job.set_turn(DONE), job.client);
                     places.extend(job.place.lock().take());
                     let what = format!("{}: {}", job.kind, job.what);
-                    tracing::warn!(what, "work did not end within 2 s of its cancellation; its threads are abandoned");
+                    tracing::warn!(what, "job did not end within 2 s of its cancellation; its threads are abandoned");
                     watched.abandoned = Some(what);
                     *abandoned_total += 1;
                 }
@@ -237,12 +245,12 @@ impl Shared {
         has_work
     }
 
-    /// Sets how much work of a kind is admitted.
+    /// Sets the limits of one kind of work.
     pub(super) fn limit(self: &Arc<Self>, kind: Kind, limits: Limits) {
         self.change(|state| state.lanes.of(kind).limits = limits);
     }
 
-    /// Threads for what no piece of work owns.
+    /// Returns the threads for short tasks that belong to no job.
     pub(super) fn writers(&self) -> Result<Handle, Refused> {
         let mut writers = self.writers.lock();
         if writers.is_none() {
@@ -261,23 +269,24 @@ impl Shared {
         }
     }
 }
-/// Work of one kind.
+/// The slots and the queue of one kind of work.
 #[derive(Debug)]
 struct Lane {
     kind: Kind,
     limits: Limits,
     running: usize,
-    /// Clients of work that gave up its turn.
+    /// Clients of the paused jobs.
     paused: Vec<Client>,
+    /// Jobs that wait for their first slot.
     waiting: Queue<Waiter>,
-    /// Work that gave up its turn and wants it back.
+    /// Paused jobs that wait for a slot.
     resuming: Queue<(oneshot::Sender<()>, Weak<Inner>)>,
-    /// The turn after this one goes to work that resumes, if there is some.
+    /// Whether the next free slot goes to a paused job, if one waits.
     resumes_next: bool,
     refused: u64,
 }
 
-/// Work that waits for its first turn.
+/// A job that waits for its first slot.
 #[derive(Debug)]
 pub(super) struct Waiter {
     pub(super) client: Client,
@@ -300,12 +309,12 @@ impl Lane {
         }
     }
 
-    /// Pieces that may run or wait.
+    /// Returns the maximum number of jobs that may run or wait.
     fn size(&self) -> usize {
         self.limits.running.saturating_add(self.limits.waiting)
     }
 
-    /// Takes the turn of a job that ends or pauses.
+    /// Frees the slot of a job that ends or pauses.
     fn leave(&mut self, turn: u8, client: Client) {
         match turn {
             RUNNING => self.running = self.running.saturating_sub(1),
@@ -318,7 +327,8 @@ impl Lane {
         }
     }
 
-    /// Queues a new piece of work; returns the one that was refused for want of room, which may be another.
+    /// Queues a new job. Returns the job refused because the queue is full: the new one, or one of a client with more
+    /// jobs.
     fn enter(&mut self, waiter: Waiter) -> Option<Waiter> {
         let room = self.limits.waiting.saturating_add(self.limits.running.saturating_sub(self.running));
         if self.waiting.len() >= room {
@@ -327,7 +337,7 @@ impl Lane {
         let mut refused = None;
         if self.waiting.len() >= room {
             self.refused += 1;
-            // The client with the most requests makes room for one with fewer.
+            // The client with the most waiting jobs makes room for a client with fewer.
             refused = self.waiting.make_room(waiter.client);
             if refused.is_none() {
                 return Some(waiter);
@@ -337,7 +347,8 @@ impl Lane {
         refused
     }
 
-    /// Gives one turn, if one is free and somebody waits. Jobs that are not needed any more go to `unneeded`.
+    /// Fills one slot, if one is free and a job waits. Jobs that must be dropped after the lock is released go to
+    /// `unneeded`.
     fn give_turn(&mut self, shared: &Arc<Shared>, jobs: &mut Vec<Watched>, unneeded: &mut Vec<Arc<Inner>>) -> bool {
         if self.running >= self.limits.running {
             return false;

@@ -1,4 +1,4 @@
-//! Answers that their clients have not read yet.
+//! Counts of the bytes that clients have not read yet.
 
 use std::sync::{
     Arc,
@@ -11,16 +11,18 @@ use tokio::sync::Notify;
 
 use super::Client;
 
-/// Counts the bytes of answers that are not read yet, in all and by client.
+/// Bytes of unread answers: their total, and by client.
 #[derive(Debug, Default)]
 pub struct Unread {
-    /// Of all answers, those of statements, scrapes and watches included.
+    /// Total of all answers, including those of statements, scrapes and watches.
     pub bytes: Arc<AtomicUsize>,
+    /// Bytes of whole answers by client; clients without unread bytes are absent.
     clients: Mutex<HashMap<Client, usize>>,
+    /// Notified when an answer was read or dropped.
     read: Notify,
 }
 
-/// Counts a whole answer until its last clone is dropped.
+/// Counts one whole answer as unread until the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct UnreadAnswer(#[expect(dead_code, reason = "counts while it lives")] Arc<Counted>);
 
@@ -32,7 +34,7 @@ struct Counted {
 }
 
 impl Unread {
-    /// Counts an answer for a client.
+    /// Counts an answer of `bytes` bytes for a client until the returned value is dropped.
     #[must_use]
     pub fn count(self: &Arc<Self>, client: Client, bytes: usize) -> UnreadAnswer {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -40,16 +42,16 @@ impl Unread {
         UnreadAnswer(Arc::new(Counted { unread: Arc::clone(self), client, bytes }))
     }
 
-    /// Bytes of whole answers that a client has not read.
+    /// Returns the bytes of whole answers that a client has not read.
     #[must_use]
     pub fn of(&self, client: Client) -> usize {
         self.clients.lock().get(&client).copied().unwrap_or(0)
     }
 
-    /// Waits until they are fewer than `limit`.
+    /// Waits until the client has fewer than `limit` unread bytes.
     ///
     /// # Cancel safety
-    /// Holds nothing.
+    /// Nothing is lost.
     pub async fn room(&self, client: Client, limit: usize) {
         loop {
             let read = self.read.notified();

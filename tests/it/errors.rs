@@ -1,5 +1,5 @@
-//! What is told of a statement that fails: short words for its author, whatever is wrong with it, and nothing of the
-//! engine's own.
+//! Error texts of failing statements: short words for the author of the statement, whatever is wrong with it, and
+//! nothing internal of the engine.
 
 use std::sync::LazyLock;
 
@@ -15,7 +15,7 @@ use tonic::Code;
 use crate::pushdown::Both;
 use crate::support::{Answer, Lab};
 
-/// What no text shows: the engine's name, its excuses, and the form in which Rust prints values for programmers.
+/// Texts that must never appear: the engine's name, its excuses, and Rust's debug format.
 static FOREIGN: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"DataFusion|(?i)internal error|likely|bug report|github|sqltorel|Some\(|None\b|\w \{|Ident\b|\n")
         .unwrap()
@@ -25,7 +25,7 @@ thread_local! {
     static BOTH: Both = Both::new();
 }
 
-/// Why a statement fails; `None` where it does not. Fails where the text is not one for its author.
+/// Returns the error text of a statement; `None` if it succeeds. Panics if the text is not meant for the author.
 fn refusal(sql: &str) -> Option<String> {
     match BOTH.with(|both| both.try_ours(sql)) {
         Ok(_) => None,
@@ -61,9 +61,9 @@ fn arguments_and_operands_of_wrong_types_are_refused_in_short_words() {
         ("SELECT regexp_replace(topic, '(', '') FROM lag", "unclosed group"),
         ("SELECT ntile('x') OVER (ORDER BY lag) FROM lag", ""),
         ("SELECT lag(lag, 'x') OVER (ORDER BY lag) FROM lag", ""),
-        ("SELECT first_value() OVER () FROM lag", "first_value takes arguments"),
-        ("SELECT last_value() OVER (ORDER BY lag) FROM lag", "last_value takes arguments"),
-        ("SELECT nth_value() OVER () FROM lag", "nth_value takes arguments"),
+        ("SELECT first_value() OVER () FROM lag", "first_value requires arguments"),
+        ("SELECT last_value() OVER (ORDER BY lag) FROM lag", "last_value requires arguments"),
+        ("SELECT nth_value() OVER () FROM lag", "nth_value requires arguments"),
         ("SELECT nth_value(lag) OVER () FROM lag", ""),
         ("SELECT first_value(), nth_value() FROM lag", ""),
         ("SELECT ntile() OVER (), lead() OVER (), sum() OVER () FROM lag", "takes arguments"),
@@ -77,9 +77,9 @@ fn arguments_and_operands_of_wrong_types_are_refused_in_short_words() {
         ("SELECT no_such FROM lag", "no_such"),
         ("SELEC 1", "syntax error"),
         ("SELECT 1; SELECT 2", "one statement at a time"),
-        ("", "there is no statement"),
+        ("", "the statement is empty"),
     ] {
-        let text = refusal(sql).unwrap_or_else(|| panic!("{sql} is taken"));
+        let text = refusal(sql).unwrap_or_else(|| panic!("{sql} succeeds"));
         assert!(text.contains(words), "{sql}\n  {text}");
         assert!(text.len() < 500, "{sql}\n  {text}");
     }
@@ -178,7 +178,7 @@ fn expression() -> impl Strategy<Value = String> {
     })
 }
 
-/// What is tried: always the same, but in `tests/all slow`, which finds what others have not found yet.
+/// Returns the seed: fixed, except in `tests/all slow`, where each run tries new expressions.
 fn seed() -> RngSeed {
     if std::env::var_os("OFFSETD_SLOW_TESTS").is_some() { RngSeed::Random } else { RngSeed::Fixed(18) }
 }
@@ -195,7 +195,7 @@ proptest! {
             3 => format!("SELECT count(*) FROM lag GROUP BY {expression}"),
             _ => format!("SELECT topic FROM lag ORDER BY {expression} LIMIT 3"),
         };
-        // Its value names the engine.
+        // The value of version() contains the engine's name.
         prop_assume!(!sql.contains("version("));
         refusal(&sql);
     }
@@ -216,7 +216,7 @@ fn a_text_is_cut_to_what_trailers_hold() {
     assert!(status.message().len() <= 4096, "{} bytes", status.message().len());
 }
 
-/// Its last row cannot be computed; before it come several MB.
+/// A statement with several MB of rows before the one that fails.
 const BREAKS: &str = "SELECT a.comment AS x, b.comment AS y, \
     1 / CASE WHEN a.table_name = 'topics' AND b.table_name = 'topics' THEN 0 ELSE 1 END AS z FROM columns a, columns b";
 

@@ -3,7 +3,7 @@ use super::{
     *,
 };
 
-/// Planned over the tables alone.
+/// Plans a view over the tables alone.
 fn planned(definition: &'static Definition) -> Result<View> {
     View::new(definition, &register(language(1), &[])?)
 }
@@ -21,7 +21,7 @@ fn every_view_is_sound_and_every_column_has_a_comment() {
 #[test]
 fn a_view_stands_for_all_tables_that_it_reads() {
     assert!(relations("consumers") >= 4, "offsets, assignments, members and groups");
-    assert!(relations("active_consumers") >= 3, "behind the view that it reads");
+    assert!(relations("active_consumers") >= 3, "those of the view that it reads");
     assert_eq!((relations("topics"), relations("nowhere")), (1, 1));
 }
 
@@ -40,6 +40,6 @@ fn a_definition_that_is_wrong_is_refused() {
         planned(definition).unwrap_err().to_string()
     };
     assert!(wrong("SELECT nothing FROM lag", &[("nothing", "n")]).contains("nothing"));
-    assert!(wrong("SELECT lag FROM lag", &[("lags", "n")]).contains("not those described"));
-    assert!(wrong("SELECT lag FROM lag", &[]).contains("not those described"));
+    assert!(wrong("SELECT lag FROM lag", &[("lags", "n")]).contains("do not match their descriptions"));
+    assert!(wrong("SELECT lag FROM lag", &[]).contains("do not match their descriptions"));
 }

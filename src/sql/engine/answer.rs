@@ -1,4 +1,4 @@
-//! Statements, and their answers under way.
+//! The answer of a running statement: its batches, its statistics and its log line.
 
 use std::{
     sync::Arc,
@@ -16,38 +16,38 @@ use crate::{
     work::{Inbox, Task},
 };
 
-/// Rows of a batch that are written sooner than they are handed to another thread.
+/// Maximum rows of a batch that is encoded on the calling thread; moving it to another thread would take longer.
 const FEW_ROWS: usize = 64;
 
-/// What a statement gives and needs.
+/// The columns and parameters of a statement.
 #[derive(Clone, Debug)]
 pub struct Description {
     /// Columns of the answer, exactly as [`super::Engine::run`] declares them for the same parameters.
     pub schema: SchemaRef,
-    /// `$1`, `$2`, … with the types that the statement asks for; text where it takes any.
+    /// The parameters `$1`, `$2`, … with the types that the statement requires; text where it accepts any type.
     pub parameters: SchemaRef,
 }
 
-/// How an answer ended.
+/// Statistics of an answer.
 #[derive(Clone, Debug)]
 pub struct Stats {
-    /// Rows given.
+    /// Rows returned.
     pub rows: usize,
-    /// From the call to the last row.
+    /// Time from the call to the last row.
     pub elapsed: Duration,
-    /// `max_rows` cut the answer.
+    /// Whether `max_rows` cut the answer.
     pub truncated: bool,
-    /// What was read.
+    /// The snapshot that was read.
     pub snapshot: Snapshot,
 }
 
-/// Counts that the statement and its answer share.
+/// The statistics, shared by the statement and its answer.
 pub(super) type SharedStats = Arc<parking_lot::Mutex<Stats>>;
 
-/// An answer under way. Dropping it cancels the statement.
+/// The answer of a running statement. Dropping it cancels the statement.
 #[derive(Debug)]
 pub struct Answer {
-    /// Columns of the batches: plain Utf8 for text, nanoseconds for times.
+    /// Columns of the batches: text as plain Utf8, times as nanoseconds.
     pub schema: SchemaRef,
     pub(super) batches: Inbox<RecordBatch>,
     pub(super) stats: SharedStats,
@@ -57,10 +57,10 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The next batch; `None` at the end.
+    /// Returns the next batch, or `None` at the end.
     ///
     /// # Errors
-    /// Why the statement failed under way.
+    /// The reason why the statement failed while it ran.
     ///
     /// # Cancel safety
     /// No batch is lost.
@@ -71,7 +71,7 @@ impl Answer {
                 self.ending.rows += batch.num_rows();
                 Some(Ok(batch))
             }
-            // All that there is was taken; or it was dropped, since the statement failed.
+            // All batches were read, or they were discarded because the statement failed.
             Ok(None) => {
                 self.ending.outcome.get_or_insert_with(|| "ok".to_owned());
                 outcome(&mut self.task).await?.err().map(|error| Err(self.ending.fail(error)))
@@ -80,11 +80,11 @@ impl Answer {
         }
     }
 
-    /// Writes a batch, or what stands after the last, in some form: as a rule on the engine's threads, since text of
-    /// thousands of rows takes long enough for others to notice.
+    /// Encodes a batch, or the text after the last batch, with `write`. Batches of many rows are encoded on the
+    /// engine's threads, since that takes long enough to delay other requests.
     ///
     /// # Errors
-    /// The server is shutting down.
+    /// The server is shutting down, or `write` panicked.
     pub async fn write<T: Send + 'static>(
         &self,
         batch: Option<RecordBatch>,
@@ -101,20 +101,20 @@ impl Answer {
         })
     }
 
-    /// How it went; complete after the last batch.
+    /// Returns the statistics, which are complete after the last batch.
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats { elapsed: self.ending.started.elapsed(), ..self.stats.lock().clone() }
     }
 }
 
-/// Tells the log how a statement went, once it is dropped.
+/// Logs the end of a statement when it is dropped.
 #[derive(Debug)]
 pub(super) struct Ending {
     pub(super) span: Span,
     started: Instant,
     rows: usize,
-    /// `None` if the client leaves before the end.
+    /// The outcome; `None` if the client disconnected before the end.
     outcome: Option<String>,
 }
 
@@ -124,7 +124,7 @@ impl Ending {
         Self { span: call::statement_span(name), started: Instant::now(), rows: 0, outcome: None }
     }
 
-    /// Notes why it failed.
+    /// Records the error as the outcome, and returns it.
     pub(super) fn fail(&mut self, error: SqlError) -> SqlError {
         self.outcome = Some(error.to_string());
         error
@@ -151,7 +151,11 @@ impl<'a> Size<'a> {
         Self { max_rows, settings, rows: 0, bytes: 0 }
     }
 
-    /// The part of a batch that fits the caller's limit, and whether that cut it.
+    /// Returns the rows of a batch up to the caller's limit, and whether rows were cut.
+    ///
+    /// # Errors
+    ///
+    /// The answer exceeds a limit of the server.
     pub(super) fn admit(&mut self, batch: RecordBatch) -> Result<(RecordBatch, bool), SqlError> {
         let room = self.max_rows.map_or(usize::MAX, |max| max - self.rows);
         let cut = batch.num_rows() > room;

@@ -23,7 +23,7 @@ fn a_statement_is_named_by_its_start_in_one_line() {
     assert_eq!(name(&"ä ".repeat(100)).len(), 80);
 }
 
-/// A store of samples that answers once it is released, although the statement that asked was cancelled.
+/// A history store that answers only when it is released, even if the statement was cancelled.
 #[derive(Debug)]
 struct Stuck {
     asked: Arc<AtomicUsize>,
@@ -78,7 +78,7 @@ async fn statements_that_cannot_be_ended_are_abandoned_and_named_and_others_run(
         while asked.load(Ordering::Relaxed) == before {
             tokio::task::yield_now().await;
         }
-        // The client leaves.
+        // The client disconnects.
         client.abort();
         assert!(client.await.unwrap_err().is_cancelled());
         assert_eq!(awaited(), Vec::<String>::new());
@@ -92,10 +92,11 @@ async fn statements_that_cannot_be_ended_are_abandoned_and_named_and_others_run(
         }
     }
     let error = rows(&engine, "SELECT 1").await.unwrap_err().to_string();
-    assert!(error.starts_with("no threads are left for new work: 4 do not end: statement: SELECT"), "{error}");
-    assert!(awaited()[0].starts_with("work that does not end; restart the server: statement: SELECT"));
+    let expected = "no new work is admitted: 4 cancelled jobs are still running: statement: SELECT";
+    assert!(error.starts_with(expected), "{error}");
+    assert!(awaited()[0].starts_with("cancelled work is still running; restart the server: statement: SELECT"));
     drop(release);
     until("the threads to come back", || abandoned().is_empty());
-    assert!(rows(&engine, "SELECT 1").await.unwrap().contains("| 1 "), "it runs again");
+    assert!(rows(&engine, "SELECT 1").await.unwrap().contains("| 1 "), "statements run again");
     assert_eq!(awaited(), Vec::<String>::new());
 }

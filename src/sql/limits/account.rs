@@ -1,7 +1,8 @@
-//! The bytes that an operator holds and DataFusion does not reserve: what its functions return for the batch at hand.
+//! Accounts for the memory of an operator that DataFusion does not reserve: the results of functions for the current
+//! batch.
 //!
-//! Functions are told nothing of the operator that calls them. So the account of the operator that a thread is at is kept
-//! with the thread, and replaced while the operator asks another one for rows.
+//! A function does not know the operator that calls it. The account of the operator that a thread is executing is
+//! therefore thread-local, and replaced while the operator polls another one for rows.
 
 use std::{cell::RefCell, sync::Arc};
 
@@ -19,35 +20,36 @@ use super::{
 };
 use crate::work::Cancel;
 
+/// The account of the operator that this thread is executing.
 thread_local! {
     static CURRENT: RefCell<Option<Arc<Account>>> = const { RefCell::new(None) };
 }
 
 tokio::task_local! {
-    /// What ends the statement that a task plans: DataFusion's rules are told nothing of it.
+    /// The cancel handle of the statement that a task plans, since DataFusion's rules have no access to it.
     static PLANNED: Cancel;
 }
 
-/// Runs the work of a task that plans a statement.
+/// Runs the planning of a statement; [`check_current`] inside of it checks `cancel`.
 pub(crate) async fn planning<F: Future>(cancel: Cancel, work: F) -> F::Output {
     PLANNED.scope(cancel, work).await
 }
 
-/// The bytes that one operator holds in one of its partitions.
+/// The account of one operator in one of its partitions.
 #[derive(Debug)]
 pub(crate) struct Account {
-    /// What functions returned for the batch at hand.
+    /// Bytes that functions returned for the current batch.
     reservation: MemoryReservation,
-    /// Rows that wait until they are enough for a batch.
+    /// Bytes of rows that are collected until they fill a batch.
     gathered: MemoryReservation,
     cancel: Cancel,
 }
 
 impl Account {
-    /// An account without bytes.
+    /// Creates an empty account.
     ///
     /// # Errors
-    /// The plan runs for no statement.
+    /// The plan does not belong to a statement.
     pub(crate) fn new(context: &TaskContext) -> Result<Arc<Self>> {
         let reservation = || MemoryConsumer::new(GUARD).register(context.memory_pool());
         Ok(Arc::new(Self {
@@ -57,14 +59,14 @@ impl Account {
         }))
     }
 
-    /// The account of the operator that this thread is at.
+    /// Returns the account of the operator that this thread is executing.
     pub(crate) fn current() -> Option<Arc<Self>> {
         CURRENT.with_borrow(Option::clone)
     }
 
-    /// Does a part of an operator's work.
+    /// Runs a part of an operator's work, with `account` as the current account.
     pub(crate) fn enter<T>(account: Option<Arc<Self>>, work: impl FnOnce() -> T) -> T {
-        /// Puts the account before back, also after a panic.
+        /// Restores the previous account, even after a panic.
         struct Before(Option<Arc<Account>>);
         impl Drop for Before {
             fn drop(&mut self) {
@@ -75,33 +77,33 @@ impl Account {
         work()
     }
 
-    /// Reserves bytes.
+    /// Reserves bytes for the current batch.
     ///
     /// # Errors
-    /// The statement, or all statements together, would hold too much.
+    /// The limit of the statement, or of all statements together, is exceeded.
     pub(crate) fn charge(&self, bytes: usize) -> Result<()> {
         self.reservation.try_grow(bytes)
     }
 
-    /// Gives some of its bytes back.
+    /// Releases some bytes of the current batch.
     pub(crate) fn give_back(&self, bytes: usize) {
         self.reservation.shrink(bytes.min(self.reservation.size()));
     }
 
-    /// Gives all bytes of the batch at hand back.
+    /// Releases all bytes of the current batch.
     pub(crate) fn clear(&self) {
         self.reservation.free();
     }
 
-    /// Reserves bytes of rows that are kept until they are a batch, which has `most` bytes.
+    /// Reserves bytes of collected rows, up to `most` in all, the size of a full batch.
     ///
     /// # Errors
-    /// As [`Self::charge`].
+    /// Those of [`Self::charge`].
     pub(crate) fn gather(&self, bytes: usize, most: usize) -> Result<()> {
         self.gathered.try_grow(bytes.min(most.saturating_sub(self.gathered.size())))
     }
 
-    /// Gives the bytes of gathered rows back, which are a batch.
+    /// Releases the bytes of the collected rows, which were returned as a batch.
     pub(crate) fn emitted(&self) {
         self.gathered.free();
     }
@@ -110,7 +112,8 @@ impl Account {
 /// Fails once the statement that this thread plans or runs must end.
 ///
 /// # Errors
-/// Why it must end.
+///
+/// The reason why it must end.
 pub(crate) fn check_current() -> Result<()> {
     match Account::current() {
         Some(account) => check(&account.cancel),

@@ -1,8 +1,8 @@
-//! Functions of text and lists, called only where the time and the bytes of a call are bounded.
+//! Functions of text and lists, with limits on the time and memory of a call.
 //!
-//! They allocate where no memory pool sees it, and do not give way. So what a call would cost is computed from the sizes of
-//! its arguments, row by row: a row that costs too much is refused, and many rows are done in slices, between which the
-//! statement can end.
+//! These functions allocate without a memory pool and do not yield. The cost of a call is therefore computed beforehand
+//! from the sizes of its arguments, row by row. A row that costs too much is rejected; a call over many rows is split
+//! into slices, and the statement can end between two slices.
 
 use std::{
     hash::{Hash, Hasher},
@@ -40,16 +40,16 @@ pub(crate) use rewrite::{Bounding, checked};
 pub(crate) use table::names;
 use table::{Bound, Steps, bound};
 
-/// Bytes that the results of one call for one batch may have.
+/// Maximum bytes of the results of one call for one batch.
 const RESULT_BYTES: usize = 32 * 1024 * 1024;
-/// Bytes of arguments that one slice reads: a function may copy a constant for each row.
+/// Bytes of the arguments of one slice. They are limited since a function may copy a constant argument for each row.
 const SLICE_BYTES: usize = 4 * 1024 * 1024;
-/// Steps of one slice, of a few nanoseconds each.
+/// Maximum steps of one slice; a step takes a few nanoseconds.
 const SLICE_STEPS: usize = 1 << 26;
-/// Steps of one row.
+/// Maximum steps of one row.
 const ROW_STEPS: usize = 1 << 28;
 
-/// The function, within its bounds if it has any.
+/// Returns the function with its limits, or unchanged if it needs none.
 pub(crate) fn bounded(function: Arc<ScalarUDF>, max_value_bytes: usize) -> Arc<ScalarUDF> {
     match bound(function.name()) {
         Some(bound) => Arc::new(Bounded { inner: function, bound, max: max_value_bytes }.into()),
@@ -57,17 +57,17 @@ pub(crate) fn bounded(function: Arc<ScalarUDF>, max_value_bytes: usize) -> Arc<S
     }
 }
 
-/// Whether calls of a function are charged to the account of an operator.
+/// Returns whether the results of a function are reserved in the account of the operator that calls it.
 pub(crate) fn is_bounded(function: &ScalarUDF) -> bool {
     function.inner().is::<Bounded>() || function.name() == HELD
 }
 
-/// A function with bounds.
+/// A function with limits.
 #[derive(Debug)]
 struct Bounded {
     inner: Arc<ScalarUDF>,
     bound: Bound,
-    /// Bytes of a value that it makes.
+    /// Maximum bytes of one result.
     max: usize,
 }
 
@@ -110,7 +110,7 @@ impl ScalarUDFImpl for Bounded {
         self.inner.coerce_types(types)
     }
 
-    /// Not where the function would be replaced by another call of it, or by an operator, without bounds.
+    /// Skipped for functions that DataFusion would replace with a call or an operator without limits.
     fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
         match self.bound.steps {
             Steps::Bytes | Steps::Product if !self.bound.grows => self.inner.simplify(args, info),
@@ -140,6 +140,7 @@ impl ScalarUDFImpl for Bounded {
     }
 }
 
+/// Returns the bytes of a value.
 fn size(value: &ColumnarValue) -> usize {
     match value {
         ColumnarValue::Array(array) => array.get_array_memory_size(),
@@ -147,6 +148,7 @@ fn size(value: &ColumnarValue) -> usize {
     }
 }
 
+/// Calls the function for one slice after another.
 impl Bounded {
     fn call_in_slices(&self, args: &ScalarFunctionArgs, slices: Vec<Range<usize>>) -> Result<arrow::array::ArrayRef> {
         let mut results = Vec::with_capacity(slices.len());
@@ -169,25 +171,27 @@ impl Bounded {
     }
 }
 
-/// The sizes of the arguments of a call.
+/// The sizes of the arguments of a call, row by row.
 struct Call<'a> {
     function: &'a Bounded,
+    /// Bytes of each argument.
     bytes: Vec<Rows>,
-    /// Of lists.
+    /// Items of each argument that is a list.
     items: Vec<Rows>,
+    /// Values of each argument that is an integer.
     numbers: Vec<Rows>,
-    /// Steps for a byte of text.
+    /// Steps for each byte of text, if the function takes a regular expression.
     pattern: usize,
     rows: usize,
 }
 
-/// The cost of one row, or of several.
+/// The cost of one or more rows.
 #[derive(Clone, Copy, Default)]
 struct Cost {
     /// Bytes of the arguments.
     read: usize,
     steps: usize,
-    /// Bytes of the result.
+    /// Maximum bytes of the result.
     result: usize,
 }
 
@@ -233,9 +237,10 @@ impl<'a> Call<'a> {
         Ok(Self { function, bytes, items, numbers, pattern, rows })
     }
 
-    /// The ranges of rows to call the function for, or `None` for all at once; and the bytes of the result.
+    /// Returns the slices of rows for which the function is called, or `None` for one call; and the bytes of the
+    /// result.
     fn slices(&self) -> Result<(Option<Vec<Range<usize>>>, usize)> {
-        // No row costs more than one with the greatest of all sizes.
+        // An upper bound: no row costs more than one with the maximum of each size.
         let most = self.cost(Rows::greatest);
         let all = most.times(self.rows);
         if all.fits_slice() && all.result <= RESULT_BYTES && !self.is_too_long(most) {
@@ -254,13 +259,14 @@ impl<'a> Call<'a> {
         }
         if self.function.bound.grows && whole.result > RESULT_BYTES {
             let (name, rows, bytes) = (self.function.name(), self.rows, whole.result);
-            let what = format!("{rows} values of {name} may have {bytes} bytes, {RESULT_BYTES} together are allowed");
+            let what = format!("{rows} values of {name} may have {bytes} bytes; {RESULT_BYTES} are allowed");
             return Err(SqlError::Limit { what, setting: "sql.max_value_bytes" }.into_datafusion());
         }
         slices.push(start..self.rows);
         Ok((Some(slices).filter(|slices| slices.len() > 1), whole.result))
     }
 
+    /// Returns the cost of a row whose sizes `size` returns.
     fn cost(&self, size: impl Fn(&Rows) -> usize) -> Cost {
         let bytes: Vec<usize> = self.bytes.iter().map(&size).collect();
         let numbers: Vec<usize> = self.numbers.iter().map(&size).collect();
@@ -270,24 +276,25 @@ impl<'a> Call<'a> {
             Steps::Regex => bytes.first().map_or(0, |text| text.saturating_add(1).saturating_mul(self.pattern)),
             Steps::Product => {
                 let of = |sizes: &[Rows]| sizes.iter().take(2).map(&size).fold(1, usize::saturating_mul);
-                // To compare two items takes a call, and bytes are compared many at once.
+                // Comparing two items takes a function call; bytes are compared many at a time.
                 of(&self.items).saturating_mul(16).max(of(&self.bytes) / 8)
             }
         };
         Cost { read, steps, result: (self.function.bound.result)(&bytes, &numbers) }
     }
 
+    /// Returns whether a result would exceed the maximum bytes of a value.
     fn is_too_long(&self, cost: Cost) -> bool {
         self.function.bound.grows && cost.result > self.function.max
     }
 
-    /// Refuses a row that costs too much.
+    /// Rejects a row that costs too much.
     fn check_row(&self, cost: Cost) -> Result<()> {
         let (name, max) = (self.function.name(), self.function.max);
         let what = if self.is_too_long(cost) {
-            format!("a value of {name} may have {} bytes, {max} are allowed", cost.result)
+            format!("a value of {name} may have {} bytes; {max} are allowed", cost.result)
         } else if cost.steps > ROW_STEPS {
-            format!("{name} may take {} steps for values of {} bytes, {ROW_STEPS} are allowed", cost.steps, cost.read)
+            format!("{name} may take {} steps for values of {} bytes; {ROW_STEPS} are allowed", cost.steps, cost.read)
         } else {
             return Ok(());
         };

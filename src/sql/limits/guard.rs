@@ -1,5 +1,5 @@
-//! A step of a plan at the inputs and the output of an operator: it reserves what the operator holds, ends its stream once
-//! the statement is to end, and gives way for every batch, since joins may compute for hours without reading.
+//! A plan node around an operator's inputs and output. It reserves memory for what the operator keeps, ends the stream
+//! once the statement must end, and yields for every batch, since a join may compute for hours without reading.
 
 use std::{
     collections::VecDeque,
@@ -28,13 +28,13 @@ use super::{
 };
 use crate::work::Cancel;
 
-/// Bytes of a batch that is sent to a client, unless one row has more.
+/// Maximum bytes of a batch sent to a client; a single row may be larger.
 const SENT_BYTES: usize = 4 * 1024 * 1024;
 
-/// Where a guard stands.
+/// The position of a guard.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Place {
-    /// At an input of an operator.
+    /// At one input of an operator.
     Input(usize),
     /// At the output of an operator.
     Output,
@@ -51,6 +51,7 @@ pub(crate) struct GuardExec {
 }
 
 impl GuardExec {
+    /// Puts a guard around a plan.
     pub(crate) fn around(
         input: Arc<dyn ExecutionPlan>,
         place: Place,
@@ -110,7 +111,7 @@ impl ExecutionPlan for GuardExec {
         let batches = poll_fn(move |task| {
             let next = guarded.as_mut().map_or(Poll::Ready(None), |guarded| guarded.poll(&mut batches, task));
             if matches!(next, Poll::Ready(None | Some(Err(_)))) {
-                // With what it has reserved.
+                // Dropping it releases its reservations.
                 let ended = guarded.take();
                 ended.filter(|ended| matches!(ended.place, Place::Output)).inspect(|ended| ended.holding.finish());
             }
@@ -126,7 +127,7 @@ impl ExecutionPlan for GuardExec {
 }
 
 impl GuardExec {
-    /// The context of the operator: joins make smaller batches than others.
+    /// Returns the context of the operator: joins get a smaller batch size.
     fn context(&self, context: &Arc<TaskContext>) -> Arc<TaskContext> {
         let is_join = matches!(self.holding.kind, Kind::Copies | Kind::Lists(_));
         if !matches!(self.place, Place::Output) || !is_join || context.session_config().batch_size() <= JOIN_ROWS {
@@ -148,17 +149,18 @@ impl GuardExec {
 /// A stream with its guard.
 struct Guarded {
     cancel: Cancel,
-    /// That of the operator, at its output.
+    /// The account of the operator; used at its output.
     account: Arc<Account>,
     waiting: Waiting,
     context: Arc<TaskContext>,
     place: Place,
     holding: Arc<Holding>,
-    /// Parts of a batch that were not asked for yet.
+    /// Remaining parts of a batch.
     pieces: VecDeque<RecordBatch>,
 }
 
 impl Guarded {
+    /// Polls the next batch.
     fn poll(
         &mut self,
         batches: &mut SendableRecordBatchStream,
@@ -169,7 +171,7 @@ impl Guarded {
         }
         let next = match self.place {
             Place::Input(_) => {
-                // An operator that asks for more rows is done with those before.
+                // An operator that polls for more rows no longer uses the previous ones.
                 let operator = Account::current();
                 if let Some(operator) = &operator {
                     operator.clear();
@@ -187,7 +189,7 @@ impl Guarded {
         Poll::Ready(next.map(|batch| check(&self.cancel).and(batch)))
     }
 
-    /// A batch that goes into the operator.
+    /// Reserves memory for a batch that enters the operator.
     fn admit(&mut self, batch: RecordBatch, operator: Option<&Account>) -> Result<RecordBatch> {
         let Place::Input(input) = self.place else { return Ok(batch) };
         self.holding.admit(input, &batch, &self.context)?;
@@ -206,7 +208,7 @@ impl Guarded {
         Ok(batch)
     }
 
-    /// A batch that comes out of the operator.
+    /// Reserves memory for a batch that leaves the operator.
     fn give(&mut self, batch: RecordBatch) -> Result<RecordBatch> {
         self.account.emitted();
         if matches!(self.place, Place::End) {
@@ -221,7 +223,7 @@ impl Guarded {
         Ok(batch)
     }
 
-    /// The first rows of a batch; the rest follows.
+    /// Returns the first rows of a batch; the remaining parts follow.
     fn cut(&mut self, batch: RecordBatch, rows: usize) -> RecordBatch {
         let starts = (rows..batch.num_rows()).step_by(rows);
         self.pieces.extend(starts.map(|start| batch.slice(start, rows.min(batch.num_rows() - start))));

@@ -1,4 +1,4 @@
-//! The bytes that each kind of operator may hold and DataFusion does not reserve for it.
+//! The memory that each kind of operator keeps and DataFusion does not reserve.
 
 use std::{
     collections::VecDeque,
@@ -34,37 +34,38 @@ use super::{
     width::{self, Rows},
 };
 
-/// Rows of a batch that a join makes: each copies a row of either side, however wide.
+/// Rows of a batch that a join builds. Each row copies one row of either side, whatever its size.
 pub(crate) const JOIN_ROWS: usize = 2048;
 
-/// Batches of one partition that wait for their reader: in a channel, and as the one that it is at.
+/// Maximum batches of one partition that wait for their reader: one in a channel, and the one being read.
 const WAITING: usize = 2;
 
-/// What a kind of operator holds.
+/// The memory that a kind of operator keeps.
 #[derive(Debug)]
 pub(crate) enum Kind {
-    /// Batches whose rows may all be copies of the widest rows that went in.
+    /// Batches whose rows may all be copies of the widest input rows.
     Copies,
-    /// Rows of several batches, until they are enough for one.
+    /// Rows of several batches, until they fill one.
     Gathered,
-    /// The same, for each of its outputs.
+    /// Rows of several batches for each output, until they fill one.
     Dealt,
     /// Batches that wait for their reader.
     Waiting,
-    /// All that went in, so often, and a value of each function for each row.
+    /// All input rows `times` times, and one value of each function for each row.
     Everything { times: usize, values: Vec<Vec<Arc<dyn PhysicalExpr>>> },
-    /// The other columns of a row, for each item of the lists in these columns.
+    /// A copy of the other columns for each item of the lists in these columns.
     Lists(Vec<usize>),
-    /// The values of subqueries, which are the inputs but the first, for each row of a batch in so many expressions.
+    /// The values of subqueries (all inputs except the first), copied for each row of a batch by this number of
+    /// expressions.
     Values(usize),
-    /// All groups in one batch, of which it gives slices.
+    /// All groups in one batch, which is returned in slices.
     Slices,
-    /// A batch.
+    /// One batch.
     Batch,
 }
 
 impl Kind {
-    /// That of an operator.
+    /// Returns the memory that an operator keeps.
     pub(crate) fn of(plan: &dyn ExecutionPlan) -> Self {
         if is_join(plan) {
             return Self::Copies;
@@ -88,8 +89,8 @@ impl Kind {
             return Self::Values(uses(plan));
         }
         let windows = match (plan.downcast_ref::<WindowAggExec>(), plan.downcast_ref::<BoundedWindowAggExec>()) {
-            // One kind puts its whole input together in one piece at the end; the other keeps as much of it as its frames
-            // reach back, which may be all.
+            // `WindowAggExec` concatenates its whole input at the end. `BoundedWindowAggExec` keeps the rows that its
+            // frames reach, which may be all.
             (Some(window), _) => Some((2, window.window_expr())),
             (_, Some(window)) => Some((1, window.window_expr())),
             (None, None) => None,
@@ -99,7 +100,7 @@ impl Kind {
                 let standard = window.as_any().downcast_ref::<StandardWindowExpr>();
                 let function = standard
                     .and_then(|standard| standard.get_standard_func_expr().as_any().downcast_ref::<WindowUDFExpr>());
-                // Also the default of lead and lag, which is none of its expressions.
+                // The arguments include the default of lead and lag, which is not one of the window's expressions.
                 function.map_or_else(|| window.expressions(), |function| function.args().to_vec())
             });
             Self::Everything { times, values: values.collect() }
@@ -107,7 +108,7 @@ impl Kind {
     }
 }
 
-/// Whether an operator puts rows of two inputs together.
+/// Returns whether an operator joins the rows of two inputs.
 pub(crate) fn is_join(plan: &dyn ExecutionPlan) -> bool {
     plan.is::<NestedLoopJoinExec>()
         || plan.is::<CrossJoinExec>()
@@ -116,7 +117,7 @@ pub(crate) fn is_join(plan: &dyn ExecutionPlan) -> bool {
         || plan.is::<PiecewiseMergeJoinExec>()
 }
 
-/// How often the steps of a plan name the value of a subquery.
+/// Returns how often the expressions of a plan refer to the value of a subquery.
 fn uses(plan: &dyn ExecutionPlan) -> usize {
     let mut found = 0;
     let _ = plan.apply_expressions(&mut |expression| {
@@ -128,7 +129,7 @@ fn uses(plan: &dyn ExecutionPlan) -> usize {
     plan.children().into_iter().fold(found, |found, input| found + uses(input.as_ref()))
 }
 
-/// What one operator holds, over all its partitions.
+/// The memory of one operator, over all its partitions.
 #[derive(Debug)]
 pub(crate) struct Holding {
     name: String,
@@ -136,23 +137,27 @@ pub(crate) struct Holding {
     partitions: usize,
     /// Bytes of constants that are copied for each row.
     pub(crate) constants: usize,
+    /// Input of the operator so far.
     seen: Mutex<Seen>,
+    /// The reserved bytes; empty before the first batch.
     reservation: OnceLock<MemoryReservation>,
 }
 
-/// What went into an operator.
+/// Statistics of an operator's input.
 #[derive(Debug, Default)]
+/// Rows of all inputs.
 struct Seen {
     rows: usize,
+    /// Bytes of all inputs.
     bytes: usize,
-    /// Of each input, or of each function's values.
+    /// The widest row of each input, or the widest value of each function.
     widest: Vec<usize>,
     /// Partitions that have ended.
     finished: usize,
 }
 
 impl Seen {
-    /// Whether a value is wider than all before.
+    /// Records a width. Returns whether it is larger than all before.
     fn widen(&mut self, at: usize, width: usize) -> bool {
         if self.widest.len() <= at {
             self.widest.resize(at + 1, 0);
@@ -164,6 +169,7 @@ impl Seen {
         })
     }
 
+    /// Returns the sum of the widest rows or values.
     fn width(&self) -> usize {
         self.widest.iter().fold(0, |sum, width| sum.saturating_add(*width))
     }
@@ -182,7 +188,7 @@ impl Holding {
         }
     }
 
-    /// Gives back what is reserved, once the rows of all partitions have come out.
+    /// Releases the reserved bytes once all partitions have ended.
     pub(crate) fn finish(&self) {
         let mut seen = self.seen.lock();
         seen.finished += 1;
@@ -191,7 +197,7 @@ impl Holding {
         }
     }
 
-    /// Reserves what the operator may hold once it has a batch of one of its inputs.
+    /// Reserves the memory that the operator may keep after it received a batch of an input.
     pub(crate) fn admit(&self, input: usize, batch: &RecordBatch, context: &TaskContext) -> Result<()> {
         let mut seen = self.seen.lock();
         let bytes = match &self.kind {
@@ -199,7 +205,7 @@ impl Holding {
                 if !seen.widen(input, width::widest(batch.columns())) {
                     return Ok(());
                 }
-                // The rows of one batch, and of the next while they are put together.
+                // The rows of one batch, and those of the next one while it is built.
                 seen.width().saturating_mul(2 * JOIN_ROWS * self.partitions)
             }
             Kind::Dealt => {
@@ -211,7 +217,7 @@ impl Holding {
                 if input == 0 || !seen.widen(input, width::widest(batch.columns())) {
                     return Ok(());
                 }
-                // It is kept in any case, and copied by what names it.
+                // The value itself, and a copy in each expression that refers to it.
                 seen.width().saturating_mul(1 + uses * BATCH_ROWS * self.partitions)
             }
             Kind::Everything { times, values } => {
@@ -233,7 +239,7 @@ impl Holding {
         let width = seen.width();
         reservation.try_resize(bytes).map_err(|error| match SqlError::from_datafusion(&error) {
             SqlError::Limit { setting, .. } if width > 0 => {
-                let what = format!("{}: values of {width} bytes would be copied for too many rows", self.name);
+                let what = format!("{}: copies of {width} bytes for each row need too much memory", self.name);
                 SqlError::Limit { what, setting }.into_datafusion()
             }
             other => other.into_datafusion(),
@@ -241,7 +247,7 @@ impl Holding {
     }
 }
 
-/// The bytes of the widest value of a function's arguments.
+/// Returns the bytes of the widest value of a function's arguments.
 fn widest_of(function: &[Arc<dyn PhysicalExpr>], batch: &RecordBatch) -> Result<usize> {
     let mut widest = 16;
     for value in function {
@@ -253,13 +259,13 @@ fn widest_of(function: &[Arc<dyn PhysicalExpr>], batch: &RecordBatch) -> Result<
     Ok(widest)
 }
 
-/// The bytes of a batch of which other rows may be in the same buffers.
+/// Returns the bytes of a batch that shares its buffers with other batches.
 pub(crate) fn slice_bytes(batch: &RecordBatch) -> Result<usize> {
     let bytes = batch.columns().iter().map(|column| column.to_data().get_slice_memory_size());
     Ok(bytes.sum::<Result<usize, _>>()?)
 }
 
-/// The most bytes that a batch takes once the lists of some columns are rows.
+/// Returns the maximum bytes of a batch after the lists of some columns are unnested.
 fn unnested_bytes(lists: &[usize], batch: &RecordBatch) -> usize {
     let is_list = |at: usize| lists.contains(&at);
     let columns = || batch.columns().iter().enumerate();
@@ -270,7 +276,7 @@ fn unnested_bytes(lists: &[usize], batch: &RecordBatch) -> usize {
     width::widest(others).saturating_mul(rows).saturating_add(bytes.sum())
 }
 
-/// Bytes that are reserved for batches while they wait, those before the last given back.
+/// Reserved bytes of batches that wait for their reader; those of earlier batches are released.
 #[derive(Debug)]
 pub(crate) struct Waiting {
     reservation: MemoryReservation,
@@ -285,7 +291,7 @@ impl Waiting {
         Self { reservation, batches: VecDeque::with_capacity(most), most }
     }
 
-    /// Reserves the bytes of a batch that is handed on.
+    /// Reserves the bytes of a batch, and releases those of the oldest one if there are too many.
     pub(crate) fn hand_on(&mut self, bytes: usize) -> Result<()> {
         if self.batches.len() == self.most {
             self.batches.pop_front();

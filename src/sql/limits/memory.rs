@@ -1,4 +1,4 @@
-//! Memory of statements: a cap for each, within a cap for all.
+//! Memory pools of statements: a limit for each statement, and one for all together.
 
 use std::sync::{
     Arc,
@@ -15,14 +15,16 @@ use datafusion::{
     execution::memory_pool::{MemoryPool, MemoryReservation},
 };
 
-/// The name under which guards reserve memory.
+/// Name under which guards reserve memory.
 pub(crate) const GUARD: &str = "guard";
 
-/// The pool of one statement.
+/// The memory pool of one statement.
 #[derive(Debug)]
 pub(crate) struct QueryPool {
+    /// Bytes that the statement has reserved.
     used: AtomicUsize,
     limit: usize,
+    /// Bytes that all statements have reserved.
     all: Arc<AtomicUsize>,
     all_limit: usize,
     cancel: Cancel,
@@ -41,15 +43,15 @@ impl std::fmt::Display for QueryPool {
     }
 }
 
-/// What a reservation counts for. An operator that puts what it has kept together in one piece holds it twice meanwhile:
-/// the groups of an aggregate, the build side of a join. Sorts reserve the second time themselves.
+/// Returns the bytes for which a reservation counts. An aggregate or a join that concatenates its rows keeps them twice
+/// meanwhile, so its reservations count twice. Sorts reserve the copy themselves.
 fn weighed(reservation: &MemoryReservation, bytes: usize) -> usize {
     let name = reservation.consumer().name();
     let is_copied = name != GUARD && (name.contains("AggregateStream") || name.contains("Join"));
     if is_copied { bytes.saturating_mul(2) } else { bytes }
 }
 
-/// Adds within a limit.
+/// Adds bytes, unless the limit would be exceeded. Returns whether they were added.
 fn try_add(counter: &AtomicUsize, bytes: usize, limit: usize) -> bool {
     let add = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= limit);
     counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
@@ -60,7 +62,7 @@ impl MemoryPool for QueryPool {
         "query"
     }
 
-    /// Joins grow without asking, and are stopped for it where they look next.
+    /// Joins grow without a check. The statement is cancelled, and ends at the next check.
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
         let additional = weighed(reservation, additional);
         let used = self.used.fetch_add(additional, Ordering::Relaxed).saturating_add(additional);

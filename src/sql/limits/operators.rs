@@ -1,5 +1,5 @@
-//! The rule that puts guards around the operators of a plan that hold more than DataFusion reserves for them, and refuses
-//! plans that cannot end in time.
+//! The optimizer rule that puts guards around operators whose memory DataFusion does not reserve, and rejects plans
+//! that cannot end in time.
 
 use std::sync::Arc;
 
@@ -32,10 +32,10 @@ use super::{
 };
 use crate::config;
 
-/// Constants of so many bytes are not worth a guard.
+/// Bytes of constants for which an operator needs no guard.
 const SHORT: usize = 256;
 
-/// Puts guards into plans.
+/// The optimizer rule.
 #[derive(Debug)]
 pub(crate) struct Guards {
     max_product: usize,
@@ -49,6 +49,7 @@ impl Guards {
         Self { max_product: settings.max_join_product, max_literals }
     }
 
+    /// Puts guards around an operator if it needs any.
     fn visit(&self, plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
         let constants = self.constants(plan.as_ref())?;
         let holding = Holding::new(plan.as_ref(), constants);
@@ -73,7 +74,7 @@ impl Guards {
         Ok(Transformed::yes(GuardExec::around(plan, Place::Output, &holding)))
     }
 
-    /// Refuses a join that compares too many pairs of rows, which it does in one go for each batch.
+    /// Rejects a join that compares too many pairs of rows, since it compares those of a batch without a check.
     fn check_product(&self, join: &dyn ExecutionPlan) -> Result<()> {
         if !is_nested_loop(join) {
             return Ok(());
@@ -86,9 +87,9 @@ impl Guards {
         Err(SqlError::Limit { what, setting: "sql.max_join_product" }.into_datafusion())
     }
 
-    /// The bytes of constants that an operator copies for each row.
+    /// Returns the bytes of constants that an operator copies for each row.
     fn constants(&self, plan: &dyn ExecutionPlan) -> Result<usize> {
-        // They compare with constants, and a scan does nothing else.
+        // A filter only compares with constants, and so does a scan.
         if plan.is::<FilterExec>() || plan.children().is_empty() {
             return Ok(0);
         }
@@ -108,12 +109,12 @@ impl Guards {
             return Ok(bytes);
         }
         let what =
-            format!("constants of {bytes} bytes would be copied for each row, {} are allowed", self.max_literals);
+            format!("constants of {bytes} bytes would be copied for each row; {} are allowed", self.max_literals);
         Err(SqlError::Limit { what, setting: "sql.memory_per_query" }.into_datafusion())
     }
 }
 
-/// Whether an operator calls functions whose cost or result is bounded.
+/// Returns whether an operator calls functions with limits.
 fn calls(plan: &dyn ExecutionPlan) -> Result<bool> {
     let mut found = false;
     plan.apply_expressions(&mut |expression| {
@@ -126,12 +127,12 @@ fn calls(plan: &dyn ExecutionPlan) -> Result<bool> {
     Ok(found)
 }
 
+/// Returns whether a join compares all pairs of rows.
 fn is_nested_loop(plan: &dyn ExecutionPlan) -> bool {
     plan.is::<NestedLoopJoinExec>() || plan.is::<CrossJoinExec>()
 }
 
-/// Rows that a plan gives at most, where it can be told from those of the tables. Estimates of what a filter
-/// leaves are not believed.
+/// Returns the maximum rows of a plan, computed from the rows of its tables. Estimates of filters are ignored.
 fn most_rows(plan: &dyn ExecutionPlan) -> u128 {
     let inputs: Vec<u128> = plan.children().into_iter().map(|input| most_rows(input.as_ref())).collect();
     let rows = if is_nested_loop(plan) {
@@ -148,7 +149,7 @@ fn most_rows(plan: &dyn ExecutionPlan) -> u128 {
     plan.fetch().map_or(rows, |fetch| rows.min(fetch as u128))
 }
 
-/// Of tables that cannot tell, which are the small ones.
+/// Assumed rows of tables that do not count their rows; all of them are small.
 const UNKNOWN_ROWS: u128 = 10_000;
 
 impl PhysicalOptimizerRule for Guards {

@@ -1,6 +1,6 @@
-//! Rules of the planner that look up: before each step, whether the statement is to end.
+//! DataFusion's planner rules, each of which checks first whether the statement must end.
 //!
-//! Planning does not give way, so that nothing can take it from the thread that it runs on.
+//! Planning never yields, so the statement could not be cancelled otherwise.
 
 use std::{iter, sync::Arc};
 
@@ -25,8 +25,8 @@ type Logical = dyn OptimizerRule + Send + Sync;
 type Analyzing = dyn AnalyzerRule + Send + Sync;
 type Physical = dyn PhysicalOptimizerRule + Send + Sync;
 
-/// DataFusion's own rules, which end with the statement. After the analysis, which tells the types, the one that checks
-/// arithmetic and bounds expressions.
+/// Adds DataFusion's rules, with the check. After the analyzer has determined the types, one more rule puts checked
+/// arithmetic and functions with limits into the plan.
 pub(crate) fn rules(builder: SessionStateBuilder, max_value_bytes: usize) -> SessionStateBuilder {
     let rewrites = ApplyFunctionRewrites::new(vec![
         Arc::new(CheckedArithmetic),
@@ -42,7 +42,7 @@ pub(crate) fn rules(builder: SessionStateBuilder, max_value_bytes: usize) -> Ses
         )
 }
 
-/// A rule that is not begun once the statement is to end.
+/// A rule that fails once the statement must end.
 #[derive(Debug)]
 struct Watched<R: ?Sized>(Arc<R>);
 
@@ -66,7 +66,7 @@ impl OptimizerRule for Watched<Logical> {
         self.0.apply_order()
     }
 
-    /// For each step of the plan, where the rule leaves it to the optimiser to go through them.
+    /// Called for each step of the plan if the optimizer traverses it for the rule.
     fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
         check_current()?;
         self.0.rewrite(plan, config)

@@ -1,4 +1,4 @@
-//! What a statement reads and what ends it, as its session and its running plan carry them.
+//! The context of a running statement, which its session and its plan carry.
 
 use std::sync::Arc;
 
@@ -17,37 +17,37 @@ use crate::{
     work::{Cancel, Job},
 };
 
-/// A statement that has its turn and its cut. While a part of its plan has it, the statement counts as running.
+/// A statement with its slot and its cut. It occupies the slot until the last part of its plan drops this.
 #[derive(Debug)]
 pub(crate) struct Reading {
     pub(crate) cut: Arc<Cut>,
     pub(crate) job: Job,
 }
 
-/// Fails once a statement must end: for what computes without giving way.
+/// Fails once a statement must end. Code that computes without yielding calls it.
 pub(crate) fn check(cancel: &Cancel) -> Result<()> {
     cancel.check().map_err(|ended| SqlError::from(ended).into_datafusion())
 }
 
 impl Reading {
-    /// That of the statement for which a plan is run.
+    /// Returns the statement of a running plan.
     pub(crate) fn of(context: &TaskContext) -> Result<Arc<Self>> {
         Self::of_session(context.session_config())
     }
 
-    /// That of the statement for which a session plans or runs.
+    /// Returns the statement of a session.
     pub(crate) fn of_session(config: &SessionConfig) -> Result<Arc<Self>> {
-        let none = || SqlError::Internal("a plan is made or run for no statement".to_owned()).into_datafusion();
+        let none = || SqlError::Internal("a plan does not belong to a statement".to_owned()).into_datafusion();
         config.get_extension::<Self>().ok_or_else(none)
     }
 }
 
-/// The memory of a statement, for tables that decode what they read.
+/// The memory reservation of a statement for tables that decode the rows they read.
 #[derive(Debug)]
 pub(crate) struct Memory(MemoryReservation);
 
 impl Memory {
-    /// That of the statement for which a plan is run.
+    /// Returns the reservation of the statement of a running plan.
     pub(crate) fn of(context: &TaskContext) -> Arc<Self> {
         Arc::new(Self(MemoryConsumer::new("samples").register(context.memory_pool())))
     }

@@ -1,8 +1,7 @@
-//! What is refused before it costs anything: by its relations before it is planned, by its nodes and expressions before
-//! it is optimised.
+//! Checks that reject a costly statement: by its clauses and relations before it is planned, by its plan nodes and
+//! expressions before it is optimized.
 //!
-//! The parser and the planner recurse over long chains of operators, and the optimiser takes more
-//! than linear time; common table expressions are copied wherever they are named.
+//! The optimizer takes more than linear time, and a common table expression is copied wherever its name is used.
 
 use std::{collections::HashMap, ops::ControlFlow};
 
@@ -21,8 +20,8 @@ use datafusion::{
 use super::{super::error::SqlError, tokens::limit};
 use crate::config;
 
-/// Refuses what is more than a query, and what grows too large once its common table expressions are copied in. `of` says
-/// how many tables a name stands for.
+/// Rejects a statement that does more than read, or that grows too large once its common table expressions are
+/// expanded. `of` returns the number of tables that a name stands for.
 pub(crate) fn parsed(
     statement: &ParsedStatement,
     settings: &config::Sql,
@@ -36,18 +35,23 @@ pub(crate) fn parsed(
                 return Err(SqlError::Invalid(format!("{clause} is not supported")));
             }
             if let ControlFlow::Break(sets) = statement.visit(&mut GroupingSets) {
-                let text = format!("GROUP BY makes {sets} grouping sets, {MAX_GROUPING_SETS} are allowed");
+                let text = format!("GROUP BY makes {sets} grouping sets; {MAX_GROUPING_SETS} are allowed");
                 return Err(SqlError::Invalid(text));
             }
             let relations = weigh(statement, of);
-            limit(relations, settings.max_relations, "relations, with those of views and WITH", "sql.max_relations")
+            limit(
+                relations,
+                settings.max_relations,
+                "relations, including those of views and WITH",
+                "sql.max_relations",
+            )
         }
         _ => Ok(()),
     }
 }
 
-/// Refuses what is more than a query before it is planned: an INSERT of the wrong number of values
-/// is first of all an INSERT.
+/// Rejects a statement that does more than read. This is checked before planning, so that an INSERT with a wrong number
+/// of values is reported as an INSERT.
 fn read_only(statement: &ParsedStatement) -> Result<(), SqlError> {
     let verb = match statement {
         ParsedStatement::Explain(explain) => return read_only(&explain.statement),
@@ -65,13 +69,13 @@ fn read_only(statement: &ParsedStatement) -> Result<(), SqlError> {
         ParsedStatement::CopyTo(_) => "COPY".to_owned(),
         ParsedStatement::Reset(_) => "RESET".to_owned(),
     };
-    Err(SqlError::NotReadOnly(format!("{verb} is refused")))
+    Err(SqlError::NotReadOnly(format!("{verb} is not allowed")))
 }
 
-/// Grouping sets of a statement: each row is in all of them, and each is planned. Those of a CUBE of eight columns.
+/// Maximum grouping sets: those of a CUBE of eight columns. Each set is planned, and every row is in all of them.
 const MAX_GROUPING_SETS: usize = 256;
 
-/// Looks for a CUBE, a ROLLUP or a list of grouping sets that makes too many.
+/// Finds a CUBE, a ROLLUP or a list of grouping sets with too many sets.
 struct GroupingSets;
 
 impl Visitor for GroupingSets {
@@ -89,7 +93,7 @@ impl Visitor for GroupingSets {
     }
 }
 
-/// Looks for clauses that the planner would pass over in silence, and give another answer than was asked for.
+/// Finds clauses that the planner ignores silently, which would change the meaning of the statement.
 struct Ignored;
 
 impl Visitor for Ignored {
@@ -120,11 +124,12 @@ impl Visitor for Ignored {
     }
 }
 
+/// Breaks with the first clause that was found.
 fn first(found: &[(bool, &'static str)]) -> ControlFlow<&'static str> {
     found.iter().find(|(is_there, _)| *is_there).map_or(ControlFlow::Continue(()), |(_, what)| ControlFlow::Break(what))
 }
 
-/// The names that each common table expression of a statement refers to.
+/// The names to which each common table expression of a statement refers.
 #[derive(Default)]
 struct Ctes(HashMap<String, Vec<String>>);
 
@@ -133,14 +138,14 @@ impl Visitor for Ctes {
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
         for cte in query.with.iter().flat_map(|with| &with.cte_tables) {
-            // Two of one name count as one that refers to both's relations.
+            // Two expressions of the same name count as one that refers to the relations of both.
             self.0.entry(cte.alias.name.value.to_lowercase()).or_default().extend(names(&cte.query));
         }
         ControlFlow::Continue(())
     }
 }
 
-/// The last word of each relation's name, however it is spelt.
+/// Returns the last part of each relation's name, in lower case.
 fn names<V: datafusion::sql::sqlparser::ast::Visit>(node: &V) -> Vec<String> {
     let mut names = vec![];
     let _ = visit_relations(node, |name| {
@@ -151,7 +156,7 @@ fn names<V: datafusion::sql::sqlparser::ast::Visit>(node: &V) -> Vec<String> {
     names
 }
 
-/// Relations of a statement once each name stands for its copy; not less than there will be.
+/// Returns the number of relations after all common table expressions are expanded; an upper bound.
 fn weigh(statement: &SqlStatement, of: &dyn Fn(&str) -> usize) -> usize {
     fn weight<'a>(
         name: &'a str,
@@ -163,10 +168,10 @@ fn weigh(statement: &SqlStatement, of: &dyn Fn(&str) -> usize) -> usize {
             return *weight;
         }
         let Some(names) = ctes.0.get(name) else { return of(name) };
-        // What refers to itself is a table or view of that name, or a recursion, which is refused.
+        // A name that refers to itself is a table or view of that name; recursive expressions are rejected.
         known.insert(name, of(name));
         let sum = names.iter().fold(0_usize, |sum, name| sum.saturating_add(weight(name, ctes, of, known)));
-        // What reads no table is a copy all the same.
+        // An expression that reads no table is copied as well.
         let weight = sum.max(1);
         known.insert(name, weight);
         weight
@@ -177,25 +182,25 @@ fn weigh(statement: &SqlStatement, of: &dyn Fn(&str) -> usize) -> usize {
     names.iter().fold(0_usize, |sum, name| sum.saturating_add(weight(name, &ctes, of, &mut known)))
 }
 
-/// Counts the nodes of a plan, and looks at its expressions.
+/// Rejects a plan with too many nodes, or with expressions that cost too much.
 pub(crate) fn plan(plan: &LogicalPlan, settings: &config::Sql) -> Result<()> {
     let mut nodes = 0_usize;
     plan.apply_with_subqueries(|node| {
         nodes += 1;
         limit(nodes, settings.max_plan_nodes, "steps", "sql.max_plan_nodes").map_err(SqlError::into_datafusion)?;
         if node.schema().fields().iter().any(|field| is_too_deep(field.data_type(), 3)) {
-            return Err(SqlError::Invalid("lists are nested too deep".to_owned()).into_datafusion());
+            return Err(SqlError::Invalid("lists are nested too deeply".to_owned()).into_datafusion());
         }
         check_subqueries(node)?;
         node.apply_expressions(|expression| expression.apply(check))
     })?;
     let copies = growth(plan);
-    limit(copies, settings.max_plan_nodes, "copies of an expression that names another twice", "sql.max_plan_nodes")
+    limit(copies, settings.max_plan_nodes, "copies of an expression", "sql.max_plan_nodes")
         .map_err(SqlError::into_datafusion)
 }
 
-/// How often the optimiser may have to write an expression out, when each projection names a column of the one
-/// below several times: it doubles with each step.
+/// Returns how many copies of an expression the optimizer may create. If each projection refers several times to a
+/// column of the one below, the number doubles with each step.
 fn growth(plan: &LogicalPlan) -> usize {
     let below = plan.inputs().into_iter().map(growth).max().unwrap_or(1);
     let LogicalPlan::Projection(projection) = plan else { return below };
@@ -220,13 +225,15 @@ fn is_too_deep(data_type: &DataType, room: usize) -> bool {
     }
 }
 
-/// Refuses expressions that cost more than their length tells.
+const FIXED_SIZE_CAST: &str = "casts to types of fixed size are not supported";
+
+/// Rejects expressions that cost more than their length suggests.
 fn check(expression: &Expr) -> Result<TreeNodeRecursion> {
     let refuse = |what: &str| Err(SqlError::Invalid(what.to_owned()).into_datafusion());
     let varies = |pattern: &Expr| pattern.any_column_refs();
     match expression {
-        Expr::Cast(cast) if is_costly(cast.field.data_type()) => refuse("there are no casts to types of fixed size"),
-        Expr::TryCast(cast) if is_costly(cast.field.data_type()) => refuse("there are no casts to types of fixed size"),
+        Expr::Cast(cast) if is_costly(cast.field.data_type()) => refuse(FIXED_SIZE_CAST),
+        Expr::TryCast(cast) if is_costly(cast.field.data_type()) => refuse(FIXED_SIZE_CAST),
         Expr::ScalarFunction(call) if call.name().starts_with("regexp_") && call.args.get(1).is_some_and(varies) => {
             refuse("a regular expression must be the same for all rows")
         }
@@ -239,7 +246,7 @@ fn check(expression: &Expr) -> Result<TreeNodeRecursion> {
                 if !WINDOW_AGGREGATES.split(' ').any(|name| name == function.name()) =>
             {
                 refuse(&format!(
-                    "{} is no window function here: it would hold every row for every row",
+                    "{} is not supported as a window function: it would keep all rows for each row",
                     function.name()
                 ))
             }
@@ -249,7 +256,7 @@ fn check(expression: &Expr) -> Result<TreeNodeRecursion> {
     }
 }
 
-/// Aggregates whose value stays small however many rows they see.
+/// Aggregates whose state stays small for any number of rows.
 const WINDOW_AGGREGATES: &str = "\
     count sum avg min max first_value last_value stddev stddev_pop var var_pop bool_and bool_or";
 
@@ -260,7 +267,7 @@ fn is_regex(operator: Operator) -> bool {
     )
 }
 
-/// One value takes what the type says, not what the value needs.
+/// Returns whether a value has the size of its type, whatever its contents.
 fn is_costly(data_type: &DataType) -> bool {
     match data_type {
         DataType::FixedSizeList(..) | DataType::FixedSizeBinary(_) => true,
@@ -269,13 +276,13 @@ fn is_costly(data_type: &DataType) -> bool {
     }
 }
 
-/// Refuses IN and EXISTS with a UNION that are a part of a condition, as beside OR, or a value. DataFusion joins such a
-/// subquery to mark rows by it; where that is a UNION it loses rows, or refuses for names that nobody wrote. A wrong answer
-/// is worse than none.
+/// Rejects IN and EXISTS with a UNION if they are part of a condition, for instance next to OR, or a value. DataFusion
+/// turns such a subquery into a mark join, which for a UNION loses rows or fails with unknown names. An error is better
+/// than a wrong answer.
 fn check_subqueries(step: &LogicalPlan) -> Result<()> {
     let is_filter = matches!(step, LogicalPlan::Filter(_));
     step.apply_expressions(|expression| {
-        // A condition of its own is a join that keeps rows, or leaves them out: there is nothing wrong with those.
+        // A subquery that is a condition on its own becomes a semi or anti join, which is correct.
         let parts = if is_filter { split_conjunction(expression) } else { vec![expression] };
         for part in parts.into_iter().filter(|part| !(is_filter && is_whole(part))) {
             part.apply(|inner| match subquery(inner).map(|subquery| has_union(&subquery.subquery)).transpose()? {
@@ -289,8 +296,9 @@ fn check_subqueries(step: &LogicalPlan) -> Result<()> {
 }
 
 const MARKED_UNION: &str =
-    "IN and EXISTS beside OR, or as a value, take no UNION: write one for each of its parts, with OR between them";
+    "IN and EXISTS next to OR, or as a value, do not support UNION; write one for each part, with OR between them";
 
+/// Returns whether a condition is a subquery, possibly negated.
 fn is_whole(condition: &Expr) -> bool {
     match condition {
         Expr::Not(inner) => is_whole(inner),
@@ -298,6 +306,7 @@ fn is_whole(condition: &Expr) -> bool {
     }
 }
 
+/// Returns the subquery of IN or EXISTS.
 fn subquery(expression: &Expr) -> Option<&Subquery> {
     match expression {
         Expr::InSubquery(inner) => Some(&inner.subquery),

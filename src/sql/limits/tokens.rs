@@ -1,6 +1,6 @@
-//! The tokens of a statement: how many there may be, and how the parser understands what users write.
+//! The tokens of a statement: limits on their number, and rewrites of syntax that the parser does not support.
 //!
-//! The parser and the planner recurse over long chains of operators, and the optimiser takes more than linear time.
+//! The parser and the planner recurse over long chains of operators, and the optimizer takes more than linear time.
 
 use datafusion::{
     common::DataFusionError,
@@ -15,9 +15,10 @@ use datafusion::{
 use super::super::error::SqlError;
 use crate::config;
 
-/// The column of most tables that is a keyword.
+/// A column of most tables whose name is a keyword.
 const CLUSTER: &str = "cluster";
 
+/// Fails if the statement has more than `max` of something.
 pub(crate) fn limit(number: usize, max: usize, what: &str, setting: &'static str) -> Result<(), SqlError> {
     if number <= max {
         return Ok(());
@@ -25,14 +26,15 @@ pub(crate) fn limit(number: usize, max: usize, what: &str, setting: &'static str
     Err(SqlError::Limit { what: format!("the statement has more than {max} {what}"), setting })
 }
 
-/// The tokens of a statement, in the parser's spelling.
+/// Returns the tokens of a statement, rewritten for the parser.
 ///
 /// # Errors
-/// There are too many, or too many operators, set operations or joins; or a part of the text is no token.
+///
+/// There are too many tokens, operators, set operations or joins, or the text contains an invalid token.
 pub(crate) fn tokens(sql: &str, settings: &config::Sql) -> Result<Vec<TokenWithSpan>, SqlError> {
     let bytes = settings.max_statement_bytes;
     if sql.len() > bytes {
-        let what = format!("the statement has {} bytes, {bytes} are allowed", sql.len());
+        let what = format!("the statement has {} bytes; {bytes} are allowed", sql.len());
         return Err(SqlError::Limit { what, setting: "sql.max_statement_bytes" });
     }
     let invalid = |error: TokenizerError| SqlError::planning(&DataFusionError::from(ParserError::from(error)));
@@ -41,10 +43,10 @@ pub(crate) fn tokens(sql: &str, settings: &config::Sql) -> Result<Vec<TokenWithS
     spelt(tokens).map_err(invalid)?
 }
 
-/// Counts tokens, operators, set operations and joins.
+/// Checks the numbers of tokens, operators, set operations and joins.
 fn check(tokens: &[TokenWithSpan], settings: &config::Sql) -> Result<(), SqlError> {
     let tokens = tokens.iter().map(|token| &token.token).filter(|token| !matches!(token, Token::Whitespace(_)));
-    limit(tokens.clone().count(), settings.max_tokens, "words and signs", "sql.max_tokens")?;
+    limit(tokens.clone().count(), settings.max_tokens, "tokens", "sql.max_tokens")?;
     let (mut operators, mut sets, mut joins, mut groupings) = (0, 0, 0, 0);
     let mut before = &Token::EOF;
     for token in tokens {
@@ -61,11 +63,12 @@ fn check(tokens: &[TokenWithSpan], settings: &config::Sql) -> Result<(), SqlErro
     limit(sets, settings.max_set_operations, "set operations", "sql.max_set_operations")?;
     limit(joins, settings.max_joins, "joins", "sql.max_joins")?;
     if groupings > 1 {
-        return Err(SqlError::Invalid("one CUBE, ROLLUP or GROUPING SETS at a time: they multiply".to_owned()));
+        return Err(SqlError::Invalid("only one CUBE, ROLLUP or GROUPING SETS is allowed".to_owned()));
     }
     Ok(())
 }
 
+/// The tokens that are limited.
 enum Kind {
     Operator,
     Set,
@@ -74,7 +77,8 @@ enum Kind {
     Other,
 }
 
-/// What makes a tree deeper or wider. A minus before a number of a list is none.
+/// Returns the kind of a token: operators, set operations and joins make a plan deeper or wider. The sign of a number
+/// is not an operator.
 fn kind(token: &Token, before: &Token) -> Kind {
     let operand = match before {
         Token::Word(word) => word.keyword == Keyword::NoKeyword,
@@ -109,9 +113,9 @@ fn kind(token: &Token, before: &Token) -> Kind {
     }
 }
 
-/// The tokens as the parser understands them: `?` as `$1`, `$2`, …, since the planner takes every `?` for the same
-/// parameter; and `cluster` after a comma as a name, since the parser takes it for the beginning of CLUSTER BY after a
-/// trailing comma. The inner error is that of both `?` and `$1`.
+/// Rewrites tokens for the parser. `?` becomes `$1`, `$2`, …, since the planner takes every `?` for the same parameter.
+/// `cluster` after a comma is quoted, since the parser takes it for CLUSTER BY after a trailing comma. The inner error
+/// is that both `?` and `$1` occur.
 fn spelt(tokens: Vec<TokenWithSpan>) -> Result<Result<Vec<TokenWithSpan>, SqlError>, TokenizerError> {
     let mut spelt = Vec::with_capacity(tokens.len());
     let (mut number, mut named, mut after_comma) = (0_u64, false, false);
@@ -128,7 +132,7 @@ fn spelt(tokens: Vec<TokenWithSpan>) -> Result<Result<Vec<TokenWithSpan>, SqlErr
         if !matches!(token, Token::Whitespace(_)) {
             after_comma = token == Token::Comma;
         }
-        // Also what the tokenizer takes for an operator of JSON, as in `?||'x'`.
+        // Includes tokens that the tokenizer takes for a JSON operator, for instance `?|` in `?||'x'`.
         if let Some(rest) = token.to_string().strip_prefix('?') {
             number += 1;
             spelt.push(TokenWithSpan { token: Token::Placeholder(format!("${number}")), span });
@@ -138,7 +142,7 @@ fn spelt(tokens: Vec<TokenWithSpan>) -> Result<Result<Vec<TokenWithSpan>, SqlErr
             spelt.push(TokenWithSpan { token, span });
         }
     }
-    let both = || SqlError::Invalid("parameters are either ? or $1, $2, …; not both".to_owned());
+    let both = || SqlError::Invalid("parameters are written either as ? or as $1, $2, …, not both".to_owned());
     Ok(if named && number > 0 { Err(both()) } else { Ok(spelt) })
 }
 

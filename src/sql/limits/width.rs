@@ -1,4 +1,4 @@
-//! The bytes of values, row by row.
+//! The sizes of values in bytes, row by row.
 
 use arrow::{
     array::{Array, ArrayRef, AsArray as _},
@@ -7,20 +7,20 @@ use arrow::{
 };
 use datafusion::common::Result;
 
-/// The bytes of a value beside those of its text or its items.
+/// Bytes of a value in addition to its text or items.
 const FIXED: usize = 16;
 
 /// A number for each row of a column.
 #[derive(Clone, Debug)]
 pub(crate) enum Rows {
-    /// The same for all.
+    /// The same number for all rows.
     All(usize),
-    /// One for each.
+    /// One number for each row.
     Each(Vec<usize>),
 }
 
 impl Rows {
-    /// The bytes of each row.
+    /// Returns the bytes of each row.
     pub(crate) fn bytes(array: &dyn Array) -> Self {
         match array.data_type() {
             DataType::Utf8 => Self::between(array.as_string::<i32>().value_offsets(), |bytes| bytes),
@@ -41,7 +41,7 @@ impl Rows {
         }
     }
 
-    /// The items of each row's list, and of the lists in it; none where it is no list.
+    /// Returns the number of innermost items in each row's list; 0 if the column is not a list.
     pub(crate) fn leaves(array: &dyn Array) -> Self {
         fn leaves<O: Copy + TryInto<usize>>(offsets: &[O], values: &ArrayRef) -> Rows {
             if !values.data_type().is_nested() {
@@ -59,7 +59,7 @@ impl Rows {
         }
     }
 
-    /// The numbers of a column of integers, those below 0 as 0; 0 where they are none.
+    /// Returns the values of an integer column, with negative ones as 0; 0 for other columns.
     pub(crate) fn numbers(array: &ArrayRef) -> Result<Self> {
         if !array.data_type().is_integer() {
             return Ok(Self::All(0));
@@ -69,12 +69,14 @@ impl Rows {
         Ok(Self::Each(numbers.map(|number| usize::try_from(number.unwrap_or(0)).unwrap_or(0)).collect()))
     }
 
+    /// Returns a number for each row, from the distance between its offsets.
     fn between<O: Copy + TryInto<usize>>(offsets: &[O], of: impl Fn(usize) -> usize) -> Self {
         let offsets = offsets.iter().map(|offset| (*offset).try_into().unwrap_or(0));
         let ends = offsets.clone().skip(1);
         Self::Each(offsets.zip(ends).map(|(start, end): (usize, usize)| of(end.saturating_sub(start))).collect())
     }
 
+    /// Returns the bytes of the items of each row.
     fn items<O: Copy + TryInto<usize>>(offsets: &[O], values: &ArrayRef) -> Self {
         match Self::bytes(values.as_ref()) {
             Self::All(bytes) => Self::between(offsets, |items| items.saturating_mul(bytes)),
@@ -82,7 +84,7 @@ impl Rows {
         }
     }
 
-    /// The sum of the numbers of each list's items, and so much more for each.
+    /// Returns the sum of the numbers of each list's items, plus `more` for each item.
     fn sums<O: Copy + TryInto<usize>>(offsets: &[O], numbers: &[usize], more: usize) -> Self {
         let ends: Vec<usize> = std::iter::once(0)
             .chain(numbers.iter().scan(0_usize, |sum, number| {
@@ -95,12 +97,13 @@ impl Rows {
         Self::Each(starts.clone().zip(starts.skip(1)).map(|(start, end)| end.saturating_sub(start)).collect())
     }
 
+    /// Returns the bytes of the values to which the dictionary keys of each row refer.
     fn of_codes<K: ArrowDictionaryKeyType>(codes: &arrow::array::DictionaryArray<K>) -> Self {
         let of_values = Self::bytes(codes.values().as_ref());
         Self::Each(codes.keys_iter().map(|code| code.map_or(0, |code| of_values.at(code))).collect())
     }
 
-    /// That of a row.
+    /// Returns the number of a row.
     pub(crate) fn at(&self, row: usize) -> usize {
         match self {
             Self::All(number) => *number,
@@ -108,7 +111,7 @@ impl Rows {
         }
     }
 
-    /// The greatest.
+    /// Returns the maximum.
     pub(crate) fn greatest(&self) -> usize {
         match self {
             Self::All(number) => *number,
@@ -117,12 +120,12 @@ impl Rows {
     }
 }
 
-/// Whether the bytes of a value depend on the value.
+/// Returns whether the bytes of a value depend on the value.
 pub(crate) fn varies(kind: &DataType) -> bool {
     !kind.is_primitive() && !matches!(kind, DataType::Null | DataType::Boolean)
 }
 
-/// The bytes of the widest row of some columns, or more.
+/// Returns an upper bound of the bytes of the widest row of some columns.
 pub(crate) fn widest<'a>(columns: impl IntoIterator<Item = &'a ArrayRef>) -> usize {
     columns.into_iter().map(|column| Rows::bytes(column.as_ref()).greatest() + FIXED).sum()
 }

@@ -2,7 +2,7 @@ use datafusion::sql::parser::DFParser;
 
 use super::*;
 
-/// The statement with its columns named.
+/// Returns the statement with its columns named.
 fn named(sql: &str) -> String {
     let mut parsed = DFParser::parse_sql(sql).unwrap().pop_front().unwrap();
     name_columns(&mut parsed);

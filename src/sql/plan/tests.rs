@@ -5,7 +5,7 @@ use super::*;
 #[tokio::test]
 async fn what_is_run_at_once_never_parks_the_thread() {
     let free = Mutex::new(0);
-    // Many times tokio's budget of 128.
+    // Many times tokio's budget of 128 operations.
     let counted = at_once(async {
         for _ in 0..1000 {
             *free.lock().await += 1;

@@ -1,4 +1,4 @@
-//! The columns of a table: what each is called, and how it is made of rows.
+//! The columns of a table: their names, types and comments, and how they are built from rows.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use datafusion::common::Result;
 use super::{BATCH_ROWS, COMMENT, Question, Table};
 use crate::model::{Millis, Name, nanos};
 
-/// What columns are made of.
+/// The type of the rows from which columns are built.
 pub(in super::super) trait Rows: 'static {
     type Row<'a>: Send;
 }
@@ -23,7 +23,7 @@ impl<T: Table> Rows for T {
     type Row<'a> = T::Row<'a>;
 }
 
-/// Makes a column of some rows.
+/// Builds a column from rows.
 type Make<R> = Box<dyn for<'r, 'a> Fn(&'r [<R as Rows>::Row<'a>]) -> ArrayRef + Send + Sync>;
 
 /// The columns of a table, in order.
@@ -32,7 +32,7 @@ pub(in super::super) struct Columns<R: Rows> {
     makes: Vec<Make<R>>,
 }
 
-/// All columns of a table.
+/// The schema of a table, and the builders of its columns.
 pub(in super::super) struct Layout<R: Rows> {
     pub(in super::super) schema: SchemaRef,
     makes: Vec<Make<R>>,
@@ -45,11 +45,11 @@ impl<R: Rows> From<Columns<R>> for Layout<R> {
 }
 
 impl<R: Rows> Layout<R> {
-    /// A batch of rows, with the columns that a question asks for.
+    /// Builds a batch with the requested columns.
     pub(in super::super) fn batch(&self, rows: &[R::Row<'_>], question: &Question) -> Result<RecordBatch> {
         let makes = question.columns.iter().filter_map(|column| self.makes.get(*column));
         let mut arrays: Vec<ArrayRef> = makes.map(|make| make(rows)).collect();
-        // What a short batch takes counts for a limit.
+        // The memory of a batch counts towards limits, so a short batch must not keep unused capacity.
         if rows.len() < BATCH_ROWS {
             arrays.iter_mut().for_each(|array| array.shrink_to_fit());
         }
@@ -92,27 +92,27 @@ impl<R: Rows> Columns<R> {
     }
 
     columns! {
-        /// Counts and numbers of partitions.
+        /// Adds a column of counts or partition numbers.
         int32: i32, Int32Array, DataType::Int32, false, from_iter_values;
-        /// Counts that some rows lack.
+        /// Adds a column of counts that may be NULL.
         optional_int32: Option<i32>, Int32Array, DataType::Int32, true, from_iter;
-        /// Offsets.
+        /// Adds a column of offsets.
         int64: i64, Int64Array, DataType::Int64, false, from_iter_values;
-        /// Offsets that some rows lack.
+        /// Adds a column of offsets that may be NULL.
         optional_int64: Option<i64>, Int64Array, DataType::Int64, true, from_iter;
-        /// Rates and seconds.
+        /// Adds a column of rates or seconds.
         float: f64, Float64Array, DataType::Float64, false, from_iter_values;
-        /// Rates and seconds that some rows lack.
+        /// Adds a column of rates or seconds that may be NULL.
         optional_float: Option<f64>, Float64Array, DataType::Float64, true, from_iter;
-        /// Text.
+        /// Adds a column of text.
         text: &'r str, StringArray, DataType::Utf8, false, from_iter_values;
-        /// Text that some rows lack.
+        /// Adds a column of text that may be NULL.
         optional_text: Option<&'r str>, StringArray, DataType::Utf8, true, from_iter;
-        /// Text that is made, not borrowed.
+        /// Adds a column of computed text that may be NULL.
         optional_string: Option<String>, StringArray, DataType::Utf8, true, from_iter;
     }
 
-    /// Flags.
+    /// Adds a column of flags.
     pub(in super::super) fn boolean(
         self,
         name: &str,
@@ -125,7 +125,7 @@ impl<R: Rows> Columns<R> {
         self.push(Field::new(name, DataType::Boolean, false), comment, make)
     }
 
-    /// A time; NULL beyond what nanoseconds in 64 bits hold.
+    /// Adds a column of times; NULL if a time does not fit into 64 bits of nanoseconds.
     pub(in super::super) fn time(
         self,
         name: &str,
@@ -135,7 +135,7 @@ impl<R: Rows> Columns<R> {
         self.times(name, comment, true, move |row| get(row).and_then(nanos))
     }
 
-    /// A time in nanoseconds.
+    /// Adds a column of times in nanoseconds.
     pub(in super::super) fn times(
         self,
         name: &str,
@@ -149,7 +149,7 @@ impl<R: Rows> Columns<R> {
         self.push(Field::new(name, DataType::Timestamp(TimeUnit::Nanosecond, None), nullable), comment, make)
     }
 
-    /// A list of text.
+    /// Adds a column of lists of text.
     pub(in super::super) fn text_list(
         self,
         name: &str,

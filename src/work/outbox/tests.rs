@@ -5,7 +5,7 @@ async fn a_reader_gets_every_item_of_a_complete_answer() {
     let (outbox, inbox) = outbox(10, &Arc::default());
     outbox.send(1, 4, None).await.unwrap();
     outbox.send(2, 6, None).await.unwrap();
-    assert_eq!(outbox.try_send(3, 1), Err(Some(3)), "there is no room");
+    assert_eq!(outbox.try_send(3, 1), Err(Some(3)), "the queue is full");
     let sending = tokio::spawn(async move {
         outbox.send(3, 100, None).await.unwrap();
         outbox.complete();
@@ -14,7 +14,7 @@ async fn a_reader_gets_every_item_of_a_complete_answer() {
     while let Some(item) = inbox.next().await {
         read.push(item);
     }
-    assert_eq!(read, [1, 2, 3], "one that is larger than the room passes alone");
+    assert_eq!(read, [1, 2, 3], "an item larger than the queue is sent alone");
     sending.await.unwrap();
 }
 

@@ -18,10 +18,10 @@ fn clients_take_turns_however_much_one_asks_for() {
 fn the_client_with_the_most_makes_room_for_others() {
     let mut queue = Queue::default();
     (0..3).for_each(|number| queue.push(client(1), (1, number)));
-    assert_eq!(queue.make_room(client(1)), None, "not for itself");
+    assert_eq!(queue.make_room(client(1)), None, "a client does not displace its own requests");
     assert_eq!(queue.make_room(client(2)), Some((1, 2)));
     queue.push(client(2), (2, 0));
-    assert_eq!(queue.make_room(client(2)), None, "it has its share");
+    assert_eq!(queue.make_room(client(2)), None, "the difference is less than two");
     queue.retain(|(client, _)| *client == 2);
     assert_eq!((queue.len(), queue.pop(), queue.pop()), (1, Some((2, 0)), None));
 }

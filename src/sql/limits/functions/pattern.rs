@@ -1,4 +1,4 @@
-//! The cost of a regular expression.
+//! The cost of matching a regular expression.
 
 use arrow::{
     array::{Array as _, AsArray as _},
@@ -10,16 +10,17 @@ use regex::{Error, RegexBuilder};
 
 use super::super::super::error::SqlError;
 
-/// Bytes of a state of a compiled expression.
+/// Bytes of one state of a compiled expression.
 const STATE_BYTES: usize = 32;
-/// Bytes of the smallest and of the largest compiled expression that are told apart.
+/// Bytes of a compiled expression: sizes below the minimum cost the same, and sizes above the maximum are rejected.
 const SMALLEST: usize = 4 * 1024;
 const LARGEST: usize = 1024 * 1024;
 
-/// Steps that a regular expression, which is the second of some arguments, may take for a byte of text.
+/// Returns the maximum steps of a regular expression, the second argument, for each byte of text.
 ///
 /// # Errors
-/// It is too large, or not the same for all rows.
+///
+/// The expression is too large, or not the same for all rows.
 pub(super) fn steps(args: &[ColumnarValue]) -> Result<usize> {
     let Some(pattern) = args.get(1) else { return Ok(0) };
     let is_constant = |value: &ColumnarValue| match value {
@@ -30,7 +31,7 @@ pub(super) fn steps(args: &[ColumnarValue]) -> Result<usize> {
         let what = "a regular expression must be the same for all rows".to_owned();
         return Err(SqlError::Invalid(what).into_datafusion());
     }
-    // The other texts may be flags; case folding is the one that makes an expression larger.
+    // Other arguments may be flags; of these, only case folding makes an expression larger.
     let is_text = |value: &ColumnarValue| value.data_type().is_string() && is_constant(value);
     let ignores_case = args
         .iter()
@@ -45,15 +46,15 @@ pub(super) fn steps(args: &[ColumnarValue]) -> Result<usize> {
     {
         bytes *= 2;
         if bytes > LARGEST {
-            let what = format!("the regular expression has more than {LARGEST} bytes once it is compiled");
+            let what = format!("the compiled regular expression has more than {LARGEST} bytes");
             return Err(SqlError::Invalid(what).into_datafusion());
         }
     }
-    // A faulty expression is left to the function to explain.
+    // The function reports an invalid expression itself.
     Ok(bytes / STATE_BYTES)
 }
 
-/// The first text of a value.
+/// Returns the first text of a value.
 fn text(value: &ColumnarValue) -> Result<Option<String>> {
     let texts = cast(&value.to_array(1)?, &DataType::Utf8)?;
     Ok(texts.as_string::<i32>().iter().next().flatten().map(str::to_owned))

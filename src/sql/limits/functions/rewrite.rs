@@ -1,4 +1,4 @@
-//! Functions with bounds in place of expressions that are no functions: patterns, and what gives one of several values.
+//! A rewrite rule that replaces patterns, and expressions that copy values, with functions that have limits.
 
 use std::sync::Arc;
 
@@ -22,10 +22,10 @@ use super::{
     Account, bound, bounded, is_bounded, size,
 };
 
-/// The name of the function that charges what is copied.
+/// Name of the function that reserves the bytes of copied values.
 pub(super) const HELD: &str = "held";
 
-/// Puts functions with bounds in place of expressions.
+/// The rewrite rule.
 #[derive(Debug)]
 pub(crate) struct Bounding {
     like: Arc<ScalarUDF>,
@@ -42,16 +42,18 @@ impl Bounding {
         Self { like, ilike, regex, held: held(), max_value_bytes }
     }
 
+    /// Returns a call of `regexp_like`.
     fn regex(&self, text: Expr, pattern: Expr, ignores_case: bool, negated: bool) -> Transformed<Expr> {
         let flags = ignores_case.then(|| lit("i"));
         let found = self.regex.call([as_text(text), as_text(pattern)].into_iter().chain(flags).collect());
         Transformed::yes(if negated { not(found) } else { found })
     }
 
+    /// Returns a call of `like` or `ilike`.
     fn like(&self, like: Like) -> Expr {
         let Like { negated, expr, pattern, case_insensitive, .. } = like;
         let function = if case_insensitive { &self.ilike } else { &self.like };
-        // What a scan can look for among its keys.
+        // A scan can use the prefix of a pattern; it is added as a condition of its own.
         let prefix = literal(&pattern).and_then(|pattern| pattern.split(['%', '_', '\\']).next());
         let prefix = prefix.filter(|prefix| !prefix.is_empty() && !negated && !case_insensitive);
         let prefix = prefix.filter(|_| matches!(*expr, Expr::Column(_)));
@@ -80,7 +82,7 @@ impl FunctionRewrite for Bounding {
                 Operator::RegexNotIMatch => self.regex(*left, *right, true, true),
                 _ => Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })),
             },
-            // However it is written: an operator or a subscript stands for some functions.
+            // By function rather than by syntax, since operators and subscripts stand for some functions.
             Expr::ScalarFunction(call) if bound(call.name()).is_some() && !is_bounded(&call.func) => {
                 Transformed::yes(bounded(call.func, self.max_value_bytes).call(call.args))
             }
@@ -90,7 +92,7 @@ impl FunctionRewrite for Bounding {
     }
 }
 
-/// Whether an expression gives copies of values whose size varies, and is no function with bounds.
+/// Returns whether an expression copies values of varying size and is not a function with limits.
 fn copies(expression: &Expr, schema: &DFSchema) -> Result<bool> {
     let is_candidate = match expression {
         Expr::Case(_) => true,
@@ -104,10 +106,12 @@ fn copies(expression: &Expr, schema: &DFSchema) -> Result<bool> {
     Ok(is_candidate && width::varies(&expression.get_type(schema)?))
 }
 
+/// Casts a value to text.
 fn as_text(value: Expr) -> Expr {
     Expr::Cast(Cast::new(Box::new(value), DataType::Utf8))
 }
 
+/// Returns the text of a literal.
 fn literal(value: &Expr) -> Option<&str> {
     match value {
         Expr::Literal(ScalarValue::Utf8(Some(text)), _) => Some(text),
@@ -115,7 +119,7 @@ fn literal(value: &Expr) -> Option<&str> {
     }
 }
 
-/// Whether a pattern is compared without a regular expression: a text, with `%` at its ends at most.
+/// Returns whether a pattern is matched without a regular expression: plain text, with `%` only at its ends.
 fn is_simple(like: &Like) -> bool {
     let pattern = literal(&like.pattern).filter(|_| !like.case_insensitive);
     pattern.is_some_and(|pattern| {
@@ -124,30 +128,32 @@ fn is_simple(like: &Like) -> bool {
     })
 }
 
-/// LIKE, or ILIKE.
+/// Returns the function for LIKE or ILIKE.
 fn pattern(name: &'static str) -> Arc<ScalarUDF> {
     let compute = |name, operands: &[ColumnarValue]| match operands {
         [text, pattern] => {
             let kernel = if name == "ilike" { ilike } else { like };
             apply(text, pattern, |text, pattern| Ok(Arc::new(kernel(text, pattern)?)))
         }
-        _ => Err(DataFusionError::Plan("LIKE takes a text and a pattern".to_owned())),
+        _ => Err(DataFusionError::Plan("LIKE requires a text and a pattern".to_owned())),
     };
     Own::of(name, 2, |_, _| Ok(DataType::Boolean), compute).function()
 }
 
-/// The condition of a join, which fails once the statement must end: a join may evaluate it for ever without giving a
-/// batch.
+/// Wraps the condition of a join so that it fails once the statement must end, since a join may evaluate its condition
+/// for hours without returning a batch.
 ///
 /// # Errors
-/// It is no condition.
+///
+/// The condition has no type.
 pub(crate) fn checked(filter: &JoinFilter) -> Result<JoinFilter> {
     let (condition, schema) = (Arc::clone(filter.expression()), filter.schema());
     let condition = ScalarFunctionExpr::try_new(held(), vec![condition], schema, Arc::default())?;
     Ok(JoinFilter::new(Arc::new(condition), filter.column_indices().to_vec(), Arc::clone(schema)))
 }
 
-/// Gives its argument back, and charges its bytes to the operator at work, unless all values of its type have the same.
+/// Returns a function that returns its argument, and reserves its bytes in the current account if its type varies in
+/// size.
 fn held() -> Arc<ScalarUDF> {
     let compute = |_, operands: &[ColumnarValue]| {
         check_current()?;
@@ -161,5 +167,5 @@ fn held() -> Arc<ScalarUDF> {
 }
 
 fn no_value() -> DataFusionError {
-    DataFusionError::Plan("held takes a value".to_owned())
+    DataFusionError::Plan("held requires a value".to_owned())
 }

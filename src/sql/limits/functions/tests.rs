@@ -54,7 +54,7 @@ fn every_function_is_known_to_be_cheap_or_has_bounds() {
 
 #[test]
 fn a_call_in_slices_gives_the_same() {
-    // More bytes than one slice reads, with rows of very different sizes.
+    // More bytes than one slice reads, in rows of very different sizes.
     let wide = texts((0..4000).map(|at| if at % 100 == 0 { 40_000 } else { at % 50 }));
     let short = texts((0..4000).map(|at| at % 3));
     for (name, args) in [

@@ -1,6 +1,6 @@
 use super::*;
 
-/// The tokens of a statement as the parser gets them, in one text: literals without their quotes' escapes.
+/// Returns the rewritten tokens of a statement as one text; literals are without escapes.
 fn plain(sql: &str) -> Result<String, SqlError> {
     let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().unwrap();
     Ok(spelt(tokens).unwrap()?.iter().map(ToString::to_string).collect())
