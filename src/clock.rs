@@ -1,4 +1,4 @@
-//! Time, injected so that tests decide it.
+//! The clock: wall time and steady time, which tests can control.
 
 use std::{
     sync::{
@@ -10,11 +10,11 @@ use std::{
 
 use crate::model::Millis;
 
-/// Tenths of a second since the clock was made: orders what this process saw, whatever happens to
-/// the wall clock. 32 bits last 13 years.
+/// Tenths of a second since the clock was created. Orders events of this process independently of the wall clock. 32
+/// bits last 13 years.
 pub type Ticks = u32;
 
-/// A wall clock and a steady one.
+/// A wall clock and a steady clock.
 #[derive(Clone, Debug)]
 pub struct Clock(Kind);
 
@@ -25,34 +25,35 @@ enum Kind {
 }
 
 impl Clock {
-    /// The machine's clock.
+    /// Returns the clock of the machine.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
     pub fn system() -> Self {
         Self(Kind::System(Instant::now()))
     }
 
-    /// A clock that stands at `now` until [`Clock::advance`].
+    /// Returns a clock that stays at `now` until [`Clock::advance`].
     #[must_use]
     pub fn manual(now: Millis) -> Self {
         Self(Kind::Manual { start: now, now: Arc::new(AtomicI64::new(now)), wall_ahead: Arc::default() })
     }
 
-    /// Moves a manual clock and all its clones; a system clock goes its own way.
+    /// Advances a manual clock and all its clones. Has no effect on the system clock.
     pub fn advance(&self, by: Millis) {
         if let Kind::Manual { now, .. } = &self.0 {
             now.fetch_add(by, Ordering::Relaxed);
         }
     }
 
-    /// Sets the wall clock of a manual clock ahead of its steady one, or behind it; a system clock goes its own way.
+    /// Sets the difference between the wall clock and the steady clock of a manual clock. Has no effect on the system
+    /// clock.
     pub fn set_wall_ahead(&self, by: Millis) {
         if let Kind::Manual { wall_ahead, .. } = &self.0 {
             wall_ahead.store(by, Ordering::Relaxed);
         }
     }
 
-    /// Milliseconds since the Unix epoch.
+    /// Returns the milliseconds since the Unix epoch.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
     pub fn now(&self) -> Millis {
@@ -66,7 +67,7 @@ impl Clock {
         }
     }
 
-    /// Steady time since the clock was made.
+    /// Returns the steady time since the clock was created.
     #[must_use]
     pub fn ticks(&self) -> Ticks {
         let millis = match &self.0 {
@@ -77,7 +78,7 @@ impl Clock {
     }
 }
 
-/// A length of time in ticks.
+/// Converts a duration to ticks.
 #[must_use]
 pub fn ticks(duration: Duration) -> Ticks {
     Ticks::try_from(duration.as_millis() / 100).unwrap_or(Ticks::MAX)

@@ -1,4 +1,5 @@
-//! Reading one's own writes: a source says what must be applied to show what it holds now, and that is waited for.
+//! Freshness `LATEST`: waits until the store has applied everything that a source holds now, so that clients read their
+//! own writes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,29 +8,29 @@ use futures::future::try_join_all;
 pub use crate::store::latest::Scope;
 use crate::store::{Store, cluster::Cluster, latest::SourceError, source::Source};
 
-/// Why the latest cannot be read.
+/// Why the latest offsets cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Stale {
-    /// The source does not say.
-    #[error("cannot read the latest: {0}")]
+    /// The source does not answer.
+    #[error("cannot read the latest offsets: {0}")]
     Unreachable(SourceError),
-    /// It took too long.
-    #[error("the latest was not read within {after:?}{reason}")]
+    /// The deadline passed.
+    #[error("the latest offsets were not applied within {after:?}{reason}")]
     Deadline {
-        /// The time that was allowed.
+        /// The timeout.
         after: Duration,
-        /// What held it up, if that is known.
+        /// Text with the cause of the delay; empty if unknown.
         reason: String,
     },
 }
 
-/// Waits until every loaded cluster shows what it has now, at most `timeout`.
+/// Waits until every loaded cluster shows the latest offsets, at most `timeout`.
 ///
 /// # Errors
-/// Why a cluster does not.
+/// [`Stale`], for the first cluster that fails.
 ///
 /// # Cancel safety
-/// Holds nothing.
+/// Safe: no state is changed.
 pub async fn wait_for_all(store: &Store, timeout: Duration) -> Result<(), Stale> {
     let clusters = store.clusters();
     let loaded = clusters.iter().filter(|cluster| cluster.health().ready);
@@ -37,11 +38,11 @@ pub async fn wait_for_all(store: &Store, timeout: Duration) -> Result<(), Stale>
     Ok(())
 }
 
-/// Waits until the sources of a cluster show what they hold now, at most `timeout`. Sources beside the cluster's own that
-/// are not read now are passed over: their rows are shown as stale.
+/// Waits until the sources of a cluster show the latest offsets, at most `timeout`. Skips sources other than the
+/// cluster's own that cannot be read now: their rows are shown as stale.
 ///
 /// # Errors
-/// Why one does not.
+/// [`Stale`], for the first source that fails.
 ///
 /// # Cancel safety
 /// As [`wait_for_all`].
@@ -54,10 +55,10 @@ pub async fn wait_for(cluster: &Arc<Cluster>, scope: Scope, timeout: Duration) -
     wait_for_sources(&sources, &scope, timeout).await
 }
 
-/// Waits until a source shows what it holds now, at most `timeout`.
+/// Waits until a source shows the latest offsets, at most `timeout`.
 ///
 /// # Errors
-/// Why it does not.
+/// [`Stale`]
 ///
 /// # Cancel safety
 /// As [`wait_for_all`].
