@@ -1,5 +1,5 @@
-//! What is derived from a cut: lag, owner and status of an offset, and the sums of a group. The
-//! same for SQL, RPCs and metrics.
+//! Derived values of a cut: lag, owner and status of a committed offset, and the sums of a group. SQL, RPCs and metrics
+//! all use these functions.
 
 use std::{cell::OnceCell, ops::ControlFlow, sync::Arc};
 
@@ -19,17 +19,18 @@ use crate::{
     },
 };
 
-/// Of what is produced: what a consumer must gain on it to catch up by more than chance.
+/// The consume rate must exceed the produce rate by this fraction of it, so that an estimate of the catch-up time is
+/// more than chance.
 const LEAST_GAIN: f64 = 0.01;
 
-/// A committed offset, and what is derived from it, when it is asked for.
+/// A committed offset, with the values that are derived from it on demand.
 #[derive(Clone, Debug)]
 pub struct Fact<'a> {
-    /// The commit.
+    /// The commit, with its topic name and extras.
     pub entry: Entry<'a>,
     cut: &'a Cut,
     group: GroupCut<'a>,
-    /// Whose members own partitions, see [`Cut::readers_of`].
+    /// The group of the members that own the partitions, see [`Cut::readers_of`].
     readers: &'a GroupView,
     topic: Option<&'a Topic>,
     windows: Option<&'a GroupWindows>,
@@ -38,7 +39,7 @@ pub struct Fact<'a> {
 }
 
 impl<'a> Fact<'a> {
-    /// Whose.
+    /// Returns the group of the offset.
     #[must_use]
     pub fn group(&self) -> GroupCut<'a> {
         self.group
@@ -48,7 +49,7 @@ impl<'a> Fact<'a> {
         self.windows.and_then(|windows| windows.get(self.position, &self.entry))
     }
 
-    /// How far behind.
+    /// Returns the lag, computed on first use.
     #[must_use]
     pub fn lag(&self) -> &Lag {
         self.lag.get_or_init(|| self.find_lag())
@@ -60,13 +61,13 @@ impl<'a> Fact<'a> {
         lag::lag(row, rare, &self.group.shard.key, self.topic, &self.group.cluster.ends, self.cut.taken)
     }
 
-    /// Age of the oldest unread record, estimated.
+    /// Returns the estimated age of the oldest unread record, in seconds.
     #[must_use]
     pub fn lag_seconds(&self) -> Option<f64> {
         self.lag().seconds(&self.group.cluster.ends, self.cut.taken)
     }
 
-    /// How it does.
+    /// Returns the status of the partition.
     #[must_use]
     pub fn status(&self) -> Status {
         self.status_of(self.lag())
@@ -85,40 +86,40 @@ impl<'a> Fact<'a> {
         lag::status(self.entry.row, lag, self.window(), context)
     }
 
-    /// Milliseconds since the commit, see [`lag::quiet`].
+    /// Returns the milliseconds since the commit, see [`lag::quiet`].
     #[must_use]
     pub fn quiet(&self) -> Millis {
         quiet(self.cut, self.group, &self.entry)
     }
 
-    /// See [`observed_at`].
+    /// Returns when the value was first seen, see [`observed_at`].
     #[must_use]
     pub fn observed_at(&self) -> Option<Millis> {
         observed_at(self.cut, self.group, &self.entry)
     }
 
-    /// Whether the partition has an owner now, or was committed within the setting.
+    /// Returns whether the partition has an owner, or a commit within `active_within`.
     #[must_use]
     pub fn is_active(&self) -> bool {
         self.quiet() <= self.cut.settings.active_within || self.owner().is_some()
     }
 
-    /// Records per second that commits advance, if that is known.
+    /// Returns the records per second by which commits advance, if known.
     #[must_use]
     pub fn consume_rate(&self) -> Option<f64> {
         let window = self.window().filter(|window| window.is_of_log(self.lag().log_since));
         window?.consume_rate(self.cut.taken, self.cut.settings.window)
     }
 
-    /// Records per second that the partition grows by, if that is known.
+    /// Returns the records per second by which the partition grows, if known.
     #[must_use]
     pub fn produce_rate(&self) -> Option<f64> {
         let partition = *self.topic?.partitions.get(usize::try_from(self.entry.row.partition).ok()?)?;
         self.group.cluster.ends.produce_rate(partition, RATE_OVER)
     }
 
-    /// Seconds until there is no lag, at the present rates; `None` when there never will be none, or nobody knows: rates
-    /// nearly alike differ by chance.
+    /// Returns the seconds until the lag is 0, at the current rates. `None` if a rate is unknown, or the lag does not
+    /// shrink; nearly equal rates differ only by chance.
     #[must_use]
     pub fn catch_up_seconds(&self) -> Option<f64> {
         match self.lag().lag.ok()? {
@@ -131,14 +132,14 @@ impl<'a> Fact<'a> {
         }
     }
 
-    /// The member that owns the partition.
+    /// Returns the member that owns the partition.
     #[must_use]
     pub fn owner(&self) -> Option<&'a Member> {
         let id = self.topic.and_then(|topic| topic.id);
         self.readers.membership()?.owner(self.entry.topic, id, self.entry.row.partition)
     }
 
-    /// The source that knows the owner, if it is not the one that keeps the offset.
+    /// Returns the source that knows the owner, if it is not the source of the offset.
     #[must_use]
     pub fn owner_source(&self) -> Option<&'a Name> {
         let is_lent = !std::ptr::eq(self.readers, &**self.group.group);
@@ -146,26 +147,27 @@ impl<'a> Fact<'a> {
     }
 }
 
-/// Milliseconds since a commit, see [`lag::quiet`].
+/// Returns the milliseconds since a commit, see [`lag::quiet`].
 #[must_use]
 pub fn quiet(cut: &Cut, group: GroupCut<'_>, entry: &Entry<'_>) -> Millis {
     lag::quiet(entry.row, group.shard.load_began, cut.taken, cut.taken_at)
 }
 
-/// When a value was first seen, where the source is looked at again and again; a log tells when it was committed instead.
+/// Returns when a value was first seen, for sources that are polled. A log has the commit time instead.
 #[must_use]
 pub fn observed_at(cut: &Cut, group: GroupCut<'_>, entry: &Entry<'_>) -> Option<Millis> {
     first_seen(entry.row, (&group.shard.key, group.shard.load_began), (cut.taken, cut.taken_at))
 }
 
-/// The same, of a row in a shard, with the shard's key and when its load began; `now` is told by both clocks.
+/// Returns when the value of a row was first seen. `shard` is the shard's key and the start of its load; `now` is on
+/// both clocks.
 #[must_use]
 pub fn first_seen(row: &Row, shard: (&ShardKey, Ticks), now: (Ticks, Millis)) -> Option<Millis> {
     let ago = Millis::from(now.0.saturating_sub(row.applied.max(shard.1))).saturating_mul(100);
     (shard.0.kind == SourceKind::Table).then(|| now.1.saturating_sub(ago))
 }
 
-/// Makes facts of a group's entries: what is looked up once for all of them.
+/// Derives the facts of a group's entries. Looks up once what all entries share.
 #[derive(Debug)]
 pub struct Deriver<'a> {
     cut: &'a Cut,
@@ -176,7 +178,7 @@ pub struct Deriver<'a> {
 }
 
 impl<'a> Deriver<'a> {
-    /// For a group of a cut.
+    /// Creates the deriver of a group.
     #[must_use]
     pub fn new(cut: &'a Cut, group: GroupCut<'a>) -> Self {
         let names = group.group.topic_names();
@@ -185,7 +187,7 @@ impl<'a> Deriver<'a> {
         Self { cut, group, readers, topics, windows }
     }
 
-    /// The fact of the entry at a position.
+    /// Returns the fact of the entry at a position.
     #[must_use]
     #[inline]
     pub fn fact(&self, position: usize, entry: Entry<'a>) -> Fact<'a> {
@@ -195,13 +197,13 @@ impl<'a> Deriver<'a> {
     }
 }
 
-/// The facts of a group, in no order.
+/// Returns the facts of a group, unordered.
 pub fn facts<'a>(cut: &'a Cut, group: GroupCut<'a>) -> impl Iterator<Item = Fact<'a>> {
     let deriver = Deriver::new(cut, group);
     group.group.entries().enumerate().map(move |(position, entry)| deriver.fact(position, entry))
 }
 
-/// The facts of a group, ordered by topic and partition.
+/// Returns the facts of a group, ordered by topic and partition.
 #[must_use]
 pub fn sorted_facts<'a>(cut: &'a Cut, group: GroupCut<'a>) -> Vec<Fact<'a>> {
     let mut facts: Vec<Fact<'a>> = facts(cut, group).collect();
@@ -211,60 +213,61 @@ pub fn sorted_facts<'a>(cut: &'a Cut, group: GroupCut<'a>) -> Vec<Fact<'a>> {
     facts
 }
 
-/// Broker id of a group's coordinator: the leader of the group's partition of `__consumer_offsets`.
+/// Returns the broker id of a group's coordinator: the leader of the group's partition of `__consumer_offsets`.
 #[must_use]
 pub fn coordinator(group: GroupCut<'_>) -> Option<i32> {
     let log = group.cluster.ends.topic(OFFSETS_TOPIC)?;
     log.partitions.get(usize::try_from(group.shard.key.partition()?).ok()?)?.leader
 }
 
-/// A group with its sums.
+/// A group with the sums over its offsets.
 #[derive(Clone, Debug)]
 pub struct GroupFact<'a> {
     cut: &'a Cut,
     /// The group.
     pub group: GroupCut<'a>,
-    /// `classic`, …, or `simple` for a group that only has offsets.
+    /// Protocol: `classic`, …, or `simple` for a group that has only offsets.
     pub kind: &'static str,
-    /// As Kafka's tools spell it.
+    /// State, as Kafka's tools spell it.
     pub state: &'static str,
-    /// Members. `None` when nobody tells.
+    /// Number of members; `None` if unknown.
     pub members: Option<i32>,
-    /// Topics with a committed offset.
+    /// Number of topics with a committed offset.
     pub topics: i32,
-    /// Partitions with a committed offset.
+    /// Number of partitions with a committed offset.
     pub partitions: i32,
-    /// Sum of the known lags; `None` when none is known.
+    /// Sum of the known lags; `None` if none is known.
     pub lag: Option<i64>,
     /// Greatest known lag.
     pub max_lag: Option<i64>,
-    /// Greatest known time lag.
+    /// Greatest known time lag, in seconds.
     pub max_lag_seconds: Option<f64>,
-    /// Partitions whose lag is not known.
+    /// Number of partitions with an unknown lag.
     pub unknown_lag_partitions: i32,
-    /// The newest time of a commit, as far as such times can be shown.
+    /// Time of the newest commit, among the times that can be shown (see [`shown`]).
     pub last_committed_at: Option<Millis>,
     /// Milliseconds since the newest commit, see [`lag::quiet`].
     pub quiet: Option<Millis>,
-    /// Committed within the setting, or has members: of its own, or of the group of the same id that owns for it.
+    /// Whether the group has a commit within `active_within`, or members: its own, or those of the group of the same id
+    /// in the Kafka cluster.
     pub active: bool,
-    /// The worst of its partitions'; `unknown` without any.
+    /// Worst status of its partitions; `unknown` without any.
     pub status: Status,
 }
 
 impl<'a> GroupFact<'a> {
-    /// Whether members read for it, see [`Cut::readers_of`].
+    /// Returns whether members consume for this group, see [`Cut::readers_of`].
     #[must_use]
     pub fn has_readers(&self) -> bool {
         self.cut.readers_of(self.group).has_members()
     }
 
-    /// See [`Cut::keepers_of`].
+    /// Returns the sources that keep the offsets of this group, see [`Cut::keepers_of`].
     pub fn keepers(&self) -> impl Iterator<Item = &'a Name> + use<'a> {
         self.cut.keepers_of(self.group)
     }
 
-    /// Their names, separated by commas.
+    /// Returns the names of these sources, separated by commas.
     #[must_use]
     pub fn offsets_kept_in(&self) -> Option<String> {
         let names = self.keepers().join(", ");
@@ -272,7 +275,7 @@ impl<'a> GroupFact<'a> {
     }
 }
 
-/// A group without the sums over its offsets, which are as of a group that has none.
+/// Returns a group without the sums over its offsets, which are those of a group without offsets.
 #[must_use]
 pub fn bare_group<'a>(cut: &'a Cut, group: GroupCut<'a>) -> GroupFact<'a> {
     let membership = group.group.membership();
@@ -285,7 +288,7 @@ pub fn bare_group<'a>(cut: &'a Cut, group: GroupCut<'a>) -> GroupFact<'a> {
         members: match membership {
             Some(membership) if !membership.are_members_known => None,
             Some(membership) => Some(count(membership.members.len())),
-            // Who keeps only offsets may not know who reads.
+            // A store that keeps only offsets may not know members.
             None => group.cluster.is_own().then_some(0),
         },
         topics: count(group.group.topic_counts().count()),
@@ -301,22 +304,22 @@ pub fn bare_group<'a>(cut: &'a Cut, group: GroupCut<'a>) -> GroupFact<'a> {
     }
 }
 
-/// The sums of a group that take several times as long as all others.
+/// Which of the slow sums to compute. Each takes several times as long as all others together.
 #[derive(Clone, Copy, Debug)]
 pub struct Sums {
-    /// [`GroupFact::max_lag_seconds`].
+    /// Whether to compute [`GroupFact::max_lag_seconds`].
     pub seconds: bool,
-    /// [`GroupFact::status`].
+    /// Whether to compute [`GroupFact::status`].
     pub status: bool,
 }
 
-/// Sums up a group.
+/// Returns a group with all sums.
 #[must_use]
 pub fn group_fact<'a>(cut: &'a Cut, group: GroupCut<'a>) -> GroupFact<'a> {
     group_sums(cut, group, Sums { seconds: true, status: true })
 }
 
-/// The same, with what is not asked for as in [`bare_group`].
+/// Returns a group with the requested sums; the others are as in [`bare_group`].
 #[must_use]
 pub fn group_sums<'a>(cut: &'a Cut, group: GroupCut<'a>, sums: Sums) -> GroupFact<'a> {
     let mut fact = bare_group(cut, group);
@@ -345,21 +348,22 @@ pub fn group_sums<'a>(cut: &'a Cut, group: GroupCut<'a>, sums: Sums) -> GroupFac
         }
         ControlFlow::<()>::Continue(())
     };
-    // Nothing breaks it off.
+    // The callback never breaks.
     let _ = group.group.each_entry(0..usize::MAX, add);
-    // Only the partitions without lag are known: that says nothing of the greatest.
+    // If only partitions without lag are known, the greatest time lag is unknown.
     fact.max_lag_seconds = fact.max_lag_seconds.filter(|max| *max > 0.0 || !unknown_seconds);
     fact.active = is_active(fact.has_readers(), fact.quiet, cut.settings.active_within);
     fact
 }
 
-/// Whether a group committed within `within`, or has members. `quiet` is the time since its newest commit.
+/// Returns whether a group has members, or a commit within `within`. `quiet` is the time since its newest commit.
 #[must_use]
 pub fn is_active(has_members: bool, quiet: Option<Millis>, within: Millis) -> bool {
     has_members || quiet.is_some_and(|quiet| quiet <= within)
 }
 
-/// The groups of a cut from a cluster and id on, ordered by cluster, id and source. Boxed: its type would take minutes to compile.
+/// Returns the groups of a cut from a cluster and id on, ordered by cluster, id and source. Boxed, because the concrete
+/// type would take minutes to compile.
 pub fn sorted_groups<'a>(cut: &'a Cut, from: (&str, &str)) -> Box<dyn Iterator<Item = GroupCut<'a>> + 'a> {
     let mut clusters: Vec<&'a SourceCut> =
         cut.each_cluster().filter(|cluster| &*cluster.cluster.name >= from.0).collect();
@@ -374,7 +378,7 @@ pub fn sorted_groups<'a>(cut: &'a Cut, from: (&str, &str)) -> Box<dyn Iterator<I
             return only.groups_from(first);
         }
         sources.sort_by_key(|source| &source.source.id.name);
-        // Of equal ones, the source that stands first comes first.
+        // Of groups with equal ids, the one of the first source comes first.
         let groups = sources.into_iter().map(|source| source.groups_from(first));
         Box::new(groups.kmerge_by(|left, right| left.group.id < right.group.id))
     };

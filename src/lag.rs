@@ -1,4 +1,5 @@
-//! Commit × log end → lag, time lag and status. Pure functions; the rules are the contract's.
+//! Lag, time lag and status of a committed offset, computed from the commit and the log end. Pure functions; the rules
+//! are in the contract.
 
 use std::num::NonZeroU32;
 
@@ -14,43 +15,45 @@ use crate::{
     },
 };
 
-/// A partition that answered no question for so long counts as unknown, while others answer.
+/// A log end counts as unknown if requests for it have failed for this long.
 const STALE_AFTER: Ticks = 100;
 
-/// Without a known interval between commits, none for so long is `stopped`.
+/// If the usual interval between commits is unknown, a group counts as `stopped` after this time without a commit, in
+/// milliseconds.
 const UNKNOWN_INTERVAL_MS: i64 = 3_600_000;
 
-/// Produce rates are over the last minute.
+/// Time over which produce rates are measured, in ticks: one minute.
 pub const RATE_OVER: Ticks = 600;
 
-/// How far behind a commit is.
+/// The lag of a commit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Lag {
-    /// First offset of the log.
+    /// First offset of the log, if known.
     pub log_start: Option<i64>,
-    /// High watermark.
+    /// High watermark, if known.
     pub log_end: Option<i64>,
-    /// Records, or why nobody knows.
+    /// Lag in records, or why it is unknown.
     pub lag: Result<i64, LagUnknown>,
-    /// Committed below the log start: records were deleted unread.
+    /// Whether the committed offset is below the log start: records were deleted unread.
     pub data_lost: bool,
-    /// Nothing but markers of transactions lies before the end: there is nothing to read.
+    /// Whether only transaction markers are between the committed offset and the log end, so that there is nothing to
+    /// read.
     pub silent: bool,
-    /// When the log was first seen, see [`EndValue::since`]; [`Ticks::MAX`] where there is none.
+    /// Time at which the log was first seen, see [`EndValue::since`]; [`Ticks::MAX`] without a log.
     pub log_since: Ticks,
-    /// Where it reads on.
+    /// The next offset that the group will read, with its partition.
     next: Option<(Partition, i64)>,
 }
 
 impl Lag {
-    /// Records to read, markers of transactions left out; `None` when the lag is not known.
+    /// Returns the number of unread records, without transaction markers; `None` if the lag is unknown.
     #[must_use]
     pub fn unread(&self) -> Option<i64> {
         self.lag.ok().map(|lag| if self.silent { 0 } else { lag })
     }
 
-    /// Age of the oldest unread record, estimated; `None` when nothing can tell. Apart from the rest, since
-    /// it looks through the samples of the log end.
+    /// Returns the estimated age of the oldest unread record, in seconds; `None` if it cannot be estimated. This is
+    /// separate from [`lag()`], because it searches the samples of the log end.
     #[must_use]
     pub fn seconds(&self, ends: &Ends, now: Ticks) -> Option<f64> {
         let lag = self.lag.ok()?;
@@ -62,7 +65,7 @@ impl Lag {
     }
 }
 
-/// Lag of a commit. `topic` is the topic of that name in `ends`; `now` is the cut's time.
+/// Returns the lag of a commit. `topic` is the topic of the row in `ends`; `now` is the time of the cut.
 #[must_use]
 #[inline]
 pub fn lag(row: &Row, rare: Option<&Rare>, shard: &ShardKey, topic: Option<&Topic>, ends: &Ends, now: Ticks) -> Lag {
@@ -105,7 +108,7 @@ pub fn lag(row: &Row, rare: Option<&Rare>, shard: &ShardKey, topic: Option<&Topi
     Lag { log_start, log_end, lag: Ok(lag), data_lost, silent, log_since: value.since, next }
 }
 
-/// The log end that counts, if one does.
+/// Returns the log end if it is known and recent enough.
 #[must_use]
 pub fn log_end(value: &EndValue, now: Ticks) -> Option<i64> {
     known(value.log_end).filter(|_| !is_lost(value, now))
@@ -115,8 +118,8 @@ fn known(offset: i64) -> Option<i64> {
     (offset >= 0).then_some(offset)
 }
 
-/// Returns whether the log end is unknown: the client may not ask, there is no leader, or the last answer is too old and
-/// requests keep failing.
+/// Returns whether the log end is unknown: the user has no right to request it, the partition has no leader, or
+/// requests keep failing and the last response is too old.
 fn is_lost(value: &EndValue, now: Ticks) -> bool {
     match value.error {
         None => false,
@@ -125,9 +128,9 @@ fn is_lost(value: &EndValue, now: Ticks) -> bool {
     }
 }
 
-/// The commit belongs to an earlier topic of the same name: by its topic id; else by what was
-/// applied when the earlier id was last seen; else by a leader epoch that the present topic, which
-/// started at 0, has not reached.
+/// Returns whether the commit belongs to an earlier topic of the same name. This is decided by its topic id; else by
+/// the revisions that were applied when the earlier id was last seen; else by a leader epoch that the current topic,
+/// with epochs from 0 on, has not reached.
 fn is_earlier(row: &Row, rare: Option<&Rare>, shard: &ShardKey, topic: &Topic, value: &EndValue) -> bool {
     if let (Some(committed), Some(present)) = (rare.and_then(|rare| rare.topic_id), topic.id) {
         return committed != present;
@@ -137,12 +140,13 @@ fn is_earlier(row: &Row, rare: Option<&Rare>, shard: &ShardKey, topic: &Topic, v
         || (value.leader_epoch >= 0 && row.leader_epoch > value.leader_epoch && value.observed > row.applied)
 }
 
-/// How many times the span of the samples the time before them may be that is extrapolated: a rate tells nothing of a time
-/// that was much longer than what it was measured over.
+/// Maximum ratio of extrapolated time to the span of the samples. A rate says nothing about a time that is much longer
+/// than the time over which it was measured.
 pub const MOST_EXTRAPOLATED: f64 = 10.0;
 
-/// Time since the log end, which is beyond `next`, passed it: interpolated between samples of the end; before the first
-/// sample, extrapolated from the rate, within the known age of the log. `None` when nothing can tell.
+/// Returns the seconds since the log end, which is now beyond `next`, passed `next`. The time is interpolated between
+/// samples of the log end. Before the first sample, it is extrapolated from the produce rate, up to the known age of
+/// the log. `None` if it cannot be estimated.
 fn seconds(next: i64, partition: Partition, ends: &Ends, now: Ticks) -> Option<f64> {
     let newest = ends.value(partition);
     let mut after = (newest.observed, newest.log_end);
@@ -160,55 +164,55 @@ fn seconds(next: i64, partition: Partition, ends: &Ends, now: Ticks) -> Option<f
     match (extrapolated, newest.absent_at) {
         (Some(seconds), Some(absent_at)) => Some(seconds.min(age(f64::from(absent_at), now))),
         (Some(seconds), None) => Some(seconds),
-        // The log was empty, and has been filled since.
+        // The log was empty at that time and has been filled since.
         (None, Some(absent_at)) => Some(age(passed((absent_at, 0), after, next), now)),
         (None, None) => None,
     }
 }
 
-/// When a log end passed an offset (ticks), as if it had moved steadily between two samples.
+/// Returns when a log end passed an offset, in ticks, assuming a steady rate between two samples.
 fn passed(from: (Ticks, i64), to: (Ticks, i64), offset: i64) -> f64 {
     let part = to_f64(offset.saturating_sub(from.1)) / to_f64(to.1.saturating_sub(from.1).max(1));
     f64::from(from.0) + part.clamp(0.0, 1.0) * f64::from(to.0.saturating_sub(from.0))
 }
 
-/// Seconds since a time (ticks).
+/// Returns the seconds since a time in ticks.
 fn age(at: f64, now: Ticks) -> f64 {
     ((f64::from(now) - at) / 10.0).max(0.0)
 }
 
-/// Milliseconds since a commit, by the time that its record tells, but at least since this process saw the commit:
-/// coordinators and clients may have put any time into the record. What was replayed was committed before `load_began`.
+/// Returns the milliseconds since a commit, by the time in its record, but at least the time since this process saw the
+/// commit: coordinators and clients may write any time into the record. Replayed commits count as seen at `load_began`.
 #[must_use]
 pub fn quiet(row: &Row, load_began: Ticks, now: Ticks, now_at: Millis) -> Millis {
     let seen = i64::from(now.saturating_sub(row.applied.max(load_began))) * 100;
     shown(row.committed_at).map_or(seen, |at| now_at.saturating_sub(at).max(seen))
 }
 
-/// What [`status`] needs to know besides the commit.
+/// Inputs of [`status`] in addition to the commit.
 #[derive(Clone, Copy, Debug)]
 pub struct StatusContext<'a> {
     /// Log ends of the cluster.
     pub ends: &'a Ends,
-    /// Length of the window.
+    /// Length of the window of samples.
     pub window: Ticks,
-    /// The cut's time, steady.
+    /// Time of the cut, on the steady clock.
     pub now: Ticks,
-    /// The cut's time.
+    /// Time of the cut, on the wall clock.
     pub now_at: Millis,
-    /// When the load of the commit's shard began.
+    /// Time at which the load of the commit's shard began.
     pub load_began: Ticks,
 }
 
-/// What the status of a group is before its offsets are looked at, the worst of which counts: of a group that has none
-/// nobody knows how it does.
+/// Returns the initial value for the maximum over a group's partitions. The status of a group without offsets is
+/// unknown.
 #[must_use]
 pub fn status_before_offsets(group: &GroupView) -> Status {
     if group.is_empty() { Status::Unknown } else { Status::Ok }
 }
 
-/// Status of a partition, by the rules of Burrow's evaluator as the contract refines them. The
-/// worst that applies; a sample without lag in the window clears all but `data_lost`.
+/// Returns the status of a partition, by the rules of Burrow's evaluator as refined in the contract. The worst
+/// applicable status wins, except that a sample without lag in the window clears all but `data_lost`.
 #[must_use]
 pub fn status(row: &Row, lag: &Lag, window: Option<&KeyWindow>, context: StatusContext<'_>) -> Status {
     let records = match lag.unread() {
@@ -226,7 +230,7 @@ pub fn status(row: &Row, lag: &Lag, window: Option<&KeyWindow>, context: StatusC
     let quiet = quiet(row, context.load_began, context.now, context.now_at);
     let usual = match row.interval_ms {
         0 => UNKNOWN_INTERVAL_MS,
-        // Half as long again is not unusual yet.
+        // A gap of up to one and a half intervals is usual.
         interval => i64::from(interval) * 3 / 2,
     };
     if quiet > window_ms && quiet > usual {
@@ -244,13 +248,13 @@ pub fn status(row: &Row, lag: &Lag, window: Option<&KeyWindow>, context: StatusC
     }
 }
 
-/// Whether a log end within the window was not beyond a commit that is older than the window. Tells it also of groups
-/// without a window of their own: those that committed nothing since the load.
+/// Returns whether a log end within the window was not beyond the commit, which is older than the window. Also works
+/// for groups without a window, which have not committed since the load.
 fn was_caught_up(row: &Row, lag: &Lag, context: StatusContext<'_>) -> bool {
     let Some((partition, next)) = lag.next else { return false };
     let from = context.now.saturating_sub(context.window);
     let counts = |taken: Ticks| taken >= row.applied && (taken > from || from == 0);
-    // Log ends only rise: the oldest is the least.
+    // Log ends only rise, so the oldest sample is the lowest.
     context.ends.samples_of(partition).find(|(taken, _)| counts(*taken)).is_some_and(|(_, end)| end <= next)
 }
 

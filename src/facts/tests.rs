@@ -1,4 +1,4 @@
-//! The status of groups, as the sampler and readers see it.
+//! The status of groups, from the sampler to the facts.
 
 use super::*;
 use crate::{
@@ -7,11 +7,11 @@ use crate::{
     store::ends::IdsSeen,
 };
 
-/// Ten samples and a little more.
+/// Number of polls that fill the window of a status, and a little more.
 const WINDOW: usize = 11;
 
 impl Lab {
-    /// A sample, and before it an answer of the poller: the log end of the key.
+    /// Polls the log end of the key and takes a sample.
     fn poll(&mut self, end: i64) {
         self.clock.advance(10_000);
         self.end(KEY.0, 0, end);
@@ -24,7 +24,7 @@ impl Lab {
         group_fact(&cut, cut.clusters[0].group(group).unwrap()).status
     }
 
-    /// What the sampler noticed.
+    /// Returns the status changes that the sampler recorded.
     fn changes(&self) -> Vec<(Status, Status)> {
         self.cluster().own.samples.current().changes.iter().map(|change| (change.from, change.to)).collect()
     }
@@ -36,12 +36,12 @@ fn a_consumer_that_had_no_lag_within_the_window_is_not_stopped() {
         let mut lab = lab(usize::MAX);
         lab.topics(&[("orders", 1)]);
         lab.end("orders", 0, 10);
-        // It usually commits each second.
+        // The group usually commits each second.
         lab.apply("g", KEY, Some(9), live);
         lab.clock.advance(1000);
         lab.apply("g", KEY, Some(10), live);
         (0..3 * WINDOW).for_each(|_| lab.poll(10));
-        // The next record, which it has not read yet.
+        // A new record arrives, which the group has not read.
         lab.poll(11);
         assert_eq!((lab.status("g"), lab.changes()), (Status::Ok, vec![]), "live: {live}");
         (0..WINDOW - 3).for_each(|_| lab.poll(11));
@@ -90,7 +90,7 @@ fn a_partition_of_an_active_group_that_is_not_read_stays_stopped() {
     lab.clock.advance(7_200_000);
     lab.poll(20);
     assert_eq!(lab.status("g"), Status::Stopped);
-    // The first commit since the load, to another partition.
+    // The first commit since the load is to another partition.
     lab.commit("g", ("orders", 1), 100);
     lab.poll(20);
     assert_eq!((lab.status("g"), lab.changes()), (Status::Stopped, vec![]));
@@ -98,7 +98,7 @@ fn a_partition_of_an_active_group_that_is_not_read_stays_stopped() {
 
 #[test]
 fn what_was_seen_of_an_earlier_topic_says_nothing_of_the_present_one() {
-    // By another id, and by an end that went back.
+    // The log is replaced either by a new topic id or by an end that goes back.
     for by_id in [true, false] {
         let mut lab = lab(usize::MAX);
         let set_id = |lab: &Lab, id: u8| {
@@ -125,7 +125,7 @@ fn what_was_seen_of_an_earlier_topic_says_nothing_of_the_present_one() {
         assert!(seconds <= 30.0, "{seconds}");
         let (produced, consumed) = (fact.produce_rate().unwrap(), fact.consume_rate().unwrap());
         assert!((produced - 33.0).abs() < 0.1 && (consumed - 3.0).abs() < 0.1, "{produced} {consumed}");
-        assert_eq!(fact.status(), Status::Ok, "it did not go back");
+        assert_eq!(fact.status(), Status::Ok, "the committed offset did not go back");
     }
 }
 

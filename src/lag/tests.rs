@@ -14,7 +14,7 @@ fn shard() -> ShardKey {
     ShardKey { source, kind: SourceKind::Log, number: 0 }
 }
 
-/// One partition whose end grew by 10 a second, up to `end`, sampled each second until `now`.
+/// Returns the log ends of a partition that grows by 10 per second up to `end`, sampled each second until `now`.
 fn growing(now: Ticks, end: i64) -> Arc<Ends> {
     let board = board();
     for at in (0..=now).step_by(10) {
@@ -125,7 +125,7 @@ fn unknown_ends_are_unknown_and_never_zero() {
     let slot = board.current().topic("t").unwrap().partitions[0].slot;
     let fail = |error, at| board.observe(EndKind::High, &[Answer { slot, result: Err(error) }], at, 0);
     fail(EndError::Other(-1), 20);
-    assert_eq!(lag_of(&commit(1), &board.current(), 20).lag, Ok(499), "one failure is no loss");
+    assert_eq!(lag_of(&commit(1), &board.current(), 20).lag, Ok(499), "one failure does not make the end unknown");
     assert_eq!(lag_of(&commit(1), &board.current(), 200).lag, Err(LagUnknown::EndUnknown));
     fail(EndError::NotAuthorized, 20);
     assert_eq!(lag_of(&commit(1), &board.current(), 20).lag, Err(LagUnknown::NotAuthorized));
@@ -142,7 +142,7 @@ fn a_topic_that_is_gone_is_deleted_not_unknown() {
 
 #[test]
 fn seconds_are_interpolated_between_samples() {
-    // 10 records a second: 50 records behind is 5 s.
+    // At 10 records per second, 50 records take 5 s.
     let ends = growing(600, 1000);
     let seconds = lag_of(&commit(950), &ends, 600).seconds(&ends, 600).unwrap();
     assert!((seconds - 5.0).abs() < 0.2, "{seconds}");
@@ -153,7 +153,7 @@ fn a_sample_is_as_old_as_its_question() {
     let board = board();
     for at in (0..=600).step_by(10) {
         observe(&board, i64::from(at), at);
-        // Kept when the next question is sent.
+        // The sample is taken when the next request is sent.
         board.sample(at + 10);
     }
     let ends = board.current();
@@ -172,7 +172,7 @@ fn an_answer_that_is_late_bends_no_line() {
     let answer = |slot: u32, at: Ticks| {
         board.observe(EndKind::High, &[Answer { slot, result: Ok((i64::from(at), 0)) }], at, 0);
     };
-    // The second leader is silent for a while, in which it goes on taking records.
+    // The second leader does not answer for a while, but its log grows.
     for at in (0..=600).step_by(10) {
         answer(slots[0], at);
         if !(100..500).contains(&at) {
@@ -187,7 +187,7 @@ fn an_answer_that_is_late_bends_no_line() {
 
 #[test]
 fn seconds_beyond_the_samples_are_extrapolated_and_at_least_their_span() {
-    // Samples reach back 10 s, to 900; 400 records before that are 40 s more.
+    // Samples reach 10 s back, to offset 900; another 400 records take 40 s.
     let ends = growing(100, 1000);
     let seconds = lag_of(&commit(500), &ends, 100).seconds(&ends, 100).unwrap();
     assert!((seconds - 50.0).abs() < 1.0, "{seconds}");
@@ -204,10 +204,10 @@ fn seconds_are_unknown_where_nothing_was_produced() {
 }
 
 const WINDOW: Ticks = 100;
-/// When commits were handled, where it matters.
+/// Commit time, where it matters.
 const START: i64 = 1_700_000_000_000;
 
-/// Samples of a key each second; the status after them, with a commit at each sample.
+/// Returns the status after samples of (committed offset, lag), one per second, each with a commit.
 fn status_after(samples: &[(i64, i64)]) -> Status {
     let mut window: Option<KeyWindow> = None;
     let mut row = commit(0);
@@ -280,7 +280,7 @@ fn no_commit_for_longer_than_usual_is_stopped() {
     assert_eq!(status(&hourly, &behind, None, at(3_700_000)), Status::Ok, "not much longer than usual");
     assert_eq!(status(&hourly, &behind, None, at(6_000_000)), Status::Stopped);
     let none = Lag { lag: Ok(0), ..behind };
-    assert_eq!(status(&often, &none, None, at(11_000)), Status::Ok, "nothing to do");
+    assert_eq!(status(&often, &none, None, at(11_000)), Status::Ok, "nothing to read");
 }
 
 #[test]
@@ -296,11 +296,11 @@ fn a_marker_before_the_end_is_lag_but_none_in_time() {
     assert_eq!((lag.lag, lag.seconds(&board.current(), 1000), lag.silent), (Ok(1), Some(0.0), true));
     let ends = board.current();
     let context = StatusContext { ends: &ends, window: 100, now: 1000, now_at: START + 10_000_000, load_began: 0 };
-    assert_eq!(status(&commit(499), &lag, None, context), Status::Ok, "however long nothing was committed");
-    // A record lies between.
+    assert_eq!(status(&commit(499), &lag, None, context), Status::Ok, "however old the commit is");
+    // An unread record precedes the marker.
     let lag = lag_of(&commit(497), &board.current(), 1000);
     assert_eq!((lag.lag, lag.silent), (Ok(3), false));
-    // What was true of the end before says nothing of this one.
+    // A marker before the previous log end does not count for this one.
     observe(&board, 501, 30);
     assert!(!lag_of(&commit(499), &board.current(), 1000).silent);
 }
@@ -310,7 +310,7 @@ fn a_commit_is_as_old_as_its_time_tells_and_at_least_as_old_as_when_it_was_seen(
     let now_at = 1_700_000_000_000;
     let day = 86_400_000;
     let quiet_of = |committed_at, applied| quiet(&Row { committed_at, applied, ..commit(1) }, 50, 1050, now_at);
-    assert_eq!(quiet_of(now_at - 7000, 1000), 7000, "handled before it was seen");
+    assert_eq!(quiet_of(now_at - 7000, 1000), 7000, "the commit time is earlier than the time at which it was seen");
     for ahead in [now_at - 4999, now_at, now_at + day, now_at + 365_000 * day, i64::MAX] {
         assert_eq!(quiet_of(ahead, 1000), 5000, "{ahead}");
     }
@@ -320,7 +320,8 @@ fn a_commit_is_as_old_as_its_time_tells_and_at_least_as_old_as_when_it_was_seen(
     assert_eq!(quiet_of(now_at + day, 0), 100_000, "replayed: committed before the load began");
 }
 
-/// A board that listed no topic at `absent_at`, and one at 100, whose ends were asked for each ten seconds from then on.
+/// Returns a board with an empty topic list at `absent_at`, and with a topic from 100 on that gets a log end each ten
+/// seconds.
 fn burst(absent_at: Option<Ticks>, ends: &[i64]) -> Arc<Ends> {
     let board = EndsBoard::default();
     if let Some(at) = absent_at {
@@ -337,7 +338,7 @@ fn burst(absent_at: Option<Ticks>, ends: &[i64]) -> Arc<Ends> {
 
 #[test]
 fn seconds_are_at_most_the_known_age_of_the_log() {
-    // 100,000 records at once, and one a minute later: its rate would tell of months.
+    // 100,000 records arrive in one second, and one record a minute later. Its rate would give months.
     let ends = [100_000; 6].into_iter().chain([100_001; 5]).collect::<Vec<_>>();
     for (ends, committed) in [(&*ends, 100), (&*ends, 99_000), (&ends[..6], 100)] {
         let now = 100 + 100 * u32::try_from(ends.len()).unwrap();
@@ -348,7 +349,7 @@ fn seconds_are_at_most_the_known_age_of_the_log() {
         let unknown = burst(None, ends);
         assert_eq!(lag_of(&commit(committed), &unknown, now).seconds(&unknown, now), None, "{committed}");
     }
-    // A steady rate is the better witness within the age.
+    // Within the age, a steady rate is the better estimate.
     let steady: Vec<i64> = (1..10).map(|round| round * 100).collect();
     let known = burst(Some(20), &steady);
     let seconds = lag_of(&commit(50), &known, 900).seconds(&known, 900).unwrap();
@@ -357,7 +358,7 @@ fn seconds_are_at_most_the_known_age_of_the_log() {
 
 #[test]
 fn seconds_are_extrapolated_no_further_than_the_samples_can_tell() {
-    // Samples of 10 s, with 100 records.
+    // The samples span 10 s and 100 records.
     let ends = growing(100, 10_000);
     let seconds = |committed| lag_of(&commit(committed), &ends, 100).seconds(&ends, 100);
     assert!(seconds(9000).is_some_and(|seconds| (seconds - 100.0).abs() < 1.0));
