@@ -1,4 +1,4 @@
-//! How the server itself does: progress of each log partition, and readiness.
+//! Status of the server: load progress of each log partition, and readiness.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,52 +19,53 @@ use crate::{
 
 /// Version of the program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The revision that it was built from.
+/// Git revision from which the program was built.
 pub const GIT_REVISION: &str = env!("OFFSETD_GIT_REVISION");
 
-/// How far one log partition was read.
+/// Status of a log partition, or of a source that is not a log.
 #[derive(Clone, Debug)]
 pub struct LogPartitionStatus {
-    /// `kafka`, or the name of another offset store.
+    /// Name of the source: `kafka`, or that of another offset store.
     pub source: Name,
-    /// What keeps the offsets.
+    /// Kind of the offset store.
     pub kind: Name,
-    /// How they are read, of a Kafka cluster: `log` or `admin`.
+    /// Read mode of a Kafka cluster's own source: `log` or `admin`.
     pub mode: Option<&'static str>,
-    /// How the last look went, where the source is looked at as a whole.
+    /// Outcome of the last complete read, of a source that is read as a whole.
     pub reading: Option<Arc<Reading>>,
-    /// Partition of `__consumer_offsets`; `None` stands for all, while it is not known how many there are.
+    /// Partition of `__consumer_offsets`; `None` stands for all partitions while their number is unknown.
     pub log_partition: Option<i32>,
     /// `loading`, `live` or `failing`.
     pub state: &'static str,
-    /// The next offset to apply.
+    /// Next offset to apply.
     pub position: Option<i64>,
-    /// The end captured at the start.
+    /// Log end that was captured at the start.
     pub target: Option<i64>,
     /// High watermark.
     pub end_offset: Option<i64>,
     /// Last stable offset.
     pub last_stable_offset: Option<i64>,
-    /// Since when an open transaction holds readers back.
+    /// Time since which an open transaction delays readers.
     pub open_transaction_since: Option<Millis>,
-    /// Records read.
+    /// Number of records read.
     pub records: u64,
-    /// Records without a value.
+    /// Number of tombstones.
     pub tombstones: u64,
-    /// Records that did not decode, by fault.
+    /// Number of records that did not decode, by fault.
     pub decode_errors: BTreeMap<&'static str, u64>,
-    /// Records of unknown types, by type.
+    /// Number of records of unknown types, by type.
     pub unknown_types: BTreeMap<i16, u64>,
-    /// Good records with bytes after their end.
+    /// Number of valid records with bytes after their end.
     pub with_left_over: u64,
-    /// Time of the last record.
+    /// Time of the last record read.
     pub last_record_at: Option<Millis>,
-    /// What keeps the partition from being read.
+    /// Why the partition cannot be read.
     pub last_error: Option<String>,
 }
 
 impl LogPartitionStatus {
-    /// Records (and markers) not applied yet. A high watermark older than the position counts as 0.
+    /// Returns the number of records and markers that are not applied yet. A high watermark below the position counts
+    /// as 0.
     #[must_use]
     pub fn behind(&self) -> Option<i64> {
         Some(self.end_offset?.saturating_sub(self.position?).max(0))
@@ -72,7 +73,7 @@ impl LogPartitionStatus {
 }
 
 impl LogPartitionStatus {
-    /// Of a cluster whose log partitions are not known yet.
+    /// Returns the status of a source with unknown log partitions.
     fn unknown(source: &Source, health: &Health) -> Self {
         Self {
             source: Name::clone(&source.id.name),
@@ -97,18 +98,18 @@ impl LogPartitionStatus {
     }
 }
 
-/// The source of a cluster by log partition: one entry without a number until partitions are known.
+/// Returns the status of each log partition of a source; one entry without a number while the partitions are unknown.
 #[must_use]
 pub fn sources(source: &Source, health: &Health, ends: &Ends) -> Vec<LogPartitionStatus> {
     let partitions = log_partitions(source, health, ends);
-    // None is known and none exists: there is nothing to say.
+    // If the partitions are known and there are none, the list is empty.
     if partitions.is_empty() && health.shards != Some(0) {
         return vec![LogPartitionStatus::unknown(source, health)];
     }
     partitions
 }
 
-/// The log partitions of a cluster, by number.
+/// Returns the status of the known log partitions of a source, by number.
 #[must_use]
 pub fn log_partitions(source: &Source, health: &Health, ends: &Ends) -> Vec<LogPartitionStatus> {
     let topic = ends.topic(OFFSETS_TOPIC);
@@ -119,7 +120,7 @@ pub fn log_partitions(source: &Source, health: &Health, ends: &Ends) -> Vec<LogP
             let number = shard.key.partition().and_then(|number| usize::try_from(number).ok());
             let partition = topic.zip(number).and_then(|(topic, number)| topic.partitions.get(number));
             let value = partition.map(|partition| ends.value(*partition));
-            // Of a log that may not be read, or without a leader, nothing is known now.
+            // If the log cannot be read, or has no leader, its current end is unknown.
             let is_unknown = health.is_refused() || value.is_some_and(|of| of.error == Some(EndError::NoLeader));
             let known = |offset: Option<i64>| offset.filter(|offset| *offset >= 0 && !is_unknown);
             log_partition(
@@ -132,7 +133,7 @@ pub fn log_partitions(source: &Source, health: &Health, ends: &Ends) -> Vec<LogP
         .collect()
 }
 
-/// How committed offsets of a Kafka cluster are read, by what its own source is.
+/// Returns the read mode of a Kafka cluster's own source.
 #[must_use]
 pub fn mode(kind: SourceKind) -> &'static str {
     match kind {
@@ -141,12 +142,12 @@ pub fn mode(kind: SourceKind) -> &'static str {
     }
 }
 
-/// The same, of a source that is the cluster's own.
+/// Returns the read mode, if this is a cluster's own source.
 fn own_mode(source: &Source) -> Option<&'static str> {
     (*source.id.name == *SOURCE_KAFKA).then(|| mode(source.kind()))
 }
 
-/// The state of a source: of a log, that of the worst of its partitions.
+/// Returns the state of a source: of a log, the worst state of its partitions.
 #[must_use]
 pub fn state(source: &Source, health: &Health, ends: &Ends) -> &'static str {
     let states: BTreeSet<&str> = sources(source, health, ends).iter().map(|of| of.state).collect();
@@ -161,7 +162,7 @@ fn log_partition(
 ) -> LogPartitionStatus {
     let progress = &shard.progress;
     let (position, target) = (shard.applied().0, progress.target());
-    // A right that is missing for the topic is the reason for each partition.
+    // A missing right on the topic is the reason for all partitions.
     let last_error = progress.last_error().filter(|_| !health.is_refused());
     let is_loaded = match source.kind() {
         SourceKind::Log => target.is_some_and(|target| position >= target),
@@ -174,7 +175,7 @@ fn log_partition(
     } else {
         "loading"
     };
-    // What was applied is stable, whatever was last asked.
+    // Applied records are stable, even if the last observed ends are older.
     let reached = |known: Option<i64>| known.map(|offset| offset.max(position));
     LogPartitionStatus {
         source: Name::clone(&shard.key.source.name),
@@ -198,12 +199,11 @@ fn log_partition(
     }
 }
 
-/// What readiness still waits for; empty when the server is ready.
+/// Returns the clusters, sources and tasks that readiness waits for; empty if the server is ready.
 ///
-/// Each cluster must be loaded, or have been failing for `ready_after` (unless it is `required`):
-/// one dead cluster must not keep the healthy ones out of service. A source beside a cluster's own must be loaded if it is
-/// `required`. One of all must be loaded in any case.
-/// And the server must admit new statements and calls, see [`crate::work`].
+/// Each cluster must be loaded, or have been failing for `ready_after` unless it is `required`: one dead cluster must
+/// not keep the healthy ones out of service. Another source must be loaded only if it is `required`. At least one
+/// source must be loaded. The server must also admit new statements and calls, see [`crate::work`].
 #[must_use]
 pub fn awaited(store: &Store, ready_after: Duration) -> Vec<String> {
     let now = store.clock.ticks();
@@ -232,12 +232,12 @@ pub fn awaited(store: &Store, ready_after: Duration) -> Vec<String> {
     }
     let work = store.work().status();
     if work.is_full() {
-        awaited.push(format!("work that does not end; restart the server: {}", work.abandoned.join("; ")));
+        awaited.push(format!("cancelled work is still running; restart the server: {}", work.abandoned.join("; ")));
     }
     awaited
 }
 
-/// The loaded clusters that have nothing to show, since no group has committed.
+/// Returns a note for each loaded cluster that has no committed offsets.
 #[must_use]
 pub fn fresh(store: &Store) -> Vec<String> {
     let is_fresh = |cluster: &&Arc<Cluster>| {
@@ -258,14 +258,14 @@ fn describe(cluster: &Cluster, health: &Health) -> String {
     match &health.last_error {
         Some(error) => format!("cluster {}: {error}", cluster.name),
         None if health.shards.is_none() => {
-            format!("cluster {}: no answer yet whether there is a topic {OFFSETS_TOPIC}", cluster.name)
+            format!("cluster {}: brokers have not answered yet whether topic {OFFSETS_TOPIC} exists", cluster.name)
         }
-        None if progress >= 1.0 => format!("cluster {}: read; asking brokers for topics and log ends", cluster.name),
+        None if progress >= 1.0 => format!("cluster {}: log read; requesting log ends from brokers", cluster.name),
         None => format!("cluster {}: {:.0} % read", cluster.name, progress * 100.0),
     }
 }
 
-/// Memory of the process, where the system tells it as Linux does.
+/// Returns the resident memory of the process, on systems with Linux's `/proc`.
 #[must_use]
 pub fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;

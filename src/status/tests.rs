@@ -13,9 +13,9 @@ fn a_cluster_whose_log_was_not_found_yet_is_awaited_and_says_so() {
     let clock = Clock::manual(0);
     let (cluster, _) = Log::open(Config::load(sources).unwrap().config.clusters.remove(0), &clock);
     let state = || super::sources(&cluster.own, &cluster.health(), &cluster.ends.current()).remove(0);
-    // Brokers answer, and whether there is a log is not known.
+    // Brokers answer, but it is not known yet whether the topic exists.
     cluster.succeeded(&clock);
-    let words = "no answer yet whether there is a topic __consumer_offsets";
+    let words = "brokers have not answered yet whether topic __consumer_offsets exists";
     assert!(describe(&cluster, &cluster.health()).ends_with(words));
     assert_eq!((state().state, state().behind()), ("loading", None));
     cluster.set_fault(Fault::Describe, Some("not authorized".to_owned()), &clock);
