@@ -1,7 +1,7 @@
-//! Who is in a group and owns what, in one form for all kinds of group.
+//! The members of a group and the partitions that they own, in one form for all group protocols.
 //!
-//! The log tells it in pieces: [`log`] keeps them as they come, and makes the [`Membership`] of
-//! them when it is read, since a group may look half-migrated in the middle of a batch.
+//! The records of a group contain parts of its membership. [`log`] stores these parts and derives the [`Membership`]
+//! when it is read, because a group may be half-migrated in the middle of a batch.
 
 use std::sync::{Arc, OnceLock};
 
@@ -21,18 +21,18 @@ pub use told::{Told, ToldMember};
 /// The protocol of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum GroupKind {
-    /// JoinGroup and SyncGroup.
+    /// The classic protocol (JoinGroup and SyncGroup).
     Classic,
-    /// KIP-848.
+    /// The consumer protocol of KIP-848.
     Consumer,
-    /// KIP-932.
+    /// Share groups (KIP-932).
     Share,
-    /// KIP-1071.
+    /// Streams groups (KIP-1071).
     Streams,
 }
 
 impl GroupKind {
-    /// The name in SQL and JSON.
+    /// Returns the name in SQL and JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -44,34 +44,34 @@ impl GroupKind {
     }
 }
 
-/// The `kind` of a group that only has offsets.
+/// The `kind` of a group that has only offsets.
 pub const SIMPLE: &str = "simple";
 
-/// State of a group, as Kafka's tools spell it, as far as the log proves it or its coordinator tells it.
+/// State of a group, as the log proves it or its coordinator reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupState {
-    /// No members.
+    /// The group has no members.
     Empty,
-    /// A streams group whose topology the broker has not validated.
+    /// The broker has not validated the topology of a streams group.
     NotReady,
-    /// The target assignment is older than the group.
+    /// The target assignment is older than the group epoch.
     Assigning,
-    /// Some member is not at its target yet.
+    /// A member has not reached its target assignment.
     Reconciling,
-    /// Members with assignments.
+    /// The members have their assignments.
     Stable,
-    /// Members are joining; a log does not tell it.
+    /// Members are joining. The log does not show this state.
     PreparingRebalance,
-    /// Members wait for their assignments; a log does not tell it.
+    /// Members wait for their assignments. The log does not show this state.
     CompletingRebalance,
-    /// The coordinator has removed it.
+    /// The coordinator has removed the group.
     Dead,
-    /// Nobody tells.
+    /// The state is not known.
     Unknown,
 }
 
 impl GroupState {
-    /// Kafka's spelling (`GroupState.toString`).
+    /// Returns Kafka's spelling (`GroupState.toString`).
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -87,7 +87,7 @@ impl GroupState {
         }
     }
 
-    /// The state that Kafka spells so.
+    /// Returns the state with this spelling, or [`GroupState::Unknown`].
     #[must_use]
     pub fn told(name: &str) -> Self {
         let states = [
@@ -104,16 +104,16 @@ impl GroupState {
     }
 }
 
-/// A topic as the log names it.
+/// A topic in a record.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum TopicRef {
     /// By name.
     Name(Name),
-    /// By id: its name is for metadata to tell.
+    /// By id. Its name comes from metadata.
     Id(Uuid),
 }
 
-/// Partitions of a topic.
+/// Assigned partitions of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assigned {
     /// The topic.
@@ -129,41 +129,41 @@ pub struct Member {
     pub member_id: Name,
     /// client.id.
     pub client_id: Name,
-    /// As the broker recorded it, usually with a leading `/`.
+    /// Host as the broker recorded it, usually with a leading `/`.
     pub client_host: Name,
-    /// Members that speak the classic protocol only.
+    /// Session timeout; only of members that use the classic protocol.
     pub session_timeout_ms: Option<i32>,
-    /// How long the member may take to rejoin.
+    /// Maximum time in which the member must rejoin.
     pub rebalance_timeout_ms: Option<i32>,
-    /// The epoch that the member has reached: 0 when it has just joined, -2 for a static member that is
-    /// away for a while. Members of classic groups have none but their group's generation.
+    /// Epoch that the member has reached: 0 if it has just joined, -2 for a static member that left temporarily; `None`
+    /// for members of classic groups.
     pub epoch: Option<i32>,
-    /// Topics asked for, those that a regular expression found among them; `None` when the
-    /// subscription does not decode or is not the consumer protocol.
+    /// Subscribed topics, including those that match a regular expression; `None` if the subscription does not decode
+    /// or is not of the consumer protocol.
     pub subscribed_topics: Option<Box<[Name]>>,
-    /// What the member owns; `None` when unknown.
+    /// Assigned partitions; `None` if unknown.
     pub assigned: Option<Box<[Assigned]>>,
     more: Option<Box<More>>,
 }
 
-/// What most members of classic groups, which are most groups, do not have.
+/// Extras of a member: fields that most members, which are of classic groups, do not have.
 #[derive(Clone, Debug, PartialEq)]
 pub struct More {
     /// group.instance.id of a static member.
     pub instance_id: Option<Name>,
-    /// client.rack, if the member told.
+    /// client.rack, if the member sent it.
     pub rack_id: Option<Name>,
-    /// State of the member, of KIP-848 and streams groups (`MemberState`).
+    /// `MemberState`, of members of KIP-848 and streams groups.
     pub state: Option<&'static str>,
     /// Regular expression of a KIP-848 subscription.
     pub subscribed_topic_regex: Option<Name>,
-    /// What it still holds and has to give up.
+    /// Partitions that the member still owns and must revoke.
     pub revoking: Vec<Assigned>,
-    /// What it should own; `None` where that is not told apart.
+    /// Target assignment; `None` if it is not reported separately.
     pub target: Option<Vec<Assigned>>,
 }
 
-/// Nothing of it.
+/// The extras of a member that has none.
 static NO_MORE: More = More {
     instance_id: None,
     rack_id: None,
@@ -174,7 +174,7 @@ static NO_MORE: More = More {
 };
 
 impl Member {
-    /// What few members have.
+    /// Returns the extras.
     #[must_use]
     pub fn more(&self) -> &More {
         self.more.as_deref().unwrap_or(&NO_MORE)
@@ -187,45 +187,45 @@ impl More {
     }
 }
 
-/// The members of a group at one generation.
+/// The membership of a group at one generation or epoch.
 #[derive(Debug)]
 pub struct Membership {
     /// Protocol of the group.
     pub kind: GroupKind,
-    /// State that the log proves.
+    /// State of the group.
     pub state: GroupState,
-    /// `consumer`, `connect`, `share`, …
+    /// Protocol type: `consumer`, `connect`, `share`, ….
     pub protocol_type: Option<Name>,
-    /// The assignor.
+    /// Name of the assignor.
     pub protocol: Option<Name>,
-    /// Generation of a classic group, else the group epoch; `None` when the log lost it.
+    /// Generation of a classic group, else the group epoch; `None` if the log has no such record.
     pub epoch: Option<i32>,
     /// Member id of the leader.
     pub leader_member_id: Option<Name>,
-    /// Time of the last state transition.
+    /// Time of the last state change.
     pub state_at: Option<Millis>,
     /// Members, ordered by member id.
     pub members: Box<[Member]>,
-    /// Whether anybody tells who the members are.
+    /// Whether the members are known.
     pub are_members_known: bool,
-    /// Topic names that the group's own records tell.
+    /// Topic names by id, from the group's own records.
     pub topic_names: Option<Arc<[(Uuid, Name)]>>,
-    /// Offset of the group's record in `__consumer_offsets`; -1 without one.
+    /// Revision of the record of the group; -1 without one.
     pub revision: Revision,
     owners: OnceLock<Box<Owners>>,
 }
 
-/// Members by what they own: numbers in [`Membership::members`].
+/// Index of the owning member in [`Membership::members`], by topic and partition.
 type Owners = HashMap<TopicRef, HashMap<i32, usize>>;
 
 impl Membership {
-    /// What the group's own records call a topic.
+    /// Returns the name of a topic in the group's own records.
     #[must_use]
     pub fn topic_name(&self, id: Uuid) -> Option<&Name> {
         self.topic_names.as_ref()?.iter().find(|(known, _)| *known == id).map(|(_, name)| name)
     }
 
-    /// The member that owns a partition, if known. `id` is what metadata calls the topic.
+    /// Returns the member that owns a partition, if known. `id` is the topic id in metadata.
     #[must_use]
     pub fn owner(&self, topic: &Name, id: Option<Uuid>, partition: i32) -> Option<&Member> {
         if self.members.is_empty() {
@@ -246,7 +246,7 @@ impl Membership {
         self.members.get(index)
     }
 
-    /// A partition that is being given up is still its old owner's.
+    /// Maps partitions to members. A partition that is being revoked still belongs to its previous owner.
     fn index_owners(&self) -> Owners {
         let mut owners = Owners::new();
         for (index, member) in self.members.iter().enumerate() {

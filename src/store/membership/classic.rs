@@ -1,4 +1,4 @@
-//! Classic groups: one record holds them whole.
+//! Membership of classic groups, which is in one record per group.
 
 use std::sync::OnceLock;
 
@@ -8,8 +8,8 @@ use crate::{
     model::{Name, Revision},
 };
 
-/// From a record of type 2. A payload that does not decode leaves a member with an unknown
-/// assignment, never without its group.
+/// Derives the membership from a record of type 2. If an embedded assignment does not decode, the assignment of that
+/// member is unknown; the group is kept.
 pub fn membership(value: &GroupMetadataValue<'_>, revision: Revision, intern: &impl Fn(&str) -> Name) -> Membership {
     let mut members: Vec<Member> = value.members.map(|each| member(&each, value, intern));
     members.sort_by(|left, right| left.member_id.cmp(&right.member_id));
@@ -48,7 +48,7 @@ fn member(member: &MemberMetadata<'_>, value: &GroupMetadataValue<'_>, intern: &
             Err(_) => None,
         }
     };
-    // v0 lacks the rebalance timeout, and -1 stands for it: the session timeout counts.
+    // v0 has no rebalance timeout and decodes it as -1; the session timeout applies.
     let rebalance_timeout =
         if member.rebalance_timeout < 0 { member.session_timeout } else { member.rebalance_timeout };
     let more = More {

@@ -1,4 +1,4 @@
-//! Decoded records → pieces.
+//! Conversion of decoded membership records into pieces.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
     model::{Name, Uuid},
 };
 
-/// What a record of a type above 2 says, and of which group.
+/// Returns the group, protocol and content of a record of a type above 2; `None` for other records.
 pub fn piece<'a>(record: &Record<'a>, intern: &impl Fn(&str) -> Name) -> Option<(&'a str, GroupKind, Piece)> {
     let group = record.group()?;
     let piece = consumer(record, intern)
@@ -114,7 +114,7 @@ fn streams(record: &Record<'_>, intern: &impl Fn(&str) -> Name) -> Option<Piece>
         Record::StreamsGroupTargetAssignmentMetadata { value, .. } => {
             Piece::AssignmentEpoch(value.map(|of| of.value.assignment_epoch))
         }
-        // Standby and warm-up tasks own nothing: they copy state.
+        // Standby and warm-up tasks own no partitions: they only copy state.
         Record::StreamsGroupTargetAssignmentMember { key, value } => {
             let task = |of: TaskTarget<'_>| Holding::Subtopology(intern(of.subtopology_id), of.partitions.to_vec());
             Piece::Target(intern(key.member_id), value.map(|of| of.value.active_tasks.iter().map(task).collect()))
@@ -166,7 +166,7 @@ fn consumer_member(of: &ConsumerGroupMemberMetadataValue<'_>, intern: &impl Fn(&
         instance_id: of.instance_id.map(intern),
         rack_id: of.rack_id.map(intern),
         subscribed_topics: of.subscribed_topic_names.map(intern),
-        // Null and "" both mean none.
+        // Null and "" both mean no regular expression.
         subscribed_topic_regex: of.subscribed_topic_regex.filter(|regex| !regex.is_empty()).map(intern),
         server_assignor: of.server_assignor.map(intern),
         session_timeout_ms: of.classic_member_metadata.map(|classic| classic.session_timeout_ms),

@@ -1,34 +1,34 @@
-//! What the log says of the members of one group, of every kind of group it ever was.
+//! Membership records of one group, of all protocols that it has used.
 
 use std::sync::{Arc, OnceLock};
 
 use super::{GroupKind, Membership, modern::Modern, piece::Piece};
 use crate::model::Revision;
 
-/// Everything that records of one group tell of its members; nothing, of a simple group. Cheap to clone, and small: most
-/// groups have but one record.
+/// Membership by the records of one group; empty for a simple group. Cheap to clone and small, because most groups have
+/// only one record.
 #[derive(Clone, Debug, Default)]
 pub struct Members {
     classic: Option<Arc<Membership>>,
     others: Option<Arc<Others>>,
 }
 
-/// What records of other types tell.
+/// Records of next-generation groups.
 #[derive(Clone, Debug, Default)]
 struct Others {
-    /// At most one a kind; nearly always one.
+    /// At most one per protocol; nearly always one in total.
     modern: Vec<Modern>,
     current: OnceLock<Option<Arc<Membership>>>,
 }
 
 impl Members {
-    /// Nothing is told.
+    /// Returns whether there are no membership records.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.classic.is_none() && self.others.is_none()
     }
 
-    /// Takes over a record of type 2; `None` is its tombstone, which other kinds outlive.
+    /// Applies a record of type 2. `None` is a tombstone, which does not affect other protocols.
     pub fn set_classic(&mut self, membership: Option<Arc<Membership>>) {
         self.classic = membership;
         if let Some(others) = &mut self.others {
@@ -36,13 +36,13 @@ impl Members {
         }
     }
 
-    /// Takes over a record of another type.
+    /// Applies a record of a next-generation group.
     pub fn apply(&mut self, kind: GroupKind, piece: Piece, revision: Revision) {
         let others = Arc::make_mut(self.others.get_or_insert_default());
         others.current = OnceLock::new();
         match others.modern.iter_mut().find(|modern| modern.kind == kind) {
             Some(modern) => modern.apply(piece, revision),
-            // Of what compaction removed: normal (KAFKA-17306).
+            // A tombstone of a group that compaction has removed; this is normal (KAFKA-17306).
             None if piece.is_tombstone() => {}
             None => {
                 let mut modern = Modern::new(kind);
@@ -56,8 +56,8 @@ impl Members {
         }
     }
 
-    /// The members as they are now. Where records of several kinds live, which is so only in the
-    /// middle of a migration or on a damaged log, the newest group-level record tells the kind.
+    /// Returns the current membership. If records of several protocols exist, as in the middle of a migration or in a
+    /// damaged log, the newest group-level record determines the protocol.
     #[must_use]
     pub fn current(&self) -> Option<&Arc<Membership>> {
         match &self.others {

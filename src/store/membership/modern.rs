@@ -1,4 +1,4 @@
-//! KIP-848, share and streams groups: many records of several types make one group.
+//! Membership of KIP-848, share and streams groups, which is in many records of several types.
 
 use std::{
     collections::BTreeMap,
@@ -11,10 +11,10 @@ use super::{
 };
 use crate::model::{Name, Revision, Uuid};
 
-/// The records of one group of one kind, as they are in the log.
+/// The records of one group of one protocol.
 #[derive(Clone, Debug)]
 pub struct Modern {
-    /// Which protocol.
+    /// Protocol of the group.
     pub kind: GroupKind,
     head: Option<(Head, Revision)>,
     assignment_epoch: Option<i32>,
@@ -33,7 +33,7 @@ struct Records {
 }
 
 impl Modern {
-    /// Nothing is known yet.
+    /// Creates a group without records.
     #[must_use]
     pub fn new(kind: GroupKind) -> Self {
         Self {
@@ -47,30 +47,30 @@ impl Modern {
         }
     }
 
-    /// Whether no record is left.
+    /// Returns whether there are no records.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let beside = self.regexes.is_empty() && self.topic_names.is_none() && self.topology.is_none();
         beside && !self.is_group()
     }
 
-    /// Whether what is there makes a group; what only tells of topics does not.
+    /// Returns whether the records prove that the group exists. Records about topics alone do not.
     #[must_use]
     pub fn is_group(&self) -> bool {
         self.head.is_some() || !self.members.is_empty() || self.assignment_epoch.is_some()
     }
 
-    /// Revision of the group-level record.
+    /// Returns the revision of the group-level record.
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.head.as_ref().map_or(Revision::NONE, |(_, revision)| *revision)
     }
 
-    /// Takes over a record.
+    /// Applies a record.
     pub fn apply(&mut self, piece: Piece, revision: Revision) {
         match piece {
             Piece::Group(Some(head)) => self.head = Some((head, revision)),
-            // The group is gone, with whatever lost its tombstone.
+            // The group is deleted, including records without a tombstone of their own.
             Piece::Group(None) => *self = Self::new(self.kind),
             Piece::AssignmentEpoch(epoch) => self.assignment_epoch = epoch,
             Piece::Member(id, about) => self.member(id, |records| records.about = about),
@@ -91,7 +91,7 @@ impl Modern {
         }
     }
 
-    /// The members with their state.
+    /// Derives the membership.
     #[must_use]
     pub fn membership(&self) -> Membership {
         let members: Vec<Member> = self
@@ -115,7 +115,7 @@ impl Modern {
         }
     }
 
-    /// As the broker derives it from the same records: `ConsumerGroup.maybeUpdateGroupState`,
+    /// Derives the state as the broker does from the same records: `ConsumerGroup.maybeUpdateGroupState`,
     /// `StreamsGroup`, `ShareGroup`.
     fn state(&self, members: &[Member]) -> GroupState {
         let target = self.assignment_epoch.unwrap_or(0);
@@ -136,13 +136,14 @@ impl Modern {
         }
     }
 
-    /// Only brokers from 4.2 on write which topology they validated; without that, nothing proves it.
+    /// Returns whether the current topology is not validated. Brokers before 4.2 do not record that.
     fn is_unvalidated(&self, head: &Head) -> bool {
         let validated = head.validated_topology_epoch;
         validated.is_some_and(|epoch| self.topology.as_ref().is_none_or(|topology| topology.epoch != epoch))
     }
 
-    /// What most members ask for (`ConsumerGroup.preferredServerAssignor`); the broker's default is not in the log.
+    /// Returns the assignor that most members request (`ConsumerGroup.preferredServerAssignor`). The broker's default
+    /// is not in the log.
     fn assignor(&self) -> Option<Name> {
         let mut votes: BTreeMap<&Name, usize> = BTreeMap::new();
         for about in self.members.values().filter_map(|records| records.about.as_ref()) {
@@ -178,7 +179,7 @@ impl Modern {
             client_host: Name::clone(&about.client_host),
             session_timeout_ms: about.session_timeout_ms,
             rebalance_timeout_ms: about.rebalance_timeout_ms,
-            // Without a record the member has just joined (`ConsumerGroupMember`).
+            // Without a record, the member has just joined (`ConsumerGroupMember`).
             epoch: Some(current.map_or(0, |current| current.epoch)),
             subscribed_topics: Some(subscribed.into()),
             assigned: Some(self.assigned(current.map(|current| &*current.assigned).unwrap_or_default()).into()),
@@ -190,7 +191,8 @@ impl Modern {
         self.topology.iter().flat_map(|topology| &topology.subtopologies).flat_map(|(_, topics)| topics)
     }
 
-    /// Tasks of a streams group are partitions of the source topics of their subtopology.
+    /// Returns assigned partitions. Tasks of a streams group stand for partitions of the source topics of their
+    /// subtopology.
     fn assigned(&self, holdings: &[Holding]) -> Vec<Assigned> {
         let mut assigned = vec![];
         for holding in holdings {
@@ -211,8 +213,8 @@ impl Modern {
     }
 }
 
-/// `MemberState` of KIP-848 groups counts from 0, that of streams groups from 1; share groups know
-/// only the first.
+/// Returns the name of a `MemberState`. KIP-848 groups count from 0, streams groups from 1; share groups have only the
+/// first state.
 fn member_state(kind: GroupKind, state: Option<i8>) -> Option<&'static str> {
     let first = i8::from(kind == GroupKind::Streams);
     let number = state.unwrap_or(first).checked_sub(first);

@@ -1,11 +1,10 @@
-//! One record of a group, of any type above 2, in a form of its own: names interned, nothing
-//! borrowed.
+//! One record of a next-generation group (types above 2), in owned form with interned names.
 
 use std::sync::Arc;
 
 use crate::model::{Name, Uuid};
 
-/// What a record says. `None` is a tombstone.
+/// Content of a record. `None` is a tombstone.
 #[derive(Clone, Debug)]
 pub enum Piece {
     /// Types 3, 11, 17: the group.
@@ -14,13 +13,13 @@ pub enum Piece {
     AssignmentEpoch(Option<i32>),
     /// Types 5, 10, 19: a member.
     Member(Name, Option<Arc<About>>),
-    /// Types 7, 13, 21: what a member should own.
+    /// Types 7, 13, 21: target assignment of a member.
     Target(Name, Option<Arc<[Holding]>>),
-    /// Types 8, 14, 22: what a member owns.
+    /// Types 8, 14, 22: current assignment of a member.
     Current(Name, Option<Arc<Current>>),
-    /// Type 16: the topics that a regular expression found.
+    /// Type 16: the topics that match a regular expression.
     Regex(Name, Option<Arc<[Name]>>),
-    /// Types 4, 9, 15: topics with their ids.
+    /// Types 4, 9, 15: topic names by id.
     TopicNames(Option<Arc<[(Uuid, Name)]>>),
     /// Type 23: the topology of a streams group.
     Topology(Option<Arc<Topology>>),
@@ -31,11 +30,11 @@ pub enum Piece {
 pub struct Head {
     /// The group epoch.
     pub epoch: i32,
-    /// Streams groups, from Kafka 4.2 on.
+    /// Epoch of the validated topology; of streams groups, since Kafka 4.2.
     pub validated_topology_epoch: Option<i32>,
 }
 
-/// What a member says of itself.
+/// Metadata of a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct About {
     /// group.instance.id of a static member.
@@ -44,53 +43,53 @@ pub struct About {
     pub rack_id: Option<Name>,
     /// client.id.
     pub client_id: Name,
-    /// Java's text of the address.
+    /// Host, as Java prints the address.
     pub client_host: Name,
-    /// Topics by name.
+    /// Topics subscribed by name.
     pub subscribed_topics: Vec<Name>,
-    /// Topics by regular expression.
+    /// Regular expression of the subscription.
     pub subscribed_topic_regex: Option<Name>,
-    /// The assignor that the member asks for.
+    /// The assignor that the member requests.
     pub server_assignor: Option<Name>,
-    /// Of a member that speaks the classic protocol.
+    /// Session timeout; only of members that use the classic protocol.
     pub session_timeout_ms: Option<i32>,
-    /// How long it may take to rejoin.
+    /// Maximum time in which the member must rejoin.
     pub rebalance_timeout_ms: Option<i32>,
 }
 
-/// What a member has.
+/// Current assignment of a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Current {
-    /// Epoch that it has reached.
+    /// Epoch that the member has reached.
     pub epoch: i32,
-    /// `MemberState`, by number.
+    /// Number of the `MemberState`.
     pub state: i8,
-    /// What it owns.
+    /// Assigned partitions.
     pub assigned: Vec<Holding>,
-    /// What it gives up, and still holds.
+    /// Partitions that the member still owns and must revoke.
     pub revoking: Vec<Holding>,
 }
 
-/// Partitions of a topic, or tasks of a subtopology.
+/// Assigned partitions of a topic, or tasks of a subtopology.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Holding {
-    /// KIP-848 and share groups.
+    /// Partitions, in KIP-848 and share groups.
     Topic(Uuid, Vec<i32>),
-    /// Streams groups.
+    /// Tasks, in streams groups.
     Subtopology(Name, Vec<i32>),
 }
 
-/// What a streams group reads.
+/// The topology of a streams group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topology {
-    /// Its epoch.
+    /// Epoch of the topology.
     pub epoch: i32,
-    /// Id of each subtopology, with the topics that it reads.
+    /// Ids of the subtopologies, with their source topics.
     pub subtopologies: Vec<(Name, Vec<Name>)>,
 }
 
 impl Piece {
-    /// Whether it removes something.
+    /// Returns whether this is a tombstone.
     #[must_use]
     pub fn is_tombstone(&self) -> bool {
         match self {

@@ -1,4 +1,4 @@
-//! Memberships that a coordinator describes, for sources that do not read the log.
+//! Memberships from describe responses of coordinators, for sources that do not read the log.
 
 use std::sync::OnceLock;
 
@@ -10,13 +10,13 @@ use crate::model::{Name, Revision};
 pub struct Told {
     /// Protocol of the group.
     pub kind: GroupKind,
-    /// Its state.
+    /// State of the group.
     pub state: GroupState,
-    /// `consumer`, `connect`, …
+    /// Protocol type: `consumer`, `connect`, ….
     pub protocol_type: Option<Name>,
-    /// The assignor.
+    /// Name of the assignor.
     pub protocol: Option<Name>,
-    /// The members, ordered by member id; `None` when nobody tells.
+    /// The members, ordered by member id; `None` if they are not known.
     pub members: Option<Vec<ToldMember>>,
 }
 
@@ -29,16 +29,16 @@ pub struct ToldMember {
     pub instance_id: Option<Name>,
     /// client.id.
     pub client_id: Name,
-    /// As the broker recorded it.
+    /// Host, as the broker recorded it.
     pub client_host: Name,
-    /// What the member owns.
+    /// Assigned partitions.
     pub assigned: Vec<Assigned>,
-    /// What it should own; `None` where that is not told apart.
+    /// Target assignment; `None` if it is not reported separately.
     pub target: Option<Vec<Assigned>>,
 }
 
 impl Told {
-    /// As a membership, found at a revision.
+    /// Returns the membership, found at a revision.
     #[must_use]
     pub fn membership(self, revision: Revision) -> Membership {
         Membership {
@@ -76,7 +76,7 @@ impl ToldMember {
 }
 
 impl Membership {
-    /// Whether both tell the same.
+    /// Returns whether both have the same content, except for the revision.
     #[must_use]
     pub fn is_alike(&self, other: &Self) -> bool {
         self.kind == other.kind

@@ -8,7 +8,7 @@ fn name(text: &str) -> Name {
     Name::from(text)
 }
 
-/// A test vector of the record format, as key and value.
+/// Applies a record, given as hexadecimal key and value.
 fn apply(members: &mut Members, revision: i64, key: &str, value: Option<&str>) {
     let digits = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
     let bytes = |hex: &str| -> Vec<u8> { hex.as_bytes().chunks(2).map(digits).collect() };
@@ -47,7 +47,7 @@ fn a_consumer_group_goes_through_the_states_that_its_broker_derives() {
     assert_eq!(state(&members), "Assigning");
     apply(&mut members, 3, "00070002673100026d31", Some(TARGET_0_1));
     apply(&mut members, 4, "000600026731", Some(EPOCH_5));
-    // No record of what it has: it has just joined.
+    // Without a record of its assignment, the member has just joined.
     assert_eq!((state(&members), members.current().unwrap().members[0].epoch), ("Reconciling", Some(0)));
     apply(&mut members, 5, "00080002673100026d31", Some(OWNS_0_REVOKES_1));
     assert_eq!(state(&members), "Reconciling");
@@ -57,7 +57,7 @@ fn a_consumer_group_goes_through_the_states_that_its_broker_derives() {
     assert_eq!(member.assigned.as_deref(), Some(&*topic(&[0])));
     assert_eq!((&*member.more().revoking, member.more().target.as_deref()), (&*topic(&[1]), Some(&*topic(&[0, 1]))));
     let owner = |partition| membership.owner(&name("t"), Some(UUID), partition).map(|member| &*member.member_id);
-    assert_eq!((owner(0), owner(1), owner(2)), (Some("m1"), Some("m1"), None), "held until given up");
+    assert_eq!((owner(0), owner(1), owner(2)), (Some("m1"), Some("m1"), None), "owned until revoked");
     apply(&mut members, 6, "00080002673100026d31", Some(OWNS_0_1));
     assert_eq!(state(&members), "Stable");
     let membership = members.current().unwrap();
@@ -79,7 +79,7 @@ fn tombstones_remove_what_they_name_and_the_groups_removes_the_rest() {
     for key in ["00080002673100026d31", "00070002673100026d31", "00050002673100026d31", "000600026731", "000300026731"]
     {
         apply(&mut members, 0, key, None);
-        assert!(members.is_empty(), "a tombstone of what was never seen: {key}");
+        assert!(members.is_empty(), "a tombstone without an earlier record: {key}");
     }
     apply(&mut members, 1, "000300026731", Some(EPOCH_5));
     apply(&mut members, 2, "00050002673100026d31", Some(MEMBER));
@@ -91,7 +91,7 @@ fn tombstones_remove_what_they_name_and_the_groups_removes_the_rest() {
     apply(&mut members, 6, "000400026731", Some("00000200112233445566778899aabbccddeeff027400000002010000"));
     assert_eq!(members.current().unwrap().topic_name(UUID).map(|name| &**name), Some("t"));
     apply(&mut members, 7, "000400026731", None);
-    assert_eq!(state(&members), "Empty", "no sign of a deletion");
+    assert_eq!(state(&members), "Empty", "a record about topics says nothing about a deletion");
     apply(&mut members, 8, "00050002673100026d31", Some(MEMBER));
     apply(&mut members, 9, "000300026731", None);
     assert!(members.is_empty());
@@ -100,7 +100,7 @@ fn tombstones_remove_what_they_name_and_the_groups_removes_the_rest() {
 #[test]
 fn a_regular_expression_subscribes_to_the_topics_that_it_found() {
     let mut members = Members::default();
-    // No topics by name; regex "t.*".
+    // The member subscribes to no topics by name, and to the regular expression "t.*".
     apply(&mut members, 1, "00050002673100026d31", Some("0000000372310263032f680104742e2a000493e008756e69666f726d00"));
     assert_eq!(members.current().unwrap().members[0].subscribed_topics.as_deref(), Some(&[][..]));
     apply(&mut members, 2, "0010000267310003742e2a", Some("000002027400000000000000090000018bcfe5680000"));
@@ -121,10 +121,10 @@ fn a_group_that_changes_its_kind_is_what_its_newest_group_record_says() {
     assert_eq!(kind(&members), Some(GroupKind::Classic));
     apply(&mut members, 3, "000300026731", Some(EPOCH_5));
     assert_eq!(kind(&members), Some(GroupKind::Consumer));
-    // The tombstone of the old kind leaves the new one.
+    // The tombstone of the old protocol does not affect the new one.
     members.set_classic(None);
     assert_eq!(kind(&members), Some(GroupKind::Consumer));
-    // And back, out of order as a damaged log may have it.
+    // The group returns to the classic protocol, with records out of order as in a damaged log.
     members.set_classic(classic(5));
     assert_eq!(kind(&members), Some(GroupKind::Classic));
     apply(&mut members, 4, "000300026731", None);
@@ -149,7 +149,7 @@ fn a_share_group_with_members_is_stable_and_tells_its_topics_names() {
     let membership = members.current().unwrap();
     assert_eq!((membership.state, membership.members[0].more().state), (GroupState::Stable, Some("Stable")));
     assert_eq!(membership.members[0].assigned.as_deref(), Some(&*topic(&[0])));
-    // Metadata may not know the id.
+    // Metadata may not contain the id.
     assert_eq!(membership.owner(&name("t"), None, 0).map(|member| &*member.member_id), Some("m1"));
     apply(&mut members, 6, "000b00026731", None);
     assert!(members.is_empty());
@@ -158,7 +158,7 @@ fn a_share_group_with_members_is_stable_and_tells_its_topics_names() {
 #[test]
 fn tasks_of_a_streams_group_are_partitions_of_its_source_topics() {
     let mut members = Members::default();
-    // The topology may come first, and outlives the group's tombstone by a record.
+    // The topology may come first, and its tombstone may come after that of the group.
     let topology = "000000000002020230020274010203636c00000000ffff02026b027600000101020200000101000000";
     apply(&mut members, 1, "001700026731", Some(topology));
     assert!(members.current().is_none() && !members.is_empty());
@@ -176,7 +176,7 @@ fn tasks_of_a_streams_group_are_partitions_of_its_source_topics() {
     assert_eq!(membership.members[0].assigned.as_deref().map(|all| &all[0]), Some(&of_t(&[0, 1])));
     assert_eq!(membership.members[0].more().target.as_deref().map(|all| &all[0]), Some(&of_t(&[0])));
     assert_eq!(membership.owner(&name("t"), Some(UUID), 1).map(|member| &*member.member_id), Some("m1"));
-    // From Kafka 4.2 on the record says which topology is valid.
+    // Since Kafka 4.2, the record contains the epoch of the validated topology.
     apply(&mut members, 7, "001100026731", Some("000000000005000000000000000102000400000002010602026b027600"));
     assert_eq!(state(&members), "Stable");
     apply(&mut members, 8, "001100026731", Some("000000000005000000000000000101000400000003"));
