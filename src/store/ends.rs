@@ -1,8 +1,8 @@
-//! Log ends and topics of one cluster.
+//! Topics and log ends of one cluster.
 //!
-//! [`Ends`] is one version, immutable, held by a cut. [`EndsBoard`] is where the poller publishes
-//! the next one. Values lie in one flat list by slot, so that a version is one copy of it, and a
-//! sample of all ends is 8 bytes a partition.
+//! [`Ends`] is one immutable version of them, which a cut holds. The poller publishes the next version in
+//! [`EndsBoard`]. Values are in one flat list by slot, so that a new version is one copy of it, and a sample of all log
+//! ends takes 8 bytes per partition.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -22,9 +22,9 @@ mod value;
 pub use board::{EndsBoard, IdsSeen};
 pub use value::{Answer, EndError, EndKind, EndValue};
 
-/// Two metadata refreshes at least so far apart must miss a topic before it counts as deleted.
+/// Minimum time between two metadata refreshes that miss a topic, before it counts as deleted.
 pub const DELETED_AFTER: Ticks = 100;
-/// How far back samples of the log ends reach.
+/// Age of the oldest sample of the log ends.
 const SAMPLE_SPAN: Ticks = 36_000;
 
 /// A partition of a topic.
@@ -32,7 +32,7 @@ const SAMPLE_SPAN: Ticks = 36_000;
 pub struct Partition {
     /// Broker id of the leader, if there is one.
     pub leader: Option<i32>,
-    /// Where its value stands.
+    /// Index of its value.
     pub slot: u32,
 }
 
@@ -41,28 +41,27 @@ pub struct Partition {
 pub struct Topic {
     /// Topic name.
     pub name: Name,
-    /// Incarnation, once known.
+    /// Topic id, once known.
     pub id: Option<Uuid>,
     /// Partitions, by number.
     pub partitions: Vec<Partition>,
-    /// What the shards had applied when an earlier topic of this name was last seen: commits below
-    /// belong to it.
+    /// Applied revisions when an earlier topic of this name was last seen. Commits below them belong to that topic.
     pub earlier: Option<Arc<Applied>>,
-    /// The brokers refuse to tell anything of it (ACL): there are groups on it, and no partitions.
+    /// Whether brokers refuse to describe the topic (ACL). It is known from groups and has no partitions.
     pub refused: bool,
-    /// The metadata refresh that first missed the topic.
+    /// Time of the metadata refresh that first missed the topic.
     missing_since: Option<Ticks>,
 }
 
 impl Topic {
-    /// One of Kafka's own (`Topic.INTERNAL_TOPICS`).
+    /// Returns whether this is one of Kafka's own topics (`Topic.INTERNAL_TOPICS`).
     #[must_use]
     pub fn is_internal(&self) -> bool {
         matches!(&*self.name, OFFSETS_TOPIC | "__transaction_state" | "__share_group_state")
     }
 }
 
-/// A topic as metadata tells it.
+/// A topic in a metadata response.
 #[derive(Clone, Debug)]
 pub struct TopicMetadata {
     /// Topic name.
@@ -71,67 +70,67 @@ pub struct TopicMetadata {
     pub leaders: Vec<Option<i32>>,
 }
 
-/// The log end of every partition at one moment.
+/// The log ends of all partitions at one moment.
 #[derive(Debug)]
 pub struct Sample {
-    /// When.
+    /// Time of the sample.
     pub taken: Ticks,
-    /// By slot; -1 is not known.
+    /// Log ends by slot; -1 if unknown.
     pub ends: Vec<i64>,
 }
 
 /// One version of a cluster's topics and log ends.
 #[derive(Clone, Debug, Default)]
 pub struct Ends {
-    /// Counts versions.
+    /// Number of the version.
     pub version: u64,
     topics: Arc<BTreeMap<Name, Arc<Topic>>>,
     by_id: Arc<HashMap<Uuid, Name>>,
-    /// By slot: from where to which end there is nothing to read, see [`super::silent`].
+    /// Trailing markers by slot, as (offset of the first marker, log end); see [`super::silent`].
     silent: Arc<HashMap<u32, (i64, i64)>>,
     values: Vec<EndValue>,
-    /// Oldest first, the nearer the denser.
+    /// Samples of the log ends, oldest first; more recent samples are closer together.
     samples: Vec<Arc<Sample>>,
-    /// The newest listing of topics.
+    /// Time of the newest complete list of topics.
     listed: Option<Ticks>,
-    /// The newest metadata refresh.
+    /// Time of the newest metadata refresh that counts for deletions.
     refreshed: Option<Ticks>,
-    /// The newest refresh that is at least [`DELETED_AFTER`] older.
+    /// Time of the refresh before it, at least [`DELETED_AFTER`] earlier.
     confirmed: Option<Ticks>,
-    /// Every leader has answered, or failed, once.
+    /// Whether every leader has answered, or failed, once.
     pub loaded: bool,
-    /// Topics that were deleted, with what the shards had applied then.
+    /// Deleted topics, with the revisions that were applied when the deletion was found.
     deleted: Arc<BTreeMap<Name, Arc<Applied>>>,
 }
 
 impl Ends {
-    /// A topic by its name.
+    /// Returns a topic by its name.
     #[must_use]
     pub fn topic(&self, name: &str) -> Option<&Arc<Topic>> {
         self.topics.get(name)
     }
 
-    /// Name of the topic that has the id now.
+    /// Returns the name of the topic that has this id now.
     #[must_use]
     pub fn topic_name(&self, id: Uuid) -> Option<&Name> {
         self.by_id.get(&id)
     }
 
-    /// How many offsets before the present end hold nothing for a reader of committed records, as far as is known.
+    /// Returns the number of offsets before the current log end that are only transaction markers, as far as known.
     #[must_use]
     pub fn silent_tail(&self, partition: Partition) -> i64 {
         let end = self.value(partition).log_end;
         self.silent.get(&partition.slot).filter(|silent| silent.1 == end).map_or(0, |silent| end - silent.0)
     }
 
-    /// Whether the end of a partition has not moved for a while, by the samples.
+    /// Returns whether the log end has not moved since `since`, by the samples.
     #[must_use]
     pub fn is_quiet(&self, partition: Partition, since: Ticks) -> bool {
         let mut before = self.samples_of(partition).rev().skip_while(|(taken, _)| *taken > since);
         before.next().is_some_and(|(_, end)| end == self.value(partition).log_end)
     }
 
-    /// The samples of a partition's present log, oldest first: when each was taken, and the log end.
+    /// Returns the samples of the partition's current log, oldest first, as (time, log end).
     pub fn samples_of(&self, partition: Partition) -> impl DoubleEndedIterator<Item = (Ticks, i64)> + '_ {
         let (slot, since) = (partition.slot as usize, self.value(partition).since);
         let end = move |sample: &Arc<Sample>| sample.ends.get(slot).copied().filter(|end| *end >= 0);
@@ -139,8 +138,8 @@ impl Ends {
         of_log.filter_map(move |sample| Some((sample.taken, end(sample)?)))
     }
 
-    /// Forgets what is known of the log in a slot, because another one took its place. No sample that was taken, and no
-    /// question that was sent before `from` concerns the new log.
+    /// Resets the value of a slot, because another log has replaced the previous one. Samples taken, and requests sent,
+    /// before `from` do not belong to the new log.
     fn replace_log(&mut self, slot: u32, from: Ticks, absent_at: Option<Ticks>) {
         let sampled = self.samples.last().map_or(0, |sample| sample.taken.saturating_add(1));
         let Some(value) = self.values.get_mut(slot as usize) else { return };
@@ -162,18 +161,18 @@ impl Ends {
         self.topics = Arc::new(topics);
     }
 
-    /// The topics that can be seen, by name.
+    /// Returns the visible topics, ordered by name.
     pub fn topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
         self.topics.values().filter(|topic| !topic.refused)
     }
 
-    /// Whether the last listing of topics showed this one.
+    /// Returns whether the last complete list of topics contains this one.
     #[must_use]
     pub fn is_listed(&self, name: &str) -> bool {
         self.topics.get(name).is_some_and(|topic| !topic.refused && topic.missing_since.is_none())
     }
 
-    /// The value of a partition. Without a leader nothing is known of its end, whatever was answered before.
+    /// Returns the value of a partition. Without a leader, the log end is unknown, whatever an earlier leader answered.
     #[must_use]
     pub fn value(&self, partition: Partition) -> EndValue {
         let value = self.values.get(partition.slot as usize).copied().unwrap_or(EndValue::UNKNOWN);
@@ -181,20 +180,20 @@ impl Ends {
         EndValue { error, ..value }
     }
 
-    /// The newest metadata refresh.
+    /// Returns the time of the newest metadata refresh that counts for deletions.
     #[must_use]
     pub fn refreshed(&self) -> Option<Ticks> {
         self.refreshed
     }
 
-    /// Whether a topic that is not in this version is known to be gone, for a commit applied then:
-    /// two refreshes after it, far enough apart, both without the topic.
+    /// Returns whether a topic that is not in this version is deleted, for a commit applied at `commit_applied`: two
+    /// refreshes after the commit, [`DELETED_AFTER`] apart, did not list the topic.
     #[must_use]
     pub fn is_deleted(&self, commit_applied: Ticks) -> bool {
         self.confirmed.is_some_and(|confirmed| commit_applied < confirmed)
     }
 
-    /// Records per second that the partition grew by over the last minute or so of samples.
+    /// Returns the records per second by which the partition grew, over the samples of the last `over` ticks.
     #[must_use]
     pub fn produce_rate(&self, partition: Partition, over: Ticks) -> Option<f64> {
         let newest = self.samples_of(partition).next_back()?;
@@ -205,7 +204,7 @@ impl Ends {
     }
 }
 
-/// Offsets as floats, for rates and metrics. Exact below 2^53.
+/// Converts an offset to a float, for rates and metrics. Exact below 2^53.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "rates and metrics are floats; offsets beyond 2^53 do not occur")]
 pub fn to_f64(value: i64) -> f64 {

@@ -1,8 +1,8 @@
-//! Ends of logs with nothing to read before them.
+//! Trailing transaction markers: ends of data logs after which a consumer has nothing left to read.
 //!
-//! The end of a transaction is a record of its own in a data topic, its marker, which no consumer is
-//! given. Where a group has read everything, a marker may be left before the log's end: lag 1 for
-//! ever, as Kafka's tools say too, but no lag in time. Only a look at the log tells it from a record.
+//! Kafka ends a transaction with a control record (the marker) in each data partition, and consumers never receive
+//! control records. A group that has read everything may therefore keep a lag of 1 or more records before the log end,
+//! also in Kafka's own tools. Its time lag is 0. Only reading the log distinguishes a marker from a record.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,30 +10,30 @@ use parking_lot::Mutex;
 
 use crate::model::Name;
 
-/// Longest tail that is looked at: markers of a few transactions.
+/// Longest gap between a committed offset and a log end that is checked for markers, in offsets: a few transactions.
 pub const LONGEST: i64 = 8;
-/// Tails of a source that wait to be looked at.
+/// Maximum number of gaps per source that wait to be checked.
 const WAITING: usize = 1000;
 
-/// A place near the end of a partition: topic, partition, committed offset.
+/// A short gap before the log end of a partition, as (topic, partition, committed offset).
 pub type Tail = (Name, i32, i64);
 
-/// Where a look is due: short tails that nobody reads.
+/// The gaps that wait to be checked, by source: short ones in partitions that do not grow.
 #[derive(Debug, Default)]
 pub struct Tails(Mutex<BTreeMap<Name, BTreeSet<Tail>>>);
 
 impl Tails {
-    /// Replaces those of a source that wait, as far as there is room.
+    /// Replaces the waiting gaps of a source, up to the limit.
     pub fn set(&self, source: &Name, tails: impl Iterator<Item = Tail>) {
         self.0.lock().insert(Name::clone(source), tails.take(WAITING).collect());
     }
 
-    /// Drops all.
+    /// Removes all waiting gaps.
     pub(super) fn clear(&self) {
         self.0.lock().clear();
     }
 
-    /// Those that wait.
+    /// Returns the waiting gaps of all sources.
     #[must_use]
     pub fn waiting(&self) -> Vec<Tail> {
         self.0.lock().values().flatten().cloned().collect()

@@ -1,4 +1,4 @@
-//! Where the poller publishes the next version of a cluster's topics and log ends.
+//! The current version of a cluster's topics and log ends, published by the poller.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -20,19 +20,19 @@ use crate::{
     model::{Millis, Name, Uuid},
 };
 
-/// Deleted topics that are remembered, for commits that outlive them.
+/// Maximum number of deleted topics that are remembered, for commits that outlive them.
 const DELETED_KEPT: usize = 10_000;
-/// What was answered so long before the rest is no part of a sample.
+/// Age beyond which a log end is left out of a sample, relative to the newest, in ticks.
 const LATE: Ticks = 30;
-/// Samples lie about an eighth of their age apart: some 60 of them cover the span.
+/// Samples are an eighth of their age apart, so that about 60 of them cover the span.
 const SAMPLE_SPACING: Ticks = 8;
 
-/// The last answer with topic ids: what a changed id is compared with.
+/// The last response with topic ids, to which the next ids are compared.
 #[derive(Clone, Debug, Default)]
 pub struct IdsSeen {
-    /// When it was asked for.
+    /// Time at which the request was sent.
     pub asked: Option<Ticks>,
-    /// What the shards had applied by then.
+    /// Applied revisions at that time.
     pub applied: Applied,
 }
 
@@ -40,12 +40,12 @@ pub struct IdsSeen {
 #[derive(Debug, Default)]
 pub struct EndsBoard {
     current: ArcSwap<Ends>,
-    /// Slots that were freed, and when: used again once no sample knows them.
+    /// Freed slots with the time. They are reused once no sample contains them.
     writer: Mutex<VecDeque<(u32, Ticks)>>,
 }
 
 impl EndsBoard {
-    /// The newest version.
+    /// Returns the newest version.
     #[must_use]
     pub fn current(&self) -> Arc<Ends> {
         self.current.load_full()
@@ -59,11 +59,10 @@ impl EndsBoard {
         self.current.store(Arc::new(next));
     }
 
-    /// Takes over the topics of a complete metadata answer.
+    /// Takes over the topics of a complete metadata response, which was requested at `now`.
     ///
-    /// What the shards have `applied` when a topic is found deleted belongs to it, and not to a later one of its name.
-    /// `now` is when the answer was asked for. Returns whether a topic that was missing is listed again: it may have been
-    /// made anew.
+    /// If a topic is found deleted, the facts that are `applied` belong to it and not to a later topic of the same
+    /// name. Returns whether a topic that was missing is listed again: it may have been deleted and created again.
     pub fn set_topics(&self, listed: Vec<TopicMetadata>, now: Ticks, applied: &Applied) -> bool {
         let mut returned = false;
         self.update(|ends, free| {
@@ -113,7 +112,7 @@ impl EndsBoard {
         returned
     }
 
-    /// Notes whether the brokers refuse to tell anything of a topic that no listing shows.
+    /// Sets whether brokers refuse to describe a topic that no list contains.
     pub fn set_refused(&self, name: &Name, refused: bool, now: Ticks) {
         let known = self.current.load().topic(name).map(|topic| topic.refused);
         if known.unwrap_or(false) == refused {
@@ -133,7 +132,7 @@ impl EndsBoard {
         });
     }
 
-    /// Drops all topics and ends, since another Kafka cluster has taken the place of the one that was read.
+    /// Drops all topics and log ends, because another Kafka cluster answers at the addresses.
     pub(in super::super) fn clear(&self) {
         self.update(|ends, free| {
             *ends = Ends { version: ends.version, ..Ends::default() };
@@ -141,8 +140,8 @@ impl EndsBoard {
         });
     }
 
-    /// Takes over topic ids. Where an id changed, what the shards had applied when the old one
-    /// was last seen tells its commits from those of the new topic. Returns whether one changed.
+    /// Takes over topic ids. If an id changed, commits below the revisions in `before` belong to the old topic. Returns
+    /// whether an id changed.
     pub fn set_ids(&self, ids: &HashMap<Name, Uuid>, before: &IdsSeen, now: Ticks) -> bool {
         let mut replaced = false;
         self.update(|ends, _| {
@@ -154,7 +153,7 @@ impl EndsBoard {
                 if recreated {
                     replaced = true;
                     next.earlier = Some(Arc::new(before.applied.clone()));
-                    // The new topic has logs of its own, which are younger than what was last seen of the old ones.
+                    // The logs of the new topic are younger than the last observation of the old ones.
                     for partition in &next.partitions {
                         let absent_at = before.asked.max(ends.value(*partition).replaced_at);
                         ends.replace_log(partition.slot, now, absent_at);
@@ -167,7 +166,7 @@ impl EndsBoard {
         replaced
     }
 
-    /// Takes over answers to one question, sent at `sent`. Returns whether one is of another log than those before.
+    /// Takes over the responses to one request that was sent at `sent`. Returns whether a log was replaced.
     pub fn observe(&self, kind: EndKind, answers: &[Answer], sent: Ticks, sent_at: Millis) -> bool {
         let mut replaced = false;
         self.update(|ends, _| {
@@ -187,7 +186,7 @@ impl EndsBoard {
                     (EndKind::Stable, Ok((offset, _))) => value.last_stable = offset,
                     (EndKind::High, Ok((offset, epoch))) => {
                         if value.log_start > offset {
-                            // Of a log that is no more.
+                            // These offsets belong to a log that no longer exists.
                             value.log_start = -1;
                             value.last_stable = -1;
                         }
@@ -208,22 +207,22 @@ impl EndsBoard {
         replaced
     }
 
-    /// Replaces what is known of ends with nothing to read before them.
+    /// Replaces the trailing markers, by slot.
     pub fn set_silent(&self, silent: HashMap<u32, (i64, i64)>) {
         if *self.current.load().silent != silent {
             self.update(|ends, _| ends.silent = Arc::new(silent));
         }
     }
 
-    /// Declares that every leader has answered, or failed, once.
+    /// Records that every leader has answered, or failed, once.
     pub fn set_loaded(&self) {
         if !self.current.load().loaded {
             self.update(|ends, _| ends.loaded = true);
         }
     }
 
-    /// Keeps a sample of all ends as the last answers told them, and lets go of older ones that lie too dense. Its time is
-    /// that of the question: what was answered is as old as that.
+    /// Adds a sample of the log ends of the last responses, and drops samples that are too close together. The time of
+    /// the sample is that of the newest request, because the ends are at least as old.
     pub fn sample(&self, now: Ticks) {
         self.update(|ends, _| {
             let known = || ends.values.iter().filter(|value| value.log_end >= 0);
@@ -239,7 +238,7 @@ impl EndsBoard {
     }
 }
 
-/// Drops samples beyond the span, and those whose neighbours lie closer than an eighth of the age.
+/// Drops samples older than the span, and those with neighbours that are closer together than an eighth of their age.
 fn thin(samples: &mut Vec<Arc<Sample>>, now: Ticks) {
     samples.retain(|sample| now.saturating_sub(sample.taken) <= SAMPLE_SPAN);
     let mut index = 1_usize;

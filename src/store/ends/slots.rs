@@ -1,26 +1,26 @@
-//! Where the values of partitions stand.
+//! Allocation of value slots to partitions.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use super::{EndError, EndValue, Partition, SAMPLE_SPAN, Topic, TopicMetadata};
 use crate::{clock::Ticks, model::Name};
 
-/// Gives partitions their slots.
+/// Allocates slots while a metadata response is merged.
 pub(super) struct Slots<'a> {
     pub(super) values: &'a mut Vec<EndValue>,
     pub(super) free: &'a mut VecDeque<(u32, Ticks)>,
     pub(super) now: Ticks,
-    /// When the partitions that are new were not there yet, if that is known.
+    /// A time at which new partitions did not exist, if known.
     pub(super) absent_at: Option<Ticks>,
 }
 
 impl Slots<'_> {
     pub(super) fn merge(&mut self, known: Option<&Arc<Topic>>, metadata: &TopicMetadata) -> Arc<Topic> {
         let before = known.map(|topic| &*topic.partitions).unwrap_or_default();
-        // A topic that was missing for a moment, and whose id is not known, may have been made anew.
+        // A topic that was missing and has no known id may have been deleted and created again.
         let may_be_new = known.is_some_and(|topic| topic.missing_since.is_some() && topic.id.is_none());
         let kept = if may_be_new { &[] } else { before };
-        // A topic that was hidden, or missing in one answer, may have been there all the time.
+        // A topic that was refused or missing in one response may have existed all the time.
         let absent_at = self.absent_at.filter(|_| !may_be_new && !known.is_some_and(|topic| topic.refused));
         let partitions: Vec<Partition> = metadata
             .leaders
@@ -47,7 +47,7 @@ impl Slots<'_> {
         }
     }
 
-    /// Also after a leader was found, the end is unknown until it has answered.
+    /// Marks the end of partitions without a leader as unknown. It stays unknown until the next leader has answered.
     fn note_leaderless(&mut self, partitions: &[Partition]) {
         for partition in partitions.iter().filter(|partition| partition.leader.is_none()) {
             if let Some(value) = self.values.get_mut(partition.slot as usize) {

@@ -23,9 +23,9 @@ fn board(topics: &[(&str, usize)]) -> EndsBoard {
 fn a_topic_is_deleted_when_two_refreshes_ten_seconds_apart_miss_it() {
     let board = board(&[("t", 1)]);
     board.set_topics(vec![], 50, &BTreeMap::new());
-    assert!(board.current().topic("t").is_some(), "one refresh says nothing");
+    assert!(board.current().topic("t").is_some(), "one refresh is not enough");
     board.set_topics(vec![], 100, &BTreeMap::new());
-    assert!(board.current().topic("t").is_some(), "too close to the first that missed it");
+    assert!(board.current().topic("t").is_some(), "too close to the first refresh that missed it");
     board.set_topics(vec![], 150, &BTreeMap::new());
     assert!(board.current().topic("t").is_none());
 }
@@ -35,11 +35,11 @@ fn a_topic_never_seen_is_deleted_only_for_commits_before_two_refreshes() {
     let board = board(&[]);
     assert!(!board.current().is_deleted(0));
     board.set_topics(vec![], 10, &BTreeMap::new());
-    assert!(!board.current().is_deleted(0), "refreshes too close");
+    assert!(!board.current().is_deleted(0), "the refreshes are too close together");
     board.set_topics(vec![], 120, &BTreeMap::new());
     board.set_topics(vec![], 230, &BTreeMap::new());
     assert!(board.current().is_deleted(5));
-    assert!(!board.current().is_deleted(200), "the commit is newer than the first of the two");
+    assert!(!board.current().is_deleted(200), "the commit is newer than the first of the two refreshes");
 }
 
 #[test]
@@ -52,11 +52,7 @@ fn partitions_added_later_keep_the_values_of_the_first() {
     let partitions = &ends.topic("t").unwrap().partitions;
     assert_eq!(ends.value(partitions[0]).log_end, 7);
     let added = ends.value(partitions[2]);
-    assert_eq!(
-        (added.log_end, added.since, added.absent_at),
-        (-1, 5, Some(0)),
-        "it was not there at the first listing"
-    );
+    assert_eq!((added.log_end, added.since, added.absent_at), (-1, 5, Some(0)), "it was not in the first list");
 }
 
 #[test]
@@ -71,7 +67,7 @@ fn a_new_topic_id_forgets_the_ends_and_remembers_whose_commits_were_before() {
     let topic = ends.topic("t").unwrap();
     let value = ends.value(topic.partitions[0]);
     assert_eq!((value.log_end, value.observed, value.since), (-1, 0, 9));
-    assert_eq!(value.absent_at, Some(0), "the old id was seen then");
+    assert_eq!(value.absent_at, Some(0), "the old id was seen at that time");
     assert_eq!(topic.earlier.as_ref().unwrap()[&shard(3)], Revision(99));
 }
 
@@ -109,15 +105,15 @@ fn what_was_committed_to_a_deleted_topic_is_not_of_a_later_one_of_its_name() {
     assert!(board.current().topic("t").is_none());
     board.set_topics(vec![topic("t", 1)], 170, &[(shard(7), Revision(30))].into());
     let earlier = board.current().topic("t").unwrap().earlier.clone();
-    assert_eq!(earlier.unwrap()[&shard(7)], Revision(20), "what was applied when it was found deleted");
-    // A later refresh and the new id change nothing of that.
+    assert_eq!(earlier.unwrap()[&shard(7)], Revision(20), "the revision that was applied when the deletion was found");
+    // A later refresh and the new id do not change this.
     board.set_topics(vec![topic("t", 1)], 180, &[(shard(7), Revision(40))].into());
     let before = IdsSeen { asked: Some(175), applied: [(shard(7), Revision(35))].into() };
     board.set_ids(&[("t".into(), Uuid([1; 16]))].into(), &before, 185);
     assert_eq!(board.current().topic("t").unwrap().earlier.as_ref().unwrap()[&shard(7)], Revision(20));
 }
 
-/// Polls a partition each second: ends by second.
+/// Polls a partition each second; `ends` has one log end per second.
 fn poll(board: &EndsBoard, slot: u32, from: Ticks, ends: &[i64]) {
     for (at, end) in (from..).step_by(10).zip(ends) {
         board.observe(EndKind::High, &[Answer { slot, result: Ok((*end, 0)) }], at, 0);
@@ -127,7 +123,7 @@ fn poll(board: &EndsBoard, slot: u32, from: Ticks, ends: &[i64]) {
 
 #[test]
 fn the_samples_of_a_log_that_was_replaced_are_not_those_of_the_new_one() {
-    // By another id, and by an end that went back.
+    // The log is replaced either by a new topic id or by an end that goes back.
     for by_id in [true, false] {
         let board = board(&[("t", 1), ("other", 1)]);
         let partition = board.current().topic("t").unwrap().partitions[0];
@@ -139,7 +135,7 @@ fn the_samples_of_a_log_that_was_replaced_are_not_those_of_the_new_one() {
         assert_eq!(board.current().silent_tail(partition), 1);
         if by_id {
             board.set_ids(&[("t".into(), Uuid([2; 16]))].into(), &IdsSeen::default(), 35);
-            // Asked for before, of whichever log.
+            // The request was sent before, so the response may be of either log.
             board.observe(EndKind::High, &[Answer { slot: partition.slot, result: Ok((400, 0)) }], 34, 0);
             assert_eq!(board.current().value(partition).log_end, -1);
         }
@@ -164,7 +160,7 @@ fn a_late_answer_of_a_slow_broker_brings_no_sample_of_the_old_log_into_the_new_o
         answer(quick, 1, at);
         board.sample(at);
     }
-    // The quick broker answers a question of 20 and one of 30 before the slow one answers that of 20.
+    // The quick broker answers requests of 20 and 30 before the slow one answers that of 20.
     answer(quick, 1, 20);
     board.sample(20);
     answer(quick, 1, 30);
@@ -187,12 +183,12 @@ fn a_topic_that_is_listed_again_may_be_another() {
     }
     board.set_topics(vec![], 20, &BTreeMap::new());
     let listed = || vec![topic("known", 1), topic("unknown", 1)];
-    assert!(board.set_topics(listed(), 30, &BTreeMap::new()), "their ids are to be asked for");
+    assert!(board.set_topics(listed(), 30, &BTreeMap::new()), "their ids must be requested");
     assert!(!board.set_topics(listed(), 40, &BTreeMap::new()));
     let ends = board.current();
-    assert_eq!(ends.samples_of(partition("known")).count(), 2, "its id will tell");
+    assert_eq!(ends.samples_of(partition("known")).count(), 2, "its id will show whether it is the same topic");
     assert_eq!(ends.samples_of(partition("unknown")).count(), 0);
-    assert_eq!(ends.value(partition("unknown")).absent_at, None, "it may have been there all the time");
+    assert_eq!(ends.value(partition("unknown")).absent_at, None, "it may have existed all the time");
 }
 
 #[test]
@@ -202,7 +198,7 @@ fn a_new_log_is_younger_than_the_last_listing_without_it() {
     let ends = board.current();
     let absent = |name: &str, at: usize| ends.value(ends.topic(name).unwrap().partitions[at]).absent_at;
     assert_eq!((absent("t", 0), absent("t", 1), absent("new", 0)), (None, Some(0), Some(0)));
-    // One that was hidden may be old.
+    // A topic that was hidden may be old.
     board.set_refused(&"hidden".into(), true, 80);
     board.set_topics(vec![topic("t", 2), topic("hidden", 1)], 90, &BTreeMap::new());
     let ends = board.current();
@@ -228,14 +224,14 @@ fn a_partition_without_a_leader_has_an_unknown_end_until_its_next_leader_answers
     answer(1);
     assert_eq!((end(0), end(1)), (Some(50), Some(50)));
     listing(&[None, Some(2)], 2);
-    assert_eq!((end(0), end(1)), (None, Some(50)), "of the partition alone");
+    assert_eq!((end(0), end(1)), (None, Some(50)), "only that partition is affected");
     answer(1);
-    assert_eq!(end(0), None, "a late answer of the leader before says nothing of now");
+    assert_eq!(end(0), None, "a late answer of the previous leader is ignored");
     listing(&[None, Some(2)], 3);
     listing(&[Some(2), Some(2)], 4);
     assert_eq!(end(0), None, "the new leader has not answered");
     answer(5);
     assert_eq!(end(0), Some(50));
     board.set_topics(vec![], 6, &BTreeMap::new());
-    assert_eq!((end(0), end(1)), (Some(50), Some(50)), "one listing without the topic says nothing of leaders");
+    assert_eq!((end(0), end(1)), (Some(50), Some(50)), "a list without the topic does not change leaders");
 }

@@ -1,4 +1,4 @@
-//! What is known of one partition's log, and answers about it.
+//! Known offsets of one partition's log, and broker responses about them.
 
 use crate::{clock::Ticks, model::Millis};
 
@@ -9,37 +9,38 @@ pub enum EndError {
     NotAuthorized,
     /// The partition has no leader.
     NoLeader,
-    /// Anything else, as librdkafka's error code.
+    /// Another error, as librdkafka's error code.
     Other(i32),
 }
 
-/// What is known of one partition's log. -1 is not known.
+/// Known offsets of one partition's log. -1 stands for unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EndValue {
     /// First offset of the log.
     pub log_start: i64,
     /// High watermark: the offset of the next record.
     pub log_end: i64,
-    /// Last stable offset: what a read_committed consumer reaches.
+    /// Last stable offset: the end for a read_committed consumer.
     pub last_stable: i64,
-    /// Leader epoch that came with the log end.
+    /// Leader epoch in the response that had the log end.
     pub leader_epoch: i32,
-    /// When the question for `log_end` was sent: the answer is not older.
+    /// Time at which the request for `log_end` was sent. The response is not older.
     pub observed: Ticks,
-    /// The same, as wall-clock time.
+    /// The same time on the wall clock.
     pub observed_at: Millis,
-    /// Why the last question failed; `None` after an answer.
+    /// Error of the last request; `None` if it succeeded.
     pub error: Option<EndError>,
-    /// When this process first saw the log: samples of its slot and questions from before concern another log.
+    /// Time since which this log exists, as far as this process saw. Earlier samples and requests of the slot belong to
+    /// another log.
     pub since: Ticks,
-    /// A time at which the log did not exist yet, if one is known.
+    /// A time at which the log did not exist, if known.
     pub absent_at: Option<Ticks>,
-    /// When the log before this one was last seen, if this one took its place.
+    /// Time at which the log that this one replaced was last seen.
     pub(super) replaced_at: Option<Ticks>,
 }
 
 impl EndValue {
-    /// Nothing is known.
+    /// The value of a partition of which nothing is known.
     pub const UNKNOWN: Self = Self {
         log_start: -1,
         log_end: -1,
@@ -53,13 +54,13 @@ impl EndValue {
         replaced_at: None,
     };
 
-    /// Whether an answer with this end is of another log than the answers before: ends do not go back in one log.
+    /// Returns whether a response with this log end belongs to another log: within one log, ends do not go back.
     pub(super) fn is_replaced_by(&self, end: i64) -> bool {
         end < self.log_end
     }
 }
 
-/// Which offset of a log to ask for.
+/// The offset to request in ListOffsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EndKind {
     /// First offset.
@@ -70,11 +71,11 @@ pub enum EndKind {
     Stable,
 }
 
-/// An answer for one partition.
+/// A broker's response for one partition.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer {
     /// Slot of the partition.
     pub slot: u32,
-    /// Offset and leader epoch (-1 is unknown).
+    /// Offset and leader epoch (-1 if unknown).
     pub result: Result<(i64, i32), EndError>,
 }
