@@ -1,4 +1,4 @@
-//! The history store: samples that are older than those in memory, and what bounds a read of samples.
+//! The history store's interface: samples that are older than those in memory, and the limits of a read of samples.
 
 use std::{
     collections::BTreeMap,
@@ -18,20 +18,20 @@ use crate::{
 /// Why a read of samples ends early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// Its deadline passed, or it was cancelled.
-    #[error("the read of samples was stopped")]
+    /// The deadline passed, or the read was cancelled.
+    #[error("reading samples was cancelled")]
     Stopped,
-    /// It needs more memory than its budget has.
-    #[error("the read of samples needs more memory than it may use")]
+    /// The read needs more memory than its budget has.
+    #[error("reading samples needs more memory than its budget")]
     OverBudget,
 }
 
 /// Memory that a read of samples may use.
 pub trait Budget: Send + Sync + fmt::Debug {
-    /// Reserves bytes. Returns whether there was room for them.
+    /// Reserves bytes. Returns whether the budget had room for them.
     fn reserve(&self, bytes: usize) -> bool;
 
-    /// Gives reserved bytes back.
+    /// Releases reserved bytes.
     fn release(&self, bytes: usize);
 }
 
@@ -43,13 +43,13 @@ pub struct FixedBudget {
 }
 
 impl FixedBudget {
-    /// Of so many bytes.
+    /// Creates a budget of this many bytes.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
         Self { bytes, used: AtomicUsize::new(0) }
     }
 
-    /// Returns the bytes that are reserved now.
+    /// Returns the number of reserved bytes.
     #[must_use]
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
@@ -75,10 +75,10 @@ pub struct Reserved {
 }
 
 impl Reserved {
-    /// Changes how many bytes are reserved.
+    /// Changes the number of reserved bytes.
     ///
     /// # Errors
-    /// There is no room for more.
+    /// [`ReadError::OverBudget`]
     pub fn resize(&mut self, bytes: usize) -> Result<(), ReadError> {
         let Some(budget) = &self.budget else { return Ok(()) };
         match bytes.checked_sub(self.bytes) {
@@ -99,17 +99,17 @@ impl Drop for Reserved {
     }
 }
 
-/// What bounds a read of samples. The default has no bounds.
+/// Limits of a read of samples. The default has no limits.
 #[derive(Clone, Debug, Default)]
 pub struct Bounds {
-    /// What ends it.
+    /// The cancel handle of the read.
     pub cancel: Cancel,
-    /// Its memory; `None` is without a limit.
+    /// The memory budget; `None` is unlimited.
     pub budget: Option<Arc<dyn Budget>>,
 }
 
 impl Bounds {
-    /// Fails once the read must end.
+    /// Fails if the read must end.
     ///
     /// # Errors
     /// [`ReadError::Stopped`]
@@ -127,35 +127,35 @@ impl Bounds {
     }
 }
 
-/// What a key was at a sample.
+/// Values of a key at a sample.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Point {
-    /// The next offset that the group would read.
+    /// The next offset that the group would have read.
     pub committed_offset: i64,
-    /// High watermark.
+    /// High watermark, if known.
     pub log_end_offset: Option<i64>,
-    /// How far behind.
+    /// Lag, if known.
     pub lag: Option<i64>,
 }
 
-/// Which samples are wanted.
+/// A request for samples.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// The source whose groups are asked about.
+    /// The source of the groups.
     pub source: SourceId,
-    /// Times of samples.
+    /// Range of sample times.
     pub times: RangeInclusive<Millis>,
-    /// Only these groups, in order; `None`: all.
+    /// The groups to read, in ascending order; `None` reads all.
     pub groups: Option<Vec<String>>,
-    /// Only groups whose id starts so.
+    /// Prefix of the ids of the groups to read.
     pub prefix: String,
-    /// Only groups from this id on.
+    /// The lowest id of the groups to read.
     pub first: String,
-    /// What bounds the read.
+    /// Limits of the read.
     pub bounds: Bounds,
 }
 
-/// A key and what it was: a row holds until the next, for a while.
+/// A key with its samples. A row holds until the next one, for at most `stands_for`.
 #[derive(Debug)]
 pub struct Archived {
     /// Group id.
@@ -164,16 +164,16 @@ pub struct Archived {
     pub topic: Name,
     /// Partition of the topic.
     pub partition: i32,
-    /// By time; `None`: it was gone.
+    /// Rows in the order of time; `None` if the key was gone.
     pub rows: Vec<(Millis, Option<Point>)>,
-    /// How long the last row before a time holds at that time.
+    /// How long a row holds, in milliseconds.
     pub stands_for: Millis,
-    /// The memory of the rows.
+    /// Reserved memory of the rows.
     pub reserved: Reserved,
 }
 
 impl Archived {
-    /// Returns what it was at the time of a sample.
+    /// Returns the values of the key at a time.
     #[must_use]
     pub fn at(&self, time: Millis) -> Option<Point> {
         let after = self.rows.partition_point(|(at, _)| *at <= time);
@@ -185,11 +185,11 @@ impl Archived {
 /// Keys, ordered by group, topic and partition. An error is the last item.
 pub type ArchivedKeys = Box<dyn Iterator<Item = Result<Archived, ReadError>> + Send>;
 
-/// An answer.
+/// Samples of the history store.
 pub struct Older {
-    /// The times of samples that were asked for, in order.
+    /// The times of the samples in the requested range, ascending.
     pub times: Vec<Millis>,
-    /// The keys. Taking one may wait for the store.
+    /// The keys. Reading one may block on the store.
     pub keys: ArchivedKeys,
 }
 
@@ -199,31 +199,31 @@ impl fmt::Debug for Older {
     }
 }
 
-/// The state of a store.
+/// State of a history store.
 #[derive(Clone, Debug, Default)]
 pub struct OlderStatus {
-    /// What the last attempts to write, to read and to tidy failed with; `None` once each that failed has succeeded.
+    /// Last error of writing, reading or compacting; `None` after each operation that failed has succeeded again.
     pub last_error: Option<String>,
-    /// Attempts that failed.
+    /// Number of failed operations.
     pub failures: u64,
-    /// Files written.
+    /// Number of files written.
     pub files: u64,
-    /// Files that cannot be read and are left alone.
+    /// Number of unreadable files, which are not deleted.
     pub unreadable: u64,
-    /// Some of these, and why.
+    /// Some of the unreadable files, with the reason.
     pub skipped: BTreeMap<String, String>,
     /// Time of the newest sample written, of all clusters.
     pub written_to: Option<Millis>,
 }
 
-/// A store of older samples. Blocks: not for async code.
+/// A store of older samples. Its calls block, so they must not be made from async code.
 pub trait OlderSamples: Send + Sync + fmt::Debug {
-    /// Asks for samples. `None`: the store failed, and its status says so.
+    /// Reads samples. Returns `None` if the store failed; its status has the reason.
     ///
     /// # Errors
-    /// The read was stopped, or is over its budget.
+    /// The read was cancelled, or exceeds its budget.
     fn ask(&self, question: Question) -> Result<Option<Older>, ReadError>;
 
-    /// Returns its state.
+    /// Returns the state of the store.
     fn status(&self) -> OlderStatus;
 }

@@ -1,7 +1,7 @@
-//! Samples of committed offsets and log ends over time: one version of them, immutable, pinned by a cut.
+//! Samples of committed offsets and log ends over time. A cut pins one immutable version of them.
 //!
-//! Samples are numbered from 1, and have their times in common. The values of a key at them are in the [`Series`] of its
-//! group or topic; a key without a line there had its present value at all of them.
+//! Samples are numbered from 1, and all keys share their times. The values of a key are in the [`Series`] of its group
+//! or topic. A key without a line there had its current value at every sample.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -25,106 +25,106 @@ pub use series::{EVER, Key, Line, Series, Track, Writer};
 /// Number of a sample.
 pub type Index = u32;
 
-/// When a sample was taken.
+/// Time of a sample, on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
     /// On the steady clock.
     pub ticks: Ticks,
-    /// On the wall clock. In the order of samples, also where that clock went back.
+    /// On the wall clock. Ascending in the order of samples, even if that clock was set back.
     pub at: Millis,
 }
 
 impl Moment {
-    /// On the steady clock, in milliseconds.
+    /// Returns the time on the steady clock, in milliseconds.
     #[must_use]
     pub fn steady(&self) -> Millis {
         Millis::from(self.ticks) * 100
     }
 }
 
-/// The status of a group became another.
+/// A change of a group's status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusChange {
-    /// Counts the changes of a cluster.
+    /// Number of the change among the changes of the cluster's groups.
     pub sequence: u64,
     /// Group id.
     pub group: Name,
-    /// What it was.
+    /// The status before.
     pub from: Status,
-    /// What it is.
+    /// The status after.
     pub to: Status,
-    /// When that was noticed.
+    /// Time at which the sampler saw the change.
     pub at: Millis,
 }
 
-/// One version.
+/// One version of the samples of a source.
 #[derive(Clone, Debug, Default)]
 pub struct Samples {
-    /// Number of the oldest sample less 1.
+    /// Number of the oldest sample, minus 1.
     before: Index,
     moments: VecDeque<Moment>,
-    /// Lines of groups, by id: of committed offsets.
+    /// Committed offsets, by group id.
     pub groups: HashMap<Name, Arc<Series>>,
-    /// Lines of topics, by name: of log ends.
+    /// Log ends, by topic name.
     pub topics: HashMap<Name, Arc<Series>>,
-    /// Lines of topics, by name: of log starts.
+    /// Log starts, by topic name.
     pub starts: HashMap<Name, Arc<Series>>,
-    /// Lines of topics, by name: of silent tails (see [`super::silent`]).
+    /// Lengths of trailing markers, by topic name (see [`super::silent`]).
     pub tails: HashMap<Name, Arc<Series>>,
-    /// The same at the newest sample.
+    /// Lengths of trailing markers at the newest sample.
     pub tails_now: Arc<Tails>,
-    /// Changes of status, oldest first.
+    /// Status changes, oldest first.
     pub changes: Arc<Vec<StatusChange>>,
-    /// Bytes in memory.
+    /// Memory used, in bytes.
     pub bytes: usize,
-    /// Samples that were dropped before their time, to stay within the bytes allowed.
+    /// Number of samples that were dropped before their retention ended, because of the memory limit.
     pub dropped: u64,
 }
 
-/// How many offsets before a log end hold nothing to read, by topic and partition.
+/// Number of offsets before a log end that are only transaction markers, by topic and partition.
 pub type Tails = HashMap<Name, BTreeMap<i32, i64>>;
 
-/// What an entry of a map takes beside what it leads to: name, pointer, counters, and what is free.
+/// Bytes of a map entry in addition to its value: name, pointer, counters and free capacity.
 const ENTRY_BYTES: usize = 64;
 
 impl Samples {
-    /// Number of the oldest sample.
+    /// Returns the number of the oldest sample.
     #[must_use]
     pub fn first(&self) -> Index {
         self.before + 1
     }
 
-    /// Number of the sample after the newest.
+    /// Returns the number of the sample after the newest.
     #[must_use]
     pub fn next(&self) -> Index {
         self.first().saturating_add(Index::try_from(self.moments.len()).unwrap_or(Index::MAX))
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no samples.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.moments.is_empty()
     }
 
-    /// The version after this one with nothing in it. Numbers are not used again.
+    /// Returns the next version, without samples. Sample numbers are not reused.
     #[must_use]
     pub(super) fn cleared(&self) -> Self {
         Self { before: self.next().saturating_sub(1), ..Self::default() }
     }
 
-    /// When a sample was taken, if it is kept.
+    /// Returns the time of a sample that is still kept.
     #[must_use]
     pub fn moment(&self, index: Index) -> Option<Moment> {
         self.moments.get(index.checked_sub(self.first())? as usize).copied()
     }
 
-    /// The newest sample.
+    /// Returns the time of the newest sample.
     #[must_use]
     pub fn newest(&self) -> Option<Moment> {
         self.moments.back().copied()
     }
 
-    /// The samples, oldest first.
+    /// Returns the samples, oldest first.
     pub fn moments(&self) -> impl DoubleEndedIterator<Item = (Index, Moment)> + ExactSizeIterator {
         let first = self.first();
         self.moments
@@ -133,8 +133,8 @@ impl Samples {
             .map(move |(at, moment)| (first.saturating_add(Index::try_from(at).unwrap_or(Index::MAX)), *moment))
     }
 
-    /// Adds the moment of the next sample. Where the wall clock went back, kept samples that would be too new by it are
-    /// dated by the steady clock.
+    /// Appends the time of the next sample. If the wall clock was set back, kept samples that are dated later than the
+    /// new one get dates that are computed from the steady clock.
     pub fn push(&mut self, moment: Moment) {
         if self.newest().is_some_and(|newest| moment.at <= newest.at) {
             for kept in &mut self.moments {
@@ -145,7 +145,7 @@ impl Samples {
         self.moments.push_back(moment);
     }
 
-    /// Drops what is older than `oldest`, and then the oldest until it fits into `max_bytes`.
+    /// Drops samples older than `oldest`, then further oldest samples until the rest fits into `max_bytes`.
     pub fn trim(&mut self, oldest: Ticks, max_bytes: usize) {
         let kept = self.moments.iter().position(|moment| moment.ticks >= oldest).unwrap_or(self.moments.len());
         self.drop_first(kept);
@@ -178,11 +178,11 @@ impl Samples {
     }
 }
 
-/// Where the sampler publishes the next version.
+/// The current version of the samples of a source, published by the sampler.
 #[derive(Debug)]
 pub struct SamplesBoard {
     current: ArcSwap<Samples>,
-    /// Sequence of the newest change of status.
+    /// Sequence number of the newest status change.
     changed: watch::Sender<u64>,
 }
 
@@ -193,20 +193,20 @@ impl Default for SamplesBoard {
 }
 
 impl SamplesBoard {
-    /// The newest version.
+    /// Returns the newest version.
     #[must_use]
     pub fn current(&self) -> Arc<Samples> {
         self.current.load_full()
     }
 
-    /// Puts the next version in the place of the one before.
+    /// Publishes the next version.
     pub fn publish(&self, samples: Samples) {
         let newest = samples.changes.last().map_or(0, |change| change.sequence);
         self.current.store(Arc::new(samples));
         self.changed.send_if_modified(|known| std::mem::replace(known, newest) != newest);
     }
 
-    /// Wakes whenever the status of a group has changed.
+    /// Returns a receiver that is notified when the status of a group changes.
     #[must_use]
     pub fn watch_changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()

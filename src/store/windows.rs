@@ -1,7 +1,7 @@
-//! What samples of the committed offsets say, for status and rates.
+//! Windows of recent samples per key, from which status and rates are derived.
 //!
-//! A group that committed since the load has a [`KeyWindow`] a row, of at most 64 bytes; the others
-//! cost nothing. Windows are immutable once published, so that a cut holds one version of them.
+//! A group that has committed since the load has a [`KeyWindow`] of at most 64 bytes per row. Other groups use no
+//! memory. Windows are immutable once published, so that a cut has one version of them.
 
 use std::{num::NonZeroU32, sync::Arc};
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{clock::Ticks, model::Name};
 
-/// Weight of the newest sample in a rate.
+/// Weight of the newest sample in a smoothed rate.
 const RATE_WEIGHT: f64 = 0.3;
 
 /// A time on the steady clock, or never, in 4 bytes.
@@ -23,32 +23,32 @@ fn when(at: Ticks) -> When {
     NonZeroU32::new(at.max(1))
 }
 
-/// What the samples of one key say.
+/// Summary of the samples of one key.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct KeyWindow {
     topic_index: u32,
     partition: i32,
-    /// When the log that the samples concern was first seen, see [`EndValue::since`](super::ends::EndValue::since).
+    /// Start of the log of the samples, see [`EndValue::since`](super::ends::EndValue::since).
     log: Ticks,
     /// Committed offset at the last sample.
     pub committed_offset: i64,
-    /// Lag at the last sample at which it was known.
+    /// Lag at the last sample for which it was known.
     pub lag: i64,
-    /// When a sample last had no lag.
+    /// Time of the last sample without lag.
     pub without_lag: When,
-    /// When the committed offset last differed from the sample before, or samples began to be taken.
+    /// Time at which the committed offset last changed; before a change, the time of the first sample.
     pub moved: Ticks,
-    /// When it last went back.
+    /// Time at which the committed offset last went back.
     pub rewound: When,
-    /// When the lag last fell, or samples began to be taken.
+    /// Time at which the lag last fell; before that, the time of the first sample.
     pub fell: When,
-    /// When the lag last rose.
+    /// Time at which the lag last rose.
     pub rose: When,
     rate: f32,
 }
 
 impl KeyWindow {
-    /// The first sample of a key on a log, with the lag if it is known.
+    /// Returns the window of the first sample of a key on a log, with the lag if known.
     #[must_use]
     pub fn first(entry: &Entry<'_>, log: Ticks, lag: Option<i64>, now: Ticks) -> Self {
         Self {
@@ -58,7 +58,7 @@ impl KeyWindow {
             committed_offset: entry.row.committed_offset,
             lag: lag.unwrap_or(0),
             without_lag: if lag == Some(0) { when(now) } else { None },
-            // Nothing is known of the time before, so nothing is said against it.
+            // The time before the first sample is unknown, so the key starts as moving and falling.
             moved: now,
             rewound: None,
             fell: when(now),
@@ -67,7 +67,7 @@ impl KeyWindow {
         }
     }
 
-    /// The window after another sample. An unknown lag is neither a fall nor a rise, nor is it no lag.
+    /// Returns the window after another sample. An unknown lag changes neither `fell` nor `rose` nor `without_lag`.
     #[must_use]
     pub fn next(&self, entry: &Entry<'_>, known: Option<i64>, now: Ticks) -> Self {
         let offset = entry.row.committed_offset;
@@ -87,7 +87,7 @@ impl KeyWindow {
         }
     }
 
-    /// Whether the samples concern the log that was first seen then.
+    /// Returns whether the samples belong to the log that was first seen at `since`.
     #[must_use]
     pub fn is_of_log(&self, since: Ticks) -> bool {
         self.log == since
@@ -97,8 +97,8 @@ impl KeyWindow {
         self.topic_index as usize == topic_index && self.partition == row.partition
     }
 
-    /// The rate with another move, from the time since the move before: a group that commits once a
-    /// minute moves in one sample of six.
+    /// Returns the smoothed rate after another move. It counts the time since the previous move, because a group that
+    /// commits once a minute moves in only one of six samples.
     fn rate_after(&self, offset: i64, now: Ticks) -> f32 {
         let seconds = f64::from(now.saturating_sub(self.moved)) / 10.0;
         let rate = to_f64(offset.saturating_sub(self.committed_offset).max(0)) / seconds.max(0.1);
@@ -109,8 +109,8 @@ impl KeyWindow {
         rate
     }
 
-    /// Records per second that the group consumes, smoothed; 0 when it has not moved for a window,
-    /// `None` before anything can be said.
+    /// Returns the smoothed number of records per second that the group consumes; 0 if it has not moved for a window,
+    /// `None` if it is not known yet.
     #[must_use]
     pub fn consume_rate(&self, now: Ticks, window: Ticks) -> Option<f64> {
         if now.saturating_sub(self.moved) >= window {
@@ -125,45 +125,44 @@ impl KeyWindow {
 pub struct GroupWindows(pub Vec<KeyWindow>);
 
 impl GroupWindows {
-    /// The window of the row at a position of [`GroupView::entries`](super::group::GroupView::entries). Rows move when others are
-    /// deleted; a window that is not of this row is none.
+    /// Returns the window of the row at a position of [`GroupView::entries`](super::group::GroupView::entries). Rows
+    /// move when other rows are deleted; a window of another row is ignored.
     #[must_use]
     pub fn get(&self, position: usize, entry: &Entry<'_>) -> Option<&KeyWindow> {
         self.at(position, entry.topic_index, entry.row)
     }
 
-    /// The same, for a row that was copied out.
+    /// Returns the window of a row that was copied out.
     #[must_use]
     pub fn at(&self, position: usize, topic_index: usize, row: &Row) -> Option<&KeyWindow> {
         self.0.get(position).filter(|window| window.is_of(topic_index, row))
     }
 }
 
-/// All windows of one cluster.
+/// All windows of one source.
 #[derive(Debug, Default)]
 pub struct Windows {
-    /// By group id.
+    /// Windows by group id.
     pub groups: HashMap<Name, Arc<GroupWindows>>,
-    /// Since the last sample, the source is read in another way: what offsets were before that are others now.
+    /// Offsets that differ because the source has been read in another mode since the last sample.
     pub replaced: Option<Replaced>,
 }
 
-/// Offsets that were replaced without a commit, by group, topic and partition: what they were, and whether they are gone.
-/// Those that are new were not there.
+/// Offsets that were replaced without a commit, by group, topic and partition, with their previous values.
 #[derive(Debug, Default)]
 pub struct Replaced(HashMap<Name, HashMap<(Name, i32), Before>>);
 
-/// An offset before it was replaced.
+/// A replaced offset as it was before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Before {
-    /// `None`: it was not there.
+    /// The previous offset; `None` if it did not exist.
     pub committed_offset: Option<i64>,
-    /// It is not there now.
+    /// Whether the offset does not exist any more.
     pub is_gone: bool,
 }
 
 impl Replaced {
-    /// What differs between all groups before and after.
+    /// Returns the differences between the groups before and after.
     #[must_use]
     pub fn between(before: &HashMap<Name, Arc<GroupView>>, after: &HashMap<Name, Arc<GroupView>>) -> Self {
         let offsets = |group: Option<&Arc<GroupView>>| -> HashMap<(Name, i32), i64> {
@@ -192,24 +191,24 @@ impl Replaced {
         }
     }
 
-    /// The groups of which offsets were replaced.
+    /// Returns the groups that have replaced offsets.
     pub fn groups(&self) -> impl Iterator<Item = &Name> {
         self.0.keys()
     }
 
-    /// Whether offsets of a group were replaced.
+    /// Returns whether a group has replaced offsets.
     #[must_use]
     pub fn has(&self, group: &str) -> bool {
         self.0.contains_key(group)
     }
 
-    /// The offsets of a group that are gone, as (topic, partition, offset).
+    /// Returns the offsets of a group that do not exist any more, as (topic, partition, previous offset).
     pub fn gone(&self, group: &str) -> impl Iterator<Item = (&Name, i32, i64)> {
         let gone = self.0.get(group).into_iter().flatten().filter(|(_, before)| before.is_gone);
         gone.filter_map(|((topic, partition), before)| Some((topic, *partition, before.committed_offset?)))
     }
 
-    /// What an offset was before; `None` where it was not replaced, or by the same.
+    /// Returns the previous value of an offset; `None` if it was not replaced or is unchanged.
     #[must_use]
     pub fn before(&self, group: &str, topic: &Name, partition: i32) -> Option<Option<i64>> {
         let offsets = self.0.get(group)?;
@@ -218,7 +217,7 @@ impl Replaced {
 }
 
 impl Windows {
-    /// The windows of a group, if it committed since the load.
+    /// Returns the windows of a group that has committed since the load.
     #[must_use]
     pub fn group(&self, id: &str) -> Option<&GroupWindows> {
         self.groups.get(id).map(|windows| &**windows)

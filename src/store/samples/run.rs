@@ -1,23 +1,24 @@
-//! Runs of frames: a frame holds the changes of some lines at one sample, as varints.
+//! Runs of frames. A frame encodes the value changes of several lines at one sample, as varints.
 //!
-//! A frame begins with its distance from the sample of the frame before, and the lines that change, as rows of neighbours:
-//! distance from the row before plus 1, and length, until a 0. Where it is of the next sample and of the same lines, one 0
-//! stands for all that. Then come the changes, each less the change of the line in the frame before, if it had one: a line
-//! that moves steadily takes a byte a sample.
+//! A frame starts with its distance from the sample of the previous frame, followed by the ranges of consecutive lines
+//! that change. Each range is its distance from the previous range plus 1, and its length; a 0 ends the list. If the
+//! frame is of the next sample and has the same lines as the previous frame, a single 0 replaces all that. The changes
+//! follow, each minus the change of the same line in the previous frame, if that had one. A line that moves steadily
+//! therefore takes one byte per sample.
 
 use super::Index;
 
-/// Frames of a full run.
+/// Number of frames in a full run.
 const FRAMES: u32 = 64;
-/// Begins a frame of the next sample and of the same lines as the frame before.
+/// Start of a frame of the next sample with the same lines as the previous frame.
 const SAME: u64 = 0;
-/// Ends the rows of lines.
+/// End of the list of line ranges.
 const END: u64 = 0;
 
-/// Lines in order, and the changes of their values, wrapping.
+/// Lines in ascending order, with the (wrapping) changes of their values.
 pub(super) type Changes = Vec<(u32, i64)>;
 
-/// Some frames in a row. A full run never changes.
+/// Consecutive frames. A full run is immutable.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Run {
     bytes: Vec<u8>,
@@ -26,17 +27,17 @@ pub(super) struct Run {
     base: Index,
     /// The sample of the last frame.
     last: Index,
-    /// The changes of the last frame, until the run is full.
+    /// The changes of the last frame; empty once the run is full.
     newest: Changes,
 }
 
 impl Run {
-    /// Adds a frame.
+    /// Appends a frame.
     pub(super) fn push(&mut self, index: Index, changes: Changes) {
         if self.is_empty() {
             (self.base, self.last) = (index.saturating_sub(1), index.saturating_sub(1));
         }
-        // A copy of another run has no room to spare, and would get twice what it needs.
+        // A cloned run has no spare capacity; without this, the vector would double.
         self.bytes.reserve_exact(4 + 2 * changes.len());
         let lines = |changes: &Changes| changes.iter().map(|(line, _)| *line).collect::<Vec<u32>>();
         if index == self.last.saturating_add(1) && lines(&changes) == lines(&self.newest) {
@@ -71,7 +72,7 @@ impl Run {
         self.frames >= FRAMES
     }
 
-    /// The sample of the last frame; 0 without one.
+    /// Returns the sample of the last frame; 0 without one.
     pub(super) fn last(&self) -> Index {
         self.last
     }
@@ -82,7 +83,7 @@ impl Run {
 
     /// Calls `each` with the sample, line and change of every change, in order.
     pub(super) fn read(&self, each: &mut dyn FnMut(Index, u32, i64)) {
-        // Its own bytes do not end early.
+        // The bytes were written by `push`, so they do not end early.
         let _ = self.try_read(each);
     }
 
@@ -127,7 +128,7 @@ fn unzigzag(value: u64) -> i64 {
     (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
 }
 
-/// Writes seven bits a byte, the low ones first, as in Protocol Buffers.
+/// Writes seven bits per byte, the low ones first, as in Protocol Buffers.
 fn write_varint(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {
         out.push(u8::try_from(value & 0x7f).unwrap_or(0) | 0x80);
@@ -136,7 +137,7 @@ fn write_varint(mut value: u64, out: &mut Vec<u8>) {
     out.push(u8::try_from(value).unwrap_or(0));
 }
 
-/// `None` where the bytes end within a number.
+/// Reads a varint. Returns `None` if the bytes end within a number.
 fn read_varint(bytes: &mut std::slice::Iter<'_, u8>) -> Option<u64> {
     let (mut value, mut shift) = (0_u64, 0_u32);
     loop {

@@ -1,8 +1,8 @@
-//! The lines of one group, or of one topic: the values of its keys at samples.
+//! The lines of one group or topic: the values of its keys at each sample.
 //!
-//! A key that did not change while samples were kept has no line: its value was at all of them what it is now. A line holds
-//! its newest value, and runs of frames hold the changes that led there, so that the oldest run is dropped without a word to
-//! the others. A key that was gone and came again has two lines.
+//! A key without changes while samples were kept has no line: it had its current value at every sample. A line stores
+//! its newest value, and runs of frames store the changes that led to it. The oldest run can therefore be dropped
+//! without changing the others. A key that was deleted and created again has two lines.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use hashbrown::HashMap;
 use super::{Index, run::Run};
 use crate::model::Name;
 
-/// [`Line::since`] of a line that was there before the first sample.
+/// [`Line::since`] of a line that existed before the first sample.
 pub const EVER: Index = 0;
 
-/// A key while it was there.
+/// One key from its creation to its deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     /// Topic name.
@@ -22,25 +22,25 @@ pub struct Line {
     /// Partition of the topic.
     pub partition: i32,
     id: u32,
-    /// The first sample that has it.
+    /// The first sample that has the key.
     pub since: Index,
-    /// The last sample at which it changed; once it has ended, the first that has it no more.
+    /// The last sample at which the value changed; once the line has ended, the first sample without the key.
     at: Index,
-    /// The value at the newest sample, or the last one before its end.
+    /// The value at the newest sample, or the last value before the end of the line.
     pub last: i64,
-    /// It is of another log than the line before.
+    /// Whether the values belong to another log than those of the previous line of the key.
     pub renewed: bool,
     ended: bool,
 }
 
 impl Line {
-    /// Returns whether the newest sample has it.
+    /// Returns whether the newest sample has the key.
     #[must_use]
     pub fn is_open(&self) -> bool {
         !self.ended
     }
 
-    /// Returns whether samples from `floor` on need it. The value of a key that did not change since is its present one.
+    /// Returns whether samples from `floor` on need the line. A key that has not changed since then needs none.
     fn is_needed(&self, floor: Index) -> bool {
         self.at > floor || (self.is_open() && self.since > floor)
     }
@@ -50,29 +50,29 @@ impl Line {
     }
 }
 
-/// A line with its values, oldest first: each from its sample on.
+/// A line with its values, oldest first. Each value holds from its sample on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Track {
     /// The line.
     pub line: Line,
-    /// At least one; the first is that of the oldest sample asked for, or of `since`.
+    /// At least one value. The first is that of the oldest requested sample, or of `since`.
     pub values: Vec<(Index, i64)>,
 }
 
 impl Track {
-    /// Returns whether the sample has the line.
+    /// Returns whether the sample has the key.
     #[must_use]
     pub fn has(&self, index: Index) -> bool {
         self.line.since <= index && (self.line.is_open() || index < self.line.at)
     }
 
-    /// Returns its bytes in memory.
+    /// Returns the memory used, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         size_of::<Self>() + self.values.capacity() * size_of::<(Index, i64)>()
     }
 
-    /// Returns the value at a sample, and since which sample it is that.
+    /// Returns the value at a sample, with the sample from which it holds.
     #[must_use]
     pub fn at(&self, index: Index) -> Option<(Index, i64)> {
         let at = self.values.partition_point(|(since, _)| *since <= index);
@@ -83,7 +83,7 @@ impl Track {
 /// The lines of a group or topic.
 #[derive(Clone, Debug, Default)]
 pub struct Series {
-    /// By id.
+    /// Ordered by id.
     lines: Vec<Line>,
     next_id: u32,
     full: Vec<Arc<Run>>,
@@ -97,16 +97,16 @@ impl Series {
         &self.lines
     }
 
-    /// Returns its bytes in memory.
+    /// Returns the memory used, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        // A run stands behind a pointer and two counters.
+        // A run is behind an `Arc`: a pointer and two counters.
         let full = self.full.iter().map(|run| size_of::<Run>() + 2 * size_of::<usize>() + run.heap()).sum::<usize>();
         let (lines, pointers) = (self.lines.capacity() * size_of::<Line>(), self.full.capacity() * size_of::<usize>());
         size_of::<Self>() + lines + pointers + full + self.open.heap()
     }
 
-    /// Returns whether there is no line.
+    /// Returns whether there are no lines.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty()
@@ -116,7 +116,7 @@ impl Series {
         self.full.iter().map(|run| &**run).chain([&self.open])
     }
 
-    /// Returns the values of the lines that are wanted, at samples from `from` on.
+    /// Returns the lines that `wanted` selects, with their values at samples from `from` on.
     #[must_use]
     pub fn read(&self, from: Index, wanted: impl Fn(&Line) -> bool) -> Vec<Track> {
         let mut tracks = self.tracks(from, wanted);
@@ -124,14 +124,14 @@ impl Series {
         tracks
     }
 
-    /// Returns the lines that are wanted, to [fill](Self::fill).
+    /// Returns the lines that `wanted` selects, to be [filled](Self::fill) with values.
     #[must_use]
     pub fn tracks(&self, from: Index, wanted: impl Fn(&Line) -> bool) -> Vec<Track> {
         let start = |line: &Line| Track { line: line.clone(), values: vec![(from.max(line.since), 0)] };
         self.lines.iter().filter(|line| wanted(line)).map(start).collect()
     }
 
-    /// Adds the values of lines at samples from `from` on.
+    /// Adds the values at samples from `from` on to the tracks.
     pub fn fill(&self, from: Index, tracks: &mut [Track]) {
         let places: HashMap<u32, usize> = tracks.iter().zip(0..).map(|(track, at)| (track.line.id, at)).collect();
         for run in self.runs().filter(|run| run.last() > from && !places.is_empty()) {
@@ -143,7 +143,7 @@ impl Series {
             });
         }
         for track in tracks {
-            // From the newest value back, by what led to each.
+            // The changes are subtracted from the newest value, backwards.
             let mut value = track.line.last;
             for (_, known) in track.values.iter_mut().rev() {
                 value = value.wrapping_sub(std::mem::replace(known, value));
@@ -151,14 +151,14 @@ impl Series {
         }
     }
 
-    /// Returns whether there is something older than a sample to drop.
+    /// Returns whether data of samples before `floor` can be dropped.
     #[must_use]
     pub fn has_older(&self, floor: Index) -> bool {
         self.runs().any(|run| !run.is_empty() && run.last() < floor)
             || self.lines.iter().any(|line| !line.is_needed(floor))
     }
 
-    /// Drops what is older than a sample. Returns whether a line is left.
+    /// Drops the data of samples before `floor`. Returns whether a line is left.
     pub fn trim(&mut self, floor: Index) -> bool {
         self.full.retain(|run| run.last() >= floor);
         if self.open.last() < floor {
@@ -172,34 +172,34 @@ impl Series {
     }
 }
 
-/// Writes one sample of a series, or prepares for the next one. Copies the series once something is new.
+/// Writes one sample of a series, or prepares the next one. The series is copied at the first change.
 #[derive(Debug)]
 pub struct Writer {
     series: Arc<Series>,
-    /// The sample, or the next one where none is taken now.
+    /// The sample that is written; if none is due, the next one.
     index: Index,
     is_due: bool,
-    /// The line that is probably meant next.
+    /// The line that probably belongs to the next key.
     cursor: usize,
-    /// Open lines by key, once the order is not that of the last time.
+    /// Open lines by key; built once keys come in another order than last time.
     by_key: Option<HashMap<(Name, i32), usize>>,
-    /// Lines that were seen, and their values.
+    /// Lines that were seen in this sample, with their values.
     seen: Vec<(u32, i64)>,
     entered: bool,
 }
 
-/// A topic and its partition.
+/// A topic and partition.
 pub type Key<'a> = (&'a Name, i32);
 
 impl Writer {
-    /// Returns a writer for sample `index`; unless it `is_due`, only new lines are noted.
+    /// Returns a writer for sample `index`. Unless it `is_due`, only new lines are recorded.
     #[must_use]
     pub fn new(series: Option<&Arc<Series>>, index: Index, is_due: bool) -> Self {
         let series = series.map(Arc::clone).unwrap_or_default();
         Self { series, index, is_due, cursor: 0, by_key: None, seen: vec![], entered: false }
     }
 
-    /// Finds the open line of a key.
+    /// Returns the open line of a key.
     fn find(&mut self, (topic, partition): Key<'_>) -> Option<usize> {
         let lines = &self.series.lines;
         let is_it = |line: &Line| line.partition == partition && line.is_open() && line.topic == *topic;
@@ -236,8 +236,8 @@ impl Writer {
         self.series.lines.len().checked_sub(1)
     }
 
-    /// Notes the value of a key now. `before` is its value at the sample before, where no line has it: `Some(None)` if it
-    /// was not there, `None` if that is not known, and it is taken to have been the same.
+    /// Records the current value of a key. `before` is used if no line has the key: its value at the previous sample,
+    /// `Some(None)` if it did not exist then, or `None` if that is not known and it is assumed to be unchanged.
     pub fn note(&mut self, key: Key<'_>, value: i64, before: Option<Option<i64>>) {
         let known = self.find(key);
         match before {
@@ -249,8 +249,8 @@ impl Writer {
         self.see(self.newest_line(), value);
     }
 
-    /// Notes that the value of a key now is of another log than the one before. Where no line has it, the one before was
-    /// `before` all the time.
+    /// Records the current value of a key after its log was replaced. If no line has the key, its value was `before` at
+    /// all earlier samples.
     pub fn renew(&mut self, key: Key<'_>, value: i64, before: Option<i64>) {
         if let Some(before) = before {
             self.gone(key, before);
@@ -260,21 +260,21 @@ impl Writer {
         {
             line.end(self.index);
         }
-        // The line that is found by the key from now on is another.
+        // The index by key still has the old line.
         self.by_key = None;
         self.enter(key, self.index, value, true);
         self.see(self.newest_line(), value);
     }
 
-    /// Notes that a key is gone that was `before` all the time, if it has no line. One that has a line is gone when it is
-    /// not noted.
+    /// Records that a key without a line is gone; its value was `before` at all earlier samples. A key with a line is
+    /// gone if it is not recorded.
     pub fn gone(&mut self, key: Key<'_>, before: i64) {
         if self.find(key).is_none() {
             self.enter(key, EVER, before, false);
         }
     }
 
-    /// Returns the series with the sample; `None` if it is as before.
+    /// Returns the series with the sample, or `None` if nothing changed.
     #[must_use]
     pub fn finish(mut self) -> Option<Arc<Series>> {
         self.seen.sort_unstable();
@@ -294,7 +294,7 @@ impl Writer {
                 line.end(index);
                 continue;
             };
-            // A change of a line that is new in this sample lies between two samples.
+            // A line that is new in this sample has no change between two samples.
             if line.since < index {
                 frame.push((line.id, value.wrapping_sub(line.last)));
             }

@@ -7,7 +7,7 @@ fn history_stays_in_order_when_the_clock_goes_back() {
     times.iter().for_each(|(ticks, at)| samples.push(Moment { ticks: *ticks, at: *at }));
     let at: Vec<Millis> = samples.moments().map(|(_, moment)| moment.at).collect();
     assert_eq!(at, [900_000, 910_000, 920_000, 930_000, 1_940_000]);
-    // Set right again: what was dated right before stays.
+    // The clock is set right: samples with right dates keep them.
     samples.push(Moment { ticks: 500, at: 950_000 });
     let at: Vec<Millis> = samples.moments().map(|(_, moment)| moment.at).collect();
     assert_eq!(at, [900_000, 910_000, 920_000, 930_000, 940_000, 950_000]);
@@ -25,5 +25,5 @@ fn the_oldest_go_first_when_there_are_too_many_bytes() {
     assert!(samples.first() > 21 && samples.next() == 101 && samples.dropped > 0);
     samples.trim(20, 0);
     assert!(samples.is_empty());
-    assert_eq!(samples.next(), 101, "numbers are not used again");
+    assert_eq!(samples.next(), 101, "numbers are not reused");
 }

@@ -6,7 +6,7 @@ fn name() -> Name {
     "t".into()
 }
 
-/// Values of partition 0, 1, … at a sample; `None`: not there.
+/// Writes a sample with the values of partitions 0, 1, …; `None`: the key does not exist.
 fn write(series: Series, index: Index, before: &[Option<i64>], now: &[Option<i64>]) -> Series {
     let mut writer = Writer::new(Some(&Arc::new(series.clone())), index, true);
     for (partition, value) in (0..).zip(now) {
@@ -42,7 +42,7 @@ fn a_key_that_went_and_came_again_was_not_there_in_between() {
     }
     assert_eq!(values(&series, 0, 1..7), seen);
     assert_eq!(series.lines().len(), 2);
-    assert!(series.trim(4), "the first line is of before");
+    assert!(series.trim(4), "the first line ended before sample 4");
     assert_eq!(values(&series, 0, 4..7), seen[3..]);
 }
 
@@ -64,7 +64,7 @@ fn what_is_older_than_the_floor_takes_no_memory() {
         series = write(series, index, &[value(index - 1)], &[value(index)]);
         series.trim(index.saturating_sub(360));
     }
-    // Two bytes a sample, a run more than is kept, and what describes the line and the runs.
+    // Two bytes per sample, one more run than is kept, and the line and run headers.
     assert!(series.bytes() < 2 * (360 + 64) + 1000, "{}", series.bytes());
     series.trim(20_000);
     assert!(series.is_empty());
