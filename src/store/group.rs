@@ -1,9 +1,8 @@
 //! The committed offsets and members of one group.
 //!
-//! What readers get is a [`GroupView`]; its writer changes it through `Group`. A view is immutable
-//! once shared, since the writer copies what it touches as long as somebody else holds it (the group's
-//! list of chunks, and one chunk of at most [`CHUNK_ROWS`] rows), never the whole group. What is
-//! then left to the readers is counted ([`Held`]).
+//! Readers get a [`GroupView`], and the writer changes it through `Group`. A view is immutable once a reader shares it:
+//! the writer copies only the parts that it changes (the list of chunks, and one chunk of at most [`CHUNK_ROWS`] rows).
+//! The old parts are counted as retained ([`Held`]).
 
 use std::sync::Arc;
 
@@ -27,11 +26,11 @@ pub(super) use index::Index;
 pub use view::{Entry, GroupView, ReadAhead};
 pub(super) use writer::{Group, leave_group};
 
-/// Rows of a chunk: what a write after a pin copies at most. So many fill 4 KiB, which the allocator gives without waste:
-/// of other sizes up to a fifth is lost.
+/// Rows per chunk: the most that a write after a pin copies. 93 rows fill 4 KiB, a size class of the allocator; other
+/// sizes waste up to a fifth.
 pub const CHUNK_ROWS: usize = 93;
 
-/// One committed offset, in 44 bytes: the hot part of the store. Packed, or it would end in 4 bytes of nothing.
+/// One committed offset in 44 bytes, the most frequent type of the store. Packed, because alignment would add 4 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, packed(4))]
 pub struct Row {
@@ -43,18 +42,19 @@ pub struct Row {
     pub committed_offset: i64,
     /// When the coordinator handled the commit.
     pub committed_at: Millis,
-    /// Where the commit stands in the order of its shard.
+    /// Position of the commit in the order of its shard.
     pub revision: Revision,
-    /// Epoch of the last consumed record; -1 is unknown.
+    /// Epoch of the last consumed record; -1 if unknown.
     pub leader_epoch: i32,
-    /// Time between the last commits, smoothed, in ms; 0 is unknown. By the times in the records.
+    /// Smoothed time between commits by their record times, in milliseconds; 0 if unknown.
     pub interval_ms: u32,
     /// When this process applied the commit.
     pub applied: Ticks,
 }
 
 impl Row {
-    /// Whether the row says what a store or a coordinator tells of its key. `leader_epoch`: -1 where that is not told.
+    /// Returns whether the row has the given values, as another system reports them. `leader_epoch`: -1 if not
+    /// reported.
     #[must_use]
     pub fn says(&self, rare: Option<&Rare>, committed_offset: i64, leader_epoch: i32, metadata: &str) -> bool {
         let (offset, epoch) = (self.committed_offset, self.leader_epoch);
@@ -64,34 +64,34 @@ impl Row {
     }
 }
 
-/// What few commits carry.
+/// Extras of a row: fields that few commits have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rare {
-    /// Text of the client.
+    /// Metadata text of the client.
     pub metadata: Option<Arc<str>>,
-    /// Only of commits with a retention of their own (value version 1).
+    /// Expiry time, of commits with a retention of their own (value version 1).
     pub expires_at: Option<Millis>,
-    /// Topic incarnation of the commit.
+    /// Topic id in the commit.
     pub topic_id: Option<Uuid>,
 }
 
-/// A commit that is kept: the owned form of [`Commit`].
+/// A commit with its extras: the owned form of [`Commit`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
     /// The commit.
     pub row: Row,
-    /// Its rare fields, if any.
+    /// Its extras, if any.
     pub rare: Option<Rare>,
 }
 
 impl Stored {
-    /// Of a commit that was not put into a group yet: without topic and interval.
+    /// Returns a commit that is not in a group yet. Its topic index and interval are 0.
     pub(crate) fn of(commit: &Commit<'_>, partition: i32, revision: Revision, applied: Ticks) -> Self {
         let (row, rare) = (Row::of(commit, partition, revision, applied), Rare::of(commit));
         Self { row, rare: Some(rare).filter(|rare| !rare.is_empty()) }
     }
 
-    /// The commit, to be applied.
+    /// Returns the borrowed form.
     pub(crate) fn commit(&self) -> Commit<'_> {
         let rare = self.rare.as_ref();
         Commit {
@@ -106,7 +106,7 @@ impl Stored {
 }
 
 impl Row {
-    /// Of a commit that was not put into a group yet: without topic and interval.
+    /// Returns the row of a commit that is not in a group yet. Its topic index and interval are 0.
     pub(super) fn of(commit: &Commit<'_>, partition: i32, revision: Revision, applied: Ticks) -> Self {
         Self {
             topic: 0,
@@ -122,7 +122,7 @@ impl Row {
 }
 
 impl Rare {
-    /// Of a commit.
+    /// Returns the extras of a commit.
     pub(super) fn of(commit: &Commit<'_>) -> Self {
         Self {
             metadata: (!commit.metadata.is_empty()).then(|| Arc::from(commit.metadata)),
@@ -136,7 +136,7 @@ impl Rare {
     }
 }
 
-/// Rows and what is rare about them, by position in the chunk.
+/// Rows, and their extras by position in the chunk.
 #[derive(Clone, Debug, Default)]
 struct Chunk {
     rows: Vec<Row>,
@@ -174,7 +174,7 @@ impl Version for Chunk {
     }
 }
 
-/// A topic of the group. Rows name it by its index, which stays as long as a row does.
+/// A topic of the group. Rows refer to it by its index, which is stable while such a row exists.
 #[derive(Clone, Debug)]
 struct Topic {
     name: Name,
@@ -188,17 +188,17 @@ pub struct Commit<'a> {
     pub committed_offset: i64,
     /// When the coordinator handled it.
     pub committed_at: Millis,
-    /// Epoch of the last consumed record; -1 is unknown.
+    /// Epoch of the last consumed record; -1 if unknown.
     pub leader_epoch: i32,
-    /// Text of the client.
+    /// Metadata text of the client.
     pub metadata: &'a str,
-    /// Expiry of its own, if any.
+    /// Expiry time, if the commit has a retention of its own.
     pub expires_at: Option<Millis>,
-    /// Topic incarnation, if known.
+    /// Topic id, if known.
     pub topic_id: Option<Uuid>,
 }
 
-/// A commit that is no news.
+/// A commit of the initial load.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Replayed<'a> {
     pub(super) topic: &'a str,
@@ -207,7 +207,7 @@ pub(super) struct Replayed<'a> {
     pub(super) revision: Revision,
 }
 
-/// Where a commit was read, and when.
+/// Position and time at which a commit was read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seen {
     pub(super) revision: Revision,
@@ -217,14 +217,14 @@ pub(super) struct Seen {
     pub(super) at: Millis,
 }
 
-/// What the groups of a shard share.
+/// State that the groups of a shard share.
 #[derive(Debug, Default)]
 pub struct Kit {
     /// The epoch of the shard.
     pub(super) epoch: u64,
     pub(super) hasher: DefaultHashBuilder,
     pub(super) held: Arc<Held>,
-    /// Where it is noted which groups the shard holds.
+    /// Index of the shards that hold records of a group.
     pub(super) copies: Arc<Copies>,
 }
 
@@ -234,8 +234,8 @@ impl Kit {
     }
 }
 
-/// Half the old, half the new: a few commits settle it. Several commits in one millisecond, and
-/// clocks that go back, say nothing. A commit was handled no later than it was seen, whatever time it tells.
+/// Returns the mean of the previous interval and the new gap, so that a few commits determine it. A gap of 0 or less is
+/// ignored. A commit time after `seen_at` counts as `seen_at`.
 fn smoothed_interval(before: &Row, committed_at: Millis, seen_at: Millis) -> u32 {
     let gap = committed_at.min(seen_at).saturating_sub(before.committed_at.min(seen_at));
     let Ok(gap) = u32::try_from(gap) else { return before.interval_ms };
@@ -246,13 +246,13 @@ fn smoothed_interval(before: &Row, committed_at: Millis, seen_at: Millis) -> u32
     }
 }
 
-/// The chunk of a row, and its place in it.
+/// Returns the chunk of a row, and the row's position in the chunk.
 fn place_of(row: u32) -> (usize, usize) {
     (row as usize / CHUNK_ROWS, row as usize % CHUNK_ROWS)
 }
 
-/// Room for one more, in a list of at most so many: an eighth at a time, since there are millions of rows, and most
-/// groups do not grow.
+/// Makes room for one more element, in a list of at most `most`. Capacity grows by an eighth, because there are
+/// millions of rows and most groups do not grow.
 fn make_room<T>(list: &mut Vec<T>, least: usize, most: usize) {
     if list.len() == list.capacity() {
         list.reserve_exact((list.len() / 8).max(least).min(most.saturating_sub(list.len())));

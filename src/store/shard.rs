@@ -1,4 +1,4 @@
-//! One shard of a source: its groups, written by one thread in the order of revisions.
+//! A shard of a source: its groups, written by one thread in the order of revisions.
 
 use std::sync::{
     Arc, OnceLock,
@@ -31,7 +31,7 @@ pub use directory::{GroupSet, Groups};
 use early::Ahead;
 pub use found::{Found, FoundEntry, Hidden, ShardView};
 
-/// How often a reader looks whether the writer is done before it goes to sleep: a tenth of a millisecond, or less.
+/// Number of lock attempts before a reader parks; they take at most a tenth of a millisecond.
 const LOOKS: u32 = 2000;
 
 #[derive(Debug)]
@@ -43,38 +43,38 @@ struct State {
     last: Revision,
     /// Greatest revision of a change.
     highest: Revision,
-    /// Facts below were handed to [`Shard::apply`].
+    /// Facts below this revision were passed to [`Shard::apply`].
     read_to: Revision,
     ahead: Ahead,
     changes: Option<broadcast::Sender<Arc<Change>>>,
-    /// Groups whose present records lie in another shard, or nowhere.
+    /// Groups that readers see in another shard, or nowhere.
     hidden: Hidden,
-    /// What readers get until the next write, if one has asked.
+    /// The view for readers until the next write, created on demand.
     view: OnceLock<Arc<ShardView>>,
 }
 
-/// What a shard may keep beside its offsets.
+/// Limits of a shard's buffers.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Commits in its ring.
+    /// Maximum number of commits in its ring.
     pub commits_kept: usize,
-    /// Changes that a watcher may lag behind before it must resync.
+    /// Maximum number of changes that a watcher may lag behind before it must resync.
     pub watch_queue: usize,
 }
 
-/// A shard, written by one thread; readers copy under its lock or pin a view.
+/// A shard, written by one thread. Readers copy values under its lock, or pin a view.
 #[derive(Debug)]
 pub struct Shard {
-    /// Which shard.
+    /// The shard's key.
     pub key: ShardKey,
-    /// Rises when the shard is rebuilt.
+    /// Incarnation: greater after a rebuild.
     pub epoch: u64,
-    /// Counters, and the range of the load.
+    /// Load progress and counters.
     pub progress: Progress,
     applied: watch::Sender<Revision>,
-    /// When `applied` last moved.
+    /// Time at which `applied` last moved.
     applied_at: AtomicU32,
-    /// Something is shown ahead of the reader.
+    /// Whether the transaction overlay has entries for this shard.
     has_ahead: AtomicBool,
     state: RwLock<State>,
     names: Arc<Names>,
@@ -84,7 +84,7 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// An empty shard.
+    /// Creates an empty shard.
     #[must_use]
     pub fn new(key: ShardKey, kit: Kit, names: Arc<Names>, clock: Clock, limits: Limits) -> Self {
         Self {
@@ -114,9 +114,9 @@ impl Shard {
         }
     }
 
-    /// Applies events in the order of revisions, under one hold of the lock: the caller passes at most a few
-    /// hundred at a time. Events below `live_from` are replayed: no news, so kept out of the ring. An event below one that
-    /// was applied is dropped: no key goes back, also where two readers bring the same records.
+    /// Applies events in the order of revisions, under one acquisition of the lock; the caller passes at most a few
+    /// hundred at a time. Events below `live_from` are replayed: they do not enter the ring of commits. An event below
+    /// one that was applied is dropped, so no key goes back if two readers deliver the same records.
     pub fn apply(&self, events: &[Event<'_>], live_from: Revision) {
         if events.is_empty() {
             return;
@@ -132,7 +132,7 @@ impl Shard {
             kind(left) == kind(right) && left.group == right.group && left.revision < right.revision
         };
         for run in events.chunk_by(alike) {
-            // The highest revision wins: what lies below one that was applied is dropped.
+            // The highest revision wins: events below an applied one are dropped.
             let known = run.partition_point(|event| event.revision < state.read_to);
             let run = run.get(known..).unwrap_or_default();
             if run.first().is_some_and(kind) {
@@ -176,7 +176,7 @@ impl Shard {
         Now { ticks: self.clock.ticks(), wall: self.clock.now() }
     }
 
-    /// Declares the source applied up to, not including, `revision`. Moves only forward.
+    /// Sets the revision up to which (exclusive) the source is applied. It never moves back.
     pub fn set_applied(&self, revision: Revision) {
         self.hand_back(revision);
         self.applied_at.store(self.clock.ticks(), Ordering::Relaxed);
@@ -189,37 +189,37 @@ impl Shard {
         });
     }
 
-    /// The least revision that is not applied; [`Revision::NONE`] before anything is known.
+    /// Returns the lowest revision that is not applied; [`Revision::NONE`] if nothing is known.
     #[must_use]
     pub fn applied(&self) -> Revision {
         *self.applied.borrow()
     }
 
-    /// Whether nothing was applied since.
+    /// Returns whether the applied revision has not moved since `at`.
     #[must_use]
     pub fn applied_before(&self, at: Ticks) -> bool {
         self.applied_at.load(Ordering::Relaxed) < at
     }
 
-    /// Waits until the source is applied up to `revision`. Never returns for a shard that was replaced:
-    /// bound it by a deadline.
+    /// Waits until the source is applied up to `revision`. It waits forever if the shard is replaced, so the caller
+    /// must set a deadline.
     ///
     /// # Cancel safety
-    /// Holds nothing.
+    /// Safe: no state is changed.
     pub async fn wait_applied(&self, revision: Revision) {
-        // The sender lives as long as self.
+        // The sender lives as long as `self`, so the wait cannot fail.
         let _ = self.applied.subscribe().wait_for(|applied| *applied >= revision).await;
     }
 
-    /// The shard as it is now: the same view until something is written. The first costs a fraction of a microsecond for
-    /// each block of groups, more where groups came or went; and, while it lives, the writer a copy of each chunk that it
-    /// then touches.
+    /// Returns a view of the current state. Calls return the same view until the next write. A new view costs a
+    /// fraction of a microsecond per block of groups, more after groups came or went. While it is pinned, the writer
+    /// copies each chunk that it changes.
     #[must_use]
     pub fn pin(&self) -> Arc<ShardView> {
         self.view(&self.read())
     }
 
-    /// The shard as it is now, and every change after it, with none between or missing.
+    /// Returns a view of the current state, and a receiver of all changes after it, without gaps or repetitions.
     #[must_use]
     pub fn subscribe(&self) -> (Arc<ShardView>, broadcast::Receiver<Arc<Change>>) {
         let mut state = self.write();
@@ -227,7 +227,7 @@ impl Shard {
         (self.view(&state), changes)
     }
 
-    /// Says which groups are not shown from here. Returns whether that is new.
+    /// Sets which groups are hidden in this shard. Returns whether the set changed.
     pub fn set_hidden(&self, hidden: Option<&Hidden>) -> bool {
         let is_same = |known: &Hidden| hidden.map_or(known.is_empty(), |hidden| hidden == known);
         if is_same(&self.read().hidden) {
@@ -237,20 +237,20 @@ impl Shard {
         true
     }
 
-    /// Groups that are not shown from here. The same allocation until they change.
+    /// Returns the hidden groups. The allocation is the same until they change.
     #[must_use]
     pub fn hidden(&self) -> Hidden {
         Hidden::clone(&self.read().hidden)
     }
 
-    /// One group as it is now.
+    /// Returns a view of one group.
     #[must_use]
     pub fn group(&self, id: &str) -> Option<Arc<GroupView>> {
         let state = self.read();
         state.groups.view(state.groups.find(&self.kit, id)?).map(Arc::clone)
     }
 
-    /// Copies one committed offset.
+    /// Returns a copy of one committed offset.
     #[must_use]
     pub fn get(&self, group: &str, topic: &str, partition: i32) -> Option<Found> {
         let state = self.read();
@@ -271,20 +271,20 @@ impl Shard {
         })
     }
 
-    /// Groups and committed offsets.
+    /// Returns the number of groups and of committed offsets.
     #[must_use]
     pub fn len(&self) -> (usize, usize) {
         let state = self.read();
         (state.groups.len(), state.groups.offsets())
     }
 
-    /// Gives back the memory that was kept for growing: what was loaded is about what there will be.
+    /// Frees unused capacity after the load: the number of groups and offsets changes little from then on.
     pub fn shrink(&self) {
         self.write().groups.shrink();
     }
 
-    /// The state, to be read. The writer holds its lock for tens of microseconds. Who sleeps meanwhile is woken by the
-    /// writer, or given the lock before it, and either takes of its time many times what a reader loses that looks again.
+    /// Locks the state for reading. Spins before it parks, because the writer holds the lock for microseconds only:
+    /// waking a parked reader costs the writer more than a short spin costs the reader.
     fn read(&self) -> RwLockReadGuard<'_, State> {
         for _ in 0..LOOKS {
             if let Some(state) = self.state.try_read() {
@@ -295,7 +295,7 @@ impl Shard {
         self.state.read()
     }
 
-    /// The state, to be changed. The view that was kept for readers goes, so that what nobody reads is changed in place.
+    /// Locks the state for writing. Drops the shared view, so that groups that no reader pins are changed in place.
     fn write(&self) -> RwLockWriteGuard<'_, State> {
         let mut state = self.state.write();
         state.view.take();
@@ -317,7 +317,7 @@ impl Shard {
         Arc::clone(state.view.get_or_init(|| Arc::new(view())))
     }
 
-    /// The group, new if need be.
+    /// Returns the group; adds it if it is new.
     fn group_mut<'s>(&'s self, state: &'s mut State, id: &str) -> Option<Group<'s>> {
         let at = state.groups.enter(&self.kit, id, |id| self.names.intern(id));
         state.groups.group_mut(&self.kit, at)
@@ -333,7 +333,7 @@ impl Shard {
         live: bool,
     ) {
         let watched = state.changes.is_some();
-        // A loaded commit was applied before any log end was observed.
+        // A replayed commit was applied before any log end was observed.
         let applied = if live { now.ticks } else { 0 };
         let Some(mut group) = self.group_mut(state, event.group) else { return };
         let old_rare = watched.then(|| group.get(key.0, key.1).and_then(|entry| entry.rare.cloned()));
@@ -385,7 +385,7 @@ impl Shard {
     }
 }
 
-/// Rebuilt, or of a log partition that is no more: what is still read of it is the readers' alone.
+/// Counts everything that readers still pin as retained: the shard was rebuilt, or its log partition no longer exists.
 impl Drop for Shard {
     fn drop(&mut self) {
         let state = self.state.get_mut();
@@ -399,8 +399,7 @@ struct Now {
     wall: Millis,
 }
 
-/// Numbers a change, keeps it in the ring if it is news, and hands it to watchers. Not where the group is not shown from
-/// here.
+/// Numbers a change, adds it to the ring if it is live, and sends it to watchers. Changes of hidden groups are ignored.
 fn record(state: &mut State, mut change: Change, at: Millis, now: &Now, live: bool) {
     if state.hidden.contains(&change.group) {
         return;
@@ -425,7 +424,7 @@ fn record(state: &mut State, mut change: Change, at: Millis, now: &Now, live: bo
             sequence: state.sequence,
         });
     }
-    // Without receivers the last watcher has gone: stop making changes for it.
+    // Without receivers, changes are no longer created.
     if state.changes.as_ref().is_some_and(|changes| changes.send(Arc::new(change)).is_err()) {
         state.changes = None;
     }

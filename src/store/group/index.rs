@@ -1,5 +1,4 @@
-//! How the writer finds a row of its group. Most groups are small, and looked through; the others have
-//! hash tables.
+//! The writer's index from keys to rows of a group. Small groups are scanned, larger ones have hash tables.
 
 use std::hash::BuildHasher as _;
 
@@ -7,24 +6,24 @@ use hashbrown::DefaultHashBuilder;
 
 use super::{GroupView, Row, place_of, places::Places};
 
-/// Up to so many rows are looked through.
+/// Up to this number of rows, a group is scanned.
 const FEW_ROWS: usize = 32;
-/// Up to so many topics are looked through.
+/// Up to this number of topics, a group is scanned.
 const FEW_TOPICS: usize = 8;
 
 /// The writer's index of one group.
 #[derive(Debug, Default)]
 pub(in super::super) struct Index {
-    /// For groups that have, or had, more than a few rows or topics.
+    /// Hash tables of groups that have, or had, more rows or topics than the limits.
     tables: Option<Box<Tables>>,
-    /// The topic of the last commit: commits come in runs.
+    /// The topic of the last commit. Commits of a topic usually arrive together.
     last_topic: u32,
-    /// The row after that of the last commit: a client commits its partitions in the same order again and again, and
-    /// then nothing need be hashed, nor memory be read out of order.
+    /// The row after that of the last commit. A client usually commits its partitions in the same order, and then
+    /// neither hashing nor random memory access is needed.
     next_row: u32,
 }
 
-/// Each holds all or nothing.
+/// Hash tables. Each contains either all entries of the group or none.
 #[derive(Debug, Default)]
 struct Tables {
     /// (topic, partition) → row.
@@ -38,7 +37,7 @@ fn hash_of(hasher: &DefaultHashBuilder, row: &Row) -> u64 {
 }
 
 impl Index {
-    /// The row of a key.
+    /// Returns the row of a key.
     pub(in super::super) fn find(
         &self,
         view: &GroupView,
@@ -50,7 +49,7 @@ impl Index {
         self.row(view, hasher, topic, partition)
     }
 
-    /// The place of a topic with rows.
+    /// Returns the index of a topic that has rows.
     pub(super) fn topic(&self, view: &GroupView, hasher: &DefaultHashBuilder, name: &str) -> Option<u32> {
         let is = |at: &u32| view.topics.get(*at as usize).is_some_and(|topic| topic.rows > 0 && &*topic.name == name);
         if is(&self.last_topic) {
@@ -76,22 +75,22 @@ impl Index {
         }
     }
 
-    /// Notes where the last commit went.
+    /// Records the position of the last commit.
     pub(super) fn set_last(&mut self, topic: u32, row: u32) {
         (self.last_topic, self.next_row) = (topic, row.saturating_add(1));
     }
 
-    /// Notes that so many commits more went to the rows that follow.
+    /// Records that `rows` more commits went to the rows that follow.
     pub(super) fn go_on(&mut self, topic: u32, rows: u32) {
         (self.last_topic, self.next_row) = (topic, self.next_row.saturating_add(rows));
     }
 
-    /// Where the row after that of the last commit is: its chunk, and its place in it.
+    /// Returns the chunk of the next row, and the row's position in the chunk.
     pub(super) fn next_place(&self) -> (usize, usize) {
         place_of(self.next_row)
     }
 
-    /// Takes a new row in.
+    /// Adds a new row.
     pub(super) fn remember(&mut self, view: &GroupView, hasher: &DefaultHashBuilder, at: u32) {
         let hash = |at: &u32| view.row(*at).map_or(0, |row| hash_of(hasher, row));
         let in_use = self.tables.as_ref().is_some_and(|tables| !tables.rows.is_empty());
@@ -104,13 +103,13 @@ impl Index {
         }
     }
 
-    /// Forgets that a row is at a place.
+    /// Removes the entry of a row at an index.
     pub(super) fn forget(&mut self, hasher: &DefaultHashBuilder, row: &Row, at: u32) {
         let Some(tables) = &mut self.tables else { return };
         tables.rows.remove(hash_of(hasher, row), at);
     }
 
-    /// Takes a new topic in, which has no rows yet.
+    /// Adds a new topic, which has no rows yet.
     pub(super) fn remember_topic(&mut self, view: &GroupView, hasher: &DefaultHashBuilder, at: u32) {
         let topic = |at: &u32| view.topics.get(*at as usize);
         let hash = |at: &u32| topic(at).map_or(0, |topic| hasher.hash_one(&*topic.name));
@@ -124,7 +123,7 @@ impl Index {
         }
     }
 
-    /// Forgets a topic.
+    /// Removes a topic.
     pub(super) fn forget_topic(&mut self, hasher: &DefaultHashBuilder, name: &str, at: u32) {
         let Some(tables) = &mut self.tables else { return };
         tables.topics.remove(hasher.hash_one(name), at);

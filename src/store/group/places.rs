@@ -1,9 +1,9 @@
-//! Places in a list, found by the hash of what is there. In two bytes each as long as they fit, which they do in all but
-//! the largest groups: there are as many of them as offsets.
+//! A hash table of row or topic indexes. Indexes take two bytes each while they fit, because there are as many as
+//! offsets.
 
 use hashbrown::HashTable;
 
-/// A set of places.
+/// A set of indexes, found by the hash of the element at the index.
 #[derive(Debug)]
 pub(super) enum Places {
     Short(HashTable<u16>),
@@ -24,7 +24,7 @@ impl Places {
         }
     }
 
-    /// The place where what is looked for is.
+    /// Returns the index of the element that `is` accepts.
     pub(super) fn find(&self, hash: u64, is: impl Fn(&u32) -> bool) -> Option<u32> {
         match self {
             Self::Short(places) => places.find(hash, |place| is(&u32::from(*place))).copied().map(u32::from),
@@ -32,7 +32,7 @@ impl Places {
         }
     }
 
-    /// Takes in a place that is not there; `hash_of` tells what stands at a place.
+    /// Adds an index that is not in the set. `hash_of` returns the hash of the element at an index.
     pub(super) fn insert(&mut self, hash: u64, place: u32, hash_of: impl Fn(&u32) -> u64) {
         match (&mut *self, u16::try_from(place)) {
             (Self::Short(places), Ok(place)) => {
@@ -51,7 +51,7 @@ impl Places {
         }
     }
 
-    /// Removes a place, if it is there.
+    /// Removes an index, if it is in the set.
     pub(super) fn remove(&mut self, hash: u64, place: u32) {
         match self {
             Self::Short(places) => {

@@ -2,7 +2,7 @@ use super::*;
 use crate::store::held::make_mut;
 use std::{collections::BTreeMap, ops::ControlFlow};
 
-/// Long after any time that a commit tells here.
+/// A time of reading that is later than every commit time in these tests.
 fn seen(revision: i64) -> Seen {
     Seen { revision: Revision(revision), applied: 0, at: Millis::MAX }
 }
@@ -18,7 +18,7 @@ fn commit(offset: i64) -> Commit<'static> {
     }
 }
 
-/// A group and its writer's index.
+/// A group with its writer's index.
 struct Owned {
     view: Arc<GroupView>,
     index: Index,
@@ -54,7 +54,7 @@ fn a_pinned_view_does_not_move() {
     group.group(&kit).remove("t", 6);
     assert_eq!((contents(&pinned)[&("t".into(), 5)], pinned.len()), (1, 3000));
     assert_eq!((contents(&group.view)[&("t".into(), 5)], group.view.len()), (2, 2999));
-    // Only the touched chunks were copied.
+    // Only the changed chunks were copied.
     assert!(Arc::ptr_eq(&pinned.chunks[1], &group.view.chunks[1]));
 }
 

@@ -1,4 +1,4 @@
-//! What readers get of a group.
+//! The immutable view of a group that readers get.
 
 use std::{
     ops::{ControlFlow, Range},
@@ -14,19 +14,19 @@ use crate::{
     },
 };
 
-/// The members are known.
+/// Value of `stale_since` while the members are known.
 pub(super) const NOT_STALE: Millis = Millis::MIN;
 
-/// A group at one moment.
+/// The state of a group at one moment.
 #[derive(Clone, Debug)]
 pub struct GroupView {
     /// Group id.
     pub id: Name,
-    /// What the log says of members; nothing where only offsets were ever committed (a simple group).
+    /// Membership by the records of the group; empty if it only committed offsets (a simple group).
     pub members: Members,
-    /// See [`GroupView::members_stale_since`]; or [`NOT_STALE`].
+    /// See [`GroupView::members_stale_since`]; [`NOT_STALE`] stands for `None`.
     pub(super) stale_since: Millis,
-    /// Commits since the initial load.
+    /// Number of commits since the initial load.
     pub live_commits: u64,
     pub(super) hash: i32,
     pub(super) topics: Arc<Vec<Topic>>,
@@ -44,25 +44,25 @@ impl Version for GroupView {
     }
 }
 
-/// What a reader of all groups reads of each.
+/// Memory to prefetch for a reader of all groups.
 #[derive(Clone, Copy, Debug)]
 pub enum ReadAhead {
-    /// Topics of all, offsets of few.
+    /// Topics of all groups, and offsets of few.
     Topics,
-    /// Topics and offsets.
+    /// Topics and offsets of all groups.
     Offsets,
 }
 
-/// An entry of a view: a row with its name and rare fields.
+/// A committed offset of a view: a row with its topic name and extras.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
     /// Topic name.
     pub topic: &'a Name,
-    /// The same number for the same topic within one view.
+    /// Index of the topic within the view.
     pub topic_index: usize,
     /// The commit.
     pub row: &'a Row,
-    /// Its rare fields, if any.
+    /// The extras, if any.
     pub rare: Option<&'a Rare>,
 }
 
@@ -80,7 +80,7 @@ impl GroupView {
         }
     }
 
-    /// Gives back the room that was kept for growing, where nobody reads it now.
+    /// Frees unused capacity in the parts that no reader pins.
     pub(in super::super) fn shrink(&mut self) {
         if let Some(topics) = Arc::get_mut(&mut self.topics) {
             topics.shrink_to_fit();
@@ -90,50 +90,50 @@ impl GroupView {
         }
     }
 
-    /// Bytes that only readers keep of it.
+    /// Returns the bytes that only readers retain.
     pub(in super::super) fn retained(&self) -> usize {
         self.mark.bytes() + self.chunks.iter().map(|chunk| chunk.mark.bytes()).sum::<usize>()
     }
 
-    /// Hash of the id, by which a log places groups: [`java_hash`].
+    /// Returns the [`java_hash`] of the id, which determines the log partition of the group.
     #[must_use]
     pub fn hash(&self) -> i32 {
         self.hash
     }
 
-    /// Who is in the group; `None` for a simple group.
+    /// Returns the membership; `None` for a simple group.
     #[must_use]
     pub fn membership(&self) -> Option<&Membership> {
         self.members.current().map(|current| &**current)
     }
 
-    /// Whether it is known to have members.
+    /// Returns whether the group is known to have members.
     #[must_use]
     pub fn has_members(&self) -> bool {
         self.membership().is_some_and(|membership| !membership.members.is_empty())
     }
 
-    /// Since when an open transaction hides what became of the members.
+    /// Returns since when an open transaction hides changes of the membership.
     #[must_use]
     pub fn members_stale_since(&self) -> Option<Millis> {
         (self.stale_since != NOT_STALE).then_some(self.stale_since)
     }
 
-    /// Committed offsets.
+    /// Returns the number of committed offsets.
     #[must_use]
     pub fn len(&self) -> usize {
-        // All but the last are full.
+        // All chunks but the last are full.
         let (last, full) = self.chunks.split_last().map_or((0, 0), |(last, full)| (last.rows.len(), full.len()));
         full * CHUNK_ROWS + last
     }
 
-    /// No fewer than [`GroupView::len`], and told without a look at them.
+    /// Returns an upper bound of [`GroupView::len`], without access to the chunks.
     #[must_use]
     pub fn len_at_most(&self) -> usize {
         self.chunks.len() * CHUNK_ROWS
     }
 
-    /// Looks at what is to be read. The number says nothing, but whoever makes it has waited for the memory.
+    /// Reads the memory that is to be prefetched. The returned number is meaningless; it forces the load.
     pub(in super::super) fn look_at(&self, what: ReadAhead) -> u32 {
         let topic = self.topics.first().map_or(0, |topic| topic.rows);
         match what {
@@ -142,35 +142,35 @@ impl GroupView {
         }
     }
 
-    /// Neither offsets nor members.
+    /// Returns whether the group has neither offsets nor members.
     pub(in super::super) fn is_gone(&self) -> bool {
         self.is_empty() && self.members.is_empty()
     }
 
-    /// Whether nothing is committed.
+    /// Returns whether the group has no committed offsets.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.chunks.is_empty()
     }
 
-    /// Topic names by [`Entry::topic_index`]. Some may have no row any more.
+    /// Returns the topic names, by [`Entry::topic_index`]. A topic may have no rows left.
     pub fn topic_names(&self) -> impl ExactSizeIterator<Item = &Name> {
         self.topics.iter().map(|topic| &topic.name)
     }
 
-    /// Topics with a committed offset, and how many.
+    /// Returns the topics with their number of committed offsets.
     pub fn topic_counts(&self) -> impl Iterator<Item = (&Name, u32)> {
         self.topics.iter().filter(|topic| topic.rows > 0).map(|topic| (&topic.name, topic.rows))
     }
 
-    /// All committed offsets, in no order.
+    /// Returns all committed offsets, unordered.
     pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
         self.chunks.iter().flat_map(move |chunk| {
             chunk.rows.iter().enumerate().filter_map(move |(at, row)| self.entry_of(chunk, at, row))
         })
     }
 
-    /// Gives some of them, with their positions, until `take` breaks.
+    /// Calls `take` with the committed offsets at these positions, until it breaks.
     pub fn each_entry<'a, B>(
         &'a self,
         positions: Range<usize>,
@@ -196,7 +196,7 @@ impl GroupView {
         Some(Entry { topic: &self.topics.get(topic_index)?.name, topic_index, row, rare: chunk.rare(at) })
     }
 
-    /// The topic that the group committed to by this id.
+    /// Returns the topic to which the group committed with this topic id.
     #[must_use]
     pub fn topic_with_id(&self, id: Uuid) -> Option<&Name> {
         self.chunks.iter().find_map(|chunk| {

@@ -1,4 +1,4 @@
-//! What the writer of a shard does to a group.
+//! Changes that the writer of a shard makes to a group.
 
 use std::{iter::Peekable, sync::Arc};
 
@@ -14,17 +14,17 @@ use crate::{
     },
 };
 
-/// A group in the hands of its writer.
+/// A group that its writer changes.
 #[derive(Debug)]
 pub(in super::super) struct Group<'a> {
-    /// The writer's alone: a copy, where a reader had it.
+    /// The view, which no reader shares now.
     pub(in super::super) view: &'a mut GroupView,
     pub(in super::super) index: &'a mut Index,
     pub(in super::super) kit: &'a Kit,
 }
 
 impl Group<'_> {
-    /// The committed offset of a key.
+    /// Returns the committed offset of a key.
     pub(in super::super) fn get(&self, topic: &str, partition: i32) -> Option<Entry<'_>> {
         self.view.entry(self.find(topic, partition)?)
     }
@@ -33,7 +33,7 @@ impl Group<'_> {
         self.index.find(self.view, &self.kit.hasher, topic, partition)
     }
 
-    /// Sets the committed offset of a key. Returns its place, and the row before.
+    /// Sets the committed offset of a key. Returns the row's index, and the previous row.
     pub(in super::super) fn commit(
         &mut self,
         (topic, partition): (&str, i32),
@@ -59,7 +59,7 @@ impl Group<'_> {
         (index, before)
     }
 
-    /// Sets the committed offsets of keys, seen at a time on the wall clock. Returns how many are new.
+    /// Sets the committed offsets of keys, which were read at `at` (wall clock). Returns the number of new keys.
     pub(in super::super) fn replay<'c>(
         &mut self,
         commits: impl Iterator<Item = Replayed<'c>>,
@@ -76,8 +76,8 @@ impl Group<'_> {
         new
     }
 
-    /// As long as commits come in the order of the rows of a chunk, and the chunk lasts: that is made the writer's own
-    /// once, and no key is looked for.
+    /// Applies commits while they follow the order of the rows of a chunk, until its end. The chunk is made writable
+    /// once, and no key is looked up.
     fn replay_in_order<'c>(&mut self, commits: &mut Peekable<impl Iterator<Item = Replayed<'c>>>, seen_at: Millis) {
         let (number, mut at) = self.index.next_place();
         let GroupView { topics, chunks, .. } = &mut *self.view;
@@ -113,7 +113,7 @@ impl Group<'_> {
         self.index.forget(&self.kit.hasher, &row, index);
         let last = u32::try_from(self.view.len()).ok()?.checked_sub(1)?;
         if index != last {
-            // The last row takes the place, so that chunks stay dense.
+            // The last row moves into the gap, so that chunks stay dense.
             let moved = self.view.entry(last)?;
             let (moved, rare) = (*moved.row, moved.rare.cloned().unwrap_or_default());
             self.index.forget(&self.kit.hasher, &moved, last);
@@ -130,17 +130,17 @@ impl Group<'_> {
         self.view.members.set_classic(membership);
     }
 
-    /// Takes over a record of a group of another kind.
+    /// Applies a record of a next-generation group.
     pub(in super::super) fn apply_piece(&mut self, kind: GroupKind, piece: Piece, revision: Revision) {
         self.view.members.apply(kind, piece, revision);
     }
 
-    /// Notes since when the membership is not known; `None`: it is known again.
+    /// Sets since when the membership is unknown; `None` if it is known again.
     pub(in super::super) fn set_members_stale_since(&mut self, since: Option<Millis>) {
         self.view.stale_since = since.unwrap_or(super::view::NOT_STALE);
     }
 
-    /// Counts a commit that is news.
+    /// Counts a commit that came after the initial load.
     pub(in super::super) fn count_live(&mut self) {
         self.view.live_commits += 1;
     }
@@ -158,7 +158,7 @@ impl Group<'_> {
         chunk.set_rare(at, rare);
     }
 
-    /// Returns the place.
+    /// Appends a row. Returns its index.
     fn push(&mut self, row: Row, rare: Rare) -> u32 {
         let view = &mut *self.view;
         if view.chunks.last().is_none_or(|chunk| chunk.rows.len() >= CHUNK_ROWS) {
@@ -192,14 +192,14 @@ impl Group<'_> {
         }
     }
 
-    /// Place of a topic, new if need be.
+    /// Returns the index of a topic; adds it if it is new.
     fn topic(&mut self, name: &str, intern: impl FnOnce(&str) -> Name) -> u32 {
         if let Some(at) = self.index.topic(self.view, &self.kit.hasher, name) {
             return at;
         }
         let new = Topic { name: intern(name), rows: 0 };
         let topics = Arc::make_mut(&mut self.view.topics);
-        // Only where topics come and go are there free places; look for one when the list would grow.
+        // Free entries exist only if topics were removed; they are searched when the list would grow.
         let full = topics.len() == topics.capacity();
         let free = full.then(|| topics.iter().position(|topic| topic.rows == 0)).flatten();
         let at = free.unwrap_or(topics.len());
@@ -215,7 +215,7 @@ impl Group<'_> {
         at
     }
 
-    /// Counts a row of the topic less; without rows the topic is forgotten and its place free.
+    /// Decrements the number of rows of a topic. A topic without rows is removed, and its entry can be reused.
     fn release_topic(&mut self, at: u32) {
         let topics = Arc::make_mut(&mut self.view.topics);
         let Some(topic) = topics.get_mut(at as usize) else { return };
@@ -227,9 +227,9 @@ impl Group<'_> {
     }
 }
 
-/// Leaves a group to those who still read it.
+/// Counts the parts of a removed group that readers still pin as retained.
 pub(in super::super) fn leave_group(view: &Arc<GroupView>, kit: &Kit) {
-    // A view that is read holds its chunks.
+    // A view that readers pin also retains its chunks.
     let is_read = Arc::strong_count(view) > 1;
     for chunk in view.chunks.iter().filter(|chunk| is_read || Arc::strong_count(chunk) > 1) {
         leave(chunk, &kit.held);

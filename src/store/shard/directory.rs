@@ -1,5 +1,5 @@
-//! The groups of a shard. They lie in blocks that readers share, in the order in which they came; the
-//! order by id is made when a reader asks for it, and kept until a group comes or goes.
+//! The groups of a shard. They are stored in blocks that readers share, unordered. The order by id is computed on
+//! demand and kept until a group is added or removed.
 
 use std::{
     hash::BuildHasher as _,
@@ -16,7 +16,7 @@ use super::super::{
 };
 use crate::model::Name;
 
-/// Groups of a block: what a pin counts as one, and a write after a pin copies the list of.
+/// Groups per block. A write after a pin copies the list of one block.
 const BLOCK: usize = 64;
 
 #[derive(Clone, Debug, Default)]
@@ -35,11 +35,11 @@ impl Version for Block {
     }
 }
 
-/// Ids in byte order, sorted by the first reader that asks for it: never under the lock of the shard.
+/// The order of groups by id. The first reader that needs it sorts, never under the lock of the shard.
 #[derive(Debug, Default)]
 struct Order {
     sorted: OnceLock<Vec<u32>>,
-    /// Groups whose home is elsewhere, of so many shards; unknown until they are asked for.
+    /// Misplaced groups, given a number of shards; computed on demand.
     strays: ArcSwapOption<Strays>,
 }
 
@@ -49,7 +49,7 @@ struct Strays {
     ids: Arc<[Name]>,
 }
 
-/// Which groups a shard has; equal to another until a group comes or goes.
+/// Identity of the set of groups in a shard. Equal until a group is added or removed.
 #[derive(Clone, Debug)]
 pub struct GroupSet(Arc<Order>);
 
@@ -59,17 +59,17 @@ impl PartialEq for GroupSet {
     }
 }
 
-/// The groups as their writer sees them.
+/// The groups with the writer's indexes.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
     blocks: Vec<Arc<Block>>,
     indexes: Vec<Index>,
     by_id: HashTable<u32>,
-    /// Shared with the readers of this set of groups.
+    /// Shared with the readers of the same set of groups.
     order: Arc<Order>,
-    /// The group that was looked for last: commits come in runs.
+    /// The last group that was looked up. Commits of a group usually arrive together.
     last: u32,
-    /// Committed offsets of all groups.
+    /// Number of committed offsets of all groups.
     offsets: usize,
 }
 
@@ -87,7 +87,7 @@ fn view(blocks: &[Arc<Block>], at: u32) -> Option<&Arc<GroupView>> {
     blocks.get(at / BLOCK)?.groups.get(at % BLOCK)
 }
 
-/// The place of a group in a block that is the writer's alone.
+/// Returns a group in a block, which is made writable.
 fn slot<'a>(blocks: &'a mut [Arc<Block>], kit: &Kit, at: u32) -> Option<&'a mut Arc<GroupView>> {
     let at = at as usize;
     make_mut(blocks.get_mut(at / BLOCK)?, &kit.held).groups.get_mut(at % BLOCK)
@@ -98,27 +98,27 @@ impl Directory {
         self.indexes.len()
     }
 
-    /// Committed offsets of all groups.
+    /// Returns the number of committed offsets of all groups.
     pub(super) fn offsets(&self) -> usize {
         self.offsets
     }
 
-    /// Counts committed offsets that are new.
+    /// Adds new committed offsets to the count.
     pub(super) fn count_new(&mut self, new: usize) {
         self.offsets += new;
     }
 
-    /// Counts a committed offset less.
+    /// Subtracts a committed offset from the count.
     pub(super) fn count_deleted(&mut self) {
         self.offsets = self.offsets.saturating_sub(1);
     }
 
-    /// The groups, in no order.
+    /// Returns the groups, unordered.
     pub(super) fn views(&self) -> impl Iterator<Item = &Arc<GroupView>> {
         self.blocks.iter().flat_map(|block| &block.groups)
     }
 
-    /// The place of a group.
+    /// Returns the index of a group.
     pub(super) fn find(&self, kit: &Kit, id: &str) -> Option<u32> {
         let is = |at: &u32| view(&self.blocks, *at).is_some_and(|group| &*group.id == id);
         if is(&self.last) {
@@ -131,20 +131,20 @@ impl Directory {
         view(&self.blocks, at)
     }
 
-    /// The committed offset of a key, and its place in the group.
+    /// Returns the committed offset of a key, and its position in the group.
     pub(super) fn get(&self, kit: &Kit, at: u32, topic: &str, partition: i32) -> Option<(usize, Entry<'_>)> {
         let (view, index) = (self.view(at)?, self.indexes.get(at as usize)?);
         let row = index.find(view, &kit.hasher, topic, partition)?;
         Some((row as usize, view.entry(row)?))
     }
 
-    /// A group, to be changed.
+    /// Returns a group to be changed.
     pub(super) fn group_mut<'a>(&'a mut self, kit: &'a Kit, at: u32) -> Option<Group<'a>> {
         let view = make_mut(slot(&mut self.blocks, kit, at)?, &kit.held);
         Some(Group { view, index: self.indexes.get_mut(at as usize)?, kit })
     }
 
-    /// The place of a group, new if need be.
+    /// Returns the index of a group; adds the group if it is new.
     pub(super) fn enter(&mut self, kit: &Kit, id: &str, intern: impl FnOnce(&str) -> Name) -> u32 {
         let at = self.find(kit, id).unwrap_or_else(|| self.add(kit, intern(id)));
         self.last = at;
@@ -168,7 +168,7 @@ impl Directory {
         at
     }
 
-    /// Removes a group that has neither offsets nor members.
+    /// Removes the group if it has neither offsets nor members.
     pub(super) fn drop_if_gone(&mut self, kit: &Kit, id: &str) {
         let Some(at) = self.find(kit, id) else { return };
         if !self.view(at).is_some_and(|group| group.is_gone()) {
@@ -197,7 +197,7 @@ impl Directory {
         self.last = 0;
     }
 
-    /// Leaves all groups to those who still read them.
+    /// Counts all groups that readers still pin as retained, and removes them from the index of copies.
     pub(super) fn leave(&self, kit: &Kit) {
         for group in self.views() {
             kit.copies.remove(&group.id, kit.epoch);
@@ -211,19 +211,19 @@ impl Directory {
         }
     }
 
-    /// The set of groups is another.
+    /// Starts a new order, because a group was added or removed.
     fn forget_order(&mut self) {
         if self.order.sorted.get().is_some() || Arc::strong_count(&self.order) > 1 {
             self.order = Arc::default();
         }
     }
 
-    /// The groups as they are now.
+    /// Returns a view of the groups.
     pub(super) fn groups(&self) -> Groups {
         Groups { blocks: self.blocks.clone(), order: Arc::clone(&self.order), len: self.len(), offsets: self.offsets }
     }
 
-    /// Gives back the room that was kept for growing, of what nobody reads now.
+    /// Frees unused capacity in the parts that no reader pins.
     pub(super) fn shrink(&mut self) {
         self.blocks.iter_mut().filter_map(Arc::get_mut).for_each(|block| {
             block.groups.iter_mut().filter_map(Arc::get_mut).for_each(GroupView::shrink);
@@ -237,25 +237,25 @@ fn id_hash(kit: &Kit, blocks: &[Arc<Block>], at: u32) -> u64 {
 }
 
 impl Groups {
-    /// How many.
+    /// Returns the number of groups.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Their committed offsets.
+    /// Returns the number of committed offsets of all groups.
     #[must_use]
     pub fn offsets(&self) -> usize {
         self.offsets
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no groups.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Bytes that only readers keep of it.
+    /// Returns the bytes that only readers retain.
     #[must_use]
     pub fn retained(&self) -> usize {
         let block =
@@ -263,13 +263,13 @@ impl Groups {
         self.blocks.iter().map(block).sum()
     }
 
-    /// Whether a reader has asked for the order.
+    /// Returns whether the order has been computed.
     #[cfg(test)]
     pub(super) fn is_sorted(&self) -> bool {
         self.order.sorted.get().is_some()
     }
 
-    /// The places of the groups in the order of their ids.
+    /// Returns the indexes of the groups in the order of their ids.
     fn sorted(&self) -> &[u32] {
         self.order.sorted.get_or_init(|| {
             let mut named: Vec<(&str, u32)> =
@@ -283,13 +283,13 @@ impl Groups {
         view(&self.blocks, at)
     }
 
-    /// All, ordered by id in byte order.
+    /// Returns all groups, ordered by id in byte order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<GroupView>> {
         self.sorted().iter().filter_map(|at| self.at(*at))
     }
 
-    /// All, as they lie in memory: scattered, so that a block's groups are looked at together first, which takes a
-    /// fraction of the time of waiting for one after another.
+    /// Returns all groups, unordered. Groups are scattered in memory, so those of a block are prefetched together,
+    /// which is much faster than one cache miss after another.
     pub fn unordered(&self, what: ReadAhead) -> impl Iterator<Item = &Arc<GroupView>> {
         self.blocks.iter().flat_map(move |block| {
             black_box(block.groups.iter().fold(0, |seen, group| seen ^ group.look_at(what)));
@@ -297,19 +297,19 @@ impl Groups {
         })
     }
 
-    /// Those from an id on, in order.
+    /// Returns the groups from an id on, ordered by id.
     pub fn starting_at(&self, id: &str) -> impl Iterator<Item = &Arc<GroupView>> + use<'_> {
         let from = self.sorted().partition_point(|at| self.at(*at).is_some_and(|group| &*group.id < id));
         self.sorted().get(from..).unwrap_or_default().iter().filter_map(|at| self.at(*at))
     }
 
-    /// Which groups these are.
+    /// Returns the identity of the set of groups.
     #[must_use]
     pub fn set(&self) -> GroupSet {
         GroupSet(Arc::clone(&self.order))
     }
 
-    /// Those whose ids start with a prefix, in order.
+    /// Returns the groups that have ids with a prefix, ordered by id.
     pub fn with_prefix(&self, prefix: &str) -> impl Iterator<Item = &Arc<GroupView>> + use<'_> {
         let id = |at: &u32| self.at(*at).map_or("", |group| &*group.id);
         let from = self.sorted().partition_point(|at| id(at) < prefix);
@@ -318,7 +318,7 @@ impl Groups {
         rest.iter().take(length).filter_map(|at| self.at(*at))
     }
 
-    /// A group by its id.
+    /// Returns a group by its id.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<&Arc<GroupView>> {
         let order = |at: &u32| self.at(*at).map_or("", |group| &*group.id).cmp(id);
@@ -327,8 +327,8 @@ impl Groups {
         self.at(*sorted.get(at)?)
     }
 
-    /// Ids of groups whose home is elsewhere, by the hash of the id and the number of shards. Kept until groups come or go
-    /// or that number is another.
+    /// Returns the ids of misplaced groups. `is_home` decides by the hash of an id, given the number of shards. The
+    /// result is kept until a group is added or removed, or the number of shards changes.
     #[must_use]
     pub fn strays(&self, shards: i32, is_home: impl Fn(i32) -> bool) -> Arc<[Name]> {
         let kept = self.order.strays.load();

@@ -1,10 +1,10 @@
-//! Records shown before their reader comes to them: plain commits behind an open transaction.
+//! The transaction overlay of a shard: plain commits after an open transaction, shown before the reader reaches them.
 //!
-//! The reader stops at the last stable offset; what lies behind is learned from the group's
-//! coordinator and shown early, under the offset of its record. When the reader comes to that
-//! record, nothing changes; what it brings of the key before is held back, so that no offset jumps
-//! back. Once the reader has passed the record, the log alone decides: a record that never came
-//! (it was part of a transaction that was aborted) leaves what the log says.
+//! The reader stops at the last stable offset. The coordinators of groups report the commits that come after it, and
+//! the store shows them with the offsets of their records. Until the reader reaches such a record, earlier records of
+//! the same key do not change the shown value, so that no committed offset jumps back. Once the reader has passed the
+//! offset, only the log decides: if the record did not come, because its transaction was aborted, the value of the log
+//! is restored.
 
 use hashbrown::{Equivalent, HashMap};
 use std::sync::atomic::Ordering;
@@ -18,11 +18,11 @@ use super::{
 };
 use crate::model::{Millis, Name, Revision};
 
-/// What is shown ahead of the reader, and what hides members.
+/// Keys and memberships of which the overlay knows more than the reader.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
     keys: HashMap<(Name, Name, i32), Early>,
-    /// By group, the last record about its members that the reader has not come to.
+    /// By group, the last record about its members that the reader has not reached.
     members: HashMap<Name, Revision>,
 }
 
@@ -32,16 +32,16 @@ impl Ahead {
     }
 }
 
-/// A key that is shown early.
+/// A key with a value of the overlay.
 #[derive(Debug)]
 struct Early {
-    /// Of the record that is shown.
+    /// Revision of the record that is shown.
     revision: Revision,
-    /// What the key is by the reader's records alone.
+    /// Value of the key by the reader's records alone; `None` if it does not exist.
     by_reader: Option<Stored>,
 }
 
-/// A borrowed key.
+/// A borrowed key: (group, topic, partition).
 #[derive(Hash)]
 struct Key<'a>(&'a str, &'a str, i32);
 
@@ -52,8 +52,8 @@ impl Equivalent<(Name, Name, i32)> for Key<'_> {
 }
 
 impl Shard {
-    /// Shows a commit or a deletion that the reader has not come to. Returns whether that changed
-    /// anything: not where the reader was there already, or the record is shown.
+    /// Shows a commit or deletion that the reader has not reached. Returns `false` if nothing changed: the reader has
+    /// passed the revision, or the record is already shown.
     pub fn show_early(&self, event: &Event<'_>) -> bool {
         let (topic, partition) = match &event.kind {
             EventKind::Commit { topic, partition, .. } | EventKind::Delete { topic, partition } => (*topic, *partition),
@@ -66,7 +66,7 @@ impl Shard {
         }
         match state.ahead.keys.get_mut(&Key(event.group, topic, partition)) {
             Some(early) if early.revision == event.revision => return false,
-            // What the coordinator says later holds, also where its record lies before.
+            // The latest answer of the coordinator wins, even if its record has a lower offset.
             Some(early) => early.revision = event.revision,
             None => {
                 let at = state.groups.find(&self.kit, event.group);
@@ -81,7 +81,7 @@ impl Shard {
         true
     }
 
-    /// Notes that a record about a group's members lies ahead of the reader.
+    /// Marks the members of a group as stale, because the reader has not reached a record about them.
     pub fn hide_members(&self, group: &str, revision: Revision, at: Millis) {
         let mut state = self.write();
         if revision < state.read_to || revision < self.applied() {
@@ -97,7 +97,7 @@ impl Shard {
         self.has_ahead.store(true, Ordering::Release);
     }
 
-    /// Whether the reader's record is of a key that is shown early and must not be applied.
+    /// Returns whether a record of the reader must not be applied because the overlay shows a later one of its key.
     pub(super) fn holds_back(&self, state: &mut State, event: &Event<'_>, now: &Now) -> bool {
         if state.ahead.keys.is_empty() {
             return false;
@@ -120,7 +120,7 @@ impl Shard {
         confirmed
     }
 
-    /// The reader has passed `reached`: from here on its records alone decide about what lies before.
+    /// Ends the overlay below `reached`: the reader has passed it, so the values of the log are restored.
     pub(super) fn hand_back(&self, reached: Revision) {
         if !self.has_ahead.load(Ordering::Acquire) {
             return;

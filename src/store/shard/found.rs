@@ -1,4 +1,4 @@
-//! What readers get of a shard.
+//! Views of a shard, and copies of single offsets.
 
 use std::sync::Arc;
 
@@ -17,34 +17,34 @@ use crate::{
     model::{Name, Revision},
 };
 
-/// Groups whose records in a shard are not shown.
+/// Ids of groups that have hidden records in a shard.
 pub type Hidden = Arc<HashSet<Name>>;
 
-/// One committed offset, copied out. `entry` is `None` where the group has no such key.
+/// Copied result of a lookup of one committed offset. `entry` is `None` if the group has no such key.
 #[derive(Clone, Debug)]
 pub struct Found {
     /// Group id.
     pub group: Name,
-    /// What the log says of the members of the group.
+    /// Membership of the group.
     pub members: Members,
-    /// The group has committed offsets on the topic.
+    /// Whether the group has committed offsets on the topic.
     pub has_topic: bool,
-    /// The offset.
+    /// The committed offset.
     pub entry: Option<FoundEntry>,
 }
 
-/// A committed offset, copied out.
+/// A copied committed offset.
 #[derive(Clone, Debug)]
 pub struct FoundEntry {
-    /// Its place among the group's entries.
+    /// Position among the group's entries.
     pub position: usize,
     /// Topic name.
     pub topic: Name,
-    /// As in [`Entry`](crate::store::group::Entry).
+    /// Index of the topic, see [`Entry`](crate::store::group::Entry).
     pub topic_index: usize,
     /// The commit.
     pub row: Row,
-    /// Its rare fields, if any.
+    /// The extras, if any.
     pub rare: Option<Rare>,
 }
 
@@ -54,25 +54,25 @@ impl Retains for ShardView {
     }
 }
 
-/// The shard at one moment: one prefix of its order.
+/// The state of a shard at one moment: a prefix of the order of its facts.
 #[derive(Debug)]
 pub struct ShardView {
-    /// Which shard.
+    /// The shard's key.
     pub key: ShardKey,
-    /// Which incarnation of the shard.
+    /// Incarnation of the shard.
     pub epoch: u64,
-    /// When its load began: what it replayed was committed before.
+    /// Time at which the load began. Replayed records were committed earlier.
     pub load_began: Ticks,
-    /// Number of the last change.
+    /// Sequence number of the last change.
     pub sequence: u64,
-    /// The groups.
+    /// The groups, visible or hidden.
     pub groups: Groups,
     /// The last commits.
     pub commits: Rings,
-    /// Number of the last change that a revision does not name: a deletion, or one out of order.
+    /// Sequence number of the last change that a resync by revision would miss: a deletion, or a change out of order.
     pub last_full: u64,
     /// Revision of the last change.
     pub last: Revision,
-    /// Groups that are not shown from here, as far as was known.
+    /// Ids of groups that are hidden in this shard.
     pub hidden: Hidden,
 }

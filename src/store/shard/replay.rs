@@ -1,5 +1,5 @@
-//! What a load is made of: old commits, of which only what they leave is wanted. Nobody watches, nothing is shown ahead of
-//! them, and they come in runs of a group; so that a group is looked for and made the writer's own once per run.
+//! The fast path of the initial load. While no watcher and no overlay entry exists, replayed commits need no change
+//! events. They arrive in runs of one group, so each run looks the group up and makes it writable once.
 
 use super::{
     super::{
@@ -10,7 +10,7 @@ use super::{
 };
 
 impl Shard {
-    /// Applies commits of one group.
+    /// Applies a run of replayed commits of one group.
     pub(super) fn replay(&self, state: &mut State, run: &[Event<'_>], now: &Now) {
         let (Some(first), Some(last)) = (run.first(), run.last()) else { return };
         let Some(mut group) = self.group_mut(state, first.group) else { return };

@@ -55,11 +55,11 @@ fn a_record_below_one_that_was_applied_never_moves_a_key_back() {
         let shown = |shard: &Shard| (offset(shard, "g", 0), offset(shard, "h", 0), shard.pin().sequence);
         let before = shown(&shard);
         assert_eq!((before.0, before.1), (Some(2), None));
-        // A second reader brings the same records, from the start and one by one.
+        // A second reader delivers the same records, all together and one by one.
         shard.apply(&all, Revision(live_from));
         all.iter().for_each(|event| shard.apply(std::slice::from_ref(event), Revision(live_from)));
         assert_eq!(shown(&shard), before);
-        // It goes on, and the first comes after it; a batch in the wrong order changes nothing either.
+        // The second reader gets ahead of the first; a batch in the wrong order does not move a key back either.
         shard.apply(&[&all[2..], &news].concat(), Revision(live_from));
         let after = shown(&shard);
         assert_eq!((after.0, after.1), (Some(4), Some(5)));
@@ -88,7 +88,7 @@ fn a_pin_sorts_nothing_under_the_lock_and_its_readers_share_the_order() {
     let before = shard.pin();
     assert!(!before.groups.is_sorted());
     assert_eq!(ids(&before), ["a", "b"]);
-    // Until a group comes or goes, the order is that of later pins, too.
+    // Later pins share the order until a group is added or removed.
     shard.apply(&[commit(2, "b", 1, 1)], Revision(0));
     assert!(shard.pin().groups.is_sorted());
     shard.apply(&[commit(3, "c", 0, 1), delete(4, "a", 0)], Revision(0));
@@ -155,7 +155,7 @@ fn strays_are_looked_for_once_per_number_of_shards() {
     strays.sort();
     assert!(!moved.is_empty() && moved.len() < here.len());
     assert!(strays.iter().map(|id| &**id).eq(moved.iter().copied().sorted()), "{strays:?}");
-    // Also for the second number, and by other pins.
+    // The second number of shards is cached, too, and other pins share it.
     let view = shard.pin();
     shard.apply(&[commit(99, here[0], 0, 1)], Revision(0));
     assert!(Arc::ptr_eq(&view.groups.strays(3, is_home(3)), &shard.pin().groups.strays(3, is_home(3))));
@@ -208,16 +208,16 @@ fn what_was_shown_early_does_not_jump_back_when_the_reader_comes_to_it() {
     shard.set_applied(Revision(1));
     let (_, mut changes) = shard.subscribe();
     assert!(shard.show_early(&commit(5, "g", 0, 9)));
-    assert!(!shard.show_early(&commit(5, "g", 0, 9)), "shown once");
+    assert!(!shard.show_early(&commit(5, "g", 0, 9)), "already shown");
     assert_eq!(logged(&shard, "g"), Some((5, 9)));
-    // The reader replays what lies between, the record itself, and goes on.
+    // The reader applies the records before it, the record itself, and the next one.
     shard.apply(&[commit(3, "g", 0, 4), commit(4, "other", 0, 2)], Revision(0));
     shard.set_applied(Revision(5));
     assert_eq!(logged(&shard, "g"), Some((5, 9)));
     shard.apply(&[commit(5, "g", 0, 9), commit(6, "g", 0, 7)], Revision(0));
     shard.set_applied(Revision(7));
     let seen: Vec<_> = std::iter::from_fn(|| changes.try_recv().ok()).map(|of| (of.revision.0, of.sequence)).collect();
-    assert_eq!(seen, [(5, 2), (4, 3), (6, 4)], "each change once");
+    assert_eq!(seen, [(5, 2), (4, 3), (6, 4)], "every change is sent once");
     assert_eq!(logged(&shard, "g"), Some((6, 7)));
 }
 
@@ -226,13 +226,13 @@ fn a_record_that_never_came_leaves_what_the_log_says() {
     let shard = shard();
     shard.apply(&[commit(0, "g", 0, 1), commit(1, "untouched", 0, 1)], Revision(0));
     shard.set_applied(Revision(2));
-    // An aborted commit looked like the plain one before it.
+    // The commit of an aborted transaction was taken for the plain commit before it.
     shard.show_early(&commit(8, "g", 0, 5));
     shard.show_early(&commit(9, "untouched", 0, 1));
     shard.show_early(&commit(10, "never", 0, 3));
     shard.apply(&[commit(4, "g", 0, 5), commit(6, "g", 0, 7)], Revision(0));
     shard.set_applied(Revision(7));
-    assert_eq!(logged(&shard, "g"), Some((8, 5)), "not passed yet");
+    assert_eq!(logged(&shard, "g"), Some((8, 5)), "the reader has not passed it yet");
     shard.set_applied(Revision(11));
     assert_eq!(logged(&shard, "g"), Some((6, 7)));
     assert_eq!(logged(&shard, "untouched"), Some((1, 1)));
@@ -258,7 +258,7 @@ fn a_later_answer_replaces_what_was_shown_early() {
     shard.apply(&[commit(0, "g", 0, 1)], Revision(0));
     shard.set_applied(Revision(1));
     shard.show_early(&commit(9, "g", 0, 5));
-    assert!(shard.show_early(&commit(6, "g", 0, 7)), "the match before was of a pending commit");
+    assert!(shard.show_early(&commit(6, "g", 0, 7)), "the earlier answer was of a pending commit");
     assert_eq!(logged(&shard, "g"), Some((6, 7)));
     shard.apply(&[commit(4, "g", 0, 5), commit(6, "g", 0, 7)], Revision(0));
     shard.set_applied(Revision(20));
@@ -296,7 +296,7 @@ fn a_change_out_of_the_order_of_the_log_needs_a_full_resync() {
     shard.apply(&[commit(0, "g", 0, 1), commit(1, "h", 0, 1)], Revision(0));
     assert_eq!(shard.pin().last_full, 0);
     shard.show_early(&commit(9, "g", 0, 2));
-    assert_eq!(shard.pin().last_full, 0, "in order as yet");
+    assert_eq!(shard.pin().last_full, 0, "still in order");
     shard.apply(&[commit(4, "h", 0, 2)], Revision(0));
     let view = shard.pin();
     assert_eq!((view.last_full, view.sequence), (4, 4));
@@ -309,17 +309,17 @@ fn what_only_a_pin_holds_is_counted_until_it_is_gone() {
     shard.apply(&all, Revision(0));
     let held = Arc::clone(&shard.kit.held);
     let (first, second) = (shard.pin(), shard.pin());
-    assert_eq!(held.bytes(), 0, "shared with the shard");
+    assert_eq!(held.bytes(), 0, "the shard shares them");
     shard.apply(&[commit(3001, "g", 5, 2), commit(3002, "g", 6, 2)], Revision(0));
     let chunk = CHUNK_ROWS * size_of::<Row>();
     let one = held.bytes();
-    assert!((chunk..chunk + 1024).contains(&one), "a chunk and the group's list of them: {one}");
+    assert!((chunk..chunk + 1024).contains(&one), "one chunk and the group's list of chunks: {one}");
     let third = shard.pin();
     shard.apply(&[commit(3003, "g", 7, 3)], Revision(0));
     assert!((one + chunk..2 * (chunk + 1024)).contains(&held.bytes()));
     drop(first);
     drop(third);
-    assert_eq!(held.bytes(), one, "the second still reads it");
+    assert_eq!(held.bytes(), one, "the second view still pins it");
     drop(second);
     assert_eq!(held.bytes(), 0);
 }
@@ -344,7 +344,7 @@ fn a_view_is_given_again_until_something_is_written() {
     shard.apply(&[commit(0, "g", 0, 1)], Revision(0));
     let first = shard.pin();
     assert!(Arc::ptr_eq(&first, &shard.pin()));
-    // Who watches is written down.
+    // A subscription counts as a write.
     let second = shard.subscribe().0;
     assert!(Arc::ptr_eq(&second, &shard.pin()));
     shard.apply(&[commit(1, "g", 0, 2)], Revision(0));

@@ -1,6 +1,6 @@
 use super::*;
 
-/// What stands at a place, and its hash at once: many of the same.
+/// Returns the hash of the element at an index; three indexes each share a hash.
 fn hash_of(place: &u32) -> u64 {
     u64::from(*place / 3).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
@@ -13,7 +13,7 @@ fn places_are_found_beyond_what_two_bytes_hold_and_removed_ones_are_not() {
     for place in 0..ALL {
         places.insert(hash_of(&place), place, hash_of);
         assert_eq!(matches!(places, Places::Short(_)), place <= u32::from(u16::MAX));
-        // Also what stood there before the table grew.
+        // Indexes from before the growth are found, too.
         assert_eq!(find(&places, place / 2), Some(place / 2));
     }
     assert_eq!(find(&places, ALL), None);

@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// Some partitions of a topic after each other, as a client commits them, or as they expire.
+/// Commits to consecutive partitions of a topic, or their deletion.
 #[derive(Clone, Debug)]
 struct Step {
     group: usize,
