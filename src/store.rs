@@ -1,14 +1,17 @@
-//! The state: shards of committed offsets and members, log ends, and cuts of them.
+//! The in-memory state of all clusters: shards of committed offsets and members, log ends, and cuts (consistent views)
+//! of them.
 //!
-//! A cluster has sources of offsets, and a source shards, each written by one thread. The shards of a source are a map
-//! that is replaced whole when one appears or is rebuilt. What a source is, and in which way it is read, is not known
-//! here: it writes through a [`writer::SourceWriter`], and answers as [`latest::Latest`]. Invariants:
+//! A cluster has sources of offsets, and a source has shards. Each shard is written by one thread. The shards of a
+//! source are a map that is replaced as a whole when a shard is added or rebuilt. The store does not know how a source
+//! is read: a source writes through a [`writer::SourceWriter`] and implements [`latest::Latest`]. Invariants:
 //!
-//! * a shard moves only forward in its revisions: a fact below one that was applied is dropped, whichever reader brings
-//!   it; what is shown ahead of the reader never outlives what the reader brings;
-//! * no lock is held across an `.await`, nor for more than a few hundred records;
-//! * nothing is deleted by guess: tombstones decide;
-//! * what a writer replaces while a reader pins it is counted as retained, and the reader that retains too much is ended.
+//! * A shard only moves forward in its revisions: a fact below the highest applied revision is dropped, whichever
+//!   reader delivers it. An entry of the transaction overlay, which is ahead of the reader, is dropped once the reader
+//!   has passed it.
+//! * No lock is held across an `.await`, nor while more than a few hundred records are applied.
+//! * Nothing is deleted by guess: only tombstones delete.
+//! * A version that a writer replaces while a reader pins it is counted as retained. The reader that retains too much
+//!   is cancelled.
 
 use std::sync::{
     Arc,
@@ -57,19 +60,19 @@ use crate::{
     work::{Board, Cancel},
 };
 
-/// Shards among which the commits that are kept are shared: as many as the log of a Kafka cluster usually has.
+/// Number of shards among which the limit of kept commits is divided: the default of `offsets.topic.num.partitions`.
 const USUAL_SHARDS: usize = 50;
 
-/// Everything that offsetd knows.
+/// The state of all clusters, shared by all readers and writers.
 #[derive(Debug)]
 pub struct Store {
-    /// Time, for whoever reads the store.
+    /// The clock of the server.
     pub clock: Clock,
     names: Arc<Names>,
     held: Arc<Held>,
     work: Board,
     clusters: ArcSwap<Vec<Arc<Cluster>>>,
-    /// Wakes when clusters or sources come or go.
+    /// Notified when a cluster or source is added or removed.
     changed: watch::Sender<()>,
     config: ArcSwap<ConfigState>,
     epochs: AtomicU64,
@@ -78,48 +81,48 @@ pub struct Store {
     started_at: Millis,
 }
 
-/// Which configuration is in force.
+/// The configuration that is in effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigState {
-    /// When it was read.
+    /// Time at which it was loaded.
     pub loaded_at: Millis,
-    /// What is wrong with a newer one, which is not in force for that.
+    /// Why a newer configuration was rejected, if one was.
     pub error: Option<String>,
 }
 
-/// Why a cluster cannot answer.
+/// Why a cluster or source cannot be read.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Unready {
-    /// No cluster of that name.
-    #[error("no cluster {name:?}; there are: {known}")]
+    /// No cluster has this name.
+    #[error("unknown cluster {name:?}; configured: {known}")]
     Unknown {
-        /// The name asked for.
+        /// The requested name.
         name: String,
-        /// The names that exist.
+        /// The names of the configured clusters.
         known: String,
     },
-    /// Several clusters, and none was named.
-    #[error("name the cluster: there are {known}")]
+    /// The request names no cluster, and several are configured.
+    #[error("name the cluster; configured: {known}")]
     Ambiguous {
-        /// The names that exist.
+        /// The names of the configured clusters.
         known: String,
     },
-    /// The initial load is not done.
+    /// The initial load is not complete.
     #[error("cluster {name:?} is not loaded yet: {percent:.0} % read{remaining}{error}")]
     Loading {
-        /// The cluster; of a source beside the cluster's own, as `east/redis`.
+        /// The cluster, or a source that is not the cluster's own, as `east/redis`.
         name: Name,
-        /// Progress of the load.
+        /// Progress of the load in percent.
         percent: f64,
-        /// Text with the estimated time left, if known.
+        /// Text with the estimated time left; empty if unknown.
         remaining: String,
-        /// Text with the last error, if any.
+        /// Text with the last error; empty without one.
         error: String,
     },
 }
 
 impl Store {
-    /// A store for some clusters, empty.
+    /// Creates a store of these clusters, without data.
     #[must_use]
     pub fn new(clusters: Vec<Arc<Cluster>>, clock: Clock, settings: Settings) -> Self {
         let clock_now = clock.now();
@@ -138,84 +141,84 @@ impl Store {
         }
     }
 
-    /// The clusters, in the order of the configuration, as they are now.
+    /// Returns the current clusters, in the order of the configuration.
     #[must_use]
     pub fn clusters(&self) -> Arc<Vec<Arc<Cluster>>> {
         self.clusters.load_full()
     }
 
-    /// Shows these clusters from now on. Rows of those that are not among them go, and no deletions are told.
+    /// Replaces the clusters. The rows of removed clusters disappear without deletion events.
     pub fn set_clusters(&self, clusters: Vec<Arc<Cluster>>) {
         self.clusters.store(Arc::new(clusters));
         self.changed.send_replace(());
     }
 
-    /// Adds a source to a cluster, in the place of one of the same name. Returns the door through which it is to write.
+    /// Adds a source to a cluster and replaces a source of the same name. Returns the writer of the source.
     pub fn add_source(self: &Arc<Self>, cluster: &Arc<Cluster>, source: Arc<Source>) -> SourceWriter {
         cluster.add_source(&source);
         self.changed.send_replace(());
         SourceWriter::new(self, cluster, &source)
     }
 
-    /// Takes a source away. Its rows go, and no deletions are told.
+    /// Removes a source. Its rows disappear without deletion events.
     pub fn remove_source(&self, cluster: &Cluster, source: &Arc<Source>) {
         cluster.remove_source(source);
         self.changed.send_replace(());
     }
 
-    /// Wakes whenever clusters or sources come or go.
+    /// Returns a receiver that is notified when a cluster or source is added or removed.
     #[must_use]
     pub fn watch_sources(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    /// Which configuration is in force.
+    /// Returns the configuration that is in effect.
     #[must_use]
     pub fn config(&self) -> Arc<ConfigState> {
         self.config.load_full()
     }
 
-    /// Notes that a configuration is in force since now.
+    /// Records that a configuration was loaded now.
     pub fn set_config_loaded(&self) {
         self.config.store(Arc::new(ConfigState { loaded_at: self.clock.now(), error: None }));
     }
 
-    /// Notes what is wrong with a newer configuration, or with `None` that nothing is.
+    /// Records why a newer configuration was rejected; `None` clears the error.
     pub fn set_config_error(&self, error: Option<String>) {
         self.config.rcu(|state| ConfigState { loaded_at: state.loaded_at, error: error.clone() });
     }
 
-    /// What counts as active, and how long a window is.
+    /// Returns the settings of the store.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// When it was made, empty.
+    /// Returns the time at which the store was created.
     #[must_use]
     pub fn started_at(&self) -> Millis {
         self.started_at
     }
 
-    /// The names in use.
+    /// Returns the interned names.
     #[must_use]
     pub fn names(&self) -> &Arc<Names> {
         &self.names
     }
 
-    /// What only readers keep alive.
+    /// Returns the counter of bytes that only readers retain.
     #[must_use]
     pub fn held(&self) -> &Held {
         &self.held
     }
 
-    /// How the server's own work does.
+    /// Returns the status board of the server's own work.
     #[must_use]
     pub fn work(&self) -> &Board {
         &self.work
     }
 
-    /// A new shard of a source that no reader sees until it is put there: to load, or to rebuild aside.
+    /// Creates a shard that no reader sees until it is published, for a load or a rebuild.
     #[must_use]
     fn new_shard(&self, source: &Source, number: i32) -> Arc<Shard> {
         let epoch = self.epochs.fetch_add(1, Ordering::Relaxed);
@@ -225,8 +228,8 @@ impl Store {
         Arc::new(Shard::new(source.key(number), kit, Arc::clone(&self.names), self.clock.clone(), limits))
     }
 
-    /// Drops everything known of the Kafka cluster that was read under this name, since another one answers at its
-    /// addresses. No reader sees a part of the one beside a part of the other.
+    /// Drops all data of the Kafka cluster that was read under this name, because another Kafka cluster answers at its
+    /// addresses. No cut contains data of both.
     pub fn forget(&self, cluster: &Cluster, error: String) {
         cluster.forget(error, &self.clock);
     }
@@ -235,7 +238,7 @@ impl Store {
         clusters.iter().map(|cluster| format!("{:?}", cluster.name)).collect::<Vec<_>>().join(", ")
     }
 
-    /// The cluster of that name; the only one for the empty name.
+    /// Returns the cluster of this name. The empty name stands for the only cluster.
     ///
     /// # Errors
     /// [`Unready::Unknown`], [`Unready::Ambiguous`].
@@ -252,7 +255,7 @@ impl Store {
         }
     }
 
-    /// Refuses a cluster that is not loaded.
+    /// Fails if the cluster's own source is not loaded.
     ///
     /// # Errors
     /// [`Unready::Loading`].
@@ -260,7 +263,7 @@ impl Store {
         self.check_source(&cluster.own, Name::clone(&cluster.name))
     }
 
-    /// Refuses a source that is not loaded, by the name that is shown.
+    /// Fails if a source is not loaded. `name` is used in the error.
     ///
     /// # Errors
     /// [`Unready::Loading`].
@@ -279,17 +282,17 @@ impl Store {
         })
     }
 
-    /// A name for what is read now, never given twice.
+    /// Returns a new snapshot id, which is never returned again.
     #[must_use]
     pub fn snapshot_id(&self, taken_at: Millis) -> String {
         format!("{taken_at}-{}", self.cuts.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// One cut over the clusters that `wanted` names (empty: all). Clusters that are not loaded are
-    /// set apart, unless `allow_partial`.
+    /// Returns a cut of the cluster named `wanted` (empty: all clusters). Sources that are not loaded are listed
+    /// separately, unless `allow_partial` is set.
     ///
     /// # Errors
-    /// A cluster was named that does not exist.
+    /// [`Unready::Unknown`].
     pub fn cut(&self, wanted: &str, allow_partial: bool) -> Result<Cut, Unready> {
         let wanted = match wanted {
             "" => self.clusters(),
@@ -301,7 +304,8 @@ impl Store {
                 unready.get_or_insert(error);
             }
             for source in cluster.sources() {
-                // Each by itself: offsets that are kept elsewhere are shown without the cluster's own, and the other way.
+                // Each source is checked on its own: other stores are shown while the cluster's own source loads,
+                // and the other way round.
                 let is_shown = allow_partial || source.health().ready;
                 if is_shown { &mut clusters } else { &mut unloaded }.push(pin(cluster, &source));
             }
@@ -314,22 +318,22 @@ impl Store {
         Ok(Cut { id, taken_at, taken, settings, config, started_at, held_bytes, work, clusters, unloaded, unready })
     }
 
-    /// Pins a cut of what [`Store::cut`] takes, for work that ends with `cancel`.
+    /// Pins the same cut as [`Store::cut`] for work that `cancel` can end.
     ///
     /// # Errors
-    /// A cluster was named that does not exist.
+    /// [`Unready::Unknown`].
     pub fn pin_cut(&self, wanted: &str, allow_partial: bool, cancel: &Cancel) -> Result<Pin<Cut>, Unready> {
         Ok(self.held.pin(self.cut(wanted, allow_partial)?, cancel))
     }
 }
 
-/// A source's part of a cut, loaded or not.
+/// Returns one source's part of a cut, loaded or not.
 #[must_use]
 pub fn pin(cluster: &Arc<Cluster>, source: &Arc<Source>) -> SourceCut {
-    // Held until all is pinned: all of it is of one Kafka cluster.
+    // The guard is held until everything is pinned, so that all of it belongs to the same Kafka cluster.
     let incarnation = cluster.incarnation();
     let health = source.health();
-    // Shards first: a log end observed after a commit was pinned may only be newer than it.
+    // Shards are pinned first, so that a log end is never older than a pinned commit.
     let (kind, shards) = source.pin();
     let of_cluster = (cluster.ends.current(), cluster.placement.load_full());
     let (windows, samples) = (source.windows.load_full(), source.samples.current());

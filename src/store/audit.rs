@@ -1,4 +1,4 @@
-//! What the audit found: committed offsets that are not what is kept at the source.
+//! Results of the audit: committed offsets that differ from those of their coordinator or offset store.
 
 use std::collections::BTreeMap;
 
@@ -7,44 +7,45 @@ use parking_lot::Mutex;
 use super::counter::Counter;
 use crate::model::{Millis, Name};
 
-/// (group, topic, partition).
+/// Key of a committed offset: (group, topic, partition).
 pub type AuditKey = (Name, Name, i32);
 
-/// A committed offset that is not what the coordinator says.
+/// A committed offset that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// The offset here; `None` where there is none.
+    /// The offset in offsetd; `None` if it does not exist here.
     pub committed_offset: Option<i64>,
-    /// The offset there.
+    /// The offset at the coordinator; `None` if it does not exist there.
     pub their_offset: Option<i64>,
-    /// When it was first seen.
+    /// Time at which the difference was first seen.
     pub first_seen_at: Millis,
-    /// When it was last seen.
+    /// Time at which the difference was last seen.
     pub checked_at: Millis,
 }
 
-/// Differences and counters of one cluster.
+/// Differences and counters of one source.
 #[derive(Debug, Default)]
 pub struct Audit {
     differences: Mutex<BTreeMap<AuditKey, Difference>>,
-    /// Groups compared.
+    /// Number of groups compared.
     pub groups: Counter,
-    /// Committed offsets compared.
+    /// Number of committed offsets compared.
     pub keys: Counter,
-    /// Groups that could not be compared: behind an open transaction, or the coordinator did not tell.
+    /// Number of groups that could not be compared: they have commits after an open transaction, or the coordinator did
+    /// not answer.
     pub skipped: Counter,
-    /// Differences that outlived a second look.
+    /// Number of differences that a second check confirmed.
     pub found: Counter,
 }
 
 impl Audit {
-    /// The differences that there are.
+    /// Returns the current differences.
     #[must_use]
     pub fn differences(&self) -> Vec<(AuditKey, Difference)> {
         self.differences.lock().iter().map(|(key, of)| (key.clone(), of.clone())).collect()
     }
 
-    /// Replaces what is known of a group. Returns the keys that are new.
+    /// Replaces the differences of a group. Returns the keys that are new.
     pub fn set(&self, group: &str, now: Millis, found: Vec<(AuditKey, Option<i64>, Option<i64>)>) -> Vec<AuditKey> {
         let mut differences = self.differences.lock();
         let mut before: BTreeMap<AuditKey, Difference> = BTreeMap::new();
@@ -67,12 +68,12 @@ impl Audit {
         new
     }
 
-    /// Drops the differences: they are of another Kafka cluster.
+    /// Drops the differences, because they belong to another Kafka cluster.
     pub(super) fn clear(&self) {
         self.differences.lock().clear();
     }
 
-    /// Groups with differences.
+    /// Returns the groups with differences.
     #[must_use]
     pub fn groups_with_differences(&self) -> Vec<Name> {
         let mut groups: Vec<Name> = self.differences.lock().keys().map(|key| Name::clone(&key.0)).collect();

@@ -1,4 +1,4 @@
-//! One cluster: its topics and log ends, and the sources of offsets on them.
+//! A Kafka cluster: its topics, its log ends, and the sources of offsets on them.
 
 use std::sync::{Arc, OnceLock};
 
@@ -14,29 +14,29 @@ use crate::{clock::Clock, config, model::Name};
 
 pub use super::source::{Fault, Health};
 
-/// A cluster and everything known of it.
+/// A cluster with all its state.
 #[derive(Debug)]
 pub struct Cluster {
-    /// The name that the operator gave it.
+    /// The name in the configuration.
     pub name: Name,
-    /// Its settings.
+    /// The settings of the cluster.
     pub config: config::Cluster,
     /// Topics and log ends.
     pub ends: EndsBoard,
-    /// Its id, its brokers, and the replicas of partitions.
+    /// The cluster id, the brokers, and the replicas of partitions.
     pub placement: ArcSwap<Placement>,
-    /// Short tails that nobody reads: of markers, perhaps.
+    /// Short gaps before log ends that may be transaction markers.
     pub tails: Tails,
-    /// The offsets that the cluster itself keeps. The cluster is as healthy as this source.
+    /// The source of the offsets that the cluster itself keeps. The health of the cluster is that of this source.
     pub own: Arc<Source>,
-    /// Sources of offsets that are kept elsewhere, by name.
+    /// The sources of offsets in other stores, by name.
     others: ArcSwap<Vec<Arc<Source>>>,
     older: OnceLock<Box<dyn OlderSamples>>,
     incarnation: RwLock<u64>,
 }
 
 impl Cluster {
-    /// A cluster of which nothing is known yet.
+    /// Creates a cluster without data.
     #[must_use]
     pub fn new(config: config::Cluster, own: Source) -> Self {
         Self {
@@ -52,14 +52,13 @@ impl Cluster {
         }
     }
 
-    /// The Kafka cluster that is read: a number that rises when another one takes its place. While the guard is held,
-    /// none does. Not for code that waits.
+    /// Returns the number of Kafka clusters that were read under this name before the current one. It does not change
+    /// while the guard is held. The guard must not be held across an `.await`.
     pub fn incarnation(&self) -> RwLockReadGuard<'_, u64> {
         self.incarnation.read()
     }
 
-    /// Drops everything known of the cluster that was read, since another one answers at its addresses: what follows is
-    /// as after the start.
+    /// Drops all data, because another Kafka cluster answers at the addresses. Everything loads as after the start.
     pub(super) fn forget(&self, error: String, clock: &Clock) {
         let mut incarnation = self.incarnation.write();
         self.own.forget(error, clock);
@@ -70,13 +69,14 @@ impl Cluster {
         *incarnation += 1;
     }
 
-    /// Shows what was read of the cluster's own source aside. No cut sees a part of it beside a part of what was shown.
+    /// Makes data that was loaded aside visible as the cluster's own source. No cut contains parts of the old and the
+    /// new data.
     pub(super) fn adopt(&self, aside: (&Source, Replaced), reason: String, clock: &Clock) {
         let _none_is_pinned = self.incarnation.write();
         self.own.adopt(aside, reason, clock);
     }
 
-    /// Adds a source of offsets that are kept elsewhere, in the place of one of the same name.
+    /// Adds a source of offsets in another store and replaces a source of the same name.
     pub(super) fn add_source(&self, source: &Arc<Source>) {
         self.others.rcu(|others| {
             let mut others = Vec::clone(others);
@@ -87,7 +87,7 @@ impl Cluster {
         });
     }
 
-    /// Takes a source away, with all its groups: no deletions are told.
+    /// Removes a source with all its groups, without deletion events.
     pub(super) fn remove_source(&self, source: &Arc<Source>) {
         self.others.rcu(|others| {
             let mut others = Vec::clone(others);
@@ -96,13 +96,13 @@ impl Cluster {
         });
     }
 
-    /// The sources: the cluster's own first.
+    /// Returns the sources, the cluster's own first.
     #[must_use]
     pub fn sources(&self) -> Vec<Arc<Source>> {
         std::iter::once(&self.own).chain(&**self.others.load()).map(Arc::clone).collect()
     }
 
-    /// A source by its name.
+    /// Returns a source by its name.
     #[must_use]
     pub fn source(&self, name: &str) -> Option<Arc<Source>> {
         if *self.own.id.name == *name {
@@ -111,51 +111,51 @@ impl Cluster {
         self.others.load().iter().find(|source| *source.id.name == *name).map(Arc::clone)
     }
 
-    /// How it does now.
+    /// Returns the current health of the cluster's own source.
     #[must_use]
     pub fn health(&self) -> Arc<Health> {
         self.own.health()
     }
 
-    /// Wakes whenever [`Cluster::health`] or the set of its own shards changes.
+    /// Returns a receiver that is notified when [`Cluster::health`] or the set of the own source's shards changes.
     #[must_use]
     pub fn watch_health(&self) -> watch::Receiver<Arc<Health>> {
         self.own.watch_health()
     }
 
-    /// Notes a change of health.
+    /// Changes the health of the cluster's own source.
     pub fn set_health(&self, change: impl FnOnce(&mut Health)) {
         self.own.set_health(change);
     }
 
-    /// Notes that a broker answered.
+    /// Records that a broker answered.
     pub fn succeeded(&self, clock: &Clock) {
         self.own.succeeded(clock);
     }
 
-    /// Notes that no broker could be reached: the data goes stale from the first failure on.
+    /// Records that no broker could be reached. The data is stale from the first failure on.
     pub fn failed(&self, error: String, clock: &Clock) {
         self.own.failed(Fault::Unreachable, error, clock);
     }
 
-    /// Notes that something fails, or with `None` that it does no longer.
+    /// Sets a fault of the cluster's own source, or clears it with `None`.
     pub fn set_fault(&self, fault: Fault, reason: Option<String>, clock: &Clock) {
         self.own.set_fault(fault, reason, clock);
     }
 
-    /// How far the shards of all sources are applied.
+    /// Returns how far the shards of all sources are applied.
     #[must_use]
     pub fn applied(&self) -> Applied {
         self.sources().iter().flat_map(|source| source.applied()).collect()
     }
 
-    /// Says where older samples are kept.
+    /// Sets the history store of the cluster.
     pub fn set_older(&self, older: Box<dyn OlderSamples>) {
-        // Set once, when the server is built.
+        // The history store is set once, when the server is built.
         let _ = self.older.set(older);
     }
 
-    /// Where older samples are kept, if anywhere.
+    /// Returns the history store, if one is configured.
     #[must_use]
     pub fn older(&self) -> Option<&dyn OlderSamples> {
         self.older.get().map(|older| &**older)

@@ -1,13 +1,13 @@
-//! The last commits seen, in a bounded ring.
+//! The most recent commits of a shard, in bounded rings.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use crate::model::{Millis, Name, Revision};
 
-/// Events of a block: what a write after a pin copies at most.
+/// Events per block: the most that a write after a pin copies.
 const BLOCK: usize = 256;
 
-/// A commit or a deletion that came after the initial load.
+/// A commit or deletion that came after the initial load.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CommitEvent {
     /// Group id.
@@ -16,22 +16,22 @@ pub struct CommitEvent {
     pub topic: Name,
     /// Partition of the topic.
     pub partition: i32,
-    /// `None`: the offset was deleted.
+    /// The new offset; `None` if it was deleted.
     pub committed_offset: Option<i64>,
-    /// The offset before, if there was one.
+    /// The previous offset, if there was one.
     pub previous_offset: Option<i64>,
-    /// When the coordinator handled it; of a deletion, the time of its record.
+    /// Time at which the coordinator handled the commit; of a deletion, the time of its record.
     pub committed_at: Millis,
-    /// Where it stands in the order of its shard.
+    /// Position in the order of its shard.
     pub revision: Revision,
-    /// When this process applied it.
+    /// Time at which this process applied it.
     pub applied_at: Millis,
-    /// Number of the change in its shard.
+    /// Sequence number of the change in its shard.
     pub sequence: u64,
 }
 
 impl CommitEvent {
-    /// A deletion, or a commit that went back: rare, and asked for long after.
+    /// Returns whether this is a deletion or a rewind. Those are rare and are kept for longer.
     fn is_notable(&self) -> bool {
         match (self.committed_offset, self.previous_offset) {
             (Some(offset), Some(previous)) => offset < previous,
@@ -41,8 +41,8 @@ impl CommitEvent {
     }
 }
 
-/// Two rings: all commits for at least [`Rings::KEEP`], rewinds and deletions for
-/// [`Rings::KEEP_NOTABLE`]; both bounded in number.
+/// Two rings: all commits for at least [`Rings::KEEP`], and rewinds and deletions for [`Rings::KEEP_NOTABLE`]. Both are
+/// bounded in number.
 #[derive(Clone, Debug)]
 pub struct Rings {
     all: Ring,
@@ -51,14 +51,14 @@ pub struct Rings {
 }
 
 impl Rings {
-    /// How long a commit is kept, unless the capacity is reached before.
+    /// How long a commit is kept, unless the capacity is exceeded.
     pub const KEEP: Millis = 60_000;
-    /// How long a rewind or deletion is kept, unless there are too many.
+    /// How long a rewind or deletion is kept, unless the capacity is exceeded.
     pub const KEEP_NOTABLE: Millis = 24 * 3_600_000;
-    /// Commits kept however old they are.
+    /// Number of commits that are kept however old they are.
     const MINIMUM: usize = 1024;
 
-    /// Rings for at most `capacity` commits.
+    /// Creates rings for at most `capacity` commits.
     pub(super) fn new(capacity: usize) -> Self {
         Self { all: Ring::default(), notable: Ring::default(), capacity: capacity.max(Self::MINIMUM) }
     }
@@ -73,14 +73,14 @@ impl Rings {
         self.all.trim(now.saturating_sub(Self::KEEP), Self::MINIMUM, self.capacity);
     }
 
-    /// All events, oldest first; none twice.
+    /// Returns all events once, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &CommitEvent> {
         let oldest = self.all.iter().next().map_or(u64::MAX, |event| event.sequence);
         self.notable.iter().take_while(move |event| event.sequence < oldest).chain(self.all.iter())
     }
 }
 
-/// A queue of shared blocks, so that a copy is cheap.
+/// A queue of shared blocks, so that a clone is cheap.
 #[derive(Clone, Debug, Default)]
 struct Ring {
     blocks: VecDeque<Arc<Vec<CommitEvent>>>,
@@ -96,8 +96,8 @@ impl Ring {
         self.len += 1;
     }
 
-    /// Drops the oldest block if all in it is older than `before` and `minimum` stay, or if there
-    /// are more than `maximum`.
+    /// Drops the oldest block if all its events are older than `before` and `minimum` events stay, or if there are more
+    /// than `maximum`.
     fn trim(&mut self, before: Millis, minimum: usize, maximum: usize) {
         let Some(block) = self.blocks.front() else { return };
         let left = self.len.saturating_sub(block.len());

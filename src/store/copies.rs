@@ -1,18 +1,18 @@
-//! Which shards of a cluster hold records of a group.
+//! Index from a group id to the shards that hold records of the group.
 //!
-//! The hash of its id gives the home of a group, but copies may lie elsewhere (see [`super::homes`]), and a group may be
-//! unknown. A point query finds out here, without a look into each shard.
+//! The hash of a group id determines the group's home shard, but copies may be in other shards (see [`super::homes`]),
+//! and the group may not exist. With this index, a point query does not have to check every shard.
 
 use dashmap::{DashMap, mapref::entry::Entry};
 
 use crate::model::Name;
 
-/// By group id, the epochs of the shards that hold records of the group. Each shard adds and removes its own, also one
-/// that is loaded aside: the epoch tells which of two shards of a log partition is meant.
+/// Epochs of the shards that hold records of a group, by group id. Each shard adds and removes its own epoch, including
+/// a shard that is loaded aside: the epoch distinguishes two shards of the same log partition.
 #[derive(Debug, Default)]
 pub struct Copies(DashMap<Name, Epochs>);
 
-/// Epochs of shards: nearly always of one.
+/// Epochs of shards. Nearly all groups are in one shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Epochs {
     /// One shard.
@@ -22,7 +22,7 @@ pub enum Epochs {
 }
 
 impl Epochs {
-    /// Whether the shard of this epoch is among them.
+    /// Returns whether the shard with this epoch is included.
     #[must_use]
     pub fn contains(&self, epoch: u64) -> bool {
         match self {
@@ -53,7 +53,7 @@ impl Copies {
         self.0.get(group).map_or_else(|| Epochs::of(vec![]), |epochs| epochs.clone())
     }
 
-    /// Notes that a shard has records of a group.
+    /// Adds a shard to a group.
     pub(super) fn add(&self, group: &Name, epoch: u64) {
         match self.0.entry(Name::clone(group)) {
             Entry::Vacant(place) => drop(place.insert(Epochs::One(epoch))),
@@ -65,7 +65,7 @@ impl Copies {
         }
     }
 
-    /// Notes that a shard has no more records of a group.
+    /// Removes a shard from a group.
     pub(super) fn remove(&self, group: &str, epoch: u64) {
         let Some(mut known) = self.0.get_mut(group) else { return };
         let mut epochs = known.list();

@@ -1,5 +1,7 @@
-//! One cut: what a query sees. Per shard one prefix of its order, and per cluster one version of the log ends. Between
-//! shards nothing is promised, as Kafka promises nothing.
+//! A cut: the consistent, immutable view of the store that one statement or call reads.
+//!
+//! A cut holds one prefix of the order of each shard, and one version of the log ends of each cluster. It does not
+//! order facts across shards, because Kafka does not order records across partitions.
 
 use std::{
     collections::BTreeSet,
@@ -29,53 +31,53 @@ use crate::{
     work::Status,
 };
 
-/// A part of a cut: one source of a cluster, with the log ends of the cluster.
+/// One source's part of a cut, with the log ends of its cluster.
 #[derive(Debug)]
 pub struct SourceCut {
-    /// The live cluster: its name, settings and counters.
+    /// The live cluster, for its name, settings and counters.
     pub cluster: Arc<Cluster>,
-    /// The source.
+    /// The live source.
     pub source: Arc<Source>,
-    /// How the source was when the cut was made.
+    /// Health of the source when the cut was made.
     pub health: Arc<Health>,
     /// How the source was read then.
     kind: Kind,
-    /// The shards, by number.
+    /// Views of the shards, by number.
     pub shards: Vec<Arc<ShardView>>,
-    /// Log ends.
+    /// Log ends of the cluster.
     pub ends: Arc<Ends>,
     /// Brokers of the cluster, and replicas of partitions.
     pub placement: Arc<Placement>,
-    /// Samples of commits, for status and rates.
+    /// Windows of recent commits, for status and rates.
     pub windows: Arc<Windows>,
     /// Samples over time.
     pub samples: Arc<Samples>,
-    /// Which copies of groups are shown: found by the first reader that asks, since it looks at every group.
+    /// Which copies of groups are visible. Computed on first use, because it walks all groups.
     shown: OnceLock<Shown>,
 }
 
-/// Which copies of groups are shown.
+/// Which copies of groups are visible.
 #[derive(Debug)]
 struct Shown {
     layout: Arc<Layout>,
-    /// Copies that are older than another of their group, as (shard, id).
+    /// Hidden copies that have an older last commit than another copy of the group, as (shard, group id).
     older: HashSet<(i32, Name)>,
 }
 
-/// A group where it stands.
+/// A group in a cut.
 #[derive(Clone, Copy, Debug)]
 pub struct GroupCut<'a> {
-    /// The cluster.
+    /// The part of the cut.
     pub cluster: &'a SourceCut,
-    /// The shard.
+    /// The shard that holds the group.
     pub shard: &'a ShardView,
     /// The group.
     pub group: &'a Arc<GroupView>,
 }
 
 impl<'a> GroupCut<'a> {
-    /// Name of a topic that the log may tell by id: from metadata, else from what the group's own
-    /// records tell, else the id itself, as Kafka prints it.
+    /// Returns the name of a topic that a record may name by id: from metadata, else from records of the group, else
+    /// the id itself as Kafka prints it.
     #[must_use]
     pub fn topic_name(&self, topic: &TopicRef) -> Name {
         let id = match topic {
@@ -87,14 +89,14 @@ impl<'a> GroupCut<'a> {
         name.map_or_else(|| Name::from(id.to_string()), Name::clone)
     }
 
-    /// Topic names and partitions of what a member has.
+    /// Returns topic names and partitions of an assignment.
     pub fn assigned(&self, assigned: &'a [Assigned]) -> impl Iterator<Item = (Name, Vec<i32>)> + use<'a> {
         let this = *self;
         let is_streams = self.group.membership().is_some_and(|membership| membership.kind == GroupKind::Streams);
         assigned.iter().map(move |each| {
             let name = this.topic_name(&each.topic);
             let mut partitions = each.partitions.to_vec();
-            // A subtopology has as many tasks as its widest topic has partitions.
+            // A subtopology has as many tasks as its topic with the most partitions.
             if let Some(topic) = this.cluster.ends.topic(&name).filter(|_| is_streams) {
                 partitions.retain(|partition| usize::try_from(*partition).is_ok_and(|at| at < topic.partitions.len()));
             }
@@ -102,7 +104,7 @@ impl<'a> GroupCut<'a> {
         })
     }
 
-    /// The member that owns a partition of a topic, if known.
+    /// Returns the member that owns a partition of a topic, if known.
     #[must_use]
     pub fn owner(&self, topic: &Name, partition: i32) -> Option<&'a Member> {
         let id = self.cluster.ends.topic(topic).and_then(|topic| topic.id);
@@ -111,7 +113,7 @@ impl<'a> GroupCut<'a> {
 }
 
 impl SourceCut {
-    /// Joins the parts.
+    /// Creates a part of a cut.
     #[must_use]
     pub fn new(
         (cluster, source): (Arc<Cluster>, Arc<Source>),
@@ -133,18 +135,18 @@ impl SourceCut {
         })
     }
 
-    /// Bytes that only readers keep of it.
+    /// Returns the bytes that only readers retain of the shards.
     #[must_use]
     pub fn retained(&self) -> usize {
         self.shards.iter().map(|shard| shard.groups.retained()).sum()
     }
 
-    /// Groups of a shard, ordered by id, each once in the cluster.
+    /// Returns the visible groups of a shard, ordered by id.
     pub fn groups_of<'a>(&'a self, shard: &'a ShardView) -> impl Iterator<Item = GroupCut<'a>> {
         self.shown(shard, shard.groups.iter())
     }
 
-    /// The same, in no order: several times as fast where there are many.
+    /// Returns the visible groups of a shard, unordered: several times faster for many groups.
     pub fn unordered_groups_of<'a>(
         &'a self,
         shard: &'a ShardView,
@@ -153,12 +155,12 @@ impl SourceCut {
         self.shown(shard, shard.groups.unordered(what))
     }
 
-    /// All groups, each once, in no order.
+    /// Returns all visible groups, unordered.
     pub fn unordered_groups(&self, what: ReadAhead) -> impl Iterator<Item = GroupCut<'_>> {
         self.shards.iter().flat_map(move |shard| self.unordered_groups_of(shard, what))
     }
 
-    /// How many groups there are.
+    /// Returns the number of visible groups.
     #[must_use]
     pub fn group_count(&self) -> usize {
         let Shown { layout, older } = self.copies();
@@ -166,13 +168,13 @@ impl SourceCut {
         self.shards.iter().map(|shard| shard.groups.len()).sum::<usize>().saturating_sub(hidden)
     }
 
-    /// All groups from an id on, ordered by id.
+    /// Returns the visible groups from an id on, ordered by id.
     pub fn groups_from(&self, id: &str) -> Box<dyn Iterator<Item = GroupCut<'_>> + '_> {
         let shards = self.shards.iter().map(|shard| self.shown(shard, shard.groups.starting_at(id)));
         Box::new(shards.kmerge_by(|left, right| left.group.id < right.group.id))
     }
 
-    /// Of a shard's groups whose ids start with a prefix, those that it shows, in order.
+    /// Returns the visible groups of a shard that have ids with a prefix, ordered by id.
     pub fn groups_with_prefix<'a>(
         &'a self,
         shard: &'a ShardView,
@@ -191,35 +193,35 @@ impl SourceCut {
         shown.map(move |group| GroupCut { cluster: self, shard, group })
     }
 
-    /// A group by its id, if it is this shard that shows it.
+    /// Returns a group by its id, if this shard is the one that shows it.
     #[must_use]
     pub fn group_of<'a>(&'a self, shard: &'a ShardView, id: &str) -> Option<GroupCut<'a>> {
         self.group_at(shard, id, self.home_of(id))
     }
 
-    /// Whether the source is the cluster's own: what is told of a cluster once is told with it.
+    /// Returns whether the source is the cluster's own. Facts about the cluster are reported only with this source.
     #[must_use]
     pub fn is_own(&self) -> bool {
         Arc::ptr_eq(&self.source, &self.cluster.own)
     }
 
-    /// The shard that is to hold a group.
+    /// Returns the home shard of a group.
     #[must_use]
     pub fn home_of(&self, id: &str) -> Option<i32> {
         self.kind.home(id, self.shards.len())
     }
 
-    /// Whether a shard may have groups whose homes are these; most need not be looked through.
+    /// Returns whether a shard may hold groups with these home shards. Shards without misplaced copies can be skipped.
     #[must_use]
     pub fn may_hold(&self, shard: &ShardView, homes: &BTreeSet<i32>) -> bool {
         let here = shard.key.number;
         homes.contains(&here) || self.copies().layout.astray.contains(&here)
     }
 
-    /// The same, with the home of the group.
+    /// Returns a group by its id and home shard, if this shard is the one that shows it.
     fn group_at<'a>(&'a self, shard: &'a ShardView, id: &str, home: Option<i32>) -> Option<GroupCut<'a>> {
         let here = shard.key.number;
-        // Most shards need not be looked through.
+        // Only the home shard and shards with misplaced copies can hold the group.
         if home != Some(here) && !self.copies().layout.astray.contains(&here) {
             return None;
         }
@@ -227,19 +229,19 @@ impl SourceCut {
         (!self.is_hidden(shard, &group.id)).then_some(GroupCut { cluster: self, shard, group })
     }
 
-    /// All groups, each once, shard by shard.
+    /// Returns all visible groups, shard by shard.
     pub fn groups(&self) -> impl Iterator<Item = GroupCut<'_>> {
         self.shards.iter().flat_map(|shard| self.groups_of(shard))
     }
 
-    /// A group by its id.
+    /// Returns a group by its id.
     #[must_use]
     pub fn group(&self, id: &str) -> Option<GroupCut<'_>> {
         let home = self.home_of(id);
         self.shards.iter().find_map(|shard| self.group_at(shard, id, home))
     }
 
-    /// Committed offsets of a shard, if that is known without looking at its groups.
+    /// Returns the number of visible offsets of a shard, or `None` if that needs a walk over its groups.
     #[must_use]
     pub fn offsets_of(&self, shard: &ShardView) -> Option<usize> {
         self.shows_all().then(|| shard.groups.offsets())
@@ -258,69 +260,69 @@ impl SourceCut {
     }
 }
 
-/// What the operator set that decides what is kept, and what a cut says.
+/// Settings of the store.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Length of the window of samples behind a status.
+    /// Length of the window of samples from which a status is derived.
     pub window: Ticks,
-    /// A group that committed within so many milliseconds is active.
+    /// Time since the last commit within which a group is active, in milliseconds.
     pub active_within: Millis,
-    /// Commits that the rings keep, of all shards together.
+    /// Maximum number of commits in the rings of all shards together.
     pub commits_kept: usize,
-    /// Changes of a shard that a watcher may lag behind.
+    /// Maximum number of changes of a shard that a watcher may lag behind.
     pub watch_queue: usize,
 }
 
-/// What one statement or call sees.
+/// The view of the store that one statement or call reads.
 #[derive(Debug)]
 pub struct Cut {
-    /// Names the cut.
+    /// The snapshot id of the cut.
     pub id: String,
-    /// When it was made: `now()` of a statement.
+    /// Time at which the cut was made: `now()` in a statement.
     pub taken_at: Millis,
-    /// The same, on the steady clock.
+    /// The same time on the steady clock.
     pub taken: Ticks,
-    /// What counts as active, and how long a window is.
+    /// Settings of the store.
     pub settings: Settings,
-    /// Which configuration was in force.
+    /// The configuration that was in effect.
     pub config: Arc<ConfigState>,
-    /// When the store was made.
+    /// Time at which the store was created.
     pub started_at: Millis,
-    /// What only readers kept alive.
+    /// Bytes that only readers retained.
     pub held_bytes: usize,
-    /// How the server's own work did.
+    /// Status of the server's own work.
     pub work: Status,
-    /// Sources in the answer, by cluster: the cluster's own first.
+    /// The loaded sources, by cluster; the cluster's own source comes first.
     pub clusters: Vec<SourceCut>,
-    /// Sources that are not loaded yet: not to be read but by tables about the server itself.
+    /// The sources that are not loaded. Only tables about the server itself read them.
     pub unloaded: Vec<SourceCut>,
-    /// Why there is no cluster to read, if there is none.
+    /// Why no cluster is loaded, if so.
     pub unready: Option<Unready>,
 }
 
-/// Names a cut, for answers.
+/// Identity of a cut, for answers.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// The same id means the same data.
+    /// The snapshot id. Answers with the same id were read from the same data.
     pub id: String,
-    /// When the cut was made.
+    /// Time at which the cut was made.
     pub taken_at: Millis,
-    /// What it says of each cluster.
+    /// State of each cluster in the cut.
     pub clusters: Vec<ClusterSnapshot>,
-    /// Clusters left out, since they are not loaded yet.
+    /// Clusters that are left out because they are not loaded.
     pub incomplete: Vec<Name>,
 }
 
-/// A cluster in a [`Snapshot`].
+/// State of a cluster in a [`Snapshot`].
 #[derive(Clone, Debug)]
 pub struct ClusterSnapshot {
-    /// Its name.
+    /// Name of the cluster.
     pub cluster: Name,
-    /// The initial load is done.
+    /// Whether the initial load is complete.
     pub complete: bool,
-    /// Time of the newest record of its own source.
+    /// Time of the newest record of the cluster's own source.
     pub newest_record_at: Option<Millis>,
-    /// Since when its data is the last known.
+    /// Time since which the data may be outdated.
     pub stale_since: Option<Millis>,
 }
 
@@ -331,7 +333,7 @@ impl Retains for Cut {
 }
 
 impl Cut {
-    /// A cut without clusters.
+    /// Returns a cut without clusters.
     #[must_use]
     pub fn empty(store: &Store) -> Self {
         Self {
@@ -349,7 +351,7 @@ impl Cut {
         }
     }
 
-    /// What answers say of this cut.
+    /// Returns the identity of this cut.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let cluster = |cut: &SourceCut| ClusterSnapshot {
@@ -371,33 +373,33 @@ impl Cut {
         }
     }
 
-    /// Refuses a cut without any loaded cluster.
+    /// Fails if no cluster of the cut is loaded.
     ///
     /// # Errors
-    /// Why the cluster that was named, or the first of them, is not loaded.
+    /// The reason for the named cluster, or else for the first one.
     pub fn require_loaded(&self) -> Result<(), Unready> {
         self.unready.clone().map_or(Ok(()), Err)
     }
 
-    /// One part for each cluster: that of its own source.
+    /// Returns the part of each cluster's own source.
     pub fn own(&self) -> impl Iterator<Item = &SourceCut> {
         self.clusters.iter().filter(|cluster| cluster.is_own())
     }
 
-    /// One part for each cluster, of whichever source.
+    /// Returns one part per cluster, of any source.
     pub fn each_cluster(&self) -> impl Iterator<Item = &SourceCut> {
-        // The sources of a cluster stand together.
+        // The sources of a cluster are adjacent.
         self.clusters.iter().dedup_by(|left, right| Arc::ptr_eq(&left.cluster, &right.cluster))
     }
 
-    /// A source of a cluster, by their names.
+    /// Returns a source by the names of its cluster and itself.
     #[must_use]
     pub fn source(&self, cluster: &str, source: &str) -> Option<&SourceCut> {
         self.clusters.iter().find(|cut| *cut.cluster.name == *cluster && *cut.source.id.name == *source)
     }
 
-    /// The group whose members read what a group commits: itself, or, where its source does not know who reads, the group
-    /// of the same id that the cluster itself keeps, if that has members.
+    /// Returns the group with the members that consume for this group. This is the group itself, unless its source does
+    /// not know members: then it is the group of the same id that the Kafka cluster keeps, if that has members.
     #[must_use]
     pub fn readers_of<'a>(&'a self, group: GroupCut<'a>) -> &'a GroupView {
         if group.cluster.is_own() || group.group.membership().is_some() {
@@ -408,7 +410,7 @@ impl Cut {
         same.map_or(group.group, |same| if same.group.has_members() { same.group } else { group.group })
     }
 
-    /// The sources that keep the offsets of a group which the cluster itself knows only by its members, by name.
+    /// Returns the names of the sources that keep the offsets of a group of which the Kafka cluster has only members.
     pub fn keepers_of<'a>(&'a self, group: GroupCut<'a>) -> impl Iterator<Item = &'a Name> {
         let is_half = group.cluster.is_own() && group.group.is_empty() && group.group.has_members();
         let others = self.clusters.iter().filter(move |cut| is_half && !cut.is_own());
@@ -418,7 +420,7 @@ impl Cut {
             .map(|cut| &cut.source.id.name)
     }
 
-    /// Whether some cluster has several sources: groups of the same id may then lie side by side.
+    /// Returns whether some cluster has several sources, so that two groups of a cluster may have the same id.
     #[must_use]
     pub fn has_several_sources(&self) -> bool {
         self.each_cluster().count() < self.clusters.len()

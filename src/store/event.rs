@@ -1,4 +1,4 @@
-//! What goes into a shard, and what comes out of it for watchers.
+//! Events that are written to a shard, and changes that it sends to watchers.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -8,44 +8,44 @@ use super::{
 };
 use crate::model::{Millis, Name, Revision, SourceId, SourceKind};
 
-/// Names a shard: where in the world its facts were read.
+/// Identity of a shard.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ShardKey {
     /// The source.
     pub source: SourceId,
-    /// What revisions of the shard are: a source that is read in another way has other shards.
+    /// Meaning of the shard's revisions. A source that is read in another mode has other shards.
     pub kind: SourceKind,
-    /// Its number in the source: of a log, the partition.
+    /// Number within the source; of a log, the partition.
     pub number: i32,
 }
 
 impl ShardKey {
-    /// Partition of the log, where the source is one.
+    /// Returns the partition of the log, if the source is a log.
     #[must_use]
     pub fn partition(&self) -> Option<i32> {
         (self.kind == SourceKind::Log).then_some(self.number)
     }
 
-    /// Offset in the log, where the source is one.
+    /// Returns the offset in the log, if the source is a log.
     #[must_use]
     pub fn offset(&self, revision: Revision) -> Option<i64> {
         (self.kind == SourceKind::Log).then_some(revision.0)
     }
 }
 
-/// How far shards are applied.
+/// Revisions up to which (exclusive) shards are applied.
 pub type Applied = BTreeMap<ShardKey, Revision>;
 
 /// A fact of a source, in the order of its shard.
 #[derive(Clone, Debug)]
 pub struct Event<'a> {
-    /// Where it stands.
+    /// Position in the order of the shard.
     pub revision: Revision,
     /// Time of the record, or when the change was found.
     pub at: Millis,
-    /// Whose.
+    /// The group of the event.
     pub group: &'a str,
-    /// What.
+    /// The fact.
     pub kind: EventKind<'a>,
 }
 
@@ -70,7 +70,7 @@ pub enum EventKind<'a> {
     },
     /// The members of a classic group; `None` removes them and leaves its offsets.
     Classic(Option<Arc<Membership>>),
-    /// A record of a group of another kind.
+    /// A record about the members of a next-generation group.
     Piece(GroupKind, Box<Piece>),
 }
 
@@ -79,7 +79,7 @@ pub enum EventKind<'a> {
 pub struct Change {
     /// Counts the changes of the shard, from 1.
     pub sequence: u64,
-    /// Of the fact that made the change.
+    /// Revision of the fact that made the change.
     pub revision: Revision,
     /// Group id.
     pub group: Name,
@@ -87,8 +87,8 @@ pub struct Change {
     pub topic: Name,
     /// Partition of the topic.
     pub partition: i32,
-    /// `None`: the key is new.
+    /// The value before; `None` if the key is new.
     pub old: Option<Stored>,
-    /// `None`: the key was deleted.
+    /// The value after; `None` if the key was deleted.
     pub new: Option<Stored>,
 }

@@ -1,8 +1,9 @@
-//! Bytes that only readers keep alive: versions that their writer has replaced since.
+//! Pins of readers, and the count of bytes that only pins keep alive.
 //!
-//! A writer copies what a reader still holds and goes on with the copy; from then on the old version is the readers'
-//! alone. It is marked then, and counted until the last of them lets go. Nothing is counted, nor looked at, where no
-//! reader is in the way.
+//! A writer copies a version that a reader still pins and continues with the copy; from then on only readers use the
+//! old version. Its bytes are counted as retained until the last reader drops it. Versions that no reader pins are
+//! changed in place and cost nothing. If all pins together retain too much, the reader that retains the most is
+//! cancelled.
 
 use std::{
     mem,
@@ -19,19 +20,19 @@ use parking_lot::Mutex;
 
 use crate::work::{Cancel, Ended};
 
-/// What the two counters of an `Arc` take.
+/// Bytes of the two counters of an `Arc`.
 const COUNTERS: usize = 2 * size_of::<usize>();
 
-/// How often a pin that was ended is looked for again.
+/// Interval between checks whether a cancelled reader has dropped its pin.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// The bytes of a store that only readers retain, and the pins that retain them.
+/// The bytes that only readers retain, and the pins that retain them.
 #[derive(Debug, Default)]
 pub struct Held {
     bytes: AtomicUsize,
     cap: OnceLock<usize>,
     pins: Mutex<Vec<Pinned>>,
-    /// Somebody is ending pins.
+    /// Whether a thread is cancelling readers.
     relieves: AtomicBool,
 }
 
@@ -41,14 +42,14 @@ struct Pinned {
     cancel: Cancel,
 }
 
-/// What readers pin.
+/// A value that readers can pin.
 pub trait Retains: Send + Sync + std::fmt::Debug + 'static {
-    /// Bytes of it that its writer has replaced since: it walks all of it to find out.
+    /// Returns the bytes of this value that its writer has replaced since it was pinned. Walks the whole value.
     fn retained(&self) -> usize;
 }
 
-/// A reader's hold on a part of the store. What its writers replace meanwhile is retained for it, and counted. Its work
-/// ends with its handle: at its deadline, or when it retains the most while all pins together retain too much.
+/// A reader's pin on a part of the store. Versions that writers replace are retained for it, and counted. The reader is
+/// cancelled at its deadline, or when it retains the most while all pins together exceed the cap.
 #[derive(Debug)]
 pub struct Pin<T> {
     value: Arc<T>,
@@ -56,13 +57,13 @@ pub struct Pin<T> {
 }
 
 impl<T> Pin<T> {
-    /// What is pinned.
+    /// Returns the pinned value.
     #[must_use]
     pub fn shared(&self) -> &Arc<T> {
         &self.value
     }
 
-    /// What ends the reader's work.
+    /// Returns the cancel handle of the reader.
     #[must_use]
     pub fn cancel(&self) -> &Cancel {
         &self.cancel
@@ -78,14 +79,14 @@ impl<T> Deref for Pin<T> {
 }
 
 impl Held {
-    /// How many there are now.
+    /// Returns the number of bytes that only readers retain now.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Sets how many there may be. Beyond it, the reader that retains the most is ended, and no other. Only the first call
-    /// of this has an effect.
+    /// Sets the maximum number of retained bytes. Beyond it, the reader that retains the most is cancelled, and no
+    /// other. Only the first call has an effect.
     pub fn set_cap(&self, bytes: usize) {
         let _ = self.cap.set(bytes);
     }
@@ -105,7 +106,7 @@ impl Held {
         self.cap.get().is_some_and(|cap| self.bytes() > *cap)
     }
 
-    /// On the thread of a writer, which holds a lock: it must be quick.
+    /// Counts retained bytes. The writer calls this while it holds a lock, so that a separate thread cancels readers.
     fn add(self: &Arc<Self>, bytes: usize) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         if self.is_exceeded() && !self.relieves.swap(true, Ordering::AcqRel) {
@@ -115,27 +116,28 @@ impl Held {
                 held.relieves.store(false, Ordering::Release);
             };
             if let Err(error) = std::thread::Builder::new().name("pins".to_owned()).spawn(relief) {
-                tracing::warn!(%error, "cannot end readers that retain too much");
+                tracing::warn!(%error, "cannot start the thread that cancels readers which retain too much memory");
                 self.relieves.store(false, Ordering::Release);
             }
         }
     }
 
-    /// Ends the reader that retains the most, and waits until it lets go, until there are no more bytes than the cap.
+    /// Cancels the reader that retains the most, and waits until it drops its pin, until the cap is respected.
     fn relieve(&self) {
         while let Some(cap) = self.cap.get().filter(|_| self.is_exceeded()) {
             let Some((bytes, cancel)) = self.greatest() else { return };
             if cancel.reason().is_none() {
                 cancel.end(Ended::Retained { bytes, cap: *cap });
             }
-            // One at a time, since it takes a moment until it has let go. While it has not, no other is ended for it.
+            // One reader at a time: a cancelled reader needs a moment to drop its pin, and no other is cancelled
+            // meanwhile.
             std::thread::sleep(LOOK);
         }
     }
 
-    /// The pin that retains the most; the oldest of several.
+    /// Returns the pin that retains the most; of several, the oldest.
     fn greatest(&self) -> Option<(usize, Cancel)> {
-        // Not while the lock is held: it takes a look at everything that is pinned.
+        // The lock is released first, because counting walks every pinned value.
         let pins = self.pins.lock().clone();
         let retained = pins.iter().rev().filter_map(|pin| Some((pin.value.upgrade()?.retained(), pin)));
         let (bytes, pin) = retained.max_by_key(|(bytes, _)| *bytes).filter(|(bytes, _)| *bytes > 0)?;
@@ -143,7 +145,7 @@ impl Held {
     }
 }
 
-/// Counts while it lives.
+/// Bytes of one replaced version, counted until this is dropped.
 #[derive(Debug)]
 struct Claim {
     held: Arc<Held>,
@@ -156,12 +158,12 @@ impl Drop for Claim {
     }
 }
 
-/// Room for the mark of a version; a copy is not marked.
+/// The retained bytes of a version, set once its writer has replaced it. A clone starts without.
 #[derive(Debug, Default)]
 pub(super) struct Mark(OnceBox<Claim>);
 
 impl Mark {
-    /// What the version counts for, if only readers retain it.
+    /// Returns the bytes of the version if only readers retain it, else 0.
     pub(super) fn bytes(&self) -> usize {
         self.0.get().map_or(0, |claim| claim.bytes)
     }
@@ -173,16 +175,16 @@ impl Clone for Mark {
     }
 }
 
-/// What is replaced rather than changed while a reader holds it.
+/// A value of which the writer makes a new version instead of changing it, while a reader pins it.
 pub(super) trait Version: Clone {
-    /// Bytes beside the value itself that go when it goes.
+    /// Returns the heap bytes that are freed together with the value.
     fn heap(&self) -> usize;
     fn mark(&self) -> &Mark;
 }
 
-/// [`Arc::make_mut`] for the one writer, who counts the version before if a reader keeps it.
+/// Makes a version writable, as [`Arc::make_mut`] does. Counts the old version if a reader pins it.
 pub(super) fn make_mut<'a, T: Version>(version: &'a mut Arc<T>, held: &Arc<Held>) -> &'a mut T {
-    // Nobody but the writer can hand out another, so that 1 is sure and more is not.
+    // Only the writer can create further references, so a count of 1 is exact; a higher count may be outdated.
     if Arc::strong_count(version) > 1 {
         let copy = Arc::new(T::clone(version));
         let old = mem::replace(version, copy);
@@ -194,9 +196,9 @@ pub(super) fn make_mut<'a, T: Version>(version: &'a mut Arc<T>, held: &Arc<Held>
 /// Counts a version that its writer is about to drop.
 pub(super) fn leave<T: Version>(version: &Arc<T>, held: &Arc<Held>) {
     let bytes = COUNTERS + size_of::<T>() + version.heap();
-    // First, so that it is never less than nothing.
+    // The bytes are added before the claim exists, so that the counter never underflows.
     held.add(bytes);
-    // Once: it was the writer's until now.
+    // The mark is still empty: the writer used this version until now.
     let _ = version.mark().0.set(Box::new(Claim { held: Arc::clone(held), bytes }));
 }
 
@@ -245,7 +247,7 @@ mod tests {
         let (first, second) = (Arc::clone(&version), Arc::clone(&version));
         make_mut(&mut version, &held).text.push('y');
         make_mut(&mut version, &held).text.push('z');
-        assert_eq!(held.bytes(), BARE + 100, "copied once, and the copy is the writer's");
+        assert_eq!(held.bytes(), BARE + 100, "copied once; the copy belongs to the writer");
         assert_eq!((first.text.len(), version.text.len()), (100, 102));
         let third = Arc::clone(&version);
         make_mut(&mut version, &held).text.clear();
@@ -256,7 +258,7 @@ mod tests {
         drop(second);
         assert_eq!(held.bytes(), 0);
         drop(version);
-        assert_eq!(held.bytes(), 0, "the writer's own was never counted");
+        assert_eq!(held.bytes(), 0, "the version of the writer is not counted");
     }
 
     impl Retains for Vec<Arc<Text>> {
@@ -281,7 +283,7 @@ mod tests {
         let endless = || Cancel::within(Duration::MAX);
         let [innocent, first, most] = [endless(), endless(), endless()];
         let mut versions: Vec<_> = (0..4).map(|_| text(0)).collect();
-        // The first has read for the longest; what it reads does not change.
+        // The first reader is the oldest, but the version that it reads does not change.
         let pin = |texts: &[Arc<Text>], cancel| -> Pin<Vec<Arc<Text>>> { held.pin(texts.to_vec(), cancel) };
         let _innocent = pin(&[text(0)], &innocent);
         let (first_pin, most_pin) = (pin(&versions[..1], &first), pin(&versions, &most));
@@ -289,12 +291,12 @@ mod tests {
             make_mut(version, &held);
         }
         assert_eq!((first_pin.retained(), most_pin.retained()), (BARE, 4 * BARE));
-        until("one to be ended", || most.reason().is_some());
-        // The version that exceeds the cap is counted a moment before it is marked as retained.
+        until("a reader to be cancelled", || most.reason().is_some());
+        // The bytes are counted a moment before the version is marked as retained.
         let reasons = [3, 4].map(|versions| Some(Ended::Retained { bytes: versions * BARE, cap: 3 * BARE }));
         assert!(reasons.contains(&most.reason()), "{:?}", most.reason());
         drop(most_pin);
-        until("its bytes to be let go", || held.bytes() == BARE);
+        until("its bytes to be released", || held.bytes() == BARE);
         assert_eq!((innocent.reason(), first.reason()), (None, None));
         drop(first_pin);
         assert_eq!(held.bytes(), 0);

@@ -1,4 +1,4 @@
-//! Which shard of a source readers are shown a group from, where several may have records of it.
+//! Placement of groups in shards: which copy of a group readers see if several shards have records of it.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -8,42 +8,42 @@ use super::{
 };
 use crate::model::{Millis, Name};
 
-/// Says where the groups of a source with several shards are. A *stray copy* of a group lies in a shard that is not the
-/// group's home.
+/// Decides where the groups of a source with several shards belong. A *misplaced copy* of a group is in a shard that is
+/// not the home of the group.
 pub trait Homes: Send + Sync + fmt::Debug {
-    /// Returns the shard that is to hold a group, of so many.
+    /// Returns the home shard of a group, given the number of shards.
     fn home(&self, group: &str, shards: i32) -> Option<i32>;
 
-    /// Whether a group that has a copy at its home is shown there without a look at other shards.
+    /// Returns whether a copy in the home shard is shown without a check of other shards.
     fn home_is_enough(&self) -> bool;
 
-    /// Whether a commit of any group may be written to another shard than its home.
+    /// Returns whether commits of a group may currently be written to another shard than its home.
     fn is_unsettled(&self) -> bool;
 
-    /// Of the copies of a group, those that may be shown: none, one, or several of which the newest is. `strays` are the
-    /// shards of stray copies; the home's copy, if it is there, comes first.
+    /// Returns the shards of which the copy of a group may be shown: none, one, or several of which the newest copy is
+    /// shown. `strays` are the shards with misplaced copies. The home shard comes first if it has a copy.
     fn candidates(&self, group: &str, strays: &[i32], home: Option<i32>, shards: i32) -> Vec<i32>;
 
-    /// Which copies in these shards readers see.
+    /// Returns which copies in these shards readers see.
     fn layout(&self, shards: &[Arc<ShardView>]) -> Arc<Layout>;
 
-    /// Drops what is known: another log takes the place of the one before.
+    /// Drops all knowledge, because another log has replaced the previous one.
     fn forget(&self);
 }
 
-/// Which copies readers see, of one set of groups.
+/// Which copies readers see, for one set of groups.
 #[derive(Debug, Default)]
 pub struct Layout {
-    /// Shards with stray copies.
+    /// Shards with misplaced copies.
     pub astray: Vec<i32>,
     /// Copies that are not shown, by shard.
     pub hidden: BTreeMap<i32, Hidden>,
-    /// Groups of whose copies the one with the newest commit is shown; the home's comes first.
+    /// Groups with several candidates, of which the copy with the newest commit is shown. The home shard comes first.
     pub contested: Vec<(Name, Vec<i32>)>,
 }
 
 impl Layout {
-    /// Copies that are older than another of their group, as (shard, id).
+    /// Returns the candidates that are not shown because another copy is newer, as (shard, group id).
     #[must_use]
     pub fn older_copies(&self, shards: &[Arc<ShardView>]) -> Vec<(i32, Name)> {
         let mut older = vec![];
@@ -55,7 +55,7 @@ impl Layout {
         older
     }
 
-    /// Everything that is hidden in these shards, by shard.
+    /// Returns all hidden copies in these shards, by shard.
     #[must_use]
     pub fn hidden_in(&self, shards: &[Arc<ShardView>]) -> BTreeMap<i32, Hidden> {
         let mut hidden = self.hidden.clone();
@@ -66,19 +66,19 @@ impl Layout {
     }
 }
 
-/// Time of the last commit of a group.
+/// Returns the time of the last commit of a group.
 #[must_use]
 pub fn last_commit(group: &GroupView) -> Option<Millis> {
     group.entries().map(|entry| entry.row.committed_at).max()
 }
 
-/// A group in a shard.
+/// Returns a group in a shard.
 #[must_use]
 pub fn group_in<'a>(shards: &'a [Arc<ShardView>], at: i32, id: &str) -> Option<&'a Arc<GroupView>> {
     shards.iter().find(|shard| shard.key.number == at)?.groups.get(id)
 }
 
-/// The first of the copies with the newest commit.
+/// Returns the first of the copies with the newest commit.
 pub(super) fn newest(copies: impl Iterator<Item = i32>, last_commit: impl Fn(i32) -> Option<Millis>) -> Option<i32> {
     let mut newest: Option<(Option<Millis>, i32)> = None;
     for at in copies {

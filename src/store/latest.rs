@@ -1,4 +1,5 @@
-//! What only a source itself can tell: how far the store must be to show what the source holds now.
+//! Reads of the latest offsets: a source reports up to which revision the store must be applied to show what the source
+//! holds now.
 
 use std::fmt;
 
@@ -6,32 +7,32 @@ use futures::future::BoxFuture;
 
 use crate::model::{Name, Revision};
 
-/// Answers callers that want the latest.
+/// Reports how far the store must be applied to show the latest offsets.
 pub trait Latest: Send + Sync + fmt::Debug {
-    /// Finds out what the source holds now, and returns what must be applied so that readers see it: by number of the
-    /// shard, the revision up to which. A shard that is gone meanwhile is left out.
+    /// Queries the source and returns, by shard number, the revision up to which the shard must be applied. Shards that
+    /// have been removed meanwhile are left out.
     ///
     /// # Errors
-    /// Why the source does not tell.
+    /// [`SourceError`], if the source does not answer.
     fn reach<'a>(&'a self, scope: &'a Scope) -> BoxFuture<'a, Result<Vec<(i32, Revision)>, SourceError>>;
 
-    /// Returns what holds up readers that want the latest, in words for them.
+    /// Returns what delays readers of the latest offsets, as a text for them.
     fn held_up(&self, _scope: &Scope) -> Option<String> {
         None
     }
 
-    /// Returns counters of the source's own.
+    /// Returns the source's own counters.
     fn counters(&self) -> Vec<Count> {
         vec![]
     }
 }
 
-/// What must be the latest.
+/// Which offsets must be the latest.
 #[derive(Clone, Debug)]
 pub enum Scope {
     /// One committed offset: (group, topic, partition).
     Key(Name, Name, i32),
-    /// Everything in the source.
+    /// All offsets of the source.
     All,
 }
 
@@ -40,31 +41,31 @@ pub enum Scope {
 pub struct Count {
     /// Name of the metric.
     pub name: &'static str,
-    /// Its help text.
+    /// Help text of the metric.
     pub help: &'static str,
-    /// The sum.
+    /// Current value.
     pub value: u64,
 }
 
-/// Why a source cannot be read, in words for people.
+/// Why a source cannot be read. The texts are for operators.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
-    /// It does not answer now; it is tried again.
+    /// The source does not answer now; the request is retried.
     #[error("{reason}")]
     Unreachable {
-        /// Why.
+        /// The cause.
         reason: String,
     },
-    /// It cannot tell in time, for there is too much to ask for.
+    /// The source cannot answer in time, because too many requests are needed.
     #[error("{reason}")]
     Busy {
-        /// What, and what to do.
+        /// The cause, and what to do.
         reason: String,
     },
-    /// It refuses to be read; it is tried again seldom.
+    /// The source refuses to be read. The request is retried rarely.
     #[error("{reason}")]
     Forbidden {
-        /// Why.
+        /// The cause.
         reason: String,
     },
 }

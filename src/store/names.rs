@@ -1,14 +1,13 @@
-//! Names are stored once, and let go when nobody uses them (`console-consumer-12345` must not live
-//! for ever).
+//! Interned names: each name is stored once and freed when it is no longer used, because clients create names without
+//! end (`console-consumer-12345`).
 
 use hashbrown::HashSet;
 use parking_lot::Mutex;
 
 use crate::model::Name;
 
-/// A set of shared names. Names that only the set holds are dropped whenever the set has doubled
-/// since the last sweep, so that it is at most twice as large as what is in use, at a constant cost
-/// per new name.
+/// A set of shared names. When the set has doubled since the last sweep, names that only the set holds are dropped. The
+/// set is therefore at most twice as large as the names in use, at a constant cost per new name.
 #[derive(Debug)]
 pub struct Names {
     set: Mutex<Set>,
@@ -23,7 +22,7 @@ struct Set {
 const FIRST_SWEEP: usize = 1024;
 
 impl Names {
-    /// The shared copy of `text`.
+    /// Returns the shared copy of `text`.
     pub fn intern(&self, text: &str) -> Name {
         let mut set = self.set.lock();
         if let Some(name) = set.names.get(text) {
@@ -39,13 +38,13 @@ impl Names {
         name
     }
 
-    /// Names held, used or not yet swept.
+    /// Returns the number of names in the set, including unused names that are not swept yet.
     #[must_use]
     pub fn len(&self) -> usize {
         self.set.lock().names.len()
     }
 
-    /// Whether no name is held.
+    /// Returns whether the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -1,4 +1,4 @@
-//! How far a log partition was read, and what was met on the way.
+//! Load progress and counters of one log partition.
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::{clock::Ticks, decode::Fault, model::Millis};
 
-/// Counters of one log partition. Written by its poll thread, read by anybody.
+/// Counters of one log partition. Its poll thread writes them, any thread may read them.
 #[derive(Debug)]
 pub struct Progress {
     records: AtomicU64,
@@ -55,8 +55,8 @@ fn known(value: &AtomicI64) -> Option<i64> {
 }
 
 impl Progress {
-    /// Sets the range of the initial load: the first offset, and the end captured at the start.
-    /// Asked for at `at`.
+    /// Sets the range of the initial load: the first offset, and the log end that was captured at the start. `at` is
+    /// when the range was requested.
     pub fn set_load(&self, first: i64, target: i64, at: Ticks) {
         self.captured.store(at, Ordering::Relaxed);
         self.first.store(first, Ordering::Relaxed);
@@ -77,106 +77,107 @@ impl Progress {
         *self.troubles.lock().decode_errors.entry(fault.name()).or_default() += 1;
     }
 
-    /// Counts a record of a type that is not known here.
+    /// Counts a record of an unknown type.
     pub fn unknown_type(&self, kind: i16) {
         *self.troubles.lock().unknown_types.entry(kind).or_default() += 1;
     }
 
-    /// Counts a good record with bytes after its end.
+    /// Counts a valid record with bytes after its end.
     pub fn left_over(&self) {
         self.left_over.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Sets or clears what keeps the partition from being read.
+    /// Sets or clears the reason why the partition cannot be read.
     pub fn set_error(&self, error: Option<String>) {
         self.refused.store(false, Ordering::Relaxed);
         self.troubles.lock().last_error = error;
     }
 
-    /// Notes that the user may not read the partition.
+    /// Records that the user has no right to read the partition.
     pub fn refuse(&self, error: String) {
         self.set_error(Some(error));
         self.refused.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the user may not read the partition, as far as is known.
+    /// Returns whether the user lacks the right to read the partition, as far as is known.
     #[must_use]
     pub fn is_refused(&self) -> bool {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// What keeps the partition from being read.
+    /// Returns why the partition cannot be read.
     #[must_use]
     pub fn last_error(&self) -> Option<String> {
         self.troubles.lock().last_error.clone()
     }
 
-    /// Records read.
+    /// Returns the number of records read.
     #[must_use]
     pub fn records(&self) -> u64 {
         self.records.load(Ordering::Relaxed)
     }
 
-    /// Records without a value.
+    /// Returns the number of tombstones: records without a value.
     #[must_use]
     pub fn tombstones(&self) -> u64 {
         self.tombstones.load(Ordering::Relaxed)
     }
 
-    /// Good records with bytes after their end.
+    /// Returns the number of valid records with bytes after their end.
     #[must_use]
     pub fn with_left_over(&self) -> u64 {
         self.left_over.load(Ordering::Relaxed)
     }
 
-    /// Records that did not decode, by fault.
+    /// Returns the number of records that did not decode, by fault.
     #[must_use]
     pub fn decode_errors(&self) -> BTreeMap<&'static str, u64> {
         self.troubles.lock().decode_errors.clone()
     }
 
-    /// Records of unknown types, by type.
+    /// Returns the number of records of unknown types, by type.
     #[must_use]
     pub fn unknown_types(&self) -> BTreeMap<i16, u64> {
         self.troubles.lock().unknown_types.clone()
     }
 
-    /// The end captured at the start.
+    /// Returns the log end that was captured at the start.
     #[must_use]
     pub fn target(&self) -> Option<i64> {
         known(&self.target)
     }
 
-    /// Whether an end of the log that was asked for at `asked` belies the target: the log was cut meanwhile.
+    /// Returns whether the target lies beyond `end`, which was requested at `asked`, after the target: the log was
+    /// truncated.
     #[must_use]
     pub fn is_beyond(&self, end: i64, asked: Ticks) -> bool {
         asked > self.captured.load(Ordering::Relaxed) && self.target().is_some_and(|target| end < target)
     }
 
-    /// When the range of the initial load was asked for: what lies in it was committed before.
+    /// Returns when the range of the initial load was requested. The records in it were committed earlier.
     #[must_use]
     pub fn load_began(&self) -> Ticks {
         self.captured.load(Ordering::Relaxed)
     }
 
-    /// The first offset at the start.
+    /// Returns the first offset at the start.
     #[must_use]
     pub fn first(&self) -> Option<i64> {
         known(&self.first)
     }
 
-    /// Sets since when a transaction holds readers back.
+    /// Sets since when an open transaction delays readers.
     pub fn set_open_transaction_since(&self, since: Option<Millis>) {
         self.open_transaction_since.store(since.unwrap_or(NONE), Ordering::Relaxed);
     }
 
-    /// Since when a transaction holds readers back; `None` when none does for long.
+    /// Returns since when an open transaction delays readers; `None` if none does for long.
     #[must_use]
     pub fn open_transaction_since(&self) -> Option<Millis> {
         known(&self.open_transaction_since)
     }
 
-    /// Time of the last record read.
+    /// Returns the time of the last record read.
     #[must_use]
     pub fn last_record_at(&self) -> Option<Millis> {
         known(&self.last_record_at)

@@ -1,4 +1,4 @@
-//! One source of a cluster: its shards, its progress and its health.
+//! A source of a cluster: one place where offsets are kept, with its shards, load progress and health.
 
 use std::{
     collections::BTreeMap,
@@ -34,17 +34,17 @@ mod health;
 
 pub use health::{Fault, Health};
 
-/// How a source keeps its offsets, with what it needs for that.
+/// How a source keeps its offsets.
 #[derive(Clone, Debug)]
 pub enum Kind {
     /// In a partitioned log, which may hold records of one group in several partitions.
     Log(Arc<dyn Homes>),
-    /// As a table of present values, in one shard.
+    /// As a table of current values, in one shard.
     Table,
 }
 
 impl Kind {
-    /// The shard that is to hold a group, of so many.
+    /// Returns the home shard of a group, given the number of shards.
     #[must_use]
     pub fn home(&self, group: &str, shards: usize) -> Option<i32> {
         match self {
@@ -53,7 +53,7 @@ impl Kind {
         }
     }
 
-    /// Which copies in these shards readers see.
+    /// Returns which copies of groups in these shards readers see.
     #[must_use]
     pub fn layout(&self, shards: &[Arc<ShardView>]) -> Arc<Layout> {
         match self {
@@ -63,7 +63,7 @@ impl Kind {
     }
 }
 
-/// How a source is read now, what answers readers of the latest, and what was read in this way.
+/// How a source is read now, and the shards that were read in this mode.
 #[derive(Clone, Debug)]
 struct Access {
     kind: Kind,
@@ -71,57 +71,58 @@ struct Access {
     shards: BTreeMap<i32, Arc<Shard>>,
 }
 
-/// How the last complete look at a store went.
+/// Outcome of the last complete read of an offset store.
 #[derive(Clone, Debug)]
 pub struct Reading {
-    /// Offsets that the store held.
+    /// Number of offsets in the store.
     pub entries: u64,
-    /// Keys that the layout does not explain.
+    /// Number of keys that do not match the layout.
     pub unmatched: u64,
-    /// Keys that say no offset.
+    /// Number of keys without a valid offset.
     pub malformed: u64,
-    /// Keys that the layout explains in several ways.
+    /// Number of keys that match the layout in several ways.
     pub ambiguous: u64,
-    /// Keys that the store refuses to show.
+    /// Number of keys that the store does not permit to read.
     pub forbidden: u64,
-    /// The last key that was no row, never its value.
+    /// The last key that was rejected; never its value.
     pub last_rejected: Option<String>,
-    /// When it ended.
+    /// Time at which the read ended.
     pub read_at: Millis,
-    /// How long it took, in seconds.
+    /// Duration of the read, in seconds.
     pub seconds: f64,
-    /// How often the store is read, if that does not take long.
+    /// Interval between reads, unless a read takes longer.
     pub interval: Duration,
 }
 
-/// A source and everything known of it.
+/// A source with all its state.
 #[derive(Debug)]
 pub struct Source {
-    /// Which source.
+    /// The source's id.
     pub id: SourceId,
-    /// What keeps the offsets, for people: the kind in the source's settings.
+    /// The kind of the offset store, as in the settings of the source.
     pub store: Name,
-    /// Readiness waits for it, however long it fails; of a cluster's own source, the cluster says so.
+    /// Whether readiness waits for the source, however long it fails. For a cluster's own source, the setting of the
+    /// cluster decides.
     pub required: bool,
-    /// Samples of commits, for status and rates.
+    /// Windows of recent commits, for status and rates.
     pub windows: ArcSwap<Windows>,
     /// Samples of committed offsets and log ends over time.
     pub samples: SamplesBoard,
-    /// What the audit found.
+    /// Differences that the audit found.
     pub audit: Audit,
     access: ArcSwap<Access>,
-    /// Of a table.
+    /// Outcome of the last complete read; only of a table.
     reading: ArcSwapOption<Reading>,
     health: watch::Sender<Arc<Health>>,
     pub(super) copies: Arc<Copies>,
-    /// When the load began.
+    /// Time at which the load began.
     started: AtomicU32,
-    /// How often each part was started again, by its name.
+    /// Number of restarts of each task, by its name.
     restarts: Mutex<BTreeMap<String, u64>>,
 }
 
 impl Source {
-    /// A source of which nothing is known yet.
+    /// Creates a source without data.
     #[must_use]
     pub fn new((id, store): (SourceId, Name), kind: Kind, latest: Arc<dyn Latest>, clock: &Clock) -> Self {
         let source = Self {
@@ -142,24 +143,24 @@ impl Source {
         source
     }
 
-    /// The same, whether or not readiness waits for it.
+    /// Sets whether readiness waits for the source.
     #[must_use]
     pub fn required(self, required: bool) -> Self {
         Self { required, ..self }
     }
 
-    /// Notes that a part, as `east/listener`, ended and is started again.
+    /// Counts a restart of a task, as `east/listener`.
     pub fn note_restart(&self, part: &str) {
         *self.restarts.lock().entry(part.to_owned()).or_default() += 1;
     }
 
-    /// How often each part was started again.
+    /// Returns the number of restarts of each task.
     #[must_use]
     pub fn restarts(&self) -> BTreeMap<String, u64> {
         self.restarts.lock().clone()
     }
 
-    /// Drops everything known of it: what follows is as after the start.
+    /// Drops all data of the source, which then loads as after the start.
     pub(super) fn forget(&self, error: String, clock: &Clock) {
         self.set_health(|health| {
             let has_other_way = health.has_other_way;
@@ -174,13 +175,13 @@ impl Source {
         self.started.store(clock.ticks(), Ordering::Relaxed);
     }
 
-    /// Drops the samples, since the log ends in them are of another cluster.
+    /// Drops the samples, because their log ends belong to another Kafka cluster.
     pub(super) fn forget_samples(&self) {
         self.windows.store(Arc::default());
         self.samples.publish(self.samples.current().cleared());
     }
 
-    /// How it keeps its offsets.
+    /// Returns how the source keeps its offsets.
     #[must_use]
     pub fn kind(&self) -> SourceKind {
         match self.access.load().kind {
@@ -189,49 +190,49 @@ impl Source {
         }
     }
 
-    /// The key of a shard.
+    /// Returns the key of a shard.
     #[must_use]
     pub fn key(&self, number: i32) -> ShardKey {
         ShardKey { source: self.id.clone(), kind: self.kind(), number }
     }
 
-    /// What answers callers that want the latest.
+    /// Returns the implementation of reads of the latest offsets.
     #[must_use]
     pub fn latest(&self) -> Arc<dyn Latest> {
         Arc::clone(&self.access.load().latest)
     }
 
-    /// Sets what answers callers that want the latest.
+    /// Sets the implementation of reads of the latest offsets.
     pub fn set_latest(&self, latest: Arc<dyn Latest>) {
         self.access.rcu(|access| Access { latest: Arc::clone(&latest), ..Access::clone(access) });
     }
 
-    /// Goes on to be read in another way: what was read before is dropped, and what follows is as after the start.
+    /// Switches to another read mode. All data is dropped, and the source loads as after the start.
     pub fn read_anew(&self, kind: Kind, latest: Arc<dyn Latest>, reason: String, clock: &Clock) {
         self.forget(reason, clock);
         self.access.store(Arc::new(Access { kind, latest, shards: BTreeMap::new() }));
     }
 
-    /// A source of the same name that is read in another way, aside: no reader sees it until [`Source::adopt`].
+    /// Creates a source of the same name that is read in another mode. No reader sees it until [`Source::adopt`].
     pub(super) fn aside(&self, kind: Kind, latest: Arc<dyn Latest>, clock: &Clock) -> Self {
         let mut aside = Self::new((self.id.clone(), Name::clone(&self.store)), kind, latest, clock);
         aside.copies = Arc::clone(&self.copies);
         aside
     }
 
-    /// Shows what was read aside, in the place of what is shown, in one step. This is a replay: nothing is told as a commit
-    /// or a deletion, since what happened meanwhile, and when, is not known.
+    /// Replaces the visible data with data that was loaded aside, in one step. The new data counts as replayed: no
+    /// commits or deletions are reported, because it is not known what happened meanwhile, and when.
     pub(super) fn adopt(&self, (aside, replaced): (&Self, Replaced), reason: String, clock: &Clock) {
         let (read, health) = (aside.access.load_full(), aside.health());
         self.access.store(read);
         self.reading.store(aside.reading.load_full());
         self.audit.clear();
-        // Windows know rows by their places, which are others now.
+        // Windows refer to rows by position, and the positions have changed.
         self.windows.store(Arc::new(Windows { groups: HashMap::new(), replaced: Some(replaced) }));
         self.set_health(|own| own.adopt(&health, reason, clock));
     }
 
-    /// How the last look at the store went, where it is looked at as a whole.
+    /// Returns the outcome of the last complete read, of a source that is read as a whole.
     #[must_use]
     pub fn reading(&self) -> Option<Arc<Reading>> {
         self.reading.load_full()
@@ -241,19 +242,19 @@ impl Source {
         self.reading.store(Some(Arc::new(reading)));
     }
 
-    /// How it does now.
+    /// Returns the current health.
     #[must_use]
     pub fn health(&self) -> Arc<Health> {
         Arc::clone(&self.health.borrow())
     }
 
-    /// Wakes whenever [`Source::health`] or the set of shards changes.
+    /// Returns a receiver that is notified when [`Source::health`] or the set of shards changes.
     #[must_use]
     pub fn watch_health(&self) -> watch::Receiver<Arc<Health>> {
         self.health.subscribe()
     }
 
-    /// Notes a change of health.
+    /// Changes the health.
     pub fn set_health(&self, change: impl FnOnce(&mut Health)) {
         self.health.send_if_modified(|health| {
             let mut changed = Health::clone(health);
@@ -265,37 +266,37 @@ impl Source {
         });
     }
 
-    /// Wakes those that watch the health: something beside it is new.
+    /// Notifies the receivers of the health without a change of it.
     pub(super) fn wake(&self) {
         self.health.send_modify(|_| ());
     }
 
-    /// The shards, by number.
+    /// Returns the shards, by number.
     #[must_use]
     pub fn shards(&self) -> Vec<Arc<Shard>> {
         self.access.load().shards.values().map(Arc::clone).collect()
     }
 
-    /// The shards as they are now, by number.
+    /// Returns views of the current shards, by number.
     #[must_use]
     pub fn pin_shards(&self) -> Vec<Arc<ShardView>> {
         self.pin().1
     }
 
-    /// How the source is read, and the shards as they are now: both of one moment.
+    /// Returns how the source is read and views of the current shards, both from the same moment.
     #[must_use]
     pub fn pin(&self) -> (Kind, Vec<Arc<ShardView>>) {
         let access = self.access.load();
         (access.kind.clone(), access.shards.values().map(|shard| shard.pin()).collect())
     }
 
-    /// A shard by its number.
+    /// Returns a shard by its number.
     #[must_use]
     pub fn shard(&self, number: i32) -> Option<Arc<Shard>> {
         self.access.load().shards.get(&number).map(Arc::clone)
     }
 
-    /// The shard that readers are shown a group from. `None` when no copy of the group counts.
+    /// Returns the shard from which readers see a group, or `None` if no copy of the group is visible.
     #[must_use]
     pub fn shard_of_group(&self, group: &str) -> Option<Arc<Shard>> {
         let access = self.access.load();
@@ -321,7 +322,7 @@ impl Source {
         shards.get(&shown).map(Arc::clone)
     }
 
-    /// The home of a group, and the shards with copies of it.
+    /// Returns the shards that hold records of a group, and its home shard.
     #[must_use]
     pub fn shards_with_group(&self, group: &str) -> Vec<Arc<Shard>> {
         let (access, copies) = (self.access.load(), self.copies.of(group));
@@ -331,7 +332,7 @@ impl Source {
         shards.iter().filter(has).map(|(_, shard)| Arc::clone(shard)).collect()
     }
 
-    /// The shards that a commit of a group may be written to: all, while that is not settled.
+    /// Returns the shards to which a commit of the group may be written: all shards, while the layout is unsettled.
     #[must_use]
     pub fn shards_written_by(&self, group: &str) -> Vec<Arc<Shard>> {
         let access = self.access.load();
@@ -346,7 +347,7 @@ impl Source {
         }
     }
 
-    /// Tells the shards which copies are not shown; watchers are woken where that changed.
+    /// Sets which copies of groups are hidden, by shard. Receivers of the health are notified of a change.
     pub fn set_hidden(&self, hidden: &BTreeMap<i32, Hidden>) {
         let mut changed = false;
         for (at, shard) in &self.access.load().shards {
@@ -357,17 +358,17 @@ impl Source {
         }
     }
 
-    /// How far each shard is applied.
+    /// Returns how far each shard is applied.
     pub fn applied(&self) -> Applied {
         self.access.load().shards.values().map(|shard| (shard.key.clone(), shard.applied())).collect()
     }
 
-    /// Takes a shard away that is no more.
+    /// Removes a shard.
     pub(super) fn remove(&self, number: i32) {
         self.change_shards(|shards| drop(shards.remove(&number)));
     }
 
-    /// Adds a shard, or puts a rebuilt one in the place of the old.
+    /// Adds a shard, or replaces it with a rebuilt one.
     pub(super) fn put(&self, shard: Arc<Shard>) {
         self.change_shards(|shards| drop(shards.insert(shard.key.number, Arc::clone(&shard))));
     }
@@ -381,13 +382,13 @@ impl Source {
         self.wake();
     }
 
-    /// Time of the newest fact.
+    /// Returns the time of the newest record.
     #[must_use]
     pub fn newest_record_at(&self) -> Option<Millis> {
         self.access.load().shards.values().filter_map(|shard| shard.progress.last_record_at()).max()
     }
 
-    /// Of the initial load, 0 to 1. 1 when there is nothing to load.
+    /// Returns the progress of the initial load, 0 to 1; 1 if there is nothing to load.
     #[must_use]
     pub fn progress(&self) -> f64 {
         let (mut done, mut all) = (0, 0);
@@ -405,7 +406,8 @@ impl Source {
         }
     }
 
-    /// Estimated time to the end of the load, from its pace so far. `None` when done or unknown.
+    /// Returns the estimated time to the end of the load, from its rate so far; `None` if it is done or the rate is
+    /// unknown.
     #[must_use]
     pub fn remaining(&self, now: Ticks) -> Option<Duration> {
         let progress = self.progress();

@@ -3,9 +3,9 @@ use super::*;
 #[test]
 fn a_log_that_ends_before_the_target_was_cut_if_it_was_asked_for_later() {
     let progress = Progress::default();
-    assert!(!progress.is_beyond(0, 9), "nothing was captured");
+    assert!(!progress.is_beyond(0, 9), "no target was captured");
     progress.set_load(0, 100, 5);
     assert!(progress.is_beyond(99, 6));
     assert!(!progress.is_beyond(100, 6));
-    assert!(!progress.is_beyond(99, 5), "an end from before");
+    assert!(!progress.is_beyond(99, 5), "the end was requested no later than the target");
 }

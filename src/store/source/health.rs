@@ -1,4 +1,4 @@
-//! What works and what fails in reading a source.
+//! The health of a source: what works and what fails in reading it.
 
 use std::collections::BTreeMap;
 
@@ -8,20 +8,20 @@ use crate::{
     model::Millis,
 };
 
-/// A kind of failure. Each part of a source sets and clears its own; of several, the first is shown.
+/// A kind of failure. Each task of a source sets and clears its own kinds. The first in this order is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
-    /// A part of the source ended, and is started again.
+    /// A task of the source exited and is restarted.
     Restart,
-    /// Nothing was read of the cluster yet.
+    /// Nothing was read from the cluster yet.
     Unread,
     /// The poller reaches no broker.
     Unreachable,
-    /// The store that keeps the offsets, outside of Kafka, cannot be read.
+    /// The offset store outside of Kafka cannot be read.
     Store,
-    /// The user may not describe `__consumer_offsets`, or it is hidden from the user.
+    /// The user lacks DESCRIBE on `__consumer_offsets`, so brokers refuse it or hide the topic.
     Describe,
-    /// The user may not read `__consumer_offsets`.
+    /// The user lacks READ on `__consumer_offsets`.
     Read,
     /// The listener cannot start to read.
     Start,
@@ -32,7 +32,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Returns the text for operators: with the name of the part or source, unless the text names the cause itself.
+    /// Returns the text for operators. It starts with the name of the task or source, unless the reason names it.
     fn describe(self, source: &str, reason: &str) -> String {
         match self {
             Self::Restart | Self::Unread | Self::Describe | Self::Read | Self::Unanswered => reason.to_owned(),
@@ -56,38 +56,39 @@ impl Fault {
     }
 }
 
-/// How a source does. Copied into every cut.
+/// Health of a source. Each cut has a copy.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Health {
-    /// The last attempt to reach it succeeded.
+    /// Whether the last attempt to reach the source succeeded.
     pub reachable: bool,
-    /// Loaded once: every shard reached its target, and log ends were fetched. Not while a right is missing.
+    /// Whether the source is loaded: every shard reached its target once, and log ends were fetched. False while a
+    /// right is missing.
     pub ready: bool,
-    /// The worst of [`Health::faults`], with the name of its part. [`Source::set_health`] keeps it up to date.
+    /// The first of [`Health::faults`], with the name of its task. [`Source::set_health`] updates it.
     pub last_error: Option<String>,
-    /// Since when something fails, and the data may be the last known.
+    /// Time since which a fault exists, so that the data may be outdated.
     pub stale_since: Option<Millis>,
-    /// The same, on the steady clock.
+    /// The same time on the steady clock.
     pub failing_since: Option<Ticks>,
-    /// How many shards there are to be; `None` before that is known.
+    /// Expected number of shards; `None` before it is known.
     pub shards: Option<i32>,
-    /// Why it is read in the way that it is, where that was not the first choice.
+    /// Why the source is not read in the preferred mode, if so.
     pub mode_reason: Option<String>,
-    /// What fails now.
+    /// The current faults.
     pub faults: BTreeMap<Fault, String>,
-    /// Where a right is missing, it is to be read in another way: until that is loaded, or refused as well, what was read
-    /// stays shown, as stale.
+    /// Whether the source can be read in another mode if a right is missing. Its data then stays visible, as stale,
+    /// until that mode is loaded or also refused.
     pub has_other_way: bool,
 }
 
 impl Health {
-    /// The health of a cluster of which nothing was read.
+    /// Returns the health of a source of which nothing was read.
     pub(super) fn unread(reason: String, clock: &Clock) -> Self {
         let faults = BTreeMap::from([(Fault::Unread, reason)]);
         Self { faults, failing_since: Some(clock.ticks()), ..Self::default() }
     }
 
-    /// Whether a right is missing: then nothing is known of what the log holds now.
+    /// Returns whether a right is missing. Nothing is then known of what the log contains now.
     #[must_use]
     pub fn is_refused(&self) -> bool {
         self.faults.keys().any(|fault| fault.is_refusal())
@@ -98,7 +99,7 @@ impl Health {
         self.last_error = worst.map(|(fault, reason)| fault.describe(source, reason));
     }
 
-    /// Takes over how a source does that was read in another way, and is loaded.
+    /// Takes over the health of a source that was loaded aside in another mode.
     pub(super) fn adopt(&mut self, loaded: &Self, reason: String, clock: &Clock) {
         for fault in [Fault::Describe, Fault::Read, Fault::Start, Fault::Stalled, Fault::Unanswered] {
             self.set_fault(fault, None, clock);
@@ -122,7 +123,7 @@ impl Health {
 }
 
 impl Source {
-    /// Notes that a broker, or the store, answered.
+    /// Records that a broker, or the offset store, answered.
     pub fn succeeded(&self, clock: &Clock) {
         if self.health().reachable {
             return;
@@ -135,8 +136,7 @@ impl Source {
         });
     }
 
-    /// Notes that no broker, or not the store, could be reached, as `fault` says: the data goes stale from the first
-    /// failure on.
+    /// Records that no broker, or not the offset store, could be reached. The data is stale from the first failure on.
     pub fn failed(&self, fault: Fault, error: String, clock: &Clock) {
         self.set_health(|health| {
             health.reachable = false;
@@ -145,8 +145,8 @@ impl Source {
         });
     }
 
-    /// Notes that something fails, or with `None` that it does no longer. What was read before is stale meanwhile; where
-    /// a right is missing, the cluster is not ready, too.
+    /// Sets a fault, or clears it with `None`. The data is stale meanwhile. If a right is missing, the source is also
+    /// not ready, unless it can be read in another mode.
     pub fn set_fault(&self, fault: Fault, reason: Option<String>, clock: &Clock) {
         if self.health().faults.get(&fault) == reason.as_ref() {
             return;

@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// Of which nothing is ever asked.
+/// A source of the latest offsets that is not used.
 #[derive(Debug)]
 struct Silent;
 
@@ -41,14 +41,14 @@ fn a_missing_right_makes_a_cluster_stale_and_not_ready_whatever_brokers_answer()
 
     source.failed(Fault::Unreachable, "away".to_owned(), &clock);
     source.set_fault(Fault::Describe, None, &clock);
-    assert_eq!(source.health().last_error.as_deref(), Some("poller: away"), "out of reach: that comes first");
+    assert_eq!(source.health().last_error.as_deref(), Some("poller: away"), "an unreachable cluster is shown first");
     source.succeeded(&clock);
     assert_eq!(source.health().last_error.as_deref(), Some("may not read"));
 
     source.set_fault(Fault::Read, None, &clock);
     let health = source.health();
     assert_eq!((health.last_error.as_deref(), health.stale_since, health.failing_since), (None, None, None));
-    assert!(!health.ready, "until the readers have caught up");
+    assert!(!health.ready, "ready only after the readers have caught up");
 }
 
 #[test]
@@ -60,12 +60,12 @@ fn a_part_neither_clears_nor_replaces_the_error_of_another() {
     source.succeeded(&clock);
     assert_eq!(shown(), None);
     source.set_fault(Fault::Start, Some("log partition 3: no leader".to_owned()), &clock);
-    // The poller goes on to reach the cluster.
+    // The poller still reaches the cluster.
     source.succeeded(&clock);
     assert_eq!(shown().as_deref(), Some("listener: log partition 3: no leader"));
     assert!(source.health().failing_since.is_some());
     source.failed(Fault::Unreachable, "connection refused".to_owned(), &clock);
-    assert_eq!(shown().as_deref(), Some("poller: connection refused"), "the worst is shown");
+    assert_eq!(shown().as_deref(), Some("poller: connection refused"), "the first fault is shown");
     source.succeeded(&clock);
     assert_eq!(shown().as_deref(), Some("listener: log partition 3: no leader"));
     source.set_fault(Fault::Start, None, &clock);
@@ -87,7 +87,7 @@ fn a_source_with_another_way_stays_ready_and_stale_until_that_way_is_loaded() {
     let health = source.health();
     assert!(health.ready && !health.is_refused() && health.stale_since.is_none() && health.last_error.is_none());
     assert_eq!((health.shards, health.mode_reason.as_deref()), (Some(1), Some("may not read")));
-    // Without another way, a missing right is the end of it.
+    // Without another mode, a missing right makes the source not ready.
     source.set_health(|health| health.has_other_way = false);
     source.set_fault(Fault::Read, Some("may not read".to_owned()), &clock);
     assert!(!source.health().ready);
