@@ -1,4 +1,4 @@
-//! The gRPC interface: proto in, proto out, and nothing that SQL or the store do not do already.
+//! The gRPC interface: converts protobuf requests to calls of the SQL engine and the store, and their results back.
 
 use std::{ops::Deref, sync::Arc, time::Duration};
 
@@ -33,7 +33,7 @@ use crate::{
 };
 use proto::offset_service_server::OffsetService;
 
-/// The `OffsetService`.
+/// The implementation of the gRPC service `OffsetService`.
 #[derive(Clone, Debug)]
 pub struct Service {
     shared: Arc<Shared>,
@@ -43,7 +43,7 @@ pub struct Service {
 struct Shared {
     engine: Arc<Engine>,
     server: config::Server,
-    /// Of samples in memory.
+    /// Time between two samples in memory.
     history_step: Duration,
     consumers: consumers::Kept,
     watches: Arc<Semaphore>,
@@ -51,7 +51,8 @@ struct Shared {
 }
 
 impl Service {
-    /// A service over an engine, with so much time between samples. Streams end when `stop` is cancelled.
+    /// Returns a service over an engine. `history_step` is the time between two samples. Streams end when `stop` is
+    /// cancelled.
     #[must_use]
     pub fn new(engine: Arc<Engine>, server: config::Server, history_step: Duration, stop: CancellationToken) -> Self {
         let watches = Arc::new(Semaphore::new(server.max_watches));
@@ -74,21 +75,21 @@ impl Service {
         }
     }
 
-    /// The Query call, for other front ends.
+    /// Runs the Query call for another interface.
     ///
     /// # Errors
-    /// As the call's.
+    /// Those of the call.
     pub async fn query_offset(&self, request: proto::QueryRequest) -> Result<proto::QueryResponse, Error> {
         offsets::query(self.store(), request, None).await
     }
 
-    /// How long a call or scrape may take.
+    /// Returns the maximum duration of a call or scrape.
     #[must_use]
     pub fn call_timeout(&self) -> Duration {
         self.shared.server.call_timeout
     }
 
-    /// How long its client may read nothing.
+    /// Returns the time after which a client that reads nothing is disconnected.
     #[must_use]
     pub fn stall_timeout(&self) -> Duration {
         self.shared.server.stall_timeout
@@ -98,7 +99,7 @@ impl Service {
         self.shared.engine.store()
     }
 
-    /// A page, counted until its client has read it.
+    /// Returns a page as a response. Its bytes count as unread until the client has read it.
     fn reply<T: Message>(&self, page: Result<T, Error>) -> Reply<T> {
         let page = page?;
         let counted = self.store().work().unread.count(Client::current(), page.encoded_len());
@@ -108,7 +109,7 @@ impl Service {
     }
 }
 
-/// A walk over many rows that has its turn: what it reads, and what ends it.
+/// A row scan that has a query slot: the pinned cut that it reads, with its cancel handle.
 struct Walk {
     cut: Pin<Cut>,
     shared: Arc<Shared>,
@@ -137,8 +138,8 @@ impl Shared {
         self.engine.admission()
     }
 
-    /// Walks over rows of a cluster, or of all of them, once the call has its turn. It ends with the caller's deadline or
-    /// the server's, and when the caller leaves. `what` names it for operators.
+    /// Runs a row scan over a cluster, or over all clusters, once the call has a query slot. The scan ends at the
+    /// deadline of the caller or of the server, or when the client disconnects. `what` names the scan for operators.
     async fn walk<T: Send + 'static>(
         self: &Arc<Self>,
         (kind, what): (Kind, &'static str),
@@ -148,14 +149,15 @@ impl Shared {
     ) -> Result<T, Error> {
         call::note_cluster(cluster);
         let own = self.server.call_timeout;
-        // A little less than the caller waits, so that it hears the reason.
+        // End 5 % before the caller's deadline, so that the caller still receives the reason.
         let cancel = Cancel::within(deadline.map_or(own, |deadline| own.min(deadline - deadline / 20)));
         let job = self.admission().admit(kind, what, &cancel).await?;
         let (unread, limit) = (&self.store().work().unread, self.server.max_unread_bytes);
         while unread.of(job.client()) >= limit {
             job.aside(unread.room(job.client(), limit)).await?;
         }
-        // Here, since the threads that walk give way to others, which must not wait for their locks.
+        // Pin the cut before the scan. Scan threads have low priority, and other threads must not wait for locks that
+        // they hold.
         let cut = self.store().pin_cut(cluster, allow_partial, &cancel)?;
         cut.require_loaded()?;
         let reads = Walk { cut, shared: Arc::clone(self) };
@@ -163,12 +165,12 @@ impl Shared {
     }
 }
 
-/// The value of an enumeration, which proto3 lets be any number: what is not known here must not be taken for the default.
+/// Returns the enum value of a number. proto3 accepts any number; one that is unknown here must not become the default.
 fn known<T: TryFrom<i32>>(field: &str, value: i32) -> Result<T, Error> {
-    T::try_from(value).map_err(|_| Error::Invalid(format!("{field}: {value} has no meaning")))
+    T::try_from(value).map_err(|_| Error::Invalid(format!("{field}: unknown enum value {value}")))
 }
 
-/// With a hint when to try again.
+/// Adds the metadata `retry-after-ms` if a retry may succeed.
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let (code, _) = error.codes();
@@ -188,7 +190,7 @@ impl From<SqlError> for Status {
     }
 }
 
-/// The caller's deadline: the `grpc-timeout` header (gRPC over HTTP/2, "Timeout").
+/// Returns the caller's deadline from the header `grpc-timeout` (gRPC over HTTP/2, "Timeout").
 fn deadline(metadata: &MetadataMap) -> Option<Duration> {
     let text = metadata.get("grpc-timeout")?.to_str().ok()?;
     let unit = text.chars().last()?;
@@ -252,7 +254,7 @@ impl OffsetService for Service {
         let watches = Arc::clone(&self.shared.watches);
         let permit = watches.try_acquire_owned().map_err(|_| {
             let limit = self.shared.server.max_watches;
-            Error::Busy(format!("{limit} watches are open (setting `server.max_watches`)"))
+            Error::Busy(format!("{limit} watches are open already (setting `server.max_watches`)"))
         })?;
         Ok(Response::new(watch::watch(&self.shared, request.into_inner(), permit)?))
     }

@@ -1,4 +1,4 @@
-//! GetActiveConsumer: active groups, and the edges of their graph.
+//! The GetActiveConsumer call: active groups, and the edges of their graph.
 
 use std::collections::BTreeMap;
 
@@ -53,7 +53,7 @@ pub(super) fn page(
         let consumer = entry::consumer(&fact);
         room.add(&consumer);
         let of_group = edges_of(walk, fact.group, within);
-        // Edges take bytes, but are no items of the page.
+        // Edges count by bytes, but not as items of the page.
         of_group.iter().for_each(|edge| room.add_bytes(edge));
         consumers.push(consumer);
         edges.extend(of_group);
@@ -81,8 +81,8 @@ fn within(within: Option<prost_types::Duration>) -> Result<Millis, Error> {
     }
 }
 
-/// Edges of a group: its partitions by topic and owner, committed or only owned. Without those that are over: partitions
-/// that no member owns, and that were not committed within `within`.
+/// Returns the edges of a group: its committed and its assigned partitions, by topic and owner. Omits an edge if no
+/// member owns its partitions and none was committed within `within`.
 fn edges_of(cut: &Cut, group: GroupCut<'_>, within: Millis) -> Vec<proto::ConsumerEdge> {
     let mut edges: BTreeMap<(String, String), Edge> = BTreeMap::new();
     let new = |topic: &str, owner: Option<proto::Owner>| Edge {
@@ -129,7 +129,7 @@ fn edges_of(cut: &Cut, group: GroupCut<'_>, within: Millis) -> Vec<proto::Consum
     active.map(finish).collect()
 }
 
-/// An edge that is being summed up.
+/// An edge under construction.
 struct Edge {
     edge: proto::ConsumerEdge,
     is_active: bool,

@@ -1,4 +1,4 @@
-//! GetConsumer.
+//! The GetConsumer call: groups, searched, ordered and paged.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -24,14 +24,14 @@ mod search;
 use order::Order;
 pub(super) use search::Search;
 
-/// Where the next page starts: after a key, or at a place of a walk whose order is kept.
+/// The start of the next page: a key that it follows, or an index in a retained order.
 #[derive(serde::Serialize, serde::Deserialize)]
 enum Next {
     After(String, String, String),
     Walk(u64, usize),
 }
 
-/// Which groups a request asks for.
+/// The group filter of a request.
 struct Asked<'r> {
     request: &'r proto::GetConsumerRequest,
     search: Search,
@@ -44,7 +44,7 @@ impl<'r> Asked<'r> {
         Ok(Self { request, search: Search::new(&request.search)?, ids })
     }
 
-    /// Whether it takes all groups.
+    /// Returns whether the filter accepts all groups.
     fn is_all(&self) -> bool {
         let proto::GetConsumerRequest { statuses, kinds, active, sources, .. } = self.request;
         self.ids.is_empty()
@@ -53,7 +53,7 @@ impl<'r> Asked<'r> {
             && active.is_none()
     }
 
-    /// Whether [`Asked::takes`] does not say all.
+    /// Returns whether the filter needs more than [`Asked::takes`].
     fn needs_facts(&self) -> bool {
         self.needs_status() || self.request.active.is_some()
     }
@@ -62,13 +62,13 @@ impl<'r> Asked<'r> {
         !self.request.statuses.is_empty()
     }
 
-    /// By what moves with every commit.
+    /// Returns whether the filter accepts the status and activity of a group, which may change with every commit.
     fn takes_fact(&self, fact: &GroupFact<'_>) -> bool {
         is_among(&self.request.statuses, fact.status.as_str())
             && self.request.active.is_none_or(|active| active == fact.active)
     }
 
-    /// By what stays as it is, mostly.
+    /// Returns whether the filter accepts the properties of a group that rarely change.
     fn takes(&self, cut: &Cut, group: GroupCut<'_>) -> bool {
         is_among(&self.request.sources, &group.cluster.source.id.name)
             && (self.ids.is_empty() || self.ids.contains(&*group.group.id))
@@ -81,7 +81,7 @@ fn is_among(some: &[String], one: &str) -> bool {
     some.is_empty() || some.iter().any(|some| some == one)
 }
 
-/// Orders that outlive a call.
+/// Orders of groups that are retained between calls.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     walks: Walks,
@@ -108,11 +108,11 @@ pub(super) fn page(walk: &Walk, request: &proto::GetConsumerRequest) -> Result<p
             let keys = ranking()?;
             let Page { facts, end } = ranked(walk, &keys, 0, size)?;
             let next = keys.get(end).map(|_| Next::Walk(kept.walks.keep(clock, Arc::clone(&keys)), end));
-            // The ranking may be of a moment ago, what is shown is of now.
+            // The ranking may be up to a second old, but the values shown are current, so sort the page again.
             let facts = order.sort(facts.into_iter().map(|fact| (order.value(&fact), fact)).collect());
             (consumers(&facts), next, keys.len())
         }
-        // The key tells where the next page starts.
+        // In the default order, the last key is enough to find the next page.
         after => {
             let after = match &after {
                 Some(Next::After(cluster, group, source)) => (&**cluster, &**group, &**source),
@@ -145,7 +145,8 @@ fn consumers(facts: &[GroupFact<'_>]) -> Vec<proto::Consumer> {
     facts.iter().map(entry::consumer).collect()
 }
 
-/// A page of all groups, in the order of cluster and id, which needs no more than the groups on it; and what comes next.
+/// Returns a page of all groups, ordered by cluster and id, and the start of the next page. Reads only the groups of
+/// the page.
 fn by_id(walk: &Walk, after: (&str, &str, &str), size: usize) -> Result<(Vec<proto::Consumer>, Option<Next>), Ended> {
     let (mut consumers, mut room) = (vec![], PageSize::new(size));
     let due = |group: &GroupCut<'_>| {
@@ -173,7 +174,7 @@ fn key(group: &GroupCut<'_>) -> GroupKey {
     (Name::clone(&group.cluster.cluster.name), Name::clone(&group.group.id), Name::clone(&group.cluster.source.id.name))
 }
 
-/// All groups that are asked for, in the order.
+/// Returns the keys of all groups that the filter accepts, in order.
 fn rank(walk: &Walk, asked: &Asked<'_>, order: &Order) -> Result<Vec<GroupKey>, Ended> {
     let sums = Sums { seconds: order.needs_seconds(), status: order.needs_status() || asked.needs_status() };
     let needs_facts = asked.needs_facts() || !order.is_default();
@@ -193,10 +194,10 @@ fn rank(walk: &Walk, asked: &Asked<'_>, order: &Order) -> Result<Vec<GroupKey>, 
     Ok(order.sort(found).iter().map(key).collect())
 }
 
-/// A page of a kept order.
+/// A page of a retained order.
 struct Page<'a> {
     facts: Vec<GroupFact<'a>>,
-    /// Where the next one starts.
+    /// Index at which the next page starts.
     end: usize,
 }
 
@@ -208,7 +209,7 @@ fn ranked<'a>(walk: &'a Walk, keys: &[GroupKey], from: usize, size: usize) -> Re
         }
         walk.cancel().check()?;
         end += 1;
-        // A group of a kept order may be gone by now.
+        // A group of a retained order may have been deleted meanwhile.
         if let Some(group) = walk.source(cluster, source).and_then(|cluster| cluster.group(group)) {
             let fact = group_fact(walk, group);
             room.add(&entry::consumer(&fact));

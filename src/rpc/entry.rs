@@ -1,4 +1,4 @@
-//! From the model to proto.
+//! Conversions from the model to protobuf messages.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// Milliseconds as a proto time; `None` for a time that is shown nowhere.
+/// Returns milliseconds as a protobuf timestamp; `None` for times that are not shown (see [`shown`]).
 pub(super) fn timestamp(at: Millis) -> Option<prost_types::Timestamp> {
     let at = shown(at)?;
     let nanos = i32::try_from(at.rem_euclid(1000)).unwrap_or(0) * 1_000_000;
@@ -43,7 +43,7 @@ pub(super) fn owner_of(fact: &Fact<'_>) -> Option<proto::Owner> {
     fact.owner().map(|member| proto::Owner { source, ..owner(member) })
 }
 
-/// Which offset an entry is about.
+/// The key of an offset.
 #[derive(Clone, Copy)]
 pub(super) struct Key<'a> {
     pub(super) shard: &'a ShardKey,
@@ -51,7 +51,7 @@ pub(super) struct Key<'a> {
     pub(super) topic: &'a str,
 }
 
-/// The committed offset, without lag.
+/// Returns an entry with the committed offset, without lag.
 pub(super) fn committed(key: Key<'_>, row: &Row, rare: Option<&Rare>) -> proto::OffsetEntry {
     proto::OffsetEntry {
         cluster: key.shard.source.cluster.to_string(),
@@ -71,7 +71,7 @@ pub(super) fn committed(key: Key<'_>, row: &Row, rare: Option<&Rare>) -> proto::
     }
 }
 
-/// Adds lag, status and owner.
+/// Adds lag, status and owner to an entry.
 pub(super) fn derived(
     entry: &mut proto::OffsetEntry,
     lag: &Lag,

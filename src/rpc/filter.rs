@@ -1,4 +1,4 @@
-//! Filters of requests, compiled.
+//! Compiled filters of requests.
 
 use regex::Regex;
 
@@ -15,7 +15,7 @@ pub(super) enum NameFilter {
     Regex(Regex),
 }
 
-/// Bounds the memory of a compiled regular expression.
+/// Maximum size of a compiled regular expression (bytes).
 pub(super) const REGEX_BYTES: usize = 1 << 20;
 
 impl NameFilter {
@@ -41,7 +41,7 @@ impl NameFilter {
     }
 }
 
-/// A filter over offsets.
+/// A filter of committed offsets.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Filter {
     pub(super) cluster: NameFilter,
@@ -65,7 +65,7 @@ impl Filter {
         })
     }
 
-    /// The cluster, when exactly one is named: it must then exist and be loaded.
+    /// Returns the cluster, if the filter names exactly one, which must exist and be loaded; otherwise an empty string.
     pub(super) fn named_cluster(&self) -> &str {
         match &self.cluster {
             NameFilter::Exact(name) => name,
@@ -77,7 +77,7 @@ impl Filter {
         self.sources.is_empty() || self.sources.iter().any(|wanted| wanted == source)
     }
 
-    /// Whether only some sources are asked for.
+    /// Returns whether the filter selects sources.
     pub(super) fn names_sources(&self) -> bool {
         !self.sources.is_empty()
     }

@@ -1,8 +1,8 @@
-//! Flight SQL: the statements of the Sql call for ADBC, JDBC and other clients of Arrow Flight.
+//! Flight SQL: runs statements for ADBC, JDBC and other clients of Arrow Flight.
 //!
-//! Nothing is kept between calls: a handle or a ticket is the statement itself ([`handle`]), which
-//! runs when the ticket is redeemed, each time on a cut of its own, which the headers of the answer
-//! name as those of HTTP do. Prepare, FlightInfo and DoGet declare the schema that the engine does.
+//! The server keeps no state between calls. A handle or ticket contains the statement itself ([`handle`]). The
+//! statement runs when the ticket is redeemed, each time on a new cut, which the headers of the response name like
+//! those of HTTP. Prepare, FlightInfo and DoGet declare the same schema as the engine.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -63,7 +63,7 @@ impl Flight {
         Self { engine: Arc::clone(&shared.engine), running: Running::default(), stop: shared.stop.clone() }
     }
 
-    /// What a statement will give, and the ticket to run it with.
+    /// Returns the schema of a statement, and the ticket that runs it.
     async fn statement_info(&self, handle: Handle, request: Request<FlightDescriptor>) -> Reply<FlightInfo> {
         let deadline = deadline(request.metadata());
         let statement = handle.clone().statement(deadline).await?;
@@ -82,7 +82,8 @@ impl Flight {
             () = running.token.cancelled() => return Err(cancelled()),
         };
         let (schema, snapshot, stop) = (Arc::clone(&answer.schema), answer.stats().snapshot, self.stop.clone());
-        // Pulled by the connection: a client that goes drops the answer, which cancels the statement.
+        // The connection polls the stream. If the client disconnects, the stream is dropped and the statement is
+        // cancelled.
         let batches = try_stream! {
             loop {
                 let next = tokio::select! {
@@ -101,25 +102,25 @@ impl Flight {
         Ok(response)
     }
 
-    /// All rows of the answer to a command about the tables; `None` for any other command.
+    /// Returns all rows of the response to a metadata command; `None` for other commands.
     fn lookup(&self, command: &Command) -> Result<Option<RecordBatch>, Status> {
         metadata::rows(command.clone(), &self.engine).map_err(|error| metadata::bug(&error).into())
     }
 
-    /// Ends the execution of a FlightInfo, if it runs.
+    /// Cancels the execution of a FlightInfo, if it is running.
     fn cancel(&self, info: &FlightInfo) -> CancelStatus {
         let ticket = info.endpoint.first().and_then(|endpoint| endpoint.ticket.as_ref());
         let any = ticket.and_then(|ticket| Any::decode(&*ticket.ticket).ok());
         let query = any.and_then(|any| any.unpack::<TicketStatementQuery>().ok().flatten());
         match query.and_then(|query| Handle::read(&query.statement_handle).ok()) {
             Some(handle) if self.running.cancel(handle.execution) => CancelStatus::Cancelled,
-            // No statement runs: it has ended, or the ticket was never redeemed, and an unredeemed ticket holds nothing.
+            // The statement has ended, or the ticket was never redeemed and thus has no resources.
             _ => CancelStatus::NotCancellable,
         }
     }
 }
 
-/// One endpoint without location, which is this server by the connection that there is.
+/// Returns a FlightInfo with one endpoint. It has no location, which means this server on the current connection.
 fn flight_info(schema: &Schema, ticket: &Any, descriptor: FlightDescriptor) -> Reply<FlightInfo> {
     let ticket = Ticket::new(ticket.encode_to_vec());
     let info = FlightInfo::new()
@@ -131,18 +132,18 @@ fn flight_info(schema: &Schema, ticket: &Any, descriptor: FlightDescriptor) -> R
     Ok(Response::new(info))
 }
 
-/// Says what was read, as the headers of `POST /v1/sql` do.
+/// Sets the headers that name the snapshot, as `POST /v1/sql` does.
 fn name(metadata: &mut MetadataMap, snapshot: &Snapshot) {
     let incomplete = snapshot.incomplete.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     for (key, value) in [("offsetd-snapshot", &snapshot.id), ("offsetd-incomplete-clusters", &incomplete)] {
-        // Names of clusters are plain (`config`).
+        // Always valid: cluster names consist of plain characters (`config`).
         if let Ok(value) = value.parse() {
             metadata.insert(key, value);
         }
     }
 }
 
-/// A schema as an answer to prepare carries it.
+/// Encodes a schema for the response to a prepare.
 fn ipc(schema: &Schema) -> Result<Bytes, Status> {
     let message = SchemaAsIpc::new(schema, &IpcWriteOptions::default()).try_into();
     let IpcMessage(bytes) = message.map_err(|error: ArrowError| Error::internal(&error.to_string()))?;
@@ -157,15 +158,16 @@ fn cancelled() -> Status {
 impl FlightSqlService for Flight {
     type FlightService = Self;
 
-    /// Gives the token that the call came with, which has been checked, and as Bearer however it was given; where no
-    /// tokens are wanted, some, since clients with credentials insist on one.
+    /// Returns the token of the call, which has been checked already, as a Bearer token even if it was sent in another
+    /// form. If the server requires no tokens, it returns a placeholder, because clients with credentials require a
+    /// token.
     async fn do_handshake(&self, request: Request<Streaming<HandshakeRequest>>) -> Reply<Handshakes> {
         let given = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
         let token = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or("anonymous").to_owned();
         let bearer = format!("Bearer {token}").parse();
         let answer = HandshakeResponse { protocol_version: 0, payload: token.into() };
         let mut response: Response<Handshakes> = Response::new(Box::pin(stream::iter([Ok(answer)])));
-        let bearer = bearer.map_err(|_| Error::Invalid("the token is not text".to_owned()))?;
+        let bearer = bearer.map_err(|_| Error::Invalid("the token is not valid in a header".to_owned()))?;
         response.metadata_mut().insert("authorization", bearer);
         Ok(response)
     }
@@ -240,8 +242,8 @@ impl FlightSqlService for Flight {
         _: Request<Action>,
     ) -> Result<ActionCancelQueryResult, Status> {
         let info =
-            FlightInfo::decode(&*query.info).map_err(|_| Error::Invalid("the FlightInfo cannot be read".to_owned()))?;
-        // CancelResult counts like CancelStatus (FlightSql.proto).
+            FlightInfo::decode(&*query.info).map_err(|_| Error::Invalid("cannot decode the FlightInfo".to_owned()))?;
+        // CancelResult has the same numbers as CancelStatus (FlightSql.proto).
         Ok(ActionCancelQueryResult { result: self.cancel(&info).into() })
     }
 
@@ -249,12 +251,12 @@ impl FlightSqlService for Flight {
         let action = request.into_inner();
         let body = if action.r#type == "CancelFlightInfo" {
             let request = CancelFlightInfoRequest::decode(&*action.body)
-                .map_err(|_| Error::Invalid("not a CancelFlightInfoRequest".to_owned()))?;
+                .map_err(|_| Error::Invalid("cannot decode the CancelFlightInfoRequest".to_owned()))?;
             CancelFlightInfoResult::new(self.cancel(&request.info.unwrap_or_default())).encode_to_vec()
         } else if let Some(answer) = session::act(&action) {
             answer?
         } else {
-            return Err(Error::Invalid(format!("no such action: {:?}", action.r#type)).into());
+            return Err(Error::Invalid(format!("unknown action {:?}", action.r#type)).into());
         };
         Ok(Response::new(Box::pin(stream::iter([Ok(arrow_flight::Result::new(body))]))))
     }
@@ -267,6 +269,6 @@ impl FlightSqlService for Flight {
         Err(Error::Invalid(error.to_string()).into())
     }
 
-    /// Of no use: the answer to GetSqlInfo is fixed.
+    /// Does nothing, because the response to GetSqlInfo is fixed.
     async fn register_sql_info(&self, _: i32, _: &SqlInfo) {}
 }

@@ -1,4 +1,4 @@
-//! GetHistory.
+//! The GetHistory call: samples of committed offsets and log ends over time.
 
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
@@ -28,18 +28,19 @@ use crate::{
     work::{Cancel, Kind},
 };
 
-/// Memory that a call may read samples into.
+/// Memory limit of the samples that a call reads from one source (bytes).
 const MEMORY: usize = 256 << 20;
 const DEFAULT_SERIES: i32 = 100;
 const MAX_SERIES: i32 = 1000;
-/// What `from` is before `to` unless it is given.
+/// Default time from `from` to `to`.
 const DEFAULT_SPAN: Millis = 3_600_000;
-/// Samples of a series that the default step gives at most: an hour of them by default, with both ends.
+/// Maximum number of samples per series with the default step: an hour of samples at the default interval, both ends
+/// included.
 const DEFAULT_SAMPLES: u64 = 361;
-/// Samples of a series that any step may give.
+/// Maximum number of samples per series with any step.
 const MAX_SAMPLES: Millis = 10_000;
 
-/// From, to and step, the same for all pages of a walk.
+/// Time range and step, the same for all pages of a listing.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Span {
     from: Millis,
@@ -48,7 +49,7 @@ struct Span {
 }
 
 impl Span {
-    /// `oldest`: when the oldest sample there is was taken, if that is known.
+    /// Returns the span of a request. `oldest` is the time of the oldest sample, if known.
     fn new(
         request: &proto::GetHistoryRequest,
         now: Millis,
@@ -57,7 +58,7 @@ impl Span {
     ) -> Result<Self, Error> {
         let invalid = |what: &str| Error::Invalid(what.to_owned());
         let time = |time: Option<Timestamp>, name: &str| match time.map(millis) {
-            Some(None) => Err(Error::Invalid(format!("{name} is not a time"))),
+            Some(None) => Err(Error::Invalid(format!("{name}: invalid time"))),
             Some(Some(at)) => Ok(Some(at)),
             None => Ok(None),
         };
@@ -71,7 +72,7 @@ impl Span {
             Some(step) => Duration::try_from(step).ok().and_then(|step| Millis::try_from(step.as_millis()).ok()),
             None => {
                 let kept = u64::try_from(kept_step.as_millis()).unwrap_or(u64::MAX).max(1);
-                // Where there is nothing there is nothing to thin.
+                // Do not thin for a time range before the oldest sample.
                 let shown = to.saturating_sub(oldest.map_or(from, |oldest| from.max(oldest))).max(0);
                 let least = shown.unsigned_abs().div_ceil(DEFAULT_SAMPLES);
                 Millis::try_from(least.div_ceil(kept).max(1).saturating_mul(kept)).ok()
@@ -79,7 +80,7 @@ impl Span {
         };
         let step = step.filter(|step| *step > 0).ok_or_else(|| invalid("step must be at least 1 ms"))?;
         if span / step > MAX_SAMPLES {
-            let text = format!("a step of {step} ms gives more than {MAX_SAMPLES} samples: take a longer one");
+            let text = format!("a step of {step} ms gives more than {MAX_SAMPLES} samples; use a longer step");
             return Err(Error::Invalid(text));
         }
         Ok(Self { from, to, step })
@@ -90,7 +91,7 @@ impl Span {
     }
 }
 
-/// When the oldest sample was taken; `None` where there is a store of older ones.
+/// Returns the time of the oldest sample in memory; `None` if a history store has older ones.
 fn oldest(store: &Store) -> Option<Millis> {
     let first = |source: Arc<Source>| Some(source.samples.current().moments().next()?.1.at);
     let stored = store.clusters().iter().any(|cluster| cluster.older().is_some());
@@ -101,7 +102,8 @@ fn millis(time: Timestamp) -> Option<Millis> {
     time.seconds.checked_mul(1000)?.checked_add(Millis::from(time.nanos) / 1_000_000)
 }
 
-/// The first series of the next page: cluster, source, group, topic, partition, as far as series are told apart.
+/// The key of the first series of the next page: cluster, source, group, topic and partition. Parts that the series are
+/// summed over are empty.
 type Position = (String, String, String, String, i32);
 
 #[derive(Serialize, Deserialize)]
@@ -130,7 +132,7 @@ fn page(walk: &Walk, request: proto::GetHistoryRequest, filter: Filter) -> Resul
     let (span, first) = next.map_or((span, None), |next| (next.span, Some(next.first)));
     let by = known("by", request.by)?;
     if filter.with_lag_only {
-        return Err(Error::Invalid("filter.with_lag_only: a lag comes and goes within a series".to_owned()));
+        return Err(Error::Invalid("filter.with_lag_only: the lag changes within a series; unset it".to_owned()));
     }
     let cancel = walk.cancel().clone();
     let room = PageSize::new(size);
@@ -216,7 +218,7 @@ impl Page {
         Ok(())
     }
 
-    /// Of the series to which a key belongs.
+    /// Returns the key of the series to which a key belongs.
     fn place(&self, source: &SourceId, group: &Name, topic: &Name, partition: i32) -> Position {
         let (cluster, name) = (source.cluster.to_string(), source.name.to_string());
         let (group, topic) = (|| group.to_string(), || topic.to_string());
@@ -257,11 +259,11 @@ impl Page {
 
 fn ended_early(error: ReadError) -> Error {
     match error {
-        ReadError::Stopped => Error::Deadline(
-            "there was not enough time to read the history: narrow the filter, or take less time at once".to_owned(),
-        ),
+        ReadError::Stopped => {
+            Error::Deadline("reading the history exceeded the deadline; narrow the filter or the time range".to_owned())
+        }
         ReadError::OverBudget => Error::Exhausted(format!(
-            "reading the history needs more than {} MiB: narrow the filter, or take less time at once",
+            "reading the history needs more than {} MiB; narrow the filter or the time range",
             MEMORY >> 20
         )),
     }

@@ -1,8 +1,8 @@
-//! Protobuf messages as JSON: the field names of the gRPC interface, unknown as null, times RFC 3339, 64-bit integers
-//! as numbers below 2^53, else as strings.
+//! Protobuf messages as JSON. Field names are those of the gRPC interface, unknown values are null, times are RFC 3339,
+//! and 64-bit integers are numbers below 2^53 and strings otherwise.
 //!
-//! The messages derive `Serialize` ([`super::proto`]); `build.rs` gives the fields whose types serde does not know, or not
-//! in this form, the functions here by their types in the .proto.
+//! The messages derive `Serialize` ([`super::proto`]). For fields of types that serde does not support, or not in this
+//! form, `build.rs` selects a function of this module by the type in the .proto.
 
 use std::time::Duration;
 
@@ -15,26 +15,26 @@ use crate::{
     rpc::proto::{LagUnknown, OffsetEntry},
 };
 
-/// A message as JSON, with its fields in alphabetical order.
+/// Returns a message as JSON, with its fields in alphabetical order.
 #[must_use]
 pub fn view(message: &impl Serialize) -> Value {
-    // A message has no keys but text, so that this does not fail.
+    // Cannot fail: all map keys of messages are strings.
     serde_json::to_value(message).unwrap_or_default()
 }
 
-/// RFC 3339, UTC. `None` when unset or beyond the calendar.
+/// Returns a time as RFC 3339 in UTC; `None` if it is unset or out of range.
 pub fn time(at: Option<&prost_types::Timestamp>) -> Option<String> {
     let at = at?;
     let at = DateTime::from_timestamp(at.seconds, u32::try_from(at.nanos).ok()?)?;
     Some(at.to_rfc3339_opts(SecondsFormat::AutoSi, true))
 }
 
-/// A protobuf duration, when it is one and not negative.
+/// Returns a protobuf duration; `None` if it is negative or invalid.
 pub fn duration(time: &prost_types::Duration) -> Option<Duration> {
     Some(Duration::new(u64::try_from(time.seconds).ok()?, u32::try_from(time.nanos).ok()?))
 }
 
-/// The name in SQL, JSON and metrics; `None` when the lag is known.
+/// Returns the name of the reason in SQL, JSON and metrics; `None` if the lag is known.
 pub fn lag_unknown(entry: &OffsetEntry) -> Option<&'static str> {
     lag_unknown_name(entry.lag_unknown())
 }
@@ -51,22 +51,22 @@ fn lag_unknown_name(reason: LagUnknown) -> Option<&'static str> {
     Some(reason.as_str())
 }
 
-/// The first integer that a double cannot tell from its neighbour.
+/// The lowest integer that a double cannot distinguish from its successor.
 const EXACT: u64 = 1 << 53;
 
-/// A number below 2^53, else text: readers of JSON often have only doubles.
+/// Returns a number below 2^53, otherwise a string, because many JSON parsers only have doubles.
 #[must_use]
 pub fn int(value: i64) -> Value {
     if value.unsigned_abs() < EXACT { json!(value) } else { json!(value.to_string()) }
 }
 
-/// As [`int`].
+/// Returns an unsigned integer like [`int`].
 #[must_use]
 pub fn uint(value: u64) -> Value {
     if value < EXACT { json!(value) } else { json!(value.to_string()) }
 }
 
-/// The functions for `serialize_with`, by the type of the field.
+/// Functions for `serialize_with`, by the type of the field.
 pub(super) mod field {
     use super::{LagUnknown, Serialize as _, Serializer};
 

@@ -1,4 +1,4 @@
-//! Query and GetOffset.
+//! The Query and GetOffset calls.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,7 +26,7 @@ use crate::{
     work::Kind,
 };
 
-/// How long LATEST may take when the caller sets no deadline.
+/// Maximum time to wait for fresh data (LATEST) if the caller sets no deadline.
 const LATEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) async fn query(
@@ -50,7 +50,7 @@ pub(super) async fn query(
             None => freshness::wait_for(cluster, scope, patience(deadline)).await?,
         }
     }
-    // After the wait: a shard may have been replaced meanwhile.
+    // Look up after the wait, because the shard may have been replaced meanwhile.
     let Some((source, shard, found)) = find(cluster, &request)? else {
         return Err(Error::NotFound(format!("no group {:?} in cluster {:?}", request.group_id, cluster.name)));
     };
@@ -63,11 +63,11 @@ fn named_source(cluster: &Cluster, name: &str) -> Result<Arc<Source>, Error> {
     cluster.source(name).ok_or_else(none)
 }
 
-/// Where a group is, and the offset that is asked for if it has that.
+/// The source and shard of a group, and the requested offset if the group has it.
 type Place = (Arc<Source>, Arc<Shard>, Found);
 
-/// The key in the source that is named; without a name in the cluster's own, else in the only one that has it. The group,
-/// where no source has the key.
+/// Returns the key in the requested source. If no source is requested, the cluster's own source is preferred, then the
+/// only other source that has the key. If no source has the key, returns a source that has the group.
 fn find(cluster: &Cluster, request: &proto::QueryRequest) -> Result<Option<Place>, Error> {
     let get = |source: &Arc<Source>| {
         let shard = source.shard_of_group(&request.group_id)?;
@@ -92,7 +92,8 @@ fn find(cluster: &Cluster, request: &proto::QueryRequest) -> Result<Option<Place
     Ok(with_key.pop().or(own).or_else(|| others.into_iter().next()))
 }
 
-/// How long to wait for the latest: a little less than the caller does, who is to hear the reason.
+/// Returns how long to wait for fresh data: 95 % of the caller's deadline, so that the caller still receives the
+/// reason.
 fn patience(deadline: Option<Duration>) -> Duration {
     deadline.map_or(LATEST_TIMEOUT, |deadline| deadline - deadline / 20)
 }
@@ -136,8 +137,8 @@ fn point(
     Ok(entry)
 }
 
-/// The owner, by the members of the group; where the source does not know any, by those of the group of the same id that the
-/// cluster itself keeps.
+/// Returns the owner among the members of the group. If the source does not know members, they are those of the group
+/// with the same id in the cluster's own source.
 fn owner(
     cluster: &Cluster,
     source: &Source,
@@ -155,7 +156,8 @@ fn owner(
     find(same.membership()?).map(|owner| proto::Owner { source, ..owner })
 }
 
-/// A point is read under its shard's lock: its snapshot is the present.
+/// Returns the snapshot of a single offset. The offset is read under the lock of its shard, so the snapshot is the
+/// present.
 fn point_snapshot(store: &Store, cluster: &Cluster) -> proto::Snapshot {
     let health = cluster.health();
     let now = store.clock.now();
@@ -171,7 +173,7 @@ fn point_snapshot(store: &Store, cluster: &Cluster) -> proto::Snapshot {
     }
 }
 
-/// The last key of the page before: cluster, group, topic, partition, source.
+/// The last key of the previous page: cluster, group, topic, partition and source.
 type Position = (String, String, String, i32, String);
 
 pub(super) async fn get_offset(
@@ -185,7 +187,7 @@ pub(super) async fn get_offset(
     let is_latest = known::<Freshness>("freshness", request.freshness)? == Freshness::Latest;
     let filter = Filter::new(request.filter)?;
     let cluster = filter.named_cluster().to_owned();
-    // Later pages of a walk are as fresh as the first.
+    // Later pages are as fresh as the first one, so they do not wait again.
     if is_latest && after.is_none() {
         let store = shared.store();
         match &*cluster {
@@ -202,11 +204,11 @@ fn is_of(group: &GroupCut<'_>, cluster: &str) -> bool {
     *group.cluster.cluster.name == *cluster
 }
 
-/// The facts of a group id in several sources, ordered by topic, partition and source.
+/// Returns the facts of a group id in several sources, ordered by topic, partition and source.
 fn facts_of_sources<'a>(cut: &'a Cut, groups: &[GroupCut<'a>]) -> Vec<Fact<'a>> {
     let mut facts: Vec<Fact<'a>> = groups.iter().flat_map(|group| sorted_facts(cut, *group)).collect();
     if groups.len() > 1 {
-        // Stable: the sources come in their order.
+        // The sort is stable, so the sources keep their order.
         facts.sort_by(|left, right| {
             (left.entry.topic, left.entry.row.partition).cmp(&(right.entry.topic, right.entry.row.partition))
         });

@@ -1,4 +1,4 @@
-//! Pages and their tokens.
+//! Pages of responses, and page tokens.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -20,23 +20,23 @@ use crate::{
 
 const DEFAULT_SIZE: i32 = 1000;
 const MAX_SIZE: i32 = 10_000;
-/// How long the order of a walk is kept.
+/// Time for which the order of a paged listing is retained (ticks of 100 ms).
 const WALK_TICKS: Ticks = 600;
-/// Walks kept at once; the oldest goes first.
+/// Maximum number of retained orders; the oldest is dropped first.
 const WALKS: usize = 128;
 
-/// The page size asked for, within bounds.
+/// Returns the size of a page. 0 selects the default, and a size above the maximum is reduced to it.
 ///
 /// # Errors
-/// A negative size.
+/// The size is negative.
 pub(super) fn size(asked: i32) -> Result<usize, Error> {
     size_within(asked, DEFAULT_SIZE, MAX_SIZE)
 }
 
-/// The same, with other bounds.
+/// Returns the size of a page with another default and maximum.
 ///
 /// # Errors
-/// A negative size.
+/// The size is negative.
 pub(super) fn size_within(asked: i32, default: i32, most: i32) -> Result<usize, Error> {
     let size = match asked {
         0 => default,
@@ -45,10 +45,10 @@ pub(super) fn size_within(asked: i32, default: i32, most: i32) -> Result<usize, 
     usize::try_from(size).map_err(|_| Error::Invalid(format!("page_size {asked} is negative")))
 }
 
-/// Most clients refuse messages of more than 4 MiB.
+/// Maximum size of a response message (bytes). Most clients reject messages of more than 4 MiB.
 const MAX_MESSAGE_BYTES: usize = 3 << 20;
 
-/// How much fits into one message: so many items, and so many bytes.
+/// The remaining room of a response message, as a number of items and of bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PageSize {
     items: usize,
@@ -56,50 +56,50 @@ pub(super) struct PageSize {
 }
 
 impl PageSize {
-    /// An empty message with room for at most `items`.
+    /// Returns the room of an empty message with at most `items` items.
     pub(super) fn new(items: usize) -> Self {
         Self::within(items, MAX_MESSAGE_BYTES)
     }
 
-    /// An empty message with room for at most so many items, and so many bytes or one item.
+    /// Returns the room of an empty message with at most `items` items and `bytes` bytes. One item always fits.
     pub(super) fn within(items: usize, bytes: usize) -> Self {
         Self { items, bytes: bytes.min(MAX_MESSAGE_BYTES) }
     }
 
-    /// Takes the room of an item.
+    /// Subtracts an item.
     pub(super) fn add(&mut self, item: &impl Message) {
         self.items = self.items.saturating_sub(1);
         self.add_bytes(item);
     }
 
-    /// Takes the bytes of something that is no item.
+    /// Subtracts the bytes of a part that is not an item.
     pub(super) fn add_bytes(&mut self, part: &impl Message) {
         self.bytes = self.bytes.saturating_sub(part.encoded_len());
     }
 
-    /// Whether there is no room left.
+    /// Returns whether no item fits any more.
     pub(super) fn is_full(&self) -> bool {
         self.items == 0 || self.bytes == 0
     }
 }
 
-/// A token: where the next page starts, bound to the request that it belongs to.
+/// A page token: the start of the next page, and the hash of its request.
 #[derive(Debug, Serialize, Deserialize)]
 struct Token<T> {
     request: u64,
     next: T,
 }
 
-/// Makes and reads the tokens of one request.
+/// Encodes and decodes the page tokens of one request.
 #[derive(Debug)]
 pub(super) struct Tokens {
     request: u64,
 }
 
 impl Tokens {
-    /// `request` must have its token and page size cleared.
+    /// Returns the tokens of a request, of which token and page size must be cleared.
     pub(super) fn new(request: &impl Message) -> Self {
-        // The same in every replica, so that a walk may go on at another: FNV-1a, not seeded.
+        // FNV-1a without a seed: all replicas compute the same hash, so that another replica can return the next page.
         let hash = request
             .encode_to_vec()
             .iter()
@@ -109,32 +109,32 @@ impl Tokens {
 
     pub(super) fn write<T: Serialize>(&self, next: T) -> String {
         let token = Token { request: self.request, next };
-        // Strings and numbers always serialize.
+        // Serializing strings and numbers cannot fail.
         URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
     }
 
-    /// `None` for the first page.
+    /// Decodes a token; `None` for the first page.
     ///
     /// # Errors
-    /// A token that is none, or of another request.
+    /// The token is invalid, or belongs to another request.
     pub(super) fn read<T: for<'de> Deserialize<'de>>(&self, token: &str) -> Result<Option<T>, Error> {
         if token.is_empty() {
             return Ok(None);
         }
-        let bad = || Error::Invalid("page_token is not one of this server's".to_owned());
+        let bad = || Error::Invalid("page_token is invalid; use the next_page_token of a response".to_owned());
         let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| bad())?;
         let token: Token<T> = serde_json::from_slice(&bytes).map_err(|_| bad())?;
         if token.request != self.request {
-            return Err(Error::Invalid("page_token belongs to another request: only page_size may change".to_owned()));
+            return Err(Error::Invalid("page_token belongs to another request; only page_size may change".to_owned()));
         }
         Ok(Some(token.next))
     }
 }
 
-/// (cluster, group id, source).
+/// Cluster, group id and source.
 pub(super) type GroupKey = (Name, Name, Name);
 
-/// The orders of walks over columns that move, kept for a while.
+/// Retained orders of paged listings that are sorted by a column with changing values.
 #[derive(Debug, Default)]
 pub(super) struct Walks {
     walks: Mutex<VecDeque<Walk>>,
@@ -149,13 +149,13 @@ struct Walk {
 }
 
 impl Walks {
-    /// Keeps an order; returns its id.
+    /// Retains an order and returns its id.
     pub(super) fn keep(&self, clock: &Clock, order: Arc<Vec<GroupKey>>) -> u64 {
         let started = clock.ticks();
         let mut walks = self.walks.lock();
         walks.retain(|walk| started.saturating_sub(walk.started) <= WALK_TICKS);
         let newest = walks.back().map_or(0, |walk| walk.id);
-        // Not to be guessed from another: the hasher is seeded at random.
+        // The hasher has a random seed, so that ids cannot be guessed from each other.
         let id = self.ids.hash_one((newest, started, order.len()));
         if walks.len() >= WALKS {
             walks.pop_front();
@@ -164,26 +164,26 @@ impl Walks {
         id
     }
 
-    /// An order kept before.
+    /// Returns a retained order.
     ///
     /// # Errors
-    /// It was let go.
+    /// The order has expired or was dropped.
     pub(super) fn find(&self, clock: &Clock, id: u64) -> Result<Arc<Vec<GroupKey>>, Error> {
         let now = clock.ticks();
         let walks = self.walks.lock();
         let walk = walks.iter().find(|walk| walk.id == id && now.saturating_sub(walk.started) <= WALK_TICKS);
         walk.map(|walk| Arc::clone(&walk.order))
-            .ok_or_else(|| Error::Invalid("page_token has expired: an ordered walk is kept for 60 s".to_owned()))
+            .ok_or_else(|| Error::Invalid("page_token has expired after 60 s; start with the first page".to_owned()))
     }
 }
 
-/// How long a ranking answers other calls.
+/// Time for which a ranking is reused by other calls (ticks of 100 ms).
 const RANKING_TICKS: Ticks = 10;
-/// Rankings kept at once.
+/// Maximum number of retained rankings.
 const RANKINGS: usize = 4;
 
-/// Orders of groups by columns that move, shared by calls of one moment: dashboards ask again and again, and an order takes
-/// a walk over every offset.
+/// Sorted lists of groups, shared by calls with the same request. Dashboards poll often, and sorting requires a scan of
+/// every offset.
 #[derive(Debug, Default)]
 pub(super) struct Rankings(Mutex<VecDeque<Arc<Ranking>>>);
 
@@ -192,12 +192,12 @@ struct Ranking {
     request: GetConsumerRequest,
     taken: Ticks,
     groups: Vec<GroupSet>,
-    /// Made by the first call, outside of the lock; calls that ask for the same wait for it.
+    /// Computed by the first call, outside of the lock. Other calls with the same request wait for it.
     keys: OnceCell<Arc<Vec<GroupKey>>>,
 }
 
 impl Rankings {
-    /// The ranking that a request asks for: one of at most a second ago, unless a group came or went since.
+    /// Returns the ranking for a request. It may be up to one second old, unless a group was added or removed since.
     ///
     /// # Errors
     /// Those of `make`.

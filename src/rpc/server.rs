@@ -1,5 +1,4 @@
-//! The gRPC services as routes of the one port: OffsetService, health, reflection, each also as
-//! gRPC-Web; and Flight SQL.
+//! The gRPC services as HTTP routes: OffsetService, health and reflection, each also as gRPC-Web, and Flight SQL.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,26 +15,26 @@ use super::{Service, flight::Front, proto};
 use crate::{error::Error, status, store::Store, work::UnreadAnswer};
 use proto::offset_service_server::OffsetServiceServer;
 
-/// Requests larger than this are refused; no request needs as much.
+/// Maximum size of a request message (bytes).
 const MAX_REQUEST_BYTES: usize = 1 << 20;
-/// How often readiness is looked at for the health service.
+/// Interval at which readiness is checked for the health service.
 const HEALTH_TICK: Duration = Duration::from_millis(100);
 
-/// Keeps the health service up to date.
+/// Reports readiness to the gRPC health service.
 #[derive(Debug)]
 pub struct Health {
     reporter: HealthReporter,
 }
 
-/// The descriptors of the services cannot be read, which is a bug.
+/// The embedded service descriptors are invalid, which is a bug.
 #[derive(Debug, thiserror::Error)]
-#[error("the descriptors of the gRPC services cannot be read: {0}")]
+#[error("cannot read the descriptors of the gRPC services: {0}")]
 pub struct RoutesError(#[from] tonic_reflection::server::Error);
 
-/// All gRPC routes, without a fallback.
+/// Returns all gRPC routes, without a fallback route.
 ///
 /// # Errors
-/// Descriptors that cannot be read, which is a bug.
+/// The embedded service descriptors are invalid, which is a bug.
 pub fn routes(service: Service) -> Result<(axum::Router, Health), RoutesError> {
     let (reporter, health) = tonic_health::server::health_reporter();
     let reflection = || {
@@ -53,7 +52,7 @@ pub fn routes(service: Service) -> Result<(axum::Router, Health), RoutesError> {
         .max_decoding_message_size(MAX_REQUEST_BYTES)
         .send_compressed(tonic::codec::CompressionEncoding::Gzip)
         .accept_compressed(tonic::codec::CompressionEncoding::Gzip);
-    // gRPC-Web per service: around the whole server it would answer 400 to plain HTTP/1.1.
+    // gRPC-Web is added per service. Around the whole server, it would reply 400 to plain HTTP/1.1 requests.
     let web = GrpcWebLayer::new();
     let routes = Routes::new(web.layer(offsets))
         .add_service(web.layer(health))
@@ -64,7 +63,7 @@ pub fn routes(service: Service) -> Result<(axum::Router, Health), RoutesError> {
     Ok((routes.layer(axum::middleware::map_response(hold)), Health { reporter }))
 }
 
-/// Holds the count of a page until its body is dropped.
+/// Counts a page as unread until its body is dropped.
 async fn hold(mut response: axum::response::Response) -> axum::response::Response {
     let Some(counted) = response.extensions_mut().remove::<UnreadAnswer>() else { return response };
     let held = move |frame| {
@@ -74,24 +73,25 @@ async fn hold(mut response: axum::response::Response) -> axum::response::Respons
     response.map(|body| axum::body::Body::new(body.map_frame(held)))
 }
 
-/// What a request says that it holds, when it is a call by gRPC or gRPC-Web.
+/// Returns the content type of a request that is a gRPC or gRPC-Web call; `None` for other requests.
 fn call(headers: &HeaderMap) -> Option<&HeaderValue> {
     headers.get(CONTENT_TYPE).filter(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// The answer to a call of a service or method that is not there; nothing when the request is no call.
+/// Returns the response to a call of an unknown service or method; `None` if the request is not a gRPC call.
 #[must_use]
 pub fn unimplemented(headers: &HeaderMap) -> Option<axum::response::Response> {
     refused(headers, || Status::unimplemented("no such service or method"))
 }
 
-/// The error as the whole answer to a call; nothing when the request is no call.
+/// Returns the response that reports an error; `None` if the request is not a gRPC call.
 #[must_use]
 pub fn problem(headers: &HeaderMap, error: &Error) -> Option<axum::response::Response> {
     refused(headers, || error.clone().into())
 }
 
-/// The error as the end of an answer that has begun; nothing where it cannot end so, as in gRPC-Web.
+/// Returns the trailers that end a started response with an error; `None` for gRPC-Web, which has no HTTP trailers, and
+/// if the request is not a gRPC call.
 #[must_use]
 pub fn trailers(headers: &HeaderMap, error: &Error) -> Option<HeaderMap> {
     call(headers).filter(|kind| !kind.as_bytes().starts_with(b"application/grpc-web"))?;
@@ -102,13 +102,13 @@ pub fn trailers(headers: &HeaderMap, error: &Error) -> Option<HeaderMap> {
 fn refused(headers: &HeaderMap, status: impl FnOnce() -> Status) -> Option<axum::response::Response> {
     let content_type = call(headers)?;
     let mut response: http::Response<tonic::body::Body> = status().into_http();
-    // Of gRPC-Web there are several kinds. A body, which they would write differently, there is none.
+    // Echo the content type, because gRPC-Web has several. Their encodings differ only in the body, which is empty.
     response.headers_mut().insert(CONTENT_TYPE, content_type.clone());
     Some(response.map(axum::body::Body::new))
 }
 
 impl Health {
-    /// Reports readiness, for the server and for the service, until `stop` is cancelled.
+    /// Reports the readiness of the server and its services until `stop` is cancelled.
     pub async fn run(self, store: Arc<Store>, ready_after: Duration, stop: CancellationToken) {
         let mut ready = None;
         loop {

@@ -1,4 +1,4 @@
-//! The Sql call: an answer of the engine as a stream of messages.
+//! The Sql call: the result of a statement as a stream of messages.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -38,7 +38,7 @@ pub(super) async fn run(
     };
     let mut answer = engine.run(statement).await?;
     let encoder = Arc::new(Mutex::new(Encoder::new(format, &answer.schema)?));
-    // Pulled by the connection: a client that goes drops the answer, which cancels the statement.
+    // The connection polls the stream. If the client disconnects, the stream is dropped and the statement is cancelled.
     let messages = try_stream! {
         let schema = encoder.lock().schema(&answer.schema);
         yield Message::Schema(schema);
@@ -84,9 +84,9 @@ fn scalar(value: proto::SqlValue) -> ScalarValue {
     }
 }
 
-/// Rows in the format that was asked for.
+/// Encodes rows in the requested format.
 enum Encoder {
-    /// Its buffer holds what was not sent yet.
+    /// The buffer of the writer holds the bytes that have not been sent yet.
     Arrow(Box<StreamWriter<Vec<u8>>>),
     Json,
 }

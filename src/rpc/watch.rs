@@ -1,10 +1,10 @@
-//! Watch: changes of committed offsets as they are applied.
+//! The Watch call: a stream of changes of committed offsets, as they are applied.
 //!
-//! A shard hands over its view and its changes under one lock, so that `include_current` misses
-//! nothing and repeats nothing. The ring of changes is bounded; who lags behind it is told how many
-//! changes went by (`resync`), and gets the current entries of the keys they concerned: those whose
-//! record lies after the last change that was delivered. If something was deleted meanwhile, or
-//! changed out of the order of the log, all entries of the shard follow instead, and what is not among them is gone.
+//! A shard returns its view and its stream of changes under one lock, so `include_current` neither misses nor repeats a
+//! change. The ring of changes is bounded. A client that lags behind it receives a `resync` with the number of missed
+//! changes, followed by the current entries of the missed keys: those with records after the last delivered change. If
+//! keys were deleted meanwhile, or changed out of the order of the log, all entries of the shard follow instead, and
+//! keys that are not among them no longer exist.
 
 use std::{collections::HashMap, pin::Pin, sync::Arc};
 
@@ -50,7 +50,7 @@ use watched::Watched;
 
 pub(super) type Stream = Pin<Box<dyn futures::Stream<Item = Result<proto::WatchResponse, Status>> + Send>>;
 
-/// Changes of one message.
+/// Maximum number of changes in one message.
 const BATCH: usize = 500;
 
 pub(super) fn watch(
@@ -61,7 +61,7 @@ pub(super) fn watch(
     let (store, server, stop) = (Arc::clone(shared.store()), &shared.server, shared.stop.clone());
     let filter = Arc::new(Filter::new(request.filter)?);
     if filter.with_lag_only {
-        return Err(Error::Invalid("filter.with_lag_only: a watch shows commits, not moving log ends".to_owned()));
+        return Err(Error::Invalid("filter.with_lag_only: Watch reports commits, not log ends; unset it".to_owned()));
     }
     let watched = Watched::new(&store, &filter)?;
     let checks: Vec<_> = watched.clusters().iter().map(|cluster| check_loaded(&store, cluster)).collect();
@@ -74,7 +74,7 @@ pub(super) fn watch(
     let (outbox, inbox) = outbox(server.watch_bytes, &store.work().unread.bytes);
     let client = Arc::new(Client::new(outbox, store, server));
     let statuses = request.include_status_changes.then(|| statuses::follow(watched.clone(), &filter, &client));
-    // A task of its own: a stream that the client does not read is not polled, and could not end by itself.
+    // A separate task, because a stream that the client does not read is not polled and could not end by itself.
     let task = async move {
         let _permit = permit;
         let _open = Open::new(client.store());
@@ -82,7 +82,7 @@ pub(super) fn watch(
         let statuses = async { OptionFuture::from(statuses).await.unwrap_or(Ok(())) };
         let watch = async { tokio::try_join!(commits, statuses) };
         let error = tokio::select! {
-            // First: what is gone is not told as deleted.
+            // Checked first, so that the removal of a cluster or source is not reported as deletions.
             biased;
             error = watched.gone() => error,
             over = watch => match over {
@@ -97,7 +97,7 @@ pub(super) fn watch(
     Ok(Box::pin(futures::stream::poll_fn(move |context| inbox.poll_next(context))))
 }
 
-/// Refuses a cluster of which no source is loaded.
+/// Fails if no source of a cluster is loaded.
 fn check_loaded(store: &Store, cluster: &Cluster) -> Result<(), Unready> {
     let is_loaded = cluster.sources().iter().any(|source| source.health().ready);
     if is_loaded { Ok(()) } else { store.check_loaded(cluster) }
@@ -110,16 +110,16 @@ fn changes(sources: &[Arc<Source>]) -> Changes {
     sources.iter().map(|source| WatchStream::from_changes(source.watch_health())).collect()
 }
 
-/// Watches every shard of the clusters, those that come later included.
+/// Watches every shard of the selected clusters, including shards that are added later.
 async fn run(watched: &Watched, filter: Arc<Filter>, include_current: bool, client: &Client) -> Result<(), Ended> {
-    // Before the sources and shards are read: what comes in between is noticed.
+    // Subscribe before reading the sources and shards, so that no change in between is missed.
     let mut come_or_go = watched.changes();
     let mut sources = watched.sources();
     let mut changes = self::changes(&sources);
     let mut current = vec![];
     for shard in shards_of(&sources) {
         let (follower, view) = Follower::new(&shard, &filter);
-        // One after the other: no more than one is pinned.
+        // One shard after the other, so that at most one view is pinned.
         if include_current {
             follower.send_entries(&client.pin(view), Revision::NONE, client).await?;
         }
@@ -150,7 +150,7 @@ async fn run(watched: &Watched, filter: Arc<Filter>, include_current: bool, clie
         for key in gone {
             let Some(((epoch, _), abort)) = shards.remove(&key) else { continue };
             abort.abort();
-            // Nothing follows: all of it is gone.
+            // No entries follow: all entries of the shard were removed.
             let position = shard_position(&key, epoch + 1, 0);
             let resync = proto::Resync { position: Some(position), missed: None, full: true };
             client.send(proto::WatchResponse { resync: Some(resync), ..proto::WatchResponse::default() }).await?;
@@ -162,7 +162,7 @@ async fn run(watched: &Watched, filter: Arc<Filter>, include_current: bool, clie
             }
             let rebuilt = before.is_some();
             before.iter().for_each(|(_, abort)| abort.abort());
-            // A shard that came later, was rebuilt, or shows other groups: all of it is news to the watcher.
+            // The shard is new, was rebuilt, or shows other groups, so the client needs all of its entries.
             client.outbox.room().await?;
             let (follower, view) = Follower::new(&shard, &filter);
             if rebuilt {
@@ -187,15 +187,15 @@ fn is_there(sources: &[Arc<Source>], key: &ShardKey) -> bool {
     shard.is_some_and(|shard| shard.key == *key)
 }
 
-/// Follows one shard.
+/// Sends the changes of one shard.
 struct Follower {
     shard: Arc<Shard>,
     changes: tokio::sync::broadcast::Receiver<Arc<Change>>,
     filter: Arc<Filter>,
-    /// Number of the last change delivered or skipped, and its revision.
+    /// Number of the last change that was delivered or skipped, and its revision.
     sequence: u64,
     revision: Revision,
-    /// Groups that were not shown from the shard when this began.
+    /// Groups of the shard that were hidden when the follower was created.
     hidden: Hidden,
 }
 
@@ -213,12 +213,12 @@ impl Follower {
         (follower, view)
     }
 
-    /// What this follows: another incarnation, or other groups, are followed anew.
+    /// Returns the version of the shard that is followed. If it changes, the shard needs a new follower.
     fn version(&self) -> (u64, Hidden) {
         (self.shard.epoch, Hidden::clone(&self.hidden))
     }
 
-    /// Until the shard is replaced, or the client leaves.
+    /// Sends changes until the shard is replaced or the client disconnects.
     async fn follow(mut self, client: &Client) -> Result<(), Ended> {
         loop {
             let first = match self.changes.recv().await {
@@ -241,7 +241,7 @@ impl Follower {
                 next = match if size.is_full() { Err(TryRecvError::Empty) } else { self.changes.try_recv() } {
                     Ok(change) => Some(change),
                     Err(TryRecvError::Lagged(_)) => {
-                        // It says so once, and goes on with what is left in the ring.
+                        // Send the changes that are left in the ring, then one resync.
                         lagged = true;
                         None
                     }
@@ -258,9 +258,9 @@ impl Follower {
         }
     }
 
-    /// Changes were missed: says how many, and sends what the keys are now.
+    /// Reports how many changes were missed, and sends the current entries of the missed keys.
     async fn catch_up(&mut self, client: &Client) -> Result<(), Ended> {
-        // A client that does not read keeps no state.
+        // Wait for room before pinning a view, so that a client that does not read pins none.
         client.outbox.room().await?;
         let (view, changes) = self.shard.subscribe();
         self.changes = changes;
@@ -272,7 +272,7 @@ impl Follower {
         self.resync(Some(missed), full, view, after, client).await
     }
 
-    /// Says that changes were missed, and sends the current entries whose record lies after `after`.
+    /// Reports that changes were missed, and sends the current entries with records after `after`.
     async fn resync(
         &self,
         missed: Option<u64>,
@@ -288,7 +288,7 @@ impl Follower {
         self.send_entries(&view, after, client).await
     }
 
-    /// Current entries whose record lies after `after`.
+    /// Sends the current entries with records after `after`.
     async fn send_entries(&self, view: &Pinned, after: Revision, client: &Client) -> Result<(), Ended> {
         if !self.filter.accepts_source(&view.key.source.name) {
             return Ok(());
@@ -315,7 +315,7 @@ impl Follower {
                     client.send_pinned(proto::WatchResponse { changes, ..Default::default() }, view).await?;
                 }
             }
-            // Many groups may have nothing to send.
+            // Yield, because many groups may have no matching entries.
             tokio::task::consume_budget().await;
         }
         if changes.is_empty() {

@@ -1,4 +1,4 @@
-//! The order of GetConsumer's answer.
+//! The order of the groups that GetConsumer returns.
 
 use std::cmp::Ordering;
 
@@ -8,7 +8,7 @@ use crate::{
     store::cut::GroupCut,
 };
 
-/// A value that groups are ordered by.
+/// A value by which groups are ordered.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub(super) enum Value<'a> {
     Number(i64),
@@ -16,9 +16,9 @@ pub(super) enum Value<'a> {
     Text(&'a str),
 }
 
-/// A group that is put in order.
+/// A group to sort.
 pub(super) trait Ranked {
-    /// (cluster, group id).
+    /// Returns cluster and group id.
     fn key(&self) -> (&str, &str);
 }
 
@@ -40,7 +40,7 @@ fn number(number: impl Into<i64>) -> Option<Value<'static>> {
     Some(Value::Number(number.into()))
 }
 
-/// The columns of the SQL table `groups`; a test checks that these are all.
+/// The columns of the SQL table `groups`. A test checks that the list is complete.
 const COLUMNS: [(&str, Get); 22] = [
     ("cluster", |fact| Some(Value::Text(&fact.group.cluster.cluster.name))),
     ("source", |fact| Some(Value::Text(&fact.group.cluster.source.id.name))),
@@ -76,10 +76,10 @@ pub(super) struct Order {
 }
 
 impl Order {
-    /// Of `COLUMN [asc|desc]`; empty is the default, by `group_id`.
+    /// Parses `COLUMN [asc|desc]`. An empty text is the default order, by `group_id`.
     ///
     /// # Errors
-    /// No such column or direction.
+    /// The column or the direction does not exist.
     pub(super) fn new(text: &str) -> Result<Self, Error> {
         let mut words = text.split_whitespace();
         let name = words.next().unwrap_or("group_id");
@@ -88,12 +88,17 @@ impl Order {
             [] => false,
             [direction] if direction.eq_ignore_ascii_case("asc") => false,
             [direction] if direction.eq_ignore_ascii_case("desc") => true,
-            rest => return Err(Error::Invalid(format!("order_by: {:?} is neither asc nor desc", rest.join(" ")))),
+            rest => {
+                return Err(Error::Invalid(format!(
+                    "order_by: unknown direction {:?}; use asc or desc",
+                    rest.join(" ")
+                )));
+            }
         };
         let Some((column, get)) = COLUMNS.into_iter().find(|(column, _)| *column == name) else {
             let known: Vec<&str> = COLUMNS.iter().map(|(column, _)| *column).collect();
             let known = known.join(", ");
-            return Err(Error::Invalid(format!("order_by: no column {name:?} in groups; there are {known}")));
+            return Err(Error::Invalid(format!("order_by: no column {name:?} in groups; use one of {known}")));
         };
         Ok(Self { column, get, descending })
     }
@@ -110,12 +115,12 @@ impl Order {
         self.column == "group_id" && !self.descending
     }
 
-    /// The value that a group is ordered by; `None` if unknown, or if only cluster and id decide.
+    /// Returns the value by which a group is ordered; `None` if it is unknown, or in the default order.
     pub(super) fn value<'a>(&self, fact: &GroupFact<'a>) -> Option<Value<'a>> {
         if self.is_default() { None } else { (self.get)(fact) }
     }
 
-    /// Sorts by the values. Unknown comes last, whatever the direction; equal ones by cluster and id.
+    /// Sorts by the values. Unknown values are last in both directions; equal values are sorted by cluster and id.
     pub(super) fn sort<'a, T: Ranked>(&self, mut all: Vec<(Option<Value<'a>>, T)>) -> Vec<T> {
         all.sort_unstable_by(|(left, of_left), (right, of_right)| {
             self.compare(left.as_ref(), right.as_ref()).then_with(|| of_left.key().cmp(&of_right.key()))

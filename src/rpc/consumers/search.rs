@@ -1,4 +1,4 @@
-//! Which groups a text finds.
+//! Text search for groups.
 
 use std::cell::RefCell;
 
@@ -15,21 +15,21 @@ use crate::{
     },
 };
 
-/// Finds groups whose id, or one of whose topics, contains a text, in upper or lower case: what `ILIKE` says in SQL.
+/// A case-insensitive search for a text in group ids and topic names, like `ILIKE '%text%'` in SQL.
 #[derive(Debug)]
 pub(in super::super) struct Search {
-    /// `None` finds all.
+    /// The compiled text; `None` matches all groups.
     text: Option<Regex>,
-    /// Topics that were looked at, by where their names lie: groups share names, which stay where they are as
-    /// long as the cut.
+    /// Results by the address of a topic name. Groups share names, and addresses are stable for the lifetime of the
+    /// cut.
     topics: RefCell<HashMap<*const u8, bool>>,
 }
 
 impl Search {
-    /// An empty text finds all.
+    /// Returns a search. An empty text matches all groups.
     ///
     /// # Errors
-    /// A text that is far longer than any name.
+    /// The text is too long.
     pub(in super::super) fn new(text: &str) -> Result<Self, Error> {
         let build = || RegexBuilder::new(&regex::escape(text)).case_insensitive(true).size_limit(REGEX_BYTES).build();
         let text = (!text.is_empty()).then(build).transpose();
@@ -41,7 +41,7 @@ impl Search {
         self.text.is_none()
     }
 
-    /// Whether it finds a group. All groups asked about must be of one cut.
+    /// Returns whether a group matches. All calls must pass groups of the same cut.
     pub(in super::super) fn matches(&self, group: GroupCut<'_>) -> bool {
         let view = group.group;
         self.is_empty()

@@ -1,5 +1,5 @@
-//! The calls of Arrow Flight around Flight SQL: answers commands about the tables, adds GetSchema,
-//! and gives what is malformed or refused the code that it has everywhere.
+//! The Arrow Flight service around Flight SQL. It responds to metadata commands, adds GetSchema, and maps the errors of
+//! `arrow-flight` to the codes of this server.
 
 use arrow_flight::{
     Action, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest, PollInfo, SchemaResult,
@@ -15,7 +15,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use super::{super::Reply, super::Service, Flight, flight_info};
 use crate::{error::Error, sql::SqlError};
 
-/// The service as it is served.
+/// The service as registered with the gRPC server.
 #[derive(Clone, Debug)]
 pub(in crate::rpc) struct Front(Flight);
 
@@ -25,7 +25,7 @@ impl Front {
     }
 }
 
-/// The command of a descriptor or a ticket.
+/// Decodes the command of a descriptor or a ticket.
 fn command(bytes: &[u8]) -> Result<Command, Status> {
     let command = Any::decode(bytes).ok().and_then(|any| Command::try_from(any).ok());
     match command {
@@ -35,15 +35,15 @@ fn command(bytes: &[u8]) -> Result<Command, Status> {
 }
 
 fn malformed() -> Status {
-    Error::Invalid("not a command of Flight SQL".to_owned()).into()
+    Error::Invalid("unknown or malformed Flight SQL command".to_owned()).into()
 }
 
-/// What `arrow-flight` answers by itself, in the words and codes of this server: it calls what it cannot decode an
-/// internal error, and what [`Flight`] leaves out, as it changes something or is no SQL, unimplemented.
+/// Replaces errors of `arrow-flight` by those of this server. It reports undecodable messages as internal errors, and
+/// commands that [`Flight`] does not implement, because they write data or are not SQL, as unimplemented.
 fn own(what: &str) -> impl FnOnce(Status) -> Status {
     move |status| match status.code() {
         Code::Internal if !status.message().starts_with("internal error ") => malformed(),
-        Code::Unimplemented => SqlError::NotReadOnly(format!("{what} is refused")).into(),
+        Code::Unimplemented => SqlError::NotReadOnly(format!("{what} is not allowed")).into(),
         _ => status,
     }
 }

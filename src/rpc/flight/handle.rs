@@ -1,9 +1,9 @@
-//! Handles of prepared statements and tickets: the statement itself with its parameters.
+//! Handles of prepared statements, and tickets. Both contain the statement and its parameters.
 //!
-//! The server keeps nothing for them, so that what nobody redeems or closes costs nothing. They carry
-//! no right: who makes one up could send the statement as well, and every use checks it like one. But
-//! they are sealed: the reader of Arrow IPC believes lengths that it reads, and a made up one could
-//! make it allocate without bounds.
+//! The server keeps no state for them, so an unused or unclosed handle costs nothing. They grant no access: a client
+//! that forges one could send its statement as well, and the statement is checked at every use. They are sealed
+//! nevertheless, because the Arrow IPC reader trusts the lengths in a message, and a forged one could make it allocate
+//! without limit.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -22,10 +22,10 @@ use crate::{
     sql::{ScalarValue, Statement, output},
 };
 
-/// Names the layout; no other is read.
+/// Version of the layout. Other versions are rejected.
 const LAYOUT: u32 = 0x6f66_7331;
 
-/// Room for the values of one execution.
+/// Maximum size of the parameters of one execution (bytes).
 const MAX_PARAMETER_BYTES: usize = 256 << 10;
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -34,13 +34,13 @@ pub(super) struct Handle {
     layout: u32,
     #[prost(string, tag = "2")]
     pub(super) sql: String,
-    /// One row, as a stream of Arrow IPC; empty for none.
+    /// One row as an Arrow IPC stream; empty if there are no parameters.
     #[prost(bytes = "vec", tag = "3")]
     parameters: Vec<u8>,
-    /// Of one execution, to cancel it by.
+    /// Number of the execution, by which it can be cancelled.
     #[prost(fixed64, tag = "4")]
     pub(super) execution: u64,
-    /// Of this process, over all of it.
+    /// Hash of the other fields with a key of this process.
     #[prost(fixed64, tag = "5")]
     seal: u64,
 }
@@ -50,22 +50,22 @@ impl Handle {
         Self { layout: LAYOUT, sql, parameters: vec![], execution: 0, seal: 0 }
     }
 
-    /// SipHash with keys that only this process knows.
+    /// Returns the seal: SipHash with a random key that only this process has.
     fn sealed(&self) -> u64 {
         static KEYS: OnceLock<RandomState> = OnceLock::new();
         KEYS.get_or_init(RandomState::new).hash_one((self.layout, &self.sql, &self.parameters, self.execution))
     }
 
-    /// For one execution.
+    /// Returns a ticket for one execution.
     pub(super) fn ticket(self) -> Self {
-        // Random, so that nobody cancels by chance what another runs.
+        // Random, so that a client does not cancel the execution of another one by accident.
         Self { execution: RandomState::new().hash_one(&self.sql), ..self }
     }
 
     pub(super) fn read(bytes: &[u8]) -> Result<Self, Error> {
         match Self::decode(bytes) {
             Ok(handle) if handle.layout == LAYOUT && handle.seal == handle.sealed() => Ok(handle),
-            _ => Err(Error::Invalid("not a handle or ticket of this server since its start: prepare again".to_owned())),
+            _ => Err(Error::Invalid("unknown handle or ticket; prepare the statement again".to_owned())),
         }
     }
 
@@ -73,34 +73,34 @@ impl Handle {
         Self { seal: self.sealed(), ..self.clone() }.encode_to_vec().into()
     }
 
-    /// With the values of the next executions.
+    /// Returns a handle with the parameters of the next executions.
     pub(super) fn bound(self, row: Option<&RecordBatch>) -> Result<Self, Error> {
         let parameters = row.map_or(Ok(vec![]), write).map_err(|error| refused(&error))?;
         if parameters.len() > MAX_PARAMETER_BYTES {
             let given = parameters.len();
             return Err(Error::Exhausted(format!(
-                "the parameters have {given} bytes, {MAX_PARAMETER_BYTES} are allowed (fixed)"
+                "the parameters have {given} bytes, more than the fixed limit of {MAX_PARAMETER_BYTES}"
             )));
         }
         Ok(Self { parameters, ..self })
     }
 
-    /// The statement to run.
+    /// Returns the statement to run.
     pub(super) async fn statement(self, timeout: Option<std::time::Duration>) -> Result<Statement, Error> {
         let Self { sql, parameters, .. } = self;
         let parameters = if parameters.is_empty() {
             vec![]
         } else {
-            // On a thread of its own: a reader that panics ends only this call.
+            // On a blocking thread, so that a panic of the reader ends only this call.
             let read = tokio::task::spawn_blocking(move || read(&parameters)).await;
-            read.map_err(|_| Error::Invalid("the parameters cannot be read".to_owned()))?.map_err(|e| refused(&e))?
+            read.map_err(|_| Error::Invalid("cannot read the parameters".to_owned()))?.map_err(|e| refused(&e))?
         };
         Ok(Statement { sql, parameters, timeout, ..Statement::default() })
     }
 }
 
 fn refused(error: &ArrowError) -> Error {
-    Error::Invalid(format!("the parameters cannot be read: {error}"))
+    Error::Invalid(format!("cannot read the parameters: {error}"))
 }
 
 fn write(row: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
@@ -114,7 +114,7 @@ fn write(row: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
 fn read(bytes: &[u8]) -> Result<Vec<ScalarValue>, ArrowError> {
     let Some(row) = StreamReader::try_new(bytes, None)?.next().transpose()? else { return Ok(vec![]) };
     if row.num_rows() != 1 {
-        return Err(ArrowError::InvalidArgumentError("one row is one execution".to_owned()));
+        return Err(ArrowError::InvalidArgumentError("more than one row of parameters".to_owned()));
     }
     let value = |column: &ArrayRef| {
         ScalarValue::try_from_array(column, 0).map_err(|error| ArrowError::ExternalError(error.into()))

@@ -1,4 +1,4 @@
-//! What the server can do (`SqlInfo`), and its types: fixed answers.
+//! Capabilities (`SqlInfo`) and data types of the Flight SQL server. Both responses are fixed.
 
 use std::collections::HashMap;
 
@@ -18,11 +18,11 @@ use once_cell::sync::OnceCell;
 
 use crate::sql::functions;
 
-/// Words that DataFusion reserves beyond SQL-92.
+/// Keywords that DataFusion reserves in addition to SQL-92.
 const KEYWORDS: &[&str] =
     &["ANTI", "EXCLUDE", "EXPLAIN", "ILIKE", "LATERAL", "LIMIT", "OFFSET", "OVER", "QUALIFY", "SEMI", "SHOW", "WINDOW"];
 
-/// The answer to GetSqlInfo.
+/// Returns the response to GetSqlInfo.
 pub(super) fn sql() -> Result<&'static SqlInfoData, FlightError> {
     static INFO: OnceCell<SqlInfoData> = OnceCell::new();
     INFO.get_or_try_init(|| {
@@ -32,7 +32,7 @@ pub(super) fn sql() -> Result<&'static SqlInfoData, FlightError> {
     })
 }
 
-/// A bitmask of the enum's values.
+/// Returns a bitmask of enum values.
 fn mask(values: &[i32]) -> i32 {
     values.iter().fold(0, |mask, value| mask | 1 << value)
 }
@@ -50,7 +50,7 @@ fn server(info: &mut SqlInfoDataBuilder) {
     info.append(I::FlightSqlServerCancel, true);
     info.append(I::FlightSqlServerBulkIngestion, false);
     info.append(I::FlightSqlServerIngestTransactionsSupported, false);
-    // Handles live for ever: they hold nothing.
+    // 0 means no timeout: handles never expire, because the server keeps no state for them.
     info.append(I::FlightSqlServerStatementTimeout, 0_i32);
     info.append(I::FlightSqlServerTransactionTimeout, 0_i32);
 }
@@ -118,7 +118,7 @@ fn support(info: &mut SqlInfoDataBuilder) {
     info.append(I::SqlAnsi92SupportedLevel, mask(&[0]));
     let joins = [SqlOuterJoinsSupportLevel::SqlFullOuterJoins, SqlOuterJoinsSupportLevel::SqlLimitedOuterJoins];
     info.append(I::SqlOuterJoinsSupportLevel, mask(&joins.map(|kind| kind as i32)));
-    // In SELECT only, which SqlSupportedElementActions has no value for.
+    // Schemas are supported in SELECT only, for which SqlSupportedElementActions has no value.
     info.append(I::SqlSchemasSupportedActions, 0_i32);
     info.append(I::SqlCatalogsSupportedActions, 0_i32);
     info.append(I::SqlSupportedPositionedCommands, 0_i32);
@@ -141,7 +141,7 @@ fn support(info: &mut SqlInfoDataBuilder) {
     info.append(I::SqlSupportedConcurrenciesForResultSetScrollInsensitive, 0_i32);
 }
 
-/// 0 says: no limit, or one that is not known.
+/// Appends the limits; 0 means that there is no limit or that it is unknown.
 fn limits(info: &mut SqlInfoDataBuilder) {
     for unlimited in [
         I::SqlMaxBinaryLiteralLength,
@@ -169,7 +169,7 @@ fn limits(info: &mut SqlInfoDataBuilder) {
     }
 }
 
-/// The name that SQL has for a type.
+/// Returns the SQL name of a type.
 pub(super) fn type_name(kind: &DataType) -> &'static str {
     match kind {
         DataType::Boolean => "BOOLEAN",
@@ -182,7 +182,7 @@ pub(super) fn type_name(kind: &DataType) -> &'static str {
     }
 }
 
-/// The answer to GetXdbcTypeInfo: the types that columns have.
+/// Returns the response to GetXdbcTypeInfo: the types of the columns.
 pub(super) fn types() -> Result<&'static XdbcTypeInfoData, FlightError> {
     static TYPES: OnceCell<XdbcTypeInfoData> = OnceCell::new();
     TYPES.get_or_try_init(build_types)

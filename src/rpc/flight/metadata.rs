@@ -1,4 +1,4 @@
-//! What clients ask about the tables: catalogs, schemas, tables, keys.
+//! Flight SQL metadata: catalogs, schemas, tables and keys.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -21,7 +21,7 @@ use crate::{
 const TABLE: &str = "TABLE";
 const VIEW: &str = "VIEW";
 
-/// All rows of the answer to a command about the tables; `None` for any other command.
+/// Returns all rows of the response to a metadata command; `None` for other commands.
 pub(super) fn rows(command: Command, engine: &Engine) -> Result<Option<RecordBatch>, FlightError> {
     let rows = match command {
         Command::CommandGetCatalogs(command) => {
@@ -53,7 +53,7 @@ pub(super) fn rows(command: Command, engine: &Engine) -> Result<Option<RecordBat
 }
 
 fn tables(mut command: CommandGetTables, engine: &Engine) -> Result<RecordBatch, FlightError> {
-    // Grafana's sources ask for the name of other systems.
+    // Grafana's data sources request the type name of other systems.
     for kind in &mut command.table_types {
         if kind.eq_ignore_ascii_case(TABLE) || kind.eq_ignore_ascii_case("BASE TABLE") {
             TABLE.clone_into(kind);
@@ -69,7 +69,7 @@ fn tables(mut command: CommandGetTables, engine: &Engine) -> Result<RecordBatch,
     tables.build()
 }
 
-/// Tables have no primary keys.
+/// Returns an empty list, because tables have no primary keys.
 fn primary_keys() -> RecordBatch {
     none([
         ("catalog_name", DataType::Utf8, true),
@@ -81,7 +81,7 @@ fn primary_keys() -> RecordBatch {
     ])
 }
 
-/// Tables have no foreign keys.
+/// Returns an empty list, because tables have no foreign keys.
 fn foreign_keys() -> RecordBatch {
     none([
         ("pk_catalog_name", DataType::Utf8, true),
@@ -100,13 +100,13 @@ fn foreign_keys() -> RecordBatch {
     ])
 }
 
-/// No rows, in the columns that `FlightSql.proto` gives the command.
+/// Returns no rows, with the columns that `FlightSql.proto` defines for the command.
 fn none<const N: usize>(columns: [(&str, DataType, bool); N]) -> RecordBatch {
     let fields = columns.map(|(name, kind, nullable)| Field::new(name, kind, nullable));
     RecordBatch::new_empty(Arc::new(Schema::new(fields.to_vec())))
 }
 
-/// A table's schema with its comments where clients look for them (`FlightSqlColumnMetadata` of
+/// Returns a table's schema with comments in the metadata keys that clients read (`FlightSqlColumnMetadata` of
 /// arrow-java).
 fn described(table: &TableDescription) -> Schema {
     let field = |field: &Arc<Field>| {
@@ -131,10 +131,10 @@ fn described(table: &TableDescription) -> Schema {
     Schema::new(fields).with_metadata(HashMap::from([remarks(COMMENT), remarks("ARROW:FLIGHT:SQL:REMARKS")]))
 }
 
-/// Words for a failure that only a bug makes.
+/// Returns the error for a failure of a metadata command. It is a bug, except for an invalid pattern.
 pub(super) fn bug(error: &FlightError) -> Error {
     match error {
-        // A pattern that a client made up.
+        // The client sent an invalid pattern.
         FlightError::Arrow(ArrowError::InvalidArgumentError(text) | ArrowError::ComputeError(text)) => {
             Error::Invalid(text.clone())
         }

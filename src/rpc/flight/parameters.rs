@@ -1,4 +1,4 @@
-//! The parameters of a statement: the Arrow IPC messages of a DoPut, which hold one row.
+//! The parameters of a statement: the Arrow IPC messages of a DoPut, which contain one row.
 
 use arrow::array::RecordBatch;
 use arrow_flight::{
@@ -18,10 +18,10 @@ use crate::error::Error;
 const MAX_MESSAGES: usize = 16;
 /// Maximum number of bytes of all messages of a DoPut. A handle holds less (`MAX_PARAMETER_BYTES`).
 const MAX_BYTES: usize = 1 << 20;
-/// Maximum number of characters of the decoder's message in an error: it quotes names of fields.
+/// Maximum length of a decoder message in an error (characters). The message quotes field names, which may be long.
 const MAX_MESSAGE: usize = 300;
 
-/// Why a message is refused.
+/// Why a message is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum Refused {
     #[error("more than {0} messages")]
@@ -34,35 +34,32 @@ enum Refused {
     Schema(&'static str),
     #[error("a second schema")]
     SecondSchema,
-    #[error("a batch comes before the schema")]
+    #[error("a batch precedes the schema")]
     NoSchema,
     #[error("more than {0} columns")]
     Columns(usize),
-    #[error(
-        "a column has the type {0}, which parameters do not have: send numbers, text, bytes, times, booleans, or lists of \
-         these"
-    )]
+    #[error("a column has the unsupported type {0}; use numbers, text, bytes, times, booleans, or lists of these")]
     Type(&'static str),
-    #[error("a batch is compressed: send it uncompressed")]
+    #[error("a batch is compressed; send it uncompressed")]
     Compressed,
-    #[error("one row of parameters is one execution: bind one row at a time")]
+    #[error("more than one row of parameters; bind one row per execution")]
     Rows,
-    #[error("a batch does not have the columns of the schema")]
+    #[error("the columns of a batch differ from the schema")]
     Shape,
-    #[error("a batch claims more values than it has bytes for")]
+    #[error("a batch declares more values than it has bytes for")]
     Length,
-    #[error("a batch claims bytes that did not come")]
+    #[error("a buffer of a batch is outside of the message body")]
     Buffer,
 }
 
-/// Returns the row of parameters, or `None` when there is none.
+/// Returns the row of parameters; `None` if there is none.
 ///
 /// # Errors
-/// INVALID_ARGUMENT for messages that are not one row of types that parameters have.
+/// INVALID_ARGUMENT if the messages are not one row of supported types.
 pub(super) async fn read(data: PeekableFlightDataStream) -> Result<Option<RecordBatch>, Status> {
     let mut budget = Budget::default();
     let mut check = Check::default();
-    // Before the decoder sees a message: it allocates what a message claims.
+    // Check before decoding, because the decoder allocates as much memory as a message declares.
     let data = data.map(move |data| {
         let data = data?;
         budget.take(&data).and_then(|()| check.message(&data)).map_err(|refused| invalid(&refused.to_string()))?;
@@ -84,7 +81,7 @@ pub(super) async fn read(data: PeekableFlightDataStream) -> Result<Option<Record
         }
         Ok(row.filter(|row| row.num_columns() > 0))
     };
-    // In a task of its own, so that a decoder that panics ends only this call.
+    // A separate task, so that a panic of the decoder ends only this call.
     tokio::spawn(read).await.unwrap_or_else(|_| Err(invalid("the decoder failed")))
 }
 
@@ -93,10 +90,10 @@ fn tonic_error(status: Status) -> FlightError {
 }
 
 fn invalid(why: &str) -> Status {
-    Error::Invalid(format!("the parameters cannot be read: {why}")).into()
+    Error::Invalid(format!("cannot read the parameters: {why}")).into()
 }
 
-/// What the messages of one DoPut may still take.
+/// The number of messages and bytes that a DoPut may still send.
 #[derive(Debug)]
 struct Budget {
     messages: usize,

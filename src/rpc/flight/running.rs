@@ -1,4 +1,4 @@
-//! What runs, to be cancelled by its ticket.
+//! Running executions, which can be cancelled by their tickets.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -7,21 +7,21 @@ use tokio_util::sync::CancellationToken;
 
 type Executions = Mutex<HashMap<u64, (CancellationToken, usize)>>;
 
-/// The executions under way, by number; as many as the engine lets run or wait.
+/// The running executions by number. The engine limits their number.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Running(Arc<Executions>);
 
 impl Running {
-    /// Counts as running until the guard is dropped.
+    /// Registers an execution as running until the guard is dropped.
     pub(super) fn start(&self, execution: u64) -> Guard {
         let mut executions = self.0.lock();
         let (token, uses) = executions.entry(execution).or_default();
-        // A ticket may be redeemed twice.
+        // A ticket may be redeemed several times concurrently.
         *uses += 1;
         Guard { token: token.clone(), execution, executions: Arc::clone(&self.0) }
     }
 
-    /// Whether there was something to cancel.
+    /// Cancels an execution. Returns whether it was running.
     pub(super) fn cancel(&self, execution: u64) -> bool {
         let executions = self.0.lock();
         let found = executions.get(&execution).filter(|_| execution != 0);

@@ -1,5 +1,5 @@
-//! Session options, which `arrow-flight` has no messages for (`Flight.proto`): there is one catalog
-//! with one schema, and no state of a session.
+//! Session options, for which `arrow-flight` has no messages (`Flight.proto`). There is one catalog with one schema,
+//! and sessions have no state.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use crate::{
     sql::{CATALOG, SCHEMA},
 };
 
-/// `SessionOptionValue`, of which only text is of interest.
+/// `SessionOptionValue`, reduced to strings.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(super) struct OptionValue {
     #[prost(string, optional, tag = "1")]
@@ -57,7 +57,7 @@ const CLOSED: i32 = 1;
 
 const OPTIONS: [(&str, &str); 2] = [("catalog", CATALOG), ("schema", SCHEMA)];
 
-/// The answer to an action about the session; `None` if it is about something else.
+/// Returns the response to a session action; `None` for other actions.
 pub(super) fn act(action: &Action) -> Option<Result<Vec<u8>, Error>> {
     match action.r#type.as_str() {
         "SetSessionOptions" => Some(set(&action.body)),
@@ -72,10 +72,10 @@ pub(super) fn act(action: &Action) -> Option<Result<Vec<u8>, Error>> {
     }
 }
 
-/// Accepts what is so already.
+/// Accepts only values that are set already.
 fn set(body: &[u8]) -> Result<Vec<u8>, Error> {
     let request = SetSessionOptionsRequest::decode(body)
-        .map_err(|_| Error::Invalid("not a SetSessionOptionsRequest".to_owned()))?;
+        .map_err(|_| Error::Invalid("cannot decode the SetSessionOptionsRequest".to_owned()))?;
     let mut errors = HashMap::new();
     for (name, value) in request.session_options {
         let error = match OPTIONS.into_iter().find(|(known, _)| *known == name) {

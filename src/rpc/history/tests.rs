@@ -33,7 +33,7 @@ fn times_that_are_not_given_are_those_of_the_last_hour() {
     assert_eq!(span(Some(6400), Some(10_000), None).unwrap().2, 10_000);
     let a_little_more = Span::new(&request(Some(6399), None, None), 10_000_000, Duration::from_secs(10), None);
     assert_eq!(a_little_more.unwrap().step, 10_000);
-    // A week, of which there is an hour.
+    // The range is a week, but samples exist for an hour only.
     let short = Span::new(&request(Some(0), None, None), 10_000_000, Duration::from_secs(10), Some(6_400_000));
     assert_eq!(short.unwrap().step, 10_000);
 }
@@ -45,10 +45,10 @@ fn times_that_make_no_sense_are_refused() {
         assert!(span(None, None, Some(step)).unwrap_err().to_string().contains("at least 1 ms"));
     }
     assert!(span(Some(0), Some(604_800), Some(1)).unwrap_err().to_string().contains("longer"));
-    assert!(span(Some(i64::MAX), None, None).unwrap_err().to_string().contains("not a time"));
+    assert!(span(Some(i64::MAX), None, None).unwrap_err().to_string().contains("invalid time"));
 }
 
-/// A store whose keys never end.
+/// A history store with an endless sequence of keys.
 #[derive(Debug)]
 struct Endless(CancellationToken);
 
@@ -100,7 +100,7 @@ async fn a_call_ends_with_its_deadline_and_when_its_caller_leaves_and_others_wai
     while running(&service) < 2 || !reads.is_cancelled() {
         tokio::task::yield_now().await;
     }
-    // Both run: the next one waits in vain.
+    // Both slots are in use, so the next call waits until its deadline.
     let error = ask(HistoryBy::Cluster, 20).await.unwrap_err();
     assert!(matches!(&error, Error::Deadline(_)), "{error:?}");
     readers.iter().for_each(tokio::task::JoinHandle::abort);

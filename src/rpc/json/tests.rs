@@ -129,6 +129,6 @@ fn the_status_has_every_field_under_its_name_but_memory() {
             "last_error": null, "failures": 3, "files_written": 0, "written_to": AT_TEXT, "skipped": {"a": "1", "b": "2"},
         },
     });
-    // As text, since the order of the fields is part of it.
+    // Compare as text, because the order of the fields matters.
     assert_eq!(view(&status).to_string(), status_json.to_string());
 }

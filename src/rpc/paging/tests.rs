@@ -38,11 +38,11 @@ fn a_ranking_that_is_being_made_keeps_no_other_waiting() {
     };
     let none = || Ok(vec![]);
     let made = get("slow", &|| {
-        assert_eq!(get("quick", &none), Ok(0), "while the other is being made");
+        assert_eq!(get("quick", &none), Ok(0), "a slow ranking does not block others");
         Err(())
     });
     assert_eq!(made, Err(()));
-    // One that failed is made again.
+    // A failed ranking is computed again.
     assert_eq!(get("slow", &none), Ok(0));
-    assert_eq!(get("slow", &|| panic!("it is kept")), Ok(0));
+    assert_eq!(get("slow", &|| panic!("the ranking is reused")), Ok(0));
 }

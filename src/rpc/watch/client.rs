@@ -1,4 +1,4 @@
-//! What a watch sends to its client.
+//! The sending side of a watch.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -13,15 +13,15 @@ use crate::{
     work::{Cancel, Ended, Outbox, Patience},
 };
 
-/// Messages that the bytes of a watch have room for.
+/// Number of messages for which the byte limit of a watch has room.
 const MESSAGES: usize = 4;
-/// All current entries of a log partition may take as many times the time that one message may.
+/// All current entries of a log partition must be read within this multiple of the stall timeout.
 const STALLS: u32 = 10;
 
-/// What a shard was when it was subscribed to, kept while it is sent.
+/// The view of a shard at the time of subscription, pinned while it is sent.
 pub(super) type Pinned = Pin<ShardView>;
 
-/// What is sent to a client that watches.
+/// Sends messages to the client of a watch.
 pub(super) struct Client {
     pub(super) outbox: Outbox<Result<proto::WatchResponse, Status>>,
     store: Arc<Store>,
@@ -43,13 +43,13 @@ impl Client {
         &self.store
     }
 
-    /// Sends a message when there is room for it, however long that takes.
+    /// Sends a message as soon as there is room for it, without a time limit.
     pub(super) async fn send(&self, response: proto::WatchResponse) -> Result<(), Ended> {
         let bytes = response.encoded_len();
         self.outbox.send(Ok(response), bytes, None).await
     }
 
-    /// Sends a message while a state is pinned for the client, which must read in time.
+    /// Sends a message while a view is pinned. Fails if the client does not read in time.
     pub(super) async fn send_pinned(&self, response: proto::WatchResponse, pin: &Pinned) -> Result<(), Ended> {
         let bytes = response.encoded_len();
         pin.cancel().in_time(self.outbox.send(Ok(response), bytes, Some(self.patience))).await?
@@ -59,13 +59,13 @@ impl Client {
         PageSize::within(BATCH, self.message_bytes)
     }
 
-    /// Pins what a shard was when it was subscribed to.
+    /// Pins the view of a shard.
     pub(super) fn pin(&self, view: Arc<ShardView>) -> Pinned {
         self.store.held().pin(view, &Cancel::within(self.patience.after.saturating_mul(STALLS)))
     }
 }
 
-/// Counts a watch while it is open.
+/// Counts a watch as open until dropped.
 pub(super) struct Open(Arc<Store>);
 
 impl Open {

@@ -1,4 +1,4 @@
-//! Changes of the status of groups, as they are noticed.
+//! Status changes of groups in a watch.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use crate::{
     work::Ended,
 };
 
-/// Sends what is noticed from now on, until the client leaves.
+/// Sends the status changes that the sampler detects from now on, until the client disconnects.
 pub(super) fn follow(
     watched: Watched,
     filter: &Arc<Filter>,
     client: &Arc<Client>,
 ) -> impl Future<Output = Result<(), Ended>> + Send + use<> {
-    // Before the newest is looked up: a change that comes in between is noticed.
+    // Subscribe before reading the newest sequence numbers, so that no change in between is missed.
     let mut come_or_go = watched.changes();
     let sources = watched.sources();
     let mut noticed = changes(&sources);

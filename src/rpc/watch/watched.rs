@@ -1,4 +1,4 @@
-//! What a watch sees. Clusters and sources may come and go meanwhile.
+//! The clusters and sources that a watch selects. They may be added and removed while it runs.
 
 use std::sync::Arc;
 
@@ -10,19 +10,19 @@ use crate::{
     store::{Store, Unready, cluster::Cluster, source::Source},
 };
 
-/// The clusters and sources that a watch is about.
+/// The clusters and sources that a watch selects.
 #[derive(Clone)]
 pub(super) struct Watched {
     store: Arc<Store>,
     filter: Arc<Filter>,
-    /// The cluster that the filter names: without it the watch ends.
+    /// The cluster that the filter names exactly. The watch ends when it is removed.
     named: Option<Arc<Cluster>>,
-    /// The sources that the filter names, as they were: without any of them the watch ends.
+    /// The sources that the filter named at the start. The watch ends when all of them are removed.
     named_sources: Vec<Arc<Source>>,
 }
 
 impl Watched {
-    /// What is there now.
+    /// Returns the selection of a filter.
     ///
     /// # Errors
     /// The filter names a cluster that does not exist.
@@ -36,42 +36,43 @@ impl Watched {
         Ok(Self { named_sources, ..watched })
     }
 
-    /// The clusters as they are now.
+    /// Returns the selected clusters that exist now.
     pub(super) fn clusters(&self) -> Vec<Arc<Cluster>> {
         let clusters = self.store.clusters();
         let is_watched = |cluster: &&Arc<Cluster>| match &self.named {
-            // Another one of the same name is not what was asked for.
+            // A new cluster of the same name is not the requested one.
             Some(named) => Arc::ptr_eq(named, cluster),
             None => self.filter.cluster.accepts(&cluster.name),
         };
         clusters.iter().filter(is_watched).map(Arc::clone).collect()
     }
 
-    /// The sources as they are now.
+    /// Returns the selected sources that exist now.
     pub(super) fn sources(&self) -> Vec<Arc<Source>> {
         let sources = self.clusters().into_iter().flat_map(|cluster| cluster.sources());
         sources.filter(|source| self.filter.accepts_source(&source.id.name)).collect()
     }
 
-    /// Wakes when clusters or sources come or go.
+    /// Returns a receiver that wakes when clusters or sources are added or removed.
     pub(super) fn changes(&self) -> watch::Receiver<()> {
         self.store.watch_sources()
     }
 
-    /// Returns once what the watch names is gone.
+    /// Waits until the named cluster or sources are removed. Returns the error for the client.
     pub(super) async fn gone(&self) -> Error {
         let mut changes = self.changes();
         loop {
             if let Some(named) = &self.named
                 && self.clusters().is_empty()
             {
-                let text = format!("cluster {:?} was removed from the configuration, or changed in it", named.name);
+                let text =
+                    format!("cluster {:?} was removed from the configuration or its settings changed", named.name);
                 return Error::NotFound(text);
             }
             let sources = self.sources();
             let is_gone = |named: &Arc<Source>| !sources.iter().any(|source| Arc::ptr_eq(source, named));
             if !self.named_sources.is_empty() && self.named_sources.iter().all(is_gone) {
-                let text = "the sources of the filter were removed from the configuration, or changed in it";
+                let text = "the sources of the filter were removed from the configuration or their settings changed";
                 return Error::NotFound(text.to_owned());
             }
             // The sender lives as long as the store.

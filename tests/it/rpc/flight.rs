@@ -1,4 +1,4 @@
-//! Flight SQL, by arrow-flight's own client.
+//! Flight SQL, with the client of the arrow-flight crate.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ pub(crate) fn flight(lab: &Lab) -> Flight {
     FlightSqlServiceClient::new(lab.channel())
 }
 
-/// The one batch, and the schema that the stream declares.
+/// Returns the only batch, and the schema that the stream declares.
 pub(crate) async fn fetch(client: &mut Flight, info: &FlightInfo) -> Result<(RecordBatch, Arc<Schema>), FlightError> {
     assert_eq!(info.endpoint.len(), 1);
     assert!(info.endpoint[0].location.is_empty());
@@ -41,7 +41,7 @@ pub(crate) async fn fetch(client: &mut Flight, info: &FlightInfo) -> Result<(Rec
     Ok((concat_batches(&schema, &batches)?, schema))
 }
 
-/// Prepares, binds, executes; all three must declare the same.
+/// Prepares, binds and executes a statement; all three steps must declare the same schema.
 pub(crate) async fn prepared(client: &mut Flight, sql: &str, row: Option<RecordBatch>) -> RecordBatch {
     let mut statement = client.prepare(sql.to_owned(), None).await.unwrap();
     let first = statement.dataset_schema().unwrap().clone();
@@ -119,7 +119,7 @@ fn prepare_info_and_rows_declare_the_same_schema() {
         assert_eq!(types, [DataType::Timestamp(TimeUnit::Nanosecond, None), DataType::Utf8]);
         let batch = prepared(&mut client, "SELECT topics AS n FROM consumers", None).await;
         let comment = "Topics that the group committed to or holds partitions of";
-        assert_eq!(batch.schema().field(0).metadata()["comment"], comment, "those of a view too");
+        assert_eq!(batch.schema().field(0).metadata()["comment"], comment, "columns of a view have comments, too");
     });
 }
 
@@ -137,7 +137,7 @@ fn a_statement_runs_when_its_ticket_is_redeemed() {
         let request = offsetd::rpc::proto::GetOffsetRequest { freshness: 2, ..Default::default() };
         lab.client().get_offset(request).await.unwrap();
         let (batch, _) = fetch(&mut client, &info).await.unwrap();
-        assert_eq!(batch.column(0).as_primitive::<Int64Type>().values(), &[9], "each redemption takes its own cut");
+        assert_eq!(batch.column(0).as_primitive::<Int64Type>().values(), &[9], "each redemption sees its own cut");
     });
 }
 
@@ -169,7 +169,7 @@ fn what_is_prepared_or_not_redeemed_keeps_nothing() {
     });
     lab.commit("billing", "payments", 0, 9);
     lab.settle();
-    until("no old version to be kept", || lab.get("/metrics").text().contains("\noffsetd_held_bytes 0\n"));
+    until("no old version to be retained", || lab.get("/metrics").text().contains("\noffsetd_held_bytes 0\n"));
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn parameters_are_numbered_and_typed() {
         let mut statement = client.prepare("SELECT ?".to_owned(), None).await.unwrap();
         statement.set_parameters(many).unwrap();
         let error = statement.execute().await.unwrap_err().to_string();
-        assert!(error.contains("one row at a time"), "{error}");
+        assert!(error.contains("one row per execution"), "{error}");
         let error = client.prepare("SELECT $5000000".to_owned(), None).await.unwrap_err().to_string();
         assert!(error.contains("$1 to $1024"), "{error}");
         let unbound = client.execute("SELECT ?".to_owned(), None).await.unwrap();
@@ -228,7 +228,7 @@ fn tables_are_found_with_and_without_a_catalog_and_by_patterns() {
     );
     let of_tables = all - views.num_rows();
     assert_eq!(tables(Some("offsetd"), Some("public"), None, &["TABLE"]).num_rows(), of_tables);
-    assert_eq!(tables(None, Some("pub%"), None, &["BASE TABLE", "table"]).num_rows(), of_tables, "as Grafana asks");
+    assert_eq!(tables(None, Some("pub%"), None, &["BASE TABLE", "table"]).num_rows(), of_tables, "the form that Grafana sends");
     assert_eq!(tables(None, None, None, &["table", "view"]).num_rows(), all);
     assert_eq!(tables(Some("other"), None, None, &[]).num_rows(), 0);
     let one = tables(None, None, Some("offset_"), &[]);
@@ -348,10 +348,10 @@ fn a_statement_under_way_is_cancelled_by_its_info() {
                 let body = action(client, "CancelFlightInfo", request.encode_to_vec()).await.unwrap();
                 CancelFlightInfoResult::decode(&*body).unwrap().status
             };
-            assert_eq!(cancel(&mut client).await, 3, "nothing runs yet: not cancellable");
+            assert_eq!(cancel(&mut client).await, 3, "a statement that does not run yet cannot be cancelled");
             let ticket = info.endpoint[0].ticket.clone().unwrap();
             let mut rows = client.inner_mut().do_get(ticket).await.unwrap().into_inner();
-            assert!(rows.message().await.unwrap().is_some(), "the schema comes once it runs");
+            assert!(rows.message().await.unwrap().is_some(), "the schema is sent once the statement runs");
             assert_eq!(cancel(&mut client).await, 1, "cancelled");
             assert_fails(rows.message().await, Code::Cancelled, &["cancelled"]);
         });
@@ -364,7 +364,7 @@ fn a_client_that_leaves_or_is_late_ends_its_statement() {
     let info = lab.block_on(async { flight(&lab).execute(ENDLESS.to_owned(), None).await.unwrap() });
     let ticket = || info.endpoint[0].ticket.clone().unwrap();
     let runs = || lab.block_on(async { flight(&lab).execute("SELECT 1".to_owned(), None).await.is_ok() });
-    assert!(runs(), "a ticket that nobody redeemed holds nothing");
+    assert!(runs(), "an unredeemed ticket holds no query slot");
     let rows = lab.block_on(async {
         let mut rows = flight(&lab).inner_mut().do_get(ticket()).await.unwrap().into_inner();
         assert!(rows.message().await.unwrap().is_some());
@@ -372,10 +372,10 @@ fn a_client_that_leaves_or_is_late_ends_its_statement() {
     });
     assert!(!runs());
     drop(rows);
-    until("the place to be free", runs);
-    // The client's own clock covers the time to the first rows.
+    until("the query slot to be free", runs);
+    // The client's deadline covers the time until the first rows.
     let (mut late, mut seconds) = (None, 1);
-    until("the first rows in time", || {
+    until("the first rows before the deadline", || {
         seconds *= 2;
         let mut request = tonic::Request::new(ticket());
         request.metadata_mut().insert("grpc-timeout", format!("{seconds}S").parse().unwrap());
@@ -390,7 +390,7 @@ fn a_client_that_leaves_or_is_late_ends_its_statement() {
         };
         assert_fails(ended.await, Code::DeadlineExceeded, &[]);
     });
-    until("the place to be free", runs);
+    until("the query slot to be free", runs);
 }
 
 #[test]

@@ -294,7 +294,7 @@ fn buffers_that_share_bytes_are_refused() {
     let mut cut = row.data_body.to_vec();
     cut.truncate(body - (128 << 10));
     row.data_body = cut.into();
-    invalid(door.bind(good), "bytes that did not come");
+    invalid(door.bind(good), "outside of the message body");
 }
 
 #[test]
@@ -308,7 +308,7 @@ fn a_call_ends_after_a_megabyte_and_after_sixteen_messages() {
     let long = messages(&[text], None);
     invalid(door.bind(vec![long[0].clone(), long[1].clone(), long[1].clone()]), "1048576 bytes");
     let rows = messages(&[array(Int64Array::from(vec![1, 2]))], None);
-    invalid(door.bind(rows), "one row at a time");
+    invalid(door.bind(rows), "one row per execution");
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! Checks an Arrow IPC message against the bytes that came, before it is decoded.
+//! Checks an Arrow IPC message against the bytes received, before it is decoded.
 //!
-//! The decoder trusts a message: it allocates the length that a compressed buffer claims, and panics where a buffer ends
-//! outside of the body. After this check memory is bounded by the bytes that came.
+//! The decoder trusts a message. It allocates the declared length of a compressed buffer, and panics if a buffer ends
+//! outside of the body. After this check, the memory of the decoder is bounded by the bytes received.
 
 use arrow::ipc::{self, MessageHeader, root_as_message};
 use arrow_flight::FlightData;
@@ -71,7 +71,7 @@ fn batch_of(columns: &[Column], batch: ipc::RecordBatch<'_>, body: &[u8]) -> Res
     let (nodes, buffers) = (batch.nodes().ok_or(Refused::Shape)?, batch.buffers().ok_or(Refused::Shape)?);
     let (mut nodes, mut buffers) = (nodes.iter(), Buffers { left: buffers.iter(), bytes: body.len(), body });
     let mut variadic = batch.variadicBufferCounts().into_iter().flatten();
-    // A value has at least a bit: `body` is at most `MAX_BYTES`.
+    // A value takes at least one bit. `body` has at most `MAX_BYTES`.
     let most = i64::try_from(body.len().saturating_mul(8)).unwrap_or(i64::MAX);
     for column in columns {
         let rows = node(nodes.next(), |length| length == batch.length())?;
@@ -91,17 +91,17 @@ fn batch_of(columns: &[Column], batch: ipc::RecordBatch<'_>, body: &[u8]) -> Res
     if (0..=most.max(1)).contains(&batch.length()) { Ok(()) } else { Err(Refused::Length) }
 }
 
-/// Checks a node, which tells of the values of a column.
+/// Checks a field node, which describes the values of a column.
 fn node(node: Option<&ipc::FieldNode>, accepts: impl Fn(i64) -> bool) -> Result<&ipc::FieldNode, Refused> {
     let node = node.ok_or(Refused::Shape)?;
     let (length, nulls) = (node.length(), node.null_count());
     if length >= 0 && accepts(length) && (0..=length).contains(&nulls) { Ok(node) } else { Err(Refused::Length) }
 }
 
-/// The buffers of a batch that are not checked yet.
+/// The buffers of a batch that have not been checked yet.
 struct Buffers<'a, T> {
     left: T,
-    /// Bytes that they may have together: buffers that share bytes would be copied, each for itself.
+    /// Total bytes that the remaining buffers may have. Buffers that share bytes would be copied separately.
     bytes: usize,
     body: &'a [u8],
 }
@@ -125,15 +125,15 @@ impl<'b, T: Iterator<Item = &'b ipc::Buffer>> Buffers<'_, T> {
         }
     }
 
-    /// Checks a validity bitmap and so many other buffers, the first of which has elements of a width. The decoder panics
-    /// where bits are missing and where an element is cut.
+    /// Checks a validity bitmap and `others` further buffers. The elements of the first of these have `width` bytes.
+    /// The decoder panics if validity bits are missing or an element is incomplete.
     fn values(&mut self, others: i64, width: usize, node: &ipc::FieldNode) -> Result<(), Refused> {
         let bits = i64::try_from(self.next()?.saturating_mul(8)).unwrap_or(i64::MAX);
         let is_whole = others > 0 && self.next()?.is_multiple_of(width);
         if !is_whole || node.null_count() > 0 && bits < node.length() {
             return Err(Refused::Length);
         }
-        // Ends where there are no more buffers, whatever number is claimed.
+        // Ends when there are no more buffers, whatever number the message declares.
         (1..others).try_for_each(|_| self.next().map(drop))
     }
 

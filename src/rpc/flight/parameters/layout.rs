@@ -1,8 +1,8 @@
-//! The types that parameters may have, and how Arrow IPC lays out their values.
+//! The supported types of parameters, and their layout in Arrow IPC.
 //!
-//! Admitted are types whose values take no more memory than their bytes: numbers, text, bytes, times, lists of
-//! these, and dictionaries of these. In a list of views, of dictionaries or of runs one value can stand a million times;
-//! lists of lists, structs, maps and unions are of no use to a statement.
+//! Only types with values that take no more memory than their bytes are supported: numbers, text, bytes, times, lists
+//! of these, and dictionaries of these. A list of views, dictionaries or runs could repeat one value a million times.
+//! Lists of lists, structs, maps and unions are not useful in a statement.
 
 use std::collections::BTreeSet;
 
@@ -10,30 +10,30 @@ use arrow::ipc::{Decimal, Endianness, Field, Int, KeyValue, Schema, TimeUnit, Ty
 
 use super::Refused;
 
-/// Maximum number of columns, which is that of placeholders (`$1` to `$1024`).
+/// Maximum number of columns, equal to that of placeholders (`$1` to `$1024`).
 const MAX_COLUMNS: usize = 1024;
 
-/// The layout of a value that holds no other values.
+/// The layout of a value that contains no other values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Plain {
-    /// NULL, which has no bytes.
+    /// NULL, without bytes.
     Null,
     /// A value of fixed width.
     Fixed,
-    /// Text or bytes with offsets of a number of bytes.
+    /// Text or bytes with offsets of this many bytes.
     Offsets(usize),
-    /// Text or bytes with views, in a number of buffers that the message tells.
+    /// Text or bytes with views, in a number of buffers that the message declares.
     Views,
 }
 
 /// A column of parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Column {
-    /// A value.
+    /// A single value.
     Plain(Plain),
-    /// A list of values, with offsets of a number of bytes.
+    /// A list of values, with offsets of `offset` bytes.
     List { offset: usize, values: Plain },
-    /// An index of a number of bytes into the dictionary of an id.
+    /// An index of `index` bytes into the dictionary `id`.
     Dictionary { id: i64, index: usize, values: Plain },
 }
 
@@ -46,13 +46,14 @@ pub(super) fn columns(schema: Schema<'_>, header: &[u8]) -> Result<Vec<Column>, 
     if fields.len() > MAX_COLUMNS {
         return Err(Refused::Columns(MAX_COLUMNS));
     }
-    // Parts of a flatbuffer may be shared: a name of a megabyte can stand in each field. The decoder copies each.
+    // A flatbuffer may share parts: every field could refer to the same name of a megabyte, and the decoder copies
+    // each.
     let mut text = Text { left: header.len() };
     text.pairs(schema.custom_metadata().into_iter().flatten())?;
     let columns: Vec<Column> = fields.iter().map(|field| column(&field, &mut text)).collect::<Result<_, _>>()?;
     let mut ids = BTreeSet::new();
     let shared = columns.iter().any(|column| matches!(column, Column::Dictionary { id, .. } if !ids.insert(*id)));
-    // One value of a dictionary would be copied into each column.
+    // Reject shared dictionaries, because one value of a dictionary would be copied into each column.
     if shared { Err(Refused::Schema("two columns share a dictionary")) } else { Ok(columns) }
 }
 
@@ -97,7 +98,7 @@ fn plain(field: &Field<'_>) -> Option<Plain> {
     }
 }
 
-/// Whether a type is one of fixed width with attributes that Arrow knows: the decoder panics at others.
+/// Returns whether a type has a fixed width and attributes that Arrow knows. The decoder panics on other attributes.
 fn is_fixed(field: &Field<'_>) -> bool {
     match field.type_type() {
         Type::Bool => true,
@@ -135,11 +136,11 @@ fn is_decimal(decimal: Decimal<'_>) -> bool {
 }
 
 fn unsupported(field: &Field<'_>) -> Refused {
-    // `Struct_` in the flatbuffer, whose languages have a word `struct`.
+    // The flatbuffer enum names it `Struct_`, because `struct` is a keyword in some languages.
     Refused::Type(field.type_type().variant_name().unwrap_or("unknown").trim_end_matches('_'))
 }
 
-/// The length that names, time zones and metadata of fields may still have.
+/// Total length that names, time zones and metadata of fields may still have.
 struct Text {
     left: usize,
 }
@@ -159,9 +160,9 @@ impl Text {
     }
 
     fn take(&mut self, text: Option<&str>) -> Result<(), Refused> {
-        // Each pair and each text has an offset of four bytes, or they are shared.
+        // Each pair and each text has an offset of four bytes, unless they are shared.
         let left = self.left.checked_sub(text.map_or(0, str::len) + size_of::<u32>());
-        self.left = left.ok_or(Refused::Schema("it repeats a text more often than its bytes allow"))?;
+        self.left = left.ok_or(Refused::Schema("its texts are longer than the message"))?;
         Ok(())
     }
 }
