@@ -204,7 +204,7 @@ impl<'a, 'b> Scan<'a, 'b> {
             });
             match entry {
                 Ok(entry) if self.greatest.takes(&entry) => self.round.found(&entry.listed()),
-                // An earlier batch.
+                // The entry belongs to an earlier batch.
                 Ok(_) => {}
                 Err(mismatch) => self.reject(because(mismatch, Rejected::Malformed), &key.name, field),
             }
