@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// A log end counts as unknown if requests for it have failed for this long.
+/// A log end counts as unknown if requests for it have failed for this many ticks.
 const STALE_AFTER: Ticks = 100;
 
 /// If the usual interval between commits is unknown, a group counts as `stopped` after this time without a commit, in
@@ -194,7 +194,7 @@ pub fn quiet(row: &Row, load_began: Ticks, now: Ticks, now_at: Millis) -> Millis
 pub struct StatusContext<'a> {
     /// Log ends of the cluster.
     pub ends: &'a Ends,
-    /// Length of the window of samples.
+    /// Length of the window of samples, in ticks.
     pub window: Ticks,
     /// Time of the cut, on the steady clock.
     pub now: Ticks,

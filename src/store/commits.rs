@@ -51,9 +51,9 @@ pub struct Rings {
 }
 
 impl Rings {
-    /// How long a commit is kept, unless the capacity is exceeded.
+    /// How long a commit is kept, in milliseconds, unless the capacity is exceeded.
     pub const KEEP: Millis = 60_000;
-    /// How long a rewind or deletion is kept, unless the capacity is exceeded.
+    /// How long a rewind or deletion is kept, in milliseconds, unless the capacity is exceeded.
     pub const KEEP_NOTABLE: Millis = 24 * 3_600_000;
     /// Number of commits that are kept however old they are.
     const MINIMUM: usize = 1024;

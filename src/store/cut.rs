@@ -263,7 +263,7 @@ impl SourceCut {
 /// Settings of the store.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Length of the window of samples from which a status is derived.
+    /// Length of the window of samples from which a status is derived, in ticks.
     pub window: Ticks,
     /// Time since the last commit within which a group is active, in milliseconds.
     pub active_within: Millis,

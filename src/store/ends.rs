@@ -22,9 +22,9 @@ mod value;
 pub use board::{EndsBoard, IdsSeen};
 pub use value::{Answer, EndError, EndKind, EndValue};
 
-/// Minimum time between two metadata refreshes that miss a topic, before it counts as deleted.
+/// A topic counts as deleted once two metadata refreshes, at least this many ticks apart, did not list it.
 pub const DELETED_AFTER: Ticks = 100;
-/// Age of the oldest sample of the log ends.
+/// Maximum age of a sample of the log ends, in ticks: one hour.
 const SAMPLE_SPAN: Ticks = 36_000;
 
 /// A partition of a topic.
