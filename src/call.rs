@@ -1,8 +1,8 @@
-//! The call that a task works for: its id, which the client's error and all log lines name, and its span. A SQL statement
+//! The current call: its id, which the client's error and all log lines contain, and its tracing span. A SQL statement
 //! has a span inside that of its call.
 //!
-//! The front door makes a [`Call`] for each request and polls handler and response body inside it. Work that moves to
-//! another thread takes [`Span::current`] along, and its log lines stay in the span.
+//! The HTTP listener creates a [`Call`] for each request, and polls the handler and the response body inside it. Work
+//! that moves to another thread takes [`Span::current`] with it, so that its log lines stay in the span.
 
 use std::{
     fmt,
@@ -21,7 +21,7 @@ tokio::task_local! {
     static CURRENT: Call;
 }
 
-/// A request under way.
+/// A running request.
 #[derive(Clone, Debug)]
 pub struct Call {
     id: Arc<str>,
@@ -33,15 +33,15 @@ pub struct Call {
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// As the client wished.
+    /// The call succeeded.
     Ok,
-    /// With a status of HTTP from 400 on.
+    /// An HTTP status of 400 or above.
     Http(u16),
-    /// With a status of gRPC other than 0.
+    /// A gRPC status other than 0.
     Grpc(u16),
-    /// The client went away before the end of the response.
+    /// The client disconnected before the end of the response.
     Cancelled,
-    /// The response broke off.
+    /// The response broke off with an error.
     Broken,
     /// The client did not read the response.
     Unread,
@@ -61,7 +61,7 @@ impl fmt::Display for Outcome {
 }
 
 impl Call {
-    /// A call of a client, by the method of gRPC or by method and path of HTTP.
+    /// Returns a call of a client. `method` is the gRPC method, or the HTTP method and path.
     #[must_use]
     pub fn new(peer: SocketAddr, method: &str) -> Self {
         let id = new_id();
@@ -78,7 +78,7 @@ impl Call {
         Self { id, peer, span, rows: Arc::default() }
     }
 
-    /// The id, as in the client's error.
+    /// Returns the id.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
@@ -89,12 +89,12 @@ impl Call {
         CURRENT.scope(self.clone(), future.instrument(self.span.clone()))
     }
 
-    /// Runs something inside the call.
+    /// Runs a function inside the call.
     pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
         self.span.in_scope(|| CURRENT.sync_scope(self.clone(), work))
     }
 
-    /// Notes the end of the call in its span, and in the log at level debug.
+    /// Records the end of the call in its span, and logs it at level debug.
     pub fn end(&self, duration: Duration, outcome: Outcome) {
         record(&self.span, self.rows.load(Ordering::Relaxed), duration, &outcome);
         self.span.in_scope(|| tracing::debug!("call ended"));
@@ -107,7 +107,7 @@ fn record(span: &Span, rows: u64, duration: Duration, outcome: &dyn fmt::Display
     span.record("outcome", tracing::field::display(outcome));
 }
 
-/// The span of a SQL statement that the current call runs. It is named by the start of its text, as method.
+/// Returns the span of a SQL statement of the current call. `name` is the beginning of its text.
 #[must_use]
 pub fn statement_span(name: &str) -> Span {
     let (id, peer) = (current_id(), current_peer().map(tracing::field::display));
@@ -123,13 +123,13 @@ pub fn statement_span(name: &str) -> Span {
     )
 }
 
-/// Notes the end of a statement in its span, and in the log at level debug.
+/// Records the end of a statement in its span, and logs it at level debug.
 pub fn end_statement(span: &Span, rows: usize, duration: Duration, outcome: &dyn fmt::Display) {
     record(span, rows as u64, duration, outcome);
     span.in_scope(|| tracing::debug!("statement ended"));
 }
 
-/// Notes the cluster that the current call names.
+/// Records the cluster that the current call names.
 pub fn note_cluster(cluster: &str) {
     if !cluster.is_empty() {
         let _ = CURRENT.try_with(|call| {
@@ -138,24 +138,24 @@ pub fn note_cluster(cluster: &str) {
     }
 }
 
-/// Adds to the rows or entries that the current call has returned.
+/// Adds to the number of rows or entries that the current call has returned.
 pub fn note_rows(rows: usize) {
     let _ = CURRENT.try_with(|call| call.rows.fetch_add(rows as u64, Ordering::Relaxed));
 }
 
-/// The address that the current call comes from.
+/// Returns the address of the current call's client.
 #[must_use]
 pub fn current_peer() -> Option<SocketAddr> {
     CURRENT.try_with(|call| call.peer).ok()
 }
 
-/// The id of the current call; outside of one, a new id.
+/// Returns the id of the current call; a new id outside of a call.
 #[must_use]
 pub fn current_id() -> String {
     CURRENT.try_with(|call| call.id().to_owned()).unwrap_or_else(|_| new_id().to_string())
 }
 
-/// Unique in this process, and very likely so among the last ones on this machine.
+/// Returns an id that is unique in this process and, with high probability, among the recent processes of this machine.
 fn new_id() -> Arc<str> {
     static PROCESS: OnceLock<u32> = OnceLock::new();
     static NEXT: AtomicU64 = AtomicU64::new(1);

@@ -1,5 +1,4 @@
-//! The errors of the public interface: one table from what happened to the gRPC code and the HTTP
-//! status (contract §3).
+//! The errors of the public interface, and their gRPC codes and HTTP statuses (contract §3).
 
 use std::{borrow::Cow, time::Duration};
 
@@ -11,48 +10,49 @@ use crate::{
     work::{Ended, Refused},
 };
 
-/// Why a call failed, in words for its caller.
+/// Why a call failed. The text is for the client.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The request is malformed.
     #[error("{}", short(.0))]
     Invalid(String),
-    /// What was asked for does not exist.
+    /// A requested object does not exist.
     #[error("{}", short(.0))]
     NotFound(String),
-    /// A limit of the server; names its setting.
+    /// The request exceeds a limit of the server. The text names its setting.
     #[error("{}", short(.0))]
     Exhausted(String),
-    /// A limit of the server that others are using up now; names its setting.
+    /// Other requests are using up a limit of the server. The text names its setting.
     #[error("{}", short(.0))]
     Busy(String),
-    /// Time is up.
+    /// The deadline passed.
     #[error("{}", short(.0))]
     Deadline(String),
-    /// Not now.
+    /// The server cannot process the request now.
     #[error("{}", short(.0))]
     Unavailable(String),
-    /// No token, or none that is accepted.
+    /// The token is missing or was not accepted.
     #[error("{}", short(.0))]
     Unauthenticated(String),
-    /// A web page of another origin asks.
+    /// The request was sent by a web page of another origin.
     #[error("{}", short(.0))]
     Forbidden(String),
-    /// The request was sent to a name that is not known to be this server's.
+    /// The request was sent to a host name that is not known to be this server's.
     #[error("{}", short(.0))]
     Misdirected(String),
-    /// A bug; the id is in the log.
-    #[error("internal error {0}; the server's log says more")]
+    /// A bug. The log has the details under this id.
+    #[error("internal error {0}; see the server's log")]
     Internal(String),
 }
 
-/// Bytes of an error's text as gRPC sends it: clients refuse trailers of more than 8 KiB.
+/// Maximum length of an error text as encoded by gRPC (bytes). Clients reject trailers of more than 8 KiB.
 const MAX_TEXT: usize = 4096;
 
-/// What a cut text ends with: a space, and three bytes of UTF-8 that are sent as three each.
+/// The end of a truncated text: a space, and a character of three bytes that are encoded as three bytes each.
 const CUT: &str = " …";
 
-/// A text, cut where it is too long. What is not printable ASCII is sent as three bytes for each of its own.
+/// Truncates a text that is too long. gRPC percent-encodes each byte of a character outside printable ASCII as three
+/// bytes.
 fn short(text: &str) -> Cow<'_, str> {
     let mut sent = 0;
     let is_over = |character: char| {
@@ -88,7 +88,7 @@ pub enum GrpcCode {
 }
 
 impl Error {
-    /// A bug: logs `what` under the id of the call, and tells the client only the id.
+    /// Returns the error for a bug. Logs `what` under the id of the call; the client only receives the id.
     #[must_use]
     pub fn internal(what: &str) -> Self {
         let id = call::current_id();
@@ -96,7 +96,7 @@ impl Error {
         Self::Internal(id)
     }
 
-    /// The name of the code, as in `google.rpc.Code`.
+    /// Returns the name of the code, as in `google.rpc.Code`.
     #[must_use]
     pub fn code_name(&self) -> &'static str {
         match self.codes().0 {
@@ -111,7 +111,7 @@ impl Error {
         }
     }
 
-    /// The id in the log, of a bug.
+    /// Returns the id under which a bug is logged.
     #[must_use]
     pub fn id(&self) -> Option<&str> {
         match self {
@@ -128,19 +128,19 @@ impl Error {
         }
     }
 
-    /// The code and the status.
+    /// Returns the gRPC code and the HTTP status.
     ///
     /// | | gRPC | HTTP |
     /// |---|---|---|
     /// | malformed, not read-only | INVALID_ARGUMENT | 400 |
     /// | no such group, topic, partition, cluster | NOT_FOUND | 404 |
-    /// | over a limit of the server | RESOURCE_EXHAUSTED | 429 |
-    /// | deadline, statement timeout, a reader that stalls | DEADLINE_EXCEEDED | 504 |
+    /// | limit of the server exceeded | RESOURCE_EXHAUSTED | 429 |
+    /// | deadline, statement timeout, a client that does not read | DEADLINE_EXCEEDED | 504 |
     /// | not loaded, unreachable, shutting down | UNAVAILABLE | 503 |
-    /// | no token, or a wrong one | UNAUTHENTICATED | 401 |
-    /// | a page of another origin | PERMISSION_DENIED | 403 |
-    /// | a host name that is not this server's | PERMISSION_DENIED | 421 |
-    /// | a bug | INTERNAL | 500 |
+    /// | missing or wrong token | UNAUTHENTICATED | 401 |
+    /// | web page of another origin | PERMISSION_DENIED | 403 |
+    /// | unknown host name | PERMISSION_DENIED | 421 |
+    /// | bug | INTERNAL | 500 |
     #[must_use]
     pub fn codes(&self) -> (GrpcCode, u16) {
         match self {
@@ -156,12 +156,12 @@ impl Error {
         }
     }
 
-    /// When to try again, where that helps.
+    /// Returns when to retry, if a retry may succeed.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Unavailable(_) | Self::Busy(_) => Some(Duration::from_secs(1)),
-            // The same again would fail again.
+            // The same request would fail again.
             Self::Exhausted(_)
             | Self::Invalid(_)
             | Self::NotFound(_)
@@ -203,7 +203,7 @@ impl From<Ended> for Error {
             Ended::Deadline(_) | Ended::Stalled { .. } => Self::Deadline(text),
             Ended::Retained { .. } | Ended::Unread { .. } | Ended::Memory { of_all: true } => Self::Busy(text),
             Ended::Memory { of_all: false } => Self::Exhausted(text),
-            // Seen by no client.
+            // No client receives this error.
             Ended::Disconnected | Ended::Cancelled => Self::Unavailable(text),
         }
     }

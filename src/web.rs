@@ -1,4 +1,4 @@
-//! HTTP: the dashboard, `/v1`, `/metrics` and the probes.
+//! The HTTP interface: the dashboard, `/v1`, `/metrics` and the probes.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -33,7 +33,7 @@ use crate::{
     work::{Cancel, Kind, Patience, outbox},
 };
 
-/// What the handlers share.
+/// The state shared by the handlers.
 #[derive(Clone, Debug)]
 pub struct Web {
     engine: Arc<Engine>,
@@ -44,7 +44,7 @@ pub struct Web {
 }
 
 impl Web {
-    /// Handlers over an engine and the RPC service.
+    /// Returns the state of the handlers, over an engine and the RPC service.
     #[must_use]
     pub fn new(
         engine: Arc<Engine>,
@@ -61,13 +61,13 @@ impl Web {
     }
 }
 
-/// Bytes of a request, as of a gRPC message: parameters may be longer than a statement.
+/// Maximum size of a request body (bytes). Larger than a statement, because it also contains parameters.
 const BODY_BYTES: usize = 4 * 1024 * 1024;
 
-/// Bytes of metrics that are written before the client reads them.
+/// Maximum bytes of metrics that are written ahead of the client's reading.
 const UNREAD_BYTES: usize = 256 * 1024;
 
-/// All HTTP routes, and the answer to what is none.
+/// Returns all HTTP routes, and the fallback for unknown paths.
 pub fn routes(web: Web) -> Router {
     let pages = assets::PAGES.into_iter().fold(Router::new(), |router, path| router.route(path, get(page)));
     pages
@@ -83,7 +83,7 @@ pub fn routes(web: Web) -> Router {
         .with_state(web)
 }
 
-/// A page of the dashboard; for who reads no HTML, what else there is.
+/// Returns a page of the dashboard, or for clients that do not accept HTML a list of the endpoints.
 async fn page(uri: Uri, headers: HeaderMap) -> Response {
     match assets::document(&headers) {
         Some(document) => document,
@@ -93,12 +93,12 @@ async fn page(uri: Uri, headers: HeaderMap) -> Response {
 }
 
 const HOME: &str = "offsetd\n\n\
-     GET  /             in a browser: the dashboard\n\
-     POST /v1/sql       one read-only SQL statement\n\
-     GET  /v1/query     ?group_id=&topic=&partition=  one committed offset\n\
-     GET  /metrics      Prometheus; ?dialect=  the names of another exporter\n\
-     GET  /livez        alive\n\
-     GET  /readyz       loaded\n\
+     GET  /             the dashboard, for clients that accept HTML\n\
+     POST /v1/sql       runs one read-only SQL statement\n\
+     GET  /v1/query     one committed offset; ?group_id=&topic=&partition=\n\
+     GET  /metrics      Prometheus metrics; ?dialect= selects the names of another exporter\n\
+     GET  /livez        200 while the server runs\n\
+     GET  /readyz       200 once the server is ready\n\
      gRPC               offsetd.v1.OffsetService, with reflection; Flight SQL\n";
 
 async fn readyz(State(web): State<Web>) -> Response {
@@ -120,7 +120,7 @@ async fn metrics(
     parameters: Result<Query<metrics::Parameters>, QueryRejection>,
     headers: HeaderMap,
 ) -> Response {
-    // For clients that name it, and do not want plain text more.
+    // OpenMetrics is used only if the client names it and does not prefer plain text.
     let plain = accept::quality(&headers, "text/plain");
     let open = accept::quality(&headers, "application/openmetrics-text").filter(|open| open.is_exact());
     let is_open_metrics = open.is_some_and(|open| plain.is_none_or(|plain| !open.is_below(plain)));
@@ -139,9 +139,10 @@ async fn metrics(
     }
 }
 
+/// A chunk of the response body.
 type Piece = io::Result<Vec<u8>>;
 
-/// The pieces of a scrape, once it has its turn. Dropping them ends it.
+/// Starts a scrape once it has a query slot, and returns the chunks of its response. Dropping the stream cancels it.
 async fn scrape(web: &Web, what: metrics::Scrape, packer: Packer) -> Result<impl Stream<Item = Piece> + use<>, Error> {
     let store = Arc::clone(web.store());
     let patience = Patience { after: web.service.stall_timeout(), setting: "server.stall_timeout" };
@@ -152,7 +153,7 @@ async fn scrape(web: &Web, what: metrics::Scrape, packer: Packer) -> Result<impl
     let writer = job.clone();
     let task = job.spawn(async move {
         let mut packer = packer;
-        // Writing into memory does not fail; where it did, the answer breaks off.
+        // Writing into memory cannot fail; if it did, the response would break off.
         let send = |piece: Piece| {
             writer.cancel().check()?;
             let bytes = piece.as_ref().map_or(0, Vec::len);
@@ -174,8 +175,8 @@ async fn scrape(web: &Web, what: metrics::Scrape, packer: Packer) -> Result<impl
     }))
 }
 
-/// gRPC callers of a service that is not there get their own kind of answer; who reads HTML, the dashboard, which says
-/// that there is no such page.
+/// Responds to an unknown path: with a gRPC status to gRPC calls, with the dashboard, which shows that the page does
+/// not exist, to clients that accept HTML, and with JSON to others.
 async fn fallback(headers: HeaderMap) -> Response {
     let page = || Some((StatusCode::NOT_FOUND, assets::document(&headers)?).into_response());
     rpc::unimplemented(&headers).or_else(page).unwrap_or_else(not_found)
@@ -186,38 +187,38 @@ fn not_found() -> Response {
 }
 
 async fn method_not_allowed() -> Response {
-    (StatusCode::METHOD_NOT_ALLOWED, Json(json!({"error": "the page has no such method; see /"}))).into_response()
+    (StatusCode::METHOD_NOT_ALLOWED, Json(json!({"error": "method not allowed; see /"}))).into_response()
 }
 
-/// Whether what is served there tells nothing of what is in Kafka: probes, and the dashboard without what it shows.
+/// Returns whether a path reveals no Kafka data: probes, and the dashboard without its data.
 #[must_use]
 pub fn holds_no_data(path: &str) -> bool {
     is_asset_or_probe(path) || is_page(path)
 }
 
-/// Whether a path is that of a file of the dashboard or of a probe.
+/// Returns whether a path belongs to a file of the dashboard or to a probe.
 #[must_use]
 pub fn is_asset_or_probe(path: &str) -> bool {
     let is_below = ["/assets/", "/grpc.health.v1.Health/"].iter().any(|folder| path.starts_with(folder));
     is_below || ["/livez", "/readyz"].contains(&path)
 }
 
-/// Whether a path is that of a page of the dashboard.
+/// Returns whether a path is a page of the dashboard.
 #[must_use]
 pub fn is_page(path: &str) -> bool {
     assets::PAGES.contains(&path)
 }
 
-/// Whether a request asks for what was committed this very moment.
+/// Parses the freshness of a request. Returns whether the latest commits are required.
 fn is_latest(freshness: &str) -> Result<bool, Error> {
     match freshness.to_ascii_lowercase().as_str() {
         "" | "any" => Ok(false),
         "latest" => Ok(true),
-        other => Err(Error::Invalid(format!("freshness {other:?} is neither any nor latest"))),
+        other => Err(Error::Invalid(format!("freshness {other:?} is unknown; use any or latest"))),
     }
 }
 
-/// An error as JSON, with its status.
+/// Returns an error as JSON, with its HTTP status.
 pub fn problem(error: &Error) -> Response {
     let (_, status) = error.codes();
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -226,7 +227,7 @@ pub fn problem(error: &Error) -> Response {
         response.headers_mut().insert(header::RETRY_AFTER, after.as_secs().into());
     }
     if status == StatusCode::UNAUTHORIZED {
-        // Basic, which is accepted too, is not offered: browsers would ask for a user and a password by themselves.
+        // Basic authentication is accepted but not offered, because browsers would show their own login dialog.
         let challenge = header::HeaderValue::from_static("Bearer realm=\"offsetd\"");
         response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
     }

@@ -2,10 +2,10 @@
 
 use super::{HeaderMap, header};
 
-/// How much a client wants a media type: more weight first, then the range that names it more exactly.
+/// How much a client prefers a media type: by weight, then by how exactly a range names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Quality {
-    /// Thousandths, above 0.
+    /// Weight in thousandths, above 0.
     weight: u16,
     exactness: Exactness,
 }
@@ -18,19 +18,19 @@ enum Exactness {
 }
 
 impl Quality {
-    /// Whether the client names the media type itself.
+    /// Returns whether the client names the media type exactly.
     pub(super) fn is_exact(self) -> bool {
         self.exactness == Exactness::Exact
     }
 
-    /// Whether another media type has more weight.
+    /// Returns whether another media type has more weight.
     pub(super) fn is_below(self, other: Self) -> bool {
         self.weight < other.weight
     }
 }
 
-/// Returns the quality of a media type, or `None` where it is not acceptable. Without the header, all are. The most exact
-/// range that matches decides; parameters other than `q` are not compared.
+/// Returns the quality of a media type; `None` if it is not acceptable. Without the header, all types are acceptable.
+/// The most exact matching range decides. Parameters other than `q` are ignored.
 pub(super) fn quality(headers: &HeaderMap, media: &str) -> Option<Quality> {
     let kind = media.split('/').next().unwrap_or_default();
     let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
@@ -58,14 +58,14 @@ pub(super) fn quality(headers: &HeaderMap, media: &str) -> Option<Quality> {
     (weight > 0).then_some(Quality { weight, exactness })
 }
 
-/// Returns the media type that a client wants most; of equal ones the first.
+/// Returns the offer with the media type that a client prefers; the first one if several are equal.
 pub(super) fn best<'a, T>(headers: &HeaderMap, offers: &'a [T], media: impl Fn(&T) -> &str) -> Option<&'a T> {
     let of = |offer: &'a T| Some((quality(headers, media(offer))?, offer));
-    // The last of equal ones is the greatest.
+    // `max_by_key` returns the last of equal elements, so the offers are reversed.
     offers.iter().rev().filter_map(of).max_by_key(|(quality, _)| *quality).map(|(_, offer)| offer)
 }
 
-/// The weight of a range in thousandths; 1 where none is given or it is no number.
+/// Returns the weight of a range in thousandths; 1000 if it is missing or invalid.
 pub(super) fn weight(parameters: &str) -> u16 {
     let of = |parameter: &str| {
         let (name, value) = parameter.split_once('=')?;

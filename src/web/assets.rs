@@ -1,5 +1,5 @@
-//! The dashboard: the files that the build of `clients/web` made, embedded. Assets are embedded compressed only, and their
-//! names hold a hash of their content. A response refers to the embedded bytes and copies none.
+//! The embedded files of the dashboard, built from `clients/web`. Assets are embedded only in compressed form, and
+//! their names contain a hash of their content. Responses refer to the embedded bytes without a copy.
 
 use std::borrow::Cow;
 
@@ -17,10 +17,10 @@ use super::{accept::quality, coding::takes};
 #[folder = "clients/web/dist"]
 struct Dist;
 
-/// Paths of the pages, which all begin with the same document. The dashboard's router knows the same ones.
+/// Paths of the pages, which all return the same document. The dashboard's router has the same list.
 pub(super) const PAGES: [&str; 8] = ["/", "/consumers", "/active", "/group", "/topics", "/topic", "/sql", "/server"];
 
-/// No code, no style and no data but from here; in no frame.
+/// Content security policy: scripts, styles and data only from this server, and no framing.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -31,7 +31,7 @@ const SECURITY: [(HeaderName, HeaderValue); 4] = [
     (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
 ];
 
-/// The document of a page, for who reads HTML.
+/// Returns the document of the dashboard; `None` if the client does not accept HTML.
 pub(super) fn document(headers: &HeaderMap) -> Option<Response> {
     quality(headers, "text/html").filter(|html| html.is_exact())?;
     let file = Dist::get("index.html")?;
@@ -40,14 +40,14 @@ pub(super) fn document(headers: &HeaderMap) -> Option<Response> {
     Some((SECURITY, cached, content, body(file)).into_response())
 }
 
-/// A part of the dashboard.
+/// Returns an asset of the dashboard.
 pub(super) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
-    // Who does not say so gets gzip, which everybody takes.
+    // Clients that do not name a coding get gzip, which all browsers support.
     let (encoding, suffix) = if takes(&headers, "br") { ("br", "br") } else { ("gzip", "gz") };
     let Some(file) = Dist::get(&format!("assets/{name}.{suffix}")) else {
         return super::not_found();
     };
-    // The licences of what is bundled have no hash in their name.
+    // The licences of bundled packages have no hash in their name.
     let lasting = if name.contains('-') { "public, max-age=31536000, immutable" } else { "no-cache" };
     let cached = [(header::CACHE_CONTROL, lasting), (header::VARY, "accept-encoding")];
     let content = [(header::CONTENT_TYPE, content_type(&name)), (header::CONTENT_ENCODING, encoding)];

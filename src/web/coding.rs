@@ -1,4 +1,4 @@
-//! Content codings (RFC 9110 §8.4): who takes which, and answers in gzip as they are written.
+//! Content codings (RFC 9110 §8.4): negotiation, and gzip compression of streamed responses.
 
 use std::{
     io::{self, Write as _},
@@ -9,7 +9,7 @@ use flate2::{Compression, write::GzEncoder};
 
 use super::{HeaderMap, accept::weight, header};
 
-/// Whether a client takes a coding. Who does not say is not known to take any.
+/// Returns whether a client accepts a coding. Without the header, it accepts none.
 pub(super) fn takes(headers: &HeaderMap, coding: &str) -> bool {
     let accepted = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     accepted.flat_map(|value| value.split(',')).any(|each| {
@@ -18,17 +18,17 @@ pub(super) fn takes(headers: &HeaderMap, coding: &str) -> bool {
     })
 }
 
-/// Packs the pieces of an answer, for who takes that; else hands them on.
+/// Compresses the chunks of a response if the client accepts gzip; otherwise passes them unchanged.
 #[derive(Debug)]
 pub(super) struct Packer(Option<GzEncoder<Vec<u8>>>);
 
 impl Packer {
     pub(super) fn new(headers: &HeaderMap) -> Self {
-        // Text of metrics and rows is so even that more effort gains little.
+        // Metrics and rows are repetitive text, so a higher compression level gains little.
         Self(takes(headers, "gzip").then(|| GzEncoder::new(vec![], Compression::fast())))
     }
 
-    /// What to say of the answer.
+    /// Returns the headers that describe the coding.
     pub(super) fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::from_iter([(header::VARY, header::HeaderValue::from_static("accept-encoding"))]);
         if self.0.is_some() {
@@ -37,7 +37,7 @@ impl Packer {
         headers
     }
 
-    /// What to send for a piece: all of it, so that nobody waits for what is there.
+    /// Returns the bytes to send for a chunk. Flushes, so that the client can decode the whole chunk immediately.
     pub(super) fn pack(&mut self, piece: Vec<u8>) -> io::Result<Vec<u8>> {
         let Some(gzip) = self.0.as_mut().filter(|_| !piece.is_empty()) else { return Ok(piece) };
         gzip.write_all(&piece)?;
@@ -45,7 +45,7 @@ impl Packer {
         Ok(mem::take(gzip.get_mut()))
     }
 
-    /// What to send after the last piece.
+    /// Returns the bytes to send after the last chunk.
     pub(super) fn finish(&mut self) -> io::Result<Vec<u8>> {
         self.0.take().map_or_else(|| Ok(vec![]), GzEncoder::finish)
     }

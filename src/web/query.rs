@@ -4,7 +4,7 @@ use super::{Deserialize, Error, IntoResponse as _, Json, Query, Response, State,
 
 use crate::rpc::json as to_json;
 
-/// The request, as query parameters. Numbers come as text, so that a bad one gets a clear answer.
+/// The request, as query parameters. Numbers are parsed from text to give clear errors.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Parameters {
@@ -25,7 +25,7 @@ impl Parameters {
     fn request(self) -> Result<proto::QueryRequest, Error> {
         let need = |name: &str, value: Option<String>| {
             value.ok_or_else(|| {
-                Error::Invalid(format!("parameter {name} is missing; needed are group_id, topic, partition"))
+                Error::Invalid(format!("missing parameter {name}; group_id, topic and partition are required"))
             })
         };
         let partition = need("partition", self.partition)?;

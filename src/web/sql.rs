@@ -1,4 +1,4 @@
-//! `POST /v1/sql`: a statement in, rows out as they are made.
+//! `POST /v1/sql`: runs a statement and streams its rows.
 
 use std::sync::Arc;
 
@@ -16,10 +16,11 @@ use super::{
 };
 use crate::sql::{Answer, ScalarValue, SqlError, Statement, output::JsonRows};
 
-/// Whether `max_rows` cut the answer: a header when the whole answer is known before it is sent, else a trailer.
+/// Whether `max_rows` cut the result: a header if the whole result is known before the headers are sent, otherwise a
+/// trailer.
 const TRUNCATED: header::HeaderName = header::HeaderName::from_static("offsetd-truncated");
 
-/// Bytes of an answer that are made before its head is sent.
+/// Bytes of a result that are encoded before the headers are sent.
 const HEAD_BYTES: usize = 256 * 1024;
 
 /// The JSON form of a request.
@@ -36,10 +37,10 @@ struct Request {
     freshness: String,
 }
 
-/// What the query of the URL says.
+/// The query parameters of the URL.
 #[derive(Debug, Deserialize)]
 pub(super) struct Options {
-    /// Whether text in CSV that a spreadsheet would take for a formula is marked as text: `1`.
+    /// Whether CSV text that a spreadsheet would interpret as a formula is marked as text: `1` or `0`.
     #[serde(default)]
     guard: String,
 }
@@ -49,12 +50,12 @@ impl Options {
         match self.guard.as_str() {
             "" | "0" | "false" => Ok(false),
             "1" | "true" => Ok(true),
-            other => Err(Error::Invalid(format!("guard {other:?} is neither 1 nor 0"))),
+            other => Err(Error::Invalid(format!("guard {other:?} is unknown; use 1 or 0"))),
         }
     }
 }
 
-/// How rows are written.
+/// The encoding of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
     Json,
@@ -67,12 +68,12 @@ impl Format {
     /// All formats, in the order of preference.
     const ALL: [Self; 4] = [Self::Json, Self::Ndjson, Self::Csv, Self::Arrow];
 
-    /// The format that the `Accept` header wants most.
+    /// Returns the format that the header `Accept` prefers.
     fn negotiate(headers: &HeaderMap) -> Result<Self, Error> {
         accept::best(headers, &Self::ALL, |format| format.media_type()).copied().ok_or_else(|| {
             let given: Vec<_> = headers.get_all(header::ACCEPT).iter().collect();
             let known = Self::ALL.map(Self::media_type).join(", ");
-            Error::Invalid(format!("no acceptable format: Accept is {given:?}; there are {known}"))
+            Error::Invalid(format!("no acceptable format in Accept {given:?}; use one of {known}"))
         })
     }
 
@@ -99,9 +100,9 @@ pub(super) async fn sql(
 ) -> Response {
     let options = options.map_err(|error| Error::Invalid(error.body_text()));
     let body = body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            Error::Exhausted("the body is longer than 4 MiB (setting `sql.max_statement_bytes`)".to_owned())
-        }
+        StatusCode::PAYLOAD_TOO_LARGE => Error::Exhausted(
+            "the body is longer than 4 MiB (a statement: setting `sql.max_statement_bytes`)".to_owned(),
+        ),
         _ => Error::Invalid(rejection.body_text()),
     });
     let answer = async { run(&web, options?.0.guards()?, &headers, &body?).await };
@@ -111,7 +112,7 @@ pub(super) async fn sql(
 async fn run(web: &Web, guard: bool, headers: &HeaderMap, body: &Bytes) -> Result<Response, Error> {
     let format = Format::negotiate(headers)?;
     let answer = web.engine.run(statement(headers, body)?).await?;
-    // The beginning decides between an error with its status and an answer.
+    // Encode the first rows before sending headers, so that an early failure still gets its own HTTP status.
     let snapshot = answer.stats().snapshot;
     let packer = Packer::new(headers);
     let mut headers = packer.headers();
@@ -132,7 +133,7 @@ async fn run(web: &Web, guard: bool, headers: &HeaderMap, body: &Bytes) -> Resul
     } else {
         set(header::TRAILER, TRUNCATED.to_string());
     }
-    // Pulled by the connection, as the rows are read.
+    // The connection polls the frames while the client reads.
     let stop = web.stop.clone();
     let frames = stream! {
         yield Ok(Frame::data(Bytes::from(head)));
@@ -152,7 +153,7 @@ async fn run(web: &Web, guard: bool, headers: &HeaderMap, body: &Bytes) -> Resul
     Ok((headers, Body::new(StreamBody::new(frames))).into_response())
 }
 
-/// The body as a statement: JSON when it says so, else text.
+/// Parses the body as a statement: as JSON if the content type or the first character says so, otherwise as SQL text.
 fn statement(headers: &HeaderMap, body: &Bytes) -> Result<Statement, Error> {
     let is_json = headers
         .get(header::CONTENT_TYPE)
@@ -162,12 +163,12 @@ fn statement(headers: &HeaderMap, body: &Bytes) -> Result<Statement, Error> {
         return Ok(Statement { sql: text.to_owned(), ..Statement::default() });
     }
     let request: Request = serde_json::from_str(text)
-        .map_err(|error| Error::Invalid(format!("the body is not {{\"statement\": …}}: {error}")))?;
+        .map_err(|error| Error::Invalid(format!("cannot parse the body as {{\"statement\": …}}: {error}")))?;
     let latest = is_latest(&request.freshness)?;
     Ok(Statement {
         sql: request.statement,
         parameters: request.parameters.into_iter().map(scalar).collect::<Result<_, _>>()?,
-        // 0 is none, as in the Sql call.
+        // 0 means no limit, as in the Sql call.
         max_rows: request.max_rows.filter(|rows| *rows > 0),
         allow_partial: request.allow_partial,
         latest,
@@ -185,12 +186,14 @@ fn scalar(value: Value) -> Result<ScalarValue, Error> {
             None => ScalarValue::Float64(number.as_f64()),
         },
         Value::Array(_) | Value::Object(_) => {
-            return Err(Error::Invalid("parameters are numbers, strings, booleans or null".to_owned()));
+            return Err(Error::Invalid(
+                "parameters: unsupported type; use numbers, strings, booleans or null".to_owned(),
+            ));
         }
     })
 }
 
-/// An answer, encoded as it comes.
+/// A result that is encoded as it is produced.
 struct Rows {
     answer: Answer,
     encoder: Arc<Mutex<Encoder>>,
@@ -206,7 +209,7 @@ impl Rows {
         Ok(Self { answer, encoder, ended: false })
     }
 
-    /// The next bytes, which may be none; sets `ended` with the last.
+    /// Returns the next bytes, which may be empty. Sets `ended` with the last ones.
     async fn next_until(&mut self, stop: &CancellationToken) -> Result<Bytes, Error> {
         let next = tokio::select! {
             next = self.answer.next() => next,
@@ -219,8 +222,8 @@ impl Rows {
         bytes.map(Bytes::from).map_err(|error| Error::internal(&error.to_string()))
     }
 
-    /// What ends an answer that failed on the way: NDJSON says why in its last line, the other formats break off, since they
-    /// must not look whole (contract §6).
+    /// Returns the end of a response that failed after its start. NDJSON reports the error in its last line. Other
+    /// formats break off, because they must not look complete (contract §6).
     fn failed(&self, error: Error) -> Result<Bytes, Error> {
         let mut encoder = self.encoder.lock();
         if encoder.format != Format::Ndjson {
@@ -236,10 +239,10 @@ impl Rows {
     }
 }
 
-/// What rows are written by.
+/// Encodes rows in the format of the response.
 struct Encoder {
     format: Format,
-    /// In CSV, against formulas.
+    /// Marks CSV text that looks like a formula, see [`Options`].
     guard: bool,
     schema: SchemaRef,
     arrow: Option<StreamWriter<Vec<u8>>>,
@@ -248,7 +251,7 @@ struct Encoder {
 }
 
 impl Encoder {
-    /// A batch, or the end.
+    /// Encodes a batch, or the end of the result.
     fn encode(&mut self, batch: Option<&RecordBatch>) -> Result<Vec<u8>, ArrowError> {
         if batch.is_some_and(|batch| batch.num_rows() == 0) {
             return Ok(vec![]);
@@ -269,7 +272,7 @@ impl Encoder {
 
     fn csv(&self, batch: Option<&RecordBatch>, first: bool) -> Result<Vec<u8>, ArrowError> {
         let (rows, mut bytes) = (JsonRows::new().guarded(self.guard), vec![]);
-        // The header must stand above an empty answer too.
+        // An empty result also has a CSV header.
         let empty = || RecordBatch::new_empty(Arc::clone(&self.schema));
         match batch {
             Some(batch) => rows.csv(batch, first, &mut bytes)?,
@@ -288,7 +291,7 @@ impl Encoder {
     }
 }
 
-/// A part of one array: its opening with the first batch, its closing without one.
+/// Encodes a part of a JSON array: with its opening bracket for the first batch, and its closing bracket at the end.
 fn json(batch: Option<&RecordBatch>, first: bool) -> Result<Vec<u8>, ArrowError> {
     let mut bytes = if first { b"[".to_vec() } else { vec![] };
     let Some(batch) = batch else {

@@ -23,7 +23,7 @@ fn what_was_packed_can_be_read_piece_by_piece() {
     for piece in ["one ", "", "two "] {
         sent.extend(packer.pack(piece.into()).unwrap());
     }
-    // Without the end.
+    // The stream has no end marker yet.
     let _ = flate2::read::GzDecoder::new(&*sent).read_to_string(&mut read);
     assert_eq!(read, "one two ");
     sent.extend(packer.finish().unwrap());
