@@ -47,7 +47,7 @@ section! {
         pub list: String = Text(""), "most values are one offset";
         /// Named layout instead of key and field: spark-tutorial, gmall, group-hash or streampark.
         pub layout: String = Text(""), "no default; either key or layout is required";
-        /// Time between two scans of the keys; longer if a scan takes more than a twentieth of it, and 60 times longer
+        /// Time between two scans of the keys; longer if a scan takes more than a twentieth of it, and 60 times as long
         /// while Redis reports changes itself (from Redis 6, if the user may run CLIENT TRACKING).
         pub interval: Duration = Time("10s"), "scanning a million fields takes Redis about one second";
         /// PEM file of the CA certificates that sign the server's certificate. Empty: the CA certificates of the
