@@ -1,7 +1,8 @@
-//! Prometheus text: the server's own counters, and each committed offset with log end and lag, in the dialect of the asker.
+//! The `/metrics` page: the server's own metrics, and each committed offset with its log end and lag, in the dialect
+//! that the scrape selects.
 //!
-//! What is not known has no sample; it is never 0. A dialect is a table of families: their names and labels are those of
-//! the exporter that it stands in for, so that boards and alerts made for that one find what they ask for.
+//! An unknown value has no sample; it is never 0. A dialect is a table of metric families with the names and labels of
+//! another exporter, so that dashboards and alerts made for that exporter keep working.
 
 use std::sync::Arc;
 
@@ -25,31 +26,31 @@ use crate::{
 use dialects::{DIALECTS, Dialect};
 use page::Page;
 
-/// Of the text format.
+/// Content type of the Prometheus text format.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
-/// Of OpenMetrics.
+/// Content type of OpenMetrics.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Bounds the memory of a compiled regular expression.
+/// Maximum bytes of a compiled regular expression.
 const REGEX_BYTES: usize = 1 << 20;
 
-/// What is asked for, as text.
+/// The query parameters of a scrape.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Parameters {
-    /// Name of a dialect; default `offsetd`.
+    /// Name of the dialect. Default: `offsetd`.
     pub dialect: Option<String>,
-    /// Only this cluster.
+    /// Only this cluster. Default: all.
     pub cluster: Option<String>,
-    /// Only groups whose offsets are kept there. Default: all; `kafka` in a dialect that does not name sources.
+    /// Only groups of this source. Default: all; `kafka` in a dialect without a source label.
     pub source: Option<String>,
-    /// Only groups whose id matches this regular expression, anywhere.
+    /// Only groups with a match of this regular expression in their id. Default: all.
     pub group: Option<String>,
-    /// Only topics whose name matches this one.
+    /// Only topics with a match of this regular expression in their name. Default: all.
     pub topic: Option<String>,
 }
 
-/// What is asked for.
+/// A validated scrape.
 #[derive(Clone, Debug)]
 pub struct Scrape {
     dialect: &'static Dialect,
@@ -59,7 +60,7 @@ pub struct Scrape {
     connections: Option<Arc<Connections>>,
 }
 
-/// Which rows are of interest.
+/// The groups and topics that a scrape selects.
 #[derive(Clone, Debug, Default)]
 struct Wanted {
     source: Option<String>,
@@ -82,50 +83,51 @@ impl Wanted {
 }
 
 impl Scrape {
-    /// Checks what is asked for, and whether it is written as OpenMetrics.
+    /// Validates the parameters of a scrape.
     ///
     /// # Errors
-    /// An unknown dialect or cluster, a bad regular expression, or several clusters in a dialect that cannot tell them
-    /// apart.
+    ///
+    /// The dialect or cluster is unknown, a regular expression is invalid, or there are several clusters and the
+    /// dialect has no cluster label.
     pub fn new(store: &Store, parameters: Parameters, is_open_metrics: bool) -> Result<Self, Error> {
         let name = parameters.dialect.as_deref().unwrap_or("offsetd");
         let dialect = DIALECTS.iter().find(|dialect| dialect.name == name).ok_or_else(|| {
             let known: Vec<&str> = DIALECTS.iter().map(|dialect| dialect.name).collect();
-            Error::Invalid(format!("no dialect {name:?}; there are {}", known.join(", ")))
+            Error::Invalid(format!("unknown dialect {name:?}; use one of {}", known.join(", ")))
         })?;
         let cluster = parameters.cluster.unwrap_or_default();
         if !cluster.is_empty() || !dialect.names_clusters {
             store.cluster(&cluster)?;
         }
-        // A dialect that has the server's own metrics is this project's, and names the source of each group.
+        // Only offsetd's own dialect includes the server's metrics, and only it has a source label.
         let source = parameters.source.or_else(|| (!dialect.has_own).then(|| SOURCE_KAFKA.to_owned()));
         let wanted =
             Wanted { source, group: regex("group", parameters.group)?, topic: regex("topic", parameters.topic)? };
         Ok(Self { dialect, cluster, wanted, is_open_metrics, connections: None })
     }
 
-    /// Also writes the counters of connections, where the dialect has the server's own.
+    /// Adds the metrics of connections, if the dialect includes the server's own metrics.
     #[must_use]
     pub fn with_connections(self, connections: Arc<Connections>) -> Self {
         Self { connections: Some(connections), ..self }
     }
 
-    /// Of the answer.
+    /// Returns the content type of the page.
     #[must_use]
     pub fn content_type(&self) -> &'static str {
         if self.is_open_metrics { OPEN_METRICS } else { PROMETHEUS }
     }
 
-    /// Pins what is to be written, for a scrape that ends with `cancel`.
+    /// Pins the cut that is written. `cancel` ends the scrape.
     #[must_use]
     pub fn pin(&self, store: &Store, cancel: &Cancel) -> Pin<Cut> {
-        // That the cluster exists was checked.
+        // [`Self::new`] checked the cluster; it may have been removed since.
         let none = |_| store.held().pin(Cut::empty(store), cancel);
         store.pin_cut(&self.cluster, false, cancel).unwrap_or_else(none)
     }
 
-    /// Writes the metrics of a cut, in pieces of some 64 KiB. `send` takes a piece, and says whether anybody still
-    /// reads.
+    /// Writes the metrics of a cut in chunks of about 64 KiB. `send` takes a chunk, and returns whether the client
+    /// still reads.
     pub fn write(&self, store: &Store, cut: &Cut, send: &mut dyn FnMut(String) -> bool) {
         let mut page = Page::new(send, self.is_open_metrics);
         if self.dialect.has_own {
@@ -140,6 +142,7 @@ impl Scrape {
     }
 }
 
+/// Compiles the regular expression of a parameter.
 fn regex(parameter: &str, text: Option<String>) -> Result<Option<Regex>, Error> {
     let compiled = text.map(|text| RegexBuilder::new(&text).size_limit(REGEX_BYTES).build()).transpose();
     compiled.map_err(|error| Error::Invalid(format!("{parameter}: {error}")))

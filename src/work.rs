@@ -2,7 +2,7 @@
 //!
 //! One [`Admission`] limits, for each [`Kind`], how many jobs run and how many wait. Jobs are queued by client, and
 //! clients are served round robin, so that a client with many requests delays only itself. Each job runs on its own
-//! threads, whose priority is lower than that of point queries, probes and the threads that read Kafka. Its [`Cancel`]
+//! threads, with a lower priority than point queries, probes and the threads that read Kafka. Its [`Cancel`]
 //! handle ends it: at the deadline, when the client disconnects, or when it retains too much memory. While a job waits
 //! for its client to read, another job may run.
 //!

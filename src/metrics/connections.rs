@@ -1,31 +1,31 @@
-//! Counters of connections and of what their limits end.
+//! Metrics of connections, and of requests and connections that a limit ended.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::{own::count, page::Page};
 
-/// Why the server closed a connection.
+/// The reason why the server closed a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closed {
-    /// No complete header in time.
+    /// The client did not send a complete request header in time.
     Header,
-    /// A header longer than allowed.
+    /// The request header is longer than allowed.
     HeaderBytes,
-    /// No request for too long.
+    /// The client sent no request for too long.
     Idle,
-    /// The client does not read.
+    /// The client did not read the response.
     Unread,
-    /// A ping of HTTP/2 was not answered.
+    /// The client did not answer an HTTP/2 ping.
     Ping,
-    /// Too many cancelled streams.
+    /// The client cancelled too many streams.
     Resets,
-    /// The oldest idle connection, in favour of a new one.
+    /// The connection was the oldest idle one, and room was needed for a new one.
     MadeRoom,
-    /// A new connection while none was idle.
+    /// The connection limit was reached, and no connection was idle.
     Refused,
-    /// A handshake of TLS that failed.
+    /// The TLS handshake failed.
     Handshake,
-    /// A request that is not HTTP.
+    /// The request is not HTTP.
     Protocol,
 }
 
@@ -43,7 +43,7 @@ impl Closed {
         Self::Protocol,
     ];
 
-    /// The reason as label.
+    /// Returns the reason as a label value.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -61,7 +61,7 @@ impl Closed {
     }
 }
 
-/// Why the server ended a request before its time.
+/// The reason why the server ended a request early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
     /// The body did not arrive in time.
@@ -73,6 +73,7 @@ pub enum Cut {
 impl Cut {
     const ALL: [Self; 2] = [Self::Body, Self::Unread];
 
+    /// Returns the reason as a label value.
     fn name(self) -> &'static str {
         match self {
             Self::Body => "body_timeout",
@@ -81,7 +82,7 @@ impl Cut {
     }
 }
 
-/// Counters of connections.
+/// Metrics of connections.
 #[derive(Debug, Default)]
 pub struct Connections {
     open: AtomicUsize,
@@ -97,7 +98,7 @@ impl Connections {
         self.accepted.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Notes how many connections are open.
+    /// Sets the number of open connections.
     pub fn set_open(&self, open: usize) {
         self.open.store(open, Ordering::Relaxed);
     }
@@ -112,25 +113,26 @@ impl Connections {
         self.cut.get(reason as usize).map(|total| total.fetch_add(1, Ordering::Relaxed));
     }
 
-    /// Counts a connection that came while file descriptors were short.
+    /// Counts a connection that arrived while file descriptors were short.
     pub fn shortage(&self) {
         self.shortages.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Writes the metrics.
     pub(super) fn write(&self, page: &mut Page<'_>) {
         let load = |counter: &AtomicU64| count(counter.load(Ordering::Relaxed));
         let open = count(self.open.load(Ordering::Relaxed) as u64);
         page.single("offsetd_connections", "gauge", "Open connections.", open);
         page.single("offsetd_connections_accepted_total", "counter", "Connections accepted.", load(&self.accepted));
-        let shortages = "Connections that came while less than `server.limits.reserved_descriptors` were free.";
+        let shortages = "Connections that arrived with less than `server.limits.reserved_descriptors` free.";
         page.single("offsetd_descriptor_shortages_total", "counter", shortages, load(&self.shortages));
         let closed = "offsetd_connections_closed_total";
-        page.family(closed, "counter", "Connections that the server closed, by the limit that they exceeded.");
+        page.family(closed, "counter", "Connections that the server closed, by reason.");
         for (reason, total) in Closed::ALL.iter().zip(&self.closed) {
             page.sample(closed, &[("reason", reason.name())], load(total));
         }
         let cut = "offsetd_requests_cut_total";
-        page.family(cut, "counter", "Requests that the server ended, by the limit that they exceeded.");
+        page.family(cut, "counter", "Requests that the server ended early, by reason.");
         for (reason, total) in Cut::ALL.iter().zip(&self.cut) {
             page.sample(cut, &[("reason", reason.name())], load(total));
         }

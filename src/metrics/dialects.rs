@@ -1,4 +1,4 @@
-//! The dialects, one a file: tables of families, and what their values mean.
+//! The dialects, one per file: tables of metric families.
 
 use std::borrow::Cow;
 
@@ -17,9 +17,9 @@ mod offsetd;
 /// A dialect.
 pub(super) struct Dialect {
     pub(super) name: &'static str,
-    /// Series tell their cluster: else one must be chosen.
+    /// Whether series have a cluster label. Otherwise a scrape must select one cluster.
     pub(super) names_clusters: bool,
-    /// With the server's own metrics.
+    /// Whether the server's own metrics are included.
     pub(super) has_own: bool,
     pub(super) families: &'static [Family],
 }
@@ -30,7 +30,7 @@ impl std::fmt::Debug for Dialect {
     }
 }
 
-/// All dialects; the first is this project's own.
+/// All dialects; the first one is offsetd's own.
 pub(super) const DIALECTS: &[Dialect] = &[
     Dialect { name: "offsetd", names_clusters: true, has_own: true, families: offsetd::FAMILIES },
     Dialect { name: "kminion", names_clusters: false, has_own: false, families: kminion::FAMILIES },
@@ -60,7 +60,7 @@ fn integer(value: i64) -> Value {
     Value::Integer(value)
 }
 
-/// -1 is not known.
+/// Returns an offset; `None` for -1, which is unknown.
 fn known(offset: i64) -> Option<Value> {
     (offset >= 0).then_some(Value::Integer(offset))
 }
@@ -69,7 +69,7 @@ fn flag(value: bool) -> Value {
     Value::Integer(i64::from(value))
 }
 
-/// Name of a cluster.
+/// Returns the name of a cluster.
 fn name(cluster: &SourceCut) -> Text<'_> {
     Cow::Borrowed(&cluster.cluster.name)
 }

@@ -1,4 +1,4 @@
-//! What a family of metrics is about, and its samples.
+//! Metric families: their names, labels and values, and how their samples are written.
 
 use std::borrow::Cow;
 
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// A metric.
+/// A metric family.
 #[derive(Clone, Copy)]
 pub(super) struct Family {
     pub(super) name: &'static str,
@@ -25,7 +25,7 @@ pub(super) struct Family {
     pub(super) over: Over,
 }
 
-/// Text of a label.
+/// Text of a label value.
 pub(super) type Text<'r> = Cow<'r, str>;
 
 /// A broker of a cluster.
@@ -50,18 +50,18 @@ pub(super) struct PartitionRow<'a> {
     pub(super) replicas: Option<Replicas>,
 }
 
-/// What a group has committed for a topic.
+/// The committed offsets of a group for one topic.
 pub(super) struct GroupTopicRow<'a> {
     pub(super) group: GroupCut<'a>,
     pub(super) topic: &'a str,
     /// Sum of the committed offsets.
     pub(super) offsets: i64,
-    /// Sum of the known lags; `None` when none is known.
+    /// Sum of the known lags; `None` if none is known.
     pub(super) lag: Option<i64>,
 }
 
 impl GroupTopicRow<'_> {
-    /// Members that have partitions of the topic, and how many partitions.
+    /// Returns the number of members with partitions of the topic, and the number of these partitions.
     pub(super) fn assigned(&self) -> (i64, i64) {
         let members = self.group.group.membership().map(|membership| &*membership.members).unwrap_or_default();
         let of = |member: &Member| {
@@ -78,49 +78,49 @@ macro_rules! rows {
     ($($(#[$doc:meta])* $name:ident($row:ty);)+) => {
         $($(#[$doc])* pub(super) mod $name {
             use super::*;
-            /// Name, and text.
+            /// Name of a label, and the function that returns its value.
             pub(in crate::metrics) type Label = (&'static str, for<'r, 'a> fn(&'r $row) -> Text<'r>);
-            /// The sample; `None`: there is none.
+            /// Function that returns the value of a sample, or `None` for no sample.
             pub(in crate::metrics) type Get = for<'r, 'a> fn(&'r $row) -> Option<Value>;
         })+
     };
 }
 
 rows! {
-    /// Of a cluster.
+    /// Labels and values of a cluster.
     cluster(&'a SourceCut);
-    /// Of a broker.
+    /// Labels and values of a broker.
     broker(BrokerRow<'a>);
-    /// Of a topic.
+    /// Labels and values of a topic.
     topic(TopicRow<'a>);
-    /// Of a partition.
+    /// Labels and values of a partition.
     partition(PartitionRow<'a>);
-    /// Of a group.
+    /// Labels and values of a group.
     group(GroupFact<'a>);
-    /// Of a group's topic.
+    /// Labels and values of a group's topic.
     group_topic(GroupTopicRow<'a>);
-    /// Of a committed offset.
+    /// Labels and values of a committed offset.
     offset(Fact<'a>);
 }
 
-/// What a family has a sample for, its labels, and its value.
+/// The rows for which a family has samples, with its labels and its value.
 #[derive(Clone, Copy)]
 pub(super) enum Over {
-    /// Nothing: the name is there for who looks for it.
+    /// No rows: only the name of the family is written.
     Nothing,
     Cluster(&'static [cluster::Label], cluster::Get),
     Broker(&'static [broker::Label], broker::Get),
     Topic(&'static [topic::Label], topic::Get),
     Partition(&'static [partition::Label], partition::Get),
-    /// A group without its sums.
+    /// Groups without their totals.
     BareGroup(&'static [group::Label], group::Get),
     Group(&'static [group::Label], group::Get),
     GroupTopic(&'static [group_topic::Label], group_topic::Get),
-    /// Labels that all offsets of a group's topic share, and those of each.
+    /// Committed offsets: the labels that all offsets of a group and topic share, and the labels of each offset.
     Offset(&'static [offset::Label], &'static [offset::Label], offset::Get),
 }
 
-/// Writes one row after the other.
+/// Writes a sample for each row.
 macro_rules! write_rows {
     ($page:expr, $name:expr, $labels:expr, $get:expr, $rows:expr) => {
         for row in $rows {
@@ -137,6 +137,7 @@ macro_rules! write_rows {
 }
 
 impl Family {
+    /// Writes the family for the rows that a scrape selects.
     pub(super) fn write(&self, page: &mut Page<'_>, cut: &Cut, wanted: &Wanted) {
         page.family(self.name, self.kind, self.help);
         let clusters = cut.own();
@@ -206,10 +207,11 @@ fn group_topics<'a>(cut: &'a Cut, group: GroupCut<'a>) -> Vec<GroupTopicRow<'a>>
     sums.into_iter().flatten().collect()
 }
 
+/// Shared labels, own labels and value of a committed offset.
 type OffsetSeries = (&'static [offset::Label], &'static [offset::Label], offset::Get);
 
 fn offsets(name: &str, page: &mut Page<'_>, cut: &Cut, wanted: &Wanted, (shared, own, get): OffsetSeries) {
-    // By topic of the group, and used again for the next group.
+    // The start of the samples of each topic of a group; the buffers are reused for the next group.
     let mut begun: Vec<String> = vec![];
     for group in groups(cut, wanted) {
         if !page.is_read() {

@@ -1,11 +1,11 @@
-//! The Prometheus text format, written in pieces.
+//! Writes the Prometheus text format in chunks.
 
 use std::fmt::Write as _;
 
-/// Bytes of a piece.
+/// Bytes of a chunk.
 pub(super) const PIECE: usize = 64 * 1024;
 
-/// A page under construction.
+/// A page that is being written.
 pub(super) struct Page<'a> {
     text: String,
     send: &'a mut dyn FnMut(String) -> bool,
@@ -18,33 +18,37 @@ impl<'a> Page<'a> {
         Self { text: String::new(), send, is_read: true, is_open_metrics }
     }
 
-    /// Whether anybody still reads.
+    /// Returns whether the client still reads.
     pub(super) fn is_read(&self) -> bool {
         self.is_read
     }
 
+    /// Starts a family.
     pub(super) fn family(&mut self, name: &str, kind: &str, help: &str) {
         let (name, kind) = match (name.strip_suffix("_total"), kind) {
-            // OpenMetrics names a counter without the end of its samples' name, and has no other kind with that end.
+            // OpenMetrics names a counter family without the suffix of its samples, and reserves the suffix for
+            // counters.
             (Some(counted), "counter") if self.is_open_metrics => (counted, kind),
             (Some(_), _) if self.is_open_metrics => (name, "unknown"),
             _ => (name, kind),
         };
-        // Writing to a String cannot fail, here and below.
+        // Writing to a String cannot fail; this holds for all writes of this file.
         let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
-    /// A family of one sample without labels.
+    /// Writes a family with one sample without labels.
     pub(super) fn single(&mut self, name: &str, kind: &str, help: &str, value: f64) {
         self.family(name, kind, help);
         self.sample(name, &[], value);
     }
 
+    /// Writes a sample.
     pub(super) fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
         self.value(name, labels, Value::Float(value));
     }
 
-    /// A sample of a series that starts as [`start`] made it, at least one label, with more labels.
+    /// Writes a sample that begins with `start`, its name and at least one label, as [`start`] wrote them, and has more
+    /// labels.
     pub(super) fn continued<T: AsRef<str>>(
         &mut self,
         start: &str,
@@ -63,13 +67,14 @@ impl<'a> Page<'a> {
         self.end(value);
     }
 
-    /// A sample.
+    /// Writes a sample with an integer or float value.
     pub(super) fn value(&mut self, name: &str, labels: &[(&str, &str)], value: Value) {
         start(name, labels, &mut self.text);
         self.text.push_str(if labels.is_empty() { " " } else { "} " });
         self.end(value);
     }
 
+    /// Ends a sample with its value, and sends the chunk if it is full.
     fn end(&mut self, value: Value) {
         match value {
             Value::Integer(value) => self.text.push_str(itoa::Buffer::new().format(value)),
@@ -79,12 +84,13 @@ impl<'a> Page<'a> {
         }
         self.text.push('\n');
         if self.text.len() >= PIECE {
-            // A sample is short: the next piece will not have to grow.
+            // A sample is short, so the next chunk will not have to grow.
             let piece = std::mem::replace(&mut self.text, String::with_capacity(PIECE + PIECE / 8));
             self.is_read = self.is_read && (self.send)(piece);
         }
     }
 
+    /// Sends the last chunk.
     pub(super) fn finish(mut self) {
         if self.is_open_metrics {
             self.text.push_str("# EOF\n");
@@ -102,7 +108,7 @@ pub(super) enum Value {
     Float(f64),
 }
 
-/// The start of a sample, up to its last label.
+/// Writes the start of a sample, up to its last label.
 pub(super) fn start(name: &str, labels: &[(&str, &str)], out: &mut String) {
     out.push_str(name);
     for (index, (label, text)) in labels.iter().enumerate() {
@@ -114,7 +120,7 @@ pub(super) fn start(name: &str, labels: &[(&str, &str)], out: &mut String) {
     }
 }
 
-/// Label values: backslash, quote and line feed (Prometheus text format 0.0.4).
+/// Escapes a label value: backslash, quote and line feed (Prometheus text format 0.0.4).
 fn escape(text: &str, out: &mut String) {
     if !text.bytes().any(|byte| matches!(byte, b'\\' | b'"' | b'\n')) {
         out.push_str(text);

@@ -1,14 +1,14 @@
-//! The process: `process_*`, with the names that Prometheus's client libraries give them. Read from /proc; elsewhere than
-//! on Linux there is none of them.
+//! Metrics of the process, `process_*`, with the names that Prometheus's client libraries use. They are read from
+//! /proc, so they exist only on Linux.
 
 use std::fs;
 
 use super::page::Page;
 
-/// Ticks of CPU time in a second. Linux shows 100 to programs, whatever the kernel counts by.
+/// Ticks per second of CPU times in /proc. It is always 100, whatever the kernel uses.
 const TICKS: f64 = 100.0;
 
-/// What /proc says of the process. Unknown is `None`, and gets no sample.
+/// The values from /proc. An unknown value has no sample.
 #[derive(Debug, Default)]
 struct Process {
     cpu_seconds: Option<f64>,
@@ -20,17 +20,17 @@ struct Process {
     max_files: Option<f64>,
 }
 
-/// Writes the families.
+/// Writes the metrics.
 pub(super) fn write(page: &mut Page<'_>) {
     let process = Process::read();
     let families = [
         ("process_cpu_seconds_total", "counter", "User and system CPU time, in seconds.", process.cpu_seconds),
-        ("process_resident_memory_bytes", "gauge", "Resident memory.", process.resident_bytes),
-        ("process_virtual_memory_bytes", "gauge", "Virtual memory.", process.virtual_bytes),
-        ("process_threads", "gauge", "Threads.", process.threads),
-        ("process_open_fds", "gauge", "Open file descriptors.", process.open_files),
-        ("process_max_fds", "gauge", "Limit of open file descriptors.", process.max_files),
-        ("process_start_time_seconds", "gauge", "When the process started, as Unix time.", process.started_at),
+        ("process_resident_memory_bytes", "gauge", "Resident memory in bytes.", process.resident_bytes),
+        ("process_virtual_memory_bytes", "gauge", "Virtual memory in bytes.", process.virtual_bytes),
+        ("process_threads", "gauge", "Number of threads.", process.threads),
+        ("process_open_fds", "gauge", "Number of open file descriptors.", process.open_files),
+        ("process_max_fds", "gauge", "Maximum number of open file descriptors.", process.max_files),
+        ("process_start_time_seconds", "gauge", "Start of the process, as Unix time in seconds.", process.started_at),
     ];
     for (name, kind, help, value) in families {
         if let Some(value) = value {
@@ -40,6 +40,7 @@ pub(super) fn write(page: &mut Page<'_>) {
 }
 
 impl Process {
+    /// Reads the values.
     fn read() -> Self {
         let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let (stat, system) = (text("/proc/self/stat"), text("/proc/stat"));
@@ -52,25 +53,26 @@ impl Process {
             resident_bytes: kib("VmRSS:"),
             virtual_bytes: kib("VmSize:"),
             threads: after(&status, "Threads:").and_then(number),
-            // Reading the folder opens it.
+            // Listing the folder opens one more descriptor.
             open_files: fs::read_dir("/proc/self/fd").ok().map(|files| count(files.count().saturating_sub(1))),
             max_files: after(&limits, "Max open files").and_then(number),
         }
     }
 }
 
-/// A field of /proc/PID/stat by its number in proc(5). The second is the name of the program, which may hold anything.
+/// Returns a field of /proc/PID/stat by its number in proc(5). The second field is the program's name in parentheses,
+/// which may contain any character.
 fn stat_field(stat: &str, field: usize) -> Option<f64> {
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_whitespace().nth(field.checked_sub(3)?)?.parse().ok()
 }
 
-/// The rest of the line that starts with the key.
+/// Returns the rest of the line that starts with `key`.
 fn after<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(key))
 }
 
-/// The first number of a line; "unlimited" is none.
+/// Returns the first number of a line; `None` for "unlimited".
 fn number(line: &str) -> Option<f64> {
     line.split_whitespace().next()?.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! Every dialect over a small store: names, labels, escapes.
+//! Tests of every dialect over a small store: names, labels and escapes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// Of a group that no one should have.
+/// A group id that must be escaped in label values.
 const EVIL: &str = "a\"b\\c\nd";
 
 fn store(clusters: &[&str]) -> std::sync::Arc<Store> {
@@ -39,7 +39,7 @@ fn store(clusters: &[&str]) -> std::sync::Arc<Store> {
     store
 }
 
-/// Three groups of a topic of two partitions, of which one has an end.
+/// Fills a cluster with three groups of one topic with two partitions; only one partition has a log end.
 fn fill(store: &std::sync::Arc<Store>, cluster: &std::sync::Arc<Cluster>) {
     cluster.set_health(|health| (health.ready, health.reachable) = (true, true));
     let brokers =
@@ -93,7 +93,7 @@ fn page(store: &Store, parameters: Parameters, is_open_metrics: bool) -> String 
     page
 }
 
-/// As peers write them in their sources, in the order of their documentation: each name and its labels.
+/// The names and labels of each dialect, as in the exporter's source, in the order of its documentation.
 const NAMES: &[(&str, &str)] = &[
     (
         "kminion",
@@ -168,7 +168,7 @@ fn every_name_of_every_dialect_is_there_with_its_labels() {
             }
         }
         let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
-        assert_eq!(types.collect::<BTreeSet<_>>(), typed, "{dialect}: no name more, none twice");
+        assert_eq!(types.collect::<BTreeSet<_>>(), typed, "{dialect}: no other names, and each name once");
     }
 }
 
@@ -208,7 +208,7 @@ fn values_are_those_of_the_dialect() {
     for dialect in ["kminion", "kafka_exporter", "burrow", "offsetd"] {
         let page = page(&store, parameters(dialect), false);
         let unknown = |line: &str| line.contains("_lag{") && line.contains("billing") && line.contains("=\"1\"");
-        assert!(!page.lines().any(unknown), "{dialect}: unknown is no sample");
+        assert!(!page.lines().any(unknown), "{dialect}: an unknown value has no sample");
         assert!(!page.contains("NaN") && !page.contains("# EOF"));
     }
 }
@@ -257,7 +257,7 @@ fn what_is_asked_for_wrongly_is_refused() {
     }
     assert!(error(Parameters { group: Some("(".to_owned()), ..Parameters::default() }).starts_with("group: "));
     assert!(error(Parameters { cluster: Some("north".to_owned()), ..Parameters::default() }).contains("north"));
-    assert!(error(parameters("kminion")).contains("name the cluster"), "its series do not tell clusters apart");
+    assert!(error(parameters("kminion")).contains("name the cluster"), "its series have no cluster label");
     assert!(Scrape::new(&store, Parameters { cluster: Some("east".into()), ..parameters("kminion") }, false).is_ok());
 }
 

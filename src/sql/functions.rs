@@ -123,7 +123,7 @@ impl ExprPlanner for Planner {
         Err(DataFusionError::Plan("maps are not supported".to_owned()))
     }
 
-    /// DataFusion 55.2 panics at first_value(), last_value() and nth_value(), whose signatures allow no arguments.
+    /// DataFusion 55.2 panics at first_value(), last_value() and nth_value(): their signatures allow no arguments.
     fn plan_window(&self, expr: RawWindowExpr) -> Result<PlannerResult<RawWindowExpr>> {
         let (name, signature) = match &expr.func_def {
             WindowFunctionDefinition::AggregateUDF(function) => (function.name(), function.signature()),

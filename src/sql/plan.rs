@@ -30,7 +30,7 @@ use crate::config;
 /// The highest allowed `$N`: a description has one field for each parameter.
 const MAX_PARAMETERS: usize = 1024;
 
-/// Returns the logical plan of a statement, whose parameters may be unbound.
+/// Returns the logical plan of a statement. Its parameters may be unbound.
 ///
 /// # Errors
 ///

@@ -157,7 +157,7 @@ impl LiveScanExec {
         Self { table, question: Arc::new(question), found: Arc::new(found), properties: Arc::new(properties) }
     }
 
-    /// Returns a scan of the same rows whose partitions are each in the given order.
+    /// Returns a scan of the same rows, with each partition in the given order.
     fn ordered(&self, order: &[PhysicalSortExpr]) -> Self {
         let mut question = Question::clone(&self.question);
         question.wanted.sorted = true;

@@ -23,7 +23,7 @@ use datafusion::{
 
 use super::error::SqlError;
 
-/// Maximum digits of a decimal whose sum cannot overflow 76 digits.
+/// Maximum digits of a decimal, so that a sum cannot overflow 76 digits.
 const MOST_DIGITS: u8 = 60;
 
 /// DataFusion's `sum` or `avg` over values of a wider type.

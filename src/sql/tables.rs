@@ -1,4 +1,4 @@
-//! The tables, one a file.
+//! The tables, one per file.
 
 use std::sync::{Arc, OnceLock};
 
@@ -27,7 +27,7 @@ mod sources;
 mod status_changes;
 mod topics;
 
-/// All tables, by name.
+/// Returns all tables, ordered by name.
 pub(super) fn all() -> Vec<Arc<AnyTable>> {
     vec![
         AnyTable::of::<assignments::Assignments>(),
@@ -49,30 +49,30 @@ pub(super) fn all() -> Vec<Arc<AnyTable>> {
     ]
 }
 
-/// A table or view as the catalog shows it.
+/// The description of a table or view.
 #[derive(Clone, Debug)]
 pub struct TableDescription {
-    /// Its name.
+    /// Name of the table or view.
     pub name: &'static str,
-    /// What a row is.
+    /// Meaning of a row.
     pub comment: &'static str,
-    /// Its columns.
+    /// Columns.
     pub schema: SchemaRef,
-    /// Made of others.
+    /// Whether it is a view.
     pub is_view: bool,
 }
 
-/// All tables and views, by name, for the table that lists their columns; the catalog tells them, which is made of these
-/// tables.
+/// The descriptions of all tables and views, ordered by name, for the table `columns`. The catalog sets them, since it
+/// is built from these tables.
 static DESCRIBED: OnceLock<Vec<TableDescription>> = OnceLock::new();
 
-/// Takes the descriptions of all tables and views, if they are not known.
+/// Sets the descriptions of all tables and views, unless they are set.
 pub(super) fn describe(all: impl FnOnce() -> Vec<TableDescription>) {
     DESCRIBED.get_or_init(all);
 }
 
-/// Gives the committed offsets of a unit that are wanted, with their positions in the group; ordered by
-/// topic and partition if that is wanted.
+/// Calls `take` with the matching committed offsets of a unit and their positions in the group, ordered by topic and
+/// partition if the scan is sorted.
 fn entries<'a>(unit: &Unit<'a>, wanted: &Wanted, mut take: impl FnMut(usize, Entry<'a>) -> Flow) -> Flow {
     let Some(group) = unit.group.map(|group| &**group.group) else { return Flow::Continue(()) };
     let topics = &wanted.topics;
@@ -97,18 +97,18 @@ fn entries<'a>(unit: &Unit<'a>, wanted: &Wanted, mut take: impl FnMut(usize, Ent
     sorted.into_iter().try_for_each(|(position, entry)| take(position, entry))
 }
 
-/// A count or a size, as large as SQL has numbers.
+/// Returns a count or size, limited to the largest SQL integer.
 fn whole(number: impl TryInto<i64>) -> i64 {
     number.try_into().unwrap_or(i64::MAX)
 }
 
-const CLUSTER: (&str, &str) = ("cluster", "Name that the operator gave the cluster");
-const SOURCE: (&str, &str) = ("source", "Where the group's offsets are kept; kafka is the cluster itself");
+const CLUSTER: (&str, &str) = ("cluster", "Name of the cluster in the configuration");
+const SOURCE: (&str, &str) = ("source", "Source that stores the group's offsets; kafka is the cluster itself");
 const OBSERVED_AT: &str =
-    "When a look at the store first saw this value (UTC); NULL of a log, which tells committed_at";
-const GROUP_ID: (&str, &str) = ("group_id", "Consumer group");
+    "Time when a poll first saw this value (UTC); NULL when read from the log, which has committed_at";
+const GROUP_ID: (&str, &str) = ("group_id", "Group id");
 
-/// The columns that tables about groups begin with.
+/// Returns the first columns of tables about groups.
 fn of_group<T: Table>(
     group: impl for<'r, 'a> Fn(&'r T::Row<'a>) -> GroupCut<'r> + Copy + Send + Sync + 'static,
 ) -> Columns<T> {
@@ -118,7 +118,7 @@ fn of_group<T: Table>(
         .text(GROUP_ID.0, GROUP_ID.1, move |row| &group(row).group.id)
 }
 
-/// The columns that tables about committed offsets begin with.
+/// Returns the first columns of tables about committed offsets.
 fn of_offset<T: Table>(
     offset: impl for<'r, 'a> Fn(&'r T::Row<'a>) -> (GroupCut<'r>, Entry<'r>) + Copy + Send + Sync + 'static,
 ) -> Columns<T> {
@@ -128,10 +128,10 @@ fn of_offset<T: Table>(
         .text(GROUP_ID.0, GROUP_ID.1, move |row| &offset(row).0.group.id)
         .text("topic", "Topic name", move |row| offset(row).1.topic)
         .int32("partition", "Partition of the topic", move |row| offset(row).1.row.partition)
-        .int64("committed_offset", "The next offset that the group will read", move |row| {
+        .int64("committed_offset", "Offset of the next record that the group reads", move |row| {
             offset(row).1.row.committed_offset
         })
-        .time("committed_at", "When the coordinator handled the commit (UTC); not told by the Admin API", move |row| {
+        .time("committed_at", "Time when the coordinator handled the commit (UTC); NULL in admin mode", move |row| {
             Some(offset(row).1.row.committed_at)
         })
 }

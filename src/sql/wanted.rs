@@ -17,7 +17,7 @@ use datafusion::{
 
 use crate::model::{Millis, Name};
 
-/// The column whose conditions limit the samples that are read.
+/// The time column of samples; conditions on it limit the samples that are read.
 pub(super) const TIME: &str = "sampled_at";
 
 /// The rows and columns of a table that a statement needs.

@@ -78,7 +78,7 @@ impl Default for Cancel {
 }
 
 impl Cancel {
-    /// Returns a handle whose deadline is `timeout` from now.
+    /// Returns a handle with a deadline `timeout` from now.
     #[must_use]
     pub fn within(timeout: Duration) -> Self {
         Self::new(timeout, CancellationToken::new())

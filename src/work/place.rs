@@ -20,7 +20,7 @@ const STACK_BYTES: usize = 64 * 1024 * 1024;
 /// that read Kafka run first.
 const PRIORITY: u8 = 22;
 
-/// A runtime whose threads have a lower priority than all others of the process.
+/// A runtime with threads of a lower priority than all others of the process.
 #[derive(Debug)]
 pub(super) struct Place {
     /// The runtime; `None` only while dropping.

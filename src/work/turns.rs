@@ -172,7 +172,7 @@ impl Shared {
         place.map_err(|error| Refused::Threads(Arc::new(error)))
     }
 
-    /// Frees the slot and the threads of a job whose last clone was dropped.
+    /// Frees the slot and the threads of a job after its last clone was dropped.
     pub(super) fn end(self: &Arc<Self>, kind: Kind, client: Client, turn: u8, place: Option<Place>) {
         if turn == DONE && place.is_none() {
             return;

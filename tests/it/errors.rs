@@ -66,7 +66,7 @@ fn arguments_and_operands_of_wrong_types_are_refused_in_short_words() {
         ("SELECT nth_value() OVER () FROM lag", "nth_value requires arguments"),
         ("SELECT nth_value(lag) OVER () FROM lag", ""),
         ("SELECT first_value(), nth_value() FROM lag", ""),
-        ("SELECT ntile() OVER (), lead() OVER (), sum() OVER () FROM lag", "takes arguments"),
+        ("SELECT ntile() OVER (), lead() OVER (), sum() OVER () FROM lag", "requires arguments"),
         ("SELECT 1 + now()", ""),
         ("SELECT -topic FROM lag", ""),
         ("SELECT NOT 5", ""),

@@ -1,4 +1,4 @@
-//! Burrow, as of `core/internal/httpserver/prometheus.go` in version 1.9.
+//! The dialect of Burrow, as of `core/internal/httpserver/prometheus.go` in version 1.9.
 
 use super::{
     super::family::{group, offset, partition},
@@ -16,7 +16,7 @@ const PARTITION: &[partition::Label] = &[
     ("partition", |row| number(row.number)),
 ];
 
-/// Burrow's numbers: 1 OK, 2 WARN, 3 ERR, 4 STOP, 5 STALL, 6 REWIND. No sample where nothing is known.
+/// Returns Burrow's number of a status: 1 OK, 2 WARN, 3 ERR, 4 STOP, 5 STALL, 6 REWIND. Unknown has no sample.
 fn status(status: Status) -> Option<Value> {
     let number = match status {
         Status::Unknown => return None,
@@ -30,7 +30,7 @@ fn status(status: Status) -> Option<Value> {
     Some(integer(number))
 }
 
-/// A group is OK, WARN, or ERR when a partition is worse.
+/// Returns Burrow's number of a group's status: OK, WARN, or ERR for anything worse.
 fn group_status(of: Status) -> Option<Value> {
     match of {
         Status::Unknown | Status::Ok | Status::Lagging => status(of),

@@ -1,5 +1,5 @@
-//! kafka_exporter, as of `kafka_exporter.go` in version 1.9. All gauges. It has a lag of -1 for partitions of a group that
-//! nothing is committed for; here a partition without a commit has no series.
+//! The dialect of kafka_exporter, as of `kafka_exporter.go` in version 1.9. All metrics are gauges. kafka_exporter
+//! reports lag -1 for partitions without a commit; here they have no series.
 
 use super::{
     super::family::{broker, group, group_topic, offset, partition, topic},
@@ -8,7 +8,7 @@ use super::{
 
 const BROKER: &[broker::Label] =
     &[("id", |row| number(row.broker.id)), ("address", |row| Cow::Owned(address(&row.broker.host, row.broker.port)))];
-/// As `net.JoinHostPort` of Go, which Sarama uses: an IPv6 address stands in brackets.
+/// Formats an address as Go's `net.JoinHostPort`, which Sarama uses: an IPv6 address is in brackets.
 fn address(host: &str, port: impl std::fmt::Display) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }

@@ -1,4 +1,4 @@
-//! Kafka Lag Exporter, as of `Metrics.scala` in version 0.8. Where a value is missing, it says NaN.
+//! The dialect of Kafka Lag Exporter, as of `Metrics.scala` in version 0.8. It writes NaN for a missing value.
 
 use super::{
     super::family::{cluster, group, group_topic, offset, partition},
@@ -72,7 +72,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "Sum of group offset lag across topic partitions",
         Over::GroupTopic(GROUP_TOPIC, |row| count(row.lag)),
     ),
-    // Groups are not polled here: there is nothing to measure.
+    // offsetd does not poll groups, so there is no time to report.
     gauge(
         "kafka_consumergroup_poll_time_ms",
         "Group time poll time",

@@ -1,5 +1,5 @@
-//! KMinion, as of `prometheus/exporter.go` in version 2.3, without its series of log directories and of end-to-end
-//! messages. What metadata does not tell (racks, the broker's version, configurations) is an empty label.
+//! The dialect of KMinion, as of `prometheus/exporter.go` in version 2.3, without its metrics of log directories and
+//! end-to-end messages. Labels that Kafka's metadata does not contain (rack, broker version, configuration) are empty.
 
 use super::{
     super::family::{TopicRow, broker, cluster, group, group_topic, offset, partition, topic},
@@ -57,13 +57,13 @@ const GROUP_TOPIC: &[group_topic::Label] =
 const SHARED: &[offset::Label] = &[("group_id", group_of), ("topic_name", topic_of)];
 const OWN: &[offset::Label] = &[("partition_id", partition_of)];
 
-/// The sum over all partitions, if each is known.
+/// Returns the sum over all partitions, or `None` if one is unknown.
 fn sum(row: &TopicRow<'_>, get: fn(&EndValue) -> i64) -> Option<Value> {
     let values = row.topic.partitions.iter().map(|partition| get(&row.cluster.ends.value(*partition)));
     values.map(|value| (value >= 0).then_some(value)).try_fold(0_i64, |sum, value| sum.checked_add(value?)).map(integer)
 }
 
-/// Members that were given nothing.
+/// Returns the number of members without assigned partitions.
 fn empty_members(row: &GroupFact<'_>) -> i64 {
     let members = row.group.group.membership().map(|membership| &*membership.members).unwrap_or_default();
     let is_empty = |member: &&Member| member.assigned.iter().flatten().all(|assigned| assigned.partitions.is_empty());

@@ -1,4 +1,4 @@
-//! This project's own.
+//! The dialect of offsetd itself.
 
 use super::{
     super::family::{offset, partition},
@@ -34,17 +34,20 @@ pub(super) const FAMILIES: &[Family] = &[
     of_partition("offsetd_partition_log_end_offset", "High watermark of the partition.", |row| {
         known(row.value.log_end)
     }),
-    of_offset("offsetd_consumer_committed_offset", "The next offset that the group will read.", OWN, |fact| {
+    of_offset("offsetd_consumer_committed_offset", "Offset of the next record that the group reads.", OWN, |fact| {
         Some(integer(fact.entry.row.committed_offset))
     }),
-    of_offset("offsetd_consumer_lag", "Records not yet committed; no sample while unknown.", OWN, |fact| {
+    of_offset("offsetd_consumer_lag", "Uncommitted records; no sample while unknown.", OWN, |fact| {
         fact.lag().lag.ok().map(integer)
     }),
-    of_offset("offsetd_consumer_lag_seconds", "Age of the oldest unread record, estimated.", OWN, |fact| {
+    of_offset("offsetd_consumer_lag_seconds", "Estimated age of the oldest unread record in seconds.", OWN, |fact| {
         fact.lag_seconds().map(Value::Float)
     }),
-    of_offset("offsetd_consumer_committed_timestamp_seconds", "When the commit was handled.", OWN, |fact| {
-        shown(fact.entry.row.committed_at).map(|at| Value::Float(to_f64(at) / 1000.0))
-    }),
-    of_offset("offsetd_consumer_status", "1 for the status that the partition has.", WITH_STATUS, |_| Some(integer(1))),
+    of_offset(
+        "offsetd_consumer_committed_timestamp_seconds",
+        "Unix time in seconds when the coordinator handled the commit.",
+        OWN,
+        |fact| shown(fact.entry.row.committed_at).map(|at| Value::Float(to_f64(at) / 1000.0)),
+    ),
+    of_offset("offsetd_consumer_status", "1 for the partition's current status.", WITH_STATUS, |_| Some(integer(1))),
 ];

@@ -9,7 +9,7 @@ fn the_process_is_described_as_the_system_sees_it() {
     );
     assert!(process.threads >= Some(1.0) && process.open_files >= Some(3.0), "{process:?}");
     assert!(process.max_files.is_none_or(|most| most >= 3.0), "{process:?}");
-    // 2020 and later.
+    // The start of 2020.
     assert!(process.started_at > Some(1_577_836_800.0), "{process:?}");
     let since = process.cpu_seconds.unwrap();
     let mut sum = 0_u64;

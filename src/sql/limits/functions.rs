@@ -266,7 +266,7 @@ impl<'a> Call<'a> {
         Ok((Some(slices).filter(|slices| slices.len() > 1), whole.result))
     }
 
-    /// Returns the cost of a row whose sizes `size` returns.
+    /// Returns the cost of a row; `size` returns its sizes.
     fn cost(&self, size: impl Fn(&Rows) -> usize) -> Cost {
         let bytes: Vec<usize> = self.bytes.iter().map(&size).collect();
         let numbers: Vec<usize> = self.numbers.iter().map(&size).collect();

@@ -43,7 +43,7 @@ const WAITING: usize = 2;
 /// The memory that a kind of operator keeps.
 #[derive(Debug)]
 pub(crate) enum Kind {
-    /// Batches whose rows may all be copies of the widest input rows.
+    /// Batches in which all rows may be copies of the widest input rows.
     Copies,
     /// Rows of several batches, until they fill one.
     Gathered,

@@ -1,4 +1,4 @@
-//! The optimizer rule that puts guards around operators whose memory DataFusion does not reserve, and rejects plans
+//! The optimizer rule that puts guards around operators if DataFusion does not reserve their memory, and rejects plans
 //! that cannot end in time.
 
 use std::sync::Arc;

@@ -256,7 +256,7 @@ fn check(expression: &Expr) -> Result<TreeNodeRecursion> {
     }
 }
 
-/// Aggregates whose state stays small for any number of rows.
+/// Aggregates with a state that stays small for any number of rows.
 const WINDOW_AGGREGATES: &str = "\
     count sum avg min max first_value last_value stddev stddev_pop var var_pop bool_and bool_or";
 

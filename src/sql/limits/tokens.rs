@@ -15,7 +15,7 @@ use datafusion::{
 use super::super::error::SqlError;
 use crate::config;
 
-/// A column of most tables whose name is a keyword.
+/// Name of a column of most tables. It is a keyword.
 const CLUSTER: &str = "cluster";
 
 /// Fails if the statement has more than `max` of something.

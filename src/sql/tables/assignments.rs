@@ -1,4 +1,4 @@
-//! `assignments`: which member holds which partition.
+//! `assignments`: one row per partition and member.
 
 use super::{By, Columns, Flow, Table, Unit, Wanted, members::members};
 use crate::{
@@ -19,16 +19,16 @@ pub(super) struct Row<'a> {
 impl Table for Assignments {
     type Row<'a> = Row<'a>;
     const NAME: &'static str = "assignments";
-    const COMMENT: &'static str = "One row per partition that a member holds, should hold, or gives up";
+    const COMMENT: &'static str = "One row per partition that a member owns, is to own, or must give up";
     const BY: By = By::Group;
     const ORDER: &'static [&'static str] = &["cluster", "group_id"];
 
     fn columns() -> Columns<Self> {
         super::of_group::<Self>(|row| row.group)
-            .text("member_id", "Member", |row| &row.member.member_id)
+            .text("member_id", "Member id", |row| &row.member.member_id)
             .text("topic", "Topic name", |row| &row.topic)
             .int32("partition", "Partition of the topic", |row| row.partition)
-            .text("kind", "current, target or revoking", |row| row.kind)
+            .text("kind", "current (owned), target (to be owned) or revoking (to be given up)", |row| row.kind)
     }
 
     fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
@@ -39,7 +39,7 @@ impl Table for Assignments {
     }
 }
 
-/// What a member holds, should hold, and gives up.
+/// Returns the partitions that a member owns, is to own, and must give up.
 fn held<'a>(group: GroupCut<'a>, member: &'a Member, wanted: &'a Wanted) -> impl Iterator<Item = Row<'a>> + Send {
     let kinds = [
         ("current", member.assigned.as_deref()),

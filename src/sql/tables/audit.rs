@@ -1,4 +1,4 @@
-//! `audit`: committed offsets that Kafka's coordinators tell otherwise.
+//! `audit`: committed offsets that differ from those of Kafka's coordinators.
 
 use super::{By, Columns, Flow, Table, Unit, Wanted};
 use crate::store::audit::{AuditKey, Difference};
@@ -15,23 +15,25 @@ impl Table for AuditTable {
     type Row<'a> = Row<'a>;
     const NAME: &'static str = "audit";
     const COMMENT: &'static str =
-        "Committed offsets that Kafka's coordinators tell otherwise, seen twice; empty when all is well";
+        "Committed offsets that differ from those of Kafka's coordinators in two checks; normally empty";
     const BY: By = By::Source;
 
     fn columns() -> Columns<Self> {
         Columns::<Self>::default()
-            .text("cluster", "Name that the operator gave the cluster", |row| row.cluster)
-            .text("group_id", "Consumer group", |row| &row.key.0)
+            .text("cluster", "Name of the cluster in the configuration", |row| row.cluster)
+            .text("group_id", "Group id", |row| &row.key.0)
             .text("topic", "Topic name", |row| &row.key.1)
             .int32("partition", "Partition of the topic", |row| row.key.2)
-            .optional_int64("committed_offset", "The offset here; NULL where there is none", |row| {
+            .optional_int64("committed_offset", "Offset in offsetd; NULL if it has none", |row| {
                 row.difference.committed_offset
             })
-            .optional_int64("kafka_offset", "What the coordinator says; the same where only metadata differs", |row| {
+            .optional_int64("kafka_offset", "Offset at the coordinator; equal if only metadata differs", |row| {
                 row.difference.their_offset
             })
-            .time("first_seen_at", "When it was first seen (UTC)", |row| Some(row.difference.first_seen_at))
-            .time("checked_at", "When it was last seen (UTC)", |row| Some(row.difference.checked_at))
+            .time("first_seen_at", "Time when the difference was first seen (UTC)", |row| {
+                Some(row.difference.first_seen_at)
+            })
+            .time("checked_at", "Time when the difference was last seen (UTC)", |row| Some(row.difference.checked_at))
     }
 
     fn rows<'a>(unit: Unit<'a>, _: &'a Wanted, take: impl FnMut(Row<'a>) -> Flow) -> Flow {

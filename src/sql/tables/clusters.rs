@@ -1,4 +1,4 @@
-//! `clusters`: the clusters, whether they can be reached, how far they are loaded, and what the audit says.
+//! `clusters`: one row per cluster, with its reachability, load progress, history and audit.
 
 use std::iter;
 
@@ -24,43 +24,51 @@ impl Table for Clusters {
 
     fn columns() -> Columns<Self> {
         Columns::<Self>::default()
-            .text("cluster", "Name that the operator gave the cluster", |row| &row.of.cluster.name)
-            .text("bootstrap_servers", "As configured", |row| &row.of.cluster.config.bootstrap_servers)
-            .optional_text("cluster_id", "Kafka's own id", |row| row.of.placement.cluster_id.as_deref())
-            .optional_int32("brokers", "Brokers", |row| row.of.placement.broker_count())
+            .text("cluster", "Name of the cluster in the configuration", |row| &row.of.cluster.name)
+            .text("bootstrap_servers", "Bootstrap servers in the configuration", |row| {
+                &row.of.cluster.config.bootstrap_servers
+            })
+            .optional_text("cluster_id", "Cluster id that Kafka reports", |row| row.of.placement.cluster_id.as_deref())
+            .optional_int32("brokers", "Number of brokers", |row| row.of.placement.broker_count())
             .optional_int32("controller", "Broker id of the controller", |row| row.of.placement.controller)
-            .boolean("reachable", "The last attempt to reach it succeeded", |row| row.of.health.reachable)
+            .boolean("reachable", "Whether the last connection attempt succeeded", |row| row.of.health.reachable)
             .boolean(
                 "ready",
-                "Loaded: every log partition reached the end captured at the start. Not while a right is missing",
+                "Whether every log partition was read to its end at the start; false while a permission is missing",
                 |row| row.of.health.ready,
             )
-            .optional_text("last_error", "What the last failure said", |row| row.of.health.last_error.as_deref())
-            .optional_string("history_error", "What fails where older samples are stored; NULL when nothing", |row| {
+            .optional_text("last_error", "Text of the last error", |row| row.of.health.last_error.as_deref())
+            .optional_string("history_error", "Last error of the history store; NULL if there is none", |row| {
                 row.of.cluster.older().and_then(|older| older.status().last_error)
             })
-            .float("progress", "How much of the load is done, from 0 to 1", |row| row.of.source.progress())
+            .float("progress", "Progress of the load, from 0 to 1", |row| row.of.source.progress())
             .optional_float("remaining_seconds", "Estimated time to the end of the load (s)", |row| {
                 row.of.source.remaining(row.cut.taken).map(|left| left.as_secs_f64())
             })
-            .time("history_written_to", "Up to when samples are stored; NULL without a store", |row| {
-                row.of.cluster.older().and_then(|older| older.status().written_to)
+            .time(
+                "history_written_to",
+                "Samples are stored up to this time (UTC); NULL without a history store",
+                |row| row.of.cluster.older().and_then(|older| older.status().written_to),
+            )
+            .time("stale_since", "Time since when the data is not updated (UTC); NULL if it is current", |row| {
+                row.of.health.stale_since
             })
-            .time("stale_since", "Since when what is shown is the last known (UTC)", |row| row.of.health.stale_since)
             .time("history_since", "Time of the oldest sample in memory (UTC)", |row| {
                 row.of.samples.moments().next().map(|(_, oldest)| oldest.at)
             })
-            .int64("history_bytes", "Memory of the samples", |row| super::whole(row.of.samples.bytes))
-            .int64("audited_groups", "Groups that were compared with what coordinators say", |row| {
+            .int64("history_bytes", "Bytes of the samples in memory", |row| super::whole(row.of.samples.bytes))
+            .int64("audited_groups", "Groups compared with their coordinators", |row| {
                 super::whole(row.of.source.audit.groups.get())
             })
-            .int64("audit_differences", "Differences that there are now: see audit", |row| {
+            .int64("audit_differences", "Current differences: see the table audit", |row| {
                 super::whole(row.of.source.audit.differences().len())
             })
-            .text("mode", "How committed offsets are read: log, or admin (Kafka's Admin API)", |row| {
-                status::mode(row.of.source.kind())
-            })
-            .optional_text("mode_reason", "Why in this way, where it was not the first choice", |row| {
+            .text(
+                "mode",
+                "How committed offsets are read: log (__consumer_offsets) or admin (Kafka's Admin API)",
+                |row| status::mode(row.of.source.kind()),
+            )
+            .optional_text("mode_reason", "Why this mode is used, if it was not the first choice", |row| {
                 row.of.health.mode_reason.as_deref()
             })
     }

@@ -1,4 +1,4 @@
-//! `columns`: what every column of every table and view means.
+//! `columns`: one row per column of every table and view, with its meaning.
 
 use arrow::datatypes::FieldRef;
 
@@ -22,15 +22,15 @@ impl Table for ColumnsTable {
 
     fn columns() -> Columns<Self> {
         Columns::<Self>::default()
-            .text("table_name", "Table or view", |row| row.table.name)
-            .text("table_comment", "What a row of the table is", |row| row.table.comment)
+            .text("table_name", "Name of the table or view", |row| row.table.name)
+            .text("table_comment", "Meaning of a row of the table", |row| row.table.comment)
             .int32("position", "Position of the column in the table, from 1", |row| row.position)
-            .text("column_name", "Column", |row| row.field.name())
-            .text("data_type", "Arrow's name of the type", |row| &row.data_type)
-            .boolean("nullable", "Whether the column may be NULL, which is unknown or none", |row| {
+            .text("column_name", "Name of the column", |row| row.field.name())
+            .text("data_type", "Arrow name of the type", |row| &row.data_type)
+            .boolean("nullable", "Whether the column may be NULL, which means unknown or none", |row| {
                 row.field.is_nullable()
             })
-            .text("comment", "What the column means, with its unit", |row| {
+            .text("comment", "Meaning of the column, with its unit", |row| {
                 row.field.metadata().get(COMMENT).map(String::as_str).unwrap_or_default()
             })
     }

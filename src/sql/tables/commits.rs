@@ -1,4 +1,4 @@
-//! `commits`: the last commits and deletions seen.
+//! `commits`: the most recent commits and deletions.
 
 use super::{By, Columns, Flow, Table, Unit, Wanted};
 use crate::store::{commits::CommitEvent, shard::ShardView};
@@ -13,20 +13,23 @@ pub(super) struct Row<'a> {
 impl Table for Commits {
     type Row<'a> = Row<'a>;
     const NAME: &'static str = "commits";
-    const COMMENT: &'static str =
-        "The last commits and deletions seen since the load; rewinds and deletions of the last 24 h";
+    const COMMENT: &'static str = "The most recent commits since the load; rewinds and deletions of the last 24 h";
     const BY: By = By::Source;
 
     fn columns() -> Columns<Self> {
         Columns::<Self>::default()
-            .text("cluster", "Name that the operator gave the cluster", |row| &row.shard.key.source.cluster)
+            .text("cluster", "Name of the cluster in the configuration", |row| &row.shard.key.source.cluster)
             .text(super::SOURCE.0, super::SOURCE.1, |row| &row.shard.key.source.name)
-            .text("group_id", "Consumer group", |row| &row.event.group)
+            .text("group_id", "Group id", |row| &row.event.group)
             .text("topic", "Topic name", |row| &row.event.topic)
             .int32("partition", "Partition of the topic", |row| row.event.partition)
-            .optional_int64("committed_offset", "The offset; NULL for a tombstone", |row| row.event.committed_offset)
-            .optional_int64("previous_offset", "The offset before, if there was one", |row| row.event.previous_offset)
-            .time("committed_at", "When the coordinator handled it (UTC)", |row| Some(row.event.committed_at))
+            .optional_int64("committed_offset", "Committed offset; NULL for a tombstone", |row| {
+                row.event.committed_offset
+            })
+            .optional_int64("previous_offset", "Previous committed offset, if there was one", |row| {
+                row.event.previous_offset
+            })
+            .time("committed_at", "Time when the coordinator handled it (UTC)", |row| Some(row.event.committed_at))
             .optional_int32("log_partition", "Partition of __consumer_offsets", |row| row.shard.key.partition())
             .optional_int64("log_offset", "Offset of the record in __consumer_offsets", |row| {
                 row.shard.key.offset(row.event.revision)
@@ -36,7 +39,7 @@ impl Table for Commits {
             })
     }
 
-    /// Newest first.
+    /// The newest commits come first.
     fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
         let shards = unit.cluster.shards.iter();
         let mut rows: Vec<Row<'a>> = shards

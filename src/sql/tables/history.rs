@@ -1,7 +1,7 @@
-//! `history`: what committed offsets and log ends were at samples.
+//! `history`: samples of committed offsets and log ends.
 //!
-//! Its rows are many for each key, so that it does not collect those of a unit as other tables do: it makes batches key by
-//! key. A condition on `sampled_at` decides which samples are looked at.
+//! A key may have many samples. The table therefore does not collect the rows of a unit, as other tables do, but builds
+//! batches key by key. Conditions on `sampled_at` limit the samples that are read.
 
 use std::{ops::RangeInclusive, sync::Arc};
 
@@ -17,14 +17,15 @@ use crate::{
 };
 
 const AGE: &str = "lag_seconds";
-/// Keys that are taken from a store at a time: a thread is given up once for all of them, and they are all in memory.
+/// Keys that are read from the history store at a time. The thread is released once for all of them, and all are in
+/// memory.
 const AT_ONCE: usize = 32;
-/// Samples, beyond which keys are taken one by one.
+/// Maximum number of samples for which several keys are read at a time.
 const MOST_AT_ONCE: usize = 1000;
 
 /// A sample of a key.
 pub(super) struct Row<'a> {
-    /// When, in nanoseconds.
+    /// Time of the sample, in nanoseconds.
     at: i64,
     cluster: &'a str,
     source: &'a str,
@@ -35,19 +36,19 @@ pub(super) struct Row<'a> {
     age: Option<f64>,
 }
 
-/// The rows of the table.
+/// The row type of the table.
 pub(super) struct Samples;
 
 impl Rows for Samples {
     type Row<'a> = Row<'a>;
 }
 
-/// The table.
+/// Returns the table.
 pub(super) fn table() -> Arc<AnyTable> {
     let layout = Arc::new(Layout::from(columns()));
     Arc::new(AnyTable {
         name: "history",
-        comment: "Samples of every committed offset with its log end, as far back as they are kept",
+        comment: "Samples of every committed offset with its log end, as far back as history reaches",
         by: By::Source,
         shows_unloaded: false,
         order: &[],
@@ -59,20 +60,22 @@ pub(super) fn table() -> Arc<AnyTable> {
 
 fn columns() -> Columns<Samples> {
     Columns::<Samples>::default()
-        .times(TIME, "When (UTC)", false, |row| Some(row.at))
-        .text("cluster", "Name that the operator gave the cluster", |row| row.cluster)
-        .text("source", "Where the offset was read; kafka is __consumer_offsets", |row| row.source)
-        .text("group_id", "Consumer group, also one that is gone", |row| &row.group)
+        .times(TIME, "Time of the sample (UTC)", false, |row| Some(row.at))
+        .text("cluster", "Name of the cluster in the configuration", |row| row.cluster)
+        .text("source", "Source of the offset; kafka is the cluster itself", |row| row.source)
+        .text("group_id", "Group id, including groups that no longer exist", |row| &row.group)
         .text("topic", "Topic name", |row| &row.topic)
         .int32("partition", "Partition of the topic", |row| row.partition)
-        .int64("committed_offset", "The next offset that the group would read", |row| row.point.committed_offset)
+        .int64("committed_offset", "Offset of the next record that the group would have read", |row| {
+            row.point.committed_offset
+        })
         .optional_int64("log_end_offset", "High watermark of the partition", |row| row.point.log_end_offset)
-        .optional_int64("lag", "Records not committed then, those deleted unread included; NULL when unknown", |row| {
+        .optional_int64("lag", "Uncommitted records at that time, including deleted ones; NULL if unknown", |row| {
             row.point.lag
         })
         .optional_float(
             AGE,
-            "Age of the oldest unread record then (s), by the log ends of earlier samples; NULL when unknown",
+            "Age of the oldest unread record at that time (s), from the log ends of earlier samples; NULL if unknown",
             |row| row.age,
         )
 }
@@ -96,7 +99,7 @@ fn scan<'a>(layout: Arc<Layout<Samples>>, units: Units<'a>, question: &'a Questi
                     left = 0;
                     return Some(Err(SqlError::memory().into_datafusion()));
                 }
-                // The scan tells why the statement was stopped.
+                // The scan reports why the statement was cancelled.
                 Some(Err(ReadError::Stopped)) | None => break,
             }
         }
@@ -105,7 +108,7 @@ fn scan<'a>(layout: Arc<Layout<Samples>>, units: Units<'a>, question: &'a Questi
     }))
 }
 
-/// A key and the samples to show of it.
+/// A key, and the samples of it that are returned.
 struct Sampled<'a> {
     cluster: &'a str,
     source: &'a str,
@@ -113,12 +116,12 @@ struct Sampled<'a> {
     key: Key,
     ages: Ages,
     picks: Arc<[Pick]>,
-    /// Samples that were shown.
+    /// Number of samples that were returned.
     shown: usize,
 }
 
 impl<'a> Sampled<'a> {
-    /// The samples that were not shown yet.
+    /// Returns the remaining samples.
     fn rows(&mut self) -> impl Iterator<Item = Row<'a>> + use<'_, 'a> {
         let Self { cluster, source, group, key, ages, picks, shown } = self;
         std::iter::from_fn(move || {
@@ -142,7 +145,7 @@ impl<'a> Sampled<'a> {
     }
 }
 
-/// Returns the keys of a cluster that are wanted. An error is the last item.
+/// Returns the matching keys of a source. An error is the last item.
 fn keys<'a>(
     unit: Unit<'a>,
     question: &'a Question,
@@ -158,7 +161,7 @@ fn keys<'a>(
         ages: of.needs(&[AGE]),
         bounds,
     };
-    // Not while others wait for the thread.
+    // Other tasks run on the thread while this waits for the history store.
     let waits = unit.cluster.cluster.older().is_some();
     let mut joined = patient(waits, || Joined::new(unit.cluster, wanted, |id| of.groups.includes(id), |picks| picks));
     let picks: Arc<[Pick]> = joined.as_mut().map(|joined| std::mem::take(&mut joined.picks)).unwrap_or_default().into();
@@ -185,7 +188,7 @@ fn keys<'a>(
     })
 }
 
-/// Does what may wait for a store.
+/// Runs code that may block on the history store.
 fn patient<T>(waits: bool, work: impl FnOnce() -> T) -> T {
     if waits { tokio::task::block_in_place(work) } else { work() }
 }

@@ -19,42 +19,40 @@ impl Table for Members {
 
     fn columns() -> Columns<Self> {
         super::of_group::<Self>(|row| row.group)
-            .text("member_id", "Member", |row| &row.member.member_id)
+            .text("member_id", "Member id", |row| &row.member.member_id)
             .optional_text("instance_id", "group.instance.id of a static member", |row| {
                 row.member.more().instance_id.as_deref()
             })
             .text("client_id", "client.id", |row| &row.member.client_id)
-            .text("client_host", "Host, as the broker recorded it", |row| &row.member.client_host)
-            .optional_text("rack_id", "client.rack; not told by the Admin API", |row| {
-                row.member.more().rack_id.as_deref()
-            })
-            .optional_int64("session_timeout_ms", "Session timeout, in ms; not told by the Admin API", |row| {
+            .text("client_host", "Host, as the broker reports it", |row| &row.member.client_host)
+            .optional_text("rack_id", "client.rack; NULL in admin mode", |row| row.member.more().rack_id.as_deref())
+            .optional_int64("session_timeout_ms", "Session timeout (ms); NULL in admin mode", |row| {
                 row.member.session_timeout_ms.map(i64::from)
             })
             .optional_int64(
                 "rebalance_timeout_ms",
-                "How long the member may take to rejoin, in ms; not told by the Admin API",
+                "Time within which the member must rejoin (ms); NULL in admin mode",
                 |row| row.member.rebalance_timeout_ms.map(i64::from),
             )
             .optional_int32(
                 "member_epoch",
-                "Epoch that the member has reached; a classic group has its generation; not told by the Admin API",
+                "Epoch of the member; the generation for classic groups; NULL in admin mode",
                 |row| row.member.epoch,
             )
             .optional_text(
                 "state",
-                "State of the member, of KIP-848, share and streams groups; not told by the Admin API",
+                "State of the member, for KIP-848, share and streams groups; NULL in admin mode",
                 |row| row.member.more().state,
             )
-            .text_list("subscribed_topics", "Topics that the member asks for; not told by the Admin API", |row| {
+            .text_list("subscribed_topics", "Topics that the member subscribes to; NULL in admin mode", |row| {
                 row.member.subscribed_topics.as_deref()
             })
             .optional_text(
                 "subscribed_topic_regex",
-                "Regular expression that the member subscribes to; not told by the Admin API",
+                "Regular expression that the member subscribes to; NULL in admin mode",
                 |row| row.member.more().subscribed_topic_regex.as_deref(),
             )
-            .optional_int32("assigned_partitions", "Partitions that the member owns", |row| {
+            .optional_int32("assigned_partitions", "Number of partitions that the member owns", |row| {
                 let assigned = row.group.assigned(row.member.assigned.as_ref()?);
                 i32::try_from(assigned.map(|(_, partitions)| partitions.len()).sum::<usize>()).ok()
             })
@@ -68,7 +66,7 @@ impl Table for Members {
     }
 }
 
-/// The members of a group.
+/// Returns the members of a group.
 pub(super) fn members<'a>(group: GroupCut<'a>) -> impl Iterator<Item = &'a Member> + Send {
     group.group.membership().into_iter().flat_map(|membership| &membership.members)
 }

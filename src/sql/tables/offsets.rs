@@ -1,4 +1,4 @@
-//! `offsets`: what is committed.
+//! `offsets`: one row per committed offset.
 
 use super::{By, Columns, Flow, Table, Unit, Wanted};
 use crate::{
@@ -26,26 +26,26 @@ impl Table for Offsets {
 
     fn columns() -> Columns<Self> {
         super::of_offset::<Self>(|row| (row.group, row.entry))
-            .optional_int32("leader_epoch", "Epoch of the last consumed record", |row| {
+            .optional_int32("leader_epoch", "Leader epoch of the last consumed record", |row| {
                 Some(row.entry.row.leader_epoch).filter(|epoch| *epoch >= 0)
             })
-            .text("metadata", "Opaque text of the client, often empty", |row| {
+            .text("metadata", "Metadata text of the client, often empty", |row| {
                 row.entry.rare.and_then(|rare| rare.metadata.as_deref()).unwrap_or_default()
             })
-            .time("expires_at", "Only for commits with a retention of their own; not told by the Admin API", |row| {
+            .time("expires_at", "Expiry time of commits with their own retention (UTC); NULL in admin mode", |row| {
                 row.entry.rare?.expires_at
             })
-            .optional_string("topic_id", "Topic incarnation of the commit; not told by the Admin API", |row| {
+            .optional_string("topic_id", "Topic id in the commit, if any; NULL in admin mode", |row| {
                 Some(row.entry.rare?.topic_id?.to_string())
             })
             .optional_int32(
                 "log_partition",
-                "Partition of __consumer_offsets that holds the commit; not told by the Admin API",
+                "Partition of __consumer_offsets that holds the commit; NULL in admin mode",
                 |row| row.group.shard.key.partition(),
             )
             .optional_int64(
                 "log_offset",
-                "Offset of the commit's record in __consumer_offsets; not told by the Admin API",
+                "Offset of the commit's record in __consumer_offsets; NULL in admin mode",
                 |row| row.group.shard.key.offset(row.entry.row.revision),
             )
             .time("observed_at", super::OBSERVED_AT, |row| observed_at(row.cut, row.group, &row.entry))

@@ -1,4 +1,4 @@
-//! `partitions`: every topic-partition and where its log ends.
+//! `partitions`: one row per topic-partition, with its log end.
 
 use super::{By, Columns, Flow, Table, Unit, Wanted};
 use crate::{
@@ -19,6 +19,7 @@ pub(super) struct Row<'a> {
     value: EndValue,
 }
 
+/// Returns an offset, or `None` for the negative value of an unknown one.
 fn known(offset: i64) -> Option<i64> {
     (offset >= 0).then_some(offset)
 }
@@ -32,25 +33,25 @@ impl Table for Partitions {
 
     fn columns() -> Columns<Self> {
         Columns::<Self>::default()
-            .text("cluster", "Name that the operator gave the cluster", |row| &row.cluster.cluster.name)
+            .text("cluster", "Name of the cluster in the configuration", |row| &row.cluster.cluster.name)
             .text("topic", "Topic name", |row| &row.topic.name)
             .int32("partition", "Partition of the topic", |row| row.number)
-            .optional_string("topic_id", "Topic incarnation", |row| row.topic.id.map(|id| id.to_string()))
+            .optional_string("topic_id", "Topic id", |row| row.topic.id.map(|id| id.to_string()))
             .optional_int32("leader", "Broker id of the leader", |row| row.partition.leader)
             .optional_int64("log_start_offset", "First offset of the log", |row| known(row.value.log_start))
             .optional_int64("log_end_offset", "High watermark", |row| known(row.value.log_end))
-            .optional_int64("last_stable_offset", "What a read_committed consumer reaches", |row| {
+            .optional_int64("last_stable_offset", "End of the log for read_committed consumers", |row| {
                 known(row.value.last_stable)
             })
-            .time("observed_at", "When log_end_offset was asked for (UTC)", |row| {
+            .time("observed_at", "Time when log_end_offset was requested (UTC)", |row| {
                 (row.value.log_end >= 0).then_some(row.value.observed_at)
             })
-            .optional_float("produce_rate", "Records per second, over the last minute", |row| {
+            .optional_float("produce_rate", "Rate of new records over the last minute (records/s)", |row| {
                 row.cluster.ends.produce_rate(row.partition, RATE_OVER)
             })
             .optional_string(
                 "error",
-                "Why the last question for the log end failed; no_leader where the partition has no leader",
+                "Why the last request for the log end failed; no_leader if the partition has no leader",
                 |row| match row.value.error? {
                     EndError::NotAuthorized => Some("not_authorized".to_owned()),
                     EndError::NoLeader => Some("no_leader".to_owned()),

@@ -1,4 +1,4 @@
-//! `retention`: how far each committed offset is from what Kafka has deleted.
+//! `retention`: the distance of each committed offset from the records that Kafka has deleted.
 
 use hashbrown::HashMap;
 
@@ -17,14 +17,15 @@ pub(super) struct Row<'a> {
 }
 
 impl Row<'_> {
+    /// Returns the records between the log start and the committed offset; negative if records were deleted unread.
     fn margin(&self) -> Option<i64> {
         let lag = self.fact.lag();
-        // Of the same log.
+        // Lag is known only if the commit and the log ends belong to the same topic incarnation.
         lag.lag.ok()?;
         Some(self.fact.entry.row.committed_offset.saturating_sub(lag.log_start?))
     }
 
-    /// Time until the log start is where the group is, if it gains on it.
+    /// Returns the seconds until the log start reaches the committed offset, if it advances faster.
     fn loss_seconds(&self) -> Option<f64> {
         let margin = self.margin()?;
         if margin < 0 {
@@ -38,7 +39,7 @@ impl Row<'_> {
 impl Table for Retention {
     type Row<'a> = Row<'a>;
     const NAME: &'static str = "retention";
-    const COMMENT: &'static str = "How far each committed offset is from records that Kafka has deleted";
+    const COMMENT: &'static str = "Distance of each committed offset from the records that Kafka has deleted";
     const BY: By = By::Offset;
     const ORDER: &'static [&'static str] = super::offsets::Offsets::ORDER;
 
@@ -47,23 +48,23 @@ impl Table for Retention {
             .optional_int64("log_start_offset", "First offset of the partition's log", |row| row.fact.lag().log_start)
             .optional_int64(
                 "margin",
-                "committed_offset - log_start_offset; below 0, records were deleted unread; NULL when unknown",
+                "committed_offset - log_start_offset; negative if records were deleted unread; NULL if unknown",
                 |row| row.margin(),
             )
             .optional_float(
                 "log_start_rate",
-                "Records per second that the log start advances, over the samples in memory",
+                "Rate at which the log start advances, over the samples in memory (records/s)",
                 |row| row.log_start_rate,
             )
-            .optional_float("consume_rate", "Records per second that commits advance, smoothed", |row| {
+            .optional_float("consume_rate", "Smoothed rate at which commits advance (records/s)", |row| {
                 row.fact.consume_rate()
             })
             .optional_float(
                 "loss_seconds",
-                "Time until retention overtakes the group, at the present rates (s); NULL when it will not, or unknown",
+                "Time until retention reaches the group at the current rates (s); NULL if it never does, or unknown",
                 |row| row.loss_seconds(),
             )
-            .time("expires_at", "Of commits with a retention of their own: when the broker drops them (UTC)", |row| {
+            .time("expires_at", "Expiry time of commits with their own retention (UTC)", |row| {
                 row.fact.entry.rare?.expires_at
             })
     }

@@ -1,4 +1,4 @@
-//! `server`: offsetd itself.
+//! `server`: one row about offsetd itself.
 
 use std::iter;
 
@@ -13,7 +13,7 @@ use crate::{
 
 pub(super) struct Server;
 
-/// How the history store does, if there is one: all clusters share it.
+/// Returns the status of the history store, which all clusters share, if there is one.
 fn history(cut: &Cut) -> Option<OlderStatus> {
     cut.clusters.iter().find_map(|cluster| cluster.cluster.older()).map(OlderSamples::status)
 }
@@ -21,51 +21,55 @@ fn history(cut: &Cut) -> Option<OlderStatus> {
 impl Table for Server {
     type Row<'a> = &'a Cut;
     const NAME: &'static str = "server";
-    const COMMENT: &'static str = "One row: offsetd itself";
+    const COMMENT: &'static str = "One row about the server itself";
     const BY: By = By::Server;
     const SHOWS_UNLOADED: bool = true;
 
     fn columns() -> Columns<Self> {
         Columns::<Self>::default()
             .text("version", "Version of the program", |_| VERSION)
-            .text("git_revision", "The revision that it was built from", |_| GIT_REVISION)
-            .time("started_at", "When it was started (UTC)", |cut| Some(cut.started_at))
-            .int64("uptime_seconds", "Time since then (s)", |cut| cut.taken_at.saturating_sub(cut.started_at) / 1000)
-            .optional_int64("resident_bytes", "Memory of the process; NULL where the system does not tell", |_| {
+            .text("git_revision", "Git revision of the program", |_| GIT_REVISION)
+            .time("started_at", "Time when the server was started (UTC)", |cut| Some(cut.started_at))
+            .int64("uptime_seconds", "Time since the start (s)", |cut| {
+                cut.taken_at.saturating_sub(cut.started_at) / 1000
+            })
+            .optional_int64("resident_bytes", "Resident memory of the process (bytes); NULL if unknown", |_| {
                 resident_bytes().map(super::whole)
             })
-            .int64("held_bytes", "Memory of old versions, which only readers under way still see", |cut| {
+            .int64("held_bytes", "Retained bytes: old versions that only readers still use", |cut| {
                 super::whole(cut.held_bytes)
             })
-            .int64("sql_threads", "Threads that run statements, pages and scrapes, or wait for some", |cut| {
+            .int64("sql_threads", "Threads for statements, calls and scrapes, idle ones included", |cut| {
                 super::whole(cut.work.threads)
             })
-            .int64("silent_sql_threads", "Statements and calls that were cancelled and did not end: at most 4", |cut| {
+            .int64("silent_sql_threads", "Cancelled statements and calls that are still running, at most 4", |cut| {
                 super::whole(cut.work.abandoned.len())
             })
             .optional_string(
                 "abandoned_work",
-                "Each of these statements and calls, and for how long it should have ended, one a line; NULL when there is none",
+                "Cancelled statements and calls that are still running, one per line, with the time since then; NULL if none",
                 |cut| (!cut.work.abandoned.is_empty()).then(|| cut.work.abandoned.join("\n")),
             )
             .optional_int64(
                 "history_unreadable_files",
-                "Files of the history store that cannot be read: they are neither read nor deleted; NULL without a store",
+                "Files of the history store that cannot be read; they are not deleted; NULL without a store",
                 |cut| history(cut).map(|status| super::whole(status.unreadable)),
             )
             .optional_string(
                 "history_unreadable",
-                "Path of each of these files, at most 20, and why it cannot be read, one a line; NULL when there is none",
+                "Paths of at most 20 unreadable files of the history store, one per line, with the reason; NULL if none",
                 |cut| {
                     let skipped = history(cut)?.skipped;
                     let lines: Vec<String> = skipped.iter().map(|(path, why)| format!("{path}: {why}")).collect();
                     (!lines.is_empty()).then(|| lines.join("\n"))
                 },
             )
-            .time("config_loaded_at", "When the configuration in force was read (UTC)", |cut| Some(cut.config.loaded_at))
+            .time("config_loaded_at", "Time when the active configuration was read (UTC)", |cut| {
+                Some(cut.config.loaded_at)
+            })
             .optional_string(
                 "config_error",
-                "What is wrong with the configuration file as it is now, so that the one before stays in force; NULL when nothing is",
+                "Error in the current configuration file; the previous configuration stays active; NULL if none",
                 |cut| cut.config.error.clone(),
             )
     }

@@ -1,4 +1,4 @@
-//! `sources`: how far offsetd itself has read.
+//! `sources`: the read progress of each source.
 
 use super::{By, Columns, Flow, Table, Unit, Wanted};
 use crate::status::LogPartitionStatus;
@@ -13,73 +13,77 @@ pub(super) struct Row<'a> {
 impl Table for Sources {
     type Row<'a> = Row<'a>;
     const NAME: &'static str = "sources";
-    const COMMENT: &'static str = "How far offsetd has read each source, of a log each partition, and what it met";
+    const COMMENT: &'static str = "Read progress of each source, and of each partition of a log";
     const BY: By = By::Source;
     const SHOWS_UNLOADED: bool = true;
 
     fn columns() -> Columns<Self> {
         Columns::<Self>::default()
-            .text("cluster", "Name that the operator gave the cluster", |row| row.cluster)
-            .text("source", "Where offsets are kept; kafka is the cluster itself", |row| &row.partition.source)
+            .text("cluster", "Name of the cluster in the configuration", |row| row.cluster)
+            .text("source", "Source that stores the offsets; kafka is the cluster itself", |row| &row.partition.source)
             .optional_int32(
                 "log_partition",
-                "Partition of __consumer_offsets; NULL of a source that is no log",
+                "Partition of __consumer_offsets; NULL for sources other than a log",
                 |row| row.partition.log_partition,
             )
             .text("state", "loading, live or failing", |row| row.partition.state)
-            .optional_int64("position", "The next offset to apply", |row| row.partition.position)
-            .optional_int64("target", "The end captured at the start", |row| row.partition.target)
+            .optional_int64("position", "Next offset to apply", |row| row.partition.position)
+            .optional_int64("target", "End offset at the start; loading ends there", |row| row.partition.target)
             .optional_int64("end_offset", "High watermark", |row| row.partition.end_offset)
-            .optional_int64("last_stable_offset", "Where an open transaction holds readers back", |row| {
+            .optional_int64("last_stable_offset", "Offset up to which transactions are decided", |row| {
                 row.partition.last_stable_offset
             })
             .time(
                 "open_transaction_since",
-                "Since when an open transaction holds readers back (UTC): the time of its first record",
+                "Time of the first record of an open transaction that blocks the reader (UTC)",
                 |row| row.partition.open_transaction_since,
             )
-            .optional_int64("behind", "end_offset - position", |row| row.partition.behind())
-            .int64("records", "Records read", |row| super::whole(row.partition.records))
-            .int64("tombstones", "Of these, deletions", |row| super::whole(row.partition.tombstones))
-            .int64("decode_errors", "Records that did not decode", |row| {
+            .optional_int64("behind", "Records left to read: end_offset - position", |row| row.partition.behind())
+            .int64("records", "Number of records read", |row| super::whole(row.partition.records))
+            .int64("tombstones", "Number of tombstones read", |row| super::whole(row.partition.tombstones))
+            .int64("decode_errors", "Number of records that could not be decoded", |row| {
                 super::whole(row.partition.decode_errors.values().sum::<u64>())
             })
-            .int64("unknown_types", "Records of types that are not known", |row| {
+            .int64("unknown_types", "Number of records of unknown types", |row| {
                 super::whole(row.partition.unknown_types.values().sum::<u64>())
             })
             .time("last_record_at", "Time of the last record read (UTC)", |row| row.partition.last_record_at)
-            .optional_string("last_error", "What keeps it from being read", |row| row.partition.last_error.clone())
-            .text("kind", "What keeps the offsets", |row| &row.partition.kind)
-            .optional_text("mode", "How a Kafka cluster is read: log or admin", |row| row.partition.mode)
-            .optional_int64("entries", "Offsets that the last complete look at a store found", |row| {
+            .optional_string("last_error", "Text of the last error", |row| row.partition.last_error.clone())
+            .text("kind", "Kind of the store", |row| &row.partition.kind)
+            .optional_text("mode", "Mode in which a Kafka cluster is read: log or admin", |row| row.partition.mode)
+            .optional_int64("entries", "Offsets in the last complete poll of a store", |row| {
                 Some(super::whole(row.partition.reading.as_ref()?.entries))
             })
-            .optional_int64("unmatched", "Of that look: keys that the layout does not explain", |row| {
+            .optional_int64("unmatched", "Keys in the last complete poll that do not match the layout", |row| {
                 Some(super::whole(row.partition.reading.as_ref()?.unmatched))
             })
-            .optional_int64("malformed", "Of that look: keys that say no offset", |row| {
+            .optional_int64("malformed", "Keys in the last complete poll without a valid offset", |row| {
                 Some(super::whole(row.partition.reading.as_ref()?.malformed))
             })
-            .optional_int64("ambiguous", "Of that look: keys that the layout explains in several ways", |row| {
-                Some(super::whole(row.partition.reading.as_ref()?.ambiguous))
-            })
-            .optional_int64("forbidden", "Of that look: keys that the store refuses to show", |row| {
-                Some(super::whole(row.partition.reading.as_ref()?.forbidden))
-            })
-            .optional_string("last_rejected", "The last key that is no row; never its value", |row| {
+            .optional_int64(
+                "ambiguous",
+                "Keys in the last complete poll that match the layout in several ways",
+                |row| Some(super::whole(row.partition.reading.as_ref()?.ambiguous)),
+            )
+            .optional_int64(
+                "forbidden",
+                "Keys in the last complete poll that the store does not allow to read",
+                |row| Some(super::whole(row.partition.reading.as_ref()?.forbidden)),
+            )
+            .optional_string("last_rejected", "Last key that was rejected; never its value", |row| {
                 row.partition.reading.as_ref()?.last_rejected.clone()
             })
-            .time("last_read_at", "When the store was last read to its end (UTC)", |row| {
+            .time("last_read_at", "Time of the last complete poll (UTC)", |row| {
                 Some(row.partition.reading.as_ref()?.read_at)
             })
             .optional_float(
                 "read_seconds",
-                "How long that took (s); of the Admin API, the time of a round of all groups",
+                "Duration of the last complete poll (s); in admin mode, of a round over all groups",
                 |row| Some(row.partition.reading.as_ref()?.seconds),
             )
             .optional_float(
                 "interval_seconds",
-                "How often the store is read (s): of the Admin API, each group, as seldom as any",
+                "Time between polls (s); in admin mode, the longest time between two polls of a group",
                 |row| Some(row.partition.reading.as_ref()?.interval.as_secs_f64()),
             )
     }

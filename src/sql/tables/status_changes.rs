@@ -1,4 +1,4 @@
-//! `status_changes`: when the status of a group became another.
+//! `status_changes`: changes of the status of groups.
 
 use super::{By, Columns, Flow, Table, Unit, Wanted};
 use crate::{model::SourceId, store::samples::StatusChange};
@@ -13,20 +13,20 @@ pub(super) struct Row<'a> {
 impl Table for StatusChanges {
     type Row<'a> = Row<'a>;
     const NAME: &'static str = "status_changes";
-    const COMMENT: &'static str = "Changes of the status of groups in the last 24 h, as samples noticed them";
+    const COMMENT: &'static str = "Changes of the status of groups in the last 24 h, from samples";
     const BY: By = By::Source;
 
     fn columns() -> Columns<Self> {
         Columns::<Self>::default()
-            .text("cluster", "Name that the operator gave the cluster", |row| &row.source.cluster)
+            .text("cluster", "Name of the cluster in the configuration", |row| &row.source.cluster)
             .text(super::SOURCE.0, super::SOURCE.1, |row| &row.source.name)
-            .text("group_id", "Consumer group", |row| &row.change.group)
-            .text("from_status", "As in groups", |row| row.change.from.as_str())
-            .text("to_status", "As in groups", |row| row.change.to.as_str())
-            .time("at", "When it was noticed (UTC)", |row| Some(row.change.at))
+            .text("group_id", "Group id", |row| &row.change.group)
+            .text("from_status", "Status before, as in groups", |row| row.change.from.as_str())
+            .text("to_status", "Status after, as in groups", |row| row.change.to.as_str())
+            .time("at", "Time of the sample that showed the change (UTC)", |row| Some(row.change.at))
     }
 
-    /// Newest first.
+    /// The newest changes come first.
     fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
         let source = &unit.cluster.source.id;
         let changes = unit.cluster.samples.changes.iter().rev();

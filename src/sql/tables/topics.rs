@@ -1,4 +1,4 @@
-//! `topics`: one row per topic, with who reads it.
+//! `topics`: one row per topic, with the number of its groups.
 
 use std::sync::Arc;
 
@@ -22,12 +22,13 @@ pub(super) struct Row<'a> {
 }
 
 impl Row<'_> {
-    /// `None` while the end of any partition is not known.
+    /// Returns the sum of the log ends; `None` while one of them is unknown.
     fn log_end_offset_sum(&self) -> Option<i64> {
         let ends = self.topic.partitions.iter().map(|partition| self.cluster.ends.value(*partition).log_end);
         ends.map(|end| (end >= 0).then_some(end)).try_fold(0_i64, |sum, end| Some(sum.saturating_add(end?)))
     }
 
+    /// Returns the rate of new records of all partitions, in records per second.
     fn produce_rate(&self) -> Option<f64> {
         let ends = &self.cluster.ends;
         self.topic.partitions.iter().map(|partition| ends.produce_rate(*partition, RATE_OVER)).sum()
@@ -43,15 +44,21 @@ impl Table for Topics {
 
     fn columns() -> Columns<Self> {
         Columns::<Self>::default()
-            .text("cluster", "Name that the operator gave the cluster", |row| &row.cluster.cluster.name)
+            .text("cluster", "Name of the cluster in the configuration", |row| &row.cluster.cluster.name)
             .text("topic", "Topic name", |row| &row.topic.name)
-            .optional_string("topic_id", "Topic incarnation", |row| row.topic.id.map(|id| id.to_string()))
-            .int32("partitions", "Partitions", |row| i32::try_from(row.topic.partitions.len()).unwrap_or(i32::MAX))
-            .boolean("internal", "One of Kafka's own", |row| row.topic.is_internal())
-            .int32("groups", "Groups with a committed offset, of all sources", |row| row.groups)
-            .int32("active_groups", "Of these, the active ones", |row| row.active_groups)
-            .optional_int64("log_end_offset_sum", "Sum of the high watermarks", |row| row.log_end_offset_sum())
-            .optional_float("produce_rate", "Records per second, over the last minute", |row| row.produce_rate())
+            .optional_string("topic_id", "Topic id", |row| row.topic.id.map(|id| id.to_string()))
+            .int32("partitions", "Number of partitions", |row| {
+                i32::try_from(row.topic.partitions.len()).unwrap_or(i32::MAX)
+            })
+            .boolean("internal", "Whether it is an internal topic of Kafka", |row| row.topic.is_internal())
+            .int32("groups", "Number of groups with a committed offset, over all sources", |row| row.groups)
+            .int32("active_groups", "Number of active groups with a committed offset", |row| row.active_groups)
+            .optional_int64("log_end_offset_sum", "Sum of the high watermarks; NULL if one is unknown", |row| {
+                row.log_end_offset_sum()
+            })
+            .optional_float("produce_rate", "Rate of new records over the last minute (records/s)", |row| {
+                row.produce_rate()
+            })
     }
 
     fn rows<'a>(unit: Unit<'a>, wanted: &'a Wanted, take: impl FnMut(Row<'a>) -> Flow) -> Flow {
@@ -73,7 +80,7 @@ impl Table for Topics {
     }
 }
 
-/// Groups and active groups of each topic.
+/// Returns the number of groups and of active groups of each topic.
 fn readers(unit: Unit<'_>) -> HashMap<&Name, (i32, i32)> {
     let mut readers: HashMap<&Name, (i32, i32)> = HashMap::new();
     let is_here = |cut: &&SourceCut| Arc::ptr_eq(&cut.cluster, &unit.cluster.cluster);

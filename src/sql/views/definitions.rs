@@ -1,17 +1,17 @@
-//! The views that ship, each after those that it reads.
+//! The definitions of the views, each after the views that it reads.
 
 use super::Definition;
 
 pub(in super::super) const ALL: &[Definition] = &[RELATIONS, ACTIVE_CONSUMERS, CONSUMERS, STOPPED_GROUPS];
 
-/// Group → topic → owner.
+/// The edges group → topic → owner.
 ///
-/// The two plain counts also keep DataFusion from grouping by partition first to count distinct ones, which would hold
-/// a row for each offset. A store of offsets may not know who reads: its owners are members of the group of the same id in
-/// another source.
+/// The plain counts also prevent DataFusion from grouping by partition first to count distinct ones, which would keep a
+/// row for each offset. A store of offsets may not know its readers; the owners are then the members of the group with
+/// the same id in another source.
 const RELATIONS: Definition = Definition {
     name: "relations",
-    comment: "One row per group, topic and member that holds partitions of it, active or not",
+    comment: "One row per group, topic and member that owns partitions of it, active or not",
     sql: "\
 WITH held AS (
     SELECT cluster, source, group_id, topic, partition, member_id, coalesce(owner_source, source) AS members_of,
@@ -34,25 +34,25 @@ LEFT JOIN members m ON m.cluster = e.cluster AND m.source = e.members_of AND m.g
 };
 
 const RELATIONS_COLUMNS: &[(&str, &str)] = &[
-    ("cluster", "Name that the operator gave the cluster"),
-    ("source", "Where the group's offsets are kept; kafka is the cluster itself"),
-    ("group_id", "Consumer group"),
-    ("topic", "Topic that the group committed to, or the member holds partitions of"),
-    ("partitions", "Partitions of the topic that the member holds; those without an owner where member_id is NULL"),
-    ("member_id", "The owner; NULL where nobody holds the partitions"),
+    ("cluster", "Name of the cluster in the configuration"),
+    ("source", "Source that stores the group's offsets; kafka is the cluster itself"),
+    ("group_id", "Group id"),
+    ("topic", "Topic that the group committed to, or of which the member owns partitions"),
+    ("partitions", "Number of partitions that the member owns; if member_id is NULL, of those without an owner"),
+    ("member_id", "Member id of the owner; NULL for partitions without an owner"),
     ("instance_id", "group.instance.id of the owner, if it is a static member"),
     ("client_id", "client.id of the owner"),
-    ("client_host", "Host of the owner, as the broker recorded it"),
-    ("lag", "Sum of the known lags of these partitions"),
-    ("unknown_lag_partitions", "Committed ones of these whose lag is not known"),
-    ("last_committed_at", "The newest commit to these partitions (UTC)"),
-    ("active", "The member holds the partitions now, or one was committed within lag.active_within"),
+    ("client_host", "Host of the owner, as the broker reports it"),
+    ("lag", "Sum of the known lags of the partitions"),
+    ("unknown_lag_partitions", "Number of the partitions with a committed offset and unknown lag"),
+    ("last_committed_at", "Time of the newest commit to the partitions (UTC)"),
+    ("active", "Whether the partitions have an owner, or one has a commit within lag.active_within"),
 ];
 
-/// The edges of the graph group → topic → owner.
+/// The active edges group → topic → owner.
 const ACTIVE_CONSUMERS: Definition = Definition {
     name: "active_consumers",
-    comment: "One row per group, topic and member that holds partitions of it or committed them lately: edges group → topic → owner",
+    comment: "The active rows of relations: the edges of the graph group → topic → owner",
     sql: "\
 SELECT cluster, source, group_id, topic, partitions, member_id, instance_id, client_id, client_host,
        lag, unknown_lag_partitions, last_committed_at
@@ -60,16 +60,16 @@ FROM relations WHERE active",
     columns: ACTIVE_COLUMNS,
 };
 
-/// Those of `relations` but the last, `active`.
+/// The columns of `relations` without the last one, `active`.
 const ACTIVE_COLUMNS: &[(&str, &str)] = match RELATIONS_COLUMNS.split_last() {
     Some((_, columns)) => columns,
     None => &[],
 };
 
-/// The groups as an operator goes through them.
+/// One row per group, for lists of groups.
 const CONSUMERS: Definition = Definition {
     name: "consumers",
-    comment: "One row per consumer group: what it reads, who reads, and how far behind it is",
+    comment: "One row per group, with its topics, members and lag",
     sql: "\
 WITH reads AS (
     SELECT cluster, source, group_id, topic, false AS held FROM offsets
@@ -94,45 +94,45 @@ FROM groups g
 LEFT JOIN t ON t.cluster = g.cluster AND t.source = g.source AND t.group_id = g.group_id
 LEFT JOIN m ON m.cluster = g.cluster AND m.source = g.source AND m.group_id = g.group_id",
     columns: &[
-        ("cluster", "Name that the operator gave the cluster"),
-        ("source", "Where the group's offsets are kept; kafka is the cluster itself"),
-        ("group_id", "Consumer group"),
+        ("cluster", "Name of the cluster in the configuration"),
+        ("source", "Source that stores the group's offsets; kafka is the cluster itself"),
+        ("group_id", "Group id"),
         ("kind", "classic, consumer, share, streams or simple (offsets only)"),
-        ("state", "As Kafka's tools spell it, as far as the log proves it"),
+        ("state", "State, as Kafka's tools name it, as far as the log shows it"),
         ("coordinator", "Broker id of the group's coordinator"),
-        ("topics", "Topics that the group committed to or holds partitions of"),
-        ("active_topics", "Of these, topics of which a member holds partitions"),
-        ("partitions", "Partitions with a committed offset"),
-        ("members", "Members; NULL where nobody tells"),
-        ("active_members", "Of these, members that hold partitions"),
+        ("topics", "Number of topics that the group committed to or owns partitions of"),
+        ("active_topics", "Number of topics of which a member owns partitions"),
+        ("partitions", "Number of partitions with a committed offset"),
+        ("members", "Number of members; NULL if unknown"),
+        ("active_members", "Number of members that own partitions"),
         ("lag", "Sum of the known lags"),
         ("max_lag_seconds", "Greatest known time lag of a partition (s)"),
-        ("unknown_lag_partitions", "Partitions whose lag is not known"),
-        ("status", "The worst of its partitions"),
-        ("last_committed_at", "The newest commit (UTC)"),
-        ("active", "Committed lately, or has members"),
+        ("unknown_lag_partitions", "Number of partitions with unknown lag"),
+        ("status", "Worst status of its partitions"),
+        ("last_committed_at", "Time of the newest commit (UTC)"),
+        ("active", "Whether the group committed within lag.active_within or has members"),
         (
             "offsets_kept_in",
-            "Of a group that has members and no offsets here: the sources that keep its offsets, by group id",
+            "Other sources that store offsets of this group id, if this group has members but no offsets",
         ),
     ],
 };
 
-/// For alerts.
+/// The groups that an alert reports.
 const STOPPED_GROUPS: Definition = Definition {
     name: "stopped_groups",
-    comment: "One row per group of which a partition has a lag, and no commit for longer than is usual",
+    comment: "One row per group with a partition that has lag and no commit for longer than usual",
     sql: "\
 SELECT cluster, source, group_id, state, members, lag, max_lag_seconds, last_committed_at
 FROM groups WHERE status = 'stopped'",
     columns: &[
-        ("cluster", "Name that the operator gave the cluster"),
-        ("source", "Where the group's offsets are kept; kafka is the cluster itself"),
-        ("group_id", "Consumer group"),
-        ("state", "As Kafka's tools spell it, as far as the log proves it"),
-        ("members", "Members"),
+        ("cluster", "Name of the cluster in the configuration"),
+        ("source", "Source that stores the group's offsets; kafka is the cluster itself"),
+        ("group_id", "Group id"),
+        ("state", "State, as Kafka's tools name it, as far as the log shows it"),
+        ("members", "Number of members"),
         ("lag", "Sum of the known lags"),
         ("max_lag_seconds", "Greatest known time lag of a partition (s)"),
-        ("last_committed_at", "The newest commit (UTC)"),
+        ("last_committed_at", "Time of the newest commit (UTC)"),
     ],
 };

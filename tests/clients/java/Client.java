@@ -144,7 +144,7 @@ public final class Client {
           nullable.put(rows.getString("COLUMN_NAME"), rows.getString("IS_NULLABLE"));
         }
       }
-      that("The next offset that the group will read".equals(remarks.get("committed_offset")), remarks);
+      that("Offset of the next record that the group reads".equals(remarks.get("committed_offset")), remarks);
       that("BIGINT".equals(types.get("committed_offset")) && "TIMESTAMP".equals(types.get("committed_at")), types);
       that("NO".equals(nullable.get("group_id")) && "YES".equals(nullable.get("topic_id")), nullable);
     }

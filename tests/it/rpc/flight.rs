@@ -118,7 +118,7 @@ fn prepare_info_and_rows_declare_the_same_schema() {
         let types: Vec<_> = batch.schema().fields().iter().map(|field| field.data_type().clone()).collect();
         assert_eq!(types, [DataType::Timestamp(TimeUnit::Nanosecond, None), DataType::Utf8]);
         let batch = prepared(&mut client, "SELECT topics AS n FROM consumers", None).await;
-        let comment = "Topics that the group committed to or holds partitions of";
+        let comment = "Number of topics that the group committed to or owns partitions of";
         assert_eq!(batch.schema().field(0).metadata()["comment"], comment, "columns of a view have comments, too");
     });
 }
@@ -228,7 +228,7 @@ fn tables_are_found_with_and_without_a_catalog_and_by_patterns() {
     );
     let of_tables = all - views.num_rows();
     assert_eq!(tables(Some("offsetd"), Some("public"), None, &["TABLE"]).num_rows(), of_tables);
-    assert_eq!(tables(None, Some("pub%"), None, &["BASE TABLE", "table"]).num_rows(), of_tables, "the form that Grafana sends");
+    assert_eq!(tables(None, Some("pub%"), None, &["BASE TABLE", "table"]).num_rows(), of_tables, "Grafana's form");
     assert_eq!(tables(None, None, None, &["table", "view"]).num_rows(), all);
     assert_eq!(tables(Some("other"), None, None, &[]).num_rows(), 0);
     let one = tables(None, None, Some("offset_"), &[]);
@@ -241,7 +241,7 @@ fn tables_are_found_with_and_without_a_catalog_and_by_patterns() {
     let bytes = views.column(4).as_binary::<i32>().value(1);
     let schema = arrow::ipc::reader::StreamReader::try_new(bytes, None).unwrap().schema();
     let remarks = &schema.field_with_name("active_topics").unwrap().metadata()["ARROW:FLIGHT:SQL:REMARKS"];
-    assert_eq!(remarks, "Of these, topics of which a member holds partitions");
+    assert_eq!(remarks, "Number of topics of which a member owns partitions");
 }
 
 #[test]

@@ -28,7 +28,7 @@ const PLAIN: &str = "\
     array_dims array_length array_ndims ascii bit_length cardinality character_length chr empty octet_length starts_with \
     to_hex";
 
-/// Functions whose results are at most a small factor larger than their first argument.
+/// Functions with results that are at most a small factor larger than their first argument.
 const LINEAR: &str = "\
     array_any_value array_distinct array_element array_except array_has array_intersect array_max array_min \
     array_pop_back array_pop_front array_position array_positions array_remove array_remove_all array_reverse \
@@ -43,7 +43,7 @@ const COMPARING: &str = "\
 const REGEX: &str = "\
     regexp_count regexp_instr regexp_like regexp_match";
 
-/// Functions whose results may be much larger than their arguments.
+/// Functions with results that may be much larger than their arguments.
 const GROWING: &[(&str, Steps, Result)] = &[
     // Numbers are written as text.
     ("||", Steps::Bytes, |bytes, _| sum(bytes).saturating_add(32 * bytes.len())),

@@ -1,4 +1,4 @@
-//! What the table reads into memory.
+//! Tests of the memory that the table uses.
 
 use super::*;
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
 const KEYS: i32 = 100;
 const SAMPLES: usize = 200;
 
-/// A group whose keys move at every sample.
+/// Returns a store with a group that commits between any two samples.
 fn moving() -> Lab {
     let mut lab = lab(usize::MAX);
     for sample in 0..SAMPLES {
@@ -20,7 +20,7 @@ fn moving() -> Lab {
     lab
 }
 
-/// The rows of the batches of the whole table.
+/// Returns the number of rows of each batch of the whole table.
 fn read(lab: &Lab, bounds: &Bounds) -> datafusion::common::Result<Vec<usize>> {
     let (table, cut) = (table(), lab.store.cut("", false).unwrap());
     let unit = Unit { cut: &cut, cluster: &cut.clusters[0], group: None, offsets: 0..0 };
@@ -50,5 +50,5 @@ fn a_statement_that_reads_more_samples_than_its_memory_holds_is_told_so() {
     let bounds = Bounds { budget: Some(Arc::<FixedBudget>::clone(&budget) as _), ..Bounds::default() };
     let error = SqlError::from_datafusion(&read(&lab, &bounds).unwrap_err());
     assert!(matches!(&error, SqlError::Limit { setting: "sql.memory_per_query", .. }), "{error}");
-    assert!(budget.reserve(100_000), "all of it was given back");
+    assert!(budget.reserve(100_000), "all of it was released");
 }
