@@ -1,4 +1,4 @@
-//! Stores that are filled without Kafka, for tests and benchmarks of what lies above the store.
+//! Stores that are filled without Kafka, for tests and benchmarks of the modules above the store.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,16 +15,16 @@ use offsetd::store::event::{Event, EventKind};
 use offsetd::store::group::Commit;
 use offsetd::store::writer::SourceWriter;
 
-/// Events that a poll thread applies at a time.
+/// Number of events that a poll thread applies at a time.
 const AT_ONCE: usize = 256;
 
-/// The settings of a server that is told nothing.
+/// Returns the default configuration.
 pub(crate) fn config() -> Config {
     let flags = Flags { bootstrap_servers: Some("127.0.0.1:9".to_owned()), ..Flags::default() };
     Config::load(Sources { flags: &flags, env: &BTreeMap::new(), check_property: None }).unwrap().config
 }
 
-/// A key and what is committed.
+/// A key and its committed offset.
 #[derive(Clone, Debug)]
 pub(crate) struct Committed {
     pub(crate) group: String,
@@ -35,7 +35,7 @@ pub(crate) struct Committed {
     pub(crate) metadata: &'static str,
 }
 
-/// Loaded clusters, with so many log partitions each and nothing in them.
+/// Creates loaded, empty clusters with this many log partitions each.
 pub(crate) fn store(clusters: &[&str], log_partitions: i32, clock: Clock) -> Arc<Store> {
     let of = |name: &&str| {
         let config = config::Cluster { name: (*name).to_owned(), ..config().clusters.remove(0) };
@@ -56,7 +56,7 @@ pub(crate) fn store(clusters: &[&str], log_partitions: i32, clock: Clock) -> Arc
     store
 }
 
-/// Commits, as the log would have them; `live`: as news.
+/// Commits offsets as the log would; `live` commits are reported as changes.
 pub(crate) fn commit(store: &Arc<Store>, cluster: &Arc<Cluster>, commits: &[Committed], live: bool) {
     let mut by_shard: BTreeMap<i32, Vec<Event<'_>>> = BTreeMap::new();
     let writer = SourceWriter::own(store, cluster);
@@ -88,7 +88,7 @@ pub(crate) fn commit(store: &Arc<Store>, cluster: &Arc<Cluster>, commits: &[Comm
     }
 }
 
-/// Topics and the ends of all their partitions.
+/// Sets the log ends of all partitions of these topics.
 pub(crate) fn ends(cluster: &Cluster, topics: &[(String, usize)], end: impl Fn(&str, usize) -> i64, clock: &Clock) {
     let listed = topics
         .iter()

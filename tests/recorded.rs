@@ -1,11 +1,11 @@
-//! Records of `__consumer_offsets` that brokers and Kafka's own serialisers wrote, from tests/fixtures/records.
+//! Records of `__consumer_offsets` that brokers and Kafka's own serializers wrote, from tests/fixtures/records.
 
 use std::{fs, path::Path};
 
 /// Key and value.
 pub(crate) type Record = (Vec<u8>, Option<Vec<u8>>);
 
-/// All of them.
+/// Returns all recorded records.
 pub(crate) fn records() -> Vec<Record> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/records");
     let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -21,7 +21,7 @@ pub(crate) fn records() -> Vec<Record> {
     records
 }
 
-/// Of hexadecimal digits.
+/// Parses hexadecimal digits.
 pub(crate) fn bytes(hex: &str) -> Vec<u8> {
     let digits = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
     hex.as_bytes().chunks(2).map(digits).collect()

@@ -1,4 +1,4 @@
-//! Samples over time: what taking and keeping them costs, and reading a week of one group from the store.
+//! Samples over time: the cost of taking and keeping them, and of reading a week of one group from the history store.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use crate::measure::{Goal, Report, median};
 
 const START: i64 = 1_767_225_600_000;
 const STEP: i64 = 10_000;
-/// Of each group.
+/// Number of partitions per group.
 const PARTITIONS: usize = 100;
 const HOUR: usize = 360;
 const WEEK_GROUPS: usize = 50;
@@ -50,7 +50,7 @@ impl Lab {
         Self { clock, store, sampler, groups, offsets: vec![1_000_000; groups * PARTITIONS], random: 7 }
     }
 
-    /// Moves every `nth` key by some 1,000 records, give or take `spread`.
+    /// Advances every `nth` key by 1,000 records, plus or minus `spread`.
     fn commit(&mut self, nth: usize, spread: u64) {
         for group in 0..self.groups {
             let mut commits = vec![];
@@ -89,7 +89,7 @@ impl Lab {
 }
 
 pub(crate) fn sample(report: &mut Report) {
-    let what = "a look at 1,000,000 keys that all move, of a core";
+    let what = "a sample of 1,000,000 keys that all move, in cores";
     if report.wants(what) {
         let mut lab = Lab::new(10_000, Duration::from_secs(3600));
         let mut times = vec![];
@@ -104,7 +104,7 @@ pub(crate) fn sample(report: &mut Report) {
     }
 }
 
-/// As GetHistory sums them.
+/// Sums samples as GetHistory does.
 pub(crate) fn sum(report: &mut Report) {
     let what = "12 samples of 1,000,000 keys as one series";
     if report.wants(what) {
@@ -156,9 +156,9 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
-/// A week of 5,000 keys, a sample a minute.
+/// A week of 5,000 keys with a sample per minute.
 pub(crate) fn week(report: &mut Report) {
-    let what = "a week of one group of 50, beside reading all files";
+    let what = "a week of one group of 50 vs reading all files";
     if !report.wants(what) {
         return;
     }
@@ -174,7 +174,7 @@ pub(crate) fn week(report: &mut Report) {
     cluster.set_older(Box::new(Arc::clone(&archive)));
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let mut writer = Writer::new(archive, Arc::clone(&lab.store));
-    // All keys are there; one in ten moves.
+    // All keys have a commit; then one in ten moves.
     lab.commit(1, 16);
     for _ in 0..7 * 1440 {
         lab.commit(10, 16);

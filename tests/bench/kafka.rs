@@ -1,4 +1,4 @@
-//! The whole program on a real Kafka, beside librdkafka that reads the same and does nothing with it.
+//! The whole server on a real Kafka, compared with librdkafka that reads the same log without processing it.
 
 use std::process::Command;
 use std::thread::sleep;
@@ -27,10 +27,10 @@ use served::{Served, get};
 use crate::measure::{Goal, Report, middle};
 
 const KAFKA: &str = "4.1";
-/// Nothing may clean what is read again.
+/// The log is read several times, so it must not be cleaned meanwhile.
 const PROPERTIES: &str = "log.cleaner.enable=false\n";
 const MIB: f64 = 1024.0 * 1024.0;
-/// How long after it is ready the server's memory counts.
+/// Time after readiness at which the server's memory is measured.
 const SETTLED: Duration = Duration::from_secs(30);
 
 const SMALL: Load =
@@ -46,12 +46,12 @@ fn now() -> Millis {
     Millis::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }
 
-/// Measures the load of this name.
+/// Measures the load with this name.
 pub(crate) fn load(report: &mut Report, name: &str) {
     measure(report, LOADS.iter().find(|load| load.name == name).unwrap());
 }
 
-/// Measures a round of the Admin API over the load of this name.
+/// Measures a round of the Admin API over the load with this name.
 pub(crate) fn admin(report: &mut Report, name: &str) {
     admin::run(report, LOADS.iter().find(|load| load.name == name).unwrap());
 }
@@ -72,7 +72,7 @@ fn measure(report: &mut Report, load: &Load) {
     let records = fill::fill(&servers, load, now());
     let (mut ready, mut floor, mut cpu, mut floor_cpu) = (vec![], vec![], vec![], vec![]);
     let mut listening = vec![];
-    // One each to warm up.
+    // One run of each as a warm-up.
     drop(floor_once(&servers));
     for _ in 0..report.few_rounds() {
         let (took, used) = floor_once(&servers);
@@ -86,8 +86,8 @@ fn measure(report: &mut Report, load: &Load) {
         served.stop();
     }
     let of = |what: &str| format!("{}: {what}", load.name);
-    report.pair(&of("time to ready, beside the floor"), "s", &mut ready, &mut floor, Goal::AtMost(1.2));
-    report.pair(&of("CPU to ready, beside the floor"), "s", &mut cpu, &mut floor_cpu, Goal::AtMost(1.4));
+    report.pair(&of("time to ready vs the floor"), "s", &mut ready, &mut floor, Goal::AtMost(1.2));
+    report.pair(&of("CPU to ready vs the floor"), "s", &mut cpu, &mut floor_cpu, Goal::AtMost(1.4));
     report.limit(&of("start to listening"), "ms", middle(&mut listening), Goal::AtMost(50.0));
     memory(report, load, &servers, base);
     if load.name == SMALL.name {
@@ -109,7 +109,7 @@ fn memory(report: &mut Report, load: &Load, servers: &str, base: f64) {
     sleep(SETTLED);
     let used = served.used();
     let per_key = (used.resident - base) / load.keys() as f64;
-    // Of few keys, what does not depend on their number is the most.
+    // With few keys, the fixed costs dominate.
     let goal = match load.name {
         "L" => Goal::AtMost(72.0),
         "W" => Goal::AtMost(100.0),

@@ -1,6 +1,6 @@
 //! Benchmarks: `cargo run --release --features bench --bin bench NAME`; `--help` lists the names.
 //!
-//! Machines are noisy, so each comparison measures two things in turn, round by round, and reports their ratio.
+//! Machines are noisy, so each comparison measures two things alternately, round by round, and reports their ratio.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -40,7 +40,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 #[derive(Debug, Parser)]
 #[command(after_help = names())]
 struct Args {
-    /// Benchmarks to run: names, or their first parts, such as `store`. All run if none is given.
+    /// Names of the benchmarks to run, or the part before the slash, such as `store`. Default: all.
     #[arg(value_name = "NAME", value_parser = known_name)]
     names: Vec<String>,
     /// Also write the results to this file, as JSON.
@@ -49,7 +49,7 @@ struct Args {
     /// Rounds of each comparison.
     #[arg(long, default_value_t = 15)]
     rounds: usize,
-    /// Run only the comparisons whose description contains this text.
+    /// Run only the comparisons with this text in their description.
     #[arg(long, default_value = "")]
     only: String,
 }
@@ -58,7 +58,7 @@ struct Args {
 struct Benchmark {
     /// `part` or `part/subject`.
     name: &'static str,
-    /// What it measures, for `--help`.
+    /// Description for `--help`.
     about: &'static str,
     run: fn(&mut Report),
 }
@@ -70,24 +70,24 @@ const fn benchmark(name: &'static str, about: &'static str, run: fn(&mut Report)
 const BENCHMARKS: [Benchmark; 19] = [
     benchmark("store/parts", "one record, key or call: decode, apply, pin, read", store::micro::run),
     benchmark("store/growth", "the same with 8 times as many keys", store::growth::run),
-    benchmark("store/busy", "a writer beside scans and beside queries", store::busy::run),
-    benchmark("sql", "statements on a million offsets, beside a DataFusion MemTable", sql::run),
-    benchmark("serving/export", "a million offsets over Flight SQL, beside prebuilt batches", serving::exports),
+    benchmark("store/busy", "a writer during scans and during queries", store::busy::run),
+    benchmark("sql", "statements on a million offsets, compared with a DataFusion MemTable", sql::run),
+    benchmark("serving/export", "a million offsets over Flight SQL, compared with prebuilt batches", serving::exports),
     benchmark("serving/watch", "one change, to 1,000 readers of Watch", serving::fan_out),
-    benchmark("serving/query", "Query beside 16 SQL clients and 50,000 commits/s", serving::mixed),
-    benchmark("serving/pages", "Query beside pages all the time and clients that do not read", serving::heavy),
+    benchmark("serving/query", "Query with 16 SQL clients and 50,000 commits/s", serving::mixed),
+    benchmark("serving/pages", "Query with clients of pages and clients that do not read", serving::heavy),
     benchmark("history/sample", "one sample of a million offsets", history::sample),
     benchmark("history/sum", "12 samples of a million offsets as one series", history::sum),
     benchmark("history/memory", "bytes of the samples of one offset", history::memory),
-    benchmark("history/week", "a week of one group from Parquet, beside reading all files", history::week),
-    benchmark("kafka/S", "load of 100,000 offsets, beside librdkafka", |report| kafka::load(report, "S")),
+    benchmark("history/week", "a week of one group from Parquet, compared with reading all files", history::week),
+    benchmark("kafka/S", "load of 100,000 offsets, compared with librdkafka", |report| kafka::load(report, "S")),
     benchmark("kafka/T", "the same, each commit in a batch of its own", |report| kafka::load(report, "T")),
-    benchmark("kafka/W", "the same of 65,000 groups", |report| kafka::load(report, "W")),
-    benchmark("kafka/L", "the same of a million offsets", |report| kafka::load(report, "L")),
-    benchmark("admin/S", "a round of 50 groups by the Admin API, beside AdminClient", |report| {
+    benchmark("kafka/W", "the same with 65,000 groups", |report| kafka::load(report, "W")),
+    benchmark("kafka/L", "the same with a million offsets", |report| kafka::load(report, "L")),
+    benchmark("admin/S", "a round of 50 groups by the Admin API, compared with AdminClient", |report| {
         kafka::admin(report, "S")
     }),
-    benchmark("admin/W", "the same of 65,000 groups", |report| kafka::admin(report, "W")),
+    benchmark("admin/W", "the same with 65,000 groups", |report| kafka::admin(report, "W")),
     benchmark("kafka/partitions", "log ends of 100,000 partitions", kafka::partitions),
 ];
 
@@ -96,7 +96,7 @@ fn names() -> String {
     format!("Names:\n{}", BENCHMARKS.iter().map(line).collect::<String>())
 }
 
-/// Whether a benchmark has this name, or its name begins with this part.
+/// Returns whether a benchmark has this name or belongs to this part.
 fn is_named(benchmark: &Benchmark, name: &str) -> bool {
     benchmark.name == name || benchmark.name.split('/').next() == Some(name)
 }
@@ -107,7 +107,7 @@ fn known_name(name: &str) -> Result<String, String> {
 }
 
 fn main() -> ExitCode {
-    // This program is also what it measures.
+    // This binary also contains the programs that it measures.
     match std::env::args().nth(1).as_deref() {
         Some("offsetd") => return offsetd(),
         Some("growth") => return store::growth::main(&std::env::args().nth(2).unwrap()),

@@ -1,13 +1,13 @@
-//! Figures side by side, as a table and as JSON.
+//! Prints measurements as a table, and writes them as JSON.
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// Runs of one side at a time.
+/// Number of consecutive runs of one side.
 const IN_A_ROW: u32 = 100;
 
-/// What was measured so far; printed as it comes.
+/// All measurements so far; each is printed immediately.
 #[derive(Debug)]
 pub(crate) struct Report {
     rounds: usize,
@@ -16,17 +16,17 @@ pub(crate) struct Report {
     rows: Vec<Value>,
 }
 
-/// What a ratio is to be.
+/// The goal of a ratio.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Goal {
     AtMost(f64),
     AtLeast(f64),
-    /// Told for the sake of comparison.
+    /// Reported for comparison only.
     None,
 }
 
 impl Report {
-    /// Runs each comparison so often, of those whose names have `only` in them.
+    /// Creates a report. Each comparison with `only` in its name is run this many times.
     pub(crate) fn new(rounds: usize, only: String) -> Self {
         Self { rounds, only, suite: "", rows: vec![] }
     }
@@ -34,37 +34,37 @@ impl Report {
     pub(crate) fn suite(&mut self, name: &'static str) {
         self.suite = name;
         println!("\n{name}");
-        println!("  {:<66} {:>12} {:>12} {:>8}  goal", "", "ours", "beside it", "ratio");
+        println!("  {:<66} {:>12} {:>12} {:>8}  goal", "", "ours", "reference", "ratio");
     }
 
-    /// Times two things in turn; the medians, and how many times as long ours takes.
+    /// Measures two things alternately; reports the medians, and how many times as long ours takes.
     pub(crate) fn compare(&mut self, what: &str, goal: Goal, ours: impl FnMut(), beside: impl FnMut()) {
         if let Some((ours, beside)) = self.medians(what, ours, beside) {
             self.row(what, "s", ours, beside, ours / beside, goal);
         }
     }
 
-    /// The same, as how many times faster ours is.
+    /// The same, but reports how many times faster ours is.
     pub(crate) fn faster(&mut self, what: &str, goal: Goal, ours: impl FnMut(), beside: impl FnMut()) {
         if let Some((ours, beside)) = self.medians(what, ours, beside) {
             self.row(what, "s", ours, beside, beside / ours, goal);
         }
     }
 
-    /// The same of what takes microseconds: each side runs [`IN_A_ROW`] times before it is the other's turn, so that
-    /// neither always begins with a cache full of the other's.
+    /// The same for runs of microseconds: each side runs [`IN_A_ROW`] times before the other, so that no side always
+    /// begins with a cache that the other has filled.
     pub(crate) fn faster_in_a_row(&mut self, what: &str, goal: Goal, ours: impl FnMut(), beside: impl FnMut()) {
         if let Some((ours, beside)) = self.medians(what, in_a_row(ours), in_a_row(beside)) {
             self.row(what, "s", ours / f64::from(IN_A_ROW), beside / f64::from(IN_A_ROW), beside / ours, goal);
         }
     }
 
-    /// What one of many costs.
+    /// Measures the cost of one item of many.
     pub(crate) fn each(&mut self, what: &str, count: usize, run: impl FnMut()) {
         self.each_of(what, count, run, || ());
     }
 
-    /// The same, where each round leaves something to put in order.
+    /// The same, with a clean-up after each round.
     #[expect(clippy::cast_precision_loss, reason = "a few millions")]
     pub(crate) fn each_of(&mut self, what: &str, count: usize, mut run: impl FnMut(), mut after: impl FnMut()) {
         if !self.wants(what) {
@@ -80,23 +80,23 @@ impl Report {
         self.row(what, "s", middle(&mut took), f64::NAN, f64::NAN, Goal::None);
     }
 
-    /// Whether a comparison of this name is asked for.
+    /// Returns whether a comparison with this name is selected.
     pub(crate) fn wants(&self, what: &str) -> bool {
         what.contains(&self.only)
     }
 
-    /// Rounds of what takes long.
+    /// Returns the number of rounds for long measurements.
     pub(crate) fn few_rounds(&self) -> usize {
         self.rounds.min(3)
     }
 
-    /// The medians of what was measured in turn.
+    /// Reports the medians of two alternating measurements.
     pub(crate) fn pair(&mut self, what: &str, unit: &str, ours: &mut [f64], beside: &mut [f64], goal: Goal) {
         let (ours, beside) = (middle(ours), middle(beside));
         self.row(what, unit, ours, beside, ours / beside, goal);
     }
 
-    /// A figure that stands beside nothing but its goal.
+    /// Reports a measurement that is compared only with its goal.
     pub(crate) fn limit(&mut self, what: &str, unit: &str, ours: f64, goal: Goal) {
         self.row(what, unit, ours, f64::NAN, ours, goal);
     }
@@ -106,7 +106,7 @@ impl Report {
             return None;
         }
         let (mut first, mut second) = (vec![], vec![]);
-        // One round each to warm up.
+        // One round of each as a warm-up.
         ours();
         beside();
         for _ in 0..self.rounds {
@@ -116,7 +116,7 @@ impl Report {
         Some((median(&mut first).as_secs_f64(), median(&mut second).as_secs_f64()))
     }
 
-    /// Two figures and their ratio.
+    /// Reports two measurements and their ratio.
     pub(crate) fn row(&mut self, what: &str, unit: &str, ours: f64, beside: f64, ratio: f64, goal: Goal) {
         let (text, met) = match goal {
             Goal::AtMost(limit) => (format!("<= {limit}"), Some(ratio <= limit)),
@@ -158,18 +158,18 @@ fn time(run: &mut impl FnMut()) -> Duration {
     start.elapsed()
 }
 
-/// The middle one.
+/// Returns the median.
 pub(crate) fn middle(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
-/// The middle one.
+/// Returns the median.
 pub(crate) fn median(times: &mut [Duration]) -> Duration {
     quantile(times, 0.5)
 }
 
-/// The one that a part of the others is below.
+/// Returns the quantile: this part of the values is below it.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "an index")]
 pub(crate) fn quantile(times: &mut [Duration], part: f64) -> Duration {
     times.sort();

@@ -1,5 +1,5 @@
-//! What clients see of a server on a million committed offsets: export over Flight SQL beside prebuilt batches, and point
-//! queries while others run SQL and a writer commits.
+//! The performance that clients see on a million committed offsets: export over Flight SQL compared with prebuilt
+//! batches, and point queries while other clients run SQL and a writer commits.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ use crate::sql::million;
 const EXPORT: &str = "SELECT * FROM offsets";
 const CLIENTS: usize = 16;
 const COMMITS_PER_SECOND: u64 = 50_000;
-/// Of each client: point queries are asked at a steady rate, as dashboards and alerts do.
+/// Interval of each client's point queries: a steady rate, as of dashboards and alerts.
 const QUERY_INTERVAL: Duration = Duration::from_millis(10);
 const MIXED_FOR: Duration = Duration::from_secs(5);
 
@@ -60,7 +60,7 @@ fn service(store: &Arc<Store>) -> (Arc<Engine>, axum::Router) {
     (engine, rpc::routes(service).unwrap().0)
 }
 
-/// Gives batches that lie ready.
+/// A service that returns prebuilt batches.
 #[derive(Clone)]
 struct Prebuilt(Arc<Vec<RecordBatch>>);
 
@@ -119,14 +119,14 @@ pub(crate) fn exports(report: &mut Report) {
     });
     let rows = runtime.block_on(export(&prebuilt));
     report.faster(
-        "export over Flight SQL, beside prebuilt batches",
+        "export over Flight SQL vs prebuilt batches",
         Goal::AtLeast(0.8),
         || assert_eq!(runtime.block_on(export(&ours)), rows),
         || assert_eq!(runtime.block_on(export(&prebuilt)), rows),
     );
 }
 
-/// Commits at a steady rate until told to stop; how many.
+/// Commits at a steady rate until `stop`; returns the number of commits.
 fn write(store: &Arc<Store>, stop: &AtomicBool) -> u64 {
     let cluster = &store.clusters()[0];
     let (started, mut written) = (Instant::now(), 0_u64);
@@ -153,7 +153,7 @@ fn write(store: &Arc<Store>, stop: &AtomicBool) -> u64 {
     written
 }
 
-/// Latencies of point queries of all clients, asked for a while.
+/// Returns the latencies of all clients' point queries during this time.
 async fn query(channel: &Channel, length: Duration) -> Vec<Duration> {
     let until = Instant::now() + length;
     let clients = (0..CLIENTS).map(|client| {
@@ -184,7 +184,7 @@ async fn query(channel: &Channel, length: Duration) -> Vec<Duration> {
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Runs statements one after another until told to stop.
+/// Runs statements one after another until `stop`.
 fn ask(channel: Channel, client: usize, stop: Arc<AtomicBool>, asked: Arc<AtomicU64>) -> Task {
     const STATEMENTS: [&str; 4] = [
         "SELECT topic, sum(lag), max(lag) FROM lag GROUP BY topic ORDER BY 2 DESC LIMIT 20",
@@ -206,11 +206,11 @@ fn ask(channel: Channel, client: usize, stop: Arc<AtomicBool>, asked: Arc<Atomic
 }
 
 pub(crate) fn mixed(report: &mut Report) {
-    if !report.wants("Query p99 beside 16 SQL clients") {
+    if !report.wants("Query p99 with 16 SQL clients") {
         return;
     }
     let store = million();
-    // The clients have threads and connections of their own.
+    // The clients have their own threads and connections.
     let (server, clients) = (runtime(), runtime());
     let (_engine, router) = service(&store);
     let queries = server.block_on(serve(router.clone()));
@@ -241,18 +241,18 @@ pub(crate) fn mixed(report: &mut Report) {
     );
     for (what, part, goal) in [("p50", 0.5, Goal::None), ("p99", 0.99, Goal::AtMost(3.0))] {
         let (alone, beside) = (quantile(&mut alone, part).as_secs_f64(), quantile(&mut beside, part).as_secs_f64());
-        report.row(&format!("Query {what} beside 16 SQL clients, and alone"), "s", beside, alone, beside / alone, goal);
+        report.row(&format!("Query {what} with 16 SQL clients vs alone"), "s", beside, alone, beside / alone, goal);
     }
 }
 
-/// Asks for pages one after another until told to stop.
+/// Requests pages one after another until `stop`.
 fn page(channel: Channel, client: usize, stop: Arc<AtomicBool>, asked: Arc<AtomicU64>) -> Task {
     Box::pin(async move {
         let mut stub = OffsetServiceClient::new(channel).max_decoding_message_size(64 << 20);
         let mut number = client;
         while !stop.load(Ordering::Relaxed) {
             number += 1;
-            // Each of another order, which no call before it has made.
+            // Each page has a different order or filter, so that no earlier call has computed it.
             let search = format!("service-{}", number % 1000);
             let answered = match number % 3 {
                 0 => stub.get_offset(GetOffsetRequest { page_size: 10_000, ..Default::default() }).await.map(drop),
@@ -270,9 +270,9 @@ fn page(channel: Channel, client: usize, stop: Arc<AtomicBool>, asked: Arc<Atomi
     })
 }
 
-/// Point queries beside clients that ask for pages all the time, and others that do not read what they asked for.
+/// Point queries next to clients that request pages continuously, and clients that do not read their responses.
 pub(crate) fn heavy(report: &mut Report) {
-    if !report.wants(&format!("Query p99 beside {HEAVY}")) {
+    if !report.wants(&format!("Query p99 with {HEAVY}")) {
         return;
     }
     let store = million();
@@ -305,13 +305,13 @@ pub(crate) fn heavy(report: &mut Report) {
     println!("  ({} and {} queries, {} pages)", alone.len(), beside.len(), asked.load(Ordering::Relaxed));
     for (what, part, goal) in [("p50", 0.5, Goal::None), ("p99", 0.99, Goal::AtMost(3.0))] {
         let (alone, beside) = (quantile(&mut alone, part).as_secs_f64(), quantile(&mut beside, part).as_secs_f64());
-        report.row(&format!("Query {what} beside {HEAVY}, and alone"), "s", beside, alone, beside / alone, goal);
+        report.row(&format!("Query {what} with {HEAVY} vs alone"), "s", beside, alone, beside / alone, goal);
     }
 }
 
 const HEAVY: &str = "16 clients of pages, 4 unread statements and an unread watch";
 
-/// Readers of one group, all of them told of each change.
+/// Watches of one group, which all receive each change.
 struct Readers {
     runtime: Runtime,
     told: Arc<AtomicU64>,
@@ -334,7 +334,7 @@ impl Readers {
         }
     }
 
-    /// Waits until all of them are told of something.
+    /// Waits until all watches have received a change.
     fn new(store: &Arc<Store>, channels: &[Channel], count: u64) -> Self {
         let (runtime, told, all) = (runtime(), Arc::new(AtomicU64::new(0)), Arc::default());
         let readers = Self { runtime, told, all, count };
@@ -348,7 +348,7 @@ impl Readers {
             change(store);
             std::thread::sleep(Duration::from_millis(500));
         }
-        // What came meanwhile is no news.
+        // Discards a notification of an earlier change.
         let _ = readers
             .runtime
             .block_on(async { tokio::time::timeout(Duration::from_millis(1), readers.all.notified()).await });
@@ -369,9 +369,9 @@ fn change(store: &Arc<Store>) {
     made::commit(store, &store.clusters()[0], &[commit], true);
 }
 
-/// One change, until the last of a thousand readers has it, beside one reader.
+/// One change, until the last of a thousand watches has it, compared with one watch.
 pub(crate) fn fan_out(report: &mut Report) {
-    const WHAT: &str = "Watch: a change, to the last of 1,000 readers, beside one reader";
+    const WHAT: &str = "Watch: a change, to the last of 1,000 readers vs one reader";
     if !report.wants(WHAT) {
         return;
     }

@@ -1,5 +1,5 @@
-//! The parts of the server, in this process and without Kafka: what each costs for one record, key or call; whether that
-//! stays the same when there are more of them; and what they do to each other.
+//! The parts of the server, in this process and without Kafka: the cost of one record, key or call; whether it stays
+//! the same with more data; and how the parts affect each other.
 
 pub(crate) mod busy;
 pub(crate) mod growth;
@@ -21,7 +21,7 @@ use tokio::runtime::Runtime;
 
 use crate::made;
 
-/// What a poll thread applies at a time.
+/// Number of events that a poll thread applies at a time.
 const RUN: usize = 256;
 const AT: Millis = 1_767_225_600_000;
 
@@ -47,14 +47,14 @@ fn names(what: &str, numbers: Range<usize>) -> Vec<String> {
     numbers.map(|number| format!("{what}-{number}")).collect()
 }
 
-/// A cluster with one log partition and nothing in it.
+/// Creates an empty cluster with one log partition.
 fn empty() -> (Arc<Store>, ShardWriter) {
     let store = made::store(&["bench"], 1, Clock::system());
     let shard = SourceWriter::own(&store, &store.clusters()[0]).shard(0).unwrap();
     (store, shard)
 }
 
-/// Keys of a shard: groups, and the partitions of one topic that each reads.
+/// The keys of a shard: groups, and the partitions of one topic that each group reads.
 #[derive(Clone, Debug)]
 struct Keys {
     groups: Vec<String>,
@@ -70,7 +70,7 @@ impl Keys {
         self.groups.len() * self.partitions
     }
 
-    /// A commit of every key, as news.
+    /// Commits every key, as changes.
     fn commit(&self, shard: &ShardWriter, first: i64) {
         let each = |number: usize| {
             let group = &self.groups[number / self.partitions];
@@ -102,7 +102,7 @@ fn engine(store: &Arc<Store>, threads: usize) -> Engine {
     Engine::new(Arc::clone(store), settings).unwrap()
 }
 
-/// Runs a statement; how many rows come.
+/// Runs a statement; returns the number of rows.
 fn rows(runtime: &Runtime, engine: &Engine, sql: &str) -> usize {
     runtime.block_on(async {
         let statement = Statement { sql: sql.to_owned(), ..Statement::default() };

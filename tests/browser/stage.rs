@@ -1,10 +1,11 @@
-//! The server on a mock Kafka that the browser tests write to: groups with strange names, one with very many partitions,
-//! and as many more as are asked for.
+//! The server of the browser tests, on a mock Kafka that the tests write to: groups with strange ids, one with very
+//! many partitions, and a given number of further groups.
 //!
-//! `stage ADDRESS_FILE GROUPS`, then a command a line on stdin, each answered by a line once it is done:
-//! `commit PARTITION OFFSET TOPIC GROUP` (separated by tabs, the group as JSON), `down` and `up` (the brokers), `stop` and
-//! `start` (the server, on the same port), `freeze LOG_PARTITION` and `thaw LOG_PARTITION` (as an open transaction does,
-//! since an hour ago), `source` (another source of offsets, until the server stops). It ends with its stdin.
+//! Usage: `stage ADDRESS_FILE GROUPS`, then one command per line on stdin; each is answered by a line when it is done:
+//! `commit PARTITION OFFSET TOPIC GROUP` (separated by tabs, the group as JSON), `down` and `up` (stop and start the
+//! brokers), `stop` and `start` (the server, on the same port), `freeze LOG_PARTITION` and `thaw LOG_PARTITION` (mark
+//! the partition as blocked by a transaction that has been open for an hour, and undo it), `source` (add another source
+//! of offsets, until the server stops). The process ends with its stdin.
 
 use std::{
     collections::BTreeMap,
@@ -36,10 +37,10 @@ use tokio_util::sync::CancellationToken;
 type Failure = Box<dyn Error>;
 
 const LOG_PARTITIONS: i32 = 10;
-/// Partitions of the topic that one group reads all of.
+/// Number of partitions of the topic that one group reads completely.
 const WIDE: i32 = 10_000;
 
-/// Group ids that a page must bear.
+/// Group ids that are hard to render.
 const NASTY: [&str; 10] = [
     "a/b/../c?d=e&f#g",
     "..",
@@ -93,14 +94,14 @@ fn main() -> Result<(), Failure> {
             ["up"] => kafka.mock()?.broker_up(1)?,
             ["stop"] => server.take().map_or(Ok(()), |server| server.stop(&runtime))?,
             ["start"] => server = Some(Server::start(&runtime, &kafka, &address)?),
-            _ => return Err(format!("what is {line:?}?").into()),
+            _ => return Err(format!("unknown command {line:?}").into()),
         }
         writeln!(stdout(), "done")?;
     }
     server.map_or(Ok(()), |server| server.stop(&runtime))
 }
 
-/// Groups whose offsets say by how much they lag, of 1000 records a partition.
+/// Writes the groups. The offset of each group states its lag, with 1000 records per partition.
 fn fill(writer: &MockKafka, groups: i32, now: i64) -> Result<(), Failure> {
     let long = "long-".repeat(40);
     for partition in 0..6 {
@@ -123,7 +124,7 @@ fn fill(writer: &MockKafka, groups: i32, now: i64) -> Result<(), Failure> {
     Ok(writer.flush()?)
 }
 
-/// A member that reads partitions of orders.
+/// Returns a member that reads these partitions of orders.
 fn member(name: &str, partitions: &[i32]) -> Member {
     Member {
         id: format!("{name}-id"),
@@ -137,7 +138,7 @@ fn member(name: &str, partitions: &[i32]) -> Member {
     }
 }
 
-/// A group whose first member leads.
+/// Returns the description of a group; the first member is the leader.
 fn described(group: &str, at: i64, members: Vec<Member>) -> GroupDescription {
     GroupDescription {
         group: group.to_owned(),
@@ -150,7 +151,8 @@ fn described(group: &str, at: i64, members: Vec<Member>) -> GroupDescription {
     }
 }
 
-/// What another source holds: a group that Kafka has, too, one of which Kafka has the members, and a key that is no offset.
+/// The content of another source: a group that Kafka has as well, a group with members in Kafka only, and a key that is
+/// not an offset.
 #[derive(Debug)]
 struct Elsewhere;
 

@@ -1,4 +1,4 @@
-//! Tokens: who is let through, by every way in, and the rotation of the file.
+//! Tokens: which requests are accepted, over every protocol, and the rotation of the token file.
 
 mod origin;
 mod tls;
@@ -24,7 +24,7 @@ const TOKEN: &str = "token-of-the-tests-1";
 const OTHER: &str = "token-of-the-tests-2";
 const QUERY: &str = "/v1/query?group_id=billing&topic=orders&partition=0";
 
-/// A server that wants tokens, and the folder with the file of them.
+/// Starts a server that requires tokens; returns it with the folder of its token file.
 fn guarded() -> (Lab, TempDir) {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("tokens");
@@ -85,7 +85,7 @@ fn http_tells_nothing_without_a_token_and_all_with_one() {
         "POST /v1/sql" => post(&lab, "/v1/sql", &[("accept", "text/csv")], authorization),
         path => get(&lab, path, authorization),
     };
-    // What is not there, or not so, is not told either.
+    // Unknown paths and wrong methods are refused without a token as well, so that they reveal nothing.
     let pages = [("/metrics", 200), (QUERY, 200), ("POST /v1/sql", 200), ("/v1/sql", 405), ("/nowhere", 404)];
     for (path, status) in pages {
         for authorization in wrong() {
@@ -123,7 +123,7 @@ fn probes_and_the_dashboards_files_need_no_token() {
     assert!(health.is_ok(), "{health:?}");
 }
 
-/// Every method that is described, and those of Flight.
+/// Returns all methods of the service descriptors, and those of Flight.
 fn methods() -> Vec<String> {
     let described = prost_types::FileDescriptorSet::decode(DESCRIPTORS).unwrap().file;
     let mut methods = vec!["/grpc.reflection.v1.ServerReflection/ServerReflectionInfo".to_owned()];
@@ -168,7 +168,7 @@ fn no_grpc_call_is_answered_without_a_token() {
         }
     }
     for authorization in right() {
-        // It gets as far as the arguments.
+        // The call is accepted and fails only because of its arguments.
         assert_eq!(call(&lab, "/offsetd.v1.OffsetService/Query", Some(&authorization)).code(), Code::NotFound);
         assert_eq!(call(&lab, "/no.such.Service/Method", Some(&authorization)).code(), Code::Unimplemented);
     }
@@ -182,7 +182,7 @@ fn a_browsers_call_is_refused_in_its_own_protocol() {
         let answer = post(&lab, "/offsetd.v1.OffsetService/GetStatus", &headers, None);
         assert_eq!((answer.status, answer.header("content-type")), (200, content_type));
         assert_eq!((answer.header("grpc-status"), answer.text()), ("16", ""), "{answer:?}");
-        assert_eq!(answer.header("www-authenticate"), "", "no dialog of the browser's own");
+        assert_eq!(answer.header("www-authenticate"), "", "the browser must not show its login dialog");
     }
     let headers = [("content-type", "application/grpc-web+proto"), ("x-grpc-web", "1")];
     let request = headers.iter().chain([&("authorization", "Bearer token-of-the-tests-1")]);
@@ -202,7 +202,7 @@ fn a_refused_call_leaves_its_connection_open_for_the_next() {
     let head = "POST /offsetd.v1.OffsetService/GetStatus HTTP/1.1\r\nhost: localhost\r\n\
                 content-type: application/grpc-web+proto\r\nx-grpc-web: 1\r\ncontent-length: 5\r\n\r\n";
     for _ in 0..20 {
-        // The body comes after the server could have refused.
+        // The body is sent after the server could have refused the call.
         connection.write_all(head.as_bytes()).unwrap();
         connection.write_all(&[0; 5]).unwrap();
         let mut answer = vec![];
@@ -254,13 +254,13 @@ fn tokens_change_without_a_restart() {
     fs::write(&file, format!("{TOKEN}\n{OTHER}\n")).unwrap();
     until("the second token", || accepted(OTHER));
     assert!(accepted(TOKEN));
-    // As orchestrators do it: another file under the same name.
+    // Orchestrators replace the file by renaming a new one.
     fs::write(dir.path().join("next"), OTHER).unwrap();
     fs::rename(dir.path().join("next"), &file).unwrap();
     until("the end of the first token", || !accepted(TOKEN));
     assert!(accepted(OTHER));
     let status = lab.block_on(async {
-        // A connection of before is asked for a token like any other.
+        // A connection that was opened earlier must present a valid token, too.
         let mut client = OffsetServiceClient::new(lab.channel());
         client.get_status(offsetd::rpc::proto::GetStatusRequest {}).await.unwrap_err()
     });
@@ -280,11 +280,12 @@ fn a_watch_ends_with_its_token_and_no_other_does() {
     let (mut ends, mut lasts) = (watch(TOKEN), watch(OTHER));
     fs::write(dir.path().join("tokens"), OTHER).unwrap();
     lab.block_on(async {
-        let end = tokio::time::timeout(LIMIT, ends.message()).await.expect("an end in time").unwrap_err();
+        let end = tokio::time::timeout(LIMIT, ends.message()).await.expect("an end of the watch").unwrap_err();
         assert_eq!(end.code(), Code::Unauthenticated, "{end}");
     });
     lab.commit("billing", "orders", 0, 91);
-    let change = lab.block_on(async { tokio::time::timeout(LIMIT, lasts.message()).await }).expect("a change in time");
+    let change =
+        lab.block_on(async { tokio::time::timeout(LIMIT, lasts.message()).await }).expect("a change within the limit");
     assert!(change.unwrap().is_some());
 }
 

@@ -1,4 +1,4 @@
-//! A slow client, or one that asks for much, costs only itself.
+//! A slow client, or one that requests much data, delays no other client.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn commit(lab: &Lab, offset: i64) {
     lab.settle();
 }
 
-/// A server with many offsets.
+/// Starts a server with many offsets.
 fn filled(setup: Setup, kafka: &MockKafka) -> Lab {
     let lab = setup.ready(kafka);
     commit(&lab, 5);
@@ -41,13 +41,13 @@ fn clients() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 }
 
-/// A client with a connection of its own, which holds a few KiB that are not read.
+/// Connects a client with a small window: it buffers a few KiB that the application has not read.
 async fn connect(lab: &Lab) -> Client {
     let endpoint = Endpoint::from_shared(lab.url("")).unwrap().initial_stream_window_size(16_384);
     OffsetServiceClient::new(endpoint.connect().await.unwrap()).max_decoding_message_size(64 << 20)
 }
 
-/// Starts a statement whose answer is long, and reads nothing of it.
+/// Starts a statement with a long answer, and reads nothing of it.
 async fn unread_statement(lab: &Lab) -> Streaming<SqlResponse> {
     let statement = "SELECT a.* FROM lag a CROSS JOIN (VALUES (1), (2), (3), (4)) AS b".to_owned();
     connect(lab).await.sql(SqlRequest { statement, ..SqlRequest::default() }).await.unwrap().into_inner()
@@ -58,7 +58,7 @@ async fn unread_watch(lab: &Lab) -> Streaming<WatchResponse> {
     connect(lab).await.watch(request).await.unwrap().into_inner()
 }
 
-/// Sends a request over HTTP/1.1, and reads nothing of the answer.
+/// Sends a request over HTTP/1.1, and reads nothing of the response.
 async fn unread_page(lab: &Lab, path: &str) -> TcpStream {
     let address = lab.url("").trim_start_matches("http://").to_owned();
     let socket = TcpSocket::new_v4().unwrap();
@@ -69,7 +69,7 @@ async fn unread_page(lab: &Lab, path: &str) -> TcpStream {
     stream
 }
 
-/// A sample of the server's own metrics; asked by SQL clients' own connection, it needs no statement.
+/// Returns a value of the server's own metrics. The page is requested over HTTP, so it needs no query slot.
 fn metric(lab: &Lab, name: &str) -> u64 {
     let page = lab.get("/metrics?group=%5Enone%24");
     let line = page.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
@@ -80,7 +80,7 @@ fn work(lab: &Lab, what: &str, kind: &str) -> u64 {
     metric(lab, &format!("offsetd_work_{what}{{kind=\"{kind}\"}}"))
 }
 
-/// Everything else answers.
+/// Asserts that all other requests are answered.
 fn assert_answers(lab: &Lab) {
     for page in ["/livez", "/readyz"] {
         assert_eq!(lab.get(page).status, 200, "{page}");
@@ -111,7 +111,7 @@ fn clients_that_do_not_read_delay_no_other() {
             statements.push(unread_statement(&lab).await);
             scrapes.push(unread_page(&lab, "/metrics").await);
         });
-        until("an answer to wait for its client", || {
+        until("an answer that waits for its client", || {
             (work(&lab, "unread", "statement"), work(&lab, "unread", "scrape")) == (number, number)
         });
         assert_answers(&lab);
@@ -119,9 +119,9 @@ fn clients_that_do_not_read_delay_no_other() {
     let watch = clients.block_on(unread_watch(&lab));
     until("the watch to be open", || metric(&lab, "offsetd_watches") == 1);
     assert_answers(&lab);
-    // A batch of each statement may be larger than the limit. The answers have more than 60 MiB.
+    // One batch of each statement may be larger than the limit. The complete answers have more than 60 MiB.
     let unread = metric(&lab, "offsetd_unread_bytes");
-    assert!(unread < 24 << 20, "what is not read is bounded: {unread}");
+    assert!(unread < 24 << 20, "unread bytes are bounded: {unread}");
     assert_eq!(work(&lab, "running", "statement"), 0);
     drop((statements, scrapes, watch));
     until("them to end with their connections", || {
@@ -176,7 +176,7 @@ fn many_pages_at_once_delay_no_other_and_end_with_their_connections() {
     });
 }
 
-/// The end that a client is told once it reads again.
+/// Returns the status with which a watch ended, after its client reads again.
 fn told(clients: &Runtime, mut watch: Streaming<WatchResponse>) -> Status {
     clients.block_on(async {
         let end = async {
@@ -186,7 +186,7 @@ fn told(clients: &Runtime, mut watch: Streaming<WatchResponse>) -> Status {
                 }
             }
         };
-        tokio::time::timeout(LIMIT, end).await.expect("an end")
+        tokio::time::timeout(LIMIT, end).await.expect("the watch ends")
     })
 }
 
@@ -201,7 +201,7 @@ fn a_watch_that_is_not_read_gives_its_state_back_in_time() {
     until("the watch to be open", || metric(&lab, "offsetd_watches") == 1);
     commit(&lab, 6);
     until("it to be ended", || metric(&lab, "offsetd_watches") == 0);
-    until("its state to be let go", || metric(&lab, "offsetd_held_bytes") == 0);
+    until("its state to be released", || metric(&lab, "offsetd_held_bytes") == 0);
     let status = told(&clients, watch);
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
     assert!(status.message().contains("server.stall_timeout"), "{status}");
@@ -219,14 +219,14 @@ fn a_watch_that_retains_too_much_is_ended_and_no_other_reader() {
     until("the watch to be open", || metric(&lab, "offsetd_watches") == 1);
     for number in 0..GROUPS {
         lab.commit(&group(number), "orders", 0, 6);
-        // Each reads what has changed, and holds it for as long.
+        // Each statement reads the changed state and retains it while it runs.
         if number % 20 == 0 {
             lab.settle();
             assert_eq!(lab.sql("SELECT count(*) AS n FROM lag").rows[0]["n"], 12_000);
         }
     }
     until("it to be ended", || metric(&lab, "offsetd_watches") == 0);
-    until("its state to be let go", || metric(&lab, "offsetd_held_bytes") == 0);
+    until("its state to be released", || metric(&lab, "offsetd_held_bytes") == 0);
     let status = told(&clients, watch);
     assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
     assert!(status.message().contains("sql.max_held_bytes"), "{status}");

@@ -1,4 +1,4 @@
-//! Limits on connections: what slow, silent and hostile clients cost, and that others are served meanwhile.
+//! Limits on connections: the cost of slow, silent and hostile clients, and that other clients are served meanwhile.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -21,7 +21,7 @@ use crate::support::{Answer, LIMIT, Lab, Setup, kafka, until};
 
 const GET: &str = "GET /livez HTTP/1.1\r\nhost: localhost\r\n";
 
-/// A configuration with one cluster and more.
+/// Writes a configuration with one cluster and the given sections; returns its path.
 fn config(dir: &TempDir, kafka: &MockKafka, more: &str) -> String {
     let path = dir.path().join("offsetd.toml");
     let text = format!("{more}\n[clusters.a]\nbootstrap_servers = '{}'\n", kafka.bootstrap_servers());
@@ -29,15 +29,16 @@ fn config(dir: &TempDir, kafka: &MockKafka, more: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// A Kafka with one commit, and the program on it.
+/// Starts a Kafka with one commit, and the server on it.
 fn serve(more: &str) -> (MockKafka, Server, TempDir) {
     begin(more, "exec")
 }
 
-/// Closes descriptors that a mock cluster of another test has opened: librdkafka lets child processes inherit them.
+/// Shell commands that close the descriptors of other tests' mock clusters, which librdkafka lets child processes
+/// inherit.
 const CLOSE: &str = "for fd in /proc/$$/fd/*; do fd=${fd##*/}; ((fd < 3)) || exec {fd}>&-; done;";
 
-/// The same as [`serve`], by way of a shell that runs something first.
+/// Like [`serve`], but started by a shell that first runs `first`.
 fn begin(more: &str, first: &str) -> (MockKafka, Server, TempDir) {
     begin_on(kafka(1), more, first)
 }
@@ -63,7 +64,7 @@ fn connect(server: &Server) -> TcpStream {
     stream
 }
 
-/// Asks on a connection of its own, as probes do.
+/// Sends a request on a new connection, as probes do.
 fn ask(server: &Server, request: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect(server.address().parse::<SocketAddr>().unwrap())?;
     stream.set_read_timeout(Some(LIMIT))?;
@@ -77,7 +78,7 @@ fn get(server: &Server, path: &str) -> String {
     ask(server, &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")).unwrap()
 }
 
-/// Both probes and a point query, each on a new connection.
+/// Asserts that both probes and a point query are answered, each on a new connection.
 fn assert_serves(server: &Server, runtime: &Runtime) {
     for path in ["/livez", "/readyz"] {
         let answer = get(server, path);
@@ -100,7 +101,7 @@ async fn channel(server: &Server) -> Channel {
     endpoint.initial_stream_window_size(16_384).connect().await.unwrap()
 }
 
-/// The value of a metric, by its name with labels.
+/// Returns the value of a metric, by its name with labels.
 fn metric(server: &Server, name: &str) -> f64 {
     let answer = server.get("/metrics");
     let line = answer.body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
@@ -120,7 +121,7 @@ fn is_closed(stream: &mut TcpStream) -> bool {
     }
 }
 
-/// How many connections this process and the server may have, of those that a test wants.
+/// Returns how many of the wanted connections this process and the server can open with their file descriptors.
 fn affordable(wanted: usize) -> usize {
     let limits = fs::read_to_string("/proc/self/limits").unwrap();
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
@@ -136,7 +137,7 @@ fn thousands_of_half_open_and_idle_connections_are_closed_in_time_and_keep_nobod
     let mut all: Vec<TcpStream> = vec![];
     for number in 0..each {
         let mut stream = connect(&server);
-        // A connection that made room already may refuse it.
+        // The server may have closed this connection already, to make room.
         let _ = stream.write_all(halves[number % halves.len()].as_bytes());
         all.push(stream);
         if number % 500 == 0 {
@@ -146,7 +147,7 @@ fn thousands_of_half_open_and_idle_connections_are_closed_in_time_and_keep_nobod
     for number in 0..each {
         let mut stream = connect(&server);
         stream.write_all(format!("{GET}\r\n").as_bytes()).unwrap();
-        assert_eq!(stream.read(&mut [0; 12]).unwrap(), 12, "an answer");
+        assert_eq!(stream.read(&mut [0; 12]).unwrap(), 12, "a response");
         all.push(stream);
         if number % 500 == 0 {
             assert_serves(&server, &runtime);
@@ -185,7 +186,7 @@ fn descriptors_that_run_out_cost_idle_connections_and_nobody_else() {
     server.stop_cleanly();
 }
 
-/// A sample of the server's own metrics, without those of groups.
+/// Returns a value of the server's own metrics, from a page without groups.
 fn own_metric(server: &Server, name: &str) -> f64 {
     let page = get(server, "/metrics?group=%5Enone%24");
     let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
@@ -203,7 +204,7 @@ fn everything_at_once_keeps_no_probe_and_no_query_from_its_answer() {
     kafka.writer().flush().unwrap();
     until("all groups", || own_metric(&server, "offsetd_groups{cluster=\"a\",source=\"kafka\"}") > 64_999.0);
     let (probing, clients) = (runtime(), runtime());
-    // A watch that nobody reads, and 600 clients that ask for all groups, again and again.
+    // One unread watch, and 600 clients that continuously request all groups.
     let watch = clients.block_on(async {
         let request = WatchRequest { include_current: true, ..WatchRequest::default() };
         OffsetServiceClient::new(channel(&server).await).watch(request).await.unwrap()
@@ -221,7 +222,7 @@ fn everything_at_once_keeps_no_probe_and_no_query_from_its_answer() {
                 loop {
                     let request = GetConsumerRequest { order_by: "lag desc".into(), ..GetConsumerRequest::default() };
                     if let Err(status) = client.get_consumer(request).await {
-                        // There were too many, or its turn did not come in time.
+                        // The queue was full, or the request waited too long in it.
                         let is_told = matches!(status.code(), Code::ResourceExhausted | Code::DeadlineExceeded);
                         assert!(is_told, "{status}");
                         tokio::task::yield_now().await;
@@ -230,17 +231,18 @@ fn everything_at_once_keeps_no_probe_and_no_query_from_its_answer() {
             })
         })
         .collect();
-    until("pages to be made, and many to wait", || {
+    until("pages to be computed, and many to wait", || {
         own_metric(&server, "offsetd_work_running{kind=\"page\"}") > 0.0
             && own_metric(&server, "offsetd_work_waiting{kind=\"page\"}") > 100.0
     });
     assert_serves(&server, &probing);
-    // More connections than there are descriptors: half of them never finish a request, the others rest after one.
+    // More connections than the process has file descriptors: half of them never complete a request, the others stay
+    // idle after one.
     let mut silent = vec![];
     for number in 0..affordable(4_000) {
         let mut stream = connect(&server);
         let request = if number % 2 == 0 { GET.to_owned() } else { format!("{GET}\r\n") };
-        // A connection that made room already may refuse it.
+        // The server may have closed this connection already, to make room.
         let _ = stream.write_all(request.as_bytes());
         silent.push(stream);
         if number % 500 == 0 {
@@ -251,7 +253,7 @@ fn everything_at_once_keeps_no_probe_and_no_query_from_its_answer() {
         assert_serves(&server, &probing);
     }
     assert!(own_metric(&server, "offsetd_descriptor_shortages_total") > 0.0);
-    assert!(asking.iter().all(|client| !client.is_finished()), "the clients are answered, or told that it is too much");
+    assert!(asking.iter().all(|client| !client.is_finished()), "every client gets a page or a refusal");
     asking.iter().for_each(tokio::task::JoinHandle::abort);
     drop((silent, watch, asking, clients));
     until("descriptors to be free, and all work to end", || {
@@ -285,7 +287,7 @@ fn a_client_that_cancels_calls_without_end_loses_its_connection() {
         runtime.block_on(async {
             let channel = channel(&server).await;
             for _ in 0..100 {
-                // Dropped as soon as it has begun.
+                // Dropped as soon as the call has begun.
                 let _ = OffsetServiceClient::new(channel.clone()).watch(WatchRequest::default()).await;
             }
         });
@@ -295,7 +297,7 @@ fn a_client_that_cancels_calls_without_end_loses_its_connection() {
     server.stop_cleanly();
 }
 
-/// A server with so many commits that its metrics are longer than what is written ahead.
+/// Starts a server with a metrics page that is longer than the server's write buffer.
 fn large() -> Lab {
     let lab = Setup::default().ready(&kafka(1));
     for number in 0..6_000 {
@@ -338,7 +340,7 @@ fn a_response_that_nobody_reads_ends() {
     writer.flush().unwrap();
     until("the commits", || get(&server, "/metrics").matches("group-").count() >= 3_000);
     let runtime = runtime();
-    // Over HTTP/2, the window is full long before the socket is.
+    // Over HTTP/2, the flow-control window fills up long before the socket buffer does.
     let unread = runtime.block_on(async {
         let mut channel = channel(&server).await;
         let uri = format!("http://{}/metrics", server.address());
@@ -352,7 +354,8 @@ fn a_response_that_nobody_reads_ends() {
     server.stop_cleanly();
 }
 
-/// Clients that would not let a server end: half a request, a response that is not read, a Watch of gRPC's health.
+/// Opens connections that would never end on their own: half a request, a response that is not read, a Watch of gRPC's
+/// health service.
 fn stuck(server: &Server, runtime: &Runtime) -> impl Sized + use<> {
     let mut half = connect(server);
     half.write_all(b"POST /v1/sql HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\nSELECT").unwrap();
@@ -377,7 +380,7 @@ fn a_stop_takes_one_grace_period_whatever_clients_do() {
     let _stuck = stuck(&server, &runtime);
     server.signal("TERM");
     assert_eq!(server.wait_exit().code(), Some(0));
-    // Once: what was given up is not waited for again.
+    // Logged once: a part that was given up is not waited for again.
     let log = server.log();
     assert_eq!(log.matches("did not stop within the grace period").count(), 1, "{log}");
     assert!(log.contains("connections"), "{log}");
@@ -404,7 +407,7 @@ fn a_token_file_that_becomes_a_pipe_changes_nothing_and_lets_the_process_end() {
     fs::write(&path, "token-of-the-tests-1\n").unwrap();
     let (_kafka, server, _dir) = serve(&format!("[server.auth]\ntokens_file = '{}'", path.display()));
     replace_by_pipe(&path);
-    wait_for("a word about it", LIMIT, || {
+    wait_for("the warning in the log", LIMIT, || {
         let log = server.log();
         if log.contains("keeping the previous version") { Ok(()) } else { Err(log) }
     });
@@ -444,7 +447,7 @@ fn one_id_leads_from_a_response_to_the_lines_of_the_log() {
         (&query, "call ended", ["GET /v1/query", "outcome=ok", "peer=127.0.0.1"]),
         (&sql, "call ended", ["POST /v1/sql", "outcome=ok", "rows=1"]),
         (&sql, "statement ended", ["method=\"SELECT * FROM offsets LIMIT 10\" cluster=\"a\"", "outcome=ok", "rows=1"]),
-        // Of a thread that runs statements.
+        // This line is written by a thread that runs statements.
         (&sql, "statement planned", ["POST /v1/sql", "statement{id=", "method=\"SELECT * FROM offsets LIMIT 10\""]),
         (&wrong, "statement ended", ["rows=0", "peer=127.0.0.1", "outcome=no function takes these arguments"]),
         (&bad, "call ended", ["GET /v1/query", "outcome=http 400", "duration_ms="]),
@@ -460,7 +463,7 @@ fn one_id_leads_from_a_response_to_the_lines_of_the_log() {
     server.stop_cleanly();
 }
 
-/// The name of the largest asset in gzip, and its bytes.
+/// Returns the name of the largest asset, and its size with gzip.
 fn asset() -> (String, usize) {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/web/dist/assets");
     let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());

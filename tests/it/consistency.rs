@@ -1,4 +1,4 @@
-//! One statement sees one cut, whatever writers do meanwhile; and what old cuts keep from being forgotten has bounds.
+//! A statement sees one cut, whatever writers do meanwhile, and the memory retained for old cuts is bounded.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -23,7 +23,7 @@ use crate::support::until;
 const NOW: i64 = 1_767_225_600_000;
 const GROUPS: usize = 12;
 const PARTITIONS: usize = 40;
-/// Of each key at first: their sum over a group never changes.
+/// Initial offset of each key. The sum of a group's offsets never changes.
 const OFFSET: i64 = 1_000_000;
 
 fn name(group: usize) -> String {
@@ -53,7 +53,7 @@ fn shard(store: &Arc<Store>, group: &str) -> ShardWriter {
     SourceWriter::own(store, cluster).shard(log_partition_for(group, shards).unwrap()).unwrap()
 }
 
-/// Applies to one group, as one batch of its log partition, behind everything that was applied before.
+/// Applies changes of one group as one batch of its log partition, after all earlier batches.
 fn apply(store: &Arc<Store>, group: &str, changes: &[(usize, Option<i64>)]) {
     static LOG_OFFSET: AtomicI64 = AtomicI64::new(1 << 32);
     let next = || LOG_OFFSET.fetch_add(1, Ordering::Relaxed);
@@ -62,7 +62,7 @@ fn apply(store: &Arc<Store>, group: &str, changes: &[(usize, Option<i64>)]) {
     shard(store, group).apply(&events, Revision(0));
 }
 
-/// Moves the log ends about, at one sum.
+/// Moves the log ends, and keeps their sum constant.
 fn move_ends(store: &Store, step: usize, clock: &Clock) {
     let end = |_: &str, partition: usize| 2 * OFFSET + i64::try_from((partition + step) % PARTITIONS).unwrap();
     made::ends(&store.clusters()[0], &[("t".to_owned(), PARTITIONS)], end, clock);
@@ -85,13 +85,13 @@ fn filled() -> (Arc<Store>, Clock) {
     (store, clock)
 }
 
-/// Moves offsets within each group, and lets keys and groups come and go, as fast as it can.
+/// Moves offsets within each group, and adds and removes keys and groups, as fast as possible.
 fn write(store: &Arc<Store>, clock: &Clock, stop: &AtomicBool) {
     for step in 1.. {
         let at = i64::try_from(step).unwrap();
         for group in 0..GROUPS {
             let (from, to) = (step % PARTITIONS, (step + 1 + group) % PARTITIONS);
-            // A round takes from each as often as it gives.
+            // A round adds to each offset as much as it subtracts.
             let before = shard(store, &name(group));
             let offset = |partition: usize| {
                 let found = before.get(&name(group), "t", i32::try_from(partition).unwrap()).unwrap();
@@ -114,7 +114,7 @@ fn write(store: &Arc<Store>, clock: &Clock, stop: &AtomicBool) {
     }
 }
 
-/// Stops the writer, also where the reader panics.
+/// Stops the writer when dropped, even if the reader panics.
 struct Stopping<'a>(&'a AtomicBool);
 
 impl Drop for Stopping<'_> {
@@ -153,7 +153,7 @@ impl Lab {
         self.runtime.block_on(answer.next())
     }
 
-    /// The one row of an answer of whole numbers.
+    /// Returns the only row of a statement with integer columns.
     fn row(&self, sql: &str) -> Vec<i64> {
         let mut answer = self.start(sql);
         let mut rows = vec![];
@@ -172,10 +172,11 @@ impl Lab {
     }
 }
 
-/// With how far the writer was; the rest must be 0.
+/// Expressions that are 0 in every consistent cut, with a description. Each is selected together with the writer's
+/// progress.
 const DIFFERENCES: [(&str, &str); 6] = [
     (
-        "what the writer leaves as it is, in each group",
+        "sums that the writer keeps constant, in each group",
         "SELECT count(*) FROM (SELECT sum(committed_offset) AS sum FROM offsets WHERE group_id LIKE 'group-%' \
          GROUP BY group_id) WHERE sum <> 40000000",
     ),
@@ -189,18 +190,18 @@ const DIFFERENCES: [(&str, &str); 6] = [
          FULL JOIN groups g ON o.group_id = g.group_id WHERE o.keys IS DISTINCT FROM g.partitions",
     ),
     (
-        "a table and itself",
+        "a table joined with itself",
         "SELECT count(*) FROM offsets a FULL JOIN offsets b ON a.group_id = b.group_id AND a.topic = b.topic \
          AND a.partition = b.partition WHERE a.committed_offset IS DISTINCT FROM b.committed_offset",
     ),
     (
-        "lag and what it is made of",
+        "lag and its operands",
         "SELECT count(*) FROM lag l JOIN offsets o ON o.group_id = l.group_id AND o.partition = l.partition \
          JOIN partitions p ON p.topic = l.topic AND p.partition = l.partition \
          WHERE coalesce(l.lag, -1) <> p.log_end_offset - o.committed_offset",
     ),
     (
-        "log ends, which move at one sum, and lag by group",
+        "log ends with their constant sum, and lag by group",
         "SELECT (SELECT sum(log_end_offset) FROM partitions WHERE topic = 't') - 80000780 \
          + (SELECT count(*) FROM groups g JOIN (SELECT group_id, sum(lag) AS lag FROM lag GROUP BY group_id) l \
          ON g.group_id = l.group_id WHERE g.lag IS DISTINCT FROM l.lag)",
@@ -229,14 +230,14 @@ fn every_answer_agrees_with_itself_while_a_writer_runs_at_full_speed() {
         assert!(wrong.is_empty(), "{wrong:#?}");
         seen
     });
-    assert!(seen.is_sorted(), "cuts come one after the other");
+    assert!(seen.is_sorted(), "later cuts are newer");
     let distinct = seen.iter().collect::<std::collections::BTreeSet<_>>().len();
     assert!(distinct > seen.len() / 2, "the writer ran: {distinct} states in {} answers", seen.len());
 }
 
-/// Bytes that a statement makes ahead of its reader.
+/// Bytes that a statement computes ahead of its reader.
 const UNREAD: usize = 64 * 1024;
-/// Many batches, more than a statement makes ahead.
+/// A statement with many batches, more than are computed ahead.
 const LONG: &str = "SELECT a.group_id, b.topic FROM offsets a, offsets b";
 
 fn touch(lab: &Lab, group: usize) {
@@ -253,9 +254,9 @@ fn a_reader_that_takes_nothing_is_told_and_its_cut_let_go() {
     });
     let mut stalled = lab.start(LONG);
     touch(&lab, 0);
-    assert!(lab.store.held().bytes() > 0, "the state before is kept for it");
-    until("its cut to go", || lab.store.held().bytes() == 0);
-    until("its place to be free", || {
+    assert!(lab.store.held().bytes() > 0, "the previous state is retained for the reader");
+    until("its cut to be released", || lab.store.held().bytes() == 0);
+    until("its query slot to be free", || {
         let statement = Statement { sql: "SELECT 1".to_owned(), ..Statement::default() };
         lab.runtime.block_on(lab.engine.run(statement)).is_ok()
     });
@@ -265,7 +266,7 @@ fn a_reader_that_takes_nothing_is_told_and_its_cut_let_go() {
     assert!(lab.next(&mut stalled).is_none());
 }
 
-/// What a reader keeps once so many groups were touched.
+/// Returns the bytes that a reader retains after this number of groups changed.
 fn kept(store: &Arc<Store>, groups: usize) -> usize {
     let cut = store.cut("", false).unwrap();
     (0..groups).for_each(|group| apply(store, &name(group), &[(0, Some(1))]));
@@ -278,19 +279,19 @@ fn kept(store: &Arc<Store>, groups: usize) -> usize {
 #[test]
 fn beyond_the_cap_on_old_versions_the_statement_that_retains_the_most_is_ended_and_no_other() {
     let (store, clock) = filled();
-    // Copies have no room to spare: from here on the same touches keep the same.
+    // Copied blocks have no spare capacity, so from now on the same changes retain the same number of bytes.
     kept(&store, GROUPS);
     let (five, six) = (kept(&store, 5), kept(&store, 6));
     assert!(0 < five && five < six);
     let lab = Lab::on(store, clock, |sql| (sql.max_held_bytes, sql.max_unread_bytes) = (five, UNREAD));
     let mut oldest = lab.start(LONG);
     (0..5).for_each(|group| touch(&lab, group));
-    assert_eq!(lab.store.held().bytes(), five, "only the first statement keeps them");
+    assert_eq!(lab.store.held().bytes(), five, "only the first statement retains old state");
     let mut newer = lab.start(LONG);
     touch(&lab, 5);
-    until("the oldest to let go", || lab.store.held().bytes() < five);
-    assert!(lab.store.held().bytes() > 0, "the newer one keeps what it reads");
-    // What it had made before may still come.
+    until("the oldest statement to release its cut", || lab.store.held().bytes() < five);
+    assert!(lab.store.held().bytes() > 0, "the newer statement retains its cut");
+    // Batches that were computed before the end may still arrive.
     let told = std::iter::from_fn(|| lab.next(&mut oldest)).find_map(Result::err).unwrap();
     assert!(matches!(told, SqlError::Refused(Refused::Ended(Ended::Retained { .. }))), "{told}");
     assert!(told.to_string().contains("sql.max_held_bytes"), "{told}");
@@ -298,8 +299,8 @@ fn beyond_the_cap_on_old_versions_the_statement_that_retains_the_most_is_ended_a
     while let Some(batch) = lab.next(&mut newer) {
         rows += batch.unwrap().num_rows();
     }
-    assert_eq!(rows, (GROUPS * PARTITIONS).pow(2), "the newer one reads to its end");
-    until("nothing to be kept", || lab.store.held().bytes() == 0);
+    assert_eq!(rows, (GROUPS * PARTITIONS).pow(2), "the newer statement reads all its rows");
+    until("no bytes to be retained", || lab.store.held().bytes() == 0);
 }
 
 #[cfg(target_os = "linux")]
@@ -308,10 +309,10 @@ fn threads_of_statements_leave_the_cores_to_others() {
     let lab = Lab::new(|_| ());
     lab.row("SELECT count(*) FROM offsets");
     let read = |file: std::path::PathBuf| std::fs::read_to_string(file).unwrap_or_default();
-    // Field 19, counted behind the name, which may have blanks.
+    // The nice value is field 19; fields are counted after the name, which may contain blanks.
     let nice =
         |stat: &str| stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(16)?.parse::<i32>().ok());
-    until("each to say so", || {
+    until("each thread to have a lower priority", || {
         let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
         let sql: Vec<_> = tasks.filter(|task| read(task.join("comm")).trim() == "work").collect();
         sql.len() >= 2 && sql.iter().filter_map(|task| nice(&read(task.join("stat")))).all(|nice| nice == 10)

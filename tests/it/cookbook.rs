@@ -1,4 +1,4 @@
-//! The README's cookbook: every statement runs as it stands there, and answers its question.
+//! The README's cookbook: every statement runs exactly as printed, and answers its question.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::support::{LIMIT, Lab, Setup, kafka, stable_group};
 const NOON: i64 = 1_767_268_800_000;
 const DAY: i64 = 86_400_000;
 
-/// Question and statement, of every ```sql block below a heading.
+/// Returns question and statement of every ```sql block below a heading.
 fn statements(heading: &str) -> Vec<(String, String)> {
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     let (_, section) = readme.split_once(&format!("\n{heading}\n")).expect(heading);
@@ -31,7 +31,7 @@ fn statements(heading: &str) -> Vec<(String, String)> {
     parts.collect()
 }
 
-/// A cluster with a topic `orders` that a group `billing` has read up to an offset.
+/// Starts a cluster with a topic `orders` that the group `billing` has read up to an offset.
 fn cluster(committed: i64) -> MockKafka {
     let kafka = kafka(4);
     kafka.create_topic("orders", 2).unwrap();
@@ -43,9 +43,8 @@ fn cluster(committed: i64) -> MockKafka {
     kafka
 }
 
-/// Two clusters. In `east`, `billing` falls behind at noon, `nightly` stopped two days ago, nobody reads `archive`, and
-/// `replay` goes back
-/// forty seconds later, which is now.
+/// Starts a server with two clusters. In `east`, `billing` falls behind at noon, `nightly` stopped two days ago, no
+/// group reads `archive`, and `replay` rewinds forty seconds later, which is now.
 fn lab() -> (Lab, MockKafka, TempDir) {
     let (east, west) = (cluster(100), cluster(69));
     east.create_topic("payments", 1).unwrap();
@@ -85,7 +84,7 @@ fn wait_count(lab: &Lab, statement: &str, expected: i64) {
     });
 }
 
-/// What the lab answers to each question.
+/// Expected answer to each question.
 fn answers() -> Vec<(&'static str, Value)> {
     let (before, now) = ("2026-01-01T11:59:00Z", "2026-01-01T12:00:40Z");
     let nightly = json!([{"group_id": "nightly", "lag": 6, "last_committed_at": "2025-12-30T12:00:00Z"}]);
@@ -159,7 +158,7 @@ fn every_statement_of_the_cookbook_answers_its_question() {
     for ((question, statement), (_, expected)) in cookbook.iter().zip(&answers) {
         let mut rows = lab.sql(statement).rows;
         for since in rows.iter_mut().filter_map(|row| row.get_mut("since")) {
-            // Between two looks at the log end, of which the first may have been late.
+            // The time lies between two polls of the log end, of which the first may have been late.
             if since.as_str().is_some_and(|at| ("2026-01-01T12:00:00Z".."2026-01-01T12:00:31Z").contains(&at)) {
                 *since = json!("lately");
             }
@@ -191,7 +190,7 @@ fn the_readme_stays_short_and_names_commands_and_files_that_exist() {
     }
     let help = stdout(&offsetd(&["help"], ""));
     let mentioned = readme.split("offsetd ").skip(1).filter_map(|rest| rest.split([' ', '`', '\n', '|']).next());
-    // The first words of a command line, not of a sentence.
+    // Only words that are commands, not words of a sentence.
     let commands = "serve doctor sql group groups query watch status check-config completions man help";
     let commands: Vec<&str> = mentioned.filter(|word| commands.split(' ').any(|command| command == *word)).collect();
     assert!(commands.len() > 10, "{commands:?}");

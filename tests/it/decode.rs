@@ -1,4 +1,4 @@
-//! The decoder as a hostile log would see it: how much memory it takes, and bytes that were tampered with.
+//! The decoder with hostile input: its memory use, and records that were tampered with.
 
 pub(crate) mod allocation;
 mod fuzz;

@@ -1,4 +1,4 @@
-//! The boards and alert rules under `clients/grafana`: every metric that they name is one that is served.
+//! The dashboards and alert rules under `clients/grafana`: every metric that they name is served.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,7 +21,7 @@ fn names(text: &str) -> BTreeSet<String> {
     name.find_iter(text).map(|found| found.as_str().to_owned()).collect()
 }
 
-/// The families that `/metrics` announces, with a store of history or without.
+/// Returns the metric families that `/metrics` announces, with and without a history store.
 fn served() -> BTreeSet<String> {
     let dir = tempfile::TempDir::new().unwrap();
     let stored = Setup::default().with("HISTORY_STORE", dir.path().to_str().unwrap()).ready(&kafka(1));
@@ -53,7 +53,7 @@ fn boards_and_alerts_ask_for_metrics_that_are_served() {
     assert!(asked.len() > 15 && missing.is_empty(), "{missing:?}");
 }
 
-/// Of metrics with a series for each source, nothing is summed over two of them.
+/// Metrics with one series per source are never summed over sources.
 #[test]
 fn boards_and_alerts_keep_sources_apart() {
     let by_source = Regex::new(r"\boffsetd_(consumer|source)_|\boffsetd_(groups|offsets|history_bytes)\b").unwrap();

@@ -1,5 +1,4 @@
-//! Statements that mean harm: each is refused or ends, the server stays within its memory, and the next one is
-//! answered.
+//! Hostile statements: each is refused or ends, the server stays within its memory, and the next statement is answered.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -15,22 +14,22 @@ use tonic::{Code, Status, Streaming};
 use crate::server::Server;
 use crate::support::{Client, LIMIT, Setup, kafka, until};
 
-/// `sql.memory_total`.
+/// Bytes of `sql.memory_total`.
 const CAP: u64 = 128 << 20;
-/// Two threads may plan at once, which knows no budget: within the limits on statements it takes a few MiB, and as much
-/// as 27 for a regular expression that turns out too large.
+/// Memory for planning, which no budget covers. Two threads may plan concurrently: a few MiB within the limits on
+/// statements, and up to 27 MiB for a regular expression that turns out too large.
 const PLANNING: u64 = 2 * (32 << 20);
 
-/// `sql.threads`.
+/// Value of `sql.threads`.
 const THREADS: usize = 2;
-/// What a statement may take that may cost as much as it likes.
+/// Time limit of a statement with unlimited cost.
 const SHORT: Duration = Duration::from_secs(3);
 
-/// A join that rejects every pair: it computes until it is stopped, and never yields.
+/// A join that rejects every pair: it computes until it is cancelled, and never yields.
 const ENDLESS: &str = "SELECT count(*) FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 50) d \
                        WHERE a.position + b.position + c.position + d.position < 0";
 
-/// A cluster of 100 offsets of each group, and a server of its own process that reads it.
+/// Starts a cluster with 100 offsets per group, and a server process that reads it.
 pub(crate) fn server(
     dir: &TempDir,
     kafka: &offsetd::demo::cluster::MockKafka,
@@ -52,7 +51,7 @@ pub(crate) fn server(
     );
     std::fs::write(&config, text).unwrap();
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_offsetd"));
-    // What is freed goes back at once, so that a statement is not measured with what those before have freed.
+    // Freed memory is returned immediately, so that a statement is not charged for memory that earlier ones freed.
     command.args(["serve", "--config"]).arg(config).env("MALLOC_CONF", "dirty_decay_ms:0,muzzy_decay_ms:0");
     let mut server = Server::launch(command);
     server.wait_ready();
@@ -66,7 +65,7 @@ fn chain(first: &str, operator: &str, next: &str, times: usize) -> String {
     })
 }
 
-/// `WITH c0 AS (first), c1 AS (step over c0), …`
+/// Returns `WITH c0 AS (first), c1 AS (step over c0), …`.
 fn ladder(first: &str, step: &str, steps: usize) -> String {
     let mut text = format!("WITH c0 AS ({first})");
     for at in 1..=steps {
@@ -79,7 +78,7 @@ fn list(item: impl Fn(usize) -> String, items: usize) -> String {
     (0..items).map(item).collect::<Vec<_>>().join(",")
 }
 
-/// With a word of the error that each must give.
+/// Statements that must be refused, each with a part of the expected error.
 #[expect(clippy::too_many_lines, reason = "a list")]
 fn refused() -> Vec<(String, &'static str)> {
     let mut all = vec![];
@@ -185,7 +184,7 @@ fn refused() -> Vec<(String, &'static str)> {
             .to_owned(),
         "array_has_any may take",
     );
-    // The operator stands for the function.
+    // The operator is equivalent to the function.
     add(
         "SELECT x @> y FROM (SELECT array_agg(a.partition) x, array_agg(a.partition + 1000) y \
          FROM lag a JOIN lag b ON a.partition = b.partition)"
@@ -256,10 +255,10 @@ fn refused() -> Vec<(String, &'static str)> {
     all
 }
 
-/// May be answered, if it can be in time and memory.
+/// Statements that may be answered if time and memory allow.
 fn costly() -> Vec<String> {
     let mut all: Vec<String> = [
-        // Compiled up to a limit of its size, which takes a while where that is not optimised.
+        // Compiled up to a size limit, which takes a while in an unoptimized build.
         "SELECT regexp_match('x', '((a{1000}){1000}){1000}')",
         "SELECT count(*) FROM lag WHERE repeat(group_id, 1000) ~ '(.{0,20}[a-f]){20}zz'",
         "SELECT count(*) FROM lag a JOIN lag b ON a.cluster = b.cluster JOIN lag c ON a.cluster = c.cluster",
@@ -311,7 +310,8 @@ fn costly() -> Vec<String> {
     all
 }
 
-/// Must be answered or refused, however long planning takes: as many children as tokio lets one task have at a time, and more.
+/// Statements that must be answered or refused, however long planning takes: as many children as tokio lets one task
+/// poll at a time, and more.
 fn wide() -> Vec<String> {
     let union = |operator: &str, of: &dyn Fn(usize) -> String, times: usize| {
         (0..times).map(of).collect::<Vec<_>>().join(&format!(" {operator} "))
@@ -340,7 +340,7 @@ fn wide() -> Vec<String> {
     all
 }
 
-/// The server as a client of its own process sees it.
+/// A client of the server process.
 struct Asked<'a> {
     server: &'a Server,
     runtime: Runtime,
@@ -355,7 +355,7 @@ impl<'a> Asked<'a> {
         Self { server, runtime, client }
     }
 
-    /// Begins a statement: it is planned, and runs.
+    /// Starts a statement: it is planned and runs.
     async fn begin(&self, sql: &str, limit: Duration) -> Result<Streaming<SqlResponse>, Status> {
         let request = SqlRequest { statement: sql.to_owned(), format: SqlFormat::Json.into(), ..SqlRequest::default() };
         let mut request = tonic::Request::new(request);
@@ -374,8 +374,9 @@ impl<'a> Asked<'a> {
         })
     }
 
-    /// All threads answer at once: each but one is held by a statement that never yields, and the next one can
-    /// only be answered by the last. That statement is planned anew each time, and so not answered by another thread.
+    /// Asserts that all threads respond: all but one are occupied by a statement that never yields, so only the last
+    /// one can answer the next statement. That statement is planned each time, since another thread could answer it
+    /// from a cache.
     fn all_threads_answer(&self, after: &str) {
         let answered = self.runtime.block_on(async {
             let mut held = vec![];
@@ -425,7 +426,7 @@ fn hostile_statements_end_within_time_and_memory_and_harm_no_other() {
     }
     for statement in &costly {
         let ended = asked.run(statement, SHORT);
-        // The client ends it too.
+        // The client may cancel it as well.
         let late = [Code::DeadlineExceeded, Code::Cancelled];
         let code = ended.as_ref().err().map(Status::code);
         let may_be = |code| [Code::InvalidArgument, Code::ResourceExhausted].contains(&code) || late.contains(&code);
@@ -438,7 +439,7 @@ fn hostile_statements_end_within_time_and_memory_and_harm_no_other() {
     let grown = peak.saturating_sub(before);
     println!("{all} statements, memory grew by {} MiB at most", grown >> 20);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    // What planners, scans and the wire hold is outside of the statements' budget, as is the process itself.
+    // Planners, scans and the wire format use memory outside of the statements' budget, and so does the process itself.
     assert!(peak < (before + CAP) / 5 * 6 + PLANNING, "{before} grew by {grown}");
     server.stop_cleanly();
 }
@@ -452,7 +453,7 @@ fn a_saturated_sql_side_slows_nothing_else() {
     let request = || SqlRequest { statement: ENDLESS.to_owned(), ..SqlRequest::default() };
     let running: Vec<_> = (0..2).map(|_| lab.spawn_sql(request())).collect();
     let is_full = || lab.try_sql(SqlRequest { statement: "SELECT 1".into(), ..SqlRequest::default() }).is_err();
-    until("both places to be taken", is_full);
+    until("both query slots to be taken", is_full);
     for _ in 0..20 {
         assert_eq!(lab.entry("billing", "orders", 0).committed_offset, 5);
         for page in ["/metrics", "/livez", "/readyz"] {
@@ -461,7 +462,7 @@ fn a_saturated_sql_side_slows_nothing_else() {
     }
     assert!(is_full(), "they still run");
     running.iter().for_each(tokio::task::JoinHandle::abort);
-    until("room again", || !is_full());
+    until("a free query slot", || !is_full());
 }
 
 #[test]
@@ -472,7 +473,7 @@ fn long_statements_that_give_way_to_nobody_leave_the_server_ready() {
     let request = || SqlRequest { statement: ENDLESS.to_owned(), ..SqlRequest::default() };
     let running: Vec<_> = (0..THREADS).map(|_| lab.spawn_sql(request())).collect();
     for _ in 0..10 {
-        // Longer than cancelled work may take to end.
+        // Longer than the time that cancelled work may take to end.
         clock.advance(11_000);
         until("the server to be ready", || lab.get("/readyz").status == 200);
         let silent = || lab.get("/metrics").text().contains("\noffsetd_sql_threads_silent 0\n");

@@ -1,4 +1,4 @@
-//! HTTP/1.1: statements in four formats, the point query, probes, metrics, and what is not there.
+//! HTTP/1.1: statements in four formats, the point query, probes, metrics, and unknown paths.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ const NDJSON: &str = "application/x-ndjson";
 const CSV: &str = "text/csv";
 const ARROW: &str = "application/vnd.apache.arrow.stream";
 
-/// A value of every kind that answers hold, and a row of NULLs.
+/// A value of every kind that answers can contain, and a row of NULLs.
 const KINDS: &str = "SELECT * FROM (VALUES \
     (1, 'a \"b\", ü\nc', 9007199254740991, 9007199254740992, 0.5, true, '2026-01-02T03:04:05'::timestamp, \
      make_array('x', NULL, 'y,\"z\"')), \
@@ -155,9 +155,10 @@ fn a_json_body_carries_parameters_and_max_rows() {
     assert_eq!(answer.json().as_array().unwrap().len(), 2);
     assert_eq!(answer.header("offsetd-truncated"), "true");
     let answer = send(&json!({"statement": "SELECT * FROM offsets", "max_rows": 0}));
-    assert!(answer.json().as_array().unwrap().len() > 2, "0 is no limit");
+    assert!(answer.json().as_array().unwrap().len() > 2, "0 means unlimited");
     assert_eq!(answer.header("offsetd-truncated"), "false");
-    // Longer than what is made before the first byte is sent: told at the end.
+    // This answer is longer than the part that is computed before the first byte is sent, so `offsetd-truncated` is
+    // sent as a trailer.
     let long = "SELECT a.* FROM columns a CROSS JOIN columns b";
     let answer = send(&json!({"statement": long, "max_rows": 9_000}));
     assert_eq!(answer.json().as_array().unwrap().len(), 9_000);
@@ -196,7 +197,7 @@ fn errors_have_the_status_of_their_kind() {
     assert_problem(&sql(""), 400, "statement");
     let exhausted = sql("SELECT * FROM columns");
     assert_problem(&exhausted, 429, "sql.max_rows");
-    assert_eq!(exhausted.header("retry-after"), "", "the same again would fail again");
+    assert_eq!(exhausted.header("retry-after"), "", "a retry would fail again");
     let endless = "SELECT sum(a.position * b.position * c.position * d.position) FROM columns a, columns b, columns c, \
                    (SELECT * FROM columns LIMIT 50) d";
     assert_problem(&sql(endless), 504, "sql.timeout");
@@ -275,7 +276,7 @@ fn what_is_not_there_is_404_and_another_method_405() {
     assert_eq!((answer.status, answer.header("grpc-status")), (200, "12"));
 }
 
-/// As a browser asks.
+/// Sends a request as a browser does.
 fn browse(lab: &Lab, path: &str, accept: &str, encodings: &str) -> Answer {
     let call = lab.http().get(lab.url(path)).header("accept", accept).header("accept-encoding", encodings);
     Answer::read(call.call().unwrap())
@@ -338,7 +339,7 @@ fn assets_come_compressed_and_are_kept_for_ever() {
 /// A sample: labels and value.
 type Sample = (BTreeMap<String, String>, f64);
 
-/// Reads the text format (0.0.4), every line, and asserts its rules.
+/// Parses the text format (version 0.0.4), and asserts its rules for every line.
 fn parse_metrics(text: &str) -> BTreeMap<String, Vec<Sample>> {
     let mut families: BTreeMap<String, Vec<Sample>> = BTreeMap::new();
     let (mut seen, mut current, mut helped) = (BTreeSet::new(), String::new(), String::new());
@@ -351,14 +352,14 @@ fn parse_metrics(text: &str) -> BTreeMap<String, Vec<Sample>> {
         } else if let Some(rest) = line.strip_prefix("# TYPE ") {
             let (name, kind) = rest.split_once(' ').unwrap();
             assert!(["counter", "gauge"].contains(&kind), "{line}");
-            assert_eq!(name, helped, "HELP goes before TYPE");
+            assert_eq!(name, helped, "HELP precedes TYPE");
             assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
-            assert!(families.insert(name.to_owned(), vec![]).is_none(), "{name} is in one piece");
+            assert!(families.insert(name.to_owned(), vec![]).is_none(), "the samples of {name} are contiguous");
             name.clone_into(&mut current);
         } else {
             let (series, value) = line.rsplit_once(' ').unwrap();
             let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
-            assert_eq!(name, current, "a sample stands below its family");
+            assert_eq!(name, current, "a sample follows the header of its family");
             assert!(seen.insert(series.to_owned()), "{series} occurs twice");
             let sample = (parse_labels(labels), value.parse().unwrap_or_else(|_| panic!("{line}")));
             families.get_mut(name).unwrap().push(sample);
@@ -367,7 +368,7 @@ fn parse_metrics(text: &str) -> BTreeMap<String, Vec<Sample>> {
     families
 }
 
-/// From after the opening brace, to the closing one.
+/// Parses labels, from after the opening brace to the closing one.
 fn parse_labels(text: &str) -> BTreeMap<String, String> {
     let (mut labels, mut rest) = (BTreeMap::new(), text);
     while rest != "}" {
@@ -398,7 +399,7 @@ fn metrics(lab: &Lab) -> BTreeMap<String, Vec<Sample>> {
     parse_metrics(answer.text())
 }
 
-/// The value of the only sample with these labels.
+/// Returns the value of the only sample with these labels.
 fn sample(families: &BTreeMap<String, Vec<Sample>>, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
     let family = families.get(name).unwrap_or_else(|| panic!("no family {name}"));
     let matches =
@@ -427,7 +428,7 @@ fn metrics_are_prometheus_text_and_unknown_lag_has_no_sample() {
     assert_eq!(consumer("lag", "audit", "orders", "0"), Some(0.0));
     assert_eq!(consumer("lag", strange, "orders", "0"), Some(90.0));
     assert_eq!(consumer("committed_offset", "gone", "vanished", "0"), Some(5.0));
-    assert_eq!(consumer("lag", "gone", "vanished", "0"), None, "unknown is no 0");
+    assert_eq!(consumer("lag", "gone", "vanished", "0"), None, "an unknown value is not 0");
     assert_eq!(consumer("lag_seconds", "gone", "vanished", "0"), None);
     let topic = [("topic", "orders"), ("partition", "0"), ("cluster", "default")];
     assert_eq!(sample(&all, "offsetd_partition_log_end_offset", &topic), Some(100.0));
@@ -450,7 +451,7 @@ fn counters_never_fall_and_follow_the_log() {
     (0..5).for_each(|offset| lab.commit("g", "t", 0, offset));
     lab.settle();
     assert!((records() - before - 5.0).abs() < f64::EPSILON);
-    until("nothing to be left behind", || {
+    until("the log to be applied completely", || {
         sample(&metrics(&lab), "offsetd_log_behind", &[]).is_some_and(|behind| behind == 0.0)
     });
 }

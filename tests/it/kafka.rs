@@ -1,9 +1,9 @@
-//! Against real Kafka brokers: what offsetd answers is what Kafka's own AdminClient answers, row for row.
+//! Tests on real Kafka brokers: offsetd's answers equal those of Kafka's own AdminClient, row by row.
 //!
-//! Every test runs on each release in `tests/broker/versions`, with a broker of its own. States that are not in
-//! `__consumer_offsets` are left out (see `facts.rs`); nothing else is.
+//! Every test runs on each release in `tests/broker/versions`, with a broker of its own. Only states that are not in
+//! `__consumer_offsets` are left out (see `facts.rs`).
 
-// Above the modules, which use it too.
+// Defined above the modules, because they use it, too.
 macro_rules! on_each_release {
     ($($test:ident)*) => {
         mod release_4_1 { $(#[test] fn $test() { super::$test(super::Release::of("4.1")) })* }
@@ -66,7 +66,7 @@ fn every_row_equals_adminclient_at_rest_and_while_commits_go_on(release: Release
     equal_once_ready(&label("loaded"), &mut driver, &server);
 
     driver.ask(&json!({"do": "traffic", "name": "traffic", "topics": ["orders", "a.b-c_d"]}));
-    between_while_moving(&label("commits going on"), &mut driver, &server);
+    between_while_moving(&label("during commits"), &mut driver, &server);
     driver.stop("traffic");
     driver.wait_caught_up(&consuming);
     equal_at_rest(&label("commits ended"), &mut driver, &server);
@@ -76,7 +76,7 @@ fn every_row_equals_adminclient_at_rest_and_while_commits_go_on(release: Release
     server.stop_cleanly();
 }
 
-/// Groups of real consumers; returns them with their numbers of members.
+/// Starts groups of real consumers; returns them with their numbers of members.
 fn consumers_of_every_kind(release: Release, driver: &mut Driver) -> Vec<(&'static str, usize)> {
     driver.topic("orders", 3, 50);
     driver.topic("a.b-c_d", 2, 20);
@@ -88,7 +88,7 @@ fn consumers_of_every_kind(release: Release, driver: &mut Driver) -> Vec<(&'stat
         json!({"name": "klient ä", "group": "cooperative group", "topics": both, "assignor": "cooperative-sticky"}),
         json!({"name": "static-1", "group": "static", "topics": ["orders"], "instance_id": "instance.1"}),
         json!({"name": "static-2", "group": "static", "topics": ["orders"], "instance_id": "instance_2"}),
-        // One more than there are partitions: a member without any.
+        // One more member than partitions: a member without any.
         json!({"name": "spare-1", "group": "spare", "topics": ["idle"], "assignor": "roundrobin"}),
         json!({"name": "spare-2", "group": "spare", "topics": ["idle"], "assignor": "roundrobin"}),
     ] {
@@ -102,23 +102,24 @@ fn consumers_of_every_kind(release: Release, driver: &mut Driver) -> Vec<(&'stat
     groups
 }
 
-/// Offsets that no member committed: by manual assignment and by an administrator, with all that names may hold.
+/// Commits offsets without members: by manual assignment and by an administrator, with all characters that names may
+/// contain.
 fn commits_of_every_kind(driver: &mut Driver) {
     driver.ask(&json!({"do": "commit", "group": "manual", "offsets": [
         {"topic": "orders", "partition": 0, "offset": 7, "leader_epoch": 0, "metadata": "by hand"},
         {"topic": "a.b-c_d", "partition": 1, "offset": 20}]}));
-    // The last is the string whose Java hash has no absolute value; the first, older clients' default.
+    // The last is a string for which Java's Math.abs(hash) is negative; the first is the default of older clients.
     for group in ["", "grüp", "消费者", "😀", " two  spaces ", "a/b:c\n\"d\"'e'", "polygenelubricants"] {
         driver.alter(group, "orders", 1, 11, "métadonnées 😀 \"quoted\"\n");
     }
-    // As much as a broker takes: it counts UTF-16 units.
+    // The maximum that a broker accepts: it counts UTF-16 units.
     driver.alter("4 KiB of metadata", "orders", 0, 1, &"m".repeat(4096));
     driver.alter("8 KiB of metadata", "orders", 0, 2, &"ä".repeat(4096));
-    // Below the log's start, and at zero.
+    // Below the log start, and at zero.
     driver.alter("below the start", "orders", 2, 5, "");
     driver.alter("below the start", "idle", 0, 0, "");
     driver.ask(&json!({"do": "delete_records", "topic": "orders", "partition": 2, "before": 20}));
-    // A consumer that came and went: an empty classic group.
+    // A consumer that has left: an empty classic group.
     consume(driver, json!({"name": "gone-1", "group": "gone", "topics": ["idle"]}));
     driver.wait_caught_up(&[("gone", 1)]);
     driver.stop("gone-1");
@@ -147,7 +148,7 @@ fn deleted_offsets_and_groups_leave_no_row(release: Release) {
     for group in ["löst sich auf", "classic"] {
         driver.ask(&json!({"do": "delete_group", "group": group}));
     }
-    // Growth is noticed beside it.
+    // New topics and partitions are noticed as well.
     driver.topic("late", 1, 5);
     driver.ask(&json!({"do": "grow", "topic": "late", "partitions": 3}));
     driver.alter("late", "late", 2, 0, "");
@@ -177,7 +178,7 @@ fn an_aborted_commit_never_shows_and_a_committed_one_does(release: Release) {
     transaction(&mut driver, "t3", "both", 9, false);
     equal_at_rest(&label("transactions ended"), &mut driver, &server);
     assert_eq!(rows_of(&server, "offsets", "committed"), 1);
-    // Not even for a moment: the ring of commits would have it.
+    // The offset is never shown, not even for a moment: the ring of commits would contain it.
     for group in ["aborted early", "aborted"] {
         let shown = rows_of(&server, "offsets", group) + rows_of(&server, "commits", group);
         assert_eq!(shown, 0, "{group}");
@@ -234,7 +235,7 @@ fn a_server_without_its_broker_is_not_ready_until_the_broker_comes(release: Rele
     let answer = server.get("/readyz");
     assert_eq!(answer.status, 503, "{answer:?}");
     let body: Value = serde_json::from_str(&answer.body).unwrap();
-    assert!(body.to_string().contains("east"), "names the cluster: {body}");
+    assert!(body.to_string().contains("east"), "the cluster must be named: {body}");
 
     broker.start();
     server.wait_ready();
@@ -255,7 +256,7 @@ fn a_fresh_cluster_is_ready_and_empty_and_not_written_to(release: Release) {
     assert_eq!(server.sql_value("SELECT count(*) FROM groups"), 0);
     let state = driver.state().unwrap();
     let internal = |p: &Value| p["topic"] == "__consumer_offsets";
-    assert!(!driver::rows(&state, "partitions").iter().any(internal), "reading made the topic");
+    assert!(!driver::rows(&state, "partitions").iter().any(internal), "reading created the topic");
 
     consume(&mut driver, json!({"name": "first-1", "group": "first", "topics": ["orders"]}));
     driver.wait_caught_up(&[("first", 1)]);
@@ -277,7 +278,7 @@ fn decode_reads_the_whole_log_without_aborted_commits_and_writes_nothing(release
     assert_eq!(fresh.status.code(), Some(1), "{fresh:?}");
     let state = driver.state().unwrap();
     let internal = |p: &Value| p["topic"] == "__consumer_offsets";
-    assert!(!driver::rows(&state, "partitions").iter().any(internal), "reading made the topic");
+    assert!(!driver::rows(&state, "partitions").iter().any(internal), "reading created the topic");
 
     consume(&mut driver, json!({"name": "classic-1", "group": "classic", "topics": ["orders"]}));
     let mut groups = vec![("classic", 1)];
@@ -286,7 +287,7 @@ fn decode_reads_the_whole_log_without_aborted_commits_and_writes_nothing(release
         groups.push(("new", 1));
     }
     driver.wait_caught_up(&groups);
-    // The log's partition ends in markers that no reader gets.
+    // The log partition ends with transaction markers, which no reader receives.
     transaction(&mut driver, "t", "transactional", 6, true);
     transaction(&mut driver, "t", "transactional", 7, false);
 
@@ -309,7 +310,7 @@ fn consume(driver: &mut Driver, mut command: Value) {
     driver.ask(&command);
 }
 
-/// A commit of orders/0 in a transaction, which is then ended.
+/// Commits an offset of orders/0 in a transaction, and ends the transaction.
 fn transaction(driver: &mut Driver, name: &str, group: &str, offset: i64, commit: bool) {
     let offsets = json!([{"topic": "orders", "partition": 0, "offset": offset}]);
     driver.ask(&json!({"do": "begin", "name": name, "group": group, "offsets": offsets}));
@@ -321,7 +322,7 @@ fn rows_of(server: &Server, table: &str, group: &str) -> i64 {
     server.sql_value(&count).as_i64().unwrap()
 }
 
-/// Until the server knows whether its cluster answers; an outage must be explained.
+/// Waits until the server shows whether its cluster is reachable; an outage must come with an error.
 fn wait_reachable(server: &Server, reachable: bool) {
     wait_for(&format!("reachable = {reachable}"), LIMIT, || {
         let clusters = server.try_sql("SELECT reachable, last_error FROM clusters")?;

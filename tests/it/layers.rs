@@ -1,4 +1,4 @@
-//! The structure that `src/lib.rs` promises, read from the sources.
+//! Checks the structure that `src/lib.rs` promises, by reading the sources.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,18 +29,18 @@ fn sources() -> Vec<(PathBuf, String)> {
     files.into_iter().map(read).collect()
 }
 
-/// The module below the root that a file belongs to.
+/// Returns the top-level module that a file belongs to.
 fn module(file: &Path) -> String {
     let first = file.components().next().unwrap().as_os_str().to_str().unwrap();
     first.trim_end_matches(".rs").to_owned()
 }
 
-/// Lines that are code: no comments.
+/// Returns the lines of code, without comment lines.
 fn code(text: &str) -> String {
     text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
-/// The modules below the root that a file names: `crate::a`, and each of `crate::{a, b::{c, d}}`.
+/// Returns the top-level modules that a file names: `crate::a`, and each of `crate::{a, b::{c, d}}`.
 fn uses(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let path = Regex::new(r"\bcrate::([a-z_]+)").unwrap();
@@ -89,7 +89,7 @@ fn a_module_uses_only_those_above_it_in_the_map() {
             let Some(other) = place(&used) else { continue };
             seen += 1;
             if other > own {
-                wrong.push(format!("{}: {used} stands below {}", file.display(), module(file)));
+                wrong.push(format!("{}: {used} is below {}", file.display(), module(file)));
             }
         }
     }
@@ -97,11 +97,11 @@ fn a_module_uses_only_those_above_it_in_the_map() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// A module: the names from the root to it.
+/// The path of a module, from the root.
 type Module = Vec<String>;
 
-/// The paths that a file names in `use`, or spells out: `super::a::B`, and each of `crate::{a, b::{c, d}}`; with the name
-/// that each gets.
+/// Returns the paths that a file names, in `use` or in code: `super::a::B`, and each of `crate::{a, b::{c, d}}`; with
+/// the name that each gets.
 fn paths(text: &str) -> Vec<(Vec<String>, String)> {
     fn expand(prefix: &[String], tree: &str, found: &mut Vec<(Vec<String>, String)>) {
         let (head, branches) = match tree.split_once('{') {
@@ -143,7 +143,7 @@ fn paths(text: &str) -> Vec<(Vec<String>, String)> {
     found
 }
 
-/// Which module a path leads to, and what of it it names.
+/// Returns the module that a path leads to, and the rest of the path.
 fn resolve(modules: &BTreeSet<Module>, own: &Module, path: &[String]) -> (Module, Vec<String>) {
     let mut rest = path;
     let mut at = match rest.first().map(String::as_str) {
@@ -172,13 +172,14 @@ fn resolve(modules: &BTreeSet<Module>, own: &Module, path: &[String]) -> (Module
     (at, rest.to_vec())
 }
 
-/// By module, which of its submodules use which. A name that a module hands on counts as a use of where it is from.
+/// Returns, by module, which of its submodules use which. A re-exported name counts as a use of the module that defines
+/// it.
 fn uses_of_siblings(sources: &[(PathBuf, String)]) -> BTreeMap<Module, BTreeMap<String, BTreeSet<String>>> {
     let module = |file: &Path| -> Module {
         let names = file.with_extension("");
         names.iter().map(|name| name.to_str().unwrap().to_owned()).collect()
     };
-    // Modules that are only built for tests.
+    // Modules that are only compiled for tests.
     let declared = Regex::new(r"#\[cfg\(test\)\]\s+(?:#\[[^\n]*\]\s+)*(?:pub(?:\([^)]*\))?\s+)?mod (\w+);").unwrap();
     let mut of_tests: BTreeSet<Module> = BTreeSet::new();
     for (file, text) in sources {
@@ -224,7 +225,7 @@ fn uses_of_siblings(sources: &[(PathBuf, String)]) -> BTreeMap<Module, BTreeMap<
     uses
 }
 
-/// The groups of names that lead to each other.
+/// Returns the groups of names that reach each other.
 fn cycles(uses: &BTreeMap<String, BTreeSet<String>>) -> BTreeSet<Vec<String>> {
     let reached = |from: &String| {
         let (mut reached, mut open) = (BTreeSet::new(), vec![from]);
@@ -284,7 +285,7 @@ fn libraries_stay_behind_the_modules_that_wrap_them() {
             .filter(|(_, text)| pattern.is_match(&code(text)))
             .map(|(file, _)| file.to_str().unwrap().trim_end_matches(".rs").to_owned())
             .collect();
-        assert!(!users.is_empty(), "nobody uses {pattern}: is it spelt right?");
+        assert!(!users.is_empty(), "no module uses {pattern}: is it spelled correctly?");
         let within = |user: &String| places.iter().any(|place| user == place || user.starts_with(&format!("{place}/")));
         let outside: Vec<&String> = users.iter().filter(|user| !within(user)).collect();
         assert!(outside.is_empty(), "{pattern} outside {places:?}: {outside:?}");
@@ -313,7 +314,7 @@ fn the_files_that_contributing_names_are_there() {
     let path = Regex::new(r"`((?:src|tests|proto|\.ci|\.github)/[\w./-]+|README\.md)`").unwrap();
     let named: BTreeSet<&str> = path.captures_iter(&text).map(|captures| captures.get(1).unwrap().as_str()).collect();
     assert!(named.len() > 20, "{named:?}");
-    // Those of a new table, source or record type are not there yet.
+    // The files of a new table, source or record type do not exist yet.
     let is_new = |name: &&&str| name.contains("NAME") || name.contains("GROUP");
     let missing: Vec<_> = named.iter().filter(|name| !is_new(name) && !root.join(name).exists()).collect();
     assert!(missing.is_empty(), "{missing:?}");

@@ -18,7 +18,7 @@ use crate::rpc::exact;
 use crate::server::Server;
 use crate::support::{LIMIT, Lab, Setup, kafka, until};
 
-/// Nobody listens there.
+/// An address that refuses connections.
 const NOBODY: &str = "127.0.0.1:1";
 
 /// A folder with a configuration and a file of offsets.
@@ -38,7 +38,7 @@ impl Files {
     }
 
     fn configure(&self, text: &str) {
-        // As tools that deploy do: written aside, and renamed.
+        // Deployment tools replace a file by renaming a new one.
         let aside = self.0.path().join("aside");
         fs::write(&aside, text).unwrap();
         fs::rename(aside, self.config()).unwrap();
@@ -49,7 +49,7 @@ impl Files {
         file.write_all(text.as_bytes()).unwrap();
     }
 
-    /// A section for the file of offsets.
+    /// Returns a configuration section for the file of offsets.
     fn import(&self, settings: &str) -> String {
         format!("[sources.import]\nfile = '{}'\ninterval = '100ms'\n{settings}\n", self.offsets().display())
     }
@@ -67,7 +67,7 @@ fn line(group: &str, offset: i64) -> String {
     format!("{{\"group_id\":\"{group}\",\"topic\":\"orders\",\"partition\":0,\"committed_offset\":{offset}}}\n")
 }
 
-/// A Kafka with 100 records, of which the group has committed some.
+/// Starts a Kafka with 100 records, of which the group has committed some.
 fn orders(group: &str, committed: i64) -> MockKafka {
     let kafka = kafka(2);
     kafka.create_topic("orders", 1).unwrap();
@@ -78,7 +78,7 @@ fn orders(group: &str, committed: i64) -> MockKafka {
     kafka
 }
 
-/// Waits until a statement has these rows.
+/// Waits until a statement returns these rows.
 #[track_caller]
 fn wait_rows(lab: &Lab, statement: &str, expected: &[Value]) {
     wait_for(statement, LIMIT, || {
@@ -103,7 +103,7 @@ fn offset(lab: &Lab, of: (&str, &str, &str)) -> (String, i64) {
     (entry.source, entry.committed_offset)
 }
 
-/// A watch.
+/// A watch of offsets.
 struct Watch(Streaming<WatchResponse>);
 
 impl Watch {
@@ -114,10 +114,11 @@ impl Watch {
 
     fn next(&mut self, lab: &Lab) -> Result<WatchResponse, Status> {
         let message = lab.block_on(async { tokio::time::timeout(LIMIT, self.0.message()).await });
-        message.expect("a message in time").map(|message| message.expect("an error before the end"))
+        message.expect("a message within the limit").map(|message| message.expect("the watch ends with an error"))
     }
 
-    /// The changes up to one that is accepted, as (cluster, source, group, offset); no offset is a deletion.
+    /// Returns the changes up to the one that `accepts` accepts, as (cluster, source, group, offset); a deletion has no
+    /// offset.
     fn until(&mut self, lab: &Lab, accepts: impl Fn(&Told) -> bool) -> Vec<Told> {
         let mut told = vec![];
         while !told.iter().any(&accepts) {
@@ -130,7 +131,7 @@ impl Watch {
         told
     }
 
-    /// The epochs of the shards that the current entries stand in, by cluster.
+    /// Returns the epochs of the shards of all current entries of a cluster.
     fn epochs(lab: &Lab, cluster: &str) -> Vec<u64> {
         let mut watch = Self::start(lab, OffsetFilter { cluster: exact(cluster), ..OffsetFilter::default() });
         let mut epochs = vec![];
@@ -143,7 +144,7 @@ impl Watch {
         }
     }
 
-    /// The error that ends it. Before, nothing is told as deleted.
+    /// Returns the error that ends the watch. Before it, no deletion may be reported.
     fn end(mut self, lab: &Lab) -> Status {
         loop {
             match self.next(lab) {
@@ -180,9 +181,9 @@ fn offsets_of_a_file_are_shown_beside_those_of_kafka_in_every_interface() {
         "last_rejected": "line 2: not a JSON object (column 1)", "interval_seconds": 0.1, "last_error": null});
     assert_eq!(lab.sql(sources).rows, [source]);
 
-    assert_eq!(offset(&lab, ("east", "", "both")), ("kafka".to_owned(), 90), "Kafka's own, where it has the key");
+    assert_eq!(offset(&lab, ("east", "", "both")), ("kafka".to_owned(), 90), "Kafka's own source, if it has the key");
     assert_eq!(offset(&lab, ("east", "import", "both")), ("import".to_owned(), 40));
-    assert_eq!(offset(&lab, ("", "", "elsewhere")), ("import".to_owned(), 42), "else the only one that has it");
+    assert_eq!(offset(&lab, ("", "", "elsewhere")), ("import".to_owned(), 42), "otherwise the only source that has it");
     let metrics = lab.get("/metrics");
     let is_ours = |line: &&str| line.contains("group_id=\"elsewhere\"") && line.contains("source=\"import\"");
     assert!(metrics.text().lines().any(|line| is_ours(&line)), "{}", metrics.text());
@@ -224,12 +225,12 @@ fn a_source_shows_its_offsets_without_its_cluster_and_says_why_there_is_no_lag()
         ..QueryRequest::default()
     };
     let entry = lab.block_on(lab.client().query(request)).unwrap().into_inner().entry.unwrap();
-    assert_eq!(entry.committed_offset, 43, "the latest of a source does not ask the cluster");
+    assert_eq!(entry.committed_offset, 43, "LATEST of a source does not depend on the cluster");
     let answer = lab.block_on(lab.client().get_offset(GetOffsetRequest::default())).unwrap().into_inner();
     let entries: Vec<_> = answer.entries.iter().map(|entry| (&*entry.source, entry.committed_offset)).collect();
     assert_eq!((entries, answer.incomplete_clusters), (vec![("import", 43)], vec!["dead".to_owned()]));
     let status = query(&lab, ("dead", "", "g")).unwrap_err();
-    assert_eq!(status.code(), Code::Unavailable, "whether Kafka has the key is not known: {status}");
+    assert_eq!(status.code(), Code::Unavailable, "it is unknown whether Kafka has the key: {status}");
 }
 
 #[test]
@@ -252,7 +253,7 @@ fn only_a_source_that_is_required_holds_back_readiness() {
     wait_rows(&lab, error, &[shown]);
 }
 
-/// The names of this process's threads that belong to a cluster.
+/// Returns the names of this process's threads that belong to a cluster.
 fn threads(cluster: &str) -> Vec<String> {
     let threads = fs::read_dir("/proc/self/task").unwrap();
     let names = threads.filter_map(|thread| fs::read_to_string(thread.unwrap().path().join("comm")).ok());
@@ -274,25 +275,25 @@ fn clusters_and_sources_come_and_go_and_what_does_not_change_is_not_touched() {
     let rows = "SELECT cluster, source, group_id FROM offsets ORDER BY 1, 2";
     let own = row("east", "kafka", "stays");
 
-    // Both are added; a watch of everything sees them come.
+    // Both are added; a watch of everything reports their offsets.
     files.configure(&(east.clone() + &west + &files.import("cluster = 'east'")));
     wait_rows(&lab, rows, &[row("east", "import", "imported"), own.clone(), row("goes", "kafka", "moves")]);
     let told = all.until(&lab, |(cluster, ..)| cluster == "goes");
     assert!(told.iter().all(|(.., offset)| offset.is_some()), "{told:?}");
     let of_west = Watch::epochs(&lab, "goes");
 
-    // West changes: it is read anew, and its watches end.
+    // West changes: it is loaded again, and its watches end.
     let watch = Watch::start(&lab, OffsetFilter { cluster: exact("goes"), ..OffsetFilter::default() });
     files.configure(&(east.clone() + &west + "required = true\n" + &files.import("cluster = 'east'")));
     let status = watch.end(&lab);
     assert_eq!((status.code(), status.message().contains("\"goes\"")), (Code::NotFound, true), "{status}");
-    wait_for("west to be read anew", LIMIT, || {
+    wait_for("west to be loaded again", LIMIT, || {
         let epochs = if threads("goes").is_empty() { vec![] } else { lab.sql(rows).rows };
         if epochs.len() == 3 { Ok(()) } else { Err(format!("{epochs:?}")) }
     });
     assert_ne!(Watch::epochs(&lab, "goes"), of_west);
 
-    // Both are removed: their rows go without a trace, and so does all that read them.
+    // Both are removed: their rows disappear without deletions, and everything that reads them ends.
     let filter = OffsetFilter { sources: vec!["import".to_owned()], ..OffsetFilter::default() };
     let watch = Watch::start(&lab, filter);
     files.configure(&east);
@@ -305,7 +306,7 @@ fn clusters_and_sources_come_and_go_and_what_does_not_change_is_not_touched() {
     assert!(!metrics.text().contains("\"goes\"") && !metrics.text().contains("\"import\""), "{}", metrics.text());
     assert_eq!(query(&lab, ("goes", "", "moves")).unwrap_err().code(), Code::NotFound);
 
-    assert_eq!(Watch::epochs(&lab, "east"), before, "its shards are the same");
+    assert_eq!(Watch::epochs(&lab, "east"), before, "its shards are unchanged");
     lab.commit("stays", "orders", 0, 91);
     let told = all.until(&lab, |(.., offset)| *offset == Some(91));
     assert!(told.iter().all(|(.., offset)| offset.is_some()), "nothing was deleted: {told:?}");
@@ -338,11 +339,11 @@ fn what_is_wrong_in_the_file_is_shown_and_leaves_everything_in_force() {
         assert_eq!((loaded_at(&lab), lab.sql("SELECT group_id FROM offsets").rows.len()), (first.clone(), 1));
     }
     files.configure(&east);
-    until("the error to go", || error(&lab) == Value::Null);
+    until("the error to be cleared", || error(&lab) == Value::Null);
     assert_eq!((loaded_at(&lab), Watch::epochs(&lab, "east")), (first.clone(), before.clone()));
     files.configure(&(east + "\n[sql]\ntimeout = '59s'\n"));
     until("another configuration to be in force", || loaded_at(&lab) != first);
-    assert_eq!(Watch::epochs(&lab, "east"), before, "no cluster is touched by other settings");
+    assert_eq!(Watch::epochs(&lab, "east"), before, "other settings do not affect clusters");
 }
 
 #[test]
@@ -362,7 +363,7 @@ fn a_signal_reads_secrets_again_and_clients_end_with_their_cluster() {
     let epoch = |server: &Server| server.sql_value("SELECT config_loaded_at FROM server");
     let is_read = || server.try_sql("SELECT group_id FROM offsets").is_ok_and(|rows| rows.len() == 1);
     until("east to be read", is_read);
-    // Each client of librdkafka has a thread of this name.
+    // Each librdkafka client has a thread with this name.
     let clients = || server.threads().iter().filter(|name| name.trim() == "rdk:main").count();
     let is_settled = |count: usize| (0..20).all(|_| clients() == count && server.try_sql("SELECT 1").is_ok());
     let mut alone = 0;

@@ -1,11 +1,11 @@
-//! The one integration binary: the real program, the mock cluster, and real Kafka.
+//! The single integration test binary: tests of the real binary, of the mock cluster, and of real Kafka.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stderr,
-    reason = "a test fails by panicking; the allowances of .clippy.toml reach only functions marked as tests"
+    reason = "tests fail by panicking; the exceptions in .clippy.toml apply only to functions marked as tests"
 )]
 
 mod access;

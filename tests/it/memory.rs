@@ -1,4 +1,4 @@
-//! Memory of statements, as the system sees it: that of a process which runs one statement after the other.
+//! Memory of statements as the operating system measures it, in a process that runs one statement after another.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use crate::process::wait_for;
 use crate::support::kafka;
 
 const MIB: u64 = 1 << 20;
-/// `sql.memory_per_query` of the server.
+/// Bytes of `sql.memory_per_query` of the server.
 const LIMIT: u64 = 64 * MIB;
-/// What a statement may take beside: its plan, scans, the wire.
+/// Memory that a statement may use in addition, in bytes: its plan, scans, the wire format.
 const BESIDE: u64 = 64 * MIB;
 const GROUPS: usize = 200;
 const OFFSETS: usize = GROUPS * 100;
 
-/// Statements that each took gigabytes, or a multiple of the limit.
+/// Statements that once used gigabytes, or a multiple of the limit.
 fn known() -> Vec<String> {
     let columns =
         "cluster, source, topic, status, partition, group_id, lag, committed_offset, committed_at, log_end_offset";
@@ -41,7 +41,7 @@ fn known() -> Vec<String> {
     .collect()
 }
 
-/// Numbers from a seed.
+/// Random numbers from a seed.
 struct Dice(u64);
 
 impl Dice {
@@ -57,7 +57,7 @@ impl Dice {
         of[self.below(of.len())]
     }
 
-    /// A wide value for each row of `lag`.
+    /// Returns an expression with a wide value for each row of `lag`.
     fn wide(&mut self) -> String {
         let times = self.one(&["3", "40", "1000", "30000"]);
         match self.below(8) {
@@ -71,7 +71,7 @@ impl Dice {
         }
     }
 
-    /// A table of texts `y` and numbers `p`.
+    /// Returns a table of texts `y` and numbers `p`.
     fn texts(&mut self) -> String {
         match self.below(5) {
             0 | 1 => format!("(SELECT {} y, partition p FROM lag)", self.wide()),
@@ -81,7 +81,7 @@ impl Dice {
         }
     }
 
-    /// A text of a text.
+    /// Returns an expression that derives a text from a text.
     fn text_of(&mut self, y: &str) -> String {
         match self.below(9) {
             0 => format!("upper({y})"),
@@ -132,12 +132,12 @@ impl Dice {
     }
 }
 
-/// Runs statements, and tells those that took too much.
+/// Runs statements, and returns those that used too much memory.
 fn too_much(statements: &[String]) -> Vec<String> {
     let (dir, kafka) = (TempDir::new().unwrap(), kafka(4));
     let settings = format!("memory_per_query = \"{}MiB\"\nmemory_total = \"128MiB\"\ntimeout = \"1s\"\n", LIMIT / MIB);
     let server = hostile::server(&dir, &kafka, GROUPS, &settings);
-    // On a busy machine, the first ones may take longer than the timeout.
+    // On a busy machine, the first statements may take longer than their timeout.
     wait_for("all rows", Duration::from_secs(60), || match server.try_sql("SELECT partition FROM lag")?.len() {
         OFFSETS => Ok(()),
         rows => Err(format!("{rows} rows")),
@@ -169,7 +169,7 @@ fn statements_that_took_gigabytes_stay_within_the_limit() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
-/// `tests/all slow` runs more.
+/// Runs more statements in `tests/all slow`.
 #[test]
 fn wide_values_times_rows_stay_within_the_limit() {
     let seeds = if std::env::var_os("OFFSETD_SLOW_TESTS").is_some() { 600 } else { 40 };

@@ -1,4 +1,4 @@
-//! A result that does not fit its type is an error that says so, and never another number.
+//! A result that does not fit its type is an overflow error, and never a wrong number.
 
 use offsetd::sql::SqlError;
 
@@ -7,7 +7,7 @@ use crate::pushdown::{Both, lines, sorted};
 const MOST: &str = "9223372036854775807";
 const LEAST: &str = "-9223372036854775808";
 
-/// Operators, on constants and on columns, wherever an expression can be.
+/// Returns statements with operators on constants and on columns, in all places where an expression can occur.
 fn operators() -> Vec<String> {
     let of_values = |values: &str, rest: &str| format!("SELECT {rest} FROM (VALUES {values}) v (x)");
     let mut all = vec![
@@ -70,7 +70,7 @@ fn operators() -> Vec<String> {
     all
 }
 
-/// Sums: of everything, by group, of what differs, over windows, filtered, of each type.
+/// Returns statements with sums: over all rows, by group, of distinct values, over windows, filtered, of each type.
 fn sums() -> Vec<String> {
     let mut all = vec![
         format!("SELECT sum({MOST}) FROM lag"),
@@ -115,7 +115,7 @@ fn what_does_not_fit_its_type_is_an_error_that_says_overflow() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What DataFusion itself refuses, in words of its own.
+/// Cases that DataFusion itself refuses, with its own error texts.
 #[test]
 fn casts_and_times_out_of_range_are_refused() {
     let both = Both::new();
@@ -182,7 +182,7 @@ fn what_fits_is_as_datafusion_gives_it() {
         for sql in all {
             let (ours, theirs) = (both.try_ours(&sql), both.try_theirs(&sql));
             let shown = |answer: &(arrow::datatypes::SchemaRef, Vec<arrow::array::RecordBatch>)| {
-                // Columns without a name are named otherwise.
+                // The names of unaliased columns differ.
                 let fields = answer.0.fields().iter().map(|field| field.data_type().clone());
                 (fields.collect::<Vec<_>>(), if answer.1.is_empty() { vec![] } else { sorted(lines(&answer.1)) })
             };

@@ -1,6 +1,6 @@
-//! Child processes of the tests: output in a file, ended with the test, their last lines shown when the test fails.
-//! Also the only place where a test waits.
-#![allow(clippy::disallowed_methods, reason = "a test's deadlines are real time")]
+//! Child processes of the tests: their output is written to a file, they end with the test, and their last lines are
+//! printed when the test fails. This is also the only module in which tests wait.
+#![allow(clippy::disallowed_methods, reason = "deadlines of tests are real time")]
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 const POLL: Duration = Duration::from_millis(50);
 
-/// Probes until it answers `Ok`.
+/// Calls `probe` until it returns `Ok`.
 ///
 /// # Panics
-/// With the last `Err`, when `limit` has passed.
+/// After `limit`, with the last `Err`.
 pub(crate) fn wait_for<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<T, String>) -> T {
     let deadline = Instant::now() + limit;
     loop {
@@ -34,7 +34,8 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts the command with a piped stdin; its stderr, and its stdout unless given, are appended to `log`.
+    /// Starts the command with a piped stdin. Its stderr, and its stdout unless `stdout` is given, are appended to
+    /// `log`.
     pub(crate) fn spawn(name: &str, command: &mut Command, stdout: Option<Stdio>, log: PathBuf) -> Self {
         let open = || File::options().create(true).append(true).open(&log).unwrap();
         let child = command
@@ -50,19 +51,19 @@ impl Process {
         &mut self.child
     }
 
-    /// The most memory that it ever held (bytes, resident).
+    /// Returns its peak resident memory in bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
-    /// Forgets the most memory: only what it holds from now on counts.
+    /// Resets the peak memory to the current one.
     pub(crate) fn reset_peak_memory(&self) {
         fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").unwrap();
     }
 
-    /// An error, with the end of the log, when the process has ended.
+    /// Returns an error with the end of the log if the process has ended.
     pub(crate) fn check_alive(&mut self) -> Result<(), String> {
         match self.child.try_wait().unwrap() {
             None => Ok(()),
@@ -70,14 +71,14 @@ impl Process {
         }
     }
 
-    /// The names of its threads.
+    /// Returns the names of its threads.
     pub(crate) fn threads(&self) -> Vec<String> {
         let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
-        // One may end meanwhile.
+        // A thread may end meanwhile.
         threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("comm")).ok()).collect()
     }
 
-    /// Asks for a clean stop.
+    /// Requests a clean stop with SIGTERM.
     pub(crate) fn terminate(&self) {
         self.signal("TERM");
     }
@@ -110,9 +111,9 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- {} said last:\n{}", self.name, self.log_tail());
+            eprintln!("--- last output of {}:\n{}", self.name, self.log_tail());
         }
-        // Fails only when it has ended already.
+        // Fails only if the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

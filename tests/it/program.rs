@@ -1,4 +1,4 @@
-//! The program as its users meet it: the demo, the client commands, HTTP, exit codes.
+//! The binary as its users see it: the demo, the client commands, HTTP, exit codes.
 
 use std::{
     io::Write as _,
@@ -29,7 +29,7 @@ pub(crate) fn offsetd(args: &[&str], input: &str) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // A program that refuses its arguments may be gone before it reads.
+    // A command that rejects its arguments may exit before it reads its stdin.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
 }
@@ -80,7 +80,7 @@ fn the_demo_shows_groups_in_every_condition() {
     let kinds = server.sql("SELECT DISTINCT kind FROM groups ORDER BY 1");
     let kinds: Vec<&str> = kinds.iter().map(|row| row["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["classic", "consumer", "share", "simple", "streams"]);
-    // Topics that the log tells by id have their names.
+    // Topics that the log stores by id are shown with their names.
     let unnamed =
         "SELECT count(*) FROM assignments a WHERE NOT EXISTS (SELECT 1 FROM topics t WHERE t.topic = a.topic)";
     assert_eq!(server.sql_value(unnamed), 0);
@@ -98,7 +98,7 @@ fn a_watch_shows_commits_until_it_is_stopped() {
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(watch.stdout.take().unwrap()));
     let line = lines.next().unwrap().unwrap();
     assert!(line.contains("fraud-detection  payments-") && line.contains(" → "), "{line}");
-    // The server's stop ends the stream with a reason.
+    // A stop of the server ends the stream with a reason.
     server.stop_cleanly();
     assert_eq!(watch.wait().unwrap().code(), Some(1));
 }
@@ -249,7 +249,7 @@ fn the_tables_have_the_columns_that_users_rely_on() {
     assert!(format!("{plan:?}").contains("shards=1/50, groups=[billing]"), "{plan:?}");
     let agree = "SELECT count(*) FROM offsets o JOIN lag l USING (cluster, source, group_id, topic, partition) \
                  WHERE o.committed_offset <> l.committed_offset";
-    assert_eq!(server.sql_value(agree), 0, "two tables of one statement show one moment");
+    assert_eq!(server.sql_value(agree), 0, "two tables of one statement show the same cut");
     server.stop_cleanly();
 }
 
@@ -349,7 +349,7 @@ fn a_server_on_a_terminal_shows_the_dashboards_url_and_json_logs_are_flat() {
     assert_eq!(process.wait_exit(LIMIT).code(), Some(0));
 }
 
-/// What `decode` says of the log of a cluster.
+/// Returns the output of `decode` for the log of a cluster.
 fn decoded(kafka: &MockKafka, more: &[&str]) -> Vec<Value> {
     let args = [&["decode", "--bootstrap-servers", kafka.bootstrap_servers()], more].concat();
     stdout(&offsetd(&args, "")).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -362,7 +362,7 @@ fn decode_shows_the_log_of_a_cluster_and_where_each_record_stands() {
     writer.commit(&Commit::new("g1", "orders", 3, 42, 1_700_000_000_000)).unwrap();
     writer.raw(42, Some(b"\0\x01\0\x02g1\0\x01t\0\0\0\0"), Some(b"\0\x09")).unwrap();
     writer.raw(42, None, Some(b"junk")).unwrap();
-    // In the same log partition, and in another one.
+    // One record in the same log partition, and one in another.
     writer.raw(42, Some(&GroupDescription::key("other")), None).unwrap();
     writer.delete_group("my-group").unwrap();
     writer.flush().unwrap();

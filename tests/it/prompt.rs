@@ -1,4 +1,4 @@
-//! The prompt of `offsetd sql` on a terminal, with the keys that a user presses.
+//! The prompt of `offsetd sql` on a terminal, controlled by key presses.
 
 use std::fs;
 use std::io::Write as _;
@@ -18,22 +18,22 @@ const CTRL_C: &str = "\u{3}";
 const CTRL_D: &str = "\u{4}";
 const UP: &str = "\u{1b}[A";
 
-/// A terminal of so many columns with the prompt on it.
+/// A terminal with the prompt on it.
 struct Terminal {
     process: Process,
     log: std::path::PathBuf,
-    /// What was shown before it has been looked at.
+    /// Length of the output that was already consumed.
     seen: usize,
     _dir: TempDir,
 }
 
 impl Terminal {
-    /// `home` keeps the history.
+    /// Opens a terminal with this number of columns; `home` stores the history.
     fn open(lab: &Lab, home: &Path, columns: u16) -> Self {
         Self::with(lab, home, columns, &[("PAGER", "")])
     }
 
-    /// With variables of the environment.
+    /// Opens a terminal with additional environment variables.
     fn with(lab: &Lab, home: &Path, columns: u16, env: &[(&str, &str)]) -> Self {
         let dir = TempDir::new().unwrap();
         let log = dir.path().join("shown");
@@ -53,13 +53,13 @@ impl Terminal {
         stdin.write_all(keys.as_bytes()).unwrap();
     }
 
-    /// All that was shown, without what moves the cursor.
+    /// Returns all output, without the sequences that move the cursor.
     fn screen(&self) -> String {
         let shown = String::from_utf8_lossy(&fs::read(&self.log).unwrap()).into_owned();
         Regex::new("\u{1b}\\[[0-9;?]*[A-Za-z]|\r|\u{7}").unwrap().replace_all(&shown, "").into_owned()
     }
 
-    /// Waits until the text is shown below what was waited for before; gives what is shown up to its end.
+    /// Waits until the text appears after the output consumed before; returns the output up to the end of the text.
     fn shows(&mut self, text: &str) -> String {
         let (from, end) = wait_for(&format!("{text:?}"), LIMIT, || {
             let new = self.screen().split_off(self.seen);
@@ -73,7 +73,8 @@ impl Terminal {
         self.screen().get(from..end).unwrap().to_owned()
     }
 
-    /// Presses TAB until the word ends with the text: a TAB gives up on a server that is slow, and the next finds its answer.
+    /// Presses TAB until the word ends with the text: a TAB gives up on a slow server, and the next one finds the
+    /// answer.
     fn completes(&mut self, text: &str) {
         wait_for(&format!("{text:?}"), LIMIT, || {
             let screen = self.screen();
@@ -85,10 +86,10 @@ impl Terminal {
         });
     }
 
-    /// Types a line, and gives what is shown until the next prompt.
+    /// Types a line, and returns the output until the next prompt.
     fn line(&mut self, line: &str) -> String {
         self.press(line);
-        // The echo may be redrawn, but its last words are whole.
+        // The echo may be redrawn, but its last words are complete.
         self.press("\r");
         self.shows("\noffsetd> ")
     }
@@ -99,7 +100,7 @@ impl Terminal {
     }
 }
 
-/// A server with one offset, which runs one statement at a time, while others wait.
+/// Starts a server with one offset, which runs one statement at a time while others wait.
 fn lab(group: &str) -> Lab {
     let setup = Setup::default().with("SQL_CONCURRENCY", "1").with("SQL_TIMEOUT", "10min");
     let lab = setup.ready(&kafka(1));
@@ -119,7 +120,7 @@ fn tab_completes_tables_columns_and_keywords_from_the_server() {
     terminal.shows("offsetd> select committed_offset from offsets where partition");
     let answer = terminal.line(" = 0;");
     assert!(answer.contains("4711"), "{answer}");
-    // Columns of the table above, by its alias; what is ambiguous is listed.
+    // The alias of the table above selects its columns; an ambiguous prefix lists all of them.
     terminal.press("SELECT count(*)\r");
     terminal.shows("      -> ");
     terminal.press("FROM active_consumers a\r");
@@ -158,7 +159,7 @@ fn tables_fit_the_terminal_or_become_records() {
     let narrow = "SELECT group_id, topic, committed_offset FROM offsets;";
     let answer = terminal.line(narrow);
     assert!(answer.contains("a-group-with-a-name-tha…  orders"), "{answer}");
-    assert!(answer.contains("; shortened to fit: \\x shows all"), "{answer}");
+    assert!(answer.contains("; values are shortened; \\x shows them in full"), "{answer}");
     let answer = terminal.line("\\x");
     assert!(answer.contains("expanded display is on"), "{answer}");
     let answer = terminal.line(narrow);
@@ -171,7 +172,7 @@ fn tables_fit_the_terminal_or_become_records() {
     assert!(terminal.line("SELECT * FROM lag;").contains("group_id      topic"));
     let answer = terminal.line("\\d");
     assert!(answer.contains("consumers         view   One row per con"), "{answer}");
-    assert!(terminal.line("\\d nowhere").contains("no table or view nowhere; \\d shows tables and views"));
+    assert!(terminal.line("\\d nowhere").contains("no table or view nowhere; \\d lists tables and views"));
     assert!(!terminal.line("\\timing").is_empty());
     assert!(terminal.line("SELECT 1;").contains("(1 row)\n"));
     terminal.leave("\\q\r");
@@ -191,10 +192,10 @@ fn ctrl_c_stops_a_statement_and_the_history_outlives_the_prompt() {
     };
     until("the statement to run", is_busy);
     terminal.press(CTRL_C);
-    terminal.shows("stopped");
+    terminal.shows("the statement was cancelled");
     terminal.shows("offsetd> ");
     until("the server to stop it too", || !is_busy());
-    // A statement that has begun is forgotten.
+    // Ctrl-C discards an incomplete statement.
     terminal.press("SELECT 'never\r");
     terminal.shows("      -> ");
     terminal.press(CTRL_C);
@@ -203,7 +204,7 @@ fn ctrl_c_stops_a_statement_and_the_history_outlives_the_prompt() {
     terminal.shows("      -> ");
     let answer = terminal.line("+ 2 AS answer;");
     assert!(answer.contains("42"), "{answer}");
-    // The terminal is closed: nothing is left to be done then.
+    // The terminal is closed without a clean exit, so the history must have been saved before.
     drop(terminal);
     let mut terminal = Terminal::open(&lab, home.path(), 100);
     terminal.press(UP);
@@ -217,7 +218,7 @@ fn words_that_people_type_are_understood() {
     let (lab, home) = (lab("billing"), TempDir::new().unwrap());
     let mut terminal = Terminal::open(&lab, home.path(), 100);
     let help = terminal.line("help");
-    assert!(help.contains("\n  statement; ") && help.contains("\\watch [SECONDS]"), "{help}");
+    assert!(help.contains("\n  STATEMENT; ") && help.contains("\\watch [SECONDS]"), "{help}");
     let answer = terminal.line("SELECT committed_offset FROM ofsets;");
     let place =
         "did you mean offsets?\nLINE 1: SELECT committed_offset FROM ofsets\n                                     ^";
@@ -226,7 +227,7 @@ fn words_that_people_type_are_understood() {
     assert!(answer.contains("bigint") && answer.contains("timestamp") && !answer.contains("Utf8"), "{answer}");
     let answer = terminal.line("SELECT 1 AS one, 2 AS two \\gx");
     assert!(answer.contains("─[ 1 ]─") && answer.contains("one  1"), "{answer}");
-    assert!(terminal.line("\\y").contains("no command \\y"));
+    assert!(terminal.line("\\y").contains("unknown command \\y"));
     terminal.leave("exit\r");
     let terminal = Terminal::open(&lab, home.path(), 100);
     terminal.leave("quit;\r");
@@ -258,7 +259,7 @@ fn a_long_table_goes_through_the_pager_and_a_short_one_does_not() {
     assert!(terminal.line("\\pager off").contains("the pager is off"));
     assert!(!terminal.line(long).contains("paged: "));
     terminal.leave(CTRL_D);
-    // One that is not there.
+    // With a pager that does not exist.
     let mut terminal = Terminal::with(&lab, home.path(), 100, &[("PAGER", "no-such-pager")]);
     assert!(terminal.line(long).contains("\ncommitted_offset"));
     terminal.leave(CTRL_D);

@@ -1,5 +1,5 @@
-//! What a scan skips, orders and cuts off itself gives the rows that DataFusion gives without its help: the
-//! same statements on tables in memory that hold the same rows.
+//! Scans that skip, order and limit rows themselves return the same rows as plain DataFusion on in-memory tables with
+//! the same rows.
 
 use std::sync::{Arc, LazyLock};
 
@@ -21,8 +21,7 @@ use crate::made::{self, Committed};
 
 const NOW: i64 = 1_767_225_600_000;
 
-/// The tables that have more than a handful of rows, with the columns that conditions are on and those that order, and
-/// one of numbers.
+/// The tables with more than a few rows: name, columns of conditions and orders, and a numeric column.
 const TABLES: [(&str, &[&str], &str); 5] = [
     ("offsets", &["cluster", "group_id", "topic", "partition"], "committed_offset"),
     ("lag", &["cluster", "group_id", "topic", "partition"], "lag"),
@@ -85,7 +84,7 @@ impl Both {
         both
     }
 
-    /// With the schema that is announced before the first batch.
+    /// Returns the schema that is announced before the first batch, and the batches.
     pub(crate) fn try_ours(&self, sql: &str) -> Result<(SchemaRef, Vec<RecordBatch>), SqlError> {
         self.runtime.block_on(async {
             let statement = Statement { sql: sql.to_owned(), ..Statement::default() };
@@ -129,7 +128,7 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// A condition on the columns of a table.
+/// Returns a random condition on the columns of a table.
 fn condition(columns: &'static [&'static str]) -> impl Strategy<Value = String> {
     let names = || {
         select(vec![
@@ -191,7 +190,7 @@ struct Asked {
     key: &'static [&'static str],
     number: &'static str,
     condition: String,
-    /// Order by so many columns of the key.
+    /// Number of key columns to order by.
     order: usize,
     limit: usize,
 }
@@ -214,7 +213,7 @@ static BOTH: LazyLock<std::sync::Mutex<Both>> = LazyLock::new(|| std::sync::Mute
 fn check(asked: &Asked) {
     let both = BOTH.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let Asked { table, key, number, condition, order, limit } = asked;
-    // And again, with the same result.
+    // A second run, which may use a cached plan, returns the same rows.
     let ours = |sql: &str| {
         let rows = lines(&both.ours(sql));
         assert_eq!(sorted(lines(&both.ours(sql))), sorted(rows.clone()), "{sql}");
@@ -232,7 +231,7 @@ fn check(asked: &Asked) {
     assert_eq!(rows.len(), expected.len().min(*limit), "{some}");
     assert!(rows.iter().all(|row| expected.contains(row)), "{some}");
 
-    // A limit within is not widened by one around it, nor forgotten by what counts.
+    // An outer limit must not widen an inner one, and counting must not drop it.
     let few = limit / 2;
     let within = format!("FROM (SELECT * FROM {table} WHERE {condition} LIMIT {few})");
     let kept = expected.len().min(few);
@@ -240,7 +239,7 @@ fn check(asked: &Asked) {
     assert_eq!(rows.len(), kept, "{within}");
     assert_eq!(lines(&both.ours(&format!("SELECT count(*) AS n {within}"))), [format!("|{kept}|")], "{within}");
 
-    // A part of the key leaves the order of the rest open; all of it leaves nothing open.
+    // A part of the key does not determine the order of the other columns; the whole key determines it completely.
     let (by, whole) = (key[..*order].join(", "), key.join(", "));
     if *order > 0 {
         let ordered = format!("SELECT {by} FROM {table} WHERE {condition} ORDER BY {by}");
@@ -266,7 +265,7 @@ proptest! {
     }
 }
 
-/// The plan's line that reads the table.
+/// Returns the line of the plan that reads the table.
 fn scan(both: &Both, sql: &str) -> String {
     let text = lines(&both.ours(&format!("EXPLAIN {sql}"))).join("\n");
     let line = text.lines().find(|line| line.contains("LiveScanExec:"));
@@ -363,7 +362,7 @@ fn counting_all_rows_or_those_of_groups_reads_nothing() {
         assert!(!plan.contains("LiveScanExec"), "{sql}\n{plan}");
         assert_eq!(lines(&both.ours(sql)), lines(&both.theirs(sql)), "{sql}");
     }
-    // A group alone does not tell how many of its commits are in the ring.
+    // The group id does not determine how many of the group's commits are in the ring.
     let plan = plan(&both, "SELECT count(*) FROM commits WHERE group_id = 'apple-0'");
     assert!(plan.contains("LiveScanExec"), "{plan}");
 }

@@ -1,4 +1,4 @@
-//! A statement that is run again reads the present, and gives what an engine gives that has run nothing before.
+//! A statement that is run again sees the current data, and returns the same rows as a new engine.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ impl Lab {
         Self { runtime, clock, store, engine }
     }
 
-    /// Commits that every group makes, for some groups.
+    /// Commits two topics with three partitions for a range of groups.
     fn commit(&self, groups: std::ops::Range<usize>, offset: i64) {
         for cluster in &*self.store.clusters() {
             let topics = ["orders", "payments"].map(|topic| (topic.to_owned(), 3));
@@ -63,7 +63,7 @@ impl Lab {
         })
     }
 
-    /// The rows of the engine that has run the statement before, and of one that has not.
+    /// Returns the rows of an engine that has run the statement before, and of a new one.
     fn both(&self, sql: &str, parameters: &[ScalarValue]) -> [Vec<String>; 2] {
         let new = Engine::new(Arc::clone(&self.store), made::config().sql).unwrap();
         [&self.engine, &new].map(|engine| self.run(engine, sql, parameters))
@@ -94,14 +94,14 @@ fn a_statement_that_is_run_again_reads_the_present() {
     for clusters in [&["east"][..], &["east", "west"]] {
         let lab = Lab::new(clusters);
         let mut before = vec![vec![]; STATEMENTS.len()];
-        // From nothing over a few groups to more than one batch.
+        // From no groups to more than one batch.
         for (round, groups) in [0..0, 0..9, 2..40, 0..5_000].into_iter().enumerate() {
             lab.commit(groups, 100 * i64::try_from(round + 1).unwrap());
             lab.clock.advance(1_000);
             for (sql, before) in STATEMENTS.iter().zip(&mut before) {
                 let [again, new] = lab.both(sql, &[]);
                 assert_eq!(again, new, "{sql}");
-                assert!(round == 0 || again != *before || !sql.contains("(lag)"), "{sql} tells the past: {again:?}");
+                assert!(round == 0 || again != *before || !sql.contains("(lag)"), "{sql} returned old rows: {again:?}");
                 *before = again;
             }
         }
@@ -130,7 +130,7 @@ fn a_statement_with_other_parameters_is_another() {
 fn a_statement_that_was_left_keeps_nothing_for_the_next_one() {
     let lab = Lab::new(&["east"]);
     lab.commit(0..5_000, 100);
-    // It goes over two partitions, and is shuffled.
+    // This statement reads two partitions and shuffles them.
     let sql = "SELECT group_id, topic, sum(committed_offset) AS s FROM offsets GROUP BY group_id, topic";
     for round in 1..4 {
         lab.runtime.block_on(async {
@@ -139,7 +139,7 @@ fn a_statement_that_was_left_keeps_nothing_for_the_next_one() {
             answer.next().await.unwrap().unwrap();
         });
         lab.commit(0..5_000, 100 + round);
-        until("its cut to go", || lab.store.held().bytes() == 0);
+        until("its cut to be released", || lab.store.held().bytes() == 0);
     }
     let [again, new] = lab.both(sql, &[]);
     assert_eq!(again, new);

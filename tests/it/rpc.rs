@@ -1,4 +1,4 @@
-//! Every call of the gRPC interface, on a server in this process over the mock Kafka.
+//! Every call of the gRPC interface, on an in-process server with the mock Kafka.
 
 mod active;
 mod commits;
@@ -19,18 +19,18 @@ use tonic::{Code, Status};
 
 use crate::support::{Lab, Setup, kafka, stable_group};
 
-/// Milliseconds ago: within what counts as active.
+/// Milliseconds since a commit that counts as active.
 pub(crate) const LATELY: i64 = 60_000;
-/// Milliseconds ago: longer than counts as usual where no interval is known.
+/// Milliseconds since a commit, longer than the usual interval that is assumed if none is known.
 pub(crate) const LONG_AGO: i64 = 5_400_000;
 
-/// A loaded server on a small shop:
+/// Starts a loaded server on a small shop:
 ///
 /// | group | | topic/partition: committed of end |
 /// |---|---|---|
 /// | audit | simple, version 1 | orders/0: 100 of 100 |
 /// | billing | member c1 has orders 0 and 1, c2 nothing | orders/0: 90 of 100, orders/1: 50 of 50, payments/0: 4 of 10 |
-/// | gone | simple | vanished/0: 5 of a topic that is not there |
+/// | gone | simple | vanished/0: 5 of a topic that does not exist |
 /// | idle | without members, long ago | orders/2: 3 of 20 |
 /// | members-only | member c3 has payments 1 | |
 pub(crate) fn shop() -> Lab {
@@ -78,15 +78,15 @@ fn regex(text: &str) -> Option<StringFilter> {
     Some(StringFilter { r#match: Some(Match::Regex(text.to_owned())) })
 }
 
-/// Only the group.
+/// Returns a filter for a single group.
 fn of_group(group: &str) -> Option<OffsetFilter> {
     Some(OffsetFilter { group_id: exact(group), ..OffsetFilter::default() })
 }
 
-/// Asserts the code, and that the message holds each of the words.
+/// Asserts the code, and that the message contains each of the words.
 #[track_caller]
 pub(crate) fn assert_fails<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, words: &[&str]) -> Status {
-    let status = answer.expect_err("a failure");
+    let status = answer.expect_err("the call fails");
     assert_eq!(status.code(), code, "{status}");
     for word in words {
         assert!(status.message().contains(word), "{word:?} is not in {:?}", status.message());

@@ -1,4 +1,4 @@
-//! Statements of the command line, of files and of pipes; `offsetd group`; profiles of the client commands.
+//! Statements from the command line, files and pipes; `offsetd group`; profiles of the client commands.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use crate::{
     support::{Lab, Setup, kafka, stable_group, until},
 };
 
-/// A group that owns partitions 0 and 2 of a topic, and has committed for 0 and 1.
+/// Starts a server with a group that owns partitions 0 and 2 of a topic, and has committed on 0 and 1.
 fn lab() -> Lab {
     let kafka = kafka(1);
     kafka.create_topic("orders", 3).unwrap();
@@ -120,7 +120,7 @@ fn a_group_is_shown_as_kafkas_tool_does() {
     let words = |line: usize| text.lines().nth(line).unwrap().split_whitespace().collect::<Vec<_>>();
     assert_eq!(words(3)[..5], ["topic", "partition", "committed_offset", "log_end_offset", "lag"]);
     assert_eq!(words(5)[..5], ["orders", "0", "7", "10", "3"]);
-    assert_eq!(words(7)[..3], ["orders", "2", "-"], "owned, and nothing committed: {text}");
+    assert_eq!(words(7)[..3], ["orders", "2", "-"], "an owned partition without a commit: {text}");
     assert!(words(5).contains(&"c1") && words(7).contains(&"c1") && !words(6).contains(&"c1"), "{text}");
     assert_eq!(text.lines().last(), Some("(3 partitions of 1 topic, lag 3)"));
     let json: Value = serde_json::from_str(&stdout(&group(&["--format", "json", "--topic", "orders"]))).unwrap();
@@ -147,7 +147,7 @@ fn a_profile_names_the_server_and_a_flag_another_one() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("no profile \"lab\""), "{output:?}");
 }
 
-/// What a command shows on a terminal of so many columns.
+/// Returns the output of a command on a terminal of this width.
 fn on_terminal(lab: &Lab, columns: &str, args: &[&str], env: &[(&str, &str)]) -> String {
     let relay = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/terminal.py");
     let mut command = Command::new("python3");
@@ -174,7 +174,7 @@ fn every_table_fits_the_terminal() {
             &["sql", "\\d lag"],
         ] {
             let shown = on_terminal(&lab, columns, args, &[("NO_COLOR", "1")]);
-            // A line of `name:  value` is no table.
+            // Lines of `name: value` belong to no table.
             let lines = shown.lines().filter(|line| !line.contains(":  "));
             let longest = lines.map(|line| line.chars().count()).max().unwrap();
             assert!(longest <= columns.parse().unwrap(), "{args:?}: {longest} columns\n{shown}");
@@ -189,5 +189,5 @@ fn status_has_a_colour_on_a_terminal_unless_no_color_is_set() {
     assert!(on_terminal(&lab, "80", &["sql", status], &[]).contains("\u{1b}[31mstopped\u{1b}[0m"));
     assert!(!on_terminal(&lab, "80", &["sql", status], &[("NO_COLOR", "1")]).contains('\u{1b}'));
     assert!(!on_terminal(&lab, "80", &["sql", status], &[("TERM", "dumb")]).contains('\u{1b}'));
-    assert!(!stdout(&sql(&lab, &[status], "")).contains('\u{1b}'), "a pipe");
+    assert!(!stdout(&sql(&lab, &[status], "")).contains('\u{1b}'), "output to a pipe has no colours");
 }

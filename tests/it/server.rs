@@ -1,4 +1,4 @@
-//! The binary under test as a process of its own, asked over HTTP, as a user would.
+//! The tested binary as a process, queried over HTTP as a user would.
 
 use std::fs;
 use std::io::Read as _;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::process::{Process, wait_for};
 
-/// Generous: a debug build, beside a broker, on two cores.
+/// Generous, for a debug build next to a broker on two cores.
 const LIMIT: Duration = Duration::from_secs(90);
 
 pub(crate) struct Server {
@@ -20,7 +20,7 @@ pub(crate) struct Server {
     _dir: TempDir,
 }
 
-/// Status and body of an answer.
+/// Status and body of a response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -42,7 +42,7 @@ impl Server {
         Self::launch(command)
     }
 
-    /// Runs a command that ends in arguments of offsetd, and waits until it accepts connections.
+    /// Runs a command that takes further arguments of offsetd, and waits until it accepts connections.
     pub(crate) fn launch(mut command: Command) -> Self {
         let dir = TempDir::new().unwrap();
         let address_file = dir.path().join("address");
@@ -60,14 +60,14 @@ impl Server {
         Self { process, http, address, _dir: dir }
     }
 
-    /// `serve` on one cluster, loaded.
+    /// Starts `serve` on one cluster, and waits until it has loaded.
     pub(crate) fn serve(bootstrap_servers: &str) -> Self {
         let mut server = Self::start(&["serve", "--bootstrap-servers", bootstrap_servers]);
         server.wait_ready();
         server
     }
 
-    /// `host:port`
+    /// Returns `host:port`.
     pub(crate) fn address(&self) -> &str {
         &self.address
     }
@@ -77,7 +77,7 @@ impl Server {
         Answer::read(answer)
     }
 
-    /// The same, packed; the body is unpacked.
+    /// Requests a page with gzip encoding; returns the decompressed body.
     pub(crate) fn get_packed(&self, path: &str) -> Answer {
         let request = self.http.get(format!("http://{}{path}", self.address())).header("accept-encoding", "gzip");
         unpacked(request.call().unwrap())
@@ -94,17 +94,17 @@ impl Server {
     }
 
     pub(crate) fn wait_ready(&mut self) {
-        wait_for("/readyz to say 200", LIMIT, || {
+        wait_for("/readyz to return 200", LIMIT, || {
             self.process.check_alive().unwrap();
             let answer = self.get("/readyz");
             if answer.status == 200 { Ok(()) } else { Err(format!("{answer:?}")) }
         });
     }
 
-    /// The statement's rows, as JSON objects.
+    /// Returns the rows of a statement as JSON objects.
     ///
     /// # Errors
-    /// What the server said.
+    /// The server's error message.
     pub(crate) fn try_sql(&self, statement: &str) -> Result<Vec<Value>, String> {
         let request = self.http.post(format!("http://{}/v1/sql", self.address()));
         let answer = Answer::read(request.header("accept", "application/json").send(statement));
@@ -119,7 +119,7 @@ impl Server {
         self.try_sql(statement).unwrap_or_else(|e| panic!("{e}"))
     }
 
-    /// The only value of the only row.
+    /// Returns the only value of the only row.
     pub(crate) fn sql_value(&self, statement: &str) -> Value {
         let rows = self.sql(statement);
         match rows.as_slice() {
@@ -128,27 +128,27 @@ impl Server {
         }
     }
 
-    /// The names of its threads.
+    /// Returns the names of its threads.
     pub(crate) fn threads(&self) -> Vec<String> {
         self.process.threads()
     }
 
-    /// The end of what it has logged.
+    /// Returns the end of its log.
     pub(crate) fn log(&self) -> String {
         self.process.log_tail()
     }
 
-    /// The most memory that it ever held (bytes, resident).
+    /// Returns its peak resident memory in bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
         self.process.peak_memory()
     }
 
-    /// Forgets the most memory: only what it holds from now on counts.
+    /// Resets the peak memory to the current one.
     pub(crate) fn reset_peak_memory(&self) {
         self.process.reset_peak_memory();
     }
 
-    /// Holds the process still until [`Server::resume`].
+    /// Suspends the process until [`Server::resume`].
     pub(crate) fn pause(&self) {
         self.process.signal("STOP");
     }
@@ -157,17 +157,17 @@ impl Server {
         self.process.signal("CONT");
     }
 
-    /// Sends a signal, as `INT`.
+    /// Sends a signal, such as `INT`.
     pub(crate) fn signal(&self, name: &str) {
         self.process.signal(name);
     }
 
-    /// Waits for its end.
+    /// Waits until the process has ended.
     pub(crate) fn wait_exit(&mut self) -> ExitStatus {
         self.process.wait_exit(LIMIT)
     }
 
-    /// Stops it as an operator would (SIGTERM).
+    /// Stops it with SIGTERM, as an operator would.
     pub(crate) fn stop(mut self) -> ExitStatus {
         self.process.terminate();
         self.process.wait_exit(LIMIT)
@@ -185,7 +185,7 @@ impl Answer {
         let mut answer = answer.unwrap_or_else(|e| panic!("no answer from offsetd: {e}"));
         let status = answer.status().as_u16();
         let body = answer.body_mut().with_config().limit(64 << 20).read_to_string();
-        // An answer that fails on the way has no end.
+        // A response that fails in the middle has no regular end.
         let body = body.unwrap_or_else(|error| format!("broken off: {error}"));
         Self { status, body }
     }

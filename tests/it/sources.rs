@@ -1,4 +1,5 @@
-//! A second source of offsets beside Kafka's own: the same id there is another group, everywhere.
+//! A second source of offsets in addition to Kafka's own: the same group id in it is a different group, in every
+//! interface.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +27,7 @@ use crate::support::until;
 
 const NOW: i64 = 1_767_225_600_000;
 
-/// Holds the same groups as Kafka, one of its own, and a key that nobody understands.
+/// A store with the same groups as Kafka, a group of its own, and a malformed key.
 #[derive(Debug)]
 struct Held;
 
@@ -43,7 +44,7 @@ impl Listing for Held {
     }
 }
 
-/// A member of a group that Kafka knows, which reads partitions of orders.
+/// Adds a member to a group in Kafka, which reads partitions of orders.
 fn join(store: &Arc<Store>, group: &str, partitions: &[i32]) {
     let cluster = &store.clusters()[0];
     let number = log_partition_for(group, 4).unwrap();
@@ -119,12 +120,12 @@ impl Lab {
         Service::new(Arc::clone(&self.engine), made::config().server, Duration::from_secs(10), self.stop.clone())
     }
 
-    /// The answer of a call.
+    /// Returns the response of a call.
     fn call<'a, T>(&self, call: impl Future<Output = Result<Response<T>, Status>> + 'a) -> T {
         self.runtime.block_on(call).unwrap().into_inner()
     }
 
-    /// The rows, in the order in which they came.
+    /// Returns the rows in the order in which they were received.
     fn rows(&self, sql: &str) -> Vec<String> {
         self.runtime.block_on(async {
             let statement = Statement { sql: sql.to_owned(), ..Statement::default() };
@@ -191,7 +192,7 @@ fn where_a_log_alone_knows_a_value_others_have_none() {
 #[test]
 fn rows_of_a_source_that_knows_no_owners_take_them_from_the_same_group_of_the_cluster() {
     let lab = Lab::new();
-    // Long after all commits: only who has an owner is active.
+    // Long after all commits, only groups with an owner are active.
     lab.clock.advance(3_600_000);
     let owners = "SELECT source, group_id, partition, member_id, client_id, client_host, owner_source, active FROM lag";
     assert_eq!(
@@ -282,7 +283,7 @@ fn status_and_metrics_tell_of_each_source() {
         .iter()
         .map(|of| (&*of.source, &*of.kind, of.mode.as_deref(), &*of.state, of.groups, of.offsets, of.malformed))
         .collect();
-    // No log partition has a target: nothing was loaded.
+    // Nothing was loaded, so no log partition has a target.
     let kafka = ("kafka", "kafka", Some("log"), "loading", 3, 3, None);
     assert_eq!(told, [kafka, ("redis", "redis", None, "live", 3, 4, Some(1))]);
     let cancel = offsetd::work::Cancel::default();
@@ -301,7 +302,7 @@ fn status_and_metrics_tell_of_each_source() {
     ] {
         assert!(page.lines().any(|found| found == line), "{line} not in\n{page}");
     }
-    assert!(!page.contains("offsetd_source_malformed{cluster=\"east\",source=\"kafka\"}"), "a log has no such read");
+    assert!(!page.contains("offsetd_source_malformed{cluster=\"east\",source=\"kafka\"}"), "a log has no such reads");
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! Golden SQL: statements and their answers (`tests/sql/*.slt`) over a data set that is always the same.
+//! Golden SQL: statements and their answers (`tests/sql/*.slt`) over a fixed data set.
 //!
-//! The clock stands still at the end of the set-up, so that times, `active` and statuses are the same in every run.
-//! Left out is what a mock Kafka draws at random (its id and ports).
+//! The clock stops at the end of the set-up, so that times, `active` and statuses are the same in every run. Random
+//! values of the mock Kafka (its id and ports) are left out.
 
 use std::fmt;
 use std::path::Path;
@@ -22,7 +22,7 @@ use crate::support::{LIMIT, Lab, Setup, kafka, stable_group};
 /// 2026-01-01T00:00:00Z
 const START: i64 = 1_767_225_600_000;
 
-/// What is there before the server starts.
+/// Creates the topics and records that exist before the server starts.
 fn load(kafka: &MockKafka, writer: &MockKafka) {
     for (topic, partitions) in [("orders", 3), ("payments", 2), ("leaderless", 1)] {
         kafka.create_topic(topic, partitions).unwrap();
@@ -42,14 +42,14 @@ fn load(kafka: &MockKafka, writer: &MockKafka) {
             expires_at: Some(START + 86_400_000),
             ..Commit::new("audit", "orders", 0, 100, lately)
         },
-        // Nanoseconds in 64 bits end in 2262.
+        // 64-bit nanoseconds end in the year 2262.
         Commit { version: 1, expires_at: Some(i64::MAX), ..Commit::new("audit", "payments", 0, 10, lately) },
         Commit { version: 0, kind: 0, ..Commit::new("audit", "orders", 2, 0, lately) },
         Commit::new("ahead", "orders", 1, 1000, lately),
         Commit::new("gone", "vanished", 0, 5, lately),
         Commit::new("unknown", "leaderless", 0, 5, lately),
         Commit::new("unknown", "orders", 7, 5, lately),
-        // Below 0, which is no offset: no table has a row of it.
+        // An offset below 0 is not an offset, so no table has a row for it.
         Commit::new("lost", "orders", 0, -5, lately),
         Commit::new("idle", "orders", 1, 20, START - 7_200_000),
         Commit::new("消费者", "orders", 1, 49, lately),
@@ -63,7 +63,7 @@ fn load(kafka: &MockKafka, writer: &MockKafka) {
     writer.flush().unwrap();
 }
 
-/// Workers of Kafka Connect, whose payloads are nobody else's business.
+/// Workers of Kafka Connect, with payloads that offsetd must not decode.
 fn connect() -> GroupDescription {
     let worker = Member {
         id: "w1-id".to_owned(),
@@ -86,7 +86,7 @@ fn connect() -> GroupDescription {
     }
 }
 
-/// The server on it, with a few commits since, two minutes later.
+/// Starts the server, commits more offsets, and advances the clock by two minutes.
 fn lab() -> Lab {
     let kafka = kafka(50);
     load(&kafka, &kafka.writer());
@@ -100,7 +100,7 @@ fn lab() -> Lab {
     lab.writer.raw(7, Some(&[0, 99]), None).unwrap();
     lab.writer.raw(7, None, None).unwrap();
     lab.settle();
-    // Two listings of topics, a minute apart, tell that a topic is gone.
+    // A topic counts as deleted after two topic listings, a minute apart, without it.
     for marker in ["marker-1", "marker-2"] {
         lab.clock.advance(60_000);
         kafka.create_topic(marker, 1).unwrap();
@@ -123,7 +123,7 @@ fn wait_row(lab: &Lab, statement: &str, expected: &Value) {
     });
 }
 
-/// Tells sqllogictest of the lab.
+/// The connection of sqllogictest to the lab.
 struct Connection(Arc<Lab>);
 
 #[derive(Debug)]
@@ -183,7 +183,7 @@ fn statements_answer_as_written_down() {
         if std::env::var_os("UPDATE_SQL").is_some() {
             let update =
                 runner.update_test_file(&file, " ", default_validator, default_normalizer, strict_column_validator);
-            #[expect(clippy::disallowed_methods, reason = "no runtime's thread")]
+            #[expect(clippy::disallowed_methods, reason = "this thread does not belong to a runtime")]
             let updated = futures::executor::block_on(update);
             updated.unwrap();
             continue;

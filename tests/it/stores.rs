@@ -1,3 +1,3 @@
-//! Offsets that applications keep in other stores, on the real servers.
+//! Offsets that applications keep in other stores, read from real servers.
 
 mod redis;

@@ -1,4 +1,4 @@
-//! The whole server in the test's own process, on a mock Kafka that the test writes to.
+//! The whole server in the process of the test, on a mock Kafka that the test writes to.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -27,7 +27,7 @@ use tonic::{Code, Status};
 
 use crate::process::wait_for;
 
-/// Generous: a debug build, beside other tests, on two cores.
+/// Generous, for a debug build next to other tests on two cores.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// Waits until the condition holds.
@@ -37,19 +37,19 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 pub(crate) type Client = OffsetServiceClient<Channel>;
 
-/// A mock Kafka of one broker, with `__consumer_offsets` of so many partitions.
+/// Starts a mock Kafka of one broker, with `__consumer_offsets` of this many partitions.
 pub(crate) fn kafka(log_partitions: i32) -> MockKafka {
     let kafka = MockKafka::start(1).unwrap();
     kafka.create_offsets_topic(log_partitions).unwrap();
     kafka
 }
 
-/// How a [`Lab`]'s server is set up.
+/// The settings of a [`Lab`]'s server.
 pub(crate) struct Setup {
-    /// By their names in the environment, without `OFFSETD_`.
+    /// Settings by their environment variables, without the prefix `OFFSETD_`.
     pub(crate) settings: Vec<(&'static str, String)>,
     pub(crate) clock: Clock,
-    /// Instead of the one cluster of the lab.
+    /// Configuration file, which replaces the single cluster of the lab.
     pub(crate) config_file: Option<PathBuf>,
 }
 
@@ -74,7 +74,7 @@ impl Setup {
         self
     }
 
-    /// Starts the server, and does not wait until it is ready.
+    /// Starts the server, without waiting until it is ready.
     pub(crate) fn start(self, kafka: &MockKafka) -> Lab {
         let load = self.loader(kafka.bootstrap_servers());
         let loaded = load(None).unwrap_or_else(|errors| panic!("{errors}"));
@@ -89,7 +89,7 @@ impl Setup {
         }
         let address = app.address();
         let app = runtime.spawn(app.run());
-        // Small windows: a reader that stops reading is felt soon.
+        // With small windows, a client that stops reading blocks the server soon.
         let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap().initial_stream_window_size(16_384);
         let channel = runtime.block_on(endpoint.connect()).unwrap();
         let client = OffsetServiceClient::new(channel.clone()).max_decoding_message_size(64 << 20);
@@ -118,7 +118,7 @@ impl Setup {
         lab
     }
 
-    /// Puts the configuration together, of the text of the file where that is given.
+    /// Returns a function that builds the configuration, from the text of the file if there is one.
     fn loader(&self, bootstrap_servers: &str) -> impl Fn(Option<&str>) -> Result<Loaded, ConfigErrors> + use<> {
         let env: BTreeMap<String, String> =
             self.settings.iter().map(|(name, value)| (format!("OFFSETD_{name}"), value.clone())).collect();
@@ -155,7 +155,7 @@ pub(crate) struct Lab {
     runtime: Option<Runtime>,
 }
 
-/// Status, headers and body of an answer.
+/// Status, headers and body of a response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -183,7 +183,7 @@ impl Answer {
     }
 }
 
-/// A whole answer of the Sql call in JSON.
+/// A complete answer of the Sql call in JSON.
 #[derive(Debug)]
 pub(crate) struct SqlAnswer {
     pub(crate) schema: SqlSchema,
@@ -192,7 +192,7 @@ pub(crate) struct SqlAnswer {
 }
 
 impl Lab {
-    /// A ready server with quick settings on a Kafka with so many log partitions.
+    /// Starts a ready server with short intervals, on a Kafka with this many log partitions.
     pub(crate) fn new(log_partitions: i32) -> Self {
         Setup::default().ready(&kafka(log_partitions))
     }
@@ -226,13 +226,13 @@ impl Lab {
     }
 
     pub(crate) fn wait_ready(&self) {
-        wait_for("/readyz to say 200", LIMIT, || {
+        wait_for("/readyz to return 200", LIMIT, || {
             let answer = self.get("/readyz");
             if answer.status == 200 { Ok(()) } else { Err(format!("{answer:?}")) }
         });
     }
 
-    /// Commits an offset now, without waiting for anybody to see it.
+    /// Commits an offset now, without waiting until it is visible.
     pub(crate) fn commit(&self, group: &str, topic: &str, partition: i32, offset: i64) {
         self.writer.commit(&Commit::new(group, topic, partition, offset, self.clock.now())).unwrap();
     }
@@ -258,7 +258,7 @@ impl Lab {
         self.query(group, topic, partition).unwrap().entry.unwrap()
     }
 
-    /// Waits for an entry that the probe accepts.
+    /// Waits for an entry that `accepts` accepts.
     pub(crate) fn wait_entry(
         &self,
         (group, topic, partition): (&str, &str, i32),
@@ -296,10 +296,10 @@ impl Lab {
         })
     }
 
-    /// Runs a statement aside, until it is aborted; it has begun.
+    /// Runs a statement in the background until it is aborted; returns once it has begun.
     pub(crate) fn spawn_sql(&self, request: SqlRequest) -> JoinHandle<()> {
         let mut answer = self.block_on(self.client().sql(request)).unwrap().into_inner();
-        self.block_on(answer.message()).unwrap().expect("a schema");
+        self.block_on(answer.message()).unwrap().expect("the schema");
         self.runtime.as_ref().unwrap().spawn(async move { while let Ok(Some(_)) = answer.message().await {} })
     }
 
@@ -308,14 +308,14 @@ impl Lab {
         self.try_sql(request).unwrap_or_else(|status| panic!("{statement}\n{status}"))
     }
 
-    /// The code and the text that a statement fails with.
+    /// Returns the code and the text with which a statement fails.
     pub(crate) fn sql_error(&self, statement: &str) -> (Code, String) {
         let request = SqlRequest { statement: statement.to_owned(), ..SqlRequest::default() };
         let status = self.try_sql(request).expect_err(statement);
         (status.code(), status.message().to_owned())
     }
 
-    /// Asks for a stop, as a signal would; streams under way go on to their end.
+    /// Requests a stop as a signal would; running streams continue to their end.
     pub(crate) fn ask_to_stop(&self) {
         self.stop.cancel();
     }
@@ -325,7 +325,7 @@ impl Lab {
         self.ask_to_stop();
         let app = self.app.take().unwrap();
         let ended = self.block_on(async { tokio::time::timeout(LIMIT, app).await });
-        ended.expect("a server that ends").expect("no panic").expect("a clean end");
+        ended.expect("the server ends").expect("no panic").expect("a clean stop");
     }
 }
 
@@ -334,7 +334,7 @@ impl Drop for Lab {
         self.stop.cancel();
         let runtime = self.runtime.take().unwrap();
         if let Some(app) = self.app.take() {
-            // Before Kafka goes, or its threads would complain.
+            // Stops before Kafka does, since its threads would log errors.
             let _ = runtime.block_on(async { tokio::time::timeout(LIMIT, app).await });
         }
         runtime.shutdown_background();
@@ -344,7 +344,7 @@ impl Drop for Lab {
 /// Topic and partitions.
 pub(crate) type Assigned<'a> = (&'a str, &'a [i32]);
 
-/// A classic group of the consumer protocol, whose members hold what is given.
+/// Returns a classic group of the consumer protocol, with members that own these partitions.
 pub(crate) fn stable_group(group: &str, generation: i32, members: &[(&str, &[Assigned<'_>])]) -> GroupDescription {
     let member = |(number, (client, assigned)): (usize, &(&str, &[Assigned<'_>]))| {
         let topics: Vec<&str> = assigned.iter().map(|(topic, _)| *topic).collect();

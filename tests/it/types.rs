@@ -1,4 +1,4 @@
-//! Values of branches of several types: none is lost on the way to the client, by any door.
+//! Values of branches with several types: no interface loses a value on its path to the client.
 
 use std::process::Command;
 
@@ -16,7 +16,7 @@ use crate::pushdown::{Both, lines, sorted};
 use crate::rpc::flight;
 use crate::support::{LIMIT, Lab, until};
 
-/// A value of each type, which is another one where it becomes one of another type with a loss.
+/// A value of each type. It changes visibly if it is converted to another type with a loss.
 const VALUES: [&str; 25] = [
     "NULL",
     "true",
@@ -45,7 +45,7 @@ const VALUES: [&str; 25] = [
     "make_array(1, 2)",
 ];
 
-/// What brings two values into one column. `$a` and `$b` stand for them.
+/// Statements that combine two values, `$a` and `$b`, in one column.
 const BRANCHES: [&str; 14] = [
     "SELECT CASE WHEN false THEN $a ELSE $b END AS x, CASE WHEN false THEN $b ELSE $a END AS y",
     "SELECT CASE 1 WHEN 2 THEN $a WHEN 1 THEN $b END AS x, CASE 1 WHEN 2 THEN $b WHEN 1 THEN $a END AS y",
@@ -63,7 +63,7 @@ const BRANCHES: [&str; 14] = [
     "SELECT make_array($a, $b) AS x, make_array($b, $a) AS y",
 ];
 
-/// The type that a column of another one has on the wire, as the contract says.
+/// Returns the type that a column has on the wire, as the contract states.
 fn wire(kind: &DataType) -> DataType {
     match kind {
         DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
@@ -73,7 +73,7 @@ fn wire(kind: &DataType) -> DataType {
     }
 }
 
-/// Rows as text, and the columns' types.
+/// Returns the rows as text.
 fn shown(batches: &[RecordBatch]) -> Vec<String> {
     if batches.iter().all(|batch| batch.num_rows() == 0) { vec![] } else { sorted(lines(batches)) }
 }
@@ -131,7 +131,7 @@ fn branches_of_every_pair_of_types_give_what_datafusion_gives() {
     assert!(compared > 1500, "only {compared} have an answer");
 }
 
-/// Statements of which each door must give these values, in this order, as their only column `x`.
+/// Returns statements with the expected values of their only column `x`, in order, for every interface.
 fn statements() -> Vec<(&'static str, Vec<Value>)> {
     vec![
         ("SELECT CASE WHEN false THEN 1 ELSE 2.5 END AS x", vec![json!(2.5)]),
@@ -170,7 +170,7 @@ fn of_lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["x"].clone()).collect()
 }
 
-/// The fields after the head: NULL is nothing, and what is a number is one.
+/// Parses the fields after the header: an empty field is NULL, and a number is a number.
 fn of_csv(text: &str) -> Vec<Value> {
     let field = |line: &str| match line {
         "" => Value::Null,

@@ -1,5 +1,5 @@
-//! Committed offsets by Kafka's Admin API: a round of all groups, beside a plain loop of Kafka's AdminClient and beside
-//! Kafka's own tool.
+//! Committed offsets by Kafka's Admin API: a round of all groups, compared with a plain loop of Kafka's AdminClient and
+//! with Kafka's own tool.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -20,18 +20,18 @@ use super::{KAFKA, PROPERTIES, now};
 use crate::measure::{Goal, Report, middle};
 use crate::process::wait_for;
 
-/// A number that divides the groups of a load, to try this out.
+/// Environment variable with a divisor of the load's groups, for a quick trial.
 const PART: &str = "BENCH_PART";
 const MODE: (&str, &str) = ("OFFSETD_CLUSTERS_DEFAULT_MODE", "admin");
 const PACE: &str = "OFFSETD_CLUSTERS_DEFAULT_ADMIN_CALLS_PER_SECOND";
-/// As good as no limit.
+/// Effectively unlimited.
 const LIFTED: (&str, &str) = (PACE, "1000000");
 const DEFAULT: (&str, &str) = (PACE, "50");
-/// How long the default pace is looked at.
+/// Time for which the default rate is measured.
 const FOR: Duration = Duration::from_secs(60);
-/// Kafka's tool takes minutes where there are more groups.
+/// Kafka's tool takes minutes with more groups.
 const TOOL_GROUPS: usize = 1000;
-/// More groups than that take longer than a server is waited for at the default pace.
+/// With more groups, a round at the default rate takes longer than the limit.
 const PACED_GROUPS: usize = 3000;
 const LIMIT: Duration = Duration::from_secs(600);
 
@@ -42,7 +42,8 @@ pub(crate) fn run(report: &mut Report, load: &Load) {
     let servers = broker.bootstrap_servers();
     fill::topics(&servers, &load);
     fill::fill(&servers, &load, now());
-    // The records were written past the coordinators: they load them when they start, and tell of no group before.
+    // The records were written without the coordinators, which return these groups only after they have loaded the log
+    // at their start.
     broker.stop();
     broker.start();
     let has_loaded = || match plain_loop(&broker)["offsets"].as_u64() {
@@ -65,7 +66,7 @@ pub(crate) fn run(report: &mut Report, load: &Load) {
         ours.push(read_seconds(&served));
         served.stop();
     }
-    report.pair(&of("round of all groups, beside a loop"), "s", &mut ours, &mut beside, Goal::AtMost(1.1));
+    report.pair(&of("round of all groups vs a loop"), "s", &mut ours, &mut beside, Goal::AtMost(1.1));
     report.pair(&of("CPU of the broker, start to ready"), "s", &mut our_broker, &mut its_broker, Goal::None);
     report.limit(&of("CPU of the server, start to ready"), "s", middle(&mut server), Goal::None);
     report.limit(&of("requests to coordinators until ready"), "", middle(&mut calls), Goal::None);
@@ -73,12 +74,17 @@ pub(crate) fn run(report: &mut Report, load: &Load) {
         let before = broker_cpu(&mut broker);
         let took = tool(&servers).as_secs_f64();
         report.limit(&of("kafka-consumer-groups.sh --all-groups --describe"), "s", took, Goal::None);
-        report.limit(&of("CPU of the broker of that"), "s", broker_cpu(&mut broker) - before, Goal::None);
+        report.limit(
+            &of("CPU of the broker for kafka-consumer-groups.sh"),
+            "s",
+            broker_cpu(&mut broker) - before,
+            Goal::None,
+        );
     }
     paced(report, &load, &servers);
 }
 
-/// A round at the default pace: as it was, or, of many groups, as it would be.
+/// Measures a round at the default rate; with many groups, it is estimated.
 fn paced(report: &mut Report, load: &Load, servers: &str) {
     let of = |what: &str| format!("{}: {what}", load.name);
     if load.groups <= PACED_GROUPS {
@@ -88,13 +94,13 @@ fn paced(report: &mut Report, load: &Load, servers: &str) {
     }
     let served = Served::launch(servers, &[MODE, DEFAULT]);
     let clients = Clients::new(&served.address);
-    // A revision is a change, and until all is loaded each offset is one.
+    // A revision is a change, and until everything is loaded each offset is one.
     let done = || number(&clients, "SELECT coalesce(max(position), 0) AS n FROM sources");
     let (started, before) = (Instant::now(), done());
     sleep(FOR);
     let per_second = (done() - before) / started.elapsed().as_secs_f64();
     let round = f64::from(u32::try_from(load.keys()).unwrap()) / per_second;
-    report.limit(&of("round at 50 requests a second, by the first minute"), "s", round, Goal::None);
+    report.limit(&of("round at 50 requests a second, estimated from one minute"), "s", round, Goal::None);
     served.stop();
 }
 
@@ -102,12 +108,12 @@ fn broker_cpu(broker: &mut Broker) -> f64 {
     Used::of(broker.pid()).cpu_s
 }
 
-/// How long the first round took, in which every group is asked about once.
+/// Returns the duration of the first round, in which every group is requested once.
 fn read_seconds(served: &Served) -> f64 {
     number(&Clients::new(&served.address), "SELECT max(read_seconds) AS n FROM sources")
 }
 
-/// Requests to coordinators so far.
+/// Returns the number of requests to coordinators so far.
 fn calls_of(address: &str) -> f64 {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n").unwrap();
@@ -124,7 +130,7 @@ fn plain_loop(broker: &Broker) -> Value {
     serde_json::from_slice(&out.stdout).unwrap()
 }
 
-/// What `kafka-consumer-groups.sh` runs.
+/// Runs the class behind `kafka-consumer-groups.sh`, and measures it.
 fn tool(servers: &str) -> Duration {
     let release = Release::of(KAFKA);
     let dir = release.dir().join("tools");

@@ -1,4 +1,4 @@
-//! What clients see of a server that runs, beside an empty RPC of the same server: its health check.
+//! The performance that clients see, compared with an empty RPC of the same server: its health check.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,12 +13,12 @@ use tonic_health::pb::health_client::HealthClient;
 use super::fill::Load;
 use crate::measure::{Goal, Report, quantile};
 
-/// Calls at once, for throughput.
+/// Number of concurrent calls, for throughput.
 const CALLERS: usize = 32;
 const ROUND: Duration = Duration::from_secs(2);
-/// Calls one after another, for latency.
+/// Number of consecutive calls, for latency.
 const CALLS: usize = 400;
-/// Different point queries.
+/// Number of different point queries.
 const QUERIES: usize = 100_000;
 
 pub(super) struct Clients {
@@ -44,7 +44,7 @@ impl Clients {
         OffsetServiceClient::new(self.channel.clone()).max_decoding_message_size(64 << 20)
     }
 
-    /// Calls per second of many callers.
+    /// Returns the calls per second of many concurrent callers.
     fn rate<F>(&self, call: impl Fn(Channel, usize) -> F + Clone + Send + 'static) -> f64
     where
         F: Future<Output = ()> + Send,
@@ -66,7 +66,7 @@ impl Clients {
         counts.into_iter().map(Result::unwrap).sum::<f64>() / ROUND.as_secs_f64()
     }
 
-    /// How long calls take, one after another.
+    /// Returns the durations of consecutive calls.
     fn latencies<F: Future<Output = ()> + Send>(&self, call: impl Fn(Channel, usize) -> F) -> Vec<Duration> {
         let timed = async |number| {
             let started = Instant::now();
@@ -87,7 +87,8 @@ pub(super) async fn nothing(channel: Channel, _: usize) {
     HealthClient::new(channel).check(HealthCheckRequest::default()).await.unwrap();
 }
 
-/// Of keys all over, made beforehand: what a client does to make up its mind is not the server's.
+/// Returns point queries of keys all over the load. They are built in advance, so that the client's work is not
+/// measured.
 fn queries(load: &Load) -> Vec<QueryRequest> {
     let query = |number: usize| {
         let group = number * 7919 % load.groups;
@@ -103,7 +104,7 @@ async fn query(channel: Channel, request: QueryRequest) {
     assert!(answer.into_inner().entry.unwrap().lag.is_some());
 }
 
-/// Throughput and latency of RPCs.
+/// Measures throughput and latency of RPCs.
 pub(crate) fn run(report: &mut Report, load: &Load, address: &str) {
     let clients = Clients::new(address);
     let of = |what: &str| format!("{}: {what}", load.name);
@@ -114,7 +115,7 @@ pub(crate) fn run(report: &mut Report, load: &Load, address: &str) {
         empty.push(clients.rate(nothing));
         ours.push(clients.rate(asked.clone()));
     }
-    report.pair(&of("Query, beside an empty RPC"), "1/s", &mut ours, &mut empty, Goal::AtLeast(0.9));
+    report.pair(&of("Query vs an empty RPC"), "1/s", &mut ours, &mut empty, Goal::AtLeast(0.9));
     // A page sums up its groups, and here and there a group is as large as a cluster.
     let many_groups = if load.groups > 1000 { Goal::AtMost(20.0) } else { Goal::None };
     let mut quiet = clients.latencies(nothing);
@@ -133,7 +134,7 @@ pub(crate) fn run(report: &mut Report, load: &Load, address: &str) {
         });
         let (page, quiet) = (quantile(&mut page, 0.99).as_secs_f64(), quantile(&mut quiet, 0.99).as_secs_f64());
         report.row(
-            &of(&format!("GetConsumer {what}, p99 beside an empty RPC")),
+            &of(&format!("GetConsumer {what}, p99 vs an empty RPC")),
             "s",
             page,
             quiet,
@@ -146,7 +147,7 @@ pub(crate) fn run(report: &mut Report, load: &Load, address: &str) {
     report.limit(&of("GetOffset, all pages of 10,000"), "1/s", entries as f64 / took.as_secs_f64(), Goal::None);
 }
 
-/// All pages of all offsets.
+/// Reads all pages of all offsets; returns the number of entries and the duration.
 fn walk(clients: &Clients) -> (usize, Duration) {
     let mut stub = clients.stub();
     clients.runtime.block_on(async {

@@ -13,27 +13,27 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _,
 
 pub(crate) const OFFSETS: &str = "__consumer_offsets";
 pub(crate) const LOG_PARTITIONS: i32 = 50;
-/// Records in each partition of the data topics.
+/// Number of records in each partition of the data topics.
 const RECORDS: i64 = 100;
 const LIMIT: Duration = Duration::from_secs(60);
-/// For a load of which each record is a request.
+/// Number of connections for a load in which each record is a request.
 const CONNECTIONS: usize = 8;
 /// As long as librdkafka keeps a record that it cannot send.
 const FILL_LIMIT: Duration = Duration::from_secs(300);
 
-/// What `__consumer_offsets` holds.
+/// The contents of `__consumer_offsets`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
     pub(crate) name: &'static str,
     pub(crate) groups: usize,
-    /// Topics that there are.
+    /// Number of topics.
     pub(crate) topics: usize,
-    /// Of these, topics that a group has committed to.
+    /// Number of topics that a group has committed to.
     pub(crate) topics_read: usize,
     pub(crate) partitions: i32,
-    /// Commits of each key.
+    /// Number of commits per key.
     pub(crate) rounds: i64,
-    /// A record in a batch of its own, as in a topic that was compacted for long.
+    /// Whether each record is a batch of its own, as in a topic that has been compacted for long.
     pub(crate) single: bool,
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn client(bootstrap_servers: &str, more: &[(&str, &str)]) -> ClientCo
     settings
 }
 
-/// Counts what the broker took; ends the program when it refuses a record.
+/// Counts delivered records; ends the process if the broker refuses a record.
 #[derive(Debug, Default)]
 pub(crate) struct Counting(AtomicU64);
 
@@ -80,7 +80,7 @@ impl ProducerContext for Counting {
     }
 }
 
-/// A producer that may write to internal topics (`KafkaApis`: by its client id).
+/// Returns a producer that may write to internal topics, because of its client id (`KafkaApis`).
 pub(crate) fn producer(bootstrap_servers: &str, single: bool) -> ThreadedProducer<Counting> {
     let mut settings = client(bootstrap_servers, &[("client.id", "__admin_client"), ("acks", "1"), ("linger.ms", "5")]);
     settings.set("queue.buffering.max.messages", "1000000").set("queue.buffering.max.kbytes", "262144");
@@ -104,7 +104,7 @@ pub(crate) fn send(
     }
 }
 
-/// The value of a commit of a group, in a round.
+/// Returns the value of a group's commit in a round.
 pub(crate) fn commit_of(
     load: &Load,
     group: &str,
@@ -119,9 +119,10 @@ pub(crate) fn commit_of(
     (commit.key(), commit.value().unwrap())
 }
 
-/// Writes a load; its topics are there. How many records that is.
+/// Writes a load to existing topics; returns the number of records.
 pub(crate) fn fill(bootstrap_servers: &str, load: &Load, now: Millis) -> u64 {
-    // A record in a batch of its own is a request of its own, and a broker answers those of a connection one by one.
+    // A record in its own batch is a request of its own, and a broker processes the requests of a connection one by
+    // one.
     let producers: Vec<_> =
         (0..if load.single { CONNECTIONS } else { 1 }).map(|_| producer(bootstrap_servers, load.single)).collect();
     let of = |log_partition: i32| &producers[usize::try_from(log_partition).unwrap() % producers.len()];
@@ -153,7 +154,8 @@ pub(crate) fn fill(bootstrap_servers: &str, load: &Load, now: Millis) -> u64 {
     producers.iter().map(|producer| producer.context().0.load(Ordering::Relaxed)).sum()
 }
 
-/// Every other group is empty, the others have one to three members that share the partitions.
+/// Returns a group description: every other group is empty, the others have one to three members that share the
+/// partitions.
 fn describe(load: &Load, number: usize, at: Millis) -> GroupDescription {
     let count = if number.is_multiple_of(2) { 0 } else { 1 + number / 2 % 3 };
     let topics: Vec<String> = load.topics_of(number).map(Load::topic).collect();
@@ -183,7 +185,7 @@ fn describe(load: &Load, number: usize, at: Millis) -> GroupDescription {
     }
 }
 
-/// Makes the topics of a load, with records in them.
+/// Creates the topics of a load, with records in them.
 pub(crate) fn topics(bootstrap_servers: &str, load: &Load) {
     let admin: AdminClient<DefaultClientContext> = client(bootstrap_servers, &[]).create().unwrap();
     let names: Vec<String> = (0..load.topics).map(Load::topic).collect();

@@ -1,6 +1,6 @@
-//! The floor: librdkafka reads all of `__consumer_offsets`, with the consumers and buffers of the server, and nothing is
-//! done with what it gives. A process of its own, as the server is.
-#![allow(unsafe_code, reason = "librdkafka's batches; rust-rdkafka wraps only one message a call")]
+//! The floor: librdkafka reads all of `__consumer_offsets`, with the consumers and buffers of the server, and the
+//! records are discarded. It runs in a process of its own, like the server.
+#![allow(unsafe_code, reason = "librdkafka's batches; rust-rdkafka wraps only one message per call")]
 
 use std::ffi::{CString, OsString};
 use std::process::ExitCode;
@@ -20,7 +20,7 @@ use super::used::Used;
 const BATCH: usize = 1024;
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// As the server sets its consumers.
+/// Returns the settings of the server's consumers.
 pub(super) fn settings() -> impl Iterator<Item = (&'static str, &'static str)> {
     let more = [("auto.offset.reset", "earliest"), ("isolation.level", "read_committed")];
     CLIENT_DEFAULTS.iter().copied().chain(more)
@@ -33,7 +33,7 @@ struct Args {
     consumers: usize,
 }
 
-/// Reads to the ends that there are at the start, and prints the number of records.
+/// Reads up to the log ends at the start, and prints the number of records.
 pub(crate) fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args = Args::parse_from(args);
     let settings = client(&args.bootstrap_servers, &settings().collect::<Vec<_>>());
@@ -52,7 +52,7 @@ pub(crate) fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
                 let consumer: BaseConsumer = settings.create().unwrap();
                 let mine: Vec<(i32, i64)> = ends.iter().skip(first).step_by(step).copied().collect();
                 let records = read(&consumer, &mine);
-                // Leaving is not part of what is measured.
+                // Closing the consumer is not measured.
                 std::mem::forget(consumer);
                 records
             })
@@ -65,13 +65,13 @@ pub(crate) fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Without a group: what comes of one (a coordinator that moves) is nothing that a batch can hold.
+/// Reads without a group: events of a group, such as a coordinator that moves, have no place in a batch.
 fn read(consumer: &BaseConsumer, mine: &[(i32, i64)]) -> u64 {
     let topic = CString::new(OFFSETS).unwrap();
     let mut ends = [i64::MAX; 1000];
     let mut buffer = vec![ptr::null_mut(); BATCH];
     let (mut left, mut records) = (mine.len(), 0);
-    // SAFETY: the consumer is live; each message is given back once, topic and queue go with the process.
+    // SAFETY: the consumer is live; each message is destroyed once; topic and queue end with the process.
     unsafe {
         let handle = consumer.client().native_ptr();
         let topic = sys::rd_kafka_topic_new(handle, topic.as_ptr(), ptr::null_mut());

@@ -1,5 +1,5 @@
-//! How soon a commit shows, beside a bare consumer that reads the same log, also after the broker was restarted; and what
-//! the latest costs, beside the one question to the broker that it takes.
+//! The delay until a commit is visible, compared with a bare consumer that reads the same log, also after a restart of
+//! the broker; and the cost of LATEST, compared with the single request to the broker that it needs.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,12 +26,12 @@ use super::served::Served;
 use crate::measure::{Goal, Report, quantile};
 
 const COMMITS_PER_SECOND: u64 = 20_000;
-/// One in so many is looked for.
+/// One commit in this many is measured.
 const PROBE_EVERY: u64 = 20;
 const PROBE: &str = "bench-probe";
 const FOR: Duration = Duration::from_secs(10);
 const LIMIT: Duration = Duration::from_secs(60);
-/// Calls of each kind.
+/// Number of calls of each kind.
 const CALLS: usize = 500;
 
 pub(super) fn run(report: &mut Report, load: &Load, broker: &mut Broker) {
@@ -54,7 +54,8 @@ pub(super) fn run(report: &mut Report, load: &Load, broker: &mut Broker) {
     served.stop();
 }
 
-/// Commits of many groups, some of them looked for: by number, when they were sent, and when each reader saw them.
+/// Commits of many groups, of which some are measured: by number, with the time when each was sent and when each reader
+/// saw it.
 struct Trial<'a> {
     load: &'a Load,
     started: Instant,
@@ -64,7 +65,7 @@ struct Trial<'a> {
     watched: Seen,
 }
 
-/// What a reader has seen: the newest number, and how long each took.
+/// The observations of a reader: the newest number, and the delay of each measured commit.
 #[derive(Default)]
 struct Seen {
     newest: AtomicU64,
@@ -81,8 +82,8 @@ impl<'a> Trial<'a> {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// A producer that waits a little for its batches: a broker that is sent thousands of requests a second, beside all the
-    /// others on the machine, is what would be measured.
+    /// Writes with a producer that waits a little for its batches. Thousands of requests per second would mostly
+    /// measure the broker, which shares the machine with all the others.
     fn write(&self, servers: &str) {
         let mut settings = client(servers, &[("client.id", "__admin_client"), ("acks", "1"), ("linger.ms", "10")]);
         settings.set("queue.buffering.max.messages", "1000000").set("message.timeout.ms", "300000");
@@ -107,7 +108,7 @@ impl<'a> Trial<'a> {
         let (key, value) = (commit.key(), commit.value().unwrap());
         let log_partition = log_partition_for(&group, LOG_PARTITIONS).unwrap();
         let record = BaseRecord::to(OFFSETS).partition(log_partition).key(&key).payload(&value);
-        // While the broker is away the queue may fill: what does not fit is not sent.
+        // The queue may fill while the broker is down; records that do not fit are dropped.
         if producer.send(record).is_ok() && is_probe {
             sent.push(Instant::now());
         }
@@ -120,9 +121,9 @@ impl<'a> Trial<'a> {
         seen.newest.store(number, Ordering::Relaxed);
     }
 
-    /// The bare consumer: the server's settings, and nothing done with what comes.
+    /// Runs the bare consumer: the server's settings, and the records are discarded.
     fn consume(&self, servers: &str) {
-        // Without a group librdkafka assigns nothing.
+        // librdkafka assigns no partitions without a group.
         let group = [("group.id", PROBE), ("enable.auto.commit", "false")];
         let settings = client(servers, &floor::settings().chain(group).collect::<Vec<_>>());
         let consumer: BaseConsumer = settings.create().unwrap();
@@ -157,14 +158,14 @@ impl<'a> Trial<'a> {
         });
     }
 
-    /// Waits until both see what is written now, and then for a while.
+    /// Waits until both readers see current commits, and then measures for a while.
     fn measure(&self, report: &mut Report, what: &str) {
         let from = self.sent.lock().unwrap().len() as u64;
         let (consumed, watched) = (&self.consumed, &self.watched);
         let caught_up = |seen: &Seen| seen.newest.load(Ordering::Relaxed) > from;
         let end = Instant::now() + LIMIT;
         while !(caught_up(consumed) && caught_up(watched)) {
-            assert!(Instant::now() < end, "commits do not show");
+            assert!(Instant::now() < end, "commits do not become visible");
             thread::sleep(Duration::from_millis(10));
         }
         [consumed, watched].iter().for_each(|seen| seen.took.lock().unwrap().clear());
@@ -177,8 +178,8 @@ impl<'a> Trial<'a> {
     }
 }
 
-/// One question for the ends of one partition is what any reader of the latest must ask, and an RPC is what carries its
-/// answer.
+/// The baseline of LATEST is one request for the end of one partition, which every such read needs, plus the RPC that
+/// carries the answer.
 fn latest(report: &mut Report, load: &Load, servers: &str, clients: &Clients) {
     let group = Load::group(1);
     let (topic, log_partition) =
@@ -223,7 +224,7 @@ fn latest(report: &mut Report, load: &Load, servers: &str, clients: &Clients) {
         }
         let times = [&mut took, &mut beside, &mut carried];
         let [ours, beside, carried] = times.map(|times| quantile(times, part).as_secs_f64());
-        let what = format!("{}: {what}, beside one ListOffsets", load.name);
+        let what = format!("{}: {what}, vs one ListOffsets", load.name);
         report.row(&what, "s", ours, beside, ours / beside, Goal::AtMost(goal));
         let least = beside + carried;
         report.row(&format!("{what} and an empty RPC"), "s", ours, least, ours / least, Goal::None);

@@ -1,5 +1,5 @@
-//! The log ends of a hundred thousand partitions, asked for every second, of the mock cluster: what that takes, and what
-//! a broker that is gone does to the partitions of the others.
+//! The log ends of a hundred thousand partitions of the mock cluster, polled every second: the cost, and the effect of
+//! a dead broker on the partitions of the others.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ const TOPICS: usize = 100;
 const PARTITIONS: i32 = 1000;
 const FOR: Duration = Duration::from_secs(15);
 const LIMIT: Duration = Duration::from_secs(120);
-/// What the mock cannot answer is not asked.
+/// Turns off the requests that the mock cannot answer.
 const SETTINGS: [(&str, &str); 3] = [
     ("OFFSETD_LAG_POLL_INTERVAL", "1s"),
     ("OFFSETD_AUDIT_ENABLED", "false"),
@@ -42,17 +42,17 @@ pub(crate) fn run(report: &mut Report) {
     let before = served.used().cpu_s;
     sleep(FOR);
     let cores = (served.used().cpu_s - before) / FOR.as_secs_f64();
-    report.limit("100,000 partitions: ends every second, part of a core", "", cores, Goal::AtMost(0.3));
+    report.limit("100,000 partitions: ends every second, in cores", "", cores, Goal::AtMost(0.3));
     let alone = oldest(&clients);
     kafka.mock().unwrap().broker_down(BROKERS).unwrap();
     sleep(Duration::from_secs(3));
     let beside = oldest(&clients);
     let late = (beside - alone) * 1e3;
-    report.limit("100,000 partitions: later by, with a dead broker", "ms", late, Goal::AtMost(100.0));
+    report.limit("100,000 partitions: added delay with a dead broker", "ms", late, Goal::AtMost(100.0));
     served.stop();
 }
 
-/// Seconds since the oldest of the ends was asked for, of the brokers that live: the most of many looks.
+/// Returns the maximum age in seconds of a log end of the live brokers, over many queries.
 fn oldest(clients: &Clients) -> f64 {
     let age = "SELECT date_part('epoch', now() - min(observed_at)) AS n FROM partitions WHERE leader < 3 AND topic LIKE 'topic-%'";
     let until = Instant::now() + FOR;
@@ -64,7 +64,7 @@ fn oldest(clients: &Clients) -> f64 {
     oldest
 }
 
-/// The one number that a statement gives.
+/// Returns the only number of a statement.
 pub(super) fn number(clients: &Clients, statement: &str) -> f64 {
     clients.runtime.block_on(async {
         let request =

@@ -1,4 +1,4 @@
-//! The program, as a process of its own.
+//! The server as a process of its own.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -13,17 +13,17 @@ use crate::process::{Process, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(2);
-/// Each takes some of the CPU time that is measured.
+/// Longer than the other interval, because each poll uses CPU time of the measured process.
 const POLL_READY: Duration = Duration::from_millis(10);
 
 pub(crate) struct Served {
     process: Process,
     _dir: TempDir,
     pub(crate) address: String,
-    /// From the start of the process.
+    /// Time since the start of the process.
     pub(crate) listening_after: Duration,
     pub(crate) ready_after: Duration,
-    /// When it was ready.
+    /// Usage at the time of readiness.
     pub(crate) used: Used,
 }
 
@@ -32,7 +32,7 @@ pub(crate) fn this_program() -> PathBuf {
 }
 
 impl Served {
-    /// Starts it with more settings, and waits until it is ready.
+    /// Starts the server with additional settings, and waits until it is ready.
     pub(crate) fn start(bootstrap_servers: &str, settings: &[(&str, &str)]) -> Self {
         let started = Instant::now();
         let mut served = Self::launch(bootstrap_servers, settings);
@@ -41,7 +41,7 @@ impl Served {
         served
     }
 
-    /// Starts it with more settings, and waits until it listens.
+    /// Starts the server with additional settings, and waits until it listens.
     pub(crate) fn launch(bootstrap_servers: &str, settings: &[(&str, &str)]) -> Self {
         let dir = TempDir::new().unwrap();
         let file = dir.path().join("address");
@@ -73,12 +73,12 @@ fn poll<T>(every: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = probe() {
             return found;
         }
-        assert!(Instant::now() < end, "the server does not get ready");
+        assert!(Instant::now() < end, "the server does not become ready");
         std::thread::sleep(every);
     }
 }
 
-/// Status and length of an answer; `each` sees how much has come so far, now and then.
+/// Returns status and length of a response; `each` is called with the length so far.
 pub(crate) fn get(address: &str, path: &str, mut each: impl FnMut(usize)) -> (u16, usize) {
     let mut stream = wait_for("a connection", LIMIT, || TcpStream::connect(address).map_err(|e| e.to_string()));
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();

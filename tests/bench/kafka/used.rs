@@ -1,23 +1,23 @@
-//! What a process has used, by `/proc`.
+//! CPU time and memory of a process, from `/proc`.
 
 use std::fs;
 
-/// Of Linux: clock ticks per second in `/proc/PID/stat`.
+/// Clock ticks per second in Linux's `/proc/PID/stat`.
 const TICKS: f64 = 100.0;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Used {
     pub(crate) cpu_s: f64,
-    /// Bytes, resident.
+    /// Resident memory in bytes.
     pub(crate) resident: f64,
-    /// The most that ever were.
+    /// Peak resident memory in bytes.
     pub(crate) peak: f64,
 }
 
 impl Used {
     pub(crate) fn of(pid: u32) -> Self {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-        // The program's name, in brackets, may hold spaces.
+        // The program's name, in parentheses, may contain spaces.
         let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
         let ticks = |at: usize| fields[at].parse::<f64>().unwrap();
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();

@@ -1,4 +1,4 @@
-//! A writer that has readers beside it, and groups that come and go.
+//! A writer next to readers, and short-lived groups.
 
 use std::process;
 use std::sync::Arc;
@@ -21,14 +21,14 @@ use crate::measure::{Goal, Report, middle, quantile};
 
 const MIB: f64 = 1024.0 * 1024.0;
 const FOR: Duration = Duration::from_secs(3);
-/// Keys of the one group that all ask for.
+/// Number of keys of the one group that all clients request.
 const KEYS: usize = 100_000;
 const COMMITS_PER_SECOND: u64 = 20_000;
 const QUERIES_PER_SECOND: u64 = 10_000;
 const SHORT_LIVED: usize = 10_000_000;
 
 pub(crate) fn run(report: &mut Report) {
-    if report.wants("writer beside scans") {
+    if report.wants("writer during scans") {
         scans(report);
     }
     if report.wants("one group of 100,000 keys") {
@@ -39,7 +39,7 @@ pub(crate) fn run(report: &mut Report) {
     }
 }
 
-/// Commits per second, as fast as it goes.
+/// Returns the commits per second at full speed.
 #[expect(clippy::cast_precision_loss, reason = "a few millions")]
 fn apply_rate(shard: &ShardWriter, keys: &Keys) -> f64 {
     let (started, mut rounds) = (Instant::now(), 0);
@@ -50,7 +50,7 @@ fn apply_rate(shard: &ShardWriter, keys: &Keys) -> f64 {
     (rounds * keys.len()) as f64 / started.elapsed().as_secs_f64()
 }
 
-/// One core writes, the other reads all of it again and again, or, to tell what the machine does to both, another store.
+/// One core writes while the other continuously scans the same store or, as a measure of the machine, another store.
 fn scans(report: &mut Report) {
     let (store, shard) = empty();
     let (other_store, other_shard) = empty();
@@ -64,15 +64,16 @@ fn scans(report: &mut Report) {
             rows(&runtime, &engine, "SELECT sum(committed_offset) FROM offsets");
         }
     };
-    let names = ["writer beside scans, and alone", "writer beside scans, and beside scans of another store"];
+    let names = ["writer during scans vs alone", "writer during scans vs during scans of another store"];
     let (own, other) = (|stop: &AtomicBool| scan(&store, stop), |stop: &AtomicBool| scan(&other_store, stop));
     writer_beside(report, names, (&shard, &keys), &own, &other);
 }
 
-/// What runs until it is told to stop.
+/// Work that runs until the flag is set.
 type Until<'a> = &'a (dyn Fn(&AtomicBool) + Sync);
 
-/// How fast a writer is beside readers of what it writes: beside its speed alone, and beside readers of something else.
+/// Measures a writer's speed next to readers of its store, compared with its speed alone and next to readers of another
+/// store.
 fn writer_beside(
     report: &mut Report,
     names: [&str; 2],
@@ -100,7 +101,7 @@ fn writer_beside(
     }
 }
 
-/// Does something so often a second, until told to stop; how long each took.
+/// Calls `each` this often per second until `stop`; returns the durations.
 fn paced(per_second: u64, stop: &AtomicBool, mut each: impl FnMut(u64)) -> Vec<Duration> {
     let (started, mut number, mut took) = (Instant::now(), 0, vec![]);
     while !stop.load(Ordering::Relaxed) {
@@ -126,17 +127,17 @@ fn one_group(report: &mut Report) {
     }
     let (asker, other) = (Asker::new(&store, &keys), Asker::new(&other_store, &keys));
     let of = |what: &str| format!("one group of 100,000 keys, {QUERIES_PER_SECOND} Query/s: {what}");
-    let names = [of("commits, and alone"), of("commits, and beside Query of another store")];
+    let names = [of("commits vs alone"), of("commits vs during Query of another store")];
     let (own, others) = (|stop: &AtomicBool| asker.ask(stop), |stop: &AtomicBool| other.ask(stop));
     writer_beside(report, names.each_ref().map(String::as_str), (&shard, &keys), &own, &others);
     let (mut runs, mut pins) = beside_queries(&shard, &keys, &asker);
     let micros = |took: &mut [Duration]| quantile(took, 0.99).as_secs_f64() * 1e6;
-    let what = of(&format!("a run of commits at {COMMITS_PER_SECOND}/s, its wait included, p99"));
+    let what = of(&format!("a batch of commits at {COMMITS_PER_SECOND}/s with its wait, p99"));
     report.limit(&what, "µs", micros(&mut runs), Goal::AtMost(200.0));
     report.limit(&of("a pin, p99"), "µs", micros(&mut pins), Goal::AtMost(100.0));
 }
 
-/// Asks for keys of one group.
+/// A client that queries keys of one group.
 struct Asker<'a> {
     service: Service,
     keys: &'a Keys,
@@ -163,9 +164,9 @@ impl<'a> Asker<'a> {
     }
 }
 
-/// How long runs of commits and pins take, while there are queries.
+/// Returns the durations of batches of commits and of pins, during queries.
 fn beside_queries(shard: &ShardWriter, keys: &Keys, asker: &Asker<'_>) -> (Vec<Duration>, Vec<Duration>) {
-    /// Commits that come together.
+    /// Number of commits in a batch.
     const TOGETHER: usize = 20;
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -184,13 +185,13 @@ fn beside_queries(shard: &ShardWriter, keys: &Keys, asker: &Asker<'_>) -> (Vec<D
     })
 }
 
-/// Consoles and tests make groups that live for a moment: `console-consumer-12345`.
+/// Consoles and tests create groups that live for a moment: `console-consumer-12345`.
 #[expect(clippy::cast_precision_loss, reason = "bytes")]
 fn short_lived(report: &mut Report) {
     const HALF: usize = RUN / 2;
     let (_store, shard) = empty();
     let resident = || Used::of(process::id()).resident;
-    // What is kept anyway: the last commits, the names.
+    // A first pass fills the memory that is retained anyway: the last commits and the names.
     let pass = |from: usize, to: usize| {
         for first in (from..to).step_by(HALF) {
             let groups = names("console-consumer", first..first + HALF);
@@ -204,7 +205,7 @@ fn short_lived(report: &mut Report) {
     let started = Instant::now();
     pass(0, SHORT_LIVED);
     let took = started.elapsed().as_secs_f64();
-    report.limit("short-lived group ids, in all", "1/s", SHORT_LIVED as f64 / took, Goal::None);
+    report.limit("short-lived group ids, total rate", "1/s", SHORT_LIVED as f64 / took, Goal::None);
     let mut grown = [(resident() - before) / MIB];
     report.limit(
         "short-lived group ids: memory after 10 million of them",

@@ -1,5 +1,5 @@
-//! The same work at 1, 2, 4 and 8 times the size: what it costs for one of them must stay flat. Each in a process of its
-//! own, whose memory nobody else has used.
+//! The same work at 1, 2, 4 and 8 times the size: the cost per item must stay flat. Each size runs in its own process
+//! with fresh memory.
 
 use std::process::{self, Command, ExitCode};
 use std::time::Instant;
@@ -13,15 +13,15 @@ use crate::kafka::this_program;
 use crate::kafka::used::Used;
 use crate::measure::{Goal, Report, middle};
 
-/// Groups at the smallest size.
+/// Number of groups at the smallest size.
 const GROUPS: usize = 2500;
 const PARTITIONS: usize = 100;
 const SIZES: [usize; 4] = [1, 2, 4, 8];
 const PINS: usize = 1000;
-/// What lies beyond the caches costs more than what lies in them, whatever the program.
+/// Data beyond the CPU caches costs more than data in them, in any program.
 const FLAT: Goal = Goal::AtMost(1.5);
 
-/// For one record, key or group, in the order of [`WHAT`].
+/// Costs per record, key or group, in the order of [`WHAT`].
 type Costs = [f64; 5];
 
 const WHAT: [(&str, &str); 5] = [
@@ -44,7 +44,7 @@ pub(crate) fn run(report: &mut Report) {
     for (at, (what, unit)) in WHAT.into_iter().enumerate() {
         for (size, of_size) in SIZES.iter().zip(&costs).skip(1) {
             let (ours, beside) = (of_size[at], costs[0][at]);
-            let what = format!("growth: {what}, {size} x {} keys, beside 1 x", GROUPS * PARTITIONS);
+            let what = format!("growth: {what}, {size} x {} keys vs 1 x", GROUPS * PARTITIONS);
             report.row(&what, unit, ours, beside, ours / beside, FLAT);
         }
     }
@@ -56,7 +56,7 @@ fn costs_aside(size: usize) -> Costs {
     serde_json::from_slice(&out.stdout).unwrap()
 }
 
-/// Prints what one size costs.
+/// Prints the costs at one size.
 pub(crate) fn main(size: &str) -> ExitCode {
     println!("{}", serde_json::to_string(&costs(size.parse().unwrap())).unwrap());
     ExitCode::SUCCESS
@@ -76,7 +76,7 @@ fn costs(size: usize) -> Costs {
     let new = of_each(keys.len(), &mut || keys.commit(&shard, 0));
     let memory = (resident() - before) / keys.len() as f64;
     let known = of_each(keys.len(), &mut || keys.commit(&shard, 1));
-    // The order of the groups is found once.
+    // The order of the groups is computed once, by the first pin.
     drop(shard.pin());
     let group = &keys.groups[0];
     let changed_pin = |_| {

@@ -1,4 +1,4 @@
-//! One record, one call.
+//! The cost of one record and of one call.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -21,7 +21,7 @@ use crate::recorded::{self, records};
 
 const GROUPS: usize = 1000;
 const PARTITIONS: usize = 100;
-/// Of a record, for what takes nanoseconds.
+/// Repetitions of a record, for costs of nanoseconds.
 const TIMES: usize = 10_000;
 const PAGE: i32 = 10_000;
 
@@ -32,7 +32,7 @@ pub(crate) fn run(report: &mut Report) {
     reading(report);
 }
 
-/// Each type of record that the fixtures have, by name.
+/// Decodes each record type of the fixtures.
 fn decoding(report: &mut Report) {
     let mut by_type: BTreeMap<(i16, String), Vec<recorded::Record>> = BTreeMap::new();
     for (key, value) in records() {
@@ -64,7 +64,7 @@ fn applying(report: &mut Report) {
     report.each_of("apply a tombstone", keys.len(), || keys.delete(&shard, 1), || keys.commit(&shard, 0));
 }
 
-/// A reader that holds a version makes the writer copy what it touches next.
+/// A reader that pins a version makes the writer copy what it changes next.
 fn pinning(report: &mut Report) {
     let keys = Keys::new(GROUPS, PARTITIONS);
     let (_store, shard) = empty();
@@ -80,7 +80,7 @@ fn pinning(report: &mut Report) {
         });
     }
     for (what, held) in
-        [("a commit, while nobody reads", false), ("a commit after a pin: copies what it touches", true)]
+        [("a commit without readers", false), ("a commit after a pin, which copies what it changes", true)]
     {
         report.each(what, TIMES, || {
             for number in 0..TIMES {

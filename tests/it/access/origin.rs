@@ -1,4 +1,5 @@
-//! What web pages of other origins can send, over real connections: statuses by header, for every way in.
+//! Requests of web pages of other origins, over real connections: the status for each combination of headers, over
+//! every protocol.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -10,7 +11,7 @@ use tonic::transport::Endpoint;
 use super::{TOKEN, guarded};
 use crate::support::{LIMIT, Lab, Setup, kafka};
 
-/// The text of an answer to a request, byte by byte as it is given.
+/// Sends a request byte by byte as given, and returns the text of the response.
 fn raw(lab: &Lab, request: &str) -> String {
     let url = lab.url("");
     let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
@@ -25,7 +26,7 @@ fn status(answer: &str) -> u16 {
     answer.get(9..12).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{answer:?}"))
 }
 
-/// The answer to a request for a path with these lines of headers; a statement to `/v1/sql`.
+/// Sends a request for a path with these header lines; a POST carries a statement.
 fn ask(lab: &Lab, method: &str, path: &str, lines: &[&str]) -> String {
     let body = if method == "POST" { "SELECT 1 AS x" } else { "" };
     let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
@@ -102,7 +103,7 @@ fn no_name_that_a_page_chose_is_served() {
     }
     assert_eq!(status(&ask(&lab, "POST", "http://evil.example/v1/sql", &["host: 127.0.0.1"])), 421);
     assert_eq!(status(&raw(&lab, "GET /metrics HTTP/1.0\r\n\r\n")), 200);
-    // Not of a browser: HTTP/2 without TLS.
+    // HTTP/2 without TLS is never used by browsers.
     let endpoint = Endpoint::from_shared(lab.url("")).unwrap().origin("http://evil.example".parse().unwrap());
     lab.block_on(async {
         let channel = endpoint.connect().await.unwrap();

@@ -1,4 +1,4 @@
-//! TLS: the real program with certificates of the tests, by its own commands, over HTTP/1.1 and HTTP/2.
+//! TLS: the real binary with test certificates, accessed by its own commands, over HTTP/1.1 and HTTP/2.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -34,7 +34,7 @@ fn certificate(name: &str) -> CertificateDer<'static> {
     CertificateDer::from_pem_file(fixture(name)).unwrap()
 }
 
-/// The program with TLS, on copies of the fixtures in a folder.
+/// The server with TLS, on copies of the fixtures in a folder.
 pub(super) struct Secured {
     server: Server,
     dir: TempDir,
@@ -45,7 +45,7 @@ impl Secured {
         Self::begin(true, more)
     }
 
-    /// Without tokens.
+    /// Starts a server that requires no token.
     pub(super) fn open(more: &str) -> Self {
         Self::begin(false, more)
     }
@@ -56,7 +56,7 @@ impl Secured {
         show(dir.path(), "server");
         fs::write(path("tokens"), TOKEN).unwrap();
         let tokens = if wants_tokens { path("tokens").display().to_string() } else { String::new() };
-        // Of the brokers nothing is wanted but that there are some.
+        // The brokers are never reached; the configuration only needs a cluster.
         let text = format!(
             "[server.auth]\ntokens_file = '{}'\n[server.tls]\ncert = '{}'\nkey = '{}'\n{more}\n\
              [clusters.a]\nbootstrap_servers = '127.0.0.1:1'\n",
@@ -73,14 +73,14 @@ impl Secured {
         self.server.address().parse().unwrap()
     }
 
-    /// How to connect by HTTP/2.
+    /// Returns the endpoint for HTTP/2.
     pub(super) fn endpoint(&self) -> Endpoint {
         let ca = Certificate::from_pem(fs::read(fixture("ca.pem")).unwrap());
         let endpoint = Endpoint::from_shared(format!("https://{}", self.address())).unwrap();
         endpoint.tls_config(ClientTlsConfig::new().ca_certificate(ca).domain_name("localhost")).unwrap()
     }
 
-    /// `offsetd status` there.
+    /// Runs `offsetd status` against this server.
     fn status(&self, ca: &str, more: &[&str]) -> Output {
         let url = format!("https://{}", self.server.address());
         let ca = fixture(ca);
@@ -88,7 +88,7 @@ impl Secured {
     }
 }
 
-/// Puts a certificate and its key where the server reads them.
+/// Copies a certificate and its key to where the server reads them.
 fn show(dir: &Path, name: &str) {
     for (from, to) in [("pem", "cert"), ("key", "key")] {
         let aside = dir.join("aside");
@@ -97,7 +97,7 @@ fn show(dir: &Path, name: &str) {
     }
 }
 
-/// A handshake as a client of one protocol.
+/// Connects with TLS, offering one protocol; `older` selects TLS 1.2.
 async fn connect(address: SocketAddr, alpn: &[u8], older: bool) -> std::io::Result<TlsStream<tokio::net::TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(certificate("ca.pem")).unwrap();
@@ -112,7 +112,7 @@ async fn connect(address: SocketAddr, alpn: &[u8], older: bool) -> std::io::Resu
     TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
 
-/// What `GET /livez` is answered with over HTTP/1.1.
+/// Returns the response to `GET /livez` over HTTP/1.1.
 async fn livez(address: SocketAddr, older: bool) -> std::io::Result<String> {
     let mut stream = connect(address, b"http/1.1", older).await?;
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
@@ -124,7 +124,7 @@ async fn livez(address: SocketAddr, older: bool) -> std::io::Result<String> {
 
 pub(super) fn block_on<F: Future>(future: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { tokio::time::timeout(LIMIT, future).await.expect("an end in time") })
+    runtime.block_on(async { tokio::time::timeout(LIMIT, future).await.expect("completion within the limit") })
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn a_client_without_tls_is_refused_at_once() {
     stream.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
     let mut answer = vec![];
     stream.read_to_end(&mut answer).unwrap();
-    // A fatal alert of TLS: who runs into the timeout of handshakes gets nothing.
+    // A fatal TLS alert. A client that ran into the handshake timeout would receive no bytes.
     assert_eq!(answer.first_chunk(), Some(&[0x15, 3, 3, 0, 2, 2]), "{answer:?}");
 }
 
@@ -182,7 +182,7 @@ fn clients_that_say_nothing_block_nobody() {
     let secured = Secured::start("");
     let silent: Vec<TcpStream> = (0..400).map(|_| TcpStream::connect(secured.address()).unwrap()).collect();
     assert!(block_on(livez(secured.address(), false)).unwrap().starts_with("HTTP/1.1 200 OK"));
-    // The oldest has made room.
+    // The oldest silent connection was closed to make room.
     let mut oldest = silent.first().unwrap();
     oldest.set_read_timeout(Some(LIMIT)).unwrap();
     assert_eq!(oldest.read(&mut [0]).unwrap(), 0);
@@ -205,15 +205,15 @@ fn a_handshake_that_has_begun_stays_while_silent_clients_come_and_go() {
     client.write_tls(&mut hello).unwrap();
     let mut stream = TcpStream::connect(secured.address()).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
-    // Slow: half of its first message comes before the flood, half after it.
+    // A slow handshake: half of its first message is sent before the flood, half after it.
     let (first, rest) = hello.split_at(hello.len() / 2);
     stream.write_all(first).unwrap();
-    // Accepted later and answered: by then the server has seen the first half.
+    // This client connects later and is served, so by now the server has read the first half.
     assert!(secured.status("ca.pem", &[]).status.success());
     let connect = || TcpStream::connect(secured.address()).unwrap();
     let mut silent: Vec<TcpStream> = (0..90).map(|_| connect()).collect();
     until("the first half to be read", || {
-        // As long as there is room, a silent connection stays.
+        // While there is room, a silent connection stays open.
         silent.extend((0..10).map(|_| connect()));
         silent[0].set_nonblocking(true).unwrap();
         matches!(silent[0].read(&mut [0]), Ok(0))
@@ -234,7 +234,7 @@ fn a_client_without_the_certificate_that_is_wanted_is_refused() {
     };
     let output = with("client");
     assert!(output.status.success(), "{output:?}");
-    // The second is one of the CA's, but for servers.
+    // The second certificate was issued by the CA, but for servers.
     for output in [secured.status("ca.pem", &[]), with("server")] {
         assert_eq!(output.status.code(), Some(1), "{output:?}");
     }
@@ -256,9 +256,9 @@ fn a_renewed_certificate_is_shown_without_a_restart() {
     assert_eq!(shown(), certificate("server.pem"));
     show(secured.dir.path(), "renewed");
     until("the new certificate", || shown() == certificate("renewed.pem"));
-    // A key that does not fit leaves it.
+    // A key that does not match leaves the previous certificate in force.
     fs::copy(fixture("server.key"), secured.dir.path().join("key")).unwrap();
-    let known = wait_for("a word about it", LIMIT, || {
+    let known = wait_for("the warning in the log", LIMIT, || {
         let log = secured.server.log();
         if log.contains("is not the key of") { Ok(log) } else { Err(log) }
     });

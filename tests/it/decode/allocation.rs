@@ -1,6 +1,6 @@
-//! Decoding takes no memory, whatever a record claims; JSON of it takes memory by its size.
+//! Decoding allocates no memory, whatever lengths a record claims; its JSON form allocates in proportion to the record.
 
-#![allow(unsafe_code, reason = "an allocator that counts")]
+#![allow(unsafe_code, reason = "a counting allocator implements an unsafe trait")]
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -12,7 +12,7 @@ use offsetd::decode::{Record, decode};
 
 use crate::recorded::{bytes, records};
 
-/// Counts what each thread asks for.
+/// An allocator that counts the bytes that each thread requests.
 struct Counting;
 
 #[global_allocator]
@@ -23,15 +23,15 @@ thread_local! {
 }
 
 fn count(size: usize) {
-    // A thread that ends counts no more.
+    // The counter is gone while its thread ends.
     let _ = ASKED.try_with(|asked| asked.set(asked.get() + size));
 }
 
-// SAFETY: all is done by the system's allocator; counting touches a thread-local integer only.
+// SAFETY: all calls are forwarded to the system's allocator; counting only touches a thread-local integer.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size());
-        // SAFETY: the caller's promise is passed on, here and below.
+        // SAFETY: the caller's guarantees are passed on, here and below.
         unsafe { System.alloc(layout) }
     }
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
@@ -43,17 +43,17 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Bytes that this thread asks for meanwhile, freed or not.
+/// Returns the bytes that this thread requests during `work`, freed or not.
 pub(crate) fn asked<T>(work: impl FnOnce() -> T) -> (T, usize) {
     let before = ASKED.get();
     let result = work();
     (result, ASKED.get() - before)
 }
 
-/// Of the path in an error, however long the record.
+/// Bytes for the path in an error, however long the record is.
 pub(super) const PATH: usize = 1024;
 
-/// Decodes under the rules: nothing is allocated but the path of an error.
+/// Decodes a record and asserts that only the path of an error is allocated.
 pub(super) fn decode_frugally<'a>(key: &'a [u8], value: Option<&'a [u8]>) -> Option<Record<'a>> {
     let (decoded, asked) = asked(|| decode(Some(key), value));
     match decoded {
@@ -70,7 +70,7 @@ pub(super) fn decode_frugally<'a>(key: &'a [u8], value: Option<&'a [u8]>) -> Opt
     }
 }
 
-/// JSON under the rules: memory is bounded by the size of the record.
+/// Writes a record as JSON and asserts that the memory is bounded by the size of the record.
 pub(super) fn json_frugally(record: &Record<'_>, size: usize) {
     let (written, asked) = asked(|| serde_json::to_writer(io::sink(), record));
     written.unwrap();
@@ -115,7 +115,7 @@ fn a_claim_is_not_believed() {
 
 #[test]
 fn a_megabyte_is_refused_where_kafka_refuses_it_and_borrowed_where_not() {
-    // Strings end at 32767 bytes, byte fields do not.
+    // Strings are limited to 32767 bytes; byte fields are not.
     let commit = bytes("00010002673100017400000003");
     let text = |length: usize, compact: &str| {
         let head = bytes(&format!("0004000000000000002a00000007{compact}"));
@@ -131,7 +131,7 @@ fn a_megabyte_is_refused_where_kafka_refuses_it_and_borrowed_where_not() {
     let record = decode_frugally(&group, Some(&value)).unwrap();
     json_frugally(&record, value.len());
 
-    // A member of a million partitions.
+    // A member with a million partitions.
     let member = bytes("00070002673100026d31");
     let head = bytes("000002000102030405060708090a0b0c0d0e0f818040");
     let value = [&head[..], &vec![0; 4 << 20], &[0, 0]].concat();

@@ -1,7 +1,7 @@
-//! Fuzzing of the decoder of every record type, on stable Rust: records that Kafka wrote are tampered with, and bytes
-//! are made up. A failure is shrunk and printed.
+//! Fuzzes the decoder of every record type on stable Rust, with tampered records of real brokers and with random bytes.
+//! A failure is shrunk and printed.
 //!
-//! `cargo test` runs a few thousand of each; a debug build takes minutes for 200,000. To run for long:
+//! `cargo test` runs a few thousand cases of each; a debug build takes minutes for 200,000. For a long run:
 //! `PROPTEST_CASES=100000000 cargo test --release --test it decode::fuzz`
 
 use std::sync::LazyLock;
@@ -18,7 +18,7 @@ use crate::recorded::{Record as Recorded, records};
 
 static SEEDS: LazyLock<Vec<Recorded>> = LazyLock::new(records);
 
-/// What is done to a value.
+/// A change of a value's bytes.
 #[derive(Clone, Debug)]
 enum Tamper {
     Set(Index, u8),
@@ -26,12 +26,12 @@ enum Tamper {
     Insert(Index, Vec<u8>),
     Remove(Index, u8),
     Cut(Index),
-    /// A piece of another record, from there on.
+    /// Replaces the rest by a part of another record.
     Splice(Index, Index, Index),
 }
 
 fn tamper() -> impl Strategy<Value = Tamper> {
-    // What lengths and counts are made of.
+    // Bytes that often occur in lengths and counts.
     let telling = prop::sample::select(vec![0, 1, 2, 0x7f, 0x80, 0x81, 0xfe, 0xff]);
     let at = any::<Index>;
     prop_oneof![
@@ -74,7 +74,7 @@ impl Tamper {
     }
 }
 
-/// What holds of any bytes.
+/// Asserts the rules that hold for any bytes.
 fn check(key: &[u8], value: Option<&[u8]>) {
     let Some(record) = decode_frugally(key, value) else { return };
     json_frugally(&record, key.len() + value.map_or(0, <[u8]>::len));
@@ -88,7 +88,7 @@ fn check(key: &[u8], value: Option<&[u8]>) {
     embedded(&record);
 }
 
-/// What clients wrote into the brokers' records.
+/// Checks the payloads that clients wrote into the brokers' records.
 fn embedded(record: &Record<'_>) {
     let Record::GroupMetadata { value: Some(group), .. } = record else { return };
     for member in group.value.members.iter() {
@@ -136,7 +136,7 @@ proptest! {
         let made_up = [&[0, kind], &key[..]].concat();
         let value = [&[0, version], &value[..]].concat();
         check(&made_up, Some(&value));
-        // With a good key, so that the value is looked at.
+        // With a valid key, so that the value is decoded.
         for (key, _) in SEEDS.iter().filter(|(key, _)| offsetd::decode::kind(Some(key)) == Ok(i16::from(kind))).take(1) {
             check(key, Some(&value));
         }
@@ -151,7 +151,7 @@ proptest! {
                 if let Ok(Some(read)) = Embedded::<$payload>::new(&payload).payload() {
                     let mut written = vec![];
                     read.write(&mut written);
-                    // Longer by fields that were left out, shorter by what was left over.
+                    // Longer by omitted fields, shorter by trailing bytes.
                     prop_assert_eq!(Embedded::<$payload>::new(&written).payload(), Ok(Some(read)));
                 }
             };

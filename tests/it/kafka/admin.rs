@@ -1,4 +1,4 @@
-//! Offsets by the Admin API, beside the log of the same broker.
+//! Offsets read with the Admin API, compared with those of the log of the same broker.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -19,16 +19,16 @@ on_each_release! { the_admin_api_tells_what_the_log_tells }
 
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// What both ways tell of every committed offset.
+/// Columns of committed offsets that both modes return.
 const OFFSETS: &str = "SELECT group_id, topic, partition, committed_offset, leader_epoch, metadata FROM offsets \
     ORDER BY 1, 2, 3";
 const LAG: &str = "SELECT group_id, topic, partition, committed_offset, lag, log_end_offset, member_id, client_id, client_host \
     FROM lag ORDER BY 1, 2, 3";
-/// What both ways tell of every group of a protocol that librdkafka describes.
+/// Columns of groups that both modes return, for the protocols that librdkafka describes.
 const GROUPS: &str = "SELECT group_id, kind, state, members, topics, partitions, lag FROM groups \
     WHERE kind IN ('classic', 'consumer', 'simple') ORDER BY 1";
 const MEMBERS: &str = "SELECT group_id, member_id, client_id, client_host FROM members ORDER BY 1, 2";
-/// What the API does not tell, by table: NULL, and its comment in `columns` says so.
+/// Columns that the Admin API does not return, by table: they are NULL, as their comments in `columns` state.
 const UNTOLD: [(&str, &[&str]); 3] = [
     ("offsets", &["committed_at", "expires_at", "topic_id", "log_partition", "log_offset"]),
     ("groups", &["epoch", "leader_member_id", "last_committed_at"]),
@@ -85,7 +85,7 @@ fn the_admin_api_tells_what_the_log_tells(release: Release) {
 
     let (_log, mut by_log) = serve(&with_mode(&broker.cluster_of_user("all"), "auto"));
     let (_admin, mut by_admin) = serve(&with_mode(&broker.cluster_of_user("all"), "admin"));
-    // The log is refused to this user: without being told, offsetd takes the other way.
+    // The log is refused to this user, so offsetd uses the Admin API without being configured to.
     let (_hidden, mut hidden) = serve(&with_mode(&broker.cluster_of_user("hidden"), "auto"));
     for server in [&mut by_log, &mut by_admin, &mut hidden] {
         server.wait_ready();
@@ -104,9 +104,9 @@ fn the_admin_api_tells_what_the_log_tells(release: Release) {
     let sources = "SELECT mode, entries = (SELECT count(*) FROM offsets) AS all, forbidden, malformed, \
         read_seconds >= 0 AND interval_seconds > 0 AND last_read_at IS NOT NULL AS told FROM sources";
     let whole = json!([{"mode": "admin", "all": true, "forbidden": 0, "malformed": 0, "told": true}]);
-    wait_for("how the round went", LIMIT, || is(&by_admin, sources, whole.clone()));
+    wait_for("the result of the round", LIMIT, || is(&by_admin, sources, whole.clone()));
 
-    // What changes: a commit, a new group, a deleted offset and a deleted group.
+    // Changes: a commit, a new group, a deleted offset and a deleted group.
     driver.ask(&json!({"do": "traffic", "name": "traffic", "topics": ["orders", "a.b-c_d"]}));
     driver.alter("new", "orders", 1, 2, "");
     driver.ask(&json!({"do": "delete_group", "group": "simple"}));
@@ -115,7 +115,7 @@ fn the_admin_api_tells_what_the_log_tells(release: Release) {
     if consuming.iter().any(|(group, _)| *group == "kip-848") {
         driver.stop("new-1");
         consuming.retain(|(group, _)| *group != "kip-848");
-        wait_for("no member", LIMIT, || {
+        wait_for("the group to be empty", LIMIT, || {
             is(&by_admin, EMPTY, json!([{"kind": "consumer", "state": "Empty", "members": 0}]))
         });
     }
@@ -123,7 +123,7 @@ fn the_admin_api_tells_what_the_log_tells(release: Release) {
         equal(&by_log, &by_admin, statement);
         equal(&by_log, &hidden, statement);
     }
-    // The latest of one group is asked for at once.
+    // With `freshness=latest`, the group is polled immediately.
     driver.alter("new", "orders", 1, 9, "");
     let answer = by_admin.get("/v1/query?group_id=new&topic=orders&partition=1&freshness=latest");
     let entry: Value = serde_json::from_str(&answer.body).unwrap();
@@ -131,13 +131,15 @@ fn the_admin_api_tells_what_the_log_tells(release: Release) {
 
     half_an_answer_is_marked_and_deletes_nothing(&mut driver, &by_log, &hidden);
 
-    // Brokers leave groups out that a user may not describe: that is said, and deletes nothing.
+    // Brokers omit groups that a user may not describe: this is reported, and deletes nothing.
     driver.revoke("hidden", "DESCRIBE", "group", "*");
     let refused = "SELECT last_error LIKE 'not authorized to describe groups%' AS refused, ready FROM clusters";
     wait_for("the missing right", LIMIT, || is(&hidden, refused, json!([{"refused": true, "ready": false}])));
     driver.grant("hidden", "DESCRIBE", "group", "*");
     let healthy = json!([{"last_error": null, "ready": true}]);
-    wait_for("the right to count", LIMIT, || is(&hidden, "SELECT last_error, ready FROM clusters", healthy.clone()));
+    wait_for("the right to take effect", LIMIT, || {
+        is(&hidden, "SELECT last_error, ready FROM clusters", healthy.clone())
+    });
     equal(&by_log, &hidden, OFFSETS);
     assert_eq!(
         hidden
@@ -166,7 +168,7 @@ fn what_is_not_told_is_null_and_said(server: &Server) {
     }
 }
 
-/// Coordinators leave out the offsets of a topic that the user may not describe.
+/// Coordinators omit the offsets of topics that the user may not describe.
 fn half_an_answer_is_marked_and_deletes_nothing(driver: &mut Driver, by_log: &Server, by_admin: &Server) {
     const TOMBSTONES: &str = "SELECT count(*) AS n FROM commits WHERE kind = 'tombstone' AND topic = 'orders'";
     equal(by_log, by_admin, OFFSETS);
@@ -176,16 +178,16 @@ fn half_an_answer_is_marked_and_deletes_nothing(driver: &mut Driver, by_log: &Se
     let marked = "SELECT forbidden, last_rejected LIKE '%/orders/%' AS named FROM sources";
     let all = json!([{"forbidden": rows, "named": true}]);
     wait_for("the rows to be marked", LIMIT, || is(by_admin, marked, all.clone()));
-    // The other half goes on.
+    // The other topic is still updated.
     driver.alter("half", "idle", 0, 1, "");
     let half = "SELECT committed_offset FROM offsets WHERE group_id = 'half'";
     wait_for("the other topic", LIMIT, || is(by_admin, half, json!([{"committed_offset": 1}])));
-    assert_eq!(by_admin.sql(TOMBSTONES), tombstones, "what is not told is not deleted");
+    assert_eq!(by_admin.sql(TOMBSTONES), tombstones, "omitted offsets are not deleted");
     equal(by_log, by_admin, OFFSETS);
     driver.grant("hidden", "READ", "topic", "orders");
     let unmarked = "SELECT forbidden, last_rejected FROM sources";
     wait_for("no marks", LIMIT, || is(by_admin, unmarked, json!([{"forbidden": 0, "last_rejected": null}])));
-    // What is really gone is deleted.
+    // An offset that was really deleted is removed.
     driver.ask(&json!({"do": "delete_offsets", "group": "half", "offsets": [{"topic": "idle", "partition": 0}]}));
     wait_for("the deleted offset", LIMIT, || is(by_admin, half, json!([])));
     assert_eq!(by_admin.sql(TOMBSTONES), tombstones);
@@ -216,7 +218,7 @@ fn a_switch_keeps_the_rows_until_the_other_way_is_loaded_and_tells_no_commits() 
         let text = std::fs::read_to_string(&log).unwrap();
         if text.contains(part) { Ok(()) } else { Err(text) }
     };
-    wait_for("the watch", LIMIT, || seen("these were the current offsets"));
+    wait_for("the watch", LIMIT, || seen("end of the current offsets"));
 
     let rows = server.sql(OFFSETS);
     assert_eq!(rows.len(), GROUPS);
@@ -227,7 +229,7 @@ fn a_switch_keeps_the_rows_until_the_other_way_is_loaded_and_tells_no_commits() 
         let asker = scope.spawn(move || {
             wait_for("the switches", 4 * LIMIT, || {
                 let found = server.try_sql(OFFSETS).unwrap_or_else(|error| panic!("not answered: {error}"));
-                assert_eq!(found, rows, "rows are there all the time");
+                assert_eq!(found, rows, "the rows are shown all the time");
                 let of = server.sql("SELECT stale_since IS NOT NULL AS stale, ready, mode FROM clusters").remove(0);
                 assert_eq!(of["ready"], true, "{of}");
                 stale.fetch_or(of["stale"] == true && of["mode"] == "log", Ordering::Relaxed);
@@ -240,19 +242,19 @@ fn a_switch_keeps_the_rows_until_the_other_way_is_loaded_and_tells_no_commits() 
         asker.join().unwrap();
         result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     });
-    assert!(stale.load(Ordering::Relaxed), "while the Admin API is read aside, the rows of the log are stale");
-    assert_eq!(server.sql_value("SELECT count(*) FROM commits"), 0, "a switch is no news");
+    assert!(stale.load(Ordering::Relaxed), "during the load by the Admin API, the rows of the log are stale");
+    assert_eq!(server.sql_value("SELECT count(*) FROM commits"), 0, "a switch reports no commits");
     assert_eq!(server.sql_value("SELECT count(*) FROM status_changes"), 0);
-    wait_for("the watch to be told", LIMIT, || seen("resync"));
+    wait_for("the resync of the watch", LIMIT, || seen("resync"));
     let text = std::fs::read_to_string(&log).unwrap();
     assert!(!text.contains("deleted") && !text.contains("(new)") && text.contains("(current)"), "{text}");
 
     it_goes_on_by_either_way(&mut driver, &server);
-    wait_for("the watch to see it", LIMIT, || seen("5 → 6"));
+    wait_for("the change in the watch", LIMIT, || seen("5 → 6"));
     server.stop_cleanly();
 }
 
-/// Lets the user read the log, and forbids it again.
+/// Grants the user the right to read the log, and revokes it again.
 fn switch_twice(driver: &mut Driver, server: &Server) {
     let told = "SELECT count(log_partition) = count(*) AS all, count(committed_at) > 0 AS at FROM offsets";
     let healthy = json!([{"last_error": null, "stale_since": null}]);
@@ -285,7 +287,7 @@ fn it_goes_on_by_either_way(driver: &mut Driver, server: &Server) {
 
 #[test]
 fn what_fails_is_told_with_the_reason_and_rows_stay() {
-    // Credentials that are refused.
+    // Credentials that the broker refuses.
     let broker = Broker::with_users(Release::of("4.1"), &["u"]);
     let bad = broker.cluster_of_user("u").replace("\"sasl.password\" = \"u\"", "\"sasl.password\" = \"other\"");
     let (_config, server) = serve(&with_mode(&bad, "admin"));
@@ -293,7 +295,7 @@ fn what_fails_is_told_with_the_reason_and_rows_stay() {
     server.stop_cleanly();
     drop(broker);
 
-    // Brokers that do not know a call: the mock cluster lists no groups.
+    // Brokers that do not implement a request: the mock cluster cannot list groups.
     let kafka = MockKafka::start(1).unwrap();
     let cluster = format!("[clusters.c]\nbootstrap_servers = {:?}\n", kafka.bootstrap_servers());
     let (_config, server) = serve(&with_mode(&cluster, "admin"));
@@ -301,7 +303,7 @@ fn what_fails_is_told_with_the_reason_and_rows_stay() {
     server.stop_cleanly();
     drop(kafka);
 
-    // A broker that answers nothing any more.
+    // A broker that stops answering.
     let proxy = Proxy::new();
     let (broker, address) = Broker::started_behind(Release::of("4.1"), &proxy.address());
     proxy.lead_to(&broker.bootstrap_servers());
@@ -322,7 +324,7 @@ fn what_fails_is_told_with_the_reason_and_rows_stay() {
     wait_for("the row to be marked", LIMIT, || {
         is(&server, "SELECT malformed, last_rejected FROM sources", json!([{"malformed": 1, "last_rejected": "g"}]))
     });
-    assert_eq!(server.sql(OFFSETS), rows, "rows stay");
+    assert_eq!(server.sql(OFFSETS), rows, "the rows stay");
     driver.alter("g", "orders", 0, 4, "");
     proxy.go_on();
     let state = "SELECT committed_offset, reachable, last_error FROM offsets JOIN clusters USING (cluster)";

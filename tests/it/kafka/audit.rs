@@ -36,7 +36,7 @@ fn the_audit_finds_what_is_wrong_and_nothing_else(release: Release) {
     }
     transaction(&mut driver, "t", "committed", 6, true);
     transaction(&mut driver, "t", "aborted", 7, false);
-    // The coordinator does not know of this one.
+    // The coordinator does not know this offset.
     driver.ask(&json!({"do": "append", "group": "past", "topic": "orders", "offset": 4}));
     driver.ask(&json!({"do": "commits", "name": "flow", "topic": "orders", "groups": ["moving 1", "moving 2"]}));
     let (_config, mut server) =
@@ -47,7 +47,7 @@ fn the_audit_finds_what_is_wrong_and_nothing_else(release: Release) {
     let difference =
         json!([{"group_id": "past", "topic": "orders", "partition": 0, "committed_offset": 4, "kafka_offset": null}]);
     wait_for("the difference", LIMIT, || is(&server, listed, difference.clone()));
-    // Many rounds find nothing else, whatever moves.
+    // Many more rounds find nothing else, while offsets move.
     wait_for("200 groups to be compared", LIMIT, || {
         assert_eq!(Value::from(server.sql(listed)), difference);
         if audited(&server) >= 200 { Ok(()) } else { Err("too few".to_owned()) }
@@ -58,7 +58,7 @@ fn the_audit_finds_what_is_wrong_and_nothing_else(release: Release) {
     server.stop_cleanly();
 }
 
-/// Groups that were compared.
+/// Returns the number of groups that were compared.
 pub(super) fn audited(server: &Server) -> u64 {
     let page = server.get("/metrics").body;
     let line = page.lines().find(|line| line.starts_with("offsetd_audit_groups_total{")).unwrap();

@@ -1,4 +1,4 @@
-//! A real single-broker KRaft Kafka, from the jars that `tests/broker/prepare` fetched.
+//! Runs a real single-broker KRaft Kafka from the jars that `tests/broker/prepare` fetched.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -13,15 +13,15 @@ use tempfile::TempDir;
 use crate::process::{Process, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(120);
-/// Of a broker that was not formatted again.
+/// Cluster id of a broker that was not formatted again.
 pub(crate) const CLUSTER_ID: &str = "b2Zmc2V0ZC10ZXN0LW9uZQ";
 
-/// A Kafka release, prepared.
+/// A prepared Kafka release.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Release(&'static str);
 
 impl Release {
-    /// The release of a line such as `4.1`; fetches and compiles what is missing.
+    /// Returns the release of a line such as `4.1`; fetches and compiles missing files.
     pub(crate) fn of(line: &str) -> Self {
         static PREPARED: OnceLock<()> = OnceLock::new();
         PREPARED.get_or_init(|| {
@@ -38,7 +38,7 @@ impl Release {
         self.0
     }
 
-    /// Where its jars and classes are.
+    /// Returns the folder of its jars and classes.
     pub(crate) fn dir(self) -> PathBuf {
         kafka_dir().join(self.0)
     }
@@ -47,35 +47,35 @@ impl Release {
         let dir = self.dir();
         let path = format!("{0}/classes:{0}/libs/*", dir.display());
         let mut java = Command::new("java");
-        // Short-lived, beside others on few cores: what starts fast and stays small.
+        // Options for short-lived processes that share few cores: a fast start and little memory.
         java.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
-        // Kafka 4 reads keys of OAUTHBEARER only from URLs that are allowed.
+        // Kafka 4 reads OAUTHBEARER keys only from URLs that are allowed.
         java.arg(format!("-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={}", keys_url()));
         java.args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", &path, class]);
         java
     }
 }
 
-/// Where brokers read the public keys that verify tokens.
+/// Returns the URL of the public keys that verify tokens.
 pub(crate) fn keys_url() -> String {
     format!("file://{}/tests/fixtures/oauth/jwks.json", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Returns the folder of the prepared releases. It lies in cargo's target folder, which the build names: `OUT_DIR` is
-/// `TARGET/PROFILE/build/PACKAGE/out`.
+/// Returns the folder of the prepared releases. It lies in cargo's target folder, which is derived from `OUT_DIR`
+/// (`TARGET/PROFILE/build/PACKAGE/out`).
 fn kafka_dir() -> PathBuf {
     let target = Path::new(env!("OUT_DIR")).ancestors().nth(4);
     target.expect("OUT_DIR lies in cargo's target folder").join("kafka")
 }
 
-/// One broker and its data. Down until started; its ports stay its own over restarts.
+/// A broker and its data. It is down until started, and keeps its ports over restarts.
 pub(crate) struct Broker {
     pub(crate) release: Release,
-    // Before the data, so that it ends before they are removed.
+    // Declared before the data, so that the process ends before its files are removed.
     process: Option<Process>,
     dir: TempDir,
     port: u16,
-    /// Where users log in, see [`Broker::with_users`].
+    /// Port of the listener where users log in, see [`Broker::with_users`].
     users_port: Option<u16>,
     _slot: Option<Slot>,
 }
@@ -88,9 +88,9 @@ impl Cluster {
         Self::started_with(release, "")
     }
 
-    /// With more lines of properties.
+    /// Starts the brokers with additional properties.
     pub(crate) fn started_with(release: Release, more_properties: &str) -> Self {
-        // As much as a test may run at once.
+        // A cluster takes all broker slots.
         let mut slots = vec![None, Some(Slot::take()), Some(Slot::take())];
         let ports: Vec<[u16; 2]> = (0..3).map(|_| [free_port(), free_port()]).collect();
         let voters: Vec<String> =
@@ -110,7 +110,7 @@ leader.imbalance.check.interval.seconds=2
             );
             brokers.push(Broker::formatted(release, ports, slots.pop().flatten(), &properties, &[]));
         }
-        // None accepts connections before it has a quorum: the first waits for the second.
+        // No broker accepts connections before there is a quorum: the first waits for the second.
         brokers.iter_mut().for_each(Broker::launch);
         brokers.iter_mut().for_each(Broker::wait_started);
         Self(brokers)
@@ -122,13 +122,13 @@ leader.imbalance.check.interval.seconds=2
 }
 
 impl Broker {
-    /// Formatted, with empty data.
+    /// Creates a broker with formatted, empty data.
     pub(crate) fn down(release: Release, more_properties: &str) -> Self {
         let slot = Some(Slot::take());
         Self::formatted(release, [free_port(), free_port()], slot, more_properties, &[])
     }
 
-    /// With share and streams groups, which 4.1 has only as a preview.
+    /// Creates a broker with share and streams groups, which are a preview in 4.1.
     pub(crate) fn with_every_protocol(release: Release) -> Self {
         let properties = "group.coordinator.rebalance.protocols=classic,consumer,share,streams
 unstable.api.versions.enable=true
@@ -147,8 +147,8 @@ group.streams.initial.rebalance.delay.ms=0
         broker
     }
 
-    /// Where these users log in by SASL/PLAIN, each with its name as password, and have no rights but those that are
-    /// granted. Clients of [`Broker::bootstrap_servers`] may do everything.
+    /// Starts a broker with a listener for users with SASL/PLAIN. The password of each user is its name, and users have
+    /// only rights that are granted. Clients of [`Broker::bootstrap_servers`] may do everything.
     pub(crate) fn with_users(release: Release, users: &[&str]) -> Self {
         let [port, controller, users_port] = [free_port(), free_port(), free_port()];
         let users: String = users.iter().map(|user| format!(" user_{user}=\"{user}\"")).collect();
@@ -168,7 +168,7 @@ super.users=User:ANONYMOUS
         broker
     }
 
-    /// With listeners of its own, which `properties` names; PLAINTEXT on `port` is among them.
+    /// Creates a broker with the listeners that `properties` names; PLAINTEXT on `port` is among them.
     pub(crate) fn with_listeners(
         release: Release,
         ports: [u16; 2],
@@ -180,7 +180,7 @@ super.users=User:ANONYMOUS
         broker
     }
 
-    /// A `[clusters.c]` for a server that logs in as this user.
+    /// Returns a section `[clusters.c]` for a server that logs in as this user.
     pub(crate) fn cluster_of_user(&self, user: &str) -> String {
         format!(
             "[clusters.c]\nbootstrap_servers = \"127.0.0.1:{}\"\n[clusters.c.kafka]\n\
@@ -198,7 +198,7 @@ super.users=User:ANONYMOUS
         format_arguments: &[&str],
     ) -> Self {
         let dir = TempDir::new().unwrap();
-        // Of two lines with one name, Java takes the later.
+        // If a property occurs twice, Java uses the later line.
         let properties = properties(port, controller, dir.path()) + more_properties;
         fs::write(dir.path().join("properties"), properties).unwrap();
         let broker = Self { release, process: None, dir, port, users_port: None, _slot: slot };
@@ -218,10 +218,10 @@ super.users=User:ANONYMOUS
         assert!(format.status.success(), "{}", String::from_utf8_lossy(&format.stderr));
     }
 
-    /// Loses all data and becomes a broker of the cluster with this id (22 characters of base64), on the same port, with
-    /// more lines of properties. The broker must be down.
+    /// Erases all data and formats the broker for the cluster with this id (22 characters of base64), on the same port
+    /// and with additional properties. The broker must be down.
     pub(crate) fn reformat(&self, cluster_id: &str, more_properties: &str) {
-        assert!(self.process.is_none(), "the broker runs");
+        assert!(self.process.is_none(), "the broker is running");
         fs::remove_dir_all(self.dir.path().join("data")).unwrap();
         let path = self.dir.path().join("properties");
         let properties = fs::read_to_string(&path).unwrap() + more_properties;
@@ -233,14 +233,14 @@ super.users=User:ANONYMOUS
         Self::started_with(release, "")
     }
 
-    /// With more lines of properties.
+    /// Starts a broker with additional properties.
     pub(crate) fn started_with(release: Release, more_properties: &str) -> Self {
         let mut broker = Self::down(release, more_properties);
         broker.start();
         broker
     }
 
-    /// A broker that names `proxy` as its address; returns it with the address that leads past the proxy.
+    /// Starts a broker that advertises `proxy` as its address; returns it with an address that bypasses the proxy.
     pub(crate) fn started_behind(release: Release, proxy: &str) -> (Self, String) {
         let [port, controller, direct] = [free_port(), free_port(), free_port()];
         let properties = format!(
@@ -255,7 +255,7 @@ inter.broker.listener.name=DIRECT
         (broker, format!("127.0.0.1:{direct}"))
     }
 
-    /// Starts it and waits until it accepts connections.
+    /// Starts the broker and waits until it accepts connections.
     pub(crate) fn start(&mut self) {
         self.launch();
         self.wait_started();
@@ -279,30 +279,30 @@ inter.broker.listener.name=DIRECT
         });
     }
 
-    /// A clean shutdown.
+    /// Shuts the broker down cleanly.
     pub(crate) fn stop(&mut self) {
         let mut process = self.process.take().unwrap();
-        process.wait_exit(LIMIT); // closes its stdin, see Broker.java
+        process.wait_exit(LIMIT); // closes the process's stdin, see Broker.java
     }
 
-    /// A crash.
+    /// Kills the process, as in a crash.
     pub(crate) fn kill(&mut self) {
         self.process.take().unwrap().kill();
     }
 
-    /// Loses a partition's log, as a broken disk does. The broker must be down.
+    /// Deletes a partition's log, as a failed disk would. The broker must be down.
     pub(crate) fn lose(&self, topic: &str, partition: i32) {
-        assert!(self.process.is_none(), "the broker runs");
+        assert!(self.process.is_none(), "the broker is running");
         fs::remove_dir_all(self.dir.path().join(format!("data/{topic}-{partition}"))).unwrap();
     }
 
-    /// The process, while it is up.
+    /// Returns the process id; the broker must be up.
     #[allow(dead_code, reason = "benchmarks use it")]
     pub(crate) fn pid(&mut self) -> u32 {
         self.process.as_mut().unwrap().child().id()
     }
 
-    /// Where it listens.
+    /// Returns the bootstrap servers.
     pub(crate) fn bootstrap_servers(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
@@ -334,8 +334,8 @@ num.network.threads=2
     )
 }
 
-/// A port that nothing listens on. Below the range that systems give to outgoing connections: while the broker is down,
-/// nobody's connection (least of all a client's to the broker) may come to sit on its port.
+/// Returns an unused port. It is below the range of ephemeral ports, so that no outgoing connection (least of all a
+/// client's connection to the broker) can occupy the port of a broker that is down.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = 12_000 + (std::process::id() % 16_000) as u16;
@@ -345,7 +345,7 @@ pub(crate) fn free_port() -> u16 {
     free.unwrap_or_else(|| panic!("no free port from {first} on"))
 }
 
-/// Leave to run a broker: at most two at once, whatever number of tests runs side by side.
+/// Permission to run a broker: at most two run at the same time, whatever number of tests is running.
 struct Slot;
 
 static SLOTS: Mutex<usize> = Mutex::new(2);

@@ -1,4 +1,4 @@
-//! offsetd's answers, row for row, between two answers of Kafka's own AdminClient.
+//! Compares offsetd's answers, row by row, with two answers of Kafka's own AdminClient, one before and one after.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -13,15 +13,15 @@ use crate::server::Server;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// One look: AdminClient, offsetd, AdminClient.
+/// The result of one comparison: AdminClient, offsetd, AdminClient.
 struct Comparison {
     rows: usize,
-    /// Rows that moved between the two answers of AdminClient.
+    /// Number of rows that changed between the two answers of AdminClient.
     moved: usize,
     differences: Vec<String>,
 }
 
-/// A server that has just become ready must be equal, with no second chance. Nothing may be going on.
+/// Asserts that a server that has just become ready is equal, without a retry. Nothing may be changing.
 pub(crate) fn equal_once_ready(label: &str, driver: &mut Driver, server: &Server) {
     let look = Look { at_rest: true, just_loaded: true };
     let found = observe(driver, server, look).unwrap_or_else(|e| panic!("{label}: {e}"));
@@ -30,7 +30,7 @@ pub(crate) fn equal_once_ready(label: &str, driver: &mut Driver, server: &Server
     found.assert_equal(label);
 }
 
-/// After changes have ceased, all rows become equal, and are when this returns.
+/// Waits until all rows are equal, after all changes have ended.
 pub(crate) fn equal_at_rest(label: &str, driver: &mut Driver, server: &Server) {
     let look = Look { at_rest: true, just_loaded: false };
     let found = wait_for(&format!("{label}: equal rows"), LIMIT, || {
@@ -44,11 +44,12 @@ pub(crate) fn equal_at_rest(label: &str, driver: &mut Driver, server: &Server) {
     found.report(label);
 }
 
-/// While changes go on, every value lies between what AdminClient said before and after; each time.
+/// Asserts in several rounds that every value lies between AdminClient's values before and after, while changes are
+/// made.
 pub(crate) fn between_while_moving(label: &str, driver: &mut Driver, server: &Server) {
     let look = Look { at_rest: false, just_loaded: false };
     for round in 1..=5 {
-        let label = format!("{label}, look {round}");
+        let label = format!("{label}, round {round}");
         let found = observe(driver, server, look).unwrap_or_else(|e| panic!("{label}: {e}"));
         found.report(&label);
         assert!(found.moved > 0, "{label}: nothing moved");
@@ -68,7 +69,8 @@ fn observe(driver: &mut Driver, server: &Server, look: Look) -> Result<Compariso
     Ok(compare(&low, &got, &high))
 }
 
-/// The server has applied `__consumer_offsets` up to the ends in `state`, and asked for all log ends since.
+/// Returns whether the server has applied `__consumer_offsets` up to the ends in `state`, and has polled all log ends
+/// since.
 fn has_read(server: &Server, state: &Value) -> Result<(), String> {
     let sources = "SELECT log_partition, position FROM sources WHERE source = 'kafka' AND log_partition IS NOT NULL";
     let positions: BTreeMap<_, _> = server
@@ -77,7 +79,7 @@ fn has_read(server: &Server, state: &Value) -> Result<(), String> {
         .map(|row| (row["log_partition"].to_string(), integer(&row["position"]).unwrap_or(-1)))
         .collect();
     for p in rows(state, "partitions").iter().filter(|p| p["topic"] == "__consumer_offsets") {
-        // What a read_committed reader can reach.
+        // The end that a read_committed reader can reach.
         let end = integer(&p["last_stable_offset"]).unwrap();
         let position = positions.get(&p["partition"].to_string());
         if position.is_none_or(|position| *position < end) {
@@ -104,7 +106,7 @@ fn compare(low: &Facts, got: &Facts, high: &Facts) -> Comparison {
             (Some(l), Some(g), Some(h)) => columns_between(l, g, h),
             (Some(l), None, Some(_)) => Some(format!("missing {}", show(l))),
             (None, Some(g), None) => Some(format!("surplus {}", show(g))),
-            // Came or went meanwhile.
+            // The row was added or removed meanwhile.
             _ => None,
         };
         found.differences.extend(difference.map(|d| format!("{} {:?}: {d}", key.0, key.1)));
@@ -116,7 +118,7 @@ fn columns_between(low: &Row, got: &Row, high: &Row) -> Option<String> {
     let wrong = got.iter().filter_map(|(column, value)| {
         let (l, h) = (&low[column], &high[column]);
         let bounds = if l == h { l.to_string() } else { format!("{l} to {h}") };
-        // Texts have no between: one that moved may have been anything (Kafka Streams commits a time).
+        // Texts have no order: one that changed may have had any value (Kafka Streams commits a time).
         let told = *column != "metadata" || l == h;
         (told && !is_between(l, value, h)).then(|| format!("{column} is {value}, for Kafka {bounds}"))
     });
@@ -132,7 +134,7 @@ fn is_between(low: &Value, got: &Value, high: &Value) -> bool {
 }
 
 impl Comparison {
-    /// On the terminal even when the test passes: what was compared is the point.
+    /// Prints the result even if the test passes, as evidence of the comparison.
     fn report(&self, label: &str) {
         let (rows, equal) = (self.rows, self.rows - self.differences.len());
         let moving = if self.moved > 0 { format!(", {} of them moving", self.moved) } else { String::new() };

@@ -1,4 +1,4 @@
-//! `offsetd doctor` against a real broker, as users to whom some right is missing.
+//! `offsetd doctor` against a real broker, as users that lack some right.
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -10,7 +10,7 @@ use crate::program::offsetd;
 const LOG: &str = "__consumer_offsets";
 const READ: &str = "--operation Read --topic __consumer_offsets";
 
-/// What the command says of each check, and whether it succeeded.
+/// The results of all checks, and whether the command succeeded.
 struct Diagnosis {
     checks: Vec<Value>,
     succeeded: bool,
@@ -36,12 +36,12 @@ impl Diagnosis {
             .unwrap_or_else(|| panic!("no {name}: {:#?}", self.checks))
     }
 
-    /// Results of these checks.
+    /// Returns the results of these checks.
     fn results(&self, names: &[&str]) -> Vec<&str> {
         names.iter().map(|name| self.check(name)["result"].as_str().unwrap()).collect()
     }
 
-    /// Whether the remedy is a command that grants this right to this user.
+    /// Asserts that the remedy is a command that grants this right to this user.
     fn grants(&self, name: &str, user: &str, right: &str) {
         let remedy = self.check(name)["remedy"].as_str().unwrap_or_default();
         let command = format!("--add --allow-principal 'User:{user}' {right}");
@@ -82,7 +82,7 @@ fn each_missing_right_is_told_with_the_command_that_grants_it() {
     assert_eq!(reader.results(&["clock", "mode"]), ["ok", "ok"]);
     assert!(!reader.succeeded);
 
-    // The log is hidden, and the Admin API is not.
+    // The log is hidden from this user, but the Admin API is not.
     driver.grant("groups", "DESCRIBE", "group", "*");
     let groups = Diagnosis::of(&broker, "groups");
     assert_eq!(groups.results(&["log", "read_log", "mode"]), ["warning", "skipped", "ok"]);
@@ -93,7 +93,7 @@ fn each_missing_right_is_told_with_the_command_that_grants_it() {
     assert_eq!(all.results(&of_log), ["ok", "ok", "ok", "ok", "warning"]);
     assert!(all.succeeded);
 
-    // Nothing was written by looking.
+    // The checks wrote nothing.
     let state = driver.state().unwrap();
     let groups: Vec<&Value> = super::driver::rows(&state, "groups").iter().collect();
     assert_eq!(groups.len(), 1, "{groups:?}");
@@ -112,5 +112,5 @@ fn a_fresh_cluster_is_good_and_stays_without_the_log() {
     assert!(all.succeeded, "{:#?}", all.checks);
     assert_eq!(all.results(&["log", "read_log", "cluster", "mode"]), ["ok", "skipped", "ok", "ok"]);
     let state = driver.state().unwrap();
-    assert!(!super::driver::rows(&state, "partitions").iter().any(|p| p["topic"] == LOG), "looking made the topic");
+    assert!(!super::driver::rows(&state, "partitions").iter().any(|p| p["topic"] == LOG), "checks created the topic");
 }

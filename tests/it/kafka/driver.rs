@@ -1,4 +1,4 @@
-//! Kafka's own clients, at a test's command: the Rust end of `tests/broker/Driver.java`.
+//! Kafka's own clients, controlled by the tests: the Rust side of `tests/broker/Driver.java`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{ChildStdout, Stdio};
@@ -13,7 +13,7 @@ use crate::process::{Process, wait_for};
 pub(crate) struct Driver {
     process: Process,
     answers: BufReader<ChildStdout>,
-    /// The number of log partitions that brokers hash group ids over, where that is not the present one.
+    /// Number of log partitions over which brokers hash group ids, if it is not the current one.
     pub(crate) hashed_over: Option<i32>,
     _dir: TempDir,
 }
@@ -32,8 +32,10 @@ impl Driver {
         Self { process, answers, hashed_over: None, _dir: dir }
     }
 
+    /// Sends a command and returns the answer.
+    ///
     /// # Errors
-    /// What Kafka's client said.
+    /// The error message of Kafka's client.
     pub(crate) fn try_ask(&mut self, command: &Value) -> Result<Value, String> {
         let stdin = self.process.child().stdin.as_mut().unwrap();
         writeln!(stdin, "{command}").unwrap();
@@ -51,24 +53,24 @@ impl Driver {
         self.try_ask(command).unwrap_or_else(|e| panic!("{e}"))
     }
 
-    /// All that AdminClient knows.
+    /// Returns everything that AdminClient knows.
     pub(crate) fn state(&mut self) -> Result<Value, String> {
         self.try_ask(&json!({"do": "state", "log_partitions": self.hashed_over.unwrap_or(0)}))
     }
 
-    /// A topic with this many records in each partition.
+    /// Creates a topic with this number of records in each partition.
     pub(crate) fn topic(&mut self, topic: &str, partitions: i32, records: i32) {
         self.ask(&json!({"do": "create", "topic": topic, "partitions": partitions}));
         self.ask(&json!({"do": "produce", "topic": topic, "records": records}));
     }
 
-    /// One commit, as an administrator makes it.
+    /// Commits an offset as an administrator does.
     pub(crate) fn alter(&mut self, group: &str, topic: &str, partition: i32, offset: i64, metadata: &str) {
         self.ask(&json!({"do": "alter", "group": group, "offsets": [
             {"topic": topic, "partition": partition, "offset": offset, "metadata": metadata}]}));
     }
 
-    /// One commit in a request of its own, with offsets that Kafka's clients refuse to send.
+    /// Commits an offset in a hand-written request, for offsets that Kafka's clients refuse to send.
     pub(crate) fn raw_commit(&mut self, group: &str, topic: &str, partition: i32, offset: i64) {
         self.ask(&json!({"do": "raw_commit", "group": group, "offsets": [
             {"topic": topic, "partition": partition, "offset": offset}]}));
@@ -78,8 +80,8 @@ impl Driver {
         self.ask(&json!({"do": "stop", "name": name}));
     }
 
-    /// Waits until each of these groups has this many members, all partitions of its topics are assigned, and
-    /// everything is read and committed.
+    /// Waits until each of these groups has this number of members, all partitions of its topics are assigned, and all
+    /// records are read and committed.
     pub(crate) fn wait_caught_up(&mut self, groups: &[(&str, usize)]) {
         wait_for("the consumers to catch up", Duration::from_secs(90), || {
             let state = self.state()?;
@@ -110,7 +112,7 @@ fn caught_up(state: &Value, group_id: &str, members: usize) -> Result<(), String
     }
 }
 
-/// The array in a field; empty when there is none.
+/// Returns the array in a field; empty if there is none.
 pub(crate) fn rows<'v>(value: &'v Value, field: &str) -> &'v [Value] {
     value[field].as_array().map_or(&[], Vec::as_slice)
 }

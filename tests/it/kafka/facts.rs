@@ -1,4 +1,4 @@
-//! What Kafka's AdminClient knows and what offsetd answers, brought to one form: rows by table and key.
+//! Converts the answers of Kafka's AdminClient and of offsetd to one form: rows by table and key.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,16 +10,16 @@ use crate::server::Server;
 pub(crate) type Row = BTreeMap<&'static str, Value>;
 pub(crate) type Facts = BTreeMap<(&'static str, Vec<String>), Row>;
 
-/// What can be compared depends on when one looks.
+/// The circumstances of a comparison, which decide what can be compared.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Look {
-    /// Nothing moves: sums over rows can be compared, too.
+    /// Whether nothing changes, so that sums over rows can be compared, too.
     pub(crate) at_rest: bool,
-    /// The server has just been started: so are the columns that it refreshes rarely.
+    /// Whether the server has just been started, so that rarely refreshed columns are recent.
     pub(crate) just_loaded: bool,
 }
 
-/// Table, key columns, other columns: by their names in SQL.
+/// Table, key columns and other columns, by their SQL names.
 type Table = (&'static str, &'static [&'static str], &'static [&'static str]);
 
 const TABLES: [Table; 7] = [
@@ -44,7 +44,7 @@ const TABLES: [Table; 7] = [
     ("topics", &["topic"], &["topic_id", "partitions"]),
 ];
 
-/// From the driver's `state`.
+/// Returns the facts of the driver's `state`.
 pub(crate) fn of_admin(state: &Value, look: Look) -> Facts {
     let mut facts = Facts::new();
     let partitions: BTreeMap<_, _> =
@@ -66,7 +66,7 @@ pub(crate) fn of_admin(state: &Value, look: Look) -> Facts {
     facts
 }
 
-/// Rows of `offsets` and `lag`; returns the group's lag, if any of it is known.
+/// Adds the rows of `offsets` and `lag`; returns the group's lag, if any of it is known.
 fn offsets_of_admin(group: &Value, partitions: &BTreeMap<Vec<String>, &Value>, facts: &mut Facts) -> Option<i64> {
     let mut sum = None;
     for offset in rows(group, "offsets") {
@@ -90,7 +90,7 @@ fn offsets_of_admin(group: &Value, partitions: &BTreeMap<Vec<String>, &Value>, f
     sum
 }
 
-/// Rows of `groups`, `members` and `assignments`.
+/// Adds the rows of `groups`, `members` and `assignments`.
 fn group_of_admin(group: &Value, lag: Option<i64>, facts: &mut Facts) {
     let id = text(&group["group_id"]);
     let (offsets, members) = (rows(group, "offsets"), rows(group, "members"));
@@ -116,10 +116,10 @@ fn group_of_admin(group: &Value, lag: Option<i64>, facts: &mut Facts) {
     }
 }
 
-/// From the server's SQL.
+/// Queries the facts from the server by SQL.
 ///
 /// # Errors
-/// What the server said.
+/// The server's error message.
 pub(crate) fn of_server(server: &Server, look: Look) -> Result<Facts, String> {
     let mut facts = Facts::new();
     for (table, keys, others) in TABLES {
@@ -135,10 +135,10 @@ pub(crate) fn of_server(server: &Server, look: Look) -> Result<Facts, String> {
     Ok(facts)
 }
 
-/// Leaves in what both sides can know, in one spelling.
+/// Removes the values that only one side can know, and unifies the format.
 fn fit(table: &str, row: &mut Row, look: Look) {
     match table {
-        // Exact at any moment: the other columns of the row are of the same cut.
+        // Exact at any moment, because the other columns of the row belong to the same cut.
         "lag" => {
             let given = row.remove("lag").unwrap_or_default();
             let unknown = given.is_null() && is_ahead(row);
@@ -148,7 +148,7 @@ fn fit(table: &str, row: &mut Row, look: Look) {
             if row["protocol"] == "" {
                 row.insert("protocol", Value::Null);
             }
-            // Without members that ask for one, it is the broker's default, which is not in the log.
+            // Without a member that requests a protocol, it is the broker's default, which is not in the log.
             if row["kind"] == "consumer" && row["state"] == "Empty" {
                 row.remove("protocol");
             }
@@ -163,22 +163,23 @@ fn fit(table: &str, row: &mut Row, look: Look) {
     }
 }
 
-/// Takes out what the log does not prove.
+/// Removes the facts that the log does not prove.
 pub(crate) fn prune(facts: &mut Facts) {
     let share = |(key, row): (&(&str, Vec<String>), &Row)| {
         (key.0 == "groups" && row["kind"] == "share").then(|| key.1[0].clone())
     };
     let share: BTreeSet<String> = facts.iter().filter_map(share).collect();
     facts.retain(|(table, key), row| match *table {
-        // A simple group is its offsets; Kafka remembers it for a while after the last one.
+        // A simple group consists of its offsets only; Kafka remembers it for a while after the last one.
         "groups" if row["kind"] == "simple" && row["partitions"] == 0 => false,
-        // AdminClient tells neither what a member still holds nor what one of a share group should hold.
+        // AdminClient returns neither the partitions that a member has to revoke nor the targets of share group
+        // members.
         "assignments" => key[4] != "revoking" && (key[4] != "target" || !share.contains(&key[0])),
         _ => true,
     });
 }
 
-/// end − committed, from the log start where the commit is below it; none when the end is unknown.
+/// Returns end − committed, or end − log start if the commit is below it; `None` if the end is unknown.
 fn lag(row: &Row) -> Option<i64> {
     let end = integer(&row["log_end_offset"])?;
     let start = integer(&row["log_start_offset"]).unwrap_or(0);
@@ -186,12 +187,12 @@ fn lag(row: &Row) -> Option<i64> {
     Some((end - from).max(0))
 }
 
-/// Committed beyond the log's end: an end that is older than the commit, or no lag that anyone can tell.
+/// Returns whether the commit is beyond the log end: the end is older than the commit, or the lag is unknown.
 fn is_ahead(row: &Row) -> bool {
     integer(&row["log_end_offset"]).is_some_and(|end| integer(&row["committed_offset"]).is_some_and(|at| at > end))
 }
 
-/// JSON carries large 64-bit integers as strings.
+/// Reads an integer. JSON carries large 64-bit integers as strings.
 pub(crate) fn integer(value: &Value) -> Option<i64> {
     value.as_i64().or_else(|| value.as_str()?.parse().ok())
 }

@@ -1,4 +1,4 @@
-//! What goes wrong around `__consumer_offsets` and the topics that groups commit to, on real brokers.
+//! Failures around `__consumer_offsets` and the topics that groups commit to, on real brokers.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ use crate::server::Server;
 const LIMIT: Duration = Duration::from_secs(90);
 const LOG: &str = "__consumer_offsets";
 
-/// Looks that are rare by default, so that tests are quick.
+/// Settings that poll more often than the defaults, so that tests are quick.
 pub(crate) const OFTEN: &str = "[lag]\nmetadata_interval = \"1s\"\nstart_interval = \"1s\"\n";
 
 macro_rules! on_releases {
@@ -52,7 +52,7 @@ fn log_partitions_added_later_are_read(release: Release) {
     let mut broker = Broker::started(release);
     let mut driver = Driver::of(&broker);
     driver.topic("orders", 3, 10);
-    // By Java's hash: the first two move to other old partitions, "2" to a new one, "bulk 1" stays where it is.
+    // By Java's hash, the first two groups move to other old partitions, "2" moves to a new one, and "bulk 1" stays.
     for group in ["moves", "loses a row", "2", "bulk 1"] {
         driver.alter(group, "orders", 0, 1, "old");
         driver.alter(group, "orders", 1, 2, "old");
@@ -66,7 +66,7 @@ fn log_partitions_added_later_are_read(release: Release) {
     driver.ask(&json!({"do": "grow", "topic": LOG, "partitions": 60}));
     let live = "SELECT count(DISTINCT log_partition) AS n FROM sources WHERE state = 'live'";
     wait_for("60 log partitions", LIMIT, || is(&server, live, json!([{"n": 60}])));
-    // Coordinators count log partitions when they start.
+    // Coordinators read the number of log partitions when they start.
     broker.stop();
     broker.start();
     driver.alter("moves", "orders", 0, 3, "new");
@@ -77,9 +77,9 @@ fn log_partitions_added_later_are_read(release: Release) {
     driver.ask(&json!({"do": "produce", "topic": "orders", "records": 5}));
     driver.wait_caught_up(&[("members", 1)]);
     equal_at_rest(&label("60 log partitions"), &mut driver, &server);
-    assert_eq!(rows_of(&server, "offsets", "loses a row"), 1, "the partition that the hash names wins");
+    assert_eq!(rows_of(&server, "offsets", "loses a row"), 1, "the partition of the hash takes precedence");
     let beyond = "SELECT count(*) > 0 FROM offsets WHERE log_partition >= 50";
-    assert_eq!(server.sql_value(beyond), true, "no group lives in a new partition: the test tests nothing");
+    assert_eq!(server.sql_value(beyond), true, "no group is in a new partition, so nothing is tested");
     server.stop_cleanly();
 }
 
@@ -100,17 +100,17 @@ fn a_log_that_was_made_anew_is_read_again(release: Release) {
         equal_at_rest(&label("the log deleted"), &mut driver, &server);
         driver.alter("comes back", "orders", 0, 3, "new");
         driver.alter("is new", "orders", 1, 4, "new");
-        equal_at_rest(&label("the log made anew"), &mut driver, &server);
-        // Again, without a moment's rest, and beyond where the log before it ended.
+        equal_at_rest(&label("the log recreated"), &mut driver, &server);
+        // Recreated again without a pause, and grown beyond the end of the previous log.
         driver.ask(&json!({"do": "delete", "topic": LOG}));
         for offset in 0..9 {
             driver.alter("comes back", "orders", 1, offset, "newer");
         }
-        equal_at_rest(&label("the log made anew, and longer"), &mut driver, &server);
+        equal_at_rest(&label("the log recreated and longer"), &mut driver, &server);
     });
     assert_eq!(rows_of(&server, "offsets", "comes back"), 1);
     driver.alter("comes back", "orders", 0, 5, "newest");
-    equal_at_rest(&label("going on"), &mut driver, &server);
+    equal_at_rest(&label("after a further commit"), &mut driver, &server);
     server.stop_cleanly();
 }
 
@@ -163,7 +163,7 @@ fn a_log_that_is_gone_leaves_no_rows_and_may_come_back_with_fewer_partitions(rel
     assert_eq!(server.sql_value("SELECT count(*) FROM offsets"), 0);
 
     driver.ask(&json!({"do": "create", "topic": LOG, "partitions": 10}));
-    // Coordinators count log partitions when they start.
+    // Coordinators read the number of log partitions when they start.
     broker.stop();
     broker.start();
     for group in groups.iter().step_by(2) {
@@ -172,7 +172,7 @@ fn a_log_that_is_gone_leaves_no_rows_and_may_come_back_with_fewer_partitions(rel
     equal_at_rest(&label("10 log partitions"), &mut driver, &server);
     wait_for("10 log partitions", LIMIT, || is(&server, left, json!([{"n": 10}])));
     assert_eq!(server.sql_value("SELECT count(*) FROM offsets"), 15);
-    // Made anew with fewer at once, and its last partitions never come back.
+    // Recreated immediately with fewer partitions; its last partitions never come back.
     driver.ask(&json!({"do": "delete", "topic": LOG}));
     driver.ask(&json!({"do": "create", "topic": LOG, "partitions": 3}));
     broker.stop();
@@ -211,11 +211,11 @@ fn lag_is_never_a_wrong_number(release: Release) {
 
     driver.ask(&json!({"do": "delete_records", "topic": "cut", "partition": 0, "before": 7}));
     row("g", "cut", json!([{"lag": 3, "lag_unknown": null, "status": "data_lost"}]));
-    // Brokers delete the offsets with the topic.
+    // Brokers delete the offsets together with the topic.
     driver.ask(&json!({"do": "delete", "topic": "gone"}));
     equal_at_rest(&label("a topic deleted"), &mut driver, &server);
     row("g", "gone", json!([]));
-    // Made anew, shorter than what is committed again.
+    // Recreated, and shorter than the offset that is then committed.
     driver.ask(&json!({"do": "delete_records", "topic": "again", "partition": 0, "before": 8}));
     row("g", "again", json!([{"lag": 2, "lag_unknown": null, "status": "data_lost"}]));
     driver.ask(&json!({"do": "delete", "topic": "again"}));
@@ -223,10 +223,10 @@ fn lag_is_never_a_wrong_number(release: Release) {
     driver.alter("g", "again", 0, 9, "stale");
     row("g", "again", json!([{"lag": null, "lag_unknown": "ahead_of_log", "status": "unknown"}]));
     driver.alter("g", "again", 0, 0, "right");
-    equal_at_rest(&label("a topic made anew"), &mut driver, &server);
+    equal_at_rest(&label("a topic recreated"), &mut driver, &server);
     row("g", "again", json!([{"lag": 2, "lag_unknown": null, "status": "ok"}]));
 
-    // A commit that no broker would take, in the log all the same: the coordinator does not know of it, so it also
+    // A commit that no broker would accept is appended to the log. The coordinator does not know it, so it also
     // outlives the topic.
     driver.ask(&json!({"do": "append", "group": "past", "topic": "stale", "offset": 4}));
     row("past", "stale", json!([{"lag": null, "lag_unknown": "topic_deleted", "status": "unknown"}]));
@@ -245,7 +245,7 @@ fn a_marker_after_the_last_record_is_no_lag_in_time(release: Release) {
     let mut driver = Driver::of(&broker);
     driver.topic("orders", 2, 10);
     driver.ask(&json!({"do": "produce_transaction", "topic": "orders", "partition": 0, "records": 5}));
-    // Partition 0: 15 records and a marker.
+    // Partition 0 has 15 records and a marker.
     driver.alter("at the marker", "orders", 0, 15, "");
     driver.alter("before a record", "orders", 0, 14, "");
     driver.alter("no marker", "orders", 1, 9, "");
@@ -253,15 +253,15 @@ fn a_marker_after_the_last_record_is_no_lag_in_time(release: Release) {
     let (_config, mut server) = serve(&format!("{often}{}", cluster(&broker)));
     server.wait_ready();
     let rows = "SELECT group_id, lag, lag_seconds = 0 AS in_time, status FROM lag ORDER BY 1";
-    // The end is older than the samples, and nothing is produced: how old, nobody knows.
+    // The end is older than the samples and nothing is produced, so the age of the end is unknown.
     let expected = json!([
         {"group_id": "at the marker", "lag": 1, "in_time": true, "status": "ok"},
         {"group_id": "before a record", "lag": 2, "in_time": null, "status": "ok"},
         {"group_id": "no marker", "lag": 1, "in_time": null, "status": "ok"},
     ]);
-    wait_for("the look at the end", LIMIT, || is(&server, rows, expected.clone()));
+    wait_for("the poll of the log end", LIMIT, || is(&server, rows, expected.clone()));
 
-    // The next end is looked at again.
+    // The next log end is polled as well.
     driver.ask(&json!({"do": "produce", "topic": "orders", "records": 1}));
     let behind = "SELECT lag, lag_seconds > 0 AS behind FROM lag WHERE group_id = 'at the marker'";
     wait_for("the next record", LIMIT, || is(&server, behind, json!([{"lag": 2, "behind": true}])));
@@ -289,19 +289,19 @@ fn a_topic_hidden_by_an_acl_is_not_authorized_and_comes_back(release: Release) {
     let hidden = json!([
         {"topic": "hidden", "lag": null, "lag_unknown": "not_authorized"},
         {"topic": "seen", "lag": 12, "lag_unknown": null}]);
-    wait_for("hidden to be so", LIMIT, || is(&server, lag, hidden.clone()));
-    // And it stays so: not deleted, however long it is missing from the listing.
+    wait_for("the topic to be hidden", LIMIT, || is(&server, lag, hidden.clone()));
+    // The topic stays listed as not authorized, however long brokers omit it.
     let rounds = "SELECT min(observed_at) AS at FROM partitions WHERE topic = 'seen'";
     for _ in 0..12 {
         let before = server.sql(rounds);
-        wait_for("another look at the log ends", LIMIT, || match server.sql(rounds) {
+        wait_for("another poll of the log ends", LIMIT, || match server.sql(rounds) {
             now if now == before => Err(format!("{now:?}")),
             _ => Ok(()),
         });
         assert_eq!(Value::from(server.sql(lag)), hidden);
     }
     driver.ask(&json!({"do": "allow_describe", "topic": "hidden"}));
-    equal_at_rest(&label("hidden no more"), &mut driver, &server);
+    equal_at_rest(&label("the topic visible again"), &mut driver, &server);
     let shown = json!([
         {"topic": "hidden", "lag": 7, "lag_unknown": null},
         {"topic": "seen", "lag": 12, "lag_unknown": null}]);
@@ -314,7 +314,7 @@ fn a_dead_cluster_does_not_hold_back_the_other(release: Release) {
     let mut driver = Driver::of(&broker);
     driver.topic("orders", 2, 10);
     driver.alter("g", "orders", 1, 3, "");
-    // Nothing ever listens on port 1.
+    // No process listens on port 1.
     let clusters = |ready_after: &str| {
         format!(
             "[server]\nready_after = {ready_after:?}\n[clusters.dead]\nbootstrap_servers = \"127.0.0.1:1\"\n\
@@ -325,15 +325,15 @@ fn a_dead_cluster_does_not_hold_back_the_other(release: Release) {
     let (_config, server) = serve(&clusters("1h"));
     for table in ["clusters", "sources"] {
         let named = format!("SELECT DISTINCT cluster FROM {table} ORDER BY 1");
-        assert_eq!(Value::from(server.sql(&named)), json!([{"cluster": "alive"}, {"cluster": "dead"}]), "at once");
+        assert_eq!(Value::from(server.sql(&named)), json!([{"cluster": "alive"}, {"cluster": "dead"}]), "immediately");
     }
     let answer = server.get("/readyz");
-    assert!(answer.status == 503 && answer.body.contains("dead"), "not given up yet: {answer:?}");
+    assert!(answer.status == 503 && answer.body.contains("dead"), "the dead cluster is still awaited: {answer:?}");
     server.stop_cleanly();
 
     let (_config, mut server) = serve(&clusters("1s"));
     server.wait_ready();
-    let label = format!("Kafka {}, beside a dead cluster", release.version());
+    let label = format!("Kafka {}, next to a dead cluster", release.version());
     equal_at_rest(&label, &mut driver, &server);
 
     let request = ureq::post(format!("http://{}/v1/sql", server.address()));
@@ -360,7 +360,7 @@ fn a_broker_that_answers_nothing_is_shown_unreachable_and_is_recovered_from(rele
     let (_config, mut server) = serve(&format!("{often}[clusters.c]\nbootstrap_servers = {:?}\n", proxy.address()));
     server.wait_ready();
     let label = |when: &str| format!("Kafka {}, {when}", release.version());
-    equal_once_ready(&label("before the network stands still"), &mut driver, &server);
+    equal_once_ready(&label("before the network stops"), &mut driver, &server);
 
     let committed = "SELECT committed_offset FROM offsets";
     for (number, cuts) in [(4, false), (5, true)] {
@@ -374,10 +374,10 @@ fn a_broker_that_answers_nothing_is_shown_unreachable_and_is_recovered_from(rele
             is(&server, reachable, json!([{"reachable": false}]))
         });
         driver.alter("g", "orders", 1, number, "");
-        assert_eq!(server.sql_value(committed), before, "what was read stays");
+        assert_eq!(server.sql_value(committed), before, "the last value stays");
         assert_eq!(server.get("/livez").status, 200);
         proxy.go_on();
-        equal_at_rest(&label("the network goes on"), &mut driver, &server);
+        equal_at_rest(&label("the network works again"), &mut driver, &server);
         wait_for("the cluster to be shown reachable", LIMIT, || is(&server, reachable, json!([{"reachable": true}])));
     }
     server.stop_cleanly();
@@ -406,7 +406,7 @@ fn a_crash_during_the_load_is_survived(release: Release) {
     assert!(left(&caught) > 10_000, "loaded before the crash: {caught}");
     broker.start();
     server.wait_ready();
-    // After a crash a coordinator may show what it loaded only once more is written.
+    // After a crash, a coordinator may show loaded offsets only after the next write.
     for group in ["bulk 1", "bulk 2", "bulk 3"] {
         driver.alter(group, "orders", 0, 2, "");
     }
@@ -436,13 +436,13 @@ fn properties_reach_librdkafka(release: Release) {
     server.stop_cleanly();
 }
 
-/// The answer to a statement is this.
+/// Returns `Ok` if the statement has this answer.
 pub(crate) fn is(server: &Server, sql: &str, expected: Value) -> Result<(), String> {
     let found = Value::from(server.try_sql(sql)?);
     if found == expected { Ok(()) } else { Err(format!("{found}, not {expected}")) }
 }
 
-/// Asks for the offsets all the time while `work` is done: they are there, or the server says when to come back.
+/// Queries the offsets continuously during `work`: they are returned, or the server refuses with 503.
 fn while_asked(server: &Server, work: impl FnOnce()) {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -461,11 +461,11 @@ fn while_asked(server: &Server, work: impl FnOnce()) {
         work();
         done.store(true, Ordering::Relaxed);
         let answers = asker.join().unwrap();
-        assert!(answers > 10, "asked only {answers} times");
+        assert!(answers > 10, "only {answers} answers");
     });
 }
 
-/// So that a failure in the work ends those beside it.
+/// Sets the flag when dropped, so that a failed `work` ends the threads next to it.
 struct SetOnDrop<'a>(&'a AtomicBool);
 
 impl Drop for SetOnDrop<'_> {
@@ -478,7 +478,7 @@ pub(super) fn cluster(broker: &Broker) -> String {
     format!("[clusters.c]\nbootstrap_servers = {:?}\n", broker.bootstrap_servers())
 }
 
-/// A server with this configuration file, as soon as it accepts connections.
+/// Starts a server with this configuration file; returns as soon as it accepts connections.
 pub(crate) fn serve(config: &str) -> (TempDir, Server) {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("offsetd.toml");

@@ -1,4 +1,4 @@
-//! Groups of every protocol, and groups that change theirs.
+//! Groups of every protocol, and groups that change their protocol.
 
 use serde_json::{Value, json};
 
@@ -64,13 +64,13 @@ fn groups_of_every_protocol_equal_adminclient() {
     driver.stop("traffic");
     driver.wait_caught_up(&consuming);
 
-    // Members come and go: rebalances of each protocol, with partitions being handed over.
+    // Members join and leave: each protocol rebalances and moves partitions between members.
     consume(&mut driver, json!({"name": "consumer-3", "group": "consumer", "topics": both, "protocol": "consumer"}));
     driver.ask(&json!({"do": "streams", "name": "streams-2", "group": "streams", "topics": both}));
     driver.stop("share-1");
     driver.wait_caught_up(&[("consumer", 3), ("static", 1), ("regex", 1), ("streams", 2)]);
     wait_members(&mut driver, "share", 1);
-    equal_at_rest(&label("members came and went"), &mut driver, &server);
+    equal_at_rest(&label("members joined and left"), &mut driver, &server);
 
     for name in ["consumer-1", "consumer-2", "consumer-3", "static-1", "regex-1", "streams-1", "streams-2", "share-2"] {
         driver.stop(name);
@@ -102,7 +102,7 @@ fn a_group_that_changes_its_protocol_keeps_its_offsets() {
     let kind = |server: &Server| server.sql_value("SELECT kind FROM groups WHERE group_id = 'moving'");
     assert_eq!(kind(&server), "classic");
 
-    // A member of the new protocol makes it a consumer group, with the old member inside.
+    // A member with the new protocol turns it into a consumer group that still contains the old member.
     consume(&mut driver, member("new-1", "consumer"));
     driver.wait_caught_up(&[("moving", 2)]);
     equal_at_rest(&label("upgraded, a classic member inside"), &mut driver, &server);
@@ -117,12 +117,12 @@ fn a_group_that_changes_its_protocol_keeps_its_offsets() {
     assert_eq!(kind(&server), "classic");
     assert_eq!(server.sql_value("SELECT count(*) FROM offsets WHERE group_id = 'moving'"), 3);
 
-    // What is only a tombstone of the classic group leaves no hole.
+    // The tombstone of the classic group leaves no gap.
     driver.stop("old-1");
     wait_members(&mut driver, "moving", 0);
     consume(&mut driver, member("new-2", "consumer"));
     driver.wait_caught_up(&[("moving", 1)]);
-    equal_at_rest(&label("an empty classic group, taken over"), &mut driver, &server);
+    equal_at_rest(&label("an empty classic group, converted"), &mut driver, &server);
     assert_eq!(kind(&server), "consumer");
     server.stop_cleanly();
 }

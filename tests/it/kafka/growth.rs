@@ -1,5 +1,5 @@
-//! `__consumer_offsets` grows while groups commit: brokers hash group ids over the earlier number of log partitions until
-//! each has restarted. At every stage offsetd shows what AdminClient shows.
+//! Growth of `__consumer_offsets` while groups commit. Brokers hash group ids over the earlier number of log partitions
+//! until each of them has restarted; at every stage offsetd shows what AdminClient shows.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -32,15 +32,15 @@ fn place(group: &str, log_partitions: i32) -> i32 {
     log_partition_for(group, log_partitions).unwrap()
 }
 
-/// A server with the default intervals whose audit goes on all the time.
+/// Starts a server with the default intervals and a continuous audit.
 fn audited_server(bootstrap_servers: &str, more: &str) -> (tempfile::TempDir, Server) {
     let (dir, mut server) = serve(&format!("{AUDIT}{more}[clusters.c]\nbootstrap_servers = {bootstrap_servers:?}\n"));
     server.wait_ready();
     (dir, server)
 }
 
-/// The audit drops the differences that it saw while brokers disagreed, then compares more groups and finds all of them
-/// right. A difference stays in the table until its group is compared again.
+/// Waits until the audit has dropped the differences of the time when brokers disagreed, and has compared more groups
+/// without a difference. A difference stays in the table until its group is compared again.
 fn audit_is_silent(server: &Server, groups: u64) {
     wait_for("no difference", LIMIT, || is(server, DIFFERENCES, json!([])));
     let before = audited(server);
@@ -50,14 +50,14 @@ fn audit_is_silent(server: &Server, groups: u64) {
     });
 }
 
-/// The log grows. Returns once the new partitions are read.
+/// Adds log partitions, and returns once they are read.
 fn grow(driver: &mut Driver, server: &Server) {
     driver.ask(&json!({"do": "grow", "topic": LOG, "partitions": AFTER}));
     let live = "SELECT count(*) AS n FROM sources WHERE state = 'live' AND log_partition IS NOT NULL";
     wait_for("the new log partitions", LIMIT, || is(server, live, json!([{"n": AFTER}])));
 }
 
-/// What Query says of partition 0 of orders, with everything acknowledged before.
+/// Returns the result of Query for partition 0 of orders, including every acknowledged commit.
 fn latest(server: &Server, group: &str) -> Value {
     let group = group.replace(' ', "%20");
     let answer = server.get(&format!("/v1/query?group_id={group}&topic=orders&partition=0&freshness=latest"));
@@ -69,7 +69,7 @@ fn latest(server: &Server, group: &str) -> Value {
     }
 }
 
-/// Restarts the broker. Each server has seen that it was away, and that it is back.
+/// Restarts the broker, and waits until each server has seen it go down and come back.
 fn restart(broker: &mut Broker, servers: &[&Server]) {
     broker.stop();
     servers.iter().for_each(|server| wait_reachable(server, false));
@@ -77,7 +77,7 @@ fn restart(broker: &mut Broker, servers: &[&Server]) {
     servers.iter().for_each(|server| wait_reachable(server, true));
 }
 
-/// Groups whose log partition changes, and groups whose does not.
+/// Groups of which some change their log partition with the growth, and some do not.
 const GROUPS: [&str; 8] = ["g0", "g1", "g2", "g3", "g4", "g5", "g6", "g7"];
 
 fn commit_old(driver: &mut Driver) {
@@ -102,7 +102,7 @@ fn after_growth_every_group_is_as_adminclient_says_before_and_after_the_restart(
     let consuming = [("classic", 1), ("new", 1)];
     driver.wait_caught_up(&consuming);
     let (_config, server) = audited_server(&broker.bootstrap_servers(), "");
-    // Learns of new log partitions only where it is asked for the latest.
+    // Discovers new log partitions only for requests with `freshness=latest`.
     let (_other, blind) = audited_server(&broker.bootstrap_servers(), "[lag]\nmetadata_interval = \"1h\"\n");
     let label = |when: &str| format!("Kafka {}, {when}", release.version());
     equal_once_ready(&label("5 log partitions"), &mut driver, &server);
@@ -114,7 +114,7 @@ fn after_growth_every_group_is_as_adminclient_says_before_and_after_the_restart(
     driver.hashed_over = Some(BEFORE);
     equal_at_rest(&label("8 log partitions, brokers hash over 5"), &mut driver, &server);
     audit_is_silent(&server, 30);
-    // Started now, it knows of no earlier number.
+    // A server that is started now does not know the earlier number of log partitions.
     let (_config, fresh) = audited_server(&broker.bootstrap_servers(), "");
     equal_once_ready(&label("started after the growth"), &mut driver, &fresh);
     fresh.stop_cleanly();
@@ -136,7 +136,7 @@ fn after_growth_every_group_is_as_adminclient_says_before_and_after_the_restart(
     driver.wait_caught_up(&consuming);
     equal_at_rest(&label("brokers hash over 8"), &mut driver, &server);
     audit_is_silent(&server, 30);
-    // The log partitions that groups have left hold news of nothing.
+    // Reading the log partitions that groups have left reports no commits.
     let tombstones = "SELECT group_id, log_partition FROM commits WHERE kind = 'tombstone'";
     assert_eq!(Value::from(server.sql(tombstones)), json!([]));
     let (_config, fresh) = audited_server(&broker.bootstrap_servers(), "");
@@ -146,8 +146,8 @@ fn after_growth_every_group_is_as_adminclient_says_before_and_after_the_restart(
     }
 }
 
-/// The coordinator of Kafka 3 keeps groups by their ids alone: one broker goes on showing what it loads from log
-/// partitions that groups have left.
+/// The coordinator of Kafka 3 stores groups by their ids only, so a broker continues to show groups that it loads from
+/// log partitions they have left.
 #[test]
 fn after_growth_a_group_of_kafka_3_is_as_adminclient_says() {
     let release = Release::of("3.9");
@@ -163,7 +163,8 @@ fn after_growth_a_group_of_kafka_3_is_as_adminclient_says() {
     restart(&mut broker, &[&server]);
     equal_at_rest(&label("restarted, copies are shown"), &mut driver, &server);
     audit_is_silent(&server, 20);
-    // Written to the log partition that the present number gives; which copy counts is up to what the broker remembers.
+    // The commit is written to the log partition of the current number. Which copy the broker shows depends on its
+    // memory.
     let moved = GROUPS.iter().find(|group| place(group, BEFORE) != place(group, AFTER)).unwrap();
     driver.alter(moved, "orders", 0, 9, "new");
     equal_at_rest(&label("a commit after the restart"), &mut driver, &server);
@@ -171,27 +172,28 @@ fn after_growth_a_group_of_kafka_3_is_as_adminclient_says() {
     server.stop_cleanly();
 }
 
-/// Committed offsets of one group on partition 0 of orders, by the number of log partitions that it was hashed over.
+/// Committed offsets of one group on partition 0 of orders, by the number of log partitions over which the group was
+/// hashed.
 #[derive(Clone, Copy, Debug, Default)]
 struct Copies {
     old: Option<i64>,
     new: Option<i64>,
 }
 
-/// A cluster in the middle of a rolling restart.
+/// A cluster during a rolling restart.
 struct Rolling {
     cluster: Cluster,
     driver: Driver,
-    /// By broker id, whether it has restarted.
+    /// Whether each broker has restarted, by broker id.
     restarted: BTreeMap<i64, bool>,
     groups: BTreeMap<String, Copies>,
 }
 
-/// What Kafka shows of a group.
+/// The offset that Kafka shows for a group.
 #[derive(Debug, PartialEq)]
 enum Shown {
     Offset(Option<i64>),
-    /// Two brokers hold themselves for the coordinator, or none does.
+    /// Two brokers, or none, consider themselves the coordinator.
     Disputed,
 }
 
@@ -217,7 +219,7 @@ impl Rolling {
         rows(&answer, "leaders").iter().map(|leader| leader.as_i64().unwrap()).collect()
     }
 
-    /// By what each broker hashes over.
+    /// Returns the expected offset, given the number of log partitions that each broker uses.
     fn shown(&self, leaders: &[i64], group: &str) -> Shown {
         let copies = self.groups[group];
         let (old, new) = (place(group, BEFORE), place(group, AFTER));
@@ -232,7 +234,7 @@ impl Rolling {
         }
     }
 
-    /// Checks what AdminClient says, and waits until the server says the same of every group.
+    /// Asserts AdminClient's answers, and waits until the server shows the same for every group.
     fn compare(&mut self, server: &Server) -> usize {
         let leaders = self.leaders();
         let groups: Vec<String> = self.groups.keys().cloned().collect();
@@ -258,7 +260,7 @@ impl Rolling {
         expected.len()
     }
 
-    /// Restarts a broker, and waits until it leads what it led before.
+    /// Restarts a broker, and waits until it leads the same partitions as before.
     fn restart(&mut self, at: usize) {
         let before = self.leaders();
         self.cluster.0[at].stop();
@@ -270,7 +272,7 @@ impl Rolling {
         });
     }
 
-    /// Commits of all groups that have one coordinator.
+    /// Commits in all groups that have exactly one coordinator.
     fn commit(&mut self, offset: i64) {
         let leaders = self.leaders();
         let groups: Vec<String> = self.groups.keys().cloned().collect();
@@ -292,7 +294,7 @@ fn during_a_rolling_restart_every_group_with_one_coordinator_is_as_it_says() {
     let mut rolling = Rolling::started();
     let (_config, server) = audited_server(&rolling.cluster.bootstrap_servers(), "");
     grow(&mut rolling.driver, &server);
-    // The controller spreads the new partitions over the brokers.
+    // The controller distributes the new partitions over the brokers.
     wait_for("leaders of the new log partitions", LIMIT, || {
         let leaders = rolling.leaders();
         if leaders.len() == 8 && !leaders.contains(&-1) { Ok(()) } else { Err(format!("{leaders:?}")) }

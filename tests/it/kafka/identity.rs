@@ -15,12 +15,12 @@ use crate::process::wait_for;
 use crate::server::Server;
 
 const LIMIT: Duration = Duration::from_secs(90);
-/// Seldom by default: questions for log starts and stable offsets, which are compared too, and samples.
+/// Settings for polls that are rare by default: log starts and stable offsets, which are compared too, and samples.
 const OFTEN: &str = "[lag]\nstart_interval = \"1s\"\nsample_interval = \"1s\"\n[history]\nstep = \"1s\"\n";
 const OTHER_ID: &str = "b2Zmc2V0ZC10ZXN0LXR3bw";
 const THIRD_ID: &str = "b2Zmc2V0ZC10ZXN0LXRyZQ";
 
-/// Groups with one commit each at offset 4, on a topic with so many records.
+/// Creates a topic with this number of records per partition, and groups with one commit each at offset 4.
 fn fill(driver: &mut Driver, groups: &[String], records: i32) {
     driver.topic("orders", 2, records);
     for group in groups {
@@ -32,8 +32,8 @@ fn names(prefix: &str, count: usize) -> Vec<String> {
     (0..count).map(|number| format!("{prefix}{number}")).collect()
 }
 
-/// Reads offsets with their lag all the time while `work` is done. Each answer is of one cluster: groups whose ids begin
-/// with one letter, and the log end that goes with it.
+/// Queries offsets with their lag continuously during `work`. Each answer must belong to one cluster: all group ids
+/// begin with the same letter, and the log end matches it.
 fn while_never_mixed(server: &Server, clusters: &[(&str, i64)], work: impl FnOnce()) {
     let done = AtomicBool::new(false);
     let is_of_one = |rows: &[Value]| {
@@ -48,7 +48,7 @@ fn while_never_mixed(server: &Server, clusters: &[(&str, i64)], work: impl FnOnc
         let reader = scope.spawn(|| {
             let mut answers = 0;
             while !done.load(Ordering::Relaxed) {
-                // While a cluster is loaded there is no answer.
+                // While a cluster is being loaded, queries are refused.
                 if let Ok(rows) = server.try_sql("SELECT group_id, log_end_offset FROM lag") {
                     assert!(is_of_one(&rows), "of two clusters: {rows:?}");
                     answers += 1;
@@ -78,8 +78,8 @@ fn wait_groups(server: &Server, groups: &[String]) {
     wait_for("the groups of the cluster that answers now", LIMIT, || is(server, shown, Value::from(expected.clone())));
 }
 
-/// A broker of 4.1 with the groups g0 to g9, whose leader epochs have risen above those of a new cluster, and a server that
-/// has loaded it.
+/// Starts a 4.1 broker with the groups g0 to g9 and leader epochs above those of a new cluster, and a server that has
+/// loaded it.
 fn first_cluster() -> (Broker, Driver, (TempDir, Server)) {
     let mut broker = Broker::started(Release::of("4.1"));
     let mut driver = Driver::of(&broker);
@@ -115,14 +115,14 @@ fn another_cluster_at_the_same_address_takes_the_place_of_the_one_before_without
     assert_eq!(server.sql_value("SELECT cluster_id FROM clusters"), OTHER_ID);
     for table in ["commits", "history", "status_changes"] {
         let of_old = format!("SELECT count(*) FROM {table} WHERE group_id LIKE 'g%'");
-        assert_eq!(server.sql_value(&of_old), 0, "{table} of the cluster before");
+        assert_eq!(server.sql_value(&of_old), 0, "{table} of the previous cluster");
     }
-    // What comes now is read.
+    // New records are read.
     driver.alter("h late", "orders", 0, 9, "");
-    equal_at_rest("Kafka 4.1, another cluster, going on", &mut driver, &server);
+    equal_at_rest("Kafka 4.1, another cluster, after a further commit", &mut driver, &server);
     drop(driver);
 
-    // A cluster without any group, and so without `__consumer_offsets`.
+    // A cluster without groups, and so without `__consumer_offsets`.
     broker.stop();
     broker.reformat(THIRD_ID, "offsets.topic.num.partitions=50\n");
     broker.start();

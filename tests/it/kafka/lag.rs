@@ -1,4 +1,4 @@
-//! Committed offsets below 0, topics made anew, and commit times ahead of the clock, on a real broker.
+//! Committed offsets below 0, recreated topics, and commit times ahead of the clock, on a real broker.
 
 use serde_json::{Value, json};
 
@@ -40,7 +40,7 @@ fn a_committed_offset_below_zero_is_no_offset_as_for_kafkas_tools() {
         {"partition": 1, "kind": "commit", "committed_offset": 7, "previous_offset": null}]);
     assert_eq!(Value::from(server.sql(commits)), expected);
 
-    // Behind an open transaction, where the coordinator tells it.
+    // The same behind an open transaction, where offsets come from the coordinator.
     begin(&mut driver, "left open", open, 5);
     driver.raw_commit(hidden, "orders", 0, -1);
     wait_held(&server, 1);
@@ -57,20 +57,20 @@ fn a_committed_offset_below_zero_is_no_offset_as_for_kafkas_tools() {
     server.stop_cleanly();
 }
 
-/// Groups and topics of one server: what they need of time passes at once.
+/// Two tests in one, on different groups and topics: the time that one needs passes during the other.
 #[test]
 fn what_is_told_of_a_log_is_told_of_this_log_and_by_this_clock() {
     let broker = Broker::started(Release::of("4.1"));
     let mut driver = Driver::of(&broker);
-    // The first topic of its name goes on for a while.
+    // Records are produced to the first topic of this name for a while.
     let paced =
         |name: &str, per_second: i32| json!({"do": "paced", "name": name, "topic": "again", "per_second": per_second});
     driver.ask(&json!({"do": "create", "topic": "again", "partitions": 1}));
     driver.topic("orders", 1, 10);
     driver.ask(&paced("first", 200));
-    // Makes `__consumer_offsets`.
+    // Creates `__consumer_offsets`.
     driver.alter("other", "orders", 0, 1, "");
-    // Written past the coordinator: a time that no broker would write.
+    // Appended without the coordinator: a broker would not write this time.
     let day = 86_400_000_i64;
     driver.ask(&json!({"do": "append", "group": "ahead", "topic": "orders", "offset": 4, "age_ms": -day}));
     let quick = "[lag]\nmetadata_interval = \"1s\"\nsample_interval = \"500ms\"\nwindow = 4\nactive_within = \"2s\"\n";
@@ -83,7 +83,7 @@ fn what_is_told_of_a_log_is_told_of_this_log_and_by_this_clock() {
     let lag = "SELECT lag_seconds > 10 AS old FROM lag WHERE group_id = 'g'";
     wait_for("the first topic to be ten seconds old", LIMIT, || is(&server, lag, json!([{"old": true}])));
     driver.stop("first");
-    // The first topic was seen then, and is some ten seconds old: the second is younger than what was seen of it.
+    // By now the first topic was observed for some ten seconds, which is longer than the age of the second topic.
     let seen = server.sql_value("SELECT observed_at FROM partitions WHERE topic = 'again'");
     driver.ask(&json!({"do": "delete", "topic": "again"}));
     driver.ask(&json!({"do": "create", "topic": "again", "partitions": 1}));
@@ -92,14 +92,16 @@ fn what_is_told_of_a_log_is_told_of_this_log_and_by_this_clock() {
     wait_for("a rate of the second topic", LIMIT, || again(&server, &seen));
     driver.stop("second");
 
-    // Judged by when it was seen; the usual interval of one commit is an hour, so it is not stopped yet.
+    // The status depends on the time of observation. The usual interval of a single commit is an hour, so the group is
+    // not stopped yet.
     wait_for("the group to be inactive", LIMIT, || is(&server, status, json!([{"status": "ok", "active": false}])));
     let shown = "SELECT committed_at > now() AS ahead FROM offsets WHERE group_id = 'ahead'";
     assert_eq!(Value::from(server.sql(shown)), json!([{"ahead": true}]));
     server.stop_cleanly();
 }
 
-/// Of every answer on the way: lag is no older than the second topic can be, which was not there when the first was `seen`.
+/// Asserts for every answer that the lag is not older than the second topic, which did not exist yet when the first was
+/// `seen`.
 fn again(server: &Server, seen: &Value) -> Result<(), String> {
     let rows = server.try_sql(&format!(
         "SELECT l.lag, l.lag_seconds, date_part('epoch', now() - {seen}::timestamp) AS most, p.produce_rate, \
@@ -113,7 +115,7 @@ fn again(server: &Server, seen: &Value) -> Result<(), String> {
     }
     let most = row["most"].as_f64().ok_or("no bound")?;
     if let Some(seconds) = row["lag_seconds"].as_f64() {
-        // `most` is in whole seconds, and times are kept in tenths.
+        // `most` has whole seconds, and times are kept in tenths of a second.
         assert!(seconds <= most + 1.2, "older than the topic: {row}");
     }
     match row["produce_rate"].as_f64() {

@@ -1,4 +1,4 @@
-//! What brokers do to `__consumer_offsets` by themselves: expiry, cleaning, leaders that change.
+//! Changes that brokers make to `__consumer_offsets` on their own: expiry, cleaning, leader changes.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::process::wait_for;
 use crate::server::Server;
 
 const LIMIT: Duration = Duration::from_secs(120);
-/// One log partition, cleaned all the time; tombstones do not last.
+/// One log partition that is cleaned continuously, and tombstones that are removed soon.
 const CLEANED: &str = "offsets.topic.num.partitions=1
 offsets.topic.segment.bytes=1048576
 log.cleaner.backoff.ms=50
@@ -25,7 +25,7 @@ fn label(when: &str) -> String {
     format!("Kafka 4.1, {when}")
 }
 
-/// More than a segment of commits, of few keys.
+/// Appends more than a segment of commits for a few keys.
 fn bulk(driver: &mut Driver, offset: i64) {
     driver.ask(&json!({"do": "append", "group": "bulk", "topic": "orders", "partitions": 10, "rounds": 2_000,
         "offset": offset}));
@@ -44,8 +44,8 @@ fn offsets_that_expire_are_gone() {
         driver.ask(&append);
     }
     let server = Server::serve(&broker.bootstrap_servers());
-    assert_eq!(rows_of(&server, "offsets", "expires"), 2, "no expiry is guessed");
-    // The coordinator knows of them once it has loaded the log.
+    assert_eq!(rows_of(&server, "offsets", "expires"), 2, "expiry is not guessed");
+    // The coordinator knows these offsets only after it has loaded the log.
     broker.stop();
     broker.start();
     wait_for("the expiry", LIMIT, || {
@@ -85,7 +85,7 @@ fn a_log_that_is_cleaned_while_it_is_loaded_is_loaded_right() {
     let server = Server::serve(&broker.bootstrap_servers());
     equal_once_ready(&label("cleaned while it was loaded"), &mut driver, &server);
     let read = server.sql_value("SELECT sum(records) FROM sources").as_i64().unwrap();
-    assert!(read < written / 2, "{read} of {written} records: the log was not cleaned, and the test tests nothing");
+    assert!(read < written / 2, "{read} of {written} records: the log was not cleaned, so nothing is tested");
     server.stop_cleanly();
 }
 
@@ -104,7 +104,7 @@ fn a_reader_that_stood_still_for_longer_than_tombstones_last_keeps_no_ghost() {
     assert_eq!(rows_of(&server, "offsets", "ghost"), 2);
 
     server.pause();
-    // Answers the fetch that the reader has sent already.
+    // This record answers the fetch that the reader has already sent.
     driver.alter("kept", "orders", 0, 3, "");
     driver.ask(&json!({"do": "delete_group", "group": "ghost"}));
     let mut round = 0;
@@ -117,7 +117,7 @@ fn a_reader_that_stood_still_for_longer_than_tombstones_last_keeps_no_ghost() {
         if left == 0 { Ok(()) } else { Err(format!("{left} left")) }
     });
     server.resume();
-    wait_for("the ghost to go", LIMIT, || {
+    wait_for("the ghost to be removed", LIMIT, || {
         let rows = server.try_sql("SELECT group_id FROM offsets WHERE group_id = 'ghost'")?;
         if rows.is_empty() { Ok(()) } else { Err(format!("{rows:?}")) }
     });
@@ -160,7 +160,7 @@ fn leaders_that_change_and_a_broker_that_is_down_lose_nothing() {
         equal_at_rest(&label("one broker of three down"), &mut driver, &server);
         driver.ask(&json!({"do": "traffic", "name": "traffic", "topics": topics}));
         between_while_moving(&label("commits with one broker down"), &mut driver, &server);
-        // Leaders move back to it while commits go on.
+        // Leaders move back to this broker during commits.
         cluster.0[number].start();
         driver.stop("traffic");
         driver.wait_caught_up(&consuming);
@@ -174,7 +174,7 @@ fn a_partition_without_a_leader_has_an_unknown_end_however_seldom_ends_are_asked
     cluster: &mut Cluster,
     driver: &mut Driver,
 ) {
-    // One of each broker.
+    // One partition per broker.
     driver.topic("single", 3, 50);
     for partition in 0..3 {
         driver.alter("g", "single", partition, 10, "");

@@ -1,4 +1,5 @@
-//! Ways to log in to a real broker, with good and bad credentials: what works, and what a person is told otherwise.
+//! Login methods of a real broker with good and bad credentials: which ones work, and which error the operator sees
+//! otherwise.
 
 use std::fs;
 
@@ -12,26 +13,26 @@ fn fixture(name: &str) -> String {
     format!("{}/tests/fixtures/tls/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A broker with a listener for each way to log in.
+/// A broker with a listener for each login method.
 pub(super) struct Listeners {
     pub(super) broker: Broker,
     ports: Vec<(&'static str, u16)>,
 }
 
-/// Names of listeners, with their protocols.
+/// Names of the listeners, with their protocols.
 const LISTENERS: [(&str, &str); 5] =
     [("SASL", "SASL_PLAINTEXT"), ("SASLTLS", "SASL_SSL"), ("TLS", "SSL"), ("MTLS", "SSL"), ("OAUTH", "SASL_PLAINTEXT")];
 
 const JAAS: &str = "org.apache.kafka.common.security";
 
 impl Listeners {
-    /// With more lines of properties.
+    /// Starts the broker with additional properties.
     pub(super) fn start(more: &str) -> Self {
         let [port, controller] = [free_port(), free_port()];
         let ports: Vec<(&str, u16)> = LISTENERS.iter().map(|(name, _)| (*name, free_port())).collect();
         let listeners: String = ports.iter().map(|(name, port)| format!(",{name}://127.0.0.1:{port}")).collect();
         let protocols: String = LISTENERS.iter().map(|(name, protocol)| format!(",{name}:{protocol}")).collect();
-        // In a file of properties, a line break is written so.
+        // In a properties file, a line break is escaped.
         let pem = |names: &[&str]| -> String {
             let read = |name: &&str| fs::read_to_string(fixture(name)).unwrap();
             names.iter().map(read).collect::<String>().replace('\n', "\\n")
@@ -126,7 +127,7 @@ fn every_way_to_log_in_works_and_bad_credentials_are_told_with_the_reason() {
         ("mTLS without a certificate", "MTLS", vec![tls, &ca], Some(certificate)),
         ("TLS", "TLS", vec![tls, &ca], None),
         ("TLS, another authority", "TLS", vec![tls, &other_ca], Some(authority)),
-        ("a mechanism that the broker has not", "OAUTH", [&plain[..], &[good]].concat(), Some(unsupported)),
+        ("a mechanism that the broker does not support", "OAUTH", [&plain[..], &[good]].concat(), Some(unsupported)),
         ("no SASL where it is needed", "SASL", vec![], Some(protocol)),
         ("TLS where there is none", "SASL", vec![tls, &ca], Some(protocol)),
         ("no TLS where it is needed", "TLS", vec![], Some(protocol)),
@@ -152,7 +153,7 @@ fn every_way_to_log_in_works_and_bad_credentials_are_told_with_the_reason() {
         if !as_expected || text.contains("bob's") {
             wrong.push(format!("{case}: {out:?}"));
         }
-        // A certificate is shown wherever there is one.
+        // The certificate is reported on every TLS listener.
         let tls = check(&text, "tls");
         if listener.ends_with("TLS")
             && properties.len() > 1
@@ -164,10 +165,10 @@ fn every_way_to_log_in_works_and_bad_credentials_are_told_with_the_reason() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What a person is told: a part of the reason, and of what to do.
+/// Expected parts of the error and of the advice.
 type Told = Option<(&'static str, &'static str)>;
 
-/// Returns one check of what `offsetd doctor` wrote.
+/// Returns one check from the output of `offsetd doctor`.
 fn check(json: &str, name: &str) -> Value {
     let report: Value = serde_json::from_str(json).unwrap_or_default();
     let checks = report["clusters"][0]["checks"].as_array().cloned().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! OAUTHBEARER on a real broker, which verifies tokens by a public key, with a token endpoint of the test's own.
+//! OAUTHBEARER on a real broker, which verifies tokens with a public key, and with the test's own token endpoint.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -26,20 +26,20 @@ use crate::server::Server;
 
 const LIMIT: Duration = Duration::from_secs(90);
 const SECRET: &str = "hunter2";
-/// Seconds that a token is good for.
+/// Lifetime of a token in seconds.
 const LIFE: u64 = 6;
 
-/// What the endpoint does.
+/// Behaviour of the token endpoint.
 #[derive(Clone, Copy, PartialEq)]
 enum Mode {
     Grants,
-    /// Tokens for somebody else.
+    /// Grants tokens for another audience.
     WrongAudience,
-    /// Answers that it cannot.
+    /// Responds with an HTTP error.
     Down,
 }
 
-/// A token endpoint on a port of its own. Ends with the test's process.
+/// A token endpoint on its own port. It ends with the process of the test.
 struct Endpoint {
     url: String,
     state: Arc<Mutex<(Mode, usize)>>,
@@ -71,7 +71,7 @@ impl Endpoint {
     }
 }
 
-/// Answers a request; returns whether a token was granted.
+/// Responds to a request; returns whether a token was granted.
 fn answer(mut stream: TcpStream, mode: Mode) -> bool {
     let (mut request, mut buffer) = (String::new(), [0; 4096]);
     while !request.contains("grant_type=client_credentials") {
@@ -95,12 +95,12 @@ fn answer(mut stream: TcpStream, mode: Mode) -> bool {
     stream.write_all((head + &body).as_bytes()).is_ok() && status == "200 OK"
 }
 
-#[expect(clippy::disallowed_methods, reason = "a broker compares with its own clock")]
+#[expect(clippy::disallowed_methods, reason = "a broker compares with the real time")]
 fn seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// A token that the broker verifies.
+/// Returns a token that the broker accepts.
 fn token(audience: &str, life: u64) -> String {
     let path = format!("{}/tests/fixtures/oauth/rsa.pem", env!("CARGO_MANIFEST_DIR"));
     let key = PrivatePkcs8KeyDer::from_pem_file(path).unwrap();
@@ -129,7 +129,7 @@ fn credentials(endpoint: &str, secret: &str) -> String {
     )
 }
 
-/// Until the cluster is said to fail for this reason, without the secret.
+/// Waits until the cluster shows this error, without the secret.
 fn wait_failing(server: &Server, reason: &str) {
     wait_for(reason, LIMIT, || {
         let told = server.sql_value("SELECT last_error FROM clusters");
@@ -161,7 +161,7 @@ fn tokens_are_renewed_and_connections_log_in_again_through_every_failure_of_the_
     let (_config, mut server) = serve_with(&listeners, &credentials(&endpoint.url, SECRET));
     server.wait_ready();
     wait_committed(&server, 1);
-    // Several lives of a token, and several logins of each connection: nothing is noticed.
+    // Several token lifetimes, and several logins of each connection, without an error.
     wait_for("tokens to be renewed", LIMIT, || match endpoint.granted() {
         0..=3 => Err(format!("{} so far", endpoint.granted())),
         _ => Ok(()),
@@ -182,7 +182,7 @@ fn tokens_are_renewed_and_connections_log_in_again_through_every_failure_of_the_
     wait_committed(&server, 3);
     server.stop_cleanly();
 
-    // From the start on.
+    // A wrong secret from the start.
     let (_config, server) = serve_with(&listeners, &credentials(&endpoint.url, "another"));
     wait_failing(&server, "/token: refused with HTTP status 401: invalid_client: unknown secret");
     server.stop_cleanly();
@@ -203,7 +203,7 @@ fn a_token_file_is_read_again(listeners: &Listeners, driver: &mut Driver) {
     std::fs::write(&path, token("kafka", 20)).unwrap();
     server.wait_ready();
     wait_committed(&server, 3);
-    // The first token expires meanwhile.
+    // The first token has expired meanwhile.
     std::fs::write(&path, token("kafka", 3600)).unwrap();
     let reads = json!([{"n": 0}]);
     wait_for("the sources to be live", LIMIT, || {

@@ -1,4 +1,4 @@
-//! A network between offsetd and a broker that a test can break: connections stand still, are cut, or lead to another
+//! A network between offsetd and a broker that a test can break: connections stop, are closed, or lead to another
 //! broker.
 
 use std::io::{Read as _, Write as _};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::broker::free_port;
 
-/// Forwards connections from a port of its own to a port that can be changed. Ends with the test.
+/// Forwards connections from its own port to a target that can be changed. It ends with the test.
 pub(crate) struct Proxy {
     port: u16,
     network: Arc<Network>,
@@ -30,7 +30,7 @@ struct State {
 }
 
 impl Proxy {
-    /// A proxy that leads nowhere until [`Proxy::lead_to`] is called.
+    /// Creates a proxy that drops connections until [`Proxy::lead_to`] is called.
     pub(crate) fn new() -> Self {
         let port = free_port();
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
@@ -50,12 +50,12 @@ impl Proxy {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// New connections lead to this `host:port`; those that are open stay where they are.
+    /// Sets the target `host:port` of new connections; open connections keep theirs.
     pub(crate) fn lead_to(&self, address: &str) {
         self.network.state.lock().unwrap().target = Some(address.parse().unwrap());
     }
 
-    /// Connections are accepted and stay open, but no byte passes until [`Proxy::go_on`].
+    /// Stops all traffic: connections are accepted and stay open, but no byte is forwarded until [`Proxy::go_on`].
     pub(crate) fn stand_still(&self) {
         self.network.state.lock().unwrap().is_still = true;
     }
@@ -65,10 +65,10 @@ impl Proxy {
         self.network.changed.notify_all();
     }
 
-    /// Closes every open connection.
+    /// Closes all open connections.
     pub(crate) fn cut(&self) {
         for connection in self.network.state.lock().unwrap().connections.drain(..) {
-            // Fails where the other side has closed it already.
+            // Fails if the other side has already closed it.
             let _ = connection.shutdown(Shutdown::Both);
         }
     }
@@ -79,19 +79,19 @@ impl Drop for Proxy {
         self.network.state.lock().unwrap().is_closed = true;
         self.go_on();
         self.cut();
-        // Wakes the thread that accepts.
+        // Wakes the accepting thread.
         let _ = TcpStream::connect(("127.0.0.1", self.port));
     }
 }
 
 impl Network {
-    /// Returns whether the proxy goes on.
+    /// Connects a client to the target; returns whether the proxy is still open.
     fn connect(self: &Arc<Self>, client: TcpStream) -> bool {
         let mut state = self.state.lock().unwrap();
         if state.is_closed {
             return false;
         }
-        // A broker that is down refuses: the client's connection is dropped here.
+        // If the broker is down, the client's connection is dropped here.
         let broker = state.target.map(|address| TcpStream::connect_timeout(&address, Duration::from_secs(1)));
         if let Some(Ok(broker)) = broker {
             for (from, to) in [(&client, &broker), (&broker, &client)] {
@@ -113,7 +113,7 @@ impl Network {
                 break;
             }
         }
-        // Fails where the other side has closed it already.
+        // Fails if the other side has already closed it.
         let _ = to.shutdown(Shutdown::Both);
     }
 }

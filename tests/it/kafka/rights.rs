@@ -1,4 +1,4 @@
-//! Users of a real broker to whom some right is missing.
+//! Users of a real broker that lack some right.
 
 use std::time::Duration;
 
@@ -43,8 +43,8 @@ fn behind(server: &Server) -> Value {
     server.sql_value("SELECT count(behind) FROM sources")
 }
 
-/// Every place that an operator may look at says, in the same words, that the user may not do this to the log, and which
-/// command grants it.
+/// Asserts that every interface for operators states, in the same words, that the user may not do this to the log, and
+/// which command grants the right.
 fn wait_refused(server: &Server, user: &str, operation: &str) {
     let command = format!("--add --allow-principal 'User:{user}' --operation Read --topic {LOG}");
     let reason = wait_for("the missing right", LIMIT, || {
@@ -60,7 +60,7 @@ fn wait_refused(server: &Server, user: &str, operation: &str) {
     }
     let told = "SELECT DISTINCT state, last_error FROM sources";
     wait_for("the reason in sources", LIMIT, || is(server, told, json!([{"state": "failing", "last_error": reason}])));
-    assert_eq!(behind(server), 0, "behind is not known");
+    assert_eq!(behind(server), 0, "behind must be unknown");
     assert!(server.log().contains(&reason), "{}", server.log());
     let refused = server.try_sql("SELECT * FROM groups").unwrap_err();
     assert!(refused.contains("503") && refused.contains(&reason), "{refused}");
@@ -77,7 +77,8 @@ fn a_missing_right_is_told_with_its_remedy_and_is_no_empty_cluster() {
     driver.grant("all", "READ", "topic", "*");
     driver.grant("all", "DESCRIBE", "group", "*");
 
-    // No group has committed yet: who may see that is told so, who may not is told what is missing.
+    // No group has committed yet: users that may see this get a note about it, the others get an error that names the
+    // missing right.
     for user in ["describer", "reader", "all"] {
         let (_config, mut server) = serve_as(&broker, user);
         server.wait_ready();
@@ -90,13 +91,13 @@ fn a_missing_right_is_told_with_its_remedy_and_is_no_empty_cluster() {
     wait_refused(&nobody, "nobody", "describe");
     let state = driver.state().unwrap();
     let internal = |p: &Value| p["topic"] == LOG;
-    assert!(!driver::rows(&state, "partitions").iter().any(internal), "asking for the topic made it");
+    assert!(!driver::rows(&state, "partitions").iter().any(internal), "describing the topic created it");
 
     for group in ["a", "b", "c"] {
         driver.alter(group, "orders", 1, 4, "");
     }
     wait_refused(&nobody, "nobody", "describe");
-    assert_eq!(nobody.log().matches("not authorized").count(), 1, "told once: {}", nobody.log());
+    assert_eq!(nobody.log().matches("not authorized").count(), 1, "logged once: {}", nobody.log());
     nobody.stop_cleanly();
 
     let (_config, describer) = serve_as(&broker, "describer");
@@ -109,7 +110,7 @@ fn a_missing_right_is_told_with_its_remedy_and_is_no_empty_cluster() {
     assert!(!status(&all).contains(FRESH) && !all.get("/readyz").body.contains(FRESH));
     all.stop_cleanly();
 
-    // Nothing but the log: commits are known, and log ends are not.
+    // With rights on the log only, commits are known, and log ends are not.
     let (_config, mut reader) = serve_as(&broker, "reader");
     reader.wait_ready();
     let lag = "SELECT group_id, committed_offset, lag, lag_unknown FROM lag ORDER BY 1";
@@ -117,13 +118,13 @@ fn a_missing_right_is_told_with_its_remedy_and_is_no_empty_cluster() {
     let rows = json!([row("a", 4), row("b", 4), row("c", 4)]);
     wait_for("commits without log ends", LIMIT, || is(&reader, lag, rows.clone()));
 
-    // Taken away and given back while the server runs: first all of it, then only to read.
+    // Rights are revoked and granted again while the server runs: first all of them, then only READ.
     driver.revoke("reader", "READ", "topic", LOG);
     wait_refused(&reader, "reader", "describe");
     driver.alter("a", "orders", 1, 5, "");
     driver.grant("reader", "READ", "topic", LOG);
     let rows = json!([row("a", 5), row("b", 4), row("c", 4)]);
-    wait_for("what was committed meanwhile", LIMIT, || is(&reader, lag, rows.clone()));
+    wait_for("the commit made meanwhile", LIMIT, || is(&reader, lag, rows.clone()));
     wait_healthy(&reader);
 
     driver.grant("reader", "DESCRIBE", "topic", LOG);
@@ -132,7 +133,7 @@ fn a_missing_right_is_told_with_its_remedy_and_is_no_empty_cluster() {
     driver.ask(&json!({"do": "delete_group", "group": "b"}));
     driver.grant("reader", "READ", "topic", LOG);
     let rows = json!([row("a", 5), row("c", 4)]);
-    wait_for("what was deleted meanwhile", LIMIT, || is(&reader, lag, rows.clone()));
+    wait_for("the deletion made meanwhile", LIMIT, || is(&reader, lag, rows.clone()));
     wait_healthy(&reader);
     reader.stop_cleanly();
 }
@@ -140,7 +141,7 @@ fn a_missing_right_is_told_with_its_remedy_and_is_no_empty_cluster() {
 fn wait_healthy(server: &Server) {
     let state = "SELECT ready, last_error, stale_since FROM clusters";
     let healthy = json!([{"ready": true, "last_error": null, "stale_since": null}]);
-    wait_for("the right to count", LIMIT, || is(server, state, healthy.clone()));
+    wait_for("the granted right to take effect", LIMIT, || is(server, state, healthy.clone()));
     let sources = "SELECT DISTINCT state, last_error FROM sources";
     wait_for("all partitions to be read", LIMIT, || {
         is(server, sources, json!([{"state": "live", "last_error": null}]))

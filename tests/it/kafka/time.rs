@@ -1,4 +1,4 @@
-//! Lag in seconds against the truth: what the records' own timestamps say.
+//! Compares lag in seconds with the truth: the timestamps of the records.
 
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ use crate::server::Server;
 
 on_each_release! { lag_in_seconds_is_that_of_the_first_record_not_read }
 
-/// How long it runs, unless the environment variable says another number of seconds.
+/// Duration of the run in seconds, unless the environment variable sets another one.
 const SECONDS: i64 = 60;
 const SECONDS_VARIABLE: &str = "LAG_SECONDS_FOR";
-/// Records a second.
+/// Records per second.
 const PRODUCED: i64 = 50;
-/// How far an answer may be from the truth, in seconds.
+/// Maximum error of an answer in seconds.
 const ALLOWED: f64 = 1.0;
-/// The log end of a sample is as old as the last question for it, in seconds.
+/// Maximum age of a sample's log end in seconds: the interval between two polls.
 const ASKED_EVERY: f64 = 1.0;
 
 const NOW: &str =
@@ -29,12 +29,12 @@ const THEN: &str = "SELECT group_id, committed_offset, lag_seconds, sampled_at A
                     WHERE topic = 'paced' AND lag > 0 AND lag_seconds IS NOT NULL";
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// What was answered of a group.
+/// A lag that was reported for a group.
 struct Told {
     group: String,
     committed_offset: usize,
     lag_seconds: f64,
-    /// The cut's time, in milliseconds.
+    /// Time of the cut in milliseconds.
     at: i64,
 }
 
@@ -45,7 +45,7 @@ fn lag_in_seconds_is_that_of_the_first_record_not_read(release: Release) {
     let mut driver = Driver::of(&broker);
     driver.ask(&json!({"do": "create", "topic": "paced", "partitions": 1}));
     driver.ask(&json!({"do": "paced", "name": "producer", "topic": "paced", "per_second": PRODUCED}));
-    // From then on it is steady: a producer that has just begun is still slow.
+    // A producer that has just started is slower than later, so the run begins after some records.
     let at_least = |driver: &mut Driver, end: i64| {
         wait_for(&format!("{end} records"), LIMIT, || {
             let state = driver.state()?;
@@ -61,7 +61,7 @@ fn lag_in_seconds_is_that_of_the_first_record_not_read(release: Release) {
         driver
             .ask(&json!({"do": "held_back", "name": name, "group": name, "topic": "paced", "per_second": per_second}));
     }
-    // Before the first sample of the log end, and after it.
+    // One commit before the first sample of the log end, and one after it.
     driver.alter("older", "paced", 0, PRODUCED, "");
     at_least(&mut driver, 15 * PRODUCED);
     driver.alter("stands", "paced", 0, 14 * PRODUCED, "");
@@ -92,13 +92,13 @@ fn ask(server: &Server, statement: &str) -> Result<Vec<Told>, String> {
     Ok(rows.iter().map(told).collect())
 }
 
-#[expect(clippy::print_stdout, reason = "the figure that a long run is made for")]
+#[expect(clippy::print_stdout, reason = "the result of a long run")]
 fn compare(told: &[Told], timestamps: &[i64], run_for: i64, allowed: f64) {
     let seconds = |millis: i64| millis as f64 / 1000.0;
-    // A producer that was kept from its pace has no rate to go by.
+    // The allowed error grows by the longest pause of the producer, during which it had no rate.
     let pause = timestamps.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
     let allowed = allowed + (seconds(pause) - 1.0 / PRODUCED as f64).max(0.0);
-    // So much of what was produced is unread by the end.
+    // Share of the produced records that is unread at the end.
     for (group, unread) in [("half", 0.5), ("most", 0.1), ("older", 1.0), ("stands", 1.0)] {
         let of_group: Vec<&Told> = told.iter().filter(|told| told.group == group).collect();
         let mut errors: Vec<f64> = of_group

@@ -1,5 +1,5 @@
-//! Transactions that are left open, what is committed behind them, and LATEST beside them.
-#![allow(clippy::disallowed_methods, reason = "what is printed beside the answers is real time")]
+//! Transactions that are left open, commits behind them, and Query with LATEST at the same time.
+#![allow(clippy::disallowed_methods, reason = "the printed durations are real time")]
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -27,7 +27,7 @@ on_each_release! {
     the_latest_has_every_acknowledged_commit
 }
 
-/// So many group ids whose commits lie in one log partition.
+/// Returns this number of group ids with commits in the same log partition.
 pub(super) fn neighbours(count: usize) -> Vec<String> {
     let home = log_partition_for("neighbour 0", 50);
     (0..)
@@ -37,7 +37,7 @@ pub(super) fn neighbours(count: usize) -> Vec<String> {
         .collect()
 }
 
-/// A watch of everything, from now on.
+/// A watch of all changes from now on.
 struct Watch {
     runtime: Runtime,
     stream: Streaming<WatchResponse>,
@@ -49,7 +49,7 @@ impl Watch {
         let url = format!("http://{}", server.address());
         let stream = runtime.block_on(async {
             let mut client = OffsetServiceClient::connect(url).await.unwrap();
-            // Once the current entries are complete, the watch is on.
+            // The watch has begun once the current entries are complete.
             let request = WatchRequest { include_current: true, ..WatchRequest::default() };
             let mut stream = client.watch(request).await.unwrap().into_inner();
             while !stream.message().await.unwrap().unwrap().current_complete {}
@@ -58,7 +58,7 @@ impl Watch {
         Self { runtime, stream }
     }
 
-    /// The changes up to the one that is accepted, offsets by group; no resync among them.
+    /// Returns the offsets by group of all changes up to the one that `last` accepts. A resync is an error.
     fn until(&mut self, last: impl Fn(&OffsetChange) -> bool) -> HashMap<String, Vec<Option<i64>>> {
         let mut seen: HashMap<String, Vec<Option<i64>>> = HashMap::new();
         loop {
@@ -91,9 +91,11 @@ pub(super) fn end(driver: &mut Driver, name: &str, commit: bool) {
 const HELD: &str = "SELECT count(*) FROM sources WHERE open_transaction_since IS NOT NULL";
 
 pub(super) fn wait_held(server: &Server, partitions: i64) {
-    wait_for(&format!("{partitions} log partitions held back"), LIMIT, || match server.sql_value(HELD) {
-        held if held == partitions => Ok(()),
-        held => Err(held.to_string()),
+    wait_for(&format!("{partitions} log partitions with an open transaction"), LIMIT, || {
+        match server.sql_value(HELD) {
+            held if held == partitions => Ok(()),
+            held => Err(held.to_string()),
+        }
     });
 }
 
@@ -127,9 +129,9 @@ fn commits_behind_an_open_transaction_show_and_never_jump_back(release: Release)
                    FROM sources WHERE open_transaction_since IS NOT NULL";
         assert_eq!(server.sql_value(one), true);
         assert_eq!(rows_of(&server, "offsets", deleted), 0);
-        // Goes back, which only a commit may.
+        // The offset decreases, which only a commit may cause.
         driver.alter(plain, "orders", 0, 4, "behind");
-        equal_at_rest(&label("one more behind it"), &mut driver, &server);
+        equal_at_rest(&label("a further commit behind it"), &mut driver, &server);
 
         end(&mut driver, "left open", commit);
         wait_held(&server, 0);
@@ -152,7 +154,7 @@ fn commits_behind_an_open_transaction_show_and_never_jump_back(release: Release)
     server.stop_cleanly();
 }
 
-/// A counter of /metrics; there is one cluster.
+/// Returns a counter of /metrics; there is one cluster.
 fn counter(server: &Server, name: &str) -> u64 {
     let page = server.get("/metrics").body;
     let line = page.lines().find(|line| line.starts_with(&format!("{name}{{"))).unwrap_or_else(|| panic!("no {name}"));
@@ -167,7 +169,7 @@ fn a_transaction_that_hangs_costs_a_bounded_number_of_calls(release: Release) {
     let (open, plain) = ids.split_first().unwrap();
     let server = Server::serve(&broker.bootstrap_servers());
     driver.ask(&json!({"do": "commits", "name": "flow", "topic": "orders", "groups": plain}));
-    // Transactions that end are no reason to ask anybody.
+    // Transactions that end cause no requests.
     for offset in 0..50 {
         let offsets = json!([{"topic": "orders", "partition": 0, "offset": offset}]);
         let whole = json!({"do": "transaction", "what": "whole", "name": "eos", "group": open, "offsets": offsets});
@@ -180,7 +182,7 @@ fn a_transaction_that_hangs_costs_a_bounded_number_of_calls(release: Release) {
     let (start, before) = (Instant::now(), counter(&server, "offsetd_transaction_calls_total"));
     let newest = format!("SELECT min(committed_offset) FROM offsets WHERE group_id <> '{open}'");
     let first = server.sql_value(&newest).as_i64().unwrap();
-    wait_for("every group to go on", LIMIT, || match server.sql_value(&newest).as_i64() {
+    wait_for("every group to advance", LIMIT, || match server.sql_value(&newest).as_i64() {
         Some(offset) if offset > first + 500 => Ok(()),
         other => Err(format!("{other:?} after {first}")),
     });
@@ -191,7 +193,7 @@ fn a_transaction_that_hangs_costs_a_bounded_number_of_calls(release: Release) {
     driver.stop("flow");
     let label = format!("Kafka {}, a transaction hangs", release.version());
     equal_at_rest(&label, &mut driver, &server);
-    // Nothing new, nothing to ask: and so it stays, however often one looks.
+    // Without new records there are no more requests, however often offsets are queried.
     let settled = counter(&server, "offsetd_transaction_calls_total");
     for _ in 0..3 {
         equal_at_rest(&label, &mut driver, &server);
@@ -203,7 +205,7 @@ fn a_transaction_that_hangs_costs_a_bounded_number_of_calls(release: Release) {
     server.stop_cleanly();
 }
 
-/// The committed offset by Query with LATEST, and how long that took.
+/// Returns the committed offset by Query with LATEST, and the duration of the request.
 fn latest(server: &Server, group: &str) -> (Value, Duration) {
     let start = Instant::now();
     let answer = ask_latest(server, group);
@@ -212,7 +214,7 @@ fn latest(server: &Server, group: &str) -> (Value, Duration) {
     (answer["entry"]["committed_offset"].clone(), start.elapsed())
 }
 
-/// Query with LATEST by HTTP: a gRPC client would give up by its own clock.
+/// Sends Query with LATEST by HTTP, since a gRPC client would apply its own deadline.
 fn ask_latest(server: &Server, group: &str) -> Answer {
     let group: String = group.bytes().map(|byte| format!("%{byte:02x}")).collect();
     server.get(&format!("/v1/query?group_id={group}&topic=orders&partition=0&freshness=latest"))
@@ -250,7 +252,7 @@ fn the_latest_has_every_acknowledged_commit(release: Release) {
     read(&mut driver, "plain", plain, READS, "plain commits behind an open transaction");
     read(&mut driver, "whole", whole, READS / 5, "transactions behind an open transaction");
 
-    // What the open transaction itself commits cannot be known before its end.
+    // The commit of the open transaction cannot be known before the transaction ends.
     let t0 = Instant::now();
     let refused = ask_latest(&server, open);
     eprintln!("REFUSED after {:?}", t0.elapsed());

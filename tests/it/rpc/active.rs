@@ -22,7 +22,7 @@ fn ids(answer: &GetActiveConsumerResponse) -> String {
     answer.consumers.iter().map(|consumer| &*consumer.group_id).collect::<Vec<_>>().join(" ")
 }
 
-/// group, topic, owner, partitions, lag
+/// Group, topic, owner, partitions, lag.
 type Edge<'a> = (&'a str, &'a str, &'a str, &'a [i32], Option<i64>);
 
 fn edge(edge: &ConsumerEdge) -> Edge<'_> {
@@ -64,7 +64,7 @@ fn the_view_active_consumers_has_the_same_edges() {
     assert_eq!(of_call.len(), 5);
 }
 
-/// An edge in the columns of the view.
+/// Returns an edge with the columns of the view.
 fn of_edge(edge: &ConsumerEdge) -> serde_json::Map<String, Value> {
     let owner = edge.owner.clone().unwrap_or_default();
     let committed = edge.last_committed_at.as_ref().map(|at| at.seconds * 1000 + i64::from(at.nanos) / 1_000_000);
@@ -89,7 +89,8 @@ fn within_says_how_long_a_commit_counts_and_members_always_do() {
 #[test]
 fn relations_that_are_over_are_no_edges() {
     let lab = shop();
-    // Active by other topics: these it left long ago. A commit time ahead of the clock makes no relation last.
+    // The groups are active on other topics; these they left long ago. A commit time ahead of the clock does not keep
+    // an edge.
     let long_ago = lab.clock.now() - LONG_AGO;
     for (group, topic, partition) in [("audit", "payments", 1), ("billing", "orders", 2)] {
         lab.writer.commit(&Commit::new(group, topic, partition, 2, long_ago)).unwrap();
@@ -114,7 +115,7 @@ fn relations_that_are_over_are_no_edges() {
     let active = [0, 3, 4].map(|at| all[at].clone());
     assert_eq!(edges(GetActiveConsumerRequest::default()), active);
     assert_eq!(edges(within(LONG_AGO * 2)), all);
-    assert_eq!(edges(within(LATELY / 2)), [all[3].clone()], "owned, whenever it was committed");
+    assert_eq!(edges(within(LATELY / 2)), [all[3].clone()], "an owner keeps the edge, however old its commit is");
     let view = |name: &str| {
         let sql = format!(
             "SELECT group_id, topic, coalesce(client_id, '') AS client FROM {name} \
@@ -165,5 +166,5 @@ fn a_search_finds_groups_and_topics() {
     let search = |text: &str| GetActiveConsumerRequest { search: text.to_owned(), ..Default::default() };
     assert_eq!(ids(&get(&lab, search("payments")).unwrap()), "billing members-only");
     assert_eq!(ids(&get(&lab, search("only")).unwrap()), "members-only");
-    assert_eq!(ids(&get(&lab, search("idle")).unwrap()), "", "found, but not active");
+    assert_eq!(ids(&get(&lab, search("idle")).unwrap()), "", "the group is found but not active");
 }

@@ -1,4 +1,4 @@
-//! Commits that say what no consumer says: an offset below 0, a time that no calendar has. By every interface.
+//! Commits that no normal consumer writes, in every interface: an offset below 0, and times that no calendar has.
 
 use offsetd::demo::records::Commit;
 use offsetd::rpc::proto::{
@@ -11,7 +11,7 @@ use super::{assert_fails, shop};
 use crate::program::{offsetd, stdout};
 use crate::support::{LIMIT, Lab};
 
-/// A watch that has told the current entries.
+/// A watch that has returned the current entries.
 struct Watch(Streaming<WatchResponse>);
 
 impl Watch {
@@ -24,10 +24,10 @@ impl Watch {
 
     fn next(&mut self, lab: &Lab) -> WatchResponse {
         let message = lab.block_on(async { tokio::time::timeout(LIMIT, self.0.message()).await });
-        message.expect("a message in time").unwrap().expect("no end")
+        message.expect("a message within the limit").unwrap().expect("the watch is still open")
     }
 
-    /// The next change of a group.
+    /// Returns the next change of a group.
     fn change(&mut self, lab: &Lab, group: &str) -> OffsetChange {
         let of = |change: &OffsetChange| change.new.as_ref().or(change.old.as_ref()).unwrap().group_id == group;
         loop {
@@ -63,7 +63,7 @@ fn a_committed_offset_below_zero_removes_the_offset() {
                "previous_offset": previous, "dated": true})
     };
     assert_eq!(Value::from(lab.sql(commits).rows), json!([tombstone(0, 90), tombstone(1, 50)]));
-    // The next commit is a commit.
+    // The next commit is reported as a commit.
     lab.commit("billing", "orders", 0, 95);
     lab.settle();
     let entry = lab.entry("billing", "orders", 0);
@@ -74,7 +74,7 @@ fn a_committed_offset_below_zero_removes_the_offset() {
 fn a_time_that_sql_cannot_show_is_shown_by_no_interface() {
     let lab = shop();
     let mut watch = Watch::start(&lab);
-    // Year 2262, year 58882, the end of numbers; and what Kafka takes for no time.
+    // Year 2262, year 58882, the maximum of the type, and values that Kafka treats as no time.
     for at in [9_223_372_036_855, 1_796_000_000_000_000, i64::MAX, 0, -1, i64::MIN] {
         let odd =
             Commit { version: 1, leader_epoch: -1, expires_at: Some(at), ..Commit::new("odd", "orders", 0, 7, at) };
@@ -117,7 +117,7 @@ fn a_time_that_sql_cannot_show_is_shown_by_no_interface() {
     }
     let query = stdout(&offsetd(&["query", "odd", "orders", "0", "--server", &lab.url("")], ""));
     assert!(!query.contains("committed_at: "), "{query}");
-    // Others of the group tell theirs.
+    // Other partitions of the group show their times.
     lab.commit("odd", "orders", 1, 7);
     lab.settle();
     let last = "SELECT last_committed_at IS NOT NULL AS known FROM groups WHERE group_id = 'odd'";

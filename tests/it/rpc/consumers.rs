@@ -29,7 +29,7 @@ fn searched(search: &str) -> GetConsumerRequest {
     GetConsumerRequest { search: search.to_owned(), ..GetConsumerRequest::default() }
 }
 
-/// Groups g00, g01, … with a lag of as many records.
+/// Starts a server with groups g00, g01, …; the number of a group is its lag.
 fn lagging(setup: Setup, groups: i32) -> Lab {
     let kafka = kafka(5);
     kafka.create_topic("t", 1).unwrap();
@@ -103,12 +103,12 @@ fn a_search_finds_parts_of_the_group_id_and_of_topics() {
     };
     assert_eq!(found("ill"), "billing");
     assert_eq!(found("rder"), "audit billing idle");
-    assert_eq!(found("payments"), "billing members-only", "assigned counts, not only committed");
+    assert_eq!(found("payments"), "billing members-only", "assigned topics count as well as committed ones");
     assert_eq!(found("vanished"), "gone");
     assert_eq!(
         (found("BILL"), found("Payments")),
         ("billing".to_owned(), "billing members-only".to_owned()),
-        "any case"
+        "searches ignore case"
     );
     assert_eq!(found("b.lling"), "");
     assert_eq!(found("%"), "");
@@ -169,7 +169,7 @@ fn a_walk_by_a_column_that_moves_keeps_the_order_of_its_start() {
             break;
         }
         request.page_token = page.next_page_token;
-        // Who was last has the largest lag now, and who was first has none.
+        // The last group gets the largest lag, and the first group gets none.
         lab.commit("g00", "t", 0, 1);
         lab.commit("g19", "t", 0, 100);
         lab.settle();
@@ -181,7 +181,7 @@ fn a_walk_by_a_column_that_moves_keeps_the_order_of_its_start() {
 #[test]
 fn a_walk_by_key_gives_each_group_once_while_others_come_and_go() {
     walk_by_key("");
-    // What is searched for is found once, for several calls.
+    // The result of a search is cached and shared by several calls.
     walk_by_key("g");
 }
 
@@ -202,8 +202,12 @@ fn walk_by_key(search: &str) {
         lab.settle();
     }
     assert!(found.is_sorted());
-    assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), found.len(), "none twice: {found:?}");
-    assert_eq!(found.iter().filter(|id| id.len() == 3 && id.starts_with('g')).count(), 20, "none missing: {found:?}");
+    assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), found.len(), "no group twice: {found:?}");
+    assert_eq!(
+        found.iter().filter(|id| id.len() == 3 && id.starts_with('g')).count(),
+        20,
+        "no group missing: {found:?}"
+    );
 }
 
 #[test]
@@ -217,7 +221,7 @@ fn a_walk_is_kept_for_a_minute_and_its_token_is_invalid_then() {
     assert_eq!(ids(&get(&lab, next.clone()).unwrap()), ["g06", "g05", "g04"]);
     lab.clock.advance(2_000);
     assert_fails(get(&lab, next), Code::InvalidArgument, &["page_token", "60 s"]);
-    // By key there is nothing to keep.
+    // Pages in key order need no cached state.
     let by_key = GetConsumerRequest { page_size: 3, ..GetConsumerRequest::default() };
     let first = get(&lab, by_key.clone()).unwrap();
     lab.clock.advance(3_600_000);
@@ -230,7 +234,7 @@ fn answers_of_one_page_push_no_walk_out() {
     let lab = lagging(Setup::default(), 10);
     let request = GetConsumerRequest { page_size: 3, ..ordered("lag desc") };
     let first = get(&lab, request.clone()).unwrap();
-    // As dashboards do that refresh.
+    // Dashboards that refresh send such requests.
     (0..300).for_each(|_| drop(get(&lab, ordered("lag desc")).unwrap()));
     let next = GetConsumerRequest { page_token: first.next_page_token, ..request };
     assert_eq!(ids(&get(&lab, next).unwrap()), ["g06", "g05", "g04"]);

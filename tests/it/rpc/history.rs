@@ -1,4 +1,4 @@
-//! GetHistory and the table `history`, on a clock that the test moves.
+//! GetHistory and the table `history`, with a clock that the test controls.
 
 use offsetd::clock::Clock;
 use offsetd::rpc::proto::{
@@ -14,7 +14,8 @@ use crate::support::{Lab, Setup, kafka, until};
 const START: i64 = 1_767_225_600_000;
 const STEPS: i64 = 6;
 
-/// One group that reads two partitions, 10 and 20 records a step, another that stands, and ends that grow.
+/// Starts a server with one group that reads 10 and 20 records per step in two partitions, another that does not
+/// advance, and growing log ends.
 fn lab() -> Lab {
     let kafka = kafka(2);
     kafka.create_topic("orders", 2).unwrap();
@@ -22,7 +23,7 @@ fn lab() -> Lab {
     (0..2).for_each(|partition| writer.produce("orders", partition, 100).unwrap());
     let setup = Setup { clock: Clock::manual(START), ..Setup::default() };
     let lab = setup.ready(&kafka);
-    // What comes after the first sample begins with the next.
+    // Commits after the first sample are in the next one.
     until("the first sample", || lab.status().clusters[0].history_since.is_some());
     lab.commit("idle", "orders", 0, 7);
     for step in 1..=STEPS {
@@ -71,7 +72,7 @@ fn history_shows_how_offsets_moved_by_partition_topic_group_and_cluster() {
     assert_eq!((sample.consume_rate, sample.produce_rate), (Some(2.0), Some(0.0)));
     assert_eq!(all[1].samples[0].consume_rate, None);
     assert_eq!(sample.sampled_at.unwrap().seconds * 1000, START + 30_000);
-    // Beyond the end that is known: nobody can tell.
+    // Beyond the known log end: the lag is unknown.
     assert_eq!(all[1].samples[5].lag, None);
     let groups = history(&lab, by(HistoryBy::Group));
     assert_eq!(committed(&groups[0]), [30, 60, 90, 120, 150, 180]);
@@ -106,7 +107,7 @@ fn history_is_filtered_thinned_and_paged() {
         if token.is_empty() {
             break;
         }
-        // Later pages keep the times of the first.
+        // Later pages keep the times of the first one.
         lab.clock.advance(60_000);
     }
     assert_eq!(seen.len(), 3);
@@ -205,7 +206,7 @@ fn what_memory_forgets_is_read_from_the_store_and_nothing_comes_twice() {
     for step in 1..=20 {
         lab.commit("g", "orders", 0, step);
         lab.settle();
-        until("the sample before to be stored", || {
+        until("the previous sample to be stored", || {
             let store = lab.status().history_store.unwrap();
             assert_eq!(store.last_error, None);
             std::mem::replace(&mut written, store.written_to.map_or(0, |at| at.seconds * 1000))
@@ -216,7 +217,7 @@ fn what_memory_forgets_is_read_from_the_store_and_nothing_comes_twice() {
         until("a sample", || lab.sql(&newest).rows == [json!({"n": 1})]);
     }
     let oldest = lab.status().clusters[0].history_since.unwrap().seconds * 1000;
-    assert!(oldest >= START + 130_000, "memory begins later");
+    assert!(oldest >= START + 130_000, "the memory begins later");
     let all = history(&lab, GetHistoryRequest::default());
     assert_eq!(all.len(), 1);
     assert_eq!(committed(&all[0]), (1..=20).collect::<Vec<i64>>());

@@ -29,7 +29,7 @@ fn filtered(lab: &Lab, filter: OffsetFilter) -> Vec<Key> {
     keys(&get(lab, GetOffsetRequest { filter: Some(filter), ..GetOffsetRequest::default() }).unwrap())
 }
 
-/// Commits to one topic of the groups g0, g1, …, a partition each.
+/// Starts a server with one topic and the groups g0, g1, …, with commits on each partition.
 fn many(groups: i32, partitions: i32) -> Lab {
     let kafka = kafka(5);
     let (writer, setup) = (kafka.writer(), Setup::default());
@@ -43,7 +43,7 @@ fn many(groups: i32, partitions: i32) -> Lab {
     setup.ready(&kafka)
 }
 
-/// All pages, one after the other; `between` runs after each.
+/// Returns all pages, one after the other; `between` runs after each.
 fn walk(lab: &Lab, request: &GetOffsetRequest, mut between: impl FnMut(usize)) -> Vec<GetOffsetResponse> {
     let mut pages: Vec<GetOffsetResponse> = vec![];
     loop {
@@ -76,7 +76,7 @@ fn entries_are_ordered_by_group_topic_and_partition_and_hold_what_query_gives() 
     assert!(!snapshot.id.is_empty() && snapshot.clusters[0].complete);
     for mut entry in answer.entries {
         let mut point = lab.entry(&entry.group_id, &entry.topic, entry.partition);
-        // Grows with the time of the call.
+        // These values grow with the time of the call.
         (entry.lag_seconds, point.lag_seconds) = (None, None);
         assert_eq!(entry, point);
     }
@@ -140,7 +140,7 @@ fn a_token_serves_its_own_request_only() {
     let other = GetOffsetRequest { filter: of_group("billing"), page_token: token.clone(), ..Default::default() };
     assert_fails(get(&lab, other), Code::InvalidArgument, &["page_token", "another request"]);
     let larger = GetOffsetRequest { page_size: 3, page_token: token, ..GetOffsetRequest::default() };
-    assert_eq!(keys(&get(&lab, larger).unwrap()).len(), 3, "the size may change");
+    assert_eq!(keys(&get(&lab, larger).unwrap()).len(), 3, "the page size may change");
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn a_walk_gives_each_key_that_is_there_throughout_once_while_others_come_and_go(
     let lab = many(20, 10);
     let stop = AtomicBool::new(false);
     let pages = std::thread::scope(|scope| {
-        // The keys that stay are committed again and again.
+        // Keys that stay are committed repeatedly.
         scope.spawn(|| {
             let mut offset = 1;
             while !stop.load(Ordering::Relaxed) {
@@ -185,7 +185,7 @@ fn a_walk_gives_each_key_that_is_there_throughout_once_while_others_come_and_go(
         });
         let request = GetOffsetRequest { page_size: 7, ..GetOffsetRequest::default() };
         let pages = walk(&lab, &request, |page| {
-            // Others come between, before and behind the reader, and go again.
+            // Other keys are added before and after the reader's position, and are removed again.
             let group = format!("g{}", page % 20);
             lab.commit(&group, "s", 0, 1);
             lab.commit(&format!("{group}-new"), "t", 0, 1);
@@ -198,10 +198,10 @@ fn a_walk_gives_each_key_that_is_there_throughout_once_while_others_come_and_go(
         pages
     });
     let found: Vec<Key> = pages.iter().flat_map(keys).collect();
-    assert!(found.is_sorted(), "in order over all pages");
-    assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), found.len(), "none twice");
+    assert!(found.is_sorted(), "all pages are in order");
+    assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), found.len(), "no key twice");
     let stayed = |key: &&Key| key.1 == "t" && !key.0.ends_with("-new");
-    assert_eq!(found.iter().filter(stayed).count(), 200, "none missing");
+    assert_eq!(found.iter().filter(stayed).count(), 200, "no key missing");
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn names_are_ordered_by_their_bytes() {
 
 #[test]
 fn the_latest_for_who_cannot_wait_is_a_matter_of_the_deadline() {
-    // By default, a connection on which so many calls are cancelled within a second is closed.
+    // The default limit would close a connection on which this many calls are cancelled within a second.
     let lab = Setup::default().with("SERVER_LIMITS_HTTP2_MAX_RESETS", "1000").ready(&kafka(3));
     lab.commit("g", "orders", 0, 5);
     lab.settle();
@@ -230,10 +230,10 @@ fn the_latest_for_who_cannot_wait_is_a_matter_of_the_deadline() {
     for call in 0..300_u64 {
         let request = GetOffsetRequest { freshness: Freshness::Latest.into(), ..GetOffsetRequest::default() };
         let mut request = tonic::Request::new(request);
-        // From none at all to just enough.
+        // From no time at all to just enough.
         request.set_timeout(Duration::from_micros(call * 10));
         if let Err(status) = lab.block_on(lab.client().get_offset(request)) {
-            // Cancelled: the client was first.
+            // Cancelled: the client's deadline passed first.
             assert!(matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled), "{status:?}");
             late += 1;
         }

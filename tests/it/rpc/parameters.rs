@@ -1,6 +1,6 @@
-//! Parameters of Flight SQL as a hostile client sends them: what a DoPut may hold, and the memory that it takes.
+//! Parameters of Flight SQL as a hostile client sends them: the allowed contents of a DoPut, and its memory use.
 //!
-//! Client and server are one thread, which counts what it allocates.
+//! Client and server share one thread, which counts its allocations.
 
 use std::sync::{Arc, LazyLock};
 
@@ -37,9 +37,9 @@ use tower::Service as _;
 use crate::decode::allocation::asked;
 use crate::made;
 
-/// What a request may take, whatever it claims.
+/// Bytes that a request may allocate, whatever its headers claim.
 const ROOM: usize = 8 << 20;
-/// What a bomb would take.
+/// Uncompressed size of a gzip bomb in bytes.
 const BOMB: usize = 64 << 20;
 
 /// A server without a network, and the handle of a prepared statement.
@@ -67,7 +67,7 @@ impl Door {
         Self { runtime, router, handle: created.prepared_statement_handle }
     }
 
-    /// Binds parameters, and asserts that this takes little memory.
+    /// Binds parameters, and asserts that this allocates little memory.
     fn bind(&self, mut messages: Vec<FlightData>) -> Result<(), Status> {
         let command = CommandPreparedStatementQuery { prepared_statement_handle: self.handle.clone() };
         let descriptor = FlightDescriptor::new_cmd(command.as_any().encode_to_vec());
@@ -84,7 +84,7 @@ impl Door {
         result
     }
 
-    /// What the headers of an answer say of a gzip bomb to a method.
+    /// Sends a gzip bomb to a method; returns the gRPC status from the response headers.
     fn bomb(&self, method: &str, bomb: &[u8]) -> String {
         let frame = [&[1][..], &u32::try_from(bomb.len()).unwrap().to_be_bytes(), bomb].concat();
         let request = http::Request::post(method)
@@ -107,7 +107,7 @@ fn messages(columns: &[ArrayRef], compression: Option<CompressionType>) -> Vec<F
         .with_dictionary_handling(DictionaryHandling::Resend)
         .with_max_flight_data_size(usize::MAX)
         .build(stream::iter([Ok(batch)]));
-    encoder.try_collect().now_or_never().expect("rows that are there need no wait").unwrap()
+    encoder.try_collect().now_or_never().expect("encoding rows in memory never waits").unwrap()
 }
 
 fn invalid(result: Result<(), Status>, words: &str) {
@@ -126,7 +126,7 @@ fn texts(values: &[&str]) -> ListArray {
     list.finish()
 }
 
-/// A list of one row with these values.
+/// Returns a list of one row with these values.
 fn list(values: &ArrayRef) -> ArrayRef {
     let field = Arc::new(Field::new_list_field(values.data_type().clone(), true));
     array(ListArray::new(field, OffsetBuffer::from_lengths([values.len()]), Arc::clone(values), None))
@@ -138,7 +138,7 @@ fn dictionary(value: &str) -> DictionaryArray<Int32Type> {
     dictionary.finish()
 }
 
-/// A row of every type that parameters have.
+/// Returns a row with every type that parameters may have.
 fn row() -> Vec<ArrayRef> {
     vec![
         array(Int64Array::from(vec![7])),
@@ -210,14 +210,14 @@ fn types_whose_values_outgrow_their_bytes_are_refused_by_name() {
     }
 }
 
-/// The position of the first buffer that holds a length of uncompressed bytes.
+/// Overwrites the length in the first buffer that holds the length of uncompressed bytes.
 fn claim(message: &mut FlightData, length: i64) {
     let mut body = message.data_body.to_vec();
     let at = (0..body.len() - 8).step_by(8).find(|at| {
         let value = i64::from_le_bytes(body[*at..*at + 8].try_into().unwrap());
         (1..1 << 30).contains(&value)
     });
-    let at = at.expect("a length");
+    let at = at.expect("the length is found");
     body[at..at + 8].copy_from_slice(&length.to_le_bytes());
     message.data_body = body.into();
 }
@@ -232,7 +232,7 @@ fn compressed_parameters_are_refused_before_they_are_decompressed() {
         for claimed in [i64::MAX, i64::MAX - 63, 1 << 40, BOMB as i64] {
             for column in [Arc::clone(&text), array(dictionary(&"x".repeat(1000)))] {
                 let mut messages = messages(&[column], Some(codec));
-                // Of the dictionary, or of the row where there is none.
+                // In the dictionary, or in the row if there is none.
                 claim(&mut messages[1], claimed);
                 assert!(messages.iter().map(Message::encoded_len).sum::<usize>() < 2000, "a small request");
                 invalid(door.bind(messages), "compressed");
@@ -269,11 +269,11 @@ fn no_number_in_a_header_is_believed() {
     assert!(tried > 5000, "{tried}");
 }
 
-/// Whatever came, the call ends as good or as the client's fault.
+/// Asserts that the call succeeded or failed with an error for the client.
 fn allowed(result: Result<(), Status>) {
     if let Err(status) = result {
         assert!([Code::InvalidArgument, Code::ResourceExhausted].contains(&status.code()), "{status}");
-        assert!(!status.message().contains("the decoder failed"), "a panic");
+        assert!(!status.message().contains("the decoder failed"), "the decoder panicked");
     }
 }
 
@@ -284,7 +284,7 @@ fn buffers_that_share_bytes_are_refused() {
     let mut good = messages(&[Arc::clone(&text), text], None);
     let row = good.last_mut().unwrap();
     let body = row.data_body.len();
-    // The offset of the second column's text becomes that of the first's.
+    // The offset of the second column's text is replaced by that of the first one.
     let length = (128_i64 << 10).to_le_bytes();
     let mut header = row.data_header.to_vec();
     let ends: Vec<usize> = (0..=header.len() - 8).filter(|at| header[*at..*at + 8] == length).collect();
@@ -326,7 +326,7 @@ fn a_gzip_bomb_in_any_call_is_refused_at_its_limit() {
         let path = format!("/arrow.flight.protocol.FlightService/{method}");
         assert_eq!(door.bomb(&path, &bomb), exhausted, "{method}");
     }
-    // These take no compressed calls.
+    // These services accept no compressed calls.
     for method in ["grpc.health.v1.Health/Check", "grpc.reflection.v1.ServerReflection/ServerReflectionInfo"] {
         assert_eq!(door.bomb(&format!("/{method}"), &bomb), (Code::Unimplemented as i32).to_string(), "{method}");
     }
@@ -342,7 +342,7 @@ static SEEDS: LazyLock<Vec<Vec<FlightData>>> = LazyLock::new(|| {
     seeds
 });
 
-/// What is done to the bytes of a message.
+/// A change of a message's bytes.
 #[derive(Clone, Debug)]
 enum Tamper {
     Set(Index, u8),
@@ -389,7 +389,7 @@ thread_local! {
     static DOOR: Door = Door::new();
 }
 
-/// A debug build takes a minute for 30,000. To run for long:
+/// A debug build takes a minute for 30,000 cases. For a long run:
 /// `PROPTEST_CASES=1000000 cargo test --release --test it rpc::parameters`
 fn cases() -> ProptestConfig {
     let default = ProptestConfig::default();
@@ -410,7 +410,7 @@ proptest! {
     ) {
         let mut messages = SEEDS[seed.index(SEEDS.len())].clone();
         if let Some(other) = other {
-            // Rows of one schema after another schema.
+            // Rows of one schema follow another schema.
             let other = &SEEDS[other.index(SEEDS.len())];
             messages.truncate(1);
             messages.extend(other.iter().skip(1).cloned());

@@ -20,11 +20,11 @@ fn an_entry_says_all_that_is_known_of_an_offset() {
     assert_eq!((entry.leader_epoch, &*entry.metadata, entry.expires_at), (Some(3), "", None));
     assert_eq!(entry.log_partition, Some(lab.writer.log_partition("billing").unwrap()));
     assert!(entry.log_offset.is_some_and(|offset| offset >= 0));
-    assert_eq!(entry.topic_id, None, "the zero id is unknown");
+    assert_eq!(entry.topic_id, None, "a zero topic id means unknown");
     let committed_at = entry.committed_at.unwrap();
     let age = lab.clock.now() - (committed_at.seconds * 1000 + i64::from(committed_at.nanos) / 1_000_000);
     assert!((LATELY..LATELY + 600_000).contains(&age), "{age}");
-    let owner = entry.owner.expect("an owner");
+    let owner = entry.owner.expect("the partition has an owner");
     assert_eq!((&*owner.member_id, &*owner.client_id, &*owner.client_host), ("c1-id", "c1", "/10.0.0.1"));
     assert_eq!(owner.instance_id.as_deref(), Some("c1-instance"));
     let snapshot = answer.snapshot.unwrap();
@@ -43,7 +43,7 @@ fn what_is_not_known_is_unset() {
     assert_eq!(entry.owner, None);
     let entry = lab.entry("audit", "orders", 0);
     assert_eq!((entry.leader_epoch, &*entry.metadata), (None, "checkpoint 7"));
-    assert!(entry.expires_at.is_some(), "version 1 has a retention of its own");
+    assert!(entry.expires_at.is_some(), "version 1 has its own retention time");
     assert_eq!((entry.lag, entry.lag_seconds, &*entry.status), (Some(0), Some(0.0), "ok"));
 }
 
@@ -123,7 +123,7 @@ fn lag_follows_commits_and_log_ends() {
     lab.wait_entry(("g", "t", 0), |entry| entry.lag == Some(7) && entry.log_end_offset == Some(9));
     lab.commit("g", "t", 0, 9);
     lab.wait_entry(("g", "t", 0), |entry| entry.lag == Some(0) && entry.lag_seconds == Some(0.0));
-    // No end that is younger than the commit reaches it.
+    // No log end that was observed after the commit reaches it.
     lab.commit("g", "t", 0, 1000);
     lab.wait_entry(("g", "t", 0), |entry| entry.lag.is_none() && entry.lag_unknown() == LagUnknown::AheadOfLog);
 }
@@ -144,7 +144,7 @@ fn the_owner_is_that_of_the_newest_membership() {
 
 #[test]
 fn two_snapshots_of_different_data_have_different_ids() {
-    // However many fall into one millisecond.
+    // With a manual clock, all snapshots have the same millisecond.
     let setup = Setup { clock: Clock::manual(1_800_000_000_000), ..Setup::default() };
     let lab = setup.ready(&kafka(1));
     let id = |offset| {

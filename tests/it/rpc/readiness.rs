@@ -1,4 +1,4 @@
-//! GetStatus, and what calls answer while clusters load, fail and recover.
+//! GetStatus, and the answers of calls while clusters load, fail and recover.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ use super::{assert_fails, exact, shop};
 use crate::process::wait_for;
 use crate::support::{LIMIT, Lab, Setup, kafka, until};
 
-/// Nobody listens there.
+/// An address that refuses connections.
 const NOBODY: &str = "127.0.0.1:1";
 
 fn wait_cluster(lab: &Lab, what: &str, accepts: impl Fn(&ClusterStatus) -> bool) -> ClusterStatus {
@@ -40,7 +40,7 @@ fn query(lab: &Lab, request: QueryRequest) -> Result<i64, Status> {
 #[track_caller]
 fn assert_loading<T: std::fmt::Debug>(answer: Result<T, Status>) {
     let status = assert_fails(answer, Code::Unavailable, &["not loaded yet", "% read"]);
-    let hint = status.metadata().get("retry-after-ms").expect("a hint when to try again");
+    let hint = status.metadata().get("retry-after-ms").expect("a hint when to retry");
     assert!(hint.to_str().unwrap().parse::<u64>().unwrap() > 0);
 }
 
@@ -90,7 +90,7 @@ fn bad_and_unknown_records_are_counted_and_stop_nothing() {
     raw(Some(&key), Some(&[]));
     raw(Some(&[0, 2, 0xff, 0xff]), Some(&[0, 3]));
     raw(None, None);
-    // Known, and good but for bytes after the end, which Kafka ignores too.
+    // Valid, except for trailing bytes, which Kafka ignores as well.
     raw(Some(&[0, 15, 0, 0]), None);
     raw(Some(&key), Some(&[&value[..], &[1, 2]].concat()));
     lab.commit("g", "t", 0, 2);
@@ -113,7 +113,7 @@ fn without_the_topic_the_server_is_ready_and_empty_and_notices_when_it_comes() {
     kafka.create_topic("orders", 1).unwrap();
     let lab = Setup::default().ready(&kafka);
     let topics = |lab: &Lab| lab.sql("SELECT topic FROM topics ORDER BY topic").rows;
-    assert_eq!(topics(&lab), [json!({"topic": "orders"})], "reading has not made it");
+    assert_eq!(topics(&lab), [json!({"topic": "orders"})], "reading has not created the topic");
     assert_eq!(lab.sql("SELECT * FROM offsets").rows.len(), 0);
     assert_fails(lab.query("g", "orders", 0), Code::NotFound, &["no group"]);
     let request = GetOffsetRequest { freshness: Freshness::Latest.into(), ..GetOffsetRequest::default() };
@@ -143,7 +143,7 @@ fn while_a_cluster_cannot_be_reached_calls_say_so_and_status_says_why() {
     assert_loading(lab.block_on(lab.client().watch(WatchRequest::default())));
     let select = |statement: &str| SqlRequest { statement: statement.to_owned(), ..SqlRequest::default() };
     assert_loading(lab.try_sql(select("SELECT * FROM lag")));
-    // What tells of the server itself is answered.
+    // Tables about the server itself are available.
     assert_eq!(lab.sql("SELECT reachable, ready FROM clusters").rows, [json!({"reachable": false, "ready": false})]);
     assert_eq!(
         lab.sql("SELECT state, log_partition FROM sources").rows,
@@ -170,8 +170,8 @@ fn a_cluster_that_is_lost_is_served_stale_and_recovers_by_itself() {
     let cluster = wait_cluster(&lab, "the loss", |cluster| !cluster.reachable);
     assert!(cluster.ready && cluster.stale_since.is_some() && cluster.last_error.is_some(), "{cluster:?}");
     assert!(cluster.log_partitions.iter().all(|of| of.state == "failing"));
-    // An answer that was on its way when the broker went may make the cluster reachable once more, for a moment.
-    wait_for("the answer and the status to name one moment", LIMIT, || {
+    // A response that was already on its way when the broker stopped may briefly make the cluster reachable again.
+    wait_for("the answer and the status to show the same time", LIMIT, || {
         let answer = lab.query("billing", "orders", 0).unwrap();
         assert_eq!(answer.entry.unwrap().committed_offset, 90);
         let (shown, status) = (answer.snapshot.unwrap().clusters.remove(0), lab.status().clusters.remove(0));
@@ -213,14 +213,14 @@ fn latest_of_a_cluster_out_of_reach_is_unavailable() {
 #[test]
 fn latest_waits_until_a_log_partition_has_a_leader_again() {
     let lab = shop();
-    // Some are for the poller.
+    // Some of these errors reach the poller.
     let moved = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION; 10];
     lab.kafka.mock().unwrap().request_errors(RDKafkaApiKey::ListOffsets, &moved);
     let latest = i32::from(Freshness::Latest);
     assert_eq!(query(&lab, QueryRequest { freshness: latest, ..of("billing", "") }).unwrap(), 90);
 }
 
-/// One cluster that answers, `alive`, and one where nobody is, `dead`.
+/// Starts a server with one reachable cluster, `alive`, and one that refuses connections, `dead`.
 fn two_clusters() -> (Lab, TempDir) {
     let kafka = kafka(2);
     kafka.create_topic("orders", 1).unwrap();

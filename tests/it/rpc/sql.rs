@@ -12,7 +12,8 @@ use tonic::Code;
 use super::{assert_fails, shop};
 use crate::support::{Lab, Setup, kafka, until};
 
-/// Computes for minutes, and reads nothing meanwhile: a join whose condition is never true, and one without any.
+/// Statements that compute for minutes without reading data: a join with a condition that is never true, and one
+/// without a condition.
 const ENDLESS: [&str; 2] = [
     "SELECT count(*) FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 50) d \
      WHERE a.position + b.position + c.position + d.position < 0",
@@ -74,7 +75,7 @@ fn arrow_bytes_of_all_messages_concatenate_to_one_stream() {
     let mut offsets = batch.column(2).as_primitive::<Int64Type>().values().to_vec();
     offsets.sort_unstable();
     assert_eq!(offsets, [3, 4, 5, 50, 90, 100]);
-    assert_eq!(batch.column(4).null_count(), 5, "only one has a retention of its own");
+    assert_eq!(batch.column(4).null_count(), 5, "only one row has its own retention time");
 }
 
 #[test]
@@ -145,7 +146,7 @@ fn max_rows_truncates_and_says_so() {
         (answer.rows.len(), answer.stats.truncated)
     };
     assert_eq!((limited(1), limited(5), limited(6)), ((1, true), (5, true), (6, false)));
-    assert_eq!(limited(0), (6, false), "0 is no limit");
+    assert_eq!(limited(0), (6, false), "0 means unlimited");
     let negative = lab.try_sql(SqlRequest { max_rows: -1, ..request("SELECT 1") });
     assert_fails(negative, Code::InvalidArgument, &["max_rows", "-1"]);
 }
@@ -175,7 +176,7 @@ fn a_limit_of_the_server_names_its_setting() {
         exhausted(&format!("SELECT max(y) FROM (SELECT {window} AS y FROM ({long}))"), "sql.memory_per_query");
     }
     let small = "SELECT max(y) FROM (SELECT lag(comment) OVER () AS y FROM columns)";
-    assert_eq!(lab.sql(small).rows.len(), 1, "windows over little are allowed");
+    assert_eq!(lab.sql(small).rows.len(), 1, "windows over little data are allowed");
     assert_eq!(lab.sql("SELECT * FROM columns LIMIT 100").rows.len(), 100, "the limit itself is allowed");
 }
 
@@ -262,7 +263,7 @@ fn a_statement_that_takes_too_long_ends_with_its_deadline_and_leaves_its_place()
 fn one_statement_too_many_is_refused_and_a_caller_that_leaves_makes_room() {
     let lab = Setup::default().with("SQL_CONCURRENCY", "1").with("SQL_QUEUE", "0").ready(&kafka(1));
     for endless in ENDLESS {
-        // The schema comes once the statement runs.
+        // The schema is sent once the statement runs.
         let running = lab.block_on(async {
             let mut stream = lab.client().sql(request(endless)).await.unwrap().into_inner();
             assert!(matches!(stream.message().await.unwrap().unwrap().message, Some(Message::Schema(_))));
@@ -271,10 +272,10 @@ fn one_statement_too_many_is_refused_and_a_caller_that_leaves_makes_room() {
         let (code, text) = lab.sql_error("SELECT 1");
         assert_eq!(code, Code::ResourceExhausted, "{text}");
         assert!(text.contains("sql.queue"), "{text}");
-        assert_eq!(lab.get("/livez").status, 200, "others are not concerned");
+        assert_eq!(lab.get("/livez").status, 200, "other requests are not affected");
         assert!(!lab.status().clusters.is_empty());
         drop(running);
-        until("the place to be free", || lab.try_sql(request("SELECT 1")).is_ok());
+        until("the query slot to be free", || lab.try_sql(request("SELECT 1")).is_ok());
     }
 }
 
@@ -334,7 +335,7 @@ fn two_tables_of_a_statement_never_disagree_while_commits_flow() {
         stop.store(true, Ordering::Relaxed);
         sums
     });
-    assert!(sums.first() < sums.last(), "commits flowed: {sums:?}");
+    assert!(sums.first() < sums.last(), "commits were applied meanwhile: {sums:?}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What stands around the calls: health, reflection, gRPC-Web, compression, unknown methods, the end.
+//! Everything around the calls: health, reflection, gRPC-Web, compression, unknown methods, shutdown.
 
 use offsetd::rpc::proto::{GetStatusRequest, QueryRequest, QueryResponse, WatchRequest};
 use prost::Message as _;
@@ -67,7 +67,7 @@ fn reflection_lists_the_services_and_their_messages() {
     assert!(files.iter().any(|file| file.contains("OffsetEntry") && file.contains("committed_offset")));
 }
 
-/// The frames of a gRPC-Web body: data, and the trailers as text.
+/// Returns the frames of a gRPC-Web body: data, and the trailers as text.
 fn frames(answer: &Answer) -> (Vec<Vec<u8>>, String) {
     let (mut rest, mut data, mut trailers) = (&*answer.body, vec![], String::new());
     while !rest.is_empty() {
@@ -120,7 +120,7 @@ fn the_callers_deadline_ends_a_statement_on_the_server() {
     let lab = Lab::new(1);
     let statement = "SELECT count(*) FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 50) d WHERE a.position + d.position < 0";
     let request = offsetd::rpc::proto::SqlRequest { statement: statement.to_owned(), ..Default::default() };
-    // Not through tonic's client, which would give up by itself.
+    // tonic's client would apply the deadline itself, so the request is sent without it.
     let answer = grpc_web(&lab, "Sql", &request, &[("grpc-timeout", "300m")]);
     let (_, trailers) = frames(&answer);
     let said = format!("{trailers}{:?}", answer.headers);
@@ -157,7 +157,7 @@ fn a_stop_ends_streams_as_unavailable_and_the_server_cleanly() {
     let mut watch = lab.block_on(lab.client().watch(WatchRequest::default())).unwrap().into_inner();
     lab.block_on(lab.client().get_status(GetStatusRequest {})).unwrap();
     lab.ask_to_stop();
-    let end = lab.block_on(async { tokio::time::timeout(LIMIT, watch.message()).await }).expect("an end in time");
+    let end = lab.block_on(async { tokio::time::timeout(LIMIT, watch.message()).await }).expect("an end of the stream");
     assert_fails(end, Code::Unavailable, &["shutting down"]);
     lab.stop_cleanly();
 }
@@ -171,7 +171,8 @@ fn a_stop_ends_statements_under_way() {
     let mut stream = lab.block_on(lab.client().sql(request)).unwrap().into_inner();
     assert!(lab.block_on(stream.message()).unwrap().is_some(), "the schema");
     lab.ask_to_stop();
-    let end = lab.block_on(async { tokio::time::timeout(LIMIT, stream.message()).await }).expect("an end in time");
+    let end =
+        lab.block_on(async { tokio::time::timeout(LIMIT, stream.message()).await }).expect("an end of the stream");
     assert_fails(end, Code::Unavailable, &["shutting down"]);
     lab.stop_cleanly();
 }

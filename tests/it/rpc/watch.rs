@@ -10,7 +10,7 @@ use tonic::{Code, Status, Streaming};
 use super::{assert_fails, exact, of_group, prefix, regex, shop};
 use crate::support::{LIMIT, Lab, Setup, kafka, until};
 
-/// group, topic, partition
+/// Group, topic, partition.
 type Key = (String, String, i32);
 
 fn key(change: &OffsetChange) -> Key {
@@ -40,19 +40,19 @@ impl Watcher {
         Self::try_start(lab, request).unwrap()
     }
 
-    /// With the current entries of all there is.
+    /// Starts a watch of all offsets with their current entries.
     fn current(lab: &Lab) -> Self {
         Self::start(lab, WatchRequest { include_current: true, ..WatchRequest::default() })
     }
 
-    /// The next message, taken into the state, with every promise checked.
+    /// Applies the next message to the state, and checks all guarantees.
     fn next(&mut self, lab: &Lab) -> WatchResponse {
         let message = lab.block_on(async { tokio::time::timeout(LIMIT, self.stream.message()).await });
-        let message = message.expect("a message in time").unwrap().expect("no end");
+        let message = message.expect("a message within the limit").unwrap().expect("the watch is still open");
         if let Some(resync) = &message.resync {
             let position = resync.position.as_ref().unwrap();
             if let (Some(missed), Some(last)) = (resync.missed, self.positions.get(&position.log_partition)) {
-                assert_eq!(position.sequence, last.1 + missed, "the number missed is exact");
+                assert_eq!(position.sequence, last.1 + missed, "the number of missed changes is exact");
             }
             self.resyncs += 1;
             self.missed += resync.missed.unwrap_or(0);
@@ -72,10 +72,10 @@ impl Watcher {
         if change.current {
             assert!(change.old.is_none() && change.new.is_some());
         } else if let Some((epoch, sequence)) = last {
-            assert_eq!((at.epoch, at.sequence), (epoch, sequence + 1), "no gap, no repetition");
+            assert_eq!((at.epoch, at.sequence), (epoch, sequence + 1), "no change is missing or repeated");
             let old = self.state.get(&key(change)).map(|entry| (entry.committed_offset, entry.log_offset));
             let told = change.old.as_ref().map(|entry| (entry.committed_offset, entry.log_offset));
-            assert_eq!(told, old, "the change starts from what was told before");
+            assert_eq!(told, old, "the old entry is the one that was sent before");
         }
         match &change.new {
             Some(entry) => {
@@ -97,7 +97,7 @@ impl Watcher {
     }
 }
 
-/// What GetOffset says, as a watcher has it.
+/// Returns the result of GetOffset, in the form of a watcher's state.
 fn current_state(lab: &Lab) -> BTreeMap<Key, (i64, Option<i64>)> {
     let request = GetOffsetRequest { page_size: 10_000, freshness: 2, ..GetOffsetRequest::default() };
     let answer = lab.block_on(lab.client().get_offset(request)).unwrap().into_inner();
@@ -153,7 +153,7 @@ fn after_the_current_entries_come_exactly_the_changes_while_commits_go_on() {
 fn without_current_entries_only_changes_come() {
     let lab = shop();
     let mut watcher = Watcher::start(&lab, WatchRequest::default());
-    // The watch stands before its answer.
+    // The watch is registered before its response headers are sent.
     lab.commit("billing", "orders", 0, 91);
     let message = watcher.next(&lab);
     assert_eq!((message.changes.len(), message.current_complete), (1, false));
@@ -182,7 +182,7 @@ fn a_new_key_has_no_old_entry_and_a_deleted_one_no_new() {
     assert_eq!(message.changes[0].new, None);
     let old = message.changes[0].old.as_ref().unwrap();
     assert_eq!((old.committed_offset, &*old.metadata), (7, "m"));
-    // Deleting what is not there changes nothing.
+    // Deleting a missing offset changes nothing.
     lab.writer.delete_offset("new", "orders", 1).unwrap();
     lab.commit("new", "orders", 1, 8);
     assert_eq!(watcher.next(&lab).changes[0].new.as_ref().unwrap().committed_offset, 8);
@@ -201,7 +201,7 @@ fn a_filter_leaves_the_rest_out() {
         lab.commit(group, topic, partition, 99);
     }
     lab.commit("billing", "orders", 0, 100);
-    // Its own number tells how many of the shard were left out.
+    // The gap in its sequence numbers shows how many changes of the shard were filtered out.
     let change = lab.block_on(watcher.stream.message()).unwrap().unwrap().changes.remove(0);
     assert_eq!(key(&change), ("billing".to_owned(), "orders".to_owned(), 0));
     let at = change.position.unwrap();
@@ -247,7 +247,7 @@ fn what_a_slow_reader_misses_is_counted_and_made_up_for() {
     lab.settle();
     let mut watcher = Watcher::current(&lab);
     watcher.next_until(&lab, |watcher| watcher.complete);
-    // Nobody reads: neither queue nor windows hold as much.
+    // The watch is not read, and neither the queue nor the flow-control windows can hold this many changes.
     for offset in 2..200 {
         (0..40).for_each(|partition| commit(partition, offset));
     }
@@ -256,7 +256,7 @@ fn what_a_slow_reader_misses_is_counted_and_made_up_for() {
     watcher.next_until(&lab, |watcher| watcher.offset("g", "t", 0) == Some(200));
     assert!(watcher.resyncs > 0 && watcher.missed > 0, "{} resyncs, {} missed", watcher.resyncs, watcher.missed);
     assert_eq!(watched_state(&watcher), current_state(&lab));
-    // And goes on as before.
+    // The watch continues with the next changes.
     commit(49, 2);
     watcher.next_until(&lab, |watcher| watcher.offset("g", "t", 49) == Some(2));
 }
@@ -304,7 +304,7 @@ fn nothing_is_missed_in_silence_when_changes_come_faster_than_they_are_sent() {
             lab.commit("g", "end", 0, 1);
             lab.writer.flush().unwrap();
         });
-        // Reads as fast as it can: each number is told or counted.
+        // Reads as fast as possible: every sequence number is received or counted as missed.
         watcher.next_until(&lab, |watcher| watcher.offset("g", "end", 0).is_some());
         assert_eq!(watched_state(&watcher), current_state(&lab));
     });
@@ -336,7 +336,7 @@ fn a_watch_of_nothing_new_stays_silent() {
     let lab = shop();
     let mut watcher = Watcher::current(&lab);
     watcher.next_until(&lab, |watcher| watcher.complete);
-    // Log ends move, members change: no commit.
+    // Log ends move and members change, but no offset is committed.
     lab.writer.produce("orders", 0, 5).unwrap();
     lab.writer.group(&crate::support::stable_group("billing", 9, &[]), 3).unwrap();
     lab.wait_entry(("billing", "orders", 0), |entry| entry.lag == Some(15) && entry.owner.is_none());

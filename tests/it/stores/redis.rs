@@ -1,4 +1,4 @@
-//! Offsets in Redis: filled by `redis-cli`, shown beside Kafka's.
+//! Offsets in Redis: written by `redis-cli`, shown next to Kafka's.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 const ROWS: &str =
     "SELECT group_id, topic, partition, committed_offset FROM offsets WHERE source = 'redis' ORDER BY 1, 2, 3";
 
-/// A `redis-server`, and its folder.
+/// A `redis-server` and its folder.
 struct Redis {
     process: Process,
     folder: TempDir,
@@ -66,7 +66,7 @@ impl Redis {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Runs commands, a line each; each must succeed.
+    /// Runs commands, one per line; each must succeed.
     fn fill(&self, commands: &str) {
         let mut command = Command::new("redis-cli");
         command.args(["-p", &self.port.to_string(), "--no-raw"]).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -82,7 +82,7 @@ impl Redis {
     }
 }
 
-/// A Kafka with the topics `orders` and `a-b`, and a server that reads it and a Redis.
+/// Starts a Kafka with the topics `orders` and `a-b`, and a server that reads it and a Redis.
 fn with_redis(source: &str) -> (MockKafka, TempDir, Server) {
     let kafka = support::kafka(2);
     for topic in ["orders", "a-b"] {
@@ -119,9 +119,9 @@ fn hashes_of_the_tutorials_are_shown_with_lag_and_follow_what_redis_tells() {
     let counts =
         "SELECT kind, state, entries, unmatched, malformed, ambiguous, forbidden FROM sources WHERE source = 'redis'";
     let told = json!([{"kind": "redis", "state": "live", "entries": 4, "unmatched": 2, "malformed": 3, "ambiguous": 0, "forbidden": 0}]);
-    wait_for("what was read", LIMIT, || is(&server, counts, told.clone()));
+    wait_for("the counts of the read", LIMIT, || is(&server, counts, told.clone()));
     let lag = "SELECT lag, lag_unknown FROM lag WHERE source = 'redis' AND group_id = 'billing' AND topic = 'orders' AND partition = 0";
-    // The topic is empty: an offset of 5 is beyond its end.
+    // The topic is empty, so an offset of 5 is beyond its end.
     wait_for("a lag", LIMIT, || is(&server, lag, json!([{"lag": null, "lag_unknown": "ahead_of_log"}])));
 
     redis.fill("HSET offset:orders:billing 0 6\nHDEL offset:a-b:billing 2\nDEL offset:orders:gone\nHSET offset:orders:new 0 0\n");
@@ -133,10 +133,10 @@ fn hashes_of_the_tutorials_are_shown_with_lag_and_follow_what_redis_tells() {
         json!([tombstone("billing", "a-b", 2), tombstone("gone", "orders", 0)])
     );
 
-    // With an interval of an hour, all of this is what Redis told. A key that expires is deleted.
+    // The interval is an hour, so all changes came by Redis notifications. A key that expires is deleted.
     redis.fill("PEXPIRE offset:orders:new 1\n");
     shows(&server, json!([row("billing", "orders", 0, 6), row("billing", "orders", 1, 7)]));
-    // All of them.
+    // All keys are deleted.
     redis.fill("FLUSHALL\n");
     shows(&server, json!([]));
     server.stop_cleanly();
@@ -163,7 +163,7 @@ fn strings_lists_and_fixed_names_are_read() {
         {"source": "last", "malformed": 1, "last_rejected": "kafka:offset:a-b:1"},
         {"source": "redis", "malformed": 1, "last_rejected": "{offsets}:etl"},
     ]);
-    wait_for("what was rejected", LIMIT, || is(&server, malformed, wanted.clone()));
+    wait_for("the rejected keys", LIMIT, || is(&server, malformed, wanted.clone()));
     server.stop_cleanly();
 }
 
@@ -174,7 +174,7 @@ fn names_with_the_separator_in_them_are_decided_by_the_topics_of_the_cluster() {
     let source = format!("[sources.redis]\nurl = \"{}\"\nkey = \"{{group}}-{{topic}}\"\n", redis.url());
     let (_kafka, _folder, server) = with_redis(&source);
     shows(&server, json!([row("x", "a-b", 0, 5), row("y", "orders", 0, 6)]));
-    // The next walk comes in ten minutes: this is told.
+    // The next full read is ten minutes away, so this change comes by a notification.
     redis.fill("HSET x-a-b 0 7\n");
     shows(&server, json!([row("x", "a-b", 0, 7), row("y", "orders", 0, 6)]));
     server.stop_cleanly();
@@ -191,7 +191,7 @@ fn a_redis_that_dies_keeps_its_rows_and_is_read_again() {
     let failing = "SELECT state, last_error IS NOT NULL AS told FROM sources WHERE source = 'redis'";
     wait_for("the failure to be shown", LIMIT, || is(&server, failing, json!([{"state": "failing", "told": true}])));
     shows(&server, json!([row("billing", "orders", 0, 5), row("billing", "orders", 1, 7)]));
-    assert_eq!(server.get("/readyz").status, 200, "a source that is down holds back nothing else");
+    assert_eq!(server.get("/readyz").status, 200, "a source that is down does not affect readiness");
 
     redis.start_again();
     redis.fill("HSET offset:orders:billing 0 6\n");
@@ -227,7 +227,7 @@ fn a_user_without_rights_is_told_so_and_deletes_nothing() {
     redis.fill("ACL SETUSER reader resetkeys ~offset:orders:billing\nHSET offset:orders:billing 0 9\n");
     shows(&server, json!([row("billing", "orders", 0, 9), row("secret", "orders", 0, 6)]));
     let forbidden = "SELECT forbidden, last_rejected FROM sources WHERE source = 'redis'";
-    wait_for("what is forbidden", LIMIT, || {
+    wait_for("the forbidden key", LIMIT, || {
         is(&server, forbidden, json!([{"forbidden": 1, "last_rejected": "offset:orders:secret"}]))
     });
     server.stop_cleanly();
@@ -293,7 +293,7 @@ fn every_primary_of_a_cluster_is_read() {
         assert_eq!(nodes[0].command(&["-c", "HSET", &format!("offset:orders:{group}"), "0", "5"]).trim(), "1");
     }
     let counts: Vec<bool> = nodes.iter().map(|node| node.command(&["DBSIZE"]).trim() != "0").collect();
-    assert_eq!(counts, [true; 3], "keys on each node: otherwise the test tests nothing");
+    assert_eq!(counts, [true; 3], "each node must have keys, or nothing is tested");
     let source = format!(
         "[sources.redis]\nurl = \"redis+cluster://{},{}\"\nlayout = \"gmall\"\ninterval = \"1h\"\n",
         addresses[0], addresses[1]
