@@ -1,13 +1,19 @@
-//! A Kafka cluster: `__consumer_offsets` into the shards, log ends and topic ids beside them.
+//! The source of a Kafka cluster's own offsets: reads `__consumer_offsets` into shards, and polls log ends and topic
+//! ids.
 //!
-//! The [`parts`] of a cluster, each with threads of its own: the `poller`, which knows the topics and log ends and
-//! whether the cluster can be reached; the `listener` with its poll threads, each with its own client and slice of the
-//! log partitions; `homes`, which asks which copies of groups count; the `overlay`, which shows commits ahead of open
-//! transactions; and the `tail` reader, which finds markers of transactions at the ends of data topics. `live`
-//! answers callers that want the present state. If the log is not readable, `admin` reads committed offsets by the Admin
-//! API instead of listener, homes and overlay; the `readers` are the ones or the other, and `switch` decides between them. `oauth` obtains the tokens that clients log in with. [`examine`] tries a
-//! cluster step by step, for `offsetd doctor`. When another Kafka cluster answers, all of them are replaced. Nothing is
-//! committed, no group is joined.
+//! The source consists of several [`parts`], each with its own threads:
+//!
+//! - `poller` polls the topics and log ends, and finds out whether the cluster is reachable.
+//! - `listener` reads `__consumer_offsets` with several poll threads, each with its own client and log partitions.
+//! - `homes` asks coordinators which copy of a group is current if several log partitions have records of the group.
+//! - `overlay` shows commits ahead of an open transaction.
+//! - `tail` finds transaction markers at the ends of data topics.
+//!
+//! `live` answers requests for the current state of the cluster. If the log is not readable, `admin` reads committed
+//! offsets by the Admin API instead of listener, homes and overlay. `readers` starts the parts of one of the two modes,
+//! and `switch` decides between the modes. `oauth` obtains the tokens with which clients log in. [`examine`] tests a
+//! cluster step by step for `offsetd doctor`. If another Kafka cluster answers at the configured addresses, all parts
+//! are replaced. The source never commits and never joins a group.
 
 mod admin;
 mod ask;
@@ -44,7 +50,7 @@ pub use latest::Log;
 #[cfg(test)]
 pub(crate) use verdicts::{Told, Verdicts};
 
-#[expect(clippy::disallowed_methods, reason = "when to ask is not part of any answer")]
+#[expect(clippy::disallowed_methods, reason = "the schedule of requests is not part of any response")]
 fn now() -> std::time::Instant {
     std::time::Instant::now()
 }
