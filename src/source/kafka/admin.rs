@@ -1,8 +1,8 @@
 //! Reads committed offsets by Kafka's Admin API, for clusters that do not allow clients to read `__consumer_offsets`.
 //!
-//! The asker lists the groups every few seconds, and requests the committed offsets of each group at a bounded rate; groups
-//! that commit are requested more often ([`schedule`]). The API does not return the time, expiry or topic id of a commit, nor
-//! the generation of a group; librdkafka does not return the members of share and streams groups.
+//! The asker lists the groups every few seconds and requests the committed offsets of each group at a bounded rate.
+//! Groups that commit are requested more often ([`schedule`]). The API does not return the time, expiry or topic id of
+//! a commit, nor the generation of a group; librdkafka does not return the members of share and streams groups.
 
 mod asker;
 mod members;
@@ -35,7 +35,7 @@ pub(super) use write::{SHARD, Writer};
 
 /// Capacity of the queue of requests.
 const ROOM: usize = 1000;
-/// Requests for all groups are refused if they would take longer than this.
+/// Longest time that a request for all groups may take; a request that would take longer is rejected.
 const LONGEST_ROUND: Duration = Duration::from_secs(10);
 
 /// A request for the latest offsets of one group, or of all groups.
@@ -54,23 +54,23 @@ pub(super) struct Requests {
     calls: Arc<Counter>,
 }
 
-/// The end of the queue that an asker has.
+/// The receiving end of the queue, which belongs to an asker.
 #[derive(Debug)]
 pub(super) struct Inbox {
     wanted: Receiver<Wanted>,
-    /// Counts requests to coordinators.
+    /// Number of requests to coordinators.
     calls: Arc<Counter>,
 }
 
 impl Requests {
-    /// Returns the end that gets all requests from now on.
+    /// Returns the receiving end of a new queue, which gets all requests from now on.
     pub(super) fn open(&self) -> Inbox {
         let (sender, wanted) = sync_channel(ROOM);
         *self.asker.write() = Some(sender);
         Inbox { wanted, calls: Arc::clone(&self.calls) }
     }
 
-    /// Returns an end that gets no requests: readers do not see what its asker reads.
+    /// Returns a receiving end that never gets requests, for an asker that loads data which readers do not see yet.
     pub(super) fn closed(&self) -> Inbox {
         Inbox { wanted: sync_channel(1).1, calls: Arc::clone(&self.calls) }
     }

@@ -1,5 +1,4 @@
-//! The asker: requests committed offsets and members of groups from their coordinators at a bounded rate, and writes them
-//! to the store.
+//! Polls committed offsets and members of groups from coordinators at a bounded rate, and writes them to the store.
 
 use std::{
     mem,
@@ -34,26 +33,27 @@ use crate::{
 
 mod listing;
 
-/// Longest wait for an answer before looking at what else is due.
+/// Longest wait for a response before the next check for due requests.
 const TICK: Duration = Duration::from_millis(20);
-/// Questions without an answer at once.
+/// Maximum number of requests in flight.
 const AT_ONCE: usize = 8;
-/// How often the groups of all protocols are asked for, which librdkafka's listing leaves out.
+/// Interval of requests for the groups of all protocols; librdkafka's listing omits some protocols.
 const NAMES_INTERVAL: Duration = Duration::from_secs(60);
-/// How often members are asked for although the state of their group is the same.
+/// Longest interval between two requests for the members of a group that did not change its state.
 const MEMBERS_INTERVAL: Duration = Duration::from_secs(60);
-/// How long a group that brokers list no longer is not asked about again, if its coordinator refuses to tell.
+/// Time until the next request about an unlisted group, if its coordinator denied the request.
 const REFUSED: Duration = Duration::from_secs(60);
-/// One of so many questions is about members, if some are due.
+/// Every n-th request is about members, if one is due.
 const SHARE_OF_MEMBERS: u32 = 5;
-/// Requests that describing a group takes: librdkafka asks by KIP-848 first, then by the classic protocol.
+/// Requests per description of a group: librdkafka tries the KIP-848 request first, then the classic one.
 const CALLS_OF_MEMBERS: u32 = 2;
 
-/// A reader, and the groups of which it has no answer yet.
+/// A reader that waits for the latest offsets of groups.
 #[derive(Debug)]
 struct Waiting {
+    /// Groups without a response yet.
     groups: HashSet<Name>,
-    /// Answers to questions below this number were perhaps given before the reader asked.
+    /// Number of the first request that is certainly newer than the reader's.
     from: usize,
     done: oneshot::Sender<Result<Revision, SourceError>>,
 }
@@ -65,15 +65,15 @@ enum Question {
     Members(Name),
 }
 
-/// A question for the offsets of a group.
+/// A request for the committed offsets of a group.
 #[derive(Debug)]
 struct Offsets {
     group: Name,
-    /// Only of these: an answer about all of them left them out.
+    /// Partitions to request, because the response for all partitions omitted these; `None` for all.
     untold: Option<Vec<(Name, i32)>>,
-    /// The answer about all of them brought changes.
+    /// Whether the response for all partitions contained changes.
     has_moved: bool,
-    /// Brokers list the group; else it is gone, or the user may not describe it any more.
+    /// Whether brokers list the group. If not, it was deleted, or the user may no longer describe it.
     is_listed: bool,
 }
 
@@ -83,17 +83,18 @@ impl Offsets {
     }
 }
 
-/// The groups that there are, as brokers tell.
+/// The existing groups, as listed by the brokers.
 #[derive(Debug, Default)]
 struct Listed {
-    /// By librdkafka's listing: the state of each.
+    /// State of each group in librdkafka's listing.
     states: HashMap<Name, String>,
-    /// By the other request: groups whose protocol the listing leaves out.
+    /// Groups of protocols that librdkafka's listing omits, from the request for the groups of all protocols.
     others: HashMap<Name, NamedGroup>,
+    /// Whether at least one listing was complete.
     is_complete: bool,
 }
 
-/// Asks until it is stopped.
+/// The poller of groups: lists them, and requests their committed offsets and members.
 #[derive(Debug)]
 pub(in super::super) struct Asker {
     coordinators: Coordinators<Question>,
@@ -108,10 +109,11 @@ pub(in super::super) struct Asker {
     inbox: Inbox,
     waiting: Vec<Waiting>,
     tally: Tally,
-    /// Groups that brokers list no longer, and until when they are not asked about again.
+    /// Groups that brokers no longer list, and the earliest time of the next request about each.
     unlisted: HashMap<Name, Instant>,
 }
 
+/// When the listings are due.
 #[derive(Debug)]
 struct Due {
     groups: Instant,
@@ -119,7 +121,7 @@ struct Due {
 }
 
 impl Asker {
-    /// Nothing was asked yet.
+    /// Makes an asker that has not sent a request yet.
     pub(in super::super) fn new(connector: Connector, settings: config::Admin, writer: Writer, inbox: Inbox) -> Self {
         let now = now();
         Self {
@@ -139,7 +141,7 @@ impl Asker {
         }
     }
 
-    /// Asks until the token is cancelled. Blocks: give it a thread.
+    /// Sends requests and applies responses until the token is cancelled. Blocks; run it on its own thread.
     pub(in super::super) fn run(mut self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             self.take_requests();
@@ -156,7 +158,7 @@ impl Asker {
         while let Ok(wanted) = self.inbox.wanted.try_recv() {
             let refusal = wanted.group.is_none().then(|| self.refusal()).flatten();
             if let Some(refusal) = refusal {
-                // The reader may have gone.
+                // The reader may have stopped waiting.
                 let _ = wanted.done.send(Err(refusal));
                 continue;
             }
@@ -166,13 +168,13 @@ impl Asker {
             };
             let from = self.coordinators.next_number();
             for group in &groups {
-                // A group that no listing has shown may have come since: its coordinator tells.
+                // A group that is not listed may be newer than the listing; its coordinator knows.
                 if !self.offsets.hurry(group) {
                     self.send(Question::Committed(Offsets::all(Name::clone(group), true)), now());
                 }
             }
             if groups.is_empty() {
-                // The reader may have gone.
+                // The reader may have stopped waiting.
                 let _ = wanted.done.send(Ok(self.writer.revision()));
             } else {
                 self.waiting.push(Waiting { groups, from, done: wanted.done });
@@ -203,7 +205,7 @@ impl Asker {
             self.look_for_other_protocols();
         }
         while self.coordinators.len() < AT_ONCE {
-            // Each call takes a while of its own.
+            // Sending a request takes some time.
             let now = self::now();
             let Some(question) = self.pace.is_free(now).then(|| self.next(now)).flatten() else { return };
             self.asked = self.asked.wrapping_add(1);
@@ -213,7 +215,7 @@ impl Asker {
         }
     }
 
-    /// What is asked next: readers that wait come first.
+    /// Returns the next request. Groups that readers wait for come first.
     fn next(&mut self, now: Instant) -> Option<Question> {
         let members_first = self.asked.is_multiple_of(SHARE_OF_MEMBERS) && self.waiting.is_empty();
         if members_first && let Some(group) = self.members.next(now) {
@@ -256,14 +258,14 @@ impl Asker {
                 self.tally.unanswered(&group, self.writer.offsets_of(&group));
                 self.tell(&group, usize::MAX, Some(error));
             }
-            // Asked again after the next listing.
+            // It is requested again after the next listing.
             Question::Committed(Offsets { group, is_listed: false, .. }) => drop(self.unlisted.insert(group, now)),
             Question::Members(group) => self.members.failed(&group, now),
         }
     }
 
     fn take_answers(&mut self) {
-        // No longer than until the next call may go: otherwise fewer would go than the setting allows.
+        // Wait at most until the rate limit permits the next call, to make use of the configured rate.
         let until_free = self.pace.wait(now());
         let mut wait = if until_free.is_zero() { TICK } else { TICK.min(until_free) };
         while let Some((number, question, answer)) = self.coordinators.take(wait) {
@@ -281,7 +283,7 @@ impl Asker {
                     let described = described.into_iter().next().map(|(_, described)| described);
                     let moved = match described {
                         Some(Ok(described)) => self.writer.members(&group, &described),
-                        // A group of a protocol that librdkafka cannot describe, or that is gone.
+                        // librdkafka cannot describe groups of this protocol, or the group was deleted.
                         Some(Err(RDKafkaErrorCode::GroupIdNotFound)) | None => false,
                         Some(Err(_)) => {
                             self.members.failed(&group, now());
@@ -300,8 +302,8 @@ impl Asker {
         }
     }
 
-    /// Takes over what a coordinator tells of a group. Offsets that it leaves out are deleted, or of topics that the user
-    /// may not describe: asked about them by name, it tells which.
+    /// Applies the committed offsets of a group. A coordinator omits offsets that were deleted and offsets of topics
+    /// that the user may not describe. A second request names the omitted partitions to find out which.
     fn take_offsets(&mut self, number: usize, asked: Offsets, keys: &[CommittedOffset]) {
         let taken = self.writer.offsets(&asked.group, keys, asked.untold.is_some());
         if taken.untold.is_empty() {
@@ -313,11 +315,11 @@ impl Asker {
         self.send(Question::Committed(Offsets { untold: Some(taken.untold), has_moved, ..asked }), now);
     }
 
-    /// Everything is told that the coordinator tells of a group.
+    /// Handles the end of a request about a group: everything that the coordinator returned is applied.
     fn take_all(&mut self, number: usize, asked: &Offsets, taken: &Taken) {
         let group = &asked.group;
         if asked.is_listed {
-            // Of a group that only a reader has named, nothing is kept.
+            // A group that is known only from a reader's request is not in the schedule.
             if self.offsets.has(group) {
                 let now = now();
                 self.offsets.answered(group, asked.has_moved || taken.seen.changes > 0, now);
@@ -327,7 +329,7 @@ impl Asker {
             return self.tell(group, number, None);
         }
         self.tally.reject(group, &taken.seen);
-        // A group without offsets that brokers do not list is gone.
+        // A group without offsets that brokers do not list was deleted.
         self.unlisted.remove(group);
         if self.writer.offsets_of(group) == 0 {
             self.writer.no_members(group);
@@ -335,7 +337,7 @@ impl Asker {
         }
     }
 
-    /// What was known of a group stays that the user may not describe any more.
+    /// Handles the denial of a request. The data of a group that the user may no longer describe stays visible.
     fn take_refusal(&mut self, asked: Offsets, error: &AskError) {
         let (group, is_known) = (Name::clone(&asked.group), !asked.is_listed || self.offsets.has(&asked.group));
         if asked.is_listed {
@@ -351,7 +353,8 @@ impl Asker {
         }
     }
 
-    /// Notes how the round goes. Loaded once every group of the first listing was answered, and log ends are known.
+    /// Updates the progress of the round. The source is loaded once all groups of the first listing are read and log
+    /// ends are known.
     fn judge_round(&mut self, now: Instant) {
         let is_busy = self.coordinators.len() > 0 || self.offsets.is_due(now);
         self.tally.pass(is_busy, now);
@@ -365,7 +368,7 @@ impl Asker {
         }
     }
 
-    /// Tells readers that waited for a group.
+    /// Answers readers that wait for a group, if the request with this number is new enough for them.
     fn tell(&mut self, group: &Name, number: usize, failure: Option<&AskError>) {
         let revision = self.writer.revision();
         for mut waiting in mem::take(&mut self.waiting) {
@@ -373,7 +376,7 @@ impl Asker {
                 if let Some(error) = failure {
                     let cause = Arc::new(error.clone());
                     let error = AskError::Coordinator { group: Name::clone(group), cause };
-                    // The reader may have gone.
+                    // The reader may have stopped waiting.
                     let _ = waiting.done.send(Err(error.into()));
                     continue;
                 }

@@ -1,4 +1,4 @@
-//! Members of groups as the Admin API tells them.
+//! Converts group descriptions of the Admin API to memberships of the store.
 
 use super::super::ffi::{DescribedGroup, DescribedMember, NamedGroup};
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     store::membership::{Assigned, GroupKind, GroupState, Membership, Told, ToldMember, TopicRef},
 };
 
-/// The membership that a coordinator describes. `None` for groups that only have offsets.
+/// Returns the membership that a coordinator described, or `None` for a group that has offsets only.
 pub(super) fn membership(
     group: &DescribedGroup,
     revision: Revision,
@@ -22,7 +22,7 @@ pub(super) fn membership(
     let told = Told {
         kind,
         state: GroupState::told(&group.state),
-        // What librdkafka describes, for it leaves other protocols out.
+        // librdkafka describes only groups of this protocol type.
         protocol_type: Some(intern("consumer")),
         protocol,
         members: Some(members),
@@ -30,7 +30,7 @@ pub(super) fn membership(
     Some(told.membership(revision))
 }
 
-/// Of a group of another protocol, only its kind and state are told.
+/// Returns the membership of a group of another protocol: only its kind and state are known.
 pub(super) fn of_other_protocol(group: &NamedGroup, revision: Revision) -> Option<Membership> {
     let kind = match &*group.protocol_type {
         "" => return None,
@@ -59,7 +59,7 @@ fn member(member: &DescribedMember, intern: &impl Fn(&str) -> Name) -> ToldMembe
     }
 }
 
-/// Partitions by topic, in order.
+/// Groups partitions by topic, in order.
 fn assigned(partitions: &[(String, i32)], intern: &impl Fn(&str) -> Name) -> Vec<Assigned> {
     let mut partitions: Vec<&(String, i32)> = partitions.iter().collect();
     partitions.sort();

@@ -1,8 +1,8 @@
-//! Which group is asked next for what it has committed, and when.
+//! Schedules the requests for committed offsets: decides which group is polled next, and when.
 //!
-//! Groups that moved at the last look are looked at again soon; others less and less often. What is due is asked in that
-//! order, but every fourth question goes to a group that did not move, so that those which move never keep the others from
-//! being looked at. A reader that waits goes first.
+//! A group that changed since the last poll is polled again soon; the interval of other groups doubles up to a maximum.
+//! Due groups are polled in the order of their due times, but every fourth poll goes to a group that did not change, so
+//! that changing groups never starve the others. Groups that a reader waits for come first.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -13,12 +13,12 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::model::Name;
 
-/// The shortest time between two looks at a group.
+/// Shortest time between two polls of a group.
 pub(super) const SHORTEST: Duration = Duration::from_secs(1);
-/// One of so many questions goes to a group that did not move, if one is due.
+/// Every n-th poll goes to a group that did not change, if one is due.
 const SHARE_OF_IDLE: u32 = 4;
 
-/// The groups of a cluster, by when they are due.
+/// The groups of a cluster, ordered by due time.
 #[derive(Debug)]
 pub(super) struct Schedule {
     groups: HashMap<Name, Group>,
@@ -32,15 +32,15 @@ pub(super) struct Schedule {
 
 #[derive(Debug)]
 struct Group {
-    /// Until the next look, as long as nothing moves.
+    /// Time between the last response and the next poll.
     interval: Duration,
-    /// `None` while its answer is under way.
+    /// Time of the next poll; `None` while a request is in flight.
     due: Option<Instant>,
     is_moving: bool,
 }
 
 impl Schedule {
-    /// Without groups. No group waits longer than `longest`, as far as the pace allows.
+    /// Makes an empty schedule. No group waits longer than `longest`, as far as the rate limit permits.
     pub(super) fn new(longest: Duration) -> Self {
         Self {
             groups: HashMap::new(),
@@ -52,7 +52,7 @@ impl Schedule {
         }
     }
 
-    /// Takes over the groups that there are. New ones are due now. Returns those that are gone.
+    /// Sets the existing groups. New groups are due now. Returns the groups that no longer exist.
     pub(super) fn set_groups(&mut self, listed: &HashSet<Name>, now: Instant) -> Vec<Name> {
         let gone: Vec<Name> = self.groups.keys().filter(|name| !listed.contains(*name)).cloned().collect();
         for name in &gone {
@@ -70,7 +70,7 @@ impl Schedule {
         gone
     }
 
-    /// Puts a group before all others, for a reader that waits. Returns whether there is such a group.
+    /// Schedules a group ahead of all others, because a reader waits for it. Returns whether the group exists.
     pub(super) fn hurry(&mut self, name: &Name) -> bool {
         let is_known = self.groups.contains_key(name);
         if is_known && !self.urgent.contains(name) {
@@ -79,7 +79,7 @@ impl Schedule {
         is_known
     }
 
-    /// The group to ask now. Its answer, or failure, must be told.
+    /// Returns the group to poll now. The caller must report the result by `answered` or `failed`.
     pub(super) fn next(&mut self, now: Instant) -> Option<Name> {
         let name = self.next_urgent().or_else(|| self.next_due(now))?;
         self.take_out(&name);
@@ -87,17 +87,18 @@ impl Schedule {
         Some(name)
     }
 
-    /// Whether there is such a group.
+    /// Returns whether the group exists.
     pub(super) fn has(&self, name: &Name) -> bool {
         self.groups.contains_key(name)
     }
 
-    /// Whether a group is due.
+    /// Returns whether any group is due.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         !self.urgent.is_empty() || self.next_due(now).is_some()
     }
 
-    /// An urgent group whose answer is not under way: that one may have been given before the reader asked.
+    /// Returns an urgent group without a request in flight. The response to a request in flight may be older than the
+    /// reader's request.
     fn next_urgent(&mut self) -> Option<Name> {
         let is_free = |name: &Name| self.groups.get(name).is_some_and(|group| group.due.is_some());
         let at = self.urgent.iter().position(is_free)?;
@@ -112,7 +113,7 @@ impl Schedule {
         first.or(second).map(|(_, name)| name)
     }
 
-    /// Notes an answer: whether something of the group moved since the one before.
+    /// Records a response, and whether the group changed since the previous one.
     pub(super) fn answered(&mut self, name: &Name, moved: bool, now: Instant) {
         let longest = self.longest;
         let Some(group) = self.groups.get_mut(name) else { return };
@@ -121,7 +122,7 @@ impl Schedule {
         self.put(name, due, moved);
     }
 
-    /// Notes that no answer came.
+    /// Records that a request failed.
     pub(super) fn failed(&mut self, name: &Name, now: Instant) {
         self.answered(name, false, now);
     }

@@ -1,4 +1,4 @@
-//! How the rounds go: each looks at every group once.
+//! Tracks the progress of poll rounds. In each round, every group is polled at least once.
 
 use std::time::{Duration, Instant};
 
@@ -6,22 +6,25 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::{model::Name, source::polled::Seen, store::source::Reading};
 
-/// The round under way, and what was not told of each group.
+/// The current round, and the offsets of each group that could not be read.
 #[derive(Debug)]
 pub(super) struct Tally {
-    /// Groups of the round without an answer yet; `None` before the first complete listing.
+    /// Groups without a response in this round; `None` before the first complete listing.
     left: Option<HashSet<Name>>,
-    /// Time in this round in which something was asked, or waited for the pace.
+    /// Time in this round during which requests were in flight or waited for the rate limit.
     busy: Duration,
+    /// Time of the last call of `pass`.
     looked: Instant,
-    /// When each group was last answered, and the longest time between two answers in this round.
+    /// Time of the last response about each group.
     answered: HashMap<Name, Instant>,
+    /// Longest time between two responses about a group in this round.
     longest: Duration,
-    /// Keys that the last answers did not tell, by group.
+    /// Number of keys without an offset in the last responses, by group.
     rejected: HashMap<Name, Counts>,
     last_rejected: Option<String>,
-    /// Of the last round: how long it was busy, and the interval.
+    /// Busy time and interval of the last complete round.
     last: Option<(Duration, Duration)>,
+    /// Whether the result changed since it was last returned.
     is_news: bool,
 }
 
@@ -32,7 +35,7 @@ struct Counts {
 }
 
 impl Tally {
-    /// Nothing was asked yet.
+    /// Starts before the first request.
     pub(super) fn new(now: Instant) -> Self {
         Self {
             left: None,
@@ -47,37 +50,37 @@ impl Tally {
         }
     }
 
-    /// Whether every group was answered once.
+    /// Returns whether the first round is complete.
     pub(super) fn is_first_done(&self) -> bool {
         self.last.is_some()
     }
 
-    /// Takes over a complete listing: the first begins the first round.
+    /// Records a complete listing. The first one starts the first round.
     pub(super) fn listed(&mut self, names: &HashSet<Name>) {
         self.left.get_or_insert_with(|| names.clone());
     }
 
-    /// Forgets a group that is gone.
+    /// Drops a group that no longer exists.
     pub(super) fn forget(&mut self, group: &Name) {
         self.answered.remove(group);
         self.is_news |= self.rejected.remove(group).is_some();
         self.strike(group);
     }
 
-    /// The group holds the round up no longer.
+    /// Removes a group from those for which the round still waits.
     fn strike(&mut self, group: &Name) {
         if let Some(left) = &mut self.left {
             left.remove(group);
         }
     }
 
-    /// Notes that time has passed. `is_busy`: requests are under way or due.
+    /// Adds the time since the last call to the round. `is_busy`: requests are in flight or due.
     pub(super) fn pass(&mut self, is_busy: bool, now: Instant) {
         let passed = now.duration_since(std::mem::replace(&mut self.looked, now));
         self.busy += if is_busy { passed } else { Duration::ZERO };
     }
 
-    /// Notes an answer about a group.
+    /// Records a response about a group.
     pub(super) fn answered(&mut self, group: &Name, now: Instant) {
         if let Some(before) = self.answered.insert(Name::clone(group), now) {
             self.longest = self.longest.max(now.duration_since(before));
@@ -85,19 +88,19 @@ impl Tally {
         self.strike(group);
     }
 
-    /// Takes over what an answer did not tell.
+    /// Records the keys that a response denied or returned malformed.
     pub(super) fn reject(&mut self, group: &Name, seen: &Seen) {
         self.set_rejected(group, Counts { forbidden: seen.forbidden, malformed: seen.malformed });
         self.last_rejected = seen.last_rejected.clone().or(self.last_rejected.take());
     }
 
-    /// Notes that the coordinator of a group refuses to tell of it.
+    /// Records that the user may not describe a group.
     pub(super) fn refused(&mut self, group: &Name, offsets: usize) {
         self.set_rejected(group, Counts { forbidden: offsets.max(1) as u64, malformed: 0 });
         self.last_rejected = Some(group.to_string());
     }
 
-    /// Notes that the coordinator of a group does not answer.
+    /// Records that the coordinator of a group does not answer.
     pub(super) fn unanswered(&mut self, group: &Name, offsets: usize) {
         self.set_rejected(group, Counts { forbidden: 0, malformed: offsets as u64 });
         self.last_rejected = Some(group.to_string());
@@ -112,12 +115,12 @@ impl Tally {
         self.is_news |= before.unwrap_or_default() != counts;
     }
 
-    /// Ends the round once every group was answered, and begins the next one with these. Returns what there is to say of
-    /// the last, if that is news. `expected`: the interval as it is meant to be.
+    /// Ends the round if all groups have responses, and starts the next round with the groups that `names` returns.
+    /// Returns the statistics of the last round if they changed. `expected` is the configured interval.
     pub(super) fn finish(&mut self, names: impl FnOnce() -> HashSet<Name>, expected: Duration) -> Option<Reading> {
         if self.left.as_ref().is_some_and(HashSet::is_empty) {
             let names = names();
-            // Without groups there is no round.
+            // Without groups, only the first round counts.
             if self.last.is_none() || !names.is_empty() {
                 let interval = if self.longest.is_zero() { expected.max(self.busy) } else { self.longest };
                 (self.last, self.is_news) = (Some((self.busy, interval)), true);

@@ -1,4 +1,4 @@
-//! Writes what coordinators tell to the store: what changed, in the order in which it was found.
+//! Writes responses of coordinators to the store, as changes in the order in which they were found.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::{
 /// The number of the source's only shard.
 pub(in super::super) const SHARD: i32 = 0;
 
-/// Writes one shard, whose revisions count the changes that were found.
+/// The writer of the source's only shard. Revisions of this shard count the changes that were found.
 #[derive(Debug)]
 pub(in super::super) struct Writer {
     door: SourceWriter,
@@ -33,16 +33,17 @@ pub(in super::super) struct Writer {
     is_loaded: bool,
 }
 
-/// What an answer about the offsets of a group led to.
+/// The result of applying a response about the offsets of a group.
 #[derive(Debug)]
 pub(super) struct Taken {
     pub(super) seen: Seen,
-    /// Rows of which the answer says nothing: their offsets are deleted, or of topics that the user may not describe.
+    /// Topics and partitions of rows that the response omits: their offsets were deleted, or the user may not describe
+    /// the topic.
     pub(super) untold: Vec<(Name, i32)>,
 }
 
 impl Writer {
-    /// Goes on with the shard that is there, else with an empty one.
+    /// Continues with the existing shard, or publishes an empty one.
     pub(in super::super) fn new(door: SourceWriter) -> Self {
         let shard = door.shard(SHARD).unwrap_or_else(|| {
             let shard = door.new_shard(SHARD);
@@ -53,71 +54,71 @@ impl Writer {
         Self { is_loaded: door.source().health().ready, door, shard }
     }
 
-    /// The name, kept once.
+    /// Returns the interned name.
     pub(super) fn name(&self, name: &str) -> Name {
         self.door.names().intern(name)
     }
 
-    /// Whether the operator wants to see the group.
+    /// Returns whether the configuration includes the group.
     pub(super) fn accepts(&self, group: &str) -> bool {
         self.door.cluster().config.groups.accepts(group)
     }
 
-    /// The groups that readers see.
+    /// Returns the ids of the groups that readers see.
     pub(super) fn groups(&self) -> Vec<Name> {
         self.shard.pin().groups.iter().map(|group| Name::clone(&group.id)).collect()
     }
 
-    /// How many offsets a group has.
+    /// Returns the number of committed offsets of a group.
     pub(super) fn offsets_of(&self, group: &str) -> usize {
         self.shard.group(group).map_or(0, |group| group.len())
     }
 
-    /// Up to where everything that was found is applied.
+    /// Returns the revision up to which all changes are applied.
     pub(super) fn revision(&self) -> Revision {
         self.shard.applied().max(Revision(0))
     }
 
-    /// Whether readers are answered already.
+    /// Returns whether the first round is complete, so that readers get answers.
     pub(super) fn is_loaded(&self) -> bool {
         self.is_loaded
     }
 
-    /// Whether a right that was missing since readers were answered is there again.
+    /// Returns whether a permission that was lost after loading was granted again.
     pub(super) fn is_allowed_again(&self) -> bool {
         let health = self.door.source().health();
         self.is_loaded && !health.ready && !health.is_refused()
     }
 
-    /// Notes that all groups were looked at once.
+    /// Marks the source as loaded: all groups were read once.
     pub(super) fn loaded(&mut self) {
         self.is_loaded = true;
         self.door.loaded();
     }
 
-    /// Whether log ends were fetched, which readers need, too.
+    /// Returns whether log ends are loaded, which readers need, too.
     pub(super) fn are_ends_loaded(&self) -> bool {
         self.door.cluster().ends.current().loaded
     }
 
-    /// Notes that no group may be described any more.
+    /// Reports that the user may not describe any group any more.
     pub(super) fn refused(&self, error: &str) {
         let reason = rights::cannot_describe_groups(&self.door.cluster().config, error);
         self.door.failed(Fault::Read, Some(reason));
     }
 
-    /// Notes what fails, or does no longer.
+    /// Reports a fault with its reason, or clears it (`None`).
     pub(super) fn failed(&self, fault: Fault, reason: Option<String>) {
         self.door.failed(fault, reason);
     }
 
-    /// Notes how the last round went: its time in seconds, and the interval at which groups are looked at are given.
+    /// Publishes the statistics of the last round, completed with the number of entries and the current time.
     pub(super) fn read(&self, reading: Reading) {
         let (entries, read_at) = (self.shard.len().1 as u64, self.door.clock().now());
         self.door.set_reading(Reading { entries, read_at, ..reading });
     }
 
-    /// Takes over what a coordinator tells of all offsets of a group, or (`by_name`) of some that it was asked about.
+    /// Applies the committed offsets in a response: all offsets of a group, or only the requested ones (`by_name`).
     pub(super) fn offsets(&self, group: &Name, answer: &[CommittedOffset], by_name: bool) -> Taken {
         let mut round = Round::of_group(&self.door, &self.shard, group, self.is_loaded);
         for CommittedOffset { topic, partition, result } in answer {
@@ -125,7 +126,7 @@ impl Writer {
             match result {
                 Ok(Some(committed)) => {
                     let (committed_offset, metadata) = (committed.offset, &*committed.metadata);
-                    // The Admin API tells no time of a commit.
+                    // The Admin API does not return the time of a commit.
                     let listed = Listed { group, topic, partition, committed_offset, committed_at: None, metadata };
                     round.committed(&listed, committed.leader_epoch);
                 }
@@ -142,7 +143,7 @@ impl Writer {
         Taken { seen: self.finish(round, false), untold }
     }
 
-    /// Removes the offsets of a group that its coordinator does not know.
+    /// Removes all offsets of a group, since its coordinator does not know the group.
     pub(super) fn no_offsets(&self, group: &Name) -> Seen {
         self.finish(Round::of_group(&self.door, &self.shard, group, self.is_loaded), true)
     }
@@ -153,19 +154,19 @@ impl Writer {
         seen
     }
 
-    /// Takes over the state and the members of a group. Returns whether they changed.
+    /// Applies the state and the members of a group. Returns whether they changed.
     pub(super) fn members(&self, group: &Name, described: &DescribedGroup) -> bool {
         let membership = members::membership(described, self.revision(), &|name| self.name(name));
         self.set_members(group, membership)
     }
 
-    /// Takes over a group of a protocol that librdkafka does not describe: its kind and its state.
+    /// Applies the kind and state of a group of a protocol that librdkafka does not describe.
     pub(super) fn other_protocol(&self, group: &NamedGroup) {
         let (name, membership) = (self.name(&group.id), members::of_other_protocol(group, self.revision()));
         self.set_members(&name, membership);
     }
 
-    /// Removes the members of a group that brokers list no longer.
+    /// Removes the members of a group that brokers no longer list.
     pub(super) fn no_members(&self, group: &Name) {
         self.set_members(group, None);
     }

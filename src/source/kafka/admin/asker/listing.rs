@@ -1,4 +1,4 @@
-//! Which groups there are, as brokers list them.
+//! Lists the groups of a cluster, and keeps the schedule of the asker in step with the listing.
 
 use std::time::{Duration, Instant};
 
@@ -8,15 +8,15 @@ use rdkafka::error::RDKafkaErrorCode;
 use super::{Asker, Offsets, Question, REFUSED, now};
 use crate::{model::Name, source::kafka::ffi::ListedGroups, store::source::Fault};
 
-/// How long brokers have to tell the groups of all protocols.
+/// Timeout of a request for the groups of all protocols.
 const NAMES_TIMEOUT: Duration = Duration::from_secs(10);
-/// Groups that brokers list no longer, asked about after one listing.
+/// Maximum number of requests after one listing about groups that brokers no longer list.
 const UNLISTED_AT_ONCE: usize = 20;
-/// What to do where brokers do not know a request.
+/// Advice in the error if brokers do not support the request.
 const TOO_OLD: &str = "; the brokers are too old to list groups: set mode = \"log\"";
 
 impl Asker {
-    /// Takes over a listing. What brokers do not tell stays as it was.
+    /// Applies a listing. An incomplete listing adds groups, but removes none.
     pub(super) fn take_groups(&mut self, listed: ListedGroups) {
         let is_complete = listed.errors.is_empty();
         if !is_complete && listed.groups.is_empty() {
@@ -61,7 +61,7 @@ impl Asker {
         }
     }
 
-    /// No broker lists groups.
+    /// Reports the fault that no broker lists groups.
     fn note_no_listing(&self, errors: &[RDKafkaErrorCode]) {
         let reason = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         let is_unknown = |error: &RDKafkaErrorCode| {
@@ -77,13 +77,14 @@ impl Asker {
         self.writer.failed(fault, Some(format!("brokers do not list groups: {reason}{advice}")));
     }
 
-    /// Asks about groups that are shown and not listed: without the right to describe a group, brokers list it no longer.
+    /// Requests the offsets of groups that readers see but brokers do not list: brokers omit groups that the user may
+    /// no longer describe.
     fn ask_unlisted(&mut self, names: &HashSet<Name>, now: Instant) {
         self.unlisted.retain(|group, _| !names.contains(group));
         let is_due =
             |group: &Name| !names.contains(group) && self.unlisted.get(group).is_none_or(|until| *until <= now);
         let mut groups: Vec<Name> = self.writer.groups().into_iter().filter(is_due).collect();
-        // Those that were never asked about first, then those that were asked about longest ago.
+        // Groups without a previous request come first, then those with the oldest request.
         groups.sort_by_key(|group| self.unlisted.get(group).copied());
         groups.truncate(UNLISTED_AT_ONCE);
         for group in groups {
@@ -92,7 +93,7 @@ impl Asker {
         }
     }
 
-    /// Asks for groups of protocols that the listing leaves out.
+    /// Requests the groups of all protocols, because librdkafka's listing omits some.
     pub(super) fn look_for_other_protocols(&mut self) {
         match self.coordinators.all_groups(NAMES_TIMEOUT) {
             Ok(groups) => {
@@ -104,7 +105,7 @@ impl Asker {
                     self.writer.other_protocol(group);
                 }
             }
-            Err(error) => tracing::debug!(%error, "brokers do not list the groups of all protocols"),
+            Err(error) => tracing::debug!(%error, "cannot list the groups of all protocols"),
         }
     }
 }

@@ -6,8 +6,8 @@ fn names(count: usize) -> HashSet<Name> {
     (0..count).map(|number| Name::from(format!("g{number}"))).collect()
 }
 
-/// Asks as often as the pace allows, for some time. Returns how often each group was asked, and the longest wait between
-/// two looks at one.
+/// Polls at the given rate for some time. Returns the number of polls of each group, and the longest time between two
+/// polls of one group.
 fn run(
     schedule: &mut Schedule,
     per_second: u32,
@@ -43,7 +43,7 @@ fn groups_that_move_are_asked_every_second_and_others_at_most_every_minute() {
 fn groups_that_move_do_not_keep_the_others_from_being_asked() {
     let mut schedule = Schedule::new(Duration::from_secs(60));
     schedule.set_groups(&names(200), moment());
-    // More than the pace allows.
+    // More groups change than the rate limit permits to poll every second.
     let is_moving = |name: &str| name.trim_start_matches('g').parse::<u32>().unwrap() < 100;
     let (asked, longest) = run(&mut schedule, 10, Duration::from_secs(600), is_moving);
     assert_eq!(asked.len(), 200);
@@ -59,7 +59,7 @@ fn a_group_that_a_reader_waits_for_goes_first_but_not_while_its_answer_is_under_
     assert!(schedule.hurry(&"g77".into()));
     assert!(!schedule.hurry(&"other".into()));
     assert_eq!(schedule.next(now).as_deref(), Some("g77"));
-    // That answer may have been given before this reader asked.
+    // The response in flight may be older than this reader's request.
     schedule.hurry(&"g77".into());
     assert_ne!(schedule.next(now).as_deref(), Some("g77"));
     schedule.answered(&"g77".into(), false, now);

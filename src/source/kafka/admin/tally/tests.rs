@@ -15,16 +15,16 @@ fn a_round_is_told_once_every_group_was_answered_with_its_time_and_the_longest_i
     let start = now();
     let mut tally = Tally::new(start);
     let both = || names(&["a", "b"]);
-    assert!(tally.finish(both, EXPECTED).is_none() && !tally.is_first_done(), "nothing is listed yet");
+    assert!(tally.finish(both, EXPECTED).is_none() && !tally.is_first_done(), "no listing yet");
     tally.listed(&both());
     tally.answered(&"a".into(), start);
     tally.pass(true, start + seconds(2));
     assert!(tally.finish(both, EXPECTED).is_none());
     tally.answered(&"b".into(), start + seconds(2));
     let first = tally.finish(both, EXPECTED).unwrap();
-    assert_eq!((first.seconds, first.interval), (2.0, EXPECTED), "one round tells no interval");
-    assert!(tally.is_first_done() && tally.finish(both, EXPECTED).is_none(), "told once");
-    // Idle time is no time of the round; the interval is that of the group that waited longest.
+    assert_eq!((first.seconds, first.interval), (2.0, EXPECTED), "the first round has no measured interval");
+    assert!(tally.is_first_done() && tally.finish(both, EXPECTED).is_none(), "returned once");
+    // Idle time does not count; the interval is that of the group that waited longest.
     tally.pass(false, start + seconds(90));
     tally.pass(true, start + seconds(91));
     tally.answered(&"a".into(), start + seconds(91));
@@ -49,12 +49,12 @@ fn what_is_not_told_is_counted_until_it_is_told_again() {
     tally.listed(&group());
     let seen = Seen { forbidden: 3, malformed: 1, last_rejected: Some("a/t/0".to_owned()), ..Seen::default() };
     tally.reject(&"a".into(), &seen);
-    assert!(tally.finish(group, EXPECTED).is_none(), "before the first round nothing is complete");
+    assert!(tally.finish(group, EXPECTED).is_none(), "the first round is not complete");
     tally.answered(&"a".into(), now());
     let told = tally.finish(group, EXPECTED).unwrap();
     assert_eq!((told.forbidden, told.malformed, told.last_rejected.as_deref()), (3, 1, Some("a/t/0")));
     tally.reject(&"a".into(), &seen);
-    assert!(tally.finish(group, EXPECTED).is_none(), "no news");
+    assert!(tally.finish(group, EXPECTED).is_none(), "nothing changed");
     tally.refused(&"b".into(), 0);
     assert_eq!(tally.finish(group, EXPECTED).unwrap().forbidden, 4);
     tally.forget(&"b".into());
