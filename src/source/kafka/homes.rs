@@ -1,8 +1,9 @@
-//! Asks coordinators which copies of groups still count after `__consumer_offsets` has grown (see
+//! Asks coordinators which copies of misplaced groups are current after `__consumer_offsets` has grown (see
 //! [`super::verdicts`]).
 //!
-//! Where no group has records outside of the log partition that its id gives, this asks nothing and holds no connection.
-//! Else one group of each class of copies is asked for every second while the copies count, and every minute after.
+//! As long as no group is misplaced, this part sends no requests and holds no connection. Otherwise it requests the
+//! offsets of up to three groups of each class of copies: every second while the copies may be current, every minute
+//! afterwards.
 
 use std::{
     sync::Arc,
@@ -33,25 +34,26 @@ use crate::{
     },
 };
 
-/// How often requests are looked for.
+/// Interval of checks for requests and responses.
 const TICK: Duration = Duration::from_millis(50);
-/// How often the groups are looked at, and coordinators asked while copies count.
+/// Interval of the search for misplaced groups, and of requests to coordinators while copies may be current.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How often coordinators are asked about copies that do not count, or after they refused to tell.
+/// Interval of requests about copies that are not current, and of requests that a coordinator denied.
 const SELDOM: Duration = Duration::from_secs(60);
-/// How long those that wait for answers are kept waiting: a group whose brokers disagree has no coordinator.
+/// Longest time that a reader waits for the coordinators. A group has no coordinator while brokers disagree about its
+/// log partition.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Groups asked for, for each class: one may have records that no coordinator wrote.
+/// Number of groups to request per class. More than one, since a group may have records that no coordinator wrote.
 const SAMPLES: usize = 3;
-/// Questions that wait for answers at once.
+/// Maximum number of requests in flight.
 const AT_ONCE: usize = 30;
-/// Copies that are looked at to find the earlier number of log partitions.
+/// Maximum number of copies from which the earlier number of log partitions is derived.
 const EXPLAINED: usize = 1000;
 
-/// A copy of a group outside of its home: its id and log partition.
+/// A misplaced copy of a group: the group id and the log partition of the copy.
 type Copy = (Name, i32);
 
-/// Finds out which copies count, of one cluster.
+/// The poller of coordinators that finds out which copies of groups are current in one cluster.
 #[derive(Debug)]
 pub(super) struct Asker {
     cluster: Arc<Cluster>,
@@ -59,31 +61,36 @@ pub(super) struct Asker {
     log: Arc<Log>,
     coordinators: Coordinators<Question>,
     topic_id: Option<Uuid>,
-    /// What `classes` was made of.
+    /// The groups and verdicts from which `classes` was computed.
     seen: (Vec<GroupSet>, Verdicts),
     classes: HashMap<Class, Vec<Copy>>,
     rounds: HashMap<Class, Round>,
-    /// The request that is worked on: its number, the first question for it, and until when.
+    /// The reader's request in progress: its number, the number of the first request to a coordinator, and the
+    /// deadline.
     serving: Option<(u64, usize, Instant)>,
     next_look: Instant,
 }
 
-/// The class and the copy for which a group's coordinator is asked.
+/// The class and the copy for which the offsets of a group are requested.
 type Question = (Class, Copy);
 
-/// The questions about one class.
+/// The requests about one class.
 #[derive(Debug)]
 struct Round {
     due: Instant,
+    /// Number of rounds so far.
     count: usize,
+    /// Requests in flight.
     open: usize,
+    /// Responses that show the copy.
     here: usize,
+    /// Responses that show the copy at the home.
     elsewhere: usize,
     refused: bool,
 }
 
 impl Asker {
-    /// Nothing was asked yet.
+    /// Makes an asker that has not sent a request yet.
     pub(super) fn new((writer, log): (&SourceWriter, &Arc<Log>), connector: Connector) -> Self {
         Self {
             cluster: Arc::clone(writer.cluster()),
@@ -99,7 +106,7 @@ impl Asker {
         }
     }
 
-    /// Asks until the token is cancelled. Blocks: give it a thread.
+    /// Sends requests and applies responses until the token is cancelled. Blocks; run it on its own thread.
     pub(super) fn run(mut self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             self.turn();
@@ -125,7 +132,7 @@ impl Asker {
             false => self.reconnect(now),
         }
         if let Some((number, first, until)) = self.serving {
-            // What was told may bring forth other classes.
+            // A verdict may lead to new classes at the next look.
             let is_known = self.next_look > now;
             let waits = !is_known || !self.coordinators.is_answered_from(first) || self.has_due(now);
             if !waits || now >= until {
@@ -135,7 +142,7 @@ impl Asker {
         }
     }
 
-    /// Finds the copies outside of their groups' homes, and tells the shards which are not shown.
+    /// Finds the misplaced copies, and sets which copies the shards hide.
     fn look(&mut self, now: Instant) {
         let shards = self.source.pin_shards();
         let ends = self.cluster.ends.current();
@@ -184,13 +191,13 @@ impl Asker {
             if home.is_none() {
                 self.classes.entry(class).or_default().push((id, at));
             } else if verdicts.told(&class) == Some(Told::Here) {
-                // Both copies may count: only the group itself tells.
+                // Both copies may be current, so the verdict must come from this group itself.
                 self.classes.insert(Class { group: Some(Name::clone(&id)), ..class }, vec![(id, at)]);
             }
         }
     }
 
-    /// Asks again about every class that may count.
+    /// Makes requests about all classes due that may be current.
     fn ask_again(&mut self, now: Instant) {
         let verdicts = self.log.homes.verdicts();
         for (class, round) in &mut self.rounds {
@@ -239,13 +246,13 @@ impl Asker {
         let Some(round) = self.rounds.get_mut(class) else { return };
         let samples = samples(&self.source, copies, round.count);
         *round = Round { count: round.count + 1, ..Round::new(now + INTERVAL) };
-        // Without samples nothing is committed, and so nothing is told.
+        // Without samples the copies have no offsets, so there is nothing to compare.
         for copy in samples {
             let group = Name::clone(&copy.0);
             match self.coordinators.ask(&group, None, false, (class.clone(), copy), now) {
                 Ok(()) => round.open += 1,
                 Err((_, error)) => {
-                    tracing::warn!(cluster = &*self.cluster.name, %error, "cannot ask coordinators");
+                    tracing::warn!(cluster = &*self.cluster.name, %error, "cannot send requests to group coordinators");
                 }
             }
         }
@@ -284,25 +291,25 @@ impl Asker {
             home_leader = class.home_leader,
             earlier_log_partitions = class.earlier,
             group = class.group.as_deref(),
-            counts = told == Told::Here,
-            "coordinators were asked about groups outside of the log partition that their ids give"
+            is_current = told == Told::Here,
+            "group coordinators reported whether misplaced copies of groups are current"
         );
         let mut verdicts = Verdicts::clone(&verdicts);
         verdicts.tell(class, told);
         self.log.homes.set(verdicts);
-        // What follows for readers and other classes is seen by a look.
+        // The next look derives the consequences for readers and other classes.
         self.seen = Default::default();
         self.next_look = self::now();
     }
 
-    /// What an answer says of a copy. An error tells nothing.
+    /// Returns the verdict of a response about a copy. An error gives no verdict.
     fn judge(&self, answer: &Answer, copy: &Copy) -> Option<Told> {
         let answer = match answer {
             Answer::Committed(answer) => answer.as_slice(),
             Answer::NoGroup(_) => &[],
             Answer::Refused(_) | Answer::Listed(_) | Answer::Described(_) => return None,
             Answer::Failed(error) => {
-                tracing::debug!(cluster = &*self.cluster.name, group = &*copy.0, %error, "a coordinator did not answer");
+                tracing::debug!(cluster = &*self.cluster.name, group = &*copy.0, %error, "a group coordinator did not answer");
                 return None;
             }
         };
@@ -322,7 +329,8 @@ impl Round {
         self.open == 0 && self.due <= now
     }
 
-    /// One copy that a coordinator shows is enough: others may be of no coordinator.
+    /// Returns the verdict of the round. One copy that a coordinator shows is enough: no coordinator may have written
+    /// the others.
     fn told(&self) -> Option<Told> {
         match (self.here, self.elsewhere) {
             (0, 0) => None,
@@ -332,7 +340,7 @@ impl Round {
     }
 }
 
-/// Some of the copies that have committed offsets: spread over all, and others in each round.
+/// Returns some of the copies that have committed offsets: spread over all copies, and different ones in each round.
 fn samples(source: &Source, copies: &[Copy], round: usize) -> Vec<Copy> {
     let step = (copies.len() / SAMPLES).max(1);
     let start = round % step;
@@ -350,7 +358,7 @@ fn samples(source: &Source, copies: &[Copy], round: usize) -> Vec<Copy> {
     found
 }
 
-/// Whether an answer shows the copy, or what there is at the group's home.
+/// Compares a response with the copy and with the group's home. Returns which of the two it matches better.
 fn told(answer: &[CommittedOffset], copy: Option<&Arc<GroupView>>, home: Option<&Arc<GroupView>>) -> Option<Told> {
     let mut shown = HashMap::new();
     for key in answer {
@@ -358,7 +366,7 @@ fn told(answer: &[CommittedOffset], copy: Option<&Arc<GroupView>>, home: Option<
             shown.insert((key.topic.as_str(), key.partition), committed.offset);
         }
     }
-    // Keys that are the same, and keys that differ or are missing on either side.
+    // Counts the keys that match, and the keys that differ or are missing on either side.
     let compare = |group: Option<&Arc<GroupView>>| {
         let entries = group.into_iter().flat_map(|group| group.entries());
         let (mut same, mut all) = (0_usize, 0_usize);

@@ -1,11 +1,11 @@
-//! Which log partition holds the present records of a group.
+//! Decides which log partition holds the current records of a group.
 //!
-//! A broker counts the partitions of `__consumer_offsets` when it starts, and hashes group ids over that number until it
-//! stops. After the topic has grown, brokers therefore use the earlier number until each has restarted, and records of
-//! one group may lie in two partitions. A *stray copy* lies in a partition that the present number does not give for the
-//! group. Nothing in the log says whether it still counts: the coordinators are asked, one group for each [`Class`] of
-//! copies, and [`Verdicts`] holds what they told. Until they have told, a stray copy is shown unless there is a copy at
-//! the group's home.
+//! A broker counts the partitions of `__consumer_offsets` when it starts, and hashes group ids over that number until
+//! it stops. After the topic has grown, each broker therefore uses the earlier number until it restarts, and records of
+//! one group may be in two partitions. A *misplaced copy* is in a partition other than the home, which is the partition
+//! that the current number gives for the group. The log does not say which copy is current. Therefore coordinators are
+//! asked for a few groups of each [`Class`] of copies, and [`Verdicts`] stores the results. Until there is a result, a
+//! misplaced copy is shown, unless the group has a copy at its home.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -22,51 +22,52 @@ use crate::{
     },
 };
 
-/// Earlier numbers of log partitions that are told apart.
+/// Maximum number of earlier partition counts of `__consumer_offsets` that are distinguished.
 const EARLIER_KEPT: usize = 8;
 
-/// Copies that the same brokers decide about in the same way.
+/// A class of misplaced copies for which the same brokers give the same verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Class {
-    /// Leader of the log partition that holds the copy.
+    /// Leader of the log partition with the copy.
     pub(crate) leader: i32,
-    /// Leader of the log partition that the present number gives.
+    /// Leader of the home log partition.
     pub(crate) home_leader: i32,
-    /// Earlier number of log partitions that places the group there; 0 when none does.
+    /// Earlier number of log partitions under which the copy was in its home; 0 if there is none.
     pub(crate) earlier: i32,
-    /// Only this group, which has a copy at its home as well.
+    /// Restricts the class to one group, which also has a copy at its home.
     pub(crate) group: Option<Name>,
 }
 
-/// What coordinators show of a class of copies.
+/// The verdict of coordinators about a class of copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
-    /// The copies.
+    /// Coordinators return the offsets of the misplaced copies.
     Here,
-    /// What the log partition holds that the present number gives; nothing, where it holds nothing.
+    /// Coordinators return the offsets of the home log partition, or none if it has no copy.
     Elsewhere,
 }
 
-/// What is known of the number of log partitions that brokers use.
+/// What coordinators revealed about the number of log partitions that brokers use.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Verdicts {
+    /// Current number of log partitions.
     log_partitions: i32,
     /// Earlier numbers of log partitions, the newest first.
     earlier: Vec<i32>,
     /// The last known leader of each log partition.
     leaders: Vec<i32>,
     told: HashMap<Class, Told>,
-    /// By broker, the number of log partitions that it uses at least.
+    /// Minimum number of log partitions that each broker uses.
     least: HashMap<i32, i32>,
-    /// There are stray copies that may count.
+    /// Whether there are misplaced copies that may be current.
     pub(crate) unsettled: bool,
 }
 
 impl Verdicts {
-    /// Takes over the number of log partitions and their leaders. What was told holds for one number only.
+    /// Sets the number of log partitions and their leaders. A new number invalidates the verdicts.
     pub(crate) fn set_log_partitions(&mut self, count: i32, leaders: &[Option<i32>]) {
         if count < self.log_partitions {
-            // Made anew.
+            // The topic was deleted and created again.
             *self = Self::default();
         }
         if count != self.log_partitions {
@@ -87,8 +88,8 @@ impl Verdicts {
         }
     }
 
-    /// Finds earlier numbers of log partitions that explain where copies of groups, given as (hash, log partition),
-    /// lie: those that explain most come first.
+    /// Finds earlier numbers of log partitions under which the given copies, as (hash, log partition), were in their
+    /// homes. Numbers that explain the most copies are found first.
     pub(crate) fn explain(&mut self, copies: &[(i32, i32)]) {
         let mut left: Vec<(i32, i32)> = copies.to_vec();
         left.retain(|(hash, at)| self.earlier_of(*hash, *at) == 0);
@@ -109,7 +110,7 @@ impl Verdicts {
         usize::try_from(log_partition).ok().and_then(|at| self.leaders.get(at)).copied().unwrap_or(-1)
     }
 
-    /// The class of a copy. `None` while the number of log partitions is another.
+    /// Returns the class of a copy, or `None` if `log_partitions` is not the number that the verdicts are for.
     #[must_use]
     pub(crate) fn class(&self, hash: i32, at: i32, log_partitions: i32, group: Option<Name>) -> Option<Class> {
         let home = log_partition_of(hash, self.log_partitions).filter(|_| log_partitions == self.log_partitions)?;
@@ -117,20 +118,21 @@ impl Verdicts {
         Some(Class { leader, home_leader, earlier: self.earlier_of(hash, at), group })
     }
 
-    /// What is known of a class.
+    /// Returns the verdict about a class, including verdicts that follow from other classes.
     #[must_use]
     pub(crate) fn told(&self, class: &Class) -> Option<Told> {
         let told = self.told.get(class).copied();
         told.or_else(|| (class.group.is_none() && self.is_left(class)).then_some(Told::Elsewhere))
     }
 
-    /// Whether coordinators were asked about the class itself.
+    /// Returns whether coordinators gave a verdict about this class itself.
     #[must_use]
     pub(crate) fn is_told(&self, class: &Class) -> bool {
         self.told.contains_key(class)
     }
 
-    /// Whether the brokers of a class are known to use another number, whatever they told of other classes.
+    /// Returns whether verdicts about other classes prove that the brokers no longer use the partition count of this
+    /// class.
     fn is_left(&self, class: &Class) -> bool {
         let least = |broker: i32| self.least.get(&broker).copied().unwrap_or(0);
         let newest = self.earlier.first() == Some(&class.earlier);
@@ -138,7 +140,7 @@ impl Verdicts {
             || (class.earlier > 0 && !newest && least(class.leader) > class.earlier)
     }
 
-    /// Notes what coordinators told.
+    /// Stores a verdict of coordinators.
     pub(crate) fn tell(&mut self, class: Class, told: Told) {
         if told == Told::Elsewhere && class.group.is_none() {
             self.least.insert(class.home_leader, self.log_partitions);
@@ -146,13 +148,13 @@ impl Verdicts {
         self.told.insert(class, told);
     }
 
-    /// Keeps only what was told of classes that there still are.
+    /// Drops the verdicts about classes that no longer exist.
     pub(crate) fn keep(&mut self, is_there: impl Fn(&Class) -> bool) {
         self.told.retain(|class, _| is_there(class));
     }
 
-    /// Of the copies of a group, those that may be shown: none, one, or several of which the newest is. `strays` are the
-    /// log partitions of stray copies; the home's copy, if it is there, comes first.
+    /// Returns the log partitions of the copies of a group that may be shown: none, one, or several of which the newest
+    /// is shown. `strays` are the log partitions of misplaced copies. The home comes first if it has a copy.
     #[must_use]
     pub(crate) fn candidates(&self, id: &str, strays: &[i32], home: Option<i32>, log_partitions: i32) -> Vec<i32> {
         let hash = java_hash(id);
@@ -178,11 +180,12 @@ impl Verdicts {
     }
 }
 
+/// Returns whether a group with this hash belongs to log partition `at` of `count`.
 fn places(hash: i32, count: i32, at: i32) -> bool {
     log_partition_of(hash, count) == Some(at)
 }
 
-/// Which copies of groups readers see in shards.
+/// Computes which copies of groups in these shards readers see.
 fn layout(shards: &[Arc<ShardView>], verdicts: &Verdicts) -> Layout {
     let count = i32::try_from(shards.len()).unwrap_or(i32::MAX);
     let mut strays: HashMap<Name, Vec<i32>> = HashMap::new();
@@ -209,13 +212,13 @@ fn layout(shards: &[Arc<ShardView>], verdicts: &Verdicts) -> Layout {
     layout
 }
 
-/// Ids of the groups of a shard whose home is elsewhere, of so many log partitions: there are some after
+/// Returns the ids of the misplaced groups in a shard, given the number of log partitions. There are some after
 /// `__consumer_offsets` grew, and in copied topics.
 pub(super) fn strays_of(shard: &ShardView, count: i32) -> Arc<[Name]> {
     shard.groups.strays(count, |hash| log_partition_of(hash, count) == Some(shard.key.number))
 }
 
-/// The layout of one set of groups, kept until groups come or go or coordinators tell something new.
+/// The cached layout of one set of groups, valid until groups are added or removed or a verdict changes.
 #[derive(Debug)]
 struct Kept {
     groups: Vec<GroupSet>,
@@ -223,13 +226,14 @@ struct Kept {
     layout: Arc<Layout>,
 }
 
-/// The homes of the groups of one log.
+/// Decides about the homes of groups in one log.
 #[derive(Debug, Default)]
 pub(crate) struct LogHomes {
     verdicts: ArcSwap<Verdicts>,
     kept: Mutex<Option<Kept>>,
-    /// Number of the last request to ask coordinators now, and of the last that was answered.
+    /// Number of the last request of a reader to poll the coordinators.
     wanted: watch::Sender<u64>,
+    /// Number of the last request that was answered.
     done: watch::Sender<u64>,
 }
 
@@ -270,20 +274,20 @@ impl Homes for LogHomes {
 }
 
 impl LogHomes {
-    /// What is known.
+    /// Returns the current verdicts.
     #[must_use]
     pub(crate) fn verdicts(&self) -> Arc<Verdicts> {
         self.verdicts.load_full()
     }
 
-    /// Publishes what is known.
+    /// Publishes new verdicts.
     pub(crate) fn set(&self, verdicts: Verdicts) {
         if **self.verdicts.load() != verdicts {
             self.verdicts.store(Arc::new(verdicts));
         }
     }
 
-    /// Requests that coordinators are asked now. Returns the number of the request.
+    /// Requests that coordinators are polled now. Returns the number of the request.
     pub(crate) fn want(&self) -> u64 {
         let mut number = 0;
         self.wanted.send_modify(|wanted| {
@@ -293,19 +297,19 @@ impl LogHomes {
         number
     }
 
-    /// Number of the last request.
+    /// Returns the number of the last request.
     #[must_use]
     pub(crate) fn wanted(&self) -> u64 {
         *self.wanted.borrow()
     }
 
-    /// Whether a request was answered.
+    /// Returns whether a request was answered.
     #[must_use]
     pub(crate) fn is_done(&self, number: u64) -> bool {
         *self.done.borrow() >= number
     }
 
-    /// Declares a request, and those before it, answered.
+    /// Marks a request and all earlier ones as answered.
     pub(crate) fn set_done(&self, number: u64) {
         self.done.send_if_modified(|done| {
             let forward = number > *done;
@@ -314,14 +318,14 @@ impl LogHomes {
         });
     }
 
-    /// Waits until coordinators were asked about every stray copy that may count, if there are any.
+    /// Waits until coordinators were polled about all misplaced copies that may be current, if there are any.
     ///
     /// # Cancel safety
-    /// Holds nothing.
+    /// Dropping the future leaves no state behind.
     pub(crate) async fn refresh(&self) {
         if self.verdicts.load().unsettled {
             let number = self.want();
-            // The sender lives as long as self.
+            // This cannot fail: the sender lives as long as self.
             let _ = self.done.subscribe().wait_for(|done| *done >= number).await;
         }
     }

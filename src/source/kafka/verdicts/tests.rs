@@ -16,7 +16,7 @@ use crate::{
 const BEFORE: i32 = 5;
 const NOW: i32 = 8;
 
-/// Ids of groups that lie in `from` of five log partitions, and in `to` of eight.
+/// Returns ids of groups that belong to log partition `from` of five, and to log partition `to` of eight.
 fn ids(from: i32, to: i32) -> impl Iterator<Item = String> {
     let is = move |id: &String| (log_partition_for(id, BEFORE), log_partition_for(id, NOW)) == (Some(from), Some(to));
     (0..).map(|number| format!("group {number}")).filter(is)
@@ -50,12 +50,12 @@ fn a_copy_counts_until_coordinators_tell_otherwise() {
     let mut verdicts = verdicts();
     let id = ids(2, 7).next().unwrap();
     let candidates = |verdicts: &Verdicts, home| verdicts.candidates(&id, &[2], home, NOW);
-    assert_eq!(candidates(&verdicts, None), [2], "nothing is deleted by guess");
-    assert_eq!(candidates(&verdicts, Some(7)), [7], "a commit there proves the new number");
+    assert_eq!(candidates(&verdicts, None), [2], "a copy is not hidden without a verdict");
+    assert_eq!(candidates(&verdicts, Some(7)), [7], "a commit at the home proves that brokers use the new number");
     let class = class_of(&verdicts, &id, 2);
     verdicts.tell(class.clone(), Told::Here);
     assert_eq!(candidates(&verdicts, None), [2]);
-    assert_eq!(candidates(&verdicts, Some(7)), [7, 2], "the newest commit decides");
+    assert_eq!(candidates(&verdicts, Some(7)), [7, 2], "the copy with the newest commit is shown");
     let of_group = Class { group: Some(id.as_str().into()), ..class.clone() };
     verdicts.tell(of_group.clone(), Told::Here);
     assert_eq!(candidates(&verdicts, Some(7)), [2]);
@@ -69,17 +69,17 @@ fn a_copy_counts_until_coordinators_tell_otherwise() {
 #[test]
 fn brokers_disagree_during_a_rolling_restart() {
     let mut verdicts = verdicts();
-    // Broker 2 leads the new partitions and has restarted.
+    // Broker 2 leads the new partitions and was restarted.
     let leaders = [Some(1), Some(1), Some(1), Some(1), Some(1), Some(2), Some(2), Some(1)];
     verdicts.set_log_partitions(NOW, &leaders);
     let (moves, stays) = (ids(1, 6).next().unwrap(), ids(2, 7).next().unwrap());
     verdicts.tell(class_of(&verdicts, &moves, 1), Told::Elsewhere);
     assert!(verdicts.candidates(&moves, &[1], None, NOW).is_empty());
-    assert_eq!(verdicts.candidates(&stays, &[2], None, NOW), [2], "broker 1 was not asked");
-    // A leader that is not known for a while is the last known.
+    assert_eq!(verdicts.candidates(&stays, &[2], None, NOW), [2], "there is no verdict of broker 1");
+    // While a leader is unknown, the last known leader counts.
     verdicts.set_log_partitions(NOW, &[None; 8]);
     assert!(verdicts.candidates(&moves, &[1], None, NOW).is_empty());
-    // Leaders change: broker 2 is known to use the new number, whichever partition it leads.
+    // Leaders change: broker 2 is known to use the new number, and may lead any partition.
     verdicts.set_log_partitions(NOW, &[Some(3), Some(3), Some(3), None, None, None, Some(2), Some(2)]);
     assert!(verdicts.candidates(&moves, &[1], None, NOW).is_empty());
     assert!(verdicts.candidates(&stays, &[2], None, NOW).is_empty());
@@ -92,8 +92,8 @@ fn copies_left_behind_by_an_earlier_growth_stay_hidden_when_it_grows_again() {
     verdicts.tell(class_of(&verdicts, &id, 2), Told::Elsewhere);
     verdicts.set_log_partitions(12, &[Some(1); 12]);
     assert!(verdicts.candidates(&id, &[2], None, 12).is_empty());
-    assert_eq!(verdicts.candidates(&id, &[7], None, 12), [7], "the number before is in use until it is told otherwise");
-    // Fewer: the topic was made anew.
+    assert_eq!(verdicts.candidates(&id, &[7], None, 12), [7], "the previous number counts until there is a verdict");
+    // Fewer partitions mean that the topic was created again.
     verdicts.set_log_partitions(3, &[Some(1); 3]);
     assert_eq!(verdicts, {
         let mut fresh = Verdicts::default();
@@ -154,7 +154,7 @@ impl Grown {
         self.log.homes.set(verdicts);
     }
 
-    /// The log partition that shows a group and its rows, the same by every door.
+    /// Returns the log partition from which a group is shown and its number of rows; all interfaces must agree.
     fn shown(&self, id: &str) -> Option<(i32, usize)> {
         let cut = self.store.cut("", false).unwrap();
         let cluster = &cut.clusters[0];
@@ -178,14 +178,14 @@ fn every_door_shows_a_group_from_the_log_partition_that_counts() {
     assert_eq!(grown.shown(&id), Some((2, 3)));
     grown.tell(&id, 2, Told::Here);
     assert_eq!(grown.shown(&id), Some((2, 3)));
-    // Brokers disagree: both write.
+    // Brokers disagree: two of them write to the group.
     grown.commit(7, &id, 20, 1);
     assert_eq!(grown.shown(&id), Some((7, 1)));
     grown.commit(2, &id, 30, 3);
     assert_eq!(grown.shown(&id), Some((2, 3)));
     grown.tell(&id, 2, Told::Elsewhere);
     assert_eq!(grown.shown(&id), Some((7, 1)));
-    assert_eq!(grown.shown(&other), None, "its coordinator shows nothing");
+    assert_eq!(grown.shown(&other), None, "its coordinator has no offsets of it");
 }
 
 #[test]
@@ -208,8 +208,8 @@ fn what_happens_to_a_copy_that_is_not_shown_is_no_news() {
     assert_eq!(grown.shards[2].hidden().iter().map(|id| &**id).collect::<Vec<_>>(), [id.as_str()]);
     health.borrow_and_update();
     hide();
-    assert!(!health.has_changed().unwrap(), "nothing is new");
-    // It expires in the log partition that the group has left.
+    assert!(!health.has_changed().unwrap(), "nothing changed");
+    // The hidden copy expires.
     let before = grown.shards[2].pin().commits.iter().count();
     grown.delete(2, &id, 30);
     assert!(changes.try_recv().is_err());
