@@ -1,10 +1,10 @@
-//! The log of a cluster as readers of the latest see it: they wait until the shards show what Kafka has now.
+//! Implements freshness `LATEST` for the log: readers wait until the shards show everything that Kafka has now.
 //!
-//! Kafka may have more log partitions than are read: their number is asked for as well, and where copies of a group lie in
-//! several, which of them counts. What Kafka has now is the high watermark: a commit is acknowledged once it lies below it, and so
-//! are the offsets of a transaction, before its end is. Applied up to there means that every
-//! transaction below is decided. Where one is open, the shard cannot follow; then the coordinators
-//! of the groups concerned are asked, by the part of the source that looks behind transactions.
+//! Each shard must reach the current high watermark of its log partition. Kafka acknowledges a commit, and the offsets
+//! of a transaction, only when their records are below the high watermark. A shard that reached it has seen the end of
+//! every transaction below. A shard cannot pass an open transaction; then the overlay asks the coordinators of the
+//! groups concerned. Kafka may have more log partitions than are read, so their number is requested as well, and for
+//! misplaced groups, which copy is current.
 
 use std::{
     collections::BTreeMap,
@@ -42,19 +42,20 @@ mod lanes;
 
 use lanes::Lanes;
 
-/// A shard that does not follow for so long may be held back by an open transaction.
+/// Time after which a shard that did not reach its target is assumed to wait for an open transaction.
 const HELD_BACK: Duration = Duration::from_millis(250);
 
-/// What is known of the log of one cluster beside its shards. Lives as long as the cluster, whatever parts read it.
+/// The state of a cluster's log in addition to its shards. It lives as long as the cluster, while the parts that read
+/// the log may be restarted.
 #[derive(Debug)]
 pub struct Log {
     cluster: OnceLock<Weak<Cluster>>,
-    /// Which log partition holds the present records of each group.
+    /// Decides which log partition holds the current records of each group.
     pub(crate) homes: Arc<LogHomes>,
-    /// What looking behind transactions cost.
+    /// Counters of the overlay.
     pub(super) counters: Counters,
     lanes: Lanes,
-    /// Requests of readers to the Admin API, if offsets are read by it.
+    /// Requests of readers for the latest offsets, used if offsets are read by the Admin API.
     pub(super) requests: Arc<admin::Requests>,
     live: RwLock<Option<Arc<dyn LiveSource>>>,
 }
@@ -64,7 +65,7 @@ pub struct Log {
 struct LatestOfLog(Arc<Log>);
 
 impl Log {
-    /// Makes a cluster whose own source is the log of its groups, and of which nothing is known yet.
+    /// Makes a cluster without data, and the log of its own source.
     #[must_use]
     pub fn open(config: config::Cluster, clock: &Clock) -> (Arc<Cluster>, Arc<Self>) {
         let log = Arc::new(Self {
@@ -80,12 +81,12 @@ impl Log {
         let (kind, latest) = log.reading(kind);
         let source = Source::new((id, SOURCE_KAFKA.into()), kind, latest, clock);
         let cluster = Arc::new(Cluster::new(config, source));
-        // Just made.
+        // The cell was just created, so it is empty.
         let _ = log.cluster.set(Arc::downgrade(&cluster));
         (cluster, log)
     }
 
-    /// Returns the kind of the source, and its [`Latest`]: of the log, or of the Admin API.
+    /// Returns the kind and the [`Latest`] of a source that reads the log or the Admin API.
     pub(super) fn reading(self: &Arc<Self>, kind: SourceKind) -> (Kind, Arc<dyn Latest>) {
         match kind {
             SourceKind::Log => {
@@ -96,29 +97,30 @@ impl Log {
         }
     }
 
-    /// What answers callers that want the latest, in the way in which offsets are read now.
+    /// Returns the [`Latest`] of the current read mode.
     pub(super) fn latest(self: &Arc<Self>) -> Arc<dyn Latest> {
         let kind = self.cluster.get().and_then(Weak::upgrade).map_or(SourceKind::Log, |cluster| cluster.own.kind());
         self.reading(kind).1
     }
 
-    /// Sets what answers questions about the present state of the log.
+    /// Sets the client that answers requests for the current state of the log.
     pub(crate) fn set_live(&self, live: Arc<dyn LiveSource>) {
         *self.live.write() = Some(live);
     }
 
-    /// Lets go of the clients, since the cluster is not read any more.
+    /// Drops the client, because the cluster is no longer read.
     pub(crate) fn disconnect(&self) {
         let live = self.live.write().take();
-        // Outside of the lock: closing a client blocks.
+        // Closing a client blocks, so drop it after the lock was released.
         drop(live);
     }
 
-    /// Returns what answers questions about the present state of the log, once it is read.
+    /// Returns the client that answers requests for the current state of the log, or `None` before it is connected.
     pub(crate) fn live(&self) -> Option<Arc<dyn LiveSource>> {
         self.live.read().clone()
     }
 
+    /// Waits until the log partitions of a scope show everything that Kafka has now. Returns how far each is applied.
     async fn reach(self: &Arc<Self>, scope: &Scope) -> Result<Vec<(i32, Revision)>, AskError> {
         let Some(cluster) = self.cluster.get().and_then(Weak::upgrade) else { return Ok(vec![]) };
         let health = cluster.health();
@@ -151,14 +153,14 @@ impl Log {
         Ok(reached)
     }
 
-    /// Waits until log partitions show what they hold now. Returns how far each is applied at least.
+    /// Waits until log partitions show everything that they contain now. Returns the minimum revision of each.
     async fn follow_shards(
         self: &Arc<Self>,
         cluster: &Arc<Cluster>,
         shards: &[Arc<Shard>],
         scope: &Scope,
     ) -> Result<Vec<(i32, Revision)>, AskError> {
-        // Before the question: an end below is of another log.
+        // Read this before the request is sent: an end below it belongs to another log.
         let before: BTreeMap<i32, i64> = shards.iter().map(|shard| (shard.key.number, shard.applied().0)).collect();
         let ends = self.present_ends(cluster, before.keys().copied().collect()).await?;
         let waits = shards.iter().map(|shard| {
@@ -170,7 +172,8 @@ impl Log {
         Ok(try_join_all(waits).await?.into_iter().flatten().collect())
     }
 
-    /// Waits until a log partition shows what lies below `target`. `None`: it is gone.
+    /// Waits until a log partition shows everything below `target`. Returns `None` if the partition was deleted.
+    /// `moved`: the log was truncated or replaced, so the shard must be loaded again first.
     async fn follow(
         self: &Arc<Self>,
         cluster: &Arc<Cluster>,
@@ -182,7 +185,7 @@ impl Log {
         let number = shard.key.number;
         let mut shard = Arc::clone(shard);
         let (mut target, mut moved) = (target, moved);
-        // Before the shard is looked at: what changes in between is noticed.
+        // Subscribe before the shard is read, so that no change is missed.
         let mut changes = cluster.watch_health();
         let mut settled: Option<oneshot::Receiver<Result<(), AskError>>> = None;
         let is_open = shard.progress.open_transaction_since().is_some();
@@ -191,14 +194,14 @@ impl Log {
         loop {
             changes.borrow_and_update();
             match cluster.own.shard(number) {
-                // The partition is gone, and so are its groups.
+                // The partition was deleted with its groups.
                 None => return Ok(None),
                 Some(now) if now.key != shard.key => {
-                    let reason = "committed offsets are read by the Admin API since; ask again".to_owned();
+                    let reason = "the read mode has changed to the Admin API; retry the request".to_owned();
                     return Err(AskError::Client { reason });
                 }
                 Some(now) if now.epoch != shard.epoch => {
-                    // Loaded again, since the log moved: the target was of the log before.
+                    // The shard was loaded again because its log was replaced: the target belongs to the previous log.
                     let ends = self.present_ends(cluster, vec![number]).await?;
                     target = ends.get(&number).copied().unwrap_or(0);
                     (shard, moved, settled) = (now, false, None);
@@ -208,9 +211,9 @@ impl Log {
             }
             tokio::select! {
                 () = shard.wait_applied(Revision(target)), if !moved => return Ok(Some((number, Revision(target)))),
-                // Without an answer the overlay does not work on it any more: the shard has changed.
+                // A dropped sender means that the overlay gave up because the shard was replaced.
                 result = async { settled.as_mut()?.await.ok() }, if settled.is_some() => match result {
-                    // Shown, though not read: what is applied is all that the reader waits for.
+                    // The overlay shows the rest, so the reader need not wait for a higher revision.
                     Some(result) => return result.map(|()| Some((number, shard.applied()))),
                     None => settled = None,
                 },
@@ -222,7 +225,7 @@ impl Log {
         }
     }
 
-    /// Asks for what lies behind an open transaction.
+    /// Requests that the overlay shows the commits behind an open transaction.
     fn settle(&self, log_partition: i32, target: i64, scope: &Scope) -> oneshot::Receiver<Result<(), AskError>> {
         let (done, settled) = oneshot::channel();
         let key = match scope {
@@ -235,7 +238,7 @@ impl Log {
         settled
     }
 
-    /// Says which open transaction holds a log partition up.
+    /// Returns the text that names the open transaction that blocks a log partition.
     fn held_up(&self, scope: &Scope) -> Option<String> {
         let cluster = self.cluster.get().and_then(Weak::upgrade)?;
         let (shard, since) = concerned(&cluster.own, scope).into_iter().find_map(|shard| {
@@ -244,7 +247,7 @@ impl Log {
         })?;
         let since = chrono::DateTime::from_timestamp_millis(since).unwrap_or_default().to_rfc3339();
         Some(format!(
-            "a transaction open since {since} holds back log partition {} of cluster {} at offset {}",
+            "a transaction open since {since} blocks log partition {} of cluster {} at offset {}",
             shard.key.number,
             cluster.name,
             shard.applied().0
@@ -252,6 +255,7 @@ impl Log {
     }
 }
 
+/// Returns the shards in which groups of the scope may have records.
 fn concerned(source: &Source, scope: &Scope) -> Vec<Arc<Shard>> {
     match scope {
         Scope::Key(group, ..) => source.shards_written_by(group),

@@ -1,4 +1,4 @@
-//! Answers callers that want to know the present state of the cluster.
+//! The client that requests the current state of a cluster on behalf of waiting callers.
 
 use std::{
     ffi::CStr,
@@ -18,24 +18,24 @@ use super::{
 };
 use crate::source::kafka::ask::{AskError, CommittedKey, LiveSource, LogEnds, Settle};
 
-/// How long a failed request to a broker is waited for beyond its timeout.
+/// Time beyond the timeout of a request during which its response or error is still awaited.
 const GRACE: Duration = Duration::from_secs(1);
-/// The pause before partitions without a leader are asked for again.
+/// Pause before a request is repeated because a partition has no leader.
 const AGAIN: Duration = Duration::from_millis(100);
 /// Longest wait for librdkafka's events.
 const TICK: Duration = Duration::from_millis(50);
 
-/// What is asked on behalf of callers that wait.
+/// The client for requests of waiting callers.
 #[derive(Debug)]
 pub(super) struct Live {
     client: Client,
     coordinators: Mutex<Coordinators<()>>,
-    /// To the overlay, if it is enabled, with the number of requests that fit in.
+    /// The queue to the overlay, if the overlay is enabled, with the capacity of the queue.
     overlay: Option<(SyncSender<Settle>, usize)>,
 }
 
 impl Live {
-    /// Asks for log ends through `client`.
+    /// Makes a client that requests log ends through `client`.
     pub(super) fn new(client: Client, connector: Connector, overlay: Option<(SyncSender<Settle>, usize)>) -> Self {
         Self { client, coordinators: Mutex::new(Coordinators::new(connector)), overlay }
     }
@@ -55,23 +55,24 @@ impl LiveSource for Live {
     }
 
     fn rest(&self) {
-        // Nor should the client go on looking for its coordinator, which makes `__consumer_offsets` where it was deleted.
+        // A connected client would search for its coordinator again, which creates `__consumer_offsets` if it was
+        // deleted.
         self.coordinators.lock().disconnect();
     }
 
     fn settle(&self, request: Settle) {
         let Some((overlay, room)) = &self.overlay else { return };
         match overlay.try_send(request) {
-            // The caller tries again later: it must not wait for those before it.
+            // The caller gets an error and may retry later; it must not wait until earlier requests are done.
             Err(TrySendError::Full(request)) => drop(request.done.send(Err(AskError::Busy { waiting: *room }))),
-            // The overlay has ended: its callers are told by the drop of their request.
+            // The overlay has ended: the caller notices that its request is dropped.
             Ok(()) | Err(TrySendError::Disconnected(_)) => {}
         }
     }
 }
 
-/// Asks for offsets of partitions of `__consumer_offsets`, and waits. After a broker was restarted, the client asks the
-/// former leader, or there is none: it is asked again until there is.
+/// Requests offsets of partitions of `__consumer_offsets`, and waits for them. After a restart of a broker, a partition
+/// may have no leader, or another one than the client knows; then the request is repeated until the deadline.
 pub(super) fn log_ends(
     client: &Client,
     spec: Spec,
@@ -90,7 +91,7 @@ pub(super) fn log_ends(
     }
 }
 
-/// Whether the partition is about to have another leader.
+/// Returns whether the error is temporary because the partition gets another leader.
 fn is_passing(error: RDKafkaErrorCode) -> bool {
     matches!(error, RDKafkaErrorCode::NotLeaderForPartition | RDKafkaErrorCode::LeaderNotAvailable)
 }

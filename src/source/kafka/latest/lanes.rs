@@ -1,7 +1,8 @@
-//! The present ends of log partitions, for readers that want the latest.
+//! Requests the current ends of log partitions for readers with freshness `LATEST`.
 //!
-//! Readers share round trips, one lane a leader, and one for how many log partitions there are: who comes while a question
-//! is out joins the next, since the one that is out may have been answered before the reader came.
+//! Concurrent readers share requests: one is in flight per leader, and one for the number of log partitions. A reader
+//! that arrives while a request is in flight joins the next one, because the broker may already have handled the one in
+//! flight.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,23 +24,23 @@ use crate::{
     store::cluster::Cluster,
 };
 
-/// How long one question may take: a broker that does not answer within this is as good as away. The same for all, since a
-/// question is shared; callers give up earlier if they have to.
+/// Timeout of a request. It is the same for all callers because they share requests; a caller may stop waiting earlier.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// By question that is out, the round that is asked next.
+/// The requests in flight, each with the round of readers that the next request will serve.
 #[derive(Debug, Default)]
 pub(super) struct Lanes(Mutex<HashMap<Question, Option<Round>>>);
 
-/// What is asked.
+/// The kind of a shared request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Question {
-    /// The ends of log partitions of a leader.
+    /// The ends of log partitions that have this leader.
     Ends(Option<i32>),
-    /// How many log partitions there are. The answer is told under number 0.
+    /// The number of log partitions. The result is stored under partition 0.
     Count,
 }
 
+/// The readers that share one request.
 #[derive(Debug)]
 struct Round {
     partitions: BTreeSet<i32>,
@@ -47,13 +48,13 @@ struct Round {
 }
 
 impl Log {
-    /// Asks for the high watermarks of log partitions, each leader once.
+    /// Requests the high watermarks of log partitions, with one request per leader.
     ///
     /// # Errors
-    /// Why a partition's is not known.
+    /// The high watermark of a partition could not be read.
     ///
     /// # Cancel safety
-    /// Holds nothing; the answer to a question that is out is dropped.
+    /// Dropping the future leaves no state behind; the response to a request in flight is dropped.
     pub(crate) async fn present_ends(
         self: &Arc<Self>,
         cluster: &Arc<Cluster>,
@@ -81,10 +82,10 @@ impl Log {
         Ok(try_join_all(answers).await?.into_iter().flatten().collect())
     }
 
-    /// Asks how many log partitions there are. `None` where the source does not tell.
+    /// Requests the number of log partitions. Returns `None` if the source does not provide it.
     ///
     /// # Errors
-    /// Why the cluster does not answer.
+    /// The cluster did not answer.
     ///
     /// # Cancel safety
     /// As [`Log::present_ends`].
@@ -97,7 +98,7 @@ impl Log {
         Ok(count.and_then(|count| i32::try_from(count).ok()))
     }
 
-    /// Joins the next question of its kind, and sees to it that it is asked.
+    /// Joins the next request of its kind, and sends it if none is in flight.
     fn join(
         self: &Arc<Self>,
         cluster: &Arc<Cluster>,
@@ -117,7 +118,7 @@ impl Log {
         answer
     }
 
-    /// Asks until no caller waits for an answer.
+    /// Sends requests of one kind until no caller waits for a response.
     fn ask_rounds(&self, cluster: &Name, question: Question) {
         loop {
             let mut lanes = self.lanes.0.lock();

@@ -20,9 +20,9 @@ fn a_request_beyond_what_the_overlay_takes_is_refused_at_once() {
         told
     };
     let (mut first, mut second) = (settle(), settle());
-    assert!(first.try_recv().is_err(), "it waits");
+    assert!(first.try_recv().is_err(), "it waits in the queue");
     assert_eq!(second.try_recv().unwrap(), Err(AskError::Busy { waiting: 1 }));
-    // There is room again.
+    // After one request was taken out, the queue has room again.
     drop(requests.recv().unwrap());
     let mut third = settle();
     assert!(third.try_recv().is_err() && requests.try_recv().is_ok());

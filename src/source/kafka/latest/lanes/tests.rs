@@ -3,7 +3,7 @@ use std::sync::mpsc;
 use super::*;
 use crate::{clock::Clock, config};
 
-/// Tells which partitions it is asked for, and answers when told.
+/// A fake client that reports the requested partitions to the test and returns the ends that the test provides.
 #[derive(Debug)]
 struct Fake {
     asked: Mutex<mpsc::Sender<Vec<i32>>>,
@@ -34,7 +34,7 @@ async fn who_comes_while_a_question_is_out_joins_the_next() {
         ($numbers:expr) => {{
             let (cluster, log) = (Arc::clone(&cluster), Arc::clone(&log));
             let mut asking = Box::pin(async move { log.present_ends(&cluster, $numbers).await });
-            assert!(futures::poll!(&mut asking).is_pending(), "joined, and waits");
+            assert!(futures::poll!(&mut asking).is_pending(), "it joined a round and waits");
             asking
         }};
     }
@@ -44,7 +44,7 @@ async fn who_comes_while_a_question_is_out_joins_the_next() {
     let third = asking!(vec![3]);
     answers.send(10).unwrap();
     assert_eq!(first.await.unwrap(), [(1, 10)].into());
-    assert_eq!(questions.recv().unwrap(), [1, 2, 3], "one question for both");
+    assert_eq!(questions.recv().unwrap(), [1, 2, 3], "both share one request");
     answers.send(20).unwrap();
     assert_eq!(second.await.unwrap(), [(1, 20), (2, 20)].into());
     assert_eq!(third.await.unwrap(), [(3, 20)].into());
