@@ -1,8 +1,8 @@
-//! Reads `__consumer_offsets` into the shards.
+//! Reads `__consumer_offsets` into shards.
 //!
-//! [`Listener`] waits for the topic, captures where its partitions end, makes a shard for each, and
-//! hands them to poll threads (`reader`). Then it watches: partitions added later are started;
-//! a partition whose log moved under its reader is loaded again, aside.
+//! The [`Listener`] waits until the topic exists, captures the current end of each partition, makes a shard for each,
+//! and assigns them to poll threads (`reader`). Afterwards it starts partitions that are added, and loads a partition
+//! again into a new shard if its log was truncated or replaced. Readers see the old shard until the new one is loaded.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -43,11 +43,11 @@ mod renew;
 use reader::{Command, Load};
 use renew::{Loads, PollThread};
 
-/// How often the listener looks whether something changed.
+/// Interval at which the listener checks for changes.
 const TICK: Duration = Duration::from_millis(20);
-/// Bound of one question for log ends.
+/// Timeout of a ListOffsets or Metadata request.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How soon a failed attempt is repeated.
+/// Time until a failed attempt is repeated.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The listener of one cluster.
@@ -61,38 +61,41 @@ pub(super) struct Listener {
     client: Client,
     identity: Arc<Identity>,
     readers: Vec<PollThread>,
-    /// Partitions whose log moved under their reader.
+    /// Partitions that readers reported because their log was truncated or replaced.
     moved: Moved,
-    /// Shards that are loaded aside, by partition; `None` before the end was captured.
+    /// Shards that are loaded while readers see the previous ones, by partition; `None` until the end is captured.
     rebuilding: BTreeMap<i32, Option<Arc<Shard>>>,
     loads: Loads,
-    /// The poll threads are to get new clients.
+    /// Whether the poll threads must be restarted with new clients.
     renew: bool,
+    /// Number of started partitions.
     started: i32,
-    /// Fewer partitions than were started, and the refresh that first said so.
+    /// Number of partitions in the metadata if it is smaller than `started`, and the time of the first such refresh.
     fewer: Option<(i32, Ticks)>,
     topic_id: Option<Uuid>,
+    /// Time since which the cluster has been unreachable or unreadable.
     away_since: Option<Ticks>,
+    /// Time of the last check.
     last_look: Ticks,
     next_try: Instant,
-    /// The request to ask coordinators that must be answered before the cluster is loaded.
+    /// Number of the request to poll coordinators that must be answered before the cluster counts as loaded.
     homes_asked: Option<u64>,
 }
 
-/// What becomes of shards that were read before.
+/// How a new listener treats existing shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shards {
-    /// They are loaded again, aside: what read them failed, or there are none.
+    /// Loads all partitions again into new shards, because the previous listener failed or there are no shards.
     LoadAgain,
-    /// They are read on from where they are.
+    /// Continues each shard at its current position.
     GoOn,
 }
 
-/// Numbers of log partitions: each once, so that there are never more than partitions.
+/// A set of log partition numbers. Its size is bounded by the number of partitions.
 type Moved = Arc<Mutex<BTreeSet<i32>>>;
 
 impl Listener {
-    /// Makes a listener, and checks the client configuration.
+    /// Makes a listener, and validates the client configuration.
     pub(super) fn new(
         (writer, log): (SourceWriter, Arc<Log>),
         connector: Connector,
@@ -115,7 +118,7 @@ impl Listener {
             moved: Moved::default(),
             rebuilding: known.iter().filter(|_| !goes_on).map(|shard| (shard.key.number, None)).collect(),
             loads: Loads::default(),
-            // The first poll threads begin where the shards are.
+            // `resume` then starts the first poll threads at the positions of the shards.
             renew: goes_on,
             started: known.last().map_or(0, |shard| shard.key.number + 1),
             fewer: None,
@@ -127,7 +130,8 @@ impl Listener {
         })
     }
 
-    /// Reads until the token is cancelled. Blocks: give it a thread. Ends after its poll threads.
+    /// Reads until the token is cancelled or a poll thread ends. Blocks; run it on its own thread. Returns after all
+    /// its poll threads have ended.
     pub(super) fn run(mut self, stop: &CancellationToken) -> Result<(), PartFault> {
         while !stop.is_cancelled() {
             if now() >= self.next_try {
@@ -151,7 +155,8 @@ impl Listener {
         self.end_readers()
     }
 
-    /// Starts partitions that appeared, and those whose log moved. The inner error is of the cluster, and tried again.
+    /// Starts new partitions and partitions with a truncated or replaced log. The inner error comes from the cluster;
+    /// the caller retries then.
     fn start_what_is_new(&mut self, stop: &CancellationToken) -> Result<Result<(), AskError>, PartFault> {
         if self.renew && !self.readers.is_empty() {
             self.end_readers()?;
@@ -172,7 +177,7 @@ impl Listener {
         Ok(self.rebuild())
     }
 
-    /// Starts the partitions from `self.started` on.
+    /// Starts the partitions from `self.started` up to `count`.
     fn start(&mut self, count: i32) -> Result<(), AskError> {
         let partitions: Vec<i32> = (self.started..count).collect();
         self.refresh_metadata()?;
@@ -196,8 +201,8 @@ impl Listener {
         Ok(())
     }
 
-    /// Tells every client that reads or asks for ends how many log partitions there are: by itself, librdkafka would
-    /// find out after more than a minute, and meanwhile answer that a new partition does not exist.
+    /// Refreshes the metadata of all clients, so that they know the new partitions. Otherwise librdkafka would learn of
+    /// them after more than a minute, and report until then that a new partition does not exist.
     fn refresh_metadata(&self) -> Result<(), AskError> {
         for client in std::iter::once(&self.client).chain(self.readers.iter().map(|reader| &reader.client)) {
             client.refresh_log_metadata(TIMEOUT)?;
@@ -205,8 +210,8 @@ impl Listener {
         Ok(())
     }
 
-    /// Asks where partitions start and end, once, and makes an empty shard for each that is told; the error is of
-    /// another.
+    /// Requests the start and the end of partitions once, and makes an empty shard for each partition with a result.
+    /// The returned error, if any, concerns one of the other partitions.
     fn capture(&self, partitions: &[i32]) -> Result<(Vec<Load>, Option<AskError>), AskError> {
         let asked = self.writer.clock().ticks();
         let first = log_ends(&self.client, Spec::Earliest, partitions, TIMEOUT)?;
@@ -228,7 +233,7 @@ impl Listener {
             let shard = self.writer.new_shard(partition);
             shard.target(Revision(start), Revision(end), asked);
             if start >= end {
-                // Nothing to read, whatever the number.
+                // The partition is empty, so it is loaded at once, at any offset.
                 shard.reached(Revision(end));
             }
             loads.push(Load { shard, live_from: Revision(end), aside: false });
@@ -236,7 +241,7 @@ impl Listener {
         Ok((loads, error))
     }
 
-    /// Declares the cluster loaded once every partition reached its target and log ends are known.
+    /// Marks the cluster as loaded once every partition reached its target and log ends are known.
     fn judge(&mut self) {
         let health = self.source.health();
         if health.ready
@@ -248,7 +253,7 @@ impl Listener {
         }
         let reached = |shard: &Arc<Shard>| shard.progress.target().is_some_and(|target| shard.applied().0 >= target);
         if self.source.shards().iter().all(reached) {
-            // Which copies of groups count is known before the first answer.
+            // Readers get answers only after coordinators reported which copies of misplaced groups are current.
             let asked = *self.homes_asked.get_or_insert_with(|| self.log.homes.want());
             if !self.log.homes.is_done(asked) {
                 return;
@@ -257,7 +262,7 @@ impl Listener {
         }
     }
 
-    /// Notes whether some partition may not be read.
+    /// Reports or clears the fault that some partition may not be read.
     fn judge_rights(&self) {
         let current = self.source.shards();
         let aside = self.rebuilding.values().flatten();
@@ -266,8 +271,9 @@ impl Listener {
         self.writer.failed(Fault::Read, reason);
     }
 
-    /// Whether nothing was read for so long, since the cluster was out of reach or this process stood
-    /// still, that a value and then its tombstone may have come and gone. `None` while out of reach.
+    /// Returns whether reading was interrupted for longer than `reload_after`, because the cluster was unreachable or
+    /// this process was suspended. Compaction may meanwhile have removed both a record and its tombstone. Returns
+    /// `None` while the cluster is unreachable or unreadable.
     fn was_away(&mut self) -> Option<bool> {
         let health = self.source.health();
         let now = self.writer.clock().ticks();
@@ -280,8 +286,8 @@ impl Listener {
         Some(now.saturating_sub(since) > ticks(self.cluster.config.reload_after))
     }
 
-    /// A log end below what was applied means that the log was truncated or made anew. A reader that
-    /// was away for too long starts again, too.
+    /// Finds partitions that must be loaded again: a log end below the applied offset means that the log was truncated
+    /// or replaced. After a long interruption, all partitions are loaded again.
     fn look_for_moved_logs(&mut self) {
         let Some(away) = self.was_away() else { return };
         let ends = self.cluster.ends.current();
@@ -292,11 +298,11 @@ impl Listener {
             let moved = value.log_end >= 0 && value.log_end < shard.applied().0;
             let is_beyond =
                 |shard: &Shard| value.log_end >= 0 && shard.progress.is_beyond(value.log_end, value.observed);
-            // What was applied after the end was asked for may lie beyond it.
+            // Records that were applied after the end was requested may lie beyond it.
             if away || is_beyond(&shard) || (moved && shard.applied_before(value.observed)) {
                 self.note_moved(number);
             }
-            // The load aside was of a log that moved again.
+            // The log was replaced again during the load: start the load again.
             if let Some(aside @ Some(_)) = self.rebuilding.get_mut(&number)
                 && aside.as_deref().is_some_and(is_beyond)
             {
@@ -310,8 +316,8 @@ impl Listener {
         self.topic_id = topic.id.or(self.topic_id);
     }
 
-    /// Partitions that two metadata refreshes do not show, far enough apart, are no more, and neither is what lay in
-    /// them: the topic was deleted, or made anew with fewer.
+    /// Removes partitions that two metadata refreshes, at least [`DELETED_AFTER`] apart, do not contain, and the groups
+    /// in them: the topic was deleted, or created again with fewer partitions.
     fn look_for_lost_partitions(&mut self) {
         let health = self.source.health();
         let (Some(count), Some(refreshed)) = (health.shards, self.cluster.ends.current().refreshed()) else {
@@ -336,7 +342,7 @@ impl Listener {
             cluster = &*self.cluster.name,
             partitions = count,
             before = self.started,
-            "{OFFSETS_TOPIC} has fewer partitions: the groups in the others are gone"
+            "{OFFSETS_TOPIC} has fewer partitions than before; removed the groups in the missing partitions"
         );
         for number in count..self.started {
             self.send(number, Command::Stop(number));
@@ -351,18 +357,19 @@ impl Listener {
             tracing::warn!(
                 cluster = &*self.cluster.name,
                 log_partition,
-                "the log moved under its reader; loading it again"
+                "a log partition was truncated, replaced or not read for too long; loading it again"
             );
             None
         });
     }
 
-    /// Loads partitions whose log moved into new shards, aside. Their readers swap them in.
+    /// Loads partitions with a truncated or replaced log into new shards. The poll threads publish each new shard once
+    /// it is loaded.
     fn rebuild(&mut self) -> Result<(), AskError> {
         let moved = std::mem::take(&mut *self.moved.lock());
         for partition in moved {
             self.note_moved(partition);
-            // Also when a load aside was under way: its log moved again.
+            // This also restarts a load in progress, because its log was replaced again.
             self.rebuilding.insert(partition, None);
         }
         let swapped = |partition: &i32, shard: &mut Option<Arc<Shard>>| {
@@ -381,7 +388,7 @@ impl Listener {
             self.rebuilding.insert(number, Some(Arc::clone(load.shard.shard())));
             self.send(number, Command::Start(Load { aside: true, ..load }));
         }
-        // Those that were told go on.
+        // The partitions with a result are loaded even if there is an error.
         error.map_or(Ok(()), Err)
     }
 }

@@ -1,4 +1,4 @@
-//! `__consumer_offsets` as it stands, record by record: for those who want to see the log itself.
+//! Reads the raw records of `__consumer_offsets` one by one, for commands that show or test the log itself.
 
 use std::{collections::BTreeMap, fmt::Display, ops::ControlFlow, time::Duration};
 
@@ -17,46 +17,49 @@ use crate::{
     source::kafka::ask::{AskError, LogEnds},
 };
 
-/// Bound of each question.
+/// Timeout of each request.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Messages of one fetch.
+/// Maximum number of messages per fetch.
 const BATCH: usize = 1000;
-/// Longest wait for messages.
+/// Longest wait for messages in one fetch.
 const WAIT: Duration = Duration::from_millis(100);
-/// So many waits in vain, and the cluster is taken to be gone.
+/// Number of consecutive empty fetches (30 s in total) after which reading fails.
 const PATIENCE: u32 = 300;
 
-/// A record where it stands.
+/// A raw record with its position in the log.
 #[derive(Clone, Copy, Debug)]
 pub struct LogRecord<'a> {
     /// Partition of `__consumer_offsets`.
     pub log_partition: i32,
-    /// Its offset there.
+    /// Offset of the record in the log partition.
     pub log_offset: i64,
-    /// When the broker wrote it, if it says.
+    /// Timestamp of the record, if it has one.
     pub at: Option<Millis>,
     /// Bytes of the key.
     pub key: Option<&'a [u8]>,
-    /// Bytes of the value; `None` is a tombstone.
+    /// Bytes of the value; `None` for a tombstone.
     pub value: Option<&'a [u8]>,
 }
 
-/// What to read.
+/// The part of the log to read.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scope<'a> {
-    /// Only the log partition of this group; others may have records there too.
+    /// Restricts reading to the log partition of this group, which other groups may share.
     pub group: Option<&'a str>,
-    /// Go on at the present end.
+    /// Whether to wait for new records at the current end.
     pub follow: bool,
 }
 
-/// Reads the log from its start to its present end, or on. In order within a log partition; records
-/// of aborted transactions are left out. Joins no group, writes nothing, creates no topic. Blocks.
+/// Reads the log from its start to its current end, or beyond it if `scope.follow` is set. Records of one log partition
+/// come in order; records of aborted transactions are skipped. Joins no group, writes nothing, and creates no topic.
+/// Blocks the thread.
 ///
-/// `each` gets a batch of records at a time, none while nothing comes, and says when to stop.
+/// Calls `each` with each batch of records, which is empty if there are no new records. Stops if `each` returns
+/// [`ControlFlow::Break`].
 ///
 /// # Errors
-/// What keeps it from reading on.
+/// The cluster is not reachable, the topic does not exist or is not readable, or its log was replaced while it was
+/// read.
 pub fn read(
     cluster: &config::Cluster,
     scope: Scope<'_>,
@@ -84,7 +87,7 @@ pub fn read(
             let next = match message.content() {
                 Content::Record { .. } => message.offset() + 1,
                 Content::End => message.offset(),
-                Content::Reset => return Err(failed(message, "it moved while it was read")),
+                Content::Reset => return Err(failed(message, "the log was truncated or replaced while it was read")),
                 Content::Failure(error) => return Err(failed(message, describe(error))),
             };
             if !scope.follow && open.get(&message.partition()).is_some_and(|(_, end)| next >= *end) {
@@ -93,7 +96,7 @@ pub fn read(
         }
         if in_vain >= PATIENCE && !scope.follow {
             let reason = client.context().last_error();
-            return Err(AskError::broker(reason.as_deref().unwrap_or("nothing more comes from the cluster")));
+            return Err(AskError::broker(reason.as_deref().unwrap_or("the cluster returned no more records for 30 s")));
         }
     }
     Ok(())
@@ -103,7 +106,7 @@ fn failed(message: &Message, reason: impl Display) -> AskError {
     AskError::broker(reason).in_log_partition(message.partition())
 }
 
-/// The message as a record, unless it lies beyond the end of what was asked for.
+/// Converts a message to a record. Returns `None` for other events and for records beyond the end to read to.
 fn wanted<'m>(message: &'m Message, open: &BTreeMap<i32, (i64, i64)>, follow: bool) -> Option<LogRecord<'m>> {
     let Content::Record { key, value } = message.content() else { return None };
     let (_, end) = open.get(&message.partition())?;
@@ -116,15 +119,15 @@ fn wanted<'m>(message: &'m Message, open: &BTreeMap<i32, (i64, i64)>, follow: bo
     })
 }
 
-/// The log partitions to read.
+/// Returns the numbers of the log partitions to read.
 fn partitions(client: &Client, group: Option<&str>) -> Result<Vec<i32>, AskError> {
-    // Of all topics: to ask for one by name may create it.
+    // Request the metadata of all topics, because a request for one topic by name may create it.
     let metadata = client.metadata(None, TIMEOUT)?;
     let topic = metadata.topics().iter().find(|topic| topic.name() == OFFSETS_TOPIC);
     let count = topic.map_or(0, |topic| topic.partitions().len());
     let count = i32::try_from(count).ok().filter(|count| *count > 0).ok_or_else(|| {
         AskError::broker(format_args!(
-            "the cluster shows no topic {OFFSETS_TOPIC}: no group has committed yet, or the user may not describe it"
+            "topic {OFFSETS_TOPIC} not found: no group has committed yet, or the user may not describe the topic"
         ))
     })?;
     match group {
@@ -133,7 +136,7 @@ fn partitions(client: &Client, group: Option<&str>) -> Result<Vec<i32>, AskError
     }
 }
 
-/// Where each log partition starts, and ends at present.
+/// Returns the first offset and the current end of each log partition.
 fn ranges(client: &Client, partitions: &[i32]) -> Result<BTreeMap<i32, (i64, i64)>, AskError> {
     let first = log_ends(client, Spec::Earliest, partitions, TIMEOUT)?;
     let last = log_ends(client, Spec::LatestCommitted, partitions, TIMEOUT)?;

@@ -1,7 +1,7 @@
-//! A poll thread: fetches its slice of the log partitions and applies it, in log order.
+//! A poll thread: fetches records of its log partitions and applies them to the shards in log order.
 //!
-//! The thread that fetched a batch decodes it from borrowed bytes and applies it to its own shards:
-//! no channel, no second queue.
+//! The thread that fetched a batch also decodes it, from borrowed bytes, and applies it to its own shards. There is no
+//! channel or second queue in between.
 
 use std::{
     sync::{Arc, mpsc},
@@ -34,37 +34,38 @@ use crate::{
     },
 };
 
-/// Messages of one fetch: few enough to stay in a core's cache from one look at them to the next.
+/// Maximum number of messages per fetch. They are few enough to stay in a core's cache while they are processed.
 const BATCH: usize = 1024;
-/// Records applied under one hold of a shard's lock.
+/// Maximum number of records that are applied while a shard's lock is held once.
 const RUN: usize = 256;
-/// Longest wait for messages before looking at commands.
+/// Longest wait for messages before the next check for commands.
 const WAIT: Duration = Duration::from_millis(50);
-/// How soon a partition is tried again that could not be started, or may not be read.
+/// Time until the next attempt to start a partition that could not be started or may not be read.
 const RETRY: Duration = Duration::from_secs(2);
-/// How often a kind of bad record is logged at most.
+/// Shortest time between two log lines about the same kind of bad record.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 
-/// A partition to read from its first offset.
+/// A partition to load from its first offset, or to continue.
 #[derive(Clone, Debug)]
 pub(super) struct Load {
-    /// An empty shard.
+    /// The shard: empty for a new load.
     pub(super) shard: ShardWriter,
-    /// The end captured at the start: records from there on are news.
+    /// End of the partition, captured before the load. Records from there on count as live commits and deletions.
     pub(super) live_from: Revision,
-    /// Readers keep the shard before until this one is loaded.
+    /// Whether readers see the previous shard until this one is loaded.
     pub(super) aside: bool,
 }
 
-/// What a poll thread is told.
+/// A command to a poll thread.
 #[derive(Clone, Debug)]
 pub(super) enum Command {
+    /// Start to read a partition.
     Start(Load),
-    /// The partition is no more.
+    /// Stop to read a partition that no longer exists.
     Stop(i32),
 }
 
-/// A poll thread's state.
+/// The state of a poll thread.
 #[derive(Debug)]
 pub(super) struct Reader {
     writer: SourceWriter,
@@ -75,7 +76,7 @@ pub(super) struct Reader {
     commands: mpsc::Receiver<Command>,
     moved: Moved,
     partitions: HashMap<i32, Load>,
-    /// Partitions that could not be started, or may not be read, and when that is tried again.
+    /// Partitions that could not be started or may not be read, and the time of the next attempt.
     failed: HashMap<i32, Instant>,
     logged: Logged,
 }
@@ -113,14 +114,14 @@ impl Reader {
                         self.partitions.remove(&partition);
                     }
                     Err(mpsc::TryRecvError::Empty) => break,
-                    // Another reader takes over.
+                    // The listener replaces this poll thread.
                     Err(mpsc::TryRecvError::Disconnected) => return,
                 }
             }
             self.retry_failed(now());
             self.fetcher.serve();
             let batch = self.fetcher.fetch(WAIT);
-            // Fetched by topic id, so the metadata that names the topic came before.
+            // A fetch by topic id needs metadata, so the cluster id is known by now.
             if !self.identity.holds(&self.client) {
                 return;
             }
@@ -143,8 +144,8 @@ impl Reader {
         }
     }
 
-    /// Starts partitions again that could not be started, or may not be read: librdkafka tells that once, and nothing when
-    /// the partition may be read again and has not moved.
+    /// Retries partitions that could not be started or may not be read. librdkafka reports a denied read only once, and
+    /// it reports nothing when a partition without new records becomes readable again.
     fn retry_failed(&mut self, now: Instant) {
         let due: Vec<i32> = self.failed.iter().filter(|(_, at)| now >= **at).map(|(number, _)| *number).collect();
         for partition in due {
@@ -162,7 +163,7 @@ impl Reader {
     fn start(&mut self, load: Load, now: Instant) {
         let partition = load.shard.key.number;
         self.fetcher.stop(partition);
-        // What was applied need not be read again.
+        // Continue after the records that are already applied.
         let applied = load.shard.applied().0;
         let started =
             if applied < 0 { self.fetcher.start(partition) } else { self.fetcher.start_at(partition, applied) };
@@ -174,7 +175,7 @@ impl Reader {
     }
 }
 
-/// What applying a batch needs, beside the fetcher that owns the batch.
+/// The parts of a [`Reader`] that are needed to apply a batch, without the fetcher, which owns the batch.
 struct Applier<'a> {
     writer: &'a SourceWriter,
     cluster: &'a Cluster,
@@ -184,7 +185,7 @@ struct Applier<'a> {
     moved: Vec<i32>,
 }
 
-/// Counts of a run.
+/// Counters of one run of messages.
 #[derive(Default)]
 struct Seen {
     records: u64,
@@ -199,7 +200,7 @@ impl Applier<'_> {
         }
     }
 
-    /// Applies messages of one partition.
+    /// Applies consecutive messages of one partition.
     fn apply_run(&mut self, run: &[Message]) {
         let Some(load) = run.first().and_then(|first| self.partitions.get(&first.partition())).cloned() else { return };
         let mut events = Vec::with_capacity(run.len());
@@ -212,7 +213,7 @@ impl Applier<'_> {
                     seen.applied = message.offset() + 1;
                     events.extend(self.event(&load.shard, message, key, value));
                 }
-                // Control records and compacted tails lie before it, and yield no record.
+                // Control records and compacted records before this offset yield no messages.
                 Content::End => seen.applied = seen.applied.max(message.offset()),
                 Content::Reset => self.moved.push(message.partition()),
                 Content::Failure(error) => self.note_failure(message.partition(), &load.shard, error),
@@ -240,7 +241,8 @@ impl Applier<'_> {
         }
     }
 
-    /// What a record says; `None` when it is bad, of an unknown type, or of a group left out.
+    /// Converts a record to an event. Returns `None` if it is malformed, has an unknown type, or belongs to an excluded
+    /// group or topic.
     fn event<'m>(
         &mut self,
         shard: &Shard,
@@ -280,7 +282,7 @@ impl Applier<'_> {
                 return None;
             }
         };
-        // Only deletions show the record's time; asking for it is a call into C.
+        // Reading the timestamp is a call into C, and only deletions need it.
         let is_deletion = value.is_none() || matches!(kind, EventKind::Delete { .. });
         let at = if is_deletion { message.timestamp().unwrap_or(0) } else { 0 };
         let config = &self.cluster.config;
@@ -293,7 +295,7 @@ impl Applier<'_> {
     }
 }
 
-/// When each kind of bad record was last logged, and how many were not since.
+/// For each kind of bad record, the time of the last log line and the number of records that were not logged since.
 #[derive(Debug, Default)]
 struct Logged(HashMap<&'static str, (Instant, u64)>);
 
@@ -307,7 +309,7 @@ impl Logged {
         }
         let more = std::mem::take(silent);
         *last = now;
-        tracing::warn!(cluster = &**cluster, log_partition, log_offset, %error, more, "skipped a record that does not decode");
+        tracing::warn!(cluster = &**cluster, log_partition, log_offset, %error, more, "skipped a malformed record");
     }
 }
 

@@ -1,7 +1,7 @@
-//! The poll threads of a listener, new clients for them, and loads that make no progress.
+//! Starts and stops the poll threads of a listener, and replaces their clients if a load makes no progress.
 //!
-//! A client of librdkafka keeps what it knows of a topic's partitions, and may not get over a topic that was made anew,
-//! or a log that was lost. A new client knows nothing.
+//! A librdkafka client caches the state of a topic's partitions, and may not recover if the topic was created again or
+//! its log was lost. A new client has no such state.
 
 use std::{
     collections::BTreeMap,
@@ -25,27 +25,28 @@ use super::{
 };
 use crate::model::Revision;
 
-/// Commands that a poll thread has not taken yet. Beyond, the listener waits: a poll thread takes them every 50 ms.
+/// Capacity of the command queue of a poll thread. The listener blocks while the queue is full; a poll thread empties
+/// it every 50 ms.
 const COMMANDS: usize = 256;
 
-/// A poll thread, as the listener sees it.
+/// The listener's handle of a poll thread.
 #[derive(Debug)]
 pub(super) struct PollThread {
     pub(super) client: Client,
-    /// Dropped to end the thread.
+    /// Command queue. Dropping it ends the thread.
     commands: SyncSender<Command>,
     pub(super) thread: Thread,
 }
 
-/// A load that has not moved for so long makes no progress.
+/// Time without progress after which a load counts as stalled.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
 
-/// The loads under way, by log partition and epoch: where each is, and since when.
+/// The loads in progress, by log partition and epoch: the applied offset of each, and the time since it is unchanged.
 #[derive(Debug, Default)]
 pub(super) struct Loads(BTreeMap<(i32, u64), (i64, Instant)>);
 
 impl Loads {
-    /// Takes over where the loads are. Returns those that make no progress, each once in [`STALLED_AFTER`].
+    /// Records the positions of all loads. Returns the stalled ones, each at most once per [`STALLED_AFTER`].
     fn note(&mut self, loads: &[Arc<Shard>], now: Instant) -> Vec<Arc<Shard>> {
         let mut stalled = vec![];
         let mut next = BTreeMap::new();
@@ -64,7 +65,7 @@ impl Loads {
 }
 
 impl Listener {
-    /// Shows loads that make no progress as failing, and has them tried with new clients.
+    /// Reports stalled loads as faults, and requests new clients for the poll threads.
     pub(super) fn look_for_stalled_loads(&mut self) {
         let health = self.source.health();
         let is_loading = |shard: &Arc<Shard>| shard.progress.target().is_some_and(|target| shard.applied().0 < target);
@@ -80,11 +81,11 @@ impl Listener {
         for shard in &stalled {
             let (number, applied) = (shard.key.number, shard.applied().0);
             let reason = format!(
-                "loading log partition {number} makes no progress: offset {applied} of {} for {} s; connecting anew",
+                "loading log partition {number} makes no progress: offset {applied} of {} for {} s; reconnecting",
                 shard.progress.target().unwrap_or(applied),
                 STALLED_AFTER.as_secs()
             );
-            // Readers see the shard before it, if it is loaded aside.
+            // If readers still see the previous shard, the error must be set on that one.
             if let Some(shown) = self.source.shard(number) {
                 shown.progress.set_error(Some(reason.clone()));
             }
@@ -93,7 +94,7 @@ impl Listener {
         self.renew |= !stalled.is_empty();
     }
 
-    /// Starts the poll threads, each with a client.
+    /// Starts the poll threads, each with its own client.
     pub(super) fn spawn_readers(&mut self, stop: &CancellationToken) -> Result<(), PartFault> {
         let wanted = match self.cluster.config.poll_threads {
             0 => thread::available_parallelism().map_or(2, usize::from).min(4),
@@ -105,7 +106,7 @@ impl Listener {
             let clients = (client.clone(), Arc::clone(&self.identity));
             let reader = Reader::new(self.writer.clone(), clients, commands, Arc::clone(&self.moved))?;
             let name = format!("{}/poll-{number}", self.cluster.name);
-            // A poll thread ends alone when its client is renewed.
+            // The poll thread has a token of its own, because it ends alone when its client is replaced.
             let thread = threads::spawn(name, &stop.child_token(), move |stop| {
                 reader.run(stop);
                 Ok(())
@@ -122,21 +123,22 @@ impl Listener {
             thread
         };
         let ending: Vec<Thread> = self.readers.drain(..).map(end).collect();
-        // All are joined, whatever the first says.
+        // Join all threads, even if the first one failed.
         ending.into_iter().map(threads::join).collect::<Vec<_>>().into_iter().collect()
     }
 
-    /// To the reader that owns the partition.
+    /// Sends a command to the poll thread that owns the partition.
     pub(super) fn send(&self, log_partition: i32, command: Command) {
         let partition = usize::try_from(log_partition).unwrap_or(0);
         let reader = partition.checked_rem(self.readers.len()).and_then(|index| self.readers.get(index));
         if let Some(reader) = reader {
-            // A reader that is gone is noticed by its thread.
+            // `run` notices a poll thread that has ended.
             let _ = reader.commands.send(command);
         }
     }
 
-    /// Goes on with new poll threads: partitions where they are; loads aside begin again.
+    /// Assigns the partitions to new poll threads. Published shards continue at their positions; other loads start
+    /// again.
     pub(super) fn resume(&mut self) {
         for number in 0..self.started {
             match (self.rebuilding.get_mut(&number), self.writer.shard(number)) {

@@ -24,8 +24,8 @@ fn a_source_that_is_started_again_keeps_what_was_read_until_it_is_loaded_again()
     assert_eq!((first.started, first.rebuilding.len()), (0, 0));
     (0..3).for_each(|number| writer.publish(&writer.new_shard(number)));
     let again = listener(Shards::LoadAgain);
-    assert_eq!(again.started, 3, "none is published empty");
-    assert!(again.rebuilding.len() == 3 && again.rebuilding.values().all(Option::is_none), "all are loaded aside");
+    assert_eq!(again.started, 3, "the published shards are not replaced by empty ones");
+    assert!(again.rebuilding.len() == 3 && again.rebuilding.values().all(Option::is_none), "all are loaded again");
     assert_eq!(cluster.own.shards().len(), 3);
     let goes_on = listener(Shards::GoOn);
     assert!(goes_on.started == 3 && goes_on.rebuilding.is_empty() && goes_on.renew, "none is loaded again");

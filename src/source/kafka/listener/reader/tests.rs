@@ -8,7 +8,7 @@ use crate::{
     store::{Store, cut::Settings},
 };
 
-/// A reader of a cluster that nothing answers for.
+/// Makes a reader of a cluster without reachable brokers.
 fn reader() -> Reader {
     let flags = Flags { bootstrap_servers: Some("127.0.0.1:1".to_owned()), ..Flags::default() };
     let sources = Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
@@ -30,7 +30,7 @@ fn a_partition_whose_start_failed_is_tried_again_until_it_starts() {
         let shard = reader.writer.new_shard(log_partition);
         Load { shard, live_from: Revision(0), aside: false }
     };
-    // librdkafka starts no partition of a negative number.
+    // librdkafka cannot start a partition with a negative number.
     let bad = load(&reader, -1);
     reader.start(bad.clone(), start);
     reader.start(load(&reader, 0), start);
@@ -41,7 +41,7 @@ fn a_partition_whose_start_failed_is_tried_again_until_it_starts() {
     assert_eq!(waiting(&reader), [(-1, start + RETRY)], "not due yet");
     reader.retry_failed(start + RETRY);
     assert_eq!(waiting(&reader), [(-1, start + 2 * RETRY)], "tried again, and failed again");
-    // It has started meanwhile.
+    // A partition that has started meanwhile is not retried.
     let good = Load { shard: load(&reader, 1).shard, ..bad };
     reader.start(good, start);
     reader.failed.insert(1, start);

@@ -24,8 +24,8 @@ fn a_load_that_does_not_move_for_half_a_minute_is_told_and_one_that_moves_is_not
     };
     assert_eq!((told(0), told(29)), (vec![], vec![]));
     assert_eq!(told(30), [0]);
-    assert_eq!(told(59), [0_i32; 0], "not again at once");
+    assert_eq!(told(59), [0_i32; 0], "reported once in 30 s");
     assert_eq!(told(60), [0]);
     still.set_applied(Revision(7));
-    assert_eq!((told(91), told(120)), (vec![], vec![]), "it moved");
+    assert_eq!((told(91), told(120)), (vec![], vec![]), "it made progress");
 }
