@@ -1,8 +1,7 @@
-//! The poller of one cluster: which topics there are, where their logs end, and whether the cluster
-//! can be reached.
+//! Polls the topics and log ends of one cluster, and finds out whether the cluster is reachable.
 //!
-//! One question per leader, answered asynchronously, so that a slow broker delays only its own
-//! partitions; in chunks, since librdkafka's cost per question is quadratic.
+//! Requests are asynchronous and go to one leader each, so that a slow broker delays only its own partitions. They are
+//! split into chunks, because the cost of a request in librdkafka is quadratic in the number of partitions.
 
 use std::{
     collections::BTreeSet,
@@ -40,18 +39,18 @@ use crate::{
     },
 };
 
-/// Partitions of a question.
+/// Maximum number of partitions per ListOffsets request.
 const CHUNK: usize = 125;
-/// How soon a failed attempt is repeated.
+/// Time until a failed attempt is repeated.
 const RETRY: Duration = Duration::from_secs(1);
-/// The longest wait before the questions for ends are repeated.
+/// Longest time until ListOffsets requests are repeated after failures.
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
-/// How long more answers are waited for after the first.
+/// Time during which more responses are collected after the first one.
 const GATHER: Duration = Duration::from_millis(20);
-/// Longest wait for an answer before looking at what else is due.
+/// Longest wait for a response before the next check for due requests.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Polls one cluster until the token is cancelled.
+/// The poller of one cluster.
 #[derive(Debug)]
 pub(super) struct Poller {
     cluster: Arc<Cluster>,
@@ -68,13 +67,13 @@ pub(super) struct Poller {
     ids: IdRounds,
     missing: Missing,
     identity: Arc<Identity>,
-    /// Failures of brokers before the last metadata: since then, the same cluster answers as long as there are no more.
+    /// Number of broker failures at the last metadata refresh. As long as it does not change, the same cluster answers.
     failures: u64,
-    /// The questions that are asked seldom were asked, of known topics.
+    /// Whether log starts and last stable offsets of known topics were requested.
     asked_low: bool,
 }
 
-/// When each kind of question is to be asked next.
+/// The due time of each kind of request.
 #[derive(Debug)]
 struct Due {
     metadata: Instant,
@@ -83,7 +82,7 @@ struct Due {
     ids: Instant,
 }
 
-/// When the questions for ends are repeated after one that failed: a leader that has just come does not tell them yet.
+/// The repetition of ListOffsets requests after a failure: a newly elected leader cannot answer them yet.
 #[derive(Debug, Default)]
 struct Again {
     at: Option<Instant>,
@@ -92,7 +91,7 @@ struct Again {
 }
 
 impl Again {
-    /// Plans one repetition. The wait doubles while repetitions fail, too.
+    /// Schedules one repetition. The wait doubles as long as repetitions fail.
     fn plan(&mut self, now: Instant) {
         if self.at.is_none() {
             let fails_again = self.last.is_some_and(|last| now < last + self.wait);
@@ -101,7 +100,7 @@ impl Again {
         }
     }
 
-    /// Whether it is time.
+    /// Returns whether the repetition is due, and removes it then.
     fn take(&mut self, now: Instant) -> bool {
         let is_due = self.at.take_if(|at| now >= *at).is_some();
         if is_due {
@@ -111,16 +110,17 @@ impl Again {
     }
 }
 
-/// As librdkafka takes it.
+/// A topic and partition, in the form that librdkafka needs.
 type TopicPartition = (Arc<CStr>, i32);
 
-/// Partitions by leader, in chunks.
+/// The partitions to poll, in chunks of one leader each.
 #[derive(Debug, Default)]
 struct Plan {
     chunks: Vec<(i32, Vec<TopicPartition>)>,
     topics: Vec<Arc<CStr>>,
 }
 
+/// A request in flight.
 #[derive(Debug)]
 struct Pending {
     kind: Question,
@@ -128,18 +128,21 @@ struct Pending {
     sent: (Ticks, Millis),
 }
 
+/// The kind of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Question {
+    /// ListOffsets of one leader.
     Ends(EndKind),
-    /// With what the shards had applied when it was asked.
+    /// The ids of topics.
     Ids,
+    /// The listing of groups.
     Groups,
 }
 
-/// How the questions for log ends went since the last look.
+/// The results of requests for high watermarks in the current interval.
 #[derive(Debug, Default)]
 struct Round {
-    /// Answers to questions from before do not count.
+    /// Responses to requests that were sent before this time do not count.
     since: Ticks,
     answered: usize,
     failed: usize,
@@ -147,7 +150,7 @@ struct Round {
 }
 
 impl Poller {
-    /// Makes a poller, and checks the client configuration.
+    /// Makes a poller, and validates the client configuration.
     pub(super) fn new(
         writer: SourceWriter,
         settings: config::Lag,
@@ -177,12 +180,12 @@ impl Poller {
         })
     }
 
-    /// The client that asks for log ends.
+    /// Returns the client that requests log ends.
     pub(super) fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Polls until the token is cancelled. Blocks: give it a thread.
+    /// Polls until the token is cancelled. Blocks; run it on its own thread.
     pub(super) fn run(mut self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             self.ask();
@@ -194,7 +197,7 @@ impl Poller {
         let now = now();
         if now >= self.due.metadata {
             let interval = self.refresh_metadata();
-            // It may have taken a while.
+            // The refresh may have taken some time.
             self.due.metadata = self::now() + interval;
         }
         if self.again.take(now) {
@@ -218,8 +221,8 @@ impl Poller {
         }
     }
 
-    /// Whether the answers that were just taken are of the cluster that is read. After a lost connection another may
-    /// answer: metadata tells which.
+    /// Returns whether the last responses came from the cluster that is read. After a lost connection, another cluster
+    /// may answer at the same address; its metadata shows that.
     fn is_same_cluster(&mut self) -> bool {
         self.client.serve();
         if self.client.context().failures() != self.failures {
@@ -229,7 +232,7 @@ impl Poller {
         self.client.context().failures() == self.failures && self.identity.holds(&self.client)
     }
 
-    /// Asks every leader that does not still owe the answer to the question before.
+    /// Sends requests of one kind to all leaders that have answered the previous request of this kind.
     fn ask_ends(&mut self, kind: EndKind) {
         let spec = match kind {
             EndKind::Start => Spec::Earliest,
@@ -251,10 +254,10 @@ impl Poller {
         }
     }
 
-    /// Takes the answers that are there, waiting a tick for the first, and a little for others: what is known of all
-    /// partitions is copied for each change.
+    /// Applies the available responses. It waits at most [`TICK`] for the first and [`GATHER`] for more, because each
+    /// update copies the log ends of all partitions.
     fn take_answers(&mut self) {
-        // By when they were asked for: a late one says nothing of the others.
+        // Responses are grouped by the time of their request, because a late response must not affect others.
         let mut answers: HashMap<(EndKind, Ticks, Millis), Vec<Answer>> = HashMap::new();
         let (mut until, mut ids) = (None, vec![]);
         while !(self.pending.is_empty() && until.is_some()) {
@@ -282,7 +285,8 @@ impl Poller {
         answers.sort_unstable_by_key(|((_, sent, _), _)| *sent);
         for ((kind, sent, sent_at), answers) in answers {
             if self.cluster.ends.observe(kind, &answers, sent, sent_at) {
-                // Where the new log starts, and whether its topic was made anew.
+                // A log was replaced: request its new start, and the topic id, which changes if the topic was created
+                // again.
                 let now = now();
                 (self.due.low, self.due.ids) = (now, now);
             }
@@ -290,7 +294,7 @@ impl Poller {
         self.judge_loaded();
     }
 
-    /// Loaded once the first questions of every kind were answered, or failed where others were not.
+    /// Marks the log ends as loaded once the first requests of every kind are done and at least one was answered.
     fn judge_loaded(&self) {
         let asked = self.cluster.health().shards.is_some() && self.pending.is_empty();
         if asked && self.asked_low && (self.round.answered > 0 || self.plan.chunks.is_empty()) {
@@ -312,7 +316,7 @@ impl Poller {
             }
         };
         let ends = self.cluster.ends.current();
-        // A broker's refusal is an answer; librdkafka's own errors have negative codes.
+        // An error code of a broker is an answer, too. Errors of librdkafka itself have negative codes.
         let answered = listed.iter().any(|offset| offset.result.map_or_else(|error| error as i32 > 0, |_| true));
         if kind == EndKind::High && sent >= self.round.since {
             self.round.answered += usize::from(answered);
@@ -336,14 +340,13 @@ impl Poller {
                         }
                     }
                 });
-                // A leader that does not answer says nothing of its partitions: what was known stays,
-                // and grows old.
+                // If a leader does not answer, the last known ends of its partitions stay, and become stale.
                 Some(Answer { slot: partition.slot, result })
             })
             .collect()
     }
 
-    /// A round without a single answer means that the cluster cannot be reached.
+    /// Updates the reachability of the cluster: an interval without a single answer means that it is unreachable.
     fn judge_round(&mut self) {
         let since = self.round.since;
         let round = std::mem::replace(&mut self.round, Round { since, ..Round::default() });
@@ -358,7 +361,7 @@ impl Poller {
 
     fn succeed(&self) {
         if !self.cluster.health().reachable {
-            tracing::info!(cluster = &*self.cluster.name, "the cluster answers");
+            tracing::info!(cluster = &*self.cluster.name, "the cluster is reachable");
         }
         self.client.context().succeeded();
         self.cluster.succeeded(self.writer.clock());
@@ -367,13 +370,13 @@ impl Poller {
     fn fail(&self, reason: &str) {
         let known = self.cluster.health().faults.get(&Fault::Unreachable).cloned();
         if known.as_deref() != Some(reason) {
-            tracing::warn!(cluster = &*self.cluster.name, reason, "cannot reach the cluster; trying again");
+            tracing::warn!(cluster = &*self.cluster.name, reason, "cannot reach the cluster; retrying");
         }
         self.cluster.failed(reason.to_owned(), self.writer.clock());
     }
 }
 
-/// The leader is another than metadata said.
+/// Returns whether the error suggests that the partition has another leader than in the last metadata.
 fn is_moved(error: RDKafkaErrorCode) -> bool {
     matches!(
         error,

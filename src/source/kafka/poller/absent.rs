@@ -1,8 +1,9 @@
-//! Why a listing of topics does not show `__consumer_offsets`, or a topic that groups committed to.
+//! Finds out why the metadata of all topics lacks `__consumer_offsets`, or a topic with committed offsets.
 //!
-//! A listing leaves out topics that the user may not describe, so a missing right looks like a missing topic. Asked by
-//! name, the broker says which it is: UNKNOWN_TOPIC_OR_PARTITION or TOPIC_AUTHORIZATION_FAILED. Brokers of some services
-//! hide `__consumer_offsets` even then: groups without the topic that keeps their commits tell so.
+//! The metadata of all topics omits topics that the user may not describe, so a missing permission looks like a missing
+//! topic. A request for the topic by name distinguishes the two: the broker returns UNKNOWN_TOPIC_OR_PARTITION or
+//! TOPIC_AUTHORIZATION_FAILED. Brokers of some services hide `__consumer_offsets` even from this request. If brokers
+//! list groups, the topic that stores their commits must exist, so it is hidden.
 
 use std::time::{Duration, Instant};
 
@@ -25,10 +26,10 @@ use crate::{
 };
 
 impl Poller {
-    /// Notes how many partitions `__consumer_offsets` has, or asks why the listing does not show it.
+    /// Sets the number of partitions of `__consumer_offsets`, or finds out why the metadata does not contain it.
     pub(super) fn look_for_log(&mut self, partitions: Option<usize>) {
         if self.cluster.own.kind() == SourceKind::Table {
-            // Committed offsets are read by the Admin API.
+            // The Admin API mode does not need the topic.
             return;
         }
         let Some(partitions) = partitions else { return self.look_for_absent_log() };
@@ -36,7 +37,7 @@ impl Poller {
         self.cluster.set_health(|health| health.shards = i32::try_from(partitions).ok());
     }
 
-    /// Asks for the topic by name, and for groups where there is none.
+    /// Requests the topic by name, and lists groups if the topic does not exist.
     fn look_for_absent_log(&mut self) {
         let Ok(metadata) = self.client.metadata(Some(OFFSETS_TOPIC), self.settings.request_timeout) else { return };
         let topic = metadata.topics().iter().find(|topic| topic.name() == OFFSETS_TOPIC);
@@ -44,7 +45,7 @@ impl Poller {
             Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) => {
                 self.refuse_log(rights::cannot_describe(&self.cluster.config));
             }
-            // Made since the listing, or about to be.
+            // The topic was created since the metadata request, or is being created.
             None | Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE) => {}
             Some(_) => self.ask_groups(),
         }
@@ -60,7 +61,8 @@ impl Poller {
         self.pending.insert(self.next_number, Pending { kind: Question::Groups, leader: -1, sent });
     }
 
-    /// There is no topic of that name: with groups it is hidden, without any no group has committed yet.
+    /// Applies the listing of groups: if there are groups, the topic is hidden; if there are none, no group has
+    /// committed yet.
     pub(super) fn take_groups(&mut self, reply: Reply) {
         let listed = match reply.content {
             Ok(ReplyContent::Groups(listed)) => listed,
@@ -80,7 +82,8 @@ impl Poller {
         }
     }
 
-    /// What was read before stays, as the last that is known: nothing says that it is gone.
+    /// Reports that the topic may not be described. Data that was read before stays visible, since the topic still
+    /// exists.
     fn refuse_log(&self, reason: String) {
         self.cluster.ends.set_refused(&OFFSETS_TOPIC.into(), true, self.writer.clock().ticks());
         self.cluster.set_fault(Fault::Describe, Some(reason), self.writer.clock());
@@ -94,20 +97,23 @@ impl Poller {
                 cluster = &*self.cluster.name,
                 "no group has committed yet: there is no topic {OFFSETS_TOPIC}, and brokers list no groups"
             );
-            // What it waits for to be loaded.
+            // The cluster counts as loaded only after the next requests for log starts.
             self.due.low = now();
         }
         self.cluster.set_health(|health| health.shards = Some(0));
     }
 }
 
-/// What brokers say when they are asked for groups.
+/// The conclusion from a listing of groups.
 #[derive(Debug, PartialEq)]
 enum Found {
-    /// Not all have answered.
+    /// Some broker did not answer, so there is no conclusion.
     Nothing,
+    /// There are groups.
     Groups,
+    /// The user may not list groups.
     Refused(RDKafkaErrorCode),
+    /// There are no groups.
     Fresh,
 }
 
@@ -115,7 +121,7 @@ fn judge(listed: &ListedGroups) -> Found {
     let refused = |error: &&RDKafkaErrorCode| {
         matches!(error, RDKafkaErrorCode::ClusterAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed)
     };
-    // A broker that knows no such request cannot say more.
+    // An old broker without this request counts as one without groups.
     let fails = |error: &RDKafkaErrorCode| {
         !matches!(error, RDKafkaErrorCode::UnsupportedFeature | RDKafkaErrorCode::UnsupportedVersion)
     };
@@ -130,17 +136,17 @@ fn judge(listed: &ListedGroups) -> Found {
     }
 }
 
-/// Topics asked for after one listing: each is a request of its own.
+/// Maximum number of topics to check after one metadata refresh. Each check is a request of its own.
 const AT_ONCE: usize = 20;
-/// How long an answer holds.
+/// Time during which the result of a check is valid.
 const HOLDS: Duration = Duration::from_secs(300);
 
-/// When each missing topic was last asked for.
+/// The missing topics, and the time of the last check of each.
 #[derive(Debug, Default)]
 pub(super) struct Missing(HashMap<Name, Instant>);
 
 impl Missing {
-    /// Asks for some of the topics that are missing.
+    /// Checks some of the missing topics for missing permissions.
     pub(super) fn check(&mut self, client: &Client, cluster: &Cluster, settings: &config::Lag, ticks: Ticks) {
         let missing = missing(cluster);
         let now = now();
@@ -156,7 +162,7 @@ impl Missing {
     }
 }
 
-/// Topics with commits that the last listing did not show.
+/// Returns the topics with committed offsets that the last metadata did not contain.
 fn missing(cluster: &Cluster) -> HashSet<Name> {
     let ends = cluster.ends.current();
     let mut missing = HashSet::new();

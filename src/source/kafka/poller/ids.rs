@@ -1,4 +1,4 @@
-//! Topic ids: asking for them, and which answer another one is compared with.
+//! Polls topic ids, which show that a topic was deleted and created again.
 
 use std::{ffi::CStr, time::Duration};
 
@@ -11,12 +11,13 @@ use crate::{
     store::{ends::IdsSeen, event::Applied},
 };
 
-/// Topics of a question for ids.
+/// Maximum number of topics per request.
 const ID_CHUNK: usize = 1000;
-/// How soon topic ids are asked for after failures (no such request on old brokers).
+/// Time until the next request after a failure. Old brokers do not support the request.
 const ID_INTERVAL_FAILING: Duration = Duration::from_secs(300);
 
-/// The last two rounds of questions for topic ids that were answered. A round may have several answers.
+/// The last two rounds of requests with responses. A round may have several responses, since topics are requested in
+/// chunks.
 #[derive(Debug, Default)]
 pub(super) struct IdRounds {
     before: IdsSeen,
@@ -24,7 +25,7 @@ pub(super) struct IdRounds {
 }
 
 impl IdRounds {
-    /// Notes an answer to a question sent at `asked`. Returns the round before that question.
+    /// Records a response to a request sent at `asked`. Returns the round before the one of that request.
     pub(super) fn answered(&mut self, asked: Ticks, applied: Applied) -> &IdsSeen {
         if self.last.asked != Some(asked) {
             self.before = std::mem::replace(&mut self.last, IdsSeen { asked: Some(asked), applied });

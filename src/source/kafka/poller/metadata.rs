@@ -1,4 +1,4 @@
-//! Takes over metadata: topics, their leaders, brokers and replicas.
+//! Polls metadata: topics, their leaders, brokers and replicas.
 
 use std::{
     collections::BTreeMap,
@@ -26,11 +26,11 @@ use crate::{
 };
 
 impl Poller {
-    /// Returns when to do it again.
+    /// Refreshes the metadata. Returns the time until the next refresh.
     pub(super) fn refresh_metadata(&mut self) -> Duration {
         let asked = self.writer.clock().ticks();
         let failures = self.client.context().failures();
-        // All topics: asking for one by name could create it on old brokers.
+        // Request all topics, because a request by name could create a topic on old brokers.
         match self.client.metadata(None, self.settings.request_timeout) {
             Ok(metadata) => {
                 if !self.identity.holds(&self.client) {
@@ -60,14 +60,15 @@ impl Poller {
             }
             Err(error) => {
                 self.fail(&error.to_string());
-                // What was answered before says nothing of now.
+                // Earlier responses do not show whether the cluster is reachable now.
                 self.round = Round { since: self.writer.clock().ticks(), ..Round::default() };
                 RETRY
             }
         }
     }
 
-    /// The cluster's id, its brokers, and the replicas of the topics that are taken in. What is not told now stays as it was.
+    /// Returns the cluster id, the brokers, and the replicas of the included topics. Keeps the previous cluster id and
+    /// controller if they are unknown now.
     fn placement(&self, metadata: &Metadata, topics: &[TopicMetadata]) -> Arc<Placement> {
         let broker = |broker: &rdkafka::metadata::MetadataBroker| Broker {
             id: broker.id(),
@@ -115,7 +116,7 @@ impl Poller {
         }
         let partitions = |plan: &Plan| plan.chunks.iter().map(|(_, chunk)| chunk.len()).sum::<usize>();
         if partitions(&before) != partitions(&self.plan) || before.topics != self.plan.topics {
-            // New partitions need not wait for the next round.
+            // Poll new partitions now instead of after the interval.
             let now = now();
             self.due = Due { metadata: self.due.metadata, high: now, low: now, ids: now };
         }
@@ -131,7 +132,7 @@ fn replicas(partition: &MetadataPartition) -> Replicas {
     }
 }
 
-/// Leader of each partition, by number.
+/// Returns the leader of each partition, by partition number.
 fn leaders(topic: &MetadataTopic) -> Vec<Option<i32>> {
     let mut leaders = vec![None; topic.partitions().len()];
     for partition in topic.partitions() {

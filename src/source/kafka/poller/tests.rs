@@ -10,7 +10,7 @@ fn a_failed_question_is_repeated_soon_and_less_often_while_it_goes_on_to_fail() 
         if is_due {
             repeated.push(second);
         }
-        // The first question, and each repetition.
+        // The first request and each repetition fail.
         if second == 0 || is_due {
             again.plan(after(second));
             again.plan(after(second));
