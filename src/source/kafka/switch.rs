@@ -1,8 +1,9 @@
-//! Switches between the log and the Admin API in `mode = "auto"`: to the Admin API when the log may not be read, and back
-//! when it may.
+//! Switches between the log and the Admin API in `mode = "auto"`: to the Admin API if the user may not read the log,
+//! and back when the log becomes readable.
 //!
-//! What is shown stays, as stale, until the other way is loaded, aside; then all of it is replaced in one step. Readers
-//! notice a replay: a watch gets a resync, no commit and no deletion is told, and keys that were deleted meanwhile are gone.
+//! The visible data stays, marked as stale, while the other mode loads into shards that readers do not see. Then all
+//! data is replaced in one step. Readers see a replay: a watch gets a resync, no commits or deletions are reported, and
+//! keys that were deleted meanwhile are missing.
 
 use std::{
     ops::ControlFlow,
@@ -33,25 +34,26 @@ use crate::{
     },
 };
 
-/// How often health is looked at.
+/// Interval at which the health of the source is checked.
 const TICK: Duration = Duration::from_millis(100);
-/// How long brokers have to list groups.
+/// Timeout of a request for the listing of groups.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How often groups are asked for while the log may not be read, and how soon a load aside that failed is repeated.
+/// Interval of attempts to switch to the Admin API while the log may not be read.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
-/// The switch, once it is decided.
+/// The decision to switch to the other mode.
 #[derive(Debug)]
 pub(super) struct Switch {
     reason: String,
-    /// What was loaded in the other way. `None`: nothing is shown that is worth to be kept until it is.
+    /// The data that was loaded in the other mode; `None` if it is loaded after the switch, because there is no
+    /// complete data to keep visible.
     aside: Option<SourceWriter>,
 }
 
-/// Where the decision is to be found.
+/// The cell that receives the decision.
 pub(super) type Switched = Arc<OnceLock<Switch>>;
 
-/// Decides when to switch, and ends the parts then.
+/// The part that decides when to switch, and then ends all parts of the current mode.
 #[derive(Debug)]
 pub(super) struct Decider {
     writer: SourceWriter,
@@ -63,7 +65,7 @@ pub(super) struct Decider {
 }
 
 impl Decider {
-    /// For the way in which the cluster is read now.
+    /// Makes a decider for the current mode.
     pub(super) fn new(
         (writer, log): (&SourceWriter, &Arc<Log>),
         connector: Connector,
@@ -77,12 +79,13 @@ impl Decider {
         Self { writer, log, connector, identity, switched: Switched::default(), next_try }
     }
 
-    /// Where the decision is to be found.
+    /// Returns the cell that receives the decision.
     pub(super) fn result(&self) -> Switched {
         Arc::clone(&self.switched)
     }
 
-    /// Looks until the token is cancelled, and cancels it once it has decided. Blocks: give it a thread.
+    /// Checks for a reason to switch until the token is cancelled, and cancels the token after a decision. Blocks; run
+    /// it on its own thread.
     pub(super) fn run(mut self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             if let Some(switch) = self.reason().and_then(|reason| self.switch(reason, stop)) {
@@ -98,7 +101,7 @@ impl Decider {
         self.writer.source()
     }
 
-    /// Why the other way is to be taken, if it can be.
+    /// Returns the reason to switch, if there is one and the other mode is possible.
     fn reason(&mut self) -> Option<String> {
         let is_log = self.source().kind() == SourceKind::Log;
         let refusal = if is_log { Some(self.refusal()?) } else { None };
@@ -107,39 +110,40 @@ impl Decider {
         }
         self.next_try = now() + if is_log { ASK_AGAIN } else { self.writer.cluster().config.admin.log_interval };
         let Some(refusal) = refusal else {
-            return self.is_log_readable().then(|| "the log can be read again".to_owned());
+            return self.is_log_readable().then(|| "the log is readable again".to_owned());
         };
         match self.sees_groups() {
             Some(true) => return Some(refusal),
-            // Neither way is allowed, or nothing is there.
+            // Neither mode is permitted, or there are no groups.
             Some(false) => self.source().set_health(|health| health.ready = false),
             None => {}
         }
         None
     }
 
-    /// Loads the other way aside, where something is shown meanwhile. `None`: that failed.
+    /// Loads the other mode if there is data to keep visible meanwhile. Returns `None` if the load failed.
     fn switch(&self, reason: String, stop: &CancellationToken) -> Option<Switch> {
         if !self.source().health().ready {
             return Some(Switch { reason, aside: None });
         }
         let kind = other(self.source().kind());
-        tracing::info!(cluster = &*self.writer.cluster().name, reason, "loading committed offsets by {}", name(kind));
+        tracing::info!(cluster = &*self.writer.cluster().name, reason, "loading committed offsets from {}", name(kind));
         match self.load_aside(kind, stop) {
             Ok(aside) => aside.map(|aside| Switch { reason, aside: Some(aside) }),
             Err(error) => {
-                tracing::warn!(cluster = &*self.writer.cluster().name, %error, "cannot load committed offsets aside");
+                tracing::warn!(cluster = &*self.writer.cluster().name, %error, "cannot load committed offsets in the other mode");
                 None
             }
         }
     }
 
-    /// Reads in another way until all is loaded, or that has become pointless or forbidden.
+    /// Reads in the other mode until all data is loaded. Returns `None` if the switch became unnecessary or the other
+    /// mode is denied.
     fn load_aside(&self, kind: SourceKind, stop: &CancellationToken) -> Result<Option<SourceWriter>, PartFault> {
         let (access, latest) = self.log.reading(kind);
         let (aside, stop) = (self.writer.aside(access, latest), stop.child_token());
         if kind == SourceKind::Log {
-            // What coordinators told before may hold no longer.
+            // Earlier verdicts of coordinators may be outdated.
             self.log.homes.forget();
         }
         let reader = Reader::new(
@@ -159,23 +163,23 @@ impl Decider {
             thread::park_timeout(TICK);
         }
         stop.cancel();
-        // All are joined, whatever the first says: a shard has one reader.
+        // Join all threads, even if the first one failed, because a shard must have only one reader.
         threads.into_iter().map(threads::join).collect::<Vec<_>>().into_iter().collect::<Result<(), _>>()?;
         Ok(aside.source().health().ready.then_some(aside))
     }
 
-    /// Whether the other way is still to be taken, and allowed.
+    /// Returns whether the switch is still necessary and permitted.
     fn is_wanted(&self, aside: &Source) -> bool {
         !aside.health().is_refused() && (aside.kind() == SourceKind::Log || self.refusal().is_some())
     }
 
-    /// Lets parts that read aside know what the poller finds out.
+    /// Copies the poller's results to the source that is being loaded.
     fn lend_health(&self, aside: &Source) {
         let is_reachable = self.source().health().reachable;
         let partitions = match aside.kind() {
             SourceKind::Table => Some(1),
             SourceKind::Log => {
-                // Of a topic that the last listing did not show, nothing is known: not that it is empty.
+                // If the last metadata lacks the topic, the number of its partitions is unknown, not 0.
                 let ends = self.writer.cluster().ends.current();
                 let topic = ends.topic(OFFSETS_TOPIC).filter(|_| ends.is_listed(OFFSETS_TOPIC));
                 topic.and_then(|topic| i32::try_from(topic.partitions.len()).ok()).filter(|count| *count > 0)
@@ -184,14 +188,14 @@ impl Decider {
         aside.set_health(|health| (health.reachable, health.shards) = (is_reachable, partitions));
     }
 
-    /// Why the log may not be read, if so.
+    /// Returns why the log may not be read, or `None` if it may.
     fn refusal(&self) -> Option<String> {
         let health = self.source().health();
         [Fault::Describe, Fault::Read].iter().find_map(|fault| health.faults.get(fault).cloned())
     }
 
-    /// Whether brokers list a group; `None` where they do not answer. Without the right to describe any they list none, as
-    /// if there were none.
+    /// Returns whether brokers list any group, or `None` if they do not answer. Without permission to describe any
+    /// group, the listing is empty.
     fn sees_groups(&self) -> Option<bool> {
         let client = self.connector.connect().ok()?;
         let (admin, until) = (Admin::new(&client), now() + TIMEOUT);
@@ -209,7 +213,7 @@ impl Decider {
         None
     }
 
-    /// Whether records come out of the log.
+    /// Returns whether at least one record can be read from the log.
     fn is_log_readable(&self) -> bool {
         let mut has_records = false;
         let read = log::read(&self.writer.cluster().config, log::Scope::default(), |records| {
@@ -221,21 +225,21 @@ impl Decider {
 }
 
 impl Switch {
-    /// Goes over to the other way.
+    /// Switches the source to the other mode.
     pub(super) fn apply(&self, writer: &SourceWriter, log: &Arc<Log>) {
         let (source, reason) = (writer.source(), self.reason.clone());
         let kind = other(source.kind());
         let name = name(kind);
-        tracing::warn!(cluster = &*writer.cluster().name, reason, "committed offsets are read by {name} from now on");
+        tracing::warn!(cluster = &*writer.cluster().name, reason, "committed offsets are now read from {name}");
         if let Some(aside) = &self.aside {
             return writer.adopt(aside, reason);
         }
         let (kind, latest) = log.reading(kind);
-        source.read_anew(kind, latest, format!("{reason}; reading by {name}"), writer.clock());
+        source.read_anew(kind, latest, format!("{reason}; reading from {name}"), writer.clock());
         source.set_health(|health| health.mode_reason = Some(reason));
     }
 
-    /// What becomes of the shards that are shown.
+    /// Returns how the parts of the new mode treat the visible shards.
     pub(super) fn shards(&self) -> Shards {
         if self.aside.is_some() { Shards::GoOn } else { Shards::LoadAgain }
     }

@@ -1,8 +1,8 @@
-//! Looks whether anything but markers of transactions lies at the end of a partition of a data topic.
+//! Finds out whether the last offsets of a partition of a data topic are transaction markers only.
 //!
-//! The only reading of data topics, and very little of it: short tails that nobody reads
-//! ([`crate::store::silent`]), each once for every end, a few a second. A topic that may not be read is
-//! left alone.
+//! This is the only part that reads data topics. It reads short ranges between a committed offset and the log end that
+//! no consumer advances over ([`crate::store::silent`]), each once per log end, and a few per second. A topic that may
+//! not be read is skipped for some time.
 
 use std::{
     collections::BTreeMap,
@@ -29,31 +29,31 @@ use crate::{
     },
 };
 
-/// Looks a second.
+/// Maximum number of reads per second.
 const PACE: usize = 10;
-/// How often it is seen to what waits.
+/// Interval of checks for ranges to read.
 const TICK: Duration = Duration::from_millis(200);
-/// Longest wait for the end of a partition.
+/// Timeout of one read.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a topic is left alone that could not be read.
+/// Time during which a topic is skipped after a failed read.
 const REFUSED: Duration = Duration::from_secs(600);
 
-/// The log of a partition, as far as it was written.
+/// The log of a partition up to its current end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Log {
     slot: u32,
-    /// When it was first seen.
+    /// Time at which the log was first seen.
     since: Ticks,
     end: i64,
 }
 
-/// What looks found before one end of a partition.
+/// The results of reads before one log end of a partition.
 #[derive(Clone, Copy, Debug)]
 struct Found {
     log: Log,
-    /// From this offset on there is nothing to read.
+    /// Lowest offset from which on there are no records.
     silent_from: i64,
-    /// From this offset on there is.
+    /// Highest offset from which on there are records.
     records_from: i64,
 }
 
@@ -75,12 +75,12 @@ impl Found {
     }
 }
 
-/// Looks at the tails of one cluster.
+/// The reader of the partition ends of one cluster.
 #[derive(Debug)]
 pub(super) struct Tails {
     cluster: Arc<Cluster>,
     connector: Connector,
-    /// Kept from one round to the next, until a look fails: the client may know too little of a topic that was made anew.
+    /// The client, which is reused until a read fails: its metadata may be outdated if a topic was created again.
     client: Option<Client>,
     found: BTreeMap<(Name, i32), Found>,
     refused: HashMap<Name, Instant>,
@@ -88,13 +88,13 @@ pub(super) struct Tails {
 }
 
 impl Tails {
-    /// Nothing was looked at yet.
+    /// Makes a reader that has not read any partition yet.
     pub(super) fn new(cluster: Arc<Cluster>, connector: Connector) -> Self {
         let (found, refused) = (BTreeMap::new(), HashMap::new());
         Self { cluster, connector, client: None, found, refused, pace: Pace::new(PACE, now()) }
     }
 
-    /// Looks until the token is cancelled. Blocks: give it a thread.
+    /// Reads partition ends until the token is cancelled. Blocks; run it on its own thread.
     pub(super) fn run(mut self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             let waiting = self.cluster.tails.waiting();
@@ -114,7 +114,7 @@ impl Tails {
         }
     }
 
-    /// The present log of a partition, if its end is known.
+    /// Returns the current log of a partition, or `None` if its end is unknown.
     fn log(&self, topic: &str, partition: i32) -> Option<Log> {
         let ends = self.cluster.ends.current();
         let partition = *ends.topic(topic)?.partitions.get(usize::try_from(partition).ok()?)?;
@@ -131,7 +131,8 @@ impl Tails {
     }
 
     fn look_at(&mut self, due: &[Tail], stop: &CancellationToken) {
-        let client = self.client().inspect_err(|error| tracing::debug!(%error, "cannot look at ends"));
+        let client =
+            self.client().inspect_err(|error| tracing::debug!(%error, "cannot connect to read partition ends"));
         let Ok(client) = client else { return };
         for (topic, partition, from) in due {
             let moment = now();
@@ -161,7 +162,7 @@ impl Tails {
                         topic = &**topic,
                         partition,
                         %error,
-                        "cannot look at the end"
+                        "cannot read the end of the partition"
                     );
                     self.client = None;
                     self.refused.insert(Name::clone(topic), now() + REFUSED);
@@ -171,7 +172,7 @@ impl Tails {
         }
     }
 
-    /// Forgets what is of an earlier end, and shows the rest.
+    /// Drops results of earlier log ends, and publishes the others.
     fn publish(&mut self) {
         let mut silent = HashMap::new();
         for ((topic, partition), found) in std::mem::take(&mut self.found) {
@@ -185,7 +186,7 @@ impl Tails {
     }
 }
 
-/// Reads committed records from an offset on: is there none before the end?
+/// Returns whether there is no committed record between an offset and the log end.
 fn look(client: &Client, topic: &str, partition: i32, from: i64, end: i64) -> Result<bool, AskError> {
     let mut fetcher = Fetcher::new(client, topic, 16)?;
     fetcher.start_at(partition, from)?;
@@ -195,9 +196,9 @@ fn look(client: &Client, topic: &str, partition: i32, from: i64, end: i64) -> Re
         let Some(first) = batch.messages().first() else { continue };
         return match first.content() {
             Content::Record { .. } => Ok(false),
-            // An end before is that of an open transaction.
+            // An end before the log end is the start of an open transaction.
             Content::End => Ok(first.offset() >= end),
-            Content::Reset => Err(AskError::broker("the offset is not in the log")),
+            Content::Reset => Err(AskError::broker(format_args!("offset {from} is not in the log"))),
             Content::Failure(error) => Err(AskError::broker(describe(error))),
         };
     }

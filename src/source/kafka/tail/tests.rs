@@ -15,7 +15,7 @@ fn one_client_serves_all_rounds_until_a_look_fails() {
     let connector = Connector::new(&config, CancellationToken::new());
     let (cluster, _) = Log::open(config, &Clock::manual(0));
     let mut tails = Tails::new(cluster, connector);
-    assert!(tails.client.is_none(), "nothing to look at yet");
+    assert!(tails.client.is_none(), "there is nothing to read yet");
     let (first, second) = (tails.client().unwrap(), tails.client().unwrap());
     assert!(Arc::ptr_eq(first.context(), second.context()));
     tails.client = None;
