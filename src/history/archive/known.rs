@@ -104,7 +104,7 @@ impl Archive {
                 tracing::warn!(%path, why, "history file is unreadable; it is skipped and not deleted");
             }
             Some(_) if state.status.unreadable == named + 1 => {
-                tracing::warn!("more history files are unreadable; their number is server.history_unreadable");
+                tracing::warn!("more history files are unreadable; see server.history_unreadable_files");
             }
             Some(_) => {}
         }
