@@ -1,8 +1,8 @@
-//! The command line: arguments → command → exit code.
+//! The command line: parses the arguments, runs a command and returns its exit code.
 //!
-//! Client commands are ordinary users of the public gRPC interface. Everything is written through a `Write`: a pipe that
-//! closes early ends a command quietly. Names that come from Kafka are hostile, so control characters are escaped in
-//! everything that is not JSON, CSV, Arrow or Parquet.
+//! The client commands use only the public gRPC interface. All output is written through a `Write`, so that a pipe that
+//! is closed early ends a command without an error. Names that come from Kafka may contain any character, so control
+//! characters are escaped in all output except JSON, CSV, Arrow and Parquet.
 
 use std::{
     collections::BTreeMap,
@@ -47,56 +47,57 @@ pub use status::StatusArgs;
 pub use text::wants_colour;
 pub use watch::WatchArgs;
 
-/// Version and git revision.
+/// The version and the git revision of this build.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("OFFSETD_GIT_REVISION"), ")");
 
-/// Exit status of bad usage or configuration (`EX_USAGE`).
+/// The exit status for bad usage or a bad configuration (`EX_USAGE` of sysexits.h).
 const EXIT_USAGE: u8 = 64;
 
 const EXAMPLES: &str = "\
 Examples:
-  offsetd demo                                    a whole server on a mock Kafka
+  offsetd demo                                    the server on a mock Kafka cluster
   offsetd serve --bootstrap-servers localhost:9092
   offsetd sql \"SELECT group_id, topic, sum(lag) FROM lag GROUP BY 1, 2 ORDER BY 3 DESC\"
   offsetd groups --active
   offsetd group orders
   offsetd watch --group orders
 
-`offsetd COMMAND --help` shows more; `offsetd help sources|sizing|permissions` shows a guide. Exit status: 0, or 1 when a \
-command fails, 2 for a bad line of the input of `decode`, 64 for bad usage or configuration, 70 for an internal failure.";
+`offsetd COMMAND --help` shows more; `offsetd help sources|sizing|permissions` shows a guide. Exit status: 0 on \
+success, 1 if the command fails, 2 if an input line of `decode` is malformed, 64 for bad usage or configuration, 70 \
+for an internal error.";
 
-/// Live Kafka consumer offsets: SQL, gRPC, HTTP and Prometheus over `__consumer_offsets`.
+/// Live Kafka consumer offsets, served as SQL, gRPC, HTTP and Prometheus metrics.
 #[derive(Debug, Parser)]
 #[command(name = "offsetd", version = VERSION, after_help = EXAMPLES, arg_required_else_help = true, disable_help_subcommand = true)]
 pub struct Args {
-    /// Format of log lines (stderr). Set RUST_LOG to choose the level, as RUST_LOG=debug.
+    /// Format of the log lines on stderr. RUST_LOG sets the level, for example RUST_LOG=debug.
     #[arg(long, global = true, value_enum, default_value_t, env = "OFFSETD_LOG_FORMAT", help_heading = "Logging")]
     pub log_format: LogFormat,
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// How log lines are written.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Readable text.
     #[default]
     Text,
-    /// An object a line.
+    /// One JSON object per line.
     Json,
 }
 
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the whole server on a mock Kafka with a workload. Needs nothing.
+    /// Run the server on a mock Kafka cluster with a workload. Needs no Kafka.
     #[command(after_help = serve::DEMO_EXAMPLES)]
     Demo(DemoArgs),
-    /// Run the server.
+    /// Run the server on one or more Kafka clusters.
     #[command(after_help = serve::SERVE_EXAMPLES)]
     Serve(ServeArgs),
-    /// Run SQL on a server.
+    /// Run SQL statements on a server, or open a SQL prompt.
     #[command(after_help = sql::EXAMPLES)]
     Sql(SqlArgs),
     /// Show one committed offset with its lag.
@@ -108,19 +109,19 @@ pub enum Command {
     /// List consumer groups.
     #[command(after_help = groups::EXAMPLES)]
     Groups(GroupsArgs),
-    /// Follow commits as they happen, until Ctrl-C.
+    /// Print commits as they happen, until Ctrl-C.
     #[command(after_help = watch::EXAMPLES)]
     Watch(WatchArgs),
-    /// Show clusters, readiness and progress of a server.
+    /// Show the clusters, the readiness and the load progress of a server.
     #[command(after_help = status::EXAMPLES)]
     Status(StatusArgs),
-    /// Decode records of __consumer_offsets, given as lines of hex key, TAB, hex value or read from a cluster → JSON lines.
+    /// Decode records of __consumer_offsets, from standard input or from a cluster, to JSON lines.
     #[command(after_help = decode::EXAMPLES)]
     Decode(DecodeArgs),
-    /// Check the configuration and show every value that is in force, and where it came from.
+    /// Check the configuration, and show each effective value with its origin.
     #[command(after_help = check_config::EXAMPLES)]
     CheckConfig(CheckConfigArgs),
-    /// Connect to each cluster, and show what works, what does not, and what to do about it.
+    /// Check the connection to each cluster and source, and show how to fix what fails.
     #[command(after_help = doctor::EXAMPLES)]
     Doctor(DoctorArgs),
     /// Show the help of a command, or a guide: sources, sizing, permissions.
@@ -134,10 +135,10 @@ pub enum Command {
     Man(ManArgs),
 }
 
-/// How rows and objects are shown by commands other than `sql`.
+/// The output format of the commands other than `sql`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Style {
-    /// For people.
+    /// Tables and readable text.
     #[default]
     Text,
     /// JSON, with the field names of the gRPC interface.
@@ -148,13 +149,13 @@ impl Args {
     /// Parses the command line.
     ///
     /// # Errors
-    /// The exit code, after help, version or an error has been written: 0 or 64.
+    /// Returns the exit code after it has written the help, the version (0) or an error (64).
     pub fn parse_from<I, T>(args: I) -> Result<Self, ExitCode>
     where
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
     {
-        // A statement may begin with a comment, which is no option.
+        // A SQL statement may begin with a comment. A blank before it keeps clap from parsing it as an option.
         let is_comment = |argument: &OsString| {
             argument
                 .to_str()
@@ -171,7 +172,7 @@ impl Args {
             shifted
         });
         Self::try_parse_from(args).map_err(|error| {
-            // There is no other place for a message that cannot be written.
+            // If stderr cannot be written to, the error cannot be reported anywhere.
             let _ = error.print();
             if error.exit_code() == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_USAGE) }
         })
@@ -181,11 +182,11 @@ impl Args {
 /// Runs a command to its end.
 ///
 /// # Errors
-/// [`Failure`], whose `report` writes the message and returns the exit code.
+/// Returns the [`Failure`] of the command. [`Failure::report`] writes its message and returns its exit code.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let env = environment();
     match args.command {
-        // The two that run the server; the rest are clients or need no server.
+        // `demo` and `serve` run the server; the other commands are clients or need no server.
         Command::Demo(demo) => return serve::demo(&demo, &env),
         Command::Serve(serve) => return serve::serve(&serve, &env),
         Command::Doctor(doctor) => return doctor::run(&doctor, &env, &mut output()),
@@ -204,28 +205,30 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The environment, without names and values that are not UTF-8.
+/// Returns the environment variables, without those that are not UTF-8.
 fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
 }
 
+/// Returns standard output with a buffer.
 fn output() -> BufWriter<Stdout> {
     BufWriter::new(io::stdout())
 }
 
-/// Runs a client command.
+/// Runs a client command on a single-threaded runtime.
 fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| Failure::Internal(error.into()))?.block_on(command)
 }
 
+/// Returns the freshness that the flag `--latest` selects.
 fn freshness(latest: bool) -> Freshness {
     if latest { Freshness::Latest } else { Freshness::Any }
 }
 
-/// Writes an answer as JSON, or as `text` writes it.
+/// Writes a response as JSON, or as text with `text`.
 fn show<W: Write>(
     mut out: W,
     style: Style,
@@ -240,7 +243,7 @@ fn show<W: Write>(
     Ok(())
 }
 
-/// Writes a message as JSON on a line.
+/// Writes a message as one line of JSON.
 fn write_json(out: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer(&mut *out, &view(message))?;
     out.write_all(b"\n")

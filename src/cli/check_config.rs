@@ -1,4 +1,4 @@
-//! `offsetd check-config`.
+//! `offsetd check-config`: checks the configuration, and shows each effective value with its origin.
 
 use std::{collections::BTreeMap, io::Write};
 
@@ -12,8 +12,8 @@ use crate::{
 };
 
 pub(super) const EXAMPLES: &str = "\
-The output is TOML: a configuration file that says the same, but for secrets, which show as ***.
-All errors are reported at once, with status 64.
+The output is a configuration file with the effective values. Secrets are shown as ***. If the configuration has errors,
+all of them are reported, and the exit status is 64.
 
 Examples:
   offsetd check-config --config offsetd.toml
@@ -22,14 +22,18 @@ Examples:
 /// Arguments of `check-config`.
 #[derive(Debug, Args)]
 pub struct CheckConfigArgs {
-    /// What `serve` would be given.
+    /// The configuration arguments of `serve`.
     #[command(flatten)]
     pub config: ClusterArgs,
-    /// Write a file with every setting, its unit, its default and why.
+    /// Write an example file: every setting with its meaning, unit, default and the reason for the default.
     #[arg(long, exclusive = true)]
     pub example: bool,
 }
 
+/// Runs `check-config`.
+///
+/// # Errors
+/// Returns all errors of the configuration, or an error of the files of tokens or certificates.
 pub(super) fn run(args: &CheckConfigArgs, env: &BTreeMap<String, String>, out: &mut impl Write) -> Result<(), Failure> {
     if args.example {
         out.write_all(example(&source::forms()).as_bytes())?;
@@ -42,9 +46,10 @@ pub(super) fn run(args: &CheckConfigArgs, env: &BTreeMap<String, String>, out: &
     Ok(())
 }
 
-/// Widest that a value may be for the origins to stand below each other.
+/// Width, in columns, up to which a line takes part in the alignment of the origins. Longer lines are not aligned.
 const WIDEST: usize = 60;
 
+/// Writes one line per setting, with the origin of the value in a comment.
 fn write(out: &mut impl Write, effective: &[EffectiveValue]) -> std::io::Result<()> {
     let line = |value: &EffectiveValue| match &value.value {
         Some(text) => format!("{} = {text}", value.key),

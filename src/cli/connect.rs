@@ -1,4 +1,4 @@
-//! The connection of the client commands.
+//! The gRPC connection of the client commands, and the messages for its errors.
 
 use std::{
     fs,
@@ -19,12 +19,13 @@ use crate::rpc::proto::offset_service_client::OffsetServiceClient;
 
 mod plain;
 
-/// Answers come in batches of a few MiB; this only bounds what a broken server can make a client hold.
+/// The largest message that a client accepts, in bytes. Servers send batches of a few MiB; the limit only bounds the
+/// memory that a faulty server can make a client allocate.
 const MAX_MESSAGE_BYTES: usize = 1 << 30;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where systems keep the certificates that they trust, all in one file.
+/// The files in which operating systems keep their trusted CA certificates. The first that exists is used.
 const SYSTEM_CA_FILES: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -32,7 +33,7 @@ const SYSTEM_CA_FILES: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// A client that is connected.
+/// A connected client.
 pub(super) type Client = OffsetServiceClient<InterceptedService<Channel, Bearer>>;
 
 /// Adds the token to every call.
@@ -48,10 +49,10 @@ impl Interceptor for Bearer {
     }
 }
 
-/// Connects.
+/// Connects to the server that the arguments or their profile name.
 ///
 /// # Errors
-/// Bad arguments, or no server there, with what to do.
+/// Returns [`Failure::Usage`] for bad arguments, and [`Failure::Command`] with a hint if the connection fails.
 pub(super) async fn connect(args: &ServerArgs) -> Result<Client, Failure> {
     let args = &args.resolve()?;
     let server = args.server.as_deref().unwrap_or(profile::DEFAULT_SERVER);
@@ -74,7 +75,7 @@ pub(super) async fn connect(args: &ServerArgs) -> Result<Client, Failure> {
         Some(token) => {
             let mut value: MetadataValue<Ascii> = format!("Bearer {}", token.as_str())
                 .parse()
-                .map_err(|_| Failure::Usage("--token: holds characters that no header can carry".to_owned()))?;
+                .map_err(|_| Failure::Usage("--token: contains characters that no header may contain".to_owned()))?;
             value.set_sensitive(true);
             Some(value)
         }
@@ -87,6 +88,7 @@ pub(super) async fn connect(args: &ServerArgs) -> Result<Client, Failure> {
     Ok(OffsetServiceClient::with_interceptor(channel, Bearer(token)).max_decoding_message_size(MAX_MESSAGE_BYTES))
 }
 
+/// Returns the failure of a connection attempt, with a hint about its cause.
 fn unreachable(url: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
     let why = causes(error);
     let no_server = [ErrorKind::ConnectionRefused, ErrorKind::TimedOut, ErrorKind::HostUnreachable];
@@ -94,31 +96,32 @@ fn unreachable(url: &str, error: &(dyn std::error::Error + 'static)) -> Failure 
     while let Some(cause) = source {
         if cause.downcast_ref::<io::Error>().is_some_and(|cause| no_server.contains(&cause.kind())) {
             let start = "start one with `offsetd demo` or `offsetd serve`";
-            return Failure::Command(format!("no server at {url}: {start} ({why})"));
+            return Failure::Command(format!("no server at {url} ({why}); {start}"));
         }
         source = cause.source();
     }
-    // The error of rustls about an answer that is not TLS.
+    // rustls returns this error if the first bytes of the server are not TLS.
     if why.contains("InvalidContentType") {
         return Failure::Command(format!(
             "the server does not speak TLS: use {}",
             url.replacen("https://", "http://", 1)
         ));
     }
-    let hint = if why.contains("certificate") { " (--ca-cert names the certificates to trust)" } else { "" };
+    let hint = if why.contains("certificate") { " (--ca-cert sets the certificates to trust)" } else { "" };
     Failure::Command(format!("cannot connect to {url}: {why}{hint}"))
 }
 
-/// `host:port` is taken for plain HTTP.
+/// Returns the URL of a server. `host:port` without a scheme means plain HTTP.
 fn url(server: &str) -> String {
     if server.contains("://") { server.to_owned() } else { format!("http://{server}") }
 }
 
+/// Returns the TLS settings: the CA certificates to trust and, if given, the client certificate.
 fn tls(args: &ServerArgs) -> Result<ClientTlsConfig, Failure> {
     let path = match &args.ca_cert {
         Some(path) => path.clone(),
         None => SYSTEM_CA_FILES.iter().map(PathBuf::from).find(|path| path.is_file()).ok_or_else(|| {
-            Failure::Usage("https needs --ca-cert PATH: no certificates of the system were found".to_owned())
+            Failure::Usage("https needs --ca-cert PATH: this system has no file of trusted certificates".to_owned())
         })?,
     };
     let config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(&path)?));
@@ -132,7 +135,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     fs::read(path).map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))
 }
 
-/// An error with its causes, without saying anything twice.
+/// Returns the text of an error and of its causes, without causes that the text already contains.
 fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -146,11 +149,11 @@ fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// What a failed call means to the user.
+/// Returns the failure of a call, with a hint: to give a token, or when to retry.
 pub(super) fn call_failed(status: Status) -> Failure {
     let message = match std::error::Error::source(&status) {
-        Some(_) if is_timeout(&status) => "there was no answer within --timeout".to_owned(),
-        // The connection broke; tonic's own message is only "transport error" or the like.
+        Some(_) if is_timeout(&status) => "the server did not respond within --timeout".to_owned(),
+        // The connection failed. The message of tonic itself is only "transport error" or similar.
         Some(source) => broken(&causes(source)),
         None if status.message().is_empty() => status.code().description().to_owned(),
         None => status.message().to_owned(),
@@ -166,20 +169,20 @@ pub(super) fn call_failed(status: Status) -> Failure {
     })
 }
 
-/// What a broken connection means: what the connection itself said about TLS, or all that is known.
+/// Returns the message for a failed connection: the TLS hint of [`plain`] if there is one, else all causes.
 fn broken(why: &str) -> String {
     if let Some(at) = why.find(plain::HINT) {
         return why.get(at..).unwrap_or(why).to_owned();
     }
-    // A server ends the handshake of a client without the certificate that it wants by an alert and a closed connection.
-    // A client that is still writing then may see only that: which error it gets depends on where it was.
+    // A server that requires a client certificate sends an alert and closes the connection. A client that is still
+    // writing sees one of several errors, depending on how far the handshake was.
     let why_lower = why.to_lowercase();
     let is_cut =
         ["certificaterequired", "operation was canceled", "connection closed", "broken pipe", "connection reset"]
             .iter()
             .any(|text| why_lower.contains(text));
     let hint =
-        if is_cut { "; if the server wants a client certificate, give --client-cert and --client-key" } else { "" };
+        if is_cut { "; if the server requires a client certificate, set --client-cert and --client-key" } else { "" };
     format!("the connection to the server failed: {why}{hint}")
 }
 

@@ -1,4 +1,4 @@
-//! `offsetd decode`: records of `__consumer_offsets` as JSON, one a line.
+//! `offsetd decode`: decodes records of `__consumer_offsets` and writes each as one line of JSON.
 
 use std::{
     collections::BTreeMap,
@@ -22,10 +22,12 @@ use crate::{
 
 pub(super) const EXAMPLES: &str = "\
 Without --bootstrap-servers, lines of HEXKEY<TAB>HEXVALUE are read from standard input; an empty value or '-' is a \
-tombstone. A line that is not hex TAB hex ends the command with status 2. A bad record becomes an object with `error`.
+tombstone. A line in another form ends the command with exit status 2. A record that cannot be decoded becomes an \
+object with the field `error`.
 
-With --bootstrap-servers, __consumer_offsets itself is read, from its start to its present end, and each object says \
-where the record stands. No group is joined and nothing is written.
+With --bootstrap-servers, the topic __consumer_offsets is read from its start to its current end, and each object \
+contains the partition, the offset and the timestamp of the record. The command joins no group and writes nothing to \
+Kafka.
 
 Examples:
   printf '00010002673100017400000003\\t-\\n' | offsetd decode
@@ -35,24 +37,24 @@ Examples:
 /// Arguments of `decode`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct DecodeArgs {
-    /// Read the topic of this cluster.
+    /// Read __consumer_offsets of this cluster.
     #[arg(long, value_name = "HOST:PORT,…")]
     pub bootstrap_servers: Option<String>,
-    /// Only records of this group.
+    /// Show only the records of this group.
     #[arg(long, value_name = "ID", requires = "bootstrap_servers")]
     pub group: Option<String>,
-    /// Go on with new records, until Ctrl-C.
+    /// Wait for new records at the end of the topic, until Ctrl-C.
     #[arg(long, requires = "bootstrap_servers")]
     pub follow: bool,
-    /// Property of librdkafka. Give passwords by OFFSETD_CLUSTERS_DEFAULT_KAFKA_SASL_PASSWORD.
+    /// A librdkafka property. Set passwords in the environment: OFFSETD_CLUSTERS_DEFAULT_KAFKA_SASL_PASSWORD.
     #[arg(short = 'X', value_name = "KEY=VALUE", requires = "bootstrap_servers")]
     pub kafka: Vec<Property>,
 }
 
-/// Decodes what the arguments say.
+/// Decodes standard input or the topic of a cluster.
 ///
 /// # Errors
-/// [`Failure`].
+/// Returns [`Failure::Input`] for a malformed line, and other failures if reading or writing fails.
 pub(super) fn run(args: &DecodeArgs, env: &BTreeMap<String, String>) -> Result<(), Failure> {
     match &args.bootstrap_servers {
         None => lines(io::stdin().lock(), &mut output(), io::stdout().is_terminal()),
@@ -60,14 +62,14 @@ pub(super) fn run(args: &DecodeArgs, env: &BTreeMap<String, String>) -> Result<(
     }
 }
 
-/// Decodes the log of a cluster.
+/// Decodes `__consumer_offsets` of a cluster.
 fn log(
     args: &DecodeArgs,
     bootstrap_servers: &str,
     env: &BTreeMap<String, String>,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
-    // Of the environment only what logs in: the rest would configure a server.
+    // Only the variables for the login are used: the other OFFSETD_ variables configure a server.
     let ours = ["OFFSETD_CLUSTERS_DEFAULT_KAFKA_", "OFFSETD_CLUSTERS_DEFAULT_OAUTH_", "AWS_", "HOME"];
     let env = env.iter().filter(|(name, _)| ours.iter().any(|prefix| name.starts_with(prefix)));
     let env = env.map(|(name, value)| (name.clone(), value.clone())).collect();
@@ -88,7 +90,7 @@ fn log(
     written
 }
 
-/// Where a record stands.
+/// The position of a record in `__consumer_offsets`.
 #[derive(Serialize)]
 struct Place {
     partition: i32,
@@ -100,7 +102,7 @@ fn place(record: &LogRecord<'_>) -> Place {
     Place { partition: record.log_partition, offset: record.log_offset, timestamp: record.at }
 }
 
-/// A line of the answer.
+/// One line of the output.
 #[derive(Serialize)]
 struct Answer<'a> {
     #[serde(flatten)]
@@ -119,7 +121,8 @@ enum Content<'a> {
 /// Decodes every line.
 ///
 /// # Errors
-/// [`Failure::Input`] with the number of the first line that is not hex TAB hex; those before it are answered.
+/// Returns [`Failure::Input`] with the number of the first line that is not `HEXKEY<TAB>HEXVALUE`. The lines before it
+/// have been written.
 fn lines(mut lines: impl BufRead, out: &mut impl Write, flush_lines: bool) -> Result<(), Failure> {
     let (mut line, mut number) = (Vec::new(), 0_u64);
     loop {
@@ -142,6 +145,7 @@ fn lines(mut lines: impl BufRead, out: &mut impl Write, flush_lines: bool) -> Re
     Ok(())
 }
 
+/// Decodes a record and writes it, or the reason why it cannot be decoded, as one line of JSON.
 fn answer(out: &mut impl Write, key: Option<&[u8]>, value: Option<&[u8]>, place: Option<Place>) -> Result<(), Failure> {
     let decoded = decode(key, value);
     let content = match &decoded {
@@ -159,7 +163,7 @@ fn bad<'a>(key: Option<&[u8]>, error: &'a DecodeError) -> Content<'a> {
 
 type Bytes = Option<Vec<u8>>;
 
-/// Key and value; `None` for either when it is empty or `-`.
+/// Parses a line into key and value, each `None` if it is empty or `-`. Returns `None` for a malformed line.
 fn parse(line: &[u8]) -> Option<(Bytes, Bytes)> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -168,6 +172,7 @@ fn parse(line: &[u8]) -> Option<(Bytes, Bytes)> {
     Some((hex(key)?, hex(value.get(1..)?)?))
 }
 
+/// Parses hexadecimal digits. Returns `Some(None)` if there is no value, and `None` if the text is malformed.
 fn hex(text: &[u8]) -> Option<Bytes> {
     if text.is_empty() || text == b"-" {
         return Some(None);

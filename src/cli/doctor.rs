@@ -1,4 +1,4 @@
-//! `offsetd doctor`: connects to each cluster, and tells what works, what does not, and what to do.
+//! `offsetd doctor`: checks the connection to each cluster and source, and shows how to fix what fails.
 
 use std::{collections::BTreeMap, io::Write, process::ExitCode};
 
@@ -20,12 +20,22 @@ use crate::{
 };
 
 pub(super) const EXAMPLES: &str = "\
-Checks: dns and tcp for each of bootstrap_servers; tls (which certificate, until when); version of the broker; sasl (the \
-login, also where there is none); advertised (the names that brokers give themselves); topics, group_list and groups (what the \
-user may describe); log and read_log (__consumer_offsets); clock; mode; cluster. Then each source beside the clusters' own: \
-whether it can be read. Nothing is written, and no group joined.
+Checks of a cluster:
+  dns, tcp                    each address of bootstrap_servers
+  tls                         the certificate of the broker and its expiry
+  version                     the broker's version
+  sasl                        the login, or that none is required
+  advertised                  the addresses that the brokers advertise
+  topics, group_list, groups  the rights to describe topics, to list groups and to describe groups
+  log, read_log               __consumer_offsets, and the right to read it
+  clock                       this machine's clock, compared with the newest record
+  mode                        how committed offsets would be read
+  cluster                     the right to describe the cluster
 
-Results: ok, failed (needed), warning (offsetd works without it, less well), skipped. Exit status: 0 if nothing failed, else 1.
+Each [sources.NAME] is checked too: whether it can be read. The command writes nothing and joins no group.
+
+Results: ok; failed (offsetd needs it); warning (offsetd works with restrictions); skipped. Exit status: 0 if no check \
+failed, else 1.
 
 Examples:
   offsetd doctor --bootstrap-servers kafka:9092
@@ -34,24 +44,25 @@ Examples:
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// What `serve` would be given.
+    /// The configuration arguments of `serve`.
     #[command(flatten)]
     pub config: ClusterArgs,
-    /// How the result is shown.
+    /// Output format.
     #[arg(long, value_enum, default_value_t)]
     pub format: DoctorFormat,
 }
 
-/// How the result is shown.
+/// The output format of `doctor`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum DoctorFormat {
-    /// For people.
+    /// One line per check.
     #[default]
     Table,
     /// One JSON object.
     Json,
 }
 
+/// The output in JSON.
 #[derive(Serialize)]
 struct Shown<'a> {
     ok: bool,
@@ -59,7 +70,7 @@ struct Shown<'a> {
     sources: Vec<ShownSource<'a>>,
 }
 
-/// A source beside a cluster's own: whether it can be read.
+/// The result for a `[sources.NAME]`: whether it can be read.
 #[derive(Serialize)]
 struct ShownSource<'a> {
     source: &'a str,
@@ -70,11 +81,11 @@ struct ShownSource<'a> {
 }
 
 impl<'a> ShownSource<'a> {
-    /// Tries to read it.
+    /// Tries to read the source.
     fn examine(config: &'a config::Source) -> Self {
-        // The configuration knows no other kinds.
+        // `examine` returns `None` only for an unknown kind, which the configuration has already rejected.
         let result = source::examine(config).map(|result| result.map_err(|error| error.to_string()));
-        let (ok, found) = match result.unwrap_or_else(|| Err("no such kind".to_owned())) {
+        let (ok, found) = match result.unwrap_or_else(|| Err("unknown kind of source".to_owned())) {
             Ok(found) => (true, found),
             Err(error) => (false, error),
         };
@@ -89,6 +100,7 @@ impl<'a> ShownSource<'a> {
     }
 }
 
+/// The result for a cluster.
 #[derive(Serialize)]
 struct ShownCluster<'a> {
     cluster: &'a str,
@@ -97,6 +109,7 @@ struct ShownCluster<'a> {
     checks: Vec<ShownCheck<'a>>,
 }
 
+/// The result of one check.
 #[derive(Serialize)]
 struct ShownCheck<'a> {
     check: &'static str,
@@ -106,10 +119,10 @@ struct ShownCheck<'a> {
     remedy: Option<&'a str>,
 }
 
-/// Examines all clusters, one after the other.
+/// Examines all clusters, one after the other, and then the sources. The exit code is 1 if a check failed.
 ///
 /// # Errors
-/// A bad configuration, or output that cannot be written.
+/// Returns an error if the configuration is bad or the output cannot be written.
 pub(super) fn run(
     args: &DoctorArgs,
     env: &BTreeMap<String, String>,
@@ -158,7 +171,7 @@ fn checks(report: &Report) -> Vec<ShownCheck<'_>> {
     shown.collect()
 }
 
-/// Writes a line for each check, and what to do below it.
+/// Writes a line for each check, followed by its remedy if it has one.
 fn table(out: &mut impl Write, name: &str, servers: &str, report: &Report) -> std::io::Result<()> {
     writeln!(out, "cluster {} ({})", escape(name), escape(servers))?;
     let objects: Vec<_> = report.checks.iter().map(|check| escape(&check.object)).collect();
@@ -172,7 +185,7 @@ fn table(out: &mut impl Write, name: &str, servers: &str, report: &Report) -> st
     }
     let failed = report.checks.iter().filter(|check| check.outcome == Outcome::Failed).count();
     match failed {
-        0 => writeln!(out, "  everything that is needed works\n"),
+        0 => writeln!(out, "  no check failed\n"),
         1 => writeln!(out, "  1 check failed\n"),
         count => writeln!(out, "  {count} checks failed\n"),
     }

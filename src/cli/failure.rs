@@ -1,4 +1,4 @@
-//! The error of a command, with its exit code.
+//! The error of a command and its exit code.
 
 use std::{
     io::{self, Write as _},
@@ -8,31 +8,31 @@ use std::{
 use super::{EXIT_USAGE, text::escape_lines};
 use crate::config::ConfigErrors;
 
-/// The error of a command. Its variants are the exit codes of the contract; its text is for the user.
+/// The error of a command. The variant decides the exit code; the text is shown to the user.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// Arguments that do not fit together.
+    /// Bad arguments, or arguments that contradict each other. Exit code 64.
     #[error("{0}")]
     Usage(String),
-    /// A bad configuration.
+    /// A bad configuration. Exit code 64.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
-    /// A line of the input that the command cannot read.
+    /// A malformed line of the input. Exit code 2.
     #[error("{0}")]
     Input(String),
-    /// The command failed.
+    /// Any other error of the command. Exit code 1.
     #[error("{0}")]
     Command(String),
-    /// The output cannot be written, or its reader is gone.
-    #[error("cannot write: {0}")]
+    /// An error of standard output. The exit code is 1, or 0 if the reader has closed the pipe.
+    #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
-    /// An internal failure.
+    /// An internal error. Exit code 70.
     #[error("{0:#}")]
     Internal(anyhow::Error),
 }
 
 impl Failure {
-    /// The exit code.
+    /// Returns the exit code.
     #[must_use]
     pub fn code(&self) -> u8 {
         match self {
@@ -44,11 +44,11 @@ impl Failure {
         }
     }
 
-    /// Writes the error to stderr, unless it is a closed pipe.
+    /// Writes the error to stderr, unless the reader has closed the pipe, and returns the exit code.
     #[must_use]
     pub fn report(&self) -> ExitCode {
         if self.code() != 0 {
-            // There is no other place for a message that cannot be written.
+            // If stderr cannot be written to, the error cannot be reported anywhere.
             let _ = writeln!(io::stderr(), "offsetd: {}", escape_lines(&self.to_string()));
         }
         ExitCode::from(self.code())
@@ -59,7 +59,7 @@ impl From<arrow::error::ArrowError> for Failure {
     fn from(error: arrow::error::ArrowError) -> Self {
         match error {
             arrow::error::ArrowError::IoError(_, error) => Self::Output(error),
-            // The answer cannot be read, or not be written in this format.
+            // The response cannot be decoded, or cannot be encoded in the chosen format.
             other => Self::Command(other.to_string()),
         }
     }

@@ -1,4 +1,5 @@
-//! `offsetd group G`: what `kafka-consumer-groups --describe --group G` shows, with status and time lag.
+//! `offsetd group G`: shows a consumer group and its partitions, as `kafka-consumer-groups --describe --group G` does,
+//! with the status and the lag in seconds.
 
 use std::{collections::BTreeSet, io::Write};
 
@@ -15,7 +16,7 @@ use super::{
 use crate::rpc::proto::{SqlFormat, SqlRequest, SqlValue, sql_response::Message, sql_value::Value};
 
 pub(super) const EXAMPLES: &str = "\
-Shows each partition with a committed offset or an owner, as `kafka-consumer-groups --describe --group G` does: \
+Shows each partition that has a committed offset or an owner, as `kafka-consumer-groups --describe --group G` does. \
 committed_offset is its CURRENT-OFFSET, member_id its CONSUMER-ID. Columns that do not fit the terminal are left out.
 
 Examples:
@@ -27,29 +28,30 @@ Examples:
 /// Arguments of `group`.
 #[derive(Debug, Args)]
 pub struct GroupArgs {
-    /// Consumer group.
+    /// Id of the consumer group.
     pub group: String,
-    /// Only this topic.
+    /// Show only this topic.
     #[arg(long)]
     pub topic: Option<String>,
-    /// Only of this cluster.
+    /// Show only the group of this cluster.
     #[arg(long)]
     pub cluster: Option<String>,
-    /// Ask Kafka first, so that every commit that was acknowledged before is in the answer.
+    /// Query Kafka first, so that the result contains every commit that was acknowledged before this command.
     #[arg(long)]
     pub latest: bool,
-    /// Show every column, also where the table does not fit the terminal.
+    /// Show every column, even if the table does not fit the terminal.
     #[arg(long)]
     pub wide: bool,
-    /// How to show it.
+    /// Output format.
     #[arg(long, value_enum, default_value_t)]
     pub format: Style,
-    /// Which server.
+    /// The server to query.
     #[command(flatten)]
     pub server: ServerArgs,
 }
 
-/// One statement, so that the group and its partitions are of one cut: the rows of the group have no topic.
+/// Returns the group and its partitions. It is one statement, so that all rows come from one cut. A row without a topic
+/// describes the group itself.
 const GROUP: &str = "\
 WITH own AS (
   SELECT * FROM lag WHERE group_id = $1 AND ($2 IS NULL OR cluster = $2) AND ($3 IS NULL OR topic = $3)
@@ -71,7 +73,7 @@ SELECT f.cluster, f.source, NULL, NULL, NULL, NULL, NULL, f.topic, f.partition, 
        f.member_id, f.client_host, f.client_id FROM free f LEFT JOIN partitions p USING (cluster, topic, partition)
 ORDER BY cluster, source, topic NULLS FIRST, partition NULLS FIRST";
 
-/// A group or a partition, as SQL names them.
+/// A group, or a partition of it, with the column names of SQL.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 struct Row {
     cluster: String,
@@ -83,7 +85,7 @@ struct Row {
     status: Option<String>,
     topic: Option<String>,
     partition: Option<i32>,
-    // JSON has integers beyond 2^53 as text.
+    // The server writes integers beyond 2^53 as strings in JSON.
     committed_offset: Option<Json>,
     log_end_offset: Option<Json>,
     lag: Option<Json>,
@@ -116,10 +118,10 @@ async fn ask(client: &mut Client, args: &GroupArgs) -> Result<Vec<Row>, Failure>
     rows(client, request).await
 }
 
-/// The rows of a statement.
+/// Runs a statement and returns its rows.
 ///
 /// # Errors
-/// Those of the call, and rows that are not what was asked for.
+/// Returns the error of the call, or [`Failure::Internal`] if a row does not have the fields of `T`.
 pub(super) async fn rows<T: DeserializeOwned>(client: &mut Client, request: SqlRequest) -> Result<Vec<T>, Failure> {
     let request = SqlRequest { format: SqlFormat::Json.into(), allow_partial: true, ..request };
     let mut answer = client.sql(request).await.map_err(call_failed)?.into_inner();
@@ -157,7 +159,7 @@ fn write_text(out: &mut impl Write, args: &GroupArgs, rows: &[Row], layout: Layo
     Ok(())
 }
 
-/// What kind of group it is, and how it does.
+/// Returns the two lines above the partitions: the name of the group, and its kind, state and status.
 fn headline(args: &GroupArgs, group: &Row) -> String {
     let members = group.members.map(|members| count(members, "member"));
     let coordinator = group.coordinator.map(|broker| format!("coordinator {broker}"));
@@ -175,7 +177,7 @@ fn headline(args: &GroupArgs, group: &Row) -> String {
     format!("{} on cluster {}\n{}{hint}", escape(&args.group), escape(&group.cluster), escape(&known))
 }
 
-/// `3 partitions of 2 topics, lag 12`
+/// Returns the line below the partitions, for example `3 partitions of 2 topics, lag 12`.
 fn summary(partitions: &[Row]) -> String {
     let topics: BTreeSet<&Option<String>> = partitions.iter().map(|row| &row.topic).collect();
     let size = |number: usize, what| count(i128::try_from(number).unwrap_or(i128::MAX), what);
@@ -184,13 +186,13 @@ fn summary(partitions: &[Row]) -> String {
     let lag = match (lags.is_empty(), unknown) {
         (true, true) => ", lag unknown".to_owned(),
         (true, false) => String::new(),
-        // A sum of the known lags is a lower bound.
+        // If some lags are unknown, the sum of the known ones is a lower bound.
         (false, unknown) => format!(", lag {}{}", if unknown { "≥" } else { "" }, lags.iter().sum::<i128>()),
     };
     format!("{} of {}{lag}", size(partitions.len(), "partition"), size(topics.len(), "topic"))
 }
 
-/// An integer, which is text in JSON if it is large.
+/// Returns an integer as text. In JSON, a large integer is a string.
 fn number(value: Option<&Json>) -> Option<String> {
     match value? {
         Json::String(text) => Some(text.clone()),
@@ -199,7 +201,7 @@ fn number(value: Option<&Json>) -> Option<String> {
     }
 }
 
-/// The columns that are left out where they do not fit, the first ones first.
+/// The columns that are left out if the table does not fit the terminal, in this order.
 const OPTIONAL: [&str; 5] = ["member_id", "log_end_offset", "client_host", "lag_s", "client_id"];
 
 const PARTITIONS: [ColumnOf<Row>; 10] = [

@@ -1,4 +1,4 @@
-//! `offsetd groups`.
+//! `offsetd groups`: lists consumer groups, and the topics and members of active ones.
 
 use std::{io::Write, time::Duration};
 
@@ -16,46 +16,46 @@ use crate::rpc::proto::{Consumer, ConsumerEdge, GetActiveConsumerRequest, GetCon
 pub(super) const EXAMPLES: &str = "\
 Examples:
   offsetd groups
-  offsetd groups --search orders                  in the name of the group or of a topic
+  offsetd groups --search orders                  groups with \"orders\" in their id or in a topic
   offsetd groups --order-by 'lag desc'
-  offsetd groups --active                         who reads what: group, topic, owner";
+  offsetd groups --active                         active groups, with topics and members";
 
 /// Arguments of `groups`.
 #[derive(Debug, Args)]
 pub struct GroupsArgs {
-    /// Only groups with this in their name or in that of a topic.
+    /// Show only groups with this text in their id or in the name of a topic.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub search: String,
-    /// Only groups with members or recent commits; also lists topics and members.
+    /// Show only groups that have members or have committed recently, with their topics and members.
     #[arg(long)]
     pub active: bool,
-    /// With --active: time since the last commit, as 10min. Default: 5min.
+    /// With --active: longest time since the last commit, for example 10min. Default: 5min.
     #[arg(long, requires = "active", value_parser = humantime::parse_duration)]
     pub within: Option<Duration>,
-    /// Only of this cluster.
+    /// Show only groups of this cluster.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub cluster: String,
-    /// A column of the SQL table `groups`, as 'lag desc'.
+    /// Sort by this column of the SQL table `groups`, for example 'lag desc'.
     #[arg(long, value_name = "COLUMN", default_value = "", hide_default_value = true, conflicts_with = "active")]
     pub order_by: String,
-    /// Show every column, also where the table does not fit the terminal.
+    /// Show every column, even if the table does not fit the terminal.
     #[arg(long)]
     pub wide: bool,
-    /// How to show them.
+    /// Output format.
     #[arg(long, value_enum, default_value_t)]
     pub format: Style,
-    /// Which server.
+    /// The server to query.
     #[command(flatten)]
     pub server: ServerArgs,
 }
 
-/// The contents of all pages.
+/// The contents of all pages of the response.
 #[derive(Debug, Default)]
 struct Found {
     groups: Vec<Consumer>,
     edges: Vec<ConsumerEdge>,
     incomplete_clusters: Vec<String>,
-    /// Of the last page.
+    /// The snapshot of the last page.
     snapshot: Option<Snapshot>,
 }
 
@@ -123,7 +123,7 @@ impl Found {
 fn write_text(out: &mut impl Write, found: &Found, active: bool, layout: Layout) -> std::io::Result<()> {
     let mut clusters: Vec<&str> = found.groups.iter().map(|group| group.cluster.as_str()).collect();
     clusters.dedup();
-    // One cluster is named once, below.
+    // If there is only one cluster, it is named below the table instead of in a column.
     let cluster = if layout.expanded == Expanded::Off { &[][..] } else { &clusters[..] };
     let one = match cluster {
         [one] => Some(*one),
@@ -141,12 +141,12 @@ fn write_text(out: &mut impl Write, found: &Found, active: bool, layout: Layout)
     one.map_or(Ok(()), |cluster| write!(out, " of cluster {}", escape(cluster)))?;
     write!(out, ")")?;
     for cluster in &found.incomplete_clusters {
-        write!(out, "; {} is not loaded yet and left out", escape(cluster))?;
+        write!(out, "; {} is not included, since it is not loaded yet", escape(cluster))?;
     }
     writeln!(out)
 }
 
-/// The columns that are left out where they do not fit, the first ones first.
+/// The columns that are left out if the table does not fit the terminal, in this order.
 const OPTIONAL_OF_GROUPS: [&str; 6] = ["partitions", "last_committed_at", "topics", "kind", "max_lag_s", "state"];
 const OPTIONAL_OF_EDGES: [&str; 2] = ["member_id", "client_host"];
 
@@ -162,7 +162,7 @@ const GROUPS: [ColumnOf<Consumer>; 11] = [
         group.topics.iter().map(|topic| i64::from(topic.partitions)).sum::<i64>().to_string()
     }),
     (Kind::Number, "lag", |group| {
-        // A sum of the known lags is a lower bound.
+        // If some lags are unknown, the sum of the known ones is a lower bound.
         let at_least = if group.unknown_lag_partitions > 0 { "≥" } else { "" };
         or_dash(group.lag.map(|lag| format!("{at_least}{lag}")))
     }),
@@ -181,7 +181,7 @@ const EDGES: [ColumnOf<ConsumerEdge>; 8] = [
     (Kind::Text, "member_id", |edge| or_dash(edge.owner.as_ref().map(|owner| owner.member_id.as_str()))),
 ];
 
-/// `0-3,7`
+/// Returns partitions as ranges, for example `0-3,7`.
 fn ranges(partitions: &[i32]) -> String {
     let mut sorted = partitions.to_vec();
     sorted.sort_unstable();

@@ -1,4 +1,4 @@
-//! `offsetd help`: guides longer than the help of a command, completions for shells, and man pages.
+//! `offsetd help`, `completions` and `man`: the help of commands, longer guides, shell completions and man pages.
 
 use std::{fs, io::Write, path::PathBuf};
 
@@ -8,7 +8,7 @@ use clap_complete::Shell;
 use super::{Failure, text::count};
 
 pub(super) const EXAMPLES: &str = "\
-Guides: sources (where offsets come from), sizing (memory, CPU and disk), permissions (ACLs of Kafka).
+Guides: sources (where offsets come from), sizing (memory, CPU and disk), permissions (Kafka ACLs).
 
 Examples:
   offsetd help
@@ -25,7 +25,7 @@ pub(super) const MAN_EXAMPLES: &str = "\
 Examples:
   offsetd man ~/.local/share/man/man1";
 
-/// The guides by name.
+/// The guides: their names and texts.
 const GUIDES: [(&str, &str); 3] = [
     ("sources", include_str!("help/sources.txt")),
     ("sizing", include_str!("help/sizing.txt")),
@@ -35,7 +35,7 @@ const GUIDES: [(&str, &str); 3] = [
 /// Arguments of `help`.
 #[derive(Debug, Args)]
 pub struct HelpArgs {
-    /// A command or a guide: sources, sizing, permissions.
+    /// Name of a command or of a guide: sources, sizing, permissions.
     #[arg(value_name = "COMMAND|GUIDE")]
     pub name: Option<String>,
 }
@@ -59,7 +59,7 @@ pub struct ManArgs {
 /// Writes a guide or the help of a command.
 ///
 /// # Errors
-/// [`Failure::Usage`] for an unknown name.
+/// Returns [`Failure::Usage`] if there is no command or guide of this name.
 pub(super) fn run(args: &HelpArgs, out: &mut impl Write) -> Result<(), Failure> {
     let mut command = built();
     let text = match &args.name {
@@ -82,9 +82,9 @@ pub(super) fn run(args: &HelpArgs, out: &mut impl Write) -> Result<(), Failure> 
 /// Writes the completions for a shell.
 ///
 /// # Errors
-/// [`Failure::Output`].
+/// Returns [`Failure::Output`] if the script cannot be written.
 pub(super) fn completions(args: &CompletionsArgs, out: &mut impl Write) -> Result<(), Failure> {
-    // The generator panics where it cannot write.
+    // The generator panics if it cannot write, so it writes to memory.
     let mut script = vec![];
     clap_complete::generate(args.shell, &mut super::Args::command(), "offsetd", &mut script);
     out.write_all(&script)?;
@@ -95,7 +95,7 @@ pub(super) fn completions(args: &CompletionsArgs, out: &mut impl Write) -> Resul
 /// Writes a man page for the program and one for each command.
 ///
 /// # Errors
-/// [`Failure::Command`] with the path that cannot be written.
+/// Returns [`Failure::Command`] with the directory that cannot be written to.
 pub(super) fn man(args: &ManArgs, out: &mut impl Write) -> Result<(), Failure> {
     let cannot =
         |error: std::io::Error| Failure::Command(format!("cannot write man pages to {}: {error}", args.dir.display()));
@@ -113,7 +113,7 @@ pub(super) fn man(args: &ManArgs, out: &mut impl Write) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The command line with the full names of its commands.
+/// Returns the definition of the command line, in which each command has its full name (`offsetd sql`).
 fn built() -> Command {
     let mut command = super::Args::command();
     command.build();

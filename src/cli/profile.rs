@@ -1,6 +1,7 @@
-//! Profiles of the client commands: servers and how to reach them, from `~/.config/offsetd/config.toml`.
+//! The server arguments of the client commands, and the profiles in `~/.config/offsetd/config.toml`.
 //!
-//! A token is sent only to the server of its own profile: a server that is named otherwise gets nothing from the file.
+//! A profile has the URL of a server, its token and its certificates. A token is sent only to the server of its own
+//! profile: if the server is given by a flag or in the environment, nothing from the file is used.
 
 use std::{
     collections::BTreeMap,
@@ -13,44 +14,44 @@ use serde::Deserialize;
 
 use super::Failure;
 
-/// The profile that is used where neither a profile nor a server is given.
+/// The profile that is used if neither a profile nor a server is given.
 const DEFAULT: &str = "default";
 
-/// The server of the default profile, if the file has none.
+/// The server that is used if neither the arguments nor the profile name one.
 pub(super) const DEFAULT_SERVER: &str = "http://127.0.0.1:8088";
 
-/// Which server to ask.
+/// The arguments that select the server, the token and the certificates of a client command.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Server")]
 pub struct ServerArgs {
-    /// The server's URL, http:// or https://. Default: that of the profile, or http://127.0.0.1:8088.
+    /// URL of the server, http:// or https://. Default: the URL in the profile, or http://127.0.0.1:8088.
     #[arg(long, value_name = "URL", env = "OFFSETD_SERVER")]
     pub server: Option<String>,
-    /// Section [profiles.NAME] of ~/.config/offsetd/config.toml, with server, token or token_file, ca_cert, client_cert and
-    /// client_key. Default: "default", if the file has it and no --server is given.
+    /// Use section [profiles.NAME] of ~/.config/offsetd/config.toml, which may set server, token or token_file,
+    /// ca_cert, client_cert and client_key. Default: "default", if the file has it and --server is not given.
     #[arg(long, value_name = "NAME", env = "OFFSETD_PROFILE")]
     pub profile: Option<String>,
-    /// Token to identify with.
+    /// Token for authentication.
     #[arg(long, env = "OFFSETD_TOKEN", hide_env_values = true)]
     pub token: Option<Token>,
-    /// PEM file with the certificates to trust for https. Default: the system's.
+    /// PEM file with the CA certificates to trust for https. Default: those of the operating system.
     #[arg(long, value_name = "PATH", env = "OFFSETD_CA_CERT")]
     pub ca_cert: Option<PathBuf>,
-    /// PEM file with a certificate to identify with, for servers that want one.
+    /// PEM file with the client certificate, for servers that require one.
     #[arg(long, value_name = "PATH", env = "OFFSETD_CLIENT_CERT", requires = "client_key")]
     pub client_cert: Option<PathBuf>,
-    /// PEM file with the private key of that certificate.
+    /// PEM file with the private key of the client certificate.
     #[arg(long, value_name = "PATH", env = "OFFSETD_CLIENT_KEY", requires = "client_cert")]
     pub client_key: Option<PathBuf>,
 }
 
-/// A secret: `Debug` hides it.
+/// The token of a client. `Debug` does not show it.
 #[derive(Clone, serde::Deserialize)]
 #[serde(transparent)]
 pub struct Token(String);
 
 impl Token {
-    /// The secret itself.
+    /// Returns the token itself.
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
@@ -63,10 +64,10 @@ impl From<String> for Token {
 }
 
 impl ServerArgs {
-    /// The arguments with the server that is asked, and its token and certificates.
+    /// Returns the arguments, completed with the values of the profile.
     ///
     /// # Errors
-    /// Those of the profile.
+    /// Returns an error if the profile does not exist or cannot be read.
     pub(super) fn resolve(&self) -> Result<Self, Failure> {
         resolve(self, path().as_deref())
     }
@@ -78,7 +79,7 @@ impl std::fmt::Debug for Token {
     }
 }
 
-/// The file.
+/// The contents of the configuration file of the clients.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Profiles {
@@ -86,7 +87,7 @@ struct Profiles {
     profiles: BTreeMap<String, Profile>,
 }
 
-/// A server and how to reach it.
+/// A section `[profiles.NAME]`: a server, its token and its certificates.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Profile {
@@ -98,18 +99,20 @@ struct Profile {
     client_key: Option<PathBuf>,
 }
 
-/// The arguments with a server: their own, or that of a profile with its token and certificates. Flags take precedence.
+/// Returns the arguments, completed with the values of the profile in `file`. Flags take precedence over the profile.
+/// If the arguments name a server, no profile is used.
 ///
 /// # Errors
-/// A file that cannot be read or is wrong, or a profile that it does not have.
+/// Returns [`Failure::Usage`] if the file cannot be read or parsed, if it does not have the profile, or if both a
+/// server and a profile are given.
 fn resolve(args: &ServerArgs, file: Option<&Path>) -> Result<ServerArgs, Failure> {
     let asked = args.profile.as_deref().filter(|name| !name.is_empty());
     match (&args.server, asked) {
         (Some(_), None) => return Ok(args.clone()),
         (Some(server), Some(profile)) => {
             let problem = format!(
-                "--profile {profile} and --server {server} (or OFFSETD_PROFILE and OFFSETD_SERVER) exclude each other: \
-                 unset one"
+                "--profile {profile} cannot be combined with --server {server}; unset one of them (or of \
+                 OFFSETD_PROFILE and OFFSETD_SERVER)"
             );
             return Err(Failure::Usage(problem));
         }
@@ -123,11 +126,11 @@ fn resolve(args: &ServerArgs, file: Option<&Path>) -> Result<ServerArgs, Failure
         (None, Some(name)) => {
             let known: Vec<&str> = profiles.keys().map(String::as_str).collect();
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            return Err(Failure::Usage(format!("no profile {name:?} in {shown}; there are: {known}")));
+            return Err(Failure::Usage(format!("no profile {name:?} in {shown}; existing profiles: {known}")));
         }
     };
     let token = match (&profile.token, &profile.token_file) {
-        (Some(_), Some(_)) => return Err(Failure::Usage(format!("{shown}: give either token or token_file"))),
+        (Some(_), Some(_)) => return Err(Failure::Usage(format!("{shown}: set either token or token_file, not both"))),
         (token, None) => token.clone(),
         (None, Some(path)) => Some(first_line(&home(path))?.into()),
     };
@@ -141,26 +144,27 @@ fn resolve(args: &ServerArgs, file: Option<&Path>) -> Result<ServerArgs, Failure
     })
 }
 
-/// `$XDG_CONFIG_HOME/offsetd/config.toml`, or below `~/.config`.
+/// Returns `$XDG_CONFIG_HOME/offsetd/config.toml`, or `~/.config/offsetd/config.toml` if the variable is not set.
 fn path() -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let config = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")))?;
     Some(config.join("offsetd").join("config.toml"))
 }
 
-/// The profiles of a file; none if it does not exist.
+/// Reads the profiles of a file. Returns none if the file does not exist.
 fn read(file: &Path) -> Result<Profiles, Failure> {
     let text = match fs::read_to_string(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Profiles::default()),
         text => text.map_err(|error| cannot_read(file, &error))?,
     };
     toml::from_str(&text).map_err(|error| {
-        // The excerpt of the file that toml adds could show a token.
+        // The full message of `toml` quotes the line of the file, which may contain a token.
         let line = error.span().map_or(1, |span| 1 + text.get(..span.start).unwrap_or_default().matches('\n').count());
         Failure::Usage(format!("{}: line {line}: {}", file.display(), error.message()))
     })
 }
 
+/// Returns the first line of a token file.
 fn first_line(file: &Path) -> Result<String, Failure> {
     let text = fs::read_to_string(file).map_err(|error| cannot_read(file, &error))?;
     Ok(text.lines().next().unwrap_or_default().trim().to_owned())
@@ -170,7 +174,7 @@ fn cannot_read(file: &Path, error: &io::Error) -> Failure {
     Failure::Usage(format!("cannot read {}: {error}", file.display()))
 }
 
-/// A path with `~` replaced by the user's home.
+/// Returns a path in which `~` at the start is replaced by the user's home directory.
 fn home(path: &Path) -> PathBuf {
     match (path.strip_prefix("~"), std::env::var_os("HOME")) {
         (Ok(rest), Some(home)) => Path::new(&home).join(rest),

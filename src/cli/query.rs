@@ -1,4 +1,4 @@
-//! `offsetd query`.
+//! `offsetd query`: shows the committed offset of a group for one partition, with its lag.
 
 use std::io::Write;
 
@@ -16,29 +16,29 @@ use crate::rpc::proto::{OffsetEntry, QueryRequest, QueryResponse};
 pub(super) const EXAMPLES: &str = "\
 Examples:
   offsetd query orders events 0
-  offsetd query orders events 0 --latest          also what was committed this very moment
+  offsetd query orders events 0 --latest          includes every commit that Kafka has acknowledged
   offsetd query orders events 0 --format json";
 
 /// Arguments of `query`.
 #[derive(Debug, Args)]
 pub struct QueryArgs {
-    /// Consumer group.
+    /// Id of the consumer group.
     pub group: String,
-    /// Topic.
+    /// Name of the topic.
     pub topic: String,
-    /// Partition.
+    /// Number of the partition.
     #[arg(value_parser = clap::value_parser!(i32).range(0..))]
     pub partition: i32,
-    /// Cluster; may be left out when the server has one.
+    /// Name of the cluster. Not needed if the server has only one.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub cluster: String,
-    /// Ask Kafka first, so that every commit that was acknowledged before is in the answer.
+    /// Query Kafka first, so that the result contains every commit that was acknowledged before this command.
     #[arg(long)]
     pub latest: bool,
-    /// How to show it.
+    /// Output format.
     #[arg(long, value_enum, default_value_t)]
     pub format: Style,
-    /// Which server.
+    /// The server to query.
     #[command(flatten)]
     pub server: ServerArgs,
 }

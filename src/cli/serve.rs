@@ -1,4 +1,4 @@
-//! `offsetd serve` and `offsetd demo`: arguments → configuration → server.
+//! `offsetd serve` and `offsetd demo`: load the configuration and run the server until a signal stops it.
 
 use std::{
     collections::BTreeMap,
@@ -39,9 +39,10 @@ Then, in another terminal:
   offsetd watch";
 
 pub(super) const SERVE_EXAMPLES: &str = "\
-Every setting is also an environment variable, as OFFSETD_SQL_TIMEOUT for sql.timeout; a flag goes before it, and it \
-before the file. `offsetd check-config` shows what is in force, `offsetd check-config --example` every setting. Without \
---config and --bootstrap-servers, and their variables, /etc/offsetd/offsetd.toml is read if it exists.
+Every setting can also be set by an environment variable, for example sql.timeout by OFFSETD_SQL_TIMEOUT. A flag takes \
+precedence over the variable, and the variable over the file. `offsetd check-config` shows the effective values, \
+`offsetd check-config --example` describes every setting. If neither --config nor --bootstrap-servers is given, as a \
+flag or in the environment, /etc/offsetd/offsetd.toml is read if it exists.
 
 Examples:
   offsetd serve --bootstrap-servers localhost:9092
@@ -51,7 +52,7 @@ Examples:
 /// Arguments of `demo`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct DemoArgs {
-    /// Address to serve on. Port 0: any free port.
+    /// Address to listen on. Port 0 selects a free port.
     #[arg(long, value_name = "HOST:PORT")]
     pub listen: Option<String>,
     /// File to write the bound address to, once connections are accepted.
@@ -62,15 +63,15 @@ pub struct DemoArgs {
 /// Arguments of `serve`.
 #[derive(Clone, Debug, Args)]
 pub struct ServeArgs {
-    /// What makes the configuration.
+    /// The arguments that define the configuration.
     #[command(flatten)]
     pub config: ClusterArgs,
 }
 
-/// The arguments that make a configuration.
+/// The arguments that define the configuration of a server.
 #[derive(Clone, Debug, Default, Args)]
 pub struct ClusterArgs {
-    /// Kafka brokers to start from, of the only cluster [env: OFFSETD_BOOTSTRAP_SERVERS].
+    /// Kafka brokers to connect to first; defines the only cluster [env: OFFSETD_BOOTSTRAP_SERVERS].
     #[arg(long, value_name = "HOST:PORT,…")]
     pub bootstrap_servers: Option<String>,
     /// Name of that cluster [env: OFFSETD_CLUSTER_NAME] [default: default].
@@ -80,37 +81,38 @@ pub struct ClusterArgs {
     /// /etc/offsetd/offsetd.toml, if it exists and no --bootstrap-servers are given].
     #[arg(long, value_name = "PATH")]
     pub config: Option<PathBuf>,
-    /// Address to serve on [env: OFFSETD_SERVER_LISTEN] [default: 127.0.0.1:8088]. Port 0: any free port.
+    /// Address to listen on [env: OFFSETD_SERVER_LISTEN] [default: 127.0.0.1:8088]. Port 0 selects a free port.
     #[arg(long, value_name = "HOST:PORT")]
     pub listen: Option<String>,
     /// File to write the bound address to, once connections are accepted.
     #[arg(long, value_name = "PATH")]
     pub address_file: Option<PathBuf>,
-    /// Property of librdkafka, for every cluster. Others can see it in the list of processes: give passwords in the
-    /// file or by OFFSETD_CLUSTERS_DEFAULT_KAFKA_SASL_PASSWORD.
+    /// A librdkafka property, for every cluster. Other users of this machine can see it in the process list: set
+    /// passwords in the file or by OFFSETD_CLUSTERS_DEFAULT_KAFKA_SASL_PASSWORD.
     #[arg(short = 'X', value_name = "KEY=VALUE")]
     pub kafka: Vec<Property>,
 }
 
 impl ClusterArgs {
-    /// The configuration file: that which is named, or else that of the machine, if there is one.
+    /// Returns the configuration file: the one that `--config` or `OFFSETD_CONFIG` names, else [`SYSTEM_FILE`] if it is
+    /// used.
     fn file(&self, env: &BTreeMap<String, String>) -> Option<PathBuf> {
         let named = env.get("OFFSETD_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
         self.config.clone().or(named).or_else(|| self.system_file(env, Path::new(SYSTEM_FILE)))
     }
 
-    /// The configuration that these arguments, the environment and the file make.
+    /// Loads the configuration from these arguments, the environment and the file.
     ///
     /// # Errors
-    /// All that is wrong.
+    /// Returns all errors of the configuration.
     pub fn load(&self, env: &BTreeMap<String, String>) -> Result<Loaded, ConfigErrors> {
         self.load_text(env, None)
     }
 
-    /// The same, with the text of the file where it was read already.
+    /// Like [`Self::load`], but uses `file` as the text of the file if the caller has already read it.
     ///
     /// # Errors
-    /// All that is wrong.
+    /// Returns all errors of the configuration.
     pub fn load_text(&self, env: &BTreeMap<String, String>, file: Option<&str>) -> Result<Loaded, ConfigErrors> {
         let Self { bootstrap_servers, cluster_name, config, listen, address_file, kafka } = self.clone();
         let config = config.or_else(|| self.system_file(env, Path::new(SYSTEM_FILE)));
@@ -119,7 +121,7 @@ impl ClusterArgs {
         Config::load_with(Sources { flags: &flags, env, check_property: check_property() }, known)
     }
 
-    /// The configuration of the machine, if it exists and neither a file nor brokers are given.
+    /// Returns `file` if it exists and neither a configuration file nor brokers are given.
     fn system_file(&self, env: &BTreeMap<String, String>, file: &Path) -> Option<PathBuf> {
         let given = self.config.is_some() || self.bootstrap_servers.is_some();
         let given = given || ["OFFSETD_CONFIG", "OFFSETD_BOOTSTRAP_SERVERS"].iter().any(|name| env.contains_key(*name));
@@ -127,15 +129,15 @@ impl ClusterArgs {
     }
 }
 
-/// The configuration of the machine.
+/// The configuration file that is read if neither a file nor brokers are given.
 const SYSTEM_FILE: &str = "/etc/offsetd/offsetd.toml";
 
 impl DemoArgs {
-    /// The configuration of the demo: one cluster, `demo`. The environment sets limits, but no other cluster and no
-    /// file, so that the demo runs where a real server is configured.
+    /// Loads the configuration of the demo, which has one cluster, `demo`. Variables of clusters and of the
+    /// configuration file are ignored, so that the demo also runs on a machine on which a real server is configured.
     ///
     /// # Errors
-    /// All that is wrong.
+    /// Returns all errors of the configuration.
     pub fn load(&self, env: &BTreeMap<String, String>, bootstrap_servers: &str) -> Result<Loaded, ConfigErrors> {
         let ours = ["OFFSETD_SERVER_", "OFFSETD_SQL_", "OFFSETD_LAG_", "OFFSETD_HISTORY_"];
         let limits = env.iter().filter(|(name, _)| ours.iter().any(|prefix| name.starts_with(prefix)));
@@ -151,15 +153,15 @@ impl DemoArgs {
     }
 }
 
-/// librdkafka's opinion of a property.
+/// Returns the function that checks a property with librdkafka.
 fn check_property() -> Option<&'static CheckProperty> {
     Some(&kafka::check_property)
 }
 
-/// Runs the server until it is stopped.
+/// Runs the server until a signal stops it.
 pub(super) fn serve(args: &ServeArgs, env: &BTreeMap<String, String>) -> Result<ExitCode, Failure> {
     if let Some(file) = args.config.system_file(env, Path::new(SYSTEM_FILE)) {
-        tracing::info!(file = %file.display(), "reading the configuration of this machine, since no --config is given");
+        tracing::info!(file = %file.display(), "reading the default configuration file, since --config is not given");
     }
     let file = args.config.file(env);
     let text = file.as_ref().and_then(|path| fs::read_to_string(path).ok());
@@ -175,31 +177,31 @@ pub(super) fn serve(args: &ServeArgs, env: &BTreeMap<String, String>) -> Result<
             None => app,
         };
         if io::stdout().is_terminal() {
-            // Without a reader of stdout the server runs all the same.
+            // The server runs even if stdout is closed.
             let _ = writeln!(io::stdout(), "Dashboard: {}", dashboard(app.access(), app.address()));
         }
         app.run().await.map_err(Failure::from)
     })
 }
 
-/// Runs the mock cluster, its workload, and the server on it, until it is stopped.
+/// Runs a mock cluster with a workload, and the server on it, until a signal stops it.
 pub(super) fn demo(args: &DemoArgs, env: &BTreeMap<String, String>) -> Result<ExitCode, Failure> {
     run(async {
         let stop = stop_on_signal()?;
-        // Ends after the server, which would otherwise complain that its Kafka is gone.
+        // The workload ends after the server, which would otherwise report that its Kafka cluster is unreachable.
         let stop_workload = CancellationToken::new();
         let workload = stop_workload.clone();
         let demo = tokio::task::spawn_blocking(move || Demo::start(workload)).await.map_err(internal)?;
         let mut demo = demo.map_err(internal)?;
         let mut config = args.load(env, demo.bootstrap_servers())?.config;
         cluster::suit(&mut config, "100");
-        // So that what groups do shows within seconds.
+        // With these settings, the status of a group changes within seconds.
         config.lag.sample_interval = config.lag.sample_interval.min(DEMO_SAMPLE_INTERVAL);
         config.lag.window = config.lag.window.max(DEMO_WINDOW);
         config.lag.poll_interval = config.lag.poll_interval.min(DEMO_POLL_INTERVAL);
         let app = App::build(config, Clock::system(), stop.clone()).await?;
         let said = say_what_to_try(app.access(), app.address(), &mut io::stdout());
-        // Without a reader of stdout the demo runs all the same.
+        // The demo runs even if stdout is closed.
         drop(said);
         let mut server = std::pin::pin!(app.run());
         let ended = tokio::select! {
@@ -216,13 +218,17 @@ pub(super) fn demo(args: &DemoArgs, env: &BTreeMap<String, String>) -> Result<Ex
     })
 }
 
+/// Longest `lag.sample_interval` of the demo.
 const DEMO_SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
-/// Several commits of a group that commits every five seconds, also where the machine has more to do.
+/// Smallest `lag.window` of the demo: it contains several commits of a group that commits every five seconds, even on a
+/// busy machine.
 const DEMO_WINDOW: usize = 20;
-/// Each sample finds new log ends: with old ones, a commit would look as if the group caught up.
+/// Longest `lag.poll_interval` of the demo. It is shorter than the sample interval, so that each sample has new log
+/// ends: with old ones, a commit would look as if the group had caught up.
 const DEMO_POLL_INTERVAL: Duration = Duration::from_millis(400);
 
-/// The URL of the dashboard, for a browser on this machine where the server listens on all addresses.
+/// Returns the URL of the dashboard. If the server listens on all addresses, it is the URL for a browser on this
+/// machine.
 fn dashboard(access: &Access, mut address: SocketAddr) -> String {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
@@ -232,6 +238,7 @@ fn dashboard(access: &Access, mut address: SocketAddr) -> String {
     format!("{}://{address}/", if access.encrypts() { "https" } else { "http" })
 }
 
+/// Writes the URL of the dashboard and three commands to try.
 fn say_what_to_try(access: &Access, address: SocketAddr, out: &mut impl Write) -> io::Result<()> {
     let dashboard = dashboard(access, address);
     let url = dashboard.trim_end_matches('/');
@@ -241,7 +248,7 @@ fn say_what_to_try(access: &Access, address: SocketAddr, out: &mut impl Write) -
     writeln!(out, "Dashboard: {dashboard}\n")?;
     writeln!(
         out,
-        "The data is that of a mock Kafka cluster. gRPC, HTTP and /metrics have the same address. Ctrl-C stops it.\n"
+        "The data comes from a mock Kafka cluster. gRPC, HTTP and /metrics use the same address. Ctrl-C ends it.\n"
     )?;
     let needed = [(access.wants_tokens(), "OFFSETD_TOKEN"), (access.encrypts(), "OFFSETD_CA_CERT")];
     let needed: Vec<&str> = needed.into_iter().filter(|(needed, _)| *needed).map(|(_, name)| name).collect();
@@ -254,13 +261,14 @@ fn say_what_to_try(access: &Access, address: SocketAddr, out: &mut impl Write) -
     out.flush()
 }
 
-/// Of the default address.
+/// The port of the default address. The client commands need no `--server` for it.
 const DEFAULT_PORT: u16 = 8088;
 
-/// Time that work on other threads has to end after the server.
+/// Time that blocking tasks get to end after the server has stopped.
 const LEFTOVERS: Duration = Duration::from_secs(1);
 
-/// Runs the server. What does not end with it is left behind: the process must end.
+/// Runs the server on a multi-threaded runtime. Blocking tasks that have not ended after [`LEFTOVERS`] are abandoned,
+/// so that the process ends.
 fn run(server: impl Future<Output = Result<(), Failure>>) -> Result<ExitCode, Failure> {
     let runtime = Builder::new_multi_thread().enable_all().build().map_err(|error| Failure::Internal(error.into()))?;
     let ended = runtime.block_on(server);
@@ -272,7 +280,7 @@ fn internal(error: impl std::error::Error + Send + Sync + 'static) -> Failure {
     Failure::Internal(error.into())
 }
 
-/// A token that SIGINT and SIGTERM cancel. The second signal ends the process at once.
+/// Returns a token that SIGINT and SIGTERM cancel. A second signal ends the process immediately.
 fn stop_on_signal() -> Result<CancellationToken, Failure> {
     let stop = CancellationToken::new();
     let token = stop.clone();
@@ -286,11 +294,11 @@ fn stop_on_signal() -> Result<CancellationToken, Failure> {
             }
         };
         signal().await;
-        tracing::info!("stopping; a second signal ends the process at once");
+        tracing::info!("stopping; a second signal ends the process immediately");
         token.cancel();
         let again = signal().await;
-        tracing::warn!("second signal: ending at once");
-        // As shells report a process that a signal ended.
+        tracing::warn!("received a second signal; ending immediately");
+        // Shells report this exit code for a process that a signal has ended.
         std::process::exit(128 + again.as_raw_value());
     });
     Ok(stop)

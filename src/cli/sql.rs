@@ -1,4 +1,4 @@
-//! `offsetd sql`: statements of the command line, of files or of a pipe, or a prompt.
+//! `offsetd sql`: runs statements from the command line, from files or from standard input, or opens a prompt.
 
 use std::{
     io::{self, IsTerminal as _},
@@ -26,9 +26,9 @@ mod session;
 use session::{Next, Session};
 
 pub(super) const EXAMPLES: &str = "\
-Without a statement: a prompt on a terminal (\\? shows its commands), else statements are read from stdin. Several \
-statements are separated by semicolons; they run in order, up to the first that fails. Commands of the prompt work in \
-every input, as \\d, \\watch or \\copy; a line that starts with one ends with it.
+Without a statement, the command opens a prompt on a terminal (\\? lists its commands), or else reads statements from \
+standard input. Statements are separated by semicolons and run in order; the first error ends the command. Commands of \
+the prompt, for example \\d, \\watch or \\copy, work in every input; the rest of the line belongs to the command.
 
 Examples:
   offsetd sql \"SELECT group_id, topic, sum(lag) FROM lag GROUP BY 1, 2 ORDER BY 3 DESC\"
@@ -43,41 +43,41 @@ Examples:
 pub struct SqlArgs {
     /// Read-only statements, separated by semicolons.
     pub statement: Option<String>,
-    /// The same; may be given several times.
+    /// Read-only statements, separated by semicolons. May be repeated.
     #[arg(short = 'c', long = "command", value_name = "SQL", conflicts_with = "statement")]
     pub commands: Vec<String>,
-    /// File with statements; - is standard input. May be given several times.
+    /// File with statements; - is standard input. May be repeated.
     #[arg(short = 'f', long = "file", value_name = "PATH", conflicts_with_all = ["statement", "commands"])]
     pub files: Vec<PathBuf>,
-    /// How the answer is written.
+    /// Output format of the results.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
-    /// Value of $1, then of $2, …: an integer, a float, true, false or null, else text. Quote it to force text: "'42'".
+    /// Value of $1, then of $2, …: an integer, a float, true, false or null, else text. Quotes force text: "'42'".
     #[arg(long = "param", value_name = "VALUE", allow_hyphen_values = true)]
     pub params: Vec<String>,
-    /// Stop after this many rows.
+    /// Return at most this number of rows.
     #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(i64).range(1..))]
     pub max_rows: Option<i64>,
-    /// Give up after this time, as 30s.
+    /// Time limit of a statement, for example 30s.
     #[arg(long, value_name = "30s", value_parser = humantime::parse_duration)]
     pub timeout: Option<Duration>,
-    /// Ask Kafka first, so that every commit that was acknowledged before is in the answer.
+    /// Query Kafka first, so that the result contains every commit that was acknowledged before the statement.
     #[arg(long)]
     pub latest: bool,
-    /// Which server.
+    /// The server to query.
     #[command(flatten)]
     pub server: ServerArgs,
 }
 
-/// How an answer is written.
+/// The output format of results.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// Aligned columns.
     #[default]
     Table,
-    /// An array of objects.
+    /// An array of JSON objects.
     Json,
-    /// An object a line.
+    /// One JSON object per line.
     Ndjson,
     /// Comma-separated values with a header.
     Csv,
@@ -90,10 +90,10 @@ pub enum Format {
 pub(super) fn run(args: SqlArgs) -> Result<(), Failure> {
     let binary = matches!(args.format, Format::Arrow | Format::Parquet);
     if binary && io::stdout().is_terminal() {
-        let problem = "--format arrow and parquet are not for terminals: redirect the output to a file";
+        let problem = "--format arrow and parquet write binary data; redirect the output to a file";
         return Err(Failure::Usage(problem.to_owned()));
     }
-    // A thread of its own cancels statements and answers pings while the user types or reads.
+    // A worker thread cancels statements and answers HTTP/2 pings while this thread waits for the user.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Internal(error.into()))?;
     let commands: Vec<&String> = args.statement.iter().chain(&args.commands).collect();
@@ -116,13 +116,13 @@ pub(super) fn run(args: SqlArgs) -> Result<(), Failure> {
         session.script(None, io::stdin().lock())?;
     }
     if !session.has_run() {
-        return Err(Failure::Usage("no statement given: try `offsetd sql 'SELECT * FROM groups'`".to_owned()));
+        return Err(Failure::Usage("no statement given; example: offsetd sql 'SELECT * FROM groups'".to_owned()));
     }
     Ok(())
 }
 
 impl SqlArgs {
-    /// The request, with the settings of the command line.
+    /// Returns the request for a statement, with the options of the command line.
     fn request(&self, statement: &str) -> Request<SqlRequest> {
         let mut request = Request::new(SqlRequest {
             statement: statement.to_owned(),
@@ -139,7 +139,8 @@ impl SqlArgs {
     }
 }
 
-/// A request of the program itself, about tables that do not change: without the limits of the command line.
+/// Returns a request of the prompt itself, for names of tables and columns. The options of the command line do not
+/// apply.
 fn request(statement: &str, parameters: Vec<SqlValue>) -> Request<SqlRequest> {
     Request::new(SqlRequest {
         statement: statement.to_owned(),
@@ -150,7 +151,8 @@ fn request(statement: &str, parameters: Vec<SqlValue>) -> Request<SqlRequest> {
     })
 }
 
-/// A parameter's type is guessed. Only what prints again as it was written is a number: a group called 007 stays text.
+/// Returns the value of a parameter, with a type guessed from its text. It is a number only if the number prints the
+/// same: a group with the id 007 stays text.
 fn parameter(text: &str) -> SqlValue {
     let integer = text.parse::<i64>().ok().filter(|integer| integer.to_string() == text);
     let float = || {

@@ -1,4 +1,4 @@
-//! `offsetd status`.
+//! `offsetd status`: shows the clusters, the readiness and the load progress of a server.
 
 use std::{collections::BTreeMap, io::Write};
 
@@ -26,10 +26,10 @@ pub struct StatusArgs {
     /// Show every partition of __consumer_offsets.
     #[arg(long)]
     pub partitions: bool,
-    /// How to show it.
+    /// Output format.
     #[arg(long, value_enum, default_value_t)]
     pub format: Style,
-    /// Which server.
+    /// The server to query.
     #[command(flatten)]
     pub server: ServerArgs,
 }
@@ -64,7 +64,7 @@ fn write_text(out: &mut impl Write, status: &GetStatusResponse, partitions: bool
     Ok(())
 }
 
-/// How the store of older samples does.
+/// Returns the state of the history store: the last error, or the time up to which samples are written.
 fn history_store(store: &HistoryStore) -> String {
     let skipped = match store.skipped.len() {
         0 => String::new(),
@@ -91,7 +91,7 @@ fn write_cluster(out: &mut impl Write, cluster: &ClusterStatus) -> std::io::Resu
     let reachable = match (cluster.reachable, time(cluster.stale_since.as_ref())) {
         (true, _) => "yes".to_owned(),
         (false, None) => "no".to_owned(),
-        (false, Some(since)) => format!("no, what is shown is the last known, of {since}"),
+        (false, Some(since)) => format!("no, showing the last known state, of {since}"),
     };
     fields(
         out,
@@ -113,20 +113,20 @@ fn write_cluster(out: &mut impl Write, cluster: &ClusterStatus) -> std::io::Resu
     )
 }
 
-/// How its offsets are read, and why where that was not the first choice.
+/// Returns the mode in which offsets are read and, if it is not the preferred mode, the reason.
 fn mode(cluster: &ClusterStatus) -> Option<String> {
     let own = cluster.sources.first()?;
     let reason = own.mode_reason.as_ref().map_or_else(String::new, |reason| format!(": {}", escape(reason)));
     own.mode.as_ref().map(|mode| format!("{mode}{reason}"))
 }
 
-/// How many groups there are; if none, whether any has committed.
+/// Returns the number of groups. If there are none, the text says whether any group has ever committed.
 fn groups(cluster: &ClusterStatus) -> String {
     let is_fresh = cluster.ready && cluster.groups == 0 && cluster.log_partitions.iter().all(|of| of.records == 0);
     if is_fresh { "0: no group has committed yet".to_owned() } else { cluster.groups.to_string() }
 }
 
-/// `49 live, 1 failing`
+/// Returns the number of log partitions in each state, for example `49 live, 1 failing`.
 fn states(cluster: &ClusterStatus) -> String {
     let mut states: BTreeMap<&str, usize> = BTreeMap::new();
     for partition in &cluster.log_partitions {
@@ -139,11 +139,13 @@ fn states(cluster: &ClusterStatus) -> String {
     }
 }
 
+/// Returns the number of records between the position and the end of a log partition, if both are known.
 fn partition_behind(partition: &LogPartitionStatus) -> Option<i128> {
     Some((i128::from(partition.end_offset?) - i128::from(partition.position?)).max(0))
 }
 
-/// Records that are not applied yet. `None` when there is nothing to apply.
+/// Returns the number of records that are not applied yet. `None` if the cluster is ready and has no log partitions, as
+/// in mode "admin".
 fn behind(cluster: &ClusterStatus) -> Option<String> {
     let partitions = &cluster.log_partitions;
     let known: Vec<i128> = partitions.iter().filter_map(partition_behind).collect();
@@ -157,6 +159,7 @@ fn behind(cluster: &ClusterStatus) -> Option<String> {
     }
 }
 
+/// Returns the numbers of records, tombstones, decode errors and records of unknown types, of all partitions together.
 fn counts(partitions: &[LogPartitionStatus]) -> String {
     let sum = |field: fn(&LogPartitionStatus) -> u64| partitions.iter().map(|p| i128::from(field(p))).sum::<i128>();
     format!(

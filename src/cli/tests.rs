@@ -97,10 +97,10 @@ fn arguments_reach_their_commands() {
 #[test]
 fn a_statement_may_begin_with_a_comment_and_a_misspelt_option_is_named() {
     for option in [&[][..], &["-c"]] {
-        let line = [&["offsetd", "sql"], option, &["-- Who is behind?\nSELECT 1"]].concat();
+        let line = [&["offsetd", "sql"], option, &["-- groups that lag\nSELECT 1"]].concat();
         let Command::Sql(sql) = Args::parse_from(line).unwrap().command else { panic!() };
         let given = sql.statement.iter().chain(&sql.commands).next().unwrap();
-        assert_eq!(given, " -- Who is behind?\nSELECT 1");
+        assert_eq!(given, " -- groups that lag\nSELECT 1");
     }
     let error = parse("offsetd sql --fromat csv x").unwrap_err().to_string();
     assert!(error.contains("unexpected argument '--fromat'") && error.contains("--format"), "{error}");

@@ -1,4 +1,4 @@
-//! Text for people: escaped names, tables, times.
+//! Readable output: escaped names, aligned fields, times and counts.
 
 use std::{
     borrow::Cow,
@@ -15,13 +15,13 @@ pub use self::table::wants_colour;
 pub(super) use self::table::{Column, ColumnOf, Expanded, Kind, Layout, Table};
 pub(super) use crate::rpc::json::{duration, time};
 
-/// A name with everything escaped that could steer a terminal or forge a line: control characters and marks that turn
-/// the direction of writing.
+/// Escapes the characters of a name that could control a terminal or forge a line: control characters and marks that
+/// change the writing direction.
 pub(super) fn escape(text: &str) -> Cow<'_, str> {
     escape_but(text, &[])
 }
 
-/// As [`escape`], for messages of several lines.
+/// Like [`escape`], but keeps line breaks.
 pub(super) fn escape_lines(text: &str) -> Cow<'_, str> {
     escape_but(text, &['\n'])
 }
@@ -47,12 +47,12 @@ fn escape_but<'a>(text: &'a str, kept: &[char]) -> Cow<'a, str> {
         .into()
 }
 
-/// Columns that a terminal needs for the text.
+/// Returns the number of terminal columns that a text takes.
 pub(super) fn width(text: &str) -> usize {
     text.width()
 }
 
-/// The text, or as much of it as so many columns hold, ending in `…`.
+/// Returns the text, cut off with `…` if it is wider than `columns`.
 fn shorten(text: &str, columns: usize) -> Cow<'_, str> {
     if width(text) <= columns {
         return Cow::Borrowed(text);
@@ -68,7 +68,7 @@ fn shorten(text: &str, columns: usize) -> Cow<'_, str> {
     short.into()
 }
 
-/// `key: value` lines with the values below each other; unknown ones are left out.
+/// Writes `key: value` lines with aligned values. Unknown values are left out.
 pub(super) fn fields(out: &mut impl Write, fields: &[(&str, Option<String>)]) -> io::Result<()> {
     let known = || fields.iter().filter_map(|(key, value)| Some((*key, value.as_ref()?)));
     let wide = known().map(|(key, _)| width(key)).max().unwrap_or(0);
@@ -78,12 +78,12 @@ pub(super) fn fields(out: &mut impl Write, fields: &[(&str, Option<String>)]) ->
     Ok(())
 }
 
-/// Now, RFC 3339, UTC, with milliseconds.
+/// Returns the current time in RFC 3339, in UTC, with milliseconds.
 pub(super) fn now() -> String {
     chrono::Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-/// `3 ms`, `1.25 s`
+/// Returns a duration as `3 ms` or `1.25 s`.
 pub(super) fn elapsed(time: Duration) -> String {
     if time < Duration::from_secs(1) {
         format!("{} ms", time.as_millis())
@@ -92,13 +92,13 @@ pub(super) fn elapsed(time: Duration) -> String {
     }
 }
 
-/// `1 row`, `2 rows`
+/// Returns a number with its noun, for example `1 row` or `2 rows`.
 pub(super) fn count(number: impl Into<i128>, what: &str) -> String {
     let number = number.into();
     if number == 1 { format!("{number} {what}") } else { format!("{number} {what}s") }
 }
 
-/// A value that may be unknown, for a cell.
+/// Returns the text of a table cell; `-` if the value is unknown.
 pub(super) fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }

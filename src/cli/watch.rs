@@ -1,4 +1,4 @@
-//! `offsetd watch`: a line a change.
+//! `offsetd watch`: prints commits and deletions as they happen, one line each.
 
 use std::io::Write;
 
@@ -22,7 +22,7 @@ use crate::rpc::proto::{
 };
 
 pub(super) const EXAMPLES: &str = "\
-Lines: time, group, topic-partition, old → new offset (difference). Ctrl-C ends it.
+Each line contains: time, group, topic-partition, old → new offset (difference). Ctrl-C ends the command.
 
 Examples:
   offsetd watch
@@ -32,22 +32,22 @@ Examples:
 /// Arguments of `watch`.
 #[derive(Debug, Args)]
 pub struct WatchArgs {
-    /// Only this group.
+    /// Show only this group.
     #[arg(long)]
     pub group: Option<String>,
-    /// Only this topic.
+    /// Show only this topic.
     #[arg(long)]
     pub topic: Option<String>,
-    /// Only this cluster.
+    /// Show only this cluster.
     #[arg(long)]
     pub cluster: Option<String>,
-    /// First show what is committed now.
+    /// Show the current offsets first.
     #[arg(long)]
     pub include_current: bool,
-    /// How to show changes.
+    /// Output format.
     #[arg(long, value_enum, default_value_t)]
     pub format: Style,
-    /// Which server.
+    /// The server to query.
     #[command(flatten)]
     pub server: ServerArgs,
 }
@@ -59,7 +59,7 @@ pub(super) async fn run(args: &WatchArgs) -> Result<(), Failure> {
     }
 }
 
-/// SIGINT or SIGTERM.
+/// Waits for SIGINT or SIGTERM.
 async fn stopped() -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
@@ -89,13 +89,13 @@ async fn follow(args: &WatchArgs) -> Result<(), Failure> {
         lines.write(&mut out, &message, &now())?;
         out.flush()?;
     }
-    Err(Failure::Command("the server has ended the watch".to_owned()))
+    Err(Failure::Command("the server ended the watch".to_owned()))
 }
 
-/// How changes are written.
+/// Writes changes in the chosen format.
 struct Lines {
     style: Style,
-    /// There are several clusters: name them.
+    /// Whether the cluster is shown, since the server has several.
     clusters: bool,
 }
 
@@ -115,7 +115,7 @@ impl Lines {
         }
         match (message.current_complete, self.style) {
             (false, _) => Ok(()),
-            (true, Style::Text) => writeln!(out, "{now}  -- these were the current offsets; changes follow"),
+            (true, Style::Text) => writeln!(out, "{now}  -- end of the current offsets; changes follow"),
             (true, Style::Json) => write_json(out, &json!({"current_complete": true})),
         }
     }
@@ -131,7 +131,7 @@ impl Lines {
         let new = change.new.as_ref().map(|entry| entry.committed_offset);
         match (old, new) {
             (_, Some(new)) if change.current => writeln!(out, "{new} (current)"),
-            // The difference of any two 64-bit offsets fits in 128.
+            // The difference of two 64-bit offsets needs 65 bits.
             (Some(old), Some(new)) => writeln!(out, "{old} → {new} ({:+})", i128::from(new) - i128::from(old)),
             (None, Some(new)) => writeln!(out, "{new} (new)"),
             (Some(old), None) => writeln!(out, "{old} → deleted"),
@@ -140,7 +140,7 @@ impl Lines {
     }
 }
 
-/// When it was committed; a deletion carries no time, so that is when it was heard of.
+/// Returns the time of the commit. A deletion has no time, so the time at which it was received is shown.
 fn at(change: &OffsetChange, now: &str) -> String {
     time(change.new.as_ref().and_then(|entry| entry.committed_at.as_ref())).unwrap_or_else(|| now.to_owned())
 }
@@ -150,7 +150,7 @@ fn write_resync(out: &mut impl Write, resync: &Resync, now: &str) -> std::io::Re
         format!(" of {} __consumer_offsets-{}", escape(&position.cluster), position.log_partition)
     });
     let missed = resync.missed.map_or_else(|| "changes".to_owned(), |missed| super::text::count(missed, "change"));
-    let follows = if resync.full { "everything that still exists follows" } else { "what they led to follows" };
+    let follows = if resync.full { "all current offsets follow" } else { "the current offsets of their keys follow" };
     writeln!(out, "{now}  -- resync: {missed}{place} missed; {follows}")
 }
 

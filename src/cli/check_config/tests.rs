@@ -48,7 +48,7 @@ fn the_example_file_is_the_table_of_settings() {
     if std::env::var_os("UPDATE_EXAMPLE").is_some() {
         std::fs::write(EXAMPLE, &example).unwrap();
     }
-    assert_eq!(std::fs::read_to_string(EXAMPLE).unwrap(), example, "UPDATE_EXAMPLE=1 writes it");
+    assert_eq!(std::fs::read_to_string(EXAMPLE).unwrap(), example, "run the test with UPDATE_EXAMPLE=1 to write it");
 }
 
 #[test]

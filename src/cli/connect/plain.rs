@@ -1,4 +1,4 @@
-//! Connections without TLS, which tell when the server speaks TLS.
+//! Connections without TLS that detect a server that speaks TLS, so that the error can say so.
 
 use std::{
     io,
@@ -13,16 +13,17 @@ use tokio::{
     net::TcpStream,
 };
 
-/// Starts the text of the errors below.
+/// The start of the error texts below. [`super::broken`] finds them by it.
 pub(super) const HINT: &str = "the server ";
 
-/// The type of the first byte of a TLS alert. HTTP/2 begins with the length of a frame of at most 16 KiB, so with 0.
+/// The first byte of a TLS alert (RFC 8446 §5.1). The first byte of an HTTP/2 connection is 0, since it is the length
+/// of a frame of at most 16 KiB.
 const TLS_ALERT: u8 = 0x15;
 
-/// A connection, watched until the server has sent its first byte.
+/// A TCP connection that is inspected until the server has sent its first byte.
 pub(super) struct Plain {
     stream: TcpStream,
-    /// Where a TLS server would be reached.
+    /// The https URL of the same address, for the hint.
     https: String,
     has_answered: bool,
 }
@@ -30,7 +31,7 @@ pub(super) struct Plain {
 /// Connects without TLS.
 ///
 /// # Errors
-/// Those of TCP.
+/// Returns the error of the TCP connection.
 pub(super) async fn connect(uri: Uri) -> io::Result<TokioIo<Plain>> {
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
     let port = uri.port_u16().unwrap_or(80);
@@ -45,16 +46,16 @@ impl Plain {
         io::Error::other(format!("{HINT}speaks TLS: use {}", self.https))
     }
 
-    /// An error before the first answer: a TLS server closes connections that begin with something else, and what it sent
-    /// may be lost.
+    /// Returns the error for a connection that failed before the first byte of the server. A TLS server closes
+    /// connections that do not begin with a TLS handshake, and the alert that it sent may be lost.
     fn unanswered(&self, error: &io::Error) -> io::Error {
         let text =
             format!("{HINT}closed the connection before it answered ({error}); if it speaks TLS, use {}", self.https);
         io::Error::new(error.kind(), text)
     }
 
-    /// Hides an error of writing before the first answer: reading finds the same, with what the server sent, and HTTP/2
-    /// tells its callers only of that.
+    /// Hides a write error before the first byte of the server, so that the caller gets the error of the next read,
+    /// which contains the hint.
     fn written(&self, polled: Poll<io::Result<usize>>, bytes: usize) -> Poll<io::Result<usize>> {
         match polled {
             Poll::Ready(Err(_)) if !self.has_answered => Poll::Ready(Ok(bytes)),

@@ -2,7 +2,7 @@ use std::net::TcpListener;
 
 use super::*;
 
-/// Runs the command; returns whether it succeeded, and what it wrote.
+/// Runs the command and returns whether it succeeded, and its output.
 fn doctor(servers: &str, format: DoctorFormat) -> (bool, String) {
     let config = ClusterArgs { bootstrap_servers: Some(servers.to_owned()), ..ClusterArgs::default() };
     let mut out = vec![];
@@ -46,7 +46,7 @@ fn a_name_that_does_not_exist_fails_at_dns() {
 fn a_server_that_closes_connections_without_a_word_is_taken_to_speak_another_protocol() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = listener.local_addr().unwrap().to_string();
-    // As a broker that wants TLS or a login does. Ends with the test's process.
+    // A broker that requires TLS or a login closes the connection like this. The thread ends with the process.
     std::thread::spawn(move || {
         for mut stream in listener.incoming().map_while(Result::ok) {
             let _ = std::io::Read::read(&mut stream, &mut [0; 64]);

@@ -23,7 +23,7 @@ fn args(server: Option<&str>, profile: Option<&str>) -> ServerArgs {
     ServerArgs { server: server.map(str::to_owned), profile: profile.map(str::to_owned), ..ServerArgs::default() }
 }
 
-/// Server and token.
+/// Returns the server and the token that the arguments resolve to.
 fn resolved(args: &ServerArgs, path: &Path) -> (String, Option<String>) {
     let args = resolve(args, Some(path)).unwrap();
     (args.server.unwrap(), args.token.map(|token| token.as_str().to_owned()))

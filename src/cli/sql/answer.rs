@@ -1,4 +1,4 @@
-//! The answer to a statement, written as it comes.
+//! Runs a statement and writes its result batch by batch.
 
 use std::io::{self, Write};
 
@@ -14,20 +14,20 @@ use crate::{
     rpc::proto::{SqlRequest, SqlStats, sql_response::Message},
 };
 
-/// How an answer is shown.
+/// The output options of a result.
 pub(super) struct Show {
     pub(super) format: Format,
     pub(super) layout: Layout,
     /// Whether the elapsed time is shown.
     pub(super) timing: bool,
-    /// The option or command that shows values that a table shortens.
+    /// The option or command that shows shortened values in full, for the hint below a table.
     pub(super) whole: &'static str,
 }
 
-/// Runs a statement and writes its answer as it comes. Returns the number of rows.
+/// Runs a statement and writes its result batch by batch. Returns the number of rows.
 ///
 /// # Cancel safety
-/// Dropped half-way, the server stops the statement; what was written stays written.
+/// If the future is dropped, the server cancels the statement. The rows written so far remain.
 pub(super) async fn execute<W: Write + Send>(
     client: &mut Client,
     request: Request<SqlRequest>,
@@ -42,7 +42,7 @@ pub(super) async fn execute<W: Write + Send>(
             Ok(Some(message)) => message,
             Ok(None) => break,
             Err(status) => {
-                // What came before the error is shown; the exit status says that it is not all.
+                // The rows before the error are shown. The exit status reports that the result is incomplete.
                 renderer.abandon()?;
                 return Err(call_failed(status));
             }
@@ -57,28 +57,30 @@ pub(super) async fn execute<W: Write + Send>(
             None => {}
         }
     }
-    let stats = stats.ok_or_else(|| Failure::Command("the answer broke off: it is not complete".to_owned()))?;
+    let incomplete = || Failure::Command("the result is incomplete: the server ended it early".to_owned());
+    let stats = stats.ok_or_else(incomplete)?;
     let (mut out, shortened) = renderer.finish()?;
     match show.format {
         Format::Table => writeln!(out, "{}", footer(&stats, show, shortened))?,
-        // Data only on stdout.
+        // In the other formats, stdout contains only data.
         _ => warn(&stats)?,
     }
     out.flush()?;
     Ok(stats.rows)
 }
 
+/// Returns the line below a table: the number of rows, the time, and whether anything is missing or shortened.
 fn footer(stats: &SqlStats, show: &Show, shortened: bool) -> String {
     let mut text = count(stats.rows, "row");
     if stats.truncated {
-        text.push_str(", cut off by --max-rows");
+        text.push_str(", limited by --max-rows");
     }
     let took = stats.elapsed.as_ref().and_then(duration);
     if let (true, Some(took)) = (show.timing, took) {
         text = format!("{text}, {}", elapsed(took));
     }
     let mut footer = format!("({text})");
-    let shortened = shortened.then(|| format!("shortened to fit: {} shows all", show.whole));
+    let shortened = shortened.then(|| format!("values are shortened; {} shows them in full", show.whole));
     for note in shortened.into_iter().chain(missing(stats)) {
         footer.push_str("; ");
         footer.push_str(&note);
@@ -86,16 +88,17 @@ fn footer(stats: &SqlStats, show: &Show, shortened: bool) -> String {
     footer
 }
 
-/// Clusters that are not in the answer.
+/// Returns a note with the clusters that are not in the result, if there are any.
 fn missing(stats: &SqlStats) -> Option<String> {
     let names: Vec<_> = stats.incomplete_clusters.iter().map(|name| escape(name)).collect();
-    (!names.is_empty()).then(|| format!("not loaded yet and left out: {}", names.join(", ")))
+    (!names.is_empty()).then(|| format!("not included, since not loaded yet: {}", names.join(", ")))
 }
 
+/// Writes a warning to stderr if rows or clusters are missing in the result.
 fn warn(stats: &SqlStats) -> io::Result<()> {
     let mut err = io::stderr();
     if stats.truncated {
-        writeln!(err, "offsetd: the answer is cut off by --max-rows")?;
+        writeln!(err, "offsetd: the result is limited by --max-rows; there are more rows")?;
     }
     missing(stats).map_or(Ok(()), |missing| writeln!(err, "offsetd: {missing}"))
 }

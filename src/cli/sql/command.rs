@@ -1,4 +1,4 @@
-//! The commands of the prompt and of scripts, which start with `\`.
+//! The backslash commands of the prompt and of scripts, and their help.
 
 use std::{
     path::{Path, PathBuf},
@@ -9,32 +9,32 @@ use super::Format;
 use crate::cli::text::Expanded;
 
 pub(super) const HELP: &str = concat!(
-    "  statement;           run it; it may take several lines\n",
-    "  \\g [FILE]            run it, as ; does; the answer goes to FILE\n",
-    "  \\gx                  run it and show rows as blocks, one line per column\n",
-    "  \\watch [SECONDS]     run it every 2 s, or every SECONDS, until Ctrl-C\n",
-    "  \\e                   edit it in $VISUAL or $EDITOR\n",
-    "                       (\\g, \\gx, \\watch and \\e without a statement: the last one)\n",
-    "  \\d                   tables and views\n",
-    "  \\d TABLE             columns of a table or view, and what they mean\n",
+    "  STATEMENT;           run a statement; it may span several lines\n",
+    "  \\g [FILE]            run the statement, like ; and write the result to FILE if given\n",
+    "  \\gx                  run the statement and show rows as blocks, one line per column\n",
+    "  \\watch [SECONDS]     run the statement every SECONDS (default: 2) until Ctrl-C\n",
+    "  \\e                   edit the statement in $VISUAL or $EDITOR\n",
+    "                       (without a statement, \\g, \\gx, \\watch and \\e use the last one)\n",
+    "  \\d                   list tables and views\n",
+    "  \\d TABLE             list the columns of a table or view, with their meaning\n",
     "  \\i FILE              run the statements and commands of FILE\n",
-    "  \\o [FILE]            write answers to FILE; without FILE: to the terminal again\n",
+    "  \\o [FILE]            write results to FILE; without FILE, to the terminal\n",
     "  \\copy TABLE to FILE [FORMAT]\n",
     "  \\copy (STATEMENT) to FILE [FORMAT]\n",
-    "                       write an answer to FILE as csv, json, ndjson, arrow, parquet or table;\n",
-    "                       the default is that of the ending of FILE, or csv\n",
-    "  \\x [on|off|auto]     expanded display (one line per column); auto: only when the table is too wide\n",
+    "                       write a result to FILE as csv, json, ndjson, arrow, parquet or table;\n",
+    "                       the default follows the extension of FILE, or is csv\n",
+    "  \\x [on|off|auto]     expanded display (one line per column); auto: only if the table is too wide\n",
     "  \\timing [on|off]     turn timing on or off\n",
     "  \\pager [on|off]      turn the pager for long tables on or off ($PAGER, default: less)\n",
-    "  \\q, exit, quit       leave (also Ctrl-D); Ctrl-C stops a statement; TAB completes\n",
+    "  \\q, exit, quit       leave the prompt (or Ctrl-D); Ctrl-C cancels a statement; TAB completes\n",
     "\n",
-    "Tables round numbers to 3 decimals and times in seconds to 0.1 s; other formats have all digits.\n",
+    "Tables show numbers with at most 3 decimals, and seconds with 1; the other formats have all digits.\n",
 );
 
-/// The pause of `\watch`.
+/// The default interval of `\watch`.
 const WATCH: Duration = Duration::from_secs(2);
 
-/// A command.
+/// A backslash command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Command {
     /// `\q`
@@ -43,29 +43,29 @@ pub(super) enum Command {
     Tables,
     /// `\d TABLE`
     Columns(String),
-    /// `\x`, and the state that it names.
+    /// `\x`, with the new state; `None` toggles it.
     Expanded(Option<Expanded>),
-    /// `\timing`, and the state that it names.
+    /// `\timing`, with the new state; `None` toggles it.
     Timing(Option<bool>),
-    /// `\pager`, and the state that it names.
+    /// `\pager`, with the new state; `None` toggles it.
     Pager(Option<bool>),
     /// `\?`
     Help,
     /// `\i FILE`
     Include(PathBuf),
-    /// `\o`, and the file that it names.
+    /// `\o`, with the file; `None` means standard output.
     Output(Option<PathBuf>),
     /// `\copy`
     Copy(Copy),
     /// `\e`, with the statement to edit.
     Edit(String),
-    /// `\g`, `\gx` and `\watch`: run the statement before it, or the last one.
+    /// `\g`, `\gx` or `\watch`: runs the statement before the command, or the last statement.
     Go(How),
-    /// Anything else, with what is wrong.
+    /// An unknown or malformed command, with the error text.
     Wrong(String),
 }
 
-/// How a statement is run.
+/// The way in which a statement is run and its result is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum How {
     /// `;` or `\g`.
@@ -78,7 +78,7 @@ pub(super) enum How {
     Every(Duration),
 }
 
-/// What `\copy` writes, and where to.
+/// The arguments of `\copy`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Copy {
     pub(super) statement: String,
@@ -86,7 +86,7 @@ pub(super) struct Copy {
     pub(super) format: Format,
 }
 
-/// A command, given without its `\`.
+/// Parses a command, which is given without its `\`.
 pub(super) fn parse(command: &str) -> Command {
     let command = command.trim_end();
     let (name, rest) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
@@ -118,13 +118,13 @@ pub(super) fn parse(command: &str) -> Command {
         ("watch", "") => Command::Go(How::Every(WATCH)),
         ("watch", every) => match pause(every) {
             Some(every) => Command::Go(How::Every(every)),
-            None => Command::Wrong("\\watch takes seconds, as \\watch 5 or \\watch 0.5".to_owned()),
+            None => Command::Wrong("\\watch takes seconds, for example \\watch 5 or \\watch 0.5".to_owned()),
         },
-        (name, _) => Command::Wrong(format!("no command \\{name}; \\? shows what there is")),
+        (name, _) => Command::Wrong(format!("unknown command \\{name}; \\? lists the commands")),
     }
 }
 
-/// `on`, `off`, or nothing, which is the other state. `None` for anything else.
+/// Parses `on`, `off` or nothing, which toggles the state (`Some(None)`). Returns `None` for any other text.
 fn switch(state: &str) -> Option<Option<bool>> {
     match state {
         "" => Some(None),
@@ -134,14 +134,17 @@ fn switch(state: &str) -> Option<Option<bool>> {
     }
 }
 
-/// A pause in seconds, or with its unit; from 0.1 s to a day.
+/// Parses an interval in seconds or with a unit, from 0.1 s to one day.
 fn pause(text: &str) -> Option<Duration> {
     let seconds = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let pause = seconds.or_else(|| humantime::parse_duration(text).ok())?;
     (Duration::from_millis(100)..=Duration::from_secs(86_400)).contains(&pause).then_some(pause)
 }
 
-/// `TABLE to FILE [FORMAT]` or `(STATEMENT) to FILE [FORMAT]`.
+/// Parses `TABLE to FILE [FORMAT]` or `(STATEMENT) to FILE [FORMAT]`.
+///
+/// # Errors
+/// Returns the usage of `\copy`.
 fn copy(what: &str) -> Result<Copy, String> {
     let usage = || "usage: \\copy TABLE to FILE [FORMAT], or \\copy (STATEMENT) to FILE [FORMAT]".to_owned();
     let lower = what.to_ascii_lowercase();
@@ -163,7 +166,7 @@ fn copy(what: &str) -> Result<Copy, String> {
     Ok(Copy { statement, to: file, format })
 }
 
-/// A file name as a user writes it: quoted where it has blanks.
+/// Returns a file name without the quotes that a name with blanks needs.
 fn file_name(text: &str) -> PathBuf {
     let text = text.trim();
     let quoted = ['\'', '"'].iter().find_map(|quote| text.strip_prefix(*quote)?.strip_suffix(*quote));
@@ -175,7 +178,7 @@ impl Format {
         clap::ValueEnum::from_str(name, true).ok()
     }
 
-    /// By the ending of a file's name.
+    /// Returns the format that the extension of a file name stands for; CSV if it is unknown.
     fn of_file(file: &Path) -> Self {
         let ending = file.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase();
         match ending.as_str() {

@@ -1,10 +1,10 @@
-//! Completion at the prompt: keywords, tables, columns and functions.
+//! Completion at the prompt: proposes keywords, tables, columns, functions and commands.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::input::words;
 
-/// The tables, columns and functions of a server.
+/// The names of the tables, columns and functions of a server.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     /// The columns of each table and view.
@@ -13,18 +13,19 @@ pub(super) struct Names {
 }
 
 const COMMANDS: &str = "? copy d e g gx i o pager q timing watch x";
-/// Keywords that a statement begins with.
+/// The keywords that a statement can begin with.
 const BEGINNINGS: &str = "DESCRIBE EXPLAIN SELECT SHOW WITH";
 const KEYWORDS: &str = "ALL ANALYZE AND AS ASC BETWEEN BY CASE CAST CROSS DESC DESCRIBE DISTINCT ELSE END EXCEPT EXISTS \
                         EXPLAIN FALSE FILTER FIRST FROM FULL FUNCTIONS GROUP HAVING ILIKE IN INNER INTERSECT INTERVAL IS \
                         JOIN LAST LEFT LIKE LIMIT NOT NULL NULLS OFFSET ON OR ORDER OUTER OVER PARTITION RIGHT SELECT \
                         TABLES THEN TIMESTAMP TRUE UNION USING VALUES WHEN WHERE WITH";
-/// Keywords that begin a part of a statement.
+/// The keywords that begin a clause of a statement.
 const PARTS: &str = "SELECT FROM JOIN ON USING WHERE BY HAVING LIMIT OFFSET";
-/// Keywords before a table.
+/// The keywords that are followed by the name of a table.
 const BEFORE_TABLES: &str = "FROM JOIN DESCRIBE";
 
-/// Returns the length of the word that ends at the cursor, in bytes, and its completions.
+/// Returns the length in bytes of the word that ends at the cursor, and its completions. `before` and `after` are the
+/// statement before and after the cursor.
 pub(super) fn complete(names: &Names, before: &str, after: &str) -> (usize, Vec<String>) {
     if let Some(command) = before.trim_start().strip_prefix('\\') {
         return command_word(names, command);
@@ -49,6 +50,7 @@ pub(super) fn complete(names: &Names, before: &str, after: &str) -> (usize, Vec<
     (word.len(), found)
 }
 
+/// Returns the same as [`complete`] for a backslash command.
 fn command_word(names: &Names, command: &str) -> (usize, Vec<String>) {
     let (found, word): (Vec<&str>, _) = match command.rsplit_once(char::is_whitespace) {
         None => (COMMANDS.split(' ').collect(), command),
@@ -69,13 +71,14 @@ fn is_one_of(word: &str, keywords: &str) -> bool {
     keywords.split(' ').any(|keyword| keyword.eq_ignore_ascii_case(word))
 }
 
-/// The kind of the next word.
+/// The kind of word that is expected at the cursor.
 enum Expected {
-    /// The first of a statement.
+    /// The first word of a statement.
     Beginning,
     Table,
-    /// Nothing of the word is written yet: only columns are offered, since the list of everything would be too long.
+    /// A column. Expected if no letter of the word has been typed: the list of all names would be too long.
     Column,
+    /// A column, function or keyword.
     Anything,
 }
 
@@ -93,7 +96,7 @@ fn expected(before: &[String], word: &str) -> Expected {
 
 fn anything(names: &Names, named: &Named, word: &str) -> Vec<String> {
     let keywords = matching_keywords(word, KEYWORDS);
-    // Names are in small letters: capital ones mean a keyword.
+    // All names are in lower case, so an upper case letter means a keyword.
     if word.contains(|c: char| c.is_ascii_uppercase()) && !keywords.is_empty() {
         return keywords;
     }
@@ -101,20 +104,20 @@ fn anything(names: &Names, named: &Named, word: &str) -> Vec<String> {
     let mut found = matching(word, known.collect());
     let functions = matching(word, names.functions.iter().map(String::as_str).collect());
     found.extend(functions.into_iter().map(|function| format!("{function}(")));
-    // A column may have the name of a keyword.
+    // A column with the name of a keyword must not be listed twice.
     let keywords: Vec<String> = keywords.into_iter().filter(|keyword| !found.contains(keyword)).collect();
     found.extend(keywords);
     found
 }
 
-/// The names that begin with the word, whatever their case.
+/// Returns the names that begin with the word, ignoring case.
 fn matching(word: &str, names: Vec<&str>) -> Vec<String> {
     let begins = |name: &&str| name.get(..word.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(word));
     let found: BTreeSet<&str> = names.into_iter().filter(begins).collect();
     found.into_iter().map(str::to_owned).collect()
 }
 
-/// The keywords that begin with the word, in small letters if it is.
+/// Returns the keywords that begin with the word, in lower case if the word has a lower case letter.
 fn matching_keywords(word: &str, keywords: &str) -> Vec<String> {
     let mut found = matching(word, keywords.split(' ').collect());
     if word.contains(|c: char| c.is_ascii_lowercase()) {
@@ -124,7 +127,8 @@ fn matching_keywords(word: &str, keywords: &str) -> Vec<String> {
 }
 
 impl Names {
-    /// Adds a column of a table, or a function. Names that must be quoted, or could steer the terminal, are left out.
+    /// Adds a column of a table, or a function if `table` is `None`. A name that needs quotes or contains control
+    /// characters is left out.
     pub(super) fn add(&mut self, table: Option<&str>, name: &str) {
         let is_plain = |name: &str| name.chars().all(|c| c.is_alphanumeric() || c == '_');
         if !is_plain(name) || !table.is_none_or(is_plain) {
@@ -145,7 +149,7 @@ impl Names {
     }
 }
 
-/// The tables of a statement, by their names and their aliases.
+/// The tables that a statement names: maps each alias and each name, in lower case, to the table.
 struct Named(BTreeMap<String, String>);
 
 impl Named {
@@ -173,7 +177,7 @@ impl Named {
         Self(named)
     }
 
-    /// Of the tables of the statement; of all when it has none yet.
+    /// Returns the columns of the tables of the statement, or of all tables if the statement names none yet.
     fn columns<'a>(&self, names: &'a Names) -> Vec<&'a str> {
         if self.0.is_empty() {
             return names.tables.values().flatten().map(String::as_str).collect();
@@ -181,7 +185,7 @@ impl Named {
         self.0.values().flat_map(|table| names.columns(table)).collect()
     }
 
-    /// Of a table, by its alias or its name.
+    /// Returns the columns of the table with this alias or name.
     fn columns_of<'a>(&self, names: &'a Names, qualifier: &str) -> Vec<&'a str> {
         let qualifier = qualifier.rsplit('.').next().unwrap_or_default().to_lowercase();
         names.columns(self.0.get(&qualifier).unwrap_or(&qualifier)).collect()

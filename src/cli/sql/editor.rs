@@ -1,4 +1,4 @@
-//! `\e`: edits a statement in the user's editor.
+//! The command `\e`: opens a statement in the user's editor.
 
 use std::{
     fs,
@@ -10,26 +10,28 @@ use std::{
 
 use crate::cli::Failure;
 
-/// The editor where neither `$VISUAL` nor `$EDITOR` says.
+/// The editor that is used if neither `$VISUAL` nor `$EDITOR` is set.
 const EDITOR: &str = "vi";
 
-/// The text as the user leaves it.
+/// Opens a text in the editor and returns the edited text.
 ///
 /// # Errors
-/// [`Failure::Command`] if there is no file or no editor, or the editor fails.
+/// Returns [`Failure::Command`] if the temporary file cannot be written or read, or if the editor cannot be started or
+/// fails.
 pub(super) fn edit(text: &str) -> Result<String, Failure> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty())?.into_string().ok();
     let editor = set("VISUAL").or_else(|| set("EDITOR")).unwrap_or_else(|| EDITOR.to_owned());
     let path = std::env::temp_dir().join(format!("offsetd-{}.sql", process::id()));
     let edited = edit_file(&path, text, &editor);
-    // It may not exist.
+    // The file does not exist if it could not be created.
     let _ = fs::remove_file(&path);
     edited
 }
 
 fn edit_file(path: &Path, text: &str, editor: &str) -> Result<String, Failure> {
     let failed = |error: std::io::Error| Failure::Command(format!("cannot edit {}: {error}", path.display()));
-    // Of a process of the same number that was killed. What exists is not written to: it may be a link of another user.
+    // A killed process with the same id may have left the file. An existing file is never written to, since it may be a
+    // symbolic link of another user.
     let _ = fs::remove_file(path);
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
     writeln!(file, "{text}").map_err(failed)?;
@@ -38,7 +40,7 @@ fn edit_file(path: &Path, text: &str, editor: &str) -> Result<String, Failure> {
     let ended = Command::new("sh").arg("-c").arg(format!("{editor} \"$1\"")).arg("sh").arg(path).status();
     let ended = ended.map_err(failed)?;
     if !ended.success() {
-        return Err(Failure::Command(format!("the editor failed ({ended}); set $VISUAL or $EDITOR: {editor}")));
+        return Err(Failure::Command(format!("the editor {editor:?} failed ({ended}); set $VISUAL or $EDITOR")));
     }
     fs::read_to_string(path).map_err(failed)
 }

@@ -1,4 +1,5 @@
-//! Writes an answer in Arrow IPC in the format that the user asked for, batch by batch: only a table's first rows are held.
+//! Converts a result from Arrow IPC to the output format, batch by batch. Only the first rows of a table are kept in
+//! memory.
 
 use std::{io::Write, sync::Arc};
 
@@ -21,14 +22,14 @@ use crate::{
     sql::output::{JsonRows, TIMESTAMP},
 };
 
-/// The columns of EXPLAIN's answer: a plan is a text of many lines.
+/// The columns of the result of EXPLAIN. A plan is a text of many lines, so it is not shown as a table.
 const PLAN: [&str; 2] = ["plan_type", "plan"];
 
-/// Writes an answer that comes as pieces of an Arrow IPC stream.
+/// Writes a result that arrives as chunks of an Arrow IPC stream.
 pub(super) struct Renderer<W: Write + Send> {
     decoder: StreamDecoder,
     output: Output<W>,
-    /// Whether the schema was handled.
+    /// Whether the schema has been decoded and passed to the output.
     started: bool,
 }
 
@@ -41,7 +42,7 @@ enum Output<W: Write + Send> {
 }
 
 impl<W: Write + Send> Renderer<W> {
-    /// `layout` is for tables.
+    /// Returns a renderer. `layout` applies to tables only.
     pub(super) fn new(format: Format, layout: Layout, out: W) -> Self {
         let rows = JsonRows::new();
         let output = match format {
@@ -55,7 +56,7 @@ impl<W: Write + Send> Renderer<W> {
         Self { decoder: StreamDecoder::new(), output, started: false }
     }
 
-    /// The next bytes of the stream, wherever it is cut.
+    /// Decodes and writes the next chunk of the stream, which may end at any byte.
     pub(super) fn bytes(&mut self, bytes: Vec<u8>) -> Result<(), Failure> {
         if let Output::Arrow { out } = &mut self.output {
             return Ok(out.write_all(&bytes)?);
@@ -74,7 +75,7 @@ impl<W: Write + Send> Renderer<W> {
         Ok(())
     }
 
-    /// Writes the rows that are held, and the end. Returns the writer, and whether values were shortened.
+    /// Writes the buffered rows and the end of the output. Returns the writer, and whether values were shortened.
     pub(super) fn finish(mut self) -> Result<(W, bool), Failure> {
         if !matches!(self.output, Output::Arrow { .. }) {
             self.decoder.finish()?;
@@ -82,7 +83,7 @@ impl<W: Write + Send> Renderer<W> {
         self.output.finish()
     }
 
-    /// Writes the rows that are held when the answer breaks off.
+    /// Writes the buffered rows of a result that has ended with an error.
     pub(super) fn abandon(self) -> Result<(), Failure> {
         match self.output {
             Output::Table { mut out, table: Some(mut table), .. } => {
@@ -90,7 +91,7 @@ impl<W: Write + Send> Renderer<W> {
                 out.flush()?;
             }
             Output::Json { mut out, .. } | Output::Csv { mut out, .. } | Output::Arrow { mut out } => out.flush()?,
-            // Without its end, the file is not one.
+            // A Parquet file without its footer cannot be read.
             Output::Table { table: None, .. } | Output::Parquet { .. } => {}
         }
         Ok(())
@@ -113,7 +114,7 @@ impl<W: Write + Send> Output<W> {
             }
             Self::Json { out, array: true, .. } => out.write_all(b"[")?,
             Self::Json { .. } | Self::Arrow { .. } => {}
-            // The header must stand above an empty answer too.
+            // An empty result has a header too.
             Self::Csv { .. } => self.batch(&RecordBatch::new_empty(Arc::clone(schema)))?,
             Self::Parquet { out, writer } => {
                 let out = out.take().ok_or_else(|| malformed("two schemas"))?;
@@ -170,8 +171,9 @@ impl<W: Write + Send> Output<W> {
     }
 }
 
+/// Returns the failure for a response that is not an Arrow stream.
 fn malformed(what: &str) -> Failure {
-    Failure::Command(format!("the server's answer is not an Arrow stream: {what}"))
+    Failure::Command(format!("the response of the server is not an Arrow stream: {what}"))
 }
 
 fn parquet_properties() -> parquet::file::properties::WriterProperties {
@@ -179,6 +181,7 @@ fn parquet_properties() -> parquet::file::properties::WriterProperties {
     WriterProperties::builder().set_compression(Compression::SNAPPY).build()
 }
 
+/// Returns the failure for an error of the Parquet writer. I/O errors become [`Failure::Output`].
 fn parquet_failed(error: parquet::errors::ParquetError) -> Failure {
     match ArrowError::from(error) {
         ArrowError::ExternalError(error) => match error.downcast::<std::io::Error>() {
@@ -189,13 +192,14 @@ fn parquet_failed(error: parquet::errors::ParquetError) -> Failure {
     }
 }
 
+/// Adds the rows of a batch to a table.
 fn write_rows(out: &mut impl Write, table: &mut Table, batch: &RecordBatch) -> Result<(), Failure> {
     let options =
         FormatOptions::new().with_null("NULL").with_timestamp_format(Some(TIMESTAMP)).with_display_error(true);
     let mut columns = vec![];
     for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
         let formatter = ArrayFormatter::try_new(column.as_ref(), &options)?;
-        // Seconds come from two clocks and from requests a second apart.
+        // More decimals of seconds would be noise: log ends are polled once per second.
         let decimals = if field.name().contains("_seconds") { 1 } else { 3 };
         columns.push((formatter, column.as_primitive_opt::<Float64Type>(), decimals));
     }
@@ -209,8 +213,8 @@ fn write_rows(out: &mut impl Write, table: &mut Table, batch: &RecordBatch) -> R
     Ok(())
 }
 
-/// A number as it is known: with so many decimals at most, and small ones with three digits. `None` for numbers that are
-/// shown with all digits, since they are too large or too small for decimals.
+/// Returns a number with at most `decimals` decimals, or with three significant digits if it is small. `None` for
+/// numbers that are too large or too small for this and are shown with all digits.
 fn rounded(number: f64, decimals: usize) -> Option<String> {
     let size = number.abs();
     if !number.is_finite() || size >= 1e15 || (size > 0.0 && size < 1e-6) {
@@ -219,7 +223,7 @@ fn rounded(number: f64, decimals: usize) -> Option<String> {
     if decimals == 1 || size == 0.0 {
         return Some(format!("{:.1}", number + 0.0));
     }
-    // 0.00123 is 1.23e-3: as many zeros as the exponent says, and three digits.
+    // 0.00123 is 1.23e-3: the exponent is the number of zeros, after which three digits are shown.
     let zeros = format!("{size:e}").rsplit_once("e-").and_then(|(_, zeros)| zeros.parse::<usize>().ok());
     let decimals = zeros.map_or(decimals, |zeros| decimals.max(zeros + 2));
     let text = format!("{number:.decimals$}");

@@ -1,4 +1,4 @@
-//! The input of the prompt and of scripts: statements up to `;` over several lines, and commands that start with `\`.
+//! Splits the lines of the prompt and of scripts into statements, which end with `;`, and backslash commands.
 
 use super::command::{Command, How, parse};
 use crate::sql::{
@@ -6,7 +6,7 @@ use crate::sql::{
     tokenizer::{Token, Tokenizer, Whitespace},
 };
 
-/// An action that a line of input leads to.
+/// An action that a line of input triggers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Run a statement.
@@ -15,31 +15,31 @@ pub(super) enum Step {
     Command(Command),
 }
 
-/// Lines that do not make a whole statement yet.
+/// The lines of a statement that is not complete yet.
 #[derive(Debug, Default)]
 pub(super) struct Input {
     text: String,
-    /// The statement that was completed last.
+    /// The last complete statement.
     last: Option<String>,
 }
 
 impl Input {
-    /// Whether a statement has begun.
+    /// Returns whether a statement has begun.
     pub(super) fn is_open(&self) -> bool {
         !self.text.is_empty()
     }
 
-    /// The lines so far.
+    /// Returns the lines of the statement so far.
     pub(super) fn text(&self) -> &str {
         &self.text
     }
 
-    /// Forgets the lines so far.
+    /// Drops the lines of the statement so far.
     pub(super) fn clear(&mut self) {
         self.text.clear();
     }
 
-    /// Takes a line and returns the steps that it completes.
+    /// Adds a line and returns the steps that it completes.
     pub(super) fn line(&mut self, line: &str) -> Vec<Step> {
         if !self.is_open() {
             match line.trim().trim_end_matches(';').trim_end().to_ascii_lowercase().as_str() {
@@ -53,7 +53,7 @@ impl Input {
         }
         self.text.push_str(line);
         let mut steps = Vec::new();
-        // What ends nothing need not be read again with the lines before it.
+        // Only a line with one of these characters can complete a step, so other lines need not be tokenized.
         while line.contains([';', '\\'])
             && let Some((end, rest)) = first_end(&self.text)
         {
@@ -73,7 +73,7 @@ impl Input {
         steps
     }
 
-    /// The statement that has no `;` yet, for the end of a script.
+    /// Returns the last statement of a script, if it has no `;`.
     pub(super) fn rest(&mut self) -> Option<Step> {
         let statement = std::mem::take(&mut self.text).trim().to_owned();
         (!statement.is_empty()).then(|| self.run(statement, How::Shown))
@@ -84,7 +84,7 @@ impl Input {
         Step::Run(statement, how)
     }
 
-    /// The step of a command behind a statement that may have begun.
+    /// Returns the step of a command. `begun` is the statement before it on the same or earlier lines; it may be empty.
     fn command(&mut self, begun: String, command: &str) -> Step {
         let command = parse(command);
         let statement = if begun.is_empty() { self.last.clone() } else { Some(begun.clone()) };
@@ -95,7 +95,7 @@ impl Input {
                 return Step::Command(Command::Edit(statement.unwrap_or_default()));
             }
             other => {
-                // The statement goes on below the command.
+                // The statement continues on the next line.
                 self.text = begun;
                 return Step::Command(other);
             }
@@ -108,17 +108,18 @@ impl Input {
     }
 }
 
-/// Where a statement ends, in bytes.
+/// The end of a statement.
 struct End {
+    /// Position in bytes.
     at: usize,
-    /// At a `\`, not at a `;`.
+    /// Whether the character at the position is a `\`, not a `;`.
     is_command: bool,
 }
 
-/// The first `;` or `\` that is not in a string, a quoted name or a comment, and the text behind it.
+/// Returns the first `;` or `\` that is not in a string, a quoted name or a comment, and the text after it.
 fn first_end(text: &str) -> Option<(End, String)> {
     let mut tokens = vec![];
-    // A string or comment that is still open ends the tokens with an error.
+    // An open string or comment is an error of the tokenizer; the tokens before it are still returned.
     let _ = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location_into_buf(&mut tokens);
     let end = tokens.iter().find(|token| matches!(token.token, Token::SemiColon | Token::Backslash))?;
     let (line, column) = (usize::try_from(end.span.start.line).ok()?, usize::try_from(end.span.start.column).ok()?);
@@ -128,8 +129,8 @@ fn first_end(text: &str) -> Option<(End, String)> {
     Some((End { at, is_command: end.token == Token::Backslash }, text.get(at + 1..)?.to_owned()))
 }
 
-/// The words and signs of the statement that the text ends in; qualified names are one word. `None` if it ends in a string,
-/// a quoted name or a comment.
+/// The words and signs of the statement that the text ends in; qualified names are one word. `None` if it ends in a
+/// string, a quoted name or a comment.
 pub(super) fn words(text: &str) -> Option<Vec<String>> {
     let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize().ok()?;
     if let Some(Token::Whitespace(Whitespace::SingleLineComment { comment, .. })) = tokens.last()

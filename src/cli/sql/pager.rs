@@ -1,4 +1,4 @@
-//! The pager: an answer that is longer than the terminal goes through `$PAGER`.
+//! Shows results that are longer than the terminal through `$PAGER`.
 
 use std::{
     ffi::OsString,
@@ -6,34 +6,32 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// The pager where `$PAGER` does not say.
+/// The pager that is used if `$PAGER` is not set.
 const PAGER: &str = "less";
-/// Options of `less`, unless `$LESS` is set: colours, long lines cut off, nothing cleared at the end.
+/// The options of `less`, unless `$LESS` is set: show colours (R), chop long lines (S), keep the screen at the end (X).
 const LESS: &str = "RSX";
 
-/// Standard output on a terminal: what fits it is written as it is, and the rest goes through a pager.
+/// A writer to a terminal. Output that fits the terminal is written directly; longer output goes through a pager.
 pub(super) struct Paged {
-    /// Lines of the terminal.
+    /// Number of lines of the terminal.
     height: usize,
     command: String,
     state: State,
 }
 
 enum State {
-    /// The first lines, which may be all.
-    Held {
-        text: Vec<u8>,
-        lines: usize,
-    },
+    /// The output is buffered, since it still fits the terminal.
+    Held { text: Vec<u8>, lines: usize },
+    /// The output goes to the pager.
     Paging(Child),
-    /// Without a pager.
+    /// The pager could not be started; the output goes to the terminal.
     Plain(BufWriter<Stdout>),
-    /// The user has left the pager: nothing more is shown.
+    /// The user has left the pager; the rest of the output is dropped.
     Left,
 }
 
 impl Paged {
-    /// `None` where standard output is no terminal, or `$PAGER` is empty.
+    /// Returns a writer; `None` if standard output is not a terminal or `$PAGER` is empty.
     pub(super) fn of_output() -> Option<Self> {
         let (_, height) = terminal_size::terminal_size_of(io::stdout())?;
         let command = match std::env::var_os("PAGER").map(OsString::into_string) {
@@ -48,12 +46,12 @@ impl Paged {
         Self { height, command, state: State::Held { text: vec![], lines: 0 } }
     }
 
-    /// Whether the user has left the pager before the end.
+    /// Returns whether the user has left the pager before the end of the output.
     pub(super) fn is_left(&self) -> bool {
         matches!(self.state, State::Left)
     }
 
-    /// Writes what is held, and waits until the user leaves the pager.
+    /// Writes the buffered output, or waits until the user leaves the pager.
     pub(super) fn finish(mut self) -> io::Result<()> {
         match std::mem::replace(&mut self.state, State::Left) {
             State::Held { text, .. } => {
@@ -70,7 +68,7 @@ impl Paged {
         }
     }
 
-    /// Starts the pager with what is held. Without one, everything is written as it comes.
+    /// Starts the pager with the buffered output. If there is no pager, all output goes to the terminal.
     fn start(&mut self, held: &[u8]) -> io::Result<()> {
         let program = self.command.split_whitespace().next().unwrap_or_default();
         let exists = Command::new("sh").args(["-c", "command -v -- \"$1\" >/dev/null", "sh", program]).status();
@@ -97,7 +95,7 @@ impl Write for Paged {
             State::Held { text, lines } => {
                 text.extend_from_slice(bytes);
                 *lines += bytes.iter().filter(|byte| **byte == b'\n').count();
-                // The prompt takes a line below them.
+                // The prompt needs one line below the output.
                 if *lines >= self.height {
                     let held = std::mem::take(text);
                     self.start(&held)?;

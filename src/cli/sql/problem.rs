@@ -1,4 +1,5 @@
-//! The errors of a statement at the prompt: with the place in its text, and with names that were meant.
+//! Adds hints to the errors of a statement: a caret below the position in its text, and the table that was probably
+//! meant.
 
 use std::sync::LazyLock;
 
@@ -6,20 +7,22 @@ use regex::Regex;
 
 use crate::cli::text::width;
 
-/// Characters of a long line that are shown before the place, and of all.
+/// Number of characters of a long line that are shown before the position of the error.
 const BEFORE: usize = 40;
+/// Number of characters of a long line that are shown in all.
 const SHOWN: usize = 76;
 
-/// How the server names a place in a statement.
+/// Matches a position in a statement in an error of the server.
 #[expect(clippy::unwrap_used, reason = "a constant pattern, which the tests compile")]
 static PLACE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?i),? at line:? (\d+),? column:? (\d+)").unwrap());
 
-/// How the server names a table that does not exist.
+/// Matches an error of the server about a table that does not exist.
 #[expect(clippy::unwrap_used, reason = "a constant pattern, which the tests compile")]
 static NO_TABLE: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"table '(?:offsetd\.)?(?:public\.)?([^']+)' not found").unwrap());
 
-/// The error with the line of the statement that it is about, and a caret below the place.
+/// Returns the error with the line of the statement that it refers to, and a caret below the position. Without a
+/// position, the error is returned unchanged.
 pub(super) fn located(statement: &str, error: &str) -> String {
     let excerpt = || {
         let place = PLACE.captures(error)?;
@@ -29,7 +32,7 @@ pub(super) fn located(statement: &str, error: &str) -> String {
         let whole = place.get(0)?.range();
         let message = format!("{}{}", error.get(..whole.start)?, error.get(whole.end..)?);
         let start = column.saturating_sub(BEFORE);
-        // A tab is wider than the character that stands for it below.
+        // A tab has several columns, so it would move the caret.
         let shown: String = text.chars().skip(start).take(SHOWN).map(|c| if c == '\t' { ' ' } else { c }).collect();
         let before: String = shown.chars().take(column - start).collect();
         let label = format!("LINE {}: {}", line + 1, if start > 0 { "…" } else { "" });
@@ -40,24 +43,26 @@ pub(super) fn located(statement: &str, error: &str) -> String {
     excerpt().unwrap_or_else(|| error.to_owned())
 }
 
-/// The table that an error says does not exist.
+/// Returns the name of the missing table, if the error is about one.
 pub(super) fn missing_table(error: &str) -> Option<&str> {
     Some(NO_TABLE.captures(error)?.get(1)?.as_str())
 }
 
-/// The error about a missing table in plain words, with the table that was meant.
+/// Returns the error about a missing table in the words of the prompt, with the existing table of the most similar
+/// name.
 pub(super) fn no_table(error: &str, tables: &[String]) -> String {
     let (Some(missing), Some(all)) = (missing_table(error), NO_TABLE.find(error)) else { return error.to_owned() };
     let meant = tables.iter().map(|table| (distance(missing, table), table)).min();
     let hint = match meant {
         Some((distance, table)) if distance <= 2.max(missing.chars().count() / 3) => format!("; did you mean {table}?"),
-        _ => "; \\d shows tables and views".to_owned(),
+        _ => "; \\d lists tables and views".to_owned(),
     };
     let (before, after) = (error.get(..all.start()).unwrap_or_default(), error.get(all.end()..).unwrap_or_default());
     format!("{before}no table or view {missing}{after}{hint}")
 }
 
-/// Letters to add, drop, change or swap with the next one to turn one word into the other.
+/// Returns the edit distance of two words, ignoring case. Adding, removing or replacing a letter and swapping two
+/// adjacent letters each count as 1 (optimal string alignment distance).
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.to_lowercase().chars().collect(), b.to_lowercase().chars().collect());
     let mut before: Vec<usize> = vec![];

@@ -1,4 +1,4 @@
-//! The prompt of `offsetd sql` on a terminal.
+//! The interactive prompt of `offsetd sql`.
 
 use std::{
     fs,
@@ -27,12 +27,16 @@ use helper::Completer;
 
 const HISTORY_LINES: usize = 10_000;
 
+/// Connects to the server and runs the prompt until the user leaves it.
+///
+/// # Errors
+/// Returns an error if the connection or the terminal fails.
 pub(super) fn run(args: &SqlArgs, runtime: &Runtime) -> Result<(), Failure> {
     let server = args.server.resolve()?;
     let client = runtime.block_on(connect(&server))?;
     let mut err = io::stderr();
     let name = server.server.as_deref().unwrap_or_default();
-    writeln!(err, "Connected to {}. \\? or help shows commands, \\q leaves.", escape(name))?;
+    writeln!(err, "Connected to {}. \\? or help lists the commands, \\q leaves the prompt.", escape(name))?;
 
     let config = Config::builder()
         .max_history_size(HISTORY_LINES)
@@ -46,7 +50,7 @@ pub(super) fn run(args: &SqlArgs, runtime: &Runtime) -> Result<(), Failure> {
     let mut session = Session::new(args, runtime, Some(client));
     let history = history_path();
     if let Some(path) = &history {
-        // There is none the first time.
+        // The file does not exist the first time.
         let _ = editor.load_history(path);
     }
     let mut input = Input::default();
@@ -80,7 +84,7 @@ pub(super) fn run(args: &SqlArgs, runtime: &Runtime) -> Result<(), Failure> {
     }
 }
 
-/// Writes an error, after which the prompt goes on, unless its terminal is gone.
+/// Writes the error of a step, after which the prompt continues. Returns only the error of a closed terminal.
 fn shown(ended: Result<Next, Failure>) -> Result<Next, Failure> {
     match ended {
         Err(Failure::Output(error)) => Err(Failure::Output(error)),
@@ -96,6 +100,7 @@ fn terminal(error: ReadlineError) -> Failure {
     Failure::Command(format!("the terminal failed: {error}"))
 }
 
+/// Returns the line that is added to the history for a step, if any.
 fn history_text(step: &Step) -> Option<String> {
     match step {
         Step::Run(statement, How::Expanded) => Some(format!("{statement} \\gx")),
@@ -107,8 +112,8 @@ fn history_text(step: &Step) -> Option<String> {
     }
 }
 
-/// Keeps a line, at once: the terminal may be closed any moment, and there may be another prompt. Without a place for
-/// the history there is none, which is not worth a failure.
+/// Adds a line to the history and appends it to the file immediately, since the terminal may be closed at any time and
+/// several prompts may share the file. Errors are ignored: the prompt also works without a history file.
 fn keep(editor: &mut Editor<Completer<'_>, FileHistory>, text: String, history: Option<&Path>) {
     let _ = editor.add_history_entry(text);
     if let Some(path) = history
@@ -119,7 +124,7 @@ fn keep(editor: &mut Editor<Completer<'_>, FileHistory>, text: String, history: 
     }
 }
 
-/// `$XDG_STATE_HOME/offsetd/history`, or below `~/.local/state`.
+/// Returns `$XDG_STATE_HOME/offsetd/history`, or `~/.local/state/offsetd/history` if the variable is not set.
 fn history_path() -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let state = set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local/state")))?;

@@ -1,4 +1,4 @@
-//! Runs the steps of the prompt and of scripts.
+//! Runs the statements and commands of the prompt and of scripts.
 
 use std::{
     fs::File,
@@ -32,12 +32,13 @@ use crate::{
     rpc::proto::{SqlRequest, SqlValue, sql_value::Value},
 };
 
+/// Returns the tables and views, for `\d`.
 const TABLES: &str = "SELECT DISTINCT table_name AS name, CASE table_type WHEN 'VIEW' THEN 'view' ELSE 'table' END AS kind, \
                       table_comment AS comment \
                       FROM columns JOIN information_schema.tables USING (table_name) \
                       WHERE table_schema = 'public' ORDER BY name";
 
-/// Types by their names in SQL.
+/// Returns the columns of a table, for `\d TABLE`. Arrow types are shown with their SQL names.
 const COLUMNS: &str = "SELECT column_name AS name, \
                        CASE WHEN data_type = 'Utf8' THEN 'text' WHEN data_type = 'Boolean' THEN 'boolean' \
                        WHEN data_type = 'Int32' THEN 'integer' WHEN data_type = 'Int64' THEN 'bigint' \
@@ -47,40 +48,43 @@ const COLUMNS: &str = "SELECT column_name AS name, \
                        CASE WHEN nullable THEN 'yes' ELSE 'no' END AS nullable, comment \
                        FROM columns WHERE table_name = $1 ORDER BY position";
 
+/// Returns the names of all tables and views.
 const NAMES: &str = "SELECT DISTINCT table_name FROM columns";
 
-/// Scripts that may include each other.
+/// Maximum depth of scripts that include each other.
 const MAX_DEPTH: usize = 16;
 
-/// What comes after a step.
+/// The action of the caller after a step.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     Go,
+    /// End the prompt or the script.
     Leave,
-    /// The prompt goes on with this text.
+    /// Take this edited text as the next input of the prompt.
     Edit(String),
 }
 
-/// The state that commands change.
+/// A connection, with the display options that commands change.
 pub(super) struct Session<'a> {
     args: &'a SqlArgs,
     runtime: &'a Runtime,
     client: Option<Client>,
-    /// Whether the steps come from the prompt, which goes on after an error and after Ctrl-C.
+    /// Whether the steps come from the prompt, which continues after an error and after Ctrl-C.
     is_prompt: bool,
     timing: bool,
     expanded: Expanded,
     pager: bool,
-    /// Where answers go instead of standard output.
+    /// The file to which results are written instead of standard output.
     file: Option<Target>,
-    /// Whether standard output has an answer.
+    /// Whether a result has been written to standard output.
     has_answer: bool,
-    /// Statements and commands so far.
+    /// Number of statements and commands so far.
     steps: usize,
+    /// Number of scripts that include each other at this point.
     depth: usize,
 }
 
-/// A file that answers are written to.
+/// A file to which results are written.
 struct Target {
     path: PathBuf,
     file: BufWriter<File>,
@@ -88,7 +92,7 @@ struct Target {
 }
 
 impl<'a> Session<'a> {
-    /// A session that connects with its first statement, unless it is given a client.
+    /// Returns the session of a prompt, or without a client that of scripts, which connects for the first statement.
     pub(super) fn new(args: &'a SqlArgs, runtime: &'a Runtime, prompt: Option<Client>) -> Self {
         Self {
             args,
@@ -105,12 +109,12 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Whether there was any statement or command.
+    /// Returns whether any statement or command has been run.
     pub(super) fn has_run(&self) -> bool {
         self.steps > 0
     }
 
-    /// Runs a script up to its first error, which is named by the script and the line.
+    /// Runs a script. Ends at the first error, which is returned with the name of the script and the line number.
     pub(super) fn script(&mut self, name: Option<&str>, script: impl BufRead) -> Result<Next, Failure> {
         let mut input = Input::default();
         let mut number = 0;
@@ -138,7 +142,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Runs a script of a file; `-` is standard input.
+    /// Runs the script in a file; `-` is standard input.
     pub(super) fn file(&mut self, path: &Path) -> Result<Next, Failure> {
         if path.as_os_str() == "-" {
             return self.script(None, io::stdin().lock());
@@ -146,7 +150,7 @@ impl<'a> Session<'a> {
         let name = escape(&path.display().to_string()).into_owned();
         let file = File::open(path).map_err(|error| Failure::Command(format!("cannot read {name}: {error}")))?;
         if self.depth >= MAX_DEPTH {
-            return Err(Failure::Command(format!("{name}: more than {MAX_DEPTH} scripts include each other")));
+            return Err(Failure::Command(format!("{name}: scripts include each other more than {MAX_DEPTH} deep")));
         }
         self.depth += 1;
         let ended = self.script(Some(&name), BufReader::new(file));
@@ -173,7 +177,7 @@ impl<'a> Session<'a> {
                 let other = if self.expanded == Expanded::On { Expanded::Auto } else { Expanded::On };
                 self.expanded = state.unwrap_or(other);
                 let state = match self.expanded {
-                    Expanded::Auto => "auto: only when a table is too wide",
+                    Expanded::Auto => "auto: only if a table is too wide",
                     Expanded::On => "on",
                     Expanded::Off => "off",
                 };
@@ -189,7 +193,7 @@ impl<'a> Session<'a> {
             }
             Command::Help => err.write_all(HELP.as_bytes())?,
             Command::Include(file) => {
-                // An included script ends itself, not the one above it.
+                // `\q` in an included script ends only that script.
                 self.file(&file)?;
             }
             Command::Output(None) => self.file = None,
@@ -216,16 +220,16 @@ impl<'a> Session<'a> {
         ended.map_err(|failure| self.explained(statement, failure))
     }
 
-    /// Runs a statement again and again, until Ctrl-C.
+    /// Runs a statement at an interval, until Ctrl-C.
     fn watch(&mut self, statement: &str, pause: Duration) -> Result<(), Failure> {
         let is_screen = io::stdout().is_terminal() && self.file.is_none();
         let pager = std::mem::replace(&mut self.pager, false);
         let stop = CancellationToken::new();
-        // Without a prompt, the signal ends the process.
+        // In a script, Ctrl-C ends the process.
         let listener = self.is_prompt.then(|| {
             let stop = stop.clone();
             self.runtime.spawn(async move {
-                // Without signals, the watch goes on.
+                // If the signal handler cannot be installed, the watch continues.
                 if tokio::signal::ctrl_c().await.is_ok() {
                     stop.cancel();
                 }
@@ -234,7 +238,7 @@ impl<'a> Session<'a> {
         let every = humantime::format_duration(pause);
         let ended = loop {
             if self.args.format == Format::Table {
-                // On a terminal each answer takes the place of the one before it.
+                // On a terminal, each result replaces the one before it.
                 let clear = if is_screen { "\u{1b}[2J\u{1b}[H" } else { "" };
                 writeln!(io::stdout(), "{clear}{} (every {every}, until Ctrl-C)\n", now())?;
             }
@@ -257,7 +261,7 @@ impl<'a> Session<'a> {
         self.write_to(target, format, &statement).map_err(|failure| self.explained(&statement, failure))
     }
 
-    /// Runs a statement and writes the answer to a file of its own.
+    /// Runs a statement and writes its result to a file of its own.
     fn write_to(&mut self, mut target: Target, format: Format, statement: &str) -> Result<(), Failure> {
         let show = Show { format, layout: Layout::default(), timing: false, whole: "" };
         let (path, request) = (target.path.clone(), self.args.request(statement));
@@ -276,12 +280,12 @@ impl<'a> Session<'a> {
         self.answer(request(COLUMNS, vec![name]), self.expanded).map(drop)
     }
 
-    /// Runs a statement and shows its answer. Returns the number of rows.
+    /// Runs a statement and shows its result, or writes it to the file of `\o`. Returns the number of rows.
     fn answer(&mut self, request: Request<SqlRequest>, expanded: Expanded) -> Result<i64, Failure> {
         let format = self.args.format;
         if let Some(mut target) = self.file.take() {
-            let show =
-                Show { format, layout: Layout { expanded, ..Layout::default() }, timing: self.timing, whole: "" };
+            let layout = Layout { expanded, ..Layout::default() };
+            let show = Show { format, layout, timing: self.timing, whole: "" };
             let answered = one_answer(format, target.has_answer).and_then(|()| {
                 target.has_answer = true;
                 self.execute(request, &mut target.file, &show, false)
@@ -314,7 +318,7 @@ impl<'a> Session<'a> {
         show: &Show,
         is_paged: bool,
     ) -> Result<i64, Failure> {
-        // A script is ended by the signal itself, unless a pager has the terminal.
+        // In a script, Ctrl-C ends the process, unless a pager is using the terminal.
         let catches = self.is_prompt || is_paged;
         let runtime = self.runtime;
         let client = self.client()?;
@@ -322,7 +326,7 @@ impl<'a> Session<'a> {
             let stopped = async { if catches { tokio::signal::ctrl_c().await } else { std::future::pending().await } };
             tokio::select! {
                 result = execute(client, request, out, show) => result,
-                _ = stopped => Err(Failure::Command("stopped".to_owned())),
+                _ = stopped => Err(Failure::Command("the statement was cancelled".to_owned())),
             }
         })
     }
@@ -335,18 +339,17 @@ impl<'a> Session<'a> {
         Ok(self.client.insert(client))
     }
 
-    /// The error of a statement, with its place, and with the table that was meant.
+    /// Returns the error of a statement with its position, and with the table that was probably meant.
     fn explained(&mut self, statement: &str, failure: Failure) -> Failure {
         let Failure::Command(error) = failure else { return failure };
         let named = match problem::missing_table(&error) {
-            // Without the names, the error is not worse than it was.
+            // If the names cannot be requested, the error is shown without a suggestion.
             Some(_) => self.names().map_or_else(|_| error.clone(), |names| problem::no_table(&error, &names)),
             None => error,
         };
         Failure::Command(problem::located(statement, &named))
     }
 
-    /// The names of all tables and views.
     fn names(&mut self) -> Result<Vec<String>, Failure> {
         #[derive(Deserialize)]
         struct Named {
@@ -365,7 +368,7 @@ impl Target {
         Ok(Self { path, file, has_answer: false })
     }
 
-    /// A failure to write, which is that of this file and not of standard output.
+    /// Returns the failure of a result. A write error is one of this file, not of standard output.
     fn failed(&self, failure: Failure) -> Failure {
         match failure {
             Failure::Output(error) => {
@@ -376,18 +379,17 @@ impl Target {
     }
 }
 
-/// The second answer in a format whose readers take the rows of both for one table.
+/// Returns an error for a second result in an output format that holds only one table.
 fn one_answer(format: Format, has_answer: bool) -> Result<(), Failure> {
     match format {
         Format::Csv | Format::Arrow | Format::Parquet if has_answer => Err(Failure::Usage(
-            "several answers do not fit into one output in this format: use --format ndjson, or \\o FILE or \\copy for each"
-                .to_owned(),
+            "this format holds one result only; use --format ndjson, or \\o FILE or \\copy for each result".to_owned(),
         )),
         Format::Csv | Format::Arrow | Format::Parquet | Format::Table | Format::Json | Format::Ndjson => Ok(()),
     }
 }
 
-/// The failure, with its place in a script.
+/// Returns the failure with its place in a script.
 fn placed(failure: Failure, place: &str) -> Failure {
     match failure {
         Failure::Command(text) => Failure::Command(format!("{place}{text}")),

@@ -44,7 +44,7 @@ fn batch() -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true))).unwrap()
 }
 
-/// Schema, batches and end of a stream, as the server sends them.
+/// Returns the schema, the batches and the end of an Arrow stream, as the server sends them.
 fn pieces(batches: &[RecordBatch]) -> Vec<Vec<u8>> {
     let mut writer = StreamWriter::try_new(Vec::new(), &batches.first().unwrap_or(&batch()).schema()).unwrap();
     let mut pieces = vec![std::mem::take(writer.get_mut())];
@@ -186,7 +186,7 @@ fn message(message: Message) -> Result<SqlResponse, Status> {
     Ok(SqlResponse { message: Some(message) })
 }
 
-/// What the server sends for one batch.
+/// Returns the messages that the server sends for a result of one batch.
 fn answer(stats: SqlStats) -> Vec<Result<SqlResponse, Status>> {
     let [schema, rows, end] = pieces(&[batch()]).try_into().unwrap();
     vec![
@@ -229,7 +229,7 @@ async fn a_table_ends_with_rows_time_and_what_is_missing() {
     let fake = Fake { sql: answer(stats), authorization: Some("Bearer t0ken"), ..Fake::default() };
     let (text, result) = executed(fake, Format::Table, Some("t0ken")).await;
     result.unwrap();
-    let last = "(3 rows, cut off by --max-rows, 3 ms); not loaded yet and left out: late";
+    let last = "(3 rows, limited by --max-rows, 3 ms); not included, since not loaded yet: late";
     assert_eq!(text.lines().last(), Some(last));
 }
 
@@ -246,7 +246,7 @@ async fn a_table_that_was_shortened_says_so_and_a_record_is_whole() {
     };
     let table = shown(Expanded::Auto, 104).await;
     assert!(table.lines().all(|line| width(line) <= 104), "{table}");
-    assert_eq!(table.lines().last(), Some("(3 rows); shortened to fit: \\x shows all"));
+    assert_eq!(table.lines().last(), Some("(3 rows); values are shortened; \\x shows them in full"));
     let records = shown(Expanded::Auto, 80).await;
     assert!(records.contains("─[ 3 ]") && records.contains("at        2023-11-14T22:13:20Z"), "{records}");
     assert_eq!(records.lines().last(), Some("(3 rows)"));
@@ -270,14 +270,14 @@ async fn an_error_half_way_keeps_the_rows_and_fails() {
     assert_eq!(result.unwrap_err().to_string(), "over sql.max_bytes");
     sql.pop();
     let (_, result) = executed(Fake { sql, ..Fake::default() }, Format::Ndjson, None).await;
-    assert!(result.unwrap_err().to_string().contains("broke off"));
+    assert!(result.unwrap_err().to_string().contains("incomplete"));
 }
 
 #[tokio::test]
 async fn a_missing_token_is_said_so() {
     let fake = Fake { authorization: Some("Bearer t0ken"), ..Fake::default() };
     let failure = executed(fake, Format::Table, None).await.1.unwrap_err();
-    assert_eq!((failure.code(), failure.to_string().as_str()), (1, "who are you? (give --token or OFFSETD_TOKEN)"));
+    assert_eq!((failure.code(), failure.to_string().as_str()), (1, "no valid token (give --token or OFFSETD_TOKEN)"));
 }
 
 #[test]

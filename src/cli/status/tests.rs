@@ -96,7 +96,7 @@ fn the_mode_and_every_source_of_a_cluster_are_shown() {
     let words: Vec<&str> = both.lines().last().unwrap().split_whitespace().collect();
     let counts = ["0", "42", "-", "3", "-", "-", "-", "-"];
     assert_eq!(words, [&["cache", "redis", "failing"][..], &counts, &["cache:", "connection", "refused"]].concat());
-    assert!(!text(vec![own]).contains("malformed"), "without others, the cluster itself says all");
+    assert!(!text(vec![own]).contains("malformed"), "a cluster without other sources has no table of sources");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A server with canned answers, for the tests of the client commands.
+//! A gRPC server with fixed responses, for the tests of the client commands.
 
 use std::net::SocketAddr;
 
@@ -14,17 +14,18 @@ use crate::rpc::proto::{
     offset_service_server::{OffsetService, OffsetServiceServer},
 };
 
-/// Answers `sql` with these messages, and `get_consumer` with these pages; each page's token is its number.
+/// A server that responds to `sql` with these messages and to `get_consumer` with these pages. The page token is the
+/// index of a page.
 #[derive(Clone, Debug, Default)]
 pub(in crate::cli) struct Fake {
     pub(in crate::cli) sql: Vec<Result<SqlResponse, Status>>,
     pub(in crate::cli) groups: Vec<GetConsumerResponse>,
-    /// What the `authorization` header must be.
+    /// The value that the `authorization` header must have; `None` if there must be no header.
     pub(in crate::cli) authorization: Option<&'static str>,
 }
 
 impl Fake {
-    /// A client of it.
+    /// Starts the server and returns a client that is connected to it.
     pub(in crate::cli) async fn client(self, token: Option<&str>) -> Client {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address: SocketAddr = listener.local_addr().unwrap();
@@ -51,7 +52,7 @@ impl OffsetService for Fake {
     async fn sql(&self, request: Request<SqlRequest>) -> Result<Response<Self::SqlStream>, Status> {
         let given = request.metadata().get("authorization").map(|value| value.to_str().unwrap());
         if given != self.authorization {
-            return Err(Status::unauthenticated("who are you?"));
+            return Err(Status::unauthenticated("no valid token"));
         }
         Ok(Response::new(tokio_stream::iter(self.sql.clone())))
     }

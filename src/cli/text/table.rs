@@ -1,66 +1,67 @@
-//! Aligned tables that fit a terminal, and records as blocks of lines.
+//! Aligned tables that fit the terminal, and records that are shown as blocks of lines.
 //!
-//! Only the first rows are held, to measure them; the rest is written as it comes, so that an answer of any size can be
-//! shown. Libraries for tables hold all rows.
+//! Only the first rows are kept in memory, to compute the widths of the columns. All later rows are written
+//! immediately, so that a result of any size can be shown. Table libraries keep all rows in memory.
 
 use std::io::{self, Write};
 
 use super::{escape, escape_lines, shorten, width};
 
-/// Rows that the widths of columns are taken from.
+/// Number of first rows that the widths of the columns are computed from.
 const MEASURED: usize = 1_000;
-/// Columns of the terminal that are left at least of a text that is shortened.
+/// Minimum width, in terminal columns, of a text column that is shortened.
 const LEAST: usize = 12;
-/// Blanks between columns.
+/// The blanks between columns.
 const GAP: &str = "  ";
-/// Columns of the line above a record.
+/// Maximum width, in terminal columns, of the line above a record.
 const RULE: usize = 60;
 
-/// Whether rows are shown as blocks, a column a line.
+/// Whether rows are shown as blocks, with one line per column.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::cli) enum Expanded {
-    /// Where a table does not fit the terminal, however much its texts are shortened.
+    /// Only if a table does not fit the terminal even with shortened texts.
     #[default]
     Auto,
     On,
     Off,
 }
 
-/// How rows are laid out. By default as in a pipe: nothing is shortened.
+/// The layout of rows. The default is that of a pipe: nothing is shortened and nothing is coloured.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::cli) struct Layout {
-    /// Columns of the terminal that is written to.
+    /// Width of the terminal in columns; `None` if the output is not a terminal.
     pub(in crate::cli) width: Option<usize>,
     pub(in crate::cli) expanded: Expanded,
-    /// Whether words have colours.
+    /// Whether the status is coloured.
     pub(in crate::cli) colour: bool,
 }
 
 impl Layout {
-    /// For standard output.
+    /// Returns the layout for standard output.
     pub(in crate::cli) fn of_output(expanded: Expanded) -> Self {
-        // Unit tests write to no terminal, also where they are started on one.
+        // Unit tests must not depend on the terminal in which they are started.
         let size = terminal_size::terminal_size_of(io::stdout()).filter(|_| !cfg!(test));
         Self { width: size.map(|(width, _)| width.0.into()), expanded, colour: size.is_some() && wants_colour() }
     }
 }
 
-/// Whether the environment allows colours (<https://no-color.org>).
+/// Returns whether the environment allows colours (<https://no-color.org>).
 #[must_use]
 pub fn wants_colour() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// What a column holds.
+/// The kind of values in a column, which decides their alignment and whether they may be shortened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cli) enum Kind {
+    /// Text, which may be shortened.
     Text,
-    /// Text that would have another meaning when shortened: a time.
+    /// Text that must not be shortened, for example a time.
     Whole,
-    /// The status of a group or partition, coloured.
+    /// The status of a group or partition, which is coloured.
     Status,
-    /// Aligned to the right, never shortened.
+    /// A number: aligned to the right and never shortened.
     Number,
 }
 
@@ -77,12 +78,13 @@ impl Column {
     }
 }
 
-/// A column of a table of known rows: what it holds, its name, its cells.
+/// A column of a table of rows of type `T`: its kind, its name and the function that returns its cell.
 pub(in crate::cli) type ColumnOf<T> = (Kind, &'static str, fn(&T) -> String);
 
 type Row = Vec<String>;
 
-/// Rows for people. Rows after the first ones that are wider stick out.
+/// A table that is written row by row. After the first [`MEASURED`] rows, a wider row is shortened or breaks the
+/// alignment.
 #[derive(Debug)]
 pub(in crate::cli) struct Table {
     columns: Vec<Column>,
@@ -93,13 +95,13 @@ pub(in crate::cli) struct Table {
 
 #[derive(Debug)]
 enum Form {
-    /// The first rows are awaited.
+    /// The first rows are collected; nothing is written yet.
     Open(Vec<Row>),
-    /// The width of each column, and the width beyond which its cells are shortened.
+    /// For each column, its width and the width above which its cells are shortened.
     Aligned(Vec<(usize, usize)>),
-    /// How many are written.
+    /// Blocks of lines, with the number of records written so far.
     Records(usize),
-    /// Texts of several lines, unshortened, each row's below each other.
+    /// Texts of several lines, which are written one below the other and are not shortened.
     Texts,
 }
 
@@ -108,18 +110,19 @@ impl Table {
         Self { columns, layout, form: Form::Open(vec![]), shortened: false }
     }
 
-    /// A table of texts of several lines: the first of a row stands above the others.
+    /// Returns a table of texts of several lines. The first text of a row is written above the others, which are
+    /// indented.
     pub(in crate::cli) fn of_texts() -> Self {
         Self { form: Form::Texts, ..Self::new(vec![], Layout::default()) }
     }
 
-    /// Writes a table of these rows that fits the terminal.
+    /// Writes a table of these rows, fitted to the terminal.
     pub(in crate::cli) fn write_all<T>(out: &mut impl Write, columns: &[ColumnOf<T>], rows: &[T]) -> io::Result<()> {
         Self::write_fitting(out, columns, rows, Layout::of_output(Expanded::Auto), &[])
     }
 
-    /// Writes a table of these rows. Of the optional columns, the first ones are left out until it fits; with
-    /// [`Expanded::Off`], all are shown.
+    /// Writes a table of these rows. The optional columns are left out, in their order, until the table fits the
+    /// terminal. With [`Expanded::Off`], all columns are shown.
     pub(in crate::cli) fn write_fitting<T>(
         out: &mut impl Write,
         columns: &[ColumnOf<T>],
@@ -146,7 +149,7 @@ impl Table {
         table.finish(out)
     }
 
-    /// Adds a row; its cells are escaped here.
+    /// Adds a row. The table escapes its cells.
     pub(in crate::cli) fn row(&mut self, out: &mut impl Write, cells: Row) -> io::Result<()> {
         let escaped = || cells.iter().map(|cell| escape(cell).into_owned()).collect();
         match &mut self.form {
@@ -165,7 +168,7 @@ impl Table {
         }
     }
 
-    /// Writes the rows that are held.
+    /// Chooses the layout and writes the rows that are collected so far.
     pub(in crate::cli) fn finish(&mut self, out: &mut impl Write) -> io::Result<()> {
         let Form::Open(rows) = &mut self.form else { return Ok(()) };
         let rows = std::mem::take(rows);
@@ -185,7 +188,7 @@ impl Table {
         rows.iter().try_for_each(|row| self.write(out, row))
     }
 
-    /// Whether any value was shortened.
+    /// Returns whether any value was shortened.
     pub(in crate::cli) fn shortened(&self) -> bool {
         self.shortened
     }
@@ -194,27 +197,28 @@ impl Table {
         self.columns.iter().map(|column| column.name.clone()).collect()
     }
 
-    /// The width of each column that its name and these rows take.
+    /// Returns the width that each column needs for its name and these rows.
     fn widths(&self, rows: &[Row]) -> Vec<usize> {
         let names = self.names();
         let widest = |at: usize| rows.iter().chain([&names]).filter_map(|row| Some(width(row.get(at)?))).max();
         (0..names.len()).map(|at| widest(at).unwrap_or(0)).collect()
     }
 
-    /// The columns that a table takes whose texts are no wider than `level`.
+    /// Returns the width of the table if no text column is wider than `level`.
     fn total(&self, widths: &[usize], level: usize) -> usize {
         let gaps = GAP.len() * widths.len().saturating_sub(1);
         self.columns.iter().zip(widths).map(|(column, wide)| column.fitted(*wide, level)).sum::<usize>() + gaps
     }
 
-    /// How wide texts may be for the table to fit; `None` if it does not.
+    /// Returns the greatest width of text columns with which the table fits the terminal; `None` if it does not fit.
     fn level(&self, widths: &[usize]) -> Option<usize> {
         let Some(room) = self.layout.width else { return Some(usize::MAX) };
         let mut levels = std::iter::once(usize::MAX).chain((LEAST..=room).rev());
         levels.find(|level| self.total(widths, *level) <= room)
     }
 
-    /// Columns with no text wider than `level`. If none is shortened, later rows may fill the terminal.
+    /// Returns aligned columns with no text wider than `level`. If no column is shortened, the last texts of later rows
+    /// may use the rest of the terminal.
     fn aligned(&self, widths: &[usize], level: usize) -> Form {
         let spare = match self.layout.width {
             _ if level < usize::MAX => 0,
@@ -266,7 +270,7 @@ impl Column {
         if self.kind == Kind::Text { wide.min(level) } else { wide }
     }
 
-    /// The padded cell, in the colour of its status.
+    /// Returns the padded cell, coloured by its status.
     fn coloured(&self, padded: String, cell: &str, colour: bool) -> String {
         let code = match cell {
             "ok" => "32",

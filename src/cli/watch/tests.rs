@@ -47,13 +47,13 @@ fn written(style: Style, clusters: bool) -> String {
 #[test]
 fn every_change_is_a_line() {
     let expected = "\
-2026-01-02T03:04:05.006Z  -- resync: 2 changes missed; what they led to follows
+2026-01-02T03:04:05.006Z  -- resync: 2 changes missed; the current offsets of their keys follow
 2023-11-14T22:13:20Z  g\\u{1b}[0m  t-3  5 (current)
 2023-11-14T22:13:20Z  g\\u{1b}[0m  t-3  100 → 150 (+50)
 2023-11-14T22:13:20Z  g\\u{1b}[0m  t-3  150 → 20 (-130)
 2023-11-14T22:13:20Z  g\\u{1b}[0m  t-3  1 (new)
 2026-01-02T03:04:05.006Z  g\\u{1b}[0m  t-3  1 → deleted
-2026-01-02T03:04:05.006Z  -- these were the current offsets; changes follow
+2026-01-02T03:04:05.006Z  -- end of the current offsets; changes follow
 ";
     assert_eq!(written(Style::Text, false), expected);
     assert!(written(Style::Text, true).contains("Z  demo  g"));

@@ -15,7 +15,7 @@ fn names() -> Names {
     names
 }
 
-/// What the word before `|` may become.
+/// Returns the completions of the word before `|`.
 fn at(text: &str) -> String {
     let (before, after) = text.split_once('|').unwrap();
     let (length, found) = complete(&names(), before, after);

@@ -52,7 +52,7 @@ fn commands_start_with_a_backslash_and_leave_a_statement_as_it_is() {
     assert!(!input.is_open());
     input.line("SELECT 1");
     assert_eq!(input.line("\\d"), [Step::Command(Command::Tables)]);
-    assert!(input.line("exit").is_empty(), "in a statement it is text");
+    assert!(input.line("exit").is_empty(), "inside a statement, exit is part of it");
     input.clear();
     input.line("SELECT 1");
     assert_eq!(input.line("+ 2; \\q"), [run("SELECT 1\n+ 2"), Step::Command(Command::Quit)]);

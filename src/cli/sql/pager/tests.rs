@@ -1,6 +1,6 @@
 use super::*;
 
-/// What a pager that copies its input to a file was given.
+/// Writes lines to a pager that copies its input to `FILE`, and returns the contents of the file.
 fn paged(height: usize, lines: usize, command: &str) -> Option<String> {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("seen");

@@ -27,7 +27,7 @@ fn the_table_that_was_meant_is_named() {
     assert_eq!(error("lagg"), "no table or view lagg at Line: 1, Column: 15; did you mean lag?");
     assert!(error("gruops").ends_with("did you mean groups?"));
     assert!(error("activ_consumer").ends_with("did you mean active_consumers?"));
-    assert!(error("nothing_like_it").ends_with("\\d shows tables and views"));
+    assert!(error("nothing_like_it").ends_with("\\d lists tables and views"));
     assert_eq!(no_table("another error", &tables), "another error");
     assert_eq!(missing_table("table 'x.y' not found"), Some("x.y"));
 }

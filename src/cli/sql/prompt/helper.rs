@@ -1,4 +1,4 @@
-//! Completion with the names of the server, which are requested when they are first needed.
+//! The completion of the editor, with the names of the server. They are requested when TAB is first pressed.
 
 use std::{
     cell::RefCell,
@@ -18,21 +18,21 @@ use crate::{
     rpc::proto::{SqlFormat, sql_response::Message},
 };
 
-/// Functions have no table.
+/// Returns all columns with their tables, and all functions, which have no table.
 const NAMES: &str = "SELECT table_name, column_name AS name FROM columns UNION ALL \
                      SELECT DISTINCT NULL, routine_name FROM information_schema.routines";
-/// How long a TAB waits for the names; a late answer serves the next one.
+/// Time that a TAB waits for the names. A later response is used by the next TAB.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long names are kept; the server may be another one by then.
+/// Time after which the names are requested again, since the server may have been replaced.
 const KEPT: Duration = Duration::from_secs(300);
-/// How long after a failed request the next one is sent.
+/// Time after a failed request before the next one is sent.
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// Completes words for the editor when TAB is pressed.
 pub(super) struct Completer<'a> {
     runtime: &'a Runtime,
     client: Client,
-    /// The lines of the statement above the one that is edited.
+    /// The lines of the statement above the line that is edited.
     above: String,
     names: RefCell<Known>,
 }
@@ -40,7 +40,7 @@ pub(super) struct Completer<'a> {
 #[derive(Default)]
 struct Known {
     names: Names,
-    /// A request that is still running.
+    /// The running request for the names.
     asked: Option<JoinHandle<Option<Names>>>,
     ask_again: Option<Instant>,
 }
@@ -50,7 +50,7 @@ impl<'a> Completer<'a> {
         Self { runtime, client, above: String::new(), names: RefCell::default() }
     }
 
-    /// Sets the lines above the next one.
+    /// Sets the lines of the statement above the next line.
     pub(super) fn edit_after(&mut self, above: &str) {
         self.above.clear();
         if !above.is_empty() {
@@ -59,8 +59,8 @@ impl<'a> Completer<'a> {
         }
     }
 
-    /// Requests the names if they are too old. Without an answer, those known before are used.
-    #[expect(clippy::disallowed_methods, reason = "how old the names are, part of no answer")]
+    /// Requests the names if they are too old. If the request fails or takes too long, the old names are used.
+    #[expect(clippy::disallowed_methods, reason = "the age of the names is not part of any result")]
     fn refresh(&self, known: &mut Known) {
         let now = Instant::now();
         if known.asked.is_none() && known.ask_again.is_some_and(|at| now < at) {

@@ -1,6 +1,6 @@
 use super::*;
 
-/// The lines of a table of three columns, and whether values were shortened.
+/// Returns the lines of a table of three columns, and whether values were shortened.
 fn table(layout: Layout, rows: &[[&str; 3]]) -> (String, bool) {
     let mut out = vec![];
     let columns =
@@ -50,7 +50,7 @@ fn the_widest_texts_are_shortened_until_the_table_fits_and_numbers_never() {
     assert!(text.lines().all(|line| width(line) <= 50), "{text}");
     assert!(text.contains("a-group-with-a-lon…  1234567890123456789  orders\n"), "{text}");
     let whole = table(Layout::default(), &rows);
-    assert!(whole.0.contains(long) && !whole.1, "a pipe gets all of it");
+    assert!(whole.0.contains(long) && !whole.1, "nothing is shortened in a pipe");
 }
 
 #[test]
