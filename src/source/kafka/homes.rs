@@ -309,7 +309,7 @@ impl Asker {
             Answer::NoGroup(_) => &[],
             Answer::Refused(_) | Answer::Listed(_) | Answer::Described(_) => return None,
             Answer::Failed(error) => {
-                tracing::debug!(cluster = &*self.cluster.name, group = &*copy.0, %error, "a group coordinator did not answer");
+                tracing::debug!(cluster = &*self.cluster.name, group = &*copy.0, %error, "a coordinator did not answer");
                 return None;
             }
         };

@@ -131,7 +131,7 @@ impl Decider {
         match self.load_aside(kind, stop) {
             Ok(aside) => aside.map(|aside| Switch { reason, aside: Some(aside) }),
             Err(error) => {
-                tracing::warn!(cluster = &*self.writer.cluster().name, %error, "cannot load committed offsets in the other mode");
+                tracing::warn!(cluster = &*self.writer.cluster().name, %error, "cannot load offsets in the other mode");
                 None
             }
         }

@@ -1,8 +1,7 @@
 //! Finds out whether the last offsets of a partition of a data topic are transaction markers only.
-//!
-//! This is the only part that reads data topics. It reads short ranges between a committed offset and the log end that
-//! no consumer advances over ([`crate::store::silent`]), each once per log end, and a few per second. A topic that may
-//! not be read is skipped for some time.
+//! This is the only part that reads data topics. It reads the short gaps between a committed offset and the log end in
+//! partitions that do not grow ([`crate::store::silent`]): each gap once per log end, and a few gaps per second. A topic
+//! that may not be read is skipped for some time.
 
 use std::{
     collections::BTreeMap,
@@ -31,7 +30,7 @@ use crate::{
 
 /// Maximum number of reads per second.
 const PACE: usize = 10;
-/// Interval of checks for ranges to read.
+/// Interval of checks for gaps to read.
 const TICK: Duration = Duration::from_millis(200);
 /// Timeout of one read.
 const TIMEOUT: Duration = Duration::from_secs(3);
