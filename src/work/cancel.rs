@@ -90,7 +90,7 @@ impl Cancel {
         Self::new(Duration::MAX, token)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "bounds the work, part of no answer")]
+    #[expect(clippy::disallowed_methods, reason = "limits the run time; not part of an answer")]
     fn new(timeout: Duration, ended: CancellationToken) -> Self {
         // A deadline that cannot be represented is replaced by one in a century.
         let now = Instant::now();
@@ -106,7 +106,7 @@ impl Cancel {
 
     /// Returns why the work must end, or `None` while it may run.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "bounds the work, part of no answer")]
+    #[expect(clippy::disallowed_methods, reason = "limits the run time; not part of an answer")]
     pub fn reason(&self) -> Option<Ended> {
         match self.0.reason.get() {
             Some(reason) => Some(reason.clone()),

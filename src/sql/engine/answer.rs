@@ -119,7 +119,7 @@ pub(super) struct Ending {
 }
 
 impl Ending {
-    #[expect(clippy::disallowed_methods, reason = "measures the run, part of no answer")]
+    #[expect(clippy::disallowed_methods, reason = "measures the run time; not part of an answer")]
     pub(super) fn new(name: &str) -> Self {
         Self { span: call::statement_span(name), started: Instant::now(), rows: 0, outcome: None }
     }
