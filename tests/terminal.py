@@ -1,5 +1,5 @@
-"""terminal.py COLUMNS COMMAND...: runs a command on a terminal of its own. Standard input is what is typed there, standard
-output is what it shows."""
+"""terminal.py COLUMNS COMMAND...: runs a command on a new terminal. Standard input is typed there, and standard output
+is what the terminal shows."""
 
 import fcntl
 import os
@@ -27,7 +27,7 @@ while True:
     if terminal in ready:
         try:
             shown = os.read(terminal, 4096)
-        except OSError:  # Linux: the command has ended.
+        except OSError:  # On Linux, this error means that the command has ended.
             shown = b""
         if not shown:
             break

@@ -1,6 +1,6 @@
 import java.io.IOException;
 
-/** Kafka's own main, ended when standard input closes: so a broker never outlives the test that started it. */
+/** Runs Kafka's own main, and exits when standard input closes, so that a broker never outlives its test. */
 public class Broker {
     public static void main(String[] args) {
         Thread watcher = new Thread(Broker::exitWithParent, "exit-with-parent");
@@ -13,7 +13,7 @@ public class Broker {
         try {
             while (System.in.read() >= 0) { }
         } catch (IOException closed) {
-            // as good as the end of the stream
+            // treated as the end of the stream
         }
         System.exit(0); // runs Kafka's shutdown hook
     }

@@ -14,8 +14,8 @@ import org.apache.kafka.common.resource.*;
 import org.apache.kafka.common.serialization.*;
 
 /**
- * Real Kafka clients at a test's command: one JSON object a line on stdin ({"do": NAME, ...}), one answer a line on
- * stdout, an error as {"error": TEXT}. Ends with its input. Compiles against every version in ./versions.
+ * Real Kafka clients, controlled by a test: one JSON command per line on stdin ({"do": NAME, ...}), one answer per line
+ * on stdout, errors as {"error": TEXT}. Exits at the end of its input. Compiles against every version in ./versions.
  */
 public class Driver {
     private static final ObjectMapper JSON = new ObjectMapper();
@@ -37,7 +37,7 @@ public class Driver {
         var commands = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         var driver = new Driver(args[0]);
         for (String line; (line = commands.readLine()) != null; ) answers.println(driver.answer(line));
-        System.exit(0); // consumers still polling must not hold the process
+        System.exit(0); // running consumers must not keep the process alive
     }
 
     private String answer(String line) throws IOException {
@@ -107,12 +107,12 @@ public class Driver {
         worker.start();
     }
 
-    /** The controller answers before the broker knows. */
+    /** Waits until the broker knows the topic, because the controller answers earlier. */
     private void await(String topic, boolean there) throws Exception {
         while (admin.listTopics(new ListTopicsOptions().listInternal(true)).names().get().contains(topic) != there) Thread.sleep(20);
     }
 
-    /** The same number of records to every partition of the topic. */
+    /** Produces the same number of records to every partition of the topic. */
     private void produce(String topic, int records) throws Exception {
         int partitions = admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic).partitions().size();
         try (var producer = producer(brokers, Map.of())) {
@@ -121,7 +121,7 @@ public class Driver {
         }
     }
 
-    /** Records of one partition in one transaction, which is committed: its marker comes after them. */
+    /** Produces records to a partition in one committed transaction, so that a marker follows them. */
     private void produceTransaction(String topic, int partition, int records) {
         try (var producer = producer(brokers, Map.of("transactional.id", "produces " + topic))) {
             producer.initTransactions();
@@ -131,7 +131,7 @@ public class Driver {
         }
     }
 
-    /** Those of all records in partition 0 of a topic. */
+    /** Returns the timestamps of all records in partition 0 of a topic. */
     private List<Long> timestamps(String topic) {
         var partition = new TopicPartition(topic, 0);
         List<Long> all = new ArrayList<>();
@@ -143,7 +143,7 @@ public class Driver {
         return all;
     }
 
-    /** As a consumer does that assigns its partitions itself. */
+    /** Commits like a consumer that assigns its partitions itself. */
     private void commit(String group, Map<TopicPartition, OffsetAndMetadata> offsets) {
         try (var consumer = consumer(brokers, Map.of("group.id", group))) {
             consumer.assign(offsets.keySet());
@@ -152,14 +152,14 @@ public class Driver {
     }
 
     /**
-     * Commits written into the log past the coordinator, which learns of them only when it loads the log again:
-     * "partitions" of a topic, "rounds" times, the offset one higher each time, "age_ms" ago.
+     * Appends commits to the log without the coordinator, which sees them only when it loads the log again:
+     * for "partitions" of a topic, in "rounds" rounds with increasing offsets, "age_ms" milliseconds old.
      */
     private void append(JsonNode c) throws Exception {
         String group = text(c, "group"), log = "__consumer_offsets";
         int logPartitions = admin.describeTopics(List.of(log)).allTopicNames().get().get(log).partitions().size();
         int logPartition = Math.abs(group.hashCode()) % logPartitions;
-        // The only client id that a broker lets write to an internal topic. A producer id would make it a transaction's.
+        // Brokers accept writes to internal topics only with this client id. Idempotence would add a producer id.
         try (var producer = producer(brokers, Map.of("client.id", "__admin_client", "enable.idempotence", false))) {
             Future<RecordMetadata> last = null;
             for (int round = 0; round < c.path("rounds").asInt(1); round++)
@@ -171,7 +171,7 @@ public class Driver {
         }
     }
 
-    /** OffsetCommitKey, version 1. */
+    /** Encodes OffsetCommitKey, version 1. */
     private static byte[] commitKey(String group, String topic, int partition) throws IOException {
         var bytes = new ByteArrayOutputStream();
         var out = new DataOutputStream(bytes);
@@ -182,7 +182,7 @@ public class Driver {
         return bytes.toByteArray();
     }
 
-    /** OffsetCommitValue, version 3. */
+    /** Encodes OffsetCommitValue, version 3. */
     private static byte[] commitValue(long offset, long age) throws IOException {
         var bytes = new ByteArrayOutputStream();
         var out = new DataOutputStream(bytes);
@@ -199,14 +199,14 @@ public class Driver {
             new AccessControlEntry("User:ANONYMOUS", "*", AclOperation.DESCRIBE, AclPermissionType.DENY));
     }
 
-    /** What a user is allowed: {user, operation, resource, name}. */
+    /** Returns the ACL that allows {user, operation, resource, name}. */
     private static AclBinding right(JsonNode c) {
         return new AclBinding(new ResourcePattern(ResourceType.fromString(text(c, "resource")), text(c, "name"), PatternType.LITERAL),
             new AccessControlEntry("User:" + text(c, "user"), "*", AclOperation.fromString(text(c, "operation")), AclPermissionType.ALLOW));
     }
 
     private void begin(String name, String group, Map<TopicPartition, OffsetAndMetadata> offsets) {
-        // Longer than any test leaves it open.
+        // Longer than any test keeps the transaction open.
         var producer = producer(brokers, Map.of("transactional.id", name, "transaction.timeout.ms", 600_000));
         transactions.put(name, producer);
         producer.initTransactions();
@@ -245,7 +245,7 @@ public class Driver {
         return new TopicPartition(text(c, "topic"), c.path("partition").asInt());
     }
 
-    /** "offsets": [{topic, partition, offset, metadata?, leader_epoch?}] */
+    /** Parses "offsets": [{topic, partition, offset, metadata?, leader_epoch?}]. */
     static Map<TopicPartition, OffsetAndMetadata> offsets(JsonNode c) {
         Map<TopicPartition, OffsetAndMetadata> all = new HashMap<>();
         for (JsonNode o : c.path("offsets")) {

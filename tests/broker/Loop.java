@@ -2,12 +2,12 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import java.util.Map;
 import org.apache.kafka.clients.admin.Admin;
 
-/** What is committed by every group, asked for by AdminClient, one group after the other. Prints what that took, as JSON. */
+/** Reads the committed offsets of all groups with AdminClient, group by group. Prints counts and time as JSON. */
 public class Loop {
     public static void main(String[] args) throws Exception {
         long groups = 0, offsets = 0;
         try (var admin = Admin.create(Map.of("bootstrap.servers", args[0]))) {
-            admin.describeCluster().nodes().get(); // Connecting is not part of it.
+            admin.describeCluster().nodes().get(); // The connection is not measured.
             long start = System.nanoTime();
             for (var group : admin.listConsumerGroups().all().get()) {
                 offsets += admin.listConsumerGroupOffsets(group.groupId()).partitionsToOffsetAndMetadata().get().size();

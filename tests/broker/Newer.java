@@ -3,7 +3,7 @@ import java.util.List;
 import org.apache.kafka.clients.admin.*;
 import org.apache.kafka.clients.consumer.Consumer;
 
-/** What the clients of some releases lack: made by since-4.0/Since4.java, which is compiled where they have it. */
+/** Clients that some releases lack. Implemented by since-4.0/Since4.java, compiled for releases that have them. */
 abstract class Newer {
     static Newer instance() {
         try {
@@ -26,7 +26,7 @@ abstract class Newer {
     /** A stateless Kafka Streams application that reads "topics", by the streams protocol. */
     abstract Worker streams(String brokers, JsonNode c);
 
-    /** Share and streams groups, in the form of State. */
+    /** Returns share and streams groups, in the form of State. */
     abstract List<Object> groups(Admin admin, int logPartitions) throws Exception;
 
     abstract Integer epoch(MemberDescription member);

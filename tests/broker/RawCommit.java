@@ -16,7 +16,7 @@ final class RawCommit {
 
     private RawCommit() {}
 
-    /** Sends {"group", "offsets": [{topic, partition, offset, metadata?}]}, each offset in a request of its own. */
+    /** Sends {"group", "offsets": [{topic, partition, offset, metadata?}]}, with one request per offset. */
     static void send(Collection<Node> brokers, JsonNode command) throws Exception {
         for (JsonNode o : command.path("offsets")) {
             byte[] request = request(Driver.text(command, "group"), o);
@@ -29,7 +29,7 @@ final class RawCommit {
         }
     }
 
-    /** Asks one broker after another until one does not refuse to be the coordinator. */
+    /** Sends the request to one broker after another until one accepts it as the coordinator. */
     private static Errors sendToCoordinator(Collection<Node> brokers, byte[] request) throws IOException {
         Errors error = Errors.COORDINATOR_NOT_AVAILABLE;
         for (Node broker : brokers) {

@@ -7,15 +7,15 @@ import org.apache.kafka.common.*;
 import org.apache.kafka.common.errors.GroupIdNotFoundException;
 
 /**
- * All that AdminClient says about groups and partitions. The log ends are read last, so that whoever has read
- * __consumer_offsets up to the end given here has seen every offset given here.
+ * Everything that AdminClient returns about groups and partitions. The log ends are read last: a reader that has read
+ * __consumer_offsets up to the end reported here has seen every offset reported here.
  */
-@SuppressWarnings({"deprecation", "removal"}) // by 4.1, of what 3.9 has no other name for
+@SuppressWarnings({"deprecation", "removal"}) // deprecated in 4.1, but 3.9 has no other names
 final class State {
     private static final String OFFSETS = "__consumer_offsets";
 
     private final Admin admin;
-    /** Over which brokers hash group ids; 0 is as many as there are. */
+    /** Number of log partitions over which brokers hash group ids; 0 means the current number. */
     private final int hashedOver;
 
     State(Admin admin, int hashedOver) {
@@ -52,7 +52,7 @@ final class State {
             try {
                 describe(group, described.get(id));
             } catch (ExecutionException e) {
-                // Listed from a log partition that is not the group's any more: its coordinator does not know it.
+                // Listed from a log partition that the group has left, so its coordinator does not know it.
                 if (e.getCause() instanceof GroupIdNotFoundException && ((List<?>) group.get("offsets")).isEmpty()) continue;
                 throw e;
             }
@@ -66,7 +66,7 @@ final class State {
         ConsumerGroupDescription d;
         try {
             d = future.get();
-        } catch (ExecutionException e) { // the empty group id may hold offsets, but not be described
+        } catch (ExecutionException e) { // the empty group id may have offsets, but cannot be described
             if (!group.get("group_id").equals("")) throw e;
             group.put("state", "Empty");
             group.put("protocol", "");
@@ -118,7 +118,7 @@ final class State {
     static List<Object> offsets(Map<TopicPartition, OffsetAndMetadata> committed) {
         List<Object> offsets = new ArrayList<>();
         committed.forEach((partition, commit) -> {
-            if (commit == null) return; // asked for, but none
+            if (commit == null) return; // requested, but not committed
             Map<String, Object> o = partition(partition);
             o.put("committed_offset", commit.offset());
             o.put("leader_epoch", commit.leaderEpoch().orElse(null));

@@ -6,13 +6,13 @@ import org.apache.kafka.clients.producer.*;
 import org.apache.kafka.common.IsolationLevel;
 import org.apache.kafka.common.TopicPartition;
 
-/** Commands about transactions, and about what is committed beside them. */
+/** Commands for transactions, and for commits at the same time. */
 final class Transactions {
     private final String brokers;
     private final Admin admin;
-    /** Producers that go through one transaction after the other, by transactional id. */
+    /** Producers that run one transaction after another, by transactional id. */
     private final Map<String, Producer<byte[], byte[]>> producers = new HashMap<>();
-    /** Consumers that commit by hand, by group. */
+    /** Consumers that commit manually, by group. */
     private final Map<String, Consumer<byte[], byte[]>> committers = new HashMap<>();
 
     Transactions(String brokers, Admin admin) {
@@ -29,7 +29,7 @@ final class Transactions {
         }
     }
 
-    /** A transaction from begin to acknowledged end. */
+    /** Runs a transaction from its begin to its acknowledged end. */
     private Object whole(String name, String group, Map<TopicPartition, OffsetAndMetadata> offsets) {
         var producer = producers.computeIfAbsent(name, id -> {
             var made = Driver.producer(brokers, Map.of("transactional.id", id));
@@ -42,7 +42,7 @@ final class Transactions {
         return Map.of();
     }
 
-    /** An acknowledged commit. */
+    /** Commits offsets, and waits for the acknowledgement. */
     private Object plain(String group, Map<TopicPartition, OffsetAndMetadata> offsets) {
         var consumer = committers.computeIfAbsent(group, id -> Driver.consumer(brokers, Map.of("group.id", id)));
         consumer.assign(offsets.keySet());
@@ -50,14 +50,14 @@ final class Transactions {
         return Map.of();
     }
 
-    /** How long one bare question for a log end takes. */
+    /** Returns the duration of a single ListOffsets request. */
     private Object listOffsets(TopicPartition partition) throws Exception {
         long start = System.nanoTime();
         admin.listOffsets(Map.of(partition, OffsetSpec.latest()), new ListOffsetsOptions(IsolationLevel.READ_UNCOMMITTED)).all().get();
         return Map.of("nanos", System.nanoTime() - start);
     }
 
-    /** Plain commits of some groups in turn, each one higher than the one before. */
+    /** Plain commits of several groups in turn, with increasing offsets. */
     static final class Commits extends Worker {
         private final List<Consumer<byte[], byte[]>> consumers = new ArrayList<>();
         private final TopicPartition partition;

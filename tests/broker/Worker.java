@@ -1,12 +1,12 @@
-/** Work that goes on beside the commands, on a thread of its own, until it is closed. */
+/** Background work on a thread of its own, until it is closed. */
 abstract class Worker extends Thread {
     private volatile boolean stopping;
     private volatile Exception failure;
 
-    /** One turn, well under a second. */
+    /** Runs one step, which takes well under a second. */
     abstract void turn() throws Exception;
 
-    /** Lets go of the client, on the thread that used it. */
+    /** Closes the client, on the thread that used it. */
     abstract void release();
 
     @Override
@@ -20,7 +20,7 @@ abstract class Worker extends Thread {
         }
     }
 
-    /** Ends the work; what went wrong meanwhile is thrown here. */
+    /** Ends the work; throws the exception of a failed step. */
     void close() throws Exception {
         stopping = true;
         join();

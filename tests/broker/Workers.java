@@ -7,7 +7,7 @@ import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.errors.*;
 
 final class Workers {
-    /** A consumer that commits after every poll that brought records. */
+    /** A consumer that commits after every poll that returned records. */
     static final class Consume extends Worker {
         private final Consumer<byte[], byte[]> consumer;
 
@@ -18,7 +18,7 @@ final class Workers {
             if (c.has("instance_id")) settings.put("group.instance.id", Driver.text(c, "instance_id"));
             if (c.path("protocol").asText("classic").equals("consumer")) {
                 settings.put("group.protocol", "consumer");
-                // Said aloud, since the broker's default is not in the log.
+                // Set explicitly, because the broker's default is not written to the log.
                 settings.put("group.remote.assignor", c.path("assignor").asText("uniform"));
             }
             else settings.put("partition.assignment.strategy", assignor(c.path("assignor").asText("range")));
@@ -43,7 +43,7 @@ final class Workers {
             try {
                 if (!consumer.poll(Duration.ofMillis(100)).isEmpty()) consumer.commitSync(Duration.ofSeconds(5));
             } catch (CommitFailedException | RetriableException | FencedInstanceIdException e) {
-                // a rebalance came between, or the broker is away: the next turn tries again
+                // a rebalance happened, or the broker is down: the next step retries
             }
         }
 
@@ -53,7 +53,7 @@ final class Workers {
         }
     }
 
-    /** Records to every partition of some topics, a few at a time. */
+    /** Produces a few records at a time to every partition of some topics. */
     static final class Traffic extends Worker {
         private final Producer<byte[], byte[]> producer;
         private final List<String> topics = new ArrayList<>();
@@ -78,7 +78,7 @@ final class Workers {
         }
     }
 
-    /** So many records a second to partition 0 of a topic, each with the time at which it was sent. */
+    /** Produces records to partition 0 of a topic at a fixed rate, each with the time at which it was sent. */
     static final class Paced extends Worker {
         private final Producer<byte[], byte[]> producer;
         private final String topic;
@@ -106,7 +106,7 @@ final class Workers {
         }
     }
 
-    /** A consumer of partition 0 of a topic that is held back: it reads no more than "per_second". */
+    /** A throttled consumer of partition 0 of a topic: it reads at most "per_second" records per second. */
     static final class HeldBack extends Worker {
         private final Consumer<byte[], byte[]> consumer;
         private final TopicPartition partition;

@@ -1,4 +1,4 @@
-// The bundle in the repository is what the sources build to, and it is small.
+// Checks that the bundle in the repository is built from the sources, and that it is small.
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -11,7 +11,7 @@ const DIST = join(WEB, "dist");
 const KIB = 1024;
 const files = (folder) => readdirSync(folder, { recursive: true }).filter((name) => statSync(join(folder, name)).isFile()).sort();
 
-/** Compressed bytes may differ from one version of Node to the next; what is in them may not. */
+/** Returns the decompressed content, because compressed bytes may differ between versions of Node. */
 function content(folder, name) {
   const bytes = readFileSync(join(folder, name));
   if (name.endsWith(".br")) return brotliDecompressSync(bytes);
@@ -25,7 +25,7 @@ await check("the sources build to exactly the bundle that is embedded", () => {
     npm("generate");
     npm("check");
     npm("bundle", "--", "--outDir", out, "--emptyOutDir", "--logLevel", "warn");
-    equal(files(out), files(DIST), "other files; `npm run build` in clients/web makes them.");
+    equal(files(out), files(DIST), "the files differ; run `npm run build` in clients/web.");
     for (const name of files(DIST)) assert(content(out, name).equals(content(DIST, name)), `${name} differs: run \`npm run build\` in clients/web`);
   } finally {
     rmSync(out, { recursive: true });
@@ -41,7 +41,7 @@ for (const suffix of [".br", ".gz"]) {
     return `${all.toFixed(1)} KiB: ${[...sizes].map(([name, size]) => `${name.replace("assets/", "")} ${(size / KIB).toFixed(1)}`).join(", ")}`;
   });
   await check(`the first load (${suffix}) is at most 250 KiB`, () => {
-    // What the document names; then the overview, which draws charts.
+    // The files that the document names, and then those of the overview, which draws charts.
     const document = readFileSync(join(DIST, "index.html"), "utf8");
     const named = [...sizes.keys()].filter((name) => document.includes(name.slice(0, -suffix.length)));
     const overview = [...sizes.keys()].filter((name) => /(Overview|charts)-/.test(name));

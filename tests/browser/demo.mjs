@@ -1,4 +1,4 @@
-// Every page on the demo: what it shows, how it looks, whom it serves.
+// Checks every page on the demo: its content, its layout, its accessibility.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
@@ -7,7 +7,7 @@ import { OUT, assert, check, equal, on, until } from "./harness.mjs";
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const SHOTS = join(import.meta.dirname, "../../clients/web/screenshots");
 
-/** Paths, and what is there once the page has what it shows. */
+/** Paths, with a selector that matches once the page has its data. */
 const PAGES = {
   overview: ["/", "table tbody tr"],
   consumers: ["/consumers?sort=lag&dir=desc", "[data-group]"],
@@ -30,7 +30,7 @@ async function serious(page) {
 }
 
 async function drawn(page) {
-  // Charts are there when their canvas is; every skeleton is gone.
+  // A chart is complete when it has a canvas, and no skeleton may be left.
   await until("all answers", () => page.evaluate(() => !document.querySelector("[aria-busy=true]")));
   await page.waitForFunction(() => [...document.querySelectorAll("[role=img]:not(svg)")].every((chart) => chart.querySelector("canvas")));
 }
@@ -60,7 +60,7 @@ export async function pages(browser, server) {
   }
 }
 
-/** The pictures of the README. */
+/** Takes the screenshots of the README. */
 export async function screenshots(browser, server) {
   await check("the README's screenshots are made", async () => {
     mkdirSync(SHOTS, { recursive: true });
@@ -70,7 +70,7 @@ export async function screenshots(browser, server) {
         await page.waitForSelector(there);
         await drawn(page);
         const picture = await page.screenshot({ type: "jpeg", quality: 85 });
-        // Kept as they are unless asked for: each run would make others.
+        // Existing screenshots are kept unless an update is requested, because each run differs.
         const file = join(SHOTS, `${name}.jpg`);
         if (process.env.UPDATE_SCREENSHOTS || !existsSync(file)) writeFileSync(file, picture);
         assert(readFileSync(file).length <= 150 * 1024, `${file}: ${readFileSync(file).length} bytes`);
@@ -102,7 +102,7 @@ export async function lists(browser, server) {
       await until("the same after a reload", async () => (await ids(page))[0] === "clickstream-enricher");
       await page.getByLabel("Kind").selectOption("streams");
       await until("a kind", async () => (await ids(page)).join() === "stock-levels");
-      await page.getByRole("searchbox").fill("nobody has this name");
+      await page.getByRole("searchbox").fill("no group has this name");
       await page.getByText("No group matches.").waitFor();
     }));
   await check("consumers: a line shows how the lag of each group moved", () =>
@@ -125,7 +125,7 @@ export async function lists(browser, server) {
       await page.getByRole("button", { name: "Chart" }).click();
       const chart = page.getByRole("img", { name: "committed_offset over time" });
       await until("points of it", async () => Number(await chart.getAttribute("data-points")) > 0);
-      // Those of which most is known, which are not the same ones in the first minute.
+      // The groups with the most samples, which change during the first minute.
       const lines = await page.locator(".legend li").allInnerTexts();
       const groups = (await server.sql("SELECT DISTINCT group_id FROM offsets WHERE topic = 'orders'")).map((row) => row.group_id);
       assert(new Set(lines).size > 1 && lines.every((line) => groups.includes(line)), `a line for each group: ${lines} of ${groups}`);

@@ -1,4 +1,4 @@
-// What the tests share: checks that are counted, servers, and pages that are watched.
+// Helpers shared by the browser tests: counted checks, servers, and pages that fail on any error.
 import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -8,7 +8,7 @@ import { chromium } from "playwright-core";
 export const TARGET = process.env.CARGO_TARGET_DIR ?? join(import.meta.dirname, "../../target");
 /** Screenshots and logs of the last run. */
 export const OUT = process.env.BROWSER_DIR ?? join(TARGET, "browser");
-/** Generous: a debug build, beside other tests, on two cores. */
+/** Generous, for a debug build next to other tests on two cores. */
 export const LIMIT = 30_000;
 mkdirSync(OUT, { recursive: true });
 
@@ -42,7 +42,7 @@ export function equal(left, right, what = "") {
   assert(one === other, `${what} ${one} is not ${other}`);
 }
 
-/** Waits until the probe gives something other than false and undefined. */
+/** Waits until the probe returns a value other than false and undefined. */
 export async function until(what, probe, limit = LIMIT) {
   const end = Date.now() + limit;
   for (let last; ; ) {
@@ -57,7 +57,7 @@ export async function until(what, probe, limit = LIMIT) {
   }
 }
 
-/** A server, whose log is kept. */
+/** A server with its log. */
 export class Server {
   constructor(name, command, args, env = {}) {
     const file = join(OUT, `${name}.address`);
@@ -77,7 +77,7 @@ export class Server {
     return this;
   }
 
-  /** Tells the stage to do something, and waits until it is done. */
+  /** Sends a command to the stage, and waits until it is done. */
   async tell(...words) {
     this.process.stdin.write(`${words.join("\t")}\n`);
     const { value, done } = await this.lines.next();
@@ -109,7 +109,7 @@ export async function launch(...args) {
   return chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox", ...args] });
 }
 
-/** A page that fails its check when something is wrong on it: an error, a refusal by the policy, a request elsewhere. */
+/** Opens a page that fails its check on any error, violation of the security policy, or request to another host. */
 export async function visit(browser, server, path, options = {}) {
   const { width = 1280, height = 900, ...rest } = options;
   const context = await browser.newContext({ viewport: { width, height }, acceptDownloads: true, ...rest });
@@ -117,8 +117,8 @@ export async function visit(browser, server, path, options = {}) {
   page.wrong = [];
   page.setDefaultTimeout(LIMIT);
   page.on("console", (message) => {
-    // A server that is away, or refuses, is told by the browser too. And where one types over coloured text, Chromium's own
-    // editing tries a style, which the policy refuses, and nobody misses: that one comes from no file of ours.
+    // The browser also reports failed requests, which tests cause on purpose. Typing over coloured text makes Chromium
+    // try an inline style, which the policy refuses; that message names none of our files.
     const { url } = message.location();
     const harmless = /Failed to load resource|net::ERR/.test(message.text()) || (/^Applying inline style/.test(message.text()) && !/assets/.test(url));
     if (message.type() === "error" && !harmless) page.wrong.push(`${message.text()} (${url})`);
@@ -132,7 +132,7 @@ export async function visit(browser, server, path, options = {}) {
   return page;
 }
 
-/** Opens a page for as long as the check lasts. */
+/** Opens a page for the duration of a check. */
 export async function on(browser, server, path, options, use) {
   const page = await visit(browser, server, path, options);
   try {

@@ -1,4 +1,4 @@
-// The dashboard in a browser. An argument, a regular expression, chooses checks by name.
+// Runs the browser tests of the dashboard. The optional argument is a regular expression that selects checks by name.
 import { lists, pages, screenshots } from "./demo.mjs";
 import { demo, launch, stage, summary } from "./harness.mjs";
 import { numbers } from "./numbers.mjs";

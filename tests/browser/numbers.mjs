@@ -1,11 +1,11 @@
-// Every list has a link to a statement that gives its rows and its cells.
+// Checks that every list links to a statement that returns its rows and its cells.
 import { check, equal, on, until } from "./harness.mjs";
 
 const plain = (text) => text.replaceAll(",", "");
 const host = (row) => row.client_host?.replace(/^\//, "");
 const owner = (row) => (row.client_id === null ? "nobody" : `${row.client_id} ${host(row)}`);
 
-/** Page, the link's name, the table (its name, or the section that it is in), and of what columns its cells are. */
+/** Page, name of the link, table (its name, or its section), and the SQL column of each of its columns. */
 const LISTS = [
   ["/", "the ten worst groups", { section: "The ten worst groups" }, { Group: "group_id", Status: "status", Lag: "lag", Members: "members" }],
   ["/consumers?q=GROUP-0001", "this list", "Consumer groups",
@@ -23,13 +23,13 @@ const LISTS = [
     { Partition: "log_partition", State: "state", Behind: "behind", Position: "position", Records: "records", Deletions: "tombstones", "Not decoded": "not_decoded" }],
 ];
 
-/** The parts of the server's page, each with its link and what it says of it. */
+/** The parts of the server's page, each with its link and its facts. */
 const FACTS = [
   ["the server", ["version", "git_revision", "started_at", "uptime_seconds", "resident_bytes", "held_bytes"]],
   ["its state", ["ready", "progress", "remaining_seconds", "brokers", "history_since", "audited_groups", "audit_differences"]],
 ];
 
-/** What of a table is in sight: its columns' names, and texts. */
+/** Returns the visible part of a table: names of its columns, and texts of its cells. */
 function shown(page, table) {
   const found = typeof table === "string" ? page.getByRole("table", { name: table }) : page.getByRole("region", { name: table.section, exact: true }).locator("table");
   return found.evaluate((table) => {
@@ -52,12 +52,12 @@ export async function numbers(browser, server) {
       on(browser, server, path, {}, async (page) => {
         const a = page.getByRole("link", { name: `SQL of ${link}`, exact: true });
         await a.waitFor();
-        // Groups become inactive, and offsets of the server's own log move: both are asked until nothing came between.
+        // Groups become inactive and offsets move, so page and statement are compared until nothing changed in between.
         await until("the same", async () => {
           const statement = new URL(await a.getAttribute("href"), server.url).searchParams.get("q");
           const [names, rows] = await shown(page, table);
           const given = (await server.sql(statement)).map((row) => cells(columns, row));
-          // Of a long list, what is in sight; of a cell, its first line: notes follow.
+          // Only the visible rows of a long list, and only the first line of a cell, since notes follow it.
           const seen = rows.map((row) => Object.keys(columns).map((name) => plain(row[names.indexOf(name)]).split("\n")[0].replace(/read by nobody$/, "").trim()));
           equal(seen, given.slice(0, seen.length).map((row) => row.map(plain)), path);
           return seen.length > 0 || undefined;

@@ -1,4 +1,4 @@
-// What pages of other sites can make a browser send to a server.
+// Checks the requests that pages of other sites can make a browser send to a server.
 import { createServer } from "node:http";
 import { assert, check, demo, equal, launch, until } from "./harness.mjs";
 
@@ -13,14 +13,14 @@ async function site(server) {
   return { port: http.address().port, close: () => http.close() };
 }
 
-/** The statuses that the server answers a page's requests with; a page itself does not see them. */
+/** Records the statuses of the responses to a page's requests, which the page itself cannot see. */
 function statuses(page, server) {
   const seen = [];
   page.on("response", (response) => response.url().startsWith(server.url) && seen.push(response.status()));
   return seen;
 }
 
-/** Everything that a page may send anywhere without asking first. */
+/** Sends all requests that a page may send to any host without a preflight. */
 const blind = ([url, statement]) => {
   const form = new FormData();
   form.append("statement", statement);
@@ -37,7 +37,7 @@ const blind = ([url, statement]) => {
   ]);
 };
 
-/** What a page gets that wants to read the answer. */
+/** Returns what a page gets if it tries to read the response. */
 const reading = ([url, statement]) =>
   fetch(`${url}/v1/sql`, { method: "POST", body: JSON.stringify({ statement }), headers: { "content-type": "application/json" } })
     .then(async (answer) => [answer.status, answer.headers.get("offsetd-snapshot") !== null, (await answer.json()).length > 0])
@@ -76,8 +76,8 @@ export async function origin(server) {
     await check("origin: a name that is pointed at the server reads nothing", async () => {
       const { page, status } = await opened(`http://evil.example:${port}/`);
       equal(status, 421);
-      assert((await page.locator("body").innerText()).includes("server.http.allowed_hosts"), "names the setting");
-      // A page of that name: probes tell nothing.
+      assert((await page.locator("body").innerText()).includes("server.http.allowed_hosts"), "the setting is named");
+      // A page with that host name can be loaded from a probe, which reveals nothing.
       equal((await page.goto(`http://evil.example:${port}/livez`)).status(), 200);
       const read = ([statement]) => fetch("/v1/sql", { method: "POST", body: statement }).then((answer) => answer.status);
       equal(await page.evaluate(read, [STATEMENT]), 421);

@@ -1,9 +1,9 @@
-// Several clusters, of which one is down.
+// Checks pages with several clusters, of which one is down.
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { OUT, Server, assert, check, equal, on, until } from "./harness.mjs";
 
-/** East has all of the demo's groups, west two of them, and at the third one's port nobody listens. */
+/** Starts a server with three clusters: east with all groups of the demo, west with two, and one that is down. */
 async function serve(demo) {
   const [{ bootstrap_servers }] = await demo.sql("SELECT bootstrap_servers FROM clusters");
   const file = join(OUT, "several.toml");
@@ -18,7 +18,7 @@ async function serve(demo) {
   return new Server("several", "offsetd", (address) => ["serve", "--config", file, "--listen", "127.0.0.1:0", "--address-file", address]).ready();
 }
 
-/** Lists, and the texts of what names a cluster in them. */
+/** Pages with lists, and the selectors of the cluster names in them. */
 const LISTS = {
   "/": "section[aria-label='The ten worst groups'] td:first-child",
   "/consumers": "[role=cell]:first-child",
@@ -87,7 +87,7 @@ export async function several(browser, demo) {
           await until("the cluster in the URL", () => new URL(page.url()).searchParams.get("cluster") === "demo");
           await page.getByRole("link", { name: /^SQL of this/ }).waitFor();
         });
-      await on(browser, demo, "/group?id=nobody", {}, (page) => page.getByText("There is no such group.").waitFor());
+      await on(browser, demo, "/group?id=missing", {}, (page) => page.getByText("There is no such group.").waitFor());
     });
   } finally {
     await server.stop();

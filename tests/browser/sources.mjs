@@ -1,4 +1,4 @@
-// A source of offsets beside the cluster's own: told apart on every page, and never added up.
+// Checks a second source of offsets: it is shown separately on every page, and never added to the cluster's own.
 import { check, equal, on, until } from "./harness.mjs";
 
 export async function sources(browser, server) {

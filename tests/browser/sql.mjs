@@ -1,4 +1,4 @@
-// The SQL page.
+// Checks the SQL page.
 import { readFileSync } from "node:fs";
 import { assert, check, equal, on, until } from "./harness.mjs";
 
@@ -22,7 +22,7 @@ export async function sql(browser, server) {
     on(browser, server, "/sql", {}, async (page) => {
       const offered = (label) => page.locator(".cm-tooltip-autocomplete li", { hasText: label }).first().waitFor();
       await page.locator(".cm-content").waitFor();
-      // Names come from the server: until they are there, nothing but keywords is offered.
+      // Names come from the server; until they are loaded, only keywords are offered.
       await page.getByText("Tables", { exact: true }).click();
       await page.locator(".tables code", { hasText: "consumers" }).first().waitFor();
       await page.getByText("Tables", { exact: true }).click();
@@ -72,7 +72,7 @@ export async function sql(browser, server) {
       equal((await saved(page, "CSV")).toString(), 'a,b,c,d,e,f,g\n"a,""b""",9007199254740993,,"",2026-01-02T03:04:05.678Z,1.5,true\n');
       equal(JSON.parse((await saved(page, "JSON")).toString()), [{ a: 'a,"b"', b: "9007199254740993", c: null, d: "", e: "2026-01-02T03:04:05.678Z", f: 1.5, g: true }]);
       const arrow = await saved(page, "Arrow");
-      equal(arrow.readInt32LE(0), -1, "the mark of a message");
+      equal(arrow.readInt32LE(0), -1, "the continuation marker of a message");
       equal(arrow.readInt32LE(arrow.length - 4), 0, "the end of the stream");
     }));
   await check("SQL: no text of an exported CSV is a formula", () =>
@@ -98,7 +98,7 @@ export async function sql(browser, server) {
       await page.goto(server.url + link(`SELECT ${many}`));
       await done(page);
       equal((await cells(page)).length, 60);
-      assert(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "the page scrolls sideways");
+      assert(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "the page must not scroll horizontally");
     }));
   await check("SQL: a result with a time column is drawn", () =>
     on(browser, server, link("SELECT date_bin(INTERVAL '5 seconds', committed_at) AS at, count(*) AS commits FROM commits GROUP BY 1 ORDER BY 1"), {}, async (page) => {
@@ -109,7 +109,7 @@ export async function sql(browser, server) {
 }
 
 export async function large(browser, server) {
-  // Computes for minutes before its second row, whoever is slow.
+  // Computes for minutes before its second row, on any machine.
   const endless = "SELECT 1 AS n UNION ALL SELECT count(*) FROM columns a, columns b, columns c, (SELECT * FROM columns LIMIT 50) d WHERE a.position + b.position + c.position + d.position < 0";
   const many = "SELECT a.group_id, a.committed_offset, b.partition FROM offsets a CROSS JOIN (SELECT partition FROM partitions WHERE topic = 'wide' AND partition < 15) b WHERE a.topic = 'orders'";
   await check("SQL: a million rows scroll to the last, and a cell of it is there", () =>
@@ -118,7 +118,7 @@ export async function large(browser, server) {
       equal(await page.getByRole("table", { name: "Result" }).getAttribute("aria-rowcount"), "900001");
       await page.getByRole("region", { name: "Result", exact: true }).last().evaluate((box) => box.scrollTo(0, box.scrollHeight));
       await until("the last row", () => page.locator("[aria-rowindex='900001'] [role=cell]").first().textContent());
-      assert((await page.locator("[role=row]").count()) < 100, "only what is in sight is made");
+      assert((await page.locator("[role=row]").count()) < 100, "only visible rows are rendered");
     }));
   await check("SQL: a statement is cancelled, and what came is kept", () =>
     on(browser, server, link(endless), {}, async (page) => {

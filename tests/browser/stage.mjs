@@ -1,4 +1,4 @@
-// What the demo does not have: strange names, very many groups and partitions, a server and brokers that go away.
+// Checks conditions that the demo lacks: strange names, very many groups and partitions, restarts of server and brokers.
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { OUT, assert, check, demo, equal, on, until } from "./harness.mjs";
@@ -27,13 +27,13 @@ export async function staged(browser, server, groups) {
         await page.waitForSelector("[data-committed='orders-0']");
         equal(await page.locator("h1").textContent(), title);
         assert((await page.title()).endsWith("· offsetd"), await page.title());
-        assert(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "the page scrolls sideways");
+        assert(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "the page must not scroll horizontally");
         await page.getByRole("link", { name: "SQL of the partitions" }).click();
         await page.locator("[data-state=done]").waitFor();
       }));
   }
   await check("a group that is not there is said not to be", () =>
-    on(browser, server, group("nobody"), {}, (page) => page.getByText("There is no such group in stage").waitFor()));
+    on(browser, server, group("missing"), {}, (page) => page.getByText("There is no such group in stage").waitFor()));
 
   await check("a commit shows on the page without a reload", () =>
     on(browser, server, group(".."), {}, async (page) => {
@@ -51,7 +51,7 @@ export async function staged(browser, server, groups) {
       const before = await committed(page, "orders-0");
       await server.commit("..", "orders", 0, 960);
       await until("the server to know", async () => (await server.sql("SELECT committed_offset AS at FROM offsets WHERE group_id = '..'"))[0].at === 960);
-      // Another page sees it meanwhile: this one had its time.
+      // Another page shows it meanwhile, so this one had enough time.
       await on(browser, server, group(".."), {}, (other) => until("the new offset", async () => (await committed(other, "orders-0")) === "960"));
       equal(await committed(page, "orders-0"), before);
       await page.getByRole("button", { name: "Paused" }).click();
@@ -63,7 +63,7 @@ export async function staged(browser, server, groups) {
       equal(await page.getByRole("table", { name: "Partitions of the group" }).getAttribute("aria-rowcount"), "10001");
       await page.getByRole("region", { name: "Partitions of the group" }).evaluate((box) => box.scrollTo(0, box.scrollHeight));
       await page.waitForSelector("[data-committed='wide-9999']");
-      assert((await page.locator("[role=row]").count()) < 100, "only what is in sight is made");
+      assert((await page.locator("[role=row]").count()) < 100, "only visible rows are rendered");
     }));
   await check("topics that nobody reads are found", () =>
     on(browser, server, "/topics", {}, async (page) => {
@@ -84,7 +84,7 @@ export async function staged(browser, server, groups) {
       await session.send("Network.enable");
       await page.goto(`${server.url}/consumers`);
       await page.waitForSelector("[data-group]");
-      assert(fetches.size > 0 && bytes > 0, "the requests of the page are not seen");
+      assert(fetches.size > 0 && bytes > 0, "the requests of the page must be recorded");
       assert(bytes < ids / 10, `${bytes} bytes for the first page, ${ids} for the ids of all groups`);
       return `${bytes} bytes in ${fetches.size} requests; the ids of all groups: ${ids}`;
     }));
@@ -139,7 +139,7 @@ export async function away(browser, server) {
       await page.waitForSelector("[data-committed='orders-0']");
       await server.tell("down");
       await page.locator("[data-banner=stale]").waitFor();
-      assert(await committed(page, "orders-0"), "the last that is known");
+      assert(await committed(page, "orders-0"), "the last known offset");
       await server.tell("up");
       await page.locator("[data-banner=stale]").waitFor({ state: "detached" });
     }));
@@ -149,7 +149,7 @@ export async function away(browser, server) {
       const before = await committed(page, "orders-0");
       await server.tell("stop");
       await page.locator("[data-banner=reconnecting]").waitFor();
-      equal(await committed(page, "orders-0"), before, "what was shown stays");
+      equal(await committed(page, "orders-0"), before, "the shown offset stays");
       await server.tell("start");
       await page.locator("[data-banner=reconnecting]").waitFor({ state: "detached" });
       await server.commit("..", "orders", 0, 970);
@@ -173,7 +173,7 @@ export async function token(browser) {
         await page.getByText("This server wants a token").waitFor();
         await give("not-the-first-token-1");
         await page.getByRole("heading", { name: "The token is not accepted", exact: true }).waitFor();
-        equal(await page.evaluate(() => sessionStorage.length), 0, "one that was never accepted is not kept");
+        equal(await page.evaluate(() => sessionStorage.length), 0, "a token that was never accepted is not stored");
         await give(first);
         await page.locator("table tbody tr").first().waitFor();
         equal(await page.evaluate((first) => [sessionStorage.length, JSON.stringify(localStorage).includes(first)], first), [1, false]);

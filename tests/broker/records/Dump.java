@@ -5,7 +5,7 @@ import java.util.stream.Collectors;
 import org.apache.kafka.clients.consumer.*;
 import org.apache.kafka.common.TopicPartition;
 
-/** What stands in __consumer_offsets, as HEXKEY, tab, HEXVALUE; of each kind of record two for every group. */
+/** Prints records of __consumer_offsets as HEXKEY, tab, HEXVALUE: for every group, two of each kind of record. */
 public class Dump {
     private static final int EACH = 2;
 
@@ -28,7 +28,7 @@ public class Dump {
         }
     }
 
-    /** Type, group, and version or deletion. */
+    /** Returns type, group, and version or deletion. */
     private static String kind(ConsumerRecord<byte[], byte[]> record) {
         var key = ByteBuffer.wrap(record.key());
         short type = key.getShort();

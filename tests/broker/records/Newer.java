@@ -7,7 +7,7 @@ import org.apache.kafka.streams.*;
 import org.apache.kafka.streams.kstream.*;
 import org.apache.kafka.streams.state.Stores;
 
-/** Groups of Kafka 4.1: of the consumer protocol, mixed with the classic one, share and streams groups. */
+/** Creates groups of Kafka 4.1: consumer groups, a group with both protocols, share and streams groups. */
 public class Newer {
     public static void main(String[] args) throws Exception {
         Play.brokers = args[0];
@@ -18,7 +18,7 @@ public class Newer {
         System.exit(0);
     }
 
-    /** One member by names, another by a pattern; the first goes. */
+    /** One member subscribes to names, another to a pattern; the first one leaves. */
     private static void consumers() {
         var names = Play.consumer("consumer", Map.of("group.protocol", "consumer", "client.rack", "rack-1", "group.instance.id", "i-1"));
         var pattern = Play.consumer("consumer", Map.of("group.protocol", "consumer", "client.id", "pattern", "group.remote.assignor", "range"));

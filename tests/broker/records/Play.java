@@ -7,7 +7,7 @@ import org.apache.kafka.clients.producer.*;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.serialization.*;
 
-/** Groups that every Kafka since 2.8 has: classic, static, by hand, by transaction; and deletions. */
+/** Creates groups of every Kafka since 2.8: classic, static, manual commits, transactions; and deletions. */
 public class Play {
     static final List<String> TOPICS = List.of("orders", "payments");
 
@@ -22,7 +22,7 @@ public class Play {
             fixed();
             byHand();
             byTransaction();
-            // Older clients' default.
+            // The default group id of older clients.
             admin.alterConsumerGroupOffsets("", Map.of(new TopicPartition("orders", 0), new OffsetAndMetadata(1))).all().get();
             admin.deleteConsumerGroupOffsets("by hand", Set.of(new TopicPartition("payments", 0))).all().get();
             admin.deleteConsumerGroups(List.of("deleted")).all().get();
@@ -36,7 +36,7 @@ public class Play {
         }
     }
 
-    /** Two members; one goes, then the other. */
+    /** Two members, which leave one after the other. */
     private static void classic() {
         var one = consumer("classic", Map.of("client.id", "un", "client.rack", "rack-1"));
         var two = consumer("classic", Map.of("client.id", "deux"));
@@ -50,7 +50,7 @@ public class Play {
         one.close();
     }
 
-    /** A static member that comes back. */
+    /** A static member that leaves and rejoins. */
     private static void fixed() {
         for (int life = 0; life < 2; life++) {
             var consumer = consumer("static", Map.of("group.instance.id", "instance-1",

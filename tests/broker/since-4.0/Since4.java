@@ -36,7 +36,7 @@ final class Since4 extends Newer {
     @Override
     Worker streams(String brokers, JsonNode c) {
         var builder = new StreamsBuilder();
-        for (String topic : topics(c)) builder.stream(topic).foreach((key, value) -> { }); // a subtopology each
+        for (String topic : topics(c)) builder.stream(topic).foreach((key, value) -> { }); // each topic is a subtopology
         var settings = new Properties();
         settings.put("bootstrap.servers", brokers);
         settings.put("application.id", Driver.text(c, "group"));
@@ -109,7 +109,7 @@ final class Since4 extends Newer {
         return member;
     }
 
-    /** A task stands for that partition of every topic of its subtopology, where there is one. */
+    /** Returns the partitions of the tasks: a task owns its partition of every topic of its subtopology. */
     private static Collection<TopicPartition> partitions(Admin admin, StreamsGroupDescription d, StreamsGroupMemberAssignment assignment) throws Exception {
         List<TopicPartition> partitions = new ArrayList<>();
         for (var task : assignment.activeTasks())

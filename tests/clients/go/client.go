@@ -1,4 +1,4 @@
-// Asks a demo server (argument: host:port) with the ADBC driver for Go; prints how many checks passed.
+// Queries a demo server (argument: host:port) with the ADBC driver for Go; prints the number of passed checks.
 package main
 
 import (
@@ -29,7 +29,7 @@ func must[T any](value T, err error) T {
 	return value
 }
 
-// rows runs a statement as it is, or prepared with one row of parameters, and counts.
+// rows runs a statement directly, or prepared with one row of parameters, and returns the number of rows.
 func rows(connection adbc.Connection, sql string, parameters arrow.Record) (int64, *arrow.Schema, error) {
 	statement := must(connection.NewStatement())
 	defer statement.Close()

@@ -15,8 +15,8 @@ import java.util.Map;
 import java.util.Properties;
 
 /**
- * Asks a demo server (argument: host:port), and one with TLS and tokens (host:port, a token, its CA's file), with the JDBC
- * driver of Flight SQL; prints how many checks passed.
+ * Queries a demo server (argument: host:port), and one with TLS and tokens (host:port, a token, the file of its CA), with
+ * the JDBC driver of Flight SQL; prints the number of passed checks.
  */
 public final class Client {
   interface Check {
@@ -152,7 +152,7 @@ public final class Client {
 
   static void types() throws SQLException {
     try (Connection connection = connect()) {
-      // Driver 18.3.0 does not ask the server; it must answer all the same.
+      // Driver 18.3.0 does not query the server, but must return a result.
       that(strings(connection.getMetaData().getTypeInfo(), "TYPE_NAME") != null, "an answer");
     }
   }
@@ -174,7 +174,7 @@ public final class Client {
       that(!metadata.getDatabaseProductVersion().isEmpty() && !metadata.supportsTransactions(), "version, transactions");
       that(metadata.getIdentifierQuoteString().equals("\"") && metadata.supportsFullOuterJoins(), "quote, joins");
       that(metadata.supportsUnionAll() && metadata.supportsGroupBy() && !metadata.supportsSavepoints(), "unions, groups");
-      // Every one that takes no argument: tools ask for all of them.
+      // Every method without parameters, because tools call all of them.
       List<String> broken = new ArrayList<>();
       for (var method : DatabaseMetaData.class.getMethods()) {
         String name = method.getName();
@@ -209,7 +209,7 @@ public final class Client {
   }
 
   static void access() throws SQLException {
-    List<Map<String, String>> good = List.of(Map.of("user", "anybody", "password", token), Map.of("token", token));
+    List<Map<String, String>> good = List.of(Map.of("user", "any-user", "password", token), Map.of("token", token));
     List<Map<String, String>> bad = List.of(Map.of(), Map.of("user", "anybody", "password", "not-" + token));
     for (Map<String, String> given : good) {
       Properties properties = new Properties();
@@ -248,7 +248,7 @@ public final class Client {
 
   static void emptyAnswers() throws SQLException {
     String sql = "SELECT group_id, lag FROM lag WHERE false";
-    // Not by createStatement: there driver 18.3.0 counts the columns of an empty answer twice.
+    // createStatement is not used, because driver 18.3.0 then counts the columns of an empty result twice.
     try (Connection connection = connect(); PreparedStatement statement = connection.prepareStatement(sql);
         ResultSet rows = statement.executeQuery()) {
       that(rows.getMetaData().getColumnCount() == 2, rows.getMetaData().getColumnCount());
@@ -261,7 +261,7 @@ public final class Client {
   }
 
   public static void main(String[] args) throws Exception {
-    // The driver logs what it throws as well.
+    // The driver also logs the exceptions that it throws.
     java.util.logging.LogManager.getLogManager().reset();
     url = "jdbc:arrow-flight-sql://" + args[0] + "?useEncryption=false";
     secured = "jdbc:arrow-flight-sql://" + args[1] + "?tlsRootCerts=" + args[3];

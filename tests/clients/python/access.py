@@ -1,5 +1,5 @@
-"""Asks a demo server with TLS and tokens (arguments: host:port, a token, its CA's file) with ADBC and with plain
-pyarrow.flight; prints how many checks passed."""
+"""Queries a demo server with TLS and tokens (arguments: host:port, a token, the file of its CA) with ADBC and with
+plain pyarrow.flight; prints the number of passed checks."""
 
 import sys
 
@@ -37,7 +37,7 @@ def refused(**credentials):
 
 @check
 def adbc_gives_the_token_as_password_of_any_user():
-    assert count(username="anybody", password=token) > 5
+    assert count(username="any-user", password=token) > 5
 
 
 @check
@@ -48,14 +48,14 @@ def adbc_gives_the_token_as_a_header():
 @check
 def adbc_is_told_that_a_token_is_needed_or_wrong():
     refused()
-    refused(username="anybody", password="not-" + token)
+    refused(username="any-user", password="not-" + token)
     refused(**{OPTIONS.AUTHORIZATION_HEADER.value: "Bearer not-" + token})
 
 
 @check
 def flight_exchanges_user_and_password_for_the_token():
     client = flight.connect(f"grpc+tls://{address}", tls_root_certs=authority)
-    name, value = client.authenticate_basic_token("anybody", token)
+    name, value = client.authenticate_basic_token("any-user", token)
     assert (name, value) == (b"authorization", f"Bearer {token}".encode()), name
     list(client.list_actions(flight.FlightCallOptions(headers=[(name, value)])))
     for attempt in (lambda: client.authenticate_basic_token("anybody", "not-" + token), lambda: list(client.list_actions())):

@@ -1,4 +1,4 @@
-"""Checks of one program: functions that raise when something is wrong."""
+"""A registry of checks: functions that raise an exception on failure."""
 
 import sys
 import traceback
@@ -12,7 +12,7 @@ def check(function):
 
 
 def run():
-    """Runs all, prints how many passed, and ends the program."""
+    """Runs all checks, prints the number of passed ones, and exits."""
     failed = 0
     for function in checks:
         try:

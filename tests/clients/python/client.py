@@ -1,4 +1,5 @@
-"""Asks a demo server (argument: host:port) with ADBC and with plain pyarrow.flight; prints how many checks passed."""
+"""Queries a demo server (argument: host:port) with ADBC and with plain pyarrow.flight; prints the number of passed
+checks."""
 
 import sys
 
@@ -202,7 +203,7 @@ def varint(number):
 
 
 def command(name, query):
-    """google.protobuf.Any of a command whose first field is the query."""
+    """Returns a google.protobuf.Any with a command that has the query as its first field."""
     field = lambda number, value: bytes([number << 3 | 2]) + varint(len(value)) + value
     url = f"type.googleapis.com/arrow.flight.protocol.sql.{name}".encode()
     return field(1, url) + field(2, field(1, query.encode()))
@@ -235,7 +236,7 @@ def flight_gives_its_errors_their_codes():
         client.do_get(flight.Ticket(b"\xff\xff")).read_all()
     except pa.ArrowInvalid:
         return
-    raise AssertionError("a ticket of nothing")
+    raise AssertionError("an invalid ticket was accepted")
 
 
 run()

@@ -1,5 +1,5 @@
-"""Runs demo servers (arguments: the program, a folder) that keep older samples in a local folder and on a local S3, reads
-their files with pyarrow and DuckDB, and checks that they say what the server says; prints how many checks passed."""
+"""Runs demo servers (arguments: the binary, a folder) with a history store in a local folder and on a local S3, reads
+the files with pyarrow and DuckDB, and compares them with the server's answers; prints the number of passed checks."""
 
 import json
 import logging
@@ -78,7 +78,7 @@ def millis(text):
     return round(datetime.fromisoformat(text).replace(tzinfo=timezone.utc).timestamp() * 1000)
 
 
-# The offsets of a group, of samples that a file has a row for.
+# The offsets of a group at the times for which a file has rows.
 ROWS = "SELECT group_id, topic, partition, sampled_at, committed_offset, lag FROM history"
 
 
@@ -127,7 +127,7 @@ def files_are_sorted_and_carry_what_readers_prune_by():
 
 
 def sampled_at(sample, at):
-    """A file of the server's form with the rows of a sample, taken at another time."""
+    """Returns a file in the server's format with the rows of a sample, but with another time."""
     column = sample.schema.get_field_index("sampled_at")
     field = sample.schema.field(column)
     moved = sample.set_column(column, field, pyarrow.array([at] * sample.num_rows, field.type))
@@ -152,15 +152,15 @@ def samples_are_kept_on_s3():
                     s3_credentials=str(credentials))
     try:
         with Server("s3", **settings) as server:
-            # There is no such bucket: history suffers, nothing else does.
+            # The bucket does not exist: only history is affected.
             until("a failure", lambda: server.metric("offsetd_history_store_failures_total") > 0)
             assert server.metric("offsetd_history_store_up") == 0
             assert server.get("/readyz") and server.sql("SELECT count(*) AS n FROM lag")[0]["n"] > 0
             s3.create_bucket(Bucket="offsets")
             until("files", lambda: server.metric("offsetd_history_store_files_total") > 8)
-            # What else failed is tried again after a minute.
+            # Other failed operations are retried after a minute.
             until("success", lambda: server.metric("offsetd_history_store_up") == 1)
-            # More than is in memory.
+            # More samples than in memory.
             older = "SELECT count(DISTINCT sampled_at) AS n FROM history WHERE group_id = 'billing'"
             until("older samples", lambda: server.sql(older)[0]["n"] > 8)
         keys = [item["Key"] for item in s3.list_objects_v2(Bucket="offsets")["Contents"]]
@@ -170,7 +170,7 @@ def samples_are_kept_on_s3():
         sample = table.filter(pyarrow.compute.equal(table["sampled_at"], table["sampled_at"][0]))
         rows = sample.num_rows
         assert rows > 10
-        # Two files of yesterday: a server that starts makes one of them.
+        # Two files of yesterday: a server merges them when it starts.
         midnight = (int(time.time()) // 86400 - 1) * 86_400_000
         date = datetime.fromtimestamp(midnight / 1000, timezone.utc).date()
         yesterday = f"kept/here/cluster=demo/date={date}/"
