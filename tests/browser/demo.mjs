@@ -18,7 +18,7 @@ const PAGES = {
   topic: ["/topic?cluster=demo&name=orders", "table tbody tr"],
   sql: [`/sql?${new URLSearchParams({ q: "SELECT * FROM lag ORDER BY lag DESC" })}`, "[data-state=done]"],
   server: ["/server", "[role=cell]"],
-  which: ["/group?id=nobody", ".card"],
+  which: ["/group?id=missing", ".card"],
   nowhere: ["/nowhere", ".card"],
 };
 

@@ -68,8 +68,8 @@ export async function staged(browser, server, groups) {
   await check("topics that nobody reads are found", () =>
     on(browser, server, "/topics", {}, async (page) => {
       await page.getByRole("button", { name: "Read by nobody" }).click();
-      await until("the one", async () => (await page.locator("[role=cell] a").allTextContents()).join() === "nobody-reads-this");
-      await page.getByRole("link", { name: "nobody-reads-this" }).click();
+      await until("the one", async () => (await page.locator("[role=cell] a").allTextContents()).join() === "unread-topic");
+      await page.getByRole("link", { name: "unread-topic" }).click();
       await page.getByText("Nobody has committed an offset of this topic.").waitFor();
     }));
 

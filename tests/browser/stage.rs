@@ -61,7 +61,7 @@ fn main() -> Result<(), Failure> {
     };
     let kafka = MockKafka::start(1)?;
     kafka.create_offsets_topic(LOG_PARTITIONS)?;
-    for (topic, partitions) in [("orders", 6), ("wide", WIDE), ("nobody-reads-this", 2)] {
+    for (topic, partitions) in [("orders", 6), ("wide", WIDE), ("unread-topic", 2)] {
         kafka.create_topic(topic, partitions)?;
     }
     let clock = Clock::system();

@@ -75,7 +75,7 @@ fn wrong() -> [Option<String>; 7] {
 }
 
 fn right() -> [String; 4] {
-    [bearer(TOKEN), format!("bearer {TOKEN}"), basic("anybody", TOKEN), basic("", TOKEN)]
+    [bearer(TOKEN), format!("bearer {TOKEN}"), basic("any-user", TOKEN), basic("", TOKEN)]
 }
 
 #[test]
@@ -222,8 +222,8 @@ fn flight_clients_give_the_token_as_password_and_get_it_as_bearer() {
     lab.block_on(async {
         let mut client = FlightSqlServiceClient::new(lab.channel());
         assert!(client.execute("SELECT 1".to_owned(), None).await.is_err());
-        assert!(client.handshake("anybody", OTHER).await.is_err());
-        let answer = client.handshake("anybody", TOKEN).await.unwrap();
+        assert!(client.handshake("any-user", OTHER).await.is_err());
+        let answer = client.handshake("any-user", TOKEN).await.unwrap();
         assert_eq!((&*answer, client.token().map(String::as_str)), (TOKEN.as_bytes(), Some(TOKEN)));
         let info = client.execute("SELECT group_id FROM offsets".to_owned(), None).await.unwrap();
         let rows = client.do_get(info.endpoint[0].ticket.clone().unwrap()).await.unwrap();

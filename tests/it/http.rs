@@ -254,7 +254,7 @@ fn query_is_the_call_as_json() {
 fn query_errors_say_what_is_wrong_with_the_parameters() {
     let lab = shop();
     let get = |parameters: &str| lab.get(&format!("/v1/query?{parameters}"));
-    assert_problem(&get("group_id=nobody&topic=orders&partition=0"), 404, "nobody");
+    assert_problem(&get("group_id=missing&topic=orders&partition=0"), 404, "missing");
     assert_problem(&get("group_id=billing&topic=x&partition=0"), 404, "\"x\"");
     assert_problem(&get("cluster=x&group_id=billing&topic=orders&partition=0"), 404, "\"x\"");
     assert_problem(&get("group_id=billing&topic=orders"), 400, "partition");

@@ -19,7 +19,7 @@ use crate::server::Server;
 use crate::support::{LIMIT, Lab, Setup, kafka, until};
 
 /// An address that refuses connections.
-const NOBODY: &str = "127.0.0.1:1";
+const UNREACHABLE: &str = "127.0.0.1:1";
 
 /// A folder with a configuration and a file of offsets.
 struct Files(TempDir);
@@ -209,7 +209,7 @@ fn offsets_of_a_file_are_shown_beside_those_of_kafka_in_every_interface() {
 #[test]
 fn a_source_shows_its_offsets_without_its_cluster_and_says_why_there_is_no_lag() {
     let (kafka, files) = (kafka(1), Files::new());
-    files.configure(&(cluster("dead", NOBODY) + &files.import("")));
+    files.configure(&(cluster("dead", UNREACHABLE) + &files.import("")));
     files.append(&line("g", 42));
     let lab = files.setup().with("SERVER_READY_AFTER", "500ms").ready(&kafka);
     let row = json!({"group_id": "g", "committed_offset": 42, "lag": null, "lag_unknown": "end_unknown"});

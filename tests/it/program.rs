@@ -111,7 +111,7 @@ fn http_answers_in_every_format_and_with_the_right_status() {
     assert_eq!((csv.status, &*csv.body), (200, "x,y,z\n\"a,b\",,\"[1,2]\"\n"));
     let lines = post("SELECT column1 AS n FROM (VALUES (1), (9007199254740993)) ORDER BY 1", "application/x-ndjson");
     assert_eq!(lines.body, "{\"n\":1}\n{\"n\":\"9007199254740993\"}\n");
-    let empty = post("SELECT * FROM offsets WHERE group_id = 'nobody'", "application/json");
+    let empty = post("SELECT * FROM offsets WHERE group_id = 'missing'", "application/json");
     assert_eq!((empty.status, empty.body.trim()), (200, "[]"));
     for (statement, status, says) in [
         ("SELECT nope FROM lag", 400, "nope"),
@@ -129,7 +129,7 @@ fn http_answers_in_every_format_and_with_the_right_status() {
     let found: Value = serde_json::from_str(&found.body).unwrap();
     assert_eq!(found["entry"]["group_id"], "billing");
     for (path, status) in [
-        ("/v1/query?group_id=nobody&topic=orders&partition=0", 404),
+        ("/v1/query?group_id=missing&topic=orders&partition=0", 404),
         ("/v1/query?group_id=billing&topic=orders&partition=x", 400),
         ("/v1/query?group_id=billing", 400),
         ("/livez", 200),
@@ -377,7 +377,7 @@ fn decode_shows_the_log_of_a_cluster_and_where_each_record_stands() {
     assert_eq!(of_group[0]["timestamp"], 1_700_000_000_000_i64);
     assert_eq!((&of_group[1]["error"], place(&of_group[1])), (&json!("unknown version 9"), (json!(42), json!(1))));
     assert_eq!(decoded(&kafka, &["--group", "my-group"])[0]["partition"], 12);
-    assert_eq!(decoded(&kafka, &["--group", "nobody"]), Vec::<Value>::new());
+    assert_eq!(decoded(&kafka, &["--group", "missing"]), Vec::<Value>::new());
 }
 
 #[test]

@@ -51,7 +51,7 @@ impl Diagnosis {
 
 #[test]
 fn each_missing_right_is_told_with_the_command_that_grants_it() {
-    let broker = Broker::with_users(Release::of("4.1"), &["nobody", "describer", "reader", "groups", "all"]);
+    let broker = Broker::with_users(Release::of("4.1"), &["unprivileged", "describer", "reader", "groups", "all"]);
     let mut driver = Driver::of(&broker);
     driver.topic("orders", 2, 10);
     driver.alter("g", "orders", 0, 4, "");
@@ -62,14 +62,18 @@ fn each_missing_right_is_told_with_the_command_that_grants_it() {
     }
     let of_log = ["log", "read_log", "topics", "groups", "cluster"];
 
-    let nobody = Diagnosis::of(&broker, "nobody");
-    assert_eq!(nobody.results(&["dns", "tcp", "version", "sasl", "advertised"]), ["ok"; 5]);
-    assert!(nobody.check("version")["found"].as_str().unwrap().contains("4.1"), "{}", nobody.check("version"));
-    assert_eq!(nobody.results(&of_log), ["failed", "skipped", "warning", "skipped", "warning"]);
-    nobody.grants("log", "nobody", READ);
-    nobody.grants("topics", "nobody", "--operation Describe --topic '*'");
-    nobody.grants("cluster", "nobody", "--operation Describe --cluster");
-    assert!(!nobody.succeeded);
+    let unprivileged = Diagnosis::of(&broker, "unprivileged");
+    assert_eq!(unprivileged.results(&["dns", "tcp", "version", "sasl", "advertised"]), ["ok"; 5]);
+    assert!(
+        unprivileged.check("version")["found"].as_str().unwrap().contains("4.1"),
+        "{}",
+        unprivileged.check("version")
+    );
+    assert_eq!(unprivileged.results(&of_log), ["failed", "skipped", "warning", "skipped", "warning"]);
+    unprivileged.grants("log", "unprivileged", READ);
+    unprivileged.grants("topics", "unprivileged", "--operation Describe --topic '*'");
+    unprivileged.grants("cluster", "unprivileged", "--operation Describe --cluster");
+    assert!(!unprivileged.succeeded);
 
     let describer = Diagnosis::of(&broker, "describer");
     assert_eq!(describer.results(&of_log), ["ok", "failed", "warning", "failed", "warning"]);

@@ -68,7 +68,7 @@ fn wait_refused(server: &Server, user: &str, operation: &str) {
 
 #[test]
 fn a_missing_right_is_told_with_its_remedy_and_is_no_empty_cluster() {
-    let broker = Broker::with_users(Release::of("4.1"), &["nobody", "describer", "reader", "all"]);
+    let broker = Broker::with_users(Release::of("4.1"), &["unprivileged", "describer", "reader", "all"]);
     let mut driver = Driver::of(&broker);
     driver.topic("orders", 2, 10);
     driver.grant("describer", "DESCRIBE", "topic", LOG);
@@ -87,8 +87,8 @@ fn a_missing_right_is_told_with_its_remedy_and_is_no_empty_cluster() {
         assert!(server.get("/readyz").body.contains(FRESH), "{user}");
         server.stop_cleanly();
     }
-    let (_config, nobody) = serve_as(&broker, "nobody");
-    wait_refused(&nobody, "nobody", "describe");
+    let (_config, unprivileged) = serve_as(&broker, "unprivileged");
+    wait_refused(&unprivileged, "unprivileged", "describe");
     let state = driver.state().unwrap();
     let internal = |p: &Value| p["topic"] == LOG;
     assert!(!driver::rows(&state, "partitions").iter().any(internal), "describing the topic created it");
@@ -96,9 +96,9 @@ fn a_missing_right_is_told_with_its_remedy_and_is_no_empty_cluster() {
     for group in ["a", "b", "c"] {
         driver.alter(group, "orders", 1, 4, "");
     }
-    wait_refused(&nobody, "nobody", "describe");
-    assert_eq!(nobody.log().matches("not authorized").count(), 1, "logged once: {}", nobody.log());
-    nobody.stop_cleanly();
+    wait_refused(&unprivileged, "unprivileged", "describe");
+    assert_eq!(unprivileged.log().matches("not authorized").count(), 1, "logged once: {}", unprivileged.log());
+    unprivileged.stop_cleanly();
 
     let (_config, describer) = serve_as(&broker, "describer");
     wait_refused(&describer, "describer", "read");

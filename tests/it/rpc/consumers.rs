@@ -57,7 +57,7 @@ fn groups_are_chosen_by_status_kind_activity_and_id() {
     assert_eq!(chosen(GetConsumerRequest { statuses: names(&["nonsense"]), ..all() }), [""; 0]);
     let classic = chosen(GetConsumerRequest { kinds: names(&["classic", "share"]), ..all() });
     assert!(classic.contains(&"billing".to_owned()) && !classic.contains(&"audit".to_owned()), "{classic:?}");
-    let ids = || names(&["billing", "audit", "nobody"]);
+    let ids = || names(&["billing", "audit", "missing"]);
     assert_eq!(chosen(GetConsumerRequest { group_ids: ids(), ..all() }), ["audit", "billing"]);
     assert_eq!(chosen(GetConsumerRequest { group_ids: ids(), kinds: names(&["simple"]), ..all() }), ["audit"]);
     let active = chosen(GetConsumerRequest { active: Some(true), ..all() });

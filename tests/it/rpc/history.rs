@@ -151,7 +151,7 @@ fn history_is_a_table() {
     assert_eq!(count("true"), 18);
     assert_eq!(count("sampled_at > '2026-01-01T00:00:20'"), 12);
     assert_eq!(count("sampled_at BETWEEN '2026-01-01T00:00:20' AND '2026-01-01T00:00:30'"), 6);
-    assert_eq!(count("sampled_at >= now() - INTERVAL '15 seconds' AND group_id IN ('busy', 'nobody')"), 4);
+    assert_eq!(count("sampled_at >= now() - INTERVAL '15 seconds' AND group_id IN ('busy', 'missing')"), 4);
     assert_eq!(count("topic LIKE 'pay%' OR lag IS NULL"), 1);
     assert_eq!(lab.sql("SELECT lag FROM history LIMIT 5").rows.len(), 5);
     let status = lab.status().clusters.remove(0);

@@ -57,7 +57,7 @@ fn a_group_that_has_not_committed_for_longer_than_usual_is_stopped_if_it_has_lag
 #[test]
 fn not_found_says_which_of_cluster_group_topic_and_partition() {
     let lab = shop();
-    assert_fails(lab.query("nobody", "orders", 0), Code::NotFound, &["no group", "\"nobody\""]);
+    assert_fails(lab.query("missing", "orders", 0), Code::NotFound, &["no group", "\"missing\""]);
     assert_fails(lab.query("billing", "nothing", 0), Code::NotFound, &["topic \"nothing\"", "billing"]);
     assert_fails(lab.query("billing", "orders", 2), Code::NotFound, &["partition 2", "\"orders\"", "billing"]);
     assert_fails(lab.query("billing", "orders", -1), Code::NotFound, &["partition -1"]);

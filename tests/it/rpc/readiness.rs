@@ -18,7 +18,7 @@ use crate::process::wait_for;
 use crate::support::{LIMIT, Lab, Setup, kafka, until};
 
 /// An address that refuses connections.
-const NOBODY: &str = "127.0.0.1:1";
+const UNREACHABLE: &str = "127.0.0.1:1";
 
 fn wait_cluster(lab: &Lab, what: &str, accepts: impl Fn(&ClusterStatus) -> bool) -> ClusterStatus {
     wait_for(what, LIMIT, || {
@@ -230,7 +230,7 @@ fn two_clusters() -> (Lab, TempDir) {
     let file = dir.path().join("offsetd.toml");
     let servers = kafka.bootstrap_servers();
     let text = format!(
-        "[clusters.alive]\nbootstrap_servers = \"{servers}\"\n[clusters.dead]\nbootstrap_servers = \"{NOBODY}\"\n"
+        "[clusters.alive]\nbootstrap_servers = \"{servers}\"\n[clusters.dead]\nbootstrap_servers = \"{UNREACHABLE}\"\n"
     );
     fs::write(&file, text).unwrap();
     let setup = Setup { config_file: Some(file), ..Setup::default() };

@@ -109,7 +109,7 @@ fn a_browser_calls_over_http_1_with_grpc_web() {
     assert_eq!((data.len(), entry.committed_offset), (1, 90));
     assert!(trailers.contains("grpc-status:0"), "{trailers:?}");
 
-    let answer = grpc_web(&lab, "Query", &of("nobody"), &[]);
+    let answer = grpc_web(&lab, "Query", &of("missing"), &[]);
     let (data, trailers) = frames(&answer);
     let said = if trailers.is_empty() { answer.header("grpc-status").to_owned() } else { trailers };
     assert!(data.is_empty() && said.contains('5'), "{said:?}");
