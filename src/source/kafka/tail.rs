@@ -1,7 +1,8 @@
-//! Finds out whether the last offsets of a partition of a data topic are transaction markers only. This is the only
-//! part that reads data topics. It reads the short gaps between a committed offset and the log end in partitions that
-//! do not grow ([`crate::store::silent`]): each gap once per log end, and a few gaps per second. A topic that may not
-//! be read is skipped for some time.
+//! Finds out whether the last offsets of a partition of a data topic are transaction markers only.
+//!
+//! This is the only part that reads data topics. It reads the short gaps between a committed offset and the log end in
+//! partitions that do not grow ([`crate::store::silent`]): each gap once per log end, and a few gaps per second. A
+//! topic that may not be read is skipped for some time.
 
 use std::{
     collections::BTreeMap,
