@@ -5,7 +5,8 @@
 //!
 //! - `poller` polls the topics and log ends, and finds out whether the cluster is reachable.
 //! - `listener` reads `__consumer_offsets` with several poll threads, each with its own client and log partitions.
-//! - `homes` asks coordinators which copy of a group is current if several log partitions have records of the group.
+//! - `homes` polls coordinators to find the current copy of a group if several log partitions have records of the
+//!   group.
 //! - `overlay` shows commits ahead of an open transaction.
 //! - `tail` finds transaction markers at the ends of data topics.
 //!

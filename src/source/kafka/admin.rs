@@ -109,7 +109,7 @@ impl Latest for LatestOfAdmin {
     fn counters(&self) -> Vec<Count> {
         vec![Count {
             name: "offsetd_admin_calls_total",
-            help: "Requests about groups to their coordinators, where committed offsets are read by the Admin API.",
+            help: "Requests to group coordinators while committed offsets are read by the Admin API.",
             value: self.0.calls.get(),
         }]
     }

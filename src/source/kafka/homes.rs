@@ -1,5 +1,5 @@
-//! Asks coordinators which copies of misplaced groups are current after `__consumer_offsets` has grown (see
-//! [`super::verdicts`]).
+//! Polls coordinators to find out which copies of misplaced groups are current after `__consumer_offsets` has grown
+//! (see [`super::verdicts`]).
 //!
 //! As long as no group is misplaced, this part sends no requests and holds no connection. Otherwise it requests the
 //! offsets of up to three groups of each class of copies: every second while the copies may be current, every minute
@@ -132,7 +132,7 @@ impl Asker {
             false => self.reconnect(now),
         }
         if let Some((number, first, until)) = self.serving {
-            // A verdict may lead to new classes at the next look.
+            // A verdict may lead to new classes at the next call of `look`.
             let is_known = self.next_look > now;
             let waits = !is_known || !self.coordinators.is_answered_from(first) || self.has_due(now);
             if !waits || now >= until {
@@ -297,7 +297,7 @@ impl Asker {
         let mut verdicts = Verdicts::clone(&verdicts);
         verdicts.tell(class, told);
         self.log.homes.set(verdicts);
-        // The next look derives the consequences for readers and other classes.
+        // The next call of `look` derives the consequences for readers and other classes.
         self.seen = Default::default();
         self.next_look = self::now();
     }

@@ -2,7 +2,7 @@
 //!
 //! Each shard must reach the current high watermark of its log partition. Kafka acknowledges a commit, and the offsets
 //! of a transaction, only when their records are below the high watermark. A shard that reached it has seen the end of
-//! every transaction below. A shard cannot pass an open transaction; then the overlay asks the coordinators of the
+//! every transaction below. A shard cannot pass an open transaction; then the overlay polls the coordinators of the
 //! groups concerned. Kafka may have more log partitions than are read, so their number is requested as well, and for
 //! misplaced groups, which copy is current.
 

@@ -3,9 +3,9 @@
 //! A broker counts the partitions of `__consumer_offsets` when it starts, and hashes group ids over that number until
 //! it stops. After the topic has grown, each broker therefore uses the earlier number until it restarts, and records of
 //! one group may be in two partitions. A *misplaced copy* is in a partition other than the home, which is the partition
-//! that the current number gives for the group. The log does not say which copy is current. Therefore coordinators are
-//! asked for a few groups of each [`Class`] of copies, and [`Verdicts`] stores the results. Until there is a result, a
-//! misplaced copy is shown, unless the group has a copy at its home.
+//! that the current number gives for the group. The log does not say which copy is current. Therefore the offsets of a
+//! few groups of each [`Class`] of copies are requested from coordinators, and [`Verdicts`] stores the results. Until
+//! there is a result, a misplaced copy is shown, unless the group has a copy at its home.
 
 use std::{collections::BTreeMap, sync::Arc};
 
