@@ -204,7 +204,7 @@ export async function lists(browser, server) {
       await page.getByRole("searchbox").fill("fraud");
       await until("only matches", async () => [...new Set(await page.locator("[role=cell]:first-child a").allTextContents())].join() === "fraud-detection");
     }));
-  await check("charts begin with what was before the page was opened", async () => {
+  await check("charts begin before the page was opened", async () => {
     const begins = (url, charts) =>
       on(browser, server, url, {}, async (page) => {
         for (const name of charts) {

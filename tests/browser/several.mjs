@@ -45,7 +45,7 @@ export async function several(browser, demo) {
           }
         }));
     }
-    await check("several clusters: what is about one group leads back to lists of the chosen cluster", () =>
+    await check("several clusters: pages of a group lead back to lists of the chosen cluster", () =>
       on(browser, server, "/consumers?cluster=west", {}, async (page) => {
         await page.locator("[data-group]", { hasText: "billing" }).click();
         await page.getByText("in west").waitFor();

@@ -30,7 +30,7 @@ export async function sources(browser, server) {
       await until("the other one", () => kept(page) === null);
       await until("its offset", async () => (await page.locator("[data-committed='orders-0']").innerText()) !== "500");
     }));
-  await check("sources: a group whose offsets are kept elsewhere is no problem", () =>
+  await check("sources: a group with offsets in another source is not a problem", () =>
     on(browser, server, "/consumers?q=job", {}, async (page) => {
       await page.locator("[data-kept=redis]", { hasText: "offsets kept in redis" }).waitFor();
       equal(await page.locator("[data-group]").count(), 2);

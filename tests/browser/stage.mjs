@@ -65,7 +65,7 @@ export async function staged(browser, server, groups) {
       await page.waitForSelector("[data-committed='wide-9999']");
       assert((await page.locator("[role=row]").count()) < 100, "only visible rows are rendered");
     }));
-  await check("topics that nobody reads are found", () =>
+  await check("unread topics are found", () =>
     on(browser, server, "/topics", {}, async (page) => {
       await page.getByRole("button", { name: "Read by nobody" }).click();
       await until("the one", async () => (await page.locator("[role=cell] a").allTextContents()).join() === "unread-topic");

@@ -210,7 +210,7 @@ public final class Client {
 
   static void access() throws SQLException {
     List<Map<String, String>> good = List.of(Map.of("user", "any-user", "password", token), Map.of("token", token));
-    List<Map<String, String>> bad = List.of(Map.of(), Map.of("user", "anybody", "password", "not-" + token));
+    List<Map<String, String>> bad = List.of(Map.of(), Map.of("user", "any-user", "password", "not-" + token));
     for (Map<String, String> given : good) {
       Properties properties = new Properties();
       properties.putAll(given);

@@ -58,7 +58,7 @@ def flight_exchanges_user_and_password_for_the_token():
     name, value = client.authenticate_basic_token("any-user", token)
     assert (name, value) == (b"authorization", f"Bearer {token}".encode()), name
     list(client.list_actions(flight.FlightCallOptions(headers=[(name, value)])))
-    for attempt in (lambda: client.authenticate_basic_token("anybody", "not-" + token), lambda: list(client.list_actions())):
+    for attempt in (lambda: client.authenticate_basic_token("any-user", "not-" + token), lambda: list(client.list_actions())):
         try:
             attempt()
         except flight.FlightUnauthenticatedError:
