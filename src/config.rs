@@ -1,22 +1,22 @@
-//! Settings: flag > environment > file > default, each with its origin.
+//! The settings of the server. A flag takes precedence over an environment variable, the variable over the
+//! configuration file, and the file over the default. Each value is stored with its origin.
 //!
-//! Invariants: all errors of all layers are reported at once; an unknown key is an error; a secret is never shown, not in an
-//! error, in `Debug` or in `check-config`; the environment is passed in, never read here.
+//! Invariants: all errors of all layers are reported together; an unknown key is an error; a secret never appears in an
+//! error, in `Debug` output or in the output of `check-config`; callers pass the environment in, this module never
+//! reads it.
 //!
 //! # Adding a setting
 //!
-//! 1. Add a line to its section in `settings.rs`. Where no kind of `value.rs` fits, add one there.
-//! 2. If it depends on another setting, add the condition to `Config::check` and a variant to `Problem`.
-//! 3. Write the example file: `UPDATE_EXAMPLE=1 cargo test --lib config`.
+//! 1. Add a line to its section in `settings.rs`. If no kind of value in `value.rs` fits, add one.
+//! 2. If the setting depends on another one, add the condition to `Config::check` and a variant to `Problem`.
+//! 3. Write the example file: `UPDATE_EXAMPLE=1 cargo test --lib check_config`.
 //!
 //! A new section is a struct in `settings.rs` and a field below `sections` of the struct that contains it.
 //!
-//! Each module uses only those declared before it.
+//! Each module uses only the modules that are declared before it.
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-// Flags and environment; keys, origins and problems; kinds of values; the file; the layers put together; properties of
-// librdkafka; the macro of a section; how to log in by OAUTHBEARER; the table of settings; sources of offsets.
 mod layers;
 pub(crate) mod error;
 pub(crate) mod value;
@@ -54,54 +54,54 @@ section! {
         pub server: Server,
         /// Limits of SQL.
         pub sql: Sql,
-        /// Log ends and lag.
+        /// Polling of log ends, and lag.
         pub lag: Lag,
-        /// Samples over time.
+        /// Samples of offsets over time.
         pub history: History,
         /// Commits behind open transactions.
         pub transactions: Transactions,
-        /// The comparison with what Kafka's coordinators say.
+        /// The comparison with Kafka's group coordinators.
         pub audit: Audit,
     }
     with {
-        /// The clusters to watch; never empty, names are unique.
+        /// The clusters to watch. Not empty; names are unique.
         pub clusters: Vec<Cluster>,
-        /// Offsets that are kept elsewhere; names are unique, and each names a cluster.
+        /// Sources of offsets that are stored outside Kafka. Names are unique; each source names an existing cluster.
         pub sources: Vec<Source>,
     }
 }
 
-/// What is known elsewhere when a configuration is read.
+/// The inputs of a configuration that are not layers.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Known<'a> {
     /// The kinds of sources.
     pub kinds: &'a [SourceForm],
-    /// The text of the file, where it was read before.
+    /// The text of the configuration file, if the caller has already read it.
     pub file: Option<&'a str>,
 }
 
-/// A configuration, and where each value of it came from.
+/// A configuration, and the origin of each value.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The values.
     pub config: Config,
-    /// The values as text, in the order of the sections, secrets hidden.
+    /// The values as text, in the order of the sections. Secrets are hidden.
     pub effective: Vec<EffectiveValue>,
 }
 
 impl Config {
-    /// Reads the file, if any, and puts the layers together. No kind of source is known.
+    /// Loads a configuration without `[sources.NAME]`: no kind of source is known.
     ///
     /// # Errors
-    /// All errors of all layers.
+    /// Returns all errors of all layers.
     pub fn load(sources: Sources<'_>) -> Result<Loaded, ConfigErrors> {
         Self::load_with(sources, Known::default())
     }
 
-    /// Reads the file, if any, and puts the layers together.
+    /// Reads the configuration file, if there is one, and combines it with the other layers.
     ///
     /// # Errors
-    /// All errors of all layers.
+    /// Returns all errors of all layers.
     pub fn load_with(sources: Sources<'_>, known: Known<'_>) -> Result<Loaded, ConfigErrors> {
         let mut resolver = Resolver::new(sources, known.file);
         let names = clusters(&mut resolver);
@@ -135,7 +135,7 @@ impl Config {
     }
 }
 
-/// Returns the names of the clusters: those of the file, or the one that flags or the environment give.
+/// Returns the names of the clusters: those in the file, or the one that flags or the environment define.
 fn clusters(resolver: &mut Resolver<'_>) -> Vec<String> {
     let mut names: BTreeSet<String> = resolver.document.children("clusters");
     let (servers, name) = resolver.single_cluster();
@@ -150,7 +150,7 @@ fn clusters(resolver: &mut Resolver<'_>) -> Vec<String> {
             if let Some((origin, _)) = name {
                 resolver.error_at(origin, None, Problem::NameOnly);
             }
-            // A file that could not be read may define some.
+            // If the file could not be read, it may define clusters, so this error would be misleading.
             if names.is_empty() && !resolver.failed() {
                 resolver.error_at(Origin::Default, None, Problem::NoCluster);
             }
@@ -164,41 +164,41 @@ fn clusters(resolver: &mut Resolver<'_>) -> Vec<String> {
     names.into_iter().collect()
 }
 
-/// Returns whether a cluster or source may be called so.
+/// Returns whether a text is a valid name of a cluster or source.
 fn is_name(name: &str) -> bool {
     let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     (1..=64).contains(&name.len()) && name.chars().all(valid)
 }
 
 const HEAD: &str = "\
-# offsetd.toml: every setting, its unit, its default, and why.
+# offsetd.toml: every setting with its meaning, unit, default and the reason for the default.
 #
-# A flag takes precedence over an environment variable, that over this file, and this file over the default.
-# Unknown keys are errors. `offsetd check-config` shows the effective values and where each came from.
+# A flag takes precedence over an environment variable, the variable over this file, and this file over the default.
+# Unknown keys are errors. `offsetd check-config` shows the effective values and their origins.
 ";
 
 const KAFKA: &str = "\
 # Properties of librdkafka: https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md
-# All but those that offsetd must control itself, as group.id or auto.offset.reset.
-# A value may be in a file of its own or in an environment variable:
+# Properties that offsetd sets itself, for example group.id and auto.offset.reset, are not allowed.
+# A value may also come from a file or from an environment variable:
 #   sasl.password = { file = \"/run/secrets/kafka\" }
 #   sasl.password = { env = \"KAFKA_PASSWORD\" }
-# Environment: OFFSETD_CLUSTERS_DEFAULT_KAFKA_SECURITY_PROTOCOL for security.protocol, and so on.
+# Environment: for example OFFSETD_CLUSTERS_DEFAULT_KAFKA_SECURITY_PROTOCOL for security.protocol.
 [clusters.default.kafka]
 # security.protocol = \"SASL_SSL\"
 ";
 
 const SOURCES: &str = "
-# Offsets that are kept elsewhere, one section a source: its name is what `source` shows. None is read unless it is set, so
-# that these sections, one for each kind, are comments.
+# Sources of offsets that are stored outside Kafka, one section per source. The name of a section is the value of the
+# column `source`. No source is configured by default, so these sections, one for each kind, are commented out.
 ";
 
-/// Returns `offsetd.toml` with every setting at its default, documented.
+/// Returns an example of `offsetd.toml` that documents every setting and sets it to its default.
 #[must_use]
 pub fn example(kinds: &[SourceForm]) -> String {
     let mut out = HEAD.to_owned();
     Config::visit(&Key::default(), &mut |key, settings| write_section(&mut out, key, settings));
-    out.push_str("\n# One section a cluster; its name is what `cluster` shows in every answer.");
+    out.push_str("\n# One section per cluster. The name of a section is the value of the column `cluster`.");
     Cluster::visit(&Key::from("clusters").child("default"), &mut |key, settings| {
         write_section(&mut out, key, settings)
     });
@@ -213,14 +213,14 @@ pub fn example(kinds: &[SourceForm]) -> String {
     out
 }
 
-/// Writes the section of a kind of source, as comments: its lines begin with `#` and no space.
+/// Writes the section of a kind of source, commented out. Its settings begin with `#` without a space after it.
 fn write_kind(out: &mut String, section: &Key, kind: &SourceForm) {
     let mut live = String::new();
     write_section(&mut live, section, source::Source::SETTINGS);
     live.push('\n');
     let mut own = String::new();
     (kind.visit)(section, &mut |key, settings| write_section(&mut own, key, settings));
-    // The same section goes on.
+    // The settings of the kind belong to the same section, so its header is removed.
     live.push_str(own.trim_start().strip_prefix(&format!("[{section}]\n")).unwrap_or(&own));
     for line in live.trim_start().lines() {
         let name = line.split_once(" = ").map_or("", |(name, _)| name);
@@ -234,11 +234,12 @@ fn write_kind(out: &mut String, section: &Key, kind: &SourceForm) {
     }
 }
 
+/// Writes a section with the documentation and the default of each setting.
 fn write_section(out: &mut String, section: &Key, settings: &[Setting]) {
     if settings.is_empty() {
         return;
     }
-    // Writing to a String does not fail.
+    // Writing to a `String` never fails.
     let _ = writeln!(out, "\n[{section}]");
     for setting in settings {
         let default = match (setting.key, setting.form) {

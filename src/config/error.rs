@@ -1,10 +1,10 @@
-//! Keys, origins, and errors of a configuration. No error holds a secret.
+//! The keys, the origins and the errors of a configuration. No error contains a secret.
 
 use std::{fmt, io, path::PathBuf};
 
 use super::layers::PropertyError;
 
-/// The path of a setting in the file.
+/// The path of a setting in the configuration file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key(pub(super) Vec<String>);
 
@@ -15,7 +15,7 @@ impl Key {
         Self(path)
     }
 
-    /// Returns the name of the environment variable: `OFFSETD_SQL_TIMEOUT`.
+    /// Returns the name of the environment variable, for example `OFFSETD_SQL_TIMEOUT`.
     pub(super) fn env_name(&self) -> String {
         let upper = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
         format!("OFFSETD_{}", self.0.join("_").chars().map(upper).collect::<String>())
@@ -28,7 +28,7 @@ impl From<&str> for Key {
     }
 }
 
-/// As TOML writes it.
+/// Writes the key in TOML notation.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, part) in self.0.iter().enumerate() {
@@ -40,31 +40,31 @@ impl fmt::Display for Key {
     }
 }
 
-/// Returns a string as TOML writes it.
+/// Returns a string in TOML notation.
 pub(super) fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 
-/// Where a value came from.
+/// The origin of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Given nowhere.
+    /// The default: the value is set nowhere.
     Default,
     /// The configuration file.
     File {
-        /// As given.
+        /// The path as the operator gave it.
         path: PathBuf,
-        /// From 1; `None` when the whole file is meant.
+        /// The line, from 1; `None` for the whole file.
         line: Option<usize>,
     },
-    /// An environment variable.
+    /// An environment variable, by name.
     Env(String),
-    /// A flag.
+    /// A flag, by name.
     Flag(&'static str),
 }
 
 impl Origin {
-    /// Returns the file with its line, or the name of the variable or flag; `None` for a default.
+    /// Returns the file and line, or the name of the variable or flag; `None` for a default.
     fn place(&self) -> Option<String> {
         match self {
             Self::Default => None,
@@ -88,13 +88,13 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Why a text is not a value of its kind.
+/// The reason why a text is not a valid value.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub(crate) enum BadValue {
-    /// The list of allowed values says it all.
+    /// No further reason: the error lists the allowed values.
     #[error("")]
     NotAllowed,
-    #[error("not given")]
+    #[error("it is empty")]
     Empty,
     #[error("an IPv6 address must be written in brackets")]
     NoBrackets,
@@ -102,9 +102,9 @@ pub(crate) enum BadValue {
     Host,
     #[error("the port is missing")]
     NoPort,
-    #[error("the port is not a number up to 65535")]
+    #[error("the port is not a number from 0 to 65535")]
     Port,
-    #[error("in {server:?}: {cause}")]
+    #[error("{server:?}: {cause}")]
     Server { server: String, cause: Box<Self> },
     #[error("the bucket is missing")]
     NoBucket,
@@ -114,12 +114,12 @@ pub(crate) enum BadValue {
     Pattern(String),
     #[error("{0}")]
     Url(String),
-    /// The text is not shown, since it contains the password.
+    /// A URL with credentials. The URL is not shown, since it contains the password.
     #[error("it contains a user name or password; use client_id and client_secret")]
     UrlCredentials,
-    #[error("{0:?} is not NAME=VALUE, with letters only in the name, and a name other than auth")]
+    #[error("{0:?} is not NAME=VALUE with only letters in the name, or the name is auth")]
     Extension(String),
-    #[error("a topic's name is made of A-Z, a-z, 0-9, '_', '.' and '-', at most 249 of them")]
+    #[error("a topic name consists of A-Z, a-z, 0-9, '_', '.' and '-', and has at most 249 characters")]
     Topic,
     #[error("{0:?} is not a host name")]
     HostName(String),
@@ -127,81 +127,82 @@ pub(crate) enum BadValue {
     WebOrigin(String),
     #[error(transparent)]
     Duration(#[from] humantime::DurationError),
-    #[error("out of range")]
+    #[error("it is out of range")]
     OutOfRange,
-    #[error("too large")]
+    #[error("it is too large")]
     TooLarge,
 }
 
-/// What is wrong with a configuration.
+/// An error in a configuration, without its location.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Problem {
     #[error("cannot read {}: {cause}", path.display())]
     Unreadable { path: PathBuf, cause: io::Error },
-    #[error("not TOML: {0}")]
+    #[error("invalid TOML: {0}")]
     Syntax(String),
     #[error("bad value {text:?}{}; allowed: {allowed}", in_brackets(cause))]
     BadValue { text: String, cause: BadValue, allowed: &'static str },
     #[error("{found} is not allowed here; allowed: {allowed}")]
     WrongType { found: &'static str, allowed: &'static str },
-    #[error("not given; allowed: {allowed}")]
+    #[error("not set; allowed: {allowed}")]
     Missing { allowed: &'static str },
-    #[error("is a section, not a value")]
+    #[error("is a section; expected a value")]
     Section,
     #[error("unknown key; allowed {place}: {}", names.join(", "))]
     UnknownKey { place: String, names: Vec<String> },
     #[error(
-        "no setting has this name (OFFSETD_ + the key in capitals, as OFFSETD_SQL_TIMEOUT; a cluster or source must be in the file)"
+        "no setting has this variable; the variable of sql.timeout is OFFSETD_SQL_TIMEOUT, and clusters and sources \
+         must be in the configuration file"
     )]
     UnknownVariable,
-    #[error("the environment has no {0}")]
+    #[error("the environment variable {0} is not set")]
     NoVariable(String),
     #[error("cannot be set: {why}")]
     Reserved { why: &'static str },
     #[error(transparent)]
     Refused(PropertyError),
-    /// librdkafka's message may hold the secret.
-    #[error("librdkafka refuses it")]
+    /// librdkafka refuses a secret. Its message is not shown, since it may quote the value.
+    #[error("librdkafka refuses the value")]
     SecretRefused,
-    #[error("is given twice")]
+    #[error("is set twice")]
     Duplicate,
-    #[error("must not be below {other}")]
+    #[error("must not be less than {other}")]
     Below { other: &'static str },
-    #[error("is missing: TLS needs a certificate and its key")]
+    #[error("is missing; TLS needs a certificate and its key")]
     IncompleteTls,
-    #[error("is missing: oauth.method = \"{0}\" needs it")]
+    #[error("is missing; oauth.method = \"{0}\" needs it")]
     OauthMissing(&'static str),
     #[error("is not used by oauth.method = \"{0}\"; remove it")]
     OauthUnused(&'static str),
     #[error("is set without oauth.method; allowed methods: client_credentials, file, msk_iam")]
     OauthNoMethod,
-    #[error("defines a cluster, and so does [clusters.*] of the file: leave one of them out")]
+    #[error("defines a cluster, but the configuration file also defines clusters; remove one of the two")]
     SecondDefinition,
-    #[error("names the cluster of --bootstrap-servers, which is not given")]
+    #[error("sets the name of the cluster of --bootstrap-servers, but --bootstrap-servers is not given")]
     NameOnly,
     #[error(
-        "no cluster to watch: give --bootstrap-servers HOST:PORT (or OFFSETD_BOOTSTRAP_SERVERS), \
+        "no cluster is configured; set --bootstrap-servers HOST:PORT (or OFFSETD_BOOTSTRAP_SERVERS), \
          or --config FILE with a section [clusters.NAME]"
     )]
     NoCluster,
-    #[error("a cluster's name is made of A-Z, a-z, 0-9, '_', '.' and '-', at most 64 of them")]
+    #[error("a cluster name consists of A-Z, a-z, 0-9, '_', '.' and '-', and has 1 to 64 characters")]
     ClusterName,
-    #[error("a source's name is made of A-Z, a-z, 0-9, '_', '.' and '-', at most 64 of them")]
+    #[error("a source name consists of A-Z, a-z, 0-9, '_', '.' and '-', and has 1 to 64 characters")]
     SourceName,
-    /// A fault that only the kind of source knows.
+    /// An error that the kind of source has found.
     #[error("{0}")]
     Source(Box<dyn std::error::Error + Send + Sync>),
-    #[error("is the name of each cluster's own offsets; choose another name")]
+    #[error("is the reserved name of the cluster's own offsets; choose another name")]
     SourceKafka,
-    #[error("no kind of source is called {kind:?}; allowed: {kinds}")]
+    #[error("unknown kind of source {kind:?}; allowed: {kinds}")]
     UnknownKind { kind: String, kinds: String },
     #[error("this build cannot read {kind}; build it with the cargo feature {feature:?}")]
     KindNotBuilt { kind: &'static str, feature: &'static str },
-    #[error("not given, and the name {name:?} is no kind of source; allowed: {kinds}")]
+    #[error("not set, and the section name {name:?} is not a kind of source; allowed: {kinds}")]
     NoKind { name: String, kinds: String },
-    #[error("not given; name one of the clusters: {clusters}")]
+    #[error("not set; set it to one of the clusters: {clusters}")]
     WhichCluster { clusters: String },
-    #[error("there is no cluster {cluster:?}; there are: {clusters}")]
+    #[error("unknown cluster {cluster:?}; configured clusters: {clusters}")]
     UnknownCluster { cluster: String, clusters: String },
 }
 
@@ -209,12 +210,12 @@ fn in_brackets(cause: &BadValue) -> String {
     if *cause == BadValue::NotAllowed { String::new() } else { format!(" ({cause})") }
 }
 
-/// One problem, and where it is.
+/// An error in a configuration, with its location.
 #[derive(Debug, thiserror::Error)]
 pub struct ConfigError {
-    /// Where it was given; [`Origin::Default`] when it was given nowhere.
+    /// The origin of the value; [`Origin::Default`] if it is set nowhere or the origin is not known.
     pub(super) origin: Origin,
-    /// The setting; `None` when it concerns no single one.
+    /// The setting; `None` if the error does not concern a single one.
     pub(super) key: Option<String>,
     pub(super) problem: Problem,
 }
@@ -226,7 +227,7 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// All problems of a configuration, a line each.
+/// All errors of a configuration. They are shown one per line.
 #[derive(Debug, thiserror::Error)]
 pub struct ConfigErrors(pub Vec<ConfigError>);
 

@@ -1,6 +1,7 @@
-//! `offsetd.toml` as a flat list of values: the path of the key, the value as text, and its line.
+//! Parses `offsetd.toml` into a flat list of values, each with its key, its text and its line number.
 //!
-//! The parser's own messages quote the wrong line, which may hold a password: only the message and the line number are kept.
+//! The full error of the parser quotes the line, which may contain a password. So only its message and the line number
+//! are used.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +12,7 @@ use toml::{
 
 use super::error::Key;
 
-/// A value of the file.
+/// A value in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Leaf {
     Text(String),
@@ -22,12 +23,12 @@ pub(super) enum Leaf {
     EmptyTable,
     /// An array of strings.
     Texts(Vec<String>),
-    /// Another array or a time; no setting is one.
+    /// A value of a type that no setting has, by the name of the type.
     Other(&'static str),
 }
 
 impl Leaf {
-    /// Returns the name of its type.
+    /// Returns the name of the type, for errors.
     pub(super) fn type_name(&self) -> &'static str {
         match self {
             Self::Text(_) => "a string",
@@ -44,9 +45,10 @@ impl Leaf {
 /// A parsed file.
 #[derive(Debug, Default)]
 pub(super) struct Document {
-    /// Values with their lines. The resolver takes out what it reads; what remains is unknown.
+    /// The values with their line numbers. The resolver removes the values that it reads; the remaining keys are
+    /// unknown.
     pub(super) leaves: BTreeMap<Key, (Leaf, usize)>,
-    /// Syntax errors with their lines.
+    /// The syntax errors with their line numbers.
     pub(super) errors: Vec<(String, Option<usize>)>,
 }
 
@@ -62,7 +64,7 @@ impl Document {
         document
     }
 
-    /// The names below a top-level table that was not read yet.
+    /// Returns the names in a top-level table, as far as they have not been read.
     pub(super) fn children(&self, section: &str) -> BTreeSet<String> {
         let below = self.leaves.keys().filter(|key| key.0.first().is_some_and(|name| name == section));
         below.filter_map(|key| key.0.get(1).cloned()).collect()
@@ -97,6 +99,7 @@ fn leaf(value: &Spanned<DeValue<'_>>) -> Leaf {
     }
 }
 
+/// Returns the line number, from 1, of a position in bytes.
 fn line_of(text: &str, at: usize) -> usize {
     1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
 }

@@ -1,7 +1,7 @@
-//! `[clusters.NAME.kafka]`: properties of librdkafka.
+//! `[clusters.NAME.kafka]`: the properties of librdkafka that the operator sets.
 //!
-//! All are accepted but those that offsetd itself must control; these are refused with the reason. A value may be in a file
-//! of its own or in a variable: `{ file = "/path" }`, `{ env = "NAME" }`. Secrets are shown as `***`.
+//! All properties are accepted except those that offsetd sets itself; these are refused with the reason. A value may
+//! come from a file or an environment variable: `{ file = "/path" }`, `{ env = "NAME" }`. Secrets are shown as `***`.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use super::{
     resolve::Resolver,
 };
 
-/// Properties of librdkafka. `Debug` shows their names only: any value may come from a secret's file.
+/// Properties of librdkafka. `Debug` shows only their names, since any value may be a secret.
 #[derive(Clone, Default)]
 pub struct Properties(pub BTreeMap<String, String>);
 
@@ -40,7 +40,7 @@ impl fmt::Debug for Properties {
     }
 }
 
-/// Properties that offsetd sets itself, and why.
+/// The properties that offsetd sets itself, each with the reason.
 const OWN: [(&str, &str); 17] = [
     ("bootstrap.servers", "set bootstrap_servers of the cluster instead"),
     ("metadata.broker.list", "set bootstrap_servers of the cluster instead"),
@@ -49,38 +49,40 @@ const OWN: [(&str, &str); 17] = [
     ("group.protocol", "__consumer_offsets is read without a group"),
     ("group.remote.assignor", "__consumer_offsets is read without a group"),
     ("partition.assignment.strategy", "__consumer_offsets is read without a group"),
-    ("enable.auto.commit", "nothing is ever committed"),
-    ("auto.commit.enable", "nothing is ever committed"),
-    ("enable.auto.offset.store", "nothing is ever committed"),
-    ("auto.offset.reset", "a log that moves under the reader must be noticed, so it is always 'error'"),
-    ("isolation.level", "aborted commits must not show, so it is always 'read_committed'"),
-    ("enable.partition.eof", "readiness is counted by the ends of partitions"),
-    ("allow.auto.create.topics", "reading must not create topics"),
-    ("transactional.id", "nothing is ever written"),
-    ("client.rack", "only the leader's log ends are exact"),
-    ("statistics.interval.ms", "statistics are offsetd's own"),
+    ("enable.auto.commit", "offsetd never commits offsets"),
+    ("auto.commit.enable", "offsetd never commits offsets"),
+    ("enable.auto.offset.store", "offsetd never commits offsets"),
+    ("auto.offset.reset", "it is always 'error', so that offsetd detects a log that was truncated or recreated"),
+    ("isolation.level", "it is always 'read_committed', so that aborted commits are not shown"),
+    ("enable.partition.eof", "offsetd needs the ends of partitions to determine its readiness"),
+    ("allow.auto.create.topics", "offsetd must not create topics"),
+    ("transactional.id", "offsetd never writes to Kafka"),
+    ("client.rack", "only the leader knows the exact log ends"),
+    ("statistics.interval.ms", "offsetd has its own statistics"),
 ];
 
-/// What may be written as a value.
+/// The allowed values of a property, for errors.
 const ALLOWED: &str = "a string, a number, true or false, { file = \"PATH\" } or { env = \"NAME\" }";
 
-/// Why a property cannot be set; `None` if it can.
+/// Returns the reason why a property cannot be set; `None` if it can.
 fn reserved(key: &str) -> Option<&'static str> {
-    // librdkafka's own OIDC client is not in this build. `sasl.oauthbearer.config` is for its unsecured tokens.
+    // This build does not contain the OIDC client of librdkafka. `sasl.oauthbearer.config` configures its unsecured
+    // tokens.
     if key.starts_with("sasl.oauthbearer.") && key != "sasl.oauthbearer.config" {
-        return Some("offsetd gets the tokens of OAUTHBEARER itself; see the settings of [clusters.NAME.oauth]");
+        return Some("offsetd requests the OAUTHBEARER tokens itself; use the settings of [clusters.NAME.oauth]");
     }
     OWN.iter().find(|(own, _)| own == &key).map(|(_, why)| *why)
 }
 
-/// A value, where it was given, and whether it must not be shown.
+/// A value with its origin.
 struct Given {
     value: String,
     origin: Origin,
+    /// Whether the value must not be shown, since it comes from a file or variable of a secret.
     hidden: bool,
 }
 
-/// The properties of one cluster while the layers are read.
+/// The properties of one cluster while the layers are combined.
 struct Layers {
     section: Key,
     given: BTreeMap<String, Given>,
@@ -90,7 +92,7 @@ impl Properties {
     /// Reads the properties of one cluster from all layers.
     pub(super) fn resolve(resolver: &mut Resolver<'_>, section: &Key) -> Self {
         let mut properties = Layers { section: section.clone(), given: BTreeMap::new() };
-        // Any name is allowed: this one stands for all of them.
+        // Any name is allowed; `*` stands for all of them in errors.
         resolver.expect(section.child("*"));
         properties.add_file(resolver);
         properties.add_env(resolver);
@@ -133,7 +135,7 @@ impl Layers {
         }
     }
 
-    /// `OFFSETD_CLUSTERS_PROD_KAFKA_SASL_PASSWORD`
+    /// Adds the variables of the section, for example `OFFSETD_CLUSTERS_PROD_KAFKA_SASL_PASSWORD`.
     fn add_env(&mut self, resolver: &mut Resolver<'_>) {
         let prefix = self.section.env_name() + "_";
         let variables: Vec<(&String, &String)> =
@@ -141,13 +143,14 @@ impl Layers {
         for (name, value) in variables {
             resolver.env_left.remove(name.as_str());
             let property = name.get(prefix.len()..).unwrap_or_default().to_ascii_lowercase().replace('_', ".");
-            // The only property with an underscore that text can set.
+            // All other properties that are set by text have dots instead of underscores.
             let property = if property == "log.level" { "log_level" } else { property.as_str() };
             self.add(resolver, property, value.clone(), Origin::Env(name.clone()), false);
         }
     }
 
-    /// Adds a value. Later layers take precedence over earlier ones; within the file, a property is given once.
+    /// Adds a value of a layer. Later layers take precedence over earlier ones. Within the file, a property that is set
+    /// twice is an error.
     fn add(&mut self, resolver: &mut Resolver<'_>, key: &str, value: String, origin: Origin, hidden: bool) {
         let full = self.section.child(key);
         if let Some(why) = reserved(key) {
@@ -169,7 +172,8 @@ impl Layers {
     }
 }
 
-/// `sasl.password.file` is property `sasl.password` in a file.
+/// Splits a path that refers to a file or a variable: `sasl.password.file` is the property `sasl.password`, of kind
+/// `file`.
 fn reference(path: &str) -> Option<(&str, &str)> {
     let (name, kind) = path.rsplit_once('.')?;
     matches!(kind, "file" | "env").then_some((name, kind))

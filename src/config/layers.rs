@@ -1,23 +1,23 @@
-//! The layers of a configuration: flags, environment, and the file that one of them names.
+//! The layers of a configuration: the flags, the environment, and the file that one of them names.
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
 
-/// librdkafka's message about a property that it refuses. It may quote the value.
+/// The message of librdkafka about a property that it refuses. It may quote the value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct PropertyError(pub String);
 
-/// Asks librdkafka whether it knows a property and takes the value, without making a client.
+/// A function that checks, without creating a client, whether librdkafka accepts a property and its value.
 pub type CheckProperty = dyn Fn(&str, &str) -> Result<(), PropertyError>;
 
-/// The layers.
+/// The layers above the defaults.
 #[derive(Clone, Copy)]
 pub struct Sources<'a> {
-    /// Flags of the command line.
+    /// The flags of the command line.
     pub flags: &'a Flags,
-    /// The environment. Names that do not start with `OFFSETD_` are read only where the file refers to them.
+    /// The environment. A variable without the prefix `OFFSETD_` is read only if the file refers to it.
     pub env: &'a BTreeMap<String, String>,
-    /// Checks properties of librdkafka.
+    /// Checks the properties of librdkafka; `None` accepts all of them.
     pub check_property: Option<&'a CheckProperty>,
 }
 
@@ -27,35 +27,35 @@ impl fmt::Debug for Sources<'_> {
     }
 }
 
-/// The settings that the command line has flags for.
+/// The settings for which the command line has flags.
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
-    /// `--config`, the file; or else `OFFSETD_CONFIG`.
+    /// `--config`: the configuration file. Without it, `OFFSETD_CONFIG` is used.
     pub config: Option<PathBuf>,
-    /// `--bootstrap-servers`, which defines the only cluster; or else `OFFSETD_BOOTSTRAP_SERVERS`.
+    /// `--bootstrap-servers`: defines the only cluster. Without it, `OFFSETD_BOOTSTRAP_SERVERS` is used.
     pub bootstrap_servers: Option<String>,
-    /// `--cluster-name`, its name; or else `OFFSETD_CLUSTER_NAME`, or else `default`.
+    /// `--cluster-name`: the name of the only cluster. Without it, `OFFSETD_CLUSTER_NAME` or `default` is used.
     pub cluster_name: Option<String>,
-    /// `--listen`
+    /// `--listen`: the setting `server.listen`.
     pub listen: Option<String>,
-    /// `--address-file`
+    /// `--address-file`: the setting `server.address_file`.
     pub address_file: Option<PathBuf>,
-    /// `-X`, for every cluster.
+    /// `-X`: properties of librdkafka for every cluster.
     pub kafka: Vec<Property>,
 }
 
-/// A property of the command line: `-X key=value`. `Debug` hides secrets.
+/// A property of librdkafka on the command line: `-X key=value`. `Debug` hides secrets.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Property {
-    /// librdkafka's name.
+    /// The name of the property.
     pub key: String,
     /// The value.
     pub value: String,
 }
 
-/// A property without `=`.
+/// The error for a property without `=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected KEY=VALUE, as security.protocol=SSL")]
+#[error("expected KEY=VALUE, for example security.protocol=SSL")]
 pub struct NotAProperty;
 
 impl FromStr for Property {
@@ -73,7 +73,7 @@ impl fmt::Debug for Property {
     }
 }
 
-/// Parts of names whose values are secrets.
+/// The value of a property is a secret if its name contains one of these texts.
 const SECRET: [&str; 10] = [
     "password",
     "passphrase",
@@ -92,6 +92,7 @@ pub(super) fn shown<'a>(key: &str, value: &'a str) -> &'a str {
     if is_secret(key) { "***" } else { value }
 }
 
+/// Returns whether the value of a property is a secret.
 pub(super) fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     SECRET.iter().any(|part| key.contains(part))

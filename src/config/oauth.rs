@@ -1,4 +1,4 @@
-//! `[clusters.NAME.oauth]`: how a cluster's tokens of SASL/OAUTHBEARER are obtained.
+//! `[clusters.NAME.oauth]`: the settings for the login to Kafka by SASL/OAUTHBEARER.
 
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
@@ -11,48 +11,49 @@ use super::{
 };
 
 section! {
-    /// `[clusters.NAME.oauth]`: how to log in to Kafka by SASL/OAUTHBEARER.
+    /// `[clusters.NAME.oauth]`: the login to Kafka by SASL/OAUTHBEARER.
     #[derive(Clone, Debug)]
     pub struct Oauth {
-        /// Where tokens come from: a token endpoint (client_credentials), a file that is read again every few seconds, or
-        /// the identity of the machine in AWS (msk_iam, for Amazon MSK). Empty: OAUTHBEARER is not used.
-        pub method: OauthMethod = MethodName(""), "most clusters have other ways to log in";
+        /// Origin of the tokens: client_credentials requests them from a token endpoint; file reads them from a file,
+        /// which is read again every few seconds; msk_iam, for Amazon MSK, uses the AWS identity of the machine. Empty:
+        /// OAUTHBEARER is not used.
+        pub method: OauthMethod = MethodName(""), "most clusters use another login";
         /// URL of the token endpoint.
-        pub token_endpoint: String = HttpUrl(""), "client_credentials needs it";
+        pub token_endpoint: String = HttpUrl(""), "only method client_credentials needs it";
         /// Client id at the token endpoint.
-        pub client_id: String = Text(""), "client_credentials needs it";
-        /// Client secret, sent to the token endpoint in the header Authorization.
-        pub client_secret: Secret = SecretText(""), "client_credentials needs it, or private_key";
-        /// Private key (PEM; RSA, or P-256 in PKCS #8) that signs a JWT in place of the client secret.
-        pub private_key: Secret = SecretText(""), "a key need not be sent to anybody";
-        /// Scope of the token, several separated by spaces.
-        pub scope: String = Text(""), "some endpoints need it, as api://kafka/.default";
-        /// SASL extensions sent to the broker beside the token, as logicalCluster=lkc-1.
-        pub extensions: Vec<String> = Extensions(""), "Confluent Cloud needs logicalCluster and identityPoolId";
-        /// File with the certificates that the token endpoint's certificate is verified with. Empty: those of the system.
-        pub ca: Option<PathBuf> = OptionalPath(""), "the endpoint may be behind a private authority";
-        /// File with the token. A token that is a JWT says itself when it expires.
-        pub file: Option<PathBuf> = OptionalPath(""), "file needs it; Kubernetes renews such a file, for example";
-        /// Region of the MSK cluster. Empty: that of bootstrap_servers, or of AWS_REGION.
-        pub region: String = Text(""), "the names of MSK's brokers contain it";
-        /// Role to assume before logging in.
-        pub role_arn: String = Text(""), "the cluster may belong to another account";
-        /// Profile of ~/.aws/credentials and ~/.aws/config. Empty: AWS_PROFILE, or else AWS's usual order: environment, web
-        /// identity, container, instance.
+        pub client_id: String = Text(""), "only method client_credentials needs it";
+        /// Client secret. It is sent to the token endpoint in the header Authorization.
+        pub client_secret: Secret = SecretText(""), "only method client_credentials needs it, unless private_key is set";
+        /// Private key in PEM (RSA, or P-256 in PKCS #8). It signs a JWT that is sent instead of the client secret.
+        pub private_key: Secret = SecretText(""), "most token endpoints use a client secret";
+        /// Scope of the token; several scopes are separated by spaces.
+        pub scope: String = Text(""), "only some endpoints need it, for example api://kafka/.default";
+        /// SASL extensions that are sent to the broker with the token, for example logicalCluster=lkc-1.
+        pub extensions: Vec<String> = Extensions(""), "only Confluent Cloud needs some: logicalCluster and identityPoolId";
+        /// PEM file of CA certificates to verify the token endpoint with. Empty: those of the operating system.
+        pub ca: Option<PathBuf> = OptionalPath(""), "only an endpoint with a certificate of a private CA needs it";
+        /// File with the token. If the token is a JWT, its expiry is read from it.
+        pub file: Option<PathBuf> = OptionalPath(""), "only method file needs it; Kubernetes, for example, renews such a file";
+        /// AWS region of the MSK cluster. Empty: the region in bootstrap_servers, or else AWS_REGION.
+        pub region: String = Text(""), "the host names of MSK brokers contain the region";
+        /// ARN of the AWS role to assume before the login.
+        pub role_arn: String = Text(""), "only a cluster of another AWS account needs it";
+        /// Profile in ~/.aws/credentials and ~/.aws/config. Empty: AWS_PROFILE, or else the usual AWS sources, in the
+        /// order environment, web identity, container, instance.
         pub profile: String = Text(""), "most machines have one identity";
     }
     with {
-        /// The variables of AWS.
+        /// The environment variables of AWS.
         pub aws: AwsVariables,
     }
 }
 
-/// Variables of the environment that AWS's own tools read. `Debug` shows their names only.
+/// The environment variables that the tools of AWS read. `Debug` shows only their names.
 #[derive(Clone, Default)]
 pub struct AwsVariables(pub BTreeMap<String, String>);
 
 impl AwsVariables {
-    /// Takes them out of an environment.
+    /// Returns the AWS variables of an environment.
     pub(super) fn of(env: &BTreeMap<String, String>) -> Self {
         let is_ours = |name: &str| name.starts_with("AWS_") || name == "HOME";
         let ours = env.iter().filter(|(name, value)| is_ours(name) && !value.is_empty());
@@ -72,7 +73,7 @@ impl fmt::Debug for AwsVariables {
     }
 }
 
-/// Whether a setting is wanted by a method.
+/// Whether a method uses a setting.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Use {
     Needed,
@@ -81,13 +82,13 @@ enum Use {
 }
 
 impl Oauth {
-    /// Whether tokens are used at all.
+    /// Returns whether the cluster uses OAUTHBEARER.
     #[must_use]
     pub fn is_used(&self) -> bool {
         self.method != OauthMethod::None
     }
 
-    /// Checks the settings that a method needs, and the properties of librdkafka beside them.
+    /// Checks that the settings and the properties of librdkafka fit the method. Adds the errors to the resolver.
     pub(super) fn check(&self, resolver: &mut Resolver<'_>, cluster: &Key, kafka: &Properties) {
         use Use::{Needed, Optional, Unused};
         let section = cluster.child("oauth");
@@ -131,7 +132,7 @@ impl Oauth {
         let unsecured = kafka.get("enable.sasl.oauthbearer.unsecure.jwt").is_some_and(|value| value == "true");
         let problem = match (&mechanism, given(&["security.protocol"])) {
             (Some((name, other)), _) if self.is_used() && other != "OAUTHBEARER" => {
-                Some((*name, "oauth.method is set, which logs in by OAUTHBEARER; remove one of the two"))
+                Some((*name, "oauth.method is set, which uses OAUTHBEARER; remove one of the two"))
             }
             (Some((name, mechanism)), _) if !self.is_used() && mechanism == "OAUTHBEARER" && !unsecured => {
                 Some((*name, "OAUTHBEARER needs a token; set method in [clusters.NAME.oauth]"))

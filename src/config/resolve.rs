@@ -1,4 +1,4 @@
-//! Puts the layers together: flag > environment > file > default, and keeps where each value came from.
+//! Combines the layers of a configuration (flag > environment > file > default) and records the origin of each value.
 
 use std::{
     borrow::Cow,
@@ -14,21 +14,21 @@ use super::{
     value::{Form, Kind, Setting},
 };
 
-/// Sections of which the file may have several, each with a name.
+/// The sections that contain named sections, such as `[clusters.NAME]`.
 const NAMED: [&str; 2] = ["clusters", "sources"];
 
-/// A setting's value.
+/// The effective value of a setting, as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EffectiveValue {
-    /// As in the file, with its section: `sql.timeout`.
+    /// The key with its section, for example `sql.timeout`.
     pub key: String,
-    /// As TOML writes it; `None` when it is not set. A secret is `"***"`.
+    /// The value in TOML notation; `None` if it is not set. A secret is `"***"`.
     pub value: Option<String>,
-    /// Where it came from.
+    /// The origin of the value.
     pub origin: Origin,
 }
 
-/// Values of a section by their keys, as texts, secrets included: they tell whether any has changed. `Debug` shows none.
+/// The values of a section as texts, by key, to detect changes. They include secrets, so `Debug` shows no values.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Values(BTreeMap<String, String>);
 
@@ -38,16 +38,19 @@ impl fmt::Debug for Values {
     }
 }
 
-/// A value and where it was given.
+/// A value, as text, and its origin.
 type Given = (Origin, String);
 
+/// Reads the settings one by one from the layers, and collects their values and the errors.
 pub(crate) struct Resolver<'a> {
     pub(super) sources: Sources<'a>,
     pub(super) document: Document,
     path: PathBuf,
-    /// Variables not read so far.
+    /// The environment variables that have not been read yet.
     pub(super) env_left: BTreeSet<&'a str>,
+    /// The values of flags, and of the variables that define the only cluster.
     set: BTreeMap<Key, Given>,
+    /// The keys that exist.
     asked: BTreeSet<Key>,
     errors: Vec<ConfigError>,
     effective: Vec<EffectiveValue>,
@@ -56,7 +59,7 @@ pub(crate) struct Resolver<'a> {
 }
 
 impl<'a> Resolver<'a> {
-    /// Reads the layers; the file too, unless its text is given.
+    /// Returns a resolver for the layers. Reads the configuration file, unless its text is given.
     pub(super) fn new(sources: Sources<'a>, text: Option<&str>) -> Self {
         let env_left = sources.env.keys().map(String::as_str).collect();
         let mut resolver = Self {
@@ -98,7 +101,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Returns an environment variable that is set and not empty.
+    /// Returns the value of an environment variable that is set and not empty.
     fn env(&self, name: &str) -> Option<Given> {
         let value = self.sources.env.get(name).filter(|value| !value.is_empty())?;
         Some((Origin::Env(name.to_owned()), value.clone()))
@@ -117,56 +120,56 @@ impl<'a> Resolver<'a> {
         (servers.or_else(|| self.env("OFFSETD_BOOTSTRAP_SERVERS")), name.or_else(|| self.env("OFFSETD_CLUSTER_NAME")))
     }
 
-    /// Sets a value that takes precedence over environment and file.
+    /// Sets a value that takes precedence over the environment and the file.
     pub(super) fn set(&mut self, key: Key, origin: Origin, value: String) {
         self.set.insert(key, (origin, value));
     }
 
-    /// Notes that a key may be in the file.
+    /// Records that a key exists, so that it is allowed in the file.
     pub(super) fn expect(&mut self, key: Key) {
         self.asked.insert(key);
     }
 
-    /// Returns whether an error was found so far.
+    /// Returns whether any error has been found so far.
     pub(super) fn failed(&self) -> bool {
         !self.errors.is_empty()
     }
 
-    /// Notes a problem of a value that was given somewhere.
+    /// Adds an error of a value with this origin.
     pub(super) fn error_at(&mut self, origin: Origin, key: Option<&Key>, problem: Problem) {
         self.errors.push(ConfigError { origin, key: key.map(Key::to_string), problem });
     }
 
-    /// Notes a problem of a setting, wherever its value came from.
+    /// Adds an error of a setting, without the origin of its value.
     pub(super) fn error(&mut self, key: &Key, problem: Problem) {
         self.error_at(Origin::Default, Some(key), problem);
     }
 
-    /// Notes a problem of a setting, at the place in the file where it stands, if it stands there.
+    /// Adds an error of a setting, with the origin of its value if it has been read.
     pub(super) fn error_of(&mut self, key: &Key, problem: Problem) {
         let origin = self.origins.get(key).cloned().unwrap_or(Origin::Default);
         self.error_at(origin, Some(key), problem);
     }
 
-    /// Notes the text of a value that may not be shown, or is shown otherwise.
+    /// Records the text of a value for [`Values`], which may differ from the text that is shown.
     pub(super) fn note(&mut self, key: Key, text: String) {
         self.values.insert(key, text);
     }
 
-    /// Returns the values of a section, as far as it was read.
+    /// Returns the values of a section that have been read so far.
     pub(super) fn values(&self, section: &Key) -> Values {
         let ours = self.values.iter().filter(|(key, _)| key.0.starts_with(&section.0));
         Values(ours.map(|(key, text)| (key.to_string(), text.clone())).collect())
     }
 
-    /// Passes over what else is given of a section.
+    /// Ignores the keys and variables of a section that have not been read.
     pub(super) fn forget(&mut self, section: &Key) {
         self.document.leaves.retain(|key, _| !key.0.starts_with(&section.0));
         let prefix = section.env_name() + "_";
         self.env_left.retain(|name| !name.starts_with(&prefix));
     }
 
-    /// Shows what stands for a setting that is not given.
+    /// Replaces the shown value of a setting that is not set by the value that is used instead.
     pub(super) fn amend(&mut self, key: &Key, text: &str) {
         let key = key.to_string();
         for shown in self.effective.iter_mut().filter(|shown| shown.key == key) {
@@ -174,11 +177,13 @@ impl<'a> Resolver<'a> {
         }
     }
 
+    /// Adds a value to those that `check-config` shows.
     pub(super) fn effective(&mut self, key: &Key, value: Option<String>, origin: Origin) {
         self.effective.push(EffectiveValue { key: key.to_string(), value, origin });
     }
 
-    /// Returns the value that counts. Each layer is checked, also where another one takes precedence.
+    /// Returns the effective value of a setting. The values of all layers are checked, even if another layer takes
+    /// precedence.
     pub(crate) fn get<K: Kind>(&mut self, section: &Key, setting: &Setting) -> K::Value {
         let key = section.child(setting.key);
         let env_name = key.env_name();
@@ -203,7 +208,7 @@ impl<'a> Resolver<'a> {
         }
         let (value, origin) = counts.unwrap_or_else(|| {
             let default = K::parse(setting.default);
-            // A setting without a default: bootstrap_servers.
+            // The default is invalid if there is none, as for bootstrap_servers.
             if default.is_err() && !given {
                 self.error(&key, Problem::Missing { allowed: setting.allowed });
             }
@@ -211,7 +216,7 @@ impl<'a> Resolver<'a> {
         });
         let bare = matches!(setting.form, Form::Integer | Form::Bool);
         let shown = K::show(&value);
-        // A secret is not shown.
+        // `K::show` hides a secret, so its text is recorded as it was read.
         let text = if setting.form == Form::Secret { raw } else { shown.clone() };
         self.note(key.clone(), text.unwrap_or_default());
         self.origins.insert(key.clone(), origin.clone());
@@ -223,19 +228,19 @@ impl<'a> Resolver<'a> {
     /// Reads the secret that `{ file = "PATH" }` or `{ env = "NAME" }` refers to.
     ///
     /// # Errors
-    /// The file cannot be read, or there is no such variable.
+    /// Returns an error if the file cannot be read or the variable is not set.
     pub(super) fn follow(&self, kind: &str, at: &str) -> Result<String, Problem> {
         let value = if kind == "file" {
             fs::read_to_string(at).map_err(|cause| Problem::Unreadable { path: at.into(), cause })?
         } else {
             self.sources.env.get(at).cloned().ok_or_else(|| Problem::NoVariable(at.to_owned()))?
         };
-        // Editors and `echo` end a file with a line end that is no part of the secret.
+        // Editors and `echo` end a file with a line break, which is not part of the secret.
         let value = value.strip_suffix('\n').map_or(value.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
         Ok(value.to_owned())
     }
 
-    /// Takes the reference to a secret out of the file, and reads the secret.
+    /// Removes the reference to a secret from the document, and reads the secret.
     fn file_secret(&mut self, key: &Key) -> Option<Given> {
         let reference = |kind| Some((kind, self.document.leaves.remove(&key.child(kind))?));
         let (kind, (leaf, line)) = ["file", "env"].into_iter().find_map(reference)?;
@@ -253,7 +258,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Takes a value out of the file, as text.
+    /// Removes a value from the document and returns it as text.
     fn file_text(&mut self, key: &Key, setting: &Setting) -> Option<Given> {
         if setting.form == Form::Secret
             && let Some(secret) = self.file_secret(key)
@@ -276,10 +281,11 @@ impl<'a> Resolver<'a> {
         Some((origin, text))
     }
 
-    /// Reports what remains in the file and in the environment as unknown.
+    /// Reports the keys of the file and the variables that have not been read as unknown, and returns the effective
+    /// values.
     ///
     /// # Errors
-    /// All errors that were found.
+    /// Returns all errors, if any have been found.
     pub(super) fn finish(mut self) -> Result<Vec<EffectiveValue>, ConfigErrors> {
         for (key, (leaf, line)) in std::mem::take(&mut self.document.leaves) {
             let section = self.asked.iter().any(|asked| asked.0.len() > key.0.len() && asked.0.starts_with(&key.0));
@@ -295,8 +301,8 @@ impl<'a> Resolver<'a> {
         if self.errors.is_empty() { Ok(self.effective) } else { Err(ConfigErrors(self.errors)) }
     }
 
-    /// Returns whether a variable is meant as a setting. Kubernetes adds variables for each service of the namespace, so
-    /// those of a service that is called `offsetd-server` must not stop the process.
+    /// Returns whether a variable is probably meant as a setting. Kubernetes sets variables for each service of the
+    /// namespace; those of a service with the name `offsetd-server` must not be errors.
     fn looks_like_setting(&self, name: &str) -> bool {
         let Some(rest) = name.strip_prefix("OFFSETD_") else { return false };
         let mut sections = self.asked.iter().filter_map(|key| key.0.first()).map(String::as_str).chain(NAMED);
@@ -309,7 +315,7 @@ impl<'a> Resolver<'a> {
         section && !service
     }
 
-    /// Tells what could have been written in the place of an unknown key.
+    /// Returns the error for an unknown key, with the keys that are allowed in its place.
     fn unknown_key(&self, key: &Key) -> Problem {
         let mut names = BTreeSet::new();
         let mut depth = key.0.len();
@@ -322,7 +328,7 @@ impl<'a> Resolver<'a> {
             names.extend(NAMED);
         }
         let place = if depth == 0 {
-            "at the top".to_owned()
+            "at the top level".to_owned()
         } else {
             format!("in [{}]", Key(key.0.iter().take(depth).cloned().collect()))
         };

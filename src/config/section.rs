@@ -1,21 +1,22 @@
-//! The macro that makes a section of the table of settings: the struct with its documented fields, its rows for the example
-//! file, and the code that reads it. All of these come from one source, so that they agree.
+//! The macro that defines a section of settings: the struct with its documented fields, the rows for the example file,
+//! and the code that reads the section. They have one definition, so that they always agree.
 
 use super::{error::Key, resolve::Resolver, value::Setting};
 
 /// A section of the configuration.
 pub(crate) trait Section: Sized {
-    /// Its settings, in order.
+    /// The settings of the section, in order.
     const SETTINGS: &'static [Setting];
 
-    /// Reads the section at `key`, and the sections within it.
+    /// Reads the section at `key` and the sections in it.
     fn resolve(resolver: &mut Resolver<'_>, key: &Key) -> Self;
 
-    /// Calls `each` with the section at `key`, and with the sections within it.
+    /// Calls `each` for the section at `key` and for the sections in it.
     fn visit(key: &Key, each: &mut dyn FnMut(&Key, &[Setting]));
 }
 
-/// Fields below `sections` are sections of their own; fields below `with` start at their default.
+/// Defines a section. Fields below `sections` are nested sections. Fields below `with` are not settings; they are
+/// initialised with their default and set by the code that loads the configuration.
 macro_rules! section {
     (
         $(#[$meta:meta])*

@@ -1,7 +1,7 @@
-//! `[sources.NAME]`: offsets that are kept elsewhere.
+//! `[sources.NAME]`: the settings of sources that store offsets outside Kafka.
 //!
-//! What every source has is read here. The rest is the kind's own: its module says which settings it has, and this one is
-//! given the list of kinds.
+//! This module reads the settings that all sources have. The other settings depend on the kind of source and are
+//! defined in the module of that kind; the caller passes in the list of kinds.
 
 use std::{any::Any, collections::BTreeSet, fmt, sync::Arc};
 
@@ -14,34 +14,35 @@ use super::{
 use crate::model::SOURCE_KAFKA;
 
 section! {
-    /// `[sources.NAME]`: offsets that are kept elsewhere. These settings are the same for every kind.
+    /// `[sources.NAME]`: the settings of a source that all kinds have.
     #[derive(Clone, Debug)]
     pub struct Source {
-        /// What keeps the offsets. Empty: the name of the section, where that is a kind.
-        pub kind: String = Text(""), "most have one source of a kind";
-        /// The cluster whose topics the offsets are about. Empty: the only one.
-        pub cluster: String = Text(""), "most have one cluster";
-        /// Readiness waits for this source, however long it fails.
-        pub required: bool = Flag("false"), "a source that is down costs nothing but its own rows";
-        /// What is kept: next, the offset that is read next, as Kafka keeps it; last, the offset that was processed last.
-        pub offset_is: OffsetIs = WhichOffset("next"), "Kafka's clients, Spark and most others keep the next one";
-        /// Group of offsets that are kept without one.
-        pub group: String = Text(""), "most layouts name the group";
-        /// Topic of offsets that are kept without one.
-        pub topic: String = TopicName(""), "most layouts name the topic";
+        /// Kind of store that contains the offsets. Empty: the name of the section, which must then be a kind.
+        pub kind: String = Text(""), "most servers have one source of each kind";
+        /// Cluster that has the topics of the offsets. Empty: the only cluster.
+        pub cluster: String = Text(""), "most servers have one cluster";
+        /// Whether readiness waits for this source even if it keeps failing.
+        pub required: bool = Flag("false"), "if a source fails, only its own rows are missing";
+        /// Meaning of a stored offset: next is the offset of the next record to read, as in Kafka; last is the offset
+        /// of the last processed record.
+        pub offset_is: OffsetIs = WhichOffset("next"), "most applications store the next offset, as Kafka's clients and Spark do";
+        /// Group of offsets that are stored without a group.
+        pub group: String = Text(""), "most layouts contain the group";
+        /// Topic of offsets that are stored without a topic.
+        pub topic: String = TopicName(""), "most layouts contain the topic";
     }
     with {
-        /// `[A-Za-z0-9_.-]`, 1 to 64 of them.
+        /// The name: 1 to 64 characters of `[A-Za-z0-9_.-]`.
         pub name: String,
-        /// The settings of its kind.
+        /// The settings of the kind.
         pub own: Own,
-        /// All values, to tell whether any has changed.
+        /// All values of the section, to detect changes.
         pub values: Values,
     }
 }
 
 impl Source {
-    /// Returns the offset that is read next, from the one that is kept. `None` if it is no offset.
+    /// Returns the offset of the next record to read, for a stored offset. `None` if the number is not an offset.
     #[must_use]
     pub fn next(&self, kept: i64) -> Option<i64> {
         let next = match self.offset_is {
@@ -52,7 +53,7 @@ impl Source {
     }
 }
 
-/// Settings of a kind, to be read by the module of the kind. Those of none by default.
+/// The settings of a kind of source. Only the module of the kind knows their type. The default has no settings.
 #[derive(Clone)]
 pub struct Own(Arc<dyn AnySettings>);
 
@@ -83,36 +84,36 @@ impl fmt::Debug for Own {
 
 /// The settings of a kind of source.
 pub(crate) trait KindSettings: Section + fmt::Debug + Send + Sync + 'static {
-    /// What `kind` says.
+    /// The value of `kind`.
     const KIND: &'static str;
-    /// Examples of the settings that have no default.
+    /// Example values, by key, for the settings that have no default.
     const EXAMPLES: &'static [(&'static str, &'static str)];
 
-    /// Checks what the settings say together.
+    /// Checks settings that depend on each other.
     ///
     /// # Errors
-    /// The first setting at fault.
+    /// Returns the first error.
     fn check(&self, common: &Source) -> Result<(), SettingError> {
         let _ = common;
         Ok(())
     }
 }
 
-/// What is wrong with a setting of a kind.
+/// An error in the settings of a kind of source.
 #[derive(Debug)]
 pub struct SettingError {
-    /// Which setting.
+    /// The key of the setting.
     pub setting: &'static str,
-    /// Why.
+    /// The error.
     pub cause: Box<dyn std::error::Error + Send + Sync>,
 }
 
 type Visit = fn(&Key, &mut dyn FnMut(&Key, &[Setting]));
 
-/// A kind of source, as the configuration sees it.
+/// A kind of source: its name and the functions that read and document its settings.
 #[derive(Clone, Copy, Debug)]
 pub struct SourceForm {
-    /// What `kind` says.
+    /// The value of `kind`.
     pub name: &'static str,
     pub(super) examples: &'static [(&'static str, &'static str)],
     pub(super) visit: Visit,
@@ -120,7 +121,7 @@ pub struct SourceForm {
 }
 
 impl SourceForm {
-    /// The form of a kind with these settings.
+    /// Returns the form of the kind with the settings `S`.
     pub(crate) const fn of<S: KindSettings>() -> Self {
         let resolve = |resolver: &mut Resolver<'_>, key: &Key, common: &Source| {
             let settings = S::resolve(resolver, key);
@@ -133,10 +134,10 @@ impl SourceForm {
     }
 }
 
-/// Kinds that a build may leave out, and the cargo feature of each.
+/// The kinds that a build may not contain, each with its cargo feature.
 const OPTIONAL: [(&str, &str); 1] = [("redis", "store-redis")];
 
-/// Reads the sources of the file. `clusters`: the names that there are.
+/// Reads the sources in the configuration file. `clusters` are the names of the clusters.
 pub(super) fn sources(resolver: &mut Resolver<'_>, clusters: &[String], kinds: &[SourceForm]) -> Vec<Source> {
     let names: BTreeSet<String> = resolver.document.children("sources");
     let sources = names.into_iter().map(|name| source(resolver, name, clusters, kinds));
@@ -172,7 +173,7 @@ fn source(resolver: &mut Resolver<'_>, name: String, clusters: &[String], kinds:
                 Problem::NoKind { name: name.clone(), kinds: names() }
             };
             resolver.error_of(&kind, problem);
-            // Of what kind they are is not known, so that none of the other settings is unknown.
+            // The settings of an unknown kind are not known, so they are not reported as unknown keys.
             resolver.forget(&key);
         }
     }
@@ -180,12 +181,12 @@ fn source(resolver: &mut Resolver<'_>, name: String, clusters: &[String], kinds:
     Source { name, ..source }
 }
 
-/// Returns the cluster that a source names, or the only one.
+/// Returns the cluster of a source: the one that it names, or the only one.
 fn cluster(resolver: &mut Resolver<'_>, source: &Key, named: String, clusters: &[String]) -> String {
     let key = source.child("cluster");
     let known = || clusters.join(", ");
     match clusters {
-        // That there is none is an error of its own.
+        // A configuration without clusters is reported elsewhere.
         [] => named,
         [only] if named.is_empty() => {
             resolver.amend(&key, only);

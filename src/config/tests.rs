@@ -7,7 +7,7 @@ mod sources;
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/config/offsetd.toml");
 const MULTI: &str = include_str!("../../tests/fixtures/config/multi.toml");
 
-/// A configuration put together from the text of a file, an environment and flags.
+/// Loads a configuration from the text of a file, an environment and flags.
 fn load(file: &str, env: &[(&str, &str)], flags: Flags) -> Result<Loaded, Vec<String>> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("offsetd.toml");
@@ -23,7 +23,7 @@ fn load(file: &str, env: &[(&str, &str)], flags: Flags) -> Result<Loaded, Vec<St
         .map_err(|errors| errors.0.iter().map(|error| error.to_string().replace(&dir, "")).collect())
 }
 
-/// The file with its secret in a file that exists.
+/// Returns the fixture with several clusters, in which the path of the secret refers to an existing file.
 fn multi() -> (tempfile::TempDir, String) {
     let dir = tempfile::tempdir().unwrap();
     let secret = dir.path().join("secret");
@@ -110,20 +110,20 @@ nonsense.password = 'hunter2'
         "--listen: server.listen: bad value \"nowhere\" (the port is missing)",
         "offsetd.toml:3: server.colour: unknown key; allowed in [server]: address_file, auth, call_queue",
         "offsetd.toml:5: sql.timeout: bad value \"3 parsecs\"",
-        "offsetd.toml:6: sql.max_rows: bad value \"0\"; allowed: an integer from 1",
-        "sql.memory_total: must not be below",
-        "offsetd.toml:8: histories: unknown key; allowed at the top: audit, clusters, history, lag, server, sources, sql, transactions",
+        "offsetd.toml:6: sql.max_rows: bad value \"0\"; allowed: an integer of at least 1",
+        "sql.memory_total: must not be less than",
+        "offsetd.toml:8: histories: unknown key; allowed at the top level: audit, clusters, history, lag, server, sources, sql, transactions",
         "lag.poll_interval.x: unknown key",
         "OFFSETD_SQL_TIMEOT: no setting",
         "OFFSETD_LAG_WINDOW: lag.window: bad value \"many\"",
         "OFFSETD_CLUSTERS_B_REQUIRED: no setting",
-        "clusters.\"b d\": a cluster's name is made of",
-        "clusters.a.bootstrap_servers: not given; allowed: \"host:port\"",
+        "clusters.\"b d\": a cluster name consists of",
+        "clusters.a.bootstrap_servers: not set; allowed: \"host:port\"",
         "offsetd.toml:14: clusters.a.required: a string is not allowed here; allowed: true or false",
         "offsetd.toml:15: clusters.a.groups.allow: bad value \"(\"",
         "offsetd.toml:17: clusters.a.kafka.\"group.id\": cannot be set: __consumer_offsets is read without a group",
         "offsetd.toml:18: clusters.a.kafka.\"nonsense.x\": No such configuration property",
-        "offsetd.toml:19: clusters.a.kafka.\"nonsense.password\": librdkafka refuses it",
+        "offsetd.toml:19: clusters.a.kafka.\"nonsense.password\": librdkafka refuses the value",
     ];
     for text in expected {
         assert!(errors.iter().any(|error| error.contains(text)), "{text}\nnot in {errors:#?}");
@@ -139,7 +139,7 @@ fn syntax_errors_name_the_line_and_never_quote_it() {
         Flags::default(),
     );
     let errors = errors.unwrap_err();
-    assert!(errors.iter().any(|error| error.starts_with("offsetd.toml:3: not TOML")), "{errors:?}");
+    assert!(errors.iter().any(|error| error.starts_with("offsetd.toml:3: invalid TOML")), "{errors:?}");
     assert!(!errors.concat().contains("hunter2"), "{errors:?}");
 }
 
@@ -155,7 +155,7 @@ fn a_missing_file_is_named_with_what_named_it() {
 #[test]
 fn without_a_cluster_the_error_says_what_to_do() {
     let errors = load("", &[], Flags::default()).unwrap_err();
-    assert!(errors.len() == 1 && errors[0].contains("give --bootstrap-servers HOST:PORT"), "{errors:?}");
+    assert!(errors.len() == 1 && errors[0].contains("set --bootstrap-servers HOST:PORT"), "{errors:?}");
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn properties_come_from_all_layers_and_secrets_are_never_shown() {
 fn a_secret_that_cannot_be_read_is_an_error() {
     let file = "[clusters.a]\nbootstrap_servers = 'a:1'\nkafka.sasl.password = { file = '/nowhere/x' }\nkafka.ssl.key.password = { env = 'NOT_THERE' }\n";
     let errors = load(file, &[], Flags::default()).unwrap_err();
-    assert!(errors[0].contains("cannot read /nowhere/x") && errors[1].contains("no NOT_THERE"), "{errors:?}");
+    assert!(errors[0].contains("cannot read /nowhere/x") && errors[1].contains("NOT_THERE is not set"), "{errors:?}");
 }
 
 #[test]
@@ -250,8 +250,8 @@ fn tls_needs_both_a_certificate_and_its_key() {
     let (cert, key) = (("OFFSETD_SERVER_TLS_CERT", "c"), ("OFFSETD_SERVER_TLS_KEY", "k"));
     let client_ca = ("OFFSETD_SERVER_TLS_CLIENT_CA", "a");
     assert_eq!(missing(&[cert, key, client_ca]), "");
-    assert_eq!(missing(&[cert]), "server.tls.key: is missing: TLS needs a certificate and its key");
-    assert_eq!(missing(&[key, client_ca]), "server.tls.cert: is missing: TLS needs a certificate and its key");
+    assert_eq!(missing(&[cert]), "server.tls.key: is missing; TLS needs a certificate and its key");
+    assert_eq!(missing(&[key, client_ca]), "server.tls.cert: is missing; TLS needs a certificate and its key");
     assert_eq!(missing(&[client_ca]).lines().count(), 2);
 }
 

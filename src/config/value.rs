@@ -1,4 +1,4 @@
-//! Kinds of values: how a text becomes a typed value, and back.
+//! The kinds of values that settings have: parsing a text to a typed value, and the reverse.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -11,24 +11,24 @@ mod login;
 
 pub use login::{OauthMethod, Secret};
 
-/// A row of the table of settings.
+/// The definition of a setting.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setting {
-    /// Name in its section.
+    /// The key in its section.
     pub(crate) key: &'static str,
     /// The default, as text.
     pub(crate) default: &'static str,
-    /// Meaning and unit.
+    /// The meaning and the unit.
     pub(crate) doc: &'static str,
-    /// Why the default is what it is.
+    /// The reason for the default.
     pub(crate) why: &'static str,
-    /// What may be written.
+    /// The allowed values, as text.
     pub(crate) allowed: &'static str,
-    /// How TOML writes it.
+    /// The TOML types of the value.
     pub(crate) form: Form,
 }
 
-/// How TOML writes a value.
+/// The TOML types that a value may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// A string.
@@ -48,19 +48,22 @@ pub(crate) enum Form {
 /// A kind of value.
 pub(crate) trait Kind {
     type Value: Default;
-    /// What may be written, for errors and the example file.
+    /// The allowed values, for errors and the example file.
     const ALLOWED: &'static str;
     const FORM: Form;
 
+    /// Parses a text.
+    ///
     /// # Errors
-    /// The text is not a value of this kind.
+    /// Returns the reason why the text is not a value of this kind.
     fn parse(text: &str) -> Result<Self::Value, BadValue>;
 
-    /// Returns the text that [`Self::parse`] reads as this value; `None` when it is not set.
+    /// Returns the text that [`Self::parse`] reads as this value; `None` if the value is not set.
     fn show(value: &Self::Value) -> Option<String>;
 }
 
-/// A row a kind: its name and type, how TOML writes it, how it is read and shown, and what may be written.
+/// Defines kinds of values. A row has the name and type of a kind, its TOML form, the functions that parse and show it,
+/// and the allowed values.
 macro_rules! kinds {
     ($( $name:ident: $value:ty, $form:ident, $parse:expr, $show:expr, $allowed:literal; )+) => {$(
         pub(crate) struct $name;
@@ -83,7 +86,7 @@ macro_rules! kinds {
 
 kinds! {
     Address: String, Text, address, text,
-        "\"host:port\", as \"127.0.0.1:8088\", \"[::1]:8088\" or \"0.0.0.0:0\"";
+        "\"host:port\", for example \"127.0.0.1:8088\", \"[::1]:8088\" or \"0.0.0.0:0\"";
     Servers: String, Text, servers, text, "\"host:port\", several separated by commas";
     NeededPath: PathBuf, Text, needed_path, |path: &PathBuf| text(&path.display()), "a path";
     OptionalPath: Option<PathBuf>, Text, optional_path, optional_path_text, "a path, or \"\" for none";
@@ -93,13 +96,13 @@ kinds! {
     Hosts: Vec<String>, TextOrArray, |text| each(text, host), list_text,
         "host names without ports, separated by commas or as an array, \"*\" for any, or \"\" for none";
     Origins: Vec<String>, TextOrArray, |text| each(text, origin), list_text,
-        "origins, as \"https://grafana.example.org\", separated by commas or as an array, or \"\" for none";
+        "origins, for example \"https://grafana.example.org\", separated by commas or as an array, or \"\" for none";
     Time: Duration, Text, time, time_text,
-        "a duration with its unit, as \"250ms\", \"30s\" or \"5min\", above 0, at most \"365days\"";
-    Count: usize, Integer, count, text, "an integer from 0";
-    Positive: usize, Integer, positive, text, "an integer from 1";
+        "a duration with a unit, for example \"250ms\", \"30s\" or \"5min\", greater than 0 and at most \"365days\"";
+    Count: usize, Integer, count, text, "an integer of at least 0";
+    Positive: usize, Integer, positive, text, "an integer of at least 1";
     Bytes: usize, TextOrInteger, bytes, bytes_text,
-        "bytes as an integer from 1, or with a unit, as \"64KiB\", \"256MiB\" or \"1GiB\"";
+        "bytes as an integer of at least 1, or with a unit, for example \"64KiB\", \"256MiB\" or \"1GiB\"";
     Flag: bool, Bool, |text: &str| text.parse().map_err(|_| BadValue::NotAllowed), text, "true or false";
     TopicName: String, Text, topic, text, "the name of a topic, or \"\" for none";
     WhichOffset: OffsetIs, Text, which_offset, which_offset_text, "\"next\" or \"last\"";
@@ -108,7 +111,8 @@ kinds! {
         "\"client_credentials\", \"file\", \"msk_iam\", or \"\" for none";
     SecretText: Secret, Secret, |text: &str| Ok(Secret(text.to_owned())), login::secret_text,
         "a string, { file = \"PATH\" }, { env = \"NAME\" }, or \"\" for none";
-    HttpUrl: String, Text, login::http_url, text, "a URL, as \"https://login.example.org/oauth2/token\", or \"\" for none";
+    HttpUrl: String, Text, login::http_url, text,
+        "a URL, for example \"https://login.example.org/oauth2/token\", or \"\" for none";
     Extensions: Vec<String>, TextOrArray, |text| each(text, login::extension), list_text,
         "NAME=VALUE, several separated by commas or as an array, or \"\" for none";
 }
@@ -127,7 +131,7 @@ fn servers(text: &str) -> Result<String, BadValue> {
     }
     let servers: Vec<&str> = text.split(',').map(str::trim).collect();
     for server in &servers {
-        // librdkafka takes PLAINTEXT://host:port as well.
+        // librdkafka also accepts PLAINTEXT://host:port.
         let address = server.split_once("://").map_or(*server, |(_, address)| address);
         let bad = |cause| BadValue::Server { server: (*server).to_owned(), cause: Box::new(cause) };
         host_port(address, false).map_err(bad)?;
@@ -178,7 +182,7 @@ fn pattern(text: &str) -> Result<Option<Regex>, BadValue> {
         return Ok(None);
     }
     Regex::new(text).map(Some).map_err(|error| {
-        // The lines before the last draw the place.
+        // The lines before the last one show the pattern with a marker below the error.
         let message = error.to_string();
         BadValue::Pattern(message.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned())
     })
@@ -188,7 +192,7 @@ fn pattern_text(pattern: &Option<Regex>) -> Option<String> {
     pattern.as_ref().map(Regex::to_string)
 }
 
-/// Parses the parts of a text between commas, without empty ones.
+/// Parses each part of a text that is separated by commas. Empty parts are ignored.
 fn each(text: &str, parse: impl Fn(&str) -> Result<String, BadValue>) -> Result<Vec<String>, BadValue> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(parse).collect()
 }
@@ -207,12 +211,12 @@ fn host(host: &str) -> Result<String, BadValue> {
 
 fn origin(origin: &str) -> Result<String, BadValue> {
     let url = url::Url::parse(origin).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
-    // Nothing but scheme, host and port.
+    // An origin has only a scheme, a host and a port.
     let url = url.filter(|url| url.as_str().trim_end_matches('/') == url.origin().ascii_serialization());
     url.map(|url| url.origin().ascii_serialization()).ok_or_else(|| BadValue::WebOrigin(origin.to_owned()))
 }
 
-/// Bounded, so that adding it to any instant cannot overflow.
+/// The longest duration of a setting. The bound ensures that adding a duration to an instant does not overflow.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 fn time(text: &str) -> Result<Duration, BadValue> {
@@ -257,15 +261,15 @@ fn bytes_text(bytes: &usize) -> Option<String> {
     UNITS.iter().take(3).find_map(shown).or_else(|| Some(format!("{bytes}B")))
 }
 
-/// How the offsets of a Kafka cluster are read.
+/// The mode in which the offsets of a Kafka cluster are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReadMode {
-    /// By the log; where that may not be read, by the Admin API.
+    /// From the log, or with the Admin API if Kafka does not allow the log to be read.
     #[default]
     Auto,
-    /// By the log `__consumer_offsets` alone.
+    /// Only from the log `__consumer_offsets`.
     Log,
-    /// By the Admin API alone.
+    /// Only with the Admin API.
     Admin,
 }
 
@@ -279,13 +283,13 @@ fn mode_text(mode: &ReadMode) -> Option<String> {
     MODES.iter().find(|(_, known)| known == mode).map(|(name, _)| (*name).to_owned())
 }
 
-/// What a store keeps of a partition.
+/// The meaning of the offsets in a store outside Kafka.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OffsetIs {
-    /// The offset that is read next.
+    /// The offset of the next record to read.
     #[default]
     Next,
-    /// The offset that was processed last.
+    /// The offset of the last processed record.
     Last,
 }
 

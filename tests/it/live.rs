@@ -326,10 +326,10 @@ fn what_is_wrong_in_the_file_is_shown_and_leaves_everything_in_force() {
     let first = loaded_at(&lab);
     assert_eq!(error(&lab), Value::Null);
     for (text, says) in [
-        (east.clone() + "[clusters.west\n", "not TOML"),
-        (east.clone() + "[sources.x]\nkind = 'attic'\n", "no kind of source is called \"attic\""),
+        (east.clone() + "[clusters.west\n", "invalid TOML"),
+        (east.clone() + "[sources.x]\nkind = 'attic'\n", "unknown kind of source \"attic\""),
         (east.clone() + "kafka.security.protocol = 'nonsense'\n", "cluster \"east\""),
-        (String::new(), "no cluster to watch"),
+        (String::new(), "no cluster is configured"),
     ] {
         files.configure(&text);
         wait_for(says, LIMIT, || {

@@ -41,14 +41,15 @@ fn a_secret_comes_from_the_file_a_variable_or_a_file_of_its_own_and_is_never_sho
 #[test]
 fn a_reference_that_leads_nowhere_is_told_with_its_key() {
     let text = errors(&format!("{CREDENTIALS}oauth.client_secret = {{ env = \"NOWHERE\" }}\n"));
-    assert!(text.contains("clusters.c.oauth.client_secret: the environment has no NOWHERE"), "{text}");
+    let error = "clusters.c.oauth.client_secret: the environment variable NOWHERE is not set";
+    assert!(text.contains(error), "{text}");
 }
 
 #[test]
 fn each_method_takes_its_own_settings_and_refuses_the_others() {
     let missing = errors("oauth.method = \"client_credentials\"\n");
     for name in ["token_endpoint", "client_id", "client_secret"] {
-        let line = format!("clusters.c.oauth.{name}: is missing: oauth.method = \"client_credentials\" needs it");
+        let line = format!("clusters.c.oauth.{name}: is missing; oauth.method = \"client_credentials\" needs it");
         assert!(missing.contains(&line), "{missing}");
     }
     assert!(errors("oauth.method = \"file\"\n").contains("oauth.file: is missing"));
@@ -72,14 +73,14 @@ fn properties_that_contradict_it_are_refused_with_what_to_do() {
         ("oauth.method = \"msk_iam\"\nkafka.sasl.mechanism = \"PLAIN\"\n", "kafka.\"sasl.mechanism\""),
         ("oauth.method = \"msk_iam\"\nkafka.security.protocol = \"SSL\"\n", "needs SASL_SSL or SASL_PLAINTEXT"),
         ("kafka.sasl.mechanisms = \"OAUTHBEARER\"\n", "set method in [clusters.NAME.oauth]"),
-        ("kafka.sasl.oauthbearer.method = \"oidc\"\n", "see the settings of [clusters.NAME.oauth]"),
-        ("kafka.sasl.oauthbearer.assertion.private.key.file = \"/x\"\n", "see the settings of [clusters.NAME.oauth]"),
+        ("kafka.sasl.oauthbearer.method = \"oidc\"\n", "use the settings of [clusters.NAME.oauth]"),
+        ("kafka.sasl.oauthbearer.assertion.private.key.file = \"/x\"\n", "use the settings of [clusters.NAME.oauth]"),
     ];
     for (text, expected) in cases {
         let errors = errors(text);
         assert!(errors.contains(expected), "{text}: {errors}");
     }
-    // librdkafka's own unsecured tokens, for development.
+    // The unsecured tokens of librdkafka are allowed, for development.
     load("kafka.sasl.mechanism = \"OAUTHBEARER\"\nkafka.enable.sasl.oauthbearer.unsecure.jwt = true\n", &[]).unwrap();
 }
 
@@ -88,8 +89,8 @@ fn a_bad_url_or_extension_is_refused() {
     for (line, expected) in [
         ("oauth.token_endpoint = \"ftp://x\"", "the scheme is neither https nor http"),
         ("oauth.token_endpoint = \"https://me:hunter2@x/\"", "use client_id and client_secret"),
-        ("oauth.extensions = \"auth=x\"", "with letters only in the name"),
-        ("oauth.extensions = [\"logical cluster=x\"]", "with letters only in the name"),
+        ("oauth.extensions = \"auth=x\"", "with only letters in the name"),
+        ("oauth.extensions = [\"logical cluster=x\"]", "with only letters in the name"),
         ("oauth.method = \"oidc\"", "client_credentials"),
     ] {
         let errors = errors(&format!("{line}\n"));

@@ -1,19 +1,19 @@
-//! Sections of sources, of kinds that the configuration is told of.
+//! Tests of `[sources.NAME]`, with a kind of source that is defined here.
 
 use super::*;
 
 section! {
-    /// Settings of a kind for tests.
+    /// The settings of a kind of source for tests.
     #[expect(unreachable_pub, reason = "sections are public")]
     #[derive(Clone, Debug)]
     pub struct Shelf {
-        /// Where it stands.
-        pub place: String = Servers(""), "it stands somewhere";
-        /// What opens it.
-        pub secret: Secret = SecretText(""), "it is locked";
+        /// Address of the store.
+        pub place: String = Servers(""), "there is no default";
+        /// Password of the store.
+        pub secret: Secret = SecretText(""), "there is no default password";
     }
     sections {
-        /// Nested.
+        /// A nested section.
         pub auth: Auth,
     }
 }
@@ -31,7 +31,7 @@ fn load(file: &str, env: &[(&str, &str)]) -> Result<Loaded, Vec<String>> {
     let path = dir.path().join("offsetd.toml");
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let flags = Flags { config: Some(path.clone()), ..Flags::default() };
-    // The file is not there: what is given is read.
+    // The file does not exist; its text is passed in.
     let known = Known { kinds: &KINDS, file: Some(file) };
     let prefix = format!("{}:", path.display());
     Config::load_with(Sources { flags: &flags, env: &env, check_property: None }, known)
@@ -49,7 +49,7 @@ fn a_source_has_the_settings_of_all_and_those_of_its_kind() {
     assert_eq!((place(shelf).as_deref(), place(second).as_deref()), (Some("h:1"), Some("h:2")));
     assert_eq!((shelf.required, second.required), (false, true));
     assert_eq!((shelf.next(5), second.next(5), second.next(-1), shelf.next(i64::MAX)), (Some(5), Some(6), None, None));
-    assert!(second.own.get::<Auth>().is_none(), "settings are those of the kind");
+    assert!(second.own.get::<Auth>().is_none(), "the settings have the type of the kind");
     let tokens = |source: &Source| source.own.get::<Shelf>().unwrap().auth.tokens_file.clone();
     assert_eq!((tokens(shelf), tokens(second)), (None, Some("t".into())));
     let shown = |key| effective(&loaded, key).value.clone().unwrap();
@@ -67,18 +67,18 @@ fn every_error_of_sources_is_told_where_it_stands() {
     );
     let errors = load(&file, &[("OFFSETD_SOURCES_SHELF_PLASE", "h:1")]).unwrap_err();
     let expected = [
-        "sources.shelf.cluster: not given; name one of the clusters: east, west",
-        "8: sources.a.kind: no kind of source is called \"attic\"; allowed: shelf",
-        "sources.a.cluster: not given",
-        "sources.b.kind: not given, and the name \"b\" is no kind of source; allowed: shelf",
-        "14: sources.c.cluster: there is no cluster \"north\"; there are: east, west",
-        "sources.d.place: not given",
+        "sources.shelf.cluster: not set; set it to one of the clusters: east, west",
+        "8: sources.a.kind: unknown kind of source \"attic\"; allowed: shelf",
+        "sources.a.cluster: not set",
+        "sources.b.kind: not set, and the section name \"b\" is not a kind of source; allowed: shelf",
+        "14: sources.c.cluster: unknown cluster \"north\"; configured clusters: east, west",
+        "sources.d.place: not set",
         "19: sources.d.colour: unknown key; allowed in [sources.d]: auth, cluster, group, kind, offset_is, place, required, secret, topic",
-        "sources.kafka: is the name of each cluster's own offsets",
+        "sources.kafka: is the reserved name of the cluster's own offsets",
         "24: sources.kafka.offset_is: bad value \"first\"; allowed: \"next\" or \"last\"",
-        "25: sources.kafka.topic: bad value \"a b\" (a topic's name",
-        "sources.\"e f\": a source's name is made of",
-        "OFFSETD_SOURCES_SHELF_PLASE: no setting has this name",
+        "25: sources.kafka.topic: bad value \"a b\" (a topic name",
+        "sources.\"e f\": a source name consists of",
+        "OFFSETD_SOURCES_SHELF_PLASE: no setting has this variable",
     ];
     for text in expected {
         assert!(errors.iter().any(|error| error.trim_start().contains(text)), "{text}\nnot in {errors:#?}");
@@ -90,7 +90,7 @@ fn every_error_of_sources_is_told_where_it_stands() {
 fn two_sources_of_one_name_are_an_error() {
     let errors = load(&format!("{CLUSTERS}[sources.shelf]\nplace = 'h:1'\n[sources.shelf]\nplace = 'h:2'\n"), &[]);
     let errors = errors.unwrap_err();
-    assert!(errors.iter().any(|error| error.starts_with("7: not TOML: duplicate key")), "{errors:#?}");
+    assert!(errors.iter().any(|error| error.starts_with("7: invalid TOML: duplicate key")), "{errors:#?}");
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn values_tell_whether_a_section_changed_also_by_a_secret() {
     assert!(values(&before, 0) == values(&after, 0), "nothing of east changed");
     assert!(values(&before, 1) != values(&after, 1), "the password of west changed");
     assert!(before.sources[0].values != after.sources[0].values, "the secret of the source changed");
-    // Written otherwise, it is the same.
+    // The same values in another notation are not a change.
     let again = load(&file.replace("'h:1'", "\"h:1\"\nrequired = false"), &[]).unwrap().config;
     assert!(again.sources[0].values == after.sources[0].values);
 }

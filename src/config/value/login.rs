@@ -1,20 +1,20 @@
-//! Kinds of values of `[clusters.NAME.oauth]`.
+//! The kinds of values that only the settings of logins have: secrets, URLs, methods and SASL extensions.
 
 use std::fmt;
 
 use crate::config::error::BadValue;
 
-/// Where tokens come from.
+/// The method that obtains the tokens of OAUTHBEARER.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OauthMethod {
     /// OAUTHBEARER is not used.
     #[default]
     None,
-    /// A token endpoint.
+    /// Tokens are requested from a token endpoint.
     ClientCredentials,
-    /// A file.
+    /// Tokens are read from a file.
     File,
-    /// A request signed with the credentials of AWS.
+    /// Tokens are requests that are signed with AWS credentials, for Amazon MSK.
     MskIam,
 }
 
@@ -26,6 +26,7 @@ const METHODS: [(&str, OauthMethod); 4] = [
 ];
 
 impl OauthMethod {
+    /// Returns the name in the configuration.
     pub(in super::super) fn name(self) -> &'static str {
         METHODS.iter().find(|(_, method)| *method == self).map_or("", |(name, _)| name)
     }
@@ -35,12 +36,12 @@ pub(super) fn method(text: &str) -> Result<OauthMethod, BadValue> {
     METHODS.iter().find(|(name, _)| *name == text).map(|(_, method)| *method).ok_or(BadValue::NotAllowed)
 }
 
-/// A secret. It is shown as `***`.
+/// A secret. `Debug` shows it as `***`.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(pub String);
 
 impl Secret {
-    /// Returns whether it is not set.
+    /// Returns whether the secret is not set.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -75,7 +76,7 @@ pub(super) fn extension(text: &str) -> Result<String, BadValue> {
     if is_extension(text) { Ok(text.to_owned()) } else { Err(BadValue::Extension(text.to_owned())) }
 }
 
-/// Whether SASL takes it (RFC 7628, section 3.1). `auth` is the token itself.
+/// Returns whether a text is a valid SASL extension (RFC 7628 §3.1). The name `auth` is reserved for the token.
 fn is_extension(text: &str) -> bool {
     let Some((name, value)) = text.split_once('=') else { return false };
     let letters = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphabetic());
