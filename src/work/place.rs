@@ -15,8 +15,8 @@ use tokio::runtime::{Builder, Handle, Runtime};
 /// Stack size of a thread. A planner recurses deeply over a long statement.
 const STACK_BYTES: usize = 64 * 1024 * 1024;
 
-/// Priority of the threads, on a scale of 0 to 99. On Linux, 22 is a niceness of 10: the threads use every idle core,
-/// and four of them (the default) on a busy core get about 30% of it, so that point queries, probes and the threads
+/// Priority of the threads, on a scale of 0 to 99. On Linux, 22 is a niceness of 10: the threads use every idle core. Four
+/// of them on a busy core, which the defaults allow, get about 30% of it, so that point queries, probes and the threads
 /// that read Kafka run first.
 const PRIORITY: u8 = 22;
 

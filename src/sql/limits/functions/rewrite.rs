@@ -145,7 +145,7 @@ fn pattern(name: &'static str) -> Arc<ScalarUDF> {
 ///
 /// # Errors
 ///
-/// The condition has no type.
+/// The type of the condition cannot be determined.
 pub(crate) fn checked(filter: &JoinFilter) -> Result<JoinFilter> {
     let (condition, schema) = (Arc::clone(filter.expression()), filter.schema());
     let condition = ScalarFunctionExpr::try_new(held(), vec![condition], schema, Arc::default())?;
