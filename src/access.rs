@@ -150,8 +150,8 @@ async fn check(State(tokens): State<Arc<FromFiles<Tokens>>>, mut request: Reques
     if web::holds_no_data(request.uri().path()) {
         return next.run(request).await;
     }
-    tracing::debug!(path = request.uri().path(), shown = shown.is_some(), "refused without a token");
-    refuse(request, &refusal(if shown.is_some() { "the token is not accepted" } else { "a token is needed" })).await
+    tracing::debug!(path = request.uri().path(), shown = shown.is_some(), "request refused: no accepted token");
+    refuse(request, &refusal(if shown.is_some() { "the token is not accepted" } else { "a token is required" })).await
 }
 
 /// Refuses requests of web pages of other origins, and allows pages of allowed origins to read the responses.

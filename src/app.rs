@@ -257,10 +257,10 @@ async fn bind(listen: &str) -> Result<(TcpListener, SocketAddr), AppError> {
     let failed = |error: io::Error| {
         let hint = match error.kind() {
             io::ErrorKind::AddrInUse => {
-                "; another server has the port: stop it, or choose one with --listen (0 takes a free one)"
+                "; another process uses the port: stop it, or choose another port with --listen (0: any free port)"
             }
-            io::ErrorKind::PermissionDenied => "; ports below 1024 need privileges: choose another with --listen",
-            _ => "; --listen takes host:port",
+            io::ErrorKind::PermissionDenied => "; ports below 1024 need privileges: choose another port with --listen",
+            _ => "; --listen expects host:port",
         };
         AppError::Listen { address: listen.to_owned(), error, hint }
     };

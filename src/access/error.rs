@@ -48,11 +48,11 @@ pub(super) enum FileFault {
     /// Number of the line, from 1.
     #[error("line {0}: a token is {SHORTEST} to {LONGEST} visible ASCII characters without spaces")]
     Token(usize),
-    #[error("holds no token")]
+    #[error("contains no token")]
     NoToken,
-    #[error("holds no private key in PEM, or an encrypted one")]
+    #[error("contains no private key in PEM format, or only an encrypted one")]
     NoKey,
-    #[error("holds no certificate in PEM")]
+    #[error("contains no certificate in PEM format")]
     NoCertificate,
     #[error("is not the key of the first certificate in {}", .0.display())]
     OtherKey(PathBuf),

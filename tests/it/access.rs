@@ -94,7 +94,7 @@ fn http_tells_nothing_without_a_token_and_all_with_one() {
             assert_eq!(answer.header("www-authenticate"), "Bearer realm=\"offsetd\"");
             let error = answer.json()["error"].as_str().unwrap().to_owned();
             let none = authorization.as_deref().is_none_or(|value| [TOKEN, "Bearer "].contains(&value));
-            let says = if none { "is needed" } else { "not accepted" };
+            let says = if none { "is required" } else { "not accepted" };
             assert!(error.contains(says) && error.contains("authorization: Bearer"), "{authorization:?}: {error}");
             assert!(!answer.text().contains("of-the-tests") && !answer.text().contains("billing"), "{}", answer.text());
         }
@@ -304,7 +304,7 @@ fn files_that_cannot_be_used_are_refused_at_the_start_all_at_once() {
     };
     let cases = [
         (path("tokens"), tls::fixture("client.key"), ["tokens: line 2: a token is 16 to 512", "is not the key of"]),
-        (path("none"), tls::fixture("server.pem"), ["none: holds no token", "holds no private key"]),
+        (path("none"), tls::fixture("server.pem"), ["none: contains no token", "contains no private key"]),
         (path("nowhere"), path("nowhere.key"), ["cannot read", "nowhere.key"]),
     ];
     for (tokens, key, says) in cases {

@@ -43,7 +43,7 @@ fn a_bad_line_is_named_by_its_number_and_never_quoted() {
         assert!(error.starts_with("tokens: line 3: ") && !error.contains("hunter2"), "{error}");
     }
     for empty in ["", "\n\n", "# only-a-comment-here\n"] {
-        assert_eq!(parse(empty.as_bytes(), None).unwrap_err().to_string(), "tokens: holds no token");
+        assert_eq!(parse(empty.as_bytes(), None).unwrap_err().to_string(), "tokens: contains no token");
     }
 }
 
