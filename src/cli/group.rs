@@ -163,7 +163,7 @@ fn write_text(out: &mut impl Write, args: &GroupArgs, rows: &[Row], layout: Layo
 fn headline(args: &GroupArgs, group: &Row) -> String {
     let members = group.members.map(|members| count(members, "member"));
     let coordinator = group.coordinator.map(|broker| format!("coordinator {broker}"));
-    let source = (group.source != crate::model::SOURCE_KAFKA).then(|| format!("offsets kept in {}", group.source));
+    let source = (group.source != crate::model::SOURCE_KAFKA).then(|| format!("offsets stored in {}", group.source));
     let known = [
         group.kind.as_ref().map(|kind| format!("{kind} group")),
         group.state.clone().filter(|state| !state.is_empty()),

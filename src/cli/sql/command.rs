@@ -65,7 +65,7 @@ pub(super) enum Command {
     Wrong(String),
 }
 
-/// The way in which a statement is run and its result is shown.
+/// The mode in which a statement is run and its result is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum How {
     /// `;` or `\g`.

@@ -217,8 +217,8 @@ impl Table {
         levels.find(|level| self.total(widths, *level) <= room)
     }
 
-    /// Returns aligned columns with no text wider than `level`. If no column is shortened, the last texts of later rows
-    /// may use the rest of the terminal.
+    /// Returns aligned columns with no text wider than `level`. If no column is shortened, wider texts of later rows may
+    /// use the rest of the terminal.
     fn aligned(&self, widths: &[usize], level: usize) -> Form {
         let spare = match self.layout.width {
             _ if level < usize::MAX => 0,
