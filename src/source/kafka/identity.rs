@@ -39,7 +39,7 @@ impl Identity {
         self.other.get().is_none()
     }
 
-    /// Returns the token that stops the parts of the source.
+    /// Returns the token that stops the tasks of the source.
     pub(super) fn stop(&self) -> &CancellationToken {
         &self.stop
     }

@@ -1,8 +1,8 @@
-//! The parts that read one cluster, each with its own thread and clients.
+//! The tasks that read one cluster, each with its own thread and clients.
 //!
 //! librdkafka clients cache facts about a cluster (topic ids, leader epochs, offsets) and keep them when another
-//! cluster answers at the same addresses. When a part notices another cluster, all parts end, all clients are closed,
-//! the data of the cluster is dropped, and new parts start as after a start of the process.
+//! cluster answers at the same addresses. When a task notices another cluster, all tasks end, all clients are closed,
+//! the data of the cluster is dropped, and new tasks start as after a start of the process.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ use crate::{
     store::{cluster::Fault, latest::Latest, writer::SourceWriter},
 };
 
-/// Settings of the parts.
+/// Settings of the tasks.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Settings of log ends and transaction markers.
@@ -43,15 +43,15 @@ pub struct Settings {
     pub ending: CancellationToken,
 }
 
-/// An unexpected end of a part.
+/// An unexpected end of a task.
 #[derive(Debug, thiserror::Error)]
 #[error("{cluster}/{part}: {cause}")]
 pub struct PartError {
     /// Name of the cluster.
     pub cluster: Name,
-    /// Name of the part, such as `listener`.
+    /// Name of the task, such as `listener`.
     pub part: &'static str,
-    /// Why the part ended.
+    /// Why the task ended.
     pub cause: PartFault,
 }
 
@@ -79,7 +79,7 @@ impl KafkaSource {
     /// read the cluster before, its data stays until it is loaded again.
     ///
     /// # Errors
-    /// Returns the part for which no client could be created.
+    /// Returns the task for which no client could be created.
     pub fn new(
         writer: &SourceWriter,
         log: Arc<Log>,
@@ -170,7 +170,7 @@ impl Parts {
         Ok(Self { cluster: Name::clone(&cluster.name), identity, poller, reader, tails, switch })
     }
 
-    /// Runs the parts until they are stopped or one ends. Then all end, and their clients are closed.
+    /// Runs the tasks until they are stopped or one ends. Then all end, and their clients are closed.
     fn run(self, end: &CancellationToken) -> Result<(), PartError> {
         let Self { cluster, identity, poller, reader, tails, switch } = self;
         let (stop, switched) = (identity.stop(), switch.as_ref().map(Decider::result));
@@ -195,7 +195,7 @@ impl Parts {
             let ended = threads::join(thread).and_then(|()| if is_told() { Ok(()) } else { Err(PartFault::Exited) });
             failed.extend(ended.err().map(|fault| (name, fault)));
         }
-        // If one part failed, the others exited because of it.
+        // If one task failed, the others exited because of it.
         match failed.into_iter().min_by_key(|(_, fault)| matches!(fault, PartFault::Exited)) {
             None => Ok(()),
             Some((part, cause)) => Err(PartError { cluster, part, cause }),

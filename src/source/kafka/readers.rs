@@ -1,4 +1,4 @@
-//! The parts that read committed offsets, either from the log or by the Admin API.
+//! The tasks that read committed offsets, either from the log or by the Admin API.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use super::{
 };
 use crate::{model::SourceKind, store::writer::SourceWriter};
 
-/// A part: a loop that runs on its own thread until it is stopped.
+/// A task: a loop that runs on its own thread until it is stopped.
 pub(super) type Part = Box<dyn FnOnce(&CancellationToken) -> Result<(), PartFault> + Send>;
 
-/// The parts that read committed offsets in the mode of their source.
+/// The tasks that read committed offsets in the mode of their source.
 #[derive(Debug)]
 pub(super) enum Reader {
     Log(Box<LogReader>),
@@ -34,7 +34,7 @@ pub(super) struct LogReader {
 }
 
 impl Reader {
-    /// Creates the parts, which checks the client configuration. `known` decides about the shards that were read
+    /// Creates the tasks, which checks the client configuration. `known` decides about the shards that were read
     /// before.
     ///
     /// # Errors
@@ -61,7 +61,7 @@ impl Reader {
         }
     }
 
-    /// Returns the parts with their names.
+    /// Returns the tasks with their names.
     pub(super) fn parts(self) -> Vec<(&'static str, Part)> {
         match self {
             Self::Log(reader) => {
@@ -76,7 +76,7 @@ impl Reader {
     }
 }
 
-/// Makes a part of a loop that retries its failures and therefore never fails.
+/// Makes a task of a loop that retries its failures and therefore never fails.
 pub(super) fn forever(run: impl FnOnce(&CancellationToken) + Send + 'static) -> Part {
     Box::new(move |stop: &CancellationToken| {
         run(stop);

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::source::kafka::ask::AskError;
 
-/// Why a part of a source ended.
+/// Why a task of a source ended.
 #[derive(Debug, thiserror::Error)]
 pub enum PartFault {
     /// A client could not be created.
@@ -15,10 +15,10 @@ pub enum PartFault {
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
-    /// The part panicked, which is a bug.
+    /// The task panicked, which is a bug.
     #[error("panicked: {0}")]
     Panicked(String),
-    /// The part returned without being stopped.
+    /// The task returned without being stopped.
     #[error("exited unexpectedly")]
     Exited,
 }
@@ -26,7 +26,7 @@ pub enum PartFault {
 /// The handle of a source's thread.
 pub(super) type Thread = thread::JoinHandle<Result<(), PartFault>>;
 
-/// Starts a loop on its own thread. When the loop ends, even by a panic, `stop` is cancelled, so that the other parts
+/// Starts a loop on its own thread. When the loop ends, even by a panic, `stop` is cancelled, so that the other tasks
 /// end too.
 pub(super) fn spawn(
     name: String,
