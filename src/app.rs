@@ -286,7 +286,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::config::{Flags, Server, Sources};
+    use crate::config::{Flags, Layers, Server};
 
     #[test]
     fn a_server_that_others_reach_and_that_wants_nothing_of_them_is_exposed() {
@@ -294,8 +294,8 @@ mod tests {
         let tokens = dir.path().join("tokens");
         std::fs::write(&tokens, "token-of-the-tests").unwrap();
         let flags = Flags { bootstrap_servers: Some("127.0.0.1:1".to_owned()), ..Flags::default() };
-        let sources = Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
-        let mut server = Config::load(sources).unwrap().config.server;
+        let layers = Layers { flags: &flags, env: &BTreeMap::new(), check_property: None };
+        let mut server = Config::load(layers).unwrap().config.server;
         let exposed =
             |server: &Server, address: &str| is_exposed(&Access::new(server).unwrap(), address.parse().unwrap());
         for (address, others) in [

@@ -137,7 +137,7 @@ pub enum Command {
 
 /// The output format of the commands other than `sql`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Style {
+pub enum OutputFormat {
     /// Tables and readable text.
     #[default]
     Text,
@@ -231,13 +231,13 @@ fn freshness(latest: bool) -> Freshness {
 /// Writes a response as JSON, or as text with `text`.
 fn show<W: Write>(
     mut out: W,
-    style: Style,
+    style: OutputFormat,
     answer: &impl Serialize,
     text: impl FnOnce(&mut W) -> io::Result<()>,
 ) -> Result<(), Failure> {
     match style {
-        Style::Text => text(&mut out)?,
-        Style::Json => write_json(&mut out, answer)?,
+        OutputFormat::Text => text(&mut out)?,
+        OutputFormat::Json => write_json(&mut out, answer)?,
     }
     out.flush()?;
     Ok(())

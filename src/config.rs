@@ -30,20 +30,20 @@ mod source;
 
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use kafka::Properties;
-pub use layers::{CheckProperty, Flags, NotAProperty, Property, PropertyError, Sources};
+pub use layers::{CheckProperty, Flags, Layers, NotAProperty, Property, PropertyError};
 pub use oauth::{AwsVariables, Oauth};
 pub use resolve::{EffectiveValue, Values};
 pub use settings::{
     Admin, Audit, Auth, Cluster, History, Http, Lag, Limits, NameFilter, Server, Sql, Tls, Transactions,
 };
 pub(crate) use source::KindSettings;
-pub use source::{Own, SettingError, Source, SourceForm};
+pub use source::{KindConfig, KindSpec, SettingError, Source};
 pub use value::{OauthMethod, OffsetIs, ReadMode, Secret};
 
 use error::{Key, Problem, quoted};
 use resolve::Resolver;
 use section::{Section as _, section};
-use value::{Form, Setting};
+use value::{Setting, TomlForm};
 
 section! {
     /// All settings.
@@ -73,16 +73,16 @@ section! {
 
 /// The inputs of a configuration that are not layers.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Known<'a> {
+pub struct LoadContext<'a> {
     /// The kinds of sources.
-    pub kinds: &'a [SourceForm],
+    pub kinds: &'a [KindSpec],
     /// The text of the configuration file, if the caller has already read it.
     pub file: Option<&'a str>,
 }
 
 /// A configuration, and the origin of each value.
 #[derive(Clone, Debug)]
-pub struct Loaded {
+pub struct LoadedConfig {
     /// The values.
     pub config: Config,
     /// The values as text, in the order of the sections. Secrets are hidden.
@@ -94,16 +94,16 @@ impl Config {
     ///
     /// # Errors
     /// Returns all errors of all layers.
-    pub fn load(sources: Sources<'_>) -> Result<Loaded, ConfigErrors> {
-        Self::load_with(sources, Known::default())
+    pub fn load(layers: Layers<'_>) -> Result<LoadedConfig, ConfigErrors> {
+        Self::load_with(layers, LoadContext::default())
     }
 
     /// Reads the configuration file, if there is one, and combines it with the other layers.
     ///
     /// # Errors
     /// Returns all errors of all layers.
-    pub fn load_with(sources: Sources<'_>, known: Known<'_>) -> Result<Loaded, ConfigErrors> {
-        let mut resolver = Resolver::new(sources, known.file);
+    pub fn load_with(layers: Layers<'_>, context: LoadContext<'_>) -> Result<LoadedConfig, ConfigErrors> {
+        let mut resolver = Resolver::new(layers, context.file);
         let names = clusters(&mut resolver);
         let mut config = Self::resolve(&mut resolver, &Key::default());
         for name in names.clone() {
@@ -111,19 +111,19 @@ impl Config {
             let mut cluster = Cluster::resolve(&mut resolver, &key);
             let kafka = Properties::resolve(&mut resolver, &key.child("kafka"));
             cluster.oauth.check(&mut resolver, &key, &kafka);
-            cluster.oauth.aws = AwsVariables::of(resolver.sources.env);
+            cluster.oauth.aws = AwsVariables::of(resolver.layers.env);
             cluster.values = resolver.values(&key);
             config.clusters.push(Cluster { name, kafka, ..cluster });
         }
-        config.sources = source::sources(&mut resolver, &names, known.kinds);
+        config.sources = source::sources(&mut resolver, &names, context.kinds);
         config.check(&mut resolver);
-        Ok(Loaded { config, effective: resolver.finish()? })
+        Ok(LoadedConfig { config, effective: resolver.finish()? })
     }
 
     /// Checks settings that depend on each other.
     fn check(&self, resolver: &mut Resolver<'_>) {
         if self.sql.memory_total < self.sql.memory_per_query {
-            let problem = Problem::Below { other: "sql.memory_per_query" };
+            let problem = Problem::LessThan { other: "sql.memory_per_query" };
             resolver.error(&Key::from("sql").child("memory_total"), problem);
         }
         let Tls { cert, key, client_ca } = &self.server.tls;
@@ -143,12 +143,12 @@ fn clusters(resolver: &mut Resolver<'_>) -> Vec<String> {
         Some((origin, _)) if !names.is_empty() => resolver.error_at(origin, None, Problem::SecondDefinition),
         Some((origin, servers)) => {
             let name = name.map_or_else(|| "default".to_owned(), |(_, name)| name);
-            resolver.set(Key::from("clusters").child(&name).child("bootstrap_servers"), origin, servers);
+            resolver.set_override(Key::from("clusters").child(&name).child("bootstrap_servers"), origin, servers);
             names.insert(name);
         }
         None => {
             if let Some((origin, _)) = name {
-                resolver.error_at(origin, None, Problem::NameOnly);
+                resolver.error_at(origin, None, Problem::NameWithoutServers);
             }
             // If the file could not be read, it may define clusters, so this error would be misleading.
             if names.is_empty() && !resolver.failed() {
@@ -170,14 +170,14 @@ fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.chars().all(valid)
 }
 
-const HEAD: &str = "\
+const EXAMPLE_HEADER: &str = "\
 # offsetd.toml: every setting with its meaning, unit, default and the reason for the default.
 #
 # A flag takes precedence over an environment variable, the variable over this file, and this file over the default.
 # Unknown keys are errors. `offsetd check-config` shows the effective values and their origins.
 ";
 
-const KAFKA: &str = "\
+const EXAMPLE_KAFKA: &str = "\
 # Properties of librdkafka: https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md
 # Properties that offsetd sets itself, for example group.id and auto.offset.reset, are not allowed.
 # A value may also come from a file or from an environment variable:
@@ -188,23 +188,23 @@ const KAFKA: &str = "\
 # security.protocol = \"SASL_SSL\"
 ";
 
-const SOURCES: &str = "
+const EXAMPLE_SOURCES: &str = "
 # Sources of offsets that are stored outside Kafka, one section per source. The name of a section is the value of the
 # column `source`. No source is configured by default, so these sections, one for each kind, are commented out.
 ";
 
 /// Returns an example of `offsetd.toml` that documents every setting and sets it to its default.
 #[must_use]
-pub fn example(kinds: &[SourceForm]) -> String {
-    let mut out = HEAD.to_owned();
+pub fn example(kinds: &[KindSpec]) -> String {
+    let mut out = EXAMPLE_HEADER.to_owned();
     Config::visit(&Key::default(), &mut |key, settings| write_section(&mut out, key, settings));
     out.push_str("\n# One section per cluster. The name of a section is the value of the column `cluster`.");
     Cluster::visit(&Key::from("clusters").child("default"), &mut |key, settings| {
         write_section(&mut out, key, settings)
     });
     out.push('\n');
-    out.push_str(KAFKA);
-    out.push_str(SOURCES);
+    out.push_str(EXAMPLE_KAFKA);
+    out.push_str(EXAMPLE_SOURCES);
     for kind in kinds {
         let key = Key::from("sources").child(kind.name);
         out.push('\n');
@@ -214,15 +214,15 @@ pub fn example(kinds: &[SourceForm]) -> String {
 }
 
 /// Writes the section of a kind of source, commented out. Its settings begin with `#` without a space after it.
-fn write_kind(out: &mut String, section: &Key, kind: &SourceForm) {
-    let mut live = String::new();
-    write_section(&mut live, section, source::Source::SETTINGS);
-    live.push('\n');
-    let mut own = String::new();
-    (kind.visit)(section, &mut |key, settings| write_section(&mut own, key, settings));
+fn write_kind(out: &mut String, section: &Key, kind: &KindSpec) {
+    let mut text = String::new();
+    write_section(&mut text, section, source::Source::SETTINGS);
+    text.push('\n');
+    let mut kind_text = String::new();
+    (kind.visit)(section, &mut |key, settings| write_section(&mut kind_text, key, settings));
     // The settings of the kind belong to the same section, so its header is removed.
-    live.push_str(own.trim_start().strip_prefix(&format!("[{section}]\n")).unwrap_or(&own));
-    for line in live.trim_start().lines() {
+    text.push_str(kind_text.trim_start().strip_prefix(&format!("[{section}]\n")).unwrap_or(&kind_text));
+    for line in text.trim_start().lines() {
         let name = line.split_once(" = ").map_or("", |(name, _)| name);
         let example = kind.examples.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
         let example = if name == "kind" { Some(kind.name) } else { example };
@@ -244,8 +244,10 @@ fn write_section(out: &mut String, section: &Key, settings: &[Setting]) {
     for setting in settings {
         let default = match (setting.key, setting.form) {
             ("bootstrap_servers", _) => quoted("localhost:9092"),
-            (_, Form::Integer | Form::Bool) => setting.default.to_owned(),
-            (_, Form::Text | Form::TextOrInteger | Form::TextOrArray | Form::Secret) => quoted(setting.default),
+            (_, TomlForm::Integer | TomlForm::Bool) => setting.default.to_owned(),
+            (_, TomlForm::Text | TomlForm::TextOrInteger | TomlForm::TextOrArray | TomlForm::Secret) => {
+                quoted(setting.default)
+            }
         };
         let _ = writeln!(out, "#{}", setting.doc);
         let _ = writeln!(out, "# Why: {}.", setting.why);

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
-    config::{self, KindSettings, SourceForm},
+    config::{self, KindSettings, KindSpec},
     model::{Name, SourceId},
     store::{
         Store,
@@ -67,7 +67,7 @@ trait Configured: KindSettings {
 /// A kind of source, with its constructors.
 #[derive(Clone, Copy)]
 struct Kind {
-    form: SourceForm,
+    form: KindSpec,
     open: fn(&config::Source) -> Option<Reader>,
     examine: fn(&config::Source) -> Option<Result<String, SourceError>>,
 }
@@ -75,7 +75,7 @@ struct Kind {
 impl Kind {
     const fn of<S: Configured>() -> Self {
         Self {
-            form: SourceForm::of::<S>(),
+            form: KindSpec::of::<S>(),
             open: |source| source.own.get::<S>().map(|own| Reader::new(own.open(source))),
             examine: |source| source.own.get::<S>().map(|own| own.examine(source)),
         }
@@ -84,7 +84,7 @@ impl Kind {
 
 /// Returns the kinds of sources that the configuration can name.
 #[must_use]
-pub fn forms() -> Vec<SourceForm> {
+pub fn forms() -> Vec<KindSpec> {
     KINDS.iter().map(|kind| kind.form).collect()
 }
 

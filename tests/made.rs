@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use offsetd::clock::Clock;
-use offsetd::config::{self, Config, Flags, Sources};
+use offsetd::config::{self, Config, Flags, Layers};
 use offsetd::model::{Millis, Revision, log_partition_for};
 use offsetd::source::kafka::Log;
 use offsetd::store::Store;
@@ -21,7 +21,7 @@ const AT_ONCE: usize = 256;
 /// Returns the default configuration.
 pub(crate) fn config() -> Config {
     let flags = Flags { bootstrap_servers: Some("127.0.0.1:9".to_owned()), ..Flags::default() };
-    Config::load(Sources { flags: &flags, env: &BTreeMap::new(), check_property: None }).unwrap().config
+    Config::load(Layers { flags: &flags, env: &BTreeMap::new(), check_property: None }).unwrap().config
 }
 
 /// A key and its committed offset.

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{AppError, parts::Members, supervise::PartFailure};
 use crate::{
-    config::{ConfigErrors, EffectiveValue, Loaded},
+    config::{ConfigErrors, EffectiveValue, LoadedConfig},
     store::Store,
 };
 
@@ -25,7 +25,7 @@ const BETWEEN: Duration = Duration::from_secs(1);
 const LONGEST: u64 = 4 << 20;
 
 /// Builds a configuration from the text of its file and from all other origins of settings.
-pub type Load = dyn Fn(&str) -> Result<Loaded, ConfigErrors> + Send + Sync;
+pub type Load = dyn Fn(&str) -> Result<LoadedConfig, ConfigErrors> + Send + Sync;
 
 /// A configuration file and the configuration in force.
 pub struct Reload {
@@ -33,7 +33,7 @@ pub struct Reload {
     pub path: PathBuf,
     /// Text of the file when the server started.
     pub text: String,
-    /// Values in force, as in [`Loaded::effective`].
+    /// Values in force, as in [`LoadedConfig::effective`].
     pub effective: Vec<EffectiveValue>,
     /// Builds the configuration from a new text.
     pub load: Arc<Load>,
@@ -64,7 +64,7 @@ pub(super) struct Follower {
 }
 
 /// A configuration to apply, and the sender for the result.
-pub(super) type Change = (Loaded, oneshot::Sender<Result<(), AppError>>);
+pub(super) type Change = (LoadedConfig, oneshot::Sender<Result<(), AppError>>);
 
 impl Follower {
     /// Creates a follower, which sends each loaded configuration to the returned receiver.
@@ -183,7 +183,11 @@ fn read(path: &std::path::Path) -> Result<String, ReadError> {
 ///
 /// # Errors
 /// The settings of a cluster are invalid. In this case nothing has changed.
-pub(super) fn apply(members: &mut Members, before: &mut Vec<EffectiveValue>, loaded: Loaded) -> Result<(), AppError> {
+pub(super) fn apply(
+    members: &mut Members,
+    before: &mut Vec<EffectiveValue>,
+    loaded: LoadedConfig,
+) -> Result<(), AppError> {
     members.set(&loaded.config.clusters, &loaded.config.sources)?;
     for key in changed(before, &loaded.effective) {
         tracing::warn!(setting = key, "setting changed in the configuration file; restart the server to apply it");

@@ -51,8 +51,8 @@ impl Audited {
 
     fn with_log_partitions(count: i32) -> Self {
         let flags = config::Flags { bootstrap_servers: Some("h:1".to_owned()), ..config::Flags::default() };
-        let sources = config::Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
-        let config = config::Config::load(sources).unwrap().config.clusters.remove(0);
+        let layers = config::Layers { flags: &flags, env: &BTreeMap::new(), check_property: None };
+        let config = config::Config::load(layers).unwrap().config.clusters.remove(0);
         let clock = Clock::manual(1_000);
         let (cluster, log) = Log::open(config, &clock);
         let settings = Settings { window: 100, active_within: 1, commits_kept: 1, watch_queue: 16 };

@@ -17,7 +17,7 @@ use tonic::{
 use super::{Failure, ServerArgs, profile};
 use crate::rpc::proto::offset_service_client::OffsetServiceClient;
 
-mod plain;
+mod plaintext;
 
 /// The largest message that a client accepts, in bytes. Servers send batches of a few MiB; the limit only bounds the
 /// memory that a faulty server can make a client allocate.
@@ -57,18 +57,18 @@ pub(super) async fn connect(args: &ServerArgs) -> Result<Client, Failure> {
     let args = &args.resolve()?;
     let server = args.server.as_deref().unwrap_or(profile::DEFAULT_SERVER);
     let url = url(server);
-    let bad = |error: &dyn std::fmt::Display| Failure::Usage(format!("--server {server}: {error}"));
+    let usage_error = |error: &dyn std::fmt::Display| Failure::Usage(format!("--server {server}: {error}"));
     let mut endpoint = Endpoint::from_shared(url.clone())
-        .map_err(|error| bad(&error))?
+        .map_err(|error| usage_error(&error))?
         .user_agent(concat!("offsetd/", env!("CARGO_PKG_VERSION")))
-        .map_err(|error| bad(&error))?
+        .map_err(|error| usage_error(&error))?
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(Duration::from_secs(20))
         .keep_alive_while_idle(true);
     match endpoint.uri().scheme_str() {
         Some("http") => {}
-        Some("https") => endpoint = endpoint.tls_config(tls(args)?).map_err(|error| bad(&causes(&error)))?,
-        _ => return Err(bad(&"expected http://HOST:PORT or https://HOST:PORT")),
+        Some("https") => endpoint = endpoint.tls_config(tls(args)?).map_err(|error| usage_error(&causes(&error)))?,
+        _ => return Err(usage_error(&"expected http://HOST:PORT or https://HOST:PORT")),
     }
     let token = match &args.token {
         None => None,
@@ -81,7 +81,7 @@ pub(super) async fn connect(args: &ServerArgs) -> Result<Client, Failure> {
         }
     };
     let connected = match endpoint.uri().scheme_str() {
-        Some("http") => endpoint.connect_with_connector(tower::service_fn(plain::connect)).await,
+        Some("http") => endpoint.connect_with_connector(tower::service_fn(plaintext::connect)).await,
         _ => endpoint.connect().await,
     };
     let channel = connected.map_err(|error| unreachable(&url, &error))?;
@@ -154,7 +154,7 @@ pub(super) fn call_failed(status: Status) -> Failure {
     let message = match std::error::Error::source(&status) {
         Some(_) if is_timeout(&status) => "the server did not respond within --timeout".to_owned(),
         // The connection failed. The message of tonic itself is only "transport error" or similar.
-        Some(source) => broken(&causes(source)),
+        Some(source) => connection_failed(&causes(source)),
         None if status.message().is_empty() => status.code().description().to_owned(),
         None => status.message().to_owned(),
     };
@@ -169,9 +169,9 @@ pub(super) fn call_failed(status: Status) -> Failure {
     })
 }
 
-/// Returns the message for a failed connection: the TLS hint of [`plain`] if there is one, else all causes.
-fn broken(why: &str) -> String {
-    if let Some(at) = why.find(plain::HINT) {
+/// Returns the message for a failed connection: the TLS hint of [`plaintext`] if there is one, else all causes.
+fn connection_failed(why: &str) -> String {
+    if let Some(at) = why.find(plaintext::HINT) {
         return why.get(at..).unwrap_or(why).to_owned();
     }
     // A server that requires a client certificate sends an alert and closes the connection. A client that is still

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{Failure, output};
 use crate::{
-    config::{Config, Flags, Property, Sources},
+    config::{Config, Flags, Layers, Property},
     decode::{DecodeError, Record, decode, group, kind},
     model::Millis,
     source::kafka::{
@@ -57,32 +57,32 @@ pub struct DecodeArgs {
 /// Returns [`Failure::Input`] for a malformed line, and other failures if reading or writing fails.
 pub(super) fn run(args: &DecodeArgs, env: &BTreeMap<String, String>) -> Result<(), Failure> {
     match &args.bootstrap_servers {
-        None => lines(io::stdin().lock(), &mut output(), io::stdout().is_terminal()),
-        Some(bootstrap_servers) => log(args, bootstrap_servers, env, &mut output()),
+        None => decode_lines(io::stdin().lock(), &mut output(), io::stdout().is_terminal()),
+        Some(bootstrap_servers) => decode_log(args, bootstrap_servers, env, &mut output()),
     }
 }
 
 /// Decodes `__consumer_offsets` of a cluster.
-fn log(
+fn decode_log(
     args: &DecodeArgs,
     bootstrap_servers: &str,
     env: &BTreeMap<String, String>,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
     // Only the variables for the login are used: the other OFFSETD_ variables configure a server.
-    let ours = ["OFFSETD_CLUSTERS_DEFAULT_KAFKA_", "OFFSETD_CLUSTERS_DEFAULT_OAUTH_", "AWS_", "HOME"];
-    let env = env.iter().filter(|(name, _)| ours.iter().any(|prefix| name.starts_with(prefix)));
+    let login = ["OFFSETD_CLUSTERS_DEFAULT_KAFKA_", "OFFSETD_CLUSTERS_DEFAULT_OAUTH_", "AWS_", "HOME"];
+    let env = env.iter().filter(|(name, _)| login.iter().any(|prefix| name.starts_with(prefix)));
     let env = env.map(|(name, value)| (name.clone(), value.clone())).collect();
     let flags =
         Flags { bootstrap_servers: Some(bootstrap_servers.to_owned()), kafka: args.kafka.clone(), ..Flags::default() };
-    let config = Config::load(Sources { flags: &flags, env: &env, check_property: Some(&kafka::check_property) })?;
+    let config = Config::load(Layers { flags: &flags, env: &env, check_property: Some(&kafka::check_property) })?;
     let cluster = config.config.clusters.first().ok_or_else(|| Failure::Usage("no cluster".to_owned()))?;
-    let wanted = args.group.as_deref();
+    let group_id = args.group.as_deref();
     let mut written = Ok(());
-    kafka::log::read(cluster, Scope { group: wanted, follow: args.follow }, |records| {
+    kafka::log::read(cluster, Scope { group: group_id, follow: args.follow }, |records| {
         written = records
-            .filter(|record| wanted.is_none() || group(record.key) == wanted)
-            .try_for_each(|record| answer(out, record.key, record.value, Some(place(&record))))
+            .filter(|record| group_id.is_none() || group(record.key) == group_id)
+            .try_for_each(|record| write_record(out, record.key, record.value, Some(position(&record))))
             .and_then(|()| out.flush().map_err(Failure::from));
         if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })
@@ -92,23 +92,23 @@ fn log(
 
 /// The position of a record in `__consumer_offsets`.
 #[derive(Serialize)]
-struct Place {
+struct RecordPosition {
     partition: i32,
     offset: i64,
     timestamp: Option<Millis>,
 }
 
-fn place(record: &LogRecord<'_>) -> Place {
-    Place { partition: record.log_partition, offset: record.log_offset, timestamp: record.at }
+fn position(record: &LogRecord<'_>) -> RecordPosition {
+    RecordPosition { partition: record.log_partition, offset: record.log_offset, timestamp: record.at }
 }
 
 /// One line of the output.
 #[derive(Serialize)]
-struct Answer<'a> {
+struct Line<'a> {
     #[serde(flatten)]
     content: Content<'a>,
     #[serde(flatten)]
-    place: Option<Place>,
+    position: Option<RecordPosition>,
 }
 
 #[derive(Serialize)]
@@ -123,7 +123,7 @@ enum Content<'a> {
 /// # Errors
 /// Returns [`Failure::Input`] with the number of the first line that is not `HEXKEY<TAB>HEXVALUE`. The lines before it
 /// have been written.
-fn lines(mut lines: impl BufRead, out: &mut impl Write, flush_lines: bool) -> Result<(), Failure> {
+fn decode_lines(mut lines: impl BufRead, out: &mut impl Write, flush_lines: bool) -> Result<(), Failure> {
     let (mut line, mut number) = (Vec::new(), 0_u64);
     loop {
         line.clear();
@@ -136,7 +136,7 @@ fn lines(mut lines: impl BufRead, out: &mut impl Write, flush_lines: bool) -> Re
             out.flush()?;
             return Err(Failure::Input(format!("line {number} is not HEXKEY<TAB>HEXVALUE")));
         };
-        answer(out, key.as_deref(), value.as_deref(), None)?;
+        write_record(out, key.as_deref(), value.as_deref(), None)?;
         if flush_lines {
             out.flush()?;
         }
@@ -146,13 +146,18 @@ fn lines(mut lines: impl BufRead, out: &mut impl Write, flush_lines: bool) -> Re
 }
 
 /// Decodes a record and writes it, or the reason why it cannot be decoded, as one line of JSON.
-fn answer(out: &mut impl Write, key: Option<&[u8]>, value: Option<&[u8]>, place: Option<Place>) -> Result<(), Failure> {
+fn write_record(
+    out: &mut impl Write,
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+    position: Option<RecordPosition>,
+) -> Result<(), Failure> {
     let decoded = decode(key, value);
     let content = match &decoded {
         Ok(record) => Content::Record(record),
         Err(error) => bad(key, error),
     };
-    serde_json::to_writer(&mut *out, &Answer { content, place }).map_err(io::Error::from)?;
+    serde_json::to_writer(&mut *out, &Line { content, position }).map_err(io::Error::from)?;
     out.write_all(b"\n")?;
     Ok(())
 }

@@ -64,15 +64,15 @@ pub enum DoctorFormat {
 
 /// The output in JSON.
 #[derive(Serialize)]
-struct Shown<'a> {
+struct DoctorReport<'a> {
     ok: bool,
-    clusters: Vec<ShownCluster<'a>>,
-    sources: Vec<ShownSource<'a>>,
+    clusters: Vec<ClusterReport<'a>>,
+    sources: Vec<SourceReport<'a>>,
 }
 
 /// The result for a `[sources.NAME]`: whether it can be read.
 #[derive(Serialize)]
-struct ShownSource<'a> {
+struct SourceReport<'a> {
     source: &'a str,
     kind: &'a str,
     cluster: &'a str,
@@ -80,7 +80,7 @@ struct ShownSource<'a> {
     found: String,
 }
 
-impl<'a> ShownSource<'a> {
+impl<'a> SourceReport<'a> {
     /// Tries to read the source.
     fn examine(config: &'a config::Source) -> Self {
         // `examine` returns `None` only for an unknown kind, which the configuration has already rejected.
@@ -102,16 +102,16 @@ impl<'a> ShownSource<'a> {
 
 /// The result for a cluster.
 #[derive(Serialize)]
-struct ShownCluster<'a> {
+struct ClusterReport<'a> {
     cluster: &'a str,
     bootstrap_servers: &'a str,
     ok: bool,
-    checks: Vec<ShownCheck<'a>>,
+    checks: Vec<CheckReport<'a>>,
 }
 
 /// The result of one check.
 #[derive(Serialize)]
-struct ShownCheck<'a> {
+struct CheckReport<'a> {
     check: &'static str,
     object: &'a str,
     result: &'static str,
@@ -134,25 +134,25 @@ pub(super) fn run(
     for cluster in &config.clusters {
         let report = examine(cluster, &clock);
         if args.format == DoctorFormat::Table {
-            table(out, &cluster.name, &cluster.bootstrap_servers, &report)?;
+            write_table(out, &cluster.name, &cluster.bootstrap_servers, &report)?;
             out.flush()?;
         }
         reports.push((cluster, report));
     }
-    let sources: Vec<ShownSource<'_>> = config.sources.iter().map(ShownSource::examine).collect();
+    let sources: Vec<SourceReport<'_>> = config.sources.iter().map(SourceReport::examine).collect();
     let ok = reports.iter().all(|(_, report)| report.is_good()) && sources.iter().all(|source| source.ok);
     if args.format == DoctorFormat::Table {
         sources.iter().try_for_each(|source| source.write(out))?;
         out.flush()?;
     }
     if args.format == DoctorFormat::Json {
-        let clusters = reports.iter().map(|(cluster, report)| ShownCluster {
+        let clusters = reports.iter().map(|(cluster, report)| ClusterReport {
             cluster: &cluster.name,
             bootstrap_servers: &cluster.bootstrap_servers,
             ok: report.is_good(),
             checks: checks(report),
         });
-        serde_json::to_writer_pretty(&mut *out, &Shown { ok, clusters: clusters.collect(), sources })
+        serde_json::to_writer_pretty(&mut *out, &DoctorReport { ok, clusters: clusters.collect(), sources })
             .map_err(std::io::Error::from)?;
         out.write_all(b"\n")?;
         out.flush()?;
@@ -160,8 +160,8 @@ pub(super) fn run(
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn checks(report: &Report) -> Vec<ShownCheck<'_>> {
-    let shown = report.checks.iter().map(|check| ShownCheck {
+fn checks(report: &Report) -> Vec<CheckReport<'_>> {
+    let shown = report.checks.iter().map(|check| CheckReport {
         check: check.name,
         object: &check.object,
         result: check.outcome.word(),
@@ -172,12 +172,12 @@ fn checks(report: &Report) -> Vec<ShownCheck<'_>> {
 }
 
 /// Writes a line for each check, followed by its remedy if it has one.
-fn table(out: &mut impl Write, name: &str, servers: &str, report: &Report) -> std::io::Result<()> {
+fn write_table(out: &mut impl Write, name: &str, servers: &str, report: &Report) -> std::io::Result<()> {
     writeln!(out, "cluster {} ({})", escape(name), escape(servers))?;
     let objects: Vec<_> = report.checks.iter().map(|check| escape(&check.object)).collect();
-    let wide = objects.iter().map(|object| width(object)).max().unwrap_or(0);
+    let object_width = objects.iter().map(|object| width(object)).max().unwrap_or(0);
     for (check, object) in report.checks.iter().zip(&objects) {
-        let pad = " ".repeat(wide.saturating_sub(width(object)));
+        let pad = " ".repeat(object_width.saturating_sub(width(object)));
         writeln!(out, "  {:<8} {:<11} {object}{pad}  {}", check.outcome.word(), check.name, escape(&check.found))?;
         if let Some(remedy) = &check.remedy {
             writeln!(out, "           → {}", escape(remedy))?;

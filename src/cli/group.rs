@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value as Json;
 
 use super::{
-    Failure, ServerArgs, Style,
+    Failure, OutputFormat, ServerArgs,
     connect::{Client, call_failed, connect},
     output, show,
-    text::{ColumnOf, Expanded, Kind, Layout, Table, count, escape, or_dash},
+    text::{ColumnKind, ColumnOf, Expanded, Layout, Table, count, escape, or_dash},
 };
 use crate::rpc::proto::{SqlFormat, SqlRequest, SqlValue, sql_response::Message, sql_value::Value};
 
@@ -44,7 +44,7 @@ pub struct GroupArgs {
     pub wide: bool,
     /// Output format.
     #[arg(long, value_enum, default_value_t)]
-    pub format: Style,
+    pub format: OutputFormat,
     /// The server to query.
     #[command(flatten)]
     pub server: ServerArgs,
@@ -52,7 +52,7 @@ pub struct GroupArgs {
 
 /// Returns the group and its partitions. It is one statement, so that all rows come from one cut. A row without a topic
 /// describes the group itself.
-const GROUP: &str = "\
+const GROUP_STATEMENT: &str = "\
 WITH own AS (
   SELECT * FROM lag WHERE group_id = $1 AND ($2 IS NULL OR cluster = $2) AND ($3 IS NULL OR topic = $3)
 ), owned AS (
@@ -75,7 +75,7 @@ ORDER BY cluster, source, topic NULLS FIRST, partition NULLS FIRST";
 
 /// A group, or a partition of it, with the column names of SQL.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
-struct Row {
+struct GroupRow {
     cluster: String,
     source: String,
     kind: Option<String>,
@@ -98,7 +98,7 @@ struct Row {
 
 pub(super) async fn run(args: &GroupArgs) -> Result<(), Failure> {
     let mut client = connect(&args.server).await?;
-    let rows = ask(&mut client, args).await?;
+    let rows = query_group(&mut client, args).await?;
     if !rows.iter().any(|row| row.topic.is_none()) {
         let place = args.cluster.as_ref().map_or_else(String::new, |cluster| format!(" on cluster {cluster:?}"));
         let hint = "`offsetd groups --search TEXT` lists groups";
@@ -108,21 +108,24 @@ pub(super) async fn run(args: &GroupArgs) -> Result<(), Failure> {
     show(output(), args.format, &to_json(args, &rows), |out| write_text(out, args, &rows, layout))
 }
 
-async fn ask(client: &mut Client, args: &GroupArgs) -> Result<Vec<Row>, Failure> {
+async fn query_group(client: &mut Client, args: &GroupArgs) -> Result<Vec<GroupRow>, Failure> {
     let text = |text: Option<&String>| SqlValue {
         value: Some(text.map_or(Value::NullValue(0), |text| Value::StringValue(text.clone()))),
     };
     let parameters = vec![text(Some(&args.group)), text(args.cluster.as_ref()), text(args.topic.as_ref())];
     let freshness = super::freshness(args.latest).into();
-    let request = SqlRequest { statement: GROUP.to_owned(), parameters, freshness, ..SqlRequest::default() };
-    rows(client, request).await
+    let request = SqlRequest { statement: GROUP_STATEMENT.to_owned(), parameters, freshness, ..SqlRequest::default() };
+    query_rows(client, request).await
 }
 
 /// Runs a statement and returns its rows.
 ///
 /// # Errors
 /// Returns the error of the call, or [`Failure::Internal`] if a row does not have the fields of `T`.
-pub(super) async fn rows<T: DeserializeOwned>(client: &mut Client, request: SqlRequest) -> Result<Vec<T>, Failure> {
+pub(super) async fn query_rows<T: DeserializeOwned>(
+    client: &mut Client,
+    request: SqlRequest,
+) -> Result<Vec<T>, Failure> {
     let request = SqlRequest { format: SqlFormat::Json.into(), allow_partial: true, ..request };
     let mut answer = client.sql(request).await.map_err(call_failed)?.into_inner();
     let mut rows = vec![];
@@ -135,21 +138,21 @@ pub(super) async fn rows<T: DeserializeOwned>(client: &mut Client, request: SqlR
     Ok(rows)
 }
 
-fn to_json(args: &GroupArgs, rows: &[Row]) -> Json {
-    let (groups, partitions): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| row.topic.is_none());
+fn to_json(args: &GroupArgs, rows: &[GroupRow]) -> Json {
+    let (groups, partitions): (Vec<&GroupRow>, Vec<&GroupRow>) = rows.iter().partition(|row| row.topic.is_none());
     serde_json::json!({"group_id": args.group, "groups": groups, "partitions": partitions})
 }
 
-fn write_text(out: &mut impl Write, args: &GroupArgs, rows: &[Row], layout: Layout) -> std::io::Result<()> {
-    let groups: Vec<&Row> = rows.iter().filter(|row| row.topic.is_none()).collect();
+fn write_text(out: &mut impl Write, args: &GroupArgs, rows: &[GroupRow], layout: Layout) -> std::io::Result<()> {
+    let groups: Vec<&GroupRow> = rows.iter().filter(|row| row.topic.is_none()).collect();
     for (at, group) in groups.iter().enumerate() {
         if at > 0 {
             writeln!(out)?;
         }
         writeln!(out, "{}", headline(args, group))?;
-        let is_own =
-            |row: &&Row| (&row.cluster, &row.source, row.topic.is_some()) == (&group.cluster, &group.source, true);
-        let partitions: Vec<Row> = rows.iter().filter(is_own).cloned().collect();
+        let is_of_group =
+            |row: &&GroupRow| (&row.cluster, &row.source, row.topic.is_some()) == (&group.cluster, &group.source, true);
+        let partitions: Vec<GroupRow> = rows.iter().filter(is_of_group).cloned().collect();
         if !partitions.is_empty() {
             writeln!(out)?;
             Table::write_fitting(out, &PARTITIONS, &partitions, layout, &OPTIONAL)?;
@@ -160,7 +163,7 @@ fn write_text(out: &mut impl Write, args: &GroupArgs, rows: &[Row], layout: Layo
 }
 
 /// Returns the two lines above the partitions: the name of the group, and its kind, state and status.
-fn headline(args: &GroupArgs, group: &Row) -> String {
+fn headline(args: &GroupArgs, group: &GroupRow) -> String {
     let members = group.members.map(|members| count(members, "member"));
     let coordinator = group.coordinator.map(|broker| format!("coordinator {broker}"));
     let source = (group.source != crate::model::SOURCE_KAFKA).then(|| format!("offsets stored in {}", group.source));
@@ -178,7 +181,7 @@ fn headline(args: &GroupArgs, group: &Row) -> String {
 }
 
 /// Returns the line below the partitions, for example `3 partitions of 2 topics, lag 12`.
-fn summary(partitions: &[Row]) -> String {
+fn summary(partitions: &[GroupRow]) -> String {
     let topics: BTreeSet<&Option<String>> = partitions.iter().map(|row| &row.topic).collect();
     let size = |number: usize, what| count(i128::try_from(number).unwrap_or(i128::MAX), what);
     let lags: Vec<i128> = partitions.iter().filter_map(|row| number(row.lag.as_ref())?.parse().ok()).collect();
@@ -204,20 +207,20 @@ fn number(value: Option<&Json>) -> Option<String> {
 /// The columns that are left out if the table does not fit the terminal, in this order.
 const OPTIONAL: [&str; 5] = ["member_id", "log_end_offset", "client_host", "lag_s", "client_id"];
 
-const PARTITIONS: [ColumnOf<Row>; 10] = [
-    (Kind::Text, "topic", |row| or_dash(row.topic.as_ref())),
-    (Kind::Number, "partition", |row| or_dash(row.partition)),
-    (Kind::Number, "committed_offset", |row| or_dash(number(row.committed_offset.as_ref()))),
-    (Kind::Number, "log_end_offset", |row| or_dash(number(row.log_end_offset.as_ref()))),
-    (Kind::Number, "lag", |row| {
+const PARTITIONS: [ColumnOf<GroupRow>; 10] = [
+    (ColumnKind::Text, "topic", |row| or_dash(row.topic.as_ref())),
+    (ColumnKind::Number, "partition", |row| or_dash(row.partition)),
+    (ColumnKind::Number, "committed_offset", |row| or_dash(number(row.committed_offset.as_ref()))),
+    (ColumnKind::Number, "log_end_offset", |row| or_dash(number(row.log_end_offset.as_ref()))),
+    (ColumnKind::Number, "lag", |row| {
         let why = row.lag_unknown.as_ref().map(|why| format!("({why})"));
         or_dash(number(row.lag.as_ref()).or(why))
     }),
-    (Kind::Number, "lag_s", |row| or_dash(row.lag_seconds.map(|seconds| format!("{seconds:.1}")))),
-    (Kind::Status, "status", |row| or_dash(row.status.as_ref())),
-    (Kind::Text, "client_id", |row| or_dash(row.client_id.as_ref())),
-    (Kind::Text, "client_host", |row| or_dash(row.client_host.as_ref())),
-    (Kind::Text, "member_id", |row| or_dash(row.member_id.as_ref())),
+    (ColumnKind::Number, "lag_s", |row| or_dash(row.lag_seconds.map(|seconds| format!("{seconds:.1}")))),
+    (ColumnKind::Status, "status", |row| or_dash(row.status.as_ref())),
+    (ColumnKind::Text, "client_id", |row| or_dash(row.client_id.as_ref())),
+    (ColumnKind::Text, "client_host", |row| or_dash(row.client_host.as_ref())),
+    (ColumnKind::Text, "member_id", |row| or_dash(row.member_id.as_ref())),
 ];
 
 #[cfg(test)]

@@ -6,10 +6,10 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
-    Failure, ServerArgs, Style,
+    Failure, OutputFormat, ServerArgs,
     connect::{Client, call_failed, connect},
     output, show,
-    text::{ColumnOf, Expanded, Kind, Layout, Table, count, escape, or_dash, time},
+    text::{ColumnKind, ColumnOf, Expanded, Layout, Table, count, escape, or_dash, time},
 };
 use crate::rpc::proto::{Consumer, ConsumerEdge, GetActiveConsumerRequest, GetConsumerRequest, Snapshot};
 
@@ -43,7 +43,7 @@ pub struct GroupsArgs {
     pub wide: bool,
     /// Output format.
     #[arg(long, value_enum, default_value_t)]
-    pub format: Style,
+    pub format: OutputFormat,
     /// The server to query.
     #[command(flatten)]
     pub server: ServerArgs,
@@ -51,7 +51,7 @@ pub struct GroupsArgs {
 
 /// The contents of all pages of the response.
 #[derive(Debug, Default)]
-struct Found {
+struct GroupList {
     groups: Vec<Consumer>,
     edges: Vec<ConsumerEdge>,
     incomplete_clusters: Vec<String>,
@@ -61,13 +61,14 @@ struct Found {
 
 pub(super) async fn run(args: &GroupsArgs) -> Result<(), Failure> {
     let mut client = connect(&args.server).await?;
-    let found = if args.active { active(&mut client, args).await? } else { all(&mut client, args).await? };
+    let found =
+        if args.active { fetch_active(&mut client, args).await? } else { fetch_groups(&mut client, args).await? };
     let layout = Layout::of_output(if args.wide { Expanded::Off } else { Expanded::Auto });
     show(output(), args.format, &found.to_json(args.active), |out| write_text(out, &found, args.active, layout))
 }
 
-async fn all(client: &mut Client, args: &GroupsArgs) -> Result<Found, Failure> {
-    let mut found = Found::default();
+async fn fetch_groups(client: &mut Client, args: &GroupsArgs) -> Result<GroupList, Failure> {
+    let mut found = GroupList::default();
     let mut request = GetConsumerRequest {
         cluster: args.cluster.clone(),
         search: args.search.clone(),
@@ -85,8 +86,8 @@ async fn all(client: &mut Client, args: &GroupsArgs) -> Result<Found, Failure> {
     }
 }
 
-async fn active(client: &mut Client, args: &GroupsArgs) -> Result<Found, Failure> {
-    let mut found = Found::default();
+async fn fetch_active(client: &mut Client, args: &GroupsArgs) -> Result<GroupList, Failure> {
+    let mut found = GroupList::default();
     let within = args.within.map(prost_types::Duration::try_from).transpose();
     let mut request = GetActiveConsumerRequest {
         cluster: args.cluster.clone(),
@@ -106,7 +107,7 @@ async fn active(client: &mut Client, args: &GroupsArgs) -> Result<Found, Failure
     }
 }
 
-impl Found {
+impl GroupList {
     fn to_json(&self, active: bool) -> Value {
         let mut value = json!({
             "consumers": self.groups,
@@ -120,7 +121,7 @@ impl Found {
     }
 }
 
-fn write_text(out: &mut impl Write, found: &Found, active: bool, layout: Layout) -> std::io::Result<()> {
+fn write_text(out: &mut impl Write, found: &GroupList, active: bool, layout: Layout) -> std::io::Result<()> {
     let mut clusters: Vec<&str> = found.groups.iter().map(|group| group.cluster.as_str()).collect();
     clusters.dedup();
     // If there is only one cluster, it is named below the table instead of in a column.
@@ -151,34 +152,34 @@ const OPTIONAL_OF_GROUPS: [&str; 6] = ["partitions", "last_committed_at", "topic
 const OPTIONAL_OF_EDGES: [&str; 2] = ["member_id", "client_host"];
 
 const GROUPS: [ColumnOf<Consumer>; 11] = [
-    (Kind::Text, "cluster", |group| group.cluster.clone()),
-    (Kind::Text, "group_id", |group| group.group_id.clone()),
-    (Kind::Text, "kind", |group| group.kind.clone()),
-    (Kind::Text, "state", |group| group.state.clone()),
-    (Kind::Status, "status", |group| group.status.clone()),
-    (Kind::Number, "members", |group| or_dash(group.members)),
-    (Kind::Number, "topics", |group| group.topics.len().to_string()),
-    (Kind::Number, "partitions", |group| {
+    (ColumnKind::Text, "cluster", |group| group.cluster.clone()),
+    (ColumnKind::Text, "group_id", |group| group.group_id.clone()),
+    (ColumnKind::Text, "kind", |group| group.kind.clone()),
+    (ColumnKind::Text, "state", |group| group.state.clone()),
+    (ColumnKind::Status, "status", |group| group.status.clone()),
+    (ColumnKind::Number, "members", |group| or_dash(group.members)),
+    (ColumnKind::Number, "topics", |group| group.topics.len().to_string()),
+    (ColumnKind::Number, "partitions", |group| {
         group.topics.iter().map(|topic| i64::from(topic.partitions)).sum::<i64>().to_string()
     }),
-    (Kind::Number, "lag", |group| {
+    (ColumnKind::Number, "lag", |group| {
         // If some lags are unknown, the sum of the known ones is a lower bound.
         let at_least = if group.unknown_lag_partitions > 0 { "≥" } else { "" };
         or_dash(group.lag.map(|lag| format!("{at_least}{lag}")))
     }),
-    (Kind::Number, "max_lag_s", |group| or_dash(group.max_lag_seconds.map(|seconds| format!("{seconds:.1}")))),
-    (Kind::Whole, "last_committed_at", |group| or_dash(time(group.last_committed_at.as_ref()))),
+    (ColumnKind::Number, "max_lag_s", |group| or_dash(group.max_lag_seconds.map(|seconds| format!("{seconds:.1}")))),
+    (ColumnKind::Unshortened, "last_committed_at", |group| or_dash(time(group.last_committed_at.as_ref()))),
 ];
 
 const EDGES: [ColumnOf<ConsumerEdge>; 8] = [
-    (Kind::Text, "cluster", |edge| edge.cluster.clone()),
-    (Kind::Text, "group_id", |edge| edge.group_id.clone()),
-    (Kind::Text, "topic", |edge| edge.topic.clone()),
-    (Kind::Text, "client_id", |edge| or_dash(edge.owner.as_ref().map(|owner| owner.client_id.as_str()))),
-    (Kind::Text, "client_host", |edge| or_dash(edge.owner.as_ref().map(|owner| owner.client_host.as_str()))),
-    (Kind::Text, "partitions", |edge| ranges(&edge.partitions)),
-    (Kind::Number, "lag", |edge| or_dash(edge.lag)),
-    (Kind::Text, "member_id", |edge| or_dash(edge.owner.as_ref().map(|owner| owner.member_id.as_str()))),
+    (ColumnKind::Text, "cluster", |edge| edge.cluster.clone()),
+    (ColumnKind::Text, "group_id", |edge| edge.group_id.clone()),
+    (ColumnKind::Text, "topic", |edge| edge.topic.clone()),
+    (ColumnKind::Text, "client_id", |edge| or_dash(edge.owner.as_ref().map(|owner| owner.client_id.as_str()))),
+    (ColumnKind::Text, "client_host", |edge| or_dash(edge.owner.as_ref().map(|owner| owner.client_host.as_str()))),
+    (ColumnKind::Text, "partitions", |edge| ranges(&edge.partitions)),
+    (ColumnKind::Number, "lag", |edge| or_dash(edge.lag)),
+    (ColumnKind::Text, "member_id", |edge| or_dash(edge.owner.as_ref().map(|owner| owner.member_id.as_str()))),
 ];
 
 /// Returns partitions as ranges, for example `0-3,7`.

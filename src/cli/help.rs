@@ -61,7 +61,7 @@ pub struct ManArgs {
 /// # Errors
 /// Returns [`Failure::Usage`] if there is no command or guide of this name.
 pub(super) fn run(args: &HelpArgs, out: &mut impl Write) -> Result<(), Failure> {
-    let mut command = built();
+    let mut command = command_line();
     let text = match &args.name {
         None => command.render_long_help().to_string(),
         Some(name) => match GUIDES.iter().find(|(guide, _)| guide == name) {
@@ -100,7 +100,7 @@ pub(super) fn man(args: &ManArgs, out: &mut impl Write) -> Result<(), Failure> {
     let cannot =
         |error: std::io::Error| Failure::Command(format!("cannot write man pages to {}: {error}", args.dir.display()));
     fs::create_dir_all(&args.dir).map_err(cannot)?;
-    let command = built();
+    let command = command_line();
     let pages: Vec<&Command> = std::iter::once(&command).chain(command.get_subcommands()).collect();
     for page in &pages {
         let man = clap_mangen::Man::new((*page).clone());
@@ -114,7 +114,7 @@ pub(super) fn man(args: &ManArgs, out: &mut impl Write) -> Result<(), Failure> {
 }
 
 /// Returns the definition of the command line, in which each command has its full name (`offsetd sql`).
-fn built() -> Command {
+fn command_line() -> Command {
     let mut command = super::Args::command();
     command.build();
     command

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use super::Failure;
 
 /// The profile that is used if neither a profile nor a server is given.
-const DEFAULT: &str = "default";
+const DEFAULT_PROFILE: &str = "default";
 
 /// The server that is used if neither the arguments nor the profile name one.
 pub(super) const DEFAULT_SERVER: &str = "http://127.0.0.1:8088";
@@ -69,7 +69,7 @@ impl ServerArgs {
     /// # Errors
     /// Returns an error if the profile does not exist or cannot be read.
     pub(super) fn resolve(&self) -> Result<Self, Failure> {
-        resolve(self, path().as_deref())
+        resolve(self, config_path().as_deref())
     }
 }
 
@@ -106,8 +106,8 @@ struct Profile {
 /// Returns [`Failure::Usage`] if the file cannot be read or parsed, if it does not have the profile, or if both a
 /// server and a profile are given.
 fn resolve(args: &ServerArgs, file: Option<&Path>) -> Result<ServerArgs, Failure> {
-    let asked = args.profile.as_deref().filter(|name| !name.is_empty());
-    match (&args.server, asked) {
+    let profile_name = args.profile.as_deref().filter(|name| !name.is_empty());
+    match (&args.server, profile_name) {
         (Some(_), None) => return Ok(args.clone()),
         (Some(server), Some(profile)) => {
             let problem = format!(
@@ -120,7 +120,7 @@ fn resolve(args: &ServerArgs, file: Option<&Path>) -> Result<ServerArgs, Failure
     }
     let shown = file.map_or_else(|| "~/.config/offsetd/config.toml".to_owned(), |file| file.display().to_string());
     let profiles = file.map(read).transpose()?.unwrap_or_default().profiles;
-    let profile = match (profiles.get(asked.unwrap_or(DEFAULT)), asked) {
+    let profile = match (profiles.get(profile_name.unwrap_or(DEFAULT_PROFILE)), profile_name) {
         (Some(profile), _) => profile.clone(),
         (None, None) => Profile::default(),
         (None, Some(name)) => {
@@ -132,20 +132,20 @@ fn resolve(args: &ServerArgs, file: Option<&Path>) -> Result<ServerArgs, Failure
     let token = match (&profile.token, &profile.token_file) {
         (Some(_), Some(_)) => return Err(Failure::Usage(format!("{shown}: set either token or token_file, not both"))),
         (token, None) => token.clone(),
-        (None, Some(path)) => Some(first_line(&home(path))?.into()),
+        (None, Some(path)) => Some(first_line(&expand_home(path))?.into()),
     };
     Ok(ServerArgs {
         profile: None,
         server: Some(profile.server.unwrap_or_else(|| DEFAULT_SERVER.to_owned())),
         token: args.token.clone().or(token),
-        ca_cert: args.ca_cert.clone().or(profile.ca_cert.as_deref().map(home)),
-        client_cert: args.client_cert.clone().or(profile.client_cert.as_deref().map(home)),
-        client_key: args.client_key.clone().or(profile.client_key.as_deref().map(home)),
+        ca_cert: args.ca_cert.clone().or(profile.ca_cert.as_deref().map(expand_home)),
+        client_cert: args.client_cert.clone().or(profile.client_cert.as_deref().map(expand_home)),
+        client_key: args.client_key.clone().or(profile.client_key.as_deref().map(expand_home)),
     })
 }
 
 /// Returns `$XDG_CONFIG_HOME/offsetd/config.toml`, or `~/.config/offsetd/config.toml` if the variable is not set.
-fn path() -> Option<PathBuf> {
+fn config_path() -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let config = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")))?;
     Some(config.join("offsetd").join("config.toml"))
@@ -175,7 +175,7 @@ fn cannot_read(file: &Path, error: &io::Error) -> Failure {
 }
 
 /// Returns a path in which `~` at the start is replaced by the user's home directory.
-fn home(path: &Path) -> PathBuf {
+fn expand_home(path: &Path) -> PathBuf {
     match (path.strip_prefix("~"), std::env::var_os("HOME")) {
         (Ok(rest), Some(home)) => Path::new(&home).join(rest),
         _ => path.to_owned(),

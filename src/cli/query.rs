@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::Args;
 
 use super::{
-    Failure, ServerArgs, Style,
+    Failure, OutputFormat, ServerArgs,
     connect::{call_failed, connect},
     freshness, output, show,
     text::{fields, time},
@@ -37,7 +37,7 @@ pub struct QueryArgs {
     pub latest: bool,
     /// Output format.
     #[arg(long, value_enum, default_value_t)]
-    pub format: Style,
+    pub format: OutputFormat,
     /// The server to query.
     #[command(flatten)]
     pub server: ServerArgs,

@@ -23,7 +23,7 @@ use crate::{
     access::Access,
     app::{App, AppError, Load, Reload},
     clock::Clock,
-    config::{CheckProperty, Config, ConfigErrors, Flags, Known, Loaded, Property, Sources},
+    config::{CheckProperty, Config, ConfigErrors, Flags, Layers, LoadContext, LoadedConfig, Property},
     demo::{Demo, cluster},
     source::{self, kafka},
 };
@@ -94,18 +94,18 @@ pub struct ClusterArgs {
 }
 
 impl ClusterArgs {
-    /// Returns the configuration file: the one that `--config` or `OFFSETD_CONFIG` names, else [`SYSTEM_FILE`] if it is
+    /// Returns the configuration file: the one that `--config` or `OFFSETD_CONFIG` names, else [`DEFAULT_CONFIG_FILE`] if it is
     /// used.
     fn file(&self, env: &BTreeMap<String, String>) -> Option<PathBuf> {
         let named = env.get("OFFSETD_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
-        self.config.clone().or(named).or_else(|| self.system_file(env, Path::new(SYSTEM_FILE)))
+        self.config.clone().or(named).or_else(|| self.default_config_file(env, Path::new(DEFAULT_CONFIG_FILE)))
     }
 
     /// Loads the configuration from these arguments, the environment and the file.
     ///
     /// # Errors
     /// Returns all errors of the configuration.
-    pub fn load(&self, env: &BTreeMap<String, String>) -> Result<Loaded, ConfigErrors> {
+    pub fn load(&self, env: &BTreeMap<String, String>) -> Result<LoadedConfig, ConfigErrors> {
         self.load_text(env, None)
     }
 
@@ -113,16 +113,16 @@ impl ClusterArgs {
     ///
     /// # Errors
     /// Returns all errors of the configuration.
-    pub fn load_text(&self, env: &BTreeMap<String, String>, file: Option<&str>) -> Result<Loaded, ConfigErrors> {
+    pub fn load_text(&self, env: &BTreeMap<String, String>, file: Option<&str>) -> Result<LoadedConfig, ConfigErrors> {
         let Self { bootstrap_servers, cluster_name, config, listen, address_file, kafka } = self.clone();
-        let config = config.or_else(|| self.system_file(env, Path::new(SYSTEM_FILE)));
+        let config = config.or_else(|| self.default_config_file(env, Path::new(DEFAULT_CONFIG_FILE)));
         let flags = Flags { config, bootstrap_servers, cluster_name, listen, address_file, kafka };
-        let known = Known { kinds: &source::forms(), file };
-        Config::load_with(Sources { flags: &flags, env, check_property: check_property() }, known)
+        let context = LoadContext { kinds: &source::forms(), file };
+        Config::load_with(Layers { flags: &flags, env, check_property: check_property() }, context)
     }
 
     /// Returns `file` if it exists and neither a configuration file nor brokers are given.
-    fn system_file(&self, env: &BTreeMap<String, String>, file: &Path) -> Option<PathBuf> {
+    fn default_config_file(&self, env: &BTreeMap<String, String>, file: &Path) -> Option<PathBuf> {
         let given = self.config.is_some() || self.bootstrap_servers.is_some();
         let given = given || ["OFFSETD_CONFIG", "OFFSETD_BOOTSTRAP_SERVERS"].iter().any(|name| env.contains_key(*name));
         (!given && file.is_file()).then(|| file.to_owned())
@@ -130,7 +130,7 @@ impl ClusterArgs {
 }
 
 /// The configuration file that is read if neither a file nor brokers are given.
-const SYSTEM_FILE: &str = "/etc/offsetd/offsetd.toml";
+const DEFAULT_CONFIG_FILE: &str = "/etc/offsetd/offsetd.toml";
 
 impl DemoArgs {
     /// Loads the configuration of the demo, which has one cluster, `demo`. Variables of clusters and of the
@@ -138,7 +138,7 @@ impl DemoArgs {
     ///
     /// # Errors
     /// Returns all errors of the configuration.
-    pub fn load(&self, env: &BTreeMap<String, String>, bootstrap_servers: &str) -> Result<Loaded, ConfigErrors> {
+    pub fn load(&self, env: &BTreeMap<String, String>, bootstrap_servers: &str) -> Result<LoadedConfig, ConfigErrors> {
         let ours = ["OFFSETD_SERVER_", "OFFSETD_SQL_", "OFFSETD_LAG_", "OFFSETD_HISTORY_"];
         let limits = env.iter().filter(|(name, _)| ours.iter().any(|prefix| name.starts_with(prefix)));
         let env = limits.map(|(name, value)| (name.clone(), value.clone())).collect();
@@ -149,7 +149,7 @@ impl DemoArgs {
             address_file: self.address_file.clone(),
             ..Flags::default()
         };
-        Config::load(Sources { flags: &flags, env: &env, check_property: None })
+        Config::load(Layers { flags: &flags, env: &env, check_property: None })
     }
 }
 
@@ -160,7 +160,7 @@ fn check_property() -> Option<&'static CheckProperty> {
 
 /// Runs the server until a signal stops it.
 pub(super) fn serve(args: &ServeArgs, env: &BTreeMap<String, String>) -> Result<ExitCode, Failure> {
-    if let Some(file) = args.config.system_file(env, Path::new(SYSTEM_FILE)) {
+    if let Some(file) = args.config.default_config_file(env, Path::new(DEFAULT_CONFIG_FILE)) {
         tracing::info!(file = %file.display(), "reading the default configuration file, since --config is not given");
     }
     let file = args.config.file(env);
@@ -178,7 +178,7 @@ pub(super) fn serve(args: &ServeArgs, env: &BTreeMap<String, String>) -> Result<
         };
         if io::stdout().is_terminal() {
             // The server runs even if stdout is closed.
-            let _ = writeln!(io::stdout(), "Dashboard: {}", dashboard(app.access(), app.address()));
+            let _ = writeln!(io::stdout(), "Dashboard: {}", dashboard_url(app.access(), app.address()));
         }
         app.run().await.map_err(Failure::from)
     })
@@ -200,16 +200,16 @@ pub(super) fn demo(args: &DemoArgs, env: &BTreeMap<String, String>) -> Result<Ex
         config.lag.window = config.lag.window.max(DEMO_WINDOW);
         config.lag.poll_interval = config.lag.poll_interval.min(DEMO_POLL_INTERVAL);
         let app = App::build(config, Clock::system(), stop.clone()).await?;
-        let said = say_what_to_try(app.access(), app.address(), &mut io::stdout());
+        let printed = print_suggestions(app.access(), app.address(), &mut io::stdout());
         // The demo runs even if stdout is closed.
-        drop(said);
+        drop(printed);
         let mut server = std::pin::pin!(app.run());
         let ended = tokio::select! {
             ended = &mut server => ended.map_err(Failure::from),
-            died = demo.ended() => {
+            workload_ended = demo.ended() => {
                 stop.cancel();
                 server.await?;
-                died.map_err(internal)
+                workload_ended.map_err(internal)
             }
         };
         stop_workload.cancel();
@@ -229,7 +229,7 @@ const DEMO_POLL_INTERVAL: Duration = Duration::from_millis(400);
 
 /// Returns the URL of the dashboard. If the server listens on all addresses, it is the URL for a browser on this
 /// machine.
-fn dashboard(access: &Access, mut address: SocketAddr) -> String {
+fn dashboard_url(access: &Access, mut address: SocketAddr) -> String {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
         IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
@@ -239,8 +239,8 @@ fn dashboard(access: &Access, mut address: SocketAddr) -> String {
 }
 
 /// Writes the URL of the dashboard and three commands to try.
-fn say_what_to_try(access: &Access, address: SocketAddr, out: &mut impl Write) -> io::Result<()> {
-    let dashboard = dashboard(access, address);
+fn print_suggestions(access: &Access, address: SocketAddr, out: &mut impl Write) -> io::Result<()> {
+    let dashboard = dashboard_url(access, address);
     let url = dashboard.trim_end_matches('/');
     let program = std::env::args().next().unwrap_or_else(|| "offsetd".to_owned());
     let server =
@@ -265,14 +265,14 @@ fn say_what_to_try(access: &Access, address: SocketAddr, out: &mut impl Write) -
 const DEFAULT_PORT: u16 = 8088;
 
 /// Time that blocking tasks get to end after the server has stopped.
-const LEFTOVERS: Duration = Duration::from_secs(1);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Runs the server on a multi-threaded runtime. Blocking tasks that have not ended after [`LEFTOVERS`] are abandoned,
+/// Runs the server on a multi-threaded runtime. Blocking tasks that have not ended after [`SHUTDOWN_TIMEOUT`] are abandoned,
 /// so that the process ends.
 fn run(server: impl Future<Output = Result<(), Failure>>) -> Result<ExitCode, Failure> {
     let runtime = Builder::new_multi_thread().enable_all().build().map_err(|error| Failure::Internal(error.into()))?;
     let ended = runtime.block_on(server);
-    runtime.shutdown_timeout(LEFTOVERS);
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     ended.map(|()| ExitCode::SUCCESS)
 }
 

@@ -12,18 +12,19 @@ use tonic::Request;
 use super::{Failure, ServerArgs};
 use crate::rpc::proto::{SqlFormat, SqlRequest, SqlValue, sql_value::Value};
 
-mod answer;
+mod execute;
 mod command;
 mod complete;
 mod editor;
 mod format;
 mod input;
+mod output_file;
 mod pager;
-mod problem;
+mod hints;
 mod prompt;
 mod session;
 
-use session::{Next, Session};
+use session::{NextAction, Session};
 
 pub(super) const EXAMPLES: &str = "\
 Without a statement, the command opens a prompt on a terminal (\\? lists its commands), or else reads statements from \
@@ -103,12 +104,12 @@ pub(super) fn run(args: SqlArgs) -> Result<(), Failure> {
     }
     let mut session = Session::new(&args, &runtime, None);
     for command in commands {
-        if session.script(None, command.as_bytes())? == Next::Leave {
+        if session.script(None, command.as_bytes())? == NextAction::Exit {
             return Ok(());
         }
     }
     for file in &args.files {
-        if session.file(file)? == Next::Leave {
+        if session.file(file)? == NextAction::Exit {
             return Ok(());
         }
     }

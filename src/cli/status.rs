@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, io::Write};
 use clap::Args;
 
 use super::{
-    Failure, ServerArgs, Style,
+    Failure, OutputFormat, ServerArgs,
     connect::{call_failed, connect},
     output, show,
-    text::{ColumnOf, Kind, Table, count, duration, escape, fields, or_dash, time},
+    text::{ColumnKind, ColumnOf, Table, count, duration, escape, fields, or_dash, time},
 };
 use crate::rpc::proto::{
     ClusterStatus, GetStatusRequest, GetStatusResponse, HistoryStore, LogPartitionStatus, SourceStatus,
@@ -28,7 +28,7 @@ pub struct StatusArgs {
     pub partitions: bool,
     /// Output format.
     #[arg(long, value_enum, default_value_t)]
-    pub format: Style,
+    pub format: OutputFormat,
     /// The server to query.
     #[command(flatten)]
     pub server: ServerArgs,
@@ -105,9 +105,9 @@ fn write_cluster(out: &mut impl Write, cluster: &ClusterStatus) -> std::io::Resu
             ("  ready", Some(ready)),
             ("  groups", Some(groups(cluster))),
             ("  offsets", Some(cluster.offsets.to_string())),
-            ("  log_partitions", Some(states(cluster))),
+            ("  log_partitions", Some(state_counts(cluster))),
             ("  behind", behind(cluster)),
-            ("  read", Some(counts(&cluster.log_partitions))),
+            ("  read", Some(record_counts(&cluster.log_partitions))),
             ("  last_error", cluster.last_error.clone()),
         ],
     )
@@ -127,7 +127,7 @@ fn groups(cluster: &ClusterStatus) -> String {
 }
 
 /// Returns the number of log partitions in each state, for example `49 live, 1 failing`.
-fn states(cluster: &ClusterStatus) -> String {
+fn state_counts(cluster: &ClusterStatus) -> String {
     let mut states: BTreeMap<&str, usize> = BTreeMap::new();
     for partition in &cluster.log_partitions {
         *states.entry(partition.state.as_str()).or_default() += 1;
@@ -160,7 +160,7 @@ fn behind(cluster: &ClusterStatus) -> Option<String> {
 }
 
 /// Returns the numbers of records, tombstones, decode errors and records of unknown types, of all partitions together.
-fn counts(partitions: &[LogPartitionStatus]) -> String {
+fn record_counts(partitions: &[LogPartitionStatus]) -> String {
     let sum = |field: fn(&LogPartitionStatus) -> u64| partitions.iter().map(|p| i128::from(field(p))).sum::<i128>();
     format!(
         "{}, {}, {}, {} of unknown types",
@@ -172,33 +172,33 @@ fn counts(partitions: &[LogPartitionStatus]) -> String {
 }
 
 const SOURCES: [ColumnOf<SourceStatus>; 12] = [
-    (Kind::Text, "source", |source| source.source.clone()),
-    (Kind::Text, "kind", |source| source.kind.clone()),
-    (Kind::Text, "state", |source| source.state.clone()),
-    (Kind::Number, "groups", |source| source.groups.to_string()),
-    (Kind::Number, "offsets", |source| source.offsets.to_string()),
-    (Kind::Number, "unmatched", |source| or_dash(source.unmatched)),
-    (Kind::Number, "malformed", |source| or_dash(source.malformed)),
-    (Kind::Number, "ambiguous", |source| or_dash(source.ambiguous)),
-    (Kind::Number, "forbidden", |source| or_dash(source.forbidden)),
-    (Kind::Text, "last_rejected", |source| or_dash(source.last_rejected.as_ref())),
-    (Kind::Text, "last_read_at", |source| or_dash(time(source.last_read_at.as_ref()))),
-    (Kind::Text, "last_error", |source| or_dash(source.last_error.as_ref())),
+    (ColumnKind::Text, "source", |source| source.source.clone()),
+    (ColumnKind::Text, "kind", |source| source.kind.clone()),
+    (ColumnKind::Text, "state", |source| source.state.clone()),
+    (ColumnKind::Number, "groups", |source| source.groups.to_string()),
+    (ColumnKind::Number, "offsets", |source| source.offsets.to_string()),
+    (ColumnKind::Number, "unmatched", |source| or_dash(source.unmatched)),
+    (ColumnKind::Number, "malformed", |source| or_dash(source.malformed)),
+    (ColumnKind::Number, "ambiguous", |source| or_dash(source.ambiguous)),
+    (ColumnKind::Number, "forbidden", |source| or_dash(source.forbidden)),
+    (ColumnKind::Text, "last_rejected", |source| or_dash(source.last_rejected.as_ref())),
+    (ColumnKind::Text, "last_read_at", |source| or_dash(time(source.last_read_at.as_ref()))),
+    (ColumnKind::Text, "last_error", |source| or_dash(source.last_error.as_ref())),
 ];
 
 const PARTITIONS: [ColumnOf<LogPartitionStatus>; 12] = [
-    (Kind::Number, "log_partition", |partition| partition.log_partition.to_string()),
-    (Kind::Text, "state", |partition| partition.state.clone()),
-    (Kind::Number, "position", |partition| or_dash(partition.position)),
-    (Kind::Number, "target", |partition| or_dash(partition.target)),
-    (Kind::Number, "end_offset", |partition| or_dash(partition.end_offset)),
-    (Kind::Number, "behind", |partition| or_dash(partition_behind(partition))),
-    (Kind::Number, "records", |partition| partition.records.to_string()),
-    (Kind::Number, "tombstones", |partition| partition.tombstones.to_string()),
-    (Kind::Number, "errors", |partition| partition.decode_errors.to_string()),
-    (Kind::Number, "unknown", |partition| partition.unknown_types.to_string()),
-    (Kind::Text, "last_record_at", |partition| or_dash(time(partition.last_record_at.as_ref()))),
-    (Kind::Text, "last_error", |partition| or_dash(partition.last_error.as_ref())),
+    (ColumnKind::Number, "log_partition", |partition| partition.log_partition.to_string()),
+    (ColumnKind::Text, "state", |partition| partition.state.clone()),
+    (ColumnKind::Number, "position", |partition| or_dash(partition.position)),
+    (ColumnKind::Number, "target", |partition| or_dash(partition.target)),
+    (ColumnKind::Number, "end_offset", |partition| or_dash(partition.end_offset)),
+    (ColumnKind::Number, "behind", |partition| or_dash(partition_behind(partition))),
+    (ColumnKind::Number, "records", |partition| partition.records.to_string()),
+    (ColumnKind::Number, "tombstones", |partition| partition.tombstones.to_string()),
+    (ColumnKind::Number, "errors", |partition| partition.decode_errors.to_string()),
+    (ColumnKind::Number, "unknown", |partition| partition.unknown_types.to_string()),
+    (ColumnKind::Text, "last_record_at", |partition| or_dash(time(partition.last_record_at.as_ref()))),
+    (ColumnKind::Text, "last_error", |partition| or_dash(partition.last_error.as_ref())),
 ];
 
 #[cfg(test)]

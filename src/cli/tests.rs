@@ -9,7 +9,7 @@ fn parse(line: &str) -> Result<Args, clap::Error> {
 }
 
 #[test]
-fn the_definition_of_the_command_line_is_sound() {
+fn the_definition_of_the_command_line_is_valid() {
     Args::command().debug_assert();
 }
 

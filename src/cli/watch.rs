@@ -10,7 +10,7 @@ use tokio::signal::{
 };
 
 use super::{
-    Failure, ServerArgs, Style,
+    Failure, OutputFormat, ServerArgs,
     connect::{call_failed, connect},
     output,
     text::{escape, now, time},
@@ -46,7 +46,7 @@ pub struct WatchArgs {
     pub include_current: bool,
     /// Output format.
     #[arg(long, value_enum, default_value_t)]
-    pub format: Style,
+    pub format: OutputFormat,
     /// The server to query.
     #[command(flatten)]
     pub server: ServerArgs,
@@ -55,12 +55,12 @@ pub struct WatchArgs {
 pub(super) async fn run(args: &WatchArgs) -> Result<(), Failure> {
     tokio::select! {
         ended = follow(args) => ended,
-        stopped = stopped() => Ok(stopped?),
+        signal = terminated() => Ok(signal?),
     }
 }
 
 /// Waits for SIGINT or SIGTERM.
-async fn stopped() -> std::io::Result<()> {
+async fn terminated() -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
         interrupted = ctrl_c() => interrupted,
@@ -71,7 +71,7 @@ async fn stopped() -> std::io::Result<()> {
 async fn follow(args: &WatchArgs) -> Result<(), Failure> {
     let mut client = connect(&args.server).await?;
     let status = client.get_status(GetStatusRequest {}).await.map_err(call_failed)?.into_inner();
-    let lines = Lines { style: args.format, clusters: status.clusters.len() > 1 };
+    let lines = ChangeWriter { style: args.format, shows_cluster: status.clusters.len() > 1 };
     let exact = |name: &Option<String>| name.clone().map(|name| StringFilter { r#match: Some(Match::Exact(name)) });
     let request = WatchRequest {
         filter: Some(OffsetFilter {
@@ -93,37 +93,37 @@ async fn follow(args: &WatchArgs) -> Result<(), Failure> {
 }
 
 /// Writes changes in the chosen format.
-struct Lines {
-    style: Style,
+struct ChangeWriter {
+    style: OutputFormat,
     /// Whether the cluster is shown, since the server has several.
-    clusters: bool,
+    shows_cluster: bool,
 }
 
-impl Lines {
+impl ChangeWriter {
     fn write(&self, out: &mut impl Write, message: &WatchResponse, now: &str) -> std::io::Result<()> {
         if let Some(resync) = &message.resync {
             match self.style {
-                Style::Text => write_resync(out, resync, now)?,
-                Style::Json => write_json(out, &json!({"resync": resync}))?,
+                OutputFormat::Text => write_resync(out, resync, now)?,
+                OutputFormat::Json => write_json(out, &json!({"resync": resync}))?,
             }
         }
         for change in &message.changes {
             match self.style {
-                Style::Text => self.write_change(out, change, now)?,
-                Style::Json => write_json(out, change)?,
+                OutputFormat::Text => self.write_change(out, change, now)?,
+                OutputFormat::Json => write_json(out, change)?,
             }
         }
         match (message.current_complete, self.style) {
             (false, _) => Ok(()),
-            (true, Style::Text) => writeln!(out, "{now}  -- end of the current offsets; changes follow"),
-            (true, Style::Json) => write_json(out, &json!({"current_complete": true})),
+            (true, OutputFormat::Text) => writeln!(out, "{now}  -- end of the current offsets; changes follow"),
+            (true, OutputFormat::Json) => write_json(out, &json!({"current_complete": true})),
         }
     }
 
     fn write_change(&self, out: &mut impl Write, change: &OffsetChange, now: &str) -> std::io::Result<()> {
         let Some(key) = change.new.as_ref().or(change.old.as_ref()) else { return Ok(()) };
-        write!(out, "{}  ", at(change, now))?;
-        if self.clusters {
+        write!(out, "{}  ", time_of(change, now))?;
+        if self.shows_cluster {
             write!(out, "{}  ", escape(&key.cluster))?;
         }
         write!(out, "{}  {}-{}  ", escape(&key.group_id), escape(&key.topic), key.partition)?;
@@ -141,7 +141,7 @@ impl Lines {
 }
 
 /// Returns the time of the commit. A deletion has no time, so the time at which it was received is shown.
-fn at(change: &OffsetChange, now: &str) -> String {
+fn time_of(change: &OffsetChange, now: &str) -> String {
     time(change.new.as_ref().and_then(|entry| entry.committed_at.as_ref())).unwrap_or_else(|| now.to_owned())
 }
 

@@ -65,7 +65,7 @@ pub enum Origin {
 
 impl Origin {
     /// Returns the file and line, or the name of the variable or flag; `None` for a default.
-    fn place(&self) -> Option<String> {
+    fn location(&self) -> Option<String> {
         match self {
             Self::Default => None,
             Self::File { path, line: None } => Some(path.display().to_string()),
@@ -84,7 +84,7 @@ impl fmt::Display for Origin {
             Self::Env(_) => "env ",
             Self::Flag(_) => "flag ",
         };
-        write!(f, "{kind}{}", self.place().unwrap_or_default())
+        write!(f, "{kind}{}", self.location().unwrap_or_default())
     }
 }
 
@@ -137,10 +137,10 @@ pub(crate) enum BadValue {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Problem {
     #[error("cannot read {}: {cause}", path.display())]
-    Unreadable { path: PathBuf, cause: io::Error },
+    CannotRead { path: PathBuf, cause: io::Error },
     #[error("invalid TOML: {0}")]
     Syntax(String),
-    #[error("bad value {text:?}{}; allowed: {allowed}", in_brackets(cause))]
+    #[error("bad value {text:?}{}; allowed: {allowed}", in_parentheses(cause))]
     BadValue { text: String, cause: BadValue, allowed: &'static str },
     #[error("{found} is not allowed here; allowed: {allowed}")]
     WrongType { found: &'static str, allowed: &'static str },
@@ -165,9 +165,9 @@ pub(super) enum Problem {
     #[error("librdkafka refuses the value")]
     SecretRefused,
     #[error("is set twice")]
-    Duplicate,
+    SetTwice,
     #[error("must not be less than {other}")]
-    Below { other: &'static str },
+    LessThan { other: &'static str },
     #[error("is missing; TLS needs a certificate and its key")]
     IncompleteTls,
     #[error("is missing; oauth.method = \"{0}\" needs it")]
@@ -179,7 +179,7 @@ pub(super) enum Problem {
     #[error("defines a cluster, but the configuration file also defines clusters; remove one of the two")]
     SecondDefinition,
     #[error("sets the name of the cluster of --bootstrap-servers, but --bootstrap-servers is not given")]
-    NameOnly,
+    NameWithoutServers,
     #[error(
         "no cluster is configured; set --bootstrap-servers HOST:PORT (or OFFSETD_BOOTSTRAP_SERVERS), \
          or --config FILE with a section [clusters.NAME]"
@@ -199,14 +199,14 @@ pub(super) enum Problem {
     #[error("this build cannot read {kind}; build it with the cargo feature {feature:?}")]
     KindNotBuilt { kind: &'static str, feature: &'static str },
     #[error("not set, and the section name {name:?} is not a kind of source; allowed: {kinds}")]
-    NoKind { name: String, kinds: String },
+    KindNotSet { name: String, kinds: String },
     #[error("not set; set it to one of the clusters: {clusters}")]
-    WhichCluster { clusters: String },
+    ClusterNotSet { clusters: String },
     #[error("unknown cluster {cluster:?}; configured clusters: {clusters}")]
     UnknownCluster { cluster: String, clusters: String },
 }
 
-fn in_brackets(cause: &BadValue) -> String {
+fn in_parentheses(cause: &BadValue) -> String {
     if *cause == BadValue::NotAllowed { String::new() } else { format!(" ({cause})") }
 }
 
@@ -222,7 +222,7 @@ pub struct ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.origin.place().iter().chain(&self.key).try_for_each(|prefix| write!(f, "{prefix}: "))?;
+        self.origin.location().iter().chain(&self.key).try_for_each(|prefix| write!(f, "{prefix}: "))?;
         write!(f, "{}", self.problem)
     }
 }

@@ -14,7 +14,7 @@ use super::error::Key;
 
 /// A value in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Leaf {
+pub(super) enum TomlValue {
     Text(String),
     Integer(String),
     Float(String),
@@ -27,7 +27,7 @@ pub(super) enum Leaf {
     Other(&'static str),
 }
 
-impl Leaf {
+impl TomlValue {
     /// Returns the name of the type, for errors.
     pub(super) fn type_name(&self) -> &'static str {
         match self {
@@ -47,7 +47,7 @@ impl Leaf {
 pub(super) struct Document {
     /// The values with their line numbers. The resolver removes the values that it reads; the remaining keys are
     /// unknown.
-    pub(super) leaves: BTreeMap<Key, (Leaf, usize)>,
+    pub(super) values: BTreeMap<Key, (TomlValue, usize)>,
     /// The syntax errors with their line numbers.
     pub(super) errors: Vec<(String, Option<usize>)>,
 }
@@ -66,7 +66,7 @@ impl Document {
 
     /// Returns the names in a top-level table, as far as they have not been read.
     pub(super) fn children(&self, section: &str) -> BTreeSet<String> {
-        let below = self.leaves.keys().filter(|key| key.0.first().is_some_and(|name| name == section));
+        let below = self.values.keys().filter(|key| key.0.first().is_some_and(|name| name == section));
         below.filter_map(|key| key.0.get(1).cloned()).collect()
     }
 
@@ -76,26 +76,26 @@ impl Document {
             match value.get_ref() {
                 DeValue::Table(inner) if !inner.is_empty() => self.flatten(text, &key, inner),
                 _ => {
-                    self.leaves.insert(key, (leaf(value), line_of(text, name.span().start)));
+                    self.values.insert(key, (leaf(value), line_of(text, name.span().start)));
                 }
             }
         }
     }
 }
 
-fn leaf(value: &Spanned<DeValue<'_>>) -> Leaf {
+fn leaf(value: &Spanned<DeValue<'_>>) -> TomlValue {
     match value.get_ref() {
-        DeValue::String(text) => Leaf::Text(text.to_string()),
-        DeValue::Integer(integer) if integer.radix() == 10 => Leaf::Integer(integer.as_str().to_owned()),
-        DeValue::Integer(_) => Leaf::Other("an integer that is not decimal"),
-        DeValue::Float(float) => Leaf::Float(float.as_str().to_owned()),
-        DeValue::Boolean(value) => Leaf::Bool(*value),
-        DeValue::Table(_) => Leaf::EmptyTable,
+        DeValue::String(text) => TomlValue::Text(text.to_string()),
+        DeValue::Integer(integer) if integer.radix() == 10 => TomlValue::Integer(integer.as_str().to_owned()),
+        DeValue::Integer(_) => TomlValue::Other("an integer that is not decimal"),
+        DeValue::Float(float) => TomlValue::Float(float.as_str().to_owned()),
+        DeValue::Boolean(value) => TomlValue::Bool(*value),
+        DeValue::Table(_) => TomlValue::EmptyTable,
         DeValue::Array(array) => {
             let texts = array.iter().map(|value| value.get_ref().as_str().map(str::to_owned));
-            texts.collect::<Option<_>>().map_or(Leaf::Other("an array"), Leaf::Texts)
+            texts.collect::<Option<_>>().map_or(TomlValue::Other("an array"), TomlValue::Texts)
         }
-        DeValue::Datetime(_) => Leaf::Other("a time"),
+        DeValue::Datetime(_) => TomlValue::Other("a time"),
     }
 }
 

@@ -11,8 +11,8 @@ use std::{
 
 use super::{
     error::{Key, Origin, Problem, quoted},
-    file::Leaf,
-    layers::{is_secret, shown},
+    file::TomlValue,
+    layers::{displayed, is_secret},
     resolve::Resolver,
 };
 
@@ -41,7 +41,7 @@ impl fmt::Debug for Properties {
 }
 
 /// The properties that offsetd sets itself, each with the reason.
-const OWN: [(&str, &str); 17] = [
+const RESERVED: [(&str, &str); 17] = [
     ("bootstrap.servers", "set bootstrap_servers of the cluster instead"),
     ("metadata.broker.list", "set bootstrap_servers of the cluster instead"),
     ("group.id", "__consumer_offsets is read without a group, so that nothing is written to the cluster"),
@@ -71,11 +71,11 @@ fn reserved(key: &str) -> Option<&'static str> {
     if key.starts_with("sasl.oauthbearer.") && key != "sasl.oauthbearer.config" {
         return Some("offsetd requests the OAUTHBEARER tokens itself; use the settings of [clusters.NAME.oauth]");
     }
-    OWN.iter().find(|(own, _)| own == &key).map(|(_, why)| *why)
+    RESERVED.iter().find(|(own, _)| own == &key).map(|(_, why)| *why)
 }
 
 /// A value with its origin.
-struct Given {
+struct PropertyValue {
     value: String,
     origin: Origin,
     /// Whether the value must not be shown, since it comes from a file or variable of a secret.
@@ -83,43 +83,43 @@ struct Given {
 }
 
 /// The properties of one cluster while the layers are combined.
-struct Layers {
+struct MergedProperties {
     section: Key,
-    given: BTreeMap<String, Given>,
+    given: BTreeMap<String, PropertyValue>,
 }
 
 impl Properties {
     /// Reads the properties of one cluster from all layers.
     pub(super) fn resolve(resolver: &mut Resolver<'_>, section: &Key) -> Self {
-        let mut properties = Layers { section: section.clone(), given: BTreeMap::new() };
+        let mut properties = MergedProperties { section: section.clone(), given: BTreeMap::new() };
         // Any name is allowed; `*` stands for all of them in errors.
-        resolver.expect(section.child("*"));
+        resolver.add_known_key(section.child("*"));
         properties.add_file(resolver);
         properties.add_env(resolver);
-        for property in &resolver.sources.flags.kafka {
+        for property in &resolver.layers.flags.kafka {
             properties.add(resolver, &property.key, property.value.clone(), Origin::Flag("-X"), false);
         }
         for (key, given) in &properties.given {
-            let value = if given.hidden { "***" } else { shown(key, &given.value) };
-            resolver.note(section.child(key), given.value.clone());
-            resolver.effective(&section.child(key), Some(quoted(value)), given.origin.clone());
+            let value = if given.hidden { "***" } else { displayed(key, &given.value) };
+            resolver.record_value(section.child(key), given.value.clone());
+            resolver.add_effective(&section.child(key), Some(quoted(value)), given.origin.clone());
         }
         Self(properties.given.into_iter().map(|(key, given)| (key, given.value)).collect())
     }
 }
 
-impl Layers {
+impl MergedProperties {
     fn add_file(&mut self, resolver: &mut Resolver<'_>) {
-        let is_ours = |key: &Key| key.0.len() > self.section.0.len() && key.0.starts_with(&self.section.0);
-        let keys: Vec<Key> = resolver.document.leaves.keys().filter(|key| is_ours(key)).cloned().collect();
+        let is_in_section = |key: &Key| key.0.len() > self.section.0.len() && key.0.starts_with(&self.section.0);
+        let keys: Vec<Key> = resolver.document.values.keys().filter(|key| is_in_section(key)).cloned().collect();
         for key in keys {
-            let Some((leaf, line)) = resolver.document.leaves.remove(&key) else { continue };
-            let origin = resolver.line(line);
+            let Some((leaf, line)) = resolver.document.values.remove(&key) else { continue };
+            let origin = resolver.origin_of_line(line);
             let path = key.0.get(self.section.0.len()..).unwrap_or_default().join(".");
             let value = match leaf {
-                Leaf::Text(text) | Leaf::Integer(text) | Leaf::Float(text) => text,
-                Leaf::Bool(value) => value.to_string(),
-                Leaf::EmptyTable | Leaf::Texts(_) | Leaf::Other(_) => {
+                TomlValue::Text(text) | TomlValue::Integer(text) | TomlValue::Float(text) => text,
+                TomlValue::Bool(value) => value.to_string(),
+                TomlValue::EmptyTable | TomlValue::Texts(_) | TomlValue::Other(_) => {
                     let problem = Problem::WrongType { found: leaf.type_name(), allowed: ALLOWED };
                     resolver.error_at(origin, Some(&key), problem);
                     continue;
@@ -127,7 +127,7 @@ impl Layers {
             };
             match reference(&path).filter(|(name, _)| reserved(name).is_none()) {
                 None => self.add(resolver, &path, value, origin, false),
-                Some((name, kind)) => match resolver.follow(kind, &value) {
+                Some((name, kind)) => match resolver.read_reference(kind, &value) {
                     Ok(value) => self.add(resolver, name, value, origin, true),
                     Err(problem) => resolver.error_at(origin, Some(&self.section.child(name)), problem),
                 },
@@ -139,9 +139,9 @@ impl Layers {
     fn add_env(&mut self, resolver: &mut Resolver<'_>) {
         let prefix = self.section.env_name() + "_";
         let variables: Vec<(&String, &String)> =
-            resolver.sources.env.iter().filter(|(name, _)| name.starts_with(&prefix)).collect();
+            resolver.layers.env.iter().filter(|(name, _)| name.starts_with(&prefix)).collect();
         for (name, value) in variables {
-            resolver.env_left.remove(name.as_str());
+            resolver.unread_variables.remove(name.as_str());
             let property = name.get(prefix.len()..).unwrap_or_default().to_ascii_lowercase().replace('_', ".");
             // All other properties that are set by text have dots instead of underscores.
             let property = if property == "log.level" { "log_level" } else { property.as_str() };
@@ -157,7 +157,7 @@ impl Layers {
             resolver.error_at(origin, Some(&full), Problem::Reserved { why });
             return;
         }
-        if let Some(check) = resolver.sources.check_property
+        if let Some(check) = resolver.layers.check_property
             && let Err(error) = check(key, &value)
         {
             let secret = hidden || is_secret(key);
@@ -166,8 +166,9 @@ impl Layers {
             return;
         }
         let file = matches!(origin, Origin::File { .. });
-        if self.given.insert(key.to_owned(), Given { value, origin: origin.clone(), hidden }).is_some() && file {
-            resolver.error_at(origin, Some(&full), Problem::Duplicate);
+        if self.given.insert(key.to_owned(), PropertyValue { value, origin: origin.clone(), hidden }).is_some() && file
+        {
+            resolver.error_at(origin, Some(&full), Problem::SetTwice);
         }
     }
 }

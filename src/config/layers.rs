@@ -12,7 +12,7 @@ pub type CheckProperty = dyn Fn(&str, &str) -> Result<(), PropertyError>;
 
 /// The layers above the defaults.
 #[derive(Clone, Copy)]
-pub struct Sources<'a> {
+pub struct Layers<'a> {
     /// The flags of the command line.
     pub flags: &'a Flags,
     /// The environment. A variable without the prefix `OFFSETD_` is read only if the file refers to it.
@@ -21,7 +21,7 @@ pub struct Sources<'a> {
     pub check_property: Option<&'a CheckProperty>,
 }
 
-impl fmt::Debug for Sources<'_> {
+impl fmt::Debug for Layers<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sources").field("flags", self.flags).finish_non_exhaustive()
     }
@@ -69,12 +69,12 @@ impl FromStr for Property {
 
 impl fmt::Debug for Property {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}", self.key, shown(&self.key, &self.value))
+        write!(f, "{}={}", self.key, displayed(&self.key, &self.value))
     }
 }
 
 /// The value of a property is a secret if its name contains one of these texts.
-const SECRET: [&str; 10] = [
+const SECRET_PARTS: [&str; 10] = [
     "password",
     "passphrase",
     "secret",
@@ -88,12 +88,12 @@ const SECRET: [&str; 10] = [
 ];
 
 /// Returns the value of a property, or `***` for a secret.
-pub(super) fn shown<'a>(key: &str, value: &'a str) -> &'a str {
+pub(super) fn displayed<'a>(key: &str, value: &'a str) -> &'a str {
     if is_secret(key) { "***" } else { value }
 }
 
 /// Returns whether the value of a property is a secret.
 pub(super) fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
-    SECRET.iter().any(|part| key.contains(part))
+    SECRET_PARTS.iter().any(|part| key.contains(part))
 }

@@ -55,9 +55,9 @@ pub struct AwsVariables(pub BTreeMap<String, String>);
 impl AwsVariables {
     /// Returns the AWS variables of an environment.
     pub(super) fn of(env: &BTreeMap<String, String>) -> Self {
-        let is_ours = |name: &str| name.starts_with("AWS_") || name == "HOME";
-        let ours = env.iter().filter(|(name, value)| is_ours(name) && !value.is_empty());
-        Self(ours.map(|(name, value)| (name.clone(), value.clone())).collect())
+        let is_aws = |name: &str| name.starts_with("AWS_") || name == "HOME";
+        let aws = env.iter().filter(|(name, value)| is_aws(name) && !value.is_empty());
+        Self(aws.map(|(name, value)| (name.clone(), value.clone())).collect())
     }
 
     /// Returns a variable that is set and not empty.
@@ -75,8 +75,8 @@ impl fmt::Debug for AwsVariables {
 
 /// Whether a method uses a setting.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Use {
-    Needed,
+enum Usage {
+    Required,
     Optional,
     Unused,
 }
@@ -90,7 +90,7 @@ impl Oauth {
 
     /// Checks that the settings and the properties of librdkafka fit the method. Adds the errors to the resolver.
     pub(super) fn check(&self, resolver: &mut Resolver<'_>, cluster: &Key, kafka: &Properties) {
-        use Use::{Needed, Optional, Unused};
+        use Usage::{Optional, Required, Unused};
         let section = cluster.child("oauth");
         let of = |credentials, file, msk| match self.method {
             OauthMethod::None => Unused,
@@ -98,23 +98,23 @@ impl Oauth {
             OauthMethod::File => file,
             OauthMethod::MskIam => msk,
         };
-        let secret = if self.private_key.is_empty() { Needed } else { Unused };
+        let secret = if self.private_key.is_empty() { Required } else { Unused };
         let settings = [
-            ("token_endpoint", self.token_endpoint.is_empty(), of(Needed, Unused, Unused)),
-            ("client_id", self.client_id.is_empty(), of(Needed, Unused, Unused)),
+            ("token_endpoint", self.token_endpoint.is_empty(), of(Required, Unused, Unused)),
+            ("client_id", self.client_id.is_empty(), of(Required, Unused, Unused)),
             ("client_secret", self.client_secret.is_empty(), of(secret, Unused, Unused)),
             ("private_key", self.private_key.is_empty(), of(Optional, Unused, Unused)),
             ("scope", self.scope.is_empty(), of(Optional, Unused, Unused)),
             ("ca", self.ca.is_none(), of(Optional, Unused, Unused)),
             ("extensions", self.extensions.is_empty(), of(Optional, Optional, Unused)),
-            ("file", self.file.is_none(), of(Unused, Needed, Unused)),
+            ("file", self.file.is_none(), of(Unused, Required, Unused)),
             ("region", self.region.is_empty(), of(Unused, Unused, Optional)),
             ("role_arn", self.role_arn.is_empty(), of(Unused, Unused, Optional)),
             ("profile", self.profile.is_empty(), of(Unused, Unused, Optional)),
         ];
-        for (name, is_empty, wanted) in settings {
-            let problem = match (wanted, is_empty) {
-                (Needed, true) => Problem::OauthMissing(self.method.name()),
+        for (name, is_empty, usage) in settings {
+            let problem = match (usage, is_empty) {
+                (Required, true) => Problem::OauthMissing(self.method.name()),
                 (Unused, false) if !self.is_used() => Problem::OauthNoMethod,
                 (Unused, false) => Problem::OauthUnused(self.method.name()),
                 _ => continue,

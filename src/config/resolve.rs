@@ -9,9 +9,9 @@ use std::{
 
 use super::{
     error::{BadValue, ConfigError, ConfigErrors, Key, Origin, Problem, quoted},
-    file::{Document, Leaf},
-    layers::Sources,
-    value::{Form, Kind, Setting},
+    file::{Document, TomlValue},
+    layers::Layers,
+    value::{Kind, Setting, TomlForm},
 };
 
 /// The sections that contain named sections, such as `[clusters.NAME]`.
@@ -39,19 +39,19 @@ impl fmt::Debug for Values {
 }
 
 /// A value, as text, and its origin.
-type Given = (Origin, String);
+type ValueAndOrigin = (Origin, String);
 
 /// Reads the settings one by one from the layers, and collects their values and the errors.
 pub(crate) struct Resolver<'a> {
-    pub(super) sources: Sources<'a>,
+    pub(super) layers: Layers<'a>,
     pub(super) document: Document,
     path: PathBuf,
     /// The environment variables that have not been read yet.
-    pub(super) env_left: BTreeSet<&'a str>,
+    pub(super) unread_variables: BTreeSet<&'a str>,
     /// The values of flags, and of the variables that define the only cluster.
-    set: BTreeMap<Key, Given>,
+    overrides: BTreeMap<Key, ValueAndOrigin>,
     /// The keys that exist.
-    asked: BTreeSet<Key>,
+    known_keys: BTreeSet<Key>,
     errors: Vec<ConfigError>,
     effective: Vec<EffectiveValue>,
     values: BTreeMap<Key, String>,
@@ -60,32 +60,32 @@ pub(crate) struct Resolver<'a> {
 
 impl<'a> Resolver<'a> {
     /// Returns a resolver for the layers. Reads the configuration file, unless its text is given.
-    pub(super) fn new(sources: Sources<'a>, text: Option<&str>) -> Self {
-        let env_left = sources.env.keys().map(String::as_str).collect();
+    pub(super) fn new(layers: Layers<'a>, text: Option<&str>) -> Self {
+        let unread_variables = layers.env.keys().map(String::as_str).collect();
         let mut resolver = Self {
-            sources,
+            layers,
             document: Document::default(),
             path: PathBuf::new(),
-            env_left,
-            set: BTreeMap::new(),
-            asked: BTreeSet::new(),
+            unread_variables,
+            overrides: BTreeMap::new(),
+            known_keys: BTreeSet::new(),
             errors: Vec::new(),
             effective: Vec::new(),
             values: BTreeMap::new(),
             origins: BTreeMap::new(),
         };
-        let given = sources.flags.config.clone().map(|path| (Origin::Flag("--config"), path));
+        let given = layers.flags.config.clone().map(|path| (Origin::Flag("--config"), path));
         let named = || resolver.env("OFFSETD_CONFIG").map(|(origin, path)| (origin, path.into()));
         if let Some((origin, path)) = given.or_else(named) {
             resolver.read_file(origin, path, text);
         }
         let server = Key::from("server");
-        if let Some(listen) = &sources.flags.listen {
-            resolver.set(server.child("listen"), Origin::Flag("--listen"), listen.clone());
+        if let Some(listen) = &layers.flags.listen {
+            resolver.set_override(server.child("listen"), Origin::Flag("--listen"), listen.clone());
         }
-        if let Some(path) = &sources.flags.address_file {
+        if let Some(path) = &layers.flags.address_file {
             let path = path.display().to_string();
-            resolver.set(server.child("address_file"), Origin::Flag("--address-file"), path);
+            resolver.set_override(server.child("address_file"), Origin::Flag("--address-file"), path);
         }
         resolver
     }
@@ -93,7 +93,7 @@ impl<'a> Resolver<'a> {
     fn read_file(&mut self, origin: Origin, path: PathBuf, text: Option<&str>) {
         match text.map_or_else(|| fs::read_to_string(&path).map(Cow::Owned), |text| Ok(Cow::Borrowed(text))) {
             Ok(text) => self.document = Document::parse(&text),
-            Err(cause) => self.error_at(origin, None, Problem::Unreadable { path: path.clone(), cause }),
+            Err(cause) => self.error_at(origin, None, Problem::CannotRead { path: path.clone(), cause }),
         }
         self.path = path;
         for (message, line) in std::mem::take(&mut self.document.errors) {
@@ -102,32 +102,32 @@ impl<'a> Resolver<'a> {
     }
 
     /// Returns the value of an environment variable that is set and not empty.
-    fn env(&self, name: &str) -> Option<Given> {
-        let value = self.sources.env.get(name).filter(|value| !value.is_empty())?;
+    fn env(&self, name: &str) -> Option<ValueAndOrigin> {
+        let value = self.layers.env.get(name).filter(|value| !value.is_empty())?;
         Some((Origin::Env(name.to_owned()), value.clone()))
     }
 
-    pub(super) fn line(&self, line: usize) -> Origin {
+    pub(super) fn origin_of_line(&self, line: usize) -> Origin {
         Origin::File { path: self.path.clone(), line: Some(line) }
     }
 
     /// Returns the servers and the name of the cluster that flags or the environment define.
-    pub(super) fn single_cluster(&self) -> (Option<Given>, Option<Given>) {
+    pub(super) fn single_cluster(&self) -> (Option<ValueAndOrigin>, Option<ValueAndOrigin>) {
         let flag = |name, value: &Option<String>| value.clone().map(|value| (Origin::Flag(name), value));
-        let flags = self.sources.flags;
+        let flags = self.layers.flags;
         let servers = flag("--bootstrap-servers", &flags.bootstrap_servers);
         let name = flag("--cluster-name", &flags.cluster_name);
         (servers.or_else(|| self.env("OFFSETD_BOOTSTRAP_SERVERS")), name.or_else(|| self.env("OFFSETD_CLUSTER_NAME")))
     }
 
     /// Sets a value that takes precedence over the environment and the file.
-    pub(super) fn set(&mut self, key: Key, origin: Origin, value: String) {
-        self.set.insert(key, (origin, value));
+    pub(super) fn set_override(&mut self, key: Key, origin: Origin, value: String) {
+        self.overrides.insert(key, (origin, value));
     }
 
     /// Records that a key exists, so that it is allowed in the file.
-    pub(super) fn expect(&mut self, key: Key) {
-        self.asked.insert(key);
+    pub(super) fn add_known_key(&mut self, key: Key) {
+        self.known_keys.insert(key);
     }
 
     /// Returns whether any error has been found so far.
@@ -152,7 +152,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// Records the text of a value for [`Values`], which may differ from the text that is shown.
-    pub(super) fn note(&mut self, key: Key, text: String) {
+    pub(super) fn record_value(&mut self, key: Key, text: String) {
         self.values.insert(key, text);
     }
 
@@ -163,14 +163,14 @@ impl<'a> Resolver<'a> {
     }
 
     /// Ignores the keys and variables of a section that have not been read.
-    pub(super) fn forget(&mut self, section: &Key) {
-        self.document.leaves.retain(|key, _| !key.0.starts_with(&section.0));
+    pub(super) fn ignore_section(&mut self, section: &Key) {
+        self.document.values.retain(|key, _| !key.0.starts_with(&section.0));
         let prefix = section.env_name() + "_";
-        self.env_left.retain(|name| !name.starts_with(&prefix));
+        self.unread_variables.retain(|name| !name.starts_with(&prefix));
     }
 
     /// Replaces the shown value of a setting that is not set by the value that is used instead.
-    pub(super) fn amend(&mut self, key: &Key, text: &str) {
+    pub(super) fn show_value(&mut self, key: &Key, text: &str) {
         let key = key.to_string();
         for shown in self.effective.iter_mut().filter(|shown| shown.key == key) {
             shown.value = Some(quoted(text));
@@ -178,7 +178,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// Adds a value to those that `check-config` shows.
-    pub(super) fn effective(&mut self, key: &Key, value: Option<String>, origin: Origin) {
+    pub(super) fn add_effective(&mut self, key: &Key, value: Option<String>, origin: Origin) {
         self.effective.push(EffectiveValue { key: key.to_string(), value, origin });
     }
 
@@ -187,17 +187,17 @@ impl<'a> Resolver<'a> {
     pub(crate) fn get<K: Kind>(&mut self, section: &Key, setting: &Setting) -> K::Value {
         let key = section.child(setting.key);
         let env_name = key.env_name();
-        let env = self.sources.env.get(&env_name).map(|value| (Origin::Env(env_name.clone()), value.clone()));
-        self.env_left.remove(env_name.as_str());
-        let layers = [self.file_text(&key, setting), env, self.set.get(&key).cloned()];
-        self.expect(key.clone());
-        let (mut counts, mut raw) = (None, None);
+        let env = self.layers.env.get(&env_name).map(|value| (Origin::Env(env_name.clone()), value.clone()));
+        self.unread_variables.remove(env_name.as_str());
+        let layers = [self.file_text(&key, setting), env, self.overrides.get(&key).cloned()];
+        self.add_known_key(key.clone());
+        let (mut effective, mut raw) = (None, None);
         let mut given = false;
         for (origin, text) in layers.into_iter().flatten() {
             given = true;
             match K::parse(&text) {
                 Ok(value) => {
-                    counts = Some((value, origin));
+                    effective = Some((value, origin));
                     raw = Some(text);
                 }
                 Err(cause) => {
@@ -206,7 +206,7 @@ impl<'a> Resolver<'a> {
                 }
             }
         }
-        let (value, origin) = counts.unwrap_or_else(|| {
+        let (value, origin) = effective.unwrap_or_else(|| {
             let default = K::parse(setting.default);
             // The default is invalid if there is none, as for bootstrap_servers.
             if default.is_err() && !given {
@@ -214,14 +214,14 @@ impl<'a> Resolver<'a> {
             }
             (default.unwrap_or_default(), Origin::Default)
         });
-        let bare = matches!(setting.form, Form::Integer | Form::Bool);
+        let bare = matches!(setting.form, TomlForm::Integer | TomlForm::Bool);
         let shown = K::show(&value);
         // `K::show` hides a secret, so its text is recorded as it was read.
-        let text = if setting.form == Form::Secret { raw } else { shown.clone() };
-        self.note(key.clone(), text.unwrap_or_default());
+        let text = if setting.form == TomlForm::Secret { raw } else { shown.clone() };
+        self.record_value(key.clone(), text.unwrap_or_default());
         self.origins.insert(key.clone(), origin.clone());
         let shown = shown.map(|text| if bare { text } else { quoted(&text) });
-        self.effective(&key, shown, origin);
+        self.add_effective(&key, shown, origin);
         value
     }
 
@@ -229,11 +229,11 @@ impl<'a> Resolver<'a> {
     ///
     /// # Errors
     /// Returns an error if the file cannot be read or the variable is not set.
-    pub(super) fn follow(&self, kind: &str, at: &str) -> Result<String, Problem> {
+    pub(super) fn read_reference(&self, kind: &str, at: &str) -> Result<String, Problem> {
         let value = if kind == "file" {
-            fs::read_to_string(at).map_err(|cause| Problem::Unreadable { path: at.into(), cause })?
+            fs::read_to_string(at).map_err(|cause| Problem::CannotRead { path: at.into(), cause })?
         } else {
-            self.sources.env.get(at).cloned().ok_or_else(|| Problem::NoVariable(at.to_owned()))?
+            self.layers.env.get(at).cloned().ok_or_else(|| Problem::NoVariable(at.to_owned()))?
         };
         // Editors and `echo` end a file with a line break, which is not part of the secret.
         let value = value.strip_suffix('\n').map_or(value.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
@@ -241,15 +241,15 @@ impl<'a> Resolver<'a> {
     }
 
     /// Removes the reference to a secret from the document, and reads the secret.
-    fn file_secret(&mut self, key: &Key) -> Option<Given> {
-        let reference = |kind| Some((kind, self.document.leaves.remove(&key.child(kind))?));
+    fn file_secret(&mut self, key: &Key) -> Option<ValueAndOrigin> {
+        let reference = |kind| Some((kind, self.document.values.remove(&key.child(kind))?));
         let (kind, (leaf, line)) = ["file", "env"].into_iter().find_map(reference)?;
-        let origin = self.line(line);
-        let followed = match leaf {
-            Leaf::Text(at) => self.follow(kind, &at),
+        let origin = self.origin_of_line(line);
+        let secret_or_problem = match leaf {
+            TomlValue::Text(at) => self.read_reference(kind, &at),
             leaf => Err(Problem::WrongType { found: leaf.type_name(), allowed: "a string" }),
         };
-        match followed {
+        match secret_or_problem {
             Ok(secret) => Some((origin, secret)),
             Err(problem) => {
                 self.error_at(origin, Some(key), problem);
@@ -259,19 +259,22 @@ impl<'a> Resolver<'a> {
     }
 
     /// Removes a value from the document and returns it as text.
-    fn file_text(&mut self, key: &Key, setting: &Setting) -> Option<Given> {
-        if setting.form == Form::Secret
+    fn file_text(&mut self, key: &Key, setting: &Setting) -> Option<ValueAndOrigin> {
+        if setting.form == TomlForm::Secret
             && let Some(secret) = self.file_secret(key)
         {
             return Some(secret);
         }
-        let (leaf, line) = self.document.leaves.remove(key)?;
-        let origin = self.line(line);
+        let (leaf, line) = self.document.values.remove(key)?;
+        let origin = self.origin_of_line(line);
         let text = match (leaf, setting.form) {
-            (Leaf::Text(text), Form::Text | Form::TextOrInteger | Form::TextOrArray | Form::Secret)
-            | (Leaf::Integer(text), Form::Integer | Form::TextOrInteger) => text,
-            (Leaf::Bool(value), Form::Bool) => value.to_string(),
-            (Leaf::Texts(texts), Form::TextOrArray) => texts.join(","),
+            (
+                TomlValue::Text(text),
+                TomlForm::Text | TomlForm::TextOrInteger | TomlForm::TextOrArray | TomlForm::Secret,
+            )
+            | (TomlValue::Integer(text), TomlForm::Integer | TomlForm::TextOrInteger) => text,
+            (TomlValue::Bool(value), TomlForm::Bool) => value.to_string(),
+            (TomlValue::Texts(texts), TomlForm::TextOrArray) => texts.join(","),
             (leaf, _) => {
                 let problem = Problem::WrongType { found: leaf.type_name(), allowed: setting.allowed };
                 self.error_at(origin, Some(key), problem);
@@ -287,15 +290,19 @@ impl<'a> Resolver<'a> {
     /// # Errors
     /// Returns all errors, if any have been found.
     pub(super) fn finish(mut self) -> Result<Vec<EffectiveValue>, ConfigErrors> {
-        for (key, (leaf, line)) in std::mem::take(&mut self.document.leaves) {
-            let section = self.asked.iter().any(|asked| asked.0.len() > key.0.len() && asked.0.starts_with(&key.0));
-            if leaf == Leaf::EmptyTable && (section || matches!(&*key.0, [only] if NAMED.contains(&only.as_str()))) {
+        for (key, (leaf, line)) in std::mem::take(&mut self.document.values) {
+            let section =
+                self.known_keys.iter().any(|known| known.0.len() > key.0.len() && known.0.starts_with(&key.0));
+            if leaf == TomlValue::EmptyTable && (section || matches!(&*key.0, [only] if NAMED.contains(&only.as_str())))
+            {
                 continue;
             }
             let problem = if section { Problem::Section } else { self.unknown_key(&key) };
-            self.error_at(self.line(line), Some(&key), problem);
+            self.error_at(self.origin_of_line(line), Some(&key), problem);
         }
-        for name in self.env_left.iter().copied().filter(|name| self.looks_like_setting(name)).collect::<Vec<_>>() {
+        for name in
+            self.unread_variables.iter().copied().filter(|name| self.looks_like_setting(name)).collect::<Vec<_>>()
+        {
             self.error_at(Origin::Env(name.to_owned()), None, Problem::UnknownVariable);
         }
         if self.errors.is_empty() { Ok(self.effective) } else { Err(ConfigErrors(self.errors)) }
@@ -305,9 +312,9 @@ impl<'a> Resolver<'a> {
     /// namespace; those of a service with the name `offsetd-server` must not be errors.
     fn looks_like_setting(&self, name: &str) -> bool {
         let Some(rest) = name.strip_prefix("OFFSETD_") else { return false };
-        let mut sections = self.asked.iter().filter_map(|key| key.0.first()).map(String::as_str).chain(NAMED);
+        let mut sections = self.known_keys.iter().filter_map(|key| key.0.first()).map(String::as_str).chain(NAMED);
         let section = sections.any(|section| name.starts_with(&(Key::from(section).env_name() + "_")));
-        let is_url = || self.sources.env.get(name).is_some_and(|value| value.contains("://"));
+        let is_url = || self.layers.env.get(name).is_some_and(|value| value.contains("://"));
         let service = rest.ends_with("_SERVICE_HOST")
             || rest.contains("_SERVICE_PORT")
             || rest.ends_with("_PORT") && is_url()
@@ -321,8 +328,8 @@ impl<'a> Resolver<'a> {
         let mut depth = key.0.len();
         while names.is_empty() && depth > 0 {
             depth -= 1;
-            let below = self.asked.iter().filter(|asked| asked.0.iter().take(depth).eq(key.0.iter().take(depth)));
-            names = below.filter_map(|asked| asked.0.get(depth)).map(String::as_str).collect();
+            let below = self.known_keys.iter().filter(|known| known.0.iter().take(depth).eq(key.0.iter().take(depth)));
+            names = below.filter_map(|known| known.0.get(depth)).map(String::as_str).collect();
         }
         if depth == 0 {
             names.extend(NAMED);

@@ -35,7 +35,7 @@ section! {
         /// The name: 1 to 64 characters of `[A-Za-z0-9_.-]`.
         pub name: String,
         /// The settings of the kind.
-        pub own: Own,
+        pub own: KindConfig,
         /// All values of the section, to detect changes.
         pub values: Values,
     }
@@ -55,13 +55,13 @@ impl Source {
 
 /// The settings of a kind of source. Only the module of the kind knows their type. The default has no settings.
 #[derive(Clone)]
-pub struct Own(Arc<dyn AnySettings>);
+pub struct KindConfig(Arc<dyn KindConfigValue>);
 
-trait AnySettings: Any + fmt::Debug + Send + Sync {}
+trait KindConfigValue: Any + fmt::Debug + Send + Sync {}
 
-impl<T: Any + fmt::Debug + Send + Sync> AnySettings for T {}
+impl<T: Any + fmt::Debug + Send + Sync> KindConfigValue for T {}
 
-impl Own {
+impl KindConfig {
     /// Returns the settings, if they are of this type.
     #[must_use]
     pub fn get<T: Any>(&self) -> Option<&T> {
@@ -70,13 +70,13 @@ impl Own {
     }
 }
 
-impl Default for Own {
+impl Default for KindConfig {
     fn default() -> Self {
         Self(Arc::new(()))
     }
 }
 
-impl fmt::Debug for Own {
+impl fmt::Debug for KindConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
@@ -112,15 +112,15 @@ type Visit = fn(&Key, &mut dyn FnMut(&Key, &[Setting]));
 
 /// A kind of source: its name and the functions that read and document its settings.
 #[derive(Clone, Copy, Debug)]
-pub struct SourceForm {
+pub struct KindSpec {
     /// The value of `kind`.
     pub name: &'static str,
     pub(super) examples: &'static [(&'static str, &'static str)],
     pub(super) visit: Visit,
-    resolve: fn(&mut Resolver<'_>, &Key, &Source) -> Own,
+    resolve: fn(&mut Resolver<'_>, &Key, &Source) -> KindConfig,
 }
 
-impl SourceForm {
+impl KindSpec {
     /// Returns the form of the kind with the settings `S`.
     pub(crate) const fn of<S: KindSettings>() -> Self {
         let resolve = |resolver: &mut Resolver<'_>, key: &Key, common: &Source| {
@@ -128,7 +128,7 @@ impl SourceForm {
             if let Err(SettingError { setting, cause }) = settings.check(common) {
                 resolver.error_of(&key.child(setting), Problem::Source(cause));
             }
-            Own(Arc::new(settings))
+            KindConfig(Arc::new(settings))
         };
         Self { name: S::KIND, examples: S::EXAMPLES, visit: S::visit, resolve }
     }
@@ -138,13 +138,13 @@ impl SourceForm {
 const OPTIONAL: [(&str, &str); 1] = [("redis", "store-redis")];
 
 /// Reads the sources in the configuration file. `clusters` are the names of the clusters.
-pub(super) fn sources(resolver: &mut Resolver<'_>, clusters: &[String], kinds: &[SourceForm]) -> Vec<Source> {
+pub(super) fn sources(resolver: &mut Resolver<'_>, clusters: &[String], kinds: &[KindSpec]) -> Vec<Source> {
     let names: BTreeSet<String> = resolver.document.children("sources");
     let sources = names.into_iter().map(|name| source(resolver, name, clusters, kinds));
     sources.collect()
 }
 
-fn source(resolver: &mut Resolver<'_>, name: String, clusters: &[String], kinds: &[SourceForm]) -> Source {
+fn source(resolver: &mut Resolver<'_>, name: String, clusters: &[String], kinds: &[KindSpec]) -> Source {
     let key = Key::from("sources").child(&name);
     if !super::is_name(&name) {
         resolver.error(&key, Problem::SourceName);
@@ -158,7 +158,7 @@ fn source(resolver: &mut Resolver<'_>, name: String, clusters: &[String], kinds:
     let is_named = !source.kind.is_empty();
     if !is_named {
         source.kind.clone_from(&name);
-        resolver.amend(&key.child("kind"), &name);
+        resolver.show_value(&key.child("kind"), &name);
     }
     match kinds.iter().find(|kind| kind.name == source.kind) {
         Some(kind) => source.own = (kind.resolve)(resolver, &key, &source),
@@ -170,11 +170,11 @@ fn source(resolver: &mut Resolver<'_>, name: String, clusters: &[String], kinds:
             } else if is_named {
                 Problem::UnknownKind { kind: source.kind.clone(), kinds: names() }
             } else {
-                Problem::NoKind { name: name.clone(), kinds: names() }
+                Problem::KindNotSet { name: name.clone(), kinds: names() }
             };
             resolver.error_of(&kind, problem);
             // The settings of an unknown kind are not known, so they are not reported as unknown keys.
-            resolver.forget(&key);
+            resolver.ignore_section(&key);
         }
     }
     source.values = resolver.values(&key);
@@ -189,11 +189,11 @@ fn cluster(resolver: &mut Resolver<'_>, source: &Key, named: String, clusters: &
         // A configuration without clusters is reported elsewhere.
         [] => named,
         [only] if named.is_empty() => {
-            resolver.amend(&key, only);
+            resolver.show_value(&key, only);
             only.clone()
         }
         _ if named.is_empty() => {
-            resolver.error(&key, Problem::WhichCluster { clusters: known() });
+            resolver.error(&key, Problem::ClusterNotSet { clusters: known() });
             named
         }
         _ if clusters.contains(&named) => named,

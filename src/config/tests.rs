@@ -8,7 +8,7 @@ const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/confi
 const MULTI: &str = include_str!("../../tests/fixtures/config/multi.toml");
 
 /// Loads a configuration from the text of a file, an environment and flags.
-fn load(file: &str, env: &[(&str, &str)], flags: Flags) -> Result<Loaded, Vec<String>> {
+fn load(file: &str, env: &[(&str, &str)], flags: Flags) -> Result<LoadedConfig, Vec<String>> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("offsetd.toml");
     fs::write(&path, file).unwrap();
@@ -19,7 +19,7 @@ fn load(file: &str, env: &[(&str, &str)], flags: Flags) -> Result<Loaded, Vec<St
         false => Ok(()),
     };
     let dir = format!("{}/", dir.path().display());
-    Config::load(Sources { flags: &flags, env: &env, check_property: Some(check) })
+    Config::load(Layers { flags: &flags, env: &env, check_property: Some(check) })
         .map_err(|errors| errors.0.iter().map(|error| error.to_string().replace(&dir, "")).collect())
 }
 
@@ -33,7 +33,7 @@ fn multi() -> (tempfile::TempDir, String) {
     (dir, text)
 }
 
-fn effective<'a>(loaded: &'a Loaded, key: &str) -> &'a EffectiveValue {
+fn effective<'a>(loaded: &'a LoadedConfig, key: &str) -> &'a EffectiveValue {
     loaded.effective.iter().find(|value| value.key == key).unwrap_or_else(|| panic!("no {key}"))
 }
 
@@ -56,7 +56,7 @@ fn the_example_file_equals_the_defaults_and_names_every_setting() {
 }
 
 #[test]
-fn what_is_in_force_can_be_loaded_again() {
+fn effective_values_can_be_loaded_again() {
     let (_dir, multi) = multi();
     let first = load(&multi, &[], Flags::default()).unwrap_or_else(|errors| panic!("{errors:#?}"));
     let lines = first.effective.iter().filter_map(|v| v.value.as_ref().map(|value| format!("{} = {value}\n", v.key)));
@@ -65,7 +65,7 @@ fn what_is_in_force_can_be_loaded_again() {
 }
 
 #[test]
-fn a_flag_goes_before_the_environment_and_that_before_the_file() {
+fn a_flag_takes_precedence_over_the_environment_and_that_over_the_file() {
     let file =
         "[clusters.a]\nbootstrap_servers = \"a:1\"\n[server]\nlisten = \"f:1\"\n[sql]\ntimeout = \"1s\"\nqueue = 3\n";
     let env = [("OFFSETD_SERVER_LISTEN", "e:1"), ("OFFSETD_SQL_TIMEOUT", "2s")];
@@ -80,7 +80,7 @@ fn a_flag_goes_before_the_environment_and_that_before_the_file() {
 }
 
 #[test]
-fn all_errors_of_all_layers_come_at_once() {
+fn all_errors_of_all_layers_are_reported_together() {
     let file = "\
 [server]
 listen = 8088
@@ -144,16 +144,16 @@ fn syntax_errors_name_the_line_and_never_quote_it() {
 }
 
 #[test]
-fn a_missing_file_is_named_with_what_named_it() {
+fn a_missing_file_is_reported_with_its_origin() {
     let flags = Flags { config: Some("/nowhere/offsetd.toml".into()), ..Flags::default() };
     let env = BTreeMap::new();
-    let errors = Config::load(Sources { flags: &flags, env: &env, check_property: None }).unwrap_err().to_string();
+    let errors = Config::load(Layers { flags: &flags, env: &env, check_property: None }).unwrap_err().to_string();
     assert!(errors.contains("--config: cannot read /nowhere/offsetd.toml"), "{errors}");
     assert!(errors.starts_with("1 error in"), "{errors}");
 }
 
 #[test]
-fn without_a_cluster_the_error_says_what_to_do() {
+fn a_missing_cluster_is_reported_with_a_hint() {
     let errors = load("", &[], Flags::default()).unwrap_err();
     assert!(errors.len() == 1 && errors[0].contains("set --bootstrap-servers HOST:PORT"), "{errors:?}");
 }
@@ -229,7 +229,7 @@ fn a_secret_that_cannot_be_read_is_an_error() {
 }
 
 #[test]
-fn variables_of_kubernetes_services_are_no_settings() {
+fn variables_of_kubernetes_services_are_not_settings() {
     let env = [
         ("OFFSETD_PORT", "tcp://1.2.3.4:1"),
         ("OFFSETD_SERVER_SERVICE_HOST", "1.2.3.4"),

@@ -25,12 +25,12 @@ pub(crate) struct Setting {
     /// The allowed values, as text.
     pub(crate) allowed: &'static str,
     /// The TOML types of the value.
-    pub(crate) form: Form,
+    pub(crate) form: TomlForm,
 }
 
 /// The TOML types that a value may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum TomlForm {
     /// A string.
     Text,
     /// An integer.
@@ -50,7 +50,7 @@ pub(crate) trait Kind {
     type Value: Default;
     /// The allowed values, for errors and the example file.
     const ALLOWED: &'static str;
-    const FORM: Form;
+    const FORM: TomlForm;
 
     /// Parses a text.
     ///
@@ -71,7 +71,7 @@ macro_rules! kinds {
         impl Kind for $name {
             type Value = $value;
             const ALLOWED: &'static str = $allowed;
-            const FORM: Form = Form::$form;
+            const FORM: TomlForm = TomlForm::$form;
 
             fn parse(text: &str) -> Result<$value, BadValue> {
                 $parse(text)
@@ -217,11 +217,11 @@ fn origin(origin: &str) -> Result<String, BadValue> {
 }
 
 /// The longest duration of a setting. The bound ensures that adding a duration to an instant does not overflow.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 3600);
 
 fn time(text: &str) -> Result<Duration, BadValue> {
     let duration = humantime::parse_duration(text)?;
-    if duration.is_zero() || duration > LONGEST { Err(BadValue::OutOfRange) } else { Ok(duration) }
+    if duration.is_zero() || duration > MAX_DURATION { Err(BadValue::OutOfRange) } else { Ok(duration) }
 }
 
 fn time_text(time: &Duration) -> Option<String> {

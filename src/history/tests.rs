@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{tracks::Reader, *};
 use crate::{
     clock::Clock,
-    config::{Config, Flags, Sources},
+    config::{Config, Flags, Layers},
     model::{Revision, Uuid},
     source::kafka::Log,
     store::{
@@ -34,7 +34,7 @@ const STEP: i64 = 10_000;
 
 pub(crate) fn config() -> Config {
     let flags = Flags { bootstrap_servers: Some("127.0.0.1:9".to_owned()), ..Flags::default() };
-    Config::load(Sources { flags: &flags, env: &BTreeMap::new(), check_property: None }).unwrap().config
+    Config::load(Layers { flags: &flags, env: &BTreeMap::new(), check_property: None }).unwrap().config
 }
 
 pub(crate) fn lab(max_bytes: usize) -> Lab {

@@ -5,8 +5,8 @@ use crate::{config, listen::connection::Phase};
 
 fn limits() -> Limits {
     let flags = config::Flags { bootstrap_servers: Some("h:1".to_owned()), ..config::Flags::default() };
-    let sources = config::Sources { flags: &flags, env: &std::collections::BTreeMap::new(), check_property: None };
-    let limits = config::Config::load(sources).unwrap().config.server.limits;
+    let layers = config::Layers { flags: &flags, env: &std::collections::BTreeMap::new(), check_property: None };
+    let limits = config::Config::load(layers).unwrap().config.server.limits;
     Limits { max_connections: 4, max_connections_per_address: 3, ..limits }
 }
 

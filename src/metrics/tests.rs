@@ -8,7 +8,7 @@ use std::{
 use super::*;
 use crate::{
     clock::Clock,
-    config::{Config, Flags, Sources},
+    config::{Config, Flags, Layers},
     model::Revision,
     source::kafka::Log,
     store::{
@@ -27,7 +27,7 @@ const EVIL: &str = "a\"b\\c\nd";
 
 fn store(clusters: &[&str]) -> std::sync::Arc<Store> {
     let flags = Flags { bootstrap_servers: Some("127.0.0.1:9".to_owned()), ..Flags::default() };
-    let config = Config::load(Sources { flags: &flags, env: &BTreeMap::new(), check_property: None }).unwrap().config;
+    let config = Config::load(Layers { flags: &flags, env: &BTreeMap::new(), check_property: None }).unwrap().config;
     let clock = Clock::manual(1_700_000_000_000);
     let of = |name: &&str| {
         let config = crate::config::Cluster { name: (*name).to_owned(), ..config.clusters[0].clone() };

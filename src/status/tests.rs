@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     clock::Clock,
-    config::{Config, Flags, Sources},
+    config::{Config, Flags, Layers},
     source::kafka::Log,
     store::cluster::Fault,
 };
@@ -9,9 +9,9 @@ use crate::{
 #[test]
 fn a_cluster_whose_log_was_not_found_yet_is_awaited_and_says_so() {
     let flags = Flags { bootstrap_servers: Some("h:1".to_owned()), ..Flags::default() };
-    let sources = Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
+    let layers = Layers { flags: &flags, env: &BTreeMap::new(), check_property: None };
     let clock = Clock::manual(0);
-    let (cluster, _) = Log::open(Config::load(sources).unwrap().config.clusters.remove(0), &clock);
+    let (cluster, _) = Log::open(Config::load(layers).unwrap().config.clusters.remove(0), &clock);
     let state = || super::sources(&cluster.own, &cluster.health(), &cluster.ends.current()).remove(0);
     // Brokers answer, but it is not known yet whether the topic exists.
     cluster.succeeded(&clock);

@@ -20,7 +20,7 @@ use std::{
 use offsetd::{
     app::{App, AppError},
     clock::Clock,
-    config::{Config, Flags, Sources},
+    config::{Config, Flags, Layers},
     demo::{
         cluster::{MockKafka, suit},
         records::{Commit, GroupDescription, Member, assignment, subscription},
@@ -189,7 +189,7 @@ impl Server {
             listen: Some(listen.to_owned()),
             ..Flags::default()
         };
-        let mut config = Config::load(Sources { flags: &flags, env: &env, check_property: None })
+        let mut config = Config::load(Layers { flags: &flags, env: &env, check_property: None })
             .map_err(|errors| errors.to_string())?
             .config;
         suit(&mut config, "10");

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use offsetd::app::{App, AppError, Reload};
 use offsetd::clock::Clock;
-use offsetd::config::{Config, ConfigErrors, Flags, Known, Loaded, Sources};
+use offsetd::config::{Config, ConfigErrors, Flags, Layers, LoadContext, LoadedConfig};
 use offsetd::demo::cluster::{MockKafka, suit};
 use offsetd::demo::records::{Commit, GroupDescription, Member, assignment, subscription};
 use offsetd::rpc::proto::offset_service_client::OffsetServiceClient;
@@ -119,7 +119,7 @@ impl Setup {
     }
 
     /// Returns a function that builds the configuration, from the text of the file if there is one.
-    fn loader(&self, bootstrap_servers: &str) -> impl Fn(Option<&str>) -> Result<Loaded, ConfigErrors> + use<> {
+    fn loader(&self, bootstrap_servers: &str) -> impl Fn(Option<&str>) -> Result<LoadedConfig, ConfigErrors> + use<> {
         let env: BTreeMap<String, String> =
             self.settings.iter().map(|(name, value)| (format!("OFFSETD_{name}"), value.clone())).collect();
         let own = self.config_file.is_none().then(|| bootstrap_servers.to_owned());
@@ -130,8 +130,8 @@ impl Setup {
             ..Flags::default()
         };
         move |text| {
-            let known = Known { kinds: &source::forms(), file: text };
-            let mut loaded = Config::load_with(Sources { flags: &flags, env: &env, check_property: None }, known)?;
+            let context = LoadContext { kinds: &source::forms(), file: text };
+            let mut loaded = Config::load_with(Layers { flags: &flags, env: &env, check_property: None }, context)?;
             suit(&mut loaded.config, "10");
             for cluster in &mut loaded.config.clusters {
                 cluster.kafka.insert("reconnect.backoff.max.ms".to_owned(), "200".to_owned());

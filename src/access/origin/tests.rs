@@ -99,8 +99,8 @@ fn any_name_is_served_with_tokens_with_a_star_and_over_http_2_without_tls() {
 
 fn server() -> config::Server {
     let flags = config::Flags { bootstrap_servers: Some("127.0.0.1:9".to_owned()), ..config::Flags::default() };
-    let sources = config::Sources { flags: &flags, env: &std::collections::BTreeMap::new(), check_property: None };
-    config::Config::load(sources).unwrap().config.server
+    let layers = config::Layers { flags: &flags, env: &std::collections::BTreeMap::new(), check_property: None };
+    config::Config::load(layers).unwrap().config.server
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
 
 use super::*;
 use crate::{
-    config::{Config, Flags, Sources},
+    config::{Config, Flags, Layers},
     source::kafka::Log,
     store::{cluster::Cluster, cut::Settings},
 };
@@ -15,8 +15,8 @@ use crate::{
 fn cluster(name: &str, clock: &Clock) -> Arc<Cluster> {
     let flags =
         Flags { bootstrap_servers: Some("h:1".to_owned()), cluster_name: Some(name.to_owned()), ..Flags::default() };
-    let sources = Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
-    Log::open(Config::load(sources).unwrap().config.clusters.remove(0), clock).0
+    let layers = Layers { flags: &flags, env: &BTreeMap::new(), check_property: None };
+    Log::open(Config::load(layers).unwrap().config.clusters.remove(0), clock).0
 }
 
 fn store(clusters: &[&str], clock: &Clock) -> Arc<Store> {

@@ -43,7 +43,7 @@ fn a_bad_configuration_is_status_64_with_all_errors() {
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/config/offsetd.toml");
 
 #[test]
-fn the_example_file_is_the_table_of_settings() {
+fn the_example_file_matches_the_settings() {
     let example = example(&source::forms());
     if std::env::var_os("UPDATE_EXAMPLE").is_some() {
         std::fs::write(EXAMPLE, &example).unwrap();
@@ -70,7 +70,7 @@ fn every_kind_of_source_in_the_example_file_can_be_uncommented() {
 }
 
 #[test]
-fn sources_are_shown_with_what_stands_for_settings_that_are_not_given() {
+fn sources_are_shown_with_the_values_used_for_unset_settings() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("offsetd.toml");
     std::fs::write(&path, "[clusters.east]\nbootstrap_servers = 'h:1'\n[sources.import]\nfile = 'o.ndjson'\n").unwrap();

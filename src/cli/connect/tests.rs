@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn failed_calls_say_what_to_do() {
+fn failed_calls_have_a_hint() {
     let text = |status| call_failed(status).to_string();
     assert_eq!(text(Status::not_found("no group \"x\"")), "no group \"x\"");
     assert!(text(Status::unauthenticated("no token")).contains("--token"));
@@ -18,7 +18,7 @@ fn a_server_may_be_given_without_scheme() {
 }
 
 #[tokio::test]
-async fn no_server_there_is_said_with_what_to_do() {
+async fn a_missing_server_is_reported_with_a_hint() {
     let args = |server: &str| ServerArgs { server: Some(server.to_owned()), ..ServerArgs::default() };
     let failure = connect(&args("127.0.0.1:1")).await.unwrap_err();
     let text = failure.to_string();
@@ -31,7 +31,7 @@ async fn no_server_there_is_said_with_what_to_do() {
 }
 
 #[test]
-fn a_connection_that_breaks_off_in_any_way_may_lack_a_client_certificate() {
+fn a_closed_connection_hints_at_a_missing_client_certificate() {
     for why in [
         "received fatal alert: CertificateRequired",
         "connection error: stream closed because of a broken pipe",
@@ -39,7 +39,7 @@ fn a_connection_that_breaks_off_in_any_way_may_lack_a_client_certificate() {
         "Connection reset by peer (os error 104)",
         "operation was canceled",
     ] {
-        assert!(broken(why).contains("--client-cert"), "{why}");
+        assert!(connection_failed(why).contains("--client-cert"), "{why}");
     }
-    assert!(!broken("invalid peer certificate: UnknownIssuer").contains("--client-cert"));
+    assert!(!connection_failed("invalid peer certificate: UnknownIssuer").contains("--client-cert"));
 }

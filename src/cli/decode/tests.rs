@@ -7,7 +7,7 @@ const VALUE: &str = "0004000000000000002a00000007036d640000018bcfe5680000";
 
 fn decoded(input: &str) -> (Vec<Value>, Result<(), Failure>) {
     let mut out = Vec::new();
-    let result = lines(input.as_bytes(), &mut out, false);
+    let result = decode_lines(input.as_bytes(), &mut out, false);
     let text = String::from_utf8(out).unwrap();
     (text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), result)
 }
@@ -27,7 +27,7 @@ fn records_tombstones_and_unknown_types_decode_in_order() {
 }
 
 #[test]
-fn bad_records_are_answers_and_not_failures() {
+fn bad_records_are_reported_as_objects() {
     let (answers, result) = decoded(&format!("{KEY}\t0009\n{KEY}\t0004\n00\t-\n\t{VALUE}\n-\t-\n"));
     result.unwrap();
     assert_eq!(answers[0]["type"], 1);
@@ -40,7 +40,7 @@ fn bad_records_are_answers_and_not_failures() {
 }
 
 #[test]
-fn a_line_that_is_no_hex_is_named_after_those_before_it_were_answered() {
+fn a_malformed_line_ends_the_command_after_the_lines_before_it() {
     for bad in ["xyz\t00", "000\t00", "0000", "", "00 00\t00", "0000\t0g", "00\t00\t00"] {
         let (answers, result) = decoded(&format!("{KEY}\t{VALUE}\n{bad}\n{KEY}\t-\n"));
         let failure = result.unwrap_err();
@@ -60,6 +60,6 @@ fn a_closed_pipe_ends_quietly() {
             Ok(())
         }
     }
-    let failure = lines(format!("{KEY}\t{VALUE}\n").as_bytes(), &mut Closed, false).unwrap_err();
+    let failure = decode_lines(format!("{KEY}\t{VALUE}\n").as_bytes(), &mut Closed, false).unwrap_err();
     assert_eq!(failure.code(), 0);
 }

@@ -15,7 +15,7 @@ fn closed_port() -> String {
 }
 
 #[test]
-fn a_broker_that_is_down_is_told_with_what_to_do_and_the_rest_is_skipped() {
+fn a_broker_that_is_down_is_reported_with_a_remedy_and_other_checks_are_skipped() {
     let server = closed_port();
     let (ok, text) = doctor(&server, DoctorFormat::Table);
     assert!(!ok, "{text}");
@@ -43,7 +43,7 @@ fn a_name_that_does_not_exist_fails_at_dns() {
 }
 
 #[test]
-fn a_server_that_closes_connections_without_a_word_is_taken_to_speak_another_protocol() {
+fn a_server_that_closes_connections_is_reported_as_speaking_another_protocol() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = listener.local_addr().unwrap().to_string();
     // A broker that requires TLS or a login closes the connection like this. The thread ends with the process.

@@ -10,13 +10,13 @@ fn args() -> GroupArgs {
         cluster,
         latest: false,
         wide: false,
-        format: Style::Text,
+        format: OutputFormat::Text,
         server,
     }
 }
 
-fn rows() -> Vec<Row> {
-    let group = Row {
+fn rows() -> Vec<GroupRow> {
+    let group = GroupRow {
         cluster: "demo".to_owned(),
         source: "kafka".to_owned(),
         kind: Some("classic".to_owned()),
@@ -24,16 +24,16 @@ fn rows() -> Vec<Row> {
         members: Some(1),
         coordinator: Some(2),
         status: Some("stalled".to_owned()),
-        ..Row::default()
+        ..GroupRow::default()
     };
-    let of = |topic: &str, partition| Row {
+    let of = |topic: &str, partition| GroupRow {
         cluster: "demo".to_owned(),
         source: "kafka".to_owned(),
         topic: Some(topic.to_owned()),
         partition: Some(partition),
-        ..Row::default()
+        ..GroupRow::default()
     };
-    let behind = Row {
+    let behind = GroupRow {
         committed_offset: Some(json!("9007199254740993")),
         log_end_offset: Some(json!("9007199254740999")),
         lag: Some(json!(6)),
@@ -45,7 +45,7 @@ fn rows() -> Vec<Row> {
         ..of("events", 0)
     };
     let unknown =
-        Row { committed_offset: Some(json!(3)), lag_unknown: Some("topic_deleted".to_owned()), ..of("gone", 1) };
+        GroupRow { committed_offset: Some(json!(3)), lag_unknown: Some("topic_deleted".to_owned()), ..of("gone", 1) };
     vec![group, behind, of("events", 1), unknown]
 }
 
@@ -81,14 +81,14 @@ fn a_narrow_terminal_loses_columns_and_no_lag() {
 }
 
 #[test]
-fn status_has_a_colour_on_a_terminal_that_wants_one() {
+fn the_status_is_coloured_on_a_terminal() {
     let text = shown(Layout { colour: true, ..Layout::default() });
     assert!(text.contains("\u{1b}[31mstalled\u{1b}[0m"), "{text}");
     assert!(!shown(Layout::default()).contains('\u{1b}'));
 }
 
 #[test]
-fn the_json_of_a_group_has_its_partitions_apart() {
+fn the_json_of_a_group_lists_partitions_separately() {
     let json = to_json(&args(), &rows());
     assert_eq!(json["groups"][0]["state"], "Stable");
     assert_eq!((json["partitions"].as_array().unwrap().len(), &json["partitions"][0]["lag"]), (3, &json!(6)));

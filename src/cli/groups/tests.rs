@@ -1,7 +1,7 @@
 use super::*;
 use crate::rpc::proto::{Owner, TopicPartitions};
 
-fn found() -> Found {
+fn found() -> GroupList {
     let group = Consumer {
         cluster: "demo".to_owned(),
         group_id: "orders\u{7}".to_owned(),
@@ -28,11 +28,11 @@ fn found() -> Found {
     };
     let free = ConsumerEdge { topic: "old".to_owned(), partitions: vec![3], lag: Some(5), ..ConsumerEdge::default() };
     let incomplete_clusters = vec!["late".to_owned()];
-    Found { groups: vec![group], edges: vec![owned, free], incomplete_clusters, snapshot: None }
+    GroupList { groups: vec![group], edges: vec![owned, free], incomplete_clusters, snapshot: None }
 }
 
 #[test]
-fn groups_and_edges_show_what_is_known() {
+fn groups_and_edges_show_known_values() {
     let mut out = Vec::new();
     write_text(&mut out, &found(), true, Layout::default()).unwrap();
     let text = String::from_utf8(out).unwrap();
@@ -45,7 +45,7 @@ fn groups_and_edges_show_what_is_known() {
 }
 
 #[tokio::test]
-async fn all_pages_are_walked() {
+async fn all_pages_are_fetched() {
     use crate::{cli::tests::fake::Fake, rpc::proto::GetConsumerResponse};
     let page = |token: &str| GetConsumerResponse {
         consumers: found().groups,
@@ -55,9 +55,17 @@ async fn all_pages_are_walked() {
     let mut client = Fake { groups: vec![page("1"), page("2"), page("")], ..Fake::default() }.client(None).await;
     let server = ServerArgs::default();
     let (search, cluster, order_by) = Default::default();
-    let args =
-        GroupsArgs { search, active: false, within: None, cluster, order_by, wide: false, format: Style::Text, server };
-    assert_eq!(all(&mut client, &args).await.unwrap().groups.len(), 3);
+    let args = GroupsArgs {
+        search,
+        active: false,
+        within: None,
+        cluster,
+        order_by,
+        wide: false,
+        format: OutputFormat::Text,
+        server,
+    };
+    assert_eq!(fetch_groups(&mut client, &args).await.unwrap().groups.len(), 3);
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn the_guides_name_settings_and_commands_that_exist() {
         assert!(GUIDES.iter().any(|(_, text)| text.contains(key)), "{key} is in no guide");
         assert!(example.contains(&format!("\n{key} = ")), "{key} is not a setting");
     }
-    let command = built();
+    let command = command_line();
     for (_, text) in GUIDES {
         for mentioned in text.split("\"offsetd ").skip(1).filter_map(|rest| rest.split([' ', '"']).next()) {
             assert!(command.find_subcommand(mentioned).is_some(), "offsetd {mentioned}");
@@ -40,7 +40,7 @@ fn completions_know_every_command_in_three_shells() {
         let mut out = vec![];
         completions(&CompletionsArgs { shell }, &mut out).unwrap();
         let script = String::from_utf8(out).unwrap();
-        for command in built().get_subcommands() {
+        for command in command_line().get_subcommands() {
             assert!(script.contains(command.get_name()), "{shell}: {}", command.get_name());
         }
     }
@@ -52,7 +52,7 @@ fn a_man_page_is_written_for_each_command() {
     let mut out = vec![];
     man(&ManArgs { dir: dir.path().join("new") }, &mut out).unwrap();
     let pages = fs::read_dir(dir.path().join("new")).unwrap().count();
-    assert_eq!(pages, built().get_subcommands().count() + 1);
+    assert_eq!(pages, command_line().get_subcommands().count() + 1);
     let page = fs::read_to_string(dir.path().join("new/offsetd-sql.1")).unwrap();
     assert!(page.contains("offsetd\\-sql") && page.contains("\\-\\-format"), "{page}");
     let file = dir.path().join("file");

@@ -56,7 +56,7 @@ fn flags_take_precedence_over_the_profile() {
 }
 
 #[test]
-fn what_is_wrong_is_named_and_no_token_is_shown() {
+fn errors_name_the_problem_and_show_no_token() {
     for (text, profile, says) in [
         (FILE, Some("none"), "no profile \"none\""),
         ("[profiles.default]\nsever = 1", None, "line 2: unknown field `sever`"),

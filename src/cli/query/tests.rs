@@ -1,7 +1,7 @@
 use super::*;
 use crate::rpc::proto::{LagUnknown, Owner, Snapshot};
 
-fn text(entry: OffsetEntry, style: Style) -> String {
+fn text(entry: OffsetEntry, style: OutputFormat) -> String {
     let mut out = Vec::new();
     let answer =
         QueryResponse { entry: Some(entry), snapshot: Some(Snapshot { id: "s1".to_owned(), ..Snapshot::default() }) };
@@ -10,7 +10,7 @@ fn text(entry: OffsetEntry, style: Style) -> String {
 }
 
 #[test]
-fn what_is_known_stands_below_each_other() {
+fn known_fields_are_aligned() {
     let entry = OffsetEntry {
         cluster: "demo".to_owned(),
         group_id: "a\nb".to_owned(),
@@ -37,13 +37,13 @@ lag:               0
 lag_seconds:       0.2
 owner:             c on /h (member m)
 ";
-    assert_eq!(text(entry, Style::Text), expected);
+    assert_eq!(text(entry, OutputFormat::Text), expected);
 }
 
 #[test]
-fn an_unknown_lag_says_why() {
+fn an_unknown_lag_has_a_reason() {
     let entry = OffsetEntry { lag_unknown: LagUnknown::AheadOfLog.into(), ..OffsetEntry::default() };
-    assert!(text(entry.clone(), Style::Text).contains("unknown (ahead_of_log)"));
-    let json: serde_json::Value = serde_json::from_str(&text(entry, Style::Json)).unwrap();
+    assert!(text(entry.clone(), OutputFormat::Text).contains("unknown (ahead_of_log)"));
+    let json: serde_json::Value = serde_json::from_str(&text(entry, OutputFormat::Json)).unwrap();
     assert_eq!((&json["lag"], &json["snapshot"]["id"]), (&serde_json::Value::Null, &serde_json::json!("s1")));
 }

@@ -1,24 +1,24 @@
 use super::*;
 
 #[test]
-fn the_demo_says_how_it_is_reached_with_tls_and_tokens() {
+fn the_demo_prints_commands_for_tls_and_tokens() {
     let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tls");
     let dir = tempfile::tempdir().unwrap();
     let tokens = dir.path().join("tokens");
     std::fs::write(&tokens, "token-of-the-tests").unwrap();
-    let said = |env: &[(&str, String)]| {
+    let printed = |env: &[(&str, String)]| {
         let env = env.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         let config = DemoArgs::default().load(&env, "127.0.0.1:1").unwrap().config;
         let access = Access::new(&config.server).unwrap();
         let mut out = vec![];
-        say_what_to_try(&access, "127.0.0.1:8088".parse().unwrap(), &mut out).unwrap();
+        print_suggestions(&access, "127.0.0.1:8088".parse().unwrap(), &mut out).unwrap();
         String::from_utf8(out).unwrap()
     };
-    let plain = said(&[]);
+    let plain = printed(&[]);
     assert_eq!(plain.lines().next(), Some("Dashboard: http://127.0.0.1:8088/"));
     assert!(plain.contains("terminal:"), "{plain}");
     assert!(!plain.contains("--server"), "{plain}");
-    let secured = said(&[
+    let secured = printed(&[
         ("OFFSETD_SERVER_AUTH_TOKENS_FILE", tokens.display().to_string()),
         ("OFFSETD_SERVER_TLS_CERT", format!("{fixtures}/server.pem")),
         ("OFFSETD_SERVER_TLS_KEY", format!("{fixtures}/server.key")),
@@ -28,7 +28,7 @@ fn the_demo_says_how_it_is_reached_with_tls_and_tokens() {
 }
 
 #[test]
-fn the_demo_heeds_limits_but_no_configured_cluster() {
+fn the_demo_uses_configured_limits_but_no_configured_cluster() {
     let env = [
         ("OFFSETD_CONFIG", "/nowhere"),
         ("OFFSETD_BOOTSTRAP_SERVERS", "prod:9092"),
@@ -45,13 +45,13 @@ fn the_demo_heeds_limits_but_no_configured_cluster() {
 }
 
 #[test]
-fn the_configuration_of_the_machine_is_read_only_where_none_is_given() {
+fn the_default_file_is_read_only_without_other_configuration() {
     let dir = tempfile::tempdir().unwrap();
     let (file, missing) = (dir.path().join("offsetd.toml"), dir.path().join("none.toml"));
     std::fs::write(&file, "").unwrap();
     let found = |args: &ClusterArgs, variable: Option<&str>, file: &Path| {
         let env = variable.iter().map(|name| ((*name).to_owned(), "x".to_owned())).collect();
-        args.system_file(&env, file)
+        args.default_config_file(&env, file)
     };
     let none = ClusterArgs::default();
     assert_eq!(found(&none, Some("OFFSETD_SQL_QUEUE"), &file).as_ref(), Some(&file));
@@ -72,6 +72,6 @@ fn the_dashboard_of_a_server_on_all_addresses_is_shown_on_this_machine() {
         ("[::]:1", "http://[::1]:1/"),
         ("192.0.2.1:8088", "http://192.0.2.1:8088/"),
     ] {
-        assert_eq!(dashboard(&access, address.parse().unwrap()), url);
+        assert_eq!(dashboard_url(&access, address.parse().unwrap()), url);
     }
 }

@@ -32,7 +32,7 @@ pub(super) const HELP: &str = concat!(
 );
 
 /// The default interval of `\watch`.
-const WATCH: Duration = Duration::from_secs(2);
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A backslash command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,22 +60,22 @@ pub(super) enum Command {
     /// `\e`, with the statement to edit.
     Edit(String),
     /// `\g`, `\gx` or `\watch`: runs the statement before the command, or the last statement.
-    Go(How),
+    Run(RunMode),
     /// An unknown or malformed command, with the error text.
-    Wrong(String),
+    Invalid(String),
 }
 
 /// The mode in which a statement is run and its result is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum How {
+pub(super) enum RunMode {
     /// `;` or `\g`.
-    Shown,
+    Show,
     /// `\g FILE`
-    To(PathBuf),
+    ToFile(PathBuf),
     /// `\gx`
     Expanded,
     /// `\watch`
-    Every(Duration),
+    Watch(Duration),
 }
 
 /// The arguments of `\copy`.
@@ -100,32 +100,32 @@ pub(super) fn parse(command: &str) -> Command {
         ("x", "off") => Command::Expanded(Some(Expanded::Off)),
         ("x", "auto") => Command::Expanded(Some(Expanded::Auto)),
         ("timing", state) => {
-            switch(state).map_or_else(|| Command::Wrong("\\timing takes on or off".to_owned()), Command::Timing)
+            on_or_off(state).map_or_else(|| Command::Invalid("\\timing takes on or off".to_owned()), Command::Timing)
         }
         ("pager", state) => {
-            switch(state).map_or_else(|| Command::Wrong("\\pager takes on or off".to_owned()), Command::Pager)
+            on_or_off(state).map_or_else(|| Command::Invalid("\\pager takes on or off".to_owned()), Command::Pager)
         }
         ("?" | "h" | "help", _) => Command::Help,
-        ("i", "") => Command::Wrong("\\i needs a file".to_owned()),
+        ("i", "") => Command::Invalid("\\i needs a file".to_owned()),
         ("i", file) => Command::Include(file_name(file)),
         ("o", "") => Command::Output(None),
         ("o", file) => Command::Output(Some(file_name(file))),
-        ("copy", what) => copy(what).map_or_else(Command::Wrong, Command::Copy),
+        ("copy", what) => copy(what).map_or_else(Command::Invalid, Command::Copy),
         ("e", _) => Command::Edit(String::new()),
-        ("g", "") => Command::Go(How::Shown),
-        ("g", file) => Command::Go(How::To(file_name(file))),
-        ("gx", _) => Command::Go(How::Expanded),
-        ("watch", "") => Command::Go(How::Every(WATCH)),
-        ("watch", every) => match pause(every) {
-            Some(every) => Command::Go(How::Every(every)),
-            None => Command::Wrong("\\watch takes seconds, for example \\watch 5 or \\watch 0.5".to_owned()),
+        ("g", "") => Command::Run(RunMode::Show),
+        ("g", file) => Command::Run(RunMode::ToFile(file_name(file))),
+        ("gx", _) => Command::Run(RunMode::Expanded),
+        ("watch", "") => Command::Run(RunMode::Watch(WATCH_INTERVAL)),
+        ("watch", every) => match interval(every) {
+            Some(every) => Command::Run(RunMode::Watch(every)),
+            None => Command::Invalid("\\watch takes seconds, for example \\watch 5 or \\watch 0.5".to_owned()),
         },
-        (name, _) => Command::Wrong(format!("unknown command \\{name}; \\? lists the commands")),
+        (name, _) => Command::Invalid(format!("unknown command \\{name}; \\? lists the commands")),
     }
 }
 
 /// Parses `on`, `off` or nothing, which toggles the state (`Some(None)`). Returns `None` for any other text.
-fn switch(state: &str) -> Option<Option<bool>> {
+fn on_or_off(state: &str) -> Option<Option<bool>> {
     match state {
         "" => Some(None),
         "on" => Some(Some(true)),
@@ -135,7 +135,7 @@ fn switch(state: &str) -> Option<Option<bool>> {
 }
 
 /// Parses an interval in seconds or with a unit, from 0.1 s to one day.
-fn pause(text: &str) -> Option<Duration> {
+fn interval(text: &str) -> Option<Duration> {
     let seconds = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let pause = seconds.or_else(|| humantime::parse_duration(text).ok())?;
     (Duration::from_millis(100)..=Duration::from_secs(86_400)).contains(&pause).then_some(pause)

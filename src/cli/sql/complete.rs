@@ -6,7 +6,7 @@ use super::input::words;
 
 /// The names of the tables, columns and functions of a server.
 #[derive(Debug, Default)]
-pub(super) struct Names {
+pub(super) struct Catalog {
     /// The columns of each table and view.
     tables: BTreeMap<String, Vec<String>>,
     functions: Vec<String>,
@@ -14,25 +14,25 @@ pub(super) struct Names {
 
 const COMMANDS: &str = "? copy d e g gx i o pager q timing watch x";
 /// The keywords that a statement can begin with.
-const BEGINNINGS: &str = "DESCRIBE EXPLAIN SELECT SHOW WITH";
+const FIRST_KEYWORDS: &str = "DESCRIBE EXPLAIN SELECT SHOW WITH";
 const KEYWORDS: &str = "ALL ANALYZE AND AS ASC BETWEEN BY CASE CAST CROSS DESC DESCRIBE DISTINCT ELSE END EXCEPT EXISTS \
                         EXPLAIN FALSE FILTER FIRST FROM FULL FUNCTIONS GROUP HAVING ILIKE IN INNER INTERSECT INTERVAL IS \
                         JOIN LAST LEFT LIKE LIMIT NOT NULL NULLS OFFSET ON OR ORDER OUTER OVER PARTITION RIGHT SELECT \
                         TABLES THEN TIMESTAMP TRUE UNION USING VALUES WHEN WHERE WITH";
 /// The keywords that begin a clause of a statement.
-const PARTS: &str = "SELECT FROM JOIN ON USING WHERE BY HAVING LIMIT OFFSET";
+const CLAUSES: &str = "SELECT FROM JOIN ON USING WHERE BY HAVING LIMIT OFFSET";
 /// The keywords that are followed by the name of a table.
 const BEFORE_TABLES: &str = "FROM JOIN DESCRIBE";
 
 /// Returns the length in bytes of the word that ends at the cursor, and its completions. `before` and `after` are the
 /// statement before and after the cursor.
-pub(super) fn complete(names: &Names, before: &str, after: &str) -> (usize, Vec<String>) {
+pub(super) fn complete(names: &Catalog, before: &str, after: &str) -> (usize, Vec<String>) {
     if let Some(command) = before.trim_start().strip_prefix('\\') {
         return command_word(names, command);
     }
     let Some(mut written) = words(before) else { return (0, vec![]) };
     let rest = after.split(';').next().unwrap_or_default();
-    let named = Named::find(names, &words(&format!("{before} {rest}")).unwrap_or_else(|| written.clone()));
+    let named = NamedTables::find(names, &words(&format!("{before} {rest}")).unwrap_or_else(|| written.clone()));
     let word = if before.ends_with(is_word) { written.pop().unwrap_or_default() } else { String::new() };
     if let Some((qualifier, part)) = word.rsplit_once('.') {
         let found = match qualifier {
@@ -42,16 +42,16 @@ pub(super) fn complete(names: &Names, before: &str, after: &str) -> (usize, Vec<
         return (part.len(), matching(part, found));
     }
     let found = match expected(&written, &word) {
-        Expected::Beginning => matching_keywords(&word, BEGINNINGS),
+        Expected::FirstKeyword => matching_keywords(&word, FIRST_KEYWORDS),
         Expected::Table => matching(&word, names.all_tables()),
         Expected::Column => matching(&word, named.columns(names)),
-        Expected::Anything => anything(names, &named, &word),
+        Expected::Any => any_word(names, &named, &word),
     };
     (word.len(), found)
 }
 
 /// Returns the same as [`complete`] for a backslash command.
-fn command_word(names: &Names, command: &str) -> (usize, Vec<String>) {
+fn command_word(names: &Catalog, command: &str) -> (usize, Vec<String>) {
     let (found, word): (Vec<&str>, _) = match command.rsplit_once(char::is_whitespace) {
         None => (COMMANDS.split(' ').collect(), command),
         Some((name, table)) if name.trim() == "d" => (names.all_tables(), table),
@@ -74,27 +74,27 @@ fn is_one_of(word: &str, keywords: &str) -> bool {
 /// The kind of word that is expected at the cursor.
 enum Expected {
     /// The first word of a statement.
-    Beginning,
+    FirstKeyword,
     Table,
     /// A column. Expected if no letter of the word has been typed: the list of all names would be too long.
     Column,
     /// A column, function or keyword.
-    Anything,
+    Any,
 }
 
 fn expected(before: &[String], word: &str) -> Expected {
-    let part = before.iter().rev().find(|word| is_one_of(word, PARTS));
+    let part = before.iter().rev().find(|word| is_one_of(word, CLAUSES));
     match before.last() {
-        None => Expected::Beginning,
-        Some(last) if is_one_of(last, "EXPLAIN ANALYZE") => Expected::Beginning,
+        None => Expected::FirstKeyword,
+        Some(last) if is_one_of(last, "EXPLAIN ANALYZE") => Expected::FirstKeyword,
         Some(last) if is_one_of(last, BEFORE_TABLES) => Expected::Table,
         Some(last) if last == "," && part.is_some_and(|part| is_one_of(part, "FROM")) => Expected::Table,
         Some(_) if word.is_empty() => Expected::Column,
-        Some(_) => Expected::Anything,
+        Some(_) => Expected::Any,
     }
 }
 
-fn anything(names: &Names, named: &Named, word: &str) -> Vec<String> {
+fn any_word(names: &Catalog, named: &NamedTables, word: &str) -> Vec<String> {
     let keywords = matching_keywords(word, KEYWORDS);
     // All names are in lower case, so an upper case letter means a keyword.
     if word.contains(|c: char| c.is_ascii_uppercase()) && !keywords.is_empty() {
@@ -126,7 +126,7 @@ fn matching_keywords(word: &str, keywords: &str) -> Vec<String> {
     found
 }
 
-impl Names {
+impl Catalog {
     /// Adds a column of a table, or a function if `table` is `None`. A name that needs quotes or contains control
     /// characters is left out.
     pub(super) fn add(&mut self, table: Option<&str>, name: &str) {
@@ -150,14 +150,14 @@ impl Names {
 }
 
 /// The tables that a statement names: maps each alias and each name, in lower case, to the table.
-struct Named(BTreeMap<String, String>);
+struct NamedTables(BTreeMap<String, String>);
 
-impl Named {
-    fn find(names: &Names, words: &[String]) -> Self {
+impl NamedTables {
+    fn find(names: &Catalog, words: &[String]) -> Self {
         let mut named = BTreeMap::new();
         let (mut in_from, mut awaits_table) = (false, false);
         for (at, word) in words.iter().enumerate() {
-            if is_one_of(word, PARTS) || is_one_of(word, BEFORE_TABLES) {
+            if is_one_of(word, CLAUSES) || is_one_of(word, BEFORE_TABLES) {
                 in_from = is_one_of(word, "FROM");
                 awaits_table = is_one_of(word, BEFORE_TABLES);
                 continue;
@@ -178,7 +178,7 @@ impl Named {
     }
 
     /// Returns the columns of the tables of the statement, or of all tables if the statement names none yet.
-    fn columns<'a>(&self, names: &'a Names) -> Vec<&'a str> {
+    fn columns<'a>(&self, names: &'a Catalog) -> Vec<&'a str> {
         if self.0.is_empty() {
             return names.tables.values().flatten().map(String::as_str).collect();
         }
@@ -186,7 +186,7 @@ impl Named {
     }
 
     /// Returns the columns of the table with this alias or name.
-    fn columns_of<'a>(&self, names: &'a Names, qualifier: &str) -> Vec<&'a str> {
+    fn columns_of<'a>(&self, names: &'a Catalog, qualifier: &str) -> Vec<&'a str> {
         let qualifier = qualifier.rsplit('.').next().unwrap_or_default().to_lowercase();
         names.columns(self.0.get(&qualifier).unwrap_or(&qualifier)).collect()
     }

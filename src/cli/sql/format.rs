@@ -17,7 +17,7 @@ use super::Format;
 use crate::{
     cli::{
         Failure,
-        text::{Column, Kind, Layout, Table},
+        text::{Column, ColumnKind, Layout, Table},
     },
     sql::output::{JsonRows, TIMESTAMP},
 };
@@ -57,7 +57,7 @@ impl<W: Write + Send> Renderer<W> {
     }
 
     /// Decodes and writes the next chunk of the stream, which may end at any byte.
-    pub(super) fn bytes(&mut self, bytes: Vec<u8>) -> Result<(), Failure> {
+    pub(super) fn write_chunk(&mut self, bytes: Vec<u8>) -> Result<(), Failure> {
         if let Output::Arrow { out } = &mut self.output {
             return Ok(out.write_all(&bytes)?);
         }
@@ -84,7 +84,7 @@ impl<W: Write + Send> Renderer<W> {
     }
 
     /// Writes the buffered rows of a result that has ended with an error.
-    pub(super) fn abandon(self) -> Result<(), Failure> {
+    pub(super) fn finish_partial(self) -> Result<(), Failure> {
         match self.output {
             Output::Table { mut out, table: Some(mut table), .. } => {
                 table.finish(&mut out)?;
@@ -103,10 +103,10 @@ impl<W: Write + Send> Output<W> {
         match self {
             Self::Table { table, layout, .. } => {
                 let kind = |field: &FieldRef| match field.data_type() {
-                    kind if kind.is_numeric() => Kind::Number,
-                    kind if kind.is_temporal() || *kind == DataType::Boolean => Kind::Whole,
-                    DataType::Utf8 if field.name() == "status" => Kind::Status,
-                    _ => Kind::Text,
+                    kind if kind.is_numeric() => ColumnKind::Number,
+                    kind if kind.is_temporal() || *kind == DataType::Boolean => ColumnKind::Unshortened,
+                    DataType::Utf8 if field.name() == "status" => ColumnKind::Status,
+                    _ => ColumnKind::Text,
                 };
                 let columns = schema.fields().iter().map(|field| Column::new(kind(field), field.name())).collect();
                 let is_plan = schema.fields().iter().map(|field| field.name().as_str()).eq(PLAN);

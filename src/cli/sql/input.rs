@@ -1,6 +1,6 @@
 //! Splits the lines of the prompt and of scripts into statements, which end with `;`, and backslash commands.
 
-use super::command::{Command, How, parse};
+use super::command::{Command, RunMode, parse};
 use crate::sql::{
     GenericDialect,
     tokenizer::{Token, Tokenizer, Whitespace},
@@ -10,7 +10,7 @@ use crate::sql::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Run a statement.
-    Run(String, How),
+    Run(String, RunMode),
     /// Run a command.
     Command(Command),
 }
@@ -55,7 +55,7 @@ impl Input {
         let mut steps = Vec::new();
         // Only a line with one of these characters can complete a step, so other lines need not be tokenized.
         while line.contains([';', '\\'])
-            && let Some((end, rest)) = first_end(&self.text)
+            && let Some((end, rest)) = find_end(&self.text)
         {
             let statement = self.text.get(..end.at).unwrap_or_default().trim().to_owned();
             if end.is_command {
@@ -63,7 +63,7 @@ impl Input {
             } else {
                 self.text = rest;
                 if !statement.is_empty() {
-                    steps.push(self.run(statement, How::Shown));
+                    steps.push(self.run(statement, RunMode::Show));
                 }
             }
         }
@@ -76,10 +76,10 @@ impl Input {
     /// Returns the last statement of a script, if it has no `;`.
     pub(super) fn rest(&mut self) -> Option<Step> {
         let statement = std::mem::take(&mut self.text).trim().to_owned();
-        (!statement.is_empty()).then(|| self.run(statement, How::Shown))
+        (!statement.is_empty()).then(|| self.run(statement, RunMode::Show))
     }
 
-    fn run(&mut self, statement: String, how: How) -> Step {
+    fn run(&mut self, statement: String, how: RunMode) -> Step {
         self.last = Some(statement.clone());
         Step::Run(statement, how)
     }
@@ -89,7 +89,7 @@ impl Input {
         let command = parse(command);
         let statement = if begun.is_empty() { self.last.clone() } else { Some(begun.clone()) };
         let how = match command {
-            Command::Go(how) => how,
+            Command::Run(how) => how,
             Command::Edit(_) => {
                 self.text.clear();
                 return Step::Command(Command::Edit(statement.unwrap_or_default()));
@@ -103,13 +103,13 @@ impl Input {
         self.text.clear();
         match statement {
             Some(statement) => self.run(statement, how),
-            None => Step::Command(Command::Wrong("no statement has been given yet".to_owned())),
+            None => Step::Command(Command::Invalid("no statement has been given yet".to_owned())),
         }
     }
 }
 
 /// The end of a statement.
-struct End {
+struct StatementEnd {
     /// Position in bytes.
     at: usize,
     /// Whether the character at the position is a `\`, not a `;`.
@@ -117,7 +117,7 @@ struct End {
 }
 
 /// Returns the first `;` or `\` that is not in a string, a quoted name or a comment, and the text after it.
-fn first_end(text: &str) -> Option<(End, String)> {
+fn find_end(text: &str) -> Option<(StatementEnd, String)> {
     let mut tokens = vec![];
     // An open string or comment is an error of the tokenizer; the tokens before it are still returned.
     let _ = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location_into_buf(&mut tokens);
@@ -126,7 +126,7 @@ fn first_end(text: &str) -> Option<(End, String)> {
     let above: usize = text.split_inclusive('\n').take(line.checked_sub(1)?).map(str::len).sum();
     let (at, _) = text.get(above..)?.char_indices().nth(column.checked_sub(1)?)?;
     let at = above + at;
-    Some((End { at, is_command: end.token == Token::Backslash }, text.get(at + 1..)?.to_owned()))
+    Some((StatementEnd { at, is_command: end.token == Token::Backslash }, text.get(at + 1..)?.to_owned()))
 }
 
 /// The words and signs of the statement that the text ends in; qualified names are one word. `None` if it ends in a

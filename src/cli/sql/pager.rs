@@ -12,7 +12,7 @@ const PAGER: &str = "less";
 const LESS: &str = "RSX";
 
 /// A writer to a terminal. Output that fits the terminal is written directly; longer output goes through a pager.
-pub(super) struct Paged {
+pub(super) struct PagedOutput {
     /// Number of lines of the terminal.
     height: usize,
     command: String,
@@ -21,16 +21,16 @@ pub(super) struct Paged {
 
 enum State {
     /// The output is buffered, since it still fits the terminal.
-    Held { text: Vec<u8>, lines: usize },
+    Buffered { text: Vec<u8>, lines: usize },
     /// The output goes to the pager.
     Paging(Child),
     /// The pager could not be started; the output goes to the terminal.
     Plain(BufWriter<Stdout>),
     /// The user has left the pager; the rest of the output is dropped.
-    Left,
+    Closed,
 }
 
-impl Paged {
+impl PagedOutput {
     /// Returns a writer; `None` if standard output is not a terminal or `$PAGER` is empty.
     pub(super) fn of_output() -> Option<Self> {
         let (_, height) = terminal_size::terminal_size_of(io::stdout())?;
@@ -43,18 +43,18 @@ impl Paged {
     }
 
     fn new(height: usize, command: String) -> Self {
-        Self { height, command, state: State::Held { text: vec![], lines: 0 } }
+        Self { height, command, state: State::Buffered { text: vec![], lines: 0 } }
     }
 
     /// Returns whether the user has left the pager before the end of the output.
-    pub(super) fn is_left(&self) -> bool {
-        matches!(self.state, State::Left)
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
     }
 
     /// Writes the buffered output, or waits until the user leaves the pager.
     pub(super) fn finish(mut self) -> io::Result<()> {
-        match std::mem::replace(&mut self.state, State::Left) {
-            State::Held { text, .. } => {
+        match std::mem::replace(&mut self.state, State::Closed) {
+            State::Buffered { text, .. } => {
                 let mut out = io::stdout();
                 out.write_all(&text)?;
                 out.flush()
@@ -64,17 +64,17 @@ impl Paged {
                 pager.wait().map(drop)
             }
             State::Plain(mut out) => out.flush(),
-            State::Left => Ok(()),
+            State::Closed => Ok(()),
         }
     }
 
     /// Starts the pager with the buffered output. If there is no pager, all output goes to the terminal.
-    fn start(&mut self, held: &[u8]) -> io::Result<()> {
+    fn start(&mut self, buffered: &[u8]) -> io::Result<()> {
         let program = self.command.split_whitespace().next().unwrap_or_default();
         let exists = Command::new("sh").args(["-c", "command -v -- \"$1\" >/dev/null", "sh", program]).status();
         if !exists.is_ok_and(|status| status.success()) {
             self.state = State::Plain(BufWriter::new(io::stdout()));
-            return self.write_all(held);
+            return self.write_all(buffered);
         }
         let mut command = Command::new("sh");
         command.args(["-c", &self.command]).stdin(Stdio::piped());
@@ -85,20 +85,20 @@ impl Paged {
             Ok(pager) => State::Paging(pager),
             Err(_) => State::Plain(BufWriter::new(io::stdout())),
         };
-        self.write_all(held)
+        self.write_all(buffered)
     }
 }
 
-impl Write for Paged {
+impl Write for PagedOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.state {
-            State::Held { text, lines } => {
+            State::Buffered { text, lines } => {
                 text.extend_from_slice(bytes);
                 *lines += bytes.iter().filter(|byte| **byte == b'\n').count();
                 // The prompt needs one line below the output.
                 if *lines >= self.height {
-                    let held = std::mem::take(text);
-                    self.start(&held)?;
+                    let buffered = std::mem::take(text);
+                    self.start(&buffered)?;
                 }
             }
             State::Paging(pager) => {
@@ -106,14 +106,14 @@ impl Write for Paged {
                 match written {
                     Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                         pager.wait()?;
-                        self.state = State::Left;
+                        self.state = State::Closed;
                         return Err(error);
                     }
                     other => other?,
                 }
             }
             State::Plain(out) => out.write_all(bytes)?,
-            State::Left => return Err(io::ErrorKind::BrokenPipe.into()),
+            State::Closed => return Err(io::ErrorKind::BrokenPipe.into()),
         }
         Ok(bytes.len())
     }
@@ -121,7 +121,7 @@ impl Write for Paged {
     fn flush(&mut self) -> io::Result<()> {
         match &mut self.state {
             State::Plain(out) => out.flush(),
-            State::Held { .. } | State::Paging(_) | State::Left => Ok(()),
+            State::Buffered { .. } | State::Paging(_) | State::Closed => Ok(()),
         }
     }
 }

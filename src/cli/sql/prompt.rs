@@ -11,9 +11,9 @@ use tokio::runtime::Runtime;
 
 use super::{
     SqlArgs,
-    command::{Command, How},
+    command::{Command, RunMode},
     input::{Input, Step},
-    session::{Next, Session},
+    session::{NextAction, Session},
 };
 use crate::cli::{
     Failure,
@@ -40,12 +40,12 @@ pub(super) fn run(args: &SqlArgs, runtime: &Runtime) -> Result<(), Failure> {
 
     let config = Config::builder()
         .max_history_size(HISTORY_LINES)
-        .map_err(terminal)?
+        .map_err(terminal_failed)?
         .auto_add_history(false)
         .completion_type(CompletionType::List)
         .completion_show_all_if_ambiguous(true)
         .build();
-    let mut editor = Editor::<Completer<'_>, FileHistory>::with_config(config).map_err(terminal)?;
+    let mut editor = Editor::<Completer<'_>, FileHistory>::with_config(config).map_err(terminal_failed)?;
     editor.set_helper(Some(Completer::new(runtime, client.clone())));
     let mut session = Session::new(args, runtime, Some(client));
     let history = history_path();
@@ -56,7 +56,7 @@ pub(super) fn run(args: &SqlArgs, runtime: &Runtime) -> Result<(), Failure> {
     let mut input = Input::default();
     loop {
         if let Some(completer) = editor.helper_mut() {
-            completer.edit_after(input.text());
+            completer.set_lines_above(input.text());
         }
         match editor.readline(if input.is_open() { "      -> " } else { "offsetd> " }) {
             Ok(line) => {
@@ -64,12 +64,12 @@ pub(super) fn run(args: &SqlArgs, runtime: &Runtime) -> Result<(), Failure> {
                 while let Some(line) = lines.pop() {
                     for step in input.line(&line) {
                         if let Some(text) = history_text(&step) {
-                            keep(&mut editor, text, history.as_deref());
+                            add_history(&mut editor, text, history.as_deref());
                         }
-                        match shown(session.step(step))? {
-                            Next::Go => {}
-                            Next::Leave => return Ok(()),
-                            Next::Edit(text) => {
+                        match report_error(session.step(step))? {
+                            NextAction::Continue => {}
+                            NextAction::Exit => return Ok(()),
+                            NextAction::Edit(text) => {
                                 err.write_all(escape_lines(&text).as_bytes())?;
                                 lines = text.lines().rev().map(str::to_owned).collect();
                             }
@@ -79,33 +79,33 @@ pub(super) fn run(args: &SqlArgs, runtime: &Runtime) -> Result<(), Failure> {
             }
             Err(ReadlineError::Interrupted) => input.clear(),
             Err(ReadlineError::Eof) => return Ok(()),
-            Err(error) => return Err(terminal(error)),
+            Err(error) => return Err(terminal_failed(error)),
         }
     }
 }
 
 /// Writes the error of a step, after which the prompt continues. Returns only the error of a closed terminal.
-fn shown(ended: Result<Next, Failure>) -> Result<Next, Failure> {
+fn report_error(ended: Result<NextAction, Failure>) -> Result<NextAction, Failure> {
     match ended {
         Err(Failure::Output(error)) => Err(Failure::Output(error)),
         Err(failure) => {
             writeln!(io::stderr(), "{}", escape_lines(&failure.to_string()))?;
-            Ok(Next::Go)
+            Ok(NextAction::Continue)
         }
         ended => ended,
     }
 }
 
-fn terminal(error: ReadlineError) -> Failure {
+fn terminal_failed(error: ReadlineError) -> Failure {
     Failure::Command(format!("the terminal failed: {error}"))
 }
 
 /// Returns the line that is added to the history for a step, if any.
 fn history_text(step: &Step) -> Option<String> {
     match step {
-        Step::Run(statement, How::Expanded) => Some(format!("{statement} \\gx")),
-        Step::Run(statement, How::Every(pause)) => Some(format!("{statement} \\watch {}", pause.as_secs_f64())),
-        Step::Run(statement, How::Shown | How::To(_)) => Some(format!("{statement};")),
+        Step::Run(statement, RunMode::Expanded) => Some(format!("{statement} \\gx")),
+        Step::Run(statement, RunMode::Watch(pause)) => Some(format!("{statement} \\watch {}", pause.as_secs_f64())),
+        Step::Run(statement, RunMode::Show | RunMode::ToFile(_)) => Some(format!("{statement};")),
         Step::Command(Command::Columns(table)) => Some(format!("\\d {table}")),
         Step::Command(Command::Include(file)) => Some(format!("\\i {}", file.display())),
         Step::Command(_) => None,
@@ -114,7 +114,7 @@ fn history_text(step: &Step) -> Option<String> {
 
 /// Adds a line to the history and appends it to the file immediately, since the terminal may be closed at any time and
 /// several prompts may share the file. Errors are ignored: the prompt also works without a history file.
-fn keep(editor: &mut Editor<Completer<'_>, FileHistory>, text: String, history: Option<&Path>) {
+fn add_history(editor: &mut Editor<Completer<'_>, FileHistory>, text: String, history: Option<&Path>) {
     let _ = editor.add_history_entry(text);
     if let Some(path) = history
         && let Some(dir) = path.parent()

@@ -2,8 +2,8 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, BufWriter, IsTerminal as _, Write},
-    path::{Path, PathBuf},
+    io::{self, BufRead, BufReader, IsTerminal as _, Write},
+    path::Path,
     time::Duration,
 };
 
@@ -14,18 +14,20 @@ use tonic::Request;
 
 use super::{
     Format, SqlArgs,
-    answer::{Show, execute},
-    command::{Command, Copy, HELP, How},
+    command::{Command, Copy, HELP, RunMode},
     editor,
+    execute::{OutputOptions, execute},
+    hints,
     input::{Input, Step},
-    pager::Paged,
-    problem, request,
+    output_file::{OutputFile, check_single_result},
+    pager::PagedOutput,
+    request,
 };
 use crate::{
     cli::{
         Failure,
         connect::{Client, connect},
-        group::rows,
+        group::query_rows,
         output,
         text::{Expanded, Layout, count, escape, now},
     },
@@ -56,10 +58,10 @@ const MAX_DEPTH: usize = 16;
 
 /// The action of the caller after a step.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    Go,
+pub(super) enum NextAction {
+    Continue,
     /// End the prompt or the script.
-    Leave,
+    Exit,
     /// Take this edited text as the next input of the prompt.
     Edit(String),
 }
@@ -75,20 +77,13 @@ pub(super) struct Session<'a> {
     expanded: Expanded,
     pager: bool,
     /// The file to which results are written instead of standard output.
-    file: Option<Target>,
+    file: Option<OutputFile>,
     /// Whether a result has been written to standard output.
-    has_answer: bool,
+    has_result: bool,
     /// Number of statements and commands so far.
     steps: usize,
     /// Number of scripts that include each other at this point.
     depth: usize,
-}
-
-/// A file to which results are written.
-struct Target {
-    path: PathBuf,
-    file: BufWriter<File>,
-    has_answer: bool,
 }
 
 impl<'a> Session<'a> {
@@ -103,7 +98,7 @@ impl<'a> Session<'a> {
             expanded: Expanded::Auto,
             pager: true,
             file: None,
-            has_answer: false,
+            has_result: false,
             steps: 0,
             depth: 0,
         }
@@ -115,11 +110,11 @@ impl<'a> Session<'a> {
     }
 
     /// Runs a script. Ends at the first error, which is returned with the name of the script and the line number.
-    pub(super) fn script(&mut self, name: Option<&str>, script: impl BufRead) -> Result<Next, Failure> {
+    pub(super) fn script(&mut self, name: Option<&str>, script: impl BufRead) -> Result<NextAction, Failure> {
         let mut input = Input::default();
         let mut number = 0;
         let at = |number: usize, failure| match name {
-            Some(name) => placed(failure, &format!("{name}: line {number}: ")),
+            Some(name) => with_location(failure, &format!("{name}: line {number}: ")),
             None => failure,
         };
         for line in script.lines() {
@@ -131,19 +126,19 @@ impl<'a> Session<'a> {
                 ))
             })?;
             for step in input.line(&line) {
-                if self.step(step).map_err(|failure| at(number, failure))? == Next::Leave {
-                    return Ok(Next::Leave);
+                if self.step(step).map_err(|failure| at(number, failure))? == NextAction::Exit {
+                    return Ok(NextAction::Exit);
                 }
             }
         }
         match input.rest() {
             Some(step) => self.step(step).map_err(|failure| at(number, failure)),
-            None => Ok(Next::Go),
+            None => Ok(NextAction::Continue),
         }
     }
 
     /// Runs the script in a file; `-` is standard input.
-    pub(super) fn file(&mut self, path: &Path) -> Result<Next, Failure> {
+    pub(super) fn file(&mut self, path: &Path) -> Result<NextAction, Failure> {
         if path.as_os_str() == "-" {
             return self.script(None, io::stdin().lock());
         }
@@ -158,20 +153,20 @@ impl<'a> Session<'a> {
         ended
     }
 
-    pub(super) fn step(&mut self, step: Step) -> Result<Next, Failure> {
+    pub(super) fn step(&mut self, step: Step) -> Result<NextAction, Failure> {
         self.steps += 1;
         match step {
             Step::Run(statement, how) => self.run(&statement, how)?,
             Step::Command(command) => return self.command(command),
         }
-        Ok(Next::Go)
+        Ok(NextAction::Continue)
     }
 
-    fn command(&mut self, command: Command) -> Result<Next, Failure> {
+    fn command(&mut self, command: Command) -> Result<NextAction, Failure> {
         let mut err = io::stderr();
         match command {
-            Command::Quit => return Ok(Next::Leave),
-            Command::Tables => drop(self.answer(request(TABLES, vec![]), self.expanded)?),
+            Command::Quit => return Ok(NextAction::Exit),
+            Command::Tables => drop(self.show_result(request(TABLES, vec![]), self.expanded)?),
             Command::Columns(table) => self.columns(table)?,
             Command::Expanded(state) => {
                 let other = if self.expanded == Expanded::On { Expanded::Auto } else { Expanded::On };
@@ -197,27 +192,27 @@ impl<'a> Session<'a> {
                 self.file(&file)?;
             }
             Command::Output(None) => self.file = None,
-            Command::Output(Some(path)) => self.file = Some(Target::create(path)?),
+            Command::Output(Some(path)) => self.file = Some(OutputFile::create(path)?),
             Command::Copy(copy) => self.copy(copy)?,
-            Command::Edit(statement) if self.is_prompt => return Ok(Next::Edit(editor::edit(&statement)?)),
+            Command::Edit(statement) if self.is_prompt => return Ok(NextAction::Edit(editor::edit(&statement)?)),
             Command::Edit(_) => return Err(Failure::Command("\\e works at the prompt only".to_owned())),
-            Command::Go(_) => {}
-            Command::Wrong(problem) => return Err(Failure::Command(problem)),
+            Command::Run(_) => {}
+            Command::Invalid(problem) => return Err(Failure::Command(problem)),
         }
-        Ok(Next::Go)
+        Ok(NextAction::Continue)
     }
 
-    fn run(&mut self, statement: &str, how: How) -> Result<(), Failure> {
+    fn run(&mut self, statement: &str, how: RunMode) -> Result<(), Failure> {
         let ended = match how {
-            How::Shown => self.answer(self.args.request(statement), self.expanded).map(drop),
-            How::Expanded => self.answer(self.args.request(statement), Expanded::On).map(drop),
-            How::To(path) => {
+            RunMode::Show => self.show_result(self.args.request(statement), self.expanded).map(drop),
+            RunMode::Expanded => self.show_result(self.args.request(statement), Expanded::On).map(drop),
+            RunMode::ToFile(path) => {
                 let format = self.args.format;
-                self.write_to(Target::create(path)?, format, statement)
+                self.write_to(OutputFile::create(path)?, format, statement)
             }
-            How::Every(pause) => self.watch(statement, pause),
+            RunMode::Watch(pause) => self.watch(statement, pause),
         };
-        ended.map_err(|failure| self.explained(statement, failure))
+        ended.map_err(|failure| self.with_hints(statement, failure))
     }
 
     /// Runs a statement at an interval, until Ctrl-C.
@@ -242,7 +237,7 @@ impl<'a> Session<'a> {
                 let clear = if is_screen { "\u{1b}[2J\u{1b}[H" } else { "" };
                 writeln!(io::stdout(), "{clear}{} (every {every}, until Ctrl-C)\n", now())?;
             }
-            if let Err(failure) = self.answer(self.args.request(statement), self.expanded) {
+            if let Err(failure) = self.show_result(self.args.request(statement), self.expanded) {
                 break Err(failure);
             }
             let waited = self.runtime.block_on(async { tokio::time::timeout(pause, stop.cancelled()).await });
@@ -257,13 +252,13 @@ impl<'a> Session<'a> {
 
     fn copy(&mut self, copy: Copy) -> Result<(), Failure> {
         let Copy { statement, to, format } = copy;
-        let target = Target::create(to)?;
-        self.write_to(target, format, &statement).map_err(|failure| self.explained(&statement, failure))
+        let target = OutputFile::create(to)?;
+        self.write_to(target, format, &statement).map_err(|failure| self.with_hints(&statement, failure))
     }
 
     /// Runs a statement and writes its result to a file of its own.
-    fn write_to(&mut self, mut target: Target, format: Format, statement: &str) -> Result<(), Failure> {
-        let show = Show { format, layout: Layout::default(), timing: false, whole: "" };
+    fn write_to(&mut self, mut target: OutputFile, format: Format, statement: &str) -> Result<(), Failure> {
+        let show = OutputOptions { format, layout: Layout::default(), timing: false, whole: "" };
         let (path, request) = (target.path.clone(), self.args.request(statement));
         let rows = self.execute(request, &mut target.file, &show, false).map_err(|failure| target.failed(failure))?;
         writeln!(io::stderr(), "{} written to {}", count(rows, "row"), escape(&path.display().to_string()))?;
@@ -275,19 +270,19 @@ impl<'a> Session<'a> {
         let known = self.names()?;
         if !known.contains(&table) {
             let error = format!("table '{table}' not found");
-            return Err(Failure::Command(problem::no_table(&error, &known)));
+            return Err(Failure::Command(hints::with_suggestion(&error, &known)));
         }
-        self.answer(request(COLUMNS, vec![name]), self.expanded).map(drop)
+        self.show_result(request(COLUMNS, vec![name]), self.expanded).map(drop)
     }
 
     /// Runs a statement and shows its result, or writes it to the file of `\o`. Returns the number of rows.
-    fn answer(&mut self, request: Request<SqlRequest>, expanded: Expanded) -> Result<i64, Failure> {
+    fn show_result(&mut self, request: Request<SqlRequest>, expanded: Expanded) -> Result<i64, Failure> {
         let format = self.args.format;
         if let Some(mut target) = self.file.take() {
             let layout = Layout { expanded, ..Layout::default() };
-            let show = Show { format, layout, timing: self.timing, whole: "" };
-            let answered = one_answer(format, target.has_answer).and_then(|()| {
-                target.has_answer = true;
+            let show = OutputOptions { format, layout, timing: self.timing, whole: "" };
+            let answered = check_single_result(format, target.has_result).and_then(|()| {
+                target.has_result = true;
                 self.execute(request, &mut target.file, &show, false)
             });
             let answered = answered.map_err(|failure| target.failed(failure));
@@ -295,18 +290,18 @@ impl<'a> Session<'a> {
             return answered;
         }
         if !self.is_prompt {
-            one_answer(format, self.has_answer)?;
-            self.has_answer = true;
+            check_single_result(format, self.has_result)?;
+            self.has_result = true;
         }
         let whole = if self.is_prompt { "\\x" } else { "--format csv" };
-        let show = Show { format, layout: Layout::of_output(expanded), timing: self.timing, whole };
-        let paged = (self.pager && format == Format::Table).then(Paged::of_output).flatten();
+        let show = OutputOptions { format, layout: Layout::of_output(expanded), timing: self.timing, whole };
+        let paged = (self.pager && format == Format::Table).then(PagedOutput::of_output).flatten();
         let Some(mut paged) = paged else { return self.execute(request, output(), &show, false) };
         let answered = self.execute(request, &mut paged, &show, true);
-        let is_left = paged.is_left();
+        let is_closed = paged.is_closed();
         paged.finish()?;
         match answered {
-            Err(Failure::Output(_)) if is_left => Ok(0),
+            Err(Failure::Output(_)) if is_closed => Ok(0),
             answered => answered,
         }
     }
@@ -315,15 +310,16 @@ impl<'a> Session<'a> {
         &mut self,
         request: Request<SqlRequest>,
         out: impl Write + Send,
-        show: &Show,
+        show: &OutputOptions,
         is_paged: bool,
     ) -> Result<i64, Failure> {
         // In a script, Ctrl-C ends the process, unless a pager is using the terminal.
-        let catches = self.is_prompt || is_paged;
+        let handles_ctrl_c = self.is_prompt || is_paged;
         let runtime = self.runtime;
         let client = self.client()?;
         runtime.block_on(async {
-            let stopped = async { if catches { tokio::signal::ctrl_c().await } else { std::future::pending().await } };
+            let stopped =
+                async { if handles_ctrl_c { tokio::signal::ctrl_c().await } else { std::future::pending().await } };
             tokio::select! {
                 result = execute(client, request, out, show) => result,
                 _ = stopped => Err(Failure::Command("the statement was cancelled".to_owned())),
@@ -340,14 +336,14 @@ impl<'a> Session<'a> {
     }
 
     /// Returns the error of a statement with its position, and with the table that was probably meant.
-    fn explained(&mut self, statement: &str, failure: Failure) -> Failure {
+    fn with_hints(&mut self, statement: &str, failure: Failure) -> Failure {
         let Failure::Command(error) = failure else { return failure };
-        let named = match problem::missing_table(&error) {
+        let named = match hints::missing_table(&error) {
             // If the names cannot be requested, the error is shown without a suggestion.
-            Some(_) => self.names().map_or_else(|_| error.clone(), |names| problem::no_table(&error, &names)),
+            Some(_) => self.names().map_or_else(|_| error.clone(), |names| hints::with_suggestion(&error, &names)),
             None => error,
         };
-        Failure::Command(problem::located(statement, &named))
+        Failure::Command(hints::with_caret(statement, &named))
     }
 
     fn names(&mut self) -> Result<Vec<String>, Failure> {
@@ -356,41 +352,13 @@ impl<'a> Session<'a> {
             table_name: String,
         }
         let runtime = self.runtime;
-        let named: Vec<Named> = runtime.block_on(rows(self.client()?, request(NAMES, vec![]).into_inner()))?;
+        let named: Vec<Named> = runtime.block_on(query_rows(self.client()?, request(NAMES, vec![]).into_inner()))?;
         Ok(named.into_iter().map(|named| named.table_name).collect())
     }
 }
 
-impl Target {
-    fn create(path: PathBuf) -> Result<Self, Failure> {
-        let failed = |error| Failure::Command(format!("cannot write {}: {error}", escape(&path.display().to_string())));
-        let file = BufWriter::new(File::create(&path).map_err(failed)?);
-        Ok(Self { path, file, has_answer: false })
-    }
-
-    /// Returns the failure of a result. A write error is one of this file, not of standard output.
-    fn failed(&self, failure: Failure) -> Failure {
-        match failure {
-            Failure::Output(error) => {
-                Failure::Command(format!("cannot write {}: {error}", escape(&self.path.display().to_string())))
-            }
-            failure => failure,
-        }
-    }
-}
-
-/// Returns an error for a second result in an output format that holds only one table.
-fn one_answer(format: Format, has_answer: bool) -> Result<(), Failure> {
-    match format {
-        Format::Csv | Format::Arrow | Format::Parquet if has_answer => Err(Failure::Usage(
-            "this format holds one result only; use --format ndjson, or \\o FILE or \\copy for each result".to_owned(),
-        )),
-        Format::Csv | Format::Arrow | Format::Parquet | Format::Table | Format::Json | Format::Ndjson => Ok(()),
-    }
-}
-
 /// Returns the failure with its place in a script.
-fn placed(failure: Failure, place: &str) -> Failure {
+fn with_location(failure: Failure, place: &str) -> Failure {
     match failure {
         Failure::Command(text) => Failure::Command(format!("{place}{text}")),
         Failure::Usage(text) => Failure::Usage(format!("{place}{text}")),

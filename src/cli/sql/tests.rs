@@ -12,7 +12,7 @@ use serde_json::{Value as Json, json};
 use tonic::Status;
 
 use super::{
-    answer::{Show, execute},
+    execute::{OutputOptions, execute},
     format::Renderer,
     *,
 };
@@ -60,7 +60,7 @@ fn pieces(batches: &[RecordBatch]) -> Vec<Vec<u8>> {
 fn rendered(format: Format, batches: &[RecordBatch]) -> Vec<u8> {
     let mut renderer = Renderer::new(format, Layout::default(), Vec::new());
     for piece in pieces(batches) {
-        renderer.bytes(piece).unwrap();
+        renderer.write_chunk(piece).unwrap();
     }
     renderer.finish().unwrap().0
 }
@@ -92,7 +92,7 @@ fn json_keeps_large_integers_exact_and_null_null() {
 }
 
 #[test]
-fn an_empty_answer_is_still_one() {
+fn an_empty_result_is_valid_in_each_format() {
     assert_eq!(text(Format::Json, &[]), "[]\n");
     assert_eq!(text(Format::Ndjson, &[]), "");
     assert_eq!(text(Format::Csv, &[]), "group_id,lag,records,rate,at,list\n");
@@ -149,19 +149,19 @@ fn arrow_and_parquet_hold_the_same_rows() {
 }
 
 #[test]
-fn bytes_may_be_cut_anywhere() {
+fn chunks_may_end_at_any_byte() {
     let mut renderer = Renderer::new(Format::Json, Layout::default(), Vec::new());
     for byte in pieces(&[batch()]).concat() {
-        renderer.bytes(vec![byte]).unwrap();
+        renderer.write_chunk(vec![byte]).unwrap();
     }
     let array: Json = serde_json::from_slice(&renderer.finish().unwrap().0).unwrap();
     assert_eq!(array, rows());
 }
 
 #[test]
-fn an_answer_that_is_no_arrow_stream_is_a_failure() {
+fn a_response_that_is_not_an_arrow_stream_is_an_error() {
     let mut renderer = Renderer::new(Format::Table, Layout::default(), Vec::new());
-    let garbage = renderer.bytes(vec![7; 64]).and_then(|()| renderer.finish().map(drop));
+    let garbage = renderer.write_chunk(vec![7; 64]).and_then(|()| renderer.finish().map(drop));
     assert!(garbage.is_err());
 }
 
@@ -213,13 +213,13 @@ fn args() -> SqlArgs {
 async fn executed(fake: Fake, format: Format, token: Option<&str>) -> (String, Result<(), Failure>) {
     let mut client = fake.client(token).await;
     let mut out = Vec::new();
-    let show = Show { format, layout: Layout::default(), timing: true, whole: "--format csv" };
+    let show = OutputOptions { format, layout: Layout::default(), timing: true, whole: "--format csv" };
     let result = execute(&mut client, args().request("SELECT"), &mut out, &show).await;
     (String::from_utf8(out).unwrap(), result.map(drop))
 }
 
 #[tokio::test]
-async fn a_table_ends_with_rows_time_and_what_is_missing() {
+async fn a_table_ends_with_rows_time_and_missing_clusters() {
     let stats = SqlStats {
         elapsed: Some(prost_types::Duration { seconds: 0, nanos: 3_400_000 }),
         truncated: true,
@@ -234,13 +234,13 @@ async fn a_table_ends_with_rows_time_and_what_is_missing() {
 }
 
 #[tokio::test]
-async fn a_table_that_was_shortened_says_so_and_a_record_is_whole() {
+async fn a_shortened_table_says_so_and_a_record_is_complete() {
     let fake = Fake { sql: answer(SqlStats::default()), ..Fake::default() };
     let mut client = fake.client(None).await;
     let mut shown = async |expanded, width| {
         let mut out = vec![];
         let layout = Layout { width: Some(width), expanded, colour: false };
-        let show = Show { format: Format::Table, layout, timing: false, whole: "\\x" };
+        let show = OutputOptions { format: Format::Table, layout, timing: false, whole: "\\x" };
         execute(&mut client, args().request("SELECT"), &mut out, &show).await.unwrap();
         String::from_utf8(out).unwrap()
     };
@@ -254,7 +254,7 @@ async fn a_table_that_was_shortened_says_so_and_a_record_is_whole() {
 }
 
 #[tokio::test]
-async fn other_formats_have_nothing_but_the_data() {
+async fn other_formats_contain_only_data() {
     let fake = Fake { sql: answer(SqlStats::default()), ..Fake::default() };
     let (text, result) = executed(fake, Format::Json, None).await;
     result.unwrap();
@@ -262,7 +262,7 @@ async fn other_formats_have_nothing_but_the_data() {
 }
 
 #[tokio::test]
-async fn an_error_half_way_keeps_the_rows_and_fails() {
+async fn an_error_after_some_rows_shows_them_and_fails() {
     let mut sql = answer(SqlStats::default());
     sql[2] = Err(Status::resource_exhausted("over sql.max_bytes"));
     let (text, result) = executed(Fake { sql: sql.clone(), ..Fake::default() }, Format::Table, None).await;
@@ -274,7 +274,7 @@ async fn an_error_half_way_keeps_the_rows_and_fails() {
 }
 
 #[tokio::test]
-async fn a_missing_token_is_said_so() {
+async fn a_missing_token_is_reported() {
     let fake = Fake { authorization: Some("Bearer t0ken"), ..Fake::default() };
     let failure = executed(fake, Format::Table, None).await.1.unwrap_err();
     assert_eq!((failure.code(), failure.to_string().as_str()), (1, "no valid token (give --token or OFFSETD_TOKEN)"));
@@ -292,12 +292,12 @@ fn requests_carry_limits_and_parameters() {
 }
 
 #[test]
-fn unused_kinds_of_integers_are_left_alone() {
+fn small_integer_types_are_plain_json_numbers() {
     let column: ArrayRef = Arc::new(arrow::array::PrimitiveArray::<Int32Type>::from(vec![i32::MAX]));
     let batch = RecordBatch::try_from_iter([("n", column)]).unwrap();
     let mut renderer = Renderer::new(Format::Ndjson, Layout::default(), Vec::new());
     let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
     writer.write(&batch).unwrap();
-    renderer.bytes(writer.into_inner().unwrap()).unwrap();
+    renderer.write_chunk(writer.into_inner().unwrap()).unwrap();
     assert_eq!(renderer.finish().unwrap().0, b"{\"n\":2147483647}\n");
 }

@@ -47,7 +47,7 @@ fn a_loading_cluster_shows_its_progress() {
 }
 
 #[test]
-fn a_log_that_may_not_be_read_is_an_unknown_number_behind_and_a_fresh_one_is_said_to_be_so() {
+fn the_backlog_of_an_unreadable_log_is_unknown_and_an_empty_log_is_reported() {
     let text = |cluster: ClusterStatus| {
         let mut out = Vec::new();
         write_cluster(&mut out, &cluster).unwrap();
@@ -100,7 +100,7 @@ fn the_mode_and_every_source_of_a_cluster_are_shown() {
 }
 
 #[test]
-fn every_partition_is_shown_when_asked_for() {
+fn partitions_are_shown_with_the_option() {
     let mut out = Vec::new();
     write_text(&mut out, &status(), true).unwrap();
     let text = String::from_utf8(out).unwrap();

@@ -8,13 +8,13 @@ use std::io::{self, Write};
 use super::{escape, escape_lines, shorten, width};
 
 /// Number of first rows that the widths of the columns are computed from.
-const MEASURED: usize = 1_000;
+const MEASURED_ROWS: usize = 1_000;
 /// Minimum width, in terminal columns, of a text column that is shortened.
-const LEAST: usize = 12;
+const MIN_TEXT_WIDTH: usize = 12;
 /// The blanks between columns.
 const GAP: &str = "  ";
 /// Maximum width, in terminal columns, of the line above a record.
-const RULE: usize = 60;
+const MAX_RULE_WIDTH: usize = 60;
 
 /// Whether rows are shown as blocks, with one line per column.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,11 +54,11 @@ pub fn wants_colour() -> bool {
 
 /// The kind of values in a column, which decides their alignment and whether they may be shortened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::cli) enum Kind {
+pub(in crate::cli) enum ColumnKind {
     /// Text, which may be shortened.
     Text,
     /// Text that must not be shortened, for example a time.
-    Whole,
+    Unshortened,
     /// The status of a group or partition, which is coloured.
     Status,
     /// A number: aligned to the right and never shortened.
@@ -68,35 +68,35 @@ pub(in crate::cli) enum Kind {
 /// A column of a table.
 #[derive(Clone, Debug)]
 pub(in crate::cli) struct Column {
-    kind: Kind,
+    kind: ColumnKind,
     name: String,
 }
 
 impl Column {
-    pub(in crate::cli) fn new(kind: Kind, name: &str) -> Self {
+    pub(in crate::cli) fn new(kind: ColumnKind, name: &str) -> Self {
         Self { kind, name: escape(name).into_owned() }
     }
 }
 
 /// A column of a table of rows of type `T`: its kind, its name and the function that returns its cell.
-pub(in crate::cli) type ColumnOf<T> = (Kind, &'static str, fn(&T) -> String);
+pub(in crate::cli) type ColumnOf<T> = (ColumnKind, &'static str, fn(&T) -> String);
 
 type Row = Vec<String>;
 
-/// A table that is written row by row. After the first [`MEASURED`] rows, a wider row is shortened or breaks the
+/// A table that is written row by row. After the first [`MEASURED_ROWS`] rows, a wider row is shortened or breaks the
 /// alignment.
 #[derive(Debug)]
 pub(in crate::cli) struct Table {
     columns: Vec<Column>,
     layout: Layout,
-    form: Form,
+    state: TableState,
     shortened: bool,
 }
 
 #[derive(Debug)]
-enum Form {
+enum TableState {
     /// The first rows are collected; nothing is written yet.
-    Open(Vec<Row>),
+    Measuring(Vec<Row>),
     /// For each column, its width and the width above which its cells are shortened.
     Aligned(Vec<(usize, usize)>),
     /// Blocks of lines, with the number of records written so far.
@@ -107,13 +107,13 @@ enum Form {
 
 impl Table {
     pub(in crate::cli) fn new(columns: Vec<Column>, layout: Layout) -> Self {
-        Self { columns, layout, form: Form::Open(vec![]), shortened: false }
+        Self { columns, layout, state: TableState::Measuring(vec![]), shortened: false }
     }
 
     /// Returns a table of texts of several lines. The first text of a row is written above the others, which are
     /// indented.
     pub(in crate::cli) fn of_texts() -> Self {
-        Self { form: Form::Texts, ..Self::new(vec![], Layout::default()) }
+        Self { state: TableState::Texts, ..Self::new(vec![], Layout::default()) }
     }
 
     /// Writes a table of these rows, fitted to the terminal.
@@ -136,8 +136,8 @@ impl Table {
             let names = shown.iter().map(|(kind, name, _)| Column::new(*kind, name)).collect();
             let table = Self::new(names, layout);
             let cells = |row: &T| shown.iter().map(|(_, _, cell)| escape(&cell(row)).into_owned()).collect::<Row>();
-            let first: Vec<Row> = rows.iter().take(MEASURED).map(cells).collect();
-            if layout.expanded != Expanded::Auto || table.level(&table.widths(&first)).is_some() {
+            let first: Vec<Row> = rows.iter().take(MEASURED_ROWS).map(cells).collect();
+            if layout.expanded != Expanded::Auto || table.fitting_text_width(&table.widths(&first)).is_some() {
                 break table;
             }
             let Some(left_out) = optional.next() else { break table };
@@ -152,34 +152,34 @@ impl Table {
     /// Adds a row. The table escapes its cells.
     pub(in crate::cli) fn row(&mut self, out: &mut impl Write, cells: Row) -> io::Result<()> {
         let escaped = || cells.iter().map(|cell| escape(cell).into_owned()).collect();
-        match &mut self.form {
-            Form::Texts => {
+        match &mut self.state {
+            TableState::Texts => {
                 for (at, cell) in cells.iter().enumerate() {
                     let indent = if at == 0 { "" } else { GAP };
                     escape_lines(cell).lines().try_for_each(|line| writeln!(out, "{indent}{line}"))?;
                 }
                 Ok(())
             }
-            Form::Open(rows) => {
+            TableState::Measuring(rows) => {
                 rows.push(escaped());
-                if rows.len() >= MEASURED { self.finish(out) } else { Ok(()) }
+                if rows.len() >= MEASURED_ROWS { self.finish(out) } else { Ok(()) }
             }
-            Form::Aligned(_) | Form::Records(_) => self.write(out, &escaped()),
+            TableState::Aligned(_) | TableState::Records(_) => self.write(out, &escaped()),
         }
     }
 
     /// Chooses the layout and writes the rows that are collected so far.
     pub(in crate::cli) fn finish(&mut self, out: &mut impl Write) -> io::Result<()> {
-        let Form::Open(rows) = &mut self.form else { return Ok(()) };
+        let TableState::Measuring(rows) = &mut self.state else { return Ok(()) };
         let rows = std::mem::take(rows);
         let names = self.names();
         let widths = self.widths(&rows);
-        self.form = match (self.layout.expanded, self.level(&widths)) {
-            (Expanded::On, _) | (Expanded::Auto, None) => Form::Records(0),
-            (Expanded::Off, None) => self.aligned(&widths, LEAST),
-            (Expanded::Auto | Expanded::Off, Some(level)) => self.aligned(&widths, level),
+        self.state = match (self.layout.expanded, self.fitting_text_width(&widths)) {
+            (Expanded::On, _) | (Expanded::Auto, None) => TableState::Records(0),
+            (Expanded::Off, None) => self.aligned(&widths, MIN_TEXT_WIDTH),
+            (Expanded::Auto | Expanded::Off, Some(text_width)) => self.aligned(&widths, text_width),
         };
-        if let Form::Aligned(widths) = &self.form {
+        if let TableState::Aligned(widths) = &self.state {
             let names: Row = names.iter().zip(widths).map(|(name, (wide, _))| shorten(name, *wide).into()).collect();
             self.write_line(out, widths, &names, false)?;
             let rules: Row = widths.iter().map(|(wide, _)| "─".repeat(*wide)).collect();
@@ -204,52 +204,53 @@ impl Table {
         (0..names.len()).map(|at| widest(at).unwrap_or(0)).collect()
     }
 
-    /// Returns the width of the table if no text column is wider than `level`.
-    fn total(&self, widths: &[usize], level: usize) -> usize {
+    /// Returns the width of the table if no text column is wider than `text_width`.
+    fn total_width(&self, widths: &[usize], text_width: usize) -> usize {
         let gaps = GAP.len() * widths.len().saturating_sub(1);
-        self.columns.iter().zip(widths).map(|(column, wide)| column.fitted(*wide, level)).sum::<usize>() + gaps
+        self.columns.iter().zip(widths).map(|(column, wide)| column.fitted_width(*wide, text_width)).sum::<usize>()
+            + gaps
     }
 
     /// Returns the greatest width of text columns with which the table fits the terminal; `None` if it does not fit.
-    fn level(&self, widths: &[usize]) -> Option<usize> {
+    fn fitting_text_width(&self, widths: &[usize]) -> Option<usize> {
         let Some(room) = self.layout.width else { return Some(usize::MAX) };
-        let mut levels = std::iter::once(usize::MAX).chain((LEAST..=room).rev());
-        levels.find(|level| self.total(widths, *level) <= room)
+        let mut levels = std::iter::once(usize::MAX).chain((MIN_TEXT_WIDTH..=room).rev());
+        levels.find(|text_width| self.total_width(widths, *text_width) <= room)
     }
 
-    /// Returns aligned columns with no text wider than `level`. If no column is shortened, wider texts of later rows may
+    /// Returns aligned columns with no text wider than `text_width`. If no column is shortened, wider texts of later rows may
     /// use the rest of the terminal.
-    fn aligned(&self, widths: &[usize], level: usize) -> Form {
+    fn aligned(&self, widths: &[usize], text_width: usize) -> TableState {
         let spare = match self.layout.width {
-            _ if level < usize::MAX => 0,
-            Some(room) => room.saturating_sub(self.total(widths, level)),
+            _ if text_width < usize::MAX => 0,
+            Some(room) => room.saturating_sub(self.total_width(widths, text_width)),
             None => usize::MAX,
         };
         let columns = self.columns.iter().zip(widths).map(|(column, wide)| {
-            let wide = column.fitted(*wide, level);
-            (wide, if column.kind == Kind::Text { wide.saturating_add(spare) } else { usize::MAX })
+            let wide = column.fitted_width(*wide, text_width);
+            (wide, if column.kind == ColumnKind::Text { wide.saturating_add(spare) } else { usize::MAX })
         });
-        Form::Aligned(columns.collect())
+        TableState::Aligned(columns.collect())
     }
 
     fn write(&mut self, out: &mut impl Write, cells: &Row) -> io::Result<()> {
-        if let Form::Aligned(widths) = &self.form {
+        if let TableState::Aligned(widths) = &self.state {
             let fitting = cells.iter().zip(widths).map(|(cell, (_, limit))| shorten(cell, *limit).into());
             let fitting: Row = fitting.collect();
             self.write_line(out, widths, &fitting, self.layout.colour)?;
             self.shortened |= fitting != *cells;
             return Ok(());
         }
-        let Form::Records(written) = &mut self.form else { return Ok(()) };
+        let TableState::Records(written) = &mut self.state else { return Ok(()) };
         *written += 1;
         let title = format!("─[ {written} ]");
-        let rule = self.layout.width.unwrap_or(RULE).min(RULE).saturating_sub(width(&title));
+        let rule = self.layout.width.unwrap_or(MAX_RULE_WIDTH).min(MAX_RULE_WIDTH).saturating_sub(width(&title));
         writeln!(out, "{title}{}", "─".repeat(rule))?;
         let names = self.columns.iter().map(|column| width(&column.name)).max().unwrap_or(0);
         let mut lines = self.columns.iter().zip(cells);
         lines.try_for_each(|(column, cell)| {
             let cell = column.coloured(cell.clone(), cell, self.layout.colour);
-            writeln!(out, "{}{GAP}{cell}", pad(&column.name, names, Kind::Text))
+            writeln!(out, "{}{GAP}{cell}", pad(&column.name, names, ColumnKind::Text))
         })
     }
 
@@ -258,7 +259,7 @@ impl Table {
         let padded = columns.map(|(at, ((column, (wide, _)), cell))| {
             let is_last = at + 1 == self.columns.len();
             let padded =
-                if is_last && column.kind != Kind::Number { cell.clone() } else { pad(cell, *wide, column.kind) };
+                if is_last && column.kind != ColumnKind::Number { cell.clone() } else { pad(cell, *wide, column.kind) };
             column.coloured(padded, cell, colour)
         });
         writeln!(out, "{}", padded.collect::<Row>().join(GAP))
@@ -266,8 +267,8 @@ impl Table {
 }
 
 impl Column {
-    fn fitted(&self, wide: usize, level: usize) -> usize {
-        if self.kind == Kind::Text { wide.min(level) } else { wide }
+    fn fitted_width(&self, wide: usize, text_width: usize) -> usize {
+        if self.kind == ColumnKind::Text { wide.min(text_width) } else { wide }
     }
 
     /// Returns the padded cell, coloured by its status.
@@ -278,16 +279,16 @@ impl Column {
             "stalled" | "stopped" | "data_lost" => "31",
             _ => "",
         };
-        if !colour || self.kind != Kind::Status || code.is_empty() {
+        if !colour || self.kind != ColumnKind::Status || code.is_empty() {
             return padded;
         }
         padded.replacen(cell, &format!("\u{1b}[{code}m{cell}\u{1b}[0m"), 1)
     }
 }
 
-fn pad(cell: &str, wide: usize, kind: Kind) -> String {
+fn pad(cell: &str, wide: usize, kind: ColumnKind) -> String {
     let blanks = " ".repeat(wide.saturating_sub(width(cell)));
-    if kind == Kind::Number { blanks + cell } else { cell.to_owned() + &blanks }
+    if kind == ColumnKind::Number { blanks + cell } else { cell.to_owned() + &blanks }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn hostile_names_cannot_steer_a_terminal() {
+fn names_cannot_control_a_terminal() {
     assert_eq!(escape("plain, grüp 消费者"), "plain, grüp 消费者");
     assert_eq!(escape("a\u{1b}[2Jb\n\t\u{9b}c\u{202e}d"), "a\\u{1b}[2Jb\\n\\t\\u{9b}c\\u{202e}d");
     assert_eq!(escape_lines("one\ntwo\r"), "one\ntwo\\r");

@@ -38,9 +38,9 @@ fn message() -> WatchResponse {
     }
 }
 
-fn written(style: Style, clusters: bool) -> String {
+fn written(style: OutputFormat, clusters: bool) -> String {
     let mut out = Vec::new();
-    Lines { style, clusters }.write(&mut out, &message(), NOW).unwrap();
+    ChangeWriter { style, shows_cluster: clusters }.write(&mut out, &message(), NOW).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -55,14 +55,14 @@ fn every_change_is_a_line() {
 2026-01-02T03:04:05.006Z  g\\u{1b}[0m  t-3  1 → deleted
 2026-01-02T03:04:05.006Z  -- end of the current offsets; changes follow
 ";
-    assert_eq!(written(Style::Text, false), expected);
-    assert!(written(Style::Text, true).contains("Z  demo  g"));
+    assert_eq!(written(OutputFormat::Text, false), expected);
+    assert!(written(OutputFormat::Text, true).contains("Z  demo  g"));
 }
 
 #[test]
 fn every_change_is_an_object() {
     let lines: Vec<Value> =
-        written(Style::Json, false).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        written(OutputFormat::Json, false).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines[0], json!({"resync": {"position": null, "missed": 2, "full": false}}));
     let offset = |line: &Value, which: &str| line[which]["committed_offset"].as_i64();
     let offsets: Vec<_> = lines[1..6].iter().map(|line| (offset(line, "old"), offset(line, "new"))).collect();

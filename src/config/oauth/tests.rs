@@ -1,8 +1,8 @@
 use std::{collections::BTreeMap, fs};
 
-use crate::config::{Config, Flags, Loaded, OauthMethod, Sources};
+use crate::config::{Config, Flags, Layers, LoadedConfig, OauthMethod};
 
-fn load(oauth: &str, env: &[(&str, &str)]) -> Result<Loaded, Vec<String>> {
+fn load(oauth: &str, env: &[(&str, &str)]) -> Result<LoadedConfig, Vec<String>> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("offsetd.toml");
     fs::write(dir.path().join("secret"), "hunter2\n").unwrap();
@@ -10,7 +10,7 @@ fn load(oauth: &str, env: &[(&str, &str)]) -> Result<Loaded, Vec<String>> {
     fs::write(&path, text.replace("SECRET_FILE", &dir.path().join("secret").display().to_string())).unwrap();
     let env: BTreeMap<_, _> = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let flags = Flags { config: Some(path), ..Flags::default() };
-    Config::load(Sources { flags: &flags, env: &env, check_property: None })
+    Config::load(Layers { flags: &flags, env: &env, check_property: None })
         .map_err(|errors| errors.0.iter().map(ToString::to_string).collect())
 }
 
@@ -39,7 +39,7 @@ fn a_secret_comes_from_the_file_a_variable_or_a_file_of_its_own_and_is_never_sho
 }
 
 #[test]
-fn a_reference_that_leads_nowhere_is_told_with_its_key() {
+fn a_missing_reference_is_reported_with_its_key() {
     let text = errors(&format!("{CREDENTIALS}oauth.client_secret = {{ env = \"NOWHERE\" }}\n"));
     let error = "clusters.c.oauth.client_secret: the environment variable NOWHERE is not set";
     assert!(text.contains(error), "{text}");
@@ -68,7 +68,7 @@ fn each_method_takes_its_own_settings_and_refuses_the_others() {
 }
 
 #[test]
-fn properties_that_contradict_it_are_refused_with_what_to_do() {
+fn contradicting_properties_are_refused_with_a_hint() {
     let cases = [
         ("oauth.method = \"msk_iam\"\nkafka.sasl.mechanism = \"PLAIN\"\n", "kafka.\"sasl.mechanism\""),
         ("oauth.method = \"msk_iam\"\nkafka.security.protocol = \"SSL\"\n", "needs SASL_SSL or SASL_PLAINTEXT"),

@@ -23,23 +23,23 @@ impl KindSettings for Shelf {
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[("place", "h:1")];
 }
 
-const KINDS: [SourceForm; 1] = [SourceForm::of::<Shelf>()];
+const KINDS: [KindSpec; 1] = [KindSpec::of::<Shelf>()];
 const CLUSTERS: &str = "[clusters.east]\nbootstrap_servers = 'a:1'\n[clusters.west]\nbootstrap_servers = 'b:1'\n";
 
-fn load(file: &str, env: &[(&str, &str)]) -> Result<Loaded, Vec<String>> {
+fn load(file: &str, env: &[(&str, &str)]) -> Result<LoadedConfig, Vec<String>> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("offsetd.toml");
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let flags = Flags { config: Some(path.clone()), ..Flags::default() };
     // The file does not exist; its text is passed in.
-    let known = Known { kinds: &KINDS, file: Some(file) };
+    let context = LoadContext { kinds: &KINDS, file: Some(file) };
     let prefix = format!("{}:", path.display());
-    Config::load_with(Sources { flags: &flags, env: &env, check_property: None }, known)
+    Config::load_with(Layers { flags: &flags, env: &env, check_property: None }, context)
         .map_err(|errors| errors.0.iter().map(|error| error.to_string().replace(&prefix, "")).collect())
 }
 
 #[test]
-fn a_source_has_the_settings_of_all_and_those_of_its_kind() {
+fn a_source_has_common_settings_and_those_of_its_kind() {
     let file = "[clusters.east]\nbootstrap_servers = 'a:1'\n[sources.shelf]\nplace = 'h:1'\n\
                 [sources.second]\nkind = 'shelf'\nplace = 'h:2'\noffset_is = 'last'\nrequired = true\nauth.tokens_file = 't'\n";
     let loaded = load(file, &[("OFFSETD_SOURCES_SHELF_GROUP", "g")]).unwrap_or_else(|errors| panic!("{errors:#?}"));
@@ -58,7 +58,7 @@ fn a_source_has_the_settings_of_all_and_those_of_its_kind() {
 }
 
 #[test]
-fn every_error_of_sources_is_told_where_it_stands() {
+fn every_error_of_sources_has_its_location() {
     let file = format!(
         "{CLUSTERS}[sources.shelf]\nplace = 'h:1'\n[sources.a]\nkind = 'attic'\nwhatever = 1\n[sources.b]\ncluster = 'east'\n\
          [sources.c]\nkind = 'shelf'\ncluster = 'north'\nplace = 'h:1'\n[sources.d]\nkind = 'shelf'\ncluster = 'west'\ncolour = 'red'\n\
@@ -94,7 +94,7 @@ fn two_sources_of_one_name_are_an_error() {
 }
 
 #[test]
-fn values_tell_whether_a_section_changed_also_by_a_secret() {
+fn values_show_whether_a_section_or_a_secret_changed() {
     let dir = tempfile::tempdir().unwrap();
     let secret = dir.path().join("secret");
     let file = format!(
@@ -118,12 +118,12 @@ fn values_tell_whether_a_section_changed_also_by_a_secret() {
 }
 
 #[test]
-fn a_cluster_of_flags_is_the_same_whatever_the_file_says_of_other_things() {
+fn a_cluster_of_flags_does_not_depend_on_other_sections_of_the_file() {
     let flags = Flags { config: Some("offsetd.toml".into()), ..servers("f:1") };
     let values = |file: &str| {
-        let known = Known { kinds: &KINDS, file: Some(file) };
-        let sources = Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
-        Config::load_with(sources, known).unwrap().config.clusters[0].values.clone()
+        let context = LoadContext { kinds: &KINDS, file: Some(file) };
+        let layers = Layers { flags: &flags, env: &BTreeMap::new(), check_property: None };
+        Config::load_with(layers, context).unwrap().config.clusters[0].values.clone()
     };
     assert!(values("") == values("[sql]\ntimeout = '1s'\n[sources.shelf]\nplace = 'h:1'\n"));
 }
@@ -146,7 +146,7 @@ fn sections_of_sources_in_the_example_file_are_comments_that_can_be_read() {
 }
 
 #[test]
-fn a_kind_that_the_build_leaves_out_is_told_with_its_feature() {
+fn a_kind_that_the_build_does_not_contain_is_reported_with_its_feature() {
     let errors = load(&format!("{CLUSTERS}[sources.redis]\ncluster = 'east'\nurl = 'redis://h'\n"), &[]).unwrap_err();
     let errors = errors.join("\n");
     assert!(

@@ -20,7 +20,7 @@ fn sizes_and_durations_take_units_and_show_what_they_read() {
 }
 
 #[test]
-fn hosts_and_origins_are_kept_as_browsers_write_them() {
+fn hosts_and_origins_are_normalised_as_in_browsers() {
     let texts = |texts: &[&str]| Ok(texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
     assert_eq!(
         Hosts::parse("Offsetd.Example.org., *,,bücher.example"),

@@ -23,8 +23,8 @@ const START: Millis = 1_767_225_600_000;
 fn archive(folder: &FilePath) -> Arc<Archive> {
     let flags = config::Flags { bootstrap_servers: Some("127.0.0.1:9".to_owned()), ..Default::default() };
     let env = [("OFFSETD_HISTORY_STORE".to_owned(), folder.display().to_string())].into();
-    let sources = config::Sources { flags: &flags, env: &env, check_property: None };
-    Archive::new(config::Config::load(sources).unwrap().config.history).unwrap().unwrap()
+    let layers = config::Layers { flags: &flags, env: &env, check_property: None };
+    Archive::new(config::Config::load(layers).unwrap().config.history).unwrap().unwrap()
 }
 
 /// Returns the own source of the cluster of these tests.

@@ -7,7 +7,7 @@ use std::{
 use super::*;
 use crate::{
     clock::Clock,
-    config::{Config, Flags, Known, Loaded, Sources},
+    config::{Config, Flags, Layers, LoadContext, LoadedConfig},
     source::{self, kafka::Log},
     store::{Store, cut::Settings, latest::Scope},
 };
@@ -25,7 +25,7 @@ impl Lab {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("offsets.ndjson");
         fs::write(&path, content).unwrap();
-        let Loaded { mut config, .. } = load(&path.display().to_string());
+        let LoadedConfig { mut config, .. } = load(&path.display().to_string());
         let clock = Clock::system();
         let (cluster, _) = Log::open(config.clusters.remove(0), &clock);
         let settings = Settings { window: 1, active_within: 1, commits_kept: 10_000, watch_queue: 16 };
@@ -96,14 +96,14 @@ impl Drop for Lab {
     }
 }
 
-fn load(path: &str) -> Loaded {
+fn load(path: &str) -> LoadedConfig {
     let flags = Flags { config: Some("offsetd.toml".into()), ..Flags::default() };
     let file = format!(
         "[clusters.a]\nbootstrap_servers = 'h:1'\ngroups.deny = '^hidden'\n\
          [sources.import]\nfile = '{path}'\ninterval = '365days'\n"
     );
-    let known = Known { kinds: &source::forms(), file: Some(&file) };
-    Config::load_with(Sources { flags: &flags, env: &BTreeMap::new(), check_property: None }, known).unwrap()
+    let context = LoadContext { kinds: &source::forms(), file: Some(&file) };
+    Config::load_with(Layers { flags: &flags, env: &BTreeMap::new(), check_property: None }, context).unwrap()
 }
 
 fn line(group: &str, offset: i64) -> String {

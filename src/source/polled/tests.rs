@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     clock::Clock,
-    config::{Config, Flags, Sources},
+    config::{Config, Flags, Layers},
     source::{add_table, kafka::Log},
     store::{Store, cluster::Cluster, cut::Settings},
 };
@@ -60,8 +60,8 @@ struct Lab {
 impl Lab {
     fn new() -> Self {
         let flags = Flags { bootstrap_servers: Some("h:1".to_owned()), ..Flags::default() };
-        let sources = Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
-        let config = Config::load(sources).unwrap().config.clusters.remove(0);
+        let layers = Layers { flags: &flags, env: &BTreeMap::new(), check_property: None };
+        let config = Config::load(layers).unwrap().config.clusters.remove(0);
         let clock = Clock::manual(1_700_000_000_000);
         let (cluster, _) = Log::open(config, &clock);
         cluster.set_health(|health| (health.ready, health.reachable) = (true, true));

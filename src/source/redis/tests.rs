@@ -1,16 +1,16 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    config::{Config, Flags, Known, Loaded, Sources},
+    config::{Config, Flags, Layers, LoadContext, LoadedConfig},
     source,
 };
 
-fn load(section: &str) -> Result<Loaded, String> {
+fn load(section: &str) -> Result<LoadedConfig, String> {
     let text = format!("[clusters.east]\nbootstrap_servers = \"h:1\"\n[sources.redis]\n{section}");
     let flags = Flags { config: Some("offsetd.toml".into()), ..Flags::default() };
-    let sources = Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
-    let known = Known { kinds: &source::forms(), file: Some(&text) };
-    Config::load_with(sources, known).map_err(|errors| errors.to_string())
+    let layers = Layers { flags: &flags, env: &BTreeMap::new(), check_property: None };
+    let context = LoadContext { kinds: &source::forms(), file: Some(&text) };
+    Config::load_with(layers, context).map_err(|errors| errors.to_string())
 }
 
 #[test]

@@ -24,9 +24,9 @@ fn a_copy_names_a_table_or_a_statement_and_a_file() {
 }
 
 #[test]
-fn the_pause_of_a_watch_is_in_seconds_unless_it_has_a_unit() {
+fn the_interval_of_a_watch_is_in_seconds_unless_it_has_a_unit() {
     let every = |text: &str| match parse(text) {
-        Command::Go(How::Every(every)) => Some(every.as_millis()),
+        Command::Run(RunMode::Watch(every)) => Some(every.as_millis()),
         _ => None,
     };
     assert_eq!(every("watch"), Some(2_000));
@@ -39,15 +39,15 @@ fn the_pause_of_a_watch_is_in_seconds_unless_it_has_a_unit() {
 }
 
 #[test]
-fn every_command_is_in_the_help_and_what_is_wrong_is_named() {
+fn every_command_is_in_the_help_and_errors_name_the_problem() {
     for name in ["g", "gx", "watch", "e", "d", "i", "o", "copy", "x", "timing", "pager", "q"] {
         assert!(HELP.contains(&format!("\\{name}")), "{name}");
-        let is_known = !matches!(parse(name), Command::Wrong(problem) if problem.contains("unknown command"));
+        let is_known = !matches!(parse(name), Command::Invalid(problem) if problem.contains("unknown command"));
         assert!(is_known, "{name}");
     }
     assert!(HELP.lines().all(|line| line.is_empty() || line.starts_with("  ") || line.starts_with("Tables")));
     let cases = [("y", "unknown command \\y"), ("timing maybe", "on or off"), ("i", "needs a file"), ("x y", "\\x")];
     for (wrong, says) in cases {
-        assert!(matches!(parse(wrong), Command::Wrong(problem) if problem.contains(says)), "{wrong}");
+        assert!(matches!(parse(wrong), Command::Invalid(problem) if problem.contains(says)), "{wrong}");
     }
 }

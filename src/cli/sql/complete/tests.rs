@@ -1,7 +1,7 @@
 use super::*;
 
-fn names() -> Names {
-    let mut names = Names::default();
+fn names() -> Catalog {
+    let mut names = Catalog::default();
     for (table, columns) in [
         (Some("groups"), "cluster group_id lag members status"),
         (Some("lag"), "cluster group_id topic lag lag_seconds status"),
@@ -70,7 +70,7 @@ fn functions_and_keywords_come_after_columns() {
 }
 
 #[test]
-fn nothing_is_offered_within_strings_and_comments() {
+fn nothing_is_completed_in_strings_and_comments() {
     for text in ["SELECT 'sel|", "SELECT \"gro|", "SELECT 1 -- fr|", "SELECT /* g| */ 1"] {
         assert_eq!(at(text), "", "{text}");
     }
@@ -78,7 +78,7 @@ fn nothing_is_offered_within_strings_and_comments() {
 }
 
 #[test]
-fn commands_and_their_tables_too() {
+fn commands_and_their_arguments_are_completed() {
     assert_eq!(at("\\|"), "? copy d e g gx i o pager q timing watch x");
     assert_eq!(at("\\t|"), "timing");
     assert_eq!(at("\\d t|"), "topics");

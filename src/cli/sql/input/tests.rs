@@ -4,7 +4,7 @@ use super::*;
 use crate::cli::text::Expanded;
 
 fn run(statement: &str) -> Step {
-    Step::Run(statement.to_owned(), How::Shown)
+    Step::Run(statement.to_owned(), RunMode::Show)
 }
 
 #[test]
@@ -61,12 +61,12 @@ fn commands_start_with_a_backslash_and_leave_a_statement_as_it_is() {
 #[test]
 fn a_statement_may_end_in_a_command_and_be_run_again() {
     let mut input = Input::default();
-    assert_eq!(input.line("\\g"), [Step::Command(Command::Wrong("no statement has been given yet".to_owned()))]);
-    assert_eq!(input.line("SELECT '\\g' \\gx"), [Step::Run("SELECT '\\g'".to_owned(), How::Expanded)]);
-    let every = How::Every(Duration::from_secs(3));
+    assert_eq!(input.line("\\g"), [Step::Command(Command::Invalid("no statement has been given yet".to_owned()))]);
+    assert_eq!(input.line("SELECT '\\g' \\gx"), [Step::Run("SELECT '\\g'".to_owned(), RunMode::Expanded)]);
+    let every = RunMode::Watch(Duration::from_secs(3));
     assert_eq!(input.line("\\watch 3"), [Step::Run("SELECT '\\g'".to_owned(), every)]);
     assert_eq!(input.line("SELECT 2;"), [run("SELECT 2")]);
-    assert_eq!(input.line("\\g out.txt"), [Step::Run("SELECT 2".to_owned(), How::To("out.txt".into()))]);
+    assert_eq!(input.line("\\g out.txt"), [Step::Run("SELECT 2".to_owned(), RunMode::ToFile("out.txt".into()))]);
     assert_eq!(input.line("\\e"), [Step::Command(Command::Edit("SELECT 2".to_owned()))]);
     input.line("SELECT 3");
     assert_eq!(input.line("\\e"), [Step::Command(Command::Edit("SELECT 3".to_owned()))]);

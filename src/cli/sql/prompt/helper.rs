@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::{runtime::Runtime, task::JoinHandle, time::timeout};
 
 use super::super::{
-    complete::{Names, complete},
+    complete::{Catalog, complete},
     request,
 };
 use crate::{
@@ -22,11 +22,11 @@ use crate::{
 const NAMES: &str = "SELECT table_name, column_name AS name FROM columns UNION ALL \
                      SELECT DISTINCT NULL, routine_name FROM information_schema.routines";
 /// Time that a TAB waits for the names. A later response is used by the next TAB.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TAB_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time after which the names are requested again, since the server may have been replaced.
-const KEPT: Duration = Duration::from_secs(300);
+const MAX_AGE: Duration = Duration::from_secs(300);
 /// Time after a failed request before the next one is sent.
-const PAUSE: Duration = Duration::from_secs(10);
+const RETRY_DELAY: Duration = Duration::from_secs(10);
 
 /// Completes words for the editor when TAB is pressed.
 pub(super) struct Completer<'a> {
@@ -34,15 +34,15 @@ pub(super) struct Completer<'a> {
     client: Client,
     /// The lines of the statement above the line that is edited.
     above: String,
-    names: RefCell<Known>,
+    names: RefCell<CatalogCache>,
 }
 
 #[derive(Default)]
-struct Known {
-    names: Names,
+struct CatalogCache {
+    names: Catalog,
     /// The running request for the names.
-    asked: Option<JoinHandle<Option<Names>>>,
-    ask_again: Option<Instant>,
+    request: Option<JoinHandle<Option<Catalog>>>,
+    next_request: Option<Instant>,
 }
 
 impl<'a> Completer<'a> {
@@ -51,7 +51,7 @@ impl<'a> Completer<'a> {
     }
 
     /// Sets the lines of the statement above the next line.
-    pub(super) fn edit_after(&mut self, above: &str) {
+    pub(super) fn set_lines_above(&mut self, above: &str) {
         self.above.clear();
         if !above.is_empty() {
             self.above.push_str(above);
@@ -61,30 +61,30 @@ impl<'a> Completer<'a> {
 
     /// Requests the names if they are too old. If the request fails or takes too long, the old names are used.
     #[expect(clippy::disallowed_methods, reason = "the age of the names is not part of any result")]
-    fn refresh(&self, known: &mut Known) {
+    fn refresh(&self, known: &mut CatalogCache) {
         let now = Instant::now();
-        if known.asked.is_none() && known.ask_again.is_some_and(|at| now < at) {
+        if known.request.is_none() && known.next_request.is_some_and(|at| now < at) {
             return;
         }
-        let asked = known.asked.get_or_insert_with(|| self.runtime.spawn(load(self.client.clone())));
-        let Ok(names) = self.runtime.block_on(async { timeout(PATIENCE, asked).await }) else { return };
-        known.asked = None;
-        let kept = match names.ok().flatten() {
+        let request = known.request.get_or_insert_with(|| self.runtime.spawn(load(self.client.clone())));
+        let Ok(names) = self.runtime.block_on(async { timeout(TAB_TIMEOUT, request).await }) else { return };
+        known.request = None;
+        let delay = match names.ok().flatten() {
             Some(names) => {
                 known.names = names;
-                KEPT
+                MAX_AGE
             }
-            None => PAUSE,
+            None => RETRY_DELAY,
         };
-        known.ask_again = Some(now + kept);
+        known.next_request = Some(now + delay);
     }
 }
 
-async fn load(mut client: Client) -> Option<Names> {
+async fn load(mut client: Client) -> Option<Catalog> {
     let mut request = request(NAMES, vec![]);
     request.get_mut().format = SqlFormat::Json.into();
     let mut answer = client.sql(request).await.ok()?.into_inner();
-    let mut names = Names::default();
+    let mut names = Catalog::default();
     while let Some(message) = answer.message().await.ok()? {
         let Some(Message::Batch(batch)) = message.message else { continue };
         for row in batch.json_rows {

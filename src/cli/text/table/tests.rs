@@ -3,8 +3,11 @@ use super::*;
 /// Returns the lines of a table of three columns, and whether values were shortened.
 fn table(layout: Layout, rows: &[[&str; 3]]) -> (String, bool) {
     let mut out = vec![];
-    let columns =
-        vec![Column::new(Kind::Text, "group_id"), Column::new(Kind::Number, "lag"), Column::new(Kind::Text, "topic")];
+    let columns = vec![
+        Column::new(ColumnKind::Text, "group_id"),
+        Column::new(ColumnKind::Number, "lag"),
+        Column::new(ColumnKind::Text, "topic"),
+    ];
     let mut table = Table::new(columns, layout);
     for row in rows {
         table.row(&mut out, row.iter().map(|cell| (*cell).to_owned()).collect()).unwrap();
@@ -54,7 +57,7 @@ fn the_widest_texts_are_shortened_until_the_table_fits_and_numbers_never() {
 }
 
 #[test]
-fn what_cannot_fit_becomes_a_record_a_block() {
+fn a_table_that_cannot_fit_is_shown_as_records() {
     let rows = [["a-group-with-a-long-name-indeed", "1234567890123456789", "消费者"]];
     let expected = "\
 ─[ 1 ]──────────────
@@ -70,9 +73,11 @@ topic     消费者
 }
 
 #[test]
-fn times_are_shown_whole() {
-    let mut table =
-        Table::new(vec![Column::new(Kind::Whole, "at"), Column::new(Kind::Text, "what")], fit(40, Expanded::Auto));
+fn times_are_not_shortened() {
+    let mut table = Table::new(
+        vec![Column::new(ColumnKind::Unshortened, "at"), Column::new(ColumnKind::Text, "what")],
+        fit(40, Expanded::Auto),
+    );
     let mut out = vec![];
     table.row(&mut out, vec!["2026-01-01T00:00:00Z".to_owned(), "x".repeat(100)]).unwrap();
     table.finish(&mut out).unwrap();
@@ -82,23 +87,25 @@ fn times_are_shown_whole() {
 
 #[test]
 fn a_long_table_is_not_held_in_memory() {
-    for (layout, lines) in [(Layout::default(), MEASURED + 4), (fit(80, Expanded::On), 2 * (MEASURED + 2))] {
-        let mut table = Table::new(vec![Column::new(Kind::Text, "n")], layout);
+    for (layout, lines) in [(Layout::default(), MEASURED_ROWS + 4), (fit(80, Expanded::On), 2 * (MEASURED_ROWS + 2))] {
+        let mut table = Table::new(vec![Column::new(ColumnKind::Text, "n")], layout);
         let mut out = vec![];
-        for row in 0..MEASURED + 2 {
+        for row in 0..MEASURED_ROWS + 2 {
             table.row(&mut out, vec![format!("{row}")]).unwrap();
         }
-        assert!(!matches!(table.form, Form::Open(_)));
+        assert!(!matches!(table.state, TableState::Measuring(_)));
         assert_eq!(String::from_utf8(out).unwrap().lines().count(), lines);
     }
 }
 
 #[test]
 fn a_later_row_that_is_wider_may_fill_the_terminal() {
-    let mut table =
-        Table::new(vec![Column::new(Kind::Text, "a"), Column::new(Kind::Text, "b")], fit(40, Expanded::Auto));
+    let mut table = Table::new(
+        vec![Column::new(ColumnKind::Text, "a"), Column::new(ColumnKind::Text, "b")],
+        fit(40, Expanded::Auto),
+    );
     let mut out = vec![];
-    for _ in 0..MEASURED {
+    for _ in 0..MEASURED_ROWS {
         table.row(&mut out, vec!["x".to_owned(), "y".to_owned()]).unwrap();
     }
     out.clear();

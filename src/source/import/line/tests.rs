@@ -4,16 +4,16 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    config::{Config, Flags, Known, Sources},
+    config::{Config, Flags, Layers, LoadContext},
     source,
 };
 
 fn source(settings: &str) -> config::Source {
     let flags = Flags { config: Some("offsetd.toml".into()), ..Flags::default() };
     let file = format!("[clusters.a]\nbootstrap_servers = 'h:1'\n[sources.import]\nfile = 'x'\n{settings}");
-    let known = Known { kinds: &source::forms(), file: Some(&file) };
-    let sources = Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
-    Config::load_with(sources, known).unwrap().config.sources.remove(0)
+    let context = LoadContext { kinds: &source::forms(), file: Some(&file) };
+    let layers = Layers { flags: &flags, env: &BTreeMap::new(), check_property: None };
+    Config::load_with(layers, context).unwrap().config.sources.remove(0)
 }
 
 #[test]

@@ -1,13 +1,13 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::config::{Config, Flags, Sources};
+use crate::config::{Config, Flags, Layers};
 
 #[test]
 fn a_client_is_destroyed_when_it_is_dropped_but_not_at_the_end_of_the_process() {
     let flags = Flags { bootstrap_servers: Some("127.0.0.1:1".to_owned()), ..Flags::default() };
-    let sources = Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
-    let config = Config::load(sources).unwrap().config.clusters.remove(0);
+    let layers = Layers { flags: &flags, env: &BTreeMap::new(), check_property: None };
+    let config = Config::load(layers).unwrap().config.clusters.remove(0);
     let ending = CancellationToken::new();
     let connector = Connector::new(&config, ending.clone());
     // librdkafka holds the receiver of its events until the client is destroyed.

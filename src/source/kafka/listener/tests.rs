@@ -1,15 +1,15 @@
 use super::*;
 use crate::{
     clock::Clock,
-    config::{Config, Flags, Sources},
+    config::{Config, Flags, Layers},
     store::{Store, cut::Settings},
 };
 
 #[test]
 fn a_source_that_is_started_again_keeps_what_was_read_until_it_is_loaded_again() {
     let flags = Flags { bootstrap_servers: Some("127.0.0.1:1".to_owned()), ..Flags::default() };
-    let sources = Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
-    let config = Config::load(sources).unwrap().config.clusters.remove(0);
+    let layers = Layers { flags: &flags, env: &BTreeMap::new(), check_property: None };
+    let config = Config::load(layers).unwrap().config.clusters.remove(0);
     let clock = Clock::manual(0);
     let connector = Connector::new(&config, CancellationToken::new());
     let (cluster, log) = Log::open(config, &clock);

@@ -4,13 +4,13 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::config::{Config, Flags, Sources};
+use crate::config::{Config, Flags, Layers};
 
 #[test]
 fn a_request_beyond_what_the_overlay_takes_is_refused_at_once() {
     let flags = Flags { bootstrap_servers: Some("127.0.0.1:1".to_owned()), ..Flags::default() };
-    let sources = Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
-    let config = Config::load(sources).unwrap().config.clusters.remove(0);
+    let layers = Layers { flags: &flags, env: &BTreeMap::new(), check_property: None };
+    let config = Config::load(layers).unwrap().config.clusters.remove(0);
     let connector = Connector::new(&config, CancellationToken::new());
     let (sender, requests) = mpsc::sync_channel(1);
     let live = Live::new(connector.connect().unwrap(), connector, Some((sender, 1)));

@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::config::{Config, Flags, Sources};
+use crate::config::{Config, Flags, Layers};
 
 fn cluster(properties: &[(&str, &str)]) -> config::Cluster {
     let flags = Flags { bootstrap_servers: Some("h:1,i:2".to_owned()), ..Flags::default() };
-    let sources = Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
-    let mut cluster = Config::load(sources).unwrap().config.clusters.remove(0);
+    let layers = Layers { flags: &flags, env: &BTreeMap::new(), check_property: None };
+    let mut cluster = Config::load(layers).unwrap().config.clusters.remove(0);
     cluster.kafka.extend(properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     cluster
 }

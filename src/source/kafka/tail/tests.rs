@@ -3,15 +3,15 @@ use rdkafka::consumer::Consumer as _;
 use super::*;
 use crate::{
     clock::Clock,
-    config::{Config, Flags, Sources},
+    config::{Config, Flags, Layers},
     source::kafka::Log,
 };
 
 #[test]
 fn one_client_serves_all_rounds_until_a_look_fails() {
     let flags = Flags { bootstrap_servers: Some("127.0.0.1:1".to_owned()), ..Flags::default() };
-    let sources = Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
-    let config = Config::load(sources).unwrap().config.clusters.remove(0);
+    let layers = Layers { flags: &flags, env: &BTreeMap::new(), check_property: None };
+    let config = Config::load(layers).unwrap().config.clusters.remove(0);
     let connector = Connector::new(&config, CancellationToken::new());
     let (cluster, _) = Log::open(config, &Clock::manual(0));
     let mut tails = Tails::new(cluster, connector);

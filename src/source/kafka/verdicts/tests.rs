@@ -113,8 +113,8 @@ impl Grown {
     fn new() -> Self {
         let flags =
             crate::config::Flags { bootstrap_servers: Some("h:1".to_owned()), ..crate::config::Flags::default() };
-        let sources = crate::config::Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
-        let config = crate::config::Config::load(sources).unwrap().config.clusters.remove(0);
+        let layers = crate::config::Layers { flags: &flags, env: &BTreeMap::new(), check_property: None };
+        let config = crate::config::Config::load(layers).unwrap().config.clusters.remove(0);
         let clock = Clock::manual(1_000);
         let (cluster, log) = Log::open(config, &clock);
         cluster.set_health(|health| health.ready = true);

@@ -20,8 +20,8 @@ impl LiveSource for Fake {
 
 fn config() -> config::Cluster {
     let flags = config::Flags { bootstrap_servers: Some("h:1".to_owned()), ..config::Flags::default() };
-    let sources = config::Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
-    config::Config::load(sources).unwrap().config.clusters.remove(0)
+    let layers = config::Layers { flags: &flags, env: &BTreeMap::new(), check_property: None };
+    config::Config::load(layers).unwrap().config.clusters.remove(0)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

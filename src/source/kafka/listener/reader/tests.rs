@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use super::{super::super::client::Connector, *};
 use crate::{
     clock::Clock,
-    config::{Config, Flags, Sources},
+    config::{Config, Flags, Layers},
     source::kafka::Log,
     store::{Store, cut::Settings},
 };
@@ -11,8 +11,8 @@ use crate::{
 /// Makes a reader of a cluster without reachable brokers.
 fn reader() -> Reader {
     let flags = Flags { bootstrap_servers: Some("127.0.0.1:1".to_owned()), ..Flags::default() };
-    let sources = Sources { flags: &flags, env: &BTreeMap::new(), check_property: None };
-    let config = Config::load(sources).unwrap().config.clusters.remove(0);
+    let layers = Layers { flags: &flags, env: &BTreeMap::new(), check_property: None };
+    let config = Config::load(layers).unwrap().config.clusters.remove(0);
     let clock = Clock::manual(0);
     let client = Connector::new(&config, CancellationToken::new()).connect().unwrap();
     let (cluster, _) = Log::open(config, &clock);

@@ -2,12 +2,12 @@ use super::{
     super::tests::{answer, answering, block_on},
     *,
 };
-use crate::config::{AwsVariables, Config, Flags, Sources};
+use crate::config::{AwsVariables, Config, Flags, Layers};
 
 fn oauth(aws: &[(&str, &str)]) -> Oauth {
     let flags = Flags { bootstrap_servers: Some("127.0.0.1:1".to_owned()), ..Flags::default() };
-    let sources = Sources { flags: &flags, env: &Default::default(), check_property: None };
-    let oauth = Config::load(sources).unwrap().config.clusters.remove(0).oauth;
+    let layers = Layers { flags: &flags, env: &Default::default(), check_property: None };
+    let oauth = Config::load(layers).unwrap().config.clusters.remove(0).oauth;
     let aws = aws.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     Oauth { aws: AwsVariables(aws), ..oauth }
 }

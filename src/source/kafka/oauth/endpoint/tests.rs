@@ -8,8 +8,8 @@ const NOW: Millis = 1_700_000_000_000;
 
 fn oauth(url: &str) -> config::Oauth {
     let flags = config::Flags { bootstrap_servers: Some("127.0.0.1:1".to_owned()), ..config::Flags::default() };
-    let sources = config::Sources { flags: &flags, env: &Default::default(), check_property: None };
-    let oauth = config::Config::load(sources).unwrap().config.clusters.remove(0).oauth;
+    let layers = config::Layers { flags: &flags, env: &Default::default(), check_property: None };
+    let oauth = config::Config::load(layers).unwrap().config.clusters.remove(0).oauth;
     config::Oauth {
         method: OauthMethod::ClientCredentials,
         token_endpoint: format!("{url}/token?tenant=1"),

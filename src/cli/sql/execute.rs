@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The output options of a result.
-pub(super) struct Show {
+pub(super) struct OutputOptions {
     pub(super) format: Format,
     pub(super) layout: Layout,
     /// Whether the elapsed time is shown.
@@ -32,7 +32,7 @@ pub(super) async fn execute<W: Write + Send>(
     client: &mut Client,
     request: Request<SqlRequest>,
     out: W,
-    show: &Show,
+    show: &OutputOptions,
 ) -> Result<i64, Failure> {
     let mut answer = client.sql(request).await.map_err(call_failed)?.into_inner();
     let mut renderer = Renderer::new(show.format, show.layout, out);
@@ -43,15 +43,15 @@ pub(super) async fn execute<W: Write + Send>(
             Ok(None) => break,
             Err(status) => {
                 // The rows before the error are shown. The exit status reports that the result is incomplete.
-                renderer.abandon()?;
+                renderer.finish_partial()?;
                 return Err(call_failed(status));
             }
         };
         match message.message {
-            Some(Message::Schema(schema)) => renderer.bytes(schema.arrow_ipc)?,
-            Some(Message::Batch(batch)) => renderer.bytes(batch.arrow_ipc)?,
+            Some(Message::Schema(schema)) => renderer.write_chunk(schema.arrow_ipc)?,
+            Some(Message::Batch(batch)) => renderer.write_chunk(batch.arrow_ipc)?,
             Some(Message::Stats(mut last)) => {
-                renderer.bytes(std::mem::take(&mut last.arrow_ipc))?;
+                renderer.write_chunk(std::mem::take(&mut last.arrow_ipc))?;
                 stats = Some(last);
             }
             None => {}
@@ -70,7 +70,7 @@ pub(super) async fn execute<W: Write + Send>(
 }
 
 /// Returns the line below a table: the number of rows, the time, and whether anything is missing or shortened.
-fn footer(stats: &SqlStats, show: &Show, shortened: bool) -> String {
+fn footer(stats: &SqlStats, show: &OutputOptions, shortened: bool) -> String {
     let mut text = count(stats.rows, "row");
     if stats.truncated {
         text.push_str(", limited by --max-rows");

@@ -14,7 +14,7 @@ const SHOWN: usize = 76;
 
 /// Matches a position in a statement in an error of the server.
 #[expect(clippy::unwrap_used, reason = "a constant pattern, which the tests compile")]
-static PLACE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?i),? at line:? (\d+),? column:? (\d+)").unwrap());
+static POSITION: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?i),? at line:? (\d+),? column:? (\d+)").unwrap());
 
 /// Matches an error of the server about a table that does not exist.
 #[expect(clippy::unwrap_used, reason = "a constant pattern, which the tests compile")]
@@ -23,9 +23,9 @@ static NO_TABLE: LazyLock<Regex> =
 
 /// Returns the error with the line of the statement that it refers to, and a caret below the position. Without a
 /// position, the error is returned unchanged.
-pub(super) fn located(statement: &str, error: &str) -> String {
+pub(super) fn with_caret(statement: &str, error: &str) -> String {
     let excerpt = || {
-        let place = PLACE.captures(error)?;
+        let place = POSITION.captures(error)?;
         let number = |at: usize| place.get(at)?.as_str().parse::<usize>().ok()?.checked_sub(1);
         let (line, column) = (number(1)?, number(2)?);
         let text = statement.lines().nth(line)?;
@@ -50,7 +50,7 @@ pub(super) fn missing_table(error: &str) -> Option<&str> {
 
 /// Returns the error about a missing table in the words of the prompt, with the existing table of the most similar
 /// name.
-pub(super) fn no_table(error: &str, tables: &[String]) -> String {
+pub(super) fn with_suggestion(error: &str, tables: &[String]) -> String {
     let (Some(missing), Some(all)) = (missing_table(error), NO_TABLE.find(error)) else { return error.to_owned() };
     let meant = tables.iter().map(|table| (distance(missing, table), table)).min();
     let hint = match meant {
