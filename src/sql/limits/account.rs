@@ -20,8 +20,8 @@ use super::{
 };
 use crate::work::Cancel;
 
-/// The account of the operator that this thread is executing.
 thread_local! {
+    /// The account of the operator that this thread is executing.
     static CURRENT: RefCell<Option<Arc<Account>>> = const { RefCell::new(None) };
 }
 
