@@ -1,7 +1,7 @@
 //! Access control of the server: tokens, TLS, and the origins of web pages.
 //!
 //! One layer surrounds all routes, so that a new route cannot be left open by mistake: the paths that need no token are
-//! listed ([`web::holds_no_data`]), and every other path, known or not, is refused without a token. Tokens and keys
+//! listed ([`web::reveals_no_data`]), and every other path, known or not, is refused without a token. Tokens and keys
 //! never appear in a log, an error or a `Debug` output. Their files are reloaded when they change. Removing a token
 //! ends the responses that it authorized; a connection that a client certificate authorized stays open.
 
@@ -147,7 +147,7 @@ async fn check(State(tokens): State<Arc<FromFiles<Tokens>>>, mut request: Reques
         }
         return revocable::revocable(next.run(request).await, revoked);
     }
-    if web::holds_no_data(request.uri().path()) {
+    if web::reveals_no_data(request.uri().path()) {
         return next.run(request).await;
     }
     tracing::debug!(path = request.uri().path(), shown = shown.is_some(), "request refused: no accepted token");

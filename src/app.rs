@@ -29,7 +29,7 @@ use crate::{
     access::{Access, AccessError},
     clock::{Clock, ticks},
     config::Config,
-    history::archive::{self, Archive},
+    history::parquet_store::{ParquetStore, SampleWriter},
     listen,
     metrics::Connections,
     rpc::{self, Health, RoutesError, Service},
@@ -132,10 +132,10 @@ impl App {
         };
         let store = Arc::new(Store::new(vec![], clock, settings));
         let threads = |part| move |error| AppError::Threads { part, error };
-        let archive = Archive::new(config.history.clone()).map_err(threads("the history store"))?;
+        let history_store = ParquetStore::new(config.history.clone()).map_err(threads("the history store"))?;
         // Cancelled after `stop`, so that running calls still read a live store.
         let stop_sources = CancellationToken::new();
-        let context = Context { store: Arc::clone(&store), archive, config: config.clone(), stop: stop_sources };
+        let context = Context { store: Arc::clone(&store), history_store, config: config.clone(), stop: stop_sources };
         let mut members = Members::new(context);
         members.set(&config.clusters, &config.sources)?;
         let engine = Engine::new(Arc::clone(&store), config.sql.clone()).map_err(threads("SQL"))?;
@@ -181,15 +181,16 @@ impl App {
     /// The address file cannot be written, or a part ended.
     pub async fn run(self) -> Result<(), AppError> {
         let Self { store, mut members, reload, address, access, server, health, stop } = self;
-        let Context { config, archive, stop: stop_sources, .. } = &members.context;
-        let (config, archive, stop_sources) = (config.server.clone(), archive.clone(), stop_sources.clone());
+        let Context { config, history_store, stop: stop_sources, .. } = &members.context;
+        let (config, history_store, stop_sources) =
+            (config.server.clone(), history_store.clone(), stop_sources.clone());
         // The port is bound, so new clients wait in the backlog. The file is written first: if that fails, no part has
         // to be stopped.
         write_address(config.address_file.as_deref(), address)?;
         let mut parts = Supervisor::new(store.clock.clone());
         members.start(&mut parts);
-        if let Some(archive) = archive {
-            let (writer, stop) = (archive::Writer::new(archive, Arc::clone(&store)), stop_sources.clone());
+        if let Some(history_store) = history_store {
+            let (writer, stop) = (SampleWriter::new(history_store, Arc::clone(&store)), stop_sources.clone());
             parts.start("history", on_thread("history", move || writer.run_until(&stop).map_err(PartFailure::failed)));
         }
         parts.start(HEALTH, health.run(Arc::clone(&store), config.ready_after, stop.clone()).map(Ok));

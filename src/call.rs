@@ -130,7 +130,7 @@ pub fn end_statement(span: &Span, rows: usize, duration: Duration, outcome: &dyn
 }
 
 /// Records the cluster that the current call names.
-pub fn note_cluster(cluster: &str) {
+pub fn record_cluster(cluster: &str) {
     if !cluster.is_empty() {
         let _ = CURRENT.try_with(|call| {
             call.span.record("cluster", cluster);
@@ -139,7 +139,7 @@ pub fn note_cluster(cluster: &str) {
 }
 
 /// Adds to the number of rows or entries that the current call has returned.
-pub fn note_rows(rows: usize) {
+pub fn record_rows(rows: usize) {
     let _ = CURRENT.try_with(|call| call.rows.fetch_add(rows as u64, Ordering::Relaxed));
 }
 

@@ -61,17 +61,17 @@ pub fn decode_counted<'a>(key: Option<&'a [u8]>, value: Option<&'a [u8]>) -> Res
 }
 
 /// The key, the value, and the number of trailing bytes.
-type Parts<K, V> = (K, Option<Versioned<V>>, usize);
+type KeyAndValue<K, V> = (K, Option<Versioned<V>>, usize);
 
 fn read_record<'a, K: Wire<'a>, V: Message<'a>>(
     kind: i16,
     key: &'a [u8],
     value: Option<&'a [u8]>,
-) -> Result<Parts<K, V>, DecodeError> {
-    let (key, more) = read_key(kind, key).map_err(|error| error.within("key"))?;
-    let Some(value) = value else { return Ok((key, None, more)) };
-    let (value, left) = read_value(kind, value).map_err(|error| error.within("value"))?;
-    Ok((key, Some(value), more + left))
+) -> Result<KeyAndValue<K, V>, DecodeError> {
+    let (key, key_left) = read_key(kind, key).map_err(|error| error.within("key"))?;
+    let Some(value) = value else { return Ok((key, None, key_left)) };
+    let (value, value_left) = read_value(kind, value).map_err(|error| error.within("value"))?;
+    Ok((key, Some(value), key_left + value_left))
 }
 
 /// Reads a key after its type. Keys are never flexible and have a single version.

@@ -14,31 +14,31 @@ use crate::{
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The request is malformed.
-    #[error("{}", short(.0))]
+    #[error("{}", truncated(.0))]
     Invalid(String),
     /// A requested object does not exist.
-    #[error("{}", short(.0))]
+    #[error("{}", truncated(.0))]
     NotFound(String),
     /// The request exceeds a limit of the server. The text names its setting.
-    #[error("{}", short(.0))]
+    #[error("{}", truncated(.0))]
     Exhausted(String),
     /// Other requests are using up a limit of the server. The text names its setting.
-    #[error("{}", short(.0))]
+    #[error("{}", truncated(.0))]
     Busy(String),
     /// The deadline passed.
-    #[error("{}", short(.0))]
+    #[error("{}", truncated(.0))]
     Deadline(String),
     /// The server cannot process the request now.
-    #[error("{}", short(.0))]
+    #[error("{}", truncated(.0))]
     Unavailable(String),
     /// The token is missing or was not accepted.
-    #[error("{}", short(.0))]
+    #[error("{}", truncated(.0))]
     Unauthenticated(String),
     /// The request was sent by a web page of another origin.
-    #[error("{}", short(.0))]
+    #[error("{}", truncated(.0))]
     Forbidden(String),
     /// The request was sent to a host name that is not known to be this server's.
-    #[error("{}", short(.0))]
+    #[error("{}", truncated(.0))]
     Misdirected(String),
     /// A bug. The log has the details under this id.
     #[error("internal error {0}; see the server's log")]
@@ -46,21 +46,21 @@ pub enum Error {
 }
 
 /// Maximum length of an error text as encoded by gRPC (bytes). Clients reject trailers of more than 8 KiB.
-const MAX_TEXT: usize = 4096;
+const MAX_TEXT_BYTES: usize = 4096;
 
 /// The end of a truncated text: a space, and a character of three bytes that are encoded as three bytes each.
-const CUT: &str = " …";
+const ELLIPSIS: &str = " …";
 
 /// Truncates a text that is too long. gRPC percent-encodes each byte of a character outside printable ASCII as three
 /// bytes.
-fn short(text: &str) -> Cow<'_, str> {
+fn truncated(text: &str) -> Cow<'_, str> {
     let mut sent = 0;
     let is_over = |character: char| {
         sent += if matches!(character, ' '..='~') { 1 } else { 3 * character.len_utf8() };
-        sent > MAX_TEXT - 10
+        sent > MAX_TEXT_BYTES - 10
     };
     match text.find(is_over) {
-        Some(end) => Cow::Owned(format!("{}{CUT}", text.get(..end).unwrap_or_default())),
+        Some(end) => Cow::Owned(format!("{}{ELLIPSIS}", text.get(..end).unwrap_or_default())),
         None => Cow::Borrowed(text),
     }
 }

@@ -28,19 +28,19 @@ use crate::{
     },
 };
 
-pub mod archive;
+pub mod parquet_store;
 mod ends;
 pub mod joined;
 mod statuses;
-pub mod thin;
-pub mod tracks;
+pub mod downsample;
+pub mod in_memory;
 
 use ends::KnownEnds;
-use statuses::Statuses;
+use statuses::StatusTracker;
 
 /// Minimum time for which neither the commit nor the log end has moved before the records in between are inspected for
 /// transaction markers (100 ms ticks).
-const QUIET: Ticks = 20;
+const MIN_QUIET: Ticks = 20;
 
 /// Sampling intervals, and how many samples are retained in memory.
 #[derive(Clone, Copy, Debug)]
@@ -76,10 +76,10 @@ pub struct Sampler {
     source: Arc<Source>,
     settings: Settings,
     /// Time of the last round; `None` before the first.
-    looked: Option<Moment>,
+    last_round: Option<Moment>,
     ends: KnownEnds,
     starts: KnownEnds,
-    statuses: Statuses,
+    statuses: StatusTracker,
     /// Number of the Kafka cluster that the last round sampled, see [`Cluster::incarnation`].
     incarnation: u64,
 }
@@ -90,7 +90,7 @@ impl Sampler {
     pub fn new(store: Arc<Store>, (cluster, source): (Arc<Cluster>, Arc<Source>), settings: Settings) -> Self {
         let (ends, starts, statuses) = Default::default();
         let incarnation = *cluster.incarnation();
-        Self { store, cluster, source, settings, looked: None, ends, starts, statuses, incarnation }
+        Self { store, cluster, source, settings, last_round: None, ends, starts, statuses, incarnation }
     }
 
     /// Returns the source.
@@ -103,48 +103,48 @@ impl Sampler {
     /// selects the partitions to inspect for transaction markers.
     pub fn sample(&mut self) {
         let moment = Moment { ticks: self.store.clock.ticks(), at: self.store.clock.now() };
-        self.forget_another_cluster();
+        self.reset_for_new_cluster();
         let cut = pin(&self.cluster, &self.source);
         let is_due = cut.health.reachable && self.is_due(&cut.samples, moment.ticks);
         let window = self.store.settings().window;
-        let mut look = Look {
+        let mut round = SamplingRound {
             cut: &cut,
             now: moment.ticks,
-            looked: self.looked,
+            last_round: self.last_round,
             index: cut.samples.next(),
             is_due,
             context: StatusContext { ends: &cut.ends, window, now: moment.ticks, now_at: moment.at, load_began: 0 },
             tails: BTreeSet::new(),
         };
         let (mut windows, mut series) = (HashMap::new(), HashMap::new());
-        self.statuses.begin(cut.windows.replaced.is_some());
+        self.statuses.begin_round(cut.windows.replaced.is_some());
         for group in cut.groups() {
             let id = &group.group.id;
-            let (next, status) = look.group(group, &mut series);
-            self.statuses.note(id, status);
+            let (next, status) = round.group(group, &mut series);
+            self.statuses.record(id, status);
             if group.group.live_commits > 0 {
                 windows.insert(Name::clone(id), Arc::new(next));
             }
         }
-        look.vanished(&mut series);
+        round.end_vanished_groups(&mut series);
         let cluster = Arc::clone(&self.cluster);
         let incarnation = cluster.incarnation();
         if *incarnation != self.incarnation || !Arc::ptr_eq(&self.source.windows.load(), &cut.windows) {
             // Discard the round: meanwhile another Kafka cluster replaced this one, or the source's read mode changed.
             return;
         }
-        self.cluster.tails.set(&self.source.id.name, std::mem::take(&mut look.tails).into_iter());
-        self.publish(&cut.samples, series, &look, moment);
+        self.cluster.tails.set(&self.source.id.name, std::mem::take(&mut round.tails).into_iter());
+        self.publish(&cut.samples, series, &round, moment);
         self.source.windows.store(Arc::new(Windows { groups: windows, replaced: None }));
-        self.looked = Some(moment);
+        self.last_round = Some(moment);
     }
 
-    fn forget_another_cluster(&mut self) {
+    fn reset_for_new_cluster(&mut self) {
         let incarnation = *self.cluster.incarnation();
         if incarnation != self.incarnation {
-            (self.looked, self.ends, self.starts, self.incarnation) =
+            (self.last_round, self.ends, self.starts, self.incarnation) =
                 (None, KnownEnds::default(), KnownEnds::default(), incarnation);
-            self.statuses.forget();
+            self.statuses.clear();
         }
     }
 
@@ -157,11 +157,17 @@ impl Sampler {
 
     /// Publishes the next version of the samples, if anything changed. The windows are published afterwards: by then,
     /// each key that changed has a line in the samples.
-    fn publish(&mut self, before: &Samples, groups: HashMap<Name, Arc<Series>>, look: &Look<'_>, moment: Moment) {
-        let changes = self.statuses.finish(moment.at);
+    fn publish(
+        &mut self,
+        before: &Samples,
+        groups: HashMap<Name, Arc<Series>>,
+        round: &SamplingRound<'_>,
+        moment: Moment,
+    ) {
+        let changes = self.statuses.finish_round(moment.at);
         let lines_changed = groups.len() != before.groups.len()
             || groups.iter().any(|(id, series)| before.groups.get(id).is_none_or(|known| !Arc::ptr_eq(known, series)));
-        if !look.is_due && !lines_changed && changes.is_none() {
+        if !round.is_due && !lines_changed && changes.is_none() {
             return;
         }
         let mut next = before.clone();
@@ -169,12 +175,12 @@ impl Sampler {
         if let Some(changes) = changes {
             next.changes = changes;
         }
-        if look.is_due {
-            let (ends, now) = (&look.cut.ends, moment.ticks);
-            next.topics = self.ends.sample(&next.topics, ends, look.index, |value| lag::log_end(value, now));
+        if round.is_due {
+            let (ends, now) = (&round.cut.ends, moment.ticks);
+            next.topics = self.ends.sample(&next.topics, ends, round.index, |value| lag::log_end(value, now));
             let start = |value: &EndValue| (value.log_start >= 0).then_some(value.log_start);
-            next.starts = self.starts.sample(&next.starts, ends, look.index, start);
-            ends::sample_tails(&mut next, ends, look.index);
+            next.starts = self.starts.sample(&next.starts, ends, round.index, start);
+            ends::sample_tails(&mut next, ends, round.index);
             next.push(moment);
         }
         next.trim(moment.ticks.saturating_sub(self.settings.memory_for), self.settings.max_bytes);
@@ -183,14 +189,14 @@ impl Sampler {
 }
 
 /// Offsets by topic and partition; `None` if there was no offset.
-type Earlier<'a> = HashMap<(&'a str, i32), Option<i64>>;
+type PreviousOffsets<'a> = HashMap<(&'a str, i32), Option<i64>>;
 
 /// One sampling round over all offsets of a source.
-struct Look<'a> {
+struct SamplingRound<'a> {
     cut: &'a SourceCut,
     now: Ticks,
     /// Time of the previous round.
-    looked: Option<Moment>,
+    last_round: Option<Moment>,
     /// Index of this round's sample, or of the next sample if none is due.
     index: Index,
     is_due: bool,
@@ -198,7 +204,7 @@ struct Look<'a> {
     tails: BTreeSet<Tail>,
 }
 
-impl Look<'_> {
+impl SamplingRound<'_> {
     /// Returns the next windows and the status of a group, and adds its lines to `series`. The windows are empty unless
     /// the group has committed since the initial load.
     fn group(&mut self, group: GroupCut<'_>, series: &mut HashMap<Name, Arc<Series>>) -> (GroupWindows, Status) {
@@ -210,18 +216,19 @@ impl Look<'_> {
             .then(|| Writer::new(known, self.index, self.is_due));
         let topics: Vec<_> = view.topic_names().map(|name| ends.topic(name)).collect();
         let mut windows = Vec::with_capacity(if is_live { view.len() } else { 0 });
-        let earlier = if is_live && before.is_none() { self.earlier(group) } else { Earlier::new() };
+        let previous_offsets =
+            if is_live && before.is_none() { self.previous_offsets(group) } else { PreviousOffsets::new() };
         let mut worst = lag::status_before_offsets(view);
         let context = StatusContext { load_began: group.shard.load_began, ..self.context };
         for (position, entry) in view.entries().enumerate() {
             let topic = topics.get(entry.topic_index).copied().flatten().map(|topic| &**topic);
             let lag = lag::lag(entry.row, entry.rare, &group.shard.key, topic, ends, self.now);
             if lag.lag.is_ok_and(|lag| (1..=LONGEST).contains(&lag)) {
-                self.note_tail(&entry, topic);
+                self.select_gap(&entry, topic);
             }
             let window = before.and_then(|before| before.get(position, &entry));
             if let Some(writer) = &mut writer {
-                let before = self.before(&view.id, &entry, window, &earlier);
+                let before = self.previous_offset(&view.id, &entry, window, &previous_offsets);
                 writer.note((entry.topic, entry.row.partition), entry.row.committed_offset, before);
             }
             let next = is_live.then(|| {
@@ -233,45 +240,45 @@ impl Look<'_> {
             windows.extend(next);
         }
         if let Some(writer) = &mut writer {
-            self.note_gone(&view.id, writer);
+            self.end_replaced_keys(&view.id, writer);
         }
-        self.keep(&view.id, writer, known, series);
+        self.store_series(&view.id, writer, known, series);
         (GroupWindows(windows), worst)
     }
 
     /// Returns the offset at the previous round, in the form that [`Writer::note`] takes.
-    fn before(
+    fn previous_offset(
         &self,
         group: &Name,
         entry: &Entry<'_>,
         window: Option<&KeyWindow>,
-        earlier: &Earlier<'_>,
+        previous_offsets: &PreviousOffsets<'_>,
     ) -> Option<Option<i64>> {
         let replaced = self.cut.windows.replaced.as_ref();
         if let Some(before) = replaced.and_then(|of| of.before(group, entry.topic, entry.row.partition)) {
             return Some(before);
         }
-        match (window, self.looked) {
+        match (window, self.last_round) {
             (Some(window), _) => Some(Some(window.committed_offset)),
-            (None, Some(looked)) if entry.row.applied >= looked.ticks => {
-                Some(earlier.get(&(&**entry.topic, entry.row.partition)).copied().flatten())
+            (None, Some(last_round)) if entry.row.applied >= last_round.ticks => {
+                Some(previous_offsets.get(&(&**entry.topic, entry.row.partition)).copied().flatten())
             }
             (None, _) => None,
         }
     }
 
     /// Returns the offsets that a group had before its first commits since the previous round.
-    fn earlier<'g>(&self, group: GroupCut<'g>) -> Earlier<'g> {
-        let mut earlier = Earlier::new();
-        let Some(looked) = self.looked else { return earlier };
+    fn previous_offsets<'g>(&self, group: GroupCut<'g>) -> PreviousOffsets<'g> {
+        let mut previous_offsets = PreviousOffsets::new();
+        let Some(last_round) = self.last_round else { return previous_offsets };
         let of_group = group.shard.commits.iter().filter(|event| event.group == group.group.id);
-        for event in of_group.filter(|event| event.applied_at >= looked.at) {
-            earlier.entry((&event.topic, event.partition)).or_insert(event.previous_offset);
+        for event in of_group.filter(|event| event.applied_at >= last_round.at) {
+            previous_offsets.entry((&event.topic, event.partition)).or_insert(event.previous_offset);
         }
-        earlier
+        previous_offsets
     }
 
-    fn keep(
+    fn store_series(
         &self,
         id: &Name,
         writer: Option<Writer>,
@@ -289,29 +296,29 @@ impl Look<'_> {
     }
 
     /// Ends the lines of a group's offsets that disappeared when the source's read mode changed.
-    fn note_gone(&self, group: &str, writer: &mut Writer) {
+    fn end_replaced_keys(&self, group: &str, writer: &mut Writer) {
         for (topic, partition, offset) in self.cut.windows.replaced.iter().flat_map(|replaced| replaced.gone(group)) {
             writer.gone((topic, partition), offset);
         }
     }
 
     /// Ends the lines of groups that no longer exist.
-    fn vanished(&self, series: &mut HashMap<Name, Arc<Series>>) {
+    fn end_vanished_groups(&self, series: &mut HashMap<Name, Arc<Series>>) {
         let known = &self.cut.samples.groups;
         let replaced = self.cut.windows.replaced.iter().flat_map(Replaced::groups);
         let replaced = replaced.filter(|id| !known.contains_key(*id) && self.cut.group(id).is_none());
         for id in known.keys().chain(replaced) {
             if !series.contains_key(id) {
                 let mut writer = Writer::new(known.get(id), self.index, self.is_due);
-                self.note_gone(id, &mut writer);
-                self.keep(id, Some(writer), known.get(id), series);
+                self.end_replaced_keys(id, &mut writer);
+                self.store_series(id, Some(writer), known.get(id), series);
             }
         }
     }
 
-    fn note_tail(&mut self, entry: &Entry<'_>, topic: Option<&Topic>) {
+    fn select_gap(&mut self, entry: &Entry<'_>, topic: Option<&Topic>) {
         let ends: &Ends = &self.cut.ends;
-        let since = self.now.saturating_sub(QUIET);
+        let since = self.now.saturating_sub(MIN_QUIET);
         let number = usize::try_from(entry.row.partition).ok();
         let partition = topic.zip(number).and_then(|(topic, number)| topic.partitions.get(number));
         if entry.row.applied <= since && partition.is_some_and(|partition| ends.is_quiet(*partition, since)) {

@@ -45,7 +45,7 @@ struct Shared {
     server: config::Server,
     /// Time between two samples in memory.
     history_step: Duration,
-    consumers: consumers::Kept,
+    consumers: consumers::RetainedOrders,
     watches: Arc<Semaphore>,
     stop: CancellationToken,
 }
@@ -68,7 +68,7 @@ impl Service {
                 engine,
                 server,
                 history_step,
-                consumers: consumers::Kept::default(),
+                consumers: consumers::RetainedOrders::default(),
                 watches,
                 stop,
             }),
@@ -100,7 +100,7 @@ impl Service {
     }
 
     /// Returns a page as a response. Its bytes count as unread until the client has read it.
-    fn reply<T: Message>(&self, page: Result<T, Error>) -> Reply<T> {
+    fn page_response<T: Message>(&self, page: Result<T, Error>) -> Reply<T> {
         let page = page?;
         let counted = self.store().work().unread.count(Client::current(), page.encoded_len());
         let mut response = Response::new(page);
@@ -110,18 +110,18 @@ impl Service {
 }
 
 /// A row scan that has a query slot: the pinned cut that it reads, with its cancel handle.
-struct Walk {
+struct Scan {
     cut: Pin<Cut>,
     shared: Arc<Shared>,
 }
 
-impl Walk {
+impl Scan {
     fn cancel(&self) -> &Cancel {
         self.cut.cancel()
     }
 }
 
-impl Deref for Walk {
+impl Deref for Scan {
     type Target = Cut;
 
     fn deref(&self) -> &Cut {
@@ -140,14 +140,14 @@ impl Shared {
 
     /// Runs a row scan over a cluster, or over all clusters, once the call has a query slot. The scan ends at the
     /// deadline of the caller or of the server, or when the client disconnects. `what` names the scan for operators.
-    async fn walk<T: Send + 'static>(
+    async fn scan<T: Send + 'static>(
         self: &Arc<Self>,
         (kind, what): (Kind, &'static str),
         deadline: Option<Duration>,
         (cluster, allow_partial): (&str, bool),
-        walk: impl FnOnce(&Walk) -> Result<T, Error> + Send + 'static,
+        read: impl FnOnce(&Scan) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        call::note_cluster(cluster);
+        call::record_cluster(cluster);
         let own = self.server.call_timeout;
         // End 5 % before the caller's deadline, so that the caller still receives the reason.
         let cancel = Cancel::within(deadline.map_or(own, |deadline| own.min(deadline - deadline / 20)));
@@ -160,13 +160,13 @@ impl Shared {
         // they hold.
         let cut = self.store().pin_cut(cluster, allow_partial, &cancel)?;
         cut.require_loaded()?;
-        let reads = Walk { cut, shared: Arc::clone(self) };
-        job.run(move |_| walk(&reads)).await?
+        let scan = Scan { cut, shared: Arc::clone(self) };
+        job.run(move |_| read(&scan)).await?
     }
 }
 
 /// Returns the enum value of a number. proto3 accepts any number; one that is unknown here must not become the default.
-fn known<T: TryFrom<i32>>(field: &str, value: i32) -> Result<T, Error> {
+fn enum_value<T: TryFrom<i32>>(field: &str, value: i32) -> Result<T, Error> {
     T::try_from(value).map_err(|_| Error::Invalid(format!("{field}: unknown enum value {value}")))
 }
 
@@ -215,14 +215,14 @@ impl OffsetService for Service {
 
     async fn query(&self, request: Request<proto::QueryRequest>) -> Reply<proto::QueryResponse> {
         let (deadline, request) = (deadline(request.metadata()), request.into_inner());
-        call::note_cluster(&request.cluster);
+        call::record_cluster(&request.cluster);
         Ok(Response::new(offsets::query(self.store(), request, deadline).await?))
     }
 
     async fn get_offset(&self, request: Request<proto::GetOffsetRequest>) -> Reply<proto::GetOffsetResponse> {
         let deadline = deadline(request.metadata());
         let answer = offsets::get_offset(&self.shared, request.into_inner(), deadline).await;
-        self.reply(answer.inspect(|answer| call::note_rows(answer.entries.len())))
+        self.page_response(answer.inspect(|answer| call::record_rows(answer.entries.len())))
     }
 
     async fn sql(&self, request: Request<proto::SqlRequest>) -> Reply<Self::SqlStream> {
@@ -234,9 +234,9 @@ impl OffsetService for Service {
     async fn get_consumer(&self, request: Request<proto::GetConsumerRequest>) -> Reply<proto::GetConsumerResponse> {
         let (deadline, request) = (deadline(request.metadata()), request.into_inner());
         let from = (&*request.cluster.clone(), request.allow_partial);
-        let page = move |walk: &Walk| consumers::page(walk, &request);
-        let answer = self.shared.walk((Kind::Page, "GetConsumer"), deadline, from, page).await;
-        self.reply(answer.inspect(|answer| call::note_rows(answer.consumers.len())))
+        let page = move |scan: &Scan| consumers::page(scan, &request);
+        let answer = self.shared.scan((Kind::Page, "GetConsumer"), deadline, from, page).await;
+        self.page_response(answer.inspect(|answer| call::record_rows(answer.consumers.len())))
     }
 
     async fn get_active_consumer(
@@ -245,9 +245,9 @@ impl OffsetService for Service {
     ) -> Reply<proto::GetActiveConsumerResponse> {
         let (deadline, request) = (deadline(request.metadata()), request.into_inner());
         let from = (&*request.cluster.clone(), request.allow_partial);
-        let page = move |walk: &Walk| active::page(walk, &request);
-        let answer = self.shared.walk((Kind::Page, "GetActiveConsumer"), deadline, from, page).await;
-        self.reply(answer.inspect(|answer| call::note_rows(answer.consumers.len())))
+        let page = move |scan: &Scan| active::page(scan, &request);
+        let answer = self.shared.scan((Kind::Page, "GetActiveConsumer"), deadline, from, page).await;
+        self.page_response(answer.inspect(|answer| call::record_rows(answer.consumers.len())))
     }
 
     async fn watch(&self, request: Request<proto::WatchRequest>) -> Reply<Self::WatchStream> {
@@ -261,7 +261,7 @@ impl OffsetService for Service {
 
     async fn get_history(&self, request: Request<proto::GetHistoryRequest>) -> Reply<proto::GetHistoryResponse> {
         let deadline = deadline(request.metadata());
-        self.reply(history::get_history(&self.shared, request.into_inner(), deadline).await)
+        self.page_response(history::get_history(&self.shared, request.into_inner(), deadline).await)
     }
 
     async fn get_status(&self, _: Request<proto::GetStatusRequest>) -> Reply<proto::GetStatusResponse> {

@@ -3,7 +3,7 @@
 //! Each kind of source is a file or folder here. It implements [`Source`], or [`polled::Listing`] if its store can only
 //! be listed. It writes through a [`SourceWriter`] and uses nothing else of the store.
 //!
-//! To add a kind for `[sources.NAME]`, write its file with its settings and their `Configured` implementation, and add
+//! To add a kind for `[sources.NAME]`, write its file with its settings and their `SourceSettings` implementation, and add
 //! a line to `KINDS`.
 
 use std::{fmt, sync::Arc};
@@ -31,10 +31,10 @@ pub mod polled;
 pub mod redis;
 
 /// Kinds of sources that the configuration can name.
-const KINDS: &[Kind] = &[
-    Kind::of::<import::Import>(),
+const KINDS: &[KindEntry] = &[
+    KindEntry::of::<import::Import>(),
     #[cfg(feature = "store-redis")]
-    Kind::of::<redis::Redis>(),
+    KindEntry::of::<redis::Redis>(),
 ];
 
 /// A reader of committed offsets.
@@ -53,7 +53,7 @@ pub trait Source: Send + 'static {
 }
 
 /// Settings from which a source is built.
-trait Configured: KindSettings {
+trait SourceSettings: KindSettings {
     /// The source that these settings build.
     type Source: Source;
 
@@ -66,17 +66,17 @@ trait Configured: KindSettings {
 
 /// A kind of source, with its constructors.
 #[derive(Clone, Copy)]
-struct Kind {
+struct KindEntry {
     form: KindSpec,
-    open: fn(&config::Source) -> Option<Reader>,
+    open: fn(&config::Source) -> Option<AnySource>,
     examine: fn(&config::Source) -> Option<Result<String, SourceError>>,
 }
 
-impl Kind {
-    const fn of<S: Configured>() -> Self {
+impl KindEntry {
+    const fn of<S: SourceSettings>() -> Self {
         Self {
             form: KindSpec::of::<S>(),
-            open: |source| source.own.get::<S>().map(|own| Reader::new(own.open(source))),
+            open: |source| source.own.get::<S>().map(|own| AnySource::new(own.open(source))),
             examine: |source| source.own.get::<S>().map(|own| own.examine(source)),
         }
     }
@@ -84,13 +84,13 @@ impl Kind {
 
 /// Returns the kinds of sources that the configuration can name.
 #[must_use]
-pub fn forms() -> Vec<KindSpec> {
+pub fn kinds() -> Vec<KindSpec> {
     KINDS.iter().map(|kind| kind.form).collect()
 }
 
 /// Builds the source of a `[sources.NAME]` section. Returns `None` if the kind is unknown.
 #[must_use]
-pub fn open(source: &config::Source) -> Option<Reader> {
+pub fn open(source: &config::Source) -> Option<AnySource> {
     (KINDS.iter().find(|kind| kind.form.name == source.kind)?.open)(source)
 }
 
@@ -102,17 +102,17 @@ pub fn examine(source: &config::Source) -> Option<Result<String, SourceError>> {
 }
 
 /// A source of any kind, ready to run once.
-pub struct Reader {
+pub struct AnySource {
     latest: Arc<dyn Latest>,
     run: Run,
 }
 
-type Run = Box<dyn FnOnce(SourceWriter, &CancellationToken) -> Result<(), ReaderError> + Send>;
+type Run = Box<dyn FnOnce(SourceWriter, &CancellationToken) -> Result<(), AnySourceError> + Send>;
 
 /// An error that ends a source of any kind.
-pub type ReaderError = Box<dyn std::error::Error + Send + Sync>;
+pub type AnySourceError = Box<dyn std::error::Error + Send + Sync>;
 
-impl Reader {
+impl AnySource {
     /// Erases the type of a source.
     fn new(source: impl Source) -> Self {
         let latest = source.latest();
@@ -124,15 +124,15 @@ impl Reader {
     ///
     /// # Errors
     /// Returns an error if the source cannot continue.
-    pub fn run(self, writer: SourceWriter, stop: &CancellationToken) -> Result<(), ReaderError> {
+    pub fn run(self, writer: SourceWriter, stop: &CancellationToken) -> Result<(), AnySourceError> {
         writer.source().set_latest(self.latest);
         (self.run)(writer, stop)
     }
 }
 
-impl fmt::Debug for Reader {
+impl fmt::Debug for AnySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reader").finish_non_exhaustive()
+        f.debug_struct("AnySource").finish_non_exhaustive()
     }
 }
 
@@ -143,18 +143,27 @@ pub fn add_table<S: Source>(
     source: &S,
     clock: &Clock,
 ) -> SourceWriter {
-    let added = table(cluster, (name, kind), source.latest(), clock);
+    let added = table_source(cluster, (name, kind), source.latest(), clock);
     store.add_source(cluster, Arc::new(added))
 }
 
 /// Adds the source of a `[sources.NAME]` section to its cluster. Returns the writer with which `reader` is to run.
 #[must_use]
-pub fn add((store, cluster): (&Arc<Store>, &Arc<Cluster>), config: &config::Source, reader: &Reader) -> SourceWriter {
-    let added = table(cluster, (&config.name, &config.kind), Arc::clone(&reader.latest), &store.clock);
+pub fn add(
+    (store, cluster): (&Arc<Store>, &Arc<Cluster>),
+    config: &config::Source,
+    reader: &AnySource,
+) -> SourceWriter {
+    let added = table_source(cluster, (&config.name, &config.kind), Arc::clone(&reader.latest), &store.clock);
     store.add_source(cluster, Arc::new(added.required(config.required)))
 }
 
-fn table(cluster: &Cluster, (name, kind): (&str, &str), latest: Arc<dyn Latest>, clock: &Clock) -> source::Source {
+fn table_source(
+    cluster: &Cluster,
+    (name, kind): (&str, &str),
+    latest: Arc<dyn Latest>,
+    clock: &Clock,
+) -> source::Source {
     let id = SourceId { cluster: Name::clone(&cluster.name), name: name.into() };
     source::Source::new((id, kind.into()), source::Kind::Table, latest, clock)
 }

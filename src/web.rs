@@ -21,7 +21,7 @@ mod coding;
 mod query;
 mod sql;
 
-use coding::Packer;
+use coding::Compressor;
 
 use crate::{
     error::Error,
@@ -126,52 +126,56 @@ async fn metrics(
     let is_open_metrics = open.is_some_and(|open| plain.is_none_or(|plain| !open.is_below(plain)));
     let parameters = parameters.map_err(|error| Error::Invalid(error.body_text()));
     let scrape_of = |Query(parameters)| metrics::Scrape::new(web.store(), parameters, is_open_metrics);
-    let what = match parameters.and_then(scrape_of) {
+    let page = match parameters.and_then(scrape_of) {
         Ok(scrape) => scrape.with_connections(Arc::clone(&web.connections)),
         Err(error) => return problem(&error),
     };
-    let content_type = what.content_type();
-    let packer = Packer::new(&headers);
-    let coding = packer.headers();
-    match scrape(&web, what, packer).await {
-        Ok(pieces) => ([(header::CONTENT_TYPE, content_type)], coding, Body::from_stream(pieces)).into_response(),
+    let content_type = page.content_type();
+    let compressor = Compressor::new(&headers);
+    let coding = compressor.headers();
+    match scrape(&web, page, compressor).await {
+        Ok(chunks) => ([(header::CONTENT_TYPE, content_type)], coding, Body::from_stream(chunks)).into_response(),
         Err(error) => problem(&error),
     }
 }
 
 /// A chunk of the response body.
-type Piece = io::Result<Vec<u8>>;
+type Chunk = io::Result<Vec<u8>>;
 
 /// Starts a scrape once it has a query slot, and returns the chunks of its response. Dropping the stream cancels it.
-async fn scrape(web: &Web, what: metrics::Scrape, packer: Packer) -> Result<impl Stream<Item = Piece> + use<>, Error> {
+async fn scrape(
+    web: &Web,
+    page: metrics::Scrape,
+    compressor: Compressor,
+) -> Result<impl Stream<Item = Chunk> + use<>, Error> {
     let store = Arc::clone(web.store());
     let patience = Patience { after: web.service.stall_timeout(), setting: "server.stall_timeout" };
     let cancel = Cancel::within(web.service.call_timeout());
     let job = web.engine.admission().admit(Kind::Scrape, "/metrics", &cancel).await?;
-    let cut = what.pin(&store, &cancel);
-    let (outbox, pieces) = outbox(UNREAD_BYTES, &store.work().unread.bytes);
+    let cut = page.pin(&store, &cancel);
+    let (outbox, chunks) = outbox(UNREAD_BYTES, &store.work().unread.bytes);
     let writer = job.clone();
     let task = job.spawn(async move {
-        let mut packer = packer;
+        let mut compressor = compressor;
         // Writing into memory cannot fail; if it did, the response would break off.
-        let send = |piece: Piece| {
+        let send = |chunk: Chunk| {
             writer.cancel().check()?;
-            let bytes = piece.as_ref().map_or(0, Vec::len);
-            writer.send_blocking(&outbox, piece, bytes, patience)
+            let bytes = chunk.as_ref().map_or(0, Vec::len);
+            writer.send_blocking(&outbox, chunk, bytes, patience)
         };
         let mut sent = Ok(());
-        what.write(&store, &cut, &mut |piece| {
-            sent = send(packer.pack(piece.into_bytes()));
+        page.write(&store, &cut, &mut |chunk| {
+            sent = send(compressor.compress(chunk.into_bytes()));
             sent.is_ok()
         });
-        match sent.and_then(|()| send(packer.finish())) {
+        match sent.and_then(|()| send(compressor.finish())) {
             Ok(()) => outbox.complete(),
             Err(error) => outbox.fail(Err(io::Error::other(error))),
         }
     })?;
     Ok(futures::stream::poll_fn(move |context| {
         let _running = &task;
-        pieces.poll_next(context)
+        chunks.poll_next(context)
     }))
 }
 
@@ -192,7 +196,7 @@ async fn method_not_allowed() -> Response {
 
 /// Returns whether a path reveals no Kafka data: probes, and the dashboard without its data.
 #[must_use]
-pub fn holds_no_data(path: &str) -> bool {
+pub fn reveals_no_data(path: &str) -> bool {
     is_asset_or_probe(path) || is_page(path)
 }
 

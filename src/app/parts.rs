@@ -15,13 +15,13 @@ use super::{
 use crate::{
     audit,
     config::{self, Config},
-    history::{self, Sampler, archive::Archive},
+    history::{self, Sampler, parquet_store::ParquetStore},
     model::Name,
     source::{
-        self, Reader, Source as _,
+        self, AnySource, Source as _,
         kafka::{
             Log,
-            parts::{self, KafkaSource, PartError},
+            tasks::{self, KafkaSource, TaskError},
         },
     },
     store::{Store, cluster::Cluster, source::Source, writer::SourceWriter},
@@ -31,7 +31,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Context {
     pub(super) store: Arc<Store>,
-    pub(super) archive: Option<Arc<Archive>>,
+    pub(super) history_store: Option<Arc<ParquetStore>>,
     pub(super) config: Config,
     /// Stops all parts.
     pub(super) stop: CancellationToken,
@@ -61,7 +61,7 @@ struct Member {
 struct MemberSource {
     config: config::Source,
     writer: SourceWriter,
-    first: Option<Reader>,
+    first: Option<AnySource>,
     stop: CancellationToken,
 }
 
@@ -110,18 +110,18 @@ impl Members {
 impl Context {
     fn open(&self, config: &config::Cluster) -> Result<Member, AppError> {
         let (cluster, log) = Log::open(config.clone(), &self.store.clock);
-        self.archive.iter().for_each(|archive| cluster.set_older(Box::new(Arc::clone(archive))));
+        self.history_store.iter().for_each(|history_store| cluster.set_older(Box::new(Arc::clone(history_store))));
         let (writer, stop) = (SourceWriter::own(&self.store, &cluster), self.stop.child_token());
         let first = KafkaSource::new(&writer, Arc::clone(&log), self.settings(), &stop);
         let bad =
-            |error: PartError| AppError::Cluster { cluster: cluster.name.to_string(), reason: error.cause.to_string() };
+            |error: TaskError| AppError::Cluster { cluster: cluster.name.to_string(), reason: error.cause.to_string() };
         let first = Some(first.map_err(bad)?);
         Ok(Member { config: config.clone(), cluster, log, first, sources: vec![], stop })
     }
 
-    fn settings(&self) -> parts::Settings {
+    fn settings(&self) -> tasks::Settings {
         let (lag, transactions) = (self.config.lag.clone(), self.config.transactions.clone());
-        parts::Settings { lag, transactions, ending: self.stop.clone() }
+        tasks::Settings { lag, transactions, ending: self.stop.clone() }
     }
 }
 
@@ -185,7 +185,7 @@ impl MemberSource {
     }
 
     /// Reads the source. The first run uses the given reader; each restart opens a new one.
-    fn read(&self, first: Reader) -> impl FnMut() -> Run + Send + use<> {
+    fn read(&self, first: AnySource) -> impl FnMut() -> Run + Send + use<> {
         let (config, writer, stop) = (self.config.clone(), self.writer.clone(), self.stop.clone());
         let mut first = Some(first);
         move || {
@@ -204,7 +204,7 @@ fn read(
     first: KafkaSource,
     store: &Arc<Store>,
     (cluster, log): (Arc<Cluster>, Arc<Log>),
-    settings: parts::Settings,
+    settings: tasks::Settings,
     stop: &CancellationToken,
 ) -> impl FnMut() -> Run + Send + use<> {
     let (writer, stop, mut first) = (SourceWriter::own(store, &cluster), stop.clone(), Some(first));

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
-    source::kafka::parts::PartError,
+    source::kafka::tasks::TaskError,
     store::{
         Store,
         source::{Fault, Source},
@@ -54,7 +54,7 @@ pub enum PartFailure {
     Thread(#[source] io::Error),
     /// A part inside a source ended.
     #[error("{}", .0.cause)]
-    Source(#[from] PartError),
+    Source(#[from] TaskError),
     /// The part returned an error.
     #[error("failed: {0}")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -69,7 +69,7 @@ impl PartFailure {
     /// Returns the name of the inner part, if the failure has one.
     pub(super) fn part(&self) -> Option<String> {
         match self {
-            Self::Source(error) => Some(format!("{}/{}", error.cluster, error.part)),
+            Self::Source(error) => Some(format!("{}/{}", error.cluster, error.task)),
             Self::Exited | Self::Panicked(_) | Self::Thread(_) | Self::Failed(_) => None,
         }
     }

@@ -1,13 +1,13 @@
 use super::*;
 
 #[tokio::test]
-async fn the_id_of_a_call_is_seen_by_all_that_works_for_it_and_by_nothing_else() {
+async fn the_id_of_a_call_is_visible_only_inside_it() {
     let call = |method| Call::new("127.0.0.1:1".parse().unwrap(), method);
     let (one, other) = (call("GET /one"), call("GET /other"));
     assert_ne!(one.id(), other.id());
     let nested = async {
         tokio::task::yield_now().await;
-        note_rows(2);
+        record_rows(2);
         current_id()
     };
     assert_eq!(one.scope(nested).await, one.id());

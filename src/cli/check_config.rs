@@ -36,7 +36,7 @@ pub struct CheckConfigArgs {
 /// Returns all errors of the configuration, or an error of the files of tokens or certificates.
 pub(super) fn run(args: &CheckConfigArgs, env: &BTreeMap<String, String>, out: &mut impl Write) -> Result<(), Failure> {
     if args.example {
-        out.write_all(example(&source::forms()).as_bytes())?;
+        out.write_all(example(&source::kinds()).as_bytes())?;
     } else {
         let loaded = args.config.load(env)?;
         Access::new(&loaded.config.server).map_err(|error| Failure::Usage(error.to_string()))?;

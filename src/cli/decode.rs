@@ -16,7 +16,7 @@ use crate::{
     model::Millis,
     source::kafka::{
         self,
-        log::{LogRecord, Scope},
+        log::{LogRecord, LogScope},
     },
 };
 
@@ -79,7 +79,7 @@ fn decode_log(
     let cluster = config.config.clusters.first().ok_or_else(|| Failure::Usage("no cluster".to_owned()))?;
     let group_id = args.group.as_deref();
     let mut written = Ok(());
-    kafka::log::read(cluster, Scope { group: group_id, follow: args.follow }, |records| {
+    kafka::log::read(cluster, LogScope { group: group_id, follow: args.follow }, |records| {
         written = records
             .filter(|record| group_id.is_none() || group(record.key) == group_id)
             .try_for_each(|record| write_record(out, record.key, record.value, Some(position(&record))))

@@ -117,7 +117,7 @@ impl ClusterArgs {
         let Self { bootstrap_servers, cluster_name, config, listen, address_file, kafka } = self.clone();
         let config = config.or_else(|| self.default_config_file(env, Path::new(DEFAULT_CONFIG_FILE)));
         let flags = Flags { config, bootstrap_servers, cluster_name, listen, address_file, kafka };
-        let context = LoadContext { kinds: &source::forms(), file };
+        let context = LoadContext { kinds: &source::kinds(), file };
         Config::load_with(Layers { flags: &flags, env, check_property: check_property() }, context)
     }
 

@@ -77,10 +77,10 @@ macro_rules! records {
         /// Generates the key and value of a record of the given type. Returns `None` if the type has no schema.
         #[cfg(test)]
         #[allow(clippy::extra_unused_lifetimes, reason = "the rows below use it")]
-        pub(super) fn generate<$lt>(kind: i16, source: &mut Source<'_>) -> Option<(Vec<u8>, Vec<u8>)> {
+        pub(super) fn generate<$lt>(kind: i16, randomness: &mut Randomness<'_>) -> Option<(Vec<u8>, Vec<u8>)> {
             match kind {
-                0 | 1 => Some(record::<OffsetCommitKey<'_>, OffsetCommitValue<'_>>(kind, source)),
-                $( $kind => Some(record::<$key, $value>(kind, source)), )*
+                0 | 1 => Some(record::<OffsetCommitKey<'_>, OffsetCommitValue<'_>>(kind, randomness)),
+                $( $kind => Some(record::<$key, $value>(kind, randomness)), )*
                 _ => None,
             }
         }
@@ -186,7 +186,7 @@ records! {
 }
 
 #[cfg(test)]
-use super::wire::tests::generate::{Source, record};
+use super::wire::tests::generate::{Randomness, record};
 
 type Bytes = (Vec<u8>, Option<Vec<u8>>);
 

@@ -92,7 +92,7 @@ macro_rules! schema {
                         $($(
                             if tag == $tag && ($tag_versions).contains(&context.version) {
                                 this.$tag_field =
-                                    payload.whole(|payload| <$tag_type>::read(payload, context))
+                                    payload.read_to_end(|payload| <$tag_type>::read(payload, context))
                                         .map_err(|error| error.within($tag_json))?;
                             }
                         )*)?
@@ -128,7 +128,7 @@ macro_rules! schema {
                 use serde::ser::SerializeMap as _;
                 use $crate::decode::wire::Json;
                 let mut map = serializer.serialize_map(None)?;
-                $( if ($versions).contains(&context.version) && self.$field.is_there() {
+                $( if ($versions).contains(&context.version) && self.$field.is_present() {
                     map.serialize_entry($json, &Json(self.$field, context))?;
                 } )*
                 $($( if ($tag_versions).contains(&context.version) && self.$tag_field != $tag_default {
@@ -141,21 +141,21 @@ macro_rules! schema {
         #[cfg(test)]
         impl<$lt> $crate::decode::wire::tests::generate::Generate<$lt> for $this {
             fn generate(
-                source: &mut $crate::decode::wire::tests::generate::Source<'_>,
+                randomness: &mut $crate::decode::wire::tests::generate::Randomness<'_>,
                 out: &mut Vec<u8>,
                 context: $crate::decode::wire::Context,
             ) {
                 #[allow(unused_imports)]
                 use $crate::decode::wire::tests::generate::Generate;
                 $( if ($versions).contains(&context.version) {
-                    <$type>::generate(source, out, context);
+                    <$type>::generate(randomness, out, context);
                 } )*
                 if context.flexible {
                     #[allow(unused_mut)]
                     let mut tags: Vec<(u32, Vec<u8>)> = vec![];
-                    $($( if ($tag_versions).contains(&context.version) && source.below(2) == 1 {
+                    $($( if ($tag_versions).contains(&context.version) && randomness.below(2) == 1 {
                         let mut payload = vec![];
-                        <$tag_type>::generate(source, &mut payload, context);
+                        <$tag_type>::generate(randomness, &mut payload, context);
                         tags.push(($tag, payload));
                     } )*)?
                     $crate::decode::schema::write_tags(&tags, out);

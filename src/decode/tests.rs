@@ -124,7 +124,7 @@ fn classic_groups_of_every_version_decode() {
 }
 
 #[test]
-fn every_vector_is_written_again_as_it_was_read() {
+fn every_vector_round_trips() {
     for hex in COMMITS {
         round_trip(&bytes(COMMIT_KEY), &bytes(hex));
     }
@@ -157,7 +157,7 @@ fn embedded_payloads_of_every_version_decode() {
 }
 
 #[test]
-fn a_payload_that_does_not_decode_is_hex_and_the_record_good() {
+fn a_malformed_payload_is_shown_as_hex_and_the_record_decodes() {
     let members = [MemberMetadata {
         member_id: "m",
         subscription: Embedded::new(&[0, 0, 0x7f]),
@@ -188,7 +188,7 @@ fn other_protocol_types_keep_their_bytes() {
 }
 
 #[test]
-fn unknown_types_are_named_and_unknown_versions_refused() {
+fn unknown_types_are_named_and_unknown_versions_rejected() {
     assert_eq!(json_of("0063", None), json!({"type": 99, "unknown": true}));
     let error = decode(Some(&bytes(COMMIT_KEY)), Some(&[0, 5])).unwrap_err();
     assert_eq!((error.fault(), error.field(), error.at()), (Fault::UnknownVersion(5), "value.version", 0));

@@ -12,7 +12,7 @@ mod array;
 mod reader;
 
 pub use array::Array;
-use reader::Fixed;
+use reader::LengthWidth;
 pub use reader::Reader;
 
 /// Maximum length of a string in bytes. Kafka rejects longer strings, in the compact form too (`MessageDataGenerator`).
@@ -44,7 +44,7 @@ pub trait Wire<'a>: Copy {
     /// Those of the serializer.
     fn json<S: Serializer>(&self, context: Context, serializer: S) -> Result<S::Ok, S::Error>;
     /// Returns whether the record contains the field. False is possible only where the version does not decide it.
-    fn is_there(&self) -> bool {
+    fn is_present(&self) -> bool {
         true
     }
 }
@@ -93,7 +93,7 @@ impl<'a> Wire<'a> for Option<&'a str> {
     #[inline]
     fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, DecodeError> {
         let start = *reader;
-        let Some(length) = reader.length(context, Fixed::I16)? else { return Ok(None) };
+        let Some(length) = reader.length(context, LengthWidth::I16)? else { return Ok(None) };
         if length > MAX_STRING_BYTES {
             return Err(start.fail(Fault::StringTooLong(length)));
         }
@@ -108,7 +108,7 @@ impl<'a> Wire<'a> for Option<&'a str> {
         }
     }
     fn write(&self, out: &mut Vec<u8>, context: Context) {
-        write_length(self.map(str::len), out, context, Fixed::I16);
+        write_length(self.map(str::len), out, context, LengthWidth::I16);
         out.extend_from_slice(self.unwrap_or_default().as_bytes());
     }
     fn json<S: Serializer>(&self, _: Context, serializer: S) -> Result<S::Ok, S::Error> {
@@ -132,10 +132,10 @@ impl<'a> Wire<'a> for &'a str {
 
 impl<'a> Wire<'a> for Option<&'a [u8]> {
     fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, DecodeError> {
-        reader.length(context, Fixed::I32)?.map(|length| reader.take(length)).transpose()
+        reader.length(context, LengthWidth::I32)?.map(|length| reader.take(length)).transpose()
     }
     fn write(&self, out: &mut Vec<u8>, context: Context) {
-        write_length(self.map(<[u8]>::len), out, context, Fixed::I32);
+        write_length(self.map(<[u8]>::len), out, context, LengthWidth::I32);
         out.extend_from_slice(self.unwrap_or_default());
     }
     fn json<S: Serializer>(&self, _: Context, serializer: S) -> Result<S::Ok, S::Error> {
@@ -167,18 +167,18 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
-fn write_length(length: Option<usize>, out: &mut Vec<u8>, context: Context, fixed: Fixed) {
+fn write_length(length: Option<usize>, out: &mut Vec<u8>, context: Context, fixed: LengthWidth) {
     // A length outside the range of the encoding is capped. A reader rejects the result.
     if context.flexible {
         write_uvarint(length.map_or(0, |length| u32::try_from(length + 1).unwrap_or(u32::MAX)), out);
         return;
     }
     match fixed {
-        Fixed::I16 => {
+        LengthWidth::I16 => {
             let length = length.map_or(-1, |length| i16::try_from(length).unwrap_or(i16::MAX));
             out.extend_from_slice(&length.to_be_bytes());
         }
-        Fixed::I32 => {
+        LengthWidth::I32 => {
             let length = length.map_or(-1, |length| i32::try_from(length).unwrap_or(i32::MAX));
             out.extend_from_slice(&length.to_be_bytes());
         }
@@ -221,7 +221,7 @@ impl<'a, T: Nullable<'a>> Wire<'a> for Option<T> {
         match (T::NULL, self.is_some()) {
             (Null::Byte, false) => (-1_i8).write(out, context),
             (Null::Byte, true) => 1_i8.write(out, context),
-            (Null::Uvarint, there) => write_uvarint(u32::from(there), out),
+            (Null::Uvarint, is_present) => write_uvarint(u32::from(is_present), out),
         }
         if let Some(value) = self {
             value.write(out, context);
@@ -235,9 +235,9 @@ impl<'a, T: Nullable<'a>> Wire<'a> for Option<T> {
 /// The last field of a message, added by Kafka without a new version number. The field is absent if only an empty tag
 /// section (one byte) is left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Late<T>(pub Option<T>);
+pub struct Unversioned<T>(pub Option<T>);
 
-impl<'a, T: Wire<'a>> Wire<'a> for Late<T> {
+impl<'a, T: Wire<'a>> Wire<'a> for Unversioned<T> {
     fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, DecodeError> {
         if reader.remaining() <= 1 {
             return Ok(Self(None));
@@ -252,7 +252,7 @@ impl<'a, T: Wire<'a>> Wire<'a> for Late<T> {
     fn json<S: Serializer>(&self, context: Context, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.map(|value| Json(value, context)).serialize(serializer)
     }
-    fn is_there(&self) -> bool {
+    fn is_present(&self) -> bool {
         self.0.is_some()
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{cmp::Ordering, collections::VecDeque, iter::Peekable, ops::RangeInclusive, sync::Arc, vec};
 
-use super::tracks::{self, Passed, Reader, before, between};
+use super::in_memory::{self, MemoryReader, Passed, before, between};
 use crate::{
     model::{Millis, Name},
     store::{
@@ -17,20 +17,20 @@ use crate::{
 
 /// Reference to a sample.
 #[derive(Clone, Copy, Debug)]
-pub enum Pick {
+pub enum SampleRef {
     /// A sample in the history store, by its time.
-    Older(Millis),
+    Stored(Millis),
     /// A sample in memory.
-    Kept(Index, Moment),
+    InMemory(Index, Moment),
 }
 
-impl Pick {
+impl SampleRef {
     /// Returns the time of the sample on the wall clock.
     #[must_use]
     pub fn at(&self) -> Millis {
         match self {
-            Self::Older(at) => *at,
-            Self::Kept(_, moment) => moment.at,
+            Self::Stored(at) => *at,
+            Self::InMemory(_, moment) => moment.at,
         }
     }
 
@@ -38,8 +38,8 @@ impl Pick {
     /// wall clock for stored ones, because the store has no steady clock.
     fn time(&self) -> Millis {
         match self {
-            Self::Older(at) => *at,
-            Self::Kept(_, moment) => moment.steady(),
+            Self::Stored(at) => *at,
+            Self::InMemory(_, moment) => moment.steady(),
         }
     }
 
@@ -47,7 +47,9 @@ impl Pick {
     #[must_use]
     pub fn since(&self, before: &Self) -> f64 {
         let millis = match (before, self) {
-            (Self::Kept(_, before), Self::Kept(_, after)) => i64::from(after.ticks.saturating_sub(before.ticks)) * 100,
+            (Self::InMemory(_, before), Self::InMemory(_, after)) => {
+                i64::from(after.ticks.saturating_sub(before.ticks)) * 100
+            }
             (before, after) => after.at().saturating_sub(before.at()),
         };
         to_f64(millis) / 1000.0
@@ -56,20 +58,20 @@ impl Pick {
 
 /// A key with its samples in memory, in the store, or in both.
 #[derive(Debug)]
-pub struct Key {
+pub struct JoinedKey {
     /// Topic name.
     pub topic: Name,
     /// Partition of the topic.
     pub partition: i32,
-    kept: Option<tracks::Key>,
-    older: Option<Archived>,
+    in_memory: Option<in_memory::MemoryKey>,
+    stored: Option<Archived>,
     /// The times of the samples read from the store.
-    older_times: Arc<Times>,
+    stored_times: Arc<StoredTimes>,
 }
 
 /// The times of the samples read from a store, on the wall clock, in order.
 #[derive(Debug, Default)]
-struct Times {
+struct StoredTimes {
     all: Vec<Millis>,
     /// Samples after a gap: the time since the previous sample is much longer than usual there, because the server did
     /// not run or the clock was set.
@@ -77,21 +79,22 @@ struct Times {
 }
 
 /// Factor by which the time between two samples must exceed the usual one to count as a gap.
-const GAP: Millis = 3;
+const GAP_FACTOR: Millis = 3;
 /// Number of steps on either side from which the usual time between samples is computed (their median).
-const AROUND: usize = 4;
+const GAP_NEIGHBOURS: usize = 4;
 
-impl Times {
+impl StoredTimes {
     fn new(all: Vec<Millis>) -> Self {
         let steps: Vec<Millis> =
             all.iter().zip(all.iter().skip(1)).map(|(before, after)| after.saturating_sub(*before)).collect();
         let usual = |at: usize| {
-            let from = at.saturating_sub(AROUND);
-            let mut around: Vec<Millis> = steps.iter().skip(from).take(at + AROUND + 1 - from).copied().collect();
+            let from = at.saturating_sub(GAP_NEIGHBOURS);
+            let mut around: Vec<Millis> =
+                steps.iter().skip(from).take(at + GAP_NEIGHBOURS + 1 - from).copied().collect();
             around.sort_unstable();
             around.get(around.len().saturating_sub(1) / 2).copied().unwrap_or(Millis::MAX)
         };
-        let is_gap = |(at, step): &(usize, &Millis)| **step > usual(*at).saturating_mul(GAP);
+        let is_gap = |(at, step): &(usize, &Millis)| **step > usual(*at).saturating_mul(GAP_FACTOR);
         let gaps = steps.iter().enumerate().filter(is_gap);
         let after_gaps = gaps.filter_map(|(at, _)| all.get(at + 1).copied()).collect();
         Self { after_gaps, all }
@@ -109,29 +112,31 @@ impl Times {
     }
 }
 
-impl Key {
+impl JoinedKey {
     /// Returns the values at a sample; `None` if the key did not exist.
     #[must_use]
-    pub fn at(&self, pick: Pick) -> Option<Point> {
-        match pick {
-            Pick::Older(at) => self.older.as_ref()?.at(at),
-            Pick::Kept(index, _) => self.kept.as_ref()?.at(index),
+    pub fn at(&self, sample_ref: SampleRef) -> Option<Point> {
+        match sample_ref {
+            SampleRef::Stored(at) => self.stored.as_ref()?.at(at),
+            SampleRef::InMemory(index, _) => self.in_memory.as_ref()?.at(index),
         }
     }
 
     /// Returns the number of trailing markers and the log start at a sample in memory.
-    fn of_log(&self, index: Index) -> (i64, Option<i64>) {
-        self.kept.as_ref().map_or((0, None), |kept| (kept.silent_tail(index), kept.log_start(index)))
+    fn markers_and_start(&self, index: Index) -> (i64, Option<i64>) {
+        self.in_memory
+            .as_ref()
+            .map_or((0, None), |in_memory| (in_memory.trailing_markers(index), in_memory.log_start(index)))
     }
 
-    /// Returns when the log end passed an offset that it is beyond at a sample, on the clock of [`Pick::time`]; `None`
-    /// if that is unknown. Samples in memory and in the store are never combined, because their clocks differ. The
-    /// result therefore does not depend on which samples were requested, except that the store has none before the
+    /// Returns when the log end passed an offset that it is beyond at a sample, on the clock of [`SampleRef::time`];
+    /// `None` if that is unknown. Samples in memory and in the store are never combined, because their clocks differ.
+    /// The result therefore does not depend on which samples were requested, except that the store has none before the
     /// first requested one.
-    fn passed(&self, pick: Pick, offset: i64) -> Option<f64> {
-        match pick {
-            Pick::Older(at) => self.passed_in_store(at, offset),
-            Pick::Kept(index, _) => match self.kept.as_ref()?.passed(index, offset)? {
+    fn passed(&self, sample_ref: SampleRef, offset: i64) -> Option<f64> {
+        match sample_ref {
+            SampleRef::Stored(at) => self.passed_in_store(at, offset),
+            SampleRef::InMemory(index, _) => match self.in_memory.as_ref()?.passed(index, offset)? {
                 Passed::At(at) => Some(at),
                 Passed::Before { oldest, newest } => before(oldest, newest, offset),
             },
@@ -139,9 +144,9 @@ impl Key {
     }
 
     /// Returns whether the store has a gap between two of its samples.
-    fn has_gap(&self, from: Pick, to: Pick) -> bool {
+    fn has_gap(&self, from: SampleRef, to: SampleRef) -> bool {
         match (from, to) {
-            (Pick::Older(from), Pick::Older(to)) => self.older_times.has_gap(from, to),
+            (SampleRef::Stored(from), SampleRef::Stored(to)) => self.stored_times.has_gap(from, to),
             _ => false,
         }
     }
@@ -150,7 +155,7 @@ impl Key {
     /// which the clock may have been set, and where the log end decreased, because the clock was set back or the log
     /// was replaced.
     fn passed_in_store(&self, to: Millis, offset: i64) -> Option<f64> {
-        let rows = self.older.as_ref()?.rows.iter().rev().filter(|(at, _)| *at <= to);
+        let rows = self.stored.as_ref()?.rows.iter().rev().filter(|(at, _)| *at <= to);
         let mut beyond: Option<(Millis, i64)> = None;
         for (at, end) in rows.filter_map(|(at, point)| Some((*at, point.as_ref()?.log_end_offset?))) {
             if beyond.is_some_and(|(_, later)| end > later) {
@@ -162,8 +167,8 @@ impl Key {
             }
             let beyond = beyond?;
             // A row holds until the sample before the next row.
-            let stood = self.older_times.before(beyond.0).map_or(at, |last| at.max(last));
-            return (!self.older_times.has_gap(stood, to)).then(|| between((stood, end), beyond, offset));
+            let stood = self.stored_times.before(beyond.0).map_or(at, |last| at.max(last));
+            return (!self.stored_times.has_gap(stood, to)).then(|| between((stood, end), beyond, offset));
         }
         None
     }
@@ -171,7 +176,7 @@ impl Key {
 
 /// A request for samples of a source.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct SampleQuery {
     /// Times of the samples on the wall clock.
     pub times: RangeInclusive<Millis>,
     /// The requested groups; `None` for all.
@@ -186,7 +191,7 @@ pub struct Wanted {
     pub bounds: Bounds,
 }
 
-impl Wanted {
+impl SampleQuery {
     /// Returns a request for all groups within a time range, without bounds.
     #[must_use]
     pub fn all(times: RangeInclusive<Millis>) -> Self {
@@ -196,50 +201,50 @@ impl Wanted {
 }
 
 /// Predicate of the requested groups.
-type HasGroup<'a> = Box<dyn Fn(&str) -> bool + Send + 'a>;
+type GroupPredicate<'a> = Box<dyn Fn(&str) -> bool + Send + 'a>;
 
 /// Reader of the keys of a source, in order.
-pub struct Joined<'a> {
-    reader: Reader<'a>,
+pub struct JoinedReader<'a> {
+    reader: MemoryReader<'a>,
     bounds: Bounds,
     /// The samples to read, in order.
-    pub picks: Vec<Pick>,
-    has_group: HasGroup<'a>,
+    pub sample_refs: Vec<SampleRef>,
+    has_group: GroupPredicate<'a>,
     /// Groups in memory that have not been read yet.
     groups: VecDeque<Name>,
     /// The group in memory that is being read.
     group: Name,
-    kept: Peekable<vec::IntoIter<tracks::Key>>,
+    in_memory: Peekable<vec::IntoIter<in_memory::MemoryKey>>,
     /// The next key of the store.
-    older_next: Option<Archived>,
-    older: ArchivedKeys,
-    older_times: Arc<Times>,
+    next_stored: Option<Archived>,
+    stored: ArchivedKeys,
+    stored_times: Arc<StoredTimes>,
     /// The last group of the store that was checked, and whether it is requested.
     known: Option<(Name, bool)>,
     /// The memory of groups and times.
     _reserved: Reserved,
 }
 
-impl std::fmt::Debug for Joined<'_> {
+impl std::fmt::Debug for JoinedReader<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Joined").field("picks", &self.picks.len()).finish_non_exhaustive()
+        f.debug_struct("JoinedReader").field("sample_refs", &self.sample_refs.len()).finish_non_exhaustive()
     }
 }
 
-impl<'a> Joined<'a> {
-    /// Returns a reader of the requested samples of the groups that `has_group` accepts. `thin` may drop some of the
-    /// samples. If there is a history store, this and the following calls block until it answers.
+impl<'a> JoinedReader<'a> {
+    /// Returns a reader of the requested samples of the groups that `has_group` accepts. `downsample` may drop some of
+    /// the samples. If there is a history store, this and the following calls block until it answers.
     ///
     /// # Errors
     /// The read was stopped, or exceeded its budget.
     pub fn new(
         cluster: &'a SourceCut,
-        wanted: Wanted,
+        wanted: SampleQuery,
         has_group: impl Fn(&str) -> bool + Send + 'a,
-        thin: impl FnOnce(Vec<Pick>) -> Vec<Pick>,
+        downsample: impl FnOnce(Vec<SampleRef>) -> Vec<SampleRef>,
     ) -> Result<Self, ReadError> {
         let samples = &cluster.samples;
-        let Wanted { times, mut groups, prefix, first, ages, bounds } = wanted;
+        let SampleQuery { times, mut groups, prefix, first, ages, bounds } = wanted;
         groups.iter_mut().for_each(|groups| groups.sort_unstable());
         // The oldest sample in memory; the store is read up to there.
         let seam = samples.moments().next().map_or(Millis::MAX, |(_, oldest)| oldest.at);
@@ -252,36 +257,38 @@ impl<'a> Joined<'a> {
             bounds: bounds.clone(),
         };
         let store = cluster.cluster.older().filter(|_| !question.times.is_empty());
-        let older = store.map(|store| store.ask(question)).transpose()?.flatten();
-        let Older { times: older_times, keys: older } =
-            older.unwrap_or_else(|| Older { times: vec![], keys: Box::new(std::iter::empty()) });
-        let of_store = older_times.iter().map(|at| Pick::Older(*at));
-        let kept = samples.moments().map(|(index, moment)| Pick::Kept(index, moment));
-        let picks = thin(of_store.chain(kept.filter(|pick| times.contains(&pick.at()))).collect());
-        let first_kept = picks.iter().find_map(|pick| match pick {
-            Pick::Kept(index, _) => Some(*index),
-            Pick::Older(_) => None,
+        let stored = store.map(|store| store.ask(question)).transpose()?.flatten();
+        let Older { times: stored_times, keys: stored } =
+            stored.unwrap_or_else(|| Older { times: vec![], keys: Box::new(std::iter::empty()) });
+        let from_store = stored_times.iter().map(|at| SampleRef::Stored(*at));
+        let in_memory = samples.moments().map(|(index, moment)| SampleRef::InMemory(index, moment));
+        let sample_refs =
+            downsample(from_store.chain(in_memory.filter(|sample_ref| times.contains(&sample_ref.at()))).collect());
+        let first_in_memory = sample_refs.iter().find_map(|sample_ref| match sample_ref {
+            SampleRef::InMemory(index, _) => Some(*index),
+            SampleRef::Stored(_) => None,
         });
-        let reader = Reader::new(cluster, first_kept.unwrap_or(0), bounds.clone()).with_ages(ages);
+        let reader = MemoryReader::new(cluster, first_in_memory.unwrap_or(0), bounds.clone()).with_ages(ages);
         let is_wanted = |id: &str| *id >= *first && has_group(id);
-        let groups: VecDeque<Name> = first_kept.map(|_| reader.groups(is_wanted)).unwrap_or_default().into();
-        let bytes = groups.len() * size_of::<Name>() + (picks.len() + older_times.len()) * size_of::<Pick>();
+        let groups: VecDeque<Name> = first_in_memory.map(|_| reader.groups(is_wanted)).unwrap_or_default().into();
+        let bytes =
+            groups.len() * size_of::<Name>() + (sample_refs.len() + stored_times.len()) * size_of::<SampleRef>();
         let reserved = bounds.reserve(bytes)?;
         let mut joined = Self {
             reader,
             bounds,
-            picks,
+            sample_refs,
             has_group: Box::new(has_group),
             groups,
             group: Name::from(""),
-            kept: vec![].into_iter().peekable(),
-            older_next: None,
-            older,
-            older_times: Arc::new(Times::new(older_times)),
+            in_memory: vec![].into_iter().peekable(),
+            next_stored: None,
+            stored,
+            stored_times: Arc::new(StoredTimes::new(stored_times)),
             known: None,
             _reserved: reserved,
         };
-        joined.older_next = joined.older.next().transpose()?;
+        joined.next_stored = joined.stored.next().transpose()?;
         Ok(joined)
     }
 
@@ -289,31 +296,34 @@ impl<'a> Joined<'a> {
     ///
     /// # Errors
     /// The read was stopped, or exceeded its budget.
-    pub fn next_key(&mut self, wanted: impl Fn(&str, i32) -> bool) -> Result<Option<(Name, Key)>, ReadError> {
+    pub fn next_key(&mut self, wanted: impl Fn(&str, i32) -> bool) -> Result<Option<(Name, JoinedKey)>, ReadError> {
         loop {
             self.bounds.check()?;
-            self.fill(&wanted)?;
-            let kept = self.kept.peek().map(|key| (&self.group, &key.topic, key.partition));
-            let older = self.older_next.as_ref().map(|key| (&key.group, &key.topic, key.partition));
-            let order = match (kept, older) {
+            self.fill_memory(&wanted)?;
+            let in_memory = self.in_memory.peek().map(|key| (&self.group, &key.topic, key.partition));
+            let stored = self.next_stored.as_ref().map(|key| (&key.group, &key.topic, key.partition));
+            let order = match (in_memory, stored) {
                 (None, None) => return Ok(None),
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
-                (Some(kept), Some(older)) => kept.cmp(&older),
+                (Some(in_memory), Some(stored)) => in_memory.cmp(&stored),
             };
-            let kept = if order.is_le() { self.kept.next() } else { None };
-            let older = if order.is_ge() { self.take_older()? } else { None };
-            let older_times = Arc::clone(&self.older_times);
-            match (kept, older) {
-                (Some(kept), older) => {
-                    let (topic, partition) = (Name::clone(&kept.topic), kept.partition);
-                    let key = Key { topic, partition, kept: Some(kept), older, older_times };
+            let in_memory = if order.is_le() { self.in_memory.next() } else { None };
+            let stored = if order.is_ge() { self.take_stored()? } else { None };
+            let stored_times = Arc::clone(&self.stored_times);
+            match (in_memory, stored) {
+                (Some(in_memory), stored) => {
+                    let (topic, partition) = (Name::clone(&in_memory.topic), in_memory.partition);
+                    let key = JoinedKey { topic, partition, in_memory: Some(in_memory), stored, stored_times };
                     return Ok(Some((Name::clone(&self.group), key)));
                 }
-                (None, Some(older)) if wanted(&older.topic, older.partition) && self.has_group(&older.group) => {
-                    let (group, topic) = (Name::clone(&older.group), Name::clone(&older.topic));
-                    let partition = older.partition;
-                    return Ok(Some((group, Key { topic, partition, kept: None, older: Some(older), older_times })));
+                (None, Some(stored)) if wanted(&stored.topic, stored.partition) && self.has_group(&stored.group) => {
+                    let (group, topic) = (Name::clone(&stored.group), Name::clone(&stored.topic));
+                    let partition = stored.partition;
+                    return Ok(Some((
+                        group,
+                        JoinedKey { topic, partition, in_memory: None, stored: Some(stored), stored_times },
+                    )));
                 }
                 (None, _) => {}
             }
@@ -321,21 +331,21 @@ impl<'a> Joined<'a> {
     }
 
     /// Reads groups in memory until one has a key, or all are read.
-    fn fill(&mut self, wanted: &impl Fn(&str, i32) -> bool) -> Result<(), ReadError> {
-        while self.kept.peek().is_none() {
-            self.kept = self.reader.next_keys()?.into_iter().peekable();
-            if self.kept.peek().is_none() {
+    fn fill_memory(&mut self, wanted: &impl Fn(&str, i32) -> bool) -> Result<(), ReadError> {
+        while self.in_memory.peek().is_none() {
+            self.in_memory = self.reader.next_keys()?.into_iter().peekable();
+            if self.in_memory.peek().is_none() {
                 let Some(group) = self.groups.pop_front() else { break };
-                self.reader.begin(&group, wanted)?;
+                self.reader.begin_group(&group, wanted)?;
                 self.group = group;
             }
         }
         Ok(())
     }
 
-    fn take_older(&mut self) -> Result<Option<Archived>, ReadError> {
-        let next = self.older.next().transpose()?;
-        Ok(std::mem::replace(&mut self.older_next, next))
+    fn take_stored(&mut self) -> Result<Option<Archived>, ReadError> {
+        let next = self.stored.next().transpose()?;
+        Ok(std::mem::replace(&mut self.next_stored, next))
     }
 
     /// Returns whether a group of the store is requested. The predicate is evaluated once per group.
@@ -355,7 +365,7 @@ impl<'a> Joined<'a> {
 #[derive(Debug, Default)]
 pub struct Ages {
     /// The last sample, its next offset to read, and when the log end passed that offset, if known.
-    passed: Option<(Pick, i64, Option<f64>)>,
+    passed: Option<(SampleRef, i64, Option<f64>)>,
 }
 
 impl Ages {
@@ -363,30 +373,32 @@ impl Ages {
     /// was unread. `None` if the age is unknown. In memory this is the case if the end did not move in the samples. In
     /// the store it is the case if the end had passed the offset before the first sample that was read, or if the
     /// unread offsets may be transaction markers.
-    pub fn at(&mut self, key: &Key, pick: Pick, point: Point) -> Option<f64> {
+    pub fn at(&mut self, key: &JoinedKey, sample_ref: SampleRef, point: Point) -> Option<f64> {
         let Some(lag) = point.lag.filter(|lag| *lag > 0) else {
             self.passed = None;
             return point.lag.map(|_| 0.0);
         };
-        let (silent_tail, log_start) = match pick {
-            Pick::Older(_) if lag <= LONGEST => return None,
-            Pick::Older(_) => (0, None),
-            Pick::Kept(index, _) => key.of_log(index),
+        let (trailing_markers, log_start) = match sample_ref {
+            SampleRef::Stored(_) if lag <= LONGEST => return None,
+            SampleRef::Stored(_) => (0, None),
+            SampleRef::InMemory(index, _) => key.markers_and_start(index),
         };
-        if lag <= silent_tail {
+        if lag <= trailing_markers {
             return Some(0.0);
         }
         let next = point.committed_offset.max(log_start.unwrap_or(0));
-        let is_alike = |known: Pick| {
-            matches!((known, pick), (Pick::Kept(..), Pick::Kept(..)) | (Pick::Older(_), Pick::Older(_)))
-                && !key.has_gap(known, pick)
+        let is_alike = |known: SampleRef| {
+            matches!(
+                (known, sample_ref),
+                (SampleRef::InMemory(..), SampleRef::InMemory(..)) | (SampleRef::Stored(_), SampleRef::Stored(_))
+            ) && !key.has_gap(known, sample_ref)
         };
         let passed = match self.passed {
             Some((known, offset, at)) if offset == next && is_alike(known) => at,
-            _ => key.passed(pick, next),
+            _ => key.passed(sample_ref, next),
         };
-        self.passed = Some((pick, next, passed));
-        Some(((to_f64(pick.time()) - passed?) / 1000.0).max(0.0))
+        self.passed = Some((sample_ref, next, passed));
+        Some(((to_f64(sample_ref.time()) - passed?) / 1000.0).max(0.0))
     }
 }
 

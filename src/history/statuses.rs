@@ -10,13 +10,13 @@ use crate::{
 };
 
 /// Time for which a change is retained (ms).
-const KEEP: Millis = 24 * 3_600_000;
+const RETAIN_FOR: Millis = 24 * 3_600_000;
 /// Maximum number of retained changes.
-const MOST: usize = 10_000;
+const MAX_CHANGES: usize = 10_000;
 
 /// The statuses of a source's groups at the last round, and the retained changes.
 #[derive(Debug, Default)]
-pub(super) struct Statuses {
+pub(super) struct StatusTracker {
     known: HashMap<Name, Status>,
     next: HashMap<Name, Status>,
     found: Vec<(Name, Status, Status)>,
@@ -24,15 +24,15 @@ pub(super) struct Statuses {
     sequence: u64,
 }
 
-impl Statuses {
+impl StatusTracker {
     /// Drops all statuses because they belong to another Kafka cluster. The sequence of the changes continues.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn clear(&mut self) {
         *self = Self { sequence: self.sequence, ..Self::default() };
     }
 
-    /// Begins a round. Drops the previous statuses if the flag is set, so that no change is reported against them.
-    pub(super) fn begin(&mut self, anew: bool) {
-        if anew {
+    /// Begins a round. If `drops_previous` is set, no change is reported against the previous statuses.
+    pub(super) fn begin_round(&mut self, drops_previous: bool) {
+        if drops_previous {
             self.known.clear();
         }
         self.next = HashMap::with_capacity(self.known.len());
@@ -40,7 +40,7 @@ impl Statuses {
     }
 
     /// Records the status of a group. A group without a previous status has not changed.
-    pub(super) fn note(&mut self, group: &Name, status: Status) {
+    pub(super) fn record(&mut self, group: &Name, status: Status) {
         if let Some(before) = self.known.get(group).filter(|before| **before != status) {
             self.found.push((Name::clone(group), *before, status));
         }
@@ -48,9 +48,9 @@ impl Statuses {
     }
 
     /// Ends the round. Returns the retained changes if some were added or have expired.
-    pub(super) fn finish(&mut self, at: Millis) -> Option<Arc<Vec<StatusChange>>> {
+    pub(super) fn finish_round(&mut self, at: Millis) -> Option<Arc<Vec<StatusChange>>> {
         self.known = std::mem::take(&mut self.next);
-        let is_old = |change: &StatusChange| change.at < at.saturating_sub(KEEP);
+        let is_old = |change: &StatusChange| change.at < at.saturating_sub(RETAIN_FOR);
         if self.found.is_empty() && !self.changes.first().is_some_and(is_old) {
             return None;
         }
@@ -60,7 +60,7 @@ impl Statuses {
             self.sequence += 1;
             changes.push(StatusChange { sequence: self.sequence, group, from, to, at });
         }
-        changes.drain(..changes.len().saturating_sub(MOST));
+        changes.drain(..changes.len().saturating_sub(MAX_CHANGES));
         self.changes = Arc::new(changes);
         Some(Arc::clone(&self.changes))
     }

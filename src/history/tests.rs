@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{tracks::Reader, *};
+use super::{in_memory::MemoryReader, *};
 use crate::{
     clock::Clock,
     config::{Config, Flags, Layers},
@@ -18,9 +18,9 @@ use crate::{
     },
 };
 
-mod another_cluster;
+mod replaced_cluster;
 mod memory;
-mod read_anew;
+mod mode_change;
 
 pub(crate) struct Lab {
     pub(crate) clock: Clock,
@@ -130,11 +130,11 @@ impl Lab {
 
     fn read<T>(&self, group: &str, key: (&str, i32), get: impl Fn(crate::store::older::Point) -> T) -> Vec<Option<T>> {
         let cut = self.store.cut("", false).unwrap();
-        let mut reader = Reader::new(&cut.clusters[0], 0, Bounds::default());
-        reader.begin(&group.into(), |topic, partition| (topic, partition) == key).unwrap();
+        let mut reader = MemoryReader::new(&cut.clusters[0], 0, Bounds::default());
+        reader.begin_group(&group.into(), |topic, partition| (topic, partition) == key).unwrap();
         let keys = reader.next_keys().unwrap();
         let samples = &cut.clusters[0].samples;
-        let values = |key: &tracks::Key| samples.moments().map(|(index, _)| key.at(index).map(&get)).collect();
+        let values = |key: &in_memory::MemoryKey| samples.moments().map(|(index, _)| key.at(index).map(&get)).collect();
         keys.first().map(values).unwrap_or_default()
     }
 }
@@ -142,7 +142,7 @@ impl Lab {
 pub(crate) const KEY: (&str, i32) = ("orders", 0);
 
 #[test]
-fn a_key_is_known_from_the_first_sample_on() {
+fn a_key_has_values_from_its_first_sample() {
     let mut lab = lab(usize::MAX);
     lab.apply("g", KEY, Some(5), false);
     lab.sample();
@@ -162,7 +162,7 @@ fn a_key_is_known_from_the_first_sample_on() {
 }
 
 #[test]
-fn what_is_deleted_stays_until_its_samples_go() {
+fn samples_of_a_deleted_key_remain_until_they_expire() {
     let mut lab = lab(usize::MAX);
     lab.apply("g", KEY, Some(5), false);
     lab.sample();
@@ -172,7 +172,7 @@ fn what_is_deleted_stays_until_its_samples_go() {
     lab.sample();
     assert_eq!(lab.committed("g", KEY), [Some(5), Some(6), None]);
     let cut = lab.store.cut("", false).unwrap();
-    assert_eq!(Reader::new(&cut.clusters[0], 0, Bounds::default()).groups(|_| true), [Name::from("g")]);
+    assert_eq!(MemoryReader::new(&cut.clusters[0], 0, Bounds::default()).groups(|_| true), [Name::from("g")]);
     drop(cut);
     (0..361).for_each(|_| lab.sample());
     let samples = lab.cluster().own.samples.current();
@@ -181,7 +181,7 @@ fn what_is_deleted_stays_until_its_samples_go() {
 }
 
 #[test]
-fn a_cluster_out_of_reach_has_no_samples() {
+fn an_unreachable_cluster_is_not_sampled() {
     let mut lab = lab(usize::MAX);
     lab.commit("g", KEY, 5);
     lab.sample();
@@ -196,7 +196,7 @@ fn a_cluster_out_of_reach_has_no_samples() {
 }
 
 #[test]
-fn lag_is_that_of_the_log_that_was_committed_to() {
+fn lag_belongs_to_the_log_of_the_commit() {
     let mut lab = lab(usize::MAX);
     lab.topics(&[("orders", 1)]);
     lab.end("orders", 0, 10);
@@ -221,7 +221,7 @@ fn lag_is_that_of_the_log_that_was_committed_to() {
 }
 
 #[test]
-fn partitions_that_are_added_begin_when_they_are_seen_and_a_topic_that_comes_again_is_another() {
+fn added_partitions_start_when_seen_and_a_recreated_topic_is_a_new_log() {
     let mut lab = lab(usize::MAX);
     lab.topics(&[("orders", 1)]);
     lab.end("orders", 0, 10);
@@ -248,7 +248,7 @@ fn partitions_that_are_added_begin_when_they_are_seen_and_a_topic_that_comes_aga
 }
 
 #[test]
-fn a_topic_with_another_id_is_another_log() {
+fn a_topic_with_a_new_id_is_a_new_log() {
     let mut lab = lab(usize::MAX);
     lab.topics(&[("orders", 1)]);
     let set_id = |lab: &Lab, id: u8| {
@@ -266,7 +266,7 @@ fn a_topic_with_another_id_is_another_log() {
 }
 
 #[test]
-fn memory_stays_within_its_bounds_and_the_oldest_go_first() {
+fn memory_is_bounded_and_the_oldest_samples_are_dropped_first() {
     let mut lab = lab(100_000);
     for round in 0..300_i64 {
         for group in 0..100 {
@@ -287,7 +287,7 @@ fn memory_stays_within_its_bounds_and_the_oldest_go_first() {
 }
 
 #[test]
-fn samples_in_between_lose_no_change() {
+fn changes_between_samples_are_not_lost() {
     let mut lab = lab(usize::MAX);
     lab.sampler.settings.step = 300;
     lab.apply("g", KEY, Some(1), false);
@@ -358,7 +358,7 @@ fn a_group_reaches_every_status() {
 }
 
 #[test]
-fn a_change_of_status_is_noticed() {
+fn a_status_change_is_detected() {
     let mut lab = lab(usize::MAX);
     lab.topics(&[("orders", 1)]);
     lab.end("orders", 0, 10);

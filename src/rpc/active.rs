@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Walk,
+    Scan,
     consumers::Search,
     entry,
     paging::{self, PageSize, Tokens},
@@ -19,7 +19,7 @@ use crate::{
 const DEFAULT_WITHIN: Millis = 5 * 60 * 1000;
 
 pub(super) fn page(
-    walk: &Walk,
+    scan: &Scan,
     request: &proto::GetActiveConsumerRequest,
 ) -> Result<proto::GetActiveConsumerResponse, Error> {
     let size = paging::size(request.page_size)?;
@@ -35,14 +35,14 @@ pub(super) fn page(
     };
     let (mut page, mut consumers, mut edges, mut room) = (vec![], vec![], vec![], PageSize::new(size));
     let mut more = false;
-    for group in sorted_groups(walk, (after.0, after.1)).filter(due) {
-        walk.cancel().check()?;
+    for group in sorted_groups(scan, (after.0, after.1)).filter(due) {
+        scan.cancel().check()?;
         let source = &*group.cluster.source.id.name;
         let is_wanted = request.sources.is_empty() || request.sources.iter().any(|wanted| wanted == source);
         if !is_wanted || !search.matches(group) {
             continue;
         }
-        let fact = group_fact(walk, group);
+        let fact = group_fact(scan, group);
         if !is_active(fact.has_readers(), fact.quiet, within) {
             continue;
         }
@@ -52,7 +52,7 @@ pub(super) fn page(
         }
         let consumer = entry::consumer(&fact);
         room.add(&consumer);
-        let of_group = edges_of(walk, fact.group, within);
+        let of_group = edges_of(scan, fact.group, within);
         // Edges count by bytes, but not as items of the page.
         of_group.iter().for_each(|edge| room.add_bytes(edge));
         consumers.push(consumer);
@@ -63,7 +63,7 @@ pub(super) fn page(
         let SourceId { cluster, name } = &last.cluster.source.id;
         tokens.write((cluster.to_string(), last.group.id.to_string(), name.to_string()))
     });
-    let snapshot = walk.snapshot();
+    let snapshot = scan.snapshot();
     Ok(proto::GetActiveConsumerResponse {
         edges,
         consumers,

@@ -45,14 +45,14 @@ pub(super) fn owner_of(fact: &Fact<'_>) -> Option<proto::Owner> {
 
 /// The key of an offset.
 #[derive(Clone, Copy)]
-pub(super) struct Key<'a> {
+pub(super) struct EntryKey<'a> {
     pub(super) shard: &'a ShardKey,
     pub(super) group: &'a str,
     pub(super) topic: &'a str,
 }
 
 /// Returns an entry with the committed offset, without lag.
-pub(super) fn committed(key: Key<'_>, row: &Row, rare: Option<&Rare>) -> proto::OffsetEntry {
+pub(super) fn committed(key: EntryKey<'_>, row: &Row, rare: Option<&Rare>) -> proto::OffsetEntry {
     proto::OffsetEntry {
         cluster: key.shard.source.cluster.to_string(),
         source: key.shard.source.name.to_string(),
@@ -90,7 +90,7 @@ pub(super) fn derived(
 
 pub(super) fn from_fact(fact: &Fact<'_>) -> proto::OffsetEntry {
     let group = fact.group();
-    let key = Key { shard: &group.shard.key, group: &group.group.id, topic: fact.entry.topic };
+    let key = EntryKey { shard: &group.shard.key, group: &group.group.id, topic: fact.entry.topic };
     let mut entry = committed(key, fact.entry.row, fact.entry.rare);
     derived(&mut entry, fact.lag(), fact.lag_seconds(), fact.status(), owner_of(fact));
     entry.observed_at = fact.observed_at().and_then(timestamp);

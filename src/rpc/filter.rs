@@ -78,7 +78,7 @@ impl Filter {
     }
 
     /// Returns whether the filter selects sources.
-    pub(super) fn names_sources(&self) -> bool {
+    pub(super) fn selects_sources(&self) -> bool {
         !self.sources.is_empty()
     }
 

@@ -27,7 +27,7 @@ use prost::{Message as _, bytes::Bytes};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
-mod front;
+mod frontend;
 mod handle;
 mod info;
 mod metadata;
@@ -35,7 +35,7 @@ mod parameters;
 mod running;
 mod session;
 
-pub(super) use front::Front;
+pub(super) use frontend::FlightFrontend;
 use handle::Handle;
 use running::Running;
 
@@ -98,13 +98,13 @@ impl Flight {
         let batches = batches.map_err(|status: Status| FlightError::from(status));
         let data = FlightDataEncoderBuilder::new().with_schema(schema).build(batches);
         let mut response: Response<Rows> = Response::new(Box::pin(data.map_err(Status::from)));
-        name(response.metadata_mut(), &snapshot);
+        set_snapshot_headers(response.metadata_mut(), &snapshot);
         Ok(response)
     }
 
     /// Returns all rows of the response to a metadata command; `None` for other commands.
-    fn lookup(&self, command: &Command) -> Result<Option<RecordBatch>, Status> {
-        metadata::rows(command.clone(), &self.engine).map_err(|error| metadata::bug(&error).into())
+    fn metadata_rows(&self, command: &Command) -> Result<Option<RecordBatch>, Status> {
+        metadata::rows(command.clone(), &self.engine).map_err(|error| metadata::error_of(&error).into())
     }
 
     /// Cancels the execution of a FlightInfo, if it is running.
@@ -133,7 +133,7 @@ fn flight_info(schema: &Schema, ticket: &Any, descriptor: FlightDescriptor) -> R
 }
 
 /// Sets the headers that name the snapshot, as `POST /v1/sql` does.
-fn name(metadata: &mut MetadataMap, snapshot: &Snapshot) {
+fn set_snapshot_headers(metadata: &mut MetadataMap, snapshot: &Snapshot) {
     let incomplete = snapshot.incomplete.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     for (key, value) in [("offsetd-snapshot", &snapshot.id), ("offsetd-incomplete-clusters", &incomplete)] {
         // Always valid: cluster names consist of plain characters (`config`).
@@ -144,7 +144,7 @@ fn name(metadata: &mut MetadataMap, snapshot: &Snapshot) {
 }
 
 /// Encodes a schema for the response to a prepare.
-fn ipc(schema: &Schema) -> Result<Bytes, Status> {
+fn encode_schema(schema: &Schema) -> Result<Bytes, Status> {
     let message = SchemaAsIpc::new(schema, &IpcWriteOptions::default()).try_into();
     let IpcMessage(bytes) = message.map_err(|error: ArrowError| Error::internal(&error.to_string()))?;
     Ok(bytes)
@@ -212,8 +212,8 @@ impl FlightSqlService for Flight {
         let description = self.engine.describe(unbound).await?;
         Ok(ActionCreatePreparedStatementResult {
             prepared_statement_handle: handle.bytes(),
-            dataset_schema: ipc(&description.schema)?,
-            parameter_schema: ipc(&description.parameters)?,
+            dataset_schema: encode_schema(&description.schema)?,
+            parameter_schema: encode_schema(&description.parameters)?,
         })
     }
 
@@ -253,7 +253,7 @@ impl FlightSqlService for Flight {
             let request = CancelFlightInfoRequest::decode(&*action.body)
                 .map_err(|_| Error::Invalid("cannot decode the CancelFlightInfoRequest".to_owned()))?;
             CancelFlightInfoResult::new(self.cancel(&request.info.unwrap_or_default())).encode_to_vec()
-        } else if let Some(answer) = session::act(&action) {
+        } else if let Some(answer) = session::run_action(&action) {
             answer?
         } else {
             return Err(Error::Invalid(format!("unknown action {:?}", action.r#type)).into());

@@ -6,17 +6,16 @@ use prost_types::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Shared, Walk, entry,
+    Scan, Shared, entry, enum_value,
     filter::{Filter, NameFilter},
-    known,
     paging::{self, PageSize, Tokens},
     proto::{self, HistoryBy},
 };
 use crate::{
     error::Error,
     history::{
-        joined::{Ages, Joined, Pick, Wanted},
-        thin::{Sample, Sums, last_of_each},
+        downsample::{Sample, SampleSums, last_per_step},
+        joined::{Ages, JoinedReader, SampleQuery, SampleRef},
     },
     model::{Millis, Name, SourceId},
     store::{
@@ -29,7 +28,7 @@ use crate::{
 };
 
 /// Memory limit of the samples that a call reads from one source (bytes).
-const MEMORY: usize = 256 << 20;
+const MAX_READ_BYTES: usize = 256 << 20;
 const DEFAULT_SERIES: i32 = 100;
 const MAX_SERIES: i32 = 1000;
 /// Default time from `from` to `to`.
@@ -42,13 +41,13 @@ const MAX_SAMPLES: Millis = 10_000;
 
 /// Time range and step, the same for all pages of a listing.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Span {
+struct TimeSpan {
     from: Millis,
     to: Millis,
     step: Millis,
 }
 
-impl Span {
+impl TimeSpan {
     /// Returns the span of a request. `oldest` is the time of the oldest sample, if known.
     fn new(
         request: &proto::GetHistoryRequest,
@@ -72,7 +71,7 @@ impl Span {
             Some(step) => Duration::try_from(step).ok().and_then(|step| Millis::try_from(step.as_millis()).ok()),
             None => {
                 let kept = u64::try_from(kept_step.as_millis()).unwrap_or(u64::MAX).max(1);
-                // Do not thin for a time range before the oldest sample.
+                // Do not downsample for a time range before the oldest sample.
                 let shown = to.saturating_sub(oldest.map_or(from, |oldest| from.max(oldest))).max(0);
                 let least = shown.unsigned_abs().div_ceil(DEFAULT_SAMPLES);
                 Millis::try_from(least.div_ceil(kept).max(1).saturating_mul(kept)).ok()
@@ -92,7 +91,7 @@ impl Span {
 }
 
 /// Returns the time of the oldest sample in memory; `None` if a history store has older ones.
-fn oldest(store: &Store) -> Option<Millis> {
+fn oldest_sample(store: &Store) -> Option<Millis> {
     let first = |source: Arc<Source>| Some(source.samples.current().moments().next()?.1.at);
     let stored = store.clusters().iter().any(|cluster| cluster.older().is_some());
     if stored { None } else { store.clusters().iter().flat_map(|cluster| cluster.sources()).filter_map(first).min() }
@@ -104,12 +103,12 @@ fn millis(time: Timestamp) -> Option<Millis> {
 
 /// The key of the first series of the next page: cluster, source, group, topic and partition. Parts that the series are
 /// summed over are empty.
-type Position = (String, String, String, String, i32);
+type SeriesKey = (String, String, String, String, i32);
 
 #[derive(Serialize, Deserialize)]
-struct Next {
-    span: Span,
-    first: Position,
+struct PageStart {
+    span: TimeSpan,
+    first: SeriesKey,
 }
 
 pub(super) async fn get_history(
@@ -120,26 +119,26 @@ pub(super) async fn get_history(
     let filter = Filter::new(request.filter.clone())?;
     let cluster = filter.named_cluster().to_owned();
     let from = (&*cluster, request.allow_partial);
-    shared.walk((Kind::History, "GetHistory"), deadline, from, move |walk| page(walk, request, filter)).await
+    shared.scan((Kind::History, "GetHistory"), deadline, from, move |scan| page(scan, request, filter)).await
 }
 
-fn page(walk: &Walk, request: proto::GetHistoryRequest, filter: Filter) -> Result<proto::GetHistoryResponse, Error> {
-    let (store, kept_step) = (walk.shared.store(), walk.shared.history_step);
+fn page(scan: &Scan, request: proto::GetHistoryRequest, filter: Filter) -> Result<proto::GetHistoryResponse, Error> {
+    let (store, kept_step) = (scan.shared.store(), scan.shared.history_step);
     let size = paging::size_within(request.page_size, DEFAULT_SERIES, MAX_SERIES)?;
     let tokens = Tokens::new(&proto::GetHistoryRequest { page_size: 0, page_token: String::new(), ..request.clone() });
-    let next: Option<Next> = tokens.read(&request.page_token)?;
-    let span = Span::new(&request, store.clock.now(), kept_step, oldest(store))?;
+    let next: Option<PageStart> = tokens.read(&request.page_token)?;
+    let span = TimeSpan::new(&request, store.clock.now(), kept_step, oldest_sample(store))?;
     let (span, first) = next.map_or((span, None), |next| (next.span, Some(next.first)));
-    let by = known("by", request.by)?;
+    let by = enum_value("by", request.by)?;
     if filter.with_lag_only {
         return Err(Error::Invalid("filter.with_lag_only: the lag changes within a series; unset it".to_owned()));
     }
-    let cancel = walk.cancel().clone();
+    let cancel = scan.cancel().clone();
     let room = PageSize::new(size);
-    let mut page = Page { filter, span, by, first, cancel, room, series: vec![], next: None };
-    page.fill(walk)?;
-    let token = page.next.map(|first| tokens.write(Next { span, first }));
-    let snapshot = walk.snapshot();
+    let mut page = HistoryPage { filter, span, by, first, cancel, room, series: vec![], next: None };
+    page.fill(scan)?;
+    let token = page.next.map(|first| tokens.write(PageStart { span, first }));
+    let snapshot = scan.snapshot();
     Ok(proto::GetHistoryResponse {
         series: page.series,
         next_page_token: token.unwrap_or_default(),
@@ -149,18 +148,18 @@ fn page(walk: &Walk, request: proto::GetHistoryRequest, filter: Filter) -> Resul
     })
 }
 
-struct Page {
+struct HistoryPage {
     filter: Filter,
-    span: Span,
+    span: TimeSpan,
     by: HistoryBy,
-    first: Option<Position>,
+    first: Option<SeriesKey>,
     cancel: Cancel,
     room: PageSize,
     series: Vec<proto::HistorySeries>,
-    next: Option<Position>,
+    next: Option<SeriesKey>,
 }
 
-impl Page {
+impl HistoryPage {
     fn fill(&mut self, cut: &Cut) -> Result<(), Error> {
         let accepts = |cut: &&SourceCut| {
             self.filter.cluster.accepts(&cut.cluster.name) && self.filter.accepts_source(&cut.source.id.name)
@@ -169,7 +168,7 @@ impl Page {
         sources.sort_by(|left, right| left.source.id.cmp(&right.source.id));
         for source in sources {
             let SourceId { cluster, name } = &source.source.id;
-            let is_due = |first: &Position| (&**cluster, &**name) >= (&*first.0, &*first.1);
+            let is_due = |first: &SeriesKey| (&**cluster, &**name) >= (&*first.0, &*first.1);
             if self.next.is_none() && self.first.as_ref().is_none_or(is_due) {
                 self.source(source)?;
             }
@@ -179,47 +178,50 @@ impl Page {
 
     fn source(&mut self, cluster: &SourceCut) -> Result<(), Error> {
         let id = &cluster.source.id;
-        let is_here = |first: &&Position| *first.0 == *id.cluster && *first.1 == *id.name;
+        let is_here = |first: &&SeriesKey| *first.0 == *id.cluster && *first.1 == *id.name;
         let first = self.first.as_ref().filter(is_here).map(|first| first.2.clone());
-        let bounds = Bounds { cancel: self.cancel.clone(), budget: Some(Arc::new(FixedBudget::new(MEMORY))) };
+        let bounds = Bounds { cancel: self.cancel.clone(), budget: Some(Arc::new(FixedBudget::new(MAX_READ_BYTES))) };
         let first = first.unwrap_or_default();
-        let wanted = Wanted { first, ages: true, bounds, ..Wanted::all(self.span.includes()) };
-        let wanted = match &self.filter.group {
-            NameFilter::Exact(group) => Wanted { groups: Some(vec![group.clone()]), ..wanted },
-            NameFilter::Prefix(prefix) => Wanted { prefix: prefix.clone(), ..wanted },
-            NameFilter::Any | NameFilter::Regex(_) => wanted,
+        let query = SampleQuery { first, ages: true, bounds, ..SampleQuery::all(self.span.includes()) };
+        let query = match &self.filter.group {
+            NameFilter::Exact(group) => SampleQuery { groups: Some(vec![group.clone()]), ..query },
+            NameFilter::Prefix(prefix) => SampleQuery { prefix: prefix.clone(), ..query },
+            NameFilter::Any | NameFilter::Regex(_) => query,
         };
         let (step, group) = (self.span.step, self.filter.group.clone());
-        let thin = |picks: Vec<Pick>| last_of_each(picks.into_iter().map(|pick| (pick, pick.at())), step);
-        let mut joined = Joined::new(cluster, wanted, move |id| group.accepts(id), thin).map_err(ended_early)?;
-        let picks = std::mem::take(&mut joined.picks);
+        let downsample = |sample_refs: Vec<SampleRef>| {
+            last_per_step(sample_refs.into_iter().map(|sample_ref| (sample_ref, sample_ref.at())), step)
+        };
+        let mut joined =
+            JoinedReader::new(cluster, query, move |id| group.accepts(id), downsample).map_err(read_error)?;
+        let sample_refs = std::mem::take(&mut joined.sample_refs);
         // The series that is being summed.
-        let mut series: Option<(Position, Sums)> = None;
+        let mut series: Option<(SeriesKey, SampleSums)> = None;
         loop {
             let next = joined.next_key(|topic, partition| self.filter.accepts_key(topic, partition));
-            let Some((group, key)) = next.map_err(ended_early)? else { break };
-            let place = self.place(id, &group, &key.topic, key.partition);
-            if series.as_ref().is_some_and(|(building, _)| *building != place) {
-                series.take().into_iter().for_each(|(place, sums)| self.push(place, sums.finish()));
+            let Some((group, key)) = next.map_err(read_error)? else { break };
+            let series_key = self.series_key(id, &group, &key.topic, key.partition);
+            if series.as_ref().is_some_and(|(building, _)| *building != series_key) {
+                series.take().into_iter().for_each(|(series_key, sums)| self.push(series_key, sums.finish()));
                 if self.next.is_some() {
                     return Ok(());
                 }
             }
-            if self.is_due(&place) {
-                let (_, sums) = series.get_or_insert_with(|| (place, sums(&picks)));
+            if self.is_due(&series_key) {
+                let (_, sums) = series.get_or_insert_with(|| (series_key, sums(&sample_refs)));
                 let mut ages = Ages::default();
                 sums.add(|at| {
-                    let pick = *picks.get(at)?;
-                    key.at(pick).map(|point| (point, ages.at(&key, pick, point)))
+                    let sample_ref = *sample_refs.get(at)?;
+                    key.at(sample_ref).map(|point| (point, ages.at(&key, sample_ref, point)))
                 });
             }
         }
-        series.into_iter().for_each(|(place, sums)| self.push(place, sums.finish()));
+        series.into_iter().for_each(|(series_key, sums)| self.push(series_key, sums.finish()));
         Ok(())
     }
 
     /// Returns the key of the series to which a key belongs.
-    fn place(&self, source: &SourceId, group: &Name, topic: &Name, partition: i32) -> Position {
+    fn series_key(&self, source: &SourceId, group: &Name, topic: &Name, partition: i32) -> SeriesKey {
         let (cluster, name) = (source.cluster.to_string(), source.name.to_string());
         let (group, topic) = (|| group.to_string(), || topic.to_string());
         match self.by {
@@ -230,20 +232,20 @@ impl Page {
         }
     }
 
-    fn is_due(&self, place: &Position) -> bool {
-        self.next.is_none() && self.first.as_ref().is_none_or(|first| place >= first)
+    fn is_due(&self, series_key: &SeriesKey) -> bool {
+        self.next.is_none() && self.first.as_ref().is_none_or(|first| series_key >= first)
     }
 
-    fn push(&mut self, place: Position, samples: Vec<Sample>) {
-        if samples.is_empty() || !self.is_due(&place) {
+    fn push(&mut self, series_key: SeriesKey, samples: Vec<Sample>) {
+        if samples.is_empty() || !self.is_due(&series_key) {
             return;
         }
         if self.room.is_full() {
-            self.next = Some(place);
+            self.next = Some(series_key);
             return;
         }
         let is_partition = matches!(self.by, HistoryBy::Unspecified | HistoryBy::Partition);
-        let (cluster, source, group_id, topic, partition) = place;
+        let (cluster, source, group_id, topic, partition) = series_key;
         let series = proto::HistorySeries {
             cluster,
             source,
@@ -257,14 +259,14 @@ impl Page {
     }
 }
 
-fn ended_early(error: ReadError) -> Error {
+fn read_error(error: ReadError) -> Error {
     match error {
         ReadError::Stopped => {
             Error::Deadline("reading the history exceeded the deadline; narrow the filter or the time range".to_owned())
         }
         ReadError::OverBudget => Error::Exhausted(format!(
             "reading the history needs more than {} MiB; narrow the filter or the time range",
-            MEMORY >> 20
+            MAX_READ_BYTES >> 20
         )),
     }
 }
@@ -281,12 +283,12 @@ fn sample(sample: &Sample) -> proto::HistorySample {
     }
 }
 
-fn sums(picks: &[Pick]) -> Sums {
-    let mut before: Option<&Pick> = None;
-    Sums::new(picks.iter().map(|pick| {
-        let gap = before.map_or(0.0, |before| pick.since(before));
-        before = Some(pick);
-        (pick.at(), gap)
+fn sums(sample_refs: &[SampleRef]) -> SampleSums {
+    let mut before: Option<&SampleRef> = None;
+    SampleSums::new(sample_refs.iter().map(|sample_ref| {
+        let gap = before.map_or(0.0, |before| sample_ref.since(before));
+        before = Some(sample_ref);
+        (sample_ref.at(), gap)
     }))
 }
 

@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Shared, Walk,
-    entry::{self, Key},
+    Scan, Shared,
+    entry::{self, EntryKey},
+    enum_value,
     filter::Filter,
-    known,
     paging::{self, PageSize, Tokens},
     proto::{self, Freshness},
 };
@@ -43,19 +43,19 @@ pub(super) async fn query(
         }
         _ => store.check_loaded(cluster)?,
     }
-    if known::<Freshness>("freshness", request.freshness)? == Freshness::Latest {
+    if enum_value::<Freshness>("freshness", request.freshness)? == Freshness::Latest {
         let scope = Scope::Key((&*request.group_id).into(), (&*request.topic).into(), request.partition);
         match &named {
-            Some(source) => freshness::wait_for_source(source, &scope, patience(deadline)).await?,
-            None => freshness::wait_for(cluster, scope, patience(deadline)).await?,
+            Some(source) => freshness::wait_for_source(source, &scope, latest_timeout(deadline)).await?,
+            None => freshness::wait_for(cluster, scope, latest_timeout(deadline)).await?,
         }
     }
     // Look up after the wait, because the shard may have been replaced meanwhile.
     let Some((source, shard, found)) = find(cluster, &request)? else {
         return Err(Error::NotFound(format!("no group {:?} in cluster {:?}", request.group_id, cluster.name)));
     };
-    let entry = point(store, (cluster, &source), &shard, &found, &request)?;
-    Ok(proto::QueryResponse { entry: Some(entry), snapshot: Some(point_snapshot(store, cluster)) })
+    let entry = offset_entry(store, (cluster, &source), &shard, &found, &request)?;
+    Ok(proto::QueryResponse { entry: Some(entry), snapshot: Some(entry_snapshot(store, cluster)) })
 }
 
 fn named_source(cluster: &Cluster, name: &str) -> Result<Arc<Source>, Error> {
@@ -64,11 +64,11 @@ fn named_source(cluster: &Cluster, name: &str) -> Result<Arc<Source>, Error> {
 }
 
 /// The source and shard of a group, and the requested offset if the group has it.
-type Place = (Arc<Source>, Arc<Shard>, Found);
+type FoundGroup = (Arc<Source>, Arc<Shard>, Found);
 
 /// Returns the key in the requested source. If no source is requested, the cluster's own source is preferred, then the
 /// only other source that has the key. If no source has the key, returns a source that has the group.
-fn find(cluster: &Cluster, request: &proto::QueryRequest) -> Result<Option<Place>, Error> {
+fn find(cluster: &Cluster, request: &proto::QueryRequest) -> Result<Option<FoundGroup>, Error> {
     let get = |source: &Arc<Source>| {
         let shard = source.shard_of_group(&request.group_id)?;
         let found = shard.get(&request.group_id, &request.topic, request.partition)?;
@@ -81,9 +81,9 @@ fn find(cluster: &Cluster, request: &proto::QueryRequest) -> Result<Option<Place
     if own.as_ref().is_some_and(|(.., found)| found.entry.is_some()) {
         return Ok(own);
     }
-    let places: Vec<Place> = cluster.sources().iter().skip(1).filter_map(get).collect();
-    let (mut with_key, others): (Vec<Place>, Vec<Place>) =
-        places.into_iter().partition(|(.., found)| found.entry.is_some());
+    let found_groups: Vec<FoundGroup> = cluster.sources().iter().skip(1).filter_map(get).collect();
+    let (mut with_key, others): (Vec<FoundGroup>, Vec<FoundGroup>) =
+        found_groups.into_iter().partition(|(.., found)| found.entry.is_some());
     if with_key.len() > 1 {
         let names: Vec<&str> = with_key.iter().map(|(source, ..)| &*source.id.name).collect();
         let names = names.join(", ");
@@ -94,11 +94,11 @@ fn find(cluster: &Cluster, request: &proto::QueryRequest) -> Result<Option<Place
 
 /// Returns how long to wait for fresh data: 95 % of the caller's deadline, so that the caller still receives the
 /// reason.
-fn patience(deadline: Option<Duration>) -> Duration {
+fn latest_timeout(deadline: Option<Duration>) -> Duration {
     deadline.map_or(LATEST_TIMEOUT, |deadline| deadline - deadline / 20)
 }
 
-fn point(
+fn offset_entry(
     store: &Store,
     (cluster, source): (&Cluster, &Source),
     shard: &Shard,
@@ -129,7 +129,7 @@ fn point(
     let status = lag::status(&at.row, &lag, window, context);
     let id = topic.and_then(|topic| topic.id);
     let owner = owner(cluster, source, found, |of| of.owner(&at.topic, id, at.row.partition).map(entry::owner));
-    let key = Key { shard: &shard.key, group: &found.group, topic: &at.topic };
+    let key = EntryKey { shard: &shard.key, group: &found.group, topic: &at.topic };
     let mut entry = entry::committed(key, &at.row, at.rare.as_ref());
     entry::derived(&mut entry, &lag, lag.seconds(&ends, now), status, owner);
     let seen = first_seen(&at.row, (&shard.key, context.load_began), (now, now_at));
@@ -158,7 +158,7 @@ fn owner(
 
 /// Returns the snapshot of a single offset. The offset is read under the lock of its shard, so the snapshot is the
 /// present.
-fn point_snapshot(store: &Store, cluster: &Cluster) -> proto::Snapshot {
+fn entry_snapshot(store: &Store, cluster: &Cluster) -> proto::Snapshot {
     let health = cluster.health();
     let now = store.clock.now();
     proto::Snapshot {
@@ -174,7 +174,7 @@ fn point_snapshot(store: &Store, cluster: &Cluster) -> proto::Snapshot {
 }
 
 /// The last key of the previous page: cluster, group, topic, partition and source.
-type Position = (String, String, String, i32, String);
+type LastKey = (String, String, String, i32, String);
 
 pub(super) async fn get_offset(
     shared: &Arc<Shared>,
@@ -183,21 +183,21 @@ pub(super) async fn get_offset(
 ) -> Result<proto::GetOffsetResponse, Error> {
     let size = paging::size(request.page_size)?;
     let tokens = Tokens::new(&proto::GetOffsetRequest { page_size: 0, page_token: String::new(), ..request.clone() });
-    let after: Option<Position> = tokens.read(&request.page_token)?;
-    let is_latest = known::<Freshness>("freshness", request.freshness)? == Freshness::Latest;
+    let after: Option<LastKey> = tokens.read(&request.page_token)?;
+    let is_latest = enum_value::<Freshness>("freshness", request.freshness)? == Freshness::Latest;
     let filter = Filter::new(request.filter)?;
     let cluster = filter.named_cluster().to_owned();
     // Later pages are as fresh as the first one, so they do not wait again.
     if is_latest && after.is_none() {
         let store = shared.store();
         match &*cluster {
-            "" => freshness::wait_for_all(store, patience(deadline)).await?,
-            name => freshness::wait_for(&store.cluster(name)?, Scope::All, patience(deadline)).await?,
+            "" => freshness::wait_for_all(store, latest_timeout(deadline)).await?,
+            name => freshness::wait_for(&store.cluster(name)?, Scope::All, latest_timeout(deadline)).await?,
         }
     }
     let from = (&*cluster, request.allow_partial);
-    let page = move |walk: &Walk| page(walk, &filter, size, &tokens, after.as_ref());
-    shared.walk((Kind::Page, "GetOffset"), deadline, from, page).await
+    let page = move |scan: &Scan| page(scan, &filter, size, &tokens, after.as_ref());
+    shared.scan((Kind::Page, "GetOffset"), deadline, from, page).await
 }
 
 fn is_of(group: &GroupCut<'_>, cluster: &str) -> bool {
@@ -217,18 +217,18 @@ fn facts_of_sources<'a>(cut: &'a Cut, groups: &[GroupCut<'a>]) -> Vec<Fact<'a>> 
 }
 
 fn page(
-    walk: &Walk,
+    scan: &Scan,
     filter: &Filter,
     size: usize,
     tokens: &Tokens,
-    after: Option<&Position>,
+    after: Option<&LastKey>,
 ) -> Result<proto::GetOffsetResponse, Error> {
-    let cut: &Cut = walk;
+    let cut: &Cut = scan;
     let from = after.map_or(("", ""), |after| (after.0.as_str(), after.1.as_str()));
     let (mut entries, mut room, mut more) = (vec![], PageSize::new(size), false);
     let mut groups = sorted_groups(cut, from).peekable();
     'groups: while let Some(group) = groups.next() {
-        walk.cancel().check()?;
+        scan.cancel().check()?;
         let same = |other: &GroupCut<'_>| other.group.id == group.group.id && is_of(other, &group.cluster.cluster.name);
         let mut of_sources = vec![group];
         of_sources.extend(std::iter::from_fn(|| groups.next_if(same)));
@@ -256,7 +256,7 @@ fn page(
     }
     let next = entries.last().filter(|_| more).map(|last: &proto::OffsetEntry| {
         let (cluster, group, topic) = (last.cluster.clone(), last.group_id.clone(), last.topic.clone());
-        let position: Position = (cluster, group, topic, last.partition, last.source.clone());
+        let position: LastKey = (cluster, group, topic, last.partition, last.source.clone());
         tokens.write(position)
     });
     let snapshot = cut.snapshot();

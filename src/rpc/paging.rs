@@ -21,28 +21,28 @@ use crate::{
 const DEFAULT_SIZE: i32 = 1000;
 const MAX_SIZE: i32 = 10_000;
 /// Time for which the order of a paged listing is retained (ticks of 100 ms).
-const WALK_TICKS: Ticks = 600;
+const ORDER_TICKS: Ticks = 600;
 /// Maximum number of retained orders; the oldest is dropped first.
-const WALKS: usize = 128;
+const MAX_ORDERS: usize = 128;
 
 /// Returns the size of a page. 0 selects the default, and a size above the maximum is reduced to it.
 ///
 /// # Errors
 /// The size is negative.
-pub(super) fn size(asked: i32) -> Result<usize, Error> {
-    size_within(asked, DEFAULT_SIZE, MAX_SIZE)
+pub(super) fn size(requested: i32) -> Result<usize, Error> {
+    size_within(requested, DEFAULT_SIZE, MAX_SIZE)
 }
 
 /// Returns the size of a page with another default and maximum.
 ///
 /// # Errors
 /// The size is negative.
-pub(super) fn size_within(asked: i32, default: i32, most: i32) -> Result<usize, Error> {
-    let size = match asked {
+pub(super) fn size_within(requested: i32, default: i32, most: i32) -> Result<usize, Error> {
+    let size = match requested {
         0 => default,
-        asked => asked.min(most),
+        requested => requested.min(most),
     };
-    usize::try_from(size).map_err(|_| Error::Invalid(format!("page_size {asked} is negative")))
+    usize::try_from(size).map_err(|_| Error::Invalid(format!("page_size {requested} is negative")))
 }
 
 /// Maximum size of a response message (bytes). Most clients reject messages of more than 4 MiB.
@@ -136,31 +136,31 @@ pub(super) type GroupKey = (Name, Name, Name);
 
 /// Retained orders of paged listings that are sorted by a column with changing values.
 #[derive(Debug, Default)]
-pub(super) struct Walks {
-    walks: Mutex<VecDeque<Walk>>,
+pub(super) struct ListingOrders {
+    orders: Mutex<VecDeque<ListingOrder>>,
     ids: DefaultHashBuilder,
 }
 
 #[derive(Debug)]
-struct Walk {
+struct ListingOrder {
     id: u64,
     started: Ticks,
     order: Arc<Vec<GroupKey>>,
 }
 
-impl Walks {
+impl ListingOrders {
     /// Retains an order and returns its id.
-    pub(super) fn keep(&self, clock: &Clock, order: Arc<Vec<GroupKey>>) -> u64 {
+    pub(super) fn retain(&self, clock: &Clock, order: Arc<Vec<GroupKey>>) -> u64 {
         let started = clock.ticks();
-        let mut walks = self.walks.lock();
-        walks.retain(|walk| started.saturating_sub(walk.started) <= WALK_TICKS);
-        let newest = walks.back().map_or(0, |walk| walk.id);
+        let mut orders = self.orders.lock();
+        orders.retain(|order| started.saturating_sub(order.started) <= ORDER_TICKS);
+        let newest = orders.back().map_or(0, |order| order.id);
         // The hasher has a random seed, so that ids cannot be guessed from each other.
         let id = self.ids.hash_one((newest, started, order.len()));
-        if walks.len() >= WALKS {
-            walks.pop_front();
+        if orders.len() >= MAX_ORDERS {
+            orders.pop_front();
         }
-        walks.push_back(Walk { id, started, order });
+        orders.push_back(ListingOrder { id, started, order });
         id
     }
 
@@ -170,9 +170,10 @@ impl Walks {
     /// The order has expired or was dropped.
     pub(super) fn find(&self, clock: &Clock, id: u64) -> Result<Arc<Vec<GroupKey>>, Error> {
         let now = clock.ticks();
-        let walks = self.walks.lock();
-        let walk = walks.iter().find(|walk| walk.id == id && now.saturating_sub(walk.started) <= WALK_TICKS);
-        walk.map(|walk| Arc::clone(&walk.order))
+        let orders = self.orders.lock();
+        let order = orders.iter().find(|order| order.id == id && now.saturating_sub(order.started) <= ORDER_TICKS);
+        order
+            .map(|order| Arc::clone(&order.order))
             .ok_or_else(|| Error::Invalid("page_token has expired after 60 s; start with the first page".to_owned()))
     }
 }
@@ -180,7 +181,7 @@ impl Walks {
 /// Time for which a ranking is reused by other calls (ticks of 100 ms).
 const RANKING_TICKS: Ticks = 10;
 /// Maximum number of retained rankings.
-const RANKINGS: usize = 4;
+const MAX_RANKINGS: usize = 4;
 
 /// Sorted lists of groups, shared by calls with the same request. Dashboards poll often, and sorting requires a scan of
 /// every offset.
@@ -216,7 +217,7 @@ impl Rankings {
             kept.retain(|ranking| taken.saturating_sub(ranking.taken) <= RANKING_TICKS);
             let known = kept.iter().find(|kept| kept.request == request && kept.groups == groups);
             known.map(Arc::clone).unwrap_or_else(|| {
-                if kept.len() >= RANKINGS {
+                if kept.len() >= MAX_RANKINGS {
                     kept.pop_front();
                 }
                 let ranking = Arc::new(Ranking { request, taken, groups, keys: OnceCell::new() });

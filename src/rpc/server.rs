@@ -11,7 +11,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use tonic_web::GrpcWebLayer;
 use tower::Layer as _;
 
-use super::{Service, flight::Front, proto};
+use super::{Service, flight::FlightFrontend, proto};
 use crate::{error::Error, status, store::Store, work::UnreadAnswer};
 use proto::offset_service_server::OffsetServiceServer;
 
@@ -44,7 +44,7 @@ pub fn routes(service: Service) -> Result<(axum::Router, Health), RoutesError> {
     };
     let reflection_v1 = reflection().build_v1()?;
     let reflection_v1alpha = reflection().build_v1alpha()?;
-    let flight = FlightServiceServer::new(Front::new(&service))
+    let flight = FlightServiceServer::new(FlightFrontend::new(&service))
         .max_decoding_message_size(MAX_REQUEST_BYTES)
         .send_compressed(tonic::codec::CompressionEncoding::Gzip)
         .accept_compressed(tonic::codec::CompressionEncoding::Gzip);
@@ -60,47 +60,47 @@ pub fn routes(service: Service) -> Result<(axum::Router, Health), RoutesError> {
         .add_service(web.layer(reflection_v1alpha))
         .add_service(flight);
     let routes = routes.into_axum_router().reset_fallback();
-    Ok((routes.layer(axum::middleware::map_response(hold)), Health { reporter }))
+    Ok((routes.layer(axum::middleware::map_response(count_unread)), Health { reporter }))
 }
 
 /// Counts a page as unread until its body is dropped.
-async fn hold(mut response: axum::response::Response) -> axum::response::Response {
+async fn count_unread(mut response: axum::response::Response) -> axum::response::Response {
     let Some(counted) = response.extensions_mut().remove::<UnreadAnswer>() else { return response };
-    let held = move |frame| {
+    let counted_frame = move |frame| {
         let _held = &counted;
         frame
     };
-    response.map(|body| axum::body::Body::new(body.map_frame(held)))
+    response.map(|body| axum::body::Body::new(body.map_frame(counted_frame)))
 }
 
 /// Returns the content type of a request that is a gRPC or gRPC-Web call; `None` for other requests.
-fn call(headers: &HeaderMap) -> Option<&HeaderValue> {
+fn grpc_content_type(headers: &HeaderMap) -> Option<&HeaderValue> {
     headers.get(CONTENT_TYPE).filter(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// Returns the response to a call of an unknown service or method; `None` if the request is not a gRPC call.
 #[must_use]
 pub fn unimplemented(headers: &HeaderMap) -> Option<axum::response::Response> {
-    refused(headers, || Status::unimplemented("no such service or method"))
+    grpc_response(headers, || Status::unimplemented("no such service or method"))
 }
 
 /// Returns the response that reports an error; `None` if the request is not a gRPC call.
 #[must_use]
 pub fn problem(headers: &HeaderMap, error: &Error) -> Option<axum::response::Response> {
-    refused(headers, || error.clone().into())
+    grpc_response(headers, || error.clone().into())
 }
 
 /// Returns the trailers that end a started response with an error; `None` for gRPC-Web, which has no HTTP trailers, and
 /// if the request is not a gRPC call.
 #[must_use]
 pub fn trailers(headers: &HeaderMap, error: &Error) -> Option<HeaderMap> {
-    call(headers).filter(|kind| !kind.as_bytes().starts_with(b"application/grpc-web"))?;
+    grpc_content_type(headers).filter(|kind| !kind.as_bytes().starts_with(b"application/grpc-web"))?;
     let mut trailers = HeaderMap::new();
     Status::from(error.clone()).add_header(&mut trailers).ok().map(|()| trailers)
 }
 
-fn refused(headers: &HeaderMap, status: impl FnOnce() -> Status) -> Option<axum::response::Response> {
-    let content_type = call(headers)?;
+fn grpc_response(headers: &HeaderMap, status: impl FnOnce() -> Status) -> Option<axum::response::Response> {
+    let content_type = grpc_content_type(headers)?;
     let mut response: http::Response<tonic::body::Body> = status().into_http();
     // Echo the content type, because gRPC-Web has several. Their encodings differ only in the body, which is empty.
     response.headers_mut().insert(CONTENT_TYPE, content_type.clone());

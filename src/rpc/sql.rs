@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{entry, known, proto};
+use super::{entry, enum_value, proto};
 use crate::{
     error::Error,
     sql::{Engine, ScalarValue, SqlError, Statement, Stats, output},
@@ -24,8 +24,8 @@ pub(super) async fn run(
     deadline: Option<Duration>,
     stop: CancellationToken,
 ) -> Result<Stream, Error> {
-    let format = known::<SqlFormat>("format", request.format)?;
-    let latest = known::<proto::Freshness>("freshness", request.freshness)? == proto::Freshness::Latest;
+    let format = enum_value::<SqlFormat>("format", request.format)?;
+    let latest = enum_value::<proto::Freshness>("freshness", request.freshness)? == proto::Freshness::Latest;
     let max_rows = usize::try_from(request.max_rows)
         .map_err(|_| Error::Invalid(format!("max_rows {} is negative", request.max_rows)))?;
     let statement = Statement {

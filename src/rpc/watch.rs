@@ -23,7 +23,7 @@ use tracing::{Instrument as _, Span};
 
 use super::{
     Shared,
-    entry::{self, Key},
+    entry::{self, EntryKey},
     filter::Filter,
     proto,
 };
@@ -43,10 +43,10 @@ use crate::{
 
 mod client;
 mod statuses;
-mod watched;
+mod selection;
 
-use client::{Client, Open, Pinned};
-use watched::Watched;
+use client::{OpenWatch, Pinned, WatchClient};
+use selection::WatchSelection;
 
 pub(super) type Stream = Pin<Box<dyn futures::Stream<Item = Result<proto::WatchResponse, Status>> + Send>>;
 
@@ -63,8 +63,8 @@ pub(super) fn watch(
     if filter.with_lag_only {
         return Err(Error::Invalid("filter.with_lag_only: Watch reports commits, not log ends; unset it".to_owned()));
     }
-    let watched = Watched::new(&store, &filter)?;
-    let checks: Vec<_> = watched.clusters().iter().map(|cluster| check_loaded(&store, cluster)).collect();
+    let selection = WatchSelection::new(&store, &filter)?;
+    let checks: Vec<_> = selection.clusters().iter().map(|cluster| check_loaded(&store, cluster)).collect();
     if !request.allow_partial
         && let Some(Err(error)) = checks.first()
         && checks.iter().all(Result::is_err)
@@ -72,19 +72,19 @@ pub(super) fn watch(
         return Err(error.clone().into());
     }
     let (outbox, inbox) = outbox(server.watch_bytes, &store.work().unread.bytes);
-    let client = Arc::new(Client::new(outbox, store, server));
-    let statuses = request.include_status_changes.then(|| statuses::follow(watched.clone(), &filter, &client));
+    let client = Arc::new(WatchClient::new(outbox, store, server));
+    let statuses = request.include_status_changes.then(|| statuses::follow(selection.clone(), &filter, &client));
     // A separate task, because a stream that the client does not read is not polled and could not end by itself.
     let task = async move {
         let _permit = permit;
-        let _open = Open::new(client.store());
-        let commits = run(&watched, filter, request.include_current, &client);
+        let _open = OpenWatch::new(client.store());
+        let commits = run(&selection, filter, request.include_current, &client);
         let statuses = async { OptionFuture::from(statuses).await.unwrap_or(Ok(())) };
         let watch = async { tokio::try_join!(commits, statuses) };
         let error = tokio::select! {
             // Checked first, so that the removal of a cluster or source is not reported as deletions.
             biased;
-            error = watched.gone() => error,
+            error = selection.removed() => error,
             over = watch => match over {
                 Ok(_) | Err(Ended::Disconnected) => return,
                 Err(ended) => Error::from(ended),
@@ -111,14 +111,19 @@ fn changes(sources: &[Arc<Source>]) -> Changes {
 }
 
 /// Watches every shard of the selected clusters, including shards that are added later.
-async fn run(watched: &Watched, filter: Arc<Filter>, include_current: bool, client: &Client) -> Result<(), Ended> {
+async fn run(
+    selection: &WatchSelection,
+    filter: Arc<Filter>,
+    include_current: bool,
+    client: &WatchClient,
+) -> Result<(), Ended> {
     // Subscribe before reading the sources and shards, so that no change in between is missed.
-    let mut come_or_go = watched.changes();
-    let mut sources = watched.sources();
+    let mut source_changes = selection.changes();
+    let mut sources = selection.sources();
     let mut changes = self::changes(&sources);
     let mut current = vec![];
     for shard in shards_of(&sources) {
-        let (follower, view) = Follower::new(&shard, &filter);
+        let (follower, view) = ShardFollower::new(&shard, &filter);
         // One shard after the other, so that at most one view is pinned.
         if include_current {
             follower.send_entries(&client.pin(view), Revision::NONE, client).await?;
@@ -140,8 +145,8 @@ async fn run(watched: &Watched, filter: Arc<Filter>, include_current: bool, clie
         tokio::select! {
             Some(ended) = followed.next(), if !followed.is_empty() => if let Ok(Err(over)) = ended { return Err(over) },
             Some(_) = changes.next() => {}
-            Ok(()) = come_or_go.changed() => {
-                sources = watched.sources();
+            Ok(()) = source_changes.changed() => {
+                sources = selection.sources();
                 changes = self::changes(&sources);
             }
             () = client.outbox.closed() => return Err(Ended::Disconnected),
@@ -164,7 +169,7 @@ async fn run(watched: &Watched, filter: Arc<Filter>, include_current: bool, clie
             before.iter().for_each(|(_, abort)| abort.abort());
             // The shard is new, was rebuilt, or shows other groups, so the client needs all of its entries.
             client.outbox.room().await?;
-            let (follower, view) = Follower::new(&shard, &filter);
+            let (follower, view) = ShardFollower::new(&shard, &filter);
             if rebuilt {
                 follower.resync(None, true, view, Revision::NONE, client).await?;
             } else {
@@ -188,7 +193,7 @@ fn is_there(sources: &[Arc<Source>], key: &ShardKey) -> bool {
 }
 
 /// Sends the changes of one shard.
-struct Follower {
+struct ShardFollower {
     shard: Arc<Shard>,
     changes: tokio::sync::broadcast::Receiver<Arc<Change>>,
     filter: Arc<Filter>,
@@ -199,7 +204,7 @@ struct Follower {
     hidden: Hidden,
 }
 
-impl Follower {
+impl ShardFollower {
     fn new(shard: &Arc<Shard>, filter: &Arc<Filter>) -> (Self, Arc<ShardView>) {
         let (view, changes) = shard.subscribe();
         let follower = Self {
@@ -219,7 +224,7 @@ impl Follower {
     }
 
     /// Sends changes until the shard is replaced or the client disconnects.
-    async fn follow(mut self, client: &Client) -> Result<(), Ended> {
+    async fn follow(mut self, client: &WatchClient) -> Result<(), Ended> {
         loop {
             let first = match self.changes.recv().await {
                 Ok(change) => change,
@@ -259,7 +264,7 @@ impl Follower {
     }
 
     /// Reports how many changes were missed, and sends the current entries of the missed keys.
-    async fn catch_up(&mut self, client: &Client) -> Result<(), Ended> {
+    async fn catch_up(&mut self, client: &WatchClient) -> Result<(), Ended> {
         // Wait for room before pinning a view, so that a client that does not read pins none.
         client.outbox.room().await?;
         let (view, changes) = self.shard.subscribe();
@@ -279,7 +284,7 @@ impl Follower {
         full: bool,
         view: Arc<ShardView>,
         after: Revision,
-        client: &Client,
+        client: &WatchClient,
     ) -> Result<(), Ended> {
         let view = client.pin(view);
         let resync = proto::Resync { position: Some(position(&view, view.sequence)), missed, full };
@@ -289,7 +294,7 @@ impl Follower {
     }
 
     /// Sends the current entries with records after `after`.
-    async fn send_entries(&self, view: &Pinned, after: Revision, client: &Client) -> Result<(), Ended> {
+    async fn send_entries(&self, view: &Pinned, after: Revision, client: &WatchClient) -> Result<(), Ended> {
         if !self.filter.accepts_source(&view.key.source.name) {
             return Ok(());
         }
@@ -300,7 +305,7 @@ impl Follower {
                 if !self.filter.accepts_key(at.topic, at.row.partition) {
                     continue;
                 }
-                let key = Key { shard: &view.key, group: &group.id, topic: at.topic };
+                let key = EntryKey { shard: &view.key, group: &group.id, topic: at.topic };
                 let change = proto::OffsetChange {
                     position: Some(position(view, view.sequence)),
                     old: None,
@@ -328,7 +333,7 @@ impl Follower {
         let wanted = self.filter.accepts_source(&self.shard.key.source.name)
             && self.filter.accepts_key(&change.topic, change.partition)
             && self.filter.group.accepts(&change.group);
-        let key = Key { shard: &self.shard.key, group: &change.group, topic: &change.topic };
+        let key = EntryKey { shard: &self.shard.key, group: &change.group, topic: &change.topic };
         let entry = |of: &Stored| entry::committed(key, &of.row, of.rare.as_ref());
         wanted.then(|| proto::OffsetChange {
             position: Some(shard_position(&self.shard.key, self.shard.epoch, change.sequence)),

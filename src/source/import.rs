@@ -15,8 +15,8 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Configured, Source,
-    polled::{Asker, Request},
+    Source, SourceSettings,
+    polled::{ListingRequest, ListingRequester},
 };
 use crate::{
     clock::ticks,
@@ -32,7 +32,7 @@ mod line;
 mod replay;
 mod tail;
 
-use replay::Follower;
+use replay::LineApplier;
 use tail::Tail;
 
 section! {
@@ -54,24 +54,29 @@ impl KindSettings for Import {
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[("file", "/var/lib/offsetd/offsets.ndjson")];
 }
 
-impl Configured for Import {
+impl SourceSettings for Import {
     type Source = ImportSource;
 
     fn open(&self, common: &config::Source) -> ImportSource {
-        let (sender, requests) = mpsc::sync_channel(WAITING);
-        ImportSource { settings: self.clone(), common: common.clone(), requests, latest: Arc::new(Asker(sender)) }
+        let (sender, requests) = mpsc::sync_channel(MAX_WAITING);
+        ImportSource {
+            settings: self.clone(),
+            common: common.clone(),
+            requests,
+            latest: Arc::new(ListingRequester(sender)),
+        }
     }
 
     fn examine(&self, _: &config::Source) -> Result<String, SourceError> {
-        let (_, metadata) = tail::open(&self.file).map_err(|error| error.of_source(&self.file))?;
+        let (_, metadata) = tail::open(&self.file).map_err(|error| error.to_source_error(&self.file))?;
         Ok(format!("{} can be read, {} bytes", self.file.display(), metadata.len()))
     }
 }
 
 /// Longest delay until a cancelled stop token is noticed.
-const TICK: Duration = Duration::from_millis(50);
+const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 /// Maximum number of callers that wait for the next read. Further callers get an error immediately.
-const WAITING: usize = 1024;
+const MAX_WAITING: usize = 1024;
 /// Number of the only shard.
 const SHARD: i32 = 0;
 
@@ -80,15 +85,15 @@ const SHARD: i32 = 0;
 pub struct ImportSource {
     settings: Import,
     common: config::Source,
-    requests: Receiver<Request>,
-    latest: Arc<Asker>,
+    requests: Receiver<ListingRequest>,
+    latest: Arc<ListingRequester>,
 }
 
 impl Source for ImportSource {
     type Error = SourceError;
 
     fn latest(&self) -> Arc<dyn Latest> {
-        Arc::<Asker>::clone(&self.latest)
+        Arc::<ListingRequester>::clone(&self.latest)
     }
 
     fn run(self: Box<Self>, writer: SourceWriter, stop: &CancellationToken) -> Result<(), SourceError> {
@@ -98,16 +103,18 @@ impl Source for ImportSource {
             writer.publish(&shard);
             shard
         });
-        let (mut tail, mut follower) = (Tail::new(settings.file.clone()), Follower::new(&writer, &shard, &common));
-        let (mut due, mut waiting): (_, Vec<Request>) = (0, vec![]);
+        let (mut tail, mut applier) = (Tail::new(settings.file.clone()), LineApplier::new(&writer, &shard, &common));
+        let (mut due, mut waiting): (_, Vec<ListingRequest>) = (0, vec![]);
         while !stop.is_cancelled() {
             if writer.clock().ticks() < due && waiting.is_empty() {
-                waiting.extend(requests.recv_timeout(TICK));
+                waiting.extend(requests.recv_timeout(STOP_CHECK_INTERVAL));
                 continue;
             }
             // A caller that arrives during this read waits for the next one.
-            waiting.extend(requests.try_iter().take(WAITING));
-            let Some(result) = look(&mut tail, &mut follower, (&writer, &shard), &settings, stop) else { break };
+            waiting.extend(requests.try_iter().take(MAX_WAITING));
+            let Some(result) = read_new_lines(&mut tail, &mut applier, (&writer, &shard), &settings, stop) else {
+                break;
+            };
             for request in waiting.drain(..) {
                 // The caller may have gone away.
                 let _ = request.send(result.clone());
@@ -119,31 +126,31 @@ impl Source for ImportSource {
 }
 
 /// Reads all new lines. Returns `None` if it is stopped before the end.
-fn look(
+fn read_new_lines(
     tail: &mut Tail,
-    follower: &mut Follower<'_>,
+    applier: &mut LineApplier<'_>,
     (writer, shard): (&SourceWriter, &ShardWriter),
     settings: &Import,
     stop: &CancellationToken,
 ) -> Option<Result<Revision, SourceError>> {
     let begun = writer.clock().ticks();
     loop {
-        let read = tail.read(&mut |piece| follower.take(piece));
-        let reached = follower.flush();
+        let read = tail.read(&mut |item| applier.process(item));
+        let reached = applier.flush();
         shard.reached(reached);
         match read {
             Ok(end) => {
                 if end.is_loaded {
-                    follower.loaded();
+                    applier.loaded();
                 }
                 if end.is_reached {
                     let took = writer.clock().ticks().saturating_sub(begun);
-                    writer.succeeded(follower.reading(took, settings.interval));
+                    writer.succeeded(applier.reading(took, settings.interval));
                     return Some(Ok(reached));
                 }
             }
             Err(error) => {
-                let error = error.of_source(&settings.file);
+                let error = error.to_source_error(&settings.file);
                 writer.unreachable(error.to_string());
                 return Some(Err(error));
             }

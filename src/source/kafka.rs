@@ -1,19 +1,19 @@
 //! The source of a Kafka cluster's own offsets: reads `__consumer_offsets` into shards, and polls log ends and topic
 //! ids.
 //!
-//! The source consists of several [`parts`], each with its own threads:
+//! The source consists of several [`tasks`], each with its own threads:
 //!
 //! - `poller` polls the topics and log ends, and finds out whether the cluster is reachable.
 //! - `listener` reads `__consumer_offsets` with several poll threads, each with its own client and log partitions.
 //! - `homes` polls coordinators to find the current copy of a group if several log partitions have records of the
 //!   group.
 //! - `overlay` shows commits ahead of an open transaction.
-//! - `tail` finds transaction markers at the ends of data topics.
+//! - `markers` finds transaction markers at the ends of data topics.
 //!
 //! `live` answers requests for the current state of the cluster. If the log is not readable, `admin` reads committed
-//! offsets by the Admin API instead of listener, homes and overlay. `readers` starts the parts of one of the two modes,
+//! offsets by the Admin API instead of listener, homes and overlay. `readers` starts the tasks of one of the two modes,
 //! and `switch` decides between the modes. `oauth` obtains the tokens with which clients log in. [`examine`] tests a
-//! cluster step by step for `offsetd doctor`. If another Kafka cluster answers at the configured addresses, all parts
+//! cluster step by step for `offsetd doctor`. If another Kafka cluster answers at the configured addresses, all tasks
 //! are replaced. The source never commits and never joins a group.
 
 mod admin;
@@ -31,14 +31,14 @@ mod live;
 pub mod log;
 mod oauth;
 mod overlay;
-mod pace;
-pub mod parts;
+mod rate_limit;
+pub mod tasks;
 mod poller;
 mod readers;
 mod records;
 mod rights;
 mod switch;
-mod tail;
+mod markers;
 mod threads;
 mod verdicts;
 

@@ -7,7 +7,7 @@
 
 use std::{collections::HashMap, fmt};
 
-use super::polled::Listed;
+use super::polled::StoredOffset;
 use crate::{config::OffsetIs, model::Millis};
 
 mod json;
@@ -94,7 +94,7 @@ impl fmt::Display for Placeholder {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
     /// A name in braces that is not one of [`Placeholder`].
-    #[error("unknown placeholder {{{0}}}; allowed: {known}", known = Known)]
+    #[error("unknown placeholder {{{0}}}; allowed: {known}", known = AllPlaceholders)]
     UnknownPlaceholder(String),
     /// A brace without its counterpart.
     #[error("unbalanced brace in {0:?}; write {{{{ or }}}} for a literal brace")]
@@ -104,27 +104,27 @@ pub enum LayoutError {
     Adjacent(Placeholder, Placeholder),
     /// A placeholder that occurs twice, or that also has a fixed value.
     #[error("{0} is given twice; remove one")]
-    Twice(Placeholder),
+    Duplicate(Placeholder),
     /// A part of an offset that neither a template nor a setting gives.
     #[error("{0} is missing; add it to a template{hint}", hint = if matches!(.0, Placeholder::Group | Placeholder::Topic) { ", or set it to a fixed value" } else { "" })]
     Missing(Placeholder),
     /// An array with several example elements, or a second list in the same object.
     #[error("only one list is supported; write one example element per array, and one list per object")]
-    Lists,
+    SeveralLists,
     /// A JSON template without a placeholder.
     #[error("the template has no placeholder; add one, such as {{offset}}")]
-    Nothing,
+    NoPlaceholder,
     /// The setting `list` with a value that is not text.
     #[error("`list` splits text values, but this value is not a text template; remove `list`")]
-    ListOfOther,
+    ListOfNonText,
     /// An empty list separator.
     #[error("`list` is empty; set it to the separator of the elements, such as \",\"")]
     NoSeparator,
 }
 
-struct Known;
+struct AllPlaceholders;
 
-impl fmt::Display for Known {
+impl fmt::Display for AllPlaceholders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, placeholder) in Placeholder::ALL.iter().enumerate() {
             write!(f, "{}{placeholder}", if at == 0 { "" } else { " " })?;
@@ -144,7 +144,7 @@ pub enum Mismatch {
 
 /// The parts of an offset that one text or several texts gave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Parts {
+pub struct OffsetParts {
     /// Group id.
     pub group: Option<String>,
     /// Topic name.
@@ -161,7 +161,7 @@ pub struct Parts {
     pub metadata: Option<String>,
 }
 
-impl Parts {
+impl OffsetParts {
     /// Adds the parts that another text gave. A layout takes each part from one text only.
     fn add(&mut self, other: &Self) {
         let Self { group, topic, partition, offset, batch, at, metadata } = other;
@@ -180,7 +180,7 @@ impl Parts {
     }
 
     /// Stores the text of a placeholder. Returns `None` if the text is not valid for it.
-    fn take(&mut self, placeholder: Placeholder, text: &str) -> Option<()> {
+    fn set(&mut self, placeholder: Placeholder, text: &str) -> Option<()> {
         let digits = || text.bytes().all(|byte| byte.is_ascii_digit()).then_some(text);
         match placeholder {
             Placeholder::Group => self.group = Some((!text.is_empty() && is_line(text)).then(|| text.to_owned())?),
@@ -232,8 +232,8 @@ pub struct Entry {
 impl Entry {
     /// Returns the entry in the form that a listing takes.
     #[must_use]
-    pub fn listed(&self) -> Listed<'_> {
-        Listed {
+    pub fn listed(&self) -> StoredOffset<'_> {
+        StoredOffset {
             group: &self.group,
             topic: &self.topic,
             partition: self.partition,
@@ -246,11 +246,11 @@ impl Entry {
 
 /// The greatest batch seen for each key during one listing.
 #[derive(Debug, Default)]
-pub struct Greatest(HashMap<(String, String, i32), i64>);
+pub struct NewestBatches(HashMap<(String, String, i32), i64>);
 
-impl Greatest {
+impl NewestBatches {
     /// Returns whether no entry with a greater batch was seen for the key. Entries without a batch always pass.
-    pub fn takes(&mut self, entry: &Entry) -> bool {
+    pub fn is_newest(&mut self, entry: &Entry) -> bool {
         let Some(batch) = entry.batch else { return true };
         let key = (entry.group.clone(), entry.topic.clone(), entry.partition);
         let greatest = self.0.entry(key).or_insert(batch);
@@ -261,7 +261,7 @@ impl Greatest {
 
 /// The parts of all offsets of a source that its settings fix.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fixed {
+pub struct FixedParts {
     /// The group of all offsets.
     pub group: Option<String>,
     /// The topic of all offsets.
@@ -275,7 +275,7 @@ pub struct Fixed {
 pub struct Layout {
     names: Vec<Template>,
     value: Value,
-    fixed: Fixed,
+    fixed: FixedParts,
 }
 
 impl Layout {
@@ -283,7 +283,7 @@ impl Layout {
     ///
     /// # Errors
     /// Returns the part that is given twice or is missing.
-    pub fn new(names: Vec<Template>, value: Value, fixed: Fixed) -> Result<Self, LayoutError> {
+    pub fn new(names: Vec<Template>, value: Value, fixed: FixedParts) -> Result<Self, LayoutError> {
         let mut given: Vec<Placeholder> = names.iter().flat_map(Template::placeholders).collect();
         given.extend(value.placeholders());
         given.extend(fixed.group.as_ref().map(|_| Placeholder::Group));
@@ -291,7 +291,7 @@ impl Layout {
         let count = |wanted: Placeholder| given.iter().filter(|placeholder| **placeholder == wanted).count();
         for placeholder in Placeholder::ALL.into_iter().filter(|placeholder| *placeholder != Placeholder::Ignored) {
             if count(placeholder) > 1 {
-                return Err(LayoutError::Twice(placeholder));
+                return Err(LayoutError::Duplicate(placeholder));
             }
         }
         for needed in [Placeholder::Group, Placeholder::Topic, Placeholder::Partition, Placeholder::Offset] {
@@ -316,9 +316,10 @@ impl Layout {
 
     /// Combines the parts that the names and the value of an entry gave. Returns `None` if a part is missing.
     #[must_use]
-    pub fn entry(&self, told: &[&Parts]) -> Option<Entry> {
-        let mut parts = Parts { group: self.fixed.group.clone(), topic: self.fixed.topic.clone(), ..Parts::default() };
-        told.iter().for_each(|told| parts.add(told));
+    pub fn entry(&self, given: &[&OffsetParts]) -> Option<Entry> {
+        let mut parts =
+            OffsetParts { group: self.fixed.group.clone(), topic: self.fixed.topic.clone(), ..OffsetParts::default() };
+        given.iter().for_each(|given| parts.add(given));
         let committed_offset = match self.fixed.offset_is {
             OffsetIs::Next => parts.offset?,
             OffsetIs::Last => parts.offset?.checked_add(1)?,
@@ -345,16 +346,16 @@ impl Layout {
         value: &[u8],
         topics: Topics<'_>,
     ) -> Result<Vec<Result<Entry, Mismatch>>, Mismatch> {
-        let told: Vec<Parts> = self
+        let given: Vec<OffsetParts> = self
             .names
             .iter()
             .zip(names)
             .map(|(template, name)| template.read(name, topics))
             .collect::<Result<_, _>>()?;
-        let entry = |value: Result<Parts, Mismatch>| {
+        let entry = |value: Result<OffsetParts, Mismatch>| {
             let value = value?;
-            let told: Vec<&Parts> = told.iter().chain([&value]).collect();
-            self.entry(&told).ok_or(Mismatch::NoMatch)
+            let given: Vec<&OffsetParts> = given.iter().chain([&value]).collect();
+            self.entry(&given).ok_or(Mismatch::NoMatch)
         };
         Ok(self.value.read(value, topics).into_iter().map(entry).collect())
     }

@@ -1,6 +1,6 @@
 //! Sources that are listed periodically: each listing is compared with the known rows.
 //!
-//! A store that keeps offsets as a table implements [`Listing`], and [`Polled`] makes a [`Source`] of it. The
+//! A store that keeps offsets as a table implements [`Listing`], and [`PolledSource`] makes a [`Source`] of it. The
 //! differences that a listing shows become commits and deletions in the source's only shard, numbered in the order in
 //! which they are found. A listing that fails or is incomplete deletes nothing. While the store is down, its rows stay
 //! and are shown as stale.
@@ -32,19 +32,19 @@ use crate::{
 
 mod round;
 
-pub use round::{Listed, Part, Rejected, Round, Seen};
+pub use round::{ListingRound, ListingStats, Rejected, StoredOffset, Subset};
 
 /// Longest delay until a cancelled stop token is noticed.
-const TICK: Duration = Duration::from_millis(50);
+const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 /// Minimum pause after a listing, as a multiple of the time that the listing took. At 20, a slow store spends at most a
 /// twentieth of its time on listings.
-const REST: Ticks = 20;
+const PAUSE_FACTOR: Ticks = 20;
 /// First pause after a failure, in ticks of 0.1 s. Each further failure in a row doubles it.
-const FIRST_PAUSE: Ticks = 10;
+const MIN_PAUSE: Ticks = 10;
 /// Longest pause after failures, and the pause after a refusal, in ticks of 0.1 s.
-const LONGEST_PAUSE: Ticks = 600;
+const MAX_PAUSE: Ticks = 600;
 /// Maximum number of callers that wait for the next listing. Further callers get an error immediately.
-const WAITING: usize = 1024;
+const MAX_WAITING: usize = 1024;
 /// Number of the only shard.
 const SHARD: i32 = 0;
 
@@ -56,25 +56,25 @@ pub trait Listing: Send + fmt::Debug + 'static {
     /// # Errors
     /// Returns why the store cannot be read. Offsets passed to `round` before the error are applied, as those of an
     /// incomplete listing.
-    fn list(&mut self, round: &mut Round<'_>) -> Result<bool, SourceError>;
+    fn list(&mut self, round: &mut ListingRound<'_>) -> Result<bool, SourceError>;
 
     /// Returns the factor by which the time between two listings exceeds the interval. It is above 1 while the store
     /// reports changes itself.
-    fn stretch(&self) -> u32 {
+    fn interval_factor(&self) -> u32 {
         1
     }
 
-    /// Waits at most `patience` for changes that the store reports, and reads the changed offsets into `parts`. Returns
+    /// Waits at most `timeout` for changes that the store reports, and reads the changed offsets into `subsets`. Returns
     /// `None`, without waiting, if the store reports no changes.
-    fn follow(&mut self, patience: Duration, parts: &Parts<'_>) -> Option<Told> {
-        let _ = (patience, parts);
+    fn follow(&mut self, timeout: Duration, subsets: &SubsetReader<'_>) -> Option<FollowOutcome> {
+        let _ = (timeout, subsets);
         None
     }
 }
 
 /// The result of waiting for changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum FollowOutcome {
     /// No change was reported, or every reported change has been read.
     Read,
     /// A change was reported that only a full listing can read.
@@ -83,12 +83,12 @@ pub enum Told {
 
 /// A reader of parts of a store between two listings.
 #[derive(Clone, Copy, Debug)]
-pub struct Parts<'a> {
+pub struct SubsetReader<'a> {
     writer: &'a SourceWriter,
     shard: &'a ShardWriter,
 }
 
-impl Parts<'_> {
+impl SubsetReader<'_> {
     /// Returns the topics of the cluster, or `None` while they are not known.
     #[must_use]
     pub fn topics(&self) -> Option<Arc<Ends>> {
@@ -100,9 +100,13 @@ impl Parts<'_> {
     ///
     /// # Errors
     /// Returns the error of `read`. Offsets found before the error are applied.
-    pub fn read<E>(&self, part: &Part<'_>, read: impl FnOnce(&mut Round<'_>) -> Result<bool, E>) -> Result<(), E> {
+    pub fn read<E>(
+        &self,
+        subset: &Subset<'_>,
+        read: impl FnOnce(&mut ListingRound<'_>) -> Result<bool, E>,
+    ) -> Result<(), E> {
         let is_loaded = self.writer.source().health().ready;
-        let mut round = Round::of_part(self.writer, self.shard, part, is_loaded);
+        let mut round = ListingRound::of_subset(self.writer, self.shard, subset, is_loaded);
         let result = read(&mut round);
         let seen = round.finish(matches!(result, Ok(true)));
         self.shard.reached(seen.reached);
@@ -113,27 +117,27 @@ impl Parts<'_> {
 
 /// A source made of a [`Listing`].
 #[derive(Debug)]
-pub struct Polled<L> {
+pub struct PolledSource<L> {
     listing: L,
     interval: Duration,
-    requests: Receiver<Request>,
-    latest: Arc<Asker>,
+    requests: Receiver<ListingRequest>,
+    latest: Arc<ListingRequester>,
     failures: u32,
 }
 
 /// The reply channel of a caller: it gets the revision up to which a listing that began after the request is applied.
-pub(super) type Request = oneshot::Sender<Result<Revision, SourceError>>;
+pub(super) type ListingRequest = oneshot::Sender<Result<Revision, SourceError>>;
 
 /// A handle that requests a listing now.
 #[derive(Debug)]
-pub(super) struct Asker(pub(super) SyncSender<Request>);
+pub(super) struct ListingRequester(pub(super) SyncSender<ListingRequest>);
 
-impl<L: Listing> Polled<L> {
+impl<L: Listing> PolledSource<L> {
     /// Creates a source that is listed every `interval`, or less often if a listing takes long.
     #[must_use]
     pub fn new(listing: L, interval: Duration) -> Self {
-        let (sender, requests) = mpsc::sync_channel(WAITING);
-        Self { listing, interval, requests, latest: Arc::new(Asker(sender)), failures: 0 }
+        let (sender, requests) = mpsc::sync_channel(MAX_WAITING);
+        Self { listing, interval, requests, latest: Arc::new(ListingRequester(sender)), failures: 0 }
     }
 
     /// Lists the store once. Returns the revision up to which the shard is applied.
@@ -144,7 +148,7 @@ impl<L: Listing> Polled<L> {
         if !is_loaded {
             shard.target(Revision(0), Revision(0), begun);
         }
-        let mut round = Round::new(writer, shard, is_loaded);
+        let mut round = ListingRound::new(writer, shard, is_loaded);
         let listed = self.listing.list(&mut round);
         let seen = round.finish(listed == Ok(true));
         shard.reached(seen.reached);
@@ -179,27 +183,27 @@ impl<L: Listing> Polled<L> {
 
     /// Returns the time between two listings.
     fn interval(&self) -> Duration {
-        self.interval * self.listing.stretch()
+        self.interval * self.listing.interval_factor()
     }
 
     /// Returns the pause after a listing that took `took` ticks.
-    fn rest(&self, took: Ticks, result: &Result<Revision, SourceError>) -> Ticks {
+    fn pause_after(&self, took: Ticks, result: &Result<Revision, SourceError>) -> Ticks {
         match result {
-            Ok(_) => ticks(self.interval()).max(took.saturating_mul(REST)),
-            Err(SourceError::Forbidden { .. }) => LONGEST_PAUSE,
+            Ok(_) => ticks(self.interval()).max(took.saturating_mul(PAUSE_FACTOR)),
+            Err(SourceError::Forbidden { .. }) => MAX_PAUSE,
             Err(SourceError::Unreachable { .. } | SourceError::Busy { .. }) => {
-                let doubled = FIRST_PAUSE.saturating_mul(1 << self.failures.saturating_sub(1).min(6));
-                doubled.min(LONGEST_PAUSE)
+                let doubled = MIN_PAUSE.saturating_mul(1 << self.failures.saturating_sub(1).min(6));
+                doubled.min(MAX_PAUSE)
             }
         }
     }
 }
 
-impl<L: Listing> Source for Polled<L> {
+impl<L: Listing> Source for PolledSource<L> {
     type Error = SourceError;
 
     fn latest(&self) -> Arc<dyn Latest> {
-        Arc::<Asker>::clone(&self.latest)
+        Arc::<ListingRequester>::clone(&self.latest)
     }
 
     fn run(mut self: Box<Self>, writer: SourceWriter, stop: &CancellationToken) -> Result<(), SourceError> {
@@ -209,39 +213,39 @@ impl<L: Listing> Source for Polled<L> {
             shard
         });
         let (mut due, mut earliest, mut earliest_all) = (0, 0, 0);
-        let mut waiting: Vec<Request> = vec![];
+        let mut waiting: Vec<ListingRequest> = vec![];
         while !stop.is_cancelled() {
             let now = writer.clock().ticks();
             let is_due = now >= due || (!waiting.is_empty() && now >= earliest);
             if !is_due {
-                match self.listing.follow(TICK, &Parts { writer: &writer, shard: &shard }) {
-                    None => waiting.extend(self.requests.recv_timeout(TICK)),
-                    Some(Told::Read) => {}
-                    Some(Told::ListAll) => due = due.min(earliest_all),
+                match self.listing.follow(STOP_CHECK_INTERVAL, &SubsetReader { writer: &writer, shard: &shard }) {
+                    None => waiting.extend(self.requests.recv_timeout(STOP_CHECK_INTERVAL)),
+                    Some(FollowOutcome::Read) => {}
+                    Some(FollowOutcome::ListAll) => due = due.min(earliest_all),
                 }
-                waiting.extend(self.requests.try_iter().take(WAITING));
+                waiting.extend(self.requests.try_iter().take(MAX_WAITING));
                 waiting.retain(|request| !request.is_closed());
                 continue;
             }
             // A caller that arrives during this listing waits for the next one: this one may already have read the
             // caller's key.
-            waiting.extend(self.requests.try_iter().take(WAITING));
+            waiting.extend(self.requests.try_iter().take(MAX_WAITING));
             let result = self.poll(&writer, &shard);
             for request in waiting.drain(..) {
                 // The caller may have gone away.
                 let _ = request.send(result.clone());
             }
             let ended = writer.clock().ticks();
-            due = ended.saturating_add(self.rest(ended.saturating_sub(now), &result));
-            let pause = if result.is_ok() { ended.saturating_sub(now).saturating_mul(REST) } else { FIRST_PAUSE };
+            due = ended.saturating_add(self.pause_after(ended.saturating_sub(now), &result));
+            let pause = if result.is_ok() { ended.saturating_sub(now).saturating_mul(PAUSE_FACTOR) } else { MIN_PAUSE };
             earliest_all = ended.saturating_add(pause);
-            earliest = if result.is_ok() { ended } else { ended.saturating_add(FIRST_PAUSE) };
+            earliest = if result.is_ok() { ended } else { ended.saturating_add(MIN_PAUSE) };
         }
         Ok(())
     }
 }
 
-impl Latest for Asker {
+impl Latest for ListingRequester {
     fn reach<'a>(&'a self, _: &'a Scope) -> BoxFuture<'a, Result<Vec<(i32, Revision)>, SourceError>> {
         async move {
             let (sender, answer) = oneshot::channel();

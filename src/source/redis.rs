@@ -7,9 +7,9 @@
 use std::{fmt, fs, io, path::PathBuf, time::Duration};
 
 use super::{
-    Configured,
-    layout::{Fixed, Layout, LayoutError, Placeholder, Preset, Template, Value, preset},
-    polled::{self, Listing, Part, Polled, Round, Told},
+    SourceSettings,
+    layout::{FixedParts, Layout, LayoutError, Placeholder, Preset, Template, Value, preset},
+    polled::{self, FollowOutcome, Listing, ListingRound, PolledSource, Subset},
 };
 use crate::{
     config::{self, KindSettings, Secret, SettingError, section::section},
@@ -23,8 +23,8 @@ mod tracking;
 
 use address::{Address, AddressError, Node};
 use connection::{Connector, Server};
-use scan::{Form, Key, Scan};
-use tracking::{Changed, Tracking};
+use scan::{ParsedKey, RedisType, Scan};
+use tracking::{ServerChanges, Tracking};
 
 section! {
     /// Settings of a `[sources.NAME]` of kind redis: offsets in Redis or Valkey.
@@ -72,20 +72,21 @@ impl KindSettings for Redis {
     }
 }
 
-impl Configured for Redis {
-    type Source = Polled<Keys>;
+impl SourceSettings for Redis {
+    type Source = PolledSource<RedisListing>;
 
     fn open(&self, common: &config::Source) -> Self::Source {
-        Polled::new(Keys::new(self, common), self.interval)
+        PolledSource::new(RedisListing::new(self, common), self.interval)
     }
 
     fn examine(&self, common: &config::Source) -> Result<String, SourceError> {
-        let (layout, _) = self.read_layout(common).map_err(|error| unusable(&error))?;
-        let servers = self.connector().map_err(|error| unusable(&error))?.connect()?;
+        let (layout, _) = self.read_layout(common).map_err(|error| settings_error(&error))?;
+        let servers = self.connector().map_err(|error| settings_error(&error))?.connect()?;
         let pattern = layout.names().first().map(Template::glob).unwrap_or_default();
         let mut found = 0;
         for mut server in servers {
-            found += scan::count(&mut server, &pattern).map_err(|error| connection::failed(&server.node, &error))?;
+            found += scan::count(&mut server, &pattern)
+                .map_err(|error| connection::to_source_error(&server.node, &error))?;
         }
         Ok(match found {
             0 => format!("no key matches {pattern:?}; check `key` and the database in `url`"),
@@ -117,10 +118,10 @@ pub enum RedisError {
     NoKey,
     /// Both `layout` and `key` or `field` are set.
     #[error("replaces `key` and `field`, which are set too; remove either")]
-    Both,
+    LayoutAndKey,
     /// Only one of `cert` and `cert_key` is set.
     #[error("only one of `cert` and `cert_key` is set; set both or neither")]
-    HalfIdentity,
+    IncompleteIdentity,
     /// A certificate file cannot be read.
     #[error("{}: {error}", path.display())]
     File {
@@ -134,21 +135,21 @@ pub enum RedisError {
 
 impl Redis {
     /// Builds the layout from the templates of the settings.
-    fn read_layout(&self, common: &config::Source) -> Result<(Layout, Form), RedisError> {
+    fn read_layout(&self, common: &config::Source) -> Result<(Layout, RedisType), RedisError> {
         let (key, field) = self.templates()?;
         let wrong = |setting| move |cause| RedisError::Layout { setting, cause };
         let key = Template::parse(key).map_err(wrong("key"))?;
         let list = (!self.list.is_empty()).then_some(&*self.list);
         let value = Value::parse(&self.value, list).map_err(wrong("value"))?;
         let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        let fixed = Fixed { group: text(&common.group), topic: text(&common.topic), offset_is: common.offset_is };
+        let fixed = FixedParts { group: text(&common.group), topic: text(&common.topic), offset_is: common.offset_is };
         let is_string = field.is_empty() && Layout::new(vec![key.clone()], value.clone(), fixed.clone()).is_ok();
         if is_string {
-            return Ok((Layout::new(vec![key], value, fixed).map_err(wrong("key"))?, Form::String));
+            return Ok((Layout::new(vec![key], value, fixed).map_err(wrong("key"))?, RedisType::String));
         }
         let field = if field.is_empty() { "{partition}" } else { field };
         let field = Template::parse(field).map_err(wrong("field"))?;
-        Ok((Layout::new(vec![key, field], value, fixed).map_err(wrong("key"))?, Form::Hash))
+        Ok((Layout::new(vec![key, field], value, fixed).map_err(wrong("key"))?, RedisType::Hash))
     }
 
     fn templates(&self) -> Result<(&str, &str), RedisError> {
@@ -156,7 +157,7 @@ impl Redis {
             return if self.key.is_empty() { Err(RedisError::NoKey) } else { Ok((&self.key, &self.field)) };
         }
         if !self.key.is_empty() || !self.field.is_empty() {
-            return Err(RedisError::Both);
+            return Err(RedisError::LayoutAndKey);
         }
         let unknown = || RedisError::UnknownLayout(self.layout.clone());
         let Preset { settings, .. } = preset("redis", &self.layout).ok_or_else(unknown)?;
@@ -170,7 +171,7 @@ impl Redis {
         match (&self.cert, &self.cert_key) {
             (Some(cert), Some(key)) => Ok(Some((cert, key))),
             (None, None) => Ok(None),
-            (Some(_), None) | (None, Some(_)) => Err(RedisError::HalfIdentity),
+            (Some(_), None) | (None, Some(_)) => Err(RedisError::IncompleteIdentity),
         }
     }
 
@@ -192,51 +193,51 @@ impl RedisError {
         match self {
             Self::Address(_) => "url",
             Self::Layout { setting, .. } => setting,
-            Self::UnknownLayout(_) | Self::Both => "layout",
+            Self::UnknownLayout(_) | Self::LayoutAndKey => "layout",
             Self::NoKey => "key",
-            Self::HalfIdentity => "cert_key",
+            Self::IncompleteIdentity => "cert_key",
             Self::File { .. } => "ca",
         }
     }
 }
 
 /// Converts an error of the settings that appears only at run time, such as a missing file.
-fn unusable(error: &RedisError) -> SourceError {
+fn settings_error(error: &RedisError) -> SourceError {
     SourceError::Unreachable { reason: format!("{}: {error}", error.setting()) }
 }
 
 /// Factor by which the time between two scans exceeds `interval` while Redis reports changes.
-const STRETCH: u32 = 60;
+const INTERVAL_FACTOR: u32 = 60;
 
 /// A listing of all keys of a layout. Between two listings, it reads the keys that Redis reports as changed.
-pub struct Keys {
+pub struct RedisListing {
     settings: Redis,
     common: config::Source,
-    has_been_read: bool,
-    following: Option<Following>,
+    was_complete: bool,
+    change_reader: Option<ChangeReader>,
 }
 
 /// The state needed to read changed keys.
-struct Following {
+struct ChangeReader {
     layout: Layout,
-    form: Form,
+    redis_type: RedisType,
     /// The servers, in the order of the connections of `tracking`.
     servers: Vec<Server>,
     tracking: Tracking,
-    changed: Vec<Changed>,
+    changed: Vec<ServerChanges>,
 }
 
-impl Keys {
+impl RedisListing {
     fn new(settings: &Redis, common: &config::Source) -> Self {
-        Self { settings: settings.clone(), common: common.clone(), has_been_read: false, following: None }
+        Self { settings: settings.clone(), common: common.clone(), was_complete: false, change_reader: None }
     }
 
     /// Subscribes to key changes. Returns `None` if Redis does not report them, or if a key name does not identify its
     /// rows.
-    fn start(&self, connector: &Connector, nodes: &[Node], layout: &Layout) -> Option<Tracking> {
+    fn start_tracking(&self, connector: &Connector, nodes: &[Node], layout: &Layout) -> Option<Tracking> {
         let key = layout.names().first()?;
         let has_group = !self.common.group.is_empty() || key.placeholders().any(|part| part == Placeholder::Group);
-        if !has_group || !key.tells_one_part() {
+        if !has_group || !key.identifies_rows() {
             return None;
         }
         let started = Tracking::start(connector, nodes, key.prefix());
@@ -244,55 +245,56 @@ impl Keys {
     }
 }
 
-impl Listing for Keys {
-    fn list(&mut self, round: &mut Round<'_>) -> Result<bool, SourceError> {
-        self.following = None;
-        let (layout, form) = self.settings.read_layout(&self.common).map_err(|error| unusable(&error))?;
+impl Listing for RedisListing {
+    fn list(&mut self, round: &mut ListingRound<'_>) -> Result<bool, SourceError> {
+        self.change_reader = None;
+        let (layout, redis_type) = self.settings.read_layout(&self.common).map_err(|error| settings_error(&error))?;
         // The certificate files are read each time, since they may have changed.
-        let connector = self.settings.connector().map_err(|error| unusable(&error))?;
+        let connector = self.settings.connector().map_err(|error| settings_error(&error))?;
         let mut servers = connector.connect()?;
         let nodes: Vec<Node> = servers.iter().map(|server| server.node.clone()).collect();
         // Tracking starts before the scan, so that changes during the scan are reported.
-        let tracking = self.start(&connector, &nodes, &layout);
-        let mut scan = Scan::new(&layout, form, round);
+        let tracking = self.start_tracking(&connector, &nodes, &layout);
+        let mut scan = Scan::new(&layout, redis_type, round);
         for server in &mut servers {
-            scan.read(server).map_err(|error| connection::failed(&server.node, &error))?;
+            scan.read(server).map_err(|error| connection::to_source_error(&server.node, &error))?;
         }
-        let (is_forbidden, has_moved, is_open) = (scan.forbidden > 0, scan.has_moved, scan.is_open());
+        let (is_forbidden, has_moved, awaits_topics) = (scan.forbidden > 0, scan.has_moved, scan.awaits_topics());
         // A key that moves between two servers of a cluster during the scan may be missed on both.
-        let is_cluster = connector.address.form == address::Form::Cluster;
+        let is_cluster = connector.address.deployment == address::Deployment::Cluster;
         let is_steady = !has_moved && (!is_cluster || connector.primaries()? == nodes);
         // A key that the user may no longer read may still exist.
-        let is_complete = is_steady && (!is_forbidden || !self.has_been_read);
-        self.has_been_read |= is_complete;
+        let is_complete = is_steady && (!is_forbidden || !self.was_complete);
+        self.was_complete |= is_complete;
         // Without tracking, the next scan comes soon. It resolves the keys that are ambiguous until the topics are
         // known.
-        let tracking = tracking.filter(|_| !is_open);
-        self.following = tracking.map(|tracking| Following { layout, form, servers, tracking, changed: vec![] });
+        let tracking = tracking.filter(|_| !awaits_topics);
+        self.change_reader =
+            tracking.map(|tracking| ChangeReader { layout, redis_type, servers, tracking, changed: vec![] });
         Ok(is_complete)
     }
 
-    fn stretch(&self) -> u32 {
-        if self.following.is_some() { STRETCH } else { 1 }
+    fn interval_factor(&self) -> u32 {
+        if self.change_reader.is_some() { INTERVAL_FACTOR } else { 1 }
     }
 
-    fn follow(&mut self, patience: Duration, parts: &polled::Parts<'_>) -> Option<Told> {
-        let told = self.following.as_mut()?.read(patience, parts, &self.common.group);
-        if told.is_none() {
-            self.following = None;
+    fn follow(&mut self, timeout: Duration, subsets: &polled::SubsetReader<'_>) -> Option<FollowOutcome> {
+        let outcome = self.change_reader.as_mut()?.read(timeout, subsets, &self.common.group);
+        if outcome.is_none() {
+            self.change_reader = None;
         }
-        Some(told.unwrap_or(Told::ListAll))
+        Some(outcome.unwrap_or(FollowOutcome::ListAll))
     }
 }
 
-impl Following {
+impl ChangeReader {
     /// Waits for changes and reads them. Returns `None` if a connection is lost or a key has moved.
-    fn read(&mut self, patience: Duration, parts: &polled::Parts<'_>, group: &str) -> Option<Told> {
-        self.tracking.wait(patience, &mut self.changed).ok()?;
-        let topics = parts.topics();
+    fn read(&mut self, timeout: Duration, subsets: &polled::SubsetReader<'_>, group: &str) -> Option<FollowOutcome> {
+        self.tracking.wait(timeout, &mut self.changed).ok()?;
+        let topics = subsets.topics();
         for (server, changed) in self.servers.iter_mut().zip(&mut self.changed) {
-            if std::mem::take(&mut changed.all) {
-                return Some(Told::ListAll);
+            if std::mem::take(&mut changed.other_keys) {
+                return Some(FollowOutcome::ListAll);
             }
             for name in changed.keys.drain() {
                 let text = std::str::from_utf8(&name).ok();
@@ -300,13 +302,13 @@ impl Following {
                 let read =
                     |(text, key): (_, &Template)| scan::with_topics(topics.as_deref(), |known| key.read(text, known));
                 // A key that does not match the layout is counted by the next scan.
-                let Some(Ok(told)) = text.zip(key).map(read) else { continue };
-                let key = Key { name, parts: told.clone() };
-                let group = told.group.as_deref().unwrap_or(group);
-                let part = Part { group, topic: told.topic.as_deref(), partition: told.partition };
+                let Some(Ok(names)) = text.zip(key).map(read) else { continue };
+                let key = ParsedKey { name, parts: names.clone() };
+                let group = names.group.as_deref().unwrap_or(group);
+                let subset = Subset { group, topic: names.topic.as_deref(), partition: names.partition };
                 let mut has_moved = false;
-                let read = parts.read(&part, |round| {
-                    let mut scan = Scan::new(&self.layout, self.form, round);
+                let read = subsets.read(&subset, |round| {
+                    let mut scan = Scan::new(&self.layout, self.redis_type, round);
                     scan.read_key(server, &key)?;
                     has_moved = scan.has_moved;
                     Ok::<_, redis::RedisError>(scan.forbidden == 0 && !has_moved)
@@ -316,13 +318,13 @@ impl Following {
                 }
             }
         }
-        Some(Told::Read)
+        Some(FollowOutcome::Read)
     }
 }
 
-impl fmt::Debug for Keys {
+impl fmt::Debug for RedisListing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keys").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("RedisListing").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 

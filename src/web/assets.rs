@@ -11,7 +11,7 @@ use axum::{
 };
 use rust_embed::{Embed, EmbeddedFile};
 
-use super::{accept::quality, coding::takes};
+use super::{accept::quality, coding::accepts};
 
 #[derive(Embed)]
 #[folder = "clients/web/dist"]
@@ -43,7 +43,7 @@ pub(super) fn document(headers: &HeaderMap) -> Option<Response> {
 /// Returns an asset of the dashboard.
 pub(super) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
     // Clients that do not name a coding get gzip, which all browsers support.
-    let (encoding, suffix) = if takes(&headers, "br") { ("br", "br") } else { ("gzip", "gz") };
+    let (encoding, suffix) = if accepts(&headers, "br") { ("br", "br") } else { ("gzip", "gz") };
     let Some(file) = Dist::get(&format!("assets/{name}.{suffix}")) else {
         return super::not_found();
     };

@@ -10,7 +10,7 @@ use flate2::{Compression, write::GzEncoder};
 use super::{HeaderMap, accept::weight, header};
 
 /// Returns whether a client accepts a coding. Without the header, it accepts none.
-pub(super) fn takes(headers: &HeaderMap, coding: &str) -> bool {
+pub(super) fn accepts(headers: &HeaderMap, coding: &str) -> bool {
     let accepted = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     accepted.flat_map(|value| value.split(',')).any(|each| {
         let (name, parameters) = each.split_once(';').unwrap_or((each, ""));
@@ -20,12 +20,12 @@ pub(super) fn takes(headers: &HeaderMap, coding: &str) -> bool {
 
 /// Compresses the chunks of a response if the client accepts gzip; otherwise passes them unchanged.
 #[derive(Debug)]
-pub(super) struct Packer(Option<GzEncoder<Vec<u8>>>);
+pub(super) struct Compressor(Option<GzEncoder<Vec<u8>>>);
 
-impl Packer {
+impl Compressor {
     pub(super) fn new(headers: &HeaderMap) -> Self {
         // Metrics and rows are repetitive text, so a higher compression level gains little.
-        Self(takes(headers, "gzip").then(|| GzEncoder::new(vec![], Compression::fast())))
+        Self(accepts(headers, "gzip").then(|| GzEncoder::new(vec![], Compression::fast())))
     }
 
     /// Returns the headers that describe the coding.
@@ -38,9 +38,9 @@ impl Packer {
     }
 
     /// Returns the bytes to send for a chunk. Flushes, so that the client can decode the whole chunk immediately.
-    pub(super) fn pack(&mut self, piece: Vec<u8>) -> io::Result<Vec<u8>> {
-        let Some(gzip) = self.0.as_mut().filter(|_| !piece.is_empty()) else { return Ok(piece) };
-        gzip.write_all(&piece)?;
+    pub(super) fn compress(&mut self, chunk: Vec<u8>) -> io::Result<Vec<u8>> {
+        let Some(gzip) = self.0.as_mut().filter(|_| !chunk.is_empty()) else { return Ok(chunk) };
+        gzip.write_all(&chunk)?;
         gzip.flush()?;
         Ok(mem::take(gzip.get_mut()))
     }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Body, Bytes, Deserialize, Error, HeaderMap, IntoResponse as _, Query, QueryRejection, Response, State, StatusCode,
-    Value, Web, accept, coding::Packer, header, is_latest, json, problem,
+    Value, Web, accept, coding::Compressor, header, is_latest, json, problem,
 };
 use crate::sql::{Answer, ScalarValue, SqlError, Statement, output::JsonRows};
 
@@ -114,9 +114,9 @@ async fn run(web: &Web, guard: bool, headers: &HeaderMap, body: &Bytes) -> Resul
     let answer = web.engine.run(statement(headers, body)?).await?;
     // Encode the first rows before sending headers, so that an early failure still gets its own HTTP status.
     let snapshot = answer.stats().snapshot;
-    let packer = Packer::new(headers);
-    let mut headers = packer.headers();
-    let mut rows = Rows::new(format, guard, answer, packer)?;
+    let compressor = Compressor::new(headers);
+    let mut headers = compressor.headers();
+    let mut rows = Rows::new(format, guard, answer, compressor)?;
     let mut head = vec![];
     while !rows.ended && head.len() < HEAD_BYTES {
         head.extend_from_slice(&rows.next_until(&web.stop).await?);
@@ -201,11 +201,11 @@ struct Rows {
 }
 
 impl Rows {
-    fn new(format: Format, guard: bool, answer: Answer, packer: Packer) -> Result<Self, Error> {
+    fn new(format: Format, guard: bool, answer: Answer, compressor: Compressor) -> Result<Self, Error> {
         let schema = Arc::clone(&answer.schema);
         let arrow = (format == Format::Arrow).then(|| StreamWriter::try_new(vec![], &schema)).transpose();
         let arrow = arrow.map_err(|error| Error::internal(&error.to_string()))?;
-        let encoder = Arc::new(Mutex::new(Encoder { format, guard, schema, arrow, packer, started: false }));
+        let encoder = Arc::new(Mutex::new(Encoder { format, guard, schema, arrow, compressor, started: false }));
         Ok(Self { answer, encoder, ended: false })
     }
 
@@ -229,10 +229,10 @@ impl Rows {
         if encoder.format != Format::Ndjson {
             return Err(error);
         }
-        let told = json!({"code": error.code_name(), "message": error.to_string(), "id": error.id()});
-        let line = format!("{}\n", json!({"error": told}));
-        let ended = encoder.packer.pack(line.into_bytes()).and_then(|mut line| {
-            line.extend(encoder.packer.finish()?);
+        let details = json!({"code": error.code_name(), "message": error.to_string(), "id": error.id()});
+        let line = format!("{}\n", json!({"error": details}));
+        let ended = encoder.compressor.compress(line.into_bytes()).and_then(|mut line| {
+            line.extend(encoder.compressor.finish()?);
             Ok(line)
         });
         ended.map(Bytes::from).map_err(|_| error)
@@ -246,7 +246,7 @@ struct Encoder {
     guard: bool,
     schema: SchemaRef,
     arrow: Option<StreamWriter<Vec<u8>>>,
-    packer: Packer,
+    compressor: Compressor,
     started: bool,
 }
 
@@ -263,11 +263,11 @@ impl Encoder {
             Format::Csv => self.csv(batch, first),
             Format::Arrow => self.arrow(batch),
         };
-        let mut packed = self.packer.pack(bytes?)?;
+        let mut compressed = self.compressor.compress(bytes?)?;
         if batch.is_none() {
-            packed.extend(self.packer.finish()?);
+            compressed.extend(self.compressor.finish()?);
         }
-        Ok(packed)
+        Ok(compressed)
     }
 
     fn csv(&self, batch: Option<&RecordBatch>, first: bool) -> Result<Vec<u8>, ArrowError> {

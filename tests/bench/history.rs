@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use offsetd::clock::Clock;
 use offsetd::config;
-use offsetd::history::archive::{Archive, Writer};
-use offsetd::history::joined::{Ages, Joined, Wanted};
-use offsetd::history::thin::Sums;
+use offsetd::history::downsample::SampleSums;
+use offsetd::history::joined::{Ages, JoinedReader, SampleQuery};
+use offsetd::history::parquet_store::{ParquetStore, SampleWriter};
 use offsetd::history::{Sampler, Settings};
 use offsetd::store::{Store, pin};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -115,16 +115,21 @@ pub(crate) fn sum(report: &mut Report) {
         }
         report.each(what, lab.offsets.len(), || {
             let cut = pin(&lab.store.clusters()[0], &lab.store.clusters()[0].own);
-            let mut joined =
-                Joined::new(&cut, Wanted { ages: true, ..Wanted::all(0..=i64::MAX) }, |_| true, |picks| picks).unwrap();
-            let picks = std::mem::take(&mut joined.picks);
-            let mut sums = Sums::new(picks.iter().map(|pick| (pick.at(), 10.0)));
+            let mut joined = JoinedReader::new(
+                &cut,
+                SampleQuery { ages: true, ..SampleQuery::all(0..=i64::MAX) },
+                |_| true,
+                |sample_refs| sample_refs,
+            )
+            .unwrap();
+            let sample_refs = std::mem::take(&mut joined.sample_refs);
+            let mut sums = SampleSums::new(sample_refs.iter().map(|sample_ref| (sample_ref.at(), 10.0)));
             let mut keys = 0;
             while let Some((_, key)) = joined.next_key(|_, _| true).unwrap() {
                 let mut ages = Ages::default();
                 sums.add(|at| {
-                    let pick = *picks.get(at)?;
-                    key.at(pick).map(|point| (point, ages.at(&key, pick, point)))
+                    let sample_ref = *sample_refs.get(at)?;
+                    key.at(sample_ref).map(|point| (point, ages.at(&key, sample_ref, point)))
                 });
                 keys += 1;
             }
@@ -168,30 +173,31 @@ pub(crate) fn week(report: &mut Report) {
         keep_for: Duration::from_secs(30 * 86_400),
         ..made::config().history
     };
-    let archive = Archive::new(settings).unwrap().unwrap();
+    let history_store = ParquetStore::new(settings).unwrap().unwrap();
     let mut lab = Lab::new(WEEK_GROUPS, Duration::from_secs(120));
     let cluster = Arc::clone(&lab.store.clusters()[0]);
-    cluster.set_older(Box::new(Arc::clone(&archive)));
+    cluster.set_older(Box::new(Arc::clone(&history_store)));
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let mut writer = Writer::new(archive, Arc::clone(&lab.store));
+    let mut writer = SampleWriter::new(history_store, Arc::clone(&lab.store));
     // All keys have a commit; then one in ten moves.
     lab.commit(1, 16);
     for _ in 0..7 * 1440 {
         lab.commit(10, 16);
         lab.clock.advance(50_000);
         lab.sample();
-        runtime.block_on(writer.look());
+        runtime.block_on(writer.run_due());
     }
     let read = || {
         let cut = pin(&cluster, &cluster.own);
         let groups = Some(vec!["service-7-consumer".to_owned()]);
-        let wanted = Wanted { groups, ..Wanted::all(0..=i64::MAX) };
-        let mut joined = Joined::new(&cut, wanted, |id| id == "service-7-consumer", |picks| picks).unwrap();
-        let picks = std::mem::take(&mut joined.picks);
+        let wanted = SampleQuery { groups, ..SampleQuery::all(0..=i64::MAX) };
+        let mut joined =
+            JoinedReader::new(&cut, wanted, |id| id == "service-7-consumer", |sample_refs| sample_refs).unwrap();
+        let sample_refs = std::mem::take(&mut joined.sample_refs);
         let keys: Vec<_> = std::iter::from_fn(|| joined.next_key(|_, _| true).unwrap()).map(|(_, key)| key).collect();
         assert_eq!(keys.len(), PARTITIONS);
-        assert!(picks.len() > 10_000);
-        let known = keys.iter().flat_map(|key| picks.iter().filter_map(|pick| key.at(*pick))).count();
+        assert!(sample_refs.len() > 10_000);
+        let known = keys.iter().flat_map(|key| sample_refs.iter().filter_map(|sample_ref| key.at(*sample_ref))).count();
         assert!(known > PARTITIONS * 9000, "{known}");
     };
     let raw = || {

@@ -27,7 +27,7 @@ use offsetd::{
     },
     source::{
         Source as _, add_table,
-        polled::{Listed, Listing, Polled, Rejected, Round},
+        polled::{Listing, ListingRound, PolledSource, Rejected, StoredOffset},
     },
     store::{Store, latest::SourceError},
 };
@@ -157,10 +157,10 @@ fn described(group: &str, at: i64, members: Vec<Member>) -> GroupDescription {
 struct Elsewhere;
 
 impl Listing for Elsewhere {
-    fn list(&mut self, round: &mut Round<'_>) -> Result<bool, SourceError> {
+    fn list(&mut self, round: &mut ListingRound<'_>) -> Result<bool, SourceError> {
         for (group, committed_offset) in [("..", 500), ("job", 400)] {
             let (topic, partition) = ("orders", 0);
-            round.found(&Listed { group, topic, partition, committed_offset, committed_at: None, metadata: "" });
+            round.found(&StoredOffset { group, topic, partition, committed_offset, committed_at: None, metadata: "" });
         }
         round.reject(Rejected::Malformed, "orders:broken");
         Ok(true)
@@ -203,7 +203,7 @@ impl Server {
     }
 
     fn add_source(&self, clock: &Clock) -> Result<(), Failure> {
-        let polled = Polled::new(Elsewhere, Duration::from_secs(1));
+        let polled = PolledSource::new(Elsewhere, Duration::from_secs(1));
         let clusters = self.store.clusters();
         let cluster = clusters.first().ok_or("no cluster")?;
         let writer = add_table((&self.store, cluster), ("redis", "redis"), &polled, clock);

@@ -9,7 +9,7 @@ use offsetd::metrics::{Parameters, Scrape};
 use offsetd::model::{Revision, log_partition_for};
 use offsetd::rpc::Service;
 use offsetd::rpc::proto::{self, offset_service_server::OffsetService as _};
-use offsetd::source::polled::{Listed, Listing, Polled, Rejected, Round};
+use offsetd::source::polled::{Listing, ListingRound, PolledSource, Rejected, StoredOffset};
 use offsetd::source::{Source as _, add_table};
 use offsetd::sql::{Engine, Statement};
 use offsetd::store::Store;
@@ -32,12 +32,12 @@ const NOW: i64 = 1_767_225_600_000;
 struct Held;
 
 impl Listing for Held {
-    fn list(&mut self, round: &mut Round<'_>) -> Result<bool, SourceError> {
+    fn list(&mut self, round: &mut ListingRound<'_>) -> Result<bool, SourceError> {
         for (group, partition, committed_offset) in
             [("both", 0, 40), ("both", 1, 41), ("elsewhere", 0, 42), ("job", 0, 43)]
         {
             let topic = "orders";
-            round.found(&Listed { group, topic, partition, committed_offset, committed_at: None, metadata: "m" });
+            round.found(&StoredOffset { group, topic, partition, committed_offset, committed_at: None, metadata: "m" });
         }
         round.reject(Rejected::Malformed, "offset:orders:broken");
         Ok(true)
@@ -104,7 +104,7 @@ impl Lab {
         made::commit(&store, cluster, &[of_kafka("both", 0, 90), of_kafka("both", 1, 91), of_kafka("g", 0, 92)], true);
         join(&store, "both", &[0]);
         join(&store, "job", &[0, 1]);
-        let polled = Polled::new(Held, Duration::from_secs(10));
+        let polled = PolledSource::new(Held, Duration::from_secs(10));
         let writer = add_table((&store, cluster), ("redis", "redis"), &polled, &clock);
         let source = Arc::clone(writer.source());
         let stop = CancellationToken::new();
@@ -344,7 +344,7 @@ fn a_watch_that_runs_notices_a_source_that_is_added() {
         })
     };
     assert!(next("redis").contains(&"elsewhere".to_owned()));
-    let polled = Polled::new(Held, Duration::from_secs(10));
+    let polled = PolledSource::new(Held, Duration::from_secs(10));
     let cluster = &lab.store.clusters()[0];
     let writer = add_table((&lab.store, cluster), ("later", "redis"), &polled, &lab.clock);
     let token = lab.stop.clone();

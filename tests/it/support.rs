@@ -130,7 +130,7 @@ impl Setup {
             ..Flags::default()
         };
         move |text| {
-            let context = LoadContext { kinds: &source::forms(), file: text };
+            let context = LoadContext { kinds: &source::kinds(), file: text };
             let mut loaded = Config::load_with(Layers { flags: &flags, env: &env, check_property: None }, context)?;
             suit(&mut loaded.config, "10");
             for cluster in &mut loaded.config.clusters {

@@ -44,7 +44,7 @@ const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/confi
 
 #[test]
 fn the_example_file_matches_the_settings() {
-    let example = example(&source::forms());
+    let example = example(&source::kinds());
     if std::env::var_os("UPDATE_EXAMPLE").is_some() {
         std::fs::write(EXAMPLE, &example).unwrap();
     }
@@ -64,7 +64,7 @@ fn every_kind_of_source_in_the_example_file_can_be_uncommented() {
     let args = ClusterArgs { config: Some(path), ..ClusterArgs::default() };
     let loaded = args.load(&BTreeMap::new()).unwrap_or_else(|errors| panic!("{errors}"));
     let kinds: Vec<&str> = loaded.config.sources.iter().map(|source| source.kind.as_str()).collect();
-    let forms: Vec<&str> = source::forms().iter().map(|form| form.name).collect();
+    let forms: Vec<&str> = source::kinds().iter().map(|form| form.name).collect();
     assert_eq!(kinds, forms);
     assert!(loaded.config.sources.iter().all(|config| source::open(config).is_some()));
 }

@@ -21,7 +21,7 @@ fn every_guide_and_every_command_has_help() {
 
 #[test]
 fn the_guides_name_settings_and_commands_that_exist() {
-    let example = crate::config::example(&crate::source::forms());
+    let example = crate::config::example(&crate::source::kinds());
     for key in ["calls_per_second", "list_interval", "max_interval", "memory_per_query", "memory_total", "max_bytes"] {
         assert!(GUIDES.iter().any(|(_, text)| text.contains(key)), "{key} is in no guide");
         assert!(example.contains(&format!("\n{key} = ")), "{key} is not a setting");

@@ -3,7 +3,7 @@
 
 use super::TopicPartition;
 use crate::{
-    decode::wire::{Array, Late},
+    decode::wire::{Array, Unversioned},
     model::Uuid,
 };
 
@@ -28,7 +28,7 @@ schema! {
         /// Group epoch, incremented when members, subscriptions or topics change.
         "epoch" epoch: i32, 0..;
         /// Hash of the metadata of the subscribed topics. Kafka 4.0 omitted the field under the same version.
-        "metadataHash" metadata_hash: Late<i64>, 0..;
+        "metadataHash" metadata_hash: Unversioned<i64>, 0..;
     }
     versions 0..=0, flexible 0;
 }

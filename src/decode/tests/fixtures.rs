@@ -29,7 +29,7 @@ fn read(text: &str) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
 }
 
 #[test]
-fn what_kafka_wrote_decodes_to_the_golden_answers() {
+fn records_of_kafka_decode_to_the_golden_output() {
     for (file, records) in fixtures() {
         let golden = file.with_extension("jsonl");
         let answers: Vec<String> = records
@@ -46,7 +46,7 @@ fn what_kafka_wrote_decodes_to_the_golden_answers() {
 }
 
 #[test]
-fn what_kafka_wrote_is_written_again_to_the_byte() {
+fn records_of_kafka_round_trip() {
     for (file, records) in fixtures() {
         for (key, value) in records {
             let again = decode(Some(&key), value.as_deref()).unwrap().to_bytes().unwrap();
@@ -67,7 +67,7 @@ fn without_null_tag(key: &[u8], mut value: Vec<u8>) -> Vec<u8> {
 }
 
 #[test]
-fn every_truncation_of_what_kafka_wrote_is_an_error() {
+fn every_truncated_record_of_kafka_is_an_error() {
     for (key, value) in fixtures().into_iter().flat_map(|(_, records)| records) {
         for end in 0..key.len() {
             assert!(decode(Some(&key[..end]), value.as_deref()).is_err(), "{key:?} cut at {end}");
@@ -84,7 +84,7 @@ fn every_truncation_of_what_kafka_wrote_is_an_error() {
 }
 
 #[test]
-fn a_flipped_bit_of_what_kafka_wrote_never_panics() {
+fn a_flipped_bit_in_a_record_of_kafka_never_panics() {
     for (key, value) in fixtures().into_iter().flat_map(|(_, records)| records) {
         let mut value = value.unwrap_or_default();
         for bit in 0..value.len() * 8 {

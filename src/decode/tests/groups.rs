@@ -1,6 +1,6 @@
 //! Tests of record types 3 to 23: rejected layouts, and layouts that share a version number.
 
-use super::{record::generate, wire::tests::generate::Source, *};
+use super::{record::generate, wire::tests::generate::Randomness, *};
 
 fn group_key(kind: u8) -> Vec<u8> {
     [&[0, kind], &bytes("00026731")[..]].concat()
@@ -21,13 +21,13 @@ fn value(key: &[u8], value: &str) -> Value {
 }
 
 #[test]
-fn layouts_of_the_early_access_are_refused() {
+fn early_access_layouts_are_rejected() {
     error(&group_key(4), "0000000000050200112233445566778899aabbccddeeff027400000002010000");
     error(&member_key(8), "00000000000500000004000000050200112233445566778899aabbccddeeff02000000000001010000000100");
 }
 
 #[test]
-fn the_only_version_of_the_newer_types_is_0() {
+fn version_0_is_the_only_version_of_types_from_3() {
     for kind in 3..=23 {
         // Only keys of groups have one string; those of members and patterns have two. One of the two keys fits.
         for key in [group_key(kind), member_key(kind)] {
@@ -42,7 +42,7 @@ fn the_only_version_of_the_newer_types_is_0() {
 }
 
 #[test]
-fn bytes_left_over_are_refused_in_the_newer_types_and_counted_in_the_older() {
+fn trailing_bytes_are_rejected_in_types_from_3_and_counted_in_earlier_types() {
     let error = error(&group_key(3), "00000000000500ff");
     assert_eq!((error.fault(), error.field(), error.at()), (Fault::Trailing(1), "value", 7));
     let key = [&group_key(3)[..], &[7]].concat();
@@ -64,7 +64,7 @@ fn a_share_group_of_kafka_4_0_has_no_hash() {
 }
 
 #[test]
-fn a_null_struct_is_null_and_not_left_out() {
+fn a_null_struct_is_null_and_not_omitted() {
     let endpoint = |hex: &str| value(&member_key(19), hex)["userEndpoint"].clone();
     assert_eq!(endpoint("000000000263032f68000493e0000000020270ff0100"), Value::Null);
     assert_eq!(endpoint("000000000263032f68000493e0000000020270010268ffff000100"), json!({"host": "h", "port": 65535}));
@@ -128,7 +128,7 @@ proptest! {
 
     #[test]
     fn records_of_every_type_round_trip(kind in 0..24_i16, randomness in prop::collection::vec(any::<u8>(), 0..200)) {
-        let (key, value) = generate(kind, &mut Source::new(&randomness)).unwrap();
+        let (key, value) = generate(kind, &mut Randomness::new(&randomness)).unwrap();
         let record = decode(Some(&key), Some(&value)).unwrap();
         let (same_key, shorter) = record.to_bytes().unwrap();
         // The encoded value can be shorter only by tagged fields that hold their default.

@@ -6,7 +6,7 @@ use serde::ser::{Serialize as _, SerializeSeq as _, Serializer};
 
 use super::{
     super::error::{DecodeError, Fault},
-    Context, Fixed, Json, Reader, Wire, write_length,
+    Context, Json, LengthWidth, Reader, Wire, write_length,
 };
 
 /// An array field. It is validated when the record is read, and decoded again by each [`Array::iter`]. This needs no
@@ -118,7 +118,7 @@ impl<'a, T: Wire<'a> + PartialEq> PartialEq for Array<'a, T> {
 impl<'a, T: Wire<'a>> Wire<'a> for Option<Array<'a, T>> {
     fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, DecodeError> {
         let start = *reader;
-        let Some(count) = reader.length(context, Fixed::I32)? else { return Ok(None) };
+        let Some(count) = reader.length(context, LengthWidth::I32)? else { return Ok(None) };
         // Every element takes at least one byte.
         if count > reader.remaining() {
             return Err(start.fail(Fault::EndOfBuffer { wanted: count, left: reader.remaining() }));
@@ -132,7 +132,7 @@ impl<'a, T: Wire<'a>> Wire<'a> for Option<Array<'a, T>> {
     fn write(&self, out: &mut Vec<u8>, context: Context) {
         match self {
             Some(array) => array.write(out, context),
-            None => write_length(None, out, context, Fixed::I32),
+            None => write_length(None, out, context, LengthWidth::I32),
         }
     }
     fn json<S: Serializer>(&self, context: Context, serializer: S) -> Result<S::Ok, S::Error> {
@@ -146,7 +146,7 @@ impl<'a, T: Wire<'a>> Wire<'a> for Array<'a, T> {
         Option::<Array<'a, T>>::read(reader, context)?.ok_or_else(|| start.fail(Fault::Null))
     }
     fn write(&self, out: &mut Vec<u8>, context: Context) {
-        write_length(Some(self.len()), out, context, Fixed::I32);
+        write_length(Some(self.len()), out, context, LengthWidth::I32);
         for item in self.iter() {
             item.write(out, context);
         }

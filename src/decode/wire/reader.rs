@@ -84,14 +84,14 @@ impl<'a> Reader<'a> {
 
     /// Reads a length or count, or `None` for null: a varint in flexible versions, else an integer of width `fixed`.
     #[inline]
-    pub(super) fn length(&mut self, context: Context, fixed: Fixed) -> Result<Option<usize>, DecodeError> {
+    pub(super) fn length(&mut self, context: Context, fixed: LengthWidth) -> Result<Option<usize>, DecodeError> {
         if context.flexible {
             return Ok(self.uvarint()?.checked_sub(1).map(|length| length as usize));
         }
         let start = *self;
         let length = match fixed {
-            Fixed::I16 => i32::from(i16::from_be_bytes(self.array()?)),
-            Fixed::I32 => i32::from_be_bytes(self.array()?),
+            LengthWidth::I16 => i32::from(i16::from_be_bytes(self.array()?)),
+            LengthWidth::I32 => i32::from_be_bytes(self.array()?),
         };
         match length {
             -1 => Ok(None),
@@ -103,7 +103,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// Those of `read`, or [`Fault::Trailing`] if bytes follow the value.
-    pub fn whole<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, DecodeError>) -> Result<T, DecodeError> {
+    pub fn read_to_end<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, DecodeError>) -> Result<T, DecodeError> {
         let value = read(self)?;
         match self.remaining() {
             0 => Ok(value),
@@ -135,7 +135,7 @@ impl<'a> Reader<'a> {
 
 /// The width of a length in versions that are not flexible.
 #[derive(Clone, Copy)]
-pub(super) enum Fixed {
+pub(super) enum LengthWidth {
     I16,
     I32,
 }

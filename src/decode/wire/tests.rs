@@ -3,7 +3,7 @@ pub(in crate::decode) mod generate;
 use super::*;
 
 #[test]
-fn a_varint_of_more_than_32_bits_is_refused() {
+fn a_varint_of_more_than_32_bits_is_rejected() {
     assert_eq!(Reader::new(&[0xff, 0xff, 0xff, 0xff, 0x0f]).uvarint(), Ok(u32::MAX));
     assert!(Reader::new(&[0xff, 0xff, 0xff, 0xff, 0x1f]).uvarint().is_err());
     assert!(Reader::new(&[0x80, 0x80, 0x80, 0x80, 0x80]).uvarint().is_err());

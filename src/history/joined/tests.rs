@@ -11,13 +11,13 @@ const START: Millis = 1_700_000_000_000;
 /// Returns the ages of the only key at all samples.
 fn ages(lab: &Lab) -> Vec<Option<f64>> {
     let cut = lab.store.cut("", false).unwrap();
-    let wanted = Wanted { ages: true, ..Wanted::all(0..=i64::MAX) };
-    let mut joined = Joined::new(&cut.clusters[0], wanted, |_| true, |picks| picks).unwrap();
-    let picks = std::mem::take(&mut joined.picks);
+    let wanted = SampleQuery { ages: true, ..SampleQuery::all(0..=i64::MAX) };
+    let mut joined = JoinedReader::new(&cut.clusters[0], wanted, |_| true, |sample_refs| sample_refs).unwrap();
+    let sample_refs = std::mem::take(&mut joined.sample_refs);
     let (_, key) = joined.next_key(|_, _| true).unwrap().unwrap();
     assert!(joined.next_key(|_, _| true).unwrap().is_none());
     let mut ages = Ages::default();
-    picks.iter().map(|pick| ages.at(&key, *pick, key.at(*pick).unwrap())).collect()
+    sample_refs.iter().map(|sample_ref| ages.at(&key, *sample_ref, key.at(*sample_ref).unwrap())).collect()
 }
 
 fn orders(end: i64) -> Lab {
@@ -28,7 +28,7 @@ fn orders(end: i64) -> Lab {
 }
 
 #[test]
-fn an_age_is_that_of_the_first_unread_record_by_the_ends_around_it() {
+fn an_age_is_interpolated_between_log_ends() {
     let mut lab = orders(10);
     lab.commit("g", KEY, 10);
     lab.sample();
@@ -50,7 +50,7 @@ fn an_age_is_that_of_the_first_unread_record_by_the_ends_around_it() {
 }
 
 #[test]
-fn what_the_samples_begin_with_is_as_old_as_the_rate_says_and_nobody_knows_without_one() {
+fn ages_before_the_first_sample_are_extrapolated_or_unknown() {
     let mut lab = orders(10);
     lab.commit("g", KEY, 4);
     lab.sample();
@@ -69,7 +69,7 @@ fn what_the_samples_begin_with_is_as_old_as_the_rate_says_and_nobody_knows_witho
 }
 
 #[test]
-fn a_log_that_begins_between_two_samples_has_ages() {
+fn a_log_created_between_two_samples_has_ages() {
     let mut lab = orders(0);
     lab.commit("g", ("orders", 1), 4);
     lab.sample();
@@ -81,7 +81,7 @@ fn a_log_that_begins_between_two_samples_has_ages() {
 }
 
 #[test]
-fn markers_before_the_end_have_no_age() {
+fn trailing_markers_have_no_age() {
     let mut lab = orders(100);
     lab.commit("g", KEY, 99);
     lab.sample();
@@ -108,9 +108,9 @@ fn markers_before_the_end_have_no_age() {
 
 /// A history store with one key: the times of its samples, and its rows.
 #[derive(Debug)]
-struct Kept(Vec<Millis>, Vec<(Millis, Option<Point>)>);
+struct FixedStore(Vec<Millis>, Vec<(Millis, Option<Point>)>);
 
-impl OlderSamples for Kept {
+impl OlderSamples for FixedStore {
     fn ask(&self, question: Question) -> Result<Option<Older>, ReadError> {
         let (times, rows, reserved) = (self.0.iter().copied(), self.1.clone(), Reserved::default());
         let (group, topic) = ("g".into(), "orders".into());
@@ -125,7 +125,7 @@ impl OlderSamples for Kept {
 }
 
 #[test]
-fn samples_in_memory_are_told_by_memory_and_those_in_the_store_by_the_store() {
+fn ages_use_either_memory_or_the_store() {
     let mut lab = orders(300);
     let point = |committed_offset, end| {
         Some(Point { committed_offset, log_end_offset: Some(end), lag: Some(end - committed_offset) })
@@ -134,7 +134,7 @@ fn samples_in_memory_are_told_by_memory_and_those_in_the_store_by_the_store() {
     let rows = vec![(-240, point(100, 100)), (-120, point(100, 200)), (-60, point(197, 200))];
     let times = [-240, -180, -120, -60].map(|seconds| START + seconds * 1000).into();
     let rows = rows.into_iter().map(|(at, point)| (START + at * 1000, point)).collect();
-    lab.cluster().set_older(Box::new(Kept(times, rows)));
+    lab.cluster().set_older(Box::new(FixedStore(times, rows)));
     lab.commit("g", KEY, 150);
     lab.sample();
     lab.commit("g", KEY, 250);
@@ -159,7 +159,7 @@ fn ages_over_steps(steps: &[Millis]) -> Vec<Option<f64>> {
 }
 
 #[test]
-fn ages_are_the_same_whatever_the_wall_clock_does() {
+fn ages_do_not_depend_on_the_wall_clock() {
     let (hour, year) = (3_600_000, 365 * 86_400_000);
     let right = [0.0, 10.0, 20.0, 30.0].map(Some);
     assert_eq!(ages_over_steps(&[0, 0]), right);
@@ -180,31 +180,31 @@ fn ages_are_the_same_whatever_the_wall_clock_does() {
 }
 
 #[test]
-fn the_store_tells_no_age_across_a_step_of_the_clock() {
+fn ages_across_a_clock_step_in_the_store_are_unknown() {
     let minute = 60_000;
     let point = |end| Some(Point { committed_offset: 100, log_end_offset: Some(end), lag: Some(end - 100) });
     // Samples are given as time (minutes) and log end.
-    let told = |samples: &[(Millis, i64)]| {
+    let ages_of = |samples: &[(Millis, i64)]| {
         let mut rows: Vec<_> = samples.iter().map(|(at, end)| (START + at * minute, point(*end))).collect();
         rows.sort_by_key(|(at, _)| *at);
         let mut lab = orders(300);
         lab.commit("g", ("orders", 0), 300);
-        lab.cluster().set_older(Box::new(Kept(rows.iter().map(|(at, _)| *at).collect(), rows)));
+        lab.cluster().set_older(Box::new(FixedStore(rows.iter().map(|(at, _)| *at).collect(), rows)));
         lab.sample();
         let ages = ages(&lab);
         ages[..samples.len()].to_vec()
     };
     let steady = [(-9, 100), (-8, 200), (-7, 300), (-6, 400), (-5, 500)];
-    assert_eq!(told(&steady), [0.0, 60.0, 120.0, 180.0, 240.0].map(Some));
+    assert_eq!(ages_of(&steady), [0.0, 60.0, 120.0, 180.0, 240.0].map(Some));
     // After three samples the clock is set an hour ahead. Unknown is better than an age that is an hour too long.
     let ahead = [(-69, 100), (-68, 200), (-67, 300), (-6, 400), (-5, 500)];
-    assert_eq!(told(&ahead), [Some(0.0), Some(60.0), Some(120.0), None, None]);
+    assert_eq!(ages_of(&ahead), [Some(0.0), Some(60.0), Some(120.0), None, None]);
     // Offsets that were passed after the step have an age.
     let after = [(-69, 10), (-68, 20), (-67, 30), (-6, 100), (-5, 200), (-4, 300)];
-    let told_after = told(&after);
-    assert_eq!(told_after[3..], [0.0, 60.0, 120.0].map(Some));
+    let ages_after = ages_of(&after);
+    assert_eq!(ages_after[3..], [0.0, 60.0, 120.0].map(Some));
     // The clock is set back by two and a half minutes, so that samples from before and after the step interleave.
-    let back = told(
+    let back = ages_of(
         &[(-9, 100), (-8, 200), (-7, 300), (-6, 400)]
             .into_iter()
             .chain([(-8, 500), (-7, 600)].map(|(at, end)| (at, end)))
@@ -214,7 +214,7 @@ fn the_store_tells_no_age_across_a_step_of_the_clock() {
 }
 
 #[test]
-fn a_read_is_over_its_budget_or_gives_all_of_it_back() {
+fn a_read_exceeds_its_budget_or_releases_all_of_it() {
     let mut lab = orders(10);
     for round in 0..50 {
         (0..100).for_each(|partition| lab.commit("g", ("orders", partition), round * 1000 + i64::from(partition)));
@@ -224,8 +224,8 @@ fn a_read_is_over_its_budget_or_gives_all_of_it_back() {
     let read = |bytes: usize| -> Result<usize, ReadError> {
         let budget = Arc::new(FixedBudget::new(bytes));
         let bounds = Bounds { budget: Some(Arc::<FixedBudget>::clone(&budget) as _), ..Bounds::default() };
-        let wanted = Wanted { ages: true, bounds, ..Wanted::all(0..=i64::MAX) };
-        let mut joined = Joined::new(&cut.clusters[0], wanted, |_| true, |picks| picks)?;
+        let wanted = SampleQuery { ages: true, bounds, ..SampleQuery::all(0..=i64::MAX) };
+        let mut joined = JoinedReader::new(&cut.clusters[0], wanted, |_| true, |sample_refs| sample_refs)?;
         let mut keys = vec![];
         while let Some(key) = joined.next_key(|_, _| true)? {
             keys.push(key);

@@ -26,7 +26,7 @@ fn bytes_of_a_key(nth: usize, noise: u64) -> usize {
 }
 
 #[test]
-fn a_key_that_moves_takes_at_most_two_bytes_a_sample_and_one_that_does_not_takes_nothing() {
+fn a_moving_key_takes_at_most_two_bytes_per_sample_and_a_still_key_none() {
     // Bytes of a line, and of its share of the group's description, runs and samples.
     let line = 250;
     for (noise, bytes) in [(2, 1), (16, 1), (200, 2)] {

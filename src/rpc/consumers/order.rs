@@ -10,7 +10,7 @@ use crate::{
 
 /// A value by which groups are ordered.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
-pub(super) enum Value<'a> {
+pub(super) enum OrderValue<'a> {
     Number(i64),
     Seconds(f64),
     Text(&'a str),
@@ -34,29 +34,29 @@ impl Ranked for GroupFact<'_> {
     }
 }
 
-type Get = for<'f, 'a> fn(&'f GroupFact<'a>) -> Option<Value<'a>>;
+type GetValue = for<'f, 'a> fn(&'f GroupFact<'a>) -> Option<OrderValue<'a>>;
 
-fn number(number: impl Into<i64>) -> Option<Value<'static>> {
-    Some(Value::Number(number.into()))
+fn number(number: impl Into<i64>) -> Option<OrderValue<'static>> {
+    Some(OrderValue::Number(number.into()))
 }
 
 /// The columns of the SQL table `groups`. A test checks that the list is complete.
-const COLUMNS: [(&str, Get); 22] = [
-    ("cluster", |fact| Some(Value::Text(&fact.group.cluster.cluster.name))),
-    ("source", |fact| Some(Value::Text(&fact.group.cluster.source.id.name))),
-    ("group_id", |fact| Some(Value::Text(&fact.group.group.id))),
-    ("kind", |fact| Some(Value::Text(fact.kind))),
-    ("state", |fact| Some(Value::Text(fact.state))),
-    ("protocol_type", |fact| fact.group.group.membership()?.protocol_type.as_deref().map(Value::Text)),
-    ("protocol", |fact| fact.group.group.membership()?.protocol.as_deref().map(Value::Text)),
+const COLUMNS: [(&str, GetValue); 22] = [
+    ("cluster", |fact| Some(OrderValue::Text(&fact.group.cluster.cluster.name))),
+    ("source", |fact| Some(OrderValue::Text(&fact.group.cluster.source.id.name))),
+    ("group_id", |fact| Some(OrderValue::Text(&fact.group.group.id))),
+    ("kind", |fact| Some(OrderValue::Text(fact.kind))),
+    ("state", |fact| Some(OrderValue::Text(fact.state))),
+    ("protocol_type", |fact| fact.group.group.membership()?.protocol_type.as_deref().map(OrderValue::Text)),
+    ("protocol", |fact| fact.group.group.membership()?.protocol.as_deref().map(OrderValue::Text)),
     ("epoch", |fact| number(fact.group.group.membership()?.epoch?)),
-    ("leader_member_id", |fact| fact.group.group.membership()?.leader_member_id.as_deref().map(Value::Text)),
+    ("leader_member_id", |fact| fact.group.group.membership()?.leader_member_id.as_deref().map(OrderValue::Text)),
     ("members", |fact| number(fact.members?)),
     ("topics", |fact| number(fact.topics)),
     ("partitions", |fact| number(fact.partitions)),
     ("lag", |fact| number(fact.lag?)),
     ("max_lag", |fact| number(fact.max_lag?)),
-    ("max_lag_seconds", |fact| fact.max_lag_seconds.map(Value::Seconds)),
+    ("max_lag_seconds", |fact| fact.max_lag_seconds.map(OrderValue::Seconds)),
     ("unknown_lag_partitions", |fact| number(fact.unknown_lag_partitions)),
     ("last_committed_at", |fact| number(fact.last_committed_at?)),
     ("active", |fact| number(fact.active)),
@@ -64,18 +64,18 @@ const COLUMNS: [(&str, Get); 22] = [
     ("status", |fact| number(fact.status as u8)),
     ("members_stale_since", |fact| number(fact.group.group.members_stale_since()?)),
     ("coordinator", |fact| number(coordinator(fact.group)?)),
-    ("offsets_kept_in", |fact| fact.keepers().next().map(|name| Value::Text(name))),
+    ("offsets_kept_in", |fact| fact.keepers().next().map(|name| OrderValue::Text(name))),
 ];
 
 /// A column of the SQL table `groups`, and a direction.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Order {
+pub(super) struct GroupOrder {
     column: &'static str,
-    get: Get,
+    get: GetValue,
     descending: bool,
 }
 
-impl Order {
+impl GroupOrder {
     /// Parses `COLUMN [asc|desc]`. An empty text is the default order, by `group_id`.
     ///
     /// # Errors
@@ -116,19 +116,19 @@ impl Order {
     }
 
     /// Returns the value by which a group is ordered; `None` if it is unknown, or in the default order.
-    pub(super) fn value<'a>(&self, fact: &GroupFact<'a>) -> Option<Value<'a>> {
+    pub(super) fn value<'a>(&self, fact: &GroupFact<'a>) -> Option<OrderValue<'a>> {
         if self.is_default() { None } else { (self.get)(fact) }
     }
 
     /// Sorts by the values. Unknown values are last in both directions; equal values are sorted by cluster and id.
-    pub(super) fn sort<'a, T: Ranked>(&self, mut all: Vec<(Option<Value<'a>>, T)>) -> Vec<T> {
+    pub(super) fn sort<'a, T: Ranked>(&self, mut all: Vec<(Option<OrderValue<'a>>, T)>) -> Vec<T> {
         all.sort_unstable_by(|(left, of_left), (right, of_right)| {
             self.compare(left.as_ref(), right.as_ref()).then_with(|| of_left.key().cmp(&of_right.key()))
         });
         all.into_iter().map(|(_, of)| of).collect()
     }
 
-    fn compare(&self, left: Option<&Value<'_>>, right: Option<&Value<'_>>) -> Ordering {
+    fn compare(&self, left: Option<&OrderValue<'_>>, right: Option<&OrderValue<'_>>) -> Ordering {
         match (left, right) {
             (None, None) => Ordering::Equal,
             (None, Some(_)) => Ordering::Greater,

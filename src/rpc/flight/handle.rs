@@ -51,7 +51,7 @@ impl Handle {
     }
 
     /// Returns the seal: SipHash with a random key that only this process has.
-    fn sealed(&self) -> u64 {
+    fn compute_seal(&self) -> u64 {
         static KEYS: OnceLock<RandomState> = OnceLock::new();
         KEYS.get_or_init(RandomState::new).hash_one((self.layout, &self.sql, &self.parameters, self.execution))
     }
@@ -64,18 +64,18 @@ impl Handle {
 
     pub(super) fn read(bytes: &[u8]) -> Result<Self, Error> {
         match Self::decode(bytes) {
-            Ok(handle) if handle.layout == LAYOUT && handle.seal == handle.sealed() => Ok(handle),
+            Ok(handle) if handle.layout == LAYOUT && handle.seal == handle.compute_seal() => Ok(handle),
             _ => Err(Error::Invalid("unknown handle or ticket; prepare the statement again".to_owned())),
         }
     }
 
     pub(super) fn bytes(&self) -> prost::bytes::Bytes {
-        Self { seal: self.sealed(), ..self.clone() }.encode_to_vec().into()
+        Self { seal: self.compute_seal(), ..self.clone() }.encode_to_vec().into()
     }
 
     /// Returns a handle with the parameters of the next executions.
     pub(super) fn bound(self, row: Option<&RecordBatch>) -> Result<Self, Error> {
-        let parameters = row.map_or(Ok(vec![]), write).map_err(|error| refused(&error))?;
+        let parameters = row.map_or(Ok(vec![]), write).map_err(|error| unreadable(&error))?;
         if parameters.len() > MAX_PARAMETER_BYTES {
             let given = parameters.len();
             return Err(Error::Exhausted(format!(
@@ -93,13 +93,13 @@ impl Handle {
         } else {
             // On a blocking thread, so that a panic of the reader ends only this call.
             let read = tokio::task::spawn_blocking(move || read(&parameters)).await;
-            read.map_err(|_| Error::Invalid("cannot read the parameters".to_owned()))?.map_err(|e| refused(&e))?
+            read.map_err(|_| Error::Invalid("cannot read the parameters".to_owned()))?.map_err(|e| unreadable(&e))?
         };
         Ok(Statement { sql, parameters, timeout, ..Statement::default() })
     }
 }
 
-fn refused(error: &ArrowError) -> Error {
+fn unreadable(error: &ArrowError) -> Error {
     Error::Invalid(format!("cannot read the parameters: {error}"))
 }
 

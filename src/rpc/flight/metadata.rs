@@ -64,14 +64,14 @@ fn tables(mut command: CommandGetTables, engine: &Engine) -> Result<RecordBatch,
     let mut tables = command.into_builder();
     for table in engine.tables() {
         let kind = if table.is_view { VIEW } else { TABLE };
-        tables.append(CATALOG, SCHEMA, table.name, kind, &described(&table))?;
+        tables.append(CATALOG, SCHEMA, table.name, kind, &annotated_schema(&table))?;
     }
     tables.build()
 }
 
 /// Returns an empty list, because tables have no primary keys.
 fn primary_keys() -> RecordBatch {
-    none([
+    empty_rows([
         ("catalog_name", DataType::Utf8, true),
         ("db_schema_name", DataType::Utf8, true),
         ("table_name", DataType::Utf8, false),
@@ -83,7 +83,7 @@ fn primary_keys() -> RecordBatch {
 
 /// Returns an empty list, because tables have no foreign keys.
 fn foreign_keys() -> RecordBatch {
-    none([
+    empty_rows([
         ("pk_catalog_name", DataType::Utf8, true),
         ("pk_db_schema_name", DataType::Utf8, true),
         ("pk_table_name", DataType::Utf8, false),
@@ -101,14 +101,14 @@ fn foreign_keys() -> RecordBatch {
 }
 
 /// Returns no rows, with the columns that `FlightSql.proto` defines for the command.
-fn none<const N: usize>(columns: [(&str, DataType, bool); N]) -> RecordBatch {
+fn empty_rows<const N: usize>(columns: [(&str, DataType, bool); N]) -> RecordBatch {
     let fields = columns.map(|(name, kind, nullable)| Field::new(name, kind, nullable));
     RecordBatch::new_empty(Arc::new(Schema::new(fields.to_vec())))
 }
 
 /// Returns a table's schema with comments in the metadata keys that clients read (`FlightSqlColumnMetadata` of
 /// arrow-java).
-fn described(table: &TableDescription) -> Schema {
+fn annotated_schema(table: &TableDescription) -> Schema {
     let field = |field: &Arc<Field>| {
         let mut metadata = field.metadata().clone();
         let comment = metadata.get(COMMENT).cloned().unwrap_or_default();
@@ -132,7 +132,7 @@ fn described(table: &TableDescription) -> Schema {
 }
 
 /// Returns the error for a failure of a metadata command. It is a bug, except for an invalid pattern.
-pub(super) fn bug(error: &FlightError) -> Error {
+pub(super) fn error_of(error: &FlightError) -> Error {
     match error {
         // The client sent an invalid pattern.
         FlightError::Arrow(ArrowError::InvalidArgumentError(text) | ArrowError::ComputeError(text)) => {

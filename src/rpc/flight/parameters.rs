@@ -23,7 +23,7 @@ const MAX_MESSAGE: usize = 300;
 
 /// Why a message is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-enum Refused {
+enum InvalidParameters {
     #[error("more than {0} messages")]
     Messages(usize),
     #[error("more than {0} bytes")]
@@ -62,7 +62,7 @@ pub(super) async fn read(data: PeekableFlightDataStream) -> Result<Option<Record
     // Check before decoding, because the decoder allocates as much memory as a message declares.
     let data = data.map(move |data| {
         let data = data?;
-        budget.take(&data).and_then(|()| check.message(&data)).map_err(|refused| invalid(&refused.to_string()))?;
+        budget.take(&data).and_then(|()| check.message(&data)).map_err(|rejected| invalid(&rejected.to_string()))?;
         Ok(data)
     });
     let read = async move {
@@ -76,7 +76,7 @@ pub(super) async fn read(data: PeekableFlightDataStream) -> Result<Option<Record
             match batch.num_rows() {
                 0 => {}
                 1 if row.is_none() => row = Some(batch),
-                _ => return Err(invalid(&Refused::Rows.to_string())),
+                _ => return Err(invalid(&InvalidParameters::Rows.to_string())),
             }
         }
         Ok(row.filter(|row| row.num_columns() > 0))
@@ -107,10 +107,10 @@ impl Default for Budget {
 }
 
 impl Budget {
-    fn take(&mut self, data: &FlightData) -> Result<(), Refused> {
+    fn take(&mut self, data: &FlightData) -> Result<(), InvalidParameters> {
         let bytes = data.data_header.len() + data.data_body.len() + data.app_metadata.len();
-        self.messages = self.messages.checked_sub(1).ok_or(Refused::Messages(MAX_MESSAGES))?;
-        self.bytes = self.bytes.checked_sub(bytes).ok_or(Refused::Bytes(MAX_BYTES))?;
+        self.messages = self.messages.checked_sub(1).ok_or(InvalidParameters::Messages(MAX_MESSAGES))?;
+        self.bytes = self.bytes.checked_sub(bytes).ok_or(InvalidParameters::Bytes(MAX_BYTES))?;
         Ok(())
     }
 }

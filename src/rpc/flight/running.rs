@@ -13,12 +13,12 @@ pub(super) struct Running(Arc<Executions>);
 
 impl Running {
     /// Registers an execution as running until the guard is dropped.
-    pub(super) fn start(&self, execution: u64) -> Guard {
+    pub(super) fn start(&self, execution: u64) -> RunningGuard {
         let mut executions = self.0.lock();
         let (token, uses) = executions.entry(execution).or_default();
         // A ticket may be redeemed several times concurrently.
         *uses += 1;
-        Guard { token: token.clone(), execution, executions: Arc::clone(&self.0) }
+        RunningGuard { token: token.clone(), execution, executions: Arc::clone(&self.0) }
     }
 
     /// Cancels an execution. Returns whether it was running.
@@ -29,13 +29,13 @@ impl Running {
     }
 }
 
-pub(super) struct Guard {
+pub(super) struct RunningGuard {
     pub(super) token: CancellationToken,
     execution: u64,
     executions: Arc<Executions>,
 }
 
-impl Drop for Guard {
+impl Drop for RunningGuard {
     fn drop(&mut self) {
         let mut executions = self.executions.lock();
         if let Some((_, uses)) = executions.get_mut(&self.execution) {

@@ -58,7 +58,7 @@ const CLOSED: i32 = 1;
 const OPTIONS: [(&str, &str); 2] = [("catalog", CATALOG), ("schema", SCHEMA)];
 
 /// Returns the response to a session action; `None` for other actions.
-pub(super) fn act(action: &Action) -> Option<Result<Vec<u8>, Error>> {
+pub(super) fn run_action(action: &Action) -> Option<Result<Vec<u8>, Error>> {
     match action.r#type.as_str() {
         "SetSessionOptions" => Some(set(&action.body)),
         "GetSessionOptions" => {

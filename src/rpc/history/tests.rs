@@ -18,12 +18,12 @@ fn request(from: Option<i64>, to: Option<i64>, step: Option<i64>) -> proto::GetH
 }
 
 fn span(from: Option<i64>, to: Option<i64>, step: Option<i64>) -> Result<(Millis, Millis, Millis), Error> {
-    let span = Span::new(&request(from, to, step), 10_000_000, Duration::from_secs(10), None);
+    let span = TimeSpan::new(&request(from, to, step), 10_000_000, Duration::from_secs(10), None);
     span.map(|span| (span.from, span.to, span.step))
 }
 
 #[test]
-fn times_that_are_not_given_are_those_of_the_last_hour() {
+fn the_default_time_range_is_the_last_hour() {
     assert_eq!(span(None, None, None).unwrap(), (6_400_000, 10_000_000, 10_000));
     assert_eq!(span(Some(6401), None, None).unwrap(), (6_401_000, 10_000_000, 10_000));
     assert_eq!(span(None, Some(4000), Some(60)).unwrap(), (400_000, 4_000_000, 60_000));
@@ -31,15 +31,15 @@ fn times_that_are_not_given_are_those_of_the_last_hour() {
     let week = span(Some(0), Some(604_800), None).unwrap();
     assert!(week.2 % 10_000 == 0 && 604_800_000 / week.2 <= 360, "{week:?}");
     assert_eq!(span(Some(6400), Some(10_000), None).unwrap().2, 10_000);
-    let a_little_more = Span::new(&request(Some(6399), None, None), 10_000_000, Duration::from_secs(10), None);
+    let a_little_more = TimeSpan::new(&request(Some(6399), None, None), 10_000_000, Duration::from_secs(10), None);
     assert_eq!(a_little_more.unwrap().step, 10_000);
     // The range is a week, but samples exist for an hour only.
-    let short = Span::new(&request(Some(0), None, None), 10_000_000, Duration::from_secs(10), Some(6_400_000));
+    let short = TimeSpan::new(&request(Some(0), None, None), 10_000_000, Duration::from_secs(10), Some(6_400_000));
     assert_eq!(short.unwrap().step, 10_000);
 }
 
 #[test]
-fn times_that_make_no_sense_are_refused() {
+fn invalid_time_ranges_are_rejected() {
     assert!(span(Some(6), Some(5), None).unwrap_err().to_string().contains("after to"));
     for step in [0, -1] {
         assert!(span(None, None, Some(step)).unwrap_err().to_string().contains("at least 1 ms"));
@@ -82,7 +82,7 @@ fn running(service: &Service) -> usize {
 }
 
 #[tokio::test]
-async fn a_call_ends_with_its_deadline_and_when_its_caller_leaves_and_others_wait_for_their_turn() {
+async fn a_call_ends_at_its_deadline_or_when_the_client_disconnects() {
     let lab = lab(usize::MAX);
     let reads = CancellationToken::new();
     lab.cluster().set_older(Box::new(Endless(reads.clone())));

@@ -18,17 +18,17 @@ fn page_sizes_are_bounded() {
 }
 
 #[test]
-fn a_walk_is_kept_for_a_minute() {
-    let (walks, clock) = (Walks::default(), Clock::manual(0));
-    let id = walks.keep(&clock, Arc::new(vec![("c".into(), "g".into(), "kafka".into())]));
+fn an_order_is_retained_for_a_minute() {
+    let (orders, clock) = (ListingOrders::default(), Clock::manual(0));
+    let id = orders.retain(&clock, Arc::new(vec![("c".into(), "g".into(), "kafka".into())]));
     clock.advance(59_000);
-    assert_eq!(walks.find(&clock, id).unwrap().len(), 1);
+    assert_eq!(orders.find(&clock, id).unwrap().len(), 1);
     clock.advance(2_000);
-    assert!(walks.find(&clock, id).is_err());
+    assert!(orders.find(&clock, id).is_err());
 }
 
 #[test]
-fn a_ranking_that_is_being_made_keeps_no_other_waiting() {
+fn computing_a_ranking_does_not_block_others() {
     let (rankings, clock) = (Rankings::default(), Clock::manual(0));
     let store = crate::store::Store::new(vec![], clock.clone(), *crate::history::tests::lab(1).store.settings());
     let cut = Cut::empty(&store);

@@ -14,29 +14,29 @@ use crate::{
 };
 
 /// Number of messages for which the byte limit of a watch has room.
-const MESSAGES: usize = 4;
+const BUFFERED_MESSAGES: usize = 4;
 /// All current entries of a log partition must be read within this multiple of the stall timeout.
-const STALLS: u32 = 10;
+const STALL_FACTOR: u32 = 10;
 
 /// The view of a shard at the time of subscription, pinned while it is sent.
 pub(super) type Pinned = Pin<ShardView>;
 
 /// Sends messages to the client of a watch.
-pub(super) struct Client {
+pub(super) struct WatchClient {
     pub(super) outbox: Outbox<Result<proto::WatchResponse, Status>>,
     store: Arc<Store>,
     message_bytes: usize,
     patience: Patience,
 }
 
-impl Client {
+impl WatchClient {
     pub(super) fn new(
         outbox: Outbox<Result<proto::WatchResponse, Status>>,
         store: Arc<Store>,
         server: &config::Server,
     ) -> Self {
         let patience = Patience { after: server.stall_timeout, setting: "server.stall_timeout" };
-        Self { outbox, store, message_bytes: server.watch_bytes / MESSAGES, patience }
+        Self { outbox, store, message_bytes: server.watch_bytes / BUFFERED_MESSAGES, patience }
     }
 
     pub(super) fn store(&self) -> &Arc<Store> {
@@ -61,21 +61,21 @@ impl Client {
 
     /// Pins the view of a shard.
     pub(super) fn pin(&self, view: Arc<ShardView>) -> Pinned {
-        self.store.held().pin(view, &Cancel::within(self.patience.after.saturating_mul(STALLS)))
+        self.store.held().pin(view, &Cancel::within(self.patience.after.saturating_mul(STALL_FACTOR)))
     }
 }
 
 /// Counts a watch as open until dropped.
-pub(super) struct Open(Arc<Store>);
+pub(super) struct OpenWatch(Arc<Store>);
 
-impl Open {
+impl OpenWatch {
     pub(super) fn new(store: &Arc<Store>) -> Self {
         store.work().watches.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(store))
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenWatch {
     fn drop(&mut self) {
         self.0.work().watches.fetch_sub(1, Ordering::Relaxed);
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::{StreamExt as _, stream::SelectAll};
 use tokio_stream::wrappers::WatchStream;
 
-use super::{BATCH, client::Client, watched::Watched};
+use super::{BATCH, client::WatchClient, selection::WatchSelection};
 use crate::{
     rpc::{entry, filter::Filter, proto},
     store::{samples::StatusChange, source::Source},
@@ -14,13 +14,13 @@ use crate::{
 
 /// Sends the status changes that the sampler detects from now on, until the client disconnects.
 pub(super) fn follow(
-    watched: Watched,
+    selection: WatchSelection,
     filter: &Arc<Filter>,
-    client: &Arc<Client>,
+    client: &Arc<WatchClient>,
 ) -> impl Future<Output = Result<(), Ended>> + Send + use<> {
     // Subscribe before reading the newest sequence numbers, so that no change in between is missed.
-    let mut come_or_go = watched.changes();
-    let sources = watched.sources();
+    let mut source_changes = selection.changes();
+    let sources = selection.sources();
     let mut noticed = changes(&sources);
     let newest = |source: &Arc<Source>| source.samples.current().changes.last().map_or(0, |last| last.sequence);
     let mut sent: Vec<(Arc<Source>, u64)> = sources.iter().map(|source| (Arc::clone(source), newest(source))).collect();
@@ -29,8 +29,8 @@ pub(super) fn follow(
         loop {
             tokio::select! {
                 Some(_) = noticed.next() => {}
-                Ok(()) = come_or_go.changed() => {
-                    let sources = watched.sources();
+                Ok(()) = source_changes.changed() => {
+                    let sources = selection.sources();
                     noticed = changes(&sources);
                     sent.retain(|(known, _)| sources.iter().any(|source| Arc::ptr_eq(source, known)));
                     let is_new = |source: &Arc<Source>| !sent.iter().any(|(known, _)| Arc::ptr_eq(source, known));

@@ -29,7 +29,7 @@ pub(super) struct Commit<'a> {
 
 /// Why a line is rejected. The line's own text is not included, since it may hold anything, such as a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum BadLine {
+pub(super) enum LineError {
     #[error("longer than 64 KiB")]
     TooLong,
     #[error("without a line end, in a file that was replaced or truncated")]
@@ -52,7 +52,7 @@ struct Fields<'a> {
     topic: Option<Cow<'a, str>>,
     partition: Option<i32>,
     committed_offset: Option<i64>,
-    committed_at: Option<At>,
+    committed_at: Option<Timestamp>,
     #[serde(borrow)]
     metadata: Option<Cow<'a, str>>,
     deleted: Option<bool>,
@@ -61,12 +61,12 @@ struct Fields<'a> {
 /// A time in milliseconds since 1970, or in RFC 3339.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum At {
+enum Timestamp {
     Millis(Millis),
     Text(String),
 }
 
-impl At {
+impl Timestamp {
     fn millis(&self) -> Option<Millis> {
         let millis = match self {
             Self::Millis(millis) => *millis,
@@ -80,41 +80,41 @@ impl At {
 ///
 /// # Errors
 /// Returns why the line is rejected.
-pub(super) fn parse<'a>(bytes: &'a [u8], source: &config::Source) -> Result<Option<Line<'a>>, BadLine> {
+pub(super) fn parse<'a>(bytes: &'a [u8], source: &config::Source) -> Result<Option<Line<'a>>, LineError> {
     let bytes = bytes.trim_ascii();
     if bytes.is_empty() {
         return Ok(None);
     }
     // Serde would accept an array as the fields in their order.
     if !bytes.starts_with(b"{") {
-        return Err(BadLine::NotJson(1));
+        return Err(LineError::NotJson(1));
     }
     let fields: Fields<'a> = serde_json::from_slice(bytes).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => BadLine::Type(error.column()),
-        _ => BadLine::NotJson(error.column()),
+        serde_json::error::Category::Data => LineError::Type(error.column()),
+        _ => LineError::NotJson(error.column()),
     })?;
     let group = fields.group_id.unwrap_or_else(|| Cow::Owned(source.group.clone()));
     let topic = fields.topic.unwrap_or_else(|| Cow::Owned(source.topic.clone()));
     if group.is_empty() {
-        return Err(BadLine::Missing("group_id"));
+        return Err(LineError::Missing("group_id"));
     }
     if topic.is_empty() {
-        return Err(BadLine::Missing("topic"));
+        return Err(LineError::Missing("topic"));
     }
     if !is_topic_name(&topic) {
-        return Err(BadLine::OutOfRange("topic"));
+        return Err(LineError::OutOfRange("topic"));
     }
-    let partition = fields.partition.ok_or(BadLine::Missing("partition"))?;
+    let partition = fields.partition.ok_or(LineError::Missing("partition"))?;
     if partition < 0 {
-        return Err(BadLine::OutOfRange("partition"));
+        return Err(LineError::OutOfRange("partition"));
     }
     let commit = if fields.deleted == Some(true) {
         None
     } else {
-        let offset = fields.committed_offset.ok_or(BadLine::Missing("committed_offset"))?;
-        let at = fields.committed_at.map(|at| at.millis().ok_or(BadLine::OutOfRange("committed_at")));
+        let offset = fields.committed_offset.ok_or(LineError::Missing("committed_offset"))?;
+        let at = fields.committed_at.map(|at| at.millis().ok_or(LineError::OutOfRange("committed_at")));
         Some(Commit {
-            committed_offset: source.next(offset).ok_or(BadLine::OutOfRange("committed_offset"))?,
+            committed_offset: source.next(offset).ok_or(LineError::OutOfRange("committed_offset"))?,
             committed_at: at.transpose()?,
             metadata: fields.metadata.unwrap_or_default(),
         })

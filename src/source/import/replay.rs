@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    line::{self, BadLine, Line},
-    tail::Piece,
+    line::{self, Line, LineError},
+    tail::FileItem,
 };
 use crate::{
     clock::Ticks,
@@ -19,14 +19,14 @@ use crate::{
 };
 
 /// Number of lines applied in one batch.
-const TOGETHER: usize = 256;
+const BATCH_SIZE: usize = 256;
 
 /// Applies lines in their order, and counts the rejected ones.
-pub(super) struct Follower<'a> {
+pub(super) struct LineApplier<'a> {
     writer: &'a SourceWriter,
     shard: &'a ShardWriter,
     source: &'a config::Source,
-    pending: Vec<Owned>,
+    pending: Vec<PendingLine>,
     next: Revision,
     is_loaded: bool,
     /// Number of rejected lines of the current file.
@@ -35,36 +35,36 @@ pub(super) struct Follower<'a> {
 }
 
 /// An owned line that waits for its batch.
-struct Owned {
+struct PendingLine {
     group: Name,
     topic: Name,
     partition: i32,
     commit: Option<(i64, Option<Millis>, Name)>,
 }
 
-impl<'a> Follower<'a> {
+impl<'a> LineApplier<'a> {
     pub(super) fn new(writer: &'a SourceWriter, shard: &'a ShardWriter, source: &'a config::Source) -> Self {
         let next = shard.applied().max(Revision(0));
-        let (pending, last_rejected) = (Vec::with_capacity(TOGETHER), None);
+        let (pending, last_rejected) = (Vec::with_capacity(BATCH_SIZE), None);
         shard.target(Revision(0), Revision(0), writer.clock().ticks());
         Self { writer, shard, source, pending, next, is_loaded: false, malformed: 0, last_rejected }
     }
 
     /// Processes a part of the file.
-    pub(super) fn take(&mut self, piece: Piece<'_>) {
-        match piece {
+    pub(super) fn process(&mut self, item: FileItem<'_>) {
+        match item {
             // The counters describe the current file only.
-            Piece::Start => (self.malformed, self.last_rejected) = (0, None),
-            Piece::TooLong(number) => self.reject(number, BadLine::TooLong),
-            Piece::Unfinished(number) => self.reject(number, BadLine::Unfinished),
-            Piece::Line(number, bytes) => match line::parse(bytes, self.source) {
+            FileItem::Start => (self.malformed, self.last_rejected) = (0, None),
+            FileItem::TooLong(number) => self.reject(number, LineError::TooLong),
+            FileItem::Unfinished(number) => self.reject(number, LineError::Unfinished),
+            FileItem::Line(number, bytes) => match line::parse(bytes, self.source) {
                 Ok(line) => line.iter().for_each(|line| self.add(line)),
                 Err(error) => self.reject(number, error),
             },
         }
     }
 
-    fn reject(&mut self, number: u64, error: BadLine) {
+    fn reject(&mut self, number: u64, error: LineError) {
         self.malformed += 1;
         self.last_rejected = Some(format!("line {number}: {error}"));
     }
@@ -78,8 +78,8 @@ impl<'a> Follower<'a> {
         let commit = commit.map(|of| (of.committed_offset, of.committed_at, Name::from(&*of.metadata)));
         let names = self.writer.names();
         let (group, topic) = (names.intern(&line.group), names.intern(&line.topic));
-        self.pending.push(Owned { group, topic, partition: line.partition, commit });
-        if self.pending.len() >= TOGETHER {
+        self.pending.push(PendingLine { group, topic, partition: line.partition, commit });
+        if self.pending.len() >= BATCH_SIZE {
             self.flush();
         }
     }

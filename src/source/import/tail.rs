@@ -10,22 +10,22 @@ use std::{
 use crate::store::latest::SourceError;
 
 /// Maximum length of a line in bytes.
-pub(super) const LONGEST_LINE: usize = 64 * 1024;
+pub(super) const MAX_LINE_BYTES: usize = 64 * 1024;
 /// Number of bytes per read system call.
 const CHUNK: usize = 64 * 1024;
 /// Maximum number of bytes per call of [`Tail::read`], so that progress is published and a stop is noticed soon.
-const AT_MOST: usize = 64 * CHUNK;
+const MAX_BYTES_PER_READ: usize = 64 * CHUNK;
 /// Number of bytes before the read position that are remembered. If they differ later, the file was rewritten.
 const REMEMBERED: usize = 256;
 
 /// A part of the file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Piece<'a> {
+pub(super) enum FileItem<'a> {
     /// The start of a file: of the first file, of its replacement, or of the same file after it was truncated.
     Start,
     /// A line by its number, without its line end.
     Line(u64, &'a [u8]),
-    /// The number of a line longer than [`LONGEST_LINE`].
+    /// The number of a line longer than [`MAX_LINE_BYTES`].
     TooLong(u64),
     /// The number of the last line of a replaced or truncated file, if it has no line end.
     Unfinished(u64),
@@ -33,7 +33,7 @@ pub(super) enum Piece<'a> {
 
 /// How far a call of [`Tail::read`] came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct End {
+pub(super) struct ReadProgress {
     /// Whether the current end of the file is reached.
     pub(super) is_reached: bool,
     /// Whether the length that the file had when it was first opened is reached.
@@ -51,7 +51,7 @@ pub(super) enum TailError {
 
 impl TailError {
     /// Converts the error to the type common to all sources.
-    pub(super) fn of_source(&self, path: &Path) -> SourceError {
+    pub(super) fn to_source_error(&self, path: &Path) -> SourceError {
         let reason = format!("{} {self}", path.display());
         match self {
             Self::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => SourceError::Forbidden { reason },
@@ -64,20 +64,20 @@ impl TailError {
 #[derive(Debug)]
 pub(super) struct Tail {
     path: PathBuf,
-    opened: Option<Opened>,
+    opened: Option<OpenFile>,
     /// Length of the file when it was first opened.
-    load_to: Option<u64>,
+    initial_length: Option<u64>,
 }
 
 /// Identity, length and modification time of the file when it was last checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Look {
+struct FileState {
     id: (u64, u64),
     length: u64,
     changed: (i64, i64),
 }
 
-impl Look {
+impl FileState {
     fn of(metadata: &Metadata) -> Self {
         Self {
             id: (metadata.dev(), metadata.ino()),
@@ -88,9 +88,9 @@ impl Look {
 }
 
 #[derive(Debug)]
-struct Opened {
+struct OpenFile {
     file: File,
-    look: Look,
+    state: FileState,
     position: u64,
     /// Number of the last complete line.
     line: u64,
@@ -99,7 +99,7 @@ struct Opened {
     /// Whether the incomplete line is too long; the rest of it is skipped.
     is_too_long: bool,
     /// The last [`REMEMBERED`] bytes before the position.
-    before: Vec<u8>,
+    last_bytes: Vec<u8>,
 }
 
 /// Opens a regular file. `O_NONBLOCK` keeps the call from blocking on a named pipe without a writer.
@@ -111,20 +111,20 @@ pub(super) fn open(path: &Path) -> Result<(File, Metadata), TailError> {
 
 impl Tail {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, opened: None, load_to: None }
+        Self { path, opened: None, initial_length: None }
     }
 
-    /// Reads the next part of the file, at most [`AT_MOST`] bytes. A replaced file is read to its end first.
+    /// Reads the next part of the file, at most [`MAX_BYTES_PER_READ`] bytes. A replaced file is read to its end first.
     ///
     /// # Errors
     /// Returns why the file cannot be read. Lines of the previous file may have been passed to `each` before.
-    pub(super) fn read(&mut self, each: &mut dyn FnMut(Piece<'_>)) -> Result<End, TailError> {
+    pub(super) fn read(&mut self, each: &mut dyn FnMut(FileItem<'_>)) -> Result<ReadProgress, TailError> {
         let found = open(&self.path);
         if let Some(opened) = &mut self.opened {
-            let is_replaced = found.as_ref().is_ok_and(|(_, metadata)| Look::of(metadata).id != opened.look.id);
+            let is_replaced = found.as_ref().is_ok_and(|(_, metadata)| FileState::of(metadata).id != opened.state.id);
             if is_replaced || found.is_err() {
-                if !opened.read_on(each)? {
-                    return Ok(End { is_reached: false, is_loaded: false });
+                if !opened.read_more(each)? {
+                    return Ok(ReadProgress { is_reached: false, is_loaded: false });
                 }
                 if is_replaced {
                     opened.finish(each);
@@ -133,67 +133,67 @@ impl Tail {
             }
         }
         let (file, metadata) = found?;
-        let look = Look::of(&metadata);
+        let state = FileState::of(&metadata);
         let opened = match &mut self.opened {
             Some(opened) => {
-                if opened.is_written_anew(look)? {
+                if opened.is_rewritten(state)? {
                     opened.finish(each);
                     opened.begin(each);
                 }
-                opened.look = look;
+                opened.state = state;
                 opened
             }
             None => {
-                let opened = self.opened.insert(Opened::new(file, look));
+                let opened = self.opened.insert(OpenFile::new(file, state));
                 opened.begin(each);
                 opened
             }
         };
-        let load_to = *self.load_to.get_or_insert(look.length);
-        let is_reached = opened.read_on(each)?;
-        Ok(End { is_reached, is_loaded: is_reached || opened.position >= load_to })
+        let initial_length = *self.initial_length.get_or_insert(state.length);
+        let is_reached = opened.read_more(each)?;
+        Ok(ReadProgress { is_reached, is_loaded: is_reached || opened.position >= initial_length })
     }
 }
 
-impl Opened {
-    fn new(file: File, look: Look) -> Self {
-        Self { file, look, position: 0, line: 0, partial: vec![], is_too_long: false, before: vec![] }
+impl OpenFile {
+    fn new(file: File, state: FileState) -> Self {
+        Self { file, state, position: 0, line: 0, partial: vec![], is_too_long: false, last_bytes: vec![] }
     }
 
-    fn begin(&mut self, each: &mut dyn FnMut(Piece<'_>)) {
+    fn begin(&mut self, each: &mut dyn FnMut(FileItem<'_>)) {
         (self.position, self.line, self.is_too_long) = (0, 0, false);
         self.partial.clear();
-        self.before.clear();
-        each(Piece::Start);
+        self.last_bytes.clear();
+        each(FileItem::Start);
     }
 
     /// Reports an incomplete last line, which will never be completed.
-    fn finish(&mut self, each: &mut dyn FnMut(Piece<'_>)) {
+    fn finish(&mut self, each: &mut dyn FnMut(FileItem<'_>)) {
         if self.is_too_long || !self.partial.is_empty() {
-            each(Piece::Unfinished(self.line + 1));
+            each(FileItem::Unfinished(self.line + 1));
         }
     }
 
     /// Returns whether the file no longer holds the bytes that were read from it.
-    fn is_written_anew(&self, look: Look) -> io::Result<bool> {
-        if look.length < self.position {
+    fn is_rewritten(&self, state: FileState) -> io::Result<bool> {
+        if state.length < self.position {
             return Ok(true);
         }
-        if look == self.look || self.before.is_empty() {
+        if state == self.state || self.last_bytes.is_empty() {
             return Ok(false);
         }
-        let mut now = vec![0; self.before.len()];
-        let at = self.position.saturating_sub(self.before.len() as u64);
+        let mut now = vec![0; self.last_bytes.len()];
+        let at = self.position.saturating_sub(self.last_bytes.len() as u64);
         match self.file.read_exact_at(&mut now, at) {
-            Ok(()) => Ok(now != self.before),
+            Ok(()) => Ok(now != self.last_bytes),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(true),
             Err(error) => Err(error),
         }
     }
 
-    /// Reads the next part of the file, at most [`AT_MOST`] bytes. Returns whether the end is reached.
-    fn read_on(&mut self, each: &mut dyn FnMut(Piece<'_>)) -> io::Result<bool> {
-        let (mut chunk, mut left) = (vec![0; CHUNK], AT_MOST);
+    /// Reads the next part of the file, at most [`MAX_BYTES_PER_READ`] bytes. Returns whether the end is reached.
+    fn read_more(&mut self, each: &mut dyn FnMut(FileItem<'_>)) -> io::Result<bool> {
+        let (mut chunk, mut left) = (vec![0; CHUNK], MAX_BYTES_PER_READ);
         while left > 0 {
             let read = match self.file.read_at(&mut chunk, self.position) {
                 Ok(0) => return Ok(true),
@@ -211,15 +211,15 @@ impl Opened {
     }
 
     fn remember(&mut self, bytes: &[u8]) {
-        self.before.extend_from_slice(bytes.get(bytes.len().saturating_sub(REMEMBERED)..).unwrap_or_default());
-        let surplus = self.before.len().saturating_sub(REMEMBERED);
-        self.before.drain(..surplus);
+        self.last_bytes.extend_from_slice(bytes.get(bytes.len().saturating_sub(REMEMBERED)..).unwrap_or_default());
+        let surplus = self.last_bytes.len().saturating_sub(REMEMBERED);
+        self.last_bytes.drain(..surplus);
     }
 
-    fn split(&mut self, bytes: &[u8], each: &mut dyn FnMut(Piece<'_>)) {
+    fn split(&mut self, bytes: &[u8], each: &mut dyn FnMut(FileItem<'_>)) {
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             let (part, is_ended) = part.strip_suffix(b"\n").map_or((part, false), |part| (part, true));
-            self.is_too_long |= self.partial.len() + part.len() > LONGEST_LINE;
+            self.is_too_long |= self.partial.len() + part.len() > MAX_LINE_BYTES;
             if self.is_too_long {
                 self.partial.clear();
             } else if !is_ended || !self.partial.is_empty() {
@@ -230,10 +230,10 @@ impl Opened {
             }
             self.line += 1;
             if self.is_too_long {
-                each(Piece::TooLong(self.line));
+                each(FileItem::TooLong(self.line));
             } else {
                 let line = if self.partial.is_empty() { part } else { &self.partial };
-                each(Piece::Line(self.line, line));
+                each(FileItem::Line(self.line, line));
             }
             self.is_too_long = false;
             self.partial.clear();

@@ -38,7 +38,7 @@ impl Lab {
         lab
     }
 
-    fn run(&mut self, reader: source::Reader) {
+    fn run(&mut self, reader: source::AnySource) {
         let (writer, stop) = (self.writer.clone(), self.stop.clone());
         self.reading = Some(std::thread::spawn(move || reader.run(writer, &stop).unwrap()));
     }
@@ -61,7 +61,7 @@ impl Lab {
     }
 
     /// Waits until the current content of the file is applied.
-    async fn settle(&self) -> Result<(), SourceError> {
+    async fn wait_until_read(&self) -> Result<(), SourceError> {
         let source = self.writer.source();
         for (number, revision) in source.latest().reach(&Scope::All).await? {
             source.shard(number).unwrap().wait_applied(revision).await;
@@ -80,7 +80,7 @@ impl Lab {
     }
 
     /// Returns the group and offset of each commit since the load; a deletion has no offset.
-    fn news(&self) -> Vec<(String, Option<i64>)> {
+    fn changes(&self) -> Vec<(String, Option<i64>)> {
         let view = self.writer.source().shard(SHARD).unwrap().pin();
         let mut events: Vec<_> = view.commits.iter().collect();
         events.sort_by_key(|event| event.revision);
@@ -102,7 +102,7 @@ fn load(path: &str) -> LoadedConfig {
         "[clusters.a]\nbootstrap_servers = 'h:1'\ngroups.deny = '^hidden'\n\
          [sources.import]\nfile = '{path}'\ninterval = '365days'\n"
     );
-    let context = LoadContext { kinds: &source::forms(), file: Some(&file) };
+    let context = LoadContext { kinds: &source::kinds(), file: Some(&file) };
     Config::load_with(Layers { flags: &flags, env: &BTreeMap::new(), check_property: None }, context).unwrap()
 }
 
@@ -119,77 +119,77 @@ fn row(group: &str, offset: i64) -> (String, i64) {
 }
 
 #[tokio::test]
-async fn what_is_there_at_the_start_is_replayed_and_appended_lines_are_commits_and_deletions() {
+async fn initial_lines_are_replayed_and_appended_lines_are_events() {
     let lab = Lab::new(&(line("g", 1) + &line("h", 5) + &line("g", 2) + &line("hidden", 1)));
-    lab.settle().await.unwrap();
+    lab.wait_until_read().await.unwrap();
     assert!(lab.writer.source().health().ready);
-    assert_eq!((lab.rows(), lab.news()), (vec![row("g", 2), row("h", 5)], vec![]));
+    assert_eq!((lab.rows(), lab.changes()), (vec![row("g", 2), row("h", 5)], vec![]));
     lab.append(&(line("g", 3) + &deleted("h") + &deleted("never")));
-    lab.settle().await.unwrap();
+    lab.wait_until_read().await.unwrap();
     assert_eq!(lab.rows(), [row("g", 3)]);
-    assert_eq!(lab.news(), [("g".to_owned(), Some(3)), ("h".to_owned(), None)]);
+    assert_eq!(lab.changes(), [("g".to_owned(), Some(3)), ("h".to_owned(), None)]);
 }
 
 #[tokio::test]
-async fn a_file_that_is_replaced_or_truncated_deletes_nothing() {
+async fn a_replaced_or_truncated_file_deletes_no_rows() {
     let lab = Lab::new(&(line("g", 1) + &line("h", 5)));
-    lab.settle().await.unwrap();
+    lab.wait_until_read().await.unwrap();
     fs::rename(lab.path(), lab.dir.path().join("old")).unwrap();
     lab.append(&line("g", 2));
-    lab.settle().await.unwrap();
-    assert_eq!((lab.rows(), lab.news()), (vec![row("g", 2), row("h", 5)], vec![("g".to_owned(), Some(2))]));
+    lab.wait_until_read().await.unwrap();
+    assert_eq!((lab.rows(), lab.changes()), (vec![row("g", 2), row("h", 5)], vec![("g".to_owned(), Some(2))]));
     fs::write(lab.path(), line("i", 1)).unwrap();
-    lab.settle().await.unwrap();
+    lab.wait_until_read().await.unwrap();
     assert_eq!(lab.rows(), [row("g", 2), row("h", 5), row("i", 1)]);
 }
 
 #[tokio::test]
-async fn lines_that_say_nothing_are_counted_and_the_last_is_named_by_its_number() {
+async fn rejected_lines_are_counted_and_the_last_is_named_by_number() {
     let lab = Lab::new(&(line("g", 1) + "{\"password\":\"hunter2\"\n\n" + &line("h", 2) + "[]\n"));
-    lab.settle().await.unwrap();
+    lab.wait_until_read().await.unwrap();
     let reading = lab.writer.source().reading().unwrap();
     assert_eq!((reading.entries, reading.malformed), (2, 2));
     assert_eq!(reading.last_rejected.as_deref(), Some("line 5: not a JSON object (column 1)"));
     fs::write(lab.path(), line("g", 3)).unwrap();
-    lab.settle().await.unwrap();
+    lab.wait_until_read().await.unwrap();
     let reading = lab.writer.source().reading().unwrap();
     assert_eq!((reading.malformed, reading.last_rejected.as_deref()), (0, None), "the counters restart with each file");
 }
 
 #[tokio::test]
-async fn rows_of_a_file_that_is_gone_stay_stale_and_the_reason_names_the_source() {
+async fn rows_of_a_missing_file_stay_stale_with_the_reason() {
     let lab = Lab::new(&line("g", 1));
-    lab.settle().await.unwrap();
+    lab.wait_until_read().await.unwrap();
     fs::remove_file(lab.path()).unwrap();
-    let error = lab.settle().await.unwrap_err();
+    let error = lab.wait_until_read().await.unwrap_err();
     let health = lab.writer.source().health();
     assert_eq!(health.last_error, Some(format!("import: {error}")));
     assert!(error.to_string().contains("cannot be read: No such file"), "{error}");
     assert!(health.ready && !health.reachable && health.stale_since.is_some());
     assert_eq!(lab.rows(), [row("g", 1)]);
     lab.append(&line("g", 2));
-    lab.settle().await.unwrap();
+    lab.wait_until_read().await.unwrap();
     let health = lab.writer.source().health();
     assert_eq!((health.last_error.as_deref(), health.stale_since, lab.rows()), (None, None, vec![row("g", 2)]));
 }
 
 #[tokio::test]
-async fn a_source_that_is_started_again_tells_nothing_twice_and_loses_nothing() {
+async fn a_restarted_source_repeats_and_loses_no_events() {
     let mut lab = Lab::new(&line("g", 1));
-    lab.settle().await.unwrap();
+    lab.wait_until_read().await.unwrap();
     lab.append(&line("g", 2));
-    lab.settle().await.unwrap();
-    let news = lab.news();
+    lab.wait_until_read().await.unwrap();
+    let changes = lab.changes();
     lab.restart();
     lab.append(&deleted("g"));
     // Until the new reader runs, requests fail.
-    while lab.settle().await.is_err() {
+    while lab.wait_until_read().await.is_err() {
         tokio::task::yield_now().await;
     }
     lab.append(&line("h", 4));
-    lab.settle().await.unwrap();
+    lab.wait_until_read().await.unwrap();
     assert_eq!(lab.rows(), [row("h", 4)]);
-    assert_eq!(lab.news()[..news.len()], news);
-    let since: Vec<_> = lab.news().split_off(news.len());
+    assert_eq!(lab.changes()[..changes.len()], changes);
+    let since: Vec<_> = lab.changes().split_off(changes.len());
     assert!(since.ends_with(&[("h".to_owned(), Some(4))]) && !since.contains(&("g".to_owned(), Some(1))), "{since:?}");
 }

@@ -118,7 +118,7 @@ impl Connector {
     /// coordinator creates that topic. The client has a `group.id`, because librdkafka crashes without one if a broker
     /// answers NOT_COORDINATOR (`rd_kafka_handle_OffsetFetch` then notifies the client's own group). librdkafka finds
     /// the coordinator of this group, which writes nothing, and never joins the group.
-    pub(super) fn connect_asking(&self) -> Result<Client, AskError> {
+    pub(super) fn connect_with_group(&self) -> Result<Client, AskError> {
         self.connect_with(&[("group.id", "offsetd")])
     }
 
@@ -232,12 +232,12 @@ impl Drop for Client {
 }
 
 /// Seconds after which no request is pending: each has a timeout and is not retried.
-const REQUESTS_END: u32 = 30;
+const MAX_PENDING_SECONDS: u32 = 30;
 
 /// Closes a client after its requests have timed out, unless the process ends before.
 fn close_later(consumer: Arc<BaseConsumer<Events>>, ending: CancellationToken) {
     let close = move || {
-        for _ in 0..REQUESTS_END {
+        for _ in 0..MAX_PENDING_SECONDS {
             std::thread::sleep(Duration::from_secs(1));
             if ending.is_cancelled() {
                 std::mem::forget(consumer);
@@ -265,7 +265,7 @@ impl fmt::Debug for Client {
 }
 
 /// Remedies for errors that do not contain one: a part of librdkafka's text, and the remedy.
-const ADVICE: [(&str, &str); 5] = [
+const REMEDIES: [(&str, &str); 5] = [
     (
         "invalid_token",
         "the broker refused the token: check its audience, issuer, scope and expiry against the broker's settings",
@@ -276,7 +276,7 @@ const ADVICE: [(&str, &str); 5] = [
     ("PLAINTEXT broker listener", "check security.protocol and the port"),
 ];
 /// Remedy if a broker closes connections during the login without an error.
-const CLOSED: &str = "check security.protocol and the port";
+const CLOSED_REMEDY: &str = "check security.protocol and the port";
 const CLIENT_CERTIFICATE: &str =
     "the broker requires a client certificate that it trusts: check ssl.certificate.location and ssl.key.location";
 
@@ -308,7 +308,7 @@ impl Events {
         Some(match logged {
             None => broker,
             Some(logged) if has_worked(&logged) => format!("{broker}: {logged}"),
-            Some(logged) => format!("{broker}: {logged}; {CLOSED}"),
+            Some(logged) => format!("{broker}: {logged}; {CLOSED_REMEDY}"),
         })
     }
 
@@ -362,8 +362,8 @@ impl ClientContext for Events {
         let mut last = self.last_error.lock();
         let all_down = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
         if last.is_none() || !all_down {
-            let advice = ADVICE.iter().find(|(part, _)| reason.contains(part)).map(|(_, advice)| *advice);
-            *last = Some(advice.map_or_else(|| reason.to_owned(), |advice| format!("{reason}; {advice}")));
+            let remedy = REMEDIES.iter().find(|(part, _)| reason.contains(part)).map(|(_, remedy)| *remedy);
+            *last = Some(remedy.map_or_else(|| reason.to_owned(), |remedy| format!("{reason}; {remedy}")));
         }
     }
 

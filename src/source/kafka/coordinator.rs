@@ -110,7 +110,7 @@ impl<Q> Coordinators<Q> {
     ) -> Result<(), (Q, AskError)> {
         let admin: &Admin = match &self.admin {
             Some(admin) => admin,
-            None => match self.connector.connect_asking() {
+            None => match self.connector.connect_with_group() {
                 Ok(client) => self.admin.insert(Admin::new(&client)),
                 Err(error) => return Err((purpose, error)),
             },

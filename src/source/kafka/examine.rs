@@ -61,7 +61,7 @@ fn examine_rights(report: &mut Report, cluster: &config::Cluster, client: &super
             Check::works("mode", "", "log: offsets are read from __consumer_offsets")
         }
         (ReadMode::Auto | ReadMode::Admin, _, true) => {
-            report.does_not_need(&["log", "read_log"]);
+            report.downgrade(&["log", "read_log"]);
             Check::works("mode", "", "admin: offsets are requested from coordinators, group by group")
         }
         (ReadMode::Admin, _, false) => Check::fails(

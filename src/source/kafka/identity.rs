@@ -24,12 +24,12 @@ impl Identity {
     /// Returns whether the client reads the same cluster as the other clients. A client without metadata, or with a
     /// broker that reports no cluster id, does not contradict that. Once any client has reached another cluster, this
     /// returns false for all.
-    pub(super) fn holds(&self, client: &Client) -> bool {
+    pub(super) fn is_same_cluster(&self, client: &Client) -> bool {
         // A zero timeout sends no request: the client keeps the id of its newest metadata.
-        self.is_first(client.client().fetch_cluster_id(Duration::ZERO))
+        self.matches_first(client.client().fetch_cluster_id(Duration::ZERO))
     }
 
-    fn is_first(&self, id: Option<String>) -> bool {
+    fn matches_first(&self, id: Option<String>) -> bool {
         if let Some(id) = id
             && *self.first.get_or_init(|| id.clone()) != id
         {

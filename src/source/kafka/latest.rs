@@ -38,12 +38,12 @@ use crate::{
     },
 };
 
-mod lanes;
+mod shared;
 
-use lanes::Lanes;
+use shared::SharedRequests;
 
 /// Time after which a shard that did not reach its target is assumed to wait for an open transaction.
-const HELD_BACK: Duration = Duration::from_millis(250);
+const BLOCKED_AFTER: Duration = Duration::from_millis(250);
 
 /// The state of a cluster's log in addition to its shards. It lives as long as the cluster, while the parts that read
 /// the log may be restarted.
@@ -54,7 +54,7 @@ pub struct Log {
     pub(crate) homes: Arc<LogHomes>,
     /// Counters of the overlay.
     pub(super) counters: Counters,
-    lanes: Lanes,
+    shared: SharedRequests,
     /// Requests of readers for the latest offsets, used if offsets are read by the Admin API.
     pub(super) requests: Arc<admin::Requests>,
     live: RwLock<Option<Arc<dyn LiveSource>>>,
@@ -72,13 +72,13 @@ impl Log {
             cluster: OnceLock::new(),
             homes: Arc::default(),
             counters: Counters::default(),
-            lanes: Lanes::default(),
+            shared: SharedRequests::default(),
             requests: Arc::default(),
             live: RwLock::default(),
         });
         let id = SourceId { cluster: Name::from(config.name.as_str()), name: SOURCE_KAFKA.into() };
         let kind = if config.mode == ReadMode::Admin { SourceKind::Table } else { SourceKind::Log };
-        let (kind, latest) = log.reading(kind);
+        let (kind, latest) = log.kind_and_latest(kind);
         let source = Source::new((id, SOURCE_KAFKA.into()), kind, latest, clock);
         let cluster = Arc::new(Cluster::new(config, source));
         // The cell was just created, so it is empty.
@@ -87,7 +87,7 @@ impl Log {
     }
 
     /// Returns the kind and the [`Latest`] of a source that reads the log or the Admin API.
-    pub(super) fn reading(self: &Arc<Self>, kind: SourceKind) -> (Kind, Arc<dyn Latest>) {
+    pub(super) fn kind_and_latest(self: &Arc<Self>, kind: SourceKind) -> (Kind, Arc<dyn Latest>) {
         match kind {
             SourceKind::Log => {
                 let homes: Arc<dyn Homes> = Arc::<LogHomes>::clone(&self.homes);
@@ -100,7 +100,7 @@ impl Log {
     /// Returns the [`Latest`] of the current read mode.
     pub(super) fn latest(self: &Arc<Self>) -> Arc<dyn Latest> {
         let kind = self.cluster.get().and_then(Weak::upgrade).map_or(SourceKind::Log, |cluster| cluster.own.kind());
-        self.reading(kind).1
+        self.kind_and_latest(kind).1
     }
 
     /// Sets the client that answers requests for the current state of the log.
@@ -124,7 +124,7 @@ impl Log {
     async fn reach(self: &Arc<Self>, scope: &Scope) -> Result<Vec<(i32, Revision)>, AskError> {
         let Some(cluster) = self.cluster.get().and_then(Weak::upgrade) else { return Ok(vec![]) };
         let health = cluster.health();
-        let shards = concerned(&cluster.own, scope);
+        let shards = shards_in_scope(&cluster.own, scope);
         if shards.is_empty() && health.shards.is_none() {
             return Ok(vec![]);
         }
@@ -134,8 +134,8 @@ impl Log {
             return Err(AskError::Unreachable { cluster: Name::clone(&cluster.name), reason });
         }
         let (count, reached, ()) = tokio::try_join!(
-            self.present_log_partitions(&cluster),
-            self.follow_shards(&cluster, &shards, scope),
+            self.current_log_partitions(&cluster),
+            self.wait_for_shards(&cluster, &shards, scope),
             async {
                 self.homes.refresh().await;
                 Ok(())
@@ -148,13 +148,13 @@ impl Log {
         while !is_read(count) {
             changes.changed().await.map_err(|_| AskError::NotConnected { cluster: Name::clone(&cluster.name) })?;
         }
-        let reached = self.follow_shards(&cluster, &cluster.own.shards(), scope).await?;
+        let reached = self.wait_for_shards(&cluster, &cluster.own.shards(), scope).await?;
         self.homes.refresh().await;
         Ok(reached)
     }
 
     /// Waits until log partitions show everything that they contain now. Returns the minimum revision of each.
-    async fn follow_shards(
+    async fn wait_for_shards(
         self: &Arc<Self>,
         cluster: &Arc<Cluster>,
         shards: &[Arc<Shard>],
@@ -166,31 +166,31 @@ impl Log {
         let waits = shards.iter().map(|shard| {
             let number = shard.key.number;
             let target = ends.get(&number).copied().unwrap_or(0);
-            let moved = before.get(&number).is_some_and(|before| target < *before);
-            self.follow(cluster, shard, target, moved, scope)
+            let replaced = before.get(&number).is_some_and(|before| target < *before);
+            self.wait_for_shard(cluster, shard, target, replaced, scope)
         });
         Ok(try_join_all(waits).await?.into_iter().flatten().collect())
     }
 
     /// Waits until a log partition shows everything below `target`. Returns `None` if the partition was deleted.
     /// `moved`: the log was truncated or replaced, so the shard must be loaded again first.
-    async fn follow(
+    async fn wait_for_shard(
         self: &Arc<Self>,
         cluster: &Arc<Cluster>,
         shard: &Arc<Shard>,
         target: i64,
-        moved: bool,
+        replaced: bool,
         scope: &Scope,
     ) -> Result<Option<(i32, Revision)>, AskError> {
         let number = shard.key.number;
         let mut shard = Arc::clone(shard);
-        let (mut target, mut moved) = (target, moved);
+        let (mut target, mut replaced) = (target, replaced);
         // Subscribe before the shard is read, so that no change is missed.
         let mut changes = cluster.watch_health();
         let mut settled: Option<oneshot::Receiver<Result<(), AskError>>> = None;
         let is_open = shard.progress.open_transaction_since().is_some();
-        let patience = tokio::time::sleep(if is_open { Duration::ZERO } else { HELD_BACK });
-        tokio::pin!(patience);
+        let blocked_timer = tokio::time::sleep(if is_open { Duration::ZERO } else { BLOCKED_AFTER });
+        tokio::pin!(blocked_timer);
         loop {
             changes.borrow_and_update();
             match cluster.own.shard(number) {
@@ -204,20 +204,20 @@ impl Log {
                     // The shard was loaded again because its log was replaced: the target belongs to the previous log.
                     let ends = self.present_ends(cluster, vec![number]).await?;
                     target = ends.get(&number).copied().unwrap_or(0);
-                    (shard, moved, settled) = (now, false, None);
-                    patience.set(tokio::time::sleep(HELD_BACK));
+                    (shard, replaced, settled) = (now, false, None);
+                    blocked_timer.set(tokio::time::sleep(BLOCKED_AFTER));
                 }
                 Some(_) => {}
             }
             tokio::select! {
-                () = shard.wait_applied(Revision(target)), if !moved => return Ok(Some((number, Revision(target)))),
+                () = shard.wait_applied(Revision(target)), if !replaced => return Ok(Some((number, Revision(target)))),
                 // A dropped sender means that the overlay gave up because the shard was replaced.
                 result = async { settled.as_mut()?.await.ok() }, if settled.is_some() => match result {
                     // The overlay shows the rest, so the reader need not wait for a higher revision.
                     Some(result) => return result.map(|()| Some((number, shard.applied()))),
                     None => settled = None,
                 },
-                () = &mut patience, if !moved && settled.is_none() && !patience.is_elapsed() => {
+                () = &mut blocked_timer, if !replaced && settled.is_none() && !blocked_timer.is_elapsed() => {
                     settled = Some(self.settle(number, target, scope));
                 }
                 changed = changes.changed() => if changed.is_err() { return Ok(None) },
@@ -241,7 +241,7 @@ impl Log {
     /// Returns the text that names the open transaction that blocks a log partition.
     fn held_up(&self, scope: &Scope) -> Option<String> {
         let cluster = self.cluster.get().and_then(Weak::upgrade)?;
-        let (shard, since) = concerned(&cluster.own, scope).into_iter().find_map(|shard| {
+        let (shard, since) = shards_in_scope(&cluster.own, scope).into_iter().find_map(|shard| {
             let since = shard.progress.open_transaction_since()?;
             Some((shard, since))
         })?;
@@ -256,7 +256,7 @@ impl Log {
 }
 
 /// Returns the shards in which groups of the scope may have records.
-fn concerned(source: &Source, scope: &Scope) -> Vec<Arc<Shard>> {
+fn shards_in_scope(source: &Source, scope: &Scope) -> Vec<Arc<Shard>> {
     match scope {
         Scope::Key(group, ..) => source.shards_written_by(group),
         Scope::All => source.shards(),

@@ -21,7 +21,7 @@ use super::{
     identity::Identity,
     live::log_ends,
     now, rights,
-    threads::PartFault,
+    threads::TaskFault,
 };
 use crate::{
     clock::{Ticks, ticks},
@@ -38,10 +38,10 @@ use crate::{
 };
 
 mod reader;
-mod renew;
+mod poll_threads;
 
+use poll_threads::{LoadProgress, PollThread};
 use reader::{Command, Load};
-use renew::{Loads, PollThread};
 
 /// Interval at which the listener checks for changes.
 const TICK: Duration = Duration::from_millis(20);
@@ -60,39 +60,39 @@ pub(super) struct Listener {
     connector: Connector,
     client: Client,
     identity: Arc<Identity>,
-    readers: Vec<PollThread>,
+    poll_threads: Vec<PollThread>,
     /// Partitions that readers reported because their log was truncated or replaced.
-    moved: Moved,
+    replaced: ReplacedLogs,
     /// Shards that are loaded while readers see the previous ones, by partition; `None` until the end is captured.
-    rebuilding: BTreeMap<i32, Option<Arc<Shard>>>,
-    loads: Loads,
+    reloading: BTreeMap<i32, Option<Arc<Shard>>>,
+    loads: LoadProgress,
     /// Whether the poll threads must be restarted with new clients.
-    renew: bool,
+    renew_clients: bool,
     /// Number of started partitions.
     started: i32,
     /// Number of partitions in the metadata if it is smaller than `started`, and the time of the first such refresh.
-    fewer: Option<(i32, Ticks)>,
+    shrunk: Option<(i32, Ticks)>,
     topic_id: Option<Uuid>,
     /// Time since which the cluster has been unreachable or unreadable.
-    away_since: Option<Ticks>,
+    interrupted_since: Option<Ticks>,
     /// Time of the last check.
-    last_look: Ticks,
-    next_try: Instant,
+    last_check: Ticks,
+    next_attempt: Instant,
     /// Number of the request to poll coordinators that must be answered before the cluster counts as loaded.
-    homes_asked: Option<u64>,
+    homes_request: Option<u64>,
 }
 
 /// How a new listener treats existing shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shards {
+pub(super) enum ExistingShards {
     /// Loads all partitions again into new shards, because the previous listener failed or there are no shards.
-    LoadAgain,
+    Reload,
     /// Continues each shard at its current position.
-    GoOn,
+    Continue,
 }
 
 /// A set of log partition numbers. Its size is bounded by the number of partitions.
-type Moved = Arc<Mutex<BTreeSet<i32>>>;
+type ReplacedLogs = Arc<Mutex<BTreeSet<i32>>>;
 
 impl Listener {
     /// Makes a listener, and validates the client configuration.
@@ -100,12 +100,12 @@ impl Listener {
         (writer, log): (SourceWriter, Arc<Log>),
         connector: Connector,
         identity: Arc<Identity>,
-        shards: Shards,
+        shards: ExistingShards,
     ) -> Result<Self, AskError> {
         let client = connector.connect()?;
         let (cluster, source) = (Arc::clone(writer.cluster()), Arc::clone(writer.source()));
-        let last_look = writer.clock().ticks();
-        let (known, goes_on) = (source.shards(), shards == Shards::GoOn);
+        let last_check = writer.clock().ticks();
+        let (known, is_continued) = (source.shards(), shards == ExistingShards::Continue);
         Ok(Self {
             writer,
             log,
@@ -114,59 +114,59 @@ impl Listener {
             connector,
             client,
             identity,
-            readers: vec![],
-            moved: Moved::default(),
-            rebuilding: known.iter().filter(|_| !goes_on).map(|shard| (shard.key.number, None)).collect(),
-            loads: Loads::default(),
+            poll_threads: vec![],
+            replaced: ReplacedLogs::default(),
+            reloading: known.iter().filter(|_| !is_continued).map(|shard| (shard.key.number, None)).collect(),
+            loads: LoadProgress::default(),
             // `resume` then starts the first poll threads at the positions of the shards.
-            renew: goes_on,
+            renew_clients: is_continued,
             started: known.last().map_or(0, |shard| shard.key.number + 1),
-            fewer: None,
+            shrunk: None,
             topic_id: None,
-            away_since: None,
-            last_look,
-            next_try: now(),
-            homes_asked: None,
+            interrupted_since: None,
+            last_check,
+            next_attempt: now(),
+            homes_request: None,
         })
     }
 
     /// Reads until the token is cancelled or a poll thread ends. Blocks; run it on its own thread. Returns after all
     /// its poll threads have ended.
-    pub(super) fn run(mut self, stop: &CancellationToken) -> Result<(), PartFault> {
+    pub(super) fn run(mut self, stop: &CancellationToken) -> Result<(), TaskFault> {
         while !stop.is_cancelled() {
-            if now() >= self.next_try {
-                let failure = self.start_what_is_new(stop)?.err();
+            if now() >= self.next_attempt {
+                let failure = self.start_new_partitions(stop)?.err();
                 if failure.is_some() {
-                    self.next_try = now() + RETRY;
+                    self.next_attempt = now() + RETRY;
                 }
                 self.writer.failed(Fault::Start, failure.map(|error| error.to_string()));
             }
-            self.judge_rights();
-            self.judge();
-            self.look_for_moved_logs();
-            self.look_for_lost_partitions();
-            self.look_for_stalled_loads();
-            if self.readers.iter().any(|reader| reader.thread.is_finished()) && !stop.is_cancelled() {
+            self.check_permissions();
+            self.check_loaded();
+            self.find_replaced_logs();
+            self.find_removed_partitions();
+            self.find_stalled_loads();
+            if self.poll_threads.iter().any(|reader| reader.thread.is_finished()) && !stop.is_cancelled() {
                 break;
             }
             thread::park_timeout(TICK);
         }
         stop.cancel();
-        self.end_readers()
+        self.end_poll_threads()
     }
 
     /// Starts new partitions and partitions with a truncated or replaced log. The inner error comes from the cluster;
     /// the caller retries then.
-    fn start_what_is_new(&mut self, stop: &CancellationToken) -> Result<Result<(), AskError>, PartFault> {
-        if self.renew && !self.readers.is_empty() {
-            self.end_readers()?;
+    fn start_new_partitions(&mut self, stop: &CancellationToken) -> Result<Result<(), AskError>, TaskFault> {
+        if self.renew_clients && !self.poll_threads.is_empty() {
+            self.end_poll_threads()?;
             self.client = self.connector.connect()?;
         }
         let known = self.source.health().shards.unwrap_or(0);
-        if self.readers.is_empty() && known.max(self.started) > 0 {
-            self.spawn_readers(stop)?;
+        if self.poll_threads.is_empty() && known.max(self.started) > 0 {
+            self.spawn_poll_threads(stop)?;
         }
-        if std::mem::take(&mut self.renew) {
+        if std::mem::take(&mut self.renew_clients) {
             self.resume();
         }
         if known > self.started
@@ -174,7 +174,7 @@ impl Listener {
         {
             return Ok(Err(error));
         }
-        Ok(self.rebuild())
+        Ok(self.reload())
     }
 
     /// Starts the partitions from `self.started` up to `count`.
@@ -194,7 +194,7 @@ impl Listener {
         tracing::info!(
             cluster = &*self.cluster.name,
             partitions = partitions.len(),
-            threads = self.readers.len(),
+            threads = self.poll_threads.len(),
             "reading {OFFSETS_TOPIC}"
         );
         self.started = count;
@@ -204,7 +204,7 @@ impl Listener {
     /// Refreshes the metadata of all clients, so that they know the new partitions. Otherwise librdkafka would learn of
     /// them after more than a minute, and report until then that a new partition does not exist.
     fn refresh_metadata(&self) -> Result<(), AskError> {
-        for client in std::iter::once(&self.client).chain(self.readers.iter().map(|reader| &reader.client)) {
+        for client in std::iter::once(&self.client).chain(self.poll_threads.iter().map(|reader| &reader.client)) {
             client.refresh_log_metadata(TIMEOUT)?;
         }
         Ok(())
@@ -236,13 +236,13 @@ impl Listener {
                 // The partition is empty, so it is loaded at once, at any offset.
                 shard.reached(Revision(end));
             }
-            loads.push(Load { shard, live_from: Revision(end), aside: false });
+            loads.push(Load { shard, live_from: Revision(end), is_replacement: false });
         }
         Ok((loads, error))
     }
 
     /// Marks the cluster as loaded once every partition reached its target and log ends are known.
-    fn judge(&mut self) {
+    fn check_loaded(&mut self) {
         let health = self.source.health();
         if health.ready
             || health.is_refused()
@@ -254,7 +254,7 @@ impl Listener {
         let reached = |shard: &Arc<Shard>| shard.progress.target().is_some_and(|target| shard.applied().0 >= target);
         if self.source.shards().iter().all(reached) {
             // Readers get answers only after coordinators reported which copies of misplaced groups are current.
-            let asked = *self.homes_asked.get_or_insert_with(|| self.log.homes.want());
+            let asked = *self.homes_request.get_or_insert_with(|| self.log.homes.want());
             if !self.log.homes.is_done(asked) {
                 return;
             }
@@ -263,10 +263,10 @@ impl Listener {
     }
 
     /// Reports or clears the fault that some partition may not be read.
-    fn judge_rights(&self) {
+    fn check_permissions(&self) {
         let current = self.source.shards();
-        let aside = self.rebuilding.values().flatten();
-        let refused = current.iter().chain(aside).any(|shard| shard.progress.is_refused());
+        let replacement = self.reloading.values().flatten();
+        let refused = current.iter().chain(replacement).any(|shard| shard.progress.is_refused());
         let reason = refused.then(|| rights::cannot_read(&self.cluster.config));
         self.writer.failed(Fault::Read, reason);
     }
@@ -274,67 +274,67 @@ impl Listener {
     /// Returns whether reading was interrupted for longer than `reload_after`, because the cluster was unreachable or
     /// this process was suspended. Compaction may meanwhile have removed both a record and its tombstone. Returns
     /// `None` while the cluster is unreachable or unreadable.
-    fn was_away(&mut self) -> Option<bool> {
+    fn was_interrupted(&mut self) -> Option<bool> {
         let health = self.source.health();
         let now = self.writer.clock().ticks();
-        let still_since = std::mem::replace(&mut self.last_look, now);
+        let still_since = std::mem::replace(&mut self.last_check, now);
         if !health.reachable || health.is_refused() {
-            self.away_since = self.away_since.or(health.failing_since).or(Some(still_since));
+            self.interrupted_since = self.interrupted_since.or(health.failing_since).or(Some(still_since));
             return None;
         }
-        let since = self.away_since.take().unwrap_or(still_since).min(still_since);
+        let since = self.interrupted_since.take().unwrap_or(still_since).min(still_since);
         Some(now.saturating_sub(since) > ticks(self.cluster.config.reload_after))
     }
 
     /// Finds partitions that must be loaded again: a log end below the applied offset means that the log was truncated
     /// or replaced. After a long interruption, all partitions are loaded again.
-    fn look_for_moved_logs(&mut self) {
-        let Some(away) = self.was_away() else { return };
+    fn find_replaced_logs(&mut self) {
+        let Some(was_interrupted) = self.was_interrupted() else { return };
         let ends = self.cluster.ends.current();
         let Some(topic) = ends.topic(OFFSETS_TOPIC) else { return };
         for (partition, number) in topic.partitions.iter().zip(0..) {
             let Some(shard) = self.source.shard(number) else { continue };
             let value = ends.value(*partition);
-            let moved = value.log_end >= 0 && value.log_end < shard.applied().0;
+            let is_truncated = value.log_end >= 0 && value.log_end < shard.applied().0;
             let is_beyond =
                 |shard: &Shard| value.log_end >= 0 && shard.progress.is_beyond(value.log_end, value.observed);
             // Records that were applied after the end was requested may lie beyond it.
-            if away || is_beyond(&shard) || (moved && shard.applied_before(value.observed)) {
-                self.note_moved(number);
+            if was_interrupted || is_beyond(&shard) || (is_truncated && shard.applied_before(value.observed)) {
+                self.mark_replaced(number);
             }
             // The log was replaced again during the load: start the load again.
-            if let Some(aside @ Some(_)) = self.rebuilding.get_mut(&number)
-                && aside.as_deref().is_some_and(is_beyond)
+            if let Some(replacement @ Some(_)) = self.reloading.get_mut(&number)
+                && replacement.as_deref().is_some_and(is_beyond)
             {
-                *aside = None;
+                *replacement = None;
             }
         }
         if topic.id.is_some() && self.topic_id.is_some() && topic.id != self.topic_id {
-            (0..self.started).for_each(|number| self.note_moved(number));
-            self.renew = true;
+            (0..self.started).for_each(|number| self.mark_replaced(number));
+            self.renew_clients = true;
         }
         self.topic_id = topic.id.or(self.topic_id);
     }
 
     /// Removes partitions that two metadata refreshes, at least [`DELETED_AFTER`] apart, do not contain, and the groups
     /// in them: the topic was deleted, or created again with fewer partitions.
-    fn look_for_lost_partitions(&mut self) {
+    fn find_removed_partitions(&mut self) {
         let health = self.source.health();
         let (Some(count), Some(refreshed)) = (health.shards, self.cluster.ends.current().refreshed()) else {
             return;
         };
         if !health.reachable || count >= self.started {
-            self.fewer = None;
+            self.shrunk = None;
             return;
         }
-        match self.fewer {
-            Some((fewer, since)) if fewer == count => {
+        match self.shrunk {
+            Some((shrunk, since)) if shrunk == count => {
                 if refreshed.saturating_sub(since) < DELETED_AFTER {
                     return;
                 }
             }
             _ => {
-                self.fewer = Some((count, refreshed));
+                self.shrunk = Some((count, refreshed));
                 return;
             }
         }
@@ -346,14 +346,14 @@ impl Listener {
         );
         for number in count..self.started {
             self.send(number, Command::Stop(number));
-            self.rebuilding.remove(&number);
+            self.reloading.remove(&number);
             self.writer.retire(number);
         }
-        (self.started, self.fewer) = (count, None);
+        (self.started, self.shrunk) = (count, None);
     }
 
-    fn note_moved(&mut self, log_partition: i32) {
-        self.rebuilding.entry(log_partition).or_insert_with(|| {
+    fn mark_replaced(&mut self, log_partition: i32) {
+        self.reloading.entry(log_partition).or_insert_with(|| {
             tracing::warn!(
                 cluster = &*self.cluster.name,
                 log_partition,
@@ -365,28 +365,28 @@ impl Listener {
 
     /// Loads partitions with a truncated or replaced log into new shards. The poll threads publish each new shard once
     /// it is loaded.
-    fn rebuild(&mut self) -> Result<(), AskError> {
-        let moved = std::mem::take(&mut *self.moved.lock());
-        for partition in moved {
-            self.note_moved(partition);
+    fn reload(&mut self) -> Result<(), AskError> {
+        let replaced = std::mem::take(&mut *self.replaced.lock());
+        for partition in replaced {
+            self.mark_replaced(partition);
             // This also restarts a load in progress, because its log was replaced again.
-            self.rebuilding.insert(partition, None);
+            self.reloading.insert(partition, None);
         }
         let swapped = |partition: &i32, shard: &mut Option<Arc<Shard>>| {
             let current = self.source.shard(*partition);
             shard.is_none() || current.map(|shard| shard.epoch) != shard.as_ref().map(|shard| shard.epoch)
         };
-        self.rebuilding.retain(swapped);
+        self.reloading.retain(swapped);
         let waiting: Vec<i32> =
-            self.rebuilding.iter().filter(|(_, shard)| shard.is_none()).map(|(number, _)| *number).collect();
+            self.reloading.iter().filter(|(_, shard)| shard.is_none()).map(|(number, _)| *number).collect();
         if waiting.is_empty() {
             return Ok(());
         }
         let (loads, error) = self.capture(&waiting)?;
         for load in loads {
             let number = load.shard.key.number;
-            self.rebuilding.insert(number, Some(Arc::clone(load.shard.shard())));
-            self.send(number, Command::Start(Load { aside: true, ..load }));
+            self.reloading.insert(number, Some(Arc::clone(load.shard.shard())));
+            self.send(number, Command::Start(Load { is_replacement: true, ..load }));
         }
         // The partitions with a result are loaded even if there is an error.
         error.map_or(Ok(()), Err)

@@ -21,27 +21,27 @@ use crate::source::kafka::ask::{AskError, CommittedKey, LiveSource, LogEnds, Set
 /// Time beyond the timeout of a request during which its response or error is still awaited.
 const GRACE: Duration = Duration::from_secs(1);
 /// Pause before a request is repeated because a partition has no leader.
-const AGAIN: Duration = Duration::from_millis(100);
+const LEADER_RETRY: Duration = Duration::from_millis(100);
 /// Longest wait for librdkafka's events.
 const TICK: Duration = Duration::from_millis(50);
 
 /// The client for requests of waiting callers.
 #[derive(Debug)]
-pub(super) struct Live {
+pub(super) struct LiveClient {
     client: Client,
     coordinators: Mutex<Coordinators<()>>,
     /// The queue to the overlay, if the overlay is enabled, with the capacity of the queue.
     overlay: Option<(SyncSender<Settle>, usize)>,
 }
 
-impl Live {
+impl LiveClient {
     /// Makes a client that requests log ends through `client`.
     pub(super) fn new(client: Client, connector: Connector, overlay: Option<(SyncSender<Settle>, usize)>) -> Self {
         Self { client, coordinators: Mutex::new(Coordinators::new(connector)), overlay }
     }
 }
 
-impl LiveSource for Live {
+impl LiveSource for LiveClient {
     fn log_ends(&self, log_partitions: &[i32], timeout: Duration) -> Result<LogEnds, AskError> {
         log_ends(&self.client, Spec::Latest, log_partitions, timeout)
     }
@@ -82,17 +82,17 @@ pub(super) fn log_ends(
     let deadline = now() + timeout;
     loop {
         let listed = list_offsets(client, spec, log_partitions, deadline.duration_since(now()))?;
-        let is_passing = |of: &ListedOffset| of.result.is_err_and(is_passing);
-        if !listed.iter().any(is_passing) || now() + AGAIN >= deadline {
+        let is_leader_change = |of: &ListedOffset| of.result.is_err_and(is_leader_change);
+        if !listed.iter().any(is_leader_change) || now() + LEADER_RETRY >= deadline {
             let end = |of: ListedOffset| (of.partition, of.result.map(|(end, _)| end).map_err(AskError::broker));
             return Ok(listed.into_iter().map(end).collect());
         }
-        thread::sleep(AGAIN);
+        thread::sleep(LEADER_RETRY);
     }
 }
 
 /// Returns whether the error is temporary because the partition gets another leader.
-fn is_passing(error: RDKafkaErrorCode) -> bool {
+fn is_leader_change(error: RDKafkaErrorCode) -> bool {
     matches!(error, RDKafkaErrorCode::NotLeaderForPartition | RDKafkaErrorCode::LeaderNotAvailable)
 }
 

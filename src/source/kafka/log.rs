@@ -24,7 +24,7 @@ const BATCH: usize = 1000;
 /// Longest wait for messages in one fetch.
 const WAIT: Duration = Duration::from_millis(100);
 /// Number of consecutive empty fetches (30 s in total) after which reading fails.
-const PATIENCE: u32 = 300;
+const MAX_EMPTY_FETCHES: u32 = 300;
 
 /// A raw record with its position in the log.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +43,7 @@ pub struct LogRecord<'a> {
 
 /// The part of the log to read.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Scope<'a> {
+pub struct LogScope<'a> {
     /// Restricts reading to the log partition of this group, which other groups may share.
     pub group: Option<&'a str>,
     /// Whether to wait for new records at the current end.
@@ -62,7 +62,7 @@ pub struct Scope<'a> {
 /// read.
 pub fn read(
     cluster: &config::Cluster,
-    scope: Scope<'_>,
+    scope: LogScope<'_>,
     mut each: impl FnMut(&mut dyn Iterator<Item = LogRecord<'_>>) -> ControlFlow<()>,
 ) -> Result<(), AskError> {
     let client = oauth::connector(cluster, CancellationToken::new()).connect()?;
@@ -75,14 +75,14 @@ pub fn read(
     for partition in open.keys() {
         fetcher.start(*partition)?;
     }
-    let mut in_vain = 0;
+    let mut empty_fetches = 0;
     while !open.is_empty() {
         fetcher.serve();
         let batch = fetcher.fetch(WAIT);
-        if each(&mut batch.messages().iter().filter_map(|message| wanted(message, &open, scope.follow))).is_break() {
+        if each(&mut batch.messages().iter().filter_map(|message| to_record(message, &open, scope.follow))).is_break() {
             return Ok(());
         }
-        in_vain = if batch.messages().is_empty() { in_vain + 1 } else { 0 };
+        empty_fetches = if batch.messages().is_empty() { empty_fetches + 1 } else { 0 };
         for message in batch.messages() {
             let next = match message.content() {
                 Content::Record { .. } => message.offset() + 1,
@@ -94,7 +94,7 @@ pub fn read(
                 open.remove(&message.partition());
             }
         }
-        if in_vain >= PATIENCE && !scope.follow {
+        if empty_fetches >= MAX_EMPTY_FETCHES && !scope.follow {
             let reason = client.context().last_error();
             return Err(AskError::broker(reason.as_deref().unwrap_or("the cluster returned no more records for 30 s")));
         }
@@ -107,7 +107,7 @@ fn failed(message: &Message, reason: impl Display) -> AskError {
 }
 
 /// Converts a message to a record. Returns `None` for other events and for records beyond the end to read to.
-fn wanted<'m>(message: &'m Message, open: &BTreeMap<i32, (i64, i64)>, follow: bool) -> Option<LogRecord<'m>> {
+fn to_record<'m>(message: &'m Message, open: &BTreeMap<i32, (i64, i64)>, follow: bool) -> Option<LogRecord<'m>> {
     let Content::Record { key, value } = message.content() else { return None };
     let (_, end) = open.get(&message.partition())?;
     (follow || message.offset() < *end).then(|| LogRecord {

@@ -49,7 +49,7 @@ pub(super) fn connector(config: &config::Cluster, ending: CancellationToken) -> 
 /// The tokens of one cluster. Dropping it stops their renewal.
 struct Tokens {
     config: config::Cluster,
-    shared: Arc<Shared>,
+    shared: Arc<SharedTokens>,
     stop: CancellationToken,
     /// Set once the thread is started.
     started: OnceLock<()>,
@@ -57,10 +57,10 @@ struct Tokens {
 
 /// The current token, and the clients that use it.
 #[derive(Default)]
-struct Shared(Mutex<State>);
+struct SharedTokens(Mutex<TokenState>);
 
 #[derive(Default)]
-struct State {
+struct TokenState {
     token: Option<Token>,
     /// The reason why the token could not be renewed.
     failure: Option<String>,
@@ -80,7 +80,7 @@ impl Tokens {
         let failed = |error: std::io::Error| AskError::Client { reason: format!("cannot start a thread: {error}") };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let run = move || {
-            let _end = End { cluster: &config.name, shared: &shared, stop: &stop };
+            let _exit_report = ExitReport { cluster: &config.name, shared: &shared, stop: &stop };
             runtime.block_on(stop.run_until_cancelled(renew(&config, &shared, &Clock::system())));
         };
         thread::Builder::new().name(format!("{}/tokens", self.config.name)).spawn(run).map_err(failed)?;
@@ -89,13 +89,13 @@ impl Tokens {
 }
 
 /// Reports an unexpected end of the thread, which is caused by a panic.
-struct End<'a> {
+struct ExitReport<'a> {
     cluster: &'a str,
-    shared: &'a Shared,
+    shared: &'a SharedTokens,
     stop: &'a CancellationToken,
 }
 
-impl Drop for End<'_> {
+impl Drop for ExitReport<'_> {
     fn drop(&mut self) {
         if !self.stop.is_cancelled() {
             self.shared.publish(Err(TokenError::Exited), self.cluster);
@@ -109,7 +109,7 @@ impl Login for Tokens {
         let mut state = self.shared.0.lock();
         state.clients.retain(WeakClient::is_alive);
         state.clients.push(client.downgrade());
-        state.give(client);
+        state.apply_to(client);
         Ok(())
     }
 }
@@ -126,9 +126,9 @@ impl fmt::Debug for Tokens {
     }
 }
 
-impl State {
+impl TokenState {
     /// Gives the current token and failure to a client.
-    fn give(&self, client: &Client) {
+    fn apply_to(&self, client: &Client) {
         client.context().set_login_failure(self.failure.clone());
         if let Some(token) = &self.token {
             let bearer = Bearer {
@@ -147,7 +147,7 @@ impl State {
     }
 }
 
-impl Shared {
+impl SharedTokens {
     /// Gives all clients a new token, or the reason why there is none.
     fn publish(&self, outcome: Result<Token, TokenError>, cluster: &str) {
         let mut state = self.0.lock();
@@ -173,36 +173,36 @@ impl Shared {
         }
         // Dropping the last handle of a client destroys it, which may take long. That must not happen under the lock.
         let clients: Vec<Client> = state.clients.iter().filter_map(WeakClient::upgrade).collect();
-        clients.iter().for_each(|client| state.give(client));
+        clients.iter().for_each(|client| state.apply_to(client));
         drop(state);
         drop(clients);
     }
 }
 
-/// First pause after a failure. It doubles up to [`LONGEST_RETRY`].
-const RETRY: Duration = Duration::from_secs(1);
-const LONGEST_RETRY: Duration = Duration::from_secs(30);
+/// First pause after a failure. It doubles up to [`MAX_RETRY`].
+const MIN_RETRY: Duration = Duration::from_secs(1);
+const MAX_RETRY: Duration = Duration::from_secs(30);
 /// Timeout of one attempt with all of its requests.
-const ATTEMPT: Duration = Duration::from_secs(30);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Renews the token until the task is cancelled.
-async fn renew(config: &config::Cluster, shared: &Shared, clock: &Clock) {
+async fn renew(config: &config::Cluster, shared: &SharedTokens, clock: &Clock) {
     let mut method = None;
-    let mut retry = RETRY;
+    let mut retry = MIN_RETRY;
     loop {
-        let outcome = tokio::time::timeout(ATTEMPT, obtain(&mut method, config, clock)).await;
-        let outcome = outcome.unwrap_or(Err(TokenError::TooLong { limit: ATTEMPT }));
+        let outcome = tokio::time::timeout(ATTEMPT_TIMEOUT, obtain(&mut method, config, clock)).await;
+        let outcome = outcome.unwrap_or(Err(TokenError::TooLong { limit: ATTEMPT_TIMEOUT }));
         let wait = match &outcome {
             Ok(token) => {
-                retry = RETRY;
+                retry = MIN_RETRY;
                 token.renew_in(clock.now())
             }
             Err(_) => {
-                let next = (retry * 2).min(LONGEST_RETRY);
+                let next = (retry * 2).min(MAX_RETRY);
                 std::mem::replace(&mut retry, next)
             }
         };
-        let longest = method.as_ref().map_or(wait, Method::longest_wait);
+        let longest = method.as_ref().map_or(wait, Method::max_wait);
         shared.publish(outcome, &config.name);
         tokio::time::sleep(wait.min(longest)).await;
     }

@@ -214,7 +214,7 @@ impl Overlay {
                 shard.progress.set_open_transaction_since(since.or_else(|| Some(self.writer.clock().now())));
             }
         }
-        if !self.identity.holds(&look.client) {
+        if !self.identity.is_same_cluster(&look.client) {
             return;
         }
         asks.take_answers(&shards, &mut look.ranges, &mut self.waiting, now);

@@ -18,7 +18,7 @@ mod absent;
 mod ids;
 mod metadata;
 
-use absent::Missing;
+use absent::MissingTopics;
 use ids::IdRounds;
 
 use super::{
@@ -46,7 +46,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Longest time until ListOffsets requests are repeated after failures.
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// Time during which more responses are collected after the first one.
-const GATHER: Duration = Duration::from_millis(20);
+const COLLECT: Duration = Duration::from_millis(20);
 /// Longest wait for a response before the next check for due requests.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -58,24 +58,24 @@ pub(super) struct Poller {
     settings: config::Lag,
     client: Client,
     admin: Admin,
-    plan: Plan,
+    plan: PollPlan,
     pending: HashMap<usize, Pending>,
     next_number: usize,
-    due: Due,
-    again: Again,
-    round: Round,
+    due: DueTimes,
+    ends_retry: EndsRetry,
+    round: EndsRound,
     ids: IdRounds,
-    missing: Missing,
+    missing: MissingTopics,
     identity: Arc<Identity>,
     /// Number of broker failures at the last metadata refresh. As long as it does not change, the same cluster answers.
     failures: u64,
     /// Whether log starts and last stable offsets of known topics were requested.
-    asked_low: bool,
+    has_polled_starts: bool,
 }
 
 /// The due time of each kind of request.
 #[derive(Debug)]
-struct Due {
+struct DueTimes {
     metadata: Instant,
     high: Instant,
     low: Instant,
@@ -84,13 +84,13 @@ struct Due {
 
 /// The repetition of ListOffsets requests after a failure: a newly elected leader cannot answer them yet.
 #[derive(Debug, Default)]
-struct Again {
+struct EndsRetry {
     at: Option<Instant>,
     last: Option<Instant>,
     wait: Duration,
 }
 
-impl Again {
+impl EndsRetry {
     /// Schedules one repetition. The wait doubles as long as repetitions fail.
     fn plan(&mut self, now: Instant) {
         if self.at.is_none() {
@@ -115,7 +115,7 @@ type TopicPartition = (Arc<CStr>, i32);
 
 /// The partitions to poll, in chunks of one leader each.
 #[derive(Debug, Default)]
-struct Plan {
+struct PollPlan {
     chunks: Vec<(i32, Vec<TopicPartition>)>,
     topics: Vec<Arc<CStr>>,
 }
@@ -123,14 +123,14 @@ struct Plan {
 /// A request in flight.
 #[derive(Debug)]
 struct Pending {
-    kind: Question,
+    kind: RequestKind,
     leader: i32,
     sent: (Ticks, Millis),
 }
 
 /// The kind of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Question {
+enum RequestKind {
     /// ListOffsets of one leader.
     Ends(EndKind),
     /// The ids of topics.
@@ -141,7 +141,7 @@ enum Question {
 
 /// The results of requests for high watermarks in the current interval.
 #[derive(Debug, Default)]
-struct Round {
+struct EndsRound {
     /// Responses to requests that were sent before this time do not count.
     since: Ticks,
     answered: usize,
@@ -166,17 +166,17 @@ impl Poller {
             writer,
             settings,
             client,
-            plan: Plan::default(),
+            plan: PollPlan::default(),
             pending: HashMap::new(),
             next_number: 0,
-            due: Due { metadata: now, high: now, low: now, ids: now },
-            again: Again::default(),
-            round: Round::default(),
+            due: DueTimes { metadata: now, high: now, low: now, ids: now },
+            ends_retry: EndsRetry::default(),
+            round: EndsRound::default(),
             ids: IdRounds::default(),
-            missing: Missing::default(),
+            missing: MissingTopics::default(),
             identity,
             failures: 0,
-            asked_low: false,
+            has_polled_starts: false,
         })
     }
 
@@ -188,36 +188,36 @@ impl Poller {
     /// Polls until the token is cancelled. Blocks; run it on its own thread.
     pub(super) fn run(mut self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
-            self.ask();
-            self.take_answers();
+            self.send_due_requests();
+            self.apply_responses();
         }
     }
 
-    fn ask(&mut self) {
+    fn send_due_requests(&mut self) {
         let now = now();
         if now >= self.due.metadata {
             let interval = self.refresh_metadata();
             // The refresh may have taken some time.
             self.due.metadata = self::now() + interval;
         }
-        if self.again.take(now) {
+        if self.ends_retry.take(now) {
             (self.due.high, self.due.low) = (now, now);
         }
         if now >= self.due.high {
             self.due.high = now + self.settings.poll_interval;
-            self.judge_round();
-            self.ask_ends(EndKind::High);
+            self.check_reachable();
+            self.request_ends(EndKind::High);
             self.cluster.ends.sample(self.writer.clock().ticks());
         }
         if now >= self.due.low {
             self.due.low = now + self.settings.start_interval;
-            self.ask_ends(EndKind::Start);
-            self.ask_ends(EndKind::Stable);
-            self.asked_low = !self.plan.topics.is_empty() || self.cluster.health().shards.is_some();
+            self.request_ends(EndKind::Start);
+            self.request_ends(EndKind::Stable);
+            self.has_polled_starts = !self.plan.topics.is_empty() || self.cluster.health().shards.is_some();
         }
         if now >= self.due.ids && self.cluster.config.topic_ids {
             self.due.ids = now + self.settings.topic_id_interval;
-            self.ask_ids();
+            self.request_ids();
         }
     }
 
@@ -229,48 +229,48 @@ impl Poller {
             let interval = self.refresh_metadata();
             self.due.metadata = now() + interval;
         }
-        self.client.context().failures() == self.failures && self.identity.holds(&self.client)
+        self.client.context().failures() == self.failures && self.identity.is_same_cluster(&self.client)
     }
 
     /// Sends requests of one kind to all leaders that have answered the previous request of this kind.
-    fn ask_ends(&mut self, kind: EndKind) {
+    fn request_ends(&mut self, kind: EndKind) {
         let spec = match kind {
             EndKind::Start => Spec::Earliest,
             EndKind::High => Spec::Latest,
             EndKind::Stable => Spec::LatestCommitted,
         };
-        let owing: BTreeSet<i32> = self
+        let busy: BTreeSet<i32> = self
             .pending
             .values()
-            .filter(|pending| pending.kind == Question::Ends(kind))
+            .filter(|pending| pending.kind == RequestKind::Ends(kind))
             .map(|pending| pending.leader)
             .collect();
         let sent = (self.writer.clock().ticks(), self.writer.clock().now());
-        for (leader, partitions) in self.plan.chunks.iter().filter(|(leader, _)| !owing.contains(leader)) {
+        for (leader, partitions) in self.plan.chunks.iter().filter(|(leader, _)| !busy.contains(leader)) {
             self.next_number += 1;
             let partitions: Vec<(&CStr, i32)> = partitions.iter().map(|(topic, number)| (&**topic, *number)).collect();
             self.admin.list_offsets(self.next_number, spec, &partitions, self.settings.request_timeout);
-            self.pending.insert(self.next_number, Pending { kind: Question::Ends(kind), leader: *leader, sent });
+            self.pending.insert(self.next_number, Pending { kind: RequestKind::Ends(kind), leader: *leader, sent });
         }
     }
 
-    /// Applies the available responses. It waits at most [`TICK`] for the first and [`GATHER`] for more, because each
+    /// Applies the available responses. It waits at most [`TICK`] for the first and [`COLLECT`] for more, because each
     /// update copies the log ends of all partitions.
-    fn take_answers(&mut self) {
+    fn apply_responses(&mut self) {
         // Responses are grouped by the time of their request, because a late response must not affect others.
         let mut answers: HashMap<(EndKind, Ticks, Millis), Vec<Answer>> = HashMap::new();
         let (mut until, mut ids) = (None, vec![]);
         while !(self.pending.is_empty() && until.is_some()) {
             let wait = until.map_or(TICK, |until: Instant| until.saturating_duration_since(now()));
             let Some(reply) = self.admin.poll(wait) else { break };
-            until.get_or_insert_with(|| now() + GATHER);
+            until.get_or_insert_with(|| now() + COLLECT);
             let Some(pending) = self.pending.remove(&reply.number) else { continue };
             match pending.kind {
-                Question::Ids => ids.push((reply, pending.sent.0)),
-                Question::Groups => self.take_groups(reply),
-                Question::Ends(kind) => {
+                RequestKind::Ids => ids.push((reply, pending.sent.0)),
+                RequestKind::Groups => self.apply_groups(reply),
+                RequestKind::Ends(kind) => {
                     let (ticks, at) = pending.sent;
-                    let found = self.take_offsets(kind, ticks, reply);
+                    let found = self.to_answers(kind, ticks, reply);
                     answers.entry((kind, ticks, at)).or_default().extend(found);
                 }
             }
@@ -280,7 +280,7 @@ impl Poller {
             ids.clear();
             answers.values_mut().for_each(|answers| answers.retain(|answer| answer.result.is_err()));
         }
-        ids.into_iter().for_each(|(reply, asked)| self.take_ids(reply, asked));
+        ids.into_iter().for_each(|(reply, asked)| self.apply_ids(reply, asked));
         let mut answers: Vec<_> = answers.into_iter().filter(|(_, answers)| !answers.is_empty()).collect();
         answers.sort_unstable_by_key(|((_, sent, _), _)| *sent);
         for ((kind, sent, sent_at), answers) in answers {
@@ -291,23 +291,23 @@ impl Poller {
                 (self.due.low, self.due.ids) = (now, now);
             }
         }
-        self.judge_loaded();
+        self.check_loaded();
     }
 
     /// Marks the log ends as loaded once the first requests of every kind are done and at least one was answered.
-    fn judge_loaded(&self) {
+    fn check_loaded(&self) {
         let asked = self.cluster.health().shards.is_some() && self.pending.is_empty();
-        if asked && self.asked_low && (self.round.answered > 0 || self.plan.chunks.is_empty()) {
+        if asked && self.has_polled_starts && (self.round.answered > 0 || self.plan.chunks.is_empty()) {
             self.cluster.ends.set_loaded();
         }
     }
 
-    fn take_offsets(&mut self, kind: EndKind, sent: Ticks, reply: Reply) -> Vec<Answer> {
+    fn to_answers(&mut self, kind: EndKind, sent: Ticks, reply: Reply) -> Vec<Answer> {
         let listed = match reply.content {
             Ok(ReplyContent::Offsets(listed)) => listed,
             Ok(_) => return vec![],
             Err(error) => {
-                self.again.plan(now());
+                self.ends_retry.plan(now());
                 if kind == EndKind::High {
                     self.round.failed += 1;
                     self.round.last_error = Some(error.to_string());
@@ -328,14 +328,14 @@ impl Poller {
                 let topic = ends.topic(&offset.topic)?;
                 let partition = topic.partitions.get(usize::try_from(offset.partition).ok()?)?;
                 let result = offset.result.map_err(|error| {
-                    if is_moved(error) {
+                    if is_leader_change(error) {
                         self.due.metadata = self.due.metadata.min(now() + RETRY);
                     }
                     self.round.last_error.get_or_insert_with(|| error.to_string());
                     match error {
                         RDKafkaErrorCode::TopicAuthorizationFailed => EndError::NotAuthorized,
                         error => {
-                            self.again.plan(now());
+                            self.ends_retry.plan(now());
                             EndError::Other(error as i32)
                         }
                     }
@@ -347,9 +347,9 @@ impl Poller {
     }
 
     /// Updates the reachability of the cluster: an interval without a single answer means that it is unreachable.
-    fn judge_round(&mut self) {
+    fn check_reachable(&mut self) {
         let since = self.round.since;
-        let round = std::mem::replace(&mut self.round, Round { since, ..Round::default() });
+        let round = std::mem::replace(&mut self.round, EndsRound { since, ..EndsRound::default() });
         if round.answered > 0 {
             self.succeed();
         } else if round.failed > 0 {
@@ -377,7 +377,7 @@ impl Poller {
 }
 
 /// Returns whether the error suggests that the partition has another leader than in the last metadata.
-fn is_moved(error: RDKafkaErrorCode) -> bool {
+fn is_leader_change(error: RDKafkaErrorCode) -> bool {
     matches!(
         error,
         RDKafkaErrorCode::NotLeaderForPartition

@@ -10,18 +10,18 @@ use super::{
     client::Connector,
     homes,
     identity::Identity,
-    listener::{Listener, Shards},
+    listener::{ExistingShards, Listener},
     overlay::Overlay,
-    threads::PartFault,
+    threads::TaskFault,
 };
 use crate::{model::SourceKind, store::writer::SourceWriter};
 
 /// A task: a loop that runs on its own thread until it is stopped.
-pub(super) type Part = Box<dyn FnOnce(&CancellationToken) -> Result<(), PartFault> + Send>;
+pub(super) type Task = Box<dyn FnOnce(&CancellationToken) -> Result<(), TaskFault> + Send>;
 
 /// The tasks that read committed offsets in the mode of their source.
 #[derive(Debug)]
-pub(super) enum Reader {
+pub(super) enum OffsetReader {
     Log(Box<LogReader>),
     Admin(Box<admin::Asker>),
 }
@@ -33,7 +33,7 @@ pub(super) struct LogReader {
     pub(super) overlay: Option<Overlay>,
 }
 
-impl Reader {
+impl OffsetReader {
     /// Creates the tasks, which checks the client configuration. `known` decides about the shards that were read
     /// before.
     ///
@@ -43,7 +43,7 @@ impl Reader {
         (writer, log): (&SourceWriter, &Arc<Log>),
         connector: &Connector,
         identity: &Arc<Identity>,
-        known: Shards,
+        known: ExistingShards,
         requests: admin::Inbox,
     ) -> Result<Self, AskError> {
         match writer.source().kind() {
@@ -62,22 +62,22 @@ impl Reader {
     }
 
     /// Returns the tasks with their names.
-    pub(super) fn parts(self) -> Vec<(&'static str, Part)> {
+    pub(super) fn tasks(self) -> Vec<(&'static str, Task)> {
         match self {
             Self::Log(reader) => {
                 let LogReader { listener, homes, overlay } = *reader;
-                let listener: Part = Box::new(move |stop: &CancellationToken| listener.run(stop));
-                let mut parts = vec![("listener", listener), ("homes", forever(move |stop| homes.run(stop)))];
-                parts.extend(overlay.map(|overlay| ("overlay", forever(move |stop| overlay.run(stop)))));
-                parts
+                let listener: Task = Box::new(move |stop: &CancellationToken| listener.run(stop));
+                let mut tasks = vec![("listener", listener), ("homes", infallible(move |stop| homes.run(stop)))];
+                tasks.extend(overlay.map(|overlay| ("overlay", infallible(move |stop| overlay.run(stop)))));
+                tasks
             }
-            Self::Admin(asker) => vec![("admin", forever(move |stop| asker.run(stop)))],
+            Self::Admin(asker) => vec![("admin", infallible(move |stop| asker.run(stop)))],
         }
     }
 }
 
 /// Makes a task of a loop that retries its failures and therefore never fails.
-pub(super) fn forever(run: impl FnOnce(&CancellationToken) + Send + 'static) -> Part {
+pub(super) fn infallible(run: impl FnOnce(&CancellationToken) + Send + 'static) -> Task {
     Box::new(move |stop: &CancellationToken| {
         run(stop);
         Ok(())

@@ -20,10 +20,10 @@ use super::{
     client::Connector,
     ffi::{Admin, ReplyContent},
     identity::Identity,
-    listener::Shards,
+    listener::ExistingShards,
     log, now,
-    readers::Reader,
-    threads::{self, PartFault},
+    readers::OffsetReader,
+    threads::{self, TaskFault},
 };
 use crate::{
     model::{OFFSETS_TOPIC, SourceKind},
@@ -39,19 +39,19 @@ const TICK: Duration = Duration::from_millis(100);
 /// Timeout of a request for the listing of groups.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Interval of attempts to switch to the Admin API while the log may not be read.
-const ASK_AGAIN: Duration = Duration::from_secs(5);
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The decision to switch to the other mode.
 #[derive(Debug)]
-pub(super) struct Switch {
+pub(super) struct ModeSwitch {
     reason: String,
     /// The data that was loaded in the other mode; `None` if it is loaded after the switch, because there is no
     /// complete data to keep visible.
-    aside: Option<SourceWriter>,
+    loaded: Option<SourceWriter>,
 }
 
 /// The cell that receives the decision.
-pub(super) type Switched = Arc<OnceLock<Switch>>;
+pub(super) type SwitchCell = Arc<OnceLock<ModeSwitch>>;
 
 /// The part that decides when to switch, and then ends all parts of the current mode.
 #[derive(Debug)]
@@ -60,8 +60,8 @@ pub(super) struct Decider {
     log: Arc<Log>,
     connector: Connector,
     identity: Arc<Identity>,
-    switched: Switched,
-    next_try: Instant,
+    switched: SwitchCell,
+    next_attempt: Instant,
 }
 
 impl Decider {
@@ -71,16 +71,16 @@ impl Decider {
         connector: Connector,
         identity: Arc<Identity>,
     ) -> Self {
-        let next_try = match writer.source().kind() {
+        let next_attempt = match writer.source().kind() {
             SourceKind::Log => now(),
             SourceKind::Table => now() + writer.cluster().config.admin.log_interval,
         };
         let (writer, log) = (writer.clone(), Arc::clone(log));
-        Self { writer, log, connector, identity, switched: Switched::default(), next_try }
+        Self { writer, log, connector, identity, switched: SwitchCell::default(), next_attempt }
     }
 
     /// Returns the cell that receives the decision.
-    pub(super) fn result(&self) -> Switched {
+    pub(super) fn result(&self) -> SwitchCell {
         Arc::clone(&self.switched)
     }
 
@@ -105,14 +105,15 @@ impl Decider {
     fn reason(&mut self) -> Option<String> {
         let is_log = self.source().kind() == SourceKind::Log;
         let refusal = if is_log { Some(self.refusal()?) } else { None };
-        if now() < self.next_try {
+        if now() < self.next_attempt {
             return None;
         }
-        self.next_try = now() + if is_log { ASK_AGAIN } else { self.writer.cluster().config.admin.log_interval };
+        self.next_attempt =
+            now() + if is_log { RETRY_INTERVAL } else { self.writer.cluster().config.admin.log_interval };
         let Some(refusal) = refusal else {
             return self.is_log_readable().then(|| "the log is readable again".to_owned());
         };
-        match self.sees_groups() {
+        match self.lists_groups() {
             Some(true) => return Some(refusal),
             // Neither mode is permitted, or there are no groups.
             Some(false) => self.source().set_health(|health| health.ready = false),
@@ -122,14 +123,19 @@ impl Decider {
     }
 
     /// Loads the other mode if there is data to keep visible meanwhile. Returns `None` if the load failed.
-    fn switch(&self, reason: String, stop: &CancellationToken) -> Option<Switch> {
+    fn switch(&self, reason: String, stop: &CancellationToken) -> Option<ModeSwitch> {
         if !self.source().health().ready {
-            return Some(Switch { reason, aside: None });
+            return Some(ModeSwitch { reason, loaded: None });
         }
-        let kind = other(self.source().kind());
-        tracing::info!(cluster = &*self.writer.cluster().name, reason, "loading committed offsets from {}", name(kind));
-        match self.load_aside(kind, stop) {
-            Ok(aside) => aside.map(|aside| Switch { reason, aside: Some(aside) }),
+        let kind = other_mode(self.source().kind());
+        tracing::info!(
+            cluster = &*self.writer.cluster().name,
+            reason,
+            "loading committed offsets from {}",
+            mode_name(kind)
+        );
+        match self.load_other_mode(kind, stop) {
+            Ok(loaded) => loaded.map(|loaded| ModeSwitch { reason, loaded: Some(loaded) }),
             Err(error) => {
                 tracing::warn!(cluster = &*self.writer.cluster().name, %error, "cannot load offsets in the other mode");
                 None
@@ -139,27 +145,27 @@ impl Decider {
 
     /// Reads in the other mode until all data is loaded. Returns `None` if the switch became unnecessary or the other
     /// mode is denied.
-    fn load_aside(&self, kind: SourceKind, stop: &CancellationToken) -> Result<Option<SourceWriter>, PartFault> {
-        let (access, latest) = self.log.reading(kind);
+    fn load_other_mode(&self, kind: SourceKind, stop: &CancellationToken) -> Result<Option<SourceWriter>, TaskFault> {
+        let (access, latest) = self.log.kind_and_latest(kind);
         let (aside, stop) = (self.writer.aside(access, latest), stop.child_token());
         if kind == SourceKind::Log {
             // Earlier verdicts of coordinators may be outdated.
             self.log.homes.forget();
         }
-        let reader = Reader::new(
+        let reader = OffsetReader::new(
             (&aside, &self.log),
             &self.connector,
             &self.identity,
-            Shards::LoadAgain,
+            ExistingShards::Reload,
             self.log.requests.closed(),
         )?;
         let mut threads = vec![];
-        for (part, run) in reader.parts() {
+        for (part, run) in reader.tasks() {
             let name = format!("{}/aside-{part}", self.writer.cluster().name);
             threads.push(threads::spawn(name, &stop, run)?);
         }
-        while !stop.is_cancelled() && !aside.source().health().ready && self.is_wanted(aside.source()) {
-            self.lend_health(aside.source());
+        while !stop.is_cancelled() && !aside.source().health().ready && self.is_needed(aside.source()) {
+            self.copy_health(aside.source());
             thread::park_timeout(TICK);
         }
         stop.cancel();
@@ -169,12 +175,12 @@ impl Decider {
     }
 
     /// Returns whether the switch is still necessary and permitted.
-    fn is_wanted(&self, aside: &Source) -> bool {
+    fn is_needed(&self, aside: &Source) -> bool {
         !aside.health().is_refused() && (aside.kind() == SourceKind::Log || self.refusal().is_some())
     }
 
     /// Copies the poller's results to the source that is being loaded.
-    fn lend_health(&self, aside: &Source) {
+    fn copy_health(&self, aside: &Source) {
         let is_reachable = self.source().health().reachable;
         let partitions = match aside.kind() {
             SourceKind::Table => Some(1),
@@ -196,7 +202,7 @@ impl Decider {
 
     /// Returns whether brokers list any group, or `None` if they do not answer. Without permission to describe any
     /// group, the listing is empty.
-    fn sees_groups(&self) -> Option<bool> {
+    fn lists_groups(&self) -> Option<bool> {
         let client = self.connector.connect().ok()?;
         let (admin, until) = (Admin::new(&client), now() + TIMEOUT);
         admin.list_groups(0, TIMEOUT);
@@ -216,7 +222,7 @@ impl Decider {
     /// Returns whether at least one record can be read from the log.
     fn is_log_readable(&self) -> bool {
         let mut has_records = false;
-        let read = log::read(&self.writer.cluster().config, log::Scope::default(), |records| {
+        let read = log::read(&self.writer.cluster().config, log::LogScope::default(), |records| {
             has_records = records.next().is_some();
             if has_records { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
@@ -224,24 +230,24 @@ impl Decider {
     }
 }
 
-impl Switch {
+impl ModeSwitch {
     /// Switches the source to the other mode.
     pub(super) fn apply(&self, writer: &SourceWriter, log: &Arc<Log>) {
         let (source, reason) = (writer.source(), self.reason.clone());
-        let kind = other(source.kind());
-        let name = name(kind);
+        let kind = other_mode(source.kind());
+        let name = mode_name(kind);
         tracing::warn!(cluster = &*writer.cluster().name, reason, "committed offsets are now read from {name}");
-        if let Some(aside) = &self.aside {
-            return writer.adopt(aside, reason);
+        if let Some(loaded) = &self.loaded {
+            return writer.adopt(loaded, reason);
         }
-        let (kind, latest) = log.reading(kind);
+        let (kind, latest) = log.kind_and_latest(kind);
         source.read_anew(kind, latest, format!("{reason}; reading from {name}"), writer.clock());
         source.set_health(|health| health.mode_reason = Some(reason));
     }
 
     /// Returns how the parts of the new mode treat the visible shards.
-    pub(super) fn shards(&self) -> Shards {
-        if self.aside.is_some() { Shards::GoOn } else { Shards::LoadAgain }
+    pub(super) fn shards(&self) -> ExistingShards {
+        if self.loaded.is_some() { ExistingShards::Continue } else { ExistingShards::Reload }
     }
 }
 
@@ -249,14 +255,14 @@ fn is_refusal(error: &RDKafkaErrorCode) -> bool {
     matches!(error, RDKafkaErrorCode::ClusterAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed)
 }
 
-fn other(kind: SourceKind) -> SourceKind {
+fn other_mode(kind: SourceKind) -> SourceKind {
     match kind {
         SourceKind::Log => SourceKind::Table,
         SourceKind::Table => SourceKind::Log,
     }
 }
 
-fn name(kind: SourceKind) -> &'static str {
+fn mode_name(kind: SourceKind) -> &'static str {
     match kind {
         SourceKind::Log => "the log",
         SourceKind::Table => "the Admin API",

@@ -8,7 +8,7 @@ use crate::source::kafka::ask::AskError;
 
 /// Why a task of a source ended.
 #[derive(Debug, thiserror::Error)]
-pub enum PartFault {
+pub enum TaskFault {
     /// A client could not be created.
     #[error(transparent)]
     Client(#[from] AskError),
@@ -24,15 +24,15 @@ pub enum PartFault {
 }
 
 /// The handle of a source's thread.
-pub(super) type Thread = thread::JoinHandle<Result<(), PartFault>>;
+pub(super) type Thread = thread::JoinHandle<Result<(), TaskFault>>;
 
 /// Starts a loop on its own thread. When the loop ends, even by a panic, `stop` is cancelled, so that the other tasks
 /// end too.
 pub(super) fn spawn(
     name: String,
     stop: &CancellationToken,
-    run: impl FnOnce(&CancellationToken) -> Result<(), PartFault> + Send + 'static,
-) -> Result<Thread, PartFault> {
+    run: impl FnOnce(&CancellationToken) -> Result<(), TaskFault> + Send + 'static,
+) -> Result<Thread, TaskFault> {
     let stop = stop.clone();
     let run = move || {
         let _end = stop.clone().drop_guard();
@@ -42,10 +42,10 @@ pub(super) fn spawn(
 }
 
 /// Waits until a thread has ended, and returns its result.
-pub(super) fn join(thread: Thread) -> Result<(), PartFault> {
+pub(super) fn join(thread: Thread) -> Result<(), TaskFault> {
     let text = |panic: Box<dyn Any + Send>| match panic.downcast::<String>() {
         Ok(text) => *text,
         Err(panic) => panic.downcast::<&str>().map_or_else(|_| "no message".to_owned(), |text| (*text).to_owned()),
     };
-    thread.join().unwrap_or_else(|panic| Err(PartFault::Panicked(text(panic))))
+    thread.join().unwrap_or_else(|panic| Err(TaskFault::Panicked(text(panic))))
 }

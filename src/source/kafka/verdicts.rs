@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Maximum number of earlier partition counts of `__consumer_offsets` that are distinguished.
-const EARLIER_KEPT: usize = 8;
+const MAX_EARLIER: usize = 8;
 
 /// A class of misplaced copies for which the same brokers give the same verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -58,7 +58,7 @@ pub(crate) struct Verdicts {
     leaders: Vec<i32>,
     told: HashMap<Class, Told>,
     /// Minimum number of log partitions that each broker uses.
-    least: HashMap<i32, i32>,
+    min_partitions: HashMap<i32, i32>,
     /// Whether there are misplaced copies that may be current.
     pub(crate) unsettled: bool,
 }
@@ -82,7 +82,7 @@ impl Verdicts {
     }
 
     fn add_earlier(&mut self, count: i32) {
-        if count > 0 && !self.earlier.contains(&count) && self.earlier.len() < EARLIER_KEPT {
+        if count > 0 && !self.earlier.contains(&count) && self.earlier.len() < MAX_EARLIER {
             self.earlier.push(count);
             self.earlier.sort_unstable_by(|left, right| right.cmp(left));
         }
@@ -93,17 +93,17 @@ impl Verdicts {
     pub(crate) fn explain(&mut self, copies: &[(i32, i32)]) {
         let mut left: Vec<(i32, i32)> = copies.to_vec();
         left.retain(|(hash, at)| self.earlier_of(*hash, *at) == 0);
-        while !left.is_empty() && self.earlier.len() < EARLIER_KEPT {
-            let explains = |count: i32| left.iter().filter(|copy| places(copy.0, count, copy.1)).count();
+        while !left.is_empty() && self.earlier.len() < MAX_EARLIER {
+            let explains = |count: i32| left.iter().filter(|copy| assigns(copy.0, count, copy.1)).count();
             let best = (1..self.log_partitions).map(|count| (explains(count), count)).max();
             let Some((_, count)) = best.filter(|(explained, _)| *explained > 0) else { return };
             self.add_earlier(count);
-            left.retain(|(hash, at)| !places(*hash, count, *at));
+            left.retain(|(hash, at)| !assigns(*hash, count, *at));
         }
     }
 
     fn earlier_of(&self, hash: i32, at: i32) -> i32 {
-        self.earlier.iter().copied().find(|count| places(hash, *count, at)).unwrap_or(0)
+        self.earlier.iter().copied().find(|count| assigns(hash, *count, at)).unwrap_or(0)
     }
 
     fn leader(&self, log_partition: i32) -> i32 {
@@ -122,7 +122,7 @@ impl Verdicts {
     #[must_use]
     pub(crate) fn told(&self, class: &Class) -> Option<Told> {
         let told = self.told.get(class).copied();
-        told.or_else(|| (class.group.is_none() && self.is_left(class)).then_some(Told::Elsewhere))
+        told.or_else(|| (class.group.is_none() && self.is_abandoned(class)).then_some(Told::Elsewhere))
     }
 
     /// Returns whether coordinators gave a verdict about this class itself.
@@ -133,17 +133,17 @@ impl Verdicts {
 
     /// Returns whether verdicts about other classes prove that the brokers no longer use the partition count of this
     /// class.
-    fn is_left(&self, class: &Class) -> bool {
-        let least = |broker: i32| self.least.get(&broker).copied().unwrap_or(0);
+    fn is_abandoned(&self, class: &Class) -> bool {
+        let min_partitions = |broker: i32| self.min_partitions.get(&broker).copied().unwrap_or(0);
         let newest = self.earlier.first() == Some(&class.earlier);
-        least(class.home_leader) == self.log_partitions
-            || (class.earlier > 0 && !newest && least(class.leader) > class.earlier)
+        min_partitions(class.home_leader) == self.log_partitions
+            || (class.earlier > 0 && !newest && min_partitions(class.leader) > class.earlier)
     }
 
     /// Stores a verdict of coordinators.
     pub(crate) fn tell(&mut self, class: Class, told: Told) {
         if told == Told::Elsewhere && class.group.is_none() {
-            self.least.insert(class.home_leader, self.log_partitions);
+            self.min_partitions.insert(class.home_leader, self.log_partitions);
         }
         self.told.insert(class, told);
     }
@@ -154,14 +154,14 @@ impl Verdicts {
     }
 
     /// Returns the log partitions of the copies of a group that may be shown: none, one, or several of which the newest
-    /// is shown. `strays` are the log partitions of misplaced copies. The home comes first if it has a copy.
+    /// is shown. `misplaced` are the log partitions of misplaced copies. The home comes first if it has a copy.
     #[must_use]
-    pub(crate) fn candidates(&self, id: &str, strays: &[i32], home: Option<i32>, log_partitions: i32) -> Vec<i32> {
+    pub(crate) fn candidates(&self, id: &str, misplaced: &[i32], home: Option<i32>, log_partitions: i32) -> Vec<i32> {
         let hash = java_hash(id);
         let told = |at: &i32| self.class(hash, *at, log_partitions, None).and_then(|class| self.told(&class));
-        let here: Vec<i32> = strays.iter().copied().filter(|at| told(at) == Some(Told::Here)).collect();
+        let here: Vec<i32> = misplaced.iter().copied().filter(|at| told(at) == Some(Told::Here)).collect();
         let Some(home) = home else {
-            let maybe = strays.iter().copied().filter(|at| told(at) != Some(Told::Elsewhere));
+            let maybe = misplaced.iter().copied().filter(|at| told(at) != Some(Told::Elsewhere));
             return if here.is_empty() { maybe.collect() } else { here };
         };
         let of_group = |at: &i32| {
@@ -181,27 +181,27 @@ impl Verdicts {
 }
 
 /// Returns whether a group with this hash belongs to log partition `at` of `count`.
-fn places(hash: i32, count: i32, at: i32) -> bool {
+fn assigns(hash: i32, count: i32, at: i32) -> bool {
     log_partition_of(hash, count) == Some(at)
 }
 
 /// Computes which copies of groups in these shards readers see.
 fn layout(shards: &[Arc<ShardView>], verdicts: &Verdicts) -> Layout {
     let count = i32::try_from(shards.len()).unwrap_or(i32::MAX);
-    let mut strays: HashMap<Name, Vec<i32>> = HashMap::new();
+    let mut misplaced: HashMap<Name, Vec<i32>> = HashMap::new();
     let mut layout = Layout::default();
     for shard in shards {
         let here = shard.key.number;
         let ids = strays_of(shard, count);
         layout.astray.extend((!ids.is_empty()).then_some(here));
-        ids.iter().for_each(|id| strays.entry(Name::clone(id)).or_default().push(here));
+        ids.iter().for_each(|id| misplaced.entry(Name::clone(id)).or_default().push(here));
     }
     let mut hidden: BTreeMap<i32, HashSet<Name>> = BTreeMap::new();
-    for (id, strays) in strays {
+    for (id, misplaced) in misplaced {
         let home = log_partition_for(&id, count);
         let home = home.filter(|home| group_in(shards, *home, &id).is_some());
-        let candidates = verdicts.candidates(&id, &strays, home, count);
-        for at in strays.into_iter().chain(home).filter(|at| !candidates.contains(at)) {
+        let candidates = verdicts.candidates(&id, &misplaced, home, count);
+        for at in misplaced.into_iter().chain(home).filter(|at| !candidates.contains(at)) {
             hidden.entry(at).or_default().insert(Name::clone(&id));
         }
         if candidates.len() > 1 {
@@ -220,7 +220,7 @@ pub(super) fn strays_of(shard: &ShardView, count: i32) -> Arc<[Name]> {
 
 /// The cached layout of one set of groups, valid until groups are added or removed or a verdict changes.
 #[derive(Debug)]
-struct Kept {
+struct CachedLayout {
     groups: Vec<GroupSet>,
     verdicts: Arc<Verdicts>,
     layout: Arc<Layout>,
@@ -230,7 +230,7 @@ struct Kept {
 #[derive(Debug, Default)]
 pub(crate) struct LogHomes {
     verdicts: ArcSwap<Verdicts>,
-    kept: Mutex<Option<Kept>>,
+    cached: Mutex<Option<CachedLayout>>,
     /// Number of the last request of a reader to poll the coordinators.
     wanted: watch::Sender<u64>,
     /// Number of the last request that was answered.
@@ -250,21 +250,21 @@ impl Homes for LogHomes {
         self.verdicts.load().unsettled
     }
 
-    fn candidates(&self, group: &str, strays: &[i32], home: Option<i32>, shards: i32) -> Vec<i32> {
-        self.verdicts.load().candidates(group, strays, home, shards)
+    fn candidates(&self, group: &str, misplaced: &[i32], home: Option<i32>, shards: i32) -> Vec<i32> {
+        self.verdicts.load().candidates(group, misplaced, home, shards)
     }
 
     fn layout(&self, shards: &[Arc<ShardView>]) -> Arc<Layout> {
         let verdicts = self.verdicts();
         let groups: Vec<GroupSet> = shards.iter().map(|shard| shard.groups.set()).collect();
-        if let Some(kept) = &*self.kept.lock()
-            && Arc::ptr_eq(&kept.verdicts, &verdicts)
-            && kept.groups == groups
+        if let Some(cached) = &*self.cached.lock()
+            && Arc::ptr_eq(&cached.verdicts, &verdicts)
+            && cached.groups == groups
         {
-            return Arc::clone(&kept.layout);
+            return Arc::clone(&cached.layout);
         }
         let layout = Arc::new(layout(shards, &verdicts));
-        *self.kept.lock() = Some(Kept { groups, verdicts, layout: Arc::clone(&layout) });
+        *self.cached.lock() = Some(CachedLayout { groups, verdicts, layout: Arc::clone(&layout) });
         layout
     }
 

@@ -7,10 +7,10 @@
 
 use serde_json::Value as Json;
 
-use super::{LayoutError, Mismatch, Parts, Placeholder, Template, Topics};
+use super::{LayoutError, Mismatch, OffsetParts, Placeholder, Template, Topics};
 
 /// Maximum number of offsets in one document. Further ones are ignored.
-const OFFSETS: usize = 100_000;
+const MAX_OFFSETS: usize = 100_000;
 
 /// A JSON template.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ impl Document {
         let mut placeholders = vec![];
         node.placeholders(&mut placeholders);
         if placeholders.is_empty() {
-            return Err(LayoutError::Nothing);
+            return Err(LayoutError::NoPlaceholder);
         }
         Ok(Self(node))
     }
@@ -49,10 +49,10 @@ impl Document {
     }
 
     /// Parses a document into the parts of its offsets.
-    pub(super) fn read(&self, document: &[u8], topics: Topics<'_>) -> Vec<Result<Parts, Mismatch>> {
+    pub(super) fn read(&self, document: &[u8], topics: Topics<'_>) -> Vec<Result<OffsetParts, Mismatch>> {
         let Ok(document) = serde_json::from_slice::<Json>(document) else { return vec![Err(Mismatch::NoMatch)] };
         let mut found = vec![];
-        self.0.read(&document, &Parts::default(), topics, &mut found);
+        self.0.read(&document, &OffsetParts::default(), topics, &mut found);
         found
     }
 }
@@ -70,7 +70,7 @@ impl Node {
             Json::Null | Json::Bool(_) | Json::Number(_) => Self::Equal(example.clone()),
             Json::Array(elements) => match elements.as_slice() {
                 [element] => Self::Each(Box::new(Self::new(element)?)),
-                _ => return Err(LayoutError::Lists),
+                _ => return Err(LayoutError::SeveralLists),
             },
             Json::Object(keys) => {
                 if let (1, Some((key, value))) = (keys.len(), keys.iter().next()) {
@@ -82,7 +82,7 @@ impl Node {
                 let node = |(key, value): (&String, &Json)| Ok((key.clone(), Self::new(value)?));
                 let keys = keys.iter().map(node).collect::<Result<Vec<_>, LayoutError>>()?;
                 if keys.iter().filter(|(_, node)| node.has_list()).count() > 1 {
-                    return Err(LayoutError::Lists);
+                    return Err(LayoutError::SeveralLists);
                 }
                 Self::Keys(keys)
             }
@@ -110,14 +110,20 @@ impl Node {
         }
     }
 
-    fn read(&self, value: &Json, before: &Parts, topics: Topics<'_>, found: &mut Vec<Result<Parts, Mismatch>>) {
-        if found.len() >= OFFSETS {
+    fn read(
+        &self,
+        value: &Json,
+        before: &OffsetParts,
+        topics: Topics<'_>,
+        found: &mut Vec<Result<OffsetParts, Mismatch>>,
+    ) {
+        if found.len() >= MAX_OFFSETS {
             return;
         }
         match self {
             Self::Text(_) | Self::Equal(_) => {
                 let mut parts = before.clone();
-                found.push(self.take(value, &mut parts, topics).map(|()| parts));
+                found.push(self.apply(value, &mut parts, topics).map(|()| parts));
             }
             Self::Keys(keys) => match value {
                 Json::Object(values) => read_keys(keys, values, before, topics, found),
@@ -145,21 +151,21 @@ impl Node {
     }
 
     /// Adds the parts that a node without a list gives.
-    fn take(&self, value: &Json, parts: &mut Parts, topics: Topics<'_>) -> Result<(), Mismatch> {
+    fn apply(&self, value: &Json, parts: &mut OffsetParts, topics: Topics<'_>) -> Result<(), Mismatch> {
         match self {
             Self::Text(template) => {
-                let told = match value {
+                let given = match value {
                     Json::String(text) => template.read(text, topics)?,
                     Json::Number(number) => template.read(&number.to_string(), topics)?,
                     Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => return Err(Mismatch::NoMatch),
                 };
-                parts.add(&told);
+                parts.add(&given);
                 Ok(())
             }
-            Self::Equal(wanted) if wanted == value => Ok(()),
+            Self::Equal(expected) if expected == value => Ok(()),
             Self::Keys(keys) => keys
                 .iter()
-                .try_for_each(|(key, node)| node.take(value.get(key).ok_or(Mismatch::NoMatch)?, parts, topics)),
+                .try_for_each(|(key, node)| node.apply(value.get(key).ok_or(Mismatch::NoMatch)?, parts, topics)),
             Self::Equal(_) | Self::EachKey(..) | Self::Each(_) => Err(Mismatch::NoMatch),
         }
     }
@@ -169,9 +175,9 @@ impl Node {
 fn read_keys(
     keys: &[(String, Node)],
     values: &serde_json::Map<String, Json>,
-    before: &Parts,
+    before: &OffsetParts,
     topics: Topics<'_>,
-    found: &mut Vec<Result<Parts, Mismatch>>,
+    found: &mut Vec<Result<OffsetParts, Mismatch>>,
 ) {
     let mut parts = before.clone();
     let mut list = None;
@@ -179,7 +185,7 @@ fn read_keys(
         let Some(value) = values.get(key) else { return found.push(Err(Mismatch::NoMatch)) };
         if node.has_list() {
             list = Some((node, value));
-        } else if let Err(mismatch) = node.take(value, &mut parts, topics) {
+        } else if let Err(mismatch) = node.apply(value, &mut parts, topics) {
             return found.push(Err(mismatch));
         }
     }

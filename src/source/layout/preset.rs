@@ -10,7 +10,7 @@ pub struct Preset {
     /// The settings that it replaces, with their templates.
     pub settings: &'static [(&'static str, &'static str)],
     /// The application or publication that uses the layout.
-    pub from: &'static str,
+    pub origin: &'static str,
 }
 
 /// All presets.
@@ -19,7 +19,7 @@ pub(super) const PRESETS: [Preset; 9] = [
         name: "consumers",
         kind: "zookeeper",
         settings: &[("path", "/consumers/{group}/offsets/{topic}/{partition}")],
-        from: "Kafka's high-level consumers before 0.11, MirrorMaker 1, Spark receivers, Flume",
+        origin: "Kafka's high-level consumers before 0.11, MirrorMaker 1, Spark receivers, Flume",
     },
     Preset {
         name: "storm",
@@ -28,49 +28,49 @@ pub(super) const PRESETS: [Preset; 9] = [
             ("path", "/storm/kafka/{group}/partition_{partition}"),
             ("value", r#"{"topic":"{topic}","offset":"{offset}"}"#),
         ],
-        from: "Apache Storm's storm-kafka before 2.0",
+        origin: "Apache Storm's storm-kafka before 2.0",
     },
     Preset {
         name: "clickhouse",
         kind: "zookeeper",
         settings: &[("path", "/clickhouse/kafka/{group}/topics/{topic}/partitions/{partition}/committed")],
-        from: "ClickHouse's Kafka engine with kafka_keeper_path",
+        origin: "ClickHouse's Kafka engine with kafka_keeper_path",
     },
     Preset {
         name: "spark-tutorial",
         kind: "redis",
         settings: &[("key", "kafka:topic:{topic}:{group}"), ("field", "{partition}")],
-        from: "tutorials of Spark Streaming",
+        origin: "tutorials of Spark Streaming",
     },
     Preset {
         name: "gmall",
         kind: "redis",
         settings: &[("key", "offset:{topic}:{group}"), ("field", "{partition}")],
-        from: "a course on Spark Streaming that is widely copied",
+        origin: "a course on Spark Streaming that is widely copied",
     },
     Preset {
         name: "group-hash",
         kind: "redis",
         settings: &[("key", "{group}"), ("field", "{topic}-{partition}")],
-        from: "a hash for each group",
+        origin: "a hash for each group",
     },
     Preset {
         name: "streampark",
         kind: "redis",
         settings: &[("key", "{group}#{topic}"), ("field", "{partition}")],
-        from: "Apache StreamPark, in Redis",
+        origin: "Apache StreamPark, in Redis",
     },
     Preset {
         name: "streampark",
         kind: "hbase",
         settings: &[("row", "{group}#{topic}#{partition}"), ("column", "tpo:offset"), ("value", "int64")],
-        from: "Apache StreamPark, in HBase",
+        origin: "Apache StreamPark, in HBase",
     },
     Preset {
         name: "cloudera",
         kind: "hbase",
         settings: &[("row", "{topic}:{group}:{batch}"), ("column", "offsets:{partition}")],
-        from: "Cloudera's article on Spark Streaming of 2017",
+        origin: "Cloudera's article on Spark Streaming of 2017",
     },
 ];
 

@@ -16,7 +16,7 @@ fn read(template: &str, text: &str) -> Option<(Option<String>, Option<String>, O
 }
 
 #[test]
-fn a_template_that_says_too_little_or_too_much_is_refused_with_the_reason() {
+fn an_incomplete_or_ambiguous_layout_is_refused_with_the_reason() {
     let refused = |template: &str| Template::parse(template).unwrap_err().to_string();
     assert_eq!(
         refused("offset:{topics}"),
@@ -29,28 +29,31 @@ fn a_template_that_says_too_little_or_too_much_is_refused_with_the_reason() {
         "{topic} and {group} are adjacent, so the end of the first is unknown; put a separator between them"
     );
 
-    let layout = |names: &[&str], value: &str, fixed: Fixed| {
+    let layout = |names: &[&str], value: &str, fixed: FixedParts| {
         let names = names.iter().map(|name| template(name)).collect();
         Layout::new(names, Value::parse(value, None).unwrap(), fixed).unwrap_err().to_string()
     };
-    assert_eq!(layout(&["{topic}:{group}"], "text", Fixed::default()), "{partition} is missing; add it to a template");
     assert_eq!(
-        layout(&["{topic}:{partition}"], "text", Fixed::default()),
+        layout(&["{topic}:{group}"], "text", FixedParts::default()),
+        "{partition} is missing; add it to a template"
+    );
+    assert_eq!(
+        layout(&["{topic}:{partition}"], "text", FixedParts::default()),
         "{group} is missing; add it to a template, or set it to a fixed value"
     );
-    let fixed = Fixed { group: Some("g".into()), ..Fixed::default() };
+    let fixed = FixedParts { group: Some("g".into()), ..FixedParts::default() };
     assert_eq!(layout(&["{topic}:{group}", "{partition}"], "text", fixed), "{group} is given twice; remove one");
     assert_eq!(
-        layout(&["{topic}:{group}", "{topic}-{partition}"], "text", Fixed::default()),
+        layout(&["{topic}:{group}", "{topic}-{partition}"], "text", FixedParts::default()),
         "{topic} is given twice; remove one"
     );
 
     let value = |value: &str, list: Option<&str>| Value::parse(value, list).unwrap_err();
-    assert_eq!(value(r#"{"offset":5}"#, None), LayoutError::Nothing);
-    assert_eq!(value(r#"["{offset}","{partition}"]"#, None), LayoutError::Lists);
-    assert_eq!(value(r#"{"a":["{offset}"],"b":{"{partition}":"{*}"}}"#, None), LayoutError::Lists);
-    assert_eq!(value("int64", Some(",")), LayoutError::ListOfOther);
-    assert_eq!(value(r#"["{offset}"]"#, Some(",")), LayoutError::ListOfOther);
+    assert_eq!(value(r#"{"offset":5}"#, None), LayoutError::NoPlaceholder);
+    assert_eq!(value(r#"["{offset}","{partition}"]"#, None), LayoutError::SeveralLists);
+    assert_eq!(value(r#"{"a":["{offset}"],"b":{"{partition}":"{*}"}}"#, None), LayoutError::SeveralLists);
+    assert_eq!(value("int64", Some(",")), LayoutError::ListOfNonText);
+    assert_eq!(value(r#"["{offset}"]"#, Some(",")), LayoutError::ListOfNonText);
     assert_eq!(value("{partition}:{offset}", Some("")), LayoutError::NoSeparator);
 }
 
@@ -67,7 +70,7 @@ fn the_whole_text_must_match() {
 }
 
 #[test]
-fn in_a_path_a_placeholder_is_one_name() {
+fn a_placeholder_in_a_path_matches_one_name() {
     let path = Template::parse_path("/consumers/{group}/offsets/{topic}/{partition}").unwrap();
     assert_eq!(path.prefix(), "/consumers/");
     let parts = path.read("/consumers/g 1/offsets/t.x/7", NO_TOPICS).unwrap();
@@ -77,7 +80,7 @@ fn in_a_path_a_placeholder_is_one_name() {
 }
 
 #[test]
-fn partitions_and_offsets_that_kafka_does_not_have_are_no_match() {
+fn partitions_and_offsets_outside_of_kafkas_range_do_not_match() {
     for text in ["", "-1", "1.5e3", "2147483648", "99999999999999999999", "\u{660}", "0x1", "１", " 1"] {
         assert_eq!(template("{partition}").read(text, NO_TOPICS), Err(Mismatch::NoMatch), "{text:?}");
     }
@@ -89,7 +92,7 @@ fn partitions_and_offsets_that_kafka_does_not_have_are_no_match() {
         value.read("7".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>().as_slice(), NO_TOPICS),
         [Err(Mismatch::NoMatch)]
     );
-    let offset = |offset| [Ok(Parts { offset: Some(offset), ..Parts::default() })];
+    let offset = |offset| [Ok(OffsetParts { offset: Some(offset), ..OffsetParts::default() })];
     assert_eq!(value.read(b" 9223372036854775807\r\n", NO_TOPICS), offset(i64::MAX));
     let eight = Value::parse("int64", None).unwrap();
     assert_eq!(eight.read(&[0, 0, 0, 0, 0, 0, 1, 2], NO_TOPICS), offset(258));
@@ -99,7 +102,7 @@ fn partitions_and_offsets_that_kafka_does_not_have_are_no_match() {
 }
 
 #[test]
-fn a_pattern_of_wildcards_matches_at_least_what_the_template_matches() {
+fn the_glob_pattern_covers_the_template() {
     assert_eq!(template("offset:{topic}:{group}").glob(), "offset:*:*");
     assert_eq!(template("a*[{topic}]").glob(), r"a\*\[*\]");
 }
@@ -116,7 +119,7 @@ fn times_are_read_in_all_three_forms() {
 }
 
 #[test]
-fn topics_of_the_cluster_decide_between_readings() {
+fn topics_of_the_cluster_resolve_ambiguous_texts() {
     let chosen = |text: &str, topics: &[&str]| {
         let parts = template("{group}-{topic}").read(text, Some(&|topic| topics.contains(&topic)))?;
         Ok((parts.group.unwrap(), parts.topic.unwrap()))
@@ -136,7 +139,7 @@ fn topics_of_the_cluster_decide_between_readings() {
 }
 
 #[test]
-fn a_text_with_very_many_readings_is_ambiguous_and_costs_little() {
+fn a_text_with_many_readings_is_ambiguous_within_the_step_limit() {
     let text = "-".repeat(100_000);
     assert_eq!(template("{group}-{*}-{topic}-{metadata}").read(&text, NO_TOPICS), Err(Mismatch::Ambiguous));
     let text = "a-".repeat(100);
@@ -144,7 +147,7 @@ fn a_text_with_very_many_readings_is_ambiguous_and_costs_little() {
 }
 
 #[test]
-fn an_element_of_a_list_that_is_malformed_loses_itself_alone() {
+fn a_malformed_list_element_does_not_affect_others() {
     let value = Value::parse("{partition}:{offset}", Some(",")).unwrap();
     let read = value.read(b"0:1,1:x, 2:3 ", NO_TOPICS);
     let offsets: Vec<Option<i64>> = read.into_iter().map(|parts| parts.ok().and_then(|parts| parts.offset)).collect();
@@ -169,7 +172,7 @@ fn an_element_of_a_list_that_is_malformed_loses_itself_alone() {
 }
 
 #[test]
-fn a_value_of_json_must_have_what_the_example_has() {
+fn a_json_value_must_contain_the_fields_of_the_example() {
     let value = Value::parse(r#"{"type":"kafka","offset":"{offset}"}"#, None).unwrap();
     let offset = |text: &str| value.read(text.as_bytes(), NO_TOPICS).pop().unwrap().ok().and_then(|parts| parts.offset);
     assert_eq!(offset(r#"{"type":"kafka","offset":5,"other":null}"#), Some(5));
@@ -189,8 +192,8 @@ fn a_value_of_json_must_have_what_the_example_has() {
 }
 
 #[test]
-fn the_offset_of_the_last_record_counts_one_more() {
-    let fixed = Fixed { group: Some("g".into()), topic: Some("t".into()), offset_is: OffsetIs::Last };
+fn the_offset_of_the_last_record_is_incremented() {
+    let fixed = FixedParts { group: Some("g".into()), topic: Some("t".into()), offset_is: OffsetIs::Last };
     let layout = Layout::new(vec![template("{partition}")], Value::parse("text", None).unwrap(), fixed).unwrap();
     let read = |value: &str| layout.read(&["0"], value.as_bytes(), NO_TOPICS).unwrap().pop().unwrap();
     assert_eq!(read("41").unwrap().committed_offset, 42);
@@ -198,15 +201,21 @@ fn the_offset_of_the_last_record_counts_one_more() {
 }
 
 #[test]
-fn of_several_batches_the_greatest_counts_in_whichever_order_they_come() {
-    let mut greatest = Greatest::default();
-    let mut takes = |partition, batch| {
+fn the_greatest_batch_wins_in_any_order() {
+    let mut greatest = NewestBatches::default();
+    let mut is_newest = |partition, batch| {
         let (group, topic) = ("g".to_owned(), "t".to_owned());
         let (committed_offset, committed_at, metadata) = (1, None, String::new());
-        greatest.takes(&Entry { group, topic, partition, committed_offset, committed_at, metadata, batch })
+        greatest.is_newest(&Entry { group, topic, partition, committed_offset, committed_at, metadata, batch })
     };
     assert_eq!(
-        [takes(0, Some(5)), takes(0, Some(4)), takes(0, Some(6)), takes(1, Some(1)), takes(1, None)],
+        [
+            is_newest(0, Some(5)),
+            is_newest(0, Some(4)),
+            is_newest(0, Some(6)),
+            is_newest(1, Some(1)),
+            is_newest(1, None)
+        ],
         [true, false, true, true, true]
     );
 }
@@ -220,13 +229,13 @@ fn every_preset_is_a_layout() {
             _ => template(text),
         });
         let value = preset.settings.iter().find(|(setting, _)| *setting == "value").map_or("text", |(_, value)| *value);
-        let made = Layout::new(names.collect(), Value::parse(value, None).unwrap(), Fixed::default());
+        let made = Layout::new(names.collect(), Value::parse(value, None).unwrap(), FixedParts::default());
         assert!(made.is_ok(), "{}: {made:?}", preset.name);
     }
 }
 
 /// Generates templates, and texts that nearly match them.
-fn near() -> impl Strategy<Value = (String, String)> {
+fn near_matches() -> impl Strategy<Value = (String, String)> {
     let piece = prop::sample::select(vec![
         "{group}",
         "{topic}",
@@ -252,7 +261,7 @@ fn near() -> impl Strategy<Value = (String, String)> {
 
 proptest! {
     #[test]
-    fn no_template_and_no_text_is_a_panic((template, text) in near(), bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+    fn arbitrary_templates_and_texts_do_not_panic((template, text) in near_matches(), bytes in prop::collection::vec(any::<u8>(), 0..40)) {
         for template in [Template::parse(&template), Template::parse_path(&template)].into_iter().flatten() {
             let _ = template.read(&text, NO_TOPICS);
         }
@@ -263,7 +272,7 @@ proptest! {
     }
 
     #[test]
-    fn what_was_written_by_a_template_is_read_by_it_or_ambiguous(
+    fn a_text_written_by_a_template_is_read_back_or_ambiguous(
         group in "[a-zA-Z0-9:_-]{1,12}", topic in "[a-z_-]{1,12}", partition in 0..i32::MAX,
         form in prop::sample::select(vec!["{group}-{topic}-{partition}", "{topic}_{group}:{partition}", "x{group}:{partition}:{topic}", "{partition}{{{group}}}{topic}"]),
         knows in any::<bool>(),
@@ -281,7 +290,7 @@ proptest! {
     }
 
     #[test]
-    fn a_value_of_json_is_never_a_panic(example in json(), document in json()) {
+    fn arbitrary_json_does_not_panic(example in json(), document in json()) {
         if let Ok(value) = Value::parse(&example.to_string(), None) {
             let _ = value.read(document.to_string().as_bytes(), NO_TOPICS);
             let _ = value.read(example.to_string().as_bytes(), NO_TOPICS);

@@ -2,19 +2,19 @@
 
 use regex::{Captures, Regex};
 
-use super::{LayoutError, Mismatch, Parts, Placeholder, Topics};
+use super::{LayoutError, Mismatch, OffsetParts, Placeholder, Topics};
 
 /// Maximum number of readings of one text. A text with more is ambiguous.
-const READINGS: usize = 64;
+const MAX_READINGS: usize = 64;
 /// Maximum number of steps of the search for readings.
-const STEPS: usize = 4096;
+const MAX_STEPS: usize = 4096;
 /// Maximum length in bytes of a text that is searched for readings. A longer text with several readings is ambiguous.
-const SEARCHED: usize = 4096;
+const MAX_SEARCHED_BYTES: usize = 4096;
 
 /// A text with placeholders, such as `offset:{topic}:{group}`.
 #[derive(Clone, Debug)]
 pub struct Template {
-    pieces: Vec<Piece>,
+    segments: Vec<Segment>,
     /// Matches as little as possible for each placeholder, from the left.
     shortest: Regex,
     /// Matches as much as possible. If both regular expressions agree, the text has only one reading.
@@ -23,7 +23,7 @@ pub struct Template {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
+enum Segment {
     Literal(String),
     Placeholder(Placeholder),
 }
@@ -46,17 +46,17 @@ impl Template {
     }
 
     fn new(template: &str, is_path: bool) -> Result<Self, LayoutError> {
-        let pieces = pieces(template)?;
-        for pair in pieces.windows(2) {
-            if let [Piece::Placeholder(left), Piece::Placeholder(right)] = pair {
+        let segments = segments(template)?;
+        for pair in segments.windows(2) {
+            if let [Segment::Placeholder(left), Segment::Placeholder(right)] = pair {
                 return Err(LayoutError::Adjacent(*left, *right));
             }
         }
         let compile = |lazy: &str| {
-            let pattern: String = pieces.iter().map(|piece| piece.pattern(is_path, lazy)).collect();
+            let pattern: String = segments.iter().map(|segment| segment.pattern(is_path, lazy)).collect();
             Regex::new(&format!("^{pattern}$")).map_err(|_| LayoutError::UnbalancedBrace(template.to_owned()))
         };
-        Ok(Self { shortest: compile("?")?, longest: compile("")?, pieces, is_path })
+        Ok(Self { shortest: compile("?")?, longest: compile("")?, segments, is_path })
     }
 
     /// Returns the placeholders, without `{*}`.
@@ -65,16 +65,16 @@ impl Template {
     }
 
     fn fields(&self) -> impl Iterator<Item = Placeholder> + '_ {
-        self.pieces.iter().filter_map(|piece| match piece {
-            Piece::Literal(_) => None,
-            Piece::Placeholder(placeholder) => Some(*placeholder),
+        self.segments.iter().filter_map(|segment| match segment {
+            Segment::Literal(_) => None,
+            Segment::Placeholder(placeholder) => Some(*placeholder),
         })
     }
 
     /// Returns whether no two texts of this template can name the same rows. That is so if it consists of group, topic
     /// and partition only.
     #[must_use]
-    pub fn tells_one_part(&self) -> bool {
+    pub fn identifies_rows(&self) -> bool {
         self.fields().all(|placeholder| match placeholder {
             Placeholder::Group | Placeholder::Topic | Placeholder::Partition => true,
             Placeholder::Offset
@@ -90,9 +90,9 @@ impl Template {
     /// Returns the text before the first placeholder. Every matching text starts with it.
     #[must_use]
     pub fn prefix(&self) -> &str {
-        match self.pieces.first() {
-            Some(Piece::Literal(text)) => text,
-            Some(Piece::Placeholder(_)) | None => "",
+        match self.segments.first() {
+            Some(Segment::Literal(text)) => text,
+            Some(Segment::Placeholder(_)) | None => "",
         }
     }
 
@@ -101,14 +101,14 @@ impl Template {
     #[must_use]
     pub fn glob(&self) -> String {
         let mut glob = String::new();
-        for piece in &self.pieces {
-            match piece {
-                Piece::Placeholder(_) => glob.push('*'),
-                Piece::Literal(text) => text.chars().for_each(|sign| {
-                    if matches!(sign, '*' | '?' | '[' | ']' | '^' | '\\') {
+        for segment in &self.segments {
+            match segment {
+                Segment::Placeholder(_) => glob.push('*'),
+                Segment::Literal(text) => text.chars().for_each(|character| {
+                    if matches!(character, '*' | '?' | '[' | ']' | '^' | '\\') {
                         glob.push('\\');
                     }
-                    glob.push(sign);
+                    glob.push(character);
                 }),
             }
         }
@@ -119,38 +119,38 @@ impl Template {
     ///
     /// # Errors
     /// Returns whether the text does not match, or matches in several ways.
-    pub fn read(&self, text: &str, topics: Topics<'_>) -> Result<Parts, Mismatch> {
+    pub fn read(&self, text: &str, topics: Topics<'_>) -> Result<OffsetParts, Mismatch> {
         let shortest = self.shortest.captures(text).ok_or(Mismatch::NoMatch)?;
         if self.fields().take(2).count() < 2 {
             return self.parts(&shortest).ok_or(Mismatch::NoMatch);
         }
         let longest = self.longest.captures(text).ok_or(Mismatch::NoMatch)?;
-        if ends(&shortest).eq(ends(&longest)) {
+        if end_positions(&shortest).eq(end_positions(&longest)) {
             return self.parts(&shortest).ok_or(Mismatch::NoMatch);
         }
         choose(self.readings(text)?, topics)
     }
 
-    fn parts(&self, captures: &Captures<'_>) -> Option<Parts> {
-        let mut parts = Parts::default();
+    fn parts(&self, captures: &Captures<'_>) -> Option<OffsetParts> {
+        let mut parts = OffsetParts::default();
         for (placeholder, capture) in self.fields().zip(captures.iter().skip(1)) {
-            parts.take(placeholder, capture?.as_str())?;
+            parts.set(placeholder, capture?.as_str())?;
         }
         Some(parts)
     }
 
     /// Returns the parts of every way in which the text matches.
-    fn readings(&self, text: &str) -> Result<Vec<Parts>, Mismatch> {
-        if text.len() > SEARCHED {
+    fn readings(&self, text: &str) -> Result<Vec<OffsetParts>, Mismatch> {
+        if text.len() > MAX_SEARCHED_BYTES {
             return Err(Mismatch::Ambiguous);
         }
         let mut search = Search { is_path: self.is_path, found: vec![], steps: 0 };
-        search.from(&self.pieces, text, &Parts::default())?;
+        search.search(&self.segments, text, &OffsetParts::default())?;
         Ok(search.found)
     }
 }
 
-impl Piece {
+impl Segment {
     /// Returns the piece as part of a regular expression. `lazy` is `?` or empty.
     fn pattern(&self, is_path: bool, lazy: &str) -> String {
         let placeholder = match self {
@@ -173,38 +173,38 @@ impl Piece {
 }
 
 /// Returns the end positions of the captured placeholders.
-fn ends<'a>(captures: &'a Captures<'_>) -> impl Iterator<Item = Option<usize>> + 'a {
+fn end_positions<'a>(captures: &'a Captures<'_>) -> impl Iterator<Item = Option<usize>> + 'a {
     captures.iter().map(|capture| capture.map(|capture| capture.end()))
 }
 
 /// A search for all readings of a text, by backtracking.
 struct Search {
     is_path: bool,
-    found: Vec<Parts>,
+    found: Vec<OffsetParts>,
     steps: usize,
 }
 
 impl Search {
-    fn from(&mut self, pieces: &[Piece], text: &str, before: &Parts) -> Result<(), Mismatch> {
+    fn search(&mut self, segments: &[Segment], text: &str, before: &OffsetParts) -> Result<(), Mismatch> {
         self.steps += 1;
-        if self.steps > STEPS || self.found.len() > READINGS {
+        if self.steps > MAX_STEPS || self.found.len() > MAX_READINGS {
             return Err(Mismatch::Ambiguous);
         }
-        match pieces {
+        match segments {
             [] if text.is_empty() => self.add(before),
             [] => {}
-            [Piece::Literal(literal), rest @ ..] => {
+            [Segment::Literal(literal), rest @ ..] => {
                 if let Some(text) = text.strip_prefix(literal.as_str()) {
-                    self.from(rest, text, before)?;
+                    self.search(rest, text, before)?;
                 }
             }
-            [Piece::Placeholder(placeholder), rest @ ..] => {
-                for end in ends_before(rest, text) {
+            [Segment::Placeholder(placeholder), rest @ ..] => {
+                for end in possible_ends(rest, text) {
                     let Some((mine, after)) = text.split_at_checked(end) else { continue };
                     let mut parts = before.clone();
-                    let has_gap = mine.contains(['\n', '\r']) || (self.is_path && mine.contains('/'));
-                    if !has_gap && parts.take(*placeholder, mine).is_some() {
-                        self.from(rest, after, &parts)?;
+                    let has_separator = mine.contains(['\n', '\r']) || (self.is_path && mine.contains('/'));
+                    if !has_separator && parts.set(*placeholder, mine).is_some() {
+                        self.search(rest, after, &parts)?;
                     }
                 }
             }
@@ -212,7 +212,7 @@ impl Search {
         Ok(())
     }
 
-    fn add(&mut self, parts: &Parts) {
+    fn add(&mut self, parts: &OffsetParts) {
         if !self.found.contains(parts) {
             self.found.push(parts.clone());
         }
@@ -220,9 +220,9 @@ impl Search {
 }
 
 /// Returns the positions where a placeholder can end: before the literal that follows it, or at the end of the text.
-fn ends_before(rest: &[Piece], text: &str) -> Vec<usize> {
+fn possible_ends(rest: &[Segment], text: &str) -> Vec<usize> {
     match rest {
-        [Piece::Literal(literal), ..] => (0..text.len())
+        [Segment::Literal(literal), ..] => (0..text.len())
             .filter(|at| text.get(*at..).is_some_and(|text| text.starts_with(literal.as_str())))
             .collect(),
         _ => vec![text.len()],
@@ -230,13 +230,13 @@ fn ends_before(rest: &[Piece], text: &str) -> Vec<usize> {
 }
 
 /// Returns the reading that names a topic of the cluster. If none does, returns the one with the longest topic.
-fn choose(readings: Vec<Parts>, topics: Topics<'_>) -> Result<Parts, Mismatch> {
+fn choose(readings: Vec<OffsetParts>, topics: Topics<'_>) -> Result<OffsetParts, Mismatch> {
     let Some(exists) = topics else {
-        return <[Parts; 1]>::try_from(readings).map(|[one]| one).map_err(|_| Mismatch::Ambiguous);
+        return <[OffsetParts; 1]>::try_from(readings).map(|[one]| one).map_err(|_| Mismatch::Ambiguous);
     };
-    let length = |parts: &Parts| parts.topic.as_ref().map_or(0, String::len);
+    let length = |parts: &OffsetParts| parts.topic.as_ref().map_or(0, String::len);
     let longest = readings.iter().map(length).max().unwrap_or(0);
-    let (mut chosen, others): (Vec<Parts>, Vec<Parts>) =
+    let (mut chosen, others): (Vec<OffsetParts>, Vec<OffsetParts>) =
         readings.into_iter().partition(|parts| parts.topic.as_deref().is_some_and(exists));
     if chosen.is_empty() {
         chosen = others.into_iter().filter(|parts| length(parts) == longest).collect();
@@ -249,9 +249,9 @@ fn choose(readings: Vec<Parts>, topics: Topics<'_>) -> Result<Parts, Mismatch> {
 }
 
 /// Splits a template into literals and placeholders.
-fn pieces(template: &str) -> Result<Vec<Piece>, LayoutError> {
+fn segments(template: &str) -> Result<Vec<Segment>, LayoutError> {
     let unbalanced = || LayoutError::UnbalancedBrace(template.to_owned());
-    let (mut pieces, mut literal, mut rest) = (vec![], String::new(), template);
+    let (mut segments, mut literal, mut rest) = (vec![], String::new(), template);
     while let Some(first) = rest.chars().next() {
         if let Some((brace, after)) = ["{{", "}}"].iter().find_map(|brace| Some((first, rest.strip_prefix(brace)?))) {
             literal.push(brace);
@@ -261,9 +261,9 @@ fn pieces(template: &str) -> Result<Vec<Piece>, LayoutError> {
             let unknown = || LayoutError::UnknownPlaceholder(name.to_owned());
             let placeholder = Placeholder::of(name).ok_or_else(unknown)?;
             if !literal.is_empty() {
-                pieces.push(Piece::Literal(std::mem::take(&mut literal)));
+                segments.push(Segment::Literal(std::mem::take(&mut literal)));
             }
-            pieces.push(Piece::Placeholder(placeholder));
+            segments.push(Segment::Placeholder(placeholder));
             rest = after;
         } else if first == '}' {
             return Err(unbalanced());
@@ -273,7 +273,7 @@ fn pieces(template: &str) -> Result<Vec<Piece>, LayoutError> {
         }
     }
     if !literal.is_empty() {
-        pieces.push(Piece::Literal(literal));
+        segments.push(Segment::Literal(literal));
     }
-    Ok(pieces)
+    Ok(segments)
 }

@@ -1,11 +1,11 @@
 //! Parsers of stored values: text, JSON, or big-endian integers.
 
-use super::{LayoutError, Mismatch, Parts, Placeholder, Template, Topics, json::Document};
+use super::{LayoutError, Mismatch, OffsetParts, Placeholder, Template, Topics, json::Document};
 
 /// Maximum length of a value in bytes: the default maximum size of a ZooKeeper znode.
-const LONGEST: usize = 1 << 20;
+const MAX_BYTES: usize = 1 << 20;
 /// Maximum number of offsets in one list. Further ones are ignored.
-const ELEMENTS: usize = 100_000;
+const MAX_ELEMENTS: usize = 100_000;
 
 /// How a value encodes offsets.
 #[derive(Clone, Debug)]
@@ -29,13 +29,15 @@ impl Value {
     pub fn parse(value: &str, list: Option<&str>) -> Result<Self, LayoutError> {
         let value = match value {
             "text" => "{offset}",
-            "int64" | "int32" if list.is_some() => return Err(LayoutError::ListOfOther),
+            "int64" | "int32" if list.is_some() => return Err(LayoutError::ListOfNonText),
             "int64" => return Ok(Self::Int64),
             "int32" => return Ok(Self::Int32),
             other => other,
         };
         match (serde_json::from_str::<serde_json::Value>(value), list) {
-            (Ok(serde_json::Value::Object(_) | serde_json::Value::Array(_)), Some(_)) => Err(LayoutError::ListOfOther),
+            (Ok(serde_json::Value::Object(_) | serde_json::Value::Array(_)), Some(_)) => {
+                Err(LayoutError::ListOfNonText)
+            }
             (Ok(example @ (serde_json::Value::Object(_) | serde_json::Value::Array(_))), None) => {
                 Ok(Self::Json(Box::new(Document::new(&example)?)))
             }
@@ -54,8 +56,8 @@ impl Value {
 
     /// Parses a value into the parts of its offsets: one for each element of a list.
     #[must_use]
-    pub fn read(&self, value: &[u8], topics: Topics<'_>) -> Vec<Result<Parts, Mismatch>> {
-        if value.len() > LONGEST {
+    pub fn read(&self, value: &[u8], topics: Topics<'_>) -> Vec<Result<OffsetParts, Mismatch>> {
+        if value.len() > MAX_BYTES {
             return vec![Err(Mismatch::NoMatch)];
         }
         match self {
@@ -66,7 +68,7 @@ impl Value {
                     None => vec![one(text)],
                     // An empty list has no offsets and is not malformed.
                     Some(_) if text.trim().is_empty() => vec![],
-                    Some(separator) => text.trim().split(separator.as_str()).take(ELEMENTS).map(one).collect(),
+                    Some(separator) => text.trim().split(separator.as_str()).take(MAX_ELEMENTS).map(one).collect(),
                 }
             }
             Self::Json(document) => document.read(value, topics),
@@ -76,9 +78,9 @@ impl Value {
     }
 }
 
-fn integer<E>(offset: Result<i64, E>) -> Result<Parts, Mismatch> {
+fn integer<E>(offset: Result<i64, E>) -> Result<OffsetParts, Mismatch> {
     match offset {
-        Ok(offset) if offset >= 0 => Ok(Parts { offset: Some(offset), ..Parts::default() }),
+        Ok(offset) if offset >= 0 => Ok(OffsetParts { offset: Some(offset), ..OffsetParts::default() }),
         _ => Err(Mismatch::NoMatch),
     }
 }

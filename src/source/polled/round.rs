@@ -16,13 +16,13 @@ use crate::{
 };
 
 /// Number of changes applied in one batch.
-const TOGETHER: usize = 256;
+const BATCH_SIZE: usize = 256;
 /// Maximum length of the text of a rejected key, in bytes.
-const LONGEST_KEY: usize = 200;
+const MAX_KEY_BYTES: usize = 200;
 
 /// An offset that a store holds.
 #[derive(Clone, Copy, Debug)]
-pub struct Listed<'a> {
+pub struct StoredOffset<'a> {
     /// Group id.
     pub group: &'a str,
     /// Topic name.
@@ -52,7 +52,7 @@ pub enum Rejected {
 
 /// A part of a store: a group, a topic of the group, or a partition of that topic.
 #[derive(Clone, Copy, Debug)]
-pub struct Part<'a> {
+pub struct Subset<'a> {
     /// Group id.
     pub group: &'a str,
     /// Topic name; `None` means all topics of the group.
@@ -63,34 +63,34 @@ pub struct Part<'a> {
 
 /// A listing in progress.
 #[derive(Debug)]
-pub struct Round<'a> {
+pub struct ListingRound<'a> {
     writer: &'a SourceWriter,
     shard: &'a ShardWriter,
     /// The listed groups as they were when the listing began. Nothing is deleted before the listing ends, so that the
     /// positions in `listed` stay valid.
-    before: Before,
+    known_rows: KnownRows,
     /// The topic that is listed; `None` means all topics of the groups. `partition` likewise.
     topic: Option<String>,
     partition: Option<i32>,
     /// For each group, whether the entry at each position was listed.
     listed: HashMap<Name, Vec<bool>>,
     /// Changes that are not applied yet; `None` is a deletion. A later change replaces an earlier one of the same key.
-    changes: HashMap<Key, Option<Change>>,
+    changes: HashMap<OffsetKey, Option<Change>>,
     next: Revision,
     live_from: Revision,
-    seen: Seen,
+    seen: ListingStats,
 }
 
 /// The rows with which a listing is compared.
 #[derive(Debug)]
-enum Before {
+enum KnownRows {
     All(Arc<ShardView>),
     One(Option<Arc<GroupView>>),
 }
 
 /// Statistics of a listing.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub struct ListingStats {
     /// Number of offsets that the listing showed.
     pub entries: u64,
     /// Number of offsets that were added, changed or deleted.
@@ -111,7 +111,7 @@ pub struct Seen {
     pub reached: Revision,
 }
 
-type Key = (Name, Name, i32);
+type OffsetKey = (Name, Name, i32);
 
 #[derive(Debug)]
 struct Change {
@@ -121,49 +121,49 @@ struct Change {
     metadata: Name,
 }
 
-/// A borrowed [`Key`].
+/// A borrowed [`OffsetKey`].
 #[derive(Hash)]
-struct KeyRef<'a>(&'a str, &'a str, i32);
+struct OffsetKeyRef<'a>(&'a str, &'a str, i32);
 
-impl Equivalent<Key> for KeyRef<'_> {
-    fn equivalent(&self, key: &Key) -> bool {
+impl Equivalent<OffsetKey> for OffsetKeyRef<'_> {
+    fn equivalent(&self, key: &OffsetKey) -> bool {
         *self.0 == *key.0 && *self.1 == *key.1 && self.2 == key.2
     }
 }
 
-impl<'a> Round<'a> {
+impl<'a> ListingRound<'a> {
     /// Starts a listing of all groups. `live` makes its changes events instead of part of the initial load.
     #[must_use]
     pub fn new(writer: &'a SourceWriter, shard: &'a ShardWriter, live: bool) -> Self {
-        Self::compared((writer, shard), Before::All(shard.pin()), live)
+        Self::compared((writer, shard), KnownRows::All(shard.pin()), live)
     }
 
     /// Starts a listing of one group. The rows of other groups do not change.
     #[must_use]
     pub fn of_group(writer: &'a SourceWriter, shard: &'a ShardWriter, group: &str, live: bool) -> Self {
-        Self::compared((writer, shard), Before::One(shard.group(group)), live)
+        Self::compared((writer, shard), KnownRows::One(shard.group(group)), live)
     }
 
     /// Starts a listing of a part of the store. Other rows do not change.
     #[must_use]
-    pub fn of_part(writer: &'a SourceWriter, shard: &'a ShardWriter, part: &Part<'_>, live: bool) -> Self {
-        let mut round = Self::of_group(writer, shard, part.group, live);
-        (round.topic, round.partition) = (part.topic.map(str::to_owned), part.partition);
+    pub fn of_subset(writer: &'a SourceWriter, shard: &'a ShardWriter, subset: &Subset<'_>, live: bool) -> Self {
+        let mut round = Self::of_group(writer, shard, subset.group, live);
+        (round.topic, round.partition) = (subset.topic.map(str::to_owned), subset.partition);
         round
     }
 
-    fn compared((writer, shard): (&'a SourceWriter, &'a ShardWriter), before: Before, live: bool) -> Self {
+    fn compared((writer, shard): (&'a SourceWriter, &'a ShardWriter), known_rows: KnownRows, live: bool) -> Self {
         Self {
             writer,
             shard,
-            before,
+            known_rows,
             topic: None,
             partition: None,
             listed: HashMap::new(),
             changes: HashMap::new(),
             next: shard.applied().max(Revision(0)),
             live_from: if live { Revision(0) } else { Revision::MAX },
-            seen: Seen::default(),
+            seen: ListingStats::default(),
         }
     }
 
@@ -174,22 +174,22 @@ impl<'a> Round<'a> {
     }
 
     /// Records an offset that the store holds. If a key occurs several times, the last occurrence wins.
-    pub fn found(&mut self, listed: &Listed<'_>) {
-        self.committed(listed, -1);
+    pub fn found(&mut self, listed: &StoredOffset<'_>) {
+        self.found_with_epoch(listed, -1);
     }
 
-    /// Does the same as [`Round::found`], for a store that knows the leader epoch of the last consumed record (-1 if
+    /// Does the same as [`ListingRound::found`], for a store that knows the leader epoch of the last consumed record (-1 if
     /// unknown).
-    pub fn committed(&mut self, listed: &Listed<'_>, leader_epoch: i32) {
+    pub fn found_with_epoch(&mut self, listed: &StoredOffset<'_>, leader_epoch: i32) {
         if !self.accepts(listed.group, listed.topic) {
             return;
         }
         self.seen.entries += 1;
         let known = self.shard.get(listed.group, listed.topic, listed.partition).and_then(|found| found.entry);
         if let Some(known) = &known {
-            self.mark(listed.group, known.position);
+            self.mark_listed(listed.group, known.position);
         }
-        let is_pending = self.changes.contains_key(&KeyRef(listed.group, listed.topic, listed.partition));
+        let is_pending = self.changes.contains_key(&OffsetKeyRef(listed.group, listed.topic, listed.partition));
         if !is_pending && known.is_some_and(|known| is_same(&known, listed, leader_epoch)) {
             return;
         }
@@ -199,26 +199,26 @@ impl<'a> Round<'a> {
         let committed_at = listed.committed_at.unwrap_or(0);
         let change = Change { committed_offset, committed_at, leader_epoch, metadata };
         self.changes.insert(key, Some(change));
-        if self.changes.len() >= TOGETHER {
+        if self.changes.len() >= BATCH_SIZE {
             self.apply();
         }
     }
 
     /// Records that the store holds an offset that it did not return now, so that its row stays as it is.
-    pub fn not_told(&mut self, group: &str, topic: &str, partition: i32, why: Rejected) {
+    pub fn keep_row(&mut self, group: &str, topic: &str, partition: i32, why: Rejected) {
         if !self.accepts(group, topic) {
             return;
         }
         if let Some(known) = self.shard.get(group, topic, partition).and_then(|found| found.entry) {
-            self.mark(group, known.position);
+            self.mark_listed(group, known.position);
         }
         self.reject(why, &format!("{group}/{topic}/{partition}"));
     }
 
     /// Deletes the row of an offset that the store reports as deleted. For listings that are not complete.
-    pub fn gone(&mut self, group: &str, topic: &str, partition: i32) {
+    pub fn delete_row(&mut self, group: &str, topic: &str, partition: i32) {
         let Some(known) = self.shard.get(group, topic, partition).and_then(|found| found.entry) else { return };
-        self.mark(group, known.position);
+        self.mark_listed(group, known.position);
         self.changes.insert((self.writer.names().intern(group), known.topic, partition), None);
         self.seen.deletions += 1;
     }
@@ -227,12 +227,12 @@ impl<'a> Round<'a> {
     #[must_use]
     pub fn missing(&self) -> Vec<(Name, Name, i32)> {
         let mut missing = vec![];
-        for group in self.before.groups() {
+        for group in self.known_rows.groups() {
             let listed = self.listed.get(&group.id).map_or(&[][..], Vec::as_slice);
             let entries = group.entries().enumerate().filter(|(position, entry)| {
-                let is_of_part = self.topic.as_deref().is_none_or(|topic| topic == &**entry.topic)
+                let is_in_subset = self.topic.as_deref().is_none_or(|topic| topic == &**entry.topic)
                     && self.partition.is_none_or(|partition| partition == entry.row.partition);
-                is_of_part && listed.get(*position) != Some(&true)
+                is_in_subset && listed.get(*position) != Some(&true)
             });
             let key = |topic: &Name, partition| (Name::clone(&group.id), Name::clone(topic), partition);
             missing.extend(entries.map(|(_, entry)| key(entry.topic, entry.row.partition)));
@@ -249,13 +249,13 @@ impl<'a> Round<'a> {
             Rejected::Forbidden => &mut self.seen.forbidden,
         };
         *count += 1;
-        let end = key.floor_char_boundary(LONGEST_KEY);
+        let end = key.floor_char_boundary(MAX_KEY_BYTES);
         self.seen.last_rejected = key.get(..end).map(str::to_owned);
     }
 
     /// Ends the listing. If `complete`, the rows that it did not show are deleted.
     #[must_use]
-    pub fn finish(mut self, complete: bool) -> Seen {
+    pub fn finish(mut self, complete: bool) -> ListingStats {
         self.apply();
         if complete {
             self.delete_missing();
@@ -270,16 +270,16 @@ impl<'a> Round<'a> {
         config.groups.accepts(group) && config.topics.accepts(topic)
     }
 
-    fn mark(&mut self, group: &str, position: usize) {
-        let places = match self.listed.get_mut(group) {
-            Some(places) => places,
+    fn mark_listed(&mut self, group: &str, position: usize) {
+        let flags = match self.listed.get_mut(group) {
+            Some(flags) => flags,
             None => self.listed.entry(self.writer.names().intern(group)).or_default(),
         };
-        if places.len() <= position {
-            places.resize(position + 1, false);
+        if flags.len() <= position {
+            flags.resize(position + 1, false);
         }
-        if let Some(place) = places.get_mut(position) {
-            *place = true;
+        if let Some(flag) = flags.get_mut(position) {
+            *flag = true;
         }
     }
 
@@ -287,7 +287,7 @@ impl<'a> Round<'a> {
         for (group, topic, partition) in self.missing() {
             self.changes.insert((group, topic, partition), None);
             self.seen.deletions += 1;
-            if self.changes.len() >= TOGETHER {
+            if self.changes.len() >= BATCH_SIZE {
                 self.apply();
             }
         }
@@ -296,7 +296,7 @@ impl<'a> Round<'a> {
 
     /// Applies the changes collected so far, ordered by group.
     fn apply(&mut self) {
-        let mut changes: Vec<(Key, Option<Change>)> = self.changes.drain().collect();
+        let mut changes: Vec<(OffsetKey, Option<Change>)> = self.changes.drain().collect();
         changes.sort_unstable_by(|left, right| left.0.cmp(&right.0));
         self.seen.changes += changes.len() as u64;
         let at = self.writer.clock().now();
@@ -327,7 +327,7 @@ impl Change {
     }
 }
 
-impl Before {
+impl KnownRows {
     fn groups(&self) -> Box<dyn Iterator<Item = &Arc<GroupView>> + '_> {
         match self {
             Self::All(view) => Box::new(view.groups.iter()),
@@ -345,7 +345,7 @@ pub(super) fn topics(writer: &SourceWriter) -> Option<Arc<Ends>> {
 
 /// Returns whether a row equals the listed offset. A store that knows commit times may report a new commit of the same
 /// offset.
-fn is_same(known: &FoundEntry, listed: &Listed<'_>, leader_epoch: i32) -> bool {
+fn is_same(known: &FoundEntry, listed: &StoredOffset<'_>, leader_epoch: i32) -> bool {
     let at = known.row.committed_at;
     at == listed.committed_at.unwrap_or(0)
         && known.row.says(known.rare.as_ref(), listed.committed_offset, leader_epoch, listed.metadata)

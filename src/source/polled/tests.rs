@@ -12,25 +12,25 @@ use crate::{
 };
 
 /// The content of a store: offsets by group, topic and partition.
-type Held = BTreeMap<(String, String, i32), i64>;
+type Content = BTreeMap<(String, String, i32), i64>;
 
 #[derive(Clone, Debug)]
 enum Answer {
-    Complete(Held),
-    Partial(Held),
+    Complete(Content),
+    Partial(Content),
     /// Fails after these offsets were listed.
-    Down(Held),
+    Down(Content),
 }
 
 #[derive(Clone, Debug, Default)]
 struct InMemory(Arc<Mutex<Option<Answer>>>);
 
 impl Listing for InMemory {
-    fn list(&mut self, round: &mut Round<'_>) -> Result<bool, SourceError> {
-        let answer = self.0.lock().clone().unwrap_or(Answer::Complete(Held::new()));
-        let (Answer::Complete(held) | Answer::Partial(held) | Answer::Down(held)) = &answer;
-        for ((group, topic, partition), offset) in held {
-            round.found(&Listed {
+    fn list(&mut self, round: &mut ListingRound<'_>) -> Result<bool, SourceError> {
+        let answer = self.0.lock().clone().unwrap_or(Answer::Complete(Content::new()));
+        let (Answer::Complete(content) | Answer::Partial(content) | Answer::Down(content)) = &answer;
+        for ((group, topic, partition), offset) in content {
+            round.found(&StoredOffset {
                 group,
                 topic,
                 partition: *partition,
@@ -52,7 +52,7 @@ struct Lab {
     cluster: Arc<Cluster>,
     store: Arc<Store>,
     listing: InMemory,
-    polled: Polled<InMemory>,
+    polled: PolledSource<InMemory>,
     writer: SourceWriter,
     shard: ShardWriter,
 }
@@ -68,7 +68,7 @@ impl Lab {
         let settings = Settings { window: 1, active_within: 1, commits_kept: 10_000, watch_queue: 16 };
         let store = Arc::new(Store::new(vec![Arc::clone(&cluster)], clock.clone(), settings));
         let listing = InMemory::default();
-        let polled = Polled::new(listing.clone(), Duration::from_secs(10));
+        let polled = PolledSource::new(listing.clone(), Duration::from_secs(10));
         let writer = add_table((&store, &cluster), ("redis", "redis"), &polled, &clock);
         let shard = writer.new_shard(SHARD);
         writer.publish(&shard);
@@ -81,7 +81,7 @@ impl Lab {
         self.polled.poll(&self.writer, &self.shard)
     }
 
-    fn held(&self) -> Held {
+    fn content(&self) -> Content {
         let view = self.shard.pin();
         let rows = view.groups.iter().flat_map(|group| {
             group.entries().map(move |at| {
@@ -92,7 +92,7 @@ impl Lab {
     }
 
     /// Returns the group and offset of each event since the load, in the order of revisions.
-    fn news(&self) -> Vec<(String, Option<i64>)> {
+    fn changes(&self) -> Vec<(String, Option<i64>)> {
         let view = self.shard.pin();
         let mut events: Vec<_> = view.commits.iter().collect();
         events.sort_by_key(|event| event.revision);
@@ -100,17 +100,17 @@ impl Lab {
     }
 }
 
-fn held(keys: &[(&str, i32, i64)]) -> Held {
+fn content(keys: &[(&str, i32, i64)]) -> Content {
     keys.iter().map(|(group, partition, offset)| (((*group).to_owned(), "t".to_owned(), *partition), *offset)).collect()
 }
 
 fn answers() -> impl Strategy<Value = Vec<Answer>> {
     let key = ("[ab]", "[tu]", 0..3_i32).prop_map(|(group, topic, partition)| (group, topic, partition));
-    let held = proptest::collection::btree_map(key, 0..4_i64, 0..8);
-    let answer = (held, 0..4).prop_map(|(held, kind)| match kind {
-        0 => Answer::Partial(held),
-        1 => Answer::Down(held),
-        _ => Answer::Complete(held),
+    let content = proptest::collection::btree_map(key, 0..4_i64, 0..8);
+    let answer = (content, 0..4).prop_map(|(content, kind)| match kind {
+        0 => Answer::Partial(content),
+        1 => Answer::Down(content),
+        _ => Answer::Complete(content),
     });
     proptest::collection::vec(answer, 1..12)
 }
@@ -119,18 +119,18 @@ proptest! {
     #![proptest_config(ProptestConfig { rng_seed: proptest::test_runner::RngSeed::Fixed(19), ..ProptestConfig::default() })]
 
     #[test]
-    fn after_any_listings_the_shard_is_the_last_complete_one_and_what_was_seen_since(answers in answers()) {
+    fn the_shard_equals_the_last_complete_listing_plus_later_rows(answers in answers()) {
         let mut lab = Lab::new();
-        let (mut expected, mut before) = (Held::new(), Revision(0));
+        let (mut expected, mut before) = (Content::new(), Revision(0));
         for answer in answers {
             match &answer {
-                Answer::Complete(held) => expected = held.clone(),
-                Answer::Partial(held) | Answer::Down(held) => expected.extend(held.clone()),
+                Answer::Complete(content) => expected = content.clone(),
+                Answer::Partial(content) | Answer::Down(content) => expected.extend(content.clone()),
             }
             let is_down = matches!(answer, Answer::Down(_));
             let reached = lab.poll(answer);
             prop_assert_eq!(reached.is_err(), is_down);
-            prop_assert_eq!(lab.held(), expected.clone());
+            prop_assert_eq!(lab.content(), expected.clone());
             prop_assert!(lab.shard.applied() >= before, "revisions never fall");
             before = lab.shard.applied();
         }
@@ -138,52 +138,52 @@ proptest! {
 }
 
 #[test]
-fn the_first_complete_listing_is_the_load_and_only_what_changes_later_is_news() {
+fn the_first_complete_listing_is_the_load_and_later_changes_are_events() {
     let mut lab = Lab::new();
-    lab.poll(Answer::Partial(held(&[("g", 0, 1)]))).unwrap();
+    lab.poll(Answer::Partial(content(&[("g", 0, 1)]))).unwrap();
     assert!(!lab.writer.source().health().ready, "an incomplete listing does not end the load");
-    lab.poll(Answer::Complete(held(&[("g", 0, 1), ("h", 0, 5)]))).unwrap();
+    lab.poll(Answer::Complete(content(&[("g", 0, 1), ("h", 0, 5)]))).unwrap();
     assert!(lab.writer.source().health().ready);
-    assert_eq!(lab.news(), []);
-    lab.poll(Answer::Complete(held(&[("g", 0, 1), ("h", 0, 5)]))).unwrap();
-    assert_eq!(lab.news(), [], "nothing changed");
-    lab.poll(Answer::Complete(held(&[("h", 0, 7)]))).unwrap();
-    assert_eq!(lab.news(), [("h".to_owned(), Some(7)), ("g".to_owned(), None)]);
+    assert_eq!(lab.changes(), []);
+    lab.poll(Answer::Complete(content(&[("g", 0, 1), ("h", 0, 5)]))).unwrap();
+    assert_eq!(lab.changes(), [], "nothing changed");
+    lab.poll(Answer::Complete(content(&[("h", 0, 7)]))).unwrap();
+    assert_eq!(lab.changes(), [("h".to_owned(), Some(7)), ("g".to_owned(), None)]);
 }
 
 #[test]
-fn rows_of_a_store_that_is_down_stay_and_are_stale_and_the_cluster_is_as_well_as_before() {
+fn rows_of_a_store_that_is_down_are_stale_and_the_cluster_stays_healthy() {
     let mut lab = Lab::new();
-    lab.poll(Answer::Complete(held(&[("g", 0, 1)]))).unwrap();
-    lab.poll(Answer::Down(Held::new())).unwrap_err();
+    lab.poll(Answer::Complete(content(&[("g", 0, 1)]))).unwrap();
+    lab.poll(Answer::Down(Content::new())).unwrap_err();
     let health = lab.writer.source().health();
     assert!(health.stale_since.is_some() && health.ready && !health.reachable);
     assert_eq!(health.last_error.as_deref(), Some("redis: connection refused"));
-    assert_eq!(lab.held(), held(&[("g", 0, 1)]));
+    assert_eq!(lab.content(), content(&[("g", 0, 1)]));
     assert!(lab.cluster.health().reachable);
-    lab.poll(Answer::Complete(held(&[("g", 0, 2)]))).unwrap();
+    lab.poll(Answer::Complete(content(&[("g", 0, 2)]))).unwrap();
     assert_eq!(lab.writer.source().health().stale_since, None);
 }
 
 #[test]
-fn a_store_that_fails_is_asked_ever_more_seldom_and_a_slow_one_rests_longer_than_it_takes() {
+fn pauses_grow_with_failures_and_with_the_time_of_a_listing() {
     let mut lab = Lab::new();
     let down = Err(SourceError::Unreachable { reason: String::new() });
     let pauses: Vec<Ticks> = (1..=8)
         .map(|failures| {
             lab.polled.failures = failures;
-            lab.polled.rest(0, &down)
+            lab.polled.pause_after(0, &down)
         })
         .collect();
     assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 600, 600]);
-    assert_eq!(lab.polled.rest(0, &Err(SourceError::Forbidden { reason: String::new() })), 600);
-    assert_eq!((lab.polled.rest(1, &Ok(Revision(0))), lab.polled.rest(30, &Ok(Revision(0)))), (100, 600));
+    assert_eq!(lab.polled.pause_after(0, &Err(SourceError::Forbidden { reason: String::new() })), 600);
+    assert_eq!((lab.polled.pause_after(1, &Ok(Revision(0))), lab.polled.pause_after(30, &Ok(Revision(0)))), (100, 600));
 }
 
 #[test]
-fn what_is_no_row_is_counted_and_its_key_is_shown_within_bounds() {
+fn rejected_entries_are_counted_and_the_shown_key_is_cut() {
     let lab = Lab::new();
-    let mut round = Round::new(&lab.writer, &lab.shard, false);
+    let mut round = ListingRound::new(&lab.writer, &lab.shard, false);
     round.reject(Rejected::Malformed, "offset:t");
     round.reject(Rejected::Unmatched, &"\u{e9}".repeat(150));
     let seen = round.finish(true);
@@ -192,10 +192,10 @@ fn what_is_no_row_is_counted_and_its_key_is_shown_within_bounds() {
 }
 
 #[test]
-fn a_listing_of_one_group_says_nothing_of_others_and_what_it_does_not_tell_stays_until_it_is_gone() {
+fn a_listing_of_one_group_changes_only_the_rows_that_it_shows_or_deletes() {
     let mut lab = Lab::new();
-    lab.poll(Answer::Complete(held(&[("g", 0, 1), ("g", 1, 2), ("g", 2, 3), ("h", 0, 5)]))).unwrap();
-    let listed = |partition, committed_offset| Listed {
+    lab.poll(Answer::Complete(content(&[("g", 0, 1), ("g", 1, 2), ("g", 2, 3), ("h", 0, 5)]))).unwrap();
+    let listed = |partition, committed_offset| StoredOffset {
         group: "g",
         topic: "t",
         partition,
@@ -203,38 +203,38 @@ fn a_listing_of_one_group_says_nothing_of_others_and_what_it_does_not_tell_stays
         committed_at: None,
         metadata: "",
     };
-    let mut round = Round::of_group(&lab.writer, &lab.shard, "g", true);
+    let mut round = ListingRound::of_group(&lab.writer, &lab.shard, "g", true);
     round.found(&listed(0, 1));
-    round.not_told("g", "t", 1, Rejected::Forbidden);
-    round.not_told("g", "other", 1, Rejected::Malformed);
+    round.keep_row("g", "t", 1, Rejected::Forbidden);
+    round.keep_row("g", "other", 1, Rejected::Malformed);
     assert_eq!(round.missing(), [("g".into(), "t".into(), 2)]);
     let seen = round.finish(false);
     assert_eq!((seen.changes, seen.forbidden, seen.malformed), (0, 1, 1));
     assert_eq!(seen.last_rejected.as_deref(), Some("g/other/1"));
 
-    let mut round = Round::of_group(&lab.writer, &lab.shard, "g", true);
+    let mut round = ListingRound::of_group(&lab.writer, &lab.shard, "g", true);
     round.found(&listed(0, 4));
-    round.gone("g", "t", 2);
-    round.gone("g", "t", 9);
+    round.delete_row("g", "t", 2);
+    round.delete_row("g", "t", 9);
     let seen = round.finish(false);
     assert_eq!((seen.changes, seen.deletions), (2, 1));
-    assert_eq!(lab.held(), held(&[("g", 0, 4), ("g", 1, 2), ("h", 0, 5)]));
+    assert_eq!(lab.content(), content(&[("g", 0, 4), ("g", 1, 2), ("h", 0, 5)]));
     // The complete listing of group g shows no rows, so g's rows are deleted; rows of group h stay.
     lab.shard.reached(seen.reached);
-    let seen = Round::of_group(&lab.writer, &lab.shard, "g", true).finish(true);
-    assert_eq!((seen.deletions, lab.held()), (2, held(&[("h", 0, 5)])));
+    let seen = ListingRound::of_group(&lab.writer, &lab.shard, "g", true).finish(true);
+    assert_eq!((seen.deletions, lab.content()), (2, content(&[("h", 0, 5)])));
 }
 
 #[tokio::test]
-async fn a_caller_that_wants_the_latest_gets_a_listing_that_began_after_it_asked() {
+async fn a_latest_request_waits_for_a_listing_that_began_after_it() {
     let Lab { listing, polled, writer, store, cluster, .. } = Lab::new();
-    *listing.0.lock() = Some(Answer::Complete(held(&[("g", 0, 1)])));
+    *listing.0.lock() = Some(Answer::Complete(content(&[("g", 0, 1)])));
     let stop = CancellationToken::new();
     let token = stop.clone();
     let reading = std::thread::spawn(move || Box::new(polled).run(writer, &token));
     let source = cluster.source("redis").unwrap();
     source.latest().reach(&Scope::All).await.unwrap();
-    *listing.0.lock() = Some(Answer::Complete(held(&[("g", 0, 2)])));
+    *listing.0.lock() = Some(Answer::Complete(content(&[("g", 0, 2)])));
     for (number, revision) in source.latest().reach(&Scope::All).await.unwrap() {
         source.shard(number).unwrap().wait_applied(revision).await;
     }
@@ -249,7 +249,7 @@ async fn a_caller_that_wants_the_latest_gets_a_listing_that_began_after_it_asked
 }
 
 #[test]
-fn a_listing_of_a_part_deletes_nothing_of_the_rest() {
+fn a_listing_of_a_subset_deletes_no_other_rows() {
     let mut lab = Lab::new();
     let key = |group: &str, topic: &str, partition| (group.to_owned(), topic.to_owned(), partition);
     let keys = [key("g", "a", 0), key("g", "a", 1), key("g", "b", 0), key("h", "a", 0)];
@@ -258,16 +258,16 @@ fn a_listing_of_a_part_deletes_nothing_of_the_rest() {
         keys.iter().filter(|key| lab.shard.get(&key.0, &key.1, key.2).is_some_and(|of| of.entry.is_some())).count()
     };
     assert_eq!(rows(&lab), 4);
-    let parts = Parts { writer: &lab.writer, shard: &lab.shard };
-    let of = |topic, partition| Part { group: "g", topic, partition };
-    parts.read(&of(Some("a"), Some(1)), |_| Ok::<_, ()>(false)).unwrap();
+    let subsets = SubsetReader { writer: &lab.writer, shard: &lab.shard };
+    let of = |topic, partition| Subset { group: "g", topic, partition };
+    subsets.read(&of(Some("a"), Some(1)), |_| Ok::<_, ()>(false)).unwrap();
     assert_eq!(rows(&lab), 4, "the listing was not complete");
-    assert_eq!(parts.read(&of(Some("a"), Some(1)), |_| Err(())), Err(()));
+    assert_eq!(subsets.read(&of(Some("a"), Some(1)), |_| Err(())), Err(()));
     assert_eq!(rows(&lab), 4, "the listing failed");
-    parts.read(&of(Some("a"), Some(1)), |_| Ok::<_, ()>(true)).unwrap();
+    subsets.read(&of(Some("a"), Some(1)), |_| Ok::<_, ()>(true)).unwrap();
     assert_eq!(rows(&lab), 3);
-    parts.read(&of(Some("b"), None), |_| Ok::<_, ()>(true)).unwrap();
+    subsets.read(&of(Some("b"), None), |_| Ok::<_, ()>(true)).unwrap();
     assert_eq!(rows(&lab), 2);
-    parts.read(&of(None, None), |_| Ok::<_, ()>(true)).unwrap();
+    subsets.read(&of(None, None), |_| Ok::<_, ()>(true)).unwrap();
     assert_eq!(rows(&lab), 1, "rows of another group stay");
 }

@@ -8,7 +8,7 @@ const SENTINEL_PORT: u16 = 26379;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Address {
     pub(super) nodes: Vec<Node>,
-    pub(super) form: Form,
+    pub(super) deployment: Deployment,
     pub(super) tls: bool,
     pub(super) user: Option<String>,
     pub(super) database: i64,
@@ -23,7 +23,7 @@ pub(super) struct Node {
 
 /// The deployment form of the servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum Deployment {
     /// The first server that answers is read.
     Single,
     /// The servers belong to a Redis Cluster; each of its primaries is read.
@@ -61,7 +61,7 @@ impl Address {
     /// Parses a URL.
     pub(super) fn parse(url: &str) -> Result<Self, AddressError> {
         let (scheme, rest) = url.split_once("://").ok_or(AddressError::Scheme)?;
-        let (tls, form) = match scheme {
+        let (tls, deployment) = match scheme {
             "redis" | "valkey" => (false, "single"),
             "rediss" | "valkeys" => (true, "single"),
             "redis+cluster" => (false, "cluster"),
@@ -76,25 +76,25 @@ impl Address {
             Some((user, rest)) => ((!user.is_empty()).then(|| user.to_owned()), rest),
         };
         let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let port = if form == "sentinel" { SENTINEL_PORT } else { PORT };
+        let port = if deployment == "sentinel" { SENTINEL_PORT } else { PORT };
         let nodes = hosts.split(',').map(|node| Node::parse(node, port)).collect::<Result<Vec<_>, _>>()?;
         let number = |text: &str| match text {
             "" => Ok(0),
             text => text.parse::<u16>().map(i64::from).map_err(|_| AddressError::Database(text.to_owned())),
         };
-        let (form, database) = match form {
+        let (deployment, database) = match deployment {
             "sentinel" => {
                 let (name, database) = path.split_once('/').unwrap_or((path, ""));
                 if name.is_empty() {
                     return Err(AddressError::SentinelName);
                 }
-                (Form::Sentinel(name.to_owned()), number(database)?)
+                (Deployment::Sentinel(name.to_owned()), number(database)?)
             }
             "cluster" if number(path)? != 0 => return Err(AddressError::ClusterDatabase),
-            "cluster" => (Form::Cluster, 0),
-            _ => (Form::Single, number(path)?),
+            "cluster" => (Deployment::Cluster, 0),
+            _ => (Deployment::Single, number(path)?),
         };
-        Ok(Self { nodes, form, tls, user, database })
+        Ok(Self { nodes, deployment, tls, user, database })
     }
 }
 
@@ -134,25 +134,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_form_of_a_url_is_read() {
+    fn every_kind_of_url_is_parsed() {
         let read = |url: &str| Address::parse(url).unwrap();
         let node = |host: &str, port| Node { host: host.to_owned(), port };
         let single = read("redis://127.0.0.1/2");
         assert_eq!(
-            (single.nodes, single.form, single.tls, single.database),
-            (vec![node("127.0.0.1", 6379)], Form::Single, false, 2)
+            (single.nodes, single.deployment, single.tls, single.database),
+            (vec![node("127.0.0.1", 6379)], Deployment::Single, false, 2)
         );
         let tls = read("rediss://offsetd@[::1]:7000");
         assert_eq!((tls.nodes, tls.tls, tls.user.as_deref()), (vec![node("::1", 7000)], true, Some("offsetd")));
         let cluster = read("redis+cluster://a:1,b");
-        assert_eq!((cluster.nodes, cluster.form), (vec![node("a", 1), node("b", 6379)], Form::Cluster));
+        assert_eq!((cluster.nodes, cluster.deployment), (vec![node("a", 1), node("b", 6379)], Deployment::Cluster));
         let sentinel = read("redis+sentinel://a,b:5/mymaster/3");
         assert_eq!((sentinel.nodes, sentinel.database), (vec![node("a", 26379), node("b", 5)], 3));
-        assert_eq!(sentinel.form, Form::Sentinel("mymaster".to_owned()));
+        assert_eq!(sentinel.deployment, Deployment::Sentinel("mymaster".to_owned()));
     }
 
     #[test]
-    fn a_url_that_cannot_be_read_says_what_to_write() {
+    fn the_error_of_an_invalid_url_names_the_expected_form() {
         let refused = |url: &str| Address::parse(url).unwrap_err();
         assert_eq!(refused("127.0.0.1:6379"), AddressError::Scheme);
         assert_eq!(refused("http://127.0.0.1:6379"), AddressError::Scheme);

@@ -7,11 +7,11 @@ use redis::{
     RedisConnectionInfo, RedisError, ServerErrorKind, TlsCertificates, Value,
 };
 
-use super::address::{Address, Form, Node};
+use super::address::{Address, Deployment, Node};
 use crate::store::latest::SourceError;
 
 /// Timeout of connecting to a server, and of each reply.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The settings needed to connect to a Redis.
 #[derive(Clone)]
@@ -32,15 +32,18 @@ pub(super) struct Server {
 impl Connector {
     /// Connects to each server that holds keys, in a stable order.
     pub(super) fn connect(&self) -> Result<Vec<Server>, SourceError> {
-        match &self.address.form {
-            Form::Single => Ok(vec![self.first(Ok)?]),
-            Form::Sentinel(name) => {
+        match &self.address.deployment {
+            Deployment::Single => Ok(vec![self.first(Ok)?]),
+            Deployment::Sentinel(name) => {
                 let primary = self.first(|mut server| primary_of(&mut server, name))?;
-                Ok(vec![self.server(&primary, self.address.database).map_err(|error| failed(&primary, &error))?])
+                Ok(vec![
+                    self.connect_to(&primary, self.address.database)
+                        .map_err(|error| to_source_error(&primary, &error))?,
+                ])
             }
-            Form::Cluster => {
+            Deployment::Cluster => {
                 let primaries = self.primaries()?;
-                let connect = |node: &Node| self.server(node, 0).map_err(|error| failed(node, &error));
+                let connect = |node: &Node| self.connect_to(node, 0).map_err(|error| to_source_error(node, &error));
                 primaries.iter().map(connect).collect()
             }
         }
@@ -48,35 +51,40 @@ impl Connector {
 
     /// Returns the primaries of a cluster, in order. Returns an empty list if the address is not a cluster.
     pub(super) fn primaries(&self) -> Result<Vec<Node>, SourceError> {
-        match self.address.form {
-            Form::Cluster => self.first(|mut server| primaries_of(&mut server)),
-            Form::Single | Form::Sentinel(_) => Ok(vec![]),
+        match self.address.deployment {
+            Deployment::Cluster => self.first(|mut server| primaries_of(&mut server)),
+            Deployment::Single | Deployment::Sentinel(_) => Ok(vec![]),
         }
     }
 
-    /// Connects to the nodes in order until `ask` succeeds on one, and returns its result.
-    fn first<T>(&self, ask: impl Fn(Server) -> Result<T, RedisError>) -> Result<T, SourceError> {
-        let database = if self.address.form == Form::Single { self.address.database } else { 0 };
+    /// Connects to the nodes in order until `query` succeeds on one, and returns its result.
+    fn first<T>(&self, query: impl Fn(Server) -> Result<T, RedisError>) -> Result<T, SourceError> {
+        let database = if self.address.deployment == Deployment::Single { self.address.database } else { 0 };
         let mut last = SourceError::Unreachable { reason: "the URL names no server".to_owned() };
         for node in &self.address.nodes {
-            match self.server(node, database).and_then(&ask) {
+            match self.connect_to(node, database).and_then(&query) {
                 Ok(answer) => return Ok(answer),
-                Err(error) => last = failed(node, &error),
+                Err(error) => last = to_source_error(node, &error),
             }
         }
         Err(last)
     }
 
     /// Connects to one of the servers that [`Connector::connect`] returned, with RESP3, which supports push messages.
-    pub(super) fn telling(&self, node: &Node) -> Result<Server, RedisError> {
-        self.speaking(node, self.address.database, ProtocolVersion::RESP3)
+    pub(super) fn connect_for_push(&self, node: &Node) -> Result<Server, RedisError> {
+        self.connect_with_protocol(node, self.address.database, ProtocolVersion::RESP3)
     }
 
-    fn server(&self, node: &Node, database: i64) -> Result<Server, RedisError> {
-        self.speaking(node, database, ProtocolVersion::RESP2)
+    fn connect_to(&self, node: &Node, database: i64) -> Result<Server, RedisError> {
+        self.connect_with_protocol(node, database, ProtocolVersion::RESP2)
     }
 
-    fn speaking(&self, node: &Node, database: i64, protocol: ProtocolVersion) -> Result<Server, RedisError> {
+    fn connect_with_protocol(
+        &self,
+        node: &Node,
+        database: i64,
+        protocol: ProtocolVersion,
+    ) -> Result<Server, RedisError> {
         let (host, port) = (node.host.clone(), node.port);
         let address = match self.address.tls {
             false => ConnectionAddr::Tcp(host, port),
@@ -94,9 +102,9 @@ impl Connector {
             false => Client::open(info)?,
             true => Client::build_with_tls(info, self.certificates())?,
         };
-        let connection = client.get_connection_with_timeout(PATIENCE)?;
-        connection.set_read_timeout(Some(PATIENCE))?;
-        connection.set_write_timeout(Some(PATIENCE))?;
+        let connection = client.get_connection_with_timeout(TIMEOUT)?;
+        connection.set_read_timeout(Some(TIMEOUT))?;
+        connection.set_write_timeout(Some(TIMEOUT))?;
         Ok(Server { node: node.clone(), connection })
     }
 
@@ -112,7 +120,7 @@ impl Server {
     ///
     /// # Errors
     /// Returns an error if the connection is lost or a reply times out.
-    pub(super) fn ask(&mut self, commands: &[Cmd]) -> Result<Vec<Value>, RedisError> {
+    pub(super) fn query(&mut self, commands: &[Cmd]) -> Result<Vec<Value>, RedisError> {
         if commands.is_empty() {
             return Ok(vec![]);
         }
@@ -122,14 +130,14 @@ impl Server {
         commands.iter().map(|_| self.connection.recv_response()).collect()
     }
 
-    /// Waits at most `patience` for a push message.
+    /// Waits at most `timeout` for a push message.
     ///
     /// # Errors
     /// Returns an error if the connection is lost.
-    pub(super) fn told(&mut self, patience: Duration) -> Result<Option<Value>, RedisError> {
-        self.connection.set_read_timeout(Some(patience))?;
+    pub(super) fn next_push(&mut self, timeout: Duration) -> Result<Option<Value>, RedisError> {
+        self.connection.set_read_timeout(Some(timeout))?;
         match self.connection.recv_response() {
-            Ok(told) => Ok(Some(told)),
+            Ok(message) => Ok(Some(message)),
             Err(error) if error.is_timeout() => Ok(None),
             Err(error) => Err(error),
         }
@@ -138,9 +146,9 @@ impl Server {
     /// Sends one command and returns its reply.
     ///
     /// # Errors
-    /// Returns the errors of [`Server::ask`], and an error reply of the server.
-    pub(super) fn ask_one(&mut self, command: Cmd) -> Result<Value, RedisError> {
-        match self.ask(&[command])?.pop() {
+    /// Returns the errors of [`Server::query`], and an error reply of the server.
+    pub(super) fn query_one(&mut self, command: Cmd) -> Result<Value, RedisError> {
+        match self.query(&[command])?.pop() {
             Some(Value::ServerError(error)) => Err(error.into()),
             Some(value) => Ok(value),
             None => Ok(Value::Nil),
@@ -149,7 +157,7 @@ impl Server {
 }
 
 /// Converts the error of a server into a text for operators.
-pub(super) fn failed(node: &Node, error: &RedisError) -> SourceError {
+pub(super) fn to_source_error(node: &Node, error: &RedisError) -> SourceError {
     let is_refused =
         matches!(error.kind(), ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm))
             || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"));
@@ -157,7 +165,7 @@ pub(super) fn failed(node: &Node, error: &RedisError) -> SourceError {
         true => {
             format!("Redis at {node} refused access: {error}; check the user in `url`, its ACL, and `password`")
         }
-        false if error.is_timeout() => format!("Redis at {node} did not answer within {} s", PATIENCE.as_secs()),
+        false if error.is_timeout() => format!("Redis at {node} did not answer within {} s", TIMEOUT.as_secs()),
         false => format!("Redis at {node}: {error}"),
     };
     if is_refused { SourceError::Forbidden { reason } } else { SourceError::Unreachable { reason } }
@@ -167,7 +175,7 @@ pub(super) fn failed(node: &Node, error: &RedisError) -> SourceError {
 fn primary_of(sentinel: &mut Server, name: &str) -> Result<Node, RedisError> {
     let mut command = redis::cmd("SENTINEL");
     command.arg("get-master-addr-by-name").arg(name);
-    let answer = sentinel.ask_one(command)?;
+    let answer = sentinel.query_one(command)?;
     let (host, port): (String, u16) = redis::from_redis_value(answer).map_err(|_| {
         RedisError::from((ErrorKind::MasterNameNotFoundBySentinel, "the sentinels monitor no primary of this name"))
     })?;
@@ -179,7 +187,7 @@ fn primary_of(sentinel: &mut Server, name: &str) -> Result<Node, RedisError> {
 fn primaries_of(server: &mut Server) -> Result<Vec<Node>, RedisError> {
     let mut command = redis::cmd("CLUSTER");
     command.arg("SLOTS");
-    let answer = server.ask_one(command)?;
+    let answer = server.query_one(command)?;
     let wrong = || RedisError::from((ErrorKind::Parse, "unexpected reply to CLUSTER SLOTS"));
     let Value::Array(ranges) = answer else { return Err(wrong()) };
     let mut nodes = vec![];

@@ -7,27 +7,27 @@ use redis::{Cmd, ErrorKind, RedisError, Value};
 use super::connection::Server;
 use crate::{
     source::{
-        layout::{Greatest, Layout, Mismatch, Parts, Template, Topics},
-        polled::{Rejected, Round},
+        layout::{Layout, Mismatch, NewestBatches, OffsetParts, Template, Topics},
+        polled::{ListingRound, Rejected},
     },
     store::ends::Ends,
 };
 
 /// COUNT of a SCAN: the number of keys that the server examines per call.
-const SCANNED: usize = 1000;
+const SCAN_COUNT: usize = 1000;
 /// Maximum number of hash fields read in one pipeline.
-const TOGETHER: u64 = 10_000;
+const MAX_FIELDS: u64 = 10_000;
 /// Maximum length of a string value in bytes. A longer one is malformed.
-const LONGEST: usize = 64 * 1024;
+const MAX_STRING_BYTES: usize = 64 * 1024;
 /// Number of strings read in one pipeline.
-const STRINGS: usize = 256;
+const STRINGS_PER_CALL: usize = 256;
 /// Indices of a layout's name templates.
 const KEY: usize = 0;
 const FIELD: usize = 1;
 
 /// The data type in which Redis holds the offsets of a layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum RedisType {
     /// A hash with a field per offset.
     Hash,
     /// A string that holds one offset or several.
@@ -37,11 +37,11 @@ pub(super) enum Form {
 /// A scan of the keys of all servers.
 pub(super) struct Scan<'a, 'b> {
     layout: &'a Layout,
-    form: Form,
-    round: &'a mut Round<'b>,
+    redis_type: RedisType,
+    round: &'a mut ListingRound<'b>,
     /// The topics of the cluster, or `None` while they are not known.
     topics: Option<Arc<Ends>>,
-    greatest: Greatest,
+    greatest: NewestBatches,
     /// Number of keys that a server refused to show.
     pub(super) forbidden: u64,
     is_ambiguous: bool,
@@ -50,20 +50,20 @@ pub(super) struct Scan<'a, 'b> {
 }
 
 /// A key, and the parts of an offset that its name gives.
-pub(super) struct Key {
+pub(super) struct ParsedKey {
     pub(super) name: Vec<u8>,
-    pub(super) parts: Parts,
+    pub(super) parts: OffsetParts,
 }
 
 impl<'a, 'b> Scan<'a, 'b> {
-    pub(super) fn new(layout: &'a Layout, form: Form, round: &'a mut Round<'b>) -> Self {
+    pub(super) fn new(layout: &'a Layout, redis_type: RedisType, round: &'a mut ListingRound<'b>) -> Self {
         let topics = round.topics();
         Self {
             layout,
-            form,
+            redis_type,
             round,
             topics,
-            greatest: Greatest::default(),
+            greatest: NewestBatches::default(),
             forbidden: 0,
             is_ambiguous: false,
             has_moved: false,
@@ -71,90 +71,90 @@ impl<'a, 'b> Scan<'a, 'b> {
     }
 
     /// Returns whether a key was ambiguous that may become unambiguous once the topics of the cluster are known.
-    pub(super) fn is_open(&self) -> bool {
+    pub(super) fn awaits_topics(&self) -> bool {
         self.topics.is_none() && self.is_ambiguous
     }
 
     /// Scans the keys of a server.
     pub(super) fn read(&mut self, server: &mut Server) -> Result<(), RedisError> {
         let pattern = self.layout.names().get(KEY).map(Template::glob).unwrap_or_default();
-        keys(server, &pattern, |server, keys| {
-            let keys: Vec<Key> = keys.into_iter().filter_map(|key| self.key(key)).collect();
-            match self.form {
-                Form::Hash => self.hashes(server, &keys),
-                Form::String => self.strings(server, &keys),
+        for_each_page(server, &pattern, |server, keys| {
+            let keys: Vec<ParsedKey> = keys.into_iter().filter_map(|key| self.parse_key(key)).collect();
+            match self.redis_type {
+                RedisType::Hash => self.read_hashes(server, &keys),
+                RedisType::String => self.read_strings(server, &keys),
             }
         })
     }
 
     /// Reads one key.
-    pub(super) fn read_key(&mut self, server: &mut Server, key: &Key) -> Result<(), RedisError> {
-        match self.form {
-            Form::Hash => self.hashes(server, std::slice::from_ref(key)),
-            Form::String => self.strings(server, std::slice::from_ref(key)),
+    pub(super) fn read_key(&mut self, server: &mut Server, key: &ParsedKey) -> Result<(), RedisError> {
+        match self.redis_type {
+            RedisType::Hash => self.read_hashes(server, std::slice::from_ref(key)),
+            RedisType::String => self.read_strings(server, std::slice::from_ref(key)),
         }
     }
 
     /// Parses the name of a key. Rejects it if it does not match.
-    fn key(&mut self, key: Value) -> Option<Key> {
+    fn parse_key(&mut self, key: Value) -> Option<ParsedKey> {
         let Value::BulkString(name) = key else { return None };
-        let parts = self.name(KEY, &name);
-        let parts = parts.map_err(|mismatch| self.reject(because(mismatch, Rejected::Unmatched), &name, b"")).ok()?;
-        Some(Key { name, parts })
+        let parts = self.parse_name(KEY, &name);
+        let parts = parts.map_err(|mismatch| self.reject(rejection(mismatch, Rejected::Unmatched), &name, b"")).ok()?;
+        Some(ParsedKey { name, parts })
     }
 
     /// Parses a name by one of the layout's templates.
-    fn name(&self, template: usize, text: &[u8]) -> Result<Parts, Mismatch> {
+    fn parse_name(&self, template: usize, text: &[u8]) -> Result<OffsetParts, Mismatch> {
         let text = std::str::from_utf8(text).map_err(|_| Mismatch::NoMatch)?;
         let template = self.layout.names().get(template).ok_or(Mismatch::NoMatch)?;
         with_topics(self.topics.as_deref(), |topics| template.read(text, topics))
     }
 
-    fn hashes(&mut self, server: &mut Server, keys: &[Key]) -> Result<(), RedisError> {
-        let lengths = server.ask(&keys.iter().map(|key| command("HLEN", key)).collect::<Vec<_>>())?;
+    fn read_hashes(&mut self, server: &mut Server, keys: &[ParsedKey]) -> Result<(), RedisError> {
+        let lengths = server.query(&keys.iter().map(|key| command("HLEN", key)).collect::<Vec<_>>())?;
         let (mut together, mut fields) = (vec![], 0);
         for (key, length) in keys.iter().zip(lengths) {
-            let length = match self.good(key, length)? {
+            let length = match self.usable_reply(key, length)? {
                 Some(Value::Int(length)) => u64::try_from(length).unwrap_or(0),
-                Some(_) => return Err(unknown("HLEN")),
+                Some(_) => return Err(unexpected_reply("HLEN")),
                 None => continue,
             };
-            if length > TOGETHER {
-                self.long_hash(server, key)?;
+            if length > MAX_FIELDS {
+                self.read_long_hash(server, key)?;
                 continue;
             }
-            if fields + length > TOGETHER {
-                self.whole_hashes(server, &std::mem::take(&mut together))?;
+            if fields + length > MAX_FIELDS {
+                self.read_whole_hashes(server, &std::mem::take(&mut together))?;
                 fields = 0;
             }
             fields += length;
             together.push(key);
         }
-        self.whole_hashes(server, &together)
+        self.read_whole_hashes(server, &together)
     }
 
-    fn whole_hashes(&mut self, server: &mut Server, keys: &[&Key]) -> Result<(), RedisError> {
-        let answers = server.ask(&keys.iter().map(|key| command("HGETALL", key)).collect::<Vec<_>>())?;
+    fn read_whole_hashes(&mut self, server: &mut Server, keys: &[&ParsedKey]) -> Result<(), RedisError> {
+        let answers = server.query(&keys.iter().map(|key| command("HGETALL", key)).collect::<Vec<_>>())?;
         for (key, answer) in keys.iter().zip(answers) {
-            match self.good(key, answer)? {
-                Some(Value::Array(fields)) => self.fields(key, fields),
-                Some(_) => return Err(unknown("HGETALL")),
+            match self.usable_reply(key, answer)? {
+                Some(Value::Array(fields)) => self.parse_fields(key, fields),
+                Some(_) => return Err(unexpected_reply("HGETALL")),
                 None => {}
             }
         }
         Ok(())
     }
 
-    /// Reads a hash with more than [`TOGETHER`] fields in pages.
-    fn long_hash(&mut self, server: &mut Server, key: &Key) -> Result<(), RedisError> {
+    /// Reads a hash with more than [`MAX_FIELDS`] fields in pages.
+    fn read_long_hash(&mut self, server: &mut Server, key: &ParsedKey) -> Result<(), RedisError> {
         let mut cursor = b"0".to_vec();
         loop {
             let mut command = command("HSCAN", key);
-            command.arg(&cursor).arg("COUNT").arg(SCANNED);
-            let answer = server.ask(&[command])?.pop().unwrap_or_default();
-            let Some(answer) = self.good(key, answer)? else { return Ok(()) };
-            let (next, fields) = page(answer).ok_or_else(|| unknown("HSCAN"))?;
-            self.fields(key, fields);
+            command.arg(&cursor).arg("COUNT").arg(SCAN_COUNT);
+            let answer = server.query(&[command])?.pop().unwrap_or_default();
+            let Some(answer) = self.usable_reply(key, answer)? else { return Ok(()) };
+            let (next, fields) = page(answer).ok_or_else(|| unexpected_reply("HSCAN"))?;
+            self.parse_fields(key, fields);
             if next == b"0" {
                 return Ok(());
             }
@@ -163,31 +163,31 @@ impl<'a, 'b> Scan<'a, 'b> {
     }
 
     /// Parses fields and their values, which alternate.
-    fn fields(&mut self, key: &Key, fields: Vec<Value>) {
+    fn parse_fields(&mut self, key: &ParsedKey, fields: Vec<Value>) {
         let mut fields = fields.into_iter();
         while let (Some(Value::BulkString(field)), Some(Value::BulkString(value))) = (fields.next(), fields.next()) {
-            match self.name(FIELD, &field) {
-                Ok(parts) => self.value(key, &field, Some(&parts), &value),
-                Err(mismatch) => self.reject(because(mismatch, Rejected::Unmatched), &key.name, &field),
+            match self.parse_name(FIELD, &field) {
+                Ok(parts) => self.parse_value(key, &field, Some(&parts), &value),
+                Err(mismatch) => self.reject(rejection(mismatch, Rejected::Unmatched), &key.name, &field),
             }
         }
     }
 
-    fn strings(&mut self, server: &mut Server, keys: &[Key]) -> Result<(), RedisError> {
-        for keys in keys.chunks(STRINGS) {
-            let get = |key: &Key| {
+    fn read_strings(&mut self, server: &mut Server, keys: &[ParsedKey]) -> Result<(), RedisError> {
+        for keys in keys.chunks(STRINGS_PER_CALL) {
+            let get = |key: &ParsedKey| {
                 let mut command = command("GETRANGE", key);
-                command.arg(0).arg(LONGEST);
+                command.arg(0).arg(MAX_STRING_BYTES);
                 command
             };
-            let answers = server.ask(&keys.iter().map(get).collect::<Vec<_>>())?;
+            let answers = server.query(&keys.iter().map(get).collect::<Vec<_>>())?;
             for (key, answer) in keys.iter().zip(answers) {
-                match self.good(key, answer)? {
-                    Some(Value::BulkString(value)) if value.len() > LONGEST => {
+                match self.usable_reply(key, answer)? {
+                    Some(Value::BulkString(value)) if value.len() > MAX_STRING_BYTES => {
                         self.reject(Rejected::Malformed, &key.name, b"");
                     }
-                    Some(Value::BulkString(value)) => self.value(key, b"", None, &value),
-                    Some(_) => return Err(unknown("GETRANGE")),
+                    Some(Value::BulkString(value)) => self.parse_value(key, b"", None, &value),
+                    Some(_) => return Err(unexpected_reply("GETRANGE")),
                     None => {}
                 }
             }
@@ -195,24 +195,24 @@ impl<'a, 'b> Scan<'a, 'b> {
         Ok(())
     }
 
-    fn value(&mut self, key: &Key, field: &[u8], told: Option<&Parts>, value: &[u8]) {
+    fn parse_value(&mut self, key: &ParsedKey, field: &[u8], given: Option<&OffsetParts>, value: &[u8]) {
         let layout = self.layout.value();
         for parts in with_topics(self.topics.as_deref(), |topics| layout.read(value, topics)) {
             let entry = parts.and_then(|parts| {
-                let told: Vec<&Parts> = [&key.parts].into_iter().chain(told).chain([&parts]).collect();
-                self.layout.entry(&told).ok_or(Mismatch::NoMatch)
+                let given: Vec<&OffsetParts> = [&key.parts].into_iter().chain(given).chain([&parts]).collect();
+                self.layout.entry(&given).ok_or(Mismatch::NoMatch)
             });
             match entry {
-                Ok(entry) if self.greatest.takes(&entry) => self.round.found(&entry.listed()),
+                Ok(entry) if self.greatest.is_newest(&entry) => self.round.found(&entry.listed()),
                 // The entry belongs to an earlier batch.
                 Ok(_) => {}
-                Err(mismatch) => self.reject(because(mismatch, Rejected::Malformed), &key.name, field),
+                Err(mismatch) => self.reject(rejection(mismatch, Rejected::Malformed), &key.name, field),
             }
         }
     }
 
     /// Returns a reply with a value. Counts an error that concerns only this key, and returns other errors.
-    fn good(&mut self, key: &Key, answer: Value) -> Result<Option<Value>, RedisError> {
+    fn usable_reply(&mut self, key: &ParsedKey, answer: Value) -> Result<Option<Value>, RedisError> {
         let Value::ServerError(error) = answer else { return Ok(Some(answer)) };
         match error.code() {
             "NOPERM" => {
@@ -248,7 +248,7 @@ pub(super) fn with_topics<T>(ends: Option<&Ends>, read: impl FnOnce(Topics<'_>) 
 /// Counts the keys of a server that match a glob pattern.
 pub(super) fn count(server: &mut Server, pattern: &str) -> Result<usize, RedisError> {
     let mut count = 0;
-    keys(server, pattern, |_, keys| {
+    for_each_page(server, pattern, |_, keys| {
         count += keys.len();
         Ok(())
     })?;
@@ -256,7 +256,7 @@ pub(super) fn count(server: &mut Server, pattern: &str) -> Result<usize, RedisEr
 }
 
 /// Passes the keys of a server that match a glob pattern to `each`, page by page.
-fn keys(
+fn for_each_page(
     server: &mut Server,
     pattern: &str,
     mut each: impl FnMut(&mut Server, Vec<Value>) -> Result<(), RedisError>,
@@ -264,8 +264,8 @@ fn keys(
     let mut cursor = b"0".to_vec();
     loop {
         let mut command = redis::cmd("SCAN");
-        command.arg(&cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(SCANNED);
-        let (next, keys) = page(server.ask_one(command)?).ok_or_else(|| unknown("SCAN"))?;
+        command.arg(&cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(SCAN_COUNT);
+        let (next, keys) = page(server.query_one(command)?).ok_or_else(|| unexpected_reply("SCAN"))?;
         each(server, keys)?;
         if next == b"0" {
             return Ok(());
@@ -283,13 +283,13 @@ fn page(answer: Value) -> Option<(Vec<u8>, Vec<Value>)> {
     }
 }
 
-fn command(name: &str, key: &Key) -> Cmd {
+fn command(name: &str, key: &ParsedKey) -> Cmd {
     let mut command = redis::cmd(name);
     command.arg(&key.name);
     command
 }
 
-fn because(mismatch: Mismatch, no_match: Rejected) -> Rejected {
+fn rejection(mismatch: Mismatch, no_match: Rejected) -> Rejected {
     match mismatch {
         Mismatch::NoMatch => no_match,
         Mismatch::Ambiguous => Rejected::Ambiguous,
@@ -297,6 +297,6 @@ fn because(mismatch: Mismatch, no_match: Rejected) -> Rejected {
 }
 
 /// Returns the error for a reply that Redis does not send: the server is another product or a later version.
-fn unknown(command: &'static str) -> RedisError {
+fn unexpected_reply(command: &'static str) -> RedisError {
     RedisError::from((ErrorKind::Parse, "unexpected reply of the server", command.to_owned()))
 }

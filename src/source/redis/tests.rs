@@ -9,12 +9,12 @@ fn load(section: &str) -> Result<LoadedConfig, String> {
     let text = format!("[clusters.east]\nbootstrap_servers = \"h:1\"\n[sources.redis]\n{section}");
     let flags = Flags { config: Some("offsetd.toml".into()), ..Flags::default() };
     let layers = Layers { flags: &flags, env: &BTreeMap::new(), check_property: None };
-    let context = LoadContext { kinds: &source::forms(), file: Some(&text) };
+    let context = LoadContext { kinds: &source::kinds(), file: Some(&text) };
     Config::load_with(layers, context).map_err(|errors| errors.to_string())
 }
 
 #[test]
-fn settings_that_do_not_fit_together_are_refused_at_the_setting() {
+fn conflicting_settings_are_refused_with_the_setting() {
     let url = "url = \"redis://h\"\n";
     for (section, setting, reason) in [
         ("key = \"offset:{topic}:{group}\"\n".to_owned(), "url", "expected redis://"),
@@ -35,18 +35,18 @@ fn settings_that_do_not_fit_together_are_refused_at_the_setting() {
 }
 
 #[test]
-fn a_key_that_names_the_partition_is_a_string() {
-    use super::scan::Form;
-    for (layout, form) in [
-        ("key = \"{topic}:{group}\"", Form::Hash),
-        ("key = \"{topic}:{group}:{partition}\"", Form::String),
-        ("key = \"{group}\"\nfield = \"{topic}-{partition}\"", Form::Hash),
-        ("key = \"{group}\"\nvalue = '{\"{topic}\":{\"{partition}\":\"{offset}\"}}'", Form::String),
-        ("key = \"{topic}:{group}\"\nvalue = \"{partition}:{offset}\"\nlist = \",\"", Form::String),
+fn a_key_with_the_partition_is_a_string() {
+    use super::scan::RedisType;
+    for (layout, redis_type) in [
+        ("key = \"{topic}:{group}\"", RedisType::Hash),
+        ("key = \"{topic}:{group}:{partition}\"", RedisType::String),
+        ("key = \"{group}\"\nfield = \"{topic}-{partition}\"", RedisType::Hash),
+        ("key = \"{group}\"\nvalue = '{\"{topic}\":{\"{partition}\":\"{offset}\"}}'", RedisType::String),
+        ("key = \"{topic}:{group}\"\nvalue = \"{partition}:{offset}\"\nlist = \",\"", RedisType::String),
     ] {
         let loaded = load(&format!("url = \"redis://h\"\n{layout}\n")).unwrap();
         let source = &loaded.config.sources[0];
         let redis = source.own.get::<super::Redis>().unwrap();
-        assert_eq!(redis.read_layout(source).unwrap().1, form, "{layout}");
+        assert_eq!(redis.read_layout(source).unwrap().1, redis_type, "{layout}");
     }
 }

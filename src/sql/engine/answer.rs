@@ -67,7 +67,7 @@ impl Answer {
     pub async fn next(&mut self) -> Option<Result<RecordBatch, SqlError>> {
         match self.task.cancel().in_time(self.batches.next()).await {
             Ok(Some(batch)) => {
-                call::note_rows(batch.num_rows());
+                call::record_rows(batch.num_rows());
                 self.ending.rows += batch.num_rows();
                 Some(Ok(batch))
             }

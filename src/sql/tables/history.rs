@@ -11,7 +11,7 @@ use super::super::{
     wanted::TIME,
 };
 use crate::{
-    history::joined::{Ages, Joined, Key, Pick, Wanted},
+    history::joined::{Ages, JoinedKey, JoinedReader, SampleQuery, SampleRef},
     model::{Millis, Name, nanos},
     store::older::{Bounds, Point, ReadError},
 };
@@ -113,9 +113,9 @@ struct Sampled<'a> {
     cluster: &'a str,
     source: &'a str,
     group: Name,
-    key: Key,
+    key: JoinedKey,
     ages: Ages,
-    picks: Arc<[Pick]>,
+    sample_refs: Arc<[SampleRef]>,
     /// Number of samples that were returned.
     shown: usize,
 }
@@ -123,12 +123,12 @@ struct Sampled<'a> {
 impl<'a> Sampled<'a> {
     /// Returns the remaining samples.
     fn rows(&mut self) -> impl Iterator<Item = Row<'a>> + use<'_, 'a> {
-        let Self { cluster, source, group, key, ages, picks, shown } = self;
+        let Self { cluster, source, group, key, ages, sample_refs, shown } = self;
         std::iter::from_fn(move || {
             loop {
-                let pick = *picks.get(*shown)?;
+                let sample_ref = *sample_refs.get(*shown)?;
                 *shown += 1;
-                let (Some(point), Some(at)) = (key.at(pick), nanos(pick.at())) else { continue };
+                let (Some(point), Some(at)) = (key.at(sample_ref), nanos(sample_ref.at())) else { continue };
                 let (group, topic, partition) = (Name::clone(group), Name::clone(&key.topic), key.partition);
                 return Some(Row {
                     at,
@@ -138,7 +138,7 @@ impl<'a> Sampled<'a> {
                     topic,
                     partition,
                     point,
-                    age: ages.at(key, pick, point),
+                    age: ages.at(key, sample_ref, point),
                 });
             }
         })
@@ -153,7 +153,7 @@ fn keys<'a>(
     bounds: Bounds,
 ) -> impl Iterator<Item = Result<Sampled<'a>, ReadError>> + Send + use<'a> {
     let of = &question.wanted;
-    let wanted = Wanted {
+    let wanted = SampleQuery {
         times: times.clone(),
         groups: of.groups.list().map(|groups| groups.map(str::to_owned).collect()),
         prefix: of.groups.prefix().to_owned(),
@@ -163,9 +163,12 @@ fn keys<'a>(
     };
     // Other tasks run on the thread while this waits for the history store.
     let waits = unit.cluster.cluster.older().is_some();
-    let mut joined = patient(waits, || Joined::new(unit.cluster, wanted, |id| of.groups.includes(id), |picks| picks));
-    let picks: Arc<[Pick]> = joined.as_mut().map(|joined| std::mem::take(&mut joined.picks)).unwrap_or_default().into();
-    let at_once = if picks.len() > MOST_AT_ONCE { 1 } else { AT_ONCE };
+    let mut joined = patient(waits, || {
+        JoinedReader::new(unit.cluster, wanted, |id| of.groups.includes(id), |sample_refs| sample_refs)
+    });
+    let sample_refs: Arc<[SampleRef]> =
+        joined.as_mut().map(|joined| std::mem::take(&mut joined.sample_refs)).unwrap_or_default().into();
+    let at_once = if sample_refs.len() > MOST_AT_ONCE { 1 } else { AT_ONCE };
     let (cluster, source) = (&*unit.cluster.cluster.name, &*unit.cluster.source.id.name);
     let has_key = |topic: &str, partition| of.topics.includes(topic) && of.has_partition(partition);
     let (mut ready, mut failed) = (vec![].into_iter(), false);
@@ -184,7 +187,15 @@ fn keys<'a>(
     });
     keys.map(move |next| {
         let (group, key) = next?;
-        Ok(Sampled { cluster, source, group, key, ages: Ages::default(), picks: Arc::clone(&picks), shown: 0 })
+        Ok(Sampled {
+            cluster,
+            source,
+            group,
+            key,
+            ages: Ages::default(),
+            sample_refs: Arc::clone(&sample_refs),
+            shown: 0,
+        })
     })
 }
 

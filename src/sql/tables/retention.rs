@@ -5,7 +5,7 @@ use hashbrown::HashMap;
 use super::{By, Columns, Flow, Table, Unit, Wanted};
 use crate::{
     facts::{Deriver, Fact},
-    history::tracks::StartRates,
+    history::in_memory::StartRates,
     store::ends::to_f64,
 };
 

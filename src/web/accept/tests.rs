@@ -40,7 +40,7 @@ fn the_weight_decides_then_the_exactness_then_the_servers_order() {
 }
 
 #[test]
-fn a_range_is_told_from_a_name() {
+fn a_range_is_distinguished_from_a_name() {
     let of = |value| quality(&accepting(&[value]), "text/html");
     assert!(of("text/html;q=0.1").unwrap().is_exact() && !of("*/*").unwrap().is_exact());
     assert!(of("text/html;q=0.1").unwrap().is_below(of("*/*").unwrap()));

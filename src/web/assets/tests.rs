@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn all_that_is_embedded_is_served_in_both_encodings_with_a_type() {
+fn every_asset_has_both_encodings_and_a_type() {
     let names: Vec<String> = Dist::iter().map(|name| name.to_string()).collect();
     assert!(names.iter().any(|name| name == "index.html"), "{names:?}");
     let assets: Vec<&str> = names.iter().filter_map(|name| name.strip_prefix("assets/")).collect();

@@ -18,7 +18,7 @@ async fn a_handle_carries_its_statement_and_parameters() {
 }
 
 #[test]
-fn a_damaged_or_made_up_handle_is_refused() {
+fn a_damaged_or_forged_handle_is_rejected() {
     let number: ArrayRef = Arc::new(Int32Array::from(vec![7]));
     let row = RecordBatch::try_from_iter([("a", number)]).unwrap();
     let bytes = Handle::new("SELECT $1".to_owned()).bound(Some(&row)).unwrap().bytes();

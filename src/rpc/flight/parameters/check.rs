@@ -7,7 +7,7 @@ use arrow::ipc::{self, MessageHeader, root_as_message};
 use arrow_flight::FlightData;
 
 use super::{
-    Refused,
+    InvalidParameters,
     layout::{Column, Plain, columns},
 };
 
@@ -22,80 +22,88 @@ pub(super) struct Check {
 
 impl Check {
     /// Checks the next message.
-    pub(super) fn message(&mut self, data: &FlightData) -> Result<(), Refused> {
+    pub(super) fn message(&mut self, data: &FlightData) -> Result<(), InvalidParameters> {
         let (header, body) = (&data.data_header[..], &data.data_body[..]);
-        let message = root_as_message(header).map_err(|_| Refused::Header)?;
+        let message = root_as_message(header).map_err(|_| InvalidParameters::Header)?;
         if usize::try_from(message.bodyLength()).is_ok_and(|claimed| claimed <= body.len()) {
             self.header(&message, header, body)
         } else {
-            Err(Refused::Buffer)
+            Err(InvalidParameters::Buffer)
         }
     }
 
-    fn header(&mut self, message: &ipc::Message<'_>, header: &[u8], body: &[u8]) -> Result<(), Refused> {
+    fn header(&mut self, message: &ipc::Message<'_>, header: &[u8], body: &[u8]) -> Result<(), InvalidParameters> {
         match message.header_type() {
             MessageHeader::NONE => Ok(()),
             MessageHeader::Schema => {
-                let schema = message.header_as_schema().ok_or(Refused::Header)?;
+                let schema = message.header_as_schema().ok_or(InvalidParameters::Header)?;
                 let columns = columns(schema, header)?;
-                if self.columns.replace(columns).is_some() { Err(Refused::SecondSchema) } else { Ok(()) }
+                if self.columns.replace(columns).is_some() { Err(InvalidParameters::SecondSchema) } else { Ok(()) }
             }
             MessageHeader::DictionaryBatch => {
-                let columns = self.columns.as_ref().ok_or(Refused::NoSchema)?;
-                let batch = message.header_as_dictionary_batch().ok_or(Refused::Header)?;
+                let columns = self.columns.as_ref().ok_or(InvalidParameters::NoSchema)?;
+                let batch = message.header_as_dictionary_batch().ok_or(InvalidParameters::Header)?;
                 let values = columns.iter().find_map(|column| match column {
                     Column::Dictionary { id, values, .. } if *id == batch.id() => Some(Column::Plain(*values)),
                     _ => None,
                 });
-                let values = values.ok_or(Refused::Shape)?;
-                batch_of(&[values], batch.data().ok_or(Refused::Header)?, body)
+                let values = values.ok_or(InvalidParameters::Shape)?;
+                check_batch(&[values], batch.data().ok_or(InvalidParameters::Header)?, body)
             }
             MessageHeader::RecordBatch => {
-                let columns = self.columns.as_ref().ok_or(Refused::NoSchema)?;
-                let batch = message.header_as_record_batch().ok_or(Refused::Header)?;
+                let columns = self.columns.as_ref().ok_or(InvalidParameters::NoSchema)?;
+                let batch = message.header_as_record_batch().ok_or(InvalidParameters::Header)?;
                 if batch.length() > 1 {
-                    return Err(Refused::Rows);
+                    return Err(InvalidParameters::Rows);
                 }
-                batch_of(columns, batch, body)
+                check_batch(columns, batch, body)
             }
-            _ => Err(Refused::Header),
+            _ => Err(InvalidParameters::Header),
         }
     }
 }
 
 /// Checks a batch of columns.
-fn batch_of(columns: &[Column], batch: ipc::RecordBatch<'_>, body: &[u8]) -> Result<(), Refused> {
+fn check_batch(columns: &[Column], batch: ipc::RecordBatch<'_>, body: &[u8]) -> Result<(), InvalidParameters> {
     if batch.compression().is_some() {
-        return Err(Refused::Compressed);
+        return Err(InvalidParameters::Compressed);
     }
-    let (nodes, buffers) = (batch.nodes().ok_or(Refused::Shape)?, batch.buffers().ok_or(Refused::Shape)?);
+    let (nodes, buffers) =
+        (batch.nodes().ok_or(InvalidParameters::Shape)?, batch.buffers().ok_or(InvalidParameters::Shape)?);
     let (mut nodes, mut buffers) = (nodes.iter(), Buffers { left: buffers.iter(), bytes: body.len(), body });
     let mut variadic = batch.variadicBufferCounts().into_iter().flatten();
     // A value takes at least one bit. `body` has at most `MAX_BYTES`.
     let most = i64::try_from(body.len().saturating_mul(8)).unwrap_or(i64::MAX);
     for column in columns {
-        let rows = node(nodes.next(), |length| length == batch.length())?;
+        let rows = check_node(nodes.next(), |length| length == batch.length())?;
         match *column {
             Column::Plain(plain) => buffers.plain(plain, rows, &mut variadic)?,
             Column::Dictionary { index, .. } => buffers.values(1, index, rows)?,
             Column::List { offset, values } => {
                 buffers.values(1, offset, rows)?;
                 let most = if values == Plain::Null { MAX_NULLS } else { most };
-                buffers.plain(values, node(nodes.next(), |length| length <= most)?, &mut variadic)?;
+                buffers.plain(values, check_node(nodes.next(), |length| length <= most)?, &mut variadic)?;
             }
         }
     }
     if nodes.next().is_some() || variadic.next().is_some() || buffers.left.next().is_some() {
-        return Err(Refused::Shape);
+        return Err(InvalidParameters::Shape);
     }
-    if (0..=most.max(1)).contains(&batch.length()) { Ok(()) } else { Err(Refused::Length) }
+    if (0..=most.max(1)).contains(&batch.length()) { Ok(()) } else { Err(InvalidParameters::Length) }
 }
 
 /// Checks a field node, which describes the values of a column.
-fn node(node: Option<&ipc::FieldNode>, accepts: impl Fn(i64) -> bool) -> Result<&ipc::FieldNode, Refused> {
-    let node = node.ok_or(Refused::Shape)?;
+fn check_node(
+    node: Option<&ipc::FieldNode>,
+    accepts: impl Fn(i64) -> bool,
+) -> Result<&ipc::FieldNode, InvalidParameters> {
+    let node = node.ok_or(InvalidParameters::Shape)?;
     let (length, nulls) = (node.length(), node.null_count());
-    if length >= 0 && accepts(length) && (0..=length).contains(&nulls) { Ok(node) } else { Err(Refused::Length) }
+    if length >= 0 && accepts(length) && (0..=length).contains(&nulls) {
+        Ok(node)
+    } else {
+        Err(InvalidParameters::Length)
+    }
 }
 
 /// The buffers of a batch that have not been checked yet.
@@ -113,13 +121,13 @@ impl<'b, T: Iterator<Item = &'b ipc::Buffer>> Buffers<'_, T> {
         plain: Plain,
         node: &ipc::FieldNode,
         variadic: &mut impl Iterator<Item = i64>,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), InvalidParameters> {
         match plain {
             Plain::Null => Ok(()),
             Plain::Fixed => self.values(1, 1, node),
             Plain::Offsets(offset) => self.values(2, offset, node),
             Plain::Views => {
-                let data = variadic.next().and_then(|count| count.checked_add(1)).ok_or(Refused::Shape)?;
+                let data = variadic.next().and_then(|count| count.checked_add(1)).ok_or(InvalidParameters::Shape)?;
                 self.values(data, size_of::<u128>(), node)
             }
         }
@@ -127,23 +135,23 @@ impl<'b, T: Iterator<Item = &'b ipc::Buffer>> Buffers<'_, T> {
 
     /// Checks a validity bitmap and `others` further buffers. The elements of the first of these have `width` bytes.
     /// The decoder panics if validity bits are missing or an element is incomplete.
-    fn values(&mut self, others: i64, width: usize, node: &ipc::FieldNode) -> Result<(), Refused> {
+    fn values(&mut self, others: i64, width: usize, node: &ipc::FieldNode) -> Result<(), InvalidParameters> {
         let bits = i64::try_from(self.next()?.saturating_mul(8)).unwrap_or(i64::MAX);
         let is_whole = others > 0 && self.next()?.is_multiple_of(width);
         if !is_whole || node.null_count() > 0 && bits < node.length() {
-            return Err(Refused::Length);
+            return Err(InvalidParameters::Length);
         }
         // Ends when there are no more buffers, whatever number the message declares.
         (1..others).try_for_each(|_| self.next().map(drop))
     }
 
     /// Returns the length of the next buffer, which lies within the body.
-    fn next(&mut self) -> Result<usize, Refused> {
-        let buffer = self.left.next().ok_or(Refused::Shape)?;
+    fn next(&mut self) -> Result<usize, InvalidParameters> {
+        let buffer = self.left.next().ok_or(InvalidParameters::Shape)?;
         let (from, length) = (usize::try_from(buffer.offset()).ok(), usize::try_from(buffer.length()).ok());
         let end = from.zip(length).and_then(|(from, length)| from.checked_add(length));
-        let length = end.filter(|end| *end <= self.body.len()).and(length).ok_or(Refused::Buffer)?;
-        self.bytes = self.bytes.checked_sub(length).ok_or(Refused::Buffer)?;
+        let length = end.filter(|end| *end <= self.body.len()).and(length).ok_or(InvalidParameters::Buffer)?;
+        self.bytes = self.bytes.checked_sub(length).ok_or(InvalidParameters::Buffer)?;
         Ok(length)
     }
 }

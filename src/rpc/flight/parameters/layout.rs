@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use arrow::ipc::{Decimal, Endianness, Field, Int, KeyValue, Schema, TimeUnit, Type};
 
-use super::Refused;
+use super::InvalidParameters;
 
 /// Maximum number of columns, equal to that of placeholders (`$1` to `$1024`).
 const MAX_COLUMNS: usize = 1024;
@@ -38,26 +38,26 @@ pub(super) enum Column {
 }
 
 /// Returns the columns of a schema.
-pub(super) fn columns(schema: Schema<'_>, header: &[u8]) -> Result<Vec<Column>, Refused> {
+pub(super) fn columns(schema: Schema<'_>, header: &[u8]) -> Result<Vec<Column>, InvalidParameters> {
     if schema.endianness() != Endianness::Little {
-        return Err(Refused::Schema("it is big-endian"));
+        return Err(InvalidParameters::Schema("it is big-endian"));
     }
-    let fields = schema.fields().ok_or(Refused::Schema("it has no list of fields"))?;
+    let fields = schema.fields().ok_or(InvalidParameters::Schema("it has no list of fields"))?;
     if fields.len() > MAX_COLUMNS {
-        return Err(Refused::Columns(MAX_COLUMNS));
+        return Err(InvalidParameters::Columns(MAX_COLUMNS));
     }
     // A flatbuffer may share parts: every field could refer to the same name of a megabyte, and the decoder copies
     // each.
-    let mut text = Text { left: header.len() };
+    let mut text = TextBudget { left: header.len() };
     text.pairs(schema.custom_metadata().into_iter().flatten())?;
     let columns: Vec<Column> = fields.iter().map(|field| column(&field, &mut text)).collect::<Result<_, _>>()?;
     let mut ids = BTreeSet::new();
     let shared = columns.iter().any(|column| matches!(column, Column::Dictionary { id, .. } if !ids.insert(*id)));
     // Reject shared dictionaries, because one value of a dictionary would be copied into each column.
-    if shared { Err(Refused::Schema("two columns share a dictionary")) } else { Ok(columns) }
+    if shared { Err(InvalidParameters::Schema("two columns share a dictionary")) } else { Ok(columns) }
 }
 
-fn column(field: &Field<'_>, text: &mut Text) -> Result<Column, Refused> {
+fn column(field: &Field<'_>, text: &mut TextBudget) -> Result<Column, InvalidParameters> {
     text.of(field)?;
     let mut children = field.children().into_iter().flatten();
     let child = children.next();
@@ -78,7 +78,7 @@ fn column(field: &Field<'_>, text: &mut Text) -> Result<Column, Refused> {
         }
         (None, Some(dictionary), None) => {
             let index = dictionary.indexType().and_then(int);
-            let index = index.ok_or(Refused::Schema("a dictionary has no valid type of its indices"))?;
+            let index = index.ok_or(InvalidParameters::Schema("a dictionary has no valid type of its indices"))?;
             let id = dictionary.id();
             let values = plain(field).filter(|values| !matches!(values, Plain::Null | Plain::Views));
             values.map(|values| Column::Dictionary { id, index, values }).ok_or_else(|| unsupported(field))
@@ -135,34 +135,34 @@ fn is_decimal(decimal: Decimal<'_>) -> bool {
     (1..=digits).contains(&decimal.precision()) && (-digits..=decimal.precision()).contains(&decimal.scale())
 }
 
-fn unsupported(field: &Field<'_>) -> Refused {
+fn unsupported(field: &Field<'_>) -> InvalidParameters {
     // The flatbuffer enum names it `Struct_`, because `struct` is a keyword in some languages.
-    Refused::Type(field.type_type().variant_name().unwrap_or("unknown").trim_end_matches('_'))
+    InvalidParameters::Type(field.type_type().variant_name().unwrap_or("unknown").trim_end_matches('_'))
 }
 
 /// Total length that names, time zones and metadata of fields may still have.
-struct Text {
+struct TextBudget {
     left: usize,
 }
 
-impl Text {
-    fn of(&mut self, field: &Field<'_>) -> Result<(), Refused> {
+impl TextBudget {
+    fn of(&mut self, field: &Field<'_>) -> Result<(), InvalidParameters> {
         self.take(field.name())?;
         self.take(field.type_as_timestamp().and_then(|time| time.timezone()))?;
         self.pairs(field.custom_metadata().into_iter().flatten())
     }
 
-    fn pairs<'a>(&mut self, mut pairs: impl Iterator<Item = KeyValue<'a>>) -> Result<(), Refused> {
+    fn pairs<'a>(&mut self, mut pairs: impl Iterator<Item = KeyValue<'a>>) -> Result<(), InvalidParameters> {
         pairs.try_for_each(|pair| {
             self.take(pair.key())?;
             self.take(pair.value())
         })
     }
 
-    fn take(&mut self, text: Option<&str>) -> Result<(), Refused> {
+    fn take(&mut self, text: Option<&str>) -> Result<(), InvalidParameters> {
         // Each pair and each text has an offset of four bytes, unless they are shared.
         let left = self.left.checked_sub(text.map_or(0, str::len) + size_of::<u32>());
-        self.left = left.ok_or(Refused::Schema("its texts are longer than the message"))?;
+        self.left = left.ok_or(InvalidParameters::Schema("its texts are longer than the message"))?;
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn an_execution_is_there_while_it_runs() {
+fn an_execution_can_be_cancelled_while_it_runs() {
     let running = Running::default();
     assert!(!running.cancel(7));
     let (first, second) = (running.start(7), running.start(7));

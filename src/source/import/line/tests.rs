@@ -11,13 +11,13 @@ use crate::{
 fn source(settings: &str) -> config::Source {
     let flags = Flags { config: Some("offsetd.toml".into()), ..Flags::default() };
     let file = format!("[clusters.a]\nbootstrap_servers = 'h:1'\n[sources.import]\nfile = 'x'\n{settings}");
-    let context = LoadContext { kinds: &source::forms(), file: Some(&file) };
+    let context = LoadContext { kinds: &source::kinds(), file: Some(&file) };
     let layers = Layers { flags: &flags, env: &BTreeMap::new(), check_property: None };
     Config::load_with(layers, context).unwrap().config.sources.remove(0)
 }
 
 #[test]
-fn a_line_is_an_offset_with_what_is_known_of_it() {
+fn a_line_with_all_fields_is_parsed() {
     let source = source("");
     let line = br#" {"group_id":"g","topic":"t.1","partition":3,"committed_offset":7,"committed_at":"2026-01-01T00:00:00.5Z","metadata":"m","more":[1,{}]} "#;
     let commit = Commit { committed_offset: 7, committed_at: Some(1_767_225_600_500), metadata: "m".into() };
@@ -34,7 +34,7 @@ fn a_line_is_an_offset_with_what_is_known_of_it() {
 }
 
 #[test]
-fn group_and_topic_of_the_settings_stand_for_those_that_a_line_leaves_out() {
+fn missing_group_and_topic_come_from_the_settings() {
     let source = source("group = 'etl'\ntopic = 'orders'\noffset_is = 'last'\n");
     let line = parse(br#"{"partition":0,"committed_offset":6}"#, &source).unwrap().unwrap();
     assert_eq!((&*line.group, &*line.topic), ("etl", "orders"));
@@ -44,7 +44,7 @@ fn group_and_topic_of_the_settings_stand_for_those_that_a_line_leaves_out() {
 }
 
 #[test]
-fn a_line_that_says_nothing_tells_why_and_shows_nothing_of_itself() {
+fn the_error_of_a_bad_line_names_the_reason_and_not_the_content() {
     let source = source("");
     let of = |fields: &str| format!(r#"{{"group_id":"g","topic":"t","partition":0,{fields}}}"#);
     let (syntax, kind) = ("not a JSON object", "a field occurs twice, or has a value of another type");
@@ -82,7 +82,7 @@ proptest! {
     #![proptest_config(ProptestConfig { rng_seed: proptest::test_runner::RngSeed::Fixed(21), ..ProptestConfig::default() })]
 
     #[test]
-    fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn parsing_arbitrary_bytes_does_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let source = source("");
         let mut of_object = bytes.clone();
         of_object.insert(0, b'{');
@@ -92,7 +92,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_accepted_is_within_the_ranges_of_kafka(
+    fn accepted_values_are_in_kafkas_ranges(
         group in "[a-z\n]{0,5}", topic in "[a-z. ]{0,5}", partition in -2..i64::MAX, offset in any::<i64>(),
     ) {
         let line = serde_json::json!({ "group_id": group, "topic": topic, "partition": partition, "committed_offset": offset });

@@ -18,7 +18,7 @@ use super::{
         coordinator::{Answer, Coordinators, TIMEOUT},
         ffi::{CommittedOffset, NamedGroup},
         now,
-        pace::Pace,
+        rate_limit::RateLimit,
     },
     Inbox, LONGEST_ROUND,
     schedule::Schedule,
@@ -102,7 +102,7 @@ pub(in super::super) struct Asker {
     writer: Writer,
     offsets: Schedule,
     members: Schedule,
-    pace: Pace,
+    pace: RateLimit,
     listed: Listed,
     due: Due,
     asked: u32,
@@ -128,7 +128,7 @@ impl Asker {
             coordinators: Coordinators::new(connector),
             offsets: Schedule::new(settings.max_interval),
             members: Schedule::new(MEMBERS_INTERVAL),
-            pace: Pace::new(settings.calls_per_second, now),
+            pace: RateLimit::new(settings.calls_per_second, now),
             settings,
             writer,
             listed: Listed::default(),
@@ -207,10 +207,10 @@ impl Asker {
         while self.coordinators.len() < AT_ONCE {
             // Sending a request takes some time.
             let now = self::now();
-            let Some(question) = self.pace.is_free(now).then(|| self.next(now)).flatten() else { return };
+            let Some(question) = self.pace.allows(now).then(|| self.next(now)).flatten() else { return };
             self.asked = self.asked.wrapping_add(1);
             let calls = if matches!(question, Question::Members(_)) { CALLS_OF_MEMBERS } else { 1 };
-            self.pace.count(calls, now);
+            self.pace.record(calls, now);
             self.send(question, now);
         }
     }
@@ -311,7 +311,7 @@ impl Asker {
         }
         let has_moved = asked.has_moved || taken.seen.changes > 0;
         let now = now();
-        self.pace.count(1, now);
+        self.pace.record(1, now);
         self.send(Question::Committed(Offsets { untold: Some(taken.untold), has_moved, ..asked }), now);
     }
 

@@ -15,7 +15,7 @@ pub(super) fn membership(
     if group.is_simple {
         return None;
     }
-    let kind = if group.is_modern { GroupKind::Consumer } else { GroupKind::Classic };
+    let kind = if group.is_next_generation { GroupKind::Consumer } else { GroupKind::Classic };
     let mut members: Vec<ToldMember> = group.members.iter().map(|each| member(each, intern)).collect();
     members.sort_by(|left, right| left.member_id.cmp(&right.member_id));
     let protocol = (!group.assignor.is_empty()).then(|| intern(&group.assignor));

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::{model::Name, source::polled::Seen, store::source::Reading};
+use crate::{model::Name, source::polled::ListingStats, store::source::Reading};
 
 /// The current round, and the offsets of each group that could not be read.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ impl Tally {
     }
 
     /// Records the keys that a response denied or returned malformed.
-    pub(super) fn reject(&mut self, group: &Name, seen: &Seen) {
+    pub(super) fn reject(&mut self, group: &Name, seen: &ListingStats) {
         self.set_rejected(group, Counts { forbidden: seen.forbidden, malformed: seen.malformed });
         self.last_rejected = seen.last_rejected.clone().or(self.last_rejected.take());
     }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     model::{Name, Revision},
-    source::polled::{Listed, Rejected, Round, Seen},
+    source::polled::{ListingRound, ListingStats, Rejected, StoredOffset},
     store::{
         event::{Event, EventKind},
         membership::Membership,
@@ -36,7 +36,7 @@ pub(in super::super) struct Writer {
 /// The result of applying a response about the offsets of a group.
 #[derive(Debug)]
 pub(super) struct Taken {
-    pub(super) seen: Seen,
+    pub(super) seen: ListingStats,
     /// Topics and partitions of rows that the response omits: their offsets were deleted, or the user may not describe
     /// the topic.
     pub(super) untold: Vec<(Name, i32)>,
@@ -120,22 +120,23 @@ impl Writer {
 
     /// Applies the committed offsets in a response: all offsets of a group, or only the requested ones (`by_name`).
     pub(super) fn offsets(&self, group: &Name, answer: &[CommittedOffset], by_name: bool) -> Taken {
-        let mut round = Round::of_group(&self.door, &self.shard, group, self.is_loaded);
+        let mut round = ListingRound::of_group(&self.door, &self.shard, group, self.is_loaded);
         for CommittedOffset { topic, partition, result } in answer {
             let partition = *partition;
             match result {
                 Ok(Some(committed)) => {
                     let (committed_offset, metadata) = (committed.offset, &*committed.metadata);
                     // The Admin API does not return the time of a commit.
-                    let listed = Listed { group, topic, partition, committed_offset, committed_at: None, metadata };
-                    round.committed(&listed, committed.leader_epoch);
+                    let listed =
+                        StoredOffset { group, topic, partition, committed_offset, committed_at: None, metadata };
+                    round.found_with_epoch(&listed, committed.leader_epoch);
                 }
-                Ok(None) if by_name => round.gone(group, topic, partition),
+                Ok(None) if by_name => round.delete_row(group, topic, partition),
                 Ok(None) => {}
                 Err(RDKafkaErrorCode::TopicAuthorizationFailed) => {
-                    round.not_told(group, topic, partition, Rejected::Forbidden);
+                    round.keep_row(group, topic, partition, Rejected::Forbidden);
                 }
-                Err(_) => round.not_told(group, topic, partition, Rejected::Malformed),
+                Err(_) => round.keep_row(group, topic, partition, Rejected::Malformed),
             }
         }
         let missing = if by_name { vec![] } else { round.missing() };
@@ -144,11 +145,11 @@ impl Writer {
     }
 
     /// Removes all offsets of a group, since its coordinator does not know the group.
-    pub(super) fn no_offsets(&self, group: &Name) -> Seen {
-        self.finish(Round::of_group(&self.door, &self.shard, group, self.is_loaded), true)
+    pub(super) fn no_offsets(&self, group: &Name) -> ListingStats {
+        self.finish(ListingRound::of_group(&self.door, &self.shard, group, self.is_loaded), true)
     }
 
-    fn finish(&self, round: Round<'_>, complete: bool) -> Seen {
+    fn finish(&self, round: ListingRound<'_>, complete: bool) -> ListingStats {
         let seen = round.finish(complete);
         self.shard.reached(seen.reached);
         seen

@@ -28,8 +28,8 @@ const COMMON_NAME: [u8; 3] = [0x55, 0x04, 0x03];
 impl Certificate {
     /// Parses a certificate. Returns `None` if it is malformed.
     pub(super) fn read(der: &[u8]) -> Option<Self> {
-        let mut certificate = Reader(Reader(der).expect(SEQUENCE)?);
-        let mut fields = Reader(certificate.expect(SEQUENCE)?);
+        let mut certificate = DerReader(DerReader(der).value_of(SEQUENCE)?);
+        let mut fields = DerReader(certificate.value_of(SEQUENCE)?);
         if fields.0.first() == Some(&VERSION) {
             fields.next()?;
         }
@@ -37,18 +37,18 @@ impl Certificate {
         for _ in 0..3 {
             fields.next()?;
         }
-        let mut validity = Reader(fields.expect(SEQUENCE)?);
+        let mut validity = DerReader(fields.value_of(SEQUENCE)?);
         let (not_before, not_after) = (time(validity.next()?)?, time(validity.next()?)?);
-        let subject = common_name(fields.expect(SEQUENCE)?).unwrap_or_default();
+        let subject = common_name(fields.value_of(SEQUENCE)?).unwrap_or_default();
         Some(Self { subject, not_before, not_after })
     }
 }
 
 fn common_name(names: &[u8]) -> Option<String> {
-    let mut names = Reader(names);
+    let mut names = DerReader(names);
     loop {
-        let mut pair = Reader(Reader(names.expect(SET)?).expect(SEQUENCE)?);
-        if pair.expect(OBJECT_ID)? == COMMON_NAME {
+        let mut pair = DerReader(DerReader(names.value_of(SET)?).value_of(SEQUENCE)?);
+        if pair.value_of(OBJECT_ID)? == COMMON_NAME {
             return Some(String::from_utf8_lossy(pair.next()?.1).into_owned());
         }
     }
@@ -67,9 +67,9 @@ fn time((tag, value): (u8, &[u8])) -> Option<Millis> {
 }
 
 /// A reader of consecutive DER values.
-struct Reader<'a>(&'a [u8]);
+struct DerReader<'a>(&'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> DerReader<'a> {
     /// Returns the tag and the content of the next value.
     fn next(&mut self) -> Option<(u8, &'a [u8])> {
         let (tag, rest) = self.0.split_first()?;
@@ -88,7 +88,7 @@ impl<'a> Reader<'a> {
         Some((*tag, content))
     }
 
-    fn expect(&mut self, tag: u8) -> Option<&'a [u8]> {
+    fn value_of(&mut self, tag: u8) -> Option<&'a [u8]> {
         self.next().filter(|(found, _)| *found == tag).map(|(_, content)| content)
     }
 }

@@ -31,10 +31,10 @@ const SKEW: Millis = 5_000;
 
 /// What reading the last records of the log showed.
 #[derive(Default)]
-struct Tail {
+struct LogSample {
     newest: Option<Millis>,
     refusal: Option<RDKafkaRespErr>,
-    silent: usize,
+    unanswered: usize,
 }
 
 /// Checks the log, and the groups if the log exists. Returns whether the log can be read.
@@ -47,7 +47,7 @@ pub(super) fn examine(
 ) -> bool {
     let partitions = match client.metadata(Some(OFFSETS_TOPIC), TIMEOUT).map(|metadata| partitions(&metadata)) {
         Ok(Ok(partitions)) => partitions,
-        Ok(Err(error)) => return absent(report, cluster, error, group.is_some()),
+        Ok(Err(error)) => return report_invisible(report, cluster, error, group.is_some()),
         Err(error) => {
             report.add(Check::fails("log", OFFSETS_TOPIC, error.to_string(), ""));
             return false;
@@ -55,14 +55,14 @@ pub(super) fn examine(
     };
     report.add(Check::works("log", OFFSETS_TOPIC, format!("{} partitions", partitions.len())));
     let good = match read(client, &partitions) {
-        Ok(tail) => judge(report, cluster, &tail, at),
+        Ok(sample) => report_reading(report, cluster, &sample, at),
         Err(error) => {
             report.add(Check::fails("read_log", OFFSETS_TOPIC, error.to_string(), ""));
             false
         }
     };
     // The log exists here. Otherwise FindCoordinator would make a broker create it.
-    match oauth::connector(cluster, CancellationToken::new()).connect_asking() {
+    match oauth::connector(cluster, CancellationToken::new()).connect_with_group() {
         Ok(asking) => rights::group(report, cluster, &asking, group.as_deref().unwrap_or("offsetd")),
         Err(error) => report.add(Check::fails("groups", "", error.to_string(), "")),
     }
@@ -79,7 +79,7 @@ fn partitions(metadata: &Metadata) -> Result<Vec<i32>, RDKafkaErrorCode> {
 }
 
 /// Reports why the log is not visible. A log that does not exist because no group has committed is not a failure.
-fn absent(report: &mut Report, cluster: &config::Cluster, error: RDKafkaErrorCode, has_groups: bool) -> bool {
+fn report_invisible(report: &mut Report, cluster: &config::Cluster, error: RDKafkaErrorCode, has_groups: bool) -> bool {
     let unknown = error == RDKafkaErrorCode::UnknownTopicOrPartition || error == RDKafkaErrorCode::UnknownTopic;
     let good = unknown && !has_groups;
     if good {
@@ -100,48 +100,48 @@ fn absent(report: &mut Report, cluster: &config::Cluster, error: RDKafkaErrorCod
 }
 
 /// Reads the last record of each partition.
-fn read(client: &Client, partitions: &[i32]) -> Result<Tail, AskError> {
+fn read(client: &Client, partitions: &[i32]) -> Result<LogSample, AskError> {
     let mut fetcher = Fetcher::new(client, OFFSETS_TOPIC, BATCH)?;
     for partition in partitions {
         fetcher.start_at(*partition, LAST_RECORD)?;
     }
     let mut open: BTreeSet<i32> = partitions.iter().copied().collect();
-    let mut tail = Tail::default();
+    let mut sample = LogSample::default();
     let until = now() + TIMEOUT;
-    while !open.is_empty() && tail.refusal.is_none() && now() < until {
+    while !open.is_empty() && sample.refusal.is_none() && now() < until {
         fetcher.serve();
         for message in fetcher.fetch(WAIT).messages() {
             match message.content() {
-                Content::Record { .. } => tail.newest = tail.newest.max(message.timestamp()),
+                Content::Record { .. } => sample.newest = sample.newest.max(message.timestamp()),
                 Content::End | Content::Reset => {
                     open.remove(&message.partition());
                 }
-                Content::Failure(error) => tail.refusal = Some(error),
+                Content::Failure(error) => sample.refusal = Some(error),
             }
         }
     }
-    tail.silent = open.len();
-    Ok(tail)
+    sample.unanswered = open.len();
+    Ok(sample)
 }
 
 /// Reports the results of reading. Returns whether the log can be read.
-fn judge(report: &mut Report, cluster: &config::Cluster, tail: &Tail, at: Millis) -> bool {
-    let refused = match tail.refusal {
+fn report_reading(report: &mut Report, cluster: &config::Cluster, sample: &LogSample, at: Millis) -> bool {
+    let refused = match sample.refusal {
         Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) => {
             let found = format!("not authorized to read {OFFSETS_TOPIC} (TOPIC_AUTHORIZATION_FAILED)");
             let command = grant(cluster, &format!("--operation Read --topic {OFFSETS_TOPIC}"));
             Some(Check::fails("read_log", OFFSETS_TOPIC, found, command))
         }
         Some(error) => Some(Check::fails("read_log", OFFSETS_TOPIC, describe(error), "")),
-        None if tail.silent > 0 => {
-            let found = format!("{} partitions did not answer within {} s", tail.silent, TIMEOUT.as_secs());
+        None if sample.unanswered > 0 => {
+            let found = format!("{} partitions did not answer within {} s", sample.unanswered, TIMEOUT.as_secs());
             Some(Check::fails("read_log", OFFSETS_TOPIC, found, "check that each partition has a leader"))
         }
         None => None,
     };
     let good = refused.is_none();
     report.add(refused.unwrap_or_else(|| Check::works("read_log", OFFSETS_TOPIC, "every partition is readable")));
-    report.add(match tail.newest {
+    report.add(match sample.newest {
         None => Check::skipped("clock", "no record has a time to compare"),
         Some(newest) if newest - at > SKEW => {
             let found = format!("a broker's clock is {} s ahead of this machine's", (newest - at) / 1000);
@@ -151,7 +151,7 @@ fn judge(report: &mut Report, cluster: &config::Cluster, tail: &Tail, at: Millis
                 found,
                 "synchronize the clocks with NTP; commit times and lag in seconds are wrong until then",
             )
-            .not_needed()
+            .into_warning()
         }
         Some(newest) => {
             let age = (at - newest).max(0) / 1000;

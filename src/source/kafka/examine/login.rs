@@ -93,10 +93,11 @@ const REMEDIES: [(&str, &str); 6] = [
     ("Authentication failed", "check sasl.username and sasl.password, and that the user exists for this mechanism"),
 ];
 
-const ELSE: &str = "set security.protocol to that of the listener: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL";
+const DEFAULT_REMEDY: &str =
+    "set security.protocol to that of the listener: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL";
 
 fn remedy(error: &AskError) -> &'static str {
     let text = error.to_string();
     let found = REMEDIES.iter().find(|(part, _)| text.contains(part));
-    found.map_or(ELSE, |(_, remedy)| remedy)
+    found.map_or(DEFAULT_REMEDY, |(_, remedy)| remedy)
 }

@@ -46,12 +46,12 @@ pub(super) fn examine(report: &mut Report, cluster: &config::Cluster) -> Option<
         first = first.or(found);
     }
     let needed = first.is_none();
-    checks.into_iter().for_each(|check| report.add(if needed { check } else { check.not_needed() }));
+    checks.into_iter().for_each(|check| report.add(if needed { check } else { check.into_warning() }));
     first
 }
 
 fn try_server(server: &str, checks: &mut Vec<Check>) -> Option<Server> {
-    let (host, port) = parts(server);
+    let (host, port) = split_address(server);
     let name = format!("{host}:{port}");
     let addresses = match resolve(host.clone(), port) {
         Ok(addresses) => addresses,
@@ -63,7 +63,7 @@ fn try_server(server: &str, checks: &mut Vec<Check>) -> Option<Server> {
     };
     let listed: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
     checks.push(Check::works("dns", host.clone(), listed.join(", ")));
-    match reach(&addresses) {
+    match first_reachable(&addresses) {
         Ok(address) => {
             checks.push(Check::works("tcp", name.clone(), format!("{address} accepts connections")));
             Some(Server { name, host, address })
@@ -101,11 +101,11 @@ pub(super) enum Unreachable {
 
 /// Connects to a broker at its advertised address.
 pub(super) fn reach_broker(host: &str, port: u16) -> Result<(), Unreachable> {
-    reach(&resolve(host.to_owned(), port)?).map(drop)
+    first_reachable(&resolve(host.to_owned(), port)?).map(drop)
 }
 
 /// Returns the first address that accepts connections.
-fn reach(addresses: &[SocketAddr]) -> Result<SocketAddr, Unreachable> {
+fn first_reachable(addresses: &[SocketAddr]) -> Result<SocketAddr, Unreachable> {
     let mut failure = Unreachable::NoAddress;
     for address in addresses {
         match TcpStream::connect_timeout(address, TIMEOUT) {
@@ -129,7 +129,7 @@ fn resolve(host: String, port: u16) -> Result<Vec<SocketAddr>, Unreachable> {
 }
 
 /// Splits `PROTOCOL://host:port`, in which protocol and port are optional.
-fn parts(server: &str) -> (String, u16) {
+fn split_address(server: &str) -> (String, u16) {
     let address = server.split_once("://").map_or(server, |(_, address)| address);
     let (host, port) = match address.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, port.parse().unwrap_or(KAFKA_PORT)),

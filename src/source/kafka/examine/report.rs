@@ -66,7 +66,7 @@ impl Check {
     }
 
     /// Turns a failure into a warning.
-    pub(super) fn not_needed(self) -> Self {
+    pub(super) fn into_warning(self) -> Self {
         match self.outcome {
             Outcome::Failed => Self { outcome: Outcome::Warning, ..self },
             _ => self,
@@ -87,7 +87,7 @@ impl Report {
     }
 
     /// Turns failures of these checks into warnings, because offsetd does not depend on them in the chosen mode.
-    pub(super) fn does_not_need(&mut self, names: &[&str]) {
+    pub(super) fn downgrade(&mut self, names: &[&str]) {
         let is_named = |check: &&mut Check| names.contains(&check.name) && check.outcome == Outcome::Failed;
         self.checks.iter_mut().filter(is_named).for_each(|check| check.outcome = Outcome::Warning);
     }

@@ -32,7 +32,7 @@ pub(super) fn topics(report: &mut Report, cluster: &config::Cluster, client: &Cl
         }
     };
     // Without the right, only the lag is unknown; committed offsets are known.
-    report.add(check.not_needed());
+    report.add(check.into_warning());
 }
 
 /// Checks that groups are listed. Returns the id of one group, if any is visible.
@@ -48,7 +48,7 @@ pub(super) fn groups(report: &mut Report, client: &Client) -> Option<String> {
         Err(error) => {
             client.serve();
             let reason = client.context().last_error().unwrap_or_else(|| error.to_string());
-            report.add(Check::fails("group_list", "", reason, "").not_needed());
+            report.add(Check::fails("group_list", "", reason, "").into_warning());
             None
         }
     }
@@ -91,5 +91,5 @@ pub(super) fn cluster(report: &mut Report, cluster: &config::Cluster, client: &C
         }
         Err(error) => Check::fails("cluster", "", error.to_string(), ""),
     };
-    report.add(check.not_needed());
+    report.add(check.into_warning());
 }

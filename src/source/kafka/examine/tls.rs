@@ -51,7 +51,7 @@ pub(super) fn examine(
         report.add(Check::skipped("tls", &format!("security.protocol is {protocol}")));
         return Some(Box::new(stream));
     }
-    match handshake(stream, &server.host, own_certificate(cluster)) {
+    match handshake(stream, &server.host, client_identity(cluster)) {
         Err(error) => {
             let remedy = "check that the port is a TLS port, or set security.protocol without SSL";
             report.add(Check::fails("tls", server.name.clone(), error, remedy));
@@ -60,13 +60,13 @@ pub(super) fn examine(
         Ok(stream) => {
             let certificate = stream.conn.peer_certificates().and_then(|chain| chain.first());
             let certificate = certificate.and_then(|certificate| Certificate::read(certificate));
-            report.add(judge(server, certificate.as_ref(), now));
+            report.add(check_validity(server, certificate.as_ref(), now));
             Some(Box::new(stream))
         }
     }
 }
 
-fn judge(server: &Server, certificate: Option<&Certificate>, now: Millis) -> Check {
+fn check_validity(server: &Server, certificate: Option<&Certificate>, now: Millis) -> Check {
     let name = server.name.clone();
     let Some(Certificate { subject, not_before, not_after }) = certificate else {
         return Check::works("tls", name, "TLS works; the certificate cannot be parsed");
@@ -82,15 +82,15 @@ fn judge(server: &Server, certificate: Option<&Certificate>, now: Millis) -> Che
     }
     let left = (not_after - now) / DAY;
     let found = format!("certificate of {subject:?}, valid until {} ({left} days)", day(*not_after));
-    if left < SOON { Check::fails("tls", name, found, renew).not_needed() } else { Check::works("tls", name, found) }
+    if left < SOON { Check::fails("tls", name, found, renew).into_warning() } else { Check::works("tls", name, found) }
 }
 
 /// A certificate chain and its private key.
-type Own = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+type ClientIdentity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 /// Returns the client certificate of the configuration, if its files can be read. If they cannot, librdkafka's login
 /// reports the reason.
-fn own_certificate(cluster: &config::Cluster) -> Option<Own> {
+fn client_identity(cluster: &config::Cluster) -> Option<ClientIdentity> {
     let path = |name: &str| cluster.kafka.get(name);
     let chain =
         CertificateDer::pem_file_iter(path("ssl.certificate.location")?).ok()?.collect::<Result<_, _>>().ok()?;
@@ -100,15 +100,15 @@ fn own_certificate(cluster: &config::Cluster) -> Option<Own> {
 fn handshake(
     stream: TcpStream,
     host: &str,
-    own: Option<Own>,
+    identity: Option<ClientIdentity>,
 ) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
     let provider = Arc::new(ring::default_provider());
-    let look = Look(Arc::clone(&provider));
+    let verifier = AcceptAnyCertificate(Arc::clone(&provider));
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| error.to_string())?;
     // Skipping verification is safe: only ApiVersions is sent, which contains nothing secret.
-    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(look));
-    let config = match own {
+    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+    let config = match identity {
         None => builder.with_no_client_auth(),
         Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(|error| error.to_string())?,
     };
@@ -124,9 +124,9 @@ fn handshake(
 
 /// A verifier that accepts every certificate, because the connection is used for checks only and sends nothing secret.
 #[derive(Debug)]
-struct Look(Arc<CryptoProvider>);
+struct AcceptAnyCertificate(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Look {
+impl ServerCertVerifier for AcceptAnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

@@ -12,7 +12,7 @@ use super::{
 /// An ApiVersions request of version 0 with correlation id 1 and client id `offsetd`, preceded by its length.
 const REQUEST: &[u8] = b"\0\0\0\x11\0\x12\0\0\0\0\0\x01\0\x07offsetd";
 /// Maximum length of a reply in bytes. Real replies have less than 1 KiB.
-const LONGEST: usize = 64 * 1024;
+const MAX_REPLY_BYTES: usize = 64 * 1024;
 /// API key of Fetch.
 const FETCH: i16 = 1;
 /// Fetch version of the oldest Kafka release that offsetd supports.
@@ -35,16 +35,16 @@ const RELEASES: [(i16, &str); 11] = [
 
 /// Why no version was found.
 #[derive(Debug)]
-enum Silence {
+enum VersionError {
     Io(io::Error),
-    Nonsense,
+    Malformed,
 }
 
-impl fmt::Display for Silence {
+impl fmt::Display for VersionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => write!(f, "no answer to ApiVersions: {error}"),
-            Self::Nonsense => f.write_str("malformed reply to ApiVersions"),
+            Self::Malformed => f.write_str("malformed reply to ApiVersions"),
         }
     }
 }
@@ -52,11 +52,11 @@ impl fmt::Display for Silence {
 /// Requests the API versions of a broker and reports its release.
 pub(super) fn examine(report: &mut Report, server: &Server, mut stream: Box<dyn Stream>) {
     let name = server.name.clone();
-    let check = match ask(&mut *stream) {
+    let check = match request_versions(&mut *stream) {
         // librdkafka's login reports more details.
-        Err(silence) => {
+        Err(error) => {
             let remedy = "check that the port is a Kafka listener, and that security.protocol is that of the listener";
-            Check::fails("version", name, silence.to_string(), remedy).not_needed()
+            Check::fails("version", name, error.to_string(), remedy).into_warning()
         }
         Ok(newest) => match release(newest) {
             Some(release) => Check::works("version", name, format!("Kafka {release} (Fetch up to version {newest})")),
@@ -74,14 +74,14 @@ fn release(newest_fetch: i16) -> Option<&'static str> {
 }
 
 /// Returns the newest version of Fetch that the broker supports.
-fn ask(stream: &mut dyn Stream) -> Result<i16, Silence> {
-    stream.write_all(REQUEST).and_then(|()| stream.flush()).map_err(Silence::Io)?;
+fn request_versions(stream: &mut dyn Stream) -> Result<i16, VersionError> {
+    stream.write_all(REQUEST).and_then(|()| stream.flush()).map_err(VersionError::Io)?;
     let mut length = [0; 4];
-    stream.read_exact(&mut length).map_err(Silence::Io)?;
-    let length = usize::try_from(i32::from_be_bytes(length)).ok().filter(|length| *length <= LONGEST);
-    let mut answer = vec![0; length.ok_or(Silence::Nonsense)?];
-    stream.read_exact(&mut answer).map_err(Silence::Io)?;
-    newest_fetch(&answer).ok_or(Silence::Nonsense)
+    stream.read_exact(&mut length).map_err(VersionError::Io)?;
+    let length = usize::try_from(i32::from_be_bytes(length)).ok().filter(|length| *length <= MAX_REPLY_BYTES);
+    let mut answer = vec![0; length.ok_or(VersionError::Malformed)?];
+    stream.read_exact(&mut answer).map_err(VersionError::Io)?;
+    newest_fetch(&answer).ok_or(VersionError::Malformed)
 }
 
 /// Parses a reply: correlation id, error code, and for each API its key, oldest and newest version.

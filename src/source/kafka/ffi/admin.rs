@@ -155,7 +155,7 @@ impl Admin {
     /// a key with a pending transaction fails with UNSTABLE_OFFSET_COMMIT. Returns false if a name contains a zero
     /// byte.
     ///
-    /// The client must have a group of its own, see `Connector::connect_asking`. The request has no timeout. The caller
+    /// The client must have a group of its own, see `Connector::connect_with_group`. The request has no timeout. The caller
     /// drops the client when it has waited long enough, and whenever a coordinator fails, because librdkafka would keep
     /// sending requests to that broker.
     pub(in super::super) fn committed(
@@ -191,18 +191,18 @@ impl Admin {
                     sys::rd_kafka_topic_partition_list_add(list, topic.as_ptr(), *partition);
                 }
             }
-            let mut question = sys::rd_kafka_ListConsumerGroupOffsets_new(group.as_ptr(), list);
+            let mut request = sys::rd_kafka_ListConsumerGroupOffsets_new(group.as_ptr(), list);
             if !list.is_null() {
                 sys::rd_kafka_topic_partition_list_destroy(list);
             }
             sys::rd_kafka_ListConsumerGroupOffsets(
                 handle(&self.queue.client),
-                &raw mut question,
+                &raw mut request,
                 1,
                 options.0.as_ptr(),
                 self.queue.pointer.as_ptr(),
             );
-            sys::rd_kafka_ListConsumerGroupOffsets_destroy(question);
+            sys::rd_kafka_ListConsumerGroupOffsets_destroy(request);
         }
         true
     }
@@ -230,7 +230,7 @@ impl fmt::Debug for Admin {
 /// Minimum timeout of a request. librdkafka 2.12 may handle a request twice and use freed memory if the timeout expires
 /// at the moment in which the leaders become known, which takes milliseconds
 /// (`rd_kafka_topic_partition_list_query_leaders_async_worker`).
-const LEAST_TIMEOUT: Duration = Duration::from_secs(1);
+const MIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The longest timeout that librdkafka accepts. librdkafka 2.12 aborts the process if a request times out before its
 /// coordinator is found and the coordinator is found later (`rd_kafka_admin_coord_request` uses freed memory). A broker
@@ -247,7 +247,7 @@ impl Options {
     }
 
     pub(super) fn set(&self, number: usize, timeout: Duration) {
-        let timeout = timeout.max(LEAST_TIMEOUT);
+        let timeout = timeout.max(MIN_TIMEOUT);
         // SAFETY: the options are live. A timeout out of range leaves the default; no error text is requested.
         unsafe {
             sys::rd_kafka_AdminOptions_set_opaque(self.0.as_ptr(), number as *mut c_void);

@@ -49,7 +49,7 @@ pub(in super::super) struct DescribedGroup {
     /// The state, as Kafka spells it, or `Unknown` as in [`ListedGroup`].
     pub(in super::super) state: String,
     /// Whether the group is of KIP-848 instead of the classic protocol.
-    pub(in super::super) is_modern: bool,
+    pub(in super::super) is_next_generation: bool,
     /// Whether its members, if any, use no protocol, so that the group only has offsets.
     pub(in super::super) is_simple: bool,
     pub(in super::super) assignor: String,
@@ -256,7 +256,7 @@ unsafe fn described(group: *const sys::rd_kafka_ConsumerGroupDescription_t) -> D
     // SAFETY: the caller keeps the event alive to which the group and its members belong. Member indices are below the
     // count.
     unsafe {
-        let modern = sys::rd_kafka_consumer_group_type_t::RD_KAFKA_CONSUMER_GROUP_TYPE_CONSUMER;
+        let next_generation = sys::rd_kafka_consumer_group_type_t::RD_KAFKA_CONSUMER_GROUP_TYPE_CONSUMER;
         let members = (0..sys::rd_kafka_ConsumerGroupDescription_member_count(group)).map(|number| {
             let member = sys::rd_kafka_ConsumerGroupDescription_member(group, number);
             let instance_id = sys::rd_kafka_MemberDescription_group_instance_id(member);
@@ -272,7 +272,7 @@ unsafe fn described(group: *const sys::rd_kafka_ConsumerGroupDescription_t) -> D
         DescribedGroup {
             state: state(sys::rd_kafka_ConsumerGroupDescription_state(group)),
             is_simple: sys::rd_kafka_ConsumerGroupDescription_is_simple_consumer_group(group) != 0,
-            is_modern: sys::rd_kafka_ConsumerGroupDescription_type(group) == modern,
+            is_next_generation: sys::rd_kafka_ConsumerGroupDescription_type(group) == next_generation,
             assignor: text(sys::rd_kafka_ConsumerGroupDescription_partition_assignor(group)),
             members: members.collect(),
         }

@@ -20,7 +20,7 @@ use super::super::{
     records::offset_event,
     rights,
 };
-use super::Moved;
+use super::ReplacedLogs;
 use crate::{
     decode::{self, Record},
     model::{Name, OFFSETS_TOPIC, Revision},
@@ -53,7 +53,7 @@ pub(super) struct Load {
     /// End of the partition, captured before the load. Records from there on count as live commits and deletions.
     pub(super) live_from: Revision,
     /// Whether readers see the previous shard until this one is loaded.
-    pub(super) aside: bool,
+    pub(super) is_replacement: bool,
 }
 
 /// A command to a poll thread.
@@ -67,26 +67,26 @@ pub(super) enum Command {
 
 /// The state of a poll thread.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(super) struct PollReader {
     writer: SourceWriter,
     cluster: Arc<Cluster>,
     client: Client,
     identity: Arc<Identity>,
     fetcher: Fetcher,
     commands: mpsc::Receiver<Command>,
-    moved: Moved,
+    replaced: ReplacedLogs,
     partitions: HashMap<i32, Load>,
     /// Partitions that could not be started or may not be read, and the time of the next attempt.
     failed: HashMap<i32, Instant>,
-    logged: Logged,
+    log_limiter: LogLimiter,
 }
 
-impl Reader {
+impl PollReader {
     pub(super) fn new(
         writer: SourceWriter,
         (client, identity): (Client, Arc<Identity>),
         commands: mpsc::Receiver<Command>,
-        moved: Moved,
+        replaced: ReplacedLogs,
     ) -> Result<Self, AskError> {
         let fetcher = Fetcher::new(&client, OFFSETS_TOPIC, BATCH)?;
         let cluster = Arc::clone(writer.cluster());
@@ -97,10 +97,10 @@ impl Reader {
             identity,
             fetcher,
             commands,
-            moved,
+            replaced,
             partitions: HashMap::new(),
             failed: HashMap::new(),
-            logged: Logged::default(),
+            log_limiter: LogLimiter::default(),
         })
     }
 
@@ -122,24 +122,24 @@ impl Reader {
             self.fetcher.serve();
             let batch = self.fetcher.fetch(WAIT);
             // A fetch by topic id needs metadata, so the cluster id is known by now.
-            if !self.identity.holds(&self.client) {
+            if !self.identity.is_same_cluster(&self.client) {
                 return;
             }
             let mut applier = Applier {
                 writer: &self.writer,
                 cluster: &self.cluster,
                 partitions: &mut self.partitions,
-                logged: &mut self.logged,
+                log_limiter: &mut self.log_limiter,
                 failed: &mut self.failed,
-                moved: vec![],
+                replaced: vec![],
             };
             applier.apply_batch(&batch);
-            let moved = applier.moved;
+            let replaced = applier.replaced;
             drop(batch);
-            for partition in moved {
+            for partition in replaced {
                 self.fetcher.stop(partition);
                 self.partitions.remove(&partition);
-                self.moved.lock().insert(partition);
+                self.replaced.lock().insert(partition);
             }
         }
     }
@@ -180,14 +180,14 @@ struct Applier<'a> {
     writer: &'a SourceWriter,
     cluster: &'a Cluster,
     partitions: &'a mut HashMap<i32, Load>,
-    logged: &'a mut Logged,
+    log_limiter: &'a mut LogLimiter,
     failed: &'a mut HashMap<i32, Instant>,
-    moved: Vec<i32>,
+    replaced: Vec<i32>,
 }
 
 /// Counters of one run of messages.
 #[derive(Default)]
-struct Seen {
+struct RunCounts {
     records: u64,
     tombstones: u64,
     applied: i64,
@@ -204,35 +204,35 @@ impl Applier<'_> {
     fn apply_run(&mut self, run: &[Message]) {
         let Some(load) = run.first().and_then(|first| self.partitions.get(&first.partition())).cloned() else { return };
         let mut events = Vec::with_capacity(run.len());
-        let mut seen = Seen { applied: -1, ..Seen::default() };
+        let mut counts = RunCounts { applied: -1, ..RunCounts::default() };
         for message in run {
             match message.content() {
                 Content::Record { key, value } => {
-                    seen.records += 1;
-                    seen.tombstones += u64::from(value.is_none());
-                    seen.applied = message.offset() + 1;
+                    counts.records += 1;
+                    counts.tombstones += u64::from(value.is_none());
+                    counts.applied = message.offset() + 1;
                     events.extend(self.event(&load.shard, message, key, value));
                 }
                 // Control records and compacted records before this offset yield no messages.
-                Content::End => seen.applied = seen.applied.max(message.offset()),
-                Content::Reset => self.moved.push(message.partition()),
-                Content::Failure(error) => self.note_failure(message.partition(), &load.shard, error),
+                Content::End => counts.applied = counts.applied.max(message.offset()),
+                Content::Reset => self.replaced.push(message.partition()),
+                Content::Failure(error) => self.record_failure(message.partition(), &load.shard, error),
             }
         }
         load.shard.apply(&events, load.live_from);
-        let last_record_at = (seen.records > 0).then(|| run.iter().rev().find_map(Message::timestamp)).flatten();
-        load.shard.progress.count(seen.records, seen.tombstones, last_record_at);
-        if seen.applied >= 0 {
+        let last_record_at = (counts.records > 0).then(|| run.iter().rev().find_map(Message::timestamp)).flatten();
+        load.shard.progress.count(counts.records, counts.tombstones, last_record_at);
+        if counts.applied >= 0 {
             load.shard.progress.set_error(None);
-            load.shard.reached(Revision(seen.applied));
+            load.shard.reached(Revision(counts.applied));
         }
-        if load.aside && load.shard.applied() >= load.live_from {
+        if load.is_replacement && load.shard.applied() >= load.live_from {
             self.writer.publish(&load.shard);
-            self.partitions.insert(load.shard.key.number, Load { aside: false, ..load });
+            self.partitions.insert(load.shard.key.number, Load { is_replacement: false, ..load });
         }
     }
 
-    fn note_failure(&mut self, partition: i32, shard: &Shard, error: RDKafkaRespErr) {
+    fn record_failure(&mut self, partition: i32, shard: &Shard, error: RDKafkaRespErr) {
         if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED {
             shard.progress.refuse(rights::cannot_read(&self.cluster.config));
             self.failed.entry(partition).or_insert_with(|| now() + RETRY);
@@ -278,7 +278,7 @@ impl Applier<'_> {
             Err(error) => {
                 shard.progress.decode_error(error.fault());
                 let partition = shard.key.number;
-                self.logged.bad_record(&self.cluster.name, partition, message.offset(), &error);
+                self.log_limiter.bad_record(&self.cluster.name, partition, message.offset(), &error);
                 return None;
             }
         };
@@ -286,28 +286,28 @@ impl Applier<'_> {
         let is_deletion = value.is_none() || matches!(kind, EventKind::Delete { .. });
         let at = if is_deletion { message.timestamp().unwrap_or(0) } else { 0 };
         let config = &self.cluster.config;
-        let wanted = config.groups.accepts(group)
+        let is_included = config.groups.accepts(group)
             && match &kind {
                 EventKind::Commit { topic, .. } | EventKind::Delete { topic, .. } => config.topics.accepts(topic),
                 EventKind::Classic(_) | EventKind::Piece(..) => true,
             };
-        wanted.then_some(Event { revision, at, group, kind })
+        is_included.then_some(Event { revision, at, group, kind })
     }
 }
 
 /// For each kind of bad record, the time of the last log line and the number of records that were not logged since.
 #[derive(Debug, Default)]
-struct Logged(HashMap<&'static str, (Instant, u64)>);
+struct LogLimiter(HashMap<&'static str, (Instant, u64)>);
 
-impl Logged {
+impl LogLimiter {
     fn bad_record(&mut self, cluster: &Name, log_partition: i32, log_offset: i64, error: &decode::DecodeError) {
         let now = now();
-        let (last, silent) = self.0.entry(error.fault().name()).or_insert((now, 0));
+        let (last, suppressed) = self.0.entry(error.fault().name()).or_insert((now, 0));
         if *last != now && now.duration_since(*last) < LOG_EVERY {
-            *silent += 1;
+            *suppressed += 1;
             return;
         }
-        let more = std::mem::take(silent);
+        let more = std::mem::take(suppressed);
         *last = now;
         tracing::warn!(cluster = &**cluster, log_partition, log_offset, %error, more, "skipped a malformed record");
     }

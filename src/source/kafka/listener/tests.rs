@@ -6,7 +6,7 @@ use crate::{
 };
 
 #[test]
-fn a_source_that_is_started_again_keeps_what_was_read_until_it_is_loaded_again() {
+fn a_restarted_listener_keeps_the_published_shards_until_they_are_loaded_again() {
     let flags = Flags { bootstrap_servers: Some("127.0.0.1:1".to_owned()), ..Flags::default() };
     let layers = Layers { flags: &flags, env: &BTreeMap::new(), check_property: None };
     let config = Config::load(layers).unwrap().config.clusters.remove(0);
@@ -20,13 +20,16 @@ fn a_source_that_is_started_again_keeps_what_was_read_until_it_is_loaded_again()
         let identity = Arc::new(Identity::new(CancellationToken::new()));
         Listener::new((writer.clone(), Arc::clone(&log)), connector.clone(), identity, shards).unwrap()
     };
-    let first = listener(Shards::LoadAgain);
-    assert_eq!((first.started, first.rebuilding.len()), (0, 0));
+    let first = listener(ExistingShards::Reload);
+    assert_eq!((first.started, first.reloading.len()), (0, 0));
     (0..3).for_each(|number| writer.publish(&writer.new_shard(number)));
-    let again = listener(Shards::LoadAgain);
+    let again = listener(ExistingShards::Reload);
     assert_eq!(again.started, 3, "the published shards are not replaced by empty ones");
-    assert!(again.rebuilding.len() == 3 && again.rebuilding.values().all(Option::is_none), "all are loaded again");
+    assert!(again.reloading.len() == 3 && again.reloading.values().all(Option::is_none), "all are loaded again");
     assert_eq!(cluster.own.shards().len(), 3);
-    let goes_on = listener(Shards::GoOn);
-    assert!(goes_on.started == 3 && goes_on.rebuilding.is_empty() && goes_on.renew, "none is loaded again");
+    let continued = listener(ExistingShards::Continue);
+    assert!(
+        continued.started == 3 && continued.reloading.is_empty() && continued.renew_clients,
+        "none is loaded again"
+    );
 }

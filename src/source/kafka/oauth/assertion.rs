@@ -12,7 +12,7 @@ use super::error::TokenError;
 use crate::model::Millis;
 
 /// Lifetime of an assertion in seconds.
-const LIFE: i64 = 300;
+const LIFETIME: i64 = 300;
 
 /// A private key that signs assertions.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl SigningKey {
     ///
     /// # Errors
     /// Returns an error if signing fails.
-    pub(super) fn assert(&self, client_id: &str, endpoint: &str, now: Millis) -> Result<String, TokenError> {
+    pub(super) fn sign_assertion(&self, client_id: &str, endpoint: &str, now: Millis) -> Result<String, TokenError> {
         let random = SystemRandom::new();
         let failed = |_| TokenError::Key { what: "signing failed" };
         let mut id = [0; 16];
@@ -58,7 +58,7 @@ impl SigningKey {
         };
         let header = json!({"alg": algorithm, "typ": "JWT"});
         let claims = json!({"iss": client_id, "sub": client_id, "aud": endpoint, "iat": seconds, "nbf": seconds,
-            "exp": seconds + LIFE, "jti": URL_SAFE_NO_PAD.encode(id)});
+            "exp": seconds + LIFETIME, "jti": URL_SAFE_NO_PAD.encode(id)});
         let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
         let message = format!("{header}.{claims}");
         let signature = match self {

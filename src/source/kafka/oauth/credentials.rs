@@ -10,7 +10,7 @@ use object_store::{
 use reqwest::Url;
 
 use super::{
-    error::{TokenError, chain, shown},
+    error::{TokenError, chain, redact},
     http::{Http, send, shown_url},
     profile::ProfileFiles,
     sigv4::{NO_PAYLOAD, Request, presign},
@@ -35,12 +35,12 @@ const VARIABLES: [&str; 11] = [
 /// A source of AWS credentials.
 #[derive(Debug)]
 pub(super) struct Credentials {
-    base: Base,
+    source: CredentialSource,
     role: Option<Role>,
 }
 
 #[derive(Debug)]
-enum Base {
+enum CredentialSource {
     Profile(ProfileFiles, String),
     /// object_store's provider, which caches credentials until they expire.
     Provider(AwsCredentialProvider),
@@ -63,7 +63,7 @@ impl Credentials {
     /// Returns an error if the settings contradict each other.
     pub(super) fn new(oauth: &Oauth, region: &str) -> Result<Self, TokenError> {
         let role = if oauth.role_arn.is_empty() { None } else { Some(Role::new(oauth, region)?) };
-        Ok(Self { base: Base::new(oauth, region)?, role })
+        Ok(Self { source: CredentialSource::new(oauth, region)?, role })
     }
 
     /// Returns credentials that are currently valid.
@@ -71,9 +71,9 @@ impl Credentials {
     /// # Errors
     /// Returns an error if no credentials can be obtained.
     pub(super) async fn get(&self, now: Millis) -> Result<AwsCredential, TokenError> {
-        let own = match &self.base {
-            Base::Profile(files, name) => files.read(name)?,
-            Base::Provider(provider) => {
+        let own = match &self.source {
+            CredentialSource::Profile(files, name) => files.read(name)?,
+            CredentialSource::Provider(provider) => {
                 let found = provider.get_credential().await;
                 let found = found.map_err(|error| TokenError::Credentials { reason: chain(&error) })?;
                 let AwsCredential { key_id, secret_key, token } = &*found;
@@ -87,7 +87,7 @@ impl Credentials {
     }
 }
 
-impl Base {
+impl CredentialSource {
     fn new(oauth: &Oauth, region: &str) -> Result<Self, TokenError> {
         let files = ProfileFiles::of(&oauth.aws);
         if !oauth.profile.is_empty() {
@@ -123,7 +123,7 @@ impl Role {
     fn new(oauth: &Oauth, region: &str) -> Result<Self, TokenError> {
         let given = oauth.aws.get("AWS_ENDPOINT_URL_STS").map(str::to_owned);
         let url = given.unwrap_or_else(|| format!("https://sts.{region}.amazonaws.com/"));
-        let endpoint = Url::parse(&url).map_err(|_| TokenError::BadAnswer { url, what: "it is not a URL" })?;
+        let endpoint = Url::parse(&url).map_err(|_| TokenError::BadResponse { url, what: "it is not a URL" })?;
         Ok(Self { arn: oauth.role_arn.clone(), region: region.to_owned(), endpoint, http: Http::new(None)? })
     }
 
@@ -147,7 +147,7 @@ impl Role {
             expires: 60,
             payload: NO_PAYLOAD,
         };
-        let bad = |what| TokenError::BadAnswer { url: shown_url(&self.endpoint), what };
+        let bad = |what| TokenError::BadResponse { url: shown_url(&self.endpoint), what };
         let url = Url::parse(&presign(&request, own, now)).map_err(|_| bad("it is not a URL"))?;
         let answer = send(self.http.get(url.clone()), &url).await?;
         let value = |name| element(&answer.body, name);
@@ -158,7 +158,7 @@ impl Role {
             };
             let secrets = [own.secret_key.as_str(), own.token.as_deref().unwrap_or_default()];
             let url = format!("{}AssumeRole {}", shown_url(&self.endpoint), self.arn);
-            return Err(TokenError::Refused { url, status: answer.status, answer: shown(&text, &secrets) });
+            return Err(TokenError::Refused { url, status: answer.status, answer: redact(&text, &secrets) });
         }
         match (value("AccessKeyId"), value("SecretAccessKey"), value("SessionToken")) {
             (Some(key_id), Some(secret_key), Some(token)) => {

@@ -7,13 +7,13 @@ use std::{io, path::PathBuf, time::Duration};
 pub(super) enum TokenError {
     /// The request got no response.
     #[error("{url}: no answer: {reason}")]
-    NoAnswer { url: String, reason: String },
+    NoResponse { url: String, reason: String },
     /// The endpoint refused to issue a token.
     #[error("{url}: refused with HTTP status {status}: {answer}")]
     Refused { url: String, status: u16, answer: String },
     /// The endpoint's response is malformed.
     #[error("{url}: unusable answer: {what}")]
-    BadAnswer { url: String, what: &'static str },
+    BadResponse { url: String, what: &'static str },
     /// A file cannot be read.
     #[error("cannot read {}: {cause}", path.display())]
     File { path: PathBuf, cause: io::Error },
@@ -50,17 +50,17 @@ pub(super) enum TokenError {
 }
 
 /// Maximum number of characters of another program's text that are shown.
-const LONGEST_TEXT: usize = 300;
+const MAX_TEXT_CHARS: usize = 300;
 
 /// Returns the text of another program in a form that may be shown: shortened, without secrets and control characters.
-pub(super) fn shown(text: &str, secrets: &[&str]) -> String {
+pub(super) fn redact(text: &str, secrets: &[&str]) -> String {
     let hidden = secrets
         .iter()
         .filter(|secret| !secret.is_empty())
         .fold(text.to_owned(), |text, secret| text.replace(secret, "***"));
     let plain = hidden.chars().map(|character| if character.is_control() { ' ' } else { character });
-    let mut short: String = plain.take(LONGEST_TEXT).collect();
-    if hidden.chars().nth(LONGEST_TEXT).is_some() {
+    let mut short: String = plain.take(MAX_TEXT_CHARS).collect();
+    if hidden.chars().nth(MAX_TEXT_CHARS).is_some() {
         short.push('…');
     }
     let short = short.trim();
@@ -77,5 +77,5 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
             text = format!("{text}: {cause}");
         }
     }
-    shown(&text, &[])
+    redact(&text, &[])
 }

@@ -13,14 +13,14 @@ use super::error::{TokenError, chain};
 const TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum size of a response body in bytes.
-const LONGEST: usize = 128 * 1024;
+const MAX_BODY_BYTES: usize = 128 * 1024;
 
 /// An HTTP client for token endpoints.
 #[derive(Debug)]
 pub(super) struct Http(Client);
 
 /// An HTTP response.
-pub(super) struct Answer {
+pub(super) struct HttpResponse {
     pub(super) status: u16,
     pub(super) body: String,
 }
@@ -67,17 +67,17 @@ pub(super) fn shown_url(url: &Url) -> String {
 ///
 /// # Errors
 /// Returns an error if there is no response in time or if it is too large.
-pub(super) async fn send(request: RequestBuilder, url: &Url) -> Result<Answer, TokenError> {
+pub(super) async fn send(request: RequestBuilder, url: &Url) -> Result<HttpResponse, TokenError> {
     let failed =
-        |error: reqwest::Error| TokenError::NoAnswer { url: shown_url(url), reason: chain(&error.without_url()) };
+        |error: reqwest::Error| TokenError::NoResponse { url: shown_url(url), reason: chain(&error.without_url()) };
     let mut response = request.send().await.map_err(failed)?;
     let status = response.status().as_u16();
     let mut body = vec![];
     while let Some(chunk) = response.chunk().await.map_err(failed)? {
-        if body.len() + chunk.len() > LONGEST {
-            return Err(TokenError::BadAnswer { url: shown_url(url), what: "it is longer than 128 KiB" });
+        if body.len() + chunk.len() > MAX_BODY_BYTES {
+            return Err(TokenError::BadResponse { url: shown_url(url), what: "it is longer than 128 KiB" });
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
+    Ok(HttpResponse { status, body: String::from_utf8_lossy(&body).into_owned() })
 }

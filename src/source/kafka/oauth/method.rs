@@ -9,17 +9,17 @@ use crate::{
 };
 
 /// Time between two reads of a token file.
-const FILE_INTERVAL: Duration = Duration::from_secs(5);
+const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A configured method of obtaining a token.
 #[derive(Debug)]
 pub(super) struct Method {
-    kind: Kind,
+    kind: MethodKind,
     extensions: Vec<String>,
 }
 
 #[derive(Debug)]
-enum Kind {
+enum MethodKind {
     Endpoint(Endpoint),
     File(PathBuf),
     Msk(Msk),
@@ -33,9 +33,9 @@ impl Method {
     pub(super) fn new(cluster: &config::Cluster) -> Result<Self, TokenError> {
         let oauth = &cluster.oauth;
         let kind = match oauth.method {
-            OauthMethod::None | OauthMethod::File => Kind::File(oauth.file.clone().unwrap_or_default()),
-            OauthMethod::ClientCredentials => Kind::Endpoint(Endpoint::new(oauth)?),
-            OauthMethod::MskIam => Kind::Msk(Msk::new(cluster)?),
+            OauthMethod::None | OauthMethod::File => MethodKind::File(oauth.file.clone().unwrap_or_default()),
+            OauthMethod::ClientCredentials => MethodKind::Endpoint(Endpoint::new(oauth)?),
+            OauthMethod::MskIam => MethodKind::Msk(Msk::new(cluster)?),
         };
         Ok(Self { kind, extensions: oauth.extensions.clone() })
     }
@@ -46,15 +46,15 @@ impl Method {
     /// Returns why there is no token.
     pub(super) async fn token(&self, clock: &Clock) -> Result<Token, TokenError> {
         let token = match &self.kind {
-            Kind::Endpoint(endpoint) => endpoint.token(clock).await?,
-            Kind::File(path) => file::token(path, clock.now())?,
-            Kind::Msk(msk) => msk.token(clock).await?,
+            MethodKind::Endpoint(endpoint) => endpoint.token(clock).await?,
+            MethodKind::File(path) => file::token(path, clock.now())?,
+            MethodKind::Msk(msk) => msk.token(clock).await?,
         };
         Ok(token.with_extensions(&self.extensions))
     }
 
     /// Returns the maximum time until the next attempt.
-    pub(super) fn longest_wait(&self) -> Duration {
-        if matches!(self.kind, Kind::File(_)) { FILE_INTERVAL } else { Duration::MAX }
+    pub(super) fn max_wait(&self) -> Duration {
+        if matches!(self.kind, MethodKind::File(_)) { FILE_CHECK_INTERVAL } else { Duration::MAX }
     }
 }

@@ -12,7 +12,7 @@ use super::{
 use crate::{clock::Clock, config, model::Millis};
 
 /// Lifetime of a token in seconds; the maximum that MSK accepts.
-const LIFE: u32 = 900;
+const LIFETIME: u32 = 900;
 
 /// The login to an MSK cluster.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Msk {
     pub(super) async fn token(&self, clock: &Clock) -> Result<Token, TokenError> {
         let credential = self.credentials.get(clock.now()).await?;
         let now = clock.now();
-        Token::new(&signed(&self.region, &credential, now), Some(Millis::from(LIFE) * 1000), 0, now)
+        Token::new(&sign_token(&self.region, &credential, now), Some(Millis::from(LIFETIME) * 1000), 0, now)
     }
 }
 
@@ -53,7 +53,7 @@ fn region_of(server: &str) -> Option<&str> {
     labels.get(at + 1).copied().filter(|_| labels.get(at + 2) == Some(&"amazonaws"))
 }
 
-fn signed(region: &str, credential: &AwsCredential, now: Millis) -> String {
+fn sign_token(region: &str, credential: &AwsCredential, now: Millis) -> String {
     let host = format!("kafka.{region}.amazonaws.com");
     let request = Request {
         scheme: "https",
@@ -62,7 +62,7 @@ fn signed(region: &str, credential: &AwsCredential, now: Millis) -> String {
         query: &[("Action", "kafka-cluster:Connect")],
         region,
         service: "kafka-cluster",
-        expires: LIFE,
+        expires: LIFETIME,
         payload: NO_PAYLOAD,
     };
     // The broker logs the user agent, which is not signed.

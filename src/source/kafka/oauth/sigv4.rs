@@ -46,7 +46,8 @@ pub(super) fn presign(request: &Request<'_>, credential: &AwsCredential, now: Mi
         ("X-Amz-SignedHeaders", "host"),
     ]);
     query.extend(credential.token.as_deref().map(|token| ("X-Amz-Security-Token", token)));
-    let mut query: Vec<[String; 2]> = query.into_iter().map(|(name, value)| [encoded(name), encoded(value)]).collect();
+    let mut query: Vec<[String; 2]> =
+        query.into_iter().map(|(name, value)| [percent_encode(name), percent_encode(value)]).collect();
     query.sort_unstable();
     let query = query.iter().map(|pair| pair.join("=")).collect::<Vec<_>>().join("&");
 
@@ -63,7 +64,7 @@ pub(super) fn presign(request: &Request<'_>, credential: &AwsCredential, now: Mi
 }
 
 /// Percent-encodes all bytes except unreserved characters.
-fn encoded(text: &str) -> String {
+fn percent_encode(text: &str) -> String {
     let encode = |byte: u8| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
         other => format!("%{other:02X}"),

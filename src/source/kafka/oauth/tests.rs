@@ -13,7 +13,7 @@ use tokio_rustls::rustls::{
 };
 
 use super::{
-    error::{TokenError, shown},
+    error::{TokenError, redact},
     token::Token,
     *,
 };
@@ -88,18 +88,18 @@ pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 #[test]
-fn text_of_others_is_shown_without_secrets_and_control_characters_and_cut() {
-    assert_eq!(shown("bad\u{1b}[31m hunter2\nend", &["hunter2", ""]), "bad [31m *** end");
-    assert_eq!(shown(" \n", &[]), "an empty answer");
-    let long = shown(&"ä".repeat(1000), &[]);
+fn foreign_text_is_redacted_and_shortened() {
+    assert_eq!(redact("bad\u{1b}[31m hunter2\nend", &["hunter2", ""]), "bad [31m *** end");
+    assert_eq!(redact(" \n", &[]), "an empty answer");
+    let long = redact(&"ä".repeat(1000), &[]);
     assert_eq!(long.chars().count(), 301);
     // A secret at the limit is hidden before the text is shortened.
-    assert!(!shown(&format!("{}hunter2", "x".repeat(296)), &["hunter2"]).contains("hun"));
+    assert!(!redact(&format!("{}hunter2", "x".repeat(296)), &["hunter2"]).contains("hun"));
 }
 
 #[test]
-fn a_token_that_is_the_same_again_still_replaces_its_expiry() {
-    let shared = Shared::default();
+fn an_unchanged_token_still_updates_the_expiry() {
+    let shared = SharedTokens::default();
     let token = |now| Token::new("x", Some(1000), 0, now).unwrap();
     shared.publish(Ok(token(0)), "c");
     shared.publish(Ok(token(5000)), "c");
@@ -107,8 +107,8 @@ fn a_token_that_is_the_same_again_still_replaces_its_expiry() {
 }
 
 #[test]
-fn a_failure_keeps_the_token_that_is_there_and_a_new_token_ends_it() {
-    let shared = Shared::default();
+fn a_failure_keeps_the_token_until_a_new_one_arrives() {
+    let shared = SharedTokens::default();
     let token = |value: &str| Token::new(value, Some(1000), 0, 0).unwrap();
     shared.publish(Ok(token("first")), "c");
     shared.publish(Err(TokenError::NoRegion), "c");

@@ -9,11 +9,11 @@ use super::error::TokenError;
 use crate::model::Millis;
 
 /// Maximum length of a token in bytes. Brokers accept at most `sasl.server.max.receive.size`, by default 512 KiB.
-pub(super) const LONGEST: usize = 64 * 1024;
+pub(super) const MAX_TOKEN_BYTES: usize = 64 * 1024;
 /// Maximum lifetime that is accepted, in milliseconds.
-const LONGEST_LIFE: Millis = 30 * 24 * 3600 * 1000;
+const MAX_LIFETIME: Millis = 30 * 24 * 3600 * 1000;
 /// Minimum time between two requests for a token.
-const LEAST_WAIT: Duration = Duration::from_secs(1);
+const MIN_WAIT: Duration = Duration::from_secs(1);
 
 /// A token. Its `Debug` output hides the value.
 #[derive(Clone)]
@@ -27,24 +27,30 @@ pub(super) struct Token {
 }
 
 impl Token {
-    /// Creates a token after validation. `life` is its lifetime in milliseconds. If that is unknown, the expiry is
-    /// taken from the token itself, or else calculated from `else_life`.
+    /// Creates a token after validation. `lifetime` is its lifetime in milliseconds. If that is unknown, the expiry is
+    /// taken from the token itself, or else calculated from `default_lifetime`.
     ///
     /// # Errors
     /// Returns why the token is unusable.
-    pub(super) fn new(value: &str, life: Option<Millis>, else_life: Millis, now: Millis) -> Result<Self, TokenError> {
+    pub(super) fn new(
+        value: &str,
+        lifetime: Option<Millis>,
+        default_lifetime: Millis,
+        now: Millis,
+    ) -> Result<Self, TokenError> {
         if value.is_empty() {
             return Err(TokenError::Token { what: "it is empty" });
         }
-        if value.len() > LONGEST {
+        if value.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Token { what: "it is longer than 64 KiB" });
         }
         if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(TokenError::Token { what: "it contains spaces or characters other than ASCII" });
         }
         let claims = Claims::of(value);
-        let expires_at = life.map(|life| now.saturating_add(life)).or_else(|| claims.expires_at());
-        let expires_at = expires_at.unwrap_or(now.saturating_add(else_life)).min(now.saturating_add(LONGEST_LIFE));
+        let expires_at = lifetime.map(|lifetime| now.saturating_add(lifetime)).or_else(|| claims.expires_at());
+        let expires_at =
+            expires_at.unwrap_or(now.saturating_add(default_lifetime)).min(now.saturating_add(MAX_LIFETIME));
         if expires_at <= now {
             return Err(TokenError::Token { what: "it has expired already; check the clock of this machine" });
         }
@@ -61,9 +67,9 @@ impl Token {
     /// Returns the time until the token must be renewed, after three quarters of its lifetime. librdkafka logs in again
     /// after nine tenths of the time that the broker grants, which ends no later than the token.
     pub(super) fn renew_in(&self, now: Millis) -> Duration {
-        let life = self.expires_at.saturating_sub(self.obtained_at);
-        let at = self.obtained_at.saturating_add(life / 4 * 3);
-        Duration::from_millis(u64::try_from(at.saturating_sub(now)).unwrap_or(0)).max(LEAST_WAIT)
+        let lifetime = self.expires_at.saturating_sub(self.obtained_at);
+        let at = self.obtained_at.saturating_add(lifetime / 4 * 3);
+        Duration::from_millis(u64::try_from(at.saturating_sub(now)).unwrap_or(0)).max(MIN_WAIT)
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
         client::Connector,
         coordinator::{Answer, Coordinators},
         ffi::CommittedOffset,
-        pace::Pace,
+        rate_limit::RateLimit,
     },
     RETRY,
     look::{Looked, Shards},
@@ -52,7 +52,7 @@ pub(super) struct Asks {
     cluster: Arc<Cluster>,
     log: Arc<Log>,
     coordinators: Coordinators<Ask>,
-    pace: Pace,
+    pace: RateLimit,
     /// Groups of log partitions about which callers have an answer to come.
     awaited: HashSet<(i32, Name)>,
     /// Groups whose coordinator refuses to tell, and until when they are not asked about.
@@ -196,7 +196,7 @@ impl Asks {
             cluster,
             log,
             coordinators: Coordinators::new(connector),
-            pace: Pace::new(settings.calls_per_second, now),
+            pace: RateLimit::new(settings.calls_per_second, now),
             awaited: HashSet::new(),
             refused: HashMap::new(),
         }
@@ -213,10 +213,10 @@ impl Asks {
             self.log.counters.failures.add(1);
             self.again(&ask, ranges, waiting, now);
         }
-        while self.pace.is_free(now)
+        while self.pace.allows(now)
             && let Some(ask) = self.next_awaited(waiting, now).or_else(|| self.next_due(ranges))
         {
-            self.pace.count(1, now);
+            self.pace.record(1, now);
             self.send(ask, ranges, waiting, now);
         }
     }

@@ -16,7 +16,7 @@ use super::{
         ffi::{ListedGroups, Reply, ReplyContent},
         now, rights,
     },
-    Pending, Poller, Question,
+    Pending, Poller, RequestKind,
 };
 use crate::{
     clock::Ticks,
@@ -27,43 +27,43 @@ use crate::{
 
 impl Poller {
     /// Sets the number of partitions of `__consumer_offsets`, or finds out why the metadata does not contain it.
-    pub(super) fn look_for_log(&mut self, partitions: Option<usize>) {
+    pub(super) fn check_log(&mut self, partitions: Option<usize>) {
         if self.cluster.own.kind() == SourceKind::Table {
             // The Admin API mode does not need the topic.
             return;
         }
-        let Some(partitions) = partitions else { return self.look_for_absent_log() };
+        let Some(partitions) = partitions else { return self.check_absent_log() };
         self.cluster.set_fault(Fault::Describe, None, self.writer.clock());
         self.cluster.set_health(|health| health.shards = i32::try_from(partitions).ok());
     }
 
     /// Requests the topic by name, and lists groups if the topic does not exist.
-    fn look_for_absent_log(&mut self) {
+    fn check_absent_log(&mut self) {
         let Ok(metadata) = self.client.metadata(Some(OFFSETS_TOPIC), self.settings.request_timeout) else { return };
         let topic = metadata.topics().iter().find(|topic| topic.name() == OFFSETS_TOPIC);
         match topic.and_then(MetadataTopic::error) {
             Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) => {
-                self.refuse_log(rights::cannot_describe(&self.cluster.config));
+                self.report_denied_log(rights::cannot_describe(&self.cluster.config));
             }
             // The topic was created since the metadata request, or is being created.
             None | Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE) => {}
-            Some(_) => self.ask_groups(),
+            Some(_) => self.request_groups(),
         }
     }
 
-    fn ask_groups(&mut self) {
-        if self.pending.values().any(|pending| pending.kind == Question::Groups) {
+    fn request_groups(&mut self) {
+        if self.pending.values().any(|pending| pending.kind == RequestKind::Groups) {
             return;
         }
         self.next_number += 1;
         let sent = (self.writer.clock().ticks(), self.writer.clock().now());
         self.admin.list_groups(self.next_number, self.settings.request_timeout);
-        self.pending.insert(self.next_number, Pending { kind: Question::Groups, leader: -1, sent });
+        self.pending.insert(self.next_number, Pending { kind: RequestKind::Groups, leader: -1, sent });
     }
 
     /// Applies the listing of groups: if there are groups, the topic is hidden; if there are none, no group has
     /// committed yet.
-    pub(super) fn take_groups(&mut self, reply: Reply) {
+    pub(super) fn apply_groups(&mut self, reply: Reply) {
         let listed = match reply.content {
             Ok(ReplyContent::Groups(listed)) => listed,
             Ok(_) => return,
@@ -72,24 +72,24 @@ impl Poller {
         if self.cluster.ends.current().is_listed(OFFSETS_TOPIC) {
             return;
         }
-        match judge(&listed) {
-            Found::Nothing => {}
-            Found::Groups => self.refuse_log(rights::hidden(&self.cluster.config, listed.groups.len())),
-            Found::Refused(error) => {
-                self.refuse_log(rights::cannot_list_groups(&self.cluster.config, &error.to_string()));
+        match conclude(&listed) {
+            Conclusion::Unknown => {}
+            Conclusion::Groups => self.report_denied_log(rights::hidden(&self.cluster.config, listed.groups.len())),
+            Conclusion::Denied(error) => {
+                self.report_denied_log(rights::cannot_list_groups(&self.cluster.config, &error.to_string()));
             }
-            Found::Fresh => self.note_no_log(),
+            Conclusion::NoGroups => self.report_no_log(),
         }
     }
 
     /// Reports that the topic may not be described. Data that was read before stays visible, since the topic still
     /// exists.
-    fn refuse_log(&self, reason: String) {
+    fn report_denied_log(&self, reason: String) {
         self.cluster.ends.set_refused(&OFFSETS_TOPIC.into(), true, self.writer.clock().ticks());
         self.cluster.set_fault(Fault::Describe, Some(reason), self.writer.clock());
     }
 
-    fn note_no_log(&mut self) {
+    fn report_no_log(&mut self) {
         self.cluster.ends.set_refused(&OFFSETS_TOPIC.into(), false, self.writer.clock().ticks());
         self.cluster.set_fault(Fault::Describe, None, self.writer.clock());
         if self.cluster.health().shards.is_none() {
@@ -106,18 +106,18 @@ impl Poller {
 
 /// The conclusion from a listing of groups.
 #[derive(Debug, PartialEq)]
-enum Found {
+enum Conclusion {
     /// Some broker did not answer, so there is no conclusion.
-    Nothing,
+    Unknown,
     /// There are groups.
     Groups,
     /// The user may not list groups.
-    Refused(RDKafkaErrorCode),
+    Denied(RDKafkaErrorCode),
     /// There are no groups.
-    Fresh,
+    NoGroups,
 }
 
-fn judge(listed: &ListedGroups) -> Found {
+fn conclude(listed: &ListedGroups) -> Conclusion {
     let refused = |error: &&RDKafkaErrorCode| {
         matches!(error, RDKafkaErrorCode::ClusterAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed)
     };
@@ -126,32 +126,32 @@ fn judge(listed: &ListedGroups) -> Found {
         !matches!(error, RDKafkaErrorCode::UnsupportedFeature | RDKafkaErrorCode::UnsupportedVersion)
     };
     if !listed.groups.is_empty() {
-        Found::Groups
+        Conclusion::Groups
     } else if let Some(error) = listed.errors.iter().find(refused) {
-        Found::Refused(*error)
+        Conclusion::Denied(*error)
     } else if listed.errors.iter().any(fails) {
-        Found::Nothing
+        Conclusion::Unknown
     } else {
-        Found::Fresh
+        Conclusion::NoGroups
     }
 }
 
 /// Maximum number of topics to check after one metadata refresh. Each check is a request of its own.
-const AT_ONCE: usize = 20;
+const MAX_CHECKS: usize = 20;
 /// Time during which the result of a check is valid.
-const HOLDS: Duration = Duration::from_secs(300);
+const VALID_FOR: Duration = Duration::from_secs(300);
 
 /// The missing topics, and the time of the last check of each.
 #[derive(Debug, Default)]
-pub(super) struct Missing(HashMap<Name, Instant>);
+pub(super) struct MissingTopics(HashMap<Name, Instant>);
 
-impl Missing {
+impl MissingTopics {
     /// Checks some of the missing topics for missing permissions.
     pub(super) fn check(&mut self, client: &Client, cluster: &Cluster, settings: &config::Lag, ticks: Ticks) {
         let missing = missing(cluster);
         let now = now();
-        self.0.retain(|name, asked| missing.contains(name) && now.duration_since(*asked) < HOLDS);
-        let due: Vec<Name> = missing.into_iter().filter(|name| !self.0.contains_key(name)).take(AT_ONCE).collect();
+        self.0.retain(|name, asked| missing.contains(name) && now.duration_since(*asked) < VALID_FOR);
+        let due: Vec<Name> = missing.into_iter().filter(|name| !self.0.contains_key(name)).take(MAX_CHECKS).collect();
         for name in due {
             let Ok(metadata) = client.metadata(Some(&name), settings.request_timeout) else { return };
             let error = metadata.topics().iter().find(|topic| *topic.name() == *name).and_then(|topic| topic.error());

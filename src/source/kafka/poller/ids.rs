@@ -4,7 +4,7 @@ use std::{ffi::CStr, time::Duration};
 
 use hashbrown::HashMap;
 
-use super::{Pending, Poller, Question, Reply, ReplyContent, now};
+use super::{Pending, Poller, Reply, ReplyContent, RequestKind, now};
 use crate::{
     clock::Ticks,
     model::{Name, Uuid},
@@ -35,8 +35,8 @@ impl IdRounds {
 }
 
 impl Poller {
-    pub(super) fn ask_ids(&mut self) {
-        if self.pending.values().any(|pending| pending.kind == Question::Ids) {
+    pub(super) fn request_ids(&mut self) {
+        if self.pending.values().any(|pending| pending.kind == RequestKind::Ids) {
             return;
         }
         let sent = (self.writer.clock().ticks(), self.writer.clock().now());
@@ -44,11 +44,11 @@ impl Poller {
             self.next_number += 1;
             let topics: Vec<&CStr> = topics.iter().map(|topic| &**topic).collect();
             self.admin.topic_ids(self.next_number, &topics, self.settings.request_timeout);
-            self.pending.insert(self.next_number, Pending { kind: Question::Ids, leader: -1, sent });
+            self.pending.insert(self.next_number, Pending { kind: RequestKind::Ids, leader: -1, sent });
         }
     }
 
-    pub(super) fn take_ids(&mut self, reply: Reply, asked: Ticks) {
+    pub(super) fn apply_ids(&mut self, reply: Reply, asked: Ticks) {
         let Ok(ReplyContent::TopicIds(ids)) = reply.content else {
             self.due.ids = now() + ID_INTERVAL_FAILING;
             return;

@@ -15,7 +15,7 @@ use rdkafka::{
 
 use super::{
     super::{ffi, now},
-    CHUNK, Due, Plan, Poller, RETRY, Round, TopicPartition,
+    CHUNK, DueTimes, EndsRound, PollPlan, Poller, RETRY, TopicPartition,
 };
 use crate::{
     model::{Name, OFFSETS_TOPIC},
@@ -33,13 +33,13 @@ impl Poller {
         // Request all topics, because a request by name could create a topic on old brokers.
         match self.client.metadata(None, self.settings.request_timeout) {
             Ok(metadata) => {
-                if !self.identity.holds(&self.client) {
+                if !self.identity.is_same_cluster(&self.client) {
                     return RETRY;
                 }
                 self.failures = failures;
                 let listed = metadata.topics().iter().filter(|topic| topic.error().is_none());
                 let topics: Vec<TopicMetadata> = listed
-                    .filter(|topic| self.wants(topic.name()))
+                    .filter(|topic| self.includes(topic.name()))
                     .map(|topic| TopicMetadata {
                         name: self.writer.names().intern(topic.name()),
                         leaders: leaders(topic),
@@ -53,15 +53,15 @@ impl Poller {
                 }
                 let ticks = self.writer.clock().ticks();
                 self.missing.check(&self.client, &self.cluster, &self.settings, ticks);
-                self.look_for_log(log_partitions);
-                self.replan();
+                self.check_log(log_partitions);
+                self.update_plan();
                 self.succeed();
                 self.settings.metadata_interval
             }
             Err(error) => {
                 self.fail(&error.to_string());
                 // Earlier responses do not show whether the cluster is reachable now.
-                self.round = Round { since: self.writer.clock().ticks(), ..Round::default() };
+                self.round = EndsRound { since: self.writer.clock().ticks(), ..EndsRound::default() };
                 RETRY
             }
         }
@@ -81,8 +81,8 @@ impl Poller {
         let topics = metadata.topics().iter().filter_map(|topic| {
             let mut all = vec![Replicas::default(); topic.partitions().len()];
             for partition in topic.partitions() {
-                if let Some(place) = usize::try_from(partition.id()).ok().and_then(|id| all.get_mut(id)) {
-                    *place = replicas(partition);
+                if let Some(slot) = usize::try_from(partition.id()).ok().and_then(|id| all.get_mut(id)) {
+                    *slot = replicas(partition);
                 }
             }
             Some((Name::clone(names.get(topic.name())?), all))
@@ -93,11 +93,11 @@ impl Poller {
         Arc::new(Placement { cluster_id, controller, brokers, topics: topics.collect() })
     }
 
-    fn wants(&self, topic: &str) -> bool {
+    fn includes(&self, topic: &str) -> bool {
         topic == OFFSETS_TOPIC || self.cluster.config.topics.accepts(topic)
     }
 
-    fn replan(&mut self) {
+    fn update_plan(&mut self) {
         let ends = self.cluster.ends.current();
         let mut by_leader: BTreeMap<i32, Vec<TopicPartition>> = BTreeMap::new();
         let before = std::mem::take(&mut self.plan);
@@ -114,11 +114,11 @@ impl Poller {
         for (leader, partitions) in by_leader {
             self.plan.chunks.extend(partitions.chunks(CHUNK).map(|chunk| (leader, chunk.to_vec())));
         }
-        let partitions = |plan: &Plan| plan.chunks.iter().map(|(_, chunk)| chunk.len()).sum::<usize>();
+        let partitions = |plan: &PollPlan| plan.chunks.iter().map(|(_, chunk)| chunk.len()).sum::<usize>();
         if partitions(&before) != partitions(&self.plan) || before.topics != self.plan.topics {
             // Poll new partitions now instead of after the interval.
             let now = now();
-            self.due = Due { metadata: self.due.metadata, high: now, low: now, ids: now };
+            self.due = DueTimes { metadata: self.due.metadata, high: now, low: now, ids: now };
         }
     }
 }
@@ -136,9 +136,9 @@ fn replicas(partition: &MetadataPartition) -> Replicas {
 fn leaders(topic: &MetadataTopic) -> Vec<Option<i32>> {
     let mut leaders = vec![None; topic.partitions().len()];
     for partition in topic.partitions() {
-        let place = usize::try_from(partition.id()).ok().and_then(|id| leaders.get_mut(id));
-        if let Some(place) = place {
-            *place = Some(partition.leader()).filter(|leader| *leader >= 0);
+        let slot = usize::try_from(partition.id()).ok().and_then(|id| leaders.get_mut(id));
+        if let Some(slot) = slot {
+            *slot = Some(partition.leader()).filter(|leader| *leader >= 0);
         }
     }
     leaders

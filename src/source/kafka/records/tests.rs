@@ -2,7 +2,7 @@ use super::*;
 use crate::model::Uuid;
 
 #[test]
-fn a_committed_offset_below_zero_removes_the_offset() {
+fn a_negative_committed_offset_is_a_deletion() {
     let key = OffsetCommitKey { group: "g", topic: "t", partition: 3 };
     let value = |offset| OffsetCommitValue {
         offset,

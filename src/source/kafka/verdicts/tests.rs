@@ -34,7 +34,7 @@ fn class_of(verdicts: &Verdicts, id: &str, at: i32) -> Class {
 }
 
 #[test]
-fn the_earlier_numbers_of_log_partitions_are_found_by_where_copies_lie() {
+fn earlier_partition_counts_are_derived_from_the_positions_of_copies() {
     let mut verdicts = Verdicts::default();
     verdicts.set_log_partitions(NOW, &[Some(1); 8]);
     let copy = |count: i32| move |number: i32| (number * 7919, log_partition_of(number * 7919, count).unwrap());
@@ -46,7 +46,7 @@ fn the_earlier_numbers_of_log_partitions_are_found_by_where_copies_lie() {
 }
 
 #[test]
-fn a_copy_counts_until_coordinators_tell_otherwise() {
+fn a_copy_is_shown_until_a_verdict_hides_it() {
     let mut verdicts = verdicts();
     let id = ids(2, 7).next().unwrap();
     let candidates = |verdicts: &Verdicts, home| verdicts.candidates(&id, &[2], home, NOW);
@@ -86,7 +86,7 @@ fn brokers_disagree_during_a_rolling_restart() {
 }
 
 #[test]
-fn copies_left_behind_by_an_earlier_growth_stay_hidden_when_it_grows_again() {
+fn hidden_copies_stay_hidden_when_the_topic_grows_again() {
     let mut verdicts = verdicts();
     let id = ids(2, 7).find(|id| log_partition_for(id, 12) != Some(7)).unwrap();
     verdicts.tell(class_of(&verdicts, &id, 2), Told::Elsewhere);
@@ -170,7 +170,7 @@ impl Grown {
 }
 
 #[test]
-fn every_door_shows_a_group_from_the_log_partition_that_counts() {
+fn all_lookups_show_a_group_from_its_current_log_partition() {
     let grown = Grown::new();
     let (id, other) = (ids(2, 7).next().unwrap(), ids(2, 7).nth(1).unwrap());
     grown.commit(2, &id, 10, 3);
@@ -189,7 +189,7 @@ fn every_door_shows_a_group_from_the_log_partition_that_counts() {
 }
 
 #[test]
-fn what_happens_to_a_copy_that_is_not_shown_is_no_news() {
+fn changes_of_a_hidden_copy_are_not_reported() {
     let grown = Grown::new();
     let id = ids(2, 7).next().unwrap();
     grown.commit(2, &id, 10, 2);
@@ -219,7 +219,7 @@ fn what_happens_to_a_copy_that_is_not_shown_is_no_news() {
 }
 
 #[tokio::test]
-async fn a_reader_of_the_latest_waits_until_coordinators_were_asked() {
+async fn a_latest_reader_waits_until_coordinators_are_polled() {
     let homes = LogHomes::default();
     homes.refresh().await;
     homes.set(Verdicts { unsettled: true, ..verdicts() });

@@ -47,7 +47,8 @@ fn what_is_not_told_is_counted_until_it_is_told_again() {
     let mut tally = Tally::new(now());
     let group = || names(&["a"]);
     tally.listed(&group());
-    let seen = Seen { forbidden: 3, malformed: 1, last_rejected: Some("a/t/0".to_owned()), ..Seen::default() };
+    let seen =
+        ListingStats { forbidden: 3, malformed: 1, last_rejected: Some("a/t/0".to_owned()), ..ListingStats::default() };
     tally.reject(&"a".into(), &seen);
     assert!(tally.finish(group, EXPECTED).is_none(), "the first round is not complete");
     tally.answered(&"a".into(), now());
@@ -58,7 +59,7 @@ fn what_is_not_told_is_counted_until_it_is_told_again() {
     tally.refused(&"b".into(), 0);
     assert_eq!(tally.finish(group, EXPECTED).unwrap().forbidden, 4);
     tally.forget(&"b".into());
-    tally.reject(&"a".into(), &Seen::default());
+    tally.reject(&"a".into(), &ListingStats::default());
     let told = tally.finish(group, EXPECTED).unwrap();
     assert_eq!((told.forbidden, told.malformed, told.last_rejected), (0, 0, None));
 }

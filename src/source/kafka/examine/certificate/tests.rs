@@ -8,7 +8,7 @@ fn fixture(name: &str) -> CertificateDer<'static> {
 }
 
 #[test]
-fn a_certificate_says_whose_it_is_and_until_when() {
+fn subject_and_validity_are_parsed() {
     let read = Certificate::read(&fixture("server")).unwrap();
     // The times are 2020-01-01 and 2120-01-01.
     let expected =
@@ -18,7 +18,7 @@ fn a_certificate_says_whose_it_is_and_until_when() {
 }
 
 #[test]
-fn what_is_cut_or_damaged_is_read_without_a_panic() {
+fn truncated_or_damaged_certificates_do_not_panic() {
     let whole = fixture("server");
     for end in 0..whole.len() {
         assert_eq!(Certificate::read(&whole[..end]), None, "{end}");

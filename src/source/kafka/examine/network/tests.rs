@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn a_server_is_split_as_librdkafka_does() {
+fn addresses_are_split_as_by_librdkafka() {
     for (server, host, port) in [
         ("kafka:9093", "kafka", 9093),
         ("kafka", "kafka", 9092),
@@ -9,6 +9,6 @@ fn a_server_is_split_as_librdkafka_does() {
         ("[::1]:9094", "::1", 9094),
         ("[::1]", "::1", 9092),
     ] {
-        assert_eq!(parts(server), (host.to_owned(), port), "{server}");
+        assert_eq!(split_address(server), (host.to_owned(), port), "{server}");
     }
 }

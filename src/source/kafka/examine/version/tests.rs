@@ -7,7 +7,7 @@ fn answer(apis: &[[i16; 3]]) -> Vec<u8> {
 }
 
 #[test]
-fn the_newest_fetch_tells_the_release() {
+fn the_newest_fetch_version_identifies_the_release() {
     assert_eq!(newest_fetch(&answer(&[[0, 0, 9], [1, 4, 17], [2, 0, 8]])), Some(17));
     let releases = [(19, Some("4.1 or later")), (14, Some("3.1 to 3.4")), (4, Some("0.11 or 1.0")), (3, None)];
     for (fetch, expected) in releases {
@@ -16,7 +16,7 @@ fn the_newest_fetch_tells_the_release() {
 }
 
 #[test]
-fn an_answer_that_makes_no_sense_is_none() {
+fn a_malformed_reply_has_no_version() {
     let good = answer(&[[0, 0, 9], [1, 4, 17]]);
     for cut in 0..good.len() {
         assert_eq!(newest_fetch(&good[..cut]), None, "{cut}");

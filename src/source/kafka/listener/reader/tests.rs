@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Makes a reader of a cluster without reachable brokers.
-fn reader() -> Reader {
+fn reader() -> PollReader {
     let flags = Flags { bootstrap_servers: Some("127.0.0.1:1".to_owned()), ..Flags::default() };
     let layers = Layers { flags: &flags, env: &BTreeMap::new(), check_property: None };
     let config = Config::load(layers).unwrap().config.clusters.remove(0);
@@ -19,23 +19,28 @@ fn reader() -> Reader {
     let settings = Settings { window: 1, active_within: 1, commits_kept: 1, watch_queue: 1 };
     let store = Arc::new(Store::new(vec![Arc::clone(&cluster)], clock, settings));
     let identity = Arc::new(Identity::new(CancellationToken::new()));
-    Reader::new(SourceWriter::own(&store, &cluster), (client, identity), mpsc::sync_channel(1).1, Moved::default())
-        .unwrap()
+    PollReader::new(
+        SourceWriter::own(&store, &cluster),
+        (client, identity),
+        mpsc::sync_channel(1).1,
+        ReplacedLogs::default(),
+    )
+    .unwrap()
 }
 
 #[test]
-fn a_partition_whose_start_failed_is_tried_again_until_it_starts() {
+fn a_partition_that_failed_to_start_is_retried_until_it_starts() {
     let (mut reader, start) = (reader(), now());
-    let load = |reader: &Reader, log_partition| {
+    let load = |reader: &PollReader, log_partition| {
         let shard = reader.writer.new_shard(log_partition);
-        Load { shard, live_from: Revision(0), aside: false }
+        Load { shard, live_from: Revision(0), is_replacement: false }
     };
     // librdkafka cannot start a partition with a negative number.
     let bad = load(&reader, -1);
     reader.start(bad.clone(), start);
     reader.start(load(&reader, 0), start);
     assert!(bad.shard.progress.last_error().is_some());
-    let waiting = |reader: &Reader| reader.failed.iter().map(|(number, at)| (*number, *at)).collect::<Vec<_>>();
+    let waiting = |reader: &PollReader| reader.failed.iter().map(|(number, at)| (*number, *at)).collect::<Vec<_>>();
     assert_eq!(waiting(&reader), [(-1, start + RETRY)]);
     reader.retry_failed(start + RETRY / 2);
     assert_eq!(waiting(&reader), [(-1, start + RETRY)], "not due yet");

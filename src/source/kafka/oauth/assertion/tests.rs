@@ -23,7 +23,7 @@ fn verified(jwt: &str, algorithm: &'static dyn VerificationAlgorithm, key: &[u8]
 fn an_assertion_names_client_and_endpoint_and_verifies_with_the_public_key() {
     for name in ["rsa", "rsa-pkcs1", "ec"] {
         let key = SigningKey::from_pem(&pem(name)).unwrap();
-        let jwt = key.assert("offsetd", "https://login/token", NOW).unwrap();
+        let jwt = key.sign_assertion("offsetd", "https://login/token", NOW).unwrap();
         let [header, claims] = match &key {
             SigningKey::Rsa(key) => verified(&jwt, &RSA_PKCS1_2048_8192_SHA256, key.public().as_ref()),
             SigningKey::Ec(key) => verified(&jwt, &ECDSA_P256_SHA256_FIXED, key.public_key().as_ref()),
@@ -33,7 +33,7 @@ fn an_assertion_names_client_and_endpoint_and_verifies_with_the_public_key() {
             assert_eq!(claims[claim], value, "{name}");
         }
         assert_eq!(claims["exp"], 1_700_000_300, "{name}");
-        let other = key.assert("offsetd", "https://login/token", NOW).unwrap();
+        let other = key.sign_assertion("offsetd", "https://login/token", NOW).unwrap();
         assert_ne!(jwt, other, "{name}: each has an id of its own");
     }
 }

@@ -45,7 +45,7 @@ const CREDENTIALS: &str = r#"{"Code": "Success", "AccessKeyId": "AKID", "SecretA
     "Expiration": "2099-01-01T00:00:00Z"}"#;
 
 #[test]
-fn the_roles_of_containers_and_instances_are_asked() {
+fn roles_of_containers_and_instances_are_queried() {
     let dir = tempfile::tempdir().unwrap();
     let token = dir.path().join("token");
     std::fs::write(&token, "pod").unwrap();

@@ -49,11 +49,11 @@ fn the_secret_goes_in_the_header_and_the_scope_in_the_body() {
 }
 
 #[test]
-fn a_signed_assertion_takes_the_place_of_the_secret() {
+fn a_signed_assertion_replaces_the_secret() {
     let (token, request) = ask(answer("200 OK", r#"{"access_token": "abc"}"#), |oauth| {
         oauth.private_key = Secret(include_str!("../../../../../tests/fixtures/oauth/ec.pem").to_owned());
     });
-    assert_eq!(token.unwrap().expires_at, NOW + ELSE_LIFE);
+    assert_eq!(token.unwrap().expires_at, NOW + DEFAULT_LIFETIME);
     for part in ["client_id=offsetd", "client_assertion_type=urn%3Aietf%3Aparams", "client_assertion=eyJ"] {
         assert!(request.contains(part), "{part}: {request}");
     }
@@ -61,7 +61,7 @@ fn a_signed_assertion_takes_the_place_of_the_secret() {
 }
 
 #[test]
-fn a_refusal_says_what_the_endpoint_answered_and_never_the_secret() {
+fn a_refusal_shows_the_response_without_the_secret() {
     let refusal = r#"{"error": "invalid_client", "error_description": "no such client, or its secret is wrong"}"#;
     assert_eq!(
         error(answer("401 Unauthorized", refusal)),
@@ -75,7 +75,7 @@ fn a_refusal_says_what_the_endpoint_answered_and_never_the_secret() {
 }
 
 #[test]
-fn an_answer_that_makes_no_sense_is_refused_and_not_quoted() {
+fn a_malformed_response_is_refused_and_not_quoted() {
     for (reply, reason) in [
         (answer("200 OK", "{\"token\": \"hunter3\"}"), "not JSON with access_token"),
         (answer("200 OK", "hunter3"), "not JSON with access_token"),
@@ -109,7 +109,7 @@ fn an_endpoint_that_is_down_is_named_with_the_reason() {
 }
 
 #[test]
-fn the_secret_is_sent_only_to_an_endpoint_that_the_given_authority_vouches_for() {
+fn the_secret_is_sent_only_to_a_trusted_endpoint() {
     let ask = |authority: Option<&str>| {
         let (url, server) = answering_securely(vec![answer("200 OK", r#"{"access_token": "abc"}"#)]);
         let oauth = config::Oauth { ca: authority.map(|name| tls_fixture(name).into()), ..oauth(&url) };

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn the_region_is_read_from_names_of_msk_only() {
+fn the_region_is_taken_from_msk_host_names_only() {
     for (server, region) in [
         ("b-1.prod.abc123.c2.kafka.eu-central-1.amazonaws.com:9098", Some("eu-central-1")),
         ("boot-x1.c1.kafka-serverless.us-west-2.amazonaws.com:9098", Some("us-west-2")),
@@ -20,7 +20,7 @@ fn the_region_is_read_from_names_of_msk_only() {
 fn a_token_is_the_signed_url_without_padding_and_with_the_agent_after_the_signature() {
     let own = str::to_owned;
     let credential = AwsCredential { key_id: own("AKID"), secret_key: own("secret"), token: Some(own("a/b+c=")) };
-    let token = signed("eu-west-1", &credential, 1_440_938_160_000);
+    let token = sign_token("eu-west-1", &credential, 1_440_938_160_000);
     assert!(!token.contains('='), "{token}");
     let url = String::from_utf8(URL_SAFE_NO_PAD.decode(token).unwrap()).unwrap();
     let expected = "https://kafka.eu-west-1.amazonaws.com/?Action=kafka-cluster%3AConnect\

@@ -24,7 +24,7 @@ fn keys_come_from_either_file_and_the_file_of_credentials_takes_precedence() {
 }
 
 #[test]
-fn a_profile_without_keys_is_told_from_one_that_is_not_there() {
+fn a_profile_without_keys_differs_from_a_missing_one() {
     let (_dir, files) = files("[half]\naws_access_key_id = A\n", "[profile sso]\nsso_session = x\n");
     let error = |name: &str| files.read(name).unwrap_err().to_string();
     assert!(error("prod").contains("\"prod\": the profile does not exist"), "{}", error("prod"));
