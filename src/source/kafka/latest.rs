@@ -173,7 +173,7 @@ impl Log {
     }
 
     /// Waits until a log partition shows everything below `target`. Returns `None` if the partition was deleted.
-    /// `moved`: the log was truncated or replaced, so the shard must be loaded again first.
+    /// `replaced`: the log was truncated or replaced, so the shard must be loaded again first.
     async fn wait_for_shard(
         self: &Arc<Self>,
         cluster: &Arc<Cluster>,
