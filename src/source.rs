@@ -3,8 +3,8 @@
 //! Each kind of source is a file or folder here. It implements [`Source`], or [`polled::Listing`] if its store can only
 //! be listed. It writes through a [`SourceWriter`] and uses nothing else of the store.
 //!
-//! To add a kind for `[sources.NAME]`, write its file with its settings and their `SourceSettings` implementation, and add
-//! a line to `KINDS`.
+//! To add a kind for `[sources.NAME]`, write its file with its settings and their `SourceSettings` implementation, and
+//! add a line to `KINDS`.
 
 use std::{fmt, sync::Arc};
 

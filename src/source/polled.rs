@@ -64,7 +64,8 @@ pub trait Listing: Send + fmt::Debug + 'static {
         1
     }
 
-    /// Waits at most `timeout` for changes that the store reports, and reads the changed offsets into `subsets`. Returns
+    /// Waits at most `timeout` for changes that the store reports, and reads the changed offsets into `subsets`.
+    /// Returns
     /// `None`, without waiting, if the store reports no changes.
     fn follow(&mut self, timeout: Duration, subsets: &SubsetReader<'_>) -> Option<FollowOutcome> {
         let _ = (timeout, subsets);

@@ -178,8 +178,8 @@ impl<'a> ListingRound<'a> {
         self.found_with_epoch(listed, -1);
     }
 
-    /// Does the same as [`ListingRound::found`], for a store that knows the leader epoch of the last consumed record (-1 if
-    /// unknown).
+    /// Does the same as [`ListingRound::found`], for a store that knows the leader epoch of the last consumed record
+    /// (-1 if unknown).
     pub fn found_with_epoch(&mut self, listed: &StoredOffset<'_>, leader_epoch: i32) {
         if !self.accepts(listed.group, listed.topic) {
             return;

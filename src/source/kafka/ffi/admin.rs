@@ -155,9 +155,9 @@ impl Admin {
     /// a key with a pending transaction fails with UNSTABLE_OFFSET_COMMIT. Returns false if a name contains a zero
     /// byte.
     ///
-    /// The client must have a group of its own, see `Connector::connect_with_group`. The request has no timeout. The caller
-    /// drops the client when it has waited long enough, and whenever a coordinator fails, because librdkafka would keep
-    /// sending requests to that broker.
+    /// The client must have a group of its own, see `Connector::connect_with_group`. The request has no timeout. The
+    /// caller drops the client when it has waited long enough, and whenever a coordinator fails, because librdkafka
+    /// would keep sending requests to that broker.
     pub(in super::super) fn committed(
         &self,
         number: usize,
