@@ -65,8 +65,7 @@ pub trait Listing: Send + fmt::Debug + 'static {
     }
 
     /// Waits at most `timeout` for changes that the store reports, and reads the changed offsets into `subsets`.
-    /// Returns
-    /// `None`, without waiting, if the store reports no changes.
+    /// Returns `None`, without waiting, if the store reports no changes.
     fn follow(&mut self, timeout: Duration, subsets: &SubsetReader<'_>) -> Option<FollowOutcome> {
         let _ = (timeout, subsets);
         None
